@@ -1,1 +1,7 @@
-//! x
+//! Chinwag: a real-time chat server that speaks the Phoenix Channels protocol. The house is described in `docs/ARCHITECTURE.md`.
+
+pub mod base;
+pub mod chat;
+pub mod limits;
+pub mod mesh;
+pub mod wire;

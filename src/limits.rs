@@ -1,0 +1,214 @@
+//! Every bound of the server in one place: its unit in the name, its reason beside the number, its relations asserted.
+//!
+//! Two kinds stand here. A `const` is a property of a format or of the design. A field of [`Limits`], [`HistoryLimits`] or
+//! [`PresenceLimits`] is an operator's choice with a default; the configuration (`app::config`) gives each the same name.
+//! Nothing in here knows anything else of the server.
+
+/// The longest header of a WebSocket frame from a server: two bytes and a 64-bit length (RFC 6455, 5.2).
+pub const FRAME_HEADER_BYTES_MAX: usize = 10;
+
+/// The longest header of a WebSocket frame from a client: a server's, and the mask.
+pub const CLIENT_FRAME_HEADER_BYTES_MAX: usize = FRAME_HEADER_BYTES_MAX + 4;
+
+/// The most payload a control frame may have (RFC 6455, 5.5).
+pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
+
+/// The nesting of JSON accepted from a client, the envelope's array included. `phoenix.js` applications stay far below; a
+/// recursive consumer behind us should never see more.
+pub const JSON_DEPTH_MAX: u16 = 32;
+
+/// The longest room name, user id and display name, in bytes. One byte must hold a topic's length in binary frames.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// The longest event name, in bytes: one byte must hold its length in binary frames.
+pub const EVENT_BYTES_MAX: usize = 128;
+
+/// The longest `join_ref` or `ref`, in bytes of JSON. `phoenix.js` counts up from 1.
+pub const REF_BYTES_MAX: usize = 128;
+
+/// The longest idempotency `key` of a message, in bytes.
+pub const KEY_BYTES_MAX: usize = 64;
+
+/// How many keys a room remembers, so that a publish repeated after a reconnect is recognised.
+pub const KEYS_PER_ROOM_MAX: usize = 1_000;
+
+/// The most `meta` a member may attach to its presence, in bytes of JSON. Every member receives it.
+pub const META_BYTES_MAX: usize = 1_024;
+
+/// The most messages in one answer to `history`, and in the first page of a join.
+pub const PAGE_MESSAGES_MAX: u32 = 100;
+
+/// Messages in a page when the client names no number.
+pub const PAGE_MESSAGES_DEFAULT: u32 = 50;
+
+/// The longest token, in bytes: it stands in a request line, which has its own bound (RFC 8725 names none).
+pub const TOKEN_BYTES_MAX: usize = 4_096;
+
+/// The longest body of an HTTP request, in bytes. The API takes names and titles.
+pub const HTTP_BODY_BYTES_MAX: usize = 16 * 1_024;
+
+/// The most headers in one request; past it 431.
+pub const HTTP_HEADERS_MAX: usize = 64;
+
+/// The shared receive buffer of a shard, in bytes, and so the most that is read from one connection before the next has its turn.
+pub const READ_BUFFER_BYTES: usize = 64 * 1_024;
+
+/// How many times in a row one connection's socket is read in one turn.
+pub const READS_PER_TURN_MAX: u32 = 4;
+
+/// How many connections are accepted in one turn, so that a storm of them does not starve those that are in.
+pub const ACCEPTS_PER_TURN_MAX: u32 = 64;
+
+/// How long after a failed `accept` for want of descriptors the listener is asked again, in milliseconds. An edge-triggered listener
+/// would otherwise stay mute.
+pub const ACCEPT_RETRY_MS: u64 = 100;
+
+/// How often idle, unfinished and expired connections are looked for, in milliseconds.
+pub const SWEEP_MS: u64 = 500;
+
+/// How long a closed connection's bytes are still read and thrown away before the socket goes, in milliseconds. Closing at once would
+/// reset the connection, and the peer might never see the close frame.
+pub const LINGER_MS: u64 = 2_000;
+
+/// How long a fragmented message may take from its first fragment, in milliseconds. Absolute: never extended.
+pub const MESSAGE_TIMEOUT_MS: u64 = 30_000;
+
+/// The most fragments of one message. An empty one costs its peer six bytes and us a turn of the parser.
+pub const FRAGMENTS_MAX: u32 = 128;
+
+/// The most rooms in the lobby's first answer.
+pub const LOBBY_ROOMS_MAX: usize = 1_000;
+
+/// How often the lobby's changes are pushed, in milliseconds.
+pub const LOBBY_TICK_MS: u64 = 500;
+
+/// Words of 8 bytes in the ring between two shards.
+///
+/// 128 KiB hold a tick's worth of traffic; more waits in the sender's overflow, which is what backpressure measures.
+pub const RING_WORDS: usize = 16 * 1_024;
+
+/// From how many waiting bytes for another shard on the connections that feed it are no longer read.
+pub const MESH_PAUSE_BYTES: usize = 256 * 1_024;
+
+/// From how many waiting bytes for another shard on a push that needs it is answered `busy`.
+pub const MESH_BUSY_BYTES: usize = 4 * 1_024 * 1_024;
+
+/// How many buffers a shard keeps for the next connection that needs one, and how large a kept one may be.
+pub const POOL_BUFFERS_MAX: usize = 256;
+/// See [`POOL_BUFFERS_MAX`].
+pub const POOL_BUFFER_BYTES_MAX: usize = 16 * 1_024;
+
+/// What an operator may bound, per connection and in all. 0 means no bound where the field's comment says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections in all, over all shards; each costs a descriptor. 0: as many as the process may open files.
+    pub connections: u32,
+    /// Connections from one address, counted on each shard. 0: no bound.
+    pub connections_per_ip: u32,
+    /// From `accept` to a complete request or upgrade, in milliseconds. Absolute: one byte per second does not extend it.
+    pub handshake_ms: u64,
+    /// Without a received byte a connection is closed after this, in milliseconds. `phoenix.js` sends a heartbeat every 30 s.
+    pub idle_ms: u64,
+    /// Bytes of a request's head; past it 431.
+    pub head_bytes: usize,
+    /// Payload bytes of one frame; past it close code 1009.
+    pub frame_bytes: usize,
+    /// Payload bytes of one message over all its fragments; past it close code 1009.
+    pub message_bytes: usize,
+    /// Channels that one connection may have joined.
+    pub channels_per_conn: u32,
+    /// Bytes of a message's `body`, as JSON without its quotes.
+    pub body_bytes: usize,
+    /// Pushes a second that a connection may make to rooms. 0: no bound.
+    pub publish_per_s: u32,
+    /// Pushes that a connection which was quiet may make at once.
+    pub publish_burst: u32,
+    /// Joins a second that a connection may make. 0: no bound.
+    pub join_per_s: u32,
+    /// Joins that a connection may make at once: as many as it can have channels, for it rejoins them all after a break.
+    pub join_burst: u32,
+    /// Bytes a member may be behind in a room before its channel ends with `phx_error`.
+    pub room_lag_bytes: usize,
+    /// Bytes of a connection's own output (answers, snapshots) that may wait before it is closed with 1013.
+    pub conn_out_bytes: usize,
+    /// Rooms in all. An empty one makes place for a new one.
+    pub rooms: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 0,
+            connections_per_ip: 0,
+            handshake_ms: 10_000,
+            idle_ms: 60_000,
+            head_bytes: 8 * 1_024,
+            frame_bytes: 64 * 1_024,
+            message_bytes: 64 * 1_024,
+            channels_per_conn: 100,
+            body_bytes: 16 * 1_024,
+            publish_per_s: 20,
+            publish_burst: 60,
+            join_per_s: 20,
+            join_burst: 100,
+            room_lag_bytes: 1_024 * 1_024,
+            conn_out_bytes: 1_024 * 1_024,
+            rooms: 100_000,
+        }
+    }
+}
+
+/// What a room remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// Messages kept per room. 0: none, and nothing can be recovered.
+    pub messages: u32,
+    /// Bytes of messages kept per room.
+    pub room_bytes: usize,
+    /// Bytes of messages kept over all rooms of the server; the rooms that have been empty the longest go first.
+    pub total_bytes: usize,
+    /// The most bytes of messages in one answer; a recovery that would be larger is not one (`recovered: false`).
+    pub page_bytes: usize,
+}
+
+impl Default for HistoryLimits {
+    fn default() -> Self {
+        Self {
+            messages: 1_000,
+            room_bytes: 512 * 1_024,
+            total_bytes: 256 * 1_024 * 1_024,
+            page_bytes: 256 * 1_024,
+        }
+    }
+}
+
+/// How presence is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresenceLimits {
+    /// The pace of diffs in a small room, in milliseconds.
+    pub tick_ms: u64,
+    /// The pace of diffs in the largest rooms, in milliseconds. In between it grows by 1 ms for each 10 members.
+    pub tick_max_ms: u64,
+    /// Above so many members, state and diffs carry a choice of [`PresenceLimits::listed`]. 0: always everybody.
+    pub full_max: u32,
+    /// How many members are listed in a room above [`PresenceLimits::full_max`]: half recent speakers, half those longest present.
+    pub listed: u32,
+}
+
+impl Default for PresenceLimits {
+    fn default() -> Self {
+        Self { tick_ms: 50, tick_max_ms: 2_000, full_max: 1_000, listed: 100 }
+    }
+}
+
+const _: () = {
+    // A topic is `room:` and a name, and its length one byte in binary frames.
+    assert!(NAME_BYTES_MAX + 5 <= 255);
+    assert!(EVENT_BYTES_MAX <= 255);
+    // A client that is read once can be told everything about one frame's worth of pushes before it is read again.
+    assert!(READ_BUFFER_BYTES >= 16 * 1_024);
+    // Feeders stop before anything is refused.
+    assert!(MESH_PAUSE_BYTES < MESH_BUSY_BYTES);
+    // The sweep must be finer than what it enforces.
+    assert!(SWEEP_MS * 4 <= LINGER_MS);
+};

@@ -1,0 +1,1 @@
+//! Lock-free rings between shards and their wake-ups. **Nothing here knows of chat or of mio.**

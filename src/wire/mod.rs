@@ -1,0 +1,4 @@
+//! Wire formats as pure functions over bytes. **Nothing here knows of sockets, rooms or clocks.**
+pub mod http;
+pub mod phx;
+pub mod ws;
