@@ -1,0 +1,495 @@
+//! Who is in a room, as bits.
+//!
+//! Each membership has a slot, a small dense number. Three sets of slots say all:
+//!
+//! - `present`: who is there and wishes to be seen;
+//! - `announced`: whom the members have been told of;
+//! - the *target*: whom they should have been told of. In rooms up to `full_max` that is everybody present; above, a bounded and
+//!   stable choice of recent speakers and those longest there, since a list of all sent to all grows with the square of the room.
+//!
+//! At a tick the news is `target XOR announced`. Whoever came and left in between has changed no bit.
+//!
+//! Invariants:
+//!
+//! 1. a slot is given out again only when its last member is neither there nor announced: the news of a leave needs its meta;
+//! 2. `announced` is exactly what a client holds that has folded every diff since the room began;
+//! 3. devices of one user are chained, oldest first, so that each user stands once in a diff.
+//!
+//! Deliberately absent: how it is written (`shard::presence`), and when a tick is.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
+
+use slab::Slab;
+
+use super::identity::Identity;
+use crate::base::bitset::BitSet;
+use crate::limits::PresenceLimits;
+
+/// A membership's place in its room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One membership: a user on one device.
+#[derive(Debug)]
+pub struct Member {
+    /// Who it is.
+    pub identity: Identity,
+    /// What the client attached: a JSON object.
+    pub meta: Option<Box<str>>,
+    /// When it joined, in seconds of Unix time.
+    pub online_at_s: u64,
+    /// Counts the joins of this room: unique within one life of the room, and ordered.
+    pub arrival: u64,
+    /// Whether it wishes to be seen.
+    visible: bool,
+    /// Whether it is still there; a member that left stays until that is announced.
+    live: bool,
+    older_device: Option<Slot>,
+    newer_device: Option<Slot>,
+}
+
+/// How many there are, and of how many the list speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Everybody present and visible.
+    pub present: u32,
+    /// Those in the list.
+    pub listed: u32,
+}
+
+/// The members of one room.
+#[derive(Debug, Default)]
+pub struct Presence {
+    members: Slab<Member>,
+    live_count: u32,
+    arrivals: u64,
+    /// The oldest device of each user, by the hash of its id.
+    oldest_device: HashMap<u64, Slot>,
+    hasher: ahash::RandomState,
+    present: BitSet,
+    announced: BitSet,
+    joins: BitSet,
+    leaves: BitSet,
+    /// Whether the room is above `full_max`, with hysteresis.
+    bounded: bool,
+    elders: BitSet,
+    /// Who spoke last, the latest at the back.
+    speakers: VecDeque<Slot>,
+    told: Option<Count>,
+}
+
+impl Presence {
+    /// Takes a member in. With `visible` false it is listed nowhere.
+    pub fn join(&mut self, identity: Identity, meta: Option<Box<str>>, online_at_s: u64, visible: bool) -> Slot {
+        let user = self.hasher.hash_one(identity.user());
+        self.arrivals += 1;
+        let slot = Slot(u32::try_from(self.members.vacant_key()).expect("fewer memberships than descriptors"));
+        let older_device = visible.then(|| self.newest_device(user, identity.user())).flatten();
+        if let Some(older) = older_device {
+            self.members[older.index()].newer_device = Some(slot);
+        } else if visible {
+            self.oldest_device.entry(user).or_insert(slot);
+        }
+        self.members.insert(Member {
+            identity,
+            meta,
+            online_at_s,
+            arrival: self.arrivals,
+            visible,
+            live: true,
+            older_device,
+            newer_device: None,
+        });
+        self.live_count += 1;
+        if visible {
+            self.present.set(slot.0, true);
+        }
+        slot
+    }
+
+    /// Lets a member go.
+    ///
+    /// # Panics
+    ///
+    /// If it is not there: a membership would be ended twice.
+    pub fn leave(&mut self, slot: Slot) {
+        let member = &mut self.members[slot.index()];
+        assert!(member.live, "a member leaves once");
+        member.live = false;
+        self.live_count -= 1;
+        self.present.set(slot.0, false);
+        self.elders.set(slot.0, false);
+        self.speakers.retain(|speaker| *speaker != slot);
+        if !self.announced.contains(slot.0) {
+            self.forget(slot);
+        }
+    }
+
+    /// The member in a slot, if there is one that has not left.
+    #[must_use]
+    pub fn member(&self, slot: Slot) -> Option<&Member> {
+        self.members.get(slot.index()).filter(|member| member.live)
+    }
+
+    /// How many memberships there are, the invisible ones included.
+    #[must_use]
+    pub fn live_count(&self) -> u32 {
+        self.live_count
+    }
+
+    /// How many are present and visible.
+    #[must_use]
+    pub fn present_count(&self) -> u32 {
+        self.present.count_ones()
+    }
+
+    /// Notes that a member spoke. Says whether the list changes by it, so that a tick is due.
+    pub fn spoke(&mut self, slot: Slot, limits: &PresenceLimits) -> bool {
+        if self.speakers.back() == Some(&slot) || !self.present.contains(slot.0) {
+            return false;
+        }
+        self.speakers.retain(|speaker| *speaker != slot);
+        self.speakers.push_back(slot);
+        if self.speakers.len() > half(limits) {
+            self.speakers.pop_front();
+        }
+        self.bounded && !self.announced.contains(slot.0)
+    }
+
+    /// Works out the news since the last tick: [`Presence::joins`] and [`Presence::leaves`]. True if there is any.
+    ///
+    /// To be followed by [`Presence::announce`] once it is written down.
+    pub fn tick(&mut self, limits: &PresenceLimits) -> bool {
+        self.choose_mode(limits);
+        self.joins.clear();
+        self.leaves.clear();
+        if self.bounded {
+            self.refill_elders(limits);
+            let mut target = self.elders.clone();
+            self.speakers.iter().for_each(|speaker| target.set(speaker.0, true));
+            split_news(&target, &self.announced, &mut self.joins, &mut self.leaves);
+        } else {
+            split_news(&self.present, &self.announced, &mut self.joins, &mut self.leaves);
+        }
+        !self.joins.is_empty() || !self.leaves.is_empty()
+    }
+
+    /// Who is to be announced by this tick.
+    #[must_use]
+    pub fn joins(&self) -> &BitSet {
+        &self.joins
+    }
+
+    /// Who is to be taken off the list by this tick.
+    #[must_use]
+    pub fn leaves(&self) -> &BitSet {
+        &self.leaves
+    }
+
+    /// Whom the members know of.
+    #[must_use]
+    pub fn announced(&self) -> &BitSet {
+        &self.announced
+    }
+
+    /// Takes the news of [`Presence::tick`] as told.
+    pub fn announce(&mut self) {
+        let joins = std::mem::take(&mut self.joins);
+        let leaves = std::mem::take(&mut self.leaves);
+        joins.iter_ones().for_each(|slot| self.announced.set(slot, true));
+        for slot in leaves.iter_ones() {
+            self.announced.set(slot, false);
+            if !self.members[slot as usize].live {
+                self.forget(Slot(slot));
+            }
+        }
+        (self.joins, self.leaves) = (joins, leaves);
+    }
+
+    /// The true number, if it is news: in rooms too large for a full list, and once when they are no longer.
+    pub fn count_news(&mut self) -> Option<Count> {
+        let count = Count { present: self.present_count(), listed: self.announced.count_ones() };
+        let told = self.told;
+        self.told = self.bounded.then_some(count);
+        (self.bounded && told != Some(count) || !self.bounded && told.is_some()).then_some(count)
+    }
+
+    /// The true number, in rooms too large for a full list.
+    #[must_use]
+    pub fn bounded_count(&self) -> Option<Count> {
+        self.bounded.then(|| Count { present: self.present_count(), listed: self.announced.count_ones() })
+    }
+
+    /// Whether a member sees nothing of its user in the list, and so should be told of itself apart.
+    #[must_use]
+    pub fn is_unlisted(&self, slot: Slot) -> bool {
+        let Some(member) = self.member(slot) else { return false };
+        let mut devices = self.devices(self.hasher.hash_one(member.identity.user()), member.identity.user());
+        member.visible && !devices.any(|(device, _)| self.announced.contains(device.0))
+    }
+
+    /// Visits the users who have a device in `set`, each once, with those devices, the oldest first.
+    pub fn each_user(&self, set: &BitSet, mut visit: impl FnMut(&str, &mut dyn Iterator<Item = &Member>)) {
+        let mut seen = BitSet::default();
+        for slot in set.iter_ones() {
+            if seen.contains(slot) {
+                continue;
+            }
+            let member = &self.members[slot as usize];
+            if member.older_device.is_none() && member.newer_device.is_none() {
+                visit(member.identity.user(), &mut std::iter::once(member));
+                continue;
+            }
+            let user = member.identity.user();
+            let mut devices = self
+                .devices(self.hasher.hash_one(user), user)
+                .filter(|(device, _)| set.contains(device.0))
+                .map(|(device, member)| {
+                    seen.set(device.0, true);
+                    member
+                });
+            visit(user, &mut devices);
+        }
+    }
+
+    /// The full list returns when a quarter of the members above the bound have gone, so that it does not flicker.
+    fn choose_mode(&mut self, limits: &PresenceLimits) {
+        let present = self.present_count();
+        self.bounded = limits.full_max > 0
+            && (present > limits.full_max || self.bounded && present > limits.full_max - limits.full_max / 4);
+        if !self.bounded {
+            self.elders.clear();
+        }
+    }
+
+    /// Chooses those longest there in place of elders who left.
+    fn refill_elders(&mut self, limits: &PresenceLimits) {
+        let missing = half(limits).saturating_sub(self.elders.count_ones() as usize);
+        if missing == 0 {
+            return;
+        }
+        let mut candidates: Vec<(u64, u32)> = self
+            .present
+            .iter_ones()
+            .filter(|slot| !self.elders.contains(*slot))
+            .map(|slot| (self.members[slot as usize].arrival, slot))
+            .collect();
+        if candidates.len() > missing {
+            candidates.select_nth_unstable(missing - 1);
+            candidates.truncate(missing);
+        }
+        candidates.iter().for_each(|(_, slot)| self.elders.set(*slot, true));
+    }
+
+    fn newest_device(&self, user_hash: u64, user: &str) -> Option<Slot> {
+        self.devices(user_hash, user).last().map(|(slot, _)| slot)
+    }
+
+    /// The devices of a user that are there or still announced, oldest first.
+    fn devices(&self, user_hash: u64, user: &str) -> impl Iterator<Item = (Slot, &Member)> {
+        // Should two users share a hash, the second one's devices are not chained, and it stands in the list once a device.
+        let oldest = self.oldest_device.get(&user_hash).copied();
+        let oldest = oldest.filter(|slot| self.members[slot.index()].identity.user() == user);
+        std::iter::successors(oldest, |slot| self.members[slot.index()].newer_device)
+            .map(|slot| (slot, &self.members[slot.index()]))
+    }
+
+    /// Frees a slot and takes it out of its user's chain.
+    fn forget(&mut self, slot: Slot) {
+        let member = self.members.remove(slot.index());
+        if let Some(newer) = member.newer_device {
+            self.members[newer.index()].older_device = member.older_device;
+        }
+        if let Some(older) = member.older_device {
+            self.members[older.index()].newer_device = member.newer_device;
+            return;
+        }
+        let user = self.hasher.hash_one(member.identity.user());
+        if self.oldest_device.get(&user) == Some(&slot) {
+            match member.newer_device {
+                Some(newer) => self.oldest_device.insert(user, newer),
+                None => self.oldest_device.remove(&user),
+            };
+        }
+    }
+}
+
+/// Half the list is for speakers, half for those longest there.
+fn half(limits: &PresenceLimits) -> usize {
+    (limits.listed / 2).max(1) as usize
+}
+
+fn split_news(target: &BitSet, announced: &BitSet, joins: &mut BitSet, leaves: &mut BitSet) {
+    for slot in target.xor_iter(announced) {
+        if target.contains(slot) { joins.set(slot, true) } else { leaves.set(slot, true) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::base::rng::SplitMix64;
+
+    const LIMITS: PresenceLimits = PresenceLimits { tick_ms: 50, tick_max_ms: 2_000, full_max: 1_000, listed: 100 };
+
+    fn identity(user: &str) -> Identity {
+        Identity::new(user, user, u64::MAX, None).expect("a valid user")
+    }
+
+    fn users(presence: &Presence, set: &BitSet) -> Vec<(String, Vec<u64>)> {
+        let mut users = Vec::new();
+        presence.each_user(set, |user, devices| users.push((user.to_owned(), devices.map(|device| device.arrival).collect())));
+        users.sort();
+        users
+    }
+
+    /// Ticks, and gives the news as (joins, leaves).
+    fn tick(presence: &mut Presence, limits: &PresenceLimits) -> [Vec<(String, Vec<u64>)>; 2] {
+        presence.tick(limits);
+        let news = [users(presence, presence.joins()), users(presence, presence.leaves())];
+        presence.announce();
+        news
+    }
+
+    fn one(user: &str, arrivals: &[u64]) -> Vec<(String, Vec<u64>)> {
+        vec![(user.to_owned(), arrivals.to_vec())]
+    }
+
+    #[test]
+    fn who_comes_and_leaves_within_a_tick_is_never_seen() {
+        let mut presence = Presence::default();
+        let slot = presence.join(identity("ann"), None, 0, true);
+        presence.leave(slot);
+        assert!(!presence.tick(&LIMITS));
+        assert!(presence.members.is_empty());
+    }
+
+    #[test]
+    fn a_slot_whose_leave_is_not_told_yet_is_not_given_out() {
+        let mut presence = Presence::default();
+        let ann = presence.join(identity("ann"), None, 0, true);
+        assert_eq!(tick(&mut presence, &LIMITS), [one("ann", &[1]), vec![]]);
+        presence.leave(ann);
+        let bob = presence.join(identity("bob"), None, 0, true);
+        assert_ne!(ann, bob);
+        assert_eq!(tick(&mut presence, &LIMITS), [one("bob", &[2]), one("ann", &[1])]);
+        assert_eq!(presence.join(identity("cy"), None, 0, true), ann, "now it is free");
+    }
+
+    #[test]
+    fn devices_of_a_user_stand_together_oldest_first() {
+        let mut presence = Presence::default();
+        let first = presence.join(identity("ann"), None, 0, true);
+        presence.join(identity("bob"), None, 0, true);
+        presence.join(identity("ann"), None, 0, true);
+        assert_eq!(tick(&mut presence, &LIMITS)[0], [one("ann", &[1, 3]), one("bob", &[2])].concat());
+        presence.leave(first);
+        presence.join(identity("ann"), None, 0, true);
+        assert_eq!(tick(&mut presence, &LIMITS), [one("ann", &[4]), one("ann", &[1])]);
+        assert_eq!(users(&presence, presence.announced()), [one("ann", &[3, 4]), one("bob", &[2])].concat());
+    }
+
+    #[test]
+    fn the_invisible_are_members_and_listed_nowhere() {
+        let mut presence = Presence::default();
+        let slot = presence.join(identity("ann"), None, 0, false);
+        assert!(!presence.tick(&LIMITS));
+        assert_eq!((presence.live_count(), presence.present_count()), (1, 0));
+        assert!(presence.member(slot).is_some());
+        presence.leave(slot);
+        assert!(presence.members.is_empty());
+    }
+
+    #[test]
+    fn a_large_room_lists_speakers_and_elders_and_says_how_many_there_are() {
+        let limits = PresenceLimits { full_max: 20, listed: 6, ..LIMITS };
+        let mut presence = Presence::default();
+        let slots: Vec<_> = (0..20).map(|number| presence.join(identity(&format!("u{number:02}")), None, 0, true)).collect();
+        assert_eq!(tick(&mut presence, &limits)[0].len(), 20);
+        assert_eq!(presence.count_news(), None);
+
+        let late = presence.join(identity("u20"), None, 0, true);
+        presence.spoke(slots[15], &limits);
+        tick(&mut presence, &limits);
+        let listed = |presence: &Presence| users(presence, presence.announced()).into_iter().map(|(user, _)| user).collect::<Vec<_>>();
+        assert_eq!(listed(&presence), ["u00", "u01", "u02", "u15"]);
+        assert_eq!(presence.count_news(), Some(Count { present: 21, listed: 4 }));
+        assert_eq!(presence.count_news(), None, "told once");
+        assert!(presence.is_unlisted(late));
+        assert!(!presence.is_unlisted(slots[0]));
+
+        assert!(presence.spoke(late, &limits), "a new speaker is news");
+        assert!(!presence.spoke(late, &limits));
+        presence.leave(slots[1]);
+        tick(&mut presence, &limits);
+        assert_eq!(listed(&presence), ["u00", "u02", "u03", "u15", "u20"], "the next elder steps in, the others stay");
+
+        for slot in &slots[4..10] {
+            presence.leave(*slot);
+        }
+        tick(&mut presence, &limits);
+        assert_eq!(listed(&presence).len(), 14, "three quarters of the bound or fewer: everybody again");
+        assert_eq!(presence.count_news(), Some(Count { present: 14, listed: 14 }));
+        assert_eq!(presence.count_news(), None);
+    }
+
+    #[test]
+    fn whoever_folds_the_diffs_knows_what_a_newcomer_is_told() {
+        for seed in 0..200 {
+            let mut rng = SplitMix64::new(seed);
+            let limits = PresenceLimits { full_max: u32::try_from(seed % 3).expect("small") * 10, listed: 6, ..LIMITS };
+            let mut presence = Presence::default();
+            let mut there = Vec::new();
+            let mut folded: BTreeMap<(String, u64), ()> = BTreeMap::new();
+            for _ in 0..300 {
+                match rng.next_u64() % 8 {
+                    0..=3 => {
+                        let user = format!("u{}", rng.next_u64() % 12);
+                        there.push(presence.join(identity(&user), None, 0, rng.next_u64() % 5 > 0));
+                    }
+                    4..=5 if !there.is_empty() => {
+                        let index = usize::try_from(rng.next_u64()).expect("64 bits") % there.len();
+                        presence.leave(there.swap_remove(index));
+                    }
+                    6 if !there.is_empty() => {
+                        let index = usize::try_from(rng.next_u64()).expect("64 bits") % there.len();
+                        presence.spoke(there[index], &limits);
+                    }
+                    _ => {
+                        let [joins, leaves] = tick(&mut presence, &limits);
+                        for (user, devices) in joins {
+                            for device in devices {
+                                assert_eq!(folded.insert((user.clone(), device), ()), None, "announced twice");
+                            }
+                        }
+                        for (user, devices) in leaves {
+                            for device in devices {
+                                assert_eq!(folded.remove(&(user.clone(), device)), Some(()), "left without a join");
+                            }
+                        }
+                        let told: Vec<_> = users(&presence, presence.announced())
+                            .into_iter()
+                            .flat_map(|(user, devices)| devices.into_iter().map(move |device| (user.clone(), device)))
+                            .collect();
+                        assert_eq!(folded.keys().cloned().collect::<Vec<_>>(), told);
+                        if !presence.bounded {
+                            assert_eq!(u32::try_from(told.len()), Ok(presence.present_count()));
+                        }
+                    }
+                }
+            }
+            there.into_iter().for_each(|slot| presence.leave(slot));
+            tick(&mut presence, &limits);
+            assert!(presence.members.is_empty() && presence.oldest_device.is_empty(), "nothing is left of an empty room");
+        }
+    }
+}

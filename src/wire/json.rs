@@ -1,0 +1,303 @@
+//! JSON as the server needs it: checked once as a whole, then walked as spans of the original text.
+//!
+//! A chat server forwards payloads; it must know that they are valid, look at a few fields, and pass the rest on byte for byte.
+//! A parsed tree loses the bytes. So [`Checker`] lets `simd-json` judge a copy of the text, and the rest of this module walks text
+//! *that has been judged valid*: it finds where values begin and end, and never has to report an error of its own.
+//!
+//! Deliberately absent: numbers beyond `u64`, and writing of anything but strings and integers.
+
+use std::borrow::Cow;
+
+use crate::limits::JSON_DEPTH_MAX;
+
+/// The text is not JSON (RFC 8259), not UTF-8, or nested deeper than [`JSON_DEPTH_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// Judges whether bytes are one JSON value. Keeps its buffers, so that a warm one allocates nothing.
+#[derive(Default)]
+pub struct Checker {
+    warm: Option<Warm>,
+}
+
+struct Warm {
+    /// `simd-json` unescapes strings in place; the text itself must stay as it came.
+    copy: Vec<u8>,
+    buffers: simd_json::Buffers,
+    tape: simd_json::Tape<'static>,
+}
+
+/// A document larger than this is rare; what it made the buffers grow to is given back.
+const KEPT_BYTES_MAX: usize = 64 * 1_024;
+
+impl Checker {
+    /// Gives `text` back as a string if it is one JSON value.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`], for whatever reason.
+    pub fn check<'a>(&mut self, text: &'a [u8]) -> Result<&'a str, Malformed> {
+        let checked = simdutf8::basic::from_utf8(text).map_err(|_| Malformed)?;
+        if !has_pairs_only(text) {
+            return Err(Malformed);
+        }
+        let Warm { mut copy, mut buffers, tape } = self.warm.take().unwrap_or_else(|| Warm {
+            copy: Vec::new(),
+            buffers: simd_json::Buffers::with_max_depth(1_024, usize::from(JSON_DEPTH_MAX)),
+            tape: simd_json::Tape::null(),
+        });
+        copy.clear();
+        copy.extend_from_slice(text);
+        copy.resize(text.len() + simd_json::INPUT_PADDING, 0);
+        let mut tape = tape.reset();
+        let verdict = simd_json::fill_tape_padded(&mut copy, text.len(), &mut buffers, &mut tape);
+        let tape = tape.reset();
+        if copy.len() <= KEPT_BYTES_MAX {
+            self.warm = Some(Warm { copy, buffers, tape });
+        }
+        verdict.map(|()| checked).map_err(|_| Malformed)
+    }
+}
+
+/// Whether each `\u` escape of a surrogate has its other half.
+///
+/// A lone one has no meaning in UTF-8: Phoenix closes the socket, browsers would see U+FFFD, and parsers disagree.
+fn has_pairs_only(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        let escape = &rest[at..];
+        if escape.get(1) != Some(&b'u') {
+            rest = escape.get(2..).unwrap_or_default();
+            continue;
+        }
+        match hex4(escape.get(2..)) {
+            Some(0xD800..=0xDBFF) => {
+                let low = escape.get(6..8) == Some(b"\\u") && matches!(hex4(escape.get(8..)), Some(0xDC00..=0xDFFF));
+                if !low {
+                    return false;
+                }
+                rest = &escape[12..];
+            }
+            Some(0xDC00..=0xDFFF) => return false,
+            _ => rest = escape.get(6..).unwrap_or_default(),
+        }
+    }
+    true
+}
+
+fn hex4(digits: Option<&[u8]>) -> Option<u32> {
+    digits?.get(..4)?.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
+}
+
+fn skip_space(text: &str) -> &str {
+    text.trim_start_matches([' ', '\t', '\n', '\r'])
+}
+
+/// The length of the value that `text` begins with. `text` must be the inside of checked JSON.
+fn value_bytes(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    match bytes.first() {
+        Some(b'"') => string_bytes(bytes),
+        Some(b'[' | b'{') => {
+            let mut depth = 0u32;
+            let mut at = 0;
+            while at < bytes.len() {
+                match bytes[at] {
+                    b'"' => {
+                        at += string_bytes(&bytes[at..]);
+                        continue;
+                    }
+                    b'[' | b'{' => depth += 1,
+                    b']' | b'}' => {
+                        depth -= 1;
+                        if depth == 0 {
+                            return at + 1;
+                        }
+                    }
+                    _ => {}
+                }
+                at += 1;
+            }
+            bytes.len()
+        }
+        _ => bytes
+            .iter()
+            .position(|byte| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r'))
+            .unwrap_or(bytes.len()),
+    }
+}
+
+/// The length of the string that `bytes` begins with, both quotes included.
+fn string_bytes(bytes: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if bytes[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
+    }
+    bytes.len()
+}
+
+/// The elements of an array, each as the text it came in.
+///
+/// `text` must be a checked JSON value; one that is no array has no elements.
+pub fn elements(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = inside(text, b'[');
+    std::iter::from_fn(move || take_value(&mut rest))
+}
+
+/// The members of an object in their order, each key and value as the text it came in (the key with its quotes).
+///
+/// `text` must be a checked JSON value; one that is no object has no members. Keys may repeat.
+pub fn members(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = inside(text, b'{');
+    std::iter::from_fn(move || {
+        let key = take_value(&mut rest)?;
+        rest = skip_space(rest).strip_prefix(':').unwrap_or_default();
+        Some((key, take_value(&mut rest)?))
+    })
+}
+
+/// What follows the opening bracket, up to the end of the text.
+fn inside(text: &str, open: u8) -> &str {
+    let text = skip_space(text);
+    if text.as_bytes().first() == Some(&open) { &text[1..] } else { "" }
+}
+
+/// Takes the next value and the comma before it off `rest`, unless the bracket closes there.
+fn take_value<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let text = skip_space(rest);
+    let text = skip_space(text.strip_prefix(',').unwrap_or(text));
+    let bytes = value_bytes(text);
+    let (value, after) = text.split_at(bytes);
+    *rest = after;
+    (!value.is_empty() && !value.starts_with([']', '}'])).then_some(value)
+}
+
+/// Whether checked text is an object.
+#[must_use]
+pub fn is_object(text: &str) -> bool {
+    skip_space(text).starts_with('{')
+}
+
+/// The value of the first member with this name. The first wins where a key repeats, as with Jason.
+#[must_use]
+pub fn field<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+    members(object).find(|(key, _)| string(key).as_deref() == Some(name)).map(|(_, value)| value)
+}
+
+/// The string that checked text stands for, or `None` if it is no string.
+#[must_use]
+pub fn string(text: &str) -> Option<Cow<'_, str>> {
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(inner));
+    }
+    serde_json::from_str(text).ok().map(Cow::Owned)
+}
+
+/// The whole number that checked text stands for, or `None` if it is none or does not fit.
+#[must_use]
+pub fn unsigned(text: &str) -> Option<u64> {
+    text.parse().ok()
+}
+
+/// The truth value that checked text stands for.
+#[must_use]
+pub fn boolean(text: &str) -> Option<bool> {
+    text.parse().ok()
+}
+
+/// Appends `text` as a JSON string, escaping what must be (RFC 8259, 7) and nothing else, as Jason does.
+pub fn push_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\') {
+        out.extend_from_slice(&rest[..at]);
+        match rest[at] {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0C => out.extend_from_slice(b"\\f"),
+            control => {
+                const HEX: &[u8; 16] = b"0123456789ABCDEF";
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(control >> 4)]);
+                out.push(HEX[usize::from(control & 15)]);
+            }
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+/// Appends a whole number.
+pub fn push_unsigned(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, valid: bool) {
+        let mut checker = Checker::default();
+        for _ in 0..2 {
+            assert_eq!(checker.check(text.as_bytes()).is_ok(), valid, "{text}");
+        }
+    }
+
+    #[test]
+    fn valid_json_passes_and_anything_else_does_not() {
+        for text in ["{}", "[]", "1", "\"a\"", "null", " [1 , 2] ", "12345678901234567890123", "-0", "\"\\ud83d\\ude00\"", "\"\\\\ud800\""] {
+            check(text, true);
+        }
+        for text in ["", "[", "[1,]", "{\"a\"}", "01", "nul", "\"\\x\"", "\"\u{1}\"", "[1] 2", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\""] {
+            check(text, false);
+        }
+        assert_eq!(Checker::default().check(b"\"\xff\""), Err(Malformed));
+    }
+
+    #[test]
+    fn nesting_is_accepted_up_to_the_limit_and_no_deeper() {
+        let nested = |depth: u16| "[".repeat(usize::from(depth)) + &"]".repeat(usize::from(depth));
+        check(&nested(JSON_DEPTH_MAX), true);
+        check(&nested(JSON_DEPTH_MAX + 1), false);
+        check(&nested(60_000), false);
+    }
+
+    #[test]
+    fn spans_are_what_came() {
+        let text = r#" [ "a,\"]" , {"b": [1, {"c":"}"}]} ,-1.5e3,null , []  ] "#;
+        let spans: Vec<_> = elements(text).collect();
+        assert_eq!(spans, [r#""a,\"]""#, r#"{"b": [1, {"c":"}"}]}"#, "-1.5e3", "null", "[]"]);
+        let pairs: Vec<_> = members(r#"{ "a" : 1 , "b":{"c": 2}, "a":3 }"#).collect();
+        assert_eq!(pairs, [("\"a\"", "1"), ("\"b\"", "{\"c\": 2}"), ("\"a\"", "3")]);
+        assert_eq!(elements("[]").count() + elements("{}").count() + members("[1]").count() + members("{ }").count(), 0);
+    }
+
+    #[test]
+    fn a_field_is_found_under_any_spelling_of_its_name_and_the_first_wins() {
+        assert_eq!(field(r#"{"x":0,"us\u0065r":"a","user":"b"}"#, "user"), Some("\"a\""));
+        assert_eq!(field(r#"{"x":{"user":1}}"#, "user"), None);
+        assert_eq!(field("[1]", "user"), None);
+    }
+
+    #[test]
+    fn strings_survive_a_round_trip() {
+        for text in ["", "a", "\"\\/\n\r\t\u{8}\u{c}\0\u{1f}", "é😀\u{2028}"] {
+            let mut out = Vec::new();
+            push_string(&mut out, text);
+            let written = std::str::from_utf8(&out).expect("UTF-8 in, UTF-8 out");
+            check(written, true);
+            assert_eq!(string(written).as_deref(), Some(text));
+        }
+    }
+}
