@@ -1,0 +1,330 @@
+//! Values in a slab, named by keys that never name a stranger.
+//!
+//! Invariants:
+//!
+//! 1. a key finds the value it was given out for, or nothing;
+//! 2. a slot's generation goes up with every new occupant and is never 0, so [`Key::NONE`] finds nothing.
+//!
+//! The generations of all slots come from one counter per arena. After 2^32 insertions it starts over; a key would have
+//! to be kept across exactly so many to meet a stranger.
+//!
+//! Deliberately absent: indexing with `[]`. A stale key is an everyday event here, not a mistake of the caller's.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::num::NonZeroU32;
+
+use slab::Slab;
+
+/// A key into the [`Arena`] of `T`, and of no other type.
+///
+/// `slab` reuses a freed index at once. A plain `usize` kept across a removal (in a timer, in a queued message from
+/// another shard) would then name a stranger, and a chat line would reach the wrong person. The generation makes a
+/// stale key *miss* instead.
+pub struct Key<T> {
+    index: u32,
+    generation: u32,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Key<T> {
+    /// The key that finds nothing, in any arena.
+    pub const NONE: Self = Self::new(0, 0);
+
+    const fn new(index: u32, generation: u32) -> Self {
+        Self { index, generation, of: PhantomData }
+    }
+
+    /// The slot, dense from 0. Two keys may share it, though never at the same time.
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
+    /// `generation << 32 | index`, to pass through something that carries numbers (a poll token, another shard's queue).
+    #[must_use]
+    pub const fn to_u64(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// The inverse of [`Key::to_u64`]. Total: a number that is no key finds nothing.
+    #[must_use]
+    pub const fn from_u64(packed: u64) -> Self {
+        let [index @ .., _, _, _, _] = packed.to_le_bytes();
+        let [_, _, _, _, generation @ ..] = packed.to_le_bytes();
+        Self::new(u32::from_le_bytes(index), u32::from_le_bytes(generation))
+    }
+}
+
+// Written out, for a derive would ask the same of `T`.
+impl<T> Clone for Key<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Key<T> {}
+impl<T> PartialEq for Key<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_u64() == other.to_u64()
+    }
+}
+impl<T> Eq for Key<T> {}
+impl<T> PartialOrd for Key<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+/// By slot, so that sorted keys visit memory in order.
+impl<T> Ord for Key<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.index, self.generation).cmp(&(other.index, other.generation))
+    }
+}
+impl<T> Hash for Key<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.to_u64().hash(state);
+    }
+}
+impl<T> fmt::Debug for Key<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}v{}", self.index, self.generation)
+    }
+}
+
+/// A slab whose keys carry a generation.
+#[derive(Debug)]
+pub struct Arena<T> {
+    slots: Slab<Occupant<T>>,
+    /// What the next occupant gets.
+    generation: NonZeroU32,
+}
+
+/// `NonZeroU32` leaves a niche in which `slab` marks a slot as vacant: the generation costs no more than the mark would.
+#[derive(Debug)]
+struct Occupant<T> {
+    generation: NonZeroU32,
+    value: T,
+}
+
+impl<T> Default for Arena<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Arena<T> {
+    /// An empty arena, without an allocation.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { slots: Slab::new(), generation: NonZeroU32::MIN }
+    }
+
+    /// An empty arena with room for `capacity` values.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { slots: Slab::with_capacity(capacity), generation: NonZeroU32::MIN }
+    }
+
+    /// Puts a value in, in the slot that was freed last or in a new one.
+    ///
+    /// # Panics
+    ///
+    /// If there are 2^32 values already.
+    pub fn insert(&mut self, value: T) -> Key<T> {
+        let key = self.vacant_key();
+        let index = self.slots.insert(Occupant { generation: self.generation, value });
+        debug_assert_eq!(u32::try_from(index), Ok(key.index));
+        self.generation = self.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        key
+    }
+
+    /// The key that the next [`Arena::insert`] will return, for a value that must know its own.
+    ///
+    /// # Panics
+    ///
+    /// If there are 2^32 values already.
+    #[must_use]
+    pub fn vacant_key(&self) -> Key<T> {
+        let index = u32::try_from(self.slots.vacant_key()).expect("an arena holds fewer than 2^32 values");
+        Key::new(index, self.generation.get())
+    }
+
+    /// Takes a value out. Its key, and every copy of it, finds nothing from now on.
+    pub fn remove(&mut self, key: Key<T>) -> Option<T> {
+        self.get(key)?;
+        Some(self.slots.remove(slot(key.index)).value)
+    }
+
+    /// The value that this key was given out for.
+    #[must_use]
+    pub fn get(&self, key: Key<T>) -> Option<&T> {
+        let occupant = self.slots.get(slot(key.index))?;
+        (occupant.generation.get() == key.generation).then_some(&occupant.value)
+    }
+
+    /// The value that this key was given out for, to change.
+    pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
+        let occupant = self.slots.get_mut(slot(key.index))?;
+        (occupant.generation.get() == key.generation).then_some(&mut occupant.value)
+    }
+
+    /// Whether this key still finds its value.
+    #[must_use]
+    pub fn contains(&self, key: Key<T>) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// The key of a slot's current occupant.
+    #[must_use]
+    pub fn key_at(&self, index: u32) -> Option<Key<T>> {
+        self.slots.get(slot(index)).map(|occupant| Key::new(index, occupant.generation.get()))
+    }
+
+    /// A slot's current occupant, whoever that is.
+    #[must_use]
+    pub fn get_at(&self, index: u32) -> Option<&T> {
+        self.slots.get(slot(index)).map(|occupant| &occupant.value)
+    }
+
+    /// A slot's current occupant, whoever that is, to change.
+    pub fn get_at_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.slots.get_mut(slot(index)).map(|occupant| &mut occupant.value)
+    }
+
+    /// How many values there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// All values, in the order of their slots.
+    pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
+        self.slots.iter().map(|(index, occupant)| (key_of(index, occupant.generation), &occupant.value))
+    }
+
+    /// All values, in the order of their slots, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key<T>, &mut T)> {
+        self.slots
+            .iter_mut()
+            .map(|(index, occupant)| (key_of(index, occupant.generation), &mut occupant.value))
+    }
+}
+
+fn slot(index: u32) -> usize {
+    usize::try_from(index).expect("an address is no narrower than 32 bits")
+}
+
+fn key_of<T>(index: usize, generation: NonZeroU32) -> Key<T> {
+    Key::new(u32::try_from(index).expect("insert refuses a larger one"), generation.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_kept_after_removal_misses_the_slots_next_owner() {
+        let mut arena = Arena::new();
+        let ann = arena.insert("Ann");
+        assert_eq!(arena.remove(ann), Some("Ann"));
+        let bob = arena.insert("Bob");
+        assert_eq!(ann.index(), bob.index(), "the slot is reused");
+        assert_eq!(arena.get(ann), None);
+        assert_eq!(arena.get_mut(ann), None);
+        assert_eq!(arena.remove(ann), None);
+        assert_eq!(arena.get(bob), Some(&"Bob"));
+    }
+
+    #[test]
+    fn a_generation_goes_up_with_every_occupant() {
+        let mut arena = Arena::new();
+        let mut last = 0;
+        for _ in 0..10 {
+            let key = arena.insert(());
+            assert_eq!(key.index(), 0);
+            assert!(key.to_u64() >> 32 > last);
+            last = key.to_u64() >> 32;
+            arena.remove(key);
+        }
+    }
+
+    #[test]
+    fn generations_start_over_at_one() {
+        let mut arena: Arena<u8> = Arena { slots: Slab::new(), generation: NonZeroU32::MAX };
+        let last = arena.insert(1);
+        let first = arena.insert(2);
+        assert_eq!(last.to_u64() >> 32, u64::from(u32::MAX));
+        assert_eq!(first.to_u64() >> 32, 1);
+        assert_eq!(arena.get(first), Some(&2));
+    }
+
+    #[test]
+    fn the_key_of_zeros_finds_nothing() {
+        let mut arena = Arena::new();
+        let first = arena.insert(7);
+        assert_eq!(first.index(), 0);
+        assert_ne!(first, Key::NONE);
+        assert_eq!(Key::<i32>::from_u64(0), Key::NONE);
+        assert_eq!(arena.get(Key::NONE), None);
+    }
+
+    #[test]
+    fn a_key_survives_packing() {
+        let mut arena = Arena::new();
+        arena.insert('a');
+        let key = arena.insert('b');
+        assert_eq!(key.to_u64(), 2 << 32 | 1);
+        assert_eq!(Key::from_u64(key.to_u64()), key);
+        assert_eq!(format!("{key:?}"), "1v2");
+    }
+
+    #[test]
+    fn the_vacant_key_is_the_next_one() {
+        let mut arena = Arena::new();
+        let keys: Vec<_> = (0..4).map(|n| arena.insert(n)).collect();
+        arena.remove(keys[2]);
+        arena.remove(keys[1]);
+        for n in 0..4 {
+            let promised = arena.vacant_key();
+            assert_eq!(arena.get(promised), None);
+            assert_eq!(arena.insert(n), promised);
+        }
+    }
+
+    #[test]
+    fn slots_tell_their_current_occupant() {
+        let mut arena = Arena::new();
+        let ann = arena.insert("Ann");
+        let bob = arena.insert("Bob");
+        arena.remove(ann);
+        assert_eq!((arena.key_at(0), arena.get_at(0)), (None, None));
+        assert_eq!((arena.key_at(1), arena.get_at(1)), (Some(bob), Some(&"Bob")));
+        assert_eq!(arena.key_at(u32::MAX), None);
+        *arena.get_at_mut(1).unwrap() = "Eve";
+        assert_eq!(arena.iter().collect::<Vec<_>>(), [(bob, &"Eve")]);
+        for (key, name) in arena.iter_mut() {
+            assert_eq!(key, bob);
+            *name = "Bob";
+        }
+        assert_eq!((arena.get(bob), arena.len(), arena.is_empty()), (Some(&"Bob"), 1, false));
+    }
+
+    #[test]
+    fn the_generation_costs_no_more_than_the_mark_of_a_vacant_slot() {
+        // The shape of a slot in `slab`.
+        #[expect(dead_code, reason = "only its size matters")]
+        enum Slot<T> {
+            Vacant(usize),
+            Occupied(T),
+        }
+        assert_eq!(size_of::<Slot<Occupant<[u64; 4]>>>(), size_of::<Slot<[u64; 4]>>());
+    }
+}

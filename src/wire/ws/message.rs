@@ -1,0 +1,369 @@
+//! Whole messages out of the frames of one connection (RFC 6455, 5.4).
+//!
+//! Invariants:
+//!
+//! 1. a message in one frame is passed on where it lies, without a copy;
+//! 2. between messages an [`Assembler`] owns nothing: it is one null pointer;
+//! 3. what it holds for an unfinished message is at most [`Limits::message_bytes`], in at most [`FRAGMENTS_MAX`] fragments.
+//!
+//! Deliberately absent: answers. A ping is reported, the pong is the caller's. After an error, or a close, the caller feeds
+//! no more.
+
+use std::borrow::Cow;
+
+use super::FrameError;
+use super::close::parse_close;
+use super::frame::{Header, Opcode};
+use crate::limits::{FRAGMENTS_MAX, Limits, MESSAGE_TIMEOUT_MS};
+
+/// What a frame completed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming<'a> {
+    /// A text message. Borrowed, unless it came in fragments.
+    Text(Cow<'a, str>),
+    /// A binary message. Borrowed, unless it came in fragments.
+    Binary(Cow<'a, [u8]>),
+    /// To be answered with a pong of this payload.
+    Ping(&'a [u8]),
+    /// A sign of life.
+    Pong,
+    /// The peer's last frame, with its status code, if any: to be answered with [`CloseCode::Normal`](super::CloseCode::Normal).
+    Close(Option<u16>),
+}
+
+/// The messages of one connection: where it is in a fragmented one.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    partial: Option<Box<Partial>>,
+}
+
+/// A message of which fragments are missing.
+#[derive(Debug)]
+struct Partial {
+    is_text: bool,
+    fragments: u32,
+    first_ms: u64,
+    payload: Vec<u8>,
+    /// How much of a text's payload is known to be UTF-8. The rest is the beginning of one character.
+    utf8_bytes: usize,
+}
+
+impl Assembler {
+    /// A connection on which nothing has come yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { partial: None }
+    }
+
+    /// Takes the next frame, with its payload unmasked, and returns what it completed; `None` when its message goes on.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the frame where it stands, or with its message. The connection is to be closed then.
+    pub fn accept<'a>(
+        &mut self,
+        header: &Header,
+        payload: &'a [u8],
+        now_ms: u64,
+        limits: &Limits,
+    ) -> Result<Option<Incoming<'a>>, FrameError> {
+        match header.opcode {
+            Opcode::Ping => Ok(Some(Incoming::Ping(payload))),
+            Opcode::Pong => Ok(Some(Incoming::Pong)),
+            Opcode::Close => Ok(Some(Incoming::Close(parse_close(payload)?))),
+            Opcode::Text | Opcode::Binary if self.partial.is_some() => Err(FrameError::InterleavedMessage),
+            Opcode::Text | Opcode::Binary if payload.len() > limits.message_bytes => {
+                Err(FrameError::MessageTooBig)
+            }
+            Opcode::Text if header.fin => Ok(Some(Incoming::Text(Cow::Borrowed(utf8(payload)?)))),
+            Opcode::Binary if header.fin => Ok(Some(Incoming::Binary(Cow::Borrowed(payload)))),
+            Opcode::Text | Opcode::Binary => {
+                let mut partial = Box::new(Partial::new(header.opcode == Opcode::Text, now_ms));
+                partial.append(payload)?;
+                self.partial = Some(partial);
+                Ok(None)
+            }
+            Opcode::Continuation => self.resume(header.fin, payload, limits),
+        }
+    }
+
+    /// When the first fragment of an unfinished message came: from then on it has
+    /// [`MESSAGE_TIMEOUT_MS`](crate::limits::MESSAGE_TIMEOUT_MS).
+    #[must_use]
+    pub fn first_fragment_ms(&self) -> Option<u64> {
+        self.partial.as_ref().map(|partial| partial.first_ms)
+    }
+
+    /// To be called now and then: whether an unfinished message has taken too long.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::SlowMessage`] if it has.
+    pub fn check_time(&self, now_ms: u64) -> Result<(), FrameError> {
+        match self.first_fragment_ms() {
+            Some(first_ms) if now_ms.saturating_sub(first_ms) >= MESSAGE_TIMEOUT_MS => {
+                Err(FrameError::SlowMessage)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What an unfinished message takes from the heap, in bytes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| size_of::<Partial>() + partial.payload.capacity())
+    }
+
+    fn resume<'a>(
+        &mut self,
+        fin: bool,
+        payload: &[u8],
+        limits: &Limits,
+    ) -> Result<Option<Incoming<'a>>, FrameError> {
+        let partial = self.partial.as_mut().ok_or(FrameError::UnexpectedContinuation)?;
+        if payload.is_empty() && !fin {
+            return Err(FrameError::EmptyFragment);
+        }
+        if partial.fragments >= FRAGMENTS_MAX {
+            return Err(FrameError::TooManyFragments);
+        }
+        if payload.len() > limits.message_bytes.saturating_sub(partial.payload.len()) {
+            return Err(FrameError::MessageTooBig);
+        }
+        partial.append(payload)?;
+        if !fin {
+            return Ok(None);
+        }
+        let whole = self.partial.take().map(|partial| partial.finish()).transpose()?;
+        Ok(whole)
+    }
+}
+
+impl Partial {
+    const fn new(is_text: bool, first_ms: u64) -> Self {
+        Self { is_text, fragments: 0, first_ms, payload: Vec::new(), utf8_bytes: 0 }
+    }
+
+    /// Appends a fragment. Text is checked as it comes, so that a peer is not served 64 KiB of patience for a bad first byte.
+    fn append(&mut self, fragment: &[u8]) -> Result<(), FrameError> {
+        self.fragments += 1;
+        self.payload.extend_from_slice(fragment);
+        if !self.is_text {
+            return Ok(());
+        }
+        match simdutf8::compat::from_utf8(&self.payload[self.utf8_bytes..]) {
+            Ok(_) => self.utf8_bytes = self.payload.len(),
+            Err(error) if error.error_len().is_none() => self.utf8_bytes += error.valid_up_to(),
+            Err(_) => return Err(FrameError::NotUtf8),
+        }
+        Ok(())
+    }
+
+    fn finish<'a>(self) -> Result<Incoming<'a>, FrameError> {
+        if !self.is_text {
+            return Ok(Incoming::Binary(Cow::Owned(self.payload)));
+        }
+        let text = String::from_utf8(self.payload).map_err(|_| FrameError::NotUtf8)?;
+        Ok(Incoming::Text(Cow::Owned(text)))
+    }
+}
+
+fn utf8(payload: &[u8]) -> Result<&str, FrameError> {
+    simdutf8::basic::from_utf8(payload).map_err(|_| FrameError::NotUtf8)
+}
+
+const _: () = assert!(size_of::<Assembler>() == size_of::<usize>());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ws::CloseCode;
+
+    /// A connection that is fed frames at time 0.
+    struct Peer {
+        assembler: Assembler,
+        limits: Limits,
+    }
+
+    impl Peer {
+        fn new() -> Self {
+            Self { assembler: Assembler::new(), limits: Limits { message_bytes: 1_000, ..Limits::default() } }
+        }
+
+        fn send<'a>(
+            &mut self,
+            opcode: Opcode,
+            fin: bool,
+            payload: &'a [u8],
+        ) -> Result<Option<Incoming<'a>>, FrameError> {
+            let header =
+                Header { fin, opcode, payload_bytes: payload.len() as u64, mask: [0; 4], header_bytes: 6 };
+            self.assembler.accept(&header, payload, 0, &self.limits)
+        }
+    }
+
+    /// Sends a message in these fragments to a new connection and returns what the last one led to.
+    fn fragments(opcode: Opcode, parts: &[&[u8]]) -> Result<Option<Incoming<'static>>, FrameError> {
+        let mut peer = Peer::new();
+        for (index, part) in parts.iter().enumerate() {
+            let opcode = if index == 0 { opcode } else { Opcode::Continuation };
+            let fin = index + 1 == parts.len();
+            match peer.send(opcode, fin, part)? {
+                None => assert!(!fin),
+                Some(message) => {
+                    assert!(fin);
+                    assert_eq!(peer.assembler.heap_bytes(), 0, "nothing is kept between messages");
+                    return Ok(Some(owned(message)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn owned(message: Incoming<'_>) -> Incoming<'static> {
+        match message {
+            Incoming::Text(text) => Incoming::Text(Cow::Owned(text.into_owned())),
+            Incoming::Binary(bytes) => Incoming::Binary(Cow::Owned(bytes.into_owned())),
+            other => panic!("no message: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn check_closed<T: std::fmt::Debug>(result: Result<T, FrameError>, error: FrameError, code: CloseCode) {
+        assert_eq!(result.unwrap_err(), error);
+        assert_eq!(error.close_code(), code);
+    }
+
+    #[test]
+    fn a_message_in_one_frame_is_not_copied() {
+        let mut peer = Peer::new();
+        let payload = *b"hello";
+        match peer.send(Opcode::Text, true, &payload).unwrap() {
+            Some(Incoming::Text(Cow::Borrowed(text))) => {
+                assert!(std::ptr::eq(text.as_bytes(), &raw const payload))
+            }
+            other => panic!("{other:?}"),
+        }
+        match peer.send(Opcode::Binary, true, &payload).unwrap() {
+            Some(Incoming::Binary(Cow::Borrowed(bytes))) => {
+                assert!(std::ptr::eq(bytes.as_ptr(), payload.as_ptr()))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn fragments_make_one_message() {
+        let text = |text: &str| Ok(Some(Incoming::Text(Cow::Owned(text.to_owned()))));
+        assert_eq!(fragments(Opcode::Text, &[b"a", b"b", b"c"]), text("abc"));
+        assert_eq!(fragments(Opcode::Text, &[b"", b"b", b""]), text("b"), "empty first and last are fine");
+        assert_eq!(fragments(Opcode::Text, &[b"", b""]), text(""));
+        let binary = Ok(Some(Incoming::Binary(Cow::Owned(vec![0xff, 0xfe]))));
+        assert_eq!(fragments(Opcode::Binary, &[b"\xff", b"\xfe"]), binary);
+    }
+
+    #[test]
+    fn control_frames_pass_between_fragments() {
+        let mut peer = Peer::new();
+        assert_eq!(peer.send(Opcode::Text, false, b"a"), Ok(None));
+        assert_eq!(peer.send(Opcode::Ping, true, b"?"), Ok(Some(Incoming::Ping(b"?"))));
+        assert_eq!(peer.send(Opcode::Pong, true, b"!"), Ok(Some(Incoming::Pong)));
+        let whole = peer.send(Opcode::Continuation, true, b"b").unwrap();
+        assert_eq!(whole, Some(Incoming::Text(Cow::Borrowed("ab"))));
+        assert_eq!(peer.send(Opcode::Close, true, b"\x03\xe8"), Ok(Some(Incoming::Close(Some(1000)))));
+        assert_eq!(peer.send(Opcode::Close, true, b""), Ok(Some(Incoming::Close(None))));
+    }
+
+    #[test]
+    fn frames_out_of_place_break_the_protocol() {
+        let mut peer = Peer::new();
+        let stray = peer.send(Opcode::Continuation, true, b"x");
+        check_closed(stray, FrameError::UnexpectedContinuation, CloseCode::Protocol);
+        for opcode in [Opcode::Text, Opcode::Binary] {
+            let mut peer = Peer::new();
+            peer.send(Opcode::Text, false, b"a").unwrap();
+            check_closed(peer.send(opcode, true, b"b"), FrameError::InterleavedMessage, CloseCode::Protocol);
+        }
+        let mut peer = Peer::new();
+        check_closed(
+            peer.send(Opcode::Close, true, b"\x03"),
+            FrameError::CloseTruncated,
+            CloseCode::Protocol,
+        );
+    }
+
+    #[test]
+    fn an_empty_fragment_in_the_middle_is_not_welcome() {
+        check_closed(
+            fragments(Opcode::Text, &[b"a", b"", b"b"]),
+            FrameError::EmptyFragment,
+            CloseCode::Policy,
+        );
+    }
+
+    #[test]
+    fn the_number_of_fragments_is_bounded() {
+        let most = usize::try_from(FRAGMENTS_MAX).unwrap();
+        assert!(fragments(Opcode::Text, &vec![&b"x"[..]; most]).is_ok());
+        let flood = fragments(Opcode::Text, &vec![&b"x"[..]; most + 1]);
+        check_closed(flood, FrameError::TooManyFragments, CloseCode::Policy);
+    }
+
+    #[test]
+    fn a_message_is_bounded_over_all_its_fragments() {
+        assert!(fragments(Opcode::Binary, &[&[0; 1_000]]).is_ok());
+        assert!(fragments(Opcode::Binary, &[&[0; 600], &[0; 400]]).is_ok());
+        for parts in [
+            &[&[0; 1_001][..]][..],
+            &[&[0; 1_001], &[]],
+            &[&[0; 600], &[0; 401]],
+            &[&[0; 600], &[0; 401], &[]],
+        ] {
+            check_closed(fragments(Opcode::Binary, parts), FrameError::MessageTooBig, CloseCode::TooBig);
+        }
+    }
+
+    #[test]
+    fn text_must_be_utf8_wherever_it_is_cut() {
+        let good = "a\u{e9}\u{20ac}\u{1f600}".as_bytes();
+        let bad: [&[u8]; 7] =
+            [b"\xff", b"\x80", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc3", b"\xe2\x82"];
+        for cut in 0..=good.len() {
+            assert!(fragments(Opcode::Text, &[&good[..cut], &good[cut..]]).is_ok(), "cut at {cut}");
+        }
+        for bad in bad.map(|bad| [good, bad].concat()) {
+            check_closed(fragments(Opcode::Text, &[&bad]), FrameError::NotUtf8, CloseCode::NotUtf8);
+            for cut in 0..=bad.len() {
+                let cut = fragments(Opcode::Text, &[&bad[..cut], &bad[cut..]]);
+                check_closed(cut, FrameError::NotUtf8, CloseCode::NotUtf8);
+            }
+        }
+    }
+
+    #[test]
+    fn bad_text_is_refused_in_the_fragment_that_shows_it() {
+        let mut peer = Peer::new();
+        peer.send(Opcode::Text, false, b"a\xe2").unwrap();
+        let early = peer.send(Opcode::Continuation, false, b"x");
+        check_closed(early, FrameError::NotUtf8, CloseCode::NotUtf8);
+    }
+
+    #[test]
+    fn a_fragmented_message_has_a_time_that_no_fragment_extends() {
+        let mut peer = Peer::new();
+        assert_eq!(peer.assembler.first_fragment_ms(), None);
+        for (now_ms, opcode) in [(5, Opcode::Text), (20_000, Opcode::Continuation)] {
+            let header = Header { fin: false, opcode, payload_bytes: 1, mask: [0; 4], header_bytes: 6 };
+            peer.assembler.accept(&header, b"x", now_ms, &peer.limits).unwrap();
+            assert_eq!(peer.assembler.first_fragment_ms(), Some(5));
+        }
+        assert_eq!(peer.assembler.check_time(4 + MESSAGE_TIMEOUT_MS), Ok(()));
+        check_closed(
+            peer.assembler.check_time(5 + MESSAGE_TIMEOUT_MS),
+            FrameError::SlowMessage,
+            CloseCode::Policy,
+        );
+        peer.send(Opcode::Continuation, true, b"").unwrap();
+        assert_eq!(peer.assembler.check_time(u64::MAX), Ok(()));
+    }
+}
