@@ -73,6 +73,29 @@ impl Serializer {
         }
     }
 
+    /// Appends an answer for a topic that need not be a string: it is echoed as the JSON it came as.
+    pub fn reply_to_topic_json(
+        self,
+        out: &mut Vec<u8>,
+        join_ref: &str,
+        reference: &str,
+        topic_json: &str,
+        status: &str,
+        response: &str,
+    ) {
+        let frame = begin_frame(out);
+        let text = match self {
+            Self::V2 => format!(
+                r#"[{join_ref},{reference},{topic_json},"phx_reply",{{"response":{response},"status":"{status}"}}]"#
+            ),
+            Self::V1 => format!(
+                r#"{{"event":"phx_reply","payload":{{"response":{response},"status":"{status}"}},"ref":{reference},"topic":{topic_json}}}"#
+            ),
+        };
+        out.extend_from_slice(text.as_bytes());
+        finish_frame(out, frame, Opcode::Text);
+    }
+
     fn json(self, out: &mut Vec<u8>, message: &Outgoing<'_>, payload: &[&[u8]]) {
         let frame = begin_frame(out);
         match self {

@@ -1,0 +1,365 @@
+//! The members of a room that are on this shard, and the log of frames for them.
+//!
+//! A member here is a [`Seat`]: eight bytes, its connection and how far in the log it is. All that is said in a room is appended to the
+//! log once, and at the end of the turn [`Shard::flush_audience`] writes to each member what it has not had.
+//!
+//! Deliberately absent: who may be here, and in which order things are said. That is the home's.
+
+use std::cmp::Ordering;
+
+use smallvec::SmallVec;
+
+use super::channel::Channel;
+use super::conn::{BLOCKED, Conn, HAS_OUT, SPEAKS_V1};
+use super::home::Home;
+use super::log::{Log, Position};
+use super::{Io, Shard, Turn};
+use crate::base::arena::Key;
+use crate::chat::topic::LOBBY;
+use crate::wire::phx::{Payload, Serializer};
+use crate::wire::ws::frame::frame_bytes_at;
+
+/// A member's place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat {
+    /// The index of a live connection that lists this audience among its channels.
+    pub(super) conn: u32,
+    /// What it has been sent.
+    pub(super) cursor: Position,
+}
+
+/// A member that has not been sent `presence_state` yet.
+#[derive(Debug)]
+pub(super) struct Newcomer {
+    pub(super) conn: Key<Conn>,
+    /// Its own entry, where the list will not have it.
+    pub(super) own: Option<Box<str>>,
+}
+
+/// The members of one room on this shard.
+#[derive(Debug)]
+pub(super) struct Audience {
+    pub(super) topic: Box<str>,
+    pub(super) home_shard: u16,
+    /// Known from the first join on. The lobby has none: each shard holds the directory itself.
+    pub(super) home: Option<Key<Home>>,
+    pub(super) seats: Vec<Seat>,
+    /// Members of the lobby who may not see every room, and are told apart of those that they may.
+    pub(super) apart: SmallVec<[u32; 2]>,
+    /// Joins that the home has not answered yet. They keep the audience.
+    pub(super) joining: u32,
+    pub(super) newcomers: Vec<Newcomer>,
+    log: Log,
+    /// The same in the old encoding, for as long as there are members who speak it.
+    log_v1: Log,
+    seats_v1: u32,
+    /// Whether it is in [`Shard::touched`].
+    touched: bool,
+    /// A large room collects for a moment; until then it is not flushed again. In milliseconds.
+    pub(super) quiet_until_ms: u64,
+}
+
+impl Audience {
+    pub(super) fn new(topic: &str, home_shard: u16) -> Self {
+        Self {
+            topic: topic.into(),
+            home_shard,
+            home: None,
+            seats: Vec::new(),
+            apart: SmallVec::new(),
+            joining: 0,
+            newcomers: Vec::new(),
+            log: Log::default(),
+            log_v1: Log::default(),
+            seats_v1: 0,
+            touched: false,
+            quiet_until_ms: 0,
+        }
+    }
+
+    fn log(&self, flags: u8) -> &Log {
+        if flags & SPEAKS_V1 == 0 { &self.log } else { &self.log_v1 }
+    }
+
+    /// What a member has not been sent yet.
+    pub(super) fn pending(&self, seat: usize, flags: u8) -> &[u8] {
+        self.log(flags).after(self.seats[seat].cursor)
+    }
+
+    /// Notes that a member has been sent everything.
+    pub(super) fn catch_up(&mut self, seat: usize, flags: u8) {
+        self.seats[seat].cursor = self.log(flags).end();
+    }
+
+    /// Takes a member in: it hears what is said from now on. Gives its seat.
+    pub(super) fn sit(&mut self, conn: u32, flags: u8) -> u32 {
+        let seat = u32::try_from(self.seats.len()).expect("fewer members than descriptors");
+        self.seats.push(Seat { conn, cursor: self.log(flags).end() });
+        self.seats_v1 += u32::from(flags & SPEAKS_V1 != 0);
+        seat
+    }
+
+    /// Lets the member in a seat go. The last one takes that seat; if somebody does, its connection is returned.
+    pub(super) fn stand(&mut self, seat: u32, flags: u8) -> Option<u32> {
+        self.seats.swap_remove(seat as usize);
+        self.seats_v1 -= u32::from(flags & SPEAKS_V1 != 0);
+        self.seats.get(seat as usize).map(|moved| moved.conn)
+    }
+
+    fn is_deserted(&self) -> bool {
+        self.seats.is_empty() && self.apart.is_empty() && self.joining == 0
+    }
+
+    /// Bytes of memory that its logs hold.
+    pub(super) fn log_bytes(&self) -> usize {
+        self.log.capacity_bytes() + self.log_v1.capacity_bytes()
+    }
+
+    /// Appends a broadcast to the logs.
+    fn append(&mut self, event: &str, payload: Payload<'_>) {
+        let topic = &self.topic;
+        if self.seats.len() > self.seats_v1 as usize {
+            self.log.append(|out| Serializer::V2.broadcast(out, topic, event, payload));
+        }
+        if self.seats_v1 > 0 {
+            self.log_v1.append(|out| Serializer::V1.broadcast(out, topic, event, payload));
+        }
+    }
+
+    /// Lets go of what every member has had.
+    fn release(&mut self, oldest: Option<Position>, oldest_v1: Option<Position>) {
+        self.log.release_before(oldest.unwrap_or(self.log.end()));
+        self.log_v1.release_before(oldest_v1.unwrap_or(self.log_v1.end()));
+    }
+}
+
+/// How a write of several frames ended: after how many bytes whole frames end, and what is left of the one that was cut.
+fn cut(frames: &[u8], written: usize) -> (usize, &[u8]) {
+    let mut end = 0;
+    while end < written {
+        end += frame_bytes_at(&frames[end..]);
+    }
+    (end, &frames[written..end])
+}
+
+impl Shard {
+    /// The audience of a topic, made if there is none.
+    pub(super) fn audience_of(&mut self, topic: &str, home_shard: u16) -> Key<Audience> {
+        if let Some(key) = self.audience_by_topic.get(topic) {
+            return *key;
+        }
+        let key = self.audiences.insert(Audience::new(topic, home_shard));
+        self.audience_by_topic.insert(topic.into(), key);
+        key
+    }
+
+    /// Lets an audience go if nobody is in it.
+    pub(super) fn drop_if_deserted(&mut self, key: Key<Audience>) {
+        if self.audiences.get(key).is_some_and(Audience::is_deserted)
+            && let Some(audience) = self.audiences.remove(key)
+        {
+            self.audience_by_topic.remove(&audience.topic);
+        }
+    }
+
+    /// Appends a broadcast for the members here, to be sent at the end of the turn.
+    pub(super) fn deliver(&mut self, key: Key<Audience>, event: &str, payload: Payload<'_>) {
+        // The last member may have left while this was on its way.
+        let Some(audience) = self.audiences.get_mut(key) else { return };
+        audience.append(event, payload);
+        self.touch_audience(key);
+    }
+
+    /// Has an audience flushed at the end of the turn.
+    pub(super) fn touch_audience(&mut self, key: Key<Audience>) {
+        if let Some(audience) = self.audiences.get_mut(key)
+            && !std::mem::replace(&mut audience.touched, true)
+        {
+            self.touched.push(key);
+        }
+    }
+
+    /// Moves what a member has not been sent yet to its own output, so that what is appended there next comes after it.
+    ///
+    /// Not for a member whose socket takes nothing: its log may be long, and it would cost memory of its own.
+    pub(super) fn settle(&mut self, key: Key<Audience>, seat: u32) {
+        let Some(audience) = self.audiences.get_mut(key) else { return };
+        let conn = audience.seats[seat as usize].conn;
+        let flags = self.flags[conn as usize];
+        if flags & BLOCKED != 0 || audience.pending(seat as usize, flags).is_empty() {
+            return;
+        }
+        let mut missed = std::mem::take(&mut self.scratch);
+        missed.extend_from_slice(audience.pending(seat as usize, flags));
+        audience.catch_up(seat as usize, flags);
+        self.output(conn).extend_from_slice(&missed);
+        missed.clear();
+        self.scratch = missed;
+    }
+
+    /// Flushes every audience in which something was said, except those that are to collect for a while.
+    pub(super) fn flush_audiences<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.retain(|key| {
+            let Some(audience) = self.audiences.get_mut(*key) else { return false };
+            if turn.now.mono_ms < audience.quiet_until_ms {
+                return true;
+            }
+            audience.touched = false;
+            self.flush_audience(turn, *key);
+            false
+        });
+        // Whoever was touched while flushing waits for the next turn.
+        touched.append(&mut self.touched);
+        self.touched = touched;
+    }
+
+    /// Sends each member what it has not had.
+    fn flush_audience<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Audience>) {
+        let began_us = turn.io.elapsed_us();
+        let Some(audience) = self.audiences.get_mut(key) else { return };
+        let (mut oldest, mut oldest_v1) = (None, None);
+        for seat in 0..audience.seats.len() {
+            let conn = audience.seats[seat].conn;
+            let flags = self.flags[conn as usize];
+            let log = if flags & SPEAKS_V1 == 0 { &audience.log } else { &audience.log_v1 };
+            let pending = log.after(audience.seats[seat].cursor);
+            if pending.is_empty() {
+                continue;
+            }
+            if flags & (BLOCKED | HAS_OUT) == 0 {
+                let written = turn.io.write(conn, pending);
+                if written == pending.len() {
+                    audience.seats[seat].cursor = log.end();
+                    continue;
+                }
+                let (whole, rest) = cut(pending, written);
+                audience.seats[seat].cursor = audience.seats[seat].cursor.plus(whole);
+                self.flags[conn as usize] |= BLOCKED;
+                if !rest.is_empty() {
+                    super::conn::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
+                        .extend_from_slice(rest);
+                }
+            } else if flags & BLOCKED == 0 {
+                // Its own output goes first, and the room's along with it in the same write.
+                super::conn::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
+                    .extend_from_slice(pending);
+                audience.seats[seat].cursor = log.end();
+                continue;
+            }
+            let cursor = audience.seats[seat].cursor;
+            if log.after(cursor).len() > self.settings.limits.room_lag_bytes {
+                self.laggards.push(seat);
+            } else {
+                let oldest = if flags & SPEAKS_V1 == 0 { &mut oldest } else { &mut oldest_v1 };
+                *oldest = oldest.into_iter().chain([&cursor]).copied().min_by(|a, b| a.order(*b));
+            }
+        }
+        // From the back, since letting one go moves the last into its seat.
+        while let Some(seat) = self.laggards.pop() {
+            self.lose(key, seat);
+        }
+        let Some(audience) = self.audiences.get_mut(key) else { return };
+        audience.release(oldest, oldest_v1);
+        let spent_us = turn.io.elapsed_us().saturating_sub(began_us);
+        audience.quiet_until_ms = turn.now.mono_ms + pause_ms(spent_us);
+        if audience.quiet_until_ms > turn.now.mono_ms {
+            self.timers.push(audience.quiet_until_ms, super::Timer::Pace(key));
+        }
+        self.drop_if_deserted(key);
+    }
+
+    /// Sends a member whose socket takes bytes again what it missed. False if it is blocked again.
+    pub(super) fn resume_seat<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Audience>, seat: u32) -> bool {
+        let Some(audience) = self.audiences.get_mut(key) else { return true };
+        let seat = seat as usize;
+        let conn = audience.seats[seat].conn;
+        let flags = self.flags[conn as usize];
+        let pending = audience.pending(seat, flags);
+        if pending.is_empty() {
+            return true;
+        }
+        let written = turn.io.write(conn, pending);
+        let (whole, rest) = cut(pending, written);
+        let blocked = written < pending.len();
+        if !rest.is_empty() {
+            super::conn::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn).extend_from_slice(rest);
+        }
+        audience.seats[seat].cursor = audience.seats[seat].cursor.plus(whole);
+        if blocked {
+            self.flags[conn as usize] |= BLOCKED;
+        } else {
+            // The log may hold nothing but what this one had missed.
+            self.touch_audience(key);
+        }
+        !blocked
+    }
+
+    /// Ends the channel of a member who is too far behind: loudly, so that it comes back with its cursor.
+    fn lose(&mut self, key: Key<Audience>, seat: usize) {
+        let Some(audience) = self.audiences.get(key) else { return };
+        let conn = audience.seats[seat].conn;
+        let flags = self.flags[conn as usize];
+        let Some(conn) = self.conns.key_at(conn) else { return };
+        if self.conns.get(conn).and_then(|conn| conn.channel(key)).is_some_and(Channel::is_leaving) {
+            // What it has not had it has asked not to have.
+            if let Some(audience) = self.audiences.get_mut(key) {
+                audience.catch_up(seat, flags);
+            }
+            return;
+        }
+        self.metrics.lagged += 1;
+        self.crash_channel(conn, key, "lagging");
+    }
+
+    /// Says how the seats and the channels fit. For [`Shard::check_invariants`].
+    pub(super) fn check_audience(&self, key: Key<Audience>, audience: &Audience) {
+        assert_eq!(self.audience_by_topic.get(&*audience.topic), Some(&key), "an audience is found by its topic");
+        let mut seats_v1 = 0;
+        for (seat, Seat { conn, cursor }) in audience.seats.iter().enumerate() {
+            let member = self.conns.get_at(*conn).expect("a seat is taken by a live connection");
+            let channel = member.channel(key).expect("who lists this audience");
+            assert_eq!(channel.seat as usize, seat, "and knows its seat");
+            let flags = self.flags[*conn as usize];
+            seats_v1 += u32::from(flags & SPEAKS_V1 != 0);
+            let log = audience.log(flags);
+            assert_ne!(cursor.order(log.end()), Ordering::Greater, "nobody is ahead of the log");
+            let _ = log.after(*cursor);
+        }
+        assert_eq!(seats_v1, audience.seats_v1);
+        assert!(!audience.is_deserted(), "an audience has somebody in it");
+        assert!(&*audience.topic == LOBBY || audience.home.is_some() || audience.seats.is_empty());
+    }
+}
+
+/// A flush shorter than this is never followed by a pause, in microseconds: small rooms are not delayed.
+const PACED_FROM_US: u64 = 2_000;
+
+/// The longest pause, in milliseconds.
+const PAUSE_MS_MAX: u64 = 50;
+
+/// How long a room collects after a flush that took so long: as long again, so that one room takes at most half of its shard.
+fn pause_ms(spent_us: u64) -> u64 {
+    if spent_us < PACED_FROM_US { 0 } else { (spent_us / 1_000).min(PAUSE_MS_MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ws::frame::{Opcode, push_frame};
+
+    #[test]
+    fn a_cut_write_leaves_the_rest_of_one_frame() {
+        let mut frames = Vec::new();
+        for payload in ["a", "bcd", ""] {
+            push_frame(&mut frames, Opcode::Text, payload.as_bytes());
+        }
+        let ends = [0, 3, 8, 10];
+        for written in 0..=frames.len() {
+            let (whole, rest) = cut(&frames, written);
+            assert!(ends.contains(&whole) && whole >= written);
+            assert_eq!(rest, &frames[written..whole]);
+            assert!(ends.iter().all(|end| *end < written || *end >= whole), "the nearest boundary");
+        }
+    }
+}

@@ -1,0 +1,513 @@
+//! One connection: bytes in, through HTTP or WebSocket, to messages; messages out, as bytes.
+//!
+//! An idle connection is its record, its seats, and a few bytes in dense arrays beside it, and owns no buffer. What arrives in part is
+//! held in a lent buffer until the rest comes; what its socket does not take waits in another.
+//!
+//! A connection may be *parked*: what it sent cannot be handled yet, for its channel is in transition, or the way to another shard is
+//! full. Nothing more is read from it then; what has been read is held, and goes on from there.
+//!
+//! Deliberately absent: sockets ([`Io`]), and what a message means (`channel`).
+
+use smallvec::SmallVec;
+
+use super::audience::Audience;
+use super::buffers::{BufferId, Buffers};
+use super::channel::Channel;
+use super::http::Exchange;
+use super::{Io, Shard, Turn};
+use crate::base::arena::{Arena, Key};
+use crate::base::bucket::TokenBucket;
+use crate::chat::identity::{Identity, NEVER_S};
+use crate::limits::{LINGER_MS, MESSAGE_TIMEOUT_MS};
+use crate::wire::phx::{Outgoing, Payload, Serializer};
+use crate::wire::ws::close::{CloseCode, push_close};
+use crate::wire::ws::frame::{Opcode, next_frame, push_frame};
+use crate::wire::ws::message::{Assembler, Incoming};
+
+/// Its socket took less than it was given; it is written to again when the socket says so.
+pub(super) const BLOCKED: u8 = 1;
+/// It has output of its own, which goes before anything of a room.
+pub(super) const HAS_OUT: u8 = 1 << 1;
+/// It speaks the old encoding.
+pub(super) const SPEAKS_V1: u8 = 1 << 2;
+/// What it sent cannot be handled yet.
+pub(super) const PARKED: u8 = 1 << 3;
+/// It is in [`Shard::touched_conns`].
+pub(super) const TOUCHED: u8 = 1 << 4;
+/// It is being closed: what it sends is thrown away, and what it has not been sent goes out first.
+pub(super) const CLOSING: u8 = 1 << 5;
+/// Our half of its socket is closed.
+pub(super) const SHUT: u8 = 1 << 6;
+
+/// One connection.
+pub(super) struct Conn {
+    pub(super) stage: Stage,
+    pub(super) serializer: Serializer,
+    pub(super) publish_bucket: TokenBucket,
+    pub(super) join_bucket: TokenBucket,
+    /// Known from the upgrade on.
+    pub(super) identity: Option<Identity>,
+    pub(super) channels: SmallVec<[Channel; 1]>,
+    assembler: Assembler,
+    /// What was received and not handled yet.
+    held: Option<BufferId>,
+    /// What is to be sent, other than what is said in rooms.
+    out: Option<BufferId>,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// HTTP, and no request under way.
+    Http,
+    /// A request of this kind waits for another shard.
+    Waiting(Exchange),
+    /// WebSocket.
+    Open,
+}
+
+impl Conn {
+    /// The channel in an audience, if it has one.
+    pub(super) fn channel(&self, audience: Key<Audience>) -> Option<&Channel> {
+        self.channels.iter().find(|channel| channel.audience == audience)
+    }
+
+    /// See [`Conn::channel`].
+    pub(super) fn channel_mut(&mut self, audience: Key<Audience>) -> Option<&mut Channel> {
+        self.channels.iter_mut().find(|channel| channel.audience == audience)
+    }
+}
+
+/// Whether to go on with a connection's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// The message is done with.
+    Next,
+    /// It cannot be handled yet, and must be offered again.
+    Park,
+}
+
+/// The output of a connection, to append to. A free function, for what borrows the shard's other fields.
+pub(super) fn out_of<'a>(
+    conns: &mut Arena<Conn>,
+    buffers: &'a mut Buffers,
+    flags: &mut [u8],
+    conn: u32,
+) -> &'a mut Vec<u8> {
+    let record = conns.get_at_mut(conn).expect("output is for live connections");
+    flags[conn as usize] |= HAS_OUT;
+    let id = *record.out.get_or_insert_with(|| buffers.lend());
+    buffers.bytes(id)
+}
+
+/// Times in the dense arrays: 128 ms, in 32 bits for 17 years.
+fn coarse(ms: u64) -> u32 {
+    u32::try_from(ms >> 7).unwrap_or(u32::MAX)
+}
+
+impl Shard {
+    /// Takes a connection in. `None` when there are as many as may be.
+    pub fn open<I: Io>(&mut self, turn: &mut Turn<'_, I>) -> Option<Key<Conn>> {
+        if self.conns.len() >= self.settings.conns_max as usize || self.draining.is_some() {
+            self.metrics.refused += 1;
+            return None;
+        }
+        let now_ms = turn.now.mono_ms;
+        let key = self.conns.insert(Conn {
+            stage: Stage::Http,
+            serializer: Serializer::V2,
+            publish_bucket: TokenBucket::new(now_ms),
+            join_bucket: TokenBucket::new(now_ms),
+            identity: None,
+            channels: SmallVec::new(),
+            assembler: Assembler::new(),
+            held: None,
+            out: None,
+        });
+        let index = key.index() as usize;
+        if self.flags.len() <= index {
+            self.flags.resize(index + 1, 0);
+            self.heard.resize(index + 1, 0);
+            self.deadlines.resize(index + 1, u32::MAX);
+        }
+        self.flags[index] = 0;
+        self.heard[index] = coarse(now_ms);
+        self.deadlines[index] = coarse(now_ms + self.settings.limits.handshake_ms);
+        Some(key)
+    }
+
+    /// Handles bytes that came from a connection. False if no more are to be read until [`Io::resume`] says so.
+    pub fn received<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, bytes: &mut [u8]) -> bool {
+        let Some(conn) = self.conns.get_mut(key) else { return true };
+        let index = key.index() as usize;
+        self.heard[index] = coarse(turn.now.mono_ms);
+        if self.flags[index] & CLOSING != 0 {
+            return true;
+        }
+        match conn.held.take() {
+            None => {
+                let handled = self.handle(turn, key, bytes);
+                self.hold(turn, key, &bytes[handled..]);
+            }
+            Some(id) => {
+                let mut held = self.buffers.take(id);
+                held.extend_from_slice(bytes);
+                let handled = self.handle(turn, key, &mut held);
+                self.hold(turn, key, &held[handled..]);
+                self.buffers.put(id, held);
+                self.buffers.give_back(id);
+            }
+        }
+        self.flags[index] & PARKED == 0
+    }
+
+    /// Keeps what could not be handled yet, behind what is already held.
+    fn hold<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Conn>, rest: &[u8]) {
+        let index = key.index() as usize;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if rest.is_empty() || self.flags[index] & CLOSING != 0 {
+            return;
+        }
+        if conn.held.is_none() && conn.stage == Stage::Http {
+            // A request has begun: from now on it has so long, however slowly it comes.
+            let deadline = coarse(turn.now.mono_ms + self.settings.limits.handshake_ms);
+            self.deadlines[index] = self.deadlines[index].min(deadline);
+        }
+        let id = *conn.held.get_or_insert_with(|| self.buffers.lend());
+        self.buffers.bytes(id).extend_from_slice(rest);
+    }
+
+    /// Handles what is whole in `bytes`, and says how many that were.
+    fn handle<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, bytes: &mut [u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(conn) = self.conns.get(key) else { return bytes.len() };
+            let flags = self.flags[key.index() as usize];
+            if flags & CLOSING != 0 {
+                return bytes.len();
+            }
+            if flags & PARKED != 0 {
+                break;
+            }
+            let handled = match conn.stage {
+                Stage::Http => self.request(turn, key, &bytes[at..]),
+                Stage::Waiting(_) => None,
+                Stage::Open => self.frame(turn, key, &mut bytes[at..]),
+            };
+            let Some(handled) = handled else { break };
+            at += handled;
+        }
+        at
+    }
+
+    /// Handles the next frame, and says how many bytes it had; `None` if it is not whole.
+    fn frame<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, bytes: &mut [u8]) -> Option<usize> {
+        let limits = &self.settings.limits;
+        let (header, payload, taken) = match next_frame(bytes, limits) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return None,
+            Err(error) => {
+                self.close(turn, key, error.close_code(), "");
+                return Some(bytes.len());
+            }
+        };
+        let conn = self.conns.get_mut(key)?;
+        let incoming = conn.assembler.accept(&header, &bytes[payload], turn.now.mono_ms, limits);
+        let partial = conn.assembler.first_fragment_ms();
+        match incoming {
+            Ok(None) => {
+                if let Some(first_ms) = partial {
+                    let deadline = &mut self.deadlines[key.index() as usize];
+                    *deadline = (*deadline).min(coarse(first_ms + MESSAGE_TIMEOUT_MS));
+                }
+            }
+            Ok(Some(Incoming::Text(text))) => {
+                if self.message(turn, key, Opcode::Text, text.as_bytes()) == Flow::Park {
+                    self.park(key, Opcode::Text, text.as_bytes());
+                }
+            }
+            Ok(Some(Incoming::Binary(data))) => {
+                if self.message(turn, key, Opcode::Binary, &data) == Flow::Park {
+                    self.park(key, Opcode::Binary, &data);
+                }
+            }
+            Ok(Some(Incoming::Ping(payload))) => self.pong(key, payload),
+            Ok(Some(Incoming::Pong)) => {}
+            Ok(Some(Incoming::Close(_))) => self.close(turn, key, CloseCode::Normal, ""),
+            Err(error) => self.close(turn, key, error.close_code(), ""),
+        }
+        Some(taken)
+    }
+
+    /// Answers a ping, unless the peer does not read: one that asks and never listens gets no pile of answers.
+    fn pong(&mut self, key: Key<Conn>, payload: &[u8]) {
+        if self.flags[key.index() as usize] & BLOCKED == 0 {
+            let mut pong = [0; crate::limits::CONTROL_PAYLOAD_BYTES_MAX];
+            let pong = &mut pong[..payload.len()];
+            pong.copy_from_slice(payload);
+            push_frame(self.output(key.index()), Opcode::Pong, pong);
+        }
+    }
+
+    /// Stops handling what a connection sends, from this message on, until [`Shard::unpark`].
+    ///
+    /// The message is held as a frame with an empty mask, since it has lost the mask it had, and perhaps came in several.
+    fn park(&mut self, key: Key<Conn>, opcode: Opcode, payload: &[u8]) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        self.flags[key.index() as usize] |= PARKED;
+        let id = *conn.held.get_or_insert_with(|| self.buffers.lend());
+        let held = self.buffers.bytes(id);
+        push_frame(held, opcode, payload);
+        // A server's frame becomes a client's: the bit that says so, and four bytes of mask before the payload.
+        held[1] |= 0x80;
+        let payload_at = held.len() - payload.len();
+        held.splice(payload_at..payload_at, [0; 4]);
+    }
+
+    /// Has a connection's input handled again, at the end of the turn.
+    pub(super) fn unpark(&mut self, key: Key<Conn>) {
+        if self.conns.contains(key) && self.flags[key.index() as usize] & PARKED != 0 {
+            self.unparked.push(key);
+        }
+    }
+
+    /// Handles what was held of connections that need not wait any longer.
+    pub(super) fn handle_unparked<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        while let Some(key) = self.unparked.pop() {
+            if !self.conns.contains(key) {
+                continue;
+            }
+            let flags = &mut self.flags[key.index() as usize];
+            if std::mem::replace(flags, *flags & !PARKED) & PARKED != 0 && self.received(turn, key, &mut []) {
+                turn.io.resume(key.index());
+            }
+        }
+    }
+
+    /// The output of a connection, to append to; it is sent at the end of the turn.
+    pub(super) fn output(&mut self, conn: u32) -> &mut Vec<u8> {
+        let flags = &mut self.flags[conn as usize];
+        if std::mem::replace(flags, *flags | TOUCHED) & TOUCHED == 0 {
+            self.touched_conns.push(conn);
+        }
+        out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
+    }
+
+    /// Sends a message to one client.
+    pub(super) fn push(&mut self, conn: Key<Conn>, message: &Outgoing<'_>) {
+        if let Some(serializer) = self.conns.get(conn).map(|conn| conn.serializer) {
+            serializer.push(self.output(conn.index()), message);
+        }
+    }
+
+    /// Sends an answer to one client.
+    pub(super) fn reply(&mut self, conn: Key<Conn>, message: &Outgoing<'_>) {
+        if let Some(serializer) = self.conns.get(conn).map(|conn| conn.serializer) {
+            serializer.reply(self.output(conn.index()), message);
+        }
+    }
+
+    /// Sends the output of every connection that has some.
+    pub(super) fn flush_conns<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        let mut touched = std::mem::take(&mut self.touched_conns);
+        for conn in touched.drain(..) {
+            self.flags[conn as usize] &= !TOUCHED;
+            if let Some(key) = self.conns.key_at(conn) {
+                self.flush_conn(turn, key);
+            }
+        }
+        touched.append(&mut self.touched_conns);
+        self.touched_conns = touched;
+    }
+
+    /// Sends a connection's own output. False if its socket does not take all of it.
+    fn flush_conn<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) -> bool {
+        let index = key.index() as usize;
+        let Some(conn) = self.conns.get_mut(key) else { return false };
+        if let Some(id) = conn.out {
+            let out = self.buffers.bytes(id);
+            let written = if self.flags[index] & BLOCKED == 0 { turn.io.write(key.index(), out) } else { 0 };
+            if written < out.len() {
+                out.drain(..written);
+                self.flags[index] |= BLOCKED;
+                if out.len() > self.settings.limits.conn_out_bytes && self.flags[index] & CLOSING == 0 {
+                    self.metrics.overflowed += 1;
+                    self.close(turn, key, CloseCode::TryLater, "does not read");
+                }
+                return false;
+            }
+            conn.out = None;
+            self.buffers.give_back(id);
+            self.flags[index] &= !HAS_OUT;
+        }
+        if self.flags[index] & (CLOSING | SHUT) == CLOSING {
+            self.flags[index] |= SHUT;
+            turn.io.shut(key.index());
+        }
+        true
+    }
+
+    /// A connection's socket takes bytes again.
+    pub fn writable<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
+        if !self.conns.contains(key) || self.flags[key.index() as usize] & BLOCKED == 0 {
+            return;
+        }
+        self.flags[key.index() as usize] &= !BLOCKED;
+        if !self.flush_conn(turn, key) {
+            return;
+        }
+        let Some(channels) = self.conns.get(key).map(|conn| conn.channels.len()) else { return };
+        for channel in 0..channels {
+            let Some(Channel { audience, seat, .. }) = self.conns.get(key).and_then(|conn| conn.channels.get(channel))
+            else {
+                return;
+            };
+            let (audience, seat) = (*audience, *seat);
+            if seat != Channel::NO_SEAT && !self.resume_seat(turn, audience, seat) {
+                return;
+            }
+        }
+    }
+
+    /// A connection's peer has ended its half, or the connection is broken.
+    pub fn hung_up<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let index = key.index() as usize;
+        if conn.stage == Stage::Http && self.flags[index] & (CLOSING | BLOCKED) == 0 && conn.out.is_some() {
+            // It asked, and closed its half; it may still listen.
+            self.flags[index] |= CLOSING;
+            self.flush_conn(turn, key);
+        }
+        self.remove(turn, key);
+    }
+
+    /// Begins to close a connection: its memberships end now, and the close frame goes after what it has not been sent.
+    pub(super) fn close<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, code: CloseCode, reason: &str) {
+        let index = key.index() as usize;
+        if !self.conns.contains(key) || self.flags[index] & CLOSING != 0 {
+            return;
+        }
+        self.leave_all(turn, key);
+        if self.conns.get(key).is_some_and(|conn| conn.stage == Stage::Open) {
+            push_close(self.output(key.index()), code, reason);
+        }
+        self.end(turn, key);
+    }
+
+    /// Lets the output go out, and then closes.
+    pub(super) fn end<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
+        self.output(key.index());
+        self.flags[key.index() as usize] |= CLOSING;
+        self.flags[key.index() as usize] &= !PARKED;
+        self.deadlines[key.index() as usize] = coarse(turn.now.mono_ms + LINGER_MS);
+        if let Some(id) = self.conns.get_mut(key).and_then(|conn| conn.held.take()) {
+            self.buffers.give_back(id);
+        }
+        // What comes now is read, so that the kernel does not answer it with a reset, and thrown away.
+        turn.io.resume(key.index());
+    }
+
+    /// Lets go of a connection and of all that it had.
+    fn remove<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
+        self.leave_all(turn, key);
+        let Some(conn) = self.conns.remove(key) else { return };
+        [conn.held, conn.out].into_iter().flatten().for_each(|id| self.buffers.give_back(id));
+        let index = key.index() as usize;
+        self.flags[index] = 0;
+        self.deadlines[index] = u32::MAX;
+        turn.io.close(key.index());
+    }
+
+    /// Ends or re-arms every connection whose time has come.
+    pub(super) fn sweep<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        let now = coarse(turn.now.mono_ms);
+        for index in 0..self.deadlines.len() {
+            if now >= self.deadlines[index]
+                && let Some(key) = u32::try_from(index).ok().and_then(|index| self.conns.key_at(index))
+            {
+                self.due(turn, key);
+            }
+        }
+    }
+
+    /// A deadline has passed. It is when to look, not yet a verdict: whoever was heard of since gets a new one.
+    fn due<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let index = key.index() as usize;
+        if self.flags[index] & CLOSING != 0 {
+            return self.remove(turn, key);
+        }
+        match conn.stage {
+            Stage::Http => self.remove(turn, key),
+            // The other shard answers; the deadline is for what the client does.
+            Stage::Waiting(_) => {}
+            Stage::Open => {
+                let now = coarse(turn.now.mono_ms);
+                let idle = self.heard[index] + coarse(self.settings.limits.idle_ms);
+                let slow = conn.assembler.first_fragment_ms().map(|first_ms| coarse(first_ms + MESSAGE_TIMEOUT_MS));
+                let expiry = conn.identity.as_ref().map_or(NEVER_S, Identity::expires_at_s);
+                let left_ms = expiry.saturating_mul(1_000).saturating_sub(turn.now.unix_ms);
+                if left_ms == 0 {
+                    self.expire(turn, key);
+                } else if idle <= now {
+                    // As Phoenix does.
+                    self.close(turn, key, CloseCode::Protocol, "");
+                } else if slow.is_some_and(|slow| slow <= now) {
+                    self.close(turn, key, CloseCode::Policy, "message too slow");
+                } else {
+                    let expiry = coarse(turn.now.mono_ms.saturating_add(left_ms)).max(now + 1);
+                    self.deadlines[index] = [Some(idle), slow, Some(expiry)].into_iter().flatten().min().unwrap_or(idle);
+                }
+            }
+        }
+    }
+
+    /// Has a connection's deadlines worked out anew at the next sweep.
+    pub(super) fn reconsider(&mut self, key: Key<Conn>) {
+        self.deadlines[key.index() as usize] = 0;
+    }
+
+    /// Gives a connection between two requests its time to be idle.
+    pub(super) fn rest(&mut self, key: Key<Conn>, now_ms: u64) {
+        self.deadlines[key.index() as usize] = coarse(now_ms + self.settings.limits.idle_ms);
+    }
+
+    /// Tells a connection that its token has expired, on its own topic where it listens, and closes it.
+    fn expire<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let own = conn.channels.iter().find_map(|channel| {
+            let audience = self.audiences.get(channel.audience)?;
+            audience.topic.starts_with("user:").then(|| (audience.topic.clone(), channel.join_ref.as_json().to_owned()))
+        });
+        if let Some((topic, join_ref)) = own {
+            let payload = Payload::Json("{}");
+            let message =
+                Outgoing { join_ref: &join_ref, reference: "null", topic: &topic, event: "token_expired", payload };
+            self.push(key, &message);
+        }
+        self.metrics.expired += 1;
+        self.close(turn, key, CloseCode::TokenExpired, "token expired");
+    }
+
+    /// Says how a connection's parts fit. For [`Shard::check_invariants`].
+    pub(super) fn check_conn(&self, key: Key<Conn>, conn: &Conn) {
+        let flags = self.flags[key.index() as usize];
+        assert_eq!(conn.out.is_some(), flags & HAS_OUT != 0, "output is flagged");
+        let mentioned = self.touched_conns.contains(&key.index());
+        assert!(flags & (HAS_OUT | BLOCKED) != HAS_OUT || mentioned, "output is sent at the end of the turn");
+        assert!(conn.channels.is_empty() || conn.stage == Stage::Open);
+        assert!(flags & CLOSING == 0 || conn.channels.is_empty(), "who is closing is a member of nothing");
+        for (index, channel) in conn.channels.iter().enumerate() {
+            let audience = self.audiences.get(channel.audience).expect("a channel has an audience");
+            if channel.seat != Channel::NO_SEAT {
+                assert_eq!(audience.seats[channel.seat as usize].conn, key.index(), "and the seat it knows is its own");
+            }
+            assert!(conn.channels[..index].iter().all(|other| other.audience != channel.audience), "one channel a topic");
+        }
+    }
+
+    /// How many buffers the connections have. For [`Shard::check_invariants`].
+    pub(super) fn buffers_of_conns(&self) -> usize {
+        self.conns.iter().map(|(_, conn)| usize::from(conn.held.is_some()) + usize::from(conn.out.is_some())).sum()
+    }
+}

@@ -1,0 +1,713 @@
+//! The home of a room: the one place that orders what is said in it, remembers it, and knows who is there.
+//!
+//! A topic's home is the shard that its hash names. All other shards ask it ([`ToHome`]) and are told ([`ToMember`]), in the order of
+//! one ring; so all members see one order, offsets have no gaps, and nothing needs a lock.
+//!
+//! Deliberately absent: connections. A member is a slot, and the address its answers go to.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+
+use smallvec::SmallVec;
+
+use super::audience::Audience;
+use super::channel::Refusal;
+use super::conn::Conn;
+use super::message::{Asker, From, ToHome, ToMember, Who};
+use super::{Io, Shard, Timer, Turn, presence};
+use crate::base::arena::Key;
+use crate::chat::history::{Cursor, History, KeyHash, Page, Receipt};
+use crate::chat::presence::{Presence, Slot};
+use crate::chat::topic::Topic;
+use crate::limits::PresenceLimits;
+use crate::wire::json::{push_string, push_unsigned};
+use crate::wire::phx::Payload;
+
+/// Where a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Address {
+    shard: u16,
+    conn: Key<Conn>,
+}
+
+/// A shard with members.
+#[derive(Clone, Copy, Debug)]
+struct Outpost {
+    shard: u16,
+    audience: Key<Audience>,
+    members: u32,
+}
+
+/// A topic that lives on this shard.
+#[derive(Debug)]
+pub(super) struct Home {
+    topic: Box<str>,
+    title: Box<str>,
+    /// Whether it was made on purpose, and so stays when nobody is there.
+    founded: bool,
+    history: History,
+    presence: Presence,
+    /// By slot.
+    addresses: Vec<Option<Address>>,
+    outposts: SmallVec<[Outpost; 2]>,
+    /// Slots whose `presence_state` is due at the next tick.
+    newcomers: Vec<Slot>,
+    /// Who was said to be typing since the last tick.
+    typists: SmallVec<[Slot; 4]>,
+    /// Whether a tick is set.
+    ticking: bool,
+    /// Whether the directory is to be told of it.
+    unlisted: bool,
+    /// Counts the times it became empty, so that an old entry of [`Homes::empty`] is not taken for a new one.
+    emptied: u32,
+}
+
+/// The topics that live on a shard.
+#[derive(Default)]
+pub(super) struct Homes {
+    /// Those that nobody is in, the longest empty first. An entry is stale if the home was entered since.
+    empty: VecDeque<(Key<Home>, u32)>,
+    /// Bytes of history over all homes.
+    pub(super) history_bytes: usize,
+    /// Homes whose listing changed.
+    pub(super) unlisted: Vec<Key<Home>>,
+    /// Makes epochs: this life of the process, and a count.
+    epochs: u64,
+}
+
+/// Writes an epoch as clients see it.
+fn epoch_text(epoch: u64) -> String {
+    format!("{epoch:016x}")
+}
+
+/// Reads an epoch as a client kept it.
+pub(super) fn parse_epoch(text: &str) -> Option<u64> {
+    (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+impl Homes {
+    /// The epochs that follow this seed; it must be new for each life of a shard.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { epochs: seed, ..Self::default() }
+    }
+
+    fn next_epoch(&mut self) -> u64 {
+        self.epochs = self.epochs.wrapping_add(1).max(1);
+        self.epochs
+    }
+}
+
+impl Home {
+    fn new(topic: &str, epoch: u64) -> Self {
+        Self {
+            topic: topic.into(),
+            title: Topic::parse(topic).and_then(Topic::room).unwrap_or_default().into(),
+            founded: false,
+            history: History::new(epoch),
+            presence: Presence::default(),
+            addresses: Vec::new(),
+            outposts: SmallVec::new(),
+            newcomers: Vec::new(),
+            typists: SmallVec::new(),
+            ticking: false,
+            unlisted: false,
+            emptied: 0,
+        }
+    }
+
+    fn room(&self) -> Option<&str> {
+        Topic::parse(&self.topic).and_then(Topic::room)
+    }
+
+    /// The member that asked.
+    ///
+    /// # Panics
+    ///
+    /// If that slot is not the asker's: it would speak as somebody else, or in a room that it is not in.
+    fn check(&self, shard: u16, asker: Asker) {
+        let address = self.addresses.get(asker.slot.0 as usize).copied().flatten();
+        assert_eq!(address, Some(Address { shard, conn: asker.conn }), "a member speaks for itself");
+    }
+
+    fn enter(&mut self, slot: Slot, address: Address, audience: Key<Audience>) {
+        let index = slot.0 as usize;
+        if self.addresses.len() <= index {
+            self.addresses.resize(index + 1, None);
+        }
+        self.addresses[index] = Some(address);
+        if let Some(outpost) = self.outposts.iter_mut().find(|outpost| outpost.shard == address.shard) {
+            outpost.members += 1;
+            outpost.audience = audience;
+        } else {
+            self.outposts.push(Outpost { shard: address.shard, audience, members: 1 });
+        }
+    }
+
+    /// Takes a member out; its leave is announced by the next tick.
+    fn exit(&mut self, slot: Slot) {
+        self.presence.leave(slot);
+        self.newcomers.retain(|newcomer| *newcomer != slot);
+        self.typists.retain(|typist| *typist != slot);
+        let Some(address) = self.addresses[slot.0 as usize].take() else { return };
+        if let Some(at) = self.outposts.iter().position(|outpost| outpost.shard == address.shard) {
+            self.outposts[at].members -= 1;
+            if self.outposts[at].members == 0 {
+                self.outposts.swap_remove(at);
+            }
+        }
+    }
+
+    /// `{"members":2,"room":"tea","title":"Tea time"}`
+    fn push_listing(&self, out: &mut Vec<u8>) {
+        push_listing(out, self.room().unwrap_or_default(), &self.title, self.presence.present_count());
+    }
+}
+
+/// Appends what the API, the lobby and a join say of a room.
+pub(super) fn push_listing(out: &mut Vec<u8>, room: &str, title: &str, members: u32) {
+    out.extend_from_slice(b"{\"members\":");
+    push_unsigned(out, u64::from(members));
+    out.extend_from_slice(b",\"room\":");
+    push_string(out, room);
+    out.extend_from_slice(b",\"title\":");
+    push_string(out, title);
+    out.push(b'}');
+}
+
+/// How long a room of this size collects joins and leaves, in milliseconds.
+fn tick_ms(members: u32, limits: &PresenceLimits) -> u64 {
+    (limits.tick_ms + u64::from(members) / 10).min(limits.tick_max_ms.max(limits.tick_ms))
+}
+
+impl Shard {
+    /// Handles what a member's shard asks.
+    pub(super) fn at_home<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+        match message {
+            ToHome::Join { .. } => self.home_join(turn, shard, message),
+            ToHome::Leave { home, asker, reference } => self.home_leave(turn, shard, home, asker, reference),
+            ToHome::Publish { home, asker, reference, body, key, reply_to } => {
+                self.home_publish(turn, shard, home, asker, reference, body, key, reply_to);
+            }
+            ToHome::Custom { home, asker, reference, event, payload } => {
+                if self.homes.get(home).is_some() {
+                    self.home_of_asker(shard, home, asker);
+                    self.spoke(turn, home, asker.slot);
+                    self.tell_all(turn, home, event, payload);
+                    self.home_reply(turn, shard, home, asker, reference, "ok", Payload::Json("{}"));
+                }
+            }
+            ToHome::Typing { home, asker } => self.home_typing(turn, shard, home, asker),
+            ToHome::History { home, asker, reference, from, limit } => {
+                self.home_history(turn, shard, home, asker, reference, from, limit);
+            }
+            ToHome::Bounce { home, asker, reference, status, response } => {
+                self.home_reply(turn, shard, home, asker, reference, status, response);
+            }
+            ToHome::Create { conn, topic, title } => self.home_create(turn, shard, conn, topic, title),
+            ToHome::Listing { room, title, members } => self.directory.learn(room, title, members),
+        }
+    }
+
+    /// The home of a member, who must be one.
+    fn home_of_asker(&self, shard: u16, home: Key<Home>, asker: Asker) {
+        if let Some(home) = self.homes.get(home) {
+            home.check(shard, asker);
+        }
+    }
+
+    /// The home of a topic; made if there is none and there is place.
+    fn found(&mut self, topic: &str) -> Result<Key<Home>, Refusal> {
+        if let Some(key) = self.home_by_topic.get(topic) {
+            return Ok(*key);
+        }
+        if self.homes.len() >= self.settings.rooms_max as usize && !self.evict_longest_empty() {
+            return Err(Refusal::TooManyRooms);
+        }
+        let epoch = self.homes_state.next_epoch();
+        let key = self.homes.insert(Home::new(topic, epoch));
+        self.home_by_topic.insert(topic.into(), key);
+        Ok(key)
+    }
+
+    fn home_join<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+        let ToHome::Join { conn, audience, topic, who, speak, visible, since, limit, meta, replaces } = message else {
+            unreachable!("called for joins")
+        };
+        let key = match self.found(topic) {
+            Ok(key) => key,
+            Err(refusal) => {
+                let response = &refusal.response();
+                return self.to_member(turn, shard, ToMember::Refused { conn, audience, response });
+            }
+        };
+        let Some(home) = self.homes.get_mut(key) else { return };
+        if let Some(slot) = replaces {
+            home.check(shard, Asker { conn, slot });
+            home.exit(slot);
+        }
+        let is_room = home.room().is_some();
+        let identity = who.identity();
+        let online_at_s = turn.now.unix_ms / 1_000;
+        let slot = home.presence.join(identity, meta.map(Box::from), online_at_s, visible && is_room);
+        home.enter(slot, Address { shard, conn }, audience);
+        if visible && is_room {
+            home.newcomers.push(slot);
+        }
+        let mut response = std::mem::take(&mut self.response);
+        push_joined(&mut response, home, slot, speak, since, limit, &self.settings.history);
+        let joined = ToMember::Joined { conn, audience, home: key, slot, response: text(&response) };
+        self.to_member(turn, shard, joined);
+        response.clear();
+        self.response = response;
+        self.membership_changed(turn, key);
+    }
+
+    fn home_leave<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        key: Key<Home>,
+        asker: Asker,
+        reference: Option<&str>,
+    ) {
+        let Some(home) = self.homes.get_mut(key) else { return };
+        home.check(shard, asker);
+        let outpost = home.outposts.iter().find(|outpost| outpost.shard == shard).map(|outpost| outpost.audience);
+        home.exit(asker.slot);
+        if let (Some(reference), Some(audience)) = (reference, outpost) {
+            let Asker { conn, slot } = asker;
+            self.to_member(turn, shard, ToMember::Left { conn, audience, slot, reference });
+        }
+        self.membership_changed(turn, key);
+    }
+
+    /// Who is there has changed: the members are told at the next tick, the directory at its own.
+    fn membership_changed<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>) {
+        let Some(home) = self.homes.get_mut(key) else { return };
+        if home.room().is_some() {
+            self.set_tick(turn, key);
+            self.unlist(turn, key);
+        }
+        let Some(home) = self.homes.get_mut(key) else { return };
+        if home.presence.live_count() > 0 {
+            return;
+        }
+        home.emptied = home.emptied.wrapping_add(1);
+        if home.founded || !home.history.is_empty() {
+            self.homes_state.empty.push_back((key, home.emptied));
+        } else {
+            self.remove_home(key);
+        }
+    }
+
+    fn set_tick<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>) {
+        if let Some(home) = self.homes.get_mut(key)
+            && !std::mem::replace(&mut home.ticking, true)
+        {
+            let due_ms = turn.now.mono_ms + tick_ms(home.presence.live_count(), &self.settings.presence);
+            self.timers.push(due_ms, Timer::Home(key));
+        }
+    }
+
+    /// Has the directories told of a room.
+    fn unlist<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>) {
+        if let Some(home) = self.homes.get_mut(key)
+            && !std::mem::replace(&mut home.unlisted, true)
+        {
+            if self.homes_state.unlisted.is_empty() {
+                self.timers.push(turn.now.mono_ms + LISTING_MS, Timer::Listings);
+            }
+            self.homes_state.unlisted.push(key);
+        }
+    }
+
+    /// Tells every shard's directory what has changed here.
+    pub(super) fn send_listings<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        let mut unlisted = std::mem::take(&mut self.homes_state.unlisted);
+        for key in unlisted.drain(..) {
+            let Some(home) = self.homes.get_mut(key) else { continue };
+            home.unlisted = false;
+            let (Some(room), title) = (home.room().map(str::to_owned), home.title.clone()) else { continue };
+            let members = Some(home.presence.present_count());
+            self.tell_directories(turn, &room, &title, members);
+        }
+        for room in std::mem::take(&mut self.removed_rooms) {
+            if !self.home_by_topic.contains_key(&*crate::chat::topic::of_room(&room)) {
+                self.tell_directories(turn, &room, "", None);
+            }
+        }
+        self.homes_state.unlisted = unlisted;
+    }
+
+    fn tell_directories<I: Io>(&mut self, turn: &mut Turn<'_, I>, room: &str, title: &str, members: Option<u32>) {
+        for shard in 0..self.settings.shards {
+            self.to_home(turn, shard, ToHome::Listing { room, title, members });
+        }
+    }
+
+    /// Lets go of the room that nobody has been in for the longest. False if there is none.
+    fn evict_longest_empty(&mut self) -> bool {
+        while let Some((key, emptied)) = self.homes_state.empty.pop_front() {
+            let is_empty = |home: &&Home| home.presence.live_count() == 0 && home.emptied == emptied;
+            if self.homes.get(key).filter(is_empty).is_some() {
+                self.remove_home(key);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn remove_home(&mut self, key: Key<Home>) {
+        let Some(home) = self.homes.remove(key) else { return };
+        self.homes_state.history_bytes -= home.history.kept_bytes();
+        if let Some(room) = home.room() {
+            self.removed_rooms.push(room.into());
+        }
+        self.home_by_topic.remove(&home.topic);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
+    fn home_publish<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        key: Key<Home>,
+        asker: Asker,
+        reference: &str,
+        body: &str,
+        message_key: Option<&str>,
+        reply_to: Option<u64>,
+    ) {
+        let Some(home) = self.homes.get_mut(key) else { return };
+        home.check(shard, asker);
+        let Some(member) = home.presence.member(asker.slot) else { return };
+        let user = member.identity.user();
+        let key_hash = message_key.map(|key| KeyHash(self.key_hashers.each_ref().map(|hasher| hasher.hash_one((user, key)))));
+        let epoch = home.history.cursor().epoch;
+        let known = key_hash.and_then(|key_hash| home.history.of_key(key_hash));
+        let receipt = known.unwrap_or_else(|| home.history.next(turn.now.unix_ms));
+        let mut scratch = std::mem::take(&mut self.response);
+        if known.is_none() {
+            let name = member.identity.name();
+            push_message(&mut scratch, epoch, receipt, user, name, body, message_key, reply_to);
+            self.homes_state.history_bytes -= home.history.kept_bytes();
+            home.history.append(receipt, key_hash, &scratch, &self.settings.history);
+            self.homes_state.history_bytes += home.history.kept_bytes();
+            self.metrics.published += 1;
+            self.tell_all(turn, key, "new_msg", Payload::Json(text(&scratch)));
+            self.bound_history(key);
+            self.spoke(turn, key, asker.slot);
+            scratch.clear();
+        }
+        push_receipt(&mut scratch, epoch, receipt);
+        self.home_reply(turn, shard, key, asker, reference, "ok", Payload::Json(text(&scratch)));
+        scratch.clear();
+        self.response = scratch;
+    }
+
+    /// Keeps the history of all rooms within its bound: empty rooms go first, then the room that grew pays for itself.
+    fn bound_history(&mut self, grown: Key<Home>) {
+        while self.homes_state.history_bytes > self.settings.history_bytes_max {
+            if self.evict_longest_empty() {
+                continue;
+            }
+            let Some(home) = self.homes.get_mut(grown).filter(|home| !home.history.is_empty()) else { return };
+            self.homes_state.history_bytes -= home.history.kept_bytes();
+            home.history.drop_oldest();
+            self.homes_state.history_bytes += home.history.kept_bytes();
+        }
+    }
+
+    fn spoke<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>, slot: Slot) {
+        if let Some(home) = self.homes.get_mut(key)
+            && home.presence.spoke(slot, &self.settings.presence)
+        {
+            self.set_tick(turn, key);
+        }
+    }
+
+    fn home_typing<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, key: Key<Home>, asker: Asker) {
+        let Some(home) = self.homes.get_mut(key) else { return };
+        home.check(shard, asker);
+        if home.typists.contains(&asker.slot) {
+            return;
+        }
+        home.typists.push(asker.slot);
+        let Some(member) = home.presence.member(asker.slot) else { return };
+        let mut payload = std::mem::take(&mut self.response);
+        payload.extend_from_slice(b"{\"name\":");
+        push_string(&mut payload, member.identity.name());
+        payload.extend_from_slice(b",\"user\":");
+        push_string(&mut payload, member.identity.user());
+        payload.push(b'}');
+        self.tell_all(turn, key, "typing", Payload::Json(text(&payload)));
+        payload.clear();
+        self.response = payload;
+        self.set_tick(turn, key);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
+    fn home_history<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        key: Key<Home>,
+        asker: Asker,
+        reference: &str,
+        from: From,
+        limit: u32,
+    ) {
+        let Some(home) = self.homes.get(key) else { return };
+        let limits = &self.settings.history;
+        let page = match from {
+            From::Latest => home.history.latest(limit, limits),
+            From::Before(offset) => home.history.before(offset, limit, limits),
+            From::After(offset) => home.history.after(offset, limit, limits),
+        };
+        let mut response = std::mem::take(&mut self.response);
+        response.push(b'{');
+        push_page(&mut response, page);
+        response.push(b'}');
+        self.home_reply(turn, shard, key, asker, reference, "ok", Payload::Json(text(&response)));
+        response.clear();
+        self.response = response;
+    }
+
+    fn home_create<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, conn: Key<Conn>, topic: &str, title: &str) {
+        let is_new = !self.home_by_topic.contains_key(topic);
+        let key = match self.found(topic) {
+            Ok(key) => key,
+            Err(refusal) => {
+                let body = &refusal.response();
+                return self.to_member(turn, shard, ToMember::Created { conn, status: 503, body });
+            }
+        };
+        let Some(home) = self.homes.get_mut(key) else { return };
+        if is_new {
+            home.founded = true;
+            home.title = title.into();
+            home.emptied += 1;
+            self.homes_state.empty.push_back((key, home.emptied));
+        }
+        let mut body = Vec::new();
+        home.push_listing(&mut body);
+        self.unlist(turn, key);
+        let status = if is_new { 201 } else { 200 };
+        self.to_member(turn, shard, ToMember::Created { conn, status, body: text(&body) });
+    }
+
+    /// Answers a member.
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
+    fn home_reply<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        key: Key<Home>,
+        asker: Asker,
+        reference: &str,
+        status: &str,
+        response: Payload<'_>,
+    ) {
+        let Some(home) = self.homes.get(key) else { return };
+        home.check(shard, asker);
+        let Some(outpost) = home.outposts.iter().find(|outpost| outpost.shard == shard) else { return };
+        let (Asker { conn, slot }, audience) = (asker, outpost.audience);
+        self.to_member(turn, shard, ToMember::Reply { conn, audience, slot, reference, status, response });
+    }
+
+    /// Says something to every member: once to each shard that has any.
+    fn tell_all<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>, event: &str, payload: Payload<'_>) {
+        let mut at = 0;
+        while let Some(Outpost { shard, audience, .. }) =
+            self.homes.get(key).and_then(|home| home.outposts.get(at)).copied()
+        {
+            self.to_member(turn, shard, ToMember::Deliver { audience, event, payload });
+            at += 1;
+        }
+    }
+
+    /// A room's tick: the news of who came and left, and the whole list for those who came.
+    pub(super) fn home_tick<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>) {
+        let Some(home) = self.homes.get_mut(key) else { return };
+        home.ticking = false;
+        home.typists.clear();
+        let epoch = home.history.cursor().epoch;
+        let mut scratch = std::mem::take(&mut self.response);
+        if home.presence.tick(&self.settings.presence) {
+            presence::push_diff(&mut scratch, &home.presence, epoch);
+            home.presence.announce();
+            self.tell_all(turn, key, "presence_diff", Payload::Json(text(&scratch)));
+            scratch.clear();
+        }
+        if let Some(count) = self.homes.get_mut(key).and_then(|home| home.presence.count_news()) {
+            presence::push_count(&mut scratch, count);
+            self.tell_all(turn, key, "presence_count", Payload::Json(text(&scratch)));
+            scratch.clear();
+        }
+        self.tell_newcomers(turn, key, &mut scratch);
+        scratch.clear();
+        self.response = scratch;
+    }
+
+    /// Sends the list to those who joined since the last tick: one snapshot for all of a shard.
+    fn tell_newcomers<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>, scratch: &mut Vec<u8>) {
+        let Some(home) = self.homes.get_mut(key) else { return };
+        let mut newcomers = std::mem::take(&mut home.newcomers);
+        if newcomers.is_empty() {
+            return;
+        }
+        let mut shards: SmallVec<[u16; 8]> = SmallVec::new();
+        for slot in newcomers.drain(..) {
+            let Some(home) = self.homes.get(key) else { return };
+            let Some(Address { shard, conn }) = home.addresses[slot.0 as usize] else { continue };
+            let outpost = home.outposts.iter().find(|outpost| outpost.shard == shard);
+            let (Some(outpost), Some(member)) = (outpost, home.presence.member(slot)) else { continue };
+            if !shards.contains(&shard) {
+                shards.push(shard);
+            }
+            if home.presence.is_unlisted(slot) {
+                let (audience, epoch) = (outpost.audience, home.history.cursor().epoch);
+                presence::push_user(scratch, member.identity.user(), std::iter::once(member), epoch);
+                self.to_member(turn, shard, ToMember::Own { conn, audience, entry: text(scratch) });
+                scratch.clear();
+            }
+        }
+        let Some(home) = self.homes.get_mut(key) else { return };
+        home.newcomers = newcomers;
+        presence::push_users(scratch, &home.presence, home.presence.announced(), home.history.cursor().epoch);
+        let mut count = Vec::new();
+        if let Some(bounded) = home.presence.bounded_count() {
+            presence::push_count(&mut count, bounded);
+        }
+        let outposts = home.outposts.clone();
+        for Outpost { shard, audience, .. } in outposts.into_iter().filter(|outpost| shards.contains(&outpost.shard)) {
+            self.to_member(turn, shard, ToMember::State { audience, list: text(scratch), count: text(&count) });
+        }
+    }
+
+    /// Says how a home's parts fit. For [`Shard::check_invariants`].
+    pub(super) fn check_home(&self, key: Key<Home>, home: &Home) {
+        assert_eq!(self.home_by_topic.get(&*home.topic), Some(&key), "a home is found by its topic");
+        let there = home.addresses.iter().flatten().count();
+        assert_eq!(there, home.presence.live_count() as usize, "every member has an address");
+        let at_outposts: u32 = home.outposts.iter().map(|outpost| outpost.members).sum();
+        assert_eq!(at_outposts as usize, there, "and is counted at its shard");
+        assert!(there > 0 || home.founded || !home.history.is_empty(), "a room with nothing worth keeping goes away");
+    }
+
+    /// The bytes of history over all homes. For [`Shard::check_invariants`].
+    pub(super) fn history_bytes_of_homes(&self) -> usize {
+        self.homes.iter().map(|(_, home)| home.history.kept_bytes()).sum()
+    }
+}
+
+/// How long a shard collects what changed in its rooms before it tells the directories, in milliseconds.
+const LISTING_MS: u64 = 50;
+
+/// JSON that was put together from strings and checked JSON.
+fn text(json: &[u8]) -> &str {
+    std::str::from_utf8(json).expect("JSON is UTF-8")
+}
+
+/// Appends a message as members get it, and as the history keeps it.
+#[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
+fn push_message(
+    out: &mut Vec<u8>,
+    epoch: u64,
+    receipt: Receipt,
+    user: &str,
+    name: &str,
+    body: &str,
+    key: Option<&str>,
+    reply_to: Option<u64>,
+) {
+    out.extend_from_slice(b"{\"at\":");
+    push_unsigned(out, receipt.at_ms);
+    out.extend_from_slice(b",\"body\":");
+    out.extend_from_slice(body.as_bytes());
+    out.extend_from_slice(b",\"id\":");
+    push_id(out, epoch, receipt.offset);
+    if let Some(key) = key {
+        out.extend_from_slice(b",\"key\":");
+        push_string(out, key);
+    }
+    out.extend_from_slice(b",\"name\":");
+    push_string(out, name);
+    out.extend_from_slice(b",\"offset\":");
+    push_unsigned(out, receipt.offset);
+    if let Some(reply_to) = reply_to {
+        out.extend_from_slice(b",\"reply_to\":");
+        push_unsigned(out, reply_to);
+    }
+    out.extend_from_slice(b",\"user\":");
+    push_string(out, user);
+    out.push(b'}');
+}
+
+/// Appends what the publisher of a message is told.
+fn push_receipt(out: &mut Vec<u8>, epoch: u64, receipt: Receipt) {
+    out.extend_from_slice(b"{\"at\":");
+    push_unsigned(out, receipt.at_ms);
+    out.extend_from_slice(b",\"id\":");
+    push_id(out, epoch, receipt.offset);
+    out.extend_from_slice(b",\"offset\":");
+    push_unsigned(out, receipt.offset);
+    out.push(b'}');
+}
+
+/// A message's id: its room's epoch and its offset.
+fn push_id(out: &mut Vec<u8>, epoch: u64, offset: u64) {
+    out.push(b'"');
+    push_epoch(out, epoch);
+    out.push(b'-');
+    push_unsigned(out, offset);
+    out.push(b'"');
+}
+
+/// Appends an epoch as clients see it: 16 digits, as in [`epoch_text`], without the memory.
+fn push_epoch(out: &mut Vec<u8>, epoch: u64) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.extend((0..16).rev().map(|digit| HEX[usize::try_from(epoch >> (digit * 4) & 15).expect("four bits")]));
+}
+
+fn push_page(out: &mut Vec<u8>, page: Page<'_>) {
+    out.extend_from_slice(b"\"messages\":[");
+    out.extend_from_slice(page.messages);
+    out.extend_from_slice(if page.more { b"],\"more\":true" } else { b"],\"more\":false" });
+}
+
+/// Appends the answer to a join.
+fn push_joined(
+    out: &mut Vec<u8>,
+    home: &Home,
+    slot: Slot,
+    speak: bool,
+    since: Option<Cursor>,
+    limit: u32,
+    limits: &crate::limits::HistoryLimits,
+) {
+    let cursor = home.history.cursor();
+    out.push(b'{');
+    if home.room().is_some() {
+        let recovered = since.and_then(|since| home.history.recover(since, limits));
+        out.extend_from_slice(b"\"epoch\":\"");
+        push_epoch(out, cursor.epoch);
+        out.extend_from_slice(b"\",");
+        // What was missed begins where the client stands, so it has what is before; the page may have more before it.
+        push_page(out, recovered.unwrap_or_else(|| home.history.latest(limit, limits)));
+        out.extend_from_slice(b",\"offset\":");
+        push_unsigned(out, cursor.offset);
+        out.extend_from_slice(if recovered.is_some() { b",\"recovered\":true," } else { b",\"recovered\":false," });
+        out.extend_from_slice(b"\"room\":");
+        home.push_listing(out);
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"you\":{");
+    if let Some(member) = home.presence.member(slot) {
+        out.extend_from_slice(b"\"name\":");
+        push_string(out, member.identity.name());
+        out.extend_from_slice(if speak { b",\"speak\":true,\"user\":" } else { b",\"speak\":false,\"user\":" });
+        push_string(out, member.identity.user());
+    }
+    out.extend_from_slice(b"}}");
+}

@@ -1,0 +1,138 @@
+//! A room's outgoing bytes on one shard: finished frames, one behind the other, each written once for all members.
+//!
+//! A member is a [`Position`]; what it has not been sent yet is `log.after(position)`. Positions count bytes since the log began and
+//! wrap, as TCP's sequence numbers do; no two that are compared are further apart than the lag limit.
+//!
+//! Invariants: a position that a member holds is the beginning of a frame or the end of the log, and is not before the log's base.
+
+use std::cmp::Ordering;
+
+/// A place in a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Position(u32);
+
+impl Position {
+    /// The place so many bytes further.
+    pub(super) fn plus(self, bytes: usize) -> Self {
+        Self(self.0.wrapping_add(wrapped(bytes)))
+    }
+
+    /// How many bytes this is after another place, which must not be the later one.
+    fn since(self, earlier: Self) -> usize {
+        self.0.wrapping_sub(earlier.0) as usize
+    }
+
+    /// The order of two places of the same log.
+    pub(super) fn order(self, other: Self) -> Ordering {
+        // Half the number space is 2 GiB; a log is bounded far below.
+        if self == other {
+            Ordering::Equal
+        } else if self.0.wrapping_sub(other.0) < u32::MAX / 2 {
+            Ordering::Greater
+        } else {
+            Ordering::Less
+        }
+    }
+}
+
+/// Positions wrap: only the low 32 bits count.
+fn wrapped(bytes: usize) -> u32 {
+    u32::try_from(bytes & 0xFFFF_FFFF).expect("masked to 32 bits")
+}
+
+/// Frames that some member has not been sent yet.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    bytes: Vec<u8>,
+    base: Position,
+}
+
+/// An empty log keeps at most so much memory; what a burst took is given back.
+const KEPT_BYTES_MAX: usize = 64 * 1_024;
+
+/// An empty log of a room that was quiet for a while keeps none; see [`Log::rest`].
+impl Log {
+    /// Where the next frame will begin.
+    pub(super) fn end(&self) -> Position {
+        self.base.plus(self.bytes.len())
+    }
+
+    /// Appends frames by the closure, which must append whole ones.
+    pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+    }
+
+    /// The bytes from a position to the end.
+    ///
+    /// # Panics
+    ///
+    /// If the position is not in the log: bytes of another time would be sent.
+    pub(super) fn after(&self, position: Position) -> &[u8] {
+        &self.bytes[position.since(self.base)..]
+    }
+
+    /// Lets go of everything before a position.
+    pub(super) fn release_before(&mut self, position: Position) {
+        let bytes = position.since(self.base);
+        if bytes == self.bytes.len() {
+            self.bytes.clear();
+            self.bytes.shrink_to(KEPT_BYTES_MAX);
+        } else if bytes * 2 < self.bytes.len() {
+            // Moving what is left would cost more than the memory is worth.
+            return;
+        } else {
+            self.bytes.drain(..bytes);
+        }
+        self.base = position;
+    }
+
+    /// Gives the memory of an empty log back.
+    pub(super) fn rest(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// Whether every member has everything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The memory it holds, in bytes.
+    pub(super) fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_hold_across_the_wrap() {
+        let mut log = Log { bytes: Vec::new(), base: Position(u32::MAX - 3) };
+        let first = log.end();
+        log.append(|bytes| bytes.extend_from_slice(b"abcdef"));
+        let second = log.end();
+        log.append(|bytes| bytes.extend_from_slice(b"gh"));
+        assert_eq!(second.order(first), Ordering::Greater);
+        assert_eq!(first.order(second), Ordering::Less);
+        assert_eq!(log.after(first), b"abcdefgh");
+        assert_eq!(log.after(second), b"gh");
+        log.release_before(second);
+        assert_eq!(log.after(second), b"gh");
+        log.release_before(log.end());
+        assert!(log.is_empty() && log.after(log.end()).is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "range")]
+    fn a_position_before_the_base_is_never_served() {
+        let mut log = Log::default();
+        let first = log.end();
+        log.append(|bytes| bytes.extend_from_slice(b"abc"));
+        log.release_before(log.end());
+        log.append(|bytes| bytes.extend_from_slice(b"def"));
+        let _ = log.after(first);
+    }
+}

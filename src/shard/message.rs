@@ -1,0 +1,360 @@
+//! What shards say to each other: [`ToHome`] from a member's shard to the shard that owns the room, [`ToMember`] back.
+//!
+//! A message to one's own shard is a function call with these very values; to another it is a record in a ring, written and read
+//! here. Both borrow: a record is read where it lies.
+//!
+//! The records never leave the process, so reading one cannot fail: a record that does not read is a bug, and panics.
+
+use crate::base::arena::Key;
+use crate::chat::history::Cursor;
+use crate::chat::identity::{Identity, NEVER_S};
+use crate::chat::presence::Slot;
+use crate::wire::phx::Payload;
+
+use super::audience::Audience;
+use super::conn::Conn;
+use super::home::Home;
+
+/// Which connection asked, so that the answer finds back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asker {
+    /// The connection, on the shard that sent the message.
+    pub(super) conn: Key<Conn>,
+    /// Its membership.
+    pub(super) slot: Slot,
+}
+
+/// Who wishes to join: the identity itself from this shard's own connections, its texts from another shard's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who<'a> {
+    Here(&'a Identity),
+    There { user: &'a str, name: &'a str },
+}
+
+impl Who<'_> {
+    /// An identity that lives as long as a membership does. Rights are checked by the connection's shard, and stay there.
+    pub(super) fn identity(self) -> Identity {
+        match self {
+            Self::Here(identity) => identity.clone(),
+            Self::There { user, name } => Identity::new(user, name, NEVER_S, None).expect("it was one before"),
+        }
+    }
+}
+
+/// Declares messages, and how each is written to a record and read from one: its number, then its fields in order.
+macro_rules! records {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $tag:literal $variant:ident { $($field:ident: $type:ty),* $(,)? })* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum $name<'a> {
+            $($(#[$variant_doc])* $variant { $($field: $type),* },)*
+        }
+
+        impl<'a> Field<'a> for $name<'a> {
+            fn put(self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$variant { $($field),* } => {
+                        out.push($tag);
+                        $($field.put(out);)*
+                    })*
+                }
+            }
+
+            fn take(record: &mut &'a [u8]) -> Self {
+                match u8::take(record) {
+                    $($tag => Self::$variant { $($field: Field::take(record)),* },)*
+                    other => unreachable!("no message has the number {other}"),
+                }
+            }
+        }
+    };
+}
+
+records! {
+    /// From a member's shard to a room's home.
+    ToHome {
+        /// A wish to become a member. Answered by [`ToMember::Joined`] or [`ToMember::Refused`].
+        ///
+        /// `speak` is only told back; `replaces` is the membership that this one takes the place of.
+        1 Join {
+            conn: Key<Conn>, audience: Key<Audience>, topic: &'a str, who: Who<'a>, speak: bool, visible: bool,
+            since: Option<Cursor>, limit: u32, meta: Option<&'a str>, replaces: Option<Slot>,
+        }
+        /// Answered by [`ToMember::Left`] if the client asked, that is, if there is a ref to answer.
+        2 Leave { home: Key<Home>, asker: Asker, reference: Option<&'a str> }
+        /// A message for the history. Answered by [`ToMember::Reply`].
+        3 Publish { home: Key<Home>, asker: Asker, reference: &'a str, body: &'a str, key: Option<&'a str>, reply_to: Option<u64> }
+        /// An event that passes as it is. Answered by [`ToMember::Reply`].
+        4 Custom { home: Key<Home>, asker: Asker, reference: &'a str, event: &'a str, payload: Payload<'a> }
+        /// Not answered.
+        5 Typing { home: Key<Home>, asker: Asker }
+        /// Answered by [`ToMember::Reply`].
+        6 History { home: Key<Home>, asker: Asker, reference: &'a str, from: From, limit: u32 }
+        /// An answer that the member's shard has made itself, and that must not overtake those that are under way.
+        7 Bounce { home: Key<Home>, asker: Asker, reference: &'a str, status: &'a str, response: Payload<'a> }
+        /// A wish for a room without joining it. Answered by [`ToMember::Created`].
+        8 Create { conn: Key<Conn>, topic: &'a str, title: &'a str }
+        /// What the directory of the receiving shard should know of a room; without `members` the room is gone.
+        9 Listing { room: &'a str, title: &'a str, members: Option<u32> }
+    }
+}
+
+records! {
+    /// From a room's home to the shard of a member.
+    ToMember {
+        /// The join has taken place; the response is JSON.
+        21 Joined { conn: Key<Conn>, audience: Key<Audience>, home: Key<Home>, slot: Slot, response: &'a str }
+        /// It has not, and has left no trace.
+        22 Refused { conn: Key<Conn>, audience: Key<Audience>, response: &'a str }
+        /// The membership has ended.
+        23 Left { conn: Key<Conn>, audience: Key<Audience>, slot: Slot, reference: &'a str }
+        /// An answer to a push.
+        24 Reply { conn: Key<Conn>, audience: Key<Audience>, slot: Slot, reference: &'a str, status: &'a str, response: Payload<'a> }
+        /// Something for every member.
+        25 Deliver { audience: Key<Audience>, event: &'a str, payload: Payload<'a> }
+        /// A member's own entry, where the list does not have it. Comes just before the [`ToMember::State`] it belongs to.
+        26 Own { conn: Key<Conn>, audience: Key<Audience>, entry: &'a str }
+        /// Who is there, for the members who joined since the last one: the inside of a JSON object. `count` is the payload of
+        /// `presence_count`, or empty where the list is complete.
+        27 State { audience: Key<Audience>, list: &'a str, count: &'a str }
+        /// The answer to [`ToHome::Create`]: a status of HTTP and a body.
+        28 Created { conn: Key<Conn>, status: u16, body: &'a str }
+    }
+}
+
+/// Where a page of history begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    Latest,
+    Before(u64),
+    After(u64),
+}
+
+/// Any message, as it comes out of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Received<'a> {
+    ToHome(ToHome<'a>),
+    ToMember(ToMember<'a>),
+}
+
+/// Reads a record.
+///
+/// # Panics
+///
+/// If it was not written by [`Field::put`] of a message.
+pub(super) fn read(mut record: &[u8]) -> Received<'_> {
+    let rest = &mut record;
+    let message = if rest.first().is_some_and(|number| *number < 21) {
+        Received::ToHome(ToHome::take(rest))
+    } else {
+        Received::ToMember(ToMember::take(rest))
+    };
+    assert!(rest.is_empty(), "a record holds one message and nothing behind it");
+    message
+}
+
+/// Something that a record is made of.
+pub(super) trait Field<'a>: Sized {
+    /// Appends it.
+    fn put(self, out: &mut Vec<u8>);
+    /// Takes it off the front.
+    fn take(record: &mut &'a [u8]) -> Self;
+}
+
+macro_rules! numbers {
+    ($($number:ty),*) => { $(
+        impl Field<'_> for $number {
+            fn put(self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
+
+            fn take(record: &mut &[u8]) -> Self {
+                let (bytes, rest) = record.split_first_chunk().expect("the record goes on");
+                *record = rest;
+                Self::from_le_bytes(*bytes)
+            }
+        }
+    )* };
+}
+
+numbers!(u8, u16, u32, u64);
+
+impl Field<'_> for bool {
+    fn put(self, out: &mut Vec<u8>) {
+        u8::from(self).put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        u8::take(record) != 0
+    }
+}
+
+impl<'a> Field<'a> for &'a [u8] {
+    fn put(self, out: &mut Vec<u8>) {
+        u32::try_from(self.len()).expect("a message is far below 4 GiB").put(out);
+        out.extend_from_slice(self);
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        let (bytes, rest) = record.split_at(u32::take(record) as usize);
+        *record = rest;
+        bytes
+    }
+}
+
+impl<'a> Field<'a> for &'a str {
+    fn put(self, out: &mut Vec<u8>) {
+        self.as_bytes().put(out);
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        simdutf8::basic::from_utf8(Field::take(record)).expect("it was a string before")
+    }
+}
+
+impl<'a, T: Field<'a>> Field<'a> for Option<T> {
+    fn put(self, out: &mut Vec<u8>) {
+        self.is_some().put(out);
+        if let Some(inner) = self {
+            inner.put(out);
+        }
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        bool::take(record).then(|| T::take(record))
+    }
+}
+
+impl<T> Field<'_> for Key<T> {
+    fn put(self, out: &mut Vec<u8>) {
+        self.to_u64().put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self::from_u64(u64::take(record))
+    }
+}
+
+impl Field<'_> for Slot {
+    fn put(self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self(u32::take(record))
+    }
+}
+
+impl Field<'_> for Asker {
+    fn put(self, out: &mut Vec<u8>) {
+        self.conn.put(out);
+        self.slot.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self { conn: Key::take(record), slot: Slot::take(record) }
+    }
+}
+
+impl Field<'_> for Cursor {
+    fn put(self, out: &mut Vec<u8>) {
+        self.epoch.put(out);
+        self.offset.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self { epoch: u64::take(record), offset: u64::take(record) }
+    }
+}
+
+impl<'a> Field<'a> for Who<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        let (user, name) = match self {
+            Self::Here(identity) => (identity.user(), identity.name()),
+            Self::There { user, name } => (user, name),
+        };
+        user.put(out);
+        name.put(out);
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        Self::There { user: Field::take(record), name: Field::take(record) }
+    }
+}
+
+impl<'a> Field<'a> for Payload<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Json(text) => {
+                0u8.put(out);
+                text.put(out);
+            }
+            Self::Binary(data) => {
+                1u8.put(out);
+                data.put(out);
+            }
+        }
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        if u8::take(record) == 0 { Self::Json(Field::take(record)) } else { Self::Binary(Field::take(record)) }
+    }
+}
+
+impl Field<'_> for From {
+    fn put(self, out: &mut Vec<u8>) {
+        let (number, offset) = match self {
+            Self::Latest => (0u8, 0),
+            Self::Before(offset) => (1, offset),
+            Self::After(offset) => (2, offset),
+        };
+        number.put(out);
+        offset.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        let (number, offset) = (u8::take(record), u64::take(record));
+        match number {
+            0 => Self::Latest,
+            1 => Self::Before(offset),
+            _ => Self::After(offset),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(message: ToHome<'_>) {
+        let mut record = Vec::new();
+        message.put(&mut record);
+        assert_eq!(read(&record), Received::ToHome(message));
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written() {
+        let asker = Asker { conn: Key::from_u64(0x1_0000_0002), slot: Slot(7) };
+        let home = Key::from_u64(0x3_0000_0004);
+        check(ToHome::Join {
+            conn: asker.conn,
+            audience: Key::from_u64(0x5_0000_0006),
+            topic: "room:é",
+            who: Who::There { user: "u", name: "" },
+            speak: true,
+            visible: false,
+            since: Some(Cursor { epoch: u64::MAX, offset: 1 }),
+            limit: 50,
+            meta: Some("{}"),
+            replaces: Some(Slot(1)),
+        });
+        check(ToHome::Publish { home, asker, reference: "\"1\"", body: "\"hi\"", key: None, reply_to: Some(3) });
+        check(ToHome::Custom { home, asker, reference: "1", event: "e", payload: Payload::Binary(b"\xff") });
+        check(ToHome::History { home, asker, reference: "1", from: From::After(9), limit: 0 });
+        let mut record = Vec::new();
+        let created = ToMember::Created { conn: asker.conn, status: 201, body: "{}" };
+        created.put(&mut record);
+        assert_eq!(read(&record), Received::ToMember(created));
+    }
+}
