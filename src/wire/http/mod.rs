@@ -1,1 +1,24 @@
-//! http
+//! HTTP/1.1 as pure functions over bytes, as far as a chat server needs it (RFC 9110 and 9112).
+//!
+//! | file | |
+//! |---|---|
+//! | [`head`] | the head of a request: parsed, and refused where two parsers could read it differently |
+//! | [`query`] | parameters in a request's target |
+//! | [`origin`] | which web pages may connect |
+//! | [`upgrade`] | the opening handshake of a WebSocket (RFC 6455, 4.2) |
+//! | [`response`] | answers |
+//! | [`date`] | the `date` header |
+//!
+//! Deliberately absent: chunked bodies, `expect`, ranges, and anything a page of our own does not send.
+
+pub mod date;
+mod error;
+pub mod head;
+pub mod origin;
+pub mod query;
+pub mod response;
+pub mod upgrade;
+
+pub use error::HttpError;
+pub use head::{Head, parse_head};
+pub use response::{Response, Status};

@@ -1,0 +1,70 @@
+//! What a peer can do wrong in a request's head, and what it is told.
+
+use super::Status;
+
+/// Why a request is refused before anybody looked at what it asks for. Each variant is the *peer's* doing: none may panic, none
+/// is logged above `debug`. The connection is closed after the answer, for where the next request begins is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpError {
+    /// A byte that the grammar has no place for: a control character, white space before a colon, a folded line.
+    Malformed,
+    /// A line that ends in LF without CR. Some parsers take it as an end of line, others do not.
+    BareLineFeed,
+    /// A version other than HTTP/1.0 and HTTP/1.1.
+    Version,
+    /// A target that is no path: a whole URL, a fragment, something outside ASCII, a `%` without two hexadecimal digits.
+    Target,
+    /// HTTP/1.1 without `Host`, a `Host` that is none, or two.
+    Host,
+    /// A header value that is not UTF-8.
+    ValueNotUtf8,
+    /// A query parameter that is not UTF-8.
+    QueryNotUtf8,
+    /// A `Content-Length` that is not one number, or beside it a `Transfer-Encoding`: the shapes of request smuggling.
+    Framing,
+    /// A chunked body. We take those of known length only (RFC 9112, 6.3 allows that).
+    LengthRequired,
+    /// A body over [`HTTP_BODY_BYTES_MAX`](crate::limits::HTTP_BODY_BYTES_MAX).
+    BodyTooBig,
+    /// A request line over [`Limits::head_bytes`](crate::limits::Limits::head_bytes).
+    TargetTooLong,
+    /// A head over [`Limits::head_bytes`](crate::limits::Limits::head_bytes).
+    HeadTooLong,
+    /// More than [`HTTP_HEADERS_MAX`](crate::limits::HTTP_HEADERS_MAX).
+    TooManyHeaders,
+}
+
+impl HttpError {
+    /// The status to answer with: total, so a new variant does not compile until it has one.
+    #[must_use]
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Malformed
+            | Self::BareLineFeed
+            | Self::Target
+            | Self::Host
+            | Self::ValueNotUtf8
+            | Self::QueryNotUtf8
+            | Self::Framing => Status::BadRequest,
+            Self::Version => Status::VersionNotSupported,
+            Self::LengthRequired => Status::LengthRequired,
+            Self::BodyTooBig => Status::ContentTooLarge,
+            Self::TargetTooLong => Status::UriTooLong,
+            Self::HeadTooLong | Self::TooManyHeaders => Status::HeadersTooLarge,
+        }
+    }
+}
+
+impl From<httparse::Error> for HttpError {
+    fn from(error: httparse::Error) -> Self {
+        match error {
+            httparse::Error::TooManyHeaders => Self::TooManyHeaders,
+            httparse::Error::Version => Self::Version,
+            httparse::Error::HeaderName
+            | httparse::Error::HeaderValue
+            | httparse::Error::NewLine
+            | httparse::Error::Status
+            | httparse::Error::Token => Self::Malformed,
+        }
+    }
+}

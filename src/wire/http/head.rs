@@ -1,0 +1,477 @@
+//! The head of a request (RFC 9112): strict where two parsers in a row could disagree about what they read.
+//!
+//! Invariants of a [`Head`]:
+//!
+//! 1. it has at most one `Host` and one `Content-Length`, never a `Transfer-Encoding`: where its body ends is beyond doubt;
+//! 2. its path begins with `/` (or is `*`, for `OPTIONS`) and each `%` in it is followed by two hexadecimal digits;
+//! 3. all of it is UTF-8 without control characters, except tabs in values.
+//!
+//! Deliberately absent: routing. A path is handed out as it came, still encoded.
+
+use smallvec::SmallVec;
+
+use super::HttpError;
+use super::origin::split_port;
+use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEADERS_MAX, Limits};
+
+/// The head of one request, borrowed from the bytes it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// `GET`, `POST`, … as it came: methods are case-sensitive.
+    pub method: &'a str,
+    /// The target up to the `?`, still percent-encoded.
+    pub path: &'a str,
+    /// The target after the `?`, still percent-encoded: see [`query_param`](super::query::query_param).
+    pub query: Option<&'a str>,
+    /// 0 or 1, of HTTP/1.
+    pub minor_version: u8,
+    /// How many bytes the head takes, its empty line included: there the body begins.
+    pub head_bytes: usize,
+    /// How many bytes the body has: at most [`HTTP_BODY_BYTES_MAX`]. 0 without a `Content-Length`.
+    pub body_bytes: usize,
+    /// Names as they came, and values without the white space around them. As many as a program sends fit without an allocation.
+    fields: SmallVec<[(&'a str, &'a str); 12]>,
+}
+
+/// Parses the head at the front of `buf`. `None` when it goes on beyond `buf`.
+///
+/// Only the first [`Limits::head_bytes`] are looked at: a head that does not end there is refused however it arrives.
+///
+/// # Errors
+///
+/// Whatever is wrong with it, in part as soon as the bytes show it.
+pub fn parse_head<'a>(buf: &'a [u8], limits: &Limits) -> Result<Option<Head<'a>>, HttpError> {
+    let window = &buf[..buf.len().min(limits.head_bytes)];
+    let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    let head_bytes = match request.parse(window)? {
+        httparse::Status::Complete(bytes) => bytes,
+        httparse::Status::Partial => {
+            refuse_bare_line_feeds(window)?;
+            return if window.len() < buf.len() { Err(too_long(window)) } else { Ok(None) };
+        }
+    };
+    refuse_bare_line_feeds(&window[..head_bytes])?;
+    let (Some(method), Some(target), Some(minor_version)) = (request.method, request.path, request.version)
+    else {
+        return Err(HttpError::Malformed);
+    };
+    let (path, query) = split_target(method, target)?;
+    let fields = request.headers.iter().map(field).collect::<Result<_, _>>()?;
+    let mut head = Head { method, path, query, minor_version, head_bytes, body_bytes: 0, fields };
+    head.check_host()?;
+    head.body_bytes = head.framed_body_bytes()?;
+    Ok(Some(head))
+}
+
+impl<'a> Head<'a> {
+    /// The value of the first header of this name, in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers(name).next()
+    }
+
+    /// The values of all headers of this name, in any case, in their order.
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.fields.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|&(_, value)| value)
+    }
+
+    /// The value of the header of this name if there is exactly one.
+    #[must_use]
+    pub fn only_header(&self, name: &str) -> Option<&'a str> {
+        let mut values = self.headers(name);
+        values.next().filter(|_| values.next().is_none())
+    }
+
+    /// The elements of all headers of this name, which are lists: `a, b` (RFC 9110, 5.6.1). Empty ones are left out.
+    pub fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.headers(name)
+            .flat_map(|value| value.split(','))
+            .map(|element| element.trim_matches([' ', '\t']))
+            .filter(|element| !element.is_empty())
+    }
+
+    /// The host and port that the client thinks it talks to; HTTP/1.0 may not say.
+    #[must_use]
+    pub fn host(&self) -> Option<&'a str> {
+        self.header("host")
+    }
+
+    /// How many bytes of body the client announced, if it said anything.
+    #[must_use]
+    pub fn content_length(&self) -> Option<usize> {
+        self.header("content-length").map(|_| self.body_bytes)
+    }
+
+    /// Whether the client wants to send another request on this connection (RFC 9112, 9.3).
+    #[must_use]
+    pub fn keep_alive(&self) -> bool {
+        let says = |option: &str| self.list("connection").any(|element| element.eq_ignore_ascii_case(option));
+        !says("close") && (self.minor_version > 0 || says("keep-alive"))
+    }
+
+    /// RFC 9112, 3.2: a server MUST refuse a request without `Host`, with two, or with one that is not valid.
+    fn check_host(&self) -> Result<(), HttpError> {
+        match (self.only_header("host"), self.header("host")) {
+            (Some(host), _) if split_port(host).is_some() => Ok(()),
+            (None, None) if self.minor_version == 0 => Ok(()),
+            _ => Err(HttpError::Host),
+        }
+    }
+
+    /// RFC 9112, 6.3, and of what it allows only that of which there are no two readings.
+    fn framed_body_bytes(&self) -> Result<usize, HttpError> {
+        let chunked =
+            self.only_header("transfer-encoding").map(|coding| coding.eq_ignore_ascii_case("chunked"));
+        match (self.header("transfer-encoding"), self.header("content-length")) {
+            (None, None) => Ok(0),
+            (None, Some(_)) => {
+                let digits = self.only_header("content-length").ok_or(HttpError::Framing)?;
+                if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err(HttpError::Framing);
+                }
+                // Digits that are no number are too many.
+                let bytes = digits.parse().unwrap_or(usize::MAX);
+                if bytes <= HTTP_BODY_BYTES_MAX { Ok(bytes) } else { Err(HttpError::BodyTooBig) }
+            }
+            (Some(_), None) if chunked == Some(true) && self.minor_version > 0 => {
+                Err(HttpError::LengthRequired)
+            }
+            (Some(_), _) => Err(HttpError::Framing),
+        }
+    }
+}
+
+/// `httparse` takes them for ends of lines.
+fn refuse_bare_line_feeds(head: &[u8]) -> Result<(), HttpError> {
+    let bare = |at: usize| at == 0 || head[at - 1] != b'\r';
+    if memchr::memchr_iter(b'\n', head).any(bare) { Err(HttpError::BareLineFeed) } else { Ok(()) }
+}
+
+/// Which part of a head without an end is to blame.
+fn too_long(window: &[u8]) -> HttpError {
+    let request = window.trim_ascii_start();
+    if memchr::memchr(b'\n', request).is_none() { HttpError::TargetTooLong } else { HttpError::HeadTooLong }
+}
+
+/// The path and the query of a target. `httparse` made sure that there are no control characters and no spaces in it.
+fn split_target<'a>(method: &str, target: &'a str) -> Result<(&'a str, Option<&'a str>), HttpError> {
+    if target == "*" && method == "OPTIONS" {
+        return Ok((target, None));
+    }
+    if !target.starts_with('/') || !target.is_ascii() || target.contains('#') {
+        return Err(HttpError::Target);
+    }
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let escapes_are_whole = path.split('%').skip(1).all(|escape| {
+        escape.as_bytes().first_chunk::<2>().is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    });
+    if escapes_are_whole { Ok((path, query)) } else { Err(HttpError::Target) }
+}
+
+fn field<'a>(header: &httparse::Header<'a>) -> Result<(&'a str, &'a str), HttpError> {
+    let value = simdutf8::basic::from_utf8(header.value).map_err(|_| HttpError::ValueNotUtf8)?;
+    Ok((header.name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::SplitMix64;
+    use crate::wire::http::Status;
+
+    fn parse(input: &[u8]) -> Result<Option<Head<'_>>, HttpError> {
+        parse_head(input, &Limits::default())
+    }
+
+    #[track_caller]
+    fn whole(input: &str) -> Head<'_> {
+        let head = parse(input.as_bytes()).unwrap().expect("a whole head");
+        for cut in 0..head.head_bytes {
+            assert_eq!(
+                parse(&input.as_bytes()[..cut]),
+                Ok(None),
+                "a good head is never refused in part: {cut}"
+            );
+        }
+        head
+    }
+
+    #[track_caller]
+    fn check_refused(input: impl AsRef<[u8]>, error: HttpError, status: Status) {
+        let input = input.as_ref();
+        assert_eq!(parse(input), Err(error), "{:?}", input.escape_ascii().to_string());
+        assert_eq!(error.status(), status);
+        // A prefix is never taken where the whole is not.
+        for cut in 0..input.len() {
+            assert!(matches!(parse(&input[..cut]), Ok(None) | Err(_)), "taken at {cut} bytes");
+        }
+    }
+
+    /// A request with these lines in front of the empty one.
+    fn with(lines: &str) -> String {
+        format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n")
+    }
+
+    #[test]
+    fn a_browsers_head_is_taken() {
+        let head = whole(concat!(
+            "GET /socket/websocket?user=al%20ice%26%C3%A9&vsn=2.0.0 HTTP/1.1\r\n",
+            "Host: chat.example:4000\r\n",
+            "Connection: keep-alive, Upgrade\r\n",
+            "ACCEPT:  a ,, b\t\r\n",
+            "accept: c\r\n",
+            "X-Name: Zo\u{eb}\r\n",
+            "Empty:\r\n",
+            "\r\n",
+            "body or next request",
+        ));
+        assert_eq!((head.method, head.path, head.minor_version), ("GET", "/socket/websocket", 1));
+        assert_eq!(head.query, Some("user=al%20ice%26%C3%A9&vsn=2.0.0"));
+        assert_eq!(
+            (head.host(), head.header("x-name"), head.header("EMPTY")),
+            (Some("chat.example:4000"), Some("Zo\u{eb}"), Some(""))
+        );
+        assert_eq!(head.headers("accept").collect::<Vec<_>>(), ["a ,, b", "c"]);
+        assert_eq!(head.list("accept").collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!((head.only_header("accept"), head.only_header("host").is_some()), (None, true));
+        assert_eq!((head.content_length(), head.body_bytes, head.header("none")), (None, 0, None));
+    }
+
+    #[test]
+    fn a_query_may_be_empty_or_missing_and_the_first_question_mark_starts_it() {
+        assert_eq!(whole("GET /a? HTTP/1.1\r\nhost: x\r\n\r\n").query, Some(""));
+        assert_eq!(whole("GET /a HTTP/1.1\r\nhost: x\r\n\r\n").query, None);
+        let head = whole("GET /a?b?c=%zz HTTP/1.1\r\nhost: x\r\n\r\n");
+        assert_eq!((head.path, head.query), ("/a", Some("b?c=%zz")));
+    }
+
+    #[test]
+    fn connections_are_kept_as_the_version_says_unless_the_client_says_otherwise() {
+        for (version, connection, kept) in [
+            ("1.1", "", true),
+            ("1.1", "connection: Close\r\n", false),
+            ("1.1", "connection: upgrade, close\r\n", false),
+            ("1.0", "", false),
+            ("1.0", "connection: Keep-Alive\r\n", true),
+        ] {
+            let head = format!("GET / HTTP/{version}\r\nhost: x\r\n{connection}\r\n");
+            assert_eq!(whole(&head).keep_alive(), kept, "{version} {connection}");
+        }
+    }
+
+    #[test]
+    fn a_body_has_one_length_in_digits() {
+        let head = whole("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0012\r\n\r\n{}");
+        assert_eq!((head.content_length(), head.body_bytes), (Some(12), 12));
+        let most = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {HTTP_BODY_BYTES_MAX}\r\n\r\n");
+        assert_eq!(whole(&most).body_bytes, HTTP_BODY_BYTES_MAX);
+        for length in ["16385", "99999999999999999999999999"] {
+            let lines = format!("host: x\r\ncontent-length: {length}");
+            check_refused(with(&lines), HttpError::BodyTooBig, Status::ContentTooLarge);
+        }
+    }
+
+    #[test]
+    fn shapes_of_request_smuggling_are_refused() {
+        for lines in [
+            "content-length: 1\r\nContent-Length: 1",
+            "content-length: 1\r\ncontent-length: 2",
+            "content-length: 1, 1",
+            "content-length: +1",
+            "content-length: -1",
+            "content-length: 0x1",
+            "content-length: 1_0",
+            "content-length: 1 1",
+            "content-length:",
+            "content-length: \u{661}",
+            "content-length: 1\r\ntransfer-encoding: chunked",
+            "transfer-encoding: chunked\r\ncontent-length: 1",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+            "transfer-encoding: identity",
+            "transfer-encoding: xchunked",
+            "transfer-encoding: chunked, identity",
+            "transfer-encoding:",
+        ] {
+            check_refused(with(&format!("host: x\r\n{lines}")), HttpError::Framing, Status::BadRequest);
+        }
+        let chunked = with("host: x\r\nTransfer-Encoding: Chunked");
+        check_refused(&chunked, HttpError::LengthRequired, Status::LengthRequired);
+        check_refused(chunked.replace("1.1", "1.0"), HttpError::Framing, Status::BadRequest);
+    }
+
+    #[test]
+    fn a_host_is_there_once_and_is_a_host() {
+        for lines in [
+            "accept: */*",
+            "host: a\r\nhost: a",
+            "host: a\r\nHOST: b",
+            "host:",
+            "host: a b",
+            "host: a, b",
+            "host: user@a",
+            "host: http://a",
+            "host: a/b",
+            "host: a\\b",
+            "host: a:b",
+            "host: a:1:2",
+            "host: [::1",
+            "host: \u{e9}",
+        ] {
+            check_refused(with(lines), HttpError::Host, Status::BadRequest);
+        }
+        for host in ["a", "a.b.", "a_b:80", "127.0.0.1:4000", "[::1]:4000", "xn--bcher-kva.example"] {
+            assert_eq!(whole(&with(&format!("Host: {host}"))).host(), Some(host));
+        }
+        assert_eq!(whole("GET / HTTP/1.0\r\n\r\n").host(), None, "HTTP/1.0 knew none");
+    }
+
+    #[test]
+    fn malformed_heads_are_refused() {
+        for input in [
+            &b"GET / HTTP/1.1\r\nhost: x\r\na: b\x00c\r\n\r\n"[..],
+            b"GET / HTTP/1.1\r\nhost: x\r\na: b\x01c\r\n\r\n",
+            b"GET / HTTP/1.1\r\nhost: x\r\na: b\x7fc\r\n\r\n",
+            b"GET / HTTP/1.1\r\nhost: x\r\na: b\x7fccccccccccccccccccccccccccccccccccccccccccccc\r\n\r\n",
+            b"GET / HTTP/1.1\r\nhost: x\r\na: b\rc\r\n\r\n",
+            b"GET / HTTP/1.1\r\nhost: x\r\na: b\r\n c\r\n\r\n",
+            b"GET / HTTP/1.1\r\nhost: x\r\na: b\r\n\tc\r\n\r\n",
+            b"GET / HTTP/1.1\r\n host: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nhost : x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nhost\t: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\n: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nhost x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nh\xc3\xb6st: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nhost: x\r\n\r\r\n",
+            b"GET  / HTTP/1.1\r\nhost: x\r\n\r\n",
+            b"GET\t/ HTTP/1.1\r\nhost: x\r\n\r\n",
+            b"G@T / HTTP/1.1\r\nhost: x\r\n\r\n",
+            b"GET /\x00 HTTP/1.1\r\nhost: x\r\n\r\n",
+            b"GET /\x7f HTTP/1.1\r\nhost: x\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"\0",
+        ] {
+            check_refused(input, HttpError::Malformed, Status::BadRequest);
+        }
+    }
+
+    #[test]
+    fn a_line_feed_alone_ends_no_line() {
+        for input in [
+            "GET / HTTP/1.1\nhost: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: x\n\r\n",
+            "GET / HTTP/1.1\r\nhost: x\r\n\n",
+            "GET / HTTP/1.1\r\nhost: x\r\na: b\nc: d\r\n\r\n",
+            "\nGET / HTTP/1.1\r\nhost: x\r\n\r\n",
+            "GET / HTTP/1.1\nhost: x",
+        ] {
+            check_refused(input, HttpError::BareLineFeed, Status::BadRequest);
+        }
+        assert!(parse(b"GET / HTTP/1.1\r\nhost: x\r\n\r\na\nb").unwrap().is_some(), "a body may have them");
+    }
+
+    #[test]
+    fn targets_are_paths() {
+        for target in [
+            "http://chat.example/",
+            "chat.example:443",
+            "*",
+            "a",
+            "?a",
+            "/a#b",
+            "/a?b#c",
+            "/%",
+            "/%4",
+            "/%zz",
+            "/%%41",
+            "/a%2",
+            "/%\u{e9}0",
+            "/caf\u{e9}",
+            "/a?\u{e9}",
+        ] {
+            check_refused(
+                format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n"),
+                HttpError::Target,
+                Status::BadRequest,
+            );
+        }
+        assert_eq!(whole("OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n").path, "*");
+        assert_eq!(whole("GET //a/../%2e%2F HTTP/1.1\r\nhost: x\r\n\r\n").path, "//a/../%2e%2F");
+    }
+
+    #[test]
+    fn other_versions_are_refused() {
+        for version in ["HTTP/2.0", "HTTP/1.2", "HTTP/0.9", "http/1.1", "HTTP/1.1x", "XYZ"] {
+            let input = format!("GET / {version}\r\nhost: x\r\n\r\n");
+            assert!(
+                matches!(parse(input.as_bytes()), Err(HttpError::Version | HttpError::Malformed)),
+                "{version}"
+            );
+        }
+        check_refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", HttpError::Version, Status::VersionNotSupported);
+    }
+
+    #[test]
+    fn values_that_are_not_utf8_are_refused() {
+        check_refused(
+            b"GET / HTTP/1.1\r\nhost: x\r\norigin: \xff\r\n\r\n",
+            HttpError::ValueNotUtf8,
+            Status::BadRequest,
+        );
+    }
+
+    #[test]
+    fn heads_are_bounded_in_bytes_and_in_lines() {
+        let limits = Limits::default();
+        let fits =
+            |padding: usize| format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "b".repeat(padding));
+        let padding = limits.head_bytes - fits(0).len();
+        assert!(parse(fits(padding).as_bytes()).unwrap().is_some());
+        check_refused(fits(padding + 1), HttpError::HeadTooLong, Status::HeadersTooLarge);
+
+        let line = format!("GET /{} HTTP/1.1\r\n", "a".repeat(limits.head_bytes));
+        check_refused(line, HttpError::TargetTooLong, Status::UriTooLong);
+        assert_eq!(parse(&vec![b'a'; limits.head_bytes]), Ok(None));
+        assert_eq!(parse(&vec![b'a'; limits.head_bytes + 1]), Err(HttpError::TargetTooLong));
+
+        let headers =
+            |count: usize| format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(count - 1));
+        assert!(parse(headers(HTTP_HEADERS_MAX).as_bytes()).unwrap().is_some());
+        check_refused(headers(HTTP_HEADERS_MAX + 1), HttpError::TooManyHeaders, Status::HeadersTooLarge);
+    }
+
+    #[test]
+    fn requests_in_a_row_are_taken_one_by_one() {
+        let input = b"GET /1 HTTP/1.1\r\nhost: x\r\n\r\nGET /2 HTTP/1.1\r\nhost: x\r\n\r\n";
+        let first = parse(input).unwrap().unwrap();
+        let second = parse(&input[first.head_bytes..]).unwrap().unwrap();
+        assert_eq!((first.path, second.path), ("/1", "/2"));
+        assert_eq!(first.head_bytes + second.head_bytes, input.len());
+    }
+
+    #[test]
+    fn no_mutation_of_a_good_head_breaks_an_invariant() {
+        let good =
+            b"POST /a%20b?c=d HTTP/1.1\r\nHost: x:1\r\nContent-Length: 12\r\nConnection: close\r\n\r\n";
+        let mut rng = SplitMix64::new(3);
+        let mut at = |end: usize| usize::try_from(rng.below(end as u64)).unwrap();
+        for _ in 0..50_000 {
+            let mut input = good.to_vec();
+            for _ in 0..=at(3) {
+                let index = at(input.len());
+                match at(4) {
+                    0 => input[index] = u8::try_from(at(256)).unwrap(),
+                    1 => drop(input.remove(index)),
+                    2 => input.insert(index, b"\r\n \0:%,\t"[at(8)]),
+                    _ => input.extend_from_within(index..),
+                }
+            }
+            let Ok(Some(head)) = parse(&input) else { continue };
+            assert!(head.path.starts_with('/') && head.headers("host").count() <= 1, "{input:?}");
+            assert!(head.body_bytes <= HTTP_BODY_BYTES_MAX && head.headers("content-length").count() <= 1);
+            assert_eq!(head.header("transfer-encoding"), None);
+            let bytes = &input[..head.head_bytes];
+            assert!(bytes.ends_with(b"\r\n\r\n") && !bytes.contains(&0), "{input:?}");
+        }
+    }
+}
