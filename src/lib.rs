@@ -4,4 +4,5 @@ pub mod base;
 pub mod chat;
 pub mod limits;
 pub mod mesh;
+pub mod shard;
 pub mod wire;

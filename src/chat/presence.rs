@@ -18,7 +18,6 @@
 //! Deliberately absent: how it is written (`shard::presence`), and when a tick is.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher;
 
 use slab::Slab;
 

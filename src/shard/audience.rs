@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::channel::Channel;
 use super::conn::{BLOCKED, Conn, HAS_OUT, SPEAKS_V1};
 use super::home::Home;
-use super::log::{Log, Position};
+use super::log::{Log, LogMemory, Position};
 use super::{Io, Shard, Turn};
 use crate::base::arena::Key;
 use crate::chat::topic::LOBBY;
@@ -116,20 +116,20 @@ impl Audience {
     }
 
     /// Appends a broadcast to the logs.
-    fn append(&mut self, event: &str, payload: Payload<'_>) {
+    fn append(&mut self, memory: &mut LogMemory, event: &str, payload: Payload<'_>) {
         let topic = &self.topic;
         if self.seats.len() > self.seats_v1 as usize {
-            self.log.append(|out| Serializer::V2.broadcast(out, topic, event, payload));
+            self.log.append(memory, |out| Serializer::V2.broadcast(out, topic, event, payload));
         }
         if self.seats_v1 > 0 {
-            self.log_v1.append(|out| Serializer::V1.broadcast(out, topic, event, payload));
+            self.log_v1.append(memory, |out| Serializer::V1.broadcast(out, topic, event, payload));
         }
     }
 
     /// Lets go of what every member has had.
-    fn release(&mut self, oldest: Option<Position>, oldest_v1: Option<Position>) {
-        self.log.release_before(oldest.unwrap_or(self.log.end()));
-        self.log_v1.release_before(oldest_v1.unwrap_or(self.log_v1.end()));
+    fn release(&mut self, memory: &mut LogMemory, oldest: Option<Position>, oldest_v1: Option<Position>) {
+        self.log.release_before(memory, oldest.unwrap_or(self.log.end()));
+        self.log_v1.release_before(memory, oldest_v1.unwrap_or(self.log_v1.end()));
     }
 }
 
@@ -166,7 +166,7 @@ impl Shard {
     pub(super) fn deliver(&mut self, key: Key<Audience>, event: &str, payload: Payload<'_>) {
         // The last member may have left while this was on its way.
         let Some(audience) = self.audiences.get_mut(key) else { return };
-        audience.append(event, payload);
+        audience.append(&mut self.log_memory, event, payload);
         self.touch_audience(key);
     }
 
@@ -252,7 +252,9 @@ impl Shard {
                 self.laggards.push(seat);
             } else {
                 let oldest = if flags & SPEAKS_V1 == 0 { &mut oldest } else { &mut oldest_v1 };
-                *oldest = oldest.into_iter().chain([&cursor]).copied().min_by(|a, b| a.order(*b));
+                if oldest.is_none_or(|oldest| cursor.order(oldest) == Ordering::Less) {
+                    *oldest = Some(cursor);
+                }
             }
         }
         // From the back, since letting one go moves the last into its seat.
@@ -260,7 +262,7 @@ impl Shard {
             self.lose(key, seat);
         }
         let Some(audience) = self.audiences.get_mut(key) else { return };
-        audience.release(oldest, oldest_v1);
+        audience.release(&mut self.log_memory, oldest, oldest_v1);
         let spent_us = turn.io.elapsed_us().saturating_sub(began_us);
         audience.quiet_until_ms = turn.now.mono_ms + pause_ms(spent_us);
         if audience.quiet_until_ms > turn.now.mono_ms {

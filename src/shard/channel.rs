@@ -331,6 +331,8 @@ impl Shard {
     ) -> Result<(), Refusal> {
         let parsed = Topic::parse(topic).ok_or(Refusal::Unmatched)?;
         let limits = &self.settings.limits;
+        let home_shard = self.home_of(topic);
+        let is_busy = self.is_busy(turn, home_shard);
         let Some(conn) = self.conns.get_mut(key) else { return Ok(()) };
         let Some(identity) = conn.identity.clone() else { return Err(Refusal::Unauthorized) };
         let (allowed, speak) = match parsed {
@@ -347,8 +349,7 @@ impl Shard {
             return Err(Refusal::TooManyChannels);
         }
         let params = JoinParams::parse(message.payload)?;
-        let home_shard = self.home_of(topic);
-        if parsed != Topic::Lobby && self.is_busy(turn, home_shard) {
+        if parsed != Topic::Lobby && is_busy {
             return Err(Refusal::Busy);
         }
         conn.join_bucket

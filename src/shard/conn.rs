@@ -8,6 +8,8 @@
 //!
 //! Deliberately absent: sockets ([`Io`]), and what a message means (`channel`).
 
+use std::net::IpAddr;
+
 use smallvec::SmallVec;
 
 use super::audience::Audience;
@@ -40,7 +42,7 @@ pub(super) const CLOSING: u8 = 1 << 5;
 pub(super) const SHUT: u8 = 1 << 6;
 
 /// One connection.
-pub(super) struct Conn {
+pub struct Conn {
     pub(super) stage: Stage,
     pub(super) serializer: Serializer,
     pub(super) publish_bucket: TokenBucket,
@@ -49,6 +51,8 @@ pub(super) struct Conn {
     pub(super) identity: Option<Identity>,
     pub(super) channels: SmallVec<[Channel; 1]>,
     assembler: Assembler,
+    /// Whether `held` begins with a message that had been put together already.
+    resumes: bool,
     /// What was received and not handled yet.
     held: Option<BufferId>,
     /// What is to be sent, other than what is said in rooms.
@@ -107,8 +111,9 @@ fn coarse(ms: u64) -> u32 {
 
 impl Shard {
     /// Takes a connection in. `None` when there are as many as may be.
-    pub fn open<I: Io>(&mut self, turn: &mut Turn<'_, I>) -> Option<Key<Conn>> {
-        if self.conns.len() >= self.settings.conns_max as usize || self.draining.is_some() {
+    pub fn open<I: Io>(&mut self, turn: &mut Turn<'_, I>, address: IpAddr) -> Option<Key<Conn>> {
+        let has_room = self.conns.len() < self.settings.conns_max as usize && self.peers.has_room(address);
+        if !has_room || self.draining.is_some() {
             self.metrics.refused += 1;
             return None;
         }
@@ -121,6 +126,7 @@ impl Shard {
             identity: None,
             channels: SmallVec::new(),
             assembler: Assembler::new(),
+            resumes: false,
             held: None,
             out: None,
         });
@@ -130,6 +136,7 @@ impl Shard {
             self.heard.resize(index + 1, 0);
             self.deadlines.resize(index + 1, u32::MAX);
         }
+        self.peers.enter(key.index(), address);
         self.flags[index] = 0;
         self.heard[index] = coarse(now_ms);
         self.deadlines[index] = coarse(now_ms + self.settings.limits.handshake_ms);
@@ -202,7 +209,9 @@ impl Shard {
 
     /// Handles the next frame, and says how many bytes it had; `None` if it is not whole.
     fn frame<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, bytes: &mut [u8]) -> Option<usize> {
-        let limits = &self.settings.limits;
+        let conn = self.conns.get_mut(key)?;
+        let resumes = std::mem::take(&mut conn.resumes);
+        let limits = if resumes { &self.settings.resumed } else { &self.settings.limits };
         let (header, payload, taken) = match next_frame(bytes, limits) {
             Ok(Some(frame)) => frame,
             Ok(None) => return None,
@@ -211,7 +220,6 @@ impl Shard {
                 return Some(bytes.len());
             }
         };
-        let conn = self.conns.get_mut(key)?;
         let incoming = conn.assembler.accept(&header, &bytes[payload], turn.now.mono_ms, limits);
         let partial = conn.assembler.first_fragment_ms();
         match incoming {
@@ -255,6 +263,7 @@ impl Shard {
     fn park(&mut self, key: Key<Conn>, opcode: Opcode, payload: &[u8]) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         self.flags[key.index() as usize] |= PARKED;
+        conn.resumes = true;
         let id = *conn.held.get_or_insert_with(|| self.buffers.lend());
         let held = self.buffers.bytes(id);
         push_frame(held, opcode, payload);
@@ -411,6 +420,7 @@ impl Shard {
     fn remove<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         self.leave_all(turn, key);
         let Some(conn) = self.conns.remove(key) else { return };
+        self.peers.exit(key.index());
         [conn.held, conn.out].into_iter().flatten().for_each(|id| self.buffers.give_back(id));
         let index = key.index() as usize;
         self.flags[index] = 0;
@@ -504,6 +514,11 @@ impl Shard {
             }
             assert!(conn.channels[..index].iter().all(|other| other.audience != channel.audience), "one channel a topic");
         }
+    }
+
+    /// Whether a connection is being closed.
+    pub(super) fn is_closing(&self, key: Key<Conn>) -> bool {
+        self.flags[key.index() as usize] & CLOSING != 0
     }
 
     /// How many buffers the connections have. For [`Shard::check_invariants`].

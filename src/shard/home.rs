@@ -6,14 +6,13 @@
 //! Deliberately absent: connections. A member is a slot, and the address its answers go to.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 
 use smallvec::SmallVec;
 
 use super::audience::Audience;
 use super::channel::Refusal;
 use super::conn::Conn;
-use super::message::{Asker, From, ToHome, ToMember, Who};
+use super::message::{Asker, From, ToHome, ToMember};
 use super::{Io, Shard, Timer, Turn, presence};
 use crate::base::arena::Key;
 use crate::chat::history::{Cursor, History, KeyHash, Page, Receipt};
@@ -58,13 +57,13 @@ pub(super) struct Home {
     ticking: bool,
     /// Whether the directory is to be told of it.
     unlisted: bool,
-    /// Counts the times it became empty, so that an old entry of [`Homes::empty`] is not taken for a new one.
+    /// Counts the times it became empty, so that an old entry of [`Upkeep::empty`] is not taken for a new one.
     emptied: u32,
 }
 
 /// The topics that live on a shard.
 #[derive(Default)]
-pub(super) struct Homes {
+pub(super) struct Upkeep {
     /// Those that nobody is in, the longest empty first. An entry is stale if the home was entered since.
     empty: VecDeque<(Key<Home>, u32)>,
     /// Bytes of history over all homes.
@@ -75,17 +74,12 @@ pub(super) struct Homes {
     epochs: u64,
 }
 
-/// Writes an epoch as clients see it.
-fn epoch_text(epoch: u64) -> String {
-    format!("{epoch:016x}")
-}
-
 /// Reads an epoch as a client kept it.
 pub(super) fn parse_epoch(text: &str) -> Option<u64> {
     (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten()
 }
 
-impl Homes {
+impl Upkeep {
     /// The epochs that follow this seed; it must be new for each life of a shard.
     pub(super) fn new(seed: u64) -> Self {
         Self { epochs: seed, ..Self::default() }
@@ -223,7 +217,7 @@ impl Shard {
         if self.homes.len() >= self.settings.rooms_max as usize && !self.evict_longest_empty() {
             return Err(Refusal::TooManyRooms);
         }
-        let epoch = self.homes_state.next_epoch();
+        let epoch = self.upkeep.next_epoch();
         let key = self.homes.insert(Home::new(topic, epoch));
         self.home_by_topic.insert(topic.into(), key);
         Ok(key)
@@ -294,7 +288,7 @@ impl Shard {
         }
         home.emptied = home.emptied.wrapping_add(1);
         if home.founded || !home.history.is_empty() {
-            self.homes_state.empty.push_back((key, home.emptied));
+            self.upkeep.empty.push_back((key, home.emptied));
         } else {
             self.remove_home(key);
         }
@@ -314,16 +308,16 @@ impl Shard {
         if let Some(home) = self.homes.get_mut(key)
             && !std::mem::replace(&mut home.unlisted, true)
         {
-            if self.homes_state.unlisted.is_empty() {
+            if self.upkeep.unlisted.is_empty() {
                 self.timers.push(turn.now.mono_ms + LISTING_MS, Timer::Listings);
             }
-            self.homes_state.unlisted.push(key);
+            self.upkeep.unlisted.push(key);
         }
     }
 
     /// Tells every shard's directory what has changed here.
     pub(super) fn send_listings<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
-        let mut unlisted = std::mem::take(&mut self.homes_state.unlisted);
+        let mut unlisted = std::mem::take(&mut self.upkeep.unlisted);
         for key in unlisted.drain(..) {
             let Some(home) = self.homes.get_mut(key) else { continue };
             home.unlisted = false;
@@ -336,7 +330,7 @@ impl Shard {
                 self.tell_directories(turn, &room, "", None);
             }
         }
-        self.homes_state.unlisted = unlisted;
+        self.upkeep.unlisted = unlisted;
     }
 
     fn tell_directories<I: Io>(&mut self, turn: &mut Turn<'_, I>, room: &str, title: &str, members: Option<u32>) {
@@ -347,7 +341,7 @@ impl Shard {
 
     /// Lets go of the room that nobody has been in for the longest. False if there is none.
     fn evict_longest_empty(&mut self) -> bool {
-        while let Some((key, emptied)) = self.homes_state.empty.pop_front() {
+        while let Some((key, emptied)) = self.upkeep.empty.pop_front() {
             let is_empty = |home: &&Home| home.presence.live_count() == 0 && home.emptied == emptied;
             if self.homes.get(key).filter(is_empty).is_some() {
                 self.remove_home(key);
@@ -359,7 +353,7 @@ impl Shard {
 
     fn remove_home(&mut self, key: Key<Home>) {
         let Some(home) = self.homes.remove(key) else { return };
-        self.homes_state.history_bytes -= home.history.kept_bytes();
+        self.upkeep.history_bytes -= home.history.kept_bytes();
         if let Some(room) = home.room() {
             self.removed_rooms.push(room.into());
         }
@@ -390,9 +384,9 @@ impl Shard {
         if known.is_none() {
             let name = member.identity.name();
             push_message(&mut scratch, epoch, receipt, user, name, body, message_key, reply_to);
-            self.homes_state.history_bytes -= home.history.kept_bytes();
+            self.upkeep.history_bytes -= home.history.kept_bytes();
             home.history.append(receipt, key_hash, &scratch, &self.settings.history);
-            self.homes_state.history_bytes += home.history.kept_bytes();
+            self.upkeep.history_bytes += home.history.kept_bytes();
             self.metrics.published += 1;
             self.tell_all(turn, key, "new_msg", Payload::Json(text(&scratch)));
             self.bound_history(key);
@@ -407,14 +401,14 @@ impl Shard {
 
     /// Keeps the history of all rooms within its bound: empty rooms go first, then the room that grew pays for itself.
     fn bound_history(&mut self, grown: Key<Home>) {
-        while self.homes_state.history_bytes > self.settings.history_bytes_max {
+        while self.upkeep.history_bytes > self.settings.history_bytes_max {
             if self.evict_longest_empty() {
                 continue;
             }
             let Some(home) = self.homes.get_mut(grown).filter(|home| !home.history.is_empty()) else { return };
-            self.homes_state.history_bytes -= home.history.kept_bytes();
+            self.upkeep.history_bytes -= home.history.kept_bytes();
             home.history.drop_oldest();
-            self.homes_state.history_bytes += home.history.kept_bytes();
+            self.upkeep.history_bytes += home.history.kept_bytes();
         }
     }
 
@@ -487,7 +481,7 @@ impl Shard {
             home.founded = true;
             home.title = title.into();
             home.emptied += 1;
-            self.homes_state.empty.push_back((key, home.emptied));
+            self.upkeep.empty.push_back((key, home.emptied));
         }
         let mut body = Vec::new();
         home.push_listing(&mut body);
@@ -664,7 +658,7 @@ fn push_id(out: &mut Vec<u8>, epoch: u64, offset: u64) {
     out.push(b'"');
 }
 
-/// Appends an epoch as clients see it: 16 digits, as in [`epoch_text`], without the memory.
+/// Appends an epoch as clients see it: 16 digits.
 fn push_epoch(out: &mut Vec<u8>, epoch: u64) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.extend((0..16).rev().map(|digit| HEX[usize::try_from(epoch >> (digit * 4) & 15).expect("four bits")]));

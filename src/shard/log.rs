@@ -47,10 +47,29 @@ pub(super) struct Log {
     base: Position,
 }
 
-/// An empty log keeps at most so much memory; what a burst took is given back.
-const KEPT_BYTES_MAX: usize = 64 * 1_024;
+/// Memory of logs that are empty, for those that are not: a quiet room owns none.
+#[derive(Debug, Default)]
+pub(super) struct LogMemory {
+    spare: Vec<Vec<u8>>,
+}
 
-/// An empty log of a room that was quiet for a while keeps none; see [`Log::rest`].
+/// How many buffers are kept, and how large a kept one may be. Rooms flush one after another, so a few serve all.
+const SPARE_MAX: usize = 64;
+const SPARE_BYTES_MAX: usize = 256 * 1_024;
+
+impl LogMemory {
+    fn take(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    fn keep(&mut self, mut bytes: Vec<u8>) {
+        if self.spare.len() < SPARE_MAX && bytes.capacity() <= SPARE_BYTES_MAX {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+    }
+}
+
 impl Log {
     /// Where the next frame will begin.
     pub(super) fn end(&self) -> Position {
@@ -58,7 +77,10 @@ impl Log {
     }
 
     /// Appends frames by the closure, which must append whole ones.
-    pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn append(&mut self, memory: &mut LogMemory, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = memory.take();
+        }
         write(&mut self.bytes);
     }
 
@@ -72,11 +94,12 @@ impl Log {
     }
 
     /// Lets go of everything before a position.
-    pub(super) fn release_before(&mut self, position: Position) {
+    pub(super) fn release_before(&mut self, memory: &mut LogMemory, position: Position) {
         let bytes = position.since(self.base);
         if bytes == self.bytes.len() {
-            self.bytes.clear();
-            self.bytes.shrink_to(KEPT_BYTES_MAX);
+            if self.bytes.capacity() > 0 {
+                memory.keep(std::mem::take(&mut self.bytes));
+            }
         } else if bytes * 2 < self.bytes.len() {
             // Moving what is left would cost more than the memory is worth.
             return;
@@ -84,18 +107,6 @@ impl Log {
             self.bytes.drain(..bytes);
         }
         self.base = position;
-    }
-
-    /// Gives the memory of an empty log back.
-    pub(super) fn rest(&mut self) {
-        if self.bytes.is_empty() {
-            self.bytes = Vec::new();
-        }
-    }
-
-    /// Whether every member has everything.
-    pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
     }
 
     /// The memory it holds, in bytes.
@@ -110,29 +121,31 @@ mod tests {
 
     #[test]
     fn positions_hold_across_the_wrap() {
+        let memory = &mut LogMemory::default();
         let mut log = Log { bytes: Vec::new(), base: Position(u32::MAX - 3) };
         let first = log.end();
-        log.append(|bytes| bytes.extend_from_slice(b"abcdef"));
+        log.append(memory, |bytes| bytes.extend_from_slice(b"abcdef"));
         let second = log.end();
-        log.append(|bytes| bytes.extend_from_slice(b"gh"));
+        log.append(memory, |bytes| bytes.extend_from_slice(b"gh"));
         assert_eq!(second.order(first), Ordering::Greater);
         assert_eq!(first.order(second), Ordering::Less);
         assert_eq!(log.after(first), b"abcdefgh");
         assert_eq!(log.after(second), b"gh");
-        log.release_before(second);
+        log.release_before(memory, second);
         assert_eq!(log.after(second), b"gh");
-        log.release_before(log.end());
-        assert!(log.is_empty() && log.after(log.end()).is_empty());
+        log.release_before(memory, log.end());
+        assert!(log.capacity_bytes() == 0 && log.after(log.end()).is_empty());
     }
 
     #[test]
     #[should_panic(expected = "range")]
     fn a_position_before_the_base_is_never_served() {
+        let memory = &mut LogMemory::default();
         let mut log = Log::default();
         let first = log.end();
-        log.append(|bytes| bytes.extend_from_slice(b"abc"));
-        log.release_before(log.end());
-        log.append(|bytes| bytes.extend_from_slice(b"def"));
+        log.append(memory, |bytes| bytes.extend_from_slice(b"abc"));
+        log.release_before(memory, log.end());
+        log.append(memory, |bytes| bytes.extend_from_slice(b"def"));
         let _ = log.after(first);
     }
 }

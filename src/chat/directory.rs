@@ -1,0 +1,122 @@
+//! The rooms there are, with titles and head counts: what the lobby and the API list.
+//!
+//! Every shard holds one, told by the rooms' homes; so a list is answered where it is asked for, and filtered by who asks.
+//!
+//! Deliberately absent: which rooms a user may see. That is a question to the identity, passed in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+/// What is known of a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Its title.
+    pub title: Box<str>,
+    /// How many are present in it.
+    pub members: u32,
+}
+
+/// All rooms, by name.
+#[derive(Debug, Default)]
+pub struct Directory {
+    rooms: BTreeMap<Box<str>, Listing>,
+    changed: BTreeSet<Box<str>>,
+}
+
+impl Directory {
+    /// Notes what a room's home says of it; without `members` it is gone.
+    pub fn learn(&mut self, room: &str, title: &str, members: Option<u32>) {
+        let listing = members.map(|members| Listing { title: title.into(), members });
+        if self.rooms.get(room) == listing.as_ref() {
+            return;
+        }
+        self.changed.insert(room.into());
+        match listing {
+            Some(listing) => self.rooms.insert(room.into(), listing),
+            None => self.rooms.remove(room),
+        };
+    }
+
+    /// Whether there is news.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// The rooms that changed since the last call, each with what is known now, or `None` if it is gone.
+    pub fn take_changes(&mut self) -> Vec<(Box<str>, Option<Listing>)> {
+        std::mem::take(&mut self.changed)
+            .into_iter()
+            .map(|room| {
+                let listing = self.rooms.get(&room).cloned();
+                (room, listing)
+            })
+            .collect()
+    }
+
+    /// At most `count` rooms in order of name, from the first behind `after` on, of those that `may_see` lets through; and whether
+    /// there are more.
+    pub fn page(
+        &self,
+        after: Option<&str>,
+        count: usize,
+        may_see: impl Fn(&str) -> bool,
+    ) -> (Vec<(&str, &Listing)>, bool) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rooms = self.rooms.range::<str, _>((from, Bound::Unbounded)).filter(|(room, _)| may_see(room));
+        let page = rooms.by_ref().take(count).map(|(room, listing)| (&**room, listing)).collect();
+        (page, rooms.next().is_some())
+    }
+
+    /// The `count` rooms with most members, most first, of those that `may_see` lets through; and of how many these are.
+    pub fn largest(&self, count: usize, may_see: impl Fn(&str) -> bool) -> (Vec<(&str, &Listing)>, usize) {
+        let seen = self.rooms.iter().filter(|(room, _)| may_see(room));
+        let mut rooms: Vec<_> = seen.map(|(room, listing)| (&**room, listing)).collect();
+        let total = rooms.len();
+        rooms.sort_by_key(|(room, listing)| (std::cmp::Reverse(listing.members), *room));
+        rooms.truncate(count);
+        (rooms, total)
+    }
+
+    /// How many rooms `may_see` lets through.
+    pub fn count(&self, may_see: impl Fn(&str) -> bool) -> usize {
+        self.rooms.keys().filter(|room| may_see(room)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names<'a>(rooms: &[(&'a str, &Listing)]) -> Vec<&'a str> {
+        rooms.iter().map(|(room, _)| *room).collect()
+    }
+
+    #[test]
+    fn pages_follow_one_another_and_show_only_what_may_be_seen() {
+        let mut directory = Directory::default();
+        for (members, room) in ["a", "b", "c", "d", "secret"].into_iter().enumerate() {
+            directory.learn(room, room, u32::try_from(members).ok());
+        }
+        let may_see = |room: &str| room != "secret";
+        let (page, more) = directory.page(None, 2, may_see);
+        assert_eq!((names(&page), more), (vec!["a", "b"], true));
+        let (page, more) = directory.page(Some("b"), 2, may_see);
+        assert_eq!((names(&page), more), (vec!["c", "d"], false));
+        let (page, total) = directory.largest(2, may_see);
+        assert_eq!((names(&page), total), (vec!["d", "c"], 4));
+        assert_eq!(directory.count(|_| true), 5);
+    }
+
+    #[test]
+    fn only_news_is_news() {
+        let mut directory = Directory::default();
+        directory.learn("a", "A", Some(1));
+        assert_eq!(directory.take_changes().len(), 1);
+        directory.learn("a", "A", Some(1));
+        directory.learn("b", "", None);
+        assert!(!directory.has_changed());
+        directory.learn("a", "", None);
+        assert_eq!(directory.take_changes(), [("a".into(), None)]);
+    }
+}

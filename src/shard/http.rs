@@ -1,0 +1,194 @@
+//! Requests: the upgrade to a WebSocket is answered here, everything else by the [`Site`].
+
+use super::conn::{BLOCKED, Conn, PARKED, SPEAKS_V1, Stage};
+use super::message::ToHome;
+use super::{Io, Shard, Turn};
+use crate::base::arena::Key;
+use crate::base::time::Now;
+use crate::chat::directory::Directory;
+use crate::chat::identity::Identity;
+use crate::chat::topic;
+use crate::wire::http::head::Head;
+use crate::wire::http::origin::request_allowed;
+use crate::wire::http::query::query_param;
+use crate::wire::http::response::{Manner, Response, Status};
+use crate::wire::http::upgrade::{check_upgrade, push_switching_protocols, subprotocols};
+use crate::wire::http::{HttpError, parse_head};
+use crate::wire::phx::Serializer;
+
+/// Where WebSockets are opened.
+pub const SOCKET_PATH: &str = "/socket/websocket";
+
+/// The headers of an answer of the API.
+pub const API_HEADERS: &[(&str, &str)] = &[
+    ("content-type", "application/json; charset=utf-8"),
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+];
+
+/// What an application puts behind the server: who its users are, and what there is besides the socket.
+pub trait Site {
+    /// Who a token belongs to; `None` if it is not good, for whatever reason.
+    fn identify(&self, token: &str, now: Now) -> Option<Identity>;
+
+    /// Answers a request, by appending a whole response to `out`; or says what the shard is to do about it.
+    fn respond(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Routed;
+}
+
+/// A request for the [`Site`].
+pub struct Request<'a, 'h> {
+    /// The head.
+    pub head: &'a Head<'h>,
+    /// The body.
+    pub body: &'a [u8],
+    /// How the answer is to be written.
+    pub manner: Manner,
+    /// When it came.
+    pub now: Now,
+    /// The rooms there are.
+    pub directory: &'a Directory,
+    /// Whether the server is about to stop.
+    pub draining: bool,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Routed {
+    /// It has been answered.
+    Answered,
+    /// A room is to be made.
+    CreateRoom {
+        /// Its name, which must be one.
+        room: String,
+        /// Its title.
+        title: String,
+    },
+}
+
+/// A request that waits for another shard, and how it is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Exchange {
+    manner: Manner,
+}
+
+impl Shard {
+    /// Handles the next request, and says how many bytes it had; `None` if it is not whole.
+    pub(super) fn request<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, bytes: &[u8]) -> Option<usize> {
+        let head = match parse_head(bytes, &self.settings.limits) {
+            Ok(Some(head)) => head,
+            Ok(None) => return None,
+            Err(error) => {
+                self.refuse(turn, key, error);
+                return Some(bytes.len());
+            }
+        };
+        let body = bytes.get(head.head_bytes..head.head_bytes + head.body_bytes)?;
+        let taken = head.head_bytes + head.body_bytes;
+        if head.path.strip_suffix('/').unwrap_or(head.path) == SOCKET_PATH {
+            self.upgrade(turn, key, &head);
+            return Some(taken);
+        }
+        let manner = Manner { keep_alive: head.keep_alive() && self.draining.is_none(), ..Manner::asked_by(&head) };
+        let site = std::sync::Arc::clone(&self.site);
+        let mut out = std::mem::take(&mut self.response);
+        let draining = self.draining.is_some();
+        let request = Request { head: &head, body, manner, now: turn.now, directory: &self.directory, draining };
+        let routed = site.respond(&request, &mut out);
+        self.output(key.index()).extend_from_slice(&out);
+        out.clear();
+        self.response = out;
+        self.metrics.requests += 1;
+        match routed {
+            Routed::Answered => self.responded(turn, key, manner),
+            Routed::CreateRoom { room, title } => {
+                if let Some(conn) = self.conns.get_mut(key) {
+                    conn.stage = Stage::Waiting(Exchange { manner });
+                }
+                self.flags[key.index() as usize] |= PARKED;
+                let topic = topic::of_room(&room);
+                let home_shard = self.home_of(&topic);
+                self.to_home(turn, home_shard, ToHome::Create { conn: key, topic: &topic, title: &title });
+            }
+        }
+        Some(taken)
+    }
+
+    /// After an answer: the next request, or the end. A peer that asks on and never reads is not answered for ever.
+    fn responded<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, manner: Manner) {
+        if manner.keep_alive && self.flags[key.index() as usize] & BLOCKED == 0 {
+            self.rest(key, turn.now.mono_ms);
+        } else {
+            self.end(turn, key);
+        }
+    }
+
+    /// A room has been made, or not.
+    pub(super) fn created<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, status: u16, body: &str) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Stage::Waiting(Exchange { manner }) = conn.stage else { return };
+        conn.stage = Stage::Http;
+        let status = match status {
+            200 => Status::Ok,
+            201 => Status::Created,
+            _ => Status::Unavailable,
+        };
+        let response = Response { status, headers: API_HEADERS, body: body.as_bytes() };
+        response.push(self.output(key.index()), manner, turn.now.unix_ms);
+        self.responded(turn, key, manner);
+        self.unpark(key);
+    }
+
+    fn refuse<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, error: HttpError) {
+        let status = error.status();
+        Response::text(status, status.reason()).push(self.output(key.index()), Manner::CLOSE, turn.now.unix_ms);
+        self.end(turn, key);
+    }
+
+    /// Turns a connection into a WebSocket, or says why not, without telling a stranger anything about tokens.
+    fn upgrade<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, head: &Head<'_>) {
+        let manner = Manner { keep_alive: head.keep_alive(), head_only: false };
+        let (identity, serializer, phoenix) = match self.admit(turn.now, head) {
+            Ok(admitted) => admitted,
+            Err(status) => {
+                self.metrics.unauthorized += 1;
+                Response::empty(status).push(self.output(key.index()), manner, turn.now.unix_ms);
+                return self.responded(turn, key, manner);
+            }
+        };
+        let accept = match check_upgrade(head) {
+            Ok(accept) => accept,
+            Err(error) => {
+                error.response().push(self.output(key.index()), manner, turn.now.unix_ms);
+                return self.responded(turn, key, manner);
+            }
+        };
+        push_switching_protocols(self.output(key.index()), &accept, phoenix, turn.now.unix_ms);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.stage = Stage::Open;
+            conn.identity = Some(identity);
+            conn.serializer = serializer;
+        }
+        if serializer == Serializer::V1 {
+            self.flags[key.index() as usize] |= SPEAKS_V1;
+        }
+        self.reconsider(key);
+        self.metrics.upgrades += 1;
+    }
+
+    /// The checks that Phoenix makes before the handshake itself, in its order.
+    fn admit(&self, now: Now, head: &Head<'_>) -> Result<(Identity, Serializer, bool), Status> {
+        let query = head.query.unwrap_or_default();
+        let param = |name| query_param(query, name).map_err(|error| error.status());
+        let serializer = Serializer::from_vsn(param("vsn")?.as_deref()).ok_or(Status::Forbidden)?;
+        if !request_allowed(head, &self.settings.origins) {
+            return Err(Status::Forbidden);
+        }
+        let asked = subprotocols(head).map_err(|_| Status::Forbidden)?;
+        let token = match asked.token {
+            Some(token) => token.into(),
+            None => param("token")?.ok_or(Status::Forbidden)?,
+        };
+        let identity = self.site.identify(&token, now).ok_or(Status::Forbidden)?;
+        Ok((identity, serializer, asked.phoenix))
+    }
+}

@@ -1,0 +1,523 @@
+//! One core's share of the chat: a state machine with no sockets, clocks, threads or randomness.
+//!
+//! The reactor feeds events in: [`Shard::open`], [`Shard::received`], [`Shard::writable`], [`Shard::hung_up`],
+//! [`Shard::heard_from`] for messages of other shards, and [`Shard::turn`] at the end of each turn of its loop. Bytes go out through
+//! [`Io`]. That is why `tests/sim` can run a whole server in one thread, from one seed.
+//!
+//! The way of a message: `conn` takes it out of the bytes, `channel` decides what it asks for, `home` orders it, `audience` writes
+//! it to the members. `message` is what shards say to each other on that way.
+//!
+//! Invariants, checked by [`Shard::check_invariants`]:
+//!
+//! 1. a member of a room is a live connection that lists this room, and the other way round;
+//! 2. a room's offsets have no gaps;
+//! 3. no cursor points outside its room's log, and a log that nobody lags in is empty;
+//! 4. a buffer is lent to exactly one connection.
+//!
+//! Deliberately absent: errors. A bad request is answered, a bad peer is closed, a broken invariant is a panic.
+
+mod audience;
+mod buffers;
+mod channel;
+mod conn;
+mod home;
+mod http;
+mod lobby;
+mod log;
+mod message;
+mod peers;
+mod presence;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use audience::{Audience, Newcomer};
+use buffers::Buffers;
+use home::{Home, Upkeep};
+use log::LogMemory;
+use message::{Asker, Field, Received, ToHome, ToMember};
+use peers::Peers;
+
+use crate::base::arena::{Arena, Key};
+use crate::base::time::Now;
+use crate::base::timers::Timers;
+use crate::chat::directory::Directory;
+use crate::limits::{HistoryLimits, Limits, MESH_BUSY_BYTES, MESH_PAUSE_BYTES, PresenceLimits, SWEEP_MS};
+use crate::wire::phx::{Decoder, Outgoing, Payload};
+use crate::wire::ws::close::CloseCode;
+
+pub use conn::Conn;
+pub use http::{API_HEADERS, Request, Routed, SOCKET_PATH, Site};
+pub use lobby::push_rooms;
+
+/// What a shard acts on: sockets, and the other shards. Monomorphised away in the server.
+pub trait Io {
+    /// Writes to a connection as much as it takes now, and says how much that was. Less than all means that
+    /// [`Shard::writable`] or [`Shard::hung_up`] will follow; of an error only that.
+    fn write(&mut self, conn: u32, bytes: &[u8]) -> usize;
+
+    /// Ends our half of a connection: everything has been written.
+    fn shut(&mut self, conn: u32);
+
+    /// Lets go of a connection at once. Its number may be given to the next one.
+    fn close(&mut self, conn: u32);
+
+    /// Reads a connection on, after [`Shard::received`] had said to stop.
+    fn resume(&mut self, conn: u32);
+
+    /// Sends a record to another shard, in order, sooner or later.
+    fn send(&mut self, shard: u16, record: &[u8]);
+
+    /// How many bytes wait on this side for that shard.
+    fn waiting_bytes(&self, shard: u16) -> usize;
+
+    /// A clock for the cost of one thing beside another, in microseconds since any moment.
+    fn elapsed_us(&self) -> u64;
+}
+
+/// One turn of the loop: when it is, and what it acts on.
+pub struct Turn<'a, I: Io> {
+    /// The time, the same for the whole turn.
+    pub now: Now,
+    /// Sockets and other shards.
+    pub io: &'a mut I,
+}
+
+/// What a shard is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many shards there are.
+    pub shards: u16,
+    /// Connections on this shard.
+    pub conns_max: u32,
+    /// Rooms whose home is this shard.
+    pub rooms_max: u32,
+    /// Bytes of history on this shard.
+    pub history_bytes_max: usize,
+    /// Bounds of connections and messages.
+    pub limits: Limits,
+    /// The same, for a message that has been put together already.
+    resumed: Limits,
+    /// What rooms remember.
+    pub history: HistoryLimits,
+    /// How presence is told.
+    pub presence: PresenceLimits,
+    /// Origins that may connect besides the server's own.
+    pub origins: Vec<String>,
+}
+
+impl Settings {
+    /// One shard's share of what the server may have in all.
+    ///
+    /// # Panics
+    ///
+    /// If there are no shards.
+    #[must_use]
+    pub fn new(
+        shards: u16,
+        limits: Limits,
+        history: HistoryLimits,
+        presence: PresenceLimits,
+        origins: Vec<String>,
+    ) -> Self {
+        assert!(shards > 0, "a server has a shard");
+        let share = |total: u32| total.div_ceil(u32::from(shards));
+        Self {
+            shards,
+            conns_max: if limits.connections == 0 { u32::MAX } else { share(limits.connections) },
+            rooms_max: share(limits.rooms),
+            history_bytes_max: history.total_bytes / usize::from(shards),
+            resumed: Limits { frame_bytes: limits.message_bytes, ..limits.clone() },
+            limits,
+            history,
+            presence,
+            origins,
+        }
+    }
+}
+
+/// What a shard has seen, counted since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it, and the metrics page will say it in full")]
+pub struct Metrics {
+    pub messages_in: u64,
+    pub published: u64,
+    pub upgrades: u64,
+    pub requests: u64,
+    pub unauthorized: u64,
+    pub refused: u64,
+    pub lagged: u64,
+    pub overflowed: u64,
+    pub expired: u64,
+}
+
+/// Something that is due at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// A room's presence.
+    Home(Key<Home>),
+    /// A large room may be flushed again.
+    Pace(Key<Audience>),
+    /// What changed in the rooms here goes to the directories.
+    Listings,
+    /// What changed in the directory goes to the lobby.
+    Lobby,
+    /// Who is idle, late or expired.
+    Sweep,
+    /// Some more connections are closed.
+    Drain,
+}
+
+/// How a stop goes on.
+#[derive(Clone, Copy, Debug)]
+struct Draining {
+    until_ms: u64,
+}
+
+/// How often some more connections are closed during a stop, in milliseconds.
+const DRAIN_STEP_MS: u64 = 50;
+
+/// One core's share of the chat. See the module.
+pub struct Shard {
+    id: u16,
+    settings: Arc<Settings>,
+    site: Arc<dyn Site + Send + Sync>,
+
+    conns: Arena<Conn>,
+    /// By the connections' index, dense: what a flush or a sweep looks at without touching the connection.
+    flags: Vec<u8>,
+    heard: Vec<u32>,
+    deadlines: Vec<u32>,
+    peers: Peers,
+
+    audiences: Arena<Audience>,
+    audience_by_topic: HashMap<Box<str>, Key<Audience>, ahash::RandomState>,
+    homes: Arena<Home>,
+    home_by_topic: HashMap<Box<str>, Key<Home>, ahash::RandomState>,
+    upkeep: Upkeep,
+    removed_rooms: Vec<Box<str>>,
+    key_hashers: [ahash::RandomState; 2],
+    directory: Directory,
+    lobby_ticking: bool,
+    lobby_told_ms: u64,
+
+    buffers: Buffers,
+    log_memory: LogMemory,
+    decoder: Decoder,
+    /// Of whoever needs a buffer within one function.
+    scratch: Vec<u8>,
+    /// Of homes, for what they tell; of requests, for the answer.
+    response: Vec<u8>,
+    record: Vec<u8>,
+
+    /// Audiences to be flushed.
+    touched: Vec<Key<Audience>>,
+    /// Connections with output of their own.
+    touched_conns: Vec<u32>,
+    /// Seats that have lost their place in the flush under way.
+    laggards: Vec<usize>,
+    /// Memberships that ended here and that their homes do not know of yet.
+    dismissed: Vec<(Key<Audience>, Asker)>,
+    unparked: Vec<Key<Conn>>,
+    /// Connections that are not read because the way to another shard is full.
+    paused: Vec<Key<Conn>>,
+    timers: Timers<Timer>,
+    draining: Option<Draining>,
+    metrics: Metrics,
+}
+
+impl Shard {
+    /// An empty shard. `seed` must be new for each shard and each life of it: cursors of another life must not fit.
+    #[must_use]
+    pub fn new(id: u16, settings: Arc<Settings>, site: Arc<dyn Site + Send + Sync>, seed: u64, now: Now) -> Self {
+        let mut timers = Timers::new();
+        timers.push(now.mono_ms + SWEEP_MS, Timer::Sweep);
+        let hasher = |salt: u64| {
+            ahash::RandomState::with_seeds(seed, salt, seed.rotate_left(32) ^ salt, u64::from(id) ^ !seed)
+        };
+        Self {
+            id,
+            site,
+            conns: Arena::new(),
+            flags: Vec::new(),
+            heard: Vec::new(),
+            deadlines: Vec::new(),
+            peers: Peers::new(settings.limits.connections_per_ip),
+            audiences: Arena::new(),
+            audience_by_topic: HashMap::with_hasher(hasher(1)),
+            homes: Arena::new(),
+            home_by_topic: HashMap::with_hasher(hasher(2)),
+            upkeep: Upkeep::new(seed),
+            removed_rooms: Vec::new(),
+            key_hashers: [hasher(3), hasher(4)],
+            directory: Directory::default(),
+            lobby_ticking: false,
+            lobby_told_ms: 0,
+            buffers: Buffers::default(),
+            log_memory: LogMemory::default(),
+            decoder: Decoder::default(),
+            scratch: Vec::new(),
+            response: Vec::new(),
+            record: Vec::new(),
+            touched: Vec::new(),
+            touched_conns: Vec::new(),
+            laggards: Vec::new(),
+            dismissed: Vec::new(),
+            unparked: Vec::new(),
+            paused: Vec::new(),
+            timers,
+            draining: None,
+            metrics: Metrics::default(),
+            settings,
+        }
+    }
+
+    /// Handles a record that another shard sent.
+    pub fn heard_from<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, record: &[u8]) {
+        match message::read(record) {
+            Received::ToHome(message) => self.at_home(turn, shard, message),
+            Received::ToMember(message) => self.at_member(turn, message),
+        }
+    }
+
+    /// Ends a turn: does what is due, and sends what there is to send, to each room and each connection once.
+    pub fn turn<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        while let Some(timer) = self.timers.pop_due(turn.now.mono_ms) {
+            self.fire(turn, timer);
+        }
+        self.unpause(turn);
+        self.handle_unparked(turn);
+        self.flush_audiences(turn);
+        self.dismiss(turn);
+        self.flush_conns(turn);
+        self.set_lobby_tick(turn);
+    }
+
+    /// When [`Shard::turn`] is to be called again at the latest, in milliseconds of monotonic time; at once if there is work left.
+    #[must_use]
+    pub fn next_due(&self) -> Option<u64> {
+        if self.has_work() { Some(0) } else { self.timers.next_due() }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.touched_conns.is_empty() || !self.unparked.is_empty() || !self.dismissed.is_empty()
+    }
+
+    /// Begins to stop: takes nobody in any more, and closes those who are there, spread over `over_ms`, since the pace of closing is the
+    /// pace at which they come back somewhere.
+    pub fn drain<I: Io>(&mut self, turn: &mut Turn<'_, I>, over_ms: u64) {
+        if self.draining.is_none() {
+            self.draining = Some(Draining { until_ms: turn.now.mono_ms + over_ms });
+            self.drain_some(turn);
+        }
+    }
+
+    /// Whether nobody is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.conns.is_empty()
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn conns_count(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics
+    }
+
+    /// The connection with this index, if there is one now.
+    #[must_use]
+    pub fn conn_at(&self, index: u32) -> Option<Key<Conn>> {
+        self.conns.key_at(index)
+    }
+
+    fn fire<I: Io>(&mut self, turn: &mut Turn<'_, I>, timer: Timer) {
+        match timer {
+            Timer::Home(home) => self.home_tick(turn, home),
+            // It is among the touched already; that the loop has turned is enough.
+            Timer::Pace(_) => {}
+            Timer::Listings => self.send_listings(turn),
+            Timer::Lobby => self.lobby_tick(turn),
+            Timer::Sweep => {
+                self.sweep(turn);
+                self.timers.push(turn.now.mono_ms + SWEEP_MS, Timer::Sweep);
+            }
+            Timer::Drain => self.drain_some(turn),
+        }
+    }
+
+    /// Closes as many connections as it takes to be done in time.
+    fn drain_some<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        let Some(Draining { until_ms }) = self.draining else { return };
+        let steps = until_ms.saturating_sub(turn.now.mono_ms) / DRAIN_STEP_MS + 1;
+        let open: Vec<_> = self.conns.iter().map(|(key, _)| key).filter(|key| !self.is_closing(*key)).collect();
+        let count = open.len().div_ceil(usize::try_from(steps).unwrap_or(usize::MAX));
+        for key in open.into_iter().take(count) {
+            self.close(turn, key, CloseCode::Restart, "");
+        }
+        if !self.conns.is_empty() {
+            self.timers.push(turn.now.mono_ms + DRAIN_STEP_MS, Timer::Drain);
+        }
+    }
+
+    /// The shard that a topic's home is on: the same for everybody, whatever the shard.
+    fn home_of(&self, topic: &str) -> u16 {
+        // Fixed keys: all shards must agree. That somebody could choose names of one home only makes that one busy.
+        let hash = ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(topic);
+        u16::try_from(hash % u64::from(self.settings.shards)).expect("less than the number of shards")
+    }
+
+    fn to_home<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+        if shard == self.id {
+            self.at_home(turn, shard, message);
+        } else {
+            self.send(turn, shard, message);
+        }
+    }
+
+    fn to_member<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToMember<'_>) {
+        if shard == self.id {
+            self.at_member(turn, message);
+        } else {
+            self.send(turn, shard, message);
+        }
+    }
+
+    fn send<'a, I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: impl Field<'a>) {
+        message.put(&mut self.record);
+        turn.io.send(shard, &self.record);
+        self.record.clear();
+    }
+
+    /// Handles what a room's home says to the members here.
+    fn at_member<I: Io>(&mut self, turn: &mut Turn<'_, I>, message: ToMember<'_>) {
+        match message {
+            ToMember::Joined { conn, audience, home, slot, response } => {
+                if let Some(audience) = self.audiences.get_mut(audience) {
+                    audience.home = Some(home);
+                }
+                self.joined(turn, conn, audience, slot, response);
+            }
+            ToMember::Refused { conn, audience, response } => self.refused(conn, audience, response),
+            ToMember::Left { conn, audience, slot, reference } => self.left(conn, audience, slot, reference),
+            ToMember::Reply { conn, audience, slot, reference, status, response } => {
+                self.replied(conn, audience, slot, reference, status, response);
+            }
+            ToMember::Deliver { audience, event, payload } => self.deliver(audience, event, payload),
+            ToMember::Own { conn, audience, entry } => {
+                let newcomers = self.audiences.get_mut(audience).map(|audience| &mut audience.newcomers);
+                if let Some(newcomer) = newcomers.and_then(|all| all.iter_mut().find(|one| one.conn == conn)) {
+                    newcomer.own = Some(entry.into());
+                }
+            }
+            ToMember::State { audience, list, count } => self.show(audience, list, count),
+            ToMember::Created { conn, status, body } => self.created(turn, conn, status, body),
+        }
+    }
+
+    /// Sends `presence_state` to those who have not had it: after the diffs that it goes with.
+    fn show(&mut self, key: Key<Audience>, list: &str, count: &str) {
+        let Some(audience) = self.audiences.get_mut(key) else { return };
+        let newcomers = std::mem::take(&mut audience.newcomers);
+        let topic = audience.topic.clone();
+        for Newcomer { conn, own } in newcomers {
+            let Some(member) = self.conns.get(conn) else { continue };
+            let Some(channel) = member.channel(key) else { continue };
+            let (serializer, seat, join_ref) = (member.serializer, channel.seat, channel.join_ref.clone());
+            self.settle(key, seat);
+            let join_ref = join_ref.as_json();
+            let comma = if own.is_some() && !list.is_empty() { "," } else { "" };
+            let parts = ["{", list, comma, own.as_deref().unwrap_or_default(), "}"].map(str::as_bytes);
+            let state = Outgoing {
+                join_ref,
+                reference: "null",
+                topic: &topic,
+                event: "presence_state",
+                payload: Payload::Json("{}"),
+            };
+            serializer.push_parts(self.output(conn.index()), &state, &parts);
+            if !count.is_empty() {
+                let payload = Payload::Json(count);
+                self.push(conn, &Outgoing { event: "presence_count", payload, ..state });
+            }
+        }
+    }
+
+    /// Whether the way to a shard is so full that nothing more may be asked of it.
+    fn is_busy<I: Io>(&self, turn: &Turn<'_, I>, shard: u16) -> bool {
+        shard != self.id && turn.io.waiting_bytes(shard) > MESH_BUSY_BYTES
+    }
+
+    /// Whether the way to a shard is full enough that those who feed it should stop.
+    fn is_filling<I: Io>(&self, turn: &Turn<'_, I>, shard: u16) -> bool {
+        shard != self.id && turn.io.waiting_bytes(shard) > MESH_PAUSE_BYTES
+    }
+
+    /// Stops reading a connection until the ways to the other shards are free again.
+    fn pause(&mut self, key: Key<Conn>) {
+        self.flags[key.index() as usize] |= conn::PARKED;
+        self.paused.push(key);
+    }
+
+    fn unpause<I: Io>(&mut self, turn: &Turn<'_, I>) {
+        if self.paused.is_empty() || (0..self.settings.shards).any(|shard| self.is_filling(turn, shard)) {
+            return;
+        }
+        let mut paused = std::mem::take(&mut self.paused);
+        for key in paused.drain(..) {
+            self.unpark(key);
+        }
+        self.paused = paused;
+    }
+
+    /// Panics if the parts do not fit each other. For tests: it looks at everything.
+    ///
+    /// # Panics
+    ///
+    /// See the invariants of the module.
+    pub fn check_invariants(&self) {
+        for (key, conn) in self.conns.iter() {
+            self.check_conn(key, conn);
+        }
+        for (key, audience) in self.audiences.iter() {
+            self.check_audience(key, audience);
+        }
+        for (key, home) in self.homes.iter() {
+            self.check_home(key, home);
+        }
+        assert_eq!(self.audiences.len(), self.audience_by_topic.len());
+        assert_eq!(self.homes.len(), self.home_by_topic.len());
+        assert_eq!(self.upkeep.history_bytes, self.history_bytes_of_homes());
+        assert_eq!(self.buffers.lent(), self.buffers_of_conns(), "a buffer is lent to one connection");
+    }
+
+    /// What is left, by kind: for tests that end with everybody gone.
+    #[must_use]
+    pub fn population(&self) -> Population {
+        Population {
+            conns: self.conns.len(),
+            audiences: self.audiences.len(),
+            homes: self.homes.len(),
+            buffers: self.buffers.lent(),
+            log_bytes: self.audiences.iter().map(|(_, audience)| audience.log_bytes()).sum(),
+            history_bytes: self.upkeep.history_bytes,
+        }
+    }
+}
+
+/// How many of what a shard holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Population {
+    pub conns: usize,
+    pub audiences: usize,
+    pub homes: usize,
+    pub buffers: usize,
+    pub log_bytes: usize,
+    pub history_bytes: usize,
+}
