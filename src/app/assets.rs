@@ -1,0 +1,83 @@
+//! The files of the chat page, embedded in the binary.
+
+use std::collections::HashMap;
+
+use data_encoding::BASE64URL_NOPAD;
+use sha1::{Digest, Sha1};
+
+/// A file of the page.
+#[derive(Clone, Debug)]
+pub struct Asset {
+    /// Its media type.
+    pub media_type: &'static str,
+    /// What it contains.
+    pub content: &'static [u8],
+    /// Its entity tag: a digest of the content, so that an unchanged file is not sent again (RFC 9110, 8.8.3).
+    pub etag: String,
+}
+
+/// All files, by the path under which they are served.
+pub struct Assets {
+    by_path: HashMap<&'static str, Asset>,
+}
+
+macro_rules! files {
+    ($($file:literal),* $(,)?) => { [$((concat!("/", $file), include_bytes!(concat!("../web/", $file)) as &[u8])),*] };
+}
+
+impl Assets {
+    /// The page's files.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut by_path: HashMap<_, _> =
+            FILES.into_iter().map(|(path, content)| (path, Asset::new(path, content))).collect();
+        if let Some(index) = by_path.get("/index.html").cloned() {
+            by_path.insert("/", index);
+        }
+        Self { by_path }
+    }
+
+    /// The file at a path.
+    #[must_use]
+    pub fn at(&self, path: &str) -> Option<&Asset> {
+        self.by_path.get(path)
+    }
+}
+
+impl Default for Assets {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Asset {
+    fn new(path: &str, content: &'static [u8]) -> Self {
+        let media_type = match path.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("html") => "text/html; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("svg") => "image/svg+xml",
+            Some("webmanifest") => "application/manifest+json",
+            _ => "application/octet-stream",
+        };
+        Self { media_type, content, etag: format!("\"{}\"", BASE64URL_NOPAD.encode(&Sha1::digest(content))) }
+    }
+}
+
+/// Every file of `src/web`. A test fails when one is missing here.
+const FILES: [(&str, &[u8]); 1] = files!["index.html"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_page_is_embedded() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/web");
+        for entry in std::fs::read_dir(folder).expect("the page's folder") {
+            let name = entry.expect("an entry").file_name().into_string().expect("ASCII");
+            let asset = Assets::new().at(&format!("/{name}")).cloned().unwrap_or_else(|| panic!("{name} is not embedded"));
+            assert_ne!(asset.media_type, "application/octet-stream", "{name}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! From a configuration to a running server, and to its end.
+//!
+//! ```text
+//!   main thread        joins the shards, and says how it ended
+//!   "signals"          SIGTERM, SIGINT: the first one drains, the second one stops
+//!   "shard-0" …        a reactor each: own listener, own sockets, own rooms; rings between them
+//! ```
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use mio::net::TcpListener as MioListener;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::assets::Assets;
+use super::config::{Config, Keys};
+use super::site::ChatSite;
+use crate::limits::RING_WORDS;
+use crate::mesh::{self, Port};
+use crate::reactor::{self, Clock, Control, Phase, Reactor};
+use crate::shard::{Settings, Shard, Site};
+
+/// Something outside failed: the address, the descriptors (`EX_OSERR` of sysexits.h).
+const EXIT_OS: u8 = 71;
+/// A shard panicked (`EX_SOFTWARE`).
+const EXIT_SOFTWARE: u8 = 70;
+
+/// Descriptors that are not connections: standard streams, epoll, wakers, listeners, the log, and some to spare.
+const DESCRIPTORS_RESERVED: u64 = 64;
+const DESCRIPTORS_PER_SHARD: u64 = 8;
+
+/// Rings of all pairs of shards together take about so many words at most.
+const ALL_RINGS_WORDS: usize = 64 * RING_WORDS;
+
+/// Serves until it is told to stop.
+#[must_use]
+pub fn serve(config: Config) -> ExitCode {
+    match start(config) {
+        Ok(server) => server.join(),
+        Err(message) => {
+            eprintln!("chinwag: {message}");
+            ExitCode::from(EXIT_OS)
+        }
+    }
+}
+
+struct Server {
+    shards: Vec<JoinHandle<io::Result<()>>>,
+    control: Arc<Control>,
+}
+
+fn start(config: Config) -> Result<Server, String> {
+    let mut made = [0; 32];
+    let mut seed = [0; 8];
+    for bytes in [&mut made[..], &mut seed[..]] {
+        getrandom::fill(bytes).map_err(|error| format!("the system has no random numbers: {error}"))?;
+    }
+    let shards = match config.shards {
+        0 => thread::available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX)),
+        shards => shards,
+    };
+    let Keys { verifier, signer } = config.auth.keys(&made).map_err(|error| format!("auth: {error}"))?;
+    let guests = signer.filter(|_| config.auth.guests);
+    let has_guests = guests.is_some();
+    let site: Arc<dyn Site + Send + Sync> =
+        Arc::new(ChatSite { verifier, guests, guest_ttl_s: config.auth.guest_ttl_s, assets: Assets::new() });
+
+    let mut limits = config.limits;
+    limits.connections = connections_max(limits.connections, shards)?;
+    let settings =
+        Arc::new(Settings::new(shards, limits, config.history, config.presence, config.http.origins));
+
+    let listeners = listen_all(config.listen, shards)?;
+    let address = listeners[0].local_addr().unwrap_or(config.listen);
+    let control = Arc::new(Control::default());
+    let clock = Clock::new();
+    let seed = u64::from_le_bytes(seed);
+    let ports = mesh::connect(shards, ring_words(shards));
+    let mut handles = Vec::new();
+    for (id, (listener, port)) in (0..shards).zip(listeners.into_iter().zip(ports)) {
+        // Epochs count up from the seed: shards must be far apart.
+        let seed = seed.wrapping_add(u64::from(id) << 48);
+        let (settings, site, control) = (Arc::clone(&settings), Arc::clone(&site), Arc::clone(&control));
+        handles.push(
+            thread::Builder::new()
+                .name(format!("shard-{id}"))
+                .spawn(move || run_shard(id, listener, port, control, clock, settings, site, seed))
+                .map_err(|error| format!("cannot start a thread: {error}"))?,
+        );
+    }
+    obey_signals(Arc::clone(&control), config.drain_s.saturating_mul(1_000))?;
+    announce(address, shards, config.auth.has_key(), has_guests);
+    Ok(Server { shards: handles, control })
+}
+
+#[expect(clippy::too_many_arguments, reason = "a thread's entry gets all that the thread will own")]
+fn run_shard(
+    id: u16,
+    listener: MioListener,
+    port: Port,
+    control: Arc<Control>,
+    clock: Clock,
+    settings: Arc<Settings>,
+    site: Arc<dyn Site + Send + Sync>,
+    seed: u64,
+) -> io::Result<()> {
+    // Whichever way this shard ends, it does not leave the others to serve half a server.
+    let _ends_all = EndsAll(Arc::clone(&control));
+    Reactor::new(listener, port, control, clock, |now| Shard::new(id, settings, site, seed, now))?.run()
+}
+
+/// Stops every shard when one ends without having been told to.
+struct EndsAll(Arc<Control>);
+
+impl Drop for EndsAll {
+    fn drop(&mut self) {
+        if self.0.phase() == Phase::Serve {
+            self.0.begin(Phase::Stop);
+        }
+    }
+}
+
+impl Server {
+    fn join(self) -> ExitCode {
+        let mut code = ExitCode::SUCCESS;
+        for shard in self.shards {
+            let name = shard.thread().name().unwrap_or("shard").to_owned();
+            match shard.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(shard = name, %error, "a shard failed");
+                    code = ExitCode::from(EXIT_OS);
+                }
+                Err(_) => {
+                    tracing::error!(shard = name, "a shard panicked");
+                    code = ExitCode::from(EXIT_SOFTWARE);
+                }
+            }
+        }
+        self.control.begin(Phase::Stop);
+        tracing::info!("stopped");
+        code
+    }
+}
+
+/// Opens a listener for each shard, all on the same address.
+fn listen_all(address: SocketAddr, shards: u16) -> Result<Vec<MioListener>, String> {
+    let explain = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("{address} is in use by another program: stop it, or choose another with --listen")
+        }
+        io::ErrorKind::AddrNotAvailable => format!("{address} is no address of this machine: see --listen"),
+        io::ErrorKind::PermissionDenied => format!("{address} needs more rights than this process has: see --listen"),
+        _ => format!("cannot listen on {address}: {error}"),
+    };
+    // Listeners that share an address would also share it with another server of ours; without sharing, that is an error.
+    drop(TcpListener::bind(address).map_err(explain)?);
+    let first = reactor::listen(address).map_err(explain)?;
+    let address = first.local_addr().map_err(explain)?;
+    let mut listeners = vec![first];
+    for _ in 1..shards {
+        listeners.push(reactor::listen(address).map_err(explain)?);
+    }
+    Ok(listeners)
+}
+
+/// How many connections there may be, by the limit and by the descriptors that the process can have; 0 in the configuration leaves it
+/// to these.
+fn connections_max(configured: u32, shards: u16) -> Result<u32, String> {
+    let files = rlimit::increase_nofile_limit(u64::MAX)
+        .map_err(|error| format!("cannot find out how many files may be open: {error}"))?;
+    let reserved = DESCRIPTORS_RESERVED + DESCRIPTORS_PER_SHARD * u64::from(shards);
+    let possible = u32::try_from(files.saturating_sub(reserved)).unwrap_or(u32::MAX);
+    match (configured, possible) {
+        (_, 0) => Err(format!("{files} files may be open, and {reserved} are needed before any connection: see ulimit -n")),
+        (0, possible) => Ok(possible),
+        (configured, possible) if configured <= possible => Ok(configured),
+        (configured, possible) => Err(format!(
+            "limits.connections is {configured}, and only {possible} are possible with {files} open files: see ulimit -n"
+        )),
+    }
+}
+
+/// Smaller rings where there are many.
+fn ring_words(shards: u16) -> usize {
+    let pairs = usize::from(shards) * usize::from(shards);
+    (ALL_RINGS_WORDS / pairs).next_power_of_two().clamp(RING_WORDS / 16, RING_WORDS)
+}
+
+fn obey_signals(control: Arc<Control>, drain_ms: u64) -> Result<(), String> {
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let run = move || {
+        for _ in signals.forever() {
+            if control.phase() == Phase::Serve && drain_ms > 0 {
+                tracing::info!(drain_ms, "stopping; once more to stop at once");
+                control.begin(Phase::Drain { over_ms: drain_ms });
+            } else {
+                control.begin(Phase::Stop);
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("signals".to_owned()).spawn(run);
+    thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+/// Says where it is, and what is not as it should be in production.
+fn announce(address: SocketAddr, shards: u16, has_key: bool, has_guests: bool) {
+    let host = if address.ip().is_loopback() || address.ip().is_unspecified() {
+        "localhost".to_owned()
+    } else if address.is_ipv6() {
+        format!("[{}]", address.ip())
+    } else {
+        address.ip().to_string()
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let plural = if shards == 1 { "" } else { "s" };
+    let mut line = format!("Chinwag {version} on http://{host}:{} ({shards} shard{plural})", address.port());
+    let open = [
+        (!has_key).then_some("a random token secret that ends with this process (set auth.secret)"),
+        has_guests.then_some("guests without a token (set auth.guests = false)"),
+    ];
+    let open: Vec<_> = open.into_iter().flatten().collect();
+    if !open.is_empty() {
+        line.push_str("; for development: ");
+        line.push_str(&open.join(", "));
+    }
+    println!("{line}");
+}

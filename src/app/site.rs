@@ -1,0 +1,247 @@
+//! What is served besides the socket: the chat page, the API, and whether the server is well. See `docs/protocol.md`, section 1.
+
+use data_encoding::BASE32_NOPAD;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::assets::Assets;
+use crate::base::time::Now;
+use crate::chat::identity::Identity;
+use crate::chat::token::{Claims, Signer, Verifier};
+use crate::chat::topic::is_name;
+use crate::limits::NAME_BYTES_MAX;
+use crate::shard::{API_HEADERS, Request, Routed, Site, push_rooms};
+use crate::wire::http::query::query_param;
+use crate::wire::http::response::{Response, Status};
+
+/// The site of a chat server.
+pub struct ChatSite {
+    /// Who checks tokens.
+    pub verifier: Verifier,
+    /// Who makes a guest's token; `None` if there are no guests.
+    pub guests: Option<Signer>,
+    /// How long a guest's token is good, in seconds.
+    pub guest_ttl_s: u64,
+    /// The page.
+    pub assets: Assets,
+}
+
+/// The rooms in one page of the list, unless fewer are asked for, and at most.
+const ROOMS_DEFAULT: usize = 100;
+const ROOMS_MAX: usize = 1_000;
+
+/// The longest title of a room, in bytes.
+const TITLE_BYTES_MAX: usize = 256;
+
+/// The page runs nothing but its own files, is framed by nobody, and tells nobody where it was.
+const PAGE_HEADERS: [(&str, &str); 6] = [
+    (
+        "content-security-policy",
+        "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cache-control", "no-cache"),
+];
+
+/// Why the API refuses, and what it says then.
+struct Problem {
+    status: Status,
+    reason: &'static str,
+    message: String,
+}
+
+fn problem(status: Status, reason: &'static str, message: impl Into<String>) -> Problem {
+    Problem { status, reason, message: message.into() }
+}
+
+#[derive(Deserialize)]
+struct NewSession {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct NewRoom {
+    room: String,
+    title: Option<String>,
+}
+
+impl Site for ChatSite {
+    fn identify(&self, token: &str, now: Now) -> Option<Identity> {
+        match self.verifier.verify(token, now.unix_ms / 1_000) {
+            Ok(identity) => Some(identity),
+            Err(error) => {
+                tracing::debug!(%error, "token refused");
+                None
+            }
+        }
+    }
+
+    fn respond(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Routed {
+        let done = match (request.head.path, request.head.method) {
+            ("/api/session", "POST") => self.open_session(request, out),
+            ("/api/rooms", "GET" | "HEAD") => self.list_rooms(request, out),
+            ("/api/rooms", "POST") => match self.room_wanted(request) {
+                Ok(NewRoom { room, title }) => {
+                    let title = title.unwrap_or_else(|| room.clone());
+                    return Routed::CreateRoom { room, title };
+                }
+                Err(problem) => Err(problem),
+            },
+            ("/api/session", _) => return not_allowed(request, "POST", out),
+            ("/api/rooms", _) => return not_allowed(request, "GET, HEAD, POST", out),
+            ("/healthz", "GET" | "HEAD") => {
+                push(request, &Response::text(Status::Ok, "ok\n"), out);
+                Ok(())
+            }
+            ("/readyz", "GET" | "HEAD") => {
+                let ready = if request.draining { (Status::Unavailable, "draining\n") } else { (Status::Ok, "ok\n") };
+                push(request, &Response::text(ready.0, ready.1), out);
+                Ok(())
+            }
+            (path, method) => self.page(request, path, method, out),
+        };
+        if let Err(Problem { status, reason, message }) = done {
+            let body = json!({"error": {"reason": reason, "message": message}}).to_string();
+            push(request, &Response { status, headers: API_HEADERS, body: body.as_bytes() }, out);
+        }
+        Routed::Answered
+    }
+}
+
+impl ChatSite {
+    fn page(&self, request: &Request<'_, '_>, path: &str, method: &str, out: &mut Vec<u8>) -> Result<(), Problem> {
+        let Some(asset) = self.assets.at(path) else {
+            return Err(problem(Status::NotFound, "not_found", "there is nothing here"));
+        };
+        if !matches!(method, "GET" | "HEAD") {
+            not_allowed(request, "GET, HEAD", out);
+            return Ok(());
+        }
+        let mut headers = vec![("content-type", asset.media_type), ("etag", &*asset.etag)];
+        headers.extend(PAGE_HEADERS);
+        let is_known = request.head.list("if-none-match").any(|tag| tag == "*" || weak(tag) == weak(&asset.etag));
+        let (status, body) = if is_known { (Status::NotModified, &[][..]) } else { (Status::Ok, asset.content) };
+        push(request, &Response { status, headers: &headers, body }, out);
+        Ok(())
+    }
+
+    /// Makes a guest: a new user under the name it likes.
+    fn open_session(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Result<(), Problem> {
+        let Some(signer) = &self.guests else {
+            return Err(problem(Status::Forbidden, "guests_disabled", "this server asks for a token of its operator"));
+        };
+        let NewSession { name } = body(request)?;
+        let name = name.trim();
+        if !is_name(name) {
+            let message = format!("name: 1 to {NAME_BYTES_MAX} bytes without control characters");
+            return Err(problem(Status::BadRequest, "bad_request", message));
+        }
+        let mut id = [0; 10];
+        getrandom::fill(&mut id)
+            .map_err(|_| problem(Status::Unavailable, "busy", "no random numbers to be had just now"))?;
+        let user = format!("g_{}", BASE32_NOPAD.encode(&id).to_ascii_lowercase());
+        let iat = request.now.unix_ms / 1_000;
+        let exp = iat + self.guest_ttl_s;
+        let claims = Claims { sub: user.clone(), name: Some(name.to_owned()), exp, iat, rooms: None };
+        let token = signer.sign(&claims);
+        let body = json!({"token": token, "user": user, "name": name, "expires_at": exp}).to_string();
+        push(request, &Response { status: Status::Created, headers: API_HEADERS, body: body.as_bytes() }, out);
+        Ok(())
+    }
+
+    fn list_rooms(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Result<(), Problem> {
+        let caller = self.caller(request)?;
+        if caller.is_none() && self.guests.is_none() {
+            return Err(unauthorized());
+        }
+        let query = request.head.query.unwrap_or_default();
+        let param = |name| {
+            query_param(query, name).map_err(|_| problem(Status::BadRequest, "bad_request", "the query is not UTF-8"))
+        };
+        let limit = match param("limit")? {
+            None => ROOMS_DEFAULT,
+            Some(limit) => limit.parse().ok().filter(|limit| (1..=ROOMS_MAX).contains(limit)).ok_or_else(|| {
+                problem(Status::BadRequest, "bad_request", format!("limit: a number from 1 to {ROOMS_MAX}"))
+            })?,
+        };
+        let after = param("after")?;
+        let may_see = |room: &str| caller.as_ref().is_none_or(|caller| caller.may_join(room));
+        let (rooms, more) = request.directory.page(after.as_deref(), limit, may_see);
+        let mut body = b"{\"more\":".to_vec();
+        body.extend_from_slice(if more { b"true" } else { b"false" });
+        body.extend_from_slice(b",\"rooms\":");
+        push_rooms(&mut body, rooms.into_iter());
+        body.extend_from_slice(format!(",\"total\":{}}}", request.directory.count(may_see)).as_bytes());
+        push(request, &Response { status: Status::Ok, headers: API_HEADERS, body: &body }, out);
+        Ok(())
+    }
+
+    fn room_wanted(&self, request: &Request<'_, '_>) -> Result<NewRoom, Problem> {
+        let caller = self.caller(request)?.ok_or_else(unauthorized)?;
+        let wanted: NewRoom = body(request)?;
+        if !is_name(&wanted.room) {
+            let message = format!("room: 1 to {NAME_BYTES_MAX} bytes without control characters");
+            return Err(problem(Status::BadRequest, "bad_request", message));
+        }
+        let title = wanted.title.as_deref().unwrap_or("-");
+        if title.is_empty() || title.len() > TITLE_BYTES_MAX || title.chars().any(char::is_control) {
+            let message = format!("title: 1 to {TITLE_BYTES_MAX} bytes without control characters");
+            return Err(problem(Status::BadRequest, "bad_request", message));
+        }
+        if !caller.may_speak(&wanted.room) {
+            return Err(problem(Status::Forbidden, "forbidden", "the token does not allow this room"));
+        }
+        Ok(wanted)
+    }
+
+    /// Who asks, if the request says so; a token that is not good is worse than none.
+    fn caller(&self, request: &Request<'_, '_>) -> Result<Option<Identity>, Problem> {
+        let Some(authorization) = request.head.header("authorization") else { return Ok(None) };
+        authorization
+            .split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .and_then(|(_, token)| self.identify(token.trim(), request.now))
+            .map(Some)
+            .ok_or_else(unauthorized)
+    }
+}
+
+fn unauthorized() -> Problem {
+    problem(Status::Unauthorized, "unauthorized", "this needs 'Authorization: Bearer TOKEN' with a good token")
+}
+
+fn push(request: &Request<'_, '_>, response: &Response<'_>, out: &mut Vec<u8>) {
+    response.push(out, request.manner, request.now.unix_ms);
+}
+
+fn not_allowed(request: &Request<'_, '_>, allowed: &str, out: &mut Vec<u8>) -> Routed {
+    let body = json!({"error": {"reason": "method_not_allowed", "message": format!("allowed: {allowed}")}}).to_string();
+    let mut headers = API_HEADERS.to_vec();
+    headers.push(("allow", allowed));
+    push(request, &Response { status: Status::MethodNotAllowed, headers: &headers, body: body.as_bytes() }, out);
+    Routed::Answered
+}
+
+/// The body as JSON of this shape. What is wrong with it is said without repeating it.
+fn body<'a, T: Deserialize<'a>>(request: &Request<'a, '_>) -> Result<T, Problem> {
+    serde_json::from_slice(request.body).map_err(|error| {
+        let message = format!("the body, line {} column {}: {}", error.line(), error.column(), classify(&error));
+        problem(Status::BadRequest, "bad_request", message)
+    })
+}
+
+fn classify(error: &serde_json::Error) -> &'static str {
+    match error.classify() {
+        serde_json::error::Category::Data => "not an object with the fields that are wanted here",
+        serde_json::error::Category::Eof => "it ends early",
+        serde_json::error::Category::Syntax | serde_json::error::Category::Io => "not JSON",
+    }
+}
+
+/// `If-None-Match` compares tags weakly (RFC 9110, 13.1.2).
+fn weak(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
+}

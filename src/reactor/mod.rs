@@ -1,0 +1,286 @@
+//! One thread's event loop over `mio`: it accepts, reads, writes, keeps the clock and wakes; it carries, and decides nothing.
+//! **Nothing here knows what a room is.**
+//!
+//! One turn:
+//!
+//! ```text
+//!   poll ─ read every ready connection ─ accept ─ what other shards sent ─ Shard::turn: what is due, then flush ─ wake the others
+//! ```
+//!
+//! Connections are accepted after all reading, so that a number freed in a turn is not given out in it. Sockets are registered once, for
+//! both directions, edge-triggered; so backpressure costs no system call, and a connection is read until the kernel has no more:
+//! a read that did not fill the buffer says so without another one, unless the peer has closed, when there is an end to be read.
+//!
+//! Deliberately absent: protocol. Bytes go to the shard as they come.
+
+mod clock;
+mod control;
+mod sockets;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+pub use clock::Clock;
+pub use control::{Control, Phase};
+use sockets::Sockets;
+
+use crate::base::arena::Key;
+use crate::base::time::Now;
+use crate::limits::{ACCEPT_RETRY_MS, ACCEPTS_PER_TURN_MAX, READ_BUFFER_BYTES, READS_PER_TURN_MAX};
+use crate::mesh::{Port, Wake};
+use crate::shard::{Conn, Io, Shard, Turn};
+
+// The key of a connection is its token. Generations begin at 1, so the lowest numbers are free for other things.
+const LISTENER: Token = Token(0);
+const WAKER: Token = Token(1);
+
+/// How many events are taken from the kernel at once.
+const EVENTS_PER_POLL: usize = 1_024;
+
+/// How many records of other shards are handled in a turn, before the own connections have theirs.
+const RECORDS_PER_TURN_MAX: usize = 4_096;
+
+/// How many connections the kernel keeps for us until they are accepted.
+const BACKLOG: i32 = 4_096;
+
+/// A shard, its sockets, and the loop that drives them.
+pub struct Reactor {
+    poll: Poll,
+    listener: Option<TcpListener>,
+    /// Whether the listener may have connections for us.
+    accepting: bool,
+    /// After an accept failed for want of descriptors: when to try again. No event will say so.
+    accept_retry_ms: Option<u64>,
+    shard: Shard,
+    sockets: Sockets,
+    clock: Clock,
+    control: Arc<Control>,
+}
+
+/// Opens the listening socket of one shard. All of them share the address; the kernel spreads the connections.
+///
+/// # Errors
+///
+/// Those of the system calls.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM.nonblocking(), Some(socket2::Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // Accepted sockets inherit it: chat messages are small, and must not wait for more.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+struct MioWaker(Waker);
+
+impl Wake for MioWaker {
+    fn wake(&self) {
+        // Fails only when the eventfd is gone, that is, when nobody is there to be woken.
+        let _ = self.0.wake();
+    }
+}
+
+impl Reactor {
+    /// A reactor for a shard that has not begun yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system calls.
+    pub fn new(
+        mut listener: TcpListener,
+        port: Port,
+        control: Arc<Control>,
+        clock: Clock,
+        shard: impl FnOnce(Now) -> Shard,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = Arc::new(MioWaker(Waker::new(poll.registry(), WAKER)?));
+        port.set_waker(waker.clone());
+        control.set_waker(waker);
+        Ok(Self {
+            poll,
+            listener: Some(listener),
+            accepting: true,
+            accept_retry_ms: None,
+            shard: shard(clock.now()),
+            sockets: Sockets::new(port),
+            clock,
+            control,
+        })
+    }
+
+    /// Runs until it is told to stop, or has drained.
+    ///
+    /// # Errors
+    ///
+    /// Those of `epoll`, after which there is nothing left to do.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_POLL);
+        let mut buffer = vec![0; READ_BUFFER_BYTES].into_boxed_slice();
+        let mut record = Vec::new();
+        loop {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            self.sockets.port.woke();
+            let now = self.clock.now();
+            self.obey(now);
+            if self.control.phase() == Phase::Stop || (self.listener.is_none() && self.shard.is_empty()) {
+                return Ok(());
+            }
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accepting = true,
+                    WAKER => {}
+                    Token(token) => {
+                        let key = Key::from_u64(token as u64);
+                        if self.shard.conn_at(key.index()) != Some(key) {
+                            continue;
+                        }
+                        if event.is_writable() {
+                            self.shard.writable(&mut Turn { now, io: &mut self.sockets }, key);
+                        }
+                        if event.is_readable() || event.is_read_closed() || event.is_error() {
+                            self.sockets.note_readable(key.index(), event.is_read_closed() || event.is_error());
+                        }
+                    }
+                }
+            }
+            self.read(now, &mut buffer);
+            self.accept(now);
+            for _ in 0..RECORDS_PER_TURN_MAX {
+                let Some(from) = self.sockets.port.recv(&mut record) else { break };
+                self.shard.heard_from(&mut Turn { now, io: &mut self.sockets }, from, &record);
+            }
+            self.shard.turn(&mut Turn { now, io: &mut self.sockets });
+            self.sockets.port.end_turn();
+        }
+    }
+
+    /// How long the next poll may wait.
+    fn timeout(&mut self) -> Option<Duration> {
+        if self.sockets.readable_count() > 0 || self.accepting && self.accept_retry_ms.is_none() {
+            return Some(Duration::ZERO);
+        }
+        let due_ms = self.shard.next_due().into_iter().chain(self.accept_retry_ms).min();
+        let now_ms = self.clock.now().mono_ms;
+        let wait_ms = due_ms.map(|due_ms| due_ms.saturating_sub(now_ms));
+        if wait_ms == Some(0) || !self.sockets.port.may_sleep() {
+            return Some(Duration::ZERO);
+        }
+        wait_ms.map(Duration::from_millis)
+    }
+
+    /// Does what the process asks for.
+    fn obey(&mut self, now: Now) {
+        if let Phase::Drain { over_ms } = self.control.phase()
+            && self.listener.take().is_some()
+        {
+            self.accepting = false;
+            self.accept_retry_ms = None;
+            self.shard.drain(&mut Turn { now, io: &mut self.sockets }, over_ms);
+        }
+    }
+
+    /// Reads the connections that have something, each a bounded number of times.
+    fn read(&mut self, now: Now, buffer: &mut [u8]) {
+        for _ in 0..self.sockets.readable_count() {
+            let Some(index) = self.sockets.next_readable() else { return };
+            let Some(key) = self.shard.conn_at(index) else { continue };
+            for turn in 0.. {
+                if turn == READS_PER_TURN_MAX {
+                    self.sockets.read_again(index);
+                    break;
+                }
+                match self.sockets.read(index, buffer) {
+                    Ok(0) => {
+                        self.shard.hung_up(&mut Turn { now, io: &mut self.sockets }, key);
+                        break;
+                    }
+                    Ok(count) => {
+                        let goes_on =
+                            self.shard.received(&mut Turn { now, io: &mut self.sockets }, key, &mut buffer[..count]);
+                        if !goes_on {
+                            self.sockets.stop_reading(index);
+                        }
+                        let is_drained = count < buffer.len() && !self.sockets.has_end(index);
+                        if !goes_on || is_drained || !self.is_open(key) {
+                            break;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => {
+                        self.shard.hung_up(&mut Turn { now, io: &mut self.sockets }, key);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_open(&self, key: Key<Conn>) -> bool {
+        self.shard.conn_at(key.index()) == Some(key)
+    }
+
+    /// Takes in who is waiting, up to a number: those who are in have a turn to come.
+    fn accept(&mut self, now: Now) {
+        if self.accept_retry_ms.is_some_and(|retry_ms| retry_ms <= now.mono_ms) {
+            self.accept_retry_ms = None;
+            self.accepting = true;
+        }
+        let Some(listener) = self.listener.as_ref().filter(|_| self.accepting && self.accept_retry_ms.is_none()) else {
+            return;
+        };
+        for _ in 0..ACCEPTS_PER_TURN_MAX {
+            match listener.accept() {
+                Ok((mut stream, address)) => {
+                    let turn = &mut Turn { now, io: &mut self.sockets };
+                    // With no room for it, it is closed at once: refused, rather than accepted and lost.
+                    let Some(key) = self.shard.open(turn, address.ip()) else { continue };
+                    let token = Token(usize::try_from(key.to_u64()).expect("64-bit"));
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    match self.poll.registry().register(&mut stream, token, interest) {
+                        Ok(()) => self.sockets.insert(key.index(), stream),
+                        Err(error) => {
+                            tracing::warn!(%error, "cannot register a connection");
+                            self.shard.hung_up(&mut Turn { now, io: &mut self.sockets }, key);
+                        }
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.accepting = false;
+                    return;
+                }
+                Err(error) if is_of_the_peer(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, retry_ms = ACCEPT_RETRY_MS, "cannot accept connections");
+                    self.accept_retry_ms = Some(now.mono_ms + ACCEPT_RETRY_MS);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Errors of `accept` that concern the connection that was to be accepted, and say nothing of the next one (accept(2)).
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | HostUnreachable | Interrupted | NetworkDown | NetworkUnreachable | TimedOut
+    )
+}

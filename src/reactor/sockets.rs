@@ -1,0 +1,142 @@
+//! The sockets of a shard, and the ring's end to the other shards: what the shard acts on.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::time::Instant;
+
+use mio::net::TcpStream;
+
+use crate::mesh::Port;
+use crate::shard::Io;
+
+/// It is in the list of those to be read.
+const LISTED: u8 = 1;
+/// The shard does not want more of it for now.
+const STOPPED: u8 = 1 << 1;
+/// Something came while it was stopped, or was left when its turn was over.
+const HAS_MORE: u8 = 1 << 2;
+/// Its peer has closed: read on until the end.
+const HAS_END: u8 = 1 << 3;
+
+pub(super) struct Sockets {
+    pub(super) port: Port,
+    streams: Vec<Option<TcpStream>>,
+    /// By the same index.
+    flags: Vec<u8>,
+    readable: VecDeque<u32>,
+    began: Instant,
+}
+
+impl Sockets {
+    pub(super) fn new(port: Port) -> Self {
+        Self {
+            port,
+            streams: Vec::new(),
+            flags: Vec::new(),
+            readable: VecDeque::new(),
+            began: Instant::now(),
+        }
+    }
+
+    pub(super) fn insert(&mut self, index: u32, stream: TcpStream) {
+        let at = index as usize;
+        if self.streams.len() <= at {
+            self.streams.resize_with(at + 1, || None);
+            self.flags.resize(at + 1, 0);
+        }
+        self.streams[at] = Some(stream);
+        self.flags[at] &= LISTED;
+    }
+
+    /// Has a connection read in this turn.
+    pub(super) fn note_readable(&mut self, index: u32, has_end: bool) {
+        let flags = &mut self.flags[index as usize];
+        *flags |= HAS_MORE | if has_end { HAS_END } else { 0 };
+        if *flags & (STOPPED | LISTED) == 0 {
+            *flags |= LISTED;
+            self.readable.push_back(index);
+        }
+    }
+
+    /// How many are to be read in this turn. Whoever is listed from now on has the next one.
+    pub(super) fn readable_count(&self) -> usize {
+        self.readable.len()
+    }
+
+    /// The next one to be read.
+    pub(super) fn next_readable(&mut self) -> Option<u32> {
+        let index = self.readable.pop_front()?;
+        self.flags[index as usize] &= !(LISTED | HAS_MORE);
+        Some(index)
+    }
+
+    /// Has a connection read in the next turn.
+    pub(super) fn read_again(&mut self, index: u32) {
+        self.note_readable(index, false);
+    }
+
+    pub(super) fn stop_reading(&mut self, index: u32) {
+        // What is left in the kernel will not be announced again.
+        self.flags[index as usize] |= STOPPED | HAS_MORE;
+    }
+
+    pub(super) fn has_end(&self, index: u32) -> bool {
+        self.flags[index as usize] & HAS_END != 0
+    }
+
+    pub(super) fn read(&mut self, index: u32, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match &mut self.streams[index as usize] {
+            Some(stream) => stream.read(buffer),
+            None => Err(std::io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Io for Sockets {
+    fn write(&mut self, conn: u32, bytes: &[u8]) -> usize {
+        let Some(Some(stream)) = self.streams.get_mut(conn as usize) else { return 0 };
+        loop {
+            match stream.write(bytes) {
+                Ok(count) => return count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                // A full socket will be announced as writable, a broken one as closed.
+                Err(_) => return 0,
+            }
+        }
+    }
+
+    fn shut(&mut self, conn: u32) {
+        if let Some(Some(stream)) = self.streams.get(conn as usize) {
+            let _ = stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn close(&mut self, conn: u32) {
+        if let Some(stream) = self.streams.get_mut(conn as usize) {
+            // Closing the descriptor takes it out of epoll; nobody else has a copy of it.
+            *stream = None;
+        }
+    }
+
+    fn resume(&mut self, conn: u32) {
+        let Some(flags) = self.flags.get_mut(conn as usize) else { return };
+        let was_stopped = *flags & (STOPPED | HAS_MORE) == STOPPED | HAS_MORE;
+        *flags &= !STOPPED;
+        if was_stopped {
+            self.note_readable(conn, false);
+        }
+    }
+
+    fn send(&mut self, shard: u16, record: &[u8]) {
+        self.port.send(shard, record);
+    }
+
+    fn waiting_bytes(&self, shard: u16) -> usize {
+        self.port.waiting_bytes(shard)
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
