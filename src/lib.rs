@@ -1,5 +1,6 @@
 //! Chinwag: a real-time chat server that speaks the Phoenix Channels protocol. The house is described in `docs/ARCHITECTURE.md`.
 
+pub mod app;
 pub mod base;
 pub mod chat;
 pub mod limits;

@@ -1,0 +1,314 @@
+//! The command line: from arguments, environment and files to a [`Command`], or to an [`Exit`] that says why there is none.
+//!
+//! What belongs to the configuration is only passed on here, as text, so that a bad flag is listed together with a bad line of the
+//! file. Deliberately absent: the process itself. Nothing is opened, printed or ended.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use super::config::{self, Config, Flags, Surroundings};
+use crate::chat::identity::Right;
+
+/// The exit code for a bad configuration: `EX_CONFIG` of `sysexits.h`.
+pub const EXIT_CONFIG: u8 = 78;
+
+/// The longest life of a token made on the command line, in seconds: ten years.
+const TTL_MAX_S: u64 = 10 * 365 * DAY_S;
+const DAY_S: u64 = 24 * 60 * 60;
+
+/// What to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve.
+    Serve(Box<Config>),
+    /// Make a token and print it.
+    Token(Box<Config>, TokenRequest),
+}
+
+/// Whom a token is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRequest {
+    /// The user's id.
+    pub user: String,
+    /// What others see.
+    pub name: Option<String>,
+    /// How long it counts, in seconds.
+    pub ttl_s: u64,
+    /// Rights by pattern, in order. Empty: everything is allowed.
+    pub rooms: Vec<(String, Right)>,
+}
+
+/// There is nothing to do but to say something and to end: after `--help` and `check` as much as after a mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The process' exit code: 0, 2 for a mistake in the arguments, [`EXIT_CONFIG`] for one in the configuration.
+    pub code: u8,
+    /// What to say, with line ends: on standard output if the code is 0, otherwise on standard error.
+    pub text: String,
+}
+
+impl Exit {
+    pub(super) fn config(text: impl Into<String>) -> Self {
+        Self { code: EXIT_CONFIG, text: text.into() }
+    }
+}
+
+/// A real-time chat server that speaks the Phoenix Channels protocol.
+#[derive(Parser)]
+#[command(name = "chinwag", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    sources: Sources,
+    #[command(subcommand)]
+    command: Option<Sub>,
+}
+
+#[derive(Args)]
+struct Sources {
+    /// Read the configuration from this TOML file
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Listen here [default: 127.0.0.1:4000]
+    #[arg(long, value_name = "ADDRESS:PORT", global = true)]
+    listen: Option<String>,
+    /// Serve with so many threads [default: 0, as many as cores]
+    #[arg(long, value_name = "N", global = true)]
+    shards: Option<String>,
+    /// Set any key of the configuration; --help lists them
+    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    set: Vec<String>,
+    /// Serve /echo, a WebSocket endpoint that sends everything back, for conformance tests
+    #[arg(long, global = true)]
+    echo: bool,
+}
+
+#[derive(Subcommand)]
+enum Sub {
+    /// Check the configuration, as the server would at start, and open nothing
+    Check {
+        /// The file to check, together with environment and flags
+        #[arg(value_name = "FILE", conflicts_with = "config")]
+        file: Option<PathBuf>,
+    },
+    /// Print a token, signed with the configured secret
+    Token {
+        /// The user's id
+        #[arg(long, value_name = "ID")]
+        user: String,
+        /// The name shown to others [default: the id]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// How long it counts: a number and s, m, h or d
+        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_ttl)]
+        ttl: u64,
+        /// Restrict it to rooms by name, or by beginning and `*`; RIGHT is none, join (to read) or speak
+        #[arg(long, value_name = "PATTERN=RIGHT", num_args = 1.., value_parser = parse_rule)]
+        rooms: Vec<(String, Right)>,
+    },
+}
+
+/// What these arguments (with the program's name first) ask for.
+///
+/// # Errors
+///
+/// With what to print and the exit code, wherever there is nothing further to do.
+pub fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    surroundings: &Surroundings<'_>,
+) -> Result<Command, Exit> {
+    let cli = Cli::command()
+        .after_long_help(config::help())
+        .try_get_matches_from(args)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .map_err(|error| usage(&error))?;
+    let mut flags = cli.sources.flags();
+    if let Some(Sub::Check { file }) = &cli.command
+        && file.is_some()
+    {
+        flags.config.clone_from(file);
+    }
+    let config = Config::load(&flags, surroundings).map_err(|problems| Exit::config(problems.to_string()))?;
+    match cli.command {
+        None => Ok(Command::Serve(Box::new(config))),
+        Some(Sub::Check { .. }) => Err(Exit { code: 0, text: "ok\n".into() }),
+        Some(Sub::Token { user, name, ttl, rooms }) => {
+            Ok(Command::Token(Box::new(config), TokenRequest { user, name, ttl_s: ttl, rooms }))
+        }
+    }
+}
+
+/// What clap has to say: help and version are no mistakes.
+fn usage(error: &clap::Error) -> Exit {
+    let code = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+        _ => 2,
+    };
+    Exit { code, text: error.render().to_string() }
+}
+
+impl Sources {
+    fn flags(&self) -> Flags {
+        let echo = self.echo.then(|| "true".to_owned());
+        let named = [
+            ("listen", "--listen", self.listen.clone()),
+            ("shards", "--shards", self.shards.clone()),
+            ("echo", "--echo", echo),
+        ];
+        Flags {
+            config: self.config.clone(),
+            set: self.set.clone(),
+            named: named.into_iter().filter_map(|(key, flag, value)| Some((key, flag, value?))).collect(),
+        }
+    }
+}
+
+/// Reads `90s`, `30m`, `1h`, `7d`; without a letter, seconds.
+fn parse_ttl(text: &str) -> Result<u64, String> {
+    let (digits, unit_s) = match text.as_bytes().last() {
+        Some(b's') => (&text[..text.len() - 1], 1),
+        Some(b'm') => (&text[..text.len() - 1], 60),
+        Some(b'h') => (&text[..text.len() - 1], 60 * 60),
+        Some(b'd') => (&text[..text.len() - 1], DAY_S),
+        _ => (text, 1),
+    };
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds =
+        digits.parse::<u64>().ok().filter(|_| is_number).and_then(|count| count.checked_mul(unit_s));
+    seconds
+        .filter(|seconds| (1..=TTL_MAX_S).contains(seconds))
+        .ok_or_else(|| "must be a number and s, m, h or d, at most 3650d".to_owned())
+}
+
+/// Reads `PATTERN=RIGHT`. The last `=` counts, for a room's name may have one.
+fn parse_rule(text: &str) -> Result<(String, Right), String> {
+    let (pattern, right) = text.rsplit_once('=').ok_or("must be PATTERN=RIGHT, as in 'team-*=speak'")?;
+    let right = right.parse::<Right>().map_err(|error| error.to_string())?;
+    Ok((pattern.to_owned(), right))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+
+    use super::*;
+
+    const CONFIG: &str = "[auth]\nsecret = 'a secret of at least 32 bytes ...'\n[limits]\nidle_ms = 5_000\n";
+
+    fn read(path: &Path) -> io::Result<String> {
+        match path.to_str() {
+            Some("good.toml") => Ok(CONFIG.into()),
+            Some("bad.toml") => Ok("[limits]\nidle_ms = 5\n".into()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn run(line: &str) -> Result<Command, Exit> {
+        let args = std::iter::once("chinwag").chain(line.split_whitespace()).map(OsString::from);
+        parse(args, &Surroundings { variables: &[], read: &read })
+    }
+
+    #[track_caller]
+    fn serve(line: &str) -> Config {
+        match run(line) {
+            Ok(Command::Serve(config)) => *config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn token(line: &str) -> TokenRequest {
+        match run(line) {
+            Ok(Command::Token(_, request)) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn exit(line: &str, code: u8, part: &str) {
+        match run(line) {
+            Err(exit) => {
+                assert_eq!(exit.code, code, "{}", exit.text);
+                assert!(exit.text.contains(part) && exit.text.ends_with('\n'), "{}", exit.text);
+            }
+            Ok(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn without_arguments_it_serves_with_defaults() {
+        assert_eq!(serve(""), Config::default());
+    }
+
+    #[test]
+    fn flags_reach_their_keys() {
+        let config = serve("--config good.toml --listen [::1]:81 --shards 3 --echo --set drain_s=7");
+        assert_eq!(config.listen.to_string(), "[::1]:81");
+        assert_eq!((config.shards, config.echo, config.drain_s), (3, true, 7));
+        assert_eq!(config.limits.idle_ms, 5_000);
+    }
+
+    #[test]
+    fn mistakes_in_arguments_exit_with_2_and_in_the_configuration_with_78() {
+        exit("--port 4000", 2, "--port");
+        exit("serve", 2, "serve");
+        exit("token", 2, "--user");
+        exit("token --user u --ttl never", 2, "at most 3650d");
+        exit("token --user u --rooms tea=admin", 2, "`none`, `join` or `speak`");
+        exit("check good.toml --config good.toml", 2, "cannot be used with");
+        exit("--shards many", EXIT_CONFIG, "--shards: shards = \"many\": must be 1 to 128");
+        exit("--listen localhost", EXIT_CONFIG, "--listen: listen = \"localhost\"");
+        exit("--config none.toml", EXIT_CONFIG, "cannot read none.toml");
+        exit("token --user u --config bad.toml", EXIT_CONFIG, "limits.idle_ms = 5");
+    }
+
+    #[test]
+    fn check_says_ok_or_everything_that_is_wrong() {
+        exit("check good.toml", 0, "ok");
+        exit("--config good.toml check", 0, "ok");
+        exit("check", 0, "ok");
+        exit("check bad.toml", EXIT_CONFIG, "bad.toml:2: limits.idle_ms = 5: must be 1_000 to 86_400_000 ms");
+        exit("check bad.toml --shards 999", EXIT_CONFIG, "2 problems");
+    }
+
+    #[test]
+    fn a_token_is_asked_for_with_rights_and_a_time() {
+        let request =
+            token("token --config good.toml --user u --name N --ttl 2d --rooms team-*=speak a=b=join");
+        let rooms = vec![("team-*".to_owned(), Right::Speak), ("a=b".to_owned(), Right::Join)];
+        assert_eq!(
+            request,
+            TokenRequest { user: "u".into(), name: Some("N".into()), ttl_s: 2 * DAY_S, rooms }
+        );
+        let request = token("token --user u --rooms a=none --rooms b=join");
+        assert_eq!((request.rooms.len(), request.ttl_s), (2, 3_600));
+    }
+
+    #[test]
+    fn a_time_is_a_number_and_a_unit() {
+        for (text, seconds) in [("1", 1), ("90s", 90), ("30m", 1_800), ("1h", 3_600), ("3650d", TTL_MAX_S)] {
+            assert_eq!(parse_ttl(text), Ok(seconds));
+        }
+        for text in ["", "h", "0", "-1h", "+1h", "1.5h", "1w", "1hh", "3651d", "99999999999999999999d", "1é"]
+        {
+            assert!(parse_ttl(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_flag_and_every_key_with_its_default_and_unit() {
+        exit("--help", 0, "--listen <ADDRESS:PORT>");
+        exit("--help", 0, "limits.idle_ms [default: 60_000 ms]");
+        exit("--help", 0, "1 to 1_000_000 per s, or 0 (no bound)");
+        exit("-h", 0, "--set <KEY=VALUE>");
+        exit("--version", 0, concat!("chinwag ", env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn the_definition_of_the_arguments_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,351 @@
+//! The one table of what can be configured: name, kind, range, unit, and a sentence.
+//!
+//! Defaults are not in it: they are those of [`Config::default`], read through the same slots that values are written through.
+
+use std::fmt::Write as _;
+
+use super::Config;
+use super::kind::{Kind, Slot, Word, number, number_or_zero};
+use super::sources::Given;
+use crate::chat::token::Algorithm;
+use crate::limits::READ_BUFFER_BYTES;
+
+/// One thing that can be configured.
+pub(super) struct Key {
+    /// The name in all sources; variables spell it in their own way.
+    pub(super) name: &'static str,
+    kind: Kind,
+    /// For people.
+    doc: &'static str,
+}
+
+const BYTES: &str = "bytes";
+const MS: &str = "ms";
+const S: &str = "s";
+const PER_S: &str = "per s";
+const KIB: u64 = 1_024;
+const MIB: u64 = 1_024 * KIB;
+const GIB: u64 = 1_024 * MIB;
+
+const LEVELS: [tracing::Level; 4] =
+    [tracing::Level::ERROR, tracing::Level::WARN, tracing::Level::INFO, tracing::Level::DEBUG];
+
+/// In the order of the documentation.
+pub(super) const ALL: &[Key] = &[
+    Key {
+        name: "listen",
+        kind: Kind::Address(|c| &mut c.listen),
+        doc: "Address and port to listen on; port 0 takes a free one.",
+    },
+    Key {
+        name: "shards",
+        kind: number_or_zero("as many as cores", 128, "", Slot::U16(|c| &mut c.shards)),
+        doc: "Threads that serve, each with its own connections and rooms.",
+    },
+    Key {
+        name: "drain_s",
+        kind: number(0, 3_600, S, Slot::U64(|c| &mut c.drain_s)),
+        doc: "How long a stop may take; the clients' closing, and so their reconnecting, is spread over it.",
+    },
+    Key {
+        name: "echo",
+        kind: Kind::Flag(|c| &mut c.echo),
+        doc: "Serve `/echo`, a WebSocket endpoint that sends everything back, for conformance tests.",
+    },
+    Key {
+        name: "log.level",
+        kind: Kind::Word(Word {
+            words: &["error", "warn", "info", "debug"],
+            set: |c, index| c.log.level = LEVELS[index],
+            index: |c| LEVELS.iter().position(|level| *level == c.log.level),
+        }),
+        doc: "What is logged: this level and what is more important. A peer's mistakes are `debug`.",
+    },
+    Key {
+        name: "auth.algorithm",
+        kind: Kind::Word(Word {
+            words: &[
+                Algorithm::ALL[0].as_str(),
+                Algorithm::ALL[1].as_str(),
+                Algorithm::ALL[2].as_str(),
+                Algorithm::ALL[3].as_str(),
+            ],
+            set: |c, index| c.auth.algorithm = Algorithm::ALL[index],
+            index: |c| Algorithm::ALL.iter().position(|algorithm| *algorithm == c.auth.algorithm),
+        }),
+        doc: "How tokens are signed. No other algorithm is accepted, whatever a token says.",
+    },
+    Key {
+        name: "auth.secret",
+        kind: Kind::Secret(|c| &mut c.auth.secret),
+        doc: "The key of HS256. Without it one is made at start, and nobody's token outlives the process.",
+    },
+    Key {
+        name: "auth.previous_secret",
+        kind: Kind::Secret(|c| &mut c.auth.previous_secret),
+        doc: "Still accepted, no longer used to sign: for changing `auth.secret` without sending anybody away.",
+    },
+    Key {
+        name: "auth.public_key_file",
+        kind: Kind::KeyFiles(|c| &mut c.auth.public_keys),
+        doc: "Public keys in PEM, for the other algorithms. `KID=FILE` serves the tokens that name the key, `FILE` all.",
+    },
+    Key {
+        name: "auth.audience",
+        kind: Kind::Text(|c| &mut c.auth.audience),
+        doc: "The `aud` that tokens must have. Unset, tokens must have none.",
+    },
+    Key {
+        name: "auth.issuer",
+        kind: Kind::Text(|c| &mut c.auth.issuer),
+        doc: "The `iss` that tokens must have. Unset, it is not looked at.",
+    },
+    Key {
+        name: "auth.guests",
+        kind: Kind::Flag(|c| &mut c.auth.guests),
+        doc: "Give a token to anybody who asks with a name (`POST /api/session`). Unset, it is `true` only while listening on \
+              loopback without a configured key.",
+    },
+    Key {
+        name: "auth.guest_ttl_s",
+        kind: number(60, 31_536_000, S, Slot::U64(|c| &mut c.auth.guest_ttl_s)),
+        doc: "How long a guest's token counts.",
+    },
+    Key {
+        name: "http.origins",
+        kind: Kind::Origins(|c| &mut c.http.origins),
+        doc: "Pages from these origins may connect too, besides our own: `https://chat.example`, exactly as browsers write it.",
+    },
+    Key {
+        name: "limits.connections",
+        kind: number_or_zero(
+            "as many as open files",
+            10_000_000,
+            "",
+            Slot::U32(|c| &mut c.limits.connections),
+        ),
+        doc: "Connections in all; each costs a descriptor.",
+    },
+    Key {
+        name: "limits.connections_per_ip",
+        kind: number_or_zero("no bound", 10_000_000, "", Slot::U32(|c| &mut c.limits.connections_per_ip)),
+        doc: "Connections from one address, counted on each shard. Behind a proxy all come from one.",
+    },
+    Key {
+        name: "limits.handshake_ms",
+        kind: number(100, 600_000, MS, Slot::U64(|c| &mut c.limits.handshake_ms)),
+        doc: "From `accept` to a complete request or upgrade. Absolute.",
+    },
+    Key {
+        name: "limits.idle_ms",
+        kind: number(1_000, 86_400_000, MS, Slot::U64(|c| &mut c.limits.idle_ms)),
+        doc: "Without a received byte a connection is closed after this. Clients send a heartbeat every 30,000.",
+    },
+    Key {
+        name: "limits.head_bytes",
+        kind: number(KIB, READ_BUFFER_BYTES as u64, BYTES, Slot::Usize(|c| &mut c.limits.head_bytes)),
+        doc: "A request's line and headers, the token in them included; past it 431.",
+    },
+    Key {
+        name: "limits.frame_bytes",
+        kind: number(KIB, 16 * MIB, BYTES, Slot::Usize(|c| &mut c.limits.frame_bytes)),
+        doc: "Payload of one WebSocket frame; past it close code 1009.",
+    },
+    Key {
+        name: "limits.message_bytes",
+        kind: number(KIB, 16 * MIB, BYTES, Slot::Usize(|c| &mut c.limits.message_bytes)),
+        doc: "Payload of one message over all its fragments; past it close code 1009.",
+    },
+    Key {
+        name: "limits.channels_per_conn",
+        kind: number(1, 10_000, "", Slot::U32(|c| &mut c.limits.channels_per_conn)),
+        doc: "Channels that one connection may have joined.",
+    },
+    Key {
+        name: "limits.body_bytes",
+        kind: number(1, MIB, BYTES, Slot::Usize(|c| &mut c.limits.body_bytes)),
+        doc: "A message's `body`, as JSON without its quotes.",
+    },
+    Key {
+        name: "limits.publish_per_s",
+        kind: number_or_zero("no bound", 1_000_000, PER_S, Slot::U32(|c| &mut c.limits.publish_per_s)),
+        doc: "Pushes that a connection may make to rooms.",
+    },
+    Key {
+        name: "limits.publish_burst",
+        kind: number(1, 1_000_000, "", Slot::U32(|c| &mut c.limits.publish_burst)),
+        doc: "Pushes that a connection which was quiet may make at once.",
+    },
+    Key {
+        name: "limits.join_per_s",
+        kind: number_or_zero("no bound", 1_000_000, PER_S, Slot::U32(|c| &mut c.limits.join_per_s)),
+        doc: "Joins that a connection may make.",
+    },
+    Key {
+        name: "limits.join_burst",
+        kind: number(1, 1_000_000, "", Slot::U32(|c| &mut c.limits.join_burst)),
+        doc: "Joins at once. After a break a client rejoins all its channels: best not below `limits.channels_per_conn`.",
+    },
+    Key {
+        name: "limits.room_lag_bytes",
+        kind: number(4 * KIB, GIB, BYTES, Slot::Usize(|c| &mut c.limits.room_lag_bytes)),
+        doc: "How far a member may be behind in a room before its channel ends with `phx_error`.",
+    },
+    Key {
+        name: "limits.conn_out_bytes",
+        kind: number(4 * KIB, GIB, BYTES, Slot::Usize(|c| &mut c.limits.conn_out_bytes)),
+        doc: "A connection's own output (answers, snapshots) that may wait before it is closed with 1013.",
+    },
+    Key {
+        name: "limits.rooms",
+        kind: number(1, 10_000_000, "", Slot::U32(|c| &mut c.limits.rooms)),
+        doc: "Rooms in all. An empty one makes place for a new one.",
+    },
+    Key {
+        name: "history.messages",
+        kind: number_or_zero("no history", 1_000_000, "", Slot::U32(|c| &mut c.history.messages)),
+        doc: "Messages kept per room. Without any nothing can be recovered after a break.",
+    },
+    Key {
+        name: "history.room_bytes",
+        kind: number(KIB, GIB, BYTES, Slot::Usize(|c| &mut c.history.room_bytes)),
+        doc: "Messages kept per room.",
+    },
+    Key {
+        name: "history.total_bytes",
+        kind: number(KIB, 1_024 * GIB, BYTES, Slot::Usize(|c| &mut c.history.total_bytes)),
+        doc: "Messages kept over all rooms; the rooms that have been empty the longest go first.",
+    },
+    Key {
+        name: "history.page_bytes",
+        kind: number(KIB, 16 * MIB, BYTES, Slot::Usize(|c| &mut c.history.page_bytes)),
+        doc: "Messages in one answer; a recovery that would be larger is answered with `recovered: false`.",
+    },
+    Key {
+        name: "presence.tick_ms",
+        kind: number(1, 60_000, MS, Slot::U64(|c| &mut c.presence.tick_ms)),
+        doc: "The pace of presence in a small room.",
+    },
+    Key {
+        name: "presence.tick_max_ms",
+        kind: number(1, 60_000, MS, Slot::U64(|c| &mut c.presence.tick_max_ms)),
+        doc: "The pace of presence in the largest rooms. In between it grows by 1 for each 10 members.",
+    },
+    Key {
+        name: "presence.full_max",
+        kind: number_or_zero("always everybody", 100_000, "", Slot::U32(|c| &mut c.presence.full_max)),
+        doc: "Above so many members a choice of them is told, and their number.",
+    },
+    Key {
+        name: "presence.listed",
+        kind: number(1, 10_000, "", Slot::U32(|c| &mut c.presence.listed)),
+        doc: "How many members that choice has.",
+    },
+];
+
+/// The key of this name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    ALL.iter().find(|key| key.name == name)
+}
+
+/// Whether keys stand below this name, as below `limits`.
+pub(super) fn is_section(name: &str) -> bool {
+    ALL.iter().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// What to say of a key that does not exist.
+pub(super) fn unknown(name: &str) -> String {
+    format!("{}: {}", escaped(name), unknown_as(name, str::to_owned))
+}
+
+/// What to say of a key that does not exist, in a source that spells keys in this way and has already said it.
+pub(super) fn unknown_as(name: &str, spelled: fn(&str) -> String) -> String {
+    nearest(name).map_or_else(
+        || "no such key; chinwag --help lists them".to_owned(),
+        |near| format!("no such key; did you mean {}?", spelled(near)),
+    )
+}
+
+fn escaped(name: &str) -> String {
+    name.chars().take(60).flat_map(char::escape_debug).collect()
+}
+
+/// The known key that somebody who wrote `name` probably meant.
+fn nearest(name: &str) -> Option<&'static str> {
+    let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
+    let in_another_section = ALL.iter().find(|key| last(key.name) == last(name));
+    let distance = |key: &&Key| strsim::osa_distance(key.name, name);
+    // Further than a third of the name is not a slip but something else.
+    let close = || ALL.iter().min_by_key(distance).filter(|key| distance(key) <= key.name.len() / 3);
+    in_another_section.or_else(close).map(|key| key.name)
+}
+
+/// The value of a key that is a number.
+pub(super) fn value_of(config: &Config, name: &str) -> u64 {
+    match find(name) {
+        Some(Key { kind: Kind::Number(number), .. }) => number.value(config),
+        _ => unreachable!("relations are between numbers, and {name} is none"),
+    }
+}
+
+impl Key {
+    /// Whether its value must never be shown.
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::Secret(_))
+    }
+
+    /// Whether its value is a number.
+    #[cfg(test)]
+    pub(super) fn is_number(&self) -> bool {
+        matches!(self.kind, Kind::Number(_))
+    }
+
+    /// Writes a value into its place, or says what is allowed there.
+    pub(super) fn set(&self, config: &mut Config, given: &Given) -> Result<(), String> {
+        self.kind.set(config, given).ok_or_else(|| format!("must be {}", self.kind.allowed()))
+    }
+
+    /// What to put for the default, where it is not simply a value.
+    fn default_shown(&self, defaults: &Config) -> String {
+        match self.name {
+            "auth.guests" => "see there".into(),
+            _ => match self.kind.shown(defaults) {
+                none if none.is_empty() => "none".into(),
+                value => value + &self.kind.unit(),
+            },
+        }
+    }
+}
+
+/// The default as it could be written in the file's place; nothing where there is none.
+#[cfg(test)]
+pub(super) fn default_text(key: &Key) -> String {
+    key.kind.shown(&Config::default())
+}
+
+/// The list of keys for `--help`.
+pub(crate) fn help() -> String {
+    let defaults = Config::default();
+    let mut text =
+        "Keys, for FILE, for --set, and as variables (CHINWAG_LIMITS__IDLE_MS is limits.idle_ms):\n"
+            .to_owned();
+    for key in ALL {
+        let default = key.default_shown(&defaults);
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n  {} [default: {default}]\n      {}\n", key.name, key.doc.replace('`', ""));
+        let _ = writeln!(text, "      {}", key.kind.allowed());
+    }
+    text
+}
+
+/// The table of keys for the documentation, in Markdown.
+#[must_use]
+pub fn reference() -> String {
+    let defaults = Config::default();
+    let mut text = "| key | default | allowed | |\n|---|---|---|---|\n".to_owned();
+    for key in ALL {
+        let default = key.default_shown(&defaults);
+        let _ = writeln!(text, "| `{}` | {default} | {} | {} |", key.name, key.kind.allowed(), key.doc);
+    }
+    text
+}

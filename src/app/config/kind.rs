@@ -1,0 +1,245 @@
+//! The kinds of values: what each takes, in which words it says so, and where it writes them.
+
+use std::net::SocketAddr;
+
+use super::sources::Given;
+use super::{Config, PublicKey, Secret};
+use crate::chat::token::SECRET_BYTES_MIN;
+
+/// What values a key takes, and where it goes.
+pub(super) enum Kind {
+    Number(Number),
+    Flag(fn(&mut Config) -> &mut bool),
+    Address(fn(&mut Config) -> &mut SocketAddr),
+    Word(Word),
+    Text(fn(&mut Config) -> &mut Option<Box<str>>),
+    Secret(fn(&mut Config) -> &mut Option<Secret>),
+    Origins(fn(&mut Config) -> &mut Vec<String>),
+    KeyFiles(fn(&mut Config) -> &mut Vec<PublicKey>),
+}
+
+pub(super) struct Number {
+    min: u64,
+    max: u64,
+    /// What 0 means, where it is allowed although `min` is more.
+    zero: Option<&'static str>,
+    unit: &'static str,
+    slot: Slot,
+}
+
+/// The fields of numbers, by their types.
+pub(super) enum Slot {
+    U16(fn(&mut Config) -> &mut u16),
+    U32(fn(&mut Config) -> &mut u32),
+    U64(fn(&mut Config) -> &mut u64),
+    Usize(fn(&mut Config) -> &mut usize),
+}
+
+/// One of a few words, by its index.
+pub(super) struct Word {
+    pub(super) words: &'static [&'static str],
+    pub(super) set: fn(&mut Config, usize),
+    pub(super) index: fn(&Config) -> Option<usize>,
+}
+
+/// A number from `min` to `max`.
+pub(super) const fn number(min: u64, max: u64, unit: &'static str, slot: Slot) -> Kind {
+    Kind::Number(Number { min, max, zero: None, unit, slot })
+}
+
+/// A number from 1 to `max`, or 0, which means something else.
+pub(super) const fn number_or_zero(zero: &'static str, max: u64, unit: &'static str, slot: Slot) -> Kind {
+    Kind::Number(Number { min: 1, max, zero: Some(zero), unit, slot })
+}
+
+impl Kind {
+    /// Writes a value into its place; None if it is not allowed there.
+    pub(super) fn set(&self, config: &mut Config, given: &Given) -> Option<()> {
+        match self {
+            Self::Number(number) => number.set(config, given),
+            Self::Flag(slot) => as_flag(given).map(|value| *slot(config) = value),
+            Self::Address(slot) => {
+                as_text(given).and_then(|text| text.parse().ok()).map(|address| *slot(config) = address)
+            }
+            Self::Word(word) => as_text(given)
+                .and_then(|text| word.words.iter().position(|word| *word == text))
+                .map(|index| (word.set)(config, index)),
+            Self::Text(slot) => as_text(given)
+                .filter(|text| (1..=256).contains(&text.len()) && !text.chars().any(char::is_control))
+                .map(|text| *slot(config) = Some(text.into())),
+            Self::Secret(slot) => as_text(given)
+                .filter(|text| text.len() >= SECRET_BYTES_MIN)
+                .map(|text| *slot(config) = Some(Secret(text.into()))),
+            Self::Origins(slot) => as_list(given)
+                .filter(|list| list.iter().all(|origin| is_origin(origin)))
+                .map(|list| *slot(config) = list),
+            Self::KeyFiles(slot) => as_list(given)
+                .filter(|list| !list.is_empty() && !list.iter().any(String::is_empty))
+                .map(|list| *slot(config) = list.iter().map(|text| key_file(text)).collect()),
+        }
+    }
+
+    /// What values it takes, in words.
+    pub(super) fn allowed(&self) -> String {
+        match self {
+            Self::Number(number) => number.allowed(),
+            Self::Flag(_) => "true or false".into(),
+            Self::Address(_) => "ADDRESS:PORT, as 127.0.0.1:4000 or [::]:4000".into(),
+            Self::Word(word) => {
+                let (last, others) = word.words.split_last().expect("a choice has words");
+                format!("{} or {last}", others.join(", "))
+            }
+            Self::Text(_) => "1 to 256 bytes of text without control characters".into(),
+            Self::Secret(_) => format!("text of at least {SECRET_BYTES_MIN} bytes"),
+            Self::Origins(_) => {
+                "SCHEME://HOST or SCHEME://HOST:PORT in small letters, without a path or the scheme's own port".into()
+            }
+            Self::KeyFiles(_) => "FILE or KID=FILE".into(),
+        }
+    }
+
+    /// Its value, as it could be written.
+    pub(super) fn shown(&self, config: &Config) -> String {
+        let mut copy = config.clone();
+        match self {
+            Self::Number(number) => grouped(number.slot.read(config)),
+            Self::Flag(slot) => slot(&mut copy).to_string(),
+            Self::Address(slot) => slot(&mut copy).to_string(),
+            Self::Word(word) => {
+                (word.index)(config).and_then(|index| word.words.get(index)).map_or("", |word| *word).into()
+            }
+            Self::Text(slot) => slot(&mut copy).as_deref().unwrap_or_default().into(),
+            Self::Secret(slot) => slot(&mut copy).as_ref().map_or("", |_| "(secret)").into(),
+            Self::Origins(slot) => slot(&mut copy).join(","),
+            Self::KeyFiles(slot) => {
+                slot(&mut copy).iter().map(|key| &*key.path).collect::<Vec<_>>().join(",")
+            }
+        }
+    }
+
+    /// The unit of its value, and a space before it; nothing where it has none.
+    pub(super) fn unit(&self) -> String {
+        match self {
+            Self::Number(Number { unit, .. }) if !unit.is_empty() => format!(" {unit}"),
+            _ => String::new(),
+        }
+    }
+}
+
+impl Number {
+    /// The value that a configuration has for it.
+    pub(super) fn value(&self, config: &Config) -> u64 {
+        self.slot.read(config)
+    }
+
+    fn set(&self, config: &mut Config, given: &Given) -> Option<()> {
+        let number = match given {
+            Given::Integer(number) => u64::try_from(*number).ok()?,
+            // Underscores as in the file.
+            Given::Text(text) => text.replace('_', "").parse().ok()?,
+            _ => return None,
+        };
+        let is_allowed = (self.min..=self.max).contains(&number) || (self.zero.is_some() && number == 0);
+        if is_allowed { self.slot.write(config, number) } else { None }
+    }
+
+    fn allowed(&self) -> String {
+        let unit = if self.unit.is_empty() { String::new() } else { format!(" {}", self.unit) };
+        let range = format!("{} to {}{unit}", grouped(self.min), grouped(self.max));
+        self.zero.map_or_else(|| range.clone(), |meaning| format!("{range}, or 0 ({meaning})"))
+    }
+}
+
+impl Slot {
+    /// None where the number is too large for its place: on a machine with small pointers.
+    fn write(&self, config: &mut Config, number: u64) -> Option<()> {
+        match self {
+            Self::U16(slot) => *slot(config) = number.try_into().ok()?,
+            Self::U32(slot) => *slot(config) = number.try_into().ok()?,
+            Self::U64(slot) => *slot(config) = number,
+            Self::Usize(slot) => *slot(config) = number.try_into().ok()?,
+        }
+        Some(())
+    }
+
+    fn read(&self, config: &Config) -> u64 {
+        // A slot leads to what may be written; a copy is as good to read, and this is no hot path.
+        let mut copy = config.clone();
+        match self {
+            Self::U16(slot) => u64::from(*slot(&mut copy)),
+            Self::U32(slot) => u64::from(*slot(&mut copy)),
+            Self::U64(slot) => *slot(&mut copy),
+            Self::Usize(slot) => *slot(&mut copy) as u64,
+        }
+    }
+}
+
+fn as_flag(given: &Given) -> Option<bool> {
+    match given {
+        Given::Boolean(value) => Some(*value),
+        Given::Text(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+fn as_text(given: &Given) -> Option<&str> {
+    match given {
+        Given::Text(text) | Given::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// A list, which variables and flags separate by commas.
+fn as_list(given: &Given) -> Option<Vec<String>> {
+    match given {
+        Given::Strings(list) => Some(list.clone()),
+        Given::String(text) => Some(vec![text.clone()]),
+        Given::Text(text) if text.is_empty() => Some(Vec::new()),
+        Given::Text(text) => Some(text.split(',').map(|item| item.trim().to_owned()).collect()),
+        Given::Integer(_) | Given::Boolean(_) | Given::Other(_) => None,
+    }
+}
+
+/// Whether a browser could send this as `Origin` (RFC 6454, 6.2): what it never sends would never match.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else { return false };
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let is_address = host.starts_with('[') && host.ends_with(']');
+    let is_host = !host.is_empty()
+        && host.chars().all(|c| {
+            c.is_ascii_lowercase()
+                || c.is_ascii_digit()
+                || "-._".contains(c)
+                || (is_address && "[:]".contains(c))
+        });
+    let is_default = matches!((scheme, port), ("http", Some("80")) | ("https", Some("443")));
+    let is_port = port.is_none_or(|port| !port.starts_with(['0', '+']) && port.parse::<u16>().is_ok());
+    is_scheme && is_host && is_port && !is_default
+}
+
+/// `KID=FILE` or `FILE`. A slash before the `=` says that it belongs to the file's name.
+fn key_file(text: &str) -> PublicKey {
+    let (kid, path) = match text.split_once('=') {
+        Some((kid, path)) if !kid.contains('/') => (Some(kid.into()), path),
+        _ => (None, text),
+    };
+    PublicKey { kid, path: path.into(), pem: "".into() }
+}
+
+/// A number with underscores, as it may stand in the file.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push('_');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}

@@ -1,0 +1,192 @@
+//! What must hold between values, each of which is fine on its own.
+//!
+//! A relation is not looked at while one of its values is bad: it would complain of a value that nobody wanted.
+
+use std::path::Path;
+
+use super::keys;
+use super::kind::grouped;
+use super::problem::{Origin, Problem};
+use super::{Config, Draft, Surroundings};
+use crate::chat::token::Algorithm;
+use crate::limits::FRAME_HEADER_BYTES_MAX;
+
+/// What a message in the history has besides its body, in bytes: topic, event, names, id, each at its longest, rounded up.
+const MESSAGE_OVERHEAD_BYTES: u64 = 2_048;
+
+/// `key` must be at least what `least` makes of `other`.
+struct AtLeast {
+    key: &'static str,
+    other: &'static str,
+    least: fn(u64) -> u64,
+    /// When it does not matter.
+    unless: fn(&Config) -> bool,
+    why: &'static str,
+}
+
+const RELATIONS: &[AtLeast] = &[
+    AtLeast {
+        key: "limits.message_bytes",
+        other: "limits.frame_bytes",
+        least: |frame| frame,
+        unless: |_| false,
+        why: "a message is at least one frame",
+    },
+    AtLeast {
+        key: "limits.frame_bytes",
+        other: "limits.body_bytes",
+        least: |body| body + MESSAGE_OVERHEAD_BYTES,
+        unless: |_| false,
+        why: "clients send a message in one frame, with some 2 KiB around its body",
+    },
+    AtLeast {
+        key: "limits.room_lag_bytes",
+        other: "limits.message_bytes",
+        least: |message| 2 * (message + FRAME_HEADER_BYTES_MAX as u64),
+        unless: |_| false,
+        why: "who is one message behind is not slow yet",
+    },
+    AtLeast {
+        key: "limits.conn_out_bytes",
+        other: "history.page_bytes",
+        least: |page| 2 * page,
+        unless: |_| false,
+        why: "an answer must fit, and the one before it may still wait",
+    },
+    AtLeast {
+        key: "history.page_bytes",
+        other: "limits.body_bytes",
+        least: |body| body + MESSAGE_OVERHEAD_BYTES,
+        unless: |config| config.history.messages == 0,
+        why: "an answer must hold at least one message",
+    },
+    AtLeast {
+        key: "history.room_bytes",
+        other: "limits.body_bytes",
+        least: |body| body + MESSAGE_OVERHEAD_BYTES,
+        unless: |config| config.history.messages == 0,
+        why: "a history must hold at least one message",
+    },
+    AtLeast {
+        key: "history.total_bytes",
+        other: "history.room_bytes",
+        least: |room| room,
+        unless: |config| config.history.messages == 0,
+        why: "all rooms together are at least one",
+    },
+    AtLeast {
+        key: "presence.tick_max_ms",
+        other: "presence.tick_ms",
+        least: |tick| tick,
+        unless: |_| false,
+        why: "the largest room's pace is the slowest",
+    },
+    AtLeast {
+        key: "presence.full_max",
+        other: "presence.listed",
+        least: |listed| listed,
+        unless: |config| config.presence.full_max == 0,
+        why: "a choice of the members is no more than there are",
+    },
+];
+
+pub(super) fn check(draft: &mut Draft, surroundings: &Surroundings<'_>) {
+    for relation in RELATIONS {
+        relation.check(draft);
+    }
+    check_keys(draft);
+    read_public_keys(draft, surroundings);
+}
+
+impl AtLeast {
+    fn check(&self, draft: &mut Draft) {
+        if draft.bad.contains(self.key) || draft.bad.contains(self.other) || (self.unless)(&draft.config) {
+            return;
+        }
+        let value = keys::value_of(&draft.config, self.key);
+        let other = keys::value_of(&draft.config, self.other);
+        let least = (self.least)(other);
+        if value < least {
+            let message = format!(
+                "{} = {}: must be at least {}, because {}, and {} = {} ({})",
+                self.key,
+                grouped(value),
+                grouped(least),
+                self.why,
+                self.other,
+                grouped(other),
+                draft.origin(self.other),
+            );
+            draft.problems.push(Problem::new(draft.origin(self.key), message));
+        }
+    }
+}
+
+/// Algorithm, keys, guests and address must go together.
+fn check_keys(draft: &mut Draft) {
+    let config = &draft.config;
+    let auth = &config.auth;
+    let is_set = |key: &str| draft.origins.contains_key(key);
+    let mut found: Vec<(&'static str, String)> = Vec::new();
+    if draft.bad.contains("auth.algorithm") {
+        return;
+    }
+    let algorithm = auth.algorithm.as_str();
+    if auth.algorithm == Algorithm::Hs256 {
+        if is_set("auth.public_key_file") {
+            let message =
+                "is for auth.algorithm = RS256, ES256 or EdDSA; the default, HS256, takes auth.secret";
+            found.push(("auth.public_key_file", message.into()));
+        }
+        if is_set("auth.previous_secret") && !is_set("auth.secret") {
+            found.push(("auth.previous_secret", "is nothing without auth.secret".into()));
+        }
+        if !config.is_private() && !is_set("auth.secret") && !is_set("auth.public_key_file") {
+            let message = format!(
+                "{} can be reached by others, so tokens need a key: set auth.secret to at least 32 random bytes, for \
+                 example CHINWAG_AUTH__SECRET=$(openssl rand -base64 32), or auth.algorithm and auth.public_key_file",
+                config.listen
+            );
+            found.push(("listen", message));
+        }
+    } else {
+        for key in ["auth.secret", "auth.previous_secret"] {
+            if is_set(key) {
+                found.push((key, format!("is for auth.algorithm = HS256, not {algorithm}")));
+            }
+        }
+        if !is_set("auth.public_key_file") {
+            let message = format!("{algorithm}: needs auth.public_key_file, the key that verifies tokens");
+            found.push(("auth.algorithm", message));
+        }
+        if auth.guests {
+            let message =
+                format!("true: guests' tokens are signed here, which {algorithm} cannot do; HS256 can");
+            found.push(("auth.guests", message));
+        }
+    }
+    for (key, message) in found {
+        draft.problems.push(Problem::new(draft.origin(key), format!("{key}: {message}")));
+    }
+}
+
+fn read_public_keys(draft: &mut Draft, surroundings: &Surroundings<'_>) {
+    let algorithm = draft.config.auth.algorithm;
+    if draft.bad.contains("auth.algorithm") || algorithm == Algorithm::Hs256 {
+        return;
+    }
+    let origin: Origin = draft.origin("auth.public_key_file");
+    for key in &mut draft.config.auth.public_keys {
+        let error = match (surroundings.read)(Path::new(&*key.path)) {
+            Ok(pem) => {
+                key.pem = pem.into();
+                key.key(algorithm).err().map(|error| error.to_string())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = error {
+            let message = format!("auth.public_key_file: {}: {error}", key.path);
+            draft.problems.push(Problem::new(origin.clone(), message));
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `chinwag token`: a token made by hand, for trying things out and for scripts.
+
+use super::cli::{Exit, TokenRequest};
+use super::config::Config;
+use crate::chat::token::{Claims, TokenError};
+
+/// The token that was asked for, made at `now_unix_s` (seconds of Unix time), with a line end.
+///
+/// It has been through the very verifier that the server will use: a token that is printed is accepted.
+///
+/// # Errors
+///
+/// Where no secret is configured, or where what was asked for would not be accepted.
+pub fn make(config: &Config, request: &TokenRequest, now_unix_s: u64) -> Result<String, Exit> {
+    let no_secret = || {
+        Exit::config(
+            "chinwag: to sign a token there must be a secret, the same that the server has: set auth.secret in the file of \
+             --config, or CHINWAG_AUTH__SECRET\n",
+        )
+    };
+    if config.auth.secret.is_none() {
+        return Err(no_secret());
+    }
+    let keys = config.auth.keys(&[]).map_err(|error| Exit::config(format!("chinwag: {error}\n")))?;
+    let signer = keys.signer.ok_or_else(no_secret)?;
+    let mut rooms = std::collections::BTreeMap::new();
+    for (pattern, right) in &request.rooms {
+        if rooms.insert(pattern.clone(), *right).is_some() {
+            return Err(usage(&format!("--rooms: {pattern:?} must not be there twice")));
+        }
+    }
+    let claims = Claims {
+        sub: request.user.clone(),
+        name: request.name.clone(),
+        exp: now_unix_s.saturating_add(request.ttl_s),
+        iat: now_unix_s,
+        rooms: (!request.rooms.is_empty()).then_some(rooms),
+    };
+    let token = signer.sign(&claims);
+    match keys.verifier.verify(&token, now_unix_s) {
+        Ok(_) => Ok(token + "\n"),
+        Err(TokenError::TooLong) => Err(usage("the token would be longer than 4,096 bytes: fewer --rooms")),
+        Err(_) => Err(usage(
+            "--user and --name must be 1 to 128 bytes without control characters, and so must a room's name, with at most \
+             one `*`, at its end",
+        )),
+    }
+}
+
+fn usage(message: &str) -> Exit {
+    Exit { code: 2, text: format!("chinwag: {message}\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::config::{Flags, Surroundings};
+    use crate::chat::identity::Right;
+    use crate::chat::token::LEEWAY_S;
+
+    const NOW_S: u64 = 1_800_000_000;
+
+    fn config(settings: &[&str]) -> Config {
+        let flags = Flags { set: settings.iter().map(ToString::to_string).collect(), ..Flags::default() };
+        Config::load(&flags, &Surroundings { variables: &[], read: &|_| unreachable!("no files here") })
+            .unwrap()
+    }
+
+    fn with_secret() -> Config {
+        config(&["auth.secret=a secret of at least 32 bytes ...", "auth.audience=chat", "auth.issuer=me"])
+    }
+
+    fn request(user: &str, rooms: &[(&str, Right)]) -> TokenRequest {
+        let rooms = rooms.iter().map(|(pattern, right)| ((*pattern).to_owned(), *right)).collect();
+        TokenRequest { user: user.into(), name: Some("Ann".into()), ttl_s: 60, rooms }
+    }
+
+    #[test]
+    fn the_server_accepts_what_is_printed() {
+        let config = with_secret();
+        let token = make(&config, &request("u1", &[("team-*", Right::Join)]), NOW_S).unwrap();
+        let identity = config.auth.keys(&[]).unwrap().verifier.verify(token.trim_end(), NOW_S).unwrap();
+        assert_eq!((identity.user(), identity.name()), ("u1", "Ann"));
+        assert_eq!(identity.expires_at_s(), NOW_S + 60 + LEEWAY_S);
+        assert!(identity.may_join("team-1") && !identity.may_speak("team-1") && !identity.may_join("tea"));
+    }
+
+    #[test]
+    fn without_a_configured_secret_there_is_no_token() {
+        let exit = make(&config(&[]), &request("u1", &[]), NOW_S).unwrap_err();
+        assert!(exit.code == 78 && exit.text.contains("CHINWAG_AUTH__SECRET"), "{}", exit.text);
+    }
+
+    #[test]
+    fn a_token_that_would_not_be_accepted_is_not_printed() {
+        let many: Vec<String> = (0..400).map(|index| format!("room-{index}")).collect();
+        let many: Vec<(&str, Right)> = many.iter().map(|name| (name.as_str(), Right::Join)).collect();
+        for request in [
+            request("", &[]),
+            request("a\nb", &[]),
+            request("u", &[("a*b", Right::Join)]),
+            request("u", &[("a", Right::Join), ("a", Right::None)]),
+            request("u", &many),
+        ] {
+            assert_eq!(make(&with_secret(), &request, NOW_S).unwrap_err().code, 2);
+        }
+    }
+}
