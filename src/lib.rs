@@ -5,5 +5,6 @@ pub mod base;
 pub mod chat;
 pub mod limits;
 pub mod mesh;
+pub mod reactor;
 pub mod shard;
 pub mod wire;

@@ -7,17 +7,17 @@ use sha1::{Digest, Sha1};
 
 /// A file of the page.
 #[derive(Clone, Debug)]
-pub struct Asset {
+pub(super) struct Asset {
     /// Its media type.
-    pub media_type: &'static str,
+    pub(super) media_type: &'static str,
     /// What it contains.
-    pub content: &'static [u8],
+    pub(super) content: &'static [u8],
     /// Its entity tag: a digest of the content, so that an unchanged file is not sent again (RFC 9110, 8.8.3).
-    pub etag: String,
+    pub(super) etag: String,
 }
 
 /// All files, by the path under which they are served.
-pub struct Assets {
+pub(super) struct Assets {
     by_path: HashMap<&'static str, Asset>,
 }
 
@@ -28,7 +28,7 @@ macro_rules! files {
 impl Assets {
     /// The page's files.
     #[must_use]
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut by_path: HashMap<_, _> =
             FILES.into_iter().map(|(path, content)| (path, Asset::new(path, content))).collect();
         if let Some(index) = by_path.get("/index.html").cloned() {
@@ -39,7 +39,7 @@ impl Assets {
 
     /// The file at a path.
     #[must_use]
-    pub fn at(&self, path: &str) -> Option<&Asset> {
+    pub(super) fn at(&self, path: &str) -> Option<&Asset> {
         self.by_path.get(path)
     }
 }

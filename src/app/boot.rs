@@ -38,7 +38,7 @@ const ALL_RINGS_WORDS: usize = 64 * RING_WORDS;
 
 /// Serves until it is told to stop.
 #[must_use]
-pub fn serve(config: Config) -> ExitCode {
+pub(super) fn serve(config: Config) -> ExitCode {
     match start(config) {
         Ok(server) => server.join(),
         Err(message) => {

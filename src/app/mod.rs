@@ -2,9 +2,12 @@
 //!
 //! Everything that decides is a function of its arguments and tested as one; what touches the process stands in [`main`].
 
+mod assets;
+mod boot;
 pub mod cli;
 pub mod config;
 pub mod log;
+mod site;
 pub mod token;
 
 use std::ffi::OsString;
@@ -13,7 +16,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cli::{Command, Exit};
-use config::{Config, Surroundings};
+use config::Surroundings;
 
 /// Runs the program with these arguments (its own name first) and this environment, to the end.
 #[must_use]
@@ -24,19 +27,15 @@ pub fn main(
     let variables: Vec<_> = variables.into_iter().collect();
     let surroundings = Surroundings { variables: &variables, read: &|path| std::fs::read_to_string(path) };
     let done = cli::parse(args, &surroundings).and_then(|command| match command {
-        Command::Serve(config) => Ok(serve(&config)),
+        Command::Serve(config) => {
+            log::start(config.log.level);
+            Ok(boot::serve(*config))
+        }
         Command::Token(config, request) => {
             token::make(&config, &request, now_unix_s()).map(|token| say(&Exit { code: 0, text: token }))
         }
     });
     done.unwrap_or_else(|exit| say(&exit))
-}
-
-/// Serves until it is told to stop.
-fn serve(config: &Config) -> ExitCode {
-    log::start(config.log.level);
-    tracing::info!(listen = %config.listen, "not serving yet");
-    ExitCode::SUCCESS
 }
 
 fn say(exit: &Exit) -> ExitCode {

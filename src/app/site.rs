@@ -15,15 +15,15 @@ use crate::wire::http::query::query_param;
 use crate::wire::http::response::{Response, Status};
 
 /// The site of a chat server.
-pub struct ChatSite {
+pub(super) struct ChatSite {
     /// Who checks tokens.
-    pub verifier: Verifier,
+    pub(super) verifier: Verifier,
     /// Who makes a guest's token; `None` if there are no guests.
-    pub guests: Option<Signer>,
+    pub(super) guests: Option<Signer>,
     /// How long a guest's token is good, in seconds.
-    pub guest_ttl_s: u64,
+    pub(super) guest_ttl_s: u64,
     /// The page.
-    pub assets: Assets,
+    pub(super) assets: Assets,
 }
 
 /// The rooms in one page of the list, unless fewer are asked for, and at most.

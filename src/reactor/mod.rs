@@ -33,7 +33,7 @@ use crate::base::arena::Key;
 use crate::base::time::Now;
 use crate::limits::{ACCEPT_RETRY_MS, ACCEPTS_PER_TURN_MAX, READ_BUFFER_BYTES, READS_PER_TURN_MAX};
 use crate::mesh::{Port, Wake};
-use crate::shard::{Conn, Io, Shard, Turn};
+use crate::shard::{Conn, Shard, Turn};
 
 // The key of a connection is its token. Generations begin at 1, so the lowest numbers are free for other things.
 const LISTENER: Token = Token(0);
