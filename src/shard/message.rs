@@ -196,7 +196,8 @@ impl<'a> Field<'a> for &'a [u8] {
     }
 
     fn take(record: &mut &'a [u8]) -> Self {
-        let (bytes, rest) = record.split_at(u32::take(record) as usize);
+        let length = u32::take(record) as usize;
+        let (bytes, rest) = record.split_at(length);
         *record = rest;
         bytes
     }
