@@ -7,6 +7,7 @@ pub mod config;
 pub mod log;
 pub mod token;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -14,6 +15,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cli::{Command, Exit};
 use config::{Config, Surroundings};
+
+use crate::chat::token::SECRET_BYTES_MIN;
 
 /// Runs the program with these arguments (its own name first) and this environment, to the end.
 #[must_use]
@@ -35,8 +38,26 @@ pub fn main(
 /// Serves until it is told to stop.
 fn serve(config: &Config) -> ExitCode {
     log::start(config.log.level);
-    tracing::info!(listen = %config.listen, "not serving yet");
+    let keys = match make_keys(config) {
+        Ok(keys) => keys,
+        Err(error) => {
+            tracing::error!(%error, "no key for tokens");
+            return ExitCode::FAILURE;
+        }
+    };
+    let secret = if config.auth.has_key() { "configured" } else { "made for this start" };
+    tracing::info!(listen = %config.listen, guests = config.auth.guests, secret, "starting");
+    drop(keys);
     ExitCode::SUCCESS
+}
+
+/// The configured keys, or a secret of this process' own.
+fn make_keys(config: &Config) -> Result<config::Keys, Box<dyn Error>> {
+    let mut made = [0; SECRET_BYTES_MIN];
+    if !config.auth.has_key() {
+        getrandom::fill(&mut made)?;
+    }
+    Ok(config.auth.keys(&made)?)
 }
 
 fn say(exit: &Exit) -> ExitCode {
