@@ -114,7 +114,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "http.origins",
         kind: Kind::Origins(|c| &mut c.http.origins),
-        doc: "Pages from these origins may connect too, besides our own: `https://chat.example`, exactly as browsers write it.",
+        doc: "Pages from these origins may connect too, besides our own: `https://chat.example`. There are no wildcards.",
     },
     Key {
         name: "limits.connections",
@@ -308,7 +308,7 @@ impl Key {
     /// What to put for the default, where it is not simply a value.
     fn default_shown(&self, defaults: &Config) -> String {
         match self.name {
-            "auth.guests" => "see there".into(),
+            "auth.guests" => "by address and key".into(),
             _ => match self.kind.shown(defaults) {
                 none if none.is_empty() => "none".into(),
                 value => value + &self.kind.unit(),

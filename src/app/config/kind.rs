@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::sources::Given;
 use super::{Config, PublicKey, Secret};
 use crate::chat::token::SECRET_BYTES_MIN;
+use crate::wire::http::origin::Origin;
 
 /// What values a key takes, and where it goes.
 pub(super) enum Kind {
@@ -71,7 +72,7 @@ impl Kind {
                 .filter(|text| text.len() >= SECRET_BYTES_MIN)
                 .map(|text| *slot(config) = Some(Secret(text.into()))),
             Self::Origins(slot) => as_list(given)
-                .filter(|list| list.iter().all(|origin| is_origin(origin)))
+                .filter(|list| list.iter().all(|origin| Origin::parse(origin).is_some()))
                 .map(|list| *slot(config) = list),
             Self::KeyFiles(slot) => as_list(given)
                 .filter(|list| !list.is_empty() && !list.iter().any(String::is_empty))
@@ -91,9 +92,7 @@ impl Kind {
             }
             Self::Text(_) => "1 to 256 bytes of text without control characters".into(),
             Self::Secret(_) => format!("text of at least {SECRET_BYTES_MIN} bytes"),
-            Self::Origins(_) => {
-                "SCHEME://HOST or SCHEME://HOST:PORT in small letters, without a path or the scheme's own port".into()
-            }
+            Self::Origins(_) => "SCHEME://HOST or SCHEME://HOST:PORT, without a path".into(),
             Self::KeyFiles(_) => "FILE or KID=FILE".into(),
         }
     }
@@ -198,28 +197,6 @@ fn as_list(given: &Given) -> Option<Vec<String>> {
         Given::Text(text) => Some(text.split(',').map(|item| item.trim().to_owned()).collect()),
         Given::Integer(_) | Given::Boolean(_) | Given::Other(_) => None,
     }
-}
-
-/// Whether a browser could send this as `Origin` (RFC 6454, 6.2): what it never sends would never match.
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, authority)) = text.split_once("://") else { return false };
-    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
-        && scheme.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c));
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let is_address = host.starts_with('[') && host.ends_with(']');
-    let is_host = !host.is_empty()
-        && host.chars().all(|c| {
-            c.is_ascii_lowercase()
-                || c.is_ascii_digit()
-                || "-._".contains(c)
-                || (is_address && "[:]".contains(c))
-        });
-    let is_default = matches!((scheme, port), ("http", Some("80")) | ("https", Some("443")));
-    let is_port = port.is_none_or(|port| !port.starts_with(['0', '+']) && port.parse::<u16>().is_ok());
-    is_scheme && is_host && is_port && !is_default
 }
 
 /// `KID=FILE` or `FILE`. A slash before the `=` says that it belongs to the file's name.

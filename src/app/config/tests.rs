@@ -424,7 +424,7 @@ fn a_made_secret_serves_where_none_is_configured() {
 }
 
 #[test]
-fn origins_are_what_browsers_send() {
+fn origins_are_those_that_the_handshake_can_match() {
     for origin in [
         "https://a.example",
         "http://a.example:8080",
@@ -447,13 +447,7 @@ fn origins_are_what_browsers_send() {
         "https://a.example/",
         "https://a.example/x",
         "https://a.example?x",
-        "https://A.example",
-        "HTTPS://a.example",
-        "https://a.example:443",
-        "http://a.example:80",
         "https://a.example:",
-        "https://a.example:0",
-        "https://a.example:070",
         "https://a.example:+1",
         "https://a.example:99999",
         "https://u@a.example",
