@@ -76,7 +76,10 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/web");
         for entry in std::fs::read_dir(folder).expect("the page's folder") {
             let name = entry.expect("an entry").file_name().into_string().expect("ASCII");
-            let asset = Assets::new().at(&format!("/{name}")).cloned().unwrap_or_else(|| panic!("{name} is not embedded"));
+            let asset = Assets::new()
+                .at(&format!("/{name}"))
+                .cloned()
+                .unwrap_or_else(|| panic!("{name} is not embedded"));
             assert_ne!(asset.media_type, "application/octet-stream", "{name}");
         }
     }

@@ -60,7 +60,9 @@ fn start(config: Config) -> Result<Server, String> {
         getrandom::fill(bytes).map_err(|error| format!("the system has no random numbers: {error}"))?;
     }
     let shards = match config.shards {
-        0 => thread::available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX)),
+        0 => {
+            thread::available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX))
+        }
         shards => shards,
     };
     let Keys { verifier, signer } = config.auth.keys(&made).map_err(|error| format!("auth: {error}"))?;
@@ -154,7 +156,9 @@ fn listen_all(address: SocketAddr, shards: u16) -> Result<Vec<MioListener>, Stri
             format!("{address} is in use by another program: stop it, or choose another with --listen")
         }
         io::ErrorKind::AddrNotAvailable => format!("{address} is no address of this machine: see --listen"),
-        io::ErrorKind::PermissionDenied => format!("{address} needs more rights than this process has: see --listen"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{address} needs more rights than this process has: see --listen")
+        }
         _ => format!("cannot listen on {address}: {error}"),
     };
     // Listeners that share an address would also share it with another server of ours; without sharing, that is an error.
@@ -176,7 +180,9 @@ fn connections_max(configured: u32, shards: u16) -> Result<u32, String> {
     let reserved = DESCRIPTORS_RESERVED + DESCRIPTORS_PER_SHARD * u64::from(shards);
     let possible = u32::try_from(files.saturating_sub(reserved)).unwrap_or(u32::MAX);
     match (configured, possible) {
-        (_, 0) => Err(format!("{files} files may be open, and {reserved} are needed before any connection: see ulimit -n")),
+        (_, 0) => Err(format!(
+            "{files} files may be open, and {reserved} are needed before any connection: see ulimit -n"
+        )),
         (0, possible) => Ok(possible),
         (configured, possible) if configured <= possible => Ok(configured),
         (configured, possible) => Err(format!(

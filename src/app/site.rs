@@ -97,7 +97,8 @@ impl Site for ChatSite {
                 Ok(())
             }
             ("/readyz", "GET" | "HEAD") => {
-                let ready = if request.draining { (Status::Unavailable, "draining\n") } else { (Status::Ok, "ok\n") };
+                let ready =
+                    if request.draining { (Status::Unavailable, "draining\n") } else { (Status::Ok, "ok\n") };
                 push(request, &Response::text(ready.0, ready.1), out);
                 Ok(())
             }
@@ -112,7 +113,13 @@ impl Site for ChatSite {
 }
 
 impl ChatSite {
-    fn page(&self, request: &Request<'_, '_>, path: &str, method: &str, out: &mut Vec<u8>) -> Result<(), Problem> {
+    fn page(
+        &self,
+        request: &Request<'_, '_>,
+        path: &str,
+        method: &str,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Problem> {
         let Some(asset) = self.assets.at(path) else {
             return Err(problem(Status::NotFound, "not_found", "there is nothing here"));
         };
@@ -122,8 +129,10 @@ impl ChatSite {
         }
         let mut headers = vec![("content-type", asset.media_type), ("etag", &*asset.etag)];
         headers.extend(PAGE_HEADERS);
-        let is_known = request.head.list("if-none-match").any(|tag| tag == "*" || weak(tag) == weak(&asset.etag));
-        let (status, body) = if is_known { (Status::NotModified, &[][..]) } else { (Status::Ok, asset.content) };
+        let is_known =
+            request.head.list("if-none-match").any(|tag| tag == "*" || weak(tag) == weak(&asset.etag));
+        let (status, body) =
+            if is_known { (Status::NotModified, &[][..]) } else { (Status::Ok, asset.content) };
         push(request, &Response { status, headers: &headers, body }, out);
         Ok(())
     }
@@ -131,7 +140,11 @@ impl ChatSite {
     /// Makes a guest: a new user under the name it likes.
     fn open_session(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Result<(), Problem> {
         let Some(signer) = &self.guests else {
-            return Err(problem(Status::Forbidden, "guests_disabled", "this server asks for a token of its operator"));
+            return Err(problem(
+                Status::Forbidden,
+                "guests_disabled",
+                "this server asks for a token of its operator",
+            ));
         };
         let NewSession { name } = body(request)?;
         let name = name.trim();
@@ -148,7 +161,11 @@ impl ChatSite {
         let claims = Claims { sub: user.clone(), name: Some(name.to_owned()), exp, iat, rooms: None };
         let token = signer.sign(&claims);
         let body = json!({"token": token, "user": user, "name": name, "expires_at": exp}).to_string();
-        push(request, &Response { status: Status::Created, headers: API_HEADERS, body: body.as_bytes() }, out);
+        push(
+            request,
+            &Response { status: Status::Created, headers: API_HEADERS, body: body.as_bytes() },
+            out,
+        );
         Ok(())
     }
 
@@ -159,13 +176,20 @@ impl ChatSite {
         }
         let query = request.head.query.unwrap_or_default();
         let param = |name| {
-            query_param(query, name).map_err(|_| problem(Status::BadRequest, "bad_request", "the query is not UTF-8"))
+            query_param(query, name)
+                .map_err(|_| problem(Status::BadRequest, "bad_request", "the query is not UTF-8"))
         };
         let limit = match param("limit")? {
             None => ROOMS_DEFAULT,
-            Some(limit) => limit.parse().ok().filter(|limit| (1..=ROOMS_MAX).contains(limit)).ok_or_else(|| {
-                problem(Status::BadRequest, "bad_request", format!("limit: a number from 1 to {ROOMS_MAX}"))
-            })?,
+            Some(limit) => {
+                limit.parse().ok().filter(|limit| (1..=ROOMS_MAX).contains(limit)).ok_or_else(|| {
+                    problem(
+                        Status::BadRequest,
+                        "bad_request",
+                        format!("limit: a number from 1 to {ROOMS_MAX}"),
+                    )
+                })?
+            }
         };
         let after = param("after")?;
         let may_see = |room: &str| caller.as_ref().is_none_or(|caller| caller.may_join(room));
@@ -210,7 +234,11 @@ impl ChatSite {
 }
 
 fn unauthorized() -> Problem {
-    problem(Status::Unauthorized, "unauthorized", "this needs 'Authorization: Bearer TOKEN' with a good token")
+    problem(
+        Status::Unauthorized,
+        "unauthorized",
+        "this needs 'Authorization: Bearer TOKEN' with a good token",
+    )
 }
 
 fn push(request: &Request<'_, '_>, response: &Response<'_>, out: &mut Vec<u8>) {
@@ -218,17 +246,23 @@ fn push(request: &Request<'_, '_>, response: &Response<'_>, out: &mut Vec<u8>) {
 }
 
 fn not_allowed(request: &Request<'_, '_>, allowed: &str, out: &mut Vec<u8>) -> Routed {
-    let body = json!({"error": {"reason": "method_not_allowed", "message": format!("allowed: {allowed}")}}).to_string();
+    let body = json!({"error": {"reason": "method_not_allowed", "message": format!("allowed: {allowed}")}})
+        .to_string();
     let mut headers = API_HEADERS.to_vec();
     headers.push(("allow", allowed));
-    push(request, &Response { status: Status::MethodNotAllowed, headers: &headers, body: body.as_bytes() }, out);
+    push(
+        request,
+        &Response { status: Status::MethodNotAllowed, headers: &headers, body: body.as_bytes() },
+        out,
+    );
     Routed::Answered
 }
 
 /// The body as JSON of this shape. What is wrong with it is said without repeating it.
 fn body<'a, T: Deserialize<'a>>(request: &Request<'a, '_>) -> Result<T, Problem> {
     serde_json::from_slice(request.body).map_err(|error| {
-        let message = format!("the body, line {} column {}: {}", error.line(), error.column(), classify(&error));
+        let message =
+            format!("the body, line {} column {}: {}", error.line(), error.column(), classify(&error));
         problem(Status::BadRequest, "bad_request", message)
     })
 }

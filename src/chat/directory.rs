@@ -63,7 +63,8 @@ impl Directory {
         may_see: impl Fn(&str) -> bool,
     ) -> (Vec<(&str, &Listing)>, bool) {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rooms = self.rooms.range::<str, _>((from, Bound::Unbounded)).filter(|(room, _)| may_see(room));
+        let mut rooms =
+            self.rooms.range::<str, _>((from, Bound::Unbounded)).filter(|(room, _)| may_see(room));
         let page = rooms.by_ref().take(count).map(|(room, listing)| (&**room, listing)).collect();
         (page, rooms.next().is_some())
     }

@@ -130,7 +130,9 @@ impl History {
         self.starts.push_back(self.trimmed + self.bytes.len() as u64);
         self.bytes.extend_from_slice(message);
         self.bytes.push(b',');
-        while self.len() > limits.messages as usize || (self.kept_bytes() > limits.room_bytes && self.len() > 1) {
+        while self.len() > limits.messages as usize
+            || (self.kept_bytes() > limits.room_bytes && self.len() > 1)
+        {
             self.drop_oldest();
         }
     }
@@ -201,7 +203,11 @@ impl History {
         let to = self.starts.get(end).map_or(self.bytes.len(), |start| self.place(*start));
         // Without the last comma.
         let messages = &self.bytes[from..to - 1];
-        Page { messages, count: u32::try_from(end - begin).expect("bounded by HistoryLimits::messages"), more: false }
+        Page {
+            messages,
+            count: u32::try_from(end - begin).expect("bounded by HistoryLimits::messages"),
+            more: false,
+        }
     }
 
     fn place(&self, start: u64) -> usize {
@@ -239,7 +245,8 @@ impl Keys {
 mod tests {
     use super::*;
 
-    const LIMITS: HistoryLimits = HistoryLimits { messages: 5, room_bytes: 1_000, total_bytes: 0, page_bytes: 1_000 };
+    const LIMITS: HistoryLimits =
+        HistoryLimits { messages: 5, room_bytes: 1_000, total_bytes: 0, page_bytes: 1_000 };
 
     /// A history after `count` messages, `m1` to `m<count>`.
     fn filled(count: u64, limits: &HistoryLimits) -> History {
@@ -321,7 +328,8 @@ mod tests {
         let limits = HistoryLimits { messages: 50, room_bytes: 300, ..LIMITS };
         let mut history = History::new(1);
         for number in 0..2_000u64 {
-            let message = "x".repeat(usize::try_from(number * 31 % 97).expect("small") + 1) + &number.to_string();
+            let message =
+                "x".repeat(usize::try_from(number * 31 % 97).expect("small") + 1) + &number.to_string();
             history.append(history.next(number), None, message.as_bytes(), &limits);
             assert!(history.kept_bytes() <= 300 || history.len() == 1);
             assert!(history.bytes.len() <= 2 * 300 + 400, "what is gone is given back");

@@ -86,10 +86,17 @@ pub struct Presence {
 
 impl Presence {
     /// Takes a member in. With `visible` false it is listed nowhere.
-    pub fn join(&mut self, identity: Identity, meta: Option<Box<str>>, online_at_s: u64, visible: bool) -> Slot {
+    pub fn join(
+        &mut self,
+        identity: Identity,
+        meta: Option<Box<str>>,
+        online_at_s: u64,
+        visible: bool,
+    ) -> Slot {
         let user = self.hasher.hash_one(identity.user());
         self.arrivals += 1;
-        let slot = Slot(u32::try_from(self.members.vacant_key()).expect("fewer memberships than descriptors"));
+        let slot =
+            Slot(u32::try_from(self.members.vacant_key()).expect("fewer memberships than descriptors"));
         let older_device = visible.then(|| self.newest_device(user, identity.user())).flatten();
         if let Some(older) = older_device {
             self.members[older.index()].newer_device = Some(slot);
@@ -338,7 +345,8 @@ mod tests {
     use super::*;
     use crate::base::rng::SplitMix64;
 
-    const LIMITS: PresenceLimits = PresenceLimits { tick_ms: 50, tick_max_ms: 2_000, full_max: 1_000, listed: 100 };
+    const LIMITS: PresenceLimits =
+        PresenceLimits { tick_ms: 50, tick_max_ms: 2_000, full_max: 1_000, listed: 100 };
 
     fn identity(user: &str) -> Identity {
         Identity::new(user, user, u64::MAX, None).expect("a valid user")
@@ -346,7 +354,9 @@ mod tests {
 
     fn users(presence: &Presence, set: &BitSet) -> Vec<(String, Vec<u64>)> {
         let mut users = Vec::new();
-        presence.each_user(set, |user, devices| users.push((user.to_owned(), devices.map(|device| device.arrival).collect())));
+        presence.each_user(set, |user, devices| {
+            users.push((user.to_owned(), devices.map(|device| device.arrival).collect()))
+        });
         users.sort();
         users
     }
@@ -412,14 +422,17 @@ mod tests {
     fn a_large_room_lists_speakers_and_elders_and_says_how_many_there_are() {
         let limits = PresenceLimits { full_max: 20, listed: 6, ..LIMITS };
         let mut presence = Presence::default();
-        let slots: Vec<_> = (0..20).map(|number| presence.join(identity(&format!("u{number:02}")), None, 0, true)).collect();
+        let slots: Vec<_> =
+            (0..20).map(|number| presence.join(identity(&format!("u{number:02}")), None, 0, true)).collect();
         assert_eq!(tick(&mut presence, &limits)[0].len(), 20);
         assert_eq!(presence.count_news(), None);
 
         let late = presence.join(identity("u20"), None, 0, true);
         presence.spoke(slots[15], &limits);
         tick(&mut presence, &limits);
-        let listed = |presence: &Presence| users(presence, presence.announced()).into_iter().map(|(user, _)| user).collect::<Vec<_>>();
+        let listed = |presence: &Presence| {
+            users(presence, presence.announced()).into_iter().map(|(user, _)| user).collect::<Vec<_>>()
+        };
         assert_eq!(listed(&presence), ["u00", "u01", "u02", "u15"]);
         assert_eq!(presence.count_news(), Some(Count { present: 21, listed: 4 }));
         assert_eq!(presence.count_news(), None, "told once");
@@ -430,7 +443,11 @@ mod tests {
         assert!(!presence.spoke(late, &limits));
         presence.leave(slots[1]);
         tick(&mut presence, &limits);
-        assert_eq!(listed(&presence), ["u00", "u02", "u03", "u15", "u20"], "the next elder steps in, the others stay");
+        assert_eq!(
+            listed(&presence),
+            ["u00", "u02", "u03", "u15", "u20"],
+            "the next elder steps in, the others stay"
+        );
 
         for slot in &slots[4..10] {
             presence.leave(*slot);
@@ -445,7 +462,11 @@ mod tests {
     fn whoever_folds_the_diffs_knows_what_a_newcomer_is_told() {
         for seed in 0..200 {
             let mut rng = SplitMix64::new(seed);
-            let limits = PresenceLimits { full_max: u32::try_from(seed % 3).expect("small") * 10, listed: 6, ..LIMITS };
+            let limits = PresenceLimits {
+                full_max: u32::try_from(seed % 3).expect("small") * 10,
+                listed: 6,
+                ..LIMITS
+            };
             let mut presence = Presence::default();
             let mut there = Vec::new();
             let mut folded: BTreeMap<(String, u64), ()> = BTreeMap::new();
@@ -467,17 +488,27 @@ mod tests {
                         let [joins, leaves] = tick(&mut presence, &limits);
                         for (user, devices) in joins {
                             for device in devices {
-                                assert_eq!(folded.insert((user.clone(), device), ()), None, "announced twice");
+                                assert_eq!(
+                                    folded.insert((user.clone(), device), ()),
+                                    None,
+                                    "announced twice"
+                                );
                             }
                         }
                         for (user, devices) in leaves {
                             for device in devices {
-                                assert_eq!(folded.remove(&(user.clone(), device)), Some(()), "left without a join");
+                                assert_eq!(
+                                    folded.remove(&(user.clone(), device)),
+                                    Some(()),
+                                    "left without a join"
+                                );
                             }
                         }
                         let told: Vec<_> = users(&presence, presence.announced())
                             .into_iter()
-                            .flat_map(|(user, devices)| devices.into_iter().map(move |device| (user.clone(), device)))
+                            .flat_map(|(user, devices)| {
+                                devices.into_iter().map(move |device| (user.clone(), device))
+                            })
                             .collect();
                         assert_eq!(folded.keys().cloned().collect::<Vec<_>>(), told);
                         if !presence.bounded {
@@ -488,7 +519,10 @@ mod tests {
             }
             there.into_iter().for_each(|slot| presence.leave(slot));
             tick(&mut presence, &limits);
-            assert!(presence.members.is_empty() && presence.oldest_device.is_empty(), "nothing is left of an empty room");
+            assert!(
+                presence.members.is_empty() && presence.oldest_device.is_empty(),
+                "nothing is left of an empty room"
+            );
         }
     }
 }

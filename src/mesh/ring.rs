@@ -98,9 +98,8 @@ impl Producer {
 
     /// Says that there is more than fits, so that the consumer will tell when it has made room.
     ///
-    /// Room that was made before this call is seen after it: the two swaps of the flag, here and in [`Consumer::take_waiting`],
-    /// have one order. If ours is second it synchronises with theirs, and so with the `head` before it; if theirs is second it finds
-    /// the flag.
+    /// The swaps of the flag, here and in [`Consumer::take_waiting`], have one order. If ours is second it synchronises with theirs, so
+    /// that [`Producer::has_room`] sees the room from then on; if theirs is second it finds the flag.
     pub(super) fn announce_waiting(&mut self) {
         self.shared.is_waiting.0.swap(true, Ordering::SeqCst);
     }

@@ -57,13 +57,13 @@ impl Outbox {
         self.overflow.extend(words);
     }
 
-    /// Moves what waits into the ring as far as it fits. If something is left, the other end will tell when it has made room.
-    /// Returns whether the other end has got something since the last call.
+    /// Moves what waits into the ring as far as it fits. If something is left, the other end will tell when it has made room;
+    /// before relying on that, look once more ([`Outbox::can_flush`]). Returns whether the other end has got something since the
+    /// last call.
     pub(super) fn flush(&mut self) -> bool {
         self.drain();
         if self.is_waiting() {
             self.ring.announce_waiting();
-            self.drain();
         }
         std::mem::take(&mut self.has_sent)
     }

@@ -69,7 +69,8 @@ pub struct Reactor {
 /// Those of the system calls.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM.nonblocking(), Some(socket2::Protocol::TCP))?;
+    let socket =
+        socket2::Socket::new(domain, socket2::Type::STREAM.nonblocking(), Some(socket2::Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     // Accepted sockets inherit it: chat messages are small, and must not wait for more.
@@ -152,7 +153,8 @@ impl Reactor {
                             self.shard.writable(&mut Turn { now, io: &mut self.sockets }, key);
                         }
                         if event.is_readable() || event.is_read_closed() || event.is_error() {
-                            self.sockets.note_readable(key.index(), event.is_read_closed() || event.is_error());
+                            self.sockets
+                                .note_readable(key.index(), event.is_read_closed() || event.is_error());
                         }
                     }
                 }
@@ -209,8 +211,11 @@ impl Reactor {
                         break;
                     }
                     Ok(count) => {
-                        let goes_on =
-                            self.shard.received(&mut Turn { now, io: &mut self.sockets }, key, &mut buffer[..count]);
+                        let goes_on = self.shard.received(
+                            &mut Turn { now, io: &mut self.sockets },
+                            key,
+                            &mut buffer[..count],
+                        );
                         if !goes_on {
                             self.sockets.stop_reading(index);
                         }
@@ -240,7 +245,9 @@ impl Reactor {
             self.accept_retry_ms = None;
             self.accepting = true;
         }
-        let Some(listener) = self.listener.as_ref().filter(|_| self.accepting && self.accept_retry_ms.is_none()) else {
+        let Some(listener) =
+            self.listener.as_ref().filter(|_| self.accepting && self.accept_retry_ms.is_none())
+        else {
             return;
         };
         for _ in 0..ACCEPTS_PER_TURN_MAX {
@@ -277,10 +284,17 @@ impl Reactor {
 /// Errors of `accept` that concern the connection that was to be accepted, and say nothing of the next one (accept(2)).
 fn is_of_the_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable, TimedOut,
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
+        TimedOut,
     };
     matches!(
         error.kind(),
-        ConnectionAborted | ConnectionReset | HostUnreachable | Interrupted | NetworkDown | NetworkUnreachable | TimedOut
+        ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | TimedOut
     )
 }

@@ -272,7 +272,12 @@ impl Shard {
     }
 
     /// Sends a member whose socket takes bytes again what it missed. False if it is blocked again.
-    pub(super) fn resume_seat<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Audience>, seat: u32) -> bool {
+    pub(super) fn resume_seat<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: Key<Audience>,
+        seat: u32,
+    ) -> bool {
         let Some(audience) = self.audiences.get_mut(key) else { return true };
         let seat = seat as usize;
         let conn = audience.seats[seat].conn;
@@ -285,7 +290,8 @@ impl Shard {
         let (whole, rest) = cut(pending, written);
         let blocked = written < pending.len();
         if !rest.is_empty() {
-            super::conn::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn).extend_from_slice(rest);
+            super::conn::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
+                .extend_from_slice(rest);
         }
         audience.seats[seat].cursor = audience.seats[seat].cursor.plus(whole);
         if blocked {
@@ -316,7 +322,11 @@ impl Shard {
 
     /// Says how the seats and the channels fit. For [`Shard::check_invariants`].
     pub(super) fn check_audience(&self, key: Key<Audience>, audience: &Audience) {
-        assert_eq!(self.audience_by_topic.get(&*audience.topic), Some(&key), "an audience is found by its topic");
+        assert_eq!(
+            self.audience_by_topic.get(&*audience.topic),
+            Some(&key),
+            "an audience is found by its topic"
+        );
         let mut seats_v1 = 0;
         for (seat, Seat { conn, cursor }) in audience.seats.iter().enumerate() {
             let member = self.conns.get_at(*conn).expect("a seat is taken by a live connection");

@@ -189,7 +189,8 @@ impl<'a> JoinParams<'a> {
         }
         if let Some(presence) = given(object, "presence") {
             let message = "true or false";
-            params.visible = json::boolean(presence).ok_or(Refusal::Invalid { field: "presence", message })?;
+            params.visible =
+                json::boolean(presence).ok_or(Refusal::Invalid { field: "presence", message })?;
         }
         if let Some(meta) = given(object, "meta") {
             if !json::is_object(meta) {
@@ -211,7 +212,10 @@ fn given<'a>(object: &'a str, name: &str) -> Option<&'a str> {
 
 /// A cursor as the client keeps it. An epoch that is none of ours is a cursor into nothing, and not an error.
 fn cursor(since: &str) -> Result<Option<Cursor>, Refusal> {
-    let invalid = Refusal::Invalid { field: "since", message: "an object with an epoch (string) and an offset (number)" };
+    let invalid = Refusal::Invalid {
+        field: "since",
+        message: "an object with an epoch (string) and an offset (number)",
+    };
     let epoch = given(since, "epoch").and_then(json::string).ok_or(invalid)?;
     let offset = given(since, "offset").and_then(json::unsigned).ok_or(invalid)?;
     // An epoch that does not parse is still an answer to "were you there?": no. Epoch 0 is never given out.
@@ -280,7 +284,9 @@ impl Shard {
             // Of a join that is over: what it wanted to say is over too.
             _ if !channel.join_ref.owns(message) => {}
             Some("phx_leave") => self.leave(turn, conn, audience, &message.reference),
-            Some(event) if !topic::is_reserved(event) => self.channel_push(turn, conn, audience, message, event),
+            Some(event) if !topic::is_reserved(event) => {
+                self.channel_push(turn, conn, audience, message, event)
+            }
             _ => self.crash_channel(conn, audience, "channel_crash"),
         }
         Flow::Next
@@ -301,7 +307,14 @@ impl Shard {
             let payload = Payload::Json(response);
             self.reply(conn, &Outgoing { join_ref, reference, topic: &topic, event: status, payload });
         } else if let Some(serializer) = self.conns.get(conn).map(|conn| conn.serializer) {
-            serializer.reply_to_topic_json(self.output(conn.index()), join_ref, reference, &message.topic_json, status, response);
+            serializer.reply_to_topic_json(
+                self.output(conn.index()),
+                join_ref,
+                reference,
+                &message.topic_json,
+                status,
+                response,
+            );
         }
         Flow::Next
     }
@@ -310,7 +323,13 @@ impl Shard {
         self.answer_alone(conn, message, "null", "error", &Refusal::Unmatched.response())
     }
 
-    fn join<I: Io>(&mut self, turn: &mut Turn<'_, I>, conn: Key<Conn>, message: &Message<'_>, topic: &str) -> Flow {
+    fn join<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        conn: Key<Conn>,
+        message: &Message<'_>,
+        topic: &str,
+    ) -> Flow {
         match self.try_join(turn, conn, message, topic) {
             Ok(()) => Flow::Next,
             Err(Refusal::Unmatched) => self.answer_unmatched(conn, message),
@@ -400,7 +419,9 @@ impl Shard {
         slot: Slot,
         response: &str,
     ) {
-        let Some(record) = self.audiences.get_mut(audience) else { unreachable!("a join under way keeps the audience") };
+        let Some(record) = self.audiences.get_mut(audience) else {
+            unreachable!("a join under way keeps the audience")
+        };
         record.joining -= 1;
         let transition = self
             .conns
@@ -430,7 +451,10 @@ impl Shard {
             }
         };
         let flags = self.flags[conn.index() as usize];
-        let (Some(record), Some(member)) = (self.audiences.get_mut(audience), self.conns.get_mut(conn)) else { return };
+        let (Some(record), Some(member)) = (self.audiences.get_mut(audience), self.conns.get_mut(conn))
+        else {
+            return;
+        };
         let Some(channel) = member.channel_mut(audience) else { return };
         channel.slot = slot;
         channel.seat = record.sit(conn.index(), flags);
@@ -450,8 +474,11 @@ impl Shard {
         if let Some(record) = self.audiences.get_mut(audience) {
             record.joining -= 1;
         }
-        let transition = self.conns.get(conn).and_then(|conn| conn.channel(audience)).map(|channel| &channel.transition);
-        if let Some(Some(Transition::Joining { reference })) = transition.map(|transition| transition.as_deref()) {
+        let transition =
+            self.conns.get(conn).and_then(|conn| conn.channel(audience)).map(|channel| &channel.transition);
+        if let Some(Some(Transition::Joining { reference })) =
+            transition.map(|transition| transition.as_deref())
+        {
             let reference = reference.clone();
             self.answer(conn, audience, &reference, "error", Payload::Json(response));
             self.stand_up(conn, audience);
@@ -460,8 +487,16 @@ impl Shard {
         self.drop_if_deserted(audience);
     }
 
-    fn leave<I: Io>(&mut self, turn: &mut Turn<'_, I>, conn: Key<Conn>, audience: Key<Audience>, reference: &str) {
-        let Some(channel) = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience)) else { return };
+    fn leave<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        conn: Key<Conn>,
+        audience: Key<Audience>,
+        reference: &str,
+    ) {
+        let Some(channel) = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience)) else {
+            return;
+        };
         let asker = Asker { conn, slot: channel.slot };
         channel.transition = Some(Box::new(Transition::Leaving));
         if self.audiences.get(audience).is_some_and(|audience| audience.home.is_some()) {
@@ -496,8 +531,13 @@ impl Shard {
         let join_ref = channel.join_ref.as_json().to_owned();
         let payload = format!(r#"{{"reason":"{reason}"}}"#);
         let payload = Payload::Json(&payload);
-        let message =
-            Outgoing { join_ref: &join_ref, reference: &join_ref, topic: &topic, event: "phx_error", payload };
+        let message = Outgoing {
+            join_ref: &join_ref,
+            reference: &join_ref,
+            topic: &topic,
+            event: "phx_error",
+            payload,
+        };
         self.push(conn, &message);
         let Some(mut channel) = self.stand_up(conn, audience) else { return };
         match channel.transition.take().map(|transition| *transition) {
@@ -523,7 +563,9 @@ impl Shard {
 
     /// Ends every membership of a connection.
     pub(super) fn leave_all<I: Io>(&mut self, turn: &mut Turn<'_, I>, conn: Key<Conn>) {
-        while let Some(audience) = self.conns.get(conn).and_then(|conn| conn.channels.last()).map(|last| last.audience) {
+        while let Some(audience) =
+            self.conns.get(conn).and_then(|conn| conn.channels.last()).map(|last| last.audience)
+        {
             let Some(channel) = self.stand_up(conn, audience) else { return };
             // If it is in transition, what is under way says it too: an answer to a join that finds nobody is a leave.
             if channel.transition.is_none() {
@@ -572,9 +614,18 @@ impl Shard {
     }
 
     /// Answers in a channel: with its join's ref.
-    pub(super) fn answer(&mut self, conn: Key<Conn>, audience: Key<Audience>, reference: &str, status: &str, response: Payload<'_>) {
+    pub(super) fn answer(
+        &mut self,
+        conn: Key<Conn>,
+        audience: Key<Audience>,
+        reference: &str,
+        status: &str,
+        response: Payload<'_>,
+    ) {
         let Some(member) = self.conns.get(conn) else { return };
-        let (Some(channel), Some(record)) = (member.channel(audience), self.audiences.get(audience)) else { return };
+        let (Some(channel), Some(record)) = (member.channel(audience), self.audiences.get(audience)) else {
+            return;
+        };
         let message = Outgoing {
             join_ref: match &channel.transition.as_deref() {
                 Some(Transition::Rejoining { join_ref, .. }) => join_ref.in_answers(),
@@ -596,7 +647,10 @@ impl Shard {
         let Some(topic) = self.audiences.get(audience).map(|audience| audience.topic.clone()) else { return };
         let join_ref = join_ref.as_json();
         let payload = Payload::Json("{}");
-        self.push(conn, &Outgoing { join_ref, reference: join_ref, topic: &topic, event: "phx_close", payload });
+        self.push(
+            conn,
+            &Outgoing { join_ref, reference: join_ref, topic: &topic, event: "phx_close", payload },
+        );
     }
 
     /// Handles a push in a joined channel.
@@ -630,7 +684,9 @@ impl Shard {
         status: &str,
         response: Payload<'_>,
     ) {
-        let Some(channel) = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience)) else { return };
+        let Some(channel) = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience)) else {
+            return;
+        };
         let asker = Asker { conn, slot: channel.slot };
         if channel.outstanding > 0
             && let Some(Audience { home: Some(home), home_shard, .. }) = self.audiences.get(audience)
@@ -652,15 +708,20 @@ impl Shard {
         message: &Message<'_>,
         event: &str,
     ) -> Result<Option<Answer>, Refusal> {
-        let (Some(conn), Some(record)) = (self.conns.get_mut(key), self.audiences.get(audience)) else { return Ok(None) };
-        let Some(channel) = conn.channels.iter_mut().find(|channel| channel.audience == audience) else { return Ok(None) };
+        let (Some(conn), Some(record)) = (self.conns.get_mut(key), self.audiences.get(audience)) else {
+            return Ok(None);
+        };
+        let Some(channel) = conn.channels.iter_mut().find(|channel| channel.audience == audience) else {
+            return Ok(None);
+        };
         if event == "echo" {
             return Ok(Some(Answer::Echo));
         }
         let Some(home) = record.home else { return Err(Refusal::ReadOnly) };
         let home_shard = record.home_shard;
         let room = Topic::parse(&record.topic).and_then(Topic::room);
-        let speaks = room.is_none_or(|room| conn.identity.as_ref().is_some_and(|identity| identity.may_speak(room)));
+        let speaks =
+            room.is_none_or(|room| conn.identity.as_ref().is_some_and(|identity| identity.may_speak(room)));
         let asker = Asker { conn: key, slot: channel.slot };
         let reference = &*message.reference;
         let limits = &self.settings.limits;
@@ -735,7 +796,9 @@ impl Shard {
         status: &str,
         response: Payload<'_>,
     ) {
-        let Some(channel) = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience)) else { return };
+        let Some(channel) = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience)) else {
+            return;
+        };
         if channel.slot != slot {
             return;
         }
@@ -773,7 +836,9 @@ impl<'a> Publish<'a> {
         if body.len() - 2 > body_bytes_max {
             return Err(Refusal::TooLarge { field: "body", max_bytes: body_bytes_max });
         }
-        let key = given(object, "key").map(|key| json::string(key).ok_or(invalid("key", "a string"))).transpose()?;
+        let key = given(object, "key")
+            .map(|key| json::string(key).ok_or(invalid("key", "a string")))
+            .transpose()?;
         if key.as_deref().is_some_and(str::is_empty) {
             return Err(invalid("key", "a string that is not empty"));
         }
@@ -796,7 +861,9 @@ fn page_wanted(payload: Payload<'_>) -> Result<(From, u32), Refusal> {
         (None, None) => From::Latest,
         (Some(before), None) => From::Before(json::unsigned(before).ok_or(invalid("before"))?),
         (None, Some(after)) => From::After(json::unsigned(after).ok_or(invalid("after"))?),
-        (Some(_), Some(_)) => return Err(Refusal::Invalid { field: "after", message: "not together with before" }),
+        (Some(_), Some(_)) => {
+            return Err(Refusal::Invalid { field: "after", message: "not together with before" });
+        }
     };
     Ok((from, limit))
 }
@@ -840,7 +907,10 @@ mod tests {
         let signed = |object| signed(object, "bob").map(Cow::into_owned);
         assert_eq!(signed("{}").as_deref(), Ok(r#"{"user":"bob"}"#));
         assert_eq!(signed(" { } ").as_deref(), Ok(r#"{"user":"bob" } "#));
-        assert_eq!(signed(r#"{ "x":1.0e5,"y":"\u00e9"}"#).as_deref(), Ok(r#"{"user":"bob", "x":1.0e5,"y":"\u00e9"}"#));
+        assert_eq!(
+            signed(r#"{ "x":1.0e5,"y":"\u00e9"}"#).as_deref(),
+            Ok(r#"{"user":"bob", "x":1.0e5,"y":"\u00e9"}"#)
+        );
         assert_eq!(signed(r#"{"x":1, "user":"bob"}"#).as_deref(), Ok(r#"{"x":1, "user":"bob"}"#));
         assert_eq!(signed(r#"{"user":"ann"}"#), Err(Refusal::UserMismatch));
         assert_eq!(signed(r#"{"user":"bob","us\u0065r":"ann"}"#), Err(Refusal::UserMismatch));
@@ -876,9 +946,15 @@ mod tests {
             (r#"{"body":"a","key":1}"#, "key"),
             (r#"{"body":"a","reply_to":-1}"#, "reply_to"),
         ] {
-            assert!(matches!(parse(payload), Err(Refusal::Invalid { field: named, .. }) if named == field), "{payload}");
+            assert!(
+                matches!(parse(payload), Err(Refusal::Invalid { field: named, .. }) if named == field),
+                "{payload}"
+            );
         }
         assert_eq!(parse(r#"{"body":"12345678"}"#).expect("at the limit").body.len(), 10);
-        assert!(matches!(parse(r#"{"body":"123456789"}"#), Err(Refusal::TooLarge { field: "body", max_bytes: 8 })));
+        assert!(matches!(
+            parse(r#"{"body":"123456789"}"#),
+            Err(Refusal::TooLarge { field: "body", max_bytes: 8 })
+        ));
     }
 }

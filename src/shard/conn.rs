@@ -367,7 +367,8 @@ impl Shard {
         }
         let Some(channels) = self.conns.get(key).map(|conn| conn.channels.len()) else { return };
         for channel in 0..channels {
-            let Some(Channel { audience, seat, .. }) = self.conns.get(key).and_then(|conn| conn.channels.get(channel))
+            let Some(Channel { audience, seat, .. }) =
+                self.conns.get(key).and_then(|conn| conn.channels.get(channel))
             else {
                 return;
             };
@@ -391,7 +392,13 @@ impl Shard {
     }
 
     /// Begins to close a connection: its memberships end now, and the close frame goes after what it has not been sent.
-    pub(super) fn close<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, code: CloseCode, reason: &str) {
+    pub(super) fn close<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: Key<Conn>,
+        code: CloseCode,
+        reason: &str,
+    ) {
         let index = key.index() as usize;
         if !self.conns.contains(key) || self.flags[index] & CLOSING != 0 {
             return;
@@ -454,7 +461,8 @@ impl Shard {
             Stage::Open => {
                 let now = coarse(turn.now.mono_ms);
                 let idle = self.heard[index] + coarse(self.settings.limits.idle_ms);
-                let slow = conn.assembler.first_fragment_ms().map(|first_ms| coarse(first_ms + MESSAGE_TIMEOUT_MS));
+                let slow =
+                    conn.assembler.first_fragment_ms().map(|first_ms| coarse(first_ms + MESSAGE_TIMEOUT_MS));
                 let expiry = conn.identity.as_ref().map_or(NEVER_S, Identity::expires_at_s);
                 let left_ms = expiry.saturating_mul(1_000).saturating_sub(turn.now.unix_ms);
                 if left_ms == 0 {
@@ -466,7 +474,8 @@ impl Shard {
                     self.close(turn, key, CloseCode::Policy, "message too slow");
                 } else {
                     let expiry = coarse(turn.now.mono_ms.saturating_add(left_ms)).max(now + 1);
-                    self.deadlines[index] = [Some(idle), slow, Some(expiry)].into_iter().flatten().min().unwrap_or(idle);
+                    self.deadlines[index] =
+                        [Some(idle), slow, Some(expiry)].into_iter().flatten().min().unwrap_or(idle);
                 }
             }
         }
@@ -487,12 +496,20 @@ impl Shard {
         let Some(conn) = self.conns.get(key) else { return };
         let own = conn.channels.iter().find_map(|channel| {
             let audience = self.audiences.get(channel.audience)?;
-            audience.topic.starts_with("user:").then(|| (audience.topic.clone(), channel.join_ref.as_json().to_owned()))
+            audience
+                .topic
+                .starts_with("user:")
+                .then(|| (audience.topic.clone(), channel.join_ref.as_json().to_owned()))
         });
         if let Some((topic, join_ref)) = own {
             let payload = Payload::Json("{}");
-            let message =
-                Outgoing { join_ref: &join_ref, reference: "null", topic: &topic, event: "token_expired", payload };
+            let message = Outgoing {
+                join_ref: &join_ref,
+                reference: "null",
+                topic: &topic,
+                event: "token_expired",
+                payload,
+            };
             self.push(key, &message);
         }
         self.metrics.expired += 1;
@@ -510,9 +527,16 @@ impl Shard {
         for (index, channel) in conn.channels.iter().enumerate() {
             let audience = self.audiences.get(channel.audience).expect("a channel has an audience");
             if channel.seat != Channel::NO_SEAT {
-                assert_eq!(audience.seats[channel.seat as usize].conn, key.index(), "and the seat it knows is its own");
+                assert_eq!(
+                    audience.seats[channel.seat as usize].conn,
+                    key.index(),
+                    "and the seat it knows is its own"
+                );
             }
-            assert!(conn.channels[..index].iter().all(|other| other.audience != channel.audience), "one channel a topic");
+            assert!(
+                conn.channels[..index].iter().all(|other| other.audience != channel.audience),
+                "one channel a topic"
+            );
         }
     }
 
@@ -523,6 +547,9 @@ impl Shard {
 
     /// How many buffers the connections have. For [`Shard::check_invariants`].
     pub(super) fn buffers_of_conns(&self) -> usize {
-        self.conns.iter().map(|(_, conn)| usize::from(conn.held.is_some()) + usize::from(conn.out.is_some())).sum()
+        self.conns
+            .iter()
+            .map(|(_, conn)| usize::from(conn.held.is_some()) + usize::from(conn.out.is_some()))
+            .sum()
     }
 }

@@ -224,7 +224,9 @@ impl Shard {
     }
 
     fn home_join<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
-        let ToHome::Join { conn, audience, topic, who, speak, visible, since, limit, meta, replaces } = message else {
+        let ToHome::Join { conn, audience, topic, who, speak, visible, since, limit, meta, replaces } =
+            message
+        else {
             unreachable!("called for joins")
         };
         let key = match self.found(topic) {
@@ -266,7 +268,8 @@ impl Shard {
     ) {
         let Some(home) = self.homes.get_mut(key) else { return };
         home.check(shard, asker);
-        let outpost = home.outposts.iter().find(|outpost| outpost.shard == shard).map(|outpost| outpost.audience);
+        let outpost =
+            home.outposts.iter().find(|outpost| outpost.shard == shard).map(|outpost| outpost.audience);
         home.exit(asker.slot);
         if let (Some(reference), Some(audience)) = (reference, outpost) {
             let Asker { conn, slot } = asker;
@@ -333,7 +336,13 @@ impl Shard {
         self.upkeep.unlisted = unlisted;
     }
 
-    fn tell_directories<I: Io>(&mut self, turn: &mut Turn<'_, I>, room: &str, title: &str, members: Option<u32>) {
+    fn tell_directories<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        room: &str,
+        title: &str,
+        members: Option<u32>,
+    ) {
         for shard in 0..self.settings.shards {
             self.to_home(turn, shard, ToHome::Listing { room, title, members });
         }
@@ -376,7 +385,8 @@ impl Shard {
         home.check(shard, asker);
         let Some(member) = home.presence.member(asker.slot) else { return };
         let user = member.identity.user();
-        let key_hash = message_key.map(|key| KeyHash(self.key_hashers.each_ref().map(|hasher| hasher.hash_one((user, key)))));
+        let key_hash = message_key
+            .map(|key| KeyHash(self.key_hashers.each_ref().map(|hasher| hasher.hash_one((user, key)))));
         let epoch = home.history.cursor().epoch;
         let known = key_hash.and_then(|key_hash| home.history.of_key(key_hash));
         let receipt = known.unwrap_or_else(|| home.history.next(turn.now.unix_ms));
@@ -405,7 +415,9 @@ impl Shard {
             if self.evict_longest_empty() {
                 continue;
             }
-            let Some(home) = self.homes.get_mut(grown).filter(|home| !home.history.is_empty()) else { return };
+            let Some(home) = self.homes.get_mut(grown).filter(|home| !home.history.is_empty()) else {
+                return;
+            };
             self.upkeep.history_bytes -= home.history.kept_bytes();
             home.history.drop_oldest();
             self.upkeep.history_bytes += home.history.kept_bytes();
@@ -467,7 +479,14 @@ impl Shard {
         self.response = response;
     }
 
-    fn home_create<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, conn: Key<Conn>, topic: &str, title: &str) {
+    fn home_create<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        conn: Key<Conn>,
+        topic: &str,
+        title: &str,
+    ) {
         let is_new = !self.home_by_topic.contains_key(topic);
         let key = match self.found(topic) {
             Ok(key) => key,
@@ -574,8 +593,14 @@ impl Shard {
             presence::push_count(&mut count, bounded);
         }
         let outposts = home.outposts.clone();
-        for Outpost { shard, audience, .. } in outposts.into_iter().filter(|outpost| shards.contains(&outpost.shard)) {
-            self.to_member(turn, shard, ToMember::State { audience, list: text(scratch), count: text(&count) });
+        for Outpost { shard, audience, .. } in
+            outposts.into_iter().filter(|outpost| shards.contains(&outpost.shard))
+        {
+            self.to_member(
+                turn,
+                shard,
+                ToMember::State { audience, list: text(scratch), count: text(&count) },
+            );
         }
     }
 
@@ -586,7 +611,10 @@ impl Shard {
         assert_eq!(there, home.presence.live_count() as usize, "every member has an address");
         let at_outposts: u32 = home.outposts.iter().map(|outpost| outpost.members).sum();
         assert_eq!(at_outposts as usize, there, "and is counted at its shard");
-        assert!(there > 0 || home.founded || !home.history.is_empty(), "a room with nothing worth keeping goes away");
+        assert!(
+            there > 0 || home.founded || !home.history.is_empty(),
+            "a room with nothing worth keeping goes away"
+        );
     }
 
     /// The bytes of history over all homes. For [`Shard::check_invariants`].
@@ -661,7 +689,9 @@ fn push_id(out: &mut Vec<u8>, epoch: u64, offset: u64) {
 /// Appends an epoch as clients see it: 16 digits.
 fn push_epoch(out: &mut Vec<u8>, epoch: u64) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.extend((0..16).rev().map(|digit| HEX[usize::try_from(epoch >> (digit * 4) & 15).expect("four bits")]));
+    out.extend(
+        (0..16).rev().map(|digit| HEX[usize::try_from(epoch >> (digit * 4) & 15).expect("four bits")]),
+    );
 }
 
 fn push_page(out: &mut Vec<u8>, page: Page<'_>) {
@@ -691,7 +721,11 @@ fn push_joined(
         push_page(out, recovered.unwrap_or_else(|| home.history.latest(limit, limits)));
         out.extend_from_slice(b",\"offset\":");
         push_unsigned(out, cursor.offset);
-        out.extend_from_slice(if recovered.is_some() { b",\"recovered\":true," } else { b",\"recovered\":false," });
+        out.extend_from_slice(if recovered.is_some() {
+            b",\"recovered\":true,"
+        } else {
+            b",\"recovered\":false,"
+        });
         out.extend_from_slice(b"\"room\":");
         home.push_listing(out);
         out.push(b',');
@@ -700,7 +734,11 @@ fn push_joined(
     if let Some(member) = home.presence.member(slot) {
         out.extend_from_slice(b"\"name\":");
         push_string(out, member.identity.name());
-        out.extend_from_slice(if speak { b",\"speak\":true,\"user\":" } else { b",\"speak\":false,\"user\":" });
+        out.extend_from_slice(if speak {
+            b",\"speak\":true,\"user\":"
+        } else {
+            b",\"speak\":false,\"user\":"
+        });
         push_string(out, member.identity.user());
     }
     out.extend_from_slice(b"}}");

@@ -73,7 +73,12 @@ pub(super) struct Exchange {
 
 impl Shard {
     /// Handles the next request, and says how many bytes it had; `None` if it is not whole.
-    pub(super) fn request<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, bytes: &[u8]) -> Option<usize> {
+    pub(super) fn request<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: Key<Conn>,
+        bytes: &[u8],
+    ) -> Option<usize> {
         let head = match parse_head(bytes, &self.settings.limits) {
             Ok(Some(head)) => head,
             Ok(None) => return None,
@@ -88,11 +93,13 @@ impl Shard {
             self.upgrade(turn, key, &head);
             return Some(taken);
         }
-        let manner = Manner { keep_alive: head.keep_alive() && self.draining.is_none(), ..Manner::asked_by(&head) };
+        let manner =
+            Manner { keep_alive: head.keep_alive() && self.draining.is_none(), ..Manner::asked_by(&head) };
         let site = std::sync::Arc::clone(&self.site);
         let mut out = std::mem::take(&mut self.response);
         let draining = self.draining.is_some();
-        let request = Request { head: &head, body, manner, now: turn.now, directory: &self.directory, draining };
+        let request =
+            Request { head: &head, body, manner, now: turn.now, directory: &self.directory, draining };
         let routed = site.respond(&request, &mut out);
         self.output(key.index()).extend_from_slice(&out);
         out.clear();
@@ -140,7 +147,11 @@ impl Shard {
 
     fn refuse<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, error: HttpError) {
         let status = error.status();
-        Response::text(status, status.reason()).push(self.output(key.index()), Manner::CLOSE, turn.now.unix_ms);
+        Response::text(status, status.reason()).push(
+            self.output(key.index()),
+            Manner::CLOSE,
+            turn.now.unix_ms,
+        );
         self.end(turn, key);
     }
 

@@ -36,7 +36,9 @@ impl Who<'_> {
     pub(super) fn identity(self) -> Identity {
         match self {
             Self::Here(identity) => identity.clone(),
-            Self::There { user, name } => Identity::new(user, name, NEVER_S, None).expect("it was one before"),
+            Self::There { user, name } => {
+                Identity::new(user, name, NEVER_S, None).expect("it was one before")
+            }
         }
     }
 }
@@ -298,7 +300,11 @@ impl<'a> Field<'a> for Payload<'a> {
     }
 
     fn take(record: &mut &'a [u8]) -> Self {
-        if u8::take(record) == 0 { Self::Json(Field::take(record)) } else { Self::Binary(Field::take(record)) }
+        if u8::take(record) == 0 {
+            Self::Json(Field::take(record))
+        } else {
+            Self::Binary(Field::take(record))
+        }
     }
 }
 
@@ -350,7 +356,14 @@ mod tests {
             meta: Some("{}"),
             replaces: Some(Slot(1)),
         });
-        check(ToHome::Publish { home, asker, reference: "\"1\"", body: "\"hi\"", key: None, reply_to: Some(3) });
+        check(ToHome::Publish {
+            home,
+            asker,
+            reference: "\"1\"",
+            body: "\"hi\"",
+            key: None,
+            reply_to: Some(3),
+        });
         check(ToHome::Custom { home, asker, reference: "1", event: "e", payload: Payload::Binary(b"\xff") });
         check(ToHome::History { home, asker, reference: "1", from: From::After(9), limit: 0 });
         let mut record = Vec::new();

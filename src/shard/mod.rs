@@ -229,7 +229,13 @@ pub struct Shard {
 impl Shard {
     /// An empty shard. `seed` must be new for each shard and each life of it: cursors of another life must not fit.
     #[must_use]
-    pub fn new(id: u16, settings: Arc<Settings>, site: Arc<dyn Site + Send + Sync>, seed: u64, now: Now) -> Self {
+    pub fn new(
+        id: u16,
+        settings: Arc<Settings>,
+        site: Arc<dyn Site + Send + Sync>,
+        seed: u64,
+        now: Now,
+    ) -> Self {
         let mut timers = Timers::new();
         timers.push(now.mono_ms + SWEEP_MS, Timer::Sweep);
         let hasher = |salt: u64| {
@@ -355,7 +361,8 @@ impl Shard {
     fn drain_some<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         let Some(Draining { until_ms }) = self.draining else { return };
         let steps = until_ms.saturating_sub(turn.now.mono_ms) / DRAIN_STEP_MS + 1;
-        let open: Vec<_> = self.conns.iter().map(|(key, _)| key).filter(|key| !self.is_closing(*key)).collect();
+        let open: Vec<_> =
+            self.conns.iter().map(|(key, _)| key).filter(|key| !self.is_closing(*key)).collect();
         let count = open.len().div_ceil(usize::try_from(steps).unwrap_or(usize::MAX));
         for key in open.into_iter().take(count) {
             self.close(turn, key, CloseCode::Restart, "");
@@ -411,7 +418,8 @@ impl Shard {
             ToMember::Deliver { audience, event, payload } => self.deliver(audience, event, payload),
             ToMember::Own { conn, audience, entry } => {
                 let newcomers = self.audiences.get_mut(audience).map(|audience| &mut audience.newcomers);
-                if let Some(newcomer) = newcomers.and_then(|all| all.iter_mut().find(|one| one.conn == conn)) {
+                if let Some(newcomer) = newcomers.and_then(|all| all.iter_mut().find(|one| one.conn == conn))
+                {
                     newcomer.own = Some(entry.into());
                 }
             }

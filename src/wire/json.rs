@@ -72,7 +72,8 @@ fn has_pairs_only(text: &[u8]) -> bool {
         }
         match hex4(escape.get(2..)) {
             Some(0xD800..=0xDBFF) => {
-                let low = escape.get(6..8) == Some(b"\\u") && matches!(hex4(escape.get(8..)), Some(0xDC00..=0xDFFF));
+                let low = escape.get(6..8) == Some(b"\\u")
+                    && matches!(hex4(escape.get(8..)), Some(0xDC00..=0xDFFF));
                 if !low {
                     return false;
                 }
@@ -256,10 +257,34 @@ mod tests {
 
     #[test]
     fn valid_json_passes_and_anything_else_does_not() {
-        for text in ["{}", "[]", "1", "\"a\"", "null", " [1 , 2] ", "12345678901234567890123", "-0", "\"\\ud83d\\ude00\"", "\"\\\\ud800\""] {
+        for text in [
+            "{}",
+            "[]",
+            "1",
+            "\"a\"",
+            "null",
+            " [1 , 2] ",
+            "12345678901234567890123",
+            "-0",
+            "\"\\ud83d\\ude00\"",
+            "\"\\\\ud800\"",
+        ] {
             check(text, true);
         }
-        for text in ["", "[", "[1,]", "{\"a\"}", "01", "nul", "\"\\x\"", "\"\u{1}\"", "[1] 2", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\""] {
+        for text in [
+            "",
+            "[",
+            "[1,]",
+            "{\"a\"}",
+            "01",
+            "nul",
+            "\"\\x\"",
+            "\"\u{1}\"",
+            "[1] 2",
+            "\"\\ud800\"",
+            "\"\\udc00\"",
+            "\"\\ud800\\u0041\"",
+        ] {
             check(text, false);
         }
         assert_eq!(Checker::default().check(b"\"\xff\""), Err(Malformed));
@@ -280,7 +305,10 @@ mod tests {
         assert_eq!(spans, [r#""a,\"]""#, r#"{"b": [1, {"c":"}"}]}"#, "-1.5e3", "null", "[]"]);
         let pairs: Vec<_> = members(r#"{ "a" : 1 , "b":{"c": 2}, "a":3 }"#).collect();
         assert_eq!(pairs, [("\"a\"", "1"), ("\"b\"", "{\"c\": 2}"), ("\"a\"", "3")]);
-        assert_eq!(elements("[]").count() + elements("{}").count() + members("[1]").count() + members("{ }").count(), 0);
+        assert_eq!(
+            elements("[]").count() + elements("{}").count() + members("[1]").count() + members("{ }").count(),
+            0
+        );
     }
 
     #[test]

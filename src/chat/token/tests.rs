@@ -250,7 +250,8 @@ fn what_standards_allow_and_libraries_do_is_accepted() {
 fn the_longest_token_is_accepted_and_one_byte_more_is_not() {
     // Three bytes are four characters, so the bound is met to within two.
     let padded = |bytes: usize| with_claims(&format!(r#""pad":"{}""#, "x".repeat(bytes)));
-    let most = (0..TOKEN_BYTES_MAX).take_while(|&bytes| padded(bytes).len() <= TOKEN_BYTES_MAX).last().unwrap();
+    let most =
+        (0..TOKEN_BYTES_MAX).take_while(|&bytes| padded(bytes).len() <= TOKEN_BYTES_MAX).last().unwrap();
     assert!(padded(most).len() + 2 > TOKEN_BYTES_MAX);
     check(&verifier(), &padded(most), Ok(()));
     check(&verifier(), &padded(most + 1), Err(TokenError::TooLong));

@@ -94,24 +94,50 @@ mod tests {
     fn check(text: &str, serializer: Serializer, expected: Option<[&str; 5]>) {
         let decoded = Decoder::default().text(text.as_bytes(), serializer).ok().map(|message| {
             let Payload::Json(payload) = message.payload else { panic!("text has JSON payloads") };
-            [message.join_ref, message.reference, message.topic_json, message.event_json].map(Cow::into_owned).into_iter().chain([payload.to_owned()]).collect::<Vec<_>>()
+            [message.join_ref, message.reference, message.topic_json, message.event_json]
+                .map(Cow::into_owned)
+                .into_iter()
+                .chain([payload.to_owned()])
+                .collect::<Vec<_>>()
         });
-        assert_eq!(decoded.as_deref(), expected.map(|fields| fields.map(str::to_owned)).as_ref().map(<[String; 5]>::as_slice), "{text}");
+        assert_eq!(
+            decoded.as_deref(),
+            expected.map(|fields| fields.map(str::to_owned)).as_ref().map(<[String; 5]>::as_slice),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_v2_message_is_an_array_of_five_or_more() {
-        check(r#"["1","2","room:a","new_msg",{"body":"hi"}]"#, Serializer::V2, Some(["\"1\"", "\"2\"", "\"room:a\"", "\"new_msg\"", "{\"body\":\"hi\"}"]));
-        check(r#" [null , 7,5,null, [1, 2] ,"more"] "#, Serializer::V2, Some(["null", "7", "5", "null", "[1, 2]"]));
-        for malformed in ["", "{}", "[]", "[1,2,3,4]", "1", "[1,2,3,4,5", r#"["1","2","t","e",{"a":"\ud800"}]"#] {
+        check(
+            r#"["1","2","room:a","new_msg",{"body":"hi"}]"#,
+            Serializer::V2,
+            Some(["\"1\"", "\"2\"", "\"room:a\"", "\"new_msg\"", "{\"body\":\"hi\"}"]),
+        );
+        check(
+            r#" [null , 7,5,null, [1, 2] ,"more"] "#,
+            Serializer::V2,
+            Some(["null", "7", "5", "null", "[1, 2]"]),
+        );
+        for malformed in
+            ["", "{}", "[]", "[1,2,3,4]", "1", "[1,2,3,4,5", r#"["1","2","t","e",{"a":"\ud800"}]"#]
+        {
             check(malformed, Serializer::V2, None);
         }
     }
 
     #[test]
     fn a_v1_message_is_an_object_with_four_keys() {
-        check(r#"{"topic":"t","event":"e","payload":{},"ref":"1"}"#, Serializer::V1, Some(["null", "\"1\"", "\"t\"", "\"e\"", "{}"]));
-        check(r#"{"join_ref":"3","topic":"t","event":"e","payload":{},"ref":null}"#, Serializer::V1, Some(["\"3\"", "null", "\"t\"", "\"e\"", "{}"]));
+        check(
+            r#"{"topic":"t","event":"e","payload":{},"ref":"1"}"#,
+            Serializer::V1,
+            Some(["null", "\"1\"", "\"t\"", "\"e\"", "{}"]),
+        );
+        check(
+            r#"{"join_ref":"3","topic":"t","event":"e","payload":{},"ref":null}"#,
+            Serializer::V1,
+            Some(["\"3\"", "null", "\"t\"", "\"e\"", "{}"]),
+        );
         check(r#"{"topic":"t","event":"e","payload":{}}"#, Serializer::V1, None);
         check("[null,\"1\",\"t\",\"e\",{}]", Serializer::V1, None);
     }
@@ -126,7 +152,11 @@ mod tests {
         assert_eq!(message.event().as_deref(), Some("echo"));
         assert_eq!(message.payload, Payload::Binary(b"\x00\xff\xfe"));
         for cut in 0..bytes.len() - 3 {
-            assert_eq!(Decoder::default().binary(&bytes[..cut], Serializer::V2), Err(Malformed), "cut at {cut}");
+            assert_eq!(
+                Decoder::default().binary(&bytes[..cut], Serializer::V2),
+                Err(Malformed),
+                "cut at {cut}"
+            );
         }
         assert_eq!(Decoder::default().binary(b"\x01\x00\x00\x00\x00", Serializer::V2), Err(Malformed));
         assert_eq!(Decoder::default().binary(b"\x00\x01\x00\x00\x00\xff", Serializer::V2), Err(Malformed));

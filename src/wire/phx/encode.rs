@@ -33,8 +33,13 @@ impl Serializer {
     #[must_use]
     pub fn from_vsn(vsn: Option<&str>) -> Option<Self> {
         let Some(vsn) = vsn else { return Some(Self::V1) };
-        let (of, patch) = if let Some(patch) = vsn.strip_prefix("1.0.") { (Self::V1, patch) } else { (Self::V2, vsn.strip_prefix("2.0.")?) };
-        let is_number = !patch.is_empty() && patch.len() <= 9 && patch.bytes().all(|byte| byte.is_ascii_digit());
+        let (of, patch) = if let Some(patch) = vsn.strip_prefix("1.0.") {
+            (Self::V1, patch)
+        } else {
+            (Self::V2, vsn.strip_prefix("2.0.")?)
+        };
+        let is_number =
+            !patch.is_empty() && patch.len() <= 9 && patch.bytes().all(|byte| byte.is_ascii_digit());
         is_number.then_some(of)
     }
 
@@ -183,8 +188,13 @@ mod tests {
         &out[if out.len() < 128 { 2 } else { 4 }..]
     }
 
-    const REPLY: Outgoing<'static> =
-        Outgoing { join_ref: "\"1\"", reference: "\"2\"", topic: "room:b", event: "ok", payload: Payload::Json("{\"a\":1}") };
+    const REPLY: Outgoing<'static> = Outgoing {
+        join_ref: "\"1\"",
+        reference: "\"2\"",
+        topic: "room:b",
+        event: "ok",
+        payload: Payload::Json("{\"a\":1}"),
+    };
 
     #[test]
     fn an_answer_in_v2_is_the_array_that_phoenix_sends() {
@@ -203,13 +213,25 @@ mod tests {
     #[test]
     fn binary_messages_are_as_recorded() {
         let mut out = Vec::new();
-        Serializer::V2.reply(&mut out, &Outgoing { reference: "\"5\"", payload: Payload::Binary(b"\x00\xff\xfe"), ..REPLY });
+        Serializer::V2.reply(
+            &mut out,
+            &Outgoing { reference: "\"5\"", payload: Payload::Binary(b"\x00\xff\xfe"), ..REPLY },
+        );
         assert_eq!(payload_of(&out), b"\x01\x01\x01\x06\x0215room:bok\x00\xff\xfe");
         out.clear();
         Serializer::V2.broadcast(&mut out, "room:b", "raw", Payload::Binary(b"\x00\xff\xfe"));
         assert_eq!(payload_of(&out), b"\x02\x06\x03room:braw\x00\xff\xfe");
         out.clear();
-        Serializer::V2.push(&mut out, &Outgoing { join_ref: "\"12\"", topic: "wire:b", event: "pushed", payload: Payload::Binary(b"\x01\x02"), ..REPLY });
+        Serializer::V2.push(
+            &mut out,
+            &Outgoing {
+                join_ref: "\"12\"",
+                topic: "wire:b",
+                event: "pushed",
+                payload: Payload::Binary(b"\x01\x02"),
+                ..REPLY
+            },
+        );
         assert_eq!(payload_of(&out), b"\x00\x02\x06\x0612wire:bpushed\x01\x02");
         out.clear();
         Serializer::V1.broadcast(&mut out, "room:b", "raw", Payload::Binary(b"\x00"));

@@ -177,7 +177,9 @@ const _: () = assert!(size_of::<Assembler>() == size_of::<usize>());
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::rng::SplitMix64;
     use crate::wire::ws::CloseCode;
+    use crate::wire::ws::frame::{encode_header, next_frame, unmask};
 
     /// A connection that is fed frames at time 0.
     struct Peer {
@@ -363,5 +365,72 @@ mod tests {
         );
         peer.send(Opcode::Continuation, true, b"").unwrap();
         assert_eq!(peer.assembler.check_time(u64::MAX), Ok(()));
+    }
+
+    /// Feeds a connection's bytes in pieces of these lengths, and then the rest, and writes down what came of it.
+    fn feed(stream: &[u8], pieces: impl Iterator<Item = usize>) -> (Vec<String>, Option<FrameError>) {
+        let limits = Limits { frame_bytes: 400, message_bytes: 600, ..Limits::default() };
+        let mut assembler = Assembler::new();
+        let (mut waiting, mut told, mut rest) = (Vec::new(), Vec::new(), stream);
+        for length in pieces.chain([usize::MAX]) {
+            let (piece, after) = rest.split_at(length.min(rest.len()));
+            waiting.extend_from_slice(piece);
+            rest = after;
+            loop {
+                let (header, payload, taken) = match next_frame(&mut waiting, &limits) {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => break,
+                    Err(error) => return (told, Some(error)),
+                };
+                match assembler.accept(&header, &waiting[payload], 0, &limits) {
+                    Ok(Some(incoming)) => told.push(format!("{incoming:?}")),
+                    Ok(None) => told.push("a fragment".to_owned()),
+                    Err(error) => return (told, Some(error)),
+                }
+                waiting.drain(..taken);
+            }
+            if rest.is_empty() {
+                break;
+            }
+        }
+        (told, None)
+    }
+
+    /// A client's frames: mostly good ones, now and then a byte that is not.
+    fn random_stream(rng: &mut SplitMix64) -> Vec<u8> {
+        let mut stream = Vec::new();
+        for _ in 0..=rng.below(8) {
+            let payload = "a\u{e9}\u{20ac}".repeat(usize::try_from(rng.below(8) * rng.below(8)).unwrap());
+            let first = [0x81, 0x82, 0x01, 0x00, 0x80, 0x89, 0x8a][usize::try_from(rng.below(7)).unwrap()];
+            let (header, header_bytes) = encode_header(Opcode::Text, true, payload.len() as u64);
+            let [mask @ .., _, _, _, _] = rng.next_u64().to_le_bytes();
+            stream.extend([first, header[1] | 0x80]);
+            stream.extend_from_slice(&header[2..header_bytes]);
+            stream.extend_from_slice(&mask);
+            let payload_at = stream.len();
+            stream.extend_from_slice(payload.as_bytes());
+            unmask(&mut stream[payload_at..], mask);
+        }
+        if rng.below(3) == 0 {
+            let at = usize::try_from(rng.below(stream.len() as u64)).unwrap();
+            stream[at] ^= 1 << rng.below(8);
+        }
+        stream
+    }
+
+    #[test]
+    fn a_stream_means_the_same_wherever_it_is_cut() {
+        let mut rng = SplitMix64::new(4);
+        let (mut failed, mut passed) = (0, 0);
+        for _ in 0..3_000 {
+            let stream = random_stream(&mut rng);
+            let whole = feed(&stream, std::iter::empty());
+            assert_eq!(feed(&stream, std::iter::repeat_n(1, stream.len())), whole);
+            let pieces =
+                std::iter::repeat_with(|| usize::try_from(rng.below(30)).unwrap()).take(stream.len());
+            assert_eq!(feed(&stream, pieces), whole);
+            if whole.1.is_some() { failed += 1 } else { passed += 1 }
+        }
+        assert!(failed > 300 && passed > 300, "{failed} failed, {passed} passed: one side is hardly tested");
     }
 }
