@@ -41,11 +41,20 @@ pub const PAGE_MESSAGES_MAX: u32 = 100;
 /// Messages in a page when the client names no number.
 pub const PAGE_MESSAGES_DEFAULT: u32 = 50;
 
+/// How long a poll waits for something to say, in milliseconds. Proxies often give up after 30 s.
+pub const POLL_WINDOW_MS: u64 = 10_000;
+
+/// How long a session of long polling lives without a poll, in milliseconds.
+pub const SESSION_TIMEOUT_MS: u64 = 15_000;
+
+/// From how many bytes of messages on the rest is left for the next poll.
+pub const POLL_ANSWER_BYTES: usize = 256 * 1_024;
+
 /// The longest token, in bytes: it stands in a request line, which has its own bound (RFC 8725 names none).
 pub const TOKEN_BYTES_MAX: usize = 4_096;
 
-/// The longest body of an HTTP request, in bytes. The API takes names and titles.
-pub const HTTP_BODY_BYTES_MAX: usize = 16 * 1_024;
+/// The longest body of an HTTP request, in bytes: what one frame may carry, for a client that polls posts what it would have framed.
+pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1_024;
 
 /// The most headers in one request; past it 431.
 pub const HTTP_HEADERS_MAX: usize = 64;

@@ -18,7 +18,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cli::{Command, Exit};
 use config::Surroundings;
 
-
 /// Runs the program with these arguments (its own name first) and this environment, to the end.
 #[must_use]
 pub fn main(

@@ -79,6 +79,11 @@ impl Site for ChatSite {
         }
     }
 
+    fn secret(&self) -> Option<u128> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).ok().map(|()| u128::from_le_bytes(bytes))
+    }
+
     fn respond(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Routed {
         let done = match (request.head.path, request.head.method) {
             ("/api/session", "POST") => self.open_session(request, out),

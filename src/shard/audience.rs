@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 use smallvec::SmallVec;
 
 use super::channel::Channel;
-use super::conn::{BLOCKED, Conn, HAS_OUT, SPEAKS_V1};
+use super::conn::{BLOCKED, Conn, HAS_OUT, SESSION, SPEAKS_V1};
 use super::home::Home;
 use super::log::{Log, LogMemory, Position};
 use super::{Io, Shard, Turn};
@@ -186,7 +186,7 @@ impl Shard {
         let Some(audience) = self.audiences.get_mut(key) else { return };
         let conn = audience.seats[seat as usize].conn;
         let flags = self.flags[conn as usize];
-        if flags & BLOCKED != 0 || audience.pending(seat as usize, flags).is_empty() {
+        if flags & (BLOCKED | SESSION) == BLOCKED || audience.pending(seat as usize, flags).is_empty() {
             return;
         }
         let mut missed = std::mem::take(&mut self.scratch);
@@ -246,6 +246,9 @@ impl Shard {
                     .extend_from_slice(pending);
                 audience.seats[seat].cursor = log.end();
                 continue;
+            }
+            if flags & SESSION != 0 {
+                self.stirred.push(conn);
             }
             let cursor = audience.seats[seat].cursor;
             if log.after(cursor).len() > self.settings.limits.room_lag_bytes {

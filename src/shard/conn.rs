@@ -23,7 +23,7 @@ use crate::chat::identity::{Identity, NEVER_S};
 use crate::limits::{LINGER_MS, MESSAGE_TIMEOUT_MS};
 use crate::wire::phx::{Outgoing, Payload, Serializer};
 use crate::wire::ws::close::{CloseCode, push_close};
-use crate::wire::ws::frame::{Opcode, next_frame, push_frame};
+use crate::wire::ws::frame::{Opcode, next_frame, push_client_frame, push_frame};
 use crate::wire::ws::message::{Assembler, Incoming};
 
 /// Its socket took less than it was given; it is written to again when the socket says so.
@@ -40,6 +40,9 @@ pub(super) const TOUCHED: u8 = 1 << 4;
 pub(super) const CLOSING: u8 = 1 << 5;
 /// Our half of its socket is closed.
 pub(super) const SHUT: u8 = 1 << 6;
+
+/// It is a session of long polling, and has no socket.
+pub(super) const SESSION: u8 = 1 << 7;
 
 /// One connection.
 pub struct Conn {
@@ -60,12 +63,12 @@ pub struct Conn {
 }
 
 /// What a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Stage {
     /// HTTP, and no request under way.
     Http,
     /// A request of this kind waits for another shard.
-    Waiting(Exchange),
+    Waiting(Box<Exchange>),
     /// WebSocket.
     Open,
 }
@@ -117,7 +120,14 @@ impl Shard {
             self.metrics.refused += 1;
             return None;
         }
-        let now_ms = turn.now.mono_ms;
+        let key = self.take_in(turn.now.mono_ms);
+        self.peers.enter(key.index(), address);
+        self.deadline(key, turn.now.mono_ms + self.settings.limits.handshake_ms);
+        Some(key)
+    }
+
+    /// A connection about which nothing is known yet.
+    pub(super) fn take_in(&mut self, now_ms: u64) -> Key<Conn> {
         let key = self.conns.insert(Conn {
             stage: Stage::Http,
             serializer: Serializer::V2,
@@ -136,11 +146,14 @@ impl Shard {
             self.heard.resize(index + 1, 0);
             self.deadlines.resize(index + 1, u32::MAX);
         }
-        self.peers.enter(key.index(), address);
         self.flags[index] = 0;
         self.heard[index] = coarse(now_ms);
-        self.deadlines[index] = coarse(now_ms + self.settings.limits.handshake_ms);
-        Some(key)
+        key
+    }
+
+    /// Has a connection looked at when this time has come.
+    pub(super) fn deadline(&mut self, key: Key<Conn>, at_ms: u64) {
+        self.deadlines[key.index() as usize] = coarse(at_ms);
     }
 
     /// Handles bytes that came from a connection. False if no more are to be read until [`Io::resume`] says so.
@@ -175,7 +188,7 @@ impl Shard {
         if rest.is_empty() || self.flags[index] & CLOSING != 0 {
             return;
         }
-        if conn.held.is_none() && conn.stage == Stage::Http {
+        if conn.held.is_none() && matches!(conn.stage, Stage::Http) {
             // A request has begun: from now on it has so long, however slowly it comes.
             let deadline = coarse(turn.now.mono_ms + self.settings.limits.handshake_ms);
             self.deadlines[index] = self.deadlines[index].min(deadline);
@@ -196,7 +209,7 @@ impl Shard {
             if flags & PARKED != 0 {
                 break;
             }
-            let handled = match conn.stage {
+            let handled = match &conn.stage {
                 Stage::Http => self.request(turn, key, &bytes[at..]),
                 Stage::Waiting(_) => None,
                 Stage::Open => self.frame(turn, key, &mut bytes[at..]),
@@ -259,18 +272,13 @@ impl Shard {
 
     /// Stops handling what a connection sends, from this message on, until [`Shard::unpark`].
     ///
-    /// The message is held as a frame with an empty mask, since it has lost the mask it had, and perhaps came in several.
+    /// The message is held as one frame again: it may have come in several.
     fn park(&mut self, key: Key<Conn>, opcode: Opcode, payload: &[u8]) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         self.flags[key.index() as usize] |= PARKED;
         conn.resumes = true;
         let id = *conn.held.get_or_insert_with(|| self.buffers.lend());
-        let held = self.buffers.bytes(id);
-        push_frame(held, opcode, payload);
-        // A server's frame becomes a client's: the bit that says so, and four bytes of mask before the payload.
-        held[1] |= 0x80;
-        let payload_at = held.len() - payload.len();
-        held.splice(payload_at..payload_at, [0; 4]);
+        push_client_frame(self.buffers.bytes(id), opcode, payload);
     }
 
     /// Has a connection's input handled again, at the end of the turn.
@@ -329,10 +337,19 @@ impl Shard {
         self.touched_conns = touched;
     }
 
+    /// Takes the output of a session, which is fetched rather than sent.
+    pub(super) fn take_output(&mut self, key: Key<Conn>) -> Option<BufferId> {
+        self.flags[key.index() as usize] &= !HAS_OUT;
+        self.conns.get_mut(key)?.out.take()
+    }
+
     /// Sends a connection's own output. False if its socket does not take all of it.
     fn flush_conn<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) -> bool {
         let index = key.index() as usize;
         let Some(conn) = self.conns.get_mut(key) else { return false };
+        if self.flags[index] & SESSION != 0 {
+            self.stirred.push(key.index());
+        }
         if let Some(id) = conn.out {
             let out = self.buffers.bytes(id);
             let written = if self.flags[index] & BLOCKED == 0 { turn.io.write(key.index(), out) } else { 0 };
@@ -383,7 +400,10 @@ impl Shard {
     pub fn hung_up<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         let Some(conn) = self.conns.get(key) else { return };
         let index = key.index() as usize;
-        if conn.stage == Stage::Http && self.flags[index] & (CLOSING | BLOCKED) == 0 && conn.out.is_some() {
+        if matches!(conn.stage, Stage::Http)
+            && self.flags[index] & (CLOSING | BLOCKED) == 0
+            && conn.out.is_some()
+        {
             // It asked, and closed its half; it may still listen.
             self.flags[index] |= CLOSING;
             self.flush_conn(turn, key);
@@ -404,7 +424,10 @@ impl Shard {
             return;
         }
         self.leave_all(turn, key);
-        if self.conns.get(key).is_some_and(|conn| conn.stage == Stage::Open) {
+        if self.flags[index] & SESSION != 0 {
+            return self.end_session(turn, key);
+        }
+        if self.conns.get(key).is_some_and(|conn| matches!(conn.stage, Stage::Open)) {
             push_close(self.output(key.index()), code, reason);
         }
         self.end(turn, key);
@@ -424,9 +447,12 @@ impl Shard {
     }
 
     /// Lets go of a connection and of all that it had.
-    fn remove<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
+    pub(super) fn remove<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         self.leave_all(turn, key);
         let Some(conn) = self.conns.remove(key) else { return };
+        if let Stage::Waiting(exchange) = &conn.stage {
+            self.abandon(turn, key, exchange);
+        }
         self.peers.exit(key.index());
         [conn.held, conn.out].into_iter().flatten().for_each(|id| self.buffers.give_back(id));
         let index = key.index() as usize;
@@ -454,7 +480,13 @@ impl Shard {
         if self.flags[index] & CLOSING != 0 {
             return self.remove(turn, key);
         }
-        match conn.stage {
+        let expiry = conn.identity.as_ref().map_or(NEVER_S, Identity::expires_at_s);
+        let left_ms = expiry.saturating_mul(1_000).saturating_sub(turn.now.unix_ms);
+        if left_ms == 0 {
+            return self.expire(turn, key);
+        }
+        match &conn.stage {
+            _ if self.flags[index] & SESSION != 0 => self.session_due(turn, key),
             Stage::Http => self.remove(turn, key),
             // The other shard answers; the deadline is for what the client does.
             Stage::Waiting(_) => {}
@@ -463,11 +495,7 @@ impl Shard {
                 let idle = self.heard[index] + coarse(self.settings.limits.idle_ms);
                 let slow =
                     conn.assembler.first_fragment_ms().map(|first_ms| coarse(first_ms + MESSAGE_TIMEOUT_MS));
-                let expiry = conn.identity.as_ref().map_or(NEVER_S, Identity::expires_at_s);
-                let left_ms = expiry.saturating_mul(1_000).saturating_sub(turn.now.unix_ms);
-                if left_ms == 0 {
-                    self.expire(turn, key);
-                } else if idle <= now {
+                if idle <= now {
                     // As Phoenix does.
                     self.close(turn, key, CloseCode::Protocol, "");
                 } else if slow.is_some_and(|slow| slow <= now) {
@@ -522,7 +550,8 @@ impl Shard {
         assert_eq!(conn.out.is_some(), flags & HAS_OUT != 0, "output is flagged");
         let mentioned = self.touched_conns.contains(&key.index());
         assert!(flags & (HAS_OUT | BLOCKED) != HAS_OUT || mentioned, "output is sent at the end of the turn");
-        assert!(conn.channels.is_empty() || conn.stage == Stage::Open);
+        assert!(conn.channels.is_empty() || matches!(conn.stage, Stage::Open));
+        assert_eq!(flags & SESSION != 0, self.sessions.contains_key(&key), "a session has a ticket");
         assert!(flags & CLOSING == 0 || conn.channels.is_empty(), "who is closing is a member of nothing");
         for (index, channel) in conn.channels.iter().enumerate() {
             let audience = self.audiences.get(channel.audience).expect("a channel has an audience");

@@ -2,6 +2,7 @@
 
 use super::conn::{BLOCKED, Conn, PARKED, SPEAKS_V1, Stage};
 use super::message::ToHome;
+use super::session::{POLL_PATH, Ticket};
 use super::{Io, Shard, Turn};
 use crate::base::arena::Key;
 use crate::base::time::Now;
@@ -10,7 +11,7 @@ use crate::chat::identity::Identity;
 use crate::chat::topic;
 use crate::wire::http::head::Head;
 use crate::wire::http::origin::request_allowed;
-use crate::wire::http::query::query_param;
+use crate::wire::http::query::{query_param, query_params};
 use crate::wire::http::response::{Manner, Response, Status};
 use crate::wire::http::upgrade::{check_upgrade, push_switching_protocols, subprotocols};
 use crate::wire::http::{HttpError, parse_head};
@@ -30,6 +31,9 @@ pub const API_HEADERS: &[(&str, &str)] = &[
 pub trait Site {
     /// Who a token belongs to; `None` if it is not good, for whatever reason.
     fn identify(&self, token: &str, now: Now) -> Option<Identity>;
+
+    /// 128 bits that nobody guesses; `None` if the system has none.
+    fn secret(&self) -> Option<u128>;
 
     /// Answers a request, by appending a whole response to `out`; or says what the shard is to do about it.
     fn respond(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Routed;
@@ -65,10 +69,15 @@ pub enum Routed {
     },
 }
 
-/// A request that waits for another shard, and how it is to be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Exchange {
-    manner: Manner,
+/// A request that waits for another shard, and what its answer will need.
+#[derive(Debug)]
+pub(super) enum Exchange {
+    /// A room is to be made.
+    Create { manner: Manner },
+    /// A poll; with whom to begin a new session if that one is gone.
+    Poll { manner: Manner, ticket: Ticket, admitted: Option<(Identity, Serializer)> },
+    /// Messages for a session.
+    Post { manner: Manner },
 }
 
 impl Shard {
@@ -93,8 +102,12 @@ impl Shard {
             self.upgrade(turn, key, &head);
             return Some(taken);
         }
-        let manner =
-            Manner { keep_alive: head.keep_alive() && self.draining.is_none(), ..Manner::asked_by(&head) };
+        if head.path == POLL_PATH {
+            self.metrics.requests += 1;
+            self.long_poll(turn, key, &head, body);
+            return Some(taken);
+        }
+        let manner = self.manner(&head);
         let site = std::sync::Arc::clone(&self.site);
         let mut out = std::mem::take(&mut self.response);
         let draining = self.draining.is_some();
@@ -108,10 +121,7 @@ impl Shard {
         match routed {
             Routed::Answered => self.responded(turn, key, manner),
             Routed::CreateRoom { room, title } => {
-                if let Some(conn) = self.conns.get_mut(key) {
-                    conn.stage = Stage::Waiting(Exchange { manner });
-                }
-                self.flags[key.index() as usize] |= PARKED;
+                self.wait(key, Exchange::Create { manner });
                 let topic = topic::of_room(&room);
                 let home_shard = self.home_of(&topic);
                 self.to_home(turn, home_shard, ToHome::Create { conn: key, topic: &topic, title: &title });
@@ -120,8 +130,33 @@ impl Shard {
         Some(taken)
     }
 
+    /// How a request is to be answered. A server that is about to stop keeps no connection.
+    pub(super) fn manner(&self, head: &Head<'_>) -> Manner {
+        Manner { keep_alive: head.keep_alive() && self.draining.is_none(), ..Manner::asked_by(head) }
+    }
+
+    /// Keeps a request, and whatever the connection sends behind it, until another shard has answered.
+    pub(super) fn wait(&mut self, key: Key<Conn>, exchange: Exchange) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.stage = Stage::Waiting(Box::new(exchange));
+            self.flags[key.index() as usize] |= PARKED;
+        }
+    }
+
+    /// The request that was kept, if the connection is still there.
+    pub(super) fn stop_waiting(&mut self, key: Key<Conn>) -> Option<Exchange> {
+        let stage = &mut self.conns.get_mut(key)?.stage;
+        match std::mem::replace(stage, Stage::Http) {
+            Stage::Waiting(exchange) => Some(*exchange),
+            other => {
+                *stage = other;
+                None
+            }
+        }
+    }
+
     /// After an answer: the next request, or the end. A peer that asks on and never reads is not answered for ever.
-    fn responded<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, manner: Manner) {
+    pub(super) fn responded<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, manner: Manner) {
         if manner.keep_alive && self.flags[key.index() as usize] & BLOCKED == 0 {
             self.rest(key, turn.now.mono_ms);
         } else {
@@ -131,9 +166,7 @@ impl Shard {
 
     /// A room has been made, or not.
     pub(super) fn created<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, status: u16, body: &str) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        let Stage::Waiting(Exchange { manner }) = conn.stage else { return };
-        conn.stage = Stage::Http;
+        let Some(Exchange::Create { manner }) = self.stop_waiting(key) else { return };
         let status = match status {
             200 => Status::Ok,
             201 => Status::Created,
@@ -187,19 +220,24 @@ impl Shard {
     }
 
     /// The checks that Phoenix makes before the handshake itself, in its order.
-    fn admit(&self, now: Now, head: &Head<'_>) -> Result<(Identity, Serializer, bool), Status> {
-        let query = head.query.unwrap_or_default();
-        let param = |name| query_param(query, name).map_err(|error| error.status());
-        let serializer = Serializer::from_vsn(param("vsn")?.as_deref()).ok_or(Status::Forbidden)?;
-        if !request_allowed(head, &self.settings.origins) {
-            return Err(Status::Forbidden);
-        }
+    pub(super) fn admit(&self, now: Now, head: &Head<'_>) -> Result<(Identity, Serializer, bool), Status> {
+        let serializer = self.check_vsn_and_origin(head)?;
         let asked = subprotocols(head).map_err(|_| Status::Forbidden)?;
-        let token = match asked.token {
-            Some(token) => token.into(),
-            None => param("token")?.ok_or(Status::Forbidden)?,
+        let in_header = asked.token.or_else(|| head.header("x-phoenix-authtoken").map(str::to_owned));
+        let tokens = query_params(head.query.unwrap_or_default(), "token").map_err(|error| error.status())?;
+        // Long polling has two tokens of this name, and only one of them is a user's.
+        let in_query = || tokens.iter().rev().find_map(|token| self.site.identify(token, now));
+        let identity = match in_header {
+            Some(token) => self.site.identify(&token, now),
+            None => in_query(),
         };
-        let identity = self.site.identify(&token, now).ok_or(Status::Forbidden)?;
-        Ok((identity, serializer, asked.phoenix))
+        Ok((identity.ok_or(Status::Forbidden)?, serializer, asked.phoenix))
+    }
+
+    /// The first two checks, which hold for every request of a transport.
+    pub(super) fn check_vsn_and_origin(&self, head: &Head<'_>) -> Result<Serializer, Status> {
+        let vsn = query_param(head.query.unwrap_or_default(), "vsn").map_err(|error| error.status())?;
+        let serializer = Serializer::from_vsn(vsn.as_deref()).ok_or(Status::Forbidden)?;
+        if request_allowed(head, &self.settings.origins) { Ok(serializer) } else { Err(Status::Forbidden) }
     }
 }

@@ -1,4 +1,5 @@
-//! What shards say to each other: [`ToHome`] from a member's shard to the shard that owns the room, [`ToMember`] back.
+//! What shards say to each other: [`ToHome`] from a member's shard to the shard that owns the room, [`ToMember`] back; and
+//! [`ToSession`] and [`FromSession`] between a connection that polls and its session.
 //!
 //! A message to one's own shard is a function call with these very values; to another it is a record in a ring, written and read
 //! here. Both borrow: a record is read where it lies.
@@ -14,6 +15,7 @@ use crate::wire::phx::Payload;
 use super::audience::Audience;
 use super::conn::Conn;
 use super::home::Home;
+use super::session::Ticket;
 
 /// Which connection asked, so that the answer finds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +126,30 @@ records! {
     }
 }
 
+records! {
+    /// From the shard of a connection that polls to the shard of its session.
+    ToSession {
+        /// What is there? Answered by [`FromSession::Polled`] or [`FromSession::Gone`].
+        41 Poll { conn: Key<Conn>, ticket: Ticket }
+        /// Messages, as a client's frames. Answered by [`FromSession::Posted`].
+        42 Post { conn: Key<Conn>, ticket: Ticket, frames: &'a [u8] }
+        /// The connection that polls has gone. Not answered.
+        43 Abandon { conn: Key<Conn>, ticket: Ticket }
+    }
+}
+
+records! {
+    /// Back from the session.
+    FromSession {
+        /// The messages, as JSON strings parted by commas, and a status of long polling.
+        61 Polled { conn: Key<Conn>, status: u16, messages: &'a [u8] }
+        /// There is no such session.
+        62 Gone { conn: Key<Conn> }
+        /// The messages have been taken, or not.
+        63 Posted { conn: Key<Conn>, status: u16 }
+    }
+}
+
 /// Where a page of history begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum From {
@@ -137,6 +163,8 @@ pub(super) enum From {
 pub(super) enum Received<'a> {
     ToHome(ToHome<'a>),
     ToMember(ToMember<'a>),
+    ToSession(ToSession<'a>),
+    FromSession(FromSession<'a>),
 }
 
 /// Reads a record.
@@ -146,10 +174,11 @@ pub(super) enum Received<'a> {
 /// If it was not written by [`Field::put`] of a message.
 pub(super) fn read(mut record: &[u8]) -> Received<'_> {
     let rest = &mut record;
-    let message = if rest.first().is_some_and(|number| *number < 21) {
-        Received::ToHome(ToHome::take(rest))
-    } else {
-        Received::ToMember(ToMember::take(rest))
+    let message = match rest.first() {
+        Some(..=20) => Received::ToHome(ToHome::take(rest)),
+        Some(..=40) => Received::ToMember(ToMember::take(rest)),
+        Some(..=60) => Received::ToSession(ToSession::take(rest)),
+        _ => Received::FromSession(FromSession::take(rest)),
     };
     assert!(rest.is_empty(), "a record holds one message and nothing behind it");
     message
@@ -179,7 +208,7 @@ macro_rules! numbers {
     )* };
 }
 
-numbers!(u8, u16, u32, u64);
+numbers!(u8, u16, u32, u64, u128);
 
 impl Field<'_> for bool {
     fn put(self, out: &mut Vec<u8>) {
@@ -256,6 +285,18 @@ impl Field<'_> for Asker {
 
     fn take(record: &mut &[u8]) -> Self {
         Self { conn: Key::take(record), slot: Slot::take(record) }
+    }
+}
+
+impl Field<'_> for Ticket {
+    fn put(self, out: &mut Vec<u8>) {
+        self.shard.put(out);
+        self.key.put(out);
+        self.secret.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self { shard: u16::take(record), key: Key::take(record), secret: u128::take(record) }
     }
 }
 

@@ -27,6 +27,7 @@ mod log;
 mod message;
 mod peers;
 mod presence;
+mod session;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use home::{Home, Upkeep};
 use log::LogMemory;
 use message::{Asker, Field, Received, ToHome, ToMember};
 use peers::Peers;
+use session::Session;
 
 use crate::base::arena::{Arena, Key};
 use crate::base::time::Now;
@@ -189,6 +191,8 @@ pub struct Shard {
     heard: Vec<u32>,
     deadlines: Vec<u32>,
     peers: Peers,
+    /// What sessions of long polling have beside their connection.
+    sessions: HashMap<Key<Conn>, Session, ahash::RandomState>,
 
     audiences: Arena<Audience>,
     audience_by_topic: HashMap<Box<str>, Key<Audience>, ahash::RandomState>,
@@ -219,6 +223,8 @@ pub struct Shard {
     /// Memberships that ended here and that their homes do not know of yet.
     dismissed: Vec<(Key<Audience>, Asker)>,
     unparked: Vec<Key<Conn>>,
+    /// Sessions for which something has come.
+    stirred: Vec<u32>,
     /// Connections that are not read because the way to another shard is full.
     paused: Vec<Key<Conn>>,
     timers: Timers<Timer>,
@@ -249,6 +255,7 @@ impl Shard {
             heard: Vec::new(),
             deadlines: Vec::new(),
             peers: Peers::new(settings.limits.connections_per_ip),
+            sessions: HashMap::with_hasher(hasher(5)),
             audiences: Arena::new(),
             audience_by_topic: HashMap::with_hasher(hasher(1)),
             homes: Arena::new(),
@@ -270,6 +277,7 @@ impl Shard {
             laggards: Vec::new(),
             dismissed: Vec::new(),
             unparked: Vec::new(),
+            stirred: Vec::new(),
             paused: Vec::new(),
             timers,
             draining: None,
@@ -283,6 +291,8 @@ impl Shard {
         match message::read(record) {
             Received::ToHome(message) => self.at_home(turn, shard, message),
             Received::ToMember(message) => self.at_member(turn, message),
+            Received::ToSession(message) => self.at_session(turn, shard, message),
+            Received::FromSession(message) => self.at_poller(turn, message),
         }
     }
 
@@ -296,6 +306,9 @@ impl Shard {
         self.flush_audiences(turn);
         self.dismiss(turn);
         self.flush_conns(turn);
+        // What a poll is told is output of the connection that polls.
+        self.serve_pollers(turn);
+        self.flush_conns(turn);
         self.set_lobby_tick(turn);
     }
 
@@ -306,7 +319,10 @@ impl Shard {
     }
 
     fn has_work(&self) -> bool {
-        !self.touched_conns.is_empty() || !self.unparked.is_empty() || !self.dismissed.is_empty()
+        !self.touched_conns.is_empty()
+            || !self.unparked.is_empty()
+            || !self.stirred.is_empty()
+            || !self.dismissed.is_empty()
     }
 
     /// Begins to stop: takes nobody in any more, and closes those who are there, spread over `over_ms`, since the pace of closing is the

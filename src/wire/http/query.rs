@@ -14,14 +14,23 @@ use super::HttpError;
 ///
 /// [`HttpError::QueryNotUtf8`] if any name, or this parameter's value, is not UTF-8 once decoded.
 pub fn query_param<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, HttpError> {
-    let mut last = None;
+    Ok(query_params(query, name)?.pop())
+}
+
+/// The values of all parameters of this name, in their order. See [`query_param`].
+///
+/// # Errors
+///
+/// Those of [`query_param`], for any of them.
+pub fn query_params<'a>(query: &'a str, name: &str) -> Result<Vec<Cow<'a, str>>, HttpError> {
+    let mut values = Vec::new();
     for pair in query.split('&') {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         if decode(key)? == name {
-            last = Some(decode(value)?);
+            values.push(decode(value)?);
         }
     }
-    Ok(last)
+    Ok(values)
 }
 
 /// Without anything to decode, `encoded` itself.

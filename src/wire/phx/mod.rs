@@ -8,6 +8,7 @@
 
 mod decode;
 mod encode;
+pub mod poll;
 
 use std::borrow::Cow;
 

@@ -238,6 +238,33 @@ pub fn frame_bytes_at(log: &[u8]) -> usize {
     }
 }
 
+/// Takes the server frame at the front of `frames` apart: its opcode, its payload, and what comes behind it.
+///
+/// # Panics
+///
+/// If `frames` does not begin with a whole frame. Only for our own bytes.
+#[must_use]
+pub fn decode_server_frame(frames: &[u8]) -> (Opcode, &[u8], &[u8]) {
+    let (frame, rest) = frames.split_at(frame_bytes_at(frames));
+    let header_bytes = match frame[1] {
+        LENGTH_16 => 4,
+        LENGTH_64 => 10,
+        _ => 2,
+    };
+    let opcode = Opcode::from_bits(frame[0] & OPCODE).expect("we wrote it");
+    (opcode, &frame[header_bytes..], rest)
+}
+
+/// Appends a whole message as a client would have sent it in one frame, under a mask of zeros: for what reached us in another way,
+/// or has lost its mask already.
+pub fn push_client_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    let (mut header, header_bytes) = encode_header(opcode, true, payload.len() as u64);
+    header[1] |= MASKED;
+    out.extend_from_slice(&header[..header_bytes]);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(payload);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
