@@ -32,7 +32,7 @@ export const initialState = () => ({
 export class Chat {
   #socket; #session; #store; #local; #tab; #onMessage;
   #channels = new Map();
-  #typedAt = 0;
+  #typedAt = -Infinity;
   #typingTimer = null;
   #rememberTimer = null;
 
@@ -99,7 +99,7 @@ export class Chat {
       roomOf.clearNewLine(room);
       room.outbox.push(item);
     });
-    this.#typedAt = 0;
+    this.#typedAt = -Infinity;
     this.#transmit(name, item);
   }
 
@@ -139,8 +139,10 @@ export class Chat {
     if (watching === this.#state.watching && !watching) return;
     this.#change((state) => {
       state.watching = watching;
-      this.#markRead();
+      const room = state.rooms.get(state.active);
+      if (watching && room && room.epoch !== null) roomOf.markRead(room);
     });
+    this.#remember();
   }
 
   filter(filter) {
@@ -219,13 +221,13 @@ export class Chat {
       room.members = roomOf.membersOf(presence.members, this.isOwn);
       if (room.count !== null && room.count <= room.members.length) room.count = null;
     };
+    const watched = () => this.#state.watching && this.#state.active === name;
     const on = (event, fold) => channel.on(event, (payload) => this.#changeRoom(name, () => fold(payload)));
 
     on("phx_join", (answer) => {
       const known = room.offset;
       presence.reset();
-      roomOf.joined(room, answer, this.isOwn);
-      this.#markRead();
+      roomOf.joined(room, answer, this.isOwn, watched());
       if (known && answer.recovered) answer.messages.forEach((message) => this.#heard(room, message));
       this.#remember();
       this.#rememberOutbox();
@@ -241,8 +243,8 @@ export class Chat {
     });
     on("phx_close", () => { room.status = "away"; });
     on("new_msg", (message) => {
-      if (!roomOf.received(room, message, this.isOwn)) return;
-      this.#markRead();
+      if (!roomOf.received(room, message, this.isOwn, watched())) return;
+      this.#remember();
       this.#heard(room, message);
       roomOf.trim(room);
     });
@@ -261,13 +263,6 @@ export class Chat {
 
   #heard(room, message) {
     if (!this.isOwn(message.user)) this.#onMessage(room, message);
-  }
-
-  #markRead() {
-    const room = this.#state.rooms.get(this.#state.active);
-    if (!this.#state.watching || room?.epoch == null) return;
-    roomOf.markRead(room);
-    this.#remember();
   }
 
   #expireTyping() {

@@ -53,8 +53,8 @@ export function createRoom(name) {
 
 const endOf = (segment) => segment.from + segment.messages.length - 1;
 
-/** Folds the answer of a join or rejoin. */
-export function joined(room, answer, isOwn) {
+/** Folds the answer of a join or rejoin. `watched`: the user sees it arrive. */
+export function joined(room, answer, isOwn, watched = false) {
   const { epoch, offset, recovered, messages, more } = answer;
   const last = room.segments.at(-1);
   const reset = last !== undefined && epoch !== room.epoch;
@@ -73,17 +73,17 @@ export function joined(room, answer, isOwn) {
   room.epoch = epoch;
   room.offset = offset;
   if (room.read === null || (room.read.epoch !== epoch && !last)) room.read = { epoch, offset };
-  settle(room, fresh, isOwn);
+  settle(room, fresh, isOwn, watched);
 }
 
 /** Folds a live message; false if it was known. */
-export function received(room, message, isOwn) {
+export function received(room, message, isOwn, watched = false) {
   if (message.offset <= room.offset) return false;
   if (message.offset === room.offset + 1) room.segments.at(-1).messages.push(message);
   else addSegment(room, room.epoch, message.offset, [message], true, "gap");
   room.offset = message.offset;
   room.typing.delete(message.user);
-  settle(room, [message], isOwn);
+  settle(room, [message], isOwn, watched);
   return true;
 }
 
@@ -208,10 +208,12 @@ function addSegment(room, epoch, from, messages, more, broke) {
   room.segments.push({ epoch, from, messages: [...messages], more, broke, loading: false });
 }
 
-/** What follows from new messages: ours leave the outbox, the others' count as unread. */
-function settle(room, messages, isOwn) {
+/** What follows from new messages: ours leave the outbox, the others' count as unread if nobody watched them arrive. */
+function settle(room, messages, isOwn, watched) {
   const keys = new Set(messages.filter(({ key, user }) => key && isOwn(user)).map(({ key }) => key));
   if (keys.size) room.outbox = room.outbox.filter(({ key }) => !keys.has(key));
+  room.version += 1;
+  if (watched) return markRead(room);
 
   const since = room.read.epoch === room.epoch ? room.read.offset : 0;
   const segment = room.segments.at(-1);
@@ -219,5 +221,4 @@ function settle(room, messages, isOwn) {
   room.unread = unseen.length + (room.read.epoch === room.epoch ? Math.max(0, segment.from - 1 - since) : 0);
   if (room.unread === 0) room.newFrom = null;
   else room.newFrom ??= unseen[0]?.offset ?? null;
-  room.version += 1;
 }

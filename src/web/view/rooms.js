@@ -48,24 +48,32 @@ export function roomsView(chat) {
     }
     const item = h("li", {}, h("a", { href: hrefOf(row.room) },
       h("span", { class: "hash", "aria-hidden": "true" }), h("span", { class: "label", dir: "auto" }),
-      h("span", { class: "unread" }), h("span", { class: "count" }), h("span", { class: "vh" })));
+      number("unread"), number("count")));
     update(item, row);
     return item;
   }
 
   function update(item, { room, title, people, unread, current, joined }) {
     const link = item.firstChild;
-    const [, label, badge, count, spoken] = link.children;
+    const [, label, badge, count] = link.children;
     setText(label, title || room);
     label.title = title && title !== room ? `${title} (${room})` : room;
-    setText(badge, unread ? (unread > 99 ? "99+" : String(unread)) : "");
-    badge.setAttribute("aria-hidden", "true");
-    setText(count, people ? String(people) : "");
-    count.setAttribute("aria-hidden", "true");
-    setText(spoken, `, ${counted(people, "person", "people")}${unread ? `, ${unread} unread` : ""}`);
+    showNumber(badge, unread, unread > 99 ? "99+" : String(unread), "unread");
+    showNumber(count, people, people.toLocaleString(), people === 1 ? "person" : "people");
     link.classList.toggle("has-unread", unread > 0);
     link.classList.toggle("refused", joined?.status === "refused");
     if (current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+}
+
+/** A number whose unit is only spoken. */
+function number(name) {
+  return h("span", { class: name }, h("span"), h("span", { class: "vh" }));
+}
+
+function showNumber(element, value, text, unit) {
+  element.hidden = value === 0;
+  setText(element.firstChild, text);
+  setText(element.lastChild, ` ${unit}`);
 }

@@ -4,6 +4,8 @@
  */
 
 const URL_LIKE = /\bhttps?:\/\/[^\s<>"`]+/giu;
+const TAIL = /[.,;:!?'"*_~…»”’]/u;
+const OPENING = { "(": ")", "[": "]", "{": "}" };
 const CLOSING = { ")": "(", "]": "[", "}": "{" };
 const JUMBO = /^(?:\p{Extended_Pictographic}(?:\ufe0f|\p{Emoji_Modifier}|\u200d\p{Extended_Pictographic})*\s*){1,3}$/u;
 
@@ -27,13 +29,18 @@ export function isJumbo(body) {
   return body.length <= 40 && JUMBO.test(body);
 }
 
-/** Punctuation after an address belongs to the sentence, and so does a bracket that the address did not open. */
+/** Punctuation after an address belongs to the sentence, and so does a bracket that the address did not open. Linear: the peer chose it. */
 function withoutTail(url) {
-  for (;;) {
-    const last = url.at(-1);
-    const unopened = CLOSING[last] && url.split(last).length > url.split(CLOSING[last]).length;
-    if (!unopened && !/[.,;:!?'"*_~…»”’]/u.test(last)) return url;
-    url = url.slice(0, -1);
+  const surplus = {}; // closing bracket -> how many more of them than of their opening ones
+  for (const letter of url) {
+    if (CLOSING[letter]) surplus[letter] = (surplus[letter] ?? 0) + 1;
+    else if (OPENING[letter]) surplus[OPENING[letter]] = (surplus[OPENING[letter]] ?? 0) - 1;
+  }
+  let end = url.length;
+  for (; ; end -= 1) {
+    const last = url[end - 1];
+    if (surplus[last] > 0) surplus[last] -= 1;
+    else if (!TAIL.test(last)) return url.slice(0, end);
   }
 }
 
