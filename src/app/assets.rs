@@ -65,21 +65,55 @@ impl Asset {
 }
 
 /// Every file of `src/web`. A test fails when one is missing here.
-const FILES: [(&str, &[u8]); 1] = files!["index.html"];
+const FILES: [(&str, &[u8]); 22] = files![
+    "index.html",
+    "style.css",
+    "favicon.svg",
+    "theme.js",
+    "tick.js",
+    "main.js",
+    "channel.js",
+    "presence.js",
+    "session.js",
+    "state/chat.js",
+    "state/lobby.js",
+    "state/room.js",
+    "state/store.js",
+    "view/composer.js",
+    "view/conversation.js",
+    "view/dialogs.js",
+    "view/dom.js",
+    "view/members.js",
+    "view/rooms.js",
+    "view/status.js",
+    "view/text.js",
+    "view/window.js",
+];
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    fn names_below(folder: &Path, prefix: &str, names: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).expect("a folder of the page") {
+            let entry = entry.expect("an entry");
+            let name = format!("{prefix}/{}", entry.file_name().into_string().expect("ASCII"));
+            if entry.file_type().expect("a type").is_dir() {
+                names_below(&entry.path(), &name, names);
+            } else {
+                names.push(name);
+            }
+        }
+    }
 
     #[test]
     fn every_file_of_the_page_is_embedded() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/web");
-        for entry in std::fs::read_dir(folder).expect("the page's folder") {
-            let name = entry.expect("an entry").file_name().into_string().expect("ASCII");
-            let asset = Assets::new()
-                .at(&format!("/{name}"))
-                .cloned()
-                .unwrap_or_else(|| panic!("{name} is not embedded"));
+        let mut names = Vec::new();
+        names_below(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/web")), "", &mut names);
+        for name in names {
+            let asset = Assets::new().at(&name).cloned().unwrap_or_else(|| panic!("{name} is not embedded"));
             assert_ne!(asset.media_type, "application/octet-stream", "{name}");
         }
     }

@@ -1,0 +1,375 @@
+/**
+ * A client for Phoenix Channels (protocol version 2), without dependencies, for browsers and node.
+ *
+ *     import { Socket } from "./channel.js";
+ *
+ *     const socket = new Socket("wss://chat.example/socket/websocket", { token: () => "eyJ..." });
+ *     socket.connect();
+ *
+ *     let cursor;                                     // where we stand in the room: {epoch, offset}
+ *     const room = socket.channel("room:tea", () => (cursor ? { since: cursor } : {}));
+ *     room.on("phx_join", (answer) => {               // after the first join and after every rejoin
+ *       cursor = { epoch: answer.epoch, offset: answer.offset };
+ *       answer.messages.forEach(show);                // what was said before, or what we missed
+ *     });
+ *     room.on("new_msg", (message) => { cursor.offset = message.offset; show(message); });
+ *     room.join();
+ *
+ *     const { offset } = await room.push("new_msg", { body: "hello", key: "k1" }, { repeat: true });
+ *
+ * Socket(url, {token, timeoutMs, heartbeatMs, every, random, WebSocket})
+ *     One connection, made anew for as long as it takes: exponential backoff with jitter, heartbeats whose answer
+ *     must come within `timeoutMs`. `token(refusals)` is asked before every attempt and may return a promise; the token
+ *     travels as a subprotocol, so that it appears in no URL and no access log. `refusals` counts the attempts in a row that
+ *     never opened: a server that refuses a token cannot say so to a browser. `every(ms, fn)` replaces `setInterval` for the
+ *     heartbeats (and returns what stops it): browsers slow down the timers of hidden tabs, but not those of a worker.
+ *   connect()  disconnect()          start and stop
+ *   retryNow()                       do not wait for the backoff; when open, make sure that the connection is alive
+ *   on("state", fn)                  fn({state: "closed" | "connecting" | "open" | "waiting", retryMs?, code?})
+ *   on("rtt", fn)                    fn(milliseconds), after each answered heartbeat
+ *   channel(topic, params)           a Channel; `params()` is evaluated at every join
+ *
+ * Channel
+ *   join()  leave()                  both take effect now or when the socket is open
+ *   push(event, payload, options)    a promise of the answer. Kept until the channel is joined, then sent in order.
+ *                                    Rejects with a PushError: `reason` is the server's, or one of
+ *                                      "disconnected"  sent, and the connection broke: it may or may not have happened
+ *                                      "timeout"       no answer within `timeoutMs` of being sent
+ *                                      "closed"        the channel was left
+ *                                    `{repeat: true}` is for pushes that the server recognises when they come twice (by a
+ *                                    `key`): these are sent again after each break, until they are answered. As a function
+ *                                    it is asked before each sending after a break, and false gives the push up (`null`).
+ *   cast(event, payload)             sent if the channel is joined, otherwise forgotten; nobody waits for an answer
+ *   on(event, fn)                    what the server sends, and the channel's own story:
+ *                                      "phx_join"     the join's answer, also after a rejoin
+ *                                      "phx_refused"  the join's error; it is tried again where `retry_ms` says so
+ *                                      "phx_down"     not joined for now: the connection broke, or the server ended it
+ *                                      "phx_close"    the server closed the channel for good
+ *   state                            "closed" | "waiting" | "joining" | "joined" | "refused"
+ *
+ * Every `on` returns a function that takes the listener away again.
+ *
+ * Deliberately absent: long polling, binary messages, and any knowledge of what a message means.
+ */
+
+const JOIN_REF = 0, REF = 1, TOPIC = 2, EVENT = 3, PAYLOAD = 4;
+const BACKOFF_FIRST_MS = 500;
+const BACKOFF_MAX_MS = 30_000;
+const OPEN = 1;
+
+/** How long to wait before attempt number `failures`: doubling, capped, and half of it up to chance, so that the clients of a
+ *  server that was restarted do not all come back in the same instant. */
+export function backoffMs(failures, random = Math.random) {
+  const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(failures, 16));
+  return Math.round(ceiling * (0.5 + 0.5 * random()));
+}
+
+/** Why a push has no answer; `response` is the server's whole error where there is one. */
+export class PushError extends Error {
+  constructor(reason, response = {}) {
+    super(reason);
+    this.reason = reason;
+    this.response = response;
+  }
+}
+
+function everyInterval(ms, fn) {
+  const timer = setInterval(fn, ms);
+  return () => clearInterval(timer);
+}
+
+class Emitter {
+  #listeners = new Map();
+
+  on(event, listener) {
+    const listeners = this.#listeners.get(event) ?? new Set();
+    this.#listeners.set(event, listeners.add(listener));
+    return () => listeners.delete(listener);
+  }
+
+  emit(event, payload) {
+    for (const listener of [...(this.#listeners.get(event) ?? [])]) listener(payload);
+  }
+}
+
+export class Socket extends Emitter {
+  state = "closed";
+  #url; #options; #ws = null; #attempt = 0; #failures = 0; #refusals = 0; #ref = 0;
+  #channels = new Map();
+  #retryTimer; #openTimer; #deadTimer = null; #stopHeartbeats = () => {};
+  #heartbeat = null; // the last one sent: {ref, sentAt}
+
+  constructor(url, options = {}) {
+    super();
+    this.#url = url;
+    this.#options = {
+      token: () => undefined, timeoutMs: 10_000, heartbeatMs: 25_000, every: everyInterval, random: Math.random,
+      WebSocket: globalThis.WebSocket, ...options,
+    };
+  }
+
+  connect() {
+    if (this.state === "closed") this.#open();
+  }
+
+  disconnect() {
+    this.#drop();
+    this.#failures = 0;
+    this.#setState({ state: "closed" });
+    for (const channel of this.#channels.values()) channel._down();
+  }
+
+  retryNow() {
+    if (this.state === "waiting") this.#open();
+    else if (this.state === "open") this.#beat();
+  }
+
+  channel(topic, params = () => ({})) {
+    let channel = this.#channels.get(topic);
+    if (!channel) {
+      channel = new Channel(this, topic, params);
+      this.#channels.set(topic, channel);
+    }
+    return channel;
+  }
+
+  get timeoutMs() { return this.#options.timeoutMs; }
+  get random() { return this.#options.random; }
+
+  _ref() { return String(++this.#ref); }
+
+  _send(message) {
+    if (this.state === "open" && this.#ws.readyState === OPEN) this.#ws.send(JSON.stringify(message));
+  }
+
+  _forget(channel) { this.#channels.delete(channel.topic); }
+
+  async #open() {
+    this.#drop();
+    const attempt = this.#attempt;
+    this.#setState({ state: "connecting" });
+    const token = await Promise.resolve(this.#options.token(this.#refusals)).catch(() => undefined);
+    if (attempt !== this.#attempt) return;
+
+    const protocols = token ? ["phoenix", `base64url.bearer.phx.${btoa(token).replaceAll("=", "")}`] : [];
+    const ws = new this.#options.WebSocket(`${this.#url}?vsn=2.0.0`, protocols);
+    this.#ws = ws;
+    ws.onopen = () => this.#opened();
+    ws.onmessage = ({ data }) => this.#received(JSON.parse(data));
+    ws.onclose = ({ code }) => this.#lost(code);
+    this.#openTimer = setTimeout(() => this.#lost(), this.timeoutMs);
+  }
+
+  #opened() {
+    clearTimeout(this.#openTimer);
+    this.#refusals = 0;
+    this.#setState({ state: "open" });
+    for (const channel of this.#channels.values()) channel._up();
+    this.#beat();
+    this.#stopHeartbeats = this.#options.every(this.#options.heartbeatMs, () => this.#beat());
+  }
+
+  #received(message) {
+    // Any message shows that the connection lives, and that the server does more than accept and hang up.
+    this.#failures = 0;
+    clearTimeout(this.#deadTimer);
+    this.#deadTimer = null;
+    if (message[TOPIC] !== "phoenix") {
+      this.#channels.get(message[TOPIC])?._received(message);
+    } else if (message[REF] === this.#heartbeat?.ref) {
+      this.emit("rtt", Date.now() - this.#heartbeat.sentAt);
+    }
+  }
+
+  #lost(code) {
+    if (this.state === "connecting") this.#refusals += 1;
+    this.#drop();
+    const retryMs = backoffMs(this.#failures++, this.#options.random);
+    this.#retryTimer = setTimeout(() => this.#open(), retryMs);
+    this.#setState({ state: "waiting", retryMs, code });
+    for (const channel of this.#channels.values()) channel._down();
+  }
+
+  #beat() {
+    this.#heartbeat = { ref: this._ref(), sentAt: Date.now() };
+    this._send([null, this.#heartbeat.ref, "phoenix", "heartbeat", {}]);
+    this.#deadTimer ??= setTimeout(() => this.#lost(), this.timeoutMs);
+  }
+
+  /** Forgets the connection and all that was waiting for it; what it still delivers finds no handler. */
+  #drop() {
+    this.#attempt += 1;
+    this.#stopHeartbeats();
+    for (const timer of [this.#retryTimer, this.#openTimer, this.#deadTimer]) clearTimeout(timer);
+    this.#deadTimer = null;
+    const ws = this.#ws;
+    if (!ws) return;
+    this.#ws = null;
+    ws.onopen = ws.onmessage = ws.onclose = null;
+    ws.close();
+  }
+
+  #setState(change) {
+    this.state = change.state;
+    this.emit("state", change);
+  }
+}
+
+export class Channel extends Emitter {
+  state = "closed";
+  #socket; #params; #joinRef = null; #failures = 0; #timer;
+  #sent = new Map(); // ref -> push, in the order of sending
+  #queue = [];
+
+  constructor(socket, topic, params) {
+    super();
+    this.#socket = socket;
+    this.topic = topic;
+    this.#params = params;
+  }
+
+  join() {
+    if (this.state === "closed" || this.state === "refused") this.#join();
+    return this;
+  }
+
+  leave() {
+    if (this.state === "joined" || this.state === "joining") this.#sendAs(this.#socket._ref(), "phx_leave", {});
+    this.#close();
+    this.#socket._forget(this);
+  }
+
+  push(event, payload, { repeat = false } = {}) {
+    return new Promise((resolve, reject) => {
+      const push = { event, payload, repeat, resolve, reject };
+      if (this.state === "joined") this.#transmit(push);
+      else if (this.state === "refused") reject(new PushError("closed"));
+      else this.#queue.push(push);
+    });
+  }
+
+  cast(event, payload) {
+    if (this.state === "joined") this.#sendAs(this.#socket._ref(), event, payload);
+  }
+
+  _up() {
+    if (this.state !== "closed") this.#join();
+  }
+
+  _down() {
+    if (this.state !== "closed") this.#interrupt();
+  }
+
+  _received(message) {
+    // An answer or a close of an earlier join of the same topic.
+    if (message[JOIN_REF] !== null && message[JOIN_REF] !== this.#joinRef) return;
+    const payload = message[PAYLOAD];
+    switch (message[EVENT]) {
+      case "phx_reply": return this.#answered(message[REF], payload);
+      case "phx_error":
+        this.#interrupt();
+        return this.#joinAgain();
+      case "phx_close":
+        this.#close();
+        return this.emit("phx_close", payload);
+      default: // A broadcast between two joins is part of what the rejoin recovers.
+        if (this.state === "joined") this.emit(message[EVENT], payload);
+    }
+  }
+
+  #join() {
+    clearTimeout(this.#timer);
+    this.state = "waiting";
+    if (this.#socket.state !== "open") return; // `_up` will be called
+    this.state = "joining";
+    this.#joinRef = this.#socket._ref();
+    this.#sendAs(this.#joinRef, "phx_join", this.#params());
+    this.#timer = setTimeout(() => {
+      this.#sendAs(this.#socket._ref(), "phx_leave", {}); // the server may have let us in after all
+      this.#joinAgain();
+    }, this.#socket.timeoutMs);
+  }
+
+  #joinAgain(waitMs = 0) {
+    clearTimeout(this.#timer);
+    this.state = "waiting";
+    this.#joinRef = null;
+    this.#timer = setTimeout(() => this.#join(), waitMs + backoffMs(this.#failures++, this.#socket.random));
+  }
+
+  #answered(ref, { status, response }) {
+    if (this.state === "joining" && ref === this.#joinRef) {
+      clearTimeout(this.#timer);
+      return status === "ok" ? this.#joined(response) : this.#refused(response);
+    }
+    const push = this.#sent.get(ref);
+    if (!push) return;
+    this.#sent.delete(ref);
+    clearTimeout(push.timer);
+    if (status === "ok") push.resolve(response);
+    else push.reject(new PushError(response?.reason ?? status, response));
+  }
+
+  #joined(answer) {
+    this.#failures = 0;
+    this.state = "joined";
+    this.emit("phx_join", answer);
+    for (const push of this.#queue.splice(0)) {
+      if (typeof push.repeat === "function" && !push.repeat()) push.resolve(null);
+      else this.#transmit(push);
+    }
+  }
+
+  #refused(response) {
+    if (typeof response.retry_ms === "number") {
+      this.#joinAgain(response.retry_ms);
+    } else {
+      this.state = "refused";
+      for (const push of this.#queue.splice(0)) push.reject(new PushError(response.reason, response));
+    }
+    this.emit("phx_refused", response);
+  }
+
+  #transmit(push) {
+    const ref = this.#socket._ref();
+    this.#sent.set(ref, push);
+    this.#sendAs(ref, push.event, push.payload);
+    if (push.repeat) return; // the heartbeat notices a dead connection, and the rejoin sends it again
+    push.timer = setTimeout(() => {
+      this.#sent.delete(ref);
+      push.reject(new PushError("timeout"));
+    }, this.#socket.timeoutMs);
+  }
+
+  /** The join is over but wanted: what may be repeated goes back to the head of the queue, in order. */
+  #interrupt() {
+    clearTimeout(this.#timer);
+    const again = [];
+    for (const push of this.#sent.values()) {
+      clearTimeout(push.timer);
+      if (push.repeat) again.push(push);
+      else push.reject(new PushError("disconnected"));
+    }
+    this.#sent.clear();
+    this.#queue.unshift(...again);
+    this.#joinRef = null;
+    this.state = "waiting";
+    this.emit("phx_down");
+  }
+
+  #close() {
+    clearTimeout(this.#timer);
+    const pushes = [...this.#sent.values(), ...this.#queue.splice(0)];
+    this.#sent.clear();
+    this.state = "closed";
+    this.#joinRef = null;
+    for (const push of pushes) {
+      clearTimeout(push.timer);
+      push.reject(new PushError("closed"));
+    }
+  }
+
+  #sendAs(ref, event, payload) {
+    this.#socket._send([this.#joinRef, ref, this.topic, event, payload]);
+  }
+}

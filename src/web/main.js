@@ -1,0 +1,108 @@
+/** Puts the parts together: session, socket, store, views, and what belongs to the window (address, keys, drawers, theme). */
+import { Socket } from "./channel.js";
+import { Session } from "./session.js";
+import { Chat, initialState } from "./state/chat.js";
+import { createStore } from "./state/store.js";
+import { composerView } from "./view/composer.js";
+import { conversationView } from "./view/conversation.js";
+import { askName, startRoomDialog } from "./view/dialogs.js";
+import { byId, setText } from "./view/dom.js";
+import { membersView } from "./view/members.js";
+import { hrefOf, roomsView } from "./view/rooms.js";
+import { announcer, statusView } from "./view/status.js";
+import { drawers, keys, theme, welcomeView } from "./view/window.js";
+
+/** What is on the screen follows the paint; a hidden tab has none, and its title must still count. */
+function schedule(render) {
+  if (document.visibilityState === "visible") requestAnimationFrame(render);
+  else setTimeout(render);
+}
+
+function everyInWorker(ms, fn) {
+  const worker = new Worker(new URL("tick.js", import.meta.url));
+  worker.onmessage = fn;
+  worker.postMessage(ms);
+  return () => worker.terminate();
+}
+
+const socketUrl = new URL("socket/websocket", location.href.split("#")[0]);
+socketUrl.protocol = socketUrl.protocol.replace("http", "ws");
+
+const store = createStore(initialState(), schedule);
+const session = new Session({
+  storage: localStorage, fetch: (...request) => fetch(...request), onChange: (current) => chat.sessionChanged(current),
+});
+const socket = new Socket(socketUrl.href, { token: (refusals) => tokenFor(refusals), every: everyInWorker });
+const announce = announcer();
+const chat = new Chat({
+  socket, session, store, local: localStorage, tab: sessionStorage,
+  onMessage: (room, message) => announce(room, message, room.name === store.state.active),
+});
+
+/** A guest gets a new token unasked; somebody whose token came from elsewhere has to bring another. */
+async function tokenFor(refusals) {
+  try {
+    return await session.token(refusals);
+  } catch (error) {
+    if (error.reason !== "unauthorized" && error.reason !== "guests_disabled") throw error;
+    await askName(session, { problem: error.message });
+    return session.current.token;
+  }
+}
+
+function roomInAddress() {
+  return new URLSearchParams(location.hash.slice(1)).get("room") || null;
+}
+
+function goTo(name) {
+  if (roomInAddress() === name) follow();
+  else location.hash = hrefOf(name).slice(1);
+}
+
+function follow() {
+  chat.open(roomInAddress());
+  drawer.close();
+}
+
+const drawer = drawers();
+const conversation = conversationView(chat, {
+  editAgain: (body) => {
+    const input = byId("write");
+    input.value = input.value ? `${input.value}\n${body}` : body;
+    input.dispatchEvent(new Event("input"));
+    input.focus();
+  },
+});
+const startRoom = startRoomDialog(chat, goTo);
+theme();
+keys({ chat, store, conversation, drawer, goTo });
+byId("new-room").addEventListener("click", () => startRoom(store.state.filter.trim()));
+byId("leave").addEventListener("click", () => {
+  const { active, rooms } = store.state;
+  const names = [...rooms.keys()];
+  const next = names[names.indexOf(active) + 1] ?? names[names.indexOf(active) - 1];
+  chat.leave(active);
+  location.hash = next ? hrefOf(next).slice(1) : "";
+});
+byId("me").addEventListener("click", async () => {
+  if (await askName(session, { canCancel: true })) chat.becomeSomebodyElse();
+});
+addEventListener("hashchange", follow);
+addEventListener("online", () => chat.retryNow());
+addEventListener("pagehide", () => chat.remember());
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible") chat.retryNow();
+  else chat.remember();
+});
+
+if (!session.current) {
+  const room = roomInAddress();
+  await askName(session, { where: room ? `You are on your way to “${room}”.` : "" });
+}
+chat.start();
+for (const view of [
+  welcomeView(startRoom), roomsView(chat), membersView(), composerView(chat, { afterSend: () => conversation.toEnd() }), conversation,
+  statusView(chat, store),
+  (state) => setText(byId("me"), state.me?.name ?? ""),
+]) store.show(view);
+follow();

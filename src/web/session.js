@@ -1,0 +1,128 @@
+/**
+ * Who we are to the server, and the HTTP API.
+ *
+ * A guest has a token, kept in `localStorage` so that all tabs are one person and a reload changes nothing. When the server no
+ * longer takes it (it expired, or the server was restarted with another secret) a new one is fetched under the same name, and the
+ * old user id is remembered: messages it wrote are still ours.
+ *
+ * Knows nothing of sockets and of what is on the screen. `storage` and `fetch` are passed in, so that tests need no browser.
+ */
+
+const KEY = "chinwag.session";
+const FORMER_USERS_MAX = 16;
+const TIMEOUT_MS = 5_000;
+/** Seconds before its end from which on a token is not worth connecting with. */
+const EXPIRY_MARGIN_S = 30;
+
+/** An answer of the API that is not a success. `reason` is the server's, or "unreachable". */
+export class ApiError extends Error {
+  constructor(reason, message, status = 0) {
+    super(message);
+    this.reason = reason;
+    this.status = status;
+  }
+}
+
+export class Session {
+  /** `{user, name, token, expires_at, guest, former: [user]}`, or null for somebody who has not said a name yet. */
+  current;
+  #storage; #fetch; #onChange;
+
+  constructor({ storage, fetch, onChange = () => {} }) {
+    this.#storage = storage;
+    this.#fetch = fetch;
+    this.#onChange = onChange;
+    this.current = parse(storage.getItem(KEY));
+  }
+
+  /** Becomes a guest of this name. Throws an ApiError. */
+  async enter(name) {
+    const answer = await this.#api("POST", "api/session", { body: { name } });
+    this.#keep({ ...answer, guest: true });
+  }
+
+  /** Uses a token made elsewhere, for servers that take no guests. The server is asked whether it likes it. */
+  async enterWith(token) {
+    await this.#api("GET", "api/rooms?limit=1", { token });
+    const claims = claimsOf(token);
+    this.#keep({ token, user: claims.sub, name: claims.name ?? claims.sub, expires_at: claims.exp, guest: false });
+  }
+
+  /**
+   * The token for the next connection. After a refused attempt the API is asked whether it was the token's fault, which the
+   * WebSocket interface does not tell. Throws an ApiError `unauthorized` where no new token can be had without the user.
+   */
+  async token(refusals, nowS = Date.now() / 1000) {
+    this.#adopt(parse(this.#storage.getItem(KEY))); // another tab may have been quicker
+    const expired = this.current.expires_at < nowS + EXPIRY_MARGIN_S;
+    if (expired || (refusals > 0 && !(await this.#isAccepted()))) {
+      if (!this.current.guest) throw new ApiError("unauthorized", "The access token is no longer accepted.", 401);
+      await this.enter(this.current.name);
+    }
+    return this.current.token;
+  }
+
+  /** Makes the room, or finds that it is there. */
+  createRoom(room, title) {
+    return this.#api("POST", "api/rooms", { body: title ? { room, title } : { room }, token: this.current.token });
+  }
+
+  async #isAccepted() {
+    try {
+      await this.#api("GET", "api/rooms?limit=1", { token: this.current.token });
+    } catch (error) {
+      return error.status !== 401;
+    }
+    return true;
+  }
+
+  #keep(session) {
+    const former = this.current ? [this.current.user, ...this.current.former].filter((id) => id !== session.user) : [];
+    this.current = { ...session, former: former.slice(0, FORMER_USERS_MAX) };
+    this.#storage.setItem(KEY, JSON.stringify(this.current));
+    this.#onChange(this.current);
+  }
+
+  #adopt(stored) {
+    if (!stored || stored.token === this.current.token) return;
+    this.current = stored;
+    this.#onChange(stored);
+  }
+
+  async #api(method, path, { body, token } = {}) {
+    let answer;
+    let result;
+    try {
+      answer = await this.#fetch(path, {
+        method,
+        body: body && JSON.stringify(body),
+        headers: { ...(body && { "Content-Type": "application/json" }), ...(token && { Authorization: `Bearer ${token}` }) },
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      });
+      result = await answer.json();
+    } catch {
+      throw new ApiError("unreachable", "The server cannot be reached.", answer?.status);
+    }
+    if (!answer.ok) throw new ApiError(result.error?.reason, result.error?.message, answer.status);
+    return result;
+  }
+}
+
+function parse(text) {
+  try {
+    const session = JSON.parse(text);
+    return session?.token ? { former: [], ...session } : null;
+  } catch {
+    return null;
+  }
+}
+
+/** What a JWT says of its owner. Read for display only: the server alone decides whether it is true. */
+function claimsOf(token) {
+  try {
+    const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    return JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(payload), (c) => c.charCodeAt(0))));
+  } catch {
+    throw new ApiError("unauthorized", "That does not look like an access token.");
+  }
+}

@@ -1,0 +1,319 @@
+/**
+ * Between the protocol and the store: hears the channels and changes the state, and is told what the user wants.
+ *
+ * Knows the socket, the session and the store; knows nothing of the DOM. `remember` is what should outlive a reload: the joined rooms
+ * with what has been read in them, and the messages that were not acknowledged yet.
+ */
+import { Presence } from "../presence.js";
+import * as lobbyOf from "./lobby.js";
+import * as roomOf from "./room.js";
+
+const ROOMS_KEY = "chinwag.rooms";
+const OUTBOX_KEY = "chinwag.outbox";
+const TYPING_EVERY_MS = 3_000;
+const TYPING_SHOWN_MS = 5_000;
+const REMEMBER_AFTER_MS = 300;
+const PAGE_MESSAGES = 50;
+
+export const initialState = () => ({
+  /** The session's person, or null before a name was given. */
+  me: null,
+  connection: { state: "closed", retryAt: null, rttMs: null, lostAt: null },
+  lobby: lobbyOf.createLobby(),
+  /** name -> room, in the order of joining */
+  rooms: new Map(),
+  /** The name of the room on the screen. */
+  active: null,
+  /** Whether the user can see the end of the conversation right now: what arrives then counts as read. */
+  watching: false,
+  filter: "",
+});
+
+export class Chat {
+  #socket; #session; #store; #local; #tab; #onMessage;
+  #channels = new Map();
+  #typedAt = -Infinity;
+  #typingTimer = null;
+  #rememberTimer = null;
+
+  /** `local` outlives the tab, `tab` a reload; `onMessage(room, message)` hears each live message of somebody else. */
+  constructor({ socket, session, store, local, tab, onMessage = () => {} }) {
+    this.#socket = socket;
+    this.#session = session;
+    this.#store = store;
+    this.#local = local;
+    this.#tab = tab;
+    this.#onMessage = onMessage;
+    socket.on("state", (change) => this.#connectionChanged(change));
+    socket.on("rtt", (rttMs) => this.#change((state) => { state.connection.rttMs = rttMs; }));
+  }
+
+  get #state() { return this.#store.state; }
+
+  /** Whether this user id is ours, or was. */
+  isOwn = (user) => user === this.#session.current?.user || (this.#session.current?.former.includes(user) ?? false);
+
+  get me() { return this.#state.me; }
+
+  retryNow() { this.#socket.retryNow(); }
+
+  start() {
+    this.#change((state) => { state.me = this.#session.current; });
+    this.#joinLobby();
+    for (const [name, read] of stored(this.#local, ROOMS_KEY)) this.#join(name, read);
+    this.#restoreOutbox();
+    this.#socket.connect();
+  }
+
+  /** Shows the room, joining it if need be; null shows none. */
+  open(name) {
+    if (name !== null && !this.#state.rooms.has(name)) this.#join(name);
+    this.#change((state) => {
+      const before = state.rooms.get(state.active);
+      if (before && before.unread === 0) roomOf.clearNewLine(before);
+      state.active = name;
+    });
+    this.#remember();
+  }
+
+  leave(name) {
+    this.#channels.get(name)?.leave();
+    this.#channels.delete(name);
+    this.#change((state) => {
+      state.rooms.delete(name);
+      if (state.active === name) state.active = null;
+    });
+    this.#remember();
+    this.#rememberOutbox();
+  }
+
+  /** Makes a room with a title, then shows it. Throws the API's error. */
+  async create(name, title) {
+    await this.#session.createRoom(name, title);
+    this.open(name);
+  }
+
+  send(name, body) {
+    const item = { key: randomKey(), body, at: Date.now(), error: null };
+    this.#changeRoom(name, (room) => {
+      roomOf.clearNewLine(room);
+      room.outbox.push(item);
+    });
+    this.#typedAt = -Infinity;
+    this.#transmit(name, item);
+  }
+
+  retry(name, key) {
+    const item = this.#state.rooms.get(name).outbox.find((item) => item.key === key);
+    this.#changeRoom(name, () => { item.error = null; });
+    this.#transmit(name, item);
+  }
+
+  discard(name, key) {
+    this.#changeRoom(name, (room) => { room.outbox = room.outbox.filter((item) => item.key !== key); });
+    this.#rememberOutbox();
+  }
+
+  /** Loads what came before the first message of `segment`. */
+  async older(name, segment) {
+    if (segment.loading || this.#state.rooms.get(name)?.status !== "joined") return;
+    this.#changeRoom(name, () => { segment.loading = true; });
+    try {
+      const answer = await this.#channels.get(name).push("history", { before: segment.from, limit: PAGE_MESSAGES });
+      this.#changeRoom(name, (room) => roomOf.older(room, segment, answer));
+    } catch {
+      this.#changeRoom(name, () => { segment.loading = false; });
+    }
+  }
+
+  /** The user changed the draft. */
+  typed(name, draft) {
+    this.#state.rooms.get(name).draft = draft;
+    const now = Date.now();
+    if (!draft || now - this.#typedAt < TYPING_EVERY_MS) return;
+    this.#typedAt = now;
+    this.#channels.get(name).cast("typing", {});
+  }
+
+  watch(watching) {
+    if (watching === this.#state.watching && !watching) return;
+    this.#change((state) => {
+      state.watching = watching;
+      const room = state.rooms.get(state.active);
+      if (watching && room && room.epoch !== null) roomOf.markRead(room);
+    });
+    this.#remember();
+  }
+
+  filter(filter) {
+    this.#change((state) => { state.filter = filter; });
+  }
+
+  /** Goes on under the session's new name, on a new connection. */
+  becomeSomebodyElse() {
+    this.#socket.disconnect();
+    this.#socket.connect();
+  }
+
+  sessionChanged(session) {
+    this.#change((state) => {
+      state.me = session;
+      for (const room of state.rooms.values()) room.version += 1;
+    });
+  }
+
+  /** Writes down what should outlive this page; also to be called when it is about to end. */
+  remember() {
+    clearTimeout(this.#rememberTimer);
+    this.#rememberTimer = null;
+    const joined = [...this.#state.rooms.values()].map(({ name, read }) => [name, read]);
+    this.#local.setItem(ROOMS_KEY, JSON.stringify(joined));
+  }
+
+  #remember() {
+    this.#rememberTimer ??= setTimeout(() => this.remember(), REMEMBER_AFTER_MS);
+  }
+
+  #rememberOutbox() {
+    const waiting = [...this.#state.rooms.values()].filter(({ outbox }) => outbox.length);
+    this.#tab.setItem(OUTBOX_KEY, JSON.stringify(waiting.map(({ name, outbox }) => [name, outbox])));
+  }
+
+  #restoreOutbox() {
+    for (const [name, outbox] of stored(this.#tab, OUTBOX_KEY)) {
+      const room = this.#state.rooms.get(name);
+      if (!room) continue;
+      this.#changeRoom(name, () => { room.outbox = outbox; });
+      for (const item of outbox) if (!item.error) this.#transmit(name, item);
+    }
+  }
+
+  /** Sends until answered. The key makes repeating safe, so neither a break nor a reload loses or doubles a message. */
+  async #transmit(name, item) {
+    this.#rememberOutbox();
+    try {
+      const repeat = () => this.#state.rooms.get(name)?.outbox.includes(item) ?? false;
+      await this.#channels.get(name).push("new_msg", { body: item.body, key: item.key }, { repeat });
+      this.discard(name, item.key);
+    } catch (error) {
+      if (!this.#state.rooms.has(name)) return;
+      this.#changeRoom(name, () => { item.error = { ...error.response, reason: error.reason ?? String(error) }; });
+      this.#rememberOutbox();
+    }
+  }
+
+  #joinLobby() {
+    const channel = this.#socket.channel("lobby");
+    channel.on("phx_join", (answer) => this.#change((state) => lobbyOf.listed(state.lobby, answer)));
+    channel.on("rooms", (payload) => this.#change((state) => lobbyOf.changed(state.lobby, payload)));
+    channel.join();
+  }
+
+  #join(name, lastRead = null) {
+    const room = roomOf.createRoom(name);
+    room.read = lastRead;
+    this.#change((state) => state.rooms.set(name, room));
+
+    const cursor = () => (room.epoch === null ? {} : { since: { epoch: room.epoch, offset: room.offset } });
+    const channel = this.#socket.channel(`room:${name}`, cursor);
+    const presence = new Presence();
+    const people = () => {
+      room.members = roomOf.membersOf(presence.members, this.isOwn);
+      if (room.count !== null && room.count <= room.members.length) room.count = null;
+    };
+    const watched = () => this.#state.watching && this.#state.active === name;
+    const on = (event, fold) => channel.on(event, (payload) => this.#changeRoom(name, () => fold(payload)));
+
+    on("phx_join", (answer) => {
+      const known = room.offset;
+      presence.reset();
+      roomOf.joined(room, answer, this.isOwn, watched());
+      if (known && answer.recovered) answer.messages.forEach((message) => this.#heard(room, message));
+      this.#remember();
+      this.#rememberOutbox();
+    });
+    on("phx_refused", (error) => {
+      if (error.retry_ms !== undefined) return;
+      room.status = "refused";
+      room.refusal = error;
+    });
+    on("phx_down", () => {
+      room.status = "away";
+      room.typing.clear();
+    });
+    on("phx_close", () => { room.status = "away"; });
+    on("new_msg", (message) => {
+      if (!roomOf.received(room, message, this.isOwn, watched())) return;
+      this.#remember();
+      this.#heard(room, message);
+      roomOf.trim(room);
+    });
+    on("typing", ({ user, name }) => {
+      if (this.isOwn(user)) return;
+      room.typing.set(user, { name, until: Date.now() + TYPING_SHOWN_MS });
+      this.#expireTyping();
+    });
+    on("presence_state", (payload) => { presence.state(payload); people(); });
+    on("presence_diff", (payload) => { presence.diff(payload); people(); });
+    on("presence_count", ({ count }) => { room.count = count; people(); });
+
+    this.#channels.set(name, channel);
+    channel.join();
+  }
+
+  #heard(room, message) {
+    if (!this.isOwn(message.user)) this.#onMessage(room, message);
+  }
+
+  #expireTyping() {
+    this.#typingTimer ??= setTimeout(() => {
+      this.#typingTimer = null;
+      let left = 0;
+      this.#change((state) => {
+        for (const { typing } of state.rooms.values()) {
+          for (const [user, { until }] of typing) {
+            if (until <= Date.now()) typing.delete(user);
+            else left += 1;
+          }
+        }
+      });
+      if (left) this.#expireTyping();
+    }, 1_000);
+  }
+
+  #connectionChanged({ state: name, retryMs }) {
+    this.#change(({ connection }) => {
+      if (name === "open") connection.lostAt = null;
+      else if (connection.state === "open") connection.lostAt = Date.now();
+      connection.state = name;
+      connection.retryAt = retryMs === undefined ? null : Date.now() + retryMs;
+      connection.rttMs = null;
+    });
+  }
+
+  #changeRoom(name, mutate) {
+    const room = this.#state.rooms.get(name);
+    if (!room) return;
+    this.#change(() => {
+      mutate(room);
+      room.version += 1;
+    });
+  }
+
+  #change(mutate) {
+    this.#store.change(mutate);
+  }
+}
+
+/** `crypto.randomUUID` exists in secure contexts only, and this page is also served to a phone by http in one's own network. */
+function randomKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function stored(storage, key) {
+  try {
+    return JSON.parse(storage.getItem(key)) ?? [];
+  } catch {
+    return [];
+  }
+}

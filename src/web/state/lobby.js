@@ -1,0 +1,38 @@
+/**
+ * The list of rooms, folded from the `lobby` topic, and its order on the screen. Plain data; knows nothing of sockets.
+ */
+
+const collator = new Intl.Collator(undefined, { numeric: true });
+
+export function createLobby() {
+  return { /** name -> {room, title, members} */ rooms: new Map(), total: 0, ready: false };
+}
+
+export function listed(lobby, { rooms, total }) {
+  lobby.rooms = new Map(rooms.map((room) => [room.room, room]));
+  lobby.total = total;
+  lobby.ready = true;
+}
+
+export function changed(lobby, { changed = [], removed = [] }) {
+  for (const room of changed) lobby.rooms.set(room.room, room);
+  for (const name of removed) lobby.rooms.delete(name.room ?? name);
+  lobby.total = Math.max(lobby.total, lobby.rooms.size);
+}
+
+/**
+ * What the panel shows: the user's own rooms in the order they were joined, and the others, the liveliest first; both only as far as
+ * `filter` occurs in name or title. `exact` says whether a room is called just that.
+ */
+export function directory(lobby, joinedRooms, filter, limit = 100) {
+  const wanted = filter.trim().toLocaleLowerCase();
+  const matches = (room) => !wanted || `${room.room}\n${room.title}`.toLocaleLowerCase().includes(wanted);
+  const known = (room) => lobby.rooms.get(room.name) ?? { room: room.name, title: room.title, members: room.members.length };
+
+  const mine = [...joinedRooms.values()].map((room) => ({ ...known(room), joined: room })).filter(matches);
+  const others = [...lobby.rooms.values()]
+    .filter((room) => !joinedRooms.has(room.room) && matches(room))
+    .sort((a, b) => b.members - a.members || collator.compare(a.room, b.room));
+  const exact = [...mine, ...others].some((room) => room.room === filter.trim());
+  return { mine, others: others.slice(0, limit), hidden: Math.max(0, others.length - limit), exact };
+}

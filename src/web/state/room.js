@@ -1,0 +1,224 @@
+/**
+ * One room as this page knows it: plain data, and the functions that fold what the server says into it.
+ *
+ * Messages lie in *segments*: runs of contiguous offsets of one epoch, oldest first. There is one segment unless something could not be
+ * recovered, and then the break between two of them is what the page must be honest about.
+ *
+ * Invariants:
+ * 1. within a segment offsets are contiguous, so nothing is shown twice and nothing is silently missing;
+ * 2. the last segment ends at the cursor `{epoch, offset}`, which is what a rejoin sends as `since`;
+ * 3. a message of ours is either in a segment or in the outbox, never in both: its `key` tells.
+ *
+ * Knows nothing of sockets and of the screen. Deliberately absent: clocks, except as arguments.
+ */
+
+/** Messages of one sender that are closer than this stand under one name. */
+const GROUP_MS = 5 * 60_000;
+/** What a page that stays open for days keeps of a room; older messages can be had from the server again. */
+export const MESSAGES_KEPT_MAX = 1_000;
+
+const collator = new Intl.Collator(undefined, { numeric: true });
+
+export function createRoom(name) {
+  return {
+    name,
+    title: name,
+    /** "joining" | "joined" | "away" | "refused" */
+    status: "joining",
+    /** The server's error, when refused. */
+    refusal: null,
+    speak: true,
+    epoch: null,
+    offset: 0,
+    /** `[{epoch, from, messages, more, broke: null | "reset" | "gap", loading}]`; `from` is the first offset */
+    segments: [],
+    /** Not acknowledged yet: `[{key, body, at, error: null | {reason, ...}}]` */
+    outbox: [],
+    /** How far the user has read: `{epoch, offset}`, or null in a room that is new to them. */
+    read: null,
+    unread: 0,
+    /** The offset above which the "new" line stands. */
+    newFrom: null,
+    /** user -> {name, until} */
+    typing: new Map(),
+    /** `[{user, name, connections}]`, sorted */
+    members: [],
+    /** How many there are in truth, where the list is only a choice. */
+    count: null,
+    draft: "",
+    /** Grows with every change that the conversation shows. */
+    version: 0,
+  };
+}
+
+const endOf = (segment) => segment.from + segment.messages.length - 1;
+
+/** Folds the answer of a join or rejoin. `watched`: the user sees it arrive. */
+export function joined(room, answer, isOwn, watched = false) {
+  const { epoch, offset, recovered, messages, more } = answer;
+  const last = room.segments.at(-1);
+  const reset = last !== undefined && epoch !== room.epoch;
+  room.status = "joined";
+  room.refusal = null;
+  room.title = answer.room.title || room.name;
+  room.speak = answer.you.speak;
+
+  const fresh = reset || !last ? messages : messages.filter((message) => message.offset > room.offset);
+  const from = fresh[0]?.offset ?? offset + 1;
+  if (!last) addSegment(room, epoch, from, fresh, more, null);
+  else if (reset) addSegment(room, epoch, from, fresh, more, "reset");
+  else if (recovered || from === room.offset + 1) last.messages.push(...fresh);
+  else addSegment(room, epoch, from, fresh, more, "gap");
+
+  room.epoch = epoch;
+  room.offset = offset;
+  if (room.read === null || (room.read.epoch !== epoch && !last)) room.read = { epoch, offset };
+  settle(room, fresh, isOwn, watched);
+}
+
+/** Folds a live message; false if it was known. */
+export function received(room, message, isOwn, watched = false) {
+  if (message.offset <= room.offset) return false;
+  if (message.offset === room.offset + 1) room.segments.at(-1).messages.push(message);
+  else addSegment(room, room.epoch, message.offset, [message], true, "gap");
+  room.offset = message.offset;
+  room.typing.delete(message.user);
+  settle(room, [message], isOwn, watched);
+  return true;
+}
+
+/** Folds the answer to `history` before the first message of `segment`. */
+export function older(room, segment, { messages, more }) {
+  segment.loading = false;
+  const index = room.segments.indexOf(segment);
+  if (index < 0) return;
+  const before = sameEpoch(room, index) ? room.segments[index - 1] : null;
+  const fresh = messages.filter(({ offset }) => offset < segment.from && offset > (before ? endOf(before) : 0));
+  const fits = fresh.length > 0 && fresh.at(-1).offset === segment.from - 1;
+  segment.more = more && fits; // an answer that leads nowhere must not be asked for again
+  if (fits) {
+    segment.messages.unshift(...fresh);
+    segment.from = fresh[0].offset;
+  }
+  if (before && endOf(before) === segment.from - 1) {
+    before.messages.push(...segment.messages);
+    room.segments.splice(index, 1);
+  }
+  room.version += 1;
+}
+
+/** Lets go of the oldest messages once there are far too many. */
+export function trim(room, keep = MESSAGES_KEPT_MAX) {
+  let excess = room.segments.reduce((sum, segment) => sum + segment.messages.length, 0) - keep;
+  if (excess < keep / 4) return;
+  while (excess > 0) {
+    const [first] = room.segments;
+    const dropped = first.messages.splice(0, excess).length;
+    excess -= dropped;
+    first.from += dropped;
+    first.more = first.epoch === room.epoch;
+    if (first.messages.length === 0 && room.segments.length > 1) room.segments.shift();
+  }
+  room.segments[0].broke = null;
+  room.version += 1;
+}
+
+/** Everything up to the cursor has been seen. */
+export function markRead(room) {
+  room.read = { epoch: room.epoch, offset: room.offset };
+  if (room.unread > 0) room.version += 1;
+  room.unread = 0;
+}
+
+/** The "new" line has done its service. */
+export function clearNewLine(room) {
+  if (room.newFrom !== null) room.version += 1;
+  room.newFrom = null;
+}
+
+/** What the server's list of members means for the screen: one entry a person, whatever number of connections they have. */
+export function membersOf(presence, isOwn) {
+  return [...presence]
+    .map(([user, metas]) => ({ user, name: metas.at(-1).name || user, connections: metas.length, own: isOwn(user) }))
+    .sort((a, b) => b.own - a.own || collator.compare(a.name, b.name) || (a.user < b.user ? -1 : 1));
+}
+
+/** The number of people in the room. */
+export function headCount(room) {
+  return Math.max(room.count ?? 0, room.members.length);
+}
+
+/**
+ * The conversation as a flat list of rows, each with a `key` that stays and a `signature` that changes with its looks:
+ * `start`, `more`, `gap`, `reset`, `day`, `new`, `message` and `pending`.
+ */
+export function rows(room, isOwn) {
+  const list = [];
+  let previous = null; // the message above, if nothing stands between
+  let day = null;
+
+  const add = (kind, key, data = {}, looks = "") => {
+    list.push({ kind, key, signature: `${kind} ${looks}`, ...data });
+    previous = null;
+  };
+  const dayOf = (at) => {
+    const date = new Date(at).toDateString();
+    if (date !== day) add("day", `day ${date}`, { at }, date);
+    day = date;
+  };
+  const leads = (user, at) => previous === null || previous.user !== user || at - previous.at > GROUP_MS;
+
+  room.segments.forEach((segment, index) => {
+    const key = `${segment.epoch} ${segment.from}`;
+    const name = `${segment.epoch} ${index}`;
+    if (segment.broke === "reset") add("reset", `reset ${name}`, { at: segment.messages[0]?.at });
+    if (segment.broke === "gap" && !segment.more) {
+      const missing = sameEpoch(room, index) ? segment.from - endOf(room.segments[index - 1]) - 1 : 0;
+      add("gap", `gap ${name}`, { missing }, missing);
+    }
+    if (segment.more && segment.epoch === room.epoch) {
+      add("more", `more ${key}`, { segment, loading: segment.loading, gap: segment.broke === "gap" }, segment.loading);
+    } else if (index === 0 && segment.from === 1 && segment.messages.length) {
+      add("start", "start");
+    }
+    for (const message of segment.messages) {
+      dayOf(message.at);
+      if (message.offset === room.newFrom && segment.epoch === room.epoch) add("new", "new");
+      const lead = leads(message.user, message.at);
+      const own = isOwn(message.user);
+      list.push({
+        kind: "message", key: `${segment.epoch}-${message.offset}`, signature: `message ${lead} ${own}`, message, lead, own,
+      });
+      previous = message;
+    }
+  });
+  room.outbox.forEach((item, index) => {
+    const lead = index === 0 && !(previous && isOwn(previous.user) && item.at - previous.at <= GROUP_MS);
+    const looks = `${lead} ${item.error?.reason} ${room.status}`;
+    list.push({ kind: "pending", key: `key ${item.key}`, signature: `pending ${looks}`, item, lead, own: true });
+  });
+  return list;
+}
+
+function sameEpoch(room, index) {
+  return index > 0 && room.segments[index - 1].epoch === room.segments[index].epoch;
+}
+
+function addSegment(room, epoch, from, messages, more, broke) {
+  room.segments.push({ epoch, from, messages: [...messages], more, broke, loading: false });
+}
+
+/** What follows from new messages: ours leave the outbox, the others' count as unread if nobody watched them arrive. */
+function settle(room, messages, isOwn, watched) {
+  const keys = new Set(messages.filter(({ key, user }) => key && isOwn(user)).map(({ key }) => key));
+  if (keys.size) room.outbox = room.outbox.filter(({ key }) => !keys.has(key));
+  room.version += 1;
+  if (watched) return markRead(room);
+
+  const since = room.read.epoch === room.epoch ? room.read.offset : 0;
+  const segment = room.segments.at(-1);
+  const unseen = segment.messages.filter(({ offset, user }) => offset > since && !isOwn(user));
+  room.unread = unseen.length + (room.read.epoch === room.epoch ? Math.max(0, segment.from - 1 - since) : 0);
+  if (room.unread === 0) room.newFrom = null;
+  else room.newFrom ??= unseen[0]?.offset ?? null;
+}

@@ -1,0 +1,201 @@
+/**
+ * The conversation: rows to elements, and where it is scrolled to.
+ *
+ * The end of the conversation is followed as long as the user is there; whoever has scrolled up stays exactly where they read, whatever
+ * arrives below or is loaded above.
+ */
+import { rows } from "../state/room.js";
+import { byId, colour, counted, h, keyedList, setText } from "./dom.js";
+import { isJumbo, parts } from "./text.js";
+
+/** How near to the end counts as being there, and how near to the beginning as asking for more. */
+const NEAR_END_PX = 48;
+const NEAR_TOP_PX = 600;
+
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
+const dayName = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+
+export function conversationView(chat, { editAgain }) {
+  const scroller = byId("scroller");
+  const jump = byId("jump");
+  const list = keyedList(byId("log"), (row) => makers[row.kind](row));
+  let room = null;
+  let version = -1;
+  let following = true;
+  let scrolledByUs = false;
+
+  const makers = {
+    start: () => h("li", { class: "beginning" }, h("span", {}, "This is where it began.")),
+    day: ({ at }) => h("li", { class: "day" }, h("span", {}, dayOf(at))),
+    new: () => h("li", { class: "fresh" }, h("span", {}, "New")),
+    reset: () => h("li", { class: "broke" }, h("span", {},
+      "The server began this room anew. What was said while you were away could not be recovered; what stands above is kept on this page only.")),
+    gap: ({ missing }) => h("li", { class: "broke" }, h("span", {},
+      missing ? `${counted(missing, "message is", "messages are")} missing here: the server no longer keeps them.`
+        : "Something is missing here.")),
+    more: ({ segment, loading, gap }) => h("li", { class: "more" }, h("button", {
+      type: "button", disabled: loading, onclick: () => load(segment),
+    }, loading ? "Fetching…" : gap ? "Show what you missed" : "Earlier messages")),
+    message: ({ message, lead, own }) => h("li", { class: classes(lead, own) }, ...said(message, lead, message.body)),
+    pending: ({ item, lead }) => h("li", { class: `${classes(lead, true)} ${item.error ? "failed" : "pending"}`, "data-key": item.key },
+      ...said({ ...item, user: chat.me.user, name: chat.me.name }, lead, item.body), status(item)),
+  };
+
+  scroller.addEventListener("scroll", () => {
+    if (scrolledByUs) {
+      scrolledByUs = false;
+    } else {
+      following = atEnd();
+    }
+    attend();
+    loadIfNear();
+  }, { passive: true });
+  jump.addEventListener("click", () => toEnd());
+  // The keyboard of a phone, a longer draft, a turned screen: the end stays in sight.
+  new ResizeObserver(() => { if (following) stick(); }).observe(scroller);
+  for (const event of ["visibilitychange", "focus", "blur"]) document.addEventListener(event, attend);
+
+  const view = (state) => {
+    const next = state.rooms.get(state.active) ?? null;
+    const switched = next !== room;
+    room = next;
+    if (!room) return;
+    if (switched || version !== room.version) {
+      version = room.version;
+      const kept = switched || following ? null : anchor();
+      list(rows(room, chat.isOwn));
+      if (switched) settleIn();
+      else if (following) stick();
+      else restore(kept);
+      setText(byId("typing"), typingText([...room.typing.values()]));
+    }
+    const below = !following;
+    jump.hidden = !below;
+    if (below) setText(byId("jump-text"), room.unread ? counted(room.unread, "new message", "new messages") : "To the newest");
+    attend();
+    loadIfNear();
+  };
+  view.toEnd = toEnd;
+  view.page = (direction) => scroller.scrollBy({ top: direction * scroller.clientHeight * 0.85 });
+  view.following = () => following;
+  return view;
+
+  function said({ user, name, at }, lead, body) {
+    const text = h("div", { class: isJumbo(body) ? "body jumbo" : "body", dir: "auto" });
+    for (const part of parts(body)) {
+      text.append(part.href ? h("a", { href: part.href, target: "_blank", rel: "noopener noreferrer" }, part.text) : part.text);
+    }
+    const who = colour(h("span", { class: lead ? "who" : "who vh", dir: "auto", title: lead ? name : null }, name), user);
+    return [who, text, h("time", { datetime: new Date(at).toISOString(), title: full.format(at) }, clock.format(at))];
+  }
+
+  function status(item) {
+    if (!item.error) {
+      const offline = room.status !== "joined";
+      return h("p", { class: "state" }, offline ? "Waiting for the connection" : "Sending");
+    }
+    const button = (text, act) => h("button", { type: "button", onclick: act }, text);
+    return h("p", { class: "state", role: "alert" }, `Not sent: ${reasonText(item.error)} `,
+      button("Try again", () => chat.retry(room.name, item.key)),
+      button("Edit", () => { chat.discard(room.name, item.key); editAgain(item.body); }),
+      button("Discard", () => chat.discard(room.name, item.key)));
+  }
+
+  function atEnd() { return scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END_PX; }
+
+  function scrollTo(top) {
+    if (Math.abs(scroller.scrollTop - top) < 1) return;
+    scrolledByUs = true;
+    scroller.scrollTop = top;
+  }
+
+  function stick() { scrollTo(scroller.scrollHeight - scroller.clientHeight); }
+
+  function toEnd() {
+    following = true;
+    stick();
+    jump.hidden = true;
+    attend();
+  }
+
+  /** The first row in sight, and where: what must not move when rows come in above it. */
+  function anchor() {
+    const top = scroller.getBoundingClientRect().top;
+    for (const element of byId("log").children) {
+      const box = element.getBoundingClientRect();
+      if (box.bottom > top && element.className !== "more") return { element, top: box.top };
+    }
+    return null;
+  }
+
+  function restore(kept) {
+    if (kept?.element.isConnected) scrollTo(scroller.scrollTop + kept.element.getBoundingClientRect().top - kept.top);
+  }
+
+  /** A room that was just opened shows what is new in it, or its end. */
+  function settleIn() {
+    following = true;
+    const fresh = byId("log").querySelector(".fresh");
+    stick();
+    if (!fresh) return;
+    const above = scroller.getBoundingClientRect().top - fresh.getBoundingClientRect().top + scroller.clientHeight * 0.2;
+    if (above > 0) {
+      scrollTo(scroller.scrollTop - above);
+      following = atEnd();
+    }
+  }
+
+  function load(segment) { chat.older(room.name, segment); }
+
+  function loadIfNear() {
+    if (!room) return;
+    const view = scroller.getBoundingClientRect();
+    for (const element of byId("log").querySelectorAll(".more")) {
+      const box = element.getBoundingClientRect();
+      if (box.bottom > view.top - NEAR_TOP_PX && box.top < view.bottom) element.firstChild.click();
+    }
+  }
+
+  /** Tells whether what arrives at the end of the conversation is seen. */
+  function attend() {
+    chat.watch(room !== null && following && document.visibilityState === "visible" && document.hasFocus());
+  }
+}
+
+function classes(lead, own) {
+  return `said${lead ? " lead" : ""}${own ? " own" : ""}`;
+}
+
+function dayOf(at) {
+  const midnight = (time) => new Date(time).setHours(0, 0, 0, 0);
+  const days = Math.round((midnight(at) - midnight(Date.now())) / 86_400_000);
+  if (days === 0 || days === -1) {
+    const name = relative.format(days, "day");
+    return name[0].toLocaleUpperCase() + name.slice(1);
+  }
+  return dayName.format(at);
+}
+
+export function typingText(people) {
+  const names = people.map(({ name }) => name);
+  if (names.length === 0) return "";
+  if (names.length === 1) return `${names[0]} is typing`;
+  if (names.length === 2) return `${names[0]} and ${names[1]} are typing`;
+  return `${names[0]}, ${names[1]} and ${counted(names.length - 2, "other", "others")} are typing`;
+}
+
+/** The server's reasons (`docs/protocol.md`, 3.6) in words. */
+function reasonText({ reason, max_bytes: maxBytes }) {
+  switch (reason) {
+    case "rate_limited": return "that was too much at once.";
+    case "too_large": return `it is longer than the ${maxBytes?.toLocaleString()} bytes that fit.`;
+    case "unauthorized": return "you may not write here.";
+    case "busy": return "the server is too busy.";
+    case "invalid": return "the server did not understand it.";
+    case "storage": return "the server cannot store it right now.";
+    case "closed": case "unmatched topic": return "you are not in this room.";
+    default: return `${reason}.`;
+  }
+}

@@ -1,0 +1,92 @@
+/** The connection, what a screen reader is told, and the title of the window. */
+import { byId, counted, h, setText } from "./dom.js";
+
+/** Shorter breaks are mended before anybody could read about them. */
+const BANNER_AFTER_MS = 1_200;
+const HEARD_KEPT = 20;
+const HEARD_BURST = 3;
+const HEARD_TEXT_MAX = 200;
+
+export function statusView(chat, store) {
+  let ticking = null;
+  let spokenState = "";
+  byId("retry-now").addEventListener("click", () => chat.retryNow());
+
+  return (state) => {
+    const { connection } = state;
+    const open = connection.state === "open";
+    const ever = state.lobby.ready;
+    setText(byId("connection"), open ? "Connected" : connection.state === "waiting" ? "Not connected" : "Connecting…");
+    byId("connection").title = connection.rttMs === null ? "" : `${connection.rttMs} ms to the server and back`;
+    byId("lamp").className = `lamp ${open ? "on" : connection.state === "waiting" ? "off" : "trying"}`;
+
+    const lost = state.me && !open && (!ever || Date.now() - connection.lostAt > BANNER_AFTER_MS);
+    const refused = state.rooms.get(state.active)?.refusal;
+    byId("banner").hidden = !lost && !refused;
+    byId("retry-now").hidden = !lost || connection.state !== "waiting";
+    setText(byId("banner-text"), lost ? lostText(connection) : refused ? refusalText(refused) : "");
+    // The countdown, and the banner's own delay.
+    if (!open && state.me && ticking === null) {
+      ticking = setTimeout(() => { ticking = null; store.change(() => {}); }, 500);
+    }
+
+    const spoken = !state.me || (!ever && connection.state !== "waiting") ? "" : open ? "Connected" : lost ? "Connection lost. Reconnecting." : spokenState;
+    if (spoken !== spokenState) {
+      spokenState = spoken;
+      setText(byId("said"), spoken);
+    }
+    title(state);
+  };
+
+  function title(state) {
+    const room = state.rooms.get(state.active);
+    const unread = [...state.rooms.values()].reduce((sum, { unread }) => sum + unread, 0);
+    const elsewhere = unread - (room?.unread ?? 0);
+    byId("elsewhere").hidden = elsewhere === 0;
+    byId("open-rooms").setAttribute("aria-label", elsewhere ? `Rooms, ${elsewhere} unread` : "Rooms");
+    document.title = `${unread ? `(${unread}) ` : ""}${room ? `${room.title} · ` : ""}Chinwag`;
+  }
+}
+
+function lostText({ state, retryAt }) {
+  if (state !== "waiting") return "Connection lost. Trying again…";
+  const seconds = Math.max(1, Math.ceil((retryAt - Date.now()) / 1000));
+  return `Connection lost. What you write is sent when it is back. Trying again in ${seconds} s.`;
+}
+
+function refusalText({ reason, limit }) {
+  switch (reason) {
+    case "unauthorized": return "You may not enter this room.";
+    case "invalid": return "A room cannot have this name.";
+    case "too_many_rooms": return "The server has no place for another room.";
+    case "too many channels joined": return "You are in as many rooms as one can be. Leave another one first.";
+    default: return `The server would not let you in: ${reason}${limit ? ` (${limit})` : ""}.`;
+  }
+}
+
+/**
+ * Reads new messages out, and nothing else: the visible conversation is no live region, so that neither opening a room nor loading
+ * older history makes a screen reader recite it. A burst is summed up.
+ */
+export function announcer() {
+  const log = byId("heard");
+  let burst = [];
+  return (room, message, active) => {
+    if (burst.length === 0) setTimeout(flush, 600);
+    burst.push({ room, message, active });
+  };
+
+  function flush() {
+    const here = burst.filter(({ active }) => active);
+    const elsewhere = burst.filter(({ active }) => !active);
+    burst = [];
+    if (here.length > HEARD_BURST) say(counted(here.length, "new message", "new messages"));
+    else for (const { message } of here) say(`${message.name}: ${message.body.slice(0, HEARD_TEXT_MAX)}`);
+    for (const title of new Set(elsewhere.map(({ room }) => room.title))) say(`New in ${title}`);
+  }
+
+  function say(text) {
+    log.append(h("p", {}, text));
+    while (log.childElementCount > HEARD_KEPT) log.firstChild.remove();
+  }
+}

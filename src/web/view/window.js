@@ -1,0 +1,141 @@
+/** What belongs to the window rather than to a part of it: theme, drawers, keys, and what stands where no conversation does. */
+import { byId, counted, h, setText } from "./dom.js";
+import { hrefOf } from "./rooms.js";
+
+const THEMES = ["auto", "light", "dark"];
+
+export function theme() {
+  const root = document.documentElement;
+  const button = byId("theme");
+  const show = () => {
+    const name = root.dataset.theme ?? "auto";
+    button.querySelector("use").setAttribute("href", `#i-${name}`);
+    const label = { auto: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" }[name];
+    button.setAttribute("aria-label", label);
+    button.title = label;
+  };
+  button.addEventListener("click", () => {
+    const next = THEMES[(THEMES.indexOf(root.dataset.theme ?? "auto") + 1) % THEMES.length];
+    if (next === "auto") delete root.dataset.theme;
+    else root.dataset.theme = next;
+    if (next === "auto") localStorage.removeItem("chinwag.theme");
+    else localStorage.setItem("chinwag.theme", next);
+    show();
+  });
+  show();
+}
+
+/** The two side panels, where there is no room for them: over the page, one at a time, and the focus goes along. */
+export function drawers() {
+  const buttons = { rooms: byId("open-rooms"), members: byId("open-members") };
+  let open = null;
+
+  const isWide = () => matchMedia("(min-width: 1080px)").matches;
+  const show = (name) => {
+    open = name;
+    for (const [key, button] of Object.entries(buttons)) {
+      byId(key).classList.toggle("open", key === name);
+      button.setAttribute("aria-expanded", String(key === name));
+    }
+    byId("app").classList.toggle("has-drawer", name !== null);
+    byId("talk").inert = name !== null;
+    if (name) byId(name).querySelector("a, button, input").focus();
+  };
+  const close = () => {
+    if (!open) return false;
+    const button = buttons[open];
+    show(null);
+    button.focus();
+    return true;
+  };
+
+  buttons.rooms.addEventListener("click", () => show("rooms"));
+  buttons.members.addEventListener("click", () => {
+    if (!isWide()) return show("members");
+    const hidden = byId("app").classList.toggle("no-members");
+    buttons.members.setAttribute("aria-expanded", String(!hidden));
+  });
+  buttons.members.setAttribute("aria-expanded", String(isWide()));
+  byId("shade").addEventListener("click", close);
+  for (const panel of ["rooms", "members"]) byId(panel).querySelector("[data-close]").addEventListener("click", close);
+  matchMedia("(min-width: 1080px)").addEventListener("change", () => show(null));
+  return { close, show };
+}
+
+export function keys({ chat, store, conversation, drawer, goTo }) {
+  const input = byId("write");
+
+  const toRoom = (step, unreadOnly) => {
+    const { rooms, active } = store.state;
+    const names = [...rooms.keys()];
+    const at = names.indexOf(active);
+    for (let i = 1; i <= names.length; i += 1) {
+      const name = names[(Math.max(at, step < 0 ? 0 : -1) + (step + names.length) * i) % names.length];
+      if (name !== active && (!unreadOnly || rooms.get(name).unread > 0)) return goTo(name);
+    }
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.isComposing || document.querySelector("dialog[open]")) return;
+    const control = event.ctrlKey || event.metaKey;
+    const vertical = { ArrowUp: -1, ArrowDown: 1, PageUp: -1, PageDown: 1 }[event.key];
+    if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
+      toRoom(vertical, event.shiftKey);
+    } else if (control && event.key.toLowerCase() === "k") {
+      if (matchMedia("(max-width: 760px)").matches) drawer.show("rooms");
+      byId("filter").focus();
+    } else if (control && event.key === "/") {
+      byId("shortcuts").showModal();
+    } else if (event.key === "Escape") {
+      if (!drawer.close()) {
+        conversation.toEnd();
+        if (!input.disabled) input.focus();
+      }
+    } else if (vertical && event.target === input && event.key.startsWith("Page")) {
+      conversation.page(vertical);
+    } else {
+      return;
+    }
+    event.preventDefault();
+  });
+  byId("help").addEventListener("click", () => byId("shortcuts").showModal());
+  byId("skip").addEventListener("click", () => input.focus());
+}
+
+export function welcomeView(startRoom) {
+  return (state) => {
+    const room = state.rooms.get(state.active);
+    byId("room").hidden = !room;
+    byId("leave").hidden = !room;
+    byId("open-members").hidden = !room;
+    setText(byId("title"), room?.title ?? "Chinwag");
+    setText(byId("subtitle"), room ? subtitle(room) : "");
+    const silent = room && room.segments.length > 0 && room.segments.every(({ messages }) => messages.length === 0) && room.outbox.length === 0;
+    const welcome = byId("welcome");
+    const key = room ? (silent ? `silent ${room.title}` : "") : state.lobby.ready ? (state.lobby.rooms.size ? "choose" : "first") : "";
+    welcome.hidden = key === "";
+    if (welcome.dataset.key === key) return;
+    welcome.dataset.key = key;
+    welcome.replaceChildren(...texts(key, room, state));
+  };
+
+  function texts(key, room, state) {
+    if (key === "") return [];
+    if (room) return [h("p", { class: "big" }, "Nobody has said anything in ", h("bdi", {}, room.title), " yet."), h("p", {}, "Somebody has to start.")];
+    const begin = h("button", { type: "button", class: "primary", onclick: () => startRoom() }, "Start a room");
+    if (key === "first") return [h("p", { class: "big" }, "It is quiet here."), h("p", {}, "No room is open yet."), begin];
+    const busiest = [...state.lobby.rooms.values()].sort((a, b) => b.members - a.members).slice(0, 4);
+    return [
+      h("p", { class: "big" }, "Where to?"),
+      h("ul", { class: "cards" }, ...busiest.map(({ room: name, title, members }) => h("li", {}, h("a", { href: hrefOf(name) },
+        h("b", { dir: "auto" }, title || name), h("span", {}, members ? `${counted(members, "person", "people")} there` : "nobody there yet"))))),
+      begin,
+    ];
+  }
+}
+
+/** The room's name, where its title is another, and what is special about it. */
+function subtitle(room) {
+  if (room.status === "joining") return "Going in…";
+  return [room.title === room.name ? "" : room.name, room.speak ? "" : "read only"].filter(Boolean).join(" · ");
+}

@@ -1,0 +1,440 @@
+/** The page in Chromium against the real server: what a person would see. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, afterEach, before, test } from "node:test";
+import { freePort, launch, Person, Server, Wire } from "./harness.mjs";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+let browser;
+let server;
+let people = [];
+let wires = [];
+let rooms = 0;
+
+before(async () => {
+  browser = await launch();
+  server = new Server(await freePort());
+  await server.start();
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+afterEach(async () => {
+  await Promise.all(people.map((person) => person.leave()));
+  for (const wire of wires) wire.close();
+  people = [];
+  wires = [];
+});
+
+/** A room that no other test uses. */
+const aRoom = () => `room ${(rooms += 1)}`;
+
+async function arrive(name, options) {
+  const person = await Person.arrive(browser, options?.url ?? server.url, name, options);
+  people.push(person);
+  return person;
+}
+
+async function aWire() {
+  const wire = new Wire(server.port);
+  wires.push(wire);
+  await wire.open();
+  return wire;
+}
+
+/** Fails with what axe-core finds, in the sense of WCAG 2.2 A and AA and the usual good practice. */
+async function assertAccessible(person, what) {
+  // Through the debugger's own world: a script element would, rightly, be blocked by the page's policy.
+  await person.page.evaluate(AXE);
+  const { violations } = await person.page.evaluate(() => globalThis.axe.run(document));
+  const found = violations.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`).join("\n  ")}`);
+  assert.deepEqual(found, [], what);
+}
+
+test("two people talk, see each other, and see when the other is typing", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room });
+  const bob = await arrive("Bob", { room });
+  await ann.sees("Ann", "Bob");
+  await bob.sees("Ann", "Bob");
+
+  await bob.page.getByRole("textbox", { name: /^Message to/ }).pressSequentially("He");
+  await ann.page.getByText("Bob is typing").waitFor();
+  await bob.say("Hello, Ann");
+  await ann.hears("Hello, Ann");
+  await ann.say("Hello, Bob", "How are you?");
+  await bob.hears("How are you?");
+  assert.deepEqual(await bob.said(), ["Hello, Ann", "Hello, Bob", "How are you?"]);
+  assert.deepEqual(await ann.said(), await bob.said());
+  assert.equal(await bob.page.locator("#log .own").count(), 1);
+  assert.equal(await ann.page.locator("#log .own").count(), 2);
+  assert.equal(await ann.page.locator("#log .lead").count(), 2, "one name above two messages");
+  await bob.page.getByRole("log").getByText("Ann: How are you?").waitFor({ state: "attached" });
+
+  await bob.leave();
+  await ann.sees("Ann");
+  await ann.screenshot("talk");
+  assert.deepEqual(ann.complaints, []);
+});
+
+test("a room is started from the page, and everybody's list shows it with its head count", async () => {
+  const ann = await arrive("Ann");
+  const bob = await arrive("Bob");
+  await ann.page.getByRole("button", { name: "Start a room" }).first().click();
+  await ann.page.getByLabel("Name", { exact: true }).fill("orchard");
+  await ann.page.getByLabel(/^Title/).fill("The orchard");
+  await ann.page.getByRole("button", { name: "Start it" }).click();
+  await ann.page.getByRole("heading", { name: "The orchard", level: 1 }).waitFor();
+  await bob.page.getByRole("link", { name: "The orchard 1 person" }).first().waitFor();
+  await bob.screenshot("welcome");
+  await bob.page.getByRole("navigation").getByRole("link", { name: "The orchard 1 person" }).click();
+  await ann.page.getByRole("link", { name: "The orchard 2 people" }).waitFor();
+  await ann.page.getByRole("button", { name: "Leave this room" }).click();
+  await bob.sees("Bob");
+});
+
+test("messages in other rooms are marked unread, counted in the title, and set apart by a line when one gets there", async () => {
+  const [here, there] = [aRoom(), aRoom()];
+  const ann = await arrive("Ann", { room: there });
+  await ann.sees("Ann");
+  await ann.goTo(here);
+  const bob = await arrive("Bob", { room: there });
+  await bob.say("one", "two");
+  await ann.page.getByRole("link", { name: `${there} 2 unread 2 people` }).waitFor();
+  assert.equal(await ann.page.title(), `(2) ${here} · Chinwag`);
+  await ann.screenshot("unread");
+
+  await ann.page.reload();
+  await ann.page.getByRole("link", { name: `${there} 2 unread 2 people` }).waitFor();
+
+  await ann.page.getByRole("link", { name: new RegExp(`^${there} `) }).click();
+  await ann.hears("two");
+  await ann.until((title) => document.title === title, `${there} · Chinwag`);
+  assert.deepEqual(await ann.page.locator("#log li.fresh").allTextContents(), ["New"]);
+});
+
+test("older history comes in while scrolling up, and what one reads stays where it is", async () => {
+  const room = aRoom();
+  const bob = await arrive("Bob", { room });
+  const texts = Array.from({ length: 50 }, (_, i) => `line ${i + 1}`);
+  await bob.say(...texts.map((text) => `${text}\nof several\nlines`));
+  await bob.until(() => document.querySelectorAll("#log .said:not(.pending)").length === 50);
+  const ann = await arrive("Ann", { room, viewport: { width: 1280, height: 500 } });
+  await bob.say(...Array.from({ length: 10 }, (_, i) => `and ${i + 1}`)); // Ann's page of 50 now begins above what she has
+  await ann.hears("and 10");
+
+  // A third person has but the latest 50.
+  const eve = await arrive("Eve", { room, viewport: { width: 1280, height: 500 } });
+  await eve.hears("and 10");
+  assert.equal((await eve.said()).length, 50);
+  const place = () => eve.page.evaluate(() => {
+    const row = [...document.querySelectorAll("#log .said")].find(({ textContent }) => textContent.includes("line 13"));
+    return Math.round(row.getBoundingClientRect().top);
+  });
+  await eve.page.evaluate(() => {
+    const row = [...document.querySelectorAll("#log .said")].find(({ textContent }) => textContent.includes("line 13"));
+    row.scrollIntoView();
+  });
+  const before = await place();
+  await eve.until(() => document.querySelectorAll("#log .said").length === 60);
+  assert.ok(Math.abs((await place()) - before) <= 1, `${before} -> ${await place()}`);
+  assert.equal((await eve.said())[0], "line 1\nof several\nlines");
+  await eve.page.getByText("This is where it began.").waitFor();
+
+  // Somebody speaks below: it is announced, and nothing moves.
+  await bob.say("down here");
+  await eve.page.getByRole("button", { name: "1 new message" }).waitFor();
+  assert.ok(Math.abs((await place()) - before) <= 1);
+  await eve.screenshot("history");
+  await eve.page.getByRole("button", { name: "1 new message" }).click();
+  await eve.until(() => document.title.startsWith("room"));
+});
+
+test("markup in names, rooms and messages is text, and addresses are safe links", async () => {
+  const probe = "<img src=x onerror=document.title='!'>"; // as long as a name may be
+  const room = `${probe} ${aRoom()}`;
+  const ann = await arrive(probe, { room });
+  const bob = await arrive("Bob", { room });
+  await ann.say(`<script>document.title='!'</script>${probe}`, "https://example.org/a_(b)?c=d#e and javascript:alert(1)");
+  await bob.hears("https://example.org/a_(b)?c=d#e and javascript:alert(1)");
+  assert.equal(await bob.page.locator("main img, nav img, aside img, #log script").count(), 0);
+  assert.match(await bob.page.title(), /<img src=x/);
+  await bob.sees(probe, "Bob");
+  await bob.page.getByRole("heading", { name: room, level: 1 }).waitFor();
+
+  const links = bob.page.locator("#log a");
+  assert.deepEqual(await links.allTextContents(), ["https://example.org/a_(b)?c=d#e"]);
+  assert.equal(await links.getAttribute("rel"), "noopener noreferrer");
+  assert.equal(await links.getAttribute("href"), "https://example.org/a_(b)?c=d#e");
+  assert.deepEqual([...ann.complaints, ...bob.complaints], []);
+  await bob.screenshot("markup");
+});
+
+test("the page runs under a policy that allows no inline script or style and nothing from elsewhere", async () => {
+  const { headers } = await fetch(server.url);
+  const policy = headers.get("content-security-policy");
+  assert.match(policy, /default-src 'self'/);
+  assert.doesNotMatch(policy, /unsafe|https?:|\*/);
+  assert.equal(headers.get("x-content-type-options"), "nosniff");
+});
+
+test("after a break of the network nothing is missing and nothing is there twice", async () => {
+  const room = aRoom();
+  const wire = await aWire();
+  const ann = await arrive("Ann", { room, url: wire.url });
+  const bob = await arrive("Bob", { room });
+  await bob.say("before");
+  await ann.hears("before");
+
+  wire.cut();
+  await ann.page.getByText(/^Connection lost/).first().waitFor();
+  await bob.sees("Bob");
+  await bob.say("missed 1", "missed 2", "missed 3");
+  await ann.say("written offline 1", "written offline 2");
+  await ann.until(() => document.querySelectorAll("#log .pending").length === 2);
+  await ann.screenshot("offline");
+  await ann.page.emulateMedia({ colorScheme: "dark" });
+  await ann.screenshot("offline-dark");
+
+  wire.mend();
+  await ann.connected();
+  await bob.hears("written offline 2");
+  await ann.hears("written offline 2");
+  const expected = ["before", "missed 1", "missed 2", "missed 3", "written offline 1", "written offline 2"];
+  assert.deepEqual(await ann.said(), expected);
+  assert.deepEqual(await bob.said(), expected);
+  await ann.sees("Ann", "Bob");
+  assert.equal(await ann.page.locator("#log .broke").count(), 0, "a recovery leaves no mark");
+});
+
+test("a wire that is cut again and again while both sides talk loses and doubles nothing", async () => {
+  const room = aRoom();
+  const wire = await aWire();
+  const ann = await arrive("Ann", { room, url: wire.url });
+  const bob = await arrive("Bob", { room });
+  const expected = [];
+  for (let round = 1; round <= 5; round += 1) {
+    await ann.say(`a${round}`);
+    wire.cut(); // with the message on its way, delivered, or answered: whatever it had come to
+    await ann.say(`b${round}`);
+    await bob.say(`c${round}`);
+    wire.mend();
+    await ann.page.evaluate(() => dispatchEvent(new Event("online")));
+    for (const text of [`a${round}`, `b${round}`]) await bob.hears(text);
+    await ann.hears(`c${round}`);
+    expected.push(`a${round}`, `b${round}`, `c${round}`);
+  }
+  const said = await bob.said();
+  assert.deepEqual([...said].sort(), expected.sort());
+  await ann.until((count) => document.querySelectorAll("#log .said:not(.pending)").length === count, expected.length);
+  assert.deepEqual(await ann.said(), said);
+});
+
+test("after a restart of the server the page says what cannot be recovered, and a guest goes on under the same name", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room });
+  await ann.say("before the restart");
+  await ann.hears("before the restart");
+  const before = await ann.page.evaluate(() => JSON.parse(localStorage["chinwag.session"]));
+
+  await server.stop();
+  await ann.page.getByText(/^Connection lost/).first().waitFor();
+  await ann.say("written in between");
+  await server.start();
+  await ann.connected();
+  await ann.hears("written in between");
+
+  assert.deepEqual(await ann.said(), ["before the restart", "written in between"]);
+  assert.equal(await ann.page.locator("#log .own").count(), 2, "what one said under the old token is still one's own");
+  assert.match(await ann.page.locator("#log .broke").textContent(), /could not be recovered/);
+  const now = await ann.page.evaluate(() => JSON.parse(localStorage["chinwag.session"]));
+  assert.equal(now.name, "Ann");
+  assert.notEqual(now.token, before.token);
+  await ann.sees("Ann");
+  await ann.screenshot("restart");
+
+  const bob = await arrive("Bob", { room });
+  await bob.say("still there?");
+  await ann.hears("still there?");
+});
+
+test("what the server refuses is told at the message, and can be tried again", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room });
+  await ann.until(() => !document.getElementById("write").disabled);
+  // Faster than any person: past what the server takes at once from one connection.
+  await ann.page.evaluate(() => {
+    const input = document.getElementById("write");
+    for (let i = 1; i <= 120; i += 1) {
+      input.value = `m${i}`;
+      input.form.requestSubmit();
+    }
+  });
+  const failed = ann.page.locator("#log .failed");
+  await failed.first().waitFor();
+  await ann.until(() => document.querySelectorAll("#log .pending").length === 0);
+  assert.match(await failed.first().textContent(), /Not sent: that was too much at once/);
+  await failed.first().scrollIntoViewIfNeeded();
+  await ann.screenshot("refused");
+
+  const count = await failed.count();
+  await failed.last().getByRole("button", { name: "Discard" }).click();
+  await ann.until((count) => document.querySelectorAll("#log .failed").length === count, count - 1);
+  const body = await failed.first().locator(".body").textContent();
+  await failed.first().getByRole("button", { name: "Try again" }).click();
+  await ann.hears(body);
+});
+
+test("everything can be done by keyboard, and the focus is always visible", async () => {
+  const [first, second] = [aRoom(), aRoom()];
+  const page = (await arrive("Ann", { room: first })).page;
+  const ann = people.at(-1);
+  const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.getAttribute("aria-label") || document.activeElement.textContent);
+  const heading = (name) => page.getByRole("heading", { name, level: 1, exact: true }).waitFor();
+
+  await ann.until(() => document.activeElement.id === "write");
+  await page.keyboard.type("one");
+  await page.keyboard.press("Shift+Enter");
+  await page.keyboard.type("two");
+  await page.keyboard.press("Enter");
+  await ann.hears("one\ntwo");
+
+  await page.keyboard.press("Control+k");
+  assert.equal(await focused(), "filter");
+  await page.keyboard.type(second);
+  await page.getByRole("link", { name: `Start “${second}”` }).waitFor();
+  await page.keyboard.press("Enter");
+  await heading(second);
+  await ann.until(() => document.activeElement.id === "write");
+  await page.keyboard.press("Control+k");
+  await page.keyboard.press("Escape");
+  assert.equal(await page.inputValue("#filter"), "");
+  await page.keyboard.press("Alt+ArrowUp");
+  await heading(first);
+  await page.keyboard.press("Alt+ArrowDown");
+  await heading(second);
+  await page.keyboard.press("Alt+ArrowDown");
+  await heading(first);
+
+  await page.keyboard.press("Control+/");
+  await page.getByRole("dialog", { name: "By keyboard" }).waitFor();
+  await ann.screenshot("keyboard");
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "hidden" });
+
+  // Once around by Tab: each control shows that it has the focus, and the walk comes back to where it began.
+  await page.locator("#skip").focus();
+  const visited = [];
+  for (let i = 0; i < 60; i += 1) {
+    const { name, visible } = await page.evaluate(() => {
+      const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
+      const box = document.activeElement.getBoundingClientRect();
+      return {
+        name: document.activeElement.id || document.activeElement.textContent.trim(),
+        visible: outlineStyle !== "none" && parseFloat(outlineWidth) >= 2 && box.width > 0 && box.right > 0,
+      };
+    });
+    assert.ok(visible, `no visible focus on ${name}`);
+    visited.push(name);
+    if (name === "write") break;
+    await page.keyboard.press("Tab");
+  }
+  for (const name of ["skip", "filter", "new-room", "me", "theme", "help", "leave", "open-members", "scroller", "write"]) {
+    assert.ok(visited.includes(name), `${name} is not reached: ${visited.join(", ")}`);
+  }
+  await page.locator("#skip").focus();
+  await page.keyboard.press("Enter");
+  assert.equal(await focused(), "write");
+});
+
+test("on a phone the rooms and the people come in from the side, and nothing is wider than the screen", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room, viewport: { width: 320, height: 568 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 });
+  const { page } = ann;
+  await ann.say("a".repeat(300), "سلام دنیا", "https://example.org/" + "path/".repeat(30));
+  await ann.hears("سلام دنیا");
+  const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth
+    + document.getElementById("scroller").scrollWidth - document.getElementById("scroller").clientWidth);
+  assert.equal(await overflow(), 0);
+  await ann.screenshot("phone");
+
+  await page.getByRole("button", { name: "Rooms" }).tap();
+  await page.getByRole("navigation", { name: "Rooms" }).waitFor();
+  await assertAccessible(ann, "phone, rooms open");
+  await ann.screenshot("phone-rooms");
+  await page.keyboard.press("Escape");
+  await page.getByRole("navigation", { name: "Rooms" }).waitFor({ state: "hidden" });
+  await page.getByRole("button", { name: /people here/ }).tap();
+  await page.getByRole("complementary", { name: "Here now" }).waitFor();
+  await page.getByRole("button", { name: "Close the list of people" }).tap();
+  await page.getByRole("complementary", { name: "Here now" }).waitFor({ state: "hidden" });
+  assert.equal(await overflow(), 0);
+  const small = await page.evaluate(() => [...document.querySelectorAll("button, a, textarea")]
+    .filter((element) => element.checkVisibility({ visibilityProperty: true }) && !element.closest("#log, .skip"))
+    .map((element) => [element.id || element.textContent, element.getBoundingClientRect()])
+    .filter(([, { width, height }]) => width > 0 && Math.min(width, height) < 36).map(([name]) => name));
+  assert.deepEqual(small, [], "too small for a finger");
+});
+
+test("the theme follows the system until one chooses, and the choice is remembered", async () => {
+  const ann = await arrive("Ann", { room: aRoom(), colorScheme: "dark" });
+  const { page } = ann;
+  const isDark = () => page.evaluate(() => {
+    const [r, g, b] = getComputedStyle(document.body).backgroundColor.match(/[\d.]+/g).map(Number);
+    const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+    canvas.fillStyle = getComputedStyle(document.body).backgroundColor;
+    canvas.fillRect(0, 0, 1, 1);
+    return canvas.getImageData(0, 0, 1, 1).data[0] < 128 && [r, g, b].length === 3;
+  });
+  assert.equal(await isDark(), true);
+  await page.getByRole("button", { name: "Theme: as the system" }).click();
+  await page.getByRole("button", { name: "Theme: light" }).waitFor();
+  assert.equal(await isDark(), false);
+  await page.reload();
+  await ann.connected();
+  assert.equal(await isDark(), false);
+  await page.getByRole("button", { name: "Theme: light" }).click();
+  await page.getByRole("button", { name: "Theme: dark" }).click();
+  await page.emulateMedia({ colorScheme: "light" });
+  assert.equal(await isDark(), false);
+});
+
+test("nothing that axe-core knows of stands in anybody's way, in light and in dark", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room });
+  const bob = await arrive("Bob", { room });
+  await bob.say("See https://example.org", "😀");
+  await ann.say("Yes, I saw it");
+  await bob.hears("Yes, I saw it");
+  await ann.sees("Ann", "Bob");
+  for (const colorScheme of ["light", "dark"]) {
+    await ann.page.emulateMedia({ colorScheme });
+    await assertAccessible(ann, colorScheme);
+    await ann.screenshot(colorScheme);
+  }
+  await ann.page.getByRole("button", { name: "Start a room" }).first().click();
+  await assertAccessible(ann, "start a room");
+  await ann.page.keyboard.press("Escape");
+  await ann.page.getByRole("button", { name: "Ann", exact: true }).click();
+  await assertAccessible(ann, "one's name");
+});
+
+test("a new name is taken on without losing one's place", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room });
+  const bob = await arrive("Bob", { room });
+  await ann.say("I am Ann");
+  await bob.hears("I am Ann");
+  await ann.page.getByRole("button", { name: "Ann", exact: true }).click();
+  await ann.page.getByLabel("What shall we call you?").fill("Anna");
+  await ann.page.keyboard.press("Enter");
+  await bob.sees("Anna", "Bob");
+  await ann.say("Now I am Anna");
+  await bob.hears("Now I am Anna");
+  assert.equal(await ann.page.locator("#log .own").count(), 2);
+});

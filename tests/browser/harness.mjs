@@ -1,0 +1,157 @@
+/**
+ * What the page's test needs around it: the real server on a port of its own, a wire that can be cut, and Chromium.
+ *
+ * `CHINWAG_BIN` names the server (default: the release build), `CHROMIUM` the browser.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const BINARY = process.env.CHINWAG_BIN ?? here("../../target/release/chinwag");
+const SCREENSHOTS = here("screenshots/");
+const READY_WITHIN_MS = 10_000;
+
+export async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** The server, listening on `port` once `start` is done. */
+export class Server {
+  #process = null;
+
+  constructor(port) {
+    this.port = port;
+    this.url = `http://127.0.0.1:${port}`;
+  }
+
+  async start() {
+    this.#process = spawn(BINARY, ["--listen", `127.0.0.1:${this.port}`], { stdio: ["ignore", "ignore", "inherit"] });
+    const failed = once(this.#process, "exit").then(([code]) => { throw new Error(`${BINARY} ended with ${code}`); });
+    failed.catch(() => {});
+    await once(this.#process, "spawn");
+    const deadline = Date.now() + READY_WITHIN_MS;
+    while (!(await fetch(`${this.url}/readyz`).then(({ ok }) => ok, () => false))) {
+      if (Date.now() > deadline) throw new Error("the server is not ready");
+      await Promise.race([failed, new Promise((resolve) => setTimeout(resolve, 20))]);
+    }
+  }
+
+  async stop(signal = "SIGTERM") {
+    if (!this.#process || this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    const exit = once(this.#process, "exit");
+    this.#process.kill(signal);
+    await exit;
+  }
+}
+
+/** A wire between page and server that the test can cut: connections break at once, and new ones are not accepted. */
+export class Wire {
+  #server; #sockets = new Set(); #cut = false;
+
+  constructor(targetPort) {
+    this.#server = createServer((near) => {
+      if (this.#cut) return near.destroy();
+      const far = connect(targetPort, "127.0.0.1");
+      for (const [socket, other] of [[near, far], [far, near]]) {
+        this.#sockets.add(socket);
+        socket.on("error", () => {});
+        socket.on("close", () => {
+          this.#sockets.delete(socket);
+          other.destroy();
+        });
+      }
+      near.pipe(far).pipe(near);
+    });
+  }
+
+  async open() {
+    this.#server.listen(0, "127.0.0.1");
+    await once(this.#server, "listening");
+    this.url = `http://127.0.0.1:${this.#server.address().port}`;
+  }
+
+  cut() {
+    this.#cut = true;
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  mend() { this.#cut = false; }
+
+  close() {
+    this.cut();
+    this.#server.close();
+  }
+}
+
+export function launch() {
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"],
+  });
+}
+
+/** One person with a browser window of their own. What the console says about errors is collected in `person.complaints`. */
+export class Person {
+  complaints = [];
+
+  static async arrive(browser, url, name, { room = null, ...options } = {}) {
+    const person = new Person();
+    person.name = name;
+    person.url = url;
+    person.context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
+    person.page = await person.context.newPage();
+    person.page.setDefaultTimeout(10_000);
+    person.page.on("pageerror", (error) => person.complaints.push(String(error)));
+    person.page.on("console", (message) => { if (message.type() === "error") person.complaints.push(message.text()); });
+    await person.page.goto(room ? `${url}/#room=${encodeURIComponent(room)}` : url);
+    await person.page.getByLabel("What shall we call you?").fill(name);
+    await person.page.getByRole("button", { name: "Come in" }).click();
+    await person.connected();
+    return person;
+  }
+
+  connected() { return this.until(() => document.getElementById("connection").textContent === "Connected"); }
+  until(condition, argument) { return this.page.waitForFunction(condition, argument); }
+
+  /** Shows a room, in the way a link to it does. */
+  async goTo(room) {
+    await this.page.goto(`${this.url}/#room=${encodeURIComponent(room)}`);
+    await this.page.getByRole("textbox", { name: /^Message to/ }).waitFor();
+  }
+
+  async say(...texts) {
+    const input = this.page.getByRole("textbox", { name: /^Message to/ });
+    for (const text of texts) {
+      await input.fill(text);
+      await input.press("Enter");
+    }
+  }
+
+  /** All that the conversation shows as said, in its order. */
+  said() { return this.page.locator("#log .said .body").allTextContents(); }
+
+  hears(text) {
+    return this.until((text) => [...document.querySelectorAll("#log .said:not(.pending) .body")].some((body) => body.textContent === text), text);
+  }
+
+  people() { return this.page.locator("#people .person").allTextContents(); }
+  sees(...names) {
+    return this.until((names) => {
+      const shown = [...document.querySelectorAll("#people .person")].map(({ textContent }) => textContent);
+      return shown.length === names.length && names.every((name) => shown.includes(name));
+    }, names);
+  }
+
+  screenshot(name) { return this.page.screenshot({ path: `${SCREENSHOTS}${name}.png` }); }
+  leave() { return this.context.close(); }
+}

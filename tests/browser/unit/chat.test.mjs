@@ -1,0 +1,234 @@
+/** The controller with the real protocol client, against a server played by the test. */
+import assert from "node:assert/strict";
+import { beforeEach, mock, test } from "node:test";
+import { Socket } from "../../../src/web/channel.js";
+import { Chat, initialState } from "../../../src/web/state/chat.js";
+import { createStore } from "../../../src/web/state/store.js";
+import { FakeStorage, FakeWebSocket, settled } from "./fake.mjs";
+
+beforeEach(() => {
+  FakeWebSocket.made = [];
+  mock.timers.reset();
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] });
+});
+
+const wire = () => FakeWebSocket.last;
+const message = (offset, user = "ann", more = {}) => ({ offset, user, name: user, at: offset, body: `m${offset}`, ...more });
+
+function page(options = {}) {
+  const local = options.local ?? new FakeStorage();
+  const tab = options.tab ?? new FakeStorage();
+  const session = { current: { user: "me", name: "Me", former: [] } };
+  const socket = new Socket("ws://x", { WebSocket: FakeWebSocket, random: () => 1 });
+  const store = createStore(initialState(), (render) => render());
+  const heard = [];
+  const chat = new Chat({ socket, session, store, local, tab, onMessage: (_, { body }) => heard.push(body) });
+  return { chat, state: store.state, local, tab, session, heard, room: (name = "tea") => store.state.rooms.get(name) };
+}
+
+async function opened(options) {
+  const all = page(options);
+  all.chat.start();
+  await settled();
+  wire().opens();
+  all.chat.watch(true);
+  all.chat.open("tea");
+  admit([message(1)]);
+  return all;
+}
+
+function admit(messages, { epoch = "e1", recovered = false, offset = messages.at(-1)?.offset ?? 0, topic } = {}) {
+  const join = wire().sent.findLast((sent) => sent[3] === "phx_join" && (!topic || sent[2] === topic));
+  wire().says(join[0], join[1], join[2], "phx_reply", { status: "ok", response: {
+    room: { room: "tea", title: "Tea", members: 1 }, you: { user: "me", name: "Me", speak: true },
+    epoch, offset, recovered, more: false, messages,
+  } });
+}
+
+async function reconnects() {
+  mock.timers.tick(60_000);
+  await settled();
+  wire().opens();
+}
+
+const live = (event, payload, topic = "room:tea") => wire().says(null, null, topic, event, payload);
+const offsets = (room) => room.segments.flatMap(({ messages }) => messages.map(({ offset }) => offset));
+
+test("a message is pending until it comes back, and then there once", async () => {
+  const { chat, room } = await opened();
+  chat.send("tea", "hello");
+  const { payload } = wire().sentLast("new_msg");
+  assert.equal(room().outbox.length, 1);
+  live("new_msg", message(2, "me", { key: payload.key }));
+  wire().answers("new_msg", { offset: 2 });
+  await settled();
+  assert.deepEqual([room().outbox.length, offsets(room())], [0, [1, 2]]);
+});
+
+test("a rejoin sends the cursor, and what is recovered counts as heard", async () => {
+  const { room, heard } = await opened();
+  live("new_msg", message(2));
+  wire().breaks();
+  assert.equal(room().status, "away");
+  await reconnects();
+  assert.deepEqual(wire().sentLast("phx_join").payload, { since: { epoch: "e1", offset: 2 } });
+  admit([message(3), message(4)], { recovered: true });
+  assert.deepEqual(offsets(room()), [1, 2, 3, 4]);
+  assert.deepEqual(heard, ["m2", "m3", "m4"]);
+});
+
+test("what is written while away is sent at the rejoin with its key", async () => {
+  const { chat, room } = await opened();
+  wire().breaks();
+  chat.send("tea", "from the tunnel");
+  const [{ key }] = room().outbox;
+  await reconnects();
+  admit([], { recovered: true, offset: 1 });
+  assert.deepEqual(wire().sentLast("new_msg").payload, { body: "from the tunnel", key });
+});
+
+test("a message whose answer was lost but which came back is not sent to a server that began anew", async () => {
+  const { chat, room } = await opened();
+  chat.send("tea", "hello");
+  const { payload } = wire().sentLast("new_msg");
+  live("new_msg", message(2, "me", { key: payload.key }));
+  wire().breaks();
+  await reconnects();
+  admit([], { epoch: "e2", offset: 0 });
+  assert.equal(wire().sentLast("new_msg"), undefined);
+  assert.equal(room().outbox.length, 0);
+});
+
+test("an error stays at the message; trying again uses the same key, discarding removes it", async () => {
+  const { chat, room } = await opened();
+  chat.send("tea", "too fast");
+  const { key } = wire().sentLast("new_msg").payload;
+  wire().answers("new_msg", { reason: "rate_limited", retry_ms: 50 }, "error");
+  await settled();
+  assert.equal(room().outbox[0].error.reason, "rate_limited");
+  chat.retry("tea", key);
+  assert.equal(room().outbox[0].error, null);
+  assert.equal(wire().sentLast("new_msg").payload.key, key);
+  wire().answers("new_msg", { reason: "too_large", max_bytes: 9 }, "error");
+  await settled();
+  assert.equal(room().outbox[0].error.max_bytes, 9);
+  chat.discard("tea", key);
+  assert.equal(room().outbox.length, 0);
+});
+
+test("what was not acknowledged survives a reload, and is sent with the same key", async () => {
+  const { chat, local, tab } = await opened();
+  chat.send("tea", "hello");
+  const { key } = wire().sentLast("new_msg").payload;
+  chat.remember();
+
+  page({ local, tab }).chat.start();
+  await settled();
+  wire().opens();
+  admit([message(1)], { topic: "room:tea" });
+  assert.deepEqual(wire().sentLast("new_msg").payload, { body: "hello", key });
+});
+
+test("joined rooms survive a reload, with what was unread in them", async () => {
+  const { chat, local, tab } = await opened();
+  chat.watch(false);
+  chat.remember();
+  const again = page({ local, tab });
+  again.chat.start();
+  await settled();
+  wire().opens();
+  admit([message(1), message(2), message(3)], { topic: "room:tea" });
+  assert.equal(again.room().unread, 2);
+});
+
+test("messages are unread unless their room is watched", async () => {
+  const { chat, room } = await opened();
+  live("new_msg", message(2));
+  assert.equal(room().unread, 0);
+  chat.watch(false);
+  live("new_msg", message(3));
+  assert.equal(room().unread, 1);
+  chat.watch(true);
+  assert.equal(room().unread, 0);
+  chat.open("coffee");
+  live("new_msg", message(4));
+  assert.equal(room().unread, 1);
+  chat.open("tea");
+  chat.watch(true);
+  assert.equal(room().unread, 0);
+});
+
+test("typing is told at most every three seconds, and forgotten when it stops or a message comes", async () => {
+  const { chat, room } = await opened();
+  const casts = () => wire().sent.filter(([, , , event]) => event === "typing").length;
+  chat.typed("tea", "h");
+  chat.typed("tea", "he");
+  assert.equal(casts(), 1);
+  mock.timers.tick(3_000);
+  chat.typed("tea", "hel");
+  assert.equal(casts(), 2);
+  chat.typed("tea", "");
+  assert.equal(casts(), 2);
+
+  live("typing", { user: "me", name: "Me" });
+  assert.equal(room().typing.size, 0, "one's own other window");
+  live("typing", { user: "ann", name: "Ann" });
+  live("typing", { user: "bob", name: "Bob" });
+  live("new_msg", message(2, "ann"));
+  assert.deepEqual([...room().typing.keys()], ["bob"]);
+  for (let i = 0; i < 7; i += 1) mock.timers.tick(1_000);
+  assert.equal(room().typing.size, 0);
+});
+
+test("older history is asked for once at a time, before what is there", async () => {
+  const { chat, room } = await opened();
+  const { joinRef } = wire().sentLast("new_msg") ?? {};
+  assert.equal(joinRef, undefined);
+  room().segments[0].from = 51;
+  room().segments[0].messages = [message(51)];
+  const [segment] = room().segments;
+  chat.older("tea", segment);
+  chat.older("tea", segment);
+  assert.equal(wire().sent.filter(([, , , event]) => event === "history").length, 1);
+  assert.deepEqual(wire().sentLast("history").payload, { before: 51, limit: 50 });
+  wire().answers("history", { messages: [message(50)], more: true });
+  await settled();
+  assert.deepEqual(offsets(room()), [50, 51]);
+});
+
+test("a break while history is loading lets it be asked for again", async () => {
+  const { chat, room } = await opened();
+  const [segment] = room().segments;
+  chat.older("tea", segment);
+  wire().breaks();
+  await settled();
+  assert.equal(segment.loading, false);
+});
+
+test("a refused room says why and takes no messages", async () => {
+  const { chat, room } = await opened();
+  chat.open("secret");
+  wire().answers("phx_join", { reason: "unauthorized" }, "error");
+  assert.deepEqual([room("secret").status, room("secret").refusal.reason], ["refused", "unauthorized"]);
+  chat.send("secret", "psst");
+  await settled();
+  assert.ok(room("secret").outbox[0].error);
+});
+
+test("leaving a room forgets it here and on the server", async () => {
+  const { chat, state } = await opened();
+  chat.leave("tea");
+  assert.equal(wire().sentLast("phx_leave").topic, "room:tea");
+  assert.deepEqual([state.rooms.size, state.active], [0, null]);
+  live("new_msg", message(2));
+});
+
+test("the true number of a big room is shown as long as the list is only a choice", async () => {
+  const { room } = await opened();
+  const { joinRef } = wire().sentLast("phx_join");
+  wire().says(joinRef, null, "room:tea", "presence_state", { a: { metas: [{ phx_ref: "1", name: "A" }] }, b: { metas: [{ phx_ref: "2", name: "B" }] } });
+  live("presence_count", { count: 5000, listed: 2 });
+  assert.deepEqual([room().count, room().members.length], [5000, 2]);
+  live("presence_count", { count: 2, listed: 2 });
+  assert.equal(room().count, null);
+});

@@ -1,0 +1,101 @@
+/** The smaller parts of the state, each a few pure functions. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { changed, createLobby, directory, listed } from "../../../src/web/state/lobby.js";
+import { createStore } from "../../../src/web/state/store.js";
+import { hueOf } from "../../../src/web/view/dom.js";
+import { isJumbo, parts } from "../../../src/web/view/text.js";
+
+const links = (body) => parts(body).filter(({ href }) => href).map(({ href }) => href);
+const whole = (body) => parts(body).map(({ text }) => text).join("");
+
+test("addresses become links and the sentence's punctuation stays outside", () => {
+  for (const [body, expected] of [
+    ["see https://a.example/x.", ["https://a.example/x"]],
+    ["(http://a.example/b_(c)) yes", ["http://a.example/b_(c)"]],
+    ["https://a.example/?q=1&r=2#z, and https://b.example!", ["https://a.example/?q=1&r=2#z", "https://b.example/"]],
+    ["HTTPS://A.EXAMPLE", ["https://a.example/"]],
+    ["“https://a.example/”", ["https://a.example/"]],
+  ]) {
+    assert.deepEqual(links(body), expected, body);
+    assert.equal(whole(body), body);
+  }
+});
+
+test("nothing but http and https becomes a link", () => {
+  for (const body of [
+    "javascript:alert(1)", "data:text/html,x", "ftp://a.example", "xhttps://a.example", "https://", "http://?", "https://[", "file:///etc/passwd",
+    "javascript:alert('https:')",
+  ]) {
+    assert.deepEqual(links(body), [], body);
+    assert.equal(whole(body), body);
+  }
+});
+
+test("markup is text like any other", () => {
+  assert.deepEqual(parts("<a href=https://a.example>x</a>"), [
+    { text: "<a href=" }, { text: "https://a.example", href: "https://a.example/" }, { text: ">x</a>" },
+  ]);
+});
+
+test("long hostile bodies are split in one pass: in quadratic time this would not end today", () => {
+  for (const piece of [")", "(", "http://", "🎉", "https://a.example/", ".", "[)"]) {
+    const body = "https://a.example/" + piece.repeat(1_000_000);
+    assert.equal(whole(body).length, body.length);
+    isJumbo(body);
+  }
+});
+
+test("one to three emoji alone are large", () => {
+  for (const body of ["🎉", "👋🏽", "👩‍🚀 🎉", "❤️"]) assert.ok(isJumbo(body), body);
+  for (const body of ["hi 🎉", "🎉🎉🎉🎉", "1", "", "abc"]) assert.ok(!isJumbo(body), body);
+});
+
+test("users whose ids differ in one letter differ in colour", () => {
+  const hues = Array.from({ length: 8 }, (_, i) => hueOf(`g_seed${i}`));
+  assert.ok(new Set(hues.map((hue) => Math.floor(hue / 30))).size >= 4, String(hues));
+  assert.equal(hueOf("ann"), hueOf("ann"));
+});
+
+test("views run once for many changes, and see the last", () => {
+  let run;
+  const store = createStore({ n: 0 }, (render) => { run = render; });
+  const seen = [];
+  store.show(({ n }) => seen.push(n));
+  store.change((state) => { state.n = 1; });
+  store.change((state) => { state.n = 2; });
+  run();
+  assert.deepEqual(seen, [0, 2]);
+});
+
+function lobbyOf(...rooms) {
+  const lobby = createLobby();
+  listed(lobby, { rooms: rooms.map(([room, members, title = room]) => ({ room, title, members })), total: rooms.length });
+  return lobby;
+}
+
+test("the lobby follows its changes", () => {
+  const lobby = lobbyOf(["a", 1], ["b", 2]);
+  changed(lobby, { changed: [{ room: "c", title: "c", members: 1 }, { room: "a", title: "a", members: 0 }], removed: ["b"] });
+  assert.deepEqual([...lobby.rooms.values()].map(({ room, members }) => [room, members]), [["a", 0], ["c", 1]]);
+});
+
+test("own rooms come in the order of joining, the others by head count", () => {
+  const mine = new Map([["z", { name: "z", title: "Z", members: [] }], ["a", { name: "a", title: "A", members: [] }]]);
+  const list = directory(lobbyOf(["a", 9], ["b", 1], ["c", 5], ["d", 5]), mine, "");
+  assert.deepEqual(list.mine.map(({ room }) => room), ["z", "a"]);
+  assert.deepEqual(list.others.map(({ room }) => room), ["c", "d", "b"]);
+});
+
+test("a filter looks at names and titles, and says whether a room is called just that", () => {
+  const lobby = lobbyOf(["tea", 1, "Biscuits"], ["coffee", 2]);
+  assert.deepEqual(directory(lobby, new Map(), " BISC ").others.map(({ room }) => room), ["tea"]);
+  assert.equal(directory(lobby, new Map(), "te").exact, false);
+  assert.equal(directory(lobby, new Map(), "tea").exact, true);
+});
+
+test("a long list is cut, and says by how much", () => {
+  const lobby = lobbyOf(...Array.from({ length: 130 }, (_, i) => [`r${i}`, 0]));
+  const list = directory(lobby, new Map(), "");
+  assert.deepEqual([list.others.length, list.hidden], [100, 30]);
+});
