@@ -285,7 +285,7 @@ impl Shard {
             _ if !channel.join_ref.owns(message) => {}
             Some("phx_leave") => self.leave(turn, conn, audience, &message.reference),
             Some(event) if !topic::is_reserved(event) => {
-                self.channel_push(turn, conn, audience, message, event)
+                self.channel_push(turn, conn, audience, message, event);
             }
             _ => self.crash_channel(conn, audience, "channel_crash"),
         }
@@ -402,7 +402,7 @@ impl Shard {
         }
         let JoinParams { since, limit, visible, meta } = params;
         let who = Who::Here(&identity);
-        self.to_home(
+        self.tell_home(
             turn,
             home_shard,
             ToHome::Join { conn: key, audience, topic, who, speak, visible, since, limit, meta, replaces },
@@ -584,7 +584,7 @@ impl Shard {
     ) {
         if let Some(Audience { home: Some(home), home_shard, .. }) = self.audiences.get(audience) {
             let (home, home_shard) = (*home, *home_shard);
-            self.to_home(turn, home_shard, ToHome::Leave { home, asker, reference });
+            self.tell_home(turn, home_shard, ToHome::Leave { home, asker, reference });
         }
     }
 
@@ -693,7 +693,7 @@ impl Shard {
         {
             channel.outstanding += 1;
             let (home, home_shard) = (*home, *home_shard);
-            self.to_home(turn, home_shard, ToHome::Bounce { home, asker, reference, status, response });
+            self.tell_home(turn, home_shard, ToHome::Bounce { home, asker, reference, status, response });
         } else {
             self.answer(conn, audience, reference, status, response);
         }
@@ -734,7 +734,7 @@ impl Shard {
                 return Err(Refusal::Busy);
             }
             self.expect_answer(key, audience);
-            self.to_home(turn, home_shard, ToHome::History { home, asker, reference, from, limit });
+            self.tell_home(turn, home_shard, ToHome::History { home, asker, reference, from, limit });
             return Ok(None);
         }
         if !speaks {
@@ -773,7 +773,7 @@ impl Shard {
         if !matches!(push, ToHome::Typing { .. }) {
             self.expect_answer(key, audience);
         }
-        self.to_home(turn, home_shard, push);
+        self.tell_home(turn, home_shard, push);
         if self.is_filling(turn, home_shard) {
             self.pause(key);
         }

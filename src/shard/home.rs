@@ -233,7 +233,7 @@ impl Shard {
             Ok(key) => key,
             Err(refusal) => {
                 let response = &refusal.response();
-                return self.to_member(turn, shard, ToMember::Refused { conn, audience, response });
+                return self.tell_member(turn, shard, ToMember::Refused { conn, audience, response });
             }
         };
         let Some(home) = self.homes.get_mut(key) else { return };
@@ -252,7 +252,7 @@ impl Shard {
         let mut response = std::mem::take(&mut self.response);
         push_joined(&mut response, home, slot, speak, since, limit, &self.settings.history);
         let joined = ToMember::Joined { conn, audience, home: key, slot, response: text(&response) };
-        self.to_member(turn, shard, joined);
+        self.tell_member(turn, shard, joined);
         response.clear();
         self.response = response;
         self.membership_changed(turn, key);
@@ -273,7 +273,7 @@ impl Shard {
         home.exit(asker.slot);
         if let (Some(reference), Some(audience)) = (reference, outpost) {
             let Asker { conn, slot } = asker;
-            self.to_member(turn, shard, ToMember::Left { conn, audience, slot, reference });
+            self.tell_member(turn, shard, ToMember::Left { conn, audience, slot, reference });
         }
         self.membership_changed(turn, key);
     }
@@ -344,7 +344,7 @@ impl Shard {
         members: Option<u32>,
     ) {
         for shard in 0..self.settings.shards {
-            self.to_home(turn, shard, ToHome::Listing { room, title, members });
+            self.tell_home(turn, shard, ToHome::Listing { room, title, members });
         }
     }
 
@@ -352,7 +352,7 @@ impl Shard {
     fn evict_longest_empty(&mut self) -> bool {
         while let Some((key, emptied)) = self.upkeep.empty.pop_front() {
             let is_empty = |home: &&Home| home.presence.live_count() == 0 && home.emptied == emptied;
-            if self.homes.get(key).filter(is_empty).is_some() {
+            if self.homes.get(key).as_ref().is_some_and(is_empty) {
                 self.remove_home(key);
                 return true;
             }
@@ -492,7 +492,7 @@ impl Shard {
             Ok(key) => key,
             Err(refusal) => {
                 let body = &refusal.response();
-                return self.to_member(turn, shard, ToMember::Created { conn, status: 503, body });
+                return self.tell_member(turn, shard, ToMember::Created { conn, status: 503, body });
             }
         };
         let Some(home) = self.homes.get_mut(key) else { return };
@@ -506,7 +506,7 @@ impl Shard {
         home.push_listing(&mut body);
         self.unlist(turn, key);
         let status = if is_new { 201 } else { 200 };
-        self.to_member(turn, shard, ToMember::Created { conn, status, body: text(&body) });
+        self.tell_member(turn, shard, ToMember::Created { conn, status, body: text(&body) });
     }
 
     /// Answers a member.
@@ -525,7 +525,7 @@ impl Shard {
         home.check(shard, asker);
         let Some(outpost) = home.outposts.iter().find(|outpost| outpost.shard == shard) else { return };
         let (Asker { conn, slot }, audience) = (asker, outpost.audience);
-        self.to_member(turn, shard, ToMember::Reply { conn, audience, slot, reference, status, response });
+        self.tell_member(turn, shard, ToMember::Reply { conn, audience, slot, reference, status, response });
     }
 
     /// Says something to every member: once to each shard that has any.
@@ -534,7 +534,7 @@ impl Shard {
         while let Some(Outpost { shard, audience, .. }) =
             self.homes.get(key).and_then(|home| home.outposts.get(at)).copied()
         {
-            self.to_member(turn, shard, ToMember::Deliver { audience, event, payload });
+            self.tell_member(turn, shard, ToMember::Deliver { audience, event, payload });
             at += 1;
         }
     }
@@ -581,7 +581,7 @@ impl Shard {
             if home.presence.is_unlisted(slot) {
                 let (audience, epoch) = (outpost.audience, home.history.cursor().epoch);
                 presence::push_user(scratch, member.identity.user(), std::iter::once(member), epoch);
-                self.to_member(turn, shard, ToMember::Own { conn, audience, entry: text(scratch) });
+                self.tell_member(turn, shard, ToMember::Own { conn, audience, entry: text(scratch) });
                 scratch.clear();
             }
         }
@@ -596,7 +596,7 @@ impl Shard {
         for Outpost { shard, audience, .. } in
             outposts.into_iter().filter(|outpost| shards.contains(&outpost.shard))
         {
-            self.to_member(
+            self.tell_member(
                 turn,
                 shard,
                 ToMember::State { audience, list: text(scratch), count: text(&count) },

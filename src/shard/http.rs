@@ -17,7 +17,7 @@ use crate::wire::http::upgrade::{check_upgrade, push_switching_protocols, subpro
 use crate::wire::http::{HttpError, parse_head};
 use crate::wire::phx::Serializer;
 
-/// Where WebSockets are opened.
+/// Where sockets are opened.
 pub const SOCKET_PATH: &str = "/socket/websocket";
 
 /// The headers of an answer of the API.
@@ -124,7 +124,7 @@ impl Shard {
                 self.wait(key, Exchange::Create { manner });
                 let topic = topic::of_room(&room);
                 let home_shard = self.home_of(&topic);
-                self.to_home(turn, home_shard, ToHome::Create { conn: key, topic: &topic, title: &title });
+                self.tell_home(turn, home_shard, ToHome::Create { conn: key, topic: &topic, title: &title });
             }
         }
         Some(taken)
@@ -224,7 +224,7 @@ impl Shard {
         let serializer = self.check_vsn_and_origin(head)?;
         let asked = subprotocols(head).map_err(|_| Status::Forbidden)?;
         let in_header = asked.token.or_else(|| head.header("x-phoenix-authtoken").map(str::to_owned));
-        let tokens = query_params(head.query.unwrap_or_default(), "token").map_err(|error| error.status())?;
+        let tokens = query_params(head.query.unwrap_or_default(), "token").map_err(HttpError::status)?;
         // Long polling has two tokens of this name, and only one of them is a user's.
         let in_query = || tokens.iter().rev().find_map(|token| self.site.identify(token, now));
         let identity = match in_header {
@@ -236,7 +236,7 @@ impl Shard {
 
     /// The first two checks, which hold for every request of a transport.
     pub(super) fn check_vsn_and_origin(&self, head: &Head<'_>) -> Result<Serializer, Status> {
-        let vsn = query_param(head.query.unwrap_or_default(), "vsn").map_err(|error| error.status())?;
+        let vsn = query_param(head.query.unwrap_or_default(), "vsn").map_err(HttpError::status)?;
         let serializer = Serializer::from_vsn(vsn.as_deref()).ok_or(Status::Forbidden)?;
         if request_allowed(head, &self.settings.origins) { Ok(serializer) } else { Err(Status::Forbidden) }
     }

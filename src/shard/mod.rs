@@ -395,7 +395,7 @@ impl Shard {
         u16::try_from(hash % u64::from(self.settings.shards)).expect("less than the number of shards")
     }
 
-    fn to_home<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+    fn tell_home<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
         if shard == self.id {
             self.at_home(turn, shard, message);
         } else {
@@ -403,7 +403,7 @@ impl Shard {
         }
     }
 
-    fn to_member<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToMember<'_>) {
+    fn tell_member<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToMember<'_>) {
         if shard == self.id {
             self.at_member(turn, message);
         } else {

@@ -18,6 +18,7 @@ use super::{Io, Shard, Turn};
 use crate::base::arena::Key;
 use crate::chat::identity::Identity;
 use crate::limits::{POLL_ANSWER_BYTES, POLL_WINDOW_MS, SESSION_TIMEOUT_MS};
+use crate::wire::http::HttpError;
 use crate::wire::http::head::Head;
 use crate::wire::http::query::query_params;
 use crate::wire::http::response::{Manner, Response, Status};
@@ -142,7 +143,7 @@ impl Shard {
         match ticket.filter(|ticket| ticket.shard < self.settings.shards) {
             Some(ticket) => {
                 self.wait(conn, Exchange::Poll { manner, ticket, admitted });
-                self.to_session(turn, ticket.shard, ToSession::Poll { conn, ticket });
+                self.tell_session(turn, ticket.shard, ToSession::Poll { conn, ticket });
             }
             None => self.open_session(turn, conn, manner, admitted),
         }
@@ -202,7 +203,7 @@ impl Shard {
             return self.answer_poll(turn, conn, manner, MALFORMED, None, &[]);
         }
         self.wait(conn, Exchange::Post { manner });
-        self.to_session(turn, ticket.shard, ToSession::Post { conn, ticket, frames: &frames });
+        self.tell_session(turn, ticket.shard, ToSession::Post { conn, ticket, frames: &frames });
     }
 
     /// The session's token, if the request has one, after the checks that hold for every request of long polling.
@@ -212,7 +213,7 @@ impl Shard {
             return Ok(Ticket::parse(token));
         }
         let tokens = query_params(head.query.unwrap_or_default(), "token");
-        let tokens = tokens.map_err(|error| error.status())?;
+        let tokens = tokens.map_err(HttpError::status)?;
         Ok(tokens.iter().rev().find_map(|token| Ticket::parse(token)))
     }
 
@@ -221,7 +222,7 @@ impl Shard {
         match message {
             ToSession::Poll { conn, ticket } => {
                 if self.session_of(ticket).is_none() {
-                    return self.to_poller(turn, shard, FromSession::Gone { conn });
+                    return self.tell_poller(turn, shard, FromSession::Gone { conn });
                 }
                 self.let_poller_go(turn, ticket.key, NOTHING);
                 if let Some(session) = self.sessions.get_mut(&ticket.key) {
@@ -237,7 +238,7 @@ impl Shard {
                     self.received(turn, ticket.key, &mut frames);
                     status = if self.session_of(ticket).is_some() { DONE } else { MALFORMED };
                 }
-                self.to_poller(turn, shard, FromSession::Posted { conn, status });
+                self.tell_poller(turn, shard, FromSession::Posted { conn, status });
             }
             ToSession::Abandon { conn, ticket } => {
                 let session = self.sessions.get_mut(&ticket.key);
@@ -309,7 +310,7 @@ impl Shard {
         let poller = self.sessions.get_mut(&key).and_then(|session| session.poller.take());
         if let Some(Poller { shard, conn }) = poller {
             self.deadline(key, turn.now.mono_ms + SESSION_TIMEOUT_MS);
-            self.to_poller(turn, shard, FromSession::Polled { conn, status, messages });
+            self.tell_poller(turn, shard, FromSession::Polled { conn, status, messages });
         }
     }
 
@@ -366,7 +367,7 @@ impl Shard {
     /// A connection that waited for a session has gone.
     pub(super) fn abandon<I: Io>(&mut self, turn: &mut Turn<'_, I>, conn: Key<Conn>, exchange: &Exchange) {
         if let Exchange::Poll { ticket, .. } = exchange {
-            self.to_session(turn, ticket.shard, ToSession::Abandon { conn, ticket: *ticket });
+            self.tell_session(turn, ticket.shard, ToSession::Abandon { conn, ticket: *ticket });
         }
     }
 
@@ -401,7 +402,7 @@ impl Shard {
         self.responded(turn, conn, manner);
     }
 
-    fn to_session<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToSession<'_>) {
+    fn tell_session<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToSession<'_>) {
         if shard == self.id {
             self.at_session(turn, shard, message);
         } else {
@@ -409,7 +410,7 @@ impl Shard {
         }
     }
 
-    fn to_poller<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: FromSession<'_>) {
+    fn tell_poller<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: FromSession<'_>) {
         if shard == self.id {
             self.at_poller(turn, message);
         } else {

@@ -66,7 +66,7 @@ fn object(text: &str) -> Result<Message<'_>, Malformed> {
 /// The kind byte of a client's binary push; the only kind that a client sends.
 const PUSH: u8 = 0;
 
-/// `00 jl rl tl el`, then join_ref, ref, topic, event, data.
+/// `00 jl rl tl el`, then `join_ref`, ref, topic, event, data.
 fn push(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
     let [PUSH, lengths @ ..] = bytes else { return Err(Malformed) };
     let (lengths, mut rest) = lengths.split_first_chunk::<4>().ok_or(Malformed)?;

@@ -114,14 +114,18 @@ impl Serializer {
                 out.push(b',');
                 push_string(out, message.event);
                 out.push(b',');
-                payload.iter().for_each(|part| out.extend_from_slice(part));
+                for part in payload {
+                    out.extend_from_slice(part);
+                }
                 out.push(b']');
             }
             Self::V1 => {
                 out.extend_from_slice(b"{\"event\":");
                 push_string(out, message.event);
                 out.extend_from_slice(b",\"payload\":");
-                payload.iter().for_each(|part| out.extend_from_slice(part));
+                for part in payload {
+                    out.extend_from_slice(part);
+                }
                 out.extend_from_slice(b",\"ref\":");
                 out.extend_from_slice(message.reference.as_bytes());
                 out.extend_from_slice(b",\"topic\":");
@@ -138,7 +142,7 @@ const PUSH: u8 = 0;
 const REPLY: u8 = 1;
 const BROADCAST: u8 = 2;
 
-/// `00 jl tl el` join_ref topic event data; without a join_ref it is a broadcast, `02 tl el` topic event data.
+/// `00 jl tl el` `join_ref` topic event data; without a `join_ref` it is a broadcast, `02 tl el` topic event data.
 fn binary_push(out: &mut Vec<u8>, message: &Outgoing<'_>, data: &[u8]) {
     let frame = begin_frame(out);
     if message.join_ref == "null" {
@@ -152,7 +156,7 @@ fn binary_push(out: &mut Vec<u8>, message: &Outgoing<'_>, data: &[u8]) {
     finish_frame(out, frame, Opcode::Binary);
 }
 
-/// `01 jl rl tl sl` join_ref ref topic status data.
+/// `01 jl rl tl sl` `join_ref` ref topic status data.
 fn binary_reply(out: &mut Vec<u8>, message: &Outgoing<'_>, data: &[u8]) {
     let frame = begin_frame(out);
     out.push(REPLY);
@@ -174,7 +178,9 @@ fn fields<const N: usize>(out: &mut Vec<u8>, fields: [&str; N]) {
     for field in fields {
         out.push(u8::try_from(field.len()).expect("refs, topics and events are bounded by limits.rs"));
     }
-    fields.iter().for_each(|field| out.extend_from_slice(field.as_bytes()));
+    for field in fields {
+        out.extend_from_slice(field.as_bytes());
+    }
 }
 
 #[cfg(test)]

@@ -30,19 +30,23 @@ pub fn push_posted(out: &mut Vec<u8>, body: &[u8], is_ndjson: bool) -> Result<()
             // Phoenix kills the session over the empty line that many programs end their output with.
             None => {}
             Some(b'[' | b'{') => push_client_frame(out, Opcode::Text, line),
-            Some(_) => match BASE64.decode(line) {
-                Ok(data) => push_client_frame(out, Opcode::Binary, &data),
-                Err(_) => {
+            Some(_) => {
+                let Ok(data) = BASE64.decode(line) else {
                     out.truncate(begin);
                     return Err(Malformed);
-                }
-            },
+                };
+                push_client_frame(out, Opcode::Binary, &data);
+            }
         }
     }
     Ok(())
 }
 
 /// Appends a server's frames as JSON strings, parted by commas; `first` says whether there is none before them yet.
+///
+/// # Panics
+///
+/// If these are no frames of ours.
 pub fn push_messages(out: &mut Vec<u8>, mut frames: &[u8], first: &mut bool) {
     while !frames.is_empty() {
         let (opcode, payload, rest) = decode_server_frame(frames);
