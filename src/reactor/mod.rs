@@ -152,9 +152,11 @@ impl Reactor {
                         if event.is_writable() {
                             self.shard.writable(&mut Turn { now, io: &mut self.sockets }, key);
                         }
-                        if event.is_readable() || event.is_read_closed() || event.is_error() {
-                            self.sockets
-                                .note_readable(key.index(), event.is_read_closed() || event.is_error());
+                        if event.is_write_closed() || event.is_error() {
+                            // Broken, or closed by both: seen also where nothing is to be read for now.
+                            self.shard.hung_up(&mut Turn { now, io: &mut self.sockets }, key);
+                        } else if event.is_readable() || event.is_read_closed() {
+                            self.sockets.note_readable(key.index(), event.is_read_closed());
                         }
                     }
                 }

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::audience::{Audience, Newcomer};
 use super::conn::{Conn, Flow};
+use super::home::Home;
 use super::message::{Asker, From, ToHome, Who};
 use super::{Io, Shard, Turn};
 use crate::base::arena::Key;
@@ -60,6 +61,14 @@ impl Channel {
     pub(super) fn is_leaving(&self) -> bool {
         matches!(self.transition.as_deref(), Some(Transition::Leaving))
     }
+}
+
+/// A membership that ended here and that its home does not know of yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dismissed {
+    home: Key<Home>,
+    home_shard: u16,
+    asker: Asker,
 }
 
 /// A change of membership that the home has not confirmed yet.
@@ -527,7 +536,7 @@ impl Shard {
     pub(super) fn crash_channel(&mut self, conn: Key<Conn>, audience: Key<Audience>, reason: &'static str) {
         let Some(record) = self.audiences.get(audience) else { return };
         let Some(channel) = self.conns.get(conn).and_then(|conn| conn.channel(audience)) else { return };
-        let topic = record.topic.clone();
+        let (topic, home, home_shard) = (record.topic.clone(), record.home, record.home_shard);
         let join_ref = channel.join_ref.as_json().to_owned();
         let payload = format!(r#"{{"reason":"{reason}"}}"#);
         let payload = Payload::Json(&payload);
@@ -549,15 +558,19 @@ impl Shard {
             Some(Transition::Joining { .. } | Transition::Leaving) => {
                 unreachable!("only a member loses its place, and one that leaves keeps it until it has left")
             }
-            None => self.dismissed.push((audience, Asker { conn, slot: channel.slot })),
+            // The audience may be gone by the time it is told: the last of it may be this one.
+            None => self.dismissed.extend(home.map(|home| Dismissed {
+                home,
+                home_shard,
+                asker: Asker { conn, slot: channel.slot },
+            })),
         }
     }
 
     /// Tells the homes of channels that ended here.
     pub(super) fn dismiss<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
-        while let Some((audience, asker)) = self.dismissed.pop() {
-            self.leave_home(turn, audience, asker, None);
-            self.drop_if_deserted(audience);
+        while let Some(Dismissed { home, home_shard, asker }) = self.dismissed.pop() {
+            self.tell_home(turn, home_shard, ToHome::Leave { home, asker, reference: None });
         }
     }
 

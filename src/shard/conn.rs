@@ -344,7 +344,7 @@ impl Shard {
     }
 
     /// Sends a connection's own output. False if its socket does not take all of it.
-    fn flush_conn<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) -> bool {
+    pub(super) fn flush_conn<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) -> bool {
         let index = key.index() as usize;
         let Some(conn) = self.conns.get_mut(key) else { return false };
         if self.flags[index] & SESSION != 0 {

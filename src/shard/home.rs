@@ -39,6 +39,7 @@ struct Outpost {
 
 /// A topic that lives on this shard.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts, each on its own")]
 pub(super) struct Home {
     topic: Box<str>,
     title: Box<str>,
@@ -59,6 +60,8 @@ pub(super) struct Home {
     unlisted: bool,
     /// Counts the times it became empty, so that an old entry of [`Upkeep::empty`] is not taken for a new one.
     emptied: u32,
+    /// Whether it has an entry there.
+    queued: bool,
 }
 
 /// The topics that live on a shard.
@@ -69,7 +72,11 @@ pub(super) struct Upkeep {
     /// Bytes of history over all homes.
     pub(super) history_bytes: usize,
     /// Homes whose listing changed.
-    pub(super) unlisted: Vec<Key<Home>>,
+    unlisted: Vec<Key<Home>>,
+    /// Rooms that went away since the directories were told.
+    removed_rooms: Vec<Box<str>>,
+    /// Whether a time to tell them is set.
+    listing: bool,
     /// Makes epochs: this life of the process, and a count.
     epochs: u64,
 }
@@ -83,6 +90,14 @@ impl Upkeep {
     /// The epochs that follow this seed; it must be new for each life of a shard.
     pub(super) fn new(seed: u64) -> Self {
         Self { epochs: seed, ..Self::default() }
+    }
+
+    /// Lines a home up to be evicted, once; if it is entered and left again, it goes to the back when its turn comes.
+    fn note_empty(&mut self, key: Key<Home>, home: &mut Home) {
+        home.emptied = home.emptied.wrapping_add(1);
+        if !std::mem::replace(&mut home.queued, true) {
+            self.empty.push_back((key, home.emptied));
+        }
     }
 
     fn next_epoch(&mut self) -> u64 {
@@ -106,6 +121,7 @@ impl Home {
             ticking: false,
             unlisted: false,
             emptied: 0,
+            queued: false,
         }
     }
 
@@ -283,15 +299,14 @@ impl Shard {
         let Some(home) = self.homes.get_mut(key) else { return };
         if home.room().is_some() {
             self.set_tick(turn, key);
-            self.unlist(turn, key);
+            self.unlist(key);
         }
         let Some(home) = self.homes.get_mut(key) else { return };
         if home.presence.live_count() > 0 {
             return;
         }
-        home.emptied = home.emptied.wrapping_add(1);
         if home.founded || !home.history.is_empty() {
-            self.upkeep.empty.push_back((key, home.emptied));
+            self.upkeep.note_empty(key, home);
         } else {
             self.remove_home(key);
         }
@@ -307,19 +322,25 @@ impl Shard {
     }
 
     /// Has the directories told of a room.
-    fn unlist<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>) {
+    fn unlist(&mut self, key: Key<Home>) {
         if let Some(home) = self.homes.get_mut(key)
             && !std::mem::replace(&mut home.unlisted, true)
         {
-            if self.upkeep.unlisted.is_empty() {
-                self.timers.push(turn.now.mono_ms + LISTING_MS, Timer::Listings);
-            }
             self.upkeep.unlisted.push(key);
+        }
+    }
+
+    /// Has the directories told, if there is anything to tell.
+    pub(super) fn set_listings_tick<I: Io>(&mut self, turn: &Turn<'_, I>) {
+        let has_news = !self.upkeep.unlisted.is_empty() || !self.upkeep.removed_rooms.is_empty();
+        if has_news && !std::mem::replace(&mut self.upkeep.listing, true) {
+            self.timers.push(turn.now.mono_ms + LISTING_MS, Timer::Listings);
         }
     }
 
     /// Tells every shard's directory what has changed here.
     pub(super) fn send_listings<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        self.upkeep.listing = false;
         let mut unlisted = std::mem::take(&mut self.upkeep.unlisted);
         for key in unlisted.drain(..) {
             let Some(home) = self.homes.get_mut(key) else { continue };
@@ -328,7 +349,7 @@ impl Shard {
             let members = Some(home.presence.present_count());
             self.tell_directories(turn, &room, &title, members);
         }
-        for room in std::mem::take(&mut self.removed_rooms) {
+        for room in std::mem::take(&mut self.upkeep.removed_rooms) {
             if !self.home_by_topic.contains_key(&*crate::chat::topic::of_room(&room)) {
                 self.tell_directories(turn, &room, "", None);
             }
@@ -351,10 +372,14 @@ impl Shard {
     /// Lets go of the room that nobody has been in for the longest. False if there is none.
     fn evict_longest_empty(&mut self) -> bool {
         while let Some((key, emptied)) = self.upkeep.empty.pop_front() {
-            let is_empty = |home: &&Home| home.presence.live_count() == 0 && home.emptied == emptied;
-            if self.homes.get(key).as_ref().is_some_and(is_empty) {
+            let Some(home) = self.homes.get_mut(key) else { continue };
+            if home.presence.live_count() > 0 {
+                home.queued = false;
+            } else if home.emptied == emptied {
                 self.remove_home(key);
                 return true;
+            } else {
+                self.upkeep.empty.push_back((key, home.emptied));
             }
         }
         false
@@ -364,7 +389,7 @@ impl Shard {
         let Some(home) = self.homes.remove(key) else { return };
         self.upkeep.history_bytes -= home.history.kept_bytes();
         if let Some(room) = home.room() {
-            self.removed_rooms.push(room.into());
+            self.upkeep.removed_rooms.push(room.into());
         }
         self.home_by_topic.remove(&home.topic);
     }
@@ -499,12 +524,11 @@ impl Shard {
         if is_new {
             home.founded = true;
             home.title = title.into();
-            home.emptied += 1;
-            self.upkeep.empty.push_back((key, home.emptied));
+            self.upkeep.note_empty(key, home);
         }
         let mut body = Vec::new();
         home.push_listing(&mut body);
-        self.unlist(turn, key);
+        self.unlist(key);
         let status = if is_new { 201 } else { 200 };
         self.tell_member(turn, shard, ToMember::Created { conn, status, body: text(&body) });
     }

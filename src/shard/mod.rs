@@ -34,9 +34,10 @@ use std::sync::Arc;
 
 use audience::{Audience, Newcomer};
 use buffers::Buffers;
+use channel::Dismissed;
 use home::{Home, Upkeep};
 use log::LogMemory;
-use message::{Asker, Field, Received, ToHome, ToMember};
+use message::{Field, Received, ToHome, ToMember};
 use peers::Peers;
 use session::Session;
 
@@ -179,6 +180,9 @@ struct Draining {
 /// How often some more connections are closed during a stop, in milliseconds.
 const DRAIN_STEP_MS: u64 = 50;
 
+/// From so many bytes on a list of those present is sent to each newcomer at once.
+const LARGE_LIST_BYTES: usize = 8 * 1_024;
+
 /// One core's share of the chat. See the module.
 pub struct Shard {
     id: u16,
@@ -199,7 +203,6 @@ pub struct Shard {
     homes: Arena<Home>,
     home_by_topic: HashMap<Box<str>, Key<Home>, ahash::RandomState>,
     upkeep: Upkeep,
-    removed_rooms: Vec<Box<str>>,
     key_hashers: [ahash::RandomState; 2],
     directory: Directory,
     lobby_ticking: bool,
@@ -221,7 +224,7 @@ pub struct Shard {
     /// Seats that have lost their place in the flush under way.
     laggards: Vec<usize>,
     /// Memberships that ended here and that their homes do not know of yet.
-    dismissed: Vec<(Key<Audience>, Asker)>,
+    dismissed: Vec<Dismissed>,
     unparked: Vec<Key<Conn>>,
     /// Sessions for which something has come.
     stirred: Vec<u32>,
@@ -261,7 +264,6 @@ impl Shard {
             homes: Arena::new(),
             home_by_topic: HashMap::with_hasher(hasher(2)),
             upkeep: Upkeep::new(seed),
-            removed_rooms: Vec::new(),
             key_hashers: [hasher(3), hasher(4)],
             directory: Directory::default(),
             lobby_ticking: false,
@@ -309,6 +311,7 @@ impl Shard {
         // What a poll is told is output of the connection that polls.
         self.serve_pollers(turn);
         self.flush_conns(turn);
+        self.set_listings_tick(turn);
         self.set_lobby_tick(turn);
     }
 
@@ -439,13 +442,13 @@ impl Shard {
                     newcomer.own = Some(entry.into());
                 }
             }
-            ToMember::State { audience, list, count } => self.show(audience, list, count),
+            ToMember::State { audience, list, count } => self.show(turn, audience, list, count),
             ToMember::Created { conn, status, body } => self.created(turn, conn, status, body),
         }
     }
 
     /// Sends `presence_state` to those who have not had it: after the diffs that it goes with.
-    fn show(&mut self, key: Key<Audience>, list: &str, count: &str) {
+    fn show<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Audience>, list: &str, count: &str) {
         let Some(audience) = self.audiences.get_mut(key) else { return };
         let newcomers = std::mem::take(&mut audience.newcomers);
         let topic = audience.topic.clone();
@@ -468,6 +471,10 @@ impl Shard {
             if !count.is_empty() {
                 let payload = Payload::Json(count);
                 self.push(conn, &Outgoing { event: "presence_count", payload, ..state });
+            }
+            if list.len() > LARGE_LIST_BYTES {
+                // Not at the end of the turn: a thousand newcomers would have a thousand copies of it until then.
+                self.flush_conn(turn, conn);
             }
         }
     }

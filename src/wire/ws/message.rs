@@ -88,7 +88,7 @@ impl Assembler {
     }
 
     /// When the first fragment of an unfinished message came: from then on it has
-    /// [`MESSAGE_TIMEOUT_MS`](crate::limits::MESSAGE_TIMEOUT_MS).
+    /// [`MESSAGE_TIMEOUT_MS`].
     #[must_use]
     pub fn first_fragment_ms(&self) -> Option<u64> {
         self.partial.as_ref().map(|partial| partial.first_ms)
