@@ -113,7 +113,8 @@ fn later_sources_count_more() {
 
 #[test]
 fn a_file_may_use_all_of_toml() {
-    let config = from_file("listen = '[::1]:0' # a free port\nlimits.publish_per_s = 0\n");
+    let config = from_file("listen = '[::1]:0' # a free port\necho = true\nlimits.publish_per_s = 0\n");
+    assert!(config.echo);
     assert_eq!((config.listen.port(), config.limits.publish_per_s), (0, 0));
     let config =
         from_file("limits = { rooms = 0x10, idle_ms = 60_000 }\nhttp.origins = 'https://a.example'\n");

@@ -246,6 +246,22 @@ fn what_standards_allow_and_libraries_do_is_accepted() {
     }
 }
 
+/// The second opinion: neither our code nor our library made these. `PyJWT` 2.15 (with a fraction in `exp`) and npm jsonwebtoken 9.0.
+#[test]
+fn tokens_of_other_libraries_are_accepted() {
+    for token in [
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJ1MSIsIm5hbWUiOiJBbm4iLCJleHAiOjE4MDAwMDM2MDAuMCwicm9vbXMiOnsidGVhb\
+         S03LSoiOiJzcGVhayIsIm5ld3MiOiJqb2luIn19.NlNqts3x4vE0iMqk3Fkd9y4FH8t9toXjurXCtHu4sfs",
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJ1MSIsIm5hbWUiOiJBbm4iLCJyb29tcyI6eyJ0ZWFtLTctKiI6InNwZWFrIiwibmV3c\
+         yI6ImpvaW4ifSwiaWF0IjoxODAwMDAwMDAwLCJleHAiOjE4MDAwMDM2MDB9.VMvyHl6bSUkWCe8DpbHzMjW4EiCLjWxPa0FEBQwZ_qM",
+    ] {
+        let identity = verifier().verify(token, NOW_S).unwrap();
+        assert_eq!((identity.user(), identity.name()), ("u1", "Ann"));
+        assert_eq!(identity.expires_at_s(), NOW_S + 3_600 + LEEWAY_S);
+        assert!(identity.may_speak("team-7-a") && identity.may_join("news") && !identity.may_speak("news"));
+    }
+}
+
 #[test]
 fn the_longest_token_is_accepted_and_one_byte_more_is_not() {
     // Three bytes are four characters, so the bound is met to within two.
