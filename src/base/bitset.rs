@@ -191,6 +191,16 @@ mod tests {
     }
 
     #[test]
+    fn what_memory_is_returned_leaves_room_to_grow_again() {
+        let mut set = set(&[100 * 64, 4_000 * 64]);
+        set.set(4_000 * 64, false);
+        let bytes = set.words_heap_bytes();
+        assert!(bytes < 4_000 * 8);
+        set.set(200 * 64, true);
+        assert_eq!(set.words_heap_bytes(), bytes);
+    }
+
+    #[test]
     fn a_set_that_swings_around_one_size_keeps_its_memory() {
         let mut set = set(&[20 * 64, 63 * 64]);
         let bytes = set.words_heap_bytes();

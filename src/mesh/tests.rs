@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::{Port, Wake, connect};
 use crate::base::rng::SplitMix64;
@@ -31,9 +32,13 @@ impl Alarm {
         alarm
     }
 
+    /// Fails rather than hangs when a wake-up is lost.
     fn sleep(&self) {
-        let mut is_ringing =
-            self.rang.wait_while(self.is_ringing.lock().unwrap(), |is_ringing| !*is_ringing).unwrap();
+        let is_ringing = self.is_ringing.lock().unwrap();
+        let patience = Duration::from_secs(30);
+        let (mut is_ringing, waited) =
+            self.rang.wait_timeout_while(is_ringing, patience, |is_ringing| !*is_ringing).unwrap();
+        assert!(!waited.timed_out(), "nobody woke this shard");
         *is_ringing = false;
     }
 

@@ -188,6 +188,7 @@ mod tests {
             ("https://::1]", "[::1]"),
             ("https://[::1]x", "[::1]"),
             ("https://[chat.example]", "chat.example"),
+            ("https://[chat.example]", "[chat.example]"),
             // Letters that look like others.
             ("https://ch\u{430}t.example", "chat.example"),
             ("https://\u{212a}.example", "k.example"),

@@ -328,8 +328,12 @@ mod tests {
         let good = "a\u{e9}\u{20ac}\u{1f600}".as_bytes();
         let bad: [&[u8]; 7] =
             [b"\xff", b"\x80", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc3", b"\xe2\x82"];
-        for cut in 0..=good.len() {
-            assert!(fragments(Opcode::Text, &[&good[..cut], &good[cut..]]).is_ok(), "cut at {cut}");
+        for end in 1..good.len() {
+            for cut in 1..=end {
+                let parts = [&good[..cut], &good[cut..end], &good[end..]];
+                let parts = if cut == end { vec![parts[0], parts[2]] } else { parts.to_vec() };
+                assert!(fragments(Opcode::Text, &parts).is_ok(), "cut at {cut} and {end}");
+            }
         }
         for bad in bad.map(|bad| [good, bad].concat()) {
             check_closed(fragments(Opcode::Text, &[&bad]), FrameError::NotUtf8, CloseCode::NotUtf8);
