@@ -14,8 +14,23 @@ import { drawers, keys, theme, welcomeView } from "./view/window.js";
 
 /** What is on the screen follows the paint; a hidden tab has none, and its title must still count. */
 function schedule(render) {
-  if (document.visibilityState === "visible") requestAnimationFrame(render);
-  else setTimeout(render);
+  let done = false;
+  const once = () => {
+    if (!done) render();
+    done = true;
+  };
+  requestAnimationFrame(once);
+  setTimeout(once, 250);
+}
+
+/** A browser that is told to keep nothing refuses by throwing: then what would be kept lasts as long as the page. */
+function storage(name) {
+  try {
+    return globalThis[name];
+  } catch {
+    const items = new Map();
+    return { getItem: (key) => items.get(key) ?? null, setItem: (key, value) => items.set(key, value) };
+  }
 }
 
 function everyInWorker(ms, fn) {
@@ -28,14 +43,15 @@ function everyInWorker(ms, fn) {
 const socketUrl = new URL("socket/websocket", location.href.split("#")[0]);
 socketUrl.protocol = socketUrl.protocol.replace("http", "ws");
 
+const local = storage("localStorage");
 const store = createStore(initialState(), schedule);
 const session = new Session({
-  storage: localStorage, fetch: (...request) => fetch(...request), onChange: (current) => chat.sessionChanged(current),
+  storage: local, fetch: (...request) => fetch(...request), onChange: (current) => chat.sessionChanged(current),
 });
 const socket = new Socket(socketUrl.href, { token: (refusals) => tokenFor(refusals), every: everyInWorker });
 const announce = announcer();
 const chat = new Chat({
-  socket, session, store, local: localStorage, tab: sessionStorage,
+  socket, session, store, local, tab: storage("sessionStorage"),
   onMessage: (room, message) => announce(room, message, room.name === store.state.active),
 });
 
@@ -51,7 +67,12 @@ async function tokenFor(refusals) {
 }
 
 function roomInAddress() {
-  return new URLSearchParams(location.hash.slice(1)).get("room") || null;
+  const [, name] = location.hash.match(/^#room=(.+)/) ?? [];
+  try {
+    return name ? decodeURIComponent(name) : null;
+  } catch {
+    return name; // somebody's own percent sign
+  }
 }
 
 function goTo(name) {
@@ -74,7 +95,7 @@ const conversation = conversationView(chat, {
   },
 });
 const startRoom = startRoomDialog(chat, goTo);
-theme();
+theme(local);
 keys({ chat, store, conversation, drawer, goTo });
 byId("new-room").addEventListener("click", () => startRoom(store.state.filter.trim()));
 byId("leave").addEventListener("click", () => {
@@ -101,7 +122,7 @@ if (!session.current) {
 }
 chat.start();
 for (const view of [
-  welcomeView(startRoom), roomsView(chat), membersView(), composerView(chat, { afterSend: () => conversation.toEnd() }), conversation,
+  welcomeView(startRoom), roomsView(chat), membersView(), composerView(chat, { afterSend: () => conversation.toEnd() }), conversation.view,
   statusView(chat, store),
   (state) => setText(byId("me"), state.me?.name ?? ""),
 ]) store.show(view);

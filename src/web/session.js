@@ -11,8 +11,6 @@
 const KEY = "chinwag.session";
 const FORMER_USERS_MAX = 16;
 const TIMEOUT_MS = 5_000;
-/** Seconds before its end from which on a token is not worth connecting with. */
-const EXPIRY_MARGIN_S = 30;
 
 /** An answer of the API that is not a success. `reason` is the server's, or "unreachable". */
 export class ApiError extends Error {
@@ -24,7 +22,7 @@ export class ApiError extends Error {
 }
 
 export class Session {
-  /** `{user, name, token, expires_at, guest, former: [user]}`, or null for somebody who has not said a name yet. */
+  /** `{user, name, token, guest, former: [user]}`, or null for somebody who has not said a name yet. */
   current;
   #storage; #fetch; #onChange;
 
@@ -37,25 +35,25 @@ export class Session {
 
   /** Becomes a guest of this name. Throws an ApiError. */
   async enter(name) {
-    const answer = await this.#api("POST", "api/session", { body: { name } });
-    this.#keep({ ...answer, guest: true });
+    const { user, name: known, token } = await this.#api("POST", "api/session", { body: { name } });
+    this.#keep({ user, name: known, token, guest: true });
   }
 
   /** Uses a token made elsewhere, for servers that take no guests. The server is asked whether it likes it. */
   async enterWith(token) {
     await this.#api("GET", "api/rooms?limit=1", { token });
     const claims = claimsOf(token);
-    this.#keep({ token, user: claims.sub, name: claims.name ?? claims.sub, expires_at: claims.exp, guest: false });
+    this.#keep({ user: claims.sub, name: claims.name ?? claims.sub, token, guest: false });
   }
 
   /**
    * The token for the next connection. After a refused attempt the API is asked whether it was the token's fault, which the
-   * WebSocket interface does not tell. Throws an ApiError `unauthorized` where no new token can be had without the user.
+   * WebSocket interface does not tell. `expires_at` is not looked at: the server's clock counts, and this one may be wrong.
+   * Throws an ApiError `unauthorized` where no new token can be had without the user.
    */
-  async token(refusals, nowS = Date.now() / 1000) {
+  async token(refusals) {
     this.#adopt(parse(this.#storage.getItem(KEY))); // another tab may have been quicker
-    const expired = this.current.expires_at < nowS + EXPIRY_MARGIN_S;
-    if (expired || (refusals > 0 && !(await this.#isAccepted()))) {
+    if (refusals > 0 && !(await this.#isAccepted())) {
       if (!this.current.guest) throw new ApiError("unauthorized", "The access token is no longer accepted.", 401);
       await this.enter(this.current.name);
     }

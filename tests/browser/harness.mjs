@@ -13,6 +13,8 @@ import { chromium } from "playwright-core";
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const BINARY = process.env.CHINWAG_BIN ?? here("../../target/release/chinwag");
 const SCREENSHOTS = here("screenshots/");
+/** The server reads its configuration from CHINWAG_* too, and would take our own variable for a mistake. */
+const SERVER_ENV = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("CHINWAG_")));
 const READY_WITHIN_MS = 10_000;
 
 export async function freePort() {
@@ -34,7 +36,9 @@ export class Server {
   }
 
   async start() {
-    this.#process = spawn(BINARY, ["--listen", `127.0.0.1:${this.port}`], { stdio: ["ignore", "ignore", "inherit"] });
+    this.#process = spawn(BINARY, ["--listen", `127.0.0.1:${this.port}`], {
+      stdio: ["ignore", "ignore", "inherit"], env: SERVER_ENV,
+    });
     const failed = once(this.#process, "exit").then(([code]) => { throw new Error(`${BINARY} ended with ${code}`); });
     failed.catch(() => {});
     await once(this.#process, "spawn");

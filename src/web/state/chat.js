@@ -67,7 +67,7 @@ export class Chat {
 
   /** Shows the room, joining it if need be; null shows none. */
   open(name) {
-    if (name !== null && !this.#state.rooms.has(name)) this.#join(name);
+    if (name !== null) this.#join(name);
     this.#change((state) => {
       const before = state.rooms.get(state.active);
       if (before && before.unread === 0) roomOf.clearNewLine(before);
@@ -116,13 +116,13 @@ export class Chat {
 
   /** Loads what came before the first message of `segment`. */
   async older(name, segment) {
-    if (segment.loading || this.#state.rooms.get(name)?.status !== "joined") return;
-    this.#changeRoom(name, () => { segment.loading = true; });
+    if (segment.fetching === "now" || this.#state.rooms.get(name)?.status !== "joined") return;
+    this.#changeRoom(name, () => { segment.fetching = "now"; });
     try {
       const answer = await this.#channels.get(name).push("history", { before: segment.from, limit: PAGE_MESSAGES });
       this.#changeRoom(name, (room) => roomOf.older(room, segment, answer));
     } catch {
-      this.#changeRoom(name, () => { segment.loading = false; });
+      this.#changeRoom(name, () => { segment.fetching = "failed"; });
     }
   }
 
@@ -210,6 +210,7 @@ export class Chat {
   }
 
   #join(name, lastRead = null) {
+    if (this.#state.rooms.has(name)) return;
     const room = roomOf.createRoom(name);
     room.read = lastRead;
     this.#change((state) => state.rooms.set(name, room));

@@ -30,7 +30,7 @@ export function createRoom(name) {
     speak: true,
     epoch: null,
     offset: 0,
-    /** `[{epoch, from, messages, more, broke: null | "reset" | "gap", loading}]`; `from` is the first offset */
+    /** `[{epoch, from, messages, more, broke: null | "reset" | "gap", fetching: null | "now" | "failed"}]`; `from`: the first offset */
     segments: [],
     /** Not acknowledged yet: `[{key, body, at, error: null | {reason, ...}}]` */
     outbox: [],
@@ -63,6 +63,8 @@ export function joined(room, answer, isOwn, watched = false) {
   room.title = answer.room.title || room.name;
   room.speak = answer.you.speak;
 
+  for (const segment of room.segments) segment.fetching = null;
+
   const fresh = reset || !last ? messages : messages.filter((message) => message.offset > room.offset);
   const from = fresh[0]?.offset ?? offset + 1;
   if (!last) addSegment(room, epoch, from, fresh, more, null);
@@ -89,7 +91,7 @@ export function received(room, message, isOwn, watched = false) {
 
 /** Folds the answer to `history` before the first message of `segment`. */
 export function older(room, segment, { messages, more }) {
-  segment.loading = false;
+  segment.fetching = null;
   const index = room.segments.indexOf(segment);
   if (index < 0) return;
   const before = sameEpoch(room, index) ? room.segments[index - 1] : null;
@@ -177,7 +179,7 @@ export function rows(room, isOwn) {
       add("gap", `gap ${name}`, { missing }, missing);
     }
     if (segment.more && segment.epoch === room.epoch) {
-      add("more", `more ${key}`, { segment, loading: segment.loading, gap: segment.broke === "gap" }, segment.loading);
+      add("more", `more ${key}`, { segment, fetching: segment.fetching, gap: segment.broke === "gap" }, segment.fetching);
     } else if (index === 0 && segment.from === 1 && segment.messages.length) {
       add("start", "start");
     }
@@ -194,8 +196,10 @@ export function rows(room, isOwn) {
   });
   room.outbox.forEach((item, index) => {
     const lead = index === 0 && !(previous && isOwn(previous.user) && item.at - previous.at <= GROUP_MS);
-    const looks = `${lead} ${item.error?.reason} ${room.status}`;
-    list.push({ kind: "pending", key: `key ${item.key}`, signature: `pending ${looks}`, item, lead, own: true });
+    // Why it is not sent yet is said once, below the last.
+    const waits = room.status !== "joined" && index === room.outbox.length - 1;
+    const looks = `${lead} ${item.error?.reason} ${waits}`;
+    list.push({ kind: "pending", key: `key ${item.key}`, signature: `pending ${looks}`, item, lead, own: true, waits });
   });
   return list;
 }
@@ -205,7 +209,7 @@ function sameEpoch(room, index) {
 }
 
 function addSegment(room, epoch, from, messages, more, broke) {
-  room.segments.push({ epoch, from, messages: [...messages], more, broke, loading: false });
+  room.segments.push({ epoch, from, messages: [...messages], more, broke, fetching: null });
 }
 
 /** What follows from new messages: ours leave the outbox, the others' count as unread if nobody watched them arrive. */

@@ -24,7 +24,6 @@ export function conversationView(chat, { editAgain }) {
   let room = null;
   let version = -1;
   let following = true;
-  let scrolledByUs = false;
 
   const makers = {
     start: () => h("li", { class: "beginning" }, h("span", {}, "This is where it began.")),
@@ -35,29 +34,28 @@ export function conversationView(chat, { editAgain }) {
     gap: ({ missing }) => h("li", { class: "broke" }, h("span", {},
       missing ? `${counted(missing, "message is", "messages are")} missing here: the server no longer keeps them.`
         : "Something is missing here.")),
-    more: ({ segment, loading, gap }) => h("li", { class: "more" }, h("button", {
-      type: "button", disabled: loading, onclick: () => load(segment),
-    }, loading ? "Fetching…" : gap ? "Show what you missed" : "Earlier messages")),
+    more: ({ segment, fetching, gap }) => h("li", { class: fetching === "failed" ? "more failed" : "more" }, h("button", {
+      type: "button", disabled: fetching === "now", onclick: () => chat.older(room.name, segment),
+    }, fetching === "now" ? "Fetching…" : gap ? "Show what you missed" : "Earlier messages")),
     message: ({ message, lead, own }) => h("li", { class: classes(lead, own) }, ...said(message, lead, message.body)),
-    pending: ({ item, lead }) => h("li", { class: `${classes(lead, true)} ${item.error ? "failed" : "pending"}`, "data-key": item.key },
-      ...said({ ...item, user: chat.me.user, name: chat.me.name }, lead, item.body), status(item)),
+    pending: ({ item, lead, waits }) => h("li", { class: `${classes(lead, true)} ${item.error ? "failed" : "pending"}` },
+      ...said({ ...item, user: chat.me.user, name: chat.me.name }, lead, item.body), fate(item, waits)),
   };
 
   scroller.addEventListener("scroll", () => {
-    if (scrolledByUs) {
-      scrolledByUs = false;
-    } else {
-      following = atEnd();
-    }
+    following = atEnd();
     attend();
     loadIfNear();
   }, { passive: true });
   jump.addEventListener("click", () => toEnd());
   // The keyboard of a phone, a longer draft, a turned screen: the end stays in sight.
   new ResizeObserver(() => { if (following) stick(); }).observe(scroller);
-  for (const event of ["visibilitychange", "focus", "blur"]) document.addEventListener(event, attend);
+  document.addEventListener("visibilitychange", attend);
+  for (const event of ["focus", "blur"]) addEventListener(event, attend);
 
-  const view = (state) => {
+  return { view, toEnd, page: (direction) => scroller.scrollBy({ top: direction * scroller.clientHeight * 0.85 }) };
+
+  function view(state) {
     const next = state.rooms.get(state.active) ?? null;
     const switched = next !== room;
     room = next;
@@ -76,11 +74,7 @@ export function conversationView(chat, { editAgain }) {
     if (below) setText(byId("jump-text"), room.unread ? counted(room.unread, "new message", "new messages") : "To the newest");
     attend();
     loadIfNear();
-  };
-  view.toEnd = toEnd;
-  view.page = (direction) => scroller.scrollBy({ top: direction * scroller.clientHeight * 0.85 });
-  view.following = () => following;
-  return view;
+  }
 
   function said({ user, name, at }, lead, body) {
     const text = h("div", { class: isJumbo(body) ? "body jumbo" : "body", dir: "auto" });
@@ -91,11 +85,9 @@ export function conversationView(chat, { editAgain }) {
     return [who, text, h("time", { datetime: new Date(at).toISOString(), title: full.format(at) }, clock.format(at))];
   }
 
-  function status(item) {
-    if (!item.error) {
-      const offline = room.status !== "joined";
-      return h("p", { class: "state" }, offline ? "Waiting for the connection" : "Sending");
-    }
+  /** What becomes of a message that is not acknowledged. */
+  function fate(item, waits) {
+    if (!item.error) return waits ? h("p", { class: "state" }, "Waiting for the connection") : null;
     const button = (text, act) => h("button", { type: "button", onclick: act }, text);
     return h("p", { class: "state", role: "alert" }, `Not sent: ${reasonText(item.error)} `,
       button("Try again", () => chat.retry(room.name, item.key)),
@@ -105,13 +97,7 @@ export function conversationView(chat, { editAgain }) {
 
   function atEnd() { return scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END_PX; }
 
-  function scrollTo(top) {
-    if (Math.abs(scroller.scrollTop - top) < 1) return;
-    scrolledByUs = true;
-    scroller.scrollTop = top;
-  }
-
-  function stick() { scrollTo(scroller.scrollHeight - scroller.clientHeight); }
+  function stick() { scroller.scrollTop = scroller.scrollHeight; }
 
   function toEnd() {
     following = true;
@@ -125,13 +111,13 @@ export function conversationView(chat, { editAgain }) {
     const top = scroller.getBoundingClientRect().top;
     for (const element of byId("log").children) {
       const box = element.getBoundingClientRect();
-      if (box.bottom > top && element.className !== "more") return { element, top: box.top };
+      if (box.bottom > top && !element.classList.contains("more")) return { element, top: box.top };
     }
     return null;
   }
 
   function restore(kept) {
-    if (kept?.element.isConnected) scrollTo(scroller.scrollTop + kept.element.getBoundingClientRect().top - kept.top);
+    if (kept?.element.isConnected) scroller.scrollTop += kept.element.getBoundingClientRect().top - kept.top;
   }
 
   /** A room that was just opened shows what is new in it, or its end. */
@@ -142,17 +128,15 @@ export function conversationView(chat, { editAgain }) {
     if (!fresh) return;
     const above = scroller.getBoundingClientRect().top - fresh.getBoundingClientRect().top + scroller.clientHeight * 0.2;
     if (above > 0) {
-      scrollTo(scroller.scrollTop - above);
+      scroller.scrollTop -= above;
       following = atEnd();
     }
   }
 
-  function load(segment) { chat.older(room.name, segment); }
-
+  /** Asks for older messages before one gets there. What failed once is left to the user's own click. */
   function loadIfNear() {
-    if (!room) return;
     const view = scroller.getBoundingClientRect();
-    for (const element of byId("log").querySelectorAll(".more")) {
+    for (const element of byId("log").querySelectorAll(".more:not(.failed)")) {
       const box = element.getBoundingClientRect();
       if (box.bottom > view.top - NEAR_TOP_PX && box.top < view.bottom) element.firstChild.click();
     }

@@ -4,7 +4,7 @@ import { hrefOf } from "./rooms.js";
 
 const THEMES = ["auto", "light", "dark"];
 
-export function theme() {
+export function theme(storage) {
   const root = document.documentElement;
   const button = byId("theme");
   const show = () => {
@@ -18,8 +18,7 @@ export function theme() {
     const next = THEMES[(THEMES.indexOf(root.dataset.theme ?? "auto") + 1) % THEMES.length];
     if (next === "auto") delete root.dataset.theme;
     else root.dataset.theme = next;
-    if (next === "auto") localStorage.removeItem("chinwag.theme");
-    else localStorage.setItem("chinwag.theme", next);
+    storage.setItem("chinwag.theme", next === "auto" ? "" : next);
     show();
   });
   show();

@@ -202,7 +202,10 @@ test("a break while history is loading lets it be asked for again", async () => 
   chat.older("tea", segment);
   wire().breaks();
   await settled();
-  assert.equal(segment.loading, false);
+  assert.equal(segment.fetching, "failed");
+  await reconnects();
+  admit([], { recovered: true, offset: 1 });
+  assert.equal(segment.fetching, null);
 });
 
 test("a refused room says why and takes no messages", async () => {
