@@ -73,8 +73,9 @@ fn start(config: Config) -> Result<Server, String> {
 
     let mut limits = config.limits;
     limits.connections = connections_max(limits.connections, shards)?;
-    let settings =
-        Arc::new(Settings::new(shards, limits, config.history, config.presence, config.http.origins));
+    let mut settings = Settings::new(shards, limits, config.history, config.presence, config.http.origins);
+    settings.echo = config.echo;
+    let settings = Arc::new(settings);
 
     let listeners = listen_all(config.listen, shards)?;
     let address = listeners[0].local_addr().unwrap_or(config.listen);

@@ -71,6 +71,8 @@ pub(super) enum Stage {
     Waiting(Box<Exchange>),
     /// WebSocket.
     Open,
+    /// WebSocket, and every message comes back: for conformance tests of the codec.
+    Echo,
 }
 
 impl Conn {
@@ -212,7 +214,7 @@ impl Shard {
             let handled = match &conn.stage {
                 Stage::Http => self.request(turn, key, &bytes[at..]),
                 Stage::Waiting(_) => None,
-                Stage::Open => self.frame(turn, key, &mut bytes[at..]),
+                Stage::Open | Stage::Echo => self.frame(turn, key, &mut bytes[at..]),
             };
             let Some(handled) = handled else { break };
             at += handled;
@@ -224,6 +226,7 @@ impl Shard {
     fn frame<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, bytes: &mut [u8]) -> Option<usize> {
         let conn = self.conns.get_mut(key)?;
         let resumes = std::mem::take(&mut conn.resumes);
+        let echoes = matches!(conn.stage, Stage::Echo);
         let limits = if resumes { &self.settings.resumed } else { &self.settings.limits };
         let (header, payload, taken) = match next_frame(bytes, limits) {
             Ok(Some(frame)) => frame,
@@ -241,6 +244,12 @@ impl Shard {
                     let deadline = &mut self.deadlines[key.index() as usize];
                     *deadline = (*deadline).min(coarse(first_ms + MESSAGE_TIMEOUT_MS));
                 }
+            }
+            Ok(Some(Incoming::Text(text))) if echoes => {
+                push_frame(self.output(key.index()), Opcode::Text, text.as_bytes());
+            }
+            Ok(Some(Incoming::Binary(data))) if echoes => {
+                push_frame(self.output(key.index()), Opcode::Binary, &data);
             }
             Ok(Some(Incoming::Text(text))) => {
                 if self.message(turn, key, Opcode::Text, text.as_bytes()) == Flow::Park {
@@ -427,7 +436,7 @@ impl Shard {
         if self.flags[index] & SESSION != 0 {
             return self.end_session(turn, key);
         }
-        if self.conns.get(key).is_some_and(|conn| matches!(conn.stage, Stage::Open)) {
+        if self.conns.get(key).is_some_and(|conn| matches!(conn.stage, Stage::Open | Stage::Echo)) {
             push_close(self.output(key.index()), code, reason);
         }
         self.end(turn, key);
@@ -490,7 +499,7 @@ impl Shard {
             Stage::Http => self.remove(turn, key),
             // The other shard answers; the deadline is for what the client does.
             Stage::Waiting(_) => {}
-            Stage::Open => {
+            Stage::Open | Stage::Echo => {
                 let now = coarse(turn.now.mono_ms);
                 let idle = self.heard[index] + coarse(self.settings.limits.idle_ms);
                 let slow =

@@ -20,6 +20,9 @@ use crate::wire::phx::Serializer;
 /// Where sockets are opened.
 pub const SOCKET_PATH: &str = "/socket/websocket";
 
+/// Where every message comes back, if the operator has switched that on.
+const ECHO_PATH: &str = "/echo";
+
 /// The headers of an answer of the API.
 pub const API_HEADERS: &[(&str, &str)] = &[
     ("content-type", "application/json; charset=utf-8"),
@@ -100,6 +103,10 @@ impl Shard {
         let taken = head.head_bytes + head.body_bytes;
         if head.path.strip_suffix('/').unwrap_or(head.path) == SOCKET_PATH {
             self.upgrade(turn, key, &head);
+            return Some(taken);
+        }
+        if self.settings.echo && head.path == ECHO_PATH {
+            self.open_echo(turn, key, &head);
             return Some(taken);
         }
         if head.path == POLL_PATH {
@@ -186,6 +193,24 @@ impl Shard {
             turn.now.unix_ms,
         );
         self.end(turn, key);
+    }
+
+    /// Turns a connection into a WebSocket that says what it hears.
+    fn open_echo<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, head: &Head<'_>) {
+        match check_upgrade(head) {
+            Ok(accept) => {
+                push_switching_protocols(self.output(key.index()), &accept, false, turn.now.unix_ms);
+                if let Some(conn) = self.conns.get_mut(key) {
+                    conn.stage = Stage::Echo;
+                }
+                self.reconsider(key);
+            }
+            Err(error) => {
+                let manner = self.manner(head);
+                error.response().push(self.output(key.index()), manner, turn.now.unix_ms);
+                self.responded(turn, key, manner);
+            }
+        }
     }
 
     /// Turns a connection into a WebSocket, or says why not, without telling a stranger anything about tokens.

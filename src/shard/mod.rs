@@ -107,6 +107,8 @@ pub struct Settings {
     pub presence: PresenceLimits,
     /// Origins that may connect besides the server's own.
     pub origins: Vec<String>,
+    /// Whether there is `/echo`.
+    pub echo: bool,
 }
 
 impl Settings {
@@ -135,6 +137,7 @@ impl Settings {
             history,
             presence,
             origins,
+            echo: false,
         }
     }
 }
