@@ -29,8 +29,6 @@ pub enum FrameError {
     UnexpectedContinuation,
     /// A new message inside a fragmented one (RFC 6455, 5.4).
     InterleavedMessage,
-    /// A continuation that is empty and not the last: it is legal and serves nobody but a flooder.
-    EmptyFragment,
     /// More than [`FRAGMENTS_MAX`](crate::limits::FRAGMENTS_MAX) in one message.
     TooManyFragments,
     /// A fragmented message was not complete [`MESSAGE_TIMEOUT_MS`](crate::limits::MESSAGE_TIMEOUT_MS) after its first fragment.
@@ -65,7 +63,7 @@ impl FrameError {
             | Self::CloseCodeInvalid { .. }
             | Self::CloseReasonNotUtf8 => CloseCode::Protocol,
             Self::NotUtf8 => CloseCode::NotUtf8,
-            Self::EmptyFragment | Self::TooManyFragments | Self::SlowMessage => CloseCode::Policy,
+            Self::TooManyFragments | Self::SlowMessage => CloseCode::Policy,
             Self::FrameTooBig { .. } | Self::MessageTooBig => CloseCode::TooBig,
         }
     }

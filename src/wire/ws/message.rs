@@ -121,9 +121,6 @@ impl Assembler {
         limits: &Limits,
     ) -> Result<Option<Incoming<'a>>, FrameError> {
         let partial = self.partial.as_mut().ok_or(FrameError::UnexpectedContinuation)?;
-        if payload.is_empty() && !fin {
-            return Err(FrameError::EmptyFragment);
-        }
         if partial.fragments >= FRAGMENTS_MAX {
             return Err(FrameError::TooManyFragments);
         }
@@ -293,12 +290,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_fragment_in_the_middle_is_not_welcome() {
-        check_closed(
-            fragments(Opcode::Text, &[b"a", b"", b"b"]),
-            FrameError::EmptyFragment,
-            CloseCode::Policy,
-        );
+    fn empty_fragments_are_legal_and_count_as_any_other() {
+        let text = String::from_utf8(self.payload).map_err(|_| FrameError::NotUtf8)?;
+        assert_eq!(fragments(Opcode::Text, &[b"a", b"", b"b"]), text("ab"));
+        let flood = vec![&b""[..]; usize::try_from(FRAGMENTS_MAX).unwrap() + 1];
+        check_closed(fragments(Opcode::Text, &flood), FrameError::TooManyFragments, CloseCode::Policy);
     }
 
     #[test]
