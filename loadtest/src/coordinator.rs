@@ -1,0 +1,602 @@
+//! Runs a scenario from its options to its report: starts the workers, tells them when, looks at the server meanwhile, merges.
+//!
+//! A worker is a thread or a process; it is told and tells the same things either way ([`Down`], [`Up`]), to a process as lines of JSON. The
+//! coordinator never touches a socket of the run, and only the workers know what a message is.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::base::{SECOND_NS, count, grouped, now_ns, real, three_digits};
+use crate::core::{Down, Outbox, Progress, Up, prepare};
+use crate::plan::{Common, Plan, Scenario};
+use crate::process::{self, Sample, Used};
+use crate::report::{Client, FORMAT, Figure, Memory, Report, Server, Timed, machine};
+use crate::stats::{Merged, Metric, slope};
+use crate::{auth, scenario};
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    /// The scenario's name, as the user knows it.
+    pub(crate) name: String,
+    /// The shared options.
+    pub(crate) common: Common,
+    /// What to do.
+    pub(crate) scenario: Scenario,
+}
+
+/// Descriptors that a process needs beside its connections.
+const SPARE_DESCRIPTORS: u64 = 100;
+
+/// The load begins so long after all are told, so that all have heard.
+const HEAD_START_NS: u64 = 200_000_000;
+
+/// Above this share of a core the client is too busy for its figures to be the server's.
+const BUSY: f64 = 0.9;
+
+/// A worker, from outside.
+enum Worker {
+    Thread(Outbox),
+    Process(Child, ChildStdin),
+}
+
+impl Worker {
+    fn tell(&mut self, down: &Down) {
+        match self {
+            Self::Thread(outbox) => outbox.tell(down.clone()),
+            Self::Process(_, stdin) => {
+                let mut line = serde_json::to_vec(down).expect("a command is plain data");
+                line.push(b'\n');
+                // A worker that has died is noticed by its silence.
+                let _gone = stdin.write_all(&line).and_then(|()| stdin.flush());
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Self::Process(child, _) = self {
+            let _over = child.kill();
+            let _over = child.wait();
+        }
+    }
+}
+
+/// Lets this process open as many files as it may, and tells how many that is.
+pub(crate) fn raise_descriptors() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let _kept_as_it_is =
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Runs a job.
+///
+/// # Errors
+/// A sentence that says why there is no result at all. A run that went badly has a report that says so.
+pub(crate) fn run(job: &Job) -> Result<Report, String> {
+    let connections = job.scenario.connections();
+    let (processes, threads) = split(&job.common, connections, raise_descriptors());
+    let tokens = auth::tokens(&job.common, connections)?;
+    let server_pid = job.common.server_pid;
+    if let Some(pid) = server_pid
+        && process::sample(pid).is_none()
+    {
+        return Err(format!("there is no process {pid}"));
+    }
+    let workers = processes.max(threads);
+    let (up, reports) = mpsc::channel();
+    let mut run = Run {
+        workers: Vec::new(),
+        reports,
+        progress: vec![Progress::default(); crate::base::at(workers)],
+        quiet: job.common.quiet,
+        server_pid,
+    };
+    let number = u16::try_from(now_ns() / 1_000 % 65_536).unwrap_or(0);
+    for worker in 0..workers {
+        let mut plan = Plan {
+            common: job.common.clone(),
+            scenario: job.scenario.clone(),
+            run: number,
+            worker,
+            workers,
+            tokens: Vec::new(),
+        };
+        let own = plan.own();
+        plan.tokens = match tokens.len() {
+            0 | 1 => tokens.clone(),
+            _ => tokens[crate::base::at(own.start)..crate::base::at(own.end)].to_vec(),
+        };
+        run.workers.push(if processes > 0 { spawn_process(&plan, &up)? } else { spawn_thread(plan, &up)? });
+    }
+    drop(up);
+    run.whole(job, connections)
+}
+
+/// How many processes (0: none) or else threads.
+fn split(common: &Common, connections: u32, descriptors: u64) -> (u32, u32) {
+    let each = descriptors.saturating_sub(SPARE_DESCRIPTORS).max(1);
+    let needed = u32::try_from(u64::from(connections).div_ceil(each)).unwrap_or(u32::MAX);
+    let processes = common.processes.max(if needed > 1 { needed } else { 0 }).min(connections.max(1));
+    (processes, if processes > 0 { 0 } else { common.threads.clamp(1, connections.max(1)) })
+}
+
+fn spawn_thread(plan: Plan, up: &mpsc::Sender<(u32, Up)>) -> Result<Worker, String> {
+    let number = plan.worker;
+    let (told, failed) = (up.clone(), up.clone());
+    let (poll, inbox, outbox) = prepare(Box::new(move |report| drop(told.send((number, report)))))
+        .map_err(|error| error.to_string())?;
+    let work = move || {
+        if let Err(error) = scenario::run(plan, poll, &inbox) {
+            let _nobody_left_to_tell = failed.send((number, Up::Failed(error.to_string())));
+        }
+    };
+    thread::Builder::new().name(format!("worker-{number}")).spawn(work).map_err(|error| error.to_string())?;
+    Ok(Worker::Thread(outbox))
+}
+
+fn spawn_process(plan: &Plan, up: &mpsc::Sender<(u32, Up)>) -> Result<Worker, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut child = Command::new(program)
+        .arg("worker")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("a worker process: {error}"))?;
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let stdout = child.stdout.take().expect("it is piped");
+    let mut line = serde_json::to_vec(plan).map_err(|error| error.to_string())?;
+    line.push(b'\n');
+    stdin.write_all(&line).map_err(|error| error.to_string())?;
+    let (number, up) = (plan.worker, up.clone());
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let report = serde_json::from_str(&line).unwrap_or(Up::Failed(line));
+            let over = matches!(report, Up::Done(_));
+            if up.send((number, report)).is_err() || over {
+                return;
+            }
+        }
+        let _nobody_left_to_tell = up.send((number, Up::Failed("it ended".to_owned())));
+    });
+    Ok(Worker::Process(child, stdin))
+}
+
+/// The other side of [`spawn_process`]: a worker that is told and tells in lines.
+///
+/// # Errors
+/// A sentence, where not even a plan came or the system refuses what the worker needs.
+pub(crate) fn worker_process() -> Result<(), String> {
+    raise_descriptors();
+    let mut first = String::new();
+    std::io::stdin().read_line(&mut first).map_err(|error| error.to_string())?;
+    let plan: Plan = serde_json::from_str(&first).map_err(|error| error.to_string())?;
+    let tell = |report: Up| {
+        let mut line = serde_json::to_vec(&report).expect("a report is plain data");
+        line.push(b'\n');
+        let mut stdout = std::io::stdout().lock();
+        let _gone = stdout.write_all(&line).and_then(|()| stdout.flush());
+    };
+    let (poll, inbox, outbox) = prepare(Box::new(tell)).map_err(|error| error.to_string())?;
+    thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            match serde_json::from_str(&line) {
+                Ok(down) => outbox.tell(down),
+                Err(_) => break,
+            }
+        }
+        // The coordinator is gone: a load without anybody who looks at it must not go on.
+        std::process::exit(3);
+    });
+    scenario::run(plan, poll, &inbox).map_err(|error| error.to_string())
+}
+
+struct Run {
+    workers: Vec<Worker>,
+    reports: mpsc::Receiver<(u32, Up)>,
+    progress: Vec<Progress>,
+    quiet: bool,
+    server_pid: Option<u32>,
+}
+
+/// What is seen of server and client at one moment.
+struct Look {
+    server: Option<Sample>,
+    client: Sample,
+    workers_cpu_ns: Vec<u64>,
+}
+
+impl Run {
+    fn tell(&mut self, down: &Down) {
+        for worker in &mut self.workers {
+            worker.tell(down);
+        }
+    }
+
+    fn look(&self) -> Look {
+        Look {
+            server: self.server_pid.and_then(process::sample),
+            client: process::sample(std::process::id()).unwrap_or_default(),
+            workers_cpu_ns: self.progress.iter().map(|progress| progress.cpu_ns).collect(),
+        }
+    }
+
+    fn say(&self, what: &str) {
+        if !self.quiet {
+            eprintln!("{what}");
+        }
+    }
+
+    fn whole(&mut self, job: &Job, connections: u32) -> Result<Report, String> {
+        let started_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let before = self.look();
+        let steps = self.connect(&job.scenario, connections)?;
+        let connected = self.look();
+        let start_ns = now_ns() + HEAD_START_NS;
+        let warmup_ns = if job.scenario.ends_by_itself() { 0 } else { job.common.warmup.0 };
+        let window_ns = (start_ns + warmup_ns, start_ns + warmup_ns + job.common.duration.0);
+        self.tell(&Down::Go { start_ns, window_ns });
+        let watched = self.watch(window_ns, job.scenario.ends_by_itself())?;
+        let (totals, refused) = merge_sent(&watched.sent);
+        self.tell(&Down::Totals { sent: totals, refused });
+        let merged = self.collect(job.common.drain.0)?;
+        Ok(make_report(
+            job,
+            connections,
+            count(self.workers.len()),
+            started_at,
+            &before,
+            &connected,
+            &watched,
+            &steps,
+            &merged,
+        ))
+    }
+
+    /// Has the connections made, in steps where the scenario wants it, and gives what the server's own memory was after each.
+    fn connect(&mut self, scenario: &Scenario, connections: u32) -> Result<Vec<(u32, u64)>, String> {
+        let (steps, settle) = match scenario {
+            Scenario::Idle(idle) => (idle.steps.max(1), idle.settle.0),
+            _ => (1, 0),
+        };
+        let mut seen = Vec::new();
+        for step in 1..=steps {
+            let total = crate::plan::share(connections, step - 1, steps).end;
+            self.say(&format!("connecting {} ...", grouped(u64::from(total))));
+            self.tell(&Down::Connect { total });
+            let mut left = self.workers.len();
+            while left > 0 {
+                match self.next(Duration::from_hours(1))? {
+                    Some(Up::Connected) => left -= 1,
+                    Some(Up::Progress(_)) => self.say(&self.line(None)),
+                    Some(other) => return Err(format!("a worker said {other:?} while connecting")),
+                    None => return Err("the workers are silent".to_owned()),
+                }
+            }
+            if settle > 0 {
+                thread::sleep(Duration::from_nanos(settle));
+            }
+            seen.push((total, self.look().server.map_or(0, |server| server.own_bytes)));
+        }
+        Ok(seen)
+    }
+
+    /// The next report, or `None` if there is none for so long.
+    fn next(&mut self, wait: Duration) -> Result<Option<Up>, String> {
+        match self.reports.recv_timeout(wait) {
+            Ok((_, Up::Failed(why))) => Err(format!("a worker failed: {why}")),
+            Ok((worker, Up::Progress(progress))) => {
+                self.progress[crate::base::at(worker)] = progress;
+                Ok(Some(Up::Progress(progress)))
+            }
+            Ok((_, report)) => Ok(Some(report)),
+            Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err("the workers are gone".to_owned()),
+        }
+    }
+
+    /// Looks at server and client once a second while the load is on.
+    fn watch(&mut self, window_ns: (u64, u64), ends_by_itself: bool) -> Result<Watched, String> {
+        let mut looks = Vec::new();
+        let mut sent = Vec::new();
+        let mut next_ns = window_ns.0;
+        let mut earlier = self.total();
+        loop {
+            let now = now_ns();
+            let all_sent = sent.len() == self.workers.len();
+            if now >= next_ns && next_ns <= window_ns.1 {
+                looks.push((now, self.look()));
+                if next_ns > window_ns.0 {
+                    self.say(&self.line(Some((earlier, next_ns - window_ns.0))));
+                }
+                earlier = self.total();
+                next_ns = match next_ns {
+                    at_end if at_end >= window_ns.1 => u64::MAX,
+                    before => (before + SECOND_NS).min(window_ns.1),
+                };
+            }
+            if all_sent && (ends_by_itself || next_ns == u64::MAX) {
+                if ends_by_itself {
+                    looks.push((now_ns(), self.look()));
+                }
+                return Ok(Watched { looks, sent });
+            }
+            let wait_ns = next_ns.saturating_sub(now).min(SECOND_NS);
+            if let Some(Up::Sent { sent: by_room, refused }) =
+                self.next(Duration::from_nanos(wait_ns.max(1_000)))?
+            {
+                sent.push((by_room, refused));
+            }
+            if now > window_ns.1 + 60 * SECOND_NS {
+                return Err("the workers do not come to an end".to_owned());
+            }
+        }
+    }
+
+    fn collect(&mut self, drain_ns: u64) -> Result<Merged, String> {
+        let mut merged = Merged::default();
+        let mut left = self.workers.len();
+        let deadline = now_ns() + drain_ns + 60 * SECOND_NS;
+        while left > 0 {
+            if let Some(Up::Done(told)) = self.next(Duration::from_secs(1))? {
+                merged.add(&told);
+                left -= 1;
+            }
+            if now_ns() > deadline {
+                return Err("the workers do not come to an end".to_owned());
+            }
+        }
+        Ok(merged)
+    }
+
+    fn total(&self) -> Progress {
+        self.progress.iter().fold(Progress::default(), |sum, one| Progress {
+            open: sum.open + one.open,
+            ready: sum.ready + one.ready,
+            sent: sum.sent + one.sent,
+            delivered: sum.delivered + one.delivered,
+            cpu_ns: sum.cpu_ns + one.cpu_ns,
+        })
+    }
+
+    fn line(&self, since: Option<(Progress, u64)>) -> String {
+        let now = self.total();
+        match since {
+            Some((earlier, into_ns)) => format!(
+                "{:>4} s  {} open, {} sent/s, {} delivered/s",
+                into_ns / SECOND_NS,
+                grouped(u64::from(now.open)),
+                grouped(now.sent - earlier.sent),
+                grouped(now.delivered - earlier.delivered)
+            ),
+            None => format!(
+                "        {} open, {} ready",
+                grouped(u64::from(now.open)),
+                grouped(u64::from(now.ready))
+            ),
+        }
+    }
+}
+
+type SentByWorker = (Vec<Vec<u32>>, Vec<(u32, u32, u32)>);
+
+/// What was seen while the load was on.
+struct Watched {
+    looks: Vec<(u64, Look)>,
+    sent: Vec<SentByWorker>,
+}
+
+/// Each publisher belongs to one worker: what the others say of it is 0.
+fn merge_sent(sent: &[SentByWorker]) -> SentByWorker {
+    let mut totals: Vec<Vec<u32>> = sent.first().map(|(rooms, _)| rooms.clone()).unwrap_or_default();
+    let mut refused = Vec::new();
+    for (rooms, refused_here) in sent {
+        for (total, room) in totals.iter_mut().zip(rooms) {
+            // Only the worker that has a room's people knows how many there are (`chat`).
+            total.resize(total.len().max(room.len()), 0);
+            for (total, sent) in total.iter_mut().zip(room) {
+                *total = (*total).max(*sent);
+            }
+        }
+        refused.extend_from_slice(refused_here);
+    }
+    (totals, refused)
+}
+
+#[expect(clippy::too_many_arguments, reason = "it only puts together what the run has seen")]
+fn make_report(
+    job: &Job,
+    connections: u32,
+    workers: u32,
+    started_at: u64,
+    before: &Look,
+    connected: &Look,
+    watched: &Watched,
+    steps: &[(u32, u64)],
+    merged: &Merged,
+) -> Report {
+    let (first_ns, first) = watched.looks.first().expect("the start of the window is always looked at");
+    let (last_ns, last) = watched.looks.last().expect("there is a first");
+    let window_ns = last_ns - first_ns;
+    let counts = merged.counts.clone();
+    let mut seconds = merged.seconds.summaries();
+    seconds.truncate(usize::try_from(window_ns.div_ceil(SECOND_NS)).unwrap_or(usize::MAX));
+    let times: BTreeMap<String, Timed> = merged
+        .times
+        .iter()
+        .map(|(metric, times)| {
+            let timed =
+                Timed { title: metric.title().to_owned(), summary: times.summary(), curve: times.curve() };
+            (metric.name().to_owned(), timed)
+        })
+        .collect();
+    let main = main_metric(&job.scenario).name().to_owned();
+    let server = server_side(job, before, connected, watched, steps, &counts);
+    let client = client_side(watched, first, last);
+    let mut warnings = Vec::new();
+    if client.busiest > BUSY {
+        warnings.push(format!(
+            "The client was the bottleneck: a worker took {} % of a core. Use more --threads, or believe only CPU per delivery.",
+            three_digits(client.busiest * 100.0)
+        ));
+    }
+    if let Some(lag) = times.get(Metric::SendLag.name())
+        && let Some(main) = times.get(&main)
+        && lag.summary.p99_ns > main.summary.p99_ns / 4
+        && lag.summary.p99_ns > 2_000_000
+    {
+        warnings.push(format!(
+            "The client was late itself: its own lateness has a p99 of {}, which is in the latencies.",
+            crate::base::time_text(lag.summary.p99_ns)
+        ));
+    }
+    let mut options = serde_json::to_value(&job.common).unwrap_or_default();
+    options["scenario"] = serde_json::to_value(&job.scenario).unwrap_or_default();
+    for secret in ["token", "secret"] {
+        if !options[secret].is_null() {
+            options[secret] = "(not told)".into();
+        }
+    }
+    let mut report = Report {
+        format: FORMAT.to_owned(),
+        name: job.name.clone(),
+        label: job.common.label.clone(),
+        started_at,
+        machine: machine(),
+        options,
+        connections,
+        workers,
+        window_ns,
+        counts,
+        times,
+        main,
+        seconds,
+        server,
+        client,
+        floor: None,
+        figures: Vec::new(),
+        problems: Vec::new(),
+        warnings,
+    };
+    report.figures = figures(job, &report);
+    report
+}
+
+fn main_metric(scenario: &Scenario) -> Metric {
+    match scenario {
+        Scenario::Broadcast(_) | Scenario::Chat(_) => Metric::Delivery,
+        Scenario::Ping(_) => Metric::RoundTrip,
+        Scenario::Idle(_) | Scenario::Churn(_) | Scenario::Storm(_) => Metric::Ready,
+        Scenario::Presence(_) => Metric::Seen,
+    }
+}
+
+/// What only this scenario tells.
+fn figures(job: &Job, report: &Report) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    let mut tell = |name: &str, value: f64, unit: &str| {
+        figures.push(Figure { name: name.to_owned(), value, unit: unit.to_owned() });
+    };
+    match (&job.scenario, &report.server) {
+        (Scenario::Broadcast(broadcast), Some(server)) if broadcast.sleepers > 0 => {
+            let grown = real(server.memory.most_own_bytes) - real(server.memory.connected_own_bytes);
+            tell("memory grown by sleepers", grown, "bytes");
+        }
+        (Scenario::Presence(presence), server) => {
+            let members = f64::from(presence.members);
+            let counts = &report.counts;
+            tell("frames per member, filling", real(counts.filling_events) / members, "frames");
+            tell("bytes per member, filling", real(counts.filling_event_bytes) / members, "bytes");
+            tell("frames per member, in all", real(counts.events) / members, "frames");
+            if let Some(server) = server {
+                tell("server CPU per member", real(server.used.cpu_ns()) / members, "ns");
+            }
+        }
+        (Scenario::Churn(_), Some(server)) => {
+            let lives = real(report.counts.sent_window.max(1));
+            tell("server CPU per life", real(server.used.cpu_ns()) / lives, "ns");
+        }
+        (Scenario::Storm(_), server) => {
+            tell("all back after", real(report.window_ns), "ns");
+            tell("came back", real(report.counts.reconnected), "connections");
+            if let Some(server) = server {
+                let back = real(report.counts.reconnected.max(1));
+                tell("server CPU per return", real(server.used.cpu_ns()) / back, "ns");
+            }
+        }
+        (Scenario::Idle(idle), Some(server)) => {
+            let connections = f64::from(idle.connections);
+            let per_s = real(server.used.cpu_ns()) / connections / (real(report.window_ns) / 1e9);
+            tell("server CPU per idle connection and second", per_s, "ns");
+            let switches = real(server.used.context_switches) / (real(report.window_ns) / 1e9);
+            tell("server wake-ups per second", switches, "context switches/s");
+        }
+        _ => {}
+    }
+    figures
+}
+
+fn server_side(
+    job: &Job,
+    before: &Look,
+    connected: &Look,
+    watched: &Watched,
+    steps: &[(u32, u64)],
+    counts: &crate::stats::Counts,
+) -> Option<Server> {
+    let (before, connected) = (before.server.as_ref()?, connected.server.as_ref()?);
+    let samples: Vec<&Sample> = watched.looks.iter().filter_map(|(_, look)| look.server.as_ref()).collect();
+    let (first, last) = (samples.first()?, samples.last()?);
+    let used = last.since(first);
+    let used_connecting = connected.since(before);
+    let per = |ns: u64, times: u64| if times == 0 { 0.0 } else { real(ns) / real(times) };
+    let points: Vec<(f64, f64)> =
+        steps.iter().map(|(conns, bytes)| (f64::from(*conns), real(*bytes))).collect();
+    let growth = real(connected.own_bytes) - real(before.own_bytes);
+    let ready = counts.connected.min(u64::from(job.scenario.connections())).max(1);
+    Some(Server {
+        used,
+        used_connecting,
+        cpu_per_delivery_ns: per(used.cpu_ns(), counts.delivered_window),
+        cpu_per_connection_ns: per(used_connecting.cpu_ns(), ready),
+        memory: Memory {
+            before_bytes: before.resident_bytes,
+            before_own_bytes: before.own_bytes,
+            connected_bytes: connected.resident_bytes,
+            connected_own_bytes: connected.own_bytes,
+            end_bytes: last.resident_bytes,
+            end_own_bytes: last.own_bytes,
+            most_own_bytes: samples.iter().map(|sample| sample.own_bytes).max().unwrap_or(0),
+            peak_bytes: last.peak_bytes,
+        },
+        bytes_per_conn: slope(&points).unwrap_or(growth / real(ready)),
+        seconds: samples.windows(2).map(|pair| pair[1].since(pair[0])).collect(),
+        own_bytes_seconds: samples.iter().map(|sample| sample.own_bytes).collect(),
+        steps: steps.to_vec(),
+    })
+}
+
+fn client_side(watched: &Watched, first: &Look, last: &Look) -> Client {
+    let pairs = || watched.looks.windows(2);
+    let busiest = pairs()
+        .flat_map(|pair| {
+            // Workers tell once a second, not quite when they are looked at: no second has more than its own CPU.
+            let wall_ns = real((pair[1].0 - pair[0].0).max(1));
+            let (now, then) = (&pair[1].1.workers_cpu_ns, &pair[0].1.workers_cpu_ns);
+            now.iter()
+                .zip(then)
+                .map(move |(now, then)| (real(now.saturating_sub(*then)) / wall_ns).min(1.0))
+                .collect::<Vec<_>>()
+        })
+        .fold(0.0, f64::max);
+    let seconds: Vec<Used> = pairs().map(|pair| pair[1].1.client.since(&pair[0].1.client)).collect();
+    Client { used: last.client.since(&first.client), busiest, seconds }
+}

@@ -1,0 +1,444 @@
+//! A worker's channels: joins, pushes and their answers, and the check of every message that comes.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Channel, Core, Cursor, Pending, Script, State, Timer, Waiting};
+use crate::base::{at, count, now_ns};
+use crate::client::dialect::{Dialect, Incoming, reason_of, response_of};
+use crate::client::frame::{self, Frame, Opcode};
+use crate::client::stamp::{self, Found, Stamp};
+use crate::client::target::fill;
+use crate::plan::Promised;
+use crate::stats::Metric;
+use crate::verify::Verdict;
+
+impl Core {
+    pub(super) fn join_everything(&mut self, id: u32, now: u64, script: &mut impl Script) {
+        for membership in 0..count(self.conns[at(id)].memberships.len()) {
+            self.join(id, membership, now);
+        }
+        self.ready_if_joined(id, now, script);
+    }
+
+    /// Joins one of a connection's rooms, with its cursor where it has one.
+    pub(crate) fn join(&mut self, id: u32, membership: u32, now: u64) {
+        let user = self.plan.own().start + id;
+        let dialect = self.plan.common.dialect;
+        let conn = &mut self.conns[at(id)];
+        let reference = conn.next_ref;
+        conn.next_ref += 1;
+        let place = &mut conn.memberships[at(membership)];
+        place.join_ref = reference;
+        place.channel = Channel::Joining(now);
+        place.place = 0;
+        let mut payload = fill(
+            &self.plan.common.join_payload,
+            &[("user", &format!("lt-{user}")), ("conn", &user.to_string())],
+        );
+        if let (true, Some(cursor)) = (self.recover, &place.cursor)
+            && let Ok(serde_json::Value::Object(mut object)) = serde_json::from_str(&payload)
+        {
+            object.insert(
+                "since".to_owned(),
+                serde_json::json!({"epoch": cursor.epoch, "offset": cursor.offset}),
+            );
+            payload = serde_json::Value::Object(object).to_string();
+        }
+        let room = place.room;
+        conn.pending.push_back(Pending { reference, waiting: Waiting::Join(membership), due_ns: now });
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        dialect.push(
+            &mut text,
+            reference,
+            reference,
+            &self.rooms[at(room)].topic,
+            "phx_join",
+            payload.as_bytes(),
+        );
+        self.send(id, Opcode::Text, &text);
+        self.text = text;
+    }
+
+    /// Joins again what the server has ended.
+    pub(crate) fn rejoin(&mut self, id: u32, now: u64) {
+        if self.conns[at(id)].state == State::Open {
+            for membership in 0..count(self.conns[at(id)].memberships.len()) {
+                if self.conns[at(id)].memberships[at(membership)].channel == Channel::Out {
+                    self.join(id, membership, now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn ready_if_joined(&mut self, id: u32, now: u64, script: &mut impl Script) {
+        let conn = &mut self.conns[at(id)];
+        if conn.ready
+            || conn.state != State::Open
+            || conn.memberships.iter().any(|m| m.channel != Channel::In)
+        {
+            return;
+        }
+        conn.ready = true;
+        self.ready += 1;
+        let (due_ns, generation) = (conn.due_ns, conn.generation);
+        self.stats.time(Metric::Ready, now.saturating_sub(due_ns));
+        self.finish(id);
+        let beat_ns = self.plan.common.heartbeat.0;
+        if beat_ns > 0 && self.plan.common.dialect == Dialect::Phoenix {
+            // The first one early at random, or ten thousand connections would beat as one.
+            let first = now + beat_ns / 2 + self.rng.u64(0..=beat_ns / 2);
+            self.timer(first, Timer::Heartbeat(id, generation));
+        }
+        script.ready(self, id, now);
+    }
+
+    /// Sends a stamped message to a room, as its publisher number `rank`, through a membership.
+    pub(crate) fn publish(&mut self, id: u32, membership: u32, rank: u32, due_ns: u64) {
+        let conn = &self.conns[at(id)];
+        let place = &conn.memberships[at(membership)];
+        let (room, channel) = (place.room, place.channel);
+        if channel != Channel::In {
+            self.stats.counts.not_sent += 1;
+            return;
+        }
+        let sent = &mut self.rooms[at(room)].sent[at(rank)];
+        let seq = *sent;
+        *sent += 1;
+        let size = self.plan.common.size.pick(&mut self.rng);
+        let mut body = std::mem::take(&mut self.body);
+        body.clear();
+        stamp::write(&mut body, self.plan.run, Stamp { room, rank, seq, due_ns }, size);
+        let user = self.plan.own().start + id;
+        let body_text = std::str::from_utf8(&body).expect("a stamp is ASCII");
+        let payload =
+            fill(&self.plan.common.payload, &[("body", body_text), ("user", &format!("lt-{user}"))]);
+        let event = std::mem::take(&mut self.plan.common.event);
+        let waiting = (!self.plan.common.no_answers).then_some(Waiting::Message { room, rank, seq });
+        self.stats.sent(due_ns, now_ns());
+        self.push(id, Some(membership), &event, payload.as_bytes(), waiting, due_ns);
+        self.plan.common.event = event;
+        self.body = body;
+        if self.plan.common.not_to_sender {
+            // The sender must not miss what it is not sent.
+            self.conns[at(id)].memberships[at(membership)].receiver.received(rank, seq);
+        }
+    }
+
+    /// Sends a push on a membership's topic, or a heartbeat where there is none.
+    pub(crate) fn push(
+        &mut self,
+        id: u32,
+        membership: Option<u32>,
+        event: &str,
+        payload: &[u8],
+        waiting: Option<Waiting>,
+        due_ns: u64,
+    ) {
+        let dialect = self.plan.common.dialect;
+        let conn = &mut self.conns[at(id)];
+        if conn.state != State::Open {
+            return;
+        }
+        let reference = conn.next_ref;
+        conn.next_ref += 1;
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        match membership {
+            Some(membership) => {
+                let place = &conn.memberships[at(membership)];
+                let topic = &self.rooms[at(place.room)].topic;
+                dialect.push(&mut text, place.join_ref, reference, topic, event, payload);
+            }
+            None => {
+                dialect.heartbeat(&mut text, reference);
+            }
+        }
+        if let Some(waiting) = waiting {
+            conn.pending.push_back(Pending { reference, waiting, due_ns });
+        }
+        self.send(id, Opcode::Text, &text);
+        self.text = text;
+    }
+
+    pub(super) fn heartbeat(&mut self, id: u32, generation: u32, now: u64) {
+        if self.conns[at(id)].generation == generation && self.conns[at(id)].state == State::Open {
+            self.push(id, None, "heartbeat", b"{}", Some(Waiting::Heartbeat), now);
+            self.timer(now + self.plan.common.heartbeat.0, Timer::Heartbeat(id, generation));
+        }
+    }
+
+    pub(super) fn frame(&mut self, id: u32, frame: Frame<'_>, now: u64, script: &mut impl Script) {
+        match frame.opcode {
+            Opcode::Text if frame.fin => self.text(id, frame.payload, frame.bytes, now, script),
+            Opcode::Text => self.conns[at(id)].fragments = frame.payload.to_vec(),
+            Opcode::Continuation => {
+                let conn = &mut self.conns[at(id)];
+                conn.fragments.extend_from_slice(frame.payload);
+                if frame.fin {
+                    let whole = std::mem::take(&mut conn.fragments);
+                    self.text(id, &whole, whole.len(), now, script);
+                }
+            }
+            Opcode::Ping => self.send(id, Opcode::Pong, frame.payload),
+            Opcode::Close => {
+                let code = frame::close_code(frame.payload);
+                self.send(id, Opcode::Close, frame.payload.get(..2).unwrap_or(&[]));
+                self.dropped(id, &format!("closed with {code}"), now, script);
+            }
+            // Binary messages are not asked for, and nothing was pinged.
+            Opcode::Binary => self.stats.counts.events += 1,
+            Opcode::Pong => {}
+        }
+    }
+
+    pub(super) fn text(
+        &mut self,
+        id: u32,
+        payload: &[u8],
+        frame_bytes: usize,
+        now: u64,
+        script: &mut impl Script,
+    ) {
+        let Ok(text) = simdutf8::basic::from_utf8(payload) else {
+            self.malformed("text that is not UTF-8");
+            return;
+        };
+        match self.plan.common.dialect.read(text) {
+            Incoming::Reply { reference, ok, payload } => self.reply(id, reference, ok, payload, now, script),
+            Incoming::Event { topic, event, payload } => match stamp::find(payload.as_bytes(), self.plan.run)
+            {
+                Found::Message(stamp) if event == self.plan.common.event => {
+                    self.message(id, &Came { topic, stamp, payload, frame_bytes }, now, script);
+                }
+                Found::Message(_) | Found::Nothing => {
+                    self.stats.counts.events += 1;
+                    self.stats.counts.event_bytes += u64::from(count(frame_bytes));
+                    if event == "phx_error" || event == "phx_close" {
+                        self.channel_ended(id, topic, event, payload, now, script);
+                    } else {
+                        script.event(self, id, event, payload, now);
+                    }
+                }
+                Found::Corrupt => self.stats.counts.corrupt += 1,
+            },
+            Incoming::Ready => self.join_everything(id, now, script),
+            Incoming::Answer(answer) => self.send(id, Opcode::Text, answer.as_bytes()),
+            Incoming::Nothing => {}
+            Incoming::Malformed => self.malformed("message that is not of the dialect"),
+        }
+    }
+
+    /// Counts something that no server should send.
+    pub(crate) fn malformed(&mut self, why: &str) {
+        self.stats.counts.malformed += 1;
+        *self.stats.counts.reasons.entry(why.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn message(&mut self, id: u32, came: &Came<'_>, now: u64, script: &mut impl Script) {
+        let Came { topic, stamp, payload, frame_bytes } = *came;
+        let conn = &mut self.conns[at(id)];
+        let Some(place) =
+            conn.memberships.iter_mut().find(|m| m.room == stamp.room && m.channel != Channel::Out)
+        else {
+            self.stats.counts.stray += 1;
+            return;
+        };
+        if self.rooms[at(place.room)].topic != topic {
+            self.stats.counts.stray += 1;
+            return;
+        }
+        if let Some(cursor) = &mut place.cursor
+            && let Some(offset) = offset_of(payload)
+        {
+            cursor.offset = cursor.offset.max(offset);
+        }
+        let seen = self.rooms[at(place.room)].order.place(stamp.rank, stamp.seq);
+        let out_of_order = seen < place.place;
+        place.place = seen;
+        // Before the answer to the join nothing is promised.
+        let verdict = match place.channel {
+            Channel::In => place.receiver.received(stamp.rank, stamp.seq),
+            Channel::Joining(_) | Channel::Out => Verdict::InOrder,
+        };
+        self.judge(verdict);
+        // A sender's own order is the verdict's to judge, and a second copy has its place behind it.
+        if out_of_order && verdict == Verdict::InOrder && self.plan.common.order == Promised::Room {
+            self.stats.counts.room_order += 1;
+        }
+        self.stats.counts.delivered += 1;
+        self.stats.arrived(frame_bytes, now);
+        if self.conns[at(id)].sleeper {
+            self.stats.time_due(Metric::Overdue, stamp.due_ns, now);
+        } else {
+            self.stats.latency(Metric::Delivery, stamp.due_ns, now);
+        }
+        script.message(self, id, stamp, now);
+    }
+
+    pub(super) fn judge(&mut self, verdict: Verdict) {
+        let counts = &mut self.stats.counts;
+        match verdict {
+            Verdict::InOrder | Verdict::Early => {}
+            Verdict::Late => counts.reordered += 1,
+            Verdict::Duplicate => counts.duplicate += 1,
+            Verdict::Unknown => counts.stray += 1,
+        }
+    }
+
+    pub(super) fn reply(
+        &mut self,
+        id: u32,
+        reference: u32,
+        ok: bool,
+        payload: &str,
+        now: u64,
+        script: &mut impl Script,
+    ) {
+        let conn = &mut self.conns[at(id)];
+        let Some(place) = conn.pending.iter().position(|pending| pending.reference == reference) else {
+            return self.malformed("answer to nothing that was asked");
+        };
+        let Pending { waiting, due_ns, .. } = conn.pending.remove(place).expect("the place was just found");
+        match waiting {
+            Waiting::Join(membership) => return self.joined(id, membership, ok, payload, now, script),
+            Waiting::Message { room, rank, seq } => {
+                if ok {
+                    self.stats.counts.answered += 1;
+                    self.stats.counts.answered_window += u64::from(self.stats.in_window(now));
+                    self.stats.time_due(Metric::Answer, due_ns, now);
+                } else {
+                    *self.stats.counts.refused.entry(reason_of(payload)).or_default() += 1;
+                    self.refused.insert((room, rank, seq));
+                }
+            }
+            Waiting::Ping => {
+                if ok {
+                    self.stats.counts.answered += 1;
+                    self.stats.counts.delivered += 1;
+                    self.stats.arrived(payload.len(), now);
+                    self.stats.latency(Metric::RoundTrip, due_ns, now);
+                } else {
+                    *self.stats.counts.refused.entry(reason_of(payload)).or_default() += 1;
+                }
+            }
+            Waiting::History if ok => self.stats.time_due(Metric::History, due_ns, now),
+            Waiting::Heartbeat if ok => {}
+            Waiting::History | Waiting::Heartbeat => {
+                *self.stats.counts.refused.entry(reason_of(payload)).or_default() += 1;
+            }
+        }
+        script.answered(self, id, waiting, ok, payload, now);
+    }
+
+    pub(super) fn joined(
+        &mut self,
+        id: u32,
+        membership: u32,
+        ok: bool,
+        payload: &str,
+        now: u64,
+        script: &mut impl Script,
+    ) {
+        let Channel::Joining(asked_ns) = self.conns[at(id)].memberships[at(membership)].channel else {
+            return;
+        };
+        if !ok {
+            self.stats.counts.join_failed += 1;
+            *self.stats.counts.reasons.entry(format!("join: {}", reason_of(payload))).or_default() += 1;
+            self.conns[at(id)].memberships[at(membership)].channel = Channel::Out;
+            self.finish(id);
+            return;
+        }
+        self.stats.counts.joined += 1;
+        self.stats.time(Metric::Join, now.saturating_sub(asked_ns));
+        let place = &mut self.conns[at(id)].memberships[at(membership)];
+        place.channel = Channel::In;
+        let page = response_of(payload).filter(|_| self.recover);
+        let page = page.and_then(|response| serde_json::from_str::<Page<'_>>(response.get()).ok());
+        let recovered = page.as_ref().is_some_and(|page| page.recovered) && place.cursor.is_some();
+        if self.started && !recovered {
+            let all_known =
+                self.plan.workers == 1 || matches!(self.plan.scenario, crate::plan::Scenario::Chat(_));
+            let sent = self.rooms[at(place.room)].sent.iter();
+            place.receiver.rejoined(sent.map(|sent| all_known.then_some(*sent)));
+        }
+        if let Some(page) = page {
+            place.cursor = page.epoch.map(|epoch| Cursor { epoch, offset: page.offset });
+            if recovered {
+                self.caught_up(id, membership, &page.messages);
+            }
+        }
+        self.ready_if_joined(id, now, script);
+    }
+
+    /// Takes in what a rejoin's answer says was missed: all of it, in order.
+    pub(super) fn caught_up(&mut self, id: u32, membership: u32, messages: &[&RawValue]) {
+        for message in messages {
+            if let Found::Message(stamp) = stamp::find(message.get().as_bytes(), self.plan.run) {
+                let verdict =
+                    self.conns[at(id)].memberships[at(membership)].receiver.received(stamp.rank, stamp.seq);
+                self.stats.counts.recovered += 1;
+                self.judge(verdict);
+            }
+        }
+    }
+
+    pub(super) fn channel_ended(
+        &mut self,
+        id: u32,
+        topic: &str,
+        event: &str,
+        payload: &str,
+        now: u64,
+        script: &mut impl Script,
+    ) {
+        let rooms = &self.rooms;
+        let conn = &mut self.conns[at(id)];
+        let found = conn
+            .memberships
+            .iter()
+            .position(|m| rooms[at(m.room)].topic == topic && m.channel == Channel::In);
+        let Some(membership) = found else { return };
+        conn.memberships[membership].channel = Channel::Out;
+        if std::mem::take(&mut conn.ready) {
+            self.ready -= 1;
+        }
+        if self.conns[at(id)].may_end {
+            self.stats.counts.ended_loudly += 1;
+        } else {
+            self.stats.counts.channel_ended += 1;
+            let payload: String = payload.chars().take(80).collect();
+            *self.stats.counts.reasons.entry(format!("{event} {payload}")).or_default() += 1;
+        }
+        script.ended(self, id, count(membership), now);
+    }
+}
+
+/// A message of the run, as it came.
+pub(super) struct Came<'a> {
+    topic: &'a str,
+    stamp: Stamp,
+    payload: &'a str,
+    frame_bytes: usize,
+}
+
+/// What a join's answer may say of the room's history.
+#[derive(Deserialize)]
+struct Page<'a> {
+    epoch: Option<String>,
+    #[serde(default)]
+    offset: u64,
+    #[serde(default)]
+    recovered: bool,
+    #[serde(borrow, default)]
+    messages: Vec<&'a RawValue>,
+}
+
+/// The `offset` of a message, where the server numbers them.
+fn offset_of(payload: &str) -> Option<u64> {
+    let start = memchr::memmem::find(payload.as_bytes(), b"\"offset\":")? + 9;
+    let digits = payload[start..].split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}

@@ -1,0 +1,259 @@
+//! A small server that makes mistakes on purpose, to see whether the generator notices.
+//!
+//! It speaks Phoenix V2 over `tungstenite`, one thread per connection, and is simple rather than fast. Without faults it is correct, which
+//! the tests check too. Every fault is counted out, not drawn: the thousandth delivery is the same in every run.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tungstenite::Message;
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::base::Span;
+
+/// What to do wrong. Everything is counted per delivery, over all connections; 0 is never.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Faulty {
+    /// The port on 127.0.0.1; 0: any free one. It is told on standard output.
+    #[arg(long, default_value_t = 4009)]
+    port: u16,
+    /// Drop every so many-th delivery.
+    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    drop: u64,
+    /// Deliver every so many-th twice.
+    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    duplicate: u64,
+    /// Deliver every so many-th after the next one to the same member.
+    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    swap: u64,
+    /// Change a byte of every so many-th.
+    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    corrupt: u64,
+    /// Deliver every so many-th under the topic of another room.
+    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    stray: u64,
+    /// Do not answer every so many-th push.
+    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    mute: u64,
+    /// Refuse every so many-th push as `rate_limited`, and send it to nobody.
+    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    refuse: u64,
+    /// Close a connection at every so many-th push.
+    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    hang_up: u64,
+    /// Deliver everything so much later.
+    #[arg(long, default_value = "0s")]
+    delay: Span,
+    /// Stop by itself after this time.
+    #[arg(long, default_value = "10m")]
+    stop_after: Span,
+}
+
+/// A member of a room, as the server sees it: where to write, and a delivery that waits for the next one.
+struct Member {
+    conn: u64,
+    socket: Arc<Mutex<TcpStream>>,
+    held_back: Option<Vec<u8>>,
+}
+
+#[derive(Default)]
+struct State {
+    rooms: HashMap<String, Vec<Member>>,
+    deliveries: u64,
+    pushes: u64,
+}
+
+/// What is to be written at some time.
+type Later = (Instant, Arc<Mutex<TcpStream>>, Vec<u8>);
+
+struct Server {
+    faults: Faulty,
+    state: Mutex<State>,
+    /// What is to be written later, in order.
+    later: Option<mpsc::Sender<Later>>,
+}
+
+type Envelope = (Value, Value, String, String, Box<RawValue>);
+
+/// Serves until it is stopped, or its time is over.
+///
+/// # Errors
+/// The port is taken.
+pub(crate) fn serve(faults: Faulty) -> Result<(), String> {
+    let listener = TcpListener::bind(("127.0.0.1", faults.port)).map_err(|error| error.to_string())?;
+    let port = listener.local_addr().map_err(|error| error.to_string())?.port();
+    println!("listening on ws://127.0.0.1:{port}/socket/websocket");
+    let later = (faults.delay.0 > 0).then(delayer);
+    let server = Arc::new(Server { faults, state: Mutex::default(), later });
+    thread::spawn(move || {
+        thread::sleep(Duration::from_nanos(faults.stop_after.0));
+        std::process::exit(0);
+    });
+    for (conn, stream) in (0..).zip(listener.incoming()) {
+        let (Ok(stream), server) = (stream, Arc::clone(&server)) else { continue };
+        let serve = move || {
+            server.connection(conn, stream);
+            server.leave(conn, None);
+        };
+        // Small stacks: there is a thread for each connection.
+        if thread::Builder::new().stack_size(256 * 1_024).spawn(serve).is_err() {
+            eprintln!("no thread for another connection");
+        }
+    }
+    Ok(())
+}
+
+/// A thread that writes what it is given once its time has come.
+fn delayer() -> mpsc::Sender<Later> {
+    let (sender, receiver) = mpsc::channel::<Later>();
+    thread::spawn(move || {
+        for (when, socket, bytes) in receiver {
+            thread::sleep(when.saturating_duration_since(Instant::now()));
+            write(&socket, &bytes);
+        }
+    });
+    sender
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(socket: &Mutex<TcpStream>, bytes: &[u8]) {
+    // A client that is gone is noticed by its reader.
+    let _gone = locked(socket).write_all(bytes);
+}
+
+fn text_frame(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let frame = Frame::message(text.as_bytes().to_vec(), OpCode::Data(Data::Text), true);
+    frame.format(&mut bytes).expect("a frame is written to memory");
+    bytes
+}
+
+/// Whether the `count`th is one of every so many.
+fn is_due(every: u64, count: u64) -> bool {
+    every > 0 && count.is_multiple_of(every)
+}
+
+impl Server {
+    fn connection(&self, conn: u64, stream: TcpStream) {
+        let Ok(writer) = stream.set_nodelay(true).and_then(|()| stream.try_clone()) else { return };
+        let writer = Arc::new(Mutex::new(writer));
+        let Ok(mut socket) = tungstenite::accept(stream) else { return };
+        while let Ok(message) = socket.read() {
+            let Message::Text(text) = message else { continue };
+            let Ok(envelope) = serde_json::from_str::<Envelope>(&text) else { return };
+            if self.push(conn, &writer, envelope).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Handles one push; `None` hangs up.
+    fn push(&self, conn: u64, writer: &Arc<Mutex<TcpStream>>, envelope: Envelope) -> Option<()> {
+        let (join_ref, reference, topic, event, payload) = envelope;
+        let answer = |status: &str, response: &str| {
+            let payload = format!("{{\"response\":{response},\"status\":\"{status}\"}}");
+            text_frame(&format!(
+                "[{join_ref},{reference},{},\"phx_reply\",{payload}]",
+                Value::from(topic.as_str())
+            ))
+        };
+        match event.as_str() {
+            "heartbeat" | "history" | "echo" => write(writer, &answer("ok", "{}")),
+            "typing" => {}
+            "phx_join" => {
+                let member = Member { conn, socket: Arc::clone(writer), held_back: None };
+                locked(&self.state).rooms.entry(topic.clone()).or_default().push(member);
+                write(writer, &answer("ok", "{}"));
+            }
+            "phx_leave" => {
+                self.leave(conn, Some(&topic));
+                write(writer, &answer("ok", "{}"));
+            }
+            _ => {
+                let mut state = locked(&self.state);
+                state.pushes += 1;
+                let pushes = state.pushes;
+                if is_due(self.faults.hang_up, pushes) {
+                    return None;
+                }
+                if is_due(self.faults.refuse, pushes) {
+                    write(writer, &answer("error", "{\"reason\":\"rate_limited\"}"));
+                    return Some(());
+                }
+                self.broadcast(&mut state, &topic, &event, payload.get());
+                if !is_due(self.faults.mute, pushes) {
+                    self.deliver(writer, answer("ok", "{}"));
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn broadcast(&self, state: &mut State, topic: &str, event: &str, payload: &str) {
+        let State { rooms, deliveries, .. } = state;
+        let frame = text_frame(&format!("[null,null,{},\"{event}\",{payload}]", Value::from(topic)));
+        for member in rooms.get_mut(topic).into_iter().flatten() {
+            *deliveries += 1;
+            let (faults, count) = (&self.faults, *deliveries);
+            let mut frame = frame.clone();
+            if is_due(faults.drop, count) {
+                continue;
+            }
+            if is_due(faults.corrupt, count) {
+                let middle = frame.len() - 20;
+                frame[middle] ^= 1;
+            }
+            if is_due(faults.stray, count) {
+                frame = text_frame(&format!("[null,null,\"{topic}x\",\"{event}\",{payload}]"));
+            }
+            if is_due(faults.swap, count) && member.held_back.is_none() {
+                member.held_back = Some(frame);
+                continue;
+            }
+            let again = is_due(faults.duplicate, count).then(|| frame.clone());
+            let held_back = member.held_back.take();
+            for frame in [Some(frame), again, held_back].into_iter().flatten() {
+                self.deliver(&member.socket, frame);
+            }
+        }
+    }
+
+    fn deliver(&self, socket: &Arc<Mutex<TcpStream>>, frame: Vec<u8>) {
+        match &self.later {
+            Some(later) => {
+                let when = Instant::now() + Duration::from_nanos(self.faults.delay.0);
+                let _over = later.send((when, Arc::clone(socket), frame));
+            }
+            None => write(socket, &frame),
+        }
+    }
+
+    /// Takes a connection out of one room, or of all.
+    fn leave(&self, conn: u64, topic: Option<&str>) {
+        for (name, members) in &mut locked(&self.state).rooms {
+            if topic.is_none_or(|topic| topic == name) {
+                members.retain(|member| member.conn != conn);
+            }
+        }
+    }
+}
+
+/// What was held back and never followed by another delivery: nothing is left to swap it with.
+impl Drop for Member {
+    fn drop(&mut self) {
+        if let Some(frame) = self.held_back.take() {
+            write(&self.socket, &frame);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Did each receiver get each message once, and in order?
+//!
+//! A receiver keeps one number per sender of its room: which message must come next. A jump forward leaves gaps, a late message
+//! fills one (it was reordered), anything else that is not next is a duplicate, and what is still missing at the end was lost.
+//!
+//! A room has one order, the same for all its members: whichever receiver sees a message first gives it its place, and nobody may see two
+//! messages the other way round ([`Order`]).
+//!
+//! Whoever joins while others are writing cannot know which message is the first it must get: the server takes it in at some
+//! moment between its join and the answer. So the first one it sees may be any up to the first that was sent after the answer;
+//! from then on nothing may be missing.
+
+use std::collections::BTreeSet;
+
+use crate::base::{at, count64};
+
+/// Gaps kept apart per receiver; past it what is missing is counted lost at once.
+const GAPS_MAX: usize = 65_536;
+
+/// What a message was to its receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The next one.
+    InOrder,
+    /// A later one than the next: some are missing, for now.
+    Early,
+    /// One that had been missing.
+    Late,
+    /// One that had come already.
+    Duplicate,
+    /// From a sender this room does not have.
+    Unknown,
+}
+
+/// What one receiver must still get from one sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Exactly this.
+    Is(u32),
+    /// This or an earlier one, after a join in the midst of things.
+    AtMost(u32),
+    /// Not known: what others sent is counted in another process.
+    Any,
+}
+
+/// One receiver's view of one room.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Receiver {
+    next: Vec<Next>,
+    gaps: BTreeSet<(u32, u32)>,
+    /// Gaps that did not fit.
+    given_up: u64,
+}
+
+impl Receiver {
+    /// A member that is there before anything is sent by any of `publishers`.
+    pub(crate) fn from_the_start(publishers: u32) -> Self {
+        Self { next: vec![Next::Is(0); at(publishers)], ..Self::default() }
+    }
+
+    /// The member (re)joined, and the answer has just come: from now on all that is sent must come. `sent` is how many messages each
+    /// sender has sent by now, `None` where that is not known here.
+    ///
+    /// Gaps of before are forgotten: that was another membership.
+    pub(crate) fn rejoined(&mut self, sent: impl Iterator<Item = Option<u32>>) {
+        self.gaps.clear();
+        self.next.clear();
+        self.next.extend(sent.map(|sent| sent.map_or(Next::Any, Next::AtMost)));
+    }
+
+    /// A message has come.
+    pub(crate) fn received(&mut self, rank: u32, seq: u32) -> Verdict {
+        let Some(next) = self.next.get_mut(at(rank)) else { return Verdict::Unknown };
+        let due = match *next {
+            Next::Is(due) => due,
+            Next::AtMost(due) => due.min(seq),
+            Next::Any => seq,
+        };
+        if seq == due {
+            *next = Next::Is(seq + 1);
+            return Verdict::InOrder;
+        }
+        if seq < due {
+            return if self.gaps.remove(&(rank, seq)) { Verdict::Late } else { Verdict::Duplicate };
+        }
+        *next = Next::Is(seq + 1);
+        let room = GAPS_MAX - self.gaps.len();
+        let missing = due..seq;
+        self.given_up += count64(missing.len().saturating_sub(room));
+        self.gaps.extend(missing.take(room).map(|seq| (rank, seq)));
+        Verdict::Early
+    }
+
+    /// Whether a message has come.
+    pub(crate) fn has(&self, rank: u32, seq: u32) -> bool {
+        matches!(self.next.get(at(rank)), Some(Next::Is(due)) if seq < *due)
+            && !self.gaps.contains(&(rank, seq))
+    }
+
+    /// How many messages have not come, given how many each sender sent in all, and leaving out those that were `refused`.
+    pub(crate) fn missing(&self, sent: &[u32], refused: impl Fn(u32, u32) -> bool) -> u64 {
+        let gaps = self.gaps.iter().filter(|(rank, seq)| !refused(*rank, *seq)).count();
+        let mut missing = self.given_up + count64(gaps);
+        for ((rank, next), sent) in (0..).zip(&self.next).zip(sent) {
+            if let Next::Is(due) | Next::AtMost(due) = *next {
+                missing += count64((due..*sent).filter(|seq| !refused(rank, *seq)).count());
+            }
+        }
+        missing
+    }
+}
+
+/// The order in which the messages of a room were first seen by anybody.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Order {
+    places: Vec<Vec<u32>>,
+    next: u32,
+}
+
+impl Order {
+    /// The place of a message, from 1; a new message gets the next.
+    pub(crate) fn place(&mut self, rank: u32, seq: u32) -> u32 {
+        if self.places.len() <= at(rank) {
+            self.places.resize_with(at(rank) + 1, Vec::new);
+        }
+        let of_sender = &mut self.places[at(rank)];
+        if of_sender.len() <= at(seq) {
+            of_sender.resize(at(seq) + 1, 0);
+        }
+        let place = &mut of_sender[at(seq)];
+        if *place == 0 {
+            self.next += 1;
+            *place = self.next;
+        }
+        *place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(receiver: &mut Receiver, seqs: &[u32], verdicts: &[Verdict], sent: u32, lost: u64) {
+        let found: Vec<Verdict> = seqs.iter().map(|seq| receiver.received(0, *seq)).collect();
+        assert_eq!(found, verdicts);
+        assert_eq!(receiver.missing(&[sent], |_, _| false), lost);
+    }
+
+    use Verdict::{Duplicate, Early, InOrder, Late, Unknown};
+
+    #[test]
+    fn all_in_order_is_nothing_to_tell() {
+        check(&mut Receiver::from_the_start(1), &[0, 1, 2], &[InOrder; 3], 3, 0);
+    }
+
+    #[test]
+    fn a_gap_that_stays_is_lost_and_so_is_the_end() {
+        check(&mut Receiver::from_the_start(1), &[0, 2], &[InOrder, Early], 5, 3);
+    }
+
+    #[test]
+    fn two_swapped_messages_are_reordered_not_lost() {
+        check(&mut Receiver::from_the_start(1), &[1, 0, 2], &[Early, Late, InOrder], 3, 0);
+    }
+
+    #[test]
+    fn a_second_copy_is_a_duplicate_even_of_a_late_one() {
+        check(
+            &mut Receiver::from_the_start(1),
+            &[0, 0, 2, 1, 1],
+            &[InOrder, Duplicate, Early, Late, Duplicate],
+            3,
+            0,
+        );
+    }
+
+    #[test]
+    fn a_sender_the_room_does_not_have_is_unknown() {
+        assert_eq!(Receiver::from_the_start(1).received(1, 0), Unknown);
+    }
+
+    #[test]
+    fn who_joins_later_misses_nothing_sent_after_the_answer() {
+        let mut receiver = Receiver::default();
+        receiver.rejoined([Some(10)].into_iter());
+        check(&mut receiver.clone(), &[8, 9, 10], &[InOrder; 3], 11, 0);
+        check(&mut receiver.clone(), &[8, 10], &[InOrder, Early], 11, 1);
+        check(&mut receiver.clone(), &[11], &[Early], 12, 1);
+        check(&mut receiver, &[], &[], 12, 2);
+    }
+
+    #[test]
+    fn where_the_count_is_not_known_the_first_seen_is_the_first() {
+        let mut receiver = Receiver::default();
+        receiver.rejoined([None].into_iter());
+        assert_eq!(receiver.missing(&[9], |_, _| false), 0);
+        check(&mut receiver, &[5, 7], &[InOrder, Early], 9, 2);
+    }
+
+    #[test]
+    fn who_sees_a_message_first_gives_it_its_place() {
+        let mut order = Order::default();
+        assert_eq!([(0, 0), (3, 1), (0, 1)].map(|(rank, seq)| order.place(rank, seq)), [1, 2, 3]);
+        assert_eq!([(3, 1), (0, 0), (0, 1)].map(|(rank, seq)| order.place(rank, seq)), [2, 1, 3]);
+    }
+
+    #[test]
+    fn what_was_refused_is_not_missing() {
+        let mut receiver = Receiver::from_the_start(1);
+        receiver.received(0, 0);
+        receiver.received(0, 2);
+        assert_eq!(receiver.missing(&[5], |_, seq| seq == 1 || seq == 4), 1);
+        assert_eq!([0, 1, 2, 3].map(|seq| receiver.has(0, seq)), [true, false, true, false]);
+    }
+}

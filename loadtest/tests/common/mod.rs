@@ -1,0 +1,91 @@
+//! Starts servers and runs the tool, as a user would: by its command line.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+/// The tool under test.
+pub(crate) const LOADTEST: &str = env!("CARGO_BIN_EXE_loadtest");
+
+/// A server process that ends with the test.
+pub(crate) struct Server {
+    child: Child,
+    /// Where it listens.
+    pub(crate) url: String,
+}
+
+impl Server {
+    /// The faulty server with these faults.
+    pub(crate) fn faulty(faults: &[&str]) -> Self {
+        let mut command = Command::new(LOADTEST);
+        command.args(["faulty", "--port", "0", "--stop-after", "2m"]).args(faults);
+        Self::start(command, |line| line.strip_prefix("listening on ").map(str::to_owned))
+    }
+
+    /// Any server that says on standard output where it listens.
+    pub(crate) fn start(mut command: Command, url: impl Fn(&str) -> Option<String>) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
+        let stdout = child.stdout.take().expect("it is piped");
+        let url = BufReader::new(stdout).lines().map_while(Result::ok).find_map(|line| url(&line));
+        Self { child, url: url.expect("the server tells where it listens") }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+/// What a run came to.
+pub(crate) struct Outcome {
+    /// The exit code.
+    pub(crate) code: i32,
+    /// The report.
+    pub(crate) report: Value,
+    /// The table, and anything else said.
+    pub(crate) said: String,
+}
+
+impl Outcome {
+    /// A count of the report.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        self.report["counts"][name].as_u64().unwrap_or_else(|| panic!("no count {name} in\n{}", self.said))
+    }
+
+    /// A figure of one of the times, in nanoseconds.
+    pub(crate) fn time(&self, metric: &str, figure: &str) -> u64 {
+        self.report["times"][metric][figure]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no {metric} in\n{}", self.said))
+    }
+
+    /// That nothing went wrong.
+    #[track_caller]
+    pub(crate) fn is_ok(&self) {
+        assert_eq!((self.code, &self.report["problems"]), (0, &Value::Array(Vec::new())), "{}", self.said);
+    }
+}
+
+/// Runs a scenario against a server, for a short time unless told otherwise.
+pub(crate) fn run(server: &Server, scenario: &str, options: &[&str]) -> Outcome {
+    let output = Command::new(LOADTEST)
+        .args([scenario, "--url", &server.url, "--quiet", "--json", "-"])
+        .args(["--warmup", "200ms", "--duration", "1s", "--drain", "3s"])
+        .args(options)
+        .output()
+        .expect("the tool runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("no report: {error}\n{said}"));
+    Outcome { code: output.status.code().expect("it ends by itself"), report, said }
+}

@@ -1,0 +1,196 @@
+//! Every scenario, small, against a correct server: each passes, and counts what it should.
+
+mod common;
+
+use std::process::Command;
+
+use common::{LOADTEST, Server, run};
+
+#[test]
+fn rooms_deliver_to_their_own_members_alone() {
+    let outcome = run(&Server::faulty(&[]), "rooms", &["--rooms", "5", "--members", "8", "--rate", "100"]);
+    outcome.is_ok();
+    assert_eq!((outcome.count("sent"), outcome.count("delivered")), (120, 120 * 8));
+}
+
+#[test]
+fn threads_and_processes_come_to_the_same() {
+    let server = Server::faulty(&[]);
+    for split in [["--threads", "2"], ["--processes", "2"]] {
+        let outcome = run(
+            &server,
+            "rooms",
+            &[&["--rooms", "5", "--members", "8", "--rate", "100"], &split[..]].concat(),
+        );
+        outcome.is_ok();
+        assert_eq!((outcome.count("sent"), outcome.count("delivered")), (120, 120 * 8), "{split:?}");
+        assert_eq!(outcome.report["workers"], 2);
+    }
+}
+
+#[test]
+fn bursts_and_random_arrivals_deliver_all() {
+    let server = Server::faulty(&[]);
+    let burst = run(&server, "fanout", &["--members", "20", "--rate", "64", "--burst", "16"]);
+    burst.is_ok();
+    assert_eq!(burst.count("delivered"), burst.count("sent") * 20);
+    let random = run(&server, "fanout", &["--members", "20", "--rate", "64", "--arrivals", "poisson"]);
+    random.is_ok();
+    assert_eq!(random.count("delivered"), random.count("sent") * 20);
+}
+
+#[test]
+fn pings_are_answered_at_a_rate_and_one_after_the_other() {
+    let server = Server::faulty(&[]);
+    let paced = run(&server, "ping", &["--connections", "4", "--rate", "100"]);
+    paced.is_ok();
+    assert_eq!(paced.count("answered"), 120);
+    let one_by_one = run(&server, "ping", &["--push", "echo"]);
+    one_by_one.is_ok();
+    assert!(one_by_one.time("round_trip", "count") > 0);
+}
+
+#[test]
+fn idle_connections_are_held_and_the_servers_memory_is_told_by_step() {
+    let server = Server::faulty(&[]);
+    let options = ["--connections", "60", "--steps", "3", "--settle", "50ms", "--per-room", "10"];
+    let outcome = run(&server, "idle", &[&options[..], &["--server-pid", &server.pid()]].concat());
+    outcome.is_ok();
+    assert_eq!((outcome.count("connected"), outcome.count("joined")), (60, 60));
+    let steps: Vec<u64> = outcome.report["server"]["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step[0].as_u64().unwrap())
+        .collect();
+    assert_eq!(steps, [20, 40, 60]);
+    assert!(outcome.report["server"]["bytes_per_conn"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn every_short_life_is_seen_by_those_who_stay() {
+    let outcome = run(&Server::faulty(&[]), "churn", &["--rate", "40", "--rooms", "3", "--observers", "2"]);
+    outcome.is_ok();
+    // Two observers and the one who wrote.
+    assert_eq!((outcome.count("sent"), outcome.count("delivered"), outcome.count("left")), (48, 48 * 3, 48));
+}
+
+#[test]
+fn after_a_storm_all_are_back() {
+    let outcome = run(&Server::faulty(&[]), "storm", &["--connections", "80", "--duration", "20s"]);
+    outcome.is_ok();
+    assert_eq!((outcome.count("reconnected"), outcome.time("ready", "count")), (80, 80));
+}
+
+#[test]
+fn who_slept_gets_everything_or_is_told() {
+    let outcome = run(
+        &Server::faulty(&[]),
+        "slow",
+        &["--members", "10", "--sleepers", "2", "--rate", "50", "--size", "1000", "--publishers", "3"],
+    );
+    outcome.is_ok();
+    assert_eq!(outcome.count("delivered"), outcome.count("sent") * 10);
+    assert!(
+        outcome.time("overdue", "max_ns") > outcome.time("delivery", "p50_ns"),
+        "the sleepers are timed apart"
+    );
+}
+
+#[test]
+fn people_chat_break_and_come_back() {
+    let people = ["--users", "40", "--rooms", "6", "--write-every", "500ms", "--history-every", "1s"];
+    let breaks = ["--break-every", "1s", "--away", "100ms", "--duration", "2s"];
+    let server = Server::faulty(&[]);
+    for threads in ["1", "2"] {
+        let outcome = run(&server, "chat", &[&people[..], &breaks, &["--threads", threads]].concat());
+        outcome.is_ok();
+        assert!(outcome.count("reconnected") > 0 && outcome.count("sent") > 0, "{}", outcome.said);
+        assert!(outcome.time("history", "count") > 0);
+    }
+}
+
+#[test]
+fn presence_that_a_server_does_not_have_is_missed() {
+    let options = ["--members", "10", "--within", "200ms", "--observers", "2"];
+    let outcome = run(&Server::faulty(&[]), "presence", &options);
+    assert_eq!((outcome.code, outcome.count("presence_wrong")), (1, 4), "{}", outcome.said);
+}
+
+#[test]
+fn a_server_that_is_not_there_gives_no_result_but_a_failed_one() {
+    // Nobody listens on the port of a server that is gone.
+    let gone = Server::faulty(&[]);
+    let url = gone.url.clone();
+    drop(gone);
+    let output = Command::new(LOADTEST)
+        .args([
+            "fanout",
+            "--url",
+            &url,
+            "--members",
+            "3",
+            "--duration",
+            "200ms",
+            "--warmup",
+            "0s",
+            "-q",
+            "--json",
+            "-",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("FAILED connect_failed: 3"));
+}
+
+#[test]
+fn a_server_elsewhere_is_not_loaded_without_being_asked_twice() {
+    let output = Command::new(LOADTEST).args(["fanout", "--url", "ws://192.0.2.1:80/"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--remote"));
+}
+
+#[test]
+fn the_floor_is_measured_and_held_against_a_run() {
+    let directory = std::env::temp_dir().join(format!("loadtest-floor-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let floor = Command::new(LOADTEST)
+        .args(["floor", "--sockets", "20", "--duration", "100ms", "--runs", "3", "--batch", "1,4", "--json"])
+        .arg(path("floor.json"))
+        .output()
+        .unwrap();
+    assert!(floor.status.success(), "{}", String::from_utf8_lossy(&floor.stderr));
+    let server = Server::faulty(&[]);
+    let options =
+        ["--members", "20", "--rate", "100", "--server-pid", &server.pid(), "--floor", &path("floor.json")];
+    let outcome = run(
+        &server,
+        "fanout",
+        &[&options[..], &["--html", &path("run.html"), "--label", "</script>"]].concat(),
+    );
+    outcome.is_ok();
+    assert!(outcome.report["floor"]["ratio"].as_f64().unwrap() > 0.0);
+    std::fs::write(path("run.json"), outcome.report.to_string()).unwrap();
+    let compared = Command::new(LOADTEST)
+        .args(["report", &path("run.json"), &path("run.json"), "--html", &path("both.html")])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&compared.stdout).contains("| fanout | </script> | 2 |"));
+    for page in ["run.html", "both.html"] {
+        let page = std::fs::read_to_string(path(page)).unwrap();
+        assert_eq!(page.matches("</script>").count(), 2, "no label may end the page's script");
+    }
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_file_gives_the_options() {
+    let path = std::env::temp_dir().join(format!("loadtest-{}.toml", std::process::id()));
+    std::fs::write(&path, "rate = 50\n[fanout]\nmembers = 7\n").unwrap();
+    let outcome = run(&Server::faulty(&[]), "fanout", &["--config", path.to_str().unwrap()]);
+    std::fs::remove_file(path).unwrap();
+    outcome.is_ok();
+    assert_eq!((outcome.count("sent"), outcome.count("delivered")), (60, 60 * 7));
+}
