@@ -218,10 +218,7 @@ export class Chat {
     const cursor = () => (room.epoch === null ? {} : { since: { epoch: room.epoch, offset: room.offset } });
     const channel = this.#socket.channel(`room:${name}`, cursor);
     const presence = new Presence();
-    const people = () => {
-      room.members = roomOf.membersOf(presence.members, this.isOwn);
-      if (room.count !== null && room.count <= room.members.length) room.count = null;
-    };
+    const people = () => { room.members = roomOf.membersOf(presence.members, this.isOwn); };
     const watched = () => this.#state.watching && this.#state.active === name;
     const on = (event, fold) => channel.on(event, (payload) => this.#changeRoom(name, () => fold(payload)));
 
@@ -256,7 +253,7 @@ export class Chat {
     });
     on("presence_state", (payload) => { presence.state(payload); people(); });
     on("presence_diff", (payload) => { presence.diff(payload); people(); });
-    on("presence_count", ({ count }) => { room.count = count; people(); });
+    on("presence_count", ({ count, listed }) => { room.count = count > listed ? count : null; });
 
     this.#channels.set(name, channel);
     channel.join();

@@ -146,9 +146,7 @@ export function membersOf(presence, isOwn) {
 }
 
 /** The number of people in the room. */
-export function headCount(room) {
-  return Math.max(room.count ?? 0, room.members.length);
-}
+export const headCount = (room) => Math.max(room.count ?? 0, room.members.length);
 
 /**
  * The conversation as a flat list of rows, each with a `key` that stays and a `signature` that changes with its looks:
