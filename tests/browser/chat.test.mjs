@@ -210,6 +210,25 @@ test("after a break of the network nothing is missing and nothing is there twice
   assert.equal(await ann.page.locator("#log .broke").count(), 0, "a recovery leaves no mark");
 });
 
+test("a message that arrived, but whose answer was lost, is sent again and is there once", async () => {
+  const room = aRoom();
+  const wire = await aWire();
+  const ann = await arrive("Ann", { room, url: wire.url });
+  const bob = await arrive("Bob", { room });
+  await bob.sees("Ann", "Bob");
+  wire.swallowAnswers();
+  await ann.say("did you get this?");
+  await bob.hears("did you get this?");
+  assert.equal(await ann.page.locator("#log .pending").count(), 1);
+  wire.cut();
+  wire.mend();
+  await ann.hears("did you get this?");
+  await ann.until(() => document.querySelectorAll("#log .pending").length === 0);
+  await bob.say("yes");
+  await ann.hears("yes");
+  for (const person of [ann, bob]) assert.deepEqual(await person.said(), ["did you get this?", "yes"]);
+});
+
 test("a wire that is cut again and again while both sides talk loses and doubles nothing", async () => {
   const room = aRoom();
   const wire = await aWire();
@@ -273,7 +292,7 @@ test("in a room too big to list everybody the true number stands beside a choice
     }
     assert.ok((await dee.people()).includes("Dee"), "one sees oneself");
     for (const person of people.slice(1)) await person.leave();
-    await ann.page.getByRole("button", { name: "1 people here" }).waitFor();
+    await ann.page.getByRole("button", { name: "1 person here" }).waitFor();
     await ann.sees("Ann");
   } finally {
     await small.stop();
@@ -429,7 +448,7 @@ test("on a phone the rooms and the people come in from the side, and nothing is 
   await ann.screenshot("phone-rooms");
   await page.keyboard.press("Escape");
   await page.getByRole("navigation", { name: "Rooms" }).waitFor({ state: "hidden" });
-  await page.getByRole("button", { name: /people here/ }).tap();
+  await page.getByRole("button", { name: "1 person here" }).tap();
   await page.getByRole("complementary", { name: "Here now" }).waitFor();
   await page.getByRole("button", { name: "Close the list of people" }).tap();
   await page.getByRole("complementary", { name: "Here now" }).waitFor({ state: "hidden" });

@@ -62,7 +62,7 @@ export class Server {
 
 /** A wire between page and server that the test can cut: connections break at once, and new ones are not accepted. */
 export class Wire {
-  #server; #sockets = new Set(); #cut = false;
+  #server; #sockets = new Set(); #answers = new Set(); #cut = false;
 
   constructor(targetPort) {
     this.#server = createServer((near) => {
@@ -77,6 +77,8 @@ export class Wire {
         });
       }
       near.pipe(far).pipe(near);
+      this.#answers.add(far);
+      far.on("close", () => this.#answers.delete(far));
     });
   }
 
@@ -89,6 +91,11 @@ export class Wire {
   cut() {
     this.#cut = true;
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** Until the cut, what the server says does not arrive; what is said to it does. */
+  swallowAnswers() {
+    for (const far of this.#answers) far.unpipe().resume();
   }
 
   mend() { this.#cut = false; }

@@ -16,6 +16,7 @@ export function membersView() {
     byId("members").hidden = !room;
     if (!room) return;
     setText(byId("heads"), headCount(room).toLocaleString());
+    setText(byId("heads-unit"), headCount(room) === 1 ? " person here" : " people here");
     if (shown !== room.members) {
       shown = room.members;
       const names = new Map();
