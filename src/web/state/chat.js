@@ -135,14 +135,16 @@ export class Chat {
     this.#channels.get(name).cast("typing", {});
   }
 
+  /** Whether the user sees the end of the conversation. Views tell it at each turn, so it changes nothing unless something did. */
   watch(watching) {
-    if (watching === this.#state.watching && !watching) return;
+    const room = this.#state.rooms.get(this.#state.active);
+    const news = watching && room !== undefined && room.unread > 0;
+    if (watching === this.#state.watching && !news) return;
     this.#change((state) => {
       state.watching = watching;
-      const room = state.rooms.get(state.active);
-      if (watching && room && room.epoch !== null) roomOf.markRead(room);
+      if (news) roomOf.markRead(room);
     });
-    this.#remember();
+    if (news) this.#remember();
   }
 
   filter(filter) {

@@ -21,10 +21,12 @@ function page(options = {}) {
   const tab = options.tab ?? new FakeStorage();
   const session = { current: { user: "me", name: "Me", former: [] } };
   const socket = new Socket("ws://x", { WebSocket: FakeWebSocket, random: () => 1 });
+  let rendered = 0;
   const store = createStore(initialState(), (render) => render());
+  store.show(() => { rendered += 1; });
   const heard = [];
   const chat = new Chat({ socket, session, store, local, tab, onMessage: (_, { body }) => heard.push(body) });
-  return { chat, state: store.state, local, tab, session, heard, room: (name = "tea") => store.state.rooms.get(name) };
+  return { chat, state: store.state, local, tab, session, heard, renders: () => rendered, room: (name = "tea") => store.state.rooms.get(name) };
 }
 
 async function opened(options) {
@@ -157,6 +159,13 @@ test("messages are unread unless their room is watched", async () => {
   chat.open("tea");
   chat.watch(true);
   assert.equal(room().unread, 0);
+});
+
+test("telling again that one is watching changes nothing, or the views would never rest", async () => {
+  const { chat, renders } = await opened();
+  const before = renders();
+  chat.watch(true);
+  assert.equal(renders(), before);
 });
 
 test("typing is told at most every three seconds, and forgotten when it stops or a message comes", async () => {
