@@ -40,8 +40,8 @@ async function arrive(name, options) {
   return person;
 }
 
-async function aWire() {
-  const wire = new Wire(server.port);
+async function aWire(port = server.port) {
+  const wire = new Wire(port);
   wires.push(wire);
   await wire.open();
   return wire;
@@ -210,6 +210,25 @@ test("after a break of the network nothing is missing and nothing is there twice
   assert.equal(await ann.page.locator("#log .broke").count(), 0, "a recovery leaves no mark");
 });
 
+test("a message that arrived, but whose answer was lost, is sent again and is there once", async () => {
+  const room = aRoom();
+  const wire = await aWire();
+  const ann = await arrive("Ann", { room, url: wire.url });
+  const bob = await arrive("Bob", { room });
+  await bob.sees("Ann", "Bob");
+  wire.swallowAnswers();
+  await ann.say("did you get this?");
+  await bob.hears("did you get this?");
+  assert.equal(await ann.page.locator("#log .pending").count(), 1);
+  wire.cut();
+  wire.mend();
+  await ann.hears("did you get this?");
+  await ann.until(() => document.querySelectorAll("#log .pending").length === 0);
+  await bob.say("yes");
+  await ann.hears("yes");
+  for (const person of [ann, bob]) assert.deepEqual(await person.said(), ["did you get this?", "yes"]);
+});
+
 test("a wire that is cut again and again while both sides talk loses and doubles nothing", async () => {
   const room = aRoom();
   const wire = await aWire();
@@ -231,6 +250,68 @@ test("a wire that is cut again and again while both sides talk loses and doubles
   assert.deepEqual([...said].sort(), expected.sort());
   await ann.until((count) => document.querySelectorAll("#log .said:not(.pending)").length === count, expected.length);
   assert.deepEqual(await ann.said(), said);
+});
+
+test("where a break was too long for the server's memory the page says how much is missing", async () => {
+  const small = new Server(await freePort(), { "history.messages": 10, "limits.publish_burst": 1000 });
+  await small.start();
+  try {
+    const room = aRoom();
+    const wire = await aWire(small.port);
+    const ann = await arrive("Ann", { room, url: wire.url });
+    const bob = await arrive("Bob", { room, url: small.url });
+    await bob.say("before");
+    await ann.hears("before");
+    wire.cut();
+    await bob.sees("Bob");
+    await bob.say(...Array.from({ length: 25 }, (_, i) => `while away ${i + 1}`));
+    await bob.hears("while away 25");
+    wire.mend();
+    await ann.hears("while away 25");
+    await ann.page.getByText("15 messages are missing here: the server no longer keeps them.").waitFor();
+    assert.deepEqual(await ann.said(), ["before", ...Array.from({ length: 10 }, (_, i) => `while away ${i + 16}`)]);
+    await ann.screenshot("gap");
+  } finally {
+    await small.stop();
+  }
+});
+
+test("in a room too big to list everybody the true number stands beside a choice", async () => {
+  const small = new Server(await freePort(), { "presence.full_max": 2, "presence.listed": 2 });
+  await small.start();
+  try {
+    const room = aRoom();
+    const ann = await arrive("Ann", { room, url: small.url });
+    for (const name of ["Bob", "Cid", "Dee"]) await arrive(name, { room, url: small.url });
+    const dee = people.at(-1);
+    for (const person of [ann, dee]) {
+      await person.page.getByRole("button", { name: "4 people here" }).waitFor();
+      const listed = (await person.people()).length;
+      assert.ok(listed < 4);
+      await person.page.getByText(`and ${4 - listed} more`).waitFor();
+    }
+    assert.ok((await dee.people()).includes("Dee"), "one sees oneself");
+    for (const person of people.slice(1)) await person.leave();
+    await ann.page.getByRole("button", { name: "1 person here" }).waitFor();
+    await ann.sees("Ann");
+  } finally {
+    await small.stop();
+  }
+});
+
+test("two windows of one person are one person, and what one says is their own in the other", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room });
+  const bob = await arrive("Bob", { room });
+  const again = await ann.secondWindow(room);
+  await again.say("from the second window");
+  await ann.hears("from the second window");
+  assert.equal(await ann.page.locator("#log .own").count(), 1);
+  await bob.sees("Ann", "Bob");
+  await bob.page.getByTitle("2 connections").waitFor();
+  await again.page.close();
+  await bob.page.getByTitle("2 connections").waitFor({ state: "detached" });
+  await bob.sees("Ann", "Bob");
 });
 
 test("after a restart of the server the page says what cannot be recovered, and a guest goes on under the same name", async () => {
@@ -367,7 +448,7 @@ test("on a phone the rooms and the people come in from the side, and nothing is 
   await ann.screenshot("phone-rooms");
   await page.keyboard.press("Escape");
   await page.getByRole("navigation", { name: "Rooms" }).waitFor({ state: "hidden" });
-  await page.getByRole("button", { name: /people here/ }).tap();
+  await page.getByRole("button", { name: "1 person here" }).tap();
   await page.getByRole("complementary", { name: "Here now" }).waitFor();
   await page.getByRole("button", { name: "Close the list of people" }).tap();
   await page.getByRole("complementary", { name: "Here now" }).waitFor({ state: "hidden" });

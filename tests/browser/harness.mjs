@@ -29,14 +29,17 @@ export async function freePort() {
 /** The server, listening on `port` once `start` is done. */
 export class Server {
   #process = null;
+  #settings;
 
-  constructor(port) {
+  /** `settings` as for `--set`: `{"history.messages": 10}`. */
+  constructor(port, settings = {}) {
+    this.#settings = Object.entries(settings).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
   }
 
   async start() {
-    this.#process = spawn(BINARY, ["--listen", `127.0.0.1:${this.port}`], {
+    this.#process = spawn(BINARY, ["--listen", `127.0.0.1:${this.port}`, ...this.#settings], {
       stdio: ["ignore", "ignore", "inherit"], env: SERVER_ENV,
     });
     const failed = once(this.#process, "exit").then(([code]) => { throw new Error(`${BINARY} ended with ${code}`); });
@@ -59,7 +62,7 @@ export class Server {
 
 /** A wire between page and server that the test can cut: connections break at once, and new ones are not accepted. */
 export class Wire {
-  #server; #sockets = new Set(); #cut = false;
+  #server; #sockets = new Set(); #answers = new Set(); #cut = false;
 
   constructor(targetPort) {
     this.#server = createServer((near) => {
@@ -74,6 +77,8 @@ export class Wire {
         });
       }
       near.pipe(far).pipe(near);
+      this.#answers.add(far);
+      far.on("close", () => this.#answers.delete(far));
     });
   }
 
@@ -86,6 +91,11 @@ export class Wire {
   cut() {
     this.#cut = true;
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** Until the cut, what the server says does not arrive; what is said to it does. */
+  swallowAnswers() {
+    for (const far of this.#answers) far.unpipe().resume();
   }
 
   mend() { this.#cut = false; }
@@ -109,19 +119,29 @@ export class Person {
   complaints = [];
 
   static async arrive(browser, url, name, { room = null, ...options } = {}) {
-    const person = new Person();
-    person.name = name;
-    person.url = url;
-    person.context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
-    person.page = await person.context.newPage();
-    person.page.setDefaultTimeout(10_000);
-    person.page.on("pageerror", (error) => person.complaints.push(String(error)));
-    person.page.on("console", (message) => { if (message.type() === "error") person.complaints.push(message.text()); });
+    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
+    const person = await Person.#inWindow(context, url);
     await person.page.goto(room ? `${url}/#room=${encodeURIComponent(room)}` : url);
     await person.page.getByLabel("What shall we call you?").fill(name);
     await person.page.getByRole("button", { name: "Come in" }).click();
     await person.connected();
     return person;
+  }
+
+  static async #inWindow(context, url) {
+    const page = await context.newPage();
+    const person = Object.assign(new Person(), { context, page, url });
+    page.setDefaultTimeout(10_000);
+    page.on("pageerror", (error) => person.complaints.push(String(error)));
+    page.on("console", (message) => { if (message.type() === "error") person.complaints.push(message.text()); });
+    return person;
+  }
+
+  /** The same person, with the same storage, in another window. */
+  async secondWindow(room) {
+    const second = await Person.#inWindow(this.context, this.url);
+    await second.goTo(room);
+    return second;
   }
 
   connected() { return this.until(() => document.getElementById("connection").textContent === "Connected"); }

@@ -135,14 +135,16 @@ export class Chat {
     this.#channels.get(name).cast("typing", {});
   }
 
+  /** Whether the user sees the end of the conversation. Views tell it at each turn, so it changes nothing unless something did. */
   watch(watching) {
-    if (watching === this.#state.watching && !watching) return;
+    const room = this.#state.rooms.get(this.#state.active);
+    const news = watching && room !== undefined && room.unread > 0;
+    if (watching === this.#state.watching && !news) return;
     this.#change((state) => {
       state.watching = watching;
-      const room = state.rooms.get(state.active);
-      if (watching && room && room.epoch !== null) roomOf.markRead(room);
+      if (news) roomOf.markRead(room);
     });
-    this.#remember();
+    if (news) this.#remember();
   }
 
   filter(filter) {
@@ -218,10 +220,7 @@ export class Chat {
     const cursor = () => (room.epoch === null ? {} : { since: { epoch: room.epoch, offset: room.offset } });
     const channel = this.#socket.channel(`room:${name}`, cursor);
     const presence = new Presence();
-    const people = () => {
-      room.members = roomOf.membersOf(presence.members, this.isOwn);
-      if (room.count !== null && room.count <= room.members.length) room.count = null;
-    };
+    const people = () => { room.members = roomOf.membersOf(presence.members, this.isOwn); };
     const watched = () => this.#state.watching && this.#state.active === name;
     const on = (event, fold) => channel.on(event, (payload) => this.#changeRoom(name, () => fold(payload)));
 
@@ -256,7 +255,7 @@ export class Chat {
     });
     on("presence_state", (payload) => { presence.state(payload); people(); });
     on("presence_diff", (payload) => { presence.diff(payload); people(); });
-    on("presence_count", ({ count }) => { room.count = count; people(); });
+    on("presence_count", ({ count, listed }) => { room.count = count > listed ? count : null; });
 
     this.#channels.set(name, channel);
     channel.join();

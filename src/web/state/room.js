@@ -64,6 +64,7 @@ export function joined(room, answer, isOwn, watched = false) {
   room.speak = answer.you.speak;
 
   for (const segment of room.segments) segment.fetching = null;
+  if (reset) Object.assign(room, { unread: 0, newFrom: null });
 
   const fresh = reset || !last ? messages : messages.filter((message) => message.offset > room.offset);
   const from = fresh[0]?.offset ?? offset + 1;
@@ -146,9 +147,7 @@ export function membersOf(presence, isOwn) {
 }
 
 /** The number of people in the room. */
-export function headCount(room) {
-  return Math.max(room.count ?? 0, room.members.length);
-}
+export const headCount = (room) => Math.max(room.count ?? 0, room.members.length);
 
 /**
  * The conversation as a flat list of rows, each with a `key` that stays and a `signature` that changes with its looks:
@@ -219,10 +218,10 @@ function settle(room, messages, isOwn, watched) {
   room.version += 1;
   if (watched) return markRead(room);
 
+  const before = room.unread;
   const since = room.read.epoch === room.epoch ? room.read.offset : 0;
   const segment = room.segments.at(-1);
   const unseen = segment.messages.filter(({ offset, user }) => offset > since && !isOwn(user));
   room.unread = unseen.length + (room.read.epoch === room.epoch ? Math.max(0, segment.from - 1 - since) : 0);
-  if (room.unread === 0) room.newFrom = null;
-  else room.newFrom ??= unseen[0]?.offset ?? null;
+  if (before === 0 && room.unread > 0) room.newFrom = unseen[0]?.offset ?? null;
 }

@@ -43,9 +43,9 @@ export function conversationView(chat, { editAgain }) {
   };
 
   scroller.addEventListener("scroll", () => {
+    if (!room) return;
     following = atEnd();
-    attend();
-    loadIfNear();
+    look();
   }, { passive: true });
   jump.addEventListener("click", () => toEnd());
   // The keyboard of a phone, a longer draft, a turned screen: the end stays in sight.
@@ -69,9 +69,13 @@ export function conversationView(chat, { editAgain }) {
       else restore(kept);
       setText(byId("typing"), typingText([...room.typing.values()]));
     }
-    const below = !following;
-    jump.hidden = !below;
-    if (below) setText(byId("jump-text"), room.unread ? counted(room.unread, "new message", "new messages") : "To the newest");
+    look();
+  }
+
+  /** What depends on where the conversation is scrolled to. */
+  function look() {
+    jump.hidden = following;
+    setText(byId("jump-text"), room.unread ? counted(room.unread, "new message", "new messages") : "To the newest");
     attend();
     loadIfNear();
   }
@@ -100,10 +104,10 @@ export function conversationView(chat, { editAgain }) {
   function stick() { scroller.scrollTop = scroller.scrollHeight; }
 
   function toEnd() {
+    if (!room) return;
     following = true;
     stick();
-    jump.hidden = true;
-    attend();
+    look();
   }
 
   /** The first row in sight, and where: what must not move when rows come in above it. */

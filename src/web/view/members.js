@@ -15,8 +15,8 @@ export function membersView() {
     const room = state.rooms.get(state.active);
     byId("members").hidden = !room;
     if (!room) return;
-    const heads = headCount(room);
-    setText(byId("heads"), heads.toLocaleString());
+    setText(byId("heads"), headCount(room).toLocaleString());
+    setText(byId("heads-unit"), headCount(room) === 1 ? " person here" : " people here");
     if (shown !== room.members) {
       shown = room.members;
       const names = new Map();
@@ -26,7 +26,7 @@ export function membersView() {
         return { ...person, namesake, key: person.user, signature: `${person.name} ${person.connections} ${person.own} ${namesake}` };
       }));
     }
-    const unlisted = heads - room.members.length;
-    setText(byId("people-note"), unlisted > 0 ? `and ${unlisted.toLocaleString()} more` : "");
+    const unlisted = headCount(room) - room.members.length;
+    setText(byId("people-note"), unlisted ? `and ${unlisted.toLocaleString()} more` : "");
   };
 }

@@ -35,7 +35,7 @@ export function roomsView(chat) {
   };
 
   function row({ room, title, members, joined }, active) {
-    const people = joined?.status === "joined" ? Math.max(members, headCount(joined)) : members;
+    const people = joined?.members.length ? headCount(joined) : members; // who is inside knows sooner than the lobby tells
     const unread = joined?.unread ?? 0;
     const current = room === active;
     return { key: room, signature: `${title} ${people} ${unread} ${current} ${joined?.status}`, room, title, people, unread, current, joined };

@@ -20,7 +20,7 @@ export function statusView(chat, store) {
     byId("connection").title = connection.rttMs === null ? "" : `${connection.rttMs} ms to the server and back`;
     byId("lamp").className = `lamp ${open ? "on" : connection.state === "waiting" ? "off" : "trying"}`;
 
-    const lost = state.me && !open && (!ever || Date.now() - connection.lostAt > BANNER_AFTER_MS);
+    const lost = !open && (ever ? Date.now() - connection.lostAt > BANNER_AFTER_MS : connection.state === "waiting");
     const refused = state.rooms.get(state.active)?.refusal;
     byId("banner").hidden = !lost && !refused;
     byId("retry-now").hidden = !lost || connection.state !== "waiting";
@@ -30,7 +30,7 @@ export function statusView(chat, store) {
       ticking = setTimeout(() => { ticking = null; store.change(() => {}); }, 500);
     }
 
-    const spoken = !state.me || (!ever && connection.state !== "waiting") ? "" : open ? "Connected" : lost ? "Connection lost. Reconnecting." : spokenState;
+    const spoken = open && ever ? "Connected" : lost ? "Connection lost. Reconnecting." : spokenState;
     if (spoken !== spokenState) {
       spokenState = spoken;
       setText(byId("said"), spoken);

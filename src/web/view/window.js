@@ -120,7 +120,10 @@ export function welcomeView(startRoom) {
 
   function texts(key, room, state) {
     if (key === "") return [];
-    if (room) return [h("p", { class: "big" }, "Nobody has said anything in ", h("bdi", {}, room.title), " yet."), h("p", {}, "Somebody has to start.")];
+    if (room) {
+      const silence = h("p", { class: "big" }, "Nobody has said anything in ", h("bdi", {}, room.title), " yet.");
+      return [silence, h("p", {}, "Somebody has to start.")];
+    }
     const begin = h("button", { type: "button", class: "primary", onclick: () => startRoom() }, "Start a room");
     if (key === "first") return [h("p", { class: "big" }, "It is quiet here."), h("p", {}, "No room is open yet."), begin];
     const busiest = [...state.lobby.rooms.values()].sort((a, b) => b.members - a.members).slice(0, 4);

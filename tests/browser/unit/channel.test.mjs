@@ -75,6 +75,27 @@ test("the token is asked for anew before every attempt, and told how many never 
   socket.disconnect();
 });
 
+test("a token that comes after disconnect opens nothing", async () => {
+  let give;
+  const socket = new Socket("ws://x", { ...OPTIONS, token: () => new Promise((resolve) => { give = resolve; }) });
+  socket.connect();
+  socket.disconnect();
+  give("late");
+  await settled();
+  assert.equal(FakeWebSocket.made.length, 0);
+});
+
+test("heartbeats come from whatever timer the page has", async () => {
+  let beat;
+  let stopped = false;
+  const socket = await connected({ every: (ms, fn) => { beat = fn; return () => { stopped = true; }; } });
+  const { ref } = FakeWebSocket.last.sentLast("heartbeat");
+  beat();
+  assert.notEqual(FakeWebSocket.last.sentLast("heartbeat").ref, ref);
+  socket.disconnect();
+  assert.ok(stopped);
+});
+
 test("an attempt that hangs is given up", async () => {
   const socket = new Socket("ws://x", OPTIONS);
   socket.connect();

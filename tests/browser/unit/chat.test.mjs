@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 import { Socket } from "../../../src/web/channel.js";
 import { Chat, initialState } from "../../../src/web/state/chat.js";
+import { headCount } from "../../../src/web/state/room.js";
 import { createStore } from "../../../src/web/state/store.js";
 import { FakeStorage, FakeWebSocket, settled } from "./fake.mjs";
 
@@ -20,10 +21,12 @@ function page(options = {}) {
   const tab = options.tab ?? new FakeStorage();
   const session = { current: { user: "me", name: "Me", former: [] } };
   const socket = new Socket("ws://x", { WebSocket: FakeWebSocket, random: () => 1 });
+  let rendered = 0;
   const store = createStore(initialState(), (render) => render());
+  store.show(() => { rendered += 1; });
   const heard = [];
   const chat = new Chat({ socket, session, store, local, tab, onMessage: (_, { body }) => heard.push(body) });
-  return { chat, state: store.state, local, tab, session, heard, room: (name = "tea") => store.state.rooms.get(name) };
+  return { chat, state: store.state, local, tab, session, heard, renders: () => rendered, room: (name = "tea") => store.state.rooms.get(name) };
 }
 
 async function opened(options) {
@@ -158,6 +161,13 @@ test("messages are unread unless their room is watched", async () => {
   assert.equal(room().unread, 0);
 });
 
+test("telling again that one is watching changes nothing, or the views would never rest", async () => {
+  const { chat, renders } = await opened();
+  const before = renders();
+  chat.watch(true);
+  assert.equal(renders(), before);
+});
+
 test("typing is told at most every three seconds, and forgotten when it stops or a message comes", async () => {
   const { chat, room } = await opened();
   const casts = () => wire().sent.filter(([, , , event]) => event === "typing").length;
@@ -231,7 +241,7 @@ test("the true number of a big room is shown as long as the list is only a choic
   const { joinRef } = wire().sentLast("phx_join");
   wire().says(joinRef, null, "room:tea", "presence_state", { a: { metas: [{ phx_ref: "1", name: "A" }] }, b: { metas: [{ phx_ref: "2", name: "B" }] } });
   live("presence_count", { count: 5000, listed: 2 });
-  assert.deepEqual([room().count, room().members.length], [5000, 2]);
+  assert.deepEqual([headCount(room()), room().members.length], [5000, 2]);
   live("presence_count", { count: 2, listed: 2 });
-  assert.equal(room().count, null);
+  assert.equal(headCount(room()), 2);
 });

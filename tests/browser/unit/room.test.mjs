@@ -165,6 +165,17 @@ test("what the user watched arrive is read, and no line is drawn above it", () =
   assert.deepEqual(seen(room, ["day"]).at(-2), "new");
 });
 
+test("the line moves to what is new since one looked last, and does not outlive an epoch", () => {
+  const room = roomWith(range(1, 1));
+  roomOf.received(room, message(2), isOwn);
+  roomOf.markRead(room);
+  roomOf.received(room, message(3), isOwn, true);
+  roomOf.received(room, message(4), isOwn);
+  assert.deepEqual(seen(room, ["day"]), ["start", 1, 2, 3, "new", 4]);
+  roomOf.joined(room, answer(range(1, 5, { user: "me" }), { epoch: "e2" }), isOwn);
+  assert.deepEqual(seen(room, ["day"]), ["start", 1, 2, 3, 4, "reset", 1, 2, 3, 4, 5]);
+});
+
 test("what was read in an earlier visit counts, also for messages that are not loaded", () => {
   const room = roomOf.createRoom("tea");
   room.read = { epoch: "e1", offset: 10 };
