@@ -148,14 +148,33 @@ export function roomName(stem = "room") {
  *
  * An epoch begins with a number of the process' choice plus the number of the shard, so two rooms with the same beginning share a home.
  */
-export async function roomOfEachShard(socket, shards) {
+export async function roomOfEachShard(server, shards) {
+  const socket = new phoenix18.Socket(server.socket, { transport: WebSocket, params: { token: server.token("scout") } });
+  socket.connect();
   const homes = new Map();
   for (let tries = 0; homes.size < shards; tries += 1) {
     if (tries > 100) throw new Error("a hundred rooms, and some shard is the home of none");
     const topic = roomName("home");
-    const { channel, response } = await join(socket, topic);
+    const { channel, response } = await join(socket, topic, { presence: false });
     homes.set(response.epoch.slice(0, 4), topic);
     await ok(channel.leave());
   }
+  await told("the end", (done) => socket.disconnect(done));
   return [...homes.values()];
+}
+
+/** Leaves a channel, and resolves when the server has said the last of it. */
+export async function leave(channel) {
+  const closed = told("phx_close", (done) =>
+    channel.socket.onMessage(({ topic, event }) => topic === channel.topic && event === "phx_close" && done()),
+  );
+  await ok(channel.leave());
+  await closed;
+}
+
+/** Tears a client's connection without a word, as a network does. */
+export function breakConnection(socket) {
+  const { conn } = socket;
+  if (conn.terminate) conn.terminate();
+  else conn.closeAndRetry("broken", 1011, "broken", false);
 }

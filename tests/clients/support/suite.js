@@ -5,15 +5,28 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Inbox, connect, inboxOf, join, ok, patiently, refused, roomName, roomOfEachShard, told } from "./client.js";
+import {
+  Inbox,
+  breakConnection,
+  connect,
+  inboxOf,
+  join,
+  leave,
+  ok,
+  refused,
+  roomName,
+  roomOfEachShard,
+  told,
+} from "./client.js";
 
 /** The tests that hold over any transport; `options` are those of the client's socket. */
 export function channels({ client, server, shards, options }) {
+  const isV1 = options.vsn !== undefined;
   const tab = (t, user, more = {}) => connect(t, client, server(), user, { ...options, ...more });
 
   test("joins, pushes, and is told what is said, in the order in which it is said", async (t) => {
     const [ann, bob] = [tab(t, "ann"), tab(t, "bob")];
-    for (const topic of await roomOfEachShard(ann, shards)) {
+    for (const topic of await roomOfEachShard(server(), shards)) {
       const { channel: to, response } = await join(ann, topic);
       assert.deepEqual(response.you, { name: "ann", speak: true, user: "ann" });
       assert.deepEqual(response.messages, []);
@@ -68,7 +81,7 @@ export function channels({ client, server, shards, options }) {
     const { channel: other } = await join(bob, topic);
     const heard = inboxOf(channel, "new_msg");
     const closed = told("the close", (done) => channel.onClose(done));
-    await ok(channel.leave());
+    await leave(channel);
     await closed;
     await ok(other.push("new_msg", { body: "alone" }));
     const { channel: again, response } = await join(ann, topic);
@@ -77,7 +90,8 @@ export function channels({ client, server, shards, options }) {
     assert.deepEqual(await ok(again.push("echo", { n: 1 })), { n: 1 });
   });
 
-  test("a second channel for the same topic takes the place of the first", async (t) => {
+  // In V1 nothing tells the first one's phx_close from one of the second, in Phoenix as here.
+  test("a second channel for the same topic takes the place of the first", { skip: isV1 }, async (t) => {
     const socket = tab(t, "ann");
     const topic = roomName();
     const { channel: first } = await join(socket, topic);
@@ -174,7 +188,7 @@ export function channels({ client, server, shards, options }) {
 
   test("finds nothing missing and nothing twice after its connection broke, again and again", async (t) => {
     const [ann, bob] = [tab(t, "ann"), tab(t, "bob")];
-    for (const topic of await roomOfEachShard(bob, shards)) {
+    for (const topic of await roomOfEachShard(server(), shards)) {
       const { channel: speaker } = await join(bob, topic);
       await ok(speaker.push("new_msg", { body: "before" }));
       let cursor;
@@ -234,16 +248,4 @@ export function channels({ client, server, shards, options }) {
       reason: "unauthorized",
     });
   });
-}
-
-/** Tears a client's connection without a word, as a network does. */
-export function breakConnection(socket) {
-  const { conn } = socket;
-  if (conn.terminate) conn.terminate();
-  else conn.closeAndRetry("broken", 1011, "broken", false);
-}
-
-/** Resolves when a socket has opened once more. */
-export function opened(socket) {
-  return patiently("a connection", new Promise((resolve) => socket.onOpen(resolve)));
 }
