@@ -1,0 +1,99 @@
+/**
+ * The real server, as a process of its own for each test that wants one.
+ *
+ *     const server = await Server.start({ shards: 2, settings: { "limits.idle_ms": 1000 } });
+ *     server.token("ann");          // a token for the user `ann`
+ *     await server.stop();          // SIGTERM, and its exit code
+ *     await server.start();         // again, on the same port and with the same secret: tokens stay good
+ *
+ * The binary is `CHINWAG_BIN`, or the one that `cargo build` makes.
+ */
+
+import { spawn } from "node:child_process";
+import { createHmac } from "node:crypto";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+const SECRET = "what signs the tokens of the client tests";
+
+function binary() {
+  const built = (profile) => fileURLToPath(new URL(`../../../target/${profile}/chinwag`, import.meta.url));
+  const found = process.env.CHINWAG_BIN ?? ["debug", "release"].map(built).find((path) => existsSync(path));
+  if (!found) throw new Error("no server to test: run `cargo build`, or set CHINWAG_BIN");
+  return found;
+}
+
+/** What is still running when a test file ends in the middle. */
+const running = new Set();
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
+
+export class Server {
+  #child = null;
+  #shards;
+  #settings;
+  port = 0;
+
+  constructor({ shards, settings }) {
+    this.#shards = shards;
+    this.#settings = { drain_s: 0, "auth.secret": SECRET, ...settings };
+  }
+
+  static async start({ shards = 1, settings = {} } = {}) {
+    const server = new Server({ shards, settings });
+    await server.start();
+    return server;
+  }
+
+  /** Starts it, for the first time on a free port and from then on always on that one. */
+  async start() {
+    const settings = Object.entries(this.#settings).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
+    const args = ["--listen", `127.0.0.1:${this.port}`, "--shards", `${this.#shards}`, ...settings];
+    const child = spawn(binary(), args, { env: {}, stdio: ["ignore", "pipe", "pipe"] });
+    running.add(child);
+    child.once("exit", () => running.delete(child));
+    this.#child = child;
+    let said = "";
+    child.stderr.on("data", (text) => (said += text));
+    this.port = await new Promise((resolve, reject) => {
+      let line = "";
+      child.stdout.on("data", (text) => {
+        line += text;
+        const port = /on http:\/\/localhost:(\d+) /.exec(line)?.[1];
+        if (port) resolve(Number(port));
+      });
+      child.once("exit", (code) => reject(new Error(`the server ended with ${code}: ${said}`)));
+    });
+    const ready = await fetch(`${this.http}/readyz`);
+    if (ready.status !== 200) throw new Error(`not ready: ${ready.status}`);
+  }
+
+  /** Asks it to stop, and says with which code it ended. */
+  async stop() {
+    const child = this.#child;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return null;
+    const ended = once(child, "exit");
+    child.kill("SIGTERM");
+    const [code] = await ended;
+    return code;
+  }
+
+  get http() {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** What `new Socket(...)` is given. */
+  get socket() {
+    return `ws://127.0.0.1:${this.port}/socket`;
+  }
+
+  /** A token for a user. `claims` come on top. */
+  token(user, claims = {}) {
+    const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+    const exp = Math.floor(Date.now() / 1000) + 3600;
+    const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, exp, ...claims })}`;
+    return `${signed}.${createHmac("sha256", SECRET).update(signed).digest("base64url")}`;
+  }
+}
