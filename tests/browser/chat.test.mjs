@@ -90,7 +90,7 @@ test("a room is started from the page, and everybody's list shows it with its he
   await ann.page.getByLabel(/^Title/).fill("The orchard");
   await ann.page.getByRole("button", { name: "Start it" }).click();
   await ann.page.getByRole("heading", { name: "The orchard", level: 1 }).waitFor();
-  await bob.page.getByRole("link", { name: "The orchard 1 person" }).first().waitFor();
+  await bob.page.getByRole("main").getByRole("link", { name: "The orchard 1 person there" }).waitFor();
   await bob.screenshot("welcome");
   await bob.page.getByRole("navigation").getByRole("link", { name: "The orchard 1 person" }).click();
   await ann.page.getByRole("link", { name: "The orchard 2 people" }).waitFor();

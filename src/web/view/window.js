@@ -111,22 +111,21 @@ export function welcomeView(startRoom) {
     setText(byId("subtitle"), room ? subtitle(room) : "");
     const silent = room && room.segments.length > 0 && room.segments.every(({ messages }) => messages.length === 0) && room.outbox.length === 0;
     const welcome = byId("welcome");
-    const key = room ? (silent ? `silent ${room.title}` : "") : state.lobby.ready ? (state.lobby.rooms.size ? "choose" : "first") : "";
+    const busiest = room ? [] : [...state.lobby.rooms.values()].sort((a, b) => b.members - a.members).slice(0, 4);
+    const key = room ? (silent ? room.title : "") : state.lobby.ready ? JSON.stringify(busiest) : "";
     welcome.hidden = key === "";
     if (welcome.dataset.key === key) return;
     welcome.dataset.key = key;
-    welcome.replaceChildren(...texts(key, room, state));
+    welcome.replaceChildren(...(key === "" ? [] : texts(room, busiest)));
   };
 
-  function texts(key, room, state) {
-    if (key === "") return [];
+  function texts(room, busiest) {
     if (room) {
       const silence = h("p", { class: "big" }, "Nobody has said anything in ", h("bdi", {}, room.title), " yet.");
       return [silence, h("p", {}, "Somebody has to start.")];
     }
     const begin = h("button", { type: "button", class: "primary", onclick: () => startRoom() }, "Start a room");
-    if (key === "first") return [h("p", { class: "big" }, "It is quiet here."), h("p", {}, "No room is open yet."), begin];
-    const busiest = [...state.lobby.rooms.values()].sort((a, b) => b.members - a.members).slice(0, 4);
+    if (busiest.length === 0) return [h("p", { class: "big" }, "It is quiet here."), h("p", {}, "No room is open yet."), begin];
     return [
       h("p", { class: "big" }, "Where to?"),
       h("ul", { class: "cards" }, ...busiest.map(({ room: name, title, members }) => h("li", {}, h("a", { href: hrefOf(name) },
