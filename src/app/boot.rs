@@ -116,14 +116,12 @@ fn run_shard(
     Reactor::new(listener, port, control, clock, |now| Shard::new(id, settings, site, seed, now))?.run()
 }
 
-/// Stops every shard when one ends without having been told to.
+/// Stops every shard when one ends, for whatever reason.
 struct EndsAll(Arc<Control>);
 
 impl Drop for EndsAll {
     fn drop(&mut self) {
-        if self.0.phase() == Phase::Serve {
-            self.0.begin(Phase::Stop);
-        }
+        self.0.begin(Phase::Stop);
     }
 }
 
@@ -203,7 +201,7 @@ fn obey_signals(control: Arc<Control>, drain_ms: u64) -> Result<(), String> {
         Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot listen for signals: {error}"))?;
     let run = move || {
         for _ in signals.forever() {
-            if control.phase() == Phase::Serve && drain_ms > 0 {
+            if control.phase() == Phase::Serve {
                 tracing::info!(drain_ms, "stopping; once more to stop at once");
                 control.begin(Phase::Drain { over_ms: drain_ms });
             } else {

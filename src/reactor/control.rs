@@ -1,6 +1,6 @@
 //! How the process tells its shards to stop.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::mesh::Wake;
@@ -23,6 +23,8 @@ pub enum Phase {
 #[derive(Default)]
 pub struct Control {
     phase: AtomicU64,
+    /// Shards that still have connections, or have not begun to drain.
+    inhabited: AtomicU32,
     wakers: Mutex<Vec<Arc<dyn Wake>>>,
 }
 
@@ -51,8 +53,40 @@ impl Control {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|waker| waker.wake());
     }
 
-    /// Has a shard woken when a phase begins.
+    /// Says that a shard has drained. With the last one all of them stop; until then, rooms that live on an empty one are in use.
+    pub(super) fn drained(&self) {
+        if self.inhabited.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.begin(Phase::Stop);
+        }
+    }
+
+    /// Takes a shard in: it is woken when a phase begins, and must say when it has drained.
     pub(super) fn set_waker(&self, waker: Arc<dyn Wake>) {
+        self.inhabited.fetch_add(1, Ordering::AcqRel);
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct NoWake;
+
+    impl Wake for NoWake {
+        fn wake(&self) {}
+    }
+
+    #[test]
+    fn a_drained_shard_stays_until_the_last_one_has_drained() {
+        let control = Control::default();
+        control.set_waker(Arc::new(NoWake));
+        control.set_waker(Arc::new(NoWake));
+        control.begin(Phase::Drain { over_ms: 0 });
+        assert_eq!(control.phase(), Phase::Drain { over_ms: 1 });
+        control.drained();
+        assert_eq!(control.phase(), Phase::Drain { over_ms: 1 });
+        control.drained();
+        assert_eq!(control.phase(), Phase::Stop);
     }
 }

@@ -60,6 +60,8 @@ pub struct Reactor {
     sockets: Sockets,
     clock: Clock,
     control: Arc<Control>,
+    /// Whether the others have been told that nobody is left here.
+    drained: bool,
 }
 
 /// Opens the listening socket of one shard. All of them share the address; the kernel spreads the connections.
@@ -116,6 +118,7 @@ impl Reactor {
             sockets: Sockets::new(port),
             clock,
             control,
+            drained: false,
         })
     }
 
@@ -137,7 +140,7 @@ impl Reactor {
             self.sockets.port.woke();
             let now = self.clock.now();
             self.obey(now);
-            if self.control.phase() == Phase::Stop || (self.listener.is_none() && self.shard.is_empty()) {
+            if self.control.phase() == Phase::Stop {
                 return Ok(());
             }
             for event in &events {
@@ -188,12 +191,14 @@ impl Reactor {
 
     /// Does what the process asks for.
     fn obey(&mut self, now: Now) {
-        if let Phase::Drain { over_ms } = self.control.phase()
-            && self.listener.take().is_some()
-        {
+        let Phase::Drain { over_ms } = self.control.phase() else { return };
+        if self.listener.take().is_some() {
             self.accepting = false;
             self.accept_retry_ms = None;
             self.shard.drain(&mut Turn { now, io: &mut self.sockets }, over_ms);
+        }
+        if self.shard.is_empty() && !std::mem::replace(&mut self.drained, true) {
+            self.control.drained();
         }
     }
 

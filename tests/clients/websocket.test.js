@@ -92,6 +92,7 @@ function old({ server, shards }) {
   test("joins, talks, sees who is there, and leaves", async (t) => {
     const client = phoenix12();
     const socket = connect(t, client, server(), "old");
+    t.after(() => clearInterval(socket.heartbeatTimer)); // it goes on after disconnect()
     const ann = connect(t, newest, server(), "ann");
     for (const topic of await roomOfEachShard(server(), shards)) {
       const { channel: other } = await join(ann, topic);
