@@ -16,22 +16,22 @@ use crate::limits::NAME_BYTES_MAX;
 /// The value of [`Identity::expires_at_s`] that says: never.
 pub const NEVER_S: u64 = u64::MAX;
 
-/// A user, the name it goes by, until when, and its rights.
+/// A user, the name it goes by, until when, and its rights. One pointer: each connection and each of its memberships has one.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct Identity(Arc<Facts>);
+
+#[derive(PartialEq, Eq)]
+struct Facts {
     /// The user's id, and behind it the name unless that is the same.
-    text: Arc<str>,
+    text: Box<str>,
     /// None: everything is allowed.
-    rights: Option<Arc<Rights>>,
+    rights: Option<Box<Rights>>,
     expires_at_s: u64,
     user_bytes: u8,
 }
 
-// A `text` of two ids must never need a wider length; and the whole should stay within a line of cache with its neighbours.
-const _: () = {
-    assert!(NAME_BYTES_MAX <= u8::MAX as usize);
-    assert!(size_of::<Identity>() <= 40);
-};
+// A `text` of two ids must never need a wider length.
+const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
 
 impl Identity {
     /// An identity that ends at `expires_at_s` (seconds of Unix time, [`NEVER_S`] for never). Without `rights` it may do everything.
@@ -52,21 +52,21 @@ impl Identity {
         if !is_name(user) {
             return Err(IdentityError::User);
         }
-        let text = if user == name { Arc::from(user) } else { Arc::from([user, name].concat()) };
-        Ok(Self { text, rights: rights.map(Arc::new), expires_at_s, user_bytes })
+        let text = if user == name { Box::from(user) } else { [user, name].concat().into_boxed_str() };
+        Ok(Self(Arc::new(Facts { text, rights: rights.map(Box::new), expires_at_s, user_bytes })))
     }
 
     /// The user's id: 1 to [`NAME_BYTES_MAX`] bytes without control characters.
     #[must_use]
     pub fn user(&self) -> &str {
-        &self.text[..usize::from(self.user_bytes)]
+        &self.0.text[..usize::from(self.0.user_bytes)]
     }
 
     /// The name shown to others, bounded as the id is. It may be anything, another user's id included: never decide by it.
     #[must_use]
     pub fn name(&self) -> &str {
-        match &self.text[usize::from(self.user_bytes)..] {
-            "" => &self.text,
+        match &self.0.text[usize::from(self.0.user_bytes)..] {
+            "" => &self.0.text,
             name => name,
         }
     }
@@ -74,13 +74,13 @@ impl Identity {
     /// From when on this identity is void, in seconds of Unix time; [`NEVER_S`] for never.
     #[must_use]
     pub fn expires_at_s(&self) -> u64 {
-        self.expires_at_s
+        self.0.expires_at_s
     }
 
     /// Whether every room is open to it, known and unknown, to read and to write.
     #[must_use]
     pub fn is_unrestricted(&self) -> bool {
-        self.rights.is_none()
+        self.0.rights.is_none()
     }
 
     /// Whether it may join `room`, read its messages and know of it at all.
@@ -96,7 +96,7 @@ impl Identity {
     }
 
     fn right_in(&self, room: &str) -> Right {
-        self.rights.as_ref().map_or(Right::Speak, |rights| rights.in_room(room))
+        self.0.rights.as_ref().map_or(Right::Speak, |rights| rights.in_room(room))
     }
 }
 
@@ -105,8 +105,8 @@ impl fmt::Debug for Identity {
         f.debug_struct("Identity")
             .field("user", &self.user())
             .field("name", &self.name())
-            .field("expires_at_s", &self.expires_at_s)
-            .field("rights", &self.rights)
+            .field("expires_at_s", &self.0.expires_at_s)
+            .field("rights", &self.0.rights)
             .finish_non_exhaustive()
     }
 }

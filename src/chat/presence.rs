@@ -19,6 +19,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use hashbrown::HashTable;
 use slab::Slab;
 
 use super::identity::Identity;
@@ -35,23 +36,42 @@ impl Slot {
     }
 }
 
-/// One membership: a user on one device.
+/// One membership: a user on one device. Every idle connection has one, so it is kept small.
 #[derive(Debug)]
 pub struct Member {
     /// Who it is.
     pub identity: Identity,
-    /// What the client attached: a JSON object.
-    pub meta: Option<Box<str>>,
-    /// When it joined, in seconds of Unix time.
-    pub online_at_s: u64,
-    /// Counts the joins of this room: unique within one life of the room, and ordered.
-    pub arrival: u64,
+    /// When it joined, in seconds of Unix time, until 2106.
+    pub online_at_s: u32,
+    /// Counts the joins of this room: unique within one life of the room, and ordered, for 4 billion of them.
+    pub arrival: u32,
+    older_device: Link,
+    newer_device: Link,
     /// Whether it wishes to be seen.
     visible: bool,
     /// Whether it is still there; a member that left stays until that is announced.
     live: bool,
-    older_device: Option<Slot>,
-    newer_device: Option<Slot>,
+    has_meta: bool,
+}
+
+const _: () = assert!(size_of::<Member>() <= 32);
+
+/// A slot, or none, in four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Link(u32);
+
+impl Link {
+    const NONE: Self = Self(u32::MAX);
+
+    fn slot(self) -> Option<Slot> {
+        (self != Self::NONE).then_some(Slot(self.0))
+    }
+}
+
+impl From<Option<Slot>> for Link {
+    fn from(slot: Option<Slot>) -> Self {
+        slot.map_or(Self::NONE, |slot| Self(slot.0))
+    }
 }
 
 /// How many there are, and of how many the list speaks.
@@ -68,9 +88,11 @@ pub struct Count {
 pub struct Presence {
     members: Slab<Member>,
     live_count: u32,
-    arrivals: u64,
-    /// The oldest device of each user, by the hash of its id.
-    oldest_device: HashMap<u64, Slot>,
+    arrivals: u32,
+    /// What clients attached, where they did: JSON objects, by slot.
+    metas: HashMap<u32, Box<str>, ahash::RandomState>,
+    /// The oldest device of each user, found by its id.
+    oldest_device: HashTable<Slot>,
     hasher: ahash::RandomState,
     present: BitSet,
     announced: BitSet,
@@ -97,26 +119,33 @@ impl Presence {
         online_at_s: u64,
         visible: bool,
     ) -> Slot {
-        let user = self.hasher.hash_one(identity.user());
-        self.arrivals += 1;
+        self.arrivals = self.arrivals.wrapping_add(1);
         let slot =
             Slot(u32::try_from(self.members.vacant_key()).expect("fewer memberships than descriptors"));
-        let older_device = visible.then(|| self.newest_device(user, identity.user())).flatten();
+        let older_device = if visible { self.newest_device(identity.user()) } else { None };
         if let Some(older) = older_device {
-            self.members[older.index()].newer_device = Some(slot);
-        } else if visible {
-            self.oldest_device.entry(user).or_insert(slot);
+            self.members[older.index()].newer_device = Some(slot).into();
         }
+        let is_first = visible && older_device.is_none();
+        let hash = self.hasher.hash_one(identity.user());
         self.members.insert(Member {
             identity,
-            meta,
-            online_at_s,
+            online_at_s: u32::try_from(online_at_s).unwrap_or(u32::MAX),
             arrival: self.arrivals,
+            older_device: older_device.into(),
+            newer_device: Link::NONE,
             visible,
             live: true,
-            older_device,
-            newer_device: None,
+            has_meta: meta.is_some(),
         });
+        if is_first {
+            let Self { members, hasher, oldest_device, .. } = self;
+            let hash_of = |slot: &Slot| hasher.hash_one(members[slot.index()].identity.user());
+            oldest_device.insert_unique(hash, slot, hash_of);
+        }
+        if let Some(meta) = meta {
+            self.metas.insert(slot.0, meta);
+        }
         self.live_count += 1;
         if visible {
             self.present.set(slot.0, true);
@@ -243,29 +272,37 @@ impl Presence {
     #[must_use]
     pub fn is_unlisted(&self, slot: Slot) -> bool {
         let Some(member) = self.member(slot) else { return false };
-        let mut devices = self.devices(self.hasher.hash_one(member.identity.user()), member.identity.user());
+        let mut devices = self.devices(member.identity.user());
         member.visible && !devices.any(|(device, _)| self.announced.contains(device.0))
     }
 
+    /// What a member's client attached: a JSON object.
+    #[must_use]
+    pub fn meta(&self, slot: Slot) -> Option<&str> {
+        let has_meta = self.members.get(slot.index()).is_some_and(|member| member.has_meta);
+        if has_meta { self.metas.get(&slot.0).map(|meta| &**meta) } else { None }
+    }
+
     /// Visits the users who have a device in `set`, each once, with those devices, the oldest first.
-    pub fn each_user(&self, set: &BitSet, mut visit: impl FnMut(&str, &mut dyn Iterator<Item = &Member>)) {
+    pub fn each_user(
+        &self,
+        set: &BitSet,
+        mut visit: impl FnMut(&str, &mut dyn Iterator<Item = (Slot, &Member)>),
+    ) {
         let mut seen = BitSet::default();
         for slot in set.iter_ones() {
             if seen.contains(slot) {
                 continue;
             }
             let member = &self.members[slot as usize];
-            if member.older_device.is_none() && member.newer_device.is_none() {
-                visit(member.identity.user(), &mut std::iter::once(member));
+            let user = member.identity.user();
+            if member.older_device == Link::NONE && member.newer_device == Link::NONE {
+                visit(user, &mut std::iter::once((Slot(slot), member)));
                 continue;
             }
-            let user = member.identity.user();
-            let mut devices = self
-                .devices(self.hasher.hash_one(user), user)
-                .filter(|(device, _)| set.contains(device.0))
-                .map(|(device, member)| {
+            let mut devices =
+                self.devices(user).filter(|(device, _)| set.contains(device.0)).inspect(|(device, _)| {
                     seen.set(device.0, true);
-                    member
                 });
             visit(user, &mut devices);
         }
@@ -287,7 +324,7 @@ impl Presence {
         if missing == 0 {
             return;
         }
-        let mut candidates: Vec<(u64, u32)> = self
+        let mut candidates: Vec<(u32, u32)> = self
             .present
             .iter_ones()
             .filter(|slot| !self.elders.contains(*slot))
@@ -302,35 +339,37 @@ impl Presence {
         }
     }
 
-    fn newest_device(&self, user_hash: u64, user: &str) -> Option<Slot> {
-        self.devices(user_hash, user).last().map(|(slot, _)| slot)
+    fn newest_device(&self, user: &str) -> Option<Slot> {
+        self.devices(user).last().map(|(slot, _)| slot)
     }
 
     /// The devices of a user that are there or still announced, oldest first.
-    fn devices(&self, user_hash: u64, user: &str) -> impl Iterator<Item = (Slot, &Member)> {
-        // Should two users share a hash, the second one's devices are not chained, and it stands in the list once a device.
-        let oldest = self.oldest_device.get(&user_hash).copied();
-        let oldest = oldest.filter(|slot| self.members[slot.index()].identity.user() == user);
-        std::iter::successors(oldest, |slot| self.members[slot.index()].newer_device)
+    fn devices(&self, user: &str) -> impl Iterator<Item = (Slot, &Member)> {
+        let is_theirs = |slot: &Slot| self.members[slot.index()].identity.user() == user;
+        let oldest = self.oldest_device.find(self.hasher.hash_one(user), is_theirs).copied();
+        std::iter::successors(oldest, |slot| self.members[slot.index()].newer_device.slot())
             .map(|slot| (slot, &self.members[slot.index()]))
     }
 
     /// Frees a slot and takes it out of its user's chain.
     fn forget(&mut self, slot: Slot) {
         let member = self.members.remove(slot.index());
-        if let Some(newer) = member.newer_device {
+        if member.has_meta {
+            self.metas.remove(&slot.0);
+        }
+        if let Some(newer) = member.newer_device.slot() {
             self.members[newer.index()].older_device = member.older_device;
         }
-        if let Some(older) = member.older_device {
+        if let Some(older) = member.older_device.slot() {
             self.members[older.index()].newer_device = member.newer_device;
-            return;
-        }
-        let user = self.hasher.hash_one(member.identity.user());
-        if self.oldest_device.get(&user) == Some(&slot) {
-            match member.newer_device {
-                Some(newer) => self.oldest_device.insert(user, newer),
-                None => self.oldest_device.remove(&user),
-            };
+        } else if member.visible {
+            let hash = self.hasher.hash_one(member.identity.user());
+            let entry = self.oldest_device.find_entry(hash, |oldest| *oldest == slot);
+            let mut entry = entry.expect("a user's oldest device is found by its id");
+            match member.newer_device.slot() {
+                Some(newer) => *entry.get_mut() = newer,
+                None => drop(entry.remove()),
+            }
         }
     }
 }
@@ -360,24 +399,24 @@ mod tests {
         Identity::new(user, user, u64::MAX, None).expect("a valid user")
     }
 
-    fn users(presence: &Presence, set: &BitSet) -> Vec<(String, Vec<u64>)> {
+    fn users(presence: &Presence, set: &BitSet) -> Vec<(String, Vec<u32>)> {
         let mut users = Vec::new();
         presence.each_user(set, |user, devices| {
-            users.push((user.to_owned(), devices.map(|device| device.arrival).collect()));
+            users.push((user.to_owned(), devices.map(|(_, device)| device.arrival).collect()));
         });
         users.sort();
         users
     }
 
     /// Ticks, and gives the news as (joins, leaves).
-    fn tick(presence: &mut Presence, limits: &PresenceLimits) -> [Vec<(String, Vec<u64>)>; 2] {
+    fn tick(presence: &mut Presence, limits: &PresenceLimits) -> [Vec<(String, Vec<u32>)>; 2] {
         presence.tick(limits);
         let news = [users(presence, presence.joins()), users(presence, presence.leaves())];
         presence.announce();
         news
     }
 
-    fn one(user: &str, arrivals: &[u64]) -> Vec<(String, Vec<u64>)> {
+    fn one(user: &str, arrivals: &[u32]) -> Vec<(String, Vec<u32>)> {
         vec![(user.to_owned(), arrivals.to_vec())]
     }
 
@@ -477,7 +516,7 @@ mod tests {
             };
             let mut presence = Presence::default();
             let mut there = Vec::new();
-            let mut folded: BTreeSet<(String, u64)> = BTreeSet::new();
+            let mut folded: BTreeSet<(String, u32)> = BTreeSet::new();
             for _ in 0..300 {
                 match rng.next_u64() % 8 {
                     0..=3 => {

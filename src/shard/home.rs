@@ -604,7 +604,13 @@ impl Shard {
             }
             if home.presence.is_unlisted(slot) {
                 let (audience, epoch) = (outpost.audience, home.history.cursor().epoch);
-                presence::push_user(scratch, member.identity.user(), std::iter::once(member), epoch);
+                presence::push_user(
+                    scratch,
+                    &home.presence,
+                    member.identity.user(),
+                    std::iter::once((slot, member)),
+                    epoch,
+                );
                 self.tell_member(turn, shard, ToMember::Own { conn, audience, entry: text(scratch) });
                 scratch.clear();
             }

@@ -3,7 +3,7 @@
 use data_encoding::BASE64URL;
 
 use crate::base::bitset::BitSet;
-use crate::chat::presence::{Count, Member, Presence};
+use crate::chat::presence::{Count, Member, Presence, Slot};
 use crate::wire::json::{push_string, push_unsigned};
 
 /// Appends `{"joins":{...},"leaves":{...}}` of the tick that has been worked out.
@@ -22,31 +22,32 @@ pub(super) fn push_users(out: &mut Vec<u8>, presence: &Presence, set: &BitSet, e
         if !std::mem::take(&mut first) {
             out.push(b',');
         }
-        push_user(out, user, devices, epoch);
+        push_user(out, presence, user, devices, epoch);
     });
 }
 
 /// Appends one user with its metas.
 pub(super) fn push_user<'a>(
     out: &mut Vec<u8>,
+    presence: &Presence,
     user: &str,
-    devices: impl Iterator<Item = &'a Member>,
+    devices: impl Iterator<Item = (Slot, &'a Member)>,
     epoch: u64,
 ) {
     push_string(out, user);
     out.extend_from_slice(b":{\"metas\":[");
-    for (number, device) in devices.enumerate() {
+    for (number, (slot, device)) in devices.enumerate() {
         if number > 0 {
             out.push(b',');
         }
-        push_meta(out, device, epoch);
+        push_meta(out, presence.meta(slot), device, epoch);
     }
     out.extend_from_slice(b"]}");
 }
 
-fn push_meta(out: &mut Vec<u8>, member: &Member, epoch: u64) {
+fn push_meta(out: &mut Vec<u8>, meta: Option<&str>, member: &Member, epoch: u64) {
     out.push(b'{');
-    if let Some(meta) = &member.meta {
+    if let Some(meta) = meta {
         out.extend_from_slice(b"\"meta\":");
         out.extend_from_slice(meta.as_bytes());
         out.push(b',');
@@ -54,12 +55,12 @@ fn push_meta(out: &mut Vec<u8>, member: &Member, epoch: u64) {
     out.extend_from_slice(b"\"name\":");
     push_string(out, member.identity.name());
     out.extend_from_slice(b",\"online_at\":");
-    push_unsigned(out, member.online_at_s);
+    push_unsigned(out, u64::from(member.online_at_s));
     out.extend_from_slice(b",\"phx_ref\":\"");
     // As Phoenix' is, 12 bytes in 16 characters: this life of the room, and which of its joins.
     let mut reference = [0; 12];
-    reference[..8].copy_from_slice(&epoch.wrapping_add(member.arrival).to_be_bytes());
-    reference[8..].copy_from_slice(&member.arrival.to_be_bytes()[4..]);
+    reference[..8].copy_from_slice(&epoch.wrapping_add(u64::from(member.arrival)).to_be_bytes());
+    reference[8..].copy_from_slice(&member.arrival.to_be_bytes());
     let mut text = [0; 16];
     BASE64URL.encode_mut(&reference, &mut text);
     out.extend_from_slice(&text);
