@@ -14,7 +14,7 @@ import WebSocket from "ws";
 export { WebSocket };
 
 /** How long a test waits for what never takes long. */
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 30_000;
 
 /** The clients in the field, newest last. */
 export const VERSIONS = [

@@ -22,6 +22,7 @@ import {
 /** The tests that hold over any transport; `options` are those of the client's socket. */
 export function channels({ client, server, shards, options }) {
   const isV1 = options.vsn !== undefined;
+  const polls = options.transport === client.LongPoll;
   const tab = (t, user, more = {}) => connect(t, client, server(), user, { ...options, ...more });
 
   test("joins, pushes, and is told what is said, in the order in which it is said", async (t) => {
@@ -62,8 +63,13 @@ export function channels({ client, server, shards, options }) {
     const joined = ok(channel.join());
     const pushes = [1, 2, 3].map((n) => ok(channel.push("new_msg", { body: `${n}` })));
     await joined;
-    assert.deepEqual((await Promise.all(pushes)).map(({ offset }) => offset), [1, 2, 3]);
-    for (const body of ["1", "2", "3"]) assert.equal((await news.next())[1].body, body);
+    const offsets = (await Promise.all(pushes)).map(({ offset }) => offset);
+    const said = [];
+    while (said.length < 3) said.push((await news.next())[1].body);
+    // Before 1.7 each message is a request of its own, and requests overtake each other.
+    const isOrdered = !(polls && client.version.startsWith("1.6."));
+    assert.deepEqual(isOrdered ? offsets : offsets.sort(), [1, 2, 3]);
+    assert.deepEqual(isOrdered ? said : said.sort(), ["1", "2", "3"]);
   });
 
   test("a push that is never answered times out, and the channel lives on", async (t) => {
@@ -163,12 +169,13 @@ export function channels({ client, server, shards, options }) {
     assert.equal(new Set(refs).size, 2);
     await ok(first.channel.leave());
     await sees("ann:1,bob:1");
-    tabs[1].disconnect();
+    // Who only stops to poll is gone some 15 s later, which is another test's matter.
+    if (polls) await ok(second.channel.leave());
+    else tabs[1].disconnect();
     await sees("ann:1");
     const seen = news.items.splice(0);
-    assert.equal(seen.filter(([what, user]) => what === "join" && user === "bob").length >= 1, true);
+    assert.ok(seen.some(([what, user]) => what === "join" && user === "bob"));
     assert.deepEqual(seen.at(-1), ["leave", "bob", 0], "gone with the last tab");
-    assert.equal(second.channel.topic, topic);
   });
 
   test("is not listed if it does not want to be, and sees the others", async (t) => {

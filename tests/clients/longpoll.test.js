@@ -1,0 +1,149 @@
+/** The stock JavaScript clients over long polling, against the real server. */
+
+import { XMLHttpRequest } from "./support/browser.js";
+
+import assert from "node:assert/strict";
+import { createServer } from "node:net";
+import { after, before, describe, test } from "node:test";
+
+import { Inbox, VERSIONS, WebSocket, connect, inboxOf, join, ok, roomName, told } from "./support/client.js";
+import { Server } from "./support/server.js";
+import { channels } from "./support/suite.js";
+
+const newest = VERSIONS.at(-1);
+
+/** Has the clients of a suite poll by `XMLHttpRequest`, or if there is none by `fetch`, as 1.8 can. */
+function pollBy(request) {
+  before(() => {
+    if (request) globalThis.XMLHttpRequest = request;
+    else delete globalThis.XMLHttpRequest;
+  });
+}
+
+for (const shards of [1, 2]) {
+  describe(`long polling with ${shards} shard${shards === 1 ? "" : "s"}`, () => {
+    let server;
+    before(async () => {
+      server = await Server.start({ shards });
+    });
+    after(() => server.stop());
+    const common = { server: () => server, shards };
+
+    for (const client of VERSIONS) {
+      describe(`phoenix ${client.version}`, () => {
+        pollBy(client === newest ? null : XMLHttpRequest);
+        channels({ client, ...common, options: { transport: client.LongPoll } });
+        if (client.version !== "1.6.16") binaryAndFallback({ client, ...common });
+      });
+    }
+    describe(`phoenix ${newest.version}`, () => {
+      pollBy(null);
+      newestOnly(common);
+    });
+  });
+}
+
+/** What came with 1.7. */
+function binaryAndFallback({ client, server }) {
+  test("sends bytes, and shares a room with those who are told them", async (t) => {
+    const [ann, bob] = [
+      connect(t, client, server(), "ann", { transport: client.LongPoll }),
+      connect(t, client, server(), "bob"),
+    ];
+    const topic = roomName();
+    const { channel: polling } = await join(ann, topic);
+    const { channel: other } = await join(bob, topic);
+    const news = [inboxOf(polling, "strokes", "new_msg"), inboxOf(other, "strokes", "new_msg")];
+    assert.deepEqual(await ok(polling.push("strokes", new Uint8Array([0, 255]).buffer)), {});
+    assert.deepEqual(await ok(polling.push("echo", new Uint8Array([1]).buffer)), {}, "bytes cannot come back");
+    await ok(other.push("new_msg", { body: "text" }));
+    assert.deepEqual([...new Uint8Array((await news[1].next())[1])], [0, 255]);
+    for (const inbox of news) assert.equal((await inbox.next())[1].body, "text");
+  });
+
+  test("falls back to polling where WebSockets are refused, and where they hang", async (t) => {
+    // Takes connections and says nothing, like a proxy that does not know the upgrade.
+    const mute = createServer();
+    const held = new Set();
+    mute.on("connection", (socket) => held.add(socket.on("error", () => {})));
+    await told("a port", (done) => mute.listen(0, "127.0.0.1", done));
+    t.after(() => {
+      for (const socket of held) socket.destroy();
+      mute.close();
+    });
+    const refusing = server().http.replace("http", "ws") + "/readyz";
+    for (const elsewhere of [refusing, `ws://127.0.0.1:${mute.address().port}/`]) {
+      class Blocked extends WebSocket {
+        constructor() {
+          super(elsewhere);
+        }
+      }
+      const memory = new Map();
+      const sessionStorage = {
+        getItem: (key) => memory.get(key) ?? null,
+        setItem: (key, value) => memory.set(key, value),
+      };
+      const options = { transport: Blocked, longPollFallbackMs: 100, sessionStorage };
+      const socket = connect(t, client, server(), "ann", options);
+      const { channel } = await join(socket, roomName());
+      assert.deepEqual(await ok(channel.push("echo", { n: 1 })), { n: 1 });
+      assert.equal(socket.transport, client.LongPoll);
+      assert.equal(memory.get("phx:fallback:LongPoll"), "true", "and remembers it");
+    }
+  });
+
+  test("does not fall back where a WebSocket opens", async (t) => {
+    const socket = connect(t, client, server(), "ann", { longPollFallbackMs: 10_000 });
+    const { channel } = await join(socket, roomName());
+    assert.deepEqual(await ok(channel.push("echo", {})), {});
+    assert.equal(socket.transport, WebSocket);
+  });
+}
+
+function newestOnly({ server }) {
+  const { LongPoll } = newest;
+
+  test("polls with authToken, which comes in a header", async (t) => {
+    const authToken = server().token("ann");
+    const { response } = await join(connect(t, newest, server(), "-", { transport: LongPoll, params: {}, authToken }), roomName());
+    assert.equal(response.you.user, "ann");
+  });
+
+  test("is gone a while after it stopped to poll", async (t) => {
+    const [ann, bob] = [connect(t, newest, server(), "ann"), connect(t, newest, server(), "bob", { transport: LongPoll })];
+    const topic = roomName();
+    const { channel } = await join(ann, topic);
+    const diffs = inboxOf(channel, "presence_diff");
+    await join(bob, topic);
+    const about = (what) => ([, diff]) => "bob" in diff[what];
+    await diffs.until(about("joins"));
+    bob.disconnect();
+    await diffs.until(about("leaves"));
+  });
+
+  test("comes back after a restart", async (t) => {
+    const own = await Server.start({ shards: 2 });
+    t.after(() => own.stop());
+    const channel = connect(t, newest, own, "ann", { transport: LongPoll }).channel(roomName());
+    const joins = new Inbox("joins");
+    channel.join().receive("ok", ({ epoch }) => joins.put(epoch));
+    const before = await joins.next();
+    assert.equal(await own.stop(), 0);
+    await own.start();
+    assert.notEqual(await joins.next(), before);
+    assert.deepEqual(await ok(channel.push("echo", { n: 1 })), { n: 1 });
+  });
+
+  test("a token that is refused is asked for again, more and more slowly", async (t) => {
+    const tries = new Inbox("attempts");
+    connect(t, newest, server(), "-", {
+      transport: LongPoll,
+      params: { token: "not a token" },
+      reconnectAfterMs: (count) => {
+        tries.put(count);
+        return 1;
+      },
+    });
+    for (let count = 1; count <= 12; count += 1) assert.equal(await tries.next(), count);
+  });
+}
