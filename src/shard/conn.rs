@@ -200,7 +200,8 @@ impl Shard {
         let index = key.index() as usize;
         let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.held.is_some()) else { return };
         let limits = &self.settings.limits;
-        let allowed_ms = if matches!(conn.stage, Stage::Http) { limits.handshake_ms } else { limits.message_ms };
+        let allowed_ms =
+            if matches!(conn.stage, Stage::Http) { limits.handshake_ms } else { limits.message_ms };
         conn.began = coarse(now_ms);
         self.deadlines[index] = self.deadlines[index].min(coarse(now_ms + allowed_ms));
     }
@@ -252,8 +253,21 @@ impl Shard {
             };
             let Some(handled) = handled else { break };
             at += handled;
+            if self.out_bytes(key) > self.settings.limits.conn_out_bytes {
+                // Not at the end of the turn: a few bytes can ask for many, and a read may bring thousands of such requests.
+                self.flush_conn(turn, key);
+            }
         }
         at
+    }
+
+    /// How much output of its own a connection has that has not been sent.
+    fn out_bytes(&mut self, key: Key<Conn>) -> usize {
+        if self.flags[key.index() as usize] & HAS_OUT == 0 {
+            return 0;
+        }
+        let out = self.conns.get(key).and_then(|conn| conn.out);
+        out.map_or(0, |id| self.buffers.bytes(id).len())
     }
 
     /// Handles the next frame, and says how many bytes it had; `None` if it is not whole.

@@ -6,10 +6,10 @@
 // mod crowd;
 // mod descriptors;
 // mod drain;
-// mod floods;
+mod floods;
 mod http;
 // mod logs;
 mod peer;
 mod server;
 // mod slow;
-// mod websocket;
+mod websocket;

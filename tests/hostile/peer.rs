@@ -136,12 +136,21 @@ impl Peer {
     }
 
     /// The next answer to a request.
+    #[track_caller]
     pub fn answer(&mut self) -> Answer {
+        self.answer_or_end()
+            .unwrap_or_else(|| panic!("the connection ends: {:?}", String::from_utf8_lossy(&self.received)))
+    }
+
+    /// The next answer to a request; `None` if the connection ends instead.
+    pub fn answer_or_end(&mut self) -> Option<Answer> {
         let head_bytes = loop {
             if let Some(at) = self.received.windows(4).position(|end| end == b"\r\n\r\n") {
                 break at + 4;
             }
-            assert!(self.read(), "the connection ends: {:?}", String::from_utf8_lossy(&self.received));
+            if !self.read() {
+                return None;
+            }
         };
         let head =
             String::from_utf8(self.received.drain(..head_bytes).collect()).unwrap().to_ascii_lowercase();
@@ -154,7 +163,7 @@ impl Peer {
         }
         let body = String::from_utf8_lossy(&self.received[..length]).into_owned();
         self.received.drain(..length);
-        Answer { status, head, body }
+        Some(Answer { status, head, body })
     }
 
     /// The next frame: its opcode and payload; `None` at the end.

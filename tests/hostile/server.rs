@@ -93,10 +93,10 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
-    /// The memory that it has, in bytes.
+    /// The memory that it has, in bytes: its own, without the pages of its program, which come in as they are needed.
     pub fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
     }
 
