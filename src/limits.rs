@@ -79,12 +79,6 @@ pub const SWEEP_MS: u64 = 500;
 /// reset the connection, and the peer might never see the close frame.
 pub const LINGER_MS: u64 = 2_000;
 
-/// How long a fragmented message may take from its first fragment, in milliseconds. Absolute: never extended.
-pub const MESSAGE_TIMEOUT_MS: u64 = 30_000;
-
-/// The most fragments of one message. An empty one costs its peer six bytes and us a turn of the parser.
-pub const FRAGMENTS_MAX: u32 = 128;
-
 /// The most rooms in the lobby's first answer.
 pub const LOBBY_ROOMS_MAX: usize = 1_000;
 
@@ -124,6 +118,11 @@ pub struct Limits {
     pub frame_bytes: usize,
     /// Payload bytes of one message over all its fragments; past it close code 1009.
     pub message_bytes: usize,
+    /// Fragments of one message; past it close code 1008. An empty one costs its peer six bytes and us a turn of the parser.
+    pub fragments: u32,
+    /// From the first byte of a WebSocket message to its last, in milliseconds; past it close code 1008. Absolute: neither one byte per
+    /// second nor a ping between two fragments extends it.
+    pub message_ms: u64,
     /// Channels that one connection may have joined.
     pub channels_per_conn: u32,
     /// Bytes of a message's `body`, as JSON without its quotes.
@@ -154,6 +153,8 @@ impl Default for Limits {
             head_bytes: 8 * 1_024,
             frame_bytes: 64 * 1_024,
             message_bytes: 64 * 1_024,
+            fragments: 128,
+            message_ms: 30_000,
             channels_per_conn: 100,
             body_bytes: 16 * 1_024,
             publish_per_s: 20,

@@ -20,7 +20,7 @@ use super::{Io, Shard, Turn};
 use crate::base::arena::{Arena, Key};
 use crate::base::bucket::TokenBucket;
 use crate::chat::identity::{Identity, NEVER_S};
-use crate::limits::{LINGER_MS, MESSAGE_TIMEOUT_MS};
+use crate::limits::LINGER_MS;
 use crate::wire::phx::{Outgoing, Payload, Serializer};
 use crate::wire::ws::close::{CloseCode, push_close};
 use crate::wire::ws::frame::{Opcode, next_frame, push_client_frame, push_frame};
@@ -58,6 +58,8 @@ pub struct Conn {
     resumes: bool,
     /// What was received and not handled yet.
     held: Option<BufferId>,
+    /// When the frame or request that is held in part began to come.
+    began: u32,
     /// What is to be sent, other than what is said in rooms.
     out: Option<BufferId>,
 }
@@ -79,6 +81,12 @@ impl Conn {
     /// The channel in an audience, if it has one.
     pub(super) fn channel(&self, audience: Key<Audience>) -> Option<&Channel> {
         self.channels.iter().find(|channel| channel.audience == audience)
+    }
+
+    /// Since when the message has been coming that is not whole yet, if there is one: in fragments, or in a part of a frame.
+    fn unfinished_since(&self, flags: u8) -> Option<u32> {
+        let frame = (self.held.is_some() && flags & PARKED == 0).then_some(self.began);
+        self.assembler.first_fragment_ms().map(coarse).into_iter().chain(frame).min()
     }
 
     /// See [`Conn::channel`].
@@ -140,6 +148,7 @@ impl Shard {
             assembler: Assembler::new(),
             resumes: false,
             held: None,
+            began: 0,
             out: None,
         });
         let index = key.index() as usize;
@@ -169,34 +178,60 @@ impl Shard {
         match conn.held.take() {
             None => {
                 let handled = self.handle(turn, key, bytes);
-                self.hold(turn, key, &bytes[handled..]);
+                self.hold(key, &bytes[handled..]);
+                self.begin(turn.now.mono_ms, key);
             }
             Some(id) => {
                 let mut held = self.buffers.take(id);
                 held.extend_from_slice(bytes);
                 let handled = self.handle(turn, key, &mut held);
-                self.hold(turn, key, &held[handled..]);
-                self.buffers.put(id, held);
-                self.buffers.give_back(id);
+                held.drain(..handled);
+                self.hold_again(key, id, held);
+                if handled > 0 {
+                    self.begin(turn.now.mono_ms, key);
+                }
             }
         }
         self.flags[index] & PARKED == 0
     }
 
-    /// Keeps what could not be handled yet, behind what is already held.
-    fn hold<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Conn>, rest: &[u8]) {
+    /// If a request or frame has come in part: from now on it has so long, however slowly the rest comes.
+    fn begin(&mut self, now_ms: u64, key: Key<Conn>) {
         let index = key.index() as usize;
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.held.is_some()) else { return };
+        let limits = &self.settings.limits;
+        let allowed_ms =
+            if matches!(conn.stage, Stage::Http) { limits.handshake_ms } else { limits.message_ms };
+        conn.began = coarse(now_ms);
+        self.deadlines[index] = self.deadlines[index].min(coarse(now_ms + allowed_ms));
+    }
+
+    /// Keeps what could not be handled yet, behind what is already held.
+    fn hold(&mut self, key: Key<Conn>, rest: &[u8]) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if rest.is_empty() || self.flags[index] & CLOSING != 0 {
+        if rest.is_empty() || self.flags[key.index() as usize] & CLOSING != 0 {
             return;
-        }
-        if conn.held.is_none() && matches!(conn.stage, Stage::Http) {
-            // A request has begun: from now on it has so long, however slowly it comes.
-            let deadline = coarse(turn.now.mono_ms + self.settings.limits.handshake_ms);
-            self.deadlines[index] = self.deadlines[index].min(deadline);
         }
         let id = *conn.held.get_or_insert_with(|| self.buffers.lend());
         self.buffers.bytes(id).extend_from_slice(rest);
+    }
+
+    /// Keeps what was held before and still cannot be handled, where it lies: a frame that comes in a thousand pieces is not copied a
+    /// thousand times.
+    fn hold_again(&mut self, key: Key<Conn>, id: BufferId, rest: Vec<u8>) {
+        let is_kept = !rest.is_empty() && self.flags[key.index() as usize] & CLOSING == 0;
+        match self.conns.get_mut(key) {
+            Some(conn) if is_kept && conn.held.is_none() => {
+                conn.held = Some(id);
+                return self.buffers.put(id, rest);
+            }
+            Some(Conn { held: Some(parked), .. }) if is_kept => {
+                self.buffers.bytes(*parked).extend_from_slice(&rest);
+            }
+            _ => {}
+        }
+        self.buffers.put(id, rest);
+        self.buffers.give_back(id);
     }
 
     /// Handles what is whole in `bytes`, and says how many that were.
@@ -218,8 +253,21 @@ impl Shard {
             };
             let Some(handled) = handled else { break };
             at += handled;
+            if self.out_bytes(key) > self.settings.limits.conn_out_bytes {
+                // Not at the end of the turn: a few bytes can ask for many, and a read may bring thousands of such requests.
+                self.flush_conn(turn, key);
+            }
         }
         at
+    }
+
+    /// How much output of its own a connection has that has not been sent.
+    fn out_bytes(&mut self, key: Key<Conn>) -> usize {
+        if self.flags[key.index() as usize] & HAS_OUT == 0 {
+            return 0;
+        }
+        let out = self.conns.get(key).and_then(|conn| conn.out);
+        out.map_or(0, |id| self.buffers.bytes(id).len())
     }
 
     /// Handles the next frame, and says how many bytes it had; `None` if it is not whole.
@@ -242,7 +290,7 @@ impl Shard {
             Ok(None) => {
                 if let Some(first_ms) = partial {
                     let deadline = &mut self.deadlines[key.index() as usize];
-                    *deadline = (*deadline).min(coarse(first_ms + MESSAGE_TIMEOUT_MS));
+                    *deadline = (*deadline).min(coarse(first_ms + limits.message_ms));
                 }
             }
             Ok(Some(Incoming::Text(text))) if echoes => {
@@ -502,8 +550,8 @@ impl Shard {
             Stage::Open | Stage::Echo => {
                 let now = coarse(turn.now.mono_ms);
                 let idle = self.heard[index] + coarse(self.settings.limits.idle_ms);
-                let slow =
-                    conn.assembler.first_fragment_ms().map(|first_ms| coarse(first_ms + MESSAGE_TIMEOUT_MS));
+                let slow = conn.unfinished_since(self.flags[index]);
+                let slow = slow.map(|began| began + coarse(self.settings.limits.message_ms));
                 if idle <= now {
                     // As Phoenix does.
                     self.close(turn, key, CloseCode::Protocol, "");

@@ -157,6 +157,16 @@ pub(super) const ALL: &[Key] = &[
         doc: "Payload of one message over all its fragments; past it close code 1009.",
     },
     Key {
+        name: "limits.fragments",
+        kind: number(1, 1_000_000, "", Slot::U32(|c| &mut c.limits.fragments)),
+        doc: "Fragments of one message; past it close code 1008.",
+    },
+    Key {
+        name: "limits.message_ms",
+        kind: number(100, 600_000, MS, Slot::U64(|c| &mut c.limits.message_ms)),
+        doc: "From the first byte of a WebSocket message to its last; past it close code 1008. Absolute.",
+    },
+    Key {
         name: "limits.channels_per_conn",
         kind: number(1, 10_000, "", Slot::U32(|c| &mut c.limits.channels_per_conn)),
         doc: "Channels that one connection may have joined.",

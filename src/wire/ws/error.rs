@@ -29,10 +29,8 @@ pub enum FrameError {
     UnexpectedContinuation,
     /// A new message inside a fragmented one (RFC 6455, 5.4).
     InterleavedMessage,
-    /// More than [`FRAGMENTS_MAX`](crate::limits::FRAGMENTS_MAX) in one message.
+    /// More than [`Limits::fragments`](crate::limits::Limits::fragments) in one message.
     TooManyFragments,
-    /// A fragmented message was not complete [`MESSAGE_TIMEOUT_MS`](crate::limits::MESSAGE_TIMEOUT_MS) after its first fragment.
-    SlowMessage,
     /// A text message that is not UTF-8 (RFC 6455, 8.1).
     NotUtf8,
     /// A close frame with half a status code (RFC 6455, 5.5.1).
@@ -63,7 +61,7 @@ impl FrameError {
             | Self::CloseCodeInvalid { .. }
             | Self::CloseReasonNotUtf8 => CloseCode::Protocol,
             Self::NotUtf8 => CloseCode::NotUtf8,
-            Self::TooManyFragments | Self::SlowMessage => CloseCode::Policy,
+            Self::TooManyFragments => CloseCode::Policy,
             Self::FrameTooBig { .. } | Self::MessageTooBig => CloseCode::TooBig,
         }
     }

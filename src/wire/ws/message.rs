@@ -4,7 +4,7 @@
 //!
 //! 1. a message in one frame is passed on where it lies, without a copy;
 //! 2. between messages an [`Assembler`] owns nothing: it is one null pointer;
-//! 3. what it holds for an unfinished message is at most [`Limits::message_bytes`], in at most [`FRAGMENTS_MAX`] fragments.
+//! 3. what it holds for an unfinished message is at most [`Limits::message_bytes`], in at most [`Limits::fragments`] fragments.
 //!
 //! Deliberately absent: answers. A ping is reported, the pong is the caller's. After an error, or a close, the caller feeds
 //! no more.
@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use super::FrameError;
 use super::close::parse_close;
 use super::frame::{Header, Opcode};
-use crate::limits::{FRAGMENTS_MAX, Limits, MESSAGE_TIMEOUT_MS};
+use crate::limits::Limits;
 
 /// What a frame completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,25 +87,11 @@ impl Assembler {
         }
     }
 
-    /// When the first fragment of an unfinished message came: from then on it has
-    /// [`MESSAGE_TIMEOUT_MS`].
+    /// When the first fragment of an unfinished message came: from then on it has [`Limits::message_ms`], which is the caller's to
+    /// enforce.
     #[must_use]
     pub fn first_fragment_ms(&self) -> Option<u64> {
         self.partial.as_ref().map(|partial| partial.first_ms)
-    }
-
-    /// To be called now and then: whether an unfinished message has taken too long.
-    ///
-    /// # Errors
-    ///
-    /// [`FrameError::SlowMessage`] if it has.
-    pub fn check_time(&self, now_ms: u64) -> Result<(), FrameError> {
-        match self.first_fragment_ms() {
-            Some(first_ms) if now_ms.saturating_sub(first_ms) >= MESSAGE_TIMEOUT_MS => {
-                Err(FrameError::SlowMessage)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// What an unfinished message takes from the heap, in bytes.
@@ -121,7 +107,7 @@ impl Assembler {
         limits: &Limits,
     ) -> Result<Option<Incoming<'a>>, FrameError> {
         let partial = self.partial.as_mut().ok_or(FrameError::UnexpectedContinuation)?;
-        if partial.fragments >= FRAGMENTS_MAX {
+        if partial.fragments >= limits.fragments {
             return Err(FrameError::TooManyFragments);
         }
         if payload.len() > limits.message_bytes.saturating_sub(partial.payload.len()) {
@@ -293,13 +279,13 @@ mod tests {
     fn empty_fragments_are_legal_and_count_as_any_other() {
         let together = Incoming::Text(Cow::Owned("ab".to_owned()));
         assert_eq!(fragments(Opcode::Text, &[b"a", b"", b"b"]), Ok(Some(together)));
-        let flood = vec![&b""[..]; usize::try_from(FRAGMENTS_MAX).unwrap() + 1];
+        let flood = vec![&b""[..]; usize::try_from(Limits::default().fragments).unwrap() + 1];
         check_closed(fragments(Opcode::Text, &flood), FrameError::TooManyFragments, CloseCode::Policy);
     }
 
     #[test]
     fn the_number_of_fragments_is_bounded() {
-        let most = usize::try_from(FRAGMENTS_MAX).unwrap();
+        let most = usize::try_from(Limits::default().fragments).unwrap();
         assert!(fragments(Opcode::Text, &vec![&b"x"[..]; most]).is_ok());
         let flood = fragments(Opcode::Text, &vec![&b"x"[..]; most + 1]);
         check_closed(flood, FrameError::TooManyFragments, CloseCode::Policy);
@@ -357,14 +343,8 @@ mod tests {
             peer.assembler.accept(&header, b"x", now_ms, &peer.limits).unwrap();
             assert_eq!(peer.assembler.first_fragment_ms(), Some(5));
         }
-        assert_eq!(peer.assembler.check_time(4 + MESSAGE_TIMEOUT_MS), Ok(()));
-        check_closed(
-            peer.assembler.check_time(5 + MESSAGE_TIMEOUT_MS),
-            FrameError::SlowMessage,
-            CloseCode::Policy,
-        );
         peer.send(Opcode::Continuation, true, b"").unwrap();
-        assert_eq!(peer.assembler.check_time(u64::MAX), Ok(()));
+        assert_eq!(peer.assembler.first_fragment_ms(), None);
     }
 
     /// Feeds a connection's bytes in pieces of these lengths, and then the rest, and writes down what came of it.

@@ -1,0 +1,166 @@
+//! Too much of something that is fine in itself: the refusal says which limit it was, and when to try again.
+//!
+//! Memory is measured in pages of up to 2 MiB, so the bounds here are far above what is used and far below what a pile would take.
+
+use std::io::Write;
+
+use crate::peer::{PING, PONG, Peer, TEXT, connect, frame, join, number, publish, text, upgrade};
+use crate::server::{Server, until};
+
+/// Sends these at once, and counts the answers that are in order and those that are refused for this limit.
+#[track_caller]
+fn flood(peer: &mut Peer, messages: &[Vec<u8>], limit: &str) -> (usize, usize) {
+    peer.send_raw(&messages.concat());
+    let mut counts = (0, 0);
+    for _ in messages {
+        let answer = peer.await_text(r#""phx_reply""#);
+        if answer.contains(r#""status":"ok""#) {
+            counts.0 += 1;
+        } else {
+            assert!(answer.contains(&format!(r#""limit":"{limit}","reason":"rate_limited""#)), "{answer}");
+            assert!((1..=1_000).contains(&number(&answer, "retry_ms")), "{answer}");
+            counts.1 += 1;
+        }
+    }
+    counts
+}
+
+#[test]
+fn pushes_past_the_burst_are_refused_until_the_time_that_the_refusal_names() {
+    let server = Server::start(&["shards=2", "limits.publish_per_s=1", "limits.publish_burst=5"]);
+    let mut peer = server.guest("Ann");
+    peer.join("tea", "{}");
+    let messages: Vec<_> = (0..50).map(|reference| publish("tea", reference, "x")).collect();
+    let (accepted, refused) = flood(&mut peer, &messages, "limits.publish_per_s");
+    assert!((5..=7).contains(&accepted), "{accepted} accepted, {refused} refused");
+    peer.send_raw(&publish("tea", 99, "x"));
+    let retry_ms = number(&peer.await_text(r#""99""#), "retry_ms");
+    std::thread::sleep(std::time::Duration::from_millis(retry_ms));
+    peer.send_raw(&publish("tea", 100, "x"));
+    assert!(peer.await_text(r#""100""#).contains(r#""status":"ok""#), "at the time named it may");
+}
+
+#[test]
+fn joins_past_the_burst_are_refused_and_others_are_let_in() {
+    let server = Server::start(&["shards=2", "limits.join_per_s=1", "limits.join_burst=5"]);
+    let mut peer = server.guest("Ann");
+    let joins: Vec<_> = (0..50).map(|room| join(&format!("room-{room}"), r#"{"presence":false}"#)).collect();
+    let (accepted, refused) = flood(&mut peer, &joins, "limits.join_per_s");
+    assert!((5..=7).contains(&accepted), "{accepted} accepted, {refused} refused");
+    assert!(server.guest("Bob").join("tea", "{}").contains("\"ok\""));
+}
+
+#[test]
+fn channels_of_a_connection_and_rooms_of_the_server_are_bounded() {
+    let server = Server::start(&["shards=1", "limits.channels_per_conn=3", "limits.rooms=4"]);
+    let mut peer = server.guest("Ann");
+    for room in ["a", "b", "c"] {
+        assert!(peer.join(room, "{}").contains("\"ok\""));
+    }
+    assert!(peer.join("d", "{}").contains("too many channels joined"));
+    let mut other = server.guest("Bob");
+    assert!(other.join("d", "{}").contains("\"ok\""));
+    assert!(other.join("e", "{}").contains("too_many_rooms"));
+    // An empty room makes place for a new one.
+    other.send(r#"["1","2","room:d","phx_leave",{}]"#);
+    other.await_text("phx_reply");
+    assert!(other.join("e", "{}").contains("\"ok\""));
+}
+
+#[test]
+fn a_body_may_be_as_long_as_the_limit_says_and_not_a_byte_longer() {
+    let server = Server::start(&["shards=1", "limits.body_bytes=100"]);
+    let mut peer = server.guest("Ann");
+    peer.join("tea", r#"{"presence":false}"#);
+    peer.send_raw(&publish("tea", 2, &"x".repeat(100)));
+    assert!(peer.await_text("phx_reply").contains("\"ok\""));
+    peer.send_raw(&publish("tea", 3, &"x".repeat(101)));
+    let answer = peer.await_text("phx_reply");
+    assert!(answer.contains(r#"{"field":"body","max_bytes":100,"reason":"too_large"}"#), "{answer}");
+}
+
+#[test]
+fn pings_from_one_that_does_not_read_pile_up_nowhere() {
+    let server = Server::start(&["shards=1"]);
+    let mut peer = server.guest("Ann");
+    let before = server.resident_bytes();
+    let pings = frame(PING, true, &[b'p'; 125]).repeat(1_000);
+    peer.stream.set_write_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+    // Some 50 MB of pongs, if all were answered.
+    for _ in 0..400 {
+        if peer.stream.write_all(&pings).is_err() {
+            break;
+        }
+    }
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(grown < 16 << 20, "{grown} bytes for one that only asks");
+    assert!(server.guest("Bob").join("tea", "{}").contains("\"ok\""));
+}
+
+#[test]
+fn a_million_small_fragments_and_frames_cost_no_memory() {
+    let server = Server::start(&["shards=1", "limits.fragments=1000000"]);
+    let mut peer = server.guest("Ann");
+    let before = server.resident_bytes();
+    let some = frame(0, false, b"").repeat(10_000);
+    peer.send_raw(&frame(TEXT, false, b""));
+    for _ in 0..99 {
+        peer.send_raw(&some);
+    }
+    peer.send_raw(&frame(PING, true, b"?"));
+    assert_eq!(peer.frame(), Some((PONG, b"?".to_vec())));
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(grown < 16 << 20, "{grown} bytes for nothing");
+    peer.send_raw(&frame(0, true, br#"[null,"1","phoenix","heartbeat",{}]"#));
+    peer.await_text("phx_reply");
+}
+
+#[test]
+fn who_asks_on_and_never_reads_is_not_answered_for_ever() {
+    let server = Server::start(&["shards=1", "limits.conn_out_bytes=131072", "history.page_bytes=65536"]);
+    let before = server.resident_bytes();
+    let mut peer = server.guest("Ann");
+    peer.stream.set_write_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+    let echo = text(&format!(r#"["1","1","room:tea","echo","{}"]"#, "x".repeat(16_000))).repeat(20);
+    peer.join("tea", "{}");
+    while peer.stream.write_all(&echo).is_ok() {}
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(grown < 16 << 20, "{grown} bytes for one that does not read");
+    // Answers of HTTP neither.
+    let mut asker = connect(&server);
+    asker.set_write_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+    let requests = b"GET /style.css HTTP/1.1\r\nHost: a\r\n\r\n".repeat(10_000);
+    while asker.write_all(&requests).is_ok() {}
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(grown < 16 << 20, "{grown} bytes for one that does not read");
+}
+
+#[test]
+fn connections_from_one_address_and_in_all_are_bounded_and_a_place_that_is_free_is_given_again() {
+    for setting in ["limits.connections_per_ip=5", "limits.connections=5"] {
+        let server = Server::start(&["shards=1", setting]);
+        let token = server.token("Ann");
+        let files = server.files();
+        let mut peers: Vec<Peer> = Vec::new();
+        // The connection that asked for the token may be one of the five for a little while yet.
+        until("there are five", || {
+            let mut peer = Peer::new(connect(&server));
+            let sent = peer.stream.write_all(upgrade(&token, "").as_bytes());
+            if sent.is_ok() && peer.answer_or_end().is_some() {
+                peers.push(peer);
+            }
+            peers.len() == 5
+        });
+        for _ in 0..20 {
+            // Closed at once: refused, rather than accepted and lost.
+            Peer::new(connect(&server)).ended();
+        }
+        assert!(server.files() <= files + 5);
+        drop(peers.pop());
+        until("there is a place again", || {
+            let mut stream = connect(&server);
+            let request = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            stream.write_all(request).is_ok() && Peer::new(stream).answer_or_end().is_some()
+        });
+    }
+}

@@ -1,0 +1,140 @@
+//! A server as a process of its own, and what can be seen of it from outside.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::peer::{self, Peer};
+
+/// How long anything that must happen may take. Far more than it does take, for the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server; killed when it is dropped.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    log: Arc<Mutex<String>>,
+    logger: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a server on a free port, with these settings.
+    pub fn start(settings: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_chinwag"))
+            .args(["--listen", "127.0.0.1:0"])
+            .args(settings.iter().flat_map(|setting| ["--set", setting]))
+            .env_clear()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program can be started");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let port = line.split_once("localhost:").and_then(|(_, rest)| rest.split(' ').next());
+        let port: u16 =
+            port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port in {line:?}"));
+        let log = Arc::new(Mutex::new(String::new()));
+        let (stderr, sink) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
+        let logger = thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut log = sink.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)), log, logger: Some(logger) }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A guest's token.
+    pub fn token(&self, name: &str) -> String {
+        let body = format!(r#"{{"name":"{name}"}}"#);
+        let request =
+            format!("POST /api/session HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let answer = peer::ask(self, request.as_bytes());
+        let (_, rest) = answer.body.split_once(r#""token":""#).unwrap_or_else(|| panic!("{answer:?}"));
+        rest.split('"').next().unwrap().to_owned()
+    }
+
+    /// A guest with an open socket.
+    pub fn guest(&self, name: &str) -> Peer {
+        Peer::open(self, &self.token(name))
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end, and returns how it was and all that was logged.
+    pub fn wait(mut self, patience: Duration) -> (ExitStatus, String) {
+        let since = Instant::now();
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(since.elapsed() < patience, "it does not end\n{}", self.log()),
+            }
+            pause();
+        };
+        self.logger.take().unwrap().join().unwrap();
+        (status, self.log())
+    }
+
+    /// What has been logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The memory that it has, in bytes: its own, without the pages of its program, which come in as they are needed.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
+    }
+
+    /// The processor time that it has used, in hundredths of a second (`USER_HZ`).
+    pub fn ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // Behind the name, which is in parentheses: utime and stime are the 12th and 13th.
+        let (_, rest) = stat.rsplit_once(')').unwrap();
+        rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
+    /// How many files it has open.
+    pub fn files(&self) -> u64 {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count() as u64
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("the server's log:\n{}", self.log());
+        }
+    }
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < PATIENCE, "in vain: {what}");
+        pause();
+    }
+}
+
+/// Between two looks at something that nobody announces.
+pub fn pause() {
+    thread::sleep(Duration::from_millis(10));
+}
