@@ -128,6 +128,12 @@ impl Member {
         }
     }
 
+    /// Keeps the kernel from taking in megabytes for it.
+    pub fn limit_window(&self) {
+        let stream = self.stream.as_ref().expect("it has not ended");
+        socket2::SockRef::from(stream).set_recv_buffer_size(32 * 1_024).unwrap();
+    }
+
     /// Reads one byte, if there is one.
     pub fn read_a_byte(&mut self) {
         self.read_once(&mut [0]);
