@@ -56,6 +56,8 @@ pub struct Reactor {
     accepting: bool,
     /// After an accept failed for want of descriptors: when to try again. No event will say so.
     accept_retry_ms: Option<u64>,
+    /// Whether that has been said: once, and not at each retry.
+    has_complained: bool,
     shard: Shard,
     sockets: Sockets,
     clock: Clock,
@@ -114,6 +116,7 @@ impl Reactor {
             listener: Some(listener),
             accepting: true,
             accept_retry_ms: None,
+            has_complained: false,
             shard: shard(clock.now()),
             sockets: Sockets::new(port),
             clock,
@@ -260,6 +263,7 @@ impl Reactor {
         for _ in 0..ACCEPTS_PER_TURN_MAX {
             match listener.accept() {
                 Ok((mut stream, address)) => {
+                    self.has_complained = false;
                     let turn = &mut Turn { now, io: &mut self.sockets };
                     // With no room for it, it is closed at once: refused, rather than accepted and lost.
                     let Some(key) = self.shard.open(turn, address.ip()) else { continue };
@@ -279,7 +283,9 @@ impl Reactor {
                 }
                 Err(error) if is_of_the_peer(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, retry_ms = ACCEPT_RETRY_MS, "cannot accept connections");
+                    if !std::mem::replace(&mut self.has_complained, true) {
+                        tracing::warn!(%error, retry_ms = ACCEPT_RETRY_MS, "cannot accept connections");
+                    }
                     self.accept_retry_ms = Some(now.mono_ms + ACCEPT_RETRY_MS);
                     return;
                 }

@@ -51,6 +51,8 @@ pub(super) struct Log {
 #[derive(Debug, Default)]
 pub(super) struct LogMemory {
     spare: Vec<Vec<u8>>,
+    /// What a log takes in which somebody lags as far as may be.
+    lagging_bytes: usize,
 }
 
 /// How many buffers are kept, and how large a kept one may be. Rooms flush one after another, so a few serve all.
@@ -58,6 +60,12 @@ const SPARE_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 256 * 1_024;
 
 impl LogMemory {
+    /// Nothing yet, for logs in which somebody may be this far behind.
+    pub(super) fn new(lag_bytes: usize) -> Self {
+        // What lies before the furthest member is let go of when it is as much as what lies behind.
+        Self { spare: Vec::new(), lagging_bytes: lag_bytes + lag_bytes / 4 }
+    }
+
     fn take(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
     }
@@ -80,6 +88,9 @@ impl Log {
     pub(super) fn append(&mut self, memory: &mut LogMemory, write: impl FnOnce(&mut Vec<u8>)) {
         if self.bytes.capacity() == 0 {
             self.bytes = memory.take();
+        } else if self.bytes.len() > SPARE_BYTES_MAX {
+            // Somebody lags, and will probably lag on. Doubling would take four times as much on the way.
+            self.bytes.reserve_exact(memory.lagging_bytes.saturating_sub(self.bytes.len()));
         }
         write(&mut self.bytes);
     }

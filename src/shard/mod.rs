@@ -272,7 +272,7 @@ impl Shard {
             lobby_ticking: false,
             lobby_told_ms: 0,
             buffers: Buffers::default(),
-            log_memory: LogMemory::default(),
+            log_memory: LogMemory::new(settings.limits.room_lag_bytes),
             decoder: Decoder::default(),
             scratch: Vec::new(),
             response: Vec::new(),

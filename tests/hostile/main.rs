@@ -3,13 +3,13 @@
 //! What is promised is in `docs/protocol.md` and `docs/operating.md`; here each limit is reached, and gone past by one. Conditions are
 //! awaited, and times are asserted only as deadlines, with room to spare.
 
-// mod crowd;
-// mod descriptors;
-// mod drain;
+mod crowd;
+mod descriptors;
+mod drain;
 mod floods;
 mod http;
-// mod logs;
+mod logs;
 mod peer;
 mod server;
-// mod slow;
+mod slow;
 mod websocket;

@@ -1,0 +1,118 @@
+//! Members that read slowly, or not at all: others do not notice, memory stays, and they catch up.
+
+use crate::crowd::{Crowd, Member};
+use crate::peer::{Peer, connect, join, number, publish, upgrade};
+use crate::server::Server;
+
+/// How many messages are on their way at once.
+const WINDOW: u64 = 8;
+const BODY_BYTES: usize = 15_000;
+
+#[test]
+fn a_hundred_that_stop_reading_cost_the_others_nothing_and_the_server_little() {
+    const MEMBERS: usize = 1_000;
+    const STUCK: usize = 100;
+    const WARM: u64 = 5;
+    const MESSAGES: u64 = 400 + (WARM - 1) * WINDOW; // 6 MB, after some that everybody reads
+    let server = Server::start(&["shards=2", "limits.publish_per_s=0"]);
+    let token = server.token("Ann");
+    let mut opening = upgrade(&token, "").into_bytes();
+    opening.extend(join("tea", r#"{"presence":false,"limit":0}"#));
+    let mut crowd = Crowd::connect(&server, MEMBERS, &opening);
+    crowd.members[..STUCK].iter().for_each(Member::limit_window);
+    crowd.until("all are in", |members| members.iter().all(|member| member.joined == 1));
+    let body = "x".repeat(BODY_BYTES);
+    let speaker = MEMBERS - 1;
+    let (mut before, mut most) = (0, 0);
+    for window in 1..=MESSAGES / WINDOW {
+        if window == WARM {
+            before = server.resident_bytes();
+            crowd.members[..STUCK].iter_mut().for_each(|member| member.is_stuck = true);
+        }
+        for reference in 0..WINDOW {
+            crowd.send(speaker, &publish("tea", reference, &body));
+        }
+        let heard = window * WINDOW;
+        crowd.until("all who read have heard it", |members| {
+            members[STUCK..].iter().all(|member| member.offset == heard)
+        });
+        // These read as good as nothing.
+        for member in &mut crowd.members[..10] {
+            member.read_a_byte();
+        }
+        most = most.max(server.resident_bytes());
+    }
+    for member in &crowd.members[STUCK..] {
+        assert!(member.heard == MESSAGES && !member.has_lagged && member.closed.is_none());
+    }
+    assert_eq!(u64::from(crowd.members[speaker].acked), MESSAGES);
+    let grown = most - before;
+    assert!(grown < 8 << 20, "{grown} bytes for a hundred that do not read");
+
+    // When they read again they are told, join with what they know, and are up to date.
+    for index in 0..STUCK {
+        crowd.unstick(index);
+    }
+    crowd.until("they are told", |members| {
+        members[..STUCK].iter().all(|member| member.has_lagged || member.closed.is_some())
+    });
+    let rejoin =
+        join("tea", &format!(r#"{{"presence":false,"since":{{"epoch":"0","offset":{}}}}}"#, MESSAGES - 1));
+    for index in 0..STUCK {
+        let member = &crowd.members[index];
+        assert!(member.offset < MESSAGES, "{index}: {} {} {:?}", member.offset, member.has_lagged, member.closed);
+        crowd.send(index, &rejoin);
+    }
+    crowd.until("they are back", |members| members[..STUCK].iter().all(|member| member.joined == 2));
+    crowd.send(speaker, &publish("tea", 1, "welcome back"));
+    crowd
+        .until("all hear the next one", |members| members.iter().all(|member| member.offset == MESSAGES + 1));
+}
+
+#[test]
+fn who_lagged_recovers_exactly_what_it_missed() {
+    const MESSAGES: u64 = 400;
+    let server = Server::start(&[
+        "shards=2",
+        "limits.publish_per_s=0",
+        "limits.room_lag_bytes=131092",
+        "history.room_bytes=16777216",
+        "history.page_bytes=8388608",
+        "limits.conn_out_bytes=16777216",
+    ]);
+    let stream = connect(&server);
+    // A small window, so that little is in the kernel's hands.
+    socket2::SockRef::from(&stream).set_recv_buffer_size(16 * 1_024).unwrap();
+    let mut slow = Peer::open_on(stream, &server.token("Slow"));
+    let answer = slow.join("tea", r#"{"presence":false}"#);
+    let epoch = answer.split_once(r#""epoch":""#).unwrap().1.split('"').next().unwrap().to_owned();
+    let mut speaker = server.guest("Ann");
+    speaker.join("tea", r#"{"presence":false}"#);
+    let body = "x".repeat(BODY_BYTES);
+    for reference in 1..=MESSAGES {
+        speaker.send_raw(&publish("tea", reference, &body));
+        assert!(speaker.await_text("phx_reply").contains("\"ok\""));
+    }
+    let mut offset = 0;
+    loop {
+        let text = slow.await_text("[");
+        if text.contains("\"phx_error\"") {
+            assert!(text.contains(r#"{"reason":"lagging"}"#), "{text}");
+            break;
+        }
+        assert_eq!(number(&text, "offset"), offset + 1);
+        offset += 1;
+    }
+    assert!(offset < MESSAGES);
+    let answer = slow.join("tea", &format!(r#"{{"since":{{"epoch":"{epoch}","offset":{offset}}}}}"#));
+    assert!(answer.contains(r#""recovered":true"#));
+    // The cursor and the messages, in whatever order these stand.
+    let mut offsets: Vec<u64> = answer
+        .split(r#""offset":"#)
+        .skip(1)
+        .map(|rest| number(&format!("\"offset\":{rest}"), "offset"))
+        .collect();
+    offsets.sort_unstable();
+    let missed: Vec<u64> = (offset + 1..=MESSAGES).chain([MESSAGES]).collect();
+    assert_eq!(offsets, missed);
+}
