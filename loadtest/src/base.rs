@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds in a second.
@@ -14,8 +14,11 @@ pub(crate) const SECOND_NS: u64 = 1_000_000_000;
 
 /// Now, in nanoseconds of the monotonic clock.
 pub(crate) fn now_ns() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    // The kernel never gives a negative monotonic time.
+    nanoseconds(clock_gettime(ClockId::Monotonic))
+}
+
+/// A clock's time as one number. The clocks used here are never negative.
+pub(crate) fn nanoseconds(time: Timespec) -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0) * SECOND_NS + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 

@@ -81,7 +81,10 @@ pub(crate) struct Common {
     /// How messages are spaced in time.
     #[arg(long, value_enum, default_value = "even", help_heading = "Load")]
     pub(crate) arrivals: Arrivals,
-    /// A heartbeat from each connection after this.
+    /// Connections from one loopback address; more come from the next: 127.0.0.2, and so on. An address has some 28,000 ports.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Load")]
+    pub(crate) per_source: u32,
+    /// A heartbeat from each connection after this; 0: none.
     #[arg(long, default_value = "30s", help_heading = "Load")]
     pub(crate) heartbeat: Span,
     /// The seed of all that is random.
@@ -208,7 +211,7 @@ impl FromStr for Limit {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (figure, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not FIGURE=VALUE"))?;
-        let plain = matches!(figure, "floor" | "bytes_per_conn" | "mb");
+        let plain = matches!(figure, "floor" | "bytes_per_conn");
         let most = if plain {
             value.parse().map_err(|_| format!("`{value}` is not a number"))?
         } else {

@@ -2,14 +2,16 @@
 //!
 //! CPU in all is the scheduler's own count in nanoseconds (`schedstat`, per thread). The split into user and system comes from `stat`, which
 //! counts in hundredths of a second; it is scaled to the sum. A thread that ended in between takes its `schedstat` with it; where that
-//! happened the coarser count is the better one, and is taken.
+//! happened the coarser count is the better one, and is taken. For a thread that is running, `schedstat` stands as of the last tick of the
+//! scheduler, some milliseconds ago: nothing over seconds, too much over less.
 
 use std::collections::BTreeMap;
 use std::fs;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use crate::base::{real, whole};
+use crate::base::{nanoseconds, real, whole};
 
 /// One tick of `/proc/PID/stat`: Linux shows programs 100 a second, whatever the kernel's own pace.
 const TICK_NS: u64 = 10_000_000;
@@ -105,8 +107,11 @@ impl Sample {
 }
 
 /// CPU of the calling thread, in nanoseconds.
+///
+/// Not from `schedstat`: for a thread that is running it lacks what came after the last tick of the scheduler, which is all there is in a
+/// short span of work.
 pub(crate) fn thread_cpu_ns() -> u64 {
-    schedstat("/proc/thread-self/schedstat").unwrap_or(0)
+    nanoseconds(clock_gettime(ClockId::ThreadCPUTime))
 }
 
 /// A process and its descendants.

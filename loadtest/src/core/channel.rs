@@ -86,7 +86,9 @@ impl Core {
         self.stats.time(Metric::Ready, now.saturating_sub(due_ns));
         self.finish(id);
         let beat_ns = self.plan.common.heartbeat.0;
-        if beat_ns > 0 && self.plan.common.dialect == Dialect::Phoenix {
+        // A channel that was joined again is on a connection that beats already.
+        let beats = std::mem::replace(&mut self.conns[at(id)].beating, generation) == generation;
+        if beat_ns > 0 && !beats && self.plan.common.dialect == Dialect::Phoenix {
             // The first one early at random, or ten thousand connections would beat as one.
             let first = now + beat_ns / 2 + self.rng.u64(0..=beat_ns / 2);
             self.timer(first, Timer::Heartbeat(id, generation));

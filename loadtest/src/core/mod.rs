@@ -16,6 +16,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -132,6 +133,8 @@ pub(crate) struct Conn {
     stream: Option<TcpStream>,
     state: State,
     generation: u32,
+    /// The generation that has a heartbeat appointed.
+    beating: u32,
     key: String,
     /// An incomplete frame.
     spill: Vec<u8>,
@@ -332,6 +335,7 @@ impl Core {
             stream: None,
             state: State::Closed,
             generation: 0,
+            beating: 0,
             key: String::new(),
             spill: Vec::new(),
             fragments: Vec::new(),
@@ -402,6 +406,40 @@ impl Core {
         Ok(())
     }
 
+    fn ready_event(&mut self, event: &Event, now: u64, script: &mut impl Script) {
+        match event.token() {
+            TOKEN_TIMER => self.armed_ns = u64::MAX,
+            TOKEN_WAKER => {}
+            Token(token) => {
+                let id = count(token & at(u32::MAX));
+                let generation = count(token >> 32);
+                if self.conns.get(at(id)).is_none_or(|conn| conn.generation != generation) {
+                    return;
+                }
+                if event.is_writable() || event.is_error() {
+                    self.writable(id, now, script);
+                }
+                if event.is_readable() || event.is_read_closed() {
+                    self.readable(id, event.is_read_closed(), script);
+                }
+            }
+        }
+    }
+
+    fn fire(&mut self, timer: Timer, due_ns: u64, script: &mut impl Script, inbox: &Inbox) {
+        match timer {
+            Timer::Connect(id) => self.start_connecting(id),
+            Timer::Heartbeat(id, generation) => self.heartbeat(id, generation, due_ns),
+            Timer::Script(conn, what) => script.timer(self, conn, what, due_ns),
+            Timer::Progress => {
+                (inbox.reports)(Up::Progress(self.progress()));
+                self.timer(due_ns + SECOND_NS, Timer::Progress);
+            }
+            // The phase is looked at after every turn.
+            Timer::Look => {}
+        }
+    }
+
     fn due(&mut self, now: u64) -> Option<(u64, Timer)> {
         let Reverse((due, _, _)) = self.timers.peek()?;
         if *due > now {
@@ -435,35 +473,10 @@ pub(crate) fn run<S: Script>(
         }
         let now = now_ns();
         for event in &events {
-            match event.token() {
-                TOKEN_TIMER => core.armed_ns = u64::MAX,
-                TOKEN_WAKER => {}
-                Token(token) => {
-                    let id = count(token & at(u32::MAX));
-                    let generation = count(token >> 32);
-                    if core.conns.get(at(id)).is_none_or(|conn| conn.generation != generation) {
-                        continue;
-                    }
-                    if event.is_writable() || event.is_error() {
-                        core.writable(id, now, &mut script);
-                    }
-                    if event.is_readable() || event.is_read_closed() {
-                        core.readable(id, event.is_read_closed(), &mut script);
-                    }
-                }
-            }
+            core.ready_event(event, now, &mut script);
         }
         while let Some((due_ns, timer)) = core.due(now_ns()) {
-            match timer {
-                Timer::Connect(id) => core.start_connecting(id),
-                Timer::Heartbeat(id, generation) => core.heartbeat(id, generation, due_ns),
-                Timer::Script(conn, what) => script.timer(&mut core, conn, what, due_ns),
-                Timer::Progress => {
-                    (inbox.reports)(Up::Progress(core.progress()));
-                    core.timer(due_ns + SECOND_NS, Timer::Progress);
-                }
-                Timer::Look => {}
-            }
+            core.fire(timer, due_ns, &mut script, inbox);
         }
         for id in std::mem::take(&mut core.given_up) {
             script.gave_up(&mut core, id);

@@ -67,6 +67,8 @@ pub(crate) struct Progress {
     pub(crate) delivered: u64,
     /// CPU of the worker's thread, in nanoseconds.
     pub(crate) cpu_ns: u64,
+    /// When this was so.
+    pub(crate) at_ns: u64,
 }
 
 /// Where a worker hears from.
@@ -158,6 +160,7 @@ impl Core {
                 if late {
                     self.give_up_connecting();
                 }
+                (inbox.reports)(Up::Progress(self.progress()));
                 (inbox.reports)(Up::Connected);
                 Some(Over::Phase)
             }
@@ -213,6 +216,7 @@ impl Core {
             sent: self.stats.counts.sent,
             delivered: self.stats.counts.delivered,
             cpu_ns: crate::process::thread_cpu_ns(),
+            at_ns: now_ns(),
         }
     }
 

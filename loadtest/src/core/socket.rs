@@ -18,9 +18,6 @@ use crate::stats::Metric;
 /// Connections under way at the same time; more wait their turn, and their waiting counts.
 const CONNECTING_MAX: u32 = 512;
 
-/// Connections per loopback source address: an address has some 28,000 ports.
-const PORTS_PER_SOURCE: u32 = 20_000;
-
 impl Core {
     /// Has `total` of the run's connections ready, at the ramp's pace.
     pub(crate) fn connect_all(&mut self, total: u32) {
@@ -68,13 +65,11 @@ impl Core {
         if conn.receive_buffer_bytes > 0 {
             socket.set_recv_buffer_size(at(conn.receive_buffer_bytes))?;
         }
-        let source = (self.plan.own().start + id) / PORTS_PER_SOURCE;
+        let source = (self.plan.own().start + id) / self.plan.common.per_source;
         if let (IpAddr::V4(to), true) = (address.ip(), source > 0)
             && to.is_loopback()
         {
-            let [_, _, _, last] = to.octets();
-            let last = u32::from(last) + source;
-            let from = Ipv4Addr::from(0x7f00_0000 | last);
+            let from = Ipv4Addr::from(u32::from(to).wrapping_add(source));
             socket.bind(&SocketAddr::new(IpAddr::V4(from), 0).into())?;
         }
         match socket.connect(&address.into()) {

@@ -57,7 +57,7 @@ function groupsOf(all) {
   return [...scenarios].map(([name, rows]) => {
     for (const row of rows.values()) {
       // The run to draw is the one in the middle.
-      const key = run => (run.server ? run.server.cpu_per_delivery_ns : run.times[run.main]?.p99_ns) ?? 0;
+      const key = run => run.times[run.main]?.p99_ns ?? 0;
       row.run = [...row.runs].sort((a, b) => key(a) - key(b))[Math.floor(row.runs.length / 2)];
     }
     return { name, rows: [...rows.values()] };
@@ -107,7 +107,10 @@ function plot(lines, x, y, height = HEIGHT) {
   for (const [at, text] of xTicks) {
     svg.append(element("line", { class: "gridline", x1: placeX(at), x2: placeX(at), y1: TOP, y2: bottom }));
     const last = at === xTicks.at(-1)[0] && x.unit ? " " + x.unit : "";
-    svg.append(element("text", { x: placeX(at), y: bottom + 18, "text-anchor": "middle" }, text + last));
+    // A long unit at the right edge grows to the left.
+    const crowded = last.length > 3 || (placeX(at) > right - 24 && text.length > 5);
+    const [edge, anchor] = crowded ? [Math.min(placeX(at) + 12, right), "end"] : [placeX(at), "middle"];
+    svg.append(element("text", { x: edge, y: bottom + 18, "text-anchor": anchor }, text + last));
   }
   svg.append(element("line", { class: "axis", x1: LEFT, x2: right, y1: bottom, y2: bottom }));
   for (const line of lines) {
@@ -233,7 +236,9 @@ function bars(title, rows, value, format, floor) {
     if (values[i].length > 1) track.append(element("div", { class: "whisker", style: `left:${(Math.max(0, least) / most) * 100}%;width:${((top - Math.max(0, least)) / most) * 100}%` }));
     if (floor) track.append(element("div", { class: "floor", style: `left:calc(${(floor / most) * 100}% - 1px)`, title: "the kernel's floor" }));
     const failed = row.runs.some(run => run.problems.length);
-    const times = floor ? ` ${digits(middle / floor)} ×` : "";
+    // Each run has its own floor, measured right after it.
+    const ratios = floor ? row.runs.map(run => run.floor?.ratio).filter(Boolean) : [];
+    const times = ratios.length ? ` ${digits(median(ratios))} ×` : "";
     grid.append(element("div", {}, row.label, failed ? element("span", { title: "a run of this failed", style: "color:var(--bad)" }, " ✗") : ""), track,
       element("div", { class: "value" }, format(middle), element("span", { class: "soft" }, times)));
   });
@@ -260,13 +265,14 @@ function timesTable(rows) {
 }
 
 function countsTable(rows) {
+  const some = (run, text) => (run.counts.sent ? text : "–");
   const lines = [
     ["connections", run => number(run.connections)],
-    ["sent in the window", run => number(run.counts.sent_window)],
-    ["delivered in the window", run => number(run.counts.delivered_window)],
-    ["delivered per second", run => number(perSecond(run))],
+    ["sent in the window", run => some(run, number(run.counts.sent_window))],
+    ["delivered in the window", run => some(run, number(run.counts.delivered_window))],
+    ["delivered per second", run => some(run, number(perSecond(run)))],
     ["bytes per delivery", run => (run.counts.delivered_window ? Math.round(run.counts.message_bytes_window / run.counts.delivered_window) + " B" : "–")],
-    ["lost, duplicate, out of order", run => ["lost", "duplicate"].map(k => number(run.counts[k])).join(", ") + ", " + number(run.counts.reordered + run.counts.room_order)],
+    ["lost, duplicate, out of order", run => some(run, [run.counts.lost, run.counts.duplicate, run.counts.reordered + run.counts.room_order].map(number).join(", "))],
     ["server CPU per delivery", run => (run.server && run.counts.delivered_window ? time(run.server.cpu_per_delivery_ns) : "–")],
     ["… as a multiple of the floor", run => (run.floor ? digits(run.floor.ratio) + " ×" : "–")],
     ["server CPU, user / system", run => (run.server ? `${percent(run.server.used.user_ns / run.window_ns)} / ${percent(run.server.used.system_ns / run.window_ns)}` : "–")],
@@ -274,7 +280,7 @@ function countsTable(rows) {
     ["server context switches", run => (run.server ? number(run.server.used.context_switches) : "–")],
     ["server's own memory, connected", run => (run.server ? bytes(run.server.memory.connected_own_bytes) : "–")],
     ["server's own memory, most", run => (run.server ? bytes(run.server.memory.most_own_bytes) : "–")],
-    ["memory per connection", run => (run.server ? bytes(run.server.bytes_per_conn) : "–")],
+    ["memory per connection", run => (run.server?.bytes_per_conn > 0 ? bytes(run.server.bytes_per_conn) : "–")],
     ["client CPU, busiest worker", run => percent(run.client.busiest)],
   ];
   const special = [...new Set(rows.flatMap(row => row.run.figures.map(f => f.name)))];
@@ -299,9 +305,13 @@ function verdicts(rows) {
     const problems = [...new Set(row.runs.flatMap(run => run.problems))];
     list.push(element("div", { class: "verdict bad" }, `✗ ${row.label} failed`, element("ul", {}, ...problems.map(p => element("li", {}, p)))));
   }
-  for (const row of rows)
-    for (const warning of new Set(row.runs.flatMap(run => run.warnings)))
-      list.push(element("div", { class: "verdict warn" }, rows.length > 1 ? `${row.label}: ${warning}` : warning));
+  for (const row of rows) {
+    // The same warning differs between runs in its figures alone; the first stands for all.
+    const warned = row.runs.filter(run => run.warnings.length);
+    if (!warned.length) continue;
+    const who = rows.length > 1 ? `${row.label}${row.runs.length > 1 ? `, ${warned.length} of ${row.runs.length} runs` : ""}: ` : "";
+    list.push(element("div", { class: "verdict warn" }, who + warned[0].warnings.join(" ")));
+  }
   return list;
 }
 

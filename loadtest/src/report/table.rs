@@ -14,6 +14,24 @@ pub(crate) fn render(report: &Report) -> String {
     text
 }
 
+/// One stage of `capacity`: what the rate was, what came of it.
+pub(crate) fn stage(rate: f64, report: &Report) -> String {
+    let time = |figure: &str| report.figure(figure).map_or_else(|| "–".to_owned(), |ns| time_text(whole(ns)));
+    let cpu = report.server.as_ref().map_or_else(
+        || "–".to_owned(),
+        |server| format!("{:.0} %", real(server.used.cpu_ns()) * 100.0 / real(report.window_ns.max(1))),
+    );
+    let verdict = if report.problems.is_empty() { "ok".to_owned() } else { report.problems.join("; ") };
+    let busy = if report.client.busiest > 0.9 { " (the client was the bottleneck)" } else { "" };
+    format!(
+        "{:>12} {:>14} {:>10} {:>10} {cpu:>12}  {verdict}{busy}",
+        three_digits(rate),
+        grouped(whole(report.per_second())),
+        time("p50"),
+        time("p99")
+    )
+}
+
 /// Several results as a table in Markdown: a row for each scenario and label, the median of its runs, and their spread.
 pub(crate) fn comparison(reports: &[Report]) -> String {
     let mut groups: Vec<(&str, &str, Vec<&Report>)> = Vec::new();
@@ -96,26 +114,28 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         )?;
     }
     writeln!(out)?;
-    row(
-        out,
-        "sent",
-        &format!(
-            "{} in the window ({}/s), {} in all",
-            grouped(counts.sent_window),
-            three_digits(real(counts.sent_window) * 1e9 / real(report.window_ns.max(1))),
-            grouped(counts.sent)
-        ),
-    )?;
-    row(
-        out,
-        "delivered",
-        &format!(
-            "{} in the window ({}/s), {} in all",
-            grouped(counts.delivered_window),
-            grouped(whole(report.per_second())),
-            grouped(counts.delivered)
-        ),
-    )?;
+    if counts.sent > 0 {
+        row(
+            out,
+            "sent",
+            &format!(
+                "{} in the window ({}/s), {} in all",
+                grouped(counts.sent_window),
+                three_digits(real(counts.sent_window) * 1e9 / real(report.window_ns.max(1))),
+                grouped(counts.sent)
+            ),
+        )?;
+        row(
+            out,
+            "delivered",
+            &format!(
+                "{} in the window ({}/s), {} in all",
+                grouped(counts.delivered_window),
+                grouped(whole(report.per_second())),
+                grouped(counts.delivered)
+            ),
+        )?;
+    }
     if counts.delivered_window > 0 {
         let per = real(counts.message_bytes_window) / real(counts.delivered_window);
         row(out, "bytes per delivery", &format!("{per:.0} B on the wire"))?;
@@ -195,7 +215,12 @@ fn server(out: &mut String, report: &Report) -> std::fmt::Result {
             bytes_text(real(memory.peak_bytes))
         ),
     )?;
-    row(out, "server memory per connection", &bytes_text(server.bytes_per_conn))
+    // Of a server that has served before, the memory may shrink.
+    if server.bytes_per_conn > 0.0 {
+        row(out, "server memory per connection", &bytes_text(server.bytes_per_conn))
+    } else {
+        Ok(())
+    }
 }
 
 fn row(out: &mut String, name: &str, value: &str) -> std::fmt::Result {

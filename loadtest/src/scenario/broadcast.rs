@@ -3,9 +3,10 @@
 //! Connection number `c` of the run is member number `c / rooms` of room `c % rooms`, and one of its publishers if that number is small
 //! enough. Message number `k` is sent by publisher `k % (rooms * publishers)`, so successive messages go to successive rooms.
 
+use super::{NOBODY, Paced};
 use crate::base::{at, count};
 use crate::core::{self, Core};
-use crate::plan::{Broadcast, Schedule};
+use crate::plan::Broadcast;
 
 const PUBLISH: u32 = 0;
 const SLEEP: u32 = 1;
@@ -14,16 +15,9 @@ const OVER: u32 = 3;
 /// How long the sleepers may take to catch up once they read again, before the end is counted.
 const REJOIN: u32 = 4;
 
-/// The connection of an appointment that is nobody's.
-const NOBODY: u32 = u32::MAX;
-
 pub(crate) struct Script {
     options: Broadcast,
-    schedule: Schedule,
-    /// The run's next message.
-    index: u64,
-    start_ns: u64,
-    end_ns: u64,
+    paced: Paced,
     finished: bool,
 }
 
@@ -41,29 +35,20 @@ impl Script {
             }
         }
         core.recover = options.sleepers > 0;
-        let common = &core.plan.common;
-        let schedule = Schedule::new(options.rate, options.burst, common.arrivals, common.seed);
-        Self { options, schedule, index: 0, start_ns: 0, end_ns: 0, finished: false }
+        let paced = Paced::new(core, options.rate, options.burst);
+        Self { options, paced, finished: false }
     }
 
-    /// Publishes all that is due, and makes an appointment for what is next of this worker's.
-    fn publish(&mut self, core: &mut Core, first_due_ns: u64) {
+    /// Publishes all that is due.
+    fn publish(&mut self, core: &mut Core) {
         let publishers = u64::from(self.options.rooms) * u64::from(self.options.publishers);
+        let publisher = |index: u64| count(usize::try_from(index % publishers).unwrap_or(0));
         let own = core.plan.own();
-        let mut due_ns = first_due_ns;
-        loop {
-            let conn = count(usize::try_from(self.index % publishers).unwrap_or(0));
-            if own.contains(&conn) && due_ns >= self.start_ns {
-                if due_ns > crate::base::now_ns() {
-                    return core.at(due_ns, NOBODY, PUBLISH);
-                }
-                core.publish(conn - own.start, 0, conn / self.options.rooms, due_ns);
-            }
-            self.index += 1;
-            due_ns = self.start_ns + self.schedule.next().unwrap_or(u64::MAX);
-            if due_ns >= self.end_ns {
-                return;
-            }
+        while let Some((index, due_ns)) =
+            self.paced.next(core, PUBLISH, |index| own.contains(&publisher(index)))
+        {
+            let conn = publisher(index);
+            core.publish(conn - own.start, 0, conn / self.options.rooms, due_ns);
         }
     }
 
@@ -80,24 +65,21 @@ fn is_sleeper(options: &Broadcast, conn: u32) -> bool {
 
 impl core::Script for Script {
     fn go(&mut self, core: &mut Core, start_ns: u64) {
-        self.start_ns = start_ns;
-        let common = &core.plan.common;
-        let window_ns = start_ns + common.warmup.0;
-        self.end_ns = window_ns + common.duration.0;
-        let first_ns = start_ns + self.schedule.next().unwrap_or(0);
-        core.at(first_ns, NOBODY, PUBLISH);
+        self.paced.begin(core, start_ns);
+        let (window_ns, end_ns) = (start_ns + core.plan.common.warmup.0, self.paced.end_ns);
+        self.publish(core);
         if self.options.sleepers > 0 {
             core.at(window_ns, NOBODY, SLEEP);
-            core.at(self.end_ns, NOBODY, WAKE);
-            core.at(self.end_ns + core.plan.common.drain.0, NOBODY, OVER);
+            core.at(end_ns, NOBODY, WAKE);
+            core.at(end_ns + core.plan.common.drain.0, NOBODY, OVER);
         } else {
-            core.at(self.end_ns, NOBODY, OVER);
+            core.at(end_ns, NOBODY, OVER);
         }
     }
 
     fn timer(&mut self, core: &mut Core, conn: u32, what: u32, due_ns: u64) {
         match what {
-            PUBLISH => self.publish(core, due_ns),
+            PUBLISH => self.publish(core),
             SLEEP => {
                 for conn in self.sleepers(core) {
                     core.pause(conn);

@@ -7,11 +7,11 @@
 //!
 //! A person's connection breaks only while nothing it wrote is unanswered: what became of that nobody could know.
 
+use super::NOBODY;
 use crate::base::{Span, at, count, now_ns};
 use crate::core::{self, Channel, Core, Waiting};
 use crate::plan::{Chat, share};
 
-const NOBODY: u32 = u32::MAX;
 const TYPE: u32 = 0;
 const WRITE: u32 = 1;
 const HISTORY: u32 = 2;

@@ -6,12 +6,12 @@
 
 use std::collections::VecDeque;
 
+use super::{NOBODY, Paced};
 use crate::base::{at, now_ns};
 use crate::client::stamp::Stamp;
 use crate::core::{self, Core, Waiting};
-use crate::plan::{Churn, Schedule};
+use crate::plan::Churn;
 
-const NOBODY: u32 = u32::MAX;
 const LIFE: u32 = 0;
 const OVER: u32 = 1;
 
@@ -23,10 +23,7 @@ struct Life {
 
 pub(crate) struct Script {
     options: Churn,
-    schedule: Schedule,
-    index: u64,
-    start_ns: u64,
-    end_ns: u64,
+    paced: Paced,
     free: VecDeque<u32>,
     /// Lives that are due and have no slot, by when they were due.
     waiting: VecDeque<u64>,
@@ -49,20 +46,8 @@ impl Script {
             }
         }
         let lives = vec![Life::default(); core.conns.len()];
-        let common = &core.plan.common;
-        let schedule = Schedule::new(options.rate, 1, common.arrivals, common.seed);
-        Self {
-            options,
-            schedule,
-            index: 0,
-            start_ns: 0,
-            end_ns: 0,
-            free,
-            waiting: VecDeque::new(),
-            lives,
-            alive: 0,
-            over: false,
-        }
+        let paced = Paced::new(core, options.rate, 1);
+        Self { options, paced, free, waiting: VecDeque::new(), lives, alive: 0, over: false }
     }
 
     fn observers(&self) -> u32 {
@@ -84,6 +69,14 @@ impl Script {
             Life { seen: core.plan.common.not_to_sender, answered: core.plan.common.no_answers };
         core.conns[at(conn)].memberships[0].room = core.rng.u32(0..self.options.rooms);
         core.connect_at(conn, due_ns);
+    }
+
+    /// Begins all lives that are due; each worker has every so many-th.
+    fn begin_all_due(&mut self, core: &mut Core) {
+        let (worker, workers) = (u64::from(core.plan.worker), u64::from(core.plan.workers));
+        while let Some((_, due_ns)) = self.paced.next(core, LIFE, |index| index % workers == worker) {
+            self.begin(core, due_ns);
+        }
     }
 
     fn end_if_complete(&mut self, core: &mut Core, conn: u32) {
@@ -111,32 +104,15 @@ impl core::Script for Script {
 
     fn go(&mut self, core: &mut Core, start_ns: u64) {
         core.stats.forget_times();
-        self.start_ns = start_ns;
-        self.end_ns = start_ns + core.plan.common.warmup.0 + core.plan.common.duration.0;
-        core.at(self.end_ns, NOBODY, OVER);
-        let first_ns = start_ns + self.schedule.next().unwrap_or(0);
-        core.at(first_ns, NOBODY, LIFE);
+        self.paced.begin(core, start_ns);
+        core.at(self.paced.end_ns, NOBODY, OVER);
+        self.begin_all_due(core);
     }
 
-    fn timer(&mut self, core: &mut Core, _conn: u32, what: u32, due_ns: u64) {
-        if what == OVER {
-            self.over = true;
-            return;
-        }
-        let workers = u64::from(core.plan.workers);
-        let mut due_ns = due_ns;
-        loop {
-            if self.index % workers == u64::from(core.plan.worker) {
-                if due_ns > now_ns() {
-                    return core.at(due_ns, NOBODY, LIFE);
-                }
-                self.begin(core, due_ns);
-            }
-            self.index += 1;
-            due_ns = self.start_ns + self.schedule.next().unwrap_or(u64::MAX);
-            if due_ns >= self.end_ns {
-                return;
-            }
+    fn timer(&mut self, core: &mut Core, _conn: u32, what: u32, _due_ns: u64) {
+        match what {
+            LIFE => self.begin_all_due(core),
+            _ => self.over = true,
         }
     }
 
@@ -183,7 +159,7 @@ impl core::Script for Script {
     }
 
     fn finished(&self, _core: &Core) -> bool {
-        self.over && (self.alive == 0 || now_ns() > self.end_ns + 5_000_000_000)
+        self.over && (self.alive == 0 || now_ns() > self.paced.end_ns + 5_000_000_000)
     }
 }
 

@@ -1,9 +1,8 @@
 //! `idle`: connections that joined and are just there. What they cost is the result; the coordinator looks at it after each step.
 
+use super::NOBODY;
 use crate::core::{self, Core};
 use crate::plan::Idle;
-
-const NOBODY: u32 = u32::MAX;
 
 pub(crate) struct Script {
     finished: bool,

@@ -4,8 +4,9 @@ use std::io;
 
 use mio::Poll;
 
+use crate::base::now_ns;
 use crate::core::{self, Core, Inbox};
-use crate::plan::{Plan, Scenario};
+use crate::plan::{Plan, Scenario, Schedule};
 
 mod broadcast;
 mod chat;
@@ -32,6 +33,53 @@ pub(crate) fn run(plan: Plan, poll: Poll, inbox: &Inbox) -> io::Result<()> {
             core::run(plan, poll, inbox, |core| presence::Script::new(core, options))
         }
         Scenario::Chat(options) => core::run(plan, poll, inbox, |core| chat::Script::new(core, options)),
+    }
+}
+
+/// The connection of an appointment that is nobody's.
+const NOBODY: u32 = u32::MAX;
+
+/// What is due at set times over all workers, of which each does its own.
+struct Paced {
+    schedule: Schedule,
+    /// The next, by number and time.
+    index: u64,
+    due_ns: u64,
+    start_ns: u64,
+    end_ns: u64,
+}
+
+impl Paced {
+    fn new(core: &Core, rate: f64, burst: u32) -> Self {
+        let common = &core.plan.common;
+        let schedule = Schedule::new(rate, burst, common.arrivals, common.seed);
+        Self { schedule, index: 0, due_ns: 0, start_ns: 0, end_ns: 0 }
+    }
+
+    /// The load begins. It ends with the window.
+    fn begin(&mut self, core: &Core, start_ns: u64) {
+        self.start_ns = start_ns;
+        self.end_ns = start_ns + core.plan.common.warmup.0 + core.plan.common.duration.0;
+        self.due_ns = start_ns + self.schedule.next().unwrap_or(0);
+    }
+
+    /// The next of this worker's `own` that is due by now: its number, and when it was due. Where it is not due yet an appointment `what`
+    /// is made for it.
+    fn next(&mut self, core: &mut Core, what: u32, own: impl Fn(u64) -> bool) -> Option<(u64, u64)> {
+        while self.due_ns < self.end_ns {
+            let (index, due_ns) = (self.index, self.due_ns);
+            let is_own = own(index);
+            if is_own && due_ns > now_ns() {
+                core.at(due_ns, NOBODY, what);
+                return None;
+            }
+            self.index += 1;
+            self.due_ns = self.start_ns + self.schedule.next().unwrap_or(u64::MAX);
+            if is_own {
+                return Some((index, due_ns));
+            }
+        }
+        None
     }
 }
 

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
+use super::NOBODY;
 use crate::base::{at, count};
 use crate::core::{self, Core};
 use crate::plan::Presence;
 use crate::stats::Metric;
 
-const NOBODY: u32 = u32::MAX;
 const LEAVE: u32 = 0;
 const HALF: u32 = 1;
 const OVER: u32 = 2;

@@ -2,11 +2,11 @@
 //!
 //! What counts is the time from when a connection was due to come back until it has joined again, tries that failed included.
 
+use super::NOBODY;
 use crate::base::{at, count};
 use crate::core::{self, Core};
 use crate::plan::Storm;
 
-const NOBODY: u32 = u32::MAX;
 const BREAK: u32 = 0;
 const OVER: u32 = 1;
 

@@ -3,7 +3,6 @@
 //! A worker is a thread or a process; it is told and tells the same things either way ([`Down`], [`Up`]), to a process as lines of JSON. The
 //! coordinator never touches a socket of the run, and only the workers know what a message is.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
@@ -12,13 +11,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::base::{SECOND_NS, count, grouped, now_ns, real, three_digits};
+use crate::base::{SECOND_NS, count, grouped, now_ns, real};
 use crate::core::{Down, Outbox, Progress, Up, prepare};
 use crate::plan::{Common, Plan, Scenario};
-use crate::process::{self, Sample, Used};
-use crate::report::{Client, FORMAT, Figure, Memory, Report, Server, Timed, machine};
-use crate::stats::{Merged, Metric, slope};
+use crate::process::{self, Sample};
+use crate::report::Report;
+use crate::stats::Merged;
 use crate::{auth, scenario};
+
+use summary::make_report;
+
+mod summary;
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -36,9 +39,6 @@ const SPARE_DESCRIPTORS: u64 = 100;
 
 /// The load begins so long after all are told, so that all have heard.
 const HEAD_START_NS: u64 = 200_000_000;
-
-/// Above this share of a core the client is too busy for its figures to be the server's.
-const BUSY: f64 = 0.9;
 
 /// A worker, from outside.
 enum Worker {
@@ -97,6 +97,7 @@ pub(crate) fn run(job: &Job) -> Result<Report, String> {
         workers: Vec::new(),
         reports,
         progress: vec![Progress::default(); crate::base::at(workers)],
+        busiest: 0.0,
         quiet: job.common.quiet,
         server_pid,
     };
@@ -203,6 +204,8 @@ struct Run {
     workers: Vec<Worker>,
     reports: mpsc::Receiver<(u32, Up)>,
     progress: Vec<Progress>,
+    /// The share of a core that the busiest worker took between two reports, since the load began.
+    busiest: f64,
     quiet: bool,
     server_pid: Option<u32>,
 }
@@ -211,7 +214,7 @@ struct Run {
 struct Look {
     server: Option<Sample>,
     client: Sample,
-    workers_cpu_ns: Vec<u64>,
+    ready: u32,
 }
 
 impl Run {
@@ -225,7 +228,7 @@ impl Run {
         Look {
             server: self.server_pid.and_then(process::sample),
             client: process::sample(std::process::id()).unwrap_or_default(),
-            workers_cpu_ns: self.progress.iter().map(|progress| progress.cpu_ns).collect(),
+            ready: self.total().ready,
         }
     }
 
@@ -243,6 +246,7 @@ impl Run {
         let start_ns = now_ns() + HEAD_START_NS;
         let warmup_ns = if job.scenario.ends_by_itself() { 0 } else { job.common.warmup.0 };
         let window_ns = (start_ns + warmup_ns, start_ns + warmup_ns + job.common.duration.0);
+        self.busiest = 0.0;
         self.tell(&Down::Go { start_ns, window_ns });
         let watched = self.watch(window_ns, job.scenario.ends_by_itself())?;
         let (totals, refused) = merge_sent(&watched.sent);
@@ -294,7 +298,13 @@ impl Run {
         match self.reports.recv_timeout(wait) {
             Ok((_, Up::Failed(why))) => Err(format!("a worker failed: {why}")),
             Ok((worker, Up::Progress(progress))) => {
-                self.progress[crate::base::at(worker)] = progress;
+                let earlier = std::mem::replace(&mut self.progress[crate::base::at(worker)], progress);
+                let wall_ns = progress.at_ns.saturating_sub(earlier.at_ns);
+                // Over less time than this, one batch of work looks like all there is.
+                if wall_ns > SECOND_NS / 5 {
+                    let share = real(progress.cpu_ns.saturating_sub(earlier.cpu_ns)) / real(wall_ns);
+                    self.busiest = self.busiest.max(share);
+                }
                 Ok(Some(Up::Progress(progress)))
             }
             Ok((_, report)) => Ok(Some(report)),
@@ -327,7 +337,7 @@ impl Run {
                 if ends_by_itself {
                     looks.push((now_ns(), self.look()));
                 }
-                return Ok(Watched { looks, sent });
+                return Ok(Watched { looks, sent, busiest: self.busiest });
             }
             let wait_ns = next_ns.saturating_sub(now).min(SECOND_NS);
             if let Some(Up::Sent { sent: by_room, refused }) =
@@ -364,6 +374,7 @@ impl Run {
             sent: sum.sent + one.sent,
             delivered: sum.delivered + one.delivered,
             cpu_ns: sum.cpu_ns + one.cpu_ns,
+            at_ns: sum.at_ns.max(one.at_ns),
         })
     }
 
@@ -392,6 +403,7 @@ type SentByWorker = (Vec<Vec<u32>>, Vec<(u32, u32, u32)>);
 struct Watched {
     looks: Vec<(u64, Look)>,
     sent: Vec<SentByWorker>,
+    busiest: f64,
 }
 
 /// Each publisher belongs to one worker: what the others say of it is 0.
@@ -409,194 +421,4 @@ fn merge_sent(sent: &[SentByWorker]) -> SentByWorker {
         refused.extend_from_slice(refused_here);
     }
     (totals, refused)
-}
-
-#[expect(clippy::too_many_arguments, reason = "it only puts together what the run has seen")]
-fn make_report(
-    job: &Job,
-    connections: u32,
-    workers: u32,
-    started_at: u64,
-    before: &Look,
-    connected: &Look,
-    watched: &Watched,
-    steps: &[(u32, u64)],
-    merged: &Merged,
-) -> Report {
-    let (first_ns, first) = watched.looks.first().expect("the start of the window is always looked at");
-    let (last_ns, last) = watched.looks.last().expect("there is a first");
-    let window_ns = last_ns - first_ns;
-    let counts = merged.counts.clone();
-    let mut seconds = merged.seconds.summaries();
-    seconds.truncate(usize::try_from(window_ns.div_ceil(SECOND_NS)).unwrap_or(usize::MAX));
-    let times: BTreeMap<String, Timed> = merged
-        .times
-        .iter()
-        .map(|(metric, times)| {
-            let timed =
-                Timed { title: metric.title().to_owned(), summary: times.summary(), curve: times.curve() };
-            (metric.name().to_owned(), timed)
-        })
-        .collect();
-    let main = main_metric(&job.scenario).name().to_owned();
-    let server = server_side(job, before, connected, watched, steps, &counts);
-    let client = client_side(watched, first, last);
-    let mut warnings = Vec::new();
-    if client.busiest > BUSY {
-        warnings.push(format!(
-            "The client was the bottleneck: a worker took {} % of a core. Use more --threads, or believe only CPU per delivery.",
-            three_digits(client.busiest * 100.0)
-        ));
-    }
-    if let Some(lag) = times.get(Metric::SendLag.name())
-        && let Some(main) = times.get(&main)
-        && lag.summary.p99_ns > main.summary.p99_ns / 4
-        && lag.summary.p99_ns > 2_000_000
-    {
-        warnings.push(format!(
-            "The client was late itself: its own lateness has a p99 of {}, which is in the latencies.",
-            crate::base::time_text(lag.summary.p99_ns)
-        ));
-    }
-    let mut options = serde_json::to_value(&job.common).unwrap_or_default();
-    options["scenario"] = serde_json::to_value(&job.scenario).unwrap_or_default();
-    for secret in ["token", "secret"] {
-        if !options[secret].is_null() {
-            options[secret] = "(not told)".into();
-        }
-    }
-    let mut report = Report {
-        format: FORMAT.to_owned(),
-        name: job.name.clone(),
-        label: job.common.label.clone(),
-        started_at,
-        machine: machine(),
-        options,
-        connections,
-        workers,
-        window_ns,
-        counts,
-        times,
-        main,
-        seconds,
-        server,
-        client,
-        floor: None,
-        figures: Vec::new(),
-        problems: Vec::new(),
-        warnings,
-    };
-    report.figures = figures(job, &report);
-    report
-}
-
-fn main_metric(scenario: &Scenario) -> Metric {
-    match scenario {
-        Scenario::Broadcast(_) | Scenario::Chat(_) => Metric::Delivery,
-        Scenario::Ping(_) => Metric::RoundTrip,
-        Scenario::Idle(_) | Scenario::Churn(_) | Scenario::Storm(_) => Metric::Ready,
-        Scenario::Presence(_) => Metric::Seen,
-    }
-}
-
-/// What only this scenario tells.
-fn figures(job: &Job, report: &Report) -> Vec<Figure> {
-    let mut figures = Vec::new();
-    let mut tell = |name: &str, value: f64, unit: &str| {
-        figures.push(Figure { name: name.to_owned(), value, unit: unit.to_owned() });
-    };
-    match (&job.scenario, &report.server) {
-        (Scenario::Broadcast(broadcast), Some(server)) if broadcast.sleepers > 0 => {
-            let grown = real(server.memory.most_own_bytes) - real(server.memory.connected_own_bytes);
-            tell("memory grown by sleepers", grown, "bytes");
-        }
-        (Scenario::Presence(presence), server) => {
-            let members = f64::from(presence.members);
-            let counts = &report.counts;
-            tell("frames per member, filling", real(counts.filling_events) / members, "frames");
-            tell("bytes per member, filling", real(counts.filling_event_bytes) / members, "bytes");
-            tell("frames per member, in all", real(counts.events) / members, "frames");
-            if let Some(server) = server {
-                tell("server CPU per member", real(server.used.cpu_ns()) / members, "ns");
-            }
-        }
-        (Scenario::Churn(_), Some(server)) => {
-            let lives = real(report.counts.sent_window.max(1));
-            tell("server CPU per life", real(server.used.cpu_ns()) / lives, "ns");
-        }
-        (Scenario::Storm(_), server) => {
-            tell("all back after", real(report.window_ns), "ns");
-            tell("came back", real(report.counts.reconnected), "connections");
-            if let Some(server) = server {
-                let back = real(report.counts.reconnected.max(1));
-                tell("server CPU per return", real(server.used.cpu_ns()) / back, "ns");
-            }
-        }
-        (Scenario::Idle(idle), Some(server)) => {
-            let connections = f64::from(idle.connections);
-            let per_s = real(server.used.cpu_ns()) / connections / (real(report.window_ns) / 1e9);
-            tell("server CPU per idle connection and second", per_s, "ns");
-            let switches = real(server.used.context_switches) / (real(report.window_ns) / 1e9);
-            tell("server wake-ups per second", switches, "context switches/s");
-        }
-        _ => {}
-    }
-    figures
-}
-
-fn server_side(
-    job: &Job,
-    before: &Look,
-    connected: &Look,
-    watched: &Watched,
-    steps: &[(u32, u64)],
-    counts: &crate::stats::Counts,
-) -> Option<Server> {
-    let (before, connected) = (before.server.as_ref()?, connected.server.as_ref()?);
-    let samples: Vec<&Sample> = watched.looks.iter().filter_map(|(_, look)| look.server.as_ref()).collect();
-    let (first, last) = (samples.first()?, samples.last()?);
-    let used = last.since(first);
-    let used_connecting = connected.since(before);
-    let per = |ns: u64, times: u64| if times == 0 { 0.0 } else { real(ns) / real(times) };
-    let points: Vec<(f64, f64)> =
-        steps.iter().map(|(conns, bytes)| (f64::from(*conns), real(*bytes))).collect();
-    let growth = real(connected.own_bytes) - real(before.own_bytes);
-    let ready = counts.connected.min(u64::from(job.scenario.connections())).max(1);
-    Some(Server {
-        used,
-        used_connecting,
-        cpu_per_delivery_ns: per(used.cpu_ns(), counts.delivered_window),
-        cpu_per_connection_ns: per(used_connecting.cpu_ns(), ready),
-        memory: Memory {
-            before_bytes: before.resident_bytes,
-            before_own_bytes: before.own_bytes,
-            connected_bytes: connected.resident_bytes,
-            connected_own_bytes: connected.own_bytes,
-            end_bytes: last.resident_bytes,
-            end_own_bytes: last.own_bytes,
-            most_own_bytes: samples.iter().map(|sample| sample.own_bytes).max().unwrap_or(0),
-            peak_bytes: last.peak_bytes,
-        },
-        bytes_per_conn: slope(&points).unwrap_or(growth / real(ready)),
-        seconds: samples.windows(2).map(|pair| pair[1].since(pair[0])).collect(),
-        own_bytes_seconds: samples.iter().map(|sample| sample.own_bytes).collect(),
-        steps: steps.to_vec(),
-    })
-}
-
-fn client_side(watched: &Watched, first: &Look, last: &Look) -> Client {
-    let pairs = || watched.looks.windows(2);
-    let busiest = pairs()
-        .flat_map(|pair| {
-            // Workers tell once a second, not quite when they are looked at: no second has more than its own CPU.
-            let wall_ns = real((pair[1].0 - pair[0].0).max(1));
-            let (now, then) = (&pair[1].1.workers_cpu_ns, &pair[0].1.workers_cpu_ns);
-            now.iter()
-                .zip(then)
-                .map(move |(now, then)| (real(now.saturating_sub(*then)) / wall_ns).min(1.0))
-                .collect::<Vec<_>>()
-        })
-        .fold(0.0, f64::max);
-    let seconds: Vec<Used> = pairs().map(|pair| pair[1].1.client.since(&pair[0].1.client)).collect();
-    Client { used: last.client.since(&first.client), busiest, seconds }
 }

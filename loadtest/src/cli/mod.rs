@@ -1,0 +1,291 @@
+//! The command line: subcommands, the options of a TOML file, and exit codes.
+//!
+//! Exit code 0: the run is complete and within its limits. 1: it is not. 2: there was no run.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::base::{Span, real, whole};
+use crate::coordinator::{self, Job, worker_process};
+use crate::faulty::{Faulty, serve};
+use crate::floor::{self, Floor, FloorReport};
+use crate::plan::{Common, Scenario};
+use crate::report::{FORMAT, Figure, FloorRatio, Report, html, table};
+use scenarios::{
+    Capacity, ChatArgs, ChurnArgs, Fanout, IdleArgs, PingArgs, PresenceArgs, Rooms, Slow, StormArgs,
+};
+
+mod scenarios;
+
+/// Load generator and latency benchmark for chat servers that speak Phoenix Channels.
+#[derive(Parser, Debug)]
+#[command(name = "loadtest", version, about, args_override_self = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// One big room: every message goes to all its members.
+    Fanout(Fanout),
+    /// Raise the rate in one big room until delivery is incomplete or late.
+    Capacity(Capacity),
+    /// Many small rooms, with answers to those who write.
+    Rooms(Rooms),
+    /// One room in which some members stop reading.
+    Slow(Slow),
+    /// Round trips.
+    Ping(PingArgs),
+    /// Hold connections that do nothing: time to connect, memory and CPU of each.
+    Idle(IdleArgs),
+    /// Connect, join, write, vanish.
+    Churn(ChurnArgs),
+    /// All come back at once, as after a restart.
+    Storm(StormArgs),
+    /// A room fills and empties.
+    Presence(PresenceArgs),
+    /// A realistic mix: people who write, read back, and lose their connection.
+    Chat(ChatArgs),
+    /// Compare runs: reads their JSON files, writes one page.
+    Report(ReportArgs),
+    /// What the kernel alone takes on this machine: a bare process that only sends.
+    Floor(FloorArgs),
+    /// The sending process of `floor` (for internal use).
+    #[command(hide = true)]
+    FloorSender,
+    /// A small server that makes mistakes on purpose, to try the generator on.
+    Faulty(Faulty),
+    /// A worker process (for internal use).
+    #[command(hide = true)]
+    Worker,
+}
+
+#[derive(Args, Debug)]
+struct ReportArgs {
+    /// Results written with --json. Runs with the same scenario and label are shown as one, with their spread.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// The page to write.
+    #[arg(long, default_value = "report.html")]
+    html: PathBuf,
+}
+
+#[derive(Args, Debug)]
+#[command(args_override_self = true)]
+struct FloorArgs {
+    #[command(flatten)]
+    floor: Floor,
+}
+
+/// Does what the command line says.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match with_config(std::env::args_os().collect()) {
+        Ok(arguments) => arguments,
+        Err(why) => return no_run(&why),
+    };
+    let matches = Cli::command().get_matches_from(arguments);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let job = match cli.command {
+        Command::Worker => return finish(worker_process()),
+        Command::Faulty(faults) => {
+            return finish(serve(faults));
+        }
+        Command::Report(args) => return finish(compare(&args)),
+        Command::FloorSender => return finish(floor::sender_process()),
+        Command::Floor(FloorArgs { floor }) => {
+            return finish(floor::measure(&floor).and_then(|f| floor::tell(&f)));
+        }
+        Command::Capacity(capacity) => return capacity.run().unwrap_or_else(|why| no_run(&why)),
+        Command::Fanout(fanout) => fanout.job(),
+        Command::Rooms(rooms) => rooms.job(),
+        Command::Slow(slow) => slow.job(),
+        Command::Ping(ping) => ping.job(),
+        Command::Idle(idle) => idle.job(),
+        Command::Churn(churn) => churn.job(),
+        Command::Storm(storm) => storm.job(),
+        Command::Presence(presence) => presence.job(),
+        Command::Chat(chat) => chat.job(),
+    };
+    job.and_then(|job| run(&job)).unwrap_or_else(|why| no_run(&why))
+}
+
+fn finish(done: Result<(), String>) -> ExitCode {
+    done.map_or_else(|why| no_run(&why), |()| ExitCode::SUCCESS)
+}
+
+fn no_run(why: &str) -> ExitCode {
+    eprintln!("loadtest: {why}");
+    ExitCode::from(2)
+}
+
+fn run(job: &Job) -> Result<ExitCode, String> {
+    let earlier = job.common.floor.as_deref().map(floor::load).transpose()?;
+    let mut report = coordinator::run(job)?;
+    match earlier {
+        Some(floor) => hold_against(&mut report, &floor),
+        None if job.common.with_floor => {
+            let floor = floor::measure(&floor_for(job, &report))?;
+            hold_against(&mut report, &floor);
+        }
+        None => {}
+    }
+    report.judge(&job.common.limits, job.common.allow_refused);
+    tell(&report, &job.common)?;
+    Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The floor for what a run has sent.
+fn floor_for(job: &Job, report: &Report) -> Floor {
+    let (sockets, group, burst) = match &job.scenario {
+        Scenario::Broadcast(broadcast) => {
+            (broadcast.rooms * broadcast.members, broadcast.members, broadcast.burst)
+        }
+        other => (other.connections(), 1, 1),
+    };
+    let counts = &report.counts;
+    let bytes = real(counts.message_bytes_window) / real(counts.delivered_window.max(1));
+    let per_second = real(counts.delivered_window) * 1e9 / real(report.window_ns.max(1));
+    // A large burst would take long frame by frame; what is measured is per frame anyway.
+    let batch = if burst > 1 { vec![1, burst] } else { vec![1] };
+    Floor {
+        sockets,
+        group,
+        bytes: u32::try_from(whole(bytes)).unwrap_or(u32::MAX),
+        rate: per_second / f64::from(group) / f64::from(burst),
+        batch,
+        duration: Span(1_000_000_000),
+        runs: 3,
+        json: None,
+    }
+}
+
+fn hold_against(report: &mut Report, floor: &FloorReport) {
+    let (Some(server), Some(ns_per_frame)) = (&report.server, floor.of(1)) else {
+        report.warnings.push(
+            "No floor to compare with: it needs --server-pid, and a floor of single frames.".to_owned(),
+        );
+        return;
+    };
+    let ratio = server.cpu_per_delivery_ns / ns_per_frame;
+    for batch in floor.batches.iter().filter(|batch| batch.frames_per_call > 1) {
+        report.figures.push(Figure {
+            name: format!("× floor in batches of {}", batch.frames_per_call),
+            value: server.cpu_per_delivery_ns / batch.ns_per_frame,
+            unit: "×".to_owned(),
+        });
+    }
+    report.floor = Some(FloorRatio { ns_per_frame, ratio, method: floor.method() });
+}
+
+/// Writes the result wherever it is wanted.
+fn tell(report: &Report, common: &Common) -> Result<(), String> {
+    let table = table::render(report);
+    match &common.json {
+        Some(path) if path.as_os_str() == "-" => {
+            eprint!("{table}");
+            println!("{}", serde_json::to_string_pretty(report).map_err(|error| error.to_string())?);
+        }
+        Some(path) => {
+            print!("{table}");
+            write(path, &serde_json::to_string_pretty(report).map_err(|error| error.to_string())?)?;
+        }
+        None => print!("{table}"),
+    }
+    match &common.html {
+        Some(path) => write(path, &html::render(std::slice::from_ref(report))?),
+        None => Ok(()),
+    }
+}
+
+/// Puts several results side by side: a table here, all else in the page.
+fn compare(args: &ReportArgs) -> Result<(), String> {
+    let mut reports = Vec::new();
+    for path in &args.files {
+        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let report: Report =
+            serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        if report.format != FORMAT {
+            return Err(format!("{}: not a result of this version", path.display()));
+        }
+        reports.push(report);
+    }
+    print!("{}", table::comparison(&reports));
+    write(&args.html, &html::render(&reports)?)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Puts the options of a `--config` file before those of the command line, which so win.
+fn with_config(arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
+    let texts: Vec<String> =
+        arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let Some(path) = texts.iter().enumerate().find_map(|(index, text)| match text.strip_prefix("--config") {
+        Some("") => texts.get(index + 1).cloned(),
+        Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+        None => None,
+    }) else {
+        return Ok(arguments);
+    };
+    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    let file: toml::Table = text.parse().map_err(|error| format!("{path}: {error}"))?;
+    let command = texts.get(1).cloned().unwrap_or_default();
+    let mut with: Vec<OsString> = arguments.iter().take(2).cloned().collect();
+    let own = file.get(&command).and_then(toml::Value::as_table).into_iter().flatten();
+    for (key, value) in file.iter().filter(|(_, value)| !value.is_table()).chain(own) {
+        option(&mut with, key, value).map_err(|why| format!("{path}: {key}: {why}"))?;
+    }
+    with.extend(arguments.into_iter().skip(2));
+    Ok(with)
+}
+
+fn option(arguments: &mut Vec<OsString>, key: &str, value: &toml::Value) -> Result<(), String> {
+    let text = match value {
+        toml::Value::Boolean(true) => {
+            arguments.push(format!("--{key}").into());
+            return Ok(());
+        }
+        toml::Value::Boolean(false) => return Ok(()),
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Float(number) => number.to_string(),
+        toml::Value::Array(values) => {
+            return values.iter().try_for_each(|value| option(arguments, key, value));
+        }
+        toml::Value::Table(_) | toml::Value::Datetime(_) => return Err("is no option".to_owned()),
+    };
+    arguments.push(format!("--{key}={text}").into());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_file_gives_options_and_the_command_line_wins() {
+        let path = std::env::temp_dir().join(format!("loadtest-{}.toml", std::process::id()));
+        fs::write(&path, "rate = 7\nlimit = [\"p99=1s\", \"max=2s\"]\nquiet = true\n[fanout]\nmembers = 5\n[rooms]\nrooms = 9\n").unwrap();
+        let line =
+            ["loadtest", "fanout", "--config", path.to_str().unwrap(), "--rate", "8"].map(OsString::from);
+        let arguments = with_config(line.to_vec()).unwrap();
+        fs::remove_file(&path).unwrap();
+        let cli = Cli::try_parse_from(arguments).unwrap();
+        let Command::Fanout(fanout) = cli.command else { panic!("it is fanout") };
+        let Job { common, scenario, .. } = fanout.job().unwrap();
+        let Scenario::Broadcast(broadcast) = scenario else { panic!("it has rooms") };
+        assert_eq!((broadcast.members, whole(broadcast.rate)), (5, 8));
+        assert_eq!((common.limits.len(), common.quiet), (2, true));
+    }
+}

@@ -1,0 +1,192 @@
+//! The report of a run, put together from what the workers told and what was seen of the server.
+
+use std::collections::BTreeMap;
+
+use super::{Job, Look, Watched};
+use crate::base::{SECOND_NS, real, three_digits};
+use crate::plan::Scenario;
+use crate::process::{Sample, Used};
+use crate::report::{Client, FORMAT, Figure, Memory, Report, Server, Timed, machine};
+use crate::stats::{Merged, Metric, slope};
+
+/// Above this share of a core the client is too busy for its figures to be the server's.
+const BUSY: f64 = 0.9;
+
+#[expect(clippy::too_many_arguments, reason = "it only puts together what the run has seen")]
+pub(super) fn make_report(
+    job: &Job,
+    connections: u32,
+    workers: u32,
+    started_at: u64,
+    before: &Look,
+    connected: &Look,
+    watched: &Watched,
+    steps: &[(u32, u64)],
+    merged: &Merged,
+) -> Report {
+    let (first_ns, first) = watched.looks.first().expect("the start of the window is always looked at");
+    let (last_ns, last) = watched.looks.last().expect("there is a first");
+    let window_ns = last_ns - first_ns;
+    let counts = merged.counts.clone();
+    let mut seconds = merged.seconds.summaries();
+    seconds.truncate(usize::try_from(window_ns.div_ceil(SECOND_NS)).unwrap_or(usize::MAX));
+    let times: BTreeMap<String, Timed> = merged
+        .times
+        .iter()
+        .map(|(metric, times)| {
+            let timed =
+                Timed { title: metric.title().to_owned(), summary: times.summary(), curve: times.curve() };
+            (metric.name().to_owned(), timed)
+        })
+        .collect();
+    let main = main_metric(&job.scenario).name().to_owned();
+    let server = server_side(before, connected, watched, steps, &counts);
+    let client = client_side(watched, first, last);
+    let mut warnings = Vec::new();
+    if client.busiest > BUSY {
+        warnings.push(format!(
+            "The client was the bottleneck: a worker took {} % of a core. Use more --threads, or believe only CPU per delivery.",
+            three_digits(client.busiest * 100.0)
+        ));
+    }
+    if let Some(lag) = times.get(Metric::SendLag.name())
+        && let Some(main) = times.get(&main)
+        && lag.summary.p99_ns > main.summary.p99_ns / 4
+        && lag.summary.p99_ns > 2_000_000
+    {
+        warnings.push(format!(
+            "The client was late itself: its own lateness has a p99 of {}, which is in the latencies.",
+            crate::base::time_text(lag.summary.p99_ns)
+        ));
+    }
+    let mut options = serde_json::to_value(&job.common).unwrap_or_default();
+    options["scenario"] = serde_json::to_value(&job.scenario).unwrap_or_default();
+    for secret in ["token", "secret"] {
+        if !options[secret].is_null() {
+            options[secret] = "(not told)".into();
+        }
+    }
+    let mut report = Report {
+        format: FORMAT.to_owned(),
+        name: job.name.clone(),
+        label: job.common.label.clone(),
+        started_at,
+        machine: machine(),
+        options,
+        connections,
+        workers,
+        window_ns,
+        counts,
+        times,
+        main,
+        seconds,
+        server,
+        client,
+        floor: None,
+        figures: Vec::new(),
+        problems: Vec::new(),
+        warnings,
+    };
+    report.figures = figures(job, &report);
+    report
+}
+
+fn main_metric(scenario: &Scenario) -> Metric {
+    match scenario {
+        Scenario::Broadcast(_) | Scenario::Chat(_) => Metric::Delivery,
+        Scenario::Ping(_) => Metric::RoundTrip,
+        Scenario::Idle(_) | Scenario::Churn(_) | Scenario::Storm(_) => Metric::Ready,
+        Scenario::Presence(_) => Metric::Seen,
+    }
+}
+
+/// What only this scenario tells.
+fn figures(job: &Job, report: &Report) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    let mut tell = |name: &str, value: f64, unit: &str| {
+        figures.push(Figure { name: name.to_owned(), value, unit: unit.to_owned() });
+    };
+    match (&job.scenario, &report.server) {
+        (Scenario::Broadcast(broadcast), Some(server)) if broadcast.sleepers > 0 => {
+            let grown = real(server.memory.most_own_bytes) - real(server.memory.connected_own_bytes);
+            tell("memory grown by sleepers", grown, "bytes");
+        }
+        (Scenario::Presence(presence), server) => {
+            let members = f64::from(presence.members);
+            let counts = &report.counts;
+            tell("frames per member, filling", real(counts.filling_events) / members, "frames");
+            tell("bytes per member, filling", real(counts.filling_event_bytes) / members, "bytes");
+            tell("frames per member, in all", real(counts.events) / members, "frames");
+            if let Some(server) = server {
+                tell("server CPU per member", real(server.used.cpu_ns()) / members, "ns");
+            }
+        }
+        (Scenario::Churn(_), Some(server)) => {
+            let lives = real(report.counts.sent_window.max(1));
+            tell("server CPU per life", real(server.used.cpu_ns()) / lives, "ns");
+        }
+        (Scenario::Storm(_), server) => {
+            tell("all back after", real(report.window_ns), "ns");
+            tell("came back", real(report.counts.reconnected), "connections");
+            if let Some(server) = server {
+                let back = real(report.counts.reconnected.max(1));
+                tell("server CPU per return", real(server.used.cpu_ns()) / back, "ns");
+            }
+        }
+        (Scenario::Idle(idle), Some(server)) => {
+            let connections = f64::from(idle.connections);
+            let per_s = real(server.used.cpu_ns()) / connections / (real(report.window_ns) / 1e9);
+            tell("server CPU per idle connection and second", per_s, "ns");
+            let switches = real(server.used.context_switches) / (real(report.window_ns) / 1e9);
+            tell("server wake-ups per second", switches, "context switches/s");
+        }
+        _ => {}
+    }
+    figures
+}
+
+fn server_side(
+    before: &Look,
+    connected: &Look,
+    watched: &Watched,
+    steps: &[(u32, u64)],
+    counts: &crate::stats::Counts,
+) -> Option<Server> {
+    let ready = connected.ready;
+    let (before, connected) = (before.server.as_ref()?, connected.server.as_ref()?);
+    let samples: Vec<&Sample> = watched.looks.iter().filter_map(|(_, look)| look.server.as_ref()).collect();
+    let (first, last) = (samples.first()?, samples.last()?);
+    let used = last.since(first);
+    let used_connecting = connected.since(before);
+    let per = |ns: u64, times: u64| if times == 0 { 0.0 } else { real(ns) / real(times) };
+    let points: Vec<(f64, f64)> =
+        steps.iter().map(|(conns, bytes)| (f64::from(*conns), real(*bytes))).collect();
+    let growth = real(connected.own_bytes) - real(before.own_bytes);
+    let ready = u64::from(ready.max(1));
+    Some(Server {
+        used,
+        used_connecting,
+        cpu_per_delivery_ns: per(used.cpu_ns(), counts.delivered_window),
+        cpu_per_connection_ns: per(used_connecting.cpu_ns(), ready),
+        memory: Memory {
+            before_bytes: before.resident_bytes,
+            before_own_bytes: before.own_bytes,
+            connected_bytes: connected.resident_bytes,
+            connected_own_bytes: connected.own_bytes,
+            end_bytes: last.resident_bytes,
+            end_own_bytes: last.own_bytes,
+            most_own_bytes: samples.iter().map(|sample| sample.own_bytes).max().unwrap_or(0),
+            peak_bytes: last.peak_bytes,
+        },
+        bytes_per_conn: slope(&points).unwrap_or(growth / real(ready)),
+        seconds: samples.windows(2).map(|pair| pair[1].since(pair[0])).collect(),
+        own_bytes_seconds: samples.iter().map(|sample| sample.own_bytes).collect(),
+        steps: steps.to_vec(),
+    })
+}
+
+fn client_side(watched: &Watched, first: &Look, last: &Look) -> Client {
+    let pairs = watched.looks.windows(2);
+    let seconds: Vec<Used> = pairs.map(|pair| pair[1].1.client.since(&pair[0].1.client)).collect();
+    Client { used: last.client.since(&first.client), busiest: watched.busiest, seconds }
+}

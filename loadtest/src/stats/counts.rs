@@ -1,0 +1,189 @@
+//! What is counted, and which of it must be 0.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What is counted. Each name stands in the JSON as it is here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Counts {
+    /// Connections that were opened and upgraded.
+    pub(crate) connected: u64,
+    /// Joins answered with `ok`.
+    pub(crate) joined: u64,
+    /// Messages sent, in all.
+    pub(crate) sent: u64,
+    /// Messages sent that were due in the window.
+    pub(crate) sent_window: u64,
+    /// Messages received, in all.
+    pub(crate) delivered: u64,
+    /// Messages that arrived within the window.
+    pub(crate) delivered_window: u64,
+    /// Messages that were in the answer to a rejoin with a cursor.
+    pub(crate) recovered: u64,
+    /// Pushes answered with `ok`.
+    pub(crate) answered: u64,
+    /// Pushes answered with `ok` within the window.
+    pub(crate) answered_window: u64,
+    /// Bytes received within the window, with frame headers.
+    pub(crate) bytes_window: u64,
+    /// Bytes of messages received within the window, with frame headers.
+    pub(crate) message_bytes_window: u64,
+    /// Other events received (presence, typing), in all.
+    pub(crate) events: u64,
+    /// Bytes of other events received, in all.
+    pub(crate) event_bytes: u64,
+    /// The same, while the room was filling (presence).
+    pub(crate) filling_events: u64,
+    /// Bytes of other events received while the room was filling (presence).
+    pub(crate) filling_event_bytes: u64,
+    /// Connections closed by us, on purpose.
+    pub(crate) left: u64,
+    /// Connections opened again.
+    pub(crate) reconnected: u64,
+    /// Channels that the server ended with `phx_error` or `phx_close`, or connections it closed, where the scenario expects it.
+    pub(crate) ended_loudly: u64,
+
+    /// Messages that never came. From here on, anything but 0 fails the run.
+    pub(crate) lost: u64,
+    /// Messages that came more than once.
+    pub(crate) duplicate: u64,
+    /// Messages that came after a later one of the same sender.
+    pub(crate) reordered: u64,
+    /// Messages that a member saw the other way round than another member of the room.
+    pub(crate) room_order: u64,
+    /// Messages that came to somebody who is not in their room, or under another topic.
+    pub(crate) stray: u64,
+    /// Messages whose body is not what was sent.
+    pub(crate) corrupt: u64,
+    /// Messages that were refused and came all the same.
+    pub(crate) refused_but_sent: u64,
+    /// Pushes that were due but not sent, because their connection was gone.
+    pub(crate) not_sent: u64,
+    /// Pushes without an answer.
+    pub(crate) unanswered: u64,
+    /// Connections that failed or were refused.
+    pub(crate) connect_failed: u64,
+    /// Joins that were refused or not answered.
+    pub(crate) join_failed: u64,
+    /// Connections that the server closed though nothing asked for it.
+    pub(crate) closed_by_server: u64,
+    /// Channels that the server ended though nothing asked for it.
+    pub(crate) channel_ended: u64,
+    /// Frames that break RFC 6455, text that is not UTF-8, and messages that are not of the dialect.
+    pub(crate) malformed: u64,
+    /// Observers that never saw the whole room (presence).
+    pub(crate) presence_wrong: u64,
+    /// Pushes answered with an error, by reason. `rate_limited` is the server keeping its limit: spread the publishers.
+    pub(crate) refused: BTreeMap<String, u64>,
+    /// Why connections failed or were closed, by reason, to tell.
+    pub(crate) reasons: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    /// What must be 0 for the run to count, by name, in the order of a report.
+    pub(crate) fn faults(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("lost", self.lost),
+            ("duplicate", self.duplicate),
+            ("reordered", self.reordered),
+            ("room_order", self.room_order),
+            ("stray", self.stray),
+            ("corrupt", self.corrupt),
+            ("refused", self.refused.values().sum()),
+            ("refused_but_sent", self.refused_but_sent),
+            ("not_sent", self.not_sent),
+            ("unanswered", self.unanswered),
+            ("connect_failed", self.connect_failed),
+            ("join_failed", self.join_failed),
+            ("closed_by_server", self.closed_by_server),
+            ("channel_ended", self.channel_ended),
+            ("malformed", self.malformed),
+            ("presence_wrong", self.presence_wrong),
+        ]
+    }
+
+    /// Adds another worker's.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Self {
+            connected,
+            joined,
+            sent,
+            sent_window,
+            delivered,
+            delivered_window,
+            recovered,
+            answered,
+            answered_window,
+            bytes_window,
+            message_bytes_window,
+            events,
+            event_bytes,
+            filling_events,
+            filling_event_bytes,
+            left,
+            reconnected,
+            ended_loudly,
+            lost,
+            duplicate,
+            reordered,
+            room_order,
+            stray,
+            corrupt,
+            refused_but_sent,
+            not_sent,
+            unanswered,
+            connect_failed,
+            join_failed,
+            closed_by_server,
+            channel_ended,
+            malformed,
+            presence_wrong,
+            refused,
+            reasons,
+        } = other;
+        for (mine, theirs) in [
+            (&mut self.connected, connected),
+            (&mut self.joined, joined),
+            (&mut self.sent, sent),
+            (&mut self.sent_window, sent_window),
+            (&mut self.delivered, delivered),
+            (&mut self.delivered_window, delivered_window),
+            (&mut self.recovered, recovered),
+            (&mut self.answered, answered),
+            (&mut self.answered_window, answered_window),
+            (&mut self.bytes_window, bytes_window),
+            (&mut self.message_bytes_window, message_bytes_window),
+            (&mut self.events, events),
+            (&mut self.event_bytes, event_bytes),
+            (&mut self.filling_events, filling_events),
+            (&mut self.filling_event_bytes, filling_event_bytes),
+            (&mut self.left, left),
+            (&mut self.reconnected, reconnected),
+            (&mut self.ended_loudly, ended_loudly),
+            (&mut self.lost, lost),
+            (&mut self.duplicate, duplicate),
+            (&mut self.reordered, reordered),
+            (&mut self.room_order, room_order),
+            (&mut self.stray, stray),
+            (&mut self.corrupt, corrupt),
+            (&mut self.refused_but_sent, refused_but_sent),
+            (&mut self.not_sent, not_sent),
+            (&mut self.unanswered, unanswered),
+            (&mut self.connect_failed, connect_failed),
+            (&mut self.join_failed, join_failed),
+            (&mut self.closed_by_server, closed_by_server),
+            (&mut self.channel_ended, channel_ended),
+            (&mut self.malformed, malformed),
+            (&mut self.presence_wrong, presence_wrong),
+        ] {
+            *mine += theirs;
+        }
+        for (mine, theirs) in [(&mut self.refused, refused), (&mut self.reasons, reasons)] {
+            for (reason, times) in theirs {
+                *mine.entry(reason.clone()).or_default() += times;
+            }
+        }
+    }
+}

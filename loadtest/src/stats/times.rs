@@ -1,0 +1,168 @@
+//! What is timed: named histograms that workers fill apart and that are put together afterwards.
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::base::{SECOND_NS, real, whole};
+
+/// The longest time a histogram tells apart, in nanoseconds: ten minutes. More is counted as that.
+pub(super) const LONGEST_NS: u64 = 600 * SECOND_NS;
+
+/// Named times of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Metric {
+    /// From when a message was due to its arrival at one receiver.
+    Delivery,
+    /// The same, for those who had stopped reading (slow).
+    Overdue,
+    /// From when a push was due to its answer.
+    Answer,
+    /// From when a ping was due to its answer.
+    RoundTrip,
+    /// From when a connection was due to the end of its upgrade.
+    Connect,
+    /// From sending a join to its answer.
+    Join,
+    /// From when a connection was due to the answer to its last join.
+    Ready,
+    /// From asking for history to its answer.
+    History,
+    /// How late the client itself was in sending what was due.
+    SendLag,
+    /// From the start of the change to when an observer saw the whole room (presence).
+    Seen,
+}
+
+impl Metric {
+    /// All, in the order of a report.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Delivery,
+        Self::Overdue,
+        Self::RoundTrip,
+        Self::Answer,
+        Self::Connect,
+        Self::Join,
+        Self::Ready,
+        Self::History,
+        Self::Seen,
+        Self::SendLag,
+    ];
+
+    /// Its name in JSON and in limits.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery",
+            Self::Overdue => "overdue",
+            Self::Answer => "answer",
+            Self::RoundTrip => "round_trip",
+            Self::Connect => "connect",
+            Self::Join => "join",
+            Self::Ready => "ready",
+            Self::History => "history",
+            Self::SendLag => "send_lag",
+            Self::Seen => "seen",
+        }
+    }
+
+    /// What it means, in a few words.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery (due → received)",
+            Self::Overdue => "delivery to those who slept",
+            Self::Answer => "answer to a push (due → ok)",
+            Self::RoundTrip => "round trip (due → answer)",
+            Self::Connect => "connect and upgrade",
+            Self::Join => "join (sent → ok)",
+            Self::Ready => "connect, upgrade, join",
+            Self::History => "page of history",
+            Self::SendLag => "client's own lateness",
+            Self::Seen => "whole room seen",
+        }
+    }
+}
+
+/// A histogram as it travels and is kept: each value that occurred and how often.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Sparse(Vec<(u64, u64)>);
+
+/// A histogram of times with three significant digits.
+#[derive(Clone, Debug)]
+pub(crate) struct Times(Histogram<u64>);
+
+impl Default for Times {
+    fn default() -> Self {
+        Self(Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("these bounds are valid"))
+    }
+}
+
+impl Times {
+    /// Counts one time.
+    pub(crate) fn record(&mut self, ns: u64) {
+        self.0.saturating_record(ns.max(1));
+    }
+
+    /// Adds what another worker counted.
+    pub(crate) fn add(&mut self, sparse: &Sparse) {
+        for &(value, times) in &sparse.0 {
+            self.0.saturating_record_n(value, times);
+        }
+    }
+
+    /// As it travels.
+    pub(crate) fn sparse(&self) -> Sparse {
+        Sparse(self.0.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect())
+    }
+
+    /// The figures of a report.
+    pub(crate) fn summary(&self) -> Summary {
+        let quantile = |q| self.0.value_at_quantile(q);
+        Summary {
+            count: self.0.len(),
+            min_ns: if self.0.is_empty() { 0 } else { self.0.min() },
+            mean_ns: whole(self.0.mean()),
+            p50_ns: quantile(0.5),
+            p90_ns: quantile(0.9),
+            p99_ns: quantile(0.99),
+            p999_ns: quantile(0.999),
+            max_ns: self.0.max(),
+        }
+    }
+
+    /// Points of the curve of latency by percentile, spaced evenly on the usual scale of nines.
+    pub(crate) fn curve(&self) -> Vec<(f64, u64)> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let nines = real(self.0.len()).log10().clamp(1.0, 7.0);
+        let steps = 160;
+        let mut points: Vec<(f64, u64)> = (0..=steps)
+            .map(|step| 1.0 - 10_f64.powf(-nines * f64::from(step) / f64::from(steps)))
+            .map(|quantile| (quantile, self.0.value_at_quantile(quantile)))
+            .collect();
+        points.push((1.0 - 10_f64.powf(-nines), self.0.max()));
+        points
+    }
+}
+
+/// The figures of one histogram, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    /// How many times were counted.
+    pub(crate) count: u64,
+    /// The shortest.
+    pub(crate) min_ns: u64,
+    /// The mean.
+    pub(crate) mean_ns: u64,
+    /// Half were shorter.
+    pub(crate) p50_ns: u64,
+    /// Nine of ten were shorter.
+    pub(crate) p90_ns: u64,
+    /// All but one in a hundred were shorter.
+    pub(crate) p99_ns: u64,
+    /// All but one in a thousand were shorter.
+    pub(crate) p999_ns: u64,
+    /// The longest.
+    pub(crate) max_ns: u64,
+}

@@ -1,0 +1,139 @@
+//! Every scenario, small, against Chinwag itself with one shard and with two: a test of correctness, never of speed.
+//!
+//! The server is not a dependency of this crate, so it has to be built first: `cargo build && cargo test -p loadtest -- --ignored`.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{LOADTEST, Outcome, Server, run};
+
+/// Runs one scenario against a fresh server with each number of shards.
+fn on_shards(scenario: &str, options: &[&str], check: impl Fn(&Outcome)) {
+    for shards in ["1", "2"] {
+        let server = chinwag(shards);
+        let outcome = run(&server, scenario, &[options, &["--server-pid", &server.pid()]].concat());
+        assert_eq!(outcome.code, 0, "{shards} shards\n{}", outcome.said);
+        check(&outcome);
+    }
+}
+
+fn chinwag(shards: &str) -> Server {
+    chinwag_with(&["--shards", shards])
+}
+
+fn chinwag_with(options: &[&str]) -> Server {
+    let binary = Path::new(LOADTEST).with_file_name("chinwag");
+    assert!(binary.exists(), "build the server first: cargo build");
+    let mut command = Command::new(binary);
+    // A free port of the system's choice is told in the first line.
+    command.args(["--listen", "127.0.0.1:0"]).args(options);
+    Server::start(command, |line| {
+        let (_, address) = line.split_once("http://")?;
+        let port = address.split([' ', '/']).next()?.rsplit(':').next()?.parse::<u16>().ok()?;
+        Some(format!("ws://127.0.0.1:{port}/socket/websocket?vsn=2.0.0"))
+    })
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn fanout() {
+    on_shards("fanout", &["--members", "60", "--rate", "50"], |outcome| {
+        assert_eq!(
+            (outcome.count("sent"), outcome.count("delivered"), outcome.count("answered")),
+            (60, 3_600, 60)
+        );
+    });
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn fanout_in_bursts() {
+    on_shards("fanout", &["--members", "80", "--rate", "128", "--burst", "64"], |outcome| {
+        assert_eq!(outcome.count("delivered"), outcome.count("sent") * 80);
+    });
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn rooms() {
+    on_shards("rooms", &["--rooms", "10", "--members", "8", "--rate", "200"], |outcome| {
+        assert_eq!((outcome.count("sent"), outcome.count("delivered")), (240, 240 * 8));
+    });
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn pings() {
+    for push in ["heartbeat", "echo"] {
+        on_shards("ping", &["--connections", "4", "--rate", "100", "--push", push], |outcome| {
+            // `echo` is a push, and a connection may make 20 a second beyond its burst of 60.
+            assert_eq!(outcome.count("answered"), 120);
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn idle() {
+    on_shards(
+        "idle",
+        &["--connections", "100", "--steps", "2", "--settle", "100ms", "--per-room", "10"],
+        |outcome| {
+            assert_eq!(outcome.count("joined"), 100);
+        },
+    );
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn connections_come_from_several_addresses() {
+    let server = chinwag_with(&["--shards", "1", "--set", "limits.connections_per_ip=10"]);
+    let many = ["--connections", "25", "--steps", "1", "--settle", "10ms"];
+    run(&server, "idle", &[&many[..], &["--per-source", "10"]].concat()).is_ok();
+    let refused = run(&server, "idle", &many);
+    assert_eq!((refused.code, refused.count("connected")), (1, 10), "{}", refused.said);
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn churn() {
+    on_shards("churn", &["--rate", "40", "--rooms", "3", "--observers", "2"], |outcome| {
+        assert_eq!((outcome.count("sent"), outcome.count("delivered")), (48, 48 * 3));
+    });
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn storm() {
+    on_shards("storm", &["--connections", "100", "--duration", "20s"], |outcome| {
+        assert_eq!((outcome.count("reconnected"), outcome.time("ready", "count")), (100, 100));
+    });
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn slow_members_are_told_and_catch_up() {
+    // 4 MB for each sleeper: several times the lag that a room allows, and what the kernel hides.
+    let options =
+        ["--members", "20", "--sleepers", "3", "--rate", "200", "--size", "10000", "--duration", "2s"];
+    on_shards("slow", &options, |outcome| assert!(outcome.count("ended_loudly") >= 3, "{}", outcome.said));
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn presence() {
+    let options = ["--members", "60", "--within", "500ms", "--observers", "3", "--duration", "4s"];
+    on_shards("presence", &options, |outcome| assert_eq!(outcome.time("seen", "count"), 6));
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn chat_with_breaks_is_recovered() {
+    let people = ["--users", "60", "--rooms", "6", "--write-every", "500ms", "--history-every", "1s"];
+    let breaks = ["--break-every", "1s", "--away", "300ms", "--duration", "3s"];
+    on_shards("chat", &[&people[..], &breaks].concat(), |outcome| {
+        assert!(outcome.count("reconnected") > 0 && outcome.count("recovered") > 0, "{}", outcome.said);
+    });
+}
