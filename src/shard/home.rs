@@ -184,6 +184,9 @@ pub(super) fn push_listing(out: &mut Vec<u8>, room: &str, title: &str, members: 
     out.push(b'}');
 }
 
+/// Rooms tick on a common grid, in milliseconds: a thousand small rooms that fill at once wake their shard a few times, and not a thousand.
+const TICK_GRID_MS: u64 = 16;
+
 /// How long a room of this size collects joins and leaves, in milliseconds.
 fn tick_ms(members: u32, limits: &PresenceLimits) -> u64 {
     (limits.tick_ms + u64::from(members) / 10).min(limits.tick_max_ms.max(limits.tick_ms))
@@ -317,7 +320,7 @@ impl Shard {
             && !std::mem::replace(&mut home.ticking, true)
         {
             let due_ms = turn.now.mono_ms + tick_ms(home.presence.live_count(), &self.settings.presence);
-            self.timers.push(due_ms, Timer::Home(key));
+            self.timers.push(due_ms.next_multiple_of(TICK_GRID_MS), Timer::Home(key));
         }
     }
 
