@@ -248,6 +248,7 @@ impl Shard {
         let key = match self.found(topic) {
             Ok(key) => key,
             Err(refusal) => {
+                refusal.count(&mut self.metrics);
                 let response = &refusal.response();
                 return self.tell_member(turn, shard, ToMember::Refused { conn, audience, response });
             }
@@ -516,6 +517,7 @@ impl Shard {
         let key = match self.found(topic) {
             Ok(key) => key,
             Err(refusal) => {
+                refusal.count(&mut self.metrics);
                 let body = &refusal.response();
                 return self.tell_member(turn, shard, ToMember::Created { conn, status: 503, body });
             }

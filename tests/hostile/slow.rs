@@ -60,7 +60,13 @@ fn a_hundred_that_stop_reading_cost_the_others_nothing_and_the_server_little() {
         join("tea", &format!(r#"{{"presence":false,"since":{{"epoch":"0","offset":{}}}}}"#, MESSAGES - 1));
     for index in 0..STUCK {
         let member = &crowd.members[index];
-        assert!(member.offset < MESSAGES, "{index}: {} {} {:?}", member.offset, member.has_lagged, member.closed);
+        assert!(
+            member.offset < MESSAGES,
+            "{index}: {} {} {:?}",
+            member.offset,
+            member.has_lagged,
+            member.closed
+        );
         crowd.send(index, &rejoin);
     }
     crowd.until("they are back", |members| members[..STUCK].iter().all(|member| member.joined == 2));
