@@ -75,6 +75,9 @@ pub const ACCEPT_RETRY_MS: u64 = 100;
 /// How often idle, unfinished and expired connections are looked for, in milliseconds.
 pub const SWEEP_MS: u64 = 500;
 
+/// From how long a turn of a shard on the watchdog says so, in milliseconds. Turns take tens of milliseconds at the very most.
+pub const STALL_MS: u64 = 1_000;
+
 /// How long a closed connection's bytes are still read and thrown away before the socket goes, in milliseconds. Closing at once would
 /// reset the connection, and the peer might never see the close frame.
 pub const LINGER_MS: u64 = 2_000;

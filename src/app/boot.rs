@@ -3,6 +3,7 @@
 //! ```text
 //!   main thread        joins the shards, and says how it ended
 //!   "signals"          SIGTERM, SIGINT: the first one drains, the second one stops
+//!   "watchdog"         says when a shard is stuck
 //!   "shard-0" …        a reactor each: own listener, own sockets, own rooms; rings between them
 //! ```
 
@@ -11,6 +12,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use mio::net::TcpListener as MioListener;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -19,9 +21,9 @@ use signal_hook::iterator::Signals;
 use super::assets::Assets;
 use super::config::{Config, Keys};
 use super::site::ChatSite;
-use crate::limits::RING_WORDS;
+use crate::limits::{RING_WORDS, STALL_MS};
 use crate::mesh::{self, Port};
-use crate::reactor::{self, Clock, Control, Phase, Reactor};
+use crate::reactor::{self, Clock, Control, Phase, Reactor, Vitals};
 use crate::shard::{Settings, Shard, Site};
 
 /// Something outside failed: the address, the descriptors (`EX_OSERR` of sysexits.h).
@@ -68,8 +70,14 @@ fn start(config: Config) -> Result<Server, String> {
     let Keys { verifier, signer } = config.auth.keys(&made).map_err(|error| format!("auth: {error}"))?;
     let guests = signer.filter(|_| config.auth.guests);
     let has_guests = guests.is_some();
-    let site: Arc<dyn Site + Send + Sync> =
-        Arc::new(ChatSite { verifier, guests, guest_ttl_s: config.auth.guest_ttl_s, assets: Assets::new() });
+    let vitals: Arc<[Arc<Vitals>]> = (0..shards).map(|_| Arc::default()).collect();
+    let site: Arc<dyn Site + Send + Sync> = Arc::new(ChatSite {
+        verifier,
+        guests,
+        guest_ttl_s: config.auth.guest_ttl_s,
+        assets: Assets::new(),
+        vitals: config.http.metrics.then(|| Arc::clone(&vitals)),
+    });
 
     let mut limits = config.limits;
     limits.connections = connections_max(limits.connections, shards)?;
@@ -84,18 +92,20 @@ fn start(config: Config) -> Result<Server, String> {
     let seed = u64::from_le_bytes(seed);
     let ports = mesh::connect(shards, ring_words(shards));
     let mut handles = Vec::new();
-    for (id, (listener, port)) in (0..shards).zip(listeners.into_iter().zip(ports)) {
+    for (id, ((listener, port), vitals)) in (0..shards).zip(listeners.into_iter().zip(ports).zip(&*vitals)) {
         // Epochs count up from the seed: shards must be far apart.
         let seed = seed.wrapping_add(u64::from(id) << 48);
         let (settings, site, control) = (Arc::clone(&settings), Arc::clone(&site), Arc::clone(&control));
+        let vitals = Arc::clone(vitals);
         handles.push(
             thread::Builder::new()
                 .name(format!("shard-{id}"))
-                .spawn(move || run_shard(id, listener, port, control, clock, settings, site, seed))
+                .spawn(move || run_shard(id, listener, port, control, clock, vitals, settings, site, seed))
                 .map_err(|error| format!("cannot start a thread: {error}"))?,
         );
     }
     obey_signals(Arc::clone(&control), config.drain_s.saturating_mul(1_000))?;
+    watch(clock, vitals)?;
     announce(address, shards, config.auth.has_key(), has_guests);
     Ok(Server { shards: handles, control })
 }
@@ -107,13 +117,15 @@ fn run_shard(
     port: Port,
     control: Arc<Control>,
     clock: Clock,
+    vitals: Arc<Vitals>,
     settings: Arc<Settings>,
     site: Arc<dyn Site + Send + Sync>,
     seed: u64,
 ) -> io::Result<()> {
     // Whichever way this shard ends, it does not leave the others to serve half a server.
     let _ends_all = EndsAll(Arc::clone(&control));
-    Reactor::new(listener, port, control, clock, |now| Shard::new(id, settings, site, seed, now))?.run()
+    Reactor::new(listener, port, control, clock, vitals, |now| Shard::new(id, settings, site, seed, now))?
+        .run()
 }
 
 /// Stops every shard when one ends, for whatever reason.
@@ -210,6 +222,20 @@ fn obey_signals(control: Arc<Control>, drain_ms: u64) -> Result<(), String> {
         }
     };
     let thread = thread::Builder::new().name("signals".to_owned()).spawn(run);
+    thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+/// Looks after the shards, and says when one is stuck: nothing else would.
+fn watch(clock: Clock, vitals: Arc<[Arc<Vitals>]>) -> Result<(), String> {
+    let run = move || loop {
+        thread::sleep(Duration::from_millis(STALL_MS / 2));
+        for (shard, vitals) in vitals.iter().enumerate() {
+            if let Some(turn_ms) = vitals.stalled_ms(clock.now().mono_ms) {
+                tracing::error!(shard, turn_ms, "a shard is stuck in one turn");
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("watchdog".to_owned()).spawn(run);
     thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
 }
 

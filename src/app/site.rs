@@ -1,5 +1,8 @@
 //! What is served besides the socket: the chat page, the API, and whether the server is well. See `docs/protocol.md`, section 1.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+
 use data_encoding::BASE32_NOPAD;
 use serde::Deserialize;
 use serde_json::json;
@@ -10,7 +13,8 @@ use crate::chat::identity::Identity;
 use crate::chat::token::{Claims, Signer, Verifier};
 use crate::chat::topic::is_name;
 use crate::limits::NAME_BYTES_MAX;
-use crate::shard::{API_HEADERS, Request, Routed, Site, push_rooms};
+use crate::reactor::Vitals;
+use crate::shard::{API_HEADERS, Request, Routed, Site, push_rooms, push_text};
 use crate::wire::http::query::query_param;
 use crate::wire::http::response::{Response, Status};
 
@@ -24,6 +28,8 @@ pub(super) struct ChatSite {
     pub(super) guest_ttl_s: u64,
     /// The page.
     pub(super) assets: Assets,
+    /// What the shards have counted; `None` if that is not served.
+    pub(super) vitals: Option<Arc<[Arc<Vitals>]>>,
 }
 
 /// The rooms in one page of the list, unless fewer are asked for, and at most.
@@ -107,6 +113,10 @@ impl Site for ChatSite {
                 push(request, &Response::text(ready.0, ready.1), out);
                 Ok(())
             }
+            ("/metrics", "GET" | "HEAD") if self.vitals.is_some() => {
+                self.metrics(request, out);
+                Ok(())
+            }
             (path, method) => self.page(request, path, method, out),
         };
         if let Err(Problem { status, reason, message }) = done {
@@ -118,6 +128,34 @@ impl Site for ChatSite {
 }
 
 impl ChatSite {
+    /// The numbers of all shards, for Prometheus.
+    fn metrics(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) {
+        let vitals = self.vitals.as_deref().unwrap_or_default();
+        let mut body = String::new();
+        push_text(&mut body, vitals.iter().map(|vitals| &vitals.metrics));
+        for (name, help, sum) in [
+            (
+                "stalls",
+                "Turns of a shard that took a second or more.",
+                vitals.iter().map(|vitals| vitals.stalls()).sum(),
+            ),
+            (
+                "restarts",
+                "Shards that panicked and began anew.",
+                vitals.iter().map(|vitals| vitals.restarts_count()).sum::<u64>(),
+            ),
+        ] {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                body,
+                "# HELP chinwag_{name}_total {help}\n# TYPE chinwag_{name}_total counter\nchinwag_{name}_total {sum}"
+            );
+        }
+        let headers =
+            [("content-type", "text/plain; version=0.0.4; charset=utf-8"), ("cache-control", "no-store")];
+        push(request, &Response { status: Status::Ok, headers: &headers, body: body.as_bytes() }, out);
+    }
+
     fn page(
         &self,
         request: &Request<'_, '_>,

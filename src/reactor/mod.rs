@@ -16,6 +16,7 @@
 mod clock;
 mod control;
 mod sockets;
+mod vitals;
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 pub use clock::Clock;
 pub use control::{Control, Phase};
 use sockets::Sockets;
+pub use vitals::Vitals;
 
 use crate::base::arena::Key;
 use crate::base::time::Now;
@@ -64,6 +66,7 @@ pub struct Reactor {
     control: Arc<Control>,
     /// Whether the others have been told that nobody is left here.
     drained: bool,
+    vitals: Arc<Vitals>,
 }
 
 /// Opens the listening socket of one shard. All of them share the address; the kernel spreads the connections.
@@ -104,6 +107,7 @@ impl Reactor {
         port: Port,
         control: Arc<Control>,
         clock: Clock,
+        vitals: Arc<Vitals>,
         shard: impl FnOnce(Now) -> Shard,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -122,6 +126,7 @@ impl Reactor {
             clock,
             control,
             drained: false,
+            vitals,
         })
     }
 
@@ -136,12 +141,14 @@ impl Reactor {
         let mut record = Vec::new();
         loop {
             let timeout = self.timeout();
+            self.vitals.waits();
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             self.sockets.port.woke();
             let now = self.clock.now();
+            self.vitals.turns(now.mono_ms);
             self.obey(now);
             if self.control.phase() == Phase::Stop {
                 return Ok(());
@@ -175,6 +182,7 @@ impl Reactor {
             }
             self.shard.turn(&mut Turn { now, io: &mut self.sockets });
             self.sockets.port.end_turn();
+            self.vitals.metrics.set(&self.shard.metrics());
         }
     }
 
@@ -283,6 +291,7 @@ impl Reactor {
                 }
                 Err(error) if is_of_the_peer(&error) => {}
                 Err(error) => {
+                    self.shard.accept_failed();
                     if !std::mem::replace(&mut self.has_complained, true) {
                         tracing::warn!(%error, retry_ms = ACCEPT_RETRY_MS, "cannot accept connections");
                     }

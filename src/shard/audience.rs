@@ -159,6 +159,7 @@ impl Shard {
             && let Some(audience) = self.audiences.remove(key)
         {
             self.audience_by_topic.remove(&audience.topic);
+            self.log_memory.forget(audience.log_bytes());
         }
     }
 
@@ -166,6 +167,7 @@ impl Shard {
     pub(super) fn deliver(&mut self, key: Key<Audience>, event: &str, payload: Payload<'_>) {
         // The last member may have left while this was on its way.
         let Some(audience) = self.audiences.get_mut(key) else { return };
+        self.metrics.delivered += audience.seats.len() as u64;
         audience.append(&mut self.log_memory, event, payload);
         self.touch_audience(key);
     }

@@ -13,7 +13,7 @@ use super::audience::{Audience, Newcomer};
 use super::conn::{Conn, Flow};
 use super::home::Home;
 use super::message::{Asker, From, ToHome, Who};
-use super::{Io, Shard, Turn};
+use super::{Io, Metrics, Shard, Turn};
 use crate::base::arena::Key;
 use crate::base::bucket::RetryMs;
 use crate::chat::history::Cursor;
@@ -149,10 +149,30 @@ pub(super) enum Refusal {
     TooManyRooms,
 }
 
+/// What limits pushes, as a refusal names it.
+const PUBLISH_LIMIT: &str = "limits.publish_per_s";
+
 /// After what time a client may try again when another shard is behind, in milliseconds.
 const BUSY_RETRY_MS: u32 = 250;
 
 impl Refusal {
+    /// Counts it, if it is a limit's.
+    pub(super) fn count(self, metrics: &mut Metrics) {
+        match self {
+            Self::RateLimited { limit: PUBLISH_LIMIT, .. } => metrics.refused_publish += 1,
+            Self::RateLimited { .. } => metrics.refused_join += 1,
+            Self::TooManyChannels => metrics.refused_channels += 1,
+            Self::TooManyRooms => metrics.refused_rooms += 1,
+            Self::TooLarge { .. } => metrics.refused_length += 1,
+            Self::Busy => metrics.refused_busy += 1,
+            Self::Unmatched
+            | Self::Unauthorized
+            | Self::Invalid { .. }
+            | Self::UserMismatch
+            | Self::ReadOnly => {}
+        }
+    }
+
     /// The response, as JSON.
     pub(super) fn response(self) -> Cow<'static, str> {
         match self {
@@ -259,6 +279,7 @@ impl Shard {
                 self.dispatch(turn, conn, &message)
             }
             _ => {
+                self.metrics.malformed += 1;
                 self.close(turn, conn, CloseCode::Internal, "");
                 Flow::Next
             }
@@ -342,7 +363,10 @@ impl Shard {
         match self.try_join(turn, conn, message, topic) {
             Ok(()) => Flow::Next,
             Err(Refusal::Unmatched) => self.answer_unmatched(conn, message),
-            Err(refusal) => self.answer_alone(conn, message, &message.join_ref, "error", &refusal.response()),
+            Err(refusal) => {
+                refusal.count(&mut self.metrics);
+                self.answer_alone(conn, message, &message.join_ref, "error", &refusal.response())
+            }
         }
     }
 
@@ -678,7 +702,10 @@ impl Shard {
         let (status, response) = match self.try_push(turn, conn, audience, message, event) {
             Ok(None) => return,
             Ok(Some(response)) => ("ok", response),
-            Err(refusal) => ("error", Answer::Own(refusal.response())),
+            Err(refusal) => {
+                refusal.count(&mut self.metrics);
+                ("error", Answer::Own(refusal.response()))
+            }
         };
         let response = match &response {
             Answer::Own(text) => Payload::Json(text),
@@ -758,7 +785,7 @@ impl Shard {
         }
         conn.publish_bucket
             .take(turn.now.mono_ms, limits.publish_per_s, limits.publish_burst)
-            .map_err(|retry| Refusal::RateLimited { limit: "limits.publish_per_s", retry })?;
+            .map_err(|retry| Refusal::RateLimited { limit: PUBLISH_LIMIT, retry })?;
         let with_user;
         let push = match event {
             "new_msg" if room.is_some() => {

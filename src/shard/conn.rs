@@ -22,6 +22,7 @@ use crate::base::bucket::TokenBucket;
 use crate::chat::identity::{Identity, NEVER_S};
 use crate::limits::LINGER_MS;
 use crate::wire::phx::{Outgoing, Payload, Serializer};
+use crate::wire::ws::FrameError;
 use crate::wire::ws::close::{CloseCode, push_close};
 use crate::wire::ws::frame::{Opcode, next_frame, push_client_frame, push_frame};
 use crate::wire::ws::message::{Assembler, Incoming};
@@ -125,11 +126,15 @@ fn coarse(ms: u64) -> u32 {
 impl Shard {
     /// Takes a connection in. `None` when there are as many as may be.
     pub fn open<I: Io>(&mut self, turn: &mut Turn<'_, I>, address: IpAddr) -> Option<Key<Conn>> {
-        let has_room = self.conns.len() < self.settings.conns_max as usize && self.peers.has_room(address);
-        if !has_room || self.draining.is_some() {
+        if self.conns.len() >= self.settings.conns_max as usize || self.draining.is_some() {
             self.metrics.refused += 1;
             return None;
         }
+        if !self.peers.has_room(address) {
+            self.metrics.refused_per_ip += 1;
+            return None;
+        }
+        self.metrics.accepted += 1;
         let key = self.take_in(turn.now.mono_ms);
         self.peers.enter(key.index(), address);
         self.deadline(key, turn.now.mono_ms + self.settings.limits.handshake_ms);
@@ -280,7 +285,7 @@ impl Shard {
             Ok(Some(frame)) => frame,
             Ok(None) => return None,
             Err(error) => {
-                self.close(turn, key, error.close_code(), "");
+                self.break_off(turn, key, error);
                 return Some(bytes.len());
             }
         };
@@ -312,9 +317,19 @@ impl Shard {
             Ok(Some(Incoming::Ping(payload))) => self.pong(key, payload),
             Ok(Some(Incoming::Pong)) => {}
             Ok(Some(Incoming::Close(_))) => self.close(turn, key, CloseCode::Normal, ""),
-            Err(error) => self.close(turn, key, error.close_code(), ""),
+            Err(error) => self.break_off(turn, key, error),
         }
         Some(taken)
+    }
+
+    /// Closes a connection for what it sent.
+    fn break_off<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, error: FrameError) {
+        match error {
+            FrameError::FrameTooBig { .. } | FrameError::MessageTooBig => self.metrics.too_big += 1,
+            FrameError::TooManyFragments => self.metrics.fragmented += 1,
+            _ => self.metrics.broken_protocol += 1,
+        }
+        self.close(turn, key, error.close_code(), "");
     }
 
     /// Answers a ping, unless the peer does not read: one that asks and never listens gets no pile of answers.
@@ -544,7 +559,10 @@ impl Shard {
         }
         match &conn.stage {
             _ if self.flags[index] & SESSION != 0 => self.session_due(turn, key),
-            Stage::Http => self.remove(turn, key),
+            Stage::Http => {
+                self.metrics.late += 1;
+                self.remove(turn, key);
+            }
             // The other shard answers; the deadline is for what the client does.
             Stage::Waiting(_) => {}
             Stage::Open | Stage::Echo => {
@@ -554,8 +572,10 @@ impl Shard {
                 let slow = slow.map(|began| began + coarse(self.settings.limits.message_ms));
                 if idle <= now {
                     // As Phoenix does.
+                    self.metrics.idle += 1;
                     self.close(turn, key, CloseCode::Protocol, "");
                 } else if slow.is_some_and(|slow| slow <= now) {
+                    self.metrics.slow += 1;
                     self.close(turn, key, CloseCode::Policy, "message too slow");
                 } else {
                     let expiry = coarse(turn.now.mono_ms.saturating_add(left_ms)).max(now + 1);

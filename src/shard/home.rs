@@ -251,6 +251,7 @@ impl Shard {
         let key = match self.found(topic) {
             Ok(key) => key,
             Err(refusal) => {
+                refusal.count(&mut self.metrics);
                 let response = &refusal.response();
                 return self.tell_member(turn, shard, ToMember::Refused { conn, audience, response });
             }
@@ -519,6 +520,7 @@ impl Shard {
         let key = match self.found(topic) {
             Ok(key) => key,
             Err(refusal) => {
+                refusal.count(&mut self.metrics);
                 let body = &refusal.response();
                 return self.tell_member(turn, shard, ToMember::Created { conn, status: 503, body });
             }

@@ -186,6 +186,13 @@ impl Shard {
     }
 
     fn refuse<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, error: HttpError) {
+        match error {
+            HttpError::BodyTooBig
+            | HttpError::TargetTooLong
+            | HttpError::HeadTooLong
+            | HttpError::TooManyHeaders => self.metrics.refused_head_length += 1,
+            _ => self.metrics.refused_head += 1,
+        }
         let status = error.status();
         Response::text(status, status.reason()).push(
             self.output(key.index()),

@@ -53,6 +53,8 @@ pub(super) struct LogMemory {
     spare: Vec<Vec<u8>>,
     /// What a log takes in which somebody lags as far as may be.
     lagging_bytes: usize,
+    /// What all logs have.
+    lent_bytes: usize,
 }
 
 /// How many buffers are kept, and how large a kept one may be. Rooms flush one after another, so a few serve all.
@@ -63,7 +65,17 @@ impl LogMemory {
     /// Nothing yet, for logs in which somebody may be this far behind.
     pub(super) fn new(lag_bytes: usize) -> Self {
         // What lies before the furthest member is let go of when it is as much as what lies behind.
-        Self { spare: Vec::new(), lagging_bytes: lag_bytes + lag_bytes / 4 }
+        Self { spare: Vec::new(), lagging_bytes: lag_bytes + lag_bytes / 4, lent_bytes: 0 }
+    }
+
+    /// How much memory all logs have, in bytes.
+    pub(super) fn lent_bytes(&self) -> usize {
+        self.lent_bytes
+    }
+
+    /// Logs with so much memory have gone with their audience.
+    pub(super) fn forget(&mut self, bytes: usize) {
+        self.lent_bytes -= bytes;
     }
 
     fn take(&mut self) -> Vec<u8> {
@@ -86,13 +98,15 @@ impl Log {
 
     /// Appends frames by the closure, which must append whole ones.
     pub(super) fn append(&mut self, memory: &mut LogMemory, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.bytes.capacity() == 0 {
+        let capacity_bytes = self.bytes.capacity();
+        if capacity_bytes == 0 {
             self.bytes = memory.take();
         } else if self.bytes.len() > SPARE_BYTES_MAX {
             // Somebody lags, and will probably lag on. Doubling would take four times as much on the way.
             self.bytes.reserve_exact(memory.lagging_bytes.saturating_sub(self.bytes.len()));
         }
         write(&mut self.bytes);
+        memory.lent_bytes = memory.lent_bytes - capacity_bytes + self.bytes.capacity();
     }
 
     /// The bytes from a position to the end.
@@ -109,6 +123,7 @@ impl Log {
         let bytes = position.since(self.base);
         if bytes == self.bytes.len() {
             if self.bytes.capacity() > 0 {
+                memory.lent_bytes -= self.bytes.capacity();
                 memory.keep(std::mem::take(&mut self.bytes));
             }
         } else if bytes * 2 < self.bytes.len() {

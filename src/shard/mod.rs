@@ -25,6 +25,7 @@ mod http;
 mod lobby;
 mod log;
 mod message;
+mod metrics;
 mod peers;
 mod presence;
 mod session;
@@ -52,6 +53,7 @@ use crate::wire::ws::close::CloseCode;
 pub use conn::Conn;
 pub use http::{API_HEADERS, Request, Routed, SOCKET_PATH, Site};
 pub use lobby::push_rooms;
+pub use metrics::{Metrics, Published, push_text};
 
 /// What a shard acts on: sockets, and the other shards. Monomorphised away in the server.
 pub trait Io {
@@ -140,21 +142,6 @@ impl Settings {
             echo: false,
         }
     }
-}
-
-/// What a shard has seen, counted since it began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it, and the metrics page will say it in full")]
-pub struct Metrics {
-    pub messages_in: u64,
-    pub published: u64,
-    pub upgrades: u64,
-    pub requests: u64,
-    pub unauthorized: u64,
-    pub refused: u64,
-    pub lagged: u64,
-    pub overflowed: u64,
-    pub expired: u64,
 }
 
 /// Something that is due at a time.
@@ -303,6 +290,7 @@ impl Shard {
 
     /// Ends a turn: does what is due, and sends what there is to send, to each room and each connection once.
     pub fn turn<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        self.metrics.turns += 1;
         while let Some(timer) = self.timers.pop_due(turn.now.mono_ms) {
             self.fire(turn, timer);
         }
@@ -352,10 +340,22 @@ impl Shard {
         self.conns.len()
     }
 
-    /// What has been counted so far.
+    /// What has been counted so far, and what there is now.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        self.metrics
+        Metrics {
+            connections: self.conns.len() as u64,
+            rooms: self.homes.len() as u64,
+            history_bytes: self.upkeep.history_bytes as u64,
+            log_bytes: self.log_memory.lent_bytes() as u64,
+            buffers: self.buffers.lent() as u64,
+            ..self.metrics
+        }
+    }
+
+    /// Counts a connection that could not be accepted.
+    pub fn accept_failed(&mut self) {
+        self.metrics.accept_failures += 1;
     }
 
     /// The connection with this index, if there is one now.
@@ -387,6 +387,7 @@ impl Shard {
             self.conns.iter().map(|(key, _)| key).filter(|key| !self.is_closing(*key)).collect();
         let count = open.len().div_ceil(usize::try_from(steps).unwrap_or(usize::MAX));
         for key in open.into_iter().take(count) {
+            self.metrics.drained += 1;
             self.close(turn, key, CloseCode::Restart, "");
         }
         if !self.conns.is_empty() {
@@ -527,6 +528,8 @@ impl Shard {
         assert_eq!(self.audiences.len(), self.audience_by_topic.len());
         assert_eq!(self.homes.len(), self.home_by_topic.len());
         assert_eq!(self.upkeep.history_bytes, self.history_bytes_of_homes());
+        let log_bytes: usize = self.audiences.iter().map(|(_, audience)| audience.log_bytes()).sum();
+        assert_eq!(self.log_memory.lent_bytes(), log_bytes);
         assert_eq!(self.buffers.lent(), self.buffers_of_conns(), "a buffer is lent to one connection");
     }
 

@@ -9,6 +9,7 @@ mod drain;
 mod floods;
 mod http;
 mod logs;
+mod metrics;
 mod peer;
 mod server;
 mod slow;

@@ -117,6 +117,11 @@ pub(super) const ALL: &[Key] = &[
         doc: "Pages from these origins may connect too, besides our own: `https://chat.example`. There are no wildcards.",
     },
     Key {
+        name: "http.metrics",
+        kind: Kind::Flag(|c| &mut c.http.metrics),
+        doc: "Serve `/metrics`, numbers for Prometheus, to anybody who can connect: have the proxy keep it inside.",
+    },
+    Key {
         name: "limits.connections",
         kind: number_or_zero(
             "as many as open files",

@@ -63,6 +63,8 @@ pub struct LogConfig {
 pub struct HttpConfig {
     /// Origins besides our own whose pages may connect, as browsers write them: `https://chat.example`.
     pub origins: Vec<String>,
+    /// Whether `/metrics` is served, to anybody who can connect.
+    pub metrics: bool,
 }
 
 /// Who may connect.

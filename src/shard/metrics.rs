@@ -1,0 +1,132 @@
+//! What a shard counts, and how the rest of the process reads it: each shard writes its numbers down once a turn, and whoever asks adds
+//! them up.
+//!
+//! The text is that of Prometheus (exposition format 0.0.4). Nothing a peer sent is in it, so nothing needs to be escaped.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A row of the text: its name, the labels behind it, whether it only grows, and what it is.
+struct Series {
+    name: &'static str,
+    labels: &'static str,
+    kind: &'static str,
+    help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($field:ident: $kind:ident $name:literal $labels:literal $help:literal;)+) => {
+        /// What a shard has counted since it began, and how much it has of what now.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Metrics {
+            $(#[doc = $help] pub $field: u64,)+
+        }
+
+        impl Metrics {
+            const SERIES: &[Series] = &[
+                $(Series { name: $name, labels: $labels, kind: stringify!($kind), help: $help },)+
+            ];
+
+            fn values(&self) -> [u64; Self::SERIES.len()] {
+                [$(self.$field,)+]
+            }
+        }
+    };
+}
+
+metrics! {
+    connections: gauge "connections" "" "Connections there are, sessions of long polling among them.";
+    rooms: gauge "rooms" "" "Rooms there are, empty ones with a history among them.";
+    history_bytes: gauge "history_bytes" "" "What rooms remember, in bytes.";
+    log_bytes: gauge "log_bytes" "" "Memory of what members who lag have not been sent yet, in bytes.";
+    buffers: gauge "buffers" "" "Buffers lent to connections with a part of a message, or with output that they do not take.";
+    turns: counter "turns_total" "" "Turns of the event loops.";
+    accepted: counter "accepted_total" "" "Connections taken in.";
+    accept_failures: counter "accept_failures_total" "" "Failures to accept a connection, for want of descriptors or memory.";
+    refused: counter "refused_total" "{limit=\"limits.connections\"}" "What was refused, and by which limit.";
+    refused_per_ip: counter "refused_total" "{limit=\"limits.connections_per_ip\"}" "See `refused`.";
+    refused_publish: counter "refused_total" "{limit=\"limits.publish_per_s\"}" "See `refused`.";
+    refused_join: counter "refused_total" "{limit=\"limits.join_per_s\"}" "See `refused`.";
+    refused_channels: counter "refused_total" "{limit=\"limits.channels_per_conn\"}" "See `refused`.";
+    refused_rooms: counter "refused_total" "{limit=\"limits.rooms\"}" "See `refused`.";
+    refused_length: counter "refused_total" "{limit=\"limits.body_bytes\"}" "See `refused`. A body, or another field of a message.";
+    refused_busy: counter "refused_total" "{limit=\"busy\"}" "See `refused`. The way to another shard was full.";
+    requests: counter "requests_total" "" "HTTP requests answered, upgrades not among them.";
+    refused_head: counter "requests_refused_total" "{reason=\"malformed\"}" "HTTP requests that could not be read.";
+    refused_head_length: counter "requests_refused_total" "{reason=\"too_long\"}" "See `refused_head`. `limits.head_bytes`, or a body.";
+    late: counter "requests_refused_total" "{reason=\"late\"}" "See `refused_head`. No whole request within `limits.handshake_ms`, or the next one within `limits.idle_ms`.";
+    unauthorized: counter "requests_refused_total" "{reason=\"unauthorized\"}" "See `refused_head`. An upgrade with a bad token, version or origin.";
+    upgrades: counter "upgrades_total" "" "Sockets and sessions opened.";
+    messages_in: counter "messages_in_total" "" "Messages from clients.";
+    published: counter "published_total" "" "Messages that got an offset.";
+    delivered: counter "delivered_total" "" "Events addressed to members: each counts once for each member.";
+    lagged: counter "lagged_total" "" "Members let go of because they were `limits.room_lag_bytes` behind.";
+    overflowed: counter "closed_total" "{reason=\"overflowed\"}" "Sockets closed from this side. `limits.conn_out_bytes`, 1013.";
+    expired: counter "closed_total" "{reason=\"expired\"}" "See `overflowed`. The token has expired, 4001.";
+    idle: counter "closed_total" "{reason=\"idle\"}" "See `overflowed`. `limits.idle_ms`, 1002.";
+    slow: counter "closed_total" "{reason=\"slow\"}" "See `overflowed`. `limits.message_ms`, 1008.";
+    broken_protocol: counter "closed_total" "{reason=\"protocol\"}" "See `overflowed`. Frames against RFC 6455, 1002 and 1007.";
+    fragmented: counter "closed_total" "{reason=\"fragments\"}" "See `overflowed`. `limits.fragments`, 1008.";
+    too_big: counter "closed_total" "{reason=\"too_big\"}" "See `overflowed`. `limits.frame_bytes` or `limits.message_bytes`, 1009.";
+    malformed: counter "closed_total" "{reason=\"malformed\"}" "See `overflowed`. No message of Phoenix, 1011.";
+    drained: counter "closed_total" "{reason=\"drained\"}" "See `overflowed`. The server stops, 1012.";
+}
+
+/// One shard's numbers, for other threads to read.
+pub struct Published([AtomicU64; Metrics::SERIES.len()]);
+
+impl Default for Published {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; Metrics::SERIES.len()])
+    }
+}
+
+impl Published {
+    /// Writes the numbers down. By the shard whose they are, and nobody else.
+    pub fn set(&self, metrics: &Metrics) {
+        for (place, value) in self.0.iter().zip(metrics.values()) {
+            // Each number stands for itself: a reader may see one of this turn and one of the last.
+            place.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Appends the sums over all shards as text for Prometheus.
+pub fn push_text<'a>(out: &mut String, shards: impl Iterator<Item = &'a Published> + Clone) {
+    let mut before = "";
+    for (index, Series { name, labels, kind, help }) in Metrics::SERIES.iter().enumerate() {
+        let sum: u64 = shards.clone().map(|shard| shard.0[index].load(Ordering::Relaxed)).sum();
+        if std::mem::replace(&mut before, name) != *name {
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "# HELP chinwag_{name} {help}\n# TYPE chinwag_{name} {kind}");
+        }
+        let _ = writeln!(out, "chinwag_{name}{labels} {sum}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_has_the_sums_of_all_shards_and_each_name_is_explained_once() {
+        let shards = [Published::default(), Published::default()];
+        shards[0].set(&Metrics { connections: 2, refused: 3, refused_per_ip: 1, ..Metrics::default() });
+        shards[1].set(&Metrics { connections: 5, ..Metrics::default() });
+        let mut text = String::new();
+        push_text(&mut text, shards.iter());
+        assert!(text.starts_with(
+            "# HELP chinwag_connections Connections there are, sessions of long polling among them.\n\
+             # TYPE chinwag_connections gauge\nchinwag_connections 7\n"
+        ));
+        assert!(text.contains(
+            "# TYPE chinwag_refused_total counter\nchinwag_refused_total{limit=\"limits.connections\"} 3\n\
+             chinwag_refused_total{limit=\"limits.connections_per_ip\"} 1\n"
+        ));
+        let mut explained: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let count = explained.len();
+        explained.sort_unstable();
+        explained.dedup();
+        assert_eq!(explained.len(), count, "rows of one name stand together");
+    }
+}

@@ -1,0 +1,95 @@
+//! What happened can be seen afterwards.
+
+use crate::peer::{CLOSE, Peer, TEXT, ask, frame, join, publish, text};
+use crate::server::{Server, until};
+
+/// The value of a series.
+fn value(server: &Server, series: &str) -> u64 {
+    let answer = ask(server, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(answer.status, 200);
+    let line =
+        answer.body.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+    line.unwrap_or_else(|| panic!("no {series} in {}", answer.body))
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn each_limit_that_was_reached_is_counted() {
+    let server = Server::start(&[
+        "shards=2",
+        "http.metrics=true",
+        "limits.publish_burst=1",
+        "limits.publish_per_s=1",
+        "limits.join_burst=3",
+        "limits.join_per_s=1",
+        "limits.channels_per_conn=2",
+        "limits.fragments=2",
+        "limits.body_bytes=10",
+        "limits.idle_ms=1000",
+        "limits.handshake_ms=500",
+    ]);
+    let token = server.token("Ann");
+    let mut peer = Peer::open(&server, &token);
+    let messages = [
+        join("a", "{}"),
+        publish("a", 2, "x"),
+        publish("a", 3, "x"),
+        join("b", "{}"),
+        join("c", "{}"),
+        join("a", "{}"),
+        join("a", "{}"),
+    ];
+    peer.send_raw(&messages.concat());
+    for _ in &messages {
+        peer.await_text("phx_reply");
+    }
+    let mut other = Peer::open(&server, &token);
+    other.send_raw(&[join("a", "{}"), publish("a", 4, "longer than ten")].concat());
+    other.await_text("too_large");
+    for bytes in [
+        frame(CLOSE, true, b"\x03"),
+        text("no"),
+        frame(TEXT, true, &[b' '; 70_000]),
+        [frame(TEXT, false, b""), frame(0, false, b""), frame(0, false, b"")].concat(),
+    ] {
+        let mut peer = Peer::open(&server, &token);
+        peer.send_raw(&bytes);
+        peer.closed();
+    }
+    ask(&server, b"GET / HTTP/1.1\r\n\r\n");
+    ask(&server, format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(10_000)).as_bytes());
+    ask(&server, b"GET /socket/websocket HTTP/1.1\r\nHost: a\r\n\r\n");
+    Peer::new(crate::peer::connect(&server)).ended();
+    assert_eq!(peer.closed().0, 1002, "idle");
+    // A shard writes its numbers down at the end of a turn, which another one's answer may overtake.
+    for series in [
+        "chinwag_refused_total{limit=\"limits.publish_per_s\"}",
+        "chinwag_refused_total{limit=\"limits.join_per_s\"}",
+        "chinwag_refused_total{limit=\"limits.channels_per_conn\"}",
+        "chinwag_refused_total{limit=\"limits.body_bytes\"}",
+        "chinwag_requests_refused_total{reason=\"malformed\"}",
+        "chinwag_requests_refused_total{reason=\"too_long\"}",
+        "chinwag_requests_refused_total{reason=\"late\"}",
+        "chinwag_requests_refused_total{reason=\"unauthorized\"}",
+        "chinwag_closed_total{reason=\"protocol\"}",
+        "chinwag_closed_total{reason=\"malformed\"}",
+        "chinwag_closed_total{reason=\"too_big\"}",
+        "chinwag_closed_total{reason=\"fragments\"}",
+        "chinwag_closed_total{reason=\"idle\"}",
+        "chinwag_published_total",
+    ] {
+        until(series, || value(&server, series) > 0);
+    }
+    assert_eq!(value(&server, "chinwag_published_total"), 1);
+    assert_eq!(value(&server, "chinwag_restarts_total"), 0);
+    until("nobody but us is there", || value(&server, "chinwag_connections") == 1);
+}
+
+#[test]
+fn numbers_are_for_those_who_switched_them_on() {
+    assert_eq!(ask(&Server::start(&["shards=1"]), b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").status, 404);
+}
