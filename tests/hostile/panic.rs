@@ -17,15 +17,29 @@ enum Fate {
 
 #[test]
 fn a_shard_that_panics_begins_anew_and_the_others_go_on() {
-    let server = Server::start(&["shards=2", "echo=true", "http.metrics=true", "limits.join_per_s=0"]);
+    let server = Server::start(&[
+        "shards=2",
+        "echo=true",
+        "http.metrics=true",
+        "limits.join_per_s=0",
+        "limits.join_burst=1000",
+    ]);
     let token = server.token("Ann");
     let mut members: Vec<Peer> = (0..MEMBERS).map(|_| enter(&server, &token)).collect();
     for panics in 1..=4 {
+        // Some are on their way in and out at that very moment.
+        let mut restless: Vec<Peer> = (0..20).map(|_| Peer::open(&server, &token)).collect();
+        for (number, peer) in restless.iter_mut().enumerate() {
+            let room = format!("room-{}", number % ROOMS);
+            let leave = text(&format!(r#"["1","2","room:{room}","phx_leave",{{}}]"#));
+            peer.send_raw(&[join(&room, "{}"), leave].concat().repeat(40));
+        }
         let mut bomb = Peer::new(connect(&server));
         bomb.send_raw(upgrade(&token, "").replace("/socket/websocket", "/echo").as_bytes());
         assert_eq!(bomb.answer().status, 101);
         bomb.send_raw(&frame(TEXT, true, b"panic"));
         assert_eq!(bomb.closed().0, 1011);
+        drop(restless);
         until("it is counted", || value(&server, "chinwag_restarts_total") == panics);
 
         // Everybody asks whether they are still there, and is either closed, or answered behind the news.
