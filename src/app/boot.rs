@@ -9,6 +9,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::panic;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -104,6 +105,8 @@ fn start(config: Config) -> Result<Server, String> {
                 .map_err(|error| format!("cannot start a thread: {error}"))?,
         );
     }
+    // In the log like everything else, and on one line.
+    panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect")));
     obey_signals(Arc::clone(&control), config.drain_s.saturating_mul(1_000))?;
     watch(clock, vitals)?;
     announce(address, shards, config.auth.has_key(), has_guests);

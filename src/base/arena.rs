@@ -121,6 +121,12 @@ impl<T> Arena<T> {
         Self { slots: Slab::new(), generation: NonZeroU32::MIN }
     }
 
+    /// An empty arena in which no key of another one, which has had its time, finds anything.
+    #[must_use]
+    pub const fn following(other: &Self) -> Self {
+        Self { slots: Slab::new(), generation: other.generation }
+    }
+
     /// An empty arena with room for `capacity` values.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {

@@ -37,6 +37,11 @@ impl Directory {
         };
     }
 
+    /// The names of all rooms, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.rooms.keys().map(|room| &**room)
+    }
+
     /// Whether there is news.
     #[must_use]
     pub fn has_changed(&self) -> bool {

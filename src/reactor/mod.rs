@@ -11,6 +11,8 @@
 //! both directions, edge-triggered; so backpressure costs no system call, and a connection is read until the kernel has no more:
 //! a read that did not fill the buffer says so without another one, unless the peer has closed, when there is an end to be read.
 //!
+//! A shard that panics is caught here: its connections are closed, and its next life goes on with the same rings and the same listener.
+//!
 //! Deliberately absent: protocol. Bytes go to the shard as they come.
 
 mod clock;
@@ -20,6 +22,7 @@ mod vitals;
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +36,9 @@ pub use vitals::Vitals;
 
 use crate::base::arena::Key;
 use crate::base::time::Now;
-use crate::limits::{ACCEPT_RETRY_MS, ACCEPTS_PER_TURN_MAX, READ_BUFFER_BYTES, READS_PER_TURN_MAX};
+use crate::limits::{
+    ACCEPT_RETRY_MS, ACCEPTS_PER_TURN_MAX, LINGER_MS, READ_BUFFER_BYTES, READS_PER_TURN_MAX,
+};
 use crate::mesh::{Port, Wake};
 use crate::shard::{Conn, Shard, Turn};
 
@@ -153,37 +158,62 @@ impl Reactor {
             if self.control.phase() == Phase::Stop {
                 return Ok(());
             }
-            for event in &events {
-                match event.token() {
-                    LISTENER => self.accepting = true,
-                    WAKER => {}
-                    Token(token) => {
-                        let key = Key::from_u64(token as u64);
-                        if self.shard.conn_at(key.index()) != Some(key) {
-                            continue;
-                        }
-                        if event.is_writable() {
-                            self.shard.writable(&mut Turn { now, io: &mut self.sockets }, key);
-                        }
-                        if event.is_write_closed() || event.is_error() {
-                            // Broken, or closed by both: seen also where nothing is to be read for now.
-                            self.shard.hung_up(&mut Turn { now, io: &mut self.sockets }, key);
-                        } else if event.is_readable() || event.is_read_closed() {
-                            self.sockets.note_readable(key.index(), event.is_read_closed());
-                        }
+            // What a panic may leave half done is the shard's, which is thrown away, and the sockets', which are let go of.
+            let turned = catch_unwind(AssertUnwindSafe(|| self.turn(now, &events, &mut buffer, &mut record)));
+            if turned.is_err() {
+                self.begin_anew(now);
+            }
+            self.vitals.metrics.set(&self.shard.metrics());
+        }
+    }
+
+    /// One turn.
+    fn turn(&mut self, now: Now, events: &Events, buffer: &mut [u8], record: &mut Vec<u8>) {
+        for event in events {
+            match event.token() {
+                LISTENER => self.accepting = true,
+                WAKER => {}
+                Token(token) => {
+                    let key = Key::from_u64(token as u64);
+                    if self.shard.conn_at(key.index()) != Some(key) {
+                        continue;
+                    }
+                    if event.is_writable() {
+                        self.shard.writable(&mut Turn { now, io: &mut self.sockets }, key);
+                    }
+                    if event.is_write_closed() || event.is_error() {
+                        // Broken, or closed by both: seen also where nothing is to be read for now.
+                        self.shard.hung_up(&mut Turn { now, io: &mut self.sockets }, key);
+                    } else if event.is_readable() || event.is_read_closed() {
+                        self.sockets.note_readable(key.index(), event.is_read_closed());
                     }
                 }
             }
-            self.read(now, &mut buffer);
-            self.accept(now);
-            for _ in 0..RECORDS_PER_TURN_MAX {
-                let Some(from) = self.sockets.port.recv(&mut record) else { break };
-                self.shard.heard_from(&mut Turn { now, io: &mut self.sockets }, from, &record);
-            }
-            self.shard.turn(&mut Turn { now, io: &mut self.sockets });
-            self.sockets.port.end_turn();
-            self.vitals.metrics.set(&self.shard.metrics());
         }
+        self.read(now, buffer);
+        self.accept(now);
+        for _ in 0..RECORDS_PER_TURN_MAX {
+            let Some(from) = self.sockets.port.recv(record) else { break };
+            self.shard.heard_from(&mut Turn { now, io: &mut self.sockets }, from, record);
+        }
+        self.shard.turn(&mut Turn { now, io: &mut self.sockets });
+        self.sockets.close_left(now.mono_ms);
+        self.sockets.port.end_turn();
+    }
+
+    /// The shard has panicked: closes its connections, and puts its next life in its place.
+    fn begin_anew(&mut self, now: Now) {
+        let conns = self.shard.conns_count();
+        // The state is what the panic left. If it does not even do for this, they hear nothing.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.shard.last_words(&mut self.sockets)));
+        self.sockets.leave_all(now.mono_ms + LINGER_MS);
+        self.shard = self.shard.next_life(now);
+        self.shard.say_restarted(&mut Turn { now, io: &mut self.sockets });
+        self.sockets.port.end_turn();
+        // What the listener announced may have been lost with the turn.
+        self.accepting = self.listener.is_some();
+        self.vitals.restarts();
+        tracing::error!(shard = self.sockets.port.me(), conns, "a shard panicked, and begins anew");
     }
 
     /// How long the next poll may wait.
@@ -191,7 +221,8 @@ impl Reactor {
         if self.sockets.readable_count() > 0 || self.accepting && self.accept_retry_ms.is_none() {
             return Some(Duration::ZERO);
         }
-        let due_ms = self.shard.next_due().into_iter().chain(self.accept_retry_ms).min();
+        let due_ms = [self.shard.next_due(), self.accept_retry_ms, self.sockets.left_until_ms()];
+        let due_ms = due_ms.into_iter().flatten().min();
         let now_ms = self.clock.now().mono_ms;
         let wait_ms = due_ms.map(|due_ms| due_ms.saturating_sub(now_ms));
         if wait_ms == Some(0) || !self.sockets.port.may_sleep() {

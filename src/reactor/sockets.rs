@@ -25,6 +25,9 @@ pub(super) struct Sockets {
     /// By the same index.
     flags: Vec<u8>,
     readable: VecDeque<u32>,
+    /// Sockets of a shard that panicked, and until when they are kept.
+    left: Vec<TcpStream>,
+    left_until_ms: Option<u64>,
     began: Instant,
 }
 
@@ -35,7 +38,30 @@ impl Sockets {
             streams: Vec::new(),
             flags: Vec::new(),
             readable: VecDeque::new(),
+            left: Vec::new(),
+            left_until_ms: None,
             began: Instant::now(),
+        }
+    }
+
+    /// Lets go of all sockets, though not at once: closing them now would reset connections whose last words are not read yet.
+    pub(super) fn leave_all(&mut self, until_ms: u64) {
+        self.left.extend(self.streams.drain(..).flatten());
+        self.flags.clear();
+        self.readable.clear();
+        self.left_until_ms = Some(until_ms);
+    }
+
+    /// When [`Sockets::close_left`] has something to do.
+    pub(super) fn left_until_ms(&self) -> Option<u64> {
+        self.left_until_ms
+    }
+
+    /// Closes what has been left for long enough.
+    pub(super) fn close_left(&mut self, now_ms: u64) {
+        if self.left_until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
+            self.left.clear();
+            self.left_until_ms = None;
         }
     }
 

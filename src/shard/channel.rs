@@ -67,7 +67,7 @@ impl Channel {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dismissed {
     home: Key<Home>,
-    home_shard: u16,
+    pub(super) home_shard: u16,
     asker: Asker,
 }
 

@@ -62,7 +62,7 @@ pub struct Conn {
     /// When the frame or request that is held in part began to come.
     began: u32,
     /// What is to be sent, other than what is said in rooms.
-    out: Option<BufferId>,
+    pub(super) out: Option<BufferId>,
 }
 
 /// What a connection speaks.
@@ -298,6 +298,9 @@ impl Shard {
                     *deadline = (*deadline).min(coarse(first_ms + limits.message_ms));
                 }
             }
+            // So that a test sees what becomes of it. Not in what people run.
+            #[cfg(debug_assertions)]
+            Ok(Some(Incoming::Text(text))) if echoes && text == "panic" => panic!("as asked"),
             Ok(Some(Incoming::Text(text))) if echoes => {
                 push_frame(self.output(key.index()), Opcode::Text, text.as_bytes());
             }

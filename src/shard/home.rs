@@ -100,6 +100,11 @@ impl Upkeep {
         }
     }
 
+    /// A seed for epochs that are none of these.
+    pub(super) fn next_seed(&self) -> u64 {
+        self.epochs
+    }
+
     fn next_epoch(&mut self) -> u64 {
         self.epochs = self.epochs.wrapping_add(1).max(1);
         self.epochs
@@ -296,6 +301,28 @@ impl Shard {
             self.tell_member(turn, shard, ToMember::Left { conn, audience, slot, reference });
         }
         self.membership_changed(turn, key);
+    }
+
+    /// Lets go of all members of another shard, which has begun anew.
+    pub(super) fn forget_members<I: Io>(&mut self, turn: &Turn<'_, I>, shard: u16) {
+        let is_there = |home: &Home| home.outposts.iter().any(|outpost| outpost.shard == shard);
+        let homes: Vec<_> =
+            self.homes.iter().filter(|(_, home)| is_there(home)).map(|(key, _)| key).collect();
+        for key in homes {
+            let Some(home) = self.homes.get_mut(key) else { continue };
+            for index in 0..home.addresses.len() {
+                if home.addresses[index].is_some_and(|address| address.shard == shard) {
+                    home.exit(Slot(u32::try_from(index).expect("slots are numbered in 32 bits")));
+                }
+            }
+            self.membership_changed(turn, key);
+        }
+    }
+
+    /// Has the directories told of every room here.
+    pub(super) fn list_all(&mut self) {
+        let homes: Vec<_> = self.homes.iter().map(|(key, _)| key).collect();
+        homes.into_iter().for_each(|key| self.unlist(key));
     }
 
     /// Who is there has changed: the members are told at the next tick, the directory at its own.

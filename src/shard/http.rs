@@ -76,11 +76,21 @@ pub enum Routed {
 #[derive(Debug)]
 pub(super) enum Exchange {
     /// A room is to be made.
-    Create { manner: Manner },
+    Create { manner: Manner, shard: u16 },
     /// A poll; with whom to begin a new session if that one is gone.
     Poll { manner: Manner, ticket: Ticket, admitted: Option<(Identity, Serializer)> },
     /// Messages for a session.
-    Post { manner: Manner },
+    Post { manner: Manner, shard: u16 },
+}
+
+impl Exchange {
+    /// The shard that is to answer.
+    pub(super) fn shard(&self) -> u16 {
+        match self {
+            Self::Create { shard, .. } | Self::Post { shard, .. } => *shard,
+            Self::Poll { ticket, .. } => ticket.shard,
+        }
+    }
 }
 
 impl Shard {
@@ -128,9 +138,9 @@ impl Shard {
         match routed {
             Routed::Answered => self.responded(turn, key, manner),
             Routed::CreateRoom { room, title } => {
-                self.wait(key, Exchange::Create { manner });
                 let topic = topic::of_room(&room);
                 let home_shard = self.home_of(&topic);
+                self.wait(key, Exchange::Create { manner, shard: home_shard });
                 self.tell_home(turn, home_shard, ToHome::Create { conn: key, topic: &topic, title: &title });
             }
         }
@@ -173,7 +183,7 @@ impl Shard {
 
     /// A room has been made, or not.
     pub(super) fn created<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, status: u16, body: &str) {
-        let Some(Exchange::Create { manner }) = self.stop_waiting(key) else { return };
+        let Some(Exchange::Create { manner, .. }) = self.stop_waiting(key) else { return };
         let status = match status {
             200 => Status::Ok,
             201 => Status::Created,

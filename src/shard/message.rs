@@ -1,5 +1,5 @@
 //! What shards say to each other: [`ToHome`] from a member's shard to the shard that owns the room, [`ToMember`] back; and
-//! [`ToSession`] and [`FromSession`] between a connection that polls and its session.
+//! [`ToSession`] and [`FromSession`] between a connection that polls and its session; and [`Life`] of the shards themselves.
 //!
 //! A message to one's own shard is a function call with these very values; to another it is a record in a ring, written and read
 //! here. Both borrow: a record is read where it lies.
@@ -150,6 +150,37 @@ records! {
     }
 }
 
+/// What shards say of their lives: see the module `life`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// The sender has begun anew. What it said or was told before counts no longer.
+    Restarted { life: u32 },
+    /// The sender knows of this life of the receiver, and what comes next is for it.
+    Hello { life: u32 },
+}
+
+const RESTARTED: u8 = 81;
+const HELLO: u8 = 82;
+
+impl Field<'_> for Life {
+    fn put(self, out: &mut Vec<u8>) {
+        let (tag, life) = match self {
+            Self::Restarted { life } => (RESTARTED, life),
+            Self::Hello { life } => (HELLO, life),
+        };
+        out.push(tag);
+        life.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        match u8::take(record) {
+            RESTARTED => Self::Restarted { life: u32::take(record) },
+            HELLO => Self::Hello { life: u32::take(record) },
+            other => unreachable!("no message has the number {other}"),
+        }
+    }
+}
+
 /// Where a page of history begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum From {
@@ -165,6 +196,7 @@ pub(super) enum Received<'a> {
     ToMember(ToMember<'a>),
     ToSession(ToSession<'a>),
     FromSession(FromSession<'a>),
+    Life(Life),
 }
 
 /// Reads a record.
@@ -178,7 +210,8 @@ pub(super) fn read(mut record: &[u8]) -> Received<'_> {
         Some(..=20) => Received::ToHome(ToHome::take(rest)),
         Some(..=40) => Received::ToMember(ToMember::take(rest)),
         Some(..=60) => Received::ToSession(ToSession::take(rest)),
-        _ => Received::FromSession(FromSession::take(rest)),
+        Some(..=80) => Received::FromSession(FromSession::take(rest)),
+        _ => Received::Life(Life::take(rest)),
     };
     assert!(rest.is_empty(), "a record holds one message and nothing behind it");
     message

@@ -22,6 +22,7 @@ mod channel;
 mod conn;
 mod home;
 mod http;
+mod life;
 mod lobby;
 mod log;
 mod message;
@@ -176,6 +177,10 @@ const LARGE_LIST_BYTES: usize = 8 * 1_024;
 /// One core's share of the chat. See the module.
 pub struct Shard {
     id: u16,
+    /// How many times it has begun anew.
+    life: u32,
+    /// By shard: whether it has not heard of this life yet.
+    deaf_to: Box<[bool]>,
     settings: Arc<Settings>,
     site: Arc<dyn Site + Send + Sync>,
 
@@ -242,6 +247,8 @@ impl Shard {
         };
         Self {
             id,
+            life: 0,
+            deaf_to: Box::default(),
             site,
             conns: Arena::new(),
             flags: Vec::new(),
@@ -281,6 +288,8 @@ impl Shard {
     /// Handles a record that another shard sent.
     pub fn heard_from<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, record: &[u8]) {
         match message::read(record) {
+            Received::Life(message) => self.at_life(turn, shard, message),
+            _ if self.is_deaf_to(shard) => {}
             Received::ToHome(message) => self.at_home(turn, shard, message),
             Received::ToMember(message) => self.at_member(turn, message),
             Received::ToSession(message) => self.at_session(turn, shard, message),

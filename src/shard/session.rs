@@ -89,7 +89,7 @@ const DONE: u16 = 200;
 const NOTHING: u16 = 204;
 const MALFORMED: u16 = 400;
 const REFUSED: u16 = 403;
-const GONE: u16 = 410;
+pub(super) const GONE: u16 = 410;
 
 impl Shard {
     /// Handles a request for long polling.
@@ -202,7 +202,7 @@ impl Shard {
         if push_posted(&mut frames, body, is_ndjson).is_err() {
             return self.answer_poll(turn, conn, manner, MALFORMED, None, &[]);
         }
-        self.wait(conn, Exchange::Post { manner });
+        self.wait(conn, Exchange::Post { manner, shard: ticket.shard });
         self.tell_session(turn, ticket.shard, ToSession::Post { conn, ticket, frames: &frames });
     }
 
@@ -273,12 +273,27 @@ impl Shard {
             (FromSession::Gone { .. }, Exchange::Poll { manner, admitted, .. }) => {
                 self.open_session(turn, conn, manner, admitted);
             }
-            (FromSession::Posted { status, .. }, Exchange::Post { manner }) => {
+            (FromSession::Posted { status, .. }, Exchange::Post { manner, .. }) => {
                 self.answer_poll(turn, conn, manner, status, None, &[]);
             }
             _ => unreachable!("an answer is to what was asked"),
         }
         self.unpark(conn);
+    }
+
+    /// Takes the sessions that a connection of this shard polls from it.
+    pub(super) fn sessions_polled_by(&mut self, shard: u16) -> Vec<Key<Conn>> {
+        let is_polled = |session: &Session| session.poller.is_some_and(|poller| poller.shard == shard);
+        let mut polled: Vec<_> =
+            self.sessions.iter().filter(|(_, session)| is_polled(session)).map(|(key, _)| *key).collect();
+        // No order of a map may be seen outside.
+        polled.sort_unstable();
+        for key in &polled {
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.poller = None;
+            }
+        }
+        polled
     }
 
     /// Answers the polls of sessions for which something has come.

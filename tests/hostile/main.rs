@@ -10,6 +10,7 @@ mod floods;
 mod http;
 mod logs;
 mod metrics;
+mod panic;
 mod peer;
 mod server;
 mod slow;

@@ -4,7 +4,7 @@ use crate::peer::{CLOSE, Peer, TEXT, ask, frame, join, publish, text};
 use crate::server::{Server, until};
 
 /// The value of a series.
-fn value(server: &Server, series: &str) -> u64 {
+pub fn value(server: &Server, series: &str) -> u64 {
     let answer = ask(server, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(answer.status, 200);
     let line =
