@@ -553,7 +553,9 @@ impl Shard {
             // A newer join is under way, and will be answered.
             Some(Transition::Rejoining { join_ref, reference, visible }) => {
                 let transition = Some(Box::new(Transition::Joining { reference }));
-                self.put_channel(conn, Channel { join_ref, transition, visible, ..channel });
+                // Without the old slot: answers to what was asked in the channel that has ended are not for this one.
+                let slot = Slot(u32::MAX);
+                self.put_channel(conn, Channel { slot, join_ref, transition, visible, ..channel });
             }
             Some(Transition::Joining { .. } | Transition::Leaving) => {
                 unreachable!("only a member loses its place, and one that leaves keeps it until it has left")
