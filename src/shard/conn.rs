@@ -579,7 +579,8 @@ impl Shard {
     /// Tells a connection that its token has expired, on its own topic where it listens, and closes it.
     fn expire<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         let Some(conn) = self.conns.get(key) else { return };
-        let own = conn.channels.iter().find_map(|channel| {
+        // Not one that is still being joined: nothing is said on a topic before the join is answered.
+        let own = conn.channels.iter().filter(|channel| channel.seat != Channel::NO_SEAT).find_map(|channel| {
             let audience = self.audiences.get(channel.audience)?;
             audience
                 .topic
