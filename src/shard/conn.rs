@@ -409,7 +409,9 @@ impl Shard {
         }
         if let Some(id) = conn.out {
             let out = self.buffers.bytes(id);
-            let written = if self.flags[index] & BLOCKED == 0 { turn.io.write(key.index(), out) } else { 0 };
+            // It may be empty: of a connection that is only to be closed.
+            let is_idle = out.is_empty() || self.flags[index] & BLOCKED != 0;
+            let written = if is_idle { 0 } else { turn.io.write(key.index(), out) };
             if written < out.len() {
                 out.drain(..written);
                 self.flags[index] |= BLOCKED;
