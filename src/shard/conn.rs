@@ -641,4 +641,16 @@ impl Shard {
             .map(|(_, conn)| usize::from(conn.held.is_some()) + usize::from(conn.out.is_some()))
             .sum()
     }
+
+    /// See [`Population`](super::Population).
+    pub(super) fn out_bytes_max(&self) -> usize {
+        let open = self.conns.iter().filter(|(key, _)| !self.is_closing(*key));
+        open.filter_map(|(_, conn)| Some(self.buffers.bytes_count(conn.out?))).max().unwrap_or_default()
+    }
+
+    /// See [`Population`](super::Population).
+    pub(super) fn held_bytes_max(&self) -> usize {
+        let all = self.conns.iter();
+        all.filter_map(|(_, conn)| Some(self.buffers.bytes_count(conn.held?))).max().unwrap_or_default()
+    }
 }
