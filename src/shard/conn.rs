@@ -582,13 +582,14 @@ impl Shard {
     fn expire<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         let Some(conn) = self.conns.get(key) else { return };
         // Not one that is still being joined: nothing is said on a topic before the join is answered.
-        let own = conn.channels.iter().filter(|channel| channel.seat != Channel::NO_SEAT).find_map(|channel| {
-            let audience = self.audiences.get(channel.audience)?;
-            audience
-                .topic
-                .starts_with("user:")
-                .then(|| (audience.topic.clone(), channel.join_ref.as_json().to_owned()))
-        });
+        let own =
+            conn.channels.iter().filter(|channel| channel.seat != Channel::NO_SEAT).find_map(|channel| {
+                let audience = self.audiences.get(channel.audience)?;
+                audience
+                    .topic
+                    .starts_with("user:")
+                    .then(|| (audience.topic.clone(), channel.join_ref.as_json().to_owned()))
+            });
         if let Some((topic, join_ref)) = own {
             let payload = Payload::Json("{}");
             let message = Outgoing {
