@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Ask, Client, Payload, Pending};
 use crate::frames::{self, BINARY, CLOSE, PING, TEXT, push_frame, push_message};
-use crate::plan::{Act, Plan};
+use crate::plan::{AROUND_BODY_BYTES, Act, Plan};
 use crate::site::{USERS, token};
 use crate::truth::Truth;
 
@@ -44,6 +44,9 @@ impl Client {
             let (mut act, _) = mouth.plan.acts[self.draws.weighted(&weights)];
             if is_new && !self.draws.one_in(4) {
                 act = Act::Join;
+            } else if matches!(act, Act::Poison | Act::Close) && !self.draws.one_in(4) {
+                // A run in which everybody is soon gone shows nothing.
+                act = Act::Publish;
             }
             self.act_once(mouth, act);
         }
@@ -316,7 +319,8 @@ impl Client {
         let number = format!("e{}-{}", self.id, self.said);
         let event = *self.draws.pick(&["wave", "x:y", "\u{e9}v\u{e9}nement"]);
         let is_binary = self.may_be_binary(&topic) && self.draws.one_in(4);
-        let size = if self.draws.one_in(4) { self.draws.size(0, mouth.plan.body_bytes) } else { 0 };
+        let size_max = mouth.plan.settings.limits.frame_bytes - AROUND_BODY_BYTES / 2;
+        let size = if self.draws.one_in(4) { self.draws.size(0, size_max) } else { 0 };
         let padding = "p".repeat(size);
         let payload = if is_binary {
             Payload::Binary([number.as_bytes(), b"\x00\xff\xfe"].concat())

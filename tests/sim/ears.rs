@@ -570,7 +570,12 @@ impl Member {
         assert_eq!(response["room"]["room"], room);
         assert_eq!(response["you"]["user"], user.id);
         assert_eq!(response["you"]["name"], user.name);
-        assert_eq!(response["you"]["speak"], user.may_speak(room), "{} in {room}", user.id);
+        assert_eq!(
+            response["you"]["speak"],
+            user.may_speak(room),
+            "a member is told what it may do: {} in {room}",
+            user.id
+        );
         self.epoch = response["epoch"].as_str().expect("a room has an epoch").to_owned();
         self.last = response["offset"].as_u64().expect("a room has an offset");
         ears.truth.reached(topic, &self.epoch, self.last);

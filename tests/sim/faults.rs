@@ -10,6 +10,8 @@ use crate::draws::Draws;
 pub(crate) enum Bug {
     /// A message does not reach the members on one shard.
     LoseMessage,
+    /// The very last one does not, so that no gap shows it.
+    LoseLastMessage,
     /// A message reaches them twice.
     RepeatMessage,
     /// Two pushes of one shard change places on their way.
@@ -28,8 +30,10 @@ pub(crate) enum Bug {
     WrongReceipt,
     /// A recovery begins one message too late.
     RecoverTooLittle,
-    /// A recovery says that it is one, and is the latest page.
+    /// A join says that it recovers, and does not.
     ClaimRecovery,
+    /// A recovery lacks its first message.
+    CutRecovery,
     /// A page of history leaves out a message.
     GapInHistory,
     /// The history keeps less than it says.
@@ -78,7 +82,7 @@ pub(crate) fn meddle(bug: Option<Bug>, draws: &mut Draws, queue: &mut Vec<Vec<u8
     let strikes = draws.one_in(6);
     let mut copies = 1;
     match bug {
-        Some(Bug::LoseMessage) if is_message && strikes => copies = 0,
+        Some(Bug::LoseMessage | Bug::LoseLastMessage) if is_message && strikes => copies = 0,
         Some(Bug::RepeatMessage) if is_message && strikes => copies = 2,
         Some(Bug::SwapPublishes) if kind == record::PUBLISH => {
             if let Some(last) = queue.last_mut().filter(|last| last[0] == record::PUBLISH) {
@@ -104,19 +108,23 @@ pub(crate) fn meddle(bug: Option<Bug>, draws: &mut Draws, queue: &mut Vec<Vec<u8
             record.splice(ok_at..ok_at + 6, *b"\x05\0\0\0error");
         }
         Some(Bug::WrongReceipt) if is_receipt && strikes => {
-            if let Some(digit) = record.iter_mut().rfind(|byte| byte.is_ascii_digit()) {
-                *digit = if *digit == b'9' { b'8' } else { *digit + 1 };
+            // In the id, and in the offset at the end.
+            let id_end = find(&record, "\",\"offset\":").expect("a receipt");
+            let offset_end = record.len() - 1;
+            for digit in [id_end - 1, offset_end - 1] {
+                record[digit] = if record[digit] == b'9' { b'8' } else { record[digit] + 1 };
             }
         }
         Some(Bug::RecoverTooLittle) if kind == record::JOIN && find(&record, "room:").is_some() => {
             later_cursor(&mut record);
         }
-        Some(Bug::ClaimRecovery) if kind == record::JOINED => {
+        Some(Bug::ClaimRecovery) if kind == record::JOINED && strikes => {
             replace(&mut record, "\"recovered\":false", "\"recovered\":true ");
         }
-        Some(Bug::GapInHistory) if kind == record::REPLY && strikes => {
-            gap(&mut record);
+        Some(Bug::CutRecovery) if kind == record::JOINED && find(&record, "\"recovered\":true").is_some() => {
+            blank(&mut record, 0);
         }
+        Some(Bug::GapInHistory) if kind == record::REPLY && strikes => blank(&mut record, 1),
         Some(Bug::RepeatTyping) if kind == record::DELIVER && find(&record, "typing").is_some() => {
             copies = 60
         }
@@ -142,12 +150,12 @@ fn later_cursor(record: &mut [u8]) {
     }
 }
 
-/// Takes the second message out of a page. The room in the record is filled with white space.
-fn gap(record: &mut [u8]) {
-    let Some(page) = find(record, "{\"messages\":[{\"at\":") else { return };
-    let mut starts =
-        record[page..].windows(6).enumerate().filter(|(_, six)| *six == b"{\"at\":").map(|(at, _)| page + at);
-    if let (Some(_), Some(second), Some(third)) = (starts.next(), starts.next(), starts.next()) {
-        record[second..third].fill(b' ');
+/// Takes a message out of a page, if there is another behind it: its place is filled with white space.
+fn blank(record: &mut [u8], message: usize) {
+    let Some(page) = find(record, "\"messages\":[{\"at\":") else { return };
+    let starts: Vec<usize> =
+        (page..record.len()).filter(|at| record[*at..].starts_with(b"{\"at\":")).collect();
+    if let Some([first, next]) = starts.get(message..message + 2) {
+        record[*first..*next].fill(b' ');
     }
 }

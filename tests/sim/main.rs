@@ -16,6 +16,7 @@ mod faults;
 mod frames;
 mod net;
 mod plan;
+mod planted;
 mod presence;
 mod rest;
 mod site;
@@ -43,6 +44,39 @@ fn is_traced() -> bool {
     *TRACED.get_or_init(|| std::env::var_os("SIM_TRACE").is_some())
 }
 
+/// How long a run is, unless `SIM_STEPS` says otherwise.
+const STEPS: u64 = 6_000;
+
+/// What must have been seen once the usual number of seeds has been run: the limits are there to be reached.
+const REACHED: &[&str] = &[
+    "busy",
+    "channel_crash",
+    "custom",
+    "expired",
+    "founded",
+    "history",
+    "idle",
+    "invalid",
+    "joined",
+    "joined again",
+    "lagging",
+    "left",
+    "not recovered",
+    "overflowed",
+    "poisoned",
+    "published",
+    "rate_limited",
+    "read_only",
+    "recovered",
+    "too many channels joined",
+    "too_large",
+    "too_many_rooms",
+    "typing",
+    "unauthorized",
+    "unmatched topic",
+    "user_mismatch",
+];
+
 /// What came out of a run.
 struct Outcome {
     digest: u64,
@@ -61,7 +95,7 @@ fn number_from(variable: &str) -> Option<u64> {
 }
 
 fn steps() -> u64 {
-    number_from("SIM_STEPS").unwrap_or(6_000)
+    number_from("SIM_STEPS").unwrap_or(STEPS)
 }
 
 /// Runs a seed to its end.
@@ -75,6 +109,7 @@ fn run(seed: u64, bug: Option<Bug>) -> Outcome {
     STEP.set(plan.steps);
     world.heal();
     world.rest();
+    world.say_last_words();
     world.check_rest();
     world.audit();
     world.check_rest();
@@ -123,6 +158,13 @@ fn the_server_keeps_its_promises_whatever_the_seed() {
             let sum = seen.entry(what).or_default();
             *sum = if what == "fullest ring" { count.max(*sum) } else { *sum + count };
         }
+    }
+    if seeds.len() >= 256 && steps() >= STEPS {
+        let unseen: Vec<_> = REACHED.iter().filter(|what| !seen.contains_key(*what)).collect();
+        assert!(
+            unseen.is_empty(),
+            "these were not reached, so nothing is known of them: {unseen:?} of {seen:#?}"
+        );
     }
     println!("{} seeds, {} steps each: {seen:#?}", seeds.len(), steps());
 }

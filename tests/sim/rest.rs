@@ -213,6 +213,17 @@ impl World {
         }
     }
 
+    /// Everybody says one thing more, now that nothing stands in its way.
+    pub(crate) fn say_last_words(&mut self) {
+        for Host { net, .. } in &mut self.hosts {
+            net.is_late = true;
+        }
+        for client in 0..self.clients.len() {
+            self.write(client, |client, mouth| client.publish(mouth, false));
+        }
+        self.rest();
+    }
+
     /// Reads the whole history of every room in which there is somebody to read it.
     pub(crate) fn audit(&mut self) {
         for room in self.plan.rooms.clone() {

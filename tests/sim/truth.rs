@@ -123,11 +123,11 @@ impl Truth {
     pub(crate) fn heard(&mut self, topic: &str, epoch: &str, message: &Value) -> u64 {
         let offset = offset_of(message);
         assert!(offset > 0, "offsets begin at 1: {message}");
-        assert_eq!(message["id"], format!("{epoch}-{offset}"), "an id is epoch and offset");
         let body = message["body"].as_str().expect("a message has a body");
         let said = self.said.get_mut(body).unwrap_or_else(|| panic!("nobody has said {body}"));
         let user = &USERS[said.user];
         assert_eq!(topic, format!("room:{}", said.room), "a message is heard where it was said: {body}");
+        assert_eq!(message["id"], format!("{epoch}-{offset}"), "an id is epoch and offset");
         assert_eq!(message["user"], user.id, "a message names who said it: {body}");
         assert_eq!(message["name"], user.name, "and by which name: {body}");
         assert_eq!(message["key"].as_str(), said.key.as_deref(), "and its key: {body}");

@@ -108,8 +108,13 @@ impl World {
                 self.connect(client);
             }
             Happening::Act => {
-                let client = self.draws.index(self.clients.len());
-                self.write(client, Client::act);
+                let speaks = |client: &&Client| client.link.as_ref().is_some_and(Link::speaks);
+                let speakers: Vec<usize> =
+                    self.clients.iter().filter(speaks).map(|client| client.id).collect();
+                if !speakers.is_empty() {
+                    let client = *self.draws.pick(&speakers);
+                    self.write(client, Client::act);
+                }
             }
             Happening::ToServer => {
                 if let Some((host, pipe)) = self.some_pipe(Pipe::is_readable) {
