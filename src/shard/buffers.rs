@@ -67,6 +67,11 @@ impl Buffers {
         self.all[id.index()] = bytes;
     }
 
+    /// How many bytes are in a lent buffer.
+    pub(super) fn bytes_count(&self, id: BufferId) -> usize {
+        self.all[id.index()].len()
+    }
+
     /// How many are lent.
     pub(super) fn lent(&self) -> usize {
         self.all.len() - self.spare.len()

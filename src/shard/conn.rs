@@ -427,7 +427,9 @@ impl Shard {
         }
         if let Some(id) = conn.out {
             let out = self.buffers.bytes(id);
-            let written = if self.flags[index] & BLOCKED == 0 { turn.io.write(key.index(), out) } else { 0 };
+            // It may be empty: of a connection that is only to be closed.
+            let is_idle = out.is_empty() || self.flags[index] & BLOCKED != 0;
+            let written = if is_idle { 0 } else { turn.io.write(key.index(), out) };
             if written < out.len() {
                 out.drain(..written);
                 self.flags[index] |= BLOCKED;
@@ -602,13 +604,15 @@ impl Shard {
     /// Tells a connection that its token has expired, on its own topic where it listens, and closes it.
     fn expire<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         let Some(conn) = self.conns.get(key) else { return };
-        let own = conn.channels.iter().find_map(|channel| {
-            let audience = self.audiences.get(channel.audience)?;
-            audience
-                .topic
-                .starts_with("user:")
-                .then(|| (audience.topic.clone(), channel.join_ref.as_json().to_owned()))
-        });
+        // Not one that is still being joined: nothing is said on a topic before the join is answered.
+        let own =
+            conn.channels.iter().filter(|channel| channel.seat != Channel::NO_SEAT).find_map(|channel| {
+                let audience = self.audiences.get(channel.audience)?;
+                audience
+                    .topic
+                    .starts_with("user:")
+                    .then(|| (audience.topic.clone(), channel.join_ref.as_json().to_owned()))
+            });
         if let Some((topic, join_ref)) = own {
             let payload = Payload::Json("{}");
             let message = Outgoing {
@@ -660,5 +664,17 @@ impl Shard {
             .iter()
             .map(|(_, conn)| usize::from(conn.held.is_some()) + usize::from(conn.out.is_some()))
             .sum()
+    }
+
+    /// See [`Population`](super::Population).
+    pub(super) fn out_bytes_max(&self) -> usize {
+        let open = self.conns.iter().filter(|(key, _)| !self.is_closing(*key));
+        open.filter_map(|(_, conn)| Some(self.buffers.bytes_count(conn.out?))).max().unwrap_or_default()
+    }
+
+    /// See [`Population`](super::Population).
+    pub(super) fn held_bytes_max(&self) -> usize {
+        let all = self.conns.iter();
+        all.filter_map(|(_, conn)| Some(self.buffers.bytes_count(conn.held?))).max().unwrap_or_default()
     }
 }

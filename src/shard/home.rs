@@ -52,8 +52,8 @@ pub(super) struct Home {
     outposts: SmallVec<[Outpost; 2]>,
     /// Slots whose `presence_state` is due at the next tick.
     newcomers: Vec<Slot>,
-    /// Who was said to be typing since the last tick.
-    typists: SmallVec<[Slot; 4]>,
+    /// Who was said to be typing since the last tick: a user, by a hash of its id, on whatever device and through whatever rejoins.
+    typists: SmallVec<[u64; 4]>,
     /// Whether a tick is set.
     ticking: bool,
     /// Whether the directory is to be told of it.
@@ -162,7 +162,6 @@ impl Home {
     fn exit(&mut self, slot: Slot) {
         self.presence.leave(slot);
         self.newcomers.retain(|newcomer| *newcomer != slot);
-        self.typists.retain(|typist| *typist != slot);
         let Some(address) = self.addresses[slot.0 as usize].take() else { return };
         if let Some(at) = self.outposts.iter().position(|outpost| outpost.shard == address.shard) {
             self.outposts[at].members -= 1;
@@ -341,6 +340,7 @@ impl Shard {
         } else {
             self.remove_home(key);
         }
+        self.forget_stale_entries();
     }
 
     fn set_tick<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>) {
@@ -408,6 +408,7 @@ impl Shard {
                 home.queued = false;
             } else if home.emptied == emptied {
                 self.remove_home(key);
+                self.forget_stale_entries();
                 return true;
             } else {
                 self.upkeep.empty.push_back((key, home.emptied));
@@ -491,11 +492,12 @@ impl Shard {
     fn home_typing<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, key: Key<Home>, asker: Asker) {
         let Some(home) = self.homes.get_mut(key) else { return };
         home.check(shard, asker);
-        if home.typists.contains(&asker.slot) {
+        let Some(member) = home.presence.member(asker.slot) else { return };
+        let typist = self.key_hashers[0].hash_one(member.identity.user());
+        if home.typists.contains(&typist) {
             return;
         }
-        home.typists.push(asker.slot);
-        let Some(member) = home.presence.member(asker.slot) else { return };
+        home.typists.push(typist);
         let mut payload = std::mem::take(&mut self.response);
         payload.extend_from_slice(b"{\"name\":");
         push_string(&mut payload, member.identity.name());

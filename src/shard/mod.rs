@@ -552,6 +552,8 @@ impl Shard {
             buffers: self.buffers.lent(),
             log_bytes: self.audiences.iter().map(|(_, audience)| audience.log_bytes()).sum(),
             history_bytes: self.upkeep.history_bytes,
+            out_bytes_max: self.out_bytes_max(),
+            held_bytes_max: self.held_bytes_max(),
         }
     }
 }
@@ -566,4 +568,8 @@ pub struct Population {
     pub buffers: usize,
     pub log_bytes: usize,
     pub history_bytes: usize,
+    /// The most output that waits for one connection, of those that are not being closed.
+    pub out_bytes_max: usize,
+    /// The most input that is held of one connection.
+    pub held_bytes_max: usize,
 }

@@ -1,0 +1,227 @@
+//! A client: what it wants, what it knows, and its connection. What it does is in `acts`, what it reads in `ears`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde_json::Value;
+
+use crate::draws::Draws;
+use crate::frames::Inbox;
+use crate::presence::Fold;
+use crate::site::{USERS, User};
+
+/// Somebody with a program that speaks the protocol, for the length of a run.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) id: usize,
+    /// Which of [`USERS`] it is.
+    pub(crate) user: usize,
+    pub(crate) v1: bool,
+    /// Whether it sends joins without a ref of their own.
+    pub(crate) refless: bool,
+    /// Whether it asks not to be listed.
+    pub(crate) hides: bool,
+    pub(crate) draws: Draws,
+    /// Topics that it would be in.
+    pub(crate) wants: BTreeSet<String>,
+    /// Where it stands in each room, by topic: epoch and offset.
+    pub(crate) cursors: BTreeMap<String, (String, u64)>,
+    /// Messages with a key that have not been answered: topic, body, key.
+    pub(crate) unanswered: Vec<(String, String, String)>,
+    pub(crate) link: Option<Link>,
+    /// Numbers what it says.
+    pub(crate) said: u64,
+}
+
+/// A connection, as the client sees it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Which of all connections of the run.
+    pub(crate) serial: u64,
+    pub(crate) host: usize,
+    pub(crate) pipe: usize,
+    pub(crate) is_open: bool,
+    /// What has been read of the answer to the upgrade.
+    pub(crate) http: Vec<u8>,
+    pub(crate) inbox: Inbox,
+    pub(crate) refs: u64,
+    /// What waits for an answer, in the order in which it was asked.
+    pub(crate) pending: VecDeque<Pending>,
+    /// What may be answered or not: its channel has ended.
+    pub(crate) orphans: BTreeMap<String, Pending>,
+    pub(crate) channels: BTreeMap<String, Channel>,
+    pub(crate) expires_at_s: u64,
+    pub(crate) pings: VecDeque<Vec<u8>>,
+    /// What was sent that must end it, and how.
+    pub(crate) poison: Option<u16>,
+    /// How many messages had been sent when the client sent its close frame.
+    pub(crate) said_close: bool,
+    pub(crate) heard_close: Option<u16>,
+    /// Whether the client reads.
+    pub(crate) stalled: bool,
+    pub(crate) opened_ms: u64,
+    /// When it last wrote something, in milliseconds.
+    pub(crate) wrote_ms: u64,
+    /// When something it wrote last reached the server.
+    pub(crate) reached_ms: u64,
+    /// The longest that the server heard nothing of it, in milliseconds.
+    pub(crate) silent_ms: u64,
+    /// Not before this it tries again what was refused for its pace.
+    pub(crate) patience_ms: u64,
+    /// How many messages it has said on this connection.
+    pub(crate) said: u64,
+}
+
+/// A request that is not answered yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    /// The ref, as JSON.
+    pub(crate) reference: String,
+    /// The join's ref that it carries, as JSON.
+    pub(crate) join_ref: String,
+    pub(crate) topic: String,
+    pub(crate) ask: Ask,
+    /// When it was asked, in milliseconds.
+    pub(crate) asked_ms: u64,
+}
+
+/// What was asked.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    Join {
+        since: Option<(String, u64)>,
+        limit: Option<u64>,
+        visible: bool,
+    },
+    Leave,
+    Publish {
+        body: String,
+        key: Option<String>,
+        too_large: bool,
+    },
+    Custom {
+        number: String,
+    },
+    History {
+        before: Option<u64>,
+        after: Option<u64>,
+        limit: Option<u64>,
+    },
+    Echo(Payload),
+    Heartbeat,
+    /// Something that is refused for this reason, should nothing else stand in its way.
+    Wrong(&'static str),
+}
+
+/// A payload of either kind.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Payload {
+    Json(Value),
+    Binary(Vec<u8>),
+}
+
+/// A topic on one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Channel {
+    /// The membership that the server has confirmed.
+    pub(crate) member: Option<Member>,
+    /// Joins that have ended and whose `phx_close` is due, by their refs.
+    pub(crate) closes_due: VecDeque<String>,
+}
+
+/// A membership, from the join's `ok` on.
+#[derive(Debug)]
+pub(crate) struct Member {
+    /// The ref of the join, as JSON; `null` if it had none.
+    pub(crate) join_ref: String,
+    pub(crate) epoch: String,
+    /// The last offset that was read.
+    pub(crate) last: u64,
+    pub(crate) visible: bool,
+    pub(crate) fold: Fold,
+    /// What `presence_count` said last.
+    pub(crate) count: Option<Value>,
+    /// Custom events since the last offset, and whether all of them: the member was there when it was given out.
+    pub(crate) since_last: Vec<String>,
+    pub(crate) since_whole: bool,
+    /// Those heard at all.
+    pub(crate) customs: BTreeSet<String>,
+    /// When the join was asked for, in milliseconds.
+    pub(crate) asked_ms: u64,
+    /// How often each was said to be typing.
+    pub(crate) typing: BTreeMap<String, u64>,
+    /// The lobby: members by room.
+    pub(crate) rooms: BTreeMap<String, Value>,
+}
+
+impl Client {
+    pub(crate) fn user(&self) -> &'static User {
+        &USERS[self.user]
+    }
+
+    /// Whether nothing it has asked for is still to be answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.link.as_ref().is_none_or(|link| {
+            link.pending.is_empty() && link.channels.values().all(|channel| channel.closes_due.is_empty())
+        })
+    }
+}
+
+impl Link {
+    pub(crate) fn new(serial: u64, host: usize, pipe: usize, expires_at_s: u64, now_ms: u64) -> Self {
+        Self {
+            serial,
+            host,
+            pipe,
+            is_open: false,
+            http: Vec::new(),
+            inbox: Inbox::default(),
+            refs: 0,
+            pending: VecDeque::new(),
+            orphans: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            expires_at_s,
+            pings: VecDeque::new(),
+            poison: None,
+            said_close: false,
+            heard_close: None,
+            stalled: false,
+            opened_ms: now_ms,
+            wrote_ms: now_ms,
+            reached_ms: now_ms,
+            silent_ms: 0,
+            patience_ms: 0,
+            said: 0,
+        }
+    }
+
+    /// Whether the client would still write.
+    pub(crate) fn speaks(&self) -> bool {
+        self.is_open && self.poison.is_none() && !self.said_close && self.heard_close.is_none()
+    }
+
+    pub(crate) fn member(&self, topic: &str) -> Option<&Member> {
+        self.channels.get(topic)?.member.as_ref()
+    }
+
+    /// The ref of the newest join of a topic that was asked for, whether confirmed or not.
+    pub(crate) fn newest_join_ref(&self, topic: &str) -> Option<&str> {
+        let asked = self
+            .pending
+            .iter()
+            .rev()
+            .find(|pending| pending.topic == topic && matches!(pending.ask, Ask::Join { .. }));
+        asked.map(|pending| &*pending.join_ref).or_else(|| Some(&*self.member(topic)?.join_ref))
+    }
+
+    /// The channel of a topic has ended: what was asked in it need not be answered any more.
+    pub(crate) fn orphan(&mut self, topic: &str, join_ref: &str) {
+        let (gone, rest): (VecDeque<Pending>, VecDeque<Pending>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|pending| {
+                pending.topic == topic
+                    && pending.join_ref == join_ref
+                    && !matches!(pending.ask, Ask::Join { .. })
+            });
+        self.pending = rest;
+        self.orphans.extend(gone.into_iter().map(|pending| (pending.reference.clone(), pending)));
+    }
+}

@@ -1,0 +1,674 @@
+//! What a client reads, and all that can be said against it at once.
+
+use std::collections::BTreeMap;
+
+use chinwag::limits::MESSAGE_TIMEOUT_MS;
+use serde_json::Value;
+
+use crate::acts::UPGRADE_KEY;
+use crate::client::{Ask, Client, Link, Member, Payload, Pending};
+use crate::frames::{Frame, take_answer};
+use crate::plan::{AROUND_BODY_BYTES, Plan};
+use crate::site::User;
+use crate::truth::Truth;
+
+/// What reading needs besides the client.
+pub(crate) struct Ears<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) truth: &'a mut Truth,
+    pub(crate) now_ms: u64,
+    pub(crate) unix_ms: u64,
+    /// Whether all is well, and what was under way before is done.
+    pub(crate) calm: bool,
+    /// Whether the server has begun to stop.
+    pub(crate) draining: bool,
+    /// Whether the server was ever told that this socket is full.
+    pub(crate) was_blocked: bool,
+}
+
+/// One message of the server, whatever its encoding.
+struct Heard {
+    /// V1 does not tell.
+    join_ref: Option<String>,
+    reference: String,
+    topic: String,
+    event: String,
+    payload: Payload,
+}
+
+impl Heard {
+    fn parse(frame: Frame, v1: bool) -> Self {
+        match frame {
+            Frame::Binary(bytes) => Self::binary(&bytes),
+            Frame::Text(text) => {
+                let value: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"));
+                let string = |value: &Value| value.as_str().expect("a string").to_owned();
+                if v1 {
+                    let object = value.as_object().expect("V1 speaks in objects");
+                    assert_eq!(object.len(), 4, "always the same four keys: {text}");
+                    return Self {
+                        join_ref: None,
+                        reference: value["ref"].to_string(),
+                        topic: string(&value["topic"]),
+                        event: string(&value["event"]),
+                        payload: Payload::Json(value["payload"].clone()),
+                    };
+                }
+                let array = value.as_array().expect("V2 speaks in arrays");
+                assert_eq!(array.len(), 5, "always five elements: {text}");
+                Self {
+                    join_ref: Some(array[0].to_string()),
+                    reference: array[1].to_string(),
+                    topic: string(&array[2]),
+                    event: string(&array[3]),
+                    payload: Payload::Json(array[4].clone()),
+                }
+            }
+            Frame::Close(_) | Frame::Pong(_) => unreachable!("only messages are parsed"),
+        }
+    }
+
+    /// The three kinds of binary messages. An answer becomes what it would be as text.
+    fn binary(bytes: &[u8]) -> Self {
+        let fields = match bytes[0] {
+            0 => 3,
+            1 => 4,
+            2 => 2,
+            other => panic!("a server does not send binary messages of kind {other}"),
+        };
+        let mut rest = &bytes[1 + fields..];
+        let mut texts = bytes[1..=fields].iter().map(|length| {
+            let (text, after) = rest.split_at(usize::from(*length));
+            rest = after;
+            std::str::from_utf8(text).expect("fields are text").to_owned()
+        });
+        let mut next = || texts.next().expect("as many as there are lengths");
+        let quoted = |text: String| Value::from(text).to_string();
+        let (join_ref, reference) = match fields {
+            4 => (quoted(next()), quoted(next())),
+            3 => (quoted(next()), "null".to_owned()),
+            _ => ("null".to_owned(), "null".to_owned()),
+        };
+        let (topic, event) = (next(), next());
+        let event = if fields == 4 { format!("phx_reply {event}") } else { event };
+        let payload = Payload::Binary(rest.to_vec());
+        Self { join_ref: Some(join_ref), reference, topic, event, payload }
+    }
+
+    fn json(&self) -> &Value {
+        match &self.payload {
+            Payload::Json(value) => value,
+            Payload::Binary(_) => panic!("{} on {} has a JSON payload", self.event, self.topic),
+        }
+    }
+}
+
+impl Client {
+    /// Reads bytes of its socket.
+    pub(crate) fn read(&mut self, ears: &mut Ears<'_>, bytes: &[u8]) {
+        let link = self.link.as_mut().expect("who reads is connected");
+        if link.is_open {
+            link.inbox.push(bytes);
+        } else {
+            link.http.extend_from_slice(bytes);
+            let Some(answer) = take_answer(&mut link.http) else { return };
+            if answer.status == 101 {
+                let accept = tungstenite::handshake::derive_accept_key(UPGRADE_KEY.as_bytes());
+                assert_eq!(answer.headers.get("sec-websocket-accept"), Some(&accept));
+                link.is_open = true;
+                let rest = std::mem::take(&mut link.http);
+                link.inbox.push(&rest);
+            } else {
+                let expired = link.expires_at_s <= ears.unix_ms / 1_000;
+                assert!(expired, "an upgrade with a good token is answered with {}", answer.status);
+                link.heard_close = Some(answer.status);
+                return;
+            }
+        }
+        while let Some(frame) = self.link.as_mut().and_then(|link| link.inbox.frame()) {
+            self.hear(ears, frame);
+        }
+    }
+
+    fn hear(&mut self, ears: &mut Ears<'_>, frame: Frame) {
+        let v1 = self.v1;
+        let link = self.link.as_mut().expect("who hears is connected");
+        assert_eq!(link.heard_close, None, "nothing comes after a close frame: {frame:?}");
+        match frame {
+            Frame::Close(code) => {
+                link.check_close(ears, code);
+                link.heard_close = Some(code);
+            }
+            Frame::Pong(payload) => {
+                // One may stay away if the client did not read.
+                while let Some(asked) = link.pings.pop_front() {
+                    if asked == payload {
+                        return;
+                    }
+                    assert!(ears.was_blocked, "every ping of a client that reads is answered");
+                }
+                panic!("a pong that nobody asked for");
+            }
+            message => {
+                let heard = Heard::parse(message, v1);
+                if crate::is_traced() {
+                    eprintln!(
+                        "      client {} on {} hears {} {} {:?} {} {:?}",
+                        self.id,
+                        link.serial,
+                        heard.topic,
+                        heard.event,
+                        heard.join_ref,
+                        heard.reference,
+                        heard.payload
+                    );
+                }
+                self.message(ears, &heard);
+            }
+        }
+    }
+
+    fn message(&mut self, ears: &mut Ears<'_>, heard: &Heard) {
+        let event = &*heard.event;
+        if event == "phx_reply" || event.starts_with("phx_reply ") {
+            return self.reply(ears, heard);
+        }
+        let user = self.user();
+        let link = self.link.as_mut().expect("who hears is connected");
+        let topic = &*heard.topic;
+        let channel =
+            link.channels.get_mut(topic).unwrap_or_else(|| panic!("only members hear: {event} on {topic}"));
+        match event {
+            "phx_close" => {
+                let due = channel.closes_due.pop_front().expect("a channel is closed that ends");
+                let close_ref = heard.join_ref.as_ref().unwrap_or(&heard.reference);
+                assert_eq!((&due, &due), (close_ref, &heard.reference), "a close names the join that ends");
+                return;
+            }
+            "phx_error" => {
+                let member =
+                    channel.member.take().unwrap_or_else(|| panic!("only members lose a channel: {topic}"));
+                assert_eq!(heard.reference, member.join_ref, "an error names the join that ends");
+                let reason = heard.json()["reason"].as_str().expect("an error says why").to_owned();
+                match &*reason {
+                    "lagging" => {
+                        assert!(ears.was_blocked, "who reads does not lag");
+                        ears.truth.saw("lagging");
+                    }
+                    "channel_crash" => ears.truth.saw("channel_crash"),
+                    other => panic!("a channel ends for {other}"),
+                }
+                return link.orphan(topic, &member.join_ref);
+            }
+            _ => {}
+        }
+        let member =
+            channel.member.as_mut().unwrap_or_else(|| panic!("only members hear: {event} on {topic}"));
+        assert_eq!(heard.reference, "null", "what answers nothing has no ref");
+        if event == "presence_state" || event == "presence_count" && heard.join_ref.as_deref() != Some("null")
+        {
+            let pushed_to = heard.join_ref.as_ref();
+            assert!(pushed_to.is_none_or(|to| *to == member.join_ref), "a push names its join");
+        } else if event != "token_expired" {
+            assert!(
+                heard.join_ref.as_deref().is_none_or(|none| none == "null"),
+                "a broadcast is for everybody"
+            );
+        }
+        if let Some(room) = topic.strip_prefix("room:") {
+            assert!(user.may_join(room), "only who may hears: {} in {room}", user.id);
+        } else if let Some(owner) = topic.strip_prefix("user:") {
+            assert_eq!(owner, user.id, "one's own topic is one's own");
+        }
+        match event {
+            "new_msg" if topic.starts_with("room:") => {
+                let offset = ears.truth.heard(topic, &member.epoch, heard.json());
+                assert_eq!(offset, member.last + 1, "no member misses an offset, or sees one twice: {topic}");
+                let events = std::mem::take(&mut member.since_last);
+                if member.since_whole {
+                    ears.truth.heard_between(topic, &member.epoch, member.last, events);
+                } else {
+                    ears.truth.heard_since(topic, &member.epoch, member.last, &events);
+                }
+                member.since_whole = true;
+                member.last = offset;
+                self.cursors.insert(topic.to_owned(), (member.epoch.clone(), offset));
+            }
+            "typing" => member.typing(ears, heard.json()),
+            "presence_diff" => member.fold.sync_diff(heard.json()),
+            "presence_state" => {
+                assert!(member.visible, "who hides is sent no list");
+                assert!(!member.fold.has_state, "a member is sent one list");
+                member.fold.sync_state(heard.json());
+            }
+            "presence_count" => member.count = Some(heard.json().clone()),
+            "rooms" if topic == "lobby" => member.rooms_changed(user, heard.json()),
+            "token_expired" => assert_eq!(topic, format!("user:{}", user.id)),
+            _ => member.custom(ears, heard),
+        }
+    }
+
+    fn reply(&mut self, ears: &mut Ears<'_>, heard: &Heard) {
+        let link = self.link.as_mut().expect("who hears is connected");
+        let at = link.pending.iter().position(|pending| pending.reference == heard.reference);
+        let (pending, is_orphan) = match at {
+            Some(at) => {
+                // Answers of one channel come in order. A join that is refused at once may overtake them.
+                let overtaken = link.pending.iter().take(at).find(|earlier| earlier.topic == heard.topic);
+                let is_join = matches!(link.pending[at].ask, Ask::Join { .. } | Ask::Wrong(_));
+                assert!(
+                    overtaken.is_none() || is_join,
+                    "answers come in order: {heard:?} before {overtaken:?}",
+                    heard = heard.reference
+                );
+                (link.pending.remove(at).expect("it is there"), false)
+            }
+            None => {
+                let pending = link.orphans.remove(&heard.reference);
+                (pending.unwrap_or_else(|| panic!("one answer for one request: {}", heard.reference)), true)
+            }
+        };
+        assert_eq!(heard.topic, pending.topic, "an answer names the topic that was asked");
+        let (status, response) = match &heard.payload {
+            Payload::Json(payload) => {
+                let status = payload["status"].as_str().expect("an answer has a status").to_owned();
+                (status, Payload::Json(payload["response"].clone()))
+            }
+            binary => (heard.event["phx_reply ".len()..].to_owned(), binary.clone()),
+        };
+        match &*status {
+            "ok" => self.granted(ears, heard, &pending, is_orphan, &response),
+            "error" => {
+                let Payload::Json(response) = response else { panic!("a refusal is JSON") };
+                self.refused(ears, &pending, &response);
+            }
+            other => panic!("an answer is ok or an error: {other}"),
+        }
+    }
+
+    fn granted(
+        &mut self,
+        ears: &mut Ears<'_>,
+        heard: &Heard,
+        pending: &Pending,
+        is_orphan: bool,
+        response: &Payload,
+    ) {
+        let user = self.user();
+        let link = self.link.as_mut().expect("who hears is connected");
+        let topic = &*pending.topic;
+        let room = topic.strip_prefix("room:");
+        if let Ask::Echo(payload) = &pending.ask {
+            // V1 has no binary.
+            assert_eq!(response, payload, "an echo is what was said");
+            return;
+        }
+        let Payload::Json(response) = response else { panic!("only echoes are binary") };
+        match &pending.ask {
+            Ask::Join { since, limit, visible } => {
+                assert!(!is_orphan, "a join belongs to no channel that could end before");
+                assert!(
+                    heard
+                        .join_ref
+                        .as_ref()
+                        .is_none_or(|it| *it == pending.join_ref || pending.join_ref == "null")
+                );
+                assert!(
+                    room.is_none_or(|room| user.may_join(room)),
+                    "only who may joins: {} in {topic}",
+                    user.id
+                );
+                let before: Vec<_> = link.pending.iter().filter(|other| other.topic == topic).collect();
+                assert!(
+                    before.iter().all(|other| number(&other.reference) > number(&pending.reference)),
+                    "what was asked before a join is answered before it: {before:?}"
+                );
+                let mut member = Member::new(pending, *visible);
+                match (room, topic) {
+                    (Some(room), _) => {
+                        member.joined(ears, user, room, since.as_ref(), *limit, response);
+                        self.cursors.insert(topic.to_owned(), (member.epoch.clone(), member.last));
+                    }
+                    (None, "lobby") => member.lobby(user, response),
+                    _ => assert_eq!(response["you"]["user"], user.id),
+                }
+                ears.truth.saw("joined");
+                let channel = link.channels.entry(topic.to_owned()).or_default();
+                if let Some(old) = channel.member.replace(member) {
+                    ears.truth.saw("joined again");
+                    channel.closes_due.push_back(old.join_ref);
+                }
+            }
+            Ask::Leave => {
+                let Some(channel) = link.channels.get_mut(topic) else { return };
+                if let Some(old) = channel.member.take() {
+                    assert!(pending.join_ref != "\"stale\"", "a stale leave ends nothing");
+                    channel.closes_due.push_back(old.join_ref);
+                    ears.truth.saw("left");
+                }
+            }
+            Ask::Publish { body, key, too_large } => {
+                let room = room.expect("messages are said in rooms");
+                assert!(user.may_speak(room), "only who may speaks: {} in {room}", user.id);
+                assert!(!too_large, "a body has a limit");
+                ears.truth.receipt(topic, body, response);
+                if key.is_some() {
+                    self.unanswered.retain(|(_, unanswered, _)| unanswered != body);
+                }
+                ears.truth.saw("published");
+            }
+            Ask::Custom { .. } => {
+                assert!(
+                    room.is_none_or(|room| user.may_speak(room)),
+                    "only who may speaks: {} in {topic}",
+                    user.id
+                );
+                assert_eq!(response.to_string(), "{}");
+            }
+            Ask::History { before, after, limit } => {
+                let epoch = link.member(topic).map(|member| member.epoch.clone());
+                // Of a channel that has ended one does not know the epoch any more.
+                let Some(epoch) = epoch.filter(|_| !is_orphan) else { return };
+                check_page(ears, topic, &epoch, (*before, *after, limit.unwrap_or(50)), response);
+                ears.truth.saw("history");
+            }
+            Ask::Heartbeat => assert_eq!(response.to_string(), "{}"),
+            Ask::Echo(_) => unreachable!("handled above"),
+            Ask::Wrong(reason) => panic!("this is refused for {reason}: {topic} {response}"),
+        }
+    }
+
+    fn refused(&mut self, ears: &mut Ears<'_>, pending: &Pending, response: &Value) {
+        let user = self.user();
+        let link = self.link.as_mut().expect("who hears is connected");
+        let reason = response["reason"].as_str().expect("a refusal says why");
+        let room = pending.topic.strip_prefix("room:");
+        ears.truth.saw(match reason {
+            "unmatched topic" => "unmatched topic",
+            "unauthorized" => "unauthorized",
+            "too many channels joined" => "too many channels joined",
+            "invalid" => "invalid",
+            "too_large" => "too_large",
+            "rate_limited" => "rate_limited",
+            "busy" => "busy",
+            "too_many_rooms" => "too_many_rooms",
+            "user_mismatch" => "user_mismatch",
+            "read_only" => "read_only",
+            other => panic!("a refusal of no known reason: {other}"),
+        });
+        match reason {
+            "busy" | "rate_limited" => {
+                let retry_ms = response["retry_ms"].as_u64().expect("it says when to try again");
+                link.patience_ms = link.patience_ms.max(ears.now_ms + retry_ms);
+                assert!(reason != "busy" || !ears.calm, "nothing is busy when all is well");
+            }
+            "too_large" => assert!(response["max_bytes"].is_u64() && response["field"].is_string()),
+            "invalid" => assert!(response["field"].is_string() && response["message"].is_string()),
+            _ => {}
+        }
+        match &pending.ask {
+            Ask::Join { .. } => {
+                match reason {
+                    "unauthorized" => assert!(
+                        room.is_some_and(|room| !user.may_join(room)),
+                        "{} may join {room:?}",
+                        user.id
+                    ),
+                    "too many channels joined" => {
+                        let max = ears.plan.settings.limits.channels_per_conn as usize;
+                        let others = link.channels.len() + link.pending.len() + 1;
+                        assert!(others >= max, "there is a channel to be had");
+                    }
+                    "too_many_rooms" => assert!(ears.plan.forgets_rooms),
+                    "rate_limited" | "busy" => {}
+                    other => panic!("a join is not refused for {other}"),
+                }
+                if matches!(reason, "unauthorized" | "too many channels joined" | "too_many_rooms") {
+                    self.wants.remove(&pending.topic);
+                }
+                // The channel that there is goes on; what was said in the one that there is not is dropped.
+                if link.member(&pending.topic).is_some() {
+                    link.orphan(&pending.topic, &pending.join_ref);
+                }
+            }
+            Ask::Publish { body, key, too_large } => {
+                assert!(
+                    matches!(reason, "unmatched topic" | "rate_limited" | "busy")
+                        || reason == "too_large" && *too_large
+                        || reason == "unauthorized" && room.is_some_and(|room| !user.may_speak(room)),
+                    "a message is not refused for {reason}"
+                );
+                ears.truth.refuse(body);
+                if key.is_some() && !matches!(reason, "rate_limited" | "busy") {
+                    self.unanswered.retain(|(_, unanswered, _)| unanswered != body);
+                }
+            }
+            Ask::Custom { number } => {
+                assert!(
+                    matches!(reason, "unmatched topic" | "rate_limited" | "busy")
+                        || reason == "unauthorized" && room.is_some_and(|room| !user.may_speak(room)),
+                    "an event is not refused for {reason}"
+                );
+                ears.truth.refuse_custom(number);
+            }
+            Ask::History { .. } => {
+                assert!(matches!(reason, "unmatched topic" | "busy" | "rate_limited"), "{reason}")
+            }
+            Ask::Echo(_) => assert_eq!(reason, "unmatched topic"),
+            Ask::Leave | Ask::Heartbeat => panic!("this is not refused: {pending:?} {response}"),
+            Ask::Wrong("typing") => assert!(
+                matches!(reason, "unmatched topic" | "rate_limited" | "busy" | "unauthorized"),
+                "typing is not refused for {reason}"
+            ),
+            Ask::Wrong(expected) => assert!(
+                reason == *expected
+                    || matches!(
+                        reason,
+                        "unmatched topic"
+                            | "rate_limited"
+                            | "busy"
+                            | "unauthorized"
+                            | "too many channels joined"
+                    ),
+                "{pending:?} is not refused for {reason}"
+            ),
+        }
+    }
+}
+
+/// The number in a ref.
+fn number(reference: &str) -> u64 {
+    reference.trim_matches('"').parse().expect("refs are numbers here")
+}
+
+/// Checks a page and what it is a page of.
+fn check_page(
+    ears: &mut Ears<'_>,
+    topic: &str,
+    epoch: &str,
+    (before, after, limit): (Option<u64>, Option<u64>, u64),
+    page: &Value,
+) {
+    let messages = page["messages"].as_array().expect("a page has messages");
+    let offsets: Vec<u64> = messages.iter().map(|message| ears.truth.heard(topic, epoch, message)).collect();
+    assert!(offsets.len() as u64 <= limit, "a page is no longer than asked");
+    assert!(offsets.is_sorted_by(|a, b| a + 1 == *b), "a page has no gaps: {topic} {offsets:?}");
+    let more = page["more"].as_bool().expect("a page says whether there is more");
+    ears.truth.pages.push((offsets.clone(), more));
+    let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return };
+    if let Some(before) = before {
+        assert!(*last < before, "a page ends before what was asked");
+    }
+    if let Some(after) = after {
+        assert!(*first > after, "a page begins after what was asked");
+    } else {
+        assert!(!more || *first > 1, "there is nothing before the first");
+    }
+}
+
+impl Link {
+    fn check_close(&self, ears: &mut Ears<'_>, code: u16) {
+        let limits = &ears.plan.settings.limits;
+        let silent_ms = self.silent_ms.max(ears.now_ms - self.reached_ms);
+        match code {
+            1000 => assert!(self.said_close, "1000 answers a close"),
+            1002 if self.poison != Some(1002) => {
+                assert!(silent_ms >= limits.idle_ms - 256, "idle after {silent_ms} ms");
+                ears.truth.saw("idle");
+            }
+            1008 if self.poison != Some(1008) => {
+                // Fragments may be on their way for so long, even if each comes in time.
+                assert!(ears.now_ms - self.opened_ms >= MESSAGE_TIMEOUT_MS - 128);
+                ears.truth.saw("slow message");
+            }
+            1012 => assert!(ears.draining, "1012 says that the server stops"),
+            1013 => {
+                assert!(ears.was_blocked, "only who does not read has too much waiting");
+                ears.truth.saw("overflowed");
+            }
+            4001 => {
+                assert!(self.expires_at_s <= ears.unix_ms / 1_000, "a token is good until it expires");
+                ears.truth.saw("expired");
+            }
+            other => {
+                assert_eq!(Some(other), self.poison, "a close has a cause");
+                ears.truth.saw("poisoned");
+            }
+        }
+    }
+}
+
+impl Member {
+    fn new(pending: &Pending, visible: bool) -> Self {
+        Self {
+            join_ref: pending.join_ref.clone(),
+            epoch: String::new(),
+            last: 0,
+            visible,
+            fold: crate::presence::Fold::default(),
+            count: None,
+            since_last: Vec::new(),
+            since_whole: false,
+            customs: std::collections::BTreeSet::new(),
+            asked_ms: pending.asked_ms,
+            typing: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+        }
+    }
+
+    /// The answer to the join of a room.
+    fn joined(
+        &mut self,
+        ears: &mut Ears<'_>,
+        user: &User,
+        room: &str,
+        since: Option<&(String, u64)>,
+        limit: Option<u64>,
+        response: &Value,
+    ) {
+        let topic = &*format!("room:{room}");
+        assert_eq!(response["room"]["room"], room);
+        assert_eq!(response["you"]["user"], user.id);
+        assert_eq!(response["you"]["name"], user.name);
+        assert_eq!(
+            response["you"]["speak"],
+            user.may_speak(room),
+            "a member is told what it may do: {} in {room}",
+            user.id
+        );
+        self.epoch = response["epoch"].as_str().expect("a room has an epoch").to_owned();
+        self.last = response["offset"].as_u64().expect("a room has an offset");
+        ears.truth.reached(topic, &self.epoch, self.last);
+        let messages = response["messages"].as_array().expect("a join has messages");
+        let offsets: Vec<u64> =
+            messages.iter().map(|message| ears.truth.heard(topic, &self.epoch, message)).collect();
+        assert!(offsets.is_sorted_by(|a, b| a + 1 == *b), "a page has no gaps: {topic} {offsets:?}");
+        if let Some(last) = offsets.last() {
+            assert_eq!(*last, self.last, "a page is up to date: {topic}");
+        }
+        let recovered = response["recovered"].as_bool().expect("a join says whether it recovers");
+        if recovered {
+            ears.truth.saw("recovered");
+            let (epoch, offset) = since.expect("only a cursor can be recovered");
+            assert_eq!(*epoch, self.epoch, "only within a life of the room");
+            let missed: Vec<u64> = (offset + 1..=self.last).collect();
+            assert_eq!(offsets, missed, "a recovery is all that was missed: {topic} since {offset}");
+        } else {
+            assert!(offsets.len() as u64 <= limit.unwrap_or(50), "a page is no longer than asked");
+            if since.is_some() {
+                ears.truth.saw("not recovered");
+            }
+            let history = &ears.plan.settings.history;
+            let room_bytes = history.room_bytes.min(history.page_bytes);
+            let message_bytes = ears.plan.body_bytes + AROUND_BODY_BYTES;
+            if let Some((epoch, offset)) = since
+                && *epoch == self.epoch
+                && *offset <= self.last
+                && !ears.plan.forgets_rooms
+            {
+                let missed = self.last - offset;
+                assert!(
+                    missed > u64::from(history.messages) || missed * message_bytes as u64 > room_bytes as u64,
+                    "what is kept can be recovered: {topic} since {offset} of {}",
+                    self.last
+                );
+            }
+        }
+    }
+
+    /// The answer to the join of the lobby.
+    fn lobby(&mut self, user: &User, response: &Value) {
+        let rooms = response["rooms"].as_array().expect("the lobby lists rooms");
+        assert_eq!(response["total"], rooms.len());
+        for room in rooms {
+            self.list(user, room);
+        }
+    }
+
+    fn list(&mut self, user: &User, room: &Value) {
+        let name = room["room"].as_str().expect("a room has a name");
+        assert!(user.may_join(name), "the lobby shows only what may be seen: {name} to {}", user.id);
+        self.rooms.insert(name.to_owned(), room.clone());
+    }
+
+    fn rooms_changed(&mut self, user: &User, change: &Value) {
+        for room in change["changed"].as_array().expect("a list") {
+            self.list(user, room);
+        }
+        for room in change["removed"].as_array().expect("a list") {
+            let name = room.as_str().expect("a room has a name");
+            assert!(user.may_join(name), "the lobby shows only what may be seen: {name} to {}", user.id);
+            self.rooms.remove(name);
+        }
+    }
+
+    /// Somebody is typing: once a tick, and ticks are so far apart.
+    fn typing(&mut self, ears: &mut Ears<'_>, payload: &Value) {
+        let user = payload["user"].as_str().expect("typing says who").to_owned();
+        let count = self.typing.entry(user).or_default();
+        *count += 1;
+        let ticks = (ears.now_ms - self.asked_ms) / ears.plan.settings.presence.tick_ms;
+        assert!(*count <= ticks + 2, "typing is told once a tick: {count} times in {ticks} ticks");
+        ears.truth.saw("typing");
+    }
+
+    fn custom(&mut self, ears: &mut Ears<'_>, heard: &Heard) {
+        let (number, user) = match &heard.payload {
+            Payload::Json(payload) => (
+                payload["n"].as_str().expect("a custom event has its number").to_owned(),
+                Some(&payload["user"]),
+            ),
+            Payload::Binary(data) => {
+                let number = data.strip_suffix(b"\x00\xff\xfe").expect("binary passes as it is");
+                (String::from_utf8(number.to_vec()).expect("text"), None)
+            }
+        };
+        ears.truth.heard_custom(&number, &heard.topic, &heard.event, user);
+        assert!(self.customs.insert(number.clone()), "an event is heard once: {number}");
+        // V1 has no binary, so not everybody hears those.
+        if user.is_some() && heard.topic.starts_with("room:") {
+            self.since_last.push(number);
+        }
+        ears.truth.saw("custom");
+    }
+}

@@ -1,0 +1,161 @@
+//! Bugs, planted where the world touches the server, so that each check is seen to bark.
+//!
+//! Most of them meddle with a record on its way from one shard to another. They know records by their first byte, which `shard::message`
+//! gives them; should those numbers change, the planted bugs no longer bite, and the tests that expect them to fail say so.
+
+use crate::draws::Draws;
+
+/// What is wrong in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// A message does not reach the members on one shard.
+    LoseMessage,
+    /// The very last one does not, so that no gap shows it.
+    LoseLastMessage,
+    /// A message reaches them twice.
+    RepeatMessage,
+    /// Two pushes of one shard change places on their way.
+    SwapPublishes,
+    /// What is said in one room reaches the members of another.
+    Misdeliver,
+    /// The home never hears that somebody left.
+    ForgetLeave,
+    /// A push is never answered.
+    LoseAnswer,
+    /// A push is answered twice.
+    RepeatAnswer,
+    /// A push is refused, and done.
+    RefuseWhatIsDone,
+    /// An answer names the wrong offset.
+    WrongReceipt,
+    /// A recovery begins one message too late.
+    RecoverTooLittle,
+    /// A join says that it recovers, and does not.
+    ClaimRecovery,
+    /// A recovery lacks its first message.
+    CutRecovery,
+    /// A page of history leaves out a message.
+    GapInHistory,
+    /// The history keeps less than it says.
+    ForgetAcked,
+    /// Whatever the token says, its owner may do everything.
+    IgnoreRights,
+    /// A connection that does not read is kept, and all that is for it.
+    UnboundedOutput,
+    /// Typing is told each time.
+    RepeatTyping,
+    /// The lobby is not told of a room's change.
+    ForgetListing,
+    /// Something in the server is random.
+    Unseeded,
+}
+
+/// The first bytes of the records in question.
+mod record {
+    pub(super) const JOIN: u8 = 1;
+    pub(super) const LEAVE: u8 = 2;
+    pub(super) const PUBLISH: u8 = 3;
+    pub(super) const LISTING: u8 = 9;
+    pub(super) const JOINED: u8 = 21;
+    pub(super) const REPLY: u8 = 24;
+    pub(super) const DELIVER: u8 = 25;
+}
+
+fn find(record: &[u8], text: &str) -> Option<usize> {
+    record.windows(text.len()).position(|window| window == text.as_bytes())
+}
+
+/// Puts another text of the same length in place of one, if it is there.
+fn replace(record: &mut [u8], text: &str, other: &str) {
+    assert_eq!(text.len(), other.len());
+    if let Some(at) = find(record, text) {
+        record[at..at + text.len()].copy_from_slice(other.as_bytes());
+    }
+}
+
+/// Sends a record as the bug has it: appends to `queue` what arrives in its place.
+pub(crate) fn meddle(bug: Option<Bug>, draws: &mut Draws, queue: &mut Vec<Vec<u8>>, record: &[u8]) {
+    let mut record = record.to_vec();
+    let kind = record[0];
+    let is_message = kind == record::DELIVER && find(&record, "new_msg").is_some();
+    let is_receipt = kind == record::REPLY && find(&record, "\"offset\":").is_some();
+    let strikes = draws.one_in(6);
+    let mut copies = 1;
+    match bug {
+        Some(Bug::LoseMessage | Bug::LoseLastMessage) if is_message && strikes => copies = 0,
+        Some(Bug::RepeatMessage) if is_message && strikes => copies = 2,
+        Some(Bug::SwapPublishes) if kind == record::PUBLISH => {
+            if let Some(last) = queue.last_mut().filter(|last| last[0] == record::PUBLISH) {
+                std::mem::swap(last, &mut record);
+            }
+        }
+        Some(Bug::Misdeliver) if is_message && strikes => {
+            // The audience's key is the field after the number.
+            if let Some(other) = queue.iter().find(|other| other[0] == record::DELIVER) {
+                record[1..9].copy_from_slice(&other[1..9]);
+            }
+        }
+        Some(Bug::ForgetLeave) if kind == record::LEAVE && strikes => copies = 0,
+        Some(Bug::LoseAnswer) if kind == record::REPLY && strikes => copies = 0,
+        Some(Bug::RepeatAnswer) if kind == record::REPLY && strikes => copies = 2,
+        Some(Bug::RefuseWhatIsDone) if is_receipt && strikes => {
+            let at = find(&record, "{\"at\"").expect("a receipt");
+            let response = br#"{"reason":"busy","retry_ms":250}"#;
+            record.truncate(at - 4);
+            record.extend_from_slice(&u32::try_from(response.len()).expect("short").to_le_bytes());
+            record.extend_from_slice(response);
+            let ok_at = find(&record, "\x02\0\0\0ok").expect("a status");
+            record.splice(ok_at..ok_at + 6, *b"\x05\0\0\0error");
+        }
+        Some(Bug::WrongReceipt) if is_receipt && strikes => {
+            // In the id, and in the offset at the end.
+            let id_end = find(&record, "\",\"offset\":").expect("a receipt");
+            let offset_end = record.len() - 1;
+            for digit in [id_end - 1, offset_end - 1] {
+                record[digit] = if record[digit] == b'9' { b'8' } else { record[digit] + 1 };
+            }
+        }
+        Some(Bug::RecoverTooLittle) if kind == record::JOIN && find(&record, "room:").is_some() => {
+            later_cursor(&mut record);
+        }
+        Some(Bug::ClaimRecovery) if kind == record::JOINED && strikes => {
+            replace(&mut record, "\"recovered\":false", "\"recovered\":true ");
+        }
+        Some(Bug::CutRecovery) if kind == record::JOINED && find(&record, "\"recovered\":true").is_some() => {
+            blank(&mut record, 0);
+        }
+        Some(Bug::GapInHistory) if kind == record::REPLY && strikes => blank(&mut record, 1),
+        Some(Bug::RepeatTyping) if kind == record::DELIVER && find(&record, "typing").is_some() => {
+            copies = 60
+        }
+        Some(Bug::ForgetListing) if kind == record::LISTING && strikes => copies = 0,
+        _ => {}
+    }
+    queue.extend(std::iter::repeat_n(record, copies));
+}
+
+/// Moves the cursor in a join by one: an epoch of eight bytes, which begins with the seed's top half, and an offset of eight.
+fn later_cursor(record: &mut [u8]) {
+    let Some(topic) = find(record, "room:") else { return };
+    // Behind the topic: user and name (a length and a text each), whether it speaks and is seen, and whether there is a cursor.
+    let mut at = topic - 4;
+    for _ in 0..3 {
+        let length = u32::from_le_bytes(*record[at..].first_chunk().expect("a length"));
+        at += 4 + usize::try_from(length).expect("short");
+    }
+    at += 2;
+    if record[at] == 1 {
+        let offset = record[at + 9..].first_chunk_mut::<8>().expect("an offset");
+        *offset = (u64::from_le_bytes(*offset) + 1).to_le_bytes();
+    }
+}
+
+/// Takes a message out of a page, if there is another behind it: its place is filled with white space.
+fn blank(record: &mut [u8], message: usize) {
+    let Some(page) = find(record, "\"messages\":[{\"at\":") else { return };
+    let starts: Vec<usize> =
+        (page..record.len()).filter(|at| record[*at..].starts_with(b"{\"at\":")).collect();
+    if let Some([first, next]) = starts.get(message..message + 2) {
+        record[*first..*next].fill(b' ');
+    }
+}

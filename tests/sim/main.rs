@@ -1,0 +1,170 @@
+//! A whole server in one thread, from one seed: real `wire`, `chat` and `shard`; pretend sockets, rings and clocks; clients that check
+//! every byte they read.
+//!
+//! ```text
+//! SIM_SEED=0x2a cargo test --test sim     one seed
+//! SIM_SEEDS=10000 cargo test --test sim   so many, from 0 on
+//! SIM_STEPS=20000                         longer runs
+//! SIM_TRACE=1                             tell everything that happens
+//! ```
+
+mod acts;
+mod client;
+mod draws;
+mod ears;
+mod faults;
+mod frames;
+mod net;
+mod plan;
+mod planted;
+mod presence;
+mod rest;
+mod site;
+mod stories;
+mod truth;
+mod world;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+
+use faults::Bug;
+use plan::Plan;
+use world::World;
+
+/// Tells what happens, if `SIM_TRACE` is set.
+macro_rules! trace {
+    ($($what:tt)*) => { if $crate::is_traced() { eprintln!("    {}", format_args!($($what)*)); } };
+}
+pub(crate) use trace;
+
+fn is_traced() -> bool {
+    static TRACED: OnceLock<bool> = OnceLock::new();
+    *TRACED.get_or_init(|| std::env::var_os("SIM_TRACE").is_some())
+}
+
+/// How long a run is, unless `SIM_STEPS` says otherwise.
+const STEPS: u64 = 6_000;
+
+/// What must have been seen once the usual number of seeds has been run: the limits are there to be reached.
+const REACHED: &[&str] = &[
+    "busy",
+    "channel_crash",
+    "custom",
+    "expired",
+    "founded",
+    "history",
+    "idle",
+    "invalid",
+    "joined",
+    "joined again",
+    "lagging",
+    "left",
+    "not recovered",
+    "overflowed",
+    "poisoned",
+    "published",
+    "rate_limited",
+    "read_only",
+    "recovered",
+    "too many channels joined",
+    "too_large",
+    "too_many_rooms",
+    "typing",
+    "unauthorized",
+    "unmatched topic",
+    "user_mismatch",
+];
+
+/// What came out of a run.
+struct Outcome {
+    digest: u64,
+    seen: BTreeMap<&'static str, u64>,
+}
+
+thread_local! {
+    /// Where the run on this thread is, for the report of its failure.
+    static STEP: Cell<u64> = const { Cell::new(0) };
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    let parsed = text.strip_prefix("0x").map_or_else(|| text.parse(), |hex| u64::from_str_radix(hex, 16));
+    Some(parsed.unwrap_or_else(|_| panic!("{variable} is a number, perhaps with 0x: {text}")))
+}
+
+fn steps() -> u64 {
+    number_from("SIM_STEPS").unwrap_or(STEPS)
+}
+
+/// Runs a seed to its end.
+fn run(seed: u64, bug: Option<Bug>) -> Outcome {
+    let plan = Plan::new(seed, steps(), bug);
+    let mut world = World::new(&plan);
+    for step in 0..plan.steps {
+        STEP.set(step);
+        world.step();
+    }
+    STEP.set(plan.steps);
+    world.heal();
+    world.rest();
+    world.say_last_words();
+    world.check_rest();
+    world.audit();
+    world.check_rest();
+    world.end();
+    let mut seen = std::mem::take(&mut world.truth.seen);
+    for host in &world.hosts {
+        let fullest = seen.entry("fullest ring").or_default();
+        *fullest = (*fullest).max(host.net.fullest as u64);
+    }
+    Outcome { digest: world.digest(), seen }
+}
+
+/// Runs a seed, and says what went wrong.
+fn try_run(seed: u64, bug: Option<Bug>) -> Result<Outcome, String> {
+    catch_unwind(AssertUnwindSafe(|| run(seed, bug))).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words").to_owned()
+    })
+}
+
+#[track_caller]
+fn check(seed: u64) -> Outcome {
+    try_run(seed, None).unwrap_or_else(|failure| {
+        panic!(
+            "seed {seed:#x} fails at step {}: {failure}\nreplay: SIM_SEED={seed:#x} SIM_STEPS={} cargo test --test sim",
+            STEP.get(),
+            steps()
+        )
+    })
+}
+
+/// The seeds to run: one that is asked for, or as many as are asked for.
+fn seeds() -> Vec<u64> {
+    match number_from("SIM_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number_from("SIM_SEEDS").unwrap_or(256)).collect(),
+    }
+}
+
+#[test]
+fn the_server_keeps_its_promises_whatever_the_seed() {
+    let seeds = seeds();
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in &seeds {
+        for (what, count) in check(*seed).seen {
+            let sum = seen.entry(what).or_default();
+            *sum = if what == "fullest ring" { count.max(*sum) } else { *sum + count };
+        }
+    }
+    if seeds.len() >= 256 && steps() >= STEPS {
+        let unseen: Vec<_> = REACHED.iter().filter(|what| !seen.contains_key(*what)).collect();
+        assert!(
+            unseen.is_empty(),
+            "these were not reached, so nothing is known of them: {unseen:?} of {seen:#?}"
+        );
+    }
+    println!("{} seeds, {} steps each: {seen:#?}", seeds.len(), steps());
+}

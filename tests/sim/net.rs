@@ -1,0 +1,215 @@
+//! Pretend sockets and pretend rings: what a [`Shard`] acts on.
+
+use std::cell::Cell;
+
+use chinwag::base::arena::Key;
+use chinwag::limits::{MESH_BUSY_BYTES, MESH_PAUSE_BYTES};
+use chinwag::shard::{Conn, Io};
+
+use crate::draws::Draws;
+use crate::faults::{Bug, meddle};
+
+/// A connection between a client and a shard, as the two kernels see it.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    pub(crate) key: Key<Conn>,
+    /// What the client has written, and the server has not read.
+    pub(crate) to_server: Vec<u8>,
+    /// The client writes no more.
+    pub(crate) client_fin: bool,
+    /// The client's machine has said that there is no connection.
+    pub(crate) reset: bool,
+    /// What the server has written, and the client has not read.
+    pub(crate) to_client: Vec<u8>,
+    /// The server writes no more.
+    pub(crate) server_fin: bool,
+    /// The server has let go of it.
+    pub(crate) gone: bool,
+    /// What was written may be lost, since the server let go of it with something unread.
+    pub(crate) lossy: bool,
+    /// How many bytes `to_client` takes.
+    pub(crate) window: usize,
+    /// The server was told that its socket is full, and waits to hear otherwise.
+    pub(crate) blocked: bool,
+    /// Whether it ever was.
+    pub(crate) was_blocked: bool,
+    /// The server does not want to read.
+    pub(crate) stopped: bool,
+}
+
+impl Pipe {
+    pub(crate) fn new(key: Key<Conn>, window: usize) -> Self {
+        Self {
+            key,
+            to_server: Vec::new(),
+            client_fin: false,
+            reset: false,
+            to_client: Vec::new(),
+            server_fin: false,
+            gone: false,
+            lossy: false,
+            window,
+            blocked: false,
+            was_blocked: false,
+            stopped: false,
+        }
+    }
+
+    /// Whether the server has something to read, be it the end.
+    pub(crate) fn is_readable(&self) -> bool {
+        !self.gone && !self.stopped && (self.reset || self.client_fin || !self.to_server.is_empty())
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        !self.gone && self.blocked && !self.reset && self.to_client.len() < self.window
+    }
+
+    /// Whether the client has something to read, be it the end.
+    pub(crate) fn is_heard(&self) -> bool {
+        !self.to_client.is_empty() || self.server_fin || self.gone
+    }
+}
+
+/// One shard's sockets, and the rings that lead away from it.
+pub(crate) struct Net {
+    shard: u16,
+    draws: Draws,
+    bug: Option<Bug>,
+    pub(crate) pipes: Vec<Pipe>,
+    by_conn: Vec<Option<usize>>,
+    /// By the shard that they lead to.
+    pub(crate) rings: Vec<Vec<Vec<u8>>>,
+    pub(crate) jammed: Vec<bool>,
+    /// How many bytes are in a ring when those who feed it are to pause.
+    pub(crate) ring_bytes: usize,
+    pub(crate) short_write: u64,
+    pub(crate) slow_work: u64,
+    /// Whether the last words are being said.
+    pub(crate) is_late: bool,
+    elapsed_us: Cell<u64>,
+    clock_draws: Cell<u64>,
+    /// How many bytes ever waited in a ring beyond those from which on it is busy.
+    pub(crate) fullest: usize,
+    /// All writes, in order, in one number.
+    pub(crate) digest: u64,
+}
+
+impl Net {
+    pub(crate) fn new(shard: u16, shards: u16, draws: Draws, bug: Option<Bug>) -> Self {
+        Self {
+            shard,
+            draws,
+            bug,
+            pipes: Vec::new(),
+            by_conn: Vec::new(),
+            rings: vec![Vec::new(); usize::from(shards)],
+            jammed: vec![false; usize::from(shards)],
+            ring_bytes: MESH_PAUSE_BYTES,
+            short_write: u64::MAX,
+            slow_work: u64::MAX,
+            is_late: false,
+            elapsed_us: Cell::new(0),
+            clock_draws: Cell::new(0),
+            fullest: 0,
+            digest: 0,
+        }
+    }
+
+    /// Takes in a new connection.
+    pub(crate) fn insert(&mut self, pipe: Pipe) -> usize {
+        let conn = pipe.key.index() as usize;
+        if self.by_conn.len() <= conn {
+            self.by_conn.resize(conn + 1, None);
+        }
+        assert_eq!(self.by_conn[conn], None, "a number is given out once at a time");
+        self.by_conn[conn] = Some(self.pipes.len());
+        self.pipes.push(pipe);
+        self.pipes.len() - 1
+    }
+
+    fn pipe(&mut self, conn: u32) -> &mut Pipe {
+        let index = self.by_conn.get(conn as usize).copied().flatten();
+        &mut self.pipes[index.expect("the shard acts on connections that it has")]
+    }
+
+    fn note(&mut self, conn: u32, bytes: &[u8]) {
+        for byte in conn.to_le_bytes().iter().chain(bytes) {
+            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(9);
+        }
+    }
+
+    /// How many bytes wait for a shard.
+    pub(crate) fn in_ring(&self, shard: usize) -> usize {
+        self.rings[shard].iter().map(Vec::len).sum()
+    }
+}
+
+impl Io for Net {
+    fn write(&mut self, conn: u32, bytes: &[u8]) -> usize {
+        assert!(!bytes.is_empty(), "a call for nothing");
+        let is_short = self.draws.one_in(self.short_write);
+        let most = if is_short { self.draws.skewed(bytes.len()) } else { bytes.len() };
+        let pipe = self.pipe(conn);
+        assert!(!pipe.blocked, "a socket that is full is not written to until it says that it is not");
+        assert!(!pipe.server_fin && !pipe.gone, "nothing is written after the end");
+        let space = if pipe.reset { 0 } else { pipe.window.saturating_sub(pipe.to_client.len()) };
+        let written = most.min(space);
+        pipe.to_client.extend_from_slice(&bytes[..written]);
+        pipe.blocked = written < bytes.len();
+        pipe.was_blocked |= pipe.blocked;
+        crate::trace!("shard {} writes {written} of {} bytes to {conn}", self.shard, bytes.len());
+        self.note(conn, &bytes[..written]);
+        written
+    }
+
+    fn shut(&mut self, conn: u32) {
+        let pipe = self.pipe(conn);
+        crate::trace!("ends {:?}", pipe.key);
+        assert!(!pipe.server_fin, "a connection ends once");
+        pipe.server_fin = true;
+    }
+
+    fn close(&mut self, conn: u32) {
+        let is_rude = self.draws.one_in(2);
+        let pipe = self.pipe(conn);
+        crate::trace!("lets go of {:?}", pipe.key);
+        assert!(!pipe.gone, "a connection is let go once");
+        pipe.gone = true;
+        pipe.blocked = false;
+        if pipe.reset || !pipe.to_server.is_empty() && is_rude {
+            // The kernel answers what was never read with a reset, which may overtake what was written.
+            pipe.lossy = true;
+            pipe.to_client.clear();
+        }
+        pipe.to_server.clear();
+        self.by_conn[conn as usize] = None;
+    }
+
+    fn resume(&mut self, conn: u32) {
+        self.pipe(conn).stopped = false;
+    }
+
+    fn send(&mut self, shard: u16, record: &[u8]) {
+        assert_ne!(shard, self.shard, "a shard speaks to itself by calls");
+        let bug = self.bug.filter(|bug| *bug != Bug::LoseLastMessage || self.is_late);
+        meddle(bug, &mut self.draws, &mut self.rings[usize::from(shard)], record);
+        let in_ring = self.in_ring(usize::from(shard));
+        let busy_bytes = MESH_BUSY_BYTES / MESH_PAUSE_BYTES * self.ring_bytes;
+        if in_ring > busy_bytes {
+            self.fullest = self.fullest.max(in_ring - busy_bytes);
+        }
+    }
+
+    fn waiting_bytes(&self, shard: u16) -> usize {
+        self.in_ring(usize::from(shard)) * MESH_PAUSE_BYTES / self.ring_bytes
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        // A clock of its own: that it is looked at must not change what else is drawn.
+        let mut draws = Draws::new(self.clock_draws.get());
+        self.clock_draws.set(draws.number());
+        let took = if draws.one_in(self.slow_work) { draws.range(1_000, 90_000) } else { draws.below(200) };
+        self.elapsed_us.set(self.elapsed_us.get() + took);
+        self.elapsed_us.get()
+    }
+}

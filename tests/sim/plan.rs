@@ -1,0 +1,223 @@
+//! What a seed decides before the first step: how large everything is, how narrow the limits, and what happens how often.
+
+use chinwag::limits::{FRAME_HEADER_BYTES_MAX, HistoryLimits, Limits, PresenceLimits};
+use chinwag::shard::Settings;
+
+use crate::draws::Draws;
+use crate::faults::Bug;
+use crate::site::ROOMS;
+
+/// What a client may do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Join,
+    Leave,
+    Publish,
+    PublishKeyed,
+    Custom,
+    Typing,
+    History,
+    Echo,
+    Heartbeat,
+    Ping,
+    Stale,
+    Crash,
+    Nonsense,
+    Poison,
+    Close,
+}
+
+/// Those that a run cannot do without, and those of which each run leaves out some.
+const ALWAYS: [(Act, u64); 3] = [(Act::Join, 10), (Act::Publish, 12), (Act::Leave, 2)];
+const SOMETIMES: [(Act, u64); 12] = [
+    (Act::PublishKeyed, 6),
+    (Act::Custom, 6),
+    (Act::Typing, 4),
+    (Act::History, 4),
+    (Act::Echo, 4),
+    (Act::Heartbeat, 2),
+    (Act::Ping, 2),
+    (Act::Stale, 2),
+    (Act::Crash, 2),
+    (Act::Nonsense, 3),
+    (Act::Poison, 1),
+    (Act::Close, 1),
+];
+
+/// What may happen next in the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Happening {
+    /// A client connects.
+    Connect,
+    /// A client acts.
+    Act,
+    /// Bytes reach the server, or the end of them.
+    ToServer,
+    /// Bytes reach a client.
+    ToClient,
+    /// A socket takes bytes again.
+    Writable,
+    /// Records reach another shard.
+    Ring,
+    /// A shard ends a turn of its loop.
+    Turn,
+    /// Time passes.
+    Time,
+    /// A client goes without a word: its socket is reset, or ends anywhere.
+    Vanish,
+    /// A client stops reading, or reads again.
+    Stall,
+    /// The way from one shard to another stands still, or goes on.
+    Jam,
+    /// A request of the API.
+    Request,
+    /// Somebody sets the wall clock.
+    SetClock,
+}
+
+/// A run, before it begins.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) steps: u64,
+    pub(crate) bug: Option<Bug>,
+    pub(crate) shards: u16,
+    pub(crate) clients: usize,
+    pub(crate) rooms: Vec<&'static str>,
+    pub(crate) settings: Settings,
+    pub(crate) acts: Vec<(Act, u64)>,
+    pub(crate) happenings: Vec<(Happening, u64)>,
+    /// How many bytes a socket takes before it is full.
+    pub(crate) window: usize,
+    /// How many bytes are in the way to another shard when it is told to pause.
+    pub(crate) ring_bytes: usize,
+    /// One in how many writes is short without need.
+    pub(crate) short_write: u64,
+    /// One in how many clocked stretches of work seems to take long.
+    pub(crate) slow_work: u64,
+    /// The longest body of a message.
+    pub(crate) body_bytes: usize,
+    /// How long tokens last, in seconds.
+    pub(crate) token_s: u64,
+    /// Whether rooms may be let go although somebody may still want them.
+    pub(crate) forgets_rooms: bool,
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64, steps: u64, bug: Option<Bug>) -> Self {
+        let draws = &mut Draws::new(seed ^ 0x5eed_0f_c4a7);
+        let shards = if bug.is_some() { 3 } else { *draws.pick(&[1, 2, 2, 3, 3, 4]) };
+        let clients = draws.size(3, 10);
+        let rooms = ROOMS[..draws.size(1, ROOMS.len())].to_vec();
+        let body_bytes = *draws.pick(&[50, 200, 200, 2_000, 16 * 1_024]);
+        let history = history(draws, body_bytes);
+        let limits = limits(draws, shards, &history, body_bytes);
+        let presence = presence(draws);
+        // Some are too long.
+        let body_bytes = body_bytes + (body_bytes / 4).min(500);
+        // Each shard has its share, which may be smaller than what is needed on it.
+        let forgets_rooms = limits.rooms < 1_000 || history.total_bytes < 200 * 1_024 * 1_024;
+        Self {
+            seed,
+            steps,
+            bug,
+            shards,
+            clients,
+            rooms,
+            acts: acts(draws),
+            happenings: happenings(draws),
+            window: *draws.pick(&[100, 500, 4_000, 64_000, 1_000_000]),
+            ring_bytes: *draws.pick(&[300, 2_000, 20_000, 1_000_000]),
+            short_write: *draws.pick(&[2, 10, 1_000]),
+            slow_work: *draws.pick(&[10, 100, u64::MAX]),
+            body_bytes,
+            token_s: *draws.pick(&[20, 600, 1_000_000]),
+            forgets_rooms,
+            settings: Settings::new(shards, limits, history, presence, Vec::new()),
+        }
+    }
+}
+
+impl Plan {
+    /// What the server is told, which is what the checks know, unless that is the bug.
+    pub(crate) fn settings(&self) -> Settings {
+        let mut settings = self.settings.clone();
+        match self.bug {
+            Some(Bug::UnboundedOutput) => settings.limits.conn_out_bytes = usize::MAX,
+            Some(Bug::ForgetAcked) => settings.history.messages = settings.history.messages.min(2),
+            _ => {}
+        }
+        settings
+    }
+}
+
+/// What a message has besides its body, in bytes, as the configuration reckons it. Its relations between limits hold here too.
+pub(crate) const AROUND_BODY_BYTES: usize = 2_048;
+
+fn limits(draws: &mut Draws, shards: u16, history: &HistoryLimits, body_bytes: usize) -> Limits {
+    let frame_bytes = body_bytes + AROUND_BODY_BYTES + draws.pick(&[0, 0, 2_000, 60_000]);
+    let message_bytes = frame_bytes * draws.size(1, 2);
+    Limits {
+        connections: if draws.one_in(8) { u32::from(shards) * 2 } else { 0 },
+        frame_bytes,
+        message_bytes,
+        channels_per_conn: *draws.pick(&[2, 4, 100, 100, 100]),
+        body_bytes,
+        publish_per_s: *draws.pick(&[0, 2, 20, 1_000]),
+        publish_burst: *draws.pick(&[1, 5, 60]),
+        join_per_s: *draws.pick(&[0, 2, 20, 1_000]),
+        join_burst: *draws.pick(&[2, 5, 100]),
+        room_lag_bytes: 2 * (message_bytes + FRAME_HEADER_BYTES_MAX) + draws.pick(&[0, 0, 2_000, 1_000_000]),
+        conn_out_bytes: 2 * history.page_bytes + draws.pick(&[0, 0, 4_000, 1_000_000]),
+        rooms: if draws.one_in(4) { u32::from(shards) * 3 } else { 100_000 },
+        ..Limits::default()
+    }
+}
+
+fn history(draws: &mut Draws, body_bytes: usize) -> HistoryLimits {
+    let least = body_bytes + AROUND_BODY_BYTES;
+    let room_bytes = least + draws.pick(&[0, 5_000, 512 * 1_024, 512 * 1_024]);
+    HistoryLimits {
+        messages: *draws.pick(&[0, 1, 5, 20, 1_000, 1_000]),
+        room_bytes,
+        total_bytes: if draws.one_in(4) { room_bytes * draws.size(1, 3) } else { 256 * 1_024 * 1_024 },
+        page_bytes: least + draws.pick(&[0, 0, 3_000, 256 * 1_024]),
+    }
+}
+
+fn presence(draws: &mut Draws) -> PresenceLimits {
+    let full_max = *draws.pick(&[0, 2, 4, 1_000, 1_000]);
+    let listed = *draws.pick(&[2, 4, 100]);
+    PresenceLimits {
+        tick_ms: *draws.pick(&[20, 50, 200]),
+        tick_max_ms: 2_000,
+        full_max,
+        listed: if full_max == 0 { listed } else { listed.min(full_max) },
+    }
+}
+
+fn acts(draws: &mut Draws) -> Vec<(Act, u64)> {
+    let mut acts = ALWAYS.to_vec();
+    acts.extend(SOMETIMES.iter().filter(|_| draws.one_in(2)).map(|(act, weight)| (*act, *weight)));
+    acts.iter().map(|(act, weight)| (*act, weight * draws.range(1, 4))).collect()
+}
+
+fn happenings(draws: &mut Draws) -> Vec<(Happening, u64)> {
+    use Happening as H;
+    let mut happenings = vec![
+        (H::Connect, 6),
+        (H::Act, 40),
+        (H::ToServer, 60),
+        (H::ToClient, 60),
+        (H::Writable, 15),
+        (H::Ring, 40),
+        (H::Turn, 50),
+        (H::Time, 15),
+    ];
+    let faults = [(H::Vanish, 1), (H::Stall, 3), (H::Jam, 3), (H::Request, 1), (H::SetClock, 1)];
+    happenings.extend(faults.iter().filter(|_| draws.one_in(2)));
+    for (_, weight) in &mut happenings {
+        *weight *= draws.range(1, 4);
+    }
+    happenings
+}

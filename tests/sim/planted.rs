@@ -1,0 +1,127 @@
+//! Each check is seen to bark: a bug is planted, and the check that is for it must be the one that finds it.
+
+use crate::faults::Bug;
+use crate::try_run;
+
+/// How many seeds a bug may take to be found.
+const SEEDS: u64 = 48;
+
+/// Runs with a bug until one of these checks finds it.
+#[track_caller]
+fn check(bug: Bug, checks: &[&str]) {
+    let mut others = Vec::new();
+    for seed in 0..SEEDS {
+        match try_run(seed, Some(bug)) {
+            Err(failure) if checks.iter().any(|check| failure.contains(check)) => return,
+            Err(failure) => others.push(failure),
+            Ok(_) => {}
+        }
+    }
+    panic!("{bug:?} is not found by {checks:?} in {SEEDS} seeds, but by {others:#?}");
+}
+
+#[test]
+fn a_lost_message_is_a_gap() {
+    check(Bug::LoseMessage, &["no member misses an offset"]);
+}
+
+#[test]
+fn a_message_that_comes_twice_is_seen_twice() {
+    check(Bug::RepeatMessage, &["no member misses an offset"]);
+}
+
+#[test]
+fn a_last_message_that_is_lost_is_missed_in_the_end() {
+    check(Bug::LoseLastMessage, &["nothing is lost without a word"]);
+}
+
+#[test]
+fn two_pushes_that_change_places_are_out_of_order() {
+    check(Bug::SwapPublishes, &["in the order in which it was said"]);
+}
+
+#[test]
+fn a_message_in_another_room_is_heard_by_strangers() {
+    check(Bug::Misdeliver, &["a message is heard where it was said", "only members hear"]);
+}
+
+#[test]
+fn a_leave_that_is_forgotten_makes_a_ghost() {
+    check(Bug::ForgetLeave, &["presence is the truth"]);
+}
+
+#[test]
+fn an_answer_that_is_lost_is_waited_for() {
+    check(Bug::LoseAnswer, &["every request is answered"]);
+}
+
+#[test]
+fn an_answer_that_comes_twice_answers_nothing() {
+    check(Bug::RepeatAnswer, &["one answer for one request"]);
+}
+
+#[test]
+fn a_push_that_is_refused_and_done_is_half_accepted() {
+    check(Bug::RefuseWhatIsDone, &["a push is refused or done, never both"]);
+}
+
+#[test]
+fn a_wrong_receipt_is_compared_with_what_was_said() {
+    check(
+        Bug::WrongReceipt,
+        &["is the one that was acknowledged", "says where the message stands", "stands in one place"],
+    );
+}
+
+#[test]
+fn a_recovery_that_begins_too_late_is_not_all_that_was_missed() {
+    check(Bug::RecoverTooLittle, &["a recovery is all that was missed"]);
+}
+
+#[test]
+fn the_latest_page_is_no_recovery() {
+    check(Bug::ClaimRecovery, &["only a cursor can be recovered"]);
+    check(Bug::CutRecovery, &["a recovery is all that was missed"]);
+}
+
+#[test]
+fn a_gap_in_the_history_is_seen() {
+    check(Bug::GapInHistory, &["a page has no gaps"]);
+}
+
+#[test]
+fn what_was_acknowledged_and_is_gone_is_missed() {
+    check(Bug::ForgetAcked, &["nothing that was acknowledged is forgotten"]);
+    check(Bug::ForgetAcked, &["what is kept can be recovered"]);
+}
+
+#[test]
+fn rights_that_are_not_looked_at_let_strangers_in() {
+    check(Bug::IgnoreRights, &["only who may joins"]);
+    check(Bug::IgnoreRights, &["is told what it may do"]);
+    check(Bug::IgnoreRights, &["the lobby shows only what may be seen"]);
+}
+
+#[test]
+fn output_without_a_bound_is_seen_to_grow() {
+    check(Bug::UnboundedOutput, &["who does not read is bounded"]);
+}
+
+#[test]
+fn typing_that_is_told_each_time_is_too_much() {
+    check(Bug::RepeatTyping, &["typing is told once a tick"]);
+}
+
+#[test]
+fn a_listing_that_is_lost_leaves_the_lobby_wrong() {
+    check(Bug::ForgetListing, &["the lobby counts right", "a room with members is listed"]);
+}
+
+#[test]
+fn a_run_is_the_same_each_time_unless_something_in_it_is_random() {
+    let digest = |seed, bug| try_run(seed, bug).expect("the run ends").digest;
+    for seed in 0..SEEDS {
+        assert_eq!(digest(seed, None), digest(seed, None), "seed {seed:#x}");
+    }
+    assert_ne!(digest(0, Some(Bug::Unseeded)), digest(0, Some(Bug::Unseeded)));
+}

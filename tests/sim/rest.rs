@@ -1,0 +1,306 @@
+//! What must be so at certain moments: after each event, when all is quiet, and when everybody has gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chinwag::limits::{CLIENT_FRAME_HEADER_BYTES_MAX, READ_BUFFER_BYTES};
+use chinwag::shard::{Population, Turn};
+
+use crate::client::{Client, Member};
+use crate::plan::{AROUND_BODY_BYTES, Plan};
+use crate::site::USERS;
+use crate::world::{Host, World};
+
+/// How long nothing must have happened for the world to be quiet, in milliseconds: longer than any tick.
+const QUIET_MS: u64 = 3_000;
+
+/// How long clients let their connections rest, in milliseconds.
+const HEARTBEAT_MS: u64 = 20_000;
+
+/// What a shard may hold at any time.
+pub(crate) fn check_memory(plan: &Plan, host: &Host) {
+    let population = host.shard.population();
+    let settings = &plan.settings;
+    assert!(population.history_bytes <= settings.history_bytes_max, "history is bounded: {population:?}");
+    let held_max = 2 * READ_BUFFER_BYTES + settings.limits.message_bytes + CLIENT_FRAME_HEADER_BYTES_MAX;
+    assert!(population.held_bytes_max <= held_max, "what is not handled yet is bounded: {population:?}");
+    assert!(population.homes <= settings.rooms_max as usize, "rooms are bounded: {population:?}");
+    assert!(population.conns <= settings.conns_max as usize, "connections are bounded: {population:?}");
+}
+
+/// What it may hold after a turn.
+pub(crate) fn check_after_turn(plan: &Plan, host: &Host) {
+    let population = host.shard.population();
+    let limits = &plan.settings.limits;
+    // Of a socket that stops in the middle of a frame the rest is kept, however long.
+    let out_bytes_max = limits.conn_out_bytes.max(limits.message_bytes + AROUND_BODY_BYTES);
+    assert!(population.out_bytes_max <= out_bytes_max, "who does not read is bounded: {population:?}");
+}
+
+/// Who is visible in a room: the number of devices by user.
+type Present = BTreeMap<&'static str, usize>;
+
+impl World {
+    /// Goes on until nothing moves any more.
+    pub(crate) fn rest(&mut self) {
+        let mut quiet_ms = 0;
+        for _ in 0..20_000 {
+            let before = self.digest();
+            while self.settle() {}
+            self.upkeep();
+            if self.settle() || self.digest() != before || !self.clients.iter().all(Client::is_answered) {
+                quiet_ms = 0;
+            }
+            if quiet_ms >= QUIET_MS {
+                self.calm = self.healed;
+                return;
+            }
+            let ms = self.draws.range(1, 60);
+            self.pass(ms);
+            quiet_ms += ms;
+        }
+        let waiting: Vec<_> = self.clients.iter().filter(|client| !client.is_answered()).collect();
+        panic!("every request is answered, and the world comes to rest: {waiting:#?}");
+    }
+
+    /// Clients come back, rejoin what they want to be in, and say that they are there.
+    fn upkeep(&mut self) {
+        for id in 0..self.clients.len() {
+            if self.draining {
+                return;
+            }
+            self.connect(id);
+            let now_ms = self.now.mono_ms;
+            self.write(id, |client, mouth| {
+                let link = client.link.as_ref().expect("who writes is connected");
+                let is_patient = link.patience_ms > now_ms;
+                let missing: Vec<String> = client
+                    .wants
+                    .iter()
+                    .filter(|topic| !is_patient && link.newest_join_ref(topic).is_none())
+                    .cloned()
+                    .collect();
+                let is_silent = now_ms - link.wrote_ms >= HEARTBEAT_MS;
+                for topic in missing {
+                    client.join(mouth, &topic);
+                }
+                if is_silent {
+                    client.heartbeat(mouth);
+                }
+            });
+        }
+    }
+
+    /// Everybody who is in a topic, with what it knows of it.
+    fn members<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = (&'a Client, &'a Member)> {
+        self.clients.iter().filter_map(move |client| Some((client, client.link.as_ref()?.member(topic)?)))
+    }
+
+    fn present(&self, topic: &str) -> Present {
+        let mut present = Present::new();
+        for (client, _) in self.members(topic).filter(|(_, member)| member.visible) {
+            *present.entry(client.user().id).or_default() += 1;
+        }
+        present
+    }
+
+    /// When all is quiet, what everybody knows is the truth.
+    pub(crate) fn check_rest(&self) {
+        let open = self.clients.iter().filter(|client| client.link.is_some()).count();
+        let conns: usize = self.hosts.iter().map(|host| host.shard.population().conns).sum();
+        assert_eq!(conns, open, "the server has the connections that there are");
+        let rooms: BTreeSet<String> = self.plan.rooms.iter().map(|room| format!("room:{room}")).collect();
+        for topic in &rooms {
+            let epochs: BTreeSet<&str> = self.members(topic).map(|(_, member)| &*member.epoch).collect();
+            assert!(epochs.len() <= 1, "a room has one epoch while somebody is there: {topic} {epochs:?}");
+            for (client, member) in self.members(topic) {
+                let last = self.truth.known(topic, &member.epoch).map_or(0, |epoch| epoch.last);
+                assert_eq!(
+                    member.last, last,
+                    "nothing is lost without a word: client {} in {topic}",
+                    client.id
+                );
+            }
+            self.check_presence(topic);
+        }
+        for (client, lobby) in self.members("lobby") {
+            self.check_lobby(client, lobby);
+        }
+    }
+
+    fn check_presence(&self, topic: &str) {
+        let present = self.present(topic);
+        let count: usize = present.values().sum();
+        let full_max = self.plan.settings.presence.full_max as usize;
+        let may_be_bounded = full_max > 0 && count > full_max - full_max / 4;
+        let mut references: Option<BTreeSet<String>> = None;
+        for (client, member) in self.members(topic).filter(|(_, member)| member.visible) {
+            assert!(
+                member.fold.has_state,
+                "who is visible is sent the list: client {} in {topic}",
+                client.id
+            );
+            let state = &member.fold.state;
+            let listed: Present = state
+                .iter()
+                .map(|(user, metas)| {
+                    let user = USERS.iter().find(|known| known.id == user).expect("a user there is");
+                    assert!(
+                        metas.iter().all(|meta| meta["name"] == user.name),
+                        "a meta says the name: {metas:?}"
+                    );
+                    (user.id, metas.len())
+                })
+                .collect();
+            let said = member.count.as_ref().map(|said| (said["count"].as_u64(), said["listed"].as_u64()));
+            let is_bounded = may_be_bounded && listed != present;
+            if is_bounded || full_max > 0 && count > full_max {
+                assert_eq!(said.and_then(|said| said.0), Some(count as u64), "the count is true: {topic}");
+                assert!(
+                    listed
+                        .iter()
+                        .all(|(user, devices)| present.get(user).is_some_and(|there| devices <= there)),
+                    "nobody is listed who is not there: client {} in {topic} sees {listed:?} of {present:?}",
+                    client.id
+                );
+                continue;
+            }
+            assert_eq!(listed, present, "presence is the truth: client {} in {topic}", client.id);
+            if let Some((said, listed)) = said {
+                // The last one says that from then on the list is complete, or it is of a room that is still above the bound.
+                assert!(said == listed || said == Some(count as u64), "the last count was true too: {topic}");
+            }
+            let mine: BTreeSet<String> =
+                state.values().flatten().map(|meta| meta["phx_ref"].to_string()).collect();
+            let known = references.get_or_insert_with(|| mine.clone());
+            assert_eq!(*known, mine, "everybody sees the same devices: {topic}");
+        }
+    }
+
+    fn check_lobby(&self, client: &Client, lobby: &Member) {
+        for room in &self.plan.rooms {
+            let topic = format!("room:{room}");
+            let is_there = self.members(&topic).next().is_some();
+            let Some(listing) = lobby.rooms.get(*room) else {
+                assert!(
+                    !is_there || !client.user().may_join(room),
+                    "a room with members is listed: {room} for client {}",
+                    client.id
+                );
+                continue;
+            };
+            let present: usize = self.present(&topic).values().sum();
+            assert_eq!(
+                listing["members"], present,
+                "the lobby counts right: {room} for client {}",
+                client.id
+            );
+            if !self.plan.forgets_rooms && !self.truth.founded_perhaps.contains(*room) {
+                let title = self.truth.founded.get(*room).map_or(*room, |title| title);
+                assert_eq!(listing["title"], title, "a room keeps its title: {room}");
+            }
+        }
+        if client.user().rights.is_none() {
+            let homes: usize = self.hosts.iter().map(|host| host.shard.population().homes).sum();
+            let users: BTreeSet<&str> = USERS.iter().map(|user| user.id).collect();
+            let own =
+                users.iter().filter(|user| self.members(&format!("user:{user}")).next().is_some()).count();
+            assert_eq!(
+                homes,
+                lobby.rooms.len() + own,
+                "the lobby lists the rooms there are: {:?}",
+                lobby.rooms.keys()
+            );
+        }
+    }
+
+    /// Everybody says one thing more, now that nothing stands in its way.
+    pub(crate) fn say_last_words(&mut self) {
+        for Host { net, .. } in &mut self.hosts {
+            net.is_late = true;
+        }
+        for client in 0..self.clients.len() {
+            self.write(client, |client, mouth| client.publish(mouth, false));
+        }
+        self.rest();
+    }
+
+    /// Reads the whole history of every room in which there is somebody to read it.
+    pub(crate) fn audit(&mut self) {
+        for room in self.plan.rooms.clone() {
+            let topic = format!("room:{room}");
+            let Some((client, member)) = self.members(&topic).next() else { continue };
+            let (id, epoch, last) = (client.id, member.epoch.clone(), member.last);
+            let mut kept: Vec<u64> = Vec::new();
+            loop {
+                let before = kept.first().copied();
+                self.truth.pages.clear();
+                let limit = self.draws.range(1, 9);
+                self.write(id, |client, mouth| client.ask_history(mouth, &topic, before, None, Some(limit)));
+                self.rest();
+                if self.members(&topic).all(|(client, _)| client.id != id) {
+                    return;
+                }
+                let Some((mut offsets, more)) = self.truth.pages.pop() else { continue };
+                assert!(!offsets.is_empty() || !more, "a page makes headway: {topic}");
+                offsets.append(&mut kept);
+                kept = offsets;
+                if !more {
+                    break;
+                }
+            }
+            self.check_history(&topic, &epoch, last, &kept);
+        }
+    }
+
+    /// What the history keeps is the latest part of what was said, and no less of it than it may.
+    fn check_history(&self, topic: &str, epoch: &str, last: u64, kept: &[u64]) {
+        let first = kept.first().copied().unwrap_or(last + 1);
+        assert_eq!(kept, (first..=last).collect::<Vec<u64>>(), "history is a contiguous suffix: {topic}");
+        let Some(known) = self.truth.known(topic, epoch) else { return };
+        let expected = known.kept_above(first - 1);
+        assert!(
+            expected.iter().all(|offset| kept.contains(offset)),
+            "what was acknowledged is kept: {topic}"
+        );
+        let history = &self.plan.settings.history;
+        // With the next one, which is not kept alone.
+        let bytes = (kept.len() + 1) * (self.plan.body_bytes + AROUND_BODY_BYTES);
+        let is_full = kept.len() as u64 >= u64::from(history.messages)
+            || bytes > history.room_bytes
+            || self.plan.forgets_rooms;
+        assert!(first == 1 || is_full, "nothing that was acknowledged is forgotten: {topic} from {first} on");
+    }
+
+    /// Everybody leaves, in one of the ways there are, and nothing is left of them.
+    pub(crate) fn end(&mut self) {
+        match self.draws.below(3) {
+            0 => {
+                self.draining = true;
+                let now = self.now;
+                for Host { shard, net, .. } in &mut self.hosts {
+                    shard.drain(&mut Turn { now, io: net }, 500);
+                }
+            }
+            1 => (0..self.clients.len()).for_each(|client| self.write(client, Client::close)),
+            _ => {
+                for client in &mut self.clients {
+                    let Some(link) = client.link.take() else { continue };
+                    self.hosts[link.host].net.pipes[link.pipe].client_fin = true;
+                }
+            }
+        }
+        for _ in 0..400 {
+            while self.settle() {}
+            self.pass(25);
+        }
+        for client in &self.clients {
+            assert!(client.link.is_none(), "everybody has gone: {:?}", client.link);
+        }
+        for Host { shard, .. } in &self.hosts {
+            let left = shard.population();
+            let rooms =
+                Population { homes: left.homes, history_bytes: left.history_bytes, ..Population::default() };
+            assert_eq!(left, rooms, "nothing is left of those who have gone");
+        }
+    }
+}

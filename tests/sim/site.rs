@@ -1,0 +1,104 @@
+//! Who there is in a run, and what they may do: once for the server, as a [`Site`], and once for the checks, worked out differently.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chinwag::base::time::Now;
+use chinwag::chat::identity::{Identity, NEVER_S, Right, Rights};
+use chinwag::shard::{API_HEADERS, Request, Routed, Site};
+use chinwag::wire::http::response::{Response, Status};
+use serde_json::Value;
+
+/// A user; several clients may be the same one, on several devices.
+#[derive(Clone, Debug)]
+pub(crate) struct User {
+    pub(crate) id: &'static str,
+    pub(crate) name: &'static str,
+    /// None: everything is allowed.
+    pub(crate) rights: Option<&'static [(&'static str, &'static str)]>,
+}
+
+pub(crate) const USERS: &[User] = &[
+    User { id: "ann", name: "Ann", rights: None },
+    User { id: "bob", name: "Bob \"the\" \\ builder", rights: None },
+    User { id: "cy", name: "ann", rights: Some(&[("tea*", "speak"), ("news", "join"), ("secret*", "none")]) },
+    User { id: "d\u{e9}e", name: "D\u{e9}e \u{1f600}", rights: Some(&[("*", "speak"), ("secret", "join")]) },
+    User { id: "eve", name: "Eve", rights: Some(&[("news", "speak"), ("*", "none")]) },
+    User { id: "fay", name: "Fay", rights: None },
+];
+
+/// The rooms that are talked in. Those who have rights have different ones in each.
+pub(crate) const ROOMS: &[&str] = &["tea", "news", "secret", "tea-\u{e9} \"2\"", "a:b\\c", "r5", "r6", "r7"];
+
+impl User {
+    fn right_in(&self, room: &str) -> &'static str {
+        let Some(rights) = self.rights else { return "speak" };
+        if let Some((_, right)) = rights.iter().find(|(pattern, _)| *pattern == room) {
+            return right;
+        }
+        let matching = rights.iter().filter(|(pattern, _)| {
+            pattern.strip_suffix('*').is_some_and(|beginning| room.starts_with(beginning))
+        });
+        matching.max_by_key(|(pattern, _)| pattern.len()).map_or("none", |(_, right)| right)
+    }
+
+    pub(crate) fn may_join(&self, room: &str) -> bool {
+        self.right_in(room) != "none"
+    }
+
+    pub(crate) fn may_speak(&self, room: &str) -> bool {
+        self.right_in(room) == "speak"
+    }
+
+    fn identity(&self, expires_at_s: u64) -> Identity {
+        let right = |word: &str| word.parse::<Right>().expect("a right");
+        let rights = self.rights.map(|rights| {
+            Rights::new(rights.iter().map(|(pattern, word)| (*pattern, right(word)))).expect("valid rights")
+        });
+        Identity::new(self.id, self.name, expires_at_s, rights).expect("a valid user")
+    }
+}
+
+/// A token: which user, and until when, in seconds of Unix time.
+pub(crate) fn token(user: usize, expires_at_s: u64) -> String {
+    format!("{user}.{expires_at_s}")
+}
+
+/// The server's side of it.
+pub(crate) struct TestSite {
+    /// A planted bug: everybody may do everything.
+    pub(crate) lenient: bool,
+    /// How many secrets have been given out. Nobody guesses in here.
+    pub(crate) secrets: AtomicU64,
+}
+
+impl Site for TestSite {
+    fn identify(&self, token: &str, now: Now) -> Option<Identity> {
+        let (user, expires_at_s) = token.split_once('.')?;
+        let user = USERS.get(user.parse::<usize>().ok()?)?;
+        let expires_at_s = expires_at_s.parse().ok()?;
+        if expires_at_s <= now.unix_ms / 1_000 {
+            return None;
+        }
+        if self.lenient {
+            return Identity::new(user.id, user.name, NEVER_S, None).ok();
+        }
+        Some(user.identity(expires_at_s))
+    }
+
+    fn secret(&self) -> Option<u128> {
+        Some(self.secrets.fetch_add(1, Ordering::Relaxed).into())
+    }
+
+    fn respond(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Routed {
+        let wanted = serde_json::from_slice::<Value>(request.body).ok();
+        let text = |name| wanted.as_ref().and_then(|wanted| wanted[name].as_str()).map(str::to_owned);
+        if let (("/api/rooms", "POST"), Some(room), Some(title)) =
+            ((request.head.path, request.head.method), text("room"), text("title"))
+        {
+            return Routed::CreateRoom { room, title };
+        }
+        let response = Response { status: Status::Ok, headers: API_HEADERS, body: b"{}" };
+        response.push(out, request.manner, request.now.unix_ms);
+        Routed::Answered
+    }
+}

@@ -1,0 +1,176 @@
+//! Short stories: what once went wrong, told step by step, so that it stays right whatever the seeds will be.
+
+use chinwag::limits::{HistoryLimits, Limits, PresenceLimits};
+use chinwag::shard::Settings;
+use serde_json::json;
+
+use crate::acts::Mouth;
+use crate::client::{Ask, Client, Payload};
+use crate::plan::Plan;
+use crate::world::World;
+
+const ROOM: &str = "room:tea";
+
+/// A world without faults, in which nothing happens by itself.
+fn plan(shards: u16, limits: Limits) -> Plan {
+    let settings =
+        Settings::new(shards, limits, HistoryLimits::default(), PresenceLimits::default(), Vec::new());
+    let window = 1 << 24;
+    let (short_write, slow_work, ring_bytes) = (u64::MAX, u64::MAX, 1 << 24);
+    let (body_bytes, token_s) = (settings.limits.body_bytes, 1_000_000);
+    let rooms = vec!["tea", "news", "r5", "r6"];
+    let plan = Plan::new(0, 0, None);
+    Plan { shards, rooms, settings, window, short_write, slow_work, ring_bytes, body_bytes, token_s, ..plan }
+}
+
+/// Clients of these users, each connected to the shard beside it.
+fn world(plan: &Plan, clients: &[(usize, usize)]) -> World {
+    let mut world = World::new(&Plan { clients: clients.len(), ..plan.clone() });
+    for (id, (user, host)) in clients.iter().enumerate() {
+        let client = &mut world.clients[id];
+        (client.user, client.v1, client.refless, client.hides) = (*user, false, false, false);
+        world.connect_to(id, *host);
+    }
+    world.rest();
+    world
+}
+
+/// Has a client write, and goes on until all is quiet.
+fn tell(world: &mut World, client: usize, say: impl FnOnce(&mut Client, &mut Mouth<'_>)) {
+    world.write(client, say);
+    world.rest();
+}
+
+/// The users that a client sees in the room, each as often as it is there.
+fn seen_by(world: &World, client: usize) -> Vec<&str> {
+    let link = world.clients[client].link.as_ref().expect("connected");
+    let state = &link.member(ROOM).expect("in the room").fold.state;
+    state.iter().flat_map(|(user, metas)| metas.iter().map(move |_| &**user)).collect()
+}
+
+/// How often something was seen in a run.
+fn count(world: &World, what: &str) -> u64 {
+    world.truth.seen.get(what).copied().unwrap_or_default()
+}
+
+/// Each of two shards as the home of the room.
+fn both_ways(story: impl Fn(usize, usize)) {
+    story(0, 1);
+    story(1, 0);
+}
+
+#[test]
+fn who_crashes_alone_on_its_shard_is_gone_from_the_room() {
+    both_ways(|here, there| {
+        let mut world = world(&plan(2, Limits::default()), &[(0, here), (1, there)]);
+        for client in [0, 1] {
+            tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+        }
+        assert_eq!(seen_by(&world, 0), ["ann", "bob"]);
+        tell(&mut world, 1, |client, mouth| {
+            client.push_text(mouth, ROOM, "phx_x", json!({}), Ask::Wrong(""))
+        });
+        assert_eq!(count(&world, "channel_crash"), 1);
+        assert_eq!(seen_by(&world, 0), ["ann"]);
+    });
+}
+
+#[test]
+fn an_answer_to_a_channel_that_has_crashed_is_not_for_the_join_after_it() {
+    both_ways(|here, there| {
+        let limits = Limits { room_lag_bytes: 3_000, publish_burst: 1_000, ..Limits::default() };
+        let mut world = world(&plan(2, limits), &[(0, here), (1, there)]);
+        for client in [0, 1] {
+            tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+        }
+        let wave = |client: &mut Client, mouth: &mut Mouth<'_>, number: String| {
+            mouth.truth.say_custom(&number, client.user, ROOM, "wave");
+            let payload = Payload::Json(json!({"n": number, "padding": "p".repeat(1_000)}));
+            client.push(mouth, ROOM, "wave", &payload, Some(Ask::Custom { number }));
+        };
+        // The second one takes nothing more; it hears of a push, and of its second join, only after it has fallen behind.
+        world.window(1, 0);
+        world.write(0, |client, mouth| (0..8).for_each(|number| wave(client, mouth, format!("a{number}"))));
+        world.write(1, |client, mouth| {
+            wave(client, mouth, "b".to_owned());
+            client.join(mouth, ROOM);
+        });
+        world.step_by_step();
+        world.window(1, 1 << 24);
+        world.rest();
+        world.check_rest();
+    });
+}
+
+#[test]
+fn nothing_is_said_on_a_topic_that_is_still_being_joined() {
+    both_ways(|here, there| {
+        let mut world = world(&Plan { token_s: 5, ..plan(2, Limits::default()) }, &[(0, here), (0, there)]);
+        for client in [0, 1] {
+            world.write(client, |client, mouth| client.join(mouth, "user:ann"));
+        }
+        world.jam(true);
+        world.settle();
+        world.pass(6_000);
+        world.settle();
+        assert_eq!(count(&world, "expired"), 2, "the clients have heard what there was to hear");
+        world.jam(false);
+        world.rest();
+    });
+}
+
+#[test]
+fn a_user_types_once_a_tick_on_however_many_devices() {
+    let mut world = world(&plan(2, Limits::default()), &[(0, 0), (0, 1), (1, 0)]);
+    for client in 0..3 {
+        tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+    }
+    for client in [0, 1, 0, 1] {
+        world.write(client, |client, mouth| client.typing(mouth, ROOM));
+    }
+    world.rest();
+    assert_eq!(count(&world, "typing"), 3, "each member hears it once");
+}
+
+#[test]
+fn the_lobby_hears_of_a_room_that_made_place_for_something_else() {
+    let mut world = world(&plan(1, Limits { rooms: 2, ..Limits::default() }), &[(0, 0), (1, 0)]);
+    tell(&mut world, 0, |client, mouth| client.join(mouth, "lobby"));
+    for room in [ROOM, "room:news"] {
+        tell(&mut world, 0, |client, mouth| client.join(mouth, room));
+        tell(&mut world, 0, |client, mouth| {
+            client.publish_body(mouth, room, &format!("kept in {room}"), None, None)
+        });
+        world.clients[0].wants.clear();
+        tell(&mut world, 0, |client, mouth| client.leave(mouth, room));
+    }
+    tell(&mut world, 1, |client, mouth| client.join(mouth, "user:bob"));
+    world.check_rest();
+    let lobby = world.clients[0].link.as_ref().and_then(|link| link.member("lobby")).expect("in the lobby");
+    assert_eq!(lobby.rooms.keys().collect::<Vec<_>>(), ["news"]);
+}
+
+#[test]
+fn a_room_that_is_entered_and_left_for_ever_costs_no_more_than_once() {
+    let limits = Limits { join_per_s: 0, ..Limits::default() };
+    let mut world = world(&plan(1, limits), &[(0, 0)]);
+    tell(&mut world, 0, |client, mouth| client.join(mouth, ROOM));
+    tell(&mut world, 0, |client, mouth| client.publish_body(mouth, ROOM, "kept", None, None));
+    for _ in 0..300 {
+        world.write(0, |client, mouth| client.leave(mouth, ROOM));
+        world.settle();
+        world.write(0, |client, mouth| client.join(mouth, ROOM));
+        world.settle();
+    }
+    world.rest();
+}
+
+#[test]
+fn who_asks_for_the_history_again_and_again_is_told_to_wait() {
+    let limits = Limits { publish_burst: 5, publish_per_s: 1, ..Limits::default() };
+    let mut world = world(&plan(1, limits), &[(0, 0)]);
+    tell(&mut world, 0, |client, mouth| client.join(mouth, ROOM));
+    world.write(0, |client, mouth| (0..50).for_each(|_| client.ask_history(mouth, ROOM, None, None, None)));
+    world.rest();
+    assert_eq!((count(&world, "history"), count(&world, "rate_limited")), (5, 45));
+}

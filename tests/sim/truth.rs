@@ -1,0 +1,252 @@
+//! What all clients together know: every message that was sent, every place at which one was seen, every receipt.
+//!
+//! The clients report here what they read from their sockets. Whatever contradicts what somebody has read before is a failure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::site::USERS;
+
+/// A message that a client has sent, by its body, which no other message has.
+#[derive(Debug)]
+pub(crate) struct Said {
+    user: usize,
+    room: String,
+    key: Option<String>,
+    reply_to: Option<u64>,
+    /// The connection that it was sent on, and how many had been sent on it before; `None` if it was sent more than once.
+    place: Option<(u64, u64)>,
+    /// How often it was sent, and how often that was refused.
+    sent: u32,
+    refused: u32,
+    /// Where it stands: the offset by epoch.
+    stands: BTreeMap<String, u64>,
+}
+
+/// One life of a room.
+#[derive(Debug, Default)]
+pub(crate) struct Epoch {
+    messages: BTreeMap<u64, Value>,
+    /// Receipts: offset, body and time.
+    acked: BTreeMap<u64, (String, u64)>,
+    /// What was sent between an offset and the next, by members who were there all the time.
+    between: BTreeMap<u64, Vec<String>>,
+    /// The last offset that anybody has heard of.
+    pub(crate) last: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    said: BTreeMap<String, Said>,
+    /// Custom events by the number in them: user, topic and event.
+    customs: BTreeMap<String, (usize, String, String)>,
+    epochs: BTreeMap<(String, String), Epoch>,
+    /// Rooms made by request, with their titles.
+    pub(crate) founded: BTreeMap<String, String>,
+    /// Rooms that were asked for, without an answer.
+    pub(crate) founded_perhaps: BTreeSet<String>,
+    /// How often things happened that a run should have seen.
+    pub(crate) seen: BTreeMap<&'static str, u64>,
+    /// Customs that were refused.
+    refused_customs: BTreeSet<String>,
+    /// The pages of history that were read last: the offsets in them, and whether there is more.
+    pub(crate) pages: Vec<(Vec<u64>, bool)>,
+}
+
+fn offset_of(message: &Value) -> u64 {
+    message["offset"].as_u64().expect("a message has an offset")
+}
+
+fn time_of(message: &Value) -> u64 {
+    message["at"].as_u64().expect("a message has a time")
+}
+
+impl Truth {
+    pub(crate) fn saw(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// A client sends a message, perhaps again.
+    pub(crate) fn say(
+        &mut self,
+        body: &str,
+        user: usize,
+        room: &str,
+        key: Option<&str>,
+        reply_to: Option<u64>,
+        place: (u64, u64),
+    ) {
+        let said = self.said.entry(body.to_owned()).or_insert_with(|| Said {
+            user,
+            room: room.to_owned(),
+            key: key.map(str::to_owned),
+            reply_to,
+            place: Some(place),
+            sent: 0,
+            refused: 0,
+            stands: BTreeMap::new(),
+        });
+        said.sent += 1;
+        if said.sent > 1 {
+            said.place = None;
+        }
+    }
+
+    /// A client was told that its message was refused.
+    pub(crate) fn refuse(&mut self, body: &str) {
+        let said = self.said.get_mut(body).expect("what is refused was said");
+        said.refused += 1;
+        assert!(
+            said.refused < said.sent || said.stands.is_empty(),
+            "a push is refused or done, never both: {body} stands at {:?}",
+            said.stands
+        );
+    }
+
+    pub(crate) fn epoch(&mut self, topic: &str, epoch: &str) -> &mut Epoch {
+        self.epochs.entry((topic.to_owned(), epoch.to_owned())).or_default()
+    }
+
+    /// What is known of this life of a room.
+    pub(crate) fn known(&self, topic: &str, epoch: &str) -> Option<&Epoch> {
+        self.epochs.get(&(topic.to_owned(), epoch.to_owned()))
+    }
+
+    /// Somebody has heard that a room had come so far.
+    pub(crate) fn reached(&mut self, topic: &str, epoch: &str, offset: u64) {
+        let epoch = self.epoch(topic, epoch);
+        epoch.last = epoch.last.max(offset);
+    }
+
+    /// A client has read a message of a room, live or from the history. Returns its offset.
+    pub(crate) fn heard(&mut self, topic: &str, epoch: &str, message: &Value) -> u64 {
+        let offset = offset_of(message);
+        assert!(offset > 0, "offsets begin at 1: {message}");
+        let body = message["body"].as_str().expect("a message has a body");
+        let said = self.said.get_mut(body).unwrap_or_else(|| panic!("nobody has said {body}"));
+        let user = &USERS[said.user];
+        assert_eq!(topic, format!("room:{}", said.room), "a message is heard where it was said: {body}");
+        assert_eq!(message["id"], format!("{epoch}-{offset}"), "an id is epoch and offset");
+        assert_eq!(message["user"], user.id, "a message names who said it: {body}");
+        assert_eq!(message["name"], user.name, "and by which name: {body}");
+        assert_eq!(message["key"].as_str(), said.key.as_deref(), "and its key: {body}");
+        assert_eq!(message["reply_to"].as_u64(), said.reply_to, "and what it answers: {body}");
+        assert!(
+            said.refused < said.sent,
+            "a push is refused or done, never both: {body} was refused and stands at {offset}"
+        );
+        let stands = *said.stands.entry(epoch.to_owned()).or_insert(offset);
+        assert_eq!(stands, offset, "a message stands in one place: {body}");
+        assert!(
+            said.key.is_some() || said.stands.len() == 1,
+            "and in one life of the room: {body} in {:?}",
+            said.stands
+        );
+        self.place(topic, epoch, offset, message);
+        offset
+    }
+
+    /// Notes where a message stands, and compares it with what stands there and beside it.
+    fn place(&mut self, topic: &str, epoch: &str, offset: u64, message: &Value) {
+        let record = self.epochs.entry((topic.to_owned(), epoch.to_owned())).or_default();
+        record.last = record.last.max(offset);
+        if let Some(known) = record.messages.get(&offset) {
+            assert_eq!(known, message, "everybody sees the same message at {offset}");
+            return;
+        }
+        if let Some((body, at)) = record.acked.get(&offset) {
+            assert_eq!(
+                message["body"], *body,
+                "the message at {offset} is the one that was acknowledged there"
+            );
+            assert_eq!(time_of(message), *at, "at the time that was acknowledged");
+        }
+        if let Some((_, before)) = record.messages.range(..offset).next_back() {
+            assert!(time_of(before) <= time_of(message), "time does not go back: {before} {message}");
+        }
+        if let Some((_, after)) = record.messages.range(offset..).next() {
+            assert!(time_of(message) <= time_of(after), "time does not go back: {message} {after}");
+        }
+        let place_of = |message: &Value| self.said[message["body"].as_str().expect("a body")].place;
+        if let Some((conn, number)) = place_of(message) {
+            for (other_offset, other) in &record.messages {
+                if let Some((other_conn, other_number)) = place_of(other)
+                    && conn == other_conn
+                {
+                    assert_eq!(
+                        number < other_number,
+                        offset < *other_offset,
+                        "what one connection says comes in the order in which it was said: {message} {other}"
+                    );
+                }
+            }
+        }
+        record.messages.insert(offset, message.clone());
+    }
+
+    /// A client was told that its message has been accepted.
+    pub(crate) fn receipt(&mut self, topic: &str, body: &str, receipt: &Value) {
+        let (offset, at) = (offset_of(receipt), time_of(receipt));
+        let id = receipt["id"].as_str().expect("a receipt has an id");
+        let (epoch, number) = id.split_once('-').expect("an id is epoch and offset");
+        assert_eq!(number.parse(), Ok(offset), "an id is epoch and offset");
+        let said = self.said.get_mut(body).expect("what is accepted was said");
+        let stands = *said.stands.entry(epoch.to_owned()).or_insert(offset);
+        assert_eq!(stands, offset, "a receipt says where the message stands: {body}");
+        assert_eq!(topic, format!("room:{}", said.room));
+        let record = self.epochs.entry((topic.to_owned(), epoch.to_owned())).or_default();
+        record.last = record.last.max(offset);
+        let known = record.acked.entry(offset).or_insert_with(|| (body.to_owned(), at));
+        assert_eq!(*known, (body.to_owned(), at), "one receipt for one message, at whatever try");
+        if let Some(message) = record.messages.get(&offset) {
+            assert_eq!(
+                message["body"], body,
+                "the message at {offset} is the one that was acknowledged there"
+            );
+            assert_eq!(time_of(message), at, "at the time that was acknowledged");
+        }
+    }
+
+    /// A client sends a custom event.
+    pub(crate) fn say_custom(&mut self, number: &str, user: usize, topic: &str, event: &str) {
+        self.customs.insert(number.to_owned(), (user, topic.to_owned(), event.to_owned()));
+    }
+
+    /// A client was told that its custom event was refused.
+    pub(crate) fn refuse_custom(&mut self, number: &str) {
+        self.refused_customs.insert(number.to_owned());
+    }
+
+    /// A client has read a custom event. `user` is what it says of its sender, if it can.
+    pub(crate) fn heard_custom(&mut self, number: &str, topic: &str, event: &str, user: Option<&Value>) {
+        let (sender, said_in, said_as) =
+            self.customs.get(number).unwrap_or_else(|| panic!("nobody has sent {number}"));
+        assert_eq!((topic, event), (&**said_in, &**said_as), "an event is heard where it was sent: {number}");
+        if let Some(user) = user {
+            assert_eq!(*user, USERS[*sender].id, "an event names who sent it: {number}");
+        }
+        assert!(!self.refused_customs.contains(number), "a push is refused or done, never both: {number}");
+    }
+
+    /// A member was there from one offset to the next, and heard this in between: all members hear the same.
+    pub(crate) fn heard_between(&mut self, topic: &str, epoch: &str, offset: u64, events: Vec<String>) {
+        let known = self.epoch(topic, epoch).between.entry(offset).or_insert_with(|| events.clone());
+        assert_eq!(*known, events, "all members hear the same between {offset} and the next");
+    }
+
+    /// A member came after an offset was given out and before the next, and heard this.
+    pub(crate) fn heard_since(&mut self, topic: &str, epoch: &str, offset: u64, events: &[String]) {
+        if let Some(known) = self.epoch(topic, epoch).between.get(&offset) {
+            assert!(known.ends_with(events), "who comes later hears the end of it: {known:?}, {events:?}");
+        }
+    }
+}
+
+impl Epoch {
+    /// The offsets above a number that were acknowledged or seen.
+    pub(crate) fn kept_above(&self, offset: u64) -> BTreeSet<u64> {
+        let seen = self.messages.range(offset + 1..).map(|(offset, _)| *offset);
+        seen.chain(self.acked.range(offset + 1..).map(|(offset, _)| *offset)).collect()
+    }
+}

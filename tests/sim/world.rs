@@ -1,0 +1,556 @@
+//! A whole server and its clients in one thread: shards, sockets, rings and a clock, moved by draws.
+//!
+//! Two phases. In the first, one step is one draw among what can happen, faults included. Then the world is healed, and goes on until nothing
+//! moves any more; what everybody knows must then be the truth. In the end all leave, and nothing may be left of them.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use chinwag::base::time::Now;
+use chinwag::limits::MESH_PAUSE_BYTES;
+use chinwag::shard::{Shard, Turn};
+use serde_json::Value;
+
+use crate::acts::Mouth;
+use crate::client::{Client, Link};
+use crate::draws::Draws;
+use crate::ears::Ears;
+use crate::faults::Bug;
+use crate::frames::take_answer;
+use crate::net::{Net, Pipe};
+use crate::plan::{Happening, Plan};
+use crate::site::{TestSite, USERS};
+use crate::truth::Truth;
+
+/// A shard and what it acts on.
+pub(crate) struct Host {
+    pub(crate) shard: Shard,
+    pub(crate) net: Net,
+    /// Whether it has done something since it last ended a turn.
+    is_busy: bool,
+}
+
+/// A request of the API under way: who asked for which room.
+struct Errand {
+    host: usize,
+    pipe: usize,
+    room: String,
+    title: String,
+    heard: Vec<u8>,
+}
+
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) draws: Draws,
+    pub(crate) now: Now,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) clients: Vec<Client>,
+    errands: Vec<Errand>,
+    pub(crate) truth: Truth,
+    pub(crate) healed: bool,
+    /// Whether it has been quiet since.
+    pub(crate) calm: bool,
+    pub(crate) draining: bool,
+    /// The latest that any wall clock has shown.
+    latest_unix_ms: u64,
+    links: u64,
+    /// Everything that clients have read, in order, in one number.
+    digest: u64,
+}
+
+impl World {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let mut draws = Draws::new(plan.seed);
+        let now = Now { mono_ms: 1_000_000, unix_ms: 1_795_336_253_000 };
+        let settings = Arc::new(plan.settings());
+        let site =
+            Arc::new(TestSite { lenient: plan.bug == Some(Bug::IgnoreRights), secrets: AtomicU64::new(0) });
+        let hosts = (0..plan.shards)
+            .map(|id| {
+                let mut seed = draws.number();
+                if plan.bug == Some(Bug::Unseeded) {
+                    seed ^= RandomState::new().hash_one(id);
+                }
+                let mut net = Net::new(id, plan.shards, draws.fork(), plan.bug);
+                net.ring_bytes = plan.ring_bytes;
+                net.short_write = plan.short_write;
+                net.slow_work = plan.slow_work;
+                Host { shard: Shard::new(id, settings.clone(), site.clone(), seed, now), net, is_busy: false }
+            })
+            .collect();
+        let clients = (0..plan.clients).map(|id| client(id, &mut draws)).collect();
+        Self {
+            plan: plan.clone(),
+            draws,
+            now,
+            hosts,
+            clients,
+            errands: Vec::new(),
+            truth: Truth::default(),
+            healed: false,
+            calm: false,
+            draining: false,
+            latest_unix_ms: now.unix_ms,
+            links: 0,
+            digest: 0,
+        }
+    }
+
+    /// One step of the first phase.
+    pub(crate) fn step(&mut self) {
+        let weights: Vec<u64> = self.plan.happenings.iter().map(|(_, weight)| *weight).collect();
+        let (happening, _) = self.plan.happenings[self.draws.weighted(&weights)];
+        match happening {
+            Happening::Connect => {
+                let client = self.draws.index(self.clients.len());
+                self.connect(client);
+            }
+            Happening::Act => {
+                let speaks = |client: &&Client| client.link.as_ref().is_some_and(Link::speaks);
+                let speakers: Vec<usize> =
+                    self.clients.iter().filter(speaks).map(|client| client.id).collect();
+                if !speakers.is_empty() {
+                    let client = *self.draws.pick(&speakers);
+                    self.write(client, Client::act);
+                }
+            }
+            Happening::ToServer => {
+                if let Some((host, pipe)) = self.some_pipe(Pipe::is_readable) {
+                    let most = self.draws.skewed(64 * 1_024);
+                    self.to_server(host, pipe, most);
+                }
+            }
+            Happening::ToClient => {
+                let client = self.draws.index(self.clients.len());
+                let most = self.draws.skewed(64 * 1_024);
+                if self.clients[client].link.as_ref().is_some_and(|link| !link.stalled) {
+                    self.to_client(client, most);
+                } else {
+                    self.errand_hears(most);
+                }
+            }
+            Happening::Writable => {
+                if let Some((host, pipe)) = self.some_pipe(Pipe::is_writable) {
+                    self.writable(host, pipe);
+                }
+            }
+            Happening::Ring => {
+                let (from, to) = (self.draws.index(self.hosts.len()), self.draws.index(self.hosts.len()));
+                let most = self.draws.skewed(20);
+                self.ring(from, to, most);
+            }
+            Happening::Turn => {
+                let host = self.draws.index(self.hosts.len());
+                self.turn(host);
+            }
+            Happening::Time => {
+                let ms = match self.draws.below(200) {
+                    0 => self.draws.range(10_000, 61_000),
+                    1..=20 => self.draws.range(100, 1_000),
+                    _ => self.draws.range(1, 30),
+                };
+                self.pass(ms);
+            }
+            Happening::Vanish => self.vanish(),
+            Happening::Stall => {
+                let client = self.draws.index(self.clients.len());
+                if let Some(link) = &mut self.clients[client].link {
+                    link.stalled = !link.stalled;
+                }
+            }
+            Happening::Jam => {
+                let (from, to) = (self.draws.index(self.hosts.len()), self.draws.index(self.hosts.len()));
+                let jammed = &mut self.hosts[from].net.jammed[to];
+                *jammed = !*jammed;
+            }
+            Happening::Request => self.request(),
+            Happening::SetClock => {
+                let hour_ms = 3_600_000;
+                self.pass(0);
+                self.now.unix_ms += self.draws.below(2 * hour_ms);
+                self.pass(0);
+                self.now.unix_ms -= self.draws.below(2 * hour_ms);
+            }
+        }
+    }
+
+    /// Ends the faults: whoever stalls goes on, and everything has room.
+    pub(crate) fn heal(&mut self) {
+        self.healed = true;
+        for client in &mut self.clients {
+            if let Some(link) = &mut client.link {
+                link.stalled = false;
+                self.hosts[link.host].net.pipes[link.pipe].client_fin |= link.heard_close.is_some();
+            }
+        }
+        for host in &mut self.hosts {
+            host.net.jammed.fill(false);
+            host.net.short_write = u64::MAX;
+            host.net.slow_work = u64::MAX;
+            host.net.ring_bytes = MESH_PAUSE_BYTES;
+            for pipe in &mut host.net.pipes {
+                pipe.window = 1 << 24;
+            }
+        }
+    }
+
+    /// Lets everything that is under way arrive; says whether anything was.
+    pub(crate) fn settle(&mut self) -> bool {
+        let mut moved = false;
+        for from in 0..self.hosts.len() {
+            for to in 0..self.hosts.len() {
+                moved |= self.ring(from, to, usize::MAX) > 0;
+            }
+            for pipe in 0..self.hosts[from].net.pipes.len() {
+                while self.hosts[from].net.pipes[pipe].is_readable() {
+                    self.to_server(from, pipe, 64 * 1_024);
+                    moved = true;
+                }
+                if self.hosts[from].net.pipes[pipe].is_writable() {
+                    self.writable(from, pipe);
+                    moved = true;
+                }
+            }
+            self.turn(from);
+            moved |= self.hosts[from].shard.next_due() == Some(0);
+        }
+        for client in 0..self.clients.len() {
+            moved |= self.to_client(client, usize::MAX);
+        }
+        while self.errand_hears(usize::MAX) {
+            moved = true;
+        }
+        moved
+    }
+
+    /// Lets time pass. Clients that are still there say so now and then, once all is well.
+    ///
+    /// A turn of a shard's loop has one time: those that have done something end their turns first.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        for host in 0..self.hosts.len() {
+            if self.hosts[host].is_busy {
+                self.turn(host);
+            }
+        }
+        self.now.mono_ms += ms;
+        self.now.unix_ms += ms;
+        self.latest_unix_ms = self.latest_unix_ms.max(self.now.unix_ms);
+    }
+
+    pub(crate) fn turn(&mut self, host: usize) {
+        let now = self.now;
+        crate::trace!("turn of shard {host} at {}", now.mono_ms);
+        let Host { shard, net, is_busy } = &mut self.hosts[host];
+        shard.turn(&mut Turn { now, io: net });
+        *is_busy = false;
+        crate::rest::check_after_turn(&self.plan, &self.hosts[host]);
+        self.check(host);
+    }
+
+    /// Looks at everything in a shard.
+    fn check(&self, host: usize) {
+        let host = &self.hosts[host];
+        host.shard.check_invariants();
+        crate::rest::check_memory(&self.plan, host);
+    }
+
+    fn some_pipe(&mut self, fits: impl Fn(&Pipe) -> bool) -> Option<(usize, usize)> {
+        let all = self.hosts.iter().enumerate();
+        let found: Vec<(usize, usize)> = all
+            .flat_map(|(host, Host { net, .. })| {
+                let pipes = net.pipes.iter().enumerate().filter(|(_, pipe)| fits(pipe));
+                pipes.map(move |(pipe, _)| (host, pipe)).collect::<Vec<_>>()
+            })
+            .collect();
+        (!found.is_empty()).then(|| *self.draws.pick(&found))
+    }
+
+    /// Has a client connect, if it is not and a shard takes it.
+    pub(crate) fn connect(&mut self, client: usize) {
+        let host = self.draws.index(self.hosts.len());
+        self.connect_to(client, host);
+    }
+
+    /// The same to a certain shard.
+    pub(crate) fn connect_to(&mut self, client: usize, host: usize) {
+        if self.clients[client].link.is_some() {
+            return;
+        }
+        let Some(pipe) = self.open(host) else { return };
+        let life_s = if self.healed { 1_000_000 } else { self.plan.token_s };
+        let expires_at_s = self.now.unix_ms / 1_000 + life_s;
+        self.links += 1;
+        let link = Link::new(self.links, host, pipe, expires_at_s, self.now.mono_ms);
+        let client = &mut self.clients[client];
+        let request = client.upgrade(expires_at_s);
+        client.link = Some(link);
+        self.hosts[host].net.pipes[pipe].to_server.extend_from_slice(&request);
+        crate::trace!("client {} connects to shard {host} as {}", client.id, self.links);
+    }
+
+    fn open(&mut self, host: usize) -> Option<usize> {
+        let now = self.now;
+        let window = if self.healed { 1 << 24 } else { self.plan.window };
+        let Host { shard, net, is_busy } = &mut self.hosts[host];
+        *is_busy = true;
+        let key = shard.open(&mut Turn { now, io: net }, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        Some(net.insert(Pipe::new(key, window)))
+    }
+
+    /// Has a client write what `say` makes it say.
+    pub(crate) fn write(&mut self, client: usize, say: impl FnOnce(&mut Client, &mut Mouth<'_>)) {
+        let Self { plan, truth, now, hosts, clients, .. } = self;
+        let client = &mut clients[client];
+        let Some(link) = client.link.as_ref().filter(|link| link.speaks()) else { return };
+        let (host, pipe) = (link.host, link.pipe);
+        let mut mouth = Mouth { plan, truth, now_ms: now.mono_ms, out: Vec::new() };
+        say(client, &mut mouth);
+        let out = mouth.out;
+        let pipe = &mut hosts[host].net.pipes[pipe];
+        if !pipe.gone && !out.is_empty() {
+            pipe.to_server.extend_from_slice(&out);
+            client.link.as_mut().expect("it has one").wrote_ms = now.mono_ms;
+        }
+    }
+
+    /// Brings at most so many bytes to the server, or the end of them.
+    fn to_server(&mut self, host: usize, pipe: usize, most: usize) {
+        let now = self.now;
+        let Host { shard, net, is_busy } = &mut self.hosts[host];
+        let Pipe { key, reset, .. } = net.pipes[pipe];
+        if reset || net.pipes[pipe].to_server.is_empty() {
+            crate::trace!("shard {host} hears the end of {key:?}");
+            *is_busy = true;
+            shard.hung_up(&mut Turn { now, io: net }, key);
+            return self.check(host);
+        }
+        let waiting = &mut net.pipes[pipe].to_server;
+        let mut bytes: Vec<u8> = waiting.drain(..most.min(waiting.len())).collect();
+        *is_busy = true;
+        let goes_on = shard.received(&mut Turn { now, io: net }, key, &mut bytes);
+        if !goes_on {
+            net.pipes[pipe].stopped = true;
+        }
+        let reader = self.clients.iter_mut().filter_map(|client| client.link.as_mut());
+        if let Some(link) = reader.into_iter().find(|link| (link.host, link.pipe) == (host, pipe)) {
+            link.silent_ms = link.silent_ms.max(now.mono_ms - link.reached_ms);
+            link.reached_ms = now.mono_ms;
+        }
+        crate::trace!("shard {host} reads {} bytes of {key:?}", bytes.len());
+        self.check(host);
+    }
+
+    /// Brings at most so many bytes to a client, or the end of them. False if there is nothing.
+    fn to_client(&mut self, client: usize, most: usize) -> bool {
+        let Self { plan, truth, now, hosts, clients, .. } = self;
+        let client = &mut clients[client];
+        let Some(link) = &mut client.link else { return false };
+        let pipe = &mut hosts[link.host].net.pipes[link.pipe];
+        if !pipe.is_heard() {
+            return false;
+        }
+        let bytes: Vec<u8> = pipe.to_client.drain(..most.min(pipe.to_client.len())).collect();
+        if bytes.is_empty() {
+            link.check_end(pipe);
+            pipe.client_fin = true;
+            crate::trace!("client {} has lost its connection", client.id);
+            client.link = None;
+            return true;
+        }
+        self.digest = bytes.iter().fold(self.digest, |digest, byte| {
+            (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(9)
+        });
+        let mut ears = Ears {
+            plan,
+            truth,
+            now_ms: now.mono_ms,
+            unix_ms: self.latest_unix_ms,
+            calm: self.calm,
+            draining: self.draining,
+            was_blocked: pipe.was_blocked,
+        };
+        client.read(&mut ears, &bytes);
+        let link = client.link.as_ref().expect("reading does not end a connection");
+        if link.heard_close.is_some() && (self.healed || !self.draws.one_in(4)) {
+            // Most clients close when they are told that it is over.
+            pipe.client_fin = true;
+        }
+        true
+    }
+
+    /// How many bytes of the server a client's machine takes.
+    pub(crate) fn window(&mut self, client: usize, bytes: usize) {
+        let link = self.clients[client].link.as_ref().expect("it is connected");
+        self.hosts[link.host].net.pipes[link.pipe].window = bytes;
+    }
+
+    /// Stops all ways between shards, or lets them go on.
+    pub(crate) fn jam(&mut self, stop: bool) {
+        self.hosts.iter_mut().for_each(|host| host.net.jammed.fill(stop));
+    }
+
+    /// Lets everything that is under way arrive, with a turn of each shard after each record.
+    pub(crate) fn step_by_step(&mut self) {
+        for from in 0..self.hosts.len() {
+            for pipe in 0..self.hosts[from].net.pipes.len() {
+                while self.hosts[from].net.pipes[pipe].is_readable() {
+                    self.to_server(from, pipe, 64 * 1_024);
+                }
+            }
+        }
+        let count = self.hosts.len();
+        while (0..count * count).any(|way| self.ring(way / count, way % count, 1) > 0) {
+            (0..count).for_each(|host| self.turn(host));
+        }
+    }
+
+    fn writable(&mut self, host: usize, pipe: usize) {
+        let now = self.now;
+        let Host { shard, net, is_busy } = &mut self.hosts[host];
+        let key = net.pipes[pipe].key;
+        net.pipes[pipe].blocked = false;
+        *is_busy = true;
+        shard.writable(&mut Turn { now, io: net }, key);
+        self.check(host);
+    }
+
+    /// Brings at most so many records to another shard, and says how many.
+    fn ring(&mut self, from: usize, to: usize, most: usize) -> usize {
+        if self.hosts[from].net.jammed[to] {
+            return 0;
+        }
+        let ring = &mut self.hosts[from].net.rings[to];
+        let records: Vec<Vec<u8>> = ring.drain(..most.min(ring.len())).collect();
+        let now = self.now;
+        for record in &records {
+            let from = u16::try_from(from).expect("few shards");
+            crate::trace!("shard {from} to {to}: {}", String::from_utf8_lossy(record).escape_debug());
+            let Host { shard, net, is_busy } = &mut self.hosts[to];
+            *is_busy = true;
+            shard.heard_from(&mut Turn { now, io: net }, from, record);
+            self.check(to);
+        }
+        records.len()
+    }
+
+    /// A client is gone, from one moment to the next.
+    fn vanish(&mut self) {
+        let client = self.draws.index(self.clients.len());
+        let Some(link) = self.clients[client].link.take() else { return };
+        crate::trace!("client {client} vanishes");
+        let pipe = &mut self.hosts[link.host].net.pipes[link.pipe];
+        if self.draws.one_in(2) {
+            pipe.reset = true;
+            pipe.blocked = pipe.blocked && !pipe.gone;
+            pipe.to_server.clear();
+        } else {
+            let left = self.draws.size(0, pipe.to_server.len());
+            pipe.to_server.truncate(left);
+            pipe.client_fin = true;
+        }
+        pipe.window = usize::MAX;
+        pipe.to_client.clear();
+    }
+
+    /// Somebody asks for a room.
+    fn request(&mut self) {
+        let host = self.draws.index(self.hosts.len());
+        let Some(pipe) = self.open(host) else { return };
+        let room = (*self.draws.pick(&self.plan.rooms)).to_owned();
+        let title = format!("The room {}", self.errands.len());
+        let body = serde_json::json!({"room": room, "title": title}).to_string();
+        let request = format!(
+            "POST /api/rooms HTTP/1.1\r\nHost: chat.example\r\nContent-Length: {}\r\n\r\n{body}GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            body.len()
+        );
+        self.hosts[host].net.pipes[pipe].to_server.extend_from_slice(request.as_bytes());
+        self.errands.push(Errand { host, pipe, room, title, heard: Vec::new() });
+    }
+
+    /// The oldest request under way hears its answer, in part or whole. False if there is nothing.
+    fn errand_hears(&mut self, most: usize) -> bool {
+        let heard = |errand: &Errand| self.hosts[errand.host].net.pipes[errand.pipe].is_heard();
+        let Some(at) = self.errands.iter().position(heard) else { return false };
+        let errand = &mut self.errands[at];
+        let pipe = &mut self.hosts[errand.host].net.pipes[errand.pipe];
+        let bytes: Vec<u8> = pipe.to_client.drain(..most.min(pipe.to_client.len())).collect();
+        errand.heard.extend_from_slice(&bytes);
+        if bytes.is_empty() {
+            assert!(!self.calm || self.draining, "a request is answered");
+            pipe.client_fin = true;
+            self.truth.founded_perhaps.insert(errand.room.clone());
+            self.errands.remove(at);
+            return true;
+        }
+        if !errand.is_answered() {
+            return true;
+        }
+        let answer = take_answer(&mut errand.heard).expect("it is whole");
+        let body: Value = serde_json::from_slice(&answer.body).expect("the API speaks JSON");
+        match answer.status {
+            200 => assert_eq!(body["room"], errand.room),
+            201 => {
+                assert_eq!(
+                    (&body["room"], &body["title"]),
+                    (&errand.room.as_str().into(), &errand.title.as_str().into())
+                );
+                assert_eq!(body["members"], 0);
+                self.truth.founded.insert(errand.room.clone(), errand.title.clone());
+                self.truth.saw("founded");
+            }
+            503 => assert!(self.plan.forgets_rooms, "there is place for a room"),
+            other => panic!("a room is made, or there, or too many: {other}"),
+        }
+        assert_eq!(take_answer(&mut errand.heard).expect("and the next request after it").status, 200);
+        pipe.client_fin = true;
+        self.errands.remove(at);
+        true
+    }
+
+    /// All bytes that were written and read, in one number.
+    pub(crate) fn digest(&self) -> u64 {
+        self.hosts.iter().fold(self.digest, |digest, host| digest.rotate_left(7) ^ host.net.digest)
+    }
+}
+
+impl Errand {
+    /// Whether both answers are there: that of the request, and that of the one behind it.
+    fn is_answered(&self) -> bool {
+        let mut heard = self.heard.clone();
+        take_answer(&mut heard).is_some() && take_answer(&mut heard).is_some()
+    }
+}
+
+impl Link {
+    /// The connection has ended; it must have been said, or something has been lost.
+    fn check_end(&self, pipe: &Pipe) {
+        if pipe.lossy || pipe.reset {
+            return;
+        }
+        let was_cut = pipe.was_blocked && pipe.gone;
+        assert!(
+            self.heard_close.is_some() || !self.is_open || was_cut,
+            "a connection ends with a close frame: {self:?}"
+        );
+        assert!(was_cut || !self.inbox.is_within_a_frame(), "and not within a frame");
+    }
+}
+
+fn client(id: usize, draws: &mut Draws) -> Client {
+    let v1 = draws.one_in(4);
+    Client {
+        id,
+        user: draws.index(USERS.len()),
+        v1,
+        refless: if v1 { !draws.one_in(3) } else { draws.one_in(8) },
+        hides: draws.one_in(6),
+        draws: draws.fork(),
+        wants: std::collections::BTreeSet::new(),
+        cursors: std::collections::BTreeMap::new(),
+        unanswered: Vec::new(),
+        link: None,
+        said: 0,
+    }
+}
