@@ -340,7 +340,6 @@ impl Shard {
         } else {
             self.remove_home(key);
         }
-        self.forget_stale_entries();
     }
 
     fn set_tick<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>) {
@@ -408,7 +407,6 @@ impl Shard {
                 home.queued = false;
             } else if home.emptied == emptied {
                 self.remove_home(key);
-                self.forget_stale_entries();
                 return true;
             } else {
                 self.upkeep.empty.push_back((key, home.emptied));
