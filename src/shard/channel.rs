@@ -584,13 +584,14 @@ impl Shard {
             Some(Transition::Joining { .. } | Transition::Leaving) => {
                 unreachable!("only a member loses its place, and one that leaves keeps it until it has left")
             }
-            // The audience may be gone by the time it is told: the last of it may be this one.
+            // The audience may be gone by the time the home is told: the last of it may be this one.
             None => self.dismissed.extend(home.map(|home| Dismissed {
                 home,
                 home_shard,
                 asker: Asker { conn, slot: channel.slot },
             })),
         }
+        self.drop_if_deserted(audience);
     }
 
     /// Tells the homes of channels that ended here.
@@ -736,6 +737,7 @@ impl Shard {
             channel.outstanding += 1;
             let (home, home_shard) = (*home, *home_shard);
             self.tell_home(turn, home_shard, ToHome::Bounce { home, asker, reference, status, response });
+            self.pause_if_filling(turn, conn, home_shard);
         } else {
             self.answer(conn, audience, reference, status, response);
         }
@@ -812,9 +814,7 @@ impl Shard {
             self.expect_answer(key, audience);
         }
         self.tell_home(turn, home_shard, push);
-        if self.is_filling(turn, home_shard) {
-            self.pause(key);
-        }
+        self.pause_if_filling(turn, key, home_shard);
         Ok(None)
     }
 

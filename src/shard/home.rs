@@ -199,6 +199,9 @@ fn tick_ms(members: u32, limits: &PresenceLimits) -> u64 {
 impl Shard {
     /// Handles what a member's shard asks.
     pub(super) fn at_home<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+        if self.is_too_much(turn, shard, &message) {
+            return self.home_refuse(turn, shard, message);
+        }
         match message {
             ToHome::Join { .. } => self.home_join(turn, shard, message),
             ToHome::Leave { home, asker, reference } => self.home_leave(turn, shard, home, asker, reference),
@@ -222,6 +225,35 @@ impl Shard {
             }
             ToHome::Create { conn, topic, title } => self.home_create(turn, shard, conn, topic, title),
             ToHome::Listing { room, title, members } => self.directory.learn(room, title, members),
+        }
+    }
+
+    /// Whether the way to those who would hear of this is so full that it must not be done now: that of all who have members here, or for a
+    /// page of history that of the one who asks. What ends something is never too much.
+    fn is_too_much<I: Io>(&self, turn: &Turn<'_, I>, shard: u16, message: &ToHome<'_>) -> bool {
+        match message {
+            ToHome::Publish { home, .. } | ToHome::Custom { home, .. } | ToHome::Typing { home, .. } => {
+                let outposts = self.homes.get(*home).map(|home| &home.outposts);
+                outposts.is_some_and(|all| all.iter().any(|outpost| self.is_busy(turn, outpost.shard)))
+            }
+            ToHome::History { .. } | ToHome::Join { replaces: None, .. } => self.is_busy(turn, shard),
+            _ => false,
+        }
+    }
+
+    fn home_refuse<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+        let response = &*Refusal::Busy.response();
+        match message {
+            ToHome::Join { conn, audience, .. } => {
+                self.tell_member(turn, shard, ToMember::Refused { conn, audience, response });
+            }
+            ToHome::Publish { home, asker, reference, .. }
+            | ToHome::Custom { home, asker, reference, .. }
+            | ToHome::History { home, asker, reference, .. } => {
+                self.home_reply(turn, shard, home, asker, reference, "error", Payload::Json(response));
+            }
+            // Nobody waits for an answer.
+            _ => {}
         }
     }
 

@@ -502,14 +502,24 @@ impl Shard {
         shard != self.id && turn.io.waiting_bytes(shard) > MESH_PAUSE_BYTES
     }
 
-    /// Stops reading a connection until the ways to the other shards are free again.
-    fn pause(&mut self, key: Key<Conn>) {
-        self.flags[key.index() as usize] |= conn::PARKED;
-        self.paused.push(key);
+    /// Whether any of the ways from here is.
+    fn is_any_filling<I: Io>(&self, turn: &Turn<'_, I>) -> bool {
+        (0..self.settings.shards).any(|shard| self.is_filling(turn, shard))
+    }
+
+    /// Stops reading a connection that feeds a way which is filling, until all ways to other shards are free again. What is said in a
+    /// room that lives here may go to all of them.
+    fn pause_if_filling<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Conn>, shard: u16) {
+        let is_filling =
+            if shard == self.id { self.is_any_filling(turn) } else { self.is_filling(turn, shard) };
+        if is_filling && self.conns.contains(key) && !self.is_closing(key) {
+            self.flags[key.index() as usize] |= conn::PARKED;
+            self.paused.push(key);
+        }
     }
 
     fn unpause<I: Io>(&mut self, turn: &Turn<'_, I>) {
-        if self.paused.is_empty() || (0..self.settings.shards).any(|shard| self.is_filling(turn, shard)) {
+        if self.paused.is_empty() || self.is_any_filling(turn) {
             return;
         }
         let mut paused = std::mem::take(&mut self.paused);

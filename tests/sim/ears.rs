@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use chinwag::limits::MESSAGE_TIMEOUT_MS;
 use serde_json::Value;
 
 use crate::acts::UPGRADE_KEY;
@@ -518,7 +517,7 @@ impl Link {
             }
             1008 if self.poison != Some(1008) => {
                 // Fragments may be on their way for so long, even if each comes in time.
-                assert!(ears.now_ms - self.opened_ms >= MESSAGE_TIMEOUT_MS - 128);
+                assert!(ears.now_ms - self.opened_ms >= limits.message_ms - 256);
                 ears.truth.saw("slow message");
             }
             1012 => assert!(ears.draining, "1012 says that the server stops"),

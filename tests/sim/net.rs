@@ -88,6 +88,8 @@ pub(crate) struct Net {
     pub(crate) is_late: bool,
     elapsed_us: Cell<u64>,
     clock_draws: Cell<u64>,
+    /// How many more bytes than that may wait: what was let in before, and what cannot be refused.
+    pub(crate) spare_bytes: usize,
     /// How many bytes ever waited in a ring beyond those from which on it is busy.
     pub(crate) fullest: usize,
     /// All writes, in order, in one number.
@@ -110,6 +112,7 @@ impl Net {
             is_late: false,
             elapsed_us: Cell::new(0),
             clock_draws: Cell::new(0),
+            spare_bytes: usize::MAX,
             fullest: 0,
             digest: 0,
         }
@@ -195,9 +198,12 @@ impl Io for Net {
         meddle(bug, &mut self.draws, &mut self.rings[usize::from(shard)], record);
         let in_ring = self.in_ring(usize::from(shard));
         let busy_bytes = MESH_BUSY_BYTES / MESH_PAUSE_BYTES * self.ring_bytes;
-        if in_ring > busy_bytes {
-            self.fullest = self.fullest.max(in_ring - busy_bytes);
-        }
+        self.fullest = self.fullest.max(in_ring.saturating_sub(busy_bytes));
+        assert!(
+            self.fullest <= self.spare_bytes,
+            "what waits for another shard is bounded: {in_ring} bytes, and busy from {busy_bytes} on, for {record:?}",
+            record = record[0]
+        );
     }
 
     fn waiting_bytes(&self, shard: u16) -> usize {

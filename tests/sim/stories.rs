@@ -174,3 +174,82 @@ fn who_asks_for_the_history_again_and_again_is_told_to_wait() {
     world.rest();
     assert_eq!((count(&world, "history"), count(&world, "rate_limited")), (5, 45));
 }
+
+/// Two shards and a member of the room on each; the ways between them are narrow, and stand still.
+fn jammed(here: usize, there: usize) -> World {
+    let limits = Limits { publish_per_s: 0, ..Limits::default() };
+    let narrow = Plan { ring_bytes: 1_000, ..plan(2, limits) };
+    let mut world = world(&narrow, &[(0, here), (1, there)]);
+    for client in [0, 1] {
+        tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+        tell(&mut world, client, |client, mouth| {
+            (0..20).for_each(|number| {
+                let body = format!("{}-{number} {}", client.id, "b".repeat(900));
+                client.publish_body(mouth, ROOM, &body, None, None);
+            });
+        });
+    }
+    world.jam(true);
+    for host in &mut world.hosts {
+        host.net.spare_bytes = 100_000;
+    }
+    world
+}
+
+/// Has one client do something a hundred times over while the ways stand still, and then lets them go on.
+fn insist(act: impl Fn(&mut Client, &mut Mouth<'_>, u64)) {
+    both_ways(|here, there| {
+        let mut world = jammed(here, there);
+        for number in 0..200 {
+            for client in [0, 1] {
+                world.write(client, |client, mouth| act(client, mouth, number));
+            }
+            while world.settle() {}
+        }
+        world.jam(false);
+        world.rest();
+        world.check_rest();
+    });
+}
+
+#[test]
+fn who_publishes_while_a_way_stands_still_is_told_that_it_is_busy() {
+    insist(|client, mouth, number| {
+        let body = format!("{}+{number} {}", client.id, "b".repeat(900));
+        client.publish_body(mouth, ROOM, &body, None, None);
+    });
+}
+
+#[test]
+fn who_sends_events_while_a_way_stands_still_is_told_that_it_is_busy() {
+    insist(|client, mouth, number| {
+        let number = format!("{}+{number}", client.id);
+        mouth.truth.say_custom(&number, client.user, ROOM, "wave");
+        let payload = Payload::Json(json!({"n": number, "padding": "p".repeat(2_000)}));
+        client.push(mouth, ROOM, "wave", &payload, Some(Ask::Custom { number }));
+    });
+}
+
+#[test]
+fn who_reads_the_history_while_a_way_stands_still_is_told_that_it_is_busy() {
+    insist(|client, mouth, _| client.ask_history(mouth, ROOM, None, None, None));
+}
+
+#[test]
+fn who_joins_while_a_way_stands_still_is_told_that_it_is_busy() {
+    insist(|client, mouth, _| {
+        client.leave(mouth, ROOM);
+        client.join(mouth, ROOM);
+    });
+}
+
+#[test]
+fn who_echoes_behind_a_push_while_a_way_stands_still_is_not_read_any_more() {
+    insist(|client, mouth, number| {
+        if number == 0 {
+            client.publish_body(mouth, ROOM, &format!("{}", client.id), None, None);
+        }
+        let payload = Payload::Json(json!("e".repeat(5_000)));
+        client.push(mouth, ROOM, "echo", &payload.clone(), Some(Ask::Echo(payload)));
+    });
+}

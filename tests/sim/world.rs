@@ -20,7 +20,7 @@ use crate::ears::Ears;
 use crate::faults::Bug;
 use crate::frames::take_answer;
 use crate::net::{Net, Pipe};
-use crate::plan::{Happening, Plan};
+use crate::plan::{AROUND_BODY_BYTES, Happening, Plan};
 use crate::site::{TestSite, USERS};
 use crate::truth::Truth;
 
@@ -77,6 +77,11 @@ impl World {
                 net.ring_bytes = plan.ring_bytes;
                 net.short_write = plan.short_write;
                 net.slow_work = plan.slow_work;
+                // One message and one page too many; of each connection an echo that must not overtake; and small things.
+                let limits = &plan.settings.limits;
+                net.spare_bytes = (plan.clients + 2) * (limits.message_bytes + AROUND_BODY_BYTES)
+                    + settings.history.page_bytes
+                    + 32 * 1_024;
                 Host { shard: Shard::new(id, settings.clone(), site.clone(), seed, now), net, is_busy: false }
             })
             .collect();
