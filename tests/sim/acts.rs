@@ -526,7 +526,9 @@ impl Client {
             }
             _ => {
                 push_frame(out, &mut self.draws, TEXT, false, b"[");
-                push_frame(out, &mut self.draws, frames::CONTINUATION, false, b"");
+                for _ in 0..limits.fragments {
+                    push_frame(out, &mut self.draws, frames::CONTINUATION, false, b"");
+                }
                 1008
             }
         };

@@ -78,6 +78,11 @@ impl Inbox {
 
 /// Appends one masked frame.
 pub(crate) fn push_frame(out: &mut Vec<u8>, draws: &mut Draws, opcode: u8, last: bool, payload: &[u8]) {
+    crate::trace!(
+        "frame {opcode} {last} {} {}",
+        payload.len(),
+        String::from_utf8_lossy(payload).escape_debug()
+    );
     out.push(opcode | if last { 0x80 } else { 0 });
     let length = payload.len() as u64;
     // Lengths may be longer than they need to be, except in control frames.
@@ -107,12 +112,7 @@ pub(crate) fn push_message(out: &mut Vec<u8>, draws: &mut Draws, opcode: u8, pay
     let mut rest = payload;
     let mut opcode = opcode;
     for _ in 0..draws.size(1, 4) {
-        // The first may be empty, one in the middle must not be.
-        let least = usize::from(opcode == CONTINUATION).min(rest.len());
-        let (part, after) = rest.split_at(draws.size(least, rest.len()));
-        if opcode == CONTINUATION && part.is_empty() {
-            break;
-        }
+        let (part, after) = rest.split_at(draws.size(0, rest.len()));
         push_frame(out, draws, opcode, false, part);
         rest = after;
         opcode = CONTINUATION;

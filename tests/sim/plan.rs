@@ -161,6 +161,7 @@ fn limits(draws: &mut Draws, shards: u16, history: &HistoryLimits, body_bytes: u
         connections: if draws.one_in(8) { u32::from(shards) * 2 } else { 0 },
         frame_bytes,
         message_bytes,
+        fragments: *draws.pick(&[8, 128]),
         channels_per_conn: *draws.pick(&[2, 4, 100, 100, 100]),
         body_bytes,
         publish_per_s: *draws.pick(&[0, 2, 20, 1_000]),

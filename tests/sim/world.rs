@@ -314,6 +314,7 @@ impl World {
         say(client, &mut mouth);
         let out = mouth.out;
         let pipe = &mut hosts[host].net.pipes[pipe];
+        crate::trace!("client {} writes {} bytes", client.id, out.len());
         if !pipe.gone && !out.is_empty() {
             pipe.to_server.extend_from_slice(&out);
             client.link.as_mut().expect("it has one").wrote_ms = now.mono_ms;
