@@ -53,8 +53,12 @@ pub const POLL_ANSWER_BYTES: usize = 256 * 1_024;
 /// The longest token, in bytes: it stands in a request line, which has its own bound (RFC 8725 names none).
 pub const TOKEN_BYTES_MAX: usize = 4_096;
 
-/// The longest body of an HTTP request, in bytes: what one frame may carry, for a client that polls posts what it would have framed.
-pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1_024;
+/// The longest body of an HTTP request, in bytes. A client that polls posts all that it has to say in one request: a burst of the longest
+/// messages, as [`Limits`] has them by default, must fit.
+pub const HTTP_BODY_BYTES_MAX: usize = 1_024 * 1_024;
+
+/// The longest body of any other request, in bytes. The API takes names and titles.
+pub const API_BODY_BYTES_MAX: usize = 16 * 1_024;
 
 /// The most headers in one request; past it 431.
 pub const HTTP_HEADERS_MAX: usize = 64;

@@ -495,7 +495,7 @@ impl Shard {
         if channel.visible && Topic::parse(&record.topic).is_some_and(|topic| topic.room().is_some()) {
             record.newcomers.push(Newcomer { conn, own: None });
         }
-        self.answer(conn, audience, &reference, "ok", Payload::Json(response));
+        self.answer_join(conn, audience, &reference, "ok", response);
         if let Some(old) = old {
             self.say_closed(conn, audience, &old);
         }
@@ -513,7 +513,7 @@ impl Shard {
             transition.map(|transition| transition.as_deref())
         {
             let reference = reference.clone();
-            self.answer(conn, audience, &reference, "error", Payload::Json(response));
+            self.answer_join(conn, audience, &reference, "error", response);
             self.stand_up(conn, audience);
             self.unpark(conn);
         }
@@ -653,11 +653,35 @@ impl Shard {
         }
     }
 
-    /// Answers in a channel: with its join's ref.
+    /// Answers a push in a channel: with its join's ref.
     pub(super) fn answer(
         &mut self,
         conn: Key<Conn>,
         audience: Key<Audience>,
+        reference: &str,
+        status: &str,
+        response: Payload<'_>,
+    ) {
+        self.answer_with(conn, audience, JoinRef::in_answers, reference, status, response);
+    }
+
+    /// Answers the join that made a channel. Other than a push it is told a null as it came.
+    pub(super) fn answer_join(
+        &mut self,
+        conn: Key<Conn>,
+        audience: Key<Audience>,
+        reference: &str,
+        status: &str,
+        response: &str,
+    ) {
+        self.answer_with(conn, audience, JoinRef::as_json, reference, status, Payload::Json(response));
+    }
+
+    fn answer_with(
+        &mut self,
+        conn: Key<Conn>,
+        audience: Key<Audience>,
+        join_ref: fn(&JoinRef) -> &str,
         reference: &str,
         status: &str,
         response: Payload<'_>,
@@ -667,10 +691,8 @@ impl Shard {
             return;
         };
         let message = Outgoing {
-            join_ref: match &channel.transition.as_deref() {
-                Some(Transition::Rejoining { join_ref, .. }) => join_ref.in_answers(),
-                _ => channel.join_ref.in_answers(),
-            },
+            // Also while a newer join is under way: what is answered here was pushed before it.
+            join_ref: join_ref(&channel.join_ref),
             reference,
             topic: &record.topic,
             event: status,

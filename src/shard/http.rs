@@ -9,6 +9,7 @@ use crate::base::time::Now;
 use crate::chat::directory::Directory;
 use crate::chat::identity::Identity;
 use crate::chat::topic;
+use crate::limits::API_BODY_BYTES_MAX;
 use crate::wire::http::head::Head;
 use crate::wire::http::origin::request_allowed;
 use crate::wire::http::query::{query_param, query_params};
@@ -77,8 +78,8 @@ pub enum Routed {
 pub(super) enum Exchange {
     /// A room is to be made.
     Create { manner: Manner, shard: u16 },
-    /// A poll; with whom to begin a new session if that one is gone.
-    Poll { manner: Manner, ticket: Ticket, admitted: Option<(Identity, Serializer)> },
+    /// A poll.
+    Poll { manner: Manner, ticket: Ticket },
     /// Messages for a session.
     Post { manner: Manner, shard: u16 },
 }
@@ -91,6 +92,11 @@ impl Exchange {
             Self::Poll { ticket, .. } => ticket.shard,
         }
     }
+}
+
+/// Whether a request is for this path, with a slash at its end or without, as Phoenix has it.
+fn is_at(head: &Head<'_>, path: &str) -> bool {
+    head.path.strip_suffix('/').unwrap_or(head.path) == path
 }
 
 impl Shard {
@@ -109,9 +115,13 @@ impl Shard {
                 return Some(bytes.len());
             }
         };
+        if head.body_bytes > API_BODY_BYTES_MAX && !is_at(&head, POLL_PATH) {
+            self.refuse(turn, key, HttpError::BodyTooBig);
+            return Some(bytes.len());
+        }
         let body = bytes.get(head.head_bytes..head.head_bytes + head.body_bytes)?;
         let taken = head.head_bytes + head.body_bytes;
-        if head.path.strip_suffix('/').unwrap_or(head.path) == SOCKET_PATH {
+        if is_at(&head, SOCKET_PATH) {
             self.upgrade(turn, key, &head);
             return Some(taken);
         }
@@ -119,7 +129,7 @@ impl Shard {
             self.open_echo(turn, key, &head);
             return Some(taken);
         }
-        if head.path == POLL_PATH {
+        if is_at(&head, POLL_PATH) {
             self.metrics.requests += 1;
             self.long_poll(turn, key, &head, body);
             return Some(taken);

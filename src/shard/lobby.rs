@@ -39,7 +39,7 @@ impl Shard {
         response.extend_from_slice(b",\"total\":");
         push_unsigned(&mut response, total as u64);
         response.push(b'}');
-        self.answer(conn, audience, &message.reference, "ok", Payload::Json(text(&response)));
+        self.answer_join(conn, audience, &message.reference, "ok", text(&response));
         if let Some(old) = old {
             self.say_closed(conn, audience, &old.join_ref);
         }

@@ -37,6 +37,7 @@ use std::sync::Arc;
 use audience::{Audience, Newcomer};
 use buffers::Buffers;
 use channel::Dismissed;
+use conn::Stage;
 use home::{Home, Upkeep};
 use log::LogMemory;
 use message::{Field, Received, ToHome, ToMember};
@@ -47,7 +48,9 @@ use crate::base::arena::{Arena, Key};
 use crate::base::time::Now;
 use crate::base::timers::Timers;
 use crate::chat::directory::Directory;
-use crate::limits::{HistoryLimits, Limits, MESH_BUSY_BYTES, MESH_PAUSE_BYTES, PresenceLimits, SWEEP_MS};
+use crate::limits::{
+    HistoryLimits, LINGER_MS, Limits, MESH_BUSY_BYTES, MESH_PAUSE_BYTES, PresenceLimits, SWEEP_MS,
+};
 use crate::wire::phx::{Decoder, Outgoing, Payload};
 use crate::wire::ws::close::CloseCode;
 
@@ -392,8 +395,13 @@ impl Shard {
     fn drain_some<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         let Some(Draining { until_ms }) = self.draining else { return };
         let steps = until_ms.saturating_sub(turn.now.mono_ms) / DRAIN_STEP_MS + 1;
+        // A request that waits is answered first: a poll when its session ends, on whichever shard that is.
+        let is_late = turn.now.mono_ms > until_ms + LINGER_MS;
+        let may_close = |key: Key<Conn>, conn: &Conn| {
+            !self.is_closing(key) && (is_late || !matches!(conn.stage, Stage::Waiting(_)))
+        };
         let open: Vec<_> =
-            self.conns.iter().map(|(key, _)| key).filter(|key| !self.is_closing(*key)).collect();
+            self.conns.iter().filter(|(key, conn)| may_close(*key, conn)).map(|(key, _)| key).collect();
         let count = open.len().div_ceil(usize::try_from(steps).unwrap_or(usize::MAX));
         for key in open.into_iter().take(count) {
             self.metrics.drained += 1;

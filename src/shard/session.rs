@@ -90,6 +90,9 @@ const NOTHING: u16 = 204;
 const MALFORMED: u16 = 400;
 const REFUSED: u16 = 403;
 pub(super) const GONE: u16 = 410;
+/// A poll of a session that is gone. Phoenix says 410 and makes a new session, which `phoenix.js` before 1.8 takes for the old one: it
+/// does not join its channels again, and never hears from them. This makes every version begin anew.
+const LOST: u16 = 500;
 
 impl Shard {
     /// Handles a request for long polling.
@@ -138,14 +141,16 @@ impl Shard {
         let Ok(ticket) = self.poll_ticket(head) else {
             return self.answer_poll(turn, conn, manner, REFUSED, None, &[]);
         };
-        // Asked for now, for when the session turns out to be gone: the request is not there any more then.
-        let admitted = self.admit(turn.now, head).ok().map(|admitted| (admitted.0, admitted.1));
-        match ticket.filter(|ticket| ticket.shard < self.settings.shards) {
-            Some(ticket) => {
-                self.wait(conn, Exchange::Poll { manner, ticket, admitted });
+        match ticket {
+            Some(ticket) if ticket.shard < self.settings.shards => {
+                self.wait(conn, Exchange::Poll { manner, ticket });
                 self.tell_session(turn, ticket.shard, ToSession::Poll { conn, ticket });
             }
-            None => self.open_session(turn, conn, manner, admitted),
+            Some(_) => self.answer_poll(turn, conn, manner, LOST, None, &[]),
+            None => {
+                let admitted = self.admit(turn.now, head).ok().map(|admitted| (admitted.0, admitted.1));
+                self.open_session(turn, conn, manner, admitted);
+            }
         }
     }
 
@@ -267,11 +272,11 @@ impl Shard {
         let Some(exchange) = self.stop_waiting(conn) else { return };
         match (message, exchange) {
             (FromSession::Polled { status, messages, .. }, Exchange::Poll { manner, ticket, .. }) => {
-                let ticket = Some(ticket).filter(|_| status != GONE);
+                let ticket = Some(ticket).filter(|_| status != LOST);
                 self.answer_poll(turn, conn, manner, status, ticket, messages);
             }
-            (FromSession::Gone { .. }, Exchange::Poll { manner, admitted, .. }) => {
-                self.open_session(turn, conn, manner, admitted);
+            (FromSession::Gone { .. }, Exchange::Poll { manner, .. }) => {
+                self.answer_poll(turn, conn, manner, LOST, None, &[]);
             }
             (FromSession::Posted { status, .. }, Exchange::Post { manner, .. }) => {
                 self.answer_poll(turn, conn, manner, status, None, &[]);
@@ -373,7 +378,7 @@ impl Shard {
     pub(super) fn end_session<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         let mut messages = Vec::new();
         self.collect(key, &mut messages);
-        let status = if messages.is_empty() { GONE } else { DONE };
+        let status = if messages.is_empty() { LOST } else { DONE };
         self.answer_poller(turn, key, status, &messages);
         self.sessions.remove(&key);
         self.remove(turn, key);
@@ -395,6 +400,7 @@ impl Shard {
         ticket: Option<Ticket>,
         messages: &[u8],
     ) {
+        let manner = Manner { keep_alive: manner.keep_alive && self.draining.is_none(), ..manner };
         let mut body = Vec::with_capacity(messages.len() + 96);
         body.push(b'{');
         if let Some(ticket) = ticket {

@@ -33,6 +33,7 @@ for (const shards of [1, 2]) {
       describe(`phoenix ${client.version}`, () => {
         pollBy(client === newest ? null : XMLHttpRequest);
         channels({ client, ...common, options: { transport: client.LongPoll } });
+        sessions({ client, ...common });
         if (client.version !== "1.6.16") binaryAndFallback({ client, ...common });
       });
     }
@@ -43,7 +44,22 @@ for (const shards of [1, 2]) {
   });
 }
 
-/** What came with 1.7. */
+function sessions({ client, server }) {
+  test("joins again when its session has gone", async (t) => {
+    const socket = connect(t, client, server(), "ann", { transport: client.LongPoll });
+    const channel = socket.channel(roomName());
+    const joins = new Inbox("joins");
+    channel.join().receive("ok", (response) => joins.put(response));
+    await joins.next();
+    // Nonsense ends a session; that it came from elsewhere makes it as sudden as the end of a night's sleep.
+    const session = `${server().http}/socket/longpoll?vsn=2.0.0&token=${socket.conn.token}`;
+    assert.deepEqual(await (await fetch(session, { method: "POST", body: "oops" })).json(), { status: 400 });
+    await joins.next();
+    assert.deepEqual(await ok(channel.push("echo", { n: 1 })), { n: 1 });
+  });
+}
+
+/** What came with 1.7: several messages in a request, bytes, and falling back. */
 function binaryAndFallback({ client, server }) {
   test("sends bytes, and shares a room with those who are told them", async (t) => {
     const [ann, bob] = [
@@ -59,6 +75,13 @@ function binaryAndFallback({ client, server }) {
     await ok(other.push("new_msg", { body: "text" }));
     assert.deepEqual([...new Uint8Array((await news[1].next())[1])], [0, 255]);
     for (const inbox of news) assert.equal((await inbox.next())[1].body, "text");
+  });
+
+  test("sends much at once, in one request", async (t) => {
+    const { channel } = await join(connect(t, client, server(), "ann", { transport: client.LongPoll }), roomName());
+    const body = "x".repeat(16_000);
+    const pushes = Array.from({ length: 30 }, () => ok(channel.push("new_msg", { body })));
+    assert.deepEqual((await Promise.all(pushes)).map(({ offset }) => offset), Array.from({ length: 30 }, (_, n) => n + 1));
   });
 
   test("falls back to polling where WebSockets are refused, and where they hang", async (t) => {
