@@ -97,8 +97,11 @@ pub(crate) struct Common {
     #[arg(long, default_value_t = 0, help_heading = "Load")]
     pub(crate) processes: u32,
 
-    /// A name for this run in reports.
-    #[arg(long, default_value = "", help_heading = "Report")]
+    /// What the scenario is called in reports, where it is a variant of one: runs of one name stand side by side.
+    #[arg(long, default_value = "", hide_default_value = true, help_heading = "Report")]
+    pub(crate) name: String,
+    /// A name for this run in reports: the server's, if several are compared.
+    #[arg(long, default_value = "", hide_default_value = true, help_heading = "Report")]
     pub(crate) label: String,
     /// Write the result as JSON to this file (`-`: standard output, and the table to standard error).
     #[arg(long, value_name = "FILE", help_heading = "Report")]

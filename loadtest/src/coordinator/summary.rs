@@ -68,7 +68,7 @@ pub(super) fn make_report(
     }
     let mut report = Report {
         format: FORMAT.to_owned(),
-        name: job.name.clone(),
+        name: if job.common.name.is_empty() { job.name.clone() } else { job.common.name.clone() },
         label: job.common.label.clone(),
         started_at,
         machine: machine(),
