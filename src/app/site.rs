@@ -132,7 +132,7 @@ impl ChatSite {
     fn metrics(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) {
         let vitals = self.vitals.as_deref().unwrap_or_default();
         let mut body = String::new();
-        push_text(&mut body, vitals.iter().map(|vitals| &vitals.metrics));
+        push_text(&mut body, &vitals.iter().map(|vitals| &vitals.metrics));
         for (name, help, sum) in [
             (
                 "stalls",

@@ -353,7 +353,9 @@ impl Shard {
     /// Has the directories told of every room here.
     pub(super) fn list_all(&mut self) {
         let homes: Vec<_> = self.homes.iter().map(|(key, _)| key).collect();
-        homes.into_iter().for_each(|key| self.unlist(key));
+        for key in homes {
+            self.unlist(key);
+        }
     }
 
     /// Who is there has changed: the members are told at the next tick, the directory at its own.

@@ -132,7 +132,9 @@ impl Shard {
                 self.unpark(conn);
             }
         }
-        lost.into_iter().for_each(|audience| self.drop_if_deserted(audience));
+        for audience in lost {
+            self.drop_if_deserted(audience);
+        }
     }
 
     /// Tells a client that its channel has ended with the room's home.

@@ -92,7 +92,7 @@ impl Published {
 }
 
 /// Appends the sums over all shards as text for Prometheus.
-pub fn push_text<'a>(out: &mut String, shards: impl Iterator<Item = &'a Published> + Clone) {
+pub fn push_text<'a>(out: &mut String, shards: &(impl Iterator<Item = &'a Published> + Clone)) {
     let mut before = "";
     for (index, Series { name, labels, kind, help }) in Metrics::SERIES.iter().enumerate() {
         let sum: u64 = shards.clone().map(|shard| shard.0[index].load(Ordering::Relaxed)).sum();
@@ -114,7 +114,7 @@ mod tests {
         shards[0].set(&Metrics { connections: 2, refused: 3, refused_per_ip: 1, ..Metrics::default() });
         shards[1].set(&Metrics { connections: 5, ..Metrics::default() });
         let mut text = String::new();
-        push_text(&mut text, shards.iter());
+        push_text(&mut text, &shards.iter());
         assert!(text.starts_with(
             "# HELP chinwag_connections Connections there are, sessions of long polling among them.\n\
              # TYPE chinwag_connections gauge\nchinwag_connections 7\n"

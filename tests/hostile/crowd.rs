@@ -11,7 +11,7 @@ use crate::peer::{CLOSE, TEXT, whole_frame};
 use crate::server::{PATIENCE, Server};
 
 /// Peers by number, all of which read what they are sent, unless they are told not to.
-pub struct Crowd {
+pub(crate) struct Crowd {
     poll: Poll,
     events: Events,
     pub members: Vec<Member>,
@@ -20,7 +20,8 @@ pub struct Crowd {
 
 /// What happened to a member.
 #[derive(Default)]
-pub struct Member {
+#[expect(clippy::struct_excessive_bools, reason = "facts, each on its own")]
+pub(crate) struct Member {
     stream: Option<TcpStream>,
     received: Vec<u8>,
     unsent: VecDeque<u8>,
@@ -48,7 +49,7 @@ pub struct Member {
 
 impl Crowd {
     /// So many connections that have sent this. At first they are only begun.
-    pub fn connect(server: &Server, count: usize, sent: &[u8]) -> Self {
+    pub(crate) fn connect(server: &Server, count: usize, sent: &[u8]) -> Self {
         let _ = rlimit::increase_nofile_limit(u64::MAX);
         let poll = Poll::new().unwrap();
         let buffer = vec![0; 256 * 1_024].into();
@@ -60,7 +61,7 @@ impl Crowd {
     }
 
     /// One more.
-    pub fn enter(&mut self, server: &Server, sent: &[u8]) {
+    pub(crate) fn enter(&mut self, server: &Server, sent: &[u8]) {
         let mut stream = TcpStream::connect(server.address).unwrap();
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(self.members.len()), interest).unwrap();
@@ -72,25 +73,25 @@ impl Crowd {
     }
 
     /// Has a member say this.
-    pub fn send(&mut self, index: usize, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, index: usize, bytes: &[u8]) {
         let member = &mut self.members[index];
         member.unsent.extend(bytes);
         member.write();
     }
 
     /// Lets a member read again.
-    pub fn unstick(&mut self, index: usize) {
+    pub(crate) fn unstick(&mut self, index: usize) {
         self.members[index].is_stuck = false;
     }
 
     /// Drops a member's connection.
-    pub fn leave(&mut self, index: usize) {
+    pub(crate) fn leave(&mut self, index: usize) {
         self.members[index].stream = None;
     }
 
     /// Reads on until something is so.
     #[track_caller]
-    pub fn until(&mut self, what: &str, mut is_so: impl FnMut(&[Member]) -> bool) {
+    pub(crate) fn until(&mut self, what: &str, mut is_so: impl FnMut(&[Member]) -> bool) {
         let since = Instant::now();
         while !is_so(&self.members) {
             assert!(since.elapsed() < PATIENCE * 2, "in vain: {what}");
@@ -99,7 +100,7 @@ impl Crowd {
     }
 
     /// Reads what there is, or waits a little for it.
-    pub fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         let _ = self.poll.poll(&mut self.events, Some(Duration::from_millis(20)));
         for event in &self.events {
             let member = &mut self.members[event.token().0];
@@ -129,13 +130,13 @@ impl Member {
     }
 
     /// Keeps the kernel from taking in megabytes for it.
-    pub fn limit_window(&self) {
+    pub(crate) fn limit_window(&self) {
         let stream = self.stream.as_ref().expect("it has not ended");
         socket2::SockRef::from(stream).set_recv_buffer_size(32 * 1_024).unwrap();
     }
 
     /// Reads one byte, if there is one.
-    pub fn read_a_byte(&mut self) {
+    pub(crate) fn read_a_byte(&mut self) {
         self.read_once(&mut [0]);
     }
 

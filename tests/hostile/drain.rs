@@ -48,11 +48,13 @@ fn room(client: usize) -> String {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let server = Server::start(&["shards=2", "drain_s=3600"]);
-    let mut peers: Vec<_> = (0..10).map(|_| server.guest("Ann")).collect();
+    let peers: Vec<_> = (0..10).map(|_| server.guest("Ann")).collect();
     server.terminate();
     until("the drain has begun", || server.log().contains("stopping"));
     server.terminate();
     let (status, log) = server.wait(PATIENCE);
     assert_eq!(status.code(), Some(0), "{log}");
-    peers.iter_mut().for_each(|peer| while peer.frame().is_some() {});
+    for mut peer in peers {
+        while peer.frame().is_some() {}
+    }
 }

@@ -147,7 +147,7 @@ fn a_head_may_be_as_long_as_the_limit_says_and_not_a_byte_longer() {
 fn what_a_browser_behind_proxies_sends_passes() {
     let server = Server::start(&["shards=1"]);
     // 45 headers, 6 KiB.
-    let headers: String = (0..38).map(|index| format!("X-Header-{index}: {}\r\n", "v".repeat(150))).collect();
+    let headers = format!("X-Header: {}\r\n", "v".repeat(150)).repeat(38);
     let request = upgrade(&server.token("Ann"), &headers);
     assert!(request.len() > 6 * 1_024, "{}", request.len());
     assert_eq!(ask(&server, request.as_bytes()).status, 101);

@@ -4,7 +4,7 @@ use crate::peer::{CLOSE, Peer, TEXT, ask, frame, join, publish, text};
 use crate::server::{Server, until};
 
 /// The value of a series.
-pub fn value(server: &Server, series: &str) -> u64 {
+pub(crate) fn value(server: &Server, series: &str) -> u64 {
     let answer = ask(server, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(answer.status, 200);
     let line =
@@ -53,7 +53,7 @@ fn each_limit_that_was_reached_is_counted() {
     for bytes in [
         frame(CLOSE, true, b"\x03"),
         text("no"),
-        frame(TEXT, true, &[b' '; 70_000]),
+        frame(TEXT, true, &vec![b' '; 70_000]),
         [frame(TEXT, false, b""), frame(0, false, b""), frame(0, false, b"")].concat(),
     ] {
         let mut peer = Peer::open(&server, &token);

@@ -5,16 +5,16 @@ use std::net::TcpStream;
 
 use crate::server::{PATIENCE, Server};
 
-pub const CONTINUATION: u8 = 0x0;
-pub const TEXT: u8 = 0x1;
-pub const BINARY: u8 = 0x2;
-pub const CLOSE: u8 = 0x8;
-pub const PING: u8 = 0x9;
-pub const PONG: u8 = 0xa;
+pub(crate) const CONTINUATION: u8 = 0x0;
+pub(crate) const TEXT: u8 = 0x1;
+pub(crate) const BINARY: u8 = 0x2;
+pub(crate) const CLOSE: u8 = 0x8;
+pub(crate) const PING: u8 = 0x9;
+pub(crate) const PONG: u8 = 0xa;
 
 /// An answer to a request.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     /// In lower case.
     pub head: String,
@@ -22,7 +22,7 @@ pub struct Answer {
 }
 
 /// A connection with nothing said on it.
-pub fn connect(server: &Server) -> TcpStream {
+pub(crate) fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.address).expect("the server listens");
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -31,14 +31,14 @@ pub fn connect(server: &Server) -> TcpStream {
 }
 
 /// Sends this on a connection of its own, and reads one answer.
-pub fn ask(server: &Server, request: &[u8]) -> Answer {
+pub(crate) fn ask(server: &Server, request: &[u8]) -> Answer {
     let mut peer = Peer::new(connect(server));
     peer.send_raw(request);
     peer.answer()
 }
 
 /// The upgrade to a socket, with further headers.
-pub fn upgrade(token: &str, headers: &str) -> String {
+pub(crate) fn upgrade(token: &str, headers: &str) -> String {
     format!(
         "GET /socket/websocket?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
@@ -46,21 +46,20 @@ pub fn upgrade(token: &str, headers: &str) -> String {
 }
 
 /// A client's frame.
-pub fn frame(opcode: u8, is_final: bool, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(opcode: u8, is_final: bool, payload: &[u8]) -> Vec<u8> {
     let mask = [0x12, 0x34, 0x56, 0x78];
     let mut frame = vec![opcode | if is_final { 0x80 } else { 0 }];
     match payload.len() {
         short @ 0..126 => frame.push(0x80 | u8::try_from(short).unwrap()),
-        long => match u16::try_from(long) {
-            Ok(long) => {
-                frame.push(0x80 | 126);
+        long => {
+            if let Ok(long) = u16::try_from(long) {
+                frame.push(0xfe);
                 frame.extend(long.to_be_bytes());
-            }
-            Err(_) => {
-                frame.push(0x80 | 127);
+            } else {
+                frame.push(0xff);
                 frame.extend((long as u64).to_be_bytes());
             }
-        },
+        }
     }
     frame.extend(mask);
     frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
@@ -68,62 +67,62 @@ pub fn frame(opcode: u8, is_final: bool, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A text message in one frame.
-pub fn text(message: &str) -> Vec<u8> {
+pub(crate) fn text(message: &str) -> Vec<u8> {
     frame(TEXT, true, message.as_bytes())
 }
 
 /// A message to a room, with this reference.
-pub fn publish(room: &str, reference: u64, body: &str) -> Vec<u8> {
+pub(crate) fn publish(room: &str, reference: u64, body: &str) -> Vec<u8> {
     text(&format!(r#"["1","{reference}","room:{room}","new_msg",{{"body":"{body}"}}]"#))
 }
 
 /// A join, with the reference that all joins here have.
-pub fn join(room: &str, params: &str) -> Vec<u8> {
+pub(crate) fn join(room: &str, params: &str) -> Vec<u8> {
     text(&format!(r#"["1","1","room:{room}","phx_join",{params}]"#))
 }
 
 /// The number of this name, the last one in a text.
-pub fn number(text: &str, name: &str) -> u64 {
+pub(crate) fn number(text: &str, name: &str) -> u64 {
     let (_, rest) =
         text.rsplit_once(&format!("\"{name}\":")).unwrap_or_else(|| panic!("no {name} in {text}"));
     rest.chars().map_while(|c| c.to_digit(10)).fold(0, |number, digit| number * 10 + u64::from(digit))
 }
 
 /// A connection, and what has been received on it and not been looked at.
-pub struct Peer {
+pub(crate) struct Peer {
     pub stream: TcpStream,
     received: Vec<u8>,
 }
 
 impl Peer {
-    pub fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Self { stream, received: Vec::new() }
     }
 
     /// An open socket.
-    pub fn open(server: &Server, token: &str) -> Self {
+    pub(crate) fn open(server: &Server, token: &str) -> Self {
         Self::open_on(connect(server), token)
     }
 
     /// An open socket, on this connection.
-    pub fn open_on(stream: TcpStream, token: &str) -> Self {
+    pub(crate) fn open_on(stream: TcpStream, token: &str) -> Self {
         let mut peer = Self::new(stream);
         peer.send_raw(upgrade(token, "").as_bytes());
         assert_eq!(peer.answer().status, 101);
         peer
     }
 
-    pub fn send_raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
-    pub fn send(&mut self, message: &str) {
+    pub(crate) fn send(&mut self, message: &str) {
         self.send_raw(&text(message));
     }
 
     /// Reads on. False at the end, however it comes.
     fn read(&mut self) -> bool {
-        let mut chunk = [0; 64 * 1_024];
+        let mut chunk = [0; 16 * 1_024];
         match self.stream.read(&mut chunk) {
             Ok(0) => false,
             Ok(count) => {
@@ -137,13 +136,13 @@ impl Peer {
 
     /// The next answer to a request.
     #[track_caller]
-    pub fn answer(&mut self) -> Answer {
+    pub(crate) fn answer(&mut self) -> Answer {
         self.answer_or_end()
             .unwrap_or_else(|| panic!("the connection ends: {:?}", String::from_utf8_lossy(&self.received)))
     }
 
     /// The next answer to a request; `None` if the connection ends instead.
-    pub fn answer_or_end(&mut self) -> Option<Answer> {
+    pub(crate) fn answer_or_end(&mut self) -> Option<Answer> {
         let head_bytes = loop {
             if let Some(at) = self.received.windows(4).position(|end| end == b"\r\n\r\n") {
                 break at + 4;
@@ -167,7 +166,7 @@ impl Peer {
     }
 
     /// The next frame: its opcode and payload; `None` at the end.
-    pub fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(crate) fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if let Some((opcode, payload, taken)) = whole_frame(&self.received) {
                 let payload = payload.to_vec();
@@ -182,7 +181,7 @@ impl Peer {
 
     /// The next text that has this in it; others are passed over.
     #[track_caller]
-    pub fn await_text(&mut self, wanted: &str) -> String {
+    pub(crate) fn await_text(&mut self, wanted: &str) -> String {
         loop {
             match self.frame() {
                 Some((TEXT, payload)) => {
@@ -199,14 +198,14 @@ impl Peer {
     }
 
     /// Joins a room, and returns the answer.
-    pub fn join(&mut self, room: &str, params: &str) -> String {
+    pub(crate) fn join(&mut self, room: &str, params: &str) -> String {
         self.send_raw(&join(room, params));
         self.await_text(r#""phx_reply""#)
     }
 
     /// The code and the reason with which the socket is closed. The close frame must be the last one, and then TCP must end.
     #[track_caller]
-    pub fn closed(&mut self) -> (u16, String) {
+    pub(crate) fn closed(&mut self) -> (u16, String) {
         let payload = loop {
             match self.frame() {
                 Some((CLOSE, payload)) => break payload,
@@ -221,14 +220,14 @@ impl Peer {
 
     /// Whether the other side has ended, and nothing was left to read.
     #[track_caller]
-    pub fn ended(&mut self) {
+    pub(crate) fn ended(&mut self) {
         while self.read() {}
         assert_eq!(String::from_utf8_lossy(&self.received), "");
     }
 }
 
 /// The frame at the front: opcode, payload, and how many bytes it takes.
-pub fn whole_frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+pub(crate) fn whole_frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     let (header, length) = match *bytes.get(1)? {
         126 => (4, u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?))),
         127 => (10, u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?)),

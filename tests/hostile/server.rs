@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use crate::peer::{self, Peer};
 
 /// How long anything that must happen may take. Far more than it does take, for the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running server; killed when it is dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     pub address: SocketAddr,
     log: Arc<Mutex<String>>,
@@ -23,7 +23,7 @@ pub struct Server {
 
 impl Server {
     /// Starts a server on a free port, with these settings.
-    pub fn start(settings: &[&str]) -> Self {
+    pub(crate) fn start(settings: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_chinwag"))
             .args(["--listen", "127.0.0.1:0"])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
@@ -51,12 +51,12 @@ impl Server {
         Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)), log, logger: Some(logger) }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// A guest's token.
-    pub fn token(&self, name: &str) -> String {
+    pub(crate) fn token(&self, name: &str) -> String {
         let body = format!(r#"{{"name":"{name}"}}"#);
         let request =
             format!("POST /api/session HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
@@ -66,18 +66,18 @@ impl Server {
     }
 
     /// A guest with an open socket.
-    pub fn guest(&self, name: &str) -> Peer {
+    pub(crate) fn guest(&self, name: &str) -> Peer {
         Peer::open(self, &self.token(name))
     }
 
     /// Sends SIGTERM.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits for the end, and returns how it was and all that was logged.
-    pub fn wait(mut self, patience: Duration) -> (ExitStatus, String) {
+    pub(crate) fn wait(mut self, patience: Duration) -> (ExitStatus, String) {
         let since = Instant::now();
         let status = loop {
             match self.child.try_wait().unwrap() {
@@ -91,19 +91,19 @@ impl Server {
     }
 
     /// What has been logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
     /// The memory that it has, in bytes: its own, without the pages of its program, which come in as they are needed.
-    pub fn resident_bytes(&self) -> u64 {
+    pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
     }
 
     /// The processor time that it has used, in hundredths of a second (`USER_HZ`).
-    pub fn ticks(&self) -> u64 {
+    pub(crate) fn ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         // Behind the name, which is in parentheses: utime and stime are the 12th and 13th.
         let (_, rest) = stat.rsplit_once(')').unwrap();
@@ -111,7 +111,7 @@ impl Server {
     }
 
     /// How many files it has open.
-    pub fn files(&self) -> u64 {
+    pub(crate) fn files(&self) -> u64 {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count() as u64
     }
 }
@@ -128,7 +128,7 @@ impl Drop for Server {
 
 /// Waits until something is so.
 #[track_caller]
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let since = Instant::now();
     while !is_so() {
         assert!(since.elapsed() < PATIENCE, "in vain: {what}");
@@ -137,6 +137,6 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Between two looks at something that nobody announces.
-pub fn pause() {
+pub(crate) fn pause() {
     thread::sleep(Duration::from_millis(10));
 }

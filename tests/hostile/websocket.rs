@@ -96,7 +96,7 @@ fn a_message_that_does_not_end_has_an_absolute_time() {
     let ping = frame(PING, true, b"");
     for (begun, and_then) in [
         (frame(TEXT, false, b"["), &ping[..]),
-        (frame(TEXT, true, &[b' '; 60_000])[..100].to_vec(), b" "),
+        (frame(TEXT, true, &vec![b' '; 60_000])[..100].to_vec(), b" "),
         (b"\x81".to_vec(), b""),
     ] {
         let mut peer = Peer::open(&server, &token);

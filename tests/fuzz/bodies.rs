@@ -1,0 +1,166 @@
+//! What is tried on any bytes: plain functions, which the fuzzer calls, and `tests/corpus.rs` with what it has found.
+//!
+//! `cargo install cargo-fuzz`, then `cargo fuzz run --fuzz-dir tests/fuzz NAME --sanitizer none`, with NAME `head`, `ws`, `phx`, `token`
+//! or `poll`. A stable compiler will do.
+
+use std::sync::LazyLock;
+
+use chinwag::chat::token::{Claims, Key, Parties, Signer, Verifier};
+use chinwag::limits::{JSON_DEPTH_MAX, Limits};
+use chinwag::wire::http::origin::request_allowed;
+use chinwag::wire::http::parse_head;
+use chinwag::wire::http::query::{query_param, query_params};
+use chinwag::wire::http::upgrade::{check_upgrade, subprotocols};
+use chinwag::wire::phx::poll::push_posted;
+use chinwag::wire::phx::{Decoder, Payload, Serializer};
+use chinwag::wire::ws::FrameError;
+use chinwag::wire::ws::frame::next_frame;
+use chinwag::wire::ws::message::Assembler;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+/// The head of a request: a whole one is the same whatever follows, and no prefix of it is whole.
+pub fn head(data: &[u8]) {
+    let limits = Limits { head_bytes: 1_024, ..Limits::default() };
+    let Ok(Some(head)) = parse_head(data, &limits) else { return };
+    assert!(head.head_bytes <= data.len().min(limits.head_bytes));
+    let followed = [&data[..head.head_bytes], b"GET / HTTP/1.1\r\n\0"].concat();
+    assert_eq!(format!("{:?}", parse_head(&followed, &limits)), format!("{:?}", Ok::<_, ()>(Some(&head))));
+    for cut in 0..head.head_bytes {
+        assert_eq!(parse_head(&data[..cut], &limits), Ok(None), "decided at {cut} bytes");
+    }
+    let _ = (check_upgrade(&head), subprotocols(&head), request_allowed(&head, &[""; 0]), head.keep_alive());
+    let query = head.query.unwrap_or_default();
+    let _ = (query_param(query, "vsn"), query_params(query, "token"));
+}
+
+/// Frames: wherever the stream is cut, it means the same. The first two bytes say where.
+pub fn ws(data: &[u8]) {
+    let Some(([first, step], stream)) = data.split_first_chunk() else { return };
+    let whole = feed(stream, &[stream.len()]);
+    assert_eq!(feed(stream, &[usize::from(*first), usize::from(*step) + 1]), whole);
+    assert_eq!(feed(stream, &[1]), whole);
+}
+
+/// What comes of a stream in pieces of these lengths, the last of them again and again.
+fn feed(mut stream: &[u8], pieces: &[usize]) -> (Vec<String>, Option<FrameError>) {
+    let limits = Limits { frame_bytes: 400, message_bytes: 600, fragments: 5, ..Limits::default() };
+    let (mut assembler, mut waiting, mut told) = (Assembler::new(), Vec::new(), Vec::new());
+    for index in 0.. {
+        let length = pieces[usize::min(index, pieces.len() - 1)];
+        let (piece, rest) = stream.split_at(length.min(stream.len()));
+        waiting.extend_from_slice(piece);
+        stream = rest;
+        loop {
+            let (header, payload, taken) = match next_frame(&mut waiting, &limits) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => return (told, Some(error)),
+            };
+            match assembler.accept(&header, &waiting[payload], 0, &limits) {
+                Ok(incoming) => told.push(format!("{incoming:?}")),
+                Err(error) => return (told, Some(error)),
+            }
+            assert!(assembler.heap_bytes() < 4 * limits.message_bytes);
+            waiting.drain(..taken);
+        }
+        if stream.is_empty() {
+            break;
+        }
+    }
+    (told, None)
+}
+
+/// Messages, with serde_json as the judge. The first byte chooses the encoding.
+pub fn phx(data: &[u8]) {
+    let Some((choice, bytes)) = data.split_first() else { return };
+    let mut decoder = Decoder::default();
+    let serializer = if choice & 1 == 0 { Serializer::V2 } else { Serializer::V1 };
+    if choice & 2 != 0 {
+        if let Ok(message) = decoder.binary(bytes, serializer) {
+            let _ = (message.topic(), message.event());
+        }
+        return;
+    }
+    let judged: Option<Value> =
+        std::str::from_utf8(bytes).ok().and_then(|text| serde_json::from_str(text).ok());
+    match decoder.text(bytes, serializer) {
+        Ok(message) => {
+            // serde_json has bounds of its own for numbers, so that it is JSON must do.
+            assert!(
+                std::str::from_utf8(bytes).is_ok() && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
+            );
+            let _ = (message.topic(), message.event());
+            let (Some(judged), Payload::Json(payload)) = (judged, message.payload) else { return };
+            let fields =
+                [&*message.join_ref, &message.reference, &message.topic_json, &message.event_json, payload];
+            let expected = match serializer {
+                Serializer::V2 => [0, 1, 2, 3, 4].map(|index| judged[index].clone()),
+                Serializer::V1 => {
+                    ["join_ref", "ref", "topic", "event", "payload"].map(|name| judged[name].clone())
+                }
+            };
+            // Of two fields of one name serde_json takes the last, and which one is ours is not promised.
+            if serializer == Serializer::V2 {
+                assert_eq!(fields.map(|field| serde_json::from_str::<Value>(field).unwrap()), expected);
+            }
+            assert_eq!(
+                message.topic().as_deref(),
+                serde_json::from_str::<Value>(&message.topic_json).unwrap().as_str()
+            );
+        }
+        Err(_) => {
+            let Some(judged) = judged.filter(|judged| depth(judged) <= JSON_DEPTH_MAX) else { return };
+            match serializer {
+                Serializer::V2 => assert!(judged.as_array().is_none_or(|array| array.len() < 5), "{judged}"),
+                Serializer::V1 => assert!(
+                    ["ref", "topic", "event", "payload"].iter().any(|name| judged.get(name).is_none()),
+                    "{judged}"
+                ),
+            }
+        }
+    }
+}
+
+fn depth(value: &Value) -> u16 {
+    match value {
+        Value::Array(array) => 1 + array.iter().map(depth).max().unwrap_or(0),
+        Value::Object(object) => 1 + object.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+const SECRET: &[u8] = b"a secret of at least 32 bytes, for fuzzing";
+
+static GOOD: LazyLock<(Verifier, String)> = LazyLock::new(|| {
+    let claims = Claims { sub: "u1".to_owned(), name: None, exp: 2_000, iat: 1_000, rooms: None };
+    let token = Signer::new(SECRET, Parties::default()).unwrap().sign(&claims);
+    (Verifier::new(vec![Key::from_secret(SECRET).unwrap()], Parties::default()).unwrap(), token)
+});
+
+/// Tokens: none is good but the one that was signed. `*` stands for it, so that the fuzzer has something to change.
+pub fn token(data: &[u8]) {
+    let (verifier, good) = &*GOOD;
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let token = text.replacen('*', good, 1);
+    for now_s in [0, 1_500, u64::MAX] {
+        let verdict = verifier.verify(&token, now_s);
+        assert!(verdict.is_err() || token == *good, "{token}");
+    }
+}
+
+/// Bodies of long polling: what comes of one is whole frames, as a client sends them.
+pub fn poll(data: &[u8]) {
+    let Some((choice, body)) = data.split_first() else { return };
+    let mut frames = b"before".to_vec();
+    let pushed = push_posted(&mut frames, body, choice & 1 != 0);
+    assert!(frames.starts_with(b"before"));
+    let mut frames = frames.split_off(6);
+    assert!(pushed.is_ok() || frames.is_empty());
+    let limits = Limits { frame_bytes: usize::MAX, message_bytes: usize::MAX, ..Limits::default() };
+    while !frames.is_empty() {
+        let (header, _, taken) = next_frame(&mut frames, &limits).unwrap().expect("whole frames");
+        assert!(header.fin);
+        frames.drain(..taken);
+    }
+}
