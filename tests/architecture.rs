@@ -77,7 +77,8 @@ fn sources() -> Vec<(String, String)> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(&root).expect("below the root").to_string_lossy().replace('\\', "/");
+                let name =
+                    path.strip_prefix(&root).expect("below the root").to_string_lossy().replace('\\', "/");
                 sources.push((name, fs::read_to_string(&path).expect("sources are text")));
             }
         }

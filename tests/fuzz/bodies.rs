@@ -20,7 +20,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 /// The head of a request: a whole one is the same whatever follows, and no prefix of it is whole.
-pub fn head(data: &[u8]) {
+pub(crate) fn head(data: &[u8]) {
     let limits = Limits { head_bytes: 1_024, ..Limits::default() };
     let Ok(Some(head)) = parse_head(data, &limits) else { return };
     assert!(head.head_bytes <= data.len().min(limits.head_bytes));
@@ -35,7 +35,7 @@ pub fn head(data: &[u8]) {
 }
 
 /// Frames: wherever the stream is cut, it means the same. The first two bytes say where.
-pub fn ws(data: &[u8]) {
+pub(crate) fn ws(data: &[u8]) {
     let Some(([first, step], stream)) = data.split_first_chunk() else { return };
     let whole = feed(stream, &[stream.len()]);
     assert_eq!(feed(stream, &[usize::from(*first), usize::from(*step) + 1]), whole);
@@ -71,8 +71,8 @@ fn feed(mut stream: &[u8], pieces: &[usize]) -> (Vec<String>, Option<FrameError>
     (told, None)
 }
 
-/// Messages, with serde_json as the judge. The first byte chooses the encoding.
-pub fn phx(data: &[u8]) {
+/// Messages, with `serde_json` as the judge. The first byte chooses the encoding.
+pub(crate) fn phx(data: &[u8]) {
     let Some((choice, bytes)) = data.split_first() else { return };
     let mut decoder = Decoder::default();
     let serializer = if choice & 1 == 0 { Serializer::V2 } else { Serializer::V1 };
@@ -84,40 +84,35 @@ pub fn phx(data: &[u8]) {
     }
     let judged: Option<Value> =
         std::str::from_utf8(bytes).ok().and_then(|text| serde_json::from_str(text).ok());
-    match decoder.text(bytes, serializer) {
-        Ok(message) => {
-            // serde_json has bounds of its own for numbers, so that it is JSON must do.
-            assert!(
-                std::str::from_utf8(bytes).is_ok() && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
-            );
-            let _ = (message.topic(), message.event());
-            let (Some(judged), Payload::Json(payload)) = (judged, message.payload) else { return };
-            let fields =
-                [&*message.join_ref, &message.reference, &message.topic_json, &message.event_json, payload];
-            let expected = match serializer {
-                Serializer::V2 => [0, 1, 2, 3, 4].map(|index| judged[index].clone()),
-                Serializer::V1 => {
-                    ["join_ref", "ref", "topic", "event", "payload"].map(|name| judged[name].clone())
-                }
-            };
-            // Of two fields of one name serde_json takes the last, and which one is ours is not promised.
-            if serializer == Serializer::V2 {
-                assert_eq!(fields.map(|field| serde_json::from_str::<Value>(field).unwrap()), expected);
+    if let Ok(message) = decoder.text(bytes, serializer) {
+        // serde_json has bounds of its own for numbers, so that it is JSON must do.
+        assert!(std::str::from_utf8(bytes).is_ok() && serde_json::from_slice::<IgnoredAny>(bytes).is_ok());
+        let _ = (message.topic(), message.event());
+        let (Some(judged), Payload::Json(payload)) = (judged, message.payload) else { return };
+        let fields =
+            [&*message.join_ref, &message.reference, &message.topic_json, &message.event_json, payload];
+        let expected = match serializer {
+            Serializer::V2 => [0, 1, 2, 3, 4].map(|index| judged[index].clone()),
+            Serializer::V1 => {
+                ["join_ref", "ref", "topic", "event", "payload"].map(|name| judged[name].clone())
             }
-            assert_eq!(
-                message.topic().as_deref(),
-                serde_json::from_str::<Value>(&message.topic_json).unwrap().as_str()
-            );
+        };
+        // Of two fields of one name serde_json takes the last, and which one is ours is not promised.
+        if serializer == Serializer::V2 {
+            assert_eq!(fields.map(|field| serde_json::from_str::<Value>(field).unwrap()), expected);
         }
-        Err(_) => {
-            let Some(judged) = judged.filter(|judged| depth(judged) <= JSON_DEPTH_MAX) else { return };
-            match serializer {
-                Serializer::V2 => assert!(judged.as_array().is_none_or(|array| array.len() < 5), "{judged}"),
-                Serializer::V1 => assert!(
-                    ["ref", "topic", "event", "payload"].iter().any(|name| judged.get(name).is_none()),
-                    "{judged}"
-                ),
-            }
+        assert_eq!(
+            message.topic().as_deref(),
+            serde_json::from_str::<Value>(&message.topic_json).unwrap().as_str()
+        );
+    } else {
+        let Some(judged) = judged.filter(|judged| depth(judged) <= JSON_DEPTH_MAX) else { return };
+        match serializer {
+            Serializer::V2 => assert!(judged.as_array().is_none_or(|array| array.len() < 5), "{judged}"),
+            Serializer::V1 => assert!(
+                ["ref", "topic", "event", "payload"].iter().any(|name| judged.get(name).is_none()),
+                "{judged}"
+            ),
         }
     }
 }
@@ -139,7 +134,7 @@ static GOOD: LazyLock<(Verifier, String)> = LazyLock::new(|| {
 });
 
 /// Tokens: none is good but the one that was signed. `*` stands for it, so that the fuzzer has something to change.
-pub fn token(data: &[u8]) {
+pub(crate) fn token(data: &[u8]) {
     let (verifier, good) = &*GOOD;
     let Ok(text) = std::str::from_utf8(data) else { return };
     let token = text.replacen('*', good, 1);
@@ -150,7 +145,7 @@ pub fn token(data: &[u8]) {
 }
 
 /// Bodies of long polling: what comes of one is whole frames, as a client sends them.
-pub fn poll(data: &[u8]) {
+pub(crate) fn poll(data: &[u8]) {
     let Some((choice, body)) = data.split_first() else { return };
     let mut frames = b"before".to_vec();
     let pushed = push_posted(&mut frames, body, choice & 1 != 0);

@@ -151,7 +151,9 @@ impl Client {
             let fields = [join_ref, unquoted(&reference), topic.to_owned(), event.to_owned()];
             let mut bytes = vec![0];
             bytes.extend(fields.iter().map(|field| u8::try_from(field.len()).expect("fields are short")));
-            fields.iter().for_each(|field| bytes.extend_from_slice(field.as_bytes()));
+            for field in fields {
+                bytes.extend_from_slice(field.as_bytes());
+            }
             bytes.extend_from_slice(&data);
             push_message(&mut mouth.out, &mut self.draws, BINARY, &bytes);
         }
@@ -467,7 +469,7 @@ impl Client {
             let reference = self.send_as_text(mouth, &topic, event, &payload);
             return self.expect(mouth, reference, "null", &topic, ask);
         }
-        self.push_text(mouth, &topic, event, payload, ask);
+        self.push_text(mouth, &topic, event, &payload, ask);
     }
 
     pub(crate) fn push_text(
@@ -475,7 +477,7 @@ impl Client {
         mouth: &mut Mouth<'_>,
         topic: &str,
         event: &str,
-        payload: Value,
+        payload: &Value,
         ask: Ask,
     ) {
         let link = self.link.as_mut().expect("who acts is connected");

@@ -225,7 +225,7 @@ impl Client {
                 assert_eq!(offset, member.last + 1, "no member misses an offset, or sees one twice: {topic}");
                 let events = std::mem::take(&mut member.since_last);
                 if member.since_whole {
-                    ears.truth.heard_between(topic, &member.epoch, member.last, events);
+                    ears.truth.heard_between(topic, &member.epoch, member.last, &events);
                 } else {
                     ears.truth.heard_since(topic, &member.epoch, member.last, &events);
                 }
@@ -250,22 +250,19 @@ impl Client {
     fn reply(&mut self, ears: &mut Ears<'_>, heard: &Heard) {
         let link = self.link.as_mut().expect("who hears is connected");
         let at = link.pending.iter().position(|pending| pending.reference == heard.reference);
-        let (pending, is_orphan) = match at {
-            Some(at) => {
-                // Answers of one channel come in order. A join that is refused at once may overtake them.
-                let overtaken = link.pending.iter().take(at).find(|earlier| earlier.topic == heard.topic);
-                let is_join = matches!(link.pending[at].ask, Ask::Join { .. } | Ask::Wrong(_));
-                assert!(
-                    overtaken.is_none() || is_join,
-                    "answers come in order: {heard:?} before {overtaken:?}",
-                    heard = heard.reference
-                );
-                (link.pending.remove(at).expect("it is there"), false)
-            }
-            None => {
-                let pending = link.orphans.remove(&heard.reference);
-                (pending.unwrap_or_else(|| panic!("one answer for one request: {}", heard.reference)), true)
-            }
+        let (pending, is_orphan) = if let Some(at) = at {
+            // Answers of one channel come in order. A join that is refused at once may overtake them.
+            let overtaken = link.pending.iter().take(at).find(|earlier| earlier.topic == heard.topic);
+            let is_join = matches!(link.pending[at].ask, Ask::Join { .. } | Ask::Wrong(_));
+            assert!(
+                overtaken.is_none() || is_join,
+                "answers come in order: {heard:?} before {overtaken:?}",
+                heard = heard.reference
+            );
+            (link.pending.remove(at).expect("it is there"), false)
+        } else {
+            let pending = link.orphans.remove(&heard.reference);
+            (pending.unwrap_or_else(|| panic!("one answer for one request: {}", heard.reference)), true)
         };
         assert_eq!(heard.topic, pending.topic, "an answer names the topic that was asked");
         let (status, response) = match &heard.payload {
@@ -273,7 +270,7 @@ impl Client {
                 let status = payload["status"].as_str().expect("an answer has a status").to_owned();
                 (status, Payload::Json(payload["response"].clone()))
             }
-            binary => (heard.event["phx_reply ".len()..].to_owned(), binary.clone()),
+            binary @ Payload::Binary(_) => (heard.event["phx_reply ".len()..].to_owned(), binary.clone()),
         };
         match &*status {
             "ok" => self.granted(ears, heard, &pending, is_orphan, &response),
@@ -451,7 +448,7 @@ impl Client {
                 ears.truth.refuse_custom(number);
             }
             Ask::History { .. } => {
-                assert!(matches!(reason, "unmatched topic" | "busy" | "rate_limited"), "{reason}")
+                assert!(matches!(reason, "unmatched topic" | "busy" | "rate_limited"), "{reason}");
             }
             Ask::Echo(_) => assert_eq!(reason, "unmatched topic"),
             Ask::Leave | Ask::Heartbeat => panic!("this is not refused: {pending:?} {response}"),
@@ -575,7 +572,7 @@ impl Member {
             "a member is told what it may do: {} in {room}",
             user.id
         );
-        self.epoch = response["epoch"].as_str().expect("a room has an epoch").to_owned();
+        response["epoch"].as_str().expect("a room has an epoch").clone_into(&mut self.epoch);
         self.last = response["offset"].as_u64().expect("a room has an offset");
         ears.truth.reached(topic, &self.epoch, self.last);
         let messages = response["messages"].as_array().expect("a join has messages");

@@ -126,7 +126,7 @@ pub(crate) fn meddle(bug: Option<Bug>, draws: &mut Draws, queue: &mut Vec<Vec<u8
         }
         Some(Bug::GapInHistory) if kind == record::REPLY && strikes => blank(&mut record, 1),
         Some(Bug::RepeatTyping) if kind == record::DELIVER && find(&record, "typing").is_some() => {
-            copies = 60
+            copies = 60;
         }
         Some(Bug::ForgetListing) if kind == record::LISTING && strikes => copies = 0,
         _ => {}

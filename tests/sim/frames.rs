@@ -90,7 +90,7 @@ pub(crate) fn push_frame(out: &mut Vec<u8>, draws: &mut Draws, opcode: u8, last:
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short @ ..=125), _) if waste == 0 => out.push(0x80 | short),
         (_, Ok(length)) if waste < 2 => {
-            out.push(0x80 | 126);
+            out.push(0x80 | 0x7e);
             out.extend_from_slice(&length.to_be_bytes());
         }
         _ => {

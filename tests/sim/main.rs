@@ -114,12 +114,12 @@ fn run(seed: u64, bug: Option<Bug>) -> Outcome {
     world.audit();
     world.check_rest();
     world.end();
-    let mut seen = std::mem::take(&mut world.truth.seen);
+    let mut happened = std::mem::take(&mut world.truth.seen);
     for host in &world.hosts {
-        let fullest = seen.entry("fullest ring").or_default();
+        let fullest = happened.entry("fullest ring").or_default();
         *fullest = (*fullest).max(host.net.fullest as u64);
     }
-    Outcome { digest: world.digest(), seen }
+    Outcome { digest: world.digest(), seen: happened }
 }
 
 /// Runs a seed, and says what went wrong.

@@ -11,6 +11,7 @@ use crate::faults::{Bug, meddle};
 
 /// A connection between a client and a shard, as the two kernels see it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "states of two kernels, each on its own")]
 pub(crate) struct Pipe {
     pub(crate) key: Key<Conn>,
     /// What the client has written, and the server has not read.

@@ -105,7 +105,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(seed: u64, steps: u64, bug: Option<Bug>) -> Self {
-        let draws = &mut Draws::new(seed ^ 0x5eed_0f_c4a7);
+        let draws = &mut Draws::new(seed ^ 0x005e_ed0f_c4a7);
         let shards = if bug.is_some() { 3 } else { *draws.pick(&[1, 2, 2, 3, 3, 4]) };
         let clients = draws.size(3, 10);
         let rooms = ROOMS[..draws.size(1, ROOMS.len())].to_vec();

@@ -20,7 +20,7 @@ fn plan(shards: u16, limits: Limits) -> Plan {
     let (body_bytes, token_s) = (settings.limits.body_bytes, 1_000_000);
     let rooms = vec!["tea", "news", "r5", "r6"];
     let plan = Plan::new(0, 0, None);
-    Plan { shards, rooms, settings, window, short_write, slow_work, ring_bytes, body_bytes, token_s, ..plan }
+    Plan { shards, rooms, settings, window, ring_bytes, short_write, slow_work, body_bytes, token_s, ..plan }
 }
 
 /// Clients of these users, each connected to the shard beside it.
@@ -68,7 +68,7 @@ fn who_crashes_alone_on_its_shard_is_gone_from_the_room() {
         }
         assert_eq!(seen_by(&world, 0), ["ann", "bob"]);
         tell(&mut world, 1, |client, mouth| {
-            client.push_text(mouth, ROOM, "phx_x", json!({}), Ask::Wrong(""))
+            client.push_text(mouth, ROOM, "phx_x", &json!({}), Ask::Wrong(""));
         });
         assert_eq!(count(&world, "channel_crash"), 1);
         assert_eq!(seen_by(&world, 0), ["ann"]);
@@ -139,7 +139,7 @@ fn the_lobby_hears_of_a_room_that_made_place_for_something_else() {
     for room in [ROOM, "room:news"] {
         tell(&mut world, 0, |client, mouth| client.join(mouth, room));
         tell(&mut world, 0, |client, mouth| {
-            client.publish_body(mouth, room, &format!("kept in {room}"), None, None)
+            client.publish_body(mouth, room, &format!("kept in {room}"), None, None);
         });
         world.clients[0].wants.clear();
         tell(&mut world, 0, |client, mouth| client.leave(mouth, room));

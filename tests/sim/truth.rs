@@ -230,8 +230,8 @@ impl Truth {
     }
 
     /// A member was there from one offset to the next, and heard this in between: all members hear the same.
-    pub(crate) fn heard_between(&mut self, topic: &str, epoch: &str, offset: u64, events: Vec<String>) {
-        let known = self.epoch(topic, epoch).between.entry(offset).or_insert_with(|| events.clone());
+    pub(crate) fn heard_between(&mut self, topic: &str, epoch: &str, offset: u64, events: &[String]) {
+        let known = self.epoch(topic, epoch).between.entry(offset).or_insert_with(|| events.to_vec());
         assert_eq!(*known, events, "all members hear the same between {offset} and the next");
     }
 

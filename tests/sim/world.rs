@@ -124,14 +124,14 @@ impl World {
             Happening::ToServer => {
                 if let Some((host, pipe)) = self.some_pipe(Pipe::is_readable) {
                     let most = self.draws.skewed(64 * 1_024);
-                    self.to_server(host, pipe, most);
+                    self.bring_to_server(host, pipe, most);
                 }
             }
             Happening::ToClient => {
                 let client = self.draws.index(self.clients.len());
                 let most = self.draws.skewed(64 * 1_024);
                 if self.clients[client].link.as_ref().is_some_and(|link| !link.stalled) {
-                    self.to_client(client, most);
+                    self.bring_to_client(client, most);
                 } else {
                     self.errand_hears(most);
                 }
@@ -210,7 +210,7 @@ impl World {
             }
             for pipe in 0..self.hosts[from].net.pipes.len() {
                 while self.hosts[from].net.pipes[pipe].is_readable() {
-                    self.to_server(from, pipe, 64 * 1_024);
+                    self.bring_to_server(from, pipe, 64 * 1_024);
                     moved = true;
                 }
                 if self.hosts[from].net.pipes[pipe].is_writable() {
@@ -222,7 +222,7 @@ impl World {
             moved |= self.hosts[from].shard.next_due() == Some(0);
         }
         for client in 0..self.clients.len() {
-            moved |= self.to_client(client, usize::MAX);
+            moved |= self.bring_to_client(client, usize::MAX);
         }
         while self.errand_hears(usize::MAX) {
             moved = true;
@@ -322,7 +322,7 @@ impl World {
     }
 
     /// Brings at most so many bytes to the server, or the end of them.
-    fn to_server(&mut self, host: usize, pipe: usize, most: usize) {
+    fn bring_to_server(&mut self, host: usize, pipe: usize, most: usize) {
         let now = self.now;
         let Host { shard, net, is_busy } = &mut self.hosts[host];
         let Pipe { key, reset, .. } = net.pipes[pipe];
@@ -349,7 +349,7 @@ impl World {
     }
 
     /// Brings at most so many bytes to a client, or the end of them. False if there is nothing.
-    fn to_client(&mut self, client: usize, most: usize) -> bool {
+    fn bring_to_client(&mut self, client: usize, most: usize) -> bool {
         let Self { plan, truth, now, hosts, clients, .. } = self;
         let client = &mut clients[client];
         let Some(link) = &mut client.link else { return false };
@@ -402,7 +402,7 @@ impl World {
         for from in 0..self.hosts.len() {
             for pipe in 0..self.hosts[from].net.pipes.len() {
                 while self.hosts[from].net.pipes[pipe].is_readable() {
-                    self.to_server(from, pipe, 64 * 1_024);
+                    self.bring_to_server(from, pipe, 64 * 1_024);
                 }
             }
         }
