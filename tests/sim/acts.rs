@@ -484,7 +484,7 @@ impl Client {
         let join_ref = link.newest_join_ref(topic).unwrap_or("null").to_owned();
         link.refs += 1;
         let reference = format!("\"{}\"", link.refs);
-        let text = self.text(&join_ref, &reference, topic, event, &payload);
+        let text = self.text(&join_ref, &reference, topic, event, payload);
         push_message(&mut mouth.out, &mut self.draws, TEXT, text.as_bytes());
         self.expect(mouth, reference, &join_ref, topic, ask);
     }
