@@ -56,8 +56,10 @@ fn a_hundred_that_stop_reading_cost_the_others_nothing_and_the_server_little() {
     crowd.until("they are told", |members| {
         members[..STUCK].iter().all(|member| member.has_lagged || member.closed.is_some())
     });
-    let rejoin =
-        join("tea", &format!(r#"{{"presence":false,"since":{{"epoch":"0","offset":{}}}}}"#, MESSAGES - 1));
+    let rejoin = join(
+        "tea",
+        &format!(r#"{{"presence":false,"limit":1,"since":{{"epoch":"0","offset":{}}}}}"#, MESSAGES - 1),
+    );
     for index in 0..STUCK {
         let member = &crowd.members[index];
         assert!(
