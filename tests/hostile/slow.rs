@@ -90,7 +90,7 @@ fn who_lagged_recovers_exactly_what_it_missed() {
     ]);
     let stream = connect(&server);
     // A small window, so that little is in the kernel's hands.
-    socket2::SockRef::from(&stream).set_recv_buffer_size(16 * 1_024).unwrap();
+    socket2::SockRef::from(&stream).set_recv_buffer_size(128 * 1_024).unwrap();
     let mut slow = Peer::open_on(stream, &server.token("Slow"));
     let answer = slow.join("tea", r#"{"presence":false}"#);
     let epoch = answer.split_once(r#""epoch":""#).unwrap().1.split('"').next().unwrap().to_owned();
