@@ -39,19 +39,9 @@ fn main() {
     let mut counts = std::env::args().filter_map(|argument| argument.parse::<u32>().ok());
     let conns = counts.next().unwrap_or(100_000).max(1);
     let rooms = counts.next().unwrap_or(1_000).max(1);
-    let mut bench = Bench::new();
     let before = HEAP_BYTES.load(Ordering::Relaxed);
     let began = Instant::now();
-    let mut last = None;
-    for number in 0..conns {
-        last = Some(bench.connect(number, number % rooms));
-        if number % 1_000 == 999 {
-            bench.pass(30);
-        }
-    }
-    for _ in 0..4 {
-        bench.pass(2_000);
-    }
+    let (mut bench, key) = Bench::filled(conns, rooms);
     let spent = began.elapsed().as_secs_f64();
     let heap_bytes = HEAP_BYTES.load(Ordering::Relaxed) - before;
     println!(
@@ -60,7 +50,6 @@ fn main() {
     );
     println!("{} bytes of heap a connection", heap_bytes / conns as usize);
 
-    let key = last.expect("at least one connection");
     let message = publish((conns - 1) % rooms);
     bench.say(key, &message);
     let writes = bench.sink.writes;

@@ -5,12 +5,10 @@ mod support;
 use std::hint::black_box;
 use std::time::Duration;
 
-use chinwag::base::arena::Key;
 use chinwag::chat::identity::{Identity, NEVER_S};
 use chinwag::chat::presence::Presence;
 use chinwag::limits::{Limits, PresenceLimits};
 use chinwag::mesh;
-use chinwag::shard::Conn;
 use chinwag::wire::phx::{Decoder, Payload, Serializer};
 use chinwag::wire::ws::frame::{Opcode, decode_header, next_frame, push_client_frame, unmask};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -58,26 +56,11 @@ fn envelopes(c: &mut Criterion) {
     group.finish();
 }
 
-/// A room with so many members, whose presence has been told; and one of them.
-fn room_of(members: u32) -> (Bench, Key<Conn>) {
-    let mut bench = Bench::new();
-    let mut last = None;
-    for number in 0..members {
-        last = Some(bench.connect(number, 0));
-        if number % 1_000 == 999 {
-            bench.pass(30);
-        }
-    }
-    bench.pass(3_000);
-    bench.pass(3_000);
-    (bench, last.expect("at least one member"))
-}
-
 fn rooms(c: &mut Criterion) {
     let mut group = c.benchmark_group("room");
     group.sample_size(20).measurement_time(Duration::from_secs(2));
     for members in [10, 1_000, 100_000] {
-        let (mut bench, key) = room_of(members);
+        let (mut bench, key) = Bench::filled(members, 1);
         let message = publish(0);
         group.throughput(Throughput::Elements(u64::from(members)));
         group.bench_function(BenchmarkId::new("publish to all", members), |b| {
@@ -85,7 +68,7 @@ fn rooms(c: &mut Criterion) {
         });
     }
     group.throughput(Throughput::Elements(1));
-    let (mut bench, key) = room_of(1_000);
+    let (mut bench, key) = Bench::filled(1_000, 1);
     let (join, leave) = (join(1), r#"["1","2","room:r1","phx_leave",{}]"#);
     group.bench_function("join and leave", |b| {
         b.iter(|| {

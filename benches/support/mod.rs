@@ -94,6 +94,22 @@ impl Bench {
         key
     }
 
+    /// So many members, spread over so many rooms, whose presence has been told; and the last one of them, in the last room.
+    pub(crate) fn filled(members: u32, rooms: u32) -> (Self, Key<Conn>) {
+        let mut bench = Self::new();
+        let mut last = bench.connect(0, 0);
+        for number in 1..members {
+            last = bench.connect(number, number % rooms);
+            if number % 1_000 == 0 {
+                bench.pass(30);
+            }
+        }
+        for _ in 0..4 {
+            bench.pass(2_000);
+        }
+        (bench, last)
+    }
+
     /// Bytes come from a connection.
     pub(crate) fn receive(&mut self, key: Key<Conn>, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
