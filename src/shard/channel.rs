@@ -804,12 +804,13 @@ impl Shard {
         conn.publish_bucket
             .take(turn.now.mono_ms, limits.publish_per_s, limits.publish_burst)
             .map_err(|retry| Refusal::RateLimited { limit: PUBLISH_LIMIT, retry })?;
-        let with_user;
+        let given_key;
+        let mut memory = std::mem::take(&mut self.signed);
         let push = match event {
             "new_msg" if room.is_some() => {
                 let Publish { body, key, reply_to } = Publish::parse(message.payload, limits.body_bytes)?;
-                with_user = key.unwrap_or_default();
-                let key = (!with_user.is_empty()).then_some(&*with_user);
+                given_key = key.unwrap_or_default();
+                let key = (!given_key.is_empty()).then_some(&*given_key);
                 ToHome::Publish { home, asker, reference, body, key, reply_to }
             }
             "typing" => ToHome::Typing { home, asker },
@@ -820,10 +821,7 @@ impl Shard {
             _ => {
                 let user = conn.identity.as_ref().map_or("", |identity| identity.user());
                 let payload = match message.payload {
-                    Payload::Json(object) => {
-                        with_user = signed(object, user)?;
-                        Payload::Json(&with_user)
-                    }
+                    Payload::Json(object) => Payload::Json(signed(object, user, &mut memory)?),
                     binary @ Payload::Binary(_) => binary,
                 };
                 ToHome::Custom { home, asker, reference, event, payload }
@@ -836,6 +834,7 @@ impl Shard {
             self.expect_answer(key, audience);
         }
         self.tell_home(turn, home_shard, push);
+        self.signed = memory;
         self.pause_if_filling(turn, key, home_shard);
         Ok(None)
     }
@@ -931,7 +930,7 @@ fn page_wanted(payload: Payload<'_>) -> Result<(From, u32), Refusal> {
 /// A custom payload with its sender in it: as it came if it names the sender, else with `user` put in front.
 ///
 /// *Every* `user` in it counts, under any spelling: clients differ in which of two they see.
-fn signed<'a>(object: &'a str, user: &str) -> Result<Cow<'a, str>, Refusal> {
+fn signed<'a>(object: &'a str, user: &str, out: &'a mut Vec<u8>) -> Result<&'a str, Refusal> {
     if !json::is_object(object) {
         return Err(Refusal::Invalid { field: "payload", message: "an object" });
     }
@@ -945,17 +944,17 @@ fn signed<'a>(object: &'a str, user: &str) -> Result<Cow<'a, str>, Refusal> {
         }
     }
     if named {
-        return Ok(Cow::Borrowed(object));
+        return Ok(object);
     }
-    let mut out = Vec::with_capacity(object.len() + user.len() + 12);
+    out.clear();
     out.extend_from_slice(b"{\"user\":");
-    json::push_string(&mut out, user);
+    json::push_string(out, user);
     let inside = object.trim_start().get(1..).unwrap_or_default();
     if !inside.trim_start().starts_with('}') {
         out.push(b',');
     }
     out.extend_from_slice(inside.as_bytes());
-    Ok(Cow::Owned(String::from_utf8(out).expect("JSON and a string are UTF-8")))
+    Ok(std::str::from_utf8(out).expect("JSON and a string are UTF-8"))
 }
 
 #[cfg(test)]
@@ -964,7 +963,7 @@ mod tests {
 
     #[test]
     fn a_custom_payload_gets_its_sender_and_keeps_every_other_byte() {
-        let signed = |object| signed(object, "bob").map(Cow::into_owned);
+        let signed = |object| signed(object, "bob", &mut Vec::new()).map(str::to_owned);
         assert_eq!(signed("{}").as_deref(), Ok(r#"{"user":"bob"}"#));
         assert_eq!(signed(" { } ").as_deref(), Ok(r#"{"user":"bob" } "#));
         assert_eq!(

@@ -214,6 +214,8 @@ pub struct Shard {
     /// Of homes, for what they tell; of requests, for the answer.
     response: Vec<u8>,
     record: Vec<u8>,
+    /// Of a custom event's payload, when the sender is put into it.
+    signed: Vec<u8>,
 
     /// Audiences to be flushed.
     touched: Vec<Key<Audience>>,
@@ -274,6 +276,7 @@ impl Shard {
             scratch: Vec::new(),
             response: Vec::new(),
             record: Vec::new(),
+            signed: Vec::new(),
             touched: Vec::new(),
             touched_conns: Vec::new(),
             laggards: Vec::new(),

@@ -1,0 +1,372 @@
+//! In the steady state nothing allocates: an allocator that counts, and two shards driven directly.
+//!
+//! Each test warms its shards up, and then asks that a hundred further rounds allocate nothing at all.
+//! `ZERO_ALLOC_TRACE=1` prints where the first allocation of each round came from.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use chinwag::base::arena::Key;
+use chinwag::base::time::Now;
+use chinwag::chat::identity::{Identity, NEVER_S};
+use chinwag::limits::{HistoryLimits, Limits, PresenceLimits};
+use chinwag::shard::{Conn, Io, Request, Routed, Settings, Shard, Site, Turn};
+
+/// Counts what the thread that runs a test allocates.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static COUNTS: Cell<bool> = const { Cell::new(false) };
+}
+
+fn count() {
+    // A thread that is ending has no counters any more.
+    if COUNTS.try_with(Cell::get) == Ok(true) {
+        let counted = ALLOCATIONS.with(|allocations| allocations.replace(allocations.get() + 1));
+        if counted == 0 {
+            COUNTS.with(|counts| counts.set(false));
+            if std::env::var_os("ZERO_ALLOC_TRACE").is_some() {
+                eprintln!("{}", std::backtrace::Backtrace::force_capture());
+            }
+            COUNTS.with(|counts| counts.set(true));
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "an allocator is declared so; it hands everything on")]
+// SAFETY: every method hands its arguments to the system's allocator as they are, and its answer back.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise about the layout.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise that this came from here, with this layout.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise that this came from here, with this layout.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Sockets that take everything, and the way to the other shard: one buffer of records, each behind its length.
+struct Net {
+    written: usize,
+    way: Vec<u8>,
+}
+
+impl Io for Net {
+    fn write(&mut self, _: u32, bytes: &[u8]) -> usize {
+        self.written += bytes.len();
+        bytes.len()
+    }
+
+    fn shut(&mut self, _: u32) {}
+
+    fn close(&mut self, _: u32) {}
+
+    fn resume(&mut self, _: u32) {}
+
+    fn send(&mut self, _: u16, record: &[u8]) {
+        let length = u32::try_from(record.len()).expect("records are small here");
+        self.way.extend_from_slice(&length.to_le_bytes());
+        self.way.extend_from_slice(record);
+    }
+
+    fn waiting_bytes(&self, _: u16) -> usize {
+        0
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        0
+    }
+}
+
+/// Every token is good, and names its owner.
+struct Open;
+
+impl Site for Open {
+    fn identify(&self, token: &str, _: Now) -> Option<Identity> {
+        Identity::new(token, token, NEVER_S, None).ok()
+    }
+
+    fn secret(&self) -> Option<u128> {
+        None
+    }
+
+    fn respond(&self, _: &Request<'_, '_>, _: &mut Vec<u8>) -> Routed {
+        Routed::Answered
+    }
+}
+
+/// Two shards, and three connections on each.
+struct Server {
+    shards: [Shard; 2],
+    nets: [Net; 2],
+    conns: Vec<(usize, Key<Conn>)>,
+    now: Now,
+    /// What is being read, and what is being carried over.
+    read: Vec<u8>,
+    carried: Vec<u8>,
+}
+
+const CONNS: usize = 6;
+
+/// Rooms that live on the first and on the second shard.
+fn rooms() -> [String; 2] {
+    // Whoever asks for a room on a shard that is not its home says so by sending something.
+    let is_home_first = |room: &str| {
+        let mut server = Server::new();
+        let (host, key) = server.conns[0];
+        let mut bytes = frame(&format!(r#"["1","1","{room}","phx_join",{{}}]"#));
+        server.shards[host].received(
+            &mut Turn { now: server.now, io: &mut server.nets[host] },
+            key,
+            &mut bytes,
+        );
+        server.nets[host].way.is_empty()
+    };
+    let room = |first| {
+        (0..)
+            .map(|number| format!("room:r{number}"))
+            .find(|room| is_home_first(room) == first)
+            .expect("there is one")
+    };
+    [room(true), room(false)]
+}
+
+/// A client's frame, with a mask that does nothing.
+fn frame(text: &str) -> Vec<u8> {
+    let mut bytes = vec![0x81];
+    match u8::try_from(text.len()) {
+        Ok(short @ ..126) => bytes.push(0x80 | short),
+        _ => {
+            bytes.push(0x80 | 0x7e);
+            bytes.extend_from_slice(&u16::try_from(text.len()).expect("small").to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
+}
+
+impl Server {
+    fn new() -> Self {
+        let limits = Limits { publish_per_s: 0, join_per_s: 0, ..Limits::default() };
+        // So few messages that the history is full, and stays as large as it is.
+        let history = HistoryLimits { messages: 20, ..HistoryLimits::default() };
+        let settings = Arc::new(Settings::new(2, limits, history, PresenceLimits::default(), Vec::new()));
+        let now = Now { mono_ms: 1_000_000, unix_ms: 1_795_336_253_000 };
+        let shard = |id: u16| Shard::new(id, settings.clone(), Arc::new(Open), u64::from(id), now);
+        let net = || Net { written: 0, way: Vec::with_capacity(1 << 20) };
+        let mut server = Self {
+            shards: [shard(0), shard(1)],
+            nets: [net(), net()],
+            conns: Vec::new(),
+            now,
+            read: Vec::with_capacity(1 << 20),
+            carried: Vec::with_capacity(1 << 20),
+        };
+        for number in 0..CONNS {
+            let host = number % 2;
+            let turn = &mut Turn { now, io: &mut server.nets[host] };
+            let key =
+                server.shards[host].open(turn, IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("there is place");
+            server.conns.push((host, key));
+            let request = format!(
+                "GET /socket/websocket?vsn=2.0.0&token=u{number} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+                 Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            );
+            server.says(number, request.as_bytes());
+        }
+        server.turns();
+        server
+    }
+
+    /// A server with everybody in both rooms.
+    fn with_rooms(rooms: &[String; 2]) -> Self {
+        let mut server = Self::new();
+        for conn in 0..CONNS {
+            for room in rooms {
+                server.says(conn, &frame(&format!(r#"["1","1","{room}","phx_join",{{}}]"#)));
+            }
+        }
+        server.turns();
+        server.pass(1_000);
+        server
+    }
+
+    fn says(&mut self, conn: usize, bytes: &[u8]) {
+        let (host, key) = self.conns[conn];
+        self.read.clear();
+        self.read.extend_from_slice(bytes);
+        let turn = &mut Turn { now: self.now, io: &mut self.nets[host] };
+        assert!(self.shards[host].received(turn, key, &mut self.read), "the shard reads on");
+    }
+
+    /// Turns of both shards, until there is nothing under way.
+    fn turns(&mut self) {
+        loop {
+            for host in 0..2 {
+                std::mem::swap(&mut self.carried, &mut self.nets[1 - host].way);
+                let mut rest = &self.carried[..];
+                while let Some((length, after)) = rest.split_first_chunk::<4>() {
+                    let (record, after) = after.split_at(u32::from_le_bytes(*length) as usize);
+                    let from = u16::try_from(1 - host).expect("0 or 1");
+                    let turn = &mut Turn { now: self.now, io: &mut self.nets[host] };
+                    self.shards[host].heard_from(turn, from, record);
+                    rest = after;
+                }
+                self.carried.clear();
+                self.shards[host].turn(&mut Turn { now: self.now, io: &mut self.nets[host] });
+            }
+            if self.nets.iter().all(|net| net.way.is_empty()) {
+                return;
+            }
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.mono_ms += ms;
+        self.now.unix_ms += ms;
+        self.turns();
+    }
+}
+
+/// Runs rounds until everything is warm, and then some more that must not allocate. Each must write something.
+#[track_caller]
+fn check(server: &mut Server, round: impl Fn(&mut Server)) {
+    for _ in 0..200 {
+        round(server);
+    }
+    let written = |server: &Server| server.nets[0].written + server.nets[1].written;
+    let before = written(server);
+    COUNTS.with(|counts| counts.set(true));
+    for _ in 0..100 {
+        round(server);
+    }
+    COUNTS.with(|counts| counts.set(false));
+    let allocations = ALLOCATIONS.with(Cell::take);
+    assert!(written(server) > before, "the rounds do something");
+    assert_eq!(allocations, 0, "in 100 rounds");
+}
+
+/// Everybody says this, in a room that lives here and in one that lives there.
+fn check_push(event: &str, payload: &str) {
+    let rooms = rooms();
+    let mut server = Server::with_rooms(&rooms);
+    let frames = rooms.map(|room| frame(&format!(r#"["1","2","{room}","{event}",{payload}]"#)));
+    check(&mut server, |server| {
+        for conn in 0..CONNS {
+            for frame in &frames {
+                server.says(conn, frame);
+            }
+        }
+        server.turns();
+        server.pass(60);
+    });
+}
+
+#[test]
+fn a_message_and_its_way_to_every_member_on_both_shards() {
+    check_push("new_msg", r#"{"body":"Hello, how are you? I am fine.","reply_to":1}"#);
+}
+
+#[test]
+fn a_custom_event_that_names_its_sender() {
+    let rooms = rooms();
+    let mut server = Server::with_rooms(&rooms);
+    let frames: Vec<Vec<u8>> = (0..CONNS)
+        .map(|conn| frame(&format!(r#"["1","2","{}","wave",{{"user":"u{conn}"}}]"#, rooms[conn % 2])))
+        .collect();
+    check(&mut server, |server| {
+        frames.iter().enumerate().for_each(|(conn, frame)| server.says(conn, frame));
+        server.turns();
+    });
+}
+
+#[test]
+fn a_custom_event_to_which_the_sender_is_added() {
+    check_push("wave", r#"{"x":1.5,"y":[1,2]}"#);
+}
+
+#[test]
+fn typing() {
+    check_push("typing", "{}");
+}
+
+#[test]
+fn an_echo() {
+    check_push("echo", r#"{"x":1}"#);
+}
+
+#[test]
+fn a_page_of_history() {
+    let rooms = rooms();
+    let mut server = Server::with_rooms(&rooms);
+    let says =
+        rooms.each_ref().map(|room| frame(&format!(r#"["1","2","{room}","new_msg",{{"body":"hi"}}]"#)));
+    let asks = rooms.each_ref().map(|room| frame(&format!(r#"["1","3","{room}","history",{{"limit":10}}]"#)));
+    for frame in says.iter().cycle().take(60) {
+        server.says(0, frame);
+    }
+    server.turns();
+    check(&mut server, |server| {
+        asks.iter().for_each(|frame| server.says(0, frame));
+        server.turns();
+    });
+}
+
+#[test]
+fn a_heartbeat() {
+    let mut server = Server::new();
+    let heartbeat = frame(r#"[null,"7","phoenix","heartbeat",{}]"#);
+    check(&mut server, |server| {
+        (0..CONNS).for_each(|conn| server.says(conn, &heartbeat));
+        server.turns();
+    });
+}
+
+#[test]
+fn a_ping() {
+    let mut server = Server::new();
+    check(&mut server, |server| {
+        (0..CONNS).for_each(|conn| server.says(conn, b"\x89\x84\0\0\0\0ping"));
+        server.turns();
+    });
+}
+
+#[test]
+fn a_frame_that_comes_in_two_parts() {
+    let mut server = Server::new();
+    let heartbeat = frame(r#"[null,"7","phoenix","heartbeat",{}]"#);
+    check(&mut server, |server| {
+        for part in [&heartbeat[..9], &heartbeat[9..]] {
+            (0..CONNS).for_each(|conn| server.says(conn, part));
+            server.turns();
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "in 100 rounds")]
+fn an_allocation_is_seen() {
+    let mut server = Server::new();
+    let heartbeat = frame(r#"[null,"7","phoenix","heartbeat",{}]"#);
+    check(&mut server, |server| {
+        let copy = heartbeat.clone();
+        server.says(0, &copy);
+        server.turns();
+    });
+}
