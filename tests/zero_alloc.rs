@@ -138,7 +138,7 @@ fn rooms() -> [String; 2] {
         server.nets[host].way.is_empty()
     };
     let room = |first| {
-        (0..)
+        (0..1_000)
             .map(|number| format!("room:r{number}"))
             .find(|room| is_home_first(room) == first)
             .expect("there is one")
@@ -149,12 +149,11 @@ fn rooms() -> [String; 2] {
 /// A client's frame, with a mask that does nothing.
 fn frame(text: &str) -> Vec<u8> {
     let mut bytes = vec![0x81];
-    match u8::try_from(text.len()) {
-        Ok(short @ ..126) => bytes.push(0x80 | short),
-        _ => {
-            bytes.push(0x80 | 0x7e);
-            bytes.extend_from_slice(&u16::try_from(text.len()).expect("small").to_be_bytes());
-        }
+    if let Ok(short @ ..126) = u8::try_from(text.len()) {
+        bytes.push(0x80 | short);
+    } else {
+        bytes.push(0x80 | 0x7e);
+        bytes.extend_from_slice(&u16::try_from(text.len()).expect("small").to_be_bytes());
     }
     bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(text.as_bytes());
@@ -323,7 +322,9 @@ fn a_page_of_history() {
     }
     server.turns();
     check(&mut server, |server| {
-        asks.iter().for_each(|frame| server.says(0, frame));
+        for frame in &asks {
+            server.says(0, frame);
+        }
         server.turns();
     });
 }
