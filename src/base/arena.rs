@@ -1,9 +1,13 @@
-//! Values in a slab, named by keys that never name a stranger.
+//! Values in slabs, named by keys that never name a stranger.
+//!
+//! The slabs are chunks of one size that are never moved: an arena grows without copying what is in it and without a reserve as large as
+//! itself, and what a storm of connections needed is given back when they have gone.
 //!
 //! Invariants:
 //!
 //! 1. a key finds the value it was given out for, or nothing;
-//! 2. a slot's generation goes up with every new occupant and is never 0, so [`Key::NONE`] finds nothing.
+//! 2. a slot's generation goes up with every new occupant and is never 0, so [`Key::NONE`] finds nothing;
+//! 3. the chunks with a vacant slot are exactly those in `roomy`.
 //!
 //! The generations of all slots come from one counter per arena. After 2^32 insertions it starts over; a key would have
 //! to be kept across exactly so many to meet a stranger.
@@ -93,10 +97,13 @@ impl<T> fmt::Debug for Key<T> {
     }
 }
 
-/// A slab whose keys carry a generation.
+/// Slabs whose keys carry a generation.
 #[derive(Debug)]
 pub struct Arena<T> {
-    slots: Slab<Occupant<T>>,
+    chunks: Vec<Slab<Occupant<T>>>,
+    /// The chunks with a vacant slot. The last one is filled first.
+    roomy: Vec<u32>,
+    len: usize,
     /// What the next occupant gets.
     generation: NonZeroU32,
 }
@@ -108,6 +115,9 @@ struct Occupant<T> {
     value: T,
 }
 
+/// How much memory a chunk takes, at most, in bytes: small beside what a server needs, large beside what an allocator adds.
+const CHUNK_BYTES_MAX: usize = 32 * 1_024;
+
 impl<T> Default for Arena<T> {
     fn default() -> Self {
         Self::new()
@@ -115,33 +125,48 @@ impl<T> Default for Arena<T> {
 }
 
 impl<T> Arena<T> {
+    /// How many bits of an index are the place within a chunk.
+    const CHUNK_BITS: u32 = {
+        let slots = CHUNK_BYTES_MAX / size_of::<Occupant<T>>();
+        if slots == 0 { 0 } else { slots.ilog2() }
+    };
+
+    const CHUNK_SLOTS: usize = 1 << Self::CHUNK_BITS;
+
     /// An empty arena, without an allocation.
     #[must_use]
     pub const fn new() -> Self {
-        Self { slots: Slab::new(), generation: NonZeroU32::MIN }
+        Self { chunks: Vec::new(), roomy: Vec::new(), len: 0, generation: NonZeroU32::MIN }
     }
 
     /// An empty arena in which no key of another one, which has had its time, finds anything.
     #[must_use]
-    pub const fn following(other: &Self) -> Self {
-        Self { slots: Slab::new(), generation: other.generation }
+    pub fn following(other: &Self) -> Self {
+        Self { generation: other.generation, ..Self::new() }
     }
 
-    /// An empty arena with room for `capacity` values.
-    #[must_use]
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self { slots: Slab::with_capacity(capacity), generation: NonZeroU32::MIN }
-    }
-
-    /// Puts a value in, in the slot that was freed last or in a new one.
+    /// Puts a value in, in a slot that was freed or in a new one.
     ///
     /// # Panics
     ///
     /// If there are 2^32 values already.
     pub fn insert(&mut self, value: T) -> Key<T> {
         let key = self.vacant_key();
-        let index = self.slots.insert(Occupant { generation: self.generation, value });
-        debug_assert_eq!(u32::try_from(index), Ok(key.index));
+        let (chunk, place) = Self::place(key.index);
+        if chunk == self.chunks.len() {
+            self.chunks.push(Slab::new());
+            self.roomy.push(key.index >> Self::CHUNK_BITS);
+        }
+        let slots = &mut self.chunks[chunk];
+        if slots.capacity() == 0 {
+            *slots = Slab::with_capacity(Self::CHUNK_SLOTS);
+        }
+        let taken = slots.insert(Occupant { generation: self.generation, value });
+        debug_assert_eq!(taken, place);
+        if slots.len() == Self::CHUNK_SLOTS {
+            self.roomy.pop();
+        }
+        self.len += 1;
         self.generation = self.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         key
     }
@@ -153,26 +178,40 @@ impl<T> Arena<T> {
     /// If there are 2^32 values already.
     #[must_use]
     pub fn vacant_key(&self) -> Key<T> {
-        let index = u32::try_from(self.slots.vacant_key()).expect("an arena holds fewer than 2^32 values");
-        Key::new(index, self.generation.get())
+        let (chunk, place) = match self.roomy.last() {
+            Some(&chunk) => (chunk as usize, self.chunks[chunk as usize].vacant_key()),
+            None => (self.chunks.len(), 0),
+        };
+        key_of(chunk << Self::CHUNK_BITS | place, self.generation)
     }
 
     /// Takes a value out. Its key, and every copy of it, finds nothing from now on.
     pub fn remove(&mut self, key: Key<T>) -> Option<T> {
         self.get(key)?;
-        Some(self.slots.remove(slot(key.index)).value)
+        let (chunk, place) = Self::place(key.index);
+        let slots = &mut self.chunks[chunk];
+        if slots.len() == Self::CHUNK_SLOTS {
+            self.roomy.push(key.index >> Self::CHUNK_BITS);
+        }
+        let occupant = slots.remove(place);
+        if slots.is_empty() && self.roomy.len() > 1 {
+            // There is room elsewhere, so that one who comes and goes does not allocate each time.
+            *slots = Slab::new();
+        }
+        self.len -= 1;
+        Some(occupant.value)
     }
 
     /// The value that this key was given out for.
     #[must_use]
     pub fn get(&self, key: Key<T>) -> Option<&T> {
-        let occupant = self.slots.get(slot(key.index))?;
+        let occupant = self.occupant(key.index)?;
         (occupant.generation.get() == key.generation).then_some(&occupant.value)
     }
 
     /// The value that this key was given out for, to change.
     pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
-        let occupant = self.slots.get_mut(slot(key.index))?;
+        let occupant = self.occupant_mut(key.index)?;
         (occupant.generation.get() == key.generation).then_some(&mut occupant.value)
     }
 
@@ -185,56 +224,75 @@ impl<T> Arena<T> {
     /// The key of a slot's current occupant.
     #[must_use]
     pub fn key_at(&self, index: u32) -> Option<Key<T>> {
-        self.slots.get(slot(index)).map(|occupant| Key::new(index, occupant.generation.get()))
+        self.occupant(index).map(|occupant| Key::new(index, occupant.generation.get()))
     }
 
     /// A slot's current occupant, whoever that is.
     #[must_use]
     pub fn get_at(&self, index: u32) -> Option<&T> {
-        self.slots.get(slot(index)).map(|occupant| &occupant.value)
+        self.occupant(index).map(|occupant| &occupant.value)
     }
 
     /// A slot's current occupant, whoever that is, to change.
     pub fn get_at_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.slots.get_mut(slot(index)).map(|occupant| &mut occupant.value)
+        self.occupant_mut(index).map(|occupant| &mut occupant.value)
     }
 
     /// How many values there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.len
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.len == 0
     }
 
     /// All values, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
-        self.slots.iter().map(|(index, occupant)| (key_of(index, occupant.generation), &occupant.value))
+        self.chunks.iter().enumerate().flat_map(|(chunk, slots)| {
+            slots.iter().map(move |(place, occupant)| {
+                (key_of(chunk << Self::CHUNK_BITS | place, occupant.generation), &occupant.value)
+            })
+        })
     }
 
     /// All values, in the order of their slots, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key<T>, &mut T)> {
-        self.slots
-            .iter_mut()
-            .map(|(index, occupant)| (key_of(index, occupant.generation), &mut occupant.value))
+        self.chunks.iter_mut().enumerate().flat_map(|(chunk, slots)| {
+            slots.iter_mut().map(move |(place, occupant)| {
+                (key_of(chunk << Self::CHUNK_BITS | place, occupant.generation), &mut occupant.value)
+            })
+        })
+    }
+
+    fn occupant(&self, index: u32) -> Option<&Occupant<T>> {
+        let (chunk, place) = Self::place(index);
+        self.chunks.get(chunk)?.get(place)
+    }
+
+    fn occupant_mut(&mut self, index: u32) -> Option<&mut Occupant<T>> {
+        let (chunk, place) = Self::place(index);
+        self.chunks.get_mut(chunk)?.get_mut(place)
+    }
+
+    /// The chunk of an index, and the place in there.
+    const fn place(index: u32) -> (usize, usize) {
+        let index = index as usize;
+        (index >> Self::CHUNK_BITS, index & (Self::CHUNK_SLOTS - 1))
     }
 }
 
-fn slot(index: u32) -> usize {
-    usize::try_from(index).expect("an address is no narrower than 32 bits")
-}
-
 fn key_of<T>(index: usize, generation: NonZeroU32) -> Key<T> {
-    Key::new(u32::try_from(index).expect("insert refuses a larger one"), generation.get())
+    Key::new(u32::try_from(index).expect("an arena holds fewer than 2^32 values"), generation.get())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::rng::SplitMix64;
 
     #[test]
     fn a_key_kept_after_removal_misses_the_slots_next_owner() {
@@ -264,7 +322,7 @@ mod tests {
 
     #[test]
     fn generations_start_over_at_one() {
-        let mut arena: Arena<u8> = Arena { slots: Slab::new(), generation: NonZeroU32::MAX };
+        let mut arena: Arena<u8> = Arena { generation: NonZeroU32::MAX, ..Arena::new() };
         let last = arena.insert(1);
         let first = arena.insert(2);
         assert_eq!(last.to_u64() >> 32, u64::from(u32::MAX));
@@ -321,6 +379,41 @@ mod tests {
             *name = "Bob";
         }
         assert_eq!((arena.get(bob), arena.len(), arena.is_empty()), (Some(&"Bob"), 1, false));
+    }
+
+    #[test]
+    fn values_stay_found_across_chunks_however_they_come_and_go() {
+        // 64 to a chunk.
+        type Large = [u64; 60];
+        let mut arena: Arena<Large> = Arena::new();
+        let mut held: Vec<(Key<Large>, u64)> = Vec::new();
+        let mut rng = SplitMix64::new(1);
+        for number in 0..20_000 {
+            // It fills, empties, and fills again.
+            let wanted = if (number / 5_000) % 2 == 0 { 500 } else { 3 };
+            if held.len() < wanted {
+                let promised = arena.vacant_key();
+                let key = arena.insert([number; 60]);
+                assert_eq!(key, promised);
+                held.push((key, number));
+            } else {
+                let at = usize::try_from(rng.below(held.len() as u64)).expect("small");
+                let (key, value) = held.swap_remove(at);
+                assert_eq!(arena.remove(key), Some([value; 60]));
+                assert_eq!(arena.get(key), None);
+                assert_eq!(arena.remove(key), None);
+            }
+            let roomy = |chunk: u32| arena.chunks[chunk as usize].len() < Arena::<Large>::CHUNK_SLOTS;
+            let chunks = u32::try_from(arena.chunks.len()).expect("few");
+            let mut listed = arena.roomy.clone();
+            listed.sort_unstable();
+            assert_eq!(listed, (0..chunks).filter(|chunk| roomy(*chunk)).collect::<Vec<_>>());
+            assert_eq!(arena.len(), held.len());
+        }
+        held.sort_unstable();
+        assert_eq!(arena.iter().map(|(key, value)| (key, value[0])).collect::<Vec<_>>(), held);
+        let chunks = arena.chunks.iter().filter(|slots| slots.capacity() > 0).count();
+        assert!(chunks <= held.len() + 1, "memory of those who have gone is given back");
     }
 
     #[test]
