@@ -6,9 +6,11 @@
 //!
 //! Deliberately absent: tokens (see `chat::token`), clocks, and any knowledge of which rooms exist.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+
+use triomphe::ThinArc;
 
 use crate::chat::topic::is_name;
 use crate::limits::NAME_BYTES_MAX;
@@ -16,17 +18,17 @@ use crate::limits::NAME_BYTES_MAX;
 /// The value of [`Identity::expires_at_s`] that says: never.
 pub const NEVER_S: u64 = u64::MAX;
 
-/// A user, the name it goes by, until when, and its rights. One pointer: each connection and each of its memberships has one.
+/// A user, the name it goes by, until when, and its rights. One pointer, to one allocation that the connection and each of its memberships
+/// share: the facts, and behind them the bytes of the user's id, and of the name unless that is the same.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Identity(Arc<Facts>);
+pub struct Identity(ThinArc<Facts, u8>);
 
 #[derive(PartialEq, Eq)]
 struct Facts {
-    /// The user's id, and behind it the name unless that is the same.
-    text: Box<str>,
     /// None: everything is allowed.
     rights: Option<Box<Rights>>,
-    expires_at_s: u64,
+    /// Until 2106; [`u32::MAX`] for never, or later.
+    expires_at_s: u32,
     user_bytes: u8,
 }
 
@@ -52,35 +54,47 @@ impl Identity {
         if !is_name(user) {
             return Err(IdentityError::User);
         }
-        let text = if user == name { Box::from(user) } else { [user, name].concat().into_boxed_str() };
-        Ok(Self(Arc::new(Facts { text, rights: rights.map(Box::new), expires_at_s, user_bytes })))
+        let facts = Facts {
+            rights: rights.map(Box::new),
+            expires_at_s: u32::try_from(expires_at_s).unwrap_or(u32::MAX),
+            user_bytes,
+        };
+        let bytes = if user == name { Cow::Borrowed(user) } else { Cow::Owned([user, name].concat()) };
+        Ok(Self(ThinArc::from_header_and_slice(facts, bytes.as_bytes())))
     }
 
     /// The user's id: 1 to [`NAME_BYTES_MAX`] bytes without control characters.
     #[must_use]
     pub fn user(&self) -> &str {
-        &self.0.text[..usize::from(self.0.user_bytes)]
+        text(&self.0.slice[..usize::from(self.facts().user_bytes)])
     }
 
     /// The name shown to others, bounded as the id is. It may be anything, another user's id included: never decide by it.
     #[must_use]
     pub fn name(&self) -> &str {
-        match &self.0.text[usize::from(self.0.user_bytes)..] {
-            "" => &self.0.text,
-            name => name,
+        match &self.0.slice[usize::from(self.facts().user_bytes)..] {
+            [] => self.user(),
+            name => text(name),
         }
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.0.header.header
     }
 
     /// From when on this identity is void, in seconds of Unix time; [`NEVER_S`] for never.
     #[must_use]
     pub fn expires_at_s(&self) -> u64 {
-        self.0.expires_at_s
+        match self.facts().expires_at_s {
+            u32::MAX => NEVER_S,
+            expires_at_s => u64::from(expires_at_s),
+        }
     }
 
     /// Whether every room is open to it, known and unknown, to read and to write.
     #[must_use]
     pub fn is_unrestricted(&self) -> bool {
-        self.0.rights.is_none()
+        self.facts().rights.is_none()
     }
 
     /// Whether it may join `room`, read its messages and know of it at all.
@@ -96,8 +110,12 @@ impl Identity {
     }
 
     fn right_in(&self, room: &str) -> Right {
-        self.0.rights.as_ref().map_or(Right::Speak, |rights| rights.in_room(room))
+        self.facts().rights.as_ref().map_or(Right::Speak, |rights| rights.in_room(room))
     }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("it was a string before")
 }
 
 impl fmt::Debug for Identity {
@@ -105,8 +123,8 @@ impl fmt::Debug for Identity {
         f.debug_struct("Identity")
             .field("user", &self.user())
             .field("name", &self.name())
-            .field("expires_at_s", &self.0.expires_at_s)
-            .field("rights", &self.0.rights)
+            .field("expires_at_s", &self.expires_at_s())
+            .field("rights", &self.facts().rights)
             .finish_non_exhaustive()
     }
 }

@@ -13,14 +13,16 @@
 //!
 //! 1. a slot is given out again only when its last member is neither there nor announced: the news of a leave needs its meta;
 //! 2. `announced` is exactly what a client holds that has folded every diff since the room began;
-//! 3. devices of one user are chained, oldest first, so that each user stands once in a diff.
+//! 3. each user stands once in a diff, with its devices from the oldest to the newest.
 //!
-//! Deliberately absent: how it is written (`shard::presence`), and when a tick is.
+//! Deliberately absent: how it is written (`shard::presence`), when a tick is, and what a member's place `P` means, which is kept for the
+//! caller.
 
 use std::collections::{HashMap, VecDeque};
 
 use hashbrown::HashTable;
 use slab::Slab;
+use smallvec::SmallVec;
 
 use super::identity::Identity;
 use crate::base::bitset::BitSet;
@@ -38,41 +40,27 @@ impl Slot {
 
 /// One membership: a user on one device. Every idle connection has one, so it is kept small.
 #[derive(Debug)]
-pub struct Member {
+#[expect(clippy::struct_excessive_bools, reason = "four facts, each on its own")]
+pub struct Member<P> {
     /// Who it is.
     pub identity: Identity,
+    /// Where it is, as the caller put it.
+    pub place: P,
     /// When it joined, in seconds of Unix time, until 2106.
     pub online_at_s: u32,
     /// Counts the joins of this room: unique within one life of the room, and ordered, for 4 billion of them.
     pub arrival: u32,
-    older_device: Link,
-    newer_device: Link,
     /// Whether it wishes to be seen.
     visible: bool,
     /// Whether it is still there; a member that left stays until that is announced.
     live: bool,
     has_meta: bool,
+    /// Whether its user may have other devices here: false for nearly everybody, who need not be looked up.
+    shares_user: bool,
 }
 
-const _: () = assert!(size_of::<Member>() <= 32);
-
-/// A slot, or none, in four bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Link(u32);
-
-impl Link {
-    const NONE: Self = Self(u32::MAX);
-
-    fn slot(self) -> Option<Slot> {
-        (self != Self::NONE).then_some(Slot(self.0))
-    }
-}
-
-impl From<Option<Slot>> for Link {
-    fn from(slot: Option<Slot>) -> Self {
-        slot.map_or(Self::NONE, |slot| Self(slot.0))
-    }
-}
+// With a place of 12 bytes.
+const _: () = assert!(size_of::<Member<[u32; 3]>>() <= 32);
 
 /// How many there are, and of how many the list speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,16 +71,16 @@ pub struct Count {
     pub listed: u32,
 }
 
-/// The members of one room.
-#[derive(Debug, Default)]
-pub struct Presence {
-    members: Slab<Member>,
+/// The members of one room, each with a place `P`.
+#[derive(Debug)]
+pub struct Presence<P> {
+    members: Slab<Member<P>>,
     live_count: u32,
     arrivals: u32,
     /// What clients attached, where they did: JSON objects, by slot.
     metas: HashMap<u32, Box<str>, ahash::RandomState>,
-    /// The oldest device of each user, found by its id.
-    oldest_device: HashTable<Slot>,
+    /// Those who wish to be seen, and are there or announced, found by their user's id.
+    by_user: HashTable<Slot>,
     hasher: ahash::RandomState,
     present: BitSet,
     announced: BitSet,
@@ -106,8 +94,30 @@ pub struct Presence {
     told: Option<Count>,
 }
 
-impl Presence {
-    /// Takes a member in. With `visible` false it is listed nowhere.
+// Written out, for a derive would ask the same of `P`.
+impl<P> Default for Presence<P> {
+    fn default() -> Self {
+        Self {
+            members: Slab::new(),
+            live_count: 0,
+            arrivals: 0,
+            metas: HashMap::default(),
+            by_user: HashTable::new(),
+            hasher: ahash::RandomState::default(),
+            present: BitSet::new(),
+            announced: BitSet::new(),
+            joins: BitSet::new(),
+            leaves: BitSet::new(),
+            bounded: false,
+            elders: BitSet::new(),
+            speakers: VecDeque::new(),
+            told: None,
+        }
+    }
+}
+
+impl<P> Presence<P> {
+    /// Takes a member in, at its place. With `visible` false it is listed nowhere.
     ///
     /// # Panics
     ///
@@ -115,6 +125,7 @@ impl Presence {
     pub fn join(
         &mut self,
         identity: Identity,
+        place: P,
         meta: Option<Box<str>>,
         online_at_s: u64,
         visible: bool,
@@ -122,27 +133,21 @@ impl Presence {
         self.arrivals = self.arrivals.wrapping_add(1);
         let slot =
             Slot(u32::try_from(self.members.vacant_key()).expect("fewer memberships than descriptors"));
-        let older_device = if visible { self.newest_device(identity.user()) } else { None };
-        if let Some(older) = older_device {
-            self.members[older.index()].newer_device = Some(slot).into();
+        let shares_user = visible && self.note_user(identity.user(), slot);
+        if slot.index() >= self.members.capacity() {
+            // Members are many, and an eighth in reserve is enough.
+            self.members.reserve_exact((self.members.len() / 8).max(4));
         }
-        let is_first = visible && older_device.is_none();
-        let hash = self.hasher.hash_one(identity.user());
         self.members.insert(Member {
             identity,
+            place,
             online_at_s: u32::try_from(online_at_s).unwrap_or(u32::MAX),
             arrival: self.arrivals,
-            older_device: older_device.into(),
-            newer_device: Link::NONE,
             visible,
             live: true,
             has_meta: meta.is_some(),
+            shares_user,
         });
-        if is_first {
-            let Self { members, hasher, oldest_device, .. } = self;
-            let hash_of = |slot: &Slot| hasher.hash_one(members[slot.index()].identity.user());
-            oldest_device.insert_unique(hash, slot, hash_of);
-        }
         if let Some(meta) = meta {
             self.metas.insert(slot.0, meta);
         }
@@ -173,8 +178,17 @@ impl Presence {
 
     /// The member in a slot, if there is one that has not left.
     #[must_use]
-    pub fn member(&self, slot: Slot) -> Option<&Member> {
+    pub fn member(&self, slot: Slot) -> Option<&Member<P>> {
         self.members.get(slot.index()).filter(|member| member.live)
+    }
+
+    /// All members that have not left, in the order of their slots.
+    pub fn members(&self) -> impl Iterator<Item = (Slot, &Member<P>)> {
+        let slot = |index| Slot(u32::try_from(index).expect("join refuses a larger one"));
+        self.members
+            .iter()
+            .filter(|(_, member)| member.live)
+            .map(move |(index, member)| (slot(index), member))
     }
 
     /// How many memberships there are, the invisible ones included.
@@ -272,8 +286,8 @@ impl Presence {
     #[must_use]
     pub fn is_unlisted(&self, slot: Slot) -> bool {
         let Some(member) = self.member(slot) else { return false };
-        let mut devices = self.devices(member.identity.user());
-        member.visible && !devices.any(|(device, _)| self.announced.contains(device.0))
+        let mut devices = self.devices(member.identity.user()).into_iter();
+        member.visible && !devices.any(|device| self.announced.contains(device.0))
     }
 
     /// What a member's client attached: a JSON object.
@@ -287,24 +301,21 @@ impl Presence {
     pub fn each_user(
         &self,
         set: &BitSet,
-        mut visit: impl FnMut(&str, &mut dyn Iterator<Item = (Slot, &Member)>),
+        mut visit: impl FnMut(&str, &mut dyn Iterator<Item = (Slot, &Member<P>)>),
     ) {
         let mut seen = BitSet::default();
         for slot in set.iter_ones() {
-            if seen.contains(slot) {
-                continue;
-            }
             let member = &self.members[slot as usize];
             let user = member.identity.user();
-            if member.older_device == Link::NONE && member.newer_device == Link::NONE {
+            if !member.shares_user {
                 visit(user, &mut std::iter::once((Slot(slot), member)));
-                continue;
-            }
-            let mut devices =
-                self.devices(user).filter(|(device, _)| set.contains(device.0)).inspect(|(device, _)| {
+            } else if !seen.contains(slot) {
+                let devices = self.devices(user);
+                let of_set = devices.iter().filter(|device| set.contains(device.0)).inspect(|device| {
                     seen.set(device.0, true);
                 });
-            visit(user, &mut devices);
+                visit(user, &mut of_set.map(|device| (*device, &self.members[device.index()])));
+            }
         }
     }
 
@@ -339,37 +350,43 @@ impl Presence {
         }
     }
 
-    fn newest_device(&self, user: &str) -> Option<Slot> {
-        self.devices(user).last().map(|(slot, _)| slot)
+    /// Has a member that is about to come found by its user's id. Says whether the user has other devices here.
+    fn note_user(&mut self, user: &str, slot: Slot) -> bool {
+        let Self { members, hasher, by_user, .. } = self;
+        let hash = hasher.hash_one(user);
+        let mut shares_user = false;
+        for other in by_user.iter_hash(hash) {
+            let other = &mut members[other.index()];
+            if other.identity.user() == user {
+                other.shares_user = true;
+                shares_user = true;
+            }
+        }
+        by_user.insert_unique(hash, slot, |slot| hasher.hash_one(members[slot.index()].identity.user()));
+        shares_user
     }
 
     /// The devices of a user that are there or still announced, oldest first.
-    fn devices(&self, user: &str) -> impl Iterator<Item = (Slot, &Member)> {
-        let is_theirs = |slot: &Slot| self.members[slot.index()].identity.user() == user;
-        let oldest = self.oldest_device.find(self.hasher.hash_one(user), is_theirs).copied();
-        std::iter::successors(oldest, |slot| self.members[slot.index()].newer_device.slot())
-            .map(|slot| (slot, &self.members[slot.index()]))
+    fn devices(&self, user: &str) -> SmallVec<[Slot; 8]> {
+        let with_hash = self.by_user.iter_hash(self.hasher.hash_one(user));
+        let is_theirs = |slot: &&Slot| self.members[slot.index()].identity.user() == user;
+        let mut devices: SmallVec<[Slot; 8]> = with_hash.filter(is_theirs).copied().collect();
+        // The count of arrivals may have started over.
+        let age = |slot: &Slot| self.arrivals.wrapping_sub(self.members[slot.index()].arrival);
+        devices.sort_unstable_by_key(|slot| std::cmp::Reverse(age(slot)));
+        devices
     }
 
-    /// Frees a slot and takes it out of its user's chain.
+    /// Frees a slot.
     fn forget(&mut self, slot: Slot) {
         let member = self.members.remove(slot.index());
         if member.has_meta {
             self.metas.remove(&slot.0);
         }
-        if let Some(newer) = member.newer_device.slot() {
-            self.members[newer.index()].older_device = member.older_device;
-        }
-        if let Some(older) = member.older_device.slot() {
-            self.members[older.index()].newer_device = member.newer_device;
-        } else if member.visible {
+        if member.visible {
             let hash = self.hasher.hash_one(member.identity.user());
-            let entry = self.oldest_device.find_entry(hash, |oldest| *oldest == slot);
-            let mut entry = entry.expect("a user's oldest device is found by its id");
-            match member.newer_device.slot() {
-                Some(newer) => *entry.get_mut() = newer,
-                None => drop(entry.remove()),
-            }
+            let entry = self.by_user.find_entry(hash, |other| *other == slot);
+            entry.expect("who wishes to be seen is found by its user's id").remove();
         }
     }
 }
@@ -399,7 +416,7 @@ mod tests {
         Identity::new(user, user, u64::MAX, None).expect("a valid user")
     }
 
-    fn users(presence: &Presence, set: &BitSet) -> Vec<(String, Vec<u32>)> {
+    fn users(presence: &Presence<()>, set: &BitSet) -> Vec<(String, Vec<u32>)> {
         let mut users = Vec::new();
         presence.each_user(set, |user, devices| {
             users.push((user.to_owned(), devices.map(|(_, device)| device.arrival).collect()));
@@ -409,7 +426,7 @@ mod tests {
     }
 
     /// Ticks, and gives the news as (joins, leaves).
-    fn tick(presence: &mut Presence, limits: &PresenceLimits) -> [Vec<(String, Vec<u32>)>; 2] {
+    fn tick(presence: &mut Presence<()>, limits: &PresenceLimits) -> [Vec<(String, Vec<u32>)>; 2] {
         presence.tick(limits);
         let news = [users(presence, presence.joins()), users(presence, presence.leaves())];
         presence.announce();
@@ -422,8 +439,8 @@ mod tests {
 
     #[test]
     fn who_comes_and_leaves_within_a_tick_is_never_seen() {
-        let mut presence = Presence::default();
-        let slot = presence.join(identity("ann"), None, 0, true);
+        let mut presence = Presence::<()>::default();
+        let slot = presence.join(identity("ann"), (), None, 0, true);
         presence.leave(slot);
         assert!(!presence.tick(&LIMITS));
         assert!(presence.members.is_empty());
@@ -431,33 +448,33 @@ mod tests {
 
     #[test]
     fn a_slot_whose_leave_is_not_told_yet_is_not_given_out() {
-        let mut presence = Presence::default();
-        let ann = presence.join(identity("ann"), None, 0, true);
+        let mut presence = Presence::<()>::default();
+        let ann = presence.join(identity("ann"), (), None, 0, true);
         assert_eq!(tick(&mut presence, &LIMITS), [one("ann", &[1]), vec![]]);
         presence.leave(ann);
-        let bob = presence.join(identity("bob"), None, 0, true);
+        let bob = presence.join(identity("bob"), (), None, 0, true);
         assert_ne!(ann, bob);
         assert_eq!(tick(&mut presence, &LIMITS), [one("bob", &[2]), one("ann", &[1])]);
-        assert_eq!(presence.join(identity("cy"), None, 0, true), ann, "now it is free");
+        assert_eq!(presence.join(identity("cy"), (), None, 0, true), ann, "now it is free");
     }
 
     #[test]
     fn devices_of_a_user_stand_together_oldest_first() {
-        let mut presence = Presence::default();
-        let first = presence.join(identity("ann"), None, 0, true);
-        presence.join(identity("bob"), None, 0, true);
-        presence.join(identity("ann"), None, 0, true);
+        let mut presence = Presence::<()>::default();
+        let first = presence.join(identity("ann"), (), None, 0, true);
+        presence.join(identity("bob"), (), None, 0, true);
+        presence.join(identity("ann"), (), None, 0, true);
         assert_eq!(tick(&mut presence, &LIMITS)[0], [one("ann", &[1, 3]), one("bob", &[2])].concat());
         presence.leave(first);
-        presence.join(identity("ann"), None, 0, true);
+        presence.join(identity("ann"), (), None, 0, true);
         assert_eq!(tick(&mut presence, &LIMITS), [one("ann", &[4]), one("ann", &[1])]);
         assert_eq!(users(&presence, presence.announced()), [one("ann", &[3, 4]), one("bob", &[2])].concat());
     }
 
     #[test]
     fn the_invisible_are_members_and_listed_nowhere() {
-        let mut presence = Presence::default();
-        let slot = presence.join(identity("ann"), None, 0, false);
+        let mut presence = Presence::<()>::default();
+        let slot = presence.join(identity("ann"), (), None, 0, false);
         assert!(!presence.tick(&LIMITS));
         assert_eq!((presence.live_count(), presence.present_count()), (1, 0));
         assert!(presence.member(slot).is_some());
@@ -468,16 +485,17 @@ mod tests {
     #[test]
     fn a_large_room_lists_speakers_and_elders_and_says_how_many_there_are() {
         let limits = PresenceLimits { full_max: 20, listed: 6, ..LIMITS };
-        let mut presence = Presence::default();
-        let slots: Vec<_> =
-            (0..20).map(|number| presence.join(identity(&format!("u{number:02}")), None, 0, true)).collect();
+        let mut presence = Presence::<()>::default();
+        let slots: Vec<_> = (0..20)
+            .map(|number| presence.join(identity(&format!("u{number:02}")), (), None, 0, true))
+            .collect();
         assert_eq!(tick(&mut presence, &limits)[0].len(), 20);
         assert_eq!(presence.count_news(), None);
 
-        let late = presence.join(identity("u20"), None, 0, true);
+        let late = presence.join(identity("u20"), (), None, 0, true);
         presence.spoke(slots[15], &limits);
         tick(&mut presence, &limits);
-        let listed = |presence: &Presence| {
+        let listed = |presence: &Presence<()>| {
             users(presence, presence.announced()).into_iter().map(|(user, _)| user).collect::<Vec<_>>()
         };
         assert_eq!(listed(&presence), ["u00", "u01", "u02", "u15"]);
@@ -514,7 +532,7 @@ mod tests {
                 listed: 6,
                 ..LIMITS
             };
-            let mut presence = Presence::default();
+            let mut presence = Presence::<()>::default();
             let mut there = Vec::new();
             let mut folded: BTreeSet<(String, u32)> = BTreeSet::new();
             for _ in 0..300 {
@@ -523,6 +541,7 @@ mod tests {
                         let user = format!("u{}", rng.next_u64() % 12);
                         there.push(presence.join(
                             identity(&user),
+                            (),
                             None,
                             0,
                             !rng.next_u64().is_multiple_of(5),
@@ -566,7 +585,7 @@ mod tests {
             }
             tick(&mut presence, &limits);
             assert!(
-                presence.members.is_empty() && presence.oldest_device.is_empty(),
+                presence.members.is_empty() && presence.by_user.is_empty(),
                 "nothing is left of an empty room"
             );
         }

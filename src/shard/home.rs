@@ -46,9 +46,7 @@ pub(super) struct Home {
     /// Whether it was made on purpose, and so stays when nobody is there.
     founded: bool,
     history: History,
-    presence: Presence,
-    /// By slot.
-    addresses: Vec<Option<Address>>,
+    presence: Presence<Address>,
     outposts: SmallVec<[Outpost; 2]>,
     /// Slots whose `presence_state` is due at the next tick.
     newcomers: Vec<Slot>,
@@ -119,7 +117,6 @@ impl Home {
             founded: false,
             history: History::new(epoch),
             presence: Presence::default(),
-            addresses: Vec::new(),
             outposts: SmallVec::new(),
             newcomers: Vec::new(),
             typists: SmallVec::new(),
@@ -140,29 +137,25 @@ impl Home {
     ///
     /// If that slot is not the asker's: it would speak as somebody else, or in a room that it is not in.
     fn check(&self, shard: u16, asker: Asker) {
-        let address = self.addresses.get(asker.slot.0 as usize).copied().flatten();
+        let address = self.presence.member(asker.slot).map(|member| member.place);
         assert_eq!(address, Some(Address { shard, conn: asker.conn }), "a member speaks for itself");
     }
 
-    fn enter(&mut self, slot: Slot, address: Address, audience: Key<Audience>) {
-        let index = slot.0 as usize;
-        if self.addresses.len() <= index {
-            self.addresses.resize(index + 1, None);
-        }
-        self.addresses[index] = Some(address);
-        if let Some(outpost) = self.outposts.iter_mut().find(|outpost| outpost.shard == address.shard) {
+    /// Counts a member at its shard.
+    fn enter(&mut self, shard: u16, audience: Key<Audience>) {
+        if let Some(outpost) = self.outposts.iter_mut().find(|outpost| outpost.shard == shard) {
             outpost.members += 1;
             outpost.audience = audience;
         } else {
-            self.outposts.push(Outpost { shard: address.shard, audience, members: 1 });
+            self.outposts.push(Outpost { shard, audience, members: 1 });
         }
     }
 
     /// Takes a member out; its leave is announced by the next tick.
     fn exit(&mut self, slot: Slot) {
+        let Some(address) = self.presence.member(slot).map(|member| member.place) else { return };
         self.presence.leave(slot);
         self.newcomers.retain(|newcomer| *newcomer != slot);
-        let Some(address) = self.addresses[slot.0 as usize].take() else { return };
         if let Some(at) = self.outposts.iter().position(|outpost| outpost.shard == address.shard) {
             self.outposts[at].members -= 1;
             if self.outposts[at].members == 0 {
@@ -300,8 +293,10 @@ impl Shard {
         let is_room = home.room().is_some();
         let identity = who.identity();
         let online_at_s = turn.now.unix_ms / 1_000;
-        let slot = home.presence.join(identity, meta.map(Box::from), online_at_s, visible && is_room);
-        home.enter(slot, Address { shard, conn }, audience);
+        let address = Address { shard, conn };
+        let slot =
+            home.presence.join(identity, address, meta.map(Box::from), online_at_s, visible && is_room);
+        home.enter(shard, audience);
         if visible && is_room {
             home.newcomers.push(slot);
         }
@@ -341,10 +336,11 @@ impl Shard {
             self.homes.iter().filter(|(_, home)| is_there(home)).map(|(key, _)| key).collect();
         for key in homes {
             let Some(home) = self.homes.get_mut(key) else { continue };
-            for index in 0..home.addresses.len() {
-                if home.addresses[index].is_some_and(|address| address.shard == shard) {
-                    home.exit(Slot(u32::try_from(index).expect("slots are numbered in 32 bits")));
-                }
+            let members = home.presence.members();
+            let gone: Vec<_> =
+                members.filter(|(_, member)| member.place.shard == shard).map(|(slot, _)| slot).collect();
+            for slot in gone {
+                home.exit(slot);
             }
             self.membership_changed(turn, key);
         }
@@ -662,9 +658,9 @@ impl Shard {
         let mut shards: SmallVec<[u16; 8]> = SmallVec::new();
         for slot in newcomers.drain(..) {
             let Some(home) = self.homes.get(key) else { return };
-            let Some(Address { shard, conn }) = home.addresses[slot.0 as usize] else { continue };
-            let outpost = home.outposts.iter().find(|outpost| outpost.shard == shard);
-            let (Some(outpost), Some(member)) = (outpost, home.presence.member(slot)) else { continue };
+            let Some(member) = home.presence.member(slot) else { continue };
+            let Address { shard, conn } = member.place;
+            let Some(outpost) = home.outposts.iter().find(|outpost| outpost.shard == shard) else { continue };
             if !shards.contains(&shard) {
                 shards.push(shard);
             }
@@ -703,10 +699,13 @@ impl Shard {
     /// Says how a home's parts fit. For [`Shard::check_invariants`].
     pub(super) fn check_home(&self, key: Key<Home>, home: &Home) {
         assert_eq!(self.home_by_topic.get(&*home.topic), Some(&key), "a home is found by its topic");
-        let there = home.addresses.iter().flatten().count();
-        assert_eq!(there, home.presence.live_count() as usize, "every member has an address");
-        let at_outposts: u32 = home.outposts.iter().map(|outpost| outpost.members).sum();
-        assert_eq!(at_outposts as usize, there, "and is counted at its shard");
+        for outpost in &home.outposts {
+            let members = home.presence.members();
+            let there = members.filter(|(_, member)| member.place.shard == outpost.shard).count();
+            assert_eq!(outpost.members as usize, there, "every member is counted at its shard");
+        }
+        let there: u32 = home.outposts.iter().map(|outpost| outpost.members).sum();
+        assert_eq!(there, home.presence.live_count(), "and each has one");
         assert!(
             there > 0 || home.founded || !home.history.is_empty(),
             "a room with nothing worth keeping goes away"

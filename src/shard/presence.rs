@@ -7,7 +7,7 @@ use crate::chat::presence::{Count, Member, Presence, Slot};
 use crate::wire::json::{push_string, push_unsigned};
 
 /// Appends `{"joins":{...},"leaves":{...}}` of the tick that has been worked out.
-pub(super) fn push_diff(out: &mut Vec<u8>, presence: &Presence, epoch: u64) {
+pub(super) fn push_diff<P>(out: &mut Vec<u8>, presence: &Presence<P>, epoch: u64) {
     out.extend_from_slice(b"{\"joins\":{");
     push_users(out, presence, presence.joins(), epoch);
     out.extend_from_slice(b"},\"leaves\":{");
@@ -16,7 +16,7 @@ pub(super) fn push_diff(out: &mut Vec<u8>, presence: &Presence, epoch: u64) {
 }
 
 /// Appends the users of a set, the inside of an object: `"ann":{"metas":[...]},"bob":...`.
-pub(super) fn push_users(out: &mut Vec<u8>, presence: &Presence, set: &BitSet, epoch: u64) {
+pub(super) fn push_users<P>(out: &mut Vec<u8>, presence: &Presence<P>, set: &BitSet, epoch: u64) {
     let mut first = true;
     presence.each_user(set, |user, devices| {
         if !std::mem::take(&mut first) {
@@ -27,11 +27,11 @@ pub(super) fn push_users(out: &mut Vec<u8>, presence: &Presence, set: &BitSet, e
 }
 
 /// Appends one user with its metas.
-pub(super) fn push_user<'a>(
+pub(super) fn push_user<'a, P: 'a>(
     out: &mut Vec<u8>,
-    presence: &Presence,
+    presence: &Presence<P>,
     user: &str,
-    devices: impl Iterator<Item = (Slot, &'a Member)>,
+    devices: impl Iterator<Item = (Slot, &'a Member<P>)>,
     epoch: u64,
 ) {
     push_string(out, user);
@@ -45,7 +45,7 @@ pub(super) fn push_user<'a>(
     out.extend_from_slice(b"]}");
 }
 
-fn push_meta(out: &mut Vec<u8>, meta: Option<&str>, member: &Member, epoch: u64) {
+fn push_meta(out: &mut Vec<u8>, meta: Option<&str>, member: &Member<impl Sized>, epoch: u64) {
     out.push(b'{');
     if let Some(meta) = meta {
         out.extend_from_slice(b"\"meta\":");
@@ -86,8 +86,8 @@ mod tests {
     fn a_diff_is_what_phoenix_sends() {
         let mut presence = Presence::default();
         let identity = |user| Identity::new(user, "Ann \"A\"", NEVER_S, None).expect("valid");
-        presence.join(identity("ann"), Some("{\"x\":1}".into()), 1_795_336_253, true);
-        presence.join(identity("ann"), None, 1_795_336_254, true);
+        presence.join(identity("ann"), (), Some("{\"x\":1}".into()), 1_795_336_253, true);
+        presence.join(identity("ann"), (), None, 1_795_336_254, true);
         presence.tick(&PresenceLimits::default());
         let mut out = Vec::new();
         push_diff(&mut out, &presence, 0);
