@@ -76,6 +76,13 @@ pub const ACCEPTS_PER_TURN_MAX: u32 = 64;
 /// would otherwise stay mute.
 pub const ACCEPT_RETRY_MS: u64 = 100;
 
+/// How many bytes of an answer to a join are as much work as an upgrade, or as a join whose answer is short: see
+/// [`Limits::admissions_per_turn`]. Building, framing and sending 16 KiB takes some 10 µs.
+pub const ADMISSION_WORK_BYTES: usize = 16 * 1_024;
+
+/// From how many bytes of waiting joins on a further one is answered `busy`. A join is some 200 bytes.
+pub const ADMISSION_LINE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+
 /// How often idle, unfinished and expired connections are looked for, in milliseconds.
 pub const SWEEP_MS: u64 = 500;
 
@@ -115,6 +122,12 @@ pub struct Limits {
     pub connections: u32,
     /// Connections from one address, counted on each shard. 0: no bound.
     pub connections_per_ip: u32,
+    /// Upgrades and joins that a shard does in one turn, so that a storm of them delays nobody who is in by more than a few milliseconds; the
+    /// rest waits for the next turns. A join with a long answer counts as several.
+    pub admissions_per_turn: u32,
+    /// How long somebody who comes in may be kept waiting, in milliseconds: after it an upgrade is done, a join refused, and whoever waits
+    /// before a full house turned away. Clients give up after some seconds, or fall back to long polling.
+    pub admission_wait_ms: u64,
     /// From `accept` to a complete request or upgrade, in milliseconds. Absolute: one byte per second does not extend it.
     pub handshake_ms: u64,
     /// Without a received byte a connection is closed after this, in milliseconds. `phoenix.js` sends a heartbeat every 30 s.
@@ -155,6 +168,8 @@ impl Default for Limits {
         Self {
             connections: 0,
             connections_per_ip: 0,
+            admissions_per_turn: 64,
+            admission_wait_ms: 2_000,
             handshake_ms: 10_000,
             idle_ms: 60_000,
             head_bytes: 8 * 1_024,

@@ -3,8 +3,8 @@
 //! An idle connection is its record, its seats, and a few bytes in dense arrays beside it, and owns no buffer. What arrives in part is
 //! held in a lent buffer until the rest comes; what its socket does not take waits in another.
 //!
-//! A connection may be *parked*: what it sent cannot be handled yet, for its channel is in transition, or the way to another shard is
-//! full. Nothing more is read from it then; what has been read is held, and goes on from there.
+//! A connection may be *parked*: what it sent cannot be handled yet, for its channel is in transition, the way to another shard is full,
+//! or too many come in at once. Nothing more is read from it then; what has been read is held, and goes on from there.
 //!
 //! Deliberately absent: sockets ([`Io`]), and what a message means (`channel`).
 
@@ -126,7 +126,7 @@ fn coarse(ms: u64) -> u32 {
 impl Shard {
     /// Takes a connection in. `None` when there are as many as may be.
     pub fn open<I: Io>(&mut self, turn: &mut Turn<'_, I>, address: IpAddr) -> Option<Key<Conn>> {
-        if self.conns.len() >= self.settings.conns_max as usize || self.draining.is_some() {
+        if !self.has_room() {
             self.metrics.refused += 1;
             return None;
         }
@@ -366,13 +366,18 @@ impl Shard {
     /// Handles what was held of connections that need not wait any longer.
     pub(super) fn handle_unparked<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         while let Some(key) = self.unparked.pop() {
-            if !self.conns.contains(key) {
-                continue;
-            }
-            let flags = &mut self.flags[key.index() as usize];
-            if std::mem::replace(flags, *flags & !PARKED) & PARKED != 0 && self.received(turn, key, &mut []) {
-                turn.io.resume(key.index());
-            }
+            self.go_on(turn, key);
+        }
+    }
+
+    /// Goes on with a connection that was parked, if it still is.
+    pub(super) fn go_on<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
+        if !self.conns.contains(key) {
+            return;
+        }
+        let flags = &mut self.flags[key.index() as usize];
+        if std::mem::replace(flags, *flags & !PARKED) & PARKED != 0 && self.received(turn, key, &mut []) {
+            turn.io.resume(key.index());
         }
     }
 

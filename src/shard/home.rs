@@ -196,6 +196,7 @@ impl Shard {
             return self.home_refuse(turn, shard, message);
         }
         match message {
+            ToHome::Join { .. } if !self.admission.admits() => self.line_up_join(turn, shard, message),
             ToHome::Join { .. } => self.home_join(turn, shard, message),
             ToHome::Leave { home, asker, reference } => self.home_leave(turn, shard, home, asker, reference),
             ToHome::Publish { home, asker, reference, body, key, reply_to } => {
@@ -223,7 +224,7 @@ impl Shard {
 
     /// Whether the way to those who would hear of this is so full that it must not be done now: that of all who have members here, or for a
     /// page of history that of the one who asks. What ends something is never too much.
-    fn is_too_much<I: Io>(&self, turn: &Turn<'_, I>, shard: u16, message: &ToHome<'_>) -> bool {
+    pub(super) fn is_too_much<I: Io>(&self, turn: &Turn<'_, I>, shard: u16, message: &ToHome<'_>) -> bool {
         match message {
             ToHome::Publish { home, .. } | ToHome::Custom { home, .. } | ToHome::Typing { home, .. } => {
                 let outposts = self.homes.get(*home).map(|home| &home.outposts);
@@ -234,7 +235,8 @@ impl Shard {
         }
     }
 
-    fn home_refuse<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+    pub(super) fn home_refuse<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+        Refusal::Busy.count(&mut self.metrics);
         let response = &*Refusal::Busy.response();
         match message {
             ToHome::Join { conn, audience, .. } => {
@@ -271,7 +273,7 @@ impl Shard {
         Ok(key)
     }
 
-    fn home_join<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+    pub(super) fn home_join<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
         let ToHome::Join { conn, audience, topic, who, speak, visible, since, limit, meta, replaces } =
             message
         else {
@@ -304,6 +306,7 @@ impl Shard {
         push_joined(&mut response, home, slot, speak, since, limit, &self.settings.history);
         let joined = ToMember::Joined { conn, audience, home: key, slot, response: text(&response) };
         self.tell_member(turn, shard, joined);
+        self.admission.spend(response.len());
         response.clear();
         self.response = response;
         self.membership_changed(turn, key);

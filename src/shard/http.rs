@@ -100,7 +100,7 @@ fn is_at(head: &Head<'_>, path: &str) -> bool {
 }
 
 impl Shard {
-    /// Handles the next request, and says how many bytes it had; `None` if it is not whole.
+    /// Handles the next request, and says how many bytes it had; `None` if it is not whole, or has to wait.
     pub(super) fn request<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -122,6 +122,11 @@ impl Shard {
         let body = bytes.get(head.head_bytes..head.head_bytes + head.body_bytes)?;
         let taken = head.head_bytes + head.body_bytes;
         if is_at(&head, SOCKET_PATH) {
+            if !self.admission.admits() {
+                self.line_up(turn, key);
+                return None;
+            }
+            self.admission.spend(0);
             self.upgrade(turn, key, &head);
             return Some(taken);
         }

@@ -95,6 +95,7 @@ impl Shard {
     /// Forgets all that another shard had here, and all that was expected of it.
     fn forget<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16) {
         self.dismissed.retain(|dismissed| dismissed.home_shard != shard);
+        self.admission.forget(shard);
         self.forget_members(turn, shard);
         self.lose_homes(shard);
         self.forget_pollers(turn.now.mono_ms, shard);

@@ -40,9 +40,12 @@ metrics! {
     history_bytes: gauge "history_bytes" "" "What rooms remember, in bytes.";
     log_bytes: gauge "log_bytes" "" "Memory of what members who lag have not been sent yet, in bytes.";
     buffers: gauge "buffers" "" "Buffers lent to connections with a part of a message, or with output that they do not take.";
+    waiting: gauge "admissions_waiting" "" "Upgrades and joins that wait for their turn.";
     turns: counter "turns_total" "" "Turns of the event loops.";
     accepted: counter "accepted_total" "" "Connections taken in.";
     accept_failures: counter "accept_failures_total" "" "Failures to accept a connection, for want of descriptors or memory.";
+    parked_upgrades: counter "admissions_parked_total" "{what=\"upgrade\"}" "What had to wait for its turn, past `limits.admissions_per_turn`.";
+    parked_joins: counter "admissions_parked_total" "{what=\"join\"}" "See `parked_upgrades`.";
     refused: counter "refused_total" "{limit=\"limits.connections\"}" "What was refused, and by which limit.";
     refused_per_ip: counter "refused_total" "{limit=\"limits.connections_per_ip\"}" "See `refused`.";
     refused_publish: counter "refused_total" "{limit=\"limits.publish_per_s\"}" "See `refused`.";
@@ -50,7 +53,7 @@ metrics! {
     refused_channels: counter "refused_total" "{limit=\"limits.channels_per_conn\"}" "See `refused`.";
     refused_rooms: counter "refused_total" "{limit=\"limits.rooms\"}" "See `refused`.";
     refused_length: counter "refused_total" "{limit=\"limits.body_bytes\"}" "See `refused`. A body, or another field of a message.";
-    refused_busy: counter "refused_total" "{limit=\"busy\"}" "See `refused`. The way to another shard was full.";
+    refused_busy: counter "refused_total" "{limit=\"busy\"}" "See `refused`. The way to another shard was full, or a join waited too long.";
     requests: counter "requests_total" "" "HTTP requests answered, upgrades not among them.";
     refused_head: counter "requests_refused_total" "{reason=\"malformed\"}" "HTTP requests that could not be read.";
     refused_head_length: counter "requests_refused_total" "{reason=\"too_long\"}" "See `refused_head`. `limits.head_bytes`, or a body.";

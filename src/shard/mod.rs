@@ -16,6 +16,7 @@
 //!
 //! Deliberately absent: errors. A bad request is answered, a bad peer is closed, a broken invariant is a panic.
 
+mod admission;
 mod audience;
 mod buffers;
 mod channel;
@@ -34,6 +35,7 @@ mod session;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use admission::Admission;
 use audience::{Audience, Newcomer};
 use buffers::Buffers;
 use channel::Dismissed;
@@ -226,6 +228,8 @@ pub struct Shard {
     /// Memberships that ended here and that their homes do not know of yet.
     dismissed: Vec<Dismissed>,
     unparked: Vec<Key<Conn>>,
+    /// Those who are on their way in.
+    admission: Admission,
     /// Sessions for which something has come.
     stirred: Vec<u32>,
     /// Connections that are not read because the way to another shard is full.
@@ -282,6 +286,7 @@ impl Shard {
             laggards: Vec::new(),
             dismissed: Vec::new(),
             unparked: Vec::new(),
+            admission: Admission::new(settings.limits.admissions_per_turn),
             stirred: Vec::new(),
             paused: Vec::new(),
             timers,
@@ -310,6 +315,7 @@ impl Shard {
             self.fire(turn, timer);
         }
         self.unpause(turn);
+        self.admit_waiting(turn);
         self.handle_unparked(turn);
         self.flush_audiences(turn);
         self.dismiss(turn);
@@ -330,6 +336,7 @@ impl Shard {
     fn has_work(&self) -> bool {
         !self.touched_conns.is_empty()
             || !self.unparked.is_empty()
+            || self.admission.waiting() > 0
             || !self.stirred.is_empty()
             || !self.dismissed.is_empty()
     }
@@ -349,6 +356,18 @@ impl Shard {
         self.conns.is_empty()
     }
 
+    /// Whether one more connection would be taken in, as far as it does not depend on where it comes from.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.conns.len() < self.settings.conns_max as usize && self.draining.is_none()
+    }
+
+    /// What it was told.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// How many connections there are.
     #[must_use]
     pub fn conns_count(&self) -> usize {
@@ -364,6 +383,7 @@ impl Shard {
             history_bytes: self.upkeep.history_bytes as u64,
             log_bytes: self.log_memory.lent_bytes() as u64,
             buffers: self.buffers.lent() as u64,
+            waiting: self.admission.waiting() as u64,
             ..self.metrics
         }
     }
@@ -561,6 +581,7 @@ impl Shard {
         let log_bytes: usize = self.audiences.iter().map(|(_, audience)| audience.log_bytes()).sum();
         assert_eq!(self.log_memory.lent_bytes(), log_bytes);
         assert_eq!(self.buffers.lent(), self.buffers_of_conns(), "a buffer is lent to one connection");
+        self.check_admission();
     }
 
     /// What is left, by kind: for tests that end with everybody gone.

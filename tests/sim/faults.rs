@@ -46,6 +46,8 @@ pub(crate) enum Bug {
     RepeatTyping,
     /// The lobby is not told of a room's change.
     ForgetListing,
+    /// An upgrade that had to wait is never answered.
+    ForgetUpgrade,
     /// Something in the server is random.
     Unseeded,
 }

@@ -63,6 +63,8 @@ const REACHED: &[&str] = &[
     "left",
     "not recovered",
     "overflowed",
+    "parked join",
+    "parked upgrade",
     "poisoned",
     "published",
     "rate_limited",
@@ -116,6 +118,14 @@ fn run(seed: u64, bug: Option<Bug>) -> Outcome {
     world.end();
     let mut happened = std::mem::take(&mut world.truth.seen);
     for host in &world.hosts {
+        let metrics = host.shard.metrics();
+        for (what, count) in
+            [("parked upgrade", metrics.parked_upgrades), ("parked join", metrics.parked_joins)]
+        {
+            if count > 0 {
+                *happened.entry(what).or_default() += count;
+            }
+        }
         let fullest = happened.entry("fullest ring").or_default();
         *fullest = (*fullest).max(host.net.fullest as u64);
     }

@@ -36,6 +36,8 @@ pub(crate) struct Pipe {
     pub(crate) was_blocked: bool,
     /// The server does not want to read.
     pub(crate) stopped: bool,
+    /// Whether it ever did not.
+    pub(crate) was_stopped: bool,
 }
 
 impl Pipe {
@@ -53,6 +55,7 @@ impl Pipe {
             blocked: false,
             was_blocked: false,
             stopped: false,
+            was_stopped: false,
         }
     }
 
@@ -153,7 +156,11 @@ impl Io for Net {
         assert!(!bytes.is_empty(), "a call for nothing");
         let is_short = self.draws.one_in(self.short_write);
         let most = if is_short { self.draws.skewed(bytes.len()) } else { bytes.len() };
+        let is_forgotten = self.bug == Some(Bug::ForgetUpgrade) && bytes.starts_with(b"HTTP/1.1 101");
         let pipe = self.pipe(conn);
+        if is_forgotten && pipe.was_stopped {
+            return bytes.len();
+        }
         assert!(!pipe.blocked, "a socket that is full is not written to until it says that it is not");
         assert!(!pipe.server_fin && !pipe.gone, "nothing is written after the end");
         let space = if pipe.reset { 0 } else { pipe.window.saturating_sub(pipe.to_client.len()) };

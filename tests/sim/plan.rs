@@ -159,6 +159,8 @@ fn limits(draws: &mut Draws, shards: u16, history: &HistoryLimits, body_bytes: u
     let message_bytes = frame_bytes * draws.size(1, 2);
     Limits {
         connections: if draws.one_in(8) { u32::from(shards) * 2 } else { 0 },
+        admissions_per_turn: *draws.pick(&[1, 1, 3, 64]),
+        admission_wait_ms: *draws.pick(&[50, 2_000]),
         frame_bytes,
         message_bytes,
         fragments: *draws.pick(&[8, 128]),

@@ -118,6 +118,11 @@ fn a_listing_that_is_lost_leaves_the_lobby_wrong() {
 }
 
 #[test]
+fn an_upgrade_that_waits_and_is_forgotten_is_missed() {
+    check(Bug::ForgetUpgrade, &["every upgrade is answered"]);
+}
+
+#[test]
 fn a_run_is_the_same_each_time_unless_something_in_it_is_random() {
     let digest = |seed, bug| try_run(seed, bug).expect("the run ends").digest;
     for seed in 0..SEEDS {

@@ -46,6 +46,7 @@ impl World {
         for _ in 0..20_000 {
             let before = self.digest();
             while self.settle() {}
+            self.check_upgrades();
             self.upkeep();
             if self.settle() || self.digest() != before || !self.clients.iter().all(Client::is_answered) {
                 quiet_ms = 0;
@@ -87,6 +88,20 @@ impl World {
                     client.heartbeat(mouth);
                 }
             });
+        }
+    }
+
+    /// Nobody waits to come in any more: once all is well, nothing is left that this could be for.
+    fn check_upgrades(&self) {
+        for client in self.clients.iter().filter(|_| self.healed) {
+            let Some(link) = &client.link else { continue };
+            let pipe = &self.hosts[link.host].net.pipes[link.pipe];
+            let has_ended = pipe.gone || pipe.server_fin || link.heard_close.is_some();
+            assert!(
+                link.is_open || has_ended || !pipe.to_server.is_empty(),
+                "every upgrade is answered: client {}",
+                client.id
+            );
         }
     }
 

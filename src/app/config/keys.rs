@@ -137,6 +137,16 @@ pub(super) const ALL: &[Key] = &[
         doc: "Connections from one address, counted on each shard. Behind a proxy all come from one.",
     },
     Key {
+        name: "limits.admissions_per_turn",
+        kind: number(1, 100_000, "", Slot::U32(|c| &mut c.limits.admissions_per_turn)),
+        doc: "Upgrades and joins that a shard does before it turns to everybody else again; the rest waits, in order.",
+    },
+    Key {
+        name: "limits.admission_wait_ms",
+        kind: number(1, 60_000, MS, Slot::U64(|c| &mut c.limits.admission_wait_ms)),
+        doc: "How long at most: then an upgrade is done, a join answered `busy`, a connection to a full server closed.",
+    },
+    Key {
         name: "limits.handshake_ms",
         kind: number(100, 600_000, MS, Slot::U64(|c| &mut c.limits.handshake_ms)),
         doc: "From `accept` to a complete request or upgrade. Absolute.",
