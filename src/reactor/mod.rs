@@ -17,11 +17,11 @@
 
 mod clock;
 mod control;
+mod door;
 mod sockets;
 mod vitals;
 
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,8 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 pub use clock::Clock;
 pub use control::{Control, Phase};
+pub use door::listen;
+use door::{Caller, Door, House};
 use sockets::Sockets;
 pub use vitals::Vitals;
 
@@ -52,19 +54,12 @@ const EVENTS_PER_POLL: usize = 1_024;
 /// How many records of other shards are handled in a turn, before the own connections have theirs.
 const RECORDS_PER_TURN_MAX: usize = 4_096;
 
-/// How many connections the kernel keeps for us until they are accepted.
-const BACKLOG: i32 = 4_096;
-
 /// A shard, its sockets, and the loop that drives them.
 pub struct Reactor {
     poll: Poll,
-    listener: Option<TcpListener>,
-    /// Whether the listener may have connections for us.
-    accepting: bool,
-    /// After an accept failed for want of descriptors: when to try again. No event will say so.
-    accept_retry_ms: Option<u64>,
-    /// Whether that has been said: once, and not at each retry.
-    has_complained: bool,
+    door: Option<Door>,
+    /// How long somebody waits before a full house, in milliseconds.
+    wait_ms: u64,
     shard: Shard,
     sockets: Sockets,
     clock: Clock,
@@ -72,24 +67,6 @@ pub struct Reactor {
     /// Whether the others have been told that nobody is left here.
     drained: bool,
     vitals: Arc<Vitals>,
-}
-
-/// Opens the listening socket of one shard. All of them share the address; the kernel spreads the connections.
-///
-/// # Errors
-///
-/// Those of the system calls.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let domain = socket2::Domain::for_address(address);
-    let socket =
-        socket2::Socket::new(domain, socket2::Type::STREAM.nonblocking(), Some(socket2::Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    // Accepted sockets inherit it: chat messages are small, and must not wait for more.
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
 }
 
 struct MioWaker(Waker);
@@ -108,7 +85,7 @@ impl Reactor {
     ///
     /// Those of the system calls.
     pub fn new(
-        mut listener: TcpListener,
+        listener: TcpListener,
         port: Port,
         control: Arc<Control>,
         clock: Clock,
@@ -116,17 +93,16 @@ impl Reactor {
         shard: impl FnOnce(Now) -> Shard,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let door = Door::new(listener, poll.registry(), LISTENER)?;
         let waker = Arc::new(MioWaker(Waker::new(poll.registry(), WAKER)?));
         port.set_waker(waker.clone());
         control.set_waker(waker);
+        let shard = shard(clock.now());
         Ok(Self {
             poll,
-            listener: Some(listener),
-            accepting: true,
-            accept_retry_ms: None,
-            has_complained: false,
-            shard: shard(clock.now()),
+            door: Some(door),
+            wait_ms: shard.settings().limits.admission_wait_ms,
+            shard,
             sockets: Sockets::new(port),
             clock,
             control,
@@ -171,7 +147,7 @@ impl Reactor {
     fn turn(&mut self, now: Now, events: &Events, buffer: &mut [u8], record: &mut Vec<u8>) {
         for event in events {
             match event.token() {
-                LISTENER => self.accepting = true,
+                LISTENER => self.door.iter_mut().for_each(Door::knock),
                 WAKER => {}
                 Token(token) => {
                     let key = Key::from_u64(token as u64);
@@ -211,17 +187,19 @@ impl Reactor {
         self.shard.say_restarted(&mut Turn { now, io: &mut self.sockets });
         self.sockets.port.end_turn();
         // What the listener announced may have been lost with the turn.
-        self.accepting = self.listener.is_some();
+        self.door.iter_mut().for_each(Door::knock);
         self.vitals.restarts();
         tracing::error!(shard = self.sockets.port.me(), conns, "a shard panicked, and begins anew");
     }
 
     /// How long the next poll may wait.
     fn timeout(&mut self) -> Option<Duration> {
-        if self.sockets.readable_count() > 0 || self.accepting && self.accept_retry_ms.is_none() {
+        if self.sockets.readable_count() > 0 {
             return Some(Duration::ZERO);
         }
-        let due_ms = [self.shard.next_due(), self.accept_retry_ms, self.sockets.left_until_ms()];
+        let house = House { has_room: self.shard.has_room(), has_closed: self.sockets.has_closed() };
+        let door_ms = self.door.as_ref().and_then(|door| door.due_ms(house));
+        let due_ms = [self.shard.next_due(), door_ms, self.sockets.left_until_ms()];
         let due_ms = due_ms.into_iter().flatten().min();
         let now_ms = self.clock.now().mono_ms;
         let wait_ms = due_ms.map(|due_ms| due_ms.saturating_sub(now_ms));
@@ -234,9 +212,7 @@ impl Reactor {
     /// Does what the process asks for.
     fn obey(&mut self, now: Now) {
         let Phase::Drain { over_ms } = self.control.phase() else { return };
-        if self.listener.take().is_some() {
-            self.accepting = false;
-            self.accept_retry_ms = None;
+        if self.door.take().is_some() {
             self.shard.drain(&mut Turn { now, io: &mut self.sockets }, over_ms);
         }
         if self.shard.is_empty() && !std::mem::replace(&mut self.drained, true) {
@@ -290,19 +266,13 @@ impl Reactor {
 
     /// Takes in who is waiting, up to a number: those who are in have a turn to come.
     fn accept(&mut self, now: Now) {
-        if self.accept_retry_ms.is_some_and(|retry_ms| retry_ms <= now.mono_ms) {
-            self.accept_retry_ms = None;
-            self.accepting = true;
-        }
-        let Some(listener) =
-            self.listener.as_ref().filter(|_| self.accepting && self.accept_retry_ms.is_none())
-        else {
-            return;
-        };
+        let Some(door) = &mut self.door else { return };
+        let mut has_closed = self.sockets.take_closed();
         for _ in 0..ACCEPTS_PER_TURN_MAX {
-            match listener.accept() {
-                Ok((mut stream, address)) => {
-                    self.has_complained = false;
+            let house =
+                House { has_room: self.shard.has_room(), has_closed: std::mem::take(&mut has_closed) };
+            match door.look(now.mono_ms, house, self.wait_ms) {
+                Caller::Somebody(mut stream, address) => {
                     let turn = &mut Turn { now, io: &mut self.sockets };
                     // With no room for it, it is closed at once: refused, rather than accepted and lost.
                     let Some(key) = self.shard.open(turn, address.ip()) else { continue };
@@ -316,38 +286,15 @@ impl Reactor {
                         }
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.accepting = false;
-                    return;
-                }
-                Err(error) if is_of_the_peer(&error) => {}
-                Err(error) => {
+                Caller::Nobody => return,
+                Caller::Failed { error, is_first } => {
                     self.shard.accept_failed();
-                    if !std::mem::replace(&mut self.has_complained, true) {
+                    if is_first {
                         tracing::warn!(%error, retry_ms = ACCEPT_RETRY_MS, "cannot accept connections");
                     }
-                    self.accept_retry_ms = Some(now.mono_ms + ACCEPT_RETRY_MS);
                     return;
                 }
             }
         }
     }
-}
-
-/// Errors of `accept` that concern the connection that was to be accepted, and say nothing of the next one (accept(2)).
-fn is_of_the_peer(error: &io::Error) -> bool {
-    use io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
-        TimedOut,
-    };
-    matches!(
-        error.kind(),
-        ConnectionAborted
-            | ConnectionReset
-            | HostUnreachable
-            | Interrupted
-            | NetworkDown
-            | NetworkUnreachable
-            | TimedOut
-    )
 }

@@ -28,6 +28,8 @@ pub(super) struct Sockets {
     /// Sockets of a shard that panicked, and until when they are kept.
     left: Vec<TcpStream>,
     left_until_ms: Option<u64>,
+    /// Whether a descriptor has become free.
+    has_closed: bool,
     began: Instant,
 }
 
@@ -40,6 +42,7 @@ impl Sockets {
             readable: VecDeque::new(),
             left: Vec::new(),
             left_until_ms: None,
+            has_closed: false,
             began: Instant::now(),
         }
     }
@@ -61,8 +64,19 @@ impl Sockets {
     pub(super) fn close_left(&mut self, now_ms: u64) {
         if self.left_until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
             self.left.clear();
+            self.has_closed = true;
             self.left_until_ms = None;
         }
+    }
+
+    /// Whether a descriptor has become free since [`Sockets::take_closed`].
+    pub(super) fn has_closed(&self) -> bool {
+        self.has_closed
+    }
+
+    /// The same, and from now on not any more.
+    pub(super) fn take_closed(&mut self) -> bool {
+        std::mem::take(&mut self.has_closed)
     }
 
     pub(super) fn insert(&mut self, index: u32, stream: TcpStream) {
@@ -142,6 +156,7 @@ impl Io for Sockets {
         if let Some(stream) = self.streams.get_mut(conn as usize) {
             // Closing the descriptor takes it out of epoll; nobody else has a copy of it.
             *stream = None;
+            self.has_closed = true;
         }
     }
 

@@ -136,31 +136,29 @@ fn who_asks_on_and_never_reads_is_not_answered_for_ever() {
 }
 
 #[test]
-fn connections_from_one_address_and_in_all_are_bounded_and_a_place_that_is_free_is_given_again() {
-    for setting in ["limits.connections_per_ip=5", "limits.connections=5"] {
-        let server = Server::start(&["shards=1", setting]);
-        let token = server.token("Ann");
-        let files = server.files();
-        let mut peers: Vec<Peer> = Vec::new();
-        // The connection that asked for the token may be one of the five for a little while yet.
-        until("there are five", || {
-            let mut peer = Peer::new(connect(&server));
-            let sent = peer.stream.write_all(upgrade(&token, "").as_bytes());
-            if sent.is_ok() && peer.answer_or_end().is_some() {
-                peers.push(peer);
-            }
-            peers.len() == 5
-        });
-        for _ in 0..20 {
-            // Closed at once: refused, rather than accepted and lost.
-            Peer::new(connect(&server)).ended();
+fn connections_from_one_address_are_bounded_and_a_place_that_is_free_is_given_again() {
+    let server = Server::start(&["shards=1", "limits.connections_per_ip=5"]);
+    let token = server.token("Ann");
+    let files = server.files();
+    let mut peers: Vec<Peer> = Vec::new();
+    // The connection that asked for the token may be one of the five for a little while yet.
+    until("there are five", || {
+        let mut peer = Peer::new(connect(&server));
+        let sent = peer.stream.write_all(upgrade(&token, "").as_bytes());
+        if sent.is_ok() && peer.answer_or_end().is_some() {
+            peers.push(peer);
         }
-        assert!(server.files() <= files + 5);
-        drop(peers.pop());
-        until("there is a place again", || {
-            let mut stream = connect(&server);
-            let request = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-            stream.write_all(request).is_ok() && Peer::new(stream).answer_or_end().is_some()
-        });
+        peers.len() == 5
+    });
+    for _ in 0..20 {
+        // Closed at once: refused, rather than accepted and lost.
+        Peer::new(connect(&server)).ended();
     }
+    assert!(server.files() <= files + 5);
+    drop(peers.pop());
+    until("there is a place again", || {
+        let mut stream = connect(&server);
+        let request = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).is_ok() && Peer::new(stream).answer_or_end().is_some()
+    });
 }

@@ -14,4 +14,5 @@ mod panic;
 mod peer;
 mod server;
 mod slow;
+mod storm;
 mod websocket;

@@ -1,11 +1,17 @@
 //! What happened can be seen afterwards.
 
-use crate::peer::{CLOSE, Peer, TEXT, ask, frame, join, publish, text};
+use crate::peer::{CLOSE, Peer, TEXT, ask, connect, frame, join, publish, text};
 use crate::server::{Server, until};
 
 /// The value of a series.
 pub(crate) fn value(server: &Server, series: &str) -> u64 {
-    let answer = ask(server, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    value_on(&mut Peer::new(connect(server)), series)
+}
+
+/// The same, asked on a connection that is there already.
+pub(crate) fn value_on(peer: &mut Peer, series: &str) -> u64 {
+    peer.send_raw(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = peer.answer();
     assert_eq!(answer.status, 200);
     let line =
         answer.body.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
@@ -63,7 +69,7 @@ fn each_limit_that_was_reached_is_counted() {
     ask(&server, b"GET / HTTP/1.1\r\n\r\n");
     ask(&server, format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(10_000)).as_bytes());
     ask(&server, b"GET /socket/websocket HTTP/1.1\r\nHost: a\r\n\r\n");
-    Peer::new(crate::peer::connect(&server)).ended();
+    Peer::new(connect(&server)).ended();
     assert_eq!(peer.closed().0, 1002, "idle");
     // A shard writes its numbers down at the end of a turn, which another one's answer may overtake.
     for series in [

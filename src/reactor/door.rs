@@ -1,0 +1,222 @@
+//! The listening socket, and whether somebody may come in now.
+//!
+//! It is edge-triggered: the kernel says once that somebody waits, and that has to be remembered until an `accept` finds nobody. Two things
+//! keep the door shut, and neither makes the loop spin or leaves it deaf:
+//!
+//! - *no descriptors*: tried again after [`ACCEPT_RETRY_MS`], or as soon as this shard has let go of a socket;
+//! - *no room*: whoever comes waits in the kernel's backlog, in order and at no cost, and is in as soon as somebody leaves. To a client that
+//!   is a slow connect, where a refusal would be a failure, and a retry. But nobody waits without an end: when there has been no room for
+//!   `limits.admission_wait_ms`, those who wait are turned away, and the next ones wait anew.
+//!
+//! Deliberately absent: what becomes of an accepted connection.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+
+use crate::limits::ACCEPT_RETRY_MS;
+
+/// How many connections the kernel keeps for us until they are accepted.
+const BACKLOG: i32 = 4_096;
+
+/// Opens the listening socket of one shard. All of them share the address; the kernel spreads the connections.
+///
+/// # Errors
+///
+/// Those of the system calls.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket =
+        socket2::Socket::new(domain, socket2::Type::STREAM.nonblocking(), Some(socket2::Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // Accepted sockets inherit it: chat messages are small, and must not wait for more.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// What there is to know of the house before somebody is let in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct House {
+    /// Whether the shard takes one more in.
+    pub(super) has_room: bool,
+    /// Whether it has let go of a socket since the last look.
+    pub(super) has_closed: bool,
+}
+
+/// A listener, and why nobody is let in.
+pub(super) struct Door {
+    listener: TcpListener,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct State {
+    /// Whether somebody may be waiting.
+    is_knocked_at: bool,
+    shut: Option<Shut>,
+    /// Whether it has been said that there are no descriptors: once, and not at each try.
+    has_complained: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shut {
+    NoDescriptors { retry_ms: u64 },
+    NoRoom { until_ms: u64 },
+}
+
+/// What came of a look outside.
+pub(super) enum Caller {
+    /// Somebody, who is to be let in, or turned away if there is no room.
+    Somebody(TcpStream, SocketAddr),
+    /// Nobody any more, or nobody for now.
+    Nobody,
+    /// There should have been somebody; see [`ACCEPT_RETRY_MS`]. The first of these is to be said.
+    Failed { error: io::Error, is_first: bool },
+}
+
+impl Door {
+    pub(super) fn new(mut listener: TcpListener, registry: &Registry, token: Token) -> io::Result<Self> {
+        registry.register(&mut listener, token, Interest::READABLE)?;
+        Ok(Self { listener, state: State { is_knocked_at: true, ..State::default() } })
+    }
+
+    /// Somebody waits, or may.
+    pub(super) fn knock(&mut self) {
+        self.state.is_knocked_at = true;
+    }
+
+    /// When to look outside, in milliseconds of monotonic time; 0 for at once, and `None` for when somebody knocks.
+    pub(super) fn due_ms(&self, house: House) -> Option<u64> {
+        self.state.due_ms(house)
+    }
+
+    /// Looks outside once. While there is no room it does not, until those who wait have to be told: within `wait_ms`.
+    pub(super) fn look(&mut self, now_ms: u64, house: House, wait_ms: u64) -> Caller {
+        if !self.state.opens(now_ms, house, wait_ms) {
+            return Caller::Nobody;
+        }
+        loop {
+            match self.listener.accept() {
+                Ok((stream, address)) => {
+                    self.state.has_complained = false;
+                    return Caller::Somebody(stream, address);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.state = State { has_complained: self.state.has_complained, ..State::default() };
+                    return Caller::Nobody;
+                }
+                Err(error) if is_of_the_peer(&error) => {}
+                Err(error) => {
+                    self.state.shut = Some(Shut::NoDescriptors { retry_ms: now_ms + ACCEPT_RETRY_MS });
+                    let is_first = !std::mem::replace(&mut self.state.has_complained, true);
+                    return Caller::Failed { error, is_first };
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn due_ms(self, house: House) -> Option<u64> {
+        match self.shut {
+            _ if !self.is_knocked_at => None,
+            Some(Shut::NoDescriptors { retry_ms }) if !house.has_closed => Some(retry_ms),
+            Some(Shut::NoRoom { until_ms }) if !house.has_room => Some(until_ms),
+            _ => Some(0),
+        }
+    }
+
+    /// Whether to look outside now; notes that there is no room if that is why not.
+    fn opens(&mut self, now_ms: u64, house: House, wait_ms: u64) -> bool {
+        if self.due_ms(house).is_none_or(|due_ms| due_ms > now_ms) {
+            return false;
+        }
+        let is_waited_for = matches!(self.shut, Some(Shut::NoRoom { .. }));
+        if house.has_room {
+            self.shut = None;
+        } else if !is_waited_for {
+            self.shut = Some(Shut::NoRoom { until_ms: now_ms + wait_ms });
+        }
+        house.has_room || is_waited_for
+    }
+}
+
+/// Errors of `accept` that concern the connection that was to be accepted, and say nothing of the next one (accept(2)).
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
+        TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | TimedOut
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT_MS: u64 = 2_000;
+    const OPEN: House = House { has_room: true, has_closed: false };
+    const FULL: House = House { has_room: false, has_closed: false };
+
+    fn knocked_at() -> State {
+        State { is_knocked_at: true, ..State::default() }
+    }
+
+    #[test]
+    fn a_door_at_which_nobody_knocks_is_not_looked_at() {
+        let mut state = State::default();
+        assert_eq!(state.due_ms(OPEN), None);
+        assert!(!state.opens(5, OPEN, WAIT_MS));
+        assert!(knocked_at().opens(5, OPEN, WAIT_MS));
+    }
+
+    #[test]
+    fn while_there_is_no_room_they_wait_and_come_in_as_soon_as_there_is() {
+        let mut state = knocked_at();
+        assert!(!state.opens(5, FULL, WAIT_MS));
+        assert_eq!(state.due_ms(FULL), Some(5 + WAIT_MS), "the loop sleeps");
+        assert!(!state.opens(6, FULL, WAIT_MS));
+        assert_eq!(state.due_ms(OPEN), Some(0));
+        assert!(state.opens(7, OPEN, WAIT_MS));
+        assert_eq!(state, knocked_at());
+    }
+
+    #[test]
+    fn who_has_waited_in_vain_is_turned_away_and_the_next_one_waits_anew() {
+        let mut state = knocked_at();
+        assert!(!state.opens(5, FULL, WAIT_MS));
+        assert!(!state.opens(4 + WAIT_MS, FULL, WAIT_MS));
+        for now_ms in [5 + WAIT_MS, 6 + WAIT_MS] {
+            assert!(state.opens(now_ms, FULL, WAIT_MS), "until nobody is left");
+        }
+        // As after an accept that found nobody, and another knock.
+        state = knocked_at();
+        assert!(!state.opens(7 + WAIT_MS, FULL, WAIT_MS));
+    }
+
+    #[test]
+    fn without_descriptors_it_is_tried_again_in_time_or_when_one_is_free() {
+        let mut state = State { shut: Some(Shut::NoDescriptors { retry_ms: 100 }), ..knocked_at() };
+        assert_eq!(state.due_ms(OPEN), Some(100));
+        assert!(!state.opens(99, OPEN, WAIT_MS));
+        assert!({ state }.opens(99, House { has_closed: true, ..OPEN }, WAIT_MS));
+        assert!(state.opens(100, OPEN, WAIT_MS));
+        state.shut = Some(Shut::NoDescriptors { retry_ms: 100 });
+        assert!(!state.opens(100, FULL, WAIT_MS), "and there may be no room by then");
+        assert_eq!(state.due_ms(FULL), Some(100 + WAIT_MS));
+    }
+}
