@@ -41,12 +41,8 @@ impl TokenBucket {
         if per_s == 0 {
             return Ok(());
         }
-        let now = low_bits(now_ms);
-        // Read as signed: a clock that steps back credits nothing, instead of 49 days.
-        let passed_ms = now.wrapping_sub(self.at_ms).cast_signed().max(0).cast_unsigned();
-        let full = burst.clamp(1, BURST_MAX) * PARTS;
-        self.parts = self.parts.saturating_add(passed_ms.saturating_mul(per_s)).min(full);
-        self.at_ms = now;
+        self.parts = self.parts_at(now_ms, per_s).min(full(burst));
+        self.at_ms = low_bits(now_ms);
         match self.parts.checked_sub(PARTS) {
             Some(left) => {
                 self.parts = left;
@@ -55,6 +51,24 @@ impl TokenBucket {
             None => Err(RetryMs((PARTS - self.parts).div_ceil(per_s))),
         }
     }
+
+    /// Whether nothing would tell this bucket from a new one, at the rate of its calls.
+    #[must_use]
+    pub fn is_full(&self, now_ms: u64, per_s: u32, burst: u32) -> bool {
+        per_s == 0 || self.parts_at(now_ms, per_s) >= full(burst)
+    }
+
+    /// What is in it now, were it without a bound.
+    fn parts_at(&self, now_ms: u64, per_s: u32) -> u32 {
+        // Read as signed: a clock that steps back credits nothing, instead of 49 days.
+        let passed_ms = low_bits(now_ms).wrapping_sub(self.at_ms).cast_signed().max(0).cast_unsigned();
+        self.parts.saturating_add(passed_ms.saturating_mul(per_s))
+    }
+}
+
+/// The parts of a full bucket.
+fn full(burst: u32) -> u32 {
+    burst.clamp(1, BURST_MAX) * PARTS
 }
 
 const fn low_bits(ms: u64) -> u32 {
@@ -93,6 +107,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_bucket_is_full_when_it_holds_its_burst_again() {
+        let mut bucket = TokenBucket::new(0);
+        assert!(bucket.is_full(0, 20, 60));
+        assert_eq!(bucket.take(0, 20, 60), Ok(()));
+        assert!(!bucket.is_full(49, 20, 60));
+        assert!(bucket.is_full(50, 20, 60) && bucket.is_full(0, 0, 60));
     }
 
     #[test]

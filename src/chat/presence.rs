@@ -184,11 +184,8 @@ impl<P> Presence<P> {
 
     /// All members that have not left, in the order of their slots.
     pub fn members(&self) -> impl Iterator<Item = (Slot, &Member<P>)> {
-        let slot = |index| Slot(u32::try_from(index).expect("join refuses a larger one"));
-        self.members
-            .iter()
-            .filter(|(_, member)| member.live)
-            .map(move |(index, member)| (slot(index), member))
+        let live = self.members.iter().filter(|(_, member)| member.live);
+        live.filter_map(|(index, member)| Some((Slot(u32::try_from(index).ok()?), member)))
     }
 
     /// How many memberships there are, the invisible ones included.

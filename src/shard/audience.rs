@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 use smallvec::SmallVec;
 
-use super::channel::Channel;
+use super::channels::Passage;
 use super::conn::{BLOCKED, Conn, HAS_OUT, SESSION, SPEAKS_V1};
 use super::home::Home;
 use super::log::{Log, LogMemory, Position};
@@ -94,6 +94,10 @@ impl Audience {
     /// Takes a member in: it hears what is said from now on. Gives its seat.
     pub(super) fn sit(&mut self, conn: u32, flags: u8) -> u32 {
         let seat = u32::try_from(self.seats.len()).expect("fewer members than descriptors");
+        if self.seats.len() == self.seats.capacity() {
+            // Seats are many, and an eighth in reserve is enough.
+            self.seats.reserve_exact((self.seats.len() / 8).max(4));
+        }
         self.seats.push(Seat { conn, cursor: self.log(flags).end() });
         self.seats_v1 += u32::from(flags & SPEAKS_V1 != 0);
         seat
@@ -314,7 +318,8 @@ impl Shard {
         let conn = audience.seats[seat].conn;
         let flags = self.flags[conn as usize];
         let Some(conn) = self.conns.key_at(conn) else { return };
-        if self.conns.get(conn).and_then(|conn| conn.channel(key)).is_some_and(Channel::is_leaving) {
+        let passage = self.conns.get(conn).and_then(|conn| conn.channel(key)).map(|channel| channel.passage);
+        if passage == Some(Passage::Leaving) {
             // What it has not had it has asked not to have.
             if let Some(audience) = self.audiences.get_mut(key) {
                 audience.catch_up(seat, flags);

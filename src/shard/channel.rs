@@ -7,12 +7,12 @@
 
 use std::borrow::Cow;
 
-use smallvec::SmallVec;
-
 use super::audience::{Audience, Newcomer};
+use super::channels::{Arrival, Channel, Passage};
 use super::conn::{Conn, Flow};
 use super::home::Home;
 use super::message::{Asker, From, ToHome, Who};
+use super::refs::{JoinRef, PackedRef, Ref};
 use super::{Io, Metrics, Shard, Turn};
 use crate::base::arena::Key;
 use crate::base::bucket::RetryMs;
@@ -27,40 +27,13 @@ use crate::wire::phx::{Message, Outgoing, Payload};
 use crate::wire::ws::close::CloseCode;
 use crate::wire::ws::frame::Opcode;
 
-/// A topic that a connection has joined, or is joining, or leaving.
+/// A channel that has ended, and what was kept beside it.
 #[derive(Debug)]
-pub(super) struct Channel {
-    pub(super) audience: Key<Audience>,
-    /// Its place in the audience, or [`Channel::NO_SEAT`].
-    pub(super) seat: u32,
-    /// Its membership at the home; meaningless until it has joined.
-    pub(super) slot: Slot,
+pub(super) struct Departed {
+    pub(super) channel: Channel,
     pub(super) join_ref: JoinRef,
-    pub(super) transition: Option<Box<Transition>>,
-    /// Answers that are still to come from another shard. What is answered here must not overtake them.
-    outstanding: u16,
-    /// Whether it is to be sent `presence_state`.
-    visible: bool,
-}
-
-impl Channel {
-    /// A seat in the lobby, which has no home.
-    pub(super) fn of_lobby(audience: Key<Audience>, message: &Message<'_>) -> Self {
-        Self {
-            audience,
-            seat: Self::NO_SEAT,
-            slot: Slot(u32::MAX),
-            join_ref: JoinRef::of(message),
-            transition: None,
-            outstanding: 0,
-            visible: false,
-        }
-    }
-
-    /// Whether it is on its way out.
-    pub(super) fn is_leaving(&self) -> bool {
-        matches!(self.transition.as_deref(), Some(Transition::Leaving))
-    }
+    /// The join that it was about to be replaced by, or that was to begin it.
+    pub(super) arrival: Option<Arrival>,
 }
 
 /// A membership that ended here and that its home does not know of yet.
@@ -69,59 +42,6 @@ pub(super) struct Dismissed {
     home: Key<Home>,
     pub(super) home_shard: u16,
     asker: Asker,
-}
-
-/// A change of membership that the home has not confirmed yet.
-#[derive(Debug)]
-pub(super) enum Transition {
-    /// Not a member yet.
-    Joining { reference: Box<str> },
-    /// A member, and about to be one by a newer join.
-    Rejoining { join_ref: JoinRef, reference: Box<str>, visible: bool },
-    /// A member until the home says otherwise.
-    Leaving,
-}
-
-impl Channel {
-    /// The seat of those who have none: before the join is confirmed, and in the lobby apart from the others.
-    pub(super) const NO_SEAT: u32 = u32::MAX;
-}
-
-/// The ref of a join, as the JSON in which it came. Mostly a short string of digits, which needs no memory of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum JoinRef {
-    /// The client gave this one.
-    Given(SmallVec<[u8; 14]>),
-    /// The client gave `null`, and answers show the ref of the join instead, as Phoenix does.
-    Null(SmallVec<[u8; 14]>),
-}
-
-impl JoinRef {
-    fn of(message: &Message<'_>) -> Self {
-        match &*message.join_ref {
-            "null" => Self::Null(SmallVec::from_slice(message.reference.as_bytes())),
-            given => Self::Given(SmallVec::from_slice(given.as_bytes())),
-        }
-    }
-
-    /// What an answer to a push carries.
-    pub(super) fn in_answers(&self) -> &str {
-        let (Self::Given(text) | Self::Null(text)) = self;
-        std::str::from_utf8(text).expect("it was a string before")
-    }
-
-    /// What the client gave.
-    pub(super) fn as_json(&self) -> &str {
-        match self {
-            Self::Given(_) => self.in_answers(),
-            Self::Null(_) => "null",
-        }
-    }
-
-    /// Whether a push belongs to this join. One that names none does (Phoenix 1.8.12).
-    fn owns(&self, message: &Message<'_>) -> bool {
-        message.join_ref == "null" || message.join_ref == self.as_json()
-    }
 }
 
 /// Why a push or join is refused, and what the client is told.
@@ -298,7 +218,7 @@ impl Shard {
         }
         let channel = self.audience_by_topic.get(&*topic).copied();
         let channel = channel.and_then(|audience| self.conns.get(conn)?.channel(audience));
-        if channel.is_some_and(|channel| channel.transition.is_some()) {
+        if channel.is_some_and(|channel| channel.passage != Passage::Over) {
             return Flow::Park;
         }
         let Some(channel) = channel else {
@@ -312,7 +232,7 @@ impl Shard {
         match event {
             Some("phx_join") => return self.join(turn, conn, message, &topic),
             // Of a join that is over: what it wanted to say is over too.
-            _ if !channel.join_ref.owns(message) => {}
+            _ if !self.join_ref(conn, channel).owns(message) => {}
             Some("phx_leave") => self.leave(turn, conn, audience, &message.reference),
             Some(event) if !topic::is_reserved(event) => {
                 self.channel_push(turn, conn, audience, message, event);
@@ -404,8 +324,8 @@ impl Shard {
         if parsed != Topic::Lobby && is_busy {
             return Err(Refusal::Busy);
         }
-        conn.join_bucket
-            .take(turn.now.mono_ms, limits.join_per_s, limits.join_burst)
+        self.rates
+            .take_join(key.index(), turn.now.mono_ms, limits)
             .map_err(|retry| Refusal::RateLimited { limit: "limits.join_per_s", retry })?;
         if parsed == Topic::Lobby {
             self.join_lobby(turn, key, message);
@@ -418,21 +338,13 @@ impl Shard {
         }
         let Some(conn) = self.conns.get_mut(key) else { return Ok(()) };
         let join_ref = JoinRef::of(message);
-        let reference = Box::from(&*message.reference);
         if let Some(channel) = conn.channel_mut(audience) {
-            let rejoining = Transition::Rejoining { join_ref, reference, visible: params.visible };
-            channel.transition = Some(Box::new(rejoining));
+            channel.passage = Passage::Rejoining;
         } else {
-            conn.channels.push(Channel {
-                audience,
-                seat: Channel::NO_SEAT,
-                slot: Slot(u32::MAX),
-                join_ref,
-                transition: Some(Box::new(Transition::Joining { reference })),
-                outstanding: 0,
-                visible: params.visible,
-            });
+            self.put_channel(key, Channel::joining(audience, params.visible), &join_ref);
         }
+        let arrival = Arrival { join_ref, reference: Ref::of(&message.reference), visible: params.visible };
+        self.arrivals.insert((key, audience), arrival);
         let JoinParams { since, limit, visible, meta } = params;
         let who = Who::Here(&identity);
         self.tell_home(
@@ -456,32 +368,20 @@ impl Shard {
             unreachable!("a join under way keeps the audience")
         };
         record.joining -= 1;
-        let transition = self
-            .conns
-            .get_mut(conn)
-            .and_then(|conn| conn.channel_mut(audience))
-            .and_then(|channel| channel.transition.take())
-            .map(|transition| *transition);
-        let (reference, old) = match transition {
-            Some(Transition::Joining { reference }) => (reference, None),
-            Some(Transition::Rejoining { join_ref, reference, visible }) => {
-                let old = self.stand_up(conn, audience);
-                let old = old.map(|mut channel| {
-                    let old_ref = std::mem::replace(&mut channel.join_ref, join_ref);
-                    channel.visible = visible;
-                    self.put_channel(conn, channel);
-                    old_ref
-                });
-                (reference, old)
-            }
-            Some(Transition::Leaving) => unreachable!("the home answers in order, and the join came first"),
+        let Some(Arrival { join_ref, reference, visible }) = self.arrivals.remove(&(conn, audience)) else {
             // The connection has gone since; so does the membership.
-            None => {
-                let asker = Asker { conn, slot };
-                self.leave_home(turn, audience, asker, None);
-                self.drop_if_deserted(audience);
-                return;
-            }
+            self.leave_home(turn, audience, Asker { conn, slot }, None);
+            self.drop_if_deserted(audience);
+            return;
+        };
+        let passage = self.conns.get(conn).and_then(|conn| conn.channel(audience)).map(|one| one.passage);
+        let old = match passage {
+            Some(Passage::Joining) => None,
+            Some(Passage::Rejoining) => self.stand_up(conn, audience).map(|old| {
+                self.put_channel(conn, Channel { visible, ..old.channel }, &join_ref);
+                old.join_ref
+            }),
+            _ => unreachable!("the home answers in order, and who left has no join under way"),
         };
         let flags = self.flags[conn.index() as usize];
         let (Some(record), Some(member)) = (self.audiences.get_mut(audience), self.conns.get_mut(conn))
@@ -490,12 +390,13 @@ impl Shard {
         };
         let Some(channel) = member.channel_mut(audience) else { return };
         channel.slot = slot;
+        channel.passage = Passage::Over;
         channel.seat = record.sit(conn.index(), flags);
         channel.outstanding = 0;
         if channel.visible && Topic::parse(&record.topic).is_some_and(|topic| topic.room().is_some()) {
             record.newcomers.push(Newcomer { conn, own: None });
         }
-        self.answer_join(conn, audience, &reference, "ok", response);
+        self.answer_join(conn, audience, reference.as_json(), "ok", response);
         if let Some(old) = old {
             self.say_closed(conn, audience, &old);
         }
@@ -507,13 +408,11 @@ impl Shard {
         if let Some(record) = self.audiences.get_mut(audience) {
             record.joining -= 1;
         }
-        let transition =
-            self.conns.get(conn).and_then(|conn| conn.channel(audience)).map(|channel| &channel.transition);
-        if let Some(Some(Transition::Joining { reference })) =
-            transition.map(|transition| transition.as_deref())
+        let passage = self.conns.get(conn).and_then(|conn| conn.channel(audience)).map(|one| one.passage);
+        if passage == Some(Passage::Joining)
+            && let Some(Arrival { reference, .. }) = self.arrivals.remove(&(conn, audience))
         {
-            let reference = reference.clone();
-            self.answer_join(conn, audience, &reference, "error", response);
+            self.answer_join(conn, audience, reference.as_json(), "error", response);
             self.stand_up(conn, audience);
             self.unpark(conn);
         }
@@ -531,7 +430,7 @@ impl Shard {
             return;
         };
         let asker = Asker { conn, slot: channel.slot };
-        channel.transition = Some(Box::new(Transition::Leaving));
+        channel.passage = Passage::Leaving;
         if self.audiences.get(audience).is_some_and(|audience| audience.home.is_some()) {
             self.leave_home(turn, audience, asker, Some(reference));
         } else {
@@ -545,9 +444,9 @@ impl Shard {
         if channel.slot != slot {
             return;
         }
-        let join_ref = channel.join_ref.clone();
-        if channel.seat != Channel::NO_SEAT {
-            self.settle(audience, channel.seat);
+        let (join_ref, seat) = (self.join_ref(conn, channel), channel.seat);
+        if seat != Channel::NO_SEAT {
+            self.settle(audience, seat);
         }
         self.answer(conn, audience, reference, "ok", Payload::Json("{}"));
         self.say_closed(conn, audience, &join_ref);
@@ -561,35 +460,28 @@ impl Shard {
         let Some(record) = self.audiences.get(audience) else { return };
         let Some(channel) = self.conns.get(conn).and_then(|conn| conn.channel(audience)) else { return };
         let (topic, home, home_shard) = (record.topic.clone(), record.home, record.home_shard);
-        let join_ref = channel.join_ref.as_json().to_owned();
+        let join_ref = self.join_ref(conn, channel);
+        let join_ref = join_ref.as_json();
         let payload = format!(r#"{{"reason":"{reason}"}}"#);
         let payload = Payload::Json(&payload);
-        let message = Outgoing {
-            join_ref: &join_ref,
-            reference: &join_ref,
-            topic: &topic,
-            event: "phx_error",
-            payload,
-        };
+        let message = Outgoing { join_ref, reference: join_ref, topic: &topic, event: "phx_error", payload };
         self.push(conn, &message);
-        let Some(mut channel) = self.stand_up(conn, audience) else { return };
-        match channel.transition.take().map(|transition| *transition) {
+        let Some(Departed { channel, arrival, .. }) = self.stand_up(conn, audience) else { return };
+        match (channel.passage, arrival) {
             // A newer join is under way, and will be answered.
-            Some(Transition::Rejoining { join_ref, reference, visible }) => {
-                let transition = Some(Box::new(Transition::Joining { reference }));
+            (Passage::Rejoining, Some(arrival)) => {
                 // Without the old slot: answers to what was asked in the channel that has ended are not for this one.
-                let slot = Slot(u32::MAX);
-                self.put_channel(conn, Channel { slot, join_ref, transition, visible, ..channel });
-            }
-            Some(Transition::Joining { .. } | Transition::Leaving) => {
-                unreachable!("only a member loses its place, and one that leaves keeps it until it has left")
+                self.put_channel(conn, Channel::joining(audience, arrival.visible), &arrival.join_ref);
+                self.arrivals.insert((conn, audience), arrival);
             }
             // The audience may be gone by the time the home is told: the last of it may be this one.
-            None => self.dismissed.extend(home.map(|home| Dismissed {
-                home,
-                home_shard,
-                asker: Asker { conn, slot: channel.slot },
-            })),
+            (Passage::Over, _) => {
+                let asker = Asker { conn, slot: channel.slot };
+                self.dismissed.extend(home.map(|home| Dismissed { home, home_shard, asker }));
+            }
+            _ => {
+                unreachable!("only a member loses its place, and one that leaves keeps it until it has left")
+            }
         }
         self.drop_if_deserted(audience);
     }
@@ -606,9 +498,9 @@ impl Shard {
         while let Some(audience) =
             self.conns.get(conn).and_then(|conn| conn.channels.last()).map(|last| last.audience)
         {
-            let Some(channel) = self.stand_up(conn, audience) else { return };
-            // If it is in transition, what is under way says it too: an answer to a join that finds nobody is a leave.
-            if channel.transition.is_none() {
+            let Some(Departed { channel, .. }) = self.stand_up(conn, audience) else { return };
+            // If a passage is under way, its answer says it too: one to a join that finds nobody is a leave.
+            if channel.passage == Passage::Over {
                 self.leave_home(turn, audience, Asker { conn, slot: channel.slot }, None);
             }
             self.drop_if_deserted(audience);
@@ -628,8 +520,8 @@ impl Shard {
         }
     }
 
-    /// Takes a channel from its connection, and its seat from the audience.
-    pub(super) fn stand_up(&mut self, conn: Key<Conn>, audience: Key<Audience>) -> Option<Channel> {
+    /// Takes a channel from its connection, with what is kept beside it, and its seat from the audience.
+    pub(super) fn stand_up(&mut self, conn: Key<Conn>, audience: Key<Audience>) -> Option<Departed> {
         let member = self.conns.get_mut(conn)?;
         let at = member.channels.iter().position(|channel| channel.audience == audience)?;
         let channel = member.channels.remove(at);
@@ -644,13 +536,49 @@ impl Shard {
         }
         // What the others have had may now be let go.
         self.touch_audience(audience);
-        Some(Channel { seat: Channel::NO_SEAT, ..channel })
+        let join_ref = self.join_ref(conn, &channel);
+        self.odd_refs.remove(&(conn, audience));
+        let arrival = self.arrivals.remove(&(conn, audience));
+        Some(Departed { channel: Channel { seat: Channel::NO_SEAT, ..channel }, join_ref, arrival })
     }
 
-    fn put_channel(&mut self, conn: Key<Conn>, channel: Channel) {
-        if let Some(conn) = self.conns.get_mut(conn) {
-            conn.channels.push(channel);
+    /// Gives a connection a channel, with the ref of its join.
+    pub(super) fn put_channel(&mut self, conn: Key<Conn>, channel: Channel, join_ref: &JoinRef) {
+        let Some(member) = self.conns.get_mut(conn) else { return };
+        let packed = PackedRef::of(join_ref);
+        if packed == PackedRef::ODD {
+            self.odd_refs.insert((conn, channel.audience), join_ref.clone());
         }
+        member.channels.push(Channel { join_ref: packed, ..channel });
+    }
+
+    /// The ref of the join that made a channel.
+    pub(super) fn join_ref(&self, conn: Key<Conn>, channel: &Channel) -> JoinRef {
+        let odd = || self.odd_refs.get(&(conn, channel.audience)).cloned();
+        channel.join_ref.unpack().or_else(odd).expect("a ref that is no number is kept beside its channel")
+    }
+
+    /// Says how the channels and what is kept beside them fit. For [`Shard::check_invariants`].
+    pub(super) fn check_channels(&self) {
+        let all =
+            || self.conns.iter().flat_map(|(key, conn)| conn.channels.iter().map(move |one| (key, one)));
+        let odd = all().filter(|(_, channel)| channel.join_ref == PackedRef::ODD);
+        let arriving =
+            all().filter(|(_, channel)| matches!(channel.passage, Passage::Joining | Passage::Rejoining));
+        let (mut odd_count, mut arriving_count) = (0, 0);
+        for (key, channel) in odd {
+            assert!(self.odd_refs.contains_key(&(key, channel.audience)), "an odd ref is kept");
+            odd_count += 1;
+        }
+        for (key, channel) in arriving {
+            assert!(self.arrivals.contains_key(&(key, channel.audience)), "a join will be answered");
+            arriving_count += 1;
+        }
+        assert_eq!(
+            (self.odd_refs.len(), self.arrivals.len()),
+            (odd_count, arriving_count),
+            "and no other is kept"
+        );
     }
 
     /// Answers a push in a channel: with its join's ref.
@@ -690,9 +618,10 @@ impl Shard {
         let (Some(channel), Some(record)) = (member.channel(audience), self.audiences.get(audience)) else {
             return;
         };
+        let channel_ref = self.join_ref(conn, channel);
         let message = Outgoing {
             // Also while a newer join is under way: what is answered here was pushed before it.
-            join_ref: join_ref(&channel.join_ref),
+            join_ref: join_ref(&channel_ref),
             reference,
             topic: &record.topic,
             event: status,
@@ -801,8 +730,8 @@ impl Shard {
             return Err(Refusal::TooLarge { field: "event", max_bytes: EVENT_BYTES_MAX });
         }
         // History too: forty bytes that ask for it are answered with up to a page of it.
-        conn.publish_bucket
-            .take(turn.now.mono_ms, limits.publish_per_s, limits.publish_burst)
+        self.rates
+            .take_publish(key.index(), turn.now.mono_ms, limits)
             .map_err(|retry| Refusal::RateLimited { limit: PUBLISH_LIMIT, retry })?;
         let given_key;
         let mut memory = std::mem::take(&mut self.signed);

@@ -1,7 +1,7 @@
 //! One connection: bytes in, through HTTP or WebSocket, to messages; messages out, as bytes.
 //!
 //! An idle connection is its record, its seats, and a few bytes in dense arrays beside it, and owns no buffer. What arrives in part is
-//! held in a lent buffer until the rest comes; what its socket does not take waits in another.
+//! held in a lent buffer until the rest comes ([`Input`](super::input::Input)); what its socket does not take waits in another.
 //!
 //! A connection may be *parked*: what it sent cannot be handled yet, for its channel is in transition, the way to another shard is full,
 //! or too many come in at once. Nothing more is read from it then; what has been read is held, and goes on from there.
@@ -10,22 +10,19 @@
 
 use std::net::IpAddr;
 
-use smallvec::SmallVec;
-
 use super::audience::Audience;
 use super::buffers::{BufferId, Buffers};
-use super::channel::Channel;
-use super::http::Exchange;
+use super::channels::{Channel, Channels};
+use super::input::{Input, InputId};
 use super::{Io, Shard, Turn};
 use crate::base::arena::{Arena, Key};
-use crate::base::bucket::TokenBucket;
 use crate::chat::identity::{Identity, NEVER_S};
 use crate::limits::LINGER_MS;
 use crate::wire::phx::{Outgoing, Payload, Serializer};
 use crate::wire::ws::FrameError;
 use crate::wire::ws::close::{CloseCode, push_close};
 use crate::wire::ws::frame::{Opcode, next_frame, push_client_frame, push_frame};
-use crate::wire::ws::message::{Assembler, Incoming};
+use crate::wire::ws::message::Incoming;
 
 /// Its socket took less than it was given; it is written to again when the socket says so.
 pub(super) const BLOCKED: u8 = 1;
@@ -45,33 +42,28 @@ pub(super) const SHUT: u8 = 1 << 6;
 /// It is a session of long polling, and has no socket.
 pub(super) const SESSION: u8 = 1 << 7;
 
-/// One connection.
+/// One connection. Whatever few have at a time lies beside it: input that is not whole, rates, refs that are no numbers.
 pub struct Conn {
-    pub(super) stage: Stage,
-    pub(super) serializer: Serializer,
-    pub(super) publish_bucket: TokenBucket,
-    pub(super) join_bucket: TokenBucket,
     /// Known from the upgrade on.
     pub(super) identity: Option<Identity>,
-    pub(super) channels: SmallVec<[Channel; 1]>,
-    assembler: Assembler,
-    /// Whether `held` begins with a message that had been put together already.
-    resumes: bool,
-    /// What was received and not handled yet.
-    held: Option<BufferId>,
-    /// When the frame or request that is held in part began to come.
-    began: u32,
+    pub(super) channels: Channels,
+    input: Option<InputId>,
     /// What is to be sent, other than what is said in rooms.
     pub(super) out: Option<BufferId>,
+    pub(super) stage: Stage,
+    pub(super) serializer: Serializer,
 }
 
+// With the generation of its slot 48.
+const _: () = assert!(size_of::<Conn>() <= 48);
+
 /// What a connection speaks.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// HTTP, and no request under way.
     Http,
-    /// A request of this kind waits for another shard.
-    Waiting(Box<Exchange>),
+    /// A request of this kind waits for another shard: see [`Shard::exchanges`].
+    Waiting,
     /// WebSocket.
     Open,
     /// WebSocket, and every message comes back: for conformance tests of the codec.
@@ -84,15 +76,17 @@ impl Conn {
         self.channels.iter().find(|channel| channel.audience == audience)
     }
 
+    /// See [`Conn::channel`].
+    pub(super) fn channel_mut(&mut self, audience: Key<Audience>) -> Option<&mut Channel> {
+        self.channels.iter_mut().find(|channel| channel.audience == audience)
+    }
+}
+
+impl Input {
     /// Since when the message has been coming that is not whole yet, if there is one: in fragments, or in a part of a frame.
     fn unfinished_since(&self, flags: u8) -> Option<u32> {
         let frame = (self.held.is_some() && flags & PARKED == 0).then_some(self.began);
         self.assembler.first_fragment_ms().map(coarse).into_iter().chain(frame).min()
-    }
-
-    /// See [`Conn::channel`].
-    pub(super) fn channel_mut(&mut self, audience: Key<Audience>) -> Option<&mut Channel> {
-        self.channels.iter_mut().find(|channel| channel.audience == audience)
     }
 }
 
@@ -144,17 +138,12 @@ impl Shard {
     /// A connection about which nothing is known yet.
     pub(super) fn take_in(&mut self, now_ms: u64) -> Key<Conn> {
         let key = self.conns.insert(Conn {
+            identity: None,
+            channels: Channels::default(),
+            input: None,
+            out: None,
             stage: Stage::Http,
             serializer: Serializer::V2,
-            publish_bucket: TokenBucket::new(now_ms),
-            join_bucket: TokenBucket::new(now_ms),
-            identity: None,
-            channels: SmallVec::new(),
-            assembler: Assembler::new(),
-            resumes: false,
-            held: None,
-            began: 0,
-            out: None,
         });
         let index = key.index() as usize;
         if self.flags.len() <= index {
@@ -180,7 +169,8 @@ impl Shard {
         if self.flags[index] & CLOSING != 0 {
             return true;
         }
-        match conn.held.take() {
+        let held = self.inputs.of_mut(conn.input).and_then(|input| input.held.take());
+        match held {
             None => {
                 let handled = self.handle(turn, key, bytes);
                 self.hold(key, &bytes[handled..]);
@@ -197,18 +187,21 @@ impl Shard {
                 }
             }
         }
+        if let Some(conn) = self.conns.get_mut(key) {
+            self.inputs.tidy(&mut conn.input);
+        }
         self.flags[index] & PARKED == 0
     }
 
     /// If a request or frame has come in part: from now on it has so long, however slowly the rest comes.
     fn begin(&mut self, now_ms: u64, key: Key<Conn>) {
-        let index = key.index() as usize;
-        let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.held.is_some()) else { return };
+        let Some(conn) = self.conns.get(key) else { return };
+        let Some(input) = self.inputs.of_mut(conn.input).filter(|input| input.held.is_some()) else { return };
         let limits = &self.settings.limits;
-        let allowed_ms =
-            if matches!(conn.stage, Stage::Http) { limits.handshake_ms } else { limits.message_ms };
-        conn.began = coarse(now_ms);
-        self.deadlines[index] = self.deadlines[index].min(coarse(now_ms + allowed_ms));
+        let allowed_ms = if conn.stage == Stage::Http { limits.handshake_ms } else { limits.message_ms };
+        input.began = coarse(now_ms);
+        let deadline = &mut self.deadlines[key.index() as usize];
+        *deadline = (*deadline).min(coarse(now_ms + allowed_ms));
     }
 
     /// Keeps what could not be handled yet, behind what is already held.
@@ -217,7 +210,8 @@ impl Shard {
         if rest.is_empty() || self.flags[key.index() as usize] & CLOSING != 0 {
             return;
         }
-        let id = *conn.held.get_or_insert_with(|| self.buffers.lend());
+        let held = &mut self.inputs.made(&mut conn.input).held;
+        let id = *held.get_or_insert_with(|| self.buffers.lend());
         self.buffers.bytes(id).extend_from_slice(rest);
     }
 
@@ -225,15 +219,15 @@ impl Shard {
     /// thousand times.
     fn hold_again(&mut self, key: Key<Conn>, id: BufferId, rest: Vec<u8>) {
         let is_kept = !rest.is_empty() && self.flags[key.index() as usize] & CLOSING == 0;
-        match self.conns.get_mut(key) {
-            Some(conn) if is_kept && conn.held.is_none() => {
-                conn.held = Some(id);
+        let input = self.conns.get_mut(key).filter(|_| is_kept);
+        let held = input.map(|conn| &mut self.inputs.made(&mut conn.input).held);
+        match held {
+            Some(held @ None) => {
+                *held = Some(id);
                 return self.buffers.put(id, rest);
             }
-            Some(Conn { held: Some(parked), .. }) if is_kept => {
-                self.buffers.bytes(*parked).extend_from_slice(&rest);
-            }
-            _ => {}
+            Some(Some(parked)) => self.buffers.bytes(*parked).extend_from_slice(&rest),
+            None => {}
         }
         self.buffers.put(id, rest);
         self.buffers.give_back(id);
@@ -251,9 +245,9 @@ impl Shard {
             if flags & PARKED != 0 {
                 break;
             }
-            let handled = match &conn.stage {
+            let handled = match conn.stage {
                 Stage::Http => self.request(turn, key, &bytes[at..]),
-                Stage::Waiting(_) => None,
+                Stage::Waiting => None,
                 Stage::Open | Stage::Echo => self.frame(turn, key, &mut bytes[at..]),
             };
             let Some(handled) = handled else { break };
@@ -278,8 +272,9 @@ impl Shard {
     /// Handles the next frame, and says how many bytes it had; `None` if it is not whole.
     fn frame<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, bytes: &mut [u8]) -> Option<usize> {
         let conn = self.conns.get_mut(key)?;
-        let resumes = std::mem::take(&mut conn.resumes);
-        let echoes = matches!(conn.stage, Stage::Echo);
+        let input = self.inputs.of_mut(conn.input);
+        let resumes = input.is_some_and(|input| std::mem::take(&mut input.resumes));
+        let echoes = conn.stage == Stage::Echo;
         let limits = if resumes { &self.settings.resumed } else { &self.settings.limits };
         let (header, payload, taken) = match next_frame(bytes, limits) {
             Ok(Some(frame)) => frame,
@@ -289,8 +284,14 @@ impl Shard {
                 return Some(bytes.len());
             }
         };
-        let incoming = conn.assembler.accept(&header, &bytes[payload], turn.now.mono_ms, limits);
-        let partial = conn.assembler.first_fragment_ms();
+        // Mostly there is no message under way, and then nothing to look up.
+        let input = self.inputs.of_mut(conn.input);
+        let mut assembler = input.map(|input| std::mem::take(&mut input.assembler)).unwrap_or_default();
+        let incoming = assembler.accept(&header, &bytes[payload], turn.now.mono_ms, limits);
+        let partial = assembler.first_fragment_ms();
+        if partial.is_some() {
+            self.inputs.made(&mut conn.input).assembler = assembler;
+        }
         match incoming {
             Ok(None) => {
                 if let Some(first_ms) = partial {
@@ -351,8 +352,9 @@ impl Shard {
     fn park(&mut self, key: Key<Conn>, opcode: Opcode, payload: &[u8]) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         self.flags[key.index() as usize] |= PARKED;
-        conn.resumes = true;
-        let id = *conn.held.get_or_insert_with(|| self.buffers.lend());
+        let input = self.inputs.made(&mut conn.input);
+        input.resumes = true;
+        let id = *input.held.get_or_insert_with(|| self.buffers.lend());
         push_client_frame(self.buffers.bytes(id), opcode, payload);
     }
 
@@ -482,10 +484,7 @@ impl Shard {
     pub fn hung_up<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         let Some(conn) = self.conns.get(key) else { return };
         let index = key.index() as usize;
-        if matches!(conn.stage, Stage::Http)
-            && self.flags[index] & (CLOSING | BLOCKED) == 0
-            && conn.out.is_some()
-        {
+        if conn.stage == Stage::Http && self.flags[index] & (CLOSING | BLOCKED) == 0 && conn.out.is_some() {
             // It asked, and closed its half; it may still listen.
             self.flags[index] |= CLOSING;
             self.flush_conn(turn, key);
@@ -521,22 +520,32 @@ impl Shard {
         self.flags[key.index() as usize] |= CLOSING;
         self.flags[key.index() as usize] &= !PARKED;
         self.deadlines[key.index() as usize] = coarse(turn.now.mono_ms + LINGER_MS);
-        if let Some(id) = self.conns.get_mut(key).and_then(|conn| conn.held.take()) {
-            self.buffers.give_back(id);
-        }
+        self.drop_input(key);
         // What comes now is read, so that the kernel does not answer it with a reset, and thrown away.
         turn.io.resume(key.index());
+    }
+
+    /// Forgets what a connection sent and what has not been handled.
+    fn drop_input(&mut self, key: Key<Conn>) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if let Some(id) = self.inputs.free(&mut conn.input).and_then(|input| input.held) {
+            self.buffers.give_back(id);
+        }
     }
 
     /// Lets go of a connection and of all that it had.
     pub(super) fn remove<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         self.leave_all(turn, key);
+        self.drop_input(key);
         let Some(conn) = self.conns.remove(key) else { return };
-        if let Stage::Waiting(exchange) = &conn.stage {
-            self.abandon(turn, key, exchange);
+        if let Some(exchange) = self.exchanges.remove(&key) {
+            self.abandon(turn, key, &exchange);
         }
         self.peers.exit(key.index());
-        [conn.held, conn.out].into_iter().flatten().for_each(|id| self.buffers.give_back(id));
+        self.rates.forget(key.index());
+        if let Some(id) = conn.out {
+            self.buffers.give_back(id);
+        }
         let index = key.index() as usize;
         self.flags[index] = 0;
         self.deadlines[index] = u32::MAX;
@@ -545,6 +554,7 @@ impl Shard {
 
     /// Ends or re-arms every connection whose time has come.
     pub(super) fn sweep<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        self.rates.forget_rested(turn.now.mono_ms, &self.settings.limits);
         let now = coarse(turn.now.mono_ms);
         for index in 0..self.deadlines.len() {
             if now >= self.deadlines[index]
@@ -567,18 +577,19 @@ impl Shard {
         if left_ms == 0 {
             return self.expire(turn, key);
         }
-        match &conn.stage {
+        match conn.stage {
             _ if self.flags[index] & SESSION != 0 => self.session_due(turn, key),
             Stage::Http => {
                 self.metrics.late += 1;
                 self.remove(turn, key);
             }
             // The other shard answers; the deadline is for what the client does.
-            Stage::Waiting(_) => {}
+            Stage::Waiting => {}
             Stage::Open | Stage::Echo => {
                 let now = coarse(turn.now.mono_ms);
                 let idle = self.heard[index] + coarse(self.settings.limits.idle_ms);
-                let slow = conn.unfinished_since(self.flags[index]);
+                let input = self.inputs.of(conn.input);
+                let slow = input.and_then(|input| input.unfinished_since(self.flags[index]));
                 let slow = slow.map(|began| began + coarse(self.settings.limits.message_ms));
                 if idle <= now {
                     // As Phoenix does.
@@ -613,15 +624,13 @@ impl Shard {
         let own =
             conn.channels.iter().filter(|channel| channel.seat != Channel::NO_SEAT).find_map(|channel| {
                 let audience = self.audiences.get(channel.audience)?;
-                audience
-                    .topic
-                    .starts_with("user:")
-                    .then(|| (audience.topic.clone(), channel.join_ref.as_json().to_owned()))
+                let is_own = audience.topic.starts_with("user:");
+                is_own.then(|| (audience.topic.clone(), self.join_ref(key, channel)))
             });
         if let Some((topic, join_ref)) = own {
             let payload = Payload::Json("{}");
             let message = Outgoing {
-                join_ref: &join_ref,
+                join_ref: join_ref.as_json(),
                 reference: "null",
                 topic: &topic,
                 event: "token_expired",
@@ -639,7 +648,12 @@ impl Shard {
         assert_eq!(conn.out.is_some(), flags & HAS_OUT != 0, "output is flagged");
         let mentioned = self.touched_conns.contains(&key.index());
         assert!(flags & (HAS_OUT | BLOCKED) != HAS_OUT || mentioned, "output is sent at the end of the turn");
-        assert!(conn.channels.is_empty() || matches!(conn.stage, Stage::Open));
+        assert!(conn.channels.is_empty() || conn.stage == Stage::Open);
+        assert_eq!(
+            conn.stage == Stage::Waiting,
+            self.exchanges.contains_key(&key),
+            "who waits knows for what"
+        );
         assert_eq!(flags & SESSION != 0, self.sessions.contains_key(&key), "a session has a ticket");
         assert!(flags & CLOSING == 0 || conn.channels.is_empty(), "who is closing is a member of nothing");
         for (index, channel) in conn.channels.iter().enumerate() {
@@ -665,10 +679,16 @@ impl Shard {
 
     /// How many buffers the connections have. For [`Shard::check_invariants`].
     pub(super) fn buffers_of_conns(&self) -> usize {
+        let held = |conn: &Conn| self.inputs.of(conn.input).and_then(|input| input.held);
         self.conns
             .iter()
-            .map(|(_, conn)| usize::from(conn.held.is_some()) + usize::from(conn.out.is_some()))
+            .map(|(_, conn)| usize::from(held(conn).is_some()) + usize::from(conn.out.is_some()))
             .sum()
+    }
+
+    /// How many connections have input that is not handled. For [`Shard::check_invariants`].
+    pub(super) fn inputs_of_conns(&self) -> usize {
+        self.conns.iter().filter(|(_, conn)| conn.input.is_some()).count()
     }
 
     /// See [`Population`](super::Population).
@@ -679,7 +699,7 @@ impl Shard {
 
     /// See [`Population`](super::Population).
     pub(super) fn held_bytes_max(&self) -> usize {
-        let all = self.conns.iter();
-        all.filter_map(|(_, conn)| Some(self.buffers.bytes_count(conn.held?))).max().unwrap_or_default()
+        let held = self.conns.iter().filter_map(|(_, conn)| self.inputs.of(conn.input)?.held);
+        held.map(|id| self.buffers.bytes_count(id)).max().unwrap_or_default()
     }
 }

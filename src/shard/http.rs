@@ -170,21 +170,17 @@ impl Shard {
     /// Keeps a request, and whatever the connection sends behind it, until another shard has answered.
     pub(super) fn wait(&mut self, key: Key<Conn>, exchange: Exchange) {
         if let Some(conn) = self.conns.get_mut(key) {
-            conn.stage = Stage::Waiting(Box::new(exchange));
+            conn.stage = Stage::Waiting;
+            self.exchanges.insert(key, exchange);
             self.flags[key.index() as usize] |= PARKED;
         }
     }
 
     /// The request that was kept, if the connection is still there.
     pub(super) fn stop_waiting(&mut self, key: Key<Conn>) -> Option<Exchange> {
-        let stage = &mut self.conns.get_mut(key)?.stage;
-        match std::mem::replace(stage, Stage::Http) {
-            Stage::Waiting(exchange) => Some(*exchange),
-            other => {
-                *stage = other;
-                None
-            }
-        }
+        let exchange = self.exchanges.remove(&key)?;
+        self.conns.get_mut(key)?.stage = Stage::Http;
+        Some(exchange)
     }
 
     /// After an answer: the next request, or the end. A peer that asks on and never reads is not answered for ever.

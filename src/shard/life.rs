@@ -14,7 +14,8 @@
 
 use std::sync::Arc;
 
-use super::channel::{Channel, JoinRef, Transition};
+use super::channel::Departed;
+use super::channels::Passage;
 use super::conn::{CLOSING, Conn, SESSION, SHUT, Stage};
 use super::http::Exchange;
 use super::message::{FromSession, Life};
@@ -139,12 +140,12 @@ impl Shard {
     }
 
     /// Tells a client that its channel has ended with the room's home.
-    fn end_channel(&mut self, conn: Key<Conn>, audience: Key<Audience>, channel: Channel) {
-        let join_ref: JoinRef = match channel.transition.map(|transition| *transition) {
-            Some(Transition::Leaving) => return self.say_closed(conn, audience, &channel.join_ref),
-            Some(Transition::Rejoining { join_ref, .. }) => join_ref,
-            Some(Transition::Joining { .. }) | None => channel.join_ref,
-        };
+    fn end_channel(&mut self, conn: Key<Conn>, audience: Key<Audience>, departed: Departed) {
+        let Departed { channel, join_ref, arrival } = departed;
+        if channel.passage == Passage::Leaving {
+            return self.say_closed(conn, audience, &join_ref);
+        }
+        let join_ref = arrival.map_or(join_ref, |arrival| arrival.join_ref);
         let Some(topic) = self.audiences.get(audience).map(|audience| audience.topic.clone()) else { return };
         let join_ref = join_ref.as_json();
         let payload = Payload::Json(r#"{"reason":"restarted"}"#);
@@ -162,19 +163,21 @@ impl Shard {
 
     /// Answers requests that waited for the shard.
     fn answer_waiting<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16) {
-        let waits = |conn: &Conn| match &conn.stage {
-            Stage::Waiting(exchange) => exchange.shard() == shard,
-            _ => false,
-        };
-        let waiting: Vec<_> = self.conns.iter().filter(|(_, conn)| waits(conn)).map(|(key, _)| key).collect();
+        let exchanges = self.exchanges.iter();
+        let mut waiting: Vec<_> =
+            exchanges.filter(|(_, exchange)| exchange.shard() == shard).map(|(key, _)| *key).collect();
+        // No order of a map may be seen outside.
+        waiting.sort_unstable();
         for conn in waiting {
-            let Some(Stage::Waiting(exchange)) = self.conns.get(conn).map(|conn| &conn.stage) else {
-                continue;
-            };
-            match **exchange {
-                Exchange::Create { .. } => self.created(turn, conn, 503, r#"{"error":{"reason":"busy"}}"#),
-                Exchange::Poll { .. } => self.at_poller(turn, FromSession::Gone { conn }),
-                Exchange::Post { .. } => self.at_poller(turn, FromSession::Posted { conn, status: GONE }),
+            match self.exchanges.get(&conn) {
+                None => {}
+                Some(Exchange::Create { .. }) => {
+                    self.created(turn, conn, 503, r#"{"error":{"reason":"busy"}}"#)
+                }
+                Some(Exchange::Poll { .. }) => self.at_poller(turn, FromSession::Gone { conn }),
+                Some(Exchange::Post { .. }) => {
+                    self.at_poller(turn, FromSession::Posted { conn, status: GONE });
+                }
             }
         }
     }

@@ -4,9 +4,10 @@
 //! every room share one log; the others are told apart, each of the rooms that it may see.
 
 use super::audience::Audience;
-use super::channel::Channel;
+use super::channels::{Channel, Passage};
 use super::conn::Conn;
 use super::home::push_listing;
+use super::refs::JoinRef;
 use super::{Io, Shard, Timer, Turn};
 use crate::base::arena::Key;
 use crate::chat::directory::Listing;
@@ -21,9 +22,8 @@ impl Shard {
         let audience = self.audience_of(LOBBY, self.id);
         let old = self.stand_up(conn, audience);
         let flags = self.flags[conn.index() as usize];
-        let Some(member) = self.conns.get_mut(conn) else { return };
-        let Some(identity) = member.identity.clone() else { return };
-        let mut channel = Channel::of_lobby(audience, message);
+        let Some(identity) = self.conns.get(conn).and_then(|conn| conn.identity.clone()) else { return };
+        let mut channel = Channel { passage: Passage::Over, ..Channel::joining(audience, false) };
         if let Some(record) = self.audiences.get_mut(audience) {
             if identity.is_unrestricted() {
                 channel.seat = record.sit(conn.index(), flags);
@@ -31,7 +31,7 @@ impl Shard {
                 record.apart.push(conn.index());
             }
         }
-        member.channels.push(channel);
+        self.put_channel(conn, channel, &JoinRef::of(message));
         let (rooms, total) = self.directory.largest(LOBBY_ROOMS_MAX, |room| identity.may_join(room));
         let mut response = Vec::new();
         response.extend_from_slice(b"{\"rooms\":");

@@ -20,9 +20,11 @@ mod admission;
 mod audience;
 mod buffers;
 mod channel;
+mod channels;
 mod conn;
 mod home;
 mod http;
+mod input;
 mod life;
 mod lobby;
 mod log;
@@ -30,6 +32,8 @@ mod message;
 mod metrics;
 mod peers;
 mod presence;
+mod rates;
+mod refs;
 mod session;
 
 use std::collections::HashMap;
@@ -39,11 +43,16 @@ use admission::Admission;
 use audience::{Audience, Newcomer};
 use buffers::Buffers;
 use channel::Dismissed;
+use channels::Arrival;
 use conn::Stage;
 use home::{Home, Upkeep};
+use http::Exchange;
+use input::Inputs;
 use log::LogMemory;
 use message::{Field, Received, ToHome, ToMember};
 use peers::Peers;
+use rates::Rates;
+use refs::JoinRef;
 use session::Session;
 
 use crate::base::arena::{Arena, Key};
@@ -195,6 +204,13 @@ pub struct Shard {
     heard: Vec<u32>,
     deadlines: Vec<u32>,
     peers: Peers,
+    rates: Rates,
+    inputs: Inputs,
+    /// Requests that wait for another shard.
+    exchanges: HashMap<Key<Conn>, Exchange, ahash::RandomState>,
+    /// Joins that are under way, and refs of joins that are no numbers: by channel.
+    arrivals: HashMap<(Key<Conn>, Key<Audience>), Arrival, ahash::RandomState>,
+    odd_refs: HashMap<(Key<Conn>, Key<Audience>), JoinRef, ahash::RandomState>,
     /// What sessions of long polling have beside their connection.
     sessions: HashMap<Key<Conn>, Session, ahash::RandomState>,
 
@@ -264,6 +280,11 @@ impl Shard {
             heard: Vec::new(),
             deadlines: Vec::new(),
             peers: Peers::new(settings.limits.connections_per_ip),
+            rates: Rates::default(),
+            inputs: Inputs::default(),
+            exchanges: HashMap::with_hasher(hasher(6)),
+            arrivals: HashMap::with_hasher(hasher(7)),
+            odd_refs: HashMap::with_hasher(hasher(8)),
             sessions: HashMap::with_hasher(hasher(5)),
             audiences: Arena::new(),
             audience_by_topic: HashMap::with_hasher(hasher(1)),
@@ -420,9 +441,8 @@ impl Shard {
         let steps = until_ms.saturating_sub(turn.now.mono_ms) / DRAIN_STEP_MS + 1;
         // A request that waits is answered first: a poll when its session ends, on whichever shard that is.
         let is_late = turn.now.mono_ms > until_ms + LINGER_MS;
-        let may_close = |key: Key<Conn>, conn: &Conn| {
-            !self.is_closing(key) && (is_late || !matches!(conn.stage, Stage::Waiting(_)))
-        };
+        let may_close =
+            |key: Key<Conn>, conn: &Conn| !self.is_closing(key) && (is_late || conn.stage != Stage::Waiting);
         let open: Vec<_> =
             self.conns.iter().filter(|(key, conn)| may_close(*key, conn)).map(|(key, _)| key).collect();
         let count = open.len().div_ceil(usize::try_from(steps).unwrap_or(usize::MAX));
@@ -499,7 +519,8 @@ impl Shard {
         for Newcomer { conn, own } in newcomers {
             let Some(member) = self.conns.get(conn) else { continue };
             let Some(channel) = member.channel(key) else { continue };
-            let (serializer, seat, join_ref) = (member.serializer, channel.seat, channel.join_ref.clone());
+            let (serializer, seat, join_ref) =
+                (member.serializer, channel.seat, self.join_ref(conn, channel));
             self.settle(key, seat);
             let join_ref = join_ref.as_json();
             let comma = if own.is_some() && !list.is_empty() { "," } else { "" };
@@ -582,6 +603,8 @@ impl Shard {
         assert_eq!(self.log_memory.lent_bytes(), log_bytes);
         assert_eq!(self.buffers.lent(), self.buffers_of_conns(), "a buffer is lent to one connection");
         self.check_admission();
+        assert_eq!(self.inputs.len(), self.inputs_of_conns(), "an input is of one connection");
+        self.check_channels();
     }
 
     /// What is left, by kind: for tests that end with everybody gone.

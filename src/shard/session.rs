@@ -10,7 +10,7 @@
 
 use data_encoding::BASE64URL_NOPAD;
 
-use super::channel::Channel;
+use super::channels::Channel;
 use super::conn::{BLOCKED, Conn, SESSION, SPEAKS_V1, Stage};
 use super::http::Exchange;
 use super::message::{FromSession, ToSession};

@@ -1,0 +1,156 @@
+//! The topics that a connection has joined, is joining or leaving: mostly one.
+//!
+//! Deliberately absent: the text of refs (`refs`), and what a join that is under way needs until it is answered ([`Arrival`]). Both lie beside the
+//! connections, for few channels have any.
+
+use std::ops::{Deref, DerefMut};
+
+use super::audience::Audience;
+use super::refs::{JoinRef, PackedRef, Ref};
+use crate::base::arena::Key;
+use crate::chat::presence::Slot;
+
+/// A topic that a connection has joined, or is joining, or leaving. Every idle connection has one, so it is kept small.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Channel {
+    pub(super) audience: Key<Audience>,
+    /// Its place in the audience, or [`Channel::NO_SEAT`].
+    pub(super) seat: u32,
+    /// Its membership at the home; [`Channel::NO_SLOT`] until it has joined.
+    pub(super) slot: Slot,
+    pub(super) join_ref: PackedRef,
+    /// Answers that are still to come from another shard. What is answered here must not overtake them.
+    pub(super) outstanding: u16,
+    pub(super) passage: Passage,
+    /// Whether it is to be sent `presence_state`.
+    pub(super) visible: bool,
+}
+
+impl Channel {
+    /// The seat of those who have none: before the join is confirmed, and in the lobby apart from the others.
+    pub(super) const NO_SEAT: u32 = u32::MAX;
+
+    /// The slot of those who are no members.
+    pub(super) const NO_SLOT: Slot = Slot(u32::MAX);
+
+    /// One whose join is under way.
+    pub(super) const fn joining(audience: Key<Audience>, visible: bool) -> Self {
+        let (seat, slot) = (Self::NO_SEAT, Self::NO_SLOT);
+        Self {
+            audience,
+            seat,
+            slot,
+            join_ref: PackedRef::ODD,
+            outstanding: 0,
+            passage: Passage::Joining,
+            visible,
+        }
+    }
+}
+
+/// A change of membership that the home has not confirmed yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// None: a member.
+    Over,
+    /// Not a member yet.
+    Joining,
+    /// A member, and about to be one by a newer join.
+    Rejoining,
+    /// A member until the home says otherwise.
+    Leaving,
+}
+
+/// A join that the home has not answered yet.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    pub(super) join_ref: JoinRef,
+    /// What its answer carries.
+    pub(super) reference: Ref,
+    pub(super) visible: bool,
+}
+
+/// The channels of one connection, in the order in which they were joined.
+#[derive(Debug, Default)]
+pub(super) enum Channels {
+    #[default]
+    None,
+    One(Channel),
+    /// More than one now or before. Boxed, for whoever has but one pays for what this takes.
+    #[expect(clippy::box_collection, reason = "three words less in each connection")]
+    Many(Box<Vec<Channel>>),
+}
+
+const _: () = assert!(size_of::<Channels>() <= 24);
+
+impl Channels {
+    pub(super) fn push(&mut self, channel: Channel) {
+        match self {
+            Self::None => *self = Self::One(channel),
+            Self::One(first) => *self = Self::Many(Box::new(vec![*first, channel])),
+            Self::Many(all) => all.push(channel),
+        }
+    }
+
+    /// Takes one out by its place.
+    ///
+    /// # Panics
+    ///
+    /// If there is none at this place.
+    pub(super) fn remove(&mut self, at: usize) -> Channel {
+        match self {
+            Self::Many(all) if all.len() > 1 => all.remove(at),
+            _ => {
+                let last = self[at];
+                *self = Self::None;
+                last
+            }
+        }
+    }
+}
+
+impl Deref for Channels {
+    type Target = [Channel];
+
+    fn deref(&self) -> &[Channel] {
+        match self {
+            Self::None => &[],
+            Self::One(channel) => std::slice::from_ref(channel),
+            Self::Many(all) => all,
+        }
+    }
+}
+
+impl DerefMut for Channels {
+    fn deref_mut(&mut self) -> &mut [Channel] {
+        match self {
+            Self::None => &mut [],
+            Self::One(channel) => std::slice::from_mut(channel),
+            Self::Many(all) => all,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_keep_their_order_whatever_their_number() {
+        let channel = |number| Channel::joining(Key::from_u64(number), false);
+        let numbers =
+            |channels: &Channels| channels.iter().map(|one| one.audience.to_u64()).collect::<Vec<_>>();
+        let mut channels = Channels::default();
+        let mut expected = Vec::new();
+        for number in 0..4 {
+            channels.push(channel(number));
+            expected.push(number);
+            assert_eq!(numbers(&channels), expected);
+        }
+        for at in [1, 0, 1, 0] {
+            assert_eq!(channels.remove(at).audience.to_u64(), expected.remove(at));
+            assert_eq!(numbers(&channels), expected);
+        }
+        assert!(matches!(channels, Channels::None), "and nothing is left of the memory");
+    }
+}
