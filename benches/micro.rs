@@ -94,13 +94,14 @@ fn presence(c: &mut Criterion) {
                         Identity::new(&user, &user, NEVER_S, None).expect("a valid user")
                     };
                     let mut presence = Presence::default();
-                    let slots: Vec<_> =
-                        (0..members).map(|number| presence.join(identity(number), None, 0, true)).collect();
+                    let slots: Vec<_> = (0..members)
+                        .map(|number| presence.join(identity(number), (), None, 0, true))
+                        .collect();
                     presence.tick(&limits);
                     presence.announce();
                     slots.iter().step_by(20).for_each(|slot| presence.leave(*slot));
                     for number in 0..members / 20 {
-                        presence.join(identity(members + number), None, 0, true);
+                        presence.join(identity(members + number), (), None, 0, true);
                     }
                     presence
                 },

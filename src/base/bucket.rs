@@ -54,12 +54,12 @@ impl TokenBucket {
 
     /// Whether nothing would tell this bucket from a new one, at the rate of its calls.
     #[must_use]
-    pub fn is_full(&self, now_ms: u64, per_s: u32, burst: u32) -> bool {
+    pub fn is_full(self, now_ms: u64, per_s: u32, burst: u32) -> bool {
         per_s == 0 || self.parts_at(now_ms, per_s) >= full(burst)
     }
 
     /// What is in it now, were it without a bound.
-    fn parts_at(&self, now_ms: u64, per_s: u32) -> u32 {
+    fn parts_at(self, now_ms: u64, per_s: u32) -> u32 {
         // Read as signed: a clock that steps back credits nothing, instead of 49 days.
         let passed_ms = low_bits(now_ms).wrapping_sub(self.at_ms).cast_signed().max(0).cast_unsigned();
         self.parts.saturating_add(passed_ms.saturating_mul(per_s))

@@ -172,7 +172,7 @@ impl Shard {
             match self.exchanges.get(&conn) {
                 None => {}
                 Some(Exchange::Create { .. }) => {
-                    self.created(turn, conn, 503, r#"{"error":{"reason":"busy"}}"#)
+                    self.created(turn, conn, 503, r#"{"error":{"reason":"busy"}}"#);
                 }
                 Some(Exchange::Poll { .. }) => self.at_poller(turn, FromSession::Gone { conn }),
                 Some(Exchange::Post { .. }) => {

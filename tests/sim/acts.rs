@@ -131,7 +131,9 @@ impl Client {
         let is_text = matches!(payload, Payload::Json(_)) && !as_binary;
         // A ref may be any JSON; a binary one is a string. That of a join is used in its channel's pushes.
         let is_string = !is_text || event == "phx_join" || !self.draws.one_in(10);
-        let reference = if is_string { format!("\"{number}\"") } else { number.to_string() };
+        // Some clients count with numbers alone, as phoenix.js does, others put a word in front.
+        let word = if number.is_multiple_of(5) { "ref-" } else { "" };
+        let reference = if is_string { format!("\"{word}{number}\"") } else { number.to_string() };
         let join_ref = match join_ref {
             Some("own") => &*reference,
             Some(join_ref) => join_ref,

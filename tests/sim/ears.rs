@@ -474,7 +474,8 @@ impl Client {
 
 /// The number in a ref.
 fn number(reference: &str) -> u64 {
-    reference.trim_matches('"').parse().expect("refs are numbers here")
+    let digits = reference.trim_matches(|letter: char| !letter.is_ascii_digit());
+    digits.parse().expect("there is a number in every ref here")
 }
 
 /// Checks a page and what it is a page of.
