@@ -1,37 +1,26 @@
 /**
  * Clients in other languages: the examples in `docs/clients.md`, as they stand there, in a room with a stock client.
  *
- * What they need is put into `target/clients`: a virtual environment for Python, and what cargo builds.
+ * `npm run setup:others` fetches and builds what they need, and has to be run before, and again when the example in Rust has changed.
  */
 
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import { after, before, describe, test } from "node:test";
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { after, describe, test } from "node:test";
 
 import { VERSIONS, connect, inboxOf, join, ok, patiently } from "../support/client.js";
 import { Server } from "../support/server.js";
+import { TARGET, example, path, rustExample } from "./examples.js";
 
-const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
-const TARGET = path("../../../target/clients");
-const run = (command, ...args) => execFileSync(command, args, { stdio: ["ignore", "ignore", "inherit"] });
-
-/** The code under a heading of `docs/clients.md`, pointed at another server. */
-function example(heading, server) {
-  const section = readFileSync(path("../../../docs/clients.md"), "utf8").split(`\n## ${heading}\n`)[1];
-  assert.ok(section, `docs/clients.md has "${heading}"`);
-  return /```\w+\n(.*?)```/s.exec(section)[1].replaceAll("localhost:4000", `127.0.0.1:${server.port}`);
-}
-
-/** Plays an example. `start` gets the code and says what to run. */
+/** Plays an example. `start` gets the code, pointed at this test's server, and says what to run. */
 async function play(t, heading, start, { listens = false } = {}) {
   const server = await Server.start({ shards: 2 });
   t.after(() => server.stop());
   const { channel } = await join(connect(t, VERSIONS.at(-1), server, "ann"), "room:tea");
   const news = inboxOf(channel, "new_msg", "presence_diff");
-  const [command, ...args] = start(example(heading, server));
-  const env = { ...process.env, TOKEN: server.token("guest") };
+  const [command, ...args] = start(example(heading).replaceAll("localhost:4000", `127.0.0.1:${server.port}`));
+  const env = { ...process.env, TOKEN: server.token("guest"), URL: `${server.socket}/websocket` };
   const child = spawn(command, args, { env, cwd: path(".."), stdio: ["ignore", "pipe", "inherit"] });
   t.after(() => child.kill());
   let said = "";
@@ -47,8 +36,6 @@ async function play(t, heading, start, { listens = false } = {}) {
   await patiently("what the others say", shown);
   assert.deepEqual(await ok(channel.push("echo", {})), {});
 }
-
-mkdirSync(TARGET, { recursive: true });
 
 describe("JavaScript", () => {
   after(() => {
@@ -69,17 +56,11 @@ describe("JavaScript", () => {
       return node("..", page + code.replace('"phoenix"', '"phoenix18"'));
     }));
 
-  test("phoenix-channels", (t) => {
-    run("npm", "--prefix", path("."), "ci", "--ignore-scripts", "--silent", "--no-audit", "--no-fund");
-    return play(t, "Node.js without a browser: `phoenix-channels`", (code) => node(".", code));
-  });
+  test("phoenix-channels", (t) =>
+    play(t, "Node.js without a browser: `phoenix-channels`", (code) => node(".", code)));
 });
 
 describe("Python", () => {
-  before(() => {
-    run("python3", "-m", "venv", `${TARGET}/python`);
-    run(`${TARGET}/python/bin/pip`, "install", "--quiet", "--disable-pip-version-check", "-r", path("requirements.txt"));
-  });
   const python = (code) => [`${TARGET}/python/bin/python`, "-c", code];
 
   test("phxsocket", (t) => play(t, "Python: `phxsocket`", python));
@@ -88,10 +69,10 @@ describe("Python", () => {
 });
 
 describe("Rust", () => {
-  test("phoenix_channels_client", (t) =>
-    play(t, "Rust: `phoenix_channels_client`", (code) => {
-      writeFileSync(`${TARGET}/example.rs`, code);
-      run("cargo", "build", "--quiet", "--locked", "--manifest-path", path("rust/Cargo.toml"), "--target-dir", TARGET);
-      return [`${TARGET}/debug/example`];
-    }));
+  test("phoenix_channels_client", (t) => {
+    const source = `${TARGET}/example.rs`;
+    const isBuilt = existsSync(source) && readFileSync(source, "utf8") === rustExample();
+    assert.ok(isBuilt, "the example has been built as it stands: npm run setup:others");
+    return play(t, "Rust: `phoenix_channels_client`", () => [`${TARGET}/debug/example`]);
+  });
 });
