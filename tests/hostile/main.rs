@@ -14,5 +14,6 @@ mod panic;
 mod peer;
 mod server;
 mod slow;
+mod slowloris;
 mod storm;
 mod websocket;
