@@ -715,6 +715,11 @@ impl Shard {
         );
     }
 
+    /// See [`Population`](super::Population).
+    pub(super) fn members_of_homes(&self) -> usize {
+        self.homes.iter().map(|(_, home)| home.presence.live_count() as usize).sum()
+    }
+
     /// The bytes of history over all homes. For [`Shard::check_invariants`].
     pub(super) fn history_bytes_of_homes(&self) -> usize {
         self.homes.iter().map(|(_, home)| home.history.kept_bytes()).sum()

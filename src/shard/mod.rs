@@ -614,6 +614,8 @@ impl Shard {
             conns: self.conns.len(),
             audiences: self.audiences.len(),
             homes: self.homes.len(),
+            members: self.members_of_homes(),
+            sessions: self.sessions.len(),
             buffers: self.buffers.lent(),
             log_bytes: self.audiences.iter().map(|(_, audience)| audience.log_bytes()).sum(),
             history_bytes: self.upkeep.history_bytes,
@@ -630,6 +632,9 @@ pub struct Population {
     pub conns: usize,
     pub audiences: usize,
     pub homes: usize,
+    /// Of the rooms whose home is here, wherever they are connected.
+    pub members: usize,
+    pub sessions: usize,
     pub buffers: usize,
     pub log_bytes: usize,
     pub history_bytes: usize,

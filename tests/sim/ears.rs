@@ -294,6 +294,11 @@ impl Client {
         let link = self.link.as_mut().expect("who hears is connected");
         let topic = &*pending.topic;
         let room = topic.strip_prefix("room:");
+        let is_member = pending.join_ref != "null" || self.refless;
+        assert!(
+            is_member || matches!(pending.ask, Ask::Join { .. } | Ask::Leave | Ask::Heartbeat),
+            "only members speak: {pending:?}"
+        );
         if let Ask::Echo(payload) = &pending.ask {
             // V1 has no binary.
             assert_eq!(response, payload, "an echo is what was said");

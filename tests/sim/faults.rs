@@ -18,8 +18,24 @@ pub(crate) enum Bug {
     SwapPublishes,
     /// What is said in one room reaches the members of another.
     Misdeliver,
+    /// A push is taken for one of somebody else, in whatever room that is.
+    SpeakAsAnother,
+    /// A push names a membership that is not its connection's.
+    SpeakFromAnotherSlot,
+    /// Who pushes is no member, for all that the checks know.
+    LetStrangersSpeak,
+    /// A custom event does not reach the members on one shard.
+    LoseCustom,
+    /// A custom event reaches them twice.
+    RepeatCustom,
+    /// Messages for a shard that is behind are lost.
+    DropWhenFull,
+    /// That a shard is behind is never noticed.
+    NeverFull,
     /// The home never hears that somebody left.
     ForgetLeave,
+    /// It does not when everybody leaves in the end.
+    ForgetLastLeave,
     /// A push is never answered.
     LoseAnswer,
     /// A push is answered twice.
@@ -28,6 +44,10 @@ pub(crate) enum Bug {
     RefuseWhatIsDone,
     /// An answer names the wrong offset.
     WrongReceipt,
+    /// A key is forgotten, so that a message that is sent again is a second one.
+    ForgetKey,
+    /// A message is from long ago.
+    TurnBackTime,
     /// A recovery begins one message too late.
     RecoverTooLittle,
     /// A join says that it recovers, and does not.
@@ -42,6 +62,12 @@ pub(crate) enum Bug {
     IgnoreRights,
     /// A connection that does not read is kept, and all that is for it.
     UnboundedOutput,
+    /// The history of a shard takes no heed of its bound.
+    UnboundedHistory,
+    /// Rooms are made as they are asked for.
+    UnboundedRooms,
+    /// Connections are taken as they come.
+    UnboundedConnections,
     /// Typing is told each time.
     RepeatTyping,
     /// The lobby is not told of a room's change.
@@ -75,11 +101,21 @@ fn replace(record: &mut [u8], text: &str, other: &str) {
     }
 }
 
-/// Sends a record as the bug has it: appends to `queue` what arrives in its place.
-pub(crate) fn meddle(bug: Option<Bug>, draws: &mut Draws, queue: &mut Vec<Vec<u8>>, record: &[u8]) {
+/// The fields of a push in which it says where it belongs: the home's key, the connection's, and the slot.
+const ADDRESS: std::ops::Range<usize> = 1..21;
+
+/// Sends a record as the bug has it: appends to `queue` what arrives in its place. `is_full` says whether too much waits there already.
+pub(crate) fn meddle(
+    bug: Option<Bug>,
+    draws: &mut Draws,
+    queue: &mut Vec<Vec<u8>>,
+    is_full: bool,
+    record: &[u8],
+) {
     let mut record = record.to_vec();
     let kind = record[0];
     let is_message = kind == record::DELIVER && find(&record, "new_msg").is_some();
+    let is_custom = kind == record::DELIVER && find(&record, "\"n\":\"e").is_some();
     let is_receipt = kind == record::REPLY && find(&record, "\"offset\":").is_some();
     let strikes = draws.one_in(6);
     let mut copies = 1;
@@ -97,7 +133,20 @@ pub(crate) fn meddle(bug: Option<Bug>, draws: &mut Draws, queue: &mut Vec<Vec<u8
                 record[1..9].copy_from_slice(&other[1..9]);
             }
         }
-        Some(Bug::ForgetLeave) if kind == record::LEAVE && strikes => copies = 0,
+        Some(Bug::SpeakAsAnother) if kind == record::PUBLISH => {
+            let is_another =
+                |other: &&Vec<u8>| other[0] == record::PUBLISH && other[ADDRESS] != record[ADDRESS];
+            if let Some(other) = queue.iter().find(is_another) {
+                record[ADDRESS].copy_from_slice(&other[ADDRESS]);
+            }
+        }
+        Some(Bug::SpeakFromAnotherSlot) if kind == record::PUBLISH && strikes => {
+            record[ADDRESS.end - 4] ^= 1;
+        }
+        Some(Bug::LoseCustom) if is_custom && strikes => copies = 0,
+        Some(Bug::RepeatCustom) if is_custom && strikes => copies = 2,
+        Some(Bug::DropWhenFull) if is_message && is_full => copies = 0,
+        Some(Bug::ForgetLeave | Bug::ForgetLastLeave) if kind == record::LEAVE && strikes => copies = 0,
         Some(Bug::LoseAnswer) if kind == record::REPLY && strikes => copies = 0,
         Some(Bug::RepeatAnswer) if kind == record::REPLY && strikes => copies = 2,
         Some(Bug::RefuseWhatIsDone) if is_receipt && strikes => {
@@ -117,6 +166,11 @@ pub(crate) fn meddle(bug: Option<Bug>, draws: &mut Draws, queue: &mut Vec<Vec<u8
                 record[digit] = if record[digit] == b'9' { b'8' } else { record[digit] + 1 };
             }
         }
+        Some(Bug::ForgetKey) if kind == record::PUBLISH && strikes => forget_key(&mut record),
+        Some(Bug::TurnBackTime) if is_message && strikes => {
+            let at = find(&record, "{\"at\":1").expect("a message has a time");
+            record[at + "{\"at\":1".len()] = b'0';
+        }
         Some(Bug::RecoverTooLittle) if kind == record::JOIN && find(&record, "room:").is_some() => {
             later_cursor(&mut record);
         }
@@ -134,6 +188,18 @@ pub(crate) fn meddle(bug: Option<Bug>, draws: &mut Draws, queue: &mut Vec<Vec<u8
         _ => {}
     }
     queue.extend(std::iter::repeat_n(record, copies));
+}
+
+/// Makes the key of a push another one of the same length: the text behind the ref and the body, if there is one.
+fn forget_key(record: &mut [u8]) {
+    let mut at = ADDRESS.end;
+    for _ in 0..2 {
+        let length = u32::from_le_bytes(*record[at..].first_chunk().expect("a length"));
+        at += 4 + usize::try_from(length).expect("short");
+    }
+    if record[at] == 1 {
+        record[at + 5] = b'K';
+    }
 }
 
 /// Moves the cursor in a join by one: an epoch of eight bytes, which begins with the seed's top half, and an offset of eight.

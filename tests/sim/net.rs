@@ -202,8 +202,10 @@ impl Io for Net {
 
     fn send(&mut self, shard: u16, record: &[u8]) {
         assert_ne!(shard, self.shard, "a shard speaks to itself by calls");
-        let bug = self.bug.filter(|bug| *bug != Bug::LoseLastMessage || self.is_late);
-        meddle(bug, &mut self.draws, &mut self.rings[usize::from(shard)], record);
+        let is_late = |bug: Bug| matches!(bug, Bug::LoseLastMessage | Bug::ForgetLastLeave);
+        let bug = self.bug.filter(|bug| self.is_late || !is_late(*bug));
+        let is_full = self.in_ring(usize::from(shard)) > self.ring_bytes;
+        meddle(bug, &mut self.draws, &mut self.rings[usize::from(shard)], is_full, record);
         let in_ring = self.in_ring(usize::from(shard));
         let busy_bytes = MESH_BUSY_BYTES / MESH_PAUSE_BYTES * self.ring_bytes;
         self.fullest = self.fullest.max(in_ring.saturating_sub(busy_bytes));
@@ -215,6 +217,9 @@ impl Io for Net {
     }
 
     fn waiting_bytes(&self, shard: u16) -> usize {
+        if self.bug == Some(Bug::NeverFull) {
+            return 0;
+        }
         self.in_ring(usize::from(shard)) * MESH_PAUSE_BYTES / self.ring_bytes
     }
 

@@ -144,6 +144,9 @@ impl Plan {
         let mut settings = self.settings.clone();
         match self.bug {
             Some(Bug::UnboundedOutput) => settings.limits.conn_out_bytes = usize::MAX,
+            Some(Bug::UnboundedHistory) => settings.history_bytes_max = usize::MAX,
+            Some(Bug::UnboundedRooms) => settings.rooms_max = u32::MAX,
+            Some(Bug::UnboundedConnections) => settings.conns_max = u32::MAX,
             Some(Bug::ForgetAcked) => settings.history.messages = settings.history.messages.min(2),
             _ => {}
         }

@@ -46,8 +46,47 @@ fn a_message_in_another_room_is_heard_by_strangers() {
 }
 
 #[test]
+fn who_is_taken_for_another_speaks_in_another_name_or_room() {
+    check(Bug::SpeakAsAnother, &["a message is heard where it was said"]);
+    check(Bug::SpeakAsAnother, &["a message names who said it"]);
+}
+
+#[test]
+fn who_speaks_in_a_strangers_slot_is_found_out_by_the_home() {
+    check(Bug::SpeakFromAnotherSlot, &["a member speaks for itself"]);
+}
+
+#[test]
+fn who_is_not_a_member_is_not_to_be_granted_anything() {
+    check(Bug::LetStrangersSpeak, &["only members speak"]);
+}
+
+#[test]
+fn an_event_that_is_lost_or_comes_twice_is_missed_or_seen_twice() {
+    check(Bug::LoseCustom, &["all members hear the same between"]);
+    check(Bug::RepeatCustom, &["an event is heard once"]);
+}
+
+#[test]
+fn messages_that_are_dropped_for_a_shard_that_is_behind_are_missed() {
+    check(Bug::DropWhenFull, &["no member misses an offset"]);
+}
+
+#[test]
 fn a_leave_that_is_forgotten_makes_a_ghost() {
     check(Bug::ForgetLeave, &["presence is the truth"]);
+    check(Bug::ForgetLastLeave, &["nothing is left of those who have gone"]);
+}
+
+#[test]
+fn a_message_that_is_sent_again_with_its_key_is_not_to_stand_twice() {
+    check(Bug::ForgetKey, &["a message stands in one place"]);
+    check(Bug::ForgetKey, &["a message has its key"]);
+}
+
+#[test]
+fn a_clock_that_goes_back_is_seen_in_the_messages() {
+    check(Bug::TurnBackTime, &["time does not go back"]);
 }
 
 #[test]
@@ -105,6 +144,13 @@ fn rights_that_are_not_looked_at_let_strangers_in() {
 #[test]
 fn output_without_a_bound_is_seen_to_grow() {
     check(Bug::UnboundedOutput, &["who does not read is bounded"]);
+}
+
+#[test]
+fn what_has_no_bound_is_seen_to_grow() {
+    check(Bug::UnboundedHistory, &["history is bounded"]);
+    check(Bug::UnboundedRooms, &["rooms are bounded"]);
+    check(Bug::UnboundedConnections, &["connections are bounded"]);
 }
 
 #[test]

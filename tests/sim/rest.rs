@@ -311,7 +311,8 @@ impl World {
         for client in &self.clients {
             assert!(client.link.is_none(), "everybody has gone: {:?}", client.link);
         }
-        for Host { shard, .. } in &self.hosts {
+        for Host { shard, net, .. } in &self.hosts {
+            assert!(net.rings.iter().all(Vec::is_empty), "everything has been handled");
             let left = shard.population();
             let rooms =
                 Population { homes: left.homes, history_bytes: left.history_bytes, ..Population::default() };

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::acts::Mouth;
 use crate::client::{Ask, Client, Payload};
+use crate::faults::Bug;
 use crate::plan::Plan;
 use crate::world::World;
 
@@ -176,9 +177,9 @@ fn who_asks_for_the_history_again_and_again_is_told_to_wait() {
 }
 
 /// Two shards and a member of the room on each; the ways between them are narrow, and stand still.
-fn jammed(here: usize, there: usize) -> World {
+fn jammed(here: usize, there: usize, bug: Option<Bug>) -> World {
     let limits = Limits { publish_per_s: 0, ..Limits::default() };
-    let narrow = Plan { ring_bytes: 1_000, ..plan(2, limits) };
+    let narrow = Plan { ring_bytes: 1_000, bug, ..plan(2, limits) };
     let mut world = world(&narrow, &[(0, here), (1, there)]);
     for client in [0, 1] {
         tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
@@ -198,8 +199,13 @@ fn jammed(here: usize, there: usize) -> World {
 
 /// Has one client do something a hundred times over while the ways stand still, and then lets them go on.
 fn insist(act: impl Fn(&mut Client, &mut Mouth<'_>, u64)) {
+    insist_with(None, act);
+}
+
+/// The same with a planted bug.
+fn insist_with(bug: Option<Bug>, act: impl Fn(&mut Client, &mut Mouth<'_>, u64)) {
     both_ways(|here, there| {
-        let mut world = jammed(here, there);
+        let mut world = jammed(here, there, bug);
         for number in 0..200 {
             for client in [0, 1] {
                 world.write(client, |client, mouth| act(client, mouth, number));
@@ -212,12 +218,20 @@ fn insist(act: impl Fn(&mut Client, &mut Mouth<'_>, u64)) {
     });
 }
 
+fn publish_on(client: &mut Client, mouth: &mut Mouth<'_>, number: u64) {
+    let body = format!("{}+{number} {}", client.id, "b".repeat(900));
+    client.publish_body(mouth, ROOM, &body, None, None);
+}
+
 #[test]
 fn who_publishes_while_a_way_stands_still_is_told_that_it_is_busy() {
-    insist(|client, mouth, number| {
-        let body = format!("{}+{number} {}", client.id, "b".repeat(900));
-        client.publish_body(mouth, ROOM, &body, None, None);
-    });
+    insist(publish_on);
+}
+
+#[test]
+#[should_panic(expected = "what waits for another shard is bounded")]
+fn a_way_that_seems_never_to_stand_still_takes_more_than_it_may() {
+    insist_with(Some(Bug::NeverFull), publish_on);
 }
 
 #[test]
