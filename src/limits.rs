@@ -83,6 +83,16 @@ pub const ADMISSION_WORK_BYTES: usize = 16 * 1_024;
 /// From how many bytes of waiting joins on a further one is answered `busy`. A join is some 200 bytes.
 pub const ADMISSION_LINE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 
+/// The shortest time after which a connection is given up whose peer's machine acknowledges nothing, or takes nothing, in milliseconds. It is
+/// [`Limits::idle_ms`] if that is longer: who may be silent for so long may be deaf for as long. Below 20 s a train's tunnel would do.
+pub const TCP_DEAF_MS_MIN: u64 = 20_000;
+
+/// From how much silence on the kernel asks a peer's machine whether it is there, in seconds, and how often. Clients send a heartbeat every
+/// 30 s, so this is for those that have stopped, where [`Limits::idle_ms`] is long.
+pub const TCP_KEEPALIVE_S: u64 = 60;
+/// See [`TCP_KEEPALIVE_S`].
+pub const TCP_KEEPALIVE_EACH_S: u64 = 15;
+
 /// How often idle, unfinished and expired connections are looked for, in milliseconds.
 pub const SWEEP_MS: u64 = 500;
 

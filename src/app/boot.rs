@@ -22,7 +22,7 @@ use signal_hook::iterator::Signals;
 use super::assets::Assets;
 use super::config::{Config, Keys};
 use super::site::ChatSite;
-use crate::limits::{RING_WORDS, STALL_MS};
+use crate::limits::{RING_WORDS, STALL_MS, TCP_DEAF_MS_MIN};
 use crate::mesh::{self, Port};
 use crate::reactor::{self, Clock, Control, Phase, Reactor, Vitals};
 use crate::shard::{Settings, Shard, Site};
@@ -82,11 +82,12 @@ fn start(config: Config) -> Result<Server, String> {
 
     let mut limits = config.limits;
     limits.connections = connections_max(limits.connections, shards)?;
+    let deaf_ms = limits.idle_ms.max(TCP_DEAF_MS_MIN);
     let mut settings = Settings::new(shards, limits, config.history, config.presence, config.http.origins);
     settings.echo = config.echo;
     let settings = Arc::new(settings);
 
-    let listeners = listen_all(config.listen, shards)?;
+    let listeners = listen_all(config.listen, shards, deaf_ms)?;
     let address = listeners[0].local_addr().unwrap_or(config.listen);
     let control = Arc::new(Control::default());
     let clock = Clock::new();
@@ -164,7 +165,7 @@ impl Server {
 }
 
 /// Opens a listener for each shard, all on the same address.
-fn listen_all(address: SocketAddr, shards: u16) -> Result<Vec<MioListener>, String> {
+fn listen_all(address: SocketAddr, shards: u16, deaf_ms: u64) -> Result<Vec<MioListener>, String> {
     let explain = |error: io::Error| match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!("{address} is in use by another program: stop it, or choose another with --listen")
@@ -177,11 +178,11 @@ fn listen_all(address: SocketAddr, shards: u16) -> Result<Vec<MioListener>, Stri
     };
     // Listeners that share an address would also share it with another server of ours; without sharing, that is an error.
     drop(TcpListener::bind(address).map_err(explain)?);
-    let first = reactor::listen(address).map_err(explain)?;
+    let first = reactor::listen(address, deaf_ms).map_err(explain)?;
     let address = first.local_addr().map_err(explain)?;
     let mut listeners = vec![first];
     for _ in 1..shards {
-        listeners.push(reactor::listen(address).map_err(explain)?);
+        listeners.push(reactor::listen(address, deaf_ms).map_err(explain)?);
     }
     Ok(listeners)
 }
