@@ -227,9 +227,10 @@ impl Default for HistoryLimits {
 /// How presence is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceLimits {
-    /// The pace of diffs in a small room, in milliseconds.
+    /// How long a room that has told its members who came and left collects before it tells them again, in milliseconds for each of those
+    /// told and one more. A room that has been quiet for so long tells at once.
     pub tick_ms: u64,
-    /// The pace of diffs in the largest rooms, in milliseconds. In between it grows by 1 ms for each 10 members.
+    /// The longest that a room collects, in milliseconds, however many members it has.
     pub tick_max_ms: u64,
     /// Above so many members, state and diffs carry a choice of [`PresenceLimits::listed`]. 0: always everybody.
     pub full_max: u32,
@@ -239,7 +240,7 @@ pub struct PresenceLimits {
 
 impl Default for PresenceLimits {
     fn default() -> Self {
-        Self { tick_ms: 50, tick_max_ms: 2_000, full_max: 1_000, listed: 100 }
+        Self { tick_ms: 50, tick_max_ms: 5_000, full_max: 1_000, listed: 100 }
     }
 }
 

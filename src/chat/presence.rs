@@ -273,10 +273,10 @@ impl<P> Presence<P> {
         (self.bounded && told != Some(count) || !self.bounded && told.is_some()).then_some(count)
     }
 
-    /// The true number, in rooms too large for a full list.
+    /// The number that the members were told last, in rooms too large for a full list: it goes with [`Presence::announced`].
     #[must_use]
-    pub fn bounded_count(&self) -> Option<Count> {
-        self.bounded.then(|| Count { present: self.present_count(), listed: self.announced.count_ones() })
+    pub fn told_count(&self) -> Option<Count> {
+        self.told
     }
 
     /// Whether a member sees nothing of its user in the list, and so should be told of itself apart.

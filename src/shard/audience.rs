@@ -28,14 +28,6 @@ pub(super) struct Seat {
     pub(super) cursor: Position,
 }
 
-/// A member that has not been sent `presence_state` yet.
-#[derive(Debug)]
-pub(super) struct Newcomer {
-    pub(super) conn: Key<Conn>,
-    /// Its own entry, where the list will not have it.
-    pub(super) own: Option<Box<str>>,
-}
-
 /// The members of one room on this shard.
 #[derive(Debug)]
 pub(super) struct Audience {
@@ -48,7 +40,8 @@ pub(super) struct Audience {
     pub(super) apart: SmallVec<[u32; 2]>,
     /// Joins that the home has not answered yet. They keep the audience.
     pub(super) joining: u32,
-    pub(super) newcomers: Vec<Newcomer>,
+    /// Members who have not been sent `presence_state` yet, in the order in which they joined.
+    pub(super) newcomers: Vec<Key<Conn>>,
     log: Log,
     /// The same in the old encoding, for as long as there are members who speak it.
     log_v1: Log,

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::audience::{Audience, Newcomer};
+use super::audience::Audience;
 use super::channels::{Arrival, Channel, Passage};
 use super::conn::{Conn, Flow};
 use super::home::Home;
@@ -394,7 +394,7 @@ impl Shard {
         channel.seat = record.sit(conn.index(), flags);
         channel.outstanding = 0;
         if channel.visible && Topic::parse(&record.topic).is_some_and(|topic| topic.room().is_some()) {
-            record.newcomers.push(Newcomer { conn, own: None });
+            record.newcomers.push(conn);
         }
         self.answer_join(conn, audience, reference.as_json(), "ok", response);
         if let Some(old) = old {
@@ -526,7 +526,7 @@ impl Shard {
         let at = member.channels.iter().position(|channel| channel.audience == audience)?;
         let channel = member.channels.remove(at);
         let record = self.audiences.get_mut(audience)?;
-        record.newcomers.retain(|newcomer| newcomer.conn != conn);
+        record.newcomers.retain(|newcomer| *newcomer != conn);
         record.apart.retain(|member| *member != conn.index());
         if channel.seat != Channel::NO_SEAT
             && let Some(moved) = record.stand(channel.seat, self.flags[conn.index() as usize])

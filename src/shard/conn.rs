@@ -385,11 +385,16 @@ impl Shard {
 
     /// The output of a connection, to append to; it is sent at the end of the turn.
     pub(super) fn output(&mut self, conn: u32) -> &mut Vec<u8> {
+        self.touch_conn(conn);
+        out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
+    }
+
+    /// Has a connection flushed at the end of the turn.
+    pub(super) fn touch_conn(&mut self, conn: u32) {
         let flags = &mut self.flags[conn as usize];
         if std::mem::replace(flags, *flags | TOUCHED) & TOUCHED == 0 {
             self.touched_conns.push(conn);
         }
-        out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
     }
 
     /// Sends a message to one client.

@@ -13,47 +13,45 @@ use super::audience::Audience;
 use super::channel::Refusal;
 use super::conn::Conn;
 use super::message::{Asker, From, ToHome, ToMember};
-use super::{Io, Shard, Timer, Turn, presence};
+use super::tick::{News, Roll};
+use super::{Io, Shard, Timer, Turn};
 use crate::base::arena::Key;
 use crate::chat::history::{Cursor, History, KeyHash, Page, Receipt};
 use crate::chat::presence::{Presence, Slot};
 use crate::chat::topic::Topic;
-use crate::limits::PresenceLimits;
 use crate::wire::json::{push_string, push_unsigned};
 use crate::wire::phx::Payload;
 
 /// Where a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Address {
-    shard: u16,
-    conn: Key<Conn>,
+pub(super) struct Address {
+    pub(super) shard: u16,
+    pub(super) conn: Key<Conn>,
 }
 
 /// A shard with members.
 #[derive(Clone, Copy, Debug)]
-struct Outpost {
-    shard: u16,
-    audience: Key<Audience>,
+pub(super) struct Outpost {
+    pub(super) shard: u16,
+    pub(super) audience: Key<Audience>,
     members: u32,
 }
 
 /// A topic that lives on this shard.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "four facts, each on its own")]
 pub(super) struct Home {
     topic: Box<str>,
     title: Box<str>,
     /// Whether it was made on purpose, and so stays when nobody is there.
     founded: bool,
-    history: History,
-    presence: Presence<Address>,
-    outposts: SmallVec<[Outpost; 2]>,
-    /// Slots whose `presence_state` is due at the next tick.
-    newcomers: Vec<Slot>,
-    /// Who was said to be typing since the last tick: a user, by a hash of its id, on whatever device and through whatever rejoins.
+    pub(super) history: History,
+    pub(super) presence: Presence<Address>,
+    pub(super) outposts: SmallVec<[Outpost; 2]>,
+    pub(super) roll: Roll,
+    /// Who was said to be typing for a while: a user, by a hash of its id, on whatever device and through whatever rejoins.
     typists: SmallVec<[u64; 4]>,
-    /// Whether a tick is set.
-    ticking: bool,
+    /// Until when that is not said again, in milliseconds.
+    typing_until_ms: u64,
     /// Whether the directory is to be told of it.
     unlisted: bool,
     /// Counts the times it became empty, so that an old entry of [`Upkeep::empty`] is not taken for a new one.
@@ -118,9 +116,9 @@ impl Home {
             history: History::new(epoch),
             presence: Presence::default(),
             outposts: SmallVec::new(),
-            newcomers: Vec::new(),
+            roll: Roll::default(),
             typists: SmallVec::new(),
-            ticking: false,
+            typing_until_ms: 0,
             unlisted: false,
             emptied: 0,
             queued: false,
@@ -155,7 +153,7 @@ impl Home {
     fn exit(&mut self, slot: Slot) {
         let Some(address) = self.presence.member(slot).map(|member| member.place) else { return };
         self.presence.leave(slot);
-        self.newcomers.retain(|newcomer| *newcomer != slot);
+        self.roll.forget(slot);
         if let Some(at) = self.outposts.iter().position(|outpost| outpost.shard == address.shard) {
             self.outposts[at].members -= 1;
             if self.outposts[at].members == 0 {
@@ -179,14 +177,6 @@ pub(super) fn push_listing(out: &mut Vec<u8>, room: &str, title: &str, members: 
     out.extend_from_slice(b",\"title\":");
     push_string(out, title);
     out.push(b'}');
-}
-
-/// Rooms tick on a common grid, in milliseconds: a thousand small rooms that fill at once wake their shard a few times, and not a thousand.
-const TICK_GRID_MS: u64 = 16;
-
-/// How long a room of this size collects joins and leaves, in milliseconds.
-fn tick_ms(members: u32, limits: &PresenceLimits) -> u64 {
-    (limits.tick_ms + u64::from(members) / 10).min(limits.tick_max_ms.max(limits.tick_ms))
 }
 
 impl Shard {
@@ -299,9 +289,6 @@ impl Shard {
         let slot =
             home.presence.join(identity, address, meta.map(Box::from), online_at_s, visible && is_room);
         home.enter(shard, audience);
-        if visible && is_room {
-            home.newcomers.push(slot);
-        }
         let mut response = std::mem::take(&mut self.response);
         push_joined(&mut response, home, slot, speak, since, limit, &self.settings.history);
         let joined = ToMember::Joined { conn, audience, home: key, slot, response: text(&response) };
@@ -309,7 +296,10 @@ impl Shard {
         self.admission.spend(response.len());
         response.clear();
         self.response = response;
-        self.membership_changed(turn, key);
+        self.membership_changed(turn, key, News::Came);
+        if visible && is_room {
+            self.expect_greeting(turn, key, slot);
+        }
     }
 
     fn home_leave<I: Io>(
@@ -329,7 +319,7 @@ impl Shard {
             let Asker { conn, slot } = asker;
             self.tell_member(turn, shard, ToMember::Left { conn, audience, slot, reference });
         }
-        self.membership_changed(turn, key);
+        self.membership_changed(turn, key, News::Left);
     }
 
     /// Lets go of all members of another shard, which has begun anew.
@@ -345,7 +335,7 @@ impl Shard {
             for slot in gone {
                 home.exit(slot);
             }
-            self.membership_changed(turn, key);
+            self.membership_changed(turn, key, News::Left);
         }
     }
 
@@ -358,10 +348,10 @@ impl Shard {
     }
 
     /// Who is there has changed: the members are told at the next tick, the directory at its own.
-    fn membership_changed<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>) {
+    fn membership_changed<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>, news: News) {
         let Some(home) = self.homes.get_mut(key) else { return };
         if home.room().is_some() {
-            self.set_tick(turn, key);
+            self.set_tick(turn, key, news);
             self.unlist(key);
         }
         let Some(home) = self.homes.get_mut(key) else { return };
@@ -372,15 +362,6 @@ impl Shard {
             self.upkeep.note_empty(key, home);
         } else {
             self.remove_home(key);
-        }
-    }
-
-    fn set_tick<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>) {
-        if let Some(home) = self.homes.get_mut(key)
-            && !std::mem::replace(&mut home.ticking, true)
-        {
-            let due_ms = turn.now.mono_ms + tick_ms(home.presence.live_count(), &self.settings.presence);
-            self.timers.push(due_ms.next_multiple_of(TICK_GRID_MS), Timer::Home(key));
         }
     }
 
@@ -516,7 +497,7 @@ impl Shard {
         if let Some(home) = self.homes.get_mut(key)
             && home.presence.spoke(slot, &self.settings.presence)
         {
-            self.set_tick(turn, key);
+            self.set_tick(turn, key, News::Came);
         }
     }
 
@@ -525,6 +506,10 @@ impl Shard {
         home.check(shard, asker);
         let Some(member) = home.presence.member(asker.slot) else { return };
         let typist = self.key_hashers[0].hash_one(member.identity.user());
+        if turn.now.mono_ms >= home.typing_until_ms {
+            home.typists.clear();
+            home.typing_until_ms = turn.now.mono_ms + self.settings.presence.tick_ms;
+        }
         if home.typists.contains(&typist) {
             return;
         }
@@ -538,7 +523,6 @@ impl Shard {
         self.tell_all(turn, key, "typing", Payload::Json(text(&payload)));
         payload.clear();
         self.response = payload;
-        self.set_tick(turn, key);
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
@@ -618,84 +602,19 @@ impl Shard {
     }
 
     /// Says something to every member: once to each shard that has any.
-    fn tell_all<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>, event: &str, payload: Payload<'_>) {
+    pub(super) fn tell_all<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: Key<Home>,
+        event: &str,
+        payload: Payload<'_>,
+    ) {
         let mut at = 0;
         while let Some(Outpost { shard, audience, .. }) =
             self.homes.get(key).and_then(|home| home.outposts.get(at)).copied()
         {
             self.tell_member(turn, shard, ToMember::Deliver { audience, event, payload });
             at += 1;
-        }
-    }
-
-    /// A room's tick: the news of who came and left, and the whole list for those who came.
-    pub(super) fn home_tick<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>) {
-        let Some(home) = self.homes.get_mut(key) else { return };
-        home.ticking = false;
-        home.typists.clear();
-        let epoch = home.history.cursor().epoch;
-        let mut scratch = std::mem::take(&mut self.response);
-        if home.presence.tick(&self.settings.presence) {
-            presence::push_diff(&mut scratch, &home.presence, epoch);
-            home.presence.announce();
-            self.tell_all(turn, key, "presence_diff", Payload::Json(text(&scratch)));
-            scratch.clear();
-        }
-        if let Some(count) = self.homes.get_mut(key).and_then(|home| home.presence.count_news()) {
-            presence::push_count(&mut scratch, count);
-            self.tell_all(turn, key, "presence_count", Payload::Json(text(&scratch)));
-            scratch.clear();
-        }
-        self.tell_newcomers(turn, key, &mut scratch);
-        scratch.clear();
-        self.response = scratch;
-    }
-
-    /// Sends the list to those who joined since the last tick: one snapshot for all of a shard.
-    fn tell_newcomers<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>, scratch: &mut Vec<u8>) {
-        let Some(home) = self.homes.get_mut(key) else { return };
-        let mut newcomers = std::mem::take(&mut home.newcomers);
-        if newcomers.is_empty() {
-            return;
-        }
-        let mut shards: SmallVec<[u16; 8]> = SmallVec::new();
-        for slot in newcomers.drain(..) {
-            let Some(home) = self.homes.get(key) else { return };
-            let Some(member) = home.presence.member(slot) else { continue };
-            let Address { shard, conn } = member.place;
-            let Some(outpost) = home.outposts.iter().find(|outpost| outpost.shard == shard) else { continue };
-            if !shards.contains(&shard) {
-                shards.push(shard);
-            }
-            if home.presence.is_unlisted(slot) {
-                let (audience, epoch) = (outpost.audience, home.history.cursor().epoch);
-                presence::push_user(
-                    scratch,
-                    &home.presence,
-                    member.identity.user(),
-                    std::iter::once((slot, member)),
-                    epoch,
-                );
-                self.tell_member(turn, shard, ToMember::Own { conn, audience, entry: text(scratch) });
-                scratch.clear();
-            }
-        }
-        let Some(home) = self.homes.get_mut(key) else { return };
-        home.newcomers = newcomers;
-        presence::push_users(scratch, &home.presence, home.presence.announced(), home.history.cursor().epoch);
-        let mut count = Vec::new();
-        if let Some(bounded) = home.presence.bounded_count() {
-            presence::push_count(&mut count, bounded);
-        }
-        let outposts = home.outposts.clone();
-        for Outpost { shard, audience, .. } in
-            outposts.into_iter().filter(|outpost| shards.contains(&outpost.shard))
-        {
-            self.tell_member(
-                turn,
-                shard,
-                ToMember::State { audience, list: text(scratch), count: text(&count) },
-            );
         }
     }
 
@@ -709,6 +628,7 @@ impl Shard {
         }
         let there: u32 = home.outposts.iter().map(|outpost| outpost.members).sum();
         assert_eq!(there, home.presence.live_count(), "and each has one");
+        home.roll.check();
         assert!(
             there > 0 || home.founded || !home.history.is_empty(),
             "a room with nothing worth keeping goes away"
@@ -730,7 +650,7 @@ impl Shard {
 const LISTING_MS: u64 = 50;
 
 /// JSON that was put together from strings and checked JSON.
-fn text(json: &[u8]) -> &str {
+pub(super) fn text(json: &[u8]) -> &str {
     std::str::from_utf8(json).expect("JSON is UTF-8")
 }
 

@@ -9,7 +9,7 @@
 use crate::base::arena::Key;
 use crate::chat::history::Cursor;
 use crate::chat::identity::{Identity, NEVER_S};
-use crate::chat::presence::Slot;
+use crate::chat::presence::{Count, Slot};
 use crate::wire::phx::Payload;
 
 use super::audience::Audience;
@@ -116,11 +116,9 @@ records! {
         24 Reply { conn: Key<Conn>, audience: Key<Audience>, slot: Slot, reference: &'a str, status: &'a str, response: Payload<'a> }
         /// Something for every member.
         25 Deliver { audience: Key<Audience>, event: &'a str, payload: Payload<'a> }
-        /// A member's own entry, where the list does not have it. Comes just before the [`ToMember::State`] it belongs to.
-        26 Own { conn: Key<Conn>, audience: Key<Audience>, entry: &'a str }
-        /// Who is there, for the members who joined since the last one: the inside of a JSON object. `count` is the payload of
-        /// `presence_count`, or empty where the list is complete.
-        27 State { audience: Key<Audience>, list: &'a str, count: &'a str }
+        /// Who is there, for the members who joined since the last one: the inside of a JSON object. `count` is there where the list is not
+        /// complete. `own` has an entry for each of them, in the order in which they joined: see the module `tick`.
+        27 State { audience: Key<Audience>, list: &'a str, count: Option<Count>, own: &'a [u8] }
         /// The answer to [`ToHome::Create`]: a status of HTTP and a body.
         28 Created { conn: Key<Conn>, status: u16, body: &'a str }
     }
@@ -307,6 +305,17 @@ impl Field<'_> for Slot {
 
     fn take(record: &mut &[u8]) -> Self {
         Self(u32::take(record))
+    }
+}
+
+impl Field<'_> for Count {
+    fn put(self, out: &mut Vec<u8>) {
+        self.present.put(out);
+        self.listed.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self { present: u32::take(record), listed: u32::take(record) }
     }
 }
 

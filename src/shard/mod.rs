@@ -35,12 +35,13 @@ mod presence;
 mod rates;
 mod refs;
 mod session;
+mod tick;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use admission::Admission;
-use audience::{Audience, Newcomer};
+use audience::Audience;
 use buffers::Buffers;
 use channel::Dismissed;
 use channels::Arrival;
@@ -62,7 +63,7 @@ use crate::chat::directory::Directory;
 use crate::limits::{
     HistoryLimits, LINGER_MS, Limits, MESH_BUSY_BYTES, MESH_PAUSE_BYTES, PresenceLimits, SWEEP_MS,
 };
-use crate::wire::phx::{Decoder, Outgoing, Payload};
+use crate::wire::phx::Decoder;
 use crate::wire::ws::close::CloseCode;
 
 pub use conn::Conn;
@@ -185,9 +186,6 @@ struct Draining {
 /// How often some more connections are closed during a stop, in milliseconds.
 const DRAIN_STEP_MS: u64 = 50;
 
-/// From so many bytes on a list of those present is sent to each newcomer at once.
-const LARGE_LIST_BYTES: usize = 8 * 1_024;
-
 /// One core's share of the chat. See the module.
 pub struct Shard {
     id: u16,
@@ -219,6 +217,10 @@ pub struct Shard {
     homes: Arena<Home>,
     home_by_topic: HashMap<Box<str>, Key<Home>, ahash::RandomState>,
     upkeep: Upkeep,
+    /// Rooms with newcomers of this turn.
+    greeting: Vec<Key<Home>>,
+    /// Buffers for the lists that newcomers are sent.
+    spare_lists: Vec<Vec<u8>>,
     key_hashers: [ahash::RandomState; 2],
     directory: Directory,
     lobby_ticking: bool,
@@ -291,6 +293,8 @@ impl Shard {
             homes: Arena::new(),
             home_by_topic: HashMap::with_hasher(hasher(2)),
             upkeep: Upkeep::new(seed),
+            greeting: Vec::new(),
+            spare_lists: Vec::new(),
             key_hashers: [hasher(3), hasher(4)],
             directory: Directory::default(),
             lobby_ticking: false,
@@ -332,12 +336,13 @@ impl Shard {
     /// Ends a turn: does what is due, and sends what there is to send, to each room and each connection once.
     pub fn turn<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.metrics.turns += 1;
-        while let Some(timer) = self.timers.pop_due(turn.now.mono_ms) {
-            self.fire(turn, timer);
-        }
         self.unpause(turn);
         self.admit_waiting(turn);
         self.handle_unparked(turn);
+        self.greet(turn);
+        while let Some(timer) = self.timers.pop_due(turn.now.mono_ms) {
+            self.fire(turn, timer);
+        }
         self.flush_audiences(turn);
         self.dismiss(turn);
         self.flush_conns(turn);
@@ -360,6 +365,7 @@ impl Shard {
             || self.admission.waiting() > 0
             || !self.stirred.is_empty()
             || !self.dismissed.is_empty()
+            || !self.greeting.is_empty()
     }
 
     /// Begins to stop: takes nobody in any more, and closes those who are there, spread over `over_ms`, since the pace of closing is the
@@ -499,48 +505,8 @@ impl Shard {
                 self.replied(conn, audience, slot, reference, status, response);
             }
             ToMember::Deliver { audience, event, payload } => self.deliver(audience, event, payload),
-            ToMember::Own { conn, audience, entry } => {
-                let newcomers = self.audiences.get_mut(audience).map(|audience| &mut audience.newcomers);
-                if let Some(newcomer) = newcomers.and_then(|all| all.iter_mut().find(|one| one.conn == conn))
-                {
-                    newcomer.own = Some(entry.into());
-                }
-            }
-            ToMember::State { audience, list, count } => self.show(turn, audience, list, count),
+            ToMember::State { audience, list, count, own } => self.show(turn, audience, list, count, own),
             ToMember::Created { conn, status, body } => self.created(turn, conn, status, body),
-        }
-    }
-
-    /// Sends `presence_state` to those who have not had it: after the diffs that it goes with.
-    fn show<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Audience>, list: &str, count: &str) {
-        let Some(audience) = self.audiences.get_mut(key) else { return };
-        let newcomers = std::mem::take(&mut audience.newcomers);
-        let topic = audience.topic.clone();
-        for Newcomer { conn, own } in newcomers {
-            let Some(member) = self.conns.get(conn) else { continue };
-            let Some(channel) = member.channel(key) else { continue };
-            let (serializer, seat, join_ref) =
-                (member.serializer, channel.seat, self.join_ref(conn, channel));
-            self.settle(key, seat);
-            let join_ref = join_ref.as_json();
-            let comma = if own.is_some() && !list.is_empty() { "," } else { "" };
-            let parts = ["{", list, comma, own.as_deref().unwrap_or_default(), "}"].map(str::as_bytes);
-            let state = Outgoing {
-                join_ref,
-                reference: "null",
-                topic: &topic,
-                event: "presence_state",
-                payload: Payload::Json("{}"),
-            };
-            serializer.push_parts(self.output(conn.index()), &state, &parts);
-            if !count.is_empty() {
-                let payload = Payload::Json(count);
-                self.push(conn, &Outgoing { event: "presence_count", payload, ..state });
-            }
-            if list.len() > LARGE_LIST_BYTES {
-                // Not at the end of the turn: a thousand newcomers would have a thousand copies of it until then.
-                self.flush_conn(turn, conn);
-            }
         }
     }
 

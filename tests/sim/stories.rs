@@ -267,3 +267,51 @@ fn who_echoes_behind_a_push_while_a_way_stands_still_is_not_read_any_more() {
         client.push(mouth, ROOM, "echo", &payload.clone(), Some(Ask::Echo(payload)));
     });
 }
+
+/// Five devices of Ann in the room, and Bob and Fay outside; nothing has happened for a while.
+fn five_devices(here: usize, there: usize) -> World {
+    let hosts = [here, there, here, there, here];
+    let mut clients: Vec<_> = hosts.iter().map(|host| (0, *host)).collect();
+    clients.extend([(1, there), (5, there)]);
+    let mut world = world(&plan(2, Limits::default()), &clients);
+    for client in 0..5 {
+        tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+    }
+    world
+}
+
+/// Has a client write, and all that follows from it happen at the same moment.
+fn at_once(world: &mut World, client: usize, say: impl FnOnce(&mut Client, &mut Mouth<'_>)) {
+    world.write(client, say);
+    while world.settle() {}
+}
+
+#[test]
+fn who_joins_a_quiet_room_is_seen_at_once_and_who_joins_a_busy_one_sees_at_once() {
+    both_ways(|here, there| {
+        let mut world = five_devices(here, there);
+        at_once(&mut world, 5, |client, mouth| client.join(mouth, ROOM));
+        let with_bob = ["ann", "ann", "ann", "ann", "ann", "bob"];
+        assert_eq!((seen_by(&world, 0), seen_by(&world, 5)), (with_bob.to_vec(), with_bob.to_vec()));
+        at_once(&mut world, 6, |client, mouth| client.join(mouth, ROOM));
+        let with_fay = [&with_bob[..], &["fay"]].concat();
+        assert_eq!((seen_by(&world, 0), seen_by(&world, 6)), (with_bob.to_vec(), with_fay.clone()));
+        world.rest();
+        assert_eq!((seen_by(&world, 0), seen_by(&world, 6)), (with_fay.clone(), with_fay));
+        world.check_rest();
+    });
+}
+
+#[test]
+fn who_leaves_is_told_with_who_comes_next() {
+    both_ways(|here, there| {
+        let mut world = five_devices(here, there);
+        tell(&mut world, 5, |client, mouth| client.join(mouth, ROOM));
+        at_once(&mut world, 5, |client, mouth| client.leave(mouth, ROOM));
+        assert!(seen_by(&world, 0).contains(&"bob"), "not told yet");
+        at_once(&mut world, 6, |client, mouth| client.join(mouth, ROOM));
+        assert!(!seen_by(&world, 0).contains(&"bob") && seen_by(&world, 0).contains(&"fay"), "told together");
+        world.rest();
+        world.check_rest();
+    });
+}

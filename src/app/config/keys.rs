@@ -249,12 +249,12 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "presence.tick_ms",
         kind: number(1, 60_000, MS, Slot::U64(|c| &mut c.presence.tick_ms)),
-        doc: "The pace of presence in a small room.",
+        doc: "After telling who came and left, a room collects for so long times its members and one. If it was quiet it tells at once.",
     },
     Key {
         name: "presence.tick_max_ms",
         kind: number(1, 60_000, MS, Slot::U64(|c| &mut c.presence.tick_max_ms)),
-        doc: "The pace of presence in the largest rooms. In between it grows by 1 for each 10 members.",
+        doc: "The longest that a room collects, however large it is.",
     },
     Key {
         name: "presence.full_max",

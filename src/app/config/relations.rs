@@ -79,7 +79,7 @@ const RELATIONS: &[AtLeast] = &[
         other: "presence.tick_ms",
         least: |tick| tick,
         unless: |_| false,
-        why: "the largest room's pace is the slowest",
+        why: "no room collects for less",
     },
     AtLeast {
         key: "presence.full_max",

@@ -1,0 +1,387 @@
+//! When a room tells its members who is there, and to whom it tells what.
+//!
+//! At a *tick* all members are told what has changed since the last one, in one `presence_diff`, and those who joined since then are *greeted*:
+//! they are sent the list of all.
+//!
+//! A tick to `n` members is `n` writes, whatever it says, and a room that fills would have one for each join: the square of its members.
+//! So a tick is followed by a rest that grows with the number of those who were told. A room that is quiet tells at once, in one write with the
+//! answer to the join; one that fills tells at a pace at which its presence costs so many writes a second and no more, whatever its size
+//! and however many come. Who joins while a room rests for long is greeted without waiting, in one write with the answer too.
+//!
+//! Deliberately absent: what is told (`chat::presence`), and how it is written (`presence`).
+
+use smallvec::SmallVec;
+
+use super::audience::Audience;
+use super::conn::{Conn, out_of};
+use super::home::{Home, Outpost, text};
+use super::message::{Field, ToMember};
+use super::{Io, Shard, Timer, Turn, presence};
+use crate::base::arena::Key;
+use crate::chat::presence::{Count, Slot};
+use crate::limits::PresenceLimits;
+use crate::wire::phx::{Outgoing, Payload};
+
+/// What a home keeps for telling.
+#[derive(Debug, Default)]
+pub(super) struct Roll {
+    pace: Pace,
+    /// Those who joined and have not been greeted.
+    newcomers: Vec<Slot>,
+    /// The list, as those are sent it who are greeted between two ticks: written for the first, and kept for those behind it.
+    list: Option<Vec<u8>>,
+}
+
+impl Roll {
+    /// Says how its parts fit. For [`Shard::check_invariants`].
+    pub(super) fn check(&self) {
+        assert!(
+            self.list.is_none() || self.pace.due_ms.is_some(),
+            "a list is kept until a tick, and one is set"
+        );
+    }
+
+    /// Notes that a member has left.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        self.newcomers.retain(|newcomer| *newcomer != slot);
+    }
+}
+
+/// When a room ticks. All times are in milliseconds of monotonic time.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the next tick is due, if there is anything to tell.
+    due_ms: Option<u64>,
+    /// Until when the room collects.
+    rests_until_ms: u64,
+}
+
+/// Rooms tick on a common grid, in milliseconds: a thousand small rooms that fill at once wake their shard a few times, and not a thousand.
+const TICK_GRID_MS: u64 = 16;
+
+/// How long a room collects after it has told so many members, in milliseconds: as though each had cost it a tick of a room of one.
+fn rest_ms(told: u32, limits: &PresenceLimits) -> u64 {
+    (limits.tick_ms * (1 + u64::from(told))).min(limits.tick_max_ms.max(limits.tick_ms))
+}
+
+impl Pace {
+    /// There is something to tell, which may wait for so long, and must while the room rests. Gives the time for which a timer is to be set,
+    /// if none is set that is early enough.
+    fn ask(&mut self, now_ms: u64, patience_ms: u64) -> Option<u64> {
+        let mut due_ms = (now_ms + patience_ms).max(self.rests_until_ms);
+        if due_ms > now_ms {
+            due_ms = due_ms.next_multiple_of(TICK_GRID_MS);
+        }
+        if self.due_ms.is_some_and(|earlier_ms| earlier_ms <= due_ms) {
+            return None;
+        }
+        self.due_ms = Some(due_ms);
+        Some(due_ms)
+    }
+
+    /// How long it is to the next tick.
+    fn wait_ms(&self, now_ms: u64) -> u64 {
+        self.due_ms.map_or(0, |due_ms| due_ms.saturating_sub(now_ms))
+    }
+
+    /// Whether the time for a tick has come. A timer that another has overtaken finds that it has not.
+    fn take_due(&mut self, now_ms: u64) -> bool {
+        self.due_ms.take_if(|due_ms| *due_ms <= now_ms).is_some()
+    }
+
+    /// So many members have been told.
+    fn told(&mut self, now_ms: u64, members: u32, limits: &PresenceLimits) {
+        self.rests_until_ms = now_ms + rest_ms(members, limits);
+    }
+}
+
+/// For how long a newcomer may wait for a tick, in milliseconds: Phoenix sends the list behind the diff with one's own coming, and so does
+/// a tick.
+const GREET_WITHIN_MS: u64 = 250;
+
+/// How urgent it is that the members are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// Somebody came, or has something to say.
+    Came,
+    /// Somebody left; who reloads a page is back in a moment, and both is told in one.
+    Left,
+}
+
+/// How many buffers of lists are kept for the next room that needs one, and how large.
+const SPARE_LISTS_MAX: usize = 64;
+const SPARE_LIST_BYTES_MAX: usize = 16 * 1_024;
+
+/// For how many newcomers at once a room keeps the memory.
+const NEWCOMERS_KEPT: usize = 4;
+
+impl Shard {
+    /// Has a room's members told that something has changed.
+    pub(super) fn set_tick<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>, news: News) {
+        let Some(home) = self.homes.get_mut(key) else { return };
+        let patience_ms = match news {
+            News::Came => 0,
+            News::Left => rest_ms(home.presence.live_count(), &self.settings.presence),
+        };
+        if let Some(due_ms) = home.roll.pace.ask(turn.now.mono_ms, patience_ms) {
+            self.timers.push(due_ms, Timer::Home(key));
+        }
+    }
+
+    /// Has a new member greeted: at the next tick, or at the end of this turn if that is not soon.
+    pub(super) fn expect_greeting<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>, slot: Slot) {
+        let Some(home) = self.homes.get_mut(key) else { return };
+        home.roll.newcomers.push(slot);
+        if home.roll.pace.wait_ms(turn.now.mono_ms) > GREET_WITHIN_MS && self.greeting.last() != Some(&key) {
+            self.greeting.push(key);
+        }
+    }
+
+    /// A room's tick: the news of who came and left since the last one, and the list for those who came.
+    pub(super) fn home_tick<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>) {
+        let Some(home) = self.homes.get_mut(key) else { return };
+        if !home.roll.pace.take_due(turn.now.mono_ms) {
+            return;
+        }
+        let list = home.roll.list.take();
+        let epoch = home.history.cursor().epoch;
+        let mut scratch = std::mem::take(&mut self.response);
+        let mut told = false;
+        if home.presence.tick(&self.settings.presence) {
+            presence::push_diff(&mut scratch, &home.presence, epoch);
+            home.presence.announce();
+            self.tell_all(turn, key, "presence_diff", Payload::Json(text(&scratch)));
+            scratch.clear();
+            told = true;
+        }
+        if let Some(count) = self.homes.get_mut(key).and_then(|home| home.presence.count_news()) {
+            presence::push_count(&mut scratch, count);
+            self.tell_all(turn, key, "presence_count", Payload::Json(text(&scratch)));
+            scratch.clear();
+            told = true;
+        }
+        self.response = scratch;
+        self.spare_list(list);
+        self.greet_newcomers(turn, key);
+        if let Some(home) = self.homes.get_mut(key).filter(|_| told) {
+            home.roll.pace.told(turn.now.mono_ms, home.presence.live_count(), &self.settings.presence);
+        }
+    }
+
+    /// Greets those for whom the next tick is too far off.
+    pub(super) fn greet<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        let mut greeting = std::mem::take(&mut self.greeting);
+        for key in greeting.drain(..) {
+            self.greet_newcomers(turn, key);
+        }
+        self.greeting = greeting;
+    }
+
+    /// Sends the list to the newcomers of a room: one for all of a shard.
+    fn greet_newcomers<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>) {
+        let Some(home) = self.homes.get_mut(key) else { return };
+        if home.roll.newcomers.is_empty() {
+            return;
+        }
+        let mut newcomers = std::mem::take(&mut home.roll.newcomers);
+        let epoch = home.history.cursor().epoch;
+        let list = home.roll.list.take().unwrap_or_else(|| {
+            let mut list = self.spare_lists.pop().unwrap_or_default();
+            presence::push_users(&mut list, &home.presence, home.presence.announced(), epoch);
+            list
+        });
+        let count = home.presence.told_count();
+        let outposts: SmallVec<[Outpost; 2]> = home.outposts.clone();
+        let mut own = std::mem::take(&mut self.response);
+        for Outpost { shard, audience, .. } in outposts {
+            let Some(home) = self.homes.get(key) else { break };
+            for slot in &newcomers {
+                push_own(&mut own, home, shard, *slot);
+            }
+            if !own.is_empty() {
+                let state = ToMember::State { audience, list: text(&list), count, own: &own };
+                self.tell_member(turn, shard, state);
+                own.clear();
+            }
+        }
+        self.response = own;
+        newcomers.clear();
+        newcomers.shrink_to(NEWCOMERS_KEPT);
+        let mut list = Some(list);
+        if let Some(home) = self.homes.get_mut(key) {
+            home.roll.newcomers = newcomers;
+            if home.roll.pace.due_ms.is_some() {
+                home.roll.list = list.take();
+            }
+        }
+        self.spare_list(list);
+    }
+
+    fn spare_list(&mut self, list: Option<Vec<u8>>) {
+        if let Some(mut list) = list
+            && self.spare_lists.len() < SPARE_LISTS_MAX
+        {
+            list.clear();
+            list.shrink_to(SPARE_LIST_BYTES_MAX);
+            self.spare_lists.push(list);
+        }
+    }
+}
+
+/// From so many bytes on a list is sent to each newcomer at once.
+const LARGE_LIST_BYTES: usize = 8 * 1_024;
+
+impl Shard {
+    /// Sends `presence_state` to the members here who have not had it.
+    pub(super) fn show<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: Key<Audience>,
+        list: &str,
+        count: Option<Count>,
+        own: &[u8],
+    ) {
+        let Some(audience) = self.audiences.get_mut(key) else { return };
+        let mut newcomers = std::mem::take(&mut audience.newcomers);
+        let mut own = OwnEntries(own);
+        for conn in newcomers.drain(..) {
+            self.show_to(key, conn, list, count, own.of(conn));
+            if list.len() > LARGE_LIST_BYTES {
+                // Not at the end of the turn: a thousand newcomers would have a thousand copies of it until then.
+                self.flush_conn(turn, conn);
+            }
+        }
+        if let Some(audience) = self.audiences.get_mut(key) {
+            newcomers.shrink_to(NEWCOMERS_KEPT);
+            audience.newcomers = newcomers;
+        }
+    }
+
+    fn show_to(&mut self, key: Key<Audience>, conn: Key<Conn>, list: &str, count: Option<Count>, own: &str) {
+        let Some(member) = self.conns.get(conn) else { return };
+        let Some(channel) = member.channel(key) else { return };
+        let (serializer, seat, join_ref) = (member.serializer, channel.seat, self.join_ref(conn, channel));
+        self.settle(key, seat);
+        self.touch_conn(conn.index());
+        let out = out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn.index());
+        let Some(audience) = self.audiences.get(key) else { return };
+        let state = Outgoing {
+            join_ref: join_ref.as_json(),
+            reference: "null",
+            topic: &audience.topic,
+            event: "presence_state",
+            payload: Payload::Json("{}"),
+        };
+        let comma = if own.is_empty() || list.is_empty() { "" } else { "," };
+        serializer.push_parts(out, &state, &["{", list, comma, own, "}"].map(str::as_bytes));
+        if let Some(count) = count {
+            self.scratch.clear();
+            presence::push_count(&mut self.scratch, count);
+            let payload = Payload::Json(text(&self.scratch));
+            serializer.push(out, &Outgoing { event: "presence_count", payload, ..state });
+            self.scratch.clear();
+        }
+    }
+}
+
+/// The newcomers of a shard in the order in which they joined, each with its own entry for the list, which is empty where the list has one.
+struct OwnEntries<'a>(&'a [u8]);
+
+impl<'a> OwnEntries<'a> {
+    /// The entry of this one. Those before it have gone in the meantime.
+    fn of(&mut self, conn: Key<Conn>) -> &'a str {
+        while !self.0.is_empty() {
+            let (of, entry) = (Key::take(&mut self.0), Field::take(&mut self.0));
+            if of == conn {
+                return entry;
+            }
+        }
+        ""
+    }
+}
+
+/// Appends a newcomer of a shard and its own entry: for [`OwnEntries`].
+fn push_own(out: &mut Vec<u8>, home: &Home, shard: u16, slot: Slot) {
+    let Some(member) = home.presence.member(slot).filter(|member| member.place.shard == shard) else {
+        return;
+    };
+    member.place.conn.put(out);
+    let begin = out.len();
+    0u32.put(out);
+    if home.presence.is_unlisted(slot) {
+        let device = std::iter::once((slot, member));
+        let epoch = home.history.cursor().epoch;
+        presence::push_user(out, &home.presence, member.identity.user(), device, epoch);
+    }
+    let bytes = u32::try_from(out.len() - begin - 4).expect("an entry is small");
+    out[begin..begin + 4].copy_from_slice(&bytes.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: PresenceLimits =
+        PresenceLimits { tick_ms: 50, tick_max_ms: 2_000, full_max: 1_000, listed: 100 };
+
+    /// Has members come at these times, and gives the times at which so many are told.
+    fn ticks(members: u32, comings_ms: impl IntoIterator<Item = u64>) -> Vec<u64> {
+        let (mut pace, mut timers, mut ticks) = (Pace::default(), Vec::new(), Vec::new());
+        let mut comings_ms = comings_ms.into_iter().peekable();
+        for now_ms in 0..20_000 {
+            while comings_ms.next_if_eq(&now_ms).is_some() {
+                timers.extend(pace.ask(now_ms, 0));
+            }
+            if timers.contains(&now_ms) && pace.take_due(now_ms) {
+                ticks.push(now_ms);
+                pace.told(now_ms, members, &LIMITS);
+            }
+        }
+        ticks
+    }
+
+    #[test]
+    fn a_quiet_room_tells_at_once() {
+        assert_eq!(ticks(9, [1_000, 5_000, 9_000]), [1_000, 5_000, 9_000]);
+        assert_eq!(ticks(10_000, [1_000, 5_000, 9_000]), [1_000, 5_000, 9_000]);
+    }
+
+    #[test]
+    fn a_room_that_has_told_rests_the_longer_the_more_it_told() {
+        assert_eq!(ticks(1, [1_000, 1_001]), [1_000, 1_104]);
+        assert_eq!(ticks(9, [1_000, 1_001, 1_400]), [1_000, 1_504]);
+        assert_eq!(ticks(10_000, [1_000, 1_001]), [1_000, 3_008], "but no longer than it may");
+    }
+
+    #[test]
+    fn what_presence_costs_a_second_does_not_depend_on_how_many_come() {
+        for members in [1, 3, 10, 30] {
+            let ticks = ticks(members, (0..10_000).flat_map(|ms| [ms; 3]));
+            let writes = ticks.len() as u64 * u64::from(members);
+            assert!(writes <= 10_000 / LIMITS.tick_ms + 2 * u64::from(members), "{members}: {writes}");
+        }
+    }
+
+    #[test]
+    fn the_last_change_is_told_within_a_tick_and_the_grid() {
+        for members in [1, 5, 1_000] {
+            for last_ms in 2_000..2_100 {
+                let told_ms = *ticks(members, [1_990, last_ms]).last().expect("told");
+                assert!(told_ms >= last_ms, "{members}: not before it is so");
+                assert!(told_ms <= last_ms + rest_ms(members, &LIMITS) + TICK_GRID_MS, "{members}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_comes_back_is_told_together_with_its_leaving() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.ask(1_000, 500), Some(1_504), "a leave can wait");
+        assert_eq!(pace.ask(1_100, 500), None);
+        assert_eq!(pace.ask(1_200, 0), Some(1_200), "who comes does not");
+        assert!(pace.take_due(1_200));
+        pace.told(1_200, 3, &LIMITS);
+        assert!(!pace.take_due(1_504), "the timer of the leave has been overtaken");
+        assert_eq!(pace.ask(1_300, 0), Some(1_408));
+    }
+}
