@@ -702,9 +702,14 @@ impl Shard {
         open.filter_map(|(_, conn)| Some(self.buffers.bytes_count(conn.out?))).max().unwrap_or_default()
     }
 
+    /// How much input of a connection is held.
+    pub(super) fn held_bytes(&self, key: Key<Conn>) -> usize {
+        let held = self.conns.get(key).and_then(|conn| self.inputs.of(conn.input)?.held);
+        held.map_or(0, |id| self.buffers.bytes_count(id))
+    }
+
     /// See [`Population`](super::Population).
     pub(super) fn held_bytes_max(&self) -> usize {
-        let held = self.conns.iter().filter_map(|(_, conn)| self.inputs.of(conn.input)?.held);
-        held.map(|id| self.buffers.bytes_count(id)).max().unwrap_or_default()
+        self.conns.iter().map(|(key, _)| self.held_bytes(key)).max().unwrap_or_default()
     }
 }

@@ -80,10 +80,11 @@ pub trait Io {
     /// Ends our half of a connection: everything has been written.
     fn shut(&mut self, conn: u32);
 
-    /// Lets go of a connection at once. Its number may be given to the next one.
+    /// Lets go of a connection at once. Its number may be given to the next one. A session of long polling has one too, and no socket:
+    /// then there is nothing to let go of.
     fn close(&mut self, conn: u32);
 
-    /// Reads a connection on, after [`Shard::received`] had said to stop.
+    /// Reads a connection on, after [`Shard::received`] had said to stop; nothing, for a session.
     fn resume(&mut self, conn: u32);
 
     /// Sends a record to another shard, in order, sooner or later.

@@ -17,7 +17,7 @@ use super::message::{FromSession, ToSession};
 use super::{Io, Shard, Turn};
 use crate::base::arena::Key;
 use crate::chat::identity::Identity;
-use crate::limits::{POLL_ANSWER_BYTES, POLL_WINDOW_MS, SESSION_TIMEOUT_MS};
+use crate::limits::{POLL_ANSWER_BYTES, POLL_WINDOW_MS, READ_BUFFER_BYTES, SESSION_TIMEOUT_MS};
 use crate::wire::http::HttpError;
 use crate::wire::http::head::Head;
 use crate::wire::http::query::query_params;
@@ -78,7 +78,7 @@ pub(super) struct Session {
 }
 
 /// A connection that polls, and the shard it is on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Poller {
     shard: u16,
     conn: Key<Conn>,
@@ -90,6 +90,8 @@ const NOTHING: u16 = 204;
 const MALFORMED: u16 = 400;
 const REFUSED: u16 = 403;
 pub(super) const GONE: u16 = 410;
+/// Nothing was taken: what was posted before still waits.
+const BUSY: u16 = 503;
 /// A poll of a session that is gone. Phoenix says 410 and makes a new session, which `phoenix.js` before 1.8 takes for the old one: it
 /// does not join its channels again, and never hears from them. This makes every version begin anew.
 const LOST: u16 = 500;
@@ -238,7 +240,10 @@ impl Shard {
             }
             ToSession::Post { conn, ticket, frames } => {
                 let mut status = GONE;
-                if self.session_of(ticket).is_some() {
+                if self.session_of(ticket).is_some() && self.is_behind(ticket.key) {
+                    self.metrics.refused_busy += 1;
+                    status = BUSY;
+                } else if self.session_of(ticket).is_some() {
                     let mut frames = frames.to_vec();
                     self.received(turn, ticket.key, &mut frames);
                     status = if self.session_of(ticket).is_some() { DONE } else { MALFORMED };
@@ -247,14 +252,19 @@ impl Shard {
             }
             ToSession::Abandon { conn, ticket } => {
                 let session = self.sessions.get_mut(&ticket.key);
-                if let Some(session) =
-                    session.filter(|session| session.poller.is_some_and(|poller| poller.conn == conn))
-                {
+                // Connections of two shards may have the same number.
+                let abandoned = Poller { shard, conn };
+                if let Some(session) = session.filter(|session| session.poller == Some(abandoned)) {
                     session.poller = None;
                     self.deadline(ticket.key, turn.now.mono_ms + SESSION_TIMEOUT_MS);
                 }
             }
         }
+    }
+
+    /// Whether a session has so much posted that could not be handled yet that no more is taken: a socket would not be read any further.
+    fn is_behind(&self, key: Key<Conn>) -> bool {
+        self.held_bytes(key) > READ_BUFFER_BYTES
     }
 
     fn session_of(&self, ticket: Ticket) -> Option<&Session> {

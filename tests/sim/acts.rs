@@ -49,6 +49,10 @@ impl Client {
                 // A run in which everybody is soon gone shows nothing.
                 act = Act::Publish;
             }
+            if self.polls && matches!(act, Act::Ping | Act::Poison | Act::Close) {
+                // Nothing that is not a message can be posted.
+                act = Act::Publish;
+            }
             self.act_once(mouth, act);
         }
     }
@@ -407,7 +411,8 @@ impl Client {
         let topic = self.channel_or_topic(mouth);
         let size = self.draws.skewed(mouth.plan.settings.limits.frame_bytes / 4);
         let payload = match self.draws.below(4) {
-            0 if self.may_be_binary(&topic) => Payload::Binary(vec![0xfe; size]),
+            // To one that polls no bytes can come back.
+            0 if self.may_be_binary(&topic) && !self.polls => Payload::Binary(vec![0xfe; size]),
             1 => Payload::Json(json!([1, "two", null])),
             _ => Payload::Json(json!({"x": "y".repeat(size)})),
         };

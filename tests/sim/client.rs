@@ -6,16 +6,20 @@ use serde_json::Value;
 
 use crate::draws::Draws;
 use crate::frames::Inbox;
+use crate::poll::Relay;
 use crate::presence::Fold;
 use crate::site::{USERS, User};
 
 /// Somebody with a program that speaks the protocol, for the length of a run.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "habits, each on its own")]
 pub(crate) struct Client {
     pub(crate) id: usize,
     /// Which of [`USERS`] it is.
     pub(crate) user: usize,
     pub(crate) v1: bool,
+    /// Whether it polls, and has no socket.
+    pub(crate) polls: bool,
     /// Whether it sends joins without a ref of their own.
     pub(crate) refless: bool,
     /// Whether it asks not to be listed.
@@ -39,6 +43,8 @@ pub(crate) struct Link {
     pub(crate) serial: u64,
     pub(crate) host: usize,
     pub(crate) pipe: usize,
+    /// Of one that polls: what it polls by. Then `host` and `pipe` are where it does.
+    pub(crate) relay: Option<Box<Relay>>,
     pub(crate) is_open: bool,
     /// What has been read of the answer to the upgrade.
     pub(crate) http: Vec<u8>,
@@ -172,6 +178,7 @@ impl Link {
             serial,
             host,
             pipe,
+            relay: None,
             is_open: false,
             http: Vec::new(),
             inbox: Inbox::default(),
@@ -191,6 +198,14 @@ impl Link {
             silent_ms: 0,
             patience_ms: 0,
             said: 0,
+        }
+    }
+
+    /// Its connections: shard and pipe of each.
+    pub(crate) fn pipes(&self) -> Vec<(usize, usize)> {
+        match &self.relay {
+            Some(relay) => vec![(relay.poll.host, relay.poll.pipe), (relay.post.host, relay.post.pipe)],
+            None => vec![(self.host, self.pipe)],
         }
     }
 

@@ -129,7 +129,8 @@ impl Client {
         }
     }
 
-    fn hear(&mut self, ears: &mut Ears<'_>, frame: Frame) {
+    /// Takes what the server has said.
+    pub(crate) fn hear(&mut self, ears: &mut Ears<'_>, frame: Frame) {
         let v1 = self.v1;
         let link = self.link.as_mut().expect("who hears is connected");
         assert_eq!(link.heard_close, None, "nothing comes after a close frame: {frame:?}");

@@ -123,6 +123,33 @@ pub(crate) fn push_message(out: &mut Vec<u8>, draws: &mut Draws, opcode: u8, pay
     push_frame(out, draws, CONTINUATION, true, rest);
 }
 
+/// Takes the first whole message off the front of a client's frames: its opcode and what it says. What stands between the fragments of a
+/// message is thrown away. `None` if there is no whole one.
+pub(crate) fn take_message(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let (mut at, mut kind, mut message) = (0, None, Vec::new());
+    loop {
+        let frame = bytes.get(at..)?;
+        let (header, length) = match frame.get(1)? & 0x7f {
+            126 => (4, u64::from(u16::from_be_bytes(*frame.get(2..4)?.first_chunk()?))),
+            127 => (10, u64::from_be_bytes(*frame.get(2..10)?.first_chunk()?)),
+            short => (2, u64::from(short)),
+        };
+        let (payload, length) = (header + 4, usize::try_from(length).expect("it is in memory"));
+        let mask = frame.get(header..payload)?;
+        let masked = frame.get(payload..payload + length)?;
+        let opcode = frame[0] & 0x0f;
+        if opcode < CLOSE {
+            kind = kind.or(Some(opcode));
+            message.extend(masked.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        }
+        at += payload + length;
+        if opcode < CLOSE && bytes[at - payload - length] & 0x80 != 0 {
+            bytes.drain(..at);
+            return Some((kind?, message));
+        }
+    }
+}
+
 /// The answer to a request.
 #[derive(Debug)]
 pub(crate) struct Answer {

@@ -18,6 +18,7 @@ mod frames;
 mod net;
 mod plan;
 mod planted;
+mod poll;
 mod presence;
 mod rest;
 mod site;
@@ -67,10 +68,13 @@ const REACHED: &[&str] = &[
     "parked join",
     "parked upgrade",
     "poisoned",
+    "polled",
+    "posted",
     "published",
     "rate_limited",
     "read_only",
     "recovered",
+    "session lost",
     "too many channels joined",
     "too_large",
     "too_many_rooms",

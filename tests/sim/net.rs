@@ -61,7 +61,9 @@ impl Pipe {
 
     /// Whether the server has something to read, be it the end.
     pub(crate) fn is_readable(&self) -> bool {
-        !self.gone && !self.stopped && (self.reset || self.client_fin || !self.to_server.is_empty())
+        // That it is broken is seen even by who does not want to read.
+        let has_news = self.reset || !self.stopped && (self.client_fin || !self.to_server.is_empty());
+        !self.gone && has_news
     }
 
     pub(crate) fn is_writable(&self) -> bool {
@@ -135,8 +137,13 @@ impl Net {
     }
 
     fn pipe(&mut self, conn: u32) -> &mut Pipe {
-        let index = self.by_conn.get(conn as usize).copied().flatten();
-        &mut self.pipes[index.expect("the shard acts on connections that it has")]
+        self.pipe_if_any(conn).expect("the shard acts on connections that it has")
+    }
+
+    /// A session of long polling has none.
+    fn pipe_if_any(&mut self, conn: u32) -> Option<&mut Pipe> {
+        let index = self.by_conn.get(conn as usize).copied().flatten()?;
+        Some(&mut self.pipes[index])
     }
 
     fn note(&mut self, conn: u32, bytes: &[u8]) {
@@ -182,7 +189,7 @@ impl Io for Net {
 
     fn close(&mut self, conn: u32) {
         let is_rude = self.draws.one_in(2);
-        let pipe = self.pipe(conn);
+        let Some(pipe) = self.pipe_if_any(conn) else { return };
         crate::trace!("lets go of {:?}", pipe.key);
         assert!(!pipe.gone, "a connection is let go once");
         pipe.gone = true;
@@ -197,7 +204,9 @@ impl Io for Net {
     }
 
     fn resume(&mut self, conn: u32) {
-        self.pipe(conn).stopped = false;
+        if let Some(pipe) = self.pipe_if_any(conn) {
+            pipe.stopped = false;
+        }
     }
 
     fn send(&mut self, shard: u16, record: &[u8]) {

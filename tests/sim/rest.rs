@@ -51,7 +51,7 @@ impl World {
             if self.settle() || self.digest() != before || !self.clients.iter().all(Client::is_answered) {
                 quiet_ms = 0;
             }
-            if quiet_ms >= QUIET_MS {
+            if quiet_ms >= QUIET_MS && self.now.mono_ms >= self.ghosts_until_ms {
                 self.calm = self.healed;
                 return;
             }
@@ -105,6 +105,13 @@ impl World {
         }
     }
 
+    /// How many connections the server has for a client: of one that polls its session, and those it polls and posts by.
+    fn connections_of(&self, client: &Client) -> usize {
+        let Some(link) = &client.link else { return 0 };
+        let is_there = |(host, pipe): &(usize, usize)| !self.hosts[*host].net.pipes[*pipe].gone;
+        link.pipes().iter().filter(|way| is_there(way)).count() + usize::from(link.relay.is_some())
+    }
+
     /// Everybody who is in a topic, with what it knows of it.
     fn members<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = (&'a Client, &'a Member)> {
         self.clients.iter().filter_map(move |client| Some((client, client.link.as_ref()?.member(topic)?)))
@@ -120,7 +127,7 @@ impl World {
 
     /// When all is quiet, what everybody knows is the truth.
     pub(crate) fn check_rest(&self) {
-        let open = self.clients.iter().filter(|client| client.link.is_some()).count();
+        let open: usize = self.clients.iter().map(|client| self.connections_of(client)).sum();
         let conns: usize = self.hosts.iter().map(|host| host.shard.population().conns).sum();
         assert_eq!(conns, open, "the server has the connections that there are");
         let rooms: BTreeSet<String> = self.plan.rooms.iter().map(|room| format!("room:{room}")).collect();
@@ -296,15 +303,18 @@ impl World {
                     shard.drain(&mut Turn { now, io: net }, 500);
                 }
             }
-            1 => (0..self.clients.len()).for_each(|client| self.write(client, Client::close)),
-            _ => {
-                for client in &mut self.clients {
-                    let Some(link) = client.link.take() else { continue };
-                    self.hosts[link.host].net.pipes[link.pipe].client_fin = true;
+            1 => {
+                for client in 0..self.clients.len() {
+                    if self.clients[client].polls {
+                        self.lose_link(client);
+                    } else {
+                        self.write(client, Client::close);
+                    }
                 }
             }
+            _ => (0..self.clients.len()).for_each(|client| self.lose_link(client)),
         }
-        for _ in 0..400 {
+        for _ in 0..1_200 {
             while self.settle() {}
             self.pass(25);
         }

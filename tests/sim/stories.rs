@@ -26,10 +26,15 @@ fn plan(shards: u16, limits: Limits) -> Plan {
 
 /// Clients of these users, each connected to the shard beside it.
 fn world(plan: &Plan, clients: &[(usize, usize)]) -> World {
+    world_of(plan, clients, false)
+}
+
+fn world_of(plan: &Plan, clients: &[(usize, usize)], polls: bool) -> World {
     let mut world = World::new(&Plan { clients: clients.len(), ..plan.clone() });
     for (id, (user, host)) in clients.iter().enumerate() {
         let client = &mut world.clients[id];
-        (client.user, client.v1, client.refless, client.hides) = (*user, false, false, false);
+        (client.user, client.v1, client.polls, client.refless, client.hides) =
+            (*user, false, polls, false, false);
         world.connect_to(id, *host);
     }
     world.rest();
@@ -314,4 +319,68 @@ fn who_leaves_is_told_with_who_comes_next() {
         world.rest();
         world.check_rest();
     });
+}
+
+/// Clients of these users, who poll, each by way of the shard beside it.
+fn polling_world(plan: &Plan, clients: &[(usize, usize)]) -> World {
+    world_of(plan, clients, true)
+}
+
+#[test]
+fn who_posts_on_while_nothing_can_be_handled_is_refused_in_the_end() {
+    let limits = Limits { publish_per_s: 0, ..Limits::default() };
+    both_ways(|here, _| {
+        let mut world = polling_world(&plan(2, limits.clone()), &[(0, here)]);
+        world.jam(true);
+        // Some of these are at home on the other shard, and the answers to those joins do not come.
+        let rooms = [ROOM, "room:news", "room:r5", "room:r6"];
+        world.write(0, |client, mouth| rooms.iter().for_each(|room| client.join(mouth, room)));
+        for number in 0..200 {
+            world.write(0, |client, mouth| {
+                let body = format!("{number} {}", "b".repeat(15_000));
+                client.publish_body(mouth, rooms[number % rooms.len()], &body, None, None);
+            });
+            while world.settle() {}
+        }
+        assert_eq!(count(&world, "session lost"), 1);
+        world.jam(false);
+        world.heal();
+        world.rest();
+        world.check_rest();
+    });
+}
+
+#[test]
+fn a_poll_is_not_taken_for_one_with_the_same_number_on_another_shard() {
+    let mut world = world(&plan(2, Limits::default()), &[]);
+    let request = |world: &mut World, pipe: (usize, usize), method: &str, session: &str, body: &str| {
+        let request = format!(
+            "{method} /socket/longpoll?vsn=2.0.0&token={}&token={session} HTTP/1.1\r\nHost: x\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            crate::site::token(0, 2_000_000_000),
+            body.len()
+        );
+        world.hosts[pipe.0].net.pipes[pipe.1].to_server.extend_from_slice(request.as_bytes());
+        while world.settle() {}
+        let said = std::mem::take(&mut world.hosts[pipe.0].net.pipes[pipe.1].to_client);
+        String::from_utf8(said).expect("text")
+    };
+    // The first connection of each shard: they have the same number.
+    let [there, here] = [0, 1].map(|host| (host, world.open(host).expect("there is room")));
+    let begun = request(&mut world, here, "GET", "", "");
+    let (_, session) = begun.split_once("\"token\":\"").expect("a session");
+    let session = session.trim_end_matches("\"}");
+    assert_eq!(request(&mut world, there, "GET", session, ""), "", "the poll waits");
+    world.jam(true);
+    // Another poll takes over, and the first one breaks before it hears of that.
+    assert_eq!(request(&mut world, here, "GET", session, ""), "");
+    world.hosts[0].net.pipes[there.1].reset = true;
+    while world.settle() {}
+    world.jam(false);
+    while world.settle() {}
+    let other = (1, world.open(1).expect("there is room"));
+    let heartbeat = r#"[null,"1","phoenix","heartbeat",{}]"#;
+    assert!(request(&mut world, other, "POST", session, heartbeat).contains(r#"{"status":200}"#));
+    let polled = String::from_utf8(world.hosts[1].net.pipes[here.1].to_client.clone()).expect("text");
+    assert!(polled.contains("phx_reply"), "the poll is answered: {polled}");
 }

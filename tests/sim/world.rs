@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use chinwag::base::time::Now;
-use chinwag::limits::MESH_PAUSE_BYTES;
+use chinwag::limits::{MESH_PAUSE_BYTES, POLL_WINDOW_MS, SESSION_TIMEOUT_MS, SWEEP_MS};
 use chinwag::shard::{Shard, Turn};
 use serde_json::Value;
 
@@ -23,6 +23,10 @@ use crate::net::{Net, Pipe};
 use crate::plan::{AROUND_BODY_BYTES, Happening, Plan};
 use crate::site::{TestSite, USERS};
 use crate::truth::Truth;
+
+/// How long a session may live that nobody polls any more, in milliseconds: the poll that was waiting when its client went is seen to have
+/// been in vain when it ends.
+const GHOST_MS: u64 = POLL_WINDOW_MS + SESSION_TIMEOUT_MS + 3 * SWEEP_MS;
 
 /// A shard and what it acts on.
 pub(crate) struct Host {
@@ -52,9 +56,11 @@ pub(crate) struct World {
     pub(crate) healed: bool,
     /// Whether it has been quiet since.
     pub(crate) calm: bool,
+    /// Until when there may be sessions that nobody polls any more, in milliseconds.
+    pub(crate) ghosts_until_ms: u64,
     pub(crate) draining: bool,
     /// The latest that any wall clock has shown.
-    latest_unix_ms: u64,
+    pub(crate) latest_unix_ms: u64,
     links: u64,
     /// Everything that clients have read, in order, in one number.
     digest: u64,
@@ -85,7 +91,9 @@ impl World {
                 Host { shard: Shard::new(id, settings.clone(), site.clone(), seed, now), net, is_busy: false }
             })
             .collect();
-        let clients = (0..plan.clients).map(|id| client(id, &mut draws)).collect();
+        // One that polls has several connections, and asks on for them where there are few.
+        let may_poll = plan.settings.limits.connections == 0;
+        let clients = (0..plan.clients).map(|id| client(id, &mut draws, may_poll)).collect();
         Self {
             plan: plan.clone(),
             draws,
@@ -96,6 +104,7 @@ impl World {
             truth: Truth::default(),
             healed: false,
             calm: false,
+            ghosts_until_ms: 0,
             draining: false,
             latest_unix_ms: now.unix_ms,
             links: 0,
@@ -184,6 +193,7 @@ impl World {
     /// Ends the faults: whoever stalls goes on, and everything has room.
     pub(crate) fn heal(&mut self) {
         self.healed = true;
+        self.ghosts_until_ms = self.now.mono_ms + GHOST_MS;
         for client in &mut self.clients {
             if let Some(link) = &mut client.link {
                 link.stalled = false;
@@ -278,18 +288,31 @@ impl World {
 
     /// Has a client connect, if it is not and a shard takes it.
     pub(crate) fn connect(&mut self, client: usize) {
-        let host = self.draws.index(self.hosts.len());
-        self.connect_to(client, host);
+        let (host, other) = (self.draws.index(self.hosts.len()), self.draws.index(self.hosts.len()));
+        self.connect_by(client, host, other);
     }
 
     /// The same to a certain shard.
     pub(crate) fn connect_to(&mut self, client: usize, host: usize) {
+        self.connect_by(client, host, host);
+    }
+
+    /// One that polls has another connection to post by.
+    fn connect_by(&mut self, client: usize, host: usize, other: usize) {
         if self.clients[client].link.is_some() {
             return;
         }
-        let Some(pipe) = self.open(host) else { return };
         let life_s = if self.healed { 1_000_000 } else { self.plan.token_s };
         let expires_at_s = self.now.unix_ms / 1_000 + life_s;
+        if self.clients[client].polls {
+            let Some(relay) = self.begin_session(client, (host, other), expires_at_s) else { return };
+            self.links += 1;
+            let mut link = Link::new(self.links, host, relay.poll.pipe, expires_at_s, self.now.mono_ms);
+            link.relay = Some(Box::new(relay));
+            self.clients[client].link = Some(link);
+            return;
+        }
+        let Some(pipe) = self.open(host) else { return };
         self.links += 1;
         let link = Link::new(self.links, host, pipe, expires_at_s, self.now.mono_ms);
         let client = &mut self.clients[client];
@@ -299,7 +322,8 @@ impl World {
         crate::trace!("client {} connects to shard {host} as {}", client.id, self.links);
     }
 
-    fn open(&mut self, host: usize) -> Option<usize> {
+    /// A new connection to a shard, if it takes one.
+    pub(crate) fn open(&mut self, host: usize) -> Option<usize> {
         let now = self.now;
         let window = if self.healed { 1 << 24 } else { self.plan.window };
         let Host { shard, net, is_busy } = &mut self.hosts[host];
@@ -317,6 +341,11 @@ impl World {
         let mut mouth = Mouth { plan, truth, now_ms: now.mono_ms, out: Vec::new() };
         say(client, &mut mouth);
         let out = mouth.out;
+        if client.polls {
+            client.link.as_mut().expect("it has one").wrote_ms = now.mono_ms;
+            let id = client.id;
+            return self.relay(id, &out);
+        }
         let pipe = &mut hosts[host].net.pipes[pipe];
         crate::trace!("client {} writes {} bytes", client.id, out.len());
         if !pipe.gone && !out.is_empty() {
@@ -355,6 +384,9 @@ impl World {
 
     /// Brings at most so many bytes to a client, or the end of them. False if there is nothing.
     fn bring_to_client(&mut self, client: usize, most: usize) -> bool {
+        if self.clients[client].link.as_ref().is_some_and(|link| link.relay.is_some()) {
+            return self.bring_to_relay(client, most);
+        }
         let Self { plan, truth, now, hosts, clients, .. } = self;
         let client = &mut clients[client];
         let Some(link) = &mut client.link else { return false };
@@ -370,9 +402,7 @@ impl World {
             client.link = None;
             return true;
         }
-        self.digest = bytes.iter().fold(self.digest, |digest, byte| {
-            (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(9)
-        });
+        self.digest = note(self.digest, &bytes);
         let mut ears = Ears {
             plan,
             truth,
@@ -389,6 +419,22 @@ impl World {
             pipe.client_fin = true;
         }
         true
+    }
+
+    /// Has bytes that a client has read count for the digest.
+    pub(crate) fn note(&mut self, bytes: &[u8]) {
+        self.digest = note(self.digest, bytes);
+    }
+
+    /// A client ends its connections, without a word. Of a session the server learns it later, when nobody polls it any more.
+    pub(crate) fn lose_link(&mut self, client: usize) {
+        let Some(link) = self.clients[client].link.take() else { return };
+        for (host, pipe) in link.pipes() {
+            self.hosts[host].net.pipes[pipe].client_fin = true;
+        }
+        if link.relay.is_some() {
+            self.ghosts_until_ms = self.now.mono_ms + GHOST_MS;
+        }
     }
 
     /// How many bytes of the server a client's machine takes.
@@ -451,18 +497,21 @@ impl World {
         let client = self.draws.index(self.clients.len());
         let Some(link) = self.clients[client].link.take() else { return };
         crate::trace!("client {client} vanishes");
-        let pipe = &mut self.hosts[link.host].net.pipes[link.pipe];
-        if self.draws.one_in(2) {
-            pipe.reset = true;
-            pipe.blocked = pipe.blocked && !pipe.gone;
-            pipe.to_server.clear();
-        } else {
-            let left = self.draws.size(0, pipe.to_server.len());
-            pipe.to_server.truncate(left);
-            pipe.client_fin = true;
+        let is_reset = self.draws.one_in(2);
+        for (host, pipe) in link.pipes() {
+            let pipe = &mut self.hosts[host].net.pipes[pipe];
+            if is_reset {
+                pipe.reset = true;
+                pipe.blocked = pipe.blocked && !pipe.gone;
+                pipe.to_server.clear();
+            } else {
+                let left = self.draws.size(0, pipe.to_server.len());
+                pipe.to_server.truncate(left);
+                pipe.client_fin = true;
+            }
+            pipe.window = usize::MAX;
+            pipe.to_client.clear();
         }
-        pipe.window = usize::MAX;
-        pipe.to_client.clear();
     }
 
     /// Somebody asks for a room.
@@ -549,12 +598,20 @@ impl Link {
     }
 }
 
-fn client(id: usize, draws: &mut Draws) -> Client {
+/// Bytes, into a digest.
+fn note(digest: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(digest, |digest, byte| {
+        (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(9)
+    })
+}
+
+fn client(id: usize, draws: &mut Draws, may_poll: bool) -> Client {
     let v1 = draws.one_in(4);
     Client {
         id,
         user: draws.index(USERS.len()),
         v1,
+        polls: draws.one_in(4) && may_poll,
         refless: if v1 { !draws.one_in(3) } else { draws.one_in(8) },
         hides: draws.one_in(6),
         draws: draws.fork(),
