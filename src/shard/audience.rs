@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 use smallvec::SmallVec;
 
-use super::channels::Passage;
+use super::channels::{Channel, Passage};
 use super::conn::{BLOCKED, Conn, HAS_OUT, SESSION, SPEAKS_V1};
 use super::home::Home;
 use super::log::{Log, LogMemory, Position};
@@ -42,6 +42,8 @@ pub(super) struct Audience {
     pub(super) joining: u32,
     /// Members who have not been sent `presence_state` yet, in the order in which they joined.
     pub(super) newcomers: Vec<Key<Conn>>,
+    /// Members that are leaving and have no seat any more. They keep it too.
+    pub(super) unheard: u32,
     log: Log,
     /// The same in the old encoding, for as long as there are members who speak it.
     log_v1: Log,
@@ -61,6 +63,7 @@ impl Audience {
             seats: Vec::new(),
             apart: SmallVec::new(),
             joining: 0,
+            unheard: 0,
             newcomers: Vec::new(),
             log: Log::default(),
             log_v1: Log::default(),
@@ -104,7 +107,7 @@ impl Audience {
     }
 
     fn is_deserted(&self) -> bool {
-        self.seats.is_empty() && self.apart.is_empty() && self.joining == 0
+        self.seats.is_empty() && self.apart.is_empty() && self.joining == 0 && self.unheard == 0
     }
 
     /// Bytes of memory that its logs hold.
@@ -182,7 +185,7 @@ impl Shard {
     ///
     /// Not for a member whose socket takes nothing: its log may be long, and it would cost memory of its own.
     pub(super) fn settle(&mut self, key: Key<Audience>, seat: u32) {
-        let Some(audience) = self.audiences.get_mut(key) else { return };
+        let Some(audience) = self.audiences.get_mut(key).filter(|_| seat != Channel::NO_SEAT) else { return };
         let conn = audience.seats[seat as usize].conn;
         let flags = self.flags[conn as usize];
         if flags & (BLOCKED | SESSION) == BLOCKED || audience.pending(seat as usize, flags).is_empty() {
@@ -308,16 +311,11 @@ impl Shard {
     /// Ends the channel of a member who is too far behind: loudly, so that it comes back with its cursor.
     fn lose(&mut self, key: Key<Audience>, seat: usize) {
         let Some(audience) = self.audiences.get(key) else { return };
-        let conn = audience.seats[seat].conn;
-        let flags = self.flags[conn as usize];
-        let Some(conn) = self.conns.key_at(conn) else { return };
+        let Some(conn) = self.conns.key_at(audience.seats[seat].conn) else { return };
         let passage = self.conns.get(conn).and_then(|conn| conn.channel(key)).map(|channel| channel.passage);
         if passage == Some(Passage::Leaving) {
             // What it has not had it has asked not to have.
-            if let Some(audience) = self.audiences.get_mut(key) {
-                audience.catch_up(seat, flags);
-            }
-            return;
+            return self.give_up_seat(conn, key);
         }
         self.metrics.lagged += 1;
         self.crash_channel(conn, key, "lagging");

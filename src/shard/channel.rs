@@ -528,18 +528,39 @@ impl Shard {
         let record = self.audiences.get_mut(audience)?;
         record.newcomers.retain(|newcomer| *newcomer != conn);
         record.apart.retain(|member| *member != conn.index());
-        if channel.seat != Channel::NO_SEAT
-            && let Some(moved) = record.stand(channel.seat, self.flags[conn.index() as usize])
-            && let Some(moved) = self.conns.get_at_mut(moved).and_then(|moved| moved.channel_mut(audience))
-        {
-            moved.seat = channel.seat;
+        if channel.passage == Passage::LeavingUnheard {
+            record.unheard -= 1;
         }
+        self.vacate(conn, audience, channel.seat);
         // What the others have had may now be let go.
         self.touch_audience(audience);
         let join_ref = self.join_ref(conn, &channel);
         self.odd_refs.remove(&(conn, audience));
         let arrival = self.arrivals.remove(&(conn, audience));
         Some(Departed { channel: Channel { seat: Channel::NO_SEAT, ..channel }, join_ref, arrival })
+    }
+
+    /// Takes a seat from the audience, if there is one.
+    fn vacate(&mut self, conn: Key<Conn>, audience: Key<Audience>, seat: u32) {
+        let Some(record) = self.audiences.get_mut(audience).filter(|_| seat != Channel::NO_SEAT) else {
+            return;
+        };
+        if let Some(moved) = record.stand(seat, self.flags[conn.index() as usize])
+            && let Some(moved) = self.conns.get_at_mut(moved).and_then(|moved| moved.channel_mut(audience))
+        {
+            moved.seat = seat;
+        }
+    }
+
+    /// A member that is leaving hears nothing more until it has left.
+    pub(super) fn give_up_seat(&mut self, conn: Key<Conn>, audience: Key<Audience>) {
+        let channel = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience));
+        let (Some(channel), Some(record)) = (channel, self.audiences.get_mut(audience)) else { return };
+        channel.passage = Passage::LeavingUnheard;
+        let seat = std::mem::replace(&mut channel.seat, Channel::NO_SEAT);
+        record.unheard += 1;
+        record.newcomers.retain(|newcomer| *newcomer != conn);
+        self.vacate(conn, audience, seat);
     }
 
     /// Gives a connection a channel, with the ref of its join.

@@ -59,6 +59,8 @@ pub(super) enum Passage {
     Rejoining,
     /// A member until the home says otherwise.
     Leaving,
+    /// The same, and it hears nothing any more: it was too far behind, and what comes next would come with a gap before it. It has no seat.
+    LeavingUnheard,
 }
 
 /// A join that the home has not answered yet.

@@ -142,7 +142,7 @@ impl Shard {
     /// Tells a client that its channel has ended with the room's home.
     fn end_channel(&mut self, conn: Key<Conn>, audience: Key<Audience>, departed: Departed) {
         let Departed { channel, join_ref, arrival } = departed;
-        if channel.passage == Passage::Leaving {
+        if matches!(channel.passage, Passage::Leaving | Passage::LeavingUnheard) {
             return self.say_closed(conn, audience, &join_ref);
         }
         let join_ref = arrival.map_or(join_ref, |arrival| arrival.join_ref);

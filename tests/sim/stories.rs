@@ -109,6 +109,41 @@ fn an_answer_to_a_channel_that_has_crashed_is_not_for_the_join_after_it() {
 }
 
 #[test]
+fn who_falls_behind_while_it_leaves_hears_nothing_more_rather_than_with_a_gap() {
+    both_ways(|here, there| {
+        let limits =
+            Limits { room_lag_bytes: 3_000, publish_burst: 1_000, publish_per_s: 0, ..Limits::default() };
+        let mut world = world(&plan(2, limits), &[(0, here), (1, there)]);
+        for client in [0, 1] {
+            tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+        }
+        let say = |world: &mut World, what: &'static str, times: usize| {
+            world.write(0, |client, mouth| {
+                (0..times).for_each(|number| {
+                    let body = format!("{what} {number} {}", "b".repeat(900));
+                    client.publish_body(mouth, ROOM, &body, None, None);
+                });
+            });
+            while world.settle() {}
+        };
+        // The second one takes nothing, and its leave is long on its way: it could be heard only by who goes on as if it were a member.
+        world.window(1, 0);
+        world.hosts[there].net.jammed.fill(true);
+        world.write(1, |client, mouth| client.leave(mouth, ROOM));
+        say(&mut world, "too much", 8);
+        world.window(1, 1 << 24);
+        say(&mut world, "and then", 2);
+        world.hosts[there].net.jammed.fill(false);
+        world.rest();
+        world.check_rest();
+        assert_eq!(count(&world, "left"), 1);
+        // Back, it has all that it missed.
+        tell(&mut world, 1, |client, mouth| client.join(mouth, ROOM));
+        world.check_rest();
+    });
+}
+
+#[test]
 fn nothing_is_said_on_a_topic_that_is_still_being_joined() {
     both_ways(|here, there| {
         let mut world = world(&Plan { token_s: 5, ..plan(2, Limits::default()) }, &[(0, here), (0, there)]);
