@@ -240,7 +240,7 @@ pub struct PresenceLimits {
 
 impl Default for PresenceLimits {
     fn default() -> Self {
-        Self { tick_ms: 50, tick_max_ms: 5_000, full_max: 1_000, listed: 100 }
+        Self { tick_ms: 100, tick_max_ms: 5_000, full_max: 1_000, listed: 100 }
     }
 }
 

@@ -97,7 +97,7 @@ impl Pace {
 
 /// For how long a newcomer may wait for a tick, in milliseconds: Phoenix sends the list behind the diff with one's own coming, and so does
 /// a tick.
-const GREET_WITHIN_MS: u64 = 250;
+const GREET_WITHIN_MS: u64 = 500;
 
 /// How urgent it is that the members are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -316,7 +316,7 @@ fn relations_between_values_hold() {
             &["history.total_bytes=500000"],
             "--set: history.total_bytes = 500_000: must be at least 524_288, because",
         ),
-        (&["presence.tick_max_ms=49"], "--set: presence.tick_max_ms = 49: must be at least 50, because"),
+        (&["presence.tick_max_ms=99"], "--set: presence.tick_max_ms = 99: must be at least 100, because"),
         (&["presence.full_max=99"], "--set: presence.full_max = 99: must be at least 100, because"),
         // The one at fault is the one that was set, but where it stands the reader sees either way.
         (
