@@ -371,3 +371,41 @@ fn an_allocation_is_seen() {
         server.turns();
     });
 }
+
+#[test]
+fn a_join_and_a_leave_of_a_room_with_others_in_it() {
+    let rooms = rooms();
+    let mut server = Server::with_rooms(&rooms);
+    let says = |event| rooms.each_ref().map(|room| frame(&format!(r#"["1","1","{room}","{event}",{{}}]"#)));
+    let (joins, leaves) = (says("phx_join"), says("phx_leave"));
+    let heartbeat = frame(r#"[null,"7","phoenix","heartbeat",{}]"#);
+    check(&mut server, |server| {
+        (0..CONNS).for_each(|conn| server.says(conn, &heartbeat));
+        // At home and from afar, and one after the other: who is in no room at all has nothing to keep its rooms in.
+        for (conn, room) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            server.says(conn, &leaves[room]);
+            server.turns();
+            server.says(conn, &joins[room]);
+            server.turns();
+            // While the room rests.
+            server.pass(100);
+        }
+        server.pass(1_000);
+    });
+}
+
+#[test]
+fn a_second_join_in_the_place_of_the_first() {
+    let rooms = rooms();
+    let mut server = Server::with_rooms(&rooms);
+    let joins = rooms.each_ref().map(|room| frame(&format!(r#"["1","1","{room}","phx_join",{{}}]"#)));
+    let heartbeat = frame(r#"[null,"7","phoenix","heartbeat",{}]"#);
+    check(&mut server, |server| {
+        (0..CONNS).for_each(|conn| server.says(conn, &heartbeat));
+        for frame in &joins {
+            server.says(0, frame);
+        }
+        server.turns();
+        server.pass(600);
+    });
+}

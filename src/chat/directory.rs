@@ -20,21 +20,44 @@ pub struct Listing {
 #[derive(Debug, Default)]
 pub struct Directory {
     rooms: BTreeMap<Box<str>, Listing>,
+    /// Those of which there is news for those who watch.
     changed: BTreeSet<Box<str>>,
+    is_watched: bool,
 }
 
 impl Directory {
+    /// From now on keeps what changes, for [`Directory::take_changes`]. It does not while nobody wants to know.
+    pub fn watch(&mut self) {
+        self.is_watched = true;
+    }
+
+    /// Keeps what changes no longer.
+    pub fn unwatch(&mut self) {
+        self.is_watched = false;
+        self.changed.clear();
+    }
+
     /// Notes what a room's home says of it; without `members` it is gone.
     pub fn learn(&mut self, room: &str, title: &str, members: Option<u32>) {
-        let listing = members.map(|members| Listing { title: title.into(), members });
-        if self.rooms.get(room) == listing.as_ref() {
-            return;
+        match (self.rooms.get_mut(room), members) {
+            (None, None) => return,
+            (Some(known), Some(members)) if known.members == members && *known.title == *title => return,
+            (Some(known), Some(members)) => {
+                known.members = members;
+                if *known.title != *title {
+                    known.title = title.into();
+                }
+            }
+            (None, Some(members)) => {
+                self.rooms.insert(room.into(), Listing { title: title.into(), members });
+            }
+            (Some(_), None) => {
+                self.rooms.remove(room);
+            }
         }
-        self.changed.insert(room.into());
-        match listing {
-            Some(listing) => self.rooms.insert(room.into(), listing),
-            None => self.rooms.remove(room),
-        };
+        if self.is_watched {
+            self.changed.insert(room.into());
+        }
     }
 
     /// The names of all rooms, in order.
@@ -117,6 +140,9 @@ mod tests {
     #[test]
     fn only_news_is_news() {
         let mut directory = Directory::default();
+        directory.learn("z", "Z", Some(1));
+        assert!(!directory.has_changed(), "nobody wants to know");
+        directory.watch();
         directory.learn("a", "A", Some(1));
         assert_eq!(directory.take_changes().len(), 1);
         directory.learn("a", "A", Some(1));
@@ -124,5 +150,10 @@ mod tests {
         assert!(!directory.has_changed());
         directory.learn("a", "", None);
         assert_eq!(directory.take_changes(), [("a".into(), None)]);
+        directory.learn("z", "z", Some(2));
+        assert_eq!(directory.take_changes(), [("z".into(), Some(Listing { title: "z".into(), members: 2 }))]);
+        directory.learn("z", "z", Some(3));
+        directory.unwatch();
+        assert!(!directory.has_changed());
     }
 }

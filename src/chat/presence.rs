@@ -294,13 +294,22 @@ impl<P> Presence<P> {
         if has_meta { self.metas.get(&slot.0).map(|meta| &**meta) } else { None }
     }
 
-    /// Visits the users who have a device in `set`, each once, with those devices, the oldest first.
+    /// Who a user is that has another device here, if it goes by this name there too.
+    #[must_use]
+    pub fn known(&self, user: &str, name: &str) -> Option<Identity> {
+        let identity_of = |slot: &Slot| &self.members[slot.index()].identity;
+        let is_it = |slot: &Slot| (identity_of(slot).user(), identity_of(slot).name()) == (user, name);
+        self.by_user.find(self.hasher.hash_one(user), is_it).map(identity_of).cloned()
+    }
+
+    /// Visits the users who have a device in `set`, each once, with those devices, the oldest first. `seen` is only memory to work with.
     pub fn each_user(
         &self,
         set: &BitSet,
+        seen: &mut BitSet,
         mut visit: impl FnMut(&str, &mut dyn Iterator<Item = (Slot, &Member<P>)>),
     ) {
-        let mut seen = BitSet::default();
+        seen.clear();
         for slot in set.iter_ones() {
             let member = &self.members[slot as usize];
             let user = member.identity.user();
@@ -415,7 +424,7 @@ mod tests {
 
     fn users(presence: &Presence<()>, set: &BitSet) -> Vec<(String, Vec<u32>)> {
         let mut users = Vec::new();
-        presence.each_user(set, |user, devices| {
+        presence.each_user(set, &mut BitSet::new(), |user, devices| {
             users.push((user.to_owned(), devices.map(|(_, device)| device.arrival).collect()));
         });
         users.sort();
@@ -466,6 +475,23 @@ mod tests {
         presence.join(identity("ann"), (), None, 0, true);
         assert_eq!(tick(&mut presence, &LIMITS), [one("ann", &[4]), one("ann", &[1])]);
         assert_eq!(users(&presence, presence.announced()), [one("ann", &[3, 4]), one("bob", &[2])].concat());
+    }
+
+    #[test]
+    fn who_is_known_is_known_by_id_and_name() {
+        let mut presence = Presence::<()>::default();
+        let known = |presence: &Presence<()>, user, name| presence.known(user, name).is_some();
+        let slot = presence.join(identity("ann"), (), None, 0, true);
+        assert!(
+            known(&presence, "ann", "ann")
+                && !known(&presence, "ann", "bob")
+                && !known(&presence, "bob", "bob")
+        );
+        tick(&mut presence, &LIMITS);
+        presence.leave(slot);
+        assert!(known(&presence, "ann", "ann"), "until it is told that it left");
+        tick(&mut presence, &LIMITS);
+        assert!(!known(&presence, "ann", "ann"));
     }
 
     #[test]

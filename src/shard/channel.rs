@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::audience::Audience;
 use super::channels::{Arrival, Channel, Passage};
-use super::conn::{Conn, Flow};
+use super::conn::{Conn, Flow, out_of};
 use super::home::Home;
 use super::message::{Asker, From, ToHome, Who};
 use super::refs::{JoinRef, PackedRef, Ref};
@@ -656,13 +656,13 @@ impl Shard {
     }
 
     pub(super) fn say_closed(&mut self, conn: Key<Conn>, audience: Key<Audience>, join_ref: &JoinRef) {
-        let Some(topic) = self.audiences.get(audience).map(|audience| audience.topic.clone()) else { return };
+        let Some(serializer) = self.conns.get(conn).map(|conn| conn.serializer) else { return };
+        self.touch_conn(conn.index());
+        let out = out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn.index());
+        let Some(Audience { topic, .. }) = self.audiences.get(audience) else { return };
         let join_ref = join_ref.as_json();
-        let payload = Payload::Json("{}");
-        self.push(
-            conn,
-            &Outgoing { join_ref, reference: join_ref, topic: &topic, event: "phx_close", payload },
-        );
+        let (event, payload) = ("phx_close", Payload::Json("{}"));
+        serializer.push(out, &Outgoing { join_ref, reference: join_ref, topic, event, payload });
     }
 
     /// Handles a push in a joined channel.

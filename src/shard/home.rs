@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::audience::Audience;
 use super::channel::Refusal;
 use super::conn::Conn;
-use super::message::{Asker, From, ToHome, ToMember};
+use super::message::{Asker, From, ToHome, ToMember, Who};
 use super::tick::{News, Roll};
 use super::{Io, Shard, Timer, Turn};
 use crate::base::arena::Key;
@@ -283,7 +283,11 @@ impl Shard {
             home.exit(slot);
         }
         let is_room = home.room().is_some();
-        let identity = who.identity();
+        let known = match who {
+            Who::There { user, name } => home.presence.known(user, name),
+            Who::Here(_) => None,
+        };
+        let identity = known.unwrap_or_else(|| who.identity());
         let online_at_s = turn.now.unix_ms / 1_000;
         let address = Address { shard, conn };
         let slot =
@@ -389,9 +393,15 @@ impl Shard {
         for key in unlisted.drain(..) {
             let Some(home) = self.homes.get_mut(key) else { continue };
             home.unlisted = false;
-            let (Some(room), title) = (home.room().map(str::to_owned), home.title.clone()) else { continue };
+            // Out of the home while they are told: a directory knows nothing of homes.
+            let (topic, title) = (std::mem::take(&mut home.topic), std::mem::take(&mut home.title));
             let members = Some(home.presence.present_count());
-            self.tell_directories(turn, &room, &title, members);
+            if let Some(room) = Topic::parse(&topic).and_then(Topic::room) {
+                self.tell_directories(turn, room, &title, members);
+            }
+            if let Some(home) = self.homes.get_mut(key) {
+                (home.topic, home.title) = (topic, title);
+            }
         }
         for room in std::mem::take(&mut self.upkeep.removed_rooms) {
             if !self.home_by_topic.contains_key(&*crate::chat::topic::of_room(&room)) {
@@ -651,7 +661,7 @@ const LISTING_MS: u64 = 50;
 
 /// JSON that was put together from strings and checked JSON.
 pub(super) fn text(json: &[u8]) -> &str {
-    std::str::from_utf8(json).expect("JSON is UTF-8")
+    simdutf8::basic::from_utf8(json).expect("JSON is UTF-8")
 }
 
 /// Appends a message as members get it, and as the history keeps it.

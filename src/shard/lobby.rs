@@ -20,6 +20,7 @@ impl Shard {
     /// Lets a connection into the lobby. A second join of it takes the place of the first.
     pub(super) fn join_lobby<I: Io>(&mut self, turn: &Turn<'_, I>, conn: Key<Conn>, message: &Message<'_>) {
         let audience = self.audience_of(LOBBY, self.id);
+        self.directory.watch();
         let old = self.stand_up(conn, audience);
         let flags = self.flags[conn.index() as usize];
         let Some(identity) = self.conns.get(conn).and_then(|conn| conn.identity.clone()) else { return };
@@ -59,8 +60,8 @@ impl Shard {
     pub(super) fn lobby_tick<I: Io>(&mut self, turn: &Turn<'_, I>) {
         self.lobby_ticking = false;
         self.lobby_told_ms = turn.now.mono_ms;
+        let Some(key) = self.audience_by_topic.get(LOBBY).copied() else { return self.directory.unwatch() };
         let changes = self.directory.take_changes();
-        let Some(key) = self.audience_by_topic.get(LOBBY).copied() else { return };
         let mut payload = Vec::new();
         push_changes(&mut payload, &changes, |_| true);
         self.deliver(key, "rooms", Payload::Json(text(&payload)));

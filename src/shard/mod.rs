@@ -57,6 +57,7 @@ use refs::JoinRef;
 use session::Session;
 
 use crate::base::arena::{Arena, Key};
+use crate::base::bitset::BitSet;
 use crate::base::time::Now;
 use crate::base::timers::Timers;
 use crate::chat::directory::Directory;
@@ -220,6 +221,8 @@ pub struct Shard {
     upkeep: Upkeep,
     /// Rooms with newcomers of this turn.
     greeting: Vec<Key<Home>>,
+    /// Of whoever writes down users.
+    seen: BitSet,
     /// Buffers for the lists that newcomers are sent.
     spare_lists: Vec<Vec<u8>>,
     key_hashers: [ahash::RandomState; 2],
@@ -295,6 +298,7 @@ impl Shard {
             home_by_topic: HashMap::with_hasher(hasher(2)),
             upkeep: Upkeep::new(seed),
             greeting: Vec::new(),
+            seen: BitSet::new(),
             spare_lists: Vec::new(),
             key_hashers: [hasher(3), hasher(4)],
             directory: Directory::default(),

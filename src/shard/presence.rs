@@ -6,19 +6,25 @@ use crate::base::bitset::BitSet;
 use crate::chat::presence::{Count, Member, Presence, Slot};
 use crate::wire::json::{push_string, push_unsigned};
 
-/// Appends `{"joins":{...},"leaves":{...}}` of the tick that has been worked out.
-pub(super) fn push_diff<P>(out: &mut Vec<u8>, presence: &Presence<P>, epoch: u64) {
+/// Appends `{"joins":{...},"leaves":{...}}` of the tick that has been worked out. For `seen` see [`Presence::each_user`].
+pub(super) fn push_diff<P>(out: &mut Vec<u8>, presence: &Presence<P>, epoch: u64, seen: &mut BitSet) {
     out.extend_from_slice(b"{\"joins\":{");
-    push_users(out, presence, presence.joins(), epoch);
+    push_users(out, presence, presence.joins(), epoch, seen);
     out.extend_from_slice(b"},\"leaves\":{");
-    push_users(out, presence, presence.leaves(), epoch);
+    push_users(out, presence, presence.leaves(), epoch, seen);
     out.extend_from_slice(b"}}");
 }
 
 /// Appends the users of a set, the inside of an object: `"ann":{"metas":[...]},"bob":...`.
-pub(super) fn push_users<P>(out: &mut Vec<u8>, presence: &Presence<P>, set: &BitSet, epoch: u64) {
+pub(super) fn push_users<P>(
+    out: &mut Vec<u8>,
+    presence: &Presence<P>,
+    set: &BitSet,
+    epoch: u64,
+    seen: &mut BitSet,
+) {
     let mut first = true;
-    presence.each_user(set, |user, devices| {
+    presence.each_user(set, seen, |user, devices| {
         if !std::mem::take(&mut first) {
             out.push(b',');
         }
@@ -90,7 +96,7 @@ mod tests {
         presence.join(identity("ann"), (), None, 1_795_336_254, true);
         presence.tick(&PresenceLimits::default());
         let mut out = Vec::new();
-        push_diff(&mut out, &presence, 0);
+        push_diff(&mut out, &presence, 0, &mut BitSet::new());
         assert_eq!(
             String::from_utf8(out).expect("UTF-8"),
             r#"{"joins":{"ann":{"metas":[{"meta":{"x":1},"name":"Ann \"A\"","online_at":1795336253,"phx_ref":"AAAAAAAAAAEAAAAB"},{"name":"Ann \"A\"","online_at":1795336254,"phx_ref":"AAAAAAAAAAIAAAAC"}]}},"leaves":{}}"#

@@ -148,7 +148,7 @@ impl Shard {
         let mut scratch = std::mem::take(&mut self.response);
         let mut told = false;
         if home.presence.tick(&self.settings.presence) {
-            presence::push_diff(&mut scratch, &home.presence, epoch);
+            presence::push_diff(&mut scratch, &home.presence, epoch, &mut self.seen);
             home.presence.announce();
             self.tell_all(turn, key, "presence_diff", Payload::Json(text(&scratch)));
             scratch.clear();
@@ -187,7 +187,7 @@ impl Shard {
         let epoch = home.history.cursor().epoch;
         let list = home.roll.list.take().unwrap_or_else(|| {
             let mut list = self.spare_lists.pop().unwrap_or_default();
-            presence::push_users(&mut list, &home.presence, home.presence.announced(), epoch);
+            presence::push_users(&mut list, &home.presence, home.presence.announced(), epoch, &mut self.seen);
             list
         });
         let count = home.presence.told_count();
