@@ -70,7 +70,8 @@ pub(crate) struct Bench {
 impl Bench {
     /// An empty shard without rates.
     pub(crate) fn new() -> Self {
-        let limits = Limits { publish_per_s: 0, join_per_s: 0, ..Limits::default() };
+        let limits =
+            Limits { publish_per_s: 0, join_per_s: 0, admissions_per_turn: u32::MAX, ..Limits::default() };
         let settings =
             Settings::new(1, limits, HistoryLimits::default(), PresenceLimits::default(), Vec::new());
         let now = Now { mono_ms: 1_000, unix_ms: 1_700_000_000_000 };
