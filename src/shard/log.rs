@@ -51,6 +51,8 @@ pub(super) struct Log {
 #[derive(Debug, Default)]
 pub(super) struct LogMemory {
     spare: Vec<Vec<u8>>,
+    /// How many of these were never taken since the last [`LogMemory::tidy`].
+    unneeded: usize,
     /// What a log takes in which somebody lags as far as may be.
     lagging_bytes: usize,
     /// What all logs have.
@@ -65,7 +67,7 @@ impl LogMemory {
     /// Nothing yet, for logs in which somebody may be this far behind.
     pub(super) fn new(lag_bytes: usize) -> Self {
         // What lies before the furthest member is let go of when it is as much as what lies behind.
-        Self { spare: Vec::new(), lagging_bytes: lag_bytes + lag_bytes / 4, lent_bytes: 0 }
+        Self { spare: Vec::new(), unneeded: 0, lagging_bytes: lag_bytes + lag_bytes / 4, lent_bytes: 0 }
     }
 
     /// How much memory all logs have, in bytes.
@@ -78,8 +80,16 @@ impl LogMemory {
         self.lent_bytes -= bytes;
     }
 
+    /// Gives back half of the memory that nobody has needed since the last call.
+    pub(super) fn tidy(&mut self) {
+        self.spare.drain(..self.unneeded.div_ceil(2));
+        self.unneeded = self.spare.len();
+    }
+
     fn take(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
+        let memory = self.spare.pop().unwrap_or_default();
+        self.unneeded = self.unneeded.min(self.spare.len());
+        memory
     }
 
     fn keep(&mut self, mut bytes: Vec<u8>) {
@@ -161,6 +171,24 @@ mod tests {
         assert_eq!(log.after(second), b"gh");
         log.release_before(memory, log.end());
         assert!(log.capacity_bytes() == 0 && log.after(log.end()).is_empty());
+    }
+
+    #[test]
+    fn memory_that_no_log_needs_is_given_back_little_by_little() {
+        let memory = &mut LogMemory::new(1_024);
+        let speak_in = |memory: &mut LogMemory, rooms| {
+            let mut logs: Vec<Log> = (0..rooms).map(|_| Log::default()).collect();
+            logs.iter_mut().for_each(|log| log.append(memory, |bytes| bytes.push(1)));
+            logs.iter_mut().for_each(|log| log.release_before(memory, log.end()));
+        };
+        speak_in(memory, 9);
+        memory.tidy();
+        assert_eq!(memory.spare.len(), 9, "all were needed");
+        for expected in [5, 3, 2, 2] {
+            speak_in(memory, 2);
+            memory.tidy();
+            assert_eq!(memory.spare.len(), expected);
+        }
     }
 
     #[test]

@@ -440,6 +440,8 @@ impl Shard {
             Timer::Lobby => self.lobby_tick(turn),
             Timer::Sweep => {
                 self.sweep(turn);
+                self.buffers.tidy();
+                self.log_memory.tidy();
                 self.timers.push(turn.now.mono_ms + SWEEP_MS, Timer::Sweep);
             }
             Timer::Drain => self.drain_some(turn),
