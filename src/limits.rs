@@ -123,7 +123,7 @@ pub const MESH_BUSY_BYTES: usize = 4 * 1_024 * 1_024;
 /// How many buffers a shard keeps for the next connection that needs one, and how large a kept one may be.
 pub const POOL_BUFFERS_MAX: usize = 256;
 /// See [`POOL_BUFFERS_MAX`].
-pub const POOL_BUFFER_BYTES_MAX: usize = 16 * 1_024;
+pub const POOL_BUFFER_BYTES_MAX: usize = 4 * 1_024;
 
 /// What an operator may bound, per connection and in all. 0 means no bound where the field's comment says so.
 #[derive(Clone, Debug, PartialEq, Eq)]

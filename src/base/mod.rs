@@ -6,5 +6,6 @@ pub mod arena;
 pub mod bitset;
 pub mod bucket;
 pub mod rng;
+pub mod spare;
 pub mod time;
 pub mod timers;

@@ -261,7 +261,7 @@ impl Shard {
     }
 
     /// How much output of its own a connection has that has not been sent.
-    fn out_bytes(&mut self, key: Key<Conn>) -> usize {
+    pub(super) fn out_bytes(&mut self, key: Key<Conn>) -> usize {
         if self.flags[key.index() as usize] & HAS_OUT == 0 {
             return 0;
         }

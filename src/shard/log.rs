@@ -7,6 +7,8 @@
 
 use std::cmp::Ordering;
 
+use crate::base::spare::Spares;
+
 /// A place in a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Position(u32);
@@ -48,11 +50,9 @@ pub(super) struct Log {
 }
 
 /// Memory of logs that are empty, for those that are not: a quiet room owns none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LogMemory {
-    spare: Vec<Vec<u8>>,
-    /// How many of these were never taken since the last [`LogMemory::tidy`].
-    unneeded: usize,
+    spares: Spares,
     /// What a log takes in which somebody lags as far as may be.
     lagging_bytes: usize,
     /// What all logs have.
@@ -67,7 +67,8 @@ impl LogMemory {
     /// Nothing yet, for logs in which somebody may be this far behind.
     pub(super) fn new(lag_bytes: usize) -> Self {
         // What lies before the furthest member is let go of when it is as much as what lies behind.
-        Self { spare: Vec::new(), unneeded: 0, lagging_bytes: lag_bytes + lag_bytes / 4, lent_bytes: 0 }
+        let spares = Spares::new(SPARE_MAX, SPARE_BYTES_MAX);
+        Self { spares, lagging_bytes: lag_bytes + lag_bytes / 4, lent_bytes: 0 }
     }
 
     /// How much memory all logs have, in bytes.
@@ -80,23 +81,9 @@ impl LogMemory {
         self.lent_bytes -= bytes;
     }
 
-    /// Gives back half of the memory that nobody has needed since the last call.
+    /// Gives back some of the memory that no log needs.
     pub(super) fn tidy(&mut self) {
-        self.spare.drain(..self.unneeded.div_ceil(2));
-        self.unneeded = self.spare.len();
-    }
-
-    fn take(&mut self) -> Vec<u8> {
-        let memory = self.spare.pop().unwrap_or_default();
-        self.unneeded = self.unneeded.min(self.spare.len());
-        memory
-    }
-
-    fn keep(&mut self, mut bytes: Vec<u8>) {
-        if self.spare.len() < SPARE_MAX && bytes.capacity() <= SPARE_BYTES_MAX {
-            bytes.clear();
-            self.spare.push(bytes);
-        }
+        self.spares.tidy();
     }
 }
 
@@ -110,7 +97,7 @@ impl Log {
     pub(super) fn append(&mut self, memory: &mut LogMemory, write: impl FnOnce(&mut Vec<u8>)) {
         let capacity_bytes = self.bytes.capacity();
         if capacity_bytes == 0 {
-            self.bytes = memory.take();
+            self.bytes = memory.spares.take();
         } else if self.bytes.len() > SPARE_BYTES_MAX {
             // Somebody lags, and will probably lag on. Doubling would take four times as much on the way.
             self.bytes.reserve_exact(memory.lagging_bytes.saturating_sub(self.bytes.len()));
@@ -134,7 +121,7 @@ impl Log {
         if bytes == self.bytes.len() {
             if self.bytes.capacity() > 0 {
                 memory.lent_bytes -= self.bytes.capacity();
-                memory.keep(std::mem::take(&mut self.bytes));
+                memory.spares.keep(std::mem::take(&mut self.bytes));
             }
         } else if bytes * 2 < self.bytes.len() {
             // Moving what is left would cost more than the memory is worth.
@@ -157,7 +144,7 @@ mod tests {
 
     #[test]
     fn positions_hold_across_the_wrap() {
-        let memory = &mut LogMemory::default();
+        let memory = &mut LogMemory::new(1_024);
         let mut log = Log { bytes: Vec::new(), base: Position(u32::MAX - 3) };
         let first = log.end();
         log.append(memory, |bytes| bytes.extend_from_slice(b"abcdef"));
@@ -174,27 +161,9 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_no_log_needs_is_given_back_little_by_little() {
-        let memory = &mut LogMemory::new(1_024);
-        let speak_in = |memory: &mut LogMemory, rooms| {
-            let mut logs: Vec<Log> = (0..rooms).map(|_| Log::default()).collect();
-            logs.iter_mut().for_each(|log| log.append(memory, |bytes| bytes.push(1)));
-            logs.iter_mut().for_each(|log| log.release_before(memory, log.end()));
-        };
-        speak_in(memory, 9);
-        memory.tidy();
-        assert_eq!(memory.spare.len(), 9, "all were needed");
-        for expected in [5, 3, 2, 2] {
-            speak_in(memory, 2);
-            memory.tidy();
-            assert_eq!(memory.spare.len(), expected);
-        }
-    }
-
-    #[test]
     #[should_panic(expected = "range")]
     fn a_position_before_the_base_is_never_served() {
-        let memory = &mut LogMemory::default();
+        let memory = &mut LogMemory::new(1_024);
         let mut log = Log::default();
         let first = log.end();
         log.append(memory, |bytes| bytes.extend_from_slice(b"abc"));

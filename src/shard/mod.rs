@@ -55,9 +55,11 @@ use peers::Peers;
 use rates::Rates;
 use refs::JoinRef;
 use session::Session;
+use tick::{SPARE_LIST_BYTES_MAX, SPARE_LISTS_MAX};
 
 use crate::base::arena::{Arena, Key};
 use crate::base::bitset::BitSet;
+use crate::base::spare::Spares;
 use crate::base::time::Now;
 use crate::base::timers::Timers;
 use crate::chat::directory::Directory;
@@ -224,7 +226,7 @@ pub struct Shard {
     /// Of whoever writes down users.
     seen: BitSet,
     /// Buffers for the lists that newcomers are sent.
-    spare_lists: Vec<Vec<u8>>,
+    spare_lists: Spares,
     key_hashers: [ahash::RandomState; 2],
     directory: Directory,
     lobby_ticking: bool,
@@ -299,7 +301,7 @@ impl Shard {
             upkeep: Upkeep::new(seed),
             greeting: Vec::new(),
             seen: BitSet::new(),
-            spare_lists: Vec::new(),
+            spare_lists: Spares::new(SPARE_LISTS_MAX, SPARE_LIST_BYTES_MAX),
             key_hashers: [hasher(3), hasher(4)],
             directory: Directory::default(),
             lobby_ticking: false,
@@ -442,6 +444,7 @@ impl Shard {
                 self.sweep(turn);
                 self.buffers.tidy();
                 self.log_memory.tidy();
+                self.spare_lists.tidy();
                 self.timers.push(turn.now.mono_ms + SWEEP_MS, Timer::Sweep);
             }
             Timer::Drain => self.drain_some(turn),

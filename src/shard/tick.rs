@@ -19,7 +19,7 @@ use super::message::{Field, ToMember};
 use super::{Io, Shard, Timer, Turn, presence};
 use crate::base::arena::Key;
 use crate::chat::presence::{Count, Slot};
-use crate::limits::PresenceLimits;
+use crate::limits::{POOL_BUFFER_BYTES_MAX, PresenceLimits};
 use crate::wire::phx::{Outgoing, Payload};
 
 /// What a home keeps for telling.
@@ -108,9 +108,10 @@ pub(super) enum News {
     Left,
 }
 
-/// How many buffers of lists are kept for the next room that needs one, and how large.
-const SPARE_LISTS_MAX: usize = 64;
-const SPARE_LIST_BYTES_MAX: usize = 16 * 1_024;
+/// How many buffers of lists are kept for the next room that needs one, and how large a kept one may be.
+pub(super) const SPARE_LISTS_MAX: usize = 64;
+/// See [`SPARE_LISTS_MAX`].
+pub(super) const SPARE_LIST_BYTES_MAX: usize = 16 * 1_024;
 
 /// For how many newcomers at once a room keeps the memory.
 const NEWCOMERS_KEPT: usize = 4;
@@ -161,7 +162,7 @@ impl Shard {
             told = true;
         }
         self.response = scratch;
-        self.spare_list(list);
+        self.spare_lists.keep(list.unwrap_or_default());
         self.greet_newcomers(turn, key);
         if let Some(home) = self.homes.get_mut(key).filter(|_| told) {
             home.roll.pace.told(turn.now.mono_ms, home.presence.live_count(), &self.settings.presence);
@@ -186,7 +187,7 @@ impl Shard {
         let mut newcomers = std::mem::take(&mut home.roll.newcomers);
         let epoch = home.history.cursor().epoch;
         let list = home.roll.list.take().unwrap_or_else(|| {
-            let mut list = self.spare_lists.pop().unwrap_or_default();
+            let mut list = self.spare_lists.take();
             presence::push_users(&mut list, &home.presence, home.presence.announced(), epoch, &mut self.seen);
             list
         });
@@ -214,22 +215,9 @@ impl Shard {
                 home.roll.list = list.take();
             }
         }
-        self.spare_list(list);
-    }
-
-    fn spare_list(&mut self, list: Option<Vec<u8>>) {
-        if let Some(mut list) = list
-            && self.spare_lists.len() < SPARE_LISTS_MAX
-        {
-            list.clear();
-            list.shrink_to(SPARE_LIST_BYTES_MAX);
-            self.spare_lists.push(list);
-        }
+        self.spare_lists.keep(list.unwrap_or_default());
     }
 }
-
-/// From so many bytes on a list is sent to each newcomer at once.
-const LARGE_LIST_BYTES: usize = 8 * 1_024;
 
 impl Shard {
     /// Sends `presence_state` to the members here who have not had it.
@@ -246,8 +234,8 @@ impl Shard {
         let mut own = OwnEntries(own);
         for conn in newcomers.drain(..) {
             self.show_to(key, conn, list, count, own.of(conn));
-            if list.len() > LARGE_LIST_BYTES {
-                // Not at the end of the turn: a thousand newcomers would have a thousand copies of it until then.
+            if self.out_bytes(conn) > POOL_BUFFER_BYTES_MAX {
+                // Not at the end of the turn: a thousand newcomers would have a thousand copies of a long list until then.
                 self.flush_conn(turn, conn);
             }
         }
