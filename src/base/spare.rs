@@ -53,10 +53,10 @@ mod tests {
         let use_some = |spares: &mut Spares, count| {
             let taken: Vec<_> = (0..count).map(|_| spares.take()).collect();
             assert!(taken.iter().all(Vec::is_empty));
-            taken.into_iter().for_each(|mut vector| {
+            for mut vector in taken {
                 vector.push(1);
                 spares.keep(vector);
-            });
+            }
         };
         use_some(&mut spares, 12);
         spares.tidy();
