@@ -6,7 +6,7 @@ use crate::crowd::Crowd;
 use crate::peer::{join, publish, upgrade};
 use crate::server::{PATIENCE, Server, until};
 
-const CLIENTS: usize = 2_000;
+const CLIENTS: usize = 5_000;
 const ROOMS: usize = 20;
 const DRAIN_S: u64 = 3;
 
