@@ -50,6 +50,10 @@ pub const SESSION_TIMEOUT_MS: u64 = 15_000;
 /// From how many bytes of messages on the rest is left for the next poll.
 pub const POLL_ANSWER_BYTES: usize = 256 * 1_024;
 
+/// How many times [`Limits::conn_out_bytes`] may wait for a client that polls. It cannot take the answers to what it asked in one request,
+/// such as to rejoin ten rooms, before it has asked for them.
+pub const POLLED_OUT_FACTOR: usize = 4;
+
 /// The longest token, in bytes: it stands in a request line, which has its own bound (RFC 8725 names none).
 pub const TOKEN_BYTES_MAX: usize = 4_096;
 

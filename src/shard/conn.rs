@@ -17,7 +17,7 @@ use super::input::{Input, InputId};
 use super::{Io, Shard, Turn};
 use crate::base::arena::{Arena, Key};
 use crate::chat::identity::{Identity, NEVER_S};
-use crate::limits::LINGER_MS;
+use crate::limits::{LINGER_MS, POLLED_OUT_FACTOR};
 use crate::wire::phx::{Outgoing, Payload, Serializer};
 use crate::wire::ws::FrameError;
 use crate::wire::ws::close::{CloseCode, push_close};
@@ -445,7 +445,10 @@ impl Shard {
             if written < out.len() {
                 out.drain(..written);
                 self.flags[index] |= BLOCKED;
-                if out.len() > self.settings.limits.conn_out_bytes && self.flags[index] & CLOSING == 0 {
+                let factor = if self.flags[index] & SESSION == 0 { 1 } else { POLLED_OUT_FACTOR };
+                let is_too_much = out.len() > self.settings.limits.conn_out_bytes.saturating_mul(factor);
+                // A poll that waits takes it all.
+                if is_too_much && self.flags[index] & CLOSING == 0 && !self.serve_poller(turn, key) {
                     self.metrics.overflowed += 1;
                     self.close(turn, key, CloseCode::TryLater, "does not read");
                 }

@@ -320,15 +320,17 @@ impl Shard {
         }
     }
 
-    fn serve_poller<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
+    /// Answers the poll that waits, if one does and something has come. Says whether it was answered.
+    pub(super) fn serve_poller<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) -> bool {
         if self.sessions.get(&key).is_none_or(|session| session.poller.is_none()) {
-            return;
+            return false;
         }
         let mut messages = Vec::new();
         self.collect(key, &mut messages);
         if !messages.is_empty() {
             self.answer_poller(turn, key, DONE, &messages);
         }
+        !messages.is_empty()
     }
 
     /// Answers the poll that waits, if one does, with no messages.

@@ -268,6 +268,13 @@ impl Client {
         self.expect(mouth, reference, &join_ref, topic, Ask::Join { since, limit, visible: !self.hides });
     }
 
+    /// Joins a topic as somebody who knows nothing of it.
+    pub(crate) fn join_anew(&mut self, mouth: &mut Mouth<'_>, topic: &str) {
+        let reference = self.send(mouth, Some("own"), topic, "phx_join", &Payload::Json(json!({})));
+        let ask = Ask::Join { since: None, limit: None, visible: true };
+        self.expect(mouth, reference.clone(), &reference, topic, ask);
+    }
+
     pub(crate) fn leave(&mut self, mouth: &mut Mouth<'_>, topic: &str) {
         self.push(mouth, topic, "phx_leave", &Payload::Json(json!({})), Some(Ask::Leave));
     }

@@ -419,3 +419,21 @@ fn a_poll_is_not_taken_for_one_with_the_same_number_on_another_shard() {
     let polled = String::from_utf8(world.hosts[1].net.pipes[here.1].to_client.clone()).expect("text");
     assert!(polled.contains("phx_reply"), "the poll is answered: {polled}");
 }
+
+#[test]
+fn who_polls_and_comes_back_to_many_rooms_at_once_is_let_in_everywhere() {
+    let limits = Limits { publish_per_s: 0, conn_out_bytes: 8_000, ..Limits::default() };
+    let mut plan = plan(2, limits);
+    plan.settings.history.page_bytes = 4_000;
+    let rooms = [ROOM, "room:news", "room:r5", "room:r6"];
+    let mut world = polling_world(&plan, &[(0, 0)]);
+    for room in rooms {
+        tell(&mut world, 0, |client, mouth| client.join(mouth, room));
+        tell(&mut world, 0, |client, mouth| {
+            client.publish_body(mouth, room, &format!("{room} {}", "b".repeat(3_500)), None, None);
+        });
+    }
+    tell(&mut world, 0, |client, mouth| rooms.iter().for_each(|room| client.leave(mouth, room)));
+    tell(&mut world, 0, |client, mouth| rooms.iter().for_each(|room| client.join_anew(mouth, room)));
+    assert_eq!((count(&world, "session lost"), count(&world, "joined")), (0, 8));
+}

@@ -219,7 +219,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "limits.conn_out_bytes",
         kind: number(4 * KIB, GIB, BYTES, Slot::Usize(|c| &mut c.limits.conn_out_bytes)),
-        doc: "A connection's own output (answers, snapshots) that may wait before it is closed with 1013.",
+        doc: "A connection's own output (answers, snapshots) that may wait before it is closed with 1013; four times as much for one that polls.",
     },
     Key {
         name: "limits.rooms",
