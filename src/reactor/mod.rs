@@ -172,6 +172,8 @@ impl Reactor {
             let Some(from) = self.sockets.port.recv(record) else { break };
             self.shard.heard_from(&mut Turn { now, io: &mut self.sockets }, from, record);
         }
+        // Before this shard writes to its own members, so that others write to theirs meanwhile.
+        self.sockets.port.end_turn();
         self.shard.turn(&mut Turn { now, io: &mut self.sockets });
         self.sockets.close_left(now.mono_ms);
         self.sockets.port.end_turn();

@@ -269,7 +269,7 @@ impl Shard {
         let Some(audience) = self.audiences.get_mut(key) else { return };
         audience.release(&mut self.log_memory, oldest, oldest_v1);
         let spent_us = turn.io.elapsed_us().saturating_sub(began_us);
-        audience.quiet_until_ms = turn.now.mono_ms + pause_ms(spent_us);
+        audience.quiet_until_ms = turn.now.mono_ms + collects_ms(spent_us);
         if audience.quiet_until_ms > turn.now.mono_ms {
             self.timers.push(audience.quiet_until_ms, super::Timer::Pace(key));
         }
@@ -348,18 +348,23 @@ impl Shard {
 /// A flush shorter than this is never followed by a pause, in microseconds: small rooms are not delayed.
 const PACED_FROM_US: u64 = 2_000;
 
-/// The longest pause, in milliseconds.
-const PAUSE_MS_MAX: u64 = 50;
-
-/// How long a room collects after a flush that took so long: as long again, so that one room takes at most half of its shard.
-fn pause_ms(spent_us: u64) -> u64 {
-    if spent_us < PACED_FROM_US { 0 } else { (spent_us / 1_000).min(PAUSE_MS_MAX) }
+/// How long a room collects from the beginning of a flush on that took so long: for the flush, and a pause as long again. So one room takes at
+/// most half of its shard. A longer pause would save more writes, and show as latency.
+fn collects_ms(spent_us: u64) -> u64 {
+    if spent_us < PACED_FROM_US { 0 } else { 2 * spent_us.div_ceil(1_000) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wire::ws::frame::{Opcode, push_frame};
+
+    #[test]
+    fn a_large_room_takes_half_of_its_shard_and_a_small_one_does_not_wait() {
+        for (spent_us, expected_ms) in [(0, 0), (1_999, 0), (2_000, 4), (5_200, 12), (80_000, 160)] {
+            assert_eq!(collects_ms(spent_us), expected_ms, "{spent_us}");
+        }
+    }
 
     #[test]
     fn a_cut_write_leaves_the_rest_of_one_frame() {
