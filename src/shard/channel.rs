@@ -130,18 +130,19 @@ impl<'a> JoinParams<'a> {
         let mut params = Self { since: None, limit: PAGE_MESSAGES_DEFAULT, visible: true, meta: None };
         // Phoenix takes any payload for a join; only an object can ask for something.
         let Payload::Json(object) = payload else { return Ok(params) };
-        if let Some(since) = given(object, "since") {
+        let [since, limit, presence, meta] = given(object, ["since", "limit", "presence", "meta"]);
+        if let Some(since) = since {
             params.since = cursor(since)?;
         }
-        if let Some(limit) = given(object, "limit") {
+        if let Some(limit) = limit {
             params.limit = page_limit(limit)?;
         }
-        if let Some(presence) = given(object, "presence") {
+        if let Some(presence) = presence {
             let message = "true or false";
             params.visible =
                 json::boolean(presence).ok_or(Refusal::Invalid { field: "presence", message })?;
         }
-        if let Some(meta) = given(object, "meta") {
+        if let Some(meta) = meta {
             if !json::is_object(meta) {
                 return Err(Refusal::Invalid { field: "meta", message: "an object" });
             }
@@ -154,9 +155,9 @@ impl<'a> JoinParams<'a> {
     }
 }
 
-/// A field that is there and not null.
-fn given<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    json::field(object, name).filter(|value| *value != "null")
+/// Those of these fields that are there and not null.
+fn given<'a, const N: usize>(object: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
+    json::fields(object, names).map(|value| value.filter(|value| *value != "null"))
 }
 
 /// A cursor as the client keeps it. An epoch that is none of ours is a cursor into nothing, and not an error.
@@ -165,8 +166,9 @@ fn cursor(since: &str) -> Result<Option<Cursor>, Refusal> {
         field: "since",
         message: "an object with an epoch (string) and an offset (number)",
     };
-    let epoch = given(since, "epoch").and_then(json::string).ok_or(invalid)?;
-    let offset = given(since, "offset").and_then(json::unsigned).ok_or(invalid)?;
+    let [epoch, offset] = given(since, ["epoch", "offset"]);
+    let epoch = epoch.and_then(json::string).ok_or(invalid)?;
+    let offset = offset.and_then(json::unsigned).ok_or(invalid)?;
     // An epoch that does not parse is still an answer to "were you there?": no. Epoch 0 is never given out.
     let epoch = super::home::parse_epoch(&epoch).unwrap_or(0);
     Ok(Some(Cursor { epoch, offset }))
@@ -636,23 +638,14 @@ impl Shard {
         response: Payload<'_>,
     ) {
         let Some(member) = self.conns.get(conn) else { return };
-        let (Some(channel), Some(record)) = (member.channel(audience), self.audiences.get(audience)) else {
-            return;
-        };
+        let (Some(channel), serializer) = (member.channel(audience), member.serializer) else { return };
         let channel_ref = self.join_ref(conn, channel);
-        let message = Outgoing {
-            // Also while a newer join is under way: what is answered here was pushed before it.
-            join_ref: join_ref(&channel_ref),
-            reference,
-            topic: &record.topic,
-            event: status,
-            payload: response,
-        };
-        let mut answer = std::mem::take(&mut self.scratch);
-        member.serializer.reply(&mut answer, &message);
-        self.output(conn.index()).extend_from_slice(&answer);
-        answer.clear();
-        self.scratch = answer;
+        self.touch_conn(conn.index());
+        let out = out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn.index());
+        let Some(Audience { topic, .. }) = self.audiences.get(audience) else { return };
+        // Also while a newer join is under way: what is answered here was pushed before it.
+        let join_ref = join_ref(&channel_ref);
+        serializer.reply(out, &Outgoing { join_ref, reference, topic, event: status, payload: response });
     }
 
     pub(super) fn say_closed(&mut self, conn: Key<Conn>, audience: Key<Audience>, join_ref: &JoinRef) {
@@ -839,22 +832,21 @@ impl<'a> Publish<'a> {
     fn parse(payload: Payload<'a>, body_bytes_max: usize) -> Result<Self, Refusal> {
         let invalid = |field, message| Refusal::Invalid { field, message };
         let Payload::Json(object) = payload else { return Err(invalid("body", "a message is JSON")) };
-        let body = given(object, "body")
+        let [body, key, reply_to] = given(object, ["body", "key", "reply_to"]);
+        let body = body
             .filter(|body| body.starts_with('"') && body.len() > 2)
             .ok_or(invalid("body", "a string that is not empty"))?;
         if body.len() - 2 > body_bytes_max {
             return Err(Refusal::TooLarge { field: "body", max_bytes: body_bytes_max });
         }
-        let key = given(object, "key")
-            .map(|key| json::string(key).ok_or(invalid("key", "a string")))
-            .transpose()?;
+        let key = key.map(|key| json::string(key).ok_or(invalid("key", "a string"))).transpose()?;
         if key.as_deref().is_some_and(str::is_empty) {
             return Err(invalid("key", "a string that is not empty"));
         }
         if key.as_deref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
             return Err(Refusal::TooLarge { field: "key", max_bytes: KEY_BYTES_MAX });
         }
-        let reply_to = given(object, "reply_to")
+        let reply_to = reply_to
             .map(|offset| json::unsigned(offset).ok_or(invalid("reply_to", "the offset of a message")))
             .transpose()?;
         Ok(Self { body, key, reply_to })
@@ -865,8 +857,9 @@ impl<'a> Publish<'a> {
 fn page_wanted(payload: Payload<'_>) -> Result<(From, u32), Refusal> {
     let invalid = |field| Refusal::Invalid { field, message: "the offset of a message" };
     let Payload::Json(object) = payload else { return Ok((From::Latest, PAGE_MESSAGES_DEFAULT)) };
-    let limit = given(object, "limit").map_or(Ok(PAGE_MESSAGES_DEFAULT), page_limit)?;
-    let from = match (given(object, "before"), given(object, "after")) {
+    let [before, after, limit] = given(object, ["before", "after", "limit"]);
+    let limit = limit.map_or(Ok(PAGE_MESSAGES_DEFAULT), page_limit)?;
+    let from = match (before, after) {
         (None, None) => From::Latest,
         (Some(before), None) => From::Before(json::unsigned(before).ok_or(invalid("before"))?),
         (None, Some(after)) => From::After(json::unsigned(after).ok_or(invalid("after"))?),

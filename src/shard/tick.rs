@@ -200,7 +200,7 @@ impl Shard {
                 push_own(&mut own, home, shard, *slot);
             }
             if !own.is_empty() {
-                let state = ToMember::State { audience, list: text(&list), count, own: &own };
+                let state = ToMember::State { audience, list: &list, count, own: &own };
                 self.tell_member(turn, shard, state);
                 own.clear();
             }
@@ -225,7 +225,7 @@ impl Shard {
         &mut self,
         turn: &mut Turn<'_, I>,
         key: Key<Audience>,
-        list: &str,
+        list: &[u8],
         count: Option<Count>,
         own: &[u8],
     ) {
@@ -245,7 +245,14 @@ impl Shard {
         }
     }
 
-    fn show_to(&mut self, key: Key<Audience>, conn: Key<Conn>, list: &str, count: Option<Count>, own: &str) {
+    fn show_to(
+        &mut self,
+        key: Key<Audience>,
+        conn: Key<Conn>,
+        list: &[u8],
+        count: Option<Count>,
+        own: &[u8],
+    ) {
         let Some(member) = self.conns.get(conn) else { return };
         let Some(channel) = member.channel(key) else { return };
         let (serializer, seat, join_ref) = (member.serializer, channel.seat, self.join_ref(conn, channel));
@@ -260,8 +267,8 @@ impl Shard {
             event: "presence_state",
             payload: Payload::Json("{}"),
         };
-        let comma = if own.is_empty() || list.is_empty() { "" } else { "," };
-        serializer.push_parts(out, &state, &["{", list, comma, own, "}"].map(str::as_bytes));
+        let comma: &[u8] = if own.is_empty() || list.is_empty() { b"" } else { b"," };
+        serializer.push_parts(out, &state, &[b"{", list, comma, own, b"}"]);
         if let Some(count) = count {
             self.scratch.clear();
             presence::push_count(&mut self.scratch, count);
@@ -277,14 +284,14 @@ struct OwnEntries<'a>(&'a [u8]);
 
 impl<'a> OwnEntries<'a> {
     /// The entry of this one. Those before it have gone in the meantime.
-    fn of(&mut self, conn: Key<Conn>) -> &'a str {
+    fn of(&mut self, conn: Key<Conn>) -> &'a [u8] {
         while !self.0.is_empty() {
             let (of, entry) = (Key::take(&mut self.0), Field::take(&mut self.0));
             if of == conn {
                 return entry;
             }
         }
-        ""
+        &[]
     }
 }
 

@@ -91,7 +91,8 @@ fn hex4(digits: Option<&[u8]>) -> Option<u32> {
 }
 
 fn skip_space(text: &str) -> &str {
-    text.trim_start_matches([' ', '\t', '\n', '\r'])
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    &text[text.bytes().take_while(is_space).count()..]
 }
 
 /// The length of the value that `text` begins with. `text` must be the inside of checked JSON.
@@ -170,7 +171,7 @@ fn inside(text: &str, open: u8) -> &str {
 /// Takes the next value and the comma before it off `rest`, unless the bracket closes there.
 fn take_value<'a>(rest: &mut &'a str) -> Option<&'a str> {
     let text = skip_space(rest);
-    let text = skip_space(text.strip_prefix(',').unwrap_or(text));
+    let text = text.strip_prefix(',').map_or(text, skip_space);
     let bytes = value_bytes(text);
     let (value, after) = text.split_at(bytes);
     *rest = after;
@@ -186,7 +187,33 @@ pub fn is_object(text: &str) -> bool {
 /// The value of the first member with this name. The first wins where a key repeats, as with Jason.
 #[must_use]
 pub fn field<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    members(object).find(|(key, _)| string(key).as_deref() == Some(name)).map(|(_, value)| value)
+    let [value] = fields(object, [name]);
+    value
+}
+
+/// The values of the first members with each of these names. See [`field`].
+#[must_use]
+pub fn fields<'a, const N: usize>(object: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
+    let mut values = [None; N];
+    let mut missing = N;
+    for (key, value) in members(object) {
+        let place = names.iter().position(|name| is_string(key, name));
+        if let Some(place) = place.filter(|place| values[*place].is_none()) {
+            values[place] = Some(value);
+            missing -= 1;
+            if missing == 0 {
+                break;
+            }
+        }
+    }
+    values
+}
+
+/// Whether checked text is a string that stands for this one.
+fn is_string(text: &str, other: &str) -> bool {
+    let as_it_is = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    // An escape makes a string longer.
+    as_it_is == Some(other) || text.len() > other.len() + 2 && string(text).as_deref() == Some(other)
 }
 
 /// The string that checked text stands for, or `None` if it is no string.
@@ -215,7 +242,11 @@ pub fn boolean(text: &str) -> Option<bool> {
 pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\') {
+    loop {
+        let at = plain_bytes(rest);
+        if at == rest.len() {
+            break;
+        }
         out.extend_from_slice(&rest[..at]);
         match rest[at] {
             b'"' => out.extend_from_slice(b"\\\""),
@@ -236,6 +267,20 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
     }
     out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+/// Whether a byte cannot stand in a string as it is.
+fn must_be_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// How many of these bytes can stand in a string as they are, from the first on.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    // Without a branch for each byte eight of them are looked at as one.
+    let is_plain = |word: &&[u8; 8]| !word.iter().fold(false, |any, byte| any | must_be_escaped(*byte));
+    let words = bytes.as_chunks::<8>().0.iter().take_while(is_plain).count();
+    let rest = &bytes[words * 8..];
+    words * 8 + rest.iter().position(|byte| must_be_escaped(*byte)).unwrap_or(rest.len())
 }
 
 /// Appends a whole number.
@@ -316,6 +361,25 @@ mod tests {
         assert_eq!(field(r#"{"x":0,"us\u0065r":"a","user":"b"}"#, "user"), Some("\"a\""));
         assert_eq!(field(r#"{"x":{"user":1}}"#, "user"), None);
         assert_eq!(field("[1]", "user"), None);
+        assert_eq!(
+            fields(r#"{"b":null,"\u0061":1,"c":[2],"a":3,"b":4,"":5}"#, ["a", "x", "b", ""]),
+            [Some("1"), None, Some("null"), Some("5")]
+        );
+        assert_eq!(fields("{}", ["a"]), [None]);
+    }
+
+    #[test]
+    fn whatever_must_be_escaped_is_wherever_it_stands() {
+        for length in 0..40 {
+            for at in 0..length {
+                for special in ["\"", "\\", "\0", "\u{1f}", "\n"] {
+                    let text = ["x".repeat(at), special.into(), "\u{7f}".repeat(length - at - 1)].concat();
+                    let mut out = Vec::new();
+                    push_string(&mut out, &text);
+                    assert_eq!(serde_json::from_slice::<String>(&out).expect("a string"), text);
+                }
+            }
+        }
     }
 
     #[test]
