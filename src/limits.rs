@@ -97,6 +97,30 @@ pub const TCP_KEEPALIVE_S: u64 = 60;
 /// See [`TCP_KEEPALIVE_S`].
 pub const TCP_KEEPALIVE_EACH_S: u64 = 15;
 
+/// At how much of [`Limits::memory_bytes`] nobody is accepted any more, nobody joins any more, and those who hold the most let go of it, in
+/// percent. Between two marks there is room for what those who are in may still do.
+pub const MEMORY_MARKS_PERCENT: [usize; 3] = [80, 90, 100];
+
+/// How often a shard looks how much memory messages in fragments take, and, when memory is short, whether it still is, in milliseconds.
+pub const MEMORY_LOOK_MS: u64 = 100;
+
+/// Which part of the memory that the process may have its shards may use, in percent, unless [`Limits::memory_bytes`] says. The rest is for the kernel's side of
+/// the sockets, for what the allocator does not give back, and for whatever else runs there.
+pub const MEMORY_SHARE_PERCENT: u64 = 50;
+
+/// What a connection takes at rest, in bytes: its record, its places in dense arrays, its identity. Measured with one membership
+/// (`benches/footprint`) at some 200 to 430; growing vectors have up to as much again.
+pub const CONN_MEMORY_BYTES: usize = 512;
+
+/// What a membership takes on both sides, in bytes, without its meta.
+pub const MEMBER_MEMORY_BYTES: usize = 256;
+
+/// What a room takes, in bytes, without its history: its home, or its members' record on one shard; its topic and title, and its line in the directories.
+pub const ROOM_MEMORY_BYTES: usize = 2 * 1_024;
+
+/// What a remembered key of a message takes, in bytes: hash and receipt, twice over for a table that grows, and its place in the order.
+pub const KEY_MEMORY_BYTES: usize = 96;
+
 /// How often idle, unfinished and expired connections are looked for, in milliseconds.
 pub const SWEEP_MS: u64 = 500;
 
@@ -175,6 +199,8 @@ pub struct Limits {
     pub conn_out_bytes: usize,
     /// Rooms in all. An empty one makes place for a new one.
     pub rooms: u32,
+    /// Bytes of memory that all shards may use. 0: no bound; the configuration makes it a share of what there is.
+    pub memory_bytes: usize,
 }
 
 impl Default for Limits {
@@ -200,6 +226,7 @@ impl Default for Limits {
             room_lag_bytes: 1_024 * 1_024,
             conn_out_bytes: 1_024 * 1_024,
             rooms: 100_000,
+            memory_bytes: 0,
         }
     }
 }
@@ -258,4 +285,8 @@ const _: () = {
     assert!(MESH_PAUSE_BYTES < MESH_BUSY_BYTES);
     // The sweep must be finer than what it enforces.
     assert!(SWEEP_MS * 4 <= LINGER_MS);
+    assert!(
+        MEMORY_MARKS_PERCENT[0] < MEMORY_MARKS_PERCENT[1]
+            && MEMORY_MARKS_PERCENT[1] < MEMORY_MARKS_PERCENT[2]
+    );
 };

@@ -21,6 +21,7 @@ use signal_hook::iterator::Signals;
 
 use super::assets::Assets;
 use super::config::{Config, Keys};
+use super::memory;
 use super::site::ChatSite;
 use crate::limits::{RING_WORDS, STALL_MS, TCP_DEAF_MS_MIN};
 use crate::mesh::{self, Port};
@@ -62,12 +63,7 @@ fn start(config: Config) -> Result<Server, String> {
     for bytes in [&mut made[..], &mut seed[..]] {
         getrandom::fill(bytes).map_err(|error| format!("the system has no random numbers: {error}"))?;
     }
-    let shards = match config.shards {
-        0 => {
-            thread::available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX))
-        }
-        shards => shards,
-    };
+    let shards = shards_count(config.shards);
     let Keys { verifier, signer } = config.auth.keys(&made).map_err(|error| format!("auth: {error}"))?;
     let guests = signer.filter(|_| config.auth.guests);
     let has_guests = guests.is_some();
@@ -80,10 +76,11 @@ fn start(config: Config) -> Result<Server, String> {
         vitals: config.http.metrics.then(|| Arc::clone(&vitals)),
     });
 
-    let mut limits = config.limits;
+    let (mut limits, mut history) = (config.limits, config.history);
     limits.connections = connections_max(limits.connections, shards)?;
+    memory::bound(&mut limits, &mut history, memory::available_bytes(&|path| std::fs::read_to_string(path)));
     let deaf_ms = limits.idle_ms.max(TCP_DEAF_MS_MIN);
-    let mut settings = Settings::new(shards, limits, config.history, config.presence, config.http.origins);
+    let mut settings = Settings::new(shards, limits, history, config.presence, config.http.origins);
     settings.echo = config.echo;
     let settings = Arc::new(settings);
 
@@ -110,8 +107,32 @@ fn start(config: Config) -> Result<Server, String> {
     panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect")));
     obey_signals(Arc::clone(&control), config.drain_s.saturating_mul(1_000))?;
     watch(clock, vitals)?;
+    memory::log(&settings, ring_words(shards));
     announce(address, shards, config.auth.has_key(), has_guests);
     Ok(Server { shards: handles, control })
+}
+
+/// How many shards there are: as many as cores, unless it is configured.
+fn shards_count(configured: u16) -> u16 {
+    match configured {
+        0 => {
+            thread::available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX))
+        }
+        shards => shards,
+    }
+}
+
+/// What the memory of a server with this configuration would be bounded by, for people.
+pub(super) fn memory_report(config: &Config) -> String {
+    let shards = shards_count(config.shards);
+    let (mut limits, mut history) = (config.limits.clone(), config.history.clone());
+    match connections_max(limits.connections, shards) {
+        Ok(connections) => limits.connections = connections,
+        Err(problem) => return format!("{problem}\n"),
+    }
+    memory::bound(&mut limits, &mut history, memory::available_bytes(&|path| std::fs::read_to_string(path)));
+    let settings = Settings::new(shards, limits, history, config.presence.clone(), Vec::new());
+    memory::report(&settings, ring_words(shards))
 }
 
 #[expect(clippy::too_many_arguments, reason = "a thread's entry gets all that the thread will own")]

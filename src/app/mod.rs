@@ -7,6 +7,7 @@ mod boot;
 pub mod cli;
 pub mod config;
 pub mod log;
+mod memory;
 mod site;
 pub mod token;
 
@@ -30,6 +31,9 @@ pub fn main(
         Command::Serve(config) => {
             log::start(config.log.level);
             Ok(boot::serve(*config))
+        }
+        Command::Check(config) => {
+            Ok(say(&Exit { code: 0, text: format!("ok\n{}", boot::memory_report(&config)) }))
         }
         Command::Token(config, request) => {
             token::make(&config, &request, now_unix_s()).map(|token| say(&Exit { code: 0, text: token }))

@@ -91,6 +91,12 @@ impl History {
         self.starts.len()
     }
 
+    /// How many keys are remembered.
+    #[must_use]
+    pub fn keys_count(&self) -> usize {
+        self.keys.order.len()
+    }
+
     /// Whether nothing is kept. Offsets may still have been given out.
     #[must_use]
     pub fn is_empty(&self) -> bool {

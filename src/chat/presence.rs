@@ -79,6 +79,7 @@ pub struct Presence<P> {
     arrivals: u32,
     /// What clients attached, where they did: JSON objects, by slot.
     metas: HashMap<u32, Box<str>, ahash::RandomState>,
+    meta_bytes: usize,
     /// Those who wish to be seen, and are there or announced, found by their user's id.
     by_user: HashTable<Slot>,
     hasher: ahash::RandomState,
@@ -102,6 +103,7 @@ impl<P> Default for Presence<P> {
             live_count: 0,
             arrivals: 0,
             metas: HashMap::default(),
+            meta_bytes: 0,
             by_user: HashTable::new(),
             hasher: ahash::RandomState::default(),
             present: BitSet::new(),
@@ -149,6 +151,7 @@ impl<P> Presence<P> {
             shares_user,
         });
         if let Some(meta) = meta {
+            self.meta_bytes += meta.len();
             self.metas.insert(slot.0, meta);
         }
         self.live_count += 1;
@@ -192,6 +195,12 @@ impl<P> Presence<P> {
     #[must_use]
     pub fn live_count(&self) -> u32 {
         self.live_count
+    }
+
+    /// How many bytes of metas it holds, those of members who left and are still to be announced included.
+    #[must_use]
+    pub fn meta_bytes(&self) -> usize {
+        self.meta_bytes
     }
 
     /// How many are present and visible.
@@ -386,8 +395,10 @@ impl<P> Presence<P> {
     /// Frees a slot.
     fn forget(&mut self, slot: Slot) {
         let member = self.members.remove(slot.index());
-        if member.has_meta {
-            self.metas.remove(&slot.0);
+        if member.has_meta
+            && let Some(meta) = self.metas.remove(&slot.0)
+        {
+            self.meta_bytes -= meta.len();
         }
         if member.visible {
             let hash = self.hasher.hash_one(member.identity.user());

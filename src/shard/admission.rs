@@ -66,6 +66,11 @@ impl Admission {
         self.work_left = self.work_left.saturating_sub(work);
     }
 
+    /// How many bytes those have who wait.
+    pub(super) fn line_bytes(&self) -> usize {
+        self.line_bytes
+    }
+
     /// How many wait.
     pub(super) fn waiting(&self) -> usize {
         self.line.len()

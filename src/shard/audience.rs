@@ -276,6 +276,14 @@ impl Shard {
         self.drop_if_deserted(key);
     }
 
+    /// Gives back what a log has beyond what somebody lags by.
+    pub(super) fn shrink_log(&mut self, key: Key<Audience>) {
+        if let Some(audience) = self.audiences.get_mut(key) {
+            audience.log.shrink(&mut self.log_memory);
+            audience.log_v1.shrink(&mut self.log_memory);
+        }
+    }
+
     /// Sends a member whose socket takes bytes again what it missed. False if it is blocked again.
     pub(super) fn resume_seat<I: Io>(
         &mut self,
@@ -309,7 +317,7 @@ impl Shard {
     }
 
     /// Ends the channel of a member who is too far behind: loudly, so that it comes back with its cursor.
-    fn lose(&mut self, key: Key<Audience>, seat: usize) {
+    pub(super) fn lose(&mut self, key: Key<Audience>, seat: usize) {
         let Some(audience) = self.audiences.get(key) else { return };
         let Some(conn) = self.conns.key_at(audience.seats[seat].conn) else { return };
         let passage = self.conns.get(conn).and_then(|conn| conn.channel(key)).map(|channel| channel.passage);

@@ -24,12 +24,32 @@ pub(super) struct Buffers {
     all: Vec<Vec<u8>>,
     free: Vec<BufferId>,
     memory: Spares,
+    /// By buffer.
+    counts: Vec<Count>,
+    /// Those that may have grown since [`Buffers::lent_bytes`] was asked for.
+    touched: Vec<BufferId>,
+    lent_bytes: usize,
+}
+
+/// What a buffer is counted for.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    bytes: usize,
+    is_lent: bool,
+    is_touched: bool,
 }
 
 impl Default for Buffers {
     fn default() -> Self {
         let memory = Spares::new(POOL_BUFFERS_MAX, POOL_BUFFER_BYTES_MAX);
-        Self { all: Vec::new(), free: Vec::new(), memory }
+        Self {
+            all: Vec::new(),
+            free: Vec::new(),
+            memory,
+            counts: Vec::new(),
+            touched: Vec::new(),
+            lent_bytes: 0,
+        }
     }
 }
 
@@ -39,15 +59,23 @@ impl Buffers {
         let memory = self.memory.take();
         if let Some(id) = self.free.pop() {
             self.all[id.index()] = memory;
+            self.counts[id.index()].is_lent = true;
+            self.touch(id);
             return id;
         }
         self.all.push(memory);
+        self.counts.push(Count { is_lent: true, ..Count::default() });
         let number = u32::try_from(self.all.len()).expect("fewer buffers than descriptors");
-        BufferId(NonZeroU32::new(number).expect("one was pushed"))
+        let id = BufferId(NonZeroU32::new(number).expect("one was pushed"));
+        self.touch(id);
+        id
     }
 
     /// Takes a buffer back.
     pub(super) fn give_back(&mut self, id: BufferId) {
+        let count = &mut self.counts[id.index()];
+        self.lent_bytes -= std::mem::take(&mut count.bytes);
+        count.is_lent = false;
         let mut memory = self.take(id);
         memory.clear();
         memory.shrink_to(POOL_BUFFER_BYTES_MAX);
@@ -62,6 +90,7 @@ impl Buffers {
 
     /// A lent buffer's bytes.
     pub(super) fn bytes(&mut self, id: BufferId) -> &mut Vec<u8> {
+        self.touch(id);
         &mut self.all[id.index()]
     }
 
@@ -72,6 +101,7 @@ impl Buffers {
 
     /// See [`Buffers::take`].
     pub(super) fn put(&mut self, id: BufferId, bytes: Vec<u8>) {
+        self.touch(id);
         self.all[id.index()] = bytes;
     }
 
@@ -80,8 +110,58 @@ impl Buffers {
         self.all[id.index()].len()
     }
 
+    /// How much memory a lent buffer has, in bytes.
+    pub(super) fn memory_bytes(&self, id: BufferId) -> usize {
+        self.all[id.index()].capacity()
+    }
+
+    /// How much memory all buffers have that are lent, in bytes. Looks only at those that were in use since the last time.
+    pub(super) fn lent_bytes(&mut self) -> usize {
+        for id in self.touched.drain(..) {
+            let count = &mut self.counts[id.index()];
+            count.is_touched = false;
+            if count.is_lent {
+                let bytes = self.all[id.index()].capacity();
+                self.lent_bytes = self.lent_bytes - count.bytes + bytes;
+                count.bytes = bytes;
+            }
+        }
+        self.lent_bytes
+    }
+
+    fn touch(&mut self, id: BufferId) {
+        let count = &mut self.counts[id.index()];
+        if !std::mem::replace(&mut count.is_touched, true) {
+            self.touched.push(id);
+        }
+    }
+
     /// How many are lent.
     pub(super) fn lent(&self) -> usize {
         self.all.len() - self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lent_is_counted_as_it_grows_and_no_longer_when_it_is_back() {
+        let mut buffers = Buffers::default();
+        let (first, second) = (buffers.lend(), buffers.lend());
+        buffers.bytes(first).reserve_exact(1_000);
+        assert_eq!(buffers.lent_bytes(), 1_000);
+        let mut taken = buffers.take(second);
+        taken.reserve_exact(500);
+        buffers.put(second, taken);
+        buffers.bytes(first).reserve_exact(2_000);
+        assert_eq!(buffers.lent_bytes(), 2_500);
+        buffers.bytes(first).push(0);
+        buffers.give_back(first);
+        assert_eq!(buffers.lent_bytes(), 500);
+        // It comes back with the memory that it has.
+        assert_eq!(buffers.lend(), first);
+        assert_eq!(buffers.lent_bytes(), 2_500);
     }
 }

@@ -11,6 +11,7 @@ use super::audience::Audience;
 use super::channels::{Arrival, Channel, Passage};
 use super::conn::{Conn, Flow, out_of};
 use super::home::Home;
+use super::memory::Pressure;
 use super::message::{Asker, From, ToHome, Who};
 use super::refs::{JoinRef, PackedRef, Ref};
 use super::{Io, Metrics, Shard, Turn};
@@ -61,6 +62,8 @@ pub(super) enum Refusal {
     RateLimited { limit: &'static str, retry: RetryMs },
     /// The shard that owns the room is behind.
     Busy,
+    /// Memory is short.
+    NoMemory,
     /// A custom payload names somebody else.
     UserMismatch,
     /// The lobby takes no pushes.
@@ -75,6 +78,9 @@ const PUBLISH_LIMIT: &str = "limits.publish_per_s";
 /// After what time a client may try again when another shard is behind, in milliseconds.
 const BUSY_RETRY_MS: u32 = 250;
 
+/// And when memory is short.
+const MEMORY_RETRY_MS: u32 = 2_000;
+
 impl Refusal {
     /// Counts it, if it is a limit's.
     pub(super) fn count(self, metrics: &mut Metrics) {
@@ -85,6 +91,7 @@ impl Refusal {
             Self::TooManyRooms => metrics.refused_rooms += 1,
             Self::TooLarge { .. } => metrics.refused_length += 1,
             Self::Busy => metrics.refused_busy += 1,
+            Self::NoMemory => metrics.refused_memory += 1,
             Self::Unmatched
             | Self::Unauthorized
             | Self::Invalid { .. }
@@ -109,6 +116,7 @@ impl Refusal {
                 format!(r#"{{"limit":"{limit}","reason":"rate_limited","retry_ms":{retry_ms}}}"#).into()
             }
             Self::Busy => format!(r#"{{"reason":"busy","retry_ms":{BUSY_RETRY_MS}}}"#).into(),
+            Self::NoMemory => format!(r#"{{"reason":"busy","retry_ms":{MEMORY_RETRY_MS}}}"#).into(),
             Self::UserMismatch => r#"{"reason":"user_mismatch"}"#.into(),
             Self::ReadOnly => r#"{"reason":"read_only"}"#.into(),
             Self::TooManyRooms => r#"{"reason":"too_many_rooms"}"#.into(),
@@ -307,6 +315,7 @@ impl Shard {
         let limits = &self.settings.limits;
         let home_shard = self.home_of(topic);
         let is_busy = self.is_busy(turn, home_shard);
+        let is_short = self.memory.pressure >= Pressure::Joins;
         let Some(conn) = self.conns.get_mut(key) else { return Ok(()) };
         let Some(identity) = conn.identity.clone() else { return Err(Refusal::Unauthorized) };
         let (allowed, speak) = match parsed {
@@ -325,6 +334,9 @@ impl Shard {
         let params = JoinParams::parse(message.payload)?;
         if parsed != Topic::Lobby && is_busy {
             return Err(Refusal::Busy);
+        }
+        if replaces.is_none() && is_short {
+            return Err(Refusal::NoMemory);
         }
         self.rates
             .take_join(key.index(), turn.now.mono_ms, limits)
@@ -928,6 +940,7 @@ mod tests {
             Refusal::TooLarge { field: "body", max_bytes: 1 },
             Refusal::RateLimited { limit: "limits.publish_per_s", retry: RetryMs(5) },
             Refusal::Busy,
+            Refusal::NoMemory,
         ] {
             let response = refusal.response();
             assert!(json::Checker::default().check(response.as_bytes()).is_ok());

@@ -14,6 +14,7 @@ use super::audience::Audience;
 use super::buffers::{BufferId, Buffers};
 use super::channels::{Channel, Channels};
 use super::input::{Input, InputId};
+use super::memory::Pressure;
 use super::{Io, Shard, Turn};
 use crate::base::arena::{Arena, Key};
 use crate::chat::identity::{Identity, NEVER_S};
@@ -121,7 +122,7 @@ impl Shard {
     /// Takes a connection in. `None` when there are as many as may be.
     pub fn open<I: Io>(&mut self, turn: &mut Turn<'_, I>, address: IpAddr) -> Option<Key<Conn>> {
         if !self.has_room() {
-            self.metrics.refused += 1;
+            self.count_refused();
             return None;
         }
         if !self.peers.has_room(address) {
@@ -133,6 +134,23 @@ impl Shard {
         self.peers.enter(key.index(), address);
         self.deadline(key, turn.now.mono_ms + self.settings.limits.handshake_ms);
         Some(key)
+    }
+
+    /// Counts somebody for whom there is no room, by what there is none of.
+    pub(super) fn count_refused(&mut self) {
+        if self.memory.pressure < Pressure::Conns {
+            self.metrics.refused += 1;
+        } else {
+            self.metrics.refused_memory += 1;
+        }
+    }
+
+    /// How much memory what was received or is to be sent takes, in bytes.
+    pub(super) fn buffered_bytes(&self, conn: &Conn) -> usize {
+        let input = self.inputs.of(conn.input);
+        let held = input.and_then(|input| input.held);
+        let buffers = [held, conn.out].into_iter().flatten();
+        buffers.map(|id| self.buffers.memory_bytes(id)).sum::<usize>() + input.map_or(0, Input::heap_bytes)
     }
 
     /// A connection about which nothing is known yet.

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::audience::Audience;
 use super::channel::Refusal;
 use super::conn::Conn;
+use super::memory::Pressure;
 use super::message::{Asker, From, ToHome, ToMember, Who};
 use super::tick::{News, Roll};
 use super::{Io, Shard, Timer, Turn};
@@ -19,6 +20,7 @@ use crate::base::arena::Key;
 use crate::chat::history::{Cursor, History, KeyHash, Page, Receipt};
 use crate::chat::presence::{Presence, Slot};
 use crate::chat::topic::Topic;
+use crate::limits::{KEY_MEMORY_BYTES, MEMBER_MEMORY_BYTES, ROOM_MEMORY_BYTES};
 use crate::wire::json::{push_string, push_unsigned};
 use crate::wire::phx::Payload;
 
@@ -58,6 +60,8 @@ pub(super) struct Home {
     emptied: u32,
     /// Whether it has an entry there.
     queued: bool,
+    /// What it is counted for in [`Upkeep::homes_bytes`].
+    counted_bytes: usize,
 }
 
 /// The topics that live on a shard.
@@ -67,6 +71,8 @@ pub(super) struct Upkeep {
     empty: VecDeque<(Key<Home>, u32)>,
     /// Bytes of history over all homes.
     pub(super) history_bytes: usize,
+    /// What all homes take besides that, in bytes: see [`Home::weight_bytes`].
+    pub(super) homes_bytes: usize,
     /// Homes whose listing changed.
     unlisted: Vec<Key<Home>>,
     /// Rooms that went away since the directories were told.
@@ -122,7 +128,14 @@ impl Home {
             unlisted: false,
             emptied: 0,
             queued: false,
+            counted_bytes: 0,
         }
+    }
+
+    /// About how much memory it takes besides its history, in bytes.
+    fn weight_bytes(&self) -> usize {
+        let members = self.presence.live_count() as usize * MEMBER_MEMORY_BYTES + self.presence.meta_bytes();
+        ROOM_MEMORY_BYTES + members + self.history.keys_count() * KEY_MEMORY_BYTES
     }
 
     fn room(&self) -> Option<&str> {
@@ -254,12 +267,15 @@ impl Shard {
         if let Some(key) = self.home_by_topic.get(topic) {
             return Ok(*key);
         }
-        if self.homes.len() >= self.settings.rooms_max as usize && !self.evict_longest_empty() {
+        let is_full =
+            self.homes.len() >= self.settings.rooms_max as usize || self.memory.pressure >= Pressure::Joins;
+        if is_full && !self.evict_longest_empty() {
             return Err(Refusal::TooManyRooms);
         }
         let epoch = self.upkeep.next_epoch();
         let key = self.homes.insert(Home::new(topic, epoch));
         self.home_by_topic.insert(topic.into(), key);
+        self.reweigh(key);
         Ok(key)
     }
 
@@ -351,8 +367,17 @@ impl Shard {
         }
     }
 
+    /// Counts a home for what it takes now.
+    pub(super) fn reweigh(&mut self, key: Key<Home>) {
+        let Some(home) = self.homes.get_mut(key) else { return };
+        let bytes = home.weight_bytes();
+        self.upkeep.homes_bytes = self.upkeep.homes_bytes - home.counted_bytes + bytes;
+        home.counted_bytes = bytes;
+    }
+
     /// Who is there has changed: the members are told at the next tick, the directory at its own.
     fn membership_changed<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>, news: News) {
+        self.reweigh(key);
         let Some(home) = self.homes.get_mut(key) else { return };
         if home.room().is_some() {
             self.set_tick(turn, key, news);
@@ -441,6 +466,7 @@ impl Shard {
 
     fn remove_home(&mut self, key: Key<Home>) {
         let Some(home) = self.homes.remove(key) else { return };
+        self.upkeep.homes_bytes -= home.counted_bytes;
         self.upkeep.history_bytes -= home.history.kept_bytes();
         if let Some(room) = home.room() {
             self.upkeep.removed_rooms.push(room.into());
@@ -477,6 +503,9 @@ impl Shard {
             home.history.append(receipt, key_hash, &scratch, &self.settings.history);
             self.upkeep.history_bytes += home.history.kept_bytes();
             self.metrics.published += 1;
+            if key_hash.is_some() {
+                self.reweigh(key);
+            }
             self.tell_all(turn, key, "new_msg", Payload::Json(text(&scratch)));
             self.bound_history(key);
             self.spoke(turn, key, asker.slot);
@@ -648,6 +677,12 @@ impl Shard {
     /// See [`Population`](super::Population).
     pub(super) fn members_of_homes(&self) -> usize {
         self.homes.iter().map(|(_, home)| home.presence.live_count() as usize).sum()
+    }
+
+    /// Says that every home is counted for what it takes. For [`Shard::check_invariants`].
+    pub(super) fn check_weight(&self) {
+        let bytes: usize = self.homes.iter().map(|(_, home)| home.weight_bytes()).sum();
+        assert_eq!(self.upkeep.homes_bytes, bytes, "homes are counted for what they take");
     }
 
     /// The bytes of history over all homes. For [`Shard::check_invariants`].

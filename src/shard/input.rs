@@ -21,6 +21,11 @@ pub(super) struct Input {
 }
 
 impl Input {
+    /// What a message in fragments takes, in bytes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.assembler.heap_bytes()
+    }
+
     fn is_at_rest(&self) -> bool {
         self.held.is_none() && !self.resumes && self.assembler.first_fragment_ms().is_none()
     }
@@ -70,6 +75,11 @@ impl Inputs {
     /// Lets an input go. What it held is the caller's to give back.
     pub(super) fn free(&mut self, id: &mut Option<InputId>) -> Option<Input> {
         id.take().map(|id| self.0.remove(id.index()))
+    }
+
+    /// What all messages in fragments take, in bytes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.0.iter().map(|(_, input)| input.heap_bytes()).sum()
     }
 
     /// How many there are.

@@ -60,8 +60,8 @@ pub(super) struct LogMemory {
 }
 
 /// How many buffers are kept, and how large a kept one may be. Rooms flush one after another, so a few serve all.
-const SPARE_MAX: usize = 64;
-const SPARE_BYTES_MAX: usize = 256 * 1_024;
+pub(super) const SPARE_MAX: usize = 64;
+pub(super) const SPARE_BYTES_MAX: usize = 256 * 1_024;
 
 impl LogMemory {
     /// Nothing yet, for logs in which somebody may be this far behind.
@@ -69,6 +69,11 @@ impl LogMemory {
         // What lies before the furthest member is let go of when it is as much as what lies behind.
         let spares = Spares::new(SPARE_MAX, SPARE_BYTES_MAX);
         Self { spares, lagging_bytes: lag_bytes + lag_bytes / 4, lent_bytes: 0 }
+    }
+
+    /// How much a log takes at most, in bytes.
+    pub(super) fn lagging_bytes(&self) -> usize {
+        self.lagging_bytes
     }
 
     /// How much memory all logs have, in bytes.
@@ -130,6 +135,13 @@ impl Log {
             self.bytes.drain(..bytes);
         }
         self.base = position;
+    }
+
+    /// Gives back what it has beyond what is in it.
+    pub(super) fn shrink(&mut self, memory: &mut LogMemory) {
+        let capacity_bytes = self.bytes.capacity();
+        self.bytes.shrink_to_fit();
+        memory.lent_bytes = memory.lent_bytes - capacity_bytes + self.bytes.capacity();
     }
 
     /// The memory it holds, in bytes.

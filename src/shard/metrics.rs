@@ -40,6 +40,7 @@ metrics! {
     history_bytes: gauge "history_bytes" "" "What rooms remember, in bytes.";
     log_bytes: gauge "log_bytes" "" "Memory of what members who lag have not been sent yet, in bytes.";
     buffers: gauge "buffers" "" "Buffers lent to connections with a part of a message, or with output that they do not take.";
+    memory_bytes: gauge "memory_bytes" "" "Memory in use, as it counts against `limits.memory_bytes`.";
     waiting: gauge "admissions_waiting" "" "Upgrades and joins that wait for their turn.";
     turns: counter "turns_total" "" "Turns of the event loops.";
     accepted: counter "accepted_total" "" "Connections taken in.";
@@ -48,6 +49,7 @@ metrics! {
     parked_joins: counter "admissions_parked_total" "{what=\"join\"}" "See `parked_upgrades`.";
     refused: counter "refused_total" "{limit=\"limits.connections\"}" "What was refused, and by which limit.";
     refused_per_ip: counter "refused_total" "{limit=\"limits.connections_per_ip\"}" "See `refused`.";
+    refused_memory: counter "refused_total" "{limit=\"limits.memory_bytes\"}" "See `refused`. Connections and joins.";
     refused_publish: counter "refused_total" "{limit=\"limits.publish_per_s\"}" "See `refused`.";
     refused_join: counter "refused_total" "{limit=\"limits.join_per_s\"}" "See `refused`.";
     refused_channels: counter "refused_total" "{limit=\"limits.channels_per_conn\"}" "See `refused`.";
@@ -64,6 +66,7 @@ metrics! {
     published: counter "published_total" "" "Messages that got an offset.";
     delivered: counter "delivered_total" "" "Events addressed to members: each counts once for each member.";
     lagged: counter "lagged_total" "" "Members let go of because they were `limits.room_lag_bytes` behind.";
+    lost_for_memory: counter "lost_for_memory_total" "" "Members let go of because memory was short: they lagged furthest.";
     overflowed: counter "closed_total" "{reason=\"overflowed\"}" "Sockets closed from this side. `limits.conn_out_bytes`, 1013.";
     expired: counter "closed_total" "{reason=\"expired\"}" "See `overflowed`. The token has expired, 4001.";
     idle: counter "closed_total" "{reason=\"idle\"}" "See `overflowed`. `limits.idle_ms`, 1002.";
@@ -72,6 +75,7 @@ metrics! {
     fragmented: counter "closed_total" "{reason=\"fragments\"}" "See `overflowed`. `limits.fragments`, 1008.";
     too_big: counter "closed_total" "{reason=\"too_big\"}" "See `overflowed`. `limits.frame_bytes` or `limits.message_bytes`, 1009.";
     malformed: counter "closed_total" "{reason=\"malformed\"}" "See `overflowed`. No message of Phoenix, 1011.";
+    closed_for_memory: counter "closed_total" "{reason=\"memory\"}" "See `overflowed`. `limits.memory_bytes`: whoever held the most, 1013.";
     drained: counter "closed_total" "{reason=\"drained\"}" "See `overflowed`. The server stops, 1012.";
 }
 

@@ -28,6 +28,7 @@ mod input;
 mod life;
 mod lobby;
 mod log;
+mod memory;
 mod message;
 mod metrics;
 mod peers;
@@ -50,6 +51,7 @@ use home::{Home, Upkeep};
 use http::Exchange;
 use input::Inputs;
 use log::LogMemory;
+use memory::{Memory, Pressure};
 use message::{Field, Received, ToHome, ToMember};
 use peers::Peers;
 use rates::Rates;
@@ -72,6 +74,7 @@ use crate::wire::ws::close::CloseCode;
 pub use conn::Conn;
 pub use http::{API_HEADERS, Request, Routed, SOCKET_PATH, Site};
 pub use lobby::push_rooms;
+pub use memory::{Part, worst_case};
 pub use metrics::{Metrics, Published, push_text};
 
 /// What a shard acts on: sockets, and the other shards. Monomorphised away in the server.
@@ -119,6 +122,8 @@ pub struct Settings {
     pub rooms_max: u32,
     /// Bytes of history on this shard.
     pub history_bytes_max: usize,
+    /// Bytes of memory on this shard.
+    pub memory_bytes_max: usize,
     /// Bounds of connections and messages.
     pub limits: Limits,
     /// The same, for a message that has been put together already.
@@ -154,6 +159,10 @@ impl Settings {
             conns_max: if limits.connections == 0 { u32::MAX } else { share(limits.connections) },
             rooms_max: share(limits.rooms),
             history_bytes_max: history.total_bytes / usize::from(shards),
+            memory_bytes_max: match limits.memory_bytes {
+                0 => usize::MAX,
+                bytes => bytes / usize::from(shards),
+            },
             resumed: Limits { frame_bytes: limits.message_bytes, ..limits.clone() },
             limits,
             history,
@@ -179,6 +188,8 @@ enum Timer {
     Sweep,
     /// Some more connections are closed.
     Drain,
+    /// How much memory is in use.
+    Weigh,
 }
 
 /// How a stop goes on.
@@ -254,6 +265,7 @@ pub struct Shard {
     unparked: Vec<Key<Conn>>,
     /// Those who are on their way in.
     admission: Admission,
+    memory: Memory,
     /// Sessions for which something has come.
     stirred: Vec<u32>,
     /// Connections that are not read because the way to another shard is full.
@@ -318,6 +330,7 @@ impl Shard {
             laggards: Vec::new(),
             dismissed: Vec::new(),
             unparked: Vec::new(),
+            memory: Memory::default(),
             admission: Admission::new(settings.limits.admissions_per_turn),
             stirred: Vec::new(),
             paused: Vec::new(),
@@ -353,6 +366,7 @@ impl Shard {
         self.flush_audiences(turn);
         self.dismiss(turn);
         self.flush_conns(turn);
+        self.weigh(turn);
         // What a poll is told is output of the connection that polls.
         self.serve_pollers(turn);
         self.flush_conns(turn);
@@ -393,7 +407,9 @@ impl Shard {
     /// Whether one more connection would be taken in, as far as it does not depend on where it comes from.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.conns.len() < self.settings.conns_max as usize && self.draining.is_none()
+        self.conns.len() < self.settings.conns_max as usize
+            && self.draining.is_none()
+            && self.memory.pressure < Pressure::Conns
     }
 
     /// What it was told.
@@ -418,6 +434,7 @@ impl Shard {
             log_bytes: self.log_memory.lent_bytes() as u64,
             buffers: self.buffers.lent() as u64,
             waiting: self.admission.waiting() as u64,
+            memory_bytes: self.memory.used_bytes as u64,
             ..self.metrics
         }
     }
@@ -436,8 +453,8 @@ impl Shard {
     fn fire<I: Io>(&mut self, turn: &mut Turn<'_, I>, timer: Timer) {
         match timer {
             Timer::Home(home) => self.home_tick(turn, home),
-            // It is among the touched already; that the loop has turned is enough.
-            Timer::Pace(_) => {}
+            // It is among the touched already, or looked at in each turn; that the loop has turned is enough.
+            Timer::Pace(_) | Timer::Weigh => {}
             Timer::Listings => self.send_listings(turn),
             Timer::Lobby => self.lobby_tick(turn),
             Timer::Sweep => {
@@ -579,6 +596,7 @@ impl Shard {
         assert_eq!(self.log_memory.lent_bytes(), log_bytes);
         assert_eq!(self.buffers.lent(), self.buffers_of_conns(), "a buffer is lent to one connection");
         self.check_admission();
+        self.check_weight();
         assert_eq!(self.inputs.len(), self.inputs_of_conns(), "an input is of one connection");
         self.check_channels();
     }
@@ -597,6 +615,7 @@ impl Shard {
             history_bytes: self.upkeep.history_bytes,
             out_bytes_max: self.out_bytes_max(),
             held_bytes_max: self.held_bytes_max(),
+            memory_bytes: self.memory.used_bytes - self.memory.closing_bytes,
         }
     }
 }
@@ -618,4 +637,6 @@ pub struct Population {
     pub out_bytes_max: usize,
     /// The most input that is held of one connection.
     pub held_bytes_max: usize,
+    /// Memory in use when it was last looked at, without that of connections that are being closed.
+    pub memory_bytes: usize,
 }

@@ -167,10 +167,9 @@ impl Shard {
         let Some((identity, serializer)) = admitted else {
             return self.answer_poll(turn, conn, manner, REFUSED, None, &[]);
         };
-        let has_room = self.conns.len() < self.settings.conns_max as usize && self.draining.is_none();
-        let secret = self.site.secret().filter(|_| has_room);
+        let secret = self.site.secret().filter(|_| self.has_room());
         let Some(secret) = secret else {
-            self.metrics.refused += 1;
+            self.count_refused();
             return self.answer_poll(turn, conn, manner, REFUSED, None, &[]);
         };
         let key = self.take_in(turn.now.mono_ms);

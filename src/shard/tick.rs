@@ -151,6 +151,7 @@ impl Shard {
         if home.presence.tick(&self.settings.presence) {
             presence::push_diff(&mut scratch, &home.presence, epoch, &mut self.seen);
             home.presence.announce();
+            self.reweigh(key);
             self.tell_all(turn, key, "presence_diff", Payload::Json(text(&scratch)));
             scratch.clear();
             told = true;

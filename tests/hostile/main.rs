@@ -9,6 +9,7 @@ mod drain;
 mod floods;
 mod http;
 mod logs;
+mod memory;
 mod metrics;
 mod panic;
 mod peer;

@@ -68,6 +68,8 @@ pub(crate) enum Bug {
     UnboundedRooms,
     /// Connections are taken as they come.
     UnboundedConnections,
+    /// Whatever is kept is kept.
+    UnboundedMemory,
     /// Typing is told each time.
     RepeatTyping,
     /// The lobby is not told of a room's change.

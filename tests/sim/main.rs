@@ -63,6 +63,9 @@ const REACHED: &[&str] = &[
     "joined again",
     "lagging",
     "left",
+    "no memory for a connection or join",
+    "no memory for a connection's buffers",
+    "no memory for laggards",
     "not recovered",
     "overflowed",
     "parked join",
@@ -124,9 +127,13 @@ fn run(seed: u64, bug: Option<Bug>) -> Outcome {
     let mut happened = std::mem::take(&mut world.truth.seen);
     for host in &world.hosts {
         let metrics = host.shard.metrics();
-        for (what, count) in
-            [("parked upgrade", metrics.parked_upgrades), ("parked join", metrics.parked_joins)]
-        {
+        for (what, count) in [
+            ("parked upgrade", metrics.parked_upgrades),
+            ("parked join", metrics.parked_joins),
+            ("no memory for a connection or join", metrics.refused_memory),
+            ("no memory for laggards", metrics.lost_for_memory),
+            ("no memory for a connection's buffers", metrics.closed_for_memory),
+        ] {
             if count > 0 {
                 *happened.entry(what).or_default() += count;
             }

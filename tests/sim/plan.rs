@@ -1,6 +1,9 @@
 //! What a seed decides before the first step: how large everything is, how narrow the limits, and what happens how often.
 
-use chinwag::limits::{FRAME_HEADER_BYTES_MAX, HistoryLimits, Limits, PresenceLimits};
+use chinwag::limits::{
+    FRAME_HEADER_BYTES_MAX, HistoryLimits, KEY_MEMORY_BYTES, KEYS_PER_ROOM_MAX, Limits, MEMBER_MEMORY_BYTES,
+    PresenceLimits, ROOM_MEMORY_BYTES,
+};
 use chinwag::shard::Settings;
 
 use crate::draws::Draws;
@@ -111,12 +114,15 @@ impl Plan {
         let rooms = ROOMS[..draws.size(1, ROOMS.len())].to_vec();
         let body_bytes = *draws.pick(&[50, 200, 200, 2_000, 16 * 1_024]);
         let history = history(draws, body_bytes);
-        let limits = limits(draws, shards, &history, body_bytes);
+        let mut limits = limits(draws, shards, &history, body_bytes);
+        limits.memory_bytes =
+            usize::from(shards) * memory_bytes(draws, steps, clients, rooms.len(), &history, body_bytes);
         let presence = presence(draws);
         // Some are too long.
         let body_bytes = body_bytes + (body_bytes / 4).min(500);
         // Each shard has its share, which may be smaller than what is needed on it.
-        let forgets_rooms = limits.rooms < 1_000 || history.total_bytes < 200 * 1_024 * 1_024;
+        let forgets_rooms =
+            limits.rooms < 1_000 || history.total_bytes < 200 * 1_024 * 1_024 || limits.memory_bytes != 0;
         Self {
             seed,
             steps,
@@ -144,6 +150,7 @@ impl Plan {
         let mut settings = self.settings.clone();
         match self.bug {
             Some(Bug::UnboundedOutput) => settings.limits.conn_out_bytes = usize::MAX,
+            Some(Bug::UnboundedMemory) => settings.memory_bytes_max = usize::MAX,
             Some(Bug::UnboundedHistory) => settings.history_bytes_max = usize::MAX,
             Some(Bug::UnboundedRooms) => settings.rooms_max = u32::MAX,
             Some(Bug::UnboundedConnections) => settings.conns_max = u32::MAX,
@@ -178,6 +185,25 @@ fn limits(draws: &mut Draws, shards: u16, history: &HistoryLimits, body_bytes: u
         rooms: if draws.one_in(4) { u32::from(shards) * 3 } else { 100_000 },
         ..Limits::default()
     }
+}
+
+/// Enough on one shard for all that is there at rest, and little for what is not taken and not whole; 0 where that would be much.
+fn memory_bytes(
+    draws: &mut Draws,
+    steps: u64,
+    clients: usize,
+    rooms: usize,
+    history: &HistoryLimits,
+    body_bytes: usize,
+) -> usize {
+    let count = usize::try_from(history.messages).expect("small").min(usize::try_from(steps).expect("small"));
+    let history_bytes = 2 * rooms * history.room_bytes.min(count * (body_bytes + AROUND_BODY_BYTES / 4));
+    // Besides rooms there are the lobby and those of the users.
+    let rooms_bytes = (rooms + 7) * (2 * ROOM_MEMORY_BYTES + clients * MEMBER_MEMORY_BYTES);
+    let keys = (rooms * KEYS_PER_ROOM_MAX).min(usize::try_from(steps / 20).expect("small"));
+    let at_rest = 30_000 + history_bytes + rooms_bytes + keys * KEY_MEMORY_BYTES;
+    let bounded = at_rest + at_rest / 4 + draws.pick(&[0, 10_000, 100_000]);
+    if at_rest > 300_000 || draws.one_in(3) { 0 } else { bounded }
 }
 
 fn history(draws: &mut Draws, body_bytes: usize) -> HistoryLimits {

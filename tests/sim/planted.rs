@@ -154,6 +154,11 @@ fn what_has_no_bound_is_seen_to_grow() {
 }
 
 #[test]
+fn memory_without_a_bound_is_seen_to_grow() {
+    check(Bug::UnboundedMemory, &["memory is bounded"]);
+}
+
+#[test]
 fn typing_that_is_told_each_time_is_too_much() {
     check(Bug::RepeatTyping, &["typing is told once a tick"]);
 }

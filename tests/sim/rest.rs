@@ -34,6 +34,7 @@ pub(crate) fn check_after_turn(plan: &Plan, host: &Host) {
     // Of a socket that stops in the middle of a frame the rest is kept, however long.
     let factor = if population.sessions > 0 { POLLED_OUT_FACTOR } else { 1 };
     let out_bytes_max = (limits.conn_out_bytes * factor).max(limits.message_bytes + AROUND_BODY_BYTES);
+    assert!(population.memory_bytes <= plan.settings.memory_bytes_max, "memory is bounded: {population:?}");
     assert!(population.out_bytes_max <= out_bytes_max, "who does not read is bounded: {population:?}");
 }
 
@@ -325,8 +326,8 @@ impl World {
         for Host { shard, net, .. } in &self.hosts {
             assert!(net.rings.iter().all(Vec::is_empty), "everything has been handled");
             let left = shard.population();
-            let rooms =
-                Population { homes: left.homes, history_bytes: left.history_bytes, ..Population::default() };
+            let Population { homes, history_bytes, memory_bytes, .. } = left;
+            let rooms = Population { homes, history_bytes, memory_bytes, ..Population::default() };
             assert_eq!(left, rooms, "nothing is left of those who have gone");
         }
     }

@@ -227,6 +227,16 @@ pub(super) const ALL: &[Key] = &[
         doc: "Rooms in all. An empty one makes place for a new one.",
     },
     Key {
+        name: "limits.memory_bytes",
+        kind: number_or_zero(
+            "half of what there is",
+            1_024 * GIB,
+            BYTES,
+            Slot::Usize(|c| &mut c.limits.memory_bytes),
+        ),
+        doc: "Memory for connections, rooms and what waits. At 80 % nobody is accepted, at 90 % nobody joins, at 100 % laggards go.",
+    },
+    Key {
         name: "history.messages",
         kind: number_or_zero("no history", 1_000_000, "", Slot::U32(|c| &mut c.history.messages)),
         doc: "Messages kept per room. Without any nothing can be recovered after a break.",

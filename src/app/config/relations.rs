@@ -75,6 +75,13 @@ const RELATIONS: &[AtLeast] = &[
         why: "all rooms together are at least one",
     },
     AtLeast {
+        key: "limits.memory_bytes",
+        other: "history.total_bytes",
+        least: |history| 4 * history,
+        unless: |config| config.limits.memory_bytes == 0,
+        why: "what is remembered may take twice as much while it grows, and others need the other half",
+    },
+    AtLeast {
         key: "presence.tick_max_ms",
         other: "presence.tick_ms",
         least: |tick| tick,
