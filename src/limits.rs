@@ -127,6 +127,17 @@ pub const SWEEP_MS: u64 = 500;
 /// From how long a turn of a shard on the watchdog says so, in milliseconds. Turns take tens of milliseconds at the very most.
 pub const STALL_MS: u64 = 1_000;
 
+/// How many times a shard may panic within [`RESTARTS_WINDOW_MS`] and begin anew. With one more the process gives up: a defect that is reached
+/// again and again leaves a server that is up and serves nobody, for each time everybody on the shard is closed, every room of it begins
+/// anew, and all come back at once. Whoever supervises the process sees its end, and not that.
+pub const RESTARTS_MAX: usize = 5;
+/// See [`RESTARTS_MAX`].
+pub const RESTARTS_WINDOW_MS: u64 = 60_000;
+
+/// Over how long connections are closed when the process gives up, in milliseconds: some time, so that not all come back at once, and not
+/// the whole that a stop may take, for it is not well.
+pub const GIVE_UP_OVER_MS: u64 = 5_000;
+
 /// How long a closed connection's bytes are still read and thrown away before the socket goes, in milliseconds. Closing at once would
 /// reset the connection, and the peer might never see the close frame.
 pub const LINGER_MS: u64 = 2_000;

@@ -30,7 +30,7 @@ use crate::shard::{Settings, Shard, Site};
 
 /// Something outside failed: the address, the descriptors (`EX_OSERR` of sysexits.h).
 const EXIT_OS: u8 = 71;
-/// A shard panicked (`EX_SOFTWARE`).
+/// A shard panicked again and again, or could not begin anew (`EX_SOFTWARE`).
 const EXIT_SOFTWARE: u8 = 70;
 
 /// Descriptors that are not connections: standard streams, epoll, wakers, listeners, the log, and some to spare.
@@ -180,6 +180,9 @@ impl Server {
             }
         }
         self.control.begin(Phase::Stop);
+        if self.control.has_failed() {
+            code = ExitCode::from(EXIT_SOFTWARE);
+        }
         tracing::info!("stopped");
         code
     }

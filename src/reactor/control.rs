@@ -1,6 +1,6 @@
 //! How the process tells its shards to stop.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::mesh::Wake;
@@ -25,6 +25,7 @@ pub struct Control {
     phase: AtomicU64,
     /// Shards that still have connections, or have not begun to drain.
     inhabited: AtomicU32,
+    has_failed: AtomicBool,
     wakers: Mutex<Vec<Arc<dyn Wake>>>,
 }
 
@@ -53,6 +54,20 @@ impl Control {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|waker| waker.wake());
     }
 
+    /// Begins to stop, because this cannot go on.
+    pub(super) fn give_up(&self, over_ms: u64) {
+        self.has_failed.store(true, Ordering::Release);
+        if self.phase() == Phase::Serve {
+            self.begin(Phase::Drain { over_ms });
+        }
+    }
+
+    /// Whether it stops because it could not go on.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
     /// Says that a shard has drained. With the last one all of them stop; until then, rooms that live on an empty one are in use.
     pub(super) fn drained(&self) {
         if self.inhabited.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -75,6 +90,16 @@ mod tests {
 
     impl Wake for NoWake {
         fn wake(&self) {}
+    }
+
+    #[test]
+    fn who_gives_up_drains_unless_it_stops_already() {
+        let control = Control::default();
+        control.give_up(7);
+        assert_eq!((control.phase(), control.has_failed()), (Phase::Drain { over_ms: 7 }, true));
+        control.begin(Phase::Stop);
+        control.give_up(7);
+        assert_eq!(control.phase(), Phase::Stop);
     }
 
     #[test]

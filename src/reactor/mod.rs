@@ -11,7 +11,8 @@
 //! both directions, edge-triggered; so backpressure costs no system call, and a connection is read until the kernel has no more:
 //! a read that did not fill the buffer says so without another one, unless the peer has closed, when there is an end to be read.
 //!
-//! A shard that panics is caught here: its connections are closed, and its next life goes on with the same rings and the same listener.
+//! A shard that panics is caught here: its connections are closed, and its next life goes on with the same rings and the same listener. One
+//! that panics again and again ends the process, in order.
 //!
 //! Deliberately absent: protocol. Bytes go to the shard as they come.
 
@@ -21,6 +22,7 @@ mod door;
 mod sockets;
 mod vitals;
 
+use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -39,7 +41,8 @@ pub use vitals::Vitals;
 use crate::base::arena::Key;
 use crate::base::time::Now;
 use crate::limits::{
-    ACCEPT_RETRY_MS, ACCEPTS_PER_TURN_MAX, LINGER_MS, READ_BUFFER_BYTES, READS_PER_TURN_MAX,
+    ACCEPT_RETRY_MS, ACCEPTS_PER_TURN_MAX, GIVE_UP_OVER_MS, LINGER_MS, READ_BUFFER_BYTES, READS_PER_TURN_MAX,
+    RESTARTS_MAX, RESTARTS_WINDOW_MS,
 };
 use crate::mesh::{Port, Wake};
 use crate::shard::{Conn, Shard, Turn};
@@ -64,6 +67,8 @@ pub struct Reactor {
     sockets: Sockets,
     clock: Clock,
     control: Arc<Control>,
+    /// When the shard panicked, lately.
+    panics_ms: VecDeque<u64>,
     /// Whether the others have been told that nobody is left here.
     drained: bool,
     vitals: Arc<Vitals>,
@@ -106,6 +111,7 @@ impl Reactor {
             sockets: Sockets::new(port),
             clock,
             control,
+            panics_ms: VecDeque::new(),
             drained: false,
             vitals,
         })
@@ -191,7 +197,15 @@ impl Reactor {
         // What the listener announced may have been lost with the turn.
         self.door.iter_mut().for_each(Door::knock);
         self.vitals.restarts();
-        tracing::error!(shard = self.sockets.port.me(), conns, "a shard panicked, and begins anew");
+        let shard = self.sockets.port.me();
+        tracing::error!(shard, conns, "a shard panicked, and begins anew");
+        self.panics_ms.retain(|panic_ms| now.mono_ms < panic_ms + RESTARTS_WINDOW_MS);
+        self.panics_ms.push_back(now.mono_ms);
+        if self.panics_ms.len() > RESTARTS_MAX {
+            let (times, within_ms) = (self.panics_ms.len(), RESTARTS_WINDOW_MS);
+            tracing::error!(shard, times, within_ms, "a shard panics again and again: giving up");
+            self.control.give_up(GIVE_UP_OVER_MS);
+        }
     }
 
     /// How long the next poll may wait.

@@ -1,5 +1,10 @@
 //! A shard panics: its connections are told, the others go on, and nothing of its old life is left.
 
+use std::io::Write;
+use std::net::TcpStream;
+
+use chinwag::limits::RESTARTS_MAX;
+
 use crate::metrics::value;
 use crate::peer::{Peer, TEXT, ask, connect, frame, join, number, publish, text, upgrade};
 use crate::server::{PATIENCE, Server, until};
@@ -104,7 +109,6 @@ fn enter(server: &Server, token: &str) -> Peer {
 }
 
 fn fate(member: &mut Peer) -> Fate {
-    use std::io::Write;
     // It may have been reset by now.
     let heartbeat = text(r#"[null,"9","phoenix","heartbeat",{}]"#);
     let _ = member.stream.write_all(&heartbeat);
@@ -147,4 +151,47 @@ fn a_server_of_one_shard_begins_anew_too() {
     assert_eq!((bomb.closed().0, peer.closed().0), (1011, 1011));
     let answer = server.guest("Bob").join("tea", "{}");
     assert_eq!((number(&answer, "offset"), number(&answer, "members")), (0, 1));
+}
+
+#[test]
+fn a_shard_that_panics_again_and_again_ends_the_process_in_order() {
+    // Of one shard, so that it is the same one each time; the others would be drained as it is.
+    let server = Server::start(&["shards=1", "echo=true"]);
+    let ask_for_it = || {
+        let mut bomb = Peer::new(connect(&server));
+        bomb.send_raw(upgrade("", "").replace("/socket/websocket", "/echo").as_bytes());
+        assert_eq!(bomb.answer().status, 101);
+        bomb.send_raw(&frame(TEXT, true, b"panic"));
+        assert_eq!(bomb.closed().0, 1011);
+    };
+    for _ in 0..RESTARTS_MAX {
+        ask_for_it();
+    }
+    let answer = server.guest("Ann").join("tea", "{}");
+    assert!(answer.contains("\"ok\""), "so often it goes on: {answer}");
+    ask_for_it();
+    let (status, log) = server.wait(PATIENCE);
+    assert_eq!(status.code(), Some(70), "{log}");
+    assert!(log.contains("giving up"), "{log}");
+}
+
+#[test]
+fn when_one_shard_gives_up_the_clients_of_the_others_are_told_to_come_back() {
+    let server = Server::start(&["shards=2", "echo=true"]);
+    let mut bystanders: Vec<Peer> = (0..40).map(|_| server.guest("Ann")).collect();
+    // Whichever shard they reach: of so many, one gets its sixth, and then nobody is let in any more.
+    for _ in 0..=2 * RESTARTS_MAX {
+        let Ok(stream) = TcpStream::connect(server.address) else { break };
+        let mut bomb = Peer::new(stream);
+        let sent = bomb.stream.write_all(upgrade("", "").replace("/socket/websocket", "/echo").as_bytes());
+        if sent.is_err() || bomb.answer_or_end().is_none() {
+            break;
+        }
+        bomb.send_raw(&frame(TEXT, true, b"panic"));
+        while bomb.frame().is_some() {}
+    }
+    for peer in &mut bystanders {
+        assert!(matches!(peer.closed().0, 1011 | 1012), "its own shard panicked, or it is told to come back");
+    }
+    assert_eq!(server.wait(PATIENCE).0.code(), Some(70));
 }
