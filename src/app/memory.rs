@@ -154,15 +154,15 @@ mod tests {
     }
 
     #[test]
-    fn half_of_it_is_used_and_a_quarter_of_that_remembers_at_most() {
+    fn a_quarter_of_it_is_used_and_a_quarter_of_that_remembers_at_most() {
         let bounded = |memory_bytes, available| {
             let mut limits = Limits { memory_bytes, ..Limits::default() };
             let mut history = HistoryLimits { total_bytes: 1_000, ..HistoryLimits::default() };
             bound(&mut limits, &mut history, available);
             (limits.memory_bytes, history.total_bytes)
         };
-        assert_eq!(bounded(0, Some(1_000_000)), (500_000, 1_000));
-        assert_eq!(bounded(0, Some(4_000)), (2_000, 500));
+        assert_eq!(bounded(0, Some(1_000_000)), (250_000, 1_000));
+        assert_eq!(bounded(0, Some(4_000)), (1_000, 250));
         assert_eq!(bounded(0, None), (0, 1_000));
         assert_eq!(bounded(100, Some(1_000_000)), (100, 1_000), "who says so has been checked");
     }

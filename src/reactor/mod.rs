@@ -236,7 +236,8 @@ impl Reactor {
         }
     }
 
-    /// Reads the connections that have something, each a bounded number of times.
+    /// Reads the connections that have something, each a bounded number of times; at least one, and as many as there is
+    /// memory for.
     fn read(&mut self, now: Now, buffer: &mut [u8]) {
         for _ in 0..self.sockets.readable_count() {
             let Some(index) = self.sockets.next_readable() else { return };
@@ -272,6 +273,10 @@ impl Reactor {
                         break;
                     }
                 }
+            }
+            if self.shard.is_full() {
+                // The others have the next turn, when there is room again.
+                return;
             }
         }
     }

@@ -4,9 +4,9 @@
 //! machines have: nearly all connections would have to lag as far as they may at once. So what is in use is counted against a bound of its
 //! own, [`Limits::memory_bytes`], and there are three marks below it ([`MEMORY_MARKS_PERCENT`]). Past the first nobody is accepted; past the second
 //! nobody joins, and no room is made; past the third those go who hold the most: whoever lags furthest in a room loses its place, loudly, and comes back with its
-//! cursor; whoever does not take its answers, or never ends its messages, is closed with 1013.
+//! cursor; whoever does not take its answers, or never ends its messages, is closed: with 1013 if it still takes that.
 //!
-//! It is counted at the end of each turn, in bytes of buffers as they are allocated, and for records by what one takes, rounded up generously.
+//! It is counted at the end of each turn, and behind each socket that is read (if it is full then, the others are read in the next turn), in bytes of buffers as they are allocated, and for records by what one takes, rounded up generously.
 //! Messages that come in fragments are looked at every [`MEMORY_LOOK_MS`], for that takes a walk over them.
 //!
 //! Deliberately absent: the memory of the kernel for sockets, and of the allocator for what it does not give back.
@@ -16,7 +16,7 @@
 use std::cmp::Reverse;
 
 use super::audience::Audience;
-use super::conn::{BLOCKED, Conn, Stage};
+use super::conn::{BLOCKED, CLOSING, Conn, SESSION, Stage};
 use super::log::{LogMemory, SPARE_BYTES_MAX, SPARE_MAX};
 use super::{Io, Settings, Shard, Timer, Turn};
 use crate::base::arena::Key;
@@ -59,8 +59,6 @@ impl Pressure {
 pub(super) struct Memory {
     pub(super) pressure: Pressure,
     pub(super) used_bytes: usize,
-    /// What of it those have that are being closed.
-    pub(super) closing_bytes: usize,
     /// Of messages in fragments, when they were last looked at.
     fragments_bytes: usize,
     look_at_ms: u64,
@@ -106,26 +104,20 @@ impl Shard {
         }
     }
 
-    /// See [`Shard::weigh`].
     fn note_weight(&mut self) {
-        let bytes_max = self.settings.memory_bytes_max;
-        let used_bytes = self.used_bytes();
-        self.memory.used_bytes = used_bytes;
-        self.memory.closing_bytes = 0;
-        self.memory.pressure = Pressure::of(used_bytes, bytes_max);
-        if self.memory.pressure == Pressure::Over {
-            let closing = self.conns.iter().filter(|(key, _)| self.is_closing(*key));
-            self.memory.closing_bytes = closing.map(|(_, conn)| self.buffered_bytes(conn)).sum();
-            // What they have will be free shortly: nobody else has to go for it, though nobody may come either.
-            let left_bytes = used_bytes - self.memory.closing_bytes;
-            self.memory.pressure = Pressure::of(left_bytes, bytes_max).max(Pressure::Joins);
-        }
+        self.memory.used_bytes = self.used_bytes();
+        self.memory.pressure = Pressure::of(self.memory.used_bytes, self.settings.memory_bytes_max);
+    }
+
+    /// Whether so much is in use that nothing more is to be read in this turn. A turn that read all that its sockets have could bring a
+    /// quarter of a mebibyte of each, and as much in answers.
+    pub fn is_full(&mut self) -> bool {
+        self.used_bytes() > self.settings.memory_bytes_max
     }
 
     /// Has the largest holders let go until enough is free, as far as can be told beforehand. False if nobody holds anything.
     fn relieve<I: Io>(&mut self, turn: &mut Turn<'_, I>) -> bool {
-        let Memory { used_bytes, closing_bytes, .. } = self.memory;
-        let mut over = (used_bytes - closing_bytes).saturating_sub(self.settings.memory_bytes_max).max(1);
+        let mut over = self.memory.used_bytes.saturating_sub(self.settings.memory_bytes_max).max(1);
         let mut lost = Vec::new();
         let mut has_closed = false;
         for (Reverse(bytes), holder) in self.holders() {
@@ -141,14 +133,7 @@ impl Shard {
                     }
                 }
                 Holder::Conn(key) => {
-                    self.metrics.closed_for_memory += 1;
-                    let stage = self.conns.get(key).map(|conn| conn.stage);
-                    if matches!(stage, Some(Stage::Http | Stage::Waiting)) {
-                        // There is no way to say it, and its request may still be answered by another shard.
-                        self.remove(turn, key);
-                    } else {
-                        self.close(turn, key, CloseCode::TryLater, "no memory");
-                    }
+                    self.close_for_memory(turn, key);
                     has_closed = true;
                     over = over.saturating_sub(bytes);
                 }
@@ -167,11 +152,25 @@ impl Shard {
     fn holders(&self) -> Vec<(Reverse<usize>, Holder)> {
         let logs = self.audiences.iter().filter(|(_, audience)| audience.log_bytes() > 0);
         let logs = logs.map(|(key, audience)| (Reverse(audience.log_bytes()), Holder::Log(key)));
-        let conns = self.conns.iter().filter(|(key, _)| !self.is_closing(*key));
+        let conns = self.conns.iter();
         let conns = conns.map(|(key, conn)| (Reverse(self.buffered_bytes(conn)), Holder::Conn(key)));
         let mut holders: Vec<_> = logs.chain(conns.filter(|(Reverse(bytes), _)| *bytes > 0)).collect();
         holders.sort_unstable();
         holders
+    }
+
+    /// Closes a connection for what it holds, and says why if that can be done without keeping it.
+    fn close_for_memory<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
+        let Some(stage) = self.conns.get(key).map(|conn| conn.stage) else { return };
+        let flags = self.flags[key.index() as usize];
+        self.metrics.closed_for_memory += u64::from(flags & CLOSING == 0);
+        let speaks = matches!(stage, Stage::Open | Stage::Echo) && flags & CLOSING == 0;
+        if speaks && (flags & BLOCKED == 0 || flags & SESSION != 0) {
+            self.close(turn, key, CloseCode::TryLater, "no memory");
+        } else {
+            // A close frame would have to wait behind all that is not taken; and a request may still be answered by another shard.
+            self.remove(turn, key);
+        }
     }
 
     /// Ends the channels of those who lag at least half as far as the furthest in a room. False if nobody does.

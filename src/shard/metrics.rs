@@ -75,7 +75,7 @@ metrics! {
     fragmented: counter "closed_total" "{reason=\"fragments\"}" "See `overflowed`. `limits.fragments`, 1008.";
     too_big: counter "closed_total" "{reason=\"too_big\"}" "See `overflowed`. `limits.frame_bytes` or `limits.message_bytes`, 1009.";
     malformed: counter "closed_total" "{reason=\"malformed\"}" "See `overflowed`. No message of Phoenix, 1011.";
-    closed_for_memory: counter "closed_total" "{reason=\"memory\"}" "See `overflowed`. `limits.memory_bytes`: whoever held the most, 1013.";
+    closed_for_memory: counter "closed_total" "{reason=\"memory\"}" "See `overflowed`. `limits.memory_bytes`: whoever held the most; 1013, if it still takes that.";
     drained: counter "closed_total" "{reason=\"drained\"}" "See `overflowed`. The server stops, 1012.";
 }
 

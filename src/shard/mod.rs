@@ -615,7 +615,7 @@ impl Shard {
             history_bytes: self.upkeep.history_bytes,
             out_bytes_max: self.out_bytes_max(),
             held_bytes_max: self.held_bytes_max(),
-            memory_bytes: self.memory.used_bytes - self.memory.closing_bytes,
+            memory_bytes: self.memory.used_bytes,
         }
     }
 }
@@ -637,6 +637,6 @@ pub struct Population {
     pub out_bytes_max: usize,
     /// The most input that is held of one connection.
     pub held_bytes_max: usize,
-    /// Memory in use when it was last looked at, without that of connections that are being closed.
+    /// Memory in use when it was last looked at.
     pub memory_bytes: usize,
 }

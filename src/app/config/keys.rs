@@ -229,7 +229,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "limits.memory_bytes",
         kind: number_or_zero(
-            "half of what there is",
+            "a quarter of what there is",
             1_024 * GIB,
             BYTES,
             Slot::Usize(|c| &mut c.limits.memory_bytes),
