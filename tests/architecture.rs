@@ -3,7 +3,7 @@
 //! The layers are those of `docs/ARCHITECTURE.md`: a module uses those to the left of it, never to the right. Comments may name anything.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A module, and the modules that it may use besides itself.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -129,5 +129,37 @@ fn what_is_allowed_is_let_through() {
         ("wire/http/head.rs", "use super::super::json;"),
     ] {
         assert_eq!(faults(path, line), Vec::<String>::new(), "{path}: {line}");
+    }
+}
+
+/// Where a test that is named as `a::b::c` may stand.
+fn places(module: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = module.replace("::", "/");
+    ["tests/hostile", "tests/sim", "tests", "src"]
+        .iter()
+        .flat_map(|folder| [format!("{folder}/{path}.rs"), format!("{folder}/{path}/mod.rs")])
+        .map(|file| root.join(file))
+        .collect()
+}
+
+#[test]
+fn the_tests_that_are_named_as_proofs_are_there() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ARCHITECTURE.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, proofs) = page.split_once("<!-- proofs: begin -->").unwrap();
+    let (proofs, _) = proofs.split_once("<!-- proofs: end -->").unwrap();
+    // Every second part stands in backquotes.
+    let named = proofs.split('`').skip(1).step_by(2).filter_map(|name| name.rsplit_once("::"));
+    let named: Vec<(&str, &str)> = named.filter(|(_, name)| name.contains('_')).collect();
+    assert!(named.len() > 50, "the names are found: {}", named.len());
+    for (module, name) in named {
+        let is_there = |path: &PathBuf| {
+            fs::read_to_string(path).is_ok_and(|text| text.contains(&format!("fn {name}()")))
+        };
+        assert!(
+            places(module).iter().any(is_there),
+            "{module}::{name} is named as a proof, and is not there"
+        );
     }
 }
