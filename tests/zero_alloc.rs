@@ -373,22 +373,24 @@ fn an_allocation_is_seen() {
 }
 
 #[test]
-fn a_join_and_a_leave_of_a_room_with_others_in_it() {
+fn a_join_a_leave_and_a_crash_in_a_room_with_others_in_it() {
     let rooms = rooms();
     let mut server = Server::with_rooms(&rooms);
     let says = |event| rooms.each_ref().map(|room| frame(&format!(r#"["1","1","{room}","{event}",{{}}]"#)));
-    let (joins, leaves) = (says("phx_join"), says("phx_leave"));
+    let (joins, leaves, crashes) = (says("phx_join"), says("phx_leave"), says("phx_nonsense"));
     let heartbeat = frame(r#"[null,"7","phoenix","heartbeat",{}]"#);
     check(&mut server, |server| {
         (0..CONNS).for_each(|conn| server.says(conn, &heartbeat));
         // At home and from afar, and one after the other: who is in no room at all has nothing to keep its rooms in.
         for (conn, room) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-            server.says(conn, &leaves[room]);
-            server.turns();
-            server.says(conn, &joins[room]);
-            server.turns();
-            // While the room rests.
-            server.pass(100);
+            for ends in [&leaves, &crashes] {
+                server.says(conn, &ends[room]);
+                server.turns();
+                server.says(conn, &joins[room]);
+                server.turns();
+                // While the room rests.
+                server.pass(50);
+            }
         }
         server.pass(1_000);
     });

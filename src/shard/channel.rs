@@ -473,13 +473,9 @@ impl Shard {
     pub(super) fn crash_channel(&mut self, conn: Key<Conn>, audience: Key<Audience>, reason: &'static str) {
         let Some(record) = self.audiences.get(audience) else { return };
         let Some(channel) = self.conns.get(conn).and_then(|conn| conn.channel(audience)) else { return };
-        let (topic, home, home_shard) = (record.topic.clone(), record.home, record.home_shard);
+        let (home, home_shard) = (record.home, record.home_shard);
         let join_ref = self.join_ref(conn, channel);
-        let join_ref = join_ref.as_json();
-        let payload = format!(r#"{{"reason":"{reason}"}}"#);
-        let payload = Payload::Json(&payload);
-        let message = Outgoing { join_ref, reference: join_ref, topic: &topic, event: "phx_error", payload };
-        self.push(conn, &message);
+        self.say_lost(conn, audience, &join_ref, reason);
         let Some(Departed { channel, arrival, .. }) = self.stand_up(conn, audience) else { return };
         match (channel.passage, arrival) {
             // A newer join is under way, and will be answered.
@@ -661,13 +657,37 @@ impl Shard {
     }
 
     pub(super) fn say_closed(&mut self, conn: Key<Conn>, audience: Key<Audience>, join_ref: &JoinRef) {
+        self.say_ended(conn, audience, join_ref, "phx_close", &[b"{}"]);
+    }
+
+    /// Tells a client that a channel of it has ended though it did not ask for that.
+    pub(super) fn say_lost(
+        &mut self,
+        conn: Key<Conn>,
+        audience: Key<Audience>,
+        join_ref: &JoinRef,
+        reason: &str,
+    ) {
+        let payload: [&[u8]; 3] = [b"{\"reason\":\"", reason.as_bytes(), b"\"}"];
+        self.say_ended(conn, audience, join_ref, "phx_error", &payload);
+    }
+
+    /// Both refs of such a message are the join's.
+    fn say_ended(
+        &mut self,
+        conn: Key<Conn>,
+        audience: Key<Audience>,
+        join_ref: &JoinRef,
+        event: &str,
+        payload: &[&[u8]],
+    ) {
         let Some(serializer) = self.conns.get(conn).map(|conn| conn.serializer) else { return };
         self.touch_conn(conn.index());
         let out = out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn.index());
         let Some(Audience { topic, .. }) = self.audiences.get(audience) else { return };
-        let join_ref = join_ref.as_json();
-        let (event, payload) = ("phx_close", Payload::Json("{}"));
-        serializer.push(out, &Outgoing { join_ref, reference: join_ref, topic, event, payload });
+        let (join_ref, empty) = (join_ref.as_json(), Payload::Json("{}"));
+        let message = Outgoing { join_ref, reference: join_ref, topic, event, payload: empty };
+        serializer.push_parts(out, &message, payload);
     }
 
     /// Handles a push in a joined channel.

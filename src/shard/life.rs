@@ -25,7 +25,6 @@ use crate::base::arena::{Arena, Key};
 use crate::base::time::Now;
 use crate::chat::topic::{self, Topic};
 use crate::limits::SESSION_TIMEOUT_MS;
-use crate::wire::phx::{Outgoing, Payload};
 use crate::wire::ws::close::{CloseCode, push_close};
 
 /// How far apart the epochs of two lives are, should there be no random numbers.
@@ -146,11 +145,7 @@ impl Shard {
             return self.say_closed(conn, audience, &join_ref);
         }
         let join_ref = arrival.map_or(join_ref, |arrival| arrival.join_ref);
-        let Some(topic) = self.audiences.get(audience).map(|audience| audience.topic.clone()) else { return };
-        let join_ref = join_ref.as_json();
-        let payload = Payload::Json(r#"{"reason":"restarted"}"#);
-        let message = Outgoing { join_ref, reference: join_ref, topic: &topic, event: "phx_error", payload };
-        self.push(conn, &message);
+        self.say_lost(conn, audience, &join_ref, "restarted");
     }
 
     /// Polls that wait here for a connection that is gone wait no longer.
