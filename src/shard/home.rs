@@ -135,7 +135,7 @@ impl Home {
     /// About how much memory it takes besides its history, in bytes.
     fn weight_bytes(&self) -> usize {
         let members = self.presence.live_count() as usize * MEMBER_MEMORY_BYTES + self.presence.meta_bytes();
-        ROOM_MEMORY_BYTES + members + self.history.keys_count() * KEY_MEMORY_BYTES
+        ROOM_MEMORY_BYTES + members + self.history.keys_count() * KEY_MEMORY_BYTES + self.roll.list_bytes()
     }
 
     fn room(&self) -> Option<&str> {

@@ -23,10 +23,13 @@ use crate::base::arena::Key;
 use crate::limits::{
     ADMISSION_LINE_BYTES_MAX, CLIENT_FRAME_HEADER_BYTES_MAX, CONN_MEMORY_BYTES, KEY_MEMORY_BYTES,
     KEYS_PER_ROOM_MAX, MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MEMORY_MARKS_PERCENT, MESH_BUSY_BYTES,
-    META_BYTES_MAX, POLLED_OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX, READ_BUFFER_BYTES,
-    ROOM_MEMORY_BYTES, TOKEN_BYTES_MAX,
+    META_BYTES_MAX, NAME_BYTES_MAX, POLLED_OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX,
+    READ_BUFFER_BYTES, ROOM_MEMORY_BYTES, TOKEN_BYTES_MAX,
 };
 use crate::wire::ws::close::CloseCode;
+
+/// What an entry of a list has besides the user's id and name and a meta, in bytes.
+const LIST_ENTRY_BYTES: usize = 128;
 
 /// How near the bound it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -240,6 +243,12 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
     vec![
         part("connections, with the rights in a token", conns, CONN_MEMORY_BYTES + TOKEN_BYTES_MAX),
         part("memberships, with a meta", members, MEMBER_MEMORY_BYTES + META_BYTES_MAX),
+        // Of all members, in memory that has grown to twice its need; names may need escapes.
+        part(
+            "lists for those who join while a room rests",
+            members,
+            2 * (4 * NAME_BYTES_MAX + META_BYTES_MAX + LIST_ENTRY_BYTES),
+        ),
         part("input that is not whole, in frames and in a message", conns, held_bytes + limits.message_bytes),
         // As sessions of long polling, which take the least of a connection beside it.
         part(
@@ -303,6 +312,7 @@ mod tests {
             |name: &str| parts.iter().find(|part| part.what.starts_with(name)).expect("a part").bytes();
         assert_eq!(bytes("connections"), 1_000 * (512 + 4_096));
         assert_eq!(bytes("memberships"), 10_000 * (256 + 1_024));
+        assert_eq!(bytes("lists"), 10_000 * 2 * (512 + 1_024 + 128));
         assert_eq!(bytes("input"), 1_000 * (2 * 65_536 + 100_000 + 14 + 100_000));
         assert_eq!(bytes("output"), 1_000 * 4_100_000, "as sessions of long polling");
         assert_eq!(bytes("logs"), 2 * 400 * 1_000_000, "200 rooms on two shards, in two encodings");

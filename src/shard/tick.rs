@@ -41,6 +41,11 @@ impl Roll {
         );
     }
 
+    /// The memory of the list.
+    pub(super) fn list_bytes(&self) -> usize {
+        self.list.as_ref().map_or(0, Vec::capacity)
+    }
+
     /// Notes that a member has left.
     pub(super) fn forget(&mut self, slot: Slot) {
         self.newcomers.retain(|newcomer| *newcomer != slot);
@@ -151,7 +156,6 @@ impl Shard {
         if home.presence.tick(&self.settings.presence) {
             presence::push_diff(&mut scratch, &home.presence, epoch, &mut self.seen);
             home.presence.announce();
-            self.reweigh(key);
             self.tell_all(turn, key, "presence_diff", Payload::Json(text(&scratch)));
             scratch.clear();
             told = true;
@@ -165,6 +169,7 @@ impl Shard {
         self.response = scratch;
         self.spare_lists.keep(list.unwrap_or_default());
         self.greet_newcomers(turn, key);
+        self.reweigh(key);
         if let Some(home) = self.homes.get_mut(key).filter(|_| told) {
             home.roll.pace.told(turn.now.mono_ms, home.presence.live_count(), &self.settings.presence);
         }
@@ -175,6 +180,7 @@ impl Shard {
         let mut greeting = std::mem::take(&mut self.greeting);
         for key in greeting.drain(..) {
             self.greet_newcomers(turn, key);
+            self.reweigh(key);
         }
         self.greeting = greeting;
     }
