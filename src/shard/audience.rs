@@ -28,6 +28,15 @@ pub(super) struct Seat {
     pub(super) cursor: Position,
 }
 
+/// A flush of a room that is too large for one turn goes on in the next.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flush {
+    /// The seat where it goes on. Whoever takes a seat before that meanwhile is found behind the last slice.
+    next: usize,
+    /// How long it took so far, in microseconds.
+    spent_us: u64,
+}
+
 /// The members of one room on this shard.
 #[derive(Debug)]
 pub(super) struct Audience {
@@ -50,6 +59,8 @@ pub(super) struct Audience {
     seats_v1: u32,
     /// Whether it is in [`Shard::touched`].
     touched: bool,
+    /// The flush that is under way.
+    flush: Flush,
     /// A large room collects for a moment; until then it is not flushed again. In milliseconds.
     pub(super) quiet_until_ms: u64,
 }
@@ -69,6 +80,7 @@ impl Audience {
             log_v1: Log::default(),
             seats_v1: 0,
             touched: false,
+            flush: Flush::default(),
             quiet_until_ms: 0,
         }
     }
@@ -126,10 +138,25 @@ impl Audience {
         }
     }
 
-    /// Lets go of what every member has had.
-    fn release(&mut self, memory: &mut LogMemory, oldest: Option<Position>, oldest_v1: Option<Position>) {
-        self.log.release_before(memory, oldest.unwrap_or(self.log.end()));
-        self.log_v1.release_before(memory, oldest_v1.unwrap_or(self.log_v1.end()));
+    /// Lets go of what every member has had. Says whether somebody has not had everything whose socket might take it: who came to an earlier
+    /// seat during the flush, or to whom something was said meanwhile.
+    fn release(&mut self, memory: &mut LogMemory, flags: &[u8]) -> bool {
+        let (mut oldest, mut oldest_v1) = (self.log.end(), self.log_v1.end());
+        let mut is_missed = false;
+        for Seat { conn, cursor } in &self.seats {
+            let flags = flags[*conn as usize];
+            let (end, oldest) = match flags & SPEAKS_V1 {
+                0 => (self.log.end(), &mut oldest),
+                _ => (self.log_v1.end(), &mut oldest_v1),
+            };
+            if cursor.order(*oldest) == Ordering::Less {
+                *oldest = *cursor;
+            }
+            is_missed |= *cursor != end && flags & BLOCKED == 0;
+        }
+        self.log.release_before(memory, oldest);
+        self.log_v1.release_before(memory, oldest_v1);
+        is_missed
     }
 }
 
@@ -207,36 +234,41 @@ impl Shard {
             if turn.now.mono_ms < audience.quiet_until_ms {
                 return true;
             }
-            audience.touched = false;
-            self.flush_audience(turn, *key);
-            false
+            if audience.seats.len() >= LONG_FLUSH_MEMBERS {
+                self.flush_conns(turn);
+            }
+            self.flush_audience(turn, *key)
         });
         // Whoever was touched while flushing waits for the next turn.
         touched.append(&mut self.touched);
         self.touched = touched;
     }
 
-    /// Sends each member what it has not had.
-    fn flush_audience<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Audience>) {
+    /// Sends each member what it has not had, or as many of them as a turn may. True if it is to go on.
+    fn flush_audience<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Audience>) -> bool {
         let began_us = turn.io.elapsed_us();
-        let Some(audience) = self.audiences.get_mut(key) else { return };
-        let (mut oldest, mut oldest_v1) = (None, None);
-        for seat in 0..audience.seats.len() {
+        let Some(audience) = self.audiences.get_mut(key) else { return false };
+        let mut writes_left = self.settings.writes_per_flush;
+        let mut seat = audience.flush.next;
+        while seat < audience.seats.len() && writes_left > 0 {
             let conn = audience.seats[seat].conn;
             let flags = self.flags[conn as usize];
             let log = if flags & SPEAKS_V1 == 0 { &audience.log } else { &audience.log_v1 };
             let pending = log.after(audience.seats[seat].cursor);
+            let this = seat;
+            seat += 1;
             if pending.is_empty() {
                 continue;
             }
             if flags & (BLOCKED | HAS_OUT) == 0 {
+                writes_left -= 1;
                 let written = turn.io.write(conn, pending);
                 if written == pending.len() {
-                    audience.seats[seat].cursor = log.end();
+                    audience.seats[this].cursor = log.end();
                     continue;
                 }
                 let (whole, rest) = cut(pending, written);
-                audience.seats[seat].cursor = audience.seats[seat].cursor.plus(whole);
+                audience.seats[this].cursor = audience.seats[this].cursor.plus(whole);
                 self.flags[conn as usize] |= BLOCKED;
                 if !rest.is_empty() {
                     super::conn::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
@@ -246,34 +278,41 @@ impl Shard {
                 // Its own output goes first, and the room's along with it in the same write.
                 super::conn::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
                     .extend_from_slice(pending);
-                audience.seats[seat].cursor = log.end();
+                audience.seats[this].cursor = log.end();
                 continue;
             }
             if flags & SESSION != 0 {
                 self.stirred.push(conn);
             }
-            let cursor = audience.seats[seat].cursor;
-            if log.after(cursor).len() > self.settings.limits.room_lag_bytes {
-                self.laggards.push(seat);
-            } else {
-                let oldest = if flags & SPEAKS_V1 == 0 { &mut oldest } else { &mut oldest_v1 };
-                if oldest.is_none_or(|oldest| cursor.order(oldest) == Ordering::Less) {
-                    *oldest = Some(cursor);
-                }
+            if log.after(audience.seats[this].cursor).len() > self.settings.limits.room_lag_bytes {
+                self.laggards.push(this);
             }
         }
+        audience.flush.next = seat;
         // From the back, since letting one go moves the last into its seat.
         while let Some(seat) = self.laggards.pop() {
             self.lose(key, seat);
         }
-        let Some(audience) = self.audiences.get_mut(key) else { return };
-        audience.release(&mut self.log_memory, oldest, oldest_v1);
         let spent_us = turn.io.elapsed_us().saturating_sub(began_us);
-        audience.quiet_until_ms = turn.now.mono_ms + collects_ms(spent_us);
-        if audience.quiet_until_ms > turn.now.mono_ms {
-            self.timers.push(audience.quiet_until_ms, super::Timer::Pace(key));
+        self.end_slice(turn.now.mono_ms, key, spent_us)
+    }
+
+    /// After a slice of a flush: the next one is due at once, or the flush is over and the room may rest. True if it is to be flushed again.
+    fn end_slice(&mut self, now_ms: u64, key: Key<Audience>, spent_us: u64) -> bool {
+        let Some(audience) = self.audiences.get_mut(key) else { return false };
+        audience.flush.spent_us += spent_us;
+        let goes_on = audience.flush.next < audience.seats.len();
+        if !goes_on {
+            let Flush { spent_us, .. } = std::mem::take(&mut audience.flush);
+            audience.touched = audience.release(&mut self.log_memory, &self.flags);
+            audience.quiet_until_ms = now_ms + collects_ms(spent_us);
+        }
+        let (touched, quiet_until_ms) = (audience.touched, audience.quiet_until_ms);
+        if touched || quiet_until_ms > now_ms {
+            self.timers.push(quiet_until_ms.max(now_ms), super::Timer::Pace(key));
         }
         self.drop_if_deserted(key);
+        touched
     }
 
     /// Gives back what a log has beyond what somebody lags by.
@@ -352,6 +391,10 @@ impl Shard {
         assert!(&*audience.topic == LOBBY || audience.home.is_some() || audience.seats.is_empty());
     }
 }
+
+/// From how many members on answers to connections go before what is said to a room: in a small one a write is saved where both go to one
+/// member, but a long flush would hold all answers up.
+const LONG_FLUSH_MEMBERS: usize = 100;
 
 /// A flush shorter than this is never followed by a pause, in microseconds: small rooms are not delayed.
 const PACED_FROM_US: u64 = 2_000;

@@ -67,6 +67,7 @@ use crate::base::timers::Timers;
 use crate::chat::directory::Directory;
 use crate::limits::{
     HistoryLimits, LINGER_MS, Limits, MESH_BUSY_BYTES, MESH_PAUSE_BYTES, PresenceLimits, SWEEP_MS,
+    WRITES_PER_FLUSH,
 };
 use crate::wire::phx::Decoder;
 use crate::wire::ws::close::CloseCode;
@@ -136,6 +137,8 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// Whether there is `/echo`.
     pub echo: bool,
+    /// To how many members of a room a turn writes at most: [`WRITES_PER_FLUSH`](crate::limits::WRITES_PER_FLUSH), or less where that is to be tried.
+    pub writes_per_flush: u32,
 }
 
 impl Settings {
@@ -169,6 +172,7 @@ impl Settings {
             presence,
             origins,
             echo: false,
+            writes_per_flush: WRITES_PER_FLUSH,
         }
     }
 }

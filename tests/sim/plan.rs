@@ -2,7 +2,7 @@
 
 use chinwag::limits::{
     FRAME_HEADER_BYTES_MAX, HistoryLimits, KEY_MEMORY_BYTES, KEYS_PER_ROOM_MAX, Limits, MEMBER_MEMORY_BYTES,
-    PresenceLimits, ROOM_MEMORY_BYTES,
+    PresenceLimits, ROOM_MEMORY_BYTES, WRITES_PER_FLUSH,
 };
 use chinwag::shard::Settings;
 
@@ -118,11 +118,14 @@ impl Plan {
         limits.memory_bytes =
             usize::from(shards) * memory_bytes(draws, steps, clients, rooms.len(), &history, body_bytes);
         let presence = presence(draws);
+        let writes_per_flush = *draws.pick(&[1, 2, 5, WRITES_PER_FLUSH]);
         // Some are too long.
         let body_bytes = body_bytes + (body_bytes / 4).min(500);
         // Each shard has its share, which may be smaller than what is needed on it.
         let forgets_rooms =
             limits.rooms < 1_000 || history.total_bytes < 200 * 1_024 * 1_024 || limits.memory_bytes != 0;
+        let mut settings = Settings::new(shards, limits, history, presence, Vec::new());
+        settings.writes_per_flush = writes_per_flush;
         Self {
             seed,
             steps,
@@ -139,7 +142,7 @@ impl Plan {
             body_bytes,
             token_s: *draws.pick(&[20, 600, 1_000_000]),
             forgets_rooms,
-            settings: Settings::new(shards, limits, history, presence, Vec::new()),
+            settings,
         }
     }
 }

@@ -82,6 +82,34 @@ fn who_crashes_alone_on_its_shard_is_gone_from_the_room() {
 }
 
 #[test]
+fn a_large_room_is_written_to_in_slices_and_holds_nobody_up() {
+    let mut plan = plan(1, Limits::default());
+    plan.settings.writes_per_flush = 2;
+    let mut world = world(&plan, &[(0, 0), (1, 0), (2, 0), (3, 0), (0, 0), (1, 0), (0, 0)]);
+    let (large, small): (Vec<usize>, usize) = ((0..6).collect(), 6);
+    let topic = |client: usize| if client == small { "room:news" } else { ROOM };
+    for client in 0..=small {
+        tell(&mut world, client, |client, mouth| client.join(mouth, topic(client.id)));
+    }
+    let last = |world: &World, client: usize| {
+        let link = world.clients[client].link.as_ref().expect("connected");
+        link.member(topic(client)).expect("in the room").last
+    };
+    for client in [0, small] {
+        let say = |client: &mut Client, mouth: &mut Mouth<'_>| {
+            client.publish_body(mouth, topic(client.id), topic(client.id), None, None);
+        };
+        world.write(client, say);
+    }
+    world.settle();
+    let told = large.iter().filter(|client| last(&world, **client) == 1).count();
+    assert_eq!((last(&world, small), told), (1, 3), "who said it with the answer, and two others");
+    world.rest();
+    assert!(large.iter().all(|client| last(&world, *client) == 1));
+    world.check_rest();
+}
+
+#[test]
 fn an_answer_to_a_channel_that_has_crashed_is_not_for_the_join_after_it() {
     both_ways(|here, there| {
         let limits = Limits { room_lag_bytes: 3_000, publish_burst: 1_000, ..Limits::default() };
