@@ -122,6 +122,11 @@ impl Audience {
         self.seats.is_empty() && self.apart.is_empty() && self.joining == 0 && self.unheard == 0
     }
 
+    /// Whether a flush is under way that the next turn goes on with.
+    pub(super) fn is_half_flushed(&self) -> bool {
+        self.flush.next > 0
+    }
+
     /// Bytes of memory that its logs hold.
     pub(super) fn log_bytes(&self) -> usize {
         self.log.capacity_bytes() + self.log_v1.capacity_bytes()

@@ -143,6 +143,10 @@ impl Shard {
             }
         }
         self.flush_audiences(turn);
+        // A log is let go of when all have been written to.
+        while lost.iter().any(|key| self.audiences.get(*key).is_some_and(Audience::is_half_flushed)) {
+            self.flush_audiences(turn);
+        }
         for key in &lost {
             self.shrink_log(*key);
         }

@@ -34,7 +34,11 @@ pub(crate) fn check_after_turn(plan: &Plan, host: &Host) {
     // Of a socket that stops in the middle of a frame the rest is kept, however long.
     let factor = if population.sessions > 0 { POLLED_OUT_FACTOR } else { 1 };
     let out_bytes_max = (limits.conn_out_bytes * factor).max(limits.message_bytes + AROUND_BODY_BYTES);
-    assert!(population.memory_bytes <= plan.settings.memory_bytes_max, "memory is bounded: {population:?}");
+    assert!(
+        population.memory_bytes <= plan.settings.memory_bytes_max,
+        "memory is bounded by {}: {population:?}",
+        plan.settings.memory_bytes_max
+    );
     assert!(population.out_bytes_max <= out_bytes_max, "who does not read is bounded: {population:?}");
 }
 
