@@ -136,6 +136,14 @@ impl World {
         let open: usize = self.clients.iter().map(|client| self.connections_of(client)).sum();
         let conns: usize = self.hosts.iter().map(|host| host.shard.population().conns).sum();
         assert_eq!(conns, open, "the server has the connections that there are");
+        for host in &self.hosts {
+            let population = host.shard.population();
+            assert_eq!(
+                (population.buffers, population.log_bytes),
+                (0, 0),
+                "who waits, be it for a poll's answer, costs a connection and nothing more"
+            );
+        }
         let rooms: BTreeSet<String> = self.plan.rooms.iter().map(|room| format!("room:{room}")).collect();
         for topic in &rooms {
             let epochs: BTreeSet<&str> = self.members(topic).map(|(_, member)| &*member.epoch).collect();
