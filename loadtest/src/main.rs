@@ -12,6 +12,7 @@ mod client;
 mod coordinator;
 mod core;
 mod faulty;
+mod flood;
 mod floor;
 mod plan;
 mod process;

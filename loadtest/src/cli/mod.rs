@@ -12,6 +12,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::base::{Span, real, whole};
 use crate::coordinator::{self, Job, worker_process};
 use crate::faulty::{Faulty, serve};
+use crate::flood::Flood;
 use crate::floor::{self, Floor, FloorReport};
 use crate::plan::{Common, Scenario};
 use crate::report::{FORMAT, Figure, FloorRatio, Report, html, table};
@@ -51,6 +52,8 @@ enum Command {
     Presence(PresenceArgs),
     /// A realistic mix: people who write, read back, and lose their connection.
     Chat(ChatArgs),
+    /// Too much of one thing, beside another run that sees whether others notice.
+    Flood(Flood),
     /// Compare runs: reads their JSON files, writes one page.
     Report(ReportArgs),
     /// What the kernel alone takes on this machine: a bare process that only sends.
@@ -95,6 +98,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Faulty(faults) => {
             return finish(serve(faults));
         }
+        Command::Flood(flood) => return finish(flood.run()),
         Command::Report(args) => return finish(compare(&args)),
         Command::FloorSender => return finish(floor::sender_process()),
         Command::Floor(FloorArgs { floor }) => {

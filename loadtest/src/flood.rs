@@ -1,0 +1,255 @@
+//! Too much of one thing: connections that push, join, ping, send fragments or connect far beyond what they may.
+//!
+//! It measures nothing. It runs beside `ping`, against the same server, to see whether those who do nothing wrong notice; and, for comparison,
+//! against another server on the same machine, since a flood takes the machine's time too, whoever it is aimed at.
+//!
+//! What the server answers is read and thrown away. A connection that it ends is opened again.
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::auth;
+use crate::base::{SECOND_NS, at, grouped, now_ns, real, whole};
+use crate::client::frame::{self, Opcode};
+use crate::client::handshake;
+use crate::client::target::{Target, query_escape};
+use crate::plan::Common;
+
+/// What there is too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// Messages to a room.
+    Publish,
+    /// Joins of a room that one is in already.
+    Join,
+    /// Pings of the longest sort.
+    Ping,
+    /// Heartbeats in a hundred fragments of which most are empty.
+    Fragments,
+    /// Connections, each ended as soon as it is upgraded.
+    Connects,
+}
+
+/// The options of a flood.
+#[derive(Args, Debug)]
+#[command(args_override_self = true)]
+pub(crate) struct Flood {
+    #[command(flatten)]
+    common: Common,
+    /// What there is to be too much of.
+    #[arg(value_enum)]
+    what: What,
+    /// Connections that it comes from.
+    #[arg(long, default_value_t = 20)]
+    connections: u32,
+    /// Messages, fragments or connections a second in all.
+    #[arg(long, default_value_t = 20_000.0)]
+    rate: f64,
+}
+
+/// How long it rests between two rounds.
+const ROUND: Duration = Duration::from_millis(1);
+
+/// How long the server may take to answer an upgrade.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many frames a heartbeat in fragments has.
+const FRAGMENTS: u64 = 100;
+
+/// One connection of it.
+struct Peer {
+    stream: TcpStream,
+    /// What the socket has not taken yet.
+    unsent: Vec<u8>,
+}
+
+impl Flood {
+    /// Floods until the time is over.
+    ///
+    /// # Errors
+    /// There is no server, or it takes nobody in.
+    pub(crate) fn run(&self) -> Result<(), String> {
+        let target = Target::parse(&self.common.url, self.common.remote)?;
+        let token = auth::tokens(&self.common, 1)?.pop().unwrap_or_default();
+        let mark = if target.path.contains('?') { '&' } else { '?' };
+        let path = format!("{}{mark}token={}", target.path, query_escape(&token));
+        let open =
+            || open(&target, &path).map_err(|error| format!("{} takes nobody in: {error}", target.host));
+        let mut peers = (0..self.connections.max(1)).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
+        let (began_ns, duration_ns) = (now_ns(), self.common.duration.0);
+        let (mut sent, mut ended, mut turn) = (0, 0, 0);
+        loop {
+            let spent_ns = now_ns() - began_ns;
+            if spent_ns >= duration_ns {
+                break;
+            }
+            let due = whole(self.rate * real(spent_ns) / real(SECOND_NS)).saturating_sub(sent);
+            if self.what == What::Connects {
+                for _ in 0..due {
+                    open()?;
+                }
+                sent += due;
+            } else {
+                let peer = &mut peers[turn];
+                // One that the server reads no further has enough.
+                if peer.unsent.is_empty() {
+                    sent += push(&mut peer.unsent, self.what, due);
+                }
+                turn = (turn + 1) % at(self.connections.max(1));
+            }
+            for peer in &mut peers {
+                if !peer.goes_on() {
+                    *peer = open()?;
+                    ended += 1;
+                }
+            }
+            thread::sleep(ROUND);
+        }
+        println!(
+            "flood: {} in {} s over {} connections, of which the server ended {}",
+            grouped(sent),
+            duration_ns / SECOND_NS,
+            self.connections,
+            grouped(ended)
+        );
+        Ok(())
+    }
+}
+
+/// A connection that is in a room.
+fn open(target: &Target, path: &str) -> io::Result<Peer> {
+    let mut stream = TcpStream::connect(target.address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let (request, key) = handshake::request(&target.host, path);
+    stream.write_all(&request)?;
+    let mut answer = Vec::new();
+    loop {
+        let mut bytes = [0; 4_096];
+        let read = stream.read(&mut bytes)?;
+        answer.extend_from_slice(&bytes[..read]);
+        match handshake::response(&answer, &key) {
+            Ok(Some(_)) => break,
+            Ok(None) if read > 0 => {}
+            refused => return Err(io::Error::other(format!("{refused:?}"))),
+        }
+    }
+    stream.set_nonblocking(true)?;
+    let mut unsent = Vec::new();
+    frame::write(&mut unsent, Opcode::Text, JOIN, 0);
+    Ok(Peer { stream, unsent })
+}
+
+const JOIN: &[u8] = br#"["1","1","room:flood","phx_join",{"limit":0,"presence":false}]"#;
+
+/// Appends so many of what there is too much of, and says how many these were.
+fn push(out: &mut Vec<u8>, what: What, times: u64) -> u64 {
+    let text = |out: &mut Vec<u8>, message: &[u8]| frame::write(out, Opcode::Text, message, 0);
+    match what {
+        What::Publish => {
+            let message = format!(r#"["1","2","room:flood","new_msg",{{"body":"{}"}}]"#, "x".repeat(100));
+            (0..times).for_each(|_| text(out, message.as_bytes()));
+        }
+        What::Join => (0..times).for_each(|_| text(out, JOIN)),
+        What::Ping => (0..times).for_each(|_| frame::write(out, Opcode::Ping, &[b'p'; 125], 0)),
+        What::Fragments => {
+            (0..times / FRAGMENTS).for_each(|_| push_fragments(out));
+            return times / FRAGMENTS * FRAGMENTS;
+        }
+        What::Connects => unreachable!("a connection is not written to one"),
+    }
+    times
+}
+
+/// A heartbeat, the end of which is long in coming.
+fn push_fragments(out: &mut Vec<u8>) {
+    let message = br#"[null,"1","phoenix","heartbeat",{}]"#;
+    let (text, continuation, last) = (0x01, 0x00, 0x80);
+    let length = u8::try_from(message.len()).expect("it is short");
+    // Masked with nothing (RFC 6455, 5.2).
+    out.extend_from_slice(&[text, 0x80 | length, 0, 0, 0, 0]);
+    out.extend_from_slice(message);
+    (2..FRAGMENTS).for_each(|_| out.extend_from_slice(&[continuation, 0x80, 0, 0, 0, 0]));
+    out.extend_from_slice(&[last, 0x80, 0, 0, 0, 0]);
+}
+
+impl Peer {
+    /// Writes what the socket takes, and throws away what there is to read. False if the connection has ended.
+    fn goes_on(&mut self) -> bool {
+        let mut bytes = [0; 16 * 1_024];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => return false,
+            }
+        }
+        while !self.unsent.is_empty() {
+            match self.stream.write(&self.unsent) {
+                Ok(written) => drop(self.unsent.drain(..written)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tungstenite::protocol::{Role, WebSocket};
+    use tungstenite::{Message, protocol::WebSocketConfig};
+
+    use super::*;
+    use crate::base::count64;
+
+    /// What a server makes of it.
+    fn heard(what: What, times: u64) -> (u64, Vec<Message>) {
+        let mut bytes = Vec::new();
+        let counted = push(&mut bytes, what, times);
+        let config = WebSocketConfig::default().accept_unmasked_frames(false);
+        let mut server =
+            WebSocket::from_raw_socket(Incoming(io::Cursor::new(bytes)), Role::Server, Some(config));
+        let mut messages = Vec::new();
+        while let Ok(message) = server.read() {
+            messages.push(message);
+        }
+        (counted, messages)
+    }
+
+    /// What is read stands there; what is written is of no interest.
+    struct Incoming(io::Cursor<Vec<u8>>);
+
+    impl io::Read for Incoming {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+
+    impl io::Write for Incoming {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_flood_is_of_what_it_says() {
+        for what in [What::Publish, What::Join, What::Ping] {
+            let (counted, messages) = heard(what, 7);
+            assert_eq!((counted, count64(messages.len())), (7, 7), "{what:?}");
+            assert!(messages.iter().all(|message| message.is_ping() == (what == What::Ping)));
+        }
+        let (counted, messages) = heard(What::Fragments, 250);
+        assert_eq!((counted, messages.len()), (200, 2));
+        assert!(messages[0].to_text().unwrap().contains("heartbeat"));
+    }
+}
