@@ -33,12 +33,14 @@ impl Site for Anybody {
 pub(crate) struct Sink {
     /// How often something was written.
     pub(crate) writes: u64,
+    /// Connections with lower numbers than this take the first bytes of what they are given, and then nothing more.
+    pub(crate) sleepers: u32,
 }
 
 impl Io for Sink {
-    fn write(&mut self, _: u32, bytes: &[u8]) -> usize {
+    fn write(&mut self, conn: u32, bytes: &[u8]) -> usize {
         self.writes += 1;
-        bytes.len()
+        if conn < self.sleepers { bytes.len().min(100) } else { bytes.len() }
     }
 
     fn shut(&mut self, _: u32) {}
@@ -141,5 +143,11 @@ pub(crate) fn join(room: u32) -> String {
 
 /// A message of 100 bytes as a client sends it.
 pub(crate) fn publish(room: u32) -> String {
-    format!(r#"["1","7","room:r{room}","new_msg",{{"body":"{}"}}]"#, "x".repeat(100))
+    publish_bytes(room, 100)
+}
+
+/// The same of so many bytes.
+#[allow(dead_code, reason = "not every bench needs it")]
+pub(crate) fn publish_bytes(room: u32, bytes: usize) -> String {
+    format!(r#"["1","7","room:r{room}","new_msg",{{"body":"{}"}}]"#, "x".repeat(bytes))
 }
