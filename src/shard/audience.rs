@@ -229,6 +229,8 @@ impl Shard {
         self.output(conn).extend_from_slice(&missed);
         missed.clear();
         self.scratch = missed;
+        // It may have been the last one that lagged.
+        self.touch_audience(key);
     }
 
     /// Flushes every audience in which something was said, except those that are to collect for a while.
@@ -353,10 +355,9 @@ impl Shard {
         audience.seats[seat].cursor = audience.seats[seat].cursor.plus(whole);
         if blocked {
             self.flags[conn as usize] |= BLOCKED;
-        } else {
-            // The log may hold nothing but what this one had missed.
-            self.touch_audience(key);
         }
+        // The log may hold nothing but what this one had missed, which may have been all up to a frame that was cut.
+        self.touch_audience(key);
         !blocked
     }
 
@@ -391,6 +392,12 @@ impl Shard {
             assert_ne!(cursor.order(log.end()), Ordering::Greater, "nobody is ahead of the log");
             let _ = log.after(*cursor);
         }
+        let lags =
+            |seat: usize| !audience.pending(seat, self.flags[audience.seats[seat].conn as usize]).is_empty();
+        assert!(
+            audience.touched || audience.log_bytes() == 0 || (0..audience.seats.len()).any(lags),
+            "a log that nobody lags in is empty"
+        );
         assert_eq!(seats_v1, audience.seats_v1);
         assert!(!audience.is_deserted(), "an audience has somebody in it");
         assert!(&*audience.topic == LOBBY || audience.home.is_some() || audience.seats.is_empty());
