@@ -10,10 +10,10 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use super::audience::Audience;
-use super::channel::Refusal;
 use super::conn::Conn;
 use super::memory::Pressure;
 use super::message::{Asker, From, ToHome, ToMember, Who};
+use super::refusal::Refusal;
 use super::tick::{News, Roll};
 use super::{Io, Shard, Timer, Turn};
 use crate::base::arena::Key;
