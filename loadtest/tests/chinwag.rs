@@ -11,16 +11,17 @@ use common::{LOADTEST, Outcome, Server, run};
 
 /// Runs one scenario against a fresh server with each number of shards.
 fn on_shards(scenario: &str, options: &[&str], check: impl Fn(&Outcome)) {
+    on_shards_with(&[], scenario, options, check);
+}
+
+/// The same, with a server that is configured so.
+fn on_shards_with(settings: &[&str], scenario: &str, options: &[&str], check: impl Fn(&Outcome)) {
     for shards in ["1", "2"] {
-        let server = chinwag(shards);
+        let server = chinwag_with(&[&["--shards", shards], settings].concat());
         let outcome = run(&server, scenario, &[options, &["--server-pid", &server.pid()]].concat());
         assert_eq!(outcome.code, 0, "{shards} shards\n{}", outcome.said);
         check(&outcome);
     }
-}
-
-fn chinwag(shards: &str) -> Server {
-    chinwag_with(&["--shards", shards])
 }
 
 fn chinwag_with(options: &[&str]) -> Server {
@@ -125,7 +126,11 @@ fn slow_members_are_told_and_catch_up() {
 #[ignore = "needs the server: cargo build"]
 fn presence() {
     let options = ["--members", "60", "--within", "500ms", "--observers", "3", "--duration", "4s"];
-    on_shards("presence", &options, |outcome| assert_eq!(outcome.time("seen", "count"), 6));
+    // Each half of the time is long enough for who came or left last to be told.
+    let settings = ["--set", "presence.tick_max_ms=500"];
+    on_shards_with(&settings, "presence", &options, |outcome| {
+        assert_eq!(outcome.time("seen", "count"), 6);
+    });
 }
 
 #[test]
