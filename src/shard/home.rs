@@ -5,23 +5,22 @@
 //!
 //! Deliberately absent: connections. A member is a slot, and the address its answers go to.
 
-use std::collections::VecDeque;
-
 use smallvec::SmallVec;
 
+use super::answers::{push_joined, push_listing, push_message, push_page, push_receipt, text};
 use super::audience::Audience;
 use super::conn::Conn;
 use super::memory::Pressure;
 use super::message::{Asker, From, ToHome, ToMember, Who};
 use super::refusal::Refusal;
 use super::tick::{News, Roll};
-use super::{Io, Shard, Timer, Turn};
+use super::{Io, Shard, Turn};
 use crate::base::arena::Key;
-use crate::chat::history::{Cursor, History, KeyHash, Page, Receipt};
+use crate::chat::history::{History, KeyHash};
 use crate::chat::presence::{Presence, Slot};
 use crate::chat::topic::Topic;
 use crate::limits::{KEY_MEMORY_BYTES, MEMBER_MEMORY_BYTES, ROOM_MEMORY_BYTES};
-use crate::wire::json::{push_string, push_unsigned};
+use crate::wire::json::push_string;
 use crate::wire::phx::Payload;
 
 /// Where a member is.
@@ -42,10 +41,10 @@ pub(super) struct Outpost {
 /// A topic that lives on this shard.
 #[derive(Debug)]
 pub(super) struct Home {
-    topic: Box<str>,
-    title: Box<str>,
+    pub(super) topic: Box<str>,
+    pub(super) title: Box<str>,
     /// Whether it was made on purpose, and so stays when nobody is there.
-    founded: bool,
+    pub(super) founded: bool,
     pub(super) history: History,
     pub(super) presence: Presence<Address>,
     pub(super) outposts: SmallVec<[Outpost; 2]>,
@@ -55,62 +54,13 @@ pub(super) struct Home {
     /// Until when that is not said again, in milliseconds.
     typing_until_ms: u64,
     /// Whether the directory is to be told of it.
-    unlisted: bool,
-    /// Counts the times it became empty, so that an old entry of [`Upkeep::empty`] is not taken for a new one.
-    emptied: u32,
+    pub(super) unlisted: bool,
+    /// Counts the times it became empty, so that an old entry of [`Upkeep`](super::upkeep::Upkeep) is not taken for a new one.
+    pub(super) emptied: u32,
     /// Whether it has an entry there.
-    queued: bool,
-    /// What it is counted for in [`Upkeep::homes_bytes`].
-    counted_bytes: usize,
-}
-
-/// The topics that live on a shard.
-#[derive(Default)]
-pub(super) struct Upkeep {
-    /// Those that nobody is in, the longest empty first. An entry is stale if the home was entered since.
-    empty: VecDeque<(Key<Home>, u32)>,
-    /// Bytes of history over all homes.
-    pub(super) history_bytes: usize,
-    /// What all homes take besides that, in bytes: see [`Home::weight_bytes`].
-    pub(super) homes_bytes: usize,
-    /// Homes whose listing changed.
-    unlisted: Vec<Key<Home>>,
-    /// Rooms that went away since the directories were told.
-    removed_rooms: Vec<Box<str>>,
-    /// Whether a time to tell them is set.
-    listing: bool,
-    /// Makes epochs: this life of the process, and a count.
-    epochs: u64,
-}
-
-/// Reads an epoch as a client kept it.
-pub(super) fn parse_epoch(text: &str) -> Option<u64> {
-    (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten()
-}
-
-impl Upkeep {
-    /// The epochs that follow this seed; it must be new for each life of a shard.
-    pub(super) fn new(seed: u64) -> Self {
-        Self { epochs: seed, ..Self::default() }
-    }
-
-    /// Lines a home up to be evicted, once; if it is entered and left again, it goes to the back when its turn comes.
-    fn note_empty(&mut self, key: Key<Home>, home: &mut Home) {
-        home.emptied = home.emptied.wrapping_add(1);
-        if !std::mem::replace(&mut home.queued, true) {
-            self.empty.push_back((key, home.emptied));
-        }
-    }
-
-    /// A seed for epochs that are none of these.
-    pub(super) fn next_seed(&self) -> u64 {
-        self.epochs
-    }
-
-    fn next_epoch(&mut self) -> u64 {
-        self.epochs = self.epochs.wrapping_add(1).max(1);
-        self.epochs
-    }
+    pub(super) queued: bool,
+    /// What it is counted for in [`Upkeep`](super::upkeep::Upkeep).
+    pub(super) counted_bytes: usize,
 }
 
 impl Home {
@@ -133,12 +83,12 @@ impl Home {
     }
 
     /// About how much memory it takes besides its history, in bytes.
-    fn weight_bytes(&self) -> usize {
+    pub(super) fn weight_bytes(&self) -> usize {
         let members = self.presence.live_count() as usize * MEMBER_MEMORY_BYTES + self.presence.meta_bytes();
         ROOM_MEMORY_BYTES + members + self.history.keys_count() * KEY_MEMORY_BYTES + self.roll.list_bytes()
     }
 
-    fn room(&self) -> Option<&str> {
+    pub(super) fn room(&self) -> Option<&str> {
         Topic::parse(&self.topic).and_then(Topic::room)
     }
 
@@ -176,20 +126,9 @@ impl Home {
     }
 
     /// `{"members":2,"room":"tea","title":"Tea time"}`
-    fn push_listing(&self, out: &mut Vec<u8>) {
+    pub(super) fn push_listing(&self, out: &mut Vec<u8>) {
         push_listing(out, self.room().unwrap_or_default(), &self.title, self.presence.present_count());
     }
-}
-
-/// Appends what the API, the lobby and a join say of a room.
-pub(super) fn push_listing(out: &mut Vec<u8>, room: &str, title: &str, members: u32) {
-    out.extend_from_slice(b"{\"members\":");
-    push_unsigned(out, u64::from(members));
-    out.extend_from_slice(b",\"room\":");
-    push_string(out, room);
-    out.extend_from_slice(b",\"title\":");
-    push_string(out, title);
-    out.push(b'}');
 }
 
 impl Shard {
@@ -359,22 +298,6 @@ impl Shard {
         }
     }
 
-    /// Has the directories told of every room here.
-    pub(super) fn list_all(&mut self) {
-        let homes: Vec<_> = self.homes.iter().map(|(key, _)| key).collect();
-        for key in homes {
-            self.unlist(key);
-        }
-    }
-
-    /// Counts a home for what it takes now.
-    pub(super) fn reweigh(&mut self, key: Key<Home>) {
-        let Some(home) = self.homes.get_mut(key) else { return };
-        let bytes = home.weight_bytes();
-        self.upkeep.homes_bytes = self.upkeep.homes_bytes - home.counted_bytes + bytes;
-        home.counted_bytes = bytes;
-    }
-
     /// Who is there has changed: the members are told at the next tick, the directory at its own.
     fn membership_changed<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>, news: News) {
         self.reweigh(key);
@@ -392,86 +315,6 @@ impl Shard {
         } else {
             self.remove_home(key);
         }
-    }
-
-    /// Has the directories told of a room.
-    fn unlist(&mut self, key: Key<Home>) {
-        if let Some(home) = self.homes.get_mut(key)
-            && !std::mem::replace(&mut home.unlisted, true)
-        {
-            self.upkeep.unlisted.push(key);
-        }
-    }
-
-    /// Has the directories told, if there is anything to tell.
-    pub(super) fn set_listings_tick<I: Io>(&mut self, turn: &Turn<'_, I>) {
-        let has_news = !self.upkeep.unlisted.is_empty() || !self.upkeep.removed_rooms.is_empty();
-        if has_news && !std::mem::replace(&mut self.upkeep.listing, true) {
-            self.timers.push(turn.now.mono_ms + LISTING_MS, Timer::Listings);
-        }
-    }
-
-    /// Tells every shard's directory what has changed here.
-    pub(super) fn send_listings<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
-        self.upkeep.listing = false;
-        let mut unlisted = std::mem::take(&mut self.upkeep.unlisted);
-        for key in unlisted.drain(..) {
-            let Some(home) = self.homes.get_mut(key) else { continue };
-            home.unlisted = false;
-            // Out of the home while they are told: a directory knows nothing of homes.
-            let (topic, title) = (std::mem::take(&mut home.topic), std::mem::take(&mut home.title));
-            let members = Some(home.presence.present_count());
-            if let Some(room) = Topic::parse(&topic).and_then(Topic::room) {
-                self.tell_directories(turn, room, &title, members);
-            }
-            if let Some(home) = self.homes.get_mut(key) {
-                (home.topic, home.title) = (topic, title);
-            }
-        }
-        for room in std::mem::take(&mut self.upkeep.removed_rooms) {
-            if !self.home_by_topic.contains_key(&*crate::chat::topic::of_room(&room)) {
-                self.tell_directories(turn, &room, "", None);
-            }
-        }
-        self.upkeep.unlisted = unlisted;
-    }
-
-    fn tell_directories<I: Io>(
-        &mut self,
-        turn: &mut Turn<'_, I>,
-        room: &str,
-        title: &str,
-        members: Option<u32>,
-    ) {
-        for shard in 0..self.settings.shards {
-            self.tell_home(turn, shard, ToHome::Listing { room, title, members });
-        }
-    }
-
-    /// Lets go of the room that nobody has been in for the longest. False if there is none.
-    fn evict_longest_empty(&mut self) -> bool {
-        while let Some((key, emptied)) = self.upkeep.empty.pop_front() {
-            let Some(home) = self.homes.get_mut(key) else { continue };
-            if home.presence.live_count() > 0 {
-                home.queued = false;
-            } else if home.emptied == emptied {
-                self.remove_home(key);
-                return true;
-            } else {
-                self.upkeep.empty.push_back((key, home.emptied));
-            }
-        }
-        false
-    }
-
-    fn remove_home(&mut self, key: Key<Home>) {
-        let Some(home) = self.homes.remove(key) else { return };
-        self.upkeep.homes_bytes -= home.counted_bytes;
-        self.upkeep.history_bytes -= home.history.kept_bytes();
-        if let Some(room) = home.room() {
-            self.upkeep.removed_rooms.push(room.into());
-        }
-        self.home_by_topic.remove(&home.topic);
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
@@ -515,21 +358,6 @@ impl Shard {
         self.home_reply(turn, shard, key, asker, reference, "ok", Payload::Json(text(&scratch)));
         scratch.clear();
         self.response = scratch;
-    }
-
-    /// Keeps the history of all rooms within its bound: empty rooms go first, then the room that grew pays for itself.
-    fn bound_history(&mut self, grown: Key<Home>) {
-        while self.upkeep.history_bytes > self.settings.history_bytes_max {
-            if self.evict_longest_empty() {
-                continue;
-            }
-            let Some(home) = self.homes.get_mut(grown).filter(|home| !home.history.is_empty()) else {
-                return;
-            };
-            self.upkeep.history_bytes -= home.history.kept_bytes();
-            home.history.drop_oldest();
-            self.upkeep.history_bytes += home.history.kept_bytes();
-        }
     }
 
     fn spoke<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>, slot: Slot) {
@@ -678,136 +506,4 @@ impl Shard {
     pub(super) fn members_of_homes(&self) -> usize {
         self.homes.iter().map(|(_, home)| home.presence.live_count() as usize).sum()
     }
-
-    /// Says that every home is counted for what it takes. For [`Shard::check_invariants`].
-    pub(super) fn check_weight(&self) {
-        let bytes: usize = self.homes.iter().map(|(_, home)| home.weight_bytes()).sum();
-        assert_eq!(self.upkeep.homes_bytes, bytes, "homes are counted for what they take");
-    }
-
-    /// The bytes of history over all homes. For [`Shard::check_invariants`].
-    pub(super) fn history_bytes_of_homes(&self) -> usize {
-        self.homes.iter().map(|(_, home)| home.history.kept_bytes()).sum()
-    }
-}
-
-/// How long a shard collects what changed in its rooms before it tells the directories, in milliseconds.
-const LISTING_MS: u64 = 50;
-
-/// JSON that was put together from strings and checked JSON.
-pub(super) fn text(json: &[u8]) -> &str {
-    simdutf8::basic::from_utf8(json).expect("JSON is UTF-8")
-}
-
-/// Appends a message as members get it, and as the history keeps it.
-#[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
-fn push_message(
-    out: &mut Vec<u8>,
-    epoch: u64,
-    receipt: Receipt,
-    user: &str,
-    name: &str,
-    body: &str,
-    key: Option<&str>,
-    reply_to: Option<u64>,
-) {
-    out.extend_from_slice(b"{\"at\":");
-    push_unsigned(out, receipt.at_ms);
-    out.extend_from_slice(b",\"body\":");
-    out.extend_from_slice(body.as_bytes());
-    out.extend_from_slice(b",\"id\":");
-    push_id(out, epoch, receipt.offset);
-    if let Some(key) = key {
-        out.extend_from_slice(b",\"key\":");
-        push_string(out, key);
-    }
-    out.extend_from_slice(b",\"name\":");
-    push_string(out, name);
-    out.extend_from_slice(b",\"offset\":");
-    push_unsigned(out, receipt.offset);
-    if let Some(reply_to) = reply_to {
-        out.extend_from_slice(b",\"reply_to\":");
-        push_unsigned(out, reply_to);
-    }
-    out.extend_from_slice(b",\"user\":");
-    push_string(out, user);
-    out.push(b'}');
-}
-
-/// Appends what the publisher of a message is told.
-fn push_receipt(out: &mut Vec<u8>, epoch: u64, receipt: Receipt) {
-    out.extend_from_slice(b"{\"at\":");
-    push_unsigned(out, receipt.at_ms);
-    out.extend_from_slice(b",\"id\":");
-    push_id(out, epoch, receipt.offset);
-    out.extend_from_slice(b",\"offset\":");
-    push_unsigned(out, receipt.offset);
-    out.push(b'}');
-}
-
-/// A message's id: its room's epoch and its offset.
-fn push_id(out: &mut Vec<u8>, epoch: u64, offset: u64) {
-    out.push(b'"');
-    push_epoch(out, epoch);
-    out.push(b'-');
-    push_unsigned(out, offset);
-    out.push(b'"');
-}
-
-/// Appends an epoch as clients see it: 16 digits.
-fn push_epoch(out: &mut Vec<u8>, epoch: u64) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.extend(
-        (0..16).rev().map(|digit| HEX[usize::try_from(epoch >> (digit * 4) & 15).expect("four bits")]),
-    );
-}
-
-fn push_page(out: &mut Vec<u8>, page: Page<'_>) {
-    out.extend_from_slice(b"\"messages\":[");
-    out.extend_from_slice(page.messages);
-    out.extend_from_slice(if page.more { b"],\"more\":true" } else { b"],\"more\":false" });
-}
-
-/// Appends the answer to a join.
-fn push_joined(
-    out: &mut Vec<u8>,
-    home: &Home,
-    slot: Slot,
-    speak: bool,
-    since: Option<Cursor>,
-    limit: u32,
-    limits: &crate::limits::HistoryLimits,
-) {
-    let cursor = home.history.cursor();
-    out.push(b'{');
-    if home.room().is_some() {
-        let recovered = since.and_then(|since| home.history.recover(since, limits));
-        out.extend_from_slice(b"\"epoch\":\"");
-        push_epoch(out, cursor.epoch);
-        out.extend_from_slice(b"\",");
-        // What was missed begins where the client stands, so it has what is before; the page may have more before it.
-        push_page(out, recovered.unwrap_or_else(|| home.history.latest(limit, limits)));
-        out.extend_from_slice(b",\"offset\":");
-        push_unsigned(out, cursor.offset);
-        out.extend_from_slice(if recovered.is_some() {
-            b",\"recovered\":true,"
-        } else {
-            b",\"recovered\":false,"
-        });
-        out.extend_from_slice(b"\"room\":");
-        home.push_listing(out);
-        out.push(b',');
-    }
-    out.extend_from_slice(b"\"you\":{");
-    if let Some(member) = home.presence.member(slot) {
-        out.extend_from_slice(b"\"name\":");
-        push_string(out, member.identity.name());
-        out.extend_from_slice(if speak {
-            b",\"speak\":true,\"user\":"
-        } else {
-            b",\"speak\":false,\"user\":"
-        });
-        push_string(out, member.identity.user());
-    }
-    out.extend_from_slice(b"}}");
 }

@@ -3,10 +3,10 @@
 //! It has no home: each shard serves its own members from its own [`Directory`](crate::chat::directory::Directory). Members who may see
 //! every room share one log; the others are told apart, each of the rooms that it may see.
 
+use super::answers::{push_listing, text};
 use super::audience::Audience;
 use super::channels::{Channel, Passage};
 use super::conn::Conn;
-use super::home::push_listing;
 use super::refs::JoinRef;
 use super::{Io, Shard, Timer, Turn};
 use crate::base::arena::Key;
@@ -83,11 +83,6 @@ impl Shard {
         let message = Outgoing { join_ref: "null", reference: "null", topic: LOBBY, event: "rooms", payload };
         self.push(conn, &message);
     }
-}
-
-/// JSON that was put together from strings and numbers.
-fn text(json: &[u8]) -> &str {
-    std::str::from_utf8(json).expect("JSON is UTF-8")
 }
 
 /// Appends `[{"members":..,"room":..,"title":..}, ...]`.

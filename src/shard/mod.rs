@@ -17,11 +17,13 @@
 //! Deliberately absent: errors. A bad request is answered, a bad peer is closed, a broken invariant is a panic.
 
 mod admission;
+mod answers;
 mod audience;
 mod buffers;
 mod channel;
 mod channels;
 mod conn;
+mod deadlines;
 mod home;
 mod http;
 mod input;
@@ -41,6 +43,7 @@ mod refs;
 mod refusal;
 mod session;
 mod tick;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,7 +54,7 @@ use buffers::Buffers;
 use channel::Dismissed;
 use channels::Arrival;
 use conn::Stage;
-use home::{Home, Upkeep};
+use home::Home;
 use http::Exchange;
 use input::Inputs;
 use log::LogMemory;
@@ -62,6 +65,7 @@ use rates::Rates;
 use refs::JoinRef;
 use session::Session;
 use tick::{SPARE_LIST_BYTES_MAX, SPARE_LISTS_MAX};
+use upkeep::Upkeep;
 
 use crate::base::arena::{Arena, Key};
 use crate::base::bitset::BitSet;

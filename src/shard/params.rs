@@ -111,7 +111,7 @@ fn cursor(since: &str) -> Result<Option<Cursor>, Refusal> {
     let epoch = epoch.and_then(json::string).ok_or(invalid)?;
     let offset = offset.and_then(json::unsigned).ok_or(invalid)?;
     // An epoch that does not parse is still an answer to "were you there?": no. Epoch 0 is never given out.
-    let epoch = super::home::parse_epoch(&epoch).unwrap_or(0);
+    let epoch = super::answers::parse_epoch(&epoch).unwrap_or(0);
     Ok(Some(Cursor { epoch, offset }))
 }
 

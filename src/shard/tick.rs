@@ -12,9 +12,10 @@
 
 use smallvec::SmallVec;
 
+use super::answers::text;
 use super::audience::Audience;
 use super::conn::{Conn, out_of};
-use super::home::{Home, Outpost, text};
+use super::home::{Home, Outpost};
 use super::message::{Field, ToMember};
 use super::{Io, Shard, Timer, Turn, presence};
 use crate::base::arena::Key;
