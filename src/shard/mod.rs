@@ -145,7 +145,7 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// Whether there is `/echo`.
     pub echo: bool,
-    /// To how many members of a room a turn writes at most: [`WRITES_PER_FLUSH`](crate::limits::WRITES_PER_FLUSH), or less where that is to be tried.
+    /// To how many members of a room a turn writes at most: [`WRITES_PER_FLUSH`], or less where that is to be tried.
     pub writes_per_flush: u32,
 }
 
