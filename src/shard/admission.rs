@@ -4,9 +4,9 @@
 //! those who are in would hear nothing, not even the answer to a heartbeat. So a turn does [`Limits::admissions_per_turn`] of it, reckoned
 //! in work and not by a clock, and what is left waits in the order in which it came:
 //!
-//! - an upgrade as its connection, parked, with the request held as it came. It is let in after [`Limits::admission_wait_ms`] at the latest,
-//!   whatever the budget: a client that is refused comes back, at a higher price, and a stock one may fall back to long polling for good.
-//!   How many can be late at once is bounded, for accepting has a budget of its own;
+//! - an upgrade, or the first poll of a session, as its connection, parked, with the request held as it came. It is let in after
+//!   [`Limits::admission_wait_ms`] at the latest, whatever the budget: a client that is refused comes back, at a higher price, and a stock
+//!   one may fall back to long polling for good. How many can be late at once is bounded, for accepting has a budget of its own;
 //! - a join as the record that it came in, at the room's home. On its connection's side it is a join that the home has not answered yet,
 //!   nothing else: heartbeats and all that is said in other topics pass it by, as in Phoenix, and only its own topic waits. After
 //!   [`Limits::admission_wait_ms`] it is answered `busy`: clients try again by themselves, later and later, and one that is answered when it

@@ -121,12 +121,14 @@ impl Shard {
         }
         let body = bytes.get(head.head_bytes..head.head_bytes + head.body_bytes)?;
         let taken = head.head_bytes + head.body_bytes;
-        if is_at(&head, SOCKET_PATH) {
+        if self.comes_in(&head) {
             if !self.admission.admits() {
                 self.line_up(turn, key);
                 return None;
             }
             self.admission.spend(0);
+        }
+        if is_at(&head, SOCKET_PATH) {
             self.upgrade(turn, key, &head);
             return Some(taken);
         }
@@ -160,6 +162,12 @@ impl Shard {
             }
         }
         Some(taken)
+    }
+
+    /// Whether a request is that of a client that comes in: for a socket, or for a new session of long polling.
+    fn comes_in(&self, head: &Head<'_>) -> bool {
+        is_at(head, SOCKET_PATH)
+            || is_at(head, POLL_PATH) && head.method == "GET" && matches!(self.poll_ticket(head), Ok(None))
     }
 
     /// How a request is to be answered. A server that is about to stop keeps no connection.

@@ -213,7 +213,7 @@ impl Shard {
     }
 
     /// The session's token, if the request has one, after the checks that hold for every request of long polling.
-    fn poll_ticket(&self, head: &Head<'_>) -> Result<Option<Ticket>, Status> {
+    pub(super) fn poll_ticket(&self, head: &Head<'_>) -> Result<Option<Ticket>, Status> {
         self.check_vsn_and_origin(head)?;
         if let Some(token) = head.header(TOKEN_HEADER) {
             return Ok(Ticket::parse(token));
