@@ -98,8 +98,13 @@ impl Shard {
             self.memory.fragments_bytes = self.inputs.heap_bytes();
         }
         self.note_weight();
-        while self.memory.pressure == Pressure::Over && self.relieve(turn) {
+        while self.memory.pressure == Pressure::Over {
+            let has_holders = self.relieve(turn);
+            // Even if nobody had to go for it: a log may have been sent by now.
             self.note_weight();
+            if !has_holders {
+                break;
+            }
         }
         if is_due && self.memory.pressure > Pressure::None {
             // Nothing else may happen until somebody is let in again.
@@ -110,6 +115,12 @@ impl Shard {
     fn note_weight(&mut self) {
         self.memory.used_bytes = self.used_bytes();
         self.memory.pressure = Pressure::of(self.memory.used_bytes, self.settings.memory_bytes_max);
+        if self.memory.pressure == Pressure::Over {
+            // Of messages in fragments by what they take now: some may have gone since they were looked at.
+            self.memory.fragments_bytes = self.inputs.heap_bytes();
+            self.memory.used_bytes = self.used_bytes();
+            self.memory.pressure = Pressure::of(self.memory.used_bytes, self.settings.memory_bytes_max);
+        }
     }
 
     /// Whether so much is in use that nothing more is to be read in this turn. A turn that read all that its sockets have could bring a
