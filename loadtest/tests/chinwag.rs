@@ -142,3 +142,21 @@ fn chat_with_breaks_is_recovered() {
         assert!(outcome.count("reconnected") > 0 && outcome.count("recovered") > 0, "{}", outcome.said);
     });
 }
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn floods() {
+    for shards in ["1", "2"] {
+        let server = chinwag_with(&["--shards", shards]);
+        for what in ["publish", "join", "ping", "fragments", "connects"] {
+            let options = ["--url", &server.url, "--duration", "300ms", "--rate", "2000"];
+            let output =
+                Command::new(LOADTEST).args(["flood", what]).args(options).output().expect("it runs");
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(
+                output.status.success() && said.ends_with("of which the server ended 0\n"),
+                "{what}: {said}"
+            );
+        }
+    }
+}
