@@ -303,6 +303,13 @@ impl Shard {
             // So that a test sees what becomes of it. Not in what people run.
             #[cfg(debug_assertions)]
             Ok(Some(Incoming::Text(text))) if echoes && text == "panic" => panic!("as asked"),
+            #[cfg(debug_assertions)]
+            Ok(Some(Incoming::Text(text))) if echoes && text.starts_with("stall ") => {
+                for round in 0..text[6..].parse().unwrap_or(0_u64) {
+                    std::hint::black_box(round);
+                }
+                push_frame(self.output(key.index()), Opcode::Text, text.as_bytes());
+            }
             Ok(Some(Incoming::Text(text))) if echoes => {
                 push_frame(self.output(key.index()), Opcode::Text, text.as_bytes());
             }

@@ -16,5 +16,6 @@ mod peer;
 mod server;
 mod slow;
 mod slowloris;
+mod stall;
 mod storm;
 mod websocket;
