@@ -98,6 +98,11 @@ impl Shard {
             self.memory.fragments_bytes = self.inputs.heap_bytes();
         }
         self.note_weight();
+        if self.memory.pressure == Pressure::Over {
+            // Nobody is to go for what a room only collects.
+            self.flush_logs(turn);
+            self.note_weight();
+        }
         while self.memory.pressure == Pressure::Over {
             let has_holders = self.relieve(turn);
             // Even if nobody had to go for it: a log may have been sent by now.
@@ -153,17 +158,29 @@ impl Shard {
                 }
             }
         }
-        self.flush_audiences(turn);
-        // A log is let go of when all have been written to.
-        while lost.iter().any(|key| self.audiences.get(*key).is_some_and(Audience::is_half_flushed)) {
-            self.flush_audiences(turn);
-        }
+        self.flush_logs(turn);
         for key in &lost {
             self.shrink_log(*key);
         }
         self.dismiss(turn);
         self.flush_conns(turn);
         has_closed || !lost.is_empty()
+    }
+
+    /// Sends what is in the rooms' logs to all who take it, whether a room rests or not. A log is let go of when all have been written to.
+    fn flush_logs<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        let with_log = self.audiences.iter().filter(|(_, audience)| audience.log_bytes() > 0);
+        let keys: Vec<_> = with_log.map(|(key, _)| key).collect();
+        for key in &keys {
+            if let Some(audience) = self.audiences.get_mut(*key) {
+                audience.quiet_until_ms = 0;
+            }
+            self.touch_audience(*key);
+        }
+        self.flush_audiences(turn);
+        while keys.iter().any(|key| self.audiences.get(*key).is_some_and(Audience::is_half_flushed)) {
+            self.flush_audiences(turn);
+        }
     }
 
     /// Whoever holds memory that can be had back, and how much, the largest first.
@@ -209,10 +226,6 @@ impl Shard {
             self.metrics.lost_for_memory += 1;
             self.lose(key, seat);
         }
-        if let Some(audience) = self.audiences.get_mut(key) {
-            audience.quiet_until_ms = 0;
-        }
-        self.touch_audience(key);
         true
     }
 }
