@@ -35,8 +35,8 @@ fn each_limit_that_was_reached_is_counted() {
         "limits.channels_per_conn=2",
         "limits.fragments=2",
         "limits.body_bytes=10",
-        "limits.idle_ms=1000",
-        "limits.handshake_ms=500",
+        "limits.idle_ms=3000",
+        "limits.handshake_ms=2000",
     ]);
     let token = server.token("Ann");
     let mut peer = Peer::open(&server, &token);
