@@ -73,8 +73,9 @@ pub const READ_BUFFER_BYTES: usize = 64 * 1_024;
 /// How many times in a row one connection's socket is read in one turn.
 pub const READS_PER_TURN_MAX: u32 = 4;
 
-/// To how many members of one room a turn writes: some 4 ms of the kernel's time, after which others have their turn.
-pub const WRITES_PER_FLUSH: u32 = 512;
+/// To how many members of one room a turn writes: some 300 µs of the kernel's time, after which others have their turn, and what was said
+/// meanwhile is taken along. A turn costs as much as half a write.
+pub const WRITES_PER_FLUSH: u32 = 64;
 
 /// How many connections are accepted in one turn, so that a storm of them does not starve those that are in.
 pub const ACCEPTS_PER_TURN_MAX: u32 = 64;

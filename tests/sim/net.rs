@@ -98,7 +98,9 @@ pub(crate) struct Net {
     pub(crate) spare_bytes: usize,
     /// How many bytes ever waited in a ring beyond those from which on it is busy.
     pub(crate) fullest: usize,
-    /// All writes, in order, in one number.
+    /// How many writes there were.
+    pub(crate) writes: usize,
+    /// All of them, in order, in one number.
     pub(crate) digest: u64,
 }
 
@@ -120,6 +122,7 @@ impl Net {
             clock_draws: Cell::new(0),
             spare_bytes: usize::MAX,
             fullest: 0,
+            writes: 0,
             digest: 0,
         }
     }
@@ -161,6 +164,7 @@ impl Net {
 impl Io for Net {
     fn write(&mut self, conn: u32, bytes: &[u8]) -> usize {
         assert!(!bytes.is_empty(), "a call for nothing");
+        self.writes += 1;
         let is_short = self.draws.one_in(self.short_write);
         let most = if is_short { self.draws.skewed(bytes.len()) } else { bytes.len() };
         let is_forgotten = self.bug == Some(Bug::ForgetUpgrade) && bytes.starts_with(b"HTTP/1.1 101");

@@ -110,6 +110,27 @@ fn a_large_room_is_written_to_in_slices_and_holds_nobody_up() {
 }
 
 #[test]
+fn what_is_said_during_a_flush_goes_along_to_those_it_has_not_come_to() {
+    let mut plan = plan(1, Limits::default());
+    plan.settings.writes_per_flush = 2;
+    let mut world = world(&plan, &[(0, 0), (1, 0), (2, 0), (3, 0), (0, 0), (1, 0)]);
+    for client in 0..6 {
+        tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+    }
+    let before = world.hosts[0].net.writes;
+    let say = |world: &mut World, body: &str| {
+        world.write(0, |client, mouth| client.publish_body(mouth, ROOM, body, None, None));
+    };
+    say(&mut world, "one");
+    world.settle();
+    // The first is with its author and two others now.
+    say(&mut world, "two");
+    world.rest();
+    world.check_rest();
+    assert_eq!(world.hosts[0].net.writes - before, 3 + 1 + 3 + 2, "three others got both in one");
+}
+
+#[test]
 fn an_answer_to_a_channel_that_has_crashed_is_not_for_the_join_after_it() {
     both_ways(|here, there| {
         let limits = Limits { room_lag_bytes: 3_000, publish_burst: 1_000, ..Limits::default() };
