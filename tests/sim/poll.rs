@@ -10,7 +10,6 @@ use data_encoding::BASE64;
 use serde_json::Value;
 
 use crate::client::Client;
-use crate::ears::Ears;
 use crate::frames::{Frame, TEXT, take_answer, take_message};
 use crate::site::token;
 use crate::world::World;
@@ -256,17 +255,9 @@ impl World {
 
     fn hear_polled(&mut self, client: usize, messages: Vec<Value>) {
         self.truth.saw("polled");
-        let Self { plan, truth, now, clients, .. } = self;
-        let mut ears = Ears {
-            plan,
-            truth,
-            now_ms: now.mono_ms,
-            unix_ms: self.latest_unix_ms,
-            calm: self.calm,
-            draining: self.draining,
-            // It takes something only now and then.
-            was_blocked: true,
-        };
+        // It takes something only now and then.
+        let was_blocked = true;
+        let (mut ears, clients) = self.ears(was_blocked);
         for message in messages {
             let text = message.as_str().expect("messages are strings").to_owned();
             clients[client].hear(&mut ears, Frame::Text(text));

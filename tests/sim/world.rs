@@ -387,10 +387,9 @@ impl World {
         if self.clients[client].link.as_ref().is_some_and(|link| link.relay.is_some()) {
             return self.bring_to_relay(client, most);
         }
-        let Self { plan, truth, now, hosts, clients, .. } = self;
-        let client = &mut clients[client];
-        let Some(link) = &mut client.link else { return false };
-        let pipe = &mut hosts[link.host].net.pipes[link.pipe];
+        let Some(link) = &self.clients[client].link else { return false };
+        let (host, pipe_index) = (link.host, link.pipe);
+        let pipe = &mut self.hosts[host].net.pipes[pipe_index];
         if !pipe.is_heard() {
             return false;
         }
@@ -398,27 +397,35 @@ impl World {
         if bytes.is_empty() {
             link.check_end(pipe);
             pipe.client_fin = true;
-            crate::trace!("client {} has lost its connection", client.id);
-            client.link = None;
+            crate::trace!("client {client} has lost its connection");
+            self.clients[client].link = None;
             return true;
         }
-        self.digest = note(self.digest, &bytes);
-        let mut ears = Ears {
+        let was_blocked = pipe.was_blocked;
+        self.note(&bytes);
+        let (mut ears, clients) = self.ears(was_blocked);
+        clients[client].read(&mut ears, &bytes);
+        let link = clients[client].link.as_ref().expect("reading does not end a connection");
+        if link.heard_close.is_some() && (self.healed || !self.draws.one_in(4)) {
+            // Most clients close when they are told that it is over.
+            self.hosts[host].net.pipes[pipe_index].client_fin = true;
+        }
+        true
+    }
+
+    /// What a client hears with, and the clients.
+    pub(crate) fn ears(&mut self, was_blocked: bool) -> (Ears<'_>, &mut [Client]) {
+        let Self { plan, truth, now, clients, .. } = self;
+        let ears = Ears {
             plan,
             truth,
             now_ms: now.mono_ms,
             unix_ms: self.latest_unix_ms,
             calm: self.calm,
             draining: self.draining,
-            was_blocked: pipe.was_blocked,
+            was_blocked,
         };
-        client.read(&mut ears, &bytes);
-        let link = client.link.as_ref().expect("reading does not end a connection");
-        if link.heard_close.is_some() && (self.healed || !self.draws.one_in(4)) {
-            // Most clients close when they are told that it is over.
-            pipe.client_fin = true;
-        }
-        true
+        (ears, clients)
     }
 
     /// Has bytes that a client has read count for the digest.
