@@ -77,6 +77,16 @@ pub const READS_PER_TURN_MAX: u32 = 4;
 /// meanwhile is taken along. A turn costs as much as half a write.
 pub const WRITES_PER_FLUSH: u32 = 64;
 
+/// Up to how many members a room gathers on one shard, as far as those come who join nothing before. Waking another shard for a message costs as
+/// much as some 4 writes, so from here on it is a few in a hundred, and what several cores gain by writing at once is more.
+pub const GATHERED_MEMBERS: u32 = 128;
+
+/// How many connections more than a quarter above this shard's own another may have and still be handed one.
+pub const LOAD_SLACK: usize = 64;
+
+/// By how many connections, beside an eighth, a shard's load must change for the others to be told.
+pub const LOAD_STEP: u32 = 16;
+
 /// How many connections are accepted in one turn, so that a storm of them does not starve those that are in.
 pub const ACCEPTS_PER_TURN_MAX: u32 = 64;
 

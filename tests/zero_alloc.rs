@@ -12,7 +12,7 @@ use chinwag::base::arena::Key;
 use chinwag::base::time::Now;
 use chinwag::chat::identity::{Identity, NEVER_S};
 use chinwag::limits::{HistoryLimits, Limits, PresenceLimits};
-use chinwag::shard::{Conn, Io, Request, Routed, Settings, Shard, Site, Turn};
+use chinwag::shard::{Conn, Handoff, Io, Request, Routed, Settings, Shard, Site, Turn};
 
 /// Counts what the thread that runs a test allocates.
 struct Counting;
@@ -77,6 +77,10 @@ impl Io for Net {
     fn close(&mut self, _: u32) {}
 
     fn resume(&mut self, _: u32) {}
+
+    fn hand_off(&mut self, _: u32, _: u16, _: Handoff) {
+        unreachable!("each stays where it is")
+    }
 
     fn send(&mut self, _: u16, record: &[u8]) {
         let length = u32::try_from(record.len()).expect("records are small here");
@@ -165,7 +169,10 @@ impl Server {
         let limits = Limits { publish_per_s: 0, join_per_s: 0, ..Limits::default() };
         // So few messages that the history is full, and stays as large as it is.
         let history = HistoryLimits { messages: 20, ..HistoryLimits::default() };
-        let settings = Arc::new(Settings::new(2, limits, history, PresenceLimits::default(), Vec::new()));
+        let mut settings = Settings::new(2, limits, history, PresenceLimits::default(), Vec::new());
+        // Rooms are on both.
+        settings.gathered_members = 0;
+        let settings = Arc::new(settings);
         let now = Now { mono_ms: 1_000_000, unix_ms: 1_795_336_253_000 };
         let shard = |id: u16| Shard::new(id, settings.clone(), Arc::new(Open), u64::from(id), now);
         let net = || Net { written: 0, way: Vec::with_capacity(1 << 20) };

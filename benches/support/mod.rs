@@ -8,7 +8,7 @@ use chinwag::base::arena::Key;
 use chinwag::base::time::Now;
 use chinwag::chat::identity::{Identity, NEVER_S};
 use chinwag::limits::{HistoryLimits, Limits, PresenceLimits};
-use chinwag::shard::{Conn, Io, Request, Routed, Settings, Shard, Site, Turn};
+use chinwag::shard::{Conn, Handoff, Io, Request, Routed, Settings, Shard, Site, Turn};
 use chinwag::wire::ws::frame::{Opcode, push_client_frame};
 
 /// A site that knows everybody by the token's own text.
@@ -48,6 +48,8 @@ impl Io for Sink {
     fn close(&mut self, _: u32) {}
 
     fn resume(&mut self, _: u32) {}
+
+    fn hand_off(&mut self, _: u32, _: u16, _: Handoff) {}
 
     fn send(&mut self, _: u16, _: &[u8]) {}
 

@@ -25,7 +25,7 @@ use super::memory;
 use super::site::ChatSite;
 use crate::limits::{RING_WORDS, STALL_MS, TCP_DEAF_MS_MIN};
 use crate::mesh::{self, Port};
-use crate::reactor::{self, Clock, Control, Phase, Reactor, Vitals};
+use crate::reactor::{self, Clock, Control, Ferry, Phase, Reactor, Vitals};
 use crate::shard::{Settings, Shard, Site};
 
 /// Something outside failed: the address, the descriptors (`EX_OSERR` of sysexits.h).
@@ -89,9 +89,9 @@ fn start(config: Config) -> Result<Server, String> {
     let control = Arc::new(Control::default());
     let clock = Clock::new();
     let seed = u64::from_le_bytes(seed);
-    let ports = mesh::connect(shards, ring_words(shards));
+    let ports = mesh::connect(shards, ring_words(shards)).into_iter().zip(Ferry::connect(shards));
     let mut handles = Vec::new();
-    for (id, ((listener, port), vitals)) in (0..shards).zip(listeners.into_iter().zip(ports).zip(&*vitals)) {
+    for (id, ((listener, ways), vitals)) in (0..shards).zip(listeners.into_iter().zip(ports).zip(&*vitals)) {
         // Epochs count up from the seed: shards must be far apart.
         let seed = seed.wrapping_add(u64::from(id) << 48);
         let (settings, site, control) = (Arc::clone(&settings), Arc::clone(&site), Arc::clone(&control));
@@ -99,7 +99,7 @@ fn start(config: Config) -> Result<Server, String> {
         handles.push(
             thread::Builder::new()
                 .name(format!("shard-{id}"))
-                .spawn(move || run_shard(id, listener, port, control, clock, vitals, settings, site, seed))
+                .spawn(move || run_shard(id, listener, ways, control, clock, vitals, settings, site, seed))
                 .map_err(|error| format!("cannot start a thread: {error}"))?,
         );
     }
@@ -139,7 +139,7 @@ pub(super) fn memory_report(config: &Config) -> String {
 fn run_shard(
     id: u16,
     listener: MioListener,
-    port: Port,
+    ways: (Port, Ferry),
     control: Arc<Control>,
     clock: Clock,
     vitals: Arc<Vitals>,
@@ -149,7 +149,7 @@ fn run_shard(
 ) -> io::Result<()> {
     // Whichever way this shard ends, it does not leave the others to serve half a server.
     let _ends_all = EndsAll(Arc::clone(&control));
-    Reactor::new(listener, port, control, clock, vitals, |now| Shard::new(id, settings, site, seed, now))?
+    Reactor::new(listener, ways, control, clock, vitals, |now| Shard::new(id, settings, site, seed, now))?
         .run()
 }
 

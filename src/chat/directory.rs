@@ -60,6 +60,12 @@ impl Directory {
         }
     }
 
+    /// How many are in a room; none, if it is not known.
+    #[must_use]
+    pub fn members(&self, room: &str) -> u32 {
+        self.rooms.get(room).map_or(0, |listing| listing.members)
+    }
+
     /// The names of all rooms, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.rooms.keys().map(|room| &**room)

@@ -148,6 +148,16 @@ impl Port {
         }
     }
 
+    /// Wakes a shard if it sleeps: there is something for it that does not come by a ring. As with those it must be there before this is
+    /// called, and looked for after [`Port::may_sleep`].
+    ///
+    /// # Panics
+    ///
+    /// If there is no such shard.
+    pub fn wake(&self, shard: u16) {
+        self.sleepers[usize::from(shard)].wake();
+    }
+
     /// Ends the turn, and says whether the shard may sleep until it is woken. If not, there is something to receive, or room for what
     /// waits. Either way [`Port::woke`] is to be called when it goes on.
     pub fn may_sleep(&mut self) -> bool {

@@ -19,6 +19,7 @@
 mod clock;
 mod control;
 mod door;
+mod ferry;
 mod sockets;
 mod vitals;
 
@@ -28,13 +29,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 pub use clock::Clock;
 pub use control::{Control, Phase};
 pub use door::listen;
 use door::{Caller, Door, House};
+pub use ferry::Ferry;
 use sockets::Sockets;
 pub use vitals::Vitals;
 
@@ -65,6 +67,7 @@ pub struct Reactor {
     wait_ms: u64,
     shard: Shard,
     sockets: Sockets,
+    ferry: Ferry,
     clock: Clock,
     control: Arc<Control>,
     /// When the shard panicked, lately.
@@ -91,7 +94,7 @@ impl Reactor {
     /// Those of the system calls.
     pub fn new(
         listener: TcpListener,
-        port: Port,
+        (port, ferry): (Port, Ferry),
         control: Arc<Control>,
         clock: Clock,
         vitals: Arc<Vitals>,
@@ -109,6 +112,7 @@ impl Reactor {
             wait_ms: shard.settings().limits.admission_wait_ms,
             shard,
             sockets: Sockets::new(port),
+            ferry,
             clock,
             control,
             panics_ms: VecDeque::new(),
@@ -174,6 +178,7 @@ impl Reactor {
         }
         self.read(now, buffer);
         self.accept(now);
+        self.take_over(now);
         for _ in 0..RECORDS_PER_TURN_MAX {
             let Some(from) = self.sockets.port.recv(record) else { break };
             self.shard.heard_from(&mut Turn { now, io: &mut self.sockets }, from, record);
@@ -182,7 +187,42 @@ impl Reactor {
         self.sockets.port.end_turn();
         self.shard.turn(&mut Turn { now, io: &mut self.sockets });
         self.sockets.close_left(now.mono_ms);
+        self.hand_off();
         self.sockets.port.end_turn();
+    }
+
+    /// Sends those off who go to another shard.
+    fn hand_off(&mut self) {
+        while let Some((shard, (mut stream, handoff))) = self.sockets.next_leaving() {
+            match self.poll.registry().deregister(&mut stream) {
+                Ok(()) => {
+                    self.ferry.send(shard, (stream, handoff));
+                    self.sockets.port.wake(shard);
+                }
+                Err(error) => tracing::warn!(%error, "cannot hand a connection off"),
+            }
+        }
+    }
+
+    /// Takes those in who come from another shard. What their sockets have is announced anew.
+    fn take_over(&mut self, now: Now) {
+        while let Some((stream, handoff)) = self.ferry.take() {
+            let key = self.shard.take_over(&mut Turn { now, io: &mut self.sockets }, handoff);
+            self.register(now, key, stream);
+        }
+    }
+
+    /// Has a connection's socket announce what it has, from now on.
+    fn register(&mut self, now: Now, key: Key<Conn>, mut stream: TcpStream) {
+        let token = Token(usize::try_from(key.to_u64()).expect("64-bit"));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match self.poll.registry().register(&mut stream, token, interest) {
+            Ok(()) => self.sockets.insert(key.index(), stream),
+            Err(error) => {
+                tracing::warn!(%error, "cannot register a connection");
+                self.shard.hung_up(&mut Turn { now, io: &mut self.sockets }, key);
+            }
+        }
     }
 
     /// The shard has panicked: closes its connections, and puts its next life in its place.
@@ -220,6 +260,10 @@ impl Reactor {
         let now_ms = self.clock.now().mono_ms;
         let wait_ms = due_ms.map(|due_ms| due_ms.saturating_sub(now_ms));
         if wait_ms == Some(0) || !self.sockets.port.may_sleep() {
+            return Some(Duration::ZERO);
+        }
+        if self.ferry.has_arrived() {
+            self.sockets.port.woke();
             return Some(Duration::ZERO);
         }
         wait_ms.map(Duration::from_millis)
@@ -287,25 +331,17 @@ impl Reactor {
 
     /// Takes in who is waiting, up to a number: those who are in have a turn to come.
     fn accept(&mut self, now: Now) {
-        let Some(door) = &mut self.door else { return };
         let mut has_closed = self.sockets.take_closed();
         for _ in 0..ACCEPTS_PER_TURN_MAX {
             let house =
                 House { has_room: self.shard.has_room(), has_closed: std::mem::take(&mut has_closed) };
+            let Some(door) = &mut self.door else { return };
             match door.look(now.mono_ms, house, self.wait_ms) {
-                Caller::Somebody(mut stream, address) => {
+                Caller::Somebody(stream, address) => {
                     let turn = &mut Turn { now, io: &mut self.sockets };
                     // With no room for it, it is closed at once: refused, rather than accepted and lost.
                     let Some(key) = self.shard.open(turn, address.ip()) else { continue };
-                    let token = Token(usize::try_from(key.to_u64()).expect("64-bit"));
-                    let interest = Interest::READABLE | Interest::WRITABLE;
-                    match self.poll.registry().register(&mut stream, token, interest) {
-                        Ok(()) => self.sockets.insert(key.index(), stream),
-                        Err(error) => {
-                            tracing::warn!(%error, "cannot register a connection");
-                            self.shard.hung_up(&mut Turn { now, io: &mut self.sockets }, key);
-                        }
-                    }
+                    self.register(now, key, stream);
                 }
                 Caller::Nobody => return,
                 Caller::Failed { error, is_first } => {

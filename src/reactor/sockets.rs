@@ -8,7 +8,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 
 use crate::mesh::Port;
-use crate::shard::Io;
+use crate::shard::{Handoff, Io};
 
 /// It is in the list of those to be read.
 const LISTED: u8 = 1;
@@ -19,12 +19,17 @@ const HAS_MORE: u8 = 1 << 2;
 /// Its peer has closed: read on until the end.
 const HAS_END: u8 = 1 << 3;
 
+/// A connection on its way to another shard.
+pub(super) type Parcel = (TcpStream, Handoff);
+
 pub(super) struct Sockets {
     pub(super) port: Port,
     streams: Vec<Option<TcpStream>>,
     /// By the same index.
     flags: Vec<u8>,
     readable: VecDeque<u32>,
+    /// Sockets that go to other shards, and what goes with them.
+    leaving: Vec<(u16, Parcel)>,
     /// Sockets of a shard that panicked, and until when they are kept.
     left: Vec<TcpStream>,
     left_until_ms: Option<u64>,
@@ -40,6 +45,7 @@ impl Sockets {
             streams: Vec::new(),
             flags: Vec::new(),
             readable: VecDeque::new(),
+            leaving: Vec::new(),
             left: Vec::new(),
             left_until_ms: None,
             has_closed: false,
@@ -87,6 +93,11 @@ impl Sockets {
         }
         self.streams[at] = Some(stream);
         self.flags[at] &= LISTED;
+    }
+
+    /// The next one that goes to another shard.
+    pub(super) fn next_leaving(&mut self) -> Option<(u16, Parcel)> {
+        self.leaving.pop()
     }
 
     /// Has a connection read in this turn.
@@ -166,6 +177,12 @@ impl Io for Sockets {
         *flags &= !STOPPED;
         if was_stopped {
             self.note_readable(conn, false);
+        }
+    }
+
+    fn hand_off(&mut self, conn: u32, shard: u16, handoff: Handoff) {
+        if let Some(stream) = self.streams.get_mut(conn as usize).and_then(Option::take) {
+            self.leaving.push((shard, (stream, handoff)));
         }
     }
 

@@ -84,6 +84,7 @@ impl Shard {
         }
         let Some(channel) = channel else {
             return match event {
+                Some("phx_join") if self.goes_elsewhere(turn, conn, &topic) => Flow::Park,
                 Some("phx_join") => self.join(turn, conn, message, &topic),
                 Some("phx_leave") => self.answer_alone(conn, message, &message.join_ref, "ok", "{}"),
                 _ => self.answer_unmatched(conn, message),

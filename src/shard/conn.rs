@@ -54,6 +54,8 @@ pub struct Conn {
     pub(super) out: Option<BufferId>,
     pub(super) stage: Stage,
     pub(super) serializer: Serializer,
+    /// Whether it stays on this shard: it has been handed off, or has joined something.
+    pub(super) settled: bool,
 }
 
 // With the generation of its slot 48.
@@ -150,6 +152,7 @@ impl Shard {
             out: None,
             stage: Stage::Http,
             serializer: Serializer::V2,
+            settled: false,
         });
         let index = key.index() as usize;
         if self.flags.len() <= index {
@@ -160,6 +163,18 @@ impl Shard {
         self.flags[index] = 0;
         self.heard[index] = coarse(now_ms);
         key
+    }
+
+    /// A connection has become a WebSocket of somebody.
+    pub(super) fn become_socket(&mut self, key: Key<Conn>, identity: Identity, serializer: Serializer) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.stage = Stage::Open;
+        conn.identity = Some(identity);
+        conn.serializer = serializer;
+        if serializer == Serializer::V1 {
+            self.flags[key.index() as usize] |= SPEAKS_V1;
+        }
+        self.reconsider(key);
     }
 
     /// Handles bytes that came from a connection. False if no more are to be read until [`Io::resume`] says so.
@@ -553,19 +568,25 @@ impl Shard {
     pub(super) fn remove<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         self.leave_all(turn, key);
         self.drop_input(key);
-        let Some(conn) = self.conns.remove(key) else { return };
+        let Some(conn) = self.forget_conn(key) else { return };
         if let Some(exchange) = self.exchanges.remove(&key) {
             self.abandon(turn, key, &exchange);
         }
-        self.peers.exit(key.index());
-        self.rates.forget(key.index());
         if let Some(id) = conn.out {
             self.buffers.give_back(id);
         }
+        turn.io.close(key.index());
+    }
+
+    /// Takes a connection's record out of this shard, and forgets all that lies beside it by its index.
+    pub(super) fn forget_conn(&mut self, key: Key<Conn>) -> Option<Conn> {
+        let conn = self.conns.remove(key)?;
+        self.peers.exit(key.index());
+        self.rates.forget(key.index());
         let index = key.index() as usize;
         self.flags[index] = 0;
         self.deadlines[index] = u32::MAX;
-        turn.io.close(key.index());
+        Some(conn)
     }
 
     /// Says how a connection's parts fit. For [`Shard::check_invariants`].
@@ -596,6 +617,11 @@ impl Shard {
                 "one channel a topic"
             );
         }
+    }
+
+    /// Whether a connection is a session of long polling.
+    pub(super) fn is_session(&self, key: Key<Conn>) -> bool {
+        self.flags[key.index() as usize] & SESSION != 0
     }
 
     /// Whether a connection is being closed.

@@ -161,6 +161,7 @@ impl Shard {
             }
             ToHome::Create { conn, topic, title } => self.home_create(turn, shard, conn, topic, title),
             ToHome::Listing { room, title, members } => self.directory.learn(room, title, members),
+            ToHome::Load { conns, places } => self.handoffs.learn(shard, conns, places),
         }
     }
 

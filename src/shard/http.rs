@@ -1,6 +1,6 @@
 //! Requests: the upgrade to a WebSocket is answered here, everything else by the [`Site`].
 
-use super::conn::{BLOCKED, Conn, PARKED, SPEAKS_V1, Stage};
+use super::conn::{BLOCKED, Conn, PARKED, Stage};
 use super::message::ToHome;
 use super::session::{POLL_PATH, Ticket};
 use super::{Io, Shard, Turn};
@@ -268,15 +268,7 @@ impl Shard {
             }
         };
         push_switching_protocols(self.output(key.index()), &accept, phoenix, turn.now.unix_ms);
-        if let Some(conn) = self.conns.get_mut(key) {
-            conn.stage = Stage::Open;
-            conn.identity = Some(identity);
-            conn.serializer = serializer;
-        }
-        if serializer == Serializer::V1 {
-            self.flags[key.index() as usize] |= SPEAKS_V1;
-        }
-        self.reconsider(key);
+        self.become_socket(key, identity, serializer);
         self.metrics.upgrades += 1;
     }
 

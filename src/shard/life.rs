@@ -96,6 +96,7 @@ impl Shard {
     fn forget<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16) {
         self.dismissed.retain(|dismissed| dismissed.home_shard != shard);
         self.admission.forget(shard);
+        self.handoffs.forget(shard);
         self.forget_members(turn, shard);
         self.lose_homes(shard);
         self.forget_pollers(turn.now.mono_ms, shard);

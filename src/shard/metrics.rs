@@ -45,6 +45,7 @@ metrics! {
     turns: counter "turns_total" "" "Turns of the event loops.";
     accepted: counter "accepted_total" "" "Connections taken in.";
     accept_failures: counter "accept_failures_total" "" "Failures to accept a connection, for want of descriptors or memory.";
+    handed_off: counter "handed_off_total" "" "Connections that went to another shard before their first join: to where their room lives.";
     parked_upgrades: counter "admissions_parked_total" "{what=\"upgrade\"}" "What had to wait for its turn, past `limits.admissions_per_turn`.";
     parked_joins: counter "admissions_parked_total" "{what=\"join\"}" "See `parked_upgrades`.";
     refused: counter "refused_total" "{limit=\"limits.connections\"}" "What was refused, and by which limit.";

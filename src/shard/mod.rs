@@ -24,6 +24,7 @@ mod channel;
 mod channels;
 mod conn;
 mod deadlines;
+mod handoff;
 mod home;
 mod http;
 mod input;
@@ -54,6 +55,7 @@ use buffers::Buffers;
 use channel::Dismissed;
 use channels::Arrival;
 use conn::Stage;
+use handoff::Handoffs;
 use home::Home;
 use http::Exchange;
 use input::Inputs;
@@ -74,13 +76,14 @@ use crate::base::time::Now;
 use crate::base::timers::Timers;
 use crate::chat::directory::Directory;
 use crate::limits::{
-    HistoryLimits, LINGER_MS, Limits, MESH_BUSY_BYTES, MESH_PAUSE_BYTES, PresenceLimits, SWEEP_MS,
-    WRITES_PER_FLUSH,
+    GATHERED_MEMBERS, HistoryLimits, LINGER_MS, Limits, MESH_BUSY_BYTES, MESH_PAUSE_BYTES, PresenceLimits,
+    SWEEP_MS, WRITES_PER_FLUSH,
 };
 use crate::wire::phx::Decoder;
 use crate::wire::ws::close::CloseCode;
 
 pub use conn::Conn;
+pub use handoff::Handoff;
 pub use http::{API_HEADERS, Request, Routed, SOCKET_PATH, Site};
 pub use lobby::push_rooms;
 pub use memory::{Part, worst_case};
@@ -101,6 +104,10 @@ pub trait Io {
 
     /// Reads a connection on, after [`Shard::received`] had said to stop; nothing, for a session.
     fn resume(&mut self, conn: u32);
+
+    /// Gives a connection's socket to another shard, which is told by [`Shard::take_over`] and gives it a number of its own. This one may be
+    /// given to the next.
+    fn hand_off(&mut self, conn: u32, shard: u16, handoff: Handoff);
 
     /// Sends a record to another shard, in order, sooner or later.
     fn send(&mut self, shard: u16, record: &[u8]);
@@ -147,6 +154,8 @@ pub struct Settings {
     pub echo: bool,
     /// To how many members of a room a turn writes at most: [`WRITES_PER_FLUSH`], or less where that is to be tried.
     pub writes_per_flush: u32,
+    /// Up to how many members a room gathers on one shard: [`GATHERED_MEMBERS`], or another number where that is to be tried.
+    pub gathered_members: u32,
 }
 
 impl Settings {
@@ -181,6 +190,7 @@ impl Settings {
             origins,
             echo: false,
             writes_per_flush: WRITES_PER_FLUSH,
+            gathered_members: GATHERED_MEMBERS,
         }
     }
 }
@@ -277,6 +287,8 @@ pub struct Shard {
     unparked: Vec<Key<Conn>>,
     /// Those who are on their way in.
     admission: Admission,
+    /// Those who are on their way to another shard.
+    handoffs: Handoffs,
     memory: Memory,
     /// Sessions for which something has come.
     stirred: Vec<u32>,
@@ -343,6 +355,7 @@ impl Shard {
             dismissed: Vec::new(),
             unparked: Vec::new(),
             memory: Memory::default(),
+            handoffs: Handoffs::new(settings.shards),
             admission: Admission::new(settings.limits.admissions_per_turn),
             stirred: Vec::new(),
             paused: Vec::new(),
@@ -371,6 +384,7 @@ impl Shard {
         self.unpause(turn);
         self.admit_waiting(turn);
         self.handle_unparked(turn);
+        self.hand_off(turn);
         self.greet(turn);
         while let Some(timer) = self.timers.pop_due(turn.now.mono_ms) {
             self.fire(turn, timer);
@@ -419,7 +433,7 @@ impl Shard {
     /// Whether one more connection would be taken in, as far as it does not depend on where it comes from.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.conns.len() < self.settings.conns_max as usize
+        self.conns.len() < self.handoffs.places(self.settings.conns_max)
             && self.draining.is_none()
             && self.memory.pressure < Pressure::Conns
     }
@@ -471,6 +485,7 @@ impl Shard {
             Timer::Lobby => self.lobby_tick(turn),
             Timer::Sweep => {
                 self.sweep(turn);
+                self.tell_load(turn);
                 self.buffers.tidy();
                 self.log_memory.tidy();
                 self.spare_lists.tidy();
@@ -618,6 +633,7 @@ impl Shard {
     pub fn population(&self) -> Population {
         Population {
             conns: self.conns.len(),
+            places: self.handoffs.places(self.settings.conns_max),
             audiences: self.audiences.len(),
             homes: self.homes.len(),
             members: self.members_of_homes(),
@@ -637,6 +653,8 @@ impl Shard {
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Population {
     pub conns: usize,
+    /// How many connections there may be: some went to other shards with their place, or came from there.
+    pub places: usize,
     pub audiences: usize,
     pub homes: usize,
     /// Of the rooms whose home is here, wherever they are connected.

@@ -7,6 +7,7 @@ mod crowd;
 mod descriptors;
 mod drain;
 mod floods;
+mod handoff;
 mod http;
 mod logs;
 mod memory;

@@ -102,6 +102,9 @@ fn a_shard_that_panics_begins_anew_and_the_others_go_on() {
 
 fn enter(server: &Server, token: &str) -> Peer {
     let mut peer = Peer::open(server, token);
+    // Whose first is the lobby stays on the shard that took it in.
+    peer.send(r#"["0","0","lobby","phx_join",{}]"#);
+    assert!(peer.await_text("phx_reply").contains("\"ok\""));
     for room in 0..ROOMS {
         peer.send_raw(&join(&format!("room-{room}"), "{}"));
     }

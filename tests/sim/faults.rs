@@ -76,6 +76,8 @@ pub(crate) enum Bug {
     ForgetListing,
     /// An upgrade that had to wait is never answered.
     ForgetUpgrade,
+    /// A connection that is handed off does not arrive.
+    LoseHandoff,
     /// Something in the server is random.
     Unseeded,
 }

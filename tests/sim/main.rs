@@ -56,6 +56,7 @@ const REACHED: &[&str] = &[
     "custom",
     "expired",
     "founded",
+    "handed off",
     "history",
     "idle",
     "invalid",

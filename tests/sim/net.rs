@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use chinwag::base::arena::Key;
 use chinwag::limits::{MESH_BUSY_BYTES, MESH_PAUSE_BYTES};
-use chinwag::shard::{Conn, Io};
+use chinwag::shard::{Conn, Handoff, Io};
 
 use crate::draws::Draws;
 use crate::faults::{Bug, meddle};
@@ -24,6 +24,8 @@ pub(crate) struct Pipe {
     pub(crate) to_client: Vec<u8>,
     /// The server writes no more.
     pub(crate) server_fin: bool,
+    /// One shard has handed it off, and the other has not taken it over yet.
+    pub(crate) away: bool,
     /// The server has let go of it.
     pub(crate) gone: bool,
     /// What was written may be lost, since the server let go of it with something unread.
@@ -49,6 +51,7 @@ impl Pipe {
             reset: false,
             to_client: Vec::new(),
             server_fin: false,
+            away: false,
             gone: false,
             lossy: false,
             window,
@@ -59,15 +62,20 @@ impl Pipe {
         }
     }
 
+    /// What is left where a connection was handed off.
+    pub(crate) fn left() -> Self {
+        Self { gone: true, ..Self::new(Key::NONE, 0) }
+    }
+
     /// Whether the server has something to read, be it the end.
     pub(crate) fn is_readable(&self) -> bool {
         // That it is broken is seen even by who does not want to read.
         let has_news = self.reset || !self.stopped && (self.client_fin || !self.to_server.is_empty());
-        !self.gone && has_news
+        !self.gone && !self.away && has_news
     }
 
     pub(crate) fn is_writable(&self) -> bool {
-        !self.gone && self.blocked && !self.reset && self.to_client.len() < self.window
+        !self.gone && !self.away && self.blocked && !self.reset && self.to_client.len() < self.window
     }
 
     /// Whether the client has something to read, be it the end.
@@ -85,6 +93,8 @@ pub(crate) struct Net {
     by_conn: Vec<Option<usize>>,
     /// By the shard that they lead to.
     pub(crate) rings: Vec<Vec<Vec<u8>>>,
+    /// Connections on their way, by the shard that they go to: each with the index of its pipe.
+    pub(crate) handoffs: Vec<Vec<(usize, Handoff)>>,
     pub(crate) jammed: Vec<bool>,
     /// How many bytes are in a ring when those who feed it are to pause.
     pub(crate) ring_bytes: usize,
@@ -113,6 +123,7 @@ impl Net {
             pipes: Vec::new(),
             by_conn: Vec::new(),
             rings: vec![Vec::new(); usize::from(shards)],
+            handoffs: (0..shards).map(|_| Vec::new()).collect(),
             jammed: vec![false; usize::from(shards)],
             ring_bytes: MESH_PAUSE_BYTES,
             short_write: u64::MAX,
@@ -211,6 +222,17 @@ impl Io for Net {
         if let Some(pipe) = self.pipe_if_any(conn) {
             pipe.stopped = false;
         }
+    }
+
+    fn hand_off(&mut self, conn: u32, shard: u16, handoff: Handoff) {
+        assert_ne!(shard, self.shard, "who stays is not handed off");
+        let index = self.by_conn[conn as usize].take().expect("the shard acts on connections that it has");
+        let pipe = &mut self.pipes[index];
+        assert!(!pipe.gone && !pipe.server_fin && !pipe.blocked, "who is handed off owes nothing");
+        crate::trace!("hands {:?} off to shard {shard}", pipe.key);
+        pipe.away = true;
+        pipe.stopped = false;
+        self.handoffs[usize::from(shard)].push((index, handoff));
     }
 
     fn send(&mut self, shard: u16, record: &[u8]) {

@@ -1,8 +1,8 @@
 //! What a seed decides before the first step: how large everything is, how narrow the limits, and what happens how often.
 
 use chinwag::limits::{
-    FRAME_HEADER_BYTES_MAX, HistoryLimits, Limits, MEMBER_MEMORY_BYTES, PresenceLimits, ROOM_MEMORY_BYTES,
-    WRITES_PER_FLUSH,
+    FRAME_HEADER_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits, MEMBER_MEMORY_BYTES, PresenceLimits,
+    ROOM_MEMORY_BYTES, WRITES_PER_FLUSH,
 };
 use chinwag::shard::Settings;
 
@@ -119,6 +119,7 @@ impl Plan {
             usize::from(shards) * memory_bytes(draws, steps, clients, rooms.len(), &history, body_bytes);
         let presence = presence(draws);
         let writes_per_flush = *draws.pick(&[1, 2, 5, WRITES_PER_FLUSH]);
+        let gathered_members = *draws.pick(&[0, 0, 1, 2, GATHERED_MEMBERS]);
         // Some are too long.
         let body_bytes = body_bytes + (body_bytes / 4).min(500);
         // Each shard has its share, which may be smaller than what is needed on it.
@@ -126,6 +127,7 @@ impl Plan {
             limits.rooms < 1_000 || history.total_bytes < 200 * 1_024 * 1_024 || limits.memory_bytes != 0;
         let mut settings = Settings::new(shards, limits, history, presence, Vec::new());
         settings.writes_per_flush = writes_per_flush;
+        settings.gathered_members = gathered_members;
         let mut plan = Self {
             seed,
             steps,

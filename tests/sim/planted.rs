@@ -174,6 +174,11 @@ fn an_upgrade_that_waits_and_is_forgotten_is_missed() {
 }
 
 #[test]
+fn a_connection_that_is_lost_between_two_shards_is_missed() {
+    check(Bug::LoseHandoff, &["every request is answered"]);
+}
+
+#[test]
 fn a_run_is_the_same_each_time_unless_something_in_it_is_random() {
     let digest = |seed, bug| try_run(seed, bug).expect("the run ends").digest;
     for seed in 0..SEEDS {

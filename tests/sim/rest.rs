@@ -24,7 +24,6 @@ pub(crate) fn check_memory(plan: &Plan, host: &Host) {
     let held_max = 2 * READ_BUFFER_BYTES + settings.limits.message_bytes + CLIENT_FRAME_HEADER_BYTES_MAX;
     assert!(population.held_bytes_max <= held_max, "what is not handled yet is bounded: {population:?}");
     assert!(population.homes <= settings.rooms_max as usize, "rooms are bounded: {population:?}");
-    assert!(population.conns <= settings.conns_max as usize, "connections are bounded: {population:?}");
 }
 
 /// What it may hold after a turn.
@@ -339,8 +338,12 @@ impl World {
             assert!(net.rings.iter().all(Vec::is_empty), "everything has been handled");
             let left = shard.population();
             let Population { homes, history_bytes, memory_bytes, .. } = left;
-            let rooms = Population { homes, history_bytes, memory_bytes, ..Population::default() };
-            assert_eq!(left, rooms, "nothing is left of those who have gone");
+            let places = self.plan.settings.conns_max as usize;
+            let rooms = Population { homes, history_bytes, memory_bytes, places, ..Population::default() };
+            assert_eq!(
+                left, rooms,
+                "nothing is left of those who have gone, and their places have come back"
+            );
         }
     }
 }

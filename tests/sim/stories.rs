@@ -14,8 +14,10 @@ const ROOM: &str = "room:tea";
 
 /// A world without faults, in which nothing happens by itself.
 fn plan(shards: u16, limits: Limits) -> Plan {
-    let settings =
+    let mut settings =
         Settings::new(shards, limits, HistoryLimits::default(), PresenceLimits::default(), Vec::new());
+    // Who is put on a shard stays there.
+    settings.gathered_members = 0;
     let window = 1 << 24;
     let (short_write, slow_work, ring_bytes) = (u64::MAX, u64::MAX, 1 << 24);
     let (body_bytes, token_s) = (settings.limits.body_bytes, 1_000_000);

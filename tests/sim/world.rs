@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 
 use chinwag::base::time::Now;
 use chinwag::limits::{MESH_PAUSE_BYTES, POLL_WINDOW_MS, SESSION_TIMEOUT_MS, SWEEP_MS};
-use chinwag::shard::{Shard, Turn};
+use chinwag::shard::{Handoff, Shard, Turn};
 use serde_json::Value;
 
 use crate::acts::Mouth;
@@ -268,8 +268,12 @@ impl World {
         self.check(host);
     }
 
-    /// Looks at everything in a shard.
+    /// Looks at everything in a shard, and how many there are in all.
     fn check(&self, host: usize) {
+        // Each shard has a share, and places go from one to another.
+        let conns: usize = self.hosts.iter().map(|host| host.shard.conns_count()).sum();
+        let places = self.hosts.len() * self.plan.settings.conns_max as usize;
+        assert!(conns <= places, "connections are bounded: {conns} of {places}");
         let host = &self.hosts[host];
         host.shard.check_invariants();
         crate::rest::check_memory(&self.plan, host);
@@ -485,6 +489,11 @@ impl World {
         if self.hosts[from].net.jammed[to] {
             return 0;
         }
+        let handoffs = std::mem::take(&mut self.hosts[from].net.handoffs[to]);
+        let handed_off = handoffs.len();
+        for (pipe, handoff) in handoffs {
+            self.take_over(from, pipe, to, handoff);
+        }
         let ring = &mut self.hosts[from].net.rings[to];
         let records: Vec<Vec<u8>> = ring.drain(..most.min(ring.len())).collect();
         let now = self.now;
@@ -496,7 +505,27 @@ impl World {
             shard.heard_from(&mut Turn { now, io: net }, from, record);
             self.check(to);
         }
-        records.len()
+        handed_off + records.len()
+    }
+
+    /// A connection that one shard has handed off comes to another.
+    fn take_over(&mut self, from: usize, pipe: usize, to: usize, handoff: Handoff) {
+        if self.plan.bug == Some(Bug::LoseHandoff) && self.draws.one_in(4) {
+            return;
+        }
+        let now = self.now;
+        let left = std::mem::replace(&mut self.hosts[from].net.pipes[pipe], Pipe::left());
+        let Host { shard, net, is_busy } = &mut self.hosts[to];
+        *is_busy = true;
+        let key = shard.take_over(&mut Turn { now, io: net }, handoff);
+        let there = net.insert(Pipe { key, away: false, ..left });
+        crate::trace!("shard {to} takes {key:?} over");
+        let links = self.clients.iter_mut().filter_map(|client| client.link.as_mut());
+        if let Some(link) = links.into_iter().find(|link| (link.host, link.pipe) == (from, pipe)) {
+            (link.host, link.pipe) = (to, there);
+        }
+        self.truth.saw("handed off");
+        self.check(to);
     }
 
     /// A client is gone, from one moment to the next.

@@ -59,8 +59,9 @@ export class Chat {
 
   start() {
     this.#change((state) => { state.me = this.#session.current; });
-    this.#joinLobby();
+    // Rooms first: the server keeps a connection where the first room lives that it joins.
     for (const [name, read] of stored(this.#local, ROOMS_KEY)) this.#join(name, read);
+    this.#joinLobby();
     this.#restoreOutbox();
     this.#socket.connect();
   }

@@ -1,0 +1,219 @@
+//! A connection goes to where its room lives: before its first join, if the room is small.
+//!
+//! The kernel gives a connection to any shard. A room of 20 whose members are on all of them wakes all of them for each message, and that
+//! costs more than the writing. So a shard that reads a connection's first join hands it to the room's home, with what it sent and what
+//! is not handled yet; there the join is done as if it had come there.
+//!
+//! ```text
+//!   phx_join ── first of this connection? room lives elsewhere, and is small? ── parked ── end of turn: Io::hand_off ─┐
+//!                                                                                                                   (reactor)
+//!   the home ── Shard::take_over ── unparked: the join is handled here, and all that follows ────────────────────────┘
+//! ```
+//!
+//! A large room stays on all shards: they write at once, and the price of waking them is nothing beside the writing. Nor does a shard hand
+//! off to one that has many more connections than it has itself, as far as it knows ([`ToHome::Load`]). Where that leaves somebody, or
+//! whoever joins other rooms afterwards, all goes by the rings as ever: where a connection is matters to the price only.
+//!
+//! Its place goes with it: each shard has its share of `limits.connections`, and the one that takes a connection over may have one more, the
+//! other one less, until there is a place free to be given back. Connections from one address are counted where they came in, so where
+//! that is bounded nobody is handed off.
+//!
+//! Invariants: a connection is handed off once in its life at most, and has no channel then, nor output; so no other shard knows of it.
+
+use super::conn::{Conn, PARKED};
+use super::message::ToHome;
+use super::{Io, Shard, Turn};
+use crate::base::arena::Key;
+use crate::chat::identity::Identity;
+use crate::chat::topic::Topic;
+use crate::limits::{LOAD_SLACK, LOAD_STEP};
+use crate::wire::phx::Serializer;
+use crate::wire::ws::close::CloseCode;
+
+/// A connection on its way to another shard: all but its socket.
+#[derive(Debug)]
+pub struct Handoff {
+    from: u16,
+    identity: Identity,
+    serializer: Serializer,
+    /// What it sent, from the join on.
+    held: Vec<u8>,
+}
+
+/// Who is to be handed off, and what is known of the others.
+#[derive(Debug, Default)]
+pub(super) struct Handoffs {
+    /// In this turn, and to which shard.
+    leaving: Vec<(Key<Conn>, u16)>,
+    /// By shard: how many connections it has, as far as is known here.
+    loads: Box<[u32]>,
+    /// What the others know of this one.
+    told: u32,
+    /// By shard: how many places came from it with connections, less those that went there.
+    places: Box<[i64]>,
+}
+
+impl Handoffs {
+    pub(super) fn new(shards: u16) -> Self {
+        Self {
+            loads: (0..shards).map(|_| 0).collect(),
+            places: (0..shards).map(|_| 0).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What another shard says that it has, and how many places it gives back.
+    pub(super) fn learn(&mut self, shard: u16, conns: u32, places: u32) {
+        self.loads[usize::from(shard)] = conns;
+        self.places[usize::from(shard)] += i64::from(places);
+    }
+
+    /// A shard has begun anew: with its share, nobody in it, and knowing nothing.
+    pub(super) fn forget(&mut self, shard: u16) {
+        self.loads[usize::from(shard)] = 0;
+        self.places[usize::from(shard)] = 0;
+        self.told = 0;
+    }
+
+    /// How many connections there may be, where `share` is this shard's own.
+    pub(super) fn places(&self, share: u32) -> usize {
+        usize::try_from(i64::from(share) + self.places.iter().sum::<i64>()).unwrap_or(0)
+    }
+
+    /// Whether a shard has so few connections that one of `here` may go there: a quarter more than are here, and a few.
+    fn takes(&self, shard: u16, here: usize) -> bool {
+        (self.loads[usize::from(shard)] as usize) < here + here / 4 + LOAD_SLACK
+    }
+}
+
+impl Shard {
+    /// A connection joins. If that is its first join, and to be done elsewhere, it is handed off at the end of the turn: the caller is to
+    /// park it.
+    pub(super) fn goes_elsewhere<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Conn>, topic: &str) -> bool {
+        let Some(conn) = self.conns.get_mut(key) else { return false };
+        if std::mem::replace(&mut conn.settled, true) || self.settings.shards == 1 {
+            return false;
+        }
+        let Some(room) = Topic::parse(topic).and_then(Topic::room) else { return false };
+        let may_join = conn.identity.as_ref().is_some_and(|identity| identity.may_join(room));
+        let home = self.home_of(topic);
+        let goes = home != self.id
+            && may_join
+            && self.directory.members(room) < self.settings.gathered_members
+            && self.draining.is_none()
+            && self.settings.limits.connections_per_ip == 0
+            && !self.is_session(key)
+            && !self.is_filling(turn, home)
+            && self.handoffs.takes(home, self.conns.len());
+        if goes {
+            self.handoffs.leaving.push((key, home));
+        }
+        goes
+    }
+
+    /// Hands off those who are to go. Who cannot, since its socket does not take what it is to be sent first, joins from here.
+    pub(super) fn hand_off<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        let mut leaving = std::mem::take(&mut self.handoffs.leaving);
+        for (key, shard) in leaving.drain(..) {
+            if self.conns.contains(key) && !self.is_closing(key) {
+                if self.flush_conn(turn, key) {
+                    self.depart(turn, key, shard);
+                } else {
+                    self.unpark(key);
+                }
+            }
+        }
+        self.handoffs.leaving = leaving;
+    }
+
+    fn depart<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, shard: u16) {
+        let held = self.conns.get_mut(key).and_then(|conn| self.inputs.free(&mut conn.input)?.held);
+        let held = held.map(|id| {
+            let bytes = self.buffers.bytes(id).clone();
+            self.buffers.give_back(id);
+            bytes
+        });
+        let Some(Conn { identity, serializer, .. }) = self.forget_conn(key) else { return };
+        let identity = identity.expect("who joins is somebody");
+        let handoff = Handoff { from: self.id, identity, serializer, held: held.unwrap_or_default() };
+        turn.io.hand_off(key.index(), shard, handoff);
+        self.handoffs.places[usize::from(shard)] -= 1;
+        // Until that shard says how many it has.
+        self.handoffs.loads[usize::from(shard)] += 1;
+    }
+
+    /// Takes a connection over that another shard has handed off, with its place.
+    pub fn take_over<I: Io>(&mut self, turn: &mut Turn<'_, I>, handoff: Handoff) -> Key<Conn> {
+        let Handoff { from, identity, serializer, held } = handoff;
+        self.metrics.handed_off += 1;
+        self.handoffs.places[usize::from(from)] += 1;
+        let key = self.take_in(turn.now.mono_ms);
+        self.become_socket(key, identity, serializer);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.settled = true;
+            let input = self.inputs.made(&mut conn.input);
+            input.resumes = true;
+            let id = *input.held.insert(self.buffers.lend());
+            self.buffers.bytes(id).extend_from_slice(&held);
+        }
+        self.flags[key.index() as usize] |= PARKED;
+        self.unpark(key);
+        if self.draining.is_some() {
+            self.close(turn, key, CloseCode::Restart, "");
+        }
+        key
+    }
+
+    /// Tells the other shards how many connections there are, if that has changed by much, and gives places back that are free.
+    pub(super) fn tell_load<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        let conns = u32::try_from(self.conns.len()).unwrap_or(u32::MAX);
+        let is_news = conns.abs_diff(self.handoffs.told) >= self.handoffs.told / 8 + LOAD_STEP;
+        if is_news {
+            self.handoffs.told = conns;
+        }
+        let mut free = self.handoffs.places(self.settings.conns_max).saturating_sub(self.conns.len());
+        for shard in 0..self.settings.shards {
+            let owed = &mut self.handoffs.places[usize::from(shard)];
+            let places = u32::try_from(*owed).unwrap_or(0).min(u32::try_from(free).unwrap_or(u32::MAX));
+            *owed -= i64::from(places);
+            free -= places as usize;
+            if shard != self.id && (is_news || places > 0) {
+                self.tell_home(turn, shard, ToHome::Load { conns, places });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_hands_off_to_none_that_has_a_quarter_more_than_it_has_itself() {
+        let mut handoffs = Handoffs::new(2);
+        let slack = u32::try_from(LOAD_SLACK).unwrap();
+        for (there, here, takes) in [
+            (0, 0, true),
+            (slack - 1, 0, true),
+            (slack, 0, false),
+            (999 + slack, 800, true),
+            (1_000 + slack, 800, false),
+        ] {
+            handoffs.learn(1, there, 0);
+            assert_eq!(handoffs.takes(1, here), takes, "{there} there, {here} here");
+        }
+        handoffs.forget(1);
+        assert!(handoffs.takes(1, 0));
+    }
+
+    #[test]
+    fn places_that_went_elsewhere_are_missed_until_they_come_back() {
+        let mut handoffs = Handoffs::new(2);
+        handoffs.places[1] -= 3;
+        assert_eq!([2, 5].map(|share| handoffs.places(share)), [0, 2]);
+        handoffs.learn(1, 10, 2);
+        assert_eq!(handoffs.places(5), 4);
+        handoffs.forget(1);
+        assert_eq!(handoffs.places(5), 5);
+    }
+}

@@ -1,0 +1,81 @@
+//! A connection goes to the shard where its first room lives: nothing that it sent is lost on the way, in whatever pieces it came.
+
+use crate::peer::{self, Peer, join, number, publish, text};
+use crate::server::{Server, until};
+
+/// Enough that the kernel gives some to each of two shards.
+const PEERS: u64 = 20;
+
+fn handed_off(server: &Server) -> u64 {
+    let answer = peer::ask(server, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
+    let line = answer
+        .body
+        .lines()
+        .find(|line| line.starts_with("chinwag_handed_off_total "))
+        .expect("it is counted");
+    line.rsplit(' ').next().and_then(|count| count.parse().ok()).expect("a number")
+}
+
+#[test]
+fn who_goes_to_its_rooms_shard_is_answered_in_order_and_all_hear_each_other() {
+    let server = Server::start(&["shards=2", "http.metrics=true"]);
+    let mut peers: Vec<Peer> = (0..PEERS).map(|number| server.guest(&format!("guest {number}"))).collect();
+    for (number, peer) in peers.iter_mut().enumerate() {
+        let heartbeat = text(r#"[null,"3","phoenix","heartbeat",{}]"#);
+        let all = [join("tea", "{}"), publish("tea", 2, &format!("said {number}")), heartbeat].concat();
+        // The cut is somewhere else each time.
+        let (first, rest) = all.split_at(all.len() * (number + 1) / 21);
+        peer.send_raw(first);
+        peer.send_raw(rest);
+    }
+    for peer in &mut peers {
+        for answered in [r#""1","room:tea""#, r#""2","room:tea""#, r#""3","phoenix""#] {
+            assert!(peer.await_text(answered).contains(r#""status":"ok""#), "{answered}");
+        }
+    }
+    // A shard writes its counts down at the end of its turn.
+    until("those and only those who came to the other shard are counted", || {
+        (1..PEERS).contains(&handed_off(&server))
+    });
+    peers[0].send_raw(&publish("tea", 4, "to all"));
+    for peer in &mut peers {
+        assert_eq!(number(&peer.await_text("to all"), "offset"), PEERS + 1);
+    }
+}
+
+#[test]
+fn where_connections_from_one_address_are_counted_each_stays_where_it_came() {
+    let server = Server::start(&["shards=2", "http.metrics=true", "limits.connections_per_ip=1000"]);
+    let mut peers: Vec<Peer> = (0..PEERS).map(|number| server.guest(&format!("guest {number}"))).collect();
+    for peer in &mut peers {
+        assert!(peer.join("tea", "{}").contains("\"ok\""));
+    }
+    assert_eq!(handed_off(&server), 0);
+}
+
+#[test]
+fn a_place_goes_along_and_in_all_there_are_as_many_as_may_be() {
+    let server = Server::start(&["shards=2", "limits.connections=4", "limits.admission_wait_ms=100"]);
+    let token = server.token("Ann");
+    let mut peers = Vec::new();
+    // The kernel may give it to the shard that is full; then it comes again.
+    let enter = |peers: &mut Vec<Peer>| {
+        until("another one is let in", || {
+            let mut peer = Peer::new(peer::connect(&server));
+            peer.send_raw(peer::upgrade(&token, "").as_bytes());
+            let is_in = peer.answer_or_end().is_some();
+            if is_in {
+                assert!(peer.join("tea", "{}").contains("\"ok\""));
+                peers.push(peer);
+            }
+            is_in
+        });
+    };
+    (0..4).for_each(|_| enter(&mut peers));
+    for _ in 0..20 {
+        let mut fifth = Peer::new(peer::connect(&server));
+        fifth.ended();
+    }
+    peers.pop();
+    enter(&mut peers);
+}
