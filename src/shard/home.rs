@@ -150,6 +150,7 @@ impl Shard {
                     self.spoke(turn, home, asker.slot);
                     self.tell_all(turn, home, event, payload);
                     self.home_reply(turn, shard, home, asker, reference, "ok", Payload::Json("{}"));
+                    self.tell_along(turn, home);
                 }
             }
             ToHome::Typing { home, asker } => self.home_typing(turn, shard, home, asker),
@@ -359,6 +360,9 @@ impl Shard {
         self.home_reply(turn, shard, key, asker, reference, "ok", Payload::Json(text(&scratch)));
         scratch.clear();
         self.response = scratch;
+        if known.is_none() {
+            self.tell_along(turn, key);
+        }
     }
 
     fn spoke<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>, slot: Slot) {

@@ -6,7 +6,8 @@
 //! A tick to `n` members is `n` writes, whatever it says, and a room that fills would have one for each join: the square of its members.
 //! So a tick is followed by a rest that grows with the number of those who were told. A room that is quiet tells at once, in one write with the
 //! answer to the join; one that fills tells at a pace at which its presence costs so many writes a second and no more, whatever its size
-//! and however many come. Who joins while a room rests for long is greeted without waiting, in one write with the answer too.
+//! and however many come. Who joins while a room rests for long is greeted without waiting, in one write with the answer too. And when
+//! something is said in a room that rests, its news goes along: a write that is made anyway costs hardly more for it.
 //!
 //! Deliberately absent: what is told (`chat::presence`), and how it is written (`presence`).
 
@@ -55,9 +56,12 @@ impl Roll {
 
 /// When a room ticks. All times are in milliseconds of monotonic time.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "each is a time, and says its unit")]
 struct Pace {
     /// When the next tick is due, if there is anything to tell.
     due_ms: Option<u64>,
+    /// Since when there has been something to tell, if there is.
+    since_ms: u64,
     /// Until when the room collects.
     rests_until_ms: u64,
 }
@@ -74,6 +78,9 @@ impl Pace {
     /// There is something to tell, which may wait for so long, and must while the room rests. Gives the time for which a timer is to be set,
     /// if none is set that is early enough.
     fn ask(&mut self, now_ms: u64, patience_ms: u64) -> Option<u64> {
+        if self.due_ms.is_none() {
+            self.since_ms = now_ms;
+        }
         let mut due_ms = (now_ms + patience_ms).max(self.rests_until_ms);
         if due_ms > now_ms {
             due_ms = due_ms.next_multiple_of(TICK_GRID_MS);
@@ -95,6 +102,11 @@ impl Pace {
         self.due_ms.take_if(|due_ms| *due_ms <= now_ms).is_some()
     }
 
+    /// Whether there is news that may go along with something else that all are sent now; then it need not be told at its own time.
+    fn take_along(&mut self, now_ms: u64) -> bool {
+        self.due_ms.take_if(|_| now_ms >= self.since_ms + ALONG_AFTER_MS).is_some()
+    }
+
     /// So many members have been told.
     fn told(&mut self, now_ms: u64, members: u32, limits: &PresenceLimits) {
         self.rests_until_ms = now_ms + rest_ms(members, limits);
@@ -104,6 +116,10 @@ impl Pace {
 /// For how long a newcomer may wait for a tick, in milliseconds: Phoenix sends the list behind the diff with one's own coming, and so does
 /// a tick.
 const GREET_WITHIN_MS: u64 = 500;
+
+/// How old news must be to go along with what is said in the room, in milliseconds: who reloads a page should have come back, and a room with
+/// many messages needs no diff with each.
+const ALONG_AFTER_MS: u64 = 500;
 
 /// How urgent it is that the members are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,10 +162,22 @@ impl Shard {
 
     /// A room's tick: the news of who came and left since the last one, and the list for those who came.
     pub(super) fn home_tick<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>) {
-        let Some(home) = self.homes.get_mut(key) else { return };
-        if !home.roll.pace.take_due(turn.now.mono_ms) {
-            return;
+        let home = self.homes.get_mut(key);
+        if home.is_some_and(|home| home.roll.pace.take_due(turn.now.mono_ms)) {
+            self.tell_news(turn, key);
         }
+    }
+
+    /// Something has been said to all in a room: its news goes along, if there is some that has waited.
+    pub(super) fn tell_along<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>) {
+        let home = self.homes.get_mut(key);
+        if home.is_some_and(|home| home.roll.pace.take_along(turn.now.mono_ms)) {
+            self.tell_news(turn, key);
+        }
+    }
+
+    fn tell_news<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>) {
+        let Some(home) = self.homes.get_mut(key) else { return };
         let list = home.roll.list.take();
         let epoch = home.history.cursor().epoch;
         let mut scratch = std::mem::take(&mut self.response);
@@ -374,6 +402,20 @@ mod tests {
                 assert!(told_ms <= last_ms + rest_ms(members, &LIMITS) + TICK_GRID_MS, "{members}");
             }
         }
+    }
+
+    #[test]
+    fn news_that_has_waited_goes_along_and_is_not_told_again() {
+        let mut pace = Pace::default();
+        assert!(!pace.take_along(1_000), "there is none");
+        pace.told(1_000, 100, &LIMITS);
+        assert_eq!(pace.ask(1_100, 0), Some(3_008));
+        assert_eq!(pace.ask(1_500, 0), None);
+        assert!(!pace.take_along(1_599));
+        assert!(pace.take_along(1_600));
+        pace.told(1_600, 100, &LIMITS);
+        assert!(!pace.take_due(3_008) && !pace.take_along(9_000));
+        assert_eq!(pace.ask(1_700, 0), Some(3_600));
     }
 
     #[test]

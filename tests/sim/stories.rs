@@ -133,6 +133,31 @@ fn what_is_said_during_a_flush_goes_along_to_those_it_has_not_come_to() {
 }
 
 #[test]
+fn who_came_while_the_room_rested_is_told_along_with_what_is_said() {
+    both_ways(|here, there| {
+        let mut plan = plan(2, Limits::default());
+        plan.settings.presence.tick_ms = 20_000;
+        plan.settings.presence.tick_max_ms = 60_000;
+        let mut world = world(&plan, &[(0, here), (1, there)]);
+        tell(&mut world, 0, |client, mouth| client.join(mouth, ROOM));
+        world.write(1, |client, mouth| client.join(mouth, ROOM));
+        while world.settle() {}
+        let say = |world: &mut World, body: &str| {
+            world.write(1, |client, mouth| client.publish_body(mouth, ROOM, body, None, None));
+            while world.settle() {}
+        };
+        world.pass(499);
+        say(&mut world, "soon");
+        assert_eq!(seen_by(&world, 0), ["ann"]);
+        world.pass(1);
+        say(&mut world, "a moment later");
+        assert_eq!(seen_by(&world, 0), ["ann", "bob"]);
+        world.rest();
+        world.check_rest();
+    });
+}
+
+#[test]
 fn an_answer_to_a_channel_that_has_crashed_is_not_for_the_join_after_it() {
     both_ways(|here, there| {
         let limits = Limits { room_lag_bytes: 3_000, publish_burst: 1_000, ..Limits::default() };
