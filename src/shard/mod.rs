@@ -258,8 +258,11 @@ pub struct Shard {
     greeting: Vec<Key<Home>>,
     /// Of whoever writes down users.
     seen: BitSet,
-    /// Buffers for the lists that newcomers are sent.
+    /// Of the lists that newcomers are sent.
+    list: Vec<u8>,
+    /// Buffers for those that are kept, and the rooms that keep one for the next newcomer.
     spare_lists: Spares,
+    listed: Vec<Key<Home>>,
     key_hashers: [ahash::RandomState; 2],
     directory: Directory,
     lobby_ticking: bool,
@@ -337,7 +340,9 @@ impl Shard {
             upkeep: Upkeep::new(seed),
             greeting: Vec::new(),
             seen: BitSet::new(),
+            list: Vec::new(),
             spare_lists: Spares::new(SPARE_LISTS_MAX, SPARE_LIST_BYTES_MAX),
+            listed: Vec::new(),
             key_hashers: [hasher(3), hasher(4)],
             directory: Directory::default(),
             lobby_ticking: false,
@@ -488,6 +493,7 @@ impl Shard {
                 self.tell_load(turn);
                 self.buffers.tidy();
                 self.log_memory.tidy();
+                self.let_lists_go();
                 self.spare_lists.tidy();
                 self.timers.push(turn.now.mono_ms + SWEEP_MS, Timer::Sweep);
             }
@@ -626,6 +632,7 @@ impl Shard {
         self.check_weight();
         assert_eq!(self.inputs.len(), self.inputs_of_conns(), "an input is of one connection");
         self.check_channels();
+        self.check_lists();
     }
 
     /// What is left, by kind: for tests that end with everybody gone.
@@ -640,6 +647,7 @@ impl Shard {
             sessions: self.sessions.len(),
             buffers: self.buffers.lent(),
             log_bytes: self.audiences.iter().map(|(_, audience)| audience.log_bytes()).sum(),
+            list_bytes: self.homes.iter().map(|(_, home)| home.roll.list_bytes()).sum(),
             history_bytes: self.upkeep.history_bytes,
             out_bytes_max: self.out_bytes_max(),
             held_bytes_max: self.held_bytes_max(),
@@ -662,6 +670,8 @@ pub struct Population {
     pub sessions: usize,
     pub buffers: usize,
     pub log_bytes: usize,
+    /// Of the lists that are kept for those who join next.
+    pub list_bytes: usize,
     pub history_bytes: usize,
     /// The most output that waits for one connection, of those that are not being closed.
     pub out_bytes_max: usize,

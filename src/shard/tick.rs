@@ -31,7 +31,15 @@ pub(super) struct Roll {
     /// Those who joined and have not been greeted.
     newcomers: Vec<Slot>,
     /// The list, as those are sent it who are greeted between two ticks: written for the first, and kept for those behind it.
-    list: Option<Vec<u8>>,
+    list: Option<List>,
+}
+
+/// A list that is kept, for as long as newcomers follow one another.
+#[derive(Debug)]
+struct List {
+    bytes: Vec<u8>,
+    /// Whether somebody has been sent it since [`Shard::let_lists_go`].
+    is_needed: bool,
 }
 
 impl Roll {
@@ -45,7 +53,7 @@ impl Roll {
 
     /// The memory of the list.
     pub(super) fn list_bytes(&self) -> usize {
-        self.list.as_ref().map_or(0, Vec::capacity)
+        self.list.as_ref().map_or(0, |list| list.bytes.capacity())
     }
 
     /// Notes that a member has left.
@@ -178,7 +186,7 @@ impl Shard {
 
     fn tell_news<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>) {
         let Some(home) = self.homes.get_mut(key) else { return };
-        let list = home.roll.list.take();
+        self.spare_lists.keep(home.roll.list.take().map_or_else(Vec::new, |list| list.bytes));
         let epoch = home.history.cursor().epoch;
         let mut scratch = std::mem::take(&mut self.response);
         let mut told = false;
@@ -196,7 +204,6 @@ impl Shard {
             told = true;
         }
         self.response = scratch;
-        self.spare_lists.keep(list.unwrap_or_default());
         self.greet_newcomers(turn, key);
         self.reweigh(key);
         if let Some(home) = self.homes.get_mut(key).filter(|_| told) {
@@ -222,11 +229,13 @@ impl Shard {
         }
         let mut newcomers = std::mem::take(&mut home.roll.newcomers);
         let epoch = home.history.cursor().epoch;
-        let list = home.roll.list.take().unwrap_or_else(|| {
-            let mut list = self.spare_lists.take();
-            presence::push_users(&mut list, &home.presence, home.presence.announced(), epoch, &mut self.seen);
-            list
-        });
+        let kept = home.roll.list.take();
+        let mut written = std::mem::take(&mut self.list);
+        if kept.is_none() {
+            let announced = home.presence.announced();
+            presence::push_users(&mut written, &home.presence, announced, epoch, &mut self.seen);
+        }
+        let list = kept.as_ref().map_or(&*written, |list| &*list.bytes);
         let count = home.presence.told_count();
         let outposts: SmallVec<[Outpost; 2]> = home.outposts.clone();
         let mut own = std::mem::take(&mut self.response);
@@ -236,7 +245,7 @@ impl Shard {
                 push_own(&mut own, home, shard, *slot);
             }
             if !own.is_empty() {
-                let state = ToMember::State { audience, list: &list, count, own: &own };
+                let state = ToMember::State { audience, list, count, own: &own };
                 self.tell_member(turn, shard, state);
                 own.clear();
             }
@@ -244,14 +253,53 @@ impl Shard {
         self.response = own;
         newcomers.clear();
         newcomers.shrink_to(NEWCOMERS_KEPT);
-        let mut list = Some(list);
         if let Some(home) = self.homes.get_mut(key) {
             home.roll.newcomers = newcomers;
             if home.roll.pace.due_ms.is_some() {
-                home.roll.list = list.take();
+                if kept.is_none() {
+                    self.listed.push(key);
+                }
+                let bytes = kept.map_or_else(
+                    || {
+                        // Of its size, where one that grows has up to twice that.
+                        let mut bytes = self.spare_lists.take();
+                        bytes.extend_from_slice(&written);
+                        bytes
+                    },
+                    |list| list.bytes,
+                );
+                home.roll.list = Some(List { bytes, is_needed: true });
             }
         }
-        self.spare_lists.keep(list.unwrap_or_default());
+        written.clear();
+        self.list = written;
+    }
+
+    /// Lets go of the lists that nobody has been sent since the last call: whoever comes next has a new one written. A room may rest for
+    /// seconds after it has filled, and a list takes as much memory as the members in it.
+    pub(super) fn let_lists_go(&mut self) {
+        let mut listed = std::mem::take(&mut self.listed);
+        // A room whose list a tick has ended, and that has another one by now, stands there twice.
+        listed.sort_unstable();
+        listed.dedup();
+        listed.retain(|key| {
+            let Some(home) = self.homes.get_mut(*key) else { return false };
+            if let Some(list) = home.roll.list.take_if(|list| !std::mem::take(&mut list.is_needed)) {
+                self.spare_lists.keep(list.bytes);
+            }
+            let is_kept = home.roll.list.is_some();
+            self.reweigh(*key);
+            is_kept
+        });
+        self.listed = listed;
+    }
+
+    /// Says that the kept lists are those that will be let go of. For [`Shard::check_invariants`].
+    pub(super) fn check_lists(&self) {
+        let with_list = self.homes.iter().filter(|(_, home)| home.roll.list.is_some());
+        for (key, _) in with_list {
+            assert!(self.listed.contains(&key), "a list is looked at until it is gone");
+        }
     }
 }
 

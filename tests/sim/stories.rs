@@ -1,6 +1,6 @@
 //! Short stories: what once went wrong, told step by step, so that it stays right whatever the seeds will be.
 
-use chinwag::limits::{HistoryLimits, Limits, PresenceLimits};
+use chinwag::limits::{HistoryLimits, Limits, PresenceLimits, SWEEP_MS};
 use chinwag::shard::Settings;
 use serde_json::json;
 
@@ -416,6 +416,39 @@ fn who_joins_a_quiet_room_is_seen_at_once_and_who_joins_a_busy_one_sees_at_once(
         assert_eq!((seen_by(&world, 0), seen_by(&world, 6)), (with_fay.clone(), with_fay));
         world.check_rest();
     });
+}
+
+#[test]
+fn a_list_is_kept_for_those_who_follow_and_not_for_as_long_as_the_room_rests() {
+    let presence = PresenceLimits { tick_ms: 5_000, tick_max_ms: 5_000, ..PresenceLimits::default() };
+    let mut plan = plan(1, Limits::default());
+    plan.settings.presence = presence;
+    let mut world = world(&plan, &[(0, 0), (1, 0), (2, 0), (5, 0)]);
+    let list_bytes = |world: &World| world.hosts[0].shard.population().list_bytes;
+    let later = |world: &mut World, ms: u64| {
+        world.pass(ms);
+        while world.settle() {}
+    };
+    at_once(&mut world, 0, |client, mouth| client.join(mouth, ROOM));
+    assert_eq!(list_bytes(&world), 0, "a room that is quiet tells at once");
+    for client in [1, 2] {
+        at_once(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+        assert!(list_bytes(&world) > 0, "now it rests, and somebody may follow");
+        later(&mut world, SWEEP_MS);
+    }
+    assert!(list_bytes(&world) > 0, "somebody did");
+    later(&mut world, SWEEP_MS);
+    assert_eq!(list_bytes(&world), 0, "and nobody after that");
+    at_once(&mut world, 3, |client, mouth| client.join(mouth, ROOM));
+    assert_eq!(
+        (seen_by(&world, 0).len(), seen_by(&world, 3).len()),
+        (1, 2),
+        "it is written anew, while the room rests"
+    );
+    later(&mut world, 5_000);
+    assert_eq!((seen_by(&world, 0).len(), list_bytes(&world)), (4, 0), "and told to all");
+    world.rest();
+    world.check_rest();
 }
 
 #[test]
