@@ -6,11 +6,10 @@
 //!
 //! Deliberately absent: tokens (see `chat::token`), clocks, and any knowledge of which rooms exist.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use triomphe::ThinArc;
+use triomphe::{Arc, ArcUnion, ArcUnionBorrow};
 
 use crate::chat::topic::is_name;
 use crate::limits::NAME_BYTES_MAX;
@@ -19,21 +18,63 @@ use crate::limits::NAME_BYTES_MAX;
 pub const NEVER_S: u64 = u64::MAX;
 
 /// A user, the name it goes by, until when, and its rights. One pointer, to one allocation that the connection and each of its memberships
-/// share: the facts, and behind them the bytes of the user's id, and of the name unless that is the same.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Identity(ThinArc<Facts, u8>);
+/// share.
+#[derive(Clone, PartialEq)]
+pub struct Identity(ArcUnion<Short, Long>);
 
-#[derive(PartialEq, Eq)]
-struct Facts {
+/// Nearly everybody: no more text than this, and no rights of its own. With the count of those who share it 48 bytes, which is a size that
+/// allocators have.
+#[derive(PartialEq)]
+struct Short {
+    /// See [`Long`].
+    expires_at_s: u32,
+    user_bytes: u8,
+    text_bytes: u8,
+    text: [u8; SHORT_TEXT_BYTES_MAX],
+}
+
+/// Enough for a guest's id and a name of 16 bytes.
+const SHORT_TEXT_BYTES_MAX: usize = 34;
+
+const _: () = assert!(size_of::<Short>() == 40);
+
+impl Short {
+    /// `None` if it is too much text. The name is empty where it is the user's id.
+    fn new(user: &str, name: &str, expires_at_s: u32) -> Option<Self> {
+        let mut text = [0; SHORT_TEXT_BYTES_MAX];
+        let bytes = user.len() + name.len();
+        text.get_mut(..user.len())?.copy_from_slice(user.as_bytes());
+        text.get_mut(user.len()..bytes)?.copy_from_slice(name.as_bytes());
+        let (user_bytes, text_bytes) = (u8::try_from(user.len()).ok()?, u8::try_from(bytes).ok()?);
+        Some(Self { expires_at_s, user_bytes, text_bytes, text })
+    }
+}
+
+/// Everybody else.
+#[derive(PartialEq)]
+struct Long {
     /// None: everything is allowed.
     rights: Option<Box<Rights>>,
     /// Until 2106; [`u32::MAX`] for never, or later.
     expires_at_s: u32,
     user_bytes: u8,
+    /// The user's id, and behind it the name unless that is the same.
+    text: Box<[u8]>,
 }
 
 // A `text` of two ids must never need a wider length.
 const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
+
+/// What is known of somebody, whether short or long.
+struct Facts<'a> {
+    rights: Option<&'a Rights>,
+    expires_at_s: u32,
+    user_bytes: u8,
+    text: &'a [u8],
+}
+
+/// It compares bytes, and rights that are such.
+impl Eq for Identity {}
 
 impl Identity {
     /// An identity that ends at `expires_at_s` (seconds of Unix time, [`NEVER_S`] for never). Without `rights` it may do everything.
@@ -54,32 +95,47 @@ impl Identity {
         if !is_name(user) {
             return Err(IdentityError::User);
         }
-        let facts = Facts {
-            rights: rights.map(Box::new),
-            expires_at_s: u32::try_from(expires_at_s).unwrap_or(u32::MAX),
-            user_bytes,
-        };
-        let bytes = if user == name { Cow::Borrowed(user) } else { Cow::Owned([user, name].concat()) };
-        Ok(Self(ThinArc::from_header_and_slice(facts, bytes.as_bytes())))
+        let expires_at_s = u32::try_from(expires_at_s).unwrap_or(u32::MAX);
+        let name = if user == name { "" } else { name };
+        let short = if rights.is_none() { Short::new(user, name, expires_at_s) } else { None };
+        if let Some(short) = short {
+            return Ok(Self(ArcUnion::from_first(Arc::new(short))));
+        }
+        let text = [user, name].concat().into_boxed_str().into_boxed_bytes();
+        let long = Long { rights: rights.map(Box::new), expires_at_s, user_bytes, text };
+        Ok(Self(ArcUnion::from_second(Arc::new(long))))
     }
 
     /// The user's id: 1 to [`NAME_BYTES_MAX`] bytes without control characters.
     #[must_use]
     pub fn user(&self) -> &str {
-        text(&self.0.slice[..usize::from(self.facts().user_bytes)])
+        let Facts { user_bytes, text: bytes, .. } = self.facts();
+        text(&bytes[..usize::from(user_bytes)])
     }
 
     /// The name shown to others, bounded as the id is. It may be anything, another user's id included: never decide by it.
     #[must_use]
     pub fn name(&self) -> &str {
-        match &self.0.slice[usize::from(self.facts().user_bytes)..] {
+        let Facts { user_bytes, text: bytes, .. } = self.facts();
+        match &bytes[usize::from(user_bytes)..] {
             [] => self.user(),
             name => text(name),
         }
     }
 
-    fn facts(&self) -> &Facts {
-        &self.0.header.header
+    fn facts(&self) -> Facts<'_> {
+        match self.0.borrow() {
+            ArcUnionBorrow::First(short) => {
+                let Short { expires_at_s, user_bytes, text_bytes, text } = short.get();
+                let text = &text[..usize::from(*text_bytes)];
+                Facts { rights: None, expires_at_s: *expires_at_s, user_bytes: *user_bytes, text }
+            }
+            ArcUnionBorrow::Second(long) => {
+                let Long { rights, expires_at_s, user_bytes, text } = long.get();
+                let rights = rights.as_deref();
+                Facts { rights, expires_at_s: *expires_at_s, user_bytes: *user_bytes, text }
+            }
+        }
     }
 
     /// From when on this identity is void, in seconds of Unix time; [`NEVER_S`] for never.
@@ -110,7 +166,7 @@ impl Identity {
     }
 
     fn right_in(&self, room: &str) -> Right {
-        self.facts().rights.as_ref().map_or(Right::Speak, |rights| rights.in_room(room))
+        self.facts().rights.map_or(Right::Speak, |rights| rights.in_room(room))
     }
 }
 
@@ -331,9 +387,31 @@ mod tests {
         for (user, name) in
             [("u1", "Ann"), ("u", "u"), ("a", "aa"), ("é", "é"), (long.as_str(), "né"), ("u", &long)]
         {
-            let identity = Identity::new(user, name, 7, None).unwrap();
-            assert_eq!((identity.user(), identity.name(), identity.expires_at_s()), (user, name, 7));
+            for rights in [None, Some(Rights::new([("*", Right::Join)]).unwrap())] {
+                let identity = Identity::new(user, name, 7, rights).unwrap();
+                assert_eq!((identity.user(), identity.name(), identity.expires_at_s()), (user, name, 7));
+            }
         }
+    }
+
+    #[test]
+    fn what_is_one_byte_too_long_to_be_short_is_as_good() {
+        let user = "x".repeat(20);
+        for name_bytes in [SHORT_TEXT_BYTES_MAX - 20, SHORT_TEXT_BYTES_MAX - 19] {
+            let name = "y".repeat(name_bytes);
+            let identity = Identity::new(&user, &name, NEVER_S, None).unwrap();
+            assert_eq!(
+                (identity.user(), identity.name(), identity.is_unrestricted()),
+                (&*user, &*name, true)
+            );
+            assert_eq!(identity.0.is_first(), name_bytes == SHORT_TEXT_BYTES_MAX - 20);
+        }
+        assert!(
+            Identity::new(&"x".repeat(SHORT_TEXT_BYTES_MAX), &"x".repeat(SHORT_TEXT_BYTES_MAX), 0, None)
+                .unwrap()
+                .0
+                .is_first()
+        );
     }
 
     #[test]
