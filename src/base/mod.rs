@@ -5,6 +5,7 @@
 pub mod arena;
 pub mod bitset;
 pub mod bucket;
+pub mod dense;
 pub mod rng;
 pub mod spare;
 pub mod time;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
+use crate::base::dense::Dense;
 use crate::mesh::Port;
 use crate::shard::{Handoff, Io};
 
@@ -24,7 +25,7 @@ pub(super) type Parcel = (TcpStream, Handoff);
 
 pub(super) struct Sockets {
     pub(super) port: Port,
-    streams: Vec<Option<TcpStream>>,
+    streams: Dense<Option<TcpStream>>,
     /// By the same index.
     flags: Vec<u8>,
     readable: VecDeque<u32>,
@@ -42,7 +43,7 @@ impl Sockets {
     pub(super) fn new(port: Port) -> Self {
         Self {
             port,
-            streams: Vec::new(),
+            streams: Dense::new(),
             flags: Vec::new(),
             readable: VecDeque::new(),
             leaving: Vec::new(),
@@ -55,7 +56,7 @@ impl Sockets {
 
     /// Lets go of all sockets, though not at once: closing them now would reset connections whose last words are not read yet.
     pub(super) fn leave_all(&mut self, until_ms: u64) {
-        self.left.extend(self.streams.drain(..).flatten());
+        self.left.extend(self.streams.drain().flatten());
         self.flags.clear();
         self.readable.clear();
         self.left_until_ms = Some(until_ms);
@@ -88,7 +89,7 @@ impl Sockets {
     pub(super) fn insert(&mut self, index: u32, stream: TcpStream) {
         let at = index as usize;
         if self.streams.len() <= at {
-            self.streams.resize_with(at + 1, || None);
+            self.streams.grow(at + 1, || None);
             self.flags.resize(at + 1, 0);
         }
         self.streams[at] = Some(stream);

@@ -157,8 +157,8 @@ impl Shard {
         let index = key.index() as usize;
         if self.flags.len() <= index {
             self.flags.resize(index + 1, 0);
-            self.heard.resize(index + 1, 0);
-            self.deadlines.resize(index + 1, u32::MAX);
+            self.heard.grow(index + 1, || 0);
+            self.deadlines.grow(index + 1, || u32::MAX);
         }
         self.flags[index] = 0;
         self.heard[index] = coarse(now_ms);

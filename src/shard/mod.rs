@@ -71,6 +71,7 @@ use upkeep::Upkeep;
 
 use crate::base::arena::{Arena, Key};
 use crate::base::bitset::BitSet;
+use crate::base::dense::Dense;
 use crate::base::spare::Spares;
 use crate::base::time::Now;
 use crate::base::timers::Timers;
@@ -236,8 +237,8 @@ pub struct Shard {
     conns: Arena<Conn>,
     /// By the connections' index, dense: what a flush or a sweep looks at without touching the connection.
     flags: Vec<u8>,
-    heard: Vec<u32>,
-    deadlines: Vec<u32>,
+    heard: Dense<u32>,
+    deadlines: Dense<u32>,
     peers: Peers,
     rates: Rates,
     inputs: Inputs,
@@ -324,8 +325,8 @@ impl Shard {
             site,
             conns: Arena::new(),
             flags: Vec::new(),
-            heard: Vec::new(),
-            deadlines: Vec::new(),
+            heard: Dense::new(),
+            deadlines: Dense::new(),
             peers: Peers::new(settings.limits.connections_per_ip),
             rates: Rates::default(),
             inputs: Inputs::default(),
