@@ -15,8 +15,9 @@
 //! whoever joins other rooms afterwards, all goes by the rings as ever: where a connection is matters to the price only.
 //!
 //! Its place goes with it: each shard has its share of `limits.connections`, and the one that takes a connection over may have one more, the
-//! other one less, until there is a place free to be given back. Connections from one address are counted where they came in, so where
-//! that is bounded nobody is handed off.
+//! other one less, until there is a place free to be given back. In the same way a shard that is full is lent places by those that have some,
+//! for the kernel does not fill them evenly. Connections from one address are counted where they came in, so where that is bounded nobody
+//! is handed off.
 //!
 //! Invariants: a connection is handed off once in its life at most, and has no channel then, nor output; so no other shard knows of it.
 
@@ -40,49 +41,68 @@ pub struct Handoff {
     held: Vec<u8>,
 }
 
+/// What is known here of another shard.
+#[derive(Clone, Copy, Debug, Default)]
+struct Other {
+    /// How many connections it has.
+    conns: u32,
+    /// Whether it has no place left.
+    is_full: bool,
+    /// How many places came from it, less those that went there.
+    places: i64,
+}
+
 /// Who is to be handed off, and what is known of the others.
 #[derive(Debug, Default)]
 pub(super) struct Handoffs {
     /// In this turn, and to which shard.
     leaving: Vec<(Key<Conn>, u16)>,
-    /// By shard: how many connections it has, as far as is known here.
-    loads: Box<[u32]>,
-    /// What the others know of this one.
-    told: u32,
-    /// By shard: how many places came from it with connections, less those that went there.
-    places: Box<[i64]>,
+    /// By shard.
+    others: Box<[Other]>,
+    /// What they know of this one: how many connections, and whether it is full.
+    told: (u32, bool),
 }
 
 impl Handoffs {
     pub(super) fn new(shards: u16) -> Self {
-        Self {
-            loads: (0..shards).map(|_| 0).collect(),
-            places: (0..shards).map(|_| 0).collect(),
-            ..Self::default()
-        }
+        Self { others: (0..shards).map(|_| Other::default()).collect(), ..Self::default() }
     }
 
-    /// What another shard says that it has, and how many places it gives back.
-    pub(super) fn learn(&mut self, shard: u16, conns: u32, places: u32) {
-        self.loads[usize::from(shard)] = conns;
-        self.places[usize::from(shard)] += i64::from(places);
+    fn other(&mut self, shard: u16) -> &mut Other {
+        &mut self.others[usize::from(shard)]
+    }
+
+    /// What another shard says that it has, whether it is full, and how many places it gives.
+    pub(super) fn learn(&mut self, shard: u16, conns: u32, is_full: bool, places: u32) {
+        let other = self.other(shard);
+        *other = Other { conns, is_full, places: other.places + i64::from(places) };
     }
 
     /// A shard has begun anew: with its share, nobody in it, and knowing nothing.
     pub(super) fn forget(&mut self, shard: u16) {
-        self.loads[usize::from(shard)] = 0;
-        self.places[usize::from(shard)] = 0;
-        self.told = 0;
+        *self.other(shard) = Other::default();
+        self.told = (0, false);
     }
 
     /// How many connections there may be, where `share` is this shard's own.
     pub(super) fn places(&self, share: u32) -> usize {
-        usize::try_from(i64::from(share) + self.places.iter().sum::<i64>()).unwrap_or(0)
+        let lent: i64 = self.others.iter().map(|other| other.places).sum();
+        usize::try_from(i64::from(share) + lent).unwrap_or(0)
     }
 
     /// Whether a shard has so few connections that one of `here` may go there: a quarter more than are here, and a few.
     fn takes(&self, shard: u16, here: usize) -> bool {
-        (self.loads[usize::from(shard)] as usize) < here + here / 4 + LOAD_SLACK
+        (self.others[usize::from(shard)].conns as usize) < here + here / 4 + LOAD_SLACK
+    }
+
+    /// How many of so many free places another shard is to have: those that came from it, and if it is full at least half. But never the last,
+    /// or two shards would give it to each other for ever.
+    fn give(&mut self, shard: u16, free: u32) -> u32 {
+        let other = self.other(shard);
+        let owed = u32::try_from(other.places).unwrap_or(0).min(free.saturating_sub(1));
+        let places = if other.is_full { owed.max(free / 2) } else { owed };
+        other.places -= i64::from(places);
+        places
     }
 }
 
@@ -137,16 +157,17 @@ impl Shard {
         let identity = identity.expect("who joins is somebody");
         let handoff = Handoff { from: self.id, identity, serializer, held: held.unwrap_or_default() };
         turn.io.hand_off(key.index(), shard, handoff);
-        self.handoffs.places[usize::from(shard)] -= 1;
+        let other = self.handoffs.other(shard);
+        other.places -= 1;
         // Until that shard says how many it has.
-        self.handoffs.loads[usize::from(shard)] += 1;
+        other.conns += 1;
     }
 
     /// Takes a connection over that another shard has handed off, with its place.
     pub fn take_over<I: Io>(&mut self, turn: &mut Turn<'_, I>, handoff: Handoff) -> Key<Conn> {
         let Handoff { from, identity, serializer, held } = handoff;
         self.metrics.handed_off += 1;
-        self.handoffs.places[usize::from(from)] += 1;
+        self.handoffs.other(from).places += 1;
         let key = self.take_in(turn.now.mono_ms);
         self.become_socket(key, identity, serializer);
         if let Some(conn) = self.conns.get_mut(key) {
@@ -164,21 +185,24 @@ impl Shard {
         key
     }
 
-    /// Tells the other shards how many connections there are, if that has changed by much, and gives places back that are free.
+    /// Tells the other shards how many connections there are, if that has changed by much, and whether there is a place for another; gives places
+    /// back, and some to those who have none.
     pub(super) fn tell_load<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
-        let conns = u32::try_from(self.conns.len()).unwrap_or(u32::MAX);
-        let is_news = conns.abs_diff(self.handoffs.told) >= self.handoffs.told / 8 + LOAD_STEP;
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let conns = number(self.conns.len());
+        let mut free = number(self.handoffs.places(self.settings.conns_max)).saturating_sub(conns);
+        let is_full = free == 0;
+        let (told, told_full) = self.handoffs.told;
+        let is_news = conns.abs_diff(told) >= told / 8 + LOAD_STEP || is_full != told_full;
         if is_news {
-            self.handoffs.told = conns;
+            self.handoffs.told = (conns, is_full);
         }
-        let mut free = self.handoffs.places(self.settings.conns_max).saturating_sub(self.conns.len());
-        for shard in 0..self.settings.shards {
-            let owed = &mut self.handoffs.places[usize::from(shard)];
-            let places = u32::try_from(*owed).unwrap_or(0).min(u32::try_from(free).unwrap_or(u32::MAX));
-            *owed -= i64::from(places);
-            free -= places as usize;
-            if shard != self.id && (is_news || places > 0) {
-                self.tell_home(turn, shard, ToHome::Load { conns, places });
+        let me = self.id;
+        for shard in (0..self.settings.shards).filter(|shard| *shard != me) {
+            let places = self.handoffs.give(shard, free);
+            free -= places;
+            if is_news || places > 0 {
+                self.tell_home(turn, shard, ToHome::Load { conns, is_full, places });
             }
         }
     }
@@ -199,7 +223,7 @@ mod tests {
             (999 + slack, 800, true),
             (1_000 + slack, 800, false),
         ] {
-            handoffs.learn(1, there, 0);
+            handoffs.learn(1, there, false, 0);
             assert_eq!(handoffs.takes(1, here), takes, "{there} there, {here} here");
         }
         handoffs.forget(1);
@@ -209,11 +233,32 @@ mod tests {
     #[test]
     fn places_that_went_elsewhere_are_missed_until_they_come_back() {
         let mut handoffs = Handoffs::new(2);
-        handoffs.places[1] -= 3;
+        handoffs.other(1).places -= 3;
         assert_eq!([2, 5].map(|share| handoffs.places(share)), [0, 2]);
-        handoffs.learn(1, 10, 2);
+        handoffs.learn(1, 10, false, 2);
         assert_eq!(handoffs.places(5), 4);
         handoffs.forget(1);
         assert_eq!(handoffs.places(5), 5);
+    }
+
+    #[test]
+    fn what_is_owed_is_given_back_and_who_is_full_gets_half_but_never_the_last_place() {
+        for (places, is_full, free, given) in [
+            (3, false, 10, 3),
+            (3, false, 3, 2),
+            (3, false, 1, 0),
+            (-3, false, 10, 0),
+            (0, true, 10, 5),
+            (8, true, 10, 8),
+            (2, true, 10, 5),
+            (0, true, 3, 1),
+            (0, true, 1, 0),
+            (0, true, 0, 0),
+        ] {
+            let mut handoffs = Handoffs::new(2);
+            *handoffs.other(1) = Other { conns: 0, is_full, places };
+            assert_eq!(handoffs.give(1, free), given, "{places} {is_full} {free}");
+            assert_eq!(handoffs.other(1).places, places - i64::from(given));
+        }
     }
 }

@@ -162,7 +162,7 @@ impl Shard {
             }
             ToHome::Create { conn, topic, title } => self.home_create(turn, shard, conn, topic, title),
             ToHome::Listing { room, title, members } => self.directory.learn(room, title, members),
-            ToHome::Load { conns, places } => self.handoffs.learn(shard, conns, places),
+            ToHome::Load { conns, is_full, places } => self.handoffs.learn(shard, conns, is_full, places),
         }
     }
 

@@ -100,8 +100,8 @@ records! {
         8 Create { conn: Key<Conn>, topic: &'a str, title: &'a str }
         /// What the directory of the receiving shard should know of a room; without `members` the room is gone.
         9 Listing { room: &'a str, title: &'a str, members: Option<u32> }
-        /// How many connections the sender has, and how many places for others it gives back: see the module `handoff`.
-        10 Load { conns: u32, places: u32 }
+        /// How many connections the sender has, whether it has no place left, and how many it gives away: see the module `handoff`.
+        10 Load { conns: u32, is_full: bool, places: u32 }
     }
 }
 

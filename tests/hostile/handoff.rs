@@ -79,3 +79,15 @@ fn a_place_goes_along_and_in_all_there_are_as_many_as_may_be() {
     peers.pop();
     enter(&mut peers);
 }
+
+#[test]
+fn a_shard_that_is_full_is_lent_places_however_the_kernel_spreads_connections() {
+    let server = Server::start(&["shards=2", "limits.connections=16", "limits.admission_wait_ms=30000"]);
+    let token = server.token("Ann");
+    // Each of two shards may have one that it does not give away.
+    let mut peers: Vec<Peer> = (0..15).map(|_| Peer::new(peer::connect(&server))).collect();
+    for peer in &mut peers {
+        peer.send_raw(peer::upgrade(&token, "").as_bytes());
+        assert_eq!(peer.answer().status, 101);
+    }
+}
