@@ -1,14 +1,16 @@
 //! What the kernel alone takes: a bare process that does nothing but `send` the same bytes to the same number of sockets.
 //!
 //! The sender is a process of its own with one thread and no event loop; it counts its own CPU around the sending, in nanoseconds. On loopback
-//! that includes the receiver's half of the kernel's work, as it does for any server. The receiver is the usual loop of this tool: wait, read, drop.
-//! Rounds are sent at a pace, because a receiver that sleeps between messages must be woken, and that costs the sender too.
+//! that includes the receiver's half of the kernel's work, as it does for any server. The receiver is the usual loop of this tool: wait, read, drop;
+//! what it does with a frame besides was tried, and makes no difference to the sender. Rounds are sent at a pace, because a receiver that sleeps
+//! between messages must be woken, and that costs the sender too; and on connections that have been in use for a moment ([`WARM_UP_FRAMES`]), as a
+//! server's have when a run's window begins.
 //!
 //! Whatever a server needs above this is its own doing; whatever it needs *less*, it saves by sending less often (see the larger batches).
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream as TcpSocket};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
@@ -51,6 +53,10 @@ pub(crate) struct Floor {
     /// Measurements of each batch; they alternate.
     #[arg(long, default_value_t = 5)]
     pub(crate) runs: u32,
+    /// Threads that send, each to its share of the sockets; CPU is that of all. The floor is what one takes.
+    #[arg(long, default_value_t = 1)]
+    #[serde(default = "one")]
+    pub(crate) threads: u32,
     /// Write the result as JSON to this file.
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -81,13 +87,36 @@ pub(crate) struct Batch {
     pub(crate) least: f64,
     /// The most of the runs.
     pub(crate) most: f64,
+    /// Each run, in no order.
+    #[serde(default)]
+    pub(crate) runs: Vec<f64>,
+}
+
+impl Batch {
+    fn of(frames_per_call: u32, mut runs: Vec<f64>) -> Self {
+        Self {
+            frames_per_call,
+            ns_per_frame: median(&mut runs),
+            least: runs.first().copied().unwrap_or(0.0),
+            most: runs.last().copied().unwrap_or(0.0),
+            runs,
+        }
+    }
 }
 
 /// The form of report that this version writes and reads.
 const FORMAT: &str = "loadtest-floor-1";
 
+/// Frames that each socket is sent before what is counted. A receiver acknowledges the first frames of a connection, and the first ones after a
+/// silence, one by one (16, `TCP_MAX_QUICKACKS`), and on loopback that is the sender's time too: a quarter more for a frame.
+const WARM_UP_FRAMES: usize = 32;
+
+fn one() -> u32 {
+    1
+}
+
 /// Told to the sending process.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Order {
     batch: u32,
     duration_ns: u64,
@@ -106,12 +135,25 @@ impl FloorReport {
         self.batches.iter().find(|one| one.frames_per_call == batch).map(|one| one.ns_per_frame)
     }
 
+    /// The same with the runs of another one, as measured at another time.
+    #[must_use]
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.plan.runs += other.plan.runs;
+        for batch in &mut self.batches {
+            let same = other.batches.iter().filter(|one| one.frames_per_call == batch.frames_per_call);
+            let runs = batch.runs.iter().chain(same.flat_map(|one| &one.runs)).copied().collect();
+            *batch = Batch::of(batch.frames_per_call, runs);
+        }
+        self
+    }
+
     /// How it was measured, in a line.
     pub(crate) fn method(&self) -> String {
-        let Floor { sockets, group, bytes, rate, runs, .. } = &self.plan;
+        let Floor { sockets, group, bytes, rate, runs, threads, .. } = &self.plan;
         let group = if *group == 0 { sockets } else { group };
+        let threads = if *threads == 1 { String::new() } else { format!(" of {threads} threads") };
         format!(
-            "bare process, {sockets} sockets, {rate:.0} rounds/s to {group} each, {bytes} B a frame, median of {runs}"
+            "bare process{threads}, {sockets} sockets, {rate:.0} rounds/s to {group} each, {bytes} B a frame, median of {runs}"
         )
     }
 
@@ -160,12 +202,7 @@ pub(crate) fn measure(plan: &Floor) -> Result<FloorReport, String> {
     drop(sender);
     let read = reader.join().map_err(|_| "the receiver failed".to_owned())?;
     result.and(read.map_err(|error| error.to_string()))?;
-    let batches = plan.batch.iter().zip(&mut taken).map(|(batch, taken)| Batch {
-        frames_per_call: *batch,
-        ns_per_frame: median(taken),
-        least: taken.first().copied().unwrap_or(0.0),
-        most: taken.last().copied().unwrap_or(0.0),
-    });
+    let batches = plan.batch.iter().zip(taken).map(|(batch, taken)| Batch::of(*batch, taken));
     Ok(FloorReport {
         format: FORMAT.to_owned(),
         machine: machine(),
@@ -246,36 +283,78 @@ pub(crate) fn sender_process() -> Result<(), String> {
         sockets.push(socket);
     }
     println!("ready");
-    let group = at(if plan.group == 0 { plan.sockets } else { plan.group.min(plan.sockets) });
-    let mut first = 0;
+    let threads = at(plan.threads.max(1));
+    let mut shares: Vec<Share> =
+        (0..threads).map(|index| Share::new(&plan, &sockets, index, threads)).collect();
     for line in lines {
         let order: Order = serde_json::from_str(&line).map_err(|error| error.to_string())?;
-        let bytes = server_text_frame(payload_for(plan.bytes)).repeat(at(order.batch));
+        let taken = if let [only] = &mut shares[..] {
+            // Not in a thread beside the first one: the kernel does more for the descriptors of a process that has several.
+            only.send(order)?
+        } else {
+            thread::scope(|scope| {
+                let sending: Vec<_> =
+                    shares.iter_mut().map(|share| scope.spawn(move || share.send(order))).collect();
+                sending.into_iter().try_fold(Taken { cpu_ns: 0, frames: 0 }, |sum, sending| {
+                    let taken = sending.join().map_err(|_| "a sending thread failed".to_owned())??;
+                    Ok::<_, String>(Taken {
+                        cpu_ns: sum.cpu_ns + taken.cpu_ns,
+                        frames: sum.frames + taken.frames,
+                    })
+                })
+            })?
+        };
+        println!("{}", serde_json::to_string(&taken).map_err(|error| error.to_string())?);
+    }
+    Ok(())
+}
+
+/// What one thread sends to: of each group of sockets, every so many-th.
+struct Share<'a> {
+    plan: &'a Floor,
+    groups: Vec<Vec<&'a TcpSocket>>,
+    next: usize,
+}
+
+impl<'a> Share<'a> {
+    fn new(plan: &'a Floor, sockets: &'a [TcpSocket], index: usize, threads: usize) -> Self {
+        let group = at(if plan.group == 0 { plan.sockets } else { plan.group.min(plan.sockets) });
+        let groups = sockets.chunks(group.max(1));
+        let groups = groups.map(|group| group.iter().skip(index).step_by(threads).collect()).collect();
+        Self { plan, groups, next: 0 }
+    }
+
+    /// Sends at the plan's pace for as long as is asked for.
+    fn send(&mut self, order: Order) -> Result<Taken, String> {
+        let frame = server_text_frame(payload_for(self.plan.bytes));
+        let bytes = frame.repeat(at(order.batch));
+        let write =
+            |mut socket: &TcpSocket, bytes: &[u8]| socket.write_all(bytes).map_err(|error| error.to_string());
+        for _ in 0..WARM_UP_FRAMES {
+            self.groups.iter().flatten().try_for_each(|socket| write(socket, &frame))?;
+        }
         let (mut cpu_ns, mut frames) = (0, 0);
         let start_ns = now_ns();
         let mut round = 0_u64;
         loop {
-            let due_ns =
-                if plan.rate > 0.0 { start_ns + whole(real(round) / plan.rate * real(SECOND_NS)) } else { 0 };
+            let due_ns = match self.plan.rate {
+                rate if rate > 0.0 => start_ns + whole(real(round) / rate * real(SECOND_NS)),
+                _ => 0,
+            };
             if now_ns().max(due_ns) >= start_ns + order.duration_ns {
-                break;
+                return Ok(Taken { cpu_ns, frames });
             }
             thread::sleep(Duration::from_nanos(due_ns.saturating_sub(now_ns())));
+            let group = &self.groups[self.next % self.groups.len()];
             // The sleep is not part of the floor: a server that waits has its own cost for that, which is not sending.
             let before_ns = thread_cpu_ns();
-            for index in first..first + group {
-                let mut socket = &sockets[index % sockets.len()];
-                socket.write_all(&bytes).map_err(|error| error.to_string())?;
-            }
+            group.iter().try_for_each(|socket| write(socket, &bytes))?;
             cpu_ns += thread_cpu_ns() - before_ns;
-            first = (first + group) % sockets.len();
-            frames += count64(group) * u64::from(order.batch);
+            frames += count64(group.len()) * u64::from(order.batch);
+            self.next += 1;
             round += 1;
         }
-        let taken = Taken { cpu_ns, frames };
-        println!("{}", serde_json::to_string(&taken).map_err(|error| error.to_string())?);
     }
-    Ok(())
 }
 
 /// The payload that makes a frame of `frame_bytes` with its header.
@@ -292,7 +371,7 @@ fn receive(address: SocketAddr, sockets: u32, stop: &AtomicBool) -> io::Result<(
     let mut poll = Poll::new()?;
     let mut streams = Vec::new();
     for index in 0..sockets {
-        let stream = std::net::TcpStream::connect(address)?;
+        let stream = TcpSocket::connect(address)?;
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         poll.registry().register(&mut stream, Token(at(index)), Interest::READABLE)?;
@@ -357,6 +436,52 @@ pub(crate) fn load(path: &std::path::Path) -> Result<FloorReport, String> {
 mod tests {
     use super::*;
     use crate::base::count;
+
+    #[test]
+    fn runs_of_two_times_count_alike() {
+        let report = |runs: &[f64]| FloorReport {
+            format: FORMAT.to_owned(),
+            machine: String::new(),
+            plan: Floor {
+                sockets: 1,
+                group: 0,
+                bytes: 1,
+                rate: 1.0,
+                batch: vec![1],
+                duration: Span(1),
+                runs: count(runs.len()),
+                threads: 1,
+                json: None,
+            },
+            batches: vec![Batch::of(1, runs.to_vec())],
+        };
+        let both = report(&[9.0, 1.0]).and(&report(&[5.0, 4.0, 6.0]));
+        assert_eq!((both.of(1), both.plan.runs), (Some(5.0), 5));
+        assert_eq!((both.batches[0].least, both.batches[0].most), (1.0, 9.0));
+    }
+
+    #[test]
+    fn each_socket_is_of_one_thread_and_a_round_goes_to_one_group() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let sockets: Vec<_> = (0..7).map(|_| TcpSocket::connect(address).unwrap()).collect();
+        let plan = Floor {
+            sockets: 7,
+            group: 3,
+            bytes: 20,
+            rate: 0.0,
+            batch: vec![1],
+            duration: Span(1),
+            runs: 1,
+            threads: 2,
+            json: None,
+        };
+        let lengths = |index| {
+            let share = Share::new(&plan, &sockets, index, 2);
+            share.groups.iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!((lengths(0), lengths(1)), (vec![2, 2, 1], vec![1, 1, 0]));
+    }
 
     #[test]
     fn a_frame_has_the_bytes_asked_for() {

@@ -112,7 +112,7 @@ pub(crate) struct Common {
     /// Compare with the floor in this file (`loadtest floor --json FILE`).
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(crate) floor: Option<PathBuf>,
-    /// Measure the kernel's floor for the same frames right after the run, and compare with it.
+    /// Measure the kernel's floor for the same frames right before and after the run, and compare with it.
     #[arg(long, conflicts_with = "floor", help_heading = "Report")]
     pub(crate) with_floor: bool,
     /// Fail if a figure is above this: `p99=20ms`, `answer.p50=1ms`, `cpu=9us` (server CPU per delivery), `floor=1.15`,
@@ -180,6 +180,12 @@ impl Sizes {
             }
         }
         self.0.last().map_or(BODY_BYTES_MIN, |(bytes, _)| *bytes)
+    }
+
+    /// What they come to on average.
+    pub(crate) fn mean(&self) -> f64 {
+        let weighed = |of: fn(&(u32, f64)) -> f64| self.0.iter().map(of).sum::<f64>();
+        weighed(|(bytes, weight)| f64::from(*bytes) * weight) / weighed(|(_, weight)| *weight)
     }
 }
 

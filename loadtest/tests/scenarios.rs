@@ -186,6 +186,42 @@ fn the_floor_is_measured_and_held_against_a_run() {
 }
 
 #[test]
+fn a_floor_is_measured_before_and_after_the_run_that_asks_for_it() {
+    let server = Server::faulty(&[]);
+    let options = ["--members", "20", "--rate", "100", "--server-pid", &server.pid(), "--with-floor"];
+    let outcome = run(&server, "fanout", &options);
+    outcome.is_ok();
+    let floor = &outcome.report["floor"];
+    assert!(floor["ratio"].as_f64().unwrap() > 0.0);
+    let method = floor["method"].as_str().unwrap();
+    assert!(method.contains("20 sockets, 100 rounds/s to 20 each"), "{method}");
+    assert!(method.ends_with("median of 8"), "{method}");
+}
+
+#[test]
+fn the_floor_of_several_threads_is_measured_too() {
+    let output = Command::new(LOADTEST)
+        .args([
+            "floor",
+            "--sockets",
+            "21",
+            "--group",
+            "7",
+            "--duration",
+            "100ms",
+            "--runs",
+            "2",
+            "--batch",
+            "1",
+        ])
+        .args(["--threads", "2"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("bare process of 2 threads"), "{told}");
+}
+
+#[test]
 fn a_file_gives_the_options() {
     let path = std::env::temp_dir().join(format!("loadtest-{}.toml", std::process::id()));
     std::fs::write(&path, "rate = 50\n[fanout]\nmembers = 7\n").unwrap();

@@ -129,11 +129,14 @@ fn no_run(why: &str) -> ExitCode {
 
 fn run(job: &Job) -> Result<ExitCode, String> {
     let earlier = job.common.floor.as_deref().map(floor::load).transpose()?;
+    let planned = if job.common.with_floor { Traffic::planned(job) } else { None };
+    let before = planned.map(|planned| floor::measure(&floor_for(job, planned))).transpose()?;
     let mut report = coordinator::run(job)?;
     match earlier {
         Some(floor) => hold_against(&mut report, &floor),
         None if job.common.with_floor => {
-            let floor = floor::measure(&floor_for(job, &report))?;
+            let after = floor::measure(&floor_for(job, Traffic::seen(&report)))?;
+            let floor = before.iter().fold(after, FloorReport::and);
             hold_against(&mut report, &floor);
         }
         None => {}
@@ -143,27 +146,56 @@ fn run(job: &Job) -> Result<ExitCode, String> {
     Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The floor for what a run has sent.
-fn floor_for(job: &Job, report: &Report) -> Floor {
+/// What a run sends to its members.
+#[derive(Clone, Copy)]
+struct Traffic {
+    frame_bytes: f64,
+    frames_per_s: f64,
+}
+
+/// What a server's frame has besides the message's body, about. A hundred bytes more or less are not seen in what a frame costs.
+const ENVELOPE_BYTES: f64 = 150.0;
+
+impl Traffic {
+    /// As the options have it, where they do.
+    fn planned(job: &Job) -> Option<Self> {
+        let Scenario::Broadcast(broadcast) = &job.scenario else { return None };
+        Some(Self {
+            frame_bytes: job.common.size.mean() + ENVELOPE_BYTES,
+            frames_per_s: broadcast.rate * f64::from(broadcast.members),
+        })
+    }
+
+    /// As it was in the window.
+    fn seen(report: &Report) -> Self {
+        let counts = &report.counts;
+        Self {
+            frame_bytes: real(counts.message_bytes_window) / real(counts.delivered_window.max(1)),
+            frames_per_s: real(counts.delivered_window) * 1e9 / real(report.window_ns.max(1)),
+        }
+    }
+}
+
+/// The floor for what a run sends. It is measured before the run, where it is known by then, and after it, each time for half as long: the
+/// machine's pace drifts within minutes by more than what a good server has above the floor.
+fn floor_for(job: &Job, traffic: Traffic) -> Floor {
     let (sockets, group, burst) = match &job.scenario {
         Scenario::Broadcast(broadcast) => {
             (broadcast.rooms * broadcast.members, broadcast.members, broadcast.burst)
         }
         other => (other.connections(), 1, 1),
     };
-    let counts = &report.counts;
-    let bytes = real(counts.message_bytes_window) / real(counts.delivered_window.max(1));
-    let per_second = real(counts.delivered_window) * 1e9 / real(report.window_ns.max(1));
     // A large burst would take long frame by frame; what is measured is per frame anyway.
     let batch = if burst > 1 { vec![1, burst] } else { vec![1] };
     Floor {
         sockets,
         group,
-        bytes: u32::try_from(whole(bytes)).unwrap_or(u32::MAX),
-        rate: per_second / f64::from(group) / f64::from(burst),
+        bytes: u32::try_from(whole(traffic.frame_bytes)).unwrap_or(u32::MAX),
+        rate: traffic.frames_per_s / f64::from(group) / f64::from(burst),
         batch,
         duration: Span(1_000_000_000),
-        runs: 3,
+        runs: 4,
+        threads: 1,
         json: None,
     }
 }
