@@ -1,4 +1,8 @@
 // A chat server on uWebSockets (C++), with its own pub/sub: one thread, no compression, no TLS.
+//
+//     server PORT          a push is answered behind its message, as Phoenix does
+//     server PORT tuned    it is answered before: to answer first sends that client what it has not had, and so a burst is sent in pieces;
+//                          the other way round all that is published in one iteration of the loop shares its writes
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -23,6 +27,7 @@ static std::string_view unquoted(std::string_view text) {
 
 int main(int argc, char **argv) {
     int port = argc > 1 ? std::atoi(argv[1]) : 4101;
+    bool tuned = argc > 2 && std::string_view(argv[2]) == "tuned";
     uWS::App app;
     app.ws<User>("/socket/websocket", {
         .compression = uWS::DISABLED,
@@ -30,14 +35,17 @@ int main(int argc, char **argv) {
         .idleTimeout = 120,
         .maxBackpressure = 64 * 1024 * 1024,
         .sendPingsAutomatically = false,
-        .message = [&app](auto *socket, std::string_view text, uWS::OpCode) {
+        .message = [&app, tuned](auto *socket, std::string_view text, uWS::OpCode) {
             if (text.size() < 2 || text.front() != '[' || text.back() != ']') return (void)socket->close();
             text.remove_prefix(1);
             text.remove_suffix(1);
             auto joinRef = element(text), ref = element(text), topic = element(text), event = element(text);
             if (!event) return (void)socket->close();
             std::string_view name = unquoted(*event);
-            std::string out;
+            std::string out, answer;
+            answer.append("[").append(*joinRef).append(",").append(*ref).append(",").append(*topic);
+            answer.append(",\"phx_reply\",{\"response\":{},\"status\":\"ok\"}]");
+            if (tuned) socket->send(answer, uWS::OpCode::TEXT);
             if (name == "phx_join") {
                 socket->subscribe(unquoted(*topic));
             } else if (name == "phx_leave") {
@@ -45,11 +53,8 @@ int main(int argc, char **argv) {
             } else if (name != "heartbeat" && name != "typing") {
                 out.append("[null,null,").append(*topic).append(",").append(*event).append(",").append(text).append("]");
                 app.publish(unquoted(*topic), out, uWS::OpCode::TEXT);
-                out.clear();
             }
-            out.append("[").append(*joinRef).append(",").append(*ref).append(",").append(*topic);
-            out.append(",\"phx_reply\",{\"response\":{},\"status\":\"ok\"}]");
-            socket->send(out, uWS::OpCode::TEXT);
+            if (!tuned) socket->send(answer, uWS::OpCode::TEXT);
         },
     });
     app.listen("127.0.0.1", port, [](auto *) {}).run();
