@@ -261,9 +261,10 @@ pub struct Shard {
     seen: BitSet,
     /// Of the lists that newcomers are sent.
     list: Vec<u8>,
-    /// Buffers for those that are kept, and the rooms that keep one for the next newcomer.
+    /// Buffers for those that are kept, the rooms that keep one for the next newcomer, the last one needed at the end, and what these take.
     spare_lists: Spares,
     listed: Vec<Key<Home>>,
+    lists_bytes: usize,
     key_hashers: [ahash::RandomState; 2],
     directory: Directory,
     lobby_ticking: bool,
@@ -344,6 +345,7 @@ impl Shard {
             list: Vec::new(),
             spare_lists: Spares::new(SPARE_LISTS_MAX, SPARE_LIST_BYTES_MAX),
             listed: Vec::new(),
+            lists_bytes: 0,
             key_hashers: [hasher(3), hasher(4)],
             directory: Directory::default(),
             lobby_ticking: false,

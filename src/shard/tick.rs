@@ -138,8 +138,12 @@ pub(super) enum News {
     Left,
 }
 
+/// How many bytes of lists are kept in all, or one if it is longer. In a storm there would be one in every room, as much as a quarter of what
+/// its members take for good; to write one anew costs some 20 ns for each member in it.
+const LISTS_BYTES_MAX: usize = 256 * 1_024;
+
 /// How many buffers of lists are kept for the next room that needs one, and how large a kept one may be.
-pub(super) const SPARE_LISTS_MAX: usize = 64;
+pub(super) const SPARE_LISTS_MAX: usize = 16;
 /// See [`SPARE_LISTS_MAX`].
 pub(super) const SPARE_LIST_BYTES_MAX: usize = 16 * 1_024;
 
@@ -185,8 +189,8 @@ impl Shard {
     }
 
     fn tell_news<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>) {
+        self.let_list_go(key);
         let Some(home) = self.homes.get_mut(key) else { return };
-        self.spare_lists.keep(home.roll.list.take().map_or_else(Vec::new, |list| list.bytes));
         let epoch = home.history.cursor().epoch;
         let mut scratch = std::mem::take(&mut self.response);
         let mut told = false;
@@ -223,19 +227,19 @@ impl Shard {
 
     /// Sends the list to the newcomers of a room: one for all of a shard.
     fn greet_newcomers<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>) {
-        let Some(home) = self.homes.get_mut(key) else { return };
-        if home.roll.newcomers.is_empty() {
+        if self.homes.get(key).is_none_or(|home| home.roll.newcomers.is_empty()) {
             return;
         }
+        let kept = self.take_list(key);
+        let mut written = std::mem::take(&mut self.list);
+        let Some(home) = self.homes.get_mut(key) else { return };
         let mut newcomers = std::mem::take(&mut home.roll.newcomers);
         let epoch = home.history.cursor().epoch;
-        let kept = home.roll.list.take();
-        let mut written = std::mem::take(&mut self.list);
         if kept.is_none() {
             let announced = home.presence.announced();
             presence::push_users(&mut written, &home.presence, announced, epoch, &mut self.seen);
         }
-        let list = kept.as_ref().map_or(&*written, |list| &*list.bytes);
+        let list = kept.as_ref().unwrap_or(&written);
         let count = home.presence.told_count();
         let outposts: SmallVec<[Outpost; 2]> = home.outposts.clone();
         let mut own = std::mem::take(&mut self.response);
@@ -253,53 +257,76 @@ impl Shard {
         self.response = own;
         newcomers.clear();
         newcomers.shrink_to(NEWCOMERS_KEPT);
+        let mut rests = false;
         if let Some(home) = self.homes.get_mut(key) {
             home.roll.newcomers = newcomers;
-            if home.roll.pace.due_ms.is_some() {
-                if kept.is_none() {
-                    self.listed.push(key);
-                }
-                let bytes = kept.map_or_else(
-                    || {
-                        // Of its size, where one that grows has up to twice that.
-                        let mut bytes = self.spare_lists.take();
-                        bytes.extend_from_slice(&written);
-                        bytes
-                    },
-                    |list| list.bytes,
-                );
-                home.roll.list = Some(List { bytes, is_needed: true });
-            }
+            rests = home.roll.pace.due_ms.is_some();
+        }
+        if rests {
+            let copy = || {
+                // Of its size, where one that grows has up to twice that.
+                let mut copy = self.spare_lists.take();
+                copy.extend_from_slice(&written);
+                copy
+            };
+            let bytes = kept.unwrap_or_else(copy);
+            self.keep_list(key, bytes);
         }
         written.clear();
         self.list = written;
     }
 
+    /// Keeps the list of a room that rests, and lets go of those that have been needed by nobody for the longest.
+    fn keep_list(&mut self, key: Key<Home>, bytes: Vec<u8>) {
+        let Some(home) = self.homes.get_mut(key) else { return };
+        self.lists_bytes += bytes.capacity();
+        self.listed.push(key);
+        home.roll.list = Some(List { bytes, is_needed: true });
+        while self.lists_bytes > LISTS_BYTES_MAX && self.listed.len() > 1 {
+            self.let_list_go(self.listed[0]);
+        }
+    }
+
+    /// Takes the list of a room, if it keeps one.
+    fn take_list(&mut self, key: Key<Home>) -> Option<Vec<u8>> {
+        let list = self.homes.get_mut(key)?.roll.list.take()?;
+        self.lists_bytes -= list.bytes.capacity();
+        self.listed.retain(|other| *other != key);
+        Some(list.bytes)
+    }
+
+    /// Lets go of the list of a room, if it keeps one.
+    pub(super) fn let_list_go(&mut self, key: Key<Home>) {
+        if let Some(bytes) = self.take_list(key) {
+            self.spare_lists.keep(bytes);
+            self.reweigh(key);
+        }
+    }
+
     /// Lets go of the lists that nobody has been sent since the last call: whoever comes next has a new one written. A room may rest for
     /// seconds after it has filled, and a list takes as much memory as the members in it.
     pub(super) fn let_lists_go(&mut self) {
-        let mut listed = std::mem::take(&mut self.listed);
-        // A room whose list a tick has ended, and that has another one by now, stands there twice.
-        listed.sort_unstable();
-        listed.dedup();
-        listed.retain(|key| {
-            let Some(home) = self.homes.get_mut(*key) else { return false };
-            if let Some(list) = home.roll.list.take_if(|list| !std::mem::take(&mut list.is_needed)) {
-                self.spare_lists.keep(list.bytes);
-            }
-            let is_kept = home.roll.list.is_some();
-            self.reweigh(*key);
-            is_kept
-        });
-        self.listed = listed;
+        let mut is_needed = |key: &Key<Home>| {
+            let list = self.homes.get_mut(*key).and_then(|home| home.roll.list.as_mut());
+            list.is_some_and(|list| std::mem::take(&mut list.is_needed))
+        };
+        let unneeded: SmallVec<[_; 8]> = self.listed.iter().copied().filter(|key| !is_needed(key)).collect();
+        for key in unneeded {
+            self.let_list_go(key);
+        }
     }
 
     /// Says that the kept lists are those that will be let go of. For [`Shard::check_invariants`].
     pub(super) fn check_lists(&self) {
-        let with_list = self.homes.iter().filter(|(_, home)| home.roll.list.is_some());
-        for (key, _) in with_list {
-            assert!(self.listed.contains(&key), "a list is looked at until it is gone");
+        let (mut count, mut bytes) = (0, 0);
+        for (key, home) in self.homes.iter() {
+            if let Some(list) = &home.roll.list {
+                assert!(self.listed.contains(&key), "a list is looked at until it is gone");
+                count += 1;
+                bytes += list.bytes.capacity();
+            }
         }
+        assert_eq!((self.listed.len(), self.lists_bytes), (count, bytes), "and no other is counted");
     }
 }
 

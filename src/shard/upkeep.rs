@@ -144,6 +144,7 @@ impl Shard {
     }
 
     pub(super) fn remove_home(&mut self, key: Key<Home>) {
+        self.let_list_go(key);
         let Some(home) = self.homes.remove(key) else { return };
         self.upkeep.homes_bytes -= home.counted_bytes;
         self.upkeep.history_bytes -= home.history.kept_bytes();
