@@ -1,6 +1,6 @@
 //! The only place that reads clocks.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::base::time::Now;
 
@@ -20,12 +20,17 @@ impl Clock {
     /// The time.
     #[must_use]
     pub fn now(&self) -> Now {
-        let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Now {
-            mono_ms: ms(self.began.elapsed()),
-            unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms),
-        }
+        Now { mono_ms: self.mono_ms(), unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms) }
     }
+
+    /// The monotonic time alone, in milliseconds.
+    pub(super) fn mono_ms(&self) -> u64 {
+        ms(self.began.elapsed())
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Default for Clock {
