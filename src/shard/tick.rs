@@ -327,6 +327,7 @@ impl Shard {
             }
         }
         assert_eq!((self.listed.len(), self.lists_bytes), (count, bytes), "and no other is counted");
+        assert!(bytes <= LISTS_BYTES_MAX || count == 1, "and those are bounded");
     }
 }
 
