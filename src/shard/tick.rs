@@ -138,8 +138,8 @@ pub(super) enum News {
     Left,
 }
 
-/// How many bytes of lists are kept in all, or one if it is longer. In a storm there would be one in every room, as much as a quarter of what
-/// its members take for good; to write one anew costs some 20 ns for each member in it.
+/// How many bytes of lists are kept in all, or one if it is longer. In a storm there would be one in every room, half as much as its members
+/// take for good, and an allocator keeps what was touched once. A list that is not kept is written anew for whoever comes next.
 const LISTS_BYTES_MAX: usize = 256 * 1_024;
 
 /// How many buffers of lists are kept for the next room that needs one, and how large a kept one may be.
