@@ -16,7 +16,8 @@
 //! Invariants:
 //!
 //! 1. a record sent is received, once and whole, after all that were sent before it from the same shard to the same shard;
-//! 2. no shard sleeps while there is a record for it, or while there is room for what it has waiting for others.
+//! 2. no shard sleeps while there is a record for it, or while there is room for what it has waiting for others;
+//! 3. nor before it has seen that nothing waits any more: whoever stopped reading for that reason can go on.
 //!
 //! Deliberately absent: what a record means, and a bound of what may wait. Nothing is ever dropped or refused here; the
 //! caller stops reading from those who feed it.
@@ -42,6 +43,8 @@ pub struct Port {
     inboxes: Box<[Inbox]>,
     /// Whose turn it is to be received from: a shard that sends much does not starve the others.
     next: u16,
+    /// Whether the last of what waited for room has gone since [`Port::may_sleep`] was asked.
+    has_cleared: bool,
     sleepers: Arc<[Sleeper]>,
 }
 
@@ -71,6 +74,7 @@ pub fn connect(shards: u16, ring_words: usize) -> Vec<Port> {
             outboxes: outboxes.into(),
             inboxes: inboxes.into(),
             next: 0,
+            has_cleared: false,
             sleepers: Arc::clone(&sleepers),
         })
         .collect()
@@ -129,7 +133,7 @@ impl Port {
         self.outboxes[usize::from(to)].waiting_bytes()
     }
 
-    /// Whether anything waits for room. This shard is woken when there is some.
+    /// Whether anything waits for room. A shard that sleeps is woken when there is some.
     #[must_use]
     pub fn has_waiting(&self) -> bool {
         self.outboxes.iter().any(Outbox::is_waiting)
@@ -138,6 +142,7 @@ impl Port {
     /// Moves what waits into the rings as far as it fits, and wakes those who sleep and have got something, or have been waiting for
     /// room that this shard has made.
     pub fn end_turn(&mut self) {
+        let had_waiting = self.has_waiting();
         for ((outbox, inbox), sleeper) in self.outboxes.iter_mut().zip(&mut self.inboxes).zip(&*self.sleepers)
         {
             let has_got = outbox.flush();
@@ -146,6 +151,7 @@ impl Port {
                 sleeper.wake();
             }
         }
+        self.has_cleared |= had_waiting && !self.has_waiting();
     }
 
     /// Wakes a shard if it sleeps: there is something for it that does not come by a ring. As with those it must be there before this is
@@ -159,10 +165,11 @@ impl Port {
     }
 
     /// Ends the turn, and says whether the shard may sleep until it is woken. If not, there is something to receive, or room for what
-    /// waits. Either way [`Port::woke`] is to be called when it goes on.
+    /// waits, or all that waited has gone since this was last asked. Either way [`Port::woke`] is to be called when it goes on.
     pub fn may_sleep(&mut self) -> bool {
         self.end_turn();
-        let may = self.sleepers[usize::from(self.me)].announce_sleep() && !self.has_work();
+        let has_cleared = std::mem::take(&mut self.has_cleared);
+        let may = self.sleepers[usize::from(self.me)].announce_sleep() && !has_cleared && !self.has_work();
         if !may {
             self.woke();
         }
@@ -174,6 +181,8 @@ impl Port {
         self.sleepers[usize::from(self.me)].woke();
     }
 
+    /// To be asked after the sleep was announced. Who makes room is to find both, that it is wanted here and that this shard sleeps: room
+    /// that is told of while it is awake may be used up already, and nobody tells of it again.
     fn has_work(&mut self) -> bool {
         self.inboxes.iter_mut().any(Inbox::has_something) || self.outboxes.iter_mut().any(Outbox::can_flush)
     }

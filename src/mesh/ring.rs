@@ -96,16 +96,12 @@ impl Producer {
         written
     }
 
-    /// Says that there is more than fits, so that the consumer will tell when it has made room.
+    /// Whether there is room for a word now. If not, the consumer will tell when it has made some.
     ///
     /// The swaps of the flag, here and in [`Consumer::take_waiting`], have one order. If ours is second it synchronises with theirs, so
-    /// that [`Producer::has_room`] sees the room from then on; if theirs is second it finds the flag.
-    pub(super) fn announce_waiting(&mut self) {
+    /// that we see the room; if theirs is second it finds the flag.
+    pub(super) fn has_room_or_waits(&mut self) -> bool {
         self.shared.is_waiting.0.swap(true, Ordering::SeqCst);
-    }
-
-    /// Whether there is room for a word now.
-    pub(super) fn has_room(&mut self) -> bool {
         self.head_seen = self.shared.head.0.load(Ordering::Acquire);
         self.room() > 0
     }
@@ -169,9 +165,9 @@ mod tests {
         assert_eq!(write(&mut producer, &[1, 2, 3]), 3);
         assert_eq!(write(&mut producer, &[4, 5]), 1);
         assert_eq!(write(&mut producer, &[5]), 0);
-        assert!(!producer.has_room());
+        assert!(!producer.has_room_or_waits());
         assert_eq!(read_all(&mut consumer), [1, 2, 3, 4]);
-        assert!(producer.has_room());
+        assert!(producer.has_room_or_waits());
         assert_eq!(write(&mut producer, &[5, 6, 7, 8, 9]), 4);
         assert_eq!(read_all(&mut consumer), [5, 6, 7, 8]);
     }
@@ -200,8 +196,9 @@ mod tests {
     #[test]
     fn a_producer_that_waits_is_told_once() {
         let (mut producer, mut consumer) = ring(2);
+        write(&mut producer, &[1, 2]);
         assert!(!consumer.take_waiting());
-        producer.announce_waiting();
+        assert!(!producer.has_room_or_waits());
         assert!(consumer.take_waiting());
         assert!(!consumer.take_waiting());
     }

@@ -57,14 +57,9 @@ impl Outbox {
         self.overflow.extend(words);
     }
 
-    /// Moves what waits into the ring as far as it fits. If something is left, the other end will tell when it has made room;
-    /// before relying on that, look once more ([`Outbox::can_flush`]). Returns whether the other end has got something since the
-    /// last call.
+    /// Moves what waits into the ring as far as it fits. Returns whether the other end has got something since the last call.
     pub(super) fn flush(&mut self) -> bool {
         self.drain();
-        if self.is_waiting() {
-            self.ring.announce_waiting();
-        }
         std::mem::take(&mut self.has_sent)
     }
 
@@ -73,9 +68,10 @@ impl Outbox {
         !self.overflow.is_empty()
     }
 
-    /// Whether a flush would get something across.
+    /// Whether a flush would get something across. If not, though something waits, the other end will tell when it has made room. It
+    /// tells once, so this is to be asked each time before that is relied on.
     pub(super) fn can_flush(&mut self) -> bool {
-        self.is_waiting() && self.ring.has_room()
+        self.is_waiting() && self.ring.has_room_or_waits()
     }
 
     /// How many bytes wait for room.
@@ -269,7 +265,7 @@ mod tests {
         assert!(!inbox.take_waiting(), "nobody waits");
         outbox.send(b"2");
         outbox.send(b"3");
-        outbox.flush();
+        assert!(!outbox.can_flush());
         assert!(!inbox.take_waiting(), "nothing was read");
         assert!(recv(&mut inbox).is_some());
         assert!(inbox.take_waiting());

@@ -146,8 +146,9 @@ fn a_shard_with_something_waiting_is_woken_when_there_is_room() {
     b.end_turn();
     assert_eq!(alarm.calls(), 1);
     a.woke();
+    assert!(!a.may_sleep(), "ending the turn moved it, and whoever waited for that has not seen it");
+    assert_eq!((a.waiting_bytes(1), a.has_waiting()), (0, false));
     assert!(a.may_sleep());
-    assert_eq!((a.waiting_bytes(1), a.has_waiting()), (0, false), "ending the turn moved it");
     assert_eq!(std::iter::from_fn(|| recv(&mut b)).count(), 2);
     b.end_turn();
     assert_eq!(alarm.calls(), 1, "nobody waits any more");
@@ -182,6 +183,9 @@ fn record(from: u16, to: u16, n: u64) -> Vec<u8> {
         .collect()
 }
 
+/// How much may wait for a shard before no more is sent to it: little, so that it is often reached.
+const PAUSE_BYTES: usize = 1_000;
+
 /// Every shard sends to every other, sleeping whenever it may. A wake-up that is lost hangs this test.
 #[track_caller]
 fn check_threads(shards: u16, ring_words: usize, records: u64) {
@@ -200,7 +204,7 @@ fn check_threads(shards: u16, ring_words: usize, records: u64) {
                     for to in others() {
                         let count = &mut sent[usize::from(to)];
                         let batch = rng.below(20).min(records - *count);
-                        if port.waiting_bytes(to) < 50_000 {
+                        if port.waiting_bytes(to) < PAUSE_BYTES {
                             for n in *count..*count + batch {
                                 port.send(to, &record(port.me(), to, n));
                             }
@@ -214,8 +218,8 @@ fn check_threads(shards: u16, ring_words: usize, records: u64) {
                         assert_eq!(buffer, record(from, port.me(), *count), "{from} to {}", port.me());
                         *count += 1;
                     }
-                    let has_more =
-                        others().any(|to| sent[usize::from(to)] < records && port.waiting_bytes(to) < 50_000);
+                    let has_more = others()
+                        .any(|to| sent[usize::from(to)] < records && port.waiting_bytes(to) < PAUSE_BYTES);
                     if has_more {
                         port.end_turn();
                     } else if port.may_sleep()
