@@ -28,8 +28,6 @@ impl Server {
             .args(["--listen", "127.0.0.1:0"])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .env_clear()
-            // Small pages, so that the memory it has is what it uses.
-            .env("MIMALLOC_ALLOW_THP", "0")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
