@@ -124,7 +124,7 @@ pub const MEMORY_LOOK_MS: u64 = 100;
 pub const MEMORY_SHARE_PERCENT: u64 = 25;
 
 /// What a connection takes at rest, in bytes: its record, its places in dense arrays, its identity. Measured with one membership
-/// (`benches/footprint`) at some 200 to 430; growing vectors have up to as much again.
+/// (`benches/footprint`) at some 170 to 430; growing vectors have up to as much again.
 pub const CONN_MEMORY_BYTES: usize = 512;
 
 /// What a membership takes on both sides, in bytes, without its meta.

@@ -157,10 +157,10 @@ impl Shard {
             Entrant::Upgrade(key) => Some(key),
             Entrant::Join { .. } => None,
         });
-        for (key, conn) in self.conns.iter() {
+        for (key, _) in self.conns.iter() {
             let is_parked = self.flags[key.index() as usize] & PARKED != 0;
             let waits = upgrades.clone().filter(|waiting| *waiting == key).count();
-            if is_parked && matches!(conn.stage, Stage::Http) {
+            if is_parked && self.stage_of(key) == Stage::Http {
                 assert!(waits == 1 || self.unparked.contains(&key), "whoever is parked is called: {key:?}");
             }
         }

@@ -49,7 +49,10 @@ impl Shard {
         opcode: Opcode,
         bytes: &[u8],
     ) -> Flow {
-        let Some(serializer) = self.conns.get(conn).map(|conn| conn.serializer) else { return Flow::Next };
+        if !self.conns.contains(conn) {
+            return Flow::Next;
+        }
+        let serializer = self.serializer_of(conn.index());
         let decoded = match opcode {
             Opcode::Binary => self.decoder.binary(bytes, serializer),
             _ => self.decoder.text(bytes, serializer),
@@ -118,7 +121,8 @@ impl Shard {
         if let Some(topic) = topic {
             let payload = Payload::Json(response);
             self.reply(conn, &Outgoing { join_ref, reference, topic: &topic, event: status, payload });
-        } else if let Some(serializer) = self.conns.get(conn).map(|conn| conn.serializer) {
+        } else if self.conns.contains(conn) {
+            let serializer = self.serializer_of(conn.index());
             serializer.reply_to_topic_json(
                 self.output(conn.index()),
                 join_ref,
@@ -348,7 +352,8 @@ impl Shard {
         response: Payload<'_>,
     ) {
         let Some(member) = self.conns.get(conn) else { return };
-        let (Some(channel), serializer) = (member.channel(audience), member.serializer) else { return };
+        let Some(channel) = member.channel(audience) else { return };
+        let serializer = self.serializer_of(conn.index());
         let channel_ref = self.join_ref(conn, channel);
         self.touch_conn(conn.index());
         let out = out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn.index());
@@ -383,7 +388,10 @@ impl Shard {
         event: &str,
         payload: &[&[u8]],
     ) {
-        let Some(serializer) = self.conns.get(conn).map(|conn| conn.serializer) else { return };
+        if !self.conns.contains(conn) {
+            return;
+        }
+        let serializer = self.serializer_of(conn.index());
         self.touch_conn(conn.index());
         let out = out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn.index());
         let Some(Audience { topic, .. }) = self.audiences.get(audience) else { return };

@@ -52,26 +52,33 @@ pub struct Conn {
     pub(super) input: Option<InputId>,
     /// What is to be sent, other than what is said in rooms.
     pub(super) out: Option<BufferId>,
-    pub(super) stage: Stage,
-    pub(super) serializer: Serializer,
-    /// Whether it stays on this shard: it has been handed off, or has joined something.
-    pub(super) settled: bool,
 }
 
-// With the generation of its slot 48.
-const _: () = assert!(size_of::<Conn>() <= 48);
+// With the generation of its slot 48. A single byte more would make that 56, so what takes a byte lies beside it.
+const _: () = assert!(size_of::<Conn>() <= 40);
 
-/// What a connection speaks.
+/// What a connection speaks, in a dense array by its index. That of a free slot means nothing: [`Shard::take_in`] sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// HTTP, and no request under way.
     Http,
     /// A request of this kind waits for another shard: see [`Shard::exchanges`].
     Waiting,
-    /// WebSocket.
-    Open,
+    /// WebSocket, and nothing was joined yet: with its first join it may go to another shard.
+    Unsettled,
+    /// WebSocket, or a session of long polling, and it stays on this shard: it has been handed off, may not be, or has asked to join.
+    Settled,
     /// WebSocket, and every message comes back: for conformance tests of the codec.
     Echo,
+}
+
+const _: () = assert!(size_of::<Stage>() == 1);
+
+impl Stage {
+    /// Whether it has come past HTTP, and is told with a close frame when it is closed.
+    pub(super) const fn is_open(self) -> bool {
+        matches!(self, Self::Unsettled | Self::Settled | Self::Echo)
+    }
 }
 
 impl Conn {
@@ -145,22 +152,17 @@ impl Shard {
 
     /// A connection about which nothing is known yet.
     pub(super) fn take_in(&mut self, now_ms: u64) -> Key<Conn> {
-        let key = self.conns.insert(Conn {
-            identity: None,
-            channels: Channels::default(),
-            input: None,
-            out: None,
-            stage: Stage::Http,
-            serializer: Serializer::V2,
-            settled: false,
-        });
+        let key =
+            self.conns.insert(Conn { identity: None, channels: Channels::default(), input: None, out: None });
         let index = key.index() as usize;
         if self.flags.len() <= index {
             self.flags.resize(index + 1, 0);
+            self.stages.resize(index + 1, Stage::Http);
             self.heard.grow(index + 1, || 0);
             self.deadlines.grow(index + 1, || u32::MAX);
         }
         self.flags[index] = 0;
+        self.stages[index] = Stage::Http;
         self.heard[index] = coarse(now_ms);
         key
     }
@@ -168,13 +170,23 @@ impl Shard {
     /// A connection has become a WebSocket of somebody.
     pub(super) fn become_socket(&mut self, key: Key<Conn>, identity: Identity, serializer: Serializer) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        conn.stage = Stage::Open;
         conn.identity = Some(identity);
-        conn.serializer = serializer;
+        let index = key.index() as usize;
+        self.stages[index] = Stage::Unsettled;
         if serializer == Serializer::V1 {
-            self.flags[key.index() as usize] |= SPEAKS_V1;
+            self.flags[index] |= SPEAKS_V1;
         }
         self.reconsider(key);
+    }
+
+    /// What a connection speaks, if it is live.
+    pub(super) fn stage_of(&self, key: Key<Conn>) -> Stage {
+        self.stages[key.index() as usize]
+    }
+
+    /// The encoding of a connection, by its index, if it is live.
+    pub(super) fn serializer_of(&self, conn: u32) -> Serializer {
+        if self.flags[conn as usize] & SPEAKS_V1 == 0 { Serializer::V2 } else { Serializer::V1 }
     }
 
     /// Handles bytes that came from a connection. False if no more are to be read until [`Io::resume`] says so.
@@ -214,7 +226,8 @@ impl Shard {
         let Some(conn) = self.conns.get(key) else { return };
         let Some(input) = self.inputs.of_mut(conn.input).filter(|input| input.held.is_some()) else { return };
         let limits = &self.settings.limits;
-        let allowed_ms = if conn.stage == Stage::Http { limits.handshake_ms } else { limits.message_ms };
+        let is_http = self.stages[key.index() as usize] == Stage::Http;
+        let allowed_ms = if is_http { limits.handshake_ms } else { limits.message_ms };
         input.began = coarse(now_ms);
         let deadline = &mut self.deadlines[key.index() as usize];
         *deadline = (*deadline).min(coarse(now_ms + allowed_ms));
@@ -253,7 +266,9 @@ impl Shard {
     fn handle<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, bytes: &mut [u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
-            let Some(conn) = self.conns.get(key) else { return bytes.len() };
+            if !self.conns.contains(key) {
+                return bytes.len();
+            }
             let flags = self.flags[key.index() as usize];
             if flags & CLOSING != 0 {
                 return bytes.len();
@@ -261,10 +276,12 @@ impl Shard {
             if flags & PARKED != 0 {
                 break;
             }
-            let handled = match conn.stage {
+            let handled = match self.stage_of(key) {
                 Stage::Http => self.request(turn, key, &bytes[at..]),
                 Stage::Waiting => None,
-                Stage::Open | Stage::Echo => self.frame(turn, key, &mut bytes[at..]),
+                stage @ (Stage::Unsettled | Stage::Settled | Stage::Echo) => {
+                    self.frame(turn, key, &mut bytes[at..], stage == Stage::Echo)
+                }
             };
             let Some(handled) = handled else { break };
             at += handled;
@@ -286,11 +303,16 @@ impl Shard {
     }
 
     /// Handles the next frame, and says how many bytes it had; `None` if it is not whole.
-    fn frame<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, bytes: &mut [u8]) -> Option<usize> {
+    fn frame<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: Key<Conn>,
+        bytes: &mut [u8],
+        echoes: bool,
+    ) -> Option<usize> {
         let conn = self.conns.get_mut(key)?;
         let input = self.inputs.of_mut(conn.input);
         let resumes = input.is_some_and(|input| std::mem::take(&mut input.resumes));
-        let echoes = conn.stage == Stage::Echo;
         let limits = if resumes { &self.settings.resumed } else { &self.settings.limits };
         let (header, payload, taken) = match next_frame(bytes, limits) {
             Ok(Some(frame)) => frame,
@@ -422,14 +444,16 @@ impl Shard {
 
     /// Sends a message to one client.
     pub(super) fn push(&mut self, conn: Key<Conn>, message: &Outgoing<'_>) {
-        if let Some(serializer) = self.conns.get(conn).map(|conn| conn.serializer) {
+        if self.conns.contains(conn) {
+            let serializer = self.serializer_of(conn.index());
             serializer.push(self.output(conn.index()), message);
         }
     }
 
     /// Sends an answer to one client.
     pub(super) fn reply(&mut self, conn: Key<Conn>, message: &Outgoing<'_>) {
-        if let Some(serializer) = self.conns.get(conn).map(|conn| conn.serializer) {
+        if self.conns.contains(conn) {
+            let serializer = self.serializer_of(conn.index());
             serializer.reply(self.output(conn.index()), message);
         }
     }
@@ -515,7 +539,10 @@ impl Shard {
     pub fn hung_up<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         let Some(conn) = self.conns.get(key) else { return };
         let index = key.index() as usize;
-        if conn.stage == Stage::Http && self.flags[index] & (CLOSING | BLOCKED) == 0 && conn.out.is_some() {
+        if self.stages[index] == Stage::Http
+            && self.flags[index] & (CLOSING | BLOCKED) == 0
+            && conn.out.is_some()
+        {
             // It asked, and closed its half; it may still listen.
             self.flags[index] |= CLOSING;
             self.flush_conn(turn, key);
@@ -539,7 +566,7 @@ impl Shard {
         if self.flags[index] & SESSION != 0 {
             return self.end_session(turn, key);
         }
-        if self.conns.get(key).is_some_and(|conn| matches!(conn.stage, Stage::Open | Stage::Echo)) {
+        if self.conns.contains(key) && self.stage_of(key).is_open() {
             push_close(self.output(key.index()), code, reason);
         }
         self.end(turn, key);
@@ -595,12 +622,16 @@ impl Shard {
         assert_eq!(conn.out.is_some(), flags & HAS_OUT != 0, "output is flagged");
         let mentioned = self.touched_conns.contains(&key.index());
         assert!(flags & (HAS_OUT | BLOCKED) != HAS_OUT || mentioned, "output is sent at the end of the turn");
-        assert!(conn.channels.is_empty() || conn.stage == Stage::Open);
-        assert_eq!(
-            conn.stage == Stage::Waiting,
-            self.exchanges.contains_key(&key),
-            "who waits knows for what"
+        let stage = self.stage_of(key);
+        assert!(conn.channels.is_empty() || stage == Stage::Settled, "who has joined stays where that was");
+        assert!(
+            flags & SESSION == 0 || stage == Stage::Settled,
+            "a session stays, for its token names the shard"
         );
+        let has_identity = matches!(stage, Stage::Unsettled | Stage::Settled);
+        assert_eq!(conn.identity.is_some(), has_identity, "who may join is somebody");
+        assert!(has_identity || flags & SPEAKS_V1 == 0, "an encoding is for messages");
+        assert_eq!(stage == Stage::Waiting, self.exchanges.contains_key(&key), "who waits knows for what");
         assert_eq!(flags & SESSION != 0, self.sessions.contains_key(&key), "a session has a ticket");
         assert!(flags & CLOSING == 0 || conn.channels.is_empty(), "who is closing is a member of nothing");
         for (index, channel) in conn.channels.iter().enumerate() {

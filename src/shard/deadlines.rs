@@ -66,7 +66,7 @@ impl Shard {
         if left_ms == 0 {
             return self.expire(turn, key);
         }
-        match conn.stage {
+        match self.stages[index] {
             _ if self.flags[index] & SESSION != 0 => self.session_due(turn, key),
             Stage::Http => {
                 self.metrics.late += 1;
@@ -74,7 +74,7 @@ impl Shard {
             }
             // The other shard answers; the deadline is for what the client does.
             Stage::Waiting => {}
-            Stage::Open | Stage::Echo => {
+            Stage::Unsettled | Stage::Settled | Stage::Echo => {
                 let now = coarse(turn.now.mono_ms);
                 let idle = self.heard[index] + coarse(self.settings.limits.idle_ms);
                 let input = self.inputs.of(conn.input);

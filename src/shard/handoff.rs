@@ -21,7 +21,7 @@
 //!
 //! Invariants: a connection is handed off once in its life at most, and has no channel then, nor output; so no other shard knows of it.
 
-use super::conn::{Conn, PARKED};
+use super::conn::{Conn, PARKED, Stage};
 use super::message::ToHome;
 use super::{Io, Shard, Turn};
 use crate::base::arena::Key;
@@ -110,8 +110,9 @@ impl Shard {
     /// A connection joins. If that is its first join, and to be done elsewhere, it is handed off at the end of the turn: the caller is to
     /// park it.
     pub(super) fn goes_elsewhere<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Conn>, topic: &str) -> bool {
-        let Some(conn) = self.conns.get_mut(key) else { return false };
-        if std::mem::replace(&mut conn.settled, true) || self.settings.shards == 1 {
+        let Some(conn) = self.conns.get(key) else { return false };
+        let stage = std::mem::replace(&mut self.stages[key.index() as usize], Stage::Settled);
+        if stage == Stage::Settled || self.settings.shards == 1 {
             return false;
         }
         let Some(room) = Topic::parse(topic).and_then(Topic::room) else { return false };
@@ -153,7 +154,8 @@ impl Shard {
             self.buffers.give_back(id);
             bytes
         });
-        let Some(Conn { identity, serializer, .. }) = self.forget_conn(key) else { return };
+        let serializer = self.serializer_of(key.index());
+        let Some(Conn { identity, .. }) = self.forget_conn(key) else { return };
         let identity = identity.expect("who joins is somebody");
         let handoff = Handoff { from: self.id, identity, serializer, held: held.unwrap_or_default() };
         turn.io.hand_off(key.index(), shard, handoff);
@@ -170,8 +172,8 @@ impl Shard {
         self.handoffs.other(from).places += 1;
         let key = self.take_in(turn.now.mono_ms);
         self.become_socket(key, identity, serializer);
+        self.stages[key.index() as usize] = Stage::Settled;
         if let Some(conn) = self.conns.get_mut(key) {
-            conn.settled = true;
             let input = self.inputs.made(&mut conn.input);
             input.resumes = true;
             let id = *input.held.insert(self.buffers.lend());

@@ -177,8 +177,8 @@ impl Shard {
 
     /// Keeps a request, and whatever the connection sends behind it, until another shard has answered.
     pub(super) fn wait(&mut self, key: Key<Conn>, exchange: Exchange) {
-        if let Some(conn) = self.conns.get_mut(key) {
-            conn.stage = Stage::Waiting;
+        if self.conns.contains(key) {
+            self.stages[key.index() as usize] = Stage::Waiting;
             self.exchanges.insert(key, exchange);
             self.flags[key.index() as usize] |= PARKED;
         }
@@ -187,7 +187,8 @@ impl Shard {
     /// The request that was kept, if the connection is still there.
     pub(super) fn stop_waiting(&mut self, key: Key<Conn>) -> Option<Exchange> {
         let exchange = self.exchanges.remove(&key)?;
-        self.conns.get_mut(key)?.stage = Stage::Http;
+        self.conns.get(key)?;
+        self.stages[key.index() as usize] = Stage::Http;
         Some(exchange)
     }
 
@@ -236,9 +237,7 @@ impl Shard {
         match check_upgrade(head) {
             Ok(accept) => {
                 push_switching_protocols(self.output(key.index()), &accept, false, turn.now.unix_ms);
-                if let Some(conn) = self.conns.get_mut(key) {
-                    conn.stage = Stage::Echo;
-                }
+                self.stages[key.index() as usize] = Stage::Echo;
                 self.reconsider(key);
             }
             Err(error) => {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::channel::Departed;
 use super::channels::Passage;
-use super::conn::{CLOSING, Conn, SESSION, SHUT, Stage};
+use super::conn::{CLOSING, Conn, SESSION, SHUT};
 use super::http::Exchange;
 use super::message::{FromSession, Life};
 use super::session::GONE;
@@ -36,12 +36,13 @@ impl Shard {
         for (key, conn) in self.conns.iter() {
             let index = key.index();
             let flags = self.flags.get(index as usize).copied().unwrap_or_default();
+            let is_open = self.stages.get(index as usize).is_some_and(|stage| stage.is_open());
             if flags & (SESSION | SHUT) != 0 {
                 continue;
             }
             // What was begun goes first: the close frame must not stand in the middle of another.
             let mut bytes = conn.out.map(|out| self.buffers.bytes(out).clone()).unwrap_or_default();
-            if matches!(conn.stage, Stage::Open | Stage::Echo) && flags & CLOSING == 0 {
+            if is_open && flags & CLOSING == 0 {
                 push_close(&mut bytes, CloseCode::Internal, "");
             }
             io.write(index, &bytes);

@@ -16,7 +16,7 @@
 use std::cmp::Reverse;
 
 use super::audience::Audience;
-use super::conn::{BLOCKED, CLOSING, Conn, SESSION, Stage};
+use super::conn::{BLOCKED, CLOSING, Conn, SESSION};
 use super::log::{LogMemory, SPARE_BYTES_MAX, SPARE_MAX};
 use super::{Io, Settings, Shard, Timer, Turn};
 use crate::base::arena::Key;
@@ -196,10 +196,12 @@ impl Shard {
 
     /// Closes a connection for what it holds, and says why if that can be done without keeping it.
     fn close_for_memory<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
-        let Some(stage) = self.conns.get(key).map(|conn| conn.stage) else { return };
+        if !self.conns.contains(key) {
+            return;
+        }
         let flags = self.flags[key.index() as usize];
         self.metrics.closed_for_memory += u64::from(flags & CLOSING == 0);
-        let speaks = matches!(stage, Stage::Open | Stage::Echo) && flags & CLOSING == 0;
+        let speaks = self.stage_of(key).is_open() && flags & CLOSING == 0;
         if speaks && (flags & BLOCKED == 0 || flags & SESSION != 0) {
             self.close(turn, key, CloseCode::TryLater, "no memory");
         } else {

@@ -235,8 +235,10 @@ pub struct Shard {
     site: Arc<dyn Site + Send + Sync>,
 
     conns: Arena<Conn>,
-    /// By the connections' index, dense: what a flush or a sweep looks at without touching the connection.
+    /// By the connections' index, dense: what a flush or a sweep looks at without touching the connection, and what would cost a record eight
+    /// bytes for one.
     flags: Vec<u8>,
+    stages: Vec<Stage>,
     heard: Dense<u32>,
     deadlines: Dense<u32>,
     peers: Peers,
@@ -326,6 +328,7 @@ impl Shard {
             site,
             conns: Arena::new(),
             flags: Vec::new(),
+            stages: Vec::new(),
             heard: Dense::new(),
             deadlines: Dense::new(),
             peers: Peers::new(settings.limits.connections_per_ip),
@@ -511,9 +514,8 @@ impl Shard {
         // A request that waits is answered first: a poll when its session ends, on whichever shard that is.
         let is_late = turn.now.mono_ms > until_ms + LINGER_MS;
         let may_close =
-            |key: Key<Conn>, conn: &Conn| !self.is_closing(key) && (is_late || conn.stage != Stage::Waiting);
-        let open: Vec<_> =
-            self.conns.iter().filter(|(key, conn)| may_close(*key, conn)).map(|(key, _)| key).collect();
+            |key: Key<Conn>| !self.is_closing(key) && (is_late || self.stage_of(key) != Stage::Waiting);
+        let open: Vec<_> = self.conns.iter().map(|(key, _)| key).filter(|key| may_close(*key)).collect();
         let count = open.len().div_ceil(usize::try_from(steps).unwrap_or(usize::MAX));
         for key in open.into_iter().take(count) {
             self.metrics.drained += 1;

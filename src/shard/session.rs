@@ -175,10 +175,9 @@ impl Shard {
         let key = self.take_in(turn.now.mono_ms);
         let v1 = if serializer == Serializer::V1 { SPEAKS_V1 } else { 0 };
         self.flags[key.index() as usize] = SESSION | BLOCKED | v1;
+        self.stages[key.index() as usize] = Stage::Settled;
         if let Some(session) = self.conns.get_mut(key) {
-            session.stage = Stage::Open;
             session.identity = Some(identity);
-            session.serializer = serializer;
         }
         let ticket = Ticket { shard: self.id, key, secret };
         self.sessions.insert(key, Session { ticket, poller: None });

@@ -367,7 +367,8 @@ impl Shard {
     ) {
         let Some(member) = self.conns.get(conn) else { return };
         let Some(channel) = member.channel(key) else { return };
-        let (serializer, seat, join_ref) = (member.serializer, channel.seat, self.join_ref(conn, channel));
+        let (serializer, seat, join_ref) =
+            (self.serializer_of(conn.index()), channel.seat, self.join_ref(conn, channel));
         self.settle(key, seat);
         self.touch_conn(conn.index());
         let out = out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn.index());
