@@ -12,7 +12,11 @@
 //!   [`Limits::admission_wait_ms`] it is answered `busy`: clients try again by themselves, later and later, and one that is answered when it
 //!   has given up is work for nothing.
 //!
-//! Invariants: whoever waits is called once; a connection that is parked before its upgrade is in the line.
+//! A join from another shard is answered with all that was missed, and after a break of many that is more than the way there may hold. So when
+//! the way is filling, the joins of that shard step aside, and come in as it clears; a shard that reads slowly keeps nobody else waiting.
+//!
+//! Invariants: whoever waits is called once; a connection that is parked before its upgrade is in the line; the joins of one shard come in in
+//! the order in which they came.
 //!
 //! [`Limits::admissions_per_turn`]: crate::limits::Limits::admissions_per_turn
 //! [`Limits::admission_wait_ms`]: crate::limits::Limits::admission_wait_ms
@@ -23,13 +27,15 @@ use super::conn::{Conn, PARKED, Stage};
 use super::message::{self, Field, Received, ToHome};
 use super::{Io, Shard, Turn};
 use crate::base::arena::Key;
-use crate::limits::{ADMISSION_LINE_BYTES_MAX, ADMISSION_WORK_BYTES};
+use crate::limits::{ADMISSION_LINE_BYTES_MAX, ADMISSION_WORK_BYTES, MESH_PAUSE_BYTES};
 
 /// The line, and what is left of the turn's budget.
 #[derive(Debug)]
 pub(super) struct Admission {
     line: VecDeque<Waiting>,
-    /// Of joins.
+    /// By shard: joins whose turn had come when the way there was filling.
+    aside: Vec<VecDeque<Waiting>>,
+    /// Of joins, in the line and aside.
     line_bytes: usize,
     work_per_turn: u32,
     work_left: u32,
@@ -50,14 +56,25 @@ enum Entrant {
 }
 
 impl Admission {
-    pub(super) fn new(work_per_turn: u32) -> Self {
-        let line = VecDeque::new();
-        Self { line, line_bytes: 0, work_per_turn, work_left: work_per_turn, is_called: false }
+    pub(super) fn new(work_per_turn: u32, shards: u16) -> Self {
+        Self {
+            line: VecDeque::new(),
+            aside: (0..shards).map(|_| VecDeque::new()).collect(),
+            line_bytes: 0,
+            work_per_turn,
+            work_left: work_per_turn,
+            is_called: false,
+        }
     }
 
     /// Whether one more may come in now: if there is some of the budget left, and nobody waits who was first.
     pub(super) fn admits(&mut self) -> bool {
         std::mem::take(&mut self.is_called) || self.line.is_empty() && self.work_left > 0
+    }
+
+    /// The same of a join from a shard.
+    pub(super) fn admits_join(&mut self, shard: u16) -> bool {
+        self.aside[usize::from(shard)].is_empty() && self.admits()
     }
 
     /// Notes that somebody came in, and with how many bytes it was told so.
@@ -73,24 +90,55 @@ impl Admission {
 
     /// How many wait.
     pub(super) fn waiting(&self) -> usize {
-        self.line.len()
+        self.line.len() + self.aside.iter().map(VecDeque::len).sum::<usize>()
+    }
+
+    /// Whether the next turn has somebody to let in, as far as is known here: those aside wait for a way, and whoever clears it wakes the shard.
+    pub(super) fn has_more(&self) -> bool {
+        !self.line.is_empty() || self.work_left == 0 && self.waiting() > 0
     }
 
     /// Lets go of the joins of a shard that has begun anew.
     pub(super) fn forget(&mut self, shard: u16) {
         self.line.retain(|waiting| !matches!(waiting.what, Entrant::Join { shard: of, .. } if of == shard));
-        self.line_bytes = self.line.iter().map(Waiting::bytes).sum();
+        self.aside[usize::from(shard)].clear();
+        self.line_bytes = self.line_bytes_counted();
     }
 
-    /// The next one whose turn it is, and whether it has waited for as long as anybody may.
-    fn call(&mut self, now_ms: u64, wait_ms: u64) -> Option<(Entrant, bool)> {
-        let is_late = now_ms >= self.line.front()?.since_ms + wait_ms;
-        if self.work_left == 0 && !is_late {
-            return None;
+    fn line_bytes_counted(&self) -> usize {
+        self.line.iter().chain(self.aside.iter().flatten()).map(Waiting::bytes).sum()
+    }
+
+    /// The next one whose turn it is, and whether it has waited for as long as anybody may. Asks of a shard whether the way there is filling.
+    fn call(
+        &mut self,
+        now_ms: u64,
+        wait_ms: u64,
+        is_filling: impl Fn(u16) -> bool,
+    ) -> Option<(Entrant, bool)> {
+        let is_late = |waiting: &Waiting| now_ms >= waiting.since_ms + wait_ms;
+        let has_budget = self.work_left > 0;
+        for (shard, aside) in (0..).zip(&mut self.aside) {
+            let may = |first: &mut Waiting| is_late(first) || has_budget && !is_filling(shard);
+            if let Some(first) = aside.pop_front_if(may) {
+                self.line_bytes -= first.bytes();
+                let is_late = is_late(&first);
+                return Some((first.what, is_late));
+            }
         }
-        let first = self.line.pop_front()?;
-        self.line_bytes -= first.bytes();
-        Some((first.what, is_late))
+        while let Some(first) = self.line.pop_front_if(|first| has_budget || is_late(first)) {
+            let is_late = is_late(&first);
+            if let Entrant::Join { shard, .. } = first.what {
+                let aside = &mut self.aside[usize::from(shard)];
+                if !is_late && (is_filling(shard) || !aside.is_empty()) {
+                    aside.push_back(first);
+                    continue;
+                }
+            }
+            self.line_bytes -= first.bytes();
+            return Some((first.what, is_late));
+        }
+        None
     }
 }
 
@@ -129,7 +177,10 @@ impl Shard {
     pub(super) fn admit_waiting<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.admission.work_left = self.admission.work_per_turn;
         let wait_ms = self.settings.limits.admission_wait_ms;
-        while let Some((entrant, is_late)) = self.admission.call(turn.now.mono_ms, wait_ms) {
+        loop {
+            let is_filling = |shard| turn.io.waiting_bytes(shard) > MESH_PAUSE_BYTES;
+            let called = self.admission.call(turn.now.mono_ms, wait_ms, is_filling);
+            let Some((entrant, is_late)) = called else { return };
             match entrant {
                 Entrant::Upgrade(key) => {
                     self.admission.is_called = true;
@@ -141,7 +192,7 @@ impl Shard {
                     else {
                         unreachable!("only joins are put in line")
                     };
-                    if is_late && replaces.is_none() || self.is_too_much(turn, shard, &join) {
+                    if is_late && replaces.is_none() {
                         self.home_refuse(turn, shard, join);
                     } else {
                         self.home_join(turn, shard, join);
@@ -164,8 +215,7 @@ impl Shard {
                 assert!(waits == 1 || self.unparked.contains(&key), "whoever is parked is called: {key:?}");
             }
         }
-        let bytes: usize = self.admission.line.iter().map(Waiting::bytes).sum();
-        assert_eq!(self.admission.line_bytes, bytes);
+        assert_eq!(self.admission.line_bytes, self.admission.line_bytes_counted());
     }
 }
 
@@ -181,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_turn_does_its_budget_and_not_one_more() {
-        let mut admission = Admission::new(3);
+        let mut admission = Admission::new(3, 1);
         for _ in 0..3 {
             assert!(admission.admits());
             admission.spend(0);
@@ -197,10 +247,10 @@ mod tests {
 
     #[test]
     fn nobody_overtakes_those_who_wait() {
-        let mut admission = Admission::new(1);
+        let mut admission = Admission::new(1, 1);
         wait(&mut admission, 0);
         assert!(!admission.admits(), "though there is some of the budget left");
-        assert!(admission.call(1, WAIT_MS).is_some());
+        assert!(admission.call(1, WAIT_MS, |_| false).is_some());
         admission.is_called = true;
         assert!(admission.admits(), "who was called");
         admission.spend(0);
@@ -209,25 +259,80 @@ mod tests {
 
     #[test]
     fn who_has_waited_long_enough_is_called_without_a_budget() {
-        let mut admission = Admission::new(1);
+        let mut admission = Admission::new(1, 1);
         wait(&mut admission, 10);
         wait(&mut admission, 11);
         admission.spend(0);
-        assert!(admission.call(9 + WAIT_MS, WAIT_MS).is_none());
-        assert!(matches!(admission.call(10 + WAIT_MS, WAIT_MS), Some((_, true))));
-        assert!(admission.call(10 + WAIT_MS, WAIT_MS).is_none());
+        assert!(admission.call(9 + WAIT_MS, WAIT_MS, |_| false).is_none());
+        assert!(matches!(admission.call(10 + WAIT_MS, WAIT_MS, |_| false), Some((_, true))));
+        assert!(admission.call(10 + WAIT_MS, WAIT_MS, |_| false).is_none());
         assert_eq!(admission.waiting(), 1);
+    }
+
+    /// A join from a shard, told apart by how long its record is.
+    fn wait_to_join(admission: &mut Admission, since_ms: u64, shard: u16, bytes: usize) {
+        let what = Entrant::Join { shard, record: vec![0; bytes].into() };
+        admission.line.push_back(Waiting { since_ms, what });
+        admission.line_bytes += bytes;
+    }
+
+    /// All who are called with no more than a budget of one each, as the bytes of their records; 0 for an upgrade.
+    fn called(
+        admission: &mut Admission,
+        now_ms: u64,
+        is_filling: impl Fn(u16) -> bool,
+    ) -> Vec<(usize, bool)> {
+        let next = || {
+            let (what, is_late) = admission.call(now_ms, WAIT_MS, &is_filling)?;
+            Some((Waiting { since_ms: 0, what }.bytes(), is_late))
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn joins_whose_way_is_filling_step_aside_and_keep_their_order() {
+        let mut admission = Admission::new(1, 3);
+        for (shard, bytes) in [(1, 10), (2, 20), (1, 11)] {
+            wait_to_join(&mut admission, 0, shard, bytes);
+        }
+        wait(&mut admission, 0);
+        assert_eq!(called(&mut admission, 1, |shard| shard == 1), [(20, false), (0, false)]);
+        assert_eq!((admission.waiting(), admission.line_bytes), (2, 21));
+        assert!(admission.admits() && admission.admits_join(2), "nobody else waits for them");
+        assert!(!admission.admits_join(1) && !admission.has_more(), "they wait for the way");
+        wait_to_join(&mut admission, 1, 1, 12);
+        assert!(admission.has_more());
+        assert_eq!(called(&mut admission, 2, |_| false), [(10, false), (11, false), (12, false)]);
+        assert_eq!((admission.waiting(), admission.line_bytes), (0, 0));
+    }
+
+    #[test]
+    fn who_comes_when_the_way_is_clear_does_not_overtake_those_aside() {
+        let mut admission = Admission::new(1, 2);
+        for bytes in [10, 11] {
+            wait_to_join(&mut admission, 0, 1, bytes);
+        }
+        assert_eq!(called(&mut admission, 1, |_| true), []);
+        admission.work_left = 0;
+        assert!(admission.has_more(), "as far as is known they wait for the next budget");
+        assert_eq!(called(&mut admission, 1, |_| false), []);
+        wait_to_join(&mut admission, 1, 1, 12);
+        assert_eq!(called(&mut admission, WAIT_MS, |_| true), [(10, true), (11, true)]);
+        admission.work_left = 1;
+        assert_eq!(called(&mut admission, WAIT_MS, |_| true), []);
+        assert_eq!(called(&mut admission, WAIT_MS + 1, |_| true), [(12, true)]);
     }
 
     #[test]
     fn joins_of_a_shard_that_begins_anew_are_let_go() {
-        let mut admission = Admission::new(1);
+        let mut admission = Admission::new(1, 3);
+        wait_to_join(&mut admission, 0, 1, 5);
+        assert_eq!(called(&mut admission, 0, |_| true), []);
         for shard in [1, 2, 1] {
-            let what = Entrant::Join { shard, record: vec![0; 10].into() };
-            admission.line.push_back(Waiting { since_ms: 0, what });
+            wait_to_join(&mut admission, 0, shard, 10);
         }
         wait(&mut admission, 0);
         admission.forget(1);
-        assert_eq!((admission.waiting(), admission.line.iter().map(Waiting::bytes).sum::<usize>()), (2, 10));
+        assert_eq!((admission.waiting(), admission.line_bytes), (2, 10));
     }
 }

@@ -138,7 +138,9 @@ impl Shard {
             return self.home_refuse(turn, shard, message);
         }
         match message {
-            ToHome::Join { .. } if !self.admission.admits() => self.line_up_join(turn, shard, message),
+            ToHome::Join { .. } if self.is_filling(turn, shard) || !self.admission.admits_join(shard) => {
+                self.line_up_join(turn, shard, message);
+            }
             ToHome::Join { .. } => self.home_join(turn, shard, message),
             ToHome::Leave { home, asker, reference } => self.home_leave(turn, shard, home, asker, reference),
             ToHome::Publish { home, asker, reference, body, key, reply_to } => {
@@ -167,14 +169,14 @@ impl Shard {
     }
 
     /// Whether the way to those who would hear of this is so full that it must not be done now: that of all who have members here, or for a
-    /// page of history that of the one who asks. What ends something is never too much.
+    /// page of history that of the one who asks. What ends something is never too much, and a join waits ([`Admission`](super::admission)).
     pub(super) fn is_too_much<I: Io>(&self, turn: &Turn<'_, I>, shard: u16, message: &ToHome<'_>) -> bool {
         match message {
             ToHome::Publish { home, .. } | ToHome::Custom { home, .. } | ToHome::Typing { home, .. } => {
                 let outposts = self.homes.get(*home).map(|home| &home.outposts);
                 outposts.is_some_and(|all| all.iter().any(|outpost| self.is_busy(turn, outpost.shard)))
             }
-            ToHome::History { .. } | ToHome::Join { replaces: None, .. } => self.is_busy(turn, shard),
+            ToHome::History { .. } => self.is_busy(turn, shard),
             _ => false,
         }
     }

@@ -367,7 +367,7 @@ impl Shard {
             unparked: Vec::new(),
             memory: Memory::default(),
             handoffs: Handoffs::new(settings.shards),
-            admission: Admission::new(settings.limits.admissions_per_turn),
+            admission: Admission::new(settings.limits.admissions_per_turn, settings.shards),
             stirred: Vec::new(),
             paused: Vec::new(),
             timers,
@@ -420,7 +420,7 @@ impl Shard {
     fn has_work(&self) -> bool {
         !self.touched_conns.is_empty()
             || !self.unparked.is_empty()
-            || self.admission.waiting() > 0
+            || self.admission.has_more()
             || !self.stirred.is_empty()
             || !self.dismissed.is_empty()
             || !self.greeting.is_empty()

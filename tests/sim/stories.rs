@@ -373,6 +373,62 @@ fn who_joins_while_a_way_stands_still_is_told_that_it_is_busy() {
     });
 }
 
+/// Thirty on another shard than the one who has filled the room's history join at the same moment, while the way to them stands still. The
+/// history is sixteen times as much as makes a way fill up, so one answer is as much as may be. Gives the world as it is then.
+fn thirty_join_through_a_narrow_way(here: usize, there: usize) -> World {
+    let limits = Limits { publish_per_s: 0, ..Limits::default() };
+    let narrow = Plan { ring_bytes: 1_000, ..plan(2, limits) };
+    let clients: Vec<_> =
+        (0..=30).map(|client| (client % 2, if client == 0 { here } else { there })).collect();
+    let mut world = world(&narrow, &clients);
+    tell(&mut world, 0, |client, mouth| client.join(mouth, ROOM));
+    tell(&mut world, 0, |client, mouth| {
+        (0..20).for_each(|number| {
+            client.publish_body(mouth, ROOM, &format!("{number} {}", "b".repeat(900)), None, None);
+        });
+    });
+    world.hosts[here].net.jammed.fill(true);
+    for client in 1..=30 {
+        world.write(client, |client, mouth| client.join(mouth, ROOM));
+    }
+    while world.settle() {}
+    world
+}
+
+/// How many of them are in the room.
+fn members(world: &World) -> usize {
+    let links = world.clients.iter().filter_map(|client| client.link.as_ref());
+    links.filter(|link| link.member(ROOM).is_some()).count()
+}
+
+#[test]
+fn many_who_join_at_once_from_elsewhere_wait_for_the_way_and_are_all_let_in() {
+    both_ways(|here, there| {
+        let mut world = thirty_join_through_a_narrow_way(here, there);
+        world.hosts[here].net.jammed.fill(false);
+        while world.settle() {}
+        assert_eq!((members(&world), count(&world, "busy")), (31, 0));
+        world.rest();
+        world.check_rest();
+    });
+}
+
+#[test]
+fn who_has_waited_too_long_for_a_way_is_told_that_it_is_busy() {
+    both_ways(|here, there| {
+        let mut world = thirty_join_through_a_narrow_way(here, there);
+        let are_at_home = members(&world) == 31;
+        world.pass(Limits::default().admission_wait_ms);
+        while world.settle() {}
+        world.hosts[here].net.jammed.fill(false);
+        while world.settle() {}
+        let expected = if are_at_home { (31, 0) } else { (2, 29) };
+        assert_eq!((members(&world), count(&world, "busy")), expected);
+        world.rest();
+        world.check_rest();
+    });
+}
+
 #[test]
 fn who_echoes_behind_a_push_while_a_way_stands_still_is_not_read_any_more() {
     insist(|client, mouth, number| {
