@@ -81,6 +81,8 @@ impl Shard {
             return Ok(());
         }
 
+        // The home must have heard of an end before it hears of what comes after it: it would greet one connection as two members.
+        self.dismiss(turn);
         let audience = self.audience_of(topic, home_shard);
         if let Some(record) = self.audiences.get_mut(audience) {
             record.joining += 1;

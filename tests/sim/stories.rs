@@ -84,6 +84,29 @@ fn who_crashes_alone_on_its_shard_is_gone_from_the_room() {
 }
 
 #[test]
+fn who_crashes_and_joins_again_at_once_is_there_once() {
+    both_ways(|here, there| {
+        let mut plan = plan(2, Limits::default());
+        (plan.settings.presence.tick_ms, plan.settings.presence.tick_max_ms) = (500, 2_000);
+        let mut world = world(&plan, &[(0, here), (1, there)]);
+        let crash = |client: &mut Client, mouth: &mut Mouth<'_>| {
+            client.push_text(mouth, ROOM, "phx_x", &json!({}), Ask::Wrong(""));
+        };
+        // The room that has just told who is there rests: who comes is sent the list by itself, with its own entry.
+        at_once(&mut world, 0, |client, mouth| client.join(mouth, ROOM));
+        at_once(&mut world, 1, |client, mouth| {
+            client.join(mouth, ROOM);
+            crash(client, mouth);
+            client.join(mouth, ROOM);
+        });
+        assert_eq!(seen_by(&world, 1), ["ann", "bob"]);
+        world.rest();
+        assert_eq!([0, 1].map(|client| seen_by(&world, client)), [["ann", "bob"], ["ann", "bob"]]);
+        world.check_rest();
+    });
+}
+
+#[test]
 fn a_large_room_is_written_to_in_slices_and_holds_nobody_up() {
     let mut plan = plan(1, Limits::default());
     plan.settings.writes_per_flush = 2;
