@@ -13,7 +13,8 @@
 //!   has given up is work for nothing.
 //!
 //! A join from another shard is answered with all that was missed, and after a break of many that is more than the way there may hold. So when
-//! the way is filling, the joins of that shard step aside, and come in as it clears; a shard that reads slowly keeps nobody else waiting.
+//! the way is filling, the joins of that shard step aside, and come in as it clears, of several shards whoever came first; a shard that reads slowly
+//! keeps nobody else waiting. How many bytes of joins wait, and for how long, is bounded as in the line.
 //!
 //! Invariants: whoever waits is called once; a connection that is parked before its upgrade is in the line; the joins of one shard come in in
 //! the order in which they came.
@@ -98,6 +99,16 @@ impl Admission {
         !self.line.is_empty() || self.work_left == 0 && self.waiting() > 0
     }
 
+    /// When the first of those aside will have waited for as long as anybody may, in milliseconds.
+    pub(super) fn late_ms(&self, wait_ms: u64) -> Option<u64> {
+        self.firsts_aside().map(|(since_ms, _)| since_ms + wait_ms).min()
+    }
+
+    /// By shard, of those who have joins aside: since when the first one waits.
+    fn firsts_aside(&self) -> impl Iterator<Item = (u64, u16)> {
+        (0..).zip(&self.aside).filter_map(|(shard, aside)| Some((aside.front()?.since_ms, shard)))
+    }
+
     /// Lets go of the joins of a shard that has begun anew.
     pub(super) fn forget(&mut self, shard: u16) {
         self.line.retain(|waiting| !matches!(waiting.what, Entrant::Join { shard: of, .. } if of == shard));
@@ -118,13 +129,13 @@ impl Admission {
     ) -> Option<(Entrant, bool)> {
         let is_late = |waiting: &Waiting| now_ms >= waiting.since_ms + wait_ms;
         let has_budget = self.work_left > 0;
-        for (shard, aside) in (0..).zip(&mut self.aside) {
-            let may = |first: &mut Waiting| is_late(first) || has_budget && !is_filling(shard);
-            if let Some(first) = aside.pop_front_if(may) {
-                self.line_bytes -= first.bytes();
-                let is_late = is_late(&first);
-                return Some((first.what, is_late));
-            }
+        // Whoever came first, so that no shard keeps another from the budget.
+        let may = |since_ms: u64, shard| now_ms >= since_ms + wait_ms || has_budget && !is_filling(shard);
+        let next = self.firsts_aside().filter(|(since_ms, shard)| may(*since_ms, *shard)).min();
+        if let Some(first) = next.and_then(|(_, shard)| self.aside[usize::from(shard)].pop_front()) {
+            self.line_bytes -= first.bytes();
+            let is_late = is_late(&first);
+            return Some((first.what, is_late));
         }
         while let Some(first) = self.line.pop_front_if(|first| has_budget || is_late(first)) {
             let is_late = is_late(&first);
@@ -304,6 +315,21 @@ mod tests {
         assert!(admission.has_more());
         assert_eq!(called(&mut admission, 2, |_| false), [(10, false), (11, false), (12, false)]);
         assert_eq!((admission.waiting(), admission.line_bytes), (0, 0));
+    }
+
+    #[test]
+    fn of_several_shards_whose_ways_have_cleared_the_join_that_came_first_is_first() {
+        let mut admission = Admission::new(1, 3);
+        for (since_ms, shard, bytes) in [(1, 2, 10), (2, 1, 20), (3, 2, 11), (4, 1, 21)] {
+            wait_to_join(&mut admission, since_ms, shard, bytes);
+        }
+        assert_eq!(called(&mut admission, 5, |_| true), []);
+        assert_eq!(admission.late_ms(WAIT_MS), Some(1 + WAIT_MS));
+        assert_eq!(
+            called(&mut admission, 5, |_| false),
+            [(10, false), (20, false), (11, false), (21, false)]
+        );
+        assert_eq!(admission.late_ms(WAIT_MS), None);
     }
 
     #[test]

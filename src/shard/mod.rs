@@ -414,7 +414,11 @@ impl Shard {
     /// When [`Shard::turn`] is to be called again at the latest, in milliseconds of monotonic time; at once if there is work left.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
-        if self.has_work() { Some(0) } else { self.timers.next_due() }
+        if self.has_work() {
+            return Some(0);
+        }
+        let late_ms = self.admission.late_ms(self.settings.limits.admission_wait_ms);
+        [self.timers.next_due(), late_ms].into_iter().flatten().min()
     }
 
     fn has_work(&self) -> bool {

@@ -418,6 +418,12 @@ fn thirty_join_through_a_narrow_way(here: usize, there: usize) -> World {
     world
 }
 
+/// How many joins wait.
+fn waiting(world: &World) -> usize {
+    let waiting = world.hosts.iter().map(|host| host.shard.metrics().waiting);
+    usize::try_from(waiting.sum::<u64>()).expect("a few")
+}
+
 /// How many of them are in the room.
 fn members(world: &World) -> usize {
     let links = world.clients.iter().filter_map(|client| client.link.as_ref());
@@ -441,8 +447,15 @@ fn who_has_waited_too_long_for_a_way_is_told_that_it_is_busy() {
     both_ways(|here, there| {
         let mut world = thirty_join_through_a_narrow_way(here, there);
         let are_at_home = members(&world) == 31;
-        world.pass(Limits::default().admission_wait_ms);
+        let wait_ms = Limits::default().admission_wait_ms;
+        world.pass(wait_ms - 1);
         while world.settle() {}
+        assert_eq!(waiting(&world), if are_at_home { 0 } else { 29 });
+        let due_ms = world.hosts[here].shard.next_due().expect("there is always something");
+        assert!(are_at_home || due_ms <= world.now.mono_ms + 1, "it does not sleep for longer");
+        world.pass(1);
+        while world.settle() {}
+        assert_eq!(waiting(&world), 0);
         world.hosts[here].net.jammed.fill(false);
         while world.settle() {}
         let expected = if are_at_home { (31, 0) } else { (2, 29) };
