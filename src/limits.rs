@@ -98,7 +98,7 @@ pub const ACCEPT_RETRY_MS: u64 = 100;
 /// [`Limits::admissions_per_turn`]. Building, framing and sending 16 KiB takes some 10 µs.
 pub const ADMISSION_WORK_BYTES: usize = 16 * 1_024;
 
-/// From how many bytes of waiting joins on a further one is answered `busy`. A join is some 200 bytes.
+/// From how many bytes of waiting joins on a further one is answered `busy`, be it their turn that they wait for or a way. A join is some 200 bytes.
 pub const ADMISSION_LINE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 
 /// The shortest time after which a connection is given up whose peer's machine acknowledges nothing, or takes nothing, in milliseconds. It is
@@ -168,7 +168,7 @@ pub const LOBBY_TICK_MS: u64 = 500;
 /// 128 KiB hold a tick's worth of traffic; more waits in the sender's overflow, which is what backpressure measures.
 pub const RING_WORDS: usize = 16 * 1_024;
 
-/// From how many waiting bytes for another shard on the connections that feed it are no longer read.
+/// From how many waiting bytes for another shard on the connections that feed it are no longer read, and joins from there wait.
 pub const MESH_PAUSE_BYTES: usize = 256 * 1_024;
 
 /// From how many waiting bytes for another shard on a push that needs it is answered `busy`.

@@ -28,7 +28,7 @@ use super::conn::{Conn, PARKED, Stage};
 use super::message::{self, Field, Received, ToHome};
 use super::{Io, Shard, Turn};
 use crate::base::arena::Key;
-use crate::limits::{ADMISSION_LINE_BYTES_MAX, ADMISSION_WORK_BYTES, MESH_PAUSE_BYTES};
+use crate::limits::{ADMISSION_WORK_BYTES, MESH_PAUSE_BYTES};
 
 /// The line, and what is left of the turn's budget.
 #[derive(Debug)]
@@ -172,7 +172,7 @@ impl Shard {
 
     /// Has a join wait. One that takes the place of an older one always may: until then its room has that.
     pub(super) fn line_up_join<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
-        let is_full = self.admission.line_bytes > ADMISSION_LINE_BYTES_MAX;
+        let is_full = self.admission.line_bytes > self.settings.admission_line_bytes;
         if is_full && matches!(message, ToHome::Join { replaces: None, .. }) {
             return self.home_refuse(turn, shard, message);
         }

@@ -21,10 +21,10 @@ use super::log::{LogMemory, SPARE_BYTES_MAX, SPARE_MAX};
 use super::{Io, Settings, Shard, Timer, Turn};
 use crate::base::arena::Key;
 use crate::limits::{
-    ADMISSION_LINE_BYTES_MAX, CLIENT_FRAME_HEADER_BYTES_MAX, CONN_MEMORY_BYTES, KEY_MEMORY_BYTES,
-    KEYS_PER_ROOM_MAX, MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MEMORY_MARKS_PERCENT, MESH_BUSY_BYTES,
-    META_BYTES_MAX, NAME_BYTES_MAX, POLLED_OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX,
-    READ_BUFFER_BYTES, ROOM_MEMORY_BYTES, TOKEN_BYTES_MAX,
+    CLIENT_FRAME_HEADER_BYTES_MAX, CONN_MEMORY_BYTES, KEY_MEMORY_BYTES, KEYS_PER_ROOM_MAX,
+    MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MEMORY_MARKS_PERCENT, MESH_BUSY_BYTES, META_BYTES_MAX,
+    NAME_BYTES_MAX, POLLED_OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX, READ_BUFFER_BYTES,
+    ROOM_MEMORY_BYTES, TOKEN_BYTES_MAX,
 };
 use crate::wire::ws::close::CloseCode;
 
@@ -298,7 +298,7 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
             rooms,
             ROOM_MEMORY_BYTES + KEYS_PER_ROOM_MAX * KEY_MEMORY_BYTES,
         ),
-        part("joins that wait", shards, ADMISSION_LINE_BYTES_MAX),
+        part("joins that wait", shards, settings.admission_line_bytes),
         fixed("rings", shards * shards, ring_words * size_of::<u64>()),
         fixed("records that wait for another shard", shards * (shards - 1), MESH_BUSY_BYTES),
         fixed(

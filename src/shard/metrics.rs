@@ -41,7 +41,7 @@ metrics! {
     log_bytes: gauge "log_bytes" "" "Memory of what members who lag have not been sent yet, in bytes.";
     buffers: gauge "buffers" "" "Buffers lent to connections with a part of a message, or with output that they do not take.";
     memory_bytes: gauge "memory_bytes" "" "Memory in use, as it counts against `limits.memory_bytes`.";
-    waiting: gauge "admissions_waiting" "" "Upgrades and joins that wait for their turn.";
+    waiting: gauge "admissions_waiting" "" "Upgrades and joins that wait for their turn, or for the way to another shard.";
     turns: counter "turns_total" "" "Turns of the event loops.";
     accepted: counter "accepted_total" "" "Connections taken in.";
     accept_failures: counter "accept_failures_total" "" "Failures to accept a connection, for want of descriptors or memory.";

@@ -77,8 +77,8 @@ use crate::base::time::Now;
 use crate::base::timers::Timers;
 use crate::chat::directory::Directory;
 use crate::limits::{
-    GATHERED_MEMBERS, HistoryLimits, LINGER_MS, Limits, MESH_BUSY_BYTES, MESH_PAUSE_BYTES, PresenceLimits,
-    SWEEP_MS, WRITES_PER_FLUSH,
+    ADMISSION_LINE_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, LINGER_MS, Limits, MESH_BUSY_BYTES,
+    MESH_PAUSE_BYTES, PresenceLimits, SWEEP_MS, WRITES_PER_FLUSH,
 };
 use crate::wire::phx::Decoder;
 use crate::wire::ws::close::CloseCode;
@@ -157,6 +157,8 @@ pub struct Settings {
     pub writes_per_flush: u32,
     /// Up to how many members a room gathers on one shard: [`GATHERED_MEMBERS`], or another number where that is to be tried.
     pub gathered_members: u32,
+    /// From how many bytes of joins that wait on others are refused: [`ADMISSION_LINE_BYTES_MAX`], or less where that is to be tried.
+    pub admission_line_bytes: usize,
 }
 
 impl Settings {
@@ -192,6 +194,7 @@ impl Settings {
             echo: false,
             writes_per_flush: WRITES_PER_FLUSH,
             gathered_members: GATHERED_MEMBERS,
+            admission_line_bytes: ADMISSION_LINE_BYTES_MAX,
         }
     }
 }

@@ -60,6 +60,7 @@ const REACHED: &[&str] = &[
     "history",
     "idle",
     "invalid",
+    "join that waits for a way",
     "joined",
     "joined again",
     "lagging",

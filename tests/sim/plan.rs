@@ -1,8 +1,8 @@
 //! What a seed decides before the first step: how large everything is, how narrow the limits, and what happens how often.
 
 use chinwag::limits::{
-    FRAME_HEADER_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits, MEMBER_MEMORY_BYTES, PresenceLimits,
-    ROOM_MEMORY_BYTES, WRITES_PER_FLUSH,
+    ADMISSION_LINE_BYTES_MAX, FRAME_HEADER_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits,
+    MEMBER_MEMORY_BYTES, PresenceLimits, ROOM_MEMORY_BYTES, WRITES_PER_FLUSH,
 };
 use chinwag::shard::Settings;
 
@@ -146,6 +146,9 @@ impl Plan {
             forgets_rooms,
             settings,
         };
+        // A join is some 60 to 200.
+        plan.settings.admission_line_bytes =
+            *draws.pick(&[100, 500, ADMISSION_LINE_BYTES_MAX, ADMISSION_LINE_BYTES_MAX]);
         if plan.settings.limits.memory_bytes != 0 {
             // Keys are not let go of. With them the bound would have to be so wide that nothing reached it.
             plan.acts.retain(|(act, _)| *act != Act::PublishKeyed);

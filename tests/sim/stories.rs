@@ -399,10 +399,17 @@ fn who_joins_while_a_way_stands_still_is_told_that_it_is_busy() {
 /// Thirty on another shard than the one who has filled the room's history join at the same moment, while the way to them stands still. The
 /// history is sixteen times as much as makes a way fill up, so one answer is as much as may be. Gives the world as it is then.
 fn thirty_join_through_a_narrow_way(here: usize, there: usize) -> World {
-    let limits = Limits { publish_per_s: 0, ..Limits::default() };
-    let narrow = Plan { ring_bytes: 1_000, ..plan(2, limits) };
+    thirty_join_with(here, there, plan(2, Limits::default()))
+}
+
+/// The same with other limits, or with a planted bug. One more is there, and does not join.
+fn thirty_join_with(here: usize, there: usize, plan: Plan) -> World {
+    let mut narrow = Plan { ring_bytes: 1_000, ..plan };
+    narrow.settings.limits.publish_per_s = 0;
+    // So that they are told of each other before all is quiet.
+    narrow.settings.presence.tick_ms = 20;
     let clients: Vec<_> =
-        (0..=30).map(|client| (client % 2, if client == 0 { here } else { there })).collect();
+        (0..=31).map(|client| (client % 2, if client == 0 { here } else { there })).collect();
     let mut world = world(&narrow, &clients);
     tell(&mut world, 0, |client, mouth| client.join(mouth, ROOM));
     tell(&mut world, 0, |client, mouth| {
@@ -410,7 +417,9 @@ fn thirty_join_through_a_narrow_way(here: usize, there: usize) -> World {
             client.publish_body(mouth, ROOM, &format!("{number} {}", "b".repeat(900)), None, None);
         });
     });
-    world.hosts[here].net.jammed.fill(true);
+    let net = &mut world.hosts[here].net;
+    net.jammed.fill(true);
+    net.spare_bytes = 50_000;
     for client in 1..=30 {
         world.write(client, |client, mouth| client.join(mouth, ROOM));
     }
@@ -434,6 +443,10 @@ fn members(world: &World) -> usize {
 fn many_who_join_at_once_from_elsewhere_wait_for_the_way_and_are_all_let_in() {
     both_ways(|here, there| {
         let mut world = thirty_join_through_a_narrow_way(here, there);
+        let are_at_home = members(&world) == 31;
+        assert_eq!(waiting(&world), if are_at_home { 0 } else { 29 });
+        assert!(world.hosts[here].net.in_ring(there) < 40_000, "one answer is what may be");
+        assert_ne!(world.hosts[here].shard.next_due(), Some(0), "nothing is to be done until there is room");
         world.hosts[here].net.jammed.fill(false);
         while world.settle() {}
         assert_eq!((members(&world), count(&world, "busy")), (31, 0));
@@ -461,6 +474,91 @@ fn who_has_waited_too_long_for_a_way_is_told_that_it_is_busy() {
         let expected = if are_at_home { (31, 0) } else { (2, 29) };
         assert_eq!((members(&world), count(&world, "busy")), expected);
         world.rest();
+        world.check_rest();
+    });
+}
+
+#[test]
+#[should_panic(expected = "what waits for another shard is bounded")]
+fn joins_that_do_not_wait_for_the_way_are_answered_with_more_than_may_wait_in_it() {
+    both_ways(|here, there| {
+        let plan = plan(2, Limits { admissions_per_turn: 1_000, ..Limits::default() });
+        thirty_join_with(here, there, Plan { bug: Some(Bug::NeverFull), ..plan });
+    });
+}
+
+#[test]
+fn who_joins_when_the_way_is_free_again_does_not_overtake_those_who_wait_for_it() {
+    both_ways(|here, there| {
+        let mut world = thirty_join_through_a_narrow_way(here, there);
+        let are_at_home = members(&world) == 31;
+        world.hosts[there].net.jammed.fill(true);
+        world.write(31, |client, mouth| client.join(mouth, ROOM));
+        while world.settle() {}
+        world.jam(false);
+        // The home has no turn in between, in which it could call those who wait.
+        world.ring(here, there, usize::MAX);
+        let came = world.ring(there, here, usize::MAX);
+        assert_eq!((came, waiting(&world)), if are_at_home { (0, 0) } else { (1, 30) });
+        while world.settle() {}
+        assert_eq!((members(&world), count(&world, "busy")), (32, 0));
+        world.rest();
+        world.check_rest();
+    });
+}
+
+#[test]
+fn of_more_who_wait_for_a_way_than_the_line_holds_the_rest_is_told_that_it_is_busy() {
+    both_ways(|here, there| {
+        let mut plan = plan(2, Limits::default());
+        // Each is some 60 to 90, and one more than this is taken.
+        plan.settings.admission_line_bytes = 500;
+        let mut world = thirty_join_with(here, there, plan);
+        let are_at_home = members(&world) == 31;
+        let held = waiting(&world);
+        assert!(if are_at_home { held == 0 } else { (5..10).contains(&held) }, "{held}");
+        world.jam(false);
+        while world.settle() {}
+        let joined = if are_at_home { 31 } else { 2 + held };
+        assert_eq!((members(&world), count(&world, "busy")), (joined, 31 - joined as u64));
+        world.rest();
+        world.check_rest();
+    });
+}
+
+#[test]
+fn who_goes_while_its_join_waits_for_the_way_leaves_nothing_behind() {
+    both_ways(|here, there| {
+        let mut world = thirty_join_through_a_narrow_way(here, there);
+        for client in 1..=31 {
+            world.lose_link(client);
+        }
+        while world.settle() {}
+        world.jam(false);
+        while world.settle() {}
+        let members: usize = world.hosts.iter().map(|host| host.shard.population().members).sum();
+        assert_eq!((members, waiting(&world)), (1, 0));
+        world.rest();
+        world.check_rest();
+    });
+}
+
+#[test]
+fn who_joins_anew_while_a_way_stands_still_is_let_in_however_long_that_takes() {
+    both_ways(|here, there| {
+        let mut world = jammed(here, there, None);
+        world.hosts[there].net.jammed.fill(false);
+        let are_remote = world.hosts[there].shard.population().members == 0;
+        // This fills the way.
+        at_once(&mut world, 0, |client, mouth| publish_on(client, mouth, 0));
+        at_once(&mut world, 1, |client, mouth| client.join_anew(mouth, ROOM));
+        assert_eq!(waiting(&world), usize::from(are_remote));
+        world.pass(Limits::default().admission_wait_ms);
+        while world.settle() {}
+        assert_eq!(waiting(&world), 0);
+        world.jam(false);
+        world.rest();
+        assert_eq!(count(&world, "busy"), 0);
         world.check_rest();
     });
 }

@@ -264,6 +264,9 @@ impl World {
         let Host { shard, net, is_busy } = &mut self.hosts[host];
         shard.turn(&mut Turn { now, io: net });
         *is_busy = false;
+        if shard.metrics().waiting > 0 && shard.next_due() != Some(0) {
+            self.truth.saw("join that waits for a way");
+        }
         crate::rest::check_after_turn(&self.plan, &self.hosts[host]);
         self.check(host);
     }
@@ -485,7 +488,7 @@ impl World {
     }
 
     /// Brings at most so many records to another shard, and says how many.
-    fn ring(&mut self, from: usize, to: usize, most: usize) -> usize {
+    pub(crate) fn ring(&mut self, from: usize, to: usize, most: usize) -> usize {
         if self.hosts[from].net.jammed[to] {
             return 0;
         }
