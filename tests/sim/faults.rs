@@ -38,6 +38,8 @@ pub(crate) enum Bug {
     ForgetLastLeave,
     /// A push is never answered.
     LoseAnswer,
+    /// A join is never answered.
+    LoseJoined,
     /// A push is answered twice.
     RepeatAnswer,
     /// A push is refused, and done.
@@ -152,6 +154,7 @@ pub(crate) fn meddle(
         Some(Bug::DropWhenFull) if is_message && is_full => copies = 0,
         Some(Bug::ForgetLeave | Bug::ForgetLastLeave) if kind == record::LEAVE && strikes => copies = 0,
         Some(Bug::LoseAnswer) if kind == record::REPLY && strikes => copies = 0,
+        Some(Bug::LoseJoined) if kind == record::JOINED && strikes => copies = 0,
         Some(Bug::RepeatAnswer) if kind == record::REPLY && strikes => copies = 2,
         Some(Bug::RefuseWhatIsDone) if is_receipt && strikes => {
             let at = find(&record, "{\"at\"").expect("a receipt");

@@ -92,6 +92,7 @@ fn a_clock_that_goes_back_is_seen_in_the_messages() {
 #[test]
 fn an_answer_that_is_lost_is_waited_for() {
     check(Bug::LoseAnswer, &["every request is answered"]);
+    check(Bug::LoseJoined, &["every request is answered"]);
 }
 
 #[test]
