@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::crowd::{Crowd, Member};
 use crate::metrics::{value, value_on};
-use crate::peer::{Peer, connect, join, text, upgrade};
+use crate::peer::{Peer, connect, join, publish, text, upgrade};
 use crate::server::Server;
 
 const INSIDE: usize = 40;
@@ -84,6 +84,34 @@ fn a_storm_past_the_pace_waits_and_everybody_gets_in() {
         assert!(parked > 0, "a budget of one is not enough for a {what}");
     }
     assert_eq!(value(&server, "chinwag_admissions_waiting"), 0);
+}
+
+#[test]
+fn who_come_back_to_long_histories_all_at_once_are_all_let_in() {
+    const RETURNING: usize = 60;
+    // On two shards, whichever of them each is at home on.
+    const ROOMS: [&str; 4] = ["tea", "milk", "news", "rain"];
+    const MESSAGES: usize = 16;
+    let server = Server::start(&["shards=2", "limits.publish_per_s=0", "limits.admission_wait_ms=60000"]);
+    let mut speaker = server.guest("Ann");
+    let body = "x".repeat(15_000);
+    for room in ROOMS {
+        speaker.send_raw(&join(room, r#"{"presence":false}"#));
+        speaker.await_text("phx_reply");
+        for number in 0..MESSAGES {
+            speaker.send_raw(&publish(room, number as u64, &body));
+            speaker.await_text("phx_reply");
+        }
+    }
+    // 240 KB each: of one room more than may wait in the way to another shard.
+    let mut opening = upgrade(&server.token("Bob"), "").into_bytes();
+    opening.extend(ROOMS.iter().flat_map(|room| join(room, r#"{"presence":false}"#)));
+    let mut crowd = Crowd::connect(&server, RETURNING, &opening);
+    // A refusal would be seen by who is refused.
+    crowd.until("everybody is in", |members| {
+        members.iter().all(|member| member.joined as usize == ROOMS.len())
+    });
+    assert!(crowd.members.iter().all(|member| !member.has_ended));
 }
 
 #[test]
