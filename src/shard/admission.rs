@@ -287,7 +287,7 @@ mod tests {
         admission.line_bytes += bytes;
     }
 
-    /// All who are called with no more than a budget of one each, as the bytes of their records; 0 for an upgrade.
+    /// All who are called, none of whom costs anything: the bytes of each record, 0 for an upgrade, and whether it is late.
     fn called(
         admission: &mut Admission,
         now_ms: u64,

@@ -219,7 +219,7 @@ test("a message that arrived, but whose answer was lost, is sent again and is th
   wire.swallowAnswers();
   await ann.say("did you get this?");
   await bob.hears("did you get this?");
-  assert.equal(await ann.page.locator("#log .pending").count(), 1);
+  await ann.until(() => document.querySelectorAll("#log .pending").length === 1);
   wire.cut();
   wire.mend();
   await ann.hears("did you get this?");
@@ -515,6 +515,6 @@ test("a new name is taken on without losing one's place", async () => {
   await ann.page.keyboard.press("Enter");
   await bob.sees("Anna", "Bob");
   await ann.say("Now I am Anna");
-  await bob.hears("Now I am Anna");
+  for (const person of [ann, bob]) await person.hears("Now I am Anna");
   assert.equal(await ann.page.locator("#log .own").count(), 2);
 });
