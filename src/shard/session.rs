@@ -90,7 +90,7 @@ const NOTHING: u16 = 204;
 const MALFORMED: u16 = 400;
 const REFUSED: u16 = 403;
 pub(super) const GONE: u16 = 410;
-/// Nothing was taken: what was posted before still waits.
+/// Nothing was taken: what was posted before still waits, or much else for the session's shard.
 const BUSY: u16 = 503;
 /// A poll of a session that is gone. Phoenix says 410 and makes a new session, which `phoenix.js` before 1.8 takes for the old one: it
 /// does not join its channels again, and never hears from them. This makes every version begin anew.
@@ -201,6 +201,11 @@ impl Shard {
         let Some(ticket) = ticket.filter(|ticket| ticket.shard < self.settings.shards) else {
             return self.answer_poll(turn, conn, manner, GONE, None, &[]);
         };
+        if self.is_busy(turn, ticket.shard) {
+            // Of what waits in a way nothing is counted as memory in use, and here a stranger's ticket is as good as any.
+            self.metrics.refused_busy += 1;
+            return self.answer_poll(turn, conn, manner, BUSY, None, &[]);
+        }
         let is_ndjson =
             head.header("content-type").is_some_and(|media| media.starts_with("application/x-ndjson"));
         let mut frames = Vec::new();

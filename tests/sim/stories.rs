@@ -684,26 +684,54 @@ fn who_posts_on_while_nothing_can_be_handled_is_refused_in_the_end() {
     });
 }
 
+/// Asks by one connection of a shard for a session, or by one that there is, and gives what is answered at once.
+fn request(world: &mut World, pipe: (usize, usize), method: &str, session: &str, body: &str) -> String {
+    let request = format!(
+        "{method} /socket/longpoll?vsn=2.0.0&token={}&token={session} HTTP/1.1\r\nHost: x\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        crate::site::token(0, 2_000_000_000),
+        body.len()
+    );
+    world.hosts[pipe.0].net.pipes[pipe.1].to_server.extend_from_slice(request.as_bytes());
+    while world.settle() {}
+    let said = std::mem::take(&mut world.hosts[pipe.0].net.pipes[pipe.1].to_client);
+    String::from_utf8(said).expect("text")
+}
+
+/// Begins a session by a connection, and gives its token.
+fn session_by(world: &mut World, pipe: (usize, usize)) -> String {
+    let begun = request(world, pipe, "GET", "", "");
+    let (_, session) = begun.split_once("\"token\":\"").expect("a session");
+    session.trim_end_matches("\"}").to_owned()
+}
+
+#[test]
+fn who_posts_while_the_way_to_the_session_stands_still_is_told_that_it_is_busy() {
+    let mut world = world(&Plan { ring_bytes: 1_000, ..plan(2, Limits::default()) }, &[]);
+    let there = (1, world.open(1).expect("there is room"));
+    let session = session_by(&mut world, there);
+    world.jam(true);
+    // Of one post: whoever has been told of no jam may post as much as a request holds.
+    world.hosts[0].net.spare_bytes = 6_000;
+    let body = format!(r#"[null,"1","phoenix","heartbeat",{{"padding":"{}"}}]"#, "p".repeat(5_000));
+    let mut refused = 0;
+    for _ in 0..20 {
+        let here = (0, world.open(0).expect("there is room"));
+        let answer = request(&mut world, here, "POST", &session, &body);
+        assert!(answer.is_empty() || answer.contains(r#"{"status":503}"#), "{answer}");
+        refused += u64::from(!answer.is_empty());
+    }
+    assert_eq!(refused, 16, "four are more than fits");
+    assert_eq!(world.hosts[0].shard.metrics().refused_busy, refused);
+}
+
 #[test]
 fn a_poll_is_not_taken_for_one_with_the_same_number_on_another_shard() {
     let mut world = world(&plan(2, Limits::default()), &[]);
-    let request = |world: &mut World, pipe: (usize, usize), method: &str, session: &str, body: &str| {
-        let request = format!(
-            "{method} /socket/longpoll?vsn=2.0.0&token={}&token={session} HTTP/1.1\r\nHost: x\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            crate::site::token(0, 2_000_000_000),
-            body.len()
-        );
-        world.hosts[pipe.0].net.pipes[pipe.1].to_server.extend_from_slice(request.as_bytes());
-        while world.settle() {}
-        let said = std::mem::take(&mut world.hosts[pipe.0].net.pipes[pipe.1].to_client);
-        String::from_utf8(said).expect("text")
-    };
     // The first connection of each shard: they have the same number.
     let [there, here] = [0, 1].map(|host| (host, world.open(host).expect("there is room")));
-    let begun = request(&mut world, here, "GET", "", "");
-    let (_, session) = begun.split_once("\"token\":\"").expect("a session");
-    let session = session.trim_end_matches("\"}");
+    let session = session_by(&mut world, here);
+    let session = &*session;
     assert_eq!(request(&mut world, there, "GET", session, ""), "", "the poll waits");
     world.jam(true);
     // Another poll takes over, and the first one breaks before it hears of that.
