@@ -221,10 +221,14 @@ impl Shard {
         self.flags[index] & PARKED == 0
     }
 
-    /// If a request or frame has come in part: from now on it has so long, however slowly the rest comes.
+    /// If a request or frame has come in part: from now on it has so long, however slowly the rest comes. What is posted to a session comes
+    /// whole, and what is held of it waits for us.
     fn begin(&mut self, now_ms: u64, key: Key<Conn>) {
         let Some(conn) = self.conns.get(key) else { return };
         let Some(input) = self.inputs.of_mut(conn.input).filter(|input| input.held.is_some()) else { return };
+        if self.flags[key.index() as usize] & SESSION != 0 {
+            return;
+        }
         let limits = &self.settings.limits;
         let is_http = self.stages[key.index() as usize] == Stage::Http;
         let allowed_ms = if is_http { limits.handshake_ms } else { limits.message_ms };

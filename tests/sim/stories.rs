@@ -726,6 +726,28 @@ fn who_posts_while_the_way_to_the_session_stands_still_is_told_that_it_is_busy()
 }
 
 #[test]
+fn a_session_that_posts_while_a_join_is_under_way_lives_on_however_short_a_message_may_take() {
+    both_ways(|here, _| {
+        let mut world = world(&plan(2, Limits { message_ms: 100, ..Limits::default() }), &[]);
+        let pipe = (here, world.open(here).expect("there is room"));
+        let session = session_by(&mut world, pipe);
+        world.jam(true);
+        let posted = |world: &mut World, message: &str| {
+            assert!(
+                request(world, pipe, "POST", &session, message).contains(r#"{"status":200}"#),
+                "{message}"
+            );
+        };
+        for (number, event) in ["phx_join", "typing", "typing"].into_iter().enumerate() {
+            posted(&mut world, &format!(r#"["1","{number}","{ROOM}","{event}",{{}}]"#));
+        }
+        world.pass(2 * SWEEP_MS);
+        while world.settle() {}
+        posted(&mut world, r#"[null,"9","phoenix","heartbeat",{}]"#);
+    });
+}
+
+#[test]
 fn a_poll_is_not_taken_for_one_with_the_same_number_on_another_shard() {
     let mut world = world(&plan(2, Limits::default()), &[]);
     // The first connection of each shard: they have the same number.
