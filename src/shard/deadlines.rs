@@ -68,6 +68,8 @@ impl Shard {
         }
         match self.stages[index] {
             _ if self.flags[index] & SESSION != 0 => self.session_due(turn, key),
+            // It has asked in time, and waits to be let in; the line has a time of its own.
+            Stage::Http if self.flags[index] & PARKED != 0 => {}
             Stage::Http => {
                 self.metrics.late += 1;
                 self.remove(turn, key);

@@ -748,6 +748,33 @@ fn a_session_that_posts_while_a_join_is_under_way_lives_on_however_short_a_messa
 }
 
 #[test]
+fn who_has_asked_in_time_and_waits_to_be_let_in_is_not_late() {
+    let limits = Limits {
+        admissions_per_turn: 1,
+        admission_wait_ms: 60_000,
+        handshake_ms: 1_000,
+        ..Limits::default()
+    };
+    let mut world = world(&plan(1, limits), &[]);
+    let token = crate::site::token(0, 2_000_000_000);
+    let upgrade = format!(
+        "GET /socket/websocket?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    );
+    for _ in 0..4 {
+        let pipe = world.open(0).expect("there is room");
+        world.hosts[0].net.pipes[pipe].to_server.extend_from_slice(upgrade.as_bytes());
+    }
+    world.settle();
+    assert_eq!(waiting(&world), 2, "one came in at once, and one with the turn");
+    // A turn may take as long as that.
+    world.pass(2_000);
+    while world.settle() {}
+    let metrics = world.hosts[0].shard.metrics();
+    assert_eq!((metrics.upgrades, metrics.late), (4, 0));
+}
+
+#[test]
 fn a_poll_is_not_taken_for_one_with_the_same_number_on_another_shard() {
     let mut world = world(&plan(2, Limits::default()), &[]);
     // The first connection of each shard: they have the same number.
