@@ -6,7 +6,8 @@
 //! 2. what is kept is always the latest part, without gaps;
 //! 3. a recovery is all that was missed, or is not one.
 //!
-//! The messages lie one behind the other, parted by commas: a page of them is one slice of bytes, ready to stand in a JSON array.
+//! The messages lie one behind the other, parted by commas: a page of them is one slice of bytes, ready to stand in a JSON array. The memory
+//! for them follows what is kept: mostly twice that, and four times at the most.
 //!
 //! Deliberately absent: what a message says.
 
@@ -44,6 +45,11 @@ pub struct Page<'a> {
 }
 
 const NO_PAGE: Page<'static> = Page { messages: &[], count: 0, more: false };
+
+/// How many bytes of memory, and places of messages, are kept whatever becomes of the messages.
+const BYTES_KEPT: usize = 1_024;
+/// See [`BYTES_KEPT`].
+const STARTS_KEPT: usize = 16;
 
 /// The messages of one room.
 #[derive(Debug)]
@@ -133,6 +139,10 @@ impl History {
         if let Some(key) = key {
             self.keys.remember(key, receipt);
         }
+        if limits.messages == 0 {
+            return;
+        }
+        self.make_room(message.len() + 1);
         self.starts.push_back(self.trimmed + self.bytes.len() as u64);
         self.bytes.extend_from_slice(message);
         self.bytes.push(b',');
@@ -147,12 +157,31 @@ impl History {
     pub fn drop_oldest(&mut self) {
         self.starts.pop_front();
         self.front = self.starts.front().map_or(self.bytes.len(), |start| self.place(*start));
-        // Moving what is left costs no more than writing it did, if done only when half is gone.
-        if self.front * 2 >= self.bytes.len() {
-            self.bytes.drain(..self.front);
-            self.trimmed += self.front as u64;
-            self.front = 0;
+        if self.bytes.capacity() > 4 * self.kept_bytes() + BYTES_KEPT {
+            self.cut_front();
+            self.bytes.shrink_to(2 * self.kept_bytes());
+            self.starts.shrink_to((2 * self.len()).max(STARTS_KEPT));
         }
+    }
+
+    /// Makes room for so many bytes: of what is no longer kept, and if that is little, of new memory, twice what is kept. So what is kept
+    /// is moved once for each time that half of it is new, and has no more than its own size in reserve.
+    fn make_room(&mut self, bytes: usize) {
+        if self.bytes.capacity() - self.bytes.len() >= bytes {
+            return;
+        }
+        self.cut_front();
+        let kept = self.kept_bytes();
+        if self.bytes.capacity() - kept < bytes.max(kept / 2) {
+            self.bytes.reserve_exact(bytes.max(kept));
+        }
+    }
+
+    /// Lets go of the bytes that are no longer kept.
+    fn cut_front(&mut self) {
+        self.bytes.drain(..self.front);
+        self.trimmed += self.front as u64;
+        self.front = 0;
     }
 
     /// Everything after the cursor, or `None` if that can no longer be told, or would be more than `limits.page_bytes`.
@@ -338,12 +367,33 @@ mod tests {
                 "x".repeat(usize::try_from(number * 31 % 97).expect("small") + 1) + &number.to_string();
             history.append(history.next(number), None, message.as_bytes(), &limits);
             assert!(history.kept_bytes() <= 300 || history.len() == 1);
-            assert!(history.bytes.len() <= 2 * 300 + 400, "what is gone is given back");
+            assert!(
+                history.bytes.capacity() <= 4 * history.kept_bytes() + BYTES_KEPT,
+                "what is gone is given back"
+            );
             let newest = history.latest(1, &limits);
             assert_eq!(newest.messages, message.as_bytes());
             let all = history.latest(50, &limits);
             assert_eq!(all.messages.split(|byte| *byte == b',').count(), history.len());
         }
+    }
+
+    #[test]
+    fn what_is_kept_takes_twice_its_size_and_what_was_kept_nothing() {
+        let limits = HistoryLimits { messages: 1_000_000, room_bytes: 100_000, ..LIMITS };
+        let mut history = History::new(1);
+        for number in 0..10_000 {
+            history.append(history.next(number), None, &[b'x'; 99], &limits);
+            let kept_bytes = history.kept_bytes().max(100);
+            assert!(history.bytes.capacity() <= 2 * kept_bytes, "{number}: {}", history.bytes.capacity());
+        }
+        assert_eq!(history.kept_bytes(), 100_000);
+        while !history.is_empty() {
+            history.drop_oldest();
+        }
+        assert!(history.bytes.capacity() <= BYTES_KEPT && history.starts.capacity() <= STARTS_KEPT);
+        history.append(history.next(10_000), None, b"y", &limits);
+        check(history.latest(1, &limits), "y", false);
     }
 
     #[test]
