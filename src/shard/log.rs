@@ -55,6 +55,8 @@ pub(super) struct LogMemory {
     spares: Spares,
     /// What a log takes in which somebody lags as far as may be.
     lagging_bytes: usize,
+    /// How much of that may lie before the furthest member.
+    front_bytes: usize,
     /// What all logs have.
     lent_bytes: usize,
 }
@@ -66,9 +68,10 @@ pub(super) const SPARE_BYTES_MAX: usize = 256 * 1_024;
 impl LogMemory {
     /// Nothing yet, for logs in which somebody may be this far behind.
     pub(super) fn new(lag_bytes: usize) -> Self {
-        // What lies before the furthest member is let go of when it is as much as what lies behind.
         let spares = Spares::new(SPARE_MAX, SPARE_BYTES_MAX);
-        Self { spares, lagging_bytes: lag_bytes + lag_bytes / 4, lent_bytes: 0 }
+        // An eighth for what all have had, so that a log is not moved for every message; another for what is said between two flushes.
+        let front_bytes = lag_bytes / 8;
+        Self { spares, lagging_bytes: lag_bytes + 2 * front_bytes, front_bytes, lent_bytes: 0 }
     }
 
     /// How much a log takes at most, in bytes.
@@ -128,7 +131,7 @@ impl Log {
                 memory.lent_bytes -= self.bytes.capacity();
                 memory.spares.keep(std::mem::take(&mut self.bytes));
             }
-        } else if bytes * 2 < self.bytes.len() {
+        } else if bytes * 2 < self.bytes.len() && bytes < memory.front_bytes {
             // Moving what is left would cost more than the memory is worth.
             return;
         } else {
@@ -170,6 +173,24 @@ mod tests {
         assert_eq!(log.after(second), b"gh");
         log.release_before(memory, log.end());
         assert!(log.capacity_bytes() == 0 && log.after(log.end()).is_empty());
+    }
+
+    #[test]
+    fn a_log_in_which_somebody_lags_as_far_as_may_be_takes_no_more_than_it_may() {
+        const LAG_BYTES: usize = 1024 * 1024;
+        let memory = &mut LogMemory::new(LAG_BYTES);
+        let mut log = Log::default();
+        let mut furthest = log.end();
+        for _ in 0..10_000 {
+            log.append(memory, |bytes| bytes.extend_from_slice(&[7; 1_000]));
+            // It reads as fast as is said, and is always as far behind as may be.
+            while log.after(furthest).len() > LAG_BYTES {
+                furthest = furthest.plus(1_000);
+            }
+            log.release_before(memory, furthest);
+            assert!(log.capacity_bytes() <= memory.lagging_bytes(), "{}", log.capacity_bytes());
+        }
+        assert_eq!(memory.lent_bytes(), log.capacity_bytes());
     }
 
     #[test]
