@@ -1,6 +1,6 @@
-//! In the steady state nothing allocates: an allocator that counts, and two shards driven directly.
+//! In the steady state nothing allocates, and a storm leaves nothing behind: an allocator that counts, and two shards driven directly.
 //!
-//! Each test warms its shards up, and then asks that a hundred further rounds allocate nothing at all.
+//! Each test of the steady state warms its shards up, and then asks that a hundred further rounds allocate nothing at all.
 //! `ZERO_ALLOC_TRACE=1` prints where the first allocation of each round came from.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -20,6 +20,12 @@ struct Counting;
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
     static COUNTS: Cell<bool> = const { Cell::new(false) };
+    /// What it has allocated and not freed, in bytes.
+    static HELD_BYTES: Cell<usize> = const { Cell::new(0) };
+}
+
+fn hold(bytes: usize, freed_bytes: usize) {
+    let _ = HELD_BYTES.try_with(|held| held.set(held.get().wrapping_add(bytes).wrapping_sub(freed_bytes)));
 }
 
 fn count() {
@@ -41,17 +47,20 @@ fn count() {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
+        hold(layout.size(), 0);
         // SAFETY: the caller's promise about the layout.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        hold(0, layout.size());
         // SAFETY: the caller's promise that this came from here, with this layout.
         unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
+        hold(size, layout.size());
         // SAFETY: the caller's promise that this came from here, with this layout.
         unsafe { System.realloc(at, layout, size) }
     }
@@ -164,6 +173,14 @@ fn frame(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// The request for a socket of a user with this number.
+fn upgrade(number: usize) -> String {
+    format!(
+        "GET /socket/websocket?vsn=2.0.0&token=u{number} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
 impl Server {
     fn new() -> Self {
         let limits = Limits { publish_per_s: 0, join_per_s: 0, ..Limits::default() };
@@ -190,11 +207,7 @@ impl Server {
             let key =
                 server.shards[host].open(turn, IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("there is place");
             server.conns.push((host, key));
-            let request = format!(
-                "GET /socket/websocket?vsn=2.0.0&token=u{number} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
-                 Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            );
-            server.says(number, request.as_bytes());
+            server.says(number, upgrade(number).as_bytes());
         }
         server.turns();
         server
@@ -417,4 +430,54 @@ fn a_second_join_in_the_place_of_the_first() {
         server.turns();
         server.pass(600);
     });
+}
+
+/// So many come at once, join a room with others in it, say something, begin to say more, and are gone.
+const STORM: usize = 20_000;
+
+/// What lies at each connection's index stays: its places in dense arrays, and those of its chunk.
+const PLACE_BYTES: usize = 24;
+
+/// What may be left besides: memory for whoever comes next.
+const LEFT_BYTES: usize = 512 * 1_024;
+
+#[test]
+fn a_storm_leaves_no_memory_behind() {
+    let rooms = rooms();
+    let mut server = Server::with_rooms(&rooms);
+    let others: Vec<_> = rooms.iter().map(|room| room.replace(':', ":other-")).collect();
+    let settle = |server: &mut Server| (0..40).for_each(|_| server.pass(500));
+    settle(&mut server);
+    let before = HELD_BYTES.with(Cell::get);
+    for number in 0..STORM {
+        let host = number % 2;
+        let turn = &mut Turn { now: server.now, io: &mut server.nets[host] };
+        let key = server.shards[host].open(turn, IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("there is place");
+        let mut bytes = upgrade(number).into_bytes();
+        for room in rooms.iter().chain(&others) {
+            bytes.extend(frame(&format!(r#"["1","1","{room}","phx_join",{{}}]"#)));
+        }
+        server.shards[host].received(turn, key, &mut bytes);
+        server.conns.push((host, key));
+    }
+    (0..10).for_each(|_| server.pass(300));
+    for (host, key) in server.conns.drain(CONNS..).collect::<Vec<_>>() {
+        let turn = &mut Turn { now: server.now, io: &mut server.nets[host] };
+        let mut bytes = frame(&format!(r#"["1","2","{}","typing",{{}}]"#, rooms[0]));
+        bytes.truncate(20);
+        server.shards[host].received(turn, key, &mut bytes);
+        server.conns.push((host, key));
+    }
+    server.turns();
+    for (host, key) in server.conns.split_off(CONNS) {
+        let turn = &mut Turn { now: server.now, io: &mut server.nets[host] };
+        server.shards[host].hung_up(turn, key);
+    }
+    settle(&mut server);
+    server.conns.shrink_to(CONNS);
+    let net_bytes: usize = server.nets.iter().map(|net| net.way.capacity()).sum::<usize>()
+        + server.read.capacity()
+        + server.carried.capacity();
+    let left = HELD_BYTES.with(Cell::get) - before + 4 * (1 << 20) - net_bytes;
+    assert!(left <= STORM * PLACE_BYTES + LEFT_BYTES, "{left} bytes are left of {STORM} who have gone");
 }

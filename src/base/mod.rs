@@ -7,6 +7,7 @@ pub mod bitset;
 pub mod bucket;
 pub mod dense;
 pub mod rng;
+pub mod slack;
 pub mod spare;
 pub mod time;
 pub mod timers;

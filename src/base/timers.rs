@@ -7,6 +7,8 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use super::slack::Slack;
+
 /// A queue of `K` by the time at which each is due. Allocates only to grow.
 #[derive(Debug)]
 pub struct Timers<K> {
@@ -54,6 +56,11 @@ impl<K> Timers<K> {
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
         self.heap.peek().map(|Reverse(timer)| timer.due_ms)
+    }
+
+    /// Gives back the memory of many that were, but for `kept` places.
+    pub fn trim(&mut self, kept: usize) {
+        self.heap.trim(kept);
     }
 
     /// How many are waiting.

@@ -26,6 +26,7 @@ use smallvec::SmallVec;
 
 use super::identity::Identity;
 use crate::base::bitset::BitSet;
+use crate::base::slack::Slack;
 use crate::limits::PresenceLimits;
 
 /// A membership's place in its room.
@@ -272,6 +273,7 @@ impl<P> Presence<P> {
             }
         }
         (self.joins, self.leaves) = (joins, leaves);
+        self.trim();
     }
 
     /// The true number, if it is news: in rooms too large for a full list, and once when they are no longer.
@@ -392,6 +394,17 @@ impl<P> Presence<P> {
         devices
     }
 
+    /// Gives back the memory of many who were there. What is in `members` does not move, so what lies behind the last one goes.
+    fn trim(&mut self) {
+        self.members.trim(MEMBERS_KEPT);
+        self.metas.trim(MEMBERS_KEPT);
+        let Self { members, hasher, by_user, .. } = self;
+        if by_user.capacity() > 4 * by_user.len() + 2 * MEMBERS_KEPT {
+            let places = 2 * by_user.len() + MEMBERS_KEPT;
+            by_user.shrink_to(places, |slot| hasher.hash_one(members[slot.index()].identity.user()));
+        }
+    }
+
     /// Frees a slot.
     fn forget(&mut self, slot: Slot) {
         let member = self.members.remove(slot.index());
@@ -407,6 +420,9 @@ impl<P> Presence<P> {
         }
     }
 }
+
+/// For how many who have gone a room keeps the memory.
+const MEMBERS_KEPT: usize = 8;
 
 /// Half the list is for speakers, half for those longest there.
 fn half(limits: &PresenceLimits) -> usize {

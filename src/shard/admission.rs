@@ -28,6 +28,7 @@ use super::conn::{Conn, PARKED, Stage};
 use super::message::{self, Field, Received, ToHome};
 use super::{Io, Shard, Turn};
 use crate::base::arena::Key;
+use crate::base::slack::Slack;
 use crate::limits::{ADMISSION_WORK_BYTES, MESH_PAUSE_BYTES};
 
 /// The line, and what is left of the turn's budget.
@@ -107,6 +108,12 @@ impl Admission {
     /// By shard, of those who have joins aside: since when the first one waits.
     fn firsts_aside(&self) -> impl Iterator<Item = (u64, u16)> {
         (0..).zip(&self.aside).filter_map(|(shard, aside)| Some((aside.front()?.since_ms, shard)))
+    }
+
+    /// Gives back the memory of those who waited.
+    pub(super) fn trim(&mut self, kept: usize) {
+        self.line.trim(kept);
+        self.aside.iter_mut().for_each(|aside| aside.trim(kept));
     }
 
     /// Lets go of the joins of a shard that has begun anew.

@@ -15,6 +15,7 @@ use super::home::Home;
 use super::log::{Log, LogMemory, Position};
 use super::{Io, Shard, Turn};
 use crate::base::arena::Key;
+use crate::base::slack::Slack;
 use crate::chat::topic::LOBBY;
 use crate::wire::phx::{Payload, Serializer};
 use crate::wire::ws::frame::frame_bytes_at;
@@ -115,6 +116,7 @@ impl Audience {
     /// Lets the member in a seat go. The last one takes that seat; if somebody does, its connection is returned.
     pub(super) fn stand(&mut self, seat: u32, flags: u8) -> Option<u32> {
         self.seats.swap_remove(seat as usize);
+        self.seats.trim(SEATS_KEPT);
         self.seats_v1 -= u32::from(flags & SPEAKS_V1 != 0);
         self.seats.get(seat as usize).map(|moved| moved.conn)
     }
@@ -165,6 +167,9 @@ impl Audience {
         is_missed
     }
 }
+
+/// For how many members who have gone an audience keeps the memory.
+const SEATS_KEPT: usize = 8;
 
 /// How a write of several frames ended: after how many bytes whole frames end, and what is left of the one that was cut.
 fn cut(frames: &[u8], written: usize) -> (usize, &[u8]) {

@@ -3,8 +3,10 @@
 //! A buffer is named by four bytes. One that grew beyond [`POOL_BUFFER_BYTES_MAX`] is shrunk when it comes back, and of [`POOL_BUFFERS_MAX`] the
 //! memory is kept for the next one.
 
+use std::cmp::Reverse;
 use std::num::NonZeroU32;
 
+use crate::base::slack::Slack;
 use crate::base::spare::Spares;
 use crate::limits::{POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX};
 
@@ -83,9 +85,23 @@ impl Buffers {
         self.free.push(id);
     }
 
-    /// Gives back some of the memory that nobody needs.
-    pub(super) fn tidy(&mut self) {
+    /// Gives back some of the memory that nobody needs, and the places of many buffers that were, but for `kept`.
+    pub(super) fn tidy(&mut self, kept: usize) {
         self.memory.tidy();
+        if self.all.len() <= 4 * self.lent() + 2 * kept {
+            return;
+        }
+        let len = self.counts.iter().rposition(|count| count.is_lent).map_or(0, |last| last + 1);
+        self.all.truncate(len);
+        self.counts.truncate(len);
+        self.free.retain(|id| id.index() < len);
+        // The lowest go out first, so that the last become free.
+        self.free.sort_unstable_by_key(|id| Reverse(id.0));
+        self.touched.retain(|id| id.index() < len);
+        self.all.trim(kept);
+        self.counts.trim(kept);
+        self.free.trim(kept);
+        self.touched.trim(kept);
     }
 
     /// A lent buffer's bytes.
@@ -145,6 +161,31 @@ impl Buffers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_places_of_many_that_were_lent_are_given_back_behind_the_last_that_is() {
+        let mut buffers = Buffers::default();
+        let all: Vec<_> = (0..1_000).map(|_| buffers.lend()).collect();
+        for id in &all {
+            buffers.bytes(*id).push(1);
+        }
+        for (number, id) in all.iter().enumerate().filter(|(number, _)| ![3, 200].contains(number)) {
+            assert_eq!(buffers.bytes(*id).len(), 1, "{number}");
+            buffers.give_back(*id);
+        }
+        buffers.tidy(10);
+        assert_eq!((buffers.all.len(), buffers.free.len(), buffers.lent()), (201, 199, 2));
+        assert!(buffers.all.capacity() < 500 && buffers.counts.capacity() < 500);
+        let memory = buffers.memory_bytes(all[3]) + buffers.memory_bytes(all[200]);
+        assert_eq!(buffers.lent_bytes(), memory);
+        assert_eq!(buffers.lend(), all[0], "the lowest first");
+        for id in [0, 3, 200] {
+            buffers.give_back(all[id]);
+        }
+        buffers.tidy(10);
+        assert_eq!((buffers.all.len(), buffers.lent(), buffers.lent_bytes()), (0, 0, 0));
+        assert_eq!(buffers.lend(), all[0]);
+    }
 
     #[test]
     fn what_is_lent_is_counted_as_it_grows_and_no_longer_when_it_is_back() {

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use slab::Slab;
 
 use super::buffers::BufferId;
+use crate::base::slack::Slack;
 use crate::wire::ws::message::Assembler;
 
 /// One connection's.
@@ -80,6 +81,11 @@ impl Inputs {
     /// What all messages in fragments take, in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         self.0.iter().map(|(_, input)| input.heap_bytes()).sum()
+    }
+
+    /// Gives back the memory of many that were, but for `kept` places.
+    pub(super) fn trim(&mut self, kept: usize) {
+        self.0.trim(kept);
     }
 
     /// How many there are.

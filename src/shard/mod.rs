@@ -44,6 +44,7 @@ mod refs;
 mod refusal;
 mod session;
 mod tick;
+mod tidy;
 mod upkeep;
 
 use std::collections::HashMap;
@@ -504,10 +505,7 @@ impl Shard {
             Timer::Sweep => {
                 self.sweep(turn);
                 self.tell_load(turn);
-                self.buffers.tidy();
-                self.log_memory.tidy();
-                self.let_lists_go();
-                self.spare_lists.tidy();
+                self.tidy();
                 self.timers.push(turn.now.mono_ms + SWEEP_MS, Timer::Sweep);
             }
             Timer::Drain => self.drain_some(turn),

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use crate::base::slack::Slack;
+
 /// Counts connections by address. Without a bound it keeps nothing.
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -34,6 +36,11 @@ impl Peers {
         }
         self.addresses[index] = Some(address);
         *self.counts.entry(address).or_default() += 1;
+    }
+
+    /// Gives back the memory of many addresses that were, but for `kept` places.
+    pub(super) fn trim(&mut self, kept: usize) {
+        self.counts.trim(kept);
     }
 
     /// Counts it no longer.

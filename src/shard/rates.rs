@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use crate::base::bucket::{RetryMs, TokenBucket};
+use crate::base::slack::Slack;
 use crate::limits::Limits;
 
 /// What one connection may do yet.
@@ -53,14 +54,12 @@ impl Rates {
             !publish.is_full(now_ms, limits.publish_per_s, limits.publish_burst)
                 || !join.is_full(now_ms, limits.join_per_s, limits.join_burst)
         });
-        if self.0.capacity() > 4 * self.0.len() + ALLOWANCES_KEPT {
-            self.0.shrink_to(2 * self.0.len());
-        }
+        self.0.trim(ALLOWANCES_KEPT);
     }
 }
 
 /// For how many connections memory is kept when they are quiet.
-const ALLOWANCES_KEPT: usize = 1_024;
+const ALLOWANCES_KEPT: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use super::home::Home;
 use super::message::ToHome;
 use super::{Io, Shard, Timer, Turn};
 use crate::base::arena::Key;
+use crate::base::slack::Slack;
 use crate::chat::topic::Topic;
 
 /// How long a shard collects what changed in its rooms before it tells the directories, in milliseconds.
@@ -43,6 +44,12 @@ impl Upkeep {
         if !std::mem::replace(&mut home.queued, true) {
             self.empty.push_back((key, home.emptied));
         }
+    }
+
+    /// Gives back the memory of many rooms that were empty, or changed at once.
+    pub(super) fn trim(&mut self, kept: usize) {
+        self.empty.trim(kept);
+        self.unlisted.trim(kept);
     }
 
     /// A seed for epochs that are none of these.
