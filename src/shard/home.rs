@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::answers::{push_joined, push_listing, push_message, push_page, push_receipt, text};
 use super::audience::Audience;
 use super::conn::Conn;
+use super::http::NO_ROOM;
 use super::memory::Pressure;
 use super::message::{Asker, From, ToHome, ToMember, Who};
 use super::refusal::Refusal;
@@ -439,8 +440,7 @@ impl Shard {
             Ok(key) => key,
             Err(refusal) => {
                 refusal.count(&mut self.metrics);
-                let body = &refusal.response();
-                return self.tell_member(turn, shard, ToMember::Created { conn, status: 503, body });
+                return self.tell_member(turn, shard, ToMember::Created { conn, status: 503, body: NO_ROOM });
             }
         };
         let Some(home) = self.homes.get_mut(key) else { return };

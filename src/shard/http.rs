@@ -31,6 +31,13 @@ pub const API_HEADERS: &[(&str, &str)] = &[
     ("x-content-type-options", "nosniff"),
 ];
 
+/// What the API says where no new room can be made, and where the shard that was asked for one has begun anew.
+pub(super) const NO_ROOM: &str =
+    r#"{"error":{"message":"no new room can be made","reason":"too_many_rooms"}}"#;
+/// See [`NO_ROOM`].
+pub(super) const TRY_AGAIN: &str =
+    r#"{"error":{"message":"it is not known what became of it: try again","reason":"busy"}}"#;
+
 /// What an application puts behind the server: who its users are, and what there is besides the socket.
 pub trait Site {
     /// Who a token belongs to; `None` if it is not good, for whatever reason.

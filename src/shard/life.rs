@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::channel::Departed;
 use super::channels::Passage;
 use super::conn::{CLOSING, Conn, SESSION, SHUT};
-use super::http::Exchange;
+use super::http::{Exchange, TRY_AGAIN};
 use super::message::{FromSession, Life};
 use super::session::GONE;
 use super::{Audience, Io, Shard, Turn};
@@ -169,7 +169,7 @@ impl Shard {
             match self.exchanges.get(&conn) {
                 None => {}
                 Some(Exchange::Create { .. }) => {
-                    self.created(turn, conn, 503, r#"{"error":{"reason":"busy"}}"#);
+                    self.created(turn, conn, 503, TRY_AGAIN);
                 }
                 Some(Exchange::Poll { .. }) => self.at_poller(turn, FromSession::Gone { conn }),
                 Some(Exchange::Post { .. }) => {

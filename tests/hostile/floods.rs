@@ -4,7 +4,7 @@
 
 use std::io::Write;
 
-use crate::peer::{PING, PONG, Peer, TEXT, connect, frame, join, number, publish, text, upgrade};
+use crate::peer::{PING, PONG, Peer, TEXT, ask, connect, frame, join, number, publish, text, upgrade};
 use crate::server::{Server, until};
 
 /// Sends these at once, and counts the answers that are in order and those that are refused for this limit.
@@ -61,6 +61,14 @@ fn channels_of_a_connection_and_rooms_of_the_server_are_bounded() {
     let mut other = server.guest("Bob");
     assert!(other.join("d", "{}").contains("\"ok\""));
     assert!(other.join("e", "{}").contains("too_many_rooms"));
+    let body = r#"{"room":"e"}"#;
+    let (token, length) = (server.token("Eve"), body.len());
+    let request = format!(
+        "POST /api/rooms HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    let answer = ask(&server, request.as_bytes());
+    let expected = r#"{"error":{"message":"no new room can be made","reason":"too_many_rooms"}}"#;
+    assert_eq!((answer.status, &*answer.body), (503, expected));
     // An empty room makes place for a new one.
     other.send(r#"["1","2","room:d","phx_leave",{}]"#);
     other.await_text("phx_reply");
