@@ -21,10 +21,10 @@ use super::log::{LogMemory, SPARE_BYTES_MAX, SPARE_MAX};
 use super::{Io, Settings, Shard, Timer, Turn};
 use crate::base::arena::Key;
 use crate::limits::{
-    CLIENT_FRAME_HEADER_BYTES_MAX, CONN_MEMORY_BYTES, KEY_MEMORY_BYTES, KEYS_PER_ROOM_MAX,
-    MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MEMORY_MARKS_PERCENT, MESH_BUSY_BYTES, META_BYTES_MAX,
-    NAME_BYTES_MAX, POLLED_OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX, READ_BUFFER_BYTES,
-    ROOM_MEMORY_BYTES, TOKEN_BYTES_MAX,
+    CLIENT_FRAME_HEADER_BYTES_MAX, CONN_MEMORY_BYTES, HTTP_BODY_BYTES_MAX, KEY_MEMORY_BYTES,
+    KEYS_PER_ROOM_MAX, MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MEMORY_MARKS_PERCENT, MESH_BUSY_BYTES,
+    META_BYTES_MAX, NAME_BYTES_MAX, POLLED_OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX,
+    READ_BUFFER_BYTES, ROOM_MEMORY_BYTES, TOKEN_BYTES_MAX,
 };
 use crate::wire::ws::close::CloseCode;
 
@@ -262,6 +262,9 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
     let rooms = u64::from(settings.rooms_max).saturating_mul(shards);
     let members = conns.saturating_mul(u64::from(limits.channels_per_conn));
     let held_bytes = 2 * READ_BUFFER_BYTES + limits.message_bytes + CLIENT_FRAME_HEADER_BYTES_MAX;
+    // What a client that polls posts, or whoever says that it does.
+    let posted_bytes = 2 * READ_BUFFER_BYTES + limits.head_bytes + HTTP_BODY_BYTES_MAX;
+    let input_bytes = posted_bytes.max(held_bytes + limits.message_bytes);
     let log_bytes = LogMemory::new(limits.room_lag_bytes).lagging_bytes();
     let part = |what, count, each_bytes: usize| Part {
         what,
@@ -279,7 +282,7 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
             members,
             2 * (4 * NAME_BYTES_MAX + META_BYTES_MAX + LIST_ENTRY_BYTES),
         ),
-        part("input that is not whole, in frames and in a message", conns, held_bytes + limits.message_bytes),
+        part("input that is not whole: a request, or frames and a message", conns, input_bytes),
         // As sessions of long polling, which take the least of a connection beside it.
         part(
             "output that is not taken",
@@ -343,7 +346,11 @@ mod tests {
         assert_eq!(bytes("connections"), 1_000 * (512 + 4_096));
         assert_eq!(bytes("memberships"), 10_000 * (256 + 1_024));
         assert_eq!(bytes("lists"), 10_000 * 2 * (512 + 1_024 + 128));
-        assert_eq!(bytes("input"), 1_000 * (2 * 65_536 + 100_000 + 14 + 100_000));
+        assert_eq!(bytes("input"), 1_000 * (2 * 65_536 + 8_192 + 1_048_576), "as a request");
+        let large = Limits { message_bytes: 1_000_000, ..settings.limits.clone() };
+        let large = Settings { limits: large, ..settings.clone() };
+        let of_frames = worst_case(&large, 1_024)[3].bytes();
+        assert_eq!(of_frames, 1_000 * (2 * 65_536 + 1_000_000 + 14 + 1_000_000), "as frames");
         assert_eq!(bytes("output"), 1_000 * 4_100_000, "as sessions of long polling");
         assert_eq!(bytes("logs"), 2 * 400 * 1_000_000, "200 rooms on two shards, in two encodings");
         assert_eq!(bytes("history"), 10_000_000);
