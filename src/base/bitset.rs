@@ -59,11 +59,6 @@ impl BitSet {
         self.words.clear();
     }
 
-    /// Becomes a copy of `other`, in its own memory if that suffices.
-    pub fn copy_from(&mut self, other: &Self) {
-        self.words.clone_from(&other.words);
-    }
-
     /// The members, ascending.
     pub fn iter_ones(&self) -> impl Iterator<Item = u32> + '_ {
         ones(self.words.iter().copied())
@@ -73,19 +68,6 @@ impl BitSet {
     pub fn xor_iter<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = u32> + 'a {
         let words = self.words.len().max(other.words.len());
         ones((0..words).map(|word| self.word(word) ^ other.word(word)))
-    }
-
-    /// The smallest number that is not in the set: the slot to give out next, if they shall stay dense.
-    #[must_use]
-    pub fn first_zero(&self) -> u32 {
-        let full = self.words.iter().take_while(|&&bits| bits == u64::MAX).count();
-        index_of(full) + self.word(full).trailing_ones()
-    }
-
-    /// What the set takes from the heap, in bytes.
-    #[must_use]
-    pub const fn words_heap_bytes(&self) -> usize {
-        self.words.capacity() * size_of::<u64>()
     }
 
     fn word(&self, word: usize) -> u64 {
@@ -169,22 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn the_first_zero_is_the_lowest_free_slot() {
-        assert_eq!(BitSet::new().first_zero(), 0);
-        assert_eq!(set(&[1]).first_zero(), 0);
-        assert_eq!(set(&[0, 1, 3]).first_zero(), 2);
-        let mut full: BitSet = set(&(0..128).collect::<Vec<_>>());
-        assert_eq!(full.first_zero(), 128);
-        full.set(70, false);
-        assert_eq!(full.first_zero(), 70);
-    }
-
-    #[test]
     fn memory_follows_the_highest_member() {
         let mut set = set(&[3, 100_000]);
-        assert!(set.words_heap_bytes() >= 100_000 / 8);
+        assert!(set.words.capacity() >= 100_000 / 64);
         set.set(100_000, false);
-        assert!(set.words_heap_bytes() <= WORDS_KEPT * 8);
+        assert!(set.words.capacity() <= WORDS_KEPT);
         assert_eq!(set.iter_ones().collect::<Vec<_>>(), [3]);
         set.set(3, false);
         assert!(set.is_empty());
@@ -194,19 +165,19 @@ mod tests {
     fn what_memory_is_returned_leaves_room_to_grow_again() {
         let mut set = set(&[100 * 64, 4_000 * 64]);
         set.set(4_000 * 64, false);
-        let bytes = set.words_heap_bytes();
-        assert!(bytes < 4_000 * 8);
+        let capacity = set.words.capacity();
+        assert!(capacity < 4_000);
         set.set(200 * 64, true);
-        assert_eq!(set.words_heap_bytes(), bytes);
+        assert_eq!(set.words.capacity(), capacity);
     }
 
     #[test]
     fn a_set_that_swings_around_one_size_keeps_its_memory() {
         let mut set = set(&[20 * 64, 63 * 64]);
-        let bytes = set.words_heap_bytes();
+        let capacity = set.words.capacity();
         for member in [false, true, false, true] {
             set.set(63 * 64, member);
-            assert_eq!(set.words_heap_bytes(), bytes);
+            assert_eq!(set.words.capacity(), capacity);
         }
     }
 
@@ -230,9 +201,8 @@ mod tests {
                 assert!(bits.iter_ones().eq(model.iter().copied()));
                 assert_eq!(bits.count_ones() as usize, model.len());
                 assert!(bits.xor_iter(&before).eq(model.symmetric_difference(&model_before).copied()));
-                assert_eq!(Some(bits.first_zero()), (0..=300).find(|index| !model.contains(index)));
                 assert_ne!(bits.words.last(), Some(&0));
-                before.copy_from(&bits);
+                before.clone_from(&bits);
                 assert_eq!(before, bits);
                 model_before.clone_from(&model);
             }

@@ -57,12 +57,6 @@ pub fn of_room(name: &str) -> String {
     format!("{ROOM_PREFIX}{name}")
 }
 
-/// The topic of this user's own devices.
-#[must_use]
-pub fn of_user(user: &str) -> String {
-    format!("{USER_PREFIX}{user}")
-}
-
 /// Whether an event may be used by an application: the protocol keeps `phx_*` and `presence_*` for itself.
 #[must_use]
 pub fn is_reserved(event: &str) -> bool {

@@ -97,12 +97,6 @@ impl<'a> Head<'a> {
         self.header("host")
     }
 
-    /// How many bytes of body the client announced, if it said anything.
-    #[must_use]
-    pub fn content_length(&self) -> Option<usize> {
-        self.header("content-length").map(|_| self.body_bytes)
-    }
-
     /// Whether the client wants to send another request on this connection (RFC 9112, 9.3).
     #[must_use]
     pub fn keep_alive(&self) -> bool {
@@ -235,7 +229,7 @@ mod tests {
         assert_eq!(head.headers("accept").collect::<Vec<_>>(), ["a ,, b", "c"]);
         assert_eq!(head.list("accept").collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!((head.only_header("accept"), head.only_header("host").is_some()), (None, true));
-        assert_eq!((head.content_length(), head.body_bytes, head.header("none")), (None, 0, None));
+        assert_eq!((head.body_bytes, head.header("none")), (0, None));
     }
 
     #[test]
@@ -262,8 +256,7 @@ mod tests {
 
     #[test]
     fn a_body_has_one_length_in_digits() {
-        let head = whole("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0012\r\n\r\n{}");
-        assert_eq!((head.content_length(), head.body_bytes), (Some(12), 12));
+        assert_eq!(whole("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0012\r\n\r\n{}").body_bytes, 12);
         let most = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {HTTP_BODY_BYTES_MAX}\r\n\r\n");
         assert_eq!(whole(&most).body_bytes, HTTP_BODY_BYTES_MAX);
         for length in ["1048577", "99999999999999999999999999"] {

@@ -14,8 +14,6 @@ pub enum CloseCode {
     GoingAway = 1001,
     /// The client broke the protocol. Also said to one that was silent for too long, as Phoenix does.
     Protocol = 1002,
-    /// A kind of data that is not accepted here.
-    Unsupported = 1003,
     /// Text that is not UTF-8.
     NotUtf8 = 1007,
     /// Legal, and not welcome: floods of fragments.
