@@ -49,15 +49,13 @@ impl Shard {
         status: &str,
         response: Payload<'_>,
     ) {
-        let Some(channel) = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience)) else {
-            return;
-        };
+        let Some(channel) = self.conns.get(conn).and_then(|conn| conn.channel(audience)) else { return };
         let asker = Asker { conn, slot: channel.slot };
         if channel.outstanding > 0
             && let Some(Audience { home: Some(home), home_shard, .. }) = self.audiences.get(audience)
         {
-            channel.outstanding += 1;
             let (home, home_shard) = (*home, *home_shard);
+            self.expect_answer(conn, audience);
             self.tell_home(turn, home_shard, ToHome::Bounce { home, asker, reference, status, response });
             self.pause_if_filling(turn, conn, home_shard);
         } else {
