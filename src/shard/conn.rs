@@ -620,40 +620,6 @@ impl Shard {
         Some(conn)
     }
 
-    /// Says how a connection's parts fit. For [`Shard::check_invariants`].
-    pub(super) fn check_conn(&self, key: Key<Conn>, conn: &Conn) {
-        let flags = self.flags[key.index() as usize];
-        assert_eq!(conn.out.is_some(), flags & HAS_OUT != 0, "output is flagged");
-        let mentioned = self.touched_conns.contains(&key.index());
-        assert!(flags & (HAS_OUT | BLOCKED) != HAS_OUT || mentioned, "output is sent at the end of the turn");
-        let stage = self.stage_of(key);
-        assert!(conn.channels.is_empty() || stage == Stage::Settled, "who has joined stays where that was");
-        assert!(
-            flags & SESSION == 0 || stage == Stage::Settled,
-            "a session stays, for its token names the shard"
-        );
-        let has_identity = matches!(stage, Stage::Unsettled | Stage::Settled);
-        assert_eq!(conn.identity.is_some(), has_identity, "who may join is somebody");
-        assert!(has_identity || flags & SPEAKS_V1 == 0, "an encoding is for messages");
-        assert_eq!(stage == Stage::Waiting, self.exchanges.contains_key(&key), "who waits knows for what");
-        assert_eq!(flags & SESSION != 0, self.sessions.contains_key(&key), "a session has a ticket");
-        assert!(flags & CLOSING == 0 || conn.channels.is_empty(), "who is closing is a member of nothing");
-        for (index, channel) in conn.channels.iter().enumerate() {
-            let audience = self.audiences.get(channel.audience).expect("a channel has an audience");
-            if channel.seat != Channel::NO_SEAT {
-                assert_eq!(
-                    audience.seats[channel.seat as usize].conn,
-                    key.index(),
-                    "and the seat it knows is its own"
-                );
-            }
-            assert!(
-                conn.channels[..index].iter().all(|other| other.audience != channel.audience),
-                "one channel a topic"
-            );
-        }
-    }
-
     /// Whether a connection is a session of long polling.
     pub(super) fn is_session(&self, key: Key<Conn>) -> bool {
         self.flags[key.index() as usize] & SESSION != 0
@@ -664,34 +630,9 @@ impl Shard {
         self.flags[key.index() as usize] & CLOSING != 0
     }
 
-    /// How many buffers the connections have. For [`Shard::check_invariants`].
-    pub(super) fn buffers_of_conns(&self) -> usize {
-        let held = |conn: &Conn| self.inputs.of(conn.input).and_then(|input| input.held);
-        self.conns
-            .iter()
-            .map(|(_, conn)| usize::from(held(conn).is_some()) + usize::from(conn.out.is_some()))
-            .sum()
-    }
-
-    /// How many connections have input that is not handled. For [`Shard::check_invariants`].
-    pub(super) fn inputs_of_conns(&self) -> usize {
-        self.conns.iter().filter(|(_, conn)| conn.input.is_some()).count()
-    }
-
-    /// See [`Population`](super::Population).
-    pub(super) fn out_bytes_max(&self) -> usize {
-        let open = self.conns.iter().filter(|(key, _)| !self.is_closing(*key));
-        open.filter_map(|(_, conn)| Some(self.buffers.bytes_count(conn.out?))).max().unwrap_or_default()
-    }
-
     /// How much input of a connection is held.
     pub(super) fn held_bytes(&self, key: Key<Conn>) -> usize {
         let held = self.conns.get(key).and_then(|conn| self.inputs.of(conn.input)?.held);
         held.map_or(0, |id| self.buffers.bytes_count(id))
-    }
-
-    /// See [`Population`](super::Population).
-    pub(super) fn held_bytes_max(&self) -> usize {
-        self.conns.iter().map(|(key, _)| self.held_bytes(key)).max().unwrap_or_default()
     }
 }

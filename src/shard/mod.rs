@@ -24,10 +24,12 @@ mod channel;
 mod channels;
 mod conn;
 mod deadlines;
+mod drain;
 mod handoff;
 mod home;
 mod http;
 mod input;
+mod invariants;
 mod join;
 mod life;
 mod lobby;
@@ -43,9 +45,11 @@ mod rates;
 mod refs;
 mod refusal;
 mod session;
+mod settings;
 mod tick;
 mod tidy;
 mod upkeep;
+mod ways;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,13 +60,13 @@ use buffers::Buffers;
 use channel::Dismissed;
 use channels::Arrival;
 use conn::Stage;
+use drain::Draining;
 use handoff::Handoffs;
 use home::Home;
 use http::Exchange;
 use input::Inputs;
 use log::LogMemory;
 use memory::{Memory, Pressure};
-use message::{Field, Received, ToHome, ToMember};
 use peers::Peers;
 use rates::Rates;
 use refs::JoinRef;
@@ -77,19 +81,17 @@ use crate::base::spare::Spares;
 use crate::base::time::Now;
 use crate::base::timers::Timers;
 use crate::chat::directory::Directory;
-use crate::limits::{
-    ADMISSION_LINE_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, LINGER_MS, Limits, MESH_BUSY_BYTES,
-    MESH_PAUSE_BYTES, PresenceLimits, SWEEP_MS, WRITES_PER_FLUSH,
-};
+use crate::limits::SWEEP_MS;
 use crate::wire::phx::Decoder;
-use crate::wire::ws::close::CloseCode;
 
 pub use conn::Conn;
 pub use handoff::Handoff;
 pub use http::{API_HEADERS, Request, Routed, SOCKET_PATH, Site};
+pub use invariants::Population;
 pub use lobby::push_rooms;
 pub use memory::{Part, worst_case};
 pub use metrics::{Metrics, Published, push_text};
+pub use settings::Settings;
 
 /// What a shard acts on: sockets, and the other shards. Monomorphised away in the server.
 pub trait Io {
@@ -129,77 +131,6 @@ pub struct Turn<'a, I: Io> {
     pub io: &'a mut I,
 }
 
-/// What a shard is told once.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How many shards there are.
-    pub shards: u16,
-    /// Connections on this shard.
-    pub conns_max: u32,
-    /// Rooms whose home is this shard.
-    pub rooms_max: u32,
-    /// Bytes of history on this shard.
-    pub history_bytes_max: usize,
-    /// Bytes of memory on this shard.
-    pub memory_bytes_max: usize,
-    /// Bounds of connections and messages.
-    pub limits: Limits,
-    /// The same, for a message that has been put together already.
-    resumed: Limits,
-    /// What rooms remember.
-    pub history: HistoryLimits,
-    /// How presence is told.
-    pub presence: PresenceLimits,
-    /// Origins that may connect besides the server's own.
-    pub origins: Vec<String>,
-    /// Whether there is `/echo`.
-    pub echo: bool,
-    /// To how many members of a room a turn writes at most: [`WRITES_PER_FLUSH`], or less where that is to be tried.
-    pub writes_per_flush: u32,
-    /// Up to how many members a room gathers on one shard: [`GATHERED_MEMBERS`], or another number where that is to be tried.
-    pub gathered_members: u32,
-    /// From how many bytes of joins that wait on others are refused: [`ADMISSION_LINE_BYTES_MAX`], or less where that is to be tried.
-    pub admission_line_bytes: usize,
-}
-
-impl Settings {
-    /// One shard's share of what the server may have in all.
-    ///
-    /// # Panics
-    ///
-    /// If there are no shards.
-    #[must_use]
-    pub fn new(
-        shards: u16,
-        limits: Limits,
-        history: HistoryLimits,
-        presence: PresenceLimits,
-        origins: Vec<String>,
-    ) -> Self {
-        assert!(shards > 0, "a server has a shard");
-        let share = |total: u32| total.div_ceil(u32::from(shards));
-        Self {
-            shards,
-            conns_max: if limits.connections == 0 { u32::MAX } else { share(limits.connections) },
-            rooms_max: share(limits.rooms),
-            history_bytes_max: history.total_bytes / usize::from(shards),
-            memory_bytes_max: match limits.memory_bytes {
-                0 => usize::MAX,
-                bytes => bytes / usize::from(shards),
-            },
-            resumed: Limits { frame_bytes: limits.message_bytes, ..limits.clone() },
-            limits,
-            history,
-            presence,
-            origins,
-            echo: false,
-            writes_per_flush: WRITES_PER_FLUSH,
-            gathered_members: GATHERED_MEMBERS,
-            admission_line_bytes: ADMISSION_LINE_BYTES_MAX,
-        }
-    }
-}
-
 /// Something that is due at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
@@ -218,15 +149,6 @@ enum Timer {
     /// How much memory is in use.
     Weigh,
 }
-
-/// How a stop goes on.
-#[derive(Clone, Copy, Debug)]
-struct Draining {
-    until_ms: u64,
-}
-
-/// How often some more connections are closed during a stop, in milliseconds.
-const DRAIN_STEP_MS: u64 = 50;
 
 /// One core's share of the chat. See the module.
 pub struct Shard {
@@ -381,18 +303,6 @@ impl Shard {
         }
     }
 
-    /// Handles a record that another shard sent.
-    pub fn heard_from<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, record: &[u8]) {
-        match message::read(record) {
-            Received::Life(message) => self.at_life(turn, shard, message),
-            _ if self.is_deaf_to(shard) => {}
-            Received::ToHome(message) => self.at_home(turn, shard, message),
-            Received::ToMember(message) => self.at_member(turn, message),
-            Received::ToSession(message) => self.at_session(turn, shard, message),
-            Received::FromSession(message) => self.at_poller(turn, message),
-        }
-    }
-
     /// Ends a turn: does what is due, and sends what there is to send, to each room and each connection once.
     pub fn turn<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.metrics.turns += 1;
@@ -432,15 +342,6 @@ impl Shard {
             || !self.stirred.is_empty()
             || !self.dismissed.is_empty()
             || !self.greeting.is_empty()
-    }
-
-    /// Begins to stop: takes nobody in any more, and closes those who are there, spread over `over_ms`, since the pace of closing is the
-    /// pace at which they come back somewhere.
-    pub fn drain<I: Io>(&mut self, turn: &mut Turn<'_, I>, over_ms: u64) {
-        if self.draining.is_none() {
-            self.draining = Some(Draining { until_ms: turn.now.mono_ms + over_ms });
-            self.drain_some(turn);
-        }
     }
 
     /// Whether nobody is left.
@@ -511,182 +412,4 @@ impl Shard {
             Timer::Drain => self.drain_some(turn),
         }
     }
-
-    /// Closes as many connections as it takes to be done in time.
-    fn drain_some<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
-        let Some(Draining { until_ms }) = self.draining else { return };
-        let steps = until_ms.saturating_sub(turn.now.mono_ms) / DRAIN_STEP_MS + 1;
-        // A request that waits is answered first: a poll when its session ends, on whichever shard that is.
-        let is_late = turn.now.mono_ms > until_ms + LINGER_MS;
-        let may_close =
-            |key: Key<Conn>| !self.is_closing(key) && (is_late || self.stage_of(key) != Stage::Waiting);
-        let open: Vec<_> = self.conns.iter().map(|(key, _)| key).filter(|key| may_close(*key)).collect();
-        let count = open.len().div_ceil(usize::try_from(steps).unwrap_or(usize::MAX));
-        for key in open.into_iter().take(count) {
-            self.metrics.drained += 1;
-            self.close(turn, key, CloseCode::Restart, "");
-        }
-        if !self.conns.is_empty() {
-            self.timers.push(turn.now.mono_ms + DRAIN_STEP_MS, Timer::Drain);
-        }
-    }
-
-    /// The shard that a topic's home is on: the same for everybody, whatever the shard.
-    fn home_of(&self, topic: &str) -> u16 {
-        // Fixed keys: all shards must agree. That somebody could choose names of one home only makes that one busy.
-        let hash = ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(topic);
-        u16::try_from(hash % u64::from(self.settings.shards)).expect("less than the number of shards")
-    }
-
-    fn tell_home<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
-        if shard == self.id {
-            self.at_home(turn, shard, message);
-        } else {
-            self.send(turn, shard, message);
-        }
-    }
-
-    fn tell_member<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToMember<'_>) {
-        if shard == self.id {
-            self.at_member(turn, message);
-        } else {
-            self.send(turn, shard, message);
-        }
-    }
-
-    fn send<'a, I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: impl Field<'a>) {
-        message.put(&mut self.record);
-        turn.io.send(shard, &self.record);
-        self.record.clear();
-    }
-
-    /// Handles what a room's home says to the members here.
-    fn at_member<I: Io>(&mut self, turn: &mut Turn<'_, I>, message: ToMember<'_>) {
-        match message {
-            ToMember::Joined { conn, audience, home, slot, response } => {
-                if let Some(audience) = self.audiences.get_mut(audience) {
-                    audience.home = Some(home);
-                }
-                self.joined(turn, conn, audience, slot, response);
-            }
-            ToMember::Refused { conn, audience, response } => self.refused(conn, audience, response),
-            ToMember::Left { conn, audience, slot, reference } => self.left(conn, audience, slot, reference),
-            ToMember::Reply { conn, audience, slot, reference, status, response } => {
-                self.replied(conn, audience, slot, reference, status, response);
-            }
-            ToMember::Deliver { audience, event, payload } => self.deliver(audience, event, payload),
-            ToMember::State { audience, list, count, own } => self.show(turn, audience, list, count, own),
-            ToMember::Created { conn, status, body } => self.created(turn, conn, status, body),
-        }
-    }
-
-    /// Whether the way to a shard is so full that nothing more may be asked of it.
-    fn is_busy<I: Io>(&self, turn: &Turn<'_, I>, shard: u16) -> bool {
-        shard != self.id && turn.io.waiting_bytes(shard) > MESH_BUSY_BYTES
-    }
-
-    /// Whether the way to a shard is full enough that those who feed it should stop.
-    fn is_filling<I: Io>(&self, turn: &Turn<'_, I>, shard: u16) -> bool {
-        shard != self.id && turn.io.waiting_bytes(shard) > MESH_PAUSE_BYTES
-    }
-
-    /// Whether any of the ways from here is.
-    fn is_any_filling<I: Io>(&self, turn: &Turn<'_, I>) -> bool {
-        (0..self.settings.shards).any(|shard| self.is_filling(turn, shard))
-    }
-
-    /// Stops reading a connection that feeds a way which is filling, until all ways to other shards are free again. What is said in a
-    /// room that lives here may go to all of them.
-    fn pause_if_filling<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Conn>, shard: u16) {
-        let is_filling =
-            if shard == self.id { self.is_any_filling(turn) } else { self.is_filling(turn, shard) };
-        if is_filling && self.conns.contains(key) && !self.is_closing(key) {
-            self.flags[key.index() as usize] |= conn::PARKED;
-            self.paused.push(key);
-        }
-    }
-
-    fn unpause<I: Io>(&mut self, turn: &Turn<'_, I>) {
-        if self.paused.is_empty() || self.is_any_filling(turn) {
-            return;
-        }
-        let mut paused = std::mem::take(&mut self.paused);
-        for key in paused.drain(..) {
-            self.unpark(key);
-        }
-        self.paused = paused;
-    }
-
-    /// Panics if the parts do not fit each other. For tests: it looks at everything.
-    ///
-    /// # Panics
-    ///
-    /// See the invariants of the module.
-    pub fn check_invariants(&self) {
-        for (key, conn) in self.conns.iter() {
-            self.check_conn(key, conn);
-        }
-        for (key, audience) in self.audiences.iter() {
-            self.check_audience(key, audience);
-        }
-        for (key, home) in self.homes.iter() {
-            self.check_home(key, home);
-        }
-        assert_eq!(self.audiences.len(), self.audience_by_topic.len());
-        assert_eq!(self.homes.len(), self.home_by_topic.len());
-        assert_eq!(self.upkeep.history_bytes, self.history_bytes_of_homes());
-        let log_bytes: usize = self.audiences.iter().map(|(_, audience)| audience.log_bytes()).sum();
-        assert_eq!(self.log_memory.lent_bytes(), log_bytes);
-        assert_eq!(self.buffers.lent(), self.buffers_of_conns(), "a buffer is lent to one connection");
-        self.check_admission();
-        self.check_weight();
-        assert_eq!(self.inputs.len(), self.inputs_of_conns(), "an input is of one connection");
-        self.check_channels();
-        self.check_lists();
-    }
-
-    /// What is left, by kind: for tests that end with everybody gone.
-    #[must_use]
-    pub fn population(&self) -> Population {
-        Population {
-            conns: self.conns.len(),
-            places: self.handoffs.places(self.settings.conns_max),
-            audiences: self.audiences.len(),
-            homes: self.homes.len(),
-            members: self.members_of_homes(),
-            sessions: self.sessions.len(),
-            buffers: self.buffers.lent(),
-            log_bytes: self.audiences.iter().map(|(_, audience)| audience.log_bytes()).sum(),
-            list_bytes: self.homes.iter().map(|(_, home)| home.roll.list_bytes()).sum(),
-            history_bytes: self.upkeep.history_bytes,
-            out_bytes_max: self.out_bytes_max(),
-            held_bytes_max: self.held_bytes_max(),
-            memory_bytes: self.memory.used_bytes,
-        }
-    }
-}
-
-/// How many of what a shard holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Population {
-    pub conns: usize,
-    /// How many connections there may be: some went to other shards with their place, or came from there.
-    pub places: usize,
-    pub audiences: usize,
-    pub homes: usize,
-    /// Of the rooms whose home is here, wherever they are connected.
-    pub members: usize,
-    pub sessions: usize,
-    pub buffers: usize,
-    pub log_bytes: usize,
-    /// Of the lists that are kept for those who join next.
-    pub list_bytes: usize,
-    pub history_bytes: usize,
-    /// The most output that waits for one connection, of those that are not being closed.
-    pub out_bytes_max: usize,
-    /// The most input that is held of one connection.
-    pub held_bytes_max: usize,
-    /// Memory in use when it was last looked at.
-    pub memory_bytes: usize,
 }

@@ -437,22 +437,6 @@ impl Shard {
         response.push(self.output(conn.index()), manner, turn.now.unix_ms);
         self.responded(turn, conn, manner);
     }
-
-    fn tell_session<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToSession<'_>) {
-        if shard == self.id {
-            self.at_session(turn, shard, message);
-        } else {
-            self.send(turn, shard, message);
-        }
-    }
-
-    fn tell_poller<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: FromSession<'_>) {
-        if shard == self.id {
-            self.at_poller(turn, message);
-        } else {
-            self.send(turn, shard, message);
-        }
-    }
 }
 
 #[cfg(test)]
