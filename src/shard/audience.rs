@@ -284,12 +284,12 @@ impl Shard {
                 audience.seats[this].cursor = audience.seats[this].cursor.plus(whole);
                 self.flags[conn as usize] |= BLOCKED;
                 if !rest.is_empty() {
-                    super::conn::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
+                    super::output::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
                         .extend_from_slice(rest);
                 }
             } else if flags & BLOCKED == 0 {
                 // Its own output goes first, and the room's along with it in the same write.
-                super::conn::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
+                super::output::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
                     .extend_from_slice(pending);
                 audience.seats[this].cursor = log.end();
                 continue;
@@ -355,7 +355,7 @@ impl Shard {
         let (whole, rest) = cut(pending, written);
         let blocked = written < pending.len();
         if !rest.is_empty() {
-            super::conn::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
+            super::output::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
                 .extend_from_slice(rest);
         }
         audience.seats[seat].cursor = audience.seats[seat].cursor.plus(whole);

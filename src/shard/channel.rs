@@ -9,9 +9,10 @@
 
 use super::audience::Audience;
 use super::channels::{Arrival, Channel, Passage};
-use super::conn::{Conn, Flow, out_of};
+use super::conn::{Conn, Flow};
 use super::home::Home;
 use super::message::{Asker, ToHome};
+use super::output::out_of;
 use super::refs::{JoinRef, PackedRef};
 use super::refusal::Refusal;
 use super::{Io, Shard, Turn};

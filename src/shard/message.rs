@@ -119,7 +119,7 @@ records! {
         /// Something for every member.
         25 Deliver { audience: Key<Audience>, event: &'a str, payload: Payload<'a> }
         /// Who is there, for the members who joined since the last one: the inside of a JSON object. `count` is there where the list is not
-        /// complete. `own` has an entry for each of them, in the order in which they joined: see the module `tick`.
+        /// complete. `own` has an entry for each of them, in the order in which they joined: see the module `greeting`.
         27 State { audience: Key<Audience>, list: &'a [u8], count: Option<Count>, own: &'a [u8] }
         /// The answer to [`ToHome::Create`]: a status of HTTP and a body.
         28 Created { conn: Key<Conn>, status: u16, body: &'a str }
