@@ -12,9 +12,19 @@ use crate::chat::identity::{Identity, NEVER_S};
 use crate::wire::phx::{Outgoing, Payload};
 use crate::wire::ws::close::CloseCode;
 
-/// Times in the dense arrays: 128 ms, in 32 bits for 17 years.
+/// Times in the dense arrays: 128 ms, in 32 bits for 17 years. The last that is not after a time.
 pub(super) fn coarse(ms: u64) -> u32 {
     u32::try_from(ms >> 7).unwrap_or(u32::MAX)
+}
+
+/// The first that is after a time: when to look for what is to have been done by then. Nobody has less time than a limit says.
+pub(super) fn coarse_after(ms: u64) -> u32 {
+    coarse(ms).saturating_add(1)
+}
+
+/// When so much has passed for certain since a coarse time.
+fn passed(since: u32, ms: u64) -> u32 {
+    since.saturating_add(coarse_after(ms)).saturating_add(1)
 }
 
 impl Input {
@@ -28,12 +38,12 @@ impl Input {
 impl Shard {
     /// Has a connection looked at when this time has come.
     pub(super) fn deadline(&mut self, key: Key<Conn>, at_ms: u64) {
-        self.deadlines[key.index() as usize] = coarse(at_ms);
+        self.deadlines[key.index() as usize] = coarse_after(at_ms);
     }
 
     /// Gives a connection between two requests its time to be idle.
     pub(super) fn rest(&mut self, key: Key<Conn>, now_ms: u64) {
-        self.deadlines[key.index() as usize] = coarse(now_ms + self.settings.limits.idle_ms);
+        self.deadlines[key.index() as usize] = coarse_after(now_ms + self.settings.limits.idle_ms);
     }
 
     /// Has a connection's deadlines worked out anew at the next sweep.
@@ -78,10 +88,10 @@ impl Shard {
             Stage::Waiting => {}
             Stage::Unsettled | Stage::Settled | Stage::Echo => {
                 let now = coarse(turn.now.mono_ms);
-                let idle = self.heard[index] + coarse(self.settings.limits.idle_ms);
+                let idle = passed(self.heard[index], self.settings.limits.idle_ms);
                 let input = self.inputs.of(conn.input);
                 let slow = input.and_then(|input| input.unfinished_since(self.flags[index]));
-                let slow = slow.map(|began| began + coarse(self.settings.limits.message_ms));
+                let slow = slow.map(|began| passed(began, self.settings.limits.message_ms));
                 if idle <= now {
                     // As Phoenix does.
                     self.metrics.idle += 1;
@@ -90,7 +100,7 @@ impl Shard {
                     self.metrics.slow += 1;
                     self.close(turn, key, CloseCode::Policy, "message too slow");
                 } else {
-                    let expiry = coarse(turn.now.mono_ms.saturating_add(left_ms)).max(now + 1);
+                    let expiry = coarse_after(turn.now.mono_ms.saturating_add(left_ms));
                     self.deadlines[index] =
                         [Some(idle), slow, Some(expiry)].into_iter().flatten().min().unwrap_or(idle);
                 }

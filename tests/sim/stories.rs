@@ -747,6 +747,43 @@ fn a_session_that_posts_while_a_join_is_under_way_lives_on_however_short_a_messa
     });
 }
 
+/// A request for a socket.
+fn upgrade() -> Vec<u8> {
+    let token = crate::site::token(0, 2_000_000_000);
+    format!(
+        "GET /socket/websocket?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn nobody_has_less_time_than_the_limits_say() {
+    let limits = Limits { message_ms: 1_000, idle_ms: 1_500, handshake_ms: 1_000, ..Limits::default() };
+    for begin_ms in [0, 1, 60, 127] {
+        let mut world = world(&plan(1, limits.clone()), &[]);
+        world.pass(begin_ms);
+        let [asks, begins, is_silent] = [0; 3].map(|host| world.open(host).expect("there is room"));
+        let upgrade = upgrade();
+        world.hosts[0].net.pipes[asks].to_server.extend_from_slice(&upgrade[..20]);
+        for pipe in [begins, is_silent] {
+            world.hosts[0].net.pipes[pipe].to_server.extend_from_slice(&upgrade);
+        }
+        while world.settle() {}
+        world.hosts[0].net.pipes[begins].to_server.extend_from_slice(&[0x81, 0x85]);
+        let ends = |world: &mut World, ms| {
+            world.pass(ms);
+            while world.settle() {}
+            let metrics = world.hosts[0].shard.metrics();
+            (metrics.late, metrics.slow, metrics.idle)
+        };
+        world.settle();
+        assert_eq!(ends(&mut world, 999), (0, 0, 0), "{begin_ms}");
+        assert_eq!(ends(&mut world, 500), (1, 1, 0), "{begin_ms}");
+        assert_eq!(ends(&mut world, 500), (1, 1, 1), "{begin_ms}");
+    }
+}
+
 #[test]
 fn who_has_asked_in_time_and_waits_to_be_let_in_is_not_late() {
     let limits = Limits {
@@ -756,14 +793,10 @@ fn who_has_asked_in_time_and_waits_to_be_let_in_is_not_late() {
         ..Limits::default()
     };
     let mut world = world(&plan(1, limits), &[]);
-    let token = crate::site::token(0, 2_000_000_000);
-    let upgrade = format!(
-        "GET /socket/websocket?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    );
+    let upgrade = upgrade();
     for _ in 0..4 {
         let pipe = world.open(0).expect("there is room");
-        world.hosts[0].net.pipes[pipe].to_server.extend_from_slice(upgrade.as_bytes());
+        world.hosts[0].net.pipes[pipe].to_server.extend_from_slice(&upgrade);
     }
     world.settle();
     assert_eq!(waiting(&world), 2, "one came in at once, and one with the turn");
