@@ -284,8 +284,9 @@ impl Shard {
         let asked = subprotocols(head).map_err(|_| Status::Forbidden)?;
         let in_header = asked.token.or_else(|| head.header("x-phoenix-authtoken").map(str::to_owned));
         let tokens = query_params(head.query.unwrap_or_default(), "token").map_err(HttpError::status)?;
-        // Long polling has two tokens of this name, and only one of them is a user's.
-        let in_query = || tokens.iter().rev().find_map(|token| self.site.identify(token, now));
+        // Long polling has two tokens of this name, and only one of them is a user's. No more than two: each is a signature to verify, and a
+        // head has room for a hundred.
+        let in_query = || tokens.iter().rev().take(2).find_map(|token| self.site.identify(token, now));
         let identity = match in_header {
             Some(token) => self.site.identify(&token, now),
             None => in_query(),

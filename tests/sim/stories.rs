@@ -758,6 +758,26 @@ fn upgrade() -> Vec<u8> {
 }
 
 #[test]
+fn of_many_tokens_in_one_request_the_last_two_are_looked_at() {
+    let mut world = world(&plan(1, Limits::default()), &[]);
+    let mut answer = |tokens: &str| {
+        let pipe = world.open(0).expect("there is room");
+        let request = String::from_utf8(upgrade()).expect("text").replacen("&token=", tokens, 1);
+        world.hosts[0].net.pipes[pipe].to_server.extend_from_slice(request.as_bytes());
+        while world.settle() {}
+        String::from_utf8_lossy(&world.hosts[0].net.pipes[pipe].to_client[..12]).into_owned()
+    };
+    assert_eq!(answer("&token=bad&token="), "HTTP/1.1 101");
+    let token = crate::site::token(0, 2_000_000_000);
+    assert_eq!(
+        answer(&format!("&token={token}&token=bad&x=")),
+        "HTTP/1.1 101",
+        "a session's may be the other"
+    );
+    assert_eq!(answer(&format!("&token={token}&token=bad&token=bad&x=")), "HTTP/1.1 403");
+}
+
+#[test]
 fn nobody_has_less_time_than_the_limits_say() {
     let limits = Limits { message_ms: 1_000, idle_ms: 1_500, handshake_ms: 1_000, ..Limits::default() };
     for begin_ms in [0, 1, 60, 127] {
