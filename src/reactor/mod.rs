@@ -7,9 +7,10 @@
 //!   poll ─ read every ready connection ─ accept ─ what other shards sent ─ Shard::turn: what is due, then flush ─ wake the others
 //! ```
 //!
-//! Connections are accepted after all reading, so that a number freed in a turn is not given out in it. Sockets are registered once, for
-//! both directions, edge-triggered; so backpressure costs no system call, and a connection is read until the kernel has no more:
-//! a read that did not fill the buffer says so without another one, unless the peer has closed, when there is an end to be read.
+//! Connections are accepted after all reading, so that a number freed in a turn is not given out in it. Sockets are registered
+//! edge-triggered, and a connection is read until the kernel has no more: a read that did not fill the buffer says so without another one,
+//! unless the peer has closed, when there is an end to be read. Only a socket that was full once is registered for writing too, for good:
+//! any other would be announced as writable as soon as it is registered, and each such connection would cost a turn in which nothing is to be done.
 //!
 //! A shard that panics is caught here: its connections are closed, and its next life goes on with the same rings and the same listener. One
 //! that panics again and again ends the process, in order.
@@ -49,7 +50,7 @@ use crate::limits::{
 use crate::mesh::{Port, Wake};
 use crate::shard::{Conn, Shard, Turn};
 
-// The key of a connection is its token. Generations begin at 1, so the lowest numbers are free for other things.
+// Tokens that no connection has: generations begin at 1.
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
 
@@ -75,6 +76,11 @@ pub struct Reactor {
     /// Whether the others have been told that nobody is left here.
     drained: bool,
     vitals: Arc<Vitals>,
+}
+
+/// The key of a connection is its token.
+fn token_of(key: Key<Conn>) -> Token {
+    Token(usize::try_from(key.to_u64()).expect("64-bit"))
 }
 
 struct MioWaker(Waker);
@@ -189,8 +195,21 @@ impl Reactor {
         self.sockets.port.end_turn();
         self.shard.turn(&mut Turn { now, io: &mut self.sockets });
         self.sockets.close_left(now.mono_ms);
+        self.watch_full(now);
         self.hand_off();
         self.sockets.port.end_turn();
+    }
+
+    /// Has those announced as writable, once they are, who did not take everything.
+    fn watch_full(&mut self, now: Now) {
+        while let Some((index, stream)) = self.sockets.next_full() {
+            let Some(key) = self.shard.conn_at(index) else { continue };
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if let Err(error) = self.poll.registry().reregister(stream, token_of(key), interest) {
+                tracing::warn!(%error, "cannot watch a connection that is full");
+                self.shard.hung_up(&mut Turn { now, io: &mut self.sockets }, key);
+            }
+        }
     }
 
     /// Sends those off who go to another shard.
@@ -216,9 +235,7 @@ impl Reactor {
 
     /// Has a connection's socket announce what it has, from now on.
     fn register(&mut self, now: Now, key: Key<Conn>, mut stream: TcpStream) {
-        let token = Token(usize::try_from(key.to_u64()).expect("64-bit"));
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        match self.poll.registry().register(&mut stream, token, interest) {
+        match self.poll.registry().register(&mut stream, token_of(key), Interest::READABLE) {
             Ok(()) => self.sockets.insert(key.index(), stream),
             Err(error) => {
                 tracing::warn!(%error, "cannot register a connection");

@@ -19,6 +19,8 @@ const STOPPED: u8 = 1 << 1;
 const HAS_MORE: u8 = 1 << 2;
 /// Its peer has closed: read on until the end.
 const HAS_END: u8 = 1 << 3;
+/// It was full once, and is announced whenever it can be written to again.
+const WATCHED: u8 = 1 << 4;
 
 /// A connection on its way to another shard.
 pub(super) type Parcel = (TcpStream, Handoff);
@@ -29,6 +31,8 @@ pub(super) struct Sockets {
     /// By the same index.
     flags: Vec<u8>,
     readable: VecDeque<u32>,
+    /// Sockets that took less than they were given for the first time.
+    full: Vec<u32>,
     /// Sockets that go to other shards, and what goes with them.
     leaving: Vec<(u16, Parcel)>,
     /// Sockets of a shard that panicked, and until when they are kept.
@@ -46,6 +50,7 @@ impl Sockets {
             streams: Dense::new(),
             flags: Vec::new(),
             readable: VecDeque::new(),
+            full: Vec::new(),
             leaving: Vec::new(),
             left: Vec::new(),
             left_until_ms: None,
@@ -59,6 +64,7 @@ impl Sockets {
         self.left.extend(self.streams.drain().flatten());
         self.flags.clear();
         self.readable.clear();
+        self.full.clear();
         self.left_until_ms = Some(until_ms);
     }
 
@@ -99,6 +105,26 @@ impl Sockets {
     /// The next one that goes to another shard.
     pub(super) fn next_leaving(&mut self) -> Option<(u16, Parcel)> {
         self.leaving.pop()
+    }
+
+    /// The next one that is to be announced when it can be written to, and its socket.
+    pub(super) fn next_full(&mut self) -> Option<(u32, &mut TcpStream)> {
+        while let Some(index) = self.full.pop() {
+            // It may have been closed since.
+            if self.streams[index as usize].is_some() {
+                return self.streams[index as usize].as_mut().map(|stream| (index, stream));
+            }
+        }
+        None
+    }
+
+    /// Remembers that a socket did not take everything.
+    fn note_full(&mut self, index: u32) {
+        let flags = &mut self.flags[index as usize];
+        if *flags & WATCHED == 0 {
+            *flags |= WATCHED;
+            self.full.push(index);
+        }
     }
 
     /// Has a connection read in this turn.
@@ -148,14 +174,18 @@ impl Sockets {
 impl Io for Sockets {
     fn write(&mut self, conn: u32, bytes: &[u8]) -> usize {
         let Some(Some(stream)) = self.streams.get_mut(conn as usize) else { return 0 };
-        loop {
+        let count = loop {
             match stream.write(bytes) {
-                Ok(count) => return count,
+                Ok(count) => break count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 // A full socket will be announced as writable, a broken one as closed.
-                Err(_) => return 0,
+                Err(_) => break 0,
             }
+        };
+        if count < bytes.len() {
+            self.note_full(conn);
         }
+        count
     }
 
     fn shut(&mut self, conn: u32) {
