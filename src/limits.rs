@@ -171,7 +171,7 @@ pub const RING_WORDS: usize = 16 * 1_024;
 /// From how many waiting bytes for another shard on the connections that feed it are no longer read, and joins from there wait.
 pub const MESH_PAUSE_BYTES: usize = 256 * 1_024;
 
-/// From how many waiting bytes for another shard on a push that needs it is answered `busy`.
+/// From how many waiting bytes for another shard on a push that needs it is answered `busy`, and what is posted to a session there refused.
 pub const MESH_BUSY_BYTES: usize = 4 * 1_024 * 1_024;
 
 /// How many buffers a shard keeps for the next connection that needs one, and how large a kept one may be.

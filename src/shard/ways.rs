@@ -28,6 +28,7 @@ impl Shard {
         u16::try_from(hash % u64::from(self.settings.shards)).expect("less than the number of shards")
     }
 
+    /// Asks the home of a room, here or on another shard.
     pub(super) fn tell_home<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
         if shard == self.id {
             self.at_home(turn, shard, message);
@@ -36,6 +37,7 @@ impl Shard {
         }
     }
 
+    /// Tells the members of a room, here or on another shard.
     pub(super) fn tell_member<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToMember<'_>) {
         if shard == self.id {
             self.at_member(turn, message);
@@ -44,6 +46,7 @@ impl Shard {
         }
     }
 
+    /// Sends a record to another shard.
     pub(super) fn send<'a, I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: impl Field<'a>) {
         message.put(&mut self.record);
         turn.io.send(shard, &self.record);
@@ -107,6 +110,7 @@ impl Shard {
         self.paused = paused;
     }
 
+    /// Asks a session of long polling, here or on another shard.
     pub(super) fn tell_session<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToSession<'_>) {
         if shard == self.id {
             self.at_session(turn, shard, message);
@@ -115,6 +119,7 @@ impl Shard {
         }
     }
 
+    /// Answers a connection that polls, here or on another shard.
     pub(super) fn tell_poller<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
