@@ -14,8 +14,9 @@ pub trait Slack {
     fn trim(&mut self, kept: usize);
 }
 
-/// How many places a collection is to have, if it has too many.
-fn places(len: usize, capacity: usize, kept: usize) -> Option<usize> {
+/// How many places a collection is to have, if it has too many: [`Slack`]'s rule, for what shrinks in a way of its own.
+#[must_use]
+pub fn places(len: usize, capacity: usize, kept: usize) -> Option<usize> {
     let places = 2 * len + kept;
     (capacity > 2 * places).then_some(places)
 }

@@ -13,6 +13,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::base::slack;
 use crate::limits::{HistoryLimits, KEYS_PER_ROOM_MAX};
 
 /// Where a reader stands in a room.
@@ -157,9 +158,9 @@ impl History {
     pub fn drop_oldest(&mut self) {
         self.starts.pop_front();
         self.front = self.starts.front().map_or(self.bytes.len(), |start| self.place(*start));
-        if self.bytes.capacity() > 4 * self.kept_bytes() + BYTES_KEPT {
+        if let Some(places) = slack::places(self.kept_bytes(), self.bytes.capacity(), BYTES_KEPT / 2) {
             self.cut_front();
-            self.bytes.shrink_to(2 * self.kept_bytes());
+            self.bytes.shrink_to(places);
             self.starts.shrink_to((2 * self.len()).max(STARTS_KEPT));
         }
     }

@@ -26,7 +26,7 @@ use smallvec::SmallVec;
 
 use super::identity::Identity;
 use crate::base::bitset::BitSet;
-use crate::base::slack::Slack;
+use crate::base::slack::{self, Slack};
 use crate::limits::PresenceLimits;
 
 /// A membership's place in its room.
@@ -399,8 +399,7 @@ impl<P> Presence<P> {
         self.members.trim(MEMBERS_KEPT);
         self.metas.trim(MEMBERS_KEPT);
         let Self { members, hasher, by_user, .. } = self;
-        if by_user.capacity() > 4 * by_user.len() + 2 * MEMBERS_KEPT {
-            let places = 2 * by_user.len() + MEMBERS_KEPT;
+        if let Some(places) = slack::places(by_user.len(), by_user.capacity(), MEMBERS_KEPT) {
             by_user.shrink_to(places, |slot| hasher.hash_one(members[slot.index()].identity.user()));
         }
     }

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::num::NonZeroU32;
 
-use crate::base::slack::Slack;
+use crate::base::slack::{self, Slack};
 use crate::base::spare::Spares;
 use crate::limits::{POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX};
 
@@ -88,7 +88,7 @@ impl Buffers {
     /// Gives back some of the memory that nobody needs, and the places of many buffers that were, but for `kept`.
     pub(super) fn tidy(&mut self, kept: usize) {
         self.memory.tidy();
-        if self.all.len() <= 4 * self.lent() + 2 * kept {
+        if slack::places(self.lent(), self.all.len(), kept).is_none() {
             return;
         }
         let len = self.counts.iter().rposition(|count| count.is_lent).map_or(0, |last| last + 1);
