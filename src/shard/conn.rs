@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use super::audience::Audience;
 use super::buffers::BufferId;
 use super::channels::{Channel, Channels};
-use super::deadlines::{coarse, coarse_after};
+use super::deadlines::coarse;
 use super::input::{Input, InputId};
 use super::memory::Pressure;
 use super::{Io, Shard, Turn};
@@ -220,8 +220,7 @@ impl Shard {
         let is_http = self.stages[key.index() as usize] == Stage::Http;
         let allowed_ms = if is_http { limits.handshake_ms } else { limits.message_ms };
         input.began = coarse(now_ms);
-        let deadline = &mut self.deadlines[key.index() as usize];
-        *deadline = (*deadline).min(coarse_after(now_ms + allowed_ms));
+        self.deadline_by(key, now_ms + allowed_ms);
     }
 
     /// Keeps what could not be handled yet, behind what is already held.
@@ -315,8 +314,8 @@ impl Shard {
         match incoming {
             Ok(None) => {
                 if let Some(first_ms) = partial {
-                    let deadline = &mut self.deadlines[key.index() as usize];
-                    *deadline = (*deadline).min(coarse_after(first_ms + limits.message_ms));
+                    let message_ms = limits.message_ms;
+                    self.deadline_by(key, first_ms + message_ms);
                 }
             }
             // So that a test sees what becomes of it. Not in what people run.
@@ -452,7 +451,7 @@ impl Shard {
         self.output(key.index());
         self.flags[key.index() as usize] |= CLOSING;
         self.flags[key.index() as usize] &= !PARKED;
-        self.deadlines[key.index() as usize] = coarse_after(turn.now.mono_ms + LINGER_MS);
+        self.deadline(key, turn.now.mono_ms + LINGER_MS);
         self.drop_input(key);
         // What comes now is read, so that the kernel does not answer it with a reset, and thrown away.
         turn.io.resume(key.index());

@@ -18,7 +18,7 @@ pub(super) fn coarse(ms: u64) -> u32 {
 }
 
 /// The first that is after a time: when to look for what is to have been done by then. Nobody has less time than a limit says.
-pub(super) fn coarse_after(ms: u64) -> u32 {
+fn coarse_after(ms: u64) -> u32 {
     coarse(ms).saturating_add(1)
 }
 
@@ -41,9 +41,15 @@ impl Shard {
         self.deadlines[key.index() as usize] = coarse_after(at_ms);
     }
 
+    /// Has a connection looked at when this time has come, or before.
+    pub(super) fn deadline_by(&mut self, key: Key<Conn>, at_ms: u64) {
+        let deadline = &mut self.deadlines[key.index() as usize];
+        *deadline = (*deadline).min(coarse_after(at_ms));
+    }
+
     /// Gives a connection between two requests its time to be idle.
     pub(super) fn rest(&mut self, key: Key<Conn>, now_ms: u64) {
-        self.deadlines[key.index() as usize] = coarse_after(now_ms + self.settings.limits.idle_ms);
+        self.deadline(key, now_ms + self.settings.limits.idle_ms);
     }
 
     /// Has a connection's deadlines worked out anew at the next sweep.

@@ -16,8 +16,7 @@ pub(super) struct Draining {
 const DRAIN_STEP_MS: u64 = 50;
 
 impl Shard {
-    /// Begins to stop: takes nobody in any more, and closes those who are there, spread over `over_ms`, since the pace of closing is the
-    /// pace at which they come back somewhere.
+    /// Begins to stop: takes nobody in any more, and closes those who are there, spread over `over_ms`.
     pub fn drain<I: Io>(&mut self, turn: &mut Turn<'_, I>, over_ms: u64) {
         if self.draining.is_none() {
             self.draining = Some(Draining { until_ms: turn.now.mono_ms + over_ms });
