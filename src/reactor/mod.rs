@@ -202,8 +202,10 @@ impl Reactor {
 
     /// Has those announced as writable, once they are, who did not take everything.
     fn watch_full(&mut self, now: Now) {
-        while let Some((index, stream)) = self.sockets.next_full() {
-            let Some(key) = self.shard.conn_at(index) else { continue };
+        while let Some(index) = self.sockets.next_full() {
+            let (Some(key), Some(stream)) = (self.shard.conn_at(index), self.sockets.stream(index)) else {
+                continue;
+            };
             let interest = Interest::READABLE | Interest::WRITABLE;
             if let Err(error) = self.poll.registry().reregister(stream, token_of(key), interest) {
                 tracing::warn!(%error, "cannot watch a connection that is full");

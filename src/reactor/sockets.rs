@@ -107,15 +107,14 @@ impl Sockets {
         self.leaving.pop()
     }
 
-    /// The next one that is to be announced when it can be written to, and its socket.
-    pub(super) fn next_full(&mut self) -> Option<(u32, &mut TcpStream)> {
-        while let Some(index) = self.full.pop() {
-            // It may have been closed since.
-            if self.streams[index as usize].is_some() {
-                return self.streams[index as usize].as_mut().map(|stream| (index, stream));
-            }
-        }
-        None
+    /// The next one that is to be announced when it can be written to. It may have been closed since.
+    pub(super) fn next_full(&mut self) -> Option<u32> {
+        self.full.pop()
+    }
+
+    /// The socket of a connection that is open.
+    pub(super) fn stream(&mut self, index: u32) -> Option<&mut TcpStream> {
+        self.streams.get_mut(index as usize)?.as_mut()
     }
 
     /// Remembers that a socket did not take everything.
@@ -164,7 +163,7 @@ impl Sockets {
     }
 
     pub(super) fn read(&mut self, index: u32, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match &mut self.streams[index as usize] {
+        match self.stream(index) {
             Some(stream) => stream.read(buffer),
             None => Err(std::io::ErrorKind::WouldBlock.into()),
         }
@@ -173,7 +172,7 @@ impl Sockets {
 
 impl Io for Sockets {
     fn write(&mut self, conn: u32, bytes: &[u8]) -> usize {
-        let Some(Some(stream)) = self.streams.get_mut(conn as usize) else { return 0 };
+        let Some(stream) = self.stream(conn) else { return 0 };
         let count = loop {
             match stream.write(bytes) {
                 Ok(count) => break count,
@@ -189,7 +188,7 @@ impl Io for Sockets {
     }
 
     fn shut(&mut self, conn: u32) {
-        if let Some(Some(stream)) = self.streams.get(conn as usize) {
+        if let Some(stream) = self.stream(conn) {
             let _ = stream.shutdown(Shutdown::Write);
         }
     }
