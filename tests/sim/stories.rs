@@ -4,7 +4,7 @@ use chinwag::limits::{HistoryLimits, Limits, PresenceLimits, SWEEP_MS};
 use chinwag::shard::Settings;
 use serde_json::json;
 
-use crate::acts::Mouth;
+use crate::acts::{Mouth, UPGRADE_KEY};
 use crate::client::{Ask, Client, Payload};
 use crate::faults::Bug;
 use crate::plan::Plan;
@@ -752,7 +752,7 @@ fn upgrade() -> Vec<u8> {
     let token = crate::site::token(0, 2_000_000_000);
     format!(
         "GET /socket/websocket?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {UPGRADE_KEY}\r\n\r\n"
     )
     .into_bytes()
 }
