@@ -6,9 +6,11 @@
 //! Deliberately absent: who may be here, and in which order things are said. That is the home's.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::cadence::Cadence;
 use super::channels::{Channel, Passage};
 use super::conn::{BLOCKED, Conn, HAS_OUT, SESSION, SPEAKS_V1};
 use super::home::Home;
@@ -27,16 +29,6 @@ pub(super) struct Seat {
     pub(super) conn: u32,
     /// What it has been sent.
     pub(super) cursor: Position,
-}
-
-/// A flush of a room that is too large for one turn goes on in the next. What is said meanwhile goes along to those it has not come to yet, so
-/// each flush takes a member all that there is, and a burst is one write for nearly everybody.
-#[derive(Clone, Copy, Debug, Default)]
-struct Flush {
-    /// The seat where it goes on. Whoever takes a seat before that meanwhile is found behind the last slice.
-    next: usize,
-    /// How long it took so far, in microseconds.
-    spent_us: u64,
 }
 
 /// The members of one room on this shard.
@@ -61,10 +53,11 @@ pub(super) struct Audience {
     seats_v1: u32,
     /// Whether it is in [`Shard::touched`].
     touched: bool,
-    /// The flush that is under way.
-    flush: Flush,
-    /// A large room collects for a moment; until then it is not flushed again. In milliseconds.
-    pub(super) quiet_until_ms: u64,
+    /// The seat where the flush goes on: one of a room that is too large for one turn goes on in the next. What is said meanwhile goes along to
+    /// those it has not come to yet, so each flush takes a member all that there is, and a burst is one write for nearly everybody. Whoever
+    /// takes a seat before that meanwhile is found behind the last slice.
+    next_seat: usize,
+    pub(super) cadence: Cadence,
 }
 
 impl Audience {
@@ -82,8 +75,8 @@ impl Audience {
             log_v1: Log::default(),
             seats_v1: 0,
             touched: false,
-            flush: Flush::default(),
-            quiet_until_ms: 0,
+            next_seat: 0,
+            cadence: Cadence::default(),
         }
     }
 
@@ -127,7 +120,7 @@ impl Audience {
 
     /// Whether a flush is under way that the next turn goes on with.
     pub(super) fn is_half_flushed(&self) -> bool {
-        self.flush.next > 0
+        self.next_seat > 0
     }
 
     /// Bytes of memory that its logs hold.
@@ -244,7 +237,7 @@ impl Shard {
         let mut touched = std::mem::take(&mut self.touched);
         touched.retain(|key| {
             let Some(audience) = self.audiences.get_mut(*key) else { return false };
-            if turn.now.mono_ms < audience.quiet_until_ms {
+            if turn.now.mono_ms < audience.cadence.rests_until_ms() {
                 return true;
             }
             if audience.seats.len() >= LONG_FLUSH_MEMBERS {
@@ -262,7 +255,10 @@ impl Shard {
         let began_us = turn.io.elapsed_us();
         let Some(audience) = self.audiences.get_mut(key) else { return false };
         let mut writes_left = self.settings.writes_per_flush;
-        let mut seat = audience.flush.next;
+        let mut seat = audience.next_seat;
+        if seat == 0 {
+            audience.cadence.begin(began_us);
+        }
         while seat < audience.seats.len() && writes_left > 0 {
             let conn = audience.seats[seat].conn;
             let flags = self.flags[conn as usize];
@@ -301,28 +297,27 @@ impl Shard {
                 self.laggards.push(this);
             }
         }
-        audience.flush.next = seat;
+        audience.next_seat = seat;
         // From the back, since letting one go moves the last into its seat.
         while let Some(seat) = self.laggards.pop() {
             self.lose(key, seat);
         }
-        let spent_us = turn.io.elapsed_us().saturating_sub(began_us);
-        self.end_slice(turn.now.mono_ms, key, spent_us)
+        self.end_slice(turn.now.mono_ms, key, began_us..turn.io.elapsed_us())
     }
 
-    /// After a slice of a flush: the next one is due at once, or the flush is over and the room may rest. True if it is to be flushed again.
-    fn end_slice(&mut self, now_ms: u64, key: Key<Audience>, spent_us: u64) -> bool {
+    /// After a slice of a flush, from when to when in microseconds: the next one is due at once, or the flush is over and the room may rest. True
+    /// if it is to be flushed again.
+    fn end_slice(&mut self, now_ms: u64, key: Key<Audience>, slice_us: Range<u64>) -> bool {
         let Some(audience) = self.audiences.get_mut(key) else { return false };
-        audience.flush.spent_us += spent_us;
-        let goes_on = audience.flush.next < audience.seats.len();
-        if !goes_on {
-            let Flush { spent_us, .. } = std::mem::take(&mut audience.flush);
+        audience.cadence.spend(slice_us.end.saturating_sub(slice_us.start));
+        if audience.next_seat >= audience.seats.len() {
+            audience.next_seat = 0;
             audience.touched = audience.release(&mut self.log_memory, &self.flags);
-            audience.quiet_until_ms = now_ms + pause_ms(spent_us);
+            audience.cadence.end(now_ms, slice_us.end);
         }
-        let (touched, quiet_until_ms) = (audience.touched, audience.quiet_until_ms);
-        if touched || quiet_until_ms > now_ms {
-            self.timers.push(quiet_until_ms.max(now_ms), super::Timer::Pace(key));
+        let (touched, rests_until_ms) = (audience.touched, audience.cadence.rests_until_ms());
+        if touched || rests_until_ms > now_ms {
+            self.timers.push(rests_until_ms.max(now_ms), super::Timer::Pace(key));
         }
         self.drop_if_deserted(key);
         touched
@@ -414,26 +409,10 @@ impl Shard {
 /// member, but a long flush would hold all answers up.
 const LONG_FLUSH_MEMBERS: usize = 100;
 
-/// A flush shorter than this is never followed by a pause, in microseconds: small rooms are not delayed.
-const PACED_FROM_US: u64 = 2_000;
-
-/// How long a room collects after a flush that took so long: half of that, so one room takes at most two thirds of its shard. A longer pause
-/// would save more writes, and show as latency.
-fn pause_ms(flush_us: u64) -> u64 {
-    if flush_us < PACED_FROM_US { 0 } else { (flush_us / 2).div_ceil(1_000) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wire::ws::frame::{Opcode, push_frame};
-
-    #[test]
-    fn a_large_room_takes_two_thirds_of_its_shard_and_a_small_one_does_not_wait() {
-        for (flush_us, expected_ms) in [(0, 0), (1_999, 0), (2_000, 1), (5_200, 3), (80_000, 40)] {
-            assert_eq!(pause_ms(flush_us), expected_ms, "{flush_us}");
-        }
-    }
 
     #[test]
     fn a_cut_write_leaves_the_rest_of_one_frame() {

@@ -173,7 +173,7 @@ impl Shard {
         let keys: Vec<_> = with_log.map(|(key, _)| key).collect();
         for key in &keys {
             if let Some(audience) = self.audiences.get_mut(*key) {
-                audience.quiet_until_ms = 0;
+                audience.cadence.wake();
             }
             self.touch_audience(*key);
         }

@@ -20,6 +20,7 @@ mod admission;
 mod answers;
 mod audience;
 mod buffers;
+mod cadence;
 mod channel;
 mod channels;
 mod conn;
