@@ -81,7 +81,7 @@ pub const WRITES_PER_FLUSH: u32 = 64;
 /// much as some 4 writes, so from here on it is a few in a hundred, and what several cores gain by writing at once is more.
 pub const GATHERED_MEMBERS: u32 = 128;
 
-/// How many connections more than a quarter above this shard's own another may have and still be handed one.
+/// How many connections beyond one and a half times this shard's own another may have and still be handed one.
 pub const LOAD_SLACK: usize = 64;
 
 /// By how many connections, beside an eighth, a shard's load must change for the others to be told.
