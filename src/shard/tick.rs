@@ -137,10 +137,17 @@ impl Shard {
         }
     }
 
-    /// A room's tick: the news of who came and left since the last one, and the list for those who came.
+    /// A room's tick: the news of who came and left since the last one, and the list for those who came. While a way to its members is
+    /// filling it waits, and is told in one: of a shard that is stuck, ticks would pile up for as long as it is.
     pub(super) fn home_tick<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>) {
         let home = self.homes.get_mut(key);
-        if home.is_some_and(|home| home.roll.pace.take_due(turn.now.mono_ms)) {
+        if !home.is_some_and(|home| home.roll.pace.take_due(turn.now.mono_ms)) {
+            return;
+        }
+        let mut outposts = self.homes.get(key).into_iter().flat_map(|home| &home.outposts);
+        if outposts.any(|outpost| self.is_filling(turn, outpost.shard)) {
+            self.set_tick(turn, key, News::Left);
+        } else {
             self.tell_news(turn, key);
         }
     }

@@ -97,9 +97,12 @@ impl Shard {
         }
     }
 
-    /// Tells every shard's directory what has changed here.
+    /// Tells every shard's directory what has changed here. While a way to one is filling, that waits, and is told in one.
     pub(super) fn send_listings<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.upkeep.listing = false;
+        if self.is_any_filling(turn) {
+            return;
+        }
         let mut unlisted = std::mem::take(&mut self.upkeep.unlisted);
         for key in unlisted.drain(..) {
             let Some(home) = self.homes.get_mut(key) else { continue };

@@ -564,6 +564,36 @@ fn who_joins_anew_while_a_way_stands_still_is_let_in_however_long_that_takes() {
 }
 
 #[test]
+fn who_comes_and_goes_while_a_way_stands_still_is_told_in_one() {
+    both_ways(|here, there| {
+        let narrow = Plan { ring_bytes: 1_000, ..plan(2, Limits { join_per_s: 0, ..Limits::default() }) };
+        let mut world = world(&narrow, &[(0, here), (1, there), (2, here), (5, there)]);
+        for client in [0, 1] {
+            tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+        }
+        world.jam(true);
+        // Each time long enough for a tick, and for the directories to be told; together not so long that anybody is idle.
+        for _ in 0..60 {
+            for act in [Client::join, Client::leave] {
+                for client in [2, 3] {
+                    at_once(&mut world, client, |client, mouth| act(client, mouth, ROOM));
+                }
+                world.pass(400);
+                while world.settle() {}
+            }
+        }
+        for host in &world.hosts {
+            let waiting = [here, there].map(|shard| host.net.in_ring(shard));
+            assert!(waiting.iter().all(|bytes| *bytes < 2_000), "told a hundred times: {waiting:?} bytes");
+        }
+        world.jam(false);
+        world.rest();
+        world.check_rest();
+        assert_eq!([0, 1].map(|client| seen_by(&world, client)), [["ann", "bob"]; 2]);
+    });
+}
+
+#[test]
 fn who_echoes_behind_a_push_while_a_way_stands_still_is_not_read_any_more() {
     insist(|client, mouth, number| {
         if number == 0 {
