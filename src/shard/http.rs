@@ -31,12 +31,15 @@ pub const API_HEADERS: &[(&str, &str)] = &[
     ("x-content-type-options", "nosniff"),
 ];
 
-/// What the API says where no new room can be made, and where the shard that was asked for one has begun anew.
+/// What the API says where no new room can be made, where the shard that was asked for one has begun anew, and to whoever makes too many.
 pub(super) const NO_ROOM: &str =
     r#"{"error":{"message":"no new room can be made","reason":"too_many_rooms"}}"#;
 /// See [`NO_ROOM`].
 pub(super) const TRY_AGAIN: &str =
     r#"{"error":{"message":"it is not known what became of it: try again","reason":"busy"}}"#;
+/// See [`NO_ROOM`].
+const TOO_FAST: &str =
+    r#"{"error":{"message":"too many rooms at once: see limits.join_per_s","reason":"rate_limited"}}"#;
 
 /// What an application puts behind the server: who its users are, and what there is besides the socket.
 pub trait Site {
@@ -161,12 +164,7 @@ impl Shard {
         self.metrics.requests += 1;
         match routed {
             Routed::Answered => self.responded(turn, key, manner),
-            Routed::CreateRoom { room, title } => {
-                let topic = topic::of_room(&room);
-                let home_shard = self.home_of(&topic);
-                self.wait(key, Exchange::Create { manner, shard: home_shard });
-                self.tell_home(turn, home_shard, ToHome::Create { conn: key, topic: &topic, title: &title });
-            }
+            Routed::CreateRoom { room, title } => self.create_room(turn, key, manner, &room, &title),
         }
         Some(taken)
     }
@@ -206,6 +204,29 @@ impl Shard {
         } else {
             self.end(turn, key);
         }
+    }
+
+    /// Has a room made by its home. That counts as a join: it is what a join does too, to a room that is not there.
+    fn create_room<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: Key<Conn>,
+        manner: Manner,
+        room: &str,
+        title: &str,
+    ) {
+        if let Err(retry) = self.rates.take_join(key.index(), turn.now.mono_ms, &self.settings.limits) {
+            self.metrics.refused_join += 1;
+            let retry_s = retry.0.div_ceil(1_000).to_string();
+            let headers = &[API_HEADERS, &[("retry-after", &retry_s)]].concat();
+            let response = Response { status: Status::TooManyRequests, headers, body: TOO_FAST.as_bytes() };
+            response.push(self.output(key.index()), manner, turn.now.unix_ms);
+            return self.responded(turn, key, manner);
+        }
+        let topic = topic::of_room(room);
+        let home_shard = self.home_of(&topic);
+        self.wait(key, Exchange::Create { manner, shard: home_shard });
+        self.tell_home(turn, home_shard, ToHome::Create { conn: key, topic: &topic, title });
     }
 
     /// A room has been made, or not.
@@ -257,7 +278,7 @@ impl Shard {
 
     /// Turns a connection into a WebSocket, or says why not, without telling a stranger anything about tokens.
     fn upgrade<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, head: &Head<'_>) {
-        let manner = Manner { keep_alive: head.keep_alive(), head_only: false };
+        let manner = Manner { head_only: false, ..self.manner(head) };
         let (identity, serializer, phoenix) = match self.admit(turn.now, head) {
             Ok(admitted) => admitted,
             Err(status) => {

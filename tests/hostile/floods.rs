@@ -61,18 +61,43 @@ fn channels_of_a_connection_and_rooms_of_the_server_are_bounded() {
     let mut other = server.guest("Bob");
     assert!(other.join("d", "{}").contains("\"ok\""));
     assert!(other.join("e", "{}").contains("too_many_rooms"));
-    let body = r#"{"room":"e"}"#;
-    let (token, length) = (server.token("Eve"), body.len());
-    let request = format!(
-        "POST /api/rooms HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
-    );
-    let answer = ask(&server, request.as_bytes());
+    let answer = ask(&server, new_room(&server.token("Eve"), "e").as_bytes());
     let expected = r#"{"error":{"message":"no new room can be made","reason":"too_many_rooms"}}"#;
     assert_eq!((answer.status, &*answer.body), (503, expected));
     // An empty room makes place for a new one.
     other.send(r#"["1","2","room:d","phx_leave",{}]"#);
     other.await_text("phx_reply");
     assert!(other.join("e", "{}").contains("\"ok\""));
+}
+
+#[test]
+fn a_connection_makes_no_more_rooms_over_http_than_it_may_join() {
+    let server = Server::start(&["shards=1", "limits.join_per_s=1", "limits.join_burst=3"]);
+    let token = server.token("Ann");
+    let mut peer = Peer::new(connect(&server));
+    let answers: Vec<_> = (0..4)
+        .map(|number| {
+            peer.send_raw(new_room(&token, &format!("r{number}")).as_bytes());
+            peer.answer()
+        })
+        .collect();
+    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [201, 201, 201, 429]);
+    let refused = &answers[3];
+    let expected =
+        r#"{"error":{"message":"too many rooms at once: see limits.join_per_s","reason":"rate_limited"}}"#;
+    assert_eq!(refused.body, expected);
+    assert!(refused.head.contains("\r\nretry-after: 1\r\n"), "{}", refused.head);
+    // Nobody else is concerned.
+    assert_eq!(ask(&server, new_room(&token, "r4").as_bytes()).status, 201);
+}
+
+/// The request that makes a room.
+fn new_room(token: &str, room: &str) -> String {
+    let body = format!(r#"{{"room":"{room}"}}"#);
+    let length = body.len();
+    format!(
+        "POST /api/rooms HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
 }
 
 #[test]

@@ -204,7 +204,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "limits.join_per_s",
         kind: number_or_zero("no bound", 1_000_000, PER_S, Slot::U32(|c| &mut c.limits.join_per_s)),
-        doc: "Joins that a connection may make.",
+        doc: "Joins that a connection may make, and rooms that it may have made over HTTP.",
     },
     Key {
         name: "limits.join_burst",
