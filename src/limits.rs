@@ -184,7 +184,7 @@ pub const POOL_BUFFER_BYTES_MAX: usize = 4 * 1_024;
 pub struct Limits {
     /// Connections in all, over all shards; each costs a descriptor. 0: as many as the process may open files.
     pub connections: u32,
-    /// Connections from one address, counted on each shard. 0: no bound.
+    /// Connections from one address, over all shards. 0: no bound.
     pub connections_per_ip: u32,
     /// Upgrades and joins that a shard does in one turn, so that a storm of them delays nobody who is in by more than a few milliseconds; the
     /// rest waits for the next turns. A join with a long answer counts as several.

@@ -5,7 +5,6 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use chinwag::base::arena::Key;
@@ -204,8 +203,7 @@ impl Server {
         for number in 0..CONNS {
             let host = number % 2;
             let turn = &mut Turn { now, io: &mut server.nets[host] };
-            let key =
-                server.shards[host].open(turn, IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("there is place");
+            let key = server.shards[host].open(turn).expect("there is place");
             server.conns.push((host, key));
             server.says(number, upgrade(number).as_bytes());
         }
@@ -458,7 +456,7 @@ fn a_storm_leaves_no_memory_behind() {
     for number in 0..STORM {
         let host = number % 2;
         let turn = &mut Turn { now: server.now, io: &mut server.nets[host] };
-        let key = server.shards[host].open(turn, IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("there is place");
+        let key = server.shards[host].open(turn).expect("there is place");
         let mut bytes = upgrade(number).into_bytes();
         for room in rooms.iter().chain(&others) {
             bytes.extend(frame(&format!(r#"["1","1","{room}","phx_join",{{}}]"#)));

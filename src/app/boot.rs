@@ -25,7 +25,7 @@ use super::memory;
 use super::site::ChatSite;
 use crate::limits::{RING_WORDS, STALL_MS, TCP_DEAF_MS_MIN};
 use crate::mesh::{self, Port};
-use crate::reactor::{self, Clock, Control, Ferry, Phase, Reactor, Vitals};
+use crate::reactor::{self, Addresses, Clock, Control, Ferry, Phase, Reactor, Vitals};
 use crate::shard::{Settings, Shard, Site};
 
 /// Something outside failed: the address, the descriptors (`EX_OSERR` of sysexits.h).
@@ -79,6 +79,7 @@ fn start(config: Config) -> Result<Server, String> {
     let (mut limits, mut history) = (config.limits, config.history);
     limits.connections = connections_max(limits.connections, shards)?;
     memory::bound(&mut limits, &mut history, memory::available_bytes(&|path| std::fs::read_to_string(path)));
+    let addresses = Arc::new(Addresses::new(limits.connections_per_ip));
     let deaf_ms = limits.idle_ms.max(TCP_DEAF_MS_MIN);
     let mut settings = Settings::new(shards, limits, history, config.presence, config.http.origins);
     settings.echo = config.echo;
@@ -95,11 +96,11 @@ fn start(config: Config) -> Result<Server, String> {
         // Epochs count up from the seed: shards must be far apart.
         let seed = seed.wrapping_add(u64::from(id) << 48);
         let (settings, site, control) = (Arc::clone(&settings), Arc::clone(&site), Arc::clone(&control));
-        let vitals = Arc::clone(vitals);
+        let (vitals, entrance) = (Arc::clone(vitals), (listener, Arc::clone(&addresses)));
         handles.push(
             thread::Builder::new()
                 .name(format!("shard-{id}"))
-                .spawn(move || run_shard(id, listener, ways, control, clock, vitals, settings, site, seed))
+                .spawn(move || run_shard(id, entrance, ways, control, clock, vitals, settings, site, seed))
                 .map_err(|error| format!("cannot start a thread: {error}"))?,
         );
     }
@@ -138,7 +139,7 @@ pub(super) fn memory_report(config: &Config) -> String {
 #[expect(clippy::too_many_arguments, reason = "a thread's entry gets all that the thread will own")]
 fn run_shard(
     id: u16,
-    listener: MioListener,
+    entrance: (MioListener, Arc<Addresses>),
     ways: (Port, Ferry),
     control: Arc<Control>,
     clock: Clock,
@@ -149,7 +150,7 @@ fn run_shard(
 ) -> io::Result<()> {
     // Whichever way this shard ends, it does not leave the others to serve half a server.
     let _ends_all = EndsAll(Arc::clone(&control));
-    Reactor::new(listener, ways, control, clock, vitals, |now| Shard::new(id, settings, site, seed, now))?
+    Reactor::new(entrance, ways, control, clock, vitals, |now| Shard::new(id, settings, site, seed, now))?
         .run()
 }
 

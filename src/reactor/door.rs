@@ -8,16 +8,20 @@
 //!   is a slow connect, where a refusal would be a failure, and a retry. But nobody waits without an end: when there has been no room for
 //!   `limits.admission_wait_ms`, those who wait are turned away, and the next ones wait anew.
 //!
+//! Who is one too many from its address is turned away at once ([`Addresses`]).
+//!
 //! Deliberately absent: what becomes of an accepted connection.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::TcpKeepalive;
 
+use super::addresses::{Addresses, Crowded, Permit};
 use crate::limits::{ACCEPT_RETRY_MS, TCP_KEEPALIVE_EACH_S, TCP_KEEPALIVE_S};
 
 /// How many connections the kernel keeps for us until they are accepted.
@@ -63,6 +67,7 @@ pub(super) struct House {
 /// A listener, and why nobody is let in.
 pub(super) struct Door {
     listener: TcpListener,
+    addresses: Arc<Addresses>,
     state: State,
 }
 
@@ -84,7 +89,9 @@ enum Shut {
 /// What came of a look outside.
 pub(super) enum Caller {
     /// Somebody, who is to be let in, or turned away if there is no room.
-    Somebody(TcpStream, SocketAddr),
+    Somebody(TcpStream, Option<Permit>),
+    /// Somebody from whose address there are as many as may be, and who has been turned away.
+    OneTooMany,
     /// Nobody any more, or nobody for now.
     Nobody,
     /// There should have been somebody; see [`ACCEPT_RETRY_MS`]. The first of these is to be said.
@@ -92,9 +99,14 @@ pub(super) enum Caller {
 }
 
 impl Door {
-    pub(super) fn new(mut listener: TcpListener, registry: &Registry, token: Token) -> io::Result<Self> {
+    pub(super) fn new(
+        mut listener: TcpListener,
+        addresses: Arc<Addresses>,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
         registry.register(&mut listener, token, Interest::READABLE)?;
-        Ok(Self { listener, state: State { is_knocked_at: true, ..State::default() } })
+        Ok(Self { listener, addresses, state: State { is_knocked_at: true, ..State::default() } })
     }
 
     /// Somebody waits, or may.
@@ -116,7 +128,10 @@ impl Door {
             match self.listener.accept() {
                 Ok((stream, address)) => {
                     self.state.has_complained = false;
-                    return Caller::Somebody(stream, address);
+                    return match self.addresses.admit(address.ip()) {
+                        Ok(permit) => Caller::Somebody(stream, permit),
+                        Err(Crowded) => Caller::OneTooMany,
+                    };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.state = State { has_complained: self.state.has_complained, ..State::default() };

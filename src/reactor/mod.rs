@@ -17,6 +17,7 @@
 //!
 //! Deliberately absent: protocol. Bytes go to the shard as they come.
 
+mod addresses;
 mod clock;
 mod control;
 mod door;
@@ -33,6 +34,8 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
+pub use addresses::Addresses;
+use addresses::Permit;
 pub use clock::Clock;
 pub use control::{Control, Phase};
 pub use door::listen;
@@ -99,7 +102,7 @@ impl Reactor {
     ///
     /// Those of the system calls.
     pub fn new(
-        listener: TcpListener,
+        (listener, addresses): (TcpListener, Arc<Addresses>),
         (port, ferry): (Port, Ferry),
         control: Arc<Control>,
         clock: Clock,
@@ -107,7 +110,7 @@ impl Reactor {
         shard: impl FnOnce(Now) -> Shard,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let door = Door::new(listener, poll.registry(), LISTENER)?;
+        let door = Door::new(listener, addresses, poll.registry(), LISTENER)?;
         let waker = Arc::new(MioWaker(Waker::new(poll.registry(), WAKER)?));
         port.set_waker(waker.clone());
         control.set_waker(waker);
@@ -216,28 +219,28 @@ impl Reactor {
 
     /// Sends those off who go to another shard.
     fn hand_off(&mut self) {
-        while let Some((shard, (mut stream, handoff))) = self.sockets.next_leaving() {
+        while let Some((shard, (mut stream, permit, handoff))) = self.sockets.next_leaving() {
             if let Err(error) = self.poll.registry().deregister(&mut stream) {
                 // Its events come here as well then, and are nobody's.
                 tracing::warn!(%error, "a connection that goes to another shard is still announced here");
             }
-            self.ferry.send(shard, (stream, handoff));
+            self.ferry.send(shard, (stream, permit, handoff));
             self.sockets.port.wake(shard);
         }
     }
 
     /// Takes those in who come from another shard. What their sockets have is announced anew.
     fn take_over(&mut self, now: Now) {
-        while let Some((stream, handoff)) = self.ferry.take() {
+        while let Some((stream, permit, handoff)) = self.ferry.take() {
             let key = self.shard.take_over(&mut Turn { now, io: &mut self.sockets }, handoff);
-            self.register(now, key, stream);
+            self.register(now, key, stream, permit);
         }
     }
 
     /// Has a connection's socket announce what it has, from now on.
-    fn register(&mut self, now: Now, key: Key<Conn>, mut stream: TcpStream) {
+    fn register(&mut self, now: Now, key: Key<Conn>, mut stream: TcpStream, permit: Option<Permit>) {
         match self.poll.registry().register(&mut stream, token_of(key), Interest::READABLE) {
-            Ok(()) => self.sockets.insert(key.index(), stream),
+            Ok(()) => self.sockets.insert(key.index(), stream, permit),
             Err(error) => {
                 tracing::warn!(%error, "cannot register a connection");
                 self.shard.hung_up(&mut Turn { now, io: &mut self.sockets }, key);
@@ -360,12 +363,14 @@ impl Reactor {
                 House { has_room: self.shard.has_room(), has_closed: std::mem::take(&mut has_closed) };
             let Some(door) = &mut self.door else { return };
             match door.look(now.mono_ms, house, self.wait_ms) {
-                Caller::Somebody(stream, address) => {
+                Caller::Somebody(stream, permit) => {
                     let turn = &mut Turn { now, io: &mut self.sockets };
                     // With no room for it, it is closed at once: refused, rather than accepted and lost.
-                    let Some(key) = self.shard.open(turn, address.ip()) else { continue };
-                    self.register(now, key, stream);
+                    let Some(key) = self.shard.open(turn) else { continue };
+                    self.register(now, key, stream, permit);
                 }
+                // Closed at once as well.
+                Caller::OneTooMany => self.shard.address_refused(),
                 Caller::Nobody => return,
                 Caller::Failed { error, is_first } => {
                     self.shard.accept_failed();

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
+use super::addresses::Permit;
 use crate::base::dense::Dense;
 use crate::mesh::Port;
 use crate::shard::{Handoff, Io};
@@ -23,20 +24,22 @@ const HAS_END: u8 = 1 << 3;
 const WATCHED: u8 = 1 << 4;
 
 /// A connection on its way to another shard.
-pub(super) type Parcel = (TcpStream, Handoff);
+pub(super) type Parcel = (TcpStream, Option<Permit>, Handoff);
 
 pub(super) struct Sockets {
     pub(super) port: Port,
     streams: Dense<Option<TcpStream>>,
     /// By the same index.
     flags: Vec<u8>,
+    /// By the same index, up to the last of those who are counted by their address.
+    permits: Vec<Option<Permit>>,
     readable: VecDeque<u32>,
     /// Sockets that took less than they were given for the first time.
     full: Vec<u32>,
     /// Sockets that go to other shards, and what goes with them.
     leaving: Vec<(u16, Parcel)>,
     /// Sockets of a shard that panicked, and until when they are kept.
-    left: Vec<TcpStream>,
+    left: Vec<(TcpStream, Option<Permit>)>,
     left_until_ms: Option<u64>,
     /// Whether a descriptor has become free.
     has_closed: bool,
@@ -49,6 +52,7 @@ impl Sockets {
             port,
             streams: Dense::new(),
             flags: Vec::new(),
+            permits: Vec::new(),
             readable: VecDeque::new(),
             full: Vec::new(),
             leaving: Vec::new(),
@@ -61,7 +65,9 @@ impl Sockets {
 
     /// Lets go of all sockets, though not at once: closing them now would reset connections whose last words are not read yet.
     pub(super) fn leave_all(&mut self, until_ms: u64) {
-        self.left.extend(self.streams.drain().flatten());
+        let permits = self.permits.drain(..).chain(std::iter::repeat_with(|| None));
+        let sockets = self.streams.drain().zip(permits);
+        self.left.extend(sockets.filter_map(|(stream, permit)| Some((stream?, permit))));
         self.flags.clear();
         self.readable.clear();
         self.full.clear();
@@ -92,7 +98,7 @@ impl Sockets {
         std::mem::take(&mut self.has_closed)
     }
 
-    pub(super) fn insert(&mut self, index: u32, stream: TcpStream) {
+    pub(super) fn insert(&mut self, index: u32, stream: TcpStream, permit: Option<Permit>) {
         let at = index as usize;
         if self.streams.len() <= at {
             self.streams.grow(at + 1, || None);
@@ -100,6 +106,17 @@ impl Sockets {
         }
         self.streams[at] = Some(stream);
         self.flags[at] &= LISTED;
+        if permit.is_some() {
+            if self.permits.len() <= at {
+                self.permits.resize_with(at + 1, || None);
+            }
+            self.permits[at] = permit;
+        }
+    }
+
+    /// What goes where the socket goes.
+    fn take_permit(&mut self, index: u32) -> Option<Permit> {
+        self.permits.get_mut(index as usize).and_then(Option::take)
     }
 
     /// The next one that goes to another shard.
@@ -198,6 +215,7 @@ impl Io for Sockets {
             // Closing the descriptor takes it out of epoll; nobody else has a copy of it.
             *stream = None;
             self.has_closed = true;
+            self.take_permit(conn);
         }
     }
 
@@ -212,7 +230,8 @@ impl Io for Sockets {
 
     fn hand_off(&mut self, conn: u32, shard: u16, handoff: Handoff) {
         if let Some(stream) = self.streams.get_mut(conn as usize).and_then(Option::take) {
-            self.leaving.push((shard, (stream, handoff)));
+            let permit = self.take_permit(conn);
+            self.leaving.push((shard, (stream, permit, handoff)));
         }
     }
 

@@ -8,8 +8,6 @@
 //!
 //! Deliberately absent: sockets ([`Io`]), and what a message means (`channel`).
 
-use std::net::IpAddr;
-
 use super::audience::Audience;
 use super::buffers::BufferId;
 use super::channels::{Channel, Channels};
@@ -104,18 +102,13 @@ pub(super) enum Flow {
 
 impl Shard {
     /// Takes a connection in. `None` when there are as many as may be.
-    pub fn open<I: Io>(&mut self, turn: &mut Turn<'_, I>, address: IpAddr) -> Option<Key<Conn>> {
+    pub fn open<I: Io>(&mut self, turn: &mut Turn<'_, I>) -> Option<Key<Conn>> {
         if !self.has_room() {
             self.count_refused();
             return None;
         }
-        if !self.peers.has_room(address) {
-            self.metrics.refused_per_ip += 1;
-            return None;
-        }
         self.metrics.accepted += 1;
         let key = self.take_in(turn.now.mono_ms);
-        self.peers.enter(key.index(), address);
         self.deadline(key, turn.now.mono_ms + self.settings.limits.handshake_ms);
         Some(key)
     }
@@ -482,7 +475,6 @@ impl Shard {
     /// Takes a connection's record out of this shard, and forgets all that lies beside it by its index.
     pub(super) fn forget_conn(&mut self, key: Key<Conn>) -> Option<Conn> {
         let conn = self.conns.remove(key)?;
-        self.peers.exit(key.index());
         self.rates.forget(key.index());
         let index = key.index() as usize;
         self.flags[index] = 0;

@@ -16,8 +16,7 @@
 //!
 //! Its place goes with it: each shard has its share of `limits.connections`, and the one that takes a connection over may have one more, the
 //! other one less, until there is a place free to be given back. In the same way a shard that is full is lent places by those that have some,
-//! for the kernel does not fill them evenly. Connections from one address are counted where they came in, so where that is bounded nobody
-//! is handed off.
+//! for the kernel does not fill them evenly.
 //!
 //! Invariants: a connection is handed off once in its life at most, and has no channel then, nor output; so no other shard knows of it.
 
@@ -124,7 +123,6 @@ impl Shard {
             && may_join
             && self.directory.members(room) < self.settings.gathered_members
             && self.draining.is_none()
-            && self.settings.limits.connections_per_ip == 0
             && !self.is_session(key)
             && !self.is_filling(turn, home)
             && self.handoffs.takes(home, self.conns.len());

@@ -41,7 +41,6 @@ mod message;
 mod metrics;
 mod output;
 mod params;
-mod peers;
 mod presence;
 mod push;
 mod rates;
@@ -71,7 +70,6 @@ use http::Exchange;
 use input::Inputs;
 use log::LogMemory;
 use memory::{Memory, Pressure};
-use peers::Peers;
 use rates::Rates;
 use refs::JoinRef;
 use session::Session;
@@ -170,7 +168,6 @@ pub struct Shard {
     stages: Vec<Stage>,
     heard: Dense<u32>,
     deadlines: Dense<u32>,
-    peers: Peers,
     rates: Rates,
     inputs: Inputs,
     /// Requests that wait for another shard.
@@ -260,7 +257,6 @@ impl Shard {
             stages: Vec::new(),
             heard: Dense::new(),
             deadlines: Dense::new(),
-            peers: Peers::new(settings.limits.connections_per_ip),
             rates: Rates::default(),
             inputs: Inputs::default(),
             exchanges: HashMap::with_hasher(hasher(6)),
@@ -391,6 +387,11 @@ impl Shard {
     /// Counts a connection that could not be accepted.
     pub fn accept_failed(&mut self) {
         self.metrics.accept_failures += 1;
+    }
+
+    /// Counts one that was not, for its address has as many as may be.
+    pub fn address_refused(&mut self) {
+        self.metrics.refused_per_ip += 1;
     }
 
     /// The connection with this index, if there is one now.

@@ -25,7 +25,6 @@ impl Shard {
             scratch.trim(SCRATCH_BYTES_KEPT);
         }
         self.inputs.trim(ENTRIES_KEPT);
-        self.peers.trim(ENTRIES_KEPT);
         self.exchanges.trim(ENTRIES_KEPT);
         self.arrivals.trim(ENTRIES_KEPT);
         self.odd_refs.trim(ENTRIES_KEPT);

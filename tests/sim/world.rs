@@ -4,7 +4,6 @@
 //! moves any more; what everybody knows must then be the truth. In the end all leave, and nothing may be left of them.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -335,7 +334,7 @@ impl World {
         let window = if self.healed { 1 << 24 } else { self.plan.window };
         let Host { shard, net, is_busy } = &mut self.hosts[host];
         *is_busy = true;
-        let key = shard.open(&mut Turn { now, io: net }, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        let key = shard.open(&mut Turn { now, io: net })?;
         Some(net.insert(Pipe::new(key, window)))
     }
 

@@ -134,7 +134,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "limits.connections_per_ip",
         kind: number_or_zero("no bound", 10_000_000, "", Slot::U32(|c| &mut c.limits.connections_per_ip)),
-        doc: "Connections from one address, counted on each shard. Behind a proxy all come from one. With a bound each stays on the shard that took it in, so small rooms cost more.",
+        doc: "Connections from one address, or from one network of IPv6 (/64), over all shards. Behind a proxy all come from one.",
     },
     Key {
         name: "limits.admissions_per_turn",

@@ -1,0 +1,128 @@
+//! How many connections come from one address, where that is bounded: over all shards, wherever each of them goes.
+//!
+//! The shards meet here under a lock, when a connection comes and when it ends, and only where there is a bound.
+//!
+//! Deliberately absent: proxies. What one forwards comes from the proxy's address.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::base::slack::Slack;
+
+/// For how many addresses that have gone memory is kept.
+const ADDRESSES_KEPT: usize = 512;
+
+/// Connections by the address they come from. One for all shards.
+#[derive(Debug)]
+pub struct Addresses {
+    max: u32,
+    counts: Mutex<HashMap<IpAddr, u32, ahash::RandomState>>,
+}
+
+/// That a connection is counted. It goes wherever the socket goes, and ends with it.
+#[derive(Debug)]
+pub(super) struct Permit {
+    addresses: Arc<Addresses>,
+    address: IpAddr,
+}
+
+/// There are as many connections from one address as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Crowded;
+
+impl Addresses {
+    /// For at most `max` connections from one address; 0 for any number, without counting.
+    #[must_use]
+    pub fn new(max: u32) -> Self {
+        Self { max, counts: Mutex::default() }
+    }
+
+    /// Counts a connection, where there is a bound.
+    ///
+    /// # Errors
+    ///
+    /// If there are as many from its address as may be.
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Option<Permit>, Crowded> {
+        if self.max == 0 {
+            return Ok(None);
+        }
+        let address = counted_as(address);
+        let mut counts = self.counts();
+        let count = counts.entry(address).or_default();
+        if *count == self.max {
+            return Err(Crowded);
+        }
+        *count += 1;
+        Ok(Some(Permit { addresses: Arc::clone(self), address }))
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, u32, ahash::RandomState>> {
+        // Nothing is left half done by a panic in here.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut counts = self.addresses.counts();
+        if let Entry::Occupied(mut count) = counts.entry(self.address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+                counts.trim(ADDRESSES_KEPT);
+            }
+        }
+    }
+}
+
+/// What an address counts as. Of IPv6 the first 64 bits: whoever has a network has all addresses in it (RFC 4291, 2.5.4).
+fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admit(addresses: &Arc<Addresses>, address: &str) -> Result<Option<Permit>, Crowded> {
+        addresses.admit(address.parse().unwrap())
+    }
+
+    #[test]
+    fn there_are_so_many_from_one_address_and_a_place_that_is_free_is_given_again() {
+        let addresses = Arc::new(Addresses::new(2));
+        let first = admit(&addresses, "192.0.2.1").unwrap();
+        let _second = admit(&addresses, "192.0.2.1").unwrap();
+        assert_eq!(admit(&addresses, "192.0.2.1").unwrap_err(), Crowded);
+        let _other = admit(&addresses, "192.0.2.2").unwrap();
+        drop(first);
+        let _again = admit(&addresses, "192.0.2.1").unwrap();
+        assert_eq!(admit(&addresses, "192.0.2.1").unwrap_err(), Crowded);
+    }
+
+    #[test]
+    fn an_address_is_known_in_every_form_and_a_network_is_one() {
+        let addresses = Arc::new(Addresses::new(1));
+        let _v4 = admit(&addresses, "192.0.2.1").unwrap();
+        let _v6 = admit(&addresses, "2001:db8:0:1::1").unwrap();
+        for same in ["::ffff:192.0.2.1", "2001:db8:0:1:ffff::2"] {
+            assert_eq!(admit(&addresses, same).unwrap_err(), Crowded, "{same}");
+        }
+        let _others = ["::ffff:192.0.2.2", "2001:db8:0:2::1"].map(|other| admit(&addresses, other).unwrap());
+    }
+
+    #[test]
+    fn who_has_gone_is_forgotten_and_without_a_bound_nobody_is_counted() {
+        let bounded = Arc::new(Addresses::new(1));
+        drop(admit(&bounded, "192.0.2.1").unwrap());
+        assert!(bounded.counts().is_empty());
+        let free = Arc::new(Addresses::new(0));
+        assert!(admit(&free, "192.0.2.1").unwrap().is_none());
+        assert!(free.counts().is_empty());
+    }
+}
