@@ -65,7 +65,7 @@ impl Asset {
 }
 
 /// Every file of `src/web`. A test fails when one is missing here.
-const FILES: [(&str, &[u8]); 22] = files![
+const FILES: [(&str, &[u8]); 23] = files![
     "index.html",
     "style.css",
     "favicon.svg",
@@ -77,6 +77,7 @@ const FILES: [(&str, &[u8]); 22] = files![
     "session.js",
     "state/chat.js",
     "state/lobby.js",
+    "state/name.js",
     "state/room.js",
     "state/store.js",
     "view/composer.js",

@@ -2,6 +2,7 @@
 import { Socket } from "./channel.js";
 import { Session } from "./session.js";
 import { Chat, initialState } from "./state/chat.js";
+import { legible } from "./state/name.js";
 import { createStore } from "./state/store.js";
 import { composerView } from "./view/composer.js";
 import { conversationView } from "./view/conversation.js";
@@ -117,13 +118,12 @@ document.addEventListener("visibilitychange", () => {
 });
 
 if (!session.current) {
-  const room = roomInAddress();
-  await askName(session, { where: room ? `You are on your way to “${room}”.` : "" });
+  await askName(session, { room: roomInAddress() });
 }
 chat.start();
 for (const view of [
   welcomeView(startRoom), roomsView(chat), membersView(), composerView(chat, { afterSend: () => conversation.toEnd() }), conversation.view,
   statusView(chat, store),
-  (state) => setText(byId("me"), state.me?.name ?? ""),
+  (state) => setText(byId("me"), state.me ? legible(state.me.name, state.me.user) : ""),
 ]) store.show(view);
 follow();

@@ -173,6 +173,59 @@ test("markup in names, rooms and messages is text, and addresses are safe links"
   await bob.screenshot("markup");
 });
 
+test("a name that turns letters around or shows none stands for nobody else, nor breaks the sentences it is in", async () => {
+  const room = `\u202e${aRoom()}`;
+  const window = await (await browser.newContext()).newPage();
+  await window.goto(`${server.url}/#room=${encodeURIComponent(room)}`);
+  await window.getByText(`You are on your way to “${room.slice(1)}”.`).waitFor();
+  await window.context().close();
+
+  const ann = await arrive("Ann", { room });
+  const turned = await arrive("\u202ennA", { room });
+  const unseen = await arrive("\u200b", { room });
+  const { user } = await unseen.page.evaluate(() => JSON.parse(localStorage["chinwag.session"]));
+  await ann.sees("Ann", "nnA", user);
+  await unseen.say("who am I?");
+  await ann.hears("who am I?");
+  assert.equal(await ann.page.locator("#log .who").textContent(), user);
+  await turned.page.getByRole("textbox", { name: /^Message to/ }).pressSequentially("He");
+  await ann.page.getByText("nnA is typing", { exact: true }).waitFor();
+  await ann.page.getByRole("heading", { name: room.slice(1), level: 1, exact: true }).waitFor();
+});
+
+test("names written from right to left stand where all names do", async () => {
+  const room = aRoom();
+  for (const viewport of [{ width: 1280, height: 800 }, { width: 375, height: 667 }]) {
+    const person = await arrive("محمد", { room, viewport });
+    await person.say("hello");
+    const cid = await arrive("Cid", { room, viewport });
+    await cid.say(`hello at ${viewport.width}`);
+    await cid.hears(`hello at ${viewport.width}`);
+    const edges = await cid.page.locator("#log .lead .who").evaluateAll((names, side) => names.map((name) => {
+      const text = new Range();
+      text.selectNodeContents(name);
+      return Math.round(text.getBoundingClientRect()[side]);
+    }), viewport.width > 760 ? "right" : "left");
+    assert.equal(new Set(edges).size, 1, String(edges));
+  }
+});
+
+test("the way to the newest message is never on top of what one writes", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room, viewport: { width: 375, height: 667 } });
+  const { page } = ann;
+  await ann.say("long\n".repeat(60));
+  await page.locator("#log .said:not(.pending)").waitFor();
+  await page.getByRole("textbox", { name: /^Message to/ }).fill("line\n".repeat(12));
+  await page.evaluate(() => { document.getElementById("scroller").scrollTop = 0; });
+  const jump = page.getByRole("button", { name: "To the newest" });
+  await jump.waitFor();
+  const bottom = await jump.evaluate((button) => button.getBoundingClientRect().bottom);
+  const top = await page.getByRole("textbox", { name: /^Message to/ }).evaluate((field) => field.getBoundingClientRect().top);
+  assert.ok(bottom <= top, `${bottom} > ${top}`);
+  await ann.screenshot("draft");
+});
+
 test("the page runs under a policy that allows no inline script or style and nothing from elsewhere", async () => {
   const { headers } = await fetch(server.url);
   const policy = headers.get("content-security-policy");

@@ -2,6 +2,8 @@
  * The list of rooms, folded from the `lobby` topic, and its order on the screen. Plain data; knows nothing of sockets.
  */
 
+import { legible } from "./name.js";
+
 const collator = new Intl.Collator(undefined, { numeric: true });
 
 export function createLobby() {
@@ -9,16 +11,18 @@ export function createLobby() {
 }
 
 export function listed(lobby, { rooms, total }) {
-  lobby.rooms = new Map(rooms.map((room) => [room.room, room]));
+  lobby.rooms = new Map(rooms.map((room) => [room.room, shown(room)]));
   lobby.total = total;
   lobby.ready = true;
 }
 
 export function changed(lobby, { changed = [], removed = [] }) {
-  for (const room of changed) lobby.rooms.set(room.room, room);
+  for (const room of changed) lobby.rooms.set(room.room, shown(room));
   for (const name of removed) lobby.rooms.delete(name.room ?? name);
   lobby.total = Math.max(lobby.total, lobby.rooms.size);
 }
+
+const shown = (room) => ({ ...room, title: legible(room.title, legible(room.room)) });
 
 /**
  * What the panel shows: the user's own rooms in the order they were joined, and the others, the liveliest first; both only as far as

@@ -12,6 +12,8 @@
  * Knows nothing of sockets and of the screen. Deliberately absent: clocks, except as arguments.
  */
 
+import { legible } from "./name.js";
+
 /** Messages of one sender that are closer than this stand under one name. */
 const GROUP_MS = 5 * 60_000;
 /** What a page that stays open for days keeps of a room; older messages can be had from the server again. */
@@ -22,7 +24,7 @@ const collator = new Intl.Collator(undefined, { numeric: true });
 export function createRoom(name) {
   return {
     name,
-    title: name,
+    title: legible(name),
     /** "joining" | "joined" | "away" | "refused" */
     status: "joining",
     /** The server's error, when refused. */
@@ -60,7 +62,7 @@ export function joined(room, answer, isOwn, watched = false) {
   const reset = last !== undefined && epoch !== room.epoch;
   room.status = "joined";
   room.refusal = null;
-  room.title = answer.room.title || room.name;
+  room.title = legible(answer.room.title, legible(room.name));
   room.speak = answer.you.speak;
 
   for (const segment of room.segments) segment.fetching = null;
@@ -142,7 +144,7 @@ export function clearNewLine(room) {
 /** What the server's list of members means for the screen: one entry a person, whatever number of connections they have. */
 export function membersOf(presence, isOwn) {
   return [...presence]
-    .map(([user, metas]) => ({ user, name: metas.at(-1).name || user, connections: metas.length, own: isOwn(user) }))
+    .map(([user, metas]) => ({ user, name: legible(metas.at(-1).name ?? "", user), connections: metas.length, own: isOwn(user) }))
     .sort((a, b) => b.own - a.own || collator.compare(a.name, b.name) || (a.user < b.user ? -1 : 1));
 }
 

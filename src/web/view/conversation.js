@@ -4,6 +4,7 @@
  * The end of the conversation is followed as long as the user is there; whoever has scrolled up stays exactly where they read, whatever
  * arrives below or is loaded above.
  */
+import { legible } from "../state/name.js";
 import { rows } from "../state/room.js";
 import { byId, colour, counted, h, keyedList, setText } from "./dom.js";
 import { isJumbo, parts } from "./text.js";
@@ -67,7 +68,7 @@ export function conversationView(chat, { editAgain }) {
       if (switched) settleIn();
       else if (following) stick();
       else restore(kept);
-      setText(byId("typing"), typingText([...room.typing.values()]));
+      byId("typing").replaceChildren(...typingText([...room.typing.values()]));
     }
     look();
   }
@@ -80,7 +81,8 @@ export function conversationView(chat, { editAgain }) {
     loadIfNear();
   }
 
-  function said({ user, name, at }, lead, body) {
+  function said({ user, name: given, at }, lead, body) {
+    const name = legible(given, user);
     const text = h("div", { class: isJumbo(body) ? "body jumbo" : "body", dir: "auto" });
     for (const part of parts(body)) {
       text.append(part.href ? h("a", { href: part.href, target: "_blank", rel: "noopener noreferrer" }, part.text) : part.text);
@@ -166,12 +168,12 @@ function dayOf(at) {
   return dayName.format(at);
 }
 
-export function typingText(people) {
-  const names = people.map(({ name }) => name);
-  if (names.length === 0) return "";
-  if (names.length === 1) return `${names[0]} is typing`;
-  if (names.length === 2) return `${names[0]} and ${names[1]} are typing`;
-  return `${names[0]}, ${names[1]} and ${counted(names.length - 2, "other", "others")} are typing`;
+function typingText(people) {
+  const [first, second] = people.slice(0, 2).map(({ name }) => h("bdi", {}, legible(name)));
+  if (!first) return [];
+  if (!second) return [first, " is typing"];
+  if (people.length === 2) return [first, " and ", second, " are typing"];
+  return [first, ", ", second, ` and ${counted(people.length - 2, "other", "others")} are typing`];
 }
 
 /** The server's reasons (`docs/protocol.md`, 3.6) in words. */

@@ -1,5 +1,6 @@
 /** Saying one's name, starting a room, the list of shortcuts. */
-import { byId, setText } from "./dom.js";
+import { legible } from "../state/name.js";
+import { byId, h, setText } from "./dom.js";
 
 const NAME_BYTES_MAX = 128;
 
@@ -7,7 +8,7 @@ const NAME_BYTES_MAX = 128;
  * The name, asked for until the server takes it; resolves when there is a session. Where the server admits no guests it asks for an
  * access token instead. `canCancel` is for somebody who has a name already.
  */
-export function askName(session, { where = "", canCancel = false, problem = "" } = {}) {
+export function askName(session, { room = null, canCancel = false, problem = "" } = {}) {
   const dialog = byId("enter");
   const form = dialog.querySelector("form");
   const input = byId("name");
@@ -16,7 +17,7 @@ export function askName(session, { where = "", canCancel = false, problem = "" }
   const { signal } = closing;
   let byToken = false;
 
-  setText(byId("enter-where"), where);
+  byId("enter-where").replaceChildren(...(room ? ["You are on your way to “", h("bdi", {}, legible(room)), "”."] : []));
   setText(byId("enter-error"), problem);
   byId("enter-cancel").hidden = !canCancel;
   dialog.classList.toggle("lone", !canCancel);

@@ -5,7 +5,7 @@ import { byId, colour, h, keyedList, setText } from "./dom.js";
 export function membersView() {
   let shown = null;
   const list = keyedList(byId("people"), (person) => colour(h("li", { class: person.own ? "own" : null },
-    h("span", { class: "person", dir: "auto" }, person.name),
+    h("span", { class: "person", dir: "auto", title: person.name }, person.name),
     person.own ? h("span", { class: "tag" }, "you") : null,
     person.namesake ? h("span", { class: "tag" }, person.user.slice(-4)) : null,
     person.connections > 1 ? h("span", { class: "tag", title: `${person.connections} connections` }, `×${person.connections}`) : null),

@@ -1,5 +1,6 @@
 /** The panel of rooms: the user's own with unread marks, the others with live head counts, and the way to new ones. */
 import { directory } from "../state/lobby.js";
+import { legible } from "../state/name.js";
 import { headCount } from "../state/room.js";
 import { byId, counted, h, keyedList, setText } from "./dom.js";
 
@@ -44,7 +45,7 @@ export function roomsView(chat) {
   function make(row) {
     if (row.fresh) {
       return h("li", {}, h("a", { href: hrefOf(row.room), class: "fresh" },
-        h("span", { class: "hash", "aria-hidden": "true" }, "+"), h("span", { class: "label", dir: "auto" }, `Start “${row.room}”`)));
+        h("span", { class: "hash", "aria-hidden": "true" }, "+"), h("span", { class: "label", dir: "auto" }, "Start “", h("bdi", {}, legible(row.room)), "”")));
     }
     const item = h("li", {}, h("a", { href: hrefOf(row.room) },
       h("span", { class: "hash", "aria-hidden": "true" }), h("span", { class: "label", dir: "auto" }),
@@ -56,8 +57,8 @@ export function roomsView(chat) {
   function update(item, { room, title, people, unread, current, joined }) {
     const link = item.firstChild;
     const [, label, badge, count] = link.children;
-    setText(label, title || room);
-    label.title = title && title !== room ? `${title} (${room})` : room;
+    setText(label, title);
+    label.title = title !== room ? `${title} (${room})` : room;
     showNumber(badge, unread, unread > 99 ? "99+" : String(unread), "unread");
     showNumber(count, people, people.toLocaleString(), people === 1 ? "person" : "people");
     link.classList.toggle("has-unread", unread > 0);

@@ -1,4 +1,5 @@
 /** The connection, what a screen reader is told, and the title of the window. */
+import { legible } from "../state/name.js";
 import { byId, counted, h, setText } from "./dom.js";
 
 /** Shorter breaks are mended before anybody could read about them. */
@@ -81,7 +82,7 @@ export function announcer() {
     const elsewhere = burst.filter(({ active }) => !active);
     burst = [];
     if (here.length > HEARD_BURST) say(counted(here.length, "new message", "new messages"));
-    else for (const { message } of here) say(`${message.name}: ${message.body.slice(0, HEARD_TEXT_MAX)}`);
+    else for (const { message } of here) say(`${legible(message.name, message.user)}: ${message.body.slice(0, HEARD_TEXT_MAX)}`);
     for (const title of new Set(elsewhere.map(({ room }) => room.title))) say(`New in ${title}`);
   }
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { changed, createLobby, directory, listed } from "../../../src/web/state/lobby.js";
+import { legible } from "../../../src/web/state/name.js";
 import { createStore } from "../../../src/web/state/store.js";
 import { hueOf } from "../../../src/web/view/dom.js";
 import { isJumbo, parts } from "../../../src/web/view/text.js";
@@ -55,6 +56,15 @@ test("users whose ids differ in one letter differ in colour", () => {
   const hues = Array.from({ length: 8 }, (_, i) => hueOf(`g_seed${i}`));
   assert.ok(new Set(hues.map((hue) => Math.floor(hue / 30))).size >= 4, String(hues));
   assert.equal(hueOf("ann"), hueOf("ann"));
+});
+
+test("a name is shown without what would turn it around, and one without a visible letter is told to be nameless", () => {
+  for (const [name, shown] of [
+    ["Ann", "Ann"], ["محمد", "محمد"], ["👩‍🚀", "👩‍🚀"], ["نامه‌ها", "نامه‌ها"],
+    ["\u202ennA", "nnA"], ["a\u2066b\u2069", "ab"],
+    ["\u200b", "ann"], [" \u00a0", "ann"], ["\u3164", "ann"], ["\u2800", "ann"], ["\u202e", "ann"], ["", "ann"],
+  ]) assert.equal(legible(name, "ann"), shown, JSON.stringify(name));
+  assert.equal(legible("\u200b"), "(nameless)");
 });
 
 test("views run once for many changes, and see the last", () => {
