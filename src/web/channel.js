@@ -155,7 +155,7 @@ export class Socket extends Emitter {
     const ws = new this.#options.WebSocket(`${this.#url}?vsn=2.0.0`, protocols);
     this.#ws = ws;
     ws.onopen = () => this.#opened();
-    ws.onmessage = ({ data }) => this.#received(JSON.parse(data));
+    ws.onmessage = ({ data }) => this.#received(data);
     ws.onclose = ({ code }) => this.#lost(code);
     this.#openTimer = setTimeout(() => this.#lost(), this.timeoutMs);
   }
@@ -169,11 +169,13 @@ export class Socket extends Emitter {
     this.#stopHeartbeats = this.#options.every(this.#options.heartbeatMs, () => this.#beat());
   }
 
-  #received(message) {
+  #received(data) {
     // Any message shows that the connection lives, and that the server does more than accept and hang up.
     this.#failures = 0;
     clearTimeout(this.#deadTimer);
     this.#deadTimer = null;
+    if (typeof data !== "string") return; // anybody in a room may send it binary messages: these are for other programs
+    const message = JSON.parse(data);
     if (message[TOPIC] !== "phoenix") {
       this.#channels.get(message[TOPIC])?._received(message);
     } else if (message[REF] === this.#heartbeat?.ref) {

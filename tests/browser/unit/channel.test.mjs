@@ -328,3 +328,13 @@ test("after disconnect nothing is tried, and connect begins again", async () => 
   FakeWebSocket.last.answers("phx_join");
   assert.equal(channel.state, "joined");
 });
+
+test("a binary message, which is for other programs, is passed over, and shows that the connection lives", async () => {
+  const { socket, channel } = await joined();
+  const heard = collected(channel, "picture");
+  mock.timers.tick(25_000);
+  mock.timers.tick(9_999);
+  FakeWebSocket.last.onmessage({ data: new Blob([Uint8Array.of(2, 8)]) });
+  mock.timers.tick(1);
+  assert.deepEqual([heard, socket.state], [[], "open"]);
+});
