@@ -12,12 +12,13 @@ const KEY = "chinwag.session";
 const FORMER_USERS_MAX = 16;
 const TIMEOUT_MS = 5_000;
 
-/** An answer of the API that is not a success. `reason` is the server's, or "unreachable". */
+/** An answer of the API that is not a success. `reason` is the server's, or "unreachable"; `retryS` when to come back, in seconds. */
 export class ApiError extends Error {
-  constructor(reason, message, status = 0) {
+  constructor(reason, message, status = 0, retryS = 1) {
     super(message);
     this.reason = reason;
     this.status = status;
+    this.retryS = retryS;
   }
 }
 
@@ -60,9 +61,16 @@ export class Session {
     return this.current.token;
   }
 
-  /** Makes the room, or finds that it is there. */
-  createRoom(room, title) {
-    return this.#api("POST", "api/rooms", { body: title ? { room, title } : { room }, token: this.current.token });
+  /** Makes the room, or finds that it is there. Throws an ApiError. */
+  async createRoom(room, title) {
+    const request = async (refusals) =>
+      this.#api("POST", "api/rooms", { body: title ? { room, title } : { room }, token: await this.token(refusals) });
+    try {
+      return await request(0);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      return request(1);
+    }
   }
 
   async #isAccepted() {
@@ -101,7 +109,7 @@ export class Session {
     } catch {
       throw new ApiError("unreachable", "The server cannot be reached.", answer?.status);
     }
-    if (!answer.ok) throw new ApiError(result.error?.reason, result.error?.message, answer.status);
+    if (!answer.ok) throw new ApiError(result.error?.reason, result.error?.message, answer.status, Number(answer.headers.get("retry-after")) || 1);
     return result;
   }
 }

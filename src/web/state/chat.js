@@ -59,14 +59,17 @@ export class Chat {
 
   start() {
     this.#change((state) => { state.me = this.#session.current; });
-    // Rooms first: the server keeps a connection where the first room lives that it joins.
-    for (const [name, read] of stored(this.#local, ROOMS_KEY)) this.#join(name, read);
+    // A room first: the server keeps a connection where the first room lives that it joins. The list of rooms next: of as many rooms as one
+    // may be in, the last is refused then, and can say so.
+    const [first, ...others] = stored(this.#local, ROOMS_KEY);
+    if (first) this.#join(...first);
     this.#joinLobby();
+    for (const [name, read] of others) this.#join(name, read);
     this.#restoreOutbox();
     this.#socket.connect();
   }
 
-  /** Shows the room, joining it if need be; null shows none. */
+  /** Shows the room, joining it if need be, once more if it was refused; null shows none. */
   open(name) {
     if (name !== null) this.#join(name);
     this.#change((state) => {
@@ -213,7 +216,7 @@ export class Chat {
   }
 
   #join(name, lastRead = null) {
-    if (this.#state.rooms.has(name)) return;
+    if (this.#state.rooms.has(name)) return this.#joinRefused(name);
     const room = roomOf.createRoom(name);
     room.read = lastRead;
     this.#change((state) => state.rooms.set(name, room));
@@ -260,6 +263,13 @@ export class Chat {
 
     this.#channels.set(name, channel);
     channel.join();
+  }
+
+  /** What was refused may be granted by now: another room was left, or the server has place again. */
+  #joinRefused(name) {
+    if (this.#state.rooms.get(name).status !== "refused") return;
+    this.#changeRoom(name, (room) => Object.assign(room, { status: "joining", refusal: null }));
+    this.#channels.get(name).join();
   }
 
   #heard(room, message) {

@@ -1,8 +1,10 @@
 /** Saying one's name, starting a room, the list of shortcuts. */
 import { legible } from "../state/name.js";
-import { byId, h, setText } from "./dom.js";
+import { byId, counted, h, setText } from "./dom.js";
 
 const NAME_BYTES_MAX = 128;
+
+const tooLong = (name) => new TextEncoder().encode(name).length > NAME_BYTES_MAX;
 
 /**
  * The name, asked for until the server takes it; resolves when there is a session. Where the server admits no guests it asks for an
@@ -42,9 +44,7 @@ export function askName(session, { room = null, canCancel = false, problem = "" 
       event.preventDefault();
       const value = input.value.trim();
       if (!value) return;
-      if (!byToken && new TextEncoder().encode(value).length > NAME_BYTES_MAX) {
-        return setText(byId("enter-error"), "That name is too long.");
-      }
+      if (!byToken && tooLong(value)) return setText(byId("enter-error"), "That name is too long.");
       submit.disabled = true;
       setText(byId("enter-error"), "");
       try {
@@ -52,7 +52,7 @@ export function askName(session, { room = null, canCancel = false, problem = "" 
         done(true);
       } catch (error) {
         if (error.reason === "guests_disabled") askForToken();
-        else setText(byId("enter-error"), byToken && error.status === 401 ? "The server does not accept this token." : error.message);
+        else setText(byId("enter-error"), byToken && error.status === 401 ? "The server does not accept this token." : problemText(error));
       } finally {
         submit.disabled = false;
       }
@@ -71,19 +71,24 @@ export function askName(session, { room = null, canCancel = false, problem = "" 
 export function startRoomDialog(chat, goTo) {
   const dialog = byId("start");
   const form = dialog.querySelector("form");
+  const submit = form.querySelector(".primary");
   dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const name = byId("room-name").value.trim();
     const title = byId("room-title").value.trim();
     if (!name) return;
+    if (tooLong(name)) return setText(byId("start-error"), "That name is too long.");
     setText(byId("start-error"), "");
+    submit.disabled = true;
     try {
       await chat.create(name, title);
       dialog.close();
       goTo(name);
     } catch (error) {
-      setText(byId("start-error"), error.message);
+      setText(byId("start-error"), problemText(error));
+    } finally {
+      submit.disabled = false;
     }
   });
   return (name = "") => {
@@ -92,4 +97,17 @@ export function startRoomDialog(chat, goTo) {
     byId("room-name").value = name;
     dialog.showModal();
   };
+}
+
+/** The API's reasons (`docs/protocol.md`, section 1) in words. */
+function problemText({ reason, message, retryS }) {
+  switch (reason) {
+    case "rate_limited": return `That was too much at once. Try again in ${counted(retryS, "second", "seconds")}.`;
+    case "too_many_rooms": return "The server has no place for another room.";
+    case "busy": return "The server is too busy. Try again in a moment.";
+    case "forbidden": return "You may not start this room.";
+    case "unauthorized": return "The server no longer knows you. Reload the page.";
+    case "bad_request": return "A name cannot be like this.";
+    default: return message ?? "The server did not understand it.";
+  }
 }

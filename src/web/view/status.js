@@ -4,6 +4,8 @@ import { byId, counted, h, setText } from "./dom.js";
 
 /** Shorter breaks are mended before anybody could read about them. */
 const BANNER_AFTER_MS = 1_200;
+/** Refusals that will not be different the next time. */
+const FOREVER = new Set(["unauthorized", "invalid", "unmatched topic"]);
 const HEARD_KEPT = 20;
 const HEARD_BURST = 3;
 const HEARD_TEXT_MAX = 200;
@@ -11,7 +13,10 @@ const HEARD_TEXT_MAX = 200;
 export function statusView(chat, store) {
   let ticking = null;
   let spokenState = "";
-  byId("retry-now").addEventListener("click", () => chat.retryNow());
+  byId("retry-now").addEventListener("click", () => {
+    if (store.state.connection.state === "open") chat.open(store.state.active);
+    else chat.retryNow();
+  });
 
   return (state) => {
     const { connection } = state;
@@ -24,8 +29,8 @@ export function statusView(chat, store) {
     const lost = !open && (ever ? Date.now() - connection.lostAt > BANNER_AFTER_MS : connection.state === "waiting");
     const refused = state.rooms.get(state.active)?.refusal;
     byId("banner").hidden = !lost && !refused;
-    byId("retry-now").hidden = !lost || connection.state !== "waiting";
-    setText(byId("banner-text"), lost ? lostText(connection) : refused ? refusalText(refused) : "");
+    byId("retry-now").hidden = lost ? connection.state !== "waiting" : !refused || FOREVER.has(refused.reason);
+    setText(byId("banner-text"), lost ? lostText(connection, ever) : refused ? refusalText(refused) : "");
     // The countdown, and the banner's own delay.
     if (!open && state.me && ticking === null) {
       ticking = setTimeout(() => { ticking = null; store.change(() => {}); }, 500);
@@ -49,16 +54,17 @@ export function statusView(chat, store) {
   }
 }
 
-function lostText({ state, retryAt }) {
-  if (state !== "waiting") return "Connection lost. Trying again…";
+function lostText({ state, retryAt }, ever) {
+  const what = ever ? "Connection lost." : "The server cannot be reached.";
+  if (state !== "waiting") return `${what} Trying again…`;
   const seconds = Math.max(1, Math.ceil((retryAt - Date.now()) / 1000));
-  return `Connection lost. What you write is sent when it is back. Trying again in ${seconds} s.`;
+  return `${what} What you write is sent when it ${ever ? "is back" : "can"}. Trying again in ${seconds} s.`;
 }
 
 function refusalText({ reason, limit }) {
   switch (reason) {
     case "unauthorized": return "You may not enter this room.";
-    case "invalid": return "A room cannot have this name.";
+    case "invalid": case "unmatched topic": return "A room cannot have this name.";
     case "too_many_rooms": return "The server has no place for another room.";
     case "too many channels joined": return "You are in as many rooms as one can be. Leave another one first.";
     default: return `The server would not let you in: ${reason}${limit ? ` (${limit})` : ""}.`;

@@ -245,3 +245,25 @@ test("the true number of a big room is shown as long as the list is only a choic
   live("presence_count", { count: 2, listed: 2 });
   assert.equal(headCount(room()), 2);
 });
+
+test("of many rooms the first is joined first, and the list of rooms before the last has taken its place", async () => {
+  const local = new FakeStorage();
+  local.setItem("chinwag.rooms", JSON.stringify([["one", null], ["two", null], ["three", null]]));
+  const { chat } = page({ local });
+  chat.start();
+  await settled();
+  wire().opens();
+  const joins = wire().sent.filter((sent) => sent[3] === "phx_join").map((sent) => sent[2]);
+  assert.deepEqual(joins, ["room:one", "lobby", "room:two", "room:three"]);
+});
+
+test("a room that was refused is asked for again when it is opened again", async () => {
+  const { chat, room } = await opened();
+  chat.open("full");
+  wire().answers("phx_join", { reason: "too many channels joined" }, "error");
+  assert.deepEqual([room("full").status, room("full").refusal.reason], ["refused", "too many channels joined"]);
+  chat.open("full");
+  assert.deepEqual([room("full").status, room("full").refusal], ["joining", null]);
+  admit([], { topic: "room:full" });
+  assert.equal(room("full").status, "joined");
+});

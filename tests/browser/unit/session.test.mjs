@@ -9,7 +9,7 @@ function server({ guests = true } = {}) {
   state.fetch = async (path, { method, headers, body }) => {
     if (state.down) throw new TypeError("network");
     state.requests.push(`${method} ${path}`);
-    const answer = (status, result) => ({ ok: status < 400, status, json: async () => result });
+    const answer = (status, result) => ({ ok: status < 400, status, json: async () => result, headers: new Headers() });
     const token = headers.Authorization?.replace("Bearer ", "");
     if (path === "api/session" && !guests) return answer(403, { error: { reason: "guests_disabled", message: "No guests." } });
     if (path === "api/session") {
@@ -91,4 +91,13 @@ test("a server that cannot be reached is named as such", async () => {
   host.down = true;
   await assert.rejects(session.enter("Bob"), { reason: "unreachable" });
   assert.equal(session.current.name, "Ann");
+});
+
+test("a guest whose token is no longer good starts a room all the same", async () => {
+  const { host, session } = await entered();
+  host.accepted.clear();
+  host.requests.length = 0;
+  await session.createRoom("tea", "Tea");
+  assert.deepEqual(host.requests, ["POST api/rooms", "GET api/rooms?limit=1", "POST api/session", "POST api/rooms"]);
+  assert.equal(session.current.token, "t2");
 });
