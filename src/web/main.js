@@ -24,14 +24,23 @@ function schedule(render) {
   setTimeout(once, 250);
 }
 
-/** A browser that is told to keep nothing refuses by throwing: then what would be kept lasts as long as the page. */
+/** A browser that is told to keep nothing, or whose store is full, refuses by throwing: then what would be kept lasts as long as the page. */
 function storage(name) {
-  try {
-    return globalThis[name];
-  } catch {
-    const items = new Map();
-    return { getItem: (key) => items.get(key) ?? null, setItem: (key, value) => items.set(key, value) };
-  }
+  const items = new Map();
+  const attempt = (use, otherwise) => {
+    try {
+      return use(globalThis[name]);
+    } catch {
+      return otherwise;
+    }
+  };
+  return {
+    getItem: (key) => items.get(key) ?? attempt((store) => store.getItem(key), null),
+    setItem: (key, value) => {
+      if (attempt((store) => { store.setItem(key, value); return true; }, false)) items.delete(key);
+      else items.set(key, value);
+    },
+  };
 }
 
 function everyInWorker(ms, fn) {

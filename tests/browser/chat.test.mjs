@@ -423,6 +423,106 @@ test("what the server refuses is told at the message, and can be tried again", a
   await ann.hears(body);
 });
 
+test("who is in as many rooms as one can be still sees the list of rooms, and comes in once another is left", async () => {
+  const small = new Server(await freePort(), { "limits.channels_per_conn": 3 });
+  await small.start();
+  try {
+    const [first, second, third] = [aRoom(), aRoom(), aRoom()];
+    await arrive("Bob", { url: small.url, room: "elsewhere" });
+    const ann = await arrive("Ann", { url: small.url, room: first });
+    const { page } = ann;
+    await ann.goTo(second);
+    await ann.goTo(third);
+    await page.getByText("You are in as many rooms as one can be.").waitFor();
+    await page.reload();
+    await page.getByText("You are in as many rooms as one can be.").waitFor();
+    await page.getByRole("link", { name: "elsewhere 1 person" }).waitFor();
+    await ann.screenshot("too-many");
+
+    await ann.goTo(second);
+    await page.getByRole("button", { name: "Leave this room" }).click();
+    await ann.sees("Ann");
+    await page.getByRole("heading", { name: third, level: 1 }).waitFor();
+    await page.getByText("You are in as many rooms").waitFor({ state: "hidden" });
+
+    await ann.goTo(second);
+    await page.getByText("You are in as many rooms as one can be.").waitFor();
+    await page.getByRole("button", { name: "Try now" }).click();
+    await page.getByText("Going in…").waitFor({ state: "hidden" });
+    await page.getByText("You are in as many rooms as one can be.").waitFor();
+  } finally {
+    await small.stop();
+  }
+});
+
+test("why a room cannot be started, or entered, is said in words of this page", async () => {
+  const small = new Server(await freePort(), { "limits.join_per_s": 1, "limits.join_burst": 4, "limits.rooms": 1 });
+  await small.start();
+  try {
+    const ann = await arrive("Ann", { url: small.url, room: "tea" });
+    const { page } = ann;
+    const start = async (name) => {
+      await page.getByLabel("Name", { exact: true }).fill(name);
+      await page.getByRole("button", { name: "Start it" }).click();
+    };
+    await page.getByRole("button", { name: "Start a room" }).first().click();
+    await start("茶".repeat(60));
+    await page.getByText("That name is too long.").waitFor();
+    await start("coffee");
+    await page.getByText("The server has no place for another room.").waitFor();
+    await page.route("**/api/rooms", (route) => route.fulfill({
+      status: 429, headers: { "retry-after": "7" }, json: { error: { reason: "rate_limited", message: "see limits.join_per_s" } },
+    }));
+    await start("coffee");
+    await page.getByText("That was too much at once. Try again in 7 seconds.").waitFor();
+    await ann.screenshot("start-refused");
+    await page.keyboard.press("Escape");
+    await page.goto(`${small.url}/#room=${"y".repeat(200)}`);
+    await page.getByText("A room cannot have this name.").waitFor();
+    assert.equal(await page.getByRole("button", { name: "Try now" }).isVisible(), false);
+  } finally {
+    await small.stop();
+  }
+});
+
+test("a browser whose store is full keeps nobody from talking", async () => {
+  const room = aRoom();
+  const bob = await arrive("Bob", { room });
+  const ann = await arrive("Ann", { room });
+  await ann.page.evaluate(() => { Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError"); }; });
+  await ann.say("still heard");
+  await bob.hears("still heard");
+  await ann.page.getByRole("button", { name: "Theme: as the system" }).click();
+  await ann.page.getByRole("button", { name: "Theme: light" }).waitFor();
+  assert.deepEqual(ann.complaints, []);
+});
+
+test("Enter in the search goes to the room that is called just so, and ends the search", async () => {
+  const ann = await arrive("Ann", { room: "orangery" });
+  const bob = await arrive("Bob", { room: "orange" });
+  await bob.sees("Bob");
+  const { page } = ann;
+  await page.getByRole("link", { name: "orange 1 person" }).waitFor();
+  await page.keyboard.press("Control+k");
+  await page.keyboard.type("orange");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "orange", level: 1, exact: true }).waitFor();
+  assert.equal(await page.inputValue("#filter"), "");
+  await page.getByRole("link", { name: "orangery 1 person" }).waitFor();
+});
+
+test("a page that is open past midnight does not call two days today", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room });
+  await ann.say("today");
+  await ann.hears("today");
+  await ann.page.getByText("Today", { exact: true }).waitFor();
+  await ann.page.clock.setFixedTime(Date.now() + 86_400_000);
+  await ann.say("a day later");
+  await ann.hears("a day later");
+  await ann.page.getByText("Yesterday", { exact: true }).waitFor();
+});
+
 test("everything can be done by keyboard, and the focus is always visible", async () => {
   const [first, second] = [aRoom(), aRoom()];
   const page = (await arrive("Ann", { room: first })).page;

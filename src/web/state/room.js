@@ -153,9 +153,10 @@ export const headCount = (room) => Math.max(room.count ?? 0, room.members.length
 
 /**
  * The conversation as a flat list of rows, each with a `key` that stays and a `signature` that changes with its looks:
- * `start`, `more`, `gap`, `reset`, `day`, `new`, `message` and `pending`.
+ * `start`, `more`, `gap`, `reset`, `day`, `new`, `message` and `pending`. What was said today was said yesterday once `now` is past midnight.
  */
-export function rows(room, isOwn) {
+export function rows(room, isOwn, now) {
+  const today = new Date(now).toDateString();
   const list = [];
   let previous = null; // the message above, if nothing stands between
   let day = null;
@@ -166,7 +167,7 @@ export function rows(room, isOwn) {
   };
   const dayOf = (at) => {
     const date = new Date(at).toDateString();
-    if (date !== day) add("day", `day ${date}`, { at }, date);
+    if (date !== day) add("day", `day ${date}`, { at }, today);
     day = date;
   };
   const leads = (user, at) => previous === null || previous.user !== user || at - previous.at > GROUP_MS;

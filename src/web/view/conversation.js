@@ -64,7 +64,7 @@ export function conversationView(chat, { editAgain }) {
     if (switched || version !== room.version) {
       version = room.version;
       const kept = switched || following ? null : anchor();
-      list(rows(room, chat.isOwn));
+      list(rows(room, chat.isOwn, Date.now()));
       if (switched) settleIn();
       else if (following) stick();
       else restore(kept);

@@ -10,15 +10,20 @@ export function roomsView(chat) {
   const mine = keyedList(byId("mine"), make, update);
   const others = keyedList(byId("others"), make, update);
   const filter = byId("filter");
+  const find = (text) => {
+    filter.value = text;
+    chat.filter(text);
+  };
   filter.addEventListener("input", () => chat.filter(filter.value));
   filter.addEventListener("keydown", (event) => {
     if (event.key === "Enter") {
       event.preventDefault();
-      byId("rooms").querySelector("li a")?.click();
+      const links = [...byId("rooms").querySelectorAll("li a")];
+      (links.find(({ hash }) => hash === hrefOf(filter.value.trim())) ?? links[0])?.click();
+      find("");
     } else if (event.key === "Escape" && filter.value) {
       event.stopPropagation();
-      filter.value = "";
-      chat.filter("");
+      find("");
     }
   });
 

@@ -232,3 +232,11 @@ test("members are listed once each, oneself first, then by name", () => {
   assert.deepEqual(list.map(({ name }) => name), ["Mo", "Ann 9", "Ann 10", "Zoe"]);
   assert.equal(list[1].connections, 2);
 });
+
+test("what was said today was said yesterday once it is past midnight", () => {
+  const room = roomWith(range(1, 2));
+  const day = (now) => roomOf.rows(room, isOwn, now).find(({ kind }) => kind === "day");
+  assert.equal(day(NOON).signature, day(NOON + 1_000).signature);
+  assert.notEqual(day(NOON).signature, day(NOON + 86_400_000).signature);
+  assert.equal(day(NOON).key, day(NOON + 86_400_000).key);
+});
