@@ -214,8 +214,8 @@ test("the way to the newest message is never on top of what one writes", async (
   const room = aRoom();
   const ann = await arrive("Ann", { room, viewport: { width: 375, height: 667 } });
   const { page } = ann;
-  await ann.say("long\n".repeat(60));
-  await page.locator("#log .said:not(.pending)").waitFor();
+  await ann.say(...Array.from({ length: 6 }, (_, i) => `${"long\n".repeat(15)}${i + 1}`));
+  await ann.hears(`${"long\n".repeat(15)}6`);
   await page.getByRole("textbox", { name: /^Message to/ }).fill("line\n".repeat(12));
   await page.evaluate(() => { document.getElementById("scroller").scrollTop = 0; });
   const jump = page.getByRole("button", { name: "To the newest" });
@@ -224,6 +224,74 @@ test("the way to the newest message is never on top of what one writes", async (
   const top = await page.getByRole("textbox", { name: /^Message to/ }).evaluate((field) => field.getBoundingClientRect().top);
   assert.ok(bottom <= top, `${bottom} > ${top}`);
   await ann.screenshot("draft");
+});
+
+test("a message that would fill the screen is shown in part until one asks for all of it", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room });
+  const bob = await arrive("Bob", { room });
+  const { page } = bob;
+  await ann.say("a wall\n".repeat(400) + "its end", "after it");
+  await bob.hears("after it");
+  const height = () => page.locator("#log .body").first().evaluate((body) => body.getBoundingClientRect().height);
+  assert.ok(await height() < 300);
+  await bob.screenshot("folded");
+  await page.getByRole("button", { name: "Show all" }).press("Enter");
+  assert.ok(await height() > 5_000);
+  const less = page.getByRole("button", { name: "Show less", expanded: true });
+  assert.ok(await less.evaluate((button) => button === document.activeElement), "the focus stays");
+  await page.getByRole("button", { name: "To the newest" }).waitFor();
+
+  await less.scrollIntoViewIfNeeded();
+  const place = (button) => button.evaluate((button) => Math.round(button.getBoundingClientRect().top));
+  const before = await place(less);
+  await less.press("Enter");
+  const more = page.getByRole("button", { name: "Show all", expanded: false });
+  assert.ok(Math.abs(await place(more) - before) <= 1 || await bob.page.getByText("after it").isVisible());
+  assert.ok(await more.isVisible() && await height() < 300);
+});
+
+test("what one was writing is still there after a reload, in its room", async () => {
+  const [here, there] = [aRoom(), aRoom()];
+  const ann = await arrive("Ann", { room: there });
+  const { page } = ann;
+  const field = page.getByRole("textbox", { name: /^Message to/ });
+  await field.fill("for there");
+  await ann.goTo(here);
+  await field.fill("for here");
+  await page.reload();
+  await ann.connected();
+  assert.equal(await field.inputValue(), "for here");
+  await ann.goTo(there);
+  await ann.until(() => document.getElementById("write").value === "for there");
+  await ann.say("said");
+  await page.reload();
+  await ann.hears("said");
+  assert.equal(await field.inputValue(), "");
+});
+
+test("letters are as large as one has told the browser, and the page makes place for them", async () => {
+  const large = await launch("--blink-settings=defaultFontSize=32");
+  try {
+    const ann = await Person.arrive(large, server.url, "Ann", { room: aRoom() });
+    await ann.say("hello");
+    await ann.hears("hello");
+    assert.equal(await ann.page.locator("#log .body").evaluate((body) => getComputedStyle(body).fontSize), "32px");
+    await ann.page.getByRole("button", { name: "1 person here" }).click(); // as on a narrow screen the people come in from the side
+    await ann.page.getByRole("button", { name: "Close the list of people" }).waitFor();
+    await ann.screenshot("large");
+  } finally {
+    await large.close();
+  }
+});
+
+test("on a screen that is wide and low a long draft leaves the conversation in sight", async () => {
+  const ann = await arrive("Ann", { room: aRoom(), viewport: { width: 667, height: 300 } });
+  await ann.say("hello");
+  await ann.hears("hello");
+  await ann.page.getByRole("textbox", { name: /^Message to/ }).fill("line\n".repeat(12));
+  assert.ok(await ann.page.locator("#scroller").evaluate((scroller) => scroller.clientHeight) >= 80);
+  await ann.page.getByText("hello", { exact: true }).waitFor();
 });
 
 test("the page runs under a policy that allows no inline script or style and nothing from elsewhere", async () => {

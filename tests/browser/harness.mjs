@@ -106,11 +106,12 @@ export class Wire {
   }
 }
 
-export function launch() {
+/** Chromium, with `more` arguments. */
+export function launch(...more) {
   mkdirSync(SCREENSHOTS, { recursive: true });
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"],
+    args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", ...more],
   });
 }
 

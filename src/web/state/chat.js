@@ -2,7 +2,7 @@
  * Between the protocol and the store: hears the channels and changes the state, and is told what the user wants.
  *
  * Knows the socket, the session and the store; knows nothing of the DOM. `remember` is what should outlive a reload: the joined rooms
- * with what has been read in them, and the messages that were not acknowledged yet.
+ * with what has been read in them, what was being written, and the messages that were not acknowledged yet.
  */
 import { Presence } from "../presence.js";
 import * as lobbyOf from "./lobby.js";
@@ -10,6 +10,7 @@ import * as roomOf from "./room.js";
 
 const ROOMS_KEY = "chinwag.rooms";
 const OUTBOX_KEY = "chinwag.outbox";
+const DRAFTS_KEY = "chinwag.drafts";
 const TYPING_EVERY_MS = 3_000;
 const TYPING_SHOWN_MS = 5_000;
 const REMEMBER_AFTER_MS = 300;
@@ -32,6 +33,7 @@ export const initialState = () => ({
 export class Chat {
   #socket; #session; #store; #local; #tab; #onMessage;
   #channels = new Map();
+  #drafts; // of the page before this one
   #typedAt = -Infinity;
   #typingTimer = null;
   #rememberTimer = null;
@@ -44,6 +46,7 @@ export class Chat {
     this.#local = local;
     this.#tab = tab;
     this.#onMessage = onMessage;
+    this.#drafts = new Map(stored(tab, DRAFTS_KEY));
     socket.on("state", (change) => this.#connectionChanged(change));
     socket.on("rtt", (rttMs) => this.#change((state) => { state.connection.rttMs = rttMs; }));
   }
@@ -133,6 +136,7 @@ export class Chat {
   /** The user changed the draft. */
   typed(name, draft) {
     this.#state.rooms.get(name).draft = draft;
+    this.#remember();
     const now = Date.now();
     if (!draft || now - this.#typedAt < TYPING_EVERY_MS) return;
     this.#typedAt = now;
@@ -174,6 +178,8 @@ export class Chat {
     this.#rememberTimer = null;
     const joined = [...this.#state.rooms.values()].map(({ name, read }) => [name, read]);
     this.#local.setItem(ROOMS_KEY, JSON.stringify(joined));
+    const drafts = [...this.#state.rooms.values()].filter(({ draft }) => draft).map(({ name, draft }) => [name, draft]);
+    this.#tab.setItem(DRAFTS_KEY, JSON.stringify(drafts));
   }
 
   #remember() {
@@ -219,6 +225,8 @@ export class Chat {
     if (this.#state.rooms.has(name)) return this.#joinRefused(name);
     const room = roomOf.createRoom(name);
     room.read = lastRead;
+    room.draft = this.#drafts.get(name) ?? "";
+    this.#drafts.delete(name);
     this.#change((state) => state.rooms.set(name, room));
 
     const cursor = () => (room.epoch === null ? {} : { since: { epoch: room.epoch, offset: room.offset } });

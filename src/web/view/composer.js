@@ -3,7 +3,6 @@ import { byId, setText } from "./dom.js";
 
 /** The server's own limit (`docs/protocol.md`, 3.2), told before the way is made in vain. */
 const BODY_BYTES_MAX = 16 * 1024;
-const ROWS_HEIGHT_MAX_PX = 200;
 
 export function composerView(chat, { afterSend }) {
   const form = byId("composer");
@@ -13,7 +12,7 @@ export function composerView(chat, { afterSend }) {
   const bytes = () => new TextEncoder().encode(input.value).length;
   const fit = () => {
     input.style.height = "auto";
-    input.style.height = `${Math.min(input.scrollHeight, ROWS_HEIGHT_MAX_PX)}px`;
+    input.style.height = `${input.scrollHeight + input.offsetHeight - input.clientHeight}px`; // with the border
   };
   const hint = () => {
     const over = input.value.length > BODY_BYTES_MAX / 4 ? bytes() - BODY_BYTES_MAX : 0;
@@ -64,7 +63,8 @@ export function composerView(chat, { afterSend }) {
     if (!room) return;
     const silent = !room.speak || room.status === "refused";
     if (input.disabled !== silent) input.disabled = silent;
-    input.placeholder = `Say something in ${room.title}`;
+    form.querySelector("button").disabled = silent;
+    input.placeholder = silent ? "" : `Say something in ${room.title}`;
     hint();
   };
 }

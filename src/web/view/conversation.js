@@ -7,7 +7,7 @@
 import { legible } from "../state/name.js";
 import { rows } from "../state/room.js";
 import { byId, colour, counted, h, keyedList, setText } from "./dom.js";
-import { isJumbo, parts } from "./text.js";
+import { isJumbo, isLong, parts } from "./text.js";
 
 /** How near to the end counts as being there, and how near to the beginning as asking for more. */
 const NEAR_END_PX = 48;
@@ -22,6 +22,7 @@ export function conversationView(chat, { editAgain }) {
   const scroller = byId("scroller");
   const jump = byId("jump");
   const list = keyedList(byId("log"), (row) => makers[row.kind](row));
+  const unfolded = new Set(); // keys of rows
   let room = null;
   let version = -1;
   let following = true;
@@ -38,9 +39,9 @@ export function conversationView(chat, { editAgain }) {
     more: ({ segment, fetching, gap }) => h("li", { class: fetching === "failed" ? "more failed" : "more" }, h("button", {
       type: "button", disabled: fetching === "now", onclick: () => chat.older(room.name, segment),
     }, fetching === "now" ? "Fetching…" : gap ? "Show what you missed" : "Earlier messages")),
-    message: ({ message, lead, own }) => h("li", { class: classes(lead, own) }, ...said(message, lead, message.body)),
-    pending: ({ item, lead, waits }) => h("li", { class: `${classes(lead, true)} ${item.error ? "failed" : "pending"}` },
-      ...said({ ...item, user: chat.me.user, name: chat.me.name }, lead, item.body), fate(item, waits)),
+    message: ({ key, message, lead, own }) => h("li", { class: classes(lead, own) }, ...said(key, message, lead)),
+    pending: ({ key, item, lead, waits }) => h("li", { class: `${classes(lead, true)} ${item.error ? "failed" : "pending"}` },
+      ...said(key, { ...item, user: chat.me.user, name: chat.me.name }, lead), fate(item, waits)),
   };
 
   scroller.addEventListener("scroll", () => {
@@ -81,14 +82,34 @@ export function conversationView(chat, { editAgain }) {
     loadIfNear();
   }
 
-  function said({ user, name: given, at }, lead, body) {
+  function said(key, { user, name: given, at, body }, lead) {
     const name = legible(given, user);
     const text = h("div", { class: isJumbo(body) ? "body jumbo" : "body", dir: "auto" });
     for (const part of parts(body)) {
       text.append(part.href ? h("a", { href: part.href, target: "_blank", rel: "noopener noreferrer" }, part.text) : part.text);
     }
     const who = colour(h("span", { class: lead ? "who" : "who vh", dir: "auto", title: lead ? name : null }, name), user);
-    return [who, text, h("time", { datetime: new Date(at).toISOString(), title: full.format(at) }, clock.format(at))];
+    const time = h("time", { datetime: new Date(at).toISOString(), title: full.format(at) }, clock.format(at));
+    return [who, text, time, isLong(body) ? fold(key, text) : null];
+  }
+
+  /** A long message is shown in part until one asks for all of it: nobody pushes what the others said far out of sight. */
+  function fold(key, text) {
+    const button = h("button", { type: "button", class: "fold", onclick: () => {
+      const top = button.getBoundingClientRect().top;
+      if (!unfolded.delete(key)) unfolded.add(key);
+      show();
+      if (!unfolded.has(key)) scroller.scrollTop += button.getBoundingClientRect().top - top; // one is still at the same place
+      following = atEnd();
+      look();
+    } });
+    const show = () => {
+      text.classList.toggle("folded", !unfolded.has(key));
+      button.setAttribute("aria-expanded", String(unfolded.has(key)));
+      setText(button, unfolded.has(key) ? "Show less" : "Show all");
+    };
+    show();
+    return button;
   }
 
   /** What becomes of a message that is not acknowledged. */

@@ -1,5 +1,5 @@
 /**
- * What a message's body says besides its letters: which parts are links, and whether it is only emoji.
+ * What a message's body says besides its letters: which parts are links, and whether it is only emoji, or long.
  * Pure: strings in, plain data out.
  */
 
@@ -7,6 +7,8 @@ const URL_LIKE = /\bhttps?:\/\/[^\s<>"`]+/giu;
 const TAIL = /[.,;:!?'"*_~…»”’]/u;
 const OPENING = { "(": ")", "[": "]", "{": "}" };
 const CLOSING = { ")": "(", "]": "[", "}": "{" };
+const LONG_LETTERS = 2_000;
+const LONG_LINES = 20;
 const JUMBO = /^(?:\p{Extended_Pictographic}(?:\ufe0f|\p{Emoji_Modifier}|\u200d\p{Extended_Pictographic})*\s*){1,3}$/u;
 
 /** Splits into `{text}` and `{text, href}`. Only http and https become links; whatever else looks like one stays text. */
@@ -23,6 +25,11 @@ export function parts(body) {
   }
   if (done < body.length) found.push({ text: body.slice(done) });
   return found;
+}
+
+/** Whether a body would fill the screen. */
+export function isLong(body) {
+  return body.length > LONG_LETTERS || body.split("\n", LONG_LINES + 1).length > LONG_LINES;
 }
 
 export function isJumbo(body) {

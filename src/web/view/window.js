@@ -29,7 +29,7 @@ export function drawers() {
   const buttons = { rooms: byId("open-rooms"), members: byId("open-members") };
   let open = null;
 
-  const isWide = () => matchMedia("(min-width: 1080px)").matches;
+  const isWide = () => matchMedia("(width >= 67.5em)").matches;
   const show = (name) => {
     open = name;
     for (const [key, button] of Object.entries(buttons)) {
@@ -57,7 +57,7 @@ export function drawers() {
   buttons.members.setAttribute("aria-expanded", String(isWide()));
   byId("shade").addEventListener("click", close);
   for (const panel of ["rooms", "members"]) byId(panel).querySelector("[data-close]").addEventListener("click", close);
-  matchMedia("(min-width: 1080px)").addEventListener("change", () => show(null));
+  matchMedia("(width >= 67.5em)").addEventListener("change", () => show(null));
   return { close, show };
 }
 
@@ -81,7 +81,7 @@ export function keys({ chat, store, conversation, drawer, goTo }) {
     if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
       toRoom(vertical, event.shiftKey);
     } else if (control && event.key.toLowerCase() === "k") {
-      if (matchMedia("(max-width: 760px)").matches) drawer.show("rooms");
+      if (matchMedia("(width <= 47.5em)").matches) drawer.show("rooms");
       byId("filter").focus();
     } else if (control && event.key === "/") {
       byId("shortcuts").showModal();
@@ -108,6 +108,7 @@ export function welcomeView(startRoom) {
     byId("leave").hidden = !room;
     byId("open-members").hidden = !room;
     setText(byId("title"), room?.title ?? "Chinwag");
+    byId("title").title = room?.title ?? "";
     setText(byId("subtitle"), room ? subtitle(room) : "");
     const silent = room && room.segments.length > 0 && room.segments.every(({ messages }) => messages.length === 0) && room.outbox.length === 0;
     const welcome = byId("welcome");

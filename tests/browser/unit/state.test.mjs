@@ -5,7 +5,7 @@ import { changed, createLobby, directory, listed } from "../../../src/web/state/
 import { legible } from "../../../src/web/state/name.js";
 import { createStore } from "../../../src/web/state/store.js";
 import { hueOf } from "../../../src/web/view/dom.js";
-import { isJumbo, parts } from "../../../src/web/view/text.js";
+import { isJumbo, isLong, parts } from "../../../src/web/view/text.js";
 
 const links = (body) => parts(body).filter(({ href }) => href).map(({ href }) => href);
 const whole = (body) => parts(body).map(({ text }) => text).join("");
@@ -45,6 +45,11 @@ test("long hostile bodies are split in one pass: in quadratic time this would no
     assert.equal(whole(body).length, body.length);
     isJumbo(body);
   }
+});
+
+test("what would fill the screen is long", () => {
+  for (const body of ["a".repeat(2_001), "\n".repeat(20)]) assert.ok(isLong(body));
+  for (const body of ["", "a".repeat(2_000), "\n".repeat(19)]) assert.ok(!isLong(body));
 });
 
 test("one to three emoji alone are large", () => {
