@@ -1,6 +1,8 @@
 //! The program as a process: what it prints where, and how it ends.
 
-use std::process::{Command, Output};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
 
 /// Runs `chinwag` with these arguments and, of the environment, nothing but these variables.
 fn run(args: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -65,6 +67,12 @@ fn check_reads_the_file_and_opens_nothing() {
 }
 
 #[test]
+fn check_fails_where_the_machine_would_not_let_the_server_start() {
+    let output = run(&["check", "--set", "limits.connections=10_000_000"], &[]);
+    check(&output, 71, "", "chinwag: limits.connections is 10000000, and only ");
+}
+
+#[test]
 fn a_token_is_one_line_and_needs_a_secret() {
     let secret = [("CHINWAG_AUTH__SECRET", "a secret of at least 32 bytes ...")];
     let output = run(&["token", "--user", "u1", "--rooms", "team-*=speak"], &secret);
@@ -73,4 +81,48 @@ fn a_token_is_one_line_and_needs_a_secret() {
     assert_eq!((token.lines().count(), token.matches('.').count()), (1, 2), "{token}");
     check(&run(&["token", "--user", "u1"], &[]), 78, "", "there must be a secret");
     check(&run(&["token", "--user", ""], &secret), 2, "", "--user and --name must be");
+}
+
+/// Somewhere that takes nothing: each write fails, as on a full disk, or into a pipe whose reader has gone.
+fn full() -> Stdio {
+    File::options().write(true).open("/dev/full").expect("Linux has one").into()
+}
+
+/// A server on a free port, with these outputs.
+fn serve(stdout: Stdio, stderr: Stdio) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chinwag"));
+    command.args(["--listen", "127.0.0.1:0"]).env_clear();
+    command.stdout(stdout).stderr(stderr).spawn().expect("the program can be started")
+}
+
+/// Asks it to stop: it must do so as if its outputs were whole.
+#[track_caller]
+fn stops_well(mut server: Child) {
+    let killed = Command::new("kill").args(["-TERM", &server.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_lost_and_nothing_else() {
+    let mut server = serve(Stdio::piped(), full());
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("Chinwag "), "{line}");
+    stops_well(server);
+    let mut bad = Command::new(env!("CARGO_BIN_EXE_chinwag"));
+    bad.args(["--listen", "203.0.113.1:4000", "--set", "auth.secret=a secret of at least 32 bytes ..."]);
+    assert_eq!(bad.env_clear().stderr(full()).status().unwrap().code(), Some(71));
+}
+
+#[test]
+fn a_greeting_that_nobody_takes_does_not_end_the_server() {
+    let mut server = serve(full(), Stdio::piped());
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    assert!(line.contains("memory is bounded"), "{line}");
+    stops_well(server);
+    log.read_to_string(&mut line).unwrap();
+    assert!(!line.contains("level=error"), "{line}");
 }

@@ -7,8 +7,8 @@
 //!   "shard-0" …        a reactor each: own listener, own sockets, own rooms; rings between them
 //! ```
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::panic;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::reactor::{self, Addresses, Clock, Control, Ferry, Phase, Reactor, Vit
 use crate::shard::{Settings, Shard, Site};
 
 /// Something outside failed: the address, the descriptors (`EX_OSERR` of sysexits.h).
-const EXIT_OS: u8 = 71;
+pub(super) const EXIT_OS: u8 = 71;
 /// A shard panicked again and again, or could not begin anew (`EX_SOFTWARE`).
 const EXIT_SOFTWARE: u8 = 70;
 
@@ -46,7 +46,8 @@ pub(super) fn serve(config: Config) -> ExitCode {
     match start(config) {
         Ok(server) => server.join(),
         Err(message) => {
-            eprintln!("chinwag: {message}");
+            // Where nobody hears it, the exit code says as much.
+            let _ = writeln!(io::stderr(), "chinwag: {message}");
             ExitCode::from(EXIT_OS)
         }
     }
@@ -109,7 +110,8 @@ fn start(config: Config) -> Result<Server, String> {
     obey_signals(Arc::clone(&control), config.drain_s.saturating_mul(1_000))?;
     watch(clock, vitals)?;
     memory::log(&settings, ring_words(shards));
-    announce(address, shards, config.auth.has_key(), has_guests);
+    // Who starts it may have left: that is no reason not to serve.
+    let _ = writeln!(io::stdout(), "{}", greeting(address, shards, config.auth.has_key(), has_guests));
     Ok(Server { shards: handles, control })
 }
 
@@ -124,16 +126,17 @@ fn shards_count(configured: u16) -> u16 {
 }
 
 /// What the memory of a server with this configuration would be bounded by, for people.
-pub(super) fn memory_report(config: &Config) -> String {
+///
+/// # Errors
+///
+/// With what keeps a server with this configuration from starting here.
+pub(super) fn memory_report(config: &Config) -> Result<String, String> {
     let shards = shards_count(config.shards);
     let (mut limits, mut history) = (config.limits.clone(), config.history.clone());
-    match connections_max(limits.connections, shards) {
-        Ok(connections) => limits.connections = connections,
-        Err(problem) => return format!("{problem}\n"),
-    }
+    limits.connections = connections_max(limits.connections, shards)?;
     memory::bound(&mut limits, &mut history, memory::available_bytes(&|path| std::fs::read_to_string(path)));
     let settings = Settings::new(shards, limits, history, config.presence.clone(), Vec::new());
-    memory::report(&settings, ring_words(shards))
+    Ok(memory::report(&settings, ring_words(shards)))
 }
 
 #[expect(clippy::too_many_arguments, reason = "a thread's entry gets all that the thread will own")]
@@ -268,18 +271,21 @@ fn watch(clock: Clock, vitals: Arc<[Arc<Vitals>]>) -> Result<(), String> {
     thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
 }
 
-/// Says where it is, and what is not as it should be in production.
-fn announce(address: SocketAddr, shards: u16, has_key: bool, has_guests: bool) {
-    let host = if address.ip().is_loopback() || address.ip().is_unspecified() {
-        "localhost".to_owned()
-    } else if address.is_ipv6() {
-        format!("[{}]", address.ip())
-    } else {
-        address.ip().to_string()
+/// Where it is, and what is not as it should be in production.
+fn greeting(address: SocketAddr, shards: u16, has_key: bool, has_guests: bool) -> String {
+    let is_everywhere = address.ip().is_unspecified();
+    let host = match address.ip() {
+        ip if is_everywhere || ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST => {
+            "localhost".to_owned()
+        }
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
     };
+    let others = if is_everywhere { " and all other addresses" } else { "" };
     let version = env!("CARGO_PKG_VERSION");
     let plural = if shards == 1 { "" } else { "s" };
-    let mut line = format!("Chinwag {version} on http://{host}:{} ({shards} shard{plural})", address.port());
+    let mut line =
+        format!("Chinwag {version} on http://{host}:{}{others} ({shards} shard{plural})", address.port());
     let open = [
         (!has_key).then_some("a random token secret that ends with this process (set auth.secret)"),
         has_guests.then_some("guests without a token (set auth.guests = false)"),
@@ -289,5 +295,29 @@ fn announce(address: SocketAddr, shards: u16, has_key: bool, has_guests: bool) {
         line.push_str("; for development: ");
         line.push_str(&open.join(", "));
     }
-    println!("{line}");
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(address: &str, expected: &str) {
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            greeting(address.parse().unwrap(), 2, true, false),
+            format!("Chinwag {version} on http://{expected} (2 shards)")
+        );
+    }
+
+    #[test]
+    fn the_greeting_says_who_can_reach_it() {
+        check("127.0.0.1:80", "localhost:80");
+        check("[::1]:80", "localhost:80");
+        check("127.0.0.2:80", "127.0.0.2:80");
+        check("0.0.0.0:80", "localhost:80 and all other addresses");
+        check("[::]:80", "localhost:80 and all other addresses");
+        check("[2001:db8::1]:80", "[2001:db8::1]:80");
+    }
 }

@@ -26,6 +26,8 @@ pub fn start(level: Level) {
     let _ = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
+        // A full disk, or whoever read the log and has gone: a line is lost, and nothing else. Saying so in its place would fail as well.
+        .log_internal_errors(false)
         .event_format(Lines { timer: SystemTime })
         .try_init();
 }

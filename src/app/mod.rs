@@ -32,9 +32,10 @@ pub fn main(
             log::start(config.log.level);
             Ok(boot::serve(*config))
         }
-        Command::Check(config) => {
-            Ok(say(&Exit { code: 0, text: format!("ok\n{}", boot::memory_report(&config)) }))
-        }
+        Command::Check(config) => match boot::memory_report(&config) {
+            Ok(report) => Ok(say(&Exit { code: 0, text: format!("ok\n{report}") })),
+            Err(problem) => Err(Exit { code: boot::EXIT_OS, text: format!("chinwag: {problem}\n") }),
+        },
         Command::Token(config, request) => {
             token::make(&config, &request, now_unix_s()).map(|token| say(&Exit { code: 0, text: token }))
         }
