@@ -69,17 +69,20 @@ fn start(config: Config) -> Result<Server, String> {
     let guests = signer.filter(|_| config.auth.guests);
     let has_guests = guests.is_some();
     let vitals: Arc<[Arc<Vitals>]> = (0..shards).map(|_| Arc::default()).collect();
+    let (mut limits, mut history) = (config.limits, config.history);
+    limits.connections = connections_max(limits.connections, shards)?;
+    memory::bound(&mut limits, &mut history, memory::available_bytes(&|path| std::fs::read_to_string(path)));
     let site: Arc<dyn Site + Send + Sync> = Arc::new(ChatSite {
         verifier,
         guests,
         guest_ttl_s: config.auth.guest_ttl_s,
         assets: Assets::new(),
         vitals: config.http.metrics.then(|| Arc::clone(&vitals)),
+        bounds: [
+            ("limits.connections", u64::from(limits.connections)),
+            ("limits.memory_bytes", limits.memory_bytes as u64),
+        ],
     });
-
-    let (mut limits, mut history) = (config.limits, config.history);
-    limits.connections = connections_max(limits.connections, shards)?;
-    memory::bound(&mut limits, &mut history, memory::available_bytes(&|path| std::fs::read_to_string(path)));
     let addresses = Arc::new(Addresses::new(limits.connections_per_ip));
     let deaf_ms = limits.idle_ms.max(TCP_DEAF_MS_MIN);
     let mut settings = Settings::new(shards, limits, history, config.presence, config.http.origins);

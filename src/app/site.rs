@@ -15,6 +15,7 @@ use crate::chat::topic::is_name;
 use crate::limits::NAME_BYTES_MAX;
 use crate::reactor::Vitals;
 use crate::shard::{API_HEADERS, Request, Routed, Site, push_rooms, push_text};
+use crate::wire::http::Head;
 use crate::wire::http::query::query_param;
 use crate::wire::http::response::{Response, Status};
 
@@ -30,6 +31,8 @@ pub(super) struct ChatSite {
     pub(super) assets: Assets,
     /// What the shards have counted; `None` if that is not served.
     pub(super) vitals: Option<Arc<[Arc<Vitals>]>>,
+    /// The limits that depend on the machine where they are not configured, by their keys, as they are now. 0 is no bound.
+    pub(super) bounds: [(&'static str, u64); 2],
 }
 
 /// The rooms in one page of the list, unless fewer are asked for, and at most.
@@ -85,6 +88,14 @@ impl Site for ChatSite {
         }
     }
 
+    fn page_refused(&self, head: &Head<'_>) {
+        tracing::debug!(
+            origin = head.header("origin"),
+            host = head.host(),
+            "page refused: its origin is not the host, nor in http.origins"
+        );
+    }
+
     fn secret(&self) -> Option<u128> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).ok().map(|()| u128::from_le_bytes(bytes))
@@ -133,6 +144,12 @@ impl ChatSite {
         let vitals = self.vitals.as_deref().unwrap_or_default();
         let mut body = String::new();
         push_text(&mut body, &vitals.iter().map(|vitals| &vitals.metrics));
+        // Writing to a string cannot fail.
+        let _ =
+            writeln!(body, "# HELP chinwag_limit What is the most there may be.\n# TYPE chinwag_limit gauge");
+        for (key, bound) in self.bounds.iter().filter(|(_, bound)| *bound > 0) {
+            let _ = writeln!(body, "chinwag_limit{{limit=\"{key}\"}} {bound}");
+        }
         for (name, help, sum) in [
             (
                 "stalls",
@@ -145,7 +162,6 @@ impl ChatSite {
                 vitals.iter().map(|vitals| vitals.restarts_count()).sum::<u64>(),
             ),
         ] {
-            // Writing to a string cannot fail.
             let _ = writeln!(
                 body,
                 "# HELP chinwag_{name}_total {help}\n# TYPE chinwag_{name}_total counter\nchinwag_{name}_total {sum}"

@@ -49,6 +49,9 @@ pub trait Site {
     /// 128 bits that nobody guesses; `None` if the system has none.
     fn secret(&self) -> Option<u128>;
 
+    /// Hears of a page that may not connect: it comes neither from the request's `Host` nor from where the operator lists. For the log.
+    fn page_refused(&self, _head: &Head<'_>) {}
+
     /// Answers a request, by appending a whole response to `out`; or says what the shard is to do about it.
     fn respond(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Routed;
 }
@@ -319,6 +322,10 @@ impl Shard {
     pub(super) fn check_vsn_and_origin(&self, head: &Head<'_>) -> Result<Serializer, Status> {
         let vsn = query_param(head.query.unwrap_or_default(), "vsn").map_err(HttpError::status)?;
         let serializer = Serializer::from_vsn(vsn.as_deref()).ok_or(Status::Forbidden)?;
-        if request_allowed(head, &self.settings.origins) { Ok(serializer) } else { Err(Status::Forbidden) }
+        if !request_allowed(head, &self.settings.origins) {
+            self.site.page_refused(head);
+            return Err(Status::Forbidden);
+        }
+        Ok(serializer)
     }
 }

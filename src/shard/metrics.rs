@@ -14,6 +14,14 @@ struct Series {
     help: &'static str,
 }
 
+/// What the rows of a name with labels have in common; what each of them is stands with it.
+const FAMILIES: &[(&str, &str)] = &[
+    ("admissions_parked_total", "What had to wait for its turn, past `limits.admissions_per_turn`."),
+    ("refused_total", "What was refused, and by which limit."),
+    ("requests_refused_total", "HTTP requests that were not answered as they asked."),
+    ("closed_total", "Sockets closed from this side."),
+];
+
 macro_rules! metrics {
     ($($field:ident: $kind:ident $name:literal $labels:literal $help:literal;)+) => {
         /// What a shard has counted since it began, and how much it has of what now.
@@ -46,38 +54,38 @@ metrics! {
     accepted: counter "accepted_total" "" "Connections taken in.";
     accept_failures: counter "accept_failures_total" "" "Failures to accept a connection, for want of descriptors or memory.";
     handed_off: counter "handed_off_total" "" "Connections that went to another shard before their first join: to where their room lives.";
-    parked_upgrades: counter "admissions_parked_total" "{what=\"upgrade\"}" "What had to wait for its turn, past `limits.admissions_per_turn`.";
-    parked_joins: counter "admissions_parked_total" "{what=\"join\"}" "See `parked_upgrades`.";
-    refused: counter "refused_total" "{limit=\"limits.connections\"}" "What was refused, and by which limit.";
-    refused_per_ip: counter "refused_total" "{limit=\"limits.connections_per_ip\"}" "See `refused`.";
-    refused_memory: counter "refused_total" "{limit=\"limits.memory_bytes\"}" "See `refused`. Connections and joins.";
-    refused_publish: counter "refused_total" "{limit=\"limits.publish_per_s\"}" "See `refused`.";
-    refused_join: counter "refused_total" "{limit=\"limits.join_per_s\"}" "See `refused`.";
-    refused_channels: counter "refused_total" "{limit=\"limits.channels_per_conn\"}" "See `refused`.";
-    refused_rooms: counter "refused_total" "{limit=\"limits.rooms\"}" "See `refused`.";
-    refused_length: counter "refused_total" "{limit=\"limits.body_bytes\"}" "See `refused`. A body, or another field of a message.";
-    refused_busy: counter "refused_total" "{limit=\"busy\"}" "See `refused`. The way to another shard was full, or a join waited too long.";
+    parked_upgrades: counter "admissions_parked_total" "{what=\"upgrade\"}" "Upgrades.";
+    parked_joins: counter "admissions_parked_total" "{what=\"join\"}" "Joins.";
+    refused: counter "refused_total" "{limit=\"limits.connections\"}" "Connections turned away from a full server.";
+    refused_per_ip: counter "refused_total" "{limit=\"limits.connections_per_ip\"}" "Connections, for others from the same address.";
+    refused_memory: counter "refused_total" "{limit=\"limits.memory_bytes\"}" "Connections turned away, and joins answered `busy`.";
+    refused_publish: counter "refused_total" "{limit=\"limits.publish_per_s\"}" "Pushes.";
+    refused_join: counter "refused_total" "{limit=\"limits.join_per_s\"}" "Joins, and rooms to be made over HTTP.";
+    refused_channels: counter "refused_total" "{limit=\"limits.channels_per_conn\"}" "Joins of one channel too many.";
+    refused_rooms: counter "refused_total" "{limit=\"limits.rooms\"}" "Joins of one room too many.";
+    refused_length: counter "refused_total" "{limit=\"limits.body_bytes\"}" "A body that is too long, or another field of a message.";
+    refused_busy: counter "refused_total" "{limit=\"busy\"}" "The way to another shard was full, or a join waited too long.";
     requests: counter "requests_total" "" "HTTP requests answered, upgrades not among them.";
-    refused_head: counter "requests_refused_total" "{reason=\"malformed\"}" "HTTP requests that could not be read.";
-    refused_head_length: counter "requests_refused_total" "{reason=\"too_long\"}" "See `refused_head`. `limits.head_bytes`, or a body.";
-    late: counter "requests_refused_total" "{reason=\"late\"}" "See `refused_head`. No whole request within `limits.handshake_ms`, or the next one within `limits.idle_ms`.";
-    unauthorized: counter "requests_refused_total" "{reason=\"unauthorized\"}" "See `refused_head`. An upgrade with a bad token, version or origin.";
+    refused_head: counter "requests_refused_total" "{reason=\"malformed\"}" "No request of HTTP/1.1.";
+    refused_head_length: counter "requests_refused_total" "{reason=\"too_long\"}" "Past `limits.head_bytes`, or too large a body.";
+    late: counter "requests_refused_total" "{reason=\"late\"}" "No whole request within `limits.handshake_ms`, or no further one within `limits.idle_ms`.";
+    unauthorized: counter "requests_refused_total" "{reason=\"unauthorized\"}" "An upgrade with a bad token, version or origin.";
     upgrades: counter "upgrades_total" "" "Sockets and sessions opened.";
     messages_in: counter "messages_in_total" "" "Messages from clients.";
     published: counter "published_total" "" "Messages that got an offset.";
     delivered: counter "delivered_total" "" "Events addressed to members: each counts once for each member.";
     lagged: counter "lagged_total" "" "Members let go of because they were `limits.room_lag_bytes` behind.";
     lost_for_memory: counter "lost_for_memory_total" "" "Members let go of because memory was short: they lagged furthest.";
-    overflowed: counter "closed_total" "{reason=\"overflowed\"}" "Sockets closed from this side. `limits.conn_out_bytes`, 1013.";
-    expired: counter "closed_total" "{reason=\"expired\"}" "See `overflowed`. The token has expired, 4001.";
-    idle: counter "closed_total" "{reason=\"idle\"}" "See `overflowed`. `limits.idle_ms`, 1002.";
-    slow: counter "closed_total" "{reason=\"slow\"}" "See `overflowed`. `limits.message_ms`, 1008.";
-    broken_protocol: counter "closed_total" "{reason=\"protocol\"}" "See `overflowed`. Frames against RFC 6455, 1002 and 1007.";
-    fragmented: counter "closed_total" "{reason=\"fragments\"}" "See `overflowed`. `limits.fragments`, 1008.";
-    too_big: counter "closed_total" "{reason=\"too_big\"}" "See `overflowed`. `limits.frame_bytes` or `limits.message_bytes`, 1009.";
-    malformed: counter "closed_total" "{reason=\"malformed\"}" "See `overflowed`. No message of Phoenix, 1011.";
-    closed_for_memory: counter "closed_total" "{reason=\"memory\"}" "See `overflowed`. `limits.memory_bytes`: whoever held the most; 1013, if it still takes that.";
-    drained: counter "closed_total" "{reason=\"drained\"}" "See `overflowed`. The server stops, 1012.";
+    overflowed: counter "closed_total" "{reason=\"overflowed\"}" "More output waited than `limits.conn_out_bytes`: 1013.";
+    expired: counter "closed_total" "{reason=\"expired\"}" "The token has expired: 4001.";
+    idle: counter "closed_total" "{reason=\"idle\"}" "Nothing came for `limits.idle_ms`: 1002.";
+    slow: counter "closed_total" "{reason=\"slow\"}" "A message took longer than `limits.message_ms`: 1008.";
+    broken_protocol: counter "closed_total" "{reason=\"protocol\"}" "Frames against RFC 6455: 1002 or 1007.";
+    fragmented: counter "closed_total" "{reason=\"fragments\"}" "Past `limits.fragments`: 1008.";
+    too_big: counter "closed_total" "{reason=\"too_big\"}" "Past `limits.frame_bytes` or `limits.message_bytes`: 1009.";
+    malformed: counter "closed_total" "{reason=\"malformed\"}" "No message of Phoenix: 1011.";
+    closed_for_memory: counter "closed_total" "{reason=\"memory\"}" "Whoever held the most when `limits.memory_bytes` was reached: 1013, if it still takes that.";
+    drained: counter "closed_total" "{reason=\"drained\"}" "The server stops: 1012.";
 }
 
 /// One shard's numbers, for other threads to read.
@@ -106,7 +114,12 @@ pub fn push_text<'a>(out: &mut String, shards: &(impl Iterator<Item = &'a Publis
         let sum: u64 = shards.clone().map(|shard| shard.0[index].load(Ordering::Relaxed)).sum();
         if std::mem::replace(&mut before, name) != *name {
             // Writing to a string cannot fail.
-            let _ = writeln!(out, "# HELP chinwag_{name} {help}\n# TYPE chinwag_{name} {kind}");
+            let family = FAMILIES.iter().find(|(family, _)| family == name).map_or(*help, |(_, help)| help);
+            let _ = writeln!(out, "# HELP chinwag_{name} {family}\n# TYPE chinwag_{name} {kind}");
+        }
+        if !labels.is_empty() {
+            // A comment: the format has no place for what a single row is.
+            let _ = writeln!(out, "# {labels}: {help}");
         }
         let _ = writeln!(out, "chinwag_{name}{labels} {sum}");
     }
@@ -128,7 +141,11 @@ mod tests {
              # TYPE chinwag_connections gauge\nchinwag_connections 7\n"
         ));
         assert!(text.contains(
-            "# TYPE chinwag_refused_total counter\nchinwag_refused_total{limit=\"limits.connections\"} 3\n\
+            "# HELP chinwag_refused_total What was refused, and by which limit.\n\
+             # TYPE chinwag_refused_total counter\n\
+             # {limit=\"limits.connections\"}: Connections turned away from a full server.\n\
+             chinwag_refused_total{limit=\"limits.connections\"} 3\n\
+             # {limit=\"limits.connections_per_ip\"}: Connections, for others from the same address.\n\
              chinwag_refused_total{limit=\"limits.connections_per_ip\"} 1\n"
         ));
         let mut explained: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
@@ -136,5 +153,12 @@ mod tests {
         explained.sort_unstable();
         explained.dedup();
         assert_eq!(explained.len(), count, "rows of one name stand together");
+    }
+
+    #[test]
+    fn names_with_labels_are_families_and_only_they() {
+        for Series { name, labels, .. } in Metrics::SERIES {
+            assert_eq!(FAMILIES.iter().any(|(family, _)| family == name), !labels.is_empty(), "{name}");
+        }
     }
 }

@@ -13,7 +13,7 @@ fn nobody_writes_a_line_of_their_own_and_no_token_or_message_is_logged() {
         upgrade(forged, ""),
         upgrade(evil, ""),
         upgrade(&token, "Origin: http://evil\u{1b}[2J.example\r\n"),
-        upgrade(&token, "Origin: http://forged.example\r\n"),
+        upgrade(&token, "Origin: http://foreign.example\r\n"),
         format!("GET /{evil} HTTP/1.1\r\nHost: a\r\nUser-Agent: forged\r\n\r\n"),
         format!("GET /api/rooms HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {forged}\r\n\r\n"),
         "GET / HTTP/1.1\r\nHost: a\r\nX: forged\nlevel=error\r\n\r\n".to_owned(),
@@ -34,6 +34,8 @@ fn nobody_writes_a_line_of_their_own_and_no_token_or_message_is_logged() {
     let (status, log) = server.wait(PATIENCE);
     assert_eq!(status.code(), Some(0));
     assert!(log.contains("token refused"), "{log}");
+    // What an operator looks for whose proxy does not pass `Host` on.
+    assert!(log.contains(" origin=http://foreign.example host=x\n"), "{log}");
     for line in log.lines() {
         assert!(
             line.starts_with("time=20") && line.contains(" level=") && line.contains(" from=chinwag"),

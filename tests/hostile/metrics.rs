@@ -1,5 +1,7 @@
 //! What happened can be seen afterwards.
 
+use std::collections::HashSet;
+
 use crate::peer::{CLOSE, Peer, TEXT, ask, connect, frame, join, publish, text};
 use crate::server::{Server, until};
 
@@ -93,6 +95,41 @@ fn each_limit_that_was_reached_is_counted() {
     assert_eq!(value(&server, "chinwag_published_total"), 1);
     assert_eq!(value(&server, "chinwag_restarts_total"), 0);
     until("nobody but us is there", || value(&server, "chinwag_connections") == 1);
+}
+
+#[test]
+fn what_a_number_is_to_be_measured_by_stands_beside_it() {
+    let server = Server::start(&["shards=2", "http.metrics=true", "limits.connections=100"]);
+    assert_eq!(value(&server, "chinwag_limit{limit=\"limits.connections\"}"), 100);
+    // Not configured: it is the machine's.
+    assert!(value(&server, "chinwag_limit{limit=\"limits.memory_bytes\"}") > 0);
+}
+
+/// The format by its own words (0.0.4): each name is explained once and before its rows, all of which stand together, no row twice.
+#[test]
+fn prometheus_can_read_the_numbers() {
+    let server = Server::start(&["shards=2", "http.metrics=true"]);
+    let answer = ask(&server, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(answer.body.ends_with('\n'), "{}", answer.body);
+    let (mut seen, mut rows) = (HashSet::new(), HashSet::new());
+    let mut family = "";
+    for line in answer.body.lines() {
+        if let Some(explained) = line.strip_prefix("# HELP ") {
+            family = explained.split_once(' ').expect("a help says something").0;
+            assert!(seen.insert(family), "{family} twice");
+        } else if let Some(typed) = line.strip_prefix("# TYPE ") {
+            let kind = typed.strip_prefix(family).expect("the type of what was just explained").trim();
+            assert_eq!(kind == "counter", family.ends_with("_total"), "{line}");
+            assert!(matches!(kind, "counter" | "gauge"), "{line}");
+        } else if let Some(about) = line.strip_prefix("# ") {
+            assert!(about.starts_with('{'), "{line}");
+        } else {
+            let (series, value) = line.rsplit_once(' ').expect("a name and a number");
+            assert_eq!(series.split('{').next(), Some(family), "{line}");
+            assert!(value.parse::<u64>().is_ok() && rows.insert(series), "{line}");
+        }
+    }
+    assert!(!rows.is_empty());
 }
 
 #[test]
