@@ -58,8 +58,7 @@ impl Shard {
             Opcode::Binary => self.decoder.binary(bytes, serializer),
             _ => self.decoder.text(bytes, serializer),
         };
-        self.metrics.messages_in += 1;
-        match decoded {
+        let flow = match decoded {
             Ok(message) if message.join_ref.len().max(message.reference.len()) <= REF_BYTES_MAX => {
                 self.dispatch(turn, conn, &message)
             }
@@ -68,7 +67,12 @@ impl Shard {
                 self.close(turn, conn, CloseCode::Internal, "");
                 Flow::Next
             }
+        };
+        // One that is parked is offered again, here or on another shard: it counts there.
+        if flow == Flow::Next {
+            self.metrics.messages_in += 1;
         }
+        flow
     }
 
     fn dispatch<I: Io>(&mut self, turn: &mut Turn<'_, I>, conn: Key<Conn>, message: &Message<'_>) -> Flow {
