@@ -54,6 +54,9 @@ pub(crate) fn whole(figure: f64) -> u64 {
 #[serde(transparent)]
 pub(crate) struct Span(pub(crate) u64);
 
+/// The longest span that is taken, in nanoseconds: sums of a few stay far from the end of 64 bits.
+const LONGEST_SPAN_NS: u64 = 365 * 24 * 3_600 * SECOND_NS;
+
 impl Span {
     /// The span in seconds.
     pub(crate) fn seconds(self) -> f64 {
@@ -77,6 +80,9 @@ impl FromStr for Span {
             "m" | "min" => 60e9,
             other => return Err(format!("`{other}` is not a unit of time; use ns, us, ms, s or m")),
         };
+        if number * scale > real(LONGEST_SPAN_NS) {
+            return Err(format!("`{text}` is too long; at most 365 days"));
+        }
         Ok(Self(whole(number * scale)))
     }
 }
@@ -148,6 +154,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(Span(ns)), "{text}");
         }
         assert!("ten".parse::<Span>().is_err());
+        assert!("99999999999999999999s".parse::<Span>().unwrap_err().contains("at most"));
         assert!("10 parsecs".parse::<Span>().is_err());
     }
 

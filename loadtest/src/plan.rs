@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::{SECOND_NS, Span, at, real, whole};
 use crate::client::dialect::Dialect;
 use crate::client::stamp::BODY_BYTES_MIN;
+use crate::stats::{Metric, time_figure};
 
 /// Options that every scenario has.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
@@ -215,16 +216,38 @@ pub(crate) struct Limit {
     pub(crate) text: String,
 }
 
+impl Limit {
+    /// Whether the figure is a number, not a time.
+    pub(crate) fn is_plain(&self) -> bool {
+        PLAIN_FIGURES.contains(&self.figure.as_str())
+    }
+}
+
+/// Figures that are plain numbers.
+const PLAIN_FIGURES: [&str; 2] = ["floor", "bytes_per_conn"];
+
+/// Figures that are times, beside those of what is timed.
+const CPU_FIGURES: [&str; 2] = ["cpu", "connect_cpu"];
+
 impl FromStr for Limit {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (figure, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not FIGURE=VALUE"))?;
-        let plain = matches!(figure, "floor" | "bytes_per_conn");
-        let most = if plain {
-            value.parse().map_err(|_| format!("`{value}` is not a number"))?
-        } else {
+        let most = if PLAIN_FIGURES.contains(&figure) {
+            value
+                .parse()
+                .ok()
+                .filter(|most: &f64| most.is_finite())
+                .ok_or(format!("`{value}` is not a number"))?
+        } else if CPU_FIGURES.contains(&figure) || time_figure(figure).is_some() {
             real(value.parse::<Span>()?.0)
+        } else {
+            return Err(format!(
+                "there is no figure `{figure}`; there are min, mean, p50, p90, p99, p99.9 and max, of the main time or as in \
+                 `answer.p50` of {}, and cpu, connect_cpu, floor and bytes_per_conn",
+                Metric::ALL.map(Metric::name).join(", ")
+            ));
         };
         Ok(Self { figure: figure.to_owned(), most, text: text.to_owned() })
     }
@@ -357,10 +380,10 @@ impl Scenario {
     /// How many connections it holds at most.
     pub(crate) fn connections(&self) -> u32 {
         match self {
-            Self::Broadcast(b) => b.rooms * b.members,
+            Self::Broadcast(b) => b.rooms.saturating_mul(b.members),
             Self::Ping(p) => p.connections,
             Self::Idle(i) => i.connections,
-            Self::Churn(c) => c.slots + c.rooms * c.observers,
+            Self::Churn(c) => c.slots.saturating_add(c.rooms.saturating_mul(c.observers)),
             Self::Storm(s) => s.connections,
             Self::Presence(p) => p.members,
             Self::Chat(c) => c.users,
@@ -493,6 +516,13 @@ mod tests {
         let limit: Limit = "p99=20ms".parse().unwrap();
         assert_eq!((limit.figure.as_str(), whole(limit.most)), ("p99", 20_000_000));
         assert_eq!(whole("bytes_per_conn=200".parse::<Limit>().unwrap().most), 200);
-        assert!("p99".parse::<Limit>().is_err());
+        for known in
+            ["p99.9=1ms", "answer.p99.9=1ms", "ready.max=1s", "cpu=9us", "connect_cpu=60us", "floor=1.15"]
+        {
+            assert!(known.parse::<Limit>().is_ok(), "{known}");
+        }
+        for unknown in ["p99", "p95=20ms", "delivry.p99=1ms", "delivery=1ms", "floor=NaN", "=1ms"] {
+            assert!(unknown.parse::<Limit>().is_err(), "{unknown}");
+        }
     }
 }

@@ -4,7 +4,7 @@ mod common;
 
 use std::process::Command;
 
-use common::{LOADTEST, Server, run};
+use common::{LOADTEST, Server, refused, run};
 
 #[test]
 fn rooms_deliver_to_their_own_members_alone() {
@@ -229,4 +229,59 @@ fn a_file_gives_the_options() {
     std::fs::remove_file(path).unwrap();
     outcome.is_ok();
     assert_eq!((outcome.count("sent"), outcome.count("delivered")), (60, 60 * 7));
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_with_what_is_allowed() {
+    let nowhere = std::env::temp_dir().join("loadtest-no-such-directory").join("run.json");
+    for (arguments, said) in [
+        (&["idle", "--duration", "0s"][..], "--duration must be above 0"),
+        (&["fanout", "--ramp", "0"], "--ramp must be above 0"),
+        (&["fanout", "--burst", "0"], "--burst must be above 0"),
+        (&["fanout", "--rate", "1e12"], "at most 10000000"),
+        (&["ping", "--rate=-1"], "--rate must be above 0"),
+        (&["rooms", "--rooms", "100000", "--members", "100000"], "more than 10,000,000 connections"),
+        (&["churn", "--abrupt", "7"], "--abrupt must be from 0 to 1"),
+        (&["capacity", "--factor", "1"], "--factor must be above 1"),
+        (&["capacity", "--from", "50", "--to", "15"], "--from must not be above --to"),
+        (&["capacity", "--with-floor"], "capacity has no floor"),
+        (&["presence", "--members", "3", "--observers", "3"], "--observers must be below --members"),
+        (&["presence", "--within", "5s", "--duration", "10s"], "--duration must be more than twice --within"),
+        (&["chat", "--rooms", "1", "--threads", "2", "--auth", "none"], "--rooms is 1"),
+        (&["fanout", "--limit", "p95=20ms"], "there is no figure `p95`"),
+        (&["fanout", "--json", nowhere.to_str().unwrap()], "there is no directory"),
+    ] {
+        let refusal = refused(arguments);
+        assert!(refusal.contains(said), "{arguments:?}: {refusal}");
+    }
+}
+
+#[test]
+fn a_limit_on_what_the_run_does_not_have_is_not_kept() {
+    let server = Server::faulty(&[]);
+    let limits = ["--limit", "cpu=1s", "--limit", "floor=100", "--limit", "p99.9=1m"];
+    let options = ["--connections", "10", "--steps", "1", "--settle", "10ms", "--server-pid", &server.pid()];
+    let outcome = run(&server, "idle", &[&options[..], &limits].concat());
+    let problems = outcome.report["problems"].as_array().unwrap();
+    assert_eq!((outcome.code, problems.len()), (1, 2), "{}", outcome.said);
+    assert!(outcome.said.contains("limit floor=100: this run has no such figure"), "{}", outcome.said);
+}
+
+#[test]
+fn the_highest_rate_is_the_only_thing_on_standard_output() {
+    let options = ["--members", "5", "--from", "20", "--to", "20"];
+    let outcome = run(&Server::faulty(&[]), "capacity", &options);
+    outcome.is_ok();
+    assert_eq!(outcome.report["figures"][0]["value"], 20.0);
+}
+
+#[test]
+fn capacity_keeps_limits_below_a_millisecond_and_those_of_any_run() {
+    let server = Server::faulty(&["--delay", "1ms"]);
+    for limit in [["--p99", "900us"], ["--limit", "p50=900us"]] {
+        let options = ["capacity", "--url", &server.url, "--members", "5", "--from", "20", "--to", "20"];
+        let short = ["--duration", "500ms", "--warmup", "0s", "--json", "-"];
+        let said = refused(&[&options[..], &short, &limit].concat());
+        assert!(said.contains("not even the first rate") && said.contains("=900"), "{said}");
+    }
 }

@@ -15,7 +15,7 @@ use crate::faulty::{Faulty, serve};
 use crate::flood::Flood;
 use crate::floor::{self, Floor, FloorReport};
 use crate::plan::{Common, Scenario};
-use crate::report::{FORMAT, Figure, FloorRatio, Report, html, table};
+use crate::report::{FORMAT, Figure, FloorRatio, Report, Server, html, table};
 use scenarios::{
     Capacity, ChatArgs, ChurnArgs, Fanout, IdleArgs, PingArgs, PresenceArgs, Rooms, Slow, StormArgs,
 };
@@ -201,9 +201,12 @@ fn floor_for(job: &Job, traffic: Traffic) -> Floor {
 }
 
 fn hold_against(report: &mut Report, floor: &FloorReport) {
-    let (Some(server), Some(ns_per_frame)) = (&report.server, floor.of(1)) else {
+    let delivers = |server: &&Server| server.cpu_per_delivery_ns > 0.0;
+    let single = floor.of(1).filter(|ns| *ns > 0.0);
+    let (Some(server), Some(ns_per_frame)) = (report.server.as_ref().filter(delivers), single) else {
         report.warnings.push(
-            "No floor to compare with: it needs --server-pid, and a floor of single frames.".to_owned(),
+            "No floor to compare with: it needs --server-pid, deliveries in the window, and a floor of single frames."
+                .to_owned(),
         );
         return;
     };

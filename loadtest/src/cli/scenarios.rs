@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::tell;
-use crate::base::Span;
+use crate::base::{Span, real};
 use crate::coordinator::{self, Job};
 use crate::plan::{
     Broadcast, Chat, Churn, Common, Idle, Limit, Ping, Presence, Scenario, Storm, publishers_needed,
@@ -241,18 +241,32 @@ impl Fanout {
 
 impl Capacity {
     pub(super) fn run(self) -> Result<ExitCode, String> {
-        positive(&[("from", self.from), ("to", self.to), ("factor", self.factor - 1.0)])?;
-        let limit: Limit = format!("p99={}ms", self.p99.0 / 1_000_000).parse()?;
+        positive(&[("from", self.from), ("to", self.to), ("factor", self.factor), ("each", self.each)])?;
+        if self.from > self.to {
+            return Err("--from must not be above --to".to_owned());
+        }
+        if self.factor <= 1.0 {
+            return Err("--factor must be above 1".to_owned());
+        }
+        if self.common.floor.is_some() || self.common.with_floor {
+            return Err("capacity has no floor: what a frame takes changes with the rate".to_owned());
+        }
+        let p99 =
+            Limit { figure: "p99".to_owned(), most: real(self.p99.0), text: format!("p99={}", self.p99) };
+        let limits = [std::slice::from_ref(&p99), &self.common.limits].concat();
         let (mut rate, mut refinements) = (self.from, 0);
         let mut best: Option<(f64, Report)> = None;
         let mut worst: Option<f64> = None;
-        println!(
+        // As the table of any run: beside the JSON on standard output there is nothing else.
+        let to_stderr = self.common.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
+        let say = |line: &str| if to_stderr { eprintln!("{line}") } else { println!("{line}") };
+        say(&format!(
             "{:>12} {:>14} {:>10} {:>10} {:>12}  verdict",
             "messages/s", "delivered/s", "p50", "p99", "server CPU"
-        );
+        ));
         while rate <= self.to && refinements <= 3 {
-            let report = self.at(rate, &limit)?;
-            println!("{}", table::stage(rate, &report));
+            let report = self.at(rate, &limits)?;
+            say(&table::stage(rate, &report));
             if report.problems.is_empty() {
                 best = Some((rate, report));
             } else {
@@ -276,7 +290,7 @@ impl Capacity {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn at(&self, rate: f64, limit: &Limit) -> Result<Report, String> {
+    fn at(&self, rate: f64, limits: &[Limit]) -> Result<Report, String> {
         let options = Broadcast {
             rooms: 1,
             members: self.members,
@@ -288,7 +302,7 @@ impl Capacity {
         };
         let job = broadcast("capacity", Common { quiet: true, ..self.common.clone() }, options)?;
         let mut report = coordinator::run(&job)?;
-        report.judge(std::slice::from_ref(limit), self.common.allow_refused);
+        report.judge(limits, self.common.allow_refused);
         Ok(report)
     }
 }
@@ -321,10 +335,11 @@ impl Slow {
 }
 
 fn broadcast(name: &str, common: Common, mut options: Broadcast) -> Result<Job, String> {
+    pace(options.rate)?;
     positive(&[
         ("members", f64::from(options.members)),
         ("rooms", f64::from(options.rooms)),
-        ("rate", options.rate),
+        ("burst", f64::from(options.burst)),
     ])?;
     let awake = options.members.saturating_sub(options.sleepers);
     if awake == 0 {
@@ -337,15 +352,17 @@ fn broadcast(name: &str, common: Common, mut options: Broadcast) -> Result<Job, 
     if options.publishers > awake {
         return Err(format!("{} publishers are more than the {awake} members that read", options.publishers));
     }
-    Ok(Job { name: name.to_owned(), common, scenario: Scenario::Broadcast(options) })
+    Job::new(name, common, Scenario::Broadcast(options))
 }
 
 impl PingArgs {
     pub(super) fn job(self) -> Result<Job, String> {
         let Self { common, connections, rate, push } = self;
         positive(&[("connections", f64::from(connections))])?;
-        let scenario = Scenario::Ping(Ping { connections, rate, event: push });
-        Ok(Job { name: "ping".to_owned(), common, scenario })
+        if rate != 0.0 {
+            pace(rate)?;
+        }
+        Job::new("ping", common, Scenario::Ping(Ping { connections, rate, event: push }))
     }
 }
 
@@ -353,21 +370,21 @@ impl IdleArgs {
     pub(super) fn job(self) -> Result<Job, String> {
         let Self { common, connections, per_room, steps, settle } = self;
         positive(&[("connections", f64::from(connections)), ("steps", f64::from(steps))])?;
-        Ok(Job {
-            name: "idle".to_owned(),
-            common,
-            scenario: Scenario::Idle(Idle { connections, per_room, steps, settle }),
-        })
+        Job::new("idle", common, Scenario::Idle(Idle { connections, per_room, steps, settle }))
     }
 }
 
 impl ChurnArgs {
     pub(super) fn job(self) -> Result<Job, String> {
         let Self { common, rate, slots, rooms, observers, abrupt } = self;
-        positive(&[("rate", rate), ("rooms", f64::from(rooms))])?;
+        pace(rate)?;
+        positive(&[("rooms", f64::from(rooms))])?;
+        if !(0.0..=1.0).contains(&abrupt) {
+            return Err("--abrupt must be from 0 to 1".to_owned());
+        }
         let slots = if slots == 0 { slots_for(rate) } else { slots };
         let scenario = Scenario::Churn(Churn { rate, slots, rooms, observers, abrupt });
-        Ok(Job { name: "churn".to_owned(), common, scenario })
+        Job::new("churn", common, scenario)
     }
 }
 
@@ -376,7 +393,7 @@ impl StormArgs {
         let Self { common, connections, per_room, spread, on_close } = self;
         positive(&[("connections", f64::from(connections))])?;
         let scenario = Scenario::Storm(Storm { connections, per_room, spread, on_close });
-        Ok(Job { name: "storm".to_owned(), common, scenario })
+        Job::new("storm", common, scenario)
     }
 }
 
@@ -384,15 +401,18 @@ impl PresenceArgs {
     pub(super) fn job(self) -> Result<Job, String> {
         let Self { common, members, within, observers } = self;
         positive(&[("members", f64::from(members)), ("observers", f64::from(observers))])?;
-        if observers > members {
-            return Err("--observers are --members too".to_owned());
+        if observers >= members {
+            return Err(
+                "--observers must be below --members: they are members too, and somebody has to come"
+                    .to_owned(),
+            );
         }
-        if 2 * within.0 > common.duration.0 {
+        if 2 * within.0 >= common.duration.0 {
             return Err("--duration must be more than twice --within: one half is for coming, one for going"
                 .to_owned());
         }
         let scenario = Scenario::Presence(Presence { members, within, observers });
-        Ok(Job { name: "presence".to_owned(), common, scenario })
+        Job::new("presence", common, scenario)
     }
 }
 
@@ -426,7 +446,18 @@ impl ChatArgs {
             away,
             typing,
         });
-        Ok(Job { name: "chat".to_owned(), common, scenario })
+        Job::new("chat", common, scenario)
+    }
+}
+
+/// The most that is begun in a second. No client comes near it, and what it does not come to is counted one by one.
+const RATE_MAX: f64 = 10e6;
+
+fn pace(rate: f64) -> Result<(), String> {
+    if rate > 0.0 && rate <= RATE_MAX {
+        Ok(())
+    } else {
+        Err(format!("--rate must be above 0 and at most {RATE_MAX:.0}"))
     }
 }
 

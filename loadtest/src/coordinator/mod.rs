@@ -34,6 +34,36 @@ pub(crate) struct Job {
     pub(crate) scenario: Scenario,
 }
 
+impl Job {
+    /// A job whose shared options can be run.
+    ///
+    /// # Errors
+    /// A sentence that names the option that cannot.
+    pub(crate) fn new(name: &str, common: Common, scenario: Scenario) -> Result<Self, String> {
+        if common.duration.0 == 0 {
+            return Err("--duration must be above 0".to_owned());
+        }
+        if !(common.ramp > 0.0 && common.ramp.is_finite()) {
+            return Err("--ramp must be above 0".to_owned());
+        }
+        if scenario.connections() > CONNECTIONS_MAX {
+            return Err(format!("that is more than {} connections", grouped(u64::from(CONNECTIONS_MAX))));
+        }
+        // Not after the run, whose result would be lost.
+        for file in [&common.json, &common.html].into_iter().flatten() {
+            if let Some(directory) = file.parent().filter(|parent| !parent.as_os_str().is_empty())
+                && !directory.is_dir()
+            {
+                return Err(format!("{}: there is no directory {}", file.display(), directory.display()));
+            }
+        }
+        Ok(Self { name: name.to_owned(), common, scenario })
+    }
+}
+
+/// The most connections of a run.
+const CONNECTIONS_MAX: u32 = 10_000_000;
+
 /// Descriptors that a process needs beside its connections.
 const SPARE_DESCRIPTORS: u64 = 100;
 
@@ -92,6 +122,14 @@ pub(crate) fn run(job: &Job) -> Result<Report, String> {
         return Err(format!("there is no process {pid}"));
     }
     let workers = processes.max(threads);
+    if let Scenario::Chat(chat) = &job.scenario
+        && workers > chat.rooms
+    {
+        return Err(format!(
+            "{workers} threads or processes of chat need as many rooms, since each has its own: --rooms is {}",
+            chat.rooms
+        ));
+    }
     let (up, reports) = mpsc::channel();
     let mut run = Run {
         workers: Vec::new(),
@@ -136,12 +174,24 @@ fn spawn_thread(plan: Plan, up: &mpsc::Sender<(u32, Up)>) -> Result<Worker, Stri
     let (poll, inbox, outbox) = prepare(Box::new(move |report| drop(told.send((number, report)))))
         .map_err(|error| error.to_string())?;
     let work = move || {
+        let _told_if_it_panics = OnPanic(number, failed.clone());
         if let Err(error) = scenario::run(plan, poll, &inbox) {
             let _nobody_left_to_tell = failed.send((number, Up::Failed(error.to_string())));
         }
     };
     thread::Builder::new().name(format!("worker-{number}")).spawn(work).map_err(|error| error.to_string())?;
     Ok(Worker::Thread(outbox))
+}
+
+/// Tells of a worker that panics; the others would be waited with for ever.
+struct OnPanic(u32, mpsc::Sender<(u32, Up)>);
+
+impl Drop for OnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _nobody_left_to_tell = self.1.send((self.0, Up::Failed("it panicked".to_owned())));
+        }
+    }
 }
 
 fn spawn_process(plan: &Plan, up: &mpsc::Sender<(u32, Up)>) -> Result<Worker, String> {
@@ -421,4 +471,21 @@ fn merge_sent(sent: &[SentByWorker]) -> SentByWorker {
         refused.extend_from_slice(refused_here);
     }
     (totals, refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_panics_is_told_of() {
+        let (up, reports) = mpsc::channel();
+        let work = move || {
+            let _told = OnPanic(3, up);
+            // Not `panic!`, which would write to standard error.
+            std::panic::resume_unwind(Box::new("on purpose"));
+        };
+        assert!(thread::spawn(work).join().is_err());
+        assert!(matches!(reports.recv(), Ok((3, Up::Failed(_)))));
+    }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::real;
 use crate::plan::Limit;
 use crate::process::Used;
-use crate::stats::{Counts, SecondSummary, Summary};
+use crate::stats::{Counts, SecondSummary, Summary, time_figure};
 
 pub(crate) mod html;
 pub(crate) mod table;
@@ -159,27 +159,21 @@ impl Report {
         real(self.counts.delivered_window) * 1e9 / real(self.window_ns.max(1))
     }
 
-    /// A figure that can have a limit, in nanoseconds where it is a time; `None` where the run does not have it.
+    /// A figure that can have a limit, in nanoseconds where it is a time; `None` where the run does not have it. What nothing was divided by is
+    /// no figure: a run without deliveries is not one in which they were cheap.
     fn figure(&self, name: &str) -> Option<f64> {
-        let (metric, quantile) = name.split_once('.').unwrap_or((&self.main, name));
-        let of = |summary: &Summary| {
-            Some(match quantile {
-                "min" => summary.min_ns,
-                "mean" => summary.mean_ns,
-                "p50" => summary.p50_ns,
-                "p90" => summary.p90_ns,
-                "p99" => summary.p99_ns,
-                "p999" | "p99.9" => summary.p999_ns,
-                "max" => summary.max_ns,
-                _ => return None,
-            })
-        };
+        let of_server = |figure: fn(&Server) -> f64| self.server.as_ref().map(figure).filter(|f| *f > 0.0);
         match name {
-            "cpu" => self.server.as_ref().map(|server| server.cpu_per_delivery_ns),
-            "connect_cpu" => self.server.as_ref().map(|server| server.cpu_per_connection_ns),
-            "bytes_per_conn" => self.server.as_ref().map(|server| server.bytes_per_conn),
+            "cpu" => of_server(|server| server.cpu_per_delivery_ns),
+            "connect_cpu" => of_server(|server| server.cpu_per_connection_ns),
+            "bytes_per_conn" => of_server(|server| server.bytes_per_conn),
             "floor" => self.floor.as_ref().map(|floor| floor.ratio),
-            _ => self.times.get(metric).and_then(|timed| of(&timed.summary)).map(real),
+            _ => {
+                let (metric, figure) = time_figure(name)?;
+                let metric = metric.map_or(self.main.as_str(), |metric| metric.name());
+                let timed = self.times.get(metric)?;
+                timed.summary.figure(figure).map(real)
+            }
         }
     }
 
@@ -205,8 +199,7 @@ impl Report {
             match self.figure(&limit.figure) {
                 Some(value) if value <= limit.most => {}
                 Some(value) => {
-                    let plain = matches!(limit.figure.as_str(), "floor" | "bytes_per_conn");
-                    let text = if plain {
+                    let text = if limit.is_plain() {
                         format!("{value:.2}")
                     } else {
                         crate::base::time_text(crate::base::whole(value))

@@ -13,7 +13,7 @@ use crate::base::{SECOND_NS, at, count, count64};
 
 pub(crate) use counts::Counts;
 use times::LONGEST_NS;
-pub(crate) use times::{Metric, Sparse, Summary, Times};
+pub(crate) use times::{Metric, Sparse, Summary, Times, time_figure};
 
 mod counts;
 mod times;

@@ -82,6 +82,16 @@ impl Metric {
     }
 }
 
+/// Takes the name of a time's figure apart, such as `p99` or `answer.p99.9`: which time (`None`: the run's main one) and which figure of it.
+pub(crate) fn time_figure(name: &str) -> Option<(Option<Metric>, &str)> {
+    let named = |metric: Metric| Some((metric, name.strip_prefix(metric.name())?.strip_prefix('.')?));
+    let (metric, figure) = match Metric::ALL.into_iter().find_map(named) {
+        Some((metric, figure)) => (Some(metric), figure),
+        None => (None, name),
+    };
+    Summary::default().figure(figure).map(|_| (metric, figure))
+}
+
 /// A histogram as it travels and is kept: each value that occurred and how often.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -165,4 +175,20 @@ pub(crate) struct Summary {
     pub(crate) p999_ns: u64,
     /// The longest.
     pub(crate) max_ns: u64,
+}
+
+impl Summary {
+    /// One of the figures by its name, in nanoseconds.
+    pub(crate) fn figure(&self, name: &str) -> Option<u64> {
+        Some(match name {
+            "min" => self.min_ns,
+            "mean" => self.mean_ns,
+            "p50" => self.p50_ns,
+            "p90" => self.p90_ns,
+            "p99" => self.p99_ns,
+            "p999" | "p99.9" => self.p999_ns,
+            "max" => self.max_ns,
+            _ => return None,
+        })
+    }
 }

@@ -76,6 +76,15 @@ impl Outcome {
     }
 }
 
+/// Runs the tool with what it must not run, and gives what it says of that.
+#[track_caller]
+pub(crate) fn refused(arguments: &[&str]) -> String {
+    let output = Command::new(LOADTEST).args(arguments).output().expect("the tool runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{arguments:?}: {said}");
+    said
+}
+
 /// Runs a scenario against a server, for a short time unless told otherwise.
 pub(crate) fn run(server: &Server, scenario: &str, options: &[&str]) -> Outcome {
     let output = Command::new(LOADTEST)
