@@ -49,6 +49,9 @@ pub(crate) struct Faulty {
     /// Close a connection at every so many-th push.
     #[arg(long, default_value_t = 0, value_name = "EVERY")]
     hang_up: u64,
+    /// Take in so many connections and no more; 0: all.
+    #[arg(long, default_value_t = 0, value_name = "CONNECTIONS")]
+    accept: u64,
     /// Deliver everything so much later.
     #[arg(long, default_value = "0s")]
     delay: Span,
@@ -99,6 +102,9 @@ pub(crate) fn serve(faults: Faulty) -> Result<(), String> {
     });
     for (conn, stream) in (0..).zip(listener.incoming()) {
         let (Ok(stream), server) = (stream, Arc::clone(&server)) else { continue };
+        if faults.accept > 0 && conn >= faults.accept {
+            continue;
+        }
         let serve = move || {
             server.connection(conn, stream);
             server.leave(conn, None);

@@ -285,3 +285,48 @@ fn capacity_keeps_limits_below_a_millisecond_and_those_of_any_run() {
         assert!(said.contains("not even the first rate") && said.contains("=900"), "{said}");
     }
 }
+
+#[test]
+fn a_restart_that_never_comes_fails_the_storm() {
+    let server = Server::faulty(&[]);
+    let outcome = run(&server, "storm", &["--connections", "20", "--on-close"]);
+    assert_eq!((outcome.code, outcome.count("not_closed")), (1, 20), "{}", outcome.said);
+}
+
+#[test]
+fn lives_that_never_begin_are_counted() {
+    // The first is never answered, and there is one slot.
+    let server = Server::faulty(&["--mute", "1"]);
+    let outcome = run(&server, "churn", &["--rate", "10", "--slots", "1", "--drain", "0s"]);
+    assert_eq!(
+        (outcome.code, outcome.count("sent"), outcome.count("unanswered"), outcome.count("not_sent")),
+        (1, 1, 1, 11),
+        "{}",
+        outcome.said
+    );
+}
+
+#[test]
+fn people_who_do_not_come_back_are_missed() {
+    let server = Server::faulty(&["--accept", "10"]);
+    let people = [
+        "--users",
+        "10",
+        "--rooms",
+        "2",
+        "--break-every",
+        "300ms",
+        "--away",
+        "10ms",
+        "--history-every",
+        "0s",
+    ];
+    let outcome = run(&server, "chat", &[&people[..], &["--auth", "none"]].concat());
+    assert!(outcome.count("reconnected") > 0, "{}", outcome.said);
+    assert_eq!(
+        (outcome.code, outcome.count("connect_failed")),
+        (1, outcome.count("reconnected")),
+        "{}",
+        outcome.said
+    );
+}

@@ -375,11 +375,6 @@ impl Core {
         self.conns[at(id)].ready
     }
 
-    /// How many connections are up, with all their joins.
-    pub(crate) fn ready_count(&self) -> u32 {
-        self.ready
-    }
-
     /// How many connections are on their way.
     pub(crate) fn unfinished(&self) -> u32 {
         self.unfinished

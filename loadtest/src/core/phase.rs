@@ -165,6 +165,8 @@ impl Core {
                 Some(Over::Phase)
             }
             Phase::Loading => script.finished(self).then(|| {
+                // Who is still on the way (back) when the load is over has not made it.
+                self.give_up_connecting();
                 let sent = self.rooms.iter().map(|room| room.sent.clone()).collect();
                 (inbox.reports)(Up::Progress(self.progress()));
                 (inbox.reports)(Up::Sent { sent, refused: self.refused.iter().copied().collect() });

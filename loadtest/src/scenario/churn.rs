@@ -7,13 +7,17 @@
 use std::collections::VecDeque;
 
 use super::{NOBODY, Paced};
-use crate::base::{at, now_ns};
+use crate::base::{at, count64};
 use crate::client::stamp::Stamp;
 use crate::core::{self, Core, Waiting};
 use crate::plan::Churn;
 
 const LIFE: u32 = 0;
 const OVER: u32 = 1;
+const LATE: u32 = 2;
+
+/// How long lives that have begun late may take beyond the end, in nanoseconds.
+const PATIENCE_NS: u64 = 5_000_000_000;
 
 #[derive(Clone, Copy, Default)]
 struct Life {
@@ -30,6 +34,8 @@ pub(crate) struct Script {
     lives: Vec<Life>,
     alive: u32,
     over: bool,
+    /// Even the time for those who are late is over.
+    late: bool,
 }
 
 impl Script {
@@ -47,7 +53,7 @@ impl Script {
         }
         let lives = vec![Life::default(); core.conns.len()];
         let paced = Paced::new(core, options.rate, 1);
-        Self { options, paced, free, waiting: VecDeque::new(), lives, alive: 0, over: false }
+        Self { options, paced, free, waiting: VecDeque::new(), lives, alive: 0, over: false, late: false }
     }
 
     fn observers(&self) -> u32 {
@@ -112,7 +118,15 @@ impl core::Script for Script {
     fn timer(&mut self, core: &mut Core, _conn: u32, what: u32, _due_ns: u64) {
         match what {
             LIFE => self.begin_all_due(core),
-            _ => self.over = true,
+            OVER => {
+                self.over = true;
+                core.at(self.paced.end_ns + PATIENCE_NS, NOBODY, LATE);
+            }
+            _ => {
+                // Lives that never had a slot are no better than messages that were never sent.
+                core.stats.counts.not_sent += count64(self.waiting.len());
+                self.late = true;
+            }
         }
     }
 
@@ -159,7 +173,7 @@ impl core::Script for Script {
     }
 
     fn finished(&self, _core: &Core) -> bool {
-        self.over && (self.alive == 0 || now_ns() > self.paced.end_ns + 5_000_000_000)
+        self.late || (self.over && self.alive == 0 && self.waiting.is_empty())
     }
 }
 

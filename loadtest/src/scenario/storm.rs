@@ -3,7 +3,7 @@
 //! What counts is the time from when a connection was due to come back until it has joined again, tries that failed included.
 
 use super::NOBODY;
-use crate::base::{at, count};
+use crate::base::{at, count, count64};
 use crate::core::{self, Core};
 use crate::plan::Storm;
 
@@ -12,7 +12,8 @@ const OVER: u32 = 1;
 
 pub(crate) struct Script {
     options: Storm,
-    /// Connections that were lost and are to come back.
+    /// Which connections were lost and are to come back, and how many that is.
+    was_lost: Vec<bool>,
     lost: u32,
     over: bool,
 }
@@ -24,11 +25,11 @@ impl Script {
         for conn in &mut core.conns {
             conn.may_end = options.on_close;
         }
-        Self { options, lost: 0, over: false }
+        Self { options, was_lost: vec![false; core.conns.len()], lost: 0, over: false }
     }
 
     fn come_back(&mut self, core: &mut Core, conn: u32, from_ns: u64) {
-        self.lost += 1;
+        self.lost += u32::from(!std::mem::replace(&mut self.was_lost[at(conn)], true));
         core.stats.counts.reconnected += 1;
         let wait_ns = core.rng.u64(0..=self.options.spread.0);
         core.connect_at(conn, from_ns + wait_ns);
@@ -52,10 +53,11 @@ impl core::Script for Script {
                     self.come_back(core, conn, due_ns);
                 }
             }
-        } else if !self.over {
+        } else {
+            let kept =
+                (0..).zip(&self.was_lost).filter(|(conn, lost)| !**lost && core.is_ready(*conn)).count();
+            core.stats.counts.not_closed += count64(kept);
             self.over = true;
-            let missing = count(core.conns.len()) - core.ready_count();
-            core.stats.counts.connect_failed += u64::from(missing);
         }
     }
 

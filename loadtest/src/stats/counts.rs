@@ -59,7 +59,7 @@ pub(crate) struct Counts {
     pub(crate) corrupt: u64,
     /// Messages that were refused and came all the same.
     pub(crate) refused_but_sent: u64,
-    /// Pushes that were due but not sent, because their connection was gone.
+    /// Pushes that were due but not sent, because their connection was gone or had no room for more, or there was none in time.
     pub(crate) not_sent: u64,
     /// Pushes without an answer.
     pub(crate) unanswered: u64,
@@ -69,6 +69,8 @@ pub(crate) struct Counts {
     pub(crate) join_failed: u64,
     /// Connections that the server closed though nothing asked for it.
     pub(crate) closed_by_server: u64,
+    /// Connections that the server was to close and did not (storm, when it is restarted).
+    pub(crate) not_closed: u64,
     /// Channels that the server ended though nothing asked for it.
     pub(crate) channel_ended: u64,
     /// Frames that break RFC 6455, text that is not UTF-8, and messages that are not of the dialect.
@@ -98,6 +100,7 @@ impl Counts {
             ("connect_failed", self.connect_failed),
             ("join_failed", self.join_failed),
             ("closed_by_server", self.closed_by_server),
+            ("not_closed", self.not_closed),
             ("channel_ended", self.channel_ended),
             ("malformed", self.malformed),
             ("presence_wrong", self.presence_wrong),
@@ -137,6 +140,7 @@ impl Counts {
             connect_failed,
             join_failed,
             closed_by_server,
+            not_closed,
             channel_ended,
             malformed,
             presence_wrong,
@@ -174,6 +178,7 @@ impl Counts {
             (&mut self.connect_failed, connect_failed),
             (&mut self.join_failed, join_failed),
             (&mut self.closed_by_server, closed_by_server),
+            (&mut self.not_closed, not_closed),
             (&mut self.channel_ended, channel_ended),
             (&mut self.malformed, malformed),
             (&mut self.presence_wrong, presence_wrong),
