@@ -184,8 +184,10 @@ pub(crate) fn measure(plan: &Floor) -> Result<FloorReport, String> {
     let mut sender = Sender::start(plan)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (address, sockets) = (sender.address, plan.sockets);
+    // Before the reader has a thread: were it to fail there, the sender would wait for it for ever.
+    let (poll, streams) = connect(address, sockets)?;
     let stopped = Arc::clone(&stop);
-    let reader = thread::spawn(move || receive(address, sockets, &stopped));
+    let reader = thread::spawn(move || receive(poll, streams, &stopped));
     let mut taken = vec![Vec::new(); plan.batch.len()];
     let result = (|| {
         sender.line()?;
@@ -366,17 +368,26 @@ fn payload_for(frame_bytes: u32) -> u32 {
     }
 }
 
-/// Connects, and reads and drops all that comes.
-fn receive(address: SocketAddr, sockets: u32, stop: &AtomicBool) -> io::Result<()> {
-    let mut poll = Poll::new()?;
-    let mut streams = Vec::new();
-    for index in 0..sockets {
+/// Connects so many times.
+fn connect(address: SocketAddr, sockets: u32) -> Result<(Poll, Vec<TcpStream>), String> {
+    let poll = Poll::new().map_err(|error| error.to_string())?;
+    let one = |index: u32| {
         let stream = TcpSocket::connect(address)?;
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         poll.registry().register(&mut stream, Token(at(index)), Interest::READABLE)?;
-        streams.push(stream);
-    }
+        Ok(stream)
+    };
+    let streams = (0..sockets).map(|index| {
+        one(index)
+            .map_err(|error: io::Error| format!("socket {} of {sockets} of the floor: {error}", index + 1))
+    });
+    let streams = streams.collect::<Result<_, _>>()?;
+    Ok((poll, streams))
+}
+
+/// Reads and drops all that comes.
+fn receive(mut poll: Poll, mut streams: Vec<TcpStream>, stop: &AtomicBool) -> io::Result<()> {
     let mut events = Events::with_capacity(256);
     let mut buffer = vec![0; 256 * 1_024];
     while !stop.load(Ordering::Relaxed) {

@@ -330,3 +330,12 @@ fn people_who_do_not_come_back_are_missed() {
         outcome.said
     );
 }
+
+#[test]
+fn a_floor_of_more_sockets_than_descriptors_is_refused() {
+    let limited = format!("ulimit -n 64 && exec {LOADTEST} floor --sockets 100 --duration 100ms --runs 1");
+    let output = Command::new("sh").args(["-c", &limited]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("of 100 of the floor"), "{said}");
+}
