@@ -2,7 +2,7 @@
 //!
 //! CPU in all is the scheduler's own count in nanoseconds (`schedstat`, per thread). The split into user and system comes from `stat`, which
 //! counts in hundredths of a second; it is scaled to the sum. A thread that ended in between takes its `schedstat` with it; where that
-//! happened the coarser count is the better one, and is taken. For a thread that is running, `schedstat` stands as of the last tick of the
+//! happened, or where threads came and went unseen, the coarser count is the better one, and is taken. For a thread that is running, `schedstat` stands as of the last tick of the
 //! scheduler, some milliseconds ago: nothing over seconds, too much over less.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,10 @@ use crate::base::{nanoseconds, real, whole};
 
 /// One tick of `/proc/PID/stat`: Linux shows programs 100 a second, whatever the kernel's own pace.
 const TICK_NS: u64 = 10_000_000;
+
+/// How far the ticks of one process may be ahead of the scheduler's count though all its threads are seen: both parts are cut to whole ticks,
+/// and what is running is further on in one than in the other.
+const SLACK_TICKS: u64 = 4;
 
 /// What a tree of processes has used by some moment.
 #[derive(Clone, Debug, Default)]
@@ -54,12 +58,16 @@ impl Used {
 }
 
 /// Takes a sample of a process and all its descendants; `None` if it is not there.
-pub(crate) fn sample(pid: u32) -> Option<Sample> {
+pub(crate) fn sample(root: u32) -> Option<Sample> {
     let mut sample = Sample::default();
-    for pid in tree(pid) {
+    for pid in tree(root) {
         // A child may end in between; the one that was asked for may not.
         let Some(stat) = fs::read_to_string(format!("/proc/{pid}/stat")).ok() else { continue };
         let fields = stat_fields(&stat);
+        // One that has ended and is not waited for yet has no memory and no threads any more.
+        if pid == root && fields.first() == Some(&"Z") {
+            return None;
+        }
         let field =
             |number: usize| fields.get(number - 3).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         sample.processes += 1;
@@ -89,13 +97,15 @@ impl Sample {
         let user = self.user_ticks.saturating_sub(earlier.user_ticks) * TICK_NS;
         let system = self.system_ticks.saturating_sub(earlier.system_ticks) * TICK_NS;
         let by_ticks = user + system;
-        let ended = earlier.threads_ns.keys().any(|thread| !self.threads_ns.contains_key(thread));
         let by_scheduler: u64 = self
             .threads_ns
             .iter()
             .map(|(thread, ns)| ns.saturating_sub(earlier.threads_ns.get(thread).copied().unwrap_or(0)))
             .sum();
-        let total = if ended { by_ticks.max(by_scheduler) } else { by_scheduler };
+        let ended = earlier.threads_ns.keys().any(|thread| !self.threads_ns.contains_key(thread));
+        // What came and went between the samples is in neither of them.
+        let unseen = by_ticks > by_scheduler + SLACK_TICKS * TICK_NS * self.processes;
+        let total = if ended || unseen { by_ticks.max(by_scheduler) } else { by_scheduler };
         let user_share = if by_ticks == 0 { 0.5 } else { real(user) / real(by_ticks) };
         let user_ns = whole(real(total) * user_share);
         Used {
@@ -182,6 +192,34 @@ mod tests {
         let after = sample(std::process::id()).unwrap();
         assert!(after.since(&before).cpu_ns() >= 20_000_000, "{:?}", after.since(&before));
         assert!(after.resident_bytes > 100_000 && after.threads >= 1);
+    }
+
+    #[test]
+    fn a_thread_that_came_and_went_between_two_looks_is_counted() {
+        let before = sample(std::process::id()).unwrap();
+        let work = || {
+            while thread_cpu_ns() < 200_000_000 {
+                std::hint::black_box(0);
+            }
+        };
+        std::thread::spawn(work).join().unwrap();
+        let after = sample(std::process::id()).unwrap();
+        assert!(after.since(&before).cpu_ns() >= 150_000_000, "{:?}", after.since(&before));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_not_there_though_nobody_has_waited_for_it() {
+        let mut child =
+            std::process::Command::new("true").stdout(std::process::Stdio::piped()).spawn().unwrap();
+        // Its end closes the pipe; it is a zombie from some moment after that.
+        std::io::copy(&mut child.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
+        while fs::read_to_string(format!("/proc/{}/stat", child.id()))
+            .is_ok_and(|stat| stat_fields(&stat)[0] != "Z")
+        {
+            std::thread::yield_now();
+        }
+        assert!(sample(child.id()).is_none());
+        child.wait().unwrap();
     }
 
     #[test]

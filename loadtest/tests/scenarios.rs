@@ -339,3 +339,17 @@ fn a_floor_of_more_sockets_than_descriptors_is_refused() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("of 100 of the floor"), "{said}");
 }
+
+#[test]
+fn a_process_that_is_gone_or_is_not_the_server_gives_no_figures() {
+    let server = Server::faulty(&[]);
+    for (seconds, warning) in [("0.5", "ended during the run"), ("60", "is it the server?")] {
+        let mut other = Command::new("sleep").arg(seconds).spawn().unwrap();
+        let pid = other.id().to_string();
+        let outcome = run(&server, "fanout", &["--members", "5", "--rate", "20", "--server-pid", &pid]);
+        let _may_have_ended = other.kill();
+        other.wait().unwrap();
+        outcome.is_ok();
+        assert!(outcome.said.contains(warning), "{}", outcome.said);
+    }
+}

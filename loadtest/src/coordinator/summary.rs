@@ -43,6 +43,17 @@ pub(super) fn make_report(
     let server = server_side(before, connected, watched, steps, &counts);
     let client = client_side(watched, first, last);
     let mut warnings = Vec::new();
+    match (&before.server, &server) {
+        (Some(_), None) => warnings.push(
+            "The process of --server-pid ended during the run, so nothing is said of what it took."
+                .to_owned(),
+        ),
+        (_, Some(server)) if server.used.cpu_ns() == 0 && counts.delivered_window > 0 => warnings.push(
+            "The process of --server-pid took no CPU while the server delivered: is it the server?"
+                .to_owned(),
+        ),
+        _ => {}
+    }
     if client.busiest > BUSY {
         warnings.push(format!(
             "The client was the bottleneck: a worker took {} % of a core. Use more --threads, or believe only CPU per delivery.",
@@ -157,7 +168,9 @@ fn server_side(
 ) -> Option<Server> {
     let ready = connected.ready;
     let (before, connected) = (before.server.as_ref()?, connected.server.as_ref()?);
-    let samples: Vec<&Sample> = watched.looks.iter().filter_map(|(_, look)| look.server.as_ref()).collect();
+    // A server that was not there all the time has no figures: it is not known what it took at last.
+    let samples: Vec<&Sample> =
+        watched.looks.iter().map(|(_, look)| look.server.as_ref()).collect::<Option<_>>()?;
     let (first, last) = (samples.first()?, samples.last()?);
     let used = last.since(first);
     let used_connecting = connected.since(before);
