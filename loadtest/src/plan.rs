@@ -61,7 +61,7 @@ pub(crate) struct Common {
     #[arg(long, help_heading = "Server")]
     pub(crate) remote: bool,
 
-    /// Bytes of a message's body, at least 53: a number, or a mix such as `80:70,300:25,4000:5` (bytes:weight).
+    /// Bytes of a message's body, at least 61: a number, or a mix such as `80:70,300:25,4000:5` (bytes:weight).
     #[arg(long, default_value = "200", help_heading = "Load")]
     pub(crate) size: Sizes,
     /// New connections per second.

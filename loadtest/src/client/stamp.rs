@@ -3,19 +3,20 @@
 //! It is plain ASCII that no JSON encoder escapes, so it comes through any server that passes a string on:
 //!
 //! ```text
-//! ~L rrrr bbbbbb oooooooo kkkkkkkk ssssssss tttttttttttttttt ... ~      (without the spaces)
-//!    run  bytes  room     rank     seq      due, ns          filler
+//! ~L rrrr bbbbbb oooooooo kkkkkkkk ssssssss tttttttttttttttt cccccccc ... ~      (without the spaces)
+//!    run  bytes  room     rank     seq      due, ns          check    filler
 //! ```
 //!
 //! `bytes` is the length of the whole body: a body cut short or grown does not end in `~` there. `rank` is the sender's number among the
-//! publishers of the room, `seq` counts that sender's messages in that room from 0.
+//! publishers of the room, `seq` counts that sender's messages in that room from 0. `check` is worked out from the others, so that a digit which
+//! became another one is noticed, and no receiver looks for the message number four billion.
 
 use memchr::memmem;
 
 /// The shortest body that holds a stamp, in bytes.
 pub(crate) const BODY_BYTES_MIN: u32 = HEAD_BYTES + 1;
 
-const HEAD_BYTES: u32 = 2 + 4 + 6 + 8 + 8 + 8 + 16;
+const HEAD_BYTES: u32 = 2 + 4 + 6 + 8 + 8 + 8 + 16 + 8;
 
 /// What a receiver learns from a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub(crate) fn write(out: &mut Vec<u8>, run: u16, stamp: Stamp, body_bytes: u32) 
     hex(out, u64::from(stamp.rank), 8);
     hex(out, u64::from(stamp.seq), 8);
     hex(out, stamp.due_ns, 16);
+    hex(out, check(u64::from(body_bytes), stamp), 8);
     let filler = crate::base::at(body_bytes - BODY_BYTES_MIN);
     out.resize(out.len() + filler, b'.');
     out.push(b'~');
@@ -67,8 +69,8 @@ pub(crate) fn find(payload: &[u8], run: u16) -> Found {
         head = rest;
         unhex(field)
     };
-    let fields = (|| Some((field(4)?, field(6)?, field(8)?, field(8)?, field(8)?, field(16)?)))();
-    let Some((of_run, bytes, room, rank, seq, due_ns)) = fields else { return Found::Corrupt };
+    let fields = (|| Some((field(4)?, field(6)?, field(8)?, field(8)?, field(8)?, field(16)?, field(8)?)))();
+    let Some((of_run, bytes, room, rank, seq, due_ns, told)) = fields else { return Found::Corrupt };
     if of_run != u64::from(run) {
         return Found::Nothing;
     }
@@ -77,9 +79,22 @@ pub(crate) fn find(payload: &[u8], run: u16) -> Found {
             && body.get(crate::base::at(HEAD_BYTES)..body.len() - 1).is_some_and(is_filler)
     });
     match (whole, u32::try_from(room), u32::try_from(rank), u32::try_from(seq)) {
-        (true, Ok(room), Ok(rank), Ok(seq)) => Found::Message(Stamp { room, rank, seq, due_ns }),
+        (true, Ok(room), Ok(rank), Ok(seq)) => {
+            let stamp = Stamp { room, rank, seq, due_ns };
+            if check(bytes, stamp) == told { Found::Message(stamp) } else { Found::Corrupt }
+        }
         _ => Found::Corrupt,
     }
+}
+
+/// 32 bits that depend on every bit of a stamp.
+fn check(body_bytes: u64, stamp: Stamp) -> u64 {
+    let Stamp { room, rank, seq, due_ns } = stamp;
+    let words = [u64::from(room) << 32 | u64::from(rank), u64::from(seq) << 32 | body_bytes, due_ns];
+    words.iter().fold(0x9e37_79b9_7f4a_7c15_u64, |sum, word| {
+        let mixed = (sum ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        mixed ^ mixed >> 32
+    }) & 0xffff_ffff
 }
 
 fn is_filler(bytes: &[u8]) -> bool {
@@ -135,9 +150,12 @@ mod tests {
     fn any_changed_byte_of_the_body_is_noticed() {
         let whole = body(100);
         for index in 9 + 2 + 4..109 {
-            let mut changed = whole.clone();
-            changed[index] = b'#';
-            assert_eq!(find(&changed, 0xabc), Found::Corrupt, "byte {index}");
+            // A digit that is another one is still a digit.
+            for byte in [b'#', if whole[index] == b'7' { b'3' } else { b'7' }] {
+                let mut changed = whole.clone();
+                changed[index] = byte;
+                assert_eq!(find(&changed, 0xabc), Found::Corrupt, "byte {index}");
+            }
         }
         let mut cut = whole;
         cut.remove(80);
