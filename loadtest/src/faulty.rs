@@ -37,6 +37,9 @@ pub(crate) struct Faulty {
     /// Change a byte of every so many-th.
     #[arg(long, default_value_t = 0, value_name = "EVERY")]
     corrupt: u64,
+    /// Deliver every so many-th as the continuation of a message that never began.
+    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    break_off: u64,
     /// Deliver every so many-th under the topic of another room.
     #[arg(long, default_value_t = 0, value_name = "EVERY")]
     stray: u64,
@@ -219,6 +222,10 @@ impl Server {
             if is_due(faults.corrupt, count) {
                 let middle = frame.len() - 20;
                 frame[middle] ^= 1;
+            }
+            if is_due(faults.break_off, count) {
+                // A final frame's opcode of text is 1, that of a continuation 0 (RFC 6455, 5.2).
+                frame[0] &= 0xf0;
             }
             if is_due(faults.stray, count) {
                 frame = text_frame(&format!("[null,null,\"{topic}x\",\"{event}\",{payload}]"));

@@ -74,6 +74,11 @@ fn a_connection_that_is_hung_up_is_closed_by_the_server() {
 }
 
 #[test]
+fn a_continuation_of_nothing_is_malformed() {
+    assert!(planted(&["--break-off", "2000"], "malformed") >= 1);
+}
+
+#[test]
 fn a_refused_push_is_told_with_its_reason_and_is_not_lost() {
     let server = Server::faulty(&["--refuse", "50"]);
     let outcome = run(&server, "fanout", &LOAD);

@@ -353,3 +353,11 @@ fn a_process_that_is_gone_or_is_not_the_server_gives_no_figures() {
         assert!(outcome.said.contains(warning), "{}", outcome.said);
     }
 }
+
+#[test]
+fn what_a_client_cannot_send_in_time_is_not_sent() {
+    let outcome = run(&Server::faulty(&[]), "rooms", &["--rooms", "2", "--members", "2", "--rate", "10e6"]);
+    assert_eq!(outcome.code, 1, "{}", outcome.said);
+    assert!(outcome.said.contains("FAILED not_sent: "), "{}", outcome.said);
+    assert_eq!(outcome.count("sent") + outcome.count("not_sent"), 12_000_000, "{}", outcome.said);
+}

@@ -3,15 +3,18 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Channel, Core, Cursor, Pending, Script, State, Timer, Waiting};
-use crate::base::{at, count, now_ns};
+use super::{Channel, Core, Cursor, Fragments, Pending, Script, State, Timer, Waiting};
+use crate::base::{at, count, count64, now_ns};
 use crate::client::dialect::{Dialect, Incoming, reason_of, response_of};
 use crate::client::frame::{self, Frame, Opcode};
 use crate::client::stamp::{self, Found, Stamp};
 use crate::client::target::fill;
 use crate::plan::Promised;
-use crate::stats::Metric;
+use crate::stats::{Metric, tell};
 use crate::verify::Verdict;
+
+/// The most that waits for a socket to take it, in bytes. A server that reads no further is sent no more.
+const UNSENT_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
 impl Core {
     pub(super) fn join_everything(&mut self, id: u32, now: u64, script: &mut impl Script) {
@@ -101,7 +104,7 @@ impl Core {
         let conn = &self.conns[at(id)];
         let place = &conn.memberships[at(membership)];
         let (room, channel) = (place.room, place.channel);
-        if channel != Channel::In {
+        if channel != Channel::In || conn.out.len() > UNSENT_BYTES_MAX {
             self.stats.counts.not_sent += 1;
             return;
         }
@@ -173,26 +176,49 @@ impl Core {
 
     pub(super) fn frame(&mut self, id: u32, frame: Frame<'_>, now: u64, script: &mut impl Script) {
         match frame.opcode {
-            Opcode::Text if frame.fin => self.text(id, frame.payload, frame.bytes, now, script),
-            Opcode::Text => self.conns[at(id)].fragments = frame.payload.to_vec(),
-            Opcode::Continuation => {
-                let conn = &mut self.conns[at(id)];
-                conn.fragments.extend_from_slice(frame.payload);
-                if frame.fin {
-                    let whole = std::mem::take(&mut conn.fragments);
-                    self.text(id, &whole, whole.len(), now, script);
-                }
+            Opcode::Text | Opcode::Binary if self.conns[at(id)].fragments.is_some() => {
+                self.broken(id, "a message within another", now, script);
             }
+            Opcode::Text if frame.fin => self.text(id, frame.payload, frame.bytes, now, script),
+            // Binary messages are not asked for.
+            Opcode::Binary if frame.fin => self.stats.counts.events += 1,
+            Opcode::Text | Opcode::Binary => {
+                let so_far = frame.payload.to_vec();
+                self.conns[at(id)].fragments = Some(Fragments { opcode: frame.opcode, so_far });
+            }
+            Opcode::Continuation => self.continuation(id, frame, now, script),
             Opcode::Ping => self.send(id, Opcode::Pong, frame.payload),
             Opcode::Close => {
                 let code = frame::close_code(frame.payload);
                 self.send(id, Opcode::Close, frame.payload.get(..2).unwrap_or(&[]));
                 self.dropped(id, &format!("closed with {code}"), now, script);
             }
-            // Binary messages are not asked for, and nothing was pinged.
-            Opcode::Binary => self.stats.counts.events += 1,
+            // Nothing was pinged.
             Opcode::Pong => {}
         }
+    }
+
+    /// Takes in a further fragment of a message (RFC 6455, 5.4).
+    fn continuation(&mut self, id: u32, frame: Frame<'_>, now: u64, script: &mut impl Script) {
+        let Some(mut message) = self.conns[at(id)].fragments.take() else {
+            return self.broken(id, "a continuation of nothing", now, script);
+        };
+        message.so_far.extend_from_slice(frame.payload);
+        if count64(message.so_far.len()) > frame::PAYLOAD_BYTES_MAX {
+            self.broken(id, "fragments without an end", now, script);
+        } else if !frame.fin {
+            self.conns[at(id)].fragments = Some(message);
+        } else if message.opcode == Opcode::Text {
+            self.text(id, &message.so_far, message.so_far.len(), now, script);
+        } else {
+            self.stats.counts.events += 1;
+        }
+    }
+
+    /// The server broke RFC 6455, after which nothing it sends means anything.
+    pub(super) fn broken(&mut self, id: u32, why: &str, now: u64, script: &mut impl Script) {
+        self.stats.counts.malformed += 1;
+        self.dropped(id, &format!("frame: {why}"), now, script);
     }
 
     pub(super) fn text(
@@ -235,7 +261,7 @@ impl Core {
     /// Counts something that no server should send.
     pub(crate) fn malformed(&mut self, why: &str) {
         self.stats.counts.malformed += 1;
-        *self.stats.counts.reasons.entry(why.to_owned()).or_default() += 1;
+        tell(&mut self.stats.counts.reasons, why);
     }
 
     pub(super) fn message(&mut self, id: u32, came: &Came<'_>, now: u64, script: &mut impl Script) {
@@ -247,7 +273,8 @@ impl Core {
             self.stats.counts.stray += 1;
             return;
         };
-        if self.rooms[at(place.room)].topic != topic {
+        let room = &self.rooms[at(place.room)];
+        if room.topic != topic || at(stamp.rank) >= room.sent.len() {
             self.stats.counts.stray += 1;
             return;
         }
@@ -311,7 +338,7 @@ impl Core {
                     self.stats.counts.answered_window += u64::from(self.stats.in_window(now));
                     self.stats.time_due(Metric::Answer, due_ns, now);
                 } else {
-                    *self.stats.counts.refused.entry(reason_of(payload)).or_default() += 1;
+                    tell(&mut self.stats.counts.refused, &reason_of(payload));
                     self.refused.insert((room, rank, seq));
                 }
             }
@@ -322,13 +349,13 @@ impl Core {
                     self.stats.arrived(payload.len(), now);
                     self.stats.latency(Metric::RoundTrip, due_ns, now);
                 } else {
-                    *self.stats.counts.refused.entry(reason_of(payload)).or_default() += 1;
+                    tell(&mut self.stats.counts.refused, &reason_of(payload));
                 }
             }
             Waiting::History if ok => self.stats.time_due(Metric::History, due_ns, now),
             Waiting::Heartbeat if ok => {}
             Waiting::History | Waiting::Heartbeat => {
-                *self.stats.counts.refused.entry(reason_of(payload)).or_default() += 1;
+                tell(&mut self.stats.counts.refused, &reason_of(payload));
             }
         }
         script.answered(self, id, waiting, ok, payload, now);
@@ -348,7 +375,7 @@ impl Core {
         };
         if !ok {
             self.stats.counts.join_failed += 1;
-            *self.stats.counts.reasons.entry(format!("join: {}", reason_of(payload))).or_default() += 1;
+            tell(&mut self.stats.counts.reasons, &format!("join: {}", reason_of(payload)));
             self.conns[at(id)].memberships[at(membership)].channel = Channel::Out;
             self.finish(id);
             return;
@@ -411,8 +438,7 @@ impl Core {
             self.stats.counts.ended_loudly += 1;
         } else {
             self.stats.counts.channel_ended += 1;
-            let payload: String = payload.chars().take(80).collect();
-            *self.stats.counts.reasons.entry(format!("{event} {payload}")).or_default() += 1;
+            tell(&mut self.stats.counts.reasons, &format!("{event} {payload}"));
         }
         script.ended(self, id, count(membership), now);
     }

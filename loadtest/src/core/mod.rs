@@ -26,6 +26,7 @@ use rustix::time::{
 use serde::{Deserialize, Serialize};
 
 use crate::base::{SECOND_NS, at, count, now_ns, real, whole};
+use crate::client::frame::Opcode;
 use crate::client::stamp::Stamp;
 use crate::client::target::{Target, fill};
 use crate::plan::Plan;
@@ -119,6 +120,12 @@ struct Pending {
     due_ns: u64,
 }
 
+/// The beginning of a message.
+struct Fragments {
+    opcode: Opcode,
+    so_far: Vec<u8>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Closed,
@@ -138,8 +145,8 @@ pub(crate) struct Conn {
     key: String,
     /// An incomplete frame.
     spill: Vec<u8>,
-    /// Fragments of a message so far.
-    fragments: Vec<u8>,
+    /// A message of which not all fragments have come.
+    fragments: Option<Fragments>,
     /// What the socket did not take yet.
     out: Vec<u8>,
     pending: VecDeque<Pending>,
@@ -338,7 +345,7 @@ impl Core {
             beating: 0,
             key: String::new(),
             spill: Vec::new(),
-            fragments: Vec::new(),
+            fragments: None,
             out: Vec::new(),
             pending: VecDeque::new(),
             next_ref: 1,
@@ -470,7 +477,9 @@ pub(crate) fn run<S: Script>(
         for event in &events {
             core.ready_event(event, now, &mut script);
         }
-        while let Some((due_ns, timer)) = core.due(now_ns()) {
+        // Not what becomes due meanwhile: the sockets have their turn before.
+        let now = now_ns();
+        while let Some((due_ns, timer)) = core.due(now) {
             core.fire(timer, due_ns, &mut script, inbox);
         }
         for id in std::mem::take(&mut core.given_up) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Channel, Conn, Core, Membership, Script, State, TOKEN_WAKER, Timer, Waiting};
 use crate::base::{SECOND_NS, at, count, now_ns, real, whole};
-use crate::stats::Told;
+use crate::stats::{Told, tell};
 
 /// Sent to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -202,10 +202,10 @@ impl Core {
             }
             if self.conns[at(id)].state == State::Open {
                 self.stats.counts.join_failed += 1;
-                *self.stats.counts.reasons.entry("join not answered".to_owned()).or_default() += 1;
+                tell(&mut self.stats.counts.reasons, "join not answered");
             } else {
                 self.stats.counts.connect_failed += 1;
-                *self.stats.counts.reasons.entry("connect: too late".to_owned()).or_default() += 1;
+                tell(&mut self.stats.counts.reasons, "connect: too late");
             }
             self.finish(id);
         }

@@ -13,7 +13,7 @@ use crate::base::{SECOND_NS, at, count, now_ns, real, whole};
 use crate::client::frame::{self, Opcode};
 use crate::client::handshake::{self, Refusal};
 use crate::client::target::{fill, query_escape};
-use crate::stats::Metric;
+use crate::stats::{Metric, tell};
 
 /// Connections under way at the same time; more wait their turn, and their waiting counts.
 const CONNECTING_MAX: u32 = 512;
@@ -89,7 +89,7 @@ impl Core {
     }
 
     pub(super) fn connect_failed(&mut self, id: u32, why: &str, now: u64) {
-        *self.stats.counts.reasons.entry(why.to_owned()).or_default() += 1;
+        tell(&mut self.stats.counts.reasons, why);
         if self.retry && self.conns[at(id)].tries < 100 && !self.ending {
             let conn = &mut self.conns[at(id)];
             conn.tries += 1;
@@ -115,7 +115,7 @@ impl Core {
         let state = std::mem::replace(&mut conn.state, State::Closed);
         conn.stream = None;
         conn.spill = Vec::new();
-        conn.fragments = Vec::new();
+        conn.fragments = None;
         conn.out = Vec::new();
         conn.paused = false;
         conn.pending.clear();
@@ -168,7 +168,7 @@ impl Core {
             State::Open => {
                 self.stats.counts.closed_by_server += 1;
                 self.stats.counts.unanswered += u64::from(count(unanswered));
-                *self.stats.counts.reasons.entry(why.to_owned()).or_default() += 1;
+                tell(&mut self.stats.counts.reasons, why);
             }
         }
         self.finish(id);
@@ -354,8 +354,7 @@ impl Core {
                     }
                     Ok(None) => return used,
                     Err(fault) => {
-                        self.stats.counts.malformed += 1;
-                        self.dropped(id, &format!("frame: {fault:?}"), now, script);
+                        self.broken(id, &format!("{fault:?}"), now, script);
                         return bytes.len();
                     }
                 },

@@ -39,17 +39,28 @@ impl Script {
         Self { options, paced, finished: false }
     }
 
+    /// Which connection sends a message.
+    fn publisher(options: &Broadcast, index: u64) -> u32 {
+        let publishers = u64::from(options.rooms) * u64::from(options.publishers);
+        count(usize::try_from(index % publishers).unwrap_or(0))
+    }
+
     /// Publishes all that is due.
     fn publish(&mut self, core: &mut Core) {
-        let publishers = u64::from(self.options.rooms) * u64::from(self.options.publishers);
-        let publisher = |index: u64| count(usize::try_from(index % publishers).unwrap_or(0));
+        let Self { options, paced, .. } = self;
         let own = core.plan.own();
         while let Some((index, due_ns)) =
-            self.paced.next(core, PUBLISH, |index| own.contains(&publisher(index)))
+            paced.next(core, PUBLISH, |index| own.contains(&Self::publisher(options, index)))
         {
-            let conn = publisher(index);
-            core.publish(conn - own.start, 0, conn / self.options.rooms, due_ns);
+            let conn = Self::publisher(options, index);
+            core.publish(conn - own.start, 0, conn / options.rooms, due_ns);
         }
+    }
+
+    fn is_over(&mut self, core: &mut Core) -> bool {
+        let Self { options, paced, .. } = self;
+        let own = core.plan.own();
+        paced.is_over(core, OVER, |index| own.contains(&Self::publisher(options, index)))
     }
 
     fn sleepers(&self, core: &Core) -> Vec<u32> {
@@ -91,7 +102,7 @@ impl core::Script for Script {
                 }
             }
             REJOIN => core.rejoin(conn, due_ns),
-            OVER => self.finished = true,
+            OVER => self.finished = self.is_over(core),
             other => unreachable!("no appointment {other} is ever made"),
         }
     }

@@ -85,6 +85,11 @@ impl Script {
         }
     }
 
+    fn is_over(&mut self, core: &mut Core) -> bool {
+        let (worker, workers) = (u64::from(core.plan.worker), u64::from(core.plan.workers));
+        self.paced.is_over(core, OVER, |index| index % workers == worker)
+    }
+
     fn end_if_complete(&mut self, core: &mut Core, conn: u32) {
         let life = self.lives[at(conn)];
         if life.seen && life.answered {
@@ -118,6 +123,7 @@ impl core::Script for Script {
     fn timer(&mut self, core: &mut Core, _conn: u32, what: u32, _due_ns: u64) {
         match what {
             LIFE => self.begin_all_due(core),
+            OVER if !self.is_over(core) => {}
             OVER => {
                 self.over = true;
                 core.at(self.paced.end_ns + PATIENCE_NS, NOBODY, LATE);

@@ -47,13 +47,21 @@ struct Paced {
     due_ns: u64,
     start_ns: u64,
     end_ns: u64,
+    /// How many were given since the sockets were last looked at.
+    in_turn: u32,
 }
+
+/// The most that is sent before the sockets are looked at again. A client that is too slow would never read otherwise.
+const TURN_MAX: u32 = 1_024;
+
+/// How long what was due in time may be sent after the end. What is left then, the client was too slow for.
+const GRACE_NS: u64 = 1_000_000_000;
 
 impl Paced {
     fn new(core: &Core, rate: f64, burst: u32) -> Self {
         let common = &core.plan.common;
         let schedule = Schedule::new(rate, burst, common.arrivals, common.seed);
-        Self { schedule, index: 0, due_ns: 0, start_ns: 0, end_ns: 0 }
+        Self { schedule, index: 0, due_ns: 0, start_ns: 0, end_ns: 0, in_turn: 0 }
     }
 
     /// The load begins. It ends with the window.
@@ -68,18 +76,40 @@ impl Paced {
     fn next(&mut self, core: &mut Core, what: u32, own: impl Fn(u64) -> bool) -> Option<(u64, u64)> {
         while self.due_ns < self.end_ns {
             let (index, due_ns) = (self.index, self.due_ns);
-            let is_own = own(index);
-            if is_own && due_ns > now_ns() {
-                core.at(due_ns, NOBODY, what);
-                return None;
-            }
-            self.index += 1;
-            self.due_ns = self.start_ns + self.schedule.next().unwrap_or(u64::MAX);
-            if is_own {
+            if own(index) {
+                let now = now_ns();
+                if due_ns > now || self.in_turn >= TURN_MAX {
+                    self.in_turn = 0;
+                    core.at(due_ns.max(now), NOBODY, what);
+                    return None;
+                }
+                self.in_turn += 1;
+                self.step();
                 return Some((index, due_ns));
             }
+            self.step();
         }
         None
+    }
+
+    fn step(&mut self) {
+        self.index += 1;
+        self.due_ns = self.start_ns + self.schedule.next().unwrap_or(u64::MAX);
+    }
+
+    /// Whether all has been given that is due before the end. `what` comes again where a moment more may do; past that the rest of this
+    /// worker's `own` counts as not sent.
+    fn is_over(&mut self, core: &mut Core, what: u32, own: impl Fn(u64) -> bool) -> bool {
+        let now = now_ns();
+        if self.due_ns < self.end_ns && now < self.end_ns + GRACE_NS {
+            core.at(now, NOBODY, what);
+            return false;
+        }
+        while self.due_ns < self.end_ns {
+            core.stats.counts.not_sent += u64::from(own(self.index));
+            self.step();
+        }
+        true
     }
 }
 

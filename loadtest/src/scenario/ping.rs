@@ -29,6 +29,10 @@ impl Script {
     }
 
     fn ping(&self, core: &mut Core, conn: u32, due_ns: u64) {
+        if !core.is_ready(conn) {
+            core.stats.counts.not_sent += 1;
+            return;
+        }
         let now_ns = crate::base::now_ns();
         let membership = (self.options.event != "heartbeat").then_some(0);
         core.push(conn, membership, &self.options.event, b"{}", Some(Waiting::Ping), due_ns);
@@ -37,14 +41,25 @@ impl Script {
 }
 
 impl Script {
-    /// Sends all pings that are due, each connection in its turn.
+    /// Which connection sends a ping: each in its turn.
+    fn pinger(connections: u32, index: u64) -> u32 {
+        count(usize::try_from(index % u64::from(connections)).unwrap_or(0))
+    }
+
+    /// Sends all pings that are due.
     fn ping_all_due(&mut self, core: &mut Core) {
-        let connections = u64::from(self.options.connections);
-        let pinger = |index: u64| count(usize::try_from(index % connections).unwrap_or(0));
+        let connections = self.options.connections;
+        let pinger = |index| Self::pinger(connections, index);
         let own = core.plan.own();
         while let Some((index, due_ns)) = self.paced.next(core, PING, |index| own.contains(&pinger(index))) {
             self.ping(core, pinger(index) - own.start, due_ns);
         }
+    }
+
+    fn is_over(&mut self, core: &mut Core) -> bool {
+        let (connections, own) = (self.options.connections, core.plan.own());
+        self.options.rate <= 0.0
+            || self.paced.is_over(core, OVER, |index| own.contains(&Self::pinger(connections, index)))
     }
 }
 
@@ -65,7 +80,7 @@ impl core::Script for Script {
         match what {
             PING if conn == NOBODY => self.ping_all_due(core),
             PING => self.ping(core, conn, due_ns),
-            _ => self.finished = true,
+            _ => self.finished = self.is_over(core),
         }
     }
 

@@ -12,7 +12,7 @@ use super::NOBODY;
 use crate::base::{at, count};
 use crate::core::{self, Core};
 use crate::plan::Presence;
-use crate::stats::Metric;
+use crate::stats::{Metric, tell};
 
 const LEAVE: u32 = 0;
 const HALF: u32 = 1;
@@ -111,7 +111,7 @@ impl Script {
             if !observer.seen[self.half] {
                 core.stats.counts.presence_wrong += 1;
                 let why = format!("an observer saw {} members, not {}", observer.members(), self.expected());
-                *core.stats.counts.reasons.entry(why).or_default() += 1;
+                tell(&mut core.stats.counts.reasons, &why);
             }
         }
     }

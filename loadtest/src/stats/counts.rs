@@ -83,6 +83,20 @@ pub(crate) struct Counts {
     pub(crate) reasons: BTreeMap<String, u64>,
 }
 
+/// Reasons that are told apart; more are `other`.
+const REASONS_MAX: usize = 100;
+
+/// The longest reason told, in characters.
+const REASON_CHARS_MAX: usize = 100;
+
+/// Counts a reason. It may be the server's own words: these are cut, and a terminal is shown no control characters.
+pub(crate) fn tell(reasons: &mut BTreeMap<String, u64>, why: &str) {
+    let why: String =
+        why.chars().take(REASON_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect();
+    let known = reasons.contains_key(&why) || reasons.len() < REASONS_MAX;
+    *reasons.entry(if known { why } else { "other".to_owned() }).or_default() += 1;
+}
+
 impl Counts {
     /// What must be 0 for the run to count, by name, in the order of a report.
     pub(crate) fn faults(&self) -> Vec<(&'static str, u64)> {
@@ -190,5 +204,26 @@ impl Counts {
                 *mine.entry(reason.clone()).or_default() += times;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_words_are_cut_and_only_so_many_are_told_apart() {
+        let mut reasons = BTreeMap::new();
+        for number in 0..1_000 {
+            tell(&mut reasons, &format!("no {number}"));
+        }
+        tell(&mut reasons, "no 7");
+        assert_eq!((reasons.len(), reasons["other"], reasons["no 7"]), (REASONS_MAX + 1, 900, 2));
+        let mut reasons = BTreeMap::new();
+        tell(&mut reasons, &format!("\u{1b}[2J{}", "x".repeat(10_000)));
+        assert_eq!(
+            reasons.keys().next().map(String::as_str),
+            Some(format!("?[2J{}", "x".repeat(96)).as_str())
+        );
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{SECOND_NS, at, count, count64};
 
-pub(crate) use counts::Counts;
+pub(crate) use counts::{Counts, tell};
 use times::LONGEST_NS;
 pub(crate) use times::{Metric, Sparse, Summary, Times, time_figure};
 
