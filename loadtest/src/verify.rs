@@ -10,12 +10,10 @@
 //! moment between its join and the answer. So the first one it sees may be any up to the first that was sent after the answer;
 //! from then on nothing may be missing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::ops::Range;
 
-use crate::base::{at, count64};
-
-/// Gaps kept apart per receiver; past it what is missing is counted lost at once.
-const GAPS_MAX: usize = 65_536;
+use crate::base::at;
 
 /// What a message was to its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +45,8 @@ enum Next {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Receiver {
     next: Vec<Next>,
-    gaps: BTreeSet<(u32, u32)>,
-    /// Gaps that did not fit.
-    given_up: u64,
+    /// What is missing: a sender and the first of a run of its messages, and the one after the last.
+    gaps: BTreeMap<(u32, u32), u32>,
 }
 
 impl Receiver {
@@ -81,32 +78,49 @@ impl Receiver {
             return Verdict::InOrder;
         }
         if seq < due {
-            return if self.gaps.remove(&(rank, seq)) { Verdict::Late } else { Verdict::Duplicate };
+            return if self.fill(rank, seq) { Verdict::Late } else { Verdict::Duplicate };
         }
         *next = Next::Is(seq + 1);
-        let room = GAPS_MAX - self.gaps.len();
-        let missing = due..seq;
-        self.given_up += count64(missing.len().saturating_sub(room));
-        self.gaps.extend(missing.take(room).map(|seq| (rank, seq)));
+        self.gaps.insert((rank, due), seq);
         Verdict::Early
+    }
+
+    /// The gap that a message is missing in, if it is.
+    fn gap(&self, rank: u32, seq: u32) -> Option<Range<u32>> {
+        let ((of, start), end) = self.gaps.range(..=(rank, seq)).next_back()?;
+        (*of == rank && seq < *end).then_some(*start..*end)
+    }
+
+    /// Takes a message out of the gap it was missing in; `false` if it was in none.
+    fn fill(&mut self, rank: u32, seq: u32) -> bool {
+        let Some(gap) = self.gap(rank, seq) else { return false };
+        self.gaps.remove(&(rank, gap.start));
+        for rest in [gap.start..seq, seq + 1..gap.end] {
+            if !rest.is_empty() {
+                self.gaps.insert((rank, rest.start), rest.end);
+            }
+        }
+        true
     }
 
     /// Whether a message has come.
     pub(crate) fn has(&self, rank: u32, seq: u32) -> bool {
-        matches!(self.next.get(at(rank)), Some(Next::Is(due)) if seq < *due)
-            && !self.gaps.contains(&(rank, seq))
+        matches!(self.next.get(at(rank)), Some(Next::Is(due)) if seq < *due) && self.gap(rank, seq).is_none()
     }
 
-    /// How many messages have not come, given how many each sender sent in all, and leaving out those that were `refused`.
-    pub(crate) fn missing(&self, sent: &[u32], refused: impl Fn(u32, u32) -> bool) -> u64 {
-        let gaps = self.gaps.iter().filter(|(rank, seq)| !refused(*rank, *seq)).count();
-        let mut missing = self.given_up + count64(gaps);
+    /// How many messages have not come, given how many each sender sent in all and how many of a run of a sender's messages were `refused`.
+    pub(crate) fn missing(&self, sent: &[u32], refused: impl Fn(u32, Range<u32>) -> u64) -> u64 {
+        let missing =
+            |rank, run: Range<u32>| (u64::from(run.end) - u64::from(run.start)) - refused(rank, run);
+        let mut sum = self.gaps.iter().map(|((rank, start), end)| missing(*rank, *start..*end)).sum();
         for ((rank, next), sent) in (0..).zip(&self.next).zip(sent) {
-            if let Next::Is(due) | Next::AtMost(due) = *next {
-                missing += count64((due..*sent).filter(|seq| !refused(rank, *seq)).count());
+            if let Next::Is(due) | Next::AtMost(due) = *next
+                && due < *sent
+            {
+                sum += missing(rank, due..*sent);
             }
         }
-        missing
+        sum
     }
 }
 
@@ -144,7 +158,7 @@ mod tests {
     fn check(receiver: &mut Receiver, seqs: &[u32], verdicts: &[Verdict], sent: u32, lost: u64) {
         let found: Vec<Verdict> = seqs.iter().map(|seq| receiver.received(0, *seq)).collect();
         assert_eq!(found, verdicts);
-        assert_eq!(receiver.missing(&[sent], |_, _| false), lost);
+        assert_eq!(receiver.missing(&[sent], |_, _| 0), lost);
     }
 
     use Verdict::{Duplicate, Early, InOrder, Late, Unknown};
@@ -194,7 +208,7 @@ mod tests {
     fn where_the_count_is_not_known_the_first_seen_is_the_first() {
         let mut receiver = Receiver::default();
         receiver.rejoined([None].into_iter());
-        assert_eq!(receiver.missing(&[9], |_, _| false), 0);
+        assert_eq!(receiver.missing(&[9], |_, _| 0), 0);
         check(&mut receiver, &[5, 7], &[InOrder, Early], 9, 2);
     }
 
@@ -210,7 +224,30 @@ mod tests {
         let mut receiver = Receiver::from_the_start(1);
         receiver.received(0, 0);
         receiver.received(0, 2);
-        assert_eq!(receiver.missing(&[5], |_, seq| seq == 1 || seq == 4), 1);
+        let refused =
+            |_, run: Range<u32>| crate::base::count64([1, 4].iter().filter(|seq| run.contains(seq)).count());
+        assert_eq!(receiver.missing(&[5], refused), 1);
         assert_eq!([0, 1, 2, 3].map(|seq| receiver.has(0, seq)), [true, false, true, false]);
+    }
+
+    #[test]
+    fn a_long_gap_is_filled_from_anywhere_and_what_was_refused_in_it_is_not_lost() {
+        let mut receiver = Receiver::from_the_start(2);
+        check(
+            &mut receiver,
+            &[1_000_000, 0, 999_999, 500_000, 500_000],
+            &[Early, Late, Late, Late, Duplicate],
+            1_000_001,
+            999_997,
+        );
+        assert_eq!(
+            [0, 1, 500_000, 999_998, 999_999].map(|seq| receiver.has(0, seq)),
+            [true, false, true, false, true]
+        );
+        let all_refused = |_, run: Range<u32>| u64::from(run.end - run.start);
+        assert_eq!(
+            (receiver.missing(&[1_000_001, 7], all_refused), receiver.missing(&[1_000_001, 7], |_, _| 0)),
+            (0, 1_000_004)
+        );
     }
 }

@@ -11,7 +11,7 @@
 //! no membership; `unfinished` is the number of connections that are neither ready nor given up.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
@@ -259,7 +259,7 @@ pub(crate) struct Core {
     /// Whether rejoins ask for what was missed, where the server can.
     pub(crate) recover: bool,
     /// Pushes refused by the server: room, rank, seq.
-    refused: HashSet<(u32, u32, u32)>,
+    refused: BTreeSet<(u32, u32, u32)>,
     target: Target,
     poll: Poll,
     timerfd: rustix::fd::OwnedFd,
@@ -298,7 +298,7 @@ impl Core {
             rng,
             retry: false,
             recover: false,
-            refused: HashSet::new(),
+            refused: BTreeSet::new(),
             target,
             poll,
             timerfd,

@@ -1,13 +1,14 @@
 //! A worker and its coordinator: what they tell each other, and the phases of a run.
 
 use std::io;
+use std::ops::Range;
 use std::sync::mpsc;
 
 use mio::{Poll, Waker};
 use serde::{Deserialize, Serialize};
 
 use super::{Channel, Conn, Core, Membership, Script, State, TOKEN_WAKER, Timer, Waiting};
-use crate::base::{SECOND_NS, at, count, now_ns, real, whole};
+use crate::base::{SECOND_NS, at, count, count64, now_ns, real, whole};
 use crate::stats::{Told, tell};
 
 /// Sent to a worker.
@@ -181,7 +182,9 @@ impl Core {
                 let missing = self.missing(totals);
                 let unanswered = self.unanswered();
                 if missing + unanswered > 0 && now < *until_ns {
-                    self.look_ns = now + 20_000_000;
+                    // Nor may looking take the time of hearing.
+                    let after = now_ns();
+                    self.look_ns = after + (after - now).max(20_000_000);
                     self.timer(self.look_ns, Timer::Look);
                     return None;
                 }
@@ -229,7 +232,10 @@ impl Core {
                 .iter()
                 .filter(|place| place.channel == Channel::In)
                 .map(|place| {
-                    let refused = |rank, seq| self.refused.contains(&(place.room, rank, seq));
+                    let refused = |rank, run: Range<u32>| {
+                        let run = (place.room, rank, run.start)..(place.room, rank, run.end);
+                        count64(self.refused.range(run).count())
+                    };
                     totals.get(at(place.room)).map_or(0, |sent| place.receiver.missing(sent, refused))
                 })
                 .sum()
