@@ -51,6 +51,9 @@ pub(crate) struct Flood {
     rate: f64,
 }
 
+/// The most there is of anything in a second: what is due at once is made at once.
+const RATE_MAX: f64 = 10e6;
+
 /// How long it rests between two rounds.
 const ROUND: Duration = Duration::from_millis(1);
 
@@ -73,6 +76,7 @@ impl Flood {
     /// # Errors
     /// There is no server, or it takes nobody in.
     pub(crate) fn run(&self) -> Result<(), String> {
+        self.check()?;
         let target = Target::parse(&self.common.url, self.common.remote)?;
         let token = auth::tokens(&self.common, 1)?.pop().unwrap_or_default();
         let mark = if target.path.contains('?') { '&' } else { '?' };
@@ -117,6 +121,31 @@ impl Flood {
             grouped(ended)
         );
         Ok(())
+    }
+}
+
+impl Flood {
+    /// That nothing is asked for which a flood does not do.
+    fn check(&self) -> Result<(), String> {
+        let Common { json, html, floor, with_floor, limits, server_pid, .. } = &self.common;
+        let measured = [
+            ("--json", json.is_some()),
+            ("--html", html.is_some()),
+            ("--floor", floor.is_some()),
+            ("--with-floor", *with_floor),
+            ("--limit", !limits.is_empty()),
+            ("--server-pid", server_pid.is_some()),
+        ];
+        if let Some((option, _)) = measured.iter().find(|(_, given)| *given) {
+            return Err(format!(
+                "a flood measures nothing, so there is no {option}: give it to the run beside it"
+            ));
+        }
+        if self.rate > 0.0 && self.rate <= RATE_MAX {
+            Ok(())
+        } else {
+            Err(format!("--rate must be above 0 and at most {RATE_MAX:.0}"))
+        }
     }
 }
 

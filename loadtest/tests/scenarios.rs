@@ -233,6 +233,8 @@ fn a_file_gives_the_options() {
 
 #[test]
 fn what_cannot_be_run_is_refused_with_what_is_allowed() {
+    let file = std::env::temp_dir().join(format!("loadtest-misspelt-{}.toml", std::process::id()));
+    std::fs::write(&file, "[fanuot]\nmembers = 5\n").unwrap();
     let nowhere = std::env::temp_dir().join("loadtest-no-such-directory").join("run.json");
     for (arguments, said) in [
         (&["idle", "--duration", "0s"][..], "--duration must be above 0"),
@@ -249,11 +251,15 @@ fn what_cannot_be_run_is_refused_with_what_is_allowed() {
         (&["presence", "--within", "5s", "--duration", "10s"], "--duration must be more than twice --within"),
         (&["chat", "--rooms", "1", "--threads", "2", "--auth", "none"], "--rooms is 1"),
         (&["fanout", "--limit", "p95=20ms"], "there is no figure `p95`"),
+        (&["flood", "ping", "--json", "-"], "there is no --json"),
+        (&["flood", "ping", "--rate", "inf"], "at most 10000000"),
+        (&["fanout", "--config", file.to_str().unwrap()], "[fanuot]: there is no such scenario"),
         (&["fanout", "--json", nowhere.to_str().unwrap()], "there is no directory"),
     ] {
         let refusal = refused(arguments);
         assert!(refusal.contains(said), "{arguments:?}: {refusal}");
     }
+    std::fs::remove_file(file).unwrap();
 }
 
 #[test]

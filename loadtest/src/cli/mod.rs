@@ -274,6 +274,10 @@ fn with_config(arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
     };
     let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
     let file: toml::Table = text.parse().map_err(|error| format!("{path}: {error}"))?;
+    let is_known = |name: &str| Cli::command().find_subcommand(name).is_some();
+    if let Some((name, _)) = file.iter().find(|(name, value)| value.is_table() && !is_known(name)) {
+        return Err(format!("{path}: [{name}]: there is no such scenario"));
+    }
     let command = texts.get(1).cloned().unwrap_or_default();
     let mut with: Vec<OsString> = arguments.iter().take(2).cloned().collect();
     let own = file.get(&command).and_then(toml::Value::as_table).into_iter().flatten();
