@@ -181,15 +181,16 @@ function byPercentile(rows, metric) {
   return plot(lines, axis, { log: true, format: time });
 }
 
-function overTime(rows, value, y, fill = false) {
+function overTime(rows, value, y, fill = false, at = mid) {
   const lines = rows.flatMap(row => value(row).map(part => ({
     label: part.label ?? row.label, colour: part.colour ?? colour(row.colour), dash: part.dash, width: part.width, fill: fill && rows.length === 1 && part.fill,
-    points: part.values.map((v, i) => [mid(i), v]),
+    points: part.values.map((v, i) => [at(i), v]),
   })));
   return plot(lines, seconds, y);
 }
-const whole = (run, list) => list.slice(0, Math.max(1, Math.floor(run.window_ns / 1e9 + 0.2)));
-const share = used => (used.user_ns + used.system_ns) / 1e9;
+// A last second that is shorter would look like less.
+const whole = (run, list) => list.slice(0, Math.floor(run.window_ns / 1e9 + 0.05));
+const shares = (run, list) => whole(run, list).map(used => (used.user_ns + used.system_ns) / 1e9);
 
 // Memory that stays where it is needs no plot.
 const moves = list => list?.length && Math.max(...list) > 1.03 * Math.min(...list);
@@ -214,9 +215,9 @@ function cpuOverTime(rows) {
   const parts = row => {
     const list = [];
     const { run } = row;
-    if (run.server) list.push({ label: rows.length > 1 ? row.label : "server", values: run.server.seconds.map(share), fill: true });
+    if (run.server) list.push({ label: rows.length > 1 ? row.label : "server", values: shares(run, run.server.seconds), fill: true });
     if (rows.length === 1) {
-      list.push({ label: "client", values: run.client.seconds.map(share), colour: "var(--soft)", width: 1.5 });
+      list.push({ label: "client", values: shares(run, run.client.seconds), colour: "var(--soft)", width: 1.5 });
     }
     return list;
   };
@@ -298,7 +299,8 @@ function verdicts(rows) {
   const checked = rows.some(row => row.run.counts.delivered);
   if (!failed.length) {
     const runs = rows.reduce((sum, row) => sum + row.runs.length, 0);
-    const what = checked ? "Every message arrived once and in order" : "Nothing went wrong";
+    const refused = rows.some(row => row.runs.some(run => Object.keys(run.counts.refused).length));
+    const what = checked ? `Every message${refused ? " that was not refused" : ""} arrived once and in order` : "Nothing went wrong";
     list.push(element("div", { class: "verdict good" }, `✓ ${what}${runs > 1 ? ` in all ${runs} runs` : ""}.`));
   }
   for (const row of failed) {
@@ -376,18 +378,22 @@ function section(group, hidden, redraw) {
   }
   if (rows.some(row => row.run.times[main]))
     cards.push(card("Latency by percentile", byPercentile(rows, main), many ? [] : [{ text: first.times[main].title, colour: colour(group.rows[0].colour) }]));
-  if (rows.some(row => whole(row.run, row.run.seconds).some(s => s.p99_ns > 0))) cards.push(latencyOverTime(rows));
-  if (rows.some(row => row.run.counts.delivered_window))
+  // One second is no line.
+  const lasts = rows.some(row => whole(row.run, row.run.seconds).length > 1);
+  if (lasts && rows.some(row => whole(row.run, row.run.seconds).some(s => s.p99_ns > 0))) cards.push(latencyOverTime(rows));
+  if (lasts && rows.some(row => row.run.counts.delivered_window))
     cards.push(card("Delivered per second", overTime(rows, row => [{ values: whole(row.run, row.run.seconds).map(s => s.delivered), fill: true, label: many ? row.label : "delivered" }], { format: short }, true)));
-  if (rows.some(row => row.run.client.seconds.length > 1)) cards.push(cpuOverTime(rows));
+  if (rows.some(row => whole(row.run, row.run.client.seconds).length > 1)) cards.push(cpuOverTime(rows));
   if (rows.some(row => row.run.server?.steps.length > 1)) {
     const lines = rows.filter(row => row.run.server).map(row => ({ label: row.label, colour: colour(row.colour), points: [[0, row.run.server.memory.before_own_bytes], ...row.run.server.steps] }));
     cards.push(card("Server memory by connections", plot(lines, { unit: "connections", format: short, tip: v => number(Math.max(0, v)) + " connections", least: 0 }, { format: bytes })));
   } else if (rows.some(row => moves(row.run.server?.own_bytes_seconds)))
-    cards.push(card("Server memory over time (own)", overTime(rows, row => [{ values: row.run.server?.own_bytes_seconds ?? [], label: many ? row.label : "own memory", fill: true }], { format: bytes }, true)));
+    cards.push(card("Server memory over time (own)", overTime(rows, row => [{ values: row.run.server?.own_bytes_seconds ?? [], label: many ? row.label : "own memory", fill: true }], { format: bytes }, true, index => Math.min(index, rows[0].run.window_ns / 1e9))));
   out.push(element("div", { class: "grid" }, ...cards.filter(Boolean)));
   out.push(element("div", { class: "card", style: "margin-top:14px" }, timesTable(rows)));
   out.push(element("div", { class: "card", style: "margin-top:14px" }, countsTable(rows)));
+  if (rows.some(row => row.runs.length > 1))
+    out.push(element("p", { class: "soft small", style: "margin-top:10px" }, "Bars are medians. Of several runs, lines and tables show the one whose p99 is in the middle."));
   const floors = rows.map(row => row.run.floor).filter(Boolean);
   if (floors.length) out.push(element("p", { class: "soft small", style: "margin-top:10px" }, `The floor: ${floors[0].method}.`));
   out.push(element("details", {}, element("summary", {}, "All options and counts"), ...rows.map(row => element("pre", {}, `${row.label}\n` + JSON.stringify({ options: row.run.options, counts: row.run.counts }, null, 1)))));
