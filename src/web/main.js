@@ -55,8 +55,9 @@ socketUrl.protocol = socketUrl.protocol.replace("http", "ws");
 
 const local = storage("localStorage");
 const store = createStore(initialState(), schedule);
+let tokenUsed = null; // that of the connection; null while one is looked for
 const session = new Session({
-  storage: local, fetch: (...request) => fetch(...request), onChange: (current) => chat.sessionChanged(current),
+  storage: local, fetch: (...request) => fetch(...request), onChange: sessionChanged,
 });
 const socket = new Socket(socketUrl.href, { token: (refusals) => tokenFor(refusals), every: everyInWorker });
 const announce = announcer();
@@ -67,13 +68,21 @@ const chat = new Chat({
 
 /** A guest gets a new token unasked; somebody whose token came from elsewhere has to bring another. */
 async function tokenFor(refusals) {
+  tokenUsed = null;
   try {
-    return await session.token(refusals);
+    await session.token(refusals);
   } catch (error) {
     if (error.reason !== "unauthorized" && error.reason !== "guests_disabled") throw error;
     await askName(session, { problem: error.message });
-    return session.current.token;
   }
+  tokenUsed = session.current.token;
+  return tokenUsed;
+}
+
+/** Whoever has become somebody else, in this tab or in another, goes on as that on a new connection. */
+function sessionChanged(current) {
+  chat.sessionChanged(current);
+  if (tokenUsed !== null && tokenUsed !== current.token) chat.reconnect();
 }
 
 function roomInAddress() {
@@ -115,10 +124,9 @@ byId("leave").addEventListener("click", () => {
   chat.leave(active);
   location.hash = next ? hrefOf(next).slice(1) : "";
 });
-byId("me").addEventListener("click", async () => {
-  if (await askName(session, { canCancel: true })) chat.becomeSomebodyElse();
-});
+byId("me").addEventListener("click", () => askName(session, { canCancel: true }));
 addEventListener("hashchange", follow);
+addEventListener("storage", () => session.refresh());
 addEventListener("online", () => chat.retryNow());
 addEventListener("pagehide", () => chat.remember());
 document.addEventListener("visibilitychange", () => {

@@ -36,8 +36,7 @@ export class Session {
 
   /** Becomes a guest of this name. Throws an ApiError. */
   async enter(name) {
-    const { user, name: known, token } = await this.#api("POST", "api/session", { body: { name } });
-    this.#keep({ user, name: known, token, guest: true });
+    this.#keep(await this.#guest(name));
   }
 
   /** Uses a token made elsewhere, for servers that take no guests. The server is asked whether it likes it. */
@@ -53,12 +52,19 @@ export class Session {
    * Throws an ApiError `unauthorized` where no new token can be had without the user.
    */
   async token(refusals) {
-    this.#adopt(parse(this.#storage.getItem(KEY))); // another tab may have been quicker
-    if (refusals > 0 && !(await this.#isAccepted())) {
-      if (!this.current.guest) throw new ApiError("unauthorized", "The access token is no longer accepted.", 401);
-      await this.enter(this.current.name);
-    }
+    this.refresh();
+    const { token } = this.current;
+    if (refusals > 0 && !(await this.#isAccepted(token))) await this.#replace(token);
     return this.current.token;
+  }
+
+  /** Takes over what another tab has stored; true if that was something new. */
+  refresh() {
+    const stored = parse(this.#storage.getItem(KEY));
+    if (!this.current || !stored || stored.token === this.current.token) return false;
+    this.current = stored;
+    this.#onChange(stored);
+    return true;
   }
 
   /** Makes the room, or finds that it is there. Throws an ApiError. */
@@ -73,9 +79,23 @@ export class Session {
     }
   }
 
-  async #isAccepted() {
+  /** All tabs of a guest ask for a new token at once when a server was restarted. Whose is stored first is that of all: they stay one person. */
+  async #replace(refused) {
+    const isReplaced = () => this.refresh() || this.current.token !== refused;
+    if (isReplaced()) return;
+    if (!this.current.guest) throw new ApiError("unauthorized", "The access token is no longer accepted.", 401);
+    const guest = await this.#guest(this.current.name);
+    if (!isReplaced()) this.#keep(guest);
+  }
+
+  async #guest(wanted) {
+    const { user, name, token } = await this.#api("POST", "api/session", { body: { name: wanted } });
+    return { user, name, token, guest: true };
+  }
+
+  async #isAccepted(token) {
     try {
-      await this.#api("GET", "api/rooms?limit=1", { token: this.current.token });
+      await this.#api("GET", "api/rooms?limit=1", { token });
     } catch (error) {
       return error.status !== 401;
     }
@@ -87,12 +107,6 @@ export class Session {
     this.current = { ...session, former: former.slice(0, FORMER_USERS_MAX) };
     this.#storage.setItem(KEY, JSON.stringify(this.current));
     this.#onChange(this.current);
-  }
-
-  #adopt(stored) {
-    if (!stored || stored.token === this.current.token) return;
-    this.current = stored;
-    this.#onChange(stored);
   }
 
   async #api(method, path, { body, token } = {}) {

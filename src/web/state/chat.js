@@ -160,7 +160,7 @@ export class Chat {
   }
 
   /** Goes on under the session's new name, on a new connection. */
-  becomeSomebodyElse() {
+  reconnect() {
     this.#socket.disconnect();
     this.#socket.connect();
   }

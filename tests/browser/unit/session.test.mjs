@@ -101,3 +101,23 @@ test("a guest whose token is no longer good starts a room all the same", async (
   assert.deepEqual(host.requests, ["POST api/rooms", "GET api/rooms?limit=1", "POST api/session", "POST api/rooms"]);
   assert.equal(session.current.token, "t2");
 });
+
+test("of several tabs that need a new token at once each takes that of the first", async () => {
+  const { host, storage, session } = await entered();
+  const changes = [];
+  const other = new Session({ storage, fetch: host.fetch, onChange: ({ token }) => changes.push(token) });
+  host.accepted.clear();
+  const tokens = await Promise.all([session.token(1), other.token(1)]);
+  assert.deepEqual(tokens, ["t2", "t2"]);
+  assert.deepEqual(changes, ["t2"]);
+  assert.deepEqual([session.refresh(), other.refresh()], [false, false]);
+});
+
+test("a name that was given in another tab is taken over", async () => {
+  const { host, storage, session } = await entered();
+  const other = new Session({ storage, fetch: host.fetch });
+  await other.enter("Anna");
+  assert.equal(session.refresh(), true);
+  assert.deepEqual([session.current.name, session.current.former], ["Anna", ["g_t1"]]);
+  assert.equal(session.refresh(), false);
+});
