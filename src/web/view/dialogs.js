@@ -3,6 +3,7 @@ import { legible } from "../state/name.js";
 import { byId, counted, h, setText } from "./dom.js";
 
 const NAME_BYTES_MAX = 128;
+const NAME_LETTERS_MAX = 40;
 
 const tooLong = (name) => new TextEncoder().encode(name).length > NAME_BYTES_MAX;
 
@@ -17,13 +18,13 @@ export function askName(session, { room = null, canCancel = false, problem = "" 
   const submit = form.querySelector(".primary");
   const closing = new AbortController();
   const { signal } = closing;
-  let byToken = false;
+  let byToken;
 
+  ask(session.current?.guest === false);
   byId("enter-where").replaceChildren(...(room ? ["You are on your way to “", h("bdi", {}, legible(room)), "”."] : []));
   setText(byId("enter-error"), problem);
   byId("enter-cancel").hidden = !canCancel;
   dialog.classList.toggle("lone", !canCancel);
-  input.value = session.current?.name ?? "";
   dialog.showModal();
   input.select();
 
@@ -51,7 +52,7 @@ export function askName(session, { room = null, canCancel = false, problem = "" 
         await (byToken ? session.enterWith(value) : session.enter(value));
         done(true);
       } catch (error) {
-        if (error.reason === "guests_disabled") askForToken();
+        if (error.reason === "guests_disabled") ask(true);
         else setText(byId("enter-error"), byToken && error.status === 401 ? "The server does not accept this token." : problemText(error));
       } finally {
         submit.disabled = false;
@@ -59,11 +60,13 @@ export function askName(session, { room = null, canCancel = false, problem = "" 
     }, { signal });
   });
 
-  function askForToken() {
-    byToken = true;
-    setText(byId("name-label"), "This server takes no guests. Your access token:");
-    input.removeAttribute("maxlength");
-    input.value = "";
+  function ask(forToken) {
+    byToken = forToken;
+    setText(byId("name-label"), forToken ? "This server takes no guests. Your access token:" : "What shall we call you?");
+    if (forToken) input.removeAttribute("maxlength");
+    else input.maxLength = NAME_LETTERS_MAX;
+    input.autocomplete = forToken ? "off" : "nickname";
+    input.value = forToken ? "" : session.current?.name ?? "";
     input.focus();
   }
 }

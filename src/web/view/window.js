@@ -37,7 +37,7 @@ export function drawers() {
       button.setAttribute("aria-expanded", String(key === name));
     }
     byId("app").classList.toggle("has-drawer", name !== null);
-    byId("talk").inert = name !== null;
+    for (const id of ["skip", "rooms", "talk", "members"]) byId(id).inert = name !== null && id !== name;
     if (name) byId(name).querySelector("a, button, input").focus();
   };
   const close = () => {
