@@ -1,5 +1,6 @@
 /** The page in Chromium against the real server: what a person would see. */
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, afterEach, before, test } from "node:test";
@@ -45,6 +46,13 @@ async function aWire(port = server.port) {
   wires.push(wire);
   await wire.open();
   return wire;
+}
+
+/** A token for `user` as an application would sign it. */
+function tokenFor(user, secret) {
+  const part = (claims) => Buffer.from(JSON.stringify(claims)).toString("base64url");
+  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, exp: 4_000_000_000 })}`;
+  return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
 }
 
 /** Fails with what axe-core finds, in the sense of WCAG 2.2 A and AA and the usual good practice. */
@@ -436,6 +444,47 @@ test("two windows of one person are one person, and what one says is their own i
   await bob.sees("Ann", "Bob");
 });
 
+test("a new name in one window is one's name in all", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room });
+  const again = await ann.secondWindow(room);
+  await again.sees("Ann");
+  await ann.page.getByRole("button", { name: "Ann", exact: true }).click();
+  await ann.page.getByLabel("What shall we call you?").fill("Anna");
+  await ann.page.keyboard.press("Enter");
+  await again.page.getByRole("button", { name: "Anna", exact: true }).waitFor();
+  for (const window of [ann, again]) await window.sees("Anna");
+  await ann.say("from the first window");
+  await again.hears("from the first window");
+  assert.equal(await again.page.locator("#log .own").count(), 1);
+});
+
+test("after a restart of the server the windows of one person are one person again", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room });
+  const windows = [ann, await ann.secondWindow(room), await ann.secondWindow(room)];
+  await ann.page.getByTitle("3 connections").waitFor();
+  await server.stop();
+  for (const { page } of windows) await page.getByText(/^Connection lost/).first().waitFor();
+  await server.start();
+  for (const { page } of windows) await page.evaluate(() => dispatchEvent(new Event("online"))); // all at once: each asks for a name anew
+  for (const window of windows) await window.page.getByTitle("3 connections").waitFor();
+  for (const window of windows) await window.sees("Ann");
+});
+
+test("after a restart of the server a room in which nothing was said promises nothing above", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room });
+  await ann.sees("Ann");
+  await server.stop();
+  await ann.page.getByText(/^Connection lost/).first().waitFor();
+  await server.start();
+  await ann.connected();
+  await ann.say("anybody?");
+  await ann.hears("anybody?");
+  assert.match(await ann.page.locator("#log .broke").textContent(), /could not be recovered\.$/);
+});
+
 test("after a restart of the server the page says what cannot be recovered, and a guest goes on under the same name", async () => {
   const room = aRoom();
   const ann = await arrive("Ann", { room });
@@ -462,6 +511,48 @@ test("after a restart of the server the page says what cannot be recovered, and 
   const bob = await arrive("Bob", { room });
   await bob.say("still there?");
   await ann.hears("still there?");
+});
+
+test("where there are no guests one comes in with a token, and with another when it is no longer good", async () => {
+  const port = await freePort();
+  const secrets = ["one".repeat(20), "two".repeat(20)];
+  const [first, second] = secrets.map((secret) => new Server(port, { "auth.guests": false, "auth.secret": secret }));
+  const page = await (await browser.newContext()).newPage();
+  const enter = async (text) => {
+    await page.locator("#name").fill(text);
+    await page.getByRole("button", { name: "Come in" }).click();
+  };
+  const connected = () => page.getByText("Connected", { exact: true }).first().waitFor();
+  try {
+    await first.start();
+    await page.goto(`${first.url}/#room=tea`);
+    await enter("Ann");
+    const field = page.getByLabel("This server takes no guests. Your access token:");
+    await field.waitFor();
+    await enter(tokenFor("ann", secrets[1]));
+    await page.getByText("The server does not accept this token.").waitFor();
+    await enter(tokenFor("ann", secrets[0]));
+    await connected();
+
+    // One's name is the token's: there is no other to be had without another token.
+    await page.getByRole("button", { name: "ann", exact: true }).click();
+    await field.waitFor();
+    assert.equal(await field.inputValue(), "");
+    await page.getByRole("button", { name: "Cancel" }).click();
+
+    await first.stop();
+    await second.start();
+    await page.getByText("The access token is no longer accepted.").waitFor();
+    await field.waitFor();
+    await enter(tokenFor("anna", secrets[1]));
+    await page.getByRole("dialog").waitFor({ state: "hidden" });
+    await connected();
+    await page.getByRole("button", { name: "anna", exact: true }).waitFor();
+  } finally {
+    await page.context().close();
+    await first.stop();
+    await second.stop();
+  }
 });
 
 test("what the server refuses is told at the message, and can be tried again", async () => {
@@ -680,6 +771,27 @@ test("on a phone the rooms and the people come in from the side, and nothing is 
     .map((element) => [element.id || element.textContent, element.getBoundingClientRect()])
     .filter(([, { width, height }]) => width > 0 && Math.min(width, height) < 36).map(([name]) => name));
   assert.deepEqual(small, [], "too small for a finger");
+});
+
+test("a list of people that is longer than the screen can be scrolled by keyboard, and what lies under it is out of reach", async () => {
+  const room = aRoom();
+  for (const name of ["Ann", "Bob", "Cid", "Dee", "Eve"]) await arrive(name, { room, viewport: { width: 900, height: 220 } });
+  const [ann] = people;
+  const { page } = ann;
+  await ann.sees("Ann", "Bob", "Cid", "Dee", "Eve");
+  await page.getByRole("button", { name: "5 people here" }).press("Enter");
+  await page.getByRole("complementary", { name: "Here now" }).waitFor();
+  await assertAccessible(ann, "a low screen, people open");
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "people");
+  await page.keyboard.press("End");
+  await ann.until(() => document.getElementById("people").scrollTop > 0);
+  for (let i = 0; i < 5; i += 1) {
+    await page.keyboard.press("Tab");
+    assert.ok(await page.evaluate(() => document.activeElement === document.body || document.activeElement.closest("#members")));
+  }
+  await page.keyboard.press("Escape");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "open-members");
 });
 
 test("the theme follows the system until one chooses, and the choice is remembered", async () => {

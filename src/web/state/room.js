@@ -175,7 +175,7 @@ export function rows(room, isOwn, now) {
   room.segments.forEach((segment, index) => {
     const key = `${segment.epoch} ${segment.from}`;
     const name = `${segment.epoch} ${index}`;
-    if (segment.broke === "reset") add("reset", `reset ${name}`, { at: segment.messages[0]?.at });
+    if (segment.broke === "reset") add("reset", `reset ${name}`, { above: list.length > 0 });
     if (segment.broke === "gap" && !segment.more) {
       const missing = sameEpoch(room, index) ? segment.from - endOf(room.segments[index - 1]) - 1 : 0;
       add("gap", `gap ${name}`, { missing }, missing);

@@ -31,8 +31,8 @@ export function conversationView(chat, { editAgain }) {
     start: () => h("li", { class: "beginning" }, h("span", {}, "This is where it began.")),
     day: ({ at }) => h("li", { class: "day" }, h("span", {}, dayOf(at))),
     new: () => h("li", { class: "fresh" }, h("span", {}, "New")),
-    reset: () => h("li", { class: "broke" }, h("span", {},
-      "The server began this room anew. What was said while you were away could not be recovered; what stands above is kept on this page only.")),
+    reset: ({ above }) => h("li", { class: "broke" }, h("span", {}, "The server began this room anew. What was said while you were away could not be recovered",
+      above ? "; what stands above is kept on this page only." : ".")),
     gap: ({ missing }) => h("li", { class: "broke" }, h("span", {},
       missing ? `${counted(missing, "message is", "messages are")} missing here: the server no longer keeps them.`
         : "Something is missing here.")),
