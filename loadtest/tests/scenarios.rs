@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use common::{LOADTEST, Server, refused, run};
 
@@ -366,4 +366,20 @@ fn what_a_client_cannot_send_in_time_is_not_sent() {
     assert_eq!(outcome.code, 1, "{}", outcome.said);
     assert!(outcome.said.contains("FAILED not_sent: "), "{}", outcome.said);
     assert_eq!(outcome.count("sent") + outcome.count("not_sent"), 12_000_000, "{}", outcome.said);
+}
+
+#[test]
+fn a_result_is_written_though_nobody_reads_the_table() {
+    let server = Server::faulty(&[]);
+    let path = std::env::temp_dir().join(format!("loadtest-unread-{}.json", std::process::id()));
+    let mut child = Command::new(LOADTEST)
+        .args(["ping", "--url", &server.url, "--duration", "100ms", "--warmup", "0s", "-q", "--json"])
+        .arg(&path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(std::fs::read_to_string(&path).unwrap().contains("\"round_trip\""));
+    std::fs::remove_file(path).unwrap();
 }

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -221,24 +222,31 @@ fn hold_against(report: &mut Report, floor: &FloorReport) {
     report.floor = Some(FloorRatio { ns_per_frame, ratio, method: floor.method() });
 }
 
-/// Writes the result wherever it is wanted.
+/// Writes the result wherever it is wanted: to the files first, since who reads the table may be gone.
 fn tell(report: &Report, common: &Common) -> Result<(), String> {
     let table = table::render(report);
-    match &common.json {
-        Some(path) if path.as_os_str() == "-" => {
-            eprint!("{table}");
-            println!("{}", serde_json::to_string_pretty(report).map_err(|error| error.to_string())?);
-        }
-        Some(path) => {
-            print!("{table}");
-            write(path, &serde_json::to_string_pretty(report).map_err(|error| error.to_string())?)?;
-        }
-        None => print!("{table}"),
+    if let Some(path) = &common.html {
+        write(path, &html::render(std::slice::from_ref(report))?)?;
     }
-    match &common.html {
-        Some(path) => write(path, &html::render(std::slice::from_ref(report))?),
-        None => Ok(()),
+    let Some(path) = &common.json else {
+        say(&table);
+        return Ok(());
+    };
+    let json = serde_json::to_string_pretty(report).map_err(|error| error.to_string())?;
+    if path.as_os_str() == "-" {
+        eprint!("{table}");
+        say(&format!("{json}\n"));
+        return Ok(());
     }
+    write(path, &json)?;
+    say(&table);
+    Ok(())
+}
+
+/// Says something on standard output. Nobody may listen any more, as when it was a pipe to `head`.
+fn say(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _nobody_listens = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 /// Puts several results side by side: a table here, all else in the page.
@@ -253,8 +261,9 @@ fn compare(args: &ReportArgs) -> Result<(), String> {
         }
         reports.push(report);
     }
-    print!("{}", table::comparison(&reports));
-    write(&args.html, &html::render(&reports)?)
+    write(&args.html, &html::render(&reports)?)?;
+    say(&table::comparison(&reports));
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
