@@ -1,8 +1,10 @@
 //! The program as a process: what it prints where, and how it ends.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 /// Runs `chinwag` with these arguments and, of the environment, nothing but these variables.
 fn run(args: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -90,8 +92,13 @@ fn full() -> Stdio {
 
 /// A server on a free port, with these outputs.
 fn serve(stdout: Stdio, stderr: Stdio) -> Child {
+    serve_with(&[], stdout, stderr)
+}
+
+/// The same, with further arguments.
+fn serve_with(args: &[&str], stdout: Stdio, stderr: Stdio) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chinwag"));
-    command.args(["--listen", "127.0.0.1:0"]).env_clear();
+    command.args(["--listen", "127.0.0.1:0"]).args(args).env_clear();
     command.stdout(stdout).stderr(stderr).spawn().expect("the program can be started")
 }
 
@@ -113,6 +120,34 @@ fn a_log_that_cannot_be_written_is_lost_and_nothing_else() {
     let mut bad = Command::new(env!("CARGO_BIN_EXE_chinwag"));
     bad.args(["--listen", "203.0.113.1:4000", "--set", "auth.secret=a secret of at least 32 bytes ..."]);
     assert_eq!(bad.env_clear().stderr(full()).status().unwrap().code(), Some(71));
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    // The pipe is there, and full after some hundred lines.
+    let mut server = serve_with(&["--set", "log.level=debug"], Stdio::piped(), Stdio::piped());
+    let mut line = String::new();
+    let mut greeting = BufReader::new(server.stdout.take().unwrap());
+    greeting.read_line(&mut line).unwrap();
+    let (_, address) = line.split_once("http://").expect("it says where it is");
+    let address = address.split(' ').next().unwrap_or_default();
+    let ask = |stream: &mut TcpStream, path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 1_024];
+        let count = stream.read(&mut answer).expect("it is answered");
+        String::from_utf8_lossy(&answer[..count]).into_owned()
+    };
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    for _ in 0..3_000 {
+        let refused = ask(&mut stream, "/socket/websocket?vsn=2.0.0&token=a.b.c");
+        assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    }
+    assert!(ask(&mut stream, "/healthz").starts_with("HTTP/1.1 200 "));
+    drop(stream);
+    // It does not wait for the reader for ever.
+    stops_well(server);
 }
 
 #[test]

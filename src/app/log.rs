@@ -5,13 +5,15 @@
 //! ```
 //!
 //! Whatever an event brings, a line stays a line: values with anything unusual in them are quoted and escaped, and long ones are
-//! cut. So a peer cannot write lines of its own, colour the terminal or fill the disk. Deliberately absent: spans, colours,
-//! rotation (that is for whatever reads standard error).
+//! cut. So a peer cannot write lines of its own, colour the terminal or fill the disk. A thread of its own writes them: whoever reads
+//! standard error and does not read on holds up nobody who has something to say. Deliberately absent: spans, colours, rotation
+//! (that is for whatever reads standard error).
 
 use std::fmt::{self, Write};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -20,16 +22,24 @@ use tracing_subscriber::registry::LookupSpan;
 /// The most of a value that is logged, in characters.
 const VALUE_CHARS_MAX: usize = 256;
 
-/// Starts logging, from now on and for the whole process. A second call changes nothing.
-pub fn start(level: Level) {
+/// How many lines may wait to be written. Those that come then are lost.
+const LINES_MAX: usize = 1_024;
+
+/// Starts logging, for the whole process, until what this gives is let go of: that waits for what has not been written, a second at most.
+/// A second call changes nothing.
+#[must_use]
+pub fn start(level: Level) -> WorkerGuard {
+    let lines = NonBlockingBuilder::default().buffered_lines_limit(LINES_MAX).lossy(true).thread_name("log");
+    let (writer, written) = lines.finish(std::io::stderr());
     // It fails only where somebody else has already started it, and then there is a log.
     let _ = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         // A full disk, or whoever read the log and has gone: a line is lost, and nothing else. Saying so in its place would fail as well.
         .log_internal_errors(false)
         .event_format(Lines { timer: SystemTime })
         .try_init();
+    written
 }
 
 struct Lines<T> {

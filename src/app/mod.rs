@@ -29,7 +29,7 @@ pub fn main(
     let surroundings = Surroundings { variables: &variables, read: &|path| std::fs::read_to_string(path) };
     let done = cli::parse(args, &surroundings).and_then(|command| match command {
         Command::Serve(config) => {
-            log::start(config.log.level);
+            let _written = log::start(config.log.level);
             Ok(boot::serve(*config))
         }
         Command::Check(config) => match boot::memory_report(&config) {
