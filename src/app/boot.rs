@@ -4,6 +4,7 @@
 //!   main thread        joins the shards, and says how it ended
 //!   "signals"          SIGTERM, SIGINT: the first one drains, the second one stops
 //!   "watchdog"         says when a shard is stuck
+//!   "log"              writes lines (`log`)
 //!   "shard-0" …        a reactor each: own listener, own sockets, own rooms; rings between them
 //! ```
 
