@@ -27,7 +27,6 @@ const LINES_MAX: usize = 1_024;
 
 /// Starts logging, for the whole process, until what this gives is let go of: that waits for what has not been written, a second at most.
 /// A second call changes nothing.
-#[must_use]
 pub fn start(level: Level) -> WorkerGuard {
     let lines = NonBlockingBuilder::default().buffered_lines_limit(LINES_MAX).lossy(true).thread_name("log");
     let (writer, written) = lines.finish(std::io::stderr());
