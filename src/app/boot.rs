@@ -24,7 +24,7 @@ use super::assets::Assets;
 use super::config::{Config, Keys};
 use super::memory;
 use super::site::ChatSite;
-use crate::limits::{RING_WORDS, STALL_MS, TCP_DEAF_MS_MIN};
+use crate::limits::{HistoryLimits, Limits, RING_WORDS, STALL_MS, TCP_DEAF_MS_MIN};
 use crate::mesh::{self, Port};
 use crate::reactor::{self, Addresses, Clock, Control, Ferry, Phase, Reactor, Vitals};
 use crate::shard::{Settings, Shard, Site};
@@ -70,9 +70,7 @@ fn start(config: Config) -> Result<Server, String> {
     let guests = signer.filter(|_| config.auth.guests);
     let has_guests = guests.is_some();
     let vitals: Arc<[Arc<Vitals>]> = (0..shards).map(|_| Arc::default()).collect();
-    let (mut limits, mut history) = (config.limits, config.history);
-    limits.connections = connections_max(limits.connections, shards)?;
-    memory::bound(&mut limits, &mut history, memory::available_bytes(&|path| std::fs::read_to_string(path)));
+    let (limits, history) = on_this_machine(config.limits, config.history, shards)?;
     let site: Arc<dyn Site + Send + Sync> = Arc::new(ChatSite {
         verifier,
         guests,
@@ -129,6 +127,21 @@ fn shards_count(configured: u16) -> u16 {
     }
 }
 
+/// Limits as they hold on this machine, where the configuration leaves that to it.
+///
+/// # Errors
+///
+/// If the process may not open as many files as that takes.
+fn on_this_machine(
+    mut limits: Limits,
+    mut history: HistoryLimits,
+    shards: u16,
+) -> Result<(Limits, HistoryLimits), String> {
+    limits.connections = connections_max(limits.connections, shards)?;
+    memory::bound(&mut limits, &mut history, memory::available_bytes(&|path| std::fs::read_to_string(path)));
+    Ok((limits, history))
+}
+
 /// What the memory of a server with this configuration would be bounded by, for people.
 ///
 /// # Errors
@@ -136,9 +149,7 @@ fn shards_count(configured: u16) -> u16 {
 /// With what keeps a server with this configuration from starting here.
 pub(super) fn memory_report(config: &Config) -> Result<String, String> {
     let shards = shards_count(config.shards);
-    let (mut limits, mut history) = (config.limits.clone(), config.history.clone());
-    limits.connections = connections_max(limits.connections, shards)?;
-    memory::bound(&mut limits, &mut history, memory::available_bytes(&|path| std::fs::read_to_string(path)));
+    let (limits, history) = on_this_machine(config.limits.clone(), config.history.clone(), shards)?;
     let settings = Settings::new(shards, limits, history, config.presence.clone(), Vec::new());
     Ok(memory::report(&settings, ring_words(shards)))
 }
