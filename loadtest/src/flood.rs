@@ -17,7 +17,7 @@ use crate::base::{SECOND_NS, at, grouped, now_ns, real, whole};
 use crate::client::frame::{self, Opcode};
 use crate::client::handshake;
 use crate::client::target::{Target, query_escape};
-use crate::plan::Common;
+use crate::plan::{Common, check_rate};
 
 /// What there is too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,9 +50,6 @@ pub(crate) struct Flood {
     #[arg(long, default_value_t = 20_000.0)]
     rate: f64,
 }
-
-/// The most there is of anything in a second: what is due at once is made at once.
-const RATE_MAX: f64 = 10e6;
 
 /// How long it rests between two rounds.
 const ROUND: Duration = Duration::from_millis(1);
@@ -122,9 +119,7 @@ impl Flood {
         );
         Ok(())
     }
-}
 
-impl Flood {
     /// That nothing is asked for which a flood does not do.
     fn check(&self) -> Result<(), String> {
         let Common { json, html, floor, with_floor, limits, server_pid, .. } = &self.common;
@@ -141,11 +136,7 @@ impl Flood {
                 "a flood measures nothing, so there is no {option}: give it to the run beside it"
             ));
         }
-        if self.rate > 0.0 && self.rate <= RATE_MAX {
-            Ok(())
-        } else {
-            Err(format!("--rate must be above 0 and at most {RATE_MAX:.0}"))
-        }
+        check_rate(self.rate)
     }
 }
 

@@ -205,6 +205,22 @@ impl FromStr for Sizes {
     }
 }
 
+/// The most that is begun in a second: no client comes near it. What is due is made in one go, and what it does not come to is counted one
+/// by one, so there has to be a bound.
+const RATE_MAX: f64 = 10e6;
+
+/// Looks at a `--rate`.
+///
+/// # Errors
+/// It is not one; says what is.
+pub(crate) fn check_rate(rate: f64) -> Result<(), String> {
+    if rate > 0.0 && rate <= RATE_MAX {
+        Ok(())
+    } else {
+        Err(format!("--rate must be above 0 and at most {RATE_MAX:.0}"))
+    }
+}
+
 /// A figure that must not be exceeded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Limit {

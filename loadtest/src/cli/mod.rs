@@ -224,23 +224,32 @@ fn hold_against(report: &mut Report, floor: &FloorReport) {
 
 /// Writes the result wherever it is wanted: to the files first, since who reads the table may be gone.
 fn tell(report: &Report, common: &Common) -> Result<(), String> {
-    let table = table::render(report);
     if let Some(path) = &common.html {
         write(path, &html::render(std::slice::from_ref(report))?)?;
     }
-    let Some(path) = &common.json else {
-        say(&table);
-        return Ok(());
-    };
-    let json = serde_json::to_string_pretty(report).map_err(|error| error.to_string())?;
-    if path.as_os_str() == "-" {
-        eprint!("{table}");
-        say(&format!("{json}\n"));
-        return Ok(());
+    let json = || serde_json::to_string_pretty(report).map_err(|error| error.to_string());
+    if let Some(path) = common.json.as_ref().filter(|_| !is_json_said(common)) {
+        write(path, &json()?)?;
     }
-    write(path, &json)?;
-    say(&table);
+    show(common, &table::render(report));
+    if is_json_said(common) {
+        say(&format!("{}\n", json()?));
+    }
     Ok(())
+}
+
+/// Whether standard output is for the JSON alone.
+fn is_json_said(common: &Common) -> bool {
+    common.json.as_deref().is_some_and(|path| path.as_os_str() == "-")
+}
+
+/// Shows people something: on standard output, or on standard error where that is for the JSON.
+fn show(common: &Common, text: &str) {
+    if is_json_said(common) {
+        eprint!("{text}");
+    } else {
+        say(text);
+    }
 }
 
 /// Says something on standard output. Nobody may listen any more, as when it was a pipe to `head`.

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::tell;
+use super::{show, tell};
 use crate::base::{Span, real};
 use crate::coordinator::{self, Job};
 use crate::plan::{
-    Broadcast, Chat, Churn, Common, Idle, Limit, Ping, Presence, Scenario, Storm, publishers_needed,
+    Broadcast, Chat, Churn, Common, Idle, Limit, Ping, Presence, Scenario, Storm, check_rate,
+    publishers_needed,
 };
 use crate::report::{Figure, Report, table};
 use crate::scenario::churn::slots_for;
@@ -257,16 +258,14 @@ impl Capacity {
         let (mut rate, mut refinements) = (self.from, 0);
         let mut best: Option<(f64, Report)> = None;
         let mut worst: Option<f64> = None;
-        // As the table of any run: beside the JSON on standard output there is nothing else.
-        let to_stderr = self.common.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
-        let say = |line: &str| if to_stderr { eprintln!("{line}") } else { println!("{line}") };
-        say(&format!(
+        let show = |line: &str| show(&self.common, &format!("{line}\n"));
+        show(&format!(
             "{:>12} {:>14} {:>10} {:>10} {:>12}  verdict",
             "messages/s", "delivered/s", "p50", "p99", "server CPU"
         ));
         while rate <= self.to && refinements <= 3 {
             let report = self.at(rate, &limits)?;
-            say(&table::stage(rate, &report));
+            show(&table::stage(rate, &report));
             if report.problems.is_empty() {
                 best = Some((rate, report));
             } else {
@@ -335,7 +334,7 @@ impl Slow {
 }
 
 fn broadcast(name: &str, common: Common, mut options: Broadcast) -> Result<Job, String> {
-    pace(options.rate)?;
+    check_rate(options.rate)?;
     positive(&[
         ("members", f64::from(options.members)),
         ("rooms", f64::from(options.rooms)),
@@ -360,7 +359,7 @@ impl PingArgs {
         let Self { common, connections, rate, push } = self;
         positive(&[("connections", f64::from(connections))])?;
         if rate != 0.0 {
-            pace(rate)?;
+            check_rate(rate)?;
         }
         Job::new("ping", common, Scenario::Ping(Ping { connections, rate, event: push }))
     }
@@ -377,7 +376,7 @@ impl IdleArgs {
 impl ChurnArgs {
     pub(super) fn job(self) -> Result<Job, String> {
         let Self { common, rate, slots, rooms, observers, abrupt } = self;
-        pace(rate)?;
+        check_rate(rate)?;
         positive(&[("rooms", f64::from(rooms))])?;
         if !(0.0..=1.0).contains(&abrupt) {
             return Err("--abrupt must be from 0 to 1".to_owned());
@@ -447,17 +446,6 @@ impl ChatArgs {
             typing,
         });
         Job::new("chat", common, scenario)
-    }
-}
-
-/// The most that is begun in a second. No client comes near it, and what it does not come to is counted one by one.
-const RATE_MAX: f64 = 10e6;
-
-fn pace(rate: f64) -> Result<(), String> {
-    if rate > 0.0 && rate <= RATE_MAX {
-        Ok(())
-    } else {
-        Err(format!("--rate must be above 0 and at most {RATE_MAX:.0}"))
     }
 }
 
