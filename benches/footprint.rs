@@ -1,8 +1,10 @@
-//! What a connection costs in memory, and a broadcast in our own time: one shard, no sockets, counted exactly.
+//! What a connection costs in memory, and a broadcast in our own time: one shard, no sockets,
+//! counted exactly.
 //!
-//! `cargo bench --bench footprint -- 100000 1000` connects 100,000 members in 1,000 rooms and prints bytes of heap per joined connection,
-//! presence on, and the time of a broadcast per member into a sink that takes everything. With one room it also prints what it costs at most
-//! that a tenth of its members stop reading while 6 MB are said.
+//! `cargo bench --bench footprint -- 100000 1000` connects 100,000 members in 1,000 rooms and
+//! prints bytes of heap per joined connection, presence on, and the time of a broadcast per member
+//! into a sink that takes everything. With one room it also prints what it costs at most that a
+//! tenth of its members stop reading while 6 MB are said.
 
 mod support;
 
@@ -65,7 +67,10 @@ fn main() {
         bench.say(key, &message);
     }
     let spent = began.elapsed().as_nanos();
-    println!("{} ns of our own a member and broadcast", spent / u128::from(bench.sink.writes - writes));
+    println!(
+        "{} ns of our own a member and broadcast",
+        spent / u128::from(bench.sink.writes - writes)
+    );
     if rooms == 1 {
         sleep(bench, key, conns / 10);
     }

@@ -1,7 +1,8 @@
-//! Instructions per step of the parts that matter most, counted by `valgrind --tool=callgrind`: the same on a busy machine as on a quiet one.
+//! Instructions per step of the parts that matter most, counted by `valgrind --tool=callgrind`: the
+//! same on a busy machine as on a quiet one.
 //!
-//! `cargo bench --bench instructions` runs each part twice under valgrind, the second time with more steps; the difference is what the
-//! steps alone took.
+//! `cargo bench --bench instructions` runs each part twice under valgrind, the second time with
+//! more steps; the difference is what the steps alone took.
 
 mod support;
 
@@ -86,7 +87,9 @@ fn main() -> ExitCode {
     println!("instructions a step:");
     for (part, (name, _)) in PARTS.iter().enumerate() {
         match count(part, FEW).and_then(|few| Ok((few, count(part, MANY)?))) {
-            Ok((few, many)) => println!("{:>10}  {name}", many.saturating_sub(few) / u64::from(MANY - FEW)),
+            Ok((few, many)) => {
+                println!("{:>10}  {name}", many.saturating_sub(few) / u64::from(MANY - FEW))
+            }
             Err(problem) => {
                 eprintln!("{problem}");
                 return ExitCode::FAILURE;

@@ -20,7 +20,9 @@ fn frames(c: &mut Criterion) {
     push_client_frame(&mut frame, Opcode::Text, &[b'x'; 100]);
     group.bench_function("header", |b| b.iter(|| decode_header(black_box(&frame))));
     let limits = Limits::default();
-    group.bench_function("whole, 100 B", |b| b.iter(|| next_frame(black_box(&mut frame), &limits).is_ok()));
+    group.bench_function("whole, 100 B", |b| {
+        b.iter(|| next_frame(black_box(&mut frame), &limits).is_ok())
+    });
     for bytes in [80, 300, 4_096] {
         let mut payload = vec![b'x'; bytes];
         group.throughput(Throughput::Bytes(bytes as u64));
@@ -49,7 +51,12 @@ fn envelopes(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("encode", name), |b| {
             b.iter(|| {
                 out.clear();
-                Serializer::V2.broadcast(&mut out, "room:tea", "new_msg", Payload::Json(black_box(&payload)));
+                Serializer::V2.broadcast(
+                    &mut out,
+                    "room:tea",
+                    "new_msg",
+                    Payload::Json(black_box(&payload)),
+                );
             });
         });
     }

@@ -1,4 +1,5 @@
-//! Chinwag: a real-time chat server that speaks the Phoenix Channels protocol. The house is described in `docs/ARCHITECTURE.md`.
+//! Chinwag: a real-time chat server that speaks the Phoenix Channels protocol. The house is
+//! described in `docs/ARCHITECTURE.md`.
 
 pub mod app;
 pub mod base;

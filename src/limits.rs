@@ -1,10 +1,13 @@
-//! Every bound of the server in one place: its unit in the name, its reason beside the number, its relations asserted.
+//! Every bound of the server in one place: its unit in the name, its reason beside the number, its
+//! relations asserted.
 //!
-//! Two kinds stand here. A `const` is a property of a format or of the design. A field of [`Limits`], [`HistoryLimits`] or
-//! [`PresenceLimits`] is an operator's choice with a default; the configuration (`app::config`) gives each the same name.
-//! Nothing in here knows anything else of the server.
+//! Two kinds stand here. A `const` is a property of a format or of the design. A field of
+//! [`Limits`], [`HistoryLimits`] or [`PresenceLimits`] is an operator's choice with a default; the
+//! configuration (`app::config`) gives each the same name. Nothing in here knows anything else of
+//! the server.
 
-/// The longest header of a WebSocket frame from a server: two bytes and a 64-bit length (RFC 6455, 5.2).
+/// The longest header of a WebSocket frame from a server: two bytes and a 64-bit length (RFC 6455,
+/// 5.2).
 pub const FRAME_HEADER_BYTES_MAX: usize = 10;
 
 /// The longest header of a WebSocket frame from a client: a server's, and the mask.
@@ -13,11 +16,12 @@ pub const CLIENT_FRAME_HEADER_BYTES_MAX: usize = FRAME_HEADER_BYTES_MAX + 4;
 /// The most payload a control frame may have (RFC 6455, 5.5).
 pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 
-/// The nesting of JSON accepted from a client, the envelope's array included. `phoenix.js` applications stay far below; a
-/// recursive consumer behind us should never see more.
+/// The nesting of JSON accepted from a client, the envelope's array included. `phoenix.js`
+/// applications stay far below; a recursive consumer behind us should never see more.
 pub const JSON_DEPTH_MAX: u16 = 32;
 
-/// The longest room name, user id and display name, in bytes. One byte must hold a topic's length in binary frames.
+/// The longest room name, user id and display name, in bytes. One byte must hold a topic's length
+/// in binary frames.
 pub const NAME_BYTES_MAX: usize = 128;
 
 /// The longest event name, in bytes: one byte must hold its length in binary frames.
@@ -50,15 +54,17 @@ pub const SESSION_TIMEOUT_MS: u64 = 15_000;
 /// From how many bytes of messages on the rest is left for the next poll.
 pub const POLL_ANSWER_BYTES: usize = 256 * 1_024;
 
-/// How many times [`Limits::conn_out_bytes`] may wait for a client that polls. It cannot take the answers to what it asked in one request,
-/// such as to rejoin ten rooms, before it has asked for them.
+/// How many times [`Limits::conn_out_bytes`] may wait for a client that polls. It cannot take the
+/// answers to what it asked in one request, such as to rejoin ten rooms, before it has asked for
+/// them.
 pub const POLLED_OUT_FACTOR: usize = 4;
 
-/// The longest token, in bytes: it stands in a request line, which has its own bound (RFC 8725 names none).
+/// The longest token, in bytes: it stands in a request line, which has its own bound (RFC 8725
+/// names none).
 pub const TOKEN_BYTES_MAX: usize = 4_096;
 
-/// The longest body of an HTTP request, in bytes. A client that polls posts all that it has to say in one request: a burst of the longest
-/// messages, as [`Limits`] has them by default, must fit.
+/// The longest body of an HTTP request, in bytes. A client that polls posts all that it has to say
+/// in one request: a burst of the longest messages, as [`Limits`] has them by default, must fit.
 pub const HTTP_BODY_BYTES_MAX: usize = 1_024 * 1_024;
 
 /// The longest body of any other request, in bytes. The API takes names and titles.
@@ -67,94 +73,112 @@ pub const API_BODY_BYTES_MAX: usize = 16 * 1_024;
 /// The most headers in one request; past it 431.
 pub const HTTP_HEADERS_MAX: usize = 64;
 
-/// The shared receive buffer of a shard, in bytes, and so the most that is read from one connection before the next has its turn.
+/// The shared receive buffer of a shard, in bytes, and so the most that is read from one connection
+/// before the next has its turn.
 pub const READ_BUFFER_BYTES: usize = 64 * 1_024;
 
 /// How many times in a row one connection's socket is read in one turn.
 pub const READS_PER_TURN_MAX: u32 = 4;
 
-/// To how many members of one room a turn writes: some 300 µs of the kernel's time, after which others have their turn, and what was said
-/// meanwhile is taken along. A turn costs as much as half a write.
+/// To how many members of one room a turn writes: some 300 µs of the kernel's time, after which
+/// others have their turn, and what was said meanwhile is taken along. A turn costs as much as half
+/// a write.
 pub const WRITES_PER_FLUSH: u32 = 64;
 
-/// Up to how many members a room gathers on one shard, as far as those come who join nothing before. Waking another shard for a message costs as
-/// much as some 4 writes, so from here on it is a few in a hundred, and what several cores gain by writing at once is more.
+/// Up to how many members a room gathers on one shard, as far as those come who join nothing
+/// before. Waking another shard for a message costs as much as some 4 writes, so from here on it is
+/// a few in a hundred, and what several cores gain by writing at once is more.
 pub const GATHERED_MEMBERS: u32 = 128;
 
-/// How many connections beyond one and a half times this shard's own another may have and still be handed one.
+/// How many connections beyond one and a half times this shard's own another may have and still be
+/// handed one.
 pub const LOAD_SLACK: usize = 64;
 
 /// By how many connections, beside an eighth, a shard's load must change for the others to be told.
 pub const LOAD_STEP: u32 = 16;
 
-/// How many connections are accepted in one turn, so that a storm of them does not starve those that are in.
+/// How many connections are accepted in one turn, so that a storm of them does not starve those
+/// that are in.
 pub const ACCEPTS_PER_TURN_MAX: u32 = 64;
 
-/// How long after a failed `accept` for want of descriptors the listener is asked again, in milliseconds. An edge-triggered listener
-/// would otherwise stay mute.
+/// How long after a failed `accept` for want of descriptors the listener is asked again, in
+/// milliseconds. An edge-triggered listener would otherwise stay mute.
 pub const ACCEPT_RETRY_MS: u64 = 100;
 
-/// How many bytes of an answer to a join are as much work as an upgrade, or as a join whose answer is short: see
-/// [`Limits::admissions_per_turn`]. Building, framing and sending 16 KiB takes some 10 µs.
+/// How many bytes of an answer to a join are as much work as an upgrade, or as a join whose answer
+/// is short: see [`Limits::admissions_per_turn`]. Building, framing and sending 16 KiB takes some
+/// 10 µs.
 pub const ADMISSION_WORK_BYTES: usize = 16 * 1_024;
 
-/// From how many bytes of waiting joins on a further one is answered `busy`, be it their turn that they wait for or a way. A join is some 200 bytes.
+/// From how many bytes of waiting joins on a further one is answered `busy`, be it their turn that
+/// they wait for or a way. A join is some 200 bytes.
 pub const ADMISSION_LINE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 
-/// The shortest time after which a connection is given up whose peer's machine acknowledges nothing, or takes nothing, in milliseconds. It is
-/// [`Limits::idle_ms`] if that is longer: who may be silent for so long may be deaf for as long. Below 20 s a train's tunnel would do.
+/// The shortest time after which a connection is given up whose peer's machine acknowledges
+/// nothing, or takes nothing, in milliseconds. It is [`Limits::idle_ms`] if that is longer: who may
+/// be silent for so long may be deaf for as long. Below 20 s a train's tunnel would do.
 pub const TCP_DEAF_MS_MIN: u64 = 20_000;
 
-/// From how much silence on the kernel asks a peer's machine whether it is there, in seconds, and how often. Clients send a heartbeat every
-/// 30 s, so this is for those that have stopped, where [`Limits::idle_ms`] is long.
+/// From how much silence on the kernel asks a peer's machine whether it is there, in seconds, and
+/// how often. Clients send a heartbeat every 30 s, so this is for those that have stopped, where
+/// [`Limits::idle_ms`] is long.
 pub const TCP_KEEPALIVE_S: u64 = 60;
 /// See [`TCP_KEEPALIVE_S`].
 pub const TCP_KEEPALIVE_EACH_S: u64 = 15;
 
-/// At how much of [`Limits::memory_bytes`] nobody is accepted any more, nobody joins any more, and those who hold the most let go of it, in
-/// percent. Between two marks there is room for what those who are in may still do.
+/// At how much of [`Limits::memory_bytes`] nobody is accepted any more, nobody joins any more, and
+/// those who hold the most let go of it, in percent. Between two marks there is room for what those
+/// who are in may still do.
 pub const MEMORY_MARKS_PERCENT: [usize; 3] = [80, 90, 100];
 
-/// How often a shard looks how much memory messages in fragments take, and, when memory is short, whether it still is, in milliseconds.
+/// How often a shard looks how much memory messages in fragments take, and, when memory is short,
+/// whether it still is, in milliseconds.
 pub const MEMORY_LOOK_MS: u64 = 100;
 
-/// Which part of the memory that the process may have its shards may use, in percent, unless [`Limits::memory_bytes`] says. The rest is for
-/// the kernel's side of the sockets, for whatever else runs there, and for the allocator: with buffers that grew by doubling and were let go
-/// of by the hundred, the process was seen to take 2.7 times of what was in use, for some seconds.
+/// Which part of the memory that the process may have its shards may use, in percent, unless
+/// [`Limits::memory_bytes`] says. The rest is for the kernel's side of the sockets, for whatever
+/// else runs there, and for the allocator: with buffers that grew by doubling and were let go of by
+/// the hundred, the process was seen to take 2.7 times of what was in use, for some seconds.
 pub const MEMORY_SHARE_PERCENT: u64 = 25;
 
-/// What a connection takes at rest, in bytes: its record, its places in dense arrays, its identity. Measured with one membership
-/// (`benches/footprint`) at some 170 to 430; growing vectors have up to as much again.
+/// What a connection takes at rest, in bytes: its record, its places in dense arrays, its identity.
+/// Measured with one membership (`benches/footprint`) at some 170 to 430; growing vectors have up
+/// to as much again.
 pub const CONN_MEMORY_BYTES: usize = 512;
 
 /// What a membership takes on both sides, in bytes, without its meta.
 pub const MEMBER_MEMORY_BYTES: usize = 256;
 
-/// What a room takes, in bytes, without its history: its home, or its members' record on one shard; its topic and title, and its line in the directories.
+/// What a room takes, in bytes, without its history: its home, or its members' record on one shard;
+/// its topic and title, and its line in the directories.
 pub const ROOM_MEMORY_BYTES: usize = 2 * 1_024;
 
-/// What a remembered key of a message takes, in bytes: hash and receipt, twice over for a table that grows, and its place in the order.
+/// What a remembered key of a message takes, in bytes: hash and receipt, twice over for a table
+/// that grows, and its place in the order.
 pub const KEY_MEMORY_BYTES: usize = 96;
 
 /// How often idle, unfinished and expired connections are looked for, in milliseconds.
 pub const SWEEP_MS: u64 = 500;
 
-/// From how long a turn of a shard on the watchdog says so, in milliseconds. Turns take tens of milliseconds at the very most.
+/// From how long a turn of a shard on the watchdog says so, in milliseconds. Turns take tens of
+/// milliseconds at the very most.
 pub const STALL_MS: u64 = 1_000;
 
-/// How many times a shard may panic within [`RESTARTS_WINDOW_MS`] and begin anew. With one more the process gives up: a defect that is reached
-/// again and again leaves a server that is up and serves nobody, for each time everybody on the shard is closed, every room of it begins
-/// anew, and all come back at once. Whoever supervises the process sees its end, and not that.
+/// How many times a shard may panic within [`RESTARTS_WINDOW_MS`] and begin anew. With one more the
+/// process gives up: a defect that is reached again and again leaves a server that is up and serves
+/// nobody, for each time everybody on the shard is closed, every room of it begins anew, and all
+/// come back at once. Whoever supervises the process sees its end, and not that.
 pub const RESTARTS_MAX: usize = 5;
 /// See [`RESTARTS_MAX`].
 pub const RESTARTS_WINDOW_MS: u64 = 60_000;
 
-/// Over how long connections are closed when the process gives up, in milliseconds: some time, so that not all come back at once, and not
-/// the whole that a stop may take, for it is not well.
+/// Over how long connections are closed when the process gives up, in milliseconds: some time, so
+/// that not all come back at once, and not the whole that a stop may take, for it is not well.
 pub const GIVE_UP_OVER_MS: u64 = 5_000;
 
-/// How long a closed connection's bytes are still read and thrown away before the socket goes, in milliseconds. Closing at once would
-/// reset the connection, and the peer might never see the close frame.
+/// How long a closed connection's bytes are still read and thrown away before the socket goes, in
+/// milliseconds. Closing at once would reset the connection, and the peer might never see the close
+/// frame.
 pub const LINGER_MS: u64 = 2_000;
 
 /// The most rooms in the lobby's first answer.
@@ -165,36 +189,46 @@ pub const LOBBY_TICK_MS: u64 = 500;
 
 /// Words of 8 bytes in the ring between two shards.
 ///
-/// 128 KiB hold a tick's worth of traffic; more waits in the sender's overflow, which is what backpressure measures.
+/// 128 KiB hold a tick's worth of traffic; more waits in the sender's overflow, which is what
+/// backpressure measures.
 pub const RING_WORDS: usize = 16 * 1_024;
 
-/// From how many waiting bytes for another shard on the connections that feed it are no longer read, and joins from there wait.
+/// From how many waiting bytes for another shard on the connections that feed it are no longer
+/// read, and joins from there wait.
 pub const MESH_PAUSE_BYTES: usize = 256 * 1_024;
 
-/// From how many waiting bytes for another shard on a push that needs it is answered `busy`, and what is posted to a session there refused.
+/// From how many waiting bytes for another shard on a push that needs it is answered `busy`, and
+/// what is posted to a session there refused.
 pub const MESH_BUSY_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// How many buffers a shard keeps for the next connection that needs one, and how large a kept one may be.
+/// How many buffers a shard keeps for the next connection that needs one, and how large a kept one
+/// may be.
 pub const POOL_BUFFERS_MAX: usize = 256;
 /// See [`POOL_BUFFERS_MAX`].
 pub const POOL_BUFFER_BYTES_MAX: usize = 4 * 1_024;
 
-/// What an operator may bound, per connection and in all. 0 means no bound where the field's comment says so.
+/// What an operator may bound, per connection and in all. 0 means no bound where the field's
+/// comment says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections in all, over all shards; each costs a descriptor. 0: as many as the process may open files.
+    /// Connections in all, over all shards; each costs a descriptor. 0: as many as the process may
+    /// open files.
     pub connections: u32,
     /// Connections from one address, over all shards. 0: no bound.
     pub connections_per_ip: u32,
-    /// Upgrades and joins that a shard does in one turn, so that a storm of them delays nobody who is in by more than a few milliseconds; the
-    /// rest waits for the next turns. A join with a long answer counts as several.
+    /// Upgrades and joins that a shard does in one turn, so that a storm of them delays nobody who
+    /// is in by more than a few milliseconds; the rest waits for the next turns. A join with a long
+    /// answer counts as several.
     pub admissions_per_turn: u32,
-    /// How long somebody who comes in may be kept waiting, in milliseconds: after it an upgrade is done, a join refused, and whoever waits
-    /// before a full house turned away. Clients give up after some seconds, or fall back to long polling.
+    /// How long somebody who comes in may be kept waiting, in milliseconds: after it an upgrade is
+    /// done, a join refused, and whoever waits before a full house turned away. Clients give up
+    /// after some seconds, or fall back to long polling.
     pub admission_wait_ms: u64,
-    /// From `accept` to a complete request or upgrade, in milliseconds. Absolute: one byte per second does not extend it.
+    /// From `accept` to a complete request or upgrade, in milliseconds. Absolute: one byte per
+    /// second does not extend it.
     pub handshake_ms: u64,
-    /// Without a received byte a connection is closed after this, in milliseconds. `phoenix.js` sends a heartbeat every 30 s.
+    /// Without a received byte a connection is closed after this, in milliseconds. `phoenix.js`
+    /// sends a heartbeat every 30 s.
     pub idle_ms: u64,
     /// Bytes of a request's head; past it 431.
     pub head_bytes: usize,
@@ -202,10 +236,11 @@ pub struct Limits {
     pub frame_bytes: usize,
     /// Payload bytes of one message over all its fragments; past it close code 1009.
     pub message_bytes: usize,
-    /// Fragments of one message; past it close code 1008. An empty one costs its peer six bytes and us a turn of the parser.
+    /// Fragments of one message; past it close code 1008. An empty one costs its peer six bytes and
+    /// us a turn of the parser.
     pub fragments: u32,
-    /// From the first byte of a WebSocket message to its last, in milliseconds; past it close code 1008. Absolute: neither one byte per
-    /// second nor a ping between two fragments extends it.
+    /// From the first byte of a WebSocket message to its last, in milliseconds; past it close code
+    /// 1008. Absolute: neither one byte per second nor a ping between two fragments extends it.
     pub message_ms: u64,
     /// Channels that one connection may have joined.
     pub channels_per_conn: u32,
@@ -217,15 +252,18 @@ pub struct Limits {
     pub publish_burst: u32,
     /// Joins a second that a connection may make. 0: no bound.
     pub join_per_s: u32,
-    /// Joins that a connection may make at once: as many as it can have channels, for it rejoins them all after a break.
+    /// Joins that a connection may make at once: as many as it can have channels, for it rejoins
+    /// them all after a break.
     pub join_burst: u32,
     /// Bytes a member may be behind in a room before its channel ends with `phx_error`.
     pub room_lag_bytes: usize,
-    /// Bytes of a connection's own output (answers, snapshots) that may wait before it is closed with 1013.
+    /// Bytes of a connection's own output (answers, snapshots) that may wait before it is closed
+    /// with 1013.
     pub conn_out_bytes: usize,
     /// Rooms in all. An empty one makes place for a new one.
     pub rooms: u32,
-    /// Bytes of memory that all shards may use. 0: no bound; the configuration makes it a share of what there is.
+    /// Bytes of memory that all shards may use. 0: no bound; the configuration makes it a share of
+    /// what there is.
     pub memory_bytes: usize,
 }
 
@@ -264,9 +302,11 @@ pub struct HistoryLimits {
     pub messages: u32,
     /// Bytes of messages kept per room.
     pub room_bytes: usize,
-    /// Bytes of messages kept over all rooms of the server; the rooms that have been empty the longest go first.
+    /// Bytes of messages kept over all rooms of the server; the rooms that have been empty the
+    /// longest go first.
     pub total_bytes: usize,
-    /// The most bytes of messages in one answer; a recovery that would be larger is not one (`recovered: false`).
+    /// The most bytes of messages in one answer; a recovery that would be larger is not one
+    /// (`recovered: false`).
     pub page_bytes: usize,
 }
 
@@ -284,14 +324,17 @@ impl Default for HistoryLimits {
 /// How presence is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceLimits {
-    /// How long a room that has told its members who came and left collects before it tells them again, in milliseconds for each of those
-    /// told and one more. A room that has been quiet for so long tells at once.
+    /// How long a room that has told its members who came and left collects before it tells them
+    /// again, in milliseconds for each of those told and one more. A room that has been quiet for
+    /// so long tells at once.
     pub tick_ms: u64,
     /// The longest that a room collects, in milliseconds, however many members it has.
     pub tick_max_ms: u64,
-    /// Above so many members, state and diffs carry a choice of [`PresenceLimits::listed`]. 0: always everybody.
+    /// Above so many members, state and diffs carry a choice of [`PresenceLimits::listed`]. 0:
+    /// always everybody.
     pub full_max: u32,
-    /// How many members are listed in a room above [`PresenceLimits::full_max`]: half recent speakers, half those longest present.
+    /// How many members are listed in a room above [`PresenceLimits::full_max`]: half recent
+    /// speakers, half those longest present.
     pub listed: u32,
 }
 
@@ -305,7 +348,8 @@ const _: () = {
     // A topic is `room:` and a name, and its length one byte in binary frames.
     assert!(NAME_BYTES_MAX + 5 <= 255);
     assert!(EVENT_BYTES_MAX <= 255);
-    // A client that is read once can be told everything about one frame's worth of pushes before it is read again.
+    // A client that is read once can be told everything about one frame's worth of pushes before it
+    // is read again.
     assert!(READ_BUFFER_BYTES >= 16 * 1_024);
     // Feeders stop before anything is refused.
     assert!(MESH_PAUSE_BYTES < MESH_BUSY_BYTES);

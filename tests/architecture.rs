@@ -1,6 +1,7 @@
 //! What no compiler checks: which module may know of which, and what only a few places may touch.
 //!
-//! The layers are those of `docs/ARCHITECTURE.md`: a module uses those to the left of it, never to the right. Comments may name anything.
+//! The layers are those of `docs/ARCHITECTURE.md`: a module uses those to the left of it, never to
+//! the right. Comments may name anything.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,8 @@ const RESERVED: &[(&str, &[&str])] = &[
     // Time is a number passed in.
     ("Instant::now", &["reactor/", "app/"]),
     ("SystemTime::now", &["reactor/", "app/"]),
-    // None of our own: what stands in this file is not part of the server, but of loom's check for races.
+    // None of our own: what stands in this file is not part of the server, but of loom's check for
+    // races.
     ("unsafe", &["mesh/sync.rs"]),
     ("mio::", &["reactor/", "app/"]),
     ("socket2::", &["reactor/"]),
@@ -40,7 +42,11 @@ const RESERVED: &[(&str, &[&str])] = &[
 fn faults(path: &str, text: &str) -> Vec<String> {
     let module = path.split(['/', '.']).next().unwrap_or_default();
     let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| *layer == module) else {
-        return if path == "lib.rs" { Vec::new() } else { vec![format!("{path}: {module} has no layer")] };
+        return if path == "lib.rs" {
+            Vec::new()
+        } else {
+            vec![format!("{path}: {module} has no layer")]
+        };
     };
     let mut faults = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -48,7 +54,9 @@ fn faults(path: &str, text: &str) -> Vec<String> {
         let mut fault = |what: String| faults.push(format!("src/{path}:{}: {what}", number + 1));
         for root in ["crate::", "chinwag::", "super::"] {
             for (at, _) in code.match_indices(root) {
-                let used = code[at + root.len()..].split(|c: char| !c.is_alphanumeric() && c != '_').next();
+                let used = code[at + root.len()..]
+                    .split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next();
                 let used = used.unwrap_or_default();
                 // What `super` leads to is within the module, unless it is the name of another.
                 let is_within = root == "super::" && LAYERS.iter().all(|(layer, _)| *layer != used);
@@ -77,8 +85,11 @@ fn sources() -> Vec<(String, String)> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name =
-                    path.strip_prefix(&root).expect("below the root").to_string_lossy().replace('\\', "/");
+                let name = path
+                    .strip_prefix(&root)
+                    .expect("below the root")
+                    .to_string_lossy()
+                    .replace('\\', "/");
                 sources.push((name, fs::read_to_string(&path).expect("sources are text")));
             }
         }
@@ -99,13 +110,20 @@ fn no_module_knows_of_one_to_its_right_and_nobody_touches_what_is_not_its_own() 
 fn check(path: &str, line: &str, expected: &str) {
     let text = format!("//! A file.\n{line}\n");
     let faults = faults(path, &text);
-    assert!(matches!(&faults[..], [fault] if fault.contains(expected)), "{path}: {line}: {faults:?}");
+    assert!(
+        matches!(&faults[..], [fault] if fault.contains(expected)),
+        "{path}: {line}: {faults:?}"
+    );
 }
 
 #[test]
 fn what_is_forbidden_is_seen() {
     check("wire/json.rs", "use crate::chat::topic::Topic;", "wire knows nothing of `chat`");
-    check("base/arena.rs", "    fn f() -> crate::wire::json::Malformed {", "base knows nothing of `wire`");
+    check(
+        "base/arena.rs",
+        "    fn f() -> crate::wire::json::Malformed {",
+        "base knows nothing of `wire`",
+    );
     check("chat/history.rs", "use crate::shard::Shard;", "chat knows nothing of `shard`");
     check("shard/mod.rs", "use crate::{mesh::Port, reactor};", "shard knows nothing of ``");
     check("mesh/ring.rs", "use crate::chat::topic;", "mesh knows nothing of `chat`");

@@ -64,7 +64,12 @@ fn check_reads_the_file_and_opens_nothing() {
         &format!("  {file}:3: limits.idle_ms = 0: must be 1_000 to 86_400_000 ms\n"),
     );
     std::fs::remove_file(&path).unwrap();
-    check(&run(&["check", file], &[]), 78, "", &format!("--config: cannot read {file}: No such file"));
+    check(
+        &run(&["check", file], &[]),
+        78,
+        "",
+        &format!("--config: cannot read {file}: No such file"),
+    );
     std::fs::remove_dir(&directory).unwrap();
 }
 
@@ -85,7 +90,8 @@ fn a_token_is_one_line_and_needs_a_secret() {
     check(&run(&["token", "--user", ""], &secret), 2, "", "--user and --name must be");
 }
 
-/// Somewhere that takes nothing: each write fails, as on a full disk, or into a pipe whose reader has gone.
+/// Somewhere that takes nothing: each write fails, as on a full disk, or into a pipe whose reader
+/// has gone.
 fn full() -> Stdio {
     File::options().write(true).open("/dev/full").expect("Linux has one").into()
 }
@@ -118,7 +124,12 @@ fn a_log_that_cannot_be_written_is_lost_and_nothing_else() {
     assert!(line.starts_with("Chinwag "), "{line}");
     stops_well(server);
     let mut bad = Command::new(env!("CARGO_BIN_EXE_chinwag"));
-    bad.args(["--listen", "203.0.113.1:4000", "--set", "auth.secret=a secret of at least 32 bytes ..."]);
+    bad.args([
+        "--listen",
+        "203.0.113.1:4000",
+        "--set",
+        "auth.secret=a secret of at least 32 bytes ...",
+    ]);
     assert_eq!(bad.env_clear().stderr(full()).status().unwrap().code(), Some(71));
 }
 
@@ -132,7 +143,8 @@ fn a_log_that_nobody_reads_holds_nobody_up() {
     let (_, address) = line.split_once("http://").expect("it says where it is");
     let address = address.split(' ').next().unwrap_or_default();
     let ask = |stream: &mut TcpStream, path: &str| {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = [0; 1_024];
         let count = stream.read(&mut answer).expect("it is answered");

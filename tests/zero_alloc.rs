@@ -1,7 +1,9 @@
-//! In the steady state nothing allocates, and a storm leaves nothing behind: an allocator that counts, and two shards driven directly.
+//! In the steady state nothing allocates, and a storm leaves nothing behind: an allocator that
+//! counts, and two shards driven directly.
 //!
-//! Each test of the steady state warms its shards up, and then asks that a hundred further rounds allocate nothing at all.
-//! `ZERO_ALLOC_TRACE=1` prints where the first allocation of each round came from.
+//! Each test of the steady state warms its shards up, and then asks that a hundred further rounds
+//! allocate nothing at all. `ZERO_ALLOC_TRACE=1` prints where the first allocation of each round
+//! came from.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -24,7 +26,8 @@ thread_local! {
 }
 
 fn hold(bytes: usize, freed_bytes: usize) {
-    let _ = HELD_BYTES.try_with(|held| held.set(held.get().wrapping_add(bytes).wrapping_sub(freed_bytes)));
+    let _ = HELD_BYTES
+        .try_with(|held| held.set(held.get().wrapping_add(bytes).wrapping_sub(freed_bytes)));
 }
 
 fn count() {
@@ -42,7 +45,8 @@ fn count() {
 }
 
 #[expect(unsafe_code, reason = "an allocator is declared so; it hands everything on")]
-// SAFETY: every method hands its arguments to the system's allocator as they are, and its answer back.
+// SAFETY: every method hands its arguments to the system's allocator as they are, and its answer
+// back.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
@@ -68,7 +72,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Sockets that take everything, and the way to the other shard: one buffer of records, each behind its length.
+/// Sockets that take everything, and the way to the other shard: one buffer of records, each behind
+/// its length.
 struct Net {
     written: usize,
     way: Vec<u8>,
@@ -267,7 +272,8 @@ impl Server {
     }
 }
 
-/// Runs rounds until everything is warm, and then some more that must not allocate. Each must write something.
+/// Runs rounds until everything is warm, and then some more that must not allocate. Each must write
+/// something.
 #[track_caller]
 fn check(server: &mut Server, round: impl Fn(&mut Server)) {
     for _ in 0..200 {
@@ -311,7 +317,9 @@ fn a_custom_event_that_names_its_sender() {
     let rooms = rooms();
     let mut server = Server::with_rooms(&rooms);
     let frames: Vec<Vec<u8>> = (0..CONNS)
-        .map(|conn| frame(&format!(r#"["1","2","{}","wave",{{"user":"u{conn}"}}]"#, rooms[conn % 2])))
+        .map(|conn| {
+            frame(&format!(r#"["1","2","{}","wave",{{"user":"u{conn}"}}]"#, rooms[conn % 2]))
+        })
         .collect();
     check(&mut server, |server| {
         frames.iter().enumerate().for_each(|(conn, frame)| server.says(conn, frame));
@@ -338,9 +346,12 @@ fn an_echo() {
 fn a_page_of_history() {
     let rooms = rooms();
     let mut server = Server::with_rooms(&rooms);
-    let says =
-        rooms.each_ref().map(|room| frame(&format!(r#"["1","2","{room}","new_msg",{{"body":"hi"}}]"#)));
-    let asks = rooms.each_ref().map(|room| frame(&format!(r#"["1","3","{room}","history",{{"limit":10}}]"#)));
+    let says = rooms
+        .each_ref()
+        .map(|room| frame(&format!(r#"["1","2","{room}","new_msg",{{"body":"hi"}}]"#)));
+    let asks = rooms
+        .each_ref()
+        .map(|room| frame(&format!(r#"["1","3","{room}","history",{{"limit":10}}]"#)));
     for frame in says.iter().cycle().take(60) {
         server.says(0, frame);
     }
@@ -400,12 +411,15 @@ fn an_allocation_is_seen() {
 fn a_join_a_leave_and_a_crash_in_a_room_with_others_in_it() {
     let rooms = rooms();
     let mut server = Server::with_rooms(&rooms);
-    let says = |event| rooms.each_ref().map(|room| frame(&format!(r#"["1","1","{room}","{event}",{{}}]"#)));
+    let says = |event| {
+        rooms.each_ref().map(|room| frame(&format!(r#"["1","1","{room}","{event}",{{}}]"#)))
+    };
     let (joins, leaves, crashes) = (says("phx_join"), says("phx_leave"), says("phx_nonsense"));
     let heartbeat = frame(r#"[null,"7","phoenix","heartbeat",{}]"#);
     check(&mut server, |server| {
         (0..CONNS).for_each(|conn| server.says(conn, &heartbeat));
-        // At home and from afar, and one after the other: who is in no room at all has nothing to keep its rooms in.
+        // At home and from afar, and one after the other: who is in no room at all has nothing to
+        // keep its rooms in.
         for (conn, room) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             for ends in [&leaves, &crashes] {
                 server.says(conn, &ends[room]);
@@ -424,7 +438,8 @@ fn a_join_a_leave_and_a_crash_in_a_room_with_others_in_it() {
 fn a_second_join_in_the_place_of_the_first() {
     let rooms = rooms();
     let mut server = Server::with_rooms(&rooms);
-    let joins = rooms.each_ref().map(|room| frame(&format!(r#"["1","1","{room}","phx_join",{{}}]"#)));
+    let joins =
+        rooms.each_ref().map(|room| frame(&format!(r#"["1","1","{room}","phx_join",{{}}]"#)));
     let heartbeat = frame(r#"[null,"7","phoenix","heartbeat",{}]"#);
     check(&mut server, |server| {
         (0..CONNS).for_each(|conn| server.says(conn, &heartbeat));
@@ -436,7 +451,8 @@ fn a_second_join_in_the_place_of_the_first() {
     });
 }
 
-/// So many come at once, join a room with others in it, say something, begin to say more, and are gone.
+/// So many come at once, join a room with others in it, say something, begin to say more, and are
+/// gone.
 const STORM: usize = 20_000;
 
 /// What lies at each connection's index stays: its places in dense arrays, and those of its chunk.
@@ -480,5 +496,8 @@ fn a_storm_leaves_no_memory_behind() {
     settle(&mut server);
     server.conns.shrink_to(CONNS);
     let left = server.held_bytes().saturating_sub(before);
-    assert!(left <= STORM * PLACE_BYTES + LEFT_BYTES, "{left} bytes are left of {STORM} who have gone");
+    assert!(
+        left <= STORM * PLACE_BYTES + LEFT_BYTES,
+        "{left} bytes are left of {STORM} who have gone"
+    );
 }

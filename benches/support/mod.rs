@@ -1,4 +1,5 @@
-//! A shard to measure: no sockets, everybody is who they say, and everything that is written is taken.
+//! A shard to measure: no sockets, everybody is who they say, and everything that is written is
+//! taken.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -32,7 +33,8 @@ impl Site for Anybody {
 pub(crate) struct Sink {
     /// How often something was written.
     pub(crate) writes: u64,
-    /// Connections with lower numbers than this take the first bytes of what they are given, and then nothing more.
+    /// Connections with lower numbers than this take the first bytes of what they are given, and
+    /// then nothing more.
     pub(crate) sleepers: u32,
 }
 
@@ -73,10 +75,19 @@ pub(crate) struct Bench {
 impl Bench {
     /// An empty shard without rates.
     pub(crate) fn new() -> Self {
-        let limits =
-            Limits { publish_per_s: 0, join_per_s: 0, admissions_per_turn: u32::MAX, ..Limits::default() };
-        let settings =
-            Settings::new(1, limits, HistoryLimits::default(), PresenceLimits::default(), Vec::new());
+        let limits = Limits {
+            publish_per_s: 0,
+            join_per_s: 0,
+            admissions_per_turn: u32::MAX,
+            ..Limits::default()
+        };
+        let settings = Settings::new(
+            1,
+            limits,
+            HistoryLimits::default(),
+            PresenceLimits::default(),
+            Vec::new(),
+        );
         let now = Now { mono_ms: 1_000, unix_ms: 1_700_000_000_000 };
         let shard = Shard::new(0, Arc::new(settings), Arc::new(Anybody), 1, now);
         Self { shard, sink: Sink::default(), now }
@@ -98,7 +109,8 @@ impl Bench {
         key
     }
 
-    /// So many members, spread over so many rooms, whose presence has been told; and the last one of them, in the last room.
+    /// So many members, spread over so many rooms, whose presence has been told; and the last one
+    /// of them, in the last room.
     pub(crate) fn filled(members: u32, rooms: u32) -> (Self, Key<Conn>) {
         let mut bench = Self::new();
         let mut last = bench.connect(0, 0);

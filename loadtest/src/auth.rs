@@ -44,9 +44,11 @@ pub(crate) fn tokens(common: &Common, connections: u32) -> Result<Vec<String>, S
 fn sign(secret: &str, user: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let head = BASE64URL_NOPAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
-    let claims = serde_json::json!({"sub": user, "name": user, "iat": now, "exp": now + TOKEN_SECONDS});
+    let claims =
+        serde_json::json!({"sub": user, "name": user, "iat": now, "exp": now + TOKEN_SECONDS});
     let signed = format!("{head}.{}", BASE64URL_NOPAD.encode(claims.to_string().as_bytes()));
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
     mac.update(signed.as_bytes());
     format!("{signed}.{}", BASE64URL_NOPAD.encode(&mac.finalize().into_bytes()))
 }
@@ -60,7 +62,8 @@ fn guests(common: &Common, wanted: u32) -> Result<Vec<String>, String> {
     while tokens.len() < crate::base::at(wanted) {
         let mut stream = match open.take() {
             Some(stream) => stream,
-            None => connect(&target).map_err(|error| format!("{} does not answer: {error}", target.host))?,
+            None => connect(&target)
+                .map_err(|error| format!("{} does not answer: {error}", target.host))?,
         };
         match guest(&mut stream, &target.host, &format!("lt-{}", tokens.len())) {
             Ok((token, keep)) => {
@@ -70,7 +73,9 @@ fn guests(common: &Common, wanted: u32) -> Result<Vec<String>, String> {
                     open = Some(stream);
                 }
             }
-            Err(error) if failures == 1 => return Err(format!("no guest from POST /api/session: {error}")),
+            Err(error) if failures == 1 => {
+                return Err(format!("no guest from POST /api/session: {error}"));
+            }
             // The server may have closed the connection between two requests.
             Err(_) => failures += 1,
         }
@@ -86,7 +91,11 @@ fn connect(target: &Target) -> std::io::Result<BufReader<TcpStream>> {
 }
 
 /// One guest: its token, and whether the connection may be used again.
-fn guest(stream: &mut BufReader<TcpStream>, host: &str, name: &str) -> Result<(String, bool), String> {
+fn guest(
+    stream: &mut BufReader<TcpStream>,
+    host: &str,
+    name: &str,
+) -> Result<(String, bool), String> {
     #[derive(serde::Deserialize)]
     struct Session {
         token: String,
@@ -105,16 +114,22 @@ fn guest(stream: &mut BufReader<TcpStream>, host: &str, name: &str) -> Result<(S
         stream.read_line(&mut line).map_err(|error| error.to_string())?;
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         match (name.to_ascii_lowercase().as_str(), value.trim()) {
-            ("content-length", value) => length = value.parse().map_err(|_| "a length that is none")?,
+            ("content-length", value) => {
+                length = value.parse().map_err(|_| "a length that is none")?
+            }
             ("connection", value) if value.eq_ignore_ascii_case("close") => keep = false,
             _ => {}
         }
     }
     let mut answer = String::new();
-    stream.take(length.min(65_536)).read_to_string(&mut answer).map_err(|error| error.to_string())?;
+    stream
+        .take(length.min(65_536))
+        .read_to_string(&mut answer)
+        .map_err(|error| error.to_string())?;
     match status.split_ascii_whitespace().nth(1) {
         Some("200" | "201") => {
-            let session: Session = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
+            let session: Session =
+                serde_json::from_str(&answer).map_err(|error| error.to_string())?;
             Ok((session.token, keep))
         }
         _ => Err(status.trim_end().to_owned()),

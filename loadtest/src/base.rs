@@ -1,7 +1,8 @@
-//! Numbers: the clock, spans of time as people write them, and conversions that cannot go wrong silently.
+//! Numbers: the clock, spans of time as people write them, and conversions that cannot go wrong
+//! silently.
 //!
-//! All times are nanoseconds of the system's monotonic clock, which all processes of the machine share: a message stamped by
-//! one process can be measured by another.
+//! All times are nanoseconds of the system's monotonic clock, which all processes of the machine
+//! share: a message stamped by one process can be measured by another.
 
 use std::fmt;
 use std::str::FromStr;
@@ -44,12 +45,17 @@ pub(crate) fn real(number: u64) -> f64 {
 }
 
 /// A non-negative figure back as a whole number, rounded; what is not a number is 0.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped, and `as` saturates")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped, and `as` saturates"
+)]
 pub(crate) fn whole(figure: f64) -> u64 {
     figure.max(0.0).round() as u64
 }
 
-/// A span of time as given on the command line: `250us`, `20ms`, `10s`, `2m`; a bare number is seconds.
+/// A span of time as given on the command line: `250us`, `20ms`, `10s`, `2m`; a bare number is
+/// seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Span(pub(crate) u64);
@@ -78,7 +84,9 @@ impl FromStr for Span {
             "ms" => 1e6,
             "" | "s" => 1e9,
             "m" | "min" => 60e9,
-            other => return Err(format!("`{other}` is not a unit of time; use ns, us, ms, s or m")),
+            other => {
+                return Err(format!("`{other}` is not a unit of time; use ns, us, ms, s or m"));
+            }
         };
         if number * scale > real(LONGEST_SPAN_NS) {
             return Err(format!("`{text}` is too long; at most 365 days"));

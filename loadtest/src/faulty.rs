@@ -1,7 +1,8 @@
 //! A small server that makes mistakes on purpose, to see whether the generator notices.
 //!
-//! It speaks Phoenix V2 over `tungstenite`, one thread per connection, and is simple rather than fast. Without faults it is correct, which
-//! the tests check too. Every fault is counted out, not drawn: the thousandth delivery is the same in every run.
+//! It speaks Phoenix V2 over `tungstenite`, one thread per connection, and is simple rather than
+//! fast. Without faults it is correct, which the tests check too. Every fault is counted out, not
+//! drawn: the thousandth delivery is the same in every run.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -63,7 +64,8 @@ pub(crate) struct Faulty {
     stop_after: Span,
 }
 
-/// A member of a room, as the server sees it: where to write, and a delivery that waits for the next one.
+/// A member of a room, as the server sees it: where to write, and a delivery that waits for the
+/// next one.
 struct Member {
     conn: u64,
     socket: Arc<Mutex<TcpStream>>,
@@ -94,7 +96,8 @@ type Envelope = (Value, Value, String, String, Box<RawValue>);
 /// # Errors
 /// The port is taken.
 pub(crate) fn serve(faults: Faulty) -> Result<(), String> {
-    let listener = TcpListener::bind(("127.0.0.1", faults.port)).map_err(|error| error.to_string())?;
+    let listener =
+        TcpListener::bind(("127.0.0.1", faults.port)).map_err(|error| error.to_string())?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
     println!("listening on ws://127.0.0.1:{port}/socket/websocket");
     let later = (faults.delay.0 > 0).then(delayer);
@@ -211,7 +214,8 @@ impl Server {
 
     fn broadcast(&self, state: &mut State, topic: &str, event: &str, payload: &str) {
         let State { rooms, deliveries, .. } = state;
-        let frame = text_frame(&format!("[null,null,{},\"{event}\",{payload}]", Value::from(topic)));
+        let frame =
+            text_frame(&format!("[null,null,{},\"{event}\",{payload}]", Value::from(topic)));
         for member in rooms.get_mut(topic).into_iter().flatten() {
             *deliveries += 1;
             let (faults, count) = (&self.faults, *deliveries);

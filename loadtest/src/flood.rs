@@ -1,7 +1,9 @@
-//! Too much of one thing: connections that push, join, ping, send fragments or connect far beyond what they may.
+//! Too much of one thing: connections that push, join, ping, send fragments or connect far beyond
+//! what they may.
 //!
-//! It measures nothing. It runs beside `ping`, against the same server, to see whether those who do nothing wrong notice; and, for comparison,
-//! against another server on the same machine, since a flood takes the machine's time too, whoever it is aimed at.
+//! It measures nothing. It runs beside `ping`, against the same server, to see whether those who do
+//! nothing wrong notice; and, for comparison, against another server on the same machine, since a
+//! flood takes the machine's time too, whoever it is aimed at.
 //!
 //! What the server answers is read and thrown away. A connection that it ends is opened again.
 
@@ -78,9 +80,12 @@ impl Flood {
         let token = auth::tokens(&self.common, 1)?.pop().unwrap_or_default();
         let mark = if target.path.contains('?') { '&' } else { '?' };
         let path = format!("{}{mark}token={}", target.path, query_escape(&token));
-        let open =
-            || open(&target, &path).map_err(|error| format!("{} takes nobody in: {error}", target.host));
-        let mut peers = (0..self.connections.max(1)).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
+        let open = || {
+            open(&target, &path)
+                .map_err(|error| format!("{} takes nobody in: {error}", target.host))
+        };
+        let mut peers =
+            (0..self.connections.max(1)).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
         let (began_ns, duration_ns) = (now_ns(), self.common.duration.0);
         let (mut sent, mut ended, mut turn) = (0, 0, 0);
         loop {
@@ -171,7 +176,8 @@ fn push(out: &mut Vec<u8>, what: What, times: u64) -> u64 {
     let text = |out: &mut Vec<u8>, message: &[u8]| frame::write(out, Opcode::Text, message, 0);
     match what {
         What::Publish => {
-            let message = format!(r#"["1","2","room:flood","new_msg",{{"body":"{}"}}]"#, "x".repeat(100));
+            let message =
+                format!(r#"["1","2","room:flood","new_msg",{{"body":"{}"}}]"#, "x".repeat(100));
             (0..times).for_each(|_| text(out, message.as_bytes()));
         }
         What::Join => (0..times).for_each(|_| text(out, JOIN)),
@@ -198,7 +204,8 @@ fn push_fragments(out: &mut Vec<u8>) {
 }
 
 impl Peer {
-    /// Writes what the socket takes, and throws away what there is to read. False if the connection has ended.
+    /// Writes what the socket takes, and throws away what there is to read. False if the connection
+    /// has ended.
     fn goes_on(&mut self) -> bool {
         let mut bytes = [0; 16 * 1_024];
         loop {
@@ -233,8 +240,11 @@ mod tests {
         let mut bytes = Vec::new();
         let counted = push(&mut bytes, what, times);
         let config = WebSocketConfig::default().accept_unmasked_frames(false);
-        let mut server =
-            WebSocket::from_raw_socket(Incoming(io::Cursor::new(bytes)), Role::Server, Some(config));
+        let mut server = WebSocket::from_raw_socket(
+            Incoming(io::Cursor::new(bytes)),
+            Role::Server,
+            Some(config),
+        );
         let mut messages = Vec::new();
         while let Ok(message) = server.read() {
             messages.push(message);

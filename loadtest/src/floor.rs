@@ -1,12 +1,16 @@
-//! What the kernel alone takes: a bare process that does nothing but `send` the same bytes to the same number of sockets.
+//! What the kernel alone takes: a bare process that does nothing but `send` the same bytes to the
+//! same number of sockets.
 //!
-//! The sender is a process of its own with one thread and no event loop; it counts its own CPU around the sending, in nanoseconds. On loopback
-//! that includes the receiver's half of the kernel's work, as it does for any server. The receiver is the usual loop of this tool: wait, read, drop;
-//! what it does with a frame besides was tried, and makes no difference to the sender. Rounds are sent at a pace, because a receiver that sleeps
-//! between messages must be woken, and that costs the sender too; and on connections that have been in use for a moment ([`WARM_UP_FRAMES`]), as a
-//! server's have when a run's window begins.
+//! The sender is a process of its own with one thread and no event loop; it counts its own CPU
+//! around the sending, in nanoseconds. On loopback that includes the receiver's half of the
+//! kernel's work, as it does for any server. The receiver is the usual loop of this tool: wait,
+//! read, drop; what it does with a frame besides was tried, and makes no difference to the sender.
+//! Rounds are sent at a pace, because a receiver that sleeps between messages must be woken, and
+//! that costs the sender too; and on connections that have been in use for a moment
+//! ([`WARM_UP_FRAMES`]), as a server's have when a run's window begins.
 //!
-//! Whatever a server needs above this is its own doing; whatever it needs *less*, it saves by sending less often (see the larger batches).
+//! Whatever a server needs above this is its own doing; whatever it needs *less*, it saves by
+//! sending less often (see the larger batches).
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
@@ -53,7 +57,8 @@ pub(crate) struct Floor {
     /// Measurements of each batch; they alternate.
     #[arg(long, default_value_t = 5)]
     pub(crate) runs: u32,
-    /// Threads that send, each to its share of the sockets; CPU is that of all. The floor is what one takes.
+    /// Threads that send, each to its share of the sockets; CPU is that of all. The floor is what
+    /// one takes.
     #[arg(long, default_value_t = 1)]
     #[serde(default = "one")]
     pub(crate) threads: u32,
@@ -107,8 +112,9 @@ impl Batch {
 /// The form of report that this version writes and reads.
 const FORMAT: &str = "loadtest-floor-1";
 
-/// Frames that each socket is sent before what is counted. A receiver acknowledges the first frames of a connection, and the first ones after a
-/// silence, one by one (16, `TCP_MAX_QUICKACKS`), and on loopback that is the sender's time too: a quarter more for a frame.
+/// Frames that each socket is sent before what is counted. A receiver acknowledges the first frames
+/// of a connection, and the first ones after a silence, one by one (16, `TCP_MAX_QUICKACKS`), and
+/// on loopback that is the sender's time too: a quarter more for a frame.
 const WARM_UP_FRAMES: usize = 32;
 
 fn one() -> u32 {
@@ -140,7 +146,8 @@ impl FloorReport {
     pub(crate) fn and(mut self, other: &Self) -> Self {
         self.plan.runs += other.plan.runs;
         for batch in &mut self.batches {
-            let same = other.batches.iter().filter(|one| one.frames_per_call == batch.frames_per_call);
+            let same =
+                other.batches.iter().filter(|one| one.frames_per_call == batch.frames_per_call);
             let runs = batch.runs.iter().chain(same.flat_map(|one| &one.runs)).copied().collect();
             *batch = Batch::of(batch.frames_per_call, runs);
         }
@@ -168,8 +175,11 @@ impl FloorReport {
             let [median, least, most] =
                 [one.ns_per_frame, one.least, one.most].map(|ns| time_text(whole(ns)));
             // Writing to a string cannot fail.
-            let _infallible =
-                writeln!(text, "  {:>15}   {median:>13} {least:>10} {most:>10}", one.frames_per_call);
+            let _infallible = writeln!(
+                text,
+                "  {:>15}   {median:>13} {least:>10} {most:>10}",
+                one.frames_per_call
+            );
         }
         text
     }
@@ -232,9 +242,11 @@ impl Sender {
             .map_err(|error| error.to_string())?;
         let stdin = child.stdin.take().expect("it is piped");
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut sender = Self { child, stdin, stdout, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let mut sender =
+            Self { child, stdin, stdout, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
         sender.tell(plan)?;
-        sender.address = sender.line()?.trim().parse().map_err(|_| "the sender did not start".to_owned())?;
+        sender.address =
+            sender.line()?.trim().parse().map_err(|_| "the sender did not start".to_owned())?;
         Ok(sender)
     }
 
@@ -274,8 +286,8 @@ impl Drop for Sender {
 pub(crate) fn sender_process() -> Result<(), String> {
     crate::coordinator::raise_descriptors();
     let mut lines = io::stdin().lines().map_while(Result::ok);
-    let plan: Floor =
-        serde_json::from_str(&lines.next().unwrap_or_default()).map_err(|error| error.to_string())?;
+    let plan: Floor = serde_json::from_str(&lines.next().unwrap_or_default())
+        .map_err(|error| error.to_string())?;
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     println!("{}", listener.local_addr().map_err(|error| error.to_string())?);
     let mut sockets = Vec::new();
@@ -291,14 +303,16 @@ pub(crate) fn sender_process() -> Result<(), String> {
     for line in lines {
         let order: Order = serde_json::from_str(&line).map_err(|error| error.to_string())?;
         let taken = if let [only] = &mut shares[..] {
-            // Not in a thread beside the first one: the kernel does more for the descriptors of a process that has several.
+            // Not in a thread beside the first one: the kernel does more for the descriptors of a
+            // process that has several.
             only.send(order)?
         } else {
             thread::scope(|scope| {
                 let sending: Vec<_> =
                     shares.iter_mut().map(|share| scope.spawn(move || share.send(order))).collect();
                 sending.into_iter().try_fold(Taken { cpu_ns: 0, frames: 0 }, |sum, sending| {
-                    let taken = sending.join().map_err(|_| "a sending thread failed".to_owned())??;
+                    let taken =
+                        sending.join().map_err(|_| "a sending thread failed".to_owned())??;
                     Ok::<_, String>(Taken {
                         cpu_ns: sum.cpu_ns + taken.cpu_ns,
                         frames: sum.frames + taken.frames,
@@ -322,7 +336,8 @@ impl<'a> Share<'a> {
     fn new(plan: &'a Floor, sockets: &'a [TcpSocket], index: usize, threads: usize) -> Self {
         let group = at(if plan.group == 0 { plan.sockets } else { plan.group.min(plan.sockets) });
         let groups = sockets.chunks(group.max(1));
-        let groups = groups.map(|group| group.iter().skip(index).step_by(threads).collect()).collect();
+        let groups =
+            groups.map(|group| group.iter().skip(index).step_by(threads).collect()).collect();
         Self { plan, groups, next: 0 }
     }
 
@@ -330,8 +345,9 @@ impl<'a> Share<'a> {
     fn send(&mut self, order: Order) -> Result<Taken, String> {
         let frame = server_text_frame(payload_for(self.plan.bytes));
         let bytes = frame.repeat(at(order.batch));
-        let write =
-            |mut socket: &TcpSocket, bytes: &[u8]| socket.write_all(bytes).map_err(|error| error.to_string());
+        let write = |mut socket: &TcpSocket, bytes: &[u8]| {
+            socket.write_all(bytes).map_err(|error| error.to_string())
+        };
         for _ in 0..WARM_UP_FRAMES {
             self.groups.iter().flatten().try_for_each(|socket| write(socket, &frame))?;
         }
@@ -348,7 +364,8 @@ impl<'a> Share<'a> {
             }
             thread::sleep(Duration::from_nanos(due_ns.saturating_sub(now_ns())));
             let group = &self.groups[self.next % self.groups.len()];
-            // The sleep is not part of the floor: a server that waits has its own cost for that, which is not sending.
+            // The sleep is not part of the floor: a server that waits has its own cost for that,
+            // which is not sending.
             let before_ns = thread_cpu_ns();
             group.iter().try_for_each(|socket| write(socket, &bytes))?;
             cpu_ns += thread_cpu_ns() - before_ns;
@@ -379,8 +396,9 @@ fn connect(address: SocketAddr, sockets: u32) -> Result<(Poll, Vec<TcpStream>), 
         Ok(stream)
     };
     let streams = (0..sockets).map(|index| {
-        one(index)
-            .map_err(|error: io::Error| format!("socket {} of {sockets} of the floor: {error}", index + 1))
+        one(index).map_err(|error: io::Error| {
+            format!("socket {} of {sockets} of the floor: {error}", index + 1)
+        })
     });
     let streams = streams.collect::<Result<_, _>>()?;
     Ok((poll, streams))
@@ -433,7 +451,8 @@ pub(crate) fn tell(report: &FloorReport) -> Result<(), String> {
 /// # Errors
 /// There is none in the file.
 pub(crate) fn load(path: &std::path::Path) -> Result<FloorReport, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let report: FloorReport =
         serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     if report.format == FORMAT {

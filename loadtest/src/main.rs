@@ -1,7 +1,7 @@
 //! `loadtest`: a load generator and latency benchmark for chat servers that speak Phoenix Channels.
 //!
-//! It shares no code with any server: its client, its checks and its clock are its own. See `docs/benchmarks.md` for how the figures are
-//! made and what they mean.
+//! It shares no code with any server: its client, its checks and its clock are its own. See
+//! `docs/benchmarks.md` for how the figures are made and what they mean.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,9 @@
-//! What a run is to do: the options all scenarios share, each scenario's own, and the plan made of them that every worker gets.
+//! What a run is to do: the options all scenarios share, each scenario's own, and the plan made of
+//! them that every worker gets.
 //!
-//! A worker learns nothing but its [`Plan`]: from the seed and its own number it works out the same rooms, publishers and times as all
-//! the others, so nothing has to be agreed on while the run is on.
+//! A worker learns nothing but its [`Plan`]: from the seed and its own number it works out the same
+//! rooms, publishers and times as all the others, so nothing has to be agreed on while the run is
+//! on.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,8 +20,13 @@ use crate::stats::{Metric, time_figure};
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Common {
-    /// The server's WebSocket. `{user}`, `{token}` and `{conn}` are filled in; a token that has no place is added as `token=`.
-    #[arg(long, default_value = "ws://127.0.0.1:4000/socket/websocket?vsn=2.0.0", help_heading = "Server")]
+    /// The server's WebSocket. `{user}`, `{token}` and `{conn}` are filled in; a token that has no
+    /// place is added as `token=`.
+    #[arg(
+        long,
+        default_value = "ws://127.0.0.1:4000/socket/websocket?vsn=2.0.0",
+        help_heading = "Server"
+    )]
     pub(crate) url: String,
     /// What the text frames hold.
     #[arg(long, value_enum, default_value = "phoenix", help_heading = "Server")]
@@ -45,7 +52,8 @@ pub(crate) struct Common {
     /// The order that the server promises: one for the whole room, or only that of each sender.
     #[arg(long, value_enum, default_value = "room", help_heading = "Server")]
     pub(crate) order: Promised,
-    /// How connections prove who they are. `auto` uses --token or --secret if given, else asks the server for guests, else none.
+    /// How connections prove who they are. `auto` uses --token or --secret if given, else asks the
+    /// server for guests, else none.
     #[arg(long, value_enum, default_value = "auto", help_heading = "Server")]
     pub(crate) auth: Auth,
     /// One token for all connections.
@@ -61,7 +69,8 @@ pub(crate) struct Common {
     #[arg(long, help_heading = "Server")]
     pub(crate) remote: bool,
 
-    /// Bytes of a message's body, at least 61: a number, or a mix such as `80:70,300:25,4000:5` (bytes:weight).
+    /// Bytes of a message's body, at least 61: a number, or a mix such as `80:70,300:25,4000:5`
+    /// (bytes:weight).
     #[arg(long, default_value = "200", help_heading = "Load")]
     pub(crate) size: Sizes,
     /// New connections per second.
@@ -82,7 +91,8 @@ pub(crate) struct Common {
     /// How messages are spaced in time.
     #[arg(long, value_enum, default_value = "even", help_heading = "Load")]
     pub(crate) arrivals: Arrivals,
-    /// Connections from one loopback address; more come from the next: 127.0.0.2, and so on. An address has some 28,000 ports.
+    /// Connections from one loopback address; more come from the next: 127.0.0.2, and so on. An
+    /// address has some 28,000 ports.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Load")]
     pub(crate) per_source: u32,
     /// A heartbeat from each connection after this; 0: none.
@@ -94,17 +104,20 @@ pub(crate) struct Common {
     /// Threads of the client.
     #[arg(long, default_value_t = 1, help_heading = "Load")]
     pub(crate) threads: u32,
-    /// Processes of the client, instead of threads; 0: as many as the descriptors of one do not suffice.
+    /// Processes of the client, instead of threads; 0: as many as the descriptors of one do not
+    /// suffice.
     #[arg(long, default_value_t = 0, help_heading = "Load")]
     pub(crate) processes: u32,
 
-    /// What the scenario is called in reports, where it is a variant of one: runs of one name stand side by side.
+    /// What the scenario is called in reports, where it is a variant of one: runs of one name stand
+    /// side by side.
     #[arg(long, default_value = "", hide_default_value = true, help_heading = "Report")]
     pub(crate) name: String,
     /// A name for this run in reports: the server's, if several are compared.
     #[arg(long, default_value = "", hide_default_value = true, help_heading = "Report")]
     pub(crate) label: String,
-    /// Write the result as JSON to this file (`-`: standard output, and the table to standard error).
+    /// Write the result as JSON to this file (`-`: standard output, and the table to standard
+    /// error).
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(crate) json: Option<PathBuf>,
     /// Write the result as one self-contained HTML page.
@@ -113,11 +126,12 @@ pub(crate) struct Common {
     /// Compare with the floor in this file (`loadtest floor --json FILE`).
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(crate) floor: Option<PathBuf>,
-    /// Measure the kernel's floor for the same frames right before and after the run, and compare with it.
+    /// Measure the kernel's floor for the same frames right before and after the run, and compare
+    /// with it.
     #[arg(long, conflicts_with = "floor", help_heading = "Report")]
     pub(crate) with_floor: bool,
-    /// Fail if a figure is above this: `p99=20ms`, `answer.p50=1ms`, `cpu=9us` (server CPU per delivery), `floor=1.15`,
-    /// `bytes_per_conn=200`. May be given several times.
+    /// Fail if a figure is above this: `p99=20ms`, `answer.p50=1ms`, `cpu=9us` (server CPU per
+    /// delivery), `floor=1.15`, `bytes_per_conn=200`. May be given several times.
     #[arg(long = "limit", value_name = "FIGURE=VALUE", help_heading = "Report")]
     pub(crate) limits: Vec<Limit>,
     /// Do not fail because the server refused pushes.
@@ -126,7 +140,8 @@ pub(crate) struct Common {
     /// No progress.
     #[arg(long, short, help_heading = "Report")]
     pub(crate) quiet: bool,
-    /// Take options from this TOML file: long names as keys, those of one scenario in a table of its name. The command line wins.
+    /// Take options from this TOML file: long names as keys, those of one scenario in a table of
+    /// its name. The command line wins.
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
@@ -197,16 +212,20 @@ impl FromStr for Sizes {
         let part = |part: &str| {
             let (bytes, weight) = part.split_once(':').unwrap_or((part, "1"));
             match (bytes.trim().parse::<u32>(), weight.trim().parse::<f64>()) {
-                (Ok(bytes @ BODY_BYTES_MIN..=1_000_000), Ok(weight)) if weight > 0.0 => Ok((bytes, weight)),
-                _ => Err(format!("`{part}` is not bytes ({BODY_BYTES_MIN} to 1,000,000) or bytes:weight")),
+                (Ok(bytes @ BODY_BYTES_MIN..=1_000_000), Ok(weight)) if weight > 0.0 => {
+                    Ok((bytes, weight))
+                }
+                _ => Err(format!(
+                    "`{part}` is not bytes ({BODY_BYTES_MIN} to 1,000,000) or bytes:weight"
+                )),
             }
         };
         text.split(',').map(part).collect::<Result<_, _>>().map(Self)
     }
 }
 
-/// The most that is begun in a second: no client comes near it. What is due is made in one go, and what it does not come to is counted one
-/// by one, so there has to be a bound.
+/// The most that is begun in a second: no client comes near it. What is due is made in one go, and
+/// what it does not come to is counted one by one, so there has to be a bound.
 const RATE_MAX: f64 = 10e6;
 
 /// Looks at a `--rate`.
@@ -249,7 +268,8 @@ impl FromStr for Limit {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (figure, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not FIGURE=VALUE"))?;
+        let (figure, value) =
+            text.split_once('=').ok_or_else(|| format!("`{text}` is not FIGURE=VALUE"))?;
         let most = if PLAIN_FIGURES.contains(&figure) {
             value
                 .parse()
@@ -282,9 +302,11 @@ pub(crate) struct Broadcast {
     pub(crate) burst: u32,
     /// Members of each room that write.
     pub(crate) publishers: u32,
-    /// Members of each room that stop reading once the window begins, and read again at its end (`slow`).
+    /// Members of each room that stop reading once the window begins, and read again at its end
+    /// (`slow`).
     pub(crate) sleepers: u32,
-    /// Receive buffer of the sleepers, in bytes, so that the kernel does not hide that they sleep. 0: the system's own.
+    /// Receive buffer of the sleepers, in bytes, so that the kernel does not hide that they sleep.
+    /// 0: the system's own.
     pub(crate) sleeper_buffer_bytes: u32,
 }
 
@@ -293,7 +315,8 @@ pub(crate) struct Broadcast {
 pub(crate) struct Ping {
     /// Connections, each with at most one ping under way in the closed form.
     pub(crate) connections: u32,
-    /// Pings per second over all connections; 0: each connection sends the next when the last is answered.
+    /// Pings per second over all connections; 0: each connection sends the next when the last is
+    /// answered.
     pub(crate) rate: f64,
     /// `heartbeat`, or the name of an event that is answered.
     pub(crate) event: String,
@@ -336,7 +359,8 @@ pub(crate) struct Storm {
     pub(crate) per_room: u32,
     /// Over how long their return is spread.
     pub(crate) spread: Span,
-    /// Wait for the server to close the connections (it is being restarted) instead of closing them here.
+    /// Wait for the server to close the connections (it is being restarted) instead of closing them
+    /// here.
     pub(crate) on_close: bool,
 }
 
@@ -442,7 +466,8 @@ impl Plan {
     }
 }
 
-/// When the messages of a run are due, in nanoseconds after the start of the load. The same in every worker.
+/// When the messages of a run are due, in nanoseconds after the start of the load. The same in
+/// every worker.
 pub(crate) struct Schedule {
     rng: fastrand::Rng,
     arrivals: Arrivals,
@@ -457,7 +482,14 @@ impl Schedule {
     pub(crate) fn new(rate: f64, burst: u32, arrivals: Arrivals, seed: u64) -> Self {
         let burst = burst.max(1);
         let mean_ns = f64::from(burst) / rate * real(SECOND_NS);
-        Self { rng: fastrand::Rng::with_seed(seed), arrivals, mean_ns, burst, left: burst, due_ns: 0.0 }
+        Self {
+            rng: fastrand::Rng::with_seed(seed),
+            arrivals,
+            mean_ns,
+            burst,
+            left: burst,
+            due_ns: 0.0,
+        }
     }
 }
 
@@ -479,12 +511,14 @@ impl Iterator for Schedule {
 
 /// The `index`th of `parts` even, contiguous shares of `whole`.
 pub(crate) fn share(whole: u32, index: u32, parts: u32) -> std::ops::Range<u32> {
-    let cut =
-        |part: u32| u32::try_from(u64::from(whole) * u64::from(part) / u64::from(parts)).unwrap_or(whole);
+    let cut = |part: u32| {
+        u32::try_from(u64::from(whole) * u64::from(part) / u64::from(parts)).unwrap_or(whole)
+    };
     cut(index)..cut(index + 1)
 }
 
-/// How many publishers a room of `members` needs so that none of them writes more than `each` messages a second, and none twice in a burst.
+/// How many publishers a room of `members` needs so that none of them writes more than `each`
+/// messages a second, and none twice in a burst.
 pub(crate) fn publishers_needed(rate: f64, burst: u32, rooms: u32, members: u32, each: f64) -> u32 {
     let by_rate = whole((rate / f64::from(rooms) / each).ceil());
     let by_burst = u64::from(burst.div_ceil(rooms));
@@ -532,9 +566,14 @@ mod tests {
         let limit: Limit = "p99=20ms".parse().unwrap();
         assert_eq!((limit.figure.as_str(), whole(limit.most)), ("p99", 20_000_000));
         assert_eq!(whole("bytes_per_conn=200".parse::<Limit>().unwrap().most), 200);
-        for known in
-            ["p99.9=1ms", "answer.p99.9=1ms", "ready.max=1s", "cpu=9us", "connect_cpu=60us", "floor=1.15"]
-        {
+        for known in [
+            "p99.9=1ms",
+            "answer.p99.9=1ms",
+            "ready.max=1s",
+            "cpu=9us",
+            "connect_cpu=60us",
+            "floor=1.15",
+        ] {
             assert!(known.parse::<Limit>().is_ok(), "{known}");
         }
         for unknown in ["p99", "p95=20ms", "delivry.p99=1ms", "delivery=1ms", "floor=NaN", "=1ms"] {

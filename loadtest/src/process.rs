@@ -1,9 +1,11 @@
 //! What a process and all its children cost, from `/proc`.
 //!
-//! CPU in all is the scheduler's own count in nanoseconds (`schedstat`, per thread). The split into user and system comes from `stat`, which
-//! counts in hundredths of a second; it is scaled to the sum. A thread that ended in between takes its `schedstat` with it; where that
-//! happened, or where threads came and went unseen, the coarser count is the better one, and is taken. For a thread that is running, `schedstat` stands as of the last tick of the
-//! scheduler, some milliseconds ago: nothing over seconds, too much over less.
+//! CPU in all is the scheduler's own count in nanoseconds (`schedstat`, per thread). The split into
+//! user and system comes from `stat`, which counts in hundredths of a second; it is scaled to the
+//! sum. A thread that ended in between takes its `schedstat` with it; where that happened, or where
+//! threads came and went unseen, the coarser count is the better one, and is taken. For a thread
+//! that is running, `schedstat` stands as of the last tick of the scheduler, some milliseconds ago:
+//! nothing over seconds, too much over less.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,8 +18,9 @@ use crate::base::{nanoseconds, real, whole};
 /// One tick of `/proc/PID/stat`: Linux shows programs 100 a second, whatever the kernel's own pace.
 const TICK_NS: u64 = 10_000_000;
 
-/// How far the ticks of one process may be ahead of the scheduler's count though all its threads are seen: both parts are cut to whole ticks,
-/// and what is running is further on in one than in the other.
+/// How far the ticks of one process may be ahead of the scheduler's count though all its threads
+/// are seen: both parts are cut to whole ticks, and what is running is further on in one than in
+/// the other.
 const SLACK_TICKS: u64 = 4;
 
 /// What a tree of processes has used by some moment.
@@ -68,8 +71,9 @@ pub(crate) fn sample(root: u32) -> Option<Sample> {
         if pid == root && fields.first() == Some(&"Z") {
             return None;
         }
-        let field =
-            |number: usize| fields.get(number - 3).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let field = |number: usize| {
+            fields.get(number - 3).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0)
+        };
         sample.processes += 1;
         // Fields 14 to 17 (proc_pid_stat(5)): its own, and that of children it has waited for.
         sample.user_ticks += field(14) + field(16);
@@ -84,8 +88,8 @@ pub(crate) fn sample(root: u32) -> Option<Sample> {
                 sample.threads_ns.insert(thread, ns);
             }
             let status = fs::read_to_string(format!("{directory}/status")).unwrap_or_default();
-            sample.context_switches +=
-                number(&status, "voluntary_ctxt_switches:") + number(&status, "nonvoluntary_ctxt_switches:");
+            sample.context_switches += number(&status, "voluntary_ctxt_switches:")
+                + number(&status, "nonvoluntary_ctxt_switches:");
         }
     }
     (sample.processes > 0).then_some(sample)
@@ -100,7 +104,9 @@ impl Sample {
         let by_scheduler: u64 = self
             .threads_ns
             .iter()
-            .map(|(thread, ns)| ns.saturating_sub(earlier.threads_ns.get(thread).copied().unwrap_or(0)))
+            .map(|(thread, ns)| {
+                ns.saturating_sub(earlier.threads_ns.get(thread).copied().unwrap_or(0))
+            })
             .sum();
         let ended = earlier.threads_ns.keys().any(|thread| !self.threads_ns.contains_key(thread));
         // What came and went between the samples is in neither of them.
@@ -118,8 +124,8 @@ impl Sample {
 
 /// CPU of the calling thread, in nanoseconds.
 ///
-/// Not from `schedstat`: for a thread that is running it lacks what came after the last tick of the scheduler, which is all there is in a
-/// short span of work.
+/// Not from `schedstat`: for a thread that is running it lacks what came after the last tick of the
+/// scheduler, which is all there is in a short span of work.
 pub(crate) fn thread_cpu_ns() -> u64 {
     nanoseconds(clock_gettime(ClockId::ThreadCPUTime))
 }
@@ -148,7 +154,9 @@ fn tree(root: u32) -> Vec<u32> {
 
 /// The fields from the third on: the second, the name, may hold anything, spaces and brackets too.
 fn stat_fields(stat: &str) -> Vec<&str> {
-    stat.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace().collect()).unwrap_or_default()
+    stat.rsplit_once(')')
+        .map(|(_, rest)| rest.split_ascii_whitespace().collect())
+        .unwrap_or_default()
 }
 
 fn threads(pid: u32) -> Vec<(u32, String)> {
@@ -209,8 +217,10 @@ mod tests {
 
     #[test]
     fn a_process_that_has_ended_is_not_there_though_nobody_has_waited_for_it() {
-        let mut child =
-            std::process::Command::new("true").stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child = std::process::Command::new("true")
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         // Its end closes the pipe; it is a zombie from some moment after that.
         std::io::copy(&mut child.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
         while fs::read_to_string(format!("/proc/{}/stat", child.id()))

@@ -1,14 +1,15 @@
 //! Did each receiver get each message once, and in order?
 //!
-//! A receiver keeps one number per sender of its room: which message must come next. A jump forward leaves gaps, a late message
-//! fills one (it was reordered), anything else that is not next is a duplicate, and what is still missing at the end was lost.
+//! A receiver keeps one number per sender of its room: which message must come next. A jump forward
+//! leaves gaps, a late message fills one (it was reordered), anything else that is not next is a
+//! duplicate, and what is still missing at the end was lost.
 //!
-//! A room has one order, the same for all its members: whichever receiver sees a message first gives it its place, and nobody may see two
-//! messages the other way round ([`Order`]).
+//! A room has one order, the same for all its members: whichever receiver sees a message first
+//! gives it its place, and nobody may see two messages the other way round ([`Order`]).
 //!
-//! Whoever joins while others are writing cannot know which message is the first it must get: the server takes it in at some
-//! moment between its join and the answer. So the first one it sees may be any up to the first that was sent after the answer;
-//! from then on nothing may be missing.
+//! Whoever joins while others are writing cannot know which message is the first it must get: the
+//! server takes it in at some moment between its join and the answer. So the first one it sees may
+//! be any up to the first that was sent after the answer; from then on nothing may be missing.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -45,7 +46,8 @@ enum Next {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Receiver {
     next: Vec<Next>,
-    /// What is missing: a sender and the first of a run of its messages, and the one after the last.
+    /// What is missing: a sender and the first of a run of its messages, and the one after the
+    /// last.
     gaps: BTreeMap<(u32, u32), u32>,
 }
 
@@ -55,8 +57,9 @@ impl Receiver {
         Self { next: vec![Next::Is(0); at(publishers)], ..Self::default() }
     }
 
-    /// The member (re)joined, and the answer has just come: from now on all that is sent must come. `sent` is how many messages each
-    /// sender has sent by now, `None` where that is not known here.
+    /// The member (re)joined, and the answer has just come: from now on all that is sent must come.
+    /// `sent` is how many messages each sender has sent by now, `None` where that is not known
+    /// here.
     ///
     /// Gaps of before are forgotten: that was another membership.
     pub(crate) fn rejoined(&mut self, sent: impl Iterator<Item = Option<u32>>) {
@@ -105,14 +108,18 @@ impl Receiver {
 
     /// Whether a message has come.
     pub(crate) fn has(&self, rank: u32, seq: u32) -> bool {
-        matches!(self.next.get(at(rank)), Some(Next::Is(due)) if seq < *due) && self.gap(rank, seq).is_none()
+        matches!(self.next.get(at(rank)), Some(Next::Is(due)) if seq < *due)
+            && self.gap(rank, seq).is_none()
     }
 
-    /// How many messages have not come, given how many each sender sent in all and how many of a run of a sender's messages were `refused`.
+    /// How many messages have not come, given how many each sender sent in all and how many of a
+    /// run of a sender's messages were `refused`.
     pub(crate) fn missing(&self, sent: &[u32], refused: impl Fn(u32, Range<u32>) -> u64) -> u64 {
-        let missing =
-            |rank, run: Range<u32>| (u64::from(run.end) - u64::from(run.start)) - refused(rank, run);
-        let mut sum = self.gaps.iter().map(|((rank, start), end)| missing(*rank, *start..*end)).sum();
+        let missing = |rank, run: Range<u32>| {
+            (u64::from(run.end) - u64::from(run.start)) - refused(rank, run)
+        };
+        let mut sum =
+            self.gaps.iter().map(|((rank, start), end)| missing(*rank, *start..*end)).sum();
         for ((rank, next), sent) in (0..).zip(&self.next).zip(sent) {
             if let Next::Is(due) | Next::AtMost(due) = *next
                 && due < *sent
@@ -224,8 +231,9 @@ mod tests {
         let mut receiver = Receiver::from_the_start(1);
         receiver.received(0, 0);
         receiver.received(0, 2);
-        let refused =
-            |_, run: Range<u32>| crate::base::count64([1, 4].iter().filter(|seq| run.contains(seq)).count());
+        let refused = |_, run: Range<u32>| {
+            crate::base::count64([1, 4].iter().filter(|seq| run.contains(seq)).count())
+        };
         assert_eq!(receiver.missing(&[5], refused), 1);
         assert_eq!([0, 1, 2, 3].map(|seq| receiver.has(0, seq)), [true, false, true, false]);
     }
@@ -246,7 +254,10 @@ mod tests {
         );
         let all_refused = |_, run: Range<u32>| u64::from(run.end - run.start);
         assert_eq!(
-            (receiver.missing(&[1_000_001, 7], all_refused), receiver.missing(&[1_000_001, 7], |_, _| 0)),
+            (
+                receiver.missing(&[1_000_001, 7], all_refused),
+                receiver.missing(&[1_000_001, 7], |_, _| 0)
+            ),
             (0, 1_000_004)
         );
     }

@@ -1,6 +1,8 @@
-//! Every scenario, small, against Chinwag itself with one shard and with two: a test of correctness, never of speed.
+//! Every scenario, small, against Chinwag itself with one shard and with two: a test of
+//! correctness, never of speed.
 //!
-//! The server is not a dependency of this crate, so it has to be built first: `cargo build && cargo test -p loadtest -- --ignored`.
+//! The server is not a dependency of this crate, so it has to be built first: `cargo build && cargo
+//! test -p loadtest -- --ignored`.
 
 mod common;
 
@@ -116,10 +118,23 @@ fn storm() {
 #[test]
 #[ignore = "needs the server: cargo build"]
 fn slow_members_are_told_and_catch_up() {
-    // 12 MB for each sleeper: well over what the kernel hides in its buffers (4 MiB on Linux) and the lag that a room allows (1 MiB).
-    let options =
-        ["--members", "20", "--sleepers", "3", "--rate", "200", "--size", "15000", "--duration", "4s"];
-    on_shards("slow", &options, |outcome| assert!(outcome.count("ended_loudly") >= 3, "{}", outcome.said));
+    // 12 MB for each sleeper: well over what the kernel hides in its buffers (4 MiB on Linux) and
+    // the lag that a room allows (1 MiB).
+    let options = [
+        "--members",
+        "20",
+        "--sleepers",
+        "3",
+        "--rate",
+        "200",
+        "--size",
+        "15000",
+        "--duration",
+        "4s",
+    ];
+    on_shards("slow", &options, |outcome| {
+        assert!(outcome.count("ended_loudly") >= 3, "{}", outcome.said)
+    });
 }
 
 #[test]
@@ -136,10 +151,15 @@ fn presence() {
 #[test]
 #[ignore = "needs the server: cargo build"]
 fn chat_with_breaks_is_recovered() {
-    let people = ["--users", "60", "--rooms", "6", "--write-every", "500ms", "--history-every", "1s"];
+    let people =
+        ["--users", "60", "--rooms", "6", "--write-every", "500ms", "--history-every", "1s"];
     let breaks = ["--break-every", "1s", "--away", "300ms", "--duration", "3s"];
     on_shards("chat", &[&people[..], &breaks].concat(), |outcome| {
-        assert!(outcome.count("reconnected") > 0 && outcome.count("recovered") > 0, "{}", outcome.said);
+        assert!(
+            outcome.count("reconnected") > 0 && outcome.count("recovered") > 0,
+            "{}",
+            outcome.said
+        );
     });
 }
 
@@ -150,8 +170,11 @@ fn floods() {
         let server = chinwag_with(&["--shards", shards]);
         for what in ["publish", "join", "ping", "fragments", "connects"] {
             let options = ["--url", &server.url, "--duration", "300ms", "--rate", "2000"];
-            let output =
-                Command::new(LOADTEST).args(["flood", what]).args(options).output().expect("it runs");
+            let output = Command::new(LOADTEST)
+                .args(["flood", what])
+                .args(options)
+                .output()
+                .expect("it runs");
             let said = String::from_utf8_lossy(&output.stdout);
             assert!(
                 output.status.success() && said.ends_with("of which the server ended 0\n"),

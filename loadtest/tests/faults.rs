@@ -1,6 +1,8 @@
-//! The generator is believed because it notices: each fault that is planted in a server is named by the run, and fails it.
+//! The generator is believed because it notices: each fault that is planted in a server is named by
+//! the run, and fails it.
 //!
-//! Faults are counted out by the server, so the numbers are exact. Nothing here depends on how fast the machine is.
+//! Faults are counted out by the server, so the numbers are exact. Nothing here depends on how fast
+//! the machine is.
 
 mod common;
 
@@ -42,15 +44,24 @@ fn one_message_in_a_thousand_sent_twice_is_a_duplicate() {
 
 #[test]
 fn two_messages_swapped_are_out_of_the_rooms_order() {
-    // Whoever sees a message first sets the order, so a swap at the first member shows at all the others.
+    // Whoever sees a message first sets the order, so a swap at the first member shows at all the
+    // others.
     assert!(planted(&["--swap", "1001"], "room_order") >= DELIVERIES / 1_001);
 }
 
 #[test]
 fn two_messages_of_one_sender_swapped_are_reordered() {
-    let outcome =
-        run(&Server::faulty(&["--swap", "1001"]), "fanout", &[&LOAD[..], &["--publishers", "1"]].concat());
-    assert_eq!((outcome.code, outcome.count("reordered")), (1, DELIVERIES / 1_001), "{}", outcome.said);
+    let outcome = run(
+        &Server::faulty(&["--swap", "1001"]),
+        "fanout",
+        &[&LOAD[..], &["--publishers", "1"]].concat(),
+    );
+    assert_eq!(
+        (outcome.code, outcome.count("reordered")),
+        (1, DELIVERIES / 1_001),
+        "{}",
+        outcome.said
+    );
 }
 
 #[test]
@@ -90,8 +101,11 @@ fn a_refused_push_is_told_with_its_reason_and_is_not_lost() {
 
 #[test]
 fn a_delay_of_5_ms_is_in_every_latency_and_breaks_a_limit() {
-    let outcome =
-        run(&Server::faulty(&["--delay", "5ms"]), "fanout", &[&LOAD[..], &["--limit", "p50=5ms"]].concat());
+    let outcome = run(
+        &Server::faulty(&["--delay", "5ms"]),
+        "fanout",
+        &[&LOAD[..], &["--limit", "p50=5ms"]].concat(),
+    );
     assert!(outcome.time("delivery", "min_ns") >= 5_000_000, "{}", outcome.said);
     assert_eq!((outcome.code, outcome.count("lost")), (1, 0), "{}", outcome.said);
     assert!(outcome.said.contains("FAILED limit p50=5ms exceeded"), "{}", outcome.said);
@@ -99,7 +113,10 @@ fn a_delay_of_5_ms_is_in_every_latency_and_breaks_a_limit() {
 
 #[test]
 fn faults_are_found_across_processes_too() {
-    let outcome =
-        run(&Server::faulty(&["--drop", "1000"]), "fanout", &[&LOAD[..], &["--processes", "3"]].concat());
+    let outcome = run(
+        &Server::faulty(&["--drop", "1000"]),
+        "fanout",
+        &[&LOAD[..], &["--processes", "3"]].concat(),
+    );
     assert_eq!((outcome.code, outcome.count("lost")), (1, DELIVERIES / 1_000), "{}", outcome.said);
 }

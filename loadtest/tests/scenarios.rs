@@ -8,7 +8,8 @@ use common::{LOADTEST, Server, refused, run};
 
 #[test]
 fn rooms_deliver_to_their_own_members_alone() {
-    let outcome = run(&Server::faulty(&[]), "rooms", &["--rooms", "5", "--members", "8", "--rate", "100"]);
+    let outcome =
+        run(&Server::faulty(&[]), "rooms", &["--rooms", "5", "--members", "8", "--rate", "100"]);
     outcome.is_ok();
     assert_eq!((outcome.count("sent"), outcome.count("delivered")), (120, 120 * 8));
 }
@@ -23,7 +24,11 @@ fn threads_and_processes_come_to_the_same() {
             &[&["--rooms", "5", "--members", "8", "--rate", "100"], &split[..]].concat(),
         );
         outcome.is_ok();
-        assert_eq!((outcome.count("sent"), outcome.count("delivered")), (120, 120 * 8), "{split:?}");
+        assert_eq!(
+            (outcome.count("sent"), outcome.count("delivered")),
+            (120, 120 * 8),
+            "{split:?}"
+        );
         assert_eq!(outcome.report["workers"], 2);
     }
 }
@@ -34,7 +39,8 @@ fn bursts_and_random_arrivals_deliver_all() {
     let burst = run(&server, "fanout", &["--members", "20", "--rate", "64", "--burst", "16"]);
     burst.is_ok();
     assert_eq!(burst.count("delivered"), burst.count("sent") * 20);
-    let random = run(&server, "fanout", &["--members", "20", "--rate", "64", "--arrivals", "poisson"]);
+    let random =
+        run(&server, "fanout", &["--members", "20", "--rate", "64", "--arrivals", "poisson"]);
     random.is_ok();
     assert_eq!(random.count("delivered"), random.count("sent") * 20);
 }
@@ -69,10 +75,14 @@ fn idle_connections_are_held_and_the_servers_memory_is_told_by_step() {
 
 #[test]
 fn every_short_life_is_seen_by_those_who_stay() {
-    let outcome = run(&Server::faulty(&[]), "churn", &["--rate", "40", "--rooms", "3", "--observers", "2"]);
+    let outcome =
+        run(&Server::faulty(&[]), "churn", &["--rate", "40", "--rooms", "3", "--observers", "2"]);
     outcome.is_ok();
     // Two observers and the one who wrote.
-    assert_eq!((outcome.count("sent"), outcome.count("delivered"), outcome.count("left")), (48, 48 * 3, 48));
+    assert_eq!(
+        (outcome.count("sent"), outcome.count("delivered"), outcome.count("left")),
+        (48, 48 * 3, 48)
+    );
 }
 
 #[test]
@@ -87,7 +97,18 @@ fn who_slept_gets_everything_or_is_told() {
     let outcome = run(
         &Server::faulty(&[]),
         "slow",
-        &["--members", "10", "--sleepers", "2", "--rate", "50", "--size", "1000", "--publishers", "3"],
+        &[
+            "--members",
+            "10",
+            "--sleepers",
+            "2",
+            "--rate",
+            "50",
+            "--size",
+            "1000",
+            "--publishers",
+            "3",
+        ],
     );
     outcome.is_ok();
     assert_eq!(outcome.count("delivered"), outcome.count("sent") * 10);
@@ -99,11 +120,13 @@ fn who_slept_gets_everything_or_is_told() {
 
 #[test]
 fn people_chat_break_and_come_back() {
-    let people = ["--users", "40", "--rooms", "6", "--write-every", "500ms", "--history-every", "1s"];
+    let people =
+        ["--users", "40", "--rooms", "6", "--write-every", "500ms", "--history-every", "1s"];
     let breaks = ["--break-every", "1s", "--away", "100ms", "--duration", "2s"];
     let server = Server::faulty(&[]);
     for threads in ["1", "2"] {
-        let outcome = run(&server, "chat", &[&people[..], &breaks, &["--threads", threads]].concat());
+        let outcome =
+            run(&server, "chat", &[&people[..], &breaks, &["--threads", threads]].concat());
         outcome.is_ok();
         assert!(outcome.count("reconnected") > 0 && outcome.count("sent") > 0, "{}", outcome.said);
         assert!(outcome.time("history", "count") > 0);
@@ -146,7 +169,8 @@ fn a_server_that_is_not_there_gives_no_result_but_a_failed_one() {
 
 #[test]
 fn a_server_elsewhere_is_not_loaded_without_being_asked_twice() {
-    let output = Command::new(LOADTEST).args(["fanout", "--url", "ws://192.0.2.1:80/"]).output().unwrap();
+    let output =
+        Command::new(LOADTEST).args(["fanout", "--url", "ws://192.0.2.1:80/"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--remote"));
 }
@@ -157,14 +181,33 @@ fn the_floor_is_measured_and_held_against_a_run() {
     std::fs::create_dir_all(&directory).unwrap();
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     let floor = Command::new(LOADTEST)
-        .args(["floor", "--sockets", "20", "--duration", "100ms", "--runs", "3", "--batch", "1,4", "--json"])
+        .args([
+            "floor",
+            "--sockets",
+            "20",
+            "--duration",
+            "100ms",
+            "--runs",
+            "3",
+            "--batch",
+            "1,4",
+            "--json",
+        ])
         .arg(path("floor.json"))
         .output()
         .unwrap();
     assert!(floor.status.success(), "{}", String::from_utf8_lossy(&floor.stderr));
     let server = Server::faulty(&[]);
-    let options =
-        ["--members", "20", "--rate", "100", "--server-pid", &server.pid(), "--floor", &path("floor.json")];
+    let options = [
+        "--members",
+        "20",
+        "--rate",
+        "100",
+        "--server-pid",
+        &server.pid(),
+        "--floor",
+        &path("floor.json"),
+    ];
     let outcome = run(
         &server,
         "fanout",
@@ -188,7 +231,8 @@ fn the_floor_is_measured_and_held_against_a_run() {
 #[test]
 fn a_floor_is_measured_before_and_after_the_run_that_asks_for_it() {
     let server = Server::faulty(&[]);
-    let options = ["--members", "20", "--rate", "100", "--server-pid", &server.pid(), "--with-floor"];
+    let options =
+        ["--members", "20", "--rate", "100", "--server-pid", &server.pid(), "--with-floor"];
     let outcome = run(&server, "fanout", &options);
     outcome.is_ok();
     let floor = &outcome.report["floor"];
@@ -242,13 +286,22 @@ fn what_cannot_be_run_is_refused_with_what_is_allowed() {
         (&["fanout", "--burst", "0"], "--burst must be above 0"),
         (&["fanout", "--rate", "1e12"], "at most 10000000"),
         (&["ping", "--rate=-1"], "--rate must be above 0"),
-        (&["rooms", "--rooms", "100000", "--members", "100000"], "more than 10,000,000 connections"),
+        (
+            &["rooms", "--rooms", "100000", "--members", "100000"],
+            "more than 10,000,000 connections",
+        ),
         (&["churn", "--abrupt", "7"], "--abrupt must be from 0 to 1"),
         (&["capacity", "--factor", "1"], "--factor must be above 1"),
         (&["capacity", "--from", "50", "--to", "15"], "--from must not be above --to"),
         (&["capacity", "--with-floor"], "capacity has no floor"),
-        (&["presence", "--members", "3", "--observers", "3"], "--observers must be below --members"),
-        (&["presence", "--within", "5s", "--duration", "10s"], "--duration must be more than twice --within"),
+        (
+            &["presence", "--members", "3", "--observers", "3"],
+            "--observers must be below --members",
+        ),
+        (
+            &["presence", "--within", "5s", "--duration", "10s"],
+            "--duration must be more than twice --within",
+        ),
         (&["chat", "--rooms", "1", "--threads", "2", "--auth", "none"], "--rooms is 1"),
         (&["fanout", "--limit", "p95=20ms"], "there is no figure `p95`"),
         (&["flood", "ping", "--json", "-"], "there is no --json"),
@@ -266,11 +319,16 @@ fn what_cannot_be_run_is_refused_with_what_is_allowed() {
 fn a_limit_on_what_the_run_does_not_have_is_not_kept() {
     let server = Server::faulty(&[]);
     let limits = ["--limit", "cpu=1s", "--limit", "floor=100", "--limit", "p99.9=1m"];
-    let options = ["--connections", "10", "--steps", "1", "--settle", "10ms", "--server-pid", &server.pid()];
+    let options =
+        ["--connections", "10", "--steps", "1", "--settle", "10ms", "--server-pid", &server.pid()];
     let outcome = run(&server, "idle", &[&options[..], &limits].concat());
     let problems = outcome.report["problems"].as_array().unwrap();
     assert_eq!((outcome.code, problems.len()), (1, 2), "{}", outcome.said);
-    assert!(outcome.said.contains("limit floor=100: this run has no such figure"), "{}", outcome.said);
+    assert!(
+        outcome.said.contains("limit floor=100: this run has no such figure"),
+        "{}",
+        outcome.said
+    );
 }
 
 #[test]
@@ -285,7 +343,8 @@ fn the_highest_rate_is_the_only_thing_on_standard_output() {
 fn capacity_keeps_limits_below_a_millisecond_and_those_of_any_run() {
     let server = Server::faulty(&["--delay", "1ms"]);
     for limit in [["--p99", "900us"], ["--limit", "p50=900us"]] {
-        let options = ["capacity", "--url", &server.url, "--members", "5", "--from", "20", "--to", "20"];
+        let options =
+            ["capacity", "--url", &server.url, "--members", "5", "--from", "20", "--to", "20"];
         let short = ["--duration", "500ms", "--warmup", "0s", "--json", "-"];
         let said = refused(&[&options[..], &short, &limit].concat());
         assert!(said.contains("not even the first rate") && said.contains("=900"), "{said}");
@@ -305,7 +364,12 @@ fn lives_that_never_begin_are_counted() {
     let server = Server::faulty(&["--mute", "1"]);
     let outcome = run(&server, "churn", &["--rate", "10", "--slots", "1", "--drain", "0s"]);
     assert_eq!(
-        (outcome.code, outcome.count("sent"), outcome.count("unanswered"), outcome.count("not_sent")),
+        (
+            outcome.code,
+            outcome.count("sent"),
+            outcome.count("unanswered"),
+            outcome.count("not_sent")
+        ),
         (1, 1, 1, 11),
         "{}",
         outcome.said
@@ -339,7 +403,8 @@ fn people_who_do_not_come_back_are_missed() {
 
 #[test]
 fn a_floor_of_more_sockets_than_descriptors_is_refused() {
-    let limited = format!("ulimit -n 64 && exec {LOADTEST} floor --sockets 100 --duration 100ms --runs 1");
+    let limited =
+        format!("ulimit -n 64 && exec {LOADTEST} floor --sockets 100 --duration 100ms --runs 1");
     let output = Command::new("sh").args(["-c", &limited]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -352,7 +417,8 @@ fn a_process_that_is_gone_or_is_not_the_server_gives_no_figures() {
     for (seconds, warning) in [("0.5", "ended during the run"), ("60", "is it the server?")] {
         let mut other = Command::new("sleep").arg(seconds).spawn().unwrap();
         let pid = other.id().to_string();
-        let outcome = run(&server, "fanout", &["--members", "5", "--rate", "20", "--server-pid", &pid]);
+        let outcome =
+            run(&server, "fanout", &["--members", "5", "--rate", "20", "--server-pid", &pid]);
         let _may_have_ended = other.kill();
         other.wait().unwrap();
         outcome.is_ok();
@@ -362,7 +428,8 @@ fn a_process_that_is_gone_or_is_not_the_server_gives_no_figures() {
 
 #[test]
 fn what_a_client_cannot_send_in_time_is_not_sent() {
-    let outcome = run(&Server::faulty(&[]), "rooms", &["--rooms", "2", "--members", "2", "--rate", "10e6"]);
+    let outcome =
+        run(&Server::faulty(&[]), "rooms", &["--rooms", "2", "--members", "2", "--rate", "10e6"]);
     assert_eq!(outcome.code, 1, "{}", outcome.said);
     assert!(outcome.said.contains("FAILED not_sent: "), "{}", outcome.said);
     assert_eq!(outcome.count("sent") + outcome.count("not_sent"), 12_000_000, "{}", outcome.said);
@@ -373,7 +440,17 @@ fn a_result_is_written_though_nobody_reads_the_table() {
     let server = Server::faulty(&[]);
     let path = std::env::temp_dir().join(format!("loadtest-unread-{}.json", std::process::id()));
     let mut child = Command::new(LOADTEST)
-        .args(["ping", "--url", &server.url, "--duration", "100ms", "--warmup", "0s", "-q", "--json"])
+        .args([
+            "ping",
+            "--url",
+            &server.url,
+            "--duration",
+            "100ms",
+            "--warmup",
+            "0s",
+            "-q",
+            "--json",
+        ])
         .arg(&path)
         .stdout(Stdio::piped())
         .spawn()

@@ -12,7 +12,8 @@ pub(super) struct Asset {
     pub(super) media_type: &'static str,
     /// What it contains.
     pub(super) content: &'static [u8],
-    /// Its entity tag: a digest of the content, so that an unchanged file is not sent again (RFC 9110, 8.8.3).
+    /// Its entity tag: a digest of the content, so that an unchanged file is not sent again (RFC
+    /// 9110, 8.8.3).
     pub(super) etag: String,
 }
 
@@ -60,7 +61,11 @@ impl Asset {
             Some("webmanifest") => "application/manifest+json",
             _ => "application/octet-stream",
         };
-        Self { media_type, content, etag: format!("\"{}\"", BASE64URL_NOPAD.encode(&Sha1::digest(content))) }
+        Self {
+            media_type,
+            content,
+            etag: format!("\"{}\"", BASE64URL_NOPAD.encode(&Sha1::digest(content))),
+        }
     }
 }
 
@@ -114,7 +119,10 @@ mod tests {
         let mut names = Vec::new();
         names_below(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/web")), "", &mut names);
         for name in names {
-            let asset = Assets::new().at(&name).cloned().unwrap_or_else(|| panic!("{name} is not embedded"));
+            let asset = Assets::new()
+                .at(&name)
+                .cloned()
+                .unwrap_or_else(|| panic!("{name} is not embedded"));
             assert_ne!(asset.media_type, "application/octet-stream", "{name}");
         }
     }

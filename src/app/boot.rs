@@ -34,7 +34,8 @@ pub(super) const EXIT_OS: u8 = 71;
 /// A shard panicked again and again, or could not begin anew (`EX_SOFTWARE`).
 const EXIT_SOFTWARE: u8 = 70;
 
-/// Descriptors that are not connections: standard streams, epoll, wakers, listeners, the log, and some to spare.
+/// Descriptors that are not connections: standard streams, epoll, wakers, listeners, the log, and
+/// some to spare.
 const DESCRIPTORS_RESERVED: u64 = 64;
 const DESCRIPTORS_PER_SHARD: u64 = 8;
 
@@ -63,10 +64,12 @@ fn start(config: Config) -> Result<Server, String> {
     let mut made = [0; 32];
     let mut seed = [0; 8];
     for bytes in [&mut made[..], &mut seed[..]] {
-        getrandom::fill(bytes).map_err(|error| format!("the system has no random numbers: {error}"))?;
+        getrandom::fill(bytes)
+            .map_err(|error| format!("the system has no random numbers: {error}"))?;
     }
     let shards = shards_count(config.shards);
-    let Keys { verifier, signer } = config.auth.keys(&made).map_err(|error| format!("auth: {error}"))?;
+    let Keys { verifier, signer } =
+        config.auth.keys(&made).map_err(|error| format!("auth: {error}"))?;
     let guests = signer.filter(|_| config.auth.guests);
     let has_guests = guests.is_some();
     let vitals: Arc<[Arc<Vitals>]> = (0..shards).map(|_| Arc::default()).collect();
@@ -95,15 +98,20 @@ fn start(config: Config) -> Result<Server, String> {
     let seed = u64::from_le_bytes(seed);
     let ports = mesh::connect(shards, ring_words(shards)).into_iter().zip(Ferry::connect(shards));
     let mut handles = Vec::new();
-    for (id, ((listener, ways), vitals)) in (0..shards).zip(listeners.into_iter().zip(ports).zip(&*vitals)) {
+    for (id, ((listener, ways), vitals)) in
+        (0..shards).zip(listeners.into_iter().zip(ports).zip(&*vitals))
+    {
         // Epochs count up from the seed: shards must be far apart.
         let seed = seed.wrapping_add(u64::from(id) << 48);
-        let (settings, site, control) = (Arc::clone(&settings), Arc::clone(&site), Arc::clone(&control));
+        let (settings, site, control) =
+            (Arc::clone(&settings), Arc::clone(&site), Arc::clone(&control));
         let (vitals, entrance) = (Arc::clone(vitals), (listener, Arc::clone(&addresses)));
         handles.push(
             thread::Builder::new()
                 .name(format!("shard-{id}"))
-                .spawn(move || run_shard(id, entrance, ways, control, clock, vitals, settings, site, seed))
+                .spawn(move || {
+                    run_shard(id, entrance, ways, control, clock, vitals, settings, site, seed)
+                })
                 .map_err(|error| format!("cannot start a thread: {error}"))?,
         );
     }
@@ -113,16 +121,16 @@ fn start(config: Config) -> Result<Server, String> {
     watch(clock, vitals)?;
     memory::log(&settings, ring_words(shards));
     // Who starts it may have left: that is no reason not to serve.
-    let _ = writeln!(io::stdout(), "{}", greeting(address, shards, config.auth.has_key(), has_guests));
+    let _ =
+        writeln!(io::stdout(), "{}", greeting(address, shards, config.auth.has_key(), has_guests));
     Ok(Server { shards: handles, control })
 }
 
 /// How many shards there are: as many as cores, unless it is configured.
 fn shards_count(configured: u16) -> u16 {
     match configured {
-        0 => {
-            thread::available_parallelism().map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX))
-        }
+        0 => thread::available_parallelism()
+            .map_or(1, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX)),
         shards => shards,
     }
 }
@@ -138,7 +146,11 @@ fn on_this_machine(
     shards: u16,
 ) -> Result<(Limits, HistoryLimits), String> {
     limits.connections = connections_max(limits.connections, shards)?;
-    memory::bound(&mut limits, &mut history, memory::available_bytes(&|path| std::fs::read_to_string(path)));
+    memory::bound(
+        &mut limits,
+        &mut history,
+        memory::available_bytes(&|path| std::fs::read_to_string(path)),
+    );
     Ok((limits, history))
 }
 
@@ -168,8 +180,10 @@ fn run_shard(
 ) -> io::Result<()> {
     // Whichever way this shard ends, it does not leave the others to serve half a server.
     let _ends_all = EndsAll(Arc::clone(&control));
-    Reactor::new(entrance, ways, control, clock, vitals, |now| Shard::new(id, settings, site, seed, now))?
-        .run()
+    Reactor::new(entrance, ways, control, clock, vitals, |now| {
+        Shard::new(id, settings, site, seed, now)
+    })?
+    .run()
 }
 
 /// Stops every shard when one ends, for whatever reason.
@@ -211,15 +225,20 @@ impl Server {
 fn listen_all(address: SocketAddr, shards: u16, deaf_ms: u64) -> Result<Vec<MioListener>, String> {
     let explain = |error: io::Error| match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("{address} is in use by another program: stop it, or choose another with --listen")
+            format!(
+                "{address} is in use by another program: stop it, or choose another with --listen"
+            )
         }
-        io::ErrorKind::AddrNotAvailable => format!("{address} is no address of this machine: see --listen"),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{address} is no address of this machine: see --listen")
+        }
         io::ErrorKind::PermissionDenied => {
             format!("{address} needs more rights than this process has: see --listen")
         }
         _ => format!("cannot listen on {address}: {error}"),
     };
-    // Listeners that share an address would also share it with another server of ours; without sharing, that is an error.
+    // Listeners that share an address would also share it with another server of ours; without
+    // sharing, that is an error.
     drop(TcpListener::bind(address).map_err(explain)?);
     let first = reactor::listen(address, deaf_ms).map_err(explain)?;
     let address = first.local_addr().map_err(explain)?;
@@ -230,8 +249,8 @@ fn listen_all(address: SocketAddr, shards: u16, deaf_ms: u64) -> Result<Vec<MioL
     Ok(listeners)
 }
 
-/// How many connections there may be, by the limit and by the descriptors that the process can have; 0 in the configuration leaves it
-/// to these.
+/// How many connections there may be, by the limit and by the descriptors that the process can
+/// have; 0 in the configuration leaves it to these.
 fn connections_max(configured: u32, shards: u16) -> Result<u32, String> {
     let files = rlimit::increase_nofile_limit(u64::MAX)
         .map_err(|error| format!("cannot find out how many files may be open: {error}"))?;
@@ -256,8 +275,8 @@ fn ring_words(shards: u16) -> usize {
 }
 
 fn obey_signals(control: Arc<Control>, drain_ms: u64) -> Result<(), String> {
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| format!("cannot listen for signals: {error}"))?;
     let run = move || {
         for _ in signals.forever() {
             if control.phase() == Phase::Serve {
@@ -299,8 +318,10 @@ fn greeting(address: SocketAddr, shards: u16, has_key: bool, has_guests: bool) -
     let others = if is_everywhere { " and all other addresses" } else { "" };
     let version = env!("CARGO_PKG_VERSION");
     let plural = if shards == 1 { "" } else { "s" };
-    let mut line =
-        format!("Chinwag {version} on http://{host}:{}{others} ({shards} shard{plural})", address.port());
+    let mut line = format!(
+        "Chinwag {version} on http://{host}:{}{others} ({shards} shard{plural})",
+        address.port()
+    );
     let open = [
         (!has_key).then_some("a random token secret that ends with this process (set auth.secret)"),
         has_guests.then_some("guests without a token (set auth.guests = false)"),

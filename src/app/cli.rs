@@ -1,7 +1,9 @@
-//! The command line: from arguments, environment and files to a [`Command`], or to an [`Exit`] that says why there is none.
+//! The command line: from arguments, environment and files to a [`Command`], or to an [`Exit`] that
+//! says why there is none.
 //!
-//! What belongs to the configuration is only passed on here, as text, so that a bad flag is listed together with a bad line of the
-//! file. Deliberately absent: the process itself. Nothing is opened, printed or ended.
+//! What belongs to the configuration is only passed on here, as text, so that a bad flag is listed
+//! together with a bad line of the file. Deliberately absent: the process itself. Nothing is
+//! opened, printed or ended.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -43,12 +45,15 @@ pub struct TokenRequest {
     pub rooms: Vec<(String, Right)>,
 }
 
-/// There is nothing to do but to say something and to end: after `--help` and `check` as much as after a mistake.
+/// There is nothing to do but to say something and to end: after `--help` and `check` as much as
+/// after a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// The process' exit code: 0, 2 for a mistake in the arguments, [`EXIT_CONFIG`] for one in the configuration.
+    /// The process' exit code: 0, 2 for a mistake in the arguments, [`EXIT_CONFIG`] for one in the
+    /// configuration.
     pub code: u8,
-    /// What to say, with line ends: on standard output if the code is 0, otherwise on standard error.
+    /// What to say, with line ends: on standard output if the code is 0, otherwise on standard
+    /// error.
     pub text: String,
 }
 
@@ -106,7 +111,8 @@ enum Sub {
         /// How long it counts: a number and s, m, h or d
         #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_ttl)]
         ttl: u64,
-        /// Restrict it to rooms by name, or by beginning and `*`; RIGHT is none, join (to read) or speak
+        /// Restrict it to rooms by name, or by beginning and `*`; RIGHT is none, join (to read) or
+        /// speak
         #[arg(long, value_name = "PATTERN=RIGHT", num_args = 1.., value_parser = parse_rule)]
         rooms: Vec<(String, Right)>,
     },
@@ -132,7 +138,8 @@ pub fn parse(
     {
         flags.config.clone_from(file);
     }
-    let config = Config::load(&flags, surroundings).map_err(|problems| Exit::config(problems.to_string()))?;
+    let config = Config::load(&flags, surroundings)
+        .map_err(|problems| Exit::config(problems.to_string()))?;
     match cli.command {
         None => Ok(Command::Serve(Box::new(config))),
         Some(Sub::Check { .. }) => Ok(Command::Check(Box::new(config))),
@@ -162,7 +169,10 @@ impl Sources {
         Flags {
             config: self.config.clone(),
             set: self.set.clone(),
-            named: named.into_iter().filter_map(|(key, flag, value)| Some((key, flag, value?))).collect(),
+            named: named
+                .into_iter()
+                .filter_map(|(key, flag, value)| Some((key, flag, value?)))
+                .collect(),
         }
     }
 }
@@ -177,8 +187,11 @@ fn parse_ttl(text: &str) -> Result<u64, String> {
         _ => (text, 1),
     };
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-    let seconds =
-        digits.parse::<u64>().ok().filter(|_| is_number).and_then(|count| count.checked_mul(unit_s));
+    let seconds = digits
+        .parse::<u64>()
+        .ok()
+        .filter(|_| is_number)
+        .and_then(|count| count.checked_mul(unit_s));
     seconds
         .filter(|seconds| (1..=TTL_MAX_S).contains(seconds))
         .ok_or_else(|| "must be a number and s, m, h or d, at most 3650d".to_owned())
@@ -186,7 +199,8 @@ fn parse_ttl(text: &str) -> Result<u64, String> {
 
 /// Reads `PATTERN=RIGHT`. The last `=` counts, for a room's name may have one.
 fn parse_rule(text: &str) -> Result<(String, Right), String> {
-    let (pattern, right) = text.rsplit_once('=').ok_or("must be PATTERN=RIGHT, as in 'team-*=speak'")?;
+    let (pattern, right) =
+        text.rsplit_once('=').ok_or("must be PATTERN=RIGHT, as in 'team-*=speak'")?;
     let right = right.parse::<Right>().map_err(|error| error.to_string())?;
     Ok((pattern.to_owned(), right))
 }
@@ -198,7 +212,8 @@ mod tests {
 
     use super::*;
 
-    const CONFIG: &str = "[auth]\nsecret = 'a secret of at least 32 bytes ...'\n[limits]\nidle_ms = 5_000\n";
+    const CONFIG: &str =
+        "[auth]\nsecret = 'a secret of at least 32 bytes ...'\n[limits]\nidle_ms = 5_000\n";
 
     fn read(path: &Path) -> io::Result<String> {
         match path.to_str() {
@@ -247,7 +262,8 @@ mod tests {
 
     #[test]
     fn flags_reach_their_keys() {
-        let config = serve("--config good.toml --listen [::1]:81 --shards 3 --echo --set drain_s=7");
+        let config =
+            serve("--config good.toml --listen [::1]:81 --shards 3 --echo --set drain_s=7");
         assert_eq!(config.listen.to_string(), "[::1]:81");
         assert_eq!((config.shards, config.echo, config.drain_s), (3, true, 7));
         assert_eq!(config.limits.idle_ms, 5_000);
@@ -272,14 +288,19 @@ mod tests {
         assert!(matches!(run("check good.toml"), Ok(Command::Check(_))));
         assert!(matches!(run("--config good.toml check"), Ok(Command::Check(_))));
         assert!(matches!(run("check"), Ok(Command::Check(_))));
-        exit("check bad.toml", EXIT_CONFIG, "bad.toml:2: limits.idle_ms = 5: must be 1_000 to 86_400_000 ms");
+        exit(
+            "check bad.toml",
+            EXIT_CONFIG,
+            "bad.toml:2: limits.idle_ms = 5: must be 1_000 to 86_400_000 ms",
+        );
         exit("check bad.toml --shards 999", EXIT_CONFIG, "2 problems");
     }
 
     #[test]
     fn a_token_is_asked_for_with_rights_and_a_time() {
-        let request =
-            token("token --config good.toml --user u --name N --ttl 2d --rooms team-*=speak a=b=join");
+        let request = token(
+            "token --config good.toml --user u --name N --ttl 2d --rooms team-*=speak a=b=join",
+        );
         let rooms = vec![("team-*".to_owned(), Right::Speak), ("a=b".to_owned(), Right::Join)];
         assert_eq!(
             request,
@@ -291,11 +312,24 @@ mod tests {
 
     #[test]
     fn a_time_is_a_number_and_a_unit() {
-        for (text, seconds) in [("1", 1), ("90s", 90), ("30m", 1_800), ("1h", 3_600), ("3650d", TTL_MAX_S)] {
+        for (text, seconds) in
+            [("1", 1), ("90s", 90), ("30m", 1_800), ("1h", 3_600), ("3650d", TTL_MAX_S)]
+        {
             assert_eq!(parse_ttl(text), Ok(seconds));
         }
-        for text in ["", "h", "0", "-1h", "+1h", "1.5h", "1w", "1hh", "3651d", "99999999999999999999d", "1é"]
-        {
+        for text in [
+            "",
+            "h",
+            "0",
+            "-1h",
+            "+1h",
+            "1.5h",
+            "1w",
+            "1hh",
+            "3651d",
+            "99999999999999999999d",
+            "1é",
+        ] {
             assert!(parse_ttl(text).is_err(), "{text}");
         }
     }

@@ -4,9 +4,10 @@
 //! time=2026-11-22T19:24:00.123456Z level=info from=chinwag::app msg=listening addr=127.0.0.1:4000
 //! ```
 //!
-//! Whatever an event brings, a line stays a line: values with anything unusual in them are quoted and escaped, and long ones are
-//! cut. So a peer cannot write lines of its own, colour the terminal or fill the disk. A thread of its own writes them: whoever reads
-//! standard error and does not read on holds up nobody who has something to say. Deliberately absent: spans, colours, rotation
+//! Whatever an event brings, a line stays a line: values with anything unusual in them are quoted
+//! and escaped, and long ones are cut. So a peer cannot write lines of its own, colour the terminal
+//! or fill the disk. A thread of its own writes them: whoever reads standard error and does not
+//! read on holds up nobody who has something to say. Deliberately absent: spans, colours, rotation
 //! (that is for whatever reads standard error).
 
 use std::fmt::{self, Write};
@@ -25,16 +26,20 @@ const VALUE_CHARS_MAX: usize = 256;
 /// How many lines may wait to be written. Those that come then are lost.
 const LINES_MAX: usize = 1_024;
 
-/// Starts logging, for the whole process, until what this gives is let go of: that waits for what has not been written, a second at most.
-/// A second call changes nothing.
+/// Starts logging, for the whole process, until what this gives is let go of: that waits for what
+/// has not been written, a second at most. A second call changes nothing.
 pub fn start(level: Level) -> WorkerGuard {
-    let lines = NonBlockingBuilder::default().buffered_lines_limit(LINES_MAX).lossy(true).thread_name("log");
+    let lines = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_MAX)
+        .lossy(true)
+        .thread_name("log");
     let (writer, written) = lines.finish(std::io::stderr());
     // It fails only where somebody else has already started it, and then there is a log.
     let _ = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(writer)
-        // A full disk, or whoever read the log and has gone: a line is lost, and nothing else. Saying so in its place would fail as well.
+        // A full disk, or whoever read the log and has gone: a line is lost, and nothing else.
+        // Saying so in its place would fail as well.
         .log_internal_errors(false)
         .event_format(Lines { timer: SystemTime })
         .try_init();

@@ -1,6 +1,7 @@
 //! How much memory there is, what of it the server may use, and what its limits amount to.
 //!
-//! The arithmetic of the limits stands in the shard ([`worst_case`]); here is what the machine says, and the words.
+//! The arithmetic of the limits stands in the shard ([`worst_case`]); here is what the machine
+//! says, and the words.
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,8 +13,8 @@ use crate::shard::{Part, Settings, worst_case};
 /// Where control groups are mounted, of both versions.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// The memory that this process may have at most: what the machine has, or less if a control group or the limit of its address space says
-/// so. `None` if nothing says anything.
+/// The memory that this process may have at most: what the machine has, or less if a control group
+/// or the limit of its address space says so. `None` if nothing says anything.
 pub(super) fn available_bytes(read: &dyn Fn(&Path) -> io::Result<String>) -> Option<u64> {
     let address_space = rlimit::Resource::AS.get_soft().ok();
     let bounds = [of_machine(read), of_groups(read), address_space];
@@ -27,7 +28,8 @@ fn of_machine(read: &dyn Fn(&Path) -> io::Result<String>) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
 }
 
-/// The least that the process' control group, or one that it is in, allows. Inside a container the group's own place is often the root.
+/// The least that the process' control group, or one that it is in, allows. Inside a container the
+/// group's own place is often the root.
 fn of_groups(read: &dyn Fn(&Path) -> io::Result<String>) -> Option<u64> {
     let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
     let mut found = Vec::new();
@@ -44,13 +46,20 @@ fn of_groups(read: &dyn Fn(&Path) -> io::Result<String>) -> Option<u64> {
         let group = root.join(group.trim_start_matches('/'));
         let levels = group.ancestors().take_while(|level| level.starts_with(&root));
         // `max`, where there is no bound, is no number.
-        found.extend(levels.filter_map(|level| read(&level.join(file)).ok()?.trim().parse::<u64>().ok()));
+        found.extend(
+            levels.filter_map(|level| read(&level.join(file)).ok()?.trim().parse::<u64>().ok()),
+        );
     }
     found.into_iter().min()
 }
 
-/// Bounds the memory by what is available, unless the configuration does; and the history by what it may have of that.
-pub(super) fn bound(limits: &mut Limits, history: &mut HistoryLimits, available_bytes: Option<u64>) {
+/// Bounds the memory by what is available, unless the configuration does; and the history by what
+/// it may have of that.
+pub(super) fn bound(
+    limits: &mut Limits,
+    history: &mut HistoryLimits,
+    available_bytes: Option<u64>,
+) {
     if limits.memory_bytes != 0 {
         return;
     }
@@ -91,11 +100,13 @@ pub(super) fn report(settings: &Settings, ring_words: usize) -> String {
         ),
     };
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "if everything were as large as its own limit allows: {}", size(counted));
+    let _ =
+        writeln!(text, "if everything were as large as its own limit allows: {}", size(counted));
     for part in &parts {
         let (what, count, each) = (part.what, part.count, size(part.each_bytes));
         let in_any_case = if part.is_counted { "" } else { ", in any case" };
-        let _ = writeln!(text, "{:>12}  {what}: {count} of {each}{in_any_case}", size(part.bytes()));
+        let _ =
+            writeln!(text, "{:>12}  {what}: {count} of {each}{in_any_case}", size(part.bytes()));
     }
     text
 }
@@ -132,7 +143,10 @@ mod tests {
         let files: HashMap<&Path, &str> =
             files.iter().map(|(path, text)| (Path::new(*path), *text)).collect();
         let read = |path: &Path| {
-            files.get(path).map(|text| (*text).to_owned()).ok_or_else(|| io::ErrorKind::NotFound.into())
+            files
+                .get(path)
+                .map(|text| (*text).to_owned())
+                .ok_or_else(|| io::ErrorKind::NotFound.into())
         };
         assert_eq!(of_machine(&read).into_iter().chain(of_groups(&read)).min(), expected);
     }
@@ -146,9 +160,15 @@ mod tests {
         check(&[machine, ("/sys/fs/cgroup/memory.max", "1048576\n")], Some(1 << 20));
         let group = ("/proc/self/cgroup", "0::/a.slice/b.service\n");
         check(&[machine, group, ("/sys/fs/cgroup/a.slice/memory.max", "5000\n")], Some(5_000));
-        check(&[machine, group, ("/sys/fs/cgroup/a.slice/b.service/memory.max", "4000\n")], Some(4_000));
+        check(
+            &[machine, group, ("/sys/fs/cgroup/a.slice/b.service/memory.max", "4000\n")],
+            Some(4_000),
+        );
         let group = ("/proc/self/cgroup", "3:cpu:/c\n4:memory:/c\n0::/\n");
-        check(&[machine, group, ("/sys/fs/cgroup/memory/c/memory.limit_in_bytes", "3000\n")], Some(3_000));
+        check(
+            &[machine, group, ("/sys/fs/cgroup/memory/c/memory.limit_in_bytes", "3000\n")],
+            Some(3_000),
+        );
         let none = ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
         check(&[machine, group, none], Some(2 << 20));
     }
@@ -170,8 +190,13 @@ mod tests {
     #[test]
     fn the_report_has_every_part_and_the_sum() {
         let limits = Limits { connections: 1_000, memory_bytes: 3 << 29, ..Limits::default() };
-        let settings =
-            Settings::new(2, limits, HistoryLimits::default(), PresenceLimits::default(), Vec::new());
+        let settings = Settings::new(
+            2,
+            limits,
+            HistoryLimits::default(),
+            PresenceLimits::default(),
+            Vec::new(),
+        );
         let text = report(&settings, 1_024);
         assert!(text.starts_with("memory: 1.5 GiB by limits.memory_bytes, and "), "{text}");
         assert_eq!(text.lines().count(), 2 + worst_case(&settings, 1_024).len(), "{text}");

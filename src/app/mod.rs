@@ -1,6 +1,7 @@
 //! The process: configuration, command line, logs, start and stop.
 //!
-//! Everything that decides is a function of its arguments and tested as one; what touches the process stands in [`main`].
+//! Everything that decides is a function of its arguments and tested as one; what touches the
+//! process stands in [`main`].
 
 mod assets;
 mod boot;
@@ -26,7 +27,8 @@ pub fn main(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> ExitCode {
     let variables: Vec<_> = variables.into_iter().collect();
-    let surroundings = Surroundings { variables: &variables, read: &|path| std::fs::read_to_string(path) };
+    let surroundings =
+        Surroundings { variables: &variables, read: &|path| std::fs::read_to_string(path) };
     let done = cli::parse(args, &surroundings).and_then(|command| match command {
         Command::Serve(config) => {
             let _written = log::start(config.log.level);
@@ -34,11 +36,12 @@ pub fn main(
         }
         Command::Check(config) => match boot::memory_report(&config) {
             Ok(report) => Ok(say(&Exit { code: 0, text: format!("ok\n{report}") })),
-            Err(problem) => Err(Exit { code: boot::EXIT_OS, text: format!("chinwag: {problem}\n") }),
+            Err(problem) => {
+                Err(Exit { code: boot::EXIT_OS, text: format!("chinwag: {problem}\n") })
+            }
         },
-        Command::Token(config, request) => {
-            token::make(&config, &request, now_unix_s()).map(|token| say(&Exit { code: 0, text: token }))
-        }
+        Command::Token(config, request) => token::make(&config, &request, now_unix_s())
+            .map(|token| say(&Exit { code: 0, text: token })),
     });
     done.unwrap_or_else(|exit| say(&exit))
 }

@@ -1,4 +1,5 @@
-//! What is served besides the socket: the chat page, the API, and whether the server is well. See `docs/protocol.md`, section 1.
+//! What is served besides the socket: the chat page, the API, and whether the server is well. See
+//! `docs/protocol.md`, section 1.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ pub(super) struct ChatSite {
     pub(super) assets: Assets,
     /// What the shards have counted; `None` if that is not served.
     pub(super) vitals: Option<Arc<[Arc<Vitals>]>>,
-    /// The limits that depend on the machine where they are not configured, by their keys, as they are now. 0 is no bound.
+    /// The limits that depend on the machine where they are not configured, by their keys, as they
+    /// are now. 0 is no bound.
     pub(super) bounds: [(&'static str, u64); 2],
 }
 
@@ -119,8 +121,11 @@ impl Site for ChatSite {
                 Ok(())
             }
             ("/readyz", "GET" | "HEAD") => {
-                let ready =
-                    if request.draining { (Status::Unavailable, "draining\n") } else { (Status::Ok, "ok\n") };
+                let ready = if request.draining {
+                    (Status::Unavailable, "draining\n")
+                } else {
+                    (Status::Ok, "ok\n")
+                };
                 push(request, &Response::text(ready.0, ready.1), out);
                 Ok(())
             }
@@ -145,8 +150,10 @@ impl ChatSite {
         let mut body = String::new();
         push_text(&mut body, &vitals.iter().map(|vitals| &vitals.metrics));
         // Writing to a string cannot fail.
-        let _ =
-            writeln!(body, "# HELP chinwag_limit What is the most there may be.\n# TYPE chinwag_limit gauge");
+        let _ = writeln!(
+            body,
+            "# HELP chinwag_limit What is the most there may be.\n# TYPE chinwag_limit gauge"
+        );
         for (key, bound) in self.bounds.iter().filter(|(_, bound)| *bound > 0) {
             let _ = writeln!(body, "chinwag_limit{{limit=\"{key}\"}} {bound}");
         }
@@ -167,9 +174,15 @@ impl ChatSite {
                 "# HELP chinwag_{name}_total {help}\n# TYPE chinwag_{name}_total counter\nchinwag_{name}_total {sum}"
             );
         }
-        let headers =
-            [("content-type", "text/plain; version=0.0.4; charset=utf-8"), ("cache-control", "no-store")];
-        push(request, &Response { status: Status::Ok, headers: &headers, body: body.as_bytes() }, out);
+        let headers = [
+            ("content-type", "text/plain; version=0.0.4; charset=utf-8"),
+            ("cache-control", "no-store"),
+        ];
+        push(
+            request,
+            &Response { status: Status::Ok, headers: &headers, body: body.as_bytes() },
+            out,
+        );
     }
 
     fn page(
@@ -188,8 +201,10 @@ impl ChatSite {
         }
         let mut headers = vec![("content-type", asset.media_type), ("etag", &*asset.etag)];
         headers.extend(PAGE_HEADERS);
-        let is_known =
-            request.head.list("if-none-match").any(|tag| tag == "*" || weak(tag) == weak(&asset.etag));
+        let is_known = request
+            .head
+            .list("if-none-match")
+            .any(|tag| tag == "*" || weak(tag) == weak(&asset.etag));
         let (status, body) =
             if is_known { (Status::NotModified, &[][..]) } else { (Status::Ok, asset.content) };
         push(request, &Response { status, headers: &headers, body }, out);
@@ -212,14 +227,17 @@ impl ChatSite {
             return Err(problem(Status::BadRequest, "bad_request", message));
         }
         let mut id = [0; 10];
-        getrandom::fill(&mut id)
-            .map_err(|_| problem(Status::Unavailable, "busy", "no random numbers to be had just now"))?;
+        getrandom::fill(&mut id).map_err(|_| {
+            problem(Status::Unavailable, "busy", "no random numbers to be had just now")
+        })?;
         let user = format!("g_{}", BASE32_NOPAD.encode(&id).to_ascii_lowercase());
         let iat = request.now.unix_ms / 1_000;
         let exp = iat + self.guest_ttl_s;
-        let claims = Claims { sub: user.clone(), name: Some(name.to_owned()), exp, iat, rooms: None };
+        let claims =
+            Claims { sub: user.clone(), name: Some(name.to_owned()), exp, iat, rooms: None };
         let token = signer.sign(&claims);
-        let body = json!({"token": token, "user": user, "name": name, "expires_at": exp}).to_string();
+        let body =
+            json!({"token": token, "user": user, "name": name, "expires_at": exp}).to_string();
         push(
             request,
             &Response { status: Status::Created, headers: API_HEADERS, body: body.as_bytes() },
@@ -241,13 +259,15 @@ impl ChatSite {
         let limit = match param("limit")? {
             None => ROOMS_DEFAULT,
             Some(limit) => {
-                limit.parse().ok().filter(|limit| (1..=ROOMS_MAX).contains(limit)).ok_or_else(|| {
-                    problem(
-                        Status::BadRequest,
-                        "bad_request",
-                        format!("limit: a number from 1 to {ROOMS_MAX}"),
-                    )
-                })?
+                limit.parse().ok().filter(|limit| (1..=ROOMS_MAX).contains(limit)).ok_or_else(
+                    || {
+                        problem(
+                            Status::BadRequest,
+                            "bad_request",
+                            format!("limit: a number from 1 to {ROOMS_MAX}"),
+                        )
+                    },
+                )?
             }
         };
         let after = param("after")?;
@@ -257,7 +277,9 @@ impl ChatSite {
         body.extend_from_slice(if more { b"true" } else { b"false" });
         body.extend_from_slice(b",\"rooms\":");
         push_rooms(&mut body, rooms.into_iter());
-        body.extend_from_slice(format!(",\"total\":{}}}", request.directory.count(may_see)).as_bytes());
+        body.extend_from_slice(
+            format!(",\"total\":{}}}", request.directory.count(may_see)).as_bytes(),
+        );
         push(request, &Response { status: Status::Ok, headers: API_HEADERS, body: &body }, out);
         Ok(())
     }
@@ -270,12 +292,17 @@ impl ChatSite {
             return Err(problem(Status::BadRequest, "bad_request", message));
         }
         let title = wanted.title.as_deref().unwrap_or("-");
-        if title.is_empty() || title.len() > TITLE_BYTES_MAX || title.chars().any(char::is_control) {
+        if title.is_empty() || title.len() > TITLE_BYTES_MAX || title.chars().any(char::is_control)
+        {
             let message = format!("title: 1 to {TITLE_BYTES_MAX} bytes without control characters");
             return Err(problem(Status::BadRequest, "bad_request", message));
         }
         if !caller.may_speak(&wanted.room) {
-            return Err(problem(Status::Forbidden, "forbidden", "the token does not allow this room"));
+            return Err(problem(
+                Status::Forbidden,
+                "forbidden",
+                "the token does not allow this room",
+            ));
         }
         Ok(wanted)
     }
@@ -320,8 +347,12 @@ fn not_allowed(request: &Request<'_, '_>, allowed: &str, out: &mut Vec<u8>) -> R
 /// The body as JSON of this shape. What is wrong with it is said without repeating it.
 fn body<'a, T: Deserialize<'a>>(request: &Request<'a, '_>) -> Result<T, Problem> {
     serde_json::from_slice(request.body).map_err(|error| {
-        let message =
-            format!("the body, line {} column {}: {}", error.line(), error.column(), classify(&error));
+        let message = format!(
+            "the body, line {} column {}: {}",
+            error.line(),
+            error.column(),
+            classify(&error)
+        );
         problem(Status::BadRequest, "bad_request", message)
     })
 }

@@ -6,7 +6,8 @@ use crate::chat::token::{Claims, TokenError};
 
 /// The token that was asked for, made at `now_unix_s` (seconds of Unix time), with a line end.
 ///
-/// It has been through the very verifier that the server will use: a token that is printed is accepted.
+/// It has been through the very verifier that the server will use: a token that is printed is
+/// accepted.
 ///
 /// # Errors
 ///
@@ -21,7 +22,8 @@ pub fn make(config: &Config, request: &TokenRequest, now_unix_s: u64) -> Result<
     if config.auth.secret.is_none() {
         return Err(no_secret());
     }
-    let keys = config.auth.keys(&[]).map_err(|error| Exit::config(format!("chinwag: {error}\n")))?;
+    let keys =
+        config.auth.keys(&[]).map_err(|error| Exit::config(format!("chinwag: {error}\n")))?;
     let signer = keys.signer.ok_or_else(no_secret)?;
     let mut rooms = std::collections::BTreeMap::new();
     for (pattern, right) in &request.rooms {
@@ -39,7 +41,9 @@ pub fn make(config: &Config, request: &TokenRequest, now_unix_s: u64) -> Result<
     let token = signer.sign(&claims);
     match keys.verifier.verify(&token, now_unix_s) {
         Ok(_) => Ok(token + "\n"),
-        Err(TokenError::TooLong) => Err(usage("the token would be longer than 4,096 bytes: fewer --rooms")),
+        Err(TokenError::TooLong) => {
+            Err(usage("the token would be longer than 4,096 bytes: fewer --rooms"))
+        }
         Err(_) => Err(usage(
             "--user and --name must be 1 to 128 bytes without control characters, and so must a room's name, with at most \
              one `*`, at its end",
@@ -61,13 +65,21 @@ mod tests {
     const NOW_S: u64 = 1_800_000_000;
 
     fn config(settings: &[&str]) -> Config {
-        let flags = Flags { set: settings.iter().map(ToString::to_string).collect(), ..Flags::default() };
-        Config::load(&flags, &Surroundings { variables: &[], read: &|_| unreachable!("no files here") })
-            .unwrap()
+        let flags =
+            Flags { set: settings.iter().map(ToString::to_string).collect(), ..Flags::default() };
+        Config::load(
+            &flags,
+            &Surroundings { variables: &[], read: &|_| unreachable!("no files here") },
+        )
+        .unwrap()
     }
 
     fn with_secret() -> Config {
-        config(&["auth.secret=a secret of at least 32 bytes ...", "auth.audience=chat", "auth.issuer=me"])
+        config(&[
+            "auth.secret=a secret of at least 32 bytes ...",
+            "auth.audience=chat",
+            "auth.issuer=me",
+        ])
     }
 
     fn request(user: &str, rooms: &[(&str, Right)]) -> TokenRequest {
@@ -79,10 +91,15 @@ mod tests {
     fn the_server_accepts_what_is_printed() {
         let config = with_secret();
         let token = make(&config, &request("u1", &[("team-*", Right::Join)]), NOW_S).unwrap();
-        let identity = config.auth.keys(&[]).unwrap().verifier.verify(token.trim_end(), NOW_S).unwrap();
+        let identity =
+            config.auth.keys(&[]).unwrap().verifier.verify(token.trim_end(), NOW_S).unwrap();
         assert_eq!((identity.user(), identity.name()), ("u1", "Ann"));
         assert_eq!(identity.expires_at_s(), NOW_S + 60 + LEEWAY_S);
-        assert!(identity.may_join("team-1") && !identity.may_speak("team-1") && !identity.may_join("tea"));
+        assert!(
+            identity.may_join("team-1")
+                && !identity.may_speak("team-1")
+                && !identity.may_join("tea")
+        );
     }
 
     #[test]
@@ -94,7 +111,8 @@ mod tests {
     #[test]
     fn a_token_that_would_not_be_accepted_is_not_printed() {
         let many: Vec<String> = (0..400).map(|index| format!("room-{index}")).collect();
-        let many: Vec<(&str, Right)> = many.iter().map(|name| (name.as_str(), Right::Join)).collect();
+        let many: Vec<(&str, Right)> =
+            many.iter().map(|name| (name.as_str(), Right::Join)).collect();
         for request in [
             request("", &[]),
             request("a\nb", &[]),

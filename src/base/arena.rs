@@ -1,18 +1,21 @@
 //! Values in slabs, named by keys that never name a stranger.
 //!
-//! The slabs are chunks of one size that are never moved: an arena grows without copying what is in it and without a reserve as large as
-//! itself, and what a storm of connections needed is given back when they have gone.
+//! The slabs are chunks of one size that are never moved: an arena grows without copying what is in
+//! it and without a reserve as large as itself, and what a storm of connections needed is given
+//! back when they have gone.
 //!
 //! Invariants:
 //!
 //! 1. a key finds the value it was given out for, or nothing;
-//! 2. a slot's generation goes up with every new occupant and is never 0, so [`Key::NONE`] finds nothing;
+//! 2. a slot's generation goes up with every new occupant and is never 0, so [`Key::NONE`] finds
+//!    nothing;
 //! 3. the chunks with a vacant slot are exactly those in `roomy`.
 //!
-//! The generations of all slots come from one counter per arena. After 2^32 insertions it starts over; a key would have
-//! to be kept across exactly so many to meet a stranger.
+//! The generations of all slots come from one counter per arena. After 2^32 insertions it starts
+//! over; a key would have to be kept across exactly so many to meet a stranger.
 //!
-//! Deliberately absent: indexing with `[]`. A stale key is an everyday event here, not a mistake of the caller's.
+//! Deliberately absent: indexing with `[]`. A stale key is an everyday event here, not a mistake of
+//! the caller's.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -24,9 +27,9 @@ use slab::Slab;
 
 /// A key into the [`Arena`] of `T`, and of no other type.
 ///
-/// `slab` reuses a freed index at once. A plain `usize` kept across a removal (in a timer, in a queued message from
-/// another shard) would then name a stranger, and a chat line would reach the wrong person. The generation makes a
-/// stale key *miss* instead.
+/// `slab` reuses a freed index at once. A plain `usize` kept across a removal (in a timer, in a
+/// queued message from another shard) would then name a stranger, and a chat line would reach the
+/// wrong person. The generation makes a stale key *miss* instead.
 pub struct Key<T> {
     index: u32,
     generation: u32,
@@ -47,7 +50,8 @@ impl<T> Key<T> {
         self.index
     }
 
-    /// `generation << 32 | index`, to pass through something that carries numbers (a poll token, another shard's queue).
+    /// `generation << 32 | index`, to pass through something that carries numbers (a poll token,
+    /// another shard's queue).
     #[must_use]
     pub const fn to_u64(self) -> u64 {
         (self.generation as u64) << 32 | self.index as u64
@@ -108,14 +112,16 @@ pub struct Arena<T> {
     generation: NonZeroU32,
 }
 
-/// `NonZeroU32` leaves a niche in which `slab` marks a slot as vacant: the generation costs no more than the mark would.
+/// `NonZeroU32` leaves a niche in which `slab` marks a slot as vacant: the generation costs no more
+/// than the mark would.
 #[derive(Debug)]
 struct Occupant<T> {
     generation: NonZeroU32,
     value: T,
 }
 
-/// How much memory a chunk takes, at most, in bytes: small beside what a server needs, large beside what an allocator adds.
+/// How much memory a chunk takes, at most, in bytes: small beside what a server needs, large beside
+/// what an allocator adds.
 const CHUNK_BYTES_MAX: usize = 32 * 1_024;
 
 impl<T> Default for Arena<T> {
@@ -263,7 +269,10 @@ impl<T> Arena<T> {
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key<T>, &mut T)> {
         self.chunks.iter_mut().enumerate().flat_map(|(chunk, slots)| {
             slots.iter_mut().map(move |(place, occupant)| {
-                (key_of(chunk << Self::CHUNK_BITS | place, occupant.generation), &mut occupant.value)
+                (
+                    key_of(chunk << Self::CHUNK_BITS | place, occupant.generation),
+                    &mut occupant.value,
+                )
             })
         })
     }
@@ -403,7 +412,8 @@ mod tests {
                 assert_eq!(arena.get(key), None);
                 assert_eq!(arena.remove(key), None);
             }
-            let roomy = |chunk: u32| arena.chunks[chunk as usize].len() < Arena::<Large>::CHUNK_SLOTS;
+            let roomy =
+                |chunk: u32| arena.chunks[chunk as usize].len() < Arena::<Large>::CHUNK_SLOTS;
             let chunks = u32::try_from(arena.chunks.len()).expect("few");
             let mut listed = arena.roomy.clone();
             listed.sort_unstable();

@@ -1,9 +1,10 @@
 //! A set of small numbers, one bit each.
 //!
-//! Invariant: the last word is not 0. The memory therefore follows the highest member, and two sets are equal when
-//! their words are.
+//! Invariant: the last word is not 0. The memory therefore follows the highest member, and two sets
+//! are equal when their words are.
 //!
-//! Deliberately absent: a length of its own. Any `u32` may be asked for; what was never set is not in the set.
+//! Deliberately absent: a length of its own. Any `u32` may be asked for; what was never set is not
+//! in the set.
 
 /// A set of `u32`, at one bit for each number up to the highest member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,7 +12,8 @@ pub struct BitSet {
     words: Vec<u64>,
 }
 
-/// Words that a set keeps allocated whatever becomes of its members, so that a room around this size never allocates.
+/// Words that a set keeps allocated whatever becomes of its members, so that a room around this
+/// size never allocates.
 const WORDS_KEPT: usize = 8;
 
 impl BitSet {
@@ -74,8 +76,8 @@ impl BitSet {
         self.words.get(word).copied().unwrap_or(0)
     }
 
-    /// Restores the invariant, and returns memory once three quarters of it are unused: a set that swings around one size
-    /// does not allocate at each swing.
+    /// Restores the invariant, and returns memory once three quarters of it are unused: a set that
+    /// swings around one size does not allocate at each swing.
     fn trim(&mut self) {
         let used = self.words.iter().rposition(|&bits| bits != 0).map_or(0, |last| last + 1);
         self.words.truncate(used);
@@ -200,7 +202,9 @@ mod tests {
             if step % 50 == 0 {
                 assert!(bits.iter_ones().eq(model.iter().copied()));
                 assert_eq!(bits.count_ones() as usize, model.len());
-                assert!(bits.xor_iter(&before).eq(model.symmetric_difference(&model_before).copied()));
+                assert!(
+                    bits.xor_iter(&before).eq(model.symmetric_difference(&model_before).copied())
+                );
                 assert_ne!(bits.words.last(), Some(&0));
                 before.clone_from(&bits);
                 assert_eq!(before, bits);

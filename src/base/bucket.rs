@@ -1,9 +1,10 @@
 //! Rate limits in 8 bytes each.
 //!
-//! Deliberately absent: the rate. It is the same for all buckets of a kind and comes with each call, so that a bucket costs
-//! a connection two numbers, and a changed limit holds at once.
+//! Deliberately absent: the rate. It is the same for all buckets of a kind and comes with each
+//! call, so that a bucket costs a connection two numbers, and a changed limit holds at once.
 
-/// How many parts make a token. With thousandths, a rate per second is exactly that many parts per millisecond.
+/// How many parts make a token. With thousandths, a rate per second is exactly that many parts per
+/// millisecond.
 const PARTS: u32 = 1_000;
 
 /// The largest burst a bucket can hold, in tokens: 4,294,967. More counts as this.
@@ -29,10 +30,11 @@ impl TokenBucket {
         Self { parts: u32::MAX, at_ms: low_bits(now_ms) }
     }
 
-    /// Takes one token out of a bucket that gains `per_s` tokens a second and holds at most `burst` (0 counts as 1).
-    /// A `per_s` of 0 is no bound.
+    /// Takes one token out of a bucket that gains `per_s` tokens a second and holds at most `burst`
+    /// (0 counts as 1). A `per_s` of 0 is no bound.
     ///
-    /// Between two calls 2^31 ms may pass (24 days). After more, less is credited than was gained, never more.
+    /// Between two calls 2^31 ms may pass (24 days). After more, less is credited than was gained,
+    /// never more.
     ///
     /// # Errors
     ///
@@ -61,7 +63,8 @@ impl TokenBucket {
     /// What is in it now, were it without a bound.
     fn parts_at(self, now_ms: u64, per_s: u32) -> u32 {
         // Read as signed: a clock that steps back credits nothing, instead of 49 days.
-        let passed_ms = low_bits(now_ms).wrapping_sub(self.at_ms).cast_signed().max(0).cast_unsigned();
+        let passed_ms =
+            low_bits(now_ms).wrapping_sub(self.at_ms).cast_signed().max(0).cast_unsigned();
         self.parts.saturating_add(passed_ms.saturating_mul(per_s))
     }
 }
@@ -101,7 +104,10 @@ mod tests {
             for _ in 0..50 {
                 if let Err(RetryMs(wait_ms)) = bucket.take(now_ms, per_s, 2) {
                     let mut early = bucket;
-                    assert!(wait_ms == 1 || early.take(now_ms + u64::from(wait_ms) - 1, per_s, 2).is_err());
+                    assert!(
+                        wait_ms == 1
+                            || early.take(now_ms + u64::from(wait_ms) - 1, per_s, 2).is_err()
+                    );
                     now_ms += u64::from(wait_ms);
                     assert_eq!(bucket.take(now_ms, per_s, 2), Ok(()), "{per_s}/s at {now_ms}");
                 }

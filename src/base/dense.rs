@@ -1,11 +1,14 @@
-//! A value for each small number, one behind the other: what is known of every connection by its index.
+//! A value for each small number, one behind the other: what is known of every connection by its
+//! index.
 //!
-//! The values lie in chunks that are never moved. A vector that doubles copies all that is in it, keeps a reserve as large as itself, and leaves
-//! what it had before in the allocator's hands, in sizes that nobody else asks for.
+//! The values lie in chunks that are never moved. A vector that doubles copies all that is in it,
+//! keeps a reserve as large as itself, and leaves what it had before in the allocator's hands, in
+//! sizes that nobody else asks for.
 //!
 //! Invariant: every chunk but the last one is full.
 //!
-//! Deliberately absent: shrinking. The indices are those of an arena, which gives out again what was freed.
+//! Deliberately absent: shrinking. The indices are those of an arena, which gives out again what
+//! was freed.
 
 use std::ops::{Index, IndexMut};
 

@@ -1,6 +1,8 @@
-//! Numbers that look random and are the same for the same seed: for choices that must be repeatable. **Never for secrets.**
+//! Numbers that look random and are the same for the same seed: for choices that must be
+//! repeatable. **Never for secrets.**
 
-/// The generator of that name (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+/// The generator of that name (Steele, Lea and Flood, "Fast splittable pseudorandom number
+/// generators", 2014).
 #[derive(Clone, Debug)]
 pub struct SplitMix64(u64);
 

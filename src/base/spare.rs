@@ -1,8 +1,10 @@
-//! Memory of byte vectors that are done with, for those that begin: what works in the steady state allocates nothing.
+//! Memory of byte vectors that are done with, for those that begin: what works in the steady state
+//! allocates nothing.
 //!
 //! What a storm needed and nobody needs now is given back little by little.
 //!
-//! Deliberately absent: a count of what is lent. Who took a vector owns it, and need not bring it back.
+//! Deliberately absent: a count of what is lent. Who took a vector owns it, and need not bring it
+//! back.
 
 /// Empty vectors with memory.
 #[derive(Debug)]

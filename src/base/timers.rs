@@ -1,8 +1,10 @@
 //! Things that are due at some time.
 //!
-//! Two that are due at the same millisecond come out in the order they went in, so that a simulated run can be repeated.
+//! Two that are due at the same millisecond come out in the order they went in, so that a simulated
+//! run can be repeated.
 //!
-//! Deliberately absent: cancelling. A timer's key is checked when it fires; one whose subject is gone finds nothing.
+//! Deliberately absent: cancelling. A timer's key is checked when it fires; one whose subject is
+//! gone finds nothing.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -109,9 +111,15 @@ mod tests {
             timers.push(due_ms, due_ms);
         }
         assert_eq!((timers.next_due(), timers.pop_due(9)), (Some(10), None));
-        assert_eq!((timers.pop_due(25), timers.pop_due(25), timers.pop_due(25)), (Some(10), Some(20), None));
+        assert_eq!(
+            (timers.pop_due(25), timers.pop_due(25), timers.pop_due(25)),
+            (Some(10), Some(20), None)
+        );
         assert_eq!((timers.next_due(), timers.len()), (Some(30), 1));
-        assert_eq!((timers.pop_due(30), timers.next_due(), timers.is_empty()), (Some(30), None, true));
+        assert_eq!(
+            (timers.pop_due(30), timers.next_due(), timers.is_empty()),
+            (Some(30), None, true)
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The rooms there are, with titles and head counts: what the lobby and the API list.
 //!
-//! Every shard holds one, told by the rooms' homes; so a list is answered where it is asked for, and filtered by who asks.
+//! Every shard holds one, told by the rooms' homes; so a list is answered where it is asked for,
+//! and filtered by who asks.
 //!
 //! Deliberately absent: which rooms a user may see. That is a question to the identity, passed in.
 
@@ -26,7 +27,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// From now on keeps what changes, for [`Directory::take_changes`]. It does not while nobody wants to know.
+    /// From now on keeps what changes, for [`Directory::take_changes`]. It does not while nobody
+    /// wants to know.
     pub fn watch(&mut self) {
         self.is_watched = true;
     }
@@ -41,7 +43,9 @@ impl Directory {
     pub fn learn(&mut self, room: &str, title: &str, members: Option<u32>) {
         match (self.rooms.get_mut(room), members) {
             (None, None) => return,
-            (Some(known), Some(members)) if known.members == members && *known.title == *title => return,
+            (Some(known), Some(members)) if known.members == members && *known.title == *title => {
+                return;
+            }
             (Some(known), Some(members)) => {
                 known.members = members;
                 if *known.title != *title {
@@ -77,7 +81,8 @@ impl Directory {
         !self.changed.is_empty()
     }
 
-    /// The rooms that changed since the last call, each with what is known now, or `None` if it is gone.
+    /// The rooms that changed since the last call, each with what is known now, or `None` if it is
+    /// gone.
     pub fn take_changes(&mut self) -> Vec<(Box<str>, Option<Listing>)> {
         std::mem::take(&mut self.changed)
             .into_iter()
@@ -88,8 +93,8 @@ impl Directory {
             .collect()
     }
 
-    /// At most `count` rooms in order of name, from the first behind `after` on, of those that `may_see` lets through; and whether
-    /// there are more.
+    /// At most `count` rooms in order of name, from the first behind `after` on, of those that
+    /// `may_see` lets through; and whether there are more.
     pub fn page(
         &self,
         after: Option<&str>,
@@ -103,8 +108,13 @@ impl Directory {
         (page, rooms.next().is_some())
     }
 
-    /// The `count` rooms with most members, most first, of those that `may_see` lets through; and of how many these are.
-    pub fn largest(&self, count: usize, may_see: impl Fn(&str) -> bool) -> (Vec<(&str, &Listing)>, usize) {
+    /// The `count` rooms with most members, most first, of those that `may_see` lets through; and
+    /// of how many these are.
+    pub fn largest(
+        &self,
+        count: usize,
+        may_see: impl Fn(&str) -> bool,
+    ) -> (Vec<(&str, &Listing)>, usize) {
         let seen = self.rooms.iter().filter(|(room, _)| may_see(room));
         let mut rooms: Vec<_> = seen.map(|(room, listing)| (&**room, listing)).collect();
         let total = rooms.len();
@@ -157,7 +167,10 @@ mod tests {
         directory.learn("a", "", None);
         assert_eq!(directory.take_changes(), [("a".into(), None)]);
         directory.learn("z", "z", Some(2));
-        assert_eq!(directory.take_changes(), [("z".into(), Some(Listing { title: "z".into(), members: 2 }))]);
+        assert_eq!(
+            directory.take_changes(),
+            [("z".into(), Some(Listing { title: "z".into(), members: 2 }))]
+        );
         directory.learn("z", "z", Some(3));
         directory.unwatch();
         assert!(!directory.has_changed());

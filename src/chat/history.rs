@@ -1,4 +1,5 @@
-//! What a room remembers: its messages in order, each under its offset, within bounds of count and bytes.
+//! What a room remembers: its messages in order, each under its offset, within bounds of count and
+//! bytes.
 //!
 //! Invariants:
 //!
@@ -6,8 +7,9 @@
 //! 2. what is kept is always the latest part, without gaps;
 //! 3. a recovery is all that was missed, or is not one.
 //!
-//! The messages lie one behind the other, parted by commas: a page of them is one slice of bytes, ready to stand in a JSON array. The memory
-//! for them follows what is kept: mostly twice that, and four times at the most.
+//! The messages lie one behind the other, parted by commas: a page of them is one slice of bytes,
+//! ready to stand in a JSON array. The memory for them follows what is kept: mostly twice that, and
+//! four times at the most.
 //!
 //! Deliberately absent: what a message says.
 
@@ -61,7 +63,8 @@ pub struct History {
     /// The latest messages, each followed by a comma. The first `front` bytes are no longer kept.
     bytes: Vec<u8>,
     front: usize,
-    /// Where each kept message begins, counted since the epoch began. Subtract `trimmed` for the place in `bytes`.
+    /// Where each kept message begins, counted since the epoch began. Subtract `trimmed` for the
+    /// place in `bytes`.
     starts: VecDeque<u64>,
     /// How many bytes have been cut off `bytes` since the epoch began.
     trimmed: u64,
@@ -128,12 +131,19 @@ impl History {
         self.keys.receipts.get(&key).copied()
     }
 
-    /// Keeps a message under the receipt that [`History::next`] gave, and lets go of what is over the bounds.
+    /// Keeps a message under the receipt that [`History::next`] gave, and lets go of what is over
+    /// the bounds.
     ///
     /// # Panics
     ///
     /// If the receipt is not the next one: two messages would have one offset.
-    pub fn append(&mut self, receipt: Receipt, key: Option<KeyHash>, message: &[u8], limits: &HistoryLimits) {
+    pub fn append(
+        &mut self,
+        receipt: Receipt,
+        key: Option<KeyHash>,
+        message: &[u8],
+        limits: &HistoryLimits,
+    ) {
         assert_eq!(receipt.offset, self.last + 1, "offsets are contiguous");
         self.last = receipt.offset;
         self.latest_at_ms = receipt.at_ms;
@@ -158,15 +168,18 @@ impl History {
     pub fn drop_oldest(&mut self) {
         self.starts.pop_front();
         self.front = self.starts.front().map_or(self.bytes.len(), |start| self.place(*start));
-        if let Some(places) = slack::places(self.kept_bytes(), self.bytes.capacity(), BYTES_KEPT / 2) {
+        if let Some(places) =
+            slack::places(self.kept_bytes(), self.bytes.capacity(), BYTES_KEPT / 2)
+        {
             self.cut_front();
             self.bytes.shrink_to(places);
             self.starts.shrink_to((2 * self.len()).max(STARTS_KEPT));
         }
     }
 
-    /// Makes room for so many bytes: of what is no longer kept, and if that is little, of new memory, twice what is kept. So what is kept
-    /// is moved once for each time that half of it is new, and has no more than its own size in reserve.
+    /// Makes room for so many bytes: of what is no longer kept, and if that is little, of new
+    /// memory, twice what is kept. So what is kept is moved once for each time that half of it is
+    /// new, and has no more than its own size in reserve.
     fn make_room(&mut self, bytes: usize) {
         if self.bytes.capacity() - self.bytes.len() >= bytes {
             return;
@@ -185,10 +198,12 @@ impl History {
         self.front = 0;
     }
 
-    /// Everything after the cursor, or `None` if that can no longer be told, or would be more than `limits.page_bytes`.
+    /// Everything after the cursor, or `None` if that can no longer be told, or would be more than
+    /// `limits.page_bytes`.
     #[must_use]
     pub fn recover(&self, since: Cursor, limits: &HistoryLimits) -> Option<Page<'_>> {
-        if since.epoch != self.epoch || since.offset > self.last || since.offset + 1 < self.first() {
+        if since.epoch != self.epoch || since.offset > self.last || since.offset + 1 < self.first()
+        {
             return None;
         }
         let skipped = usize::try_from(since.offset + 1 - self.first()).ok()?;
@@ -196,7 +211,8 @@ impl History {
         (page.messages.len() <= limits.page_bytes).then_some(page)
     }
 
-    /// The latest messages: at most `count`, and at most `limits.page_bytes`. `more` speaks of older ones.
+    /// The latest messages: at most `count`, and at most `limits.page_bytes`. `more` speaks of
+    /// older ones.
     #[must_use]
     pub fn latest(&self, count: u32, limits: &HistoryLimits) -> Page<'_> {
         self.before(self.last + 1, count, limits)
@@ -205,7 +221,9 @@ impl History {
     /// The messages just before an offset, ascending. `more` speaks of older ones.
     #[must_use]
     pub fn before(&self, offset: u64, count: u32, limits: &HistoryLimits) -> Page<'_> {
-        let end = usize::try_from(offset.saturating_sub(self.first())).unwrap_or(usize::MAX).min(self.len());
+        let end = usize::try_from(offset.saturating_sub(self.first()))
+            .unwrap_or(usize::MAX)
+            .min(self.len());
         let mut begin = end.saturating_sub(count as usize);
         while begin < end && self.page(begin, end).messages.len() > limits.page_bytes {
             begin += 1;
@@ -253,7 +271,8 @@ impl History {
 
 /// A user and the key it gave a message, as 128 bits of a randomly keyed hash.
 ///
-/// Two different ones would have to agree in all bits to be taken for one; nobody outside can aim at that.
+/// Two different ones would have to agree in all bits to be taken for one; nobody outside can aim
+/// at that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyHash(pub [u64; 2]);
 
@@ -296,7 +315,10 @@ mod tests {
     #[track_caller]
     fn check(page: Page<'_>, messages: &str, more: bool) {
         assert_eq!(std::str::from_utf8(page.messages), Ok(messages));
-        assert_eq!(page.count as usize, messages.split(',').filter(|message| !message.is_empty()).count());
+        assert_eq!(
+            page.count as usize,
+            messages.split(',').filter(|message| !message.is_empty()).count()
+        );
         assert_eq!(page.more, more);
     }
 
@@ -330,7 +352,11 @@ mod tests {
         assert_eq!(recover(6, 5), None, "another epoch");
         assert_eq!(recover(7, u64::MAX), None);
         let small = HistoryLimits { page_bytes: 7, ..LIMITS };
-        assert_eq!(history.recover(Cursor { epoch: 7, offset: 5 }, &small), None, "eight bytes are too many");
+        assert_eq!(
+            history.recover(Cursor { epoch: 7, offset: 5 }, &small),
+            None,
+            "eight bytes are too many"
+        );
         assert!(history.recover(Cursor { epoch: 7, offset: 6 }, &small).is_some());
     }
 
@@ -345,7 +371,11 @@ mod tests {
     #[test]
     fn an_empty_room_recovers_a_cursor_at_zero() {
         let history = History::new(7);
-        check(history.recover(Cursor { epoch: 7, offset: 0 }, &LIMITS).expect("nothing missed"), "", false);
+        check(
+            history.recover(Cursor { epoch: 7, offset: 0 }, &LIMITS).expect("nothing missed"),
+            "",
+            false,
+        );
         check(history.latest(50, &LIMITS), "", false);
     }
 
@@ -364,8 +394,8 @@ mod tests {
         let limits = HistoryLimits { messages: 50, room_bytes: 300, ..LIMITS };
         let mut history = History::new(1);
         for number in 0..2_000u64 {
-            let message =
-                "x".repeat(usize::try_from(number * 31 % 97).expect("small") + 1) + &number.to_string();
+            let message = "x".repeat(usize::try_from(number * 31 % 97).expect("small") + 1)
+                + &number.to_string();
             history.append(history.next(number), None, message.as_bytes(), &limits);
             assert!(history.kept_bytes() <= 300 || history.len() == 1);
             assert!(
@@ -386,7 +416,11 @@ mod tests {
         for number in 0..10_000 {
             history.append(history.next(number), None, &[b'x'; 99], &limits);
             let kept_bytes = history.kept_bytes().max(100);
-            assert!(history.bytes.capacity() <= 2 * kept_bytes, "{number}: {}", history.bytes.capacity());
+            assert!(
+                history.bytes.capacity() <= 2 * kept_bytes,
+                "{number}: {}",
+                history.bytes.capacity()
+            );
         }
         assert_eq!(history.kept_bytes(), 100_000);
         while !history.is_empty() {

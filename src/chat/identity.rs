@@ -1,8 +1,9 @@
 //! Who a connection belongs to, and what it may do in which room.
 //!
-//! An [`Identity`] is made once, from a verified token or for a guest, and then only asked. It is kept for every connection, so
-//! its text is one shared allocation: a clone costs a counter. What it says stays true for as long as it lives: names are within
-//! their bounds and free of control characters, because there is no other way to make one.
+//! An [`Identity`] is made once, from a verified token or for a guest, and then only asked. It is
+//! kept for every connection, so its text is one shared allocation: a clone costs a counter. What
+//! it says stays true for as long as it lives: names are within their bounds and free of control
+//! characters, because there is no other way to make one.
 //!
 //! Deliberately absent: tokens (see `chat::token`), clocks, and any knowledge of which rooms exist.
 
@@ -17,13 +18,13 @@ use crate::limits::NAME_BYTES_MAX;
 /// The value of [`Identity::expires_at_s`] that says: never.
 pub const NEVER_S: u64 = u64::MAX;
 
-/// A user, the name it goes by, until when, and its rights. One pointer, to one allocation that the connection and each of its memberships
-/// share.
+/// A user, the name it goes by, until when, and its rights. One pointer, to one allocation that the
+/// connection and each of its memberships share.
 #[derive(Clone, PartialEq)]
 pub struct Identity(ArcUnion<Short, Long>);
 
-/// Nearly everybody: no more text than this, and no rights of its own. With the count of those who share it 48 bytes, which is a size that
-/// allocators have.
+/// Nearly everybody: no more text than this, and no rights of its own. With the count of those who
+/// share it 48 bytes, which is a size that allocators have.
 #[derive(PartialEq)]
 struct Short {
     /// See [`Long`].
@@ -77,11 +78,13 @@ struct Facts<'a> {
 impl Eq for Identity {}
 
 impl Identity {
-    /// An identity that ends at `expires_at_s` (seconds of Unix time, [`NEVER_S`] for never). Without `rights` it may do everything.
+    /// An identity that ends at `expires_at_s` (seconds of Unix time, [`NEVER_S`] for never).
+    /// Without `rights` it may do everything.
     ///
     /// # Errors
     ///
-    /// Where `user` or `name` is empty, longer than [`NAME_BYTES_MAX`], or has control characters in it.
+    /// Where `user` or `name` is empty, longer than [`NAME_BYTES_MAX`], or has control characters
+    /// in it.
     pub fn new(
         user: &str,
         name: &str,
@@ -113,7 +116,8 @@ impl Identity {
         text(&bytes[..usize::from(user_bytes)])
     }
 
-    /// The name shown to others, bounded as the id is. It may be anything, another user's id included: never decide by it.
+    /// The name shown to others, bounded as the id is. It may be anything, another user's id
+    /// included: never decide by it.
     #[must_use]
     pub fn name(&self) -> &str {
         let Facts { user_bytes, text: bytes, .. } = self.facts();
@@ -223,7 +227,8 @@ impl FromStr for Right {
 
 /// Rights by pattern. A pattern is a room's name, or the beginning of one with a `*` behind it.
 ///
-/// An exact name beats every pattern, a longer pattern a shorter one, and a room that nothing matches is closed.
+/// An exact name beats every pattern, a longer pattern a shorter one, and a room that nothing
+/// matches is closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rights {
     /// Exact names first, then beginnings, the longest first: the first match decides.
@@ -243,15 +248,23 @@ impl Rights {
     ///
     /// # Errors
     ///
-    /// Where a pattern is no room's name, has a `*` before its end, or is there twice: which one then counts would be a guess.
-    pub fn new<'a>(rules: impl IntoIterator<Item = (&'a str, Right)>) -> Result<Self, IdentityError> {
-        let mut rules: Vec<Rule> =
-            rules.into_iter().map(|(pattern, right)| Rule::new(pattern, right)).collect::<Result<_, _>>()?;
+    /// Where a pattern is no room's name, has a `*` before its end, or is there twice: which one
+    /// then counts would be a guess.
+    pub fn new<'a>(
+        rules: impl IntoIterator<Item = (&'a str, Right)>,
+    ) -> Result<Self, IdentityError> {
+        let mut rules: Vec<Rule> = rules
+            .into_iter()
+            .map(|(pattern, right)| Rule::new(pattern, right))
+            .collect::<Result<_, _>>()?;
         // The text is the last criterion only so that what is twice stands side by side.
         rules.sort_by(|a, b| {
             (b.exact, b.text.len()).cmp(&(a.exact, a.text.len())).then_with(|| a.text.cmp(&b.text))
         });
-        if rules.windows(2).any(|pair| (pair[0].exact, &pair[0].text) == (pair[1].exact, &pair[1].text)) {
+        if rules
+            .windows(2)
+            .any(|pair| (pair[0].exact, &pair[0].text) == (pair[1].exact, &pair[1].text))
+        {
             return Err(IdentityError::PatternTwice);
         }
         Ok(Self { rules: rules.into() })
@@ -340,8 +353,12 @@ mod tests {
 
     #[test]
     fn the_longest_pattern_wins_whatever_it_grants() {
-        let rules =
-            [("*", Right::Join), ("team-*", Right::Speak), ("team-red-*", Right::None), ("t*", Right::None)];
+        let rules = [
+            ("*", Right::Join),
+            ("team-*", Right::Speak),
+            ("team-red-*", Right::None),
+            ("t*", Right::None),
+        ];
         check(&rules, "news", Right::Join);
         check(&rules, "team-blue", Right::Speak);
         check(&rules, "team-", Right::Speak);
@@ -371,10 +388,22 @@ mod tests {
         for pattern in ["*", "a", "a*", long.as_str(), &format!("{long}*")] {
             assert!(Rights::new([(pattern, Right::Join)]).is_ok(), "{pattern}");
         }
-        for pattern in
-            ["", "a*b", "*a", "a**", "**", "a\n", "a\u{7f}*", &format!("{long}x"), &format!("{long}x*")]
-        {
-            assert_eq!(Rights::new([(pattern, Right::Join)]), Err(IdentityError::Pattern), "{pattern}");
+        for pattern in [
+            "",
+            "a*b",
+            "*a",
+            "a**",
+            "**",
+            "a\n",
+            "a\u{7f}*",
+            &format!("{long}x"),
+            &format!("{long}x*"),
+        ] {
+            assert_eq!(
+                Rights::new([(pattern, Right::Join)]),
+                Err(IdentityError::Pattern),
+                "{pattern}"
+            );
         }
         let twice = [("a*", Right::Join), ("b", Right::Join), ("a*", Right::None)];
         assert_eq!(Rights::new(twice), Err(IdentityError::PatternTwice));
@@ -384,12 +413,20 @@ mod tests {
     #[test]
     fn user_and_name_come_back_as_given() {
         let long = "x".repeat(NAME_BYTES_MAX);
-        for (user, name) in
-            [("u1", "Ann"), ("u", "u"), ("a", "aa"), ("é", "é"), (long.as_str(), "né"), ("u", &long)]
-        {
+        for (user, name) in [
+            ("u1", "Ann"),
+            ("u", "u"),
+            ("a", "aa"),
+            ("é", "é"),
+            (long.as_str(), "né"),
+            ("u", &long),
+        ] {
             for rights in [None, Some(Rights::new([("*", Right::Join)]).unwrap())] {
                 let identity = Identity::new(user, name, 7, rights).unwrap();
-                assert_eq!((identity.user(), identity.name(), identity.expires_at_s()), (user, name, 7));
+                assert_eq!(
+                    (identity.user(), identity.name(), identity.expires_at_s()),
+                    (user, name, 7)
+                );
             }
         }
     }
@@ -407,10 +444,15 @@ mod tests {
             assert_eq!(identity.0.is_first(), name_bytes == SHORT_TEXT_BYTES_MAX - 20);
         }
         assert!(
-            Identity::new(&"x".repeat(SHORT_TEXT_BYTES_MAX), &"x".repeat(SHORT_TEXT_BYTES_MAX), 0, None)
-                .unwrap()
-                .0
-                .is_first()
+            Identity::new(
+                &"x".repeat(SHORT_TEXT_BYTES_MAX),
+                &"x".repeat(SHORT_TEXT_BYTES_MAX),
+                0,
+                None
+            )
+            .unwrap()
+            .0
+            .is_first()
         );
     }
 

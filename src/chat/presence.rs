@@ -4,19 +4,22 @@
 //!
 //! - `present`: who is there and wishes to be seen;
 //! - `announced`: whom the members have been told of;
-//! - the *target*: whom they should have been told of. In rooms up to `full_max` that is everybody present; above, a bounded and
-//!   stable choice of recent speakers and those longest there, since a list of all sent to all grows with the square of the room.
+//! - the *target*: whom they should have been told of. In rooms up to `full_max` that is everybody
+//!   present; above, a bounded and stable choice of recent speakers and those longest there, since
+//!   a list of all sent to all grows with the square of the room.
 //!
-//! At a tick the news is `target XOR announced`. Whoever came and left in between has changed no bit.
+//! At a tick the news is `target XOR announced`. Whoever came and left in between has changed no
+//! bit.
 //!
 //! Invariants:
 //!
-//! 1. a slot is given out again only when its last member is neither there nor announced: the news of a leave needs its meta;
+//! 1. a slot is given out again only when its last member is neither there nor announced: the news
+//!    of a leave needs its meta;
 //! 2. `announced` is exactly what a client holds that has folded every diff since the room began;
 //! 3. each user stands once in a diff, with its devices from the oldest to the newest.
 //!
-//! Deliberately absent: how it is written (`shard::presence`), when a tick is, and what a member's place `P` means, which is kept for the
-//! caller.
+//! Deliberately absent: how it is written (`shard::presence`), when a tick is, and what a member's
+//! place `P` means, which is kept for the caller.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -49,14 +52,16 @@ pub struct Member<P> {
     pub place: P,
     /// When it joined, in seconds of Unix time, until 2106.
     pub online_at_s: u32,
-    /// Counts the joins of this room: unique within one life of the room, and ordered, for 4 billion of them.
+    /// Counts the joins of this room: unique within one life of the room, and ordered, for 4
+    /// billion of them.
     pub arrival: u32,
     /// Whether it wishes to be seen.
     visible: bool,
     /// Whether it is still there; a member that left stays until that is announced.
     live: bool,
     has_meta: bool,
-    /// Whether its user may have other devices here: false for nearly everybody, who need not be looked up.
+    /// Whether its user may have other devices here: false for nearly everybody, who need not be
+    /// looked up.
     shares_user: bool,
 }
 
@@ -134,8 +139,9 @@ impl<P> Presence<P> {
         visible: bool,
     ) -> Slot {
         self.arrivals = self.arrivals.wrapping_add(1);
-        let slot =
-            Slot(u32::try_from(self.members.vacant_key()).expect("fewer memberships than descriptors"));
+        let slot = Slot(
+            u32::try_from(self.members.vacant_key()).expect("fewer memberships than descriptors"),
+        );
         let shares_user = visible && self.note_user(identity.user(), slot);
         if slot.index() >= self.members.capacity() {
             // Members are many, and an eighth in reserve is enough.
@@ -198,7 +204,8 @@ impl<P> Presence<P> {
         self.live_count
     }
 
-    /// How many bytes of metas it holds, those of members who left and are still to be announced included.
+    /// How many bytes of metas it holds, those of members who left and are still to be announced
+    /// included.
     #[must_use]
     pub fn meta_bytes(&self) -> usize {
         self.meta_bytes
@@ -223,7 +230,8 @@ impl<P> Presence<P> {
         self.bounded && !self.announced.contains(slot.0)
     }
 
-    /// Works out the news since the last tick: [`Presence::joins`] and [`Presence::leaves`]. True if there is any.
+    /// Works out the news since the last tick: [`Presence::joins`] and [`Presence::leaves`]. True
+    /// if there is any.
     ///
     /// To be followed by [`Presence::announce`] once it is written down.
     pub fn tick(&mut self, limits: &PresenceLimits) -> bool {
@@ -276,7 +284,8 @@ impl<P> Presence<P> {
         self.trim();
     }
 
-    /// The true number, if it is news: in rooms too large for a full list, and once when they are no longer.
+    /// The true number, if it is news: in rooms too large for a full list, and once when they are
+    /// no longer.
     pub fn count_news(&mut self) -> Option<Count> {
         let count = Count { present: self.present_count(), listed: self.announced.count_ones() };
         let told = self.told;
@@ -284,13 +293,15 @@ impl<P> Presence<P> {
         (self.bounded && told != Some(count) || !self.bounded && told.is_some()).then_some(count)
     }
 
-    /// The number that the members were told last, in rooms too large for a full list: it goes with [`Presence::announced`].
+    /// The number that the members were told last, in rooms too large for a full list: it goes with
+    /// [`Presence::announced`].
     #[must_use]
     pub fn told_count(&self) -> Option<Count> {
         self.told
     }
 
-    /// Whether a member sees nothing of its user in the list, and so should be told of itself apart.
+    /// Whether a member sees nothing of its user in the list, and so should be told of itself
+    /// apart.
     #[must_use]
     pub fn is_unlisted(&self, slot: Slot) -> bool {
         let Some(member) = self.member(slot) else { return false };
@@ -309,11 +320,13 @@ impl<P> Presence<P> {
     #[must_use]
     pub fn known(&self, user: &str, name: &str) -> Option<Identity> {
         let identity_of = |slot: &Slot| &self.members[slot.index()].identity;
-        let is_it = |slot: &Slot| (identity_of(slot).user(), identity_of(slot).name()) == (user, name);
+        let is_it =
+            |slot: &Slot| (identity_of(slot).user(), identity_of(slot).name()) == (user, name);
         self.by_user.find(self.hasher.hash_one(user), is_it).map(identity_of).cloned()
     }
 
-    /// Visits the users who have a device in `set`, each once, with those devices, the oldest first. `seen` is only memory to work with.
+    /// Visits the users who have a device in `set`, each once, with those devices, the oldest
+    /// first. `seen` is only memory to work with.
     pub fn each_user(
         &self,
         set: &BitSet,
@@ -328,19 +341,22 @@ impl<P> Presence<P> {
                 visit(user, &mut std::iter::once((Slot(slot), member)));
             } else if !seen.contains(slot) {
                 let devices = self.devices(user);
-                let of_set = devices.iter().filter(|device| set.contains(device.0)).inspect(|device| {
-                    seen.set(device.0, true);
-                });
+                let of_set =
+                    devices.iter().filter(|device| set.contains(device.0)).inspect(|device| {
+                        seen.set(device.0, true);
+                    });
                 visit(user, &mut of_set.map(|device| (*device, &self.members[device.index()])));
             }
         }
     }
 
-    /// The full list returns when a quarter of the members above the bound have gone, so that it does not flicker.
+    /// The full list returns when a quarter of the members above the bound have gone, so that it
+    /// does not flicker.
     fn choose_mode(&mut self, limits: &PresenceLimits) {
         let present = self.present_count();
         self.bounded = limits.full_max > 0
-            && (present > limits.full_max || self.bounded && present > limits.full_max - limits.full_max / 4);
+            && (present > limits.full_max
+                || self.bounded && present > limits.full_max - limits.full_max / 4);
         if !self.bounded {
             self.elders.clear();
         }
@@ -367,7 +383,8 @@ impl<P> Presence<P> {
         }
     }
 
-    /// Has a member that is about to come found by its user's id. Says whether the user has other devices here.
+    /// Has a member that is about to come found by its user's id. Says whether the user has other
+    /// devices here.
     fn note_user(&mut self, user: &str, slot: Slot) -> bool {
         let Self { members, hasher, by_user, .. } = self;
         let hash = hasher.hash_one(user);
@@ -379,7 +396,9 @@ impl<P> Presence<P> {
                 shares_user = true;
             }
         }
-        by_user.insert_unique(hash, slot, |slot| hasher.hash_one(members[slot.index()].identity.user()));
+        by_user.insert_unique(hash, slot, |slot| {
+            hasher.hash_one(members[slot.index()].identity.user())
+        });
         shares_user
     }
 
@@ -394,13 +413,15 @@ impl<P> Presence<P> {
         devices
     }
 
-    /// Gives back the memory of many who were there. What is in `members` does not move, so what lies behind the last one goes.
+    /// Gives back the memory of many who were there. What is in `members` does not move, so what
+    /// lies behind the last one goes.
     fn trim(&mut self) {
         self.members.trim(MEMBERS_KEPT);
         self.metas.trim(MEMBERS_KEPT);
         let Self { members, hasher, by_user, .. } = self;
         if let Some(places) = slack::places(by_user.len(), by_user.capacity(), MEMBERS_KEPT) {
-            by_user.shrink_to(places, |slot| hasher.hash_one(members[slot.index()].identity.user()));
+            by_user
+                .shrink_to(places, |slot| hasher.hash_one(members[slot.index()].identity.user()));
         }
     }
 
@@ -496,11 +517,17 @@ mod tests {
         let first = presence.join(identity("ann"), (), None, 0, true);
         presence.join(identity("bob"), (), None, 0, true);
         presence.join(identity("ann"), (), None, 0, true);
-        assert_eq!(tick(&mut presence, &LIMITS)[0], [one("ann", &[1, 3]), one("bob", &[2])].concat());
+        assert_eq!(
+            tick(&mut presence, &LIMITS)[0],
+            [one("ann", &[1, 3]), one("bob", &[2])].concat()
+        );
         presence.leave(first);
         presence.join(identity("ann"), (), None, 0, true);
         assert_eq!(tick(&mut presence, &LIMITS), [one("ann", &[4]), one("ann", &[1])]);
-        assert_eq!(users(&presence, presence.announced()), [one("ann", &[3, 4]), one("bob", &[2])].concat());
+        assert_eq!(
+            users(&presence, presence.announced()),
+            [one("ann", &[3, 4]), one("bob", &[2])].concat()
+        );
     }
 
     #[test]
@@ -545,7 +572,10 @@ mod tests {
         presence.spoke(slots[15], &limits);
         tick(&mut presence, &limits);
         let listed = |presence: &Presence<()>| {
-            users(presence, presence.announced()).into_iter().map(|(user, _)| user).collect::<Vec<_>>()
+            users(presence, presence.announced())
+                .into_iter()
+                .map(|(user, _)| user)
+                .collect::<Vec<_>>()
         };
         assert_eq!(listed(&presence), ["u00", "u01", "u02", "u15"]);
         assert_eq!(presence.count_news(), Some(Count { present: 21, listed: 4 }));
@@ -567,7 +597,11 @@ mod tests {
             presence.leave(*slot);
         }
         tick(&mut presence, &limits);
-        assert_eq!(listed(&presence).len(), 14, "three quarters of the bound or fewer: everybody again");
+        assert_eq!(
+            listed(&presence).len(),
+            14,
+            "three quarters of the bound or fewer: everybody again"
+        );
         assert_eq!(presence.count_news(), Some(Count { present: 14, listed: 14 }));
         assert_eq!(presence.count_news(), None);
     }
@@ -613,7 +647,10 @@ mod tests {
                         }
                         for (user, devices) in leaves {
                             for device in devices {
-                                assert!(folded.remove(&(user.clone(), device)), "left without a join");
+                                assert!(
+                                    folded.remove(&(user.clone(), device)),
+                                    "left without a join"
+                                );
                             }
                         }
                         let told: Vec<_> = users(&presence, presence.announced())

@@ -1,8 +1,10 @@
-//! From a token to an [`Identity`], and back for guests. **This is the one file to read, and to replace, for another scheme.**
+//! From a token to an [`Identity`], and back for guests. **This is the one file to read, and to
+//! replace, for another scheme.**
 //!
-//! A token is a JWT (RFC 7519) in compact form, signed with the one configured algorithm. The signature is `jsonwebtoken`'s
-//! business; what is accepted around it is ours, after RFC 8725: the header chooses nothing but a key among the configured ones,
-//! claims are read only once the signature holds, and every claim that is there has its right type, `null` included.
+//! A token is a JWT (RFC 7519) in compact form, signed with the one configured algorithm. The
+//! signature is `jsonwebtoken`'s business; what is accepted around it is ours, after RFC 8725: the
+//! header chooses nothing but a key among the configured ones, claims are read only once the
+//! signature holds, and every claim that is there has its right type, `null` included.
 //!
 //! | claim | |
 //! |---|---|
@@ -13,8 +15,8 @@
 //! | `nbf`, `iat` | must not be in the future, by more than the leeway |
 //! | `aud`, `iss` | must be the configured ones. An `aud` where none is configured is refused: the token is for somebody else |
 //!
-//! Deliberately absent: the clock (it is passed in), revocation (keep tokens short-lived), and reasons for the peer, to whom all
-//! refusals look the same.
+//! Deliberately absent: the clock (it is passed in), revocation (keep tokens short-lived), and
+//! reasons for the peer, to whom all refusals look the same.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -32,10 +34,12 @@ use crate::limits::TOKEN_BYTES_MAX;
 /// How far the issuer's clock and ours may differ, in seconds.
 pub const LEEWAY_S: u64 = 60;
 
-/// The shortest secret, in bytes: as long as the hash (RFC 7518, 3.2). A shorter one can be found by trying.
+/// The shortest secret, in bytes: as long as the hash (RFC 7518, 3.2). A shorter one can be found
+/// by trying.
 pub const SECRET_BYTES_MIN: usize = 32;
 
-/// The last second of the year 9999. A later `exp` is not a time but milliseconds taken for seconds, and would never come.
+/// The last second of the year 9999. A later `exp` is not a time but milliseconds taken for
+/// seconds, and would never come.
 const TIME_MAX_S: u64 = 253_402_300_799;
 
 /// How tokens are signed. There is one for the whole server, and it is never the token's choice.
@@ -93,7 +97,11 @@ impl Key {
     /// [`KeyError::ShortSecret`] below [`SECRET_BYTES_MIN`].
     pub fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
         check_secret(secret)?;
-        Ok(Self { algorithm: Algorithm::Hs256, kid: None, decoding: DecodingKey::from_secret(secret) })
+        Ok(Self {
+            algorithm: Algorithm::Hs256,
+            kid: None,
+            decoding: DecodingKey::from_secret(secret),
+        })
     }
 
     /// A public key in PEM (`BEGIN PUBLIC KEY`, for RSA also `BEGIN RSA PUBLIC KEY`).
@@ -102,7 +110,8 @@ impl Key {
     ///
     /// Where `pem` is none, or of another algorithm, or where `algorithm` has no public keys.
     pub fn from_pem(algorithm: Algorithm, kid: Option<&str>, pem: &str) -> Result<Self, KeyError> {
-        // The library would take the public half out of a private key, or whatever comes first in a certificate.
+        // The library would take the public half out of a private key, or whatever comes first in a
+        // certificate.
         if pem.contains("PRIVATE KEY-----") {
             return Err(KeyError::Private);
         }
@@ -117,7 +126,8 @@ impl Key {
         }
         .map_err(|_| KeyError::Pem)?;
         let bytes = decoding.try_get_as_bytes().map_or(0, <[u8]>::len);
-        // The library looks at curve and size only when it verifies, and every token would then be refused.
+        // The library looks at curve and size only when it verifies, and every token would then be
+        // refused.
         let fits = match algorithm {
             Algorithm::Hs256 => false,
             Algorithm::Rs256 => bytes > 256,
@@ -184,7 +194,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier with these keys. A key with a `kid` serves the tokens that name it; the others serve every token, in order.
+    /// A verifier with these keys. A key with a `kid` serves the tokens that name it; the others
+    /// serve every token, in order.
     ///
     /// # Errors
     ///
@@ -201,13 +212,15 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// Where the token is not to be honoured. The reason is for logs and metrics; the peer is told nothing.
+    /// Where the token is not to be honoured. The reason is for logs and metrics; the peer is told
+    /// nothing.
     pub fn verify(&self, token: &str, now_unix_s: u64) -> Result<Identity, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::TooLong);
         }
         let parts = Parts::decode(token)?;
-        let header: Header = serde_json::from_slice(&parts.header).map_err(|_| TokenError::Header)?;
+        let header: Header =
+            serde_json::from_slice(&parts.header).map_err(|_| TokenError::Header)?;
         if header.alg != self.algorithm.as_str() {
             return Err(TokenError::Algorithm);
         }
@@ -227,9 +240,15 @@ impl Verifier {
     fn verify_signature(&self, parts: &Parts<'_>, kid: Option<&str>) -> Result<(), TokenError> {
         let mut error = TokenError::Key;
         for key in self.keys.iter().filter(|key| key.kid.is_none() || key.kid.as_deref() == kid) {
-            // The library's `decode` would read header and claims twice more, and has nothing else to say than what is checked here.
+            // The library's `decode` would read header and claims twice more, and has nothing else
+            // to say than what is checked here.
             let algorithm = self.algorithm.of_library();
-            match jsonwebtoken::crypto::verify(parts.signature, parts.signed, &key.decoding, algorithm) {
+            match jsonwebtoken::crypto::verify(
+                parts.signature,
+                parts.signed,
+                &key.decoding,
+                algorithm,
+            ) {
                 Ok(true) => return Ok(()),
                 Ok(false) | Err(_) => error = TokenError::Signature,
             }
@@ -241,8 +260,11 @@ impl Verifier {
         let audience_fits = match (&self.parties.audience, &claims.aud) {
             (None, None) => true,
             (Some(ours), Some(AudienceClaim::One(theirs))) => **ours == **theirs,
-            (Some(ours), Some(AudienceClaim::Many(theirs))) => theirs.iter().any(|theirs| **ours == **theirs),
-            // RFC 7519, 4.1.3: one who does not find itself in an `aud` that is present MUST reject.
+            (Some(ours), Some(AudienceClaim::Many(theirs))) => {
+                theirs.iter().any(|theirs| **ours == **theirs)
+            }
+            // RFC 7519, 4.1.3: one who does not find itself in an `aud` that is present MUST
+            // reject.
             (None, Some(_)) | (Some(_), None) => false,
         };
         if !audience_fits {
@@ -266,14 +288,16 @@ fn check_times(claims: &PresentedClaims, now_unix_s: u64) -> Result<u64, TokenEr
     if now_unix_s >= expires_at_s { Err(TokenError::Expired) } else { Ok(expires_at_s) }
 }
 
-/// Why a token is not honoured. For logs and metrics: a peer that is told learns how to forge a better one.
+/// Why a token is not honoured. For logs and metrics: a peer that is told learns how to forge a
+/// better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
     /// Over [`TOKEN_BYTES_MAX`].
     TooLong,
     /// Not three parts in unpadded, canonical base64url.
     Shape,
-    /// A header that is no object, of another type than a JWT, or asks for what we do not do (`crit`, `jwk`, `zip`, ...).
+    /// A header that is no object, of another type than a JWT, or asks for what we do not do
+    /// (`crit`, `jwk`, `zip`, ...).
     Header,
     /// Signed, or said to be, with another algorithm than the configured one.
     Algorithm,
@@ -338,7 +362,8 @@ impl Signer {
         Ok(Self { key: EncodingKey::from_secret(secret), parties })
     }
 
-    /// The token that says this. Whether it is short enough and says what a [`Verifier`] accepts is the caller's business.
+    /// The token that says this. Whether it is short enough and says what a [`Verifier`] accepts is
+    /// the caller's business.
     ///
     /// # Panics
     ///
@@ -351,7 +376,8 @@ impl Signer {
             iss: self.parties.issuer.as_deref(),
         };
         let header = jsonwebtoken::Header::new(Algorithm::Hs256.of_library());
-        jsonwebtoken::encode(&header, &claims, &self.key).expect("claims are JSON and HMAC cannot fail")
+        jsonwebtoken::encode(&header, &claims, &self.key)
+            .expect("claims are JSON and HMAC cannot fail")
     }
 }
 
@@ -405,8 +431,8 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// All three parts must be there, in base64url without padding, and in no other way than the one in which it is written: the library
-    /// might be more lenient.
+    /// All three parts must be there, in base64url without padding, and in no other way than the
+    /// one in which it is written: the library might be more lenient.
     fn decode(token: &'a str) -> Result<Self, TokenError> {
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Shape)?;
         let (header, claims) = signed.split_once('.').ok_or(TokenError::Shape)?;
@@ -414,9 +440,15 @@ impl<'a> Parts<'a> {
             return Err(TokenError::Shape);
         }
         // A fourth part would be in the claims, and a full stop is no base64url.
-        let decode = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| TokenError::Shape);
+        let decode =
+            |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| TokenError::Shape);
         decode(signature)?;
-        Ok(Self { header: decode(header)?, claims: decode(claims)?, signature, signed: signed.as_bytes() })
+        Ok(Self {
+            header: decode(header)?,
+            claims: decode(claims)?,
+            signature,
+            signed: signed.as_bytes(),
+        })
     }
 }
 
@@ -430,7 +462,8 @@ struct Header<'a> {
     typ: Option<Cow<'a, str>>,
     #[serde(borrow, deserialize_with = "present")]
     kid: Option<Cow<'a, str>>,
-    // What would make the token choose its own key, or ask for an extension: none is understood, so none is ignored.
+    // What would make the token choose its own key, or ask for an extension: none is understood, so
+    // none is ignored.
     crit: IsPresent,
     enc: IsPresent,
     jku: IsPresent,
@@ -441,12 +474,14 @@ struct Header<'a> {
 }
 
 impl Header<'_> {
-    /// Whether this is an ordinary JWT: without extensions, and of no type made for another purpose (RFC 8725, 3.11 and 2.8).
+    /// Whether this is an ordinary JWT: without extensions, and of no type made for another purpose
+    /// (RFC 8725, 3.11 and 2.8).
     fn is_plain(&self) -> bool {
         let typ = self.typ.as_deref().unwrap_or("JWT");
         let typ = typ.strip_prefix("application/").unwrap_or(typ);
         let is_jwt = ["JWT", "at+jwt"].iter().any(|known| known.eq_ignore_ascii_case(typ));
-        let extensions = [&self.crit, &self.enc, &self.jku, &self.jwk, &self.x5c, &self.x5u, &self.zip];
+        let extensions =
+            [&self.crit, &self.enc, &self.jku, &self.jwk, &self.x5c, &self.x5u, &self.zip];
         is_jwt && !extensions.iter().any(|extension| extension.0)
     }
 }
@@ -462,8 +497,11 @@ impl<'de> Deserialize<'de> for IsPresent {
     }
 }
 
-/// For an optional field whose `null` is a mistake: taking `"rooms": null` for no `rooms` would open every room.
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+/// For an optional field whose `null` is a mistake: taking `"rooms": null` for no `rooms` would
+/// open every room.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -499,11 +537,14 @@ struct NumericDate(u64);
 
 impl<'de> Deserialize<'de> for NumericDate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // A number of any kind and nothing else; below zero, infinite and beyond all bounds fail here.
+        // A number of any kind and nothing else; below zero, infinite and beyond all bounds fail
+        // here.
         let seconds = serde_json::Number::deserialize(deserializer)?;
         let whole = match (seconds.as_u64(), seconds.as_f64()) {
             (Some(whole), _) => Some(whole),
-            (None, Some(float)) => Duration::try_from_secs_f64(float).ok().map(|time| time.as_secs()),
+            (None, Some(float)) => {
+                Duration::try_from_secs_f64(float).ok().map(|time| time.as_secs())
+            }
             (None, None) => None,
         };
         match whole {

@@ -45,7 +45,8 @@ impl<'a> Topic<'a> {
     }
 }
 
-/// Whether this may name a room or a user: 1 to [`NAME_BYTES_MAX`] bytes without control characters.
+/// Whether this may name a room or a user: 1 to [`NAME_BYTES_MAX`] bytes without control
+/// characters.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
@@ -57,7 +58,8 @@ pub fn of_room(name: &str) -> String {
     format!("{ROOM_PREFIX}{name}")
 }
 
-/// Whether an event may be used by an application: the protocol keeps `phx_*` and `presence_*` for itself.
+/// Whether an event may be used by an application: the protocol keeps `phx_*` and `presence_*` for
+/// itself.
 #[must_use]
 pub fn is_reserved(event: &str) -> bool {
     event.starts_with("phx_") || event.starts_with("presence_")

@@ -1,4 +1,5 @@
-//! The mesh in every order that the memory model allows: `RUSTFLAGS="--cfg loom" cargo test --release --lib loom_`
+//! The mesh in every order that the memory model allows: `RUSTFLAGS="--cfg loom" cargo test
+//! --release --lib loom_`
 
 use std::sync::Arc;
 
@@ -110,7 +111,8 @@ fn loom_no_record_is_slept_over_when_two_send() {
     });
 }
 
-/// One shard sends so many records of one word through a ring of two, the other sleeps whenever it may; so does the one while they wait.
+/// One shard sends so many records of one word through a ring of two, the other sleeps whenever it
+/// may; so does the one while they wait.
 fn check_room(records: usize, preemptions: usize) {
     model(preemptions, move || {
         let mut ports = connect(2, 2).into_iter();

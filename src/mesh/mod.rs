@@ -9,18 +9,24 @@
 //! One turn of a shard, with its [`Port`]:
 //!
 //! 1. [`Port::recv`] until it has no more, or until the shard's budget for the turn is used up;
-//! 2. [`Port::send`] as often as wanted; a full ring never blocks, it makes [`Port::waiting_bytes`] grow;
-//! 3. [`Port::end_turn`]: moves what waits, and wakes each shard that was sent something, once, and only if it sleeps;
-//! 4. [`Port::may_sleep`]; if so, the shard polls without a time limit, otherwise without waiting. Then [`Port::woke`].
+//! 2. [`Port::send`] as often as wanted; a full ring never blocks, it makes [`Port::waiting_bytes`]
+//!    grow;
+//! 3. [`Port::end_turn`]: moves what waits, and wakes each shard that was sent something, once, and
+//!    only if it sleeps;
+//! 4. [`Port::may_sleep`]; if so, the shard polls without a time limit, otherwise without waiting.
+//!    Then [`Port::woke`].
 //!
 //! Invariants:
 //!
-//! 1. a record sent is received, once and whole, after all that were sent before it from the same shard to the same shard;
-//! 2. no shard sleeps while there is a record for it, or while there is room for what it has waiting for others;
-//! 3. nor before it has seen that nothing waits any more: whoever stopped reading for that reason can go on.
+//! 1. a record sent is received, once and whole, after all that were sent before it from the same
+//!    shard to the same shard;
+//! 2. no shard sleeps while there is a record for it, or while there is room for what it has
+//!    waiting for others;
+//! 3. nor before it has seen that nothing waits any more: whoever stopped reading for that reason
+//!    can go on.
 //!
-//! Deliberately absent: what a record means, and a bound of what may wait. Nothing is ever dropped or refused here; the
-//! caller stops reading from those who feed it.
+//! Deliberately absent: what a record means, and a bound of what may wait. Nothing is ever dropped
+//! or refused here; the caller stops reading from those who feed it.
 
 mod ring;
 mod stream;
@@ -33,7 +39,8 @@ use stream::{Inbox, Outbox, stream};
 use wake::Sleeper;
 pub use wake::Wake;
 
-/// One shard's ends of all its rings. There is also one from the shard to itself, so that nobody needs to tell cases apart.
+/// One shard's ends of all its rings. There is also one from the shard to itself, so that nobody
+/// needs to tell cases apart.
 pub struct Port {
     me: u16,
     shards: u16,
@@ -48,7 +55,8 @@ pub struct Port {
     sleepers: Arc<[Sleeper]>,
 }
 
-/// Connects so many shards, each with each, by rings of `ring_words` words of 8 bytes. The ports are in the order of the shards.
+/// Connects so many shards, each with each, by rings of `ring_words` words of 8 bytes. The ports
+/// are in the order of the shards.
 ///
 /// # Panics
 ///
@@ -111,7 +119,8 @@ impl Port {
         self.outboxes[usize::from(to)].send(record);
     }
 
-    /// The next record, in place of what `into` held, and the shard it came from; `None` if there is none now. Shards take turns.
+    /// The next record, in place of what `into` held, and the shard it came from; `None` if there
+    /// is none now. Shards take turns.
     pub fn recv(&mut self, into: &mut Vec<u8>) -> Option<u16> {
         for _ in 0..self.shards {
             let from = self.next;
@@ -139,11 +148,12 @@ impl Port {
         self.outboxes.iter().any(Outbox::is_waiting)
     }
 
-    /// Moves what waits into the rings as far as it fits, and wakes those who sleep and have got something, or have been waiting for
-    /// room that this shard has made.
+    /// Moves what waits into the rings as far as it fits, and wakes those who sleep and have got
+    /// something, or have been waiting for room that this shard has made.
     pub fn end_turn(&mut self) {
         let had_waiting = self.has_waiting();
-        for ((outbox, inbox), sleeper) in self.outboxes.iter_mut().zip(&mut self.inboxes).zip(&*self.sleepers)
+        for ((outbox, inbox), sleeper) in
+            self.outboxes.iter_mut().zip(&mut self.inboxes).zip(&*self.sleepers)
         {
             let has_got = outbox.flush();
             let has_room = inbox.take_waiting();
@@ -154,8 +164,8 @@ impl Port {
         self.has_cleared |= had_waiting && !self.has_waiting();
     }
 
-    /// Wakes a shard if it sleeps: there is something for it that does not come by a ring. As with those it must be there before this is
-    /// called, and looked for after [`Port::may_sleep`].
+    /// Wakes a shard if it sleeps: there is something for it that does not come by a ring. As with
+    /// those it must be there before this is called, and looked for after [`Port::may_sleep`].
     ///
     /// # Panics
     ///
@@ -164,12 +174,15 @@ impl Port {
         self.sleepers[usize::from(shard)].wake();
     }
 
-    /// Ends the turn, and says whether the shard may sleep until it is woken. If not, there is something to receive, or room for what
-    /// waits, or all that waited has gone since this was last asked. Either way [`Port::woke`] is to be called when it goes on.
+    /// Ends the turn, and says whether the shard may sleep until it is woken. If not, there is
+    /// something to receive, or room for what waits, or all that waited has gone since this was
+    /// last asked. Either way [`Port::woke`] is to be called when it goes on.
     pub fn may_sleep(&mut self) -> bool {
         self.end_turn();
         let has_cleared = std::mem::take(&mut self.has_cleared);
-        let may = self.sleepers[usize::from(self.me)].announce_sleep() && !has_cleared && !self.has_work();
+        let may = self.sleepers[usize::from(self.me)].announce_sleep()
+            && !has_cleared
+            && !self.has_work();
         if !may {
             self.woke();
         }
@@ -181,10 +194,12 @@ impl Port {
         self.sleepers[usize::from(self.me)].woke();
     }
 
-    /// To be asked after the sleep was announced. Who makes room is to find both, that it is wanted here and that this shard sleeps: room
-    /// that is told of while it is awake may be used up already, and nobody tells of it again.
+    /// To be asked after the sleep was announced. Who makes room is to find both, that it is wanted
+    /// here and that this shard sleeps: room that is told of while it is awake may be used up
+    /// already, and nobody tells of it again.
     fn has_work(&mut self) -> bool {
-        self.inboxes.iter_mut().any(Inbox::has_something) || self.outboxes.iter_mut().any(Outbox::can_flush)
+        self.inboxes.iter_mut().any(Inbox::has_something)
+            || self.outboxes.iter_mut().any(Outbox::can_flush)
     }
 }
 

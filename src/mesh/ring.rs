@@ -9,12 +9,13 @@
 //!   consumer: reads tail (acquire), loads words, then stores head (release)
 //! ```
 //!
-//! Invariants: `head <= tail <= head + size`, and both only grow (2^64 words are never reached). Each side keeps a copy of the
-//! other's index and reads the real one only when the copy says that there is nothing to do: two threads that are both busy share
-//! no cache line but those of the words.
+//! Invariants: `head <= tail <= head + size`, and both only grow (2^64 words are never reached).
+//! Each side keeps a copy of the other's index and reads the real one only when the copy says that
+//! there is nothing to do: two threads that are both busy share no cache line but those of the
+//! words.
 //!
-//! Words are atomics, though relaxed ones, so that none of this needs `unsafe`: on the machines we know, a relaxed access costs what
-//! a plain one costs.
+//! Words are atomics, though relaxed ones, so that none of this needs `unsafe`: on the machines we
+//! know, a relaxed access costs what a plain one costs.
 //!
 //! Deliberately absent: waiting. A full ring takes nothing, an empty one gives nothing.
 
@@ -78,7 +79,8 @@ pub(super) fn ring(words: usize) -> (Producer, Consumer) {
 }
 
 impl Producer {
-    /// Writes as many of `words` as there is room for, and returns how many that were. The consumer sees them from now on.
+    /// Writes as many of `words` as there is room for, and returns how many that were. The consumer
+    /// sees them from now on.
     pub(super) fn write(&mut self, words: &mut impl ExactSizeIterator<Item = u64>) -> u64 {
         let wanted = words.len() as u64;
         if self.room() < wanted {
@@ -98,8 +100,9 @@ impl Producer {
 
     /// Whether there is room for a word now. If not, the consumer will tell when it has made some.
     ///
-    /// The swaps of the flag, here and in [`Consumer::take_waiting`], have one order. If ours is second it synchronises with theirs, so
-    /// that we see the room; if theirs is second it finds the flag.
+    /// The swaps of the flag, here and in [`Consumer::take_waiting`], have one order. If ours is
+    /// second it synchronises with theirs, so that we see the room; if theirs is second it finds
+    /// the flag.
     pub(super) fn has_room_or_waits(&mut self) -> bool {
         self.shared.is_waiting.0.swap(true, Ordering::SeqCst);
         self.head_seen = self.shared.head.0.load(Ordering::Acquire);

@@ -2,10 +2,12 @@
 //!
 //! Invariants:
 //!
-//! 1. records come out whole, in the order they went in, none lost: what does not fit in the ring waits in the [`Outbox`];
+//! 1. records come out whole, in the order they went in, none lost: what does not fit in the ring
+//!    waits in the [`Outbox`];
 //! 2. a record may be larger than the ring; it crosses in pieces.
 //!
-//! Deliberately absent: a bound of what may wait. The [`Outbox`] says how much it is, and whoever feeds it stops.
+//! Deliberately absent: a bound of what may wait. The [`Outbox`] says how much it is, and whoever
+//! feeds it stops.
 
 use std::collections::VecDeque;
 
@@ -48,7 +50,8 @@ pub(super) fn stream(words: usize) -> (Outbox, Inbox) {
 }
 
 impl Outbox {
-    /// Sends a record. What does not fit in the ring waits in here until a [`Outbox::flush`] finds room.
+    /// Sends a record. What does not fit in the ring waits in here until a [`Outbox::flush`] finds
+    /// room.
     pub(super) fn send(&mut self, record: &[u8]) {
         let mut words = Words::of(record);
         if self.overflow.is_empty() {
@@ -57,7 +60,8 @@ impl Outbox {
         self.overflow.extend(words);
     }
 
-    /// Moves what waits into the ring as far as it fits. Returns whether the other end has got something since the last call.
+    /// Moves what waits into the ring as far as it fits. Returns whether the other end has got
+    /// something since the last call.
     pub(super) fn flush(&mut self) -> bool {
         self.drain();
         std::mem::take(&mut self.has_sent)
@@ -68,8 +72,9 @@ impl Outbox {
         !self.overflow.is_empty()
     }
 
-    /// Whether a flush would get something across. If not, though something waits, the other end will tell when it has made room. It
-    /// tells once, so this is to be asked each time before that is relied on.
+    /// Whether a flush would get something across. If not, though something waits, the other end
+    /// will tell when it has made room. It tells once, so this is to be asked each time before that
+    /// is relied on.
     pub(super) fn can_flush(&mut self) -> bool {
         self.is_waiting() && self.ring.has_room_or_waits()
     }
@@ -103,8 +108,8 @@ impl Inbox {
             None => usize::try_from(self.ring.read()).expect("we sent it, so it fits in memory"),
         };
         let readable = self.ring.readable(words_for(missing_bytes));
-        let bytes =
-            usize::try_from(readable).map_or(missing_bytes, |words| missing_bytes.min(words * WORD_BYTES));
+        let bytes = usize::try_from(readable)
+            .map_or(missing_bytes, |words| missing_bytes.min(words * WORD_BYTES));
         let is_whole = bytes == missing_bytes;
         if is_whole && self.partial.is_empty() {
             read_bytes(&mut self.ring, bytes, into);

@@ -1,4 +1,5 @@
-//! The atomics of this folder: the standard library's, or those of `loom`, which tries all the orders that the memory model allows.
+//! The atomics of this folder: the standard library's, or those of `loom`, which tries all the
+//! orders that the memory model allows.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --lib loom_`
 
@@ -20,8 +21,9 @@ pub(super) fn load_word(word: &AtomicU64) -> u64 {
     word.load(Ordering::Relaxed)
 }
 
-/// Under `loom`, a load that is not ordered with every store to the word fails the test. A relaxed one would not: `loom` does not
-/// model loads that happen late, and so would not miss the order that keeps a word from being overwritten too soon.
+/// Under `loom`, a load that is not ordered with every store to the word fails the test. A relaxed
+/// one would not: `loom` does not model loads that happen late, and so would not miss the order
+/// that keeps a word from being overwritten too soon.
 #[cfg(loom)]
 #[expect(unsafe_code, reason = "loom's check for races; not part of the server")]
 pub(super) fn load_word(word: &AtomicU64) -> u64 {
@@ -29,8 +31,8 @@ pub(super) fn load_word(word: &AtomicU64) -> u64 {
     unsafe { word.unsync_load() }
 }
 
-/// So many words of 0, in memory that is not touched before it is used: of rings between shards that hardly talk, the kernel never
-/// provides more than the first pages.
+/// So many words of 0, in memory that is not touched before it is used: of rings between shards
+/// that hardly talk, the kernel never provides more than the first pages.
 #[cfg(not(loom))]
 pub(super) fn zeroed(words: usize) -> Box<[AtomicU64]> {
     use zerocopy::FromZeros;

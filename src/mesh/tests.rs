@@ -146,7 +146,10 @@ fn a_shard_with_something_waiting_is_woken_when_there_is_room() {
     b.end_turn();
     assert_eq!(alarm.calls(), 1);
     a.woke();
-    assert!(!a.may_sleep(), "ending the turn moved it, and whoever waited for that has not seen it");
+    assert!(
+        !a.may_sleep(),
+        "ending the turn moved it, and whoever waited for that has not seen it"
+    );
     assert_eq!((a.waiting_bytes(1), a.has_waiting()), (0, false));
     assert!(a.may_sleep());
     assert_eq!(std::iter::from_fn(|| recv(&mut b)).count(), 2);
@@ -170,7 +173,8 @@ fn a_shard_does_not_sleep_while_there_is_room_for_what_waits() {
     assert!(a.outboxes[1].can_flush());
 }
 
-/// What is sent as the `n`th record of a pair of shards: of random length, and told apart from any other.
+/// What is sent as the `n`th record of a pair of shards: of random length, and told apart from any
+/// other.
 fn record(from: u16, to: u16, n: u64) -> Vec<u8> {
     let mut rng = SplitMix64::new(u64::from(from) << 48 | u64::from(to) << 32 | n);
     let length = match rng.below(10) {
@@ -186,7 +190,8 @@ fn record(from: u16, to: u16, n: u64) -> Vec<u8> {
 /// How much may wait for a shard before no more is sent to it: little, so that it is often reached.
 const PAUSE_BYTES: usize = 1_000;
 
-/// Every shard sends to every other, sleeping whenever it may. A wake-up that is lost hangs this test.
+/// Every shard sends to every other, sleeping whenever it may. A wake-up that is lost hangs this
+/// test.
 #[track_caller]
 fn check_threads(shards: u16, ring_words: usize, records: u64) {
     let threads: Vec<_> = connect(shards, ring_words)
@@ -215,11 +220,17 @@ fn check_threads(shards: u16, ring_words: usize, records: u64) {
                     for _ in 0..budget {
                         let Some(from) = port.recv(&mut buffer) else { break };
                         let count = &mut received[usize::from(from)];
-                        assert_eq!(buffer, record(from, port.me(), *count), "{from} to {}", port.me());
+                        assert_eq!(
+                            buffer,
+                            record(from, port.me(), *count),
+                            "{from} to {}",
+                            port.me()
+                        );
                         *count += 1;
                     }
-                    let has_more = others()
-                        .any(|to| sent[usize::from(to)] < records && port.waiting_bytes(to) < PAUSE_BYTES);
+                    let has_more = others().any(|to| {
+                        sent[usize::from(to)] < records && port.waiting_bytes(to) < PAUSE_BYTES
+                    });
                     if has_more {
                         port.end_turn();
                     } else if port.may_sleep()

@@ -7,9 +7,10 @@
 //!   other:    write to the ring,  then asleep.swap(false); if it was true, wake
 //! ```
 //!
-//! The swaps have one order. If the other's comes second, it finds `true` and wakes. If the sleeper's comes second it synchronises with
-//! the other's, and so sees the ring as it was written. A plain store in place of a swap would break this chain: that is also why
-//! [`Sleeper::woke`] swaps.
+//! The swaps have one order. If the other's comes second, it finds `true` and wakes. If the
+//! sleeper's comes second it synchronises with the other's, and so sees the ring as it was written.
+//! A plain store in place of a swap would break this chain: that is also why [`Sleeper::woke`]
+//! swaps.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,7 +18,8 @@ use super::sync::{AtomicBool, Ordering};
 
 /// Ends the sleep of one shard: `mio::Waker`, or a condition variable in a test.
 pub trait Wake: Send + Sync {
-    /// Makes the shard's poll return now, or at once when it is next called. Called from other shards' threads.
+    /// Makes the shard's poll return now, or at once when it is next called. Called from other
+    /// shards' threads.
     fn wake(&self);
 }
 
@@ -36,8 +38,8 @@ impl Sleeper {
         assert!(self.waker.set(waker).is_ok(), "a shard has one waker");
     }
 
-    /// Tells that the shard is about to sleep; it must look once more whether there is anything to do. `false` if nobody
-    /// could wake it.
+    /// Tells that the shard is about to sleep; it must look once more whether there is anything to
+    /// do. `false` if nobody could wake it.
     pub(super) fn announce_sleep(&self) -> bool {
         self.waker.get().is_some() && {
             self.asleep.swap(true, Ordering::SeqCst);

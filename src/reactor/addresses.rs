@@ -1,6 +1,8 @@
-//! How many connections come from one address, where that is bounded: over all shards, wherever each of them goes.
+//! How many connections come from one address, where that is bounded: over all shards, wherever
+//! each of them goes.
 //!
-//! The shards meet here under a lock, when a connection comes and when it ends, and only where there is a bound.
+//! The shards meet here under a lock, when a connection comes and when it ends, and only where
+//! there is a bound.
 //!
 //! Deliberately absent: proxies. What one forwards comes from the proxy's address.
 
@@ -77,7 +79,8 @@ impl Drop for Permit {
     }
 }
 
-/// What an address counts as. Of IPv6 the first 64 bits: whoever has a network has all addresses in it (RFC 4291, 2.5.4).
+/// What an address counts as. Of IPv6 the first 64 bits: whoever has a network has all addresses in
+/// it (RFC 4291, 2.5.4).
 fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -113,7 +116,8 @@ mod tests {
         for same in ["::ffff:192.0.2.1", "2001:db8:0:1:ffff::2"] {
             assert_eq!(admit(&addresses, same).unwrap_err(), Crowded, "{same}");
         }
-        let _others = ["::ffff:192.0.2.2", "2001:db8:0:2::1"].map(|other| admit(&addresses, other).unwrap());
+        let _others =
+            ["::ffff:192.0.2.2", "2001:db8:0:2::1"].map(|other| admit(&addresses, other).unwrap());
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::base::time::Now;
 
-/// A monotonic clock that begins with the process, and the wall clock beside it. All shards have copies of one.
+/// A monotonic clock that begins with the process, and the wall clock beside it. All shards have
+/// copies of one.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     began: Instant,
@@ -20,7 +21,10 @@ impl Clock {
     /// The time.
     #[must_use]
     pub fn now(&self) -> Now {
-        Now { mono_ms: self.mono_ms(), unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms) }
+        Now {
+            mono_ms: self.mono_ms(),
+            unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms),
+        }
     }
 
     /// The monotonic time alone, in milliseconds.

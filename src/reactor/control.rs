@@ -10,7 +10,8 @@ use crate::mesh::Wake;
 pub enum Phase {
     /// It serves.
     Serve,
-    /// It takes nobody in any more, and closes those who are there within this time, in milliseconds.
+    /// It takes nobody in any more, and closes those who are there within this time, in
+    /// milliseconds.
     Drain {
         /// See the variant.
         over_ms: u64,
@@ -51,7 +52,11 @@ impl Control {
             Phase::Stop => STOP,
         };
         self.phase.store(number, Ordering::Release);
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|waker| waker.wake());
+        self.wakers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .for_each(|waker| waker.wake());
     }
 
     /// Begins to stop, because this cannot go on.
@@ -68,7 +73,8 @@ impl Control {
         self.has_failed.load(Ordering::Acquire)
     }
 
-    /// Says that a shard has drained. With the last one all of them stop; until then, rooms that live on an empty one are in use.
+    /// Says that a shard has drained. With the last one all of them stop; until then, rooms that
+    /// live on an empty one are in use.
     pub(super) fn drained(&self) {
         if self.inhabited.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.begin(Phase::Stop);

@@ -1,11 +1,14 @@
 //! The listening socket, and whether somebody may come in now.
 //!
-//! It is edge-triggered: the kernel says once that somebody waits, and that has to be remembered until an `accept` finds nobody. Two things
-//! keep the door shut, and neither makes the loop spin or leaves it deaf:
+//! It is edge-triggered: the kernel says once that somebody waits, and that has to be remembered
+//! until an `accept` finds nobody. Two things keep the door shut, and neither makes the loop spin
+//! or leaves it deaf:
 //!
-//! - *no descriptors*: tried again after [`ACCEPT_RETRY_MS`], or as soon as this shard has let go of a socket;
-//! - *no room*: whoever comes waits in the kernel's backlog, in order and at no cost, and is in as soon as somebody leaves. To a client that
-//!   is a slow connect, where a refusal would be a failure, and a retry. But nobody waits without an end: when there has been no room for
+//! - *no descriptors*: tried again after [`ACCEPT_RETRY_MS`], or as soon as this shard has let go
+//!   of a socket;
+//! - *no room*: whoever comes waits in the kernel's backlog, in order and at no cost, and is in as
+//!   soon as somebody leaves. To a client that is a slow connect, where a refusal would be a
+//!   failure, and a retry. But nobody waits without an end: when there has been no room for
 //!   `limits.admission_wait_ms`, those who wait are turned away, and the next ones wait anew.
 //!
 //! Who is one too many from its address is turned away at once ([`Addresses`]).
@@ -27,20 +30,24 @@ use crate::limits::{ACCEPT_RETRY_MS, TCP_KEEPALIVE_EACH_S, TCP_KEEPALIVE_S};
 /// How many connections the kernel keeps for us until they are accepted.
 const BACKLOG: i32 = 4_096;
 
-/// Opens the listening socket of one shard. All of them share the address; the kernel spreads the connections. A connection is given up
-/// when its peer's machine has acknowledged or taken nothing for `deaf_ms`, as when a cable was cut with something on its way: otherwise the
-/// kernel would try for a quarter of an hour, and keep what is unsent.
+/// Opens the listening socket of one shard. All of them share the address; the kernel spreads the
+/// connections. A connection is given up when its peer's machine has acknowledged or taken nothing
+/// for `deaf_ms`, as when a cable was cut with something on its way: otherwise the kernel would try
+/// for a quarter of an hour, and keep what is unsent.
 ///
-/// What is set here every accepted socket inherits (Linux clones the listener's; `strace` shows no call for it), so it costs no connection
-/// anything.
+/// What is set here every accepted socket inherits (Linux clones the listener's; `strace` shows no
+/// call for it), so it costs no connection anything.
 ///
 /// # Errors
 ///
 /// Those of the system calls.
 pub fn listen(address: SocketAddr, deaf_ms: u64) -> io::Result<TcpListener> {
     let domain = socket2::Domain::for_address(address);
-    let socket =
-        socket2::Socket::new(domain, socket2::Type::STREAM.nonblocking(), Some(socket2::Protocol::TCP))?;
+    let socket = socket2::Socket::new(
+        domain,
+        socket2::Type::STREAM.nonblocking(),
+        Some(socket2::Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     // Chat messages are small, and must not wait for more.
@@ -114,12 +121,14 @@ impl Door {
         self.state.is_knocked_at = true;
     }
 
-    /// When to look outside, in milliseconds of monotonic time; 0 for at once, and `None` for when somebody knocks.
+    /// When to look outside, in milliseconds of monotonic time; 0 for at once, and `None` for when
+    /// somebody knocks.
     pub(super) fn due_ms(&self, house: House) -> Option<u64> {
         self.state.due_ms(house)
     }
 
-    /// Looks outside once. While there is no room it does not, until those who wait have to be told: within `wait_ms`.
+    /// Looks outside once. While there is no room it does not, until those who wait have to be
+    /// told: within `wait_ms`.
     pub(super) fn look(&mut self, now_ms: u64, house: House, wait_ms: u64) -> Caller {
         if !self.state.opens(now_ms, house, wait_ms) {
             return Caller::Nobody;
@@ -134,12 +143,14 @@ impl Door {
                     };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.state = State { has_complained: self.state.has_complained, ..State::default() };
+                    self.state =
+                        State { has_complained: self.state.has_complained, ..State::default() };
                     return Caller::Nobody;
                 }
                 Err(error) if is_of_the_peer(&error) => {}
                 Err(error) => {
-                    self.state.shut = Some(Shut::NoDescriptors { retry_ms: now_ms + ACCEPT_RETRY_MS });
+                    self.state.shut =
+                        Some(Shut::NoDescriptors { retry_ms: now_ms + ACCEPT_RETRY_MS });
                     let is_first = !std::mem::replace(&mut self.state.has_complained, true);
                     return Caller::Failed { error, is_first };
                 }
@@ -173,11 +184,12 @@ impl State {
     }
 }
 
-/// Errors of `accept` that concern the connection that was to be accepted, and say nothing of the next one (accept(2)).
+/// Errors of `accept` that concern the connection that was to be accepted, and say nothing of the
+/// next one (accept(2)).
 fn is_of_the_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
-        TimedOut,
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, TimedOut,
     };
     matches!(
         error.kind(),
@@ -217,7 +229,10 @@ mod tests {
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(61)));
         assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(TCP_KEEPALIVE_S));
-        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(TCP_KEEPALIVE_EACH_S));
+        assert_eq!(
+            socket.tcp_keepalive_interval().unwrap(),
+            Duration::from_secs(TCP_KEEPALIVE_EACH_S)
+        );
     }
 
     #[test]

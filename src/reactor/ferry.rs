@@ -1,7 +1,9 @@
-//! Carries connections from one shard's thread to another's: a socket cannot go by the rings, which carry bytes.
+//! Carries connections from one shard's thread to another's: a socket cannot go by the rings, which
+//! carry bytes.
 //!
-//! A channel to each shard, of the standard library: a connection is handed off once in its life. Who carries something over wakes the
-//! receiver as if it had sent a record ([`Port::wake`]), and the receiver looks here before it sleeps.
+//! A channel to each shard, of the standard library: a connection is handed off once in its life.
+//! Who carries something over wakes the receiver as if it had sent a record ([`Port::wake`]), and
+//! the receiver looks here before it sleeps.
 //!
 //! [`Port::wake`]: crate::mesh::Port::wake
 
@@ -22,7 +24,9 @@ impl Ferry {
     #[must_use]
     pub fn connect(shards: u16) -> Vec<Self> {
         let (to, here): (Vec<_>, Vec<_>) = (0..shards).map(|_| channel()).unzip();
-        here.into_iter().map(|here| Self { to: to.clone().into(), here, arrived: VecDeque::new() }).collect()
+        here.into_iter()
+            .map(|here| Self { to: to.clone().into(), here, arrived: VecDeque::new() })
+            .collect()
     }
 
     /// Sends a connection to a shard.

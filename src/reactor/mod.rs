@@ -1,5 +1,5 @@
-//! One thread's event loop over `mio`: it accepts, reads, writes, keeps the clock and wakes; it carries, and decides nothing.
-//! **Nothing here knows what a room is.**
+//! One thread's event loop over `mio`: it accepts, reads, writes, keeps the clock and wakes; it
+//! carries, and decides nothing. **Nothing here knows what a room is.**
 //!
 //! One turn:
 //!
@@ -7,13 +7,16 @@
 //!   poll ─ read every ready connection ─ accept ─ what other shards sent ─ Shard::turn: what is due, then flush ─ wake the others
 //! ```
 //!
-//! Connections are accepted after all reading, so that a number freed in a turn is not given out in it. Sockets are registered
-//! edge-triggered, and a connection is read until the kernel has no more: a read that did not fill the buffer says so without another one,
-//! unless the peer has closed, when there is an end to be read. Only a socket that was full once is registered for writing too, for good:
-//! any other would be announced as writable as soon as it is registered, and each such connection would cost a turn in which nothing is to be done.
+//! Connections are accepted after all reading, so that a number freed in a turn is not given out in
+//! it. Sockets are registered edge-triggered, and a connection is read until the kernel has no
+//! more: a read that did not fill the buffer says so without another one, unless the peer has
+//! closed, when there is an end to be read. Only a socket that was full once is registered for
+//! writing too, for good: any other would be announced as writable as soon as it is registered, and
+//! each such connection would cost a turn in which nothing is to be done.
 //!
-//! A shard that panics is caught here: its connections are closed, and its next life goes on with the same rings and the same listener. One
-//! that panics again and again ends the process, in order.
+//! A shard that panics is caught here: its connections are closed, and its next life goes on with
+//! the same rings and the same listener. One that panics again and again ends the process, in
+//! order.
 //!
 //! Deliberately absent: protocol. Bytes go to the shard as they come.
 
@@ -47,8 +50,8 @@ pub use vitals::Vitals;
 use crate::base::arena::Key;
 use crate::base::time::Now;
 use crate::limits::{
-    ACCEPT_RETRY_MS, ACCEPTS_PER_TURN_MAX, GIVE_UP_OVER_MS, LINGER_MS, READ_BUFFER_BYTES, READS_PER_TURN_MAX,
-    RESTARTS_MAX, RESTARTS_WINDOW_MS,
+    ACCEPT_RETRY_MS, ACCEPTS_PER_TURN_MAX, GIVE_UP_OVER_MS, LINGER_MS, READ_BUFFER_BYTES,
+    READS_PER_TURN_MAX, RESTARTS_MAX, RESTARTS_WINDOW_MS,
 };
 use crate::mesh::{Port, Wake};
 use crate::shard::{Conn, Shard, Turn};
@@ -155,8 +158,11 @@ impl Reactor {
             if self.control.phase() == Phase::Stop {
                 return Ok(());
             }
-            // What a panic may leave half done is the shard's, which is thrown away, and the sockets', which are let go of.
-            let turned = catch_unwind(AssertUnwindSafe(|| self.turn(now, &events, &mut buffer, &mut record)));
+            // What a panic may leave half done is the shard's, which is thrown away, and the
+            // sockets', which are let go of.
+            let turned = catch_unwind(AssertUnwindSafe(|| {
+                self.turn(now, &events, &mut buffer, &mut record)
+            }));
             if turned.is_err() {
                 self.begin_anew(now);
             }
@@ -206,7 +212,8 @@ impl Reactor {
     /// Has those announced as writable, once they are, who did not take everything.
     fn watch_full(&mut self, now: Now) {
         while let Some(index) = self.sockets.next_full() {
-            let (Some(key), Some(stream)) = (self.shard.conn_at(index), self.sockets.stream(index)) else {
+            let (Some(key), Some(stream)) = (self.shard.conn_at(index), self.sockets.stream(index))
+            else {
                 continue;
             };
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -238,7 +245,13 @@ impl Reactor {
     }
 
     /// Has a connection's socket announce what it has, from now on.
-    fn register(&mut self, now: Now, key: Key<Conn>, mut stream: TcpStream, permit: Option<Permit>) {
+    fn register(
+        &mut self,
+        now: Now,
+        key: Key<Conn>,
+        mut stream: TcpStream,
+        permit: Option<Permit>,
+    ) {
         match self.poll.registry().register(&mut stream, token_of(key), Interest::READABLE) {
             Ok(()) => self.sockets.insert(key.index(), stream, permit),
             Err(error) => {
@@ -276,7 +289,8 @@ impl Reactor {
         if self.sockets.readable_count() > 0 {
             return Some(Duration::ZERO);
         }
-        let house = House { has_room: self.shard.has_room(), has_closed: self.sockets.has_closed() };
+        let house =
+            House { has_room: self.shard.has_room(), has_closed: self.sockets.has_closed() };
         let door_ms = self.door.as_ref().and_then(|door| door.due_ms(house));
         let due_ms = [self.shard.next_due(), door_ms, self.sockets.left_until_ms()];
         let due_ms = due_ms.into_iter().flatten().min();
@@ -306,8 +320,8 @@ impl Reactor {
         }
     }
 
-    /// Reads the connections that have something, each a bounded number of times; at least one, and as many as there is
-    /// memory for.
+    /// Reads the connections that have something, each a bounded number of times; at least one, and
+    /// as many as there is memory for.
     fn read(&mut self, now: Now, buffer: &mut [u8]) {
         for _ in 0..self.sockets.readable_count() {
             let Some(index) = self.sockets.next_readable() else { return };
@@ -359,13 +373,16 @@ impl Reactor {
     fn accept(&mut self, now: Now) {
         let mut has_closed = self.sockets.take_closed();
         for _ in 0..ACCEPTS_PER_TURN_MAX {
-            let house =
-                House { has_room: self.shard.has_room(), has_closed: std::mem::take(&mut has_closed) };
+            let house = House {
+                has_room: self.shard.has_room(),
+                has_closed: std::mem::take(&mut has_closed),
+            };
             let Some(door) = &mut self.door else { return };
             match door.look(now.mono_ms, house, self.wait_ms) {
                 Caller::Somebody(stream, permit) => {
                     let turn = &mut Turn { now, io: &mut self.sockets };
-                    // With no room for it, it is closed at once: refused, rather than accepted and lost.
+                    // With no room for it, it is closed at once: refused, rather than accepted and
+                    // lost.
                     let Some(key) = self.shard.open(turn) else { continue };
                     self.register(now, key, stream, permit);
                 }

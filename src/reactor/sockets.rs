@@ -63,7 +63,8 @@ impl Sockets {
         }
     }
 
-    /// Lets go of all sockets, though not at once: closing them now would reset connections whose last words are not read yet.
+    /// Lets go of all sockets, though not at once: closing them now would reset connections whose
+    /// last words are not read yet.
     pub(super) fn leave_all(&mut self, until_ms: u64) {
         let permits = self.permits.drain(..).chain(std::iter::repeat_with(|| None));
         let sockets = self.streams.drain().zip(permits);
@@ -124,7 +125,8 @@ impl Sockets {
         self.leaving.pop()
     }
 
-    /// The next one that is to be announced when it can be written to. It may have been closed since.
+    /// The next one that is to be announced when it can be written to. It may have been closed
+    /// since.
     pub(super) fn next_full(&mut self) -> Option<u32> {
         self.full.pop()
     }

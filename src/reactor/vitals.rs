@@ -10,7 +10,8 @@ use crate::shard::Published;
 pub struct Vitals {
     /// What it has counted.
     pub metrics: Published,
-    /// Since when it has been in a turn, in milliseconds of monotonic time; 0 while it waits for something to do.
+    /// Since when it has been in a turn, in milliseconds of monotonic time; 0 while it waits for
+    /// something to do.
     busy_since_ms: AtomicU64,
     /// The turn that was last said to take too long.
     stalled_since_ms: AtomicU64,
@@ -34,7 +35,8 @@ impl Vitals {
         self.restarts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How long the shard has been in one turn, if that is too long and has not been said of this turn yet. Counted.
+    /// How long the shard has been in one turn, if that is too long and has not been said of this
+    /// turn yet. Counted.
     pub fn stalled_ms(&self, now_ms: u64) -> Option<u64> {
         let since_ms = self.busy_since_ms.load(Ordering::Relaxed);
         let turn_ms = now_ms.saturating_sub(since_ms);

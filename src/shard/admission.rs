@@ -1,23 +1,30 @@
-//! Who comes in, at a pace: upgrades and joins that are more than a turn should do wait in one line, and the next turns go on with it.
+//! Who comes in, at a pace: upgrades and joins that are more than a turn should do wait in one
+//! line, and the next turns go on with it.
 //!
-//! After a break thousands come back at once. Each upgrade and each join is little work; all of them together are seconds of it, in which
-//! those who are in would hear nothing, not even the answer to a heartbeat. So a turn does [`Limits::admissions_per_turn`] of it, reckoned
-//! in work and not by a clock, and what is left waits in the order in which it came:
+//! After a break thousands come back at once. Each upgrade and each join is little work; all of
+//! them together are seconds of it, in which those who are in would hear nothing, not even the
+//! answer to a heartbeat. So a turn does [`Limits::admissions_per_turn`] of it, reckoned in work
+//! and not by a clock, and what is left waits in the order in which it came:
 //!
-//! - an upgrade, or the first poll of a session, as its connection, parked, with the request held as it came. It is let in after
-//!   [`Limits::admission_wait_ms`] at the latest, whatever the budget: a client that is refused comes back, at a higher price, and a stock
-//!   one may fall back to long polling for good. How many can be late at once is bounded, for accepting has a budget of its own;
-//! - a join as the record that it came in, at the room's home. On its connection's side it is a join that the home has not answered yet,
-//!   nothing else: heartbeats and all that is said in other topics pass it by, as in Phoenix, and only its own topic waits. After
-//!   [`Limits::admission_wait_ms`] it is answered `busy`: clients try again by themselves, later and later, and one that is answered when it
-//!   has given up is work for nothing.
+//! - an upgrade, or the first poll of a session, as its connection, parked, with the request held
+//!   as it came. It is let in after [`Limits::admission_wait_ms`] at the latest, whatever the
+//!   budget: a client that is refused comes back, at a higher price, and a stock one may fall back
+//!   to long polling for good. How many can be late at once is bounded, for accepting has a budget
+//!   of its own;
+//! - a join as the record that it came in, at the room's home. On its connection's side it is a
+//!   join that the home has not answered yet, nothing else: heartbeats and all that is said in
+//!   other topics pass it by, as in Phoenix, and only its own topic waits. After
+//!   [`Limits::admission_wait_ms`] it is answered `busy`: clients try again by themselves, later
+//!   and later, and one that is answered when it has given up is work for nothing.
 //!
-//! A join from another shard is answered with all that was missed, and after a break of many that is more than the way there may hold. So when
-//! the way is filling, the joins of that shard step aside, and come in as it clears, of several shards whoever came first; a shard that reads slowly
-//! keeps nobody else waiting. How many bytes of joins wait, and for how long, is bounded as in the line.
+//! A join from another shard is answered with all that was missed, and after a break of many that
+//! is more than the way there may hold. So when the way is filling, the joins of that shard step
+//! aside, and come in as it clears, of several shards whoever came first; a shard that reads slowly
+//! keeps nobody else waiting. How many bytes of joins wait, and for how long, is bounded as in the
+//! line.
 //!
-//! Invariants: whoever waits is called once; a connection that is parked before its upgrade is in the line; the joins of one shard come in in
-//! the order in which they came.
+//! Invariants: whoever waits is called once; a connection that is parked before its upgrade is in
+//! the line; the joins of one shard come in in the order in which they came.
 //!
 //! [`Limits::admissions_per_turn`]: crate::limits::Limits::admissions_per_turn
 //! [`Limits::admission_wait_ms`]: crate::limits::Limits::admission_wait_ms
@@ -69,7 +76,8 @@ impl Admission {
         }
     }
 
-    /// Whether one more may come in now: if there is some of the budget left, and nobody waits who was first.
+    /// Whether one more may come in now: if there is some of the budget left, and nobody waits who
+    /// was first.
     pub(super) fn admits(&mut self) -> bool {
         std::mem::take(&mut self.is_called) || self.line.is_empty() && self.work_left > 0
     }
@@ -95,7 +103,8 @@ impl Admission {
         self.line.len() + self.aside.iter().map(VecDeque::len).sum::<usize>()
     }
 
-    /// Whether the next turn has somebody to let in, as far as is known here: those aside wait for a way, and whoever clears it wakes the shard.
+    /// Whether the next turn has somebody to let in, as far as is known here: those aside wait for
+    /// a way, and whoever clears it wakes the shard.
     pub(super) fn has_more(&self) -> bool {
         !self.line.is_empty() || self.work_left == 0 && self.waiting() > 0
     }
@@ -118,7 +127,9 @@ impl Admission {
 
     /// Lets go of the joins of a shard that has begun anew.
     pub(super) fn forget(&mut self, shard: u16) {
-        self.line.retain(|waiting| !matches!(waiting.what, Entrant::Join { shard: of, .. } if of == shard));
+        self.line.retain(
+            |waiting| !matches!(waiting.what, Entrant::Join { shard: of, .. } if of == shard),
+        );
         self.aside[usize::from(shard)].clear();
         self.line_bytes = self.line_bytes_counted();
     }
@@ -127,7 +138,8 @@ impl Admission {
         self.line.iter().chain(self.aside.iter().flatten()).map(Waiting::bytes).sum()
     }
 
-    /// The next one whose turn it is, and whether it has waited for as long as anybody may. Asks of a shard whether the way there is filling.
+    /// The next one whose turn it is, and whether it has waited for as long as anybody may. Asks of
+    /// a shard whether the way there is filling.
     fn call(
         &mut self,
         now_ms: u64,
@@ -137,9 +149,11 @@ impl Admission {
         let is_late = |waiting: &Waiting| now_ms >= waiting.since_ms + wait_ms;
         let has_budget = self.work_left > 0;
         // Whoever came first, so that no shard keeps another from the budget.
-        let may = |since_ms: u64, shard| now_ms >= since_ms + wait_ms || has_budget && !is_filling(shard);
+        let may =
+            |since_ms: u64, shard| now_ms >= since_ms + wait_ms || has_budget && !is_filling(shard);
         let next = self.firsts_aside().filter(|(since_ms, shard)| may(*since_ms, *shard)).min();
-        if let Some(first) = next.and_then(|(_, shard)| self.aside[usize::from(shard)].pop_front()) {
+        if let Some(first) = next.and_then(|(_, shard)| self.aside[usize::from(shard)].pop_front())
+        {
             self.line_bytes -= first.bytes();
             let is_late = is_late(&first);
             return Some((first.what, is_late));
@@ -170,15 +184,24 @@ impl Waiting {
 }
 
 impl Shard {
-    /// Has an upgrade wait, and its connection with it. The request must not be taken out of what was received.
+    /// Has an upgrade wait, and its connection with it. The request must not be taken out of what
+    /// was received.
     pub(super) fn line_up<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Conn>) {
         self.flags[key.index() as usize] |= PARKED;
-        self.admission.line.push_back(Waiting { since_ms: turn.now.mono_ms, what: Entrant::Upgrade(key) });
+        self.admission
+            .line
+            .push_back(Waiting { since_ms: turn.now.mono_ms, what: Entrant::Upgrade(key) });
         self.metrics.parked_upgrades += 1;
     }
 
-    /// Has a join wait. One that takes the place of an older one always may: until then its room has that.
-    pub(super) fn line_up_join<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+    /// Has a join wait. One that takes the place of an older one always may: until then its room
+    /// has that.
+    pub(super) fn line_up_join<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        message: ToHome<'_>,
+    ) {
         let is_full = self.admission.line_bytes > self.settings.admission_line_bytes;
         if is_full && matches!(message, ToHome::Join { replaces: None, .. }) {
             return self.home_refuse(turn, shard, message);
@@ -191,7 +214,8 @@ impl Shard {
         self.metrics.parked_joins += 1;
     }
 
-    /// Lets in as many of those who wait as this turn may. What it does not use is for those who come before the next.
+    /// Lets in as many of those who wait as this turn may. What it does not use is for those who
+    /// come before the next.
     pub(super) fn admit_waiting<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.admission.work_left = self.admission.work_per_turn;
         let wait_ms = self.settings.limits.admission_wait_ms;
@@ -206,7 +230,8 @@ impl Shard {
                     self.admission.is_called = false;
                 }
                 Entrant::Join { shard, record } => {
-                    let Received::ToHome(join @ ToHome::Join { replaces, .. }) = message::read(&record)
+                    let Received::ToHome(join @ ToHome::Join { replaces, .. }) =
+                        message::read(&record)
                     else {
                         unreachable!("only joins are put in line")
                     };
@@ -230,7 +255,10 @@ impl Shard {
             let is_parked = self.flags[key.index() as usize] & PARKED != 0;
             let waits = upgrades.clone().filter(|waiting| *waiting == key).count();
             if is_parked && self.stage_of(key) == Stage::Http {
-                assert!(waits == 1 || self.unparked.contains(&key), "whoever is parked is called: {key:?}");
+                assert!(
+                    waits == 1 || self.unparked.contains(&key),
+                    "whoever is parked is called: {key:?}"
+                );
             }
         }
         assert_eq!(self.admission.line_bytes, self.admission.line_bytes_counted());
@@ -294,7 +322,8 @@ mod tests {
         admission.line_bytes += bytes;
     }
 
-    /// All who are called, none of whom costs anything: the bytes of each record, 0 for an upgrade, and whether it is late.
+    /// All who are called, none of whom costs anything: the bytes of each record, 0 for an upgrade,
+    /// and whether it is late.
     fn called(
         admission: &mut Admission,
         now_ms: u64,

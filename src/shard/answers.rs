@@ -1,4 +1,5 @@
-//! How what a home says is written, but for presence: messages, receipts, pages of history, and the answer to a join.
+//! How what a home says is written, but for presence: messages, receipts, pages of history, and the
+//! answer to a join.
 
 use super::home::Home;
 use crate::chat::history::{Cursor, Page, Receipt};
@@ -84,7 +85,8 @@ pub(super) fn push_joined(
         out.extend_from_slice(b"\"epoch\":\"");
         push_epoch(out, cursor.epoch);
         out.extend_from_slice(b"\",");
-        // What was missed begins where the client stands, so it has what is before; the page may have more before it.
+        // What was missed begins where the client stands, so it has what is before; the page may
+        // have more before it.
         push_page(out, recovered.unwrap_or_else(|| home.history.latest(limit, limits)));
         out.extend_from_slice(b",\"offset\":");
         push_unsigned(out, cursor.offset);
@@ -130,7 +132,9 @@ fn push_id(out: &mut Vec<u8>, epoch: u64, offset: u64) {
 fn push_epoch(out: &mut Vec<u8>, epoch: u64) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.extend(
-        (0..16).rev().map(|digit| HEX[usize::try_from(epoch >> (digit * 4) & 15).expect("four bits")]),
+        (0..16)
+            .rev()
+            .map(|digit| HEX[usize::try_from(epoch >> (digit * 4) & 15).expect("four bits")]),
     );
 }
 

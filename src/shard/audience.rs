@@ -1,7 +1,8 @@
 //! The members of a room that are on this shard, and the log of frames for them.
 //!
-//! A member here is a [`Seat`]: eight bytes, its connection and how far in the log it is. All that is said in a room is appended to the
-//! log once, and at the end of the turn [`Shard::flush_audience`] writes to each member what it has not had.
+//! A member here is a [`Seat`]: eight bytes, its connection and how far in the log it is. All that
+//! is said in a room is appended to the log once, and at the end of the turn
+//! [`Shard::flush_audience`] writes to each member what it has not had.
 //!
 //! Deliberately absent: who may be here, and in which order things are said. That is the home's.
 
@@ -53,8 +54,9 @@ pub(super) struct Audience {
     seats_v1: u32,
     /// Whether it is in [`Shard::touched`].
     touched: bool,
-    /// The seat where the flush goes on: one of a room that is too large for one turn goes on in the next. What is said meanwhile goes along to
-    /// those it has not come to yet, so each flush takes a member all that there is, and a burst is one write for nearly everybody. Whoever
+    /// The seat where the flush goes on: one of a room that is too large for one turn goes on in
+    /// the next. What is said meanwhile goes along to those it has not come to yet, so each flush
+    /// takes a member all that there is, and a burst is one write for nearly everybody. Whoever
     /// takes a seat before that meanwhile is found behind the last slice.
     next_seat: usize,
     pub(super) cadence: Cadence,
@@ -106,7 +108,8 @@ impl Audience {
         seat
     }
 
-    /// Lets the member in a seat go. The last one takes that seat; if somebody does, its connection is returned.
+    /// Lets the member in a seat go. The last one takes that seat; if somebody does, its connection
+    /// is returned.
     pub(super) fn stand(&mut self, seat: u32, flags: u8) -> Option<u32> {
         self.seats.swap_remove(seat as usize);
         self.seats.trim(SEATS_KEPT);
@@ -139,8 +142,9 @@ impl Audience {
         }
     }
 
-    /// Lets go of what every member has had. Says whether somebody has not had everything whose socket might take it: who came to an earlier
-    /// seat during the flush, or to whom something was said meanwhile.
+    /// Lets go of what every member has had. Says whether somebody has not had everything whose
+    /// socket might take it: who came to an earlier seat during the flush, or to whom something was
+    /// said meanwhile.
     fn release(&mut self, memory: &mut LogMemory, flags: &[u8]) -> bool {
         let (mut oldest, mut oldest_v1) = (self.log.end(), self.log_v1.end());
         let mut is_missed = false;
@@ -164,7 +168,8 @@ impl Audience {
 /// For how many members who have gone an audience keeps the memory.
 const SEATS_KEPT: usize = 8;
 
-/// How a write of several frames ended: after how many bytes whole frames end, and what is left of the one that was cut.
+/// How a write of several frames ended: after how many bytes whole frames end, and what is left of
+/// the one that was cut.
 fn cut(frames: &[u8], written: usize) -> (usize, &[u8]) {
     let mut end = 0;
     while end < written {
@@ -212,14 +217,21 @@ impl Shard {
         }
     }
 
-    /// Moves what a member has not been sent yet to its own output, so that what is appended there next comes after it.
+    /// Moves what a member has not been sent yet to its own output, so that what is appended there
+    /// next comes after it.
     ///
-    /// Not for a member whose socket takes nothing: its log may be long, and it would cost memory of its own.
+    /// Not for a member whose socket takes nothing: its log may be long, and it would cost memory
+    /// of its own.
     pub(super) fn settle(&mut self, key: Key<Audience>, seat: u32) {
-        let Some(audience) = self.audiences.get_mut(key).filter(|_| seat != Channel::NO_SEAT) else { return };
+        let Some(audience) = self.audiences.get_mut(key).filter(|_| seat != Channel::NO_SEAT)
+        else {
+            return;
+        };
         let conn = audience.seats[seat as usize].conn;
         let flags = self.flags[conn as usize];
-        if flags & (BLOCKED | SESSION) == BLOCKED || audience.pending(seat as usize, flags).is_empty() {
+        if flags & (BLOCKED | SESSION) == BLOCKED
+            || audience.pending(seat as usize, flags).is_empty()
+        {
             return;
         }
         let mut missed = std::mem::take(&mut self.scratch);
@@ -232,7 +244,8 @@ impl Shard {
         self.touch_audience(key);
     }
 
-    /// Flushes every audience in which something was said, except those that are to collect for a while.
+    /// Flushes every audience in which something was said, except those that are to collect for a
+    /// while.
     pub(super) fn flush_audiences<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         let mut touched = std::mem::take(&mut self.touched);
         touched.retain(|key| {
@@ -250,7 +263,8 @@ impl Shard {
         self.touched = touched;
     }
 
-    /// Sends each member what it has not had, or as many of them as a turn may. True if it is to go on.
+    /// Sends each member what it has not had, or as many of them as a turn may. True if it is to go
+    /// on.
     fn flush_audience<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Audience>) -> bool {
         let began_us = turn.io.elapsed_us();
         let Some(audience) = self.audiences.get_mut(key) else { return false };
@@ -280,8 +294,13 @@ impl Shard {
                 audience.seats[this].cursor = audience.seats[this].cursor.plus(whole);
                 self.flags[conn as usize] |= BLOCKED;
                 if !rest.is_empty() {
-                    super::output::out_of(&mut self.conns, &mut self.buffers, &mut self.flags, conn)
-                        .extend_from_slice(rest);
+                    super::output::out_of(
+                        &mut self.conns,
+                        &mut self.buffers,
+                        &mut self.flags,
+                        conn,
+                    )
+                    .extend_from_slice(rest);
                 }
             } else if flags & BLOCKED == 0 {
                 // Its own output goes first, and the room's along with it in the same write.
@@ -305,8 +324,8 @@ impl Shard {
         self.end_slice(turn.now.mono_ms, key, began_us..turn.io.elapsed_us())
     }
 
-    /// After a slice of a flush, from when to when in microseconds: the next one is due at once, or the flush is over and the room may rest. True
-    /// if it is to be flushed again.
+    /// After a slice of a flush, from when to when in microseconds: the next one is due at once, or
+    /// the flush is over and the room may rest. True if it is to be flushed again.
     fn end_slice(&mut self, now_ms: u64, key: Key<Audience>, slice_us: Range<u64>) -> bool {
         let Some(audience) = self.audiences.get_mut(key) else { return false };
         audience.cadence.spend(slice_us.end.saturating_sub(slice_us.start));
@@ -357,16 +376,19 @@ impl Shard {
         if blocked {
             self.flags[conn as usize] |= BLOCKED;
         }
-        // The log may hold nothing but what this one had missed, which may have been all up to a frame that was cut.
+        // The log may hold nothing but what this one had missed, which may have been all up to a
+        // frame that was cut.
         self.touch_audience(key);
         !blocked
     }
 
-    /// Ends the channel of a member who is too far behind: loudly, so that it comes back with its cursor.
+    /// Ends the channel of a member who is too far behind: loudly, so that it comes back with its
+    /// cursor.
     pub(super) fn lose(&mut self, key: Key<Audience>, seat: usize) {
         let Some(audience) = self.audiences.get(key) else { return };
         let Some(conn) = self.conns.key_at(audience.seats[seat].conn) else { return };
-        let passage = self.conns.get(conn).and_then(|conn| conn.channel(key)).map(|channel| channel.passage);
+        let passage =
+            self.conns.get(conn).and_then(|conn| conn.channel(key)).map(|channel| channel.passage);
         if passage == Some(Passage::Leaving) {
             // What it has not had it has asked not to have.
             return self.give_up_seat(conn, key);
@@ -393,8 +415,9 @@ impl Shard {
             assert_ne!(cursor.order(log.end()), Ordering::Greater, "nobody is ahead of the log");
             let _ = log.after(*cursor);
         }
-        let lags =
-            |seat: usize| !audience.pending(seat, self.flags[audience.seats[seat].conn as usize]).is_empty();
+        let lags = |seat: usize| {
+            !audience.pending(seat, self.flags[audience.seats[seat].conn as usize]).is_empty()
+        };
         assert!(
             audience.touched || audience.log_bytes() == 0 || (0..audience.seats.len()).any(lags),
             "a log that nobody lags in is empty"
@@ -405,8 +428,8 @@ impl Shard {
     }
 }
 
-/// From how many members on answers to connections go before what is said to a room: in a small one a write is saved where both go to one
-/// member, but a long flush would hold all answers up.
+/// From how many members on answers to connections go before what is said to a room: in a small one
+/// a write is saved where both go to one member, but a long flush would hold all answers up.
 const LONG_FLUSH_MEMBERS: usize = 100;
 
 #[cfg(test)]

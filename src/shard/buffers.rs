@@ -1,7 +1,8 @@
-//! Buffers that connections and logs borrow while they need one, so that an idle connection owns none.
+//! Buffers that connections and logs borrow while they need one, so that an idle connection owns
+//! none.
 //!
-//! A buffer is named by four bytes. One that grew beyond [`POOL_BUFFER_BYTES_MAX`] is shrunk when it comes back, and of [`POOL_BUFFERS_MAX`] the
-//! memory is kept for the next one.
+//! A buffer is named by four bytes. One that grew beyond [`POOL_BUFFER_BYTES_MAX`] is shrunk when
+//! it comes back, and of [`POOL_BUFFERS_MAX`] the memory is kept for the next one.
 
 use std::cmp::Reverse;
 use std::num::NonZeroU32;
@@ -85,7 +86,8 @@ impl Buffers {
         self.free.push(id);
     }
 
-    /// Gives back some of the memory that nobody needs, and the places of many buffers that were, but for `kept`.
+    /// Gives back some of the memory that nobody needs, and the places of many buffers that were,
+    /// but for `kept`.
     pub(super) fn tidy(&mut self, kept: usize) {
         self.memory.tidy();
         if slack::places(self.lent(), self.all.len(), kept).is_none() {
@@ -110,7 +112,8 @@ impl Buffers {
         &mut self.all[id.index()]
     }
 
-    /// Takes a lent buffer's bytes out, to be worked on beside the shard; [`Buffers::put`] brings them back.
+    /// Takes a lent buffer's bytes out, to be worked on beside the shard; [`Buffers::put`] brings
+    /// them back.
     pub(super) fn take(&mut self, id: BufferId) -> Vec<u8> {
         std::mem::take(&mut self.all[id.index()])
     }
@@ -131,7 +134,8 @@ impl Buffers {
         self.all[id.index()].capacity()
     }
 
-    /// How much memory all buffers have that are lent, in bytes. Looks only at those that were in use since the last time.
+    /// How much memory all buffers have that are lent, in bytes. Looks only at those that were in
+    /// use since the last time.
     pub(super) fn lent_bytes(&mut self) -> usize {
         for id in self.touched.drain(..) {
             let count = &mut self.counts[id.index()];
@@ -169,7 +173,8 @@ mod tests {
         for id in &all {
             buffers.bytes(*id).push(1);
         }
-        for (number, id) in all.iter().enumerate().filter(|(number, _)| ![3, 200].contains(number)) {
+        for (number, id) in all.iter().enumerate().filter(|(number, _)| ![3, 200].contains(number))
+        {
             assert_eq!(buffers.bytes(*id).len(), 1, "{number}");
             buffers.give_back(*id);
         }

@@ -1,29 +1,34 @@
 //! How often a large room is flushed.
 //!
-//! A flush of a room of 1,000 takes the kernel some 6 ms. Between two of them the room rests and collects, so that messages share writes, and
-//! others have their share of the shard. What a member waits for at most is the time from one flush's beginning to the next one's, and that is
-//! what is kept even here: it is a multiple of what a flush *usually* takes. After one that took longer, since another program had the core,
-//! the rest is shorter; if it followed each flush in proportion, the latest would be made later still.
+//! A flush of a room of 1,000 takes the kernel some 6 ms. Between two of them the room rests and
+//! collects, so that messages share writes, and others have their share of the shard. What a member
+//! waits for at most is the time from one flush's beginning to the next one's, and that is what is
+//! kept even here: it is a multiple of what a flush *usually* takes. After one that took longer,
+//! since another program had the core, the rest is shorter; if it followed each flush in
+//! proportion, the latest would be made later still.
 //!
 //! Deliberately absent: whom a flush reaches, and with what. That is the audience's.
 
-/// From beginning to beginning, in percent of a usual flush: in the long run one room takes at most five eighths of its shard. A longer rest
-/// would save more writes, and show as latency.
+/// From beginning to beginning, in percent of a usual flush: in the long run one room takes at most
+/// five eighths of its shard. A longer rest would save more writes, and show as latency.
 const PERIOD_PERCENT: u64 = 160;
 
 /// After a flush shorter than this nobody rests, in microseconds: small rooms are not delayed.
 const PACED_FROM_US: u64 = 2_000;
 
-/// A flush counts for one part of so many in what is usual: a stall hardly shows, and a room that has grown is known after a few.
+/// A flush counts for one part of so many in what is usual: a stall hardly shows, and a room that
+/// has grown is known after a few.
 const USUAL_OF: u64 = 8;
 
-/// No rest is longer than so many times the flush before it, whatever is usual: half of the members may have left.
+/// No rest is longer than so many times the flush before it, whatever is usual: half of the members
+/// may have left.
 const REST_FLUSHES_MAX: u64 = 2;
 
 /// The rhythm of one room on this shard.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cadence {
-    /// Since when the flush under way goes on, and how long its slices took so far, in microseconds.
+    /// Since when the flush under way goes on, and how long its slices took so far, in
+    /// microseconds.
     began_us: u64,
     spent_us: u64,
     /// How long a flush takes: the mean of the last ones, in microseconds.
@@ -33,7 +38,8 @@ pub(super) struct Cadence {
 }
 
 impl Cadence {
-    /// A flush begins. The clock is any that counts microseconds, as long as it is the same in the other calls.
+    /// A flush begins. The clock is any that counts microseconds, as long as it is the same in the
+    /// other calls.
     pub(super) fn begin(&mut self, began_us: u64) {
         (self.began_us, self.spent_us) = (began_us, 0);
     }
@@ -74,7 +80,8 @@ impl Cadence {
 mod tests {
     use super::*;
 
-    /// How long the room rests after a flush, in milliseconds, of which `beside_us` went to others on the shard.
+    /// How long the room rests after a flush, in milliseconds, of which `beside_us` went to others
+    /// on the shard.
     fn rest_ms(cadence: &mut Cadence, flush_us: u64, beside_us: u64) -> u64 {
         cadence.begin(1_000);
         cadence.spend(flush_us / 2);
@@ -94,7 +101,8 @@ mod tests {
     fn from_one_flush_to_the_next_it_is_as_long_as_usual() {
         let mut usual = Cadence::default();
         assert_eq!(rest_ms(&mut usual, 10_000, 0), 6);
-        // One that is late, one that others on the shard held up, and one for which there is no rest left.
+        // One that is late, one that others on the shard held up, and one for which there is no
+        // rest left.
         assert_eq!(rest_ms(&mut { usual }, 14_000, 0), 3);
         assert_eq!(rest_ms(&mut { usual }, 10_000, 4_000), 2);
         assert_eq!(rest_ms(&mut { usual }, 40_000, 0), 0);

@@ -1,9 +1,11 @@
 //! What a client's messages do: `Phoenix.Socket` and `Phoenix.Channel`, seen from one connection.
 //!
-//! A channel is a topic that a connection has joined. While it is on its way in or out, the connection is parked by the next message for
-//! that topic; everything else is answered in the order in which it came, also where the room's home is another shard.
+//! A channel is a topic that a connection has joined. While it is on its way in or out, the
+//! connection is parked by the next message for that topic; everything else is answered in the
+//! order in which it came, also where the room's home is another shard.
 //!
-//! How a channel begins is in `join`, what is said in it in `push`; here is what tells them apart, and how it ends.
+//! How a channel begins is in `join`, what is said in it in `push`; here is what tells them apart,
+//! and how it ends.
 //!
 //! Source: `wire` as recorded from Phoenix 1.8 (`docs/protocol.md`), `Phoenix.Socket.handle_in/4`.
 
@@ -75,7 +77,12 @@ impl Shard {
         flow
     }
 
-    fn dispatch<I: Io>(&mut self, turn: &mut Turn<'_, I>, conn: Key<Conn>, message: &Message<'_>) -> Flow {
+    fn dispatch<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        conn: Key<Conn>,
+        message: &Message<'_>,
+    ) -> Flow {
         let Some(topic) = message.topic() else { return self.answer_unmatched(conn, message) };
         let event = message.event();
         let event = event.as_deref();
@@ -94,7 +101,9 @@ impl Shard {
             return match event {
                 Some("phx_join") if self.goes_elsewhere(turn, conn, &topic) => Flow::Park,
                 Some("phx_join") => self.join(turn, conn, message, &topic),
-                Some("phx_leave") => self.answer_alone(conn, message, &message.join_ref, "ok", "{}"),
+                Some("phx_leave") => {
+                    self.answer_alone(conn, message, &message.join_ref, "ok", "{}")
+                }
                 _ => self.answer_unmatched(conn, message),
             };
         };
@@ -125,7 +134,10 @@ impl Shard {
         let reference = &message.reference;
         if let Some(topic) = topic {
             let payload = Payload::Json(response);
-            self.reply(conn, &Outgoing { join_ref, reference, topic: &topic, event: status, payload });
+            self.reply(
+                conn,
+                &Outgoing { join_ref, reference, topic: &topic, event: status, payload },
+            );
         } else if self.conns.contains(conn) {
             let serializer = self.serializer_of(conn.index());
             serializer.reply_to_topic_json(
@@ -151,7 +163,8 @@ impl Shard {
         audience: Key<Audience>,
         reference: &str,
     ) {
-        let Some(channel) = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience)) else {
+        let Some(channel) = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience))
+        else {
             return;
         };
         let asker = Asker { conn, slot: channel.slot };
@@ -163,9 +176,18 @@ impl Shard {
         }
     }
 
-    /// The home has let the member go: it has been told everything that was said until then, and the channel ends.
-    pub(super) fn left(&mut self, conn: Key<Conn>, audience: Key<Audience>, slot: Slot, reference: &str) {
-        let Some(channel) = self.conns.get(conn).and_then(|conn| conn.channel(audience)) else { return };
+    /// The home has let the member go: it has been told everything that was said until then, and
+    /// the channel ends.
+    pub(super) fn left(
+        &mut self,
+        conn: Key<Conn>,
+        audience: Key<Audience>,
+        slot: Slot,
+        reference: &str,
+    ) {
+        let Some(channel) = self.conns.get(conn).and_then(|conn| conn.channel(audience)) else {
+            return;
+        };
         if channel.slot != slot {
             return;
         }
@@ -181,9 +203,16 @@ impl Shard {
     }
 
     /// Ends a channel from our side, loudly; a stock client joins again.
-    pub(super) fn crash_channel(&mut self, conn: Key<Conn>, audience: Key<Audience>, reason: &'static str) {
+    pub(super) fn crash_channel(
+        &mut self,
+        conn: Key<Conn>,
+        audience: Key<Audience>,
+        reason: &'static str,
+    ) {
         let Some(record) = self.audiences.get(audience) else { return };
-        let Some(channel) = self.conns.get(conn).and_then(|conn| conn.channel(audience)) else { return };
+        let Some(channel) = self.conns.get(conn).and_then(|conn| conn.channel(audience)) else {
+            return;
+        };
         let (home, home_shard) = (record.home, record.home_shard);
         let join_ref = self.join_ref(conn, channel);
         self.say_lost(conn, audience, &join_ref, reason);
@@ -191,17 +220,25 @@ impl Shard {
         match (channel.passage, arrival) {
             // A newer join is under way, and will be answered.
             (Passage::Rejoining, Some(arrival)) => {
-                // Without the old slot: answers to what was asked in the channel that has ended are not for this one.
-                self.put_channel(conn, Channel::joining(audience, arrival.visible), &arrival.join_ref);
+                // Without the old slot: answers to what was asked in the channel that has ended are
+                // not for this one.
+                self.put_channel(
+                    conn,
+                    Channel::joining(audience, arrival.visible),
+                    &arrival.join_ref,
+                );
                 self.arrivals.insert((conn, audience), arrival);
             }
-            // The audience may be gone by the time the home is told: the last of it may be this one.
+            // The audience may be gone by the time the home is told: the last of it may be this
+            // one.
             (Passage::Over, _) => {
                 let asker = Asker { conn, slot: channel.slot };
                 self.dismissed.extend(home.map(|home| Dismissed { home, home_shard, asker }));
             }
             _ => {
-                unreachable!("only a member loses its place, and one that leaves keeps it until it has left")
+                unreachable!(
+                    "only a member loses its place, and one that leaves keeps it until it has left"
+                )
             }
         }
         self.drop_if_deserted(audience);
@@ -220,7 +257,8 @@ impl Shard {
             self.conns.get(conn).and_then(|conn| conn.channels.last()).map(|last| last.audience)
         {
             let Some(Departed { channel, .. }) = self.stand_up(conn, audience) else { return };
-            // If a passage is under way, its answer says it too: one to a join that finds nobody is a leave.
+            // If a passage is under way, its answer says it too: one to a join that finds nobody is
+            // a leave.
             if channel.passage == Passage::Over {
                 self.leave_home(turn, audience, Asker { conn, slot: channel.slot }, None);
             }
@@ -241,8 +279,13 @@ impl Shard {
         }
     }
 
-    /// Takes a channel from its connection, with what is kept beside it, and its seat from the audience.
-    pub(super) fn stand_up(&mut self, conn: Key<Conn>, audience: Key<Audience>) -> Option<Departed> {
+    /// Takes a channel from its connection, with what is kept beside it, and its seat from the
+    /// audience.
+    pub(super) fn stand_up(
+        &mut self,
+        conn: Key<Conn>,
+        audience: Key<Audience>,
+    ) -> Option<Departed> {
         let member = self.conns.get_mut(conn)?;
         let at = member.channels.iter().position(|channel| channel.audience == audience)?;
         let channel = member.channels.remove(at);
@@ -263,11 +306,13 @@ impl Shard {
 
     /// Takes a seat from the audience, if there is one.
     fn vacate(&mut self, conn: Key<Conn>, audience: Key<Audience>, seat: u32) {
-        let Some(record) = self.audiences.get_mut(audience).filter(|_| seat != Channel::NO_SEAT) else {
+        let Some(record) = self.audiences.get_mut(audience).filter(|_| seat != Channel::NO_SEAT)
+        else {
             return;
         };
         if let Some(moved) = record.stand(seat, self.flags[conn.index() as usize])
-            && let Some(moved) = self.conns.get_at_mut(moved).and_then(|moved| moved.channel_mut(audience))
+            && let Some(moved) =
+                self.conns.get_at_mut(moved).and_then(|moved| moved.channel_mut(audience))
         {
             moved.seat = seat;
         }
@@ -276,7 +321,9 @@ impl Shard {
     /// A member that is leaving hears nothing more until it has left.
     pub(super) fn give_up_seat(&mut self, conn: Key<Conn>, audience: Key<Audience>) {
         let channel = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience));
-        let (Some(channel), Some(record)) = (channel, self.audiences.get_mut(audience)) else { return };
+        let (Some(channel), Some(record)) = (channel, self.audiences.get_mut(audience)) else {
+            return;
+        };
         channel.passage = Passage::LeavingUnheard;
         let seat = std::mem::replace(&mut channel.seat, Channel::NO_SEAT);
         record.unheard += 1;
@@ -297,23 +344,34 @@ impl Shard {
     /// The ref of the join that made a channel.
     pub(super) fn join_ref(&self, conn: Key<Conn>, channel: &Channel) -> JoinRef {
         let odd = || self.odd_refs.get(&(conn, channel.audience)).cloned();
-        channel.join_ref.unpack().or_else(odd).expect("a ref that is no number is kept beside its channel")
+        channel
+            .join_ref
+            .unpack()
+            .or_else(odd)
+            .expect("a ref that is no number is kept beside its channel")
     }
 
     /// Says how the channels and what is kept beside them fit. For [`Shard::check_invariants`].
     pub(super) fn check_channels(&self) {
-        let all =
-            || self.conns.iter().flat_map(|(key, conn)| conn.channels.iter().map(move |one| (key, one)));
+        let all = || {
+            self.conns
+                .iter()
+                .flat_map(|(key, conn)| conn.channels.iter().map(move |one| (key, one)))
+        };
         let odd = all().filter(|(_, channel)| channel.join_ref == PackedRef::ODD);
-        let arriving =
-            all().filter(|(_, channel)| matches!(channel.passage, Passage::Joining | Passage::Rejoining));
+        let arriving = all().filter(|(_, channel)| {
+            matches!(channel.passage, Passage::Joining | Passage::Rejoining)
+        });
         let (mut odd_count, mut arriving_count) = (0, 0);
         for (key, channel) in odd {
             assert!(self.odd_refs.contains_key(&(key, channel.audience)), "an odd ref is kept");
             odd_count += 1;
         }
         for (key, channel) in arriving {
-            assert!(self.arrivals.contains_key(&(key, channel.audience)), "a join will be answered");
+            assert!(
+                self.arrivals.contains_key(&(key, channel.audience)),
+                "a join will be answered"
+            );
             arriving_count += 1;
         }
         assert_eq!(
@@ -344,7 +402,14 @@ impl Shard {
         status: &str,
         response: &str,
     ) {
-        self.answer_with(conn, audience, JoinRef::as_json, reference, status, Payload::Json(response));
+        self.answer_with(
+            conn,
+            audience,
+            JoinRef::as_json,
+            reference,
+            status,
+            Payload::Json(response),
+        );
     }
 
     fn answer_with(
@@ -365,10 +430,16 @@ impl Shard {
         let Some(Audience { topic, .. }) = self.audiences.get(audience) else { return };
         // Also while a newer join is under way: what is answered here was pushed before it.
         let join_ref = join_ref(&channel_ref);
-        serializer.reply(out, &Outgoing { join_ref, reference, topic, event: status, payload: response });
+        serializer
+            .reply(out, &Outgoing { join_ref, reference, topic, event: status, payload: response });
     }
 
-    pub(super) fn say_closed(&mut self, conn: Key<Conn>, audience: Key<Audience>, join_ref: &JoinRef) {
+    pub(super) fn say_closed(
+        &mut self,
+        conn: Key<Conn>,
+        audience: Key<Audience>,
+        join_ref: &JoinRef,
+    ) {
         self.say_ended(conn, audience, join_ref, "phx_close", &[b"{}"]);
     }
 

@@ -1,7 +1,7 @@
 //! The topics that a connection has joined, is joining or leaving: mostly one.
 //!
-//! Deliberately absent: the text of refs (`refs`), and what a join that is under way needs until it is answered ([`Arrival`]). Both lie beside the
-//! connections, for few channels have any.
+//! Deliberately absent: the text of refs (`refs`), and what a join that is under way needs until it
+//! is answered ([`Arrival`]). Both lie beside the connections, for few channels have any.
 
 use std::ops::{Deref, DerefMut};
 
@@ -10,7 +10,8 @@ use super::refs::{JoinRef, PackedRef, Ref};
 use crate::base::arena::Key;
 use crate::chat::presence::Slot;
 
-/// A topic that a connection has joined, or is joining, or leaving. Every idle connection has one, so it is kept small.
+/// A topic that a connection has joined, or is joining, or leaving. Every idle connection has one,
+/// so it is kept small.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Channel {
     pub(super) audience: Key<Audience>,
@@ -19,7 +20,8 @@ pub(super) struct Channel {
     /// Its membership at the home; [`Channel::NO_SLOT`] until it has joined.
     pub(super) slot: Slot,
     pub(super) join_ref: PackedRef,
-    /// Answers that are still to come from another shard. What is answered here must not overtake them.
+    /// Answers that are still to come from another shard. What is answered here must not overtake
+    /// them.
     pub(super) outstanding: u16,
     pub(super) passage: Passage,
     /// Whether it is to be sent `presence_state`.
@@ -27,7 +29,8 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// The seat of those who have none: before the join is confirmed, and in the lobby apart from the others.
+    /// The seat of those who have none: before the join is confirmed, and in the lobby apart from
+    /// the others.
     pub(super) const NO_SEAT: u32 = u32::MAX;
 
     /// The slot of those who are no members.
@@ -59,7 +62,8 @@ pub(super) enum Passage {
     Rejoining,
     /// A member until the home says otherwise.
     Leaving,
-    /// The same, and it hears nothing any more: it was too far behind, and what comes next would come with a gap before it. It has no seat.
+    /// The same, and it hears nothing any more: it was too far behind, and what comes next would
+    /// come with a gap before it. It has no seat.
     LeavingUnheard,
 }
 
@@ -140,8 +144,9 @@ mod tests {
     #[test]
     fn channels_keep_their_order_whatever_their_number() {
         let channel = |number| Channel::joining(Key::from_u64(number), false);
-        let numbers =
-            |channels: &Channels| channels.iter().map(|one| one.audience.to_u64()).collect::<Vec<_>>();
+        let numbers = |channels: &Channels| {
+            channels.iter().map(|one| one.audience.to_u64()).collect::<Vec<_>>()
+        };
         let mut channels = Channels::default();
         let mut expected = Vec::new();
         for number in 0..4 {

@@ -1,10 +1,13 @@
-//! One connection: its record, how it begins and ends, and the way of its bytes through HTTP or WebSocket to messages.
+//! One connection: its record, how it begins and ends, and the way of its bytes through HTTP or
+//! WebSocket to messages.
 //!
-//! An idle connection is its record, its seats, and a few bytes in dense arrays beside it, and owns no buffer. What arrives in part is
-//! held in a lent buffer until the rest comes ([`Input`](super::input::Input)); what it is to be sent waits in another (`output`).
+//! An idle connection is its record, its seats, and a few bytes in dense arrays beside it, and owns
+//! no buffer. What arrives in part is held in a lent buffer until the rest comes
+//! ([`Input`](super::input::Input)); what it is to be sent waits in another (`output`).
 //!
-//! A connection may be *parked*: what it sent cannot be handled yet, for its channel is in transition, the way to another shard is full,
-//! or too many come in at once. Nothing more is read from it then; what has been read is held, and goes on from there.
+//! A connection may be *parked*: what it sent cannot be handled yet, for its channel is in
+//! transition, the way to another shard is full, or too many come in at once. Nothing more is read
+//! from it then; what has been read is held, and goes on from there.
 //!
 //! Deliberately absent: sockets ([`Io`]), and what a message means (`channel`).
 
@@ -42,7 +45,8 @@ pub(super) const SHUT: u8 = 1 << 6;
 /// It is a session of long polling, and has no socket.
 pub(super) const SESSION: u8 = 1 << 7;
 
-/// One connection. Whatever few have at a time lies beside it: input that is not whole, rates, refs that are no numbers.
+/// One connection. Whatever few have at a time lies beside it: input that is not whole, rates, refs
+/// that are no numbers.
 pub struct Conn {
     /// Known from the upgrade on.
     pub(super) identity: Option<Identity>,
@@ -52,10 +56,12 @@ pub struct Conn {
     pub(super) out: Option<BufferId>,
 }
 
-// With the generation of its slot 48. A single byte more would make that 56, so what takes a byte lies beside it.
+// With the generation of its slot 48. A single byte more would make that 56, so what takes a byte
+// lies beside it.
 const _: () = assert!(size_of::<Conn>() <= 40);
 
-/// What a connection speaks, in a dense array by its index. That of a free slot means nothing: [`Shard::take_in`] sets it.
+/// What a connection speaks, in a dense array by its index. That of a free slot means nothing:
+/// [`Shard::take_in`] sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// HTTP, and no request under way.
@@ -64,7 +70,8 @@ pub(super) enum Stage {
     Waiting,
     /// WebSocket, and nothing was joined yet: with its first join it may go to another shard.
     Unsettled,
-    /// WebSocket, or a session of long polling, and it stays on this shard: it has been handed off, may not be, or has asked to join.
+    /// WebSocket, or a session of long polling, and it stays on this shard: it has been handed off,
+    /// may not be, or has asked to join.
     Settled,
     /// WebSocket, and every message comes back: for conformance tests of the codec.
     Echo,
@@ -127,13 +134,18 @@ impl Shard {
         let input = self.inputs.of(conn.input);
         let held = input.and_then(|input| input.held);
         let buffers = [held, conn.out].into_iter().flatten();
-        buffers.map(|id| self.buffers.memory_bytes(id)).sum::<usize>() + input.map_or(0, Input::heap_bytes)
+        buffers.map(|id| self.buffers.memory_bytes(id)).sum::<usize>()
+            + input.map_or(0, Input::heap_bytes)
     }
 
     /// A connection about which nothing is known yet.
     pub(super) fn take_in(&mut self, now_ms: u64) -> Key<Conn> {
-        let key =
-            self.conns.insert(Conn { identity: None, channels: Channels::default(), input: None, out: None });
+        let key = self.conns.insert(Conn {
+            identity: None,
+            channels: Channels::default(),
+            input: None,
+            out: None,
+        });
         let index = key.index() as usize;
         if self.flags.len() <= index {
             self.flags.resize(index + 1, 0);
@@ -148,7 +160,12 @@ impl Shard {
     }
 
     /// A connection has become a WebSocket of somebody.
-    pub(super) fn become_socket(&mut self, key: Key<Conn>, identity: Identity, serializer: Serializer) {
+    pub(super) fn become_socket(
+        &mut self,
+        key: Key<Conn>,
+        identity: Identity,
+        serializer: Serializer,
+    ) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.identity = Some(identity);
         let index = key.index() as usize;
@@ -169,8 +186,14 @@ impl Shard {
         if self.flags[conn as usize] & SPEAKS_V1 == 0 { Serializer::V2 } else { Serializer::V1 }
     }
 
-    /// Handles bytes that came from a connection. False if no more are to be read until [`Io::resume`] says so.
-    pub fn received<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, bytes: &mut [u8]) -> bool {
+    /// Handles bytes that came from a connection. False if no more are to be read until
+    /// [`Io::resume`] says so.
+    pub fn received<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: Key<Conn>,
+        bytes: &mut [u8],
+    ) -> bool {
         let Some(conn) = self.conns.get_mut(key) else { return true };
         let index = key.index() as usize;
         self.heard[index] = coarse(turn.now.mono_ms);
@@ -201,11 +224,14 @@ impl Shard {
         self.flags[index] & PARKED == 0
     }
 
-    /// If a request or frame has come in part: from now on it has so long, however slowly the rest comes. What is posted to a session comes
-    /// whole, and what is held of it waits for us.
+    /// If a request or frame has come in part: from now on it has so long, however slowly the rest
+    /// comes. What is posted to a session comes whole, and what is held of it waits for us.
     fn begin(&mut self, now_ms: u64, key: Key<Conn>) {
         let Some(conn) = self.conns.get(key) else { return };
-        let Some(input) = self.inputs.of_mut(conn.input).filter(|input| input.held.is_some()) else { return };
+        let Some(input) = self.inputs.of_mut(conn.input).filter(|input| input.held.is_some())
+        else {
+            return;
+        };
         if self.flags[key.index() as usize] & SESSION != 0 {
             return;
         }
@@ -227,8 +253,8 @@ impl Shard {
         self.buffers.bytes(id).extend_from_slice(rest);
     }
 
-    /// Keeps what was held before and still cannot be handled, where it lies: a frame that comes in a thousand pieces is not copied a
-    /// thousand times.
+    /// Keeps what was held before and still cannot be handled, where it lies: a frame that comes in
+    /// a thousand pieces is not copied a thousand times.
     fn hold_again(&mut self, key: Key<Conn>, id: BufferId, rest: Vec<u8>) {
         let is_kept = !rest.is_empty() && self.flags[key.index() as usize] & CLOSING == 0;
         let input = self.conns.get_mut(key).filter(|_| is_kept);
@@ -269,7 +295,8 @@ impl Shard {
             let Some(handled) = handled else { break };
             at += handled;
             if self.out_bytes(key) > self.settings.limits.conn_out_bytes {
-                // Not at the end of the turn: a few bytes can ask for many, and a read may bring thousands of such requests.
+                // Not at the end of the turn: a few bytes can ask for many, and a read may bring
+                // thousands of such requests.
                 self.flush_conn(turn, key);
             }
         }
@@ -298,7 +325,8 @@ impl Shard {
         };
         // Mostly there is no message under way, and then nothing to look up.
         let input = self.inputs.of_mut(conn.input);
-        let mut assembler = input.map(|input| std::mem::take(&mut input.assembler)).unwrap_or_default();
+        let mut assembler =
+            input.map(|input| std::mem::take(&mut input.assembler)).unwrap_or_default();
         let incoming = assembler.accept(&header, &bytes[payload], turn.now.mono_ms, limits);
         let partial = assembler.first_fragment_ms();
         if partial.is_some() {
@@ -355,7 +383,8 @@ impl Shard {
         self.close(turn, key, error.close_code(), "");
     }
 
-    /// Answers a ping, unless the peer does not read: one that asks and never listens gets no pile of answers.
+    /// Answers a ping, unless the peer does not read: one that asks and never listens gets no pile
+    /// of answers.
     fn pong(&mut self, key: Key<Conn>, payload: &[u8]) {
         if self.flags[key.index() as usize] & BLOCKED == 0 {
             let mut pong = [0; crate::limits::CONTROL_PAYLOAD_BYTES_MAX];
@@ -397,7 +426,9 @@ impl Shard {
             return;
         }
         let flags = &mut self.flags[key.index() as usize];
-        if std::mem::replace(flags, *flags & !PARKED) & PARKED != 0 && self.received(turn, key, &mut []) {
+        if std::mem::replace(flags, *flags & !PARKED) & PARKED != 0
+            && self.received(turn, key, &mut [])
+        {
             turn.io.resume(key.index());
         }
     }
@@ -417,7 +448,8 @@ impl Shard {
         self.remove(turn, key);
     }
 
-    /// Begins to close a connection: its memberships end now, and the close frame goes after what it has not been sent.
+    /// Begins to close a connection: its memberships end now, and the close frame goes after what
+    /// it has not been sent.
     pub(super) fn close<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -446,7 +478,8 @@ impl Shard {
         self.flags[key.index() as usize] &= !PARKED;
         self.deadline(key, turn.now.mono_ms + LINGER_MS);
         self.drop_input(key);
-        // What comes now is read, so that the kernel does not answer it with a reset, and thrown away.
+        // What comes now is read, so that the kernel does not answer it with a reset, and thrown
+        // away.
         turn.io.resume(key.index());
     }
 
@@ -472,7 +505,8 @@ impl Shard {
         turn.io.close(key.index());
     }
 
-    /// Takes a connection's record out of this shard, and forgets all that lies beside it by its index.
+    /// Takes a connection's record out of this shard, and forgets all that lies beside it by its
+    /// index.
     pub(super) fn forget_conn(&mut self, key: Key<Conn>) -> Option<Conn> {
         let conn = self.conns.remove(key)?;
         self.rates.forget(key.index());

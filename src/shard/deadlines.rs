@@ -1,7 +1,8 @@
-//! When a connection is to be looked at, and what is found then: who is idle, late, too slow, or has a token that has ended.
+//! When a connection is to be looked at, and what is found then: who is idle, late, too slow, or
+//! has a token that has ended.
 //!
-//! A deadline is when to look, not yet a verdict: one number each in a dense array, swept a few times a second, so that a byte that comes costs
-//! no more than to note when.
+//! A deadline is when to look, not yet a verdict: one number each in a dense array, swept a few
+//! times a second, so that a byte that comes costs no more than to note when.
 
 use super::channels::Channel;
 use super::conn::{CLOSING, Conn, PARKED, SESSION, Stage};
@@ -17,7 +18,8 @@ pub(super) fn coarse(ms: u64) -> u32 {
     u32::try_from(ms >> 7).unwrap_or(u32::MAX)
 }
 
-/// The first that is after a time: when to look for what is to have been done by then. Nobody has less time than a limit says.
+/// The first that is after a time: when to look for what is to have been done by then. Nobody has
+/// less time than a limit says.
 fn coarse_after(ms: u64) -> u32 {
     coarse(ms).saturating_add(1)
 }
@@ -28,7 +30,8 @@ fn passed(since: u32, ms: u64) -> u32 {
 }
 
 impl Input {
-    /// Since when the message has been coming that is not whole yet, if there is one: in fragments, or in a part of a frame.
+    /// Since when the message has been coming that is not whole yet, if there is one: in fragments,
+    /// or in a part of a frame.
     fn unfinished_since(&self, flags: u8) -> Option<u32> {
         let frame = (self.held.is_some() && flags & PARKED == 0).then_some(self.began);
         self.assembler.first_fragment_ms().map(coarse).into_iter().chain(frame).min()
@@ -63,14 +66,16 @@ impl Shard {
         let now = coarse(turn.now.mono_ms);
         for index in 0..self.deadlines.len() {
             if now >= self.deadlines[index]
-                && let Some(key) = u32::try_from(index).ok().and_then(|index| self.conns.key_at(index))
+                && let Some(key) =
+                    u32::try_from(index).ok().and_then(|index| self.conns.key_at(index))
             {
                 self.due(turn, key);
             }
         }
     }
 
-    /// A deadline has passed. It is when to look, not yet a verdict: whoever was heard of since gets a new one.
+    /// A deadline has passed. It is when to look, not yet a verdict: whoever was heard of since
+    /// gets a new one.
     fn due<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         let Some(conn) = self.conns.get(key) else { return };
         let index = key.index() as usize;
@@ -107,23 +112,29 @@ impl Shard {
                     self.close(turn, key, CloseCode::Policy, "message too slow");
                 } else {
                     let expiry = coarse_after(turn.now.mono_ms.saturating_add(left_ms));
-                    self.deadlines[index] =
-                        [Some(idle), slow, Some(expiry)].into_iter().flatten().min().unwrap_or(idle);
+                    self.deadlines[index] = [Some(idle), slow, Some(expiry)]
+                        .into_iter()
+                        .flatten()
+                        .min()
+                        .unwrap_or(idle);
                 }
             }
         }
     }
 
-    /// Tells a connection that its token has expired, on its own topic where it listens, and closes it.
+    /// Tells a connection that its token has expired, on its own topic where it listens, and closes
+    /// it.
     fn expire<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         let Some(conn) = self.conns.get(key) else { return };
-        // Not one that is still being joined: nothing is said on a topic before the join is answered.
-        let own =
-            conn.channels.iter().filter(|channel| channel.seat != Channel::NO_SEAT).find_map(|channel| {
+        // Not one that is still being joined: nothing is said on a topic before the join is
+        // answered.
+        let own = conn.channels.iter().filter(|channel| channel.seat != Channel::NO_SEAT).find_map(
+            |channel| {
                 let audience = self.audiences.get(channel.audience)?;
                 let is_own = audience.topic.starts_with("user:");
                 is_own.then(|| (audience.topic.clone(), self.join_ref(key, channel)))
-            });
+            },
+        );
         if let Some((topic, join_ref)) = own {
             let payload = Payload::Json("{}");
             let message = Outgoing {

@@ -1,4 +1,5 @@
-//! A stop, at a pace: connections are closed little by little, since the pace of closing is the pace at which they come back somewhere.
+//! A stop, at a pace: connections are closed little by little, since the pace of closing is the
+//! pace at which they come back somewhere.
 
 use super::conn::{Conn, Stage};
 use super::{Io, Shard, Timer, Turn};
@@ -16,7 +17,8 @@ pub(super) struct Draining {
 const DRAIN_STEP_MS: u64 = 50;
 
 impl Shard {
-    /// Begins to stop: takes nobody in any more, and closes those who are there, spread over `over_ms`.
+    /// Begins to stop: takes nobody in any more, and closes those who are there, spread over
+    /// `over_ms`.
     pub fn drain<I: Io>(&mut self, turn: &mut Turn<'_, I>, over_ms: u64) {
         if self.draining.is_none() {
             self.draining = Some(Draining { until_ms: turn.now.mono_ms + over_ms });
@@ -28,11 +30,14 @@ impl Shard {
     pub(super) fn drain_some<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         let Some(Draining { until_ms }) = self.draining else { return };
         let steps = until_ms.saturating_sub(turn.now.mono_ms) / DRAIN_STEP_MS + 1;
-        // A request that waits is answered first: a poll when its session ends, on whichever shard that is.
+        // A request that waits is answered first: a poll when its session ends, on whichever shard
+        // that is.
         let is_late = turn.now.mono_ms > until_ms + LINGER_MS;
-        let may_close =
-            |key: Key<Conn>| !self.is_closing(key) && (is_late || self.stage_of(key) != Stage::Waiting);
-        let open: Vec<_> = self.conns.iter().map(|(key, _)| key).filter(|key| may_close(*key)).collect();
+        let may_close = |key: Key<Conn>| {
+            !self.is_closing(key) && (is_late || self.stage_of(key) != Stage::Waiting)
+        };
+        let open: Vec<_> =
+            self.conns.iter().map(|(key, _)| key).filter(|key| may_close(*key)).collect();
         let count = open.len().div_ceil(usize::try_from(steps).unwrap_or(usize::MAX));
         for key in open.into_iter().take(count) {
             self.metrics.drained += 1;

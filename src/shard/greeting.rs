@@ -1,7 +1,9 @@
-//! How newcomers learn who is there: the list that each is sent after its join, and the lists that rooms keep for those who come next.
+//! How newcomers learn who is there: the list that each is sent after its join, and the lists that
+//! rooms keep for those who come next.
 //!
-//! At the home the list is written once for all newcomers of a shard, and kept while the room rests, since newcomers follow one another; what
-//! they take in all is bounded. On the members' shard each newcomer gets the list with its own entry in it, if the list has none.
+//! At the home the list is written once for all newcomers of a shard, and kept while the room
+//! rests, since newcomers follow one another; what they take in all is bounded. On the members'
+//! shard each newcomer gets the list with its own entry in it, if the list has none.
 //!
 //! Deliberately absent: when (`tick`), and how a user is written (`presence`).
 
@@ -19,15 +21,17 @@ use crate::chat::presence::{Count, Slot};
 use crate::limits::POOL_BUFFER_BYTES_MAX;
 use crate::wire::phx::{Outgoing, Payload};
 
-/// For how long a newcomer may wait for a tick, in milliseconds: Phoenix sends the list behind the diff with one's own coming, and so does
-/// a tick.
+/// For how long a newcomer may wait for a tick, in milliseconds: Phoenix sends the list behind the
+/// diff with one's own coming, and so does a tick.
 const GREET_WITHIN_MS: u64 = 500;
 
-/// How many bytes of lists are kept in all, or one if it is longer. In a storm there would be one in every room, half as much as its members
-/// take for good, and an allocator keeps what was touched once. A list that is not kept is written anew for whoever comes next.
+/// How many bytes of lists are kept in all, or one if it is longer. In a storm there would be one
+/// in every room, half as much as its members take for good, and an allocator keeps what was
+/// touched once. A list that is not kept is written anew for whoever comes next.
 const LISTS_BYTES_MAX: usize = 256 * 1_024;
 
-/// How many buffers of lists are kept for the next room that needs one, and how large a kept one may be.
+/// How many buffers of lists are kept for the next room that needs one, and how large a kept one
+/// may be.
 pub(super) const SPARE_LISTS_MAX: usize = 16;
 /// See [`SPARE_LISTS_MAX`].
 pub(super) const SPARE_LIST_BYTES_MAX: usize = 16 * 1_024;
@@ -51,10 +55,17 @@ impl List {
 
 impl Shard {
     /// Has a new member greeted: at the next tick, or at the end of this turn if that is not soon.
-    pub(super) fn expect_greeting<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Home>, slot: Slot) {
+    pub(super) fn expect_greeting<I: Io>(
+        &mut self,
+        turn: &Turn<'_, I>,
+        key: Key<Home>,
+        slot: Slot,
+    ) {
         let Some(home) = self.homes.get_mut(key) else { return };
         home.roll.newcomers.push(slot);
-        if home.roll.wait_ms(turn.now.mono_ms) > GREET_WITHIN_MS && self.greeting.last() != Some(&key) {
+        if home.roll.wait_ms(turn.now.mono_ms) > GREET_WITHIN_MS
+            && self.greeting.last() != Some(&key)
+        {
             self.greeting.push(key);
         }
     }
@@ -120,7 +131,8 @@ impl Shard {
         self.list = written;
     }
 
-    /// Keeps the list of a room that rests, and lets go of those that have been needed by nobody for the longest.
+    /// Keeps the list of a room that rests, and lets go of those that have been needed by nobody
+    /// for the longest.
     fn keep_list(&mut self, key: Key<Home>, bytes: Vec<u8>) {
         let Some(home) = self.homes.get_mut(key) else { return };
         self.lists_bytes += bytes.capacity();
@@ -147,14 +159,16 @@ impl Shard {
         }
     }
 
-    /// Lets go of the lists that nobody has been sent since the last call: whoever comes next has a new one written. A room may rest for
-    /// seconds after it has filled, and a list takes as much memory as the members in it.
+    /// Lets go of the lists that nobody has been sent since the last call: whoever comes next has a
+    /// new one written. A room may rest for seconds after it has filled, and a list takes as much
+    /// memory as the members in it.
     pub(super) fn let_lists_go(&mut self) {
         let mut is_needed = |key: &Key<Home>| {
             let list = self.homes.get_mut(*key).and_then(|home| home.roll.list.as_mut());
             list.is_some_and(|list| std::mem::take(&mut list.is_needed))
         };
-        let unneeded: SmallVec<[_; 8]> = self.listed.iter().copied().filter(|key| !is_needed(key)).collect();
+        let unneeded: SmallVec<[_; 8]> =
+            self.listed.iter().copied().filter(|key| !is_needed(key)).collect();
         for key in unneeded {
             self.let_list_go(key);
         }
@@ -170,7 +184,11 @@ impl Shard {
                 bytes += list.bytes.capacity();
             }
         }
-        assert_eq!((self.listed.len(), self.lists_bytes), (count, bytes), "and no other is counted");
+        assert_eq!(
+            (self.listed.len(), self.lists_bytes),
+            (count, bytes),
+            "and no other is counted"
+        );
         assert!(bytes <= LISTS_BYTES_MAX || count == 1, "and those are bounded");
     }
 
@@ -189,7 +207,8 @@ impl Shard {
         for conn in newcomers.drain(..) {
             self.show_to(key, conn, list, count, own.of(conn));
             if self.out_bytes(conn) > POOL_BUFFER_BYTES_MAX {
-                // Not at the end of the turn: a thousand newcomers would have a thousand copies of a long list until then.
+                // Not at the end of the turn: a thousand newcomers would have a thousand copies of
+                // a long list until then.
                 self.flush_conn(turn, conn);
             }
         }
@@ -234,7 +253,8 @@ impl Shard {
     }
 }
 
-/// The newcomers of a shard in the order in which they joined, each with its own entry for the list, which is empty where the list has one.
+/// The newcomers of a shard in the order in which they joined, each with its own entry for the
+/// list, which is empty where the list has one.
 struct OwnEntries<'a>(&'a [u8]);
 
 impl<'a> OwnEntries<'a> {
@@ -252,7 +272,8 @@ impl<'a> OwnEntries<'a> {
 
 /// Appends a newcomer of a shard and its own entry: for [`OwnEntries`].
 fn push_own(out: &mut Vec<u8>, home: &Home, shard: u16, slot: Slot) {
-    let Some(member) = home.presence.member(slot).filter(|member| member.place.shard == shard) else {
+    let Some(member) = home.presence.member(slot).filter(|member| member.place.shard == shard)
+    else {
         return;
     };
     member.place.conn.put(out);

@@ -1,8 +1,9 @@
 //! A connection goes to where its room lives: before its first join, if the room is small.
 //!
-//! The kernel gives a connection to any shard. A room of 20 whose members are on all of them wakes all of them for each message, and that
-//! costs more than the writing. So a shard that reads a connection's first join hands it to the room's home, with what it sent and what
-//! is not handled yet; there the join is done as if it had come there.
+//! The kernel gives a connection to any shard. A room of 20 whose members are on all of them wakes
+//! all of them for each message, and that costs more than the writing. So a shard that reads a
+//! connection's first join hands it to the room's home, with what it sent and what is not handled
+//! yet; there the join is done as if it had come there.
 //!
 //! ```text
 //!   phx_join ── first of this connection? room lives elsewhere, and is small? ── parked ── end of turn: Io::hand_off ─┐
@@ -10,15 +11,19 @@
 //!   the home ── Shard::take_over ── unparked: the join is handled here, and all that follows ────────────────────────┘
 //! ```
 //!
-//! A large room stays on all shards: they write at once, and the price of waking them is nothing beside the writing. Nor does a shard hand
-//! off to one that has many more connections than it has itself, as far as it knows ([`ToHome::Load`]). Where that leaves somebody, or
-//! whoever joins other rooms afterwards, all goes by the rings as ever: where a connection is matters to the price only.
+//! A large room stays on all shards: they write at once, and the price of waking them is nothing
+//! beside the writing. Nor does a shard hand off to one that has many more connections than it has
+//! itself, as far as it knows ([`ToHome::Load`]). Where that leaves somebody, or whoever joins
+//! other rooms afterwards, all goes by the rings as ever: where a connection is matters to the
+//! price only.
 //!
-//! Its place goes with it: each shard has its share of `limits.connections`, and the one that takes a connection over may have one more, the
-//! other one less, until there is a place free to be given back. In the same way a shard that is full is lent places by those that have some,
-//! for the kernel does not fill them evenly.
+//! Its place goes with it: each shard has its share of `limits.connections`, and the one that takes
+//! a connection over may have one more, the other one less, until there is a place free to be given
+//! back. In the same way a shard that is full is lent places by those that have some, for the
+//! kernel does not fill them evenly.
 //!
-//! Invariants: a connection is handed off once in its life at most, and has no channel then, nor output; so no other shard knows of it.
+//! Invariants: a connection is handed off once in its life at most, and has no channel then, nor
+//! output; so no other shard knows of it.
 
 use super::conn::{Conn, PARKED, Stage};
 use super::message::ToHome;
@@ -89,15 +94,17 @@ impl Handoffs {
         usize::try_from(i64::from(share) + lent).unwrap_or(0)
     }
 
-    /// Whether a shard has so few connections that one of `here` may go there: up to half as many again as are here, and a few. Of fifty rooms
-    /// thirty may have their home on one of two shards. With a rule much stricter some members of many rooms would be left behind, and one
+    /// Whether a shard has so few connections that one of `here` may go there: up to half as many
+    /// again as are here, and a few. Of fifty rooms thirty may have their home on one of two
+    /// shards. With a rule much stricter some members of many rooms would be left behind, and one
     /// who is elsewhere costs a wake for each message. Hundreds of rooms fall more evenly.
     fn takes(&self, shard: u16, here: usize) -> bool {
         (self.others[usize::from(shard)].conns as usize) < here + here / 2 + LOAD_SLACK
     }
 
-    /// How many of so many free places another shard is to have: those that came from it, and if it is full at least half. But never the last,
-    /// or two shards would give it to each other for ever.
+    /// How many of so many free places another shard is to have: those that came from it, and if it
+    /// is full at least half. But never the last, or two shards would give it to each other for
+    /// ever.
     fn give(&mut self, shard: u16, free: u32) -> u32 {
         let other = self.other(shard);
         let owed = u32::try_from(other.places).unwrap_or(0).min(free.saturating_sub(1));
@@ -108,9 +115,14 @@ impl Handoffs {
 }
 
 impl Shard {
-    /// A connection joins. If that is its first join, and to be done elsewhere, it is handed off at the end of the turn: the caller is to
-    /// park it.
-    pub(super) fn goes_elsewhere<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Conn>, topic: &str) -> bool {
+    /// A connection joins. If that is its first join, and to be done elsewhere, it is handed off at
+    /// the end of the turn: the caller is to park it.
+    pub(super) fn goes_elsewhere<I: Io>(
+        &mut self,
+        turn: &Turn<'_, I>,
+        key: Key<Conn>,
+        topic: &str,
+    ) -> bool {
         let Some(conn) = self.conns.get(key) else { return false };
         let stage = std::mem::replace(&mut self.stages[key.index() as usize], Stage::Settled);
         if stage == Stage::Settled || self.settings.shards == 1 {
@@ -132,7 +144,8 @@ impl Shard {
         goes
     }
 
-    /// Hands off those who are to go. Who cannot, since its socket does not take what it is to be sent first, joins from here.
+    /// Hands off those who are to go. Who cannot, since its socket does not take what it is to be
+    /// sent first, joins from here.
     pub(super) fn hand_off<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         let mut leaving = std::mem::take(&mut self.handoffs.leaving);
         for (key, shard) in leaving.drain(..) {
@@ -157,7 +170,8 @@ impl Shard {
         let serializer = self.serializer_of(key.index());
         let Some(Conn { identity, .. }) = self.forget_conn(key) else { return };
         let identity = identity.expect("who joins is somebody");
-        let handoff = Handoff { from: self.id, identity, serializer, held: held.unwrap_or_default() };
+        let handoff =
+            Handoff { from: self.id, identity, serializer, held: held.unwrap_or_default() };
         turn.io.hand_off(key.index(), shard, handoff);
         let other = self.handoffs.other(shard);
         other.places -= 1;
@@ -187,8 +201,8 @@ impl Shard {
         key
     }
 
-    /// Tells the other shards how many connections there are, if that has changed by much, and whether there is a place for another; gives places
-    /// back, and some to those who have none.
+    /// Tells the other shards how many connections there are, if that has changed by much, and
+    /// whether there is a place for another; gives places back, and some to those who have none.
     pub(super) fn tell_load<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let conns = number(self.conns.len());

@@ -1,7 +1,9 @@
-//! The home of a room: the one place that orders what is said in it, remembers it, and knows who is there.
+//! The home of a room: the one place that orders what is said in it, remembers it, and knows who is
+//! there.
 //!
-//! A topic's home is the shard that its hash names. All other shards ask it ([`ToHome`]) and are told ([`ToMember`]), in the order of
-//! one ring; so all members see one order, offsets have no gaps, and nothing needs a lock.
+//! A topic's home is the shard that its hash names. All other shards ask it ([`ToHome`]) and are
+//! told ([`ToMember`]), in the order of one ring; so all members see one order, offsets have no
+//! gaps, and nothing needs a lock.
 //!
 //! Deliberately absent: connections. A member is a slot, and the address its answers go to.
 
@@ -50,13 +52,15 @@ pub(super) struct Home {
     pub(super) presence: Presence<Address>,
     pub(super) outposts: SmallVec<[Outpost; 2]>,
     pub(super) roll: Roll,
-    /// Who was said to be typing for a while: a user, by a hash of its id, on whatever device and through whatever rejoins.
+    /// Who was said to be typing for a while: a user, by a hash of its id, on whatever device and
+    /// through whatever rejoins.
     typists: SmallVec<[u64; 4]>,
     /// Until when that is not said again, in milliseconds.
     typing_until_ms: u64,
     /// Whether the directory is to be told of it.
     pub(super) unlisted: bool,
-    /// Counts the times it became empty, so that an old entry of [`Upkeep`](super::upkeep::Upkeep) is not taken for a new one.
+    /// Counts the times it became empty, so that an old entry of [`Upkeep`](super::upkeep::Upkeep)
+    /// is not taken for a new one.
     pub(super) emptied: u32,
     /// Whether it has an entry there.
     pub(super) queued: bool,
@@ -85,8 +89,12 @@ impl Home {
 
     /// About how much memory it takes besides its history, in bytes.
     pub(super) fn weight_bytes(&self) -> usize {
-        let members = self.presence.live_count() as usize * MEMBER_MEMORY_BYTES + self.presence.meta_bytes();
-        ROOM_MEMORY_BYTES + members + self.history.keys_count() * KEY_MEMORY_BYTES + self.roll.list_bytes()
+        let members =
+            self.presence.live_count() as usize * MEMBER_MEMORY_BYTES + self.presence.meta_bytes();
+        ROOM_MEMORY_BYTES
+            + members
+            + self.history.keys_count() * KEY_MEMORY_BYTES
+            + self.roll.list_bytes()
     }
 
     pub(super) fn room(&self) -> Option<&str> {
@@ -97,10 +105,15 @@ impl Home {
     ///
     /// # Panics
     ///
-    /// If that slot is not the asker's: it would speak as somebody else, or in a room that it is not in.
+    /// If that slot is not the asker's: it would speak as somebody else, or in a room that it is
+    /// not in.
     fn check(&self, shard: u16, asker: Asker) {
         let address = self.presence.member(asker.slot).map(|member| member.place);
-        assert_eq!(address, Some(Address { shard, conn: asker.conn }), "a member speaks for itself");
+        assert_eq!(
+            address,
+            Some(Address { shard, conn: asker.conn }),
+            "a member speaks for itself"
+        );
     }
 
     /// Counts a member at its shard.
@@ -128,22 +141,36 @@ impl Home {
 
     /// `{"members":2,"room":"tea","title":"Tea time"}`
     pub(super) fn push_listing(&self, out: &mut Vec<u8>) {
-        push_listing(out, self.room().unwrap_or_default(), &self.title, self.presence.present_count());
+        push_listing(
+            out,
+            self.room().unwrap_or_default(),
+            &self.title,
+            self.presence.present_count(),
+        );
     }
 }
 
 impl Shard {
     /// Handles what a member's shard asks.
-    pub(super) fn at_home<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+    pub(super) fn at_home<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        message: ToHome<'_>,
+    ) {
         if self.is_too_much(turn, shard, &message) {
             return self.home_refuse(turn, shard, message);
         }
         match message {
-            ToHome::Join { .. } if self.is_filling(turn, shard) || !self.admission.admits_join(shard) => {
+            ToHome::Join { .. }
+                if self.is_filling(turn, shard) || !self.admission.admits_join(shard) =>
+            {
                 self.line_up_join(turn, shard, message);
             }
             ToHome::Join { .. } => self.home_join(turn, shard, message),
-            ToHome::Leave { home, asker, reference } => self.home_leave(turn, shard, home, asker, reference),
+            ToHome::Leave { home, asker, reference } => {
+                self.home_leave(turn, shard, home, asker, reference)
+            }
             ToHome::Publish { home, asker, reference, body, key, reply_to } => {
                 self.home_publish(turn, shard, home, asker, reference, body, key, reply_to);
             }
@@ -163,26 +190,44 @@ impl Shard {
             ToHome::Bounce { home, asker, reference, status, response } => {
                 self.home_reply(turn, shard, home, asker, reference, status, response);
             }
-            ToHome::Create { conn, topic, title } => self.home_create(turn, shard, conn, topic, title),
+            ToHome::Create { conn, topic, title } => {
+                self.home_create(turn, shard, conn, topic, title)
+            }
             ToHome::Listing { room, title, members } => self.directory.learn(room, title, members),
-            ToHome::Load { conns, is_full, places } => self.handoffs.learn(shard, conns, is_full, places),
+            ToHome::Load { conns, is_full, places } => {
+                self.handoffs.learn(shard, conns, is_full, places)
+            }
         }
     }
 
-    /// Whether the way to those who would hear of this is so full that it must not be done now: that of all who have members here, or for a
-    /// page of history that of the one who asks. What ends something is never too much, and a join waits ([`Admission`](super::admission)).
-    pub(super) fn is_too_much<I: Io>(&self, turn: &Turn<'_, I>, shard: u16, message: &ToHome<'_>) -> bool {
+    /// Whether the way to those who would hear of this is so full that it must not be done now:
+    /// that of all who have members here, or for a page of history that of the one who asks. What
+    /// ends something is never too much, and a join waits ([`Admission`](super::admission)).
+    pub(super) fn is_too_much<I: Io>(
+        &self,
+        turn: &Turn<'_, I>,
+        shard: u16,
+        message: &ToHome<'_>,
+    ) -> bool {
         match message {
-            ToHome::Publish { home, .. } | ToHome::Custom { home, .. } | ToHome::Typing { home, .. } => {
+            ToHome::Publish { home, .. }
+            | ToHome::Custom { home, .. }
+            | ToHome::Typing { home, .. } => {
                 let outposts = self.homes.get(*home).map(|home| &home.outposts);
-                outposts.is_some_and(|all| all.iter().any(|outpost| self.is_busy(turn, outpost.shard)))
+                outposts
+                    .is_some_and(|all| all.iter().any(|outpost| self.is_busy(turn, outpost.shard)))
             }
             ToHome::History { .. } => self.is_busy(turn, shard),
             _ => false,
         }
     }
 
-    pub(super) fn home_refuse<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+    pub(super) fn home_refuse<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        message: ToHome<'_>,
+    ) {
         Refusal::Busy.count(&mut self.metrics);
         let response = &*Refusal::Busy.response();
         match message {
@@ -192,7 +237,15 @@ impl Shard {
             ToHome::Publish { home, asker, reference, .. }
             | ToHome::Custom { home, asker, reference, .. }
             | ToHome::History { home, asker, reference, .. } => {
-                self.home_reply(turn, shard, home, asker, reference, "error", Payload::Json(response));
+                self.home_reply(
+                    turn,
+                    shard,
+                    home,
+                    asker,
+                    reference,
+                    "error",
+                    Payload::Json(response),
+                );
             }
             // Nobody waits for an answer.
             _ => {}
@@ -211,8 +264,8 @@ impl Shard {
         if let Some(key) = self.home_by_topic.get(topic) {
             return Ok(*key);
         }
-        let is_full =
-            self.homes.len() >= self.settings.rooms_max as usize || self.memory.pressure >= Pressure::Joins;
+        let is_full = self.homes.len() >= self.settings.rooms_max as usize
+            || self.memory.pressure >= Pressure::Joins;
         if is_full && !self.evict_longest_empty() {
             return Err(Refusal::TooManyRooms);
         }
@@ -223,9 +276,24 @@ impl Shard {
         Ok(key)
     }
 
-    pub(super) fn home_join<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
-        let ToHome::Join { conn, audience, topic, who, speak, visible, since, limit, meta, replaces } =
-            message
+    pub(super) fn home_join<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        message: ToHome<'_>,
+    ) {
+        let ToHome::Join {
+            conn,
+            audience,
+            topic,
+            who,
+            speak,
+            visible,
+            since,
+            limit,
+            meta,
+            replaces,
+        } = message
         else {
             unreachable!("called for joins")
         };
@@ -234,7 +302,11 @@ impl Shard {
             Err(refusal) => {
                 refusal.count(&mut self.metrics);
                 let response = &refusal.response();
-                return self.tell_member(turn, shard, ToMember::Refused { conn, audience, response });
+                return self.tell_member(
+                    turn,
+                    shard,
+                    ToMember::Refused { conn, audience, response },
+                );
             }
         };
         let Some(home) = self.homes.get_mut(key) else { return };
@@ -250,12 +322,18 @@ impl Shard {
         let identity = known.unwrap_or_else(|| who.identity());
         let online_at_s = turn.now.unix_ms / 1_000;
         let address = Address { shard, conn };
-        let slot =
-            home.presence.join(identity, address, meta.map(Box::from), online_at_s, visible && is_room);
+        let slot = home.presence.join(
+            identity,
+            address,
+            meta.map(Box::from),
+            online_at_s,
+            visible && is_room,
+        );
         home.enter(shard, audience);
         let mut response = std::mem::take(&mut self.response);
         push_joined(&mut response, home, slot, speak, since, limit, &self.settings.history);
-        let joined = ToMember::Joined { conn, audience, home: key, slot, response: text(&response) };
+        let joined =
+            ToMember::Joined { conn, audience, home: key, slot, response: text(&response) };
         self.tell_member(turn, shard, joined);
         self.admission.spend(response.len());
         response.clear();
@@ -276,8 +354,11 @@ impl Shard {
     ) {
         let Some(home) = self.homes.get_mut(key) else { return };
         home.check(shard, asker);
-        let outpost =
-            home.outposts.iter().find(|outpost| outpost.shard == shard).map(|outpost| outpost.audience);
+        let outpost = home
+            .outposts
+            .iter()
+            .find(|outpost| outpost.shard == shard)
+            .map(|outpost| outpost.audience);
         home.exit(asker.slot);
         if let (Some(reference), Some(audience)) = (reference, outpost) {
             let Asker { conn, slot } = asker;
@@ -294,8 +375,10 @@ impl Shard {
         for key in homes {
             let Some(home) = self.homes.get_mut(key) else { continue };
             let members = home.presence.members();
-            let gone: Vec<_> =
-                members.filter(|(_, member)| member.place.shard == shard).map(|(slot, _)| slot).collect();
+            let gone: Vec<_> = members
+                .filter(|(_, member)| member.place.shard == shard)
+                .map(|(slot, _)| slot)
+                .collect();
             for slot in gone {
                 home.exit(slot);
             }
@@ -338,8 +421,9 @@ impl Shard {
         home.check(shard, asker);
         let Some(member) = home.presence.member(asker.slot) else { return };
         let user = member.identity.user();
-        let key_hash = message_key
-            .map(|key| KeyHash(self.key_hashers.each_ref().map(|hasher| hasher.hash_one((user, key)))));
+        let key_hash = message_key.map(|key| {
+            KeyHash(self.key_hashers.each_ref().map(|hasher| hasher.hash_one((user, key))))
+        });
         let epoch = home.history.cursor().epoch;
         let known = key_hash.and_then(|key_hash| home.history.of_key(key_hash));
         let receipt = known.unwrap_or_else(|| home.history.next(turn.now.unix_ms));
@@ -376,7 +460,13 @@ impl Shard {
         }
     }
 
-    fn home_typing<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, key: Key<Home>, asker: Asker) {
+    fn home_typing<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        key: Key<Home>,
+        asker: Asker,
+    ) {
         let Some(home) = self.homes.get_mut(key) else { return };
         home.check(shard, asker);
         let Some(member) = home.presence.member(asker.slot) else { return };
@@ -440,7 +530,11 @@ impl Shard {
             Ok(key) => key,
             Err(refusal) => {
                 refusal.count(&mut self.metrics);
-                return self.tell_member(turn, shard, ToMember::Created { conn, status: 503, body: NO_ROOM });
+                return self.tell_member(
+                    turn,
+                    shard,
+                    ToMember::Created { conn, status: 503, body: NO_ROOM },
+                );
             }
         };
         let Some(home) = self.homes.get_mut(key) else { return };
@@ -470,9 +564,15 @@ impl Shard {
     ) {
         let Some(home) = self.homes.get(key) else { return };
         home.check(shard, asker);
-        let Some(outpost) = home.outposts.iter().find(|outpost| outpost.shard == shard) else { return };
+        let Some(outpost) = home.outposts.iter().find(|outpost| outpost.shard == shard) else {
+            return;
+        };
         let (Asker { conn, slot }, audience) = (asker, outpost.audience);
-        self.tell_member(turn, shard, ToMember::Reply { conn, audience, slot, reference, status, response });
+        self.tell_member(
+            turn,
+            shard,
+            ToMember::Reply { conn, audience, slot, reference, status, response },
+        );
     }
 
     /// Says something to every member: once to each shard that has any.
@@ -494,7 +594,11 @@ impl Shard {
 
     /// Says how a home's parts fit. For [`Shard::check_invariants`].
     pub(super) fn check_home(&self, key: Key<Home>, home: &Home) {
-        assert_eq!(self.home_by_topic.get(&*home.topic), Some(&key), "a home is found by its topic");
+        assert_eq!(
+            self.home_by_topic.get(&*home.topic),
+            Some(&key),
+            "a home is found by its topic"
+        );
         for outpost in &home.outposts {
             let members = home.presence.members();
             let there = members.filter(|(_, member)| member.place.shard == outpost.shard).count();

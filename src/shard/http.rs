@@ -31,17 +31,18 @@ pub const API_HEADERS: &[(&str, &str)] = &[
     ("x-content-type-options", "nosniff"),
 ];
 
-/// What the API says where no new room can be made, where the shard that was asked for one has begun anew, and to whoever makes too many.
+/// What the API says where no new room can be made, where the shard that was asked for one has
+/// begun anew, and to whoever makes too many.
 pub(super) const NO_ROOM: &str =
     r#"{"error":{"message":"no new room can be made","reason":"too_many_rooms"}}"#;
 /// See [`NO_ROOM`].
 pub(super) const TRY_AGAIN: &str =
     r#"{"error":{"message":"it is not known what became of it: try again","reason":"busy"}}"#;
 /// See [`NO_ROOM`].
-const TOO_FAST: &str =
-    r#"{"error":{"message":"too many rooms at once: see limits.join_per_s","reason":"rate_limited"}}"#;
+const TOO_FAST: &str = r#"{"error":{"message":"too many rooms at once: see limits.join_per_s","reason":"rate_limited"}}"#;
 
-/// What an application puts behind the server: who its users are, and what there is besides the socket.
+/// What an application puts behind the server: who its users are, and what there is besides the
+/// socket.
 pub trait Site {
     /// Who a token belongs to; `None` if it is not good, for whatever reason.
     fn identify(&self, token: &str, now: Now) -> Option<Identity>;
@@ -49,10 +50,12 @@ pub trait Site {
     /// 128 bits that nobody guesses; `None` if the system has none.
     fn secret(&self) -> Option<u128>;
 
-    /// Hears of a page that may not connect: it comes neither from the request's `Host` nor from where the operator lists. For the log.
+    /// Hears of a page that may not connect: it comes neither from the request's `Host` nor from
+    /// where the operator lists. For the log.
     fn page_refused(&self, _head: &Head<'_>) {}
 
-    /// Answers a request, by appending a whole response to `out`; or says what the shard is to do about it.
+    /// Answers a request, by appending a whole response to `out`; or says what the shard is to do
+    /// about it.
     fn respond(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Routed;
 }
 
@@ -113,7 +116,8 @@ fn is_at(head: &Head<'_>, path: &str) -> bool {
 }
 
 impl Shard {
-    /// Handles the next request, and says how many bytes it had; `None` if it is not whole, or has to wait.
+    /// Handles the next request, and says how many bytes it had; `None` if it is not whole, or has
+    /// to wait.
     pub(super) fn request<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -158,8 +162,14 @@ impl Shard {
         let site = std::sync::Arc::clone(&self.site);
         let mut out = std::mem::take(&mut self.response);
         let draining = self.draining.is_some();
-        let request =
-            Request { head: &head, body, manner, now: turn.now, directory: &self.directory, draining };
+        let request = Request {
+            head: &head,
+            body,
+            manner,
+            now: turn.now,
+            directory: &self.directory,
+            draining,
+        };
         let routed = site.respond(&request, &mut out);
         self.output(key.index()).extend_from_slice(&out);
         out.clear();
@@ -167,23 +177,32 @@ impl Shard {
         self.metrics.requests += 1;
         match routed {
             Routed::Answered => self.responded(turn, key, manner),
-            Routed::CreateRoom { room, title } => self.create_room(turn, key, manner, &room, &title),
+            Routed::CreateRoom { room, title } => {
+                self.create_room(turn, key, manner, &room, &title)
+            }
         }
         Some(taken)
     }
 
-    /// Whether a request is that of a client that comes in: for a socket, or for a new session of long polling.
+    /// Whether a request is that of a client that comes in: for a socket, or for a new session of
+    /// long polling.
     fn comes_in(&self, head: &Head<'_>) -> bool {
         is_at(head, SOCKET_PATH)
-            || is_at(head, POLL_PATH) && head.method == "GET" && matches!(self.poll_ticket(head), Ok(None))
+            || is_at(head, POLL_PATH)
+                && head.method == "GET"
+                && matches!(self.poll_ticket(head), Ok(None))
     }
 
     /// How a request is to be answered. A server that is about to stop keeps no connection.
     pub(super) fn manner(&self, head: &Head<'_>) -> Manner {
-        Manner { keep_alive: head.keep_alive() && self.draining.is_none(), ..Manner::asked_by(head) }
+        Manner {
+            keep_alive: head.keep_alive() && self.draining.is_none(),
+            ..Manner::asked_by(head)
+        }
     }
 
-    /// Keeps a request, and whatever the connection sends behind it, until another shard has answered.
+    /// Keeps a request, and whatever the connection sends behind it, until another shard has
+    /// answered.
     pub(super) fn wait(&mut self, key: Key<Conn>, exchange: Exchange) {
         if self.conns.contains(key) {
             self.stages[key.index() as usize] = Stage::Waiting;
@@ -200,8 +219,14 @@ impl Shard {
         Some(exchange)
     }
 
-    /// After an answer: the next request, or the end. A peer that asks on and never reads is not answered for ever.
-    pub(super) fn responded<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, manner: Manner) {
+    /// After an answer: the next request, or the end. A peer that asks on and never reads is not
+    /// answered for ever.
+    pub(super) fn responded<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: Key<Conn>,
+        manner: Manner,
+    ) {
         if manner.keep_alive && self.flags[key.index() as usize] & BLOCKED == 0 {
             self.rest(key, turn.now.mono_ms);
         } else {
@@ -209,7 +234,8 @@ impl Shard {
         }
     }
 
-    /// Has a room made by its home. That counts as a join: it is what a join does too, to a room that is not there.
+    /// Has a room made by its home. That counts as a join: it is what a join does too, to a room
+    /// that is not there.
     fn create_room<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -218,11 +244,14 @@ impl Shard {
         room: &str,
         title: &str,
     ) {
-        if let Err(retry) = self.rates.take_join(key.index(), turn.now.mono_ms, &self.settings.limits) {
+        if let Err(retry) =
+            self.rates.take_join(key.index(), turn.now.mono_ms, &self.settings.limits)
+        {
             self.metrics.refused_join += 1;
             let retry_s = retry.0.div_ceil(1_000).to_string();
             let headers = &[API_HEADERS, &[("retry-after", &retry_s)]].concat();
-            let response = Response { status: Status::TooManyRequests, headers, body: TOO_FAST.as_bytes() };
+            let response =
+                Response { status: Status::TooManyRequests, headers, body: TOO_FAST.as_bytes() };
             response.push(self.output(key.index()), manner, turn.now.unix_ms);
             return self.responded(turn, key, manner);
         }
@@ -233,7 +262,13 @@ impl Shard {
     }
 
     /// A room has been made, or not.
-    pub(super) fn created<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, status: u16, body: &str) {
+    pub(super) fn created<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: Key<Conn>,
+        status: u16,
+        body: &str,
+    ) {
         let Some(Exchange::Create { manner, .. }) = self.stop_waiting(key) else { return };
         let status = match status {
             200 => Status::Ok,
@@ -267,7 +302,12 @@ impl Shard {
     fn open_echo<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, head: &Head<'_>) {
         match check_upgrade(head) {
             Ok(accept) => {
-                push_switching_protocols(self.output(key.index()), &accept, false, turn.now.unix_ms);
+                push_switching_protocols(
+                    self.output(key.index()),
+                    &accept,
+                    false,
+                    turn.now.unix_ms,
+                );
                 self.stages[key.index() as usize] = Stage::Echo;
                 self.reconsider(key);
             }
@@ -279,7 +319,8 @@ impl Shard {
         }
     }
 
-    /// Turns a connection into a WebSocket, or says why not, without telling a stranger anything about tokens.
+    /// Turns a connection into a WebSocket, or says why not, without telling a stranger anything
+    /// about tokens.
     fn upgrade<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, head: &Head<'_>) {
         let manner = Manner { head_only: false, ..self.manner(head) };
         let (identity, serializer, phoenix) = match self.admit(turn.now, head) {
@@ -303,14 +344,21 @@ impl Shard {
     }
 
     /// The checks that Phoenix makes before the handshake itself, in its order.
-    pub(super) fn admit(&self, now: Now, head: &Head<'_>) -> Result<(Identity, Serializer, bool), Status> {
+    pub(super) fn admit(
+        &self,
+        now: Now,
+        head: &Head<'_>,
+    ) -> Result<(Identity, Serializer, bool), Status> {
         let serializer = self.check_vsn_and_origin(head)?;
         let asked = subprotocols(head).map_err(|_| Status::Forbidden)?;
-        let in_header = asked.token.or_else(|| head.header("x-phoenix-authtoken").map(str::to_owned));
-        let tokens = query_params(head.query.unwrap_or_default(), "token").map_err(HttpError::status)?;
-        // Long polling has two tokens of this name, and only one of them is a user's. No more than two: each is a signature to verify, and a
-        // head has room for a hundred.
-        let in_query = || tokens.iter().rev().take(2).find_map(|token| self.site.identify(token, now));
+        let in_header =
+            asked.token.or_else(|| head.header("x-phoenix-authtoken").map(str::to_owned));
+        let tokens =
+            query_params(head.query.unwrap_or_default(), "token").map_err(HttpError::status)?;
+        // Long polling has two tokens of this name, and only one of them is a user's. No more than
+        // two: each is a signature to verify, and a head has room for a hundred.
+        let in_query =
+            || tokens.iter().rev().take(2).find_map(|token| self.site.identify(token, now));
         let identity = match in_header {
             Some(token) => self.site.identify(&token, now),
             None => in_query(),

@@ -1,5 +1,6 @@
-//! What a connection sent that cannot be handled yet: a part of a frame or request, a message in fragments, or all that came while it
-//! was parked. Few connections have any at a time, so it lies beside them.
+//! What a connection sent that cannot be handled yet: a part of a frame or request, a message in
+//! fragments, or all that came while it was parked. Few connections have any at a time, so it lies
+//! beside them.
 
 use std::num::NonZeroU32;
 
@@ -60,7 +61,8 @@ impl Inputs {
     /// The input of a connection, made if it has none.
     pub(super) fn made(&mut self, id: &mut Option<InputId>) -> &mut Input {
         let id = *id.get_or_insert_with(|| {
-            let number = u32::try_from(self.0.insert(Input::default()) + 1).ok().and_then(NonZeroU32::new);
+            let number =
+                u32::try_from(self.0.insert(Input::default()) + 1).ok().and_then(NonZeroU32::new);
             InputId(number.expect("fewer inputs than descriptors"))
         });
         &mut self.0[id.index()]

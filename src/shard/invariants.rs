@@ -1,6 +1,7 @@
 //! What must hold between the parts of a shard, and how many of what there are: for tests.
 //!
-//! Each part says of itself what must hold, in its `check_...`; what holds between a connection and the rest stands here.
+//! Each part says of itself what must hold, in its `check_...`; what holds between a connection and
+//! the rest stands here.
 
 use super::Shard;
 use super::channels::Channel;
@@ -26,9 +27,14 @@ impl Shard {
         assert_eq!(self.audiences.len(), self.audience_by_topic.len());
         assert_eq!(self.homes.len(), self.home_by_topic.len());
         assert_eq!(self.upkeep.history_bytes, self.history_bytes_of_homes());
-        let log_bytes: usize = self.audiences.iter().map(|(_, audience)| audience.log_bytes()).sum();
+        let log_bytes: usize =
+            self.audiences.iter().map(|(_, audience)| audience.log_bytes()).sum();
         assert_eq!(self.log_memory.lent_bytes(), log_bytes);
-        assert_eq!(self.buffers.lent(), self.buffers_of_conns(), "a buffer is lent to one connection");
+        assert_eq!(
+            self.buffers.lent(),
+            self.buffers_of_conns(),
+            "a buffer is lent to one connection"
+        );
         self.check_admission();
         self.check_weight();
         assert_eq!(self.inputs.len(), self.inputs_of_conns(), "an input is of one connection");
@@ -61,9 +67,15 @@ impl Shard {
         let flags = self.flags[key.index() as usize];
         assert_eq!(conn.out.is_some(), flags & HAS_OUT != 0, "output is flagged");
         let mentioned = self.touched_conns.contains(&key.index());
-        assert!(flags & (HAS_OUT | BLOCKED) != HAS_OUT || mentioned, "output is sent at the end of the turn");
+        assert!(
+            flags & (HAS_OUT | BLOCKED) != HAS_OUT || mentioned,
+            "output is sent at the end of the turn"
+        );
         let stage = self.stage_of(key);
-        assert!(conn.channels.is_empty() || stage == Stage::Settled, "who has joined stays where that was");
+        assert!(
+            conn.channels.is_empty() || stage == Stage::Settled,
+            "who has joined stays where that was"
+        );
         assert!(
             flags & SESSION == 0 || stage == Stage::Settled,
             "a session stays, for its token names the shard"
@@ -71,9 +83,20 @@ impl Shard {
         let has_identity = matches!(stage, Stage::Unsettled | Stage::Settled);
         assert_eq!(conn.identity.is_some(), has_identity, "who may join is somebody");
         assert!(has_identity || flags & SPEAKS_V1 == 0, "an encoding is for messages");
-        assert_eq!(stage == Stage::Waiting, self.exchanges.contains_key(&key), "who waits knows for what");
-        assert_eq!(flags & SESSION != 0, self.sessions.contains_key(&key), "a session has a ticket");
-        assert!(flags & CLOSING == 0 || conn.channels.is_empty(), "who is closing is a member of nothing");
+        assert_eq!(
+            stage == Stage::Waiting,
+            self.exchanges.contains_key(&key),
+            "who waits knows for what"
+        );
+        assert_eq!(
+            flags & SESSION != 0,
+            self.sessions.contains_key(&key),
+            "a session has a ticket"
+        );
+        assert!(
+            flags & CLOSING == 0 || conn.channels.is_empty(),
+            "who is closing is a member of nothing"
+        );
         for (index, channel) in conn.channels.iter().enumerate() {
             let audience = self.audiences.get(channel.audience).expect("a channel has an audience");
             if channel.seat != Channel::NO_SEAT {
@@ -107,7 +130,9 @@ impl Shard {
     /// See [`Population`].
     fn out_bytes_max(&self) -> usize {
         let open = self.conns.iter().filter(|(key, _)| !self.is_closing(*key));
-        open.filter_map(|(_, conn)| Some(self.buffers.bytes_count(conn.out?))).max().unwrap_or_default()
+        open.filter_map(|(_, conn)| Some(self.buffers.bytes_count(conn.out?)))
+            .max()
+            .unwrap_or_default()
     }
 
     /// See [`Population`].
@@ -121,7 +146,8 @@ impl Shard {
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Population {
     pub conns: usize,
-    /// How many connections there may be: some went to other shards with their place, or came from there.
+    /// How many connections there may be: some went to other shards with their place, or came from
+    /// there.
     pub places: usize,
     pub audiences: usize,
     pub homes: usize,

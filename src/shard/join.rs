@@ -1,7 +1,8 @@
 //! A join, from the client's wish to its answer.
 //!
-//! The joiner's shard asks the topic's home, and the home's answer comes through the same ring as all that is said in the room afterwards; so the
-//! member takes its seat exactly where what it has been told ends.
+//! The joiner's shard asks the topic's home, and the home's answer comes through the same ring as
+//! all that is said in the room afterwards; so the member takes its seat exactly where what it has
+//! been told ends.
 
 use super::audience::Audience;
 use super::channels::{Arrival, Channel, Passage};
@@ -37,8 +38,9 @@ impl Shard {
 
     /// Asks the topic's home for a membership.
     ///
-    /// All checks come before the first mutation, so that a refused join leaves no trace: no empty audience, no half membership. The
-    /// cheapest comes first, and none depends on whether a *stranger's* room exists.
+    /// All checks come before the first mutation, so that a refused join leaves no trace: no empty
+    /// audience, no half membership. The cheapest comes first, and none depends on whether a
+    /// *stranger's* room exists.
     fn try_join<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -62,7 +64,8 @@ impl Shard {
             return Err(Refusal::Unauthorized);
         }
         let known = self.audience_by_topic.get(topic).copied();
-        let replaces = known.and_then(|audience| conn.channel(audience)).map(|channel| channel.slot);
+        let replaces =
+            known.and_then(|audience| conn.channel(audience)).map(|channel| channel.slot);
         if replaces.is_none() && conn.channels.len() >= limits.channels_per_conn as usize {
             return Err(Refusal::TooManyChannels);
         }
@@ -81,7 +84,8 @@ impl Shard {
             return Ok(());
         }
 
-        // The home must have heard of an end before it hears of what comes after it: it would greet one connection as two members.
+        // The home must have heard of an end before it hears of what comes after it: it would greet
+        // one connection as two members.
         self.dismiss(turn);
         let audience = self.audience_of(topic, home_shard);
         if let Some(record) = self.audiences.get_mut(audience) {
@@ -94,14 +98,26 @@ impl Shard {
         } else {
             self.put_channel(key, Channel::joining(audience, params.visible), &join_ref);
         }
-        let arrival = Arrival { join_ref, reference: Ref::of(&message.reference), visible: params.visible };
+        let arrival =
+            Arrival { join_ref, reference: Ref::of(&message.reference), visible: params.visible };
         self.arrivals.insert((key, audience), arrival);
         let JoinParams { since, limit, visible, meta } = params;
         let who = Who::Here(&identity);
         self.tell_home(
             turn,
             home_shard,
-            ToHome::Join { conn: key, audience, topic, who, speak, visible, since, limit, meta, replaces },
+            ToHome::Join {
+                conn: key,
+                audience,
+                topic,
+                who,
+                speak,
+                visible,
+                since,
+                limit,
+                meta,
+                replaces,
+            },
         );
         Ok(())
     }
@@ -119,13 +135,16 @@ impl Shard {
             unreachable!("a join under way keeps the audience")
         };
         record.joining -= 1;
-        let Some(Arrival { join_ref, reference, visible }) = self.arrivals.remove(&(conn, audience)) else {
+        let Some(Arrival { join_ref, reference, visible }) =
+            self.arrivals.remove(&(conn, audience))
+        else {
             // The connection has gone since; so does the membership.
             self.leave_home(turn, audience, Asker { conn, slot }, None);
             self.drop_if_deserted(audience);
             return;
         };
-        let passage = self.conns.get(conn).and_then(|conn| conn.channel(audience)).map(|one| one.passage);
+        let passage =
+            self.conns.get(conn).and_then(|conn| conn.channel(audience)).map(|one| one.passage);
         let old = match passage {
             Some(Passage::Joining) => None,
             Some(Passage::Rejoining) => self.stand_up(conn, audience).map(|old| {
@@ -135,7 +154,8 @@ impl Shard {
             _ => unreachable!("the home answers in order, and who left has no join under way"),
         };
         let flags = self.flags[conn.index() as usize];
-        let (Some(record), Some(member)) = (self.audiences.get_mut(audience), self.conns.get_mut(conn))
+        let (Some(record), Some(member)) =
+            (self.audiences.get_mut(audience), self.conns.get_mut(conn))
         else {
             return;
         };
@@ -144,7 +164,9 @@ impl Shard {
         channel.passage = Passage::Over;
         channel.seat = record.sit(conn.index(), flags);
         channel.outstanding = 0;
-        if channel.visible && Topic::parse(&record.topic).is_some_and(|topic| topic.room().is_some()) {
+        if channel.visible
+            && Topic::parse(&record.topic).is_some_and(|topic| topic.room().is_some())
+        {
             record.newcomers.push(conn);
         }
         self.answer_join(conn, audience, reference.as_json(), "ok", response);
@@ -159,7 +181,8 @@ impl Shard {
         if let Some(record) = self.audiences.get_mut(audience) {
             record.joining -= 1;
         }
-        let passage = self.conns.get(conn).and_then(|conn| conn.channel(audience)).map(|one| one.passage);
+        let passage =
+            self.conns.get(conn).and_then(|conn| conn.channel(audience)).map(|one| one.passage);
         if passage == Some(Passage::Joining)
             && let Some(Arrival { reference, .. }) = self.arrivals.remove(&(conn, audience))
         {

@@ -7,10 +7,12 @@
 //!        <───────────────── Hello, life 1 <────────────┘ from here on it hears
 //! ```
 //!
-//! Rings keep their order, so behind `Restarted` comes nothing of the old life, and before `Hello` nothing for the new one. Keys of the old
-//! life miss: generations go on where it ended. Clients of the shard itself are told by its [last words](Shard::last_words).
+//! Rings keep their order, so behind `Restarted` comes nothing of the old life, and before `Hello`
+//! nothing for the new one. Keys of the old life miss: generations go on where it ended. Clients of
+//! the shard itself are told by its [last words](Shard::last_words).
 //!
-//! Deliberately absent: saving anything. What a panic leaves behind is not to be trusted; history has a new epoch.
+//! Deliberately absent: saving anything. What a panic leaves behind is not to be trusted; history
+//! has a new epoch.
 
 use std::sync::Arc;
 
@@ -31,7 +33,8 @@ use crate::wire::ws::close::{CloseCode, push_close};
 const EPOCHS_PER_LIFE: u64 = 1 << 40;
 
 impl Shard {
-    /// What can still be said to the connections of a shard that panicked: why it ends. Nothing is expected of their state.
+    /// What can still be said to the connections of a shard that panicked: why it ends. Nothing is
+    /// expected of their state.
     pub fn last_words<I: Io>(&mut self, io: &mut I) {
         for (key, conn) in self.conns.iter() {
             let index = key.index();
@@ -50,12 +53,14 @@ impl Shard {
         }
     }
 
-    /// The next life of a shard that panicked: empty, with other epochs, and with keys that none of the old life finds anything by.
+    /// The next life of a shard that panicked: empty, with other epochs, and with keys that none of
+    /// the old life finds anything by.
     #[must_use]
     pub fn next_life(&self, now: Now) -> Self {
         let seed = self.site.secret().and_then(|secret| u64::try_from(secret >> 64).ok());
         let seed = seed.unwrap_or_else(|| self.upkeep.next_seed().wrapping_add(EPOCHS_PER_LIFE));
-        let mut next = Self::new(self.id, Arc::clone(&self.settings), Arc::clone(&self.site), seed, now);
+        let mut next =
+            Self::new(self.id, Arc::clone(&self.settings), Arc::clone(&self.site), seed, now);
         next.life = self.life + 1;
         next.conns = Arena::following(&self.conns);
         next.audiences = Arena::following(&self.audiences);
@@ -115,8 +120,12 @@ impl Shard {
         let is_lost = |audience: &Audience| {
             audience.home_shard == shard && Topic::parse(&audience.topic) != Some(Topic::Lobby)
         };
-        let lost: Vec<_> =
-            self.audiences.iter().filter(|(_, audience)| is_lost(audience)).map(|(key, _)| key).collect();
+        let lost: Vec<_> = self
+            .audiences
+            .iter()
+            .filter(|(_, audience)| is_lost(audience))
+            .map(|(key, _)| key)
+            .collect();
         for key in &lost {
             if let Some(audience) = self.audiences.get_mut(*key) {
                 audience.home = None;
@@ -126,7 +135,9 @@ impl Shard {
         let members: Vec<(Key<Conn>, Key<Audience>)> = self
             .conns
             .iter()
-            .flat_map(|(conn, record)| record.channels.iter().map(move |channel| (conn, channel.audience)))
+            .flat_map(|(conn, record)| {
+                record.channels.iter().map(move |channel| (conn, channel.audience))
+            })
             .filter(|(_, audience)| self.audiences.get(*audience).is_some_and(is_lost))
             .collect();
         for (conn, audience) in members {
@@ -161,8 +172,10 @@ impl Shard {
     /// Answers requests that waited for the shard.
     fn answer_waiting<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16) {
         let exchanges = self.exchanges.iter();
-        let mut waiting: Vec<_> =
-            exchanges.filter(|(_, exchange)| exchange.shard() == shard).map(|(key, _)| *key).collect();
+        let mut waiting: Vec<_> = exchanges
+            .filter(|(_, exchange)| exchange.shard() == shard)
+            .map(|(key, _)| *key)
+            .collect();
         // No order of a map may be seen outside.
         waiting.sort_unstable();
         for conn in waiting {

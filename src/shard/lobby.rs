@@ -1,7 +1,8 @@
 //! The topic `lobby`: the list of rooms, and its changes, coalesced.
 //!
-//! It has no home: each shard serves its own members from its own [`Directory`](crate::chat::directory::Directory). Members who may see
-//! every room share one log; the others are told apart, each of the rooms that it may see.
+//! It has no home: each shard serves its own members from its own
+//! [`Directory`](crate::chat::directory::Directory). Members who may see every room share one log;
+//! the others are told apart, each of the rooms that it may see.
 
 use super::answers::{push_listing, text};
 use super::audience::Audience;
@@ -18,12 +19,19 @@ use crate::wire::phx::{Message, Outgoing, Payload};
 
 impl Shard {
     /// Lets a connection into the lobby. A second join of it takes the place of the first.
-    pub(super) fn join_lobby<I: Io>(&mut self, turn: &Turn<'_, I>, conn: Key<Conn>, message: &Message<'_>) {
+    pub(super) fn join_lobby<I: Io>(
+        &mut self,
+        turn: &Turn<'_, I>,
+        conn: Key<Conn>,
+        message: &Message<'_>,
+    ) {
         let audience = self.audience_of(LOBBY, self.id);
         self.directory.watch();
         let old = self.stand_up(conn, audience);
         let flags = self.flags[conn.index() as usize];
-        let Some(identity) = self.conns.get(conn).and_then(|conn| conn.identity.clone()) else { return };
+        let Some(identity) = self.conns.get(conn).and_then(|conn| conn.identity.clone()) else {
+            return;
+        };
         let mut channel = Channel { passage: Passage::Over, ..Channel::joining(audience, false) };
         if let Some(record) = self.audiences.get_mut(audience) {
             if identity.is_unrestricted() {
@@ -33,7 +41,8 @@ impl Shard {
             }
         }
         self.put_channel(conn, channel, &JoinRef::of(message));
-        let (rooms, total) = self.directory.largest(LOBBY_ROOMS_MAX, |room| identity.may_join(room));
+        let (rooms, total) =
+            self.directory.largest(LOBBY_ROOMS_MAX, |room| identity.may_join(room));
         let mut response = Vec::new();
         response.extend_from_slice(b"{\"rooms\":");
         push_rooms(&mut response, rooms.iter().copied());
@@ -60,27 +69,39 @@ impl Shard {
     pub(super) fn lobby_tick<I: Io>(&mut self, turn: &Turn<'_, I>) {
         self.lobby_ticking = false;
         self.lobby_told_ms = turn.now.mono_ms;
-        let Some(key) = self.audience_by_topic.get(LOBBY).copied() else { return self.directory.unwatch() };
+        let Some(key) = self.audience_by_topic.get(LOBBY).copied() else {
+            return self.directory.unwatch();
+        };
         let changes = self.directory.take_changes();
         let mut payload = Vec::new();
         push_changes(&mut payload, &changes, |_| true);
         self.deliver(key, "rooms", Payload::Json(text(&payload)));
-        let apart = self.audiences.get(key).map(|audience| audience.apart.clone()).unwrap_or_default();
+        let apart =
+            self.audiences.get(key).map(|audience| audience.apart.clone()).unwrap_or_default();
         for conn in apart {
             self.tell_apart(key, conn, &changes);
         }
     }
 
-    fn tell_apart(&mut self, key: Key<Audience>, conn: u32, changes: &[(Box<str>, Option<Listing>)]) {
+    fn tell_apart(
+        &mut self,
+        key: Key<Audience>,
+        conn: u32,
+        changes: &[(Box<str>, Option<Listing>)],
+    ) {
         let Some(conn) = self.conns.key_at(conn) else { return };
-        let Some(identity) = self.conns.get(conn).and_then(|conn| conn.identity.clone()) else { return };
-        if !changes.iter().any(|(room, _)| identity.may_join(room)) || !self.audiences.contains(key) {
+        let Some(identity) = self.conns.get(conn).and_then(|conn| conn.identity.clone()) else {
+            return;
+        };
+        if !changes.iter().any(|(room, _)| identity.may_join(room)) || !self.audiences.contains(key)
+        {
             return;
         }
         let mut payload = Vec::new();
         push_changes(&mut payload, changes, |room| identity.may_join(room));
         let payload = Payload::Json(text(&payload));
-        let message = Outgoing { join_ref: "null", reference: "null", topic: LOBBY, event: "rooms", payload };
+        let message =
+            Outgoing { join_ref: "null", reference: "null", topic: LOBBY, event: "rooms", payload };
         self.push(conn, &message);
     }
 }
@@ -98,7 +119,11 @@ pub fn push_rooms<'a>(out: &mut Vec<u8>, rooms: impl Iterator<Item = (&'a str, &
 }
 
 /// Appends `{"changed":[...],"removed":[...]}` of those rooms that `may_see` lets through.
-fn push_changes(out: &mut Vec<u8>, changes: &[(Box<str>, Option<Listing>)], may_see: impl Fn(&str) -> bool) {
+fn push_changes(
+    out: &mut Vec<u8>,
+    changes: &[(Box<str>, Option<Listing>)],
+    may_see: impl Fn(&str) -> bool,
+) {
     let seen = || changes.iter().filter(|(room, _)| may_see(room));
     out.extend_from_slice(b"{\"changed\":");
     push_rooms(out, seen().filter_map(|(room, listing)| Some((&**room, listing.as_ref()?))));

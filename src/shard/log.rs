@@ -1,9 +1,12 @@
-//! A room's outgoing bytes on one shard: finished frames, one behind the other, each written once for all members.
+//! A room's outgoing bytes on one shard: finished frames, one behind the other, each written once
+//! for all members.
 //!
-//! A member is a [`Position`]; what it has not been sent yet is `log.after(position)`. Positions count bytes since the log began and
-//! wrap, as TCP's sequence numbers do; no two that are compared are further apart than the lag limit.
+//! A member is a [`Position`]; what it has not been sent yet is `log.after(position)`. Positions
+//! count bytes since the log began and wrap, as TCP's sequence numbers do; no two that are compared
+//! are further apart than the lag limit.
 //!
-//! Invariants: a position that a member holds is the beginning of a frame or the end of the log, and is not before the log's base.
+//! Invariants: a position that a member holds is the beginning of a frame or the end of the log,
+//! and is not before the log's base.
 
 use std::cmp::Ordering;
 
@@ -61,7 +64,8 @@ pub(super) struct LogMemory {
     lent_bytes: usize,
 }
 
-/// How many buffers are kept, and how large a kept one may be. Rooms flush one after another, so a few serve all.
+/// How many buffers are kept, and how large a kept one may be. Rooms flush one after another, so a
+/// few serve all.
 pub(super) const SPARE_MAX: usize = 64;
 pub(super) const SPARE_BYTES_MAX: usize = 256 * 1_024;
 
@@ -69,7 +73,8 @@ impl LogMemory {
     /// Nothing yet, for logs in which somebody may be this far behind.
     pub(super) fn new(lag_bytes: usize) -> Self {
         let spares = Spares::new(SPARE_MAX, SPARE_BYTES_MAX);
-        // An eighth for what all have had, so that a log is not moved for every message; another for what is said between two flushes.
+        // An eighth for what all have had, so that a log is not moved for every message; another
+        // for what is said between two flushes.
         let front_bytes = lag_bytes / 8;
         Self { spares, lagging_bytes: lag_bytes + 2 * front_bytes, front_bytes, lent_bytes: 0 }
     }
@@ -107,7 +112,8 @@ impl Log {
         if capacity_bytes == 0 {
             self.bytes = memory.spares.take();
         } else if self.bytes.len() > SPARE_BYTES_MAX {
-            // Somebody lags, and will probably lag on. Doubling would take four times as much on the way.
+            // Somebody lags, and will probably lag on. Doubling would take four times as much on
+            // the way.
             self.bytes.reserve_exact(memory.lagging_bytes.saturating_sub(self.bytes.len()));
         }
         write(&mut self.bytes);

@@ -1,15 +1,22 @@
-//! How much memory a shard has in use, what may be used at most, and what gives when that is reached.
+//! How much memory a shard has in use, what may be used at most, and what gives when that is
+//! reached.
 //!
-//! Each limit bounds what one connection or one room may cost. Their product bounds the whole ([`worst_case`]), but that is far more than
-//! machines have: nearly all connections would have to lag as far as they may at once. So what is in use is counted against a bound of its
-//! own, [`Limits::memory_bytes`], and there are three marks below it ([`MEMORY_MARKS_PERCENT`]). Past the first nobody is accepted; past the second
-//! nobody joins, and no room is made; past the third those go who hold the most: whoever lags furthest in a room loses its place, loudly, and comes back with its
-//! cursor; whoever does not take its answers, or never ends its messages, is closed: with 1013 if it still takes that.
+//! Each limit bounds what one connection or one room may cost. Their product bounds the whole
+//! ([`worst_case`]), but that is far more than machines have: nearly all connections would have to
+//! lag as far as they may at once. So what is in use is counted against a bound of its own,
+//! [`Limits::memory_bytes`], and there are three marks below it ([`MEMORY_MARKS_PERCENT`]). Past
+//! the first nobody is accepted; past the second nobody joins, and no room is made; past the third
+//! those go who hold the most: whoever lags furthest in a room loses its place, loudly, and comes
+//! back with its cursor; whoever does not take its answers, or never ends its messages, is closed:
+//! with 1013 if it still takes that.
 //!
-//! It is counted at the end of each turn, and behind each socket that is read (if it is full then, the others are read in the next turn), in bytes of buffers as they are allocated, and for records by what one takes, rounded up generously.
-//! Messages that come in fragments are looked at every [`MEMORY_LOOK_MS`], for that takes a walk over them.
+//! It is counted at the end of each turn, and behind each socket that is read (if it is full then,
+//! the others are read in the next turn), in bytes of buffers as they are allocated, and for
+//! records by what one takes, rounded up generously. Messages that come in fragments are looked at
+//! every [`MEMORY_LOOK_MS`], for that takes a walk over them.
 //!
-//! Deliberately absent: the memory of the kernel for sockets, and of the allocator for what it does not give back.
+//! Deliberately absent: the memory of the kernel for sockets, and of the allocator for what it does
+//! not give back.
 //!
 //! [`Limits::memory_bytes`]: crate::limits::Limits::memory_bytes
 
@@ -121,20 +128,23 @@ impl Shard {
         self.memory.used_bytes = self.used_bytes();
         self.memory.pressure = Pressure::of(self.memory.used_bytes, self.settings.memory_bytes_max);
         if self.memory.pressure == Pressure::Over {
-            // Of messages in fragments by what they take now: some may have gone since they were looked at.
+            // Of messages in fragments by what they take now: some may have gone since they were
+            // looked at.
             self.memory.fragments_bytes = self.inputs.heap_bytes();
             self.memory.used_bytes = self.used_bytes();
-            self.memory.pressure = Pressure::of(self.memory.used_bytes, self.settings.memory_bytes_max);
+            self.memory.pressure =
+                Pressure::of(self.memory.used_bytes, self.settings.memory_bytes_max);
         }
     }
 
-    /// Whether so much is in use that nothing more is to be read in this turn. A turn that read all that its sockets have could bring a
-    /// quarter of a mebibyte of each, and as much in answers.
+    /// Whether so much is in use that nothing more is to be read in this turn. A turn that read all
+    /// that its sockets have could bring a quarter of a mebibyte of each, and as much in answers.
     pub fn is_full(&mut self) -> bool {
         self.used_bytes() > self.settings.memory_bytes_max
     }
 
-    /// Has the largest holders let go until enough is free, as far as can be told beforehand. False if nobody holds anything.
+    /// Has the largest holders let go until enough is free, as far as can be told beforehand. False
+    /// if nobody holds anything.
     fn relieve<I: Io>(&mut self, turn: &mut Turn<'_, I>) -> bool {
         let mut over = self.memory.used_bytes.saturating_sub(self.settings.memory_bytes_max).max(1);
         let mut lost = Vec::new();
@@ -167,7 +177,8 @@ impl Shard {
         has_closed || !lost.is_empty()
     }
 
-    /// Sends what is in the rooms' logs to all who take it, whether a room rests or not. A log is let go of when all have been written to.
+    /// Sends what is in the rooms' logs to all who take it, whether a room rests or not. A log is
+    /// let go of when all have been written to.
     fn flush_logs<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         let with_log = self.audiences.iter().filter(|(_, audience)| audience.log_bytes() > 0);
         let keys: Vec<_> = with_log.map(|(key, _)| key).collect();
@@ -178,7 +189,8 @@ impl Shard {
             self.touch_audience(*key);
         }
         self.flush_audiences(turn);
-        while keys.iter().any(|key| self.audiences.get(*key).is_some_and(Audience::is_half_flushed)) {
+        while keys.iter().any(|key| self.audiences.get(*key).is_some_and(Audience::is_half_flushed))
+        {
             self.flush_audiences(turn);
         }
     }
@@ -188,8 +200,10 @@ impl Shard {
         let logs = self.audiences.iter().filter(|(_, audience)| audience.log_bytes() > 0);
         let logs = logs.map(|(key, audience)| (Reverse(audience.log_bytes()), Holder::Log(key)));
         let conns = self.conns.iter();
-        let conns = conns.map(|(key, conn)| (Reverse(self.buffered_bytes(conn)), Holder::Conn(key)));
-        let mut holders: Vec<_> = logs.chain(conns.filter(|(Reverse(bytes), _)| *bytes > 0)).collect();
+        let conns =
+            conns.map(|(key, conn)| (Reverse(self.buffered_bytes(conn)), Holder::Conn(key)));
+        let mut holders: Vec<_> =
+            logs.chain(conns.filter(|(Reverse(bytes), _)| *bytes > 0)).collect();
         holders.sort_unstable();
         holders
     }
@@ -205,12 +219,14 @@ impl Shard {
         if speaks && (flags & BLOCKED == 0 || flags & SESSION != 0) {
             self.close(turn, key, CloseCode::TryLater, "no memory");
         } else {
-            // A close frame would have to wait behind all that is not taken; and a request may still be answered by another shard.
+            // A close frame would have to wait behind all that is not taken; and a request may
+            // still be answered by another shard.
             self.remove(turn, key);
         }
     }
 
-    /// Ends the channels of those who lag at least half as far as the furthest in a room. False if nobody does.
+    /// Ends the channels of those who lag at least half as far as the furthest in a room. False if
+    /// nobody does.
     fn lose_furthest(&mut self, key: Key<Audience>) -> bool {
         let Some(audience) = self.audiences.get(key) else { return false };
         let lags: Vec<usize> = (0..audience.seats.len())
@@ -253,7 +269,8 @@ impl Part {
     }
 }
 
-/// What all shards may take if everything is as large as its own limit allows, with rings of so many words between them.
+/// What all shards may take if everything is as large as its own limit allows, with rings of so
+/// many words between them.
 #[must_use]
 pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
     let limits = &settings.limits;
@@ -272,7 +289,8 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
         each_bytes: each_bytes as u64,
         is_counted: true,
     };
-    let fixed = |what, count, each_bytes| Part { is_counted: false, ..part(what, count, each_bytes) };
+    let fixed =
+        |what, count, each_bytes| Part { is_counted: false, ..part(what, count, each_bytes) };
     vec![
         part("connections, with the rights in a token", conns, CONN_MEMORY_BYTES + TOKEN_BYTES_MAX),
         part("memberships, with a meta", members, MEMBER_MEMORY_BYTES + META_BYTES_MAX),
@@ -307,7 +325,9 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
         fixed(
             "buffers for reading, and spare ones",
             shards,
-            READ_BUFFER_BYTES + POOL_BUFFERS_MAX * POOL_BUFFER_BYTES_MAX + SPARE_MAX * SPARE_BYTES_MAX,
+            READ_BUFFER_BYTES
+                + POOL_BUFFERS_MAX * POOL_BUFFER_BYTES_MAX
+                + SPARE_MAX * SPARE_BYTES_MAX,
         ),
     ]
 }
@@ -341,8 +361,9 @@ mod tests {
         let history = HistoryLimits { total_bytes: 5_000_000, ..HistoryLimits::default() };
         let settings = Settings::new(2, limits, history, PresenceLimits::default(), Vec::new());
         let parts = worst_case(&settings, 1_024);
-        let bytes =
-            |name: &str| parts.iter().find(|part| part.what.starts_with(name)).expect("a part").bytes();
+        let bytes = |name: &str| {
+            parts.iter().find(|part| part.what.starts_with(name)).expect("a part").bytes()
+        };
         assert_eq!(bytes("connections"), 1_000 * (512 + 4_096));
         assert_eq!(bytes("memberships"), 10_000 * (256 + 1_024));
         assert_eq!(bytes("lists"), 10_000 * 2 * (512 + 1_024 + 128));

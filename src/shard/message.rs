@@ -1,10 +1,12 @@
-//! What shards say to each other: [`ToHome`] from a member's shard to the shard that owns the room, [`ToMember`] back; and
-//! [`ToSession`] and [`FromSession`] between a connection that polls and its session; and [`Life`] of the shards themselves.
+//! What shards say to each other: [`ToHome`] from a member's shard to the shard that owns the room,
+//! [`ToMember`] back; and [`ToSession`] and [`FromSession`] between a connection that polls and its
+//! session; and [`Life`] of the shards themselves.
 //!
-//! A message to one's own shard is a function call with these very values; to another it is a record in a ring, written and read
-//! here. Both borrow: a record is read where it lies.
+//! A message to one's own shard is a function call with these very values; to another it is a
+//! record in a ring, written and read here. Both borrow: a record is read where it lies.
 //!
-//! The records never leave the process, so reading one cannot fail: a record that does not read is a bug, and panics.
+//! The records never leave the process, so reading one cannot fail: a record that does not read is
+//! a bug, and panics.
 
 use crate::base::arena::Key;
 use crate::chat::history::Cursor;
@@ -26,7 +28,8 @@ pub(super) struct Asker {
     pub(super) slot: Slot,
 }
 
-/// Who wishes to join: the identity itself from this shard's own connections, its texts from another shard's.
+/// Who wishes to join: the identity itself from this shard's own connections, its texts from
+/// another shard's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Who<'a> {
     Here(&'a Identity),
@@ -34,7 +37,8 @@ pub(super) enum Who<'a> {
 }
 
 impl Who<'_> {
-    /// An identity that lives as long as a membership does. Rights are checked by the connection's shard, and stay there.
+    /// An identity that lives as long as a membership does. Rights are checked by the connection's
+    /// shard, and stay there.
     pub(super) fn identity(self) -> Identity {
         match self {
             Self::Here(identity) => identity.clone(),
@@ -45,7 +49,8 @@ impl Who<'_> {
     }
 }
 
-/// Declares messages, and how each is written to a record and read from one: its number, then its fields in order.
+/// Declares messages, and how each is written to a record and read from one: its number, then its
+/// fields in order.
 macro_rules! records {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $tag:literal $variant:ident { $($field:ident: $type:ty),* $(,)? })* }) => {
         $(#[$doc])*
@@ -79,12 +84,14 @@ records! {
     ToHome {
         /// A wish to become a member. Answered by [`ToMember::Joined`] or [`ToMember::Refused`].
         ///
-        /// `speak` is only told back; `replaces` is the membership that this one takes the place of.
+        /// `speak` is only told back; `replaces` is the membership that this one takes the place
+        /// of.
         1 Join {
             conn: Key<Conn>, audience: Key<Audience>, topic: &'a str, who: Who<'a>, speak: bool, visible: bool,
             since: Option<Cursor>, limit: u32, meta: Option<&'a str>, replaces: Option<Slot>,
         }
-        /// Answered by [`ToMember::Left`] if the client asked, that is, if there is a ref to answer.
+        /// Answered by [`ToMember::Left`] if the client asked, that is, if there is a ref to
+        /// answer.
         2 Leave { home: Key<Home>, asker: Asker, reference: Option<&'a str> }
         /// A message for the history. Answered by [`ToMember::Reply`].
         3 Publish { home: Key<Home>, asker: Asker, reference: &'a str, body: &'a str, key: Option<&'a str>, reply_to: Option<u64> }
@@ -94,13 +101,16 @@ records! {
         5 Typing { home: Key<Home>, asker: Asker }
         /// Answered by [`ToMember::Reply`].
         6 History { home: Key<Home>, asker: Asker, reference: &'a str, from: From, limit: u32 }
-        /// An answer that the member's shard has made itself, and that must not overtake those that are under way.
+        /// An answer that the member's shard has made itself, and that must not overtake those that
+        /// are under way.
         7 Bounce { home: Key<Home>, asker: Asker, reference: &'a str, status: &'a str, response: Payload<'a> }
         /// A wish for a room without joining it. Answered by [`ToMember::Created`].
         8 Create { conn: Key<Conn>, topic: &'a str, title: &'a str }
-        /// What the directory of the receiving shard should know of a room; without `members` the room is gone.
+        /// What the directory of the receiving shard should know of a room; without `members` the
+        /// room is gone.
         9 Listing { room: &'a str, title: &'a str, members: Option<u32> }
-        /// How many connections the sender has, whether it has no place left, and how many it gives away: see the module `handoff`.
+        /// How many connections the sender has, whether it has no place left, and how many it gives
+        /// away: see the module `handoff`.
         10 Load { conns: u32, is_full: bool, places: u32 }
     }
 }
@@ -118,8 +128,9 @@ records! {
         24 Reply { conn: Key<Conn>, audience: Key<Audience>, slot: Slot, reference: &'a str, status: &'a str, response: Payload<'a> }
         /// Something for every member.
         25 Deliver { audience: Key<Audience>, event: &'a str, payload: Payload<'a> }
-        /// Who is there, for the members who joined since the last one: the inside of a JSON object. `count` is there where the list is not
-        /// complete. `own` has an entry for each of them, in the order in which they joined: see the module `greeting`.
+        /// Who is there, for the members who joined since the last one: the inside of a JSON
+        /// object. `count` is there where the list is not complete. `own` has an entry for each of
+        /// them, in the order in which they joined: see the module `greeting`.
         27 State { audience: Key<Audience>, list: &'a [u8], count: Option<Count>, own: &'a [u8] }
         /// The answer to [`ToHome::Create`]: a status of HTTP and a body.
         28 Created { conn: Key<Conn>, status: u16, body: &'a str }
@@ -449,7 +460,13 @@ mod tests {
             key: None,
             reply_to: Some(3),
         });
-        check(ToHome::Custom { home, asker, reference: "1", event: "e", payload: Payload::Binary(b"\xff") });
+        check(ToHome::Custom {
+            home,
+            asker,
+            reference: "1",
+            event: "e",
+            payload: Payload::Binary(b"\xff"),
+        });
         check(ToHome::History { home, asker, reference: "1", from: From::After(9), limit: 0 });
         let mut record = Vec::new();
         let created = ToMember::Created { conn: asker.conn, status: 201, body: "{}" };

@@ -1,7 +1,8 @@
-//! What a shard counts, and how the rest of the process reads it: each shard writes its numbers down once a turn, and whoever asks adds
-//! them up.
+//! What a shard counts, and how the rest of the process reads it: each shard writes its numbers
+//! down once a turn, and whoever asks adds them up.
 //!
-//! The text is that of Prometheus (exposition format 0.0.4). Nothing a peer sent is in it, so nothing needs to be escaped.
+//! The text is that of Prometheus (exposition format 0.0.4). Nothing a peer sent is in it, so
+//! nothing needs to be escaped.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,10 @@ struct Series {
 
 /// What the rows of a name with labels have in common; what each of them is stands with it.
 const FAMILIES: &[(&str, &str)] = &[
-    ("admissions_parked_total", "What had to wait for its turn, past `limits.admissions_per_turn`."),
+    (
+        "admissions_parked_total",
+        "What had to wait for its turn, past `limits.admissions_per_turn`.",
+    ),
     ("refused_total", "What was refused, and by which limit."),
     ("requests_refused_total", "HTTP requests that were not answered as they asked."),
     ("closed_total", "Sockets closed from this side."),
@@ -114,7 +118,8 @@ pub fn push_text<'a>(out: &mut String, shards: &(impl Iterator<Item = &'a Publis
         let sum: u64 = shards.clone().map(|shard| shard.0[index].load(Ordering::Relaxed)).sum();
         if std::mem::replace(&mut before, name) != *name {
             // Writing to a string cannot fail.
-            let family = FAMILIES.iter().find(|(family, _)| family == name).map_or(*help, |(_, help)| help);
+            let family =
+                FAMILIES.iter().find(|(family, _)| family == name).map_or(*help, |(_, help)| help);
             let _ = writeln!(out, "# HELP chinwag_{name} {family}\n# TYPE chinwag_{name} {kind}");
         }
         if !labels.is_empty() {
@@ -132,7 +137,12 @@ mod tests {
     #[test]
     fn the_text_has_the_sums_of_all_shards_and_each_name_is_explained_once() {
         let shards = [Published::default(), Published::default()];
-        shards[0].set(&Metrics { connections: 2, refused: 3, refused_per_ip: 1, ..Metrics::default() });
+        shards[0].set(&Metrics {
+            connections: 2,
+            refused: 3,
+            refused_per_ip: 1,
+            ..Metrics::default()
+        });
         shards[1].set(&Metrics { connections: 5, ..Metrics::default() });
         let mut text = String::new();
         push_text(&mut text, &shards.iter());
@@ -148,7 +158,8 @@ mod tests {
              # {limit=\"limits.connections_per_ip\"}: Connections, for others from the same address.\n\
              chinwag_refused_total{limit=\"limits.connections_per_ip\"} 1\n"
         ));
-        let mut explained: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let mut explained: Vec<_> =
+            text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let count = explained.len();
         explained.sort_unstable();
         explained.dedup();
@@ -158,7 +169,11 @@ mod tests {
     #[test]
     fn names_with_labels_are_families_and_only_they() {
         for Series { name, labels, .. } in Metrics::SERIES {
-            assert_eq!(FAMILIES.iter().any(|(family, _)| family == name), !labels.is_empty(), "{name}");
+            assert_eq!(
+                FAMILIES.iter().any(|(family, _)| family == name),
+                !labels.is_empty(),
+                "{name}"
+            );
         }
     }
 }

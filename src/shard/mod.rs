@@ -1,11 +1,13 @@
 //! One core's share of the chat: a state machine with no sockets, clocks, threads or randomness.
 //!
-//! The reactor feeds events in: [`Shard::open`], [`Shard::received`], [`Shard::writable`], [`Shard::hung_up`],
-//! [`Shard::heard_from`] for messages of other shards, and [`Shard::turn`] at the end of each turn of its loop. Bytes go out through
-//! [`Io`]. That is why `tests/sim` can run a whole server in one thread, from one seed.
+//! The reactor feeds events in: [`Shard::open`], [`Shard::received`], [`Shard::writable`],
+//! [`Shard::hung_up`], [`Shard::heard_from`] for messages of other shards, and [`Shard::turn`] at
+//! the end of each turn of its loop. Bytes go out through [`Io`]. That is why `tests/sim` can run a
+//! whole server in one thread, from one seed.
 //!
-//! The way of a message: `conn` takes it out of the bytes, `channel` decides what it asks for, `home` orders it, `audience` writes
-//! it to the members. `message` is what shards say to each other on that way.
+//! The way of a message: `conn` takes it out of the bytes, `channel` decides what it asks for,
+//! `home` orders it, `audience` writes it to the members. `message` is what shards say to each
+//! other on that way.
 //!
 //! Invariants, checked by [`Shard::check_invariants`]:
 //!
@@ -14,7 +16,8 @@
 //! 3. no cursor points outside its room's log, and a log that nobody lags in is empty;
 //! 4. a buffer is lent to exactly one connection.
 //!
-//! Deliberately absent: errors. A bad request is answered, a bad peer is closed, a broken invariant is a panic.
+//! Deliberately absent: errors. A bad request is answered, a bad peer is closed, a broken invariant
+//! is a panic.
 
 mod admission;
 mod answers;
@@ -96,22 +99,22 @@ pub use settings::Settings;
 
 /// What a shard acts on: sockets, and the other shards. Monomorphised away in the server.
 pub trait Io {
-    /// Writes to a connection as much as it takes now, and says how much that was. Less than all means that
-    /// [`Shard::writable`] or [`Shard::hung_up`] will follow; of an error only that.
+    /// Writes to a connection as much as it takes now, and says how much that was. Less than all
+    /// means that [`Shard::writable`] or [`Shard::hung_up`] will follow; of an error only that.
     fn write(&mut self, conn: u32, bytes: &[u8]) -> usize;
 
     /// Ends our half of a connection: everything has been written.
     fn shut(&mut self, conn: u32);
 
-    /// Lets go of a connection at once. Its number may be given to the next one. A session of long polling has one too, and no socket:
-    /// then there is nothing to let go of.
+    /// Lets go of a connection at once. Its number may be given to the next one. A session of long
+    /// polling has one too, and no socket: then there is nothing to let go of.
     fn close(&mut self, conn: u32);
 
     /// Reads a connection on, after [`Shard::received`] had said to stop; nothing, for a session.
     fn resume(&mut self, conn: u32);
 
-    /// Gives a connection's socket to another shard, which is told by [`Shard::take_over`] and gives it a number of its own. This one may be
-    /// given to the next.
+    /// Gives a connection's socket to another shard, which is told by [`Shard::take_over`] and
+    /// gives it a number of its own. This one may be given to the next.
     fn hand_off(&mut self, conn: u32, shard: u16, handoff: Handoff);
 
     /// Sends a record to another shard, in order, sooner or later.
@@ -162,8 +165,8 @@ pub struct Shard {
     site: Arc<dyn Site + Send + Sync>,
 
     conns: Arena<Conn>,
-    /// By the connections' index, dense: what a flush or a sweep looks at without touching the connection, and what would cost a record eight
-    /// bytes for one.
+    /// By the connections' index, dense: what a flush or a sweep looks at without touching the
+    /// connection, and what would cost a record eight bytes for one.
     flags: Vec<u8>,
     stages: Vec<Stage>,
     heard: Dense<u32>,
@@ -189,7 +192,8 @@ pub struct Shard {
     seen: BitSet,
     /// Of the lists that newcomers are sent.
     list: Vec<u8>,
-    /// Buffers for those that are kept, the rooms that keep one for the next newcomer, the last one needed at the end, and what these take.
+    /// Buffers for those that are kept, the rooms that keep one for the next newcomer, the last one
+    /// needed at the end, and what these take.
     spare_lists: Spares,
     listed: Vec<Key<Home>>,
     lists_bytes: usize,
@@ -233,7 +237,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// An empty shard. `seed` must be new for each shard and each life of it: cursors of another life must not fit.
+    /// An empty shard. `seed` must be new for each shard and each life of it: cursors of another
+    /// life must not fit.
     #[must_use]
     pub fn new(
         id: u16,
@@ -245,7 +250,12 @@ impl Shard {
         let mut timers = Timers::new();
         timers.push(now.mono_ms + SWEEP_MS, Timer::Sweep);
         let hasher = |salt: u64| {
-            ahash::RandomState::with_seeds(seed, salt, seed.rotate_left(32) ^ salt, u64::from(id) ^ !seed)
+            ahash::RandomState::with_seeds(
+                seed,
+                salt,
+                seed.rotate_left(32) ^ salt,
+                u64::from(id) ^ !seed,
+            )
         };
         Self {
             id,
@@ -302,7 +312,8 @@ impl Shard {
         }
     }
 
-    /// Ends a turn: does what is due, and sends what there is to send, to each room and each connection once.
+    /// Ends a turn: does what is due, and sends what there is to send, to each room and each
+    /// connection once.
     pub fn turn<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.metrics.turns += 1;
         self.unpause(turn);
@@ -324,7 +335,8 @@ impl Shard {
         self.set_lobby_tick(turn);
     }
 
-    /// When [`Shard::turn`] is to be called again at the latest, in milliseconds of monotonic time; at once if there is work left.
+    /// When [`Shard::turn`] is to be called again at the latest, in milliseconds of monotonic time;
+    /// at once if there is work left.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
         if self.has_work() {
@@ -349,7 +361,8 @@ impl Shard {
         self.conns.is_empty()
     }
 
-    /// Whether one more connection would be taken in, as far as it does not depend on where it comes from.
+    /// Whether one more connection would be taken in, as far as it does not depend on where it
+    /// comes from.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.conns.len() < self.handoffs.places(self.settings.conns_max)
@@ -403,7 +416,8 @@ impl Shard {
     fn fire<I: Io>(&mut self, turn: &mut Turn<'_, I>, timer: Timer) {
         match timer {
             Timer::Home(home) => self.home_tick(turn, home),
-            // It is among the touched already, or looked at in each turn; that the loop has turned is enough.
+            // It is among the touched already, or looked at in each turn; that the loop has turned
+            // is enough.
             Timer::Pace(_) | Timer::Weigh => {}
             Timer::Listings => self.send_listings(turn),
             Timer::Lobby => self.lobby_tick(turn),

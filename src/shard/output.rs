@@ -1,7 +1,9 @@
-//! What a connection is to be sent, other than what is said in rooms: answers, lists, close frames, and the rest of a frame that was cut.
+//! What a connection is to be sent, other than what is said in rooms: answers, lists, close frames,
+//! and the rest of a frame that was cut.
 //!
-//! It is appended to a lent buffer, and sent once at the end of the turn, before anything of a room. What the socket does not take waits
-//! until it takes something again; how much may wait is bounded.
+//! It is appended to a lent buffer, and sent once at the end of the turn, before anything of a
+//! room. What the socket does not take waits until it takes something again; how much may wait is
+//! bounded.
 
 use super::buffers::{BufferId, Buffers};
 use super::channels::Channel;
@@ -12,7 +14,8 @@ use crate::limits::POLLED_OUT_FACTOR;
 use crate::wire::phx::Outgoing;
 use crate::wire::ws::close::CloseCode;
 
-/// The output of a connection, to append to. A free function, for what borrows the shard's other fields.
+/// The output of a connection, to append to. A free function, for what borrows the shard's other
+/// fields.
 pub(super) fn out_of<'a>(
     conns: &mut Arena<Conn>,
     buffers: &'a mut Buffers,
@@ -100,9 +103,11 @@ impl Shard {
                 out.drain(..written);
                 self.flags[index] |= BLOCKED;
                 let factor = if self.flags[index] & SESSION == 0 { 1 } else { POLLED_OUT_FACTOR };
-                let is_too_much = out.len() > self.settings.limits.conn_out_bytes.saturating_mul(factor);
+                let is_too_much =
+                    out.len() > self.settings.limits.conn_out_bytes.saturating_mul(factor);
                 // A poll that waits takes it all.
-                if is_too_much && self.flags[index] & CLOSING == 0 && !self.serve_poller(turn, key) {
+                if is_too_much && self.flags[index] & CLOSING == 0 && !self.serve_poller(turn, key)
+                {
                     self.metrics.overflowed += 1;
                     self.close(turn, key, CloseCode::TryLater, "does not read");
                 }

@@ -22,7 +22,8 @@ pub(super) struct JoinParams<'a> {
 
 impl<'a> JoinParams<'a> {
     pub(super) fn parse(payload: Payload<'a>) -> Result<Self, Refusal> {
-        let mut params = Self { since: None, limit: PAGE_MESSAGES_DEFAULT, visible: true, meta: None };
+        let mut params =
+            Self { since: None, limit: PAGE_MESSAGES_DEFAULT, visible: true, meta: None };
         // Phoenix takes any payload for a join; only an object can ask for something.
         let Payload::Json(object) = payload else { return Ok(params) };
         let [since, limit, presence, meta] = given(object, ["since", "limit", "presence", "meta"]);
@@ -62,7 +63,9 @@ pub(super) struct Publish<'a> {
 impl<'a> Publish<'a> {
     pub(super) fn parse(payload: Payload<'a>, body_bytes_max: usize) -> Result<Self, Refusal> {
         let invalid = |field, message| Refusal::Invalid { field, message };
-        let Payload::Json(object) = payload else { return Err(invalid("body", "a message is JSON")) };
+        let Payload::Json(object) = payload else {
+            return Err(invalid("body", "a message is JSON"));
+        };
         let [body, key, reply_to] = given(object, ["body", "key", "reply_to"]);
         let body = body
             .filter(|body| body.starts_with('"') && body.len() > 2)
@@ -78,7 +81,9 @@ impl<'a> Publish<'a> {
             return Err(Refusal::TooLarge { field: "key", max_bytes: KEY_BYTES_MAX });
         }
         let reply_to = reply_to
-            .map(|offset| json::unsigned(offset).ok_or(invalid("reply_to", "the offset of a message")))
+            .map(|offset| {
+                json::unsigned(offset).ok_or(invalid("reply_to", "the offset of a message"))
+            })
             .transpose()?;
         Ok(Self { body, key, reply_to })
     }
@@ -101,7 +106,8 @@ pub(super) fn page_wanted(payload: Payload<'_>) -> Result<(From, u32), Refusal> 
     Ok((from, limit))
 }
 
-/// A cursor as the client keeps it. An epoch that is none of ours is a cursor into nothing, and not an error.
+/// A cursor as the client keeps it. An epoch that is none of ours is a cursor into nothing, and not
+/// an error.
 fn cursor(since: &str) -> Result<Option<Cursor>, Refusal> {
     let invalid = Refusal::Invalid {
         field: "since",
@@ -110,7 +116,8 @@ fn cursor(since: &str) -> Result<Option<Cursor>, Refusal> {
     let [epoch, offset] = given(since, ["epoch", "offset"]);
     let epoch = epoch.and_then(json::string).ok_or(invalid)?;
     let offset = offset.and_then(json::unsigned).ok_or(invalid)?;
-    // An epoch that does not parse is still an answer to "were you there?": no. Epoch 0 is never given out.
+    // An epoch that does not parse is still an answer to "were you there?": no. Epoch 0 is never
+    // given out.
     let epoch = super::answers::parse_epoch(&epoch).unwrap_or(0);
     Ok(Some(Cursor { epoch, offset }))
 }
@@ -127,10 +134,15 @@ fn given<'a, const N: usize>(object: &'a str, names: [&str; N]) -> [Option<&'a s
     json::fields(object, names).map(|value| value.filter(|value| *value != "null"))
 }
 
-/// A custom payload with its sender in it: as it came if it names the sender, else with `user` put in front.
+/// A custom payload with its sender in it: as it came if it names the sender, else with `user` put
+/// in front.
 ///
 /// *Every* `user` in it counts, under any spelling: clients differ in which of two they see.
-pub(super) fn signed<'a>(object: &'a str, user: &str, out: &'a mut Vec<u8>) -> Result<&'a str, Refusal> {
+pub(super) fn signed<'a>(
+    object: &'a str,
+    user: &str,
+    out: &'a mut Vec<u8>,
+) -> Result<&'a str, Refusal> {
     if !json::is_object(object) {
         return Err(Refusal::Invalid { field: "payload", message: "an object" });
     }

@@ -6,8 +6,14 @@ use crate::base::bitset::BitSet;
 use crate::chat::presence::{Count, Member, Presence, Slot};
 use crate::wire::json::{push_string, push_unsigned};
 
-/// Appends `{"joins":{...},"leaves":{...}}` of the tick that has been worked out. For `seen` see [`Presence::each_user`].
-pub(super) fn push_diff<P>(out: &mut Vec<u8>, presence: &Presence<P>, epoch: u64, seen: &mut BitSet) {
+/// Appends `{"joins":{...},"leaves":{...}}` of the tick that has been worked out. For `seen` see
+/// [`Presence::each_user`].
+pub(super) fn push_diff<P>(
+    out: &mut Vec<u8>,
+    presence: &Presence<P>,
+    epoch: u64,
+    seen: &mut BitSet,
+) {
     out.extend_from_slice(b"{\"joins\":{");
     push_users(out, presence, presence.joins(), epoch, seen);
     out.extend_from_slice(b"},\"leaves\":{");

@@ -39,7 +39,8 @@ impl Shard {
         self.answer_in_order(turn, conn, audience, &message.reference, status, response);
     }
 
-    /// Answers here, unless answers of the home are under way: then by way of the home, behind them.
+    /// Answers here, unless answers of the home are under way: then by way of the home, behind
+    /// them.
     fn answer_in_order<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -49,14 +50,21 @@ impl Shard {
         status: &str,
         response: Payload<'_>,
     ) {
-        let Some(channel) = self.conns.get(conn).and_then(|conn| conn.channel(audience)) else { return };
+        let Some(channel) = self.conns.get(conn).and_then(|conn| conn.channel(audience)) else {
+            return;
+        };
         let asker = Asker { conn, slot: channel.slot };
         if channel.outstanding > 0
-            && let Some(Audience { home: Some(home), home_shard, .. }) = self.audiences.get(audience)
+            && let Some(Audience { home: Some(home), home_shard, .. }) =
+                self.audiences.get(audience)
         {
             let (home, home_shard) = (*home, *home_shard);
             self.expect_answer(conn, audience);
-            self.tell_home(turn, home_shard, ToHome::Bounce { home, asker, reference, status, response });
+            self.tell_home(
+                turn,
+                home_shard,
+                ToHome::Bounce { home, asker, reference, status, response },
+            );
             self.pause_if_filling(turn, conn, home_shard);
         } else {
             self.answer(conn, audience, reference, status, response);
@@ -72,10 +80,12 @@ impl Shard {
         message: &Message<'_>,
         event: &str,
     ) -> Result<Option<Answer>, Refusal> {
-        let (Some(conn), Some(record)) = (self.conns.get_mut(key), self.audiences.get(audience)) else {
+        let (Some(conn), Some(record)) = (self.conns.get_mut(key), self.audiences.get(audience))
+        else {
             return Ok(None);
         };
-        let Some(channel) = conn.channels.iter_mut().find(|channel| channel.audience == audience) else {
+        let Some(channel) = conn.channels.iter_mut().find(|channel| channel.audience == audience)
+        else {
             return Ok(None);
         };
         if event == "echo" {
@@ -84,8 +94,9 @@ impl Shard {
         let Some(home) = record.home else { return Err(Refusal::ReadOnly) };
         let home_shard = record.home_shard;
         let room = Topic::parse(&record.topic).and_then(Topic::room);
-        let speaks =
-            room.is_none_or(|room| conn.identity.as_ref().is_some_and(|identity| identity.may_speak(room)));
+        let speaks = room.is_none_or(|room| {
+            conn.identity.as_ref().is_some_and(|identity| identity.may_speak(room))
+        });
         let asker = Asker { conn: key, slot: channel.slot };
         let reference = &*message.reference;
         let limits = &self.settings.limits;
@@ -106,7 +117,8 @@ impl Shard {
         let mut memory = std::mem::take(&mut self.signed);
         let push = match event {
             "new_msg" if room.is_some() => {
-                let Publish { body, key, reply_to } = Publish::parse(message.payload, limits.body_bytes)?;
+                let Publish { body, key, reply_to } =
+                    Publish::parse(message.payload, limits.body_bytes)?;
                 given_key = key.unwrap_or_default();
                 let key = (!given_key.is_empty()).then_some(&*given_key);
                 ToHome::Publish { home, asker, reference, body, key, reply_to }
@@ -138,7 +150,8 @@ impl Shard {
     }
 
     fn expect_answer(&mut self, conn: Key<Conn>, audience: Key<Audience>) {
-        if let Some(channel) = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience)) {
+        if let Some(channel) = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience))
+        {
             channel.outstanding = channel.outstanding.saturating_add(1);
         }
     }
@@ -153,7 +166,8 @@ impl Shard {
         status: &str,
         response: Payload<'_>,
     ) {
-        let Some(channel) = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience)) else {
+        let Some(channel) = self.conns.get_mut(conn).and_then(|conn| conn.channel_mut(audience))
+        else {
             return;
         };
         if channel.slot != slot {

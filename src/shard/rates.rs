@@ -1,4 +1,5 @@
-//! The rates at which connections push and join: two token buckets for each that has used some of them lately.
+//! The rates at which connections push and join: two token buckets for each that has used some of
+//! them lately.
 //!
 //! A full bucket says nothing, so who is quiet has none.
 
@@ -25,8 +26,17 @@ impl Rates {
     /// # Errors
     ///
     /// When there is none left: how long until there is.
-    pub(super) fn take_publish(&mut self, conn: u32, now_ms: u64, limits: &Limits) -> Result<(), RetryMs> {
-        self.allowance(conn, now_ms).publish.take(now_ms, limits.publish_per_s, limits.publish_burst)
+    pub(super) fn take_publish(
+        &mut self,
+        conn: u32,
+        now_ms: u64,
+        limits: &Limits,
+    ) -> Result<(), RetryMs> {
+        self.allowance(conn, now_ms).publish.take(
+            now_ms,
+            limits.publish_per_s,
+            limits.publish_burst,
+        )
     }
 
     /// Takes a join from what a connection may do. See [`Rates::take_publish`].
@@ -34,12 +44,18 @@ impl Rates {
     /// # Errors
     ///
     /// As there.
-    pub(super) fn take_join(&mut self, conn: u32, now_ms: u64, limits: &Limits) -> Result<(), RetryMs> {
+    pub(super) fn take_join(
+        &mut self,
+        conn: u32,
+        now_ms: u64,
+        limits: &Limits,
+    ) -> Result<(), RetryMs> {
         self.allowance(conn, now_ms).join.take(now_ms, limits.join_per_s, limits.join_burst)
     }
 
     fn allowance(&mut self, conn: u32, now_ms: u64) -> &mut Allowance {
-        let full = || Allowance { publish: TokenBucket::new(now_ms), join: TokenBucket::new(now_ms) };
+        let full =
+            || Allowance { publish: TokenBucket::new(now_ms), join: TokenBucket::new(now_ms) };
         self.0.entry(conn).or_insert_with(full)
     }
 
@@ -67,8 +83,13 @@ mod tests {
 
     #[test]
     fn a_quiet_connection_is_forgotten_and_loses_nothing_by_it() {
-        let limits =
-            Limits { publish_per_s: 10, publish_burst: 2, join_per_s: 1, join_burst: 1, ..Limits::default() };
+        let limits = Limits {
+            publish_per_s: 10,
+            publish_burst: 2,
+            join_per_s: 1,
+            join_burst: 1,
+            ..Limits::default()
+        };
         let mut rates = Rates::default();
         assert_eq!(rates.take_publish(7, 1_000, &limits), Ok(()));
         assert_eq!(rates.take_join(7, 1_000, &limits), Ok(()));

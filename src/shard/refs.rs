@@ -1,13 +1,15 @@
 //! The refs of joins: text while a message is handled, four bytes while a channel lasts.
 //!
-//! A client chooses the ref of a join, and every answer in the channel carries it. `phoenix.js` counts: `"1"`, `"2"`, and so on. Such a ref
-//! is kept as its number; any other is legal too, and kept beside the channels ([`Shard::odd_refs`](super::Shard)).
+//! A client chooses the ref of a join, and every answer in the channel carries it. `phoenix.js`
+//! counts: `"1"`, `"2"`, and so on. Such a ref is kept as its number; any other is legal too, and
+//! kept beside the channels ([`Shard::odd_refs`](super::Shard)).
 
 use smallvec::SmallVec;
 
 use crate::wire::phx::Message;
 
-/// A ref as the JSON in which it came. Mostly a short string of digits, which needs no memory of its own.
+/// A ref as the JSON in which it came. Mostly a short string of digits, which needs no memory of
+/// its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ref(SmallVec<[u8; 16]>);
 

@@ -70,10 +70,12 @@ impl Refusal {
                 format!(r#"{{"field":"{field}","message":"{message}","reason":"invalid"}}"#).into()
             }
             Self::TooLarge { field, max_bytes } => {
-                format!(r#"{{"field":"{field}","max_bytes":{max_bytes},"reason":"too_large"}}"#).into()
+                format!(r#"{{"field":"{field}","max_bytes":{max_bytes},"reason":"too_large"}}"#)
+                    .into()
             }
             Self::RateLimited { limit, retry: RetryMs(retry_ms) } => {
-                format!(r#"{{"limit":"{limit}","reason":"rate_limited","retry_ms":{retry_ms}}}"#).into()
+                format!(r#"{{"limit":"{limit}","reason":"rate_limited","retry_ms":{retry_ms}}}"#)
+                    .into()
             }
             Self::Busy => format!(r#"{{"reason":"busy","retry_ms":{BUSY_RETRY_MS}}}"#).into(),
             Self::NoMemory => format!(r#"{{"reason":"busy","retry_ms":{MEMORY_RETRY_MS}}}"#).into(),

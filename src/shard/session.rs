@@ -1,12 +1,15 @@
 //! Long polling: sockets without a socket.
 //!
-//! A session is a connection as any other: it joins, sits in audiences, has output of its own. But its socket never takes anything,
-//! so all that is for it waits where a slow reader's would: in the rooms' logs, behind its cursors. A poll takes what there is; one that
-//! finds nothing is kept, costs its connection and nothing more, and is answered in the turn in which something comes.
+//! A session is a connection as any other: it joins, sits in audiences, has output of its own. But
+//! its socket never takes anything, so all that is for it waits where a slow reader's would: in the
+//! rooms' logs, behind its cursors. A poll takes what there is; one that finds nothing is kept,
+//! costs its connection and nothing more, and is answered in the turn in which something comes.
 //!
-//! The session's token names its shard, so any connection of the server serves it; the rest of it is a secret that nobody guesses.
+//! The session's token names its shard, so any connection of the server serves it; the rest of it
+//! is a secret that nobody guesses.
 //!
-//! Source: `Phoenix.Transports.LongPoll`. Where that is broken, `docs/protocol.md` says what happens here instead.
+//! Source: `Phoenix.Transports.LongPoll`. Where that is broken, `docs/protocol.md` says what
+//! happens here instead.
 
 use data_encoding::BASE64URL_NOPAD;
 
@@ -53,7 +56,8 @@ impl Ticket {
         BASE64URL_NOPAD.encode(&bytes)
     }
 
-    /// Reads a token of ours. A user's token, which may come under the same name, is longer and has dots in it.
+    /// Reads a token of ours. A user's token, which may come under the same name, is longer and has
+    /// dots in it.
     fn parse(text: &str) -> Option<Self> {
         if text.len() != TICKET_CHARS {
             return None;
@@ -92,8 +96,9 @@ const REFUSED: u16 = 403;
 pub(super) const GONE: u16 = 410;
 /// Nothing was taken: what was posted before still waits, or much else for the session's shard.
 const BUSY: u16 = 503;
-/// A poll of a session that is gone. Phoenix says 410 and makes a new session, which `phoenix.js` before 1.8 takes for the old one: it
-/// does not join its channels again, and never hears from them. This makes every version begin anew.
+/// A poll of a session that is gone. Phoenix says 410 and makes a new session, which `phoenix.js`
+/// before 1.8 takes for the old one: it does not join its channels again, and never hears from
+/// them. This makes every version begin anew.
 const LOST: u16 = 500;
 
 impl Shard {
@@ -139,7 +144,13 @@ impl Shard {
     }
 
     /// A poll: of a session that there is, or for a new one.
-    fn poll<I: Io>(&mut self, turn: &mut Turn<'_, I>, conn: Key<Conn>, head: &Head<'_>, manner: Manner) {
+    fn poll<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        conn: Key<Conn>,
+        head: &Head<'_>,
+        manner: Manner,
+    ) {
         let Ok(ticket) = self.poll_ticket(head) else {
             return self.answer_poll(turn, conn, manner, REFUSED, None, &[]);
         };
@@ -150,7 +161,8 @@ impl Shard {
             }
             Some(_) => self.answer_poll(turn, conn, manner, LOST, None, &[]),
             None => {
-                let admitted = self.admit(turn.now, head).ok().map(|admitted| (admitted.0, admitted.1));
+                let admitted =
+                    self.admit(turn.now, head).ok().map(|admitted| (admitted.0, admitted.1));
                 self.open_session(turn, conn, manner, admitted);
             }
         }
@@ -202,12 +214,14 @@ impl Shard {
             return self.answer_poll(turn, conn, manner, GONE, None, &[]);
         };
         if self.is_busy(turn, ticket.shard) {
-            // Of what waits in a way nothing is counted as memory in use, and here a stranger's ticket is as good as any.
+            // Of what waits in a way nothing is counted as memory in use, and here a stranger's
+            // ticket is as good as any.
             self.metrics.refused_busy += 1;
             return self.answer_poll(turn, conn, manner, BUSY, None, &[]);
         }
-        let is_ndjson =
-            head.header("content-type").is_some_and(|media| media.starts_with("application/x-ndjson"));
+        let is_ndjson = head
+            .header("content-type")
+            .is_some_and(|media| media.starts_with("application/x-ndjson"));
         let mut frames = Vec::new();
         if push_posted(&mut frames, body, is_ndjson).is_err() {
             return self.answer_poll(turn, conn, manner, MALFORMED, None, &[]);
@@ -216,7 +230,8 @@ impl Shard {
         self.tell_session(turn, ticket.shard, ToSession::Post { conn, ticket, frames: &frames });
     }
 
-    /// The session's token, if the request has one, after the checks that hold for every request of long polling.
+    /// The session's token, if the request has one, after the checks that hold for every request of
+    /// long polling.
     pub(super) fn poll_ticket(&self, head: &Head<'_>) -> Result<Option<Ticket>, Status> {
         self.check_vsn_and_origin(head)?;
         if let Some(token) = head.header(TOKEN_HEADER) {
@@ -228,7 +243,12 @@ impl Shard {
     }
 
     /// Handles what a poller's shard asks of a session here.
-    pub(super) fn at_session<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToSession<'_>) {
+    pub(super) fn at_session<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        message: ToSession<'_>,
+    ) {
         match message {
             ToSession::Poll { conn, ticket } => {
                 if self.session_of(ticket).is_none() {
@@ -265,13 +285,15 @@ impl Shard {
         }
     }
 
-    /// Whether a session has so much posted that could not be handled yet that no more is taken: a socket would not be read any further.
+    /// Whether a session has so much posted that could not be handled yet that no more is taken: a
+    /// socket would not be read any further.
     fn is_behind(&self, key: Key<Conn>) -> bool {
         self.held_bytes(key) > READ_BUFFER_BYTES
     }
 
     fn session_of(&self, ticket: Ticket) -> Option<&Session> {
-        // Not compared in constant time: 128 random bits, over a network, and a wrong guess is not told from a dead session.
+        // Not compared in constant time: 128 random bits, over a network, and a wrong guess is not
+        // told from a dead session.
         self.sessions
             .get(&ticket.key)
             .filter(|session| session.ticket == ticket && !self.is_closing(ticket.key))
@@ -284,7 +306,10 @@ impl Shard {
         | FromSession::Posted { conn, .. }) = message;
         let Some(exchange) = self.stop_waiting(conn) else { return };
         match (message, exchange) {
-            (FromSession::Polled { status, messages, .. }, Exchange::Poll { manner, ticket, .. }) => {
+            (
+                FromSession::Polled { status, messages, .. },
+                Exchange::Poll { manner, ticket, .. },
+            ) => {
                 let ticket = Some(ticket).filter(|_| status != LOST);
                 self.answer_poll(turn, conn, manner, status, ticket, messages);
             }
@@ -301,9 +326,14 @@ impl Shard {
 
     /// Takes the sessions that a connection of this shard polls from it.
     pub(super) fn sessions_polled_by(&mut self, shard: u16) -> Vec<Key<Conn>> {
-        let is_polled = |session: &Session| session.poller.is_some_and(|poller| poller.shard == shard);
-        let mut polled: Vec<_> =
-            self.sessions.iter().filter(|(_, session)| is_polled(session)).map(|(key, _)| *key).collect();
+        let is_polled =
+            |session: &Session| session.poller.is_some_and(|poller| poller.shard == shard);
+        let mut polled: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| is_polled(session))
+            .map(|(key, _)| *key)
+            .collect();
         // No order of a map may be seen outside.
         polled.sort_unstable();
         for key in &polled {
@@ -323,7 +353,8 @@ impl Shard {
         }
     }
 
-    /// Answers the poll that waits, if one does and something has come. Says whether it was answered.
+    /// Answers the poll that waits, if one does and something has come. Says whether it was
+    /// answered.
     pub(super) fn serve_poller<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) -> bool {
         if self.sessions.get(&key).is_none_or(|session| session.poller.is_none()) {
             return false;
@@ -341,7 +372,13 @@ impl Shard {
         self.answer_poller(turn, key, status, &[]);
     }
 
-    fn answer_poller<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, status: u16, messages: &[u8]) {
+    fn answer_poller<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: Key<Conn>,
+        status: u16,
+        messages: &[u8],
+    ) {
         let poller = self.sessions.get_mut(&key).and_then(|session| session.poller.take());
         if let Some(Poller { shard, conn }) = poller {
             self.deadline(key, turn.now.mono_ms + SESSION_TIMEOUT_MS);
@@ -349,7 +386,8 @@ impl Shard {
         }
     }
 
-    /// Takes what there is for a session, as the strings of an answer: its own output, then what was said in its rooms.
+    /// Takes what there is for a session, as the strings of an answer: its own output, then what
+    /// was said in its rooms.
     fn collect(&mut self, key: Key<Conn>, messages: &mut Vec<u8>) {
         let mut first = true;
         if let Some(out) = self.take_output(key) {
@@ -368,7 +406,9 @@ impl Shard {
                 return;
             };
             let (audience, seat) = (*audience, *seat);
-            let Some(record) = self.audiences.get_mut(audience).filter(|_| seat != Channel::NO_SEAT) else {
+            let Some(record) =
+                self.audiences.get_mut(audience).filter(|_| seat != Channel::NO_SEAT)
+            else {
                 continue;
             };
             let pending = record.pending(seat as usize, flags);
@@ -380,7 +420,8 @@ impl Shard {
         }
     }
 
-    /// A session's deadline has passed: its poll has waited long enough, or nobody polls it any more.
+    /// A session's deadline has passed: its poll has waited long enough, or nobody polls it any
+    /// more.
     pub(super) fn session_due<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
         if self.sessions.get(&key).is_some_and(|session| session.poller.is_some()) {
             self.let_poller_go(turn, key, NOTHING);
@@ -400,7 +441,12 @@ impl Shard {
     }
 
     /// A connection that waited for a session has gone.
-    pub(super) fn abandon<I: Io>(&mut self, turn: &mut Turn<'_, I>, conn: Key<Conn>, exchange: &Exchange) {
+    pub(super) fn abandon<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        conn: Key<Conn>,
+        exchange: &Exchange,
+    ) {
         if let Exchange::Poll { ticket, .. } = exchange {
             self.tell_session(turn, ticket.shard, ToSession::Abandon { conn, ticket: *ticket });
         }
@@ -432,7 +478,8 @@ impl Shard {
             ("cache-control", "no-store"),
             ("access-control-allow-origin", "*"),
         ];
-        // What became of it stands in the body; the status of HTTP is always 200, as Phoenix has it.
+        // What became of it stands in the body; the status of HTTP is always 200, as Phoenix has
+        // it.
         let response = Response { status: Status::Ok, headers: &headers, body: &body };
         response.push(self.output(conn.index()), manner, turn.now.unix_ms);
         self.responded(turn, conn, manner);
@@ -445,11 +492,13 @@ mod tests {
 
     #[test]
     fn a_ticket_is_read_as_it_was_written_and_nothing_else_is_one() {
-        let ticket = Ticket { shard: 3, key: Key::from_u64(0x0102_0304_0506_0708), secret: u128::MAX / 3 };
+        let ticket =
+            Ticket { shard: 3, key: Key::from_u64(0x0102_0304_0506_0708), secret: u128::MAX / 3 };
         let text = ticket.text();
         assert_eq!(text.len(), TICKET_CHARS);
         assert_eq!(Ticket::parse(&text), Some(ticket));
-        for other in ["", "a.b.c", &text[1..], &format!("{text}A"), &text.replace(&text[..1], "!")] {
+        for other in ["", "a.b.c", &text[1..], &format!("{text}A"), &text.replace(&text[..1], "!")]
+        {
             assert_eq!(Ticket::parse(other), None, "{other}");
         }
     }

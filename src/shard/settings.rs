@@ -1,7 +1,9 @@
-//! What a shard is told once: its share of what the server may have, and the limits of each connection and room.
+//! What a shard is told once: its share of what the server may have, and the limits of each
+//! connection and room.
 
 use crate::limits::{
-    ADMISSION_LINE_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits, PresenceLimits, WRITES_PER_FLUSH,
+    ADMISSION_LINE_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits, PresenceLimits,
+    WRITES_PER_FLUSH,
 };
 
 /// What a shard is told once.
@@ -29,11 +31,14 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// Whether there is `/echo`.
     pub echo: bool,
-    /// To how many members of a room a turn writes at most: [`WRITES_PER_FLUSH`], or less where that is to be tried.
+    /// To how many members of a room a turn writes at most: [`WRITES_PER_FLUSH`], or less where
+    /// that is to be tried.
     pub writes_per_flush: u32,
-    /// Up to how many members a room gathers on one shard: [`GATHERED_MEMBERS`], or another number where that is to be tried.
+    /// Up to how many members a room gathers on one shard: [`GATHERED_MEMBERS`], or another number
+    /// where that is to be tried.
     pub gathered_members: u32,
-    /// From how many bytes of joins that wait on others are refused: [`ADMISSION_LINE_BYTES_MAX`], or less where that is to be tried.
+    /// From how many bytes of joins that wait on others are refused: [`ADMISSION_LINE_BYTES_MAX`],
+    /// or less where that is to be tried.
     pub admission_line_bytes: usize,
 }
 

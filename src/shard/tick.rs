@@ -1,13 +1,15 @@
 //! When a room tells its members who is there.
 //!
-//! At a *tick* all members are told what has changed since the last one, in one `presence_diff`, and those who joined since then are *greeted*:
-//! they are sent the list of all (`greeting`).
+//! At a *tick* all members are told what has changed since the last one, in one `presence_diff`,
+//! and those who joined since then are *greeted*: they are sent the list of all (`greeting`).
 //!
-//! A tick to `n` members is `n` writes, whatever it says, and a room that fills would have one for each join: the square of its members.
-//! So a tick is followed by a rest that grows with the number of those who were told. A room that is quiet tells at once, in one write with the
-//! answer to the join; one that fills tells at a pace at which its presence costs so many writes a second and no more, whatever its size
-//! and however many come. Who joins while a room rests for long is greeted without waiting, in one write with the answer too. And when
-//! something is said in a room that rests, its news goes along: a write that is made anyway costs hardly more for it.
+//! A tick to `n` members is `n` writes, whatever it says, and a room that fills would have one for
+//! each join: the square of its members. So a tick is followed by a rest that grows with the number
+//! of those who were told. A room that is quiet tells at once, in one write with the answer to the
+//! join; one that fills tells at a pace at which its presence costs so many writes a second and no
+//! more, whatever its size and however many come. Who joins while a room rests for long is greeted
+//! without waiting, in one write with the answer too. And when something is said in a room that
+//! rests, its news goes along: a write that is made anyway costs hardly more for it.
 //!
 //! Deliberately absent: what is told (`chat::presence`), and how it is written (`presence`).
 
@@ -26,14 +28,18 @@ pub(super) struct Roll {
     pace: Pace,
     /// Those who joined and have not been greeted.
     pub(super) newcomers: Vec<Slot>,
-    /// The list, as those are sent it who are greeted between two ticks: written for the first, and kept for those behind it.
+    /// The list, as those are sent it who are greeted between two ticks: written for the first, and
+    /// kept for those behind it.
     pub(super) list: Option<List>,
 }
 
 impl Roll {
     /// Says how its parts fit. For [`Shard::check_invariants`].
     pub(super) fn check(&self) {
-        assert!(self.list.is_none() || self.has_tick(), "a list is kept until a tick, and one is set");
+        assert!(
+            self.list.is_none() || self.has_tick(),
+            "a list is kept until a tick, and one is set"
+        );
     }
 
     /// The memory of the list.
@@ -69,17 +75,19 @@ struct Pace {
     rests_until_ms: u64,
 }
 
-/// Rooms tick on a common grid, in milliseconds: a thousand small rooms that fill at once wake their shard a few times, and not a thousand.
+/// Rooms tick on a common grid, in milliseconds: a thousand small rooms that fill at once wake
+/// their shard a few times, and not a thousand.
 const TICK_GRID_MS: u64 = 16;
 
-/// How long a room collects after it has told so many members, in milliseconds: as though each had cost it a tick of a room of one.
+/// How long a room collects after it has told so many members, in milliseconds: as though each had
+/// cost it a tick of a room of one.
 fn rest_ms(told: u32, limits: &PresenceLimits) -> u64 {
     (limits.tick_ms * (1 + u64::from(told))).min(limits.tick_max_ms.max(limits.tick_ms))
 }
 
 impl Pace {
-    /// There is something to tell, which may wait for so long, and must while the room rests. Gives the time for which a timer is to be set,
-    /// if none is set that is early enough.
+    /// There is something to tell, which may wait for so long, and must while the room rests. Gives
+    /// the time for which a timer is to be set, if none is set that is early enough.
     fn ask(&mut self, now_ms: u64, patience_ms: u64) -> Option<u64> {
         if self.due_ms.is_none() {
             self.since_ms = now_ms;
@@ -95,12 +103,14 @@ impl Pace {
         Some(due_ms)
     }
 
-    /// Whether the time for a tick has come. A timer that another has overtaken finds that it has not.
+    /// Whether the time for a tick has come. A timer that another has overtaken finds that it has
+    /// not.
     fn take_due(&mut self, now_ms: u64) -> bool {
         self.due_ms.take_if(|due_ms| *due_ms <= now_ms).is_some()
     }
 
-    /// Whether there is news that may go along with something else that all are sent now; then it need not be told at its own time.
+    /// Whether there is news that may go along with something else that all are sent now; then it
+    /// need not be told at its own time.
     fn take_along(&mut self, now_ms: u64) -> bool {
         self.due_ms.take_if(|_| now_ms >= self.since_ms + ALONG_AFTER_MS).is_some()
     }
@@ -111,8 +121,8 @@ impl Pace {
     }
 }
 
-/// How old news must be to go along with what is said in the room, in milliseconds: who reloads a page should have come back, and a room with
-/// many messages needs no diff with each.
+/// How old news must be to go along with what is said in the room, in milliseconds: who reloads a
+/// page should have come back, and a room with many messages needs no diff with each.
 const ALONG_AFTER_MS: u64 = 500;
 
 /// How urgent it is that the members are told.
@@ -137,8 +147,9 @@ impl Shard {
         }
     }
 
-    /// A room's tick: the news of who came and left since the last one, and the list for those who came. While a way to its members is
-    /// filling it waits, and is told in one: of a shard that is stuck, ticks would pile up for as long as it is.
+    /// A room's tick: the news of who came and left since the last one, and the list for those who
+    /// came. While a way to its members is filling it waits, and is told in one: of a shard that is
+    /// stuck, ticks would pile up for as long as it is.
     pub(super) fn home_tick<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>) {
         let home = self.homes.get_mut(key);
         if !home.is_some_and(|home| home.roll.pace.take_due(turn.now.mono_ms)) {
@@ -152,7 +163,8 @@ impl Shard {
         }
     }
 
-    /// Something has been said to all in a room: its news goes along, if there is some that has waited.
+    /// Something has been said to all in a room: its news goes along, if there is some that has
+    /// waited.
     pub(super) fn tell_along<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Home>) {
         let home = self.homes.get_mut(key);
         if home.is_some_and(|home| home.roll.pace.take_along(turn.now.mono_ms)) {
@@ -183,7 +195,11 @@ impl Shard {
         self.greet_newcomers(turn, key);
         self.reweigh(key);
         if let Some(home) = self.homes.get_mut(key).filter(|_| told) {
-            home.roll.pace.told(turn.now.mono_ms, home.presence.live_count(), &self.settings.presence);
+            home.roll.pace.told(
+                turn.now.mono_ms,
+                home.presence.live_count(),
+                &self.settings.presence,
+            );
         }
     }
 }
@@ -229,7 +245,10 @@ mod tests {
         for members in [1, 3, 10, 30] {
             let ticks = ticks(members, (0..10_000).flat_map(|ms| [ms; 3]));
             let writes = ticks.len() as u64 * u64::from(members);
-            assert!(writes <= 10_000 / LIMITS.tick_ms + 2 * u64::from(members), "{members}: {writes}");
+            assert!(
+                writes <= 10_000 / LIMITS.tick_ms + 2 * u64::from(members),
+                "{members}: {writes}"
+            );
         }
     }
 

@@ -1,7 +1,8 @@
 //! What a storm needed and nobody needs now is given back, a few times a second.
 //!
-//! Whatever is filled and emptied again keeps its memory, so that a steady load allocates nothing; and a storm would leave all of it behind for
-//! as long as the process lives, in tables by connection and in buffers that once held the list of a large room.
+//! Whatever is filled and emptied again keeps its memory, so that a steady load allocates nothing;
+//! and a storm would leave all of it behind for as long as the process lives, in tables by
+//! connection and in buffers that once held the list of a large room.
 
 use super::Shard;
 use crate::base::slack::Slack;
@@ -19,9 +20,13 @@ impl Shard {
         self.log_memory.tidy();
         self.let_lists_go();
         self.spare_lists.tidy();
-        for scratch in
-            [&mut self.scratch, &mut self.response, &mut self.record, &mut self.signed, &mut self.list]
-        {
+        for scratch in [
+            &mut self.scratch,
+            &mut self.response,
+            &mut self.record,
+            &mut self.signed,
+            &mut self.list,
+        ] {
             scratch.trim(SCRATCH_BYTES_KEPT);
         }
         self.inputs.trim(ENTRIES_KEPT);

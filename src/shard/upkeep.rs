@@ -1,5 +1,5 @@
-//! The topics that live on a shard, all together: how many there may be, what they remember, which goes when there is no room, and how the
-//! directories hear of them.
+//! The topics that live on a shard, all together: how many there may be, what they remember, which
+//! goes when there is no room, and how the directories hear of them.
 
 use std::collections::VecDeque;
 
@@ -10,13 +10,15 @@ use crate::base::arena::Key;
 use crate::base::slack::Slack;
 use crate::chat::topic::Topic;
 
-/// How long a shard collects what changed in its rooms before it tells the directories, in milliseconds.
+/// How long a shard collects what changed in its rooms before it tells the directories, in
+/// milliseconds.
 const LISTING_MS: u64 = 50;
 
 /// The topics that live on a shard.
 #[derive(Default)]
 pub(super) struct Upkeep {
-    /// Those that nobody is in, the longest empty first. An entry is stale if the home was entered since.
+    /// Those that nobody is in, the longest empty first. An entry is stale if the home was entered
+    /// since.
     empty: VecDeque<(Key<Home>, u32)>,
     /// Bytes of history over all homes.
     pub(super) history_bytes: usize,
@@ -38,7 +40,8 @@ impl Upkeep {
         Self { epochs: seed, ..Self::default() }
     }
 
-    /// Lines a home up to be evicted, once; if it is entered and left again, it goes to the back when its turn comes.
+    /// Lines a home up to be evicted, once; if it is entered and left again, it goes to the back
+    /// when its turn comes.
     pub(super) fn note_empty(&mut self, key: Key<Home>, home: &mut Home) {
         home.emptied = home.emptied.wrapping_add(1);
         if !std::mem::replace(&mut home.queued, true) {
@@ -97,7 +100,8 @@ impl Shard {
         }
     }
 
-    /// Tells every shard's directory what has changed here. While a way to one is filling, that waits, and is told in one.
+    /// Tells every shard's directory what has changed here. While a way to one is filling, that
+    /// waits, and is told in one.
     pub(super) fn send_listings<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.upkeep.listing = false;
         if self.is_any_filling(turn) {
@@ -164,13 +168,15 @@ impl Shard {
         self.home_by_topic.remove(&home.topic);
     }
 
-    /// Keeps the history of all rooms within its bound: empty rooms go first, then the room that grew pays for itself.
+    /// Keeps the history of all rooms within its bound: empty rooms go first, then the room that
+    /// grew pays for itself.
     pub(super) fn bound_history(&mut self, grown: Key<Home>) {
         while self.upkeep.history_bytes > self.settings.history_bytes_max {
             if self.evict_longest_empty() {
                 continue;
             }
-            let Some(home) = self.homes.get_mut(grown).filter(|home| !home.history.is_empty()) else {
+            let Some(home) = self.homes.get_mut(grown).filter(|home| !home.history.is_empty())
+            else {
                 return;
             };
             self.upkeep.history_bytes -= home.history.kept_bytes();

@@ -1,4 +1,5 @@
-//! The ways between shards: what goes there and what comes from there, and what is done when one of them fills up.
+//! The ways between shards: what goes there and what comes from there, and what is done when one of
+//! them fills up.
 //!
 //! A message to one's own shard is a call, with the same values.
 
@@ -23,13 +24,20 @@ impl Shard {
 
     /// The shard that a topic's home is on: the same for everybody, whatever the shard.
     pub(super) fn home_of(&self, topic: &str) -> u16 {
-        // Fixed keys: all shards must agree. That somebody could choose names of one home only makes that one busy.
+        // Fixed keys: all shards must agree. That somebody could choose names of one home only
+        // makes that one busy.
         let hash = ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(topic);
-        u16::try_from(hash % u64::from(self.settings.shards)).expect("less than the number of shards")
+        u16::try_from(hash % u64::from(self.settings.shards))
+            .expect("less than the number of shards")
     }
 
     /// Asks the home of a room, here or on another shard.
-    pub(super) fn tell_home<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+    pub(super) fn tell_home<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        message: ToHome<'_>,
+    ) {
         if shard == self.id {
             self.at_home(turn, shard, message);
         } else {
@@ -38,7 +46,12 @@ impl Shard {
     }
 
     /// Tells the members of a room, here or on another shard.
-    pub(super) fn tell_member<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToMember<'_>) {
+    pub(super) fn tell_member<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        message: ToMember<'_>,
+    ) {
         if shard == self.id {
             self.at_member(turn, message);
         } else {
@@ -47,7 +60,12 @@ impl Shard {
     }
 
     /// Sends a record to another shard.
-    pub(super) fn send<'a, I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: impl Field<'a>) {
+    pub(super) fn send<'a, I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        message: impl Field<'a>,
+    ) {
         message.put(&mut self.record);
         turn.io.send(shard, &self.record);
         self.record.clear();
@@ -62,13 +80,21 @@ impl Shard {
                 }
                 self.joined(turn, conn, audience, slot, response);
             }
-            ToMember::Refused { conn, audience, response } => self.refused(conn, audience, response),
-            ToMember::Left { conn, audience, slot, reference } => self.left(conn, audience, slot, reference),
+            ToMember::Refused { conn, audience, response } => {
+                self.refused(conn, audience, response)
+            }
+            ToMember::Left { conn, audience, slot, reference } => {
+                self.left(conn, audience, slot, reference)
+            }
             ToMember::Reply { conn, audience, slot, reference, status, response } => {
                 self.replied(conn, audience, slot, reference, status, response);
             }
-            ToMember::Deliver { audience, event, payload } => self.deliver(audience, event, payload),
-            ToMember::State { audience, list, count, own } => self.show(turn, audience, list, count, own),
+            ToMember::Deliver { audience, event, payload } => {
+                self.deliver(audience, event, payload)
+            }
+            ToMember::State { audience, list, count, own } => {
+                self.show(turn, audience, list, count, own)
+            }
             ToMember::Created { conn, status, body } => self.created(turn, conn, status, body),
         }
     }
@@ -88,9 +114,14 @@ impl Shard {
         (0..self.settings.shards).any(|shard| self.is_filling(turn, shard))
     }
 
-    /// Stops reading a connection that feeds a way which is filling, until all ways to other shards are free again. What is said in a
-    /// room that lives here may go to all of them.
-    pub(super) fn pause_if_filling<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Conn>, shard: u16) {
+    /// Stops reading a connection that feeds a way which is filling, until all ways to other shards
+    /// are free again. What is said in a room that lives here may go to all of them.
+    pub(super) fn pause_if_filling<I: Io>(
+        &mut self,
+        turn: &Turn<'_, I>,
+        key: Key<Conn>,
+        shard: u16,
+    ) {
         let is_filling =
             if shard == self.id { self.is_any_filling(turn) } else { self.is_filling(turn, shard) };
         if is_filling && self.conns.contains(key) && !self.is_closing(key) {
@@ -111,7 +142,12 @@ impl Shard {
     }
 
     /// Asks a session of long polling, here or on another shard.
-    pub(super) fn tell_session<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToSession<'_>) {
+    pub(super) fn tell_session<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        message: ToSession<'_>,
+    ) {
         if shard == self.id {
             self.at_session(turn, shard, message);
         } else {

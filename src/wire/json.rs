@@ -1,8 +1,9 @@
 //! JSON as the server needs it: checked once as a whole, then walked as spans of the original text.
 //!
-//! A chat server forwards payloads; it must know that they are valid, look at a few fields, and pass the rest on byte for byte.
-//! A parsed tree loses the bytes. So [`Checker`] lets `simd-json` judge a copy of the text, and the rest of this module walks text
-//! *that has been judged valid*: it finds where values begin and end, and never has to report an error of its own.
+//! A chat server forwards payloads; it must know that they are valid, look at a few fields, and
+//! pass the rest on byte for byte. A parsed tree loses the bytes. So [`Checker`] lets `simd-json`
+//! judge a copy of the text, and the rest of this module walks text *that has been judged valid*:
+//! it finds where values begin and end, and never has to report an error of its own.
 //!
 //! Deliberately absent: numbers beyond `u64`, and writing of anything but strings and integers.
 
@@ -14,7 +15,8 @@ use crate::limits::JSON_DEPTH_MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// Judges whether bytes are one JSON value. Keeps its buffers, so that a warm one allocates nothing.
+/// Judges whether bytes are one JSON value. Keeps its buffers, so that a warm one allocates
+/// nothing.
 #[derive(Default)]
 pub struct Checker {
     warm: Option<Warm>,
@@ -61,7 +63,8 @@ impl Checker {
 
 /// Whether each `\u` escape of a surrogate has its other half.
 ///
-/// A lone one has no meaning in UTF-8: Phoenix closes the socket, browsers would see U+FFFD, and parsers disagree.
+/// A lone one has no meaning in UTF-8: Phoenix closes the socket, browsers would see U+FFFD, and
+/// parsers disagree.
 fn has_pairs_only(text: &[u8]) -> bool {
     let mut rest = text;
     while let Some(at) = memchr::memchr(b'\\', rest) {
@@ -87,7 +90,10 @@ fn has_pairs_only(text: &[u8]) -> bool {
 }
 
 fn hex4(digits: Option<&[u8]>) -> Option<u32> {
-    digits?.get(..4)?.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
+    digits?
+        .get(..4)?
+        .iter()
+        .try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
 }
 
 fn skip_space(text: &str) -> &str {
@@ -150,7 +156,8 @@ pub fn elements(text: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || take_value(&mut rest))
 }
 
-/// The members of an object in their order, each key and value as the text it came in (the key with its quotes).
+/// The members of an object in their order, each key and value as the text it came in (the key with
+/// its quotes).
 ///
 /// `text` must be a checked JSON value; one that is no object has no members. Keys may repeat.
 pub fn members(text: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -213,7 +220,8 @@ pub fn fields<'a, const N: usize>(object: &'a str, names: [&str; N]) -> [Option<
 fn is_string(text: &str, other: &str) -> bool {
     let as_it_is = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     // An escape makes a string longer.
-    as_it_is == Some(other) || text.len() > other.len() + 2 && string(text).as_deref() == Some(other)
+    as_it_is == Some(other)
+        || text.len() > other.len() + 2 && string(text).as_deref() == Some(other)
 }
 
 /// The string that checked text stands for, or `None` if it is no string.
@@ -238,7 +246,8 @@ pub fn boolean(text: &str) -> Option<bool> {
     text.parse().ok()
 }
 
-/// Appends `text` as a JSON string, escaping what must be (RFC 8259, 7) and nothing else, as Jason does.
+/// Appends `text` as a JSON string, escaping what must be (RFC 8259, 7) and nothing else, as Jason
+/// does.
 pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
@@ -277,7 +286,8 @@ fn must_be_escaped(byte: u8) -> bool {
 /// How many of these bytes can stand in a string as they are, from the first on.
 fn plain_bytes(bytes: &[u8]) -> usize {
     // Without a branch for each byte eight of them are looked at as one.
-    let is_plain = |word: &&[u8; 8]| !word.iter().fold(false, |any, byte| any | must_be_escaped(*byte));
+    let is_plain =
+        |word: &&[u8; 8]| !word.iter().fold(false, |any, byte| any | must_be_escaped(*byte));
     let words = bytes.as_chunks::<8>().0.iter().take_while(is_plain).count();
     let rest = &bytes[words * 8..];
     words * 8 + rest.iter().position(|byte| must_be_escaped(*byte)).unwrap_or(rest.len())
@@ -351,7 +361,10 @@ mod tests {
         let pairs: Vec<_> = members(r#"{ "a" : 1 , "b":{"c": 2}, "a":3 }"#).collect();
         assert_eq!(pairs, [("\"a\"", "1"), ("\"b\"", "{\"c\": 2}"), ("\"a\"", "3")]);
         assert_eq!(
-            elements("[]").count() + elements("{}").count() + members("[1]").count() + members("{ }").count(),
+            elements("[]").count()
+                + elements("{}").count()
+                + members("[1]").count()
+                + members("{ }").count(),
             0
         );
     }
@@ -373,7 +386,8 @@ mod tests {
         for length in 0..40 {
             for at in 0..length {
                 for special in ["\"", "\\", "\0", "\u{1f}", "\n"] {
-                    let text = ["x".repeat(at), special.into(), "\u{7f}".repeat(length - at - 1)].concat();
+                    let text =
+                        ["x".repeat(at), special.into(), "\u{7f}".repeat(length - at - 1)].concat();
                     let mut out = Vec::new();
                     push_string(&mut out, &text);
                     assert_eq!(serde_json::from_slice::<String>(&out).expect("a string"), text);

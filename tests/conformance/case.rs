@@ -52,11 +52,20 @@ pub(crate) fn parse(file: &str) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for (number, line) in (1..).zip(file.lines()) {
         let line = line.strip_prefix("+ ").unwrap_or(line);
-        if line.is_empty() || line.starts_with("# ") || line.starts_with("@@ ") || line.starts_with("- ") {
+        if line.is_empty()
+            || line.starts_with("# ")
+            || line.starts_with("@@ ")
+            || line.starts_with("- ")
+        {
             continue;
         }
         if let Some(title) = line.strip_prefix("### ") {
-            cases.push(Case { title: title.into(), once: false, settings: Vec::new(), steps: Vec::new() });
+            cases.push(Case {
+                title: title.into(),
+                once: false,
+                settings: Vec::new(),
+                steps: Vec::new(),
+            });
             continue;
         }
         let case = cases.last_mut().unwrap_or_else(|| panic!("line {number} belongs to no case"));
@@ -73,13 +82,18 @@ pub(crate) fn parse(file: &str) -> Vec<Case> {
         } else if let Some((to, message)) = line.split_once("-->") {
             let message = Sent(vec![message.strip_prefix(' ').unwrap_or(message).into()]);
             match case.steps.last_mut() {
-                Some((_, Step::Send { to: last, messages })) if last == to => messages.push(message),
-                _ => case.steps.push((number, Step::Send { to: to.into(), messages: vec![message] })),
+                Some((_, Step::Send { to: last, messages })) if last == to => {
+                    messages.push(message)
+                }
+                _ => {
+                    case.steps.push((number, Step::Send { to: to.into(), messages: vec![message] }))
+                }
             }
         } else if let Some((from, "(nothing)")) = line.split_once("<-- ") {
             case.steps.push((number, Step::Quiet { by: from.into() }));
         } else if let Some((from, message)) = line.split_once("<-- ") {
-            case.steps.push((number, Step::Expect { from: from.into(), lines: vec![message.into()] }));
+            case.steps
+                .push((number, Step::Expect { from: from.into(), lines: vec![message.into()] }));
         } else if let Some(who) = line.strip_suffix(": drops its connection") {
             case.steps.push((number, Step::Drop { who: who.into() }));
         } else if line == "the server is told to stop" {
@@ -146,8 +160,11 @@ impl Sent {
         if let Some(body) = &body {
             headers.extend(["Content-Length: ", &body.len().to_string(), "\r\n"]);
         }
-        let request =
-            format!("{} {version}\r\n{host}{headers}\r\n{}", fill(&self.0[0]), body.unwrap_or_default());
+        let request = format!(
+            "{} {version}\r\n{host}{headers}\r\n{}",
+            fill(&self.0[0]),
+            body.unwrap_or_default()
+        );
         out.extend_from_slice(request.as_bytes());
     }
 }

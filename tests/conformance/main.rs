@@ -1,15 +1,18 @@
-//! Chinwag beside Phoenix, frame by frame: what a recorded client of Phoenix 1.8 said is said to the real server over raw TCP, and what
-//! comes back is compared with what Phoenix answered.
+//! Chinwag beside Phoenix, frame by frame: what a recorded client of Phoenix 1.8 said is said to
+//! the real server over raw TCP, and what comes back is compared with what Phoenix answered.
 //!
-//! The files in `cases/` are written like diffs. What has no mark in front is common to both; `-` is Phoenix' alone and `+` Chinwag's, and
-//! the line `@@ NAME` above them names the difference. Every one of these stands, with its reason, in the table "Differences from Phoenix" of
+//! The files in `cases/` are written like diffs. What has no mark in front is common to both; `-`
+//! is Phoenix' alone and `+` Chinwag's, and the line `@@ NAME` above them names the difference.
+//! Every one of these stands, with its reason, in the table "Differences from Phoenix" of
 //! `docs/protocol.md`, and no other stands there.
 //!
-//! What is compared is bytes, except where a case says otherwise by a placeholder ([`pattern`]), and except for the headers in
-//! [`peer::HEADERS_OF_NO_CONCERN`]. Each case has a server to itself, with one shard and with two, and is played in several rooms, so that their homes
-//! and the connections' shards come in all combinations.
+//! What is compared is bytes, except where a case says otherwise by a placeholder ([`pattern`]),
+//! and except for the headers in [`peer::HEADERS_OF_NO_CONCERN`]. Each case has a server to itself,
+//! with one shard and with two, and is played in several rooms, so that their homes and the
+//! connections' shards come in all combinations.
 //!
-//! Deliberately absent: what only the application that was recorded did (events that reply in odd ways, that push, that stop the channel).
+//! Deliberately absent: what only the application that was recorded did (events that reply in odd
+//! ways, that push, that stop the channel).
 
 mod case;
 mod pattern;
@@ -23,7 +26,8 @@ use pattern::Bindings;
 use peer::Peer;
 use server::Server;
 
-/// The rooms that a case is played in: `room:?` in a case becomes one of them after the other. Of two shards each is the home of some.
+/// The rooms that a case is played in: `room:?` in a case becomes one of them after the other. Of
+/// two shards each is the home of some.
 const ROOMS: [char; 4] = ['a', 'b', 'e', 'i'];
 
 #[test]
@@ -103,14 +107,21 @@ fn play(file: &str) {
             let server = Server::start(shards, &case.settings);
             let rooms = if case.once { &ROOMS[..1] } else { &ROOMS };
             let played = rooms.iter().try_for_each(|room| {
-                Stage::new(&server, *room).play(case).map_err(|message| format!("in room:{room}, {message}"))
+                Stage::new(&server, *room)
+                    .play(case)
+                    .map_err(|message| format!("in room:{room}, {message}"))
             });
             if let Err(message) = played {
                 wrong.push(format!("### {}\nwith {shards} shards, {message}\n", case.title));
             }
         }
     }
-    assert!(wrong.is_empty(), "{} cases are not as they should be:\n\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} cases are not as they should be:\n\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// One performance of a case.
@@ -168,7 +179,8 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The peer of this name; made, and for anything but HTTP made a WebSocket, when it is first named.
+    /// The peer of this name; made, and for anything but HTTP made a WebSocket, when it is first
+    /// named.
     fn peer(&mut self, name: &str, is_http: bool) -> Result<&mut Peer, String> {
         if let Some(at) = self.peers.iter().position(|(known, _)| known == name) {
             return Ok(&mut self.peers[at].1);

@@ -9,7 +9,8 @@
 //! | `<meta NAME>` | a presence meta: an object with a `phx_ref` of 16 characters | the rest of it is the application's |
 //! | `<session NAME>` | a token of long polling, without its quotes | it is opaque |
 //!
-//! The same NAME stands for the same `phx_ref` or token wherever it comes, and another NAME for another.
+//! The same NAME stands for the same `phx_ref` or token wherever it comes, and another NAME for
+//! another.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,9 @@ impl Bindings {
 
     /// Puts in what has been bound.
     pub(crate) fn fill(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("<{name}>"), value))
+        self.0
+            .iter()
+            .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("<{name}>"), value))
     }
 
     fn try_compare(&mut self, mut expected: &str, mut seen: &str) -> Result<(), String> {
@@ -42,7 +45,8 @@ impl Bindings {
                 }
                 Some(("meta", _)) => {
                     let (value, rest) = after_json(seen)?;
-                    let reference = value["phx_ref"].as_str().filter(|reference| reference.len() == 16);
+                    let reference =
+                        value["phx_ref"].as_str().filter(|reference| reference.len() == 16);
                     self.bind(name, reference.ok_or("a meta without a phx_ref of 16 characters")?)?;
                     rest
                 }
@@ -59,7 +63,9 @@ impl Bindings {
     }
 
     fn bind(&mut self, name: &str, value: &str) -> Result<(), String> {
-        if let Some((other, _)) = self.0.iter().find(|(other, known)| *known == value && *other != name) {
+        if let Some((other, _)) =
+            self.0.iter().find(|(other, known)| *known == value && *other != name)
+        {
             return Err(format!("{name} is the same as {other}"));
         }
         let known = self.0.entry(name.to_owned()).or_insert_with(|| value.to_owned());

@@ -81,7 +81,8 @@ impl Peer {
             ),
             None => return Ok(()),
         };
-        let mut frame = vec![0x81, 0x80 | u8::try_from(heartbeat.len()).expect("short"), 0, 0, 0, 0];
+        let mut frame =
+            vec![0x81, 0x80 | u8::try_from(heartbeat.len()).expect("short"), 0, 0, 0, 0];
         frame.extend_from_slice(heartbeat.as_bytes());
         self.send(&frame)?;
         match self.next(false)? {
@@ -95,7 +96,11 @@ impl Peer {
         while !self.ended {
             self.read()?;
         }
-        if self.received.is_empty() { Ok(()) } else { Err(format!("after the close: {:?}", self.received)) }
+        if self.received.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("after the close: {:?}", self.received))
+        }
     }
 
     fn read(&mut self) -> Result<(), String> {
@@ -109,11 +114,13 @@ impl Peer {
         Ok(())
     }
 
-    /// The lines of an answer that is whole, without the headers of no concern, and its body as one more line.
+    /// The lines of an answer that is whole, without the headers of no concern, and its body as one
+    /// more line.
     fn answer(&mut self) -> Option<(String, usize)> {
         let end = self.received.windows(4).position(|window| window == b"\r\n\r\n")?;
         let head = String::from_utf8_lossy(&self.received[..end]).into_owned();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map(str::parse);
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length: ")).map(str::parse);
         let body_bytes: usize = length.and_then(Result::ok).unwrap_or(0);
         let body = self.received.get(end + 4..end + 4 + body_bytes)?;
         let mut lines: Vec<_> = head
@@ -142,7 +149,9 @@ impl Peer {
         let payload = self.received.get(at..end)?;
         let hex = || payload.iter().fold(String::new(), |hex, byte| format!("{hex} {byte:02x}"));
         let seen = match (first, payload) {
-            (0x81, text) => String::from_utf8(text.to_vec()).unwrap_or_else(|_| format!("TEXT{}", hex())),
+            (0x81, text) => {
+                String::from_utf8(text.to_vec()).unwrap_or_else(|_| format!("TEXT{}", hex()))
+            }
             (0x82, _) => format!("BIN{}", hex()),
             (0x88, [high, low]) => format!("CLOSE {}", u16::from_be_bytes([*high, *low])),
             (0x8a, _) => format!("PONG{}", hex()),

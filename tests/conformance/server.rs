@@ -31,7 +31,8 @@ impl Server {
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it is piped");
         BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
-        let port = line.split("localhost:").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        let port =
+            line.split("localhost:").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
         Self { child, port: port.unwrap_or_else(|| panic!("no port in {line:?}")) }
     }
 

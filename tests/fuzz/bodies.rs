@@ -1,7 +1,8 @@
-//! What is tried on any bytes: plain functions, which the fuzzer calls, and `tests/corpus.rs` with what it has found.
+//! What is tried on any bytes: plain functions, which the fuzzer calls, and `tests/corpus.rs` with
+//! what it has found.
 //!
-//! `cargo install cargo-fuzz`, then `cargo fuzz run --fuzz-dir tests/fuzz NAME --sanitizer none`, with NAME `head`, `ws`, `phx`, `token`
-//! or `poll`. A stable compiler will do.
+//! `cargo install cargo-fuzz`, then `cargo fuzz run --fuzz-dir tests/fuzz NAME --sanitizer none`,
+//! with NAME `head`, `ws`, `phx`, `token` or `poll`. A stable compiler will do.
 
 use std::sync::LazyLock;
 
@@ -25,11 +26,19 @@ pub(crate) fn head(data: &[u8]) {
     let Ok(Some(head)) = parse_head(data, &limits) else { return };
     assert!(head.head_bytes <= data.len().min(limits.head_bytes));
     let followed = [&data[..head.head_bytes], b"GET / HTTP/1.1\r\n\0"].concat();
-    assert_eq!(format!("{:?}", parse_head(&followed, &limits)), format!("{:?}", Ok::<_, ()>(Some(&head))));
+    assert_eq!(
+        format!("{:?}", parse_head(&followed, &limits)),
+        format!("{:?}", Ok::<_, ()>(Some(&head)))
+    );
     for cut in 0..head.head_bytes {
         assert_eq!(parse_head(&data[..cut], &limits), Ok(None), "decided at {cut} bytes");
     }
-    let _ = (check_upgrade(&head), subprotocols(&head), request_allowed(&head, &[""; 0]), head.keep_alive());
+    let _ = (
+        check_upgrade(&head),
+        subprotocols(&head),
+        request_allowed(&head, &[""; 0]),
+        head.keep_alive(),
+    );
     let query = head.query.unwrap_or_default();
     let _ = (query_param(query, "vsn"), query_params(query, "token"));
 }
@@ -86,18 +95,27 @@ pub(crate) fn phx(data: &[u8]) {
         std::str::from_utf8(bytes).ok().and_then(|text| serde_json::from_str(text).ok());
     if let Ok(message) = decoder.text(bytes, serializer) {
         // serde_json has bounds of its own for numbers, so that it is JSON must do.
-        assert!(std::str::from_utf8(bytes).is_ok() && serde_json::from_slice::<IgnoredAny>(bytes).is_ok());
+        assert!(
+            std::str::from_utf8(bytes).is_ok()
+                && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
+        );
         let _ = (message.topic(), message.event());
         let (Some(judged), Payload::Json(payload)) = (judged, message.payload) else { return };
-        let fields =
-            [&*message.join_ref, &message.reference, &message.topic_json, &message.event_json, payload];
+        let fields = [
+            &*message.join_ref,
+            &message.reference,
+            &message.topic_json,
+            &message.event_json,
+            payload,
+        ];
         let expected = match serializer {
             Serializer::V2 => [0, 1, 2, 3, 4].map(|index| judged[index].clone()),
             Serializer::V1 => {
                 ["join_ref", "ref", "topic", "event", "payload"].map(|name| judged[name].clone())
             }
         };
-        // Of two fields of one name serde_json takes the last, and which one is ours is not promised.
+        // Of two fields of one name serde_json takes the last, and which one is ours is not
+        // promised.
         if serializer == Serializer::V2 {
             assert_eq!(fields.map(|field| serde_json::from_str::<Value>(field).unwrap()), expected);
         }
@@ -108,7 +126,9 @@ pub(crate) fn phx(data: &[u8]) {
     } else {
         let Some(judged) = judged.filter(|judged| depth(judged) <= JSON_DEPTH_MAX) else { return };
         match serializer {
-            Serializer::V2 => assert!(judged.as_array().is_none_or(|array| array.len() < 5), "{judged}"),
+            Serializer::V2 => {
+                assert!(judged.as_array().is_none_or(|array| array.len() < 5), "{judged}")
+            }
             Serializer::V1 => assert!(
                 ["ref", "topic", "event", "payload"].iter().any(|name| judged.get(name).is_none()),
                 "{judged}"
@@ -133,7 +153,8 @@ static GOOD: LazyLock<(Verifier, String)> = LazyLock::new(|| {
     (Verifier::new(vec![Key::from_secret(SECRET).unwrap()], Parties::default()).unwrap(), token)
 });
 
-/// Tokens: none is good but the one that was signed. `*` stands for it, so that the fuzzer has something to change.
+/// Tokens: none is good but the one that was signed. `*` stands for it, so that the fuzzer has
+/// something to change.
 pub(crate) fn token(data: &[u8]) {
     let (verifier, good) = &*GOOD;
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -53,7 +53,8 @@ impl Crowd {
         let _ = rlimit::increase_nofile_limit(u64::MAX);
         let poll = Poll::new().unwrap();
         let buffer = vec![0; 256 * 1_024].into();
-        let mut crowd = Self { poll, events: Events::with_capacity(1_024), members: Vec::new(), buffer };
+        let mut crowd =
+            Self { poll, events: Events::with_capacity(1_024), members: Vec::new(), buffer };
         for _ in 0..count {
             crowd.enter(server, sent);
         }
@@ -162,7 +163,9 @@ impl Member {
                     self.received = received;
                 }
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) =>
+            {
                 self.has_more = false;
             }
             Err(_) => self.end(),
@@ -178,7 +181,9 @@ impl Member {
     /// Takes what is whole, and says how many bytes are left.
     fn take(&mut self, mut bytes: &[u8]) -> usize {
         if !self.is_open {
-            let Some(at) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else { return bytes.len() };
+            let Some(at) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else {
+                return bytes.len();
+            };
             assert!(bytes.starts_with(b"HTTP/1.1 101"), "{}", bytes.escape_ascii());
             self.is_open = true;
             bytes = &bytes[at + 4..];
@@ -198,11 +203,13 @@ impl Member {
     fn hear(&mut self, text: &str) {
         let front = &text[..text.floor_char_boundary(100)];
         if front.contains("\"phx_reply\"") {
-            // A response has an offset where it is a join's, and the message's own where it is a push's.
+            // A response has an offset where it is a join's, and the message's own where it is a
+            // push's.
             assert!(text.ends_with(r#","status":"ok"}]"#), "{text}");
             if front.contains("\"epoch\"") || text.contains("\"you\"") {
                 self.joined += 1;
-                self.offset = crate::peer::number(&text[text.find("\"offset\"").unwrap_or(0)..], "offset");
+                self.offset =
+                    crate::peer::number(&text[text.find("\"offset\"").unwrap_or(0)..], "offset");
             } else {
                 self.acked += 1;
             }

@@ -35,9 +35,12 @@ fn without_descriptors_it_waits_quietly_and_takes_people_in_as_soon_as_there_is_
     assert!(open(&crowd.members) < spare + WAITING / 2);
     let complaints = server.log().matches("cannot accept").count();
     assert_eq!(complaints, 1, "{}", server.log());
-    // Places become free, and those who waited get them, within a second. The machine may be busy, so be generous.
-    let leaving: Vec<usize> =
-        (0..crowd.members.len()).filter(|index| crowd.members[*index].is_open).take(WAITING).collect();
+    // Places become free, and those who waited get them, within a second. The machine may be busy,
+    // so be generous.
+    let leaving: Vec<usize> = (0..crowd.members.len())
+        .filter(|index| crowd.members[*index].is_open)
+        .take(WAITING)
+        .collect();
     for index in leaving {
         crowd.leave(index);
     }

@@ -12,7 +12,8 @@ const DRAIN_S: u64 = 3;
 
 #[test]
 fn everybody_is_told_and_has_heard_what_was_acked_and_it_ends_in_time() {
-    let server = Server::start(&["shards=2", &format!("drain_s={DRAIN_S}"), "limits.publish_per_s=0"]);
+    let server =
+        Server::start(&["shards=2", &format!("drain_s={DRAIN_S}"), "limits.publish_per_s=0"]);
     let token = server.token("Ann");
     let mut crowd = Crowd::connect(&server, 0, b"");
     for client in 0..CLIENTS {

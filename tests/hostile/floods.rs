@@ -1,13 +1,18 @@
-//! Too much of something that is fine in itself: the refusal says which limit it was, and when to try again.
+//! Too much of something that is fine in itself: the refusal says which limit it was, and when to
+//! try again.
 //!
-//! Memory is measured in pages of up to 2 MiB, so the bounds here are far above what is used and far below what a pile would take.
+//! Memory is measured in pages of up to 2 MiB, so the bounds here are far above what is used and
+//! far below what a pile would take.
 
 use std::io::Write;
 
-use crate::peer::{PING, PONG, Peer, TEXT, ask, connect, frame, join, number, publish, text, upgrade};
+use crate::peer::{
+    PING, PONG, Peer, TEXT, ask, connect, frame, join, number, publish, text, upgrade,
+};
 use crate::server::{Server, until};
 
-/// Sends these at once, and counts the answers that are in order and those that are refused for this limit.
+/// Sends these at once, and counts the answers that are in order and those that are refused for
+/// this limit.
 #[track_caller]
 fn flood(peer: &mut Peer, messages: &[Vec<u8>], limit: &str) -> (usize, usize) {
     peer.send_raw(&messages.concat());
@@ -17,7 +22,10 @@ fn flood(peer: &mut Peer, messages: &[Vec<u8>], limit: &str) -> (usize, usize) {
         if answer.contains(r#""status":"ok""#) {
             counts.0 += 1;
         } else {
-            assert!(answer.contains(&format!(r#""limit":"{limit}","reason":"rate_limited""#)), "{answer}");
+            assert!(
+                answer.contains(&format!(r#""limit":"{limit}","reason":"rate_limited""#)),
+                "{answer}"
+            );
             assert!((1..=1_000).contains(&number(&answer, "retry_ms")), "{answer}");
             counts.1 += 1;
         }
@@ -44,7 +52,8 @@ fn pushes_past_the_burst_are_refused_until_the_time_that_the_refusal_names() {
 fn joins_past_the_burst_are_refused_and_others_are_let_in() {
     let server = Server::start(&["shards=2", "limits.join_per_s=1", "limits.join_burst=5"]);
     let mut peer = server.guest("Ann");
-    let joins: Vec<_> = (0..50).map(|room| join(&format!("room-{room}"), r#"{"presence":false}"#)).collect();
+    let joins: Vec<_> =
+        (0..50).map(|room| join(&format!("room-{room}"), r#"{"presence":false}"#)).collect();
     let (accepted, refused) = flood(&mut peer, &joins, "limits.join_per_s");
     assert!((5..=7).contains(&accepted), "{accepted} accepted, {refused} refused");
     assert!(server.guest("Bob").join("tea", "{}").contains("\"ok\""));
@@ -81,10 +90,12 @@ fn a_connection_makes_no_more_rooms_over_http_than_it_may_join() {
             peer.answer()
         })
         .collect();
-    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [201, 201, 201, 429]);
+    assert_eq!(
+        answers.iter().map(|answer| answer.status).collect::<Vec<_>>(),
+        [201, 201, 201, 429]
+    );
     let refused = &answers[3];
-    let expected =
-        r#"{"error":{"message":"too many rooms at once: see limits.join_per_s","reason":"rate_limited"}}"#;
+    let expected = r#"{"error":{"message":"too many rooms at once: see limits.join_per_s","reason":"rate_limited"}}"#;
     assert_eq!(refused.body, expected);
     assert!(refused.head.contains("\r\nretry-after: 1\r\n"), "{}", refused.head);
     // Nobody else is concerned.
@@ -109,7 +120,10 @@ fn a_body_may_be_as_long_as_the_limit_says_and_not_a_byte_longer() {
     assert!(peer.await_text("phx_reply").contains("\"ok\""));
     peer.send_raw(&publish("tea", 3, &"x".repeat(101)));
     let answer = peer.await_text("phx_reply");
-    assert!(answer.contains(r#"{"field":"body","max_bytes":100,"reason":"too_large"}"#), "{answer}");
+    assert!(
+        answer.contains(r#"{"field":"body","max_bytes":100,"reason":"too_large"}"#),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -150,7 +164,8 @@ fn a_million_small_fragments_and_frames_cost_no_memory() {
 
 #[test]
 fn who_asks_on_and_never_reads_is_not_answered_for_ever() {
-    let server = Server::start(&["shards=1", "limits.conn_out_bytes=131072", "history.page_bytes=65536"]);
+    let server =
+        Server::start(&["shards=1", "limits.conn_out_bytes=131072", "history.page_bytes=65536"]);
     let before = server.resident_bytes();
     let mut peer = server.guest("Ann");
     peer.stream.set_write_timeout(Some(std::time::Duration::from_secs(2))).unwrap();

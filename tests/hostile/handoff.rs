@@ -1,4 +1,5 @@
-//! A connection goes to the shard where its first room lives: nothing that it sent is lost on the way, in whatever pieces it came.
+//! A connection goes to the shard where its first room lives: nothing that it sent is lost on the
+//! way, in whatever pieces it came.
 
 use std::io::Write;
 
@@ -14,10 +15,12 @@ const HANDED_OFF: &str = "chinwag_handed_off_total";
 #[test]
 fn who_goes_to_its_rooms_shard_is_answered_in_order_and_all_hear_each_other() {
     let server = Server::start(&["shards=2", "http.metrics=true"]);
-    let mut peers: Vec<Peer> = (0..PEERS).map(|number| server.guest(&format!("guest {number}"))).collect();
+    let mut peers: Vec<Peer> =
+        (0..PEERS).map(|number| server.guest(&format!("guest {number}"))).collect();
     for (number, peer) in peers.iter_mut().enumerate() {
         let heartbeat = text(r#"[null,"3","phoenix","heartbeat",{}]"#);
-        let all = [join("tea", "{}"), publish("tea", 2, &format!("said {number}")), heartbeat].concat();
+        let all =
+            [join("tea", "{}"), publish("tea", 2, &format!("said {number}")), heartbeat].concat();
         // The cut is somewhere else each time.
         let (first, rest) = all.split_at(all.len() * (number + 1) / 21);
         peer.send_raw(first);
@@ -33,7 +36,9 @@ fn who_goes_to_its_rooms_shard_is_answered_in_order_and_all_hear_each_other() {
         (1..PEERS).contains(&value(&server, HANDED_OFF))
     });
     // One that had to wait, for its way to another shard or for an answer, is one all the same.
-    until("each message is counted once", || value(&server, "chinwag_messages_in_total") == 3 * PEERS);
+    until("each message is counted once", || {
+        value(&server, "chinwag_messages_in_total") == 3 * PEERS
+    });
     peers[0].send_raw(&publish("tea", 4, "to all"));
     for peer in &mut peers {
         assert_eq!(number(&peer.await_text("to all"), "offset"), PEERS + 1);
@@ -75,7 +80,8 @@ fn connections_from_one_address_are_counted_over_all_shards_wherever_they_go() {
 
 #[test]
 fn a_place_goes_along_and_in_all_there_are_as_many_as_may_be() {
-    let server = Server::start(&["shards=2", "limits.connections=4", "limits.admission_wait_ms=100"]);
+    let server =
+        Server::start(&["shards=2", "limits.connections=4", "limits.admission_wait_ms=100"]);
     let token = server.token("Ann");
     let mut peers = Vec::new();
     // The kernel may give it to the shard that is full; then it comes again.
@@ -102,7 +108,8 @@ fn a_place_goes_along_and_in_all_there_are_as_many_as_may_be() {
 
 #[test]
 fn a_shard_that_is_full_is_lent_places_however_the_kernel_spreads_connections() {
-    let server = Server::start(&["shards=2", "limits.connections=16", "limits.admission_wait_ms=30000"]);
+    let server =
+        Server::start(&["shards=2", "limits.connections=16", "limits.admission_wait_ms=30000"]);
     let token = server.token("Ann");
     // Each of two shards may have one that it does not give away.
     let mut peers: Vec<Peer> = (0..15).map(|_| Peer::new(peer::connect(&server))).collect();

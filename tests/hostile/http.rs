@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crate::peer::{Peer, ask, connect, join, text, upgrade};
 use crate::server::{PATIENCE, Server};
 
-/// Requests in which two parsers in a row might read different things, and the status of the refusal. The connection ends with it.
+/// Requests in which two parsers in a row might read different things, and the status of the
+/// refusal. The connection ends with it.
 const REFUSED: &[(&str, u16)] = &[
     ("GET / HTTP/1.1\r\n\r\n", 400),
     ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
@@ -34,8 +35,14 @@ const REFUSED: &[(&str, u16)] = &[
     ("\x16\x03\x01\x02\x05\x01\x01", 400),
     ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
     // Smuggling: where does the body end?
-    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\na", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na", 400),
@@ -45,7 +52,10 @@ const REFUSED: &[(&str, u16)] = &[
     ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
     ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+    ),
     ("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n", 413),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n", 413),
@@ -71,7 +81,9 @@ fn what_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_read() {
 fn a_request_in_single_bytes_is_one_too_and_many_in_a_packet_are_answered_in_order() {
     let server = Server::start(&["shards=2"]);
     let mut peer = Peer::new(connect(&server));
-    for byte in b"POST /api/session HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{\"name\":\"Zoe\"}" {
+    for byte in
+        b"POST /api/session HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{\"name\":\"Zoe\"}"
+    {
         peer.send_raw(&[*byte]);
     }
     let answer = peer.answer();
@@ -120,9 +132,13 @@ fn methods_that_are_not_for_a_path_are_refused_with_those_that_are() {
         ("GET", "/api/session", "post"),
         ("TRACE", "/", "get, head"),
     ] {
-        let answer = ask(&server, format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        let answer =
+            ask(&server, format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");
-        assert!(answer.head.contains(&format!("allow: {allow}\r\n")), "{method} {path}: {answer:?}");
+        assert!(
+            answer.head.contains(&format!("allow: {allow}\r\n")),
+            "{method} {path}: {answer:?}"
+        );
     }
 }
 
@@ -137,8 +153,9 @@ fn a_head_may_be_as_long_as_the_limit_says_and_not_a_byte_longer() {
     assert_eq!(ask(&server, head(2_049).as_bytes()).status, 431);
     let target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(2_048));
     assert_eq!(ask(&server, target.as_bytes()).status, 414);
-    let headers =
-        |count: usize| format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(count - 1));
+    let headers = |count: usize| {
+        format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(count - 1))
+    };
     assert_eq!(ask(&server, headers(64).as_bytes()).status, 200);
     assert_eq!(ask(&server, headers(65).as_bytes()).status, 431);
 }
@@ -179,7 +196,11 @@ fn an_upgrade_must_be_one_in_every_part() {
         ("Version: 13", "Version: 12", 426),
         ("Version: 13", "Version: 013", 426),
         ("Sec-WebSocket-Version: 13\r\n", "", 426),
-        ("Sec-WebSocket-Version: 13\r\n", "Sec-WebSocket-Version: 13\r\nContent-Length: 3\r\n\r\nabc", 400),
+        (
+            "Sec-WebSocket-Version: 13\r\n",
+            "Sec-WebSocket-Version: 13\r\nContent-Length: 3\r\n\r\nabc",
+            400,
+        ),
         ("vsn=2.0.0", "vsn=3.0.0", 403),
         ("token=", "token=x", 403),
         ("Host: x\r\n", "Host: x\r\nOrigin: http://y\r\n", 403),
@@ -210,7 +231,8 @@ fn frames_in_the_packet_of_the_upgrade_are_not_lost() {
     }
     for mut peer in [at_once, by_byte] {
         assert_eq!(peer.answer().status, 101);
-        let mut missing = vec![r#"["1","1","room:tea","phx_reply""#, r#"[null,"2","phoenix","phx_reply""#];
+        let mut missing =
+            vec![r#"["1","1","room:tea","phx_reply""#, r#"[null,"2","phoenix","phx_reply""#];
         while !missing.is_empty() {
             let answer = peer.await_text(r#""phx_reply""#);
             missing.retain(|start| !answer.starts_with(start));
@@ -221,7 +243,8 @@ fn frames_in_the_packet_of_the_upgrade_are_not_lost() {
 #[test]
 fn a_head_or_body_that_does_not_end_has_an_absolute_time() {
     let server = Server::start(&["shards=1", "limits.handshake_ms=1000"]);
-    for begun in ["", "GET / HTTP/1.1\r\nX: ", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n"]
+    for begun in
+        ["", "GET / HTTP/1.1\r\nX: ", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n"]
     {
         let mut stream = connect(&server);
         stream.write_all(begun.as_bytes()).unwrap();

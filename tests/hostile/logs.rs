@@ -38,7 +38,9 @@ fn nobody_writes_a_line_of_their_own_and_no_token_or_message_is_logged() {
     assert!(log.contains(" origin=http://foreign.example host=x\n"), "{log}");
     for line in log.lines() {
         assert!(
-            line.starts_with("time=20") && line.contains(" level=") && line.contains(" from=chinwag"),
+            line.starts_with("time=20")
+                && line.contains(" level=")
+                && line.contains(" from=chinwag"),
             "{line}"
         );
         assert!(

@@ -1,10 +1,12 @@
-//! Memory runs short: who is outside stays there first, then nobody joins, then those go who hold the most; nobody else notices.
+//! Memory runs short: who is outside stays there first, then nobody joins, then those go who hold
+//! the most; nobody else notices.
 
 use crate::metrics::{value, value_on};
 use crate::peer::{Peer, connect, join, number, publish};
 use crate::server::{Server, until};
 
-/// The bound. Nothing in here comes near it but the log of a room with a member that does not take it.
+/// The bound. Nothing in here comes near it but the log of a room with a member that does not take
+/// it.
 const MEMORY_BYTES: u64 = 8 << 20;
 const MARKS: [u64; 3] = [MEMORY_BYTES * 80 / 100, MEMORY_BYTES * 90 / 100, MEMORY_BYTES];
 const BODY_BYTES: usize = 16_000;
@@ -29,7 +31,8 @@ fn start(settings: &[&str]) -> Server {
     Server::start(&all)
 }
 
-/// A session of long polling that never polls: it has no socket that could take anything, so all that is for it stays in the server.
+/// A session of long polling that never polls: it has no socket that could take anything, so all
+/// that is for it stays in the server.
 struct DeafSession {
     token: String,
     poster: Peer,
@@ -39,10 +42,12 @@ impl DeafSession {
     fn open(server: &Server) -> Self {
         let token = server.token("Deaf");
         let mut poster = Peer::new(connect(server));
-        let request = format!("GET /socket/longpoll?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let request =
+            format!("GET /socket/longpoll?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: a\r\n\r\n");
         poster.send_raw(request.as_bytes());
         let answer = poster.answer();
-        let (_, rest) = answer.body.split_once(r#""token":""#).unwrap_or_else(|| panic!("{answer:?}"));
+        let (_, rest) =
+            answer.body.split_once(r#""token":""#).unwrap_or_else(|| panic!("{answer:?}"));
         Self { token: rest.split('"').next().unwrap().to_owned(), poster }
     }
 
@@ -60,7 +65,8 @@ impl DeafSession {
 
     /// Joins all rooms.
     fn join_rooms(&mut self) {
-        let message = |room| format!(r#"["1","1","room:room-{room}","phx_join",{{"presence":false}}]"#);
+        let message =
+            |room| format!(r#"["1","1","room:room-{room}","phx_join",{{"presence":false}}]"#);
         assert!(self.say(&(0..ROOMS).map(message).collect::<Vec<_>>().join("\n")));
     }
 }
@@ -97,7 +103,9 @@ fn as_memory_runs_short_nobody_comes_then_nobody_joins_then_the_laggards_go() {
     }
     let mut rooms = 0..ROOMS;
     let mut fill_up_to = |bytes: u64, speaker: &mut Peer, probe: &mut Peer| {
-        while fill(rooms.next().expect("there are more rooms than memory"), speaker, probe) < bytes {}
+        while fill(rooms.next().expect("there are more rooms than memory"), speaker, probe) < bytes
+        {
+        }
         assert_eq!(value_on(probe, LOST), 0, "nobody goes before the last mark");
     };
     fill_up_to(MARKS[0] - (1 << 20), &mut speaker, &mut probe);

@@ -15,8 +15,10 @@ pub(crate) fn value_on(peer: &mut Peer, series: &str) -> u64 {
     peer.send_raw(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
     let answer = peer.answer();
     assert_eq!(answer.status, 200);
-    let line =
-        answer.body.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+    let line = answer
+        .body
+        .lines()
+        .find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
     line.unwrap_or_else(|| panic!("no {series} in {}", answer.body))
         .rsplit(' ')
         .next()
@@ -73,7 +75,8 @@ fn each_limit_that_was_reached_is_counted() {
     ask(&server, b"GET /socket/websocket HTTP/1.1\r\nHost: a\r\n\r\n");
     Peer::new(connect(&server)).ended();
     assert_eq!(peer.closed().0, 1002, "idle");
-    // A shard writes its numbers down at the end of a turn, which another one's answer may overtake.
+    // A shard writes its numbers down at the end of a turn, which another one's answer may
+    // overtake.
     for series in [
         "chinwag_refused_total{limit=\"limits.publish_per_s\"}",
         "chinwag_refused_total{limit=\"limits.join_per_s\"}",
@@ -105,7 +108,8 @@ fn what_a_number_is_to_be_measured_by_stands_beside_it() {
     assert!(value(&server, "chinwag_limit{limit=\"limits.memory_bytes\"}") > 0);
 }
 
-/// The format by its own words (0.0.4): each name is explained once and before its rows, all of which stand together, no row twice.
+/// The format by its own words (0.0.4): each name is explained once and before its rows, all of
+/// which stand together, no row twice.
 #[test]
 fn prometheus_can_read_the_numbers() {
     let server = Server::start(&["shards=2", "http.metrics=true"]);
@@ -118,7 +122,8 @@ fn prometheus_can_read_the_numbers() {
             family = explained.split_once(' ').expect("a help says something").0;
             assert!(seen.insert(family), "{family} twice");
         } else if let Some(typed) = line.strip_prefix("# TYPE ") {
-            let kind = typed.strip_prefix(family).expect("the type of what was just explained").trim();
+            let kind =
+                typed.strip_prefix(family).expect("the type of what was just explained").trim();
             assert_eq!(kind == "counter", family.ends_with("_total"), "{line}");
             assert!(matches!(kind, "counter" | "gauge"), "{line}");
         } else if let Some(about) = line.strip_prefix("# ") {
@@ -134,5 +139,8 @@ fn prometheus_can_read_the_numbers() {
 
 #[test]
 fn numbers_are_for_those_who_switched_them_on() {
-    assert_eq!(ask(&Server::start(&["shards=1"]), b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").status, 404);
+    assert_eq!(
+        ask(&Server::start(&["shards=1"]), b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").status,
+        404
+    );
 }

@@ -48,14 +48,18 @@ fn a_shard_that_panics_begins_anew_and_the_others_go_on() {
         drop(restless);
         until("it is counted", || value(&server, "chinwag_restarts_total") == panics);
 
-        // Everybody asks whether they are still there, and is either closed, or answered behind the news.
+        // Everybody asks whether they are still there, and is either closed, or answered behind the
+        // news.
         let mut survivors = Vec::new();
         let mut lost_rooms: Option<Vec<usize>> = None;
         for mut member in members.drain(..) {
             match fate(&mut member) {
                 Fate::Closed => closed += 1,
                 Fate::Lost(rooms) => {
-                    assert!(lost_rooms.get_or_insert_with(|| rooms.clone()) == &rooms, "all lose the same");
+                    assert!(
+                        lost_rooms.get_or_insert_with(|| rooms.clone()) == &rooms,
+                        "all lose the same"
+                    );
                     for room in rooms {
                         let answer = member.join(&format!("room-{room}"), "{}");
                         assert!(answer.contains("\"ok\""), "{answer}");
@@ -80,11 +84,17 @@ fn a_shard_that_panics_begins_anew_and_the_others_go_on() {
         for room in 0..ROOMS {
             until("there are no ghosts", || {
                 let answer = ask(&server, b"GET /api/rooms HTTP/1.1\r\nHost: a\r\n\r\n");
-                let listing =
-                    answer.body.split('{').find(|listing| listing.contains(&format!("\"room-{room}\"")));
+                let listing = answer
+                    .body
+                    .split('{')
+                    .find(|listing| listing.contains(&format!("\"room-{room}\"")));
                 listing.is_some_and(|listing| number(listing, "members") == MEMBERS as u64)
             });
-            members[0].send_raw(&publish(&format!("room-{room}"), 7, &format!("{panics} in {room}")));
+            members[0].send_raw(&publish(
+                &format!("room-{room}"),
+                7,
+                &format!("{panics} in {room}"),
+            ));
             for member in &mut members {
                 let heard = member.await_text(&format!("\"{panics} in {room}\""));
                 // Rooms that live on count on; the others begin again.
@@ -185,11 +195,13 @@ fn a_shard_that_panics_again_and_again_ends_the_process_in_order() {
 fn when_one_shard_gives_up_the_clients_of_the_others_are_told_to_come_back() {
     let server = Server::start(&["shards=2", "echo=true"]);
     let mut bystanders: Vec<Peer> = (0..40).map(|_| server.guest("Ann")).collect();
-    // Whichever shard they reach: of so many, one gets its sixth, and then nobody is let in any more.
+    // Whichever shard they reach: of so many, one gets its sixth, and then nobody is let in any
+    // more.
     for _ in 0..=2 * RESTARTS_MAX {
         let Ok(stream) = TcpStream::connect(server.address) else { break };
         let mut bomb = Peer::new(stream);
-        let sent = bomb.stream.write_all(upgrade("", "").replace("/socket/websocket", "/echo").as_bytes());
+        let sent =
+            bomb.stream.write_all(upgrade("", "").replace("/socket/websocket", "/echo").as_bytes());
         if sent.is_err() || bomb.answer_or_end().is_none() {
             break;
         }
@@ -197,7 +209,10 @@ fn when_one_shard_gives_up_the_clients_of_the_others_are_told_to_come_back() {
         while bomb.frame().is_some() {}
     }
     for peer in &mut bystanders {
-        assert!(matches!(peer.closed().0, 1011 | 1012), "its own shard panicked, or it is told to come back");
+        assert!(
+            matches!(peer.closed().0, 1011 | 1012),
+            "its own shard panicked, or it is told to come back"
+        );
     }
     assert_eq!(server.wait(PATIENCE).0.code(), Some(70));
 }

@@ -85,7 +85,9 @@ pub(crate) fn join(room: &str, params: &str) -> Vec<u8> {
 pub(crate) fn number(text: &str, name: &str) -> u64 {
     let (_, rest) =
         text.rsplit_once(&format!("\"{name}\":")).unwrap_or_else(|| panic!("no {name} in {text}"));
-    rest.chars().map_while(|c| c.to_digit(10)).fold(0, |number, digit| number * 10 + u64::from(digit))
+    rest.chars()
+        .map_while(|c| c.to_digit(10))
+        .fold(0, |number, digit| number * 10 + u64::from(digit))
 }
 
 /// A connection, and what has been received on it and not been looked at.
@@ -137,8 +139,9 @@ impl Peer {
     /// The next answer to a request.
     #[track_caller]
     pub(crate) fn answer(&mut self) -> Answer {
-        self.answer_or_end()
-            .unwrap_or_else(|| panic!("the connection ends: {:?}", String::from_utf8_lossy(&self.received)))
+        self.answer_or_end().unwrap_or_else(|| {
+            panic!("the connection ends: {:?}", String::from_utf8_lossy(&self.received))
+        })
     }
 
     /// The next answer to a request; `None` if the connection ends instead.
@@ -151,11 +154,16 @@ impl Peer {
                 return None;
             }
         };
-        let head =
-            String::from_utf8(self.received.drain(..head_bytes).collect()).unwrap().to_ascii_lowercase();
-        let status =
-            head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{head}"));
-        let length = head.split_once("content-length: ").and_then(|(_, rest)| rest.split("\r\n").next());
+        let head = String::from_utf8(self.received.drain(..head_bytes).collect())
+            .unwrap()
+            .to_ascii_lowercase();
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_else(|| panic!("{head}"));
+        let length =
+            head.split_once("content-length: ").and_then(|(_, rest)| rest.split("\r\n").next());
         let length: usize = length.map_or(0, |length| length.parse().unwrap());
         while self.received.len() < length {
             assert!(self.read(), "the connection ends in the body");
@@ -203,7 +211,8 @@ impl Peer {
         self.await_text(r#""phx_reply""#)
     }
 
-    /// The code and the reason with which the socket is closed. The close frame must be the last one, and then TCP must end.
+    /// The code and the reason with which the socket is closed. The close frame must be the last
+    /// one, and then TCP must end.
     #[track_caller]
     pub(crate) fn closed(&mut self) -> (u16, String) {
         let payload = loop {

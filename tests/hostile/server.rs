@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::peer::{self, Peer};
 
-/// How long anything that must happen may take. Far more than it does take, for the machine may be busy.
+/// How long anything that must happen may take. Far more than it does take, for the machine may be
+/// busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running server; killed when it is dropped.
@@ -35,8 +36,9 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let port = line.split_once("localhost:").and_then(|(_, rest)| rest.split(' ').next());
-        let port: u16 =
-            port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port in {line:?}"));
+        let port: u16 = port
+            .and_then(|port| port.parse().ok())
+            .unwrap_or_else(|| panic!("no port in {line:?}"));
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, sink) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
         let logger = thread::spawn(move || {
@@ -56,10 +58,13 @@ impl Server {
     /// A guest's token.
     pub(crate) fn token(&self, name: &str) -> String {
         let body = format!(r#"{{"name":"{name}"}}"#);
-        let request =
-            format!("POST /api/session HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let request = format!(
+            "POST /api/session HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         let answer = peer::ask(self, request.as_bytes());
-        let (_, rest) = answer.body.split_once(r#""token":""#).unwrap_or_else(|| panic!("{answer:?}"));
+        let (_, rest) =
+            answer.body.split_once(r#""token":""#).unwrap_or_else(|| panic!("{answer:?}"));
         rest.split('"').next().unwrap().to_owned()
     }
 
@@ -70,7 +75,8 @@ impl Server {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
+        let status =
+            Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
@@ -93,7 +99,8 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
-    /// The memory that it has, in bytes: its own, without the pages of its program, which come in as they are needed.
+    /// The memory that it has, in bytes: its own, without the pages of its program, which come in
+    /// as they are needed.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();

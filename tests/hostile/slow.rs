@@ -58,7 +58,10 @@ fn a_hundred_that_stop_reading_cost_the_others_nothing_and_the_server_little() {
     });
     let rejoin = join(
         "tea",
-        &format!(r#"{{"presence":false,"limit":1,"since":{{"epoch":"0","offset":{}}}}}"#, MESSAGES - 1),
+        &format!(
+            r#"{{"presence":false,"limit":1,"since":{{"epoch":"0","offset":{}}}}}"#,
+            MESSAGES - 1
+        ),
     );
     for index in 0..STUCK {
         let member = &crowd.members[index];
@@ -71,10 +74,12 @@ fn a_hundred_that_stop_reading_cost_the_others_nothing_and_the_server_little() {
         );
         crowd.send(index, &rejoin);
     }
-    crowd.until("they are back", |members| members[..STUCK].iter().all(|member| member.joined == 2));
-    crowd.send(speaker, &publish("tea", 1, "welcome back"));
     crowd
-        .until("all hear the next one", |members| members.iter().all(|member| member.offset == MESSAGES + 1));
+        .until("they are back", |members| members[..STUCK].iter().all(|member| member.joined == 2));
+    crowd.send(speaker, &publish("tea", 1, "welcome back"));
+    crowd.until("all hear the next one", |members| {
+        members.iter().all(|member| member.offset == MESSAGES + 1)
+    });
 }
 
 #[test]
@@ -112,7 +117,8 @@ fn who_lagged_recovers_exactly_what_it_missed() {
         offset += 1;
     }
     assert!(offset < MESSAGES);
-    let answer = slow.join("tea", &format!(r#"{{"since":{{"epoch":"{epoch}","offset":{offset}}}}}"#));
+    let answer =
+        slow.join("tea", &format!(r#"{{"since":{{"epoch":"{epoch}","offset":{offset}}}}}"#));
     assert!(answer.contains(r#""recovered":true"#));
     // The cursor and the messages, in whatever order these stand.
     let mut offsets: Vec<u64> = answer

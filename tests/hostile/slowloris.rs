@@ -1,5 +1,5 @@
-//! Thousands that say a byte a second: in a head, in a body, in a frame's header. Others are served meanwhile, and every place is free
-//! again once its time is up.
+//! Thousands that say a byte a second: in a head, in a body, in a frame's header. Others are served
+//! meanwhile, and every place is free again once its time is up.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,21 @@ use crate::server::{Server, until};
 
 const LORISES: usize = 5_000;
 
-/// How long a request or a message may take, in milliseconds. A frame's header of 14 bytes, a byte a second, takes longer.
+/// How long a request or a message may take, in milliseconds. A frame's header of 14 bytes, a byte
+/// a second, takes longer.
 const ALLOWED_MS: u64 = 5_000;
 
 #[test]
 fn thousands_at_a_byte_a_second_cost_the_others_nothing_and_are_gone_when_their_time_is_up() {
-    let allowed = [format!("limits.handshake_ms={ALLOWED_MS}"), format!("limits.message_ms={ALLOWED_MS}")];
-    let server =
-        Server::start(&["shards=2", "http.metrics=true", "limits.publish_per_s=0", &allowed[0], &allowed[1]]);
+    let allowed =
+        [format!("limits.handshake_ms={ALLOWED_MS}"), format!("limits.message_ms={ALLOWED_MS}")];
+    let server = Server::start(&[
+        "shards=2",
+        "http.metrics=true",
+        "limits.publish_per_s=0",
+        &allowed[0],
+        &allowed[1],
+    ]);
     let opening = upgrade(&server.token("Ann"), "");
     let mut lorises = Crowd::connect(&server, 0, b"");
     for number in 0..LORISES {
@@ -48,7 +55,9 @@ fn thousands_at_a_byte_a_second_cost_the_others_nothing_and_are_gone_when_their_
     }
     assert!(seconds >= 3, "they were there for a while: {seconds} s");
     assert!(asked > 20, "and {asked} messages meanwhile");
-    honest.until("all who came meanwhile are in", |members| members.iter().all(|member| member.joined == 1));
+    honest.until("all who came meanwhile are in", |members| {
+        members.iter().all(|member| member.joined == 1)
+    });
     for (number, member) in lorises.members.iter().enumerate() {
         // Who had an open socket is told why; the others were never answered.
         assert_eq!(member.closed, (number % 3 == 2).then_some(1008), "{number}");
@@ -57,7 +66,9 @@ fn thousands_at_a_byte_a_second_cost_the_others_nothing_and_are_gone_when_their_
     let slow = value(&server, "chinwag_closed_total{reason=\"slow\"}");
     assert_eq!((late, slow), (2 * LORISES as u64 / 3 + 1, LORISES as u64 / 3));
     drop(honest);
-    until("their places are free", || value(&server, "chinwag_connections") == 1 && server.files() < 100);
+    until("their places are free", || {
+        value(&server, "chinwag_connections") == 1 && server.files() < 100
+    });
 }
 
 /// What a loris begins with.

@@ -40,7 +40,8 @@ fn before_a_full_house_they_wait_quietly_and_are_in_as_soon_as_somebody_leaves()
     while since.elapsed() < Duration::from_secs(1) {
         crowd.turn();
     }
-    let (turns, ticks) = (value_on(&mut probe, "chinwag_turns_total") - turns, server.ticks() - ticks);
+    let (turns, ticks) =
+        (value_on(&mut probe, "chinwag_turns_total") - turns, server.ticks() - ticks);
     assert!(turns < 50 && ticks < 20, "{turns} turns and {ticks} of 100 ticks for doing nothing");
     assert_eq!(open(&crowd.members), INSIDE);
     assert!(crowd.members.iter().all(|member| !member.has_ended), "nobody is turned away");
@@ -57,7 +58,9 @@ fn before_a_full_house_they_wait_quietly_and_are_in_as_soon_as_somebody_leaves()
 fn before_a_house_that_stays_full_nobody_waits_for_ever() {
     let (server, mut crowd, mut probe) = full_house("limits.admission_wait_ms=300");
     let files = server.files();
-    crowd.until("they are turned away", |members| members[INSIDE..].iter().all(|member| member.has_ended));
+    crowd.until("they are turned away", |members| {
+        members[INSIDE..].iter().all(|member| member.has_ended)
+    });
     assert!(crowd.members[..INSIDE].iter().all(|member| !member.has_ended));
     assert_eq!(open(&crowd.members), INSIDE);
     assert_eq!(value_on(&mut probe, REFUSED), WAITING as u64);
@@ -93,7 +96,8 @@ fn who_come_back_to_long_histories_all_at_once_are_all_let_in() {
     // On two shards, whichever of them each is at home on.
     const ROOMS: [&str; 4] = ["tea", "milk", "news", "rain"];
     const MESSAGES: usize = 16;
-    let server = Server::start(&["shards=2", "limits.publish_per_s=0", "limits.admission_wait_ms=60000"]);
+    let server =
+        Server::start(&["shards=2", "limits.publish_per_s=0", "limits.admission_wait_ms=60000"]);
     let mut speaker = server.guest("Ann");
     let body = "x".repeat(15_000);
     for room in ROOMS {

@@ -11,7 +11,12 @@ use crate::server::{Server, pause, until};
 fn check_closed(server: &Server, token: &str, bytes: &[u8], code: u16) {
     let mut peer = Peer::open(server, token);
     peer.send_raw(bytes);
-    assert_eq!(peer.closed().0, code, "{:?}", bytes[..bytes.len().min(20)].escape_ascii().to_string());
+    assert_eq!(
+        peer.closed().0,
+        code,
+        "{:?}",
+        bytes[..bytes.len().min(20)].escape_ascii().to_string()
+    );
 }
 
 #[test]
@@ -36,8 +41,11 @@ fn what_is_no_frame_or_message_is_answered_with_the_code_for_it() {
     let server = Server::start(&["shards=1"]);
     let token = server.token("Ann");
     let too_long = vec![b' '; 64 * 1_024 + 1];
-    let deep =
-        format!("[null,\"1\",\"phoenix\",\"heartbeat\",{}{}]", "[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!(
+        "[null,\"1\",\"phoenix\",\"heartbeat\",{}{}]",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
     for (bytes, code) in [
         (&b"\x81\x02hi"[..], 1002),                              // unmasked
         (&frame(TEXT | 0x40, true, b"hi"), 1002),                // a reserved bit
@@ -53,8 +61,11 @@ fn what_is_no_frame_or_message_is_answered_with_the_code_for_it() {
         (&[frame(TEXT, false, b"\xe2\x82"), frame(CONTINUATION, false, b"x")].concat(), 1007),
         (&frame(TEXT, true, &too_long), 1009),
         (
-            &[frame(TEXT, false, &too_long[..40_000]), frame(CONTINUATION, true, &too_long[..40_000])]
-                .concat(),
+            &[
+                frame(TEXT, false, &too_long[..40_000]),
+                frame(CONTINUATION, true, &too_long[..40_000]),
+            ]
+            .concat(),
             1009,
         ),
         (&text(""), 1011),
@@ -77,7 +88,8 @@ fn what_is_no_frame_or_message_is_answered_with_the_code_for_it() {
 fn fragments_are_counted_and_one_too_many_ends_it() {
     let server = Server::start(&["shards=1", "limits.fragments=16"]);
     let token = server.token("Ann");
-    let mut heartbeat: Vec<Vec<u8>> = vec![frame(TEXT, false, br#"[null,"2","phoenix","heartbeat","#)];
+    let mut heartbeat: Vec<Vec<u8>> =
+        vec![frame(TEXT, false, br#"[null,"2","phoenix","heartbeat","#)];
     heartbeat.extend((0..14).map(|_| frame(CONTINUATION, false, b"")));
     let mut peer = Peer::open(&server, &token);
     peer.send_raw(&heartbeat.concat());
@@ -92,7 +104,8 @@ fn fragments_are_counted_and_one_too_many_ends_it() {
 fn a_message_that_does_not_end_has_an_absolute_time() {
     let server = Server::start(&["shards=1", "limits.message_ms=1000", "limits.idle_ms=60000"]);
     let token = server.token("Ann");
-    // In fragments with pings between them, in one frame byte by byte, and in a header that is not whole.
+    // In fragments with pings between them, in one frame byte by byte, and in a header that is not
+    // whole.
     let ping = frame(PING, true, b"");
     for (begun, and_then) in [
         (frame(TEXT, false, b"["), &ping[..]),
@@ -147,7 +160,9 @@ fn after_the_close_frame_tcp_ends_whatever_the_peer_does() {
     let mut deaf = Peer::new(connect(&server));
     deaf.send_raw(upgrade(&token, "").as_bytes());
     deaf.send_raw(&frame(0x3, true, b""));
-    until("the talker is cut off", || talker.stream.write_all(&frame(PING, true, &[0; 100])).is_err());
+    until("the talker is cut off", || {
+        talker.stream.write_all(&frame(PING, true, &[0; 100])).is_err()
+    });
     until("the others are let go", || server.files() <= files);
     assert_eq!(silent.closed().0, 1011);
     assert_eq!(deaf.answer().status, 101);
@@ -163,7 +178,8 @@ fn binary_messages_of_any_shape_hurt_nobody() {
         peer.join("tea", r#"{"presence":false}"#);
     }
     // join_ref, ref, topic, event, and data that is anything.
-    let push = [&b"\0\x01\x01\x08\x01"[..], b"1", b"2", b"room:tea", b"x", b"\0\xff\xfe[]"].concat();
+    let push =
+        [&b"\0\x01\x01\x08\x01"[..], b"1", b"2", b"room:tea", b"x", b"\0\xff\xfe[]"].concat();
     peer.send_raw(&frame(BINARY, true, &push));
     let heard = loop {
         if let Some((BINARY, payload)) = other.frame() {

@@ -40,8 +40,8 @@ impl Client {
         for _ in 0..count {
             let Some(link) = self.link.as_ref().filter(|link| link.speaks()) else { return };
             // Who is nowhere mostly begins with a join.
-            let is_new =
-                link.pending.is_empty() && link.channels.values().all(|channel| channel.member.is_none());
+            let is_new = link.pending.is_empty()
+                && link.channels.values().all(|channel| channel.member.is_none());
             let (mut act, _) = mouth.plan.acts[self.draws.weighted(&weights)];
             if is_new && !self.draws.one_in(4) {
                 act = Act::Join;
@@ -96,7 +96,8 @@ impl Client {
         if self.user().may_join(room) || self.draws.one_in(4) {
             return room.to_owned();
         }
-        let open: Vec<&&str> = mouth.plan.rooms.iter().filter(|room| self.user().may_join(room)).collect();
+        let open: Vec<&&str> =
+            mouth.plan.rooms.iter().filter(|room| self.user().may_join(room)).collect();
         if open.is_empty() { room.to_owned() } else { (**self.draws.pick(&open)).to_owned() }
     }
 
@@ -134,7 +135,8 @@ impl Client {
         let ignores_payload = event == "heartbeat" || event == "phx_leave" && join_ref.is_some();
         let as_binary = ignores_payload && !self.v1 && self.draws.one_in(20);
         let is_text = matches!(payload, Payload::Json(_)) && !as_binary;
-        // A ref may be any JSON; a binary one is a string. That of a join is used in its channel's pushes.
+        // A ref may be any JSON; a binary one is a string. That of a join is used in its channel's
+        // pushes.
         let is_string = !is_text || event == "phx_join" || !self.draws.one_in(10);
         // Some clients count with numbers alone, as phoenix.js does, others put a word in front.
         let word = if number.is_multiple_of(5) { "ref-" } else { "" };
@@ -157,7 +159,9 @@ impl Client {
             let join_ref = if join_ref == "null" { String::new() } else { unquoted(join_ref) };
             let fields = [join_ref, unquoted(&reference), topic.to_owned(), event.to_owned()];
             let mut bytes = vec![0];
-            bytes.extend(fields.iter().map(|field| u8::try_from(field.len()).expect("fields are short")));
+            bytes.extend(
+                fields.iter().map(|field| u8::try_from(field.len()).expect("fields are short")),
+            );
             for field in fields {
                 bytes.extend_from_slice(field.as_bytes());
             }
@@ -167,11 +171,21 @@ impl Client {
         reference
     }
 
-    fn text(&mut self, join_ref: &str, reference: &str, topic: &str, event: &str, payload: &Value) -> String {
+    fn text(
+        &mut self,
+        join_ref: &str,
+        reference: &str,
+        topic: &str,
+        event: &str,
+        payload: &Value,
+    ) -> String {
         let (topic, event) = (json!(topic), json!(event));
         if self.v1 {
-            let join_ref =
-                if join_ref == "null" { String::new() } else { format!(",\"join_ref\":{join_ref}") };
+            let join_ref = if join_ref == "null" {
+                String::new()
+            } else {
+                format!(",\"join_ref\":{join_ref}")
+            };
             return format!(
                 r#"{{"topic":{topic},"event":{event},"payload":{payload},"ref":{reference}{join_ref}}}"#
             );
@@ -180,14 +194,28 @@ impl Client {
         format!("[{join_ref},{space}{reference},{topic},{event},{payload}{space}]")
     }
 
-    fn expect(&mut self, mouth: &Mouth<'_>, reference: String, join_ref: &str, topic: &str, ask: Ask) {
+    fn expect(
+        &mut self,
+        mouth: &Mouth<'_>,
+        reference: String,
+        join_ref: &str,
+        topic: &str,
+        ask: Ask,
+    ) {
         let (join_ref, topic) = (join_ref.to_owned(), topic.to_owned());
         let pending = Pending { reference, join_ref, topic, ask, asked_ms: mouth.now_ms };
         self.link.as_mut().expect("who acts is connected").pending.push_back(pending);
     }
 
     /// The same of something that need not be answered.
-    fn half_expect(&mut self, mouth: &Mouth<'_>, reference: String, join_ref: &str, topic: &str, ask: Ask) {
+    fn half_expect(
+        &mut self,
+        mouth: &Mouth<'_>,
+        reference: String,
+        join_ref: &str,
+        topic: &str,
+        ask: Ask,
+    ) {
         self.expect(mouth, reference, join_ref, topic, ask);
         let link = self.link.as_mut().expect("who acts is connected");
         let pending = link.pending.pop_back().expect("just put there");
@@ -205,7 +233,8 @@ impl Client {
     ) {
         let link = self.link.as_ref().expect("who acts is connected");
         let join_ref = link.newest_join_ref(topic).unwrap_or("null").to_owned();
-        // Without a ref it belongs to whatever join there is; but a binary push cannot leave it out.
+        // Without a ref it belongs to whatever join there is; but a binary push cannot leave it
+        // out.
         let names_it =
             join_ref != "null" && (matches!(payload, Payload::Binary(_)) || !self.draws.one_in(10));
         let given = names_it.then_some(&*join_ref);
@@ -215,14 +244,23 @@ impl Client {
         } else {
             self.send(mouth, given, topic, event, payload)
         };
-        let join_ref =
-            if mouth.plan.bug == Some(Bug::LetStrangersSpeak) { "null".to_owned() } else { join_ref };
+        let join_ref = if mouth.plan.bug == Some(Bug::LetStrangersSpeak) {
+            "null".to_owned()
+        } else {
+            join_ref
+        };
         if let Some(ask) = ask {
             self.expect(mouth, reference, &join_ref, topic, ask);
         }
     }
 
-    fn send_as_text(&mut self, mouth: &mut Mouth<'_>, topic: &str, event: &str, payload: &Payload) -> String {
+    fn send_as_text(
+        &mut self,
+        mouth: &mut Mouth<'_>,
+        topic: &str,
+        event: &str,
+        payload: &Payload,
+    ) -> String {
         let link = self.link.as_mut().expect("who acts is connected");
         link.refs += 1;
         let reference = format!("\"{}\"", link.refs);
@@ -265,7 +303,13 @@ impl Client {
         };
         let join_ref = if self.refless { "null".to_owned() } else { reference.clone() };
         // What a binary join asks for is not read.
-        self.expect(mouth, reference, &join_ref, topic, Ask::Join { since, limit, visible: !self.hides });
+        self.expect(
+            mouth,
+            reference,
+            &join_ref,
+            topic,
+            Ask::Join { since, limit, visible: !self.hides },
+        );
     }
 
     /// Joins a topic as somebody who knows nothing of it.
@@ -291,7 +335,8 @@ impl Client {
         }
         self.said += 1;
         let mut body = format!("{}-{} \u{e9}\"\\\n", self.id, self.said);
-        let length = if self.draws.one_in(4) { self.draws.size(0, mouth.plan.body_bytes) } else { 0 };
+        let length =
+            if self.draws.one_in(4) { self.draws.size(0, mouth.plan.body_bytes) } else { 0 };
         body.push_str(&"x".repeat(length.saturating_sub(body.len())));
         let key = with_key.then(|| format!("k{}-{}", self.id, self.said));
         let reply_to = self.draws.one_in(8).then(|| self.draws.below(5));
@@ -442,7 +487,8 @@ impl Client {
     fn stale(&mut self, mouth: &mut Mouth<'_>) {
         let topic = self.channel_or_topic(mouth);
         let event = *self.draws.pick(&["echo", "new_msg", "phx_leave", "wave"]);
-        let reference = self.send(mouth, Some("\"stale\""), &topic, event, &Payload::Json(json!({})));
+        let reference =
+            self.send(mouth, Some("\"stale\""), &topic, event, &Payload::Json(json!({})));
         let ask = if event == "phx_leave" { Ask::Leave } else { Ask::Wrong("unmatched topic") };
         self.half_expect(mouth, reference, "\"stale\"", &topic, ask);
     }
@@ -463,14 +509,20 @@ impl Client {
     fn nonsense(&mut self, mouth: &mut Mouth<'_>) {
         let other = USERS[(self.user + 1) % USERS.len()].id;
         let own = self.channel_or_topic(mouth);
-        let own_room = if own.starts_with("room:") { own } else { format!("room:{}", self.some_room(mouth)) };
+        let own_room =
+            if own.starts_with("room:") { own } else { format!("room:{}", self.some_room(mouth)) };
         let long = "l".repeat(200);
         let (topic, event, payload, reason) = match self.draws.below(12) {
             0 => ("nope".to_owned(), "phx_join", json!({}), "unmatched topic"),
             1 => ("phoenix".to_owned(), "phx_join", json!({}), "unmatched topic"),
             2 => ("room:".to_owned(), "phx_join", json!({}), "unmatched topic"),
             3 => (format!("user:{other}"), "phx_join", json!({}), "unauthorized"),
-            4 => (format!("room:{}", self.some_room(mouth)), "phx_join", json!({"limit": 101}), "invalid"),
+            4 => (
+                format!("room:{}", self.some_room(mouth)),
+                "phx_join",
+                json!({"limit": 101}),
+                "invalid",
+            ),
             5 => (own_room, "new_msg", json!({"body": 7}), "invalid"),
             6 => (own_room, "new_msg", json!({"body": "b", "key": long}), "too_large"),
             7 => (own_room, "wave", json!({"user": other}), "user_mismatch"),

@@ -1,4 +1,5 @@
-//! A client: what it wants, what it knows, and its connection. What it does is in `acts`, what it reads in `ears`.
+//! A client: what it wants, what it knows, and its connection. What it does is in `acts`, what it
+//! reads in `ears`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -146,7 +147,8 @@ pub(crate) struct Member {
     pub(crate) fold: Fold,
     /// What `presence_count` said last.
     pub(crate) count: Option<Value>,
-    /// Custom events since the last offset, and whether all of them: the member was there when it was given out.
+    /// Custom events since the last offset, and whether all of them: the member was there when it
+    /// was given out.
     pub(crate) since_last: Vec<String>,
     pub(crate) since_whole: bool,
     /// Those heard at all.
@@ -167,13 +169,20 @@ impl Client {
     /// Whether nothing it has asked for is still to be answered.
     pub(crate) fn is_answered(&self) -> bool {
         self.link.as_ref().is_none_or(|link| {
-            link.pending.is_empty() && link.channels.values().all(|channel| channel.closes_due.is_empty())
+            link.pending.is_empty()
+                && link.channels.values().all(|channel| channel.closes_due.is_empty())
         })
     }
 }
 
 impl Link {
-    pub(crate) fn new(serial: u64, host: usize, pipe: usize, expires_at_s: u64, now_ms: u64) -> Self {
+    pub(crate) fn new(
+        serial: u64,
+        host: usize,
+        pipe: usize,
+        expires_at_s: u64,
+        now_ms: u64,
+    ) -> Self {
         Self {
             serial,
             host,
@@ -204,7 +213,9 @@ impl Link {
     /// Its connections: shard and pipe of each.
     pub(crate) fn pipes(&self) -> Vec<(usize, usize)> {
         match &self.relay {
-            Some(relay) => vec![(relay.poll.host, relay.poll.pipe), (relay.post.host, relay.post.pipe)],
+            Some(relay) => {
+                vec![(relay.poll.host, relay.poll.pipe), (relay.post.host, relay.post.pipe)]
+            }
             None => vec![(self.host, self.pipe)],
         }
     }

@@ -48,7 +48,8 @@ impl Draws {
         &from[self.index(from.len())]
     }
 
-    /// A size that is mostly small, and sometimes anything up to `high`: of segments, writes and batches.
+    /// A size that is mostly small, and sometimes anything up to `high`: of segments, writes and
+    /// batches.
     pub(crate) fn skewed(&mut self, high: usize) -> usize {
         let high = high.max(1);
         match self.below(8) {

@@ -41,7 +41,8 @@ impl Heard {
         match frame {
             Frame::Binary(bytes) => Self::binary(&bytes),
             Frame::Text(text) => {
-                let value: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"));
+                let value: Value =
+                    serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"));
                 let string = |value: &Value| value.as_str().expect("a string").to_owned();
                 if v1 {
                     let object = value.as_object().expect("V1 speaks in objects");
@@ -177,18 +178,26 @@ impl Client {
         let user = self.user();
         let link = self.link.as_mut().expect("who hears is connected");
         let topic = &*heard.topic;
-        let channel =
-            link.channels.get_mut(topic).unwrap_or_else(|| panic!("only members hear: {event} on {topic}"));
+        let channel = link
+            .channels
+            .get_mut(topic)
+            .unwrap_or_else(|| panic!("only members hear: {event} on {topic}"));
         match event {
             "phx_close" => {
                 let due = channel.closes_due.pop_front().expect("a channel is closed that ends");
                 let close_ref = heard.join_ref.as_ref().unwrap_or(&heard.reference);
-                assert_eq!((&due, &due), (close_ref, &heard.reference), "a close names the join that ends");
+                assert_eq!(
+                    (&due, &due),
+                    (close_ref, &heard.reference),
+                    "a close names the join that ends"
+                );
                 return;
             }
             "phx_error" => {
-                let member =
-                    channel.member.take().unwrap_or_else(|| panic!("only members lose a channel: {topic}"));
+                let member = channel
+                    .member
+                    .take()
+                    .unwrap_or_else(|| panic!("only members lose a channel: {topic}"));
                 assert_eq!(heard.reference, member.join_ref, "an error names the join that ends");
                 let reason = heard.json()["reason"].as_str().expect("an error says why").to_owned();
                 match &*reason {
@@ -203,10 +212,13 @@ impl Client {
             }
             _ => {}
         }
-        let member =
-            channel.member.as_mut().unwrap_or_else(|| panic!("only members hear: {event} on {topic}"));
+        let member = channel
+            .member
+            .as_mut()
+            .unwrap_or_else(|| panic!("only members hear: {event} on {topic}"));
         assert_eq!(heard.reference, "null", "what answers nothing has no ref");
-        if event == "presence_state" || event == "presence_count" && heard.join_ref.as_deref() != Some("null")
+        if event == "presence_state"
+            || event == "presence_count" && heard.join_ref.as_deref() != Some("null")
         {
             let pushed_to = heard.join_ref.as_ref();
             assert!(pushed_to.is_none_or(|to| *to == member.join_ref), "a push names its join");
@@ -224,7 +236,11 @@ impl Client {
         match event {
             "new_msg" if topic.starts_with("room:") => {
                 let offset = ears.truth.heard(topic, &member.epoch, heard.json());
-                assert_eq!(offset, member.last + 1, "no member misses an offset, or sees one twice: {topic}");
+                assert_eq!(
+                    offset,
+                    member.last + 1,
+                    "no member misses an offset, or sees one twice: {topic}"
+                );
                 let events = std::mem::take(&mut member.since_last);
                 if member.since_whole {
                     ears.truth.heard_between(topic, &member.epoch, member.last, &events);
@@ -253,8 +269,10 @@ impl Client {
         let link = self.link.as_mut().expect("who hears is connected");
         let at = link.pending.iter().position(|pending| pending.reference == heard.reference);
         let (pending, is_orphan) = if let Some(at) = at {
-            // Answers of one channel come in order. A join that is refused at once may overtake them.
-            let overtaken = link.pending.iter().take(at).find(|earlier| earlier.topic == heard.topic);
+            // Answers of one channel come in order. A join that is refused at once may overtake
+            // them.
+            let overtaken =
+                link.pending.iter().take(at).find(|earlier| earlier.topic == heard.topic);
             let is_join = matches!(link.pending[at].ask, Ask::Join { .. } | Ask::Wrong(_));
             assert!(
                 overtaken.is_none() || is_join,
@@ -264,7 +282,11 @@ impl Client {
             (link.pending.remove(at).expect("it is there"), false)
         } else {
             let pending = link.orphans.remove(&heard.reference);
-            (pending.unwrap_or_else(|| panic!("one answer for one request: {}", heard.reference)), true)
+            (
+                pending
+                    .unwrap_or_else(|| panic!("one answer for one request: {}", heard.reference)),
+                true,
+            )
         };
         assert_eq!(heard.topic, pending.topic, "an answer names the topic that was asked");
         let (status, response) = match &heard.payload {
@@ -272,7 +294,9 @@ impl Client {
                 let status = payload["status"].as_str().expect("an answer has a status").to_owned();
                 (status, Payload::Json(payload["response"].clone()))
             }
-            binary @ Payload::Binary(_) => (heard.event["phx_reply ".len()..].to_owned(), binary.clone()),
+            binary @ Payload::Binary(_) => {
+                (heard.event["phx_reply ".len()..].to_owned(), binary.clone())
+            }
         };
         match &*status {
             "ok" => self.granted(ears, heard, &pending, is_orphan, &response),
@@ -321,9 +345,12 @@ impl Client {
                     "only who may joins: {} in {topic}",
                     user.id
                 );
-                let before: Vec<_> = link.pending.iter().filter(|other| other.topic == topic).collect();
+                let before: Vec<_> =
+                    link.pending.iter().filter(|other| other.topic == topic).collect();
                 assert!(
-                    before.iter().all(|other| number(&other.reference) > number(&pending.reference)),
+                    before
+                        .iter()
+                        .all(|other| number(&other.reference) > number(&pending.reference)),
                     "what was asked before a join is answered before it: {before:?}"
                 );
                 let mut member = Member::new(pending, *visible);
@@ -406,7 +433,10 @@ impl Client {
                 // But for a line that a few joins at the same moment fill.
                 let is_full = ears.plan.settings.admission_line_bytes < ADMISSION_LINE_BYTES_MAX
                     && matches!(pending.ask, Ask::Join { .. });
-                assert!(reason != "busy" || !ears.calm || is_full, "nothing is busy when all is well");
+                assert!(
+                    reason != "busy" || !ears.calm || is_full,
+                    "nothing is busy when all is well"
+                );
             }
             "too_large" => assert!(response["max_bytes"].is_u64() && response["field"].is_string()),
             "invalid" => assert!(response["field"].is_string() && response["message"].is_string()),
@@ -429,10 +459,12 @@ impl Client {
                     "rate_limited" | "busy" => {}
                     other => panic!("a join is not refused for {other}"),
                 }
-                if matches!(reason, "unauthorized" | "too many channels joined" | "too_many_rooms") {
+                if matches!(reason, "unauthorized" | "too many channels joined" | "too_many_rooms")
+                {
                     self.wants.remove(&pending.topic);
                 }
-                // The channel that there is goes on; what was said in the one that there is not is dropped.
+                // The channel that there is goes on; what was said in the one that there is not is
+                // dropped.
                 if link.member(&pending.topic).is_some() {
                     link.orphan(&pending.topic, &pending.join_ref);
                 }
@@ -441,7 +473,8 @@ impl Client {
                 assert!(
                     matches!(reason, "unmatched topic" | "rate_limited" | "busy")
                         || reason == "too_large" && *too_large
-                        || reason == "unauthorized" && room.is_some_and(|room| !user.may_speak(room)),
+                        || reason == "unauthorized"
+                            && room.is_some_and(|room| !user.may_speak(room)),
                     "a message is not refused for {reason}"
                 );
                 ears.truth.refuse(body);
@@ -452,7 +485,8 @@ impl Client {
             Ask::Custom { number } => {
                 assert!(
                     matches!(reason, "unmatched topic" | "rate_limited" | "busy")
-                        || reason == "unauthorized" && room.is_some_and(|room| !user.may_speak(room)),
+                        || reason == "unauthorized"
+                            && room.is_some_and(|room| !user.may_speak(room)),
                     "an event is not refused for {reason}"
                 );
                 ears.truth.refuse_custom(number);
@@ -497,7 +531,8 @@ fn check_page(
     page: &Value,
 ) {
     let messages = page["messages"].as_array().expect("a page has messages");
-    let offsets: Vec<u64> = messages.iter().map(|message| ears.truth.heard(topic, epoch, message)).collect();
+    let offsets: Vec<u64> =
+        messages.iter().map(|message| ears.truth.heard(topic, epoch, message)).collect();
     assert!(offsets.len() as u64 <= limit, "a page is no longer than asked");
     assert!(offsets.is_sorted_by(|a, b| a + 1 == *b), "a page has no gaps: {topic} {offsets:?}");
     let more = page["more"].as_bool().expect("a page says whether there is more");
@@ -531,11 +566,17 @@ impl Link {
             1012 => assert!(ears.draining, "1012 says that the server stops"),
             1013 => {
                 let is_bounded = limits.memory_bytes != 0;
-                assert!(ears.was_blocked || is_bounded, "only who does not read has too much waiting");
+                assert!(
+                    ears.was_blocked || is_bounded,
+                    "only who does not read has too much waiting"
+                );
                 ears.truth.saw("overflowed");
             }
             4001 => {
-                assert!(self.expires_at_s <= ears.unix_ms / 1_000, "a token is good until it expires");
+                assert!(
+                    self.expires_at_s <= ears.unix_ms / 1_000,
+                    "a token is good until it expires"
+                );
                 ears.truth.saw("expired");
             }
             other => {
@@ -590,7 +631,10 @@ impl Member {
         let messages = response["messages"].as_array().expect("a join has messages");
         let offsets: Vec<u64> =
             messages.iter().map(|message| ears.truth.heard(topic, &self.epoch, message)).collect();
-        assert!(offsets.is_sorted_by(|a, b| a + 1 == *b), "a page has no gaps: {topic} {offsets:?}");
+        assert!(
+            offsets.is_sorted_by(|a, b| a + 1 == *b),
+            "a page has no gaps: {topic} {offsets:?}"
+        );
         if let Some(last) = offsets.last() {
             assert_eq!(*last, self.last, "a page is up to date: {topic}");
         }
@@ -600,7 +644,10 @@ impl Member {
             let (epoch, offset) = since.expect("only a cursor can be recovered");
             assert_eq!(*epoch, self.epoch, "only within a life of the room");
             let missed: Vec<u64> = (offset + 1..=self.last).collect();
-            assert_eq!(offsets, missed, "a recovery is all that was missed: {topic} since {offset}");
+            assert_eq!(
+                offsets, missed,
+                "a recovery is all that was missed: {topic} since {offset}"
+            );
         } else {
             assert!(offsets.len() as u64 <= limit.unwrap_or(50), "a page is no longer than asked");
             if since.is_some() {
@@ -616,7 +663,8 @@ impl Member {
             {
                 let missed = self.last - offset;
                 assert!(
-                    missed > u64::from(history.messages) || missed * message_bytes as u64 > room_bytes as u64,
+                    missed > u64::from(history.messages)
+                        || missed * message_bytes as u64 > room_bytes as u64,
                     "what is kept can be recovered: {topic} since {offset} of {}",
                     self.last
                 );
@@ -635,7 +683,11 @@ impl Member {
 
     fn list(&mut self, user: &User, room: &Value) {
         let name = room["room"].as_str().expect("a room has a name");
-        assert!(user.may_join(name), "the lobby shows only what may be seen: {name} to {}", user.id);
+        assert!(
+            user.may_join(name),
+            "the lobby shows only what may be seen: {name} to {}",
+            user.id
+        );
         self.rooms.insert(name.to_owned(), room.clone());
     }
 
@@ -645,7 +697,11 @@ impl Member {
         }
         for room in change["removed"].as_array().expect("a list") {
             let name = room.as_str().expect("a room has a name");
-            assert!(user.may_join(name), "the lobby shows only what may be seen: {name} to {}", user.id);
+            assert!(
+                user.may_join(name),
+                "the lobby shows only what may be seen: {name} to {}",
+                user.id
+            );
             self.rooms.remove(name);
         }
     }

@@ -1,7 +1,8 @@
 //! Bugs, planted where the world touches the server, so that each check is seen to bark.
 //!
-//! Most of them meddle with a record on its way from one shard to another. They know records by their first byte, which `shard::message`
-//! gives them; should those numbers change, the planted bugs no longer bite, and the tests that expect them to fail say so.
+//! Most of them meddle with a record on its way from one shard to another. They know records by
+//! their first byte, which `shard::message` gives them; should those numbers change, the planted
+//! bugs no longer bite, and the tests that expect them to fail say so.
 
 use crate::draws::Draws;
 
@@ -107,10 +108,12 @@ fn replace(record: &mut [u8], text: &str, other: &str) {
     }
 }
 
-/// The fields of a push in which it says where it belongs: the home's key, the connection's, and the slot.
+/// The fields of a push in which it says where it belongs: the home's key, the connection's, and
+/// the slot.
 const ADDRESS: std::ops::Range<usize> = 1..21;
 
-/// Sends a record as the bug has it: appends to `queue` what arrives in its place. `is_full` says whether too much waits there already.
+/// Sends a record as the bug has it: appends to `queue` what arrives in its place. `is_full` says
+/// whether too much waits there already.
 pub(crate) fn meddle(
     bug: Option<Bug>,
     draws: &mut Draws,
@@ -152,7 +155,9 @@ pub(crate) fn meddle(
         Some(Bug::LoseCustom) if is_custom && strikes => copies = 0,
         Some(Bug::RepeatCustom) if is_custom && strikes => copies = 2,
         Some(Bug::DropWhenFull) if is_message && is_full => copies = 0,
-        Some(Bug::ForgetLeave | Bug::ForgetLastLeave) if kind == record::LEAVE && strikes => copies = 0,
+        Some(Bug::ForgetLeave | Bug::ForgetLastLeave) if kind == record::LEAVE && strikes => {
+            copies = 0
+        }
         Some(Bug::LoseAnswer) if kind == record::REPLY && strikes => copies = 0,
         Some(Bug::LoseJoined) if kind == record::JOINED && strikes => copies = 0,
         Some(Bug::RepeatAnswer) if kind == record::REPLY && strikes => copies = 2,
@@ -184,7 +189,9 @@ pub(crate) fn meddle(
         Some(Bug::ClaimRecovery) if kind == record::JOINED && strikes => {
             replace(&mut record, "\"recovered\":false", "\"recovered\":true ");
         }
-        Some(Bug::CutRecovery) if kind == record::JOINED && find(&record, "\"recovered\":true").is_some() => {
+        Some(Bug::CutRecovery)
+            if kind == record::JOINED && find(&record, "\"recovered\":true").is_some() =>
+        {
             blank(&mut record, 0);
         }
         Some(Bug::GapInHistory) if kind == record::REPLY && strikes => blank(&mut record, 1),
@@ -197,7 +204,8 @@ pub(crate) fn meddle(
     queue.extend(std::iter::repeat_n(record, copies));
 }
 
-/// Makes the key of a push another one of the same length: the text behind the ref and the body, if there is one.
+/// Makes the key of a push another one of the same length: the text behind the ref and the body, if
+/// there is one.
 fn forget_key(record: &mut [u8]) {
     let mut at = ADDRESS.end;
     for _ in 0..2 {
@@ -209,10 +217,12 @@ fn forget_key(record: &mut [u8]) {
     }
 }
 
-/// Moves the cursor in a join by one: an epoch of eight bytes, which begins with the seed's top half, and an offset of eight.
+/// Moves the cursor in a join by one: an epoch of eight bytes, which begins with the seed's top
+/// half, and an offset of eight.
 fn later_cursor(record: &mut [u8]) {
     let Some(topic) = find(record, "room:") else { return };
-    // Behind the topic: user and name (a length and a text each), whether it speaks and is seen, and whether there is a cursor.
+    // Behind the topic: user and name (a length and a text each), whether it speaks and is seen,
+    // and whether there is a cursor.
     let mut at = topic - 4;
     for _ in 0..3 {
         let length = u32::from_le_bytes(*record[at..].first_chunk().expect("a length"));
@@ -225,7 +235,8 @@ fn later_cursor(record: &mut [u8]) {
     }
 }
 
-/// Takes a message out of a page, if there is another behind it: its place is filled with white space.
+/// Takes a message out of a page, if there is another behind it: its place is filled with white
+/// space.
 fn blank(record: &mut [u8], message: usize) {
     let Some(page) = find(record, "\"messages\":[{\"at\":") else { return };
     let starts: Vec<usize> =

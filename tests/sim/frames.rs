@@ -1,6 +1,8 @@
-//! WebSocket frames and HTTP answers as a client writes and reads them: a second opinion, which shares no line with `wire`.
+//! WebSocket frames and HTTP answers as a client writes and reads them: a second opinion, which
+//! shares no line with `wire`.
 //!
-//! Whatever the server sends must be in the strictest form: final, unmasked, lengths as short as they go.
+//! Whatever the server sends must be in the strictest form: final, unmasked, lengths as short as
+//! they go.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +46,11 @@ impl Inbox {
     pub(crate) fn frame(&mut self) -> Option<Frame> {
         let bytes = &self.bytes[self.at..];
         let [first, second, ..] = *bytes else { return None };
-        assert_eq!(first & 0xf0, 0x80, "a server's frame is final and has no reserved bits: {first:#x}");
+        assert_eq!(
+            first & 0xf0,
+            0x80,
+            "a server's frame is final and has no reserved bits: {first:#x}"
+        );
         assert_eq!(second & 0x80, 0, "a server's frame is not masked");
         let (length, header) = match second {
             126 => {
@@ -77,7 +83,13 @@ impl Inbox {
 }
 
 /// Appends one masked frame.
-pub(crate) fn push_frame(out: &mut Vec<u8>, draws: &mut Draws, opcode: u8, last: bool, payload: &[u8]) {
+pub(crate) fn push_frame(
+    out: &mut Vec<u8>,
+    draws: &mut Draws,
+    opcode: u8,
+    last: bool,
+    payload: &[u8],
+) {
     crate::trace!(
         "frame {opcode} {last} {} {}",
         payload.len(),
@@ -98,8 +110,11 @@ pub(crate) fn push_frame(out: &mut Vec<u8>, draws: &mut Draws, opcode: u8, last:
             out.extend_from_slice(&length.to_be_bytes());
         }
     }
-    let mask =
-        if draws.one_in(8) { [0; 4] } else { *draws.number().to_le_bytes().first_chunk().expect("8 bytes") };
+    let mask = if draws.one_in(8) {
+        [0; 4]
+    } else {
+        *draws.number().to_le_bytes().first_chunk().expect("8 bytes")
+    };
     out.extend_from_slice(&mask);
     out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }
@@ -123,8 +138,8 @@ pub(crate) fn push_message(out: &mut Vec<u8>, draws: &mut Draws, opcode: u8, pay
     push_frame(out, draws, CONTINUATION, true, rest);
 }
 
-/// Takes the first whole message off the front of a client's frames: its opcode and what it says. What stands between the fragments of a
-/// message is thrown away. `None` if there is no whole one.
+/// Takes the first whole message off the front of a client's frames: its opcode and what it says.
+/// What stands between the fragments of a message is thrown away. `None` if there is no whole one.
 pub(crate) fn take_message(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let (mut at, mut kind, mut message) = (0, None, Vec::new());
     loop {
@@ -163,13 +178,15 @@ pub(crate) fn take_answer(bytes: &mut Vec<u8>) -> Option<Answer> {
     let head_bytes = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&bytes[..head_bytes - 4]).expect("a head is text");
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).expect("a status line");
+    let status =
+        lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).expect("a status line");
     let status = status[..3].parse().expect("a status");
     let headers: BTreeMap<String, String> = lines
         .map(|line| line.split_once(": ").expect("a header has a name"))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let length = headers.get("content-length").map_or(0, |length| length.parse().expect("a length"));
+    let length =
+        headers.get("content-length").map_or(0, |length| length.parse().expect("a length"));
     let body = bytes.get(head_bytes..head_bytes + length)?.to_vec();
     bytes.drain(..head_bytes + length);
     Some(Answer { status, headers, body })

@@ -1,5 +1,5 @@
-//! A whole server in one thread, from one seed: real `wire`, `chat` and `shard`; pretend sockets, rings and clocks; clients that check
-//! every byte they read.
+//! A whole server in one thread, from one seed: real `wire`, `chat` and `shard`; pretend sockets,
+//! rings and clocks; clients that check every byte they read.
 //!
 //! ```text
 //! SIM_SEED=0x2a cargo test --test sim     one seed
@@ -49,7 +49,8 @@ fn is_traced() -> bool {
 /// How long a run is, unless `SIM_STEPS` says otherwise.
 const STEPS: u64 = 6_000;
 
-/// What must have been seen once the usual number of seeds has been run: the limits are there to be reached.
+/// What must have been seen once the usual number of seeds has been run: the limits are there to be
+/// reached.
 const REACHED: &[&str] = &[
     "busy",
     "channel_crash",
@@ -102,7 +103,8 @@ thread_local! {
 
 fn number_from(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    let parsed = text.strip_prefix("0x").map_or_else(|| text.parse(), |hex| u64::from_str_radix(hex, 16));
+    let parsed =
+        text.strip_prefix("0x").map_or_else(|| text.parse(), |hex| u64::from_str_radix(hex, 16));
     Some(parsed.unwrap_or_else(|_| panic!("{variable} is a number, perhaps with 0x: {text}")))
 }
 

@@ -70,12 +70,17 @@ impl Pipe {
     /// Whether the server has something to read, be it the end.
     pub(crate) fn is_readable(&self) -> bool {
         // That it is broken is seen even by who does not want to read.
-        let has_news = self.reset || !self.stopped && (self.client_fin || !self.to_server.is_empty());
+        let has_news =
+            self.reset || !self.stopped && (self.client_fin || !self.to_server.is_empty());
         !self.gone && !self.away && has_news
     }
 
     pub(crate) fn is_writable(&self) -> bool {
-        !self.gone && !self.away && self.blocked && !self.reset && self.to_client.len() < self.window
+        !self.gone
+            && !self.away
+            && self.blocked
+            && !self.reset
+            && self.to_client.len() < self.window
     }
 
     /// Whether the client has something to read, be it the end.
@@ -162,7 +167,8 @@ impl Net {
 
     fn note(&mut self, conn: u32, bytes: &[u8]) {
         for byte in conn.to_le_bytes().iter().chain(bytes) {
-            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(9);
+            self.digest =
+                (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(9);
         }
     }
 
@@ -178,12 +184,16 @@ impl Io for Net {
         self.writes += 1;
         let is_short = self.draws.one_in(self.short_write);
         let most = if is_short { self.draws.skewed(bytes.len()) } else { bytes.len() };
-        let is_forgotten = self.bug == Some(Bug::ForgetUpgrade) && bytes.starts_with(b"HTTP/1.1 101");
+        let is_forgotten =
+            self.bug == Some(Bug::ForgetUpgrade) && bytes.starts_with(b"HTTP/1.1 101");
         let pipe = self.pipe(conn);
         if is_forgotten && pipe.was_stopped {
             return bytes.len();
         }
-        assert!(!pipe.blocked, "a socket that is full is not written to until it says that it is not");
+        assert!(
+            !pipe.blocked,
+            "a socket that is full is not written to until it says that it is not"
+        );
         assert!(!pipe.server_fin && !pipe.gone, "nothing is written after the end");
         let space = if pipe.reset { 0 } else { pipe.window.saturating_sub(pipe.to_client.len()) };
         let written = most.min(space);
@@ -210,7 +220,8 @@ impl Io for Net {
         pipe.gone = true;
         pipe.blocked = false;
         if pipe.reset || !pipe.to_server.is_empty() && is_rude {
-            // The kernel answers what was never read with a reset, which may overtake what was written.
+            // The kernel answers what was never read with a reset, which may overtake what was
+            // written.
             pipe.lossy = true;
             pipe.to_client.clear();
         }
@@ -226,7 +237,8 @@ impl Io for Net {
 
     fn hand_off(&mut self, conn: u32, shard: u16, handoff: Handoff) {
         assert_ne!(shard, self.shard, "who stays is not handed off");
-        let index = self.by_conn[conn as usize].take().expect("the shard acts on connections that it has");
+        let index =
+            self.by_conn[conn as usize].take().expect("the shard acts on connections that it has");
         let pipe = &mut self.pipes[index];
         assert!(!pipe.gone && !pipe.server_fin && !pipe.blocked, "who is handed off owes nothing");
         crate::trace!("hands {:?} off to shard {shard}", pipe.key);
@@ -262,7 +274,11 @@ impl Io for Net {
         // A clock of its own: that it is looked at must not change what else is drawn.
         let mut draws = Draws::new(self.clock_draws.get());
         self.clock_draws.set(draws.number());
-        let took = if draws.one_in(self.slow_work) { draws.range(1_000, 90_000) } else { draws.below(200) };
+        let took = if draws.one_in(self.slow_work) {
+            draws.range(1_000, 90_000)
+        } else {
+            draws.below(200)
+        };
         self.elapsed_us.set(self.elapsed_us.get() + took);
         self.elapsed_us.get()
     }

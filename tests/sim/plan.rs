@@ -1,4 +1,5 @@
-//! What a seed decides before the first step: how large everything is, how narrow the limits, and what happens how often.
+//! What a seed decides before the first step: how large everything is, how narrow the limits, and
+//! what happens how often.
 
 use chinwag::limits::{
     ADMISSION_LINE_BYTES_MAX, FRAME_HEADER_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits,
@@ -115,16 +116,17 @@ impl Plan {
         let body_bytes = *draws.pick(&[50, 200, 200, 2_000, 16 * 1_024]);
         let history = history(draws, body_bytes);
         let mut limits = limits(draws, shards, &history, body_bytes);
-        limits.memory_bytes =
-            usize::from(shards) * memory_bytes(draws, steps, clients, rooms.len(), &history, body_bytes);
+        limits.memory_bytes = usize::from(shards)
+            * memory_bytes(draws, steps, clients, rooms.len(), &history, body_bytes);
         let presence = presence(draws);
         let writes_per_flush = *draws.pick(&[1, 2, 5, WRITES_PER_FLUSH]);
         let gathered_members = *draws.pick(&[0, 0, 1, 2, GATHERED_MEMBERS]);
         // Some are too long.
         let body_bytes = body_bytes + (body_bytes / 4).min(500);
         // Each shard has its share, which may be smaller than what is needed on it.
-        let forgets_rooms =
-            limits.rooms < 1_000 || history.total_bytes < 200 * 1_024 * 1_024 || limits.memory_bytes != 0;
+        let forgets_rooms = limits.rooms < 1_000
+            || history.total_bytes < 200 * 1_024 * 1_024
+            || limits.memory_bytes != 0;
         let mut settings = Settings::new(shards, limits, history, presence, Vec::new());
         settings.writes_per_flush = writes_per_flush;
         settings.gathered_members = gathered_members;
@@ -150,7 +152,8 @@ impl Plan {
         plan.settings.admission_line_bytes =
             *draws.pick(&[100, 500, ADMISSION_LINE_BYTES_MAX, ADMISSION_LINE_BYTES_MAX]);
         if plan.settings.limits.memory_bytes != 0 {
-            // Keys are not let go of. With them the bound would have to be so wide that nothing reached it.
+            // Keys are not let go of. With them the bound would have to be so wide that nothing
+            // reached it.
             plan.acts.retain(|(act, _)| *act != Act::PublishKeyed);
         }
         plan
@@ -174,7 +177,8 @@ impl Plan {
     }
 }
 
-/// What a message has besides its body, in bytes, as the configuration reckons it. Its relations between limits hold here too.
+/// What a message has besides its body, in bytes, as the configuration reckons it. Its relations
+/// between limits hold here too.
 pub(crate) const AROUND_BODY_BYTES: usize = 2_048;
 
 fn limits(draws: &mut Draws, shards: u16, history: &HistoryLimits, body_bytes: usize) -> Limits {
@@ -193,14 +197,16 @@ fn limits(draws: &mut Draws, shards: u16, history: &HistoryLimits, body_bytes: u
         publish_burst: *draws.pick(&[1, 5, 60]),
         join_per_s: *draws.pick(&[0, 2, 20, 1_000]),
         join_burst: *draws.pick(&[2, 5, 100]),
-        room_lag_bytes: 2 * (message_bytes + FRAME_HEADER_BYTES_MAX) + draws.pick(&[0, 0, 2_000, 1_000_000]),
+        room_lag_bytes: 2 * (message_bytes + FRAME_HEADER_BYTES_MAX)
+            + draws.pick(&[0, 0, 2_000, 1_000_000]),
         conn_out_bytes: 2 * history.page_bytes + draws.pick(&[0, 0, 4_000, 1_000_000]),
         rooms: if draws.one_in(4) { u32::from(shards) * 3 } else { 100_000 },
         ..Limits::default()
     }
 }
 
-/// Enough on one shard for all that is there at rest, and little for what is not taken and not whole; 0 where that would be much.
+/// Enough on one shard for all that is there at rest, and little for what is not taken and not
+/// whole; 0 where that would be much.
 fn memory_bytes(
     draws: &mut Draws,
     steps: u64,
@@ -209,8 +215,11 @@ fn memory_bytes(
     history: &HistoryLimits,
     body_bytes: usize,
 ) -> usize {
-    let count = usize::try_from(history.messages).expect("small").min(usize::try_from(steps).expect("small"));
-    let history_bytes = 2 * rooms * history.room_bytes.min(count * (body_bytes + AROUND_BODY_BYTES / 4));
+    let count = usize::try_from(history.messages)
+        .expect("small")
+        .min(usize::try_from(steps).expect("small"));
+    let history_bytes =
+        2 * rooms * history.room_bytes.min(count * (body_bytes + AROUND_BODY_BYTES / 4));
     // Besides rooms there are the lobby and those of the users.
     let rooms_bytes = (rooms + 7) * (2 * ROOM_MEMORY_BYTES + clients * MEMBER_MEMORY_BYTES);
     let at_rest = 30_000 + history_bytes + rooms_bytes;
@@ -224,7 +233,11 @@ fn history(draws: &mut Draws, body_bytes: usize) -> HistoryLimits {
     HistoryLimits {
         messages: *draws.pick(&[0, 1, 5, 20, 1_000, 1_000]),
         room_bytes,
-        total_bytes: if draws.one_in(4) { room_bytes * draws.size(1, 3) } else { 256 * 1_024 * 1_024 },
+        total_bytes: if draws.one_in(4) {
+            room_bytes * draws.size(1, 3)
+        } else {
+            256 * 1_024 * 1_024
+        },
         page_bytes: least + draws.pick(&[0, 0, 3_000, 256 * 1_024]),
     }
 }

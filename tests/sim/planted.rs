@@ -1,4 +1,5 @@
-//! Each check is seen to bark: a bug is planted, and the check that is for it must be the one that finds it.
+//! Each check is seen to bark: a bug is planted, and the check that is for it must be the one that
+//! finds it.
 
 use crate::faults::Bug;
 use crate::try_run;
@@ -109,7 +110,11 @@ fn a_push_that_is_refused_and_done_is_half_accepted() {
 fn a_wrong_receipt_is_compared_with_what_was_said() {
     check(
         Bug::WrongReceipt,
-        &["is the one that was acknowledged", "says where the message stands", "stands in one place"],
+        &[
+            "is the one that was acknowledged",
+            "says where the message stands",
+            "stands in one place",
+        ],
     );
 }
 

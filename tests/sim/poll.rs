@@ -1,8 +1,10 @@
-//! Clients that poll: between such a client and the server stands a relay, which posts the messages in the client's frames and brings it
-//! those of each poll, so that all else is the same as with a socket, and checked by the same checks.
+//! Clients that poll: between such a client and the server stands a relay, which posts the messages
+//! in the client's frames and brings it those of each poll, so that all else is the same as with a
+//! socket, and checked by the same checks.
 //!
-//! It keeps two connections, perhaps to two shards, neither of which need be the session's own: one polls all the time, the other posts, one
-//! request after the other, as `phoenix.js` does. There are no close frames: a session that is lost is found so by the next poll.
+//! It keeps two connections, perhaps to two shards, neither of which need be the session's own: one
+//! polls all the time, the other posts, one request after the other, as `phoenix.js` does. There
+//! are no close frames: a session that is lost is found so by the next poll.
 
 use std::collections::VecDeque;
 
@@ -73,7 +75,8 @@ impl Relay {
         bytes
     }
 
-    /// The body of the next request, and the header that says what it is: one message as it is, or several, a line each.
+    /// The body of the next request, and the header that says what it is: one message as it is, or
+    /// several, a line each.
     fn batch(&mut self) -> Option<(&'static str, Vec<u8>)> {
         let (opcode, first) = self.waiting.pop_front()?;
         if opcode == TEXT && first.contains(&b'\n') {
@@ -95,11 +98,16 @@ impl Relay {
     fn polled(&mut self, body: &Value) -> News {
         match body["status"].as_u64().expect("a status") {
             410 if self.session.is_none() => {
-                self.session = Some(body["token"].as_str().expect("a session has a token").to_owned());
+                self.session =
+                    Some(body["token"].as_str().expect("a session has a token").to_owned());
                 News::Nothing
             }
             200 | 204 => {
-                assert_eq!(body["token"].as_str(), self.session.as_deref(), "a session keeps its token");
+                assert_eq!(
+                    body["token"].as_str(),
+                    self.session.as_deref(),
+                    "a session keeps its token"
+                );
                 let messages = body["messages"].as_array().expect("messages").clone();
                 assert_eq!(messages.is_empty(), body["status"] == 204, "204 is for nothing");
                 News::Messages(messages)
@@ -193,7 +201,8 @@ impl World {
         self.truth.saw("posted");
     }
 
-    /// Brings at most so many bytes to a client's relay, or the end of them. False if there is nothing.
+    /// Brings at most so many bytes to a client's relay, or the end of them. False if there is
+    /// nothing.
     pub(crate) fn bring_to_relay(&mut self, client: usize, most: usize) -> bool {
         let relay = self.relay_of(client);
         let ways = [(relay.poll.host, relay.poll.pipe), (relay.post.host, relay.post.pipe)];
@@ -222,7 +231,8 @@ impl World {
             let news = if is_poll { relay.polled(&answer) } else { relay.posted(&answer) };
             match news {
                 News::Lost => {
-                    let expires_at_s = self.clients[client].link.as_ref().map(|link| link.expires_at_s);
+                    let expires_at_s =
+                        self.clients[client].link.as_ref().map(|link| link.expires_at_s);
                     let has_expired = expires_at_s <= Some(self.latest_unix_ms / 1_000);
                     // What waits for a poll is memory, and who holds the most of it may have to go.
                     let is_bounded = self.plan.settings.limits.memory_bytes != 0;
@@ -274,8 +284,8 @@ impl World {
         self.hosts[host].net.pipes[pipe].to_server.extend_from_slice(&request);
     }
 
-    /// A connection has ended. That may be while nothing is asked on it; otherwise it is not known what became of that, and the client
-    /// begins anew.
+    /// A connection has ended. That may be while nothing is asked on it; otherwise it is not known
+    /// what became of that, and the client begins anew.
     fn way_ends(&mut self, client: usize, is_poll: bool) -> bool {
         let relay = self.relay_of(client);
         if !is_poll && !relay.is_posting {

@@ -1,4 +1,5 @@
-//! What `phoenix.js` makes of presence: a state, diffs folded into it, and diffs that wait for the first state.
+//! What `phoenix.js` makes of presence: a state, diffs folded into it, and diffs that wait for the
+//! first state.
 //!
 //! Source: `Presence` of phoenix.js 1.8 (`syncState`, `syncDiff`), retold.
 
@@ -33,7 +34,10 @@ fn object(value: &Value) -> &Map<String, Value> {
 impl Fold {
     /// `presence_state`.
     pub(crate) fn sync_state(&mut self, state: &Value) {
-        self.state = object(state).iter().map(|(user, entry)| (user.clone(), metas(entry).clone())).collect();
+        self.state = object(state)
+            .iter()
+            .map(|(user, entry)| (user.clone(), metas(entry).clone()))
+            .collect();
         assert!(self.state.values().all(|metas| !metas.is_empty()), "who is listed has a meta");
         self.has_state = true;
         for diff in std::mem::take(&mut self.early) {

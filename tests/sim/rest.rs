@@ -1,4 +1,5 @@
-//! What must be so at certain moments: after each event, when all is quiet, and when everybody has gone.
+//! What must be so at certain moments: after each event, when all is quiet, and when everybody has
+//! gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,8 @@ use crate::plan::{AROUND_BODY_BYTES, Plan};
 use crate::site::USERS;
 use crate::world::{Host, World};
 
-/// How long nothing must have happened for the world to be quiet, in milliseconds: longer than any tick.
+/// How long nothing must have happened for the world to be quiet, in milliseconds: longer than any
+/// tick.
 const QUIET_MS: u64 = 3_000;
 
 /// How long clients let their connections rest, in milliseconds.
@@ -20,9 +22,16 @@ const HEARTBEAT_MS: u64 = 20_000;
 pub(crate) fn check_memory(plan: &Plan, host: &Host) {
     let population = host.shard.population();
     let settings = &plan.settings;
-    assert!(population.history_bytes <= settings.history_bytes_max, "history is bounded: {population:?}");
-    let held_max = 2 * READ_BUFFER_BYTES + settings.limits.message_bytes + CLIENT_FRAME_HEADER_BYTES_MAX;
-    assert!(population.held_bytes_max <= held_max, "what is not handled yet is bounded: {population:?}");
+    assert!(
+        population.history_bytes <= settings.history_bytes_max,
+        "history is bounded: {population:?}"
+    );
+    let held_max =
+        2 * READ_BUFFER_BYTES + settings.limits.message_bytes + CLIENT_FRAME_HEADER_BYTES_MAX;
+    assert!(
+        population.held_bytes_max <= held_max,
+        "what is not handled yet is bounded: {population:?}"
+    );
     assert!(population.homes <= settings.rooms_max as usize, "rooms are bounded: {population:?}");
 }
 
@@ -32,13 +41,17 @@ pub(crate) fn check_after_turn(plan: &Plan, host: &Host) {
     let limits = &plan.settings.limits;
     // Of a socket that stops in the middle of a frame the rest is kept, however long.
     let factor = if population.sessions > 0 { POLLED_OUT_FACTOR } else { 1 };
-    let out_bytes_max = (limits.conn_out_bytes * factor).max(limits.message_bytes + AROUND_BODY_BYTES);
+    let out_bytes_max =
+        (limits.conn_out_bytes * factor).max(limits.message_bytes + AROUND_BODY_BYTES);
     assert!(
         population.memory_bytes <= plan.settings.memory_bytes_max,
         "memory is bounded by {}: {population:?}",
         plan.settings.memory_bytes_max
     );
-    assert!(population.out_bytes_max <= out_bytes_max, "who does not read is bounded: {population:?}");
+    assert!(
+        population.out_bytes_max <= out_bytes_max,
+        "who does not read is bounded: {population:?}"
+    );
 }
 
 /// Who is visible in a room: the number of devices by user.
@@ -53,7 +66,10 @@ impl World {
             while self.settle() {}
             self.check_upgrades();
             self.upkeep();
-            if self.settle() || self.digest() != before || !self.clients.iter().all(Client::is_answered) {
+            if self.settle()
+                || self.digest() != before
+                || !self.clients.iter().all(Client::is_answered)
+            {
                 quiet_ms = 0;
             }
             if quiet_ms >= QUIET_MS && self.now.mono_ms >= self.ghosts_until_ms {
@@ -110,7 +126,8 @@ impl World {
         }
     }
 
-    /// How many connections the server has for a client: of one that polls its session, and those it polls and posts by.
+    /// How many connections the server has for a client: of one that polls its session, and those
+    /// it polls and posts by.
     fn connections_of(&self, client: &Client) -> usize {
         let Some(link) = &client.link else { return 0 };
         let is_there = |(host, pipe): &(usize, usize)| !self.hosts[*host].net.pipes[*pipe].gone;
@@ -119,7 +136,9 @@ impl World {
 
     /// Everybody who is in a topic, with what it knows of it.
     fn members<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = (&'a Client, &'a Member)> {
-        self.clients.iter().filter_map(move |client| Some((client, client.link.as_ref()?.member(topic)?)))
+        self.clients
+            .iter()
+            .filter_map(move |client| Some((client, client.link.as_ref()?.member(topic)?)))
     }
 
     fn present(&self, topic: &str) -> Present {
@@ -143,10 +162,15 @@ impl World {
                 "who waits, be it for a poll's answer, costs a connection and nothing more"
             );
         }
-        let rooms: BTreeSet<String> = self.plan.rooms.iter().map(|room| format!("room:{room}")).collect();
+        let rooms: BTreeSet<String> =
+            self.plan.rooms.iter().map(|room| format!("room:{room}")).collect();
         for topic in &rooms {
-            let epochs: BTreeSet<&str> = self.members(topic).map(|(_, member)| &*member.epoch).collect();
-            assert!(epochs.len() <= 1, "a room has one epoch while somebody is there: {topic} {epochs:?}");
+            let epochs: BTreeSet<&str> =
+                self.members(topic).map(|(_, member)| &*member.epoch).collect();
+            assert!(
+                epochs.len() <= 1,
+                "a room has one epoch while somebody is there: {topic} {epochs:?}"
+            );
             for (client, member) in self.members(topic) {
                 let last = self.truth.known(topic, &member.epoch).map_or(0, |epoch| epoch.last);
                 assert_eq!(
@@ -178,7 +202,8 @@ impl World {
             let listed: Present = state
                 .iter()
                 .map(|(user, metas)| {
-                    let user = USERS.iter().find(|known| known.id == user).expect("a user there is");
+                    let user =
+                        USERS.iter().find(|known| known.id == user).expect("a user there is");
                     assert!(
                         metas.iter().all(|meta| meta["name"] == user.name),
                         "a meta says the name: {metas:?}"
@@ -186,14 +211,19 @@ impl World {
                     (user.id, metas.len())
                 })
                 .collect();
-            let said = member.count.as_ref().map(|said| (said["count"].as_u64(), said["listed"].as_u64()));
+            let said =
+                member.count.as_ref().map(|said| (said["count"].as_u64(), said["listed"].as_u64()));
             let is_bounded = may_be_bounded && listed != present;
             if is_bounded || full_max > 0 && count > full_max {
-                assert_eq!(said.and_then(|said| said.0), Some(count as u64), "the count is true: {topic}");
+                assert_eq!(
+                    said.and_then(|said| said.0),
+                    Some(count as u64),
+                    "the count is true: {topic}"
+                );
                 assert!(
-                    listed
-                        .iter()
-                        .all(|(user, devices)| present.get(user).is_some_and(|there| devices <= there)),
+                    listed.iter().all(|(user, devices)| present
+                        .get(user)
+                        .is_some_and(|there| devices <= there)),
                     "nobody is listed who is not there: client {} in {topic} sees {listed:?} of {present:?}",
                     client.id
                 );
@@ -201,8 +231,12 @@ impl World {
             }
             assert_eq!(listed, present, "presence is the truth: client {} in {topic}", client.id);
             if let Some((said, listed)) = said {
-                // The last one says that from then on the list is complete, or it is of a room that is still above the bound.
-                assert!(said == listed || said == Some(count as u64), "the last count was true too: {topic}");
+                // The last one says that from then on the list is complete, or it is of a room that
+                // is still above the bound.
+                assert!(
+                    said == listed || said == Some(count as u64),
+                    "the last count was true too: {topic}"
+                );
             }
             let mine: BTreeSet<String> =
                 state.values().flatten().map(|meta| meta["phx_ref"].to_string()).collect();
@@ -237,8 +271,10 @@ impl World {
         if client.user().rights.is_none() {
             let homes: usize = self.hosts.iter().map(|host| host.shard.population().homes).sum();
             let users: BTreeSet<&str> = USERS.iter().map(|user| user.id).collect();
-            let own =
-                users.iter().filter(|user| self.members(&format!("user:{user}")).next().is_some()).count();
+            let own = users
+                .iter()
+                .filter(|user| self.members(&format!("user:{user}")).next().is_some())
+                .count();
             assert_eq!(
                 homes,
                 lobby.rooms.len() + own,
@@ -270,7 +306,9 @@ impl World {
                 let before = kept.first().copied();
                 self.truth.pages.clear();
                 let limit = self.draws.range(1, 9);
-                self.write(id, |client, mouth| client.ask_history(mouth, &topic, before, None, Some(limit)));
+                self.write(id, |client, mouth| {
+                    client.ask_history(mouth, &topic, before, None, Some(limit))
+                });
                 self.rest();
                 if self.members(&topic).all(|(client, _)| client.id != id) {
                     return;
@@ -290,7 +328,11 @@ impl World {
     /// What the history keeps is the latest part of what was said, and no less of it than it may.
     fn check_history(&self, topic: &str, epoch: &str, last: u64, kept: &[u64]) {
         let first = kept.first().copied().unwrap_or(last + 1);
-        assert_eq!(kept, (first..=last).collect::<Vec<u64>>(), "history is a contiguous suffix: {topic}");
+        assert_eq!(
+            kept,
+            (first..=last).collect::<Vec<u64>>(),
+            "history is a contiguous suffix: {topic}"
+        );
         let Some(known) = self.truth.known(topic, epoch) else { return };
         let expected = known.kept_above(first - 1);
         assert!(
@@ -303,7 +345,10 @@ impl World {
         let is_full = kept.len() as u64 >= u64::from(history.messages)
             || bytes > history.room_bytes
             || self.plan.forgets_rooms;
-        assert!(first == 1 || is_full, "nothing that was acknowledged is forgotten: {topic} from {first} on");
+        assert!(
+            first == 1 || is_full,
+            "nothing that was acknowledged is forgotten: {topic} from {first} on"
+        );
     }
 
     /// Everybody leaves, in one of the ways there are, and nothing is left of them.
@@ -339,7 +384,8 @@ impl World {
             let left = shard.population();
             let Population { homes, history_bytes, memory_bytes, .. } = left;
             let places = self.plan.settings.conns_max as usize;
-            let rooms = Population { homes, history_bytes, memory_bytes, places, ..Population::default() };
+            let rooms =
+                Population { homes, history_bytes, memory_bytes, places, ..Population::default() };
             assert_eq!(
                 left, rooms,
                 "nothing is left of those who have gone, and their places have come back"

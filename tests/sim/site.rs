@@ -1,4 +1,5 @@
-//! Who there is in a run, and what they may do: once for the server, as a [`Site`], and once for the checks, worked out differently.
+//! Who there is in a run, and what they may do: once for the server, as a [`Site`], and once for
+//! the checks, worked out differently.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,14 +21,23 @@ pub(crate) struct User {
 pub(crate) const USERS: &[User] = &[
     User { id: "ann", name: "Ann", rights: None },
     User { id: "bob", name: "Bob \"the\" \\ builder", rights: None },
-    User { id: "cy", name: "ann", rights: Some(&[("tea*", "speak"), ("news", "join"), ("secret*", "none")]) },
-    User { id: "d\u{e9}e", name: "D\u{e9}e \u{1f600}", rights: Some(&[("*", "speak"), ("secret", "join")]) },
+    User {
+        id: "cy",
+        name: "ann",
+        rights: Some(&[("tea*", "speak"), ("news", "join"), ("secret*", "none")]),
+    },
+    User {
+        id: "d\u{e9}e",
+        name: "D\u{e9}e \u{1f600}",
+        rights: Some(&[("*", "speak"), ("secret", "join")]),
+    },
     User { id: "eve", name: "Eve", rights: Some(&[("news", "speak"), ("*", "none")]) },
     User { id: "fay", name: "Fay", rights: None },
 ];
 
 /// The rooms that are talked in. Those who have rights have different ones in each.
-pub(crate) const ROOMS: &[&str] = &["tea", "news", "secret", "tea-\u{e9} \"2\"", "a:b\\c", "r5", "r6", "r7"];
+pub(crate) const ROOMS: &[&str] =
+    &["tea", "news", "secret", "tea-\u{e9} \"2\"", "a:b\\c", "r5", "r6", "r7"];
 
 impl User {
     fn right_in(&self, room: &str) -> &'static str {
@@ -52,7 +62,8 @@ impl User {
     fn identity(&self, expires_at_s: u64) -> Identity {
         let right = |word: &str| word.parse::<Right>().expect("a right");
         let rights = self.rights.map(|rights| {
-            Rights::new(rights.iter().map(|(pattern, word)| (*pattern, right(word)))).expect("valid rights")
+            Rights::new(rights.iter().map(|(pattern, word)| (*pattern, right(word))))
+                .expect("valid rights")
         });
         Identity::new(self.id, self.name, expires_at_s, rights).expect("a valid user")
     }
@@ -91,7 +102,8 @@ impl Site for TestSite {
 
     fn respond(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Routed {
         let wanted = serde_json::from_slice::<Value>(request.body).ok();
-        let text = |name| wanted.as_ref().and_then(|wanted| wanted[name].as_str()).map(str::to_owned);
+        let text =
+            |name| wanted.as_ref().and_then(|wanted| wanted[name].as_str()).map(str::to_owned);
         if let (("/api/rooms", "POST"), Some(room), Some(title)) =
             ((request.head.path, request.head.method), text("room"), text("title"))
         {

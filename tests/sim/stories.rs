@@ -1,4 +1,5 @@
-//! Short stories: what once went wrong, told step by step, so that it stays right whatever the seeds will be.
+//! Short stories: what once went wrong, told step by step, so that it stays right whatever the
+//! seeds will be.
 
 use chinwag::limits::{HistoryLimits, Limits, PresenceLimits, SWEEP_MS};
 use chinwag::shard::Settings;
@@ -14,8 +15,13 @@ const ROOM: &str = "room:tea";
 
 /// A world without faults, in which nothing happens by itself.
 fn plan(shards: u16, limits: Limits) -> Plan {
-    let mut settings =
-        Settings::new(shards, limits, HistoryLimits::default(), PresenceLimits::default(), Vec::new());
+    let mut settings = Settings::new(
+        shards,
+        limits,
+        HistoryLimits::default(),
+        PresenceLimits::default(),
+        Vec::new(),
+    );
     // Who is put on a shard stays there.
     settings.gathered_members = 0;
     let window = 1 << 24;
@@ -23,7 +29,18 @@ fn plan(shards: u16, limits: Limits) -> Plan {
     let (body_bytes, token_s) = (settings.limits.body_bytes, 1_000_000);
     let rooms = vec!["tea", "news", "r5", "r6"];
     let plan = Plan::new(0, 0, None);
-    Plan { shards, rooms, settings, window, ring_bytes, short_write, slow_work, body_bytes, token_s, ..plan }
+    Plan {
+        shards,
+        rooms,
+        settings,
+        window,
+        ring_bytes,
+        short_write,
+        slow_work,
+        body_bytes,
+        token_s,
+        ..plan
+    }
 }
 
 /// Clients of these users, each connected to the shard beside it.
@@ -92,7 +109,8 @@ fn who_crashes_and_joins_again_at_once_is_there_once() {
         let crash = |client: &mut Client, mouth: &mut Mouth<'_>| {
             client.push_text(mouth, ROOM, "phx_x", &json!({}), Ask::Wrong(""));
         };
-        // The room that has just told who is there rests: who comes is sent the list by itself, with its own entry.
+        // The room that has just told who is there rests: who comes is sent the list by itself,
+        // with its own entry.
         at_once(&mut world, 0, |client, mouth| client.join(mouth, ROOM));
         at_once(&mut world, 1, |client, mouth| {
             client.join(mouth, ROOM);
@@ -193,9 +211,12 @@ fn an_answer_to_a_channel_that_has_crashed_is_not_for_the_join_after_it() {
             let payload = Payload::Json(json!({"n": number, "padding": "p".repeat(1_000)}));
             client.push(mouth, ROOM, "wave", &payload, Some(Ask::Custom { number }));
         };
-        // The second one takes nothing more; it hears of a push, and of its second join, only after it has fallen behind.
+        // The second one takes nothing more; it hears of a push, and of its second join, only after
+        // it has fallen behind.
         world.window(1, 0);
-        world.write(0, |client, mouth| (0..8).for_each(|number| wave(client, mouth, format!("a{number}"))));
+        world.write(0, |client, mouth| {
+            (0..8).for_each(|number| wave(client, mouth, format!("a{number}")))
+        });
         world.write(1, |client, mouth| {
             wave(client, mouth, "b".to_owned());
             client.join(mouth, ROOM);
@@ -210,8 +231,12 @@ fn an_answer_to_a_channel_that_has_crashed_is_not_for_the_join_after_it() {
 #[test]
 fn who_falls_behind_while_it_leaves_hears_nothing_more_rather_than_with_a_gap() {
     both_ways(|here, there| {
-        let limits =
-            Limits { room_lag_bytes: 3_000, publish_burst: 1_000, publish_per_s: 0, ..Limits::default() };
+        let limits = Limits {
+            room_lag_bytes: 3_000,
+            publish_burst: 1_000,
+            publish_per_s: 0,
+            ..Limits::default()
+        };
         let mut world = world(&plan(2, limits), &[(0, here), (1, there)]);
         for client in [0, 1] {
             tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
@@ -225,7 +250,8 @@ fn who_falls_behind_while_it_leaves_hears_nothing_more_rather_than_with_a_gap() 
             });
             while world.settle() {}
         };
-        // The second one takes nothing, and its leave is long on its way: it could be heard only by who goes on as if it were a member.
+        // The second one takes nothing, and its leave is long on its way: it could be heard only by
+        // who goes on as if it were a member.
         world.window(1, 0);
         world.hosts[there].net.jammed.fill(true);
         world.write(1, |client, mouth| client.leave(mouth, ROOM));
@@ -245,7 +271,8 @@ fn who_falls_behind_while_it_leaves_hears_nothing_more_rather_than_with_a_gap() 
 #[test]
 fn nothing_is_said_on_a_topic_that_is_still_being_joined() {
     both_ways(|here, there| {
-        let mut world = world(&Plan { token_s: 5, ..plan(2, Limits::default()) }, &[(0, here), (0, there)]);
+        let mut world =
+            world(&Plan { token_s: 5, ..plan(2, Limits::default()) }, &[(0, here), (0, there)]);
         for client in [0, 1] {
             world.write(client, |client, mouth| client.join(mouth, "user:ann"));
         }
@@ -286,7 +313,8 @@ fn the_lobby_hears_of_a_room_that_made_place_for_something_else() {
     }
     tell(&mut world, 1, |client, mouth| client.join(mouth, "user:bob"));
     world.check_rest();
-    let lobby = world.clients[0].link.as_ref().and_then(|link| link.member("lobby")).expect("in the lobby");
+    let lobby =
+        world.clients[0].link.as_ref().and_then(|link| link.member("lobby")).expect("in the lobby");
     assert_eq!(lobby.rooms.keys().collect::<Vec<_>>(), ["news"]);
 }
 
@@ -310,7 +338,9 @@ fn who_asks_for_the_history_again_and_again_is_told_to_wait() {
     let limits = Limits { publish_burst: 5, publish_per_s: 1, ..Limits::default() };
     let mut world = world(&plan(1, limits), &[(0, 0)]);
     tell(&mut world, 0, |client, mouth| client.join(mouth, ROOM));
-    world.write(0, |client, mouth| (0..50).for_each(|_| client.ask_history(mouth, ROOM, None, None, None)));
+    world.write(0, |client, mouth| {
+        (0..50).for_each(|_| client.ask_history(mouth, ROOM, None, None, None))
+    });
     world.rest();
     assert_eq!((count(&world, "history"), count(&world, "rate_limited")), (5, 45));
 }
@@ -336,7 +366,8 @@ fn jammed(here: usize, there: usize, bug: Option<Bug>) -> World {
     world
 }
 
-/// Has one client do something a hundred times over while the ways stand still, and then lets them go on.
+/// Has one client do something a hundred times over while the ways stand still, and then lets them
+/// go on.
 fn insist(act: impl Fn(&mut Client, &mut Mouth<'_>, u64)) {
     insist_with(None, act);
 }
@@ -396,8 +427,9 @@ fn who_joins_while_a_way_stands_still_is_told_that_it_is_busy() {
     });
 }
 
-/// Thirty on another shard than the one who has filled the room's history join at the same moment, while the way to them stands still. The
-/// history is sixteen times as much as makes a way fill up, so one answer is as much as may be. Gives the world as it is then.
+/// Thirty on another shard than the one who has filled the room's history join at the same moment,
+/// while the way to them stands still. The history is sixteen times as much as makes a way fill up,
+/// so one answer is as much as may be. Gives the world as it is then.
 fn thirty_join_through_a_narrow_way(here: usize, there: usize) -> World {
     thirty_join_with(here, there, plan(2, Limits::default()))
 }
@@ -446,7 +478,11 @@ fn many_who_join_at_once_from_elsewhere_wait_for_the_way_and_are_all_let_in() {
         let are_at_home = members(&world) == 31;
         assert_eq!(waiting(&world), if are_at_home { 0 } else { 29 });
         assert!(world.hosts[here].net.in_ring(there) < 40_000, "one answer is what may be");
-        assert_ne!(world.hosts[here].shard.next_due(), Some(0), "nothing is to be done until there is room");
+        assert_ne!(
+            world.hosts[here].shard.next_due(),
+            Some(0),
+            "nothing is to be done until there is room"
+        );
         world.hosts[here].net.jammed.fill(false);
         while world.settle() {}
         assert_eq!((members(&world), count(&world, "busy")), (31, 0));
@@ -566,13 +602,15 @@ fn who_joins_anew_while_a_way_stands_still_is_let_in_however_long_that_takes() {
 #[test]
 fn who_comes_and_goes_while_a_way_stands_still_is_told_in_one() {
     both_ways(|here, there| {
-        let narrow = Plan { ring_bytes: 1_000, ..plan(2, Limits { join_per_s: 0, ..Limits::default() }) };
+        let narrow =
+            Plan { ring_bytes: 1_000, ..plan(2, Limits { join_per_s: 0, ..Limits::default() }) };
         let mut world = world(&narrow, &[(0, here), (1, there), (2, here), (5, there)]);
         for client in [0, 1] {
             tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
         }
         world.jam(true);
-        // Each time long enough for a tick, and for the directories to be told; together not so long that anybody is idle.
+        // Each time long enough for a tick, and for the directories to be told; together not so
+        // long that anybody is idle.
         for _ in 0..60 {
             for act in [Client::join, Client::leave] {
                 for client in [2, 3] {
@@ -584,7 +622,10 @@ fn who_comes_and_goes_while_a_way_stands_still_is_told_in_one() {
         }
         for host in &world.hosts {
             let waiting = [here, there].map(|shard| host.net.in_ring(shard));
-            assert!(waiting.iter().all(|bytes| *bytes < 2_000), "told a hundred times: {waiting:?} bytes");
+            assert!(
+                waiting.iter().all(|bytes| *bytes < 2_000),
+                "told a hundred times: {waiting:?} bytes"
+            );
         }
         world.jam(false);
         world.rest();
@@ -628,7 +669,10 @@ fn who_joins_a_quiet_room_is_seen_at_once_and_who_joins_a_busy_one_sees_at_once(
         let mut world = five_devices(here, there);
         at_once(&mut world, 5, |client, mouth| client.join(mouth, ROOM));
         let with_bob = ["ann", "ann", "ann", "ann", "ann", "bob"];
-        assert_eq!((seen_by(&world, 0), seen_by(&world, 5)), (with_bob.to_vec(), with_bob.to_vec()));
+        assert_eq!(
+            (seen_by(&world, 0), seen_by(&world, 5)),
+            (with_bob.to_vec(), with_bob.to_vec())
+        );
         at_once(&mut world, 6, |client, mouth| client.join(mouth, ROOM));
         let with_fay = [&with_bob[..], &["fay"]].concat();
         assert_eq!((seen_by(&world, 0), seen_by(&world, 6)), (with_bob.to_vec(), with_fay.clone()));
@@ -640,7 +684,8 @@ fn who_joins_a_quiet_room_is_seen_at_once_and_who_joins_a_busy_one_sees_at_once(
 
 #[test]
 fn a_list_is_kept_for_those_who_follow_and_not_for_as_long_as_the_room_rests() {
-    let presence = PresenceLimits { tick_ms: 5_000, tick_max_ms: 5_000, ..PresenceLimits::default() };
+    let presence =
+        PresenceLimits { tick_ms: 5_000, tick_max_ms: 5_000, ..PresenceLimits::default() };
     let mut plan = plan(1, Limits::default());
     plan.settings.presence = presence;
     let mut world = world(&plan, &[(0, 0), (1, 0), (2, 0), (5, 0)]);
@@ -679,7 +724,10 @@ fn who_leaves_is_told_with_who_comes_next() {
         at_once(&mut world, 5, |client, mouth| client.leave(mouth, ROOM));
         assert!(seen_by(&world, 0).contains(&"bob"), "not told yet");
         at_once(&mut world, 6, |client, mouth| client.join(mouth, ROOM));
-        assert!(!seen_by(&world, 0).contains(&"bob") && seen_by(&world, 0).contains(&"fay"), "told together");
+        assert!(
+            !seen_by(&world, 0).contains(&"bob") && seen_by(&world, 0).contains(&"fay"),
+            "told together"
+        );
         world.rest();
         world.check_rest();
     });
@@ -714,8 +762,15 @@ fn who_posts_on_while_nothing_can_be_handled_is_refused_in_the_end() {
     });
 }
 
-/// Asks by one connection of a shard for a session, or by one that there is, and gives what is answered at once.
-fn request(world: &mut World, pipe: (usize, usize), method: &str, session: &str, body: &str) -> String {
+/// Asks by one connection of a shard for a session, or by one that there is, and gives what is
+/// answered at once.
+fn request(
+    world: &mut World,
+    pipe: (usize, usize),
+    method: &str,
+    session: &str,
+    body: &str,
+) -> String {
     let request = format!(
         "{method} /socket/longpoll?vsn=2.0.0&token={}&token={session} HTTP/1.1\r\nHost: x\r\n\
          Content-Length: {}\r\n\r\n{body}",
@@ -809,7 +864,8 @@ fn of_many_tokens_in_one_request_the_last_two_are_looked_at() {
 
 #[test]
 fn nobody_has_less_time_than_the_limits_say() {
-    let limits = Limits { message_ms: 1_000, idle_ms: 1_500, handshake_ms: 1_000, ..Limits::default() };
+    let limits =
+        Limits { message_ms: 1_000, idle_ms: 1_500, handshake_ms: 1_000, ..Limits::default() };
     for begin_ms in [0, 1, 60, 127] {
         let mut world = world(&plan(1, limits.clone()), &[]);
         world.pass(begin_ms);
@@ -875,7 +931,8 @@ fn a_poll_is_not_taken_for_one_with_the_same_number_on_another_shard() {
     let other = (1, world.open(1).expect("there is room"));
     let heartbeat = r#"[null,"1","phoenix","heartbeat",{}]"#;
     assert!(request(&mut world, other, "POST", session, heartbeat).contains(r#"{"status":200}"#));
-    let polled = String::from_utf8(world.hosts[1].net.pipes[here.1].to_client.clone()).expect("text");
+    let polled =
+        String::from_utf8(world.hosts[1].net.pipes[here.1].to_client.clone()).expect("text");
     assert!(polled.contains("phx_reply"), "the poll is answered: {polled}");
 }
 
@@ -893,6 +950,8 @@ fn who_polls_and_comes_back_to_many_rooms_at_once_is_let_in_everywhere() {
         });
     }
     tell(&mut world, 0, |client, mouth| rooms.iter().for_each(|room| client.leave(mouth, room)));
-    tell(&mut world, 0, |client, mouth| rooms.iter().for_each(|room| client.join_anew(mouth, room)));
+    tell(&mut world, 0, |client, mouth| {
+        rooms.iter().for_each(|room| client.join_anew(mouth, room))
+    });
     assert_eq!((count(&world, "session lost"), count(&world, "joined")), (0, 8));
 }

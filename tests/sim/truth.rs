@@ -1,6 +1,8 @@
-//! What all clients together know: every message that was sent, every place at which one was seen, every receipt.
+//! What all clients together know: every message that was sent, every place at which one was seen,
+//! every receipt.
 //!
-//! The clients report here what they read from their sockets. Whatever contradicts what somebody has read before is a failure.
+//! The clients report here what they read from their sockets. Whatever contradicts what somebody
+//! has read before is a failure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +17,8 @@ pub(crate) struct Said {
     room: String,
     key: Option<String>,
     reply_to: Option<u64>,
-    /// The connection that it was sent on, and how many had been sent on it before; `None` if it was sent more than once.
+    /// The connection that it was sent on, and how many had been sent on it before; `None` if it
+    /// was sent more than once.
     place: Option<(u64, u64)>,
     /// How often it was sent, and how often that was refused.
     sent: u32,
@@ -126,7 +129,11 @@ impl Truth {
         let body = message["body"].as_str().expect("a message has a body");
         let said = self.said.get_mut(body).unwrap_or_else(|| panic!("nobody has said {body}"));
         let user = &USERS[said.user];
-        assert_eq!(topic, format!("room:{}", said.room), "a message is heard where it was said: {body}");
+        assert_eq!(
+            topic,
+            format!("room:{}", said.room),
+            "a message is heard where it was said: {body}"
+        );
         assert_eq!(message["id"], format!("{epoch}-{offset}"), "an id is epoch and offset");
         assert_eq!(message["user"], user.id, "a message names who said it: {body}");
         assert_eq!(message["name"], user.name, "and by which name: {body}");
@@ -163,7 +170,10 @@ impl Truth {
             assert_eq!(time_of(message), *at, "at the time that was acknowledged");
         }
         if let Some((_, before)) = record.messages.range(..offset).next_back() {
-            assert!(time_of(before) <= time_of(message), "time does not go back: {before} {message}");
+            assert!(
+                time_of(before) <= time_of(message),
+                "time does not go back: {before} {message}"
+            );
         }
         if let Some((_, after)) = record.messages.range(offset..).next() {
             assert!(time_of(message) <= time_of(after), "time does not go back: {message} {after}");
@@ -219,26 +229,50 @@ impl Truth {
     }
 
     /// A client has read a custom event. `user` is what it says of its sender, if it can.
-    pub(crate) fn heard_custom(&mut self, number: &str, topic: &str, event: &str, user: Option<&Value>) {
+    pub(crate) fn heard_custom(
+        &mut self,
+        number: &str,
+        topic: &str,
+        event: &str,
+        user: Option<&Value>,
+    ) {
         let (sender, said_in, said_as) =
             self.customs.get(number).unwrap_or_else(|| panic!("nobody has sent {number}"));
-        assert_eq!((topic, event), (&**said_in, &**said_as), "an event is heard where it was sent: {number}");
+        assert_eq!(
+            (topic, event),
+            (&**said_in, &**said_as),
+            "an event is heard where it was sent: {number}"
+        );
         if let Some(user) = user {
             assert_eq!(*user, USERS[*sender].id, "an event names who sent it: {number}");
         }
-        assert!(!self.refused_customs.contains(number), "a push is refused or done, never both: {number}");
+        assert!(
+            !self.refused_customs.contains(number),
+            "a push is refused or done, never both: {number}"
+        );
     }
 
-    /// A member was there from one offset to the next, and heard this in between: all members hear the same.
-    pub(crate) fn heard_between(&mut self, topic: &str, epoch: &str, offset: u64, events: &[String]) {
-        let known = self.epoch(topic, epoch).between.entry(offset).or_insert_with(|| events.to_vec());
+    /// A member was there from one offset to the next, and heard this in between: all members hear
+    /// the same.
+    pub(crate) fn heard_between(
+        &mut self,
+        topic: &str,
+        epoch: &str,
+        offset: u64,
+        events: &[String],
+    ) {
+        let known =
+            self.epoch(topic, epoch).between.entry(offset).or_insert_with(|| events.to_vec());
         assert_eq!(*known, events, "all members hear the same between {offset} and the next");
     }
 
     /// A member came after an offset was given out and before the next, and heard this.
     pub(crate) fn heard_since(&mut self, topic: &str, epoch: &str, offset: u64, events: &[String]) {
         if let Some(known) = self.epoch(topic, epoch).between.get(&offset) {
-            assert!(known.ends_with(events), "who comes later hears the end of it: {known:?}, {events:?}");
+            assert!(
+                known.ends_with(events),
+                "who comes later hears the end of it: {known:?}, {events:?}"
+            );
         }
     }
 }

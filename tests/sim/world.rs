@@ -1,7 +1,9 @@
-//! A whole server and its clients in one thread: shards, sockets, rings and a clock, moved by draws.
+//! A whole server and its clients in one thread: shards, sockets, rings and a clock, moved by
+//! draws.
 //!
-//! Two phases. In the first, one step is one draw among what can happen, faults included. Then the world is healed, and goes on until nothing
-//! moves any more; what everybody knows must then be the truth. In the end all leave, and nothing may be left of them.
+//! Two phases. In the first, one step is one draw among what can happen, faults included. Then the
+//! world is healed, and goes on until nothing moves any more; what everybody knows must then be the
+//! truth. In the end all leave, and nothing may be left of them.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -23,8 +25,8 @@ use crate::plan::{AROUND_BODY_BYTES, Happening, Plan};
 use crate::site::{TestSite, USERS};
 use crate::truth::Truth;
 
-/// How long a session may live that nobody polls any more, in milliseconds: the poll that was waiting when its client went is seen to have
-/// been in vain when it ends.
+/// How long a session may live that nobody polls any more, in milliseconds: the poll that was
+/// waiting when its client went is seen to have been in vain when it ends.
 const GHOST_MS: u64 = POLL_WINDOW_MS + SESSION_TIMEOUT_MS + 3 * SWEEP_MS;
 
 /// A shard and what it acts on.
@@ -70,8 +72,10 @@ impl World {
         let mut draws = Draws::new(plan.seed);
         let now = Now { mono_ms: 1_000_000, unix_ms: 1_795_336_253_000 };
         let settings = Arc::new(plan.settings());
-        let site =
-            Arc::new(TestSite { lenient: plan.bug == Some(Bug::IgnoreRights), secrets: AtomicU64::new(0) });
+        let site = Arc::new(TestSite {
+            lenient: plan.bug == Some(Bug::IgnoreRights),
+            secrets: AtomicU64::new(0),
+        });
         let hosts = (0..plan.shards)
             .map(|id| {
                 let mut seed = draws.number();
@@ -82,12 +86,17 @@ impl World {
                 net.ring_bytes = plan.ring_bytes;
                 net.short_write = plan.short_write;
                 net.slow_work = plan.slow_work;
-                // One message and one page too many; of each connection an echo that must not overtake; and small things.
+                // One message and one page too many; of each connection an echo that must not
+                // overtake; and small things.
                 let limits = &plan.settings.limits;
                 net.spare_bytes = (plan.clients + 2) * (limits.message_bytes + AROUND_BODY_BYTES)
                     + settings.history.page_bytes
                     + 32 * 1_024;
-                Host { shard: Shard::new(id, settings.clone(), site.clone(), seed, now), net, is_busy: false }
+                Host {
+                    shard: Shard::new(id, settings.clone(), site.clone(), seed, now),
+                    net,
+                    is_busy: false,
+                }
             })
             .collect();
         // One that polls has several connections, and asks on for them where there are few.
@@ -150,7 +159,8 @@ impl World {
                 }
             }
             Happening::Ring => {
-                let (from, to) = (self.draws.index(self.hosts.len()), self.draws.index(self.hosts.len()));
+                let (from, to) =
+                    (self.draws.index(self.hosts.len()), self.draws.index(self.hosts.len()));
                 let most = self.draws.skewed(20);
                 self.ring(from, to, most);
             }
@@ -174,7 +184,8 @@ impl World {
                 }
             }
             Happening::Jam => {
-                let (from, to) = (self.draws.index(self.hosts.len()), self.draws.index(self.hosts.len()));
+                let (from, to) =
+                    (self.draws.index(self.hosts.len()), self.draws.index(self.hosts.len()));
                 let jammed = &mut self.hosts[from].net.jammed[to];
                 *jammed = !*jammed;
             }
@@ -247,7 +258,8 @@ impl World {
             if self.hosts[host].is_busy {
                 self.turn(host);
             }
-            // A loop with work left turns at once. Unless all is well that may take it as long as anything else.
+            // A loop with work left turns at once. Unless all is well that may take it as long as
+            // anything else.
             while self.healed && self.hosts[host].shard.next_due() == Some(0) {
                 self.turn(host);
             }
@@ -294,7 +306,8 @@ impl World {
 
     /// Has a client connect, if it is not and a shard takes it.
     pub(crate) fn connect(&mut self, client: usize) {
-        let (host, other) = (self.draws.index(self.hosts.len()), self.draws.index(self.hosts.len()));
+        let (host, other) =
+            (self.draws.index(self.hosts.len()), self.draws.index(self.hosts.len()));
         self.connect_by(client, host, other);
     }
 
@@ -311,9 +324,12 @@ impl World {
         let life_s = if self.healed { 1_000_000 } else { self.plan.token_s };
         let expires_at_s = self.now.unix_ms / 1_000 + life_s;
         if self.clients[client].polls {
-            let Some(relay) = self.begin_session(client, (host, other), expires_at_s) else { return };
+            let Some(relay) = self.begin_session(client, (host, other), expires_at_s) else {
+                return;
+            };
             self.links += 1;
-            let mut link = Link::new(self.links, host, relay.poll.pipe, expires_at_s, self.now.mono_ms);
+            let mut link =
+                Link::new(self.links, host, relay.poll.pipe, expires_at_s, self.now.mono_ms);
             link.relay = Some(Box::new(relay));
             self.clients[client].link = Some(link);
             return;
@@ -439,7 +455,8 @@ impl World {
         self.digest = note(self.digest, bytes);
     }
 
-    /// A client ends its connections, without a word. Of a session the server learns it later, when nobody polls it any more.
+    /// A client ends its connections, without a word. Of a session the server learns it later, when
+    /// nobody polls it any more.
     pub(crate) fn lose_link(&mut self, client: usize) {
         let Some(link) = self.clients[client].link.take() else { return };
         for (host, pipe) in link.pipes() {
@@ -501,7 +518,10 @@ impl World {
         let now = self.now;
         for record in &records {
             let from = u16::try_from(from).expect("few shards");
-            crate::trace!("shard {from} to {to}: {}", String::from_utf8_lossy(record).escape_debug());
+            crate::trace!(
+                "shard {from} to {to}: {}",
+                String::from_utf8_lossy(record).escape_debug()
+            );
             let Host { shard, net, is_busy } = &mut self.hosts[to];
             *is_busy = true;
             shard.heard_from(&mut Turn { now, io: net }, from, record);
@@ -601,7 +621,10 @@ impl World {
             503 => assert!(self.plan.forgets_rooms, "there is place for a room"),
             other => panic!("a room is made, or there, or too many: {other}"),
         }
-        assert_eq!(take_answer(&mut errand.heard).expect("and the next request after it").status, 200);
+        assert_eq!(
+            take_answer(&mut errand.heard).expect("and the next request after it").status,
+            200
+        );
         pipe.client_fin = true;
         self.errands.remove(at);
         true

@@ -71,7 +71,8 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct ReportArgs {
-    /// Results written with --json. Runs with the same scenario and label are shown as one, with their spread.
+    /// Results written with --json. Runs with the same scenario and label are shown as one, with
+    /// their spread.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// The page to write.
@@ -154,7 +155,8 @@ struct Traffic {
     frames_per_s: f64,
 }
 
-/// What a server's frame has besides the message's body, about. A hundred bytes more or less are not seen in what a frame costs.
+/// What a server's frame has besides the message's body, about. A hundred bytes more or less are
+/// not seen in what a frame costs.
 const ENVELOPE_BYTES: f64 = 150.0;
 
 impl Traffic {
@@ -177,8 +179,9 @@ impl Traffic {
     }
 }
 
-/// The floor for what a run sends. It is measured before the run, where it is known by then, and after it, each time for half as long: the
-/// machine's pace drifts within minutes by more than what a good server has above the floor.
+/// The floor for what a run sends. It is measured before the run, where it is known by then, and
+/// after it, each time for half as long: the machine's pace drifts within minutes by more than what
+/// a good server has above the floor.
 fn floor_for(job: &Job, traffic: Traffic) -> Floor {
     let (sockets, group, burst) = match &job.scenario {
         Scenario::Broadcast(broadcast) => {
@@ -204,7 +207,8 @@ fn floor_for(job: &Job, traffic: Traffic) -> Floor {
 fn hold_against(report: &mut Report, floor: &FloorReport) {
     let delivers = |server: &&Server| server.cpu_per_delivery_ns > 0.0;
     let single = floor.of(1).filter(|ns| *ns > 0.0);
-    let (Some(server), Some(ns_per_frame)) = (report.server.as_ref().filter(delivers), single) else {
+    let (Some(server), Some(ns_per_frame)) = (report.server.as_ref().filter(delivers), single)
+    else {
         report.warnings.push(
             "No floor to compare with: it needs --server-pid, deliveries in the window, and a floor of single frames."
                 .to_owned(),
@@ -222,7 +226,8 @@ fn hold_against(report: &mut Report, floor: &FloorReport) {
     report.floor = Some(FloorRatio { ns_per_frame, ratio, method: floor.method() });
 }
 
-/// Writes the result wherever it is wanted: to the files first, since who reads the table may be gone.
+/// Writes the result wherever it is wanted: to the files first, since who reads the table may be
+/// gone.
 fn tell(report: &Report, common: &Common) -> Result<(), String> {
     if let Some(path) = &common.html {
         write(path, &html::render(std::slice::from_ref(report))?)?;
@@ -262,7 +267,8 @@ fn say(text: &str) {
 fn compare(args: &ReportArgs) -> Result<(), String> {
     let mut reports = Vec::new();
     for path in &args.files {
-        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let text =
+            fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let report: Report =
             serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         if report.format != FORMAT {
@@ -283,11 +289,13 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 fn with_config(arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
     let texts: Vec<String> =
         arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
-    let Some(path) = texts.iter().enumerate().find_map(|(index, text)| match text.strip_prefix("--config") {
-        Some("") => texts.get(index + 1).cloned(),
-        Some(rest) => rest.strip_prefix('=').map(str::to_owned),
-        None => None,
-    }) else {
+    let Some(path) =
+        texts.iter().enumerate().find_map(|(index, text)| match text.strip_prefix("--config") {
+            Some("") => texts.get(index + 1).cloned(),
+            Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+            None => None,
+        })
+    else {
         return Ok(arguments);
     };
     let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
@@ -338,8 +346,8 @@ mod tests {
     fn a_file_gives_options_and_the_command_line_wins() {
         let path = std::env::temp_dir().join(format!("loadtest-{}.toml", std::process::id()));
         fs::write(&path, "rate = 7\nlimit = [\"p99=1s\", \"max=2s\"]\nquiet = true\n[fanout]\nmembers = 5\n[rooms]\nrooms = 9\n").unwrap();
-        let line =
-            ["loadtest", "fanout", "--config", path.to_str().unwrap(), "--rate", "8"].map(OsString::from);
+        let line = ["loadtest", "fanout", "--config", path.to_str().unwrap(), "--rate", "8"]
+            .map(OsString::from);
         let arguments = with_config(line.to_vec()).unwrap();
         fs::remove_file(&path).unwrap();
         let cli = Cli::try_parse_from(arguments).unwrap();

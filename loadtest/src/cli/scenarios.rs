@@ -14,7 +14,8 @@ use crate::plan::{
 use crate::report::{Figure, Report, table};
 use crate::scenario::churn::slots_for;
 
-/// Messages a second that one connection publishes at most, unless told otherwise: half of the limit that Chinwag has by default.
+/// Messages a second that one connection publishes at most, unless told otherwise: half of the
+/// limit that Chinwag has by default.
 const PUBLISH_EACH: f64 = 10.0;
 
 #[derive(Args, Debug)]
@@ -50,7 +51,8 @@ pub(super) struct Capacity {
     /// Messages per second to end with, whatever comes.
     #[arg(long, default_value_t = 10_000.0)]
     to: f64,
-    /// The factor from one rate to the next. When one fails, the middle between it and the best is tried, three times over.
+    /// The factor from one rate to the next. When one fails, the middle between it and the best is
+    /// tried, three times over.
     #[arg(long, default_value_t = 1.5)]
     factor: f64,
     /// Messages per second that one connection publishes at most.
@@ -95,10 +97,12 @@ pub(super) struct Slow {
     /// Members that stop reading for the time of the window.
     #[arg(long, default_value_t = 100)]
     sleepers: u32,
-    /// Messages per second. With --size and --duration this is what is published: 40 of 6,000 bytes for 25 s are 6 MB.
+    /// Messages per second. With --size and --duration this is what is published: 40 of 6,000 bytes
+    /// for 25 s are 6 MB.
     #[arg(long, default_value_t = 40.0)]
     rate: f64,
-    /// Receive buffer of the sleepers, in bytes, so that the kernel does not hide that they sleep. 0: the system's own.
+    /// Receive buffer of the sleepers, in bytes, so that the kernel does not hide that they sleep.
+    /// 0: the system's own.
     #[arg(long, default_value_t = 4096)]
     sleeper_buffer: u32,
     /// Members that write; 0: as many as needed for 10 messages a second each.
@@ -235,14 +239,27 @@ impl Fanout {
         broadcast(
             "fanout",
             common,
-            Broadcast { rooms: 1, members, rate, burst, publishers, sleepers: 0, sleeper_buffer_bytes: 0 },
+            Broadcast {
+                rooms: 1,
+                members,
+                rate,
+                burst,
+                publishers,
+                sleepers: 0,
+                sleeper_buffer_bytes: 0,
+            },
         )
     }
 }
 
 impl Capacity {
     pub(super) fn run(self) -> Result<ExitCode, String> {
-        positive(&[("from", self.from), ("to", self.to), ("factor", self.factor), ("each", self.each)])?;
+        positive(&[
+            ("from", self.from),
+            ("to", self.to),
+            ("factor", self.factor),
+            ("each", self.each),
+        ])?;
         if self.from > self.to {
             return Err("--from must not be above --to".to_owned());
         }
@@ -250,10 +267,15 @@ impl Capacity {
             return Err("--factor must be above 1".to_owned());
         }
         if self.common.floor.is_some() || self.common.with_floor {
-            return Err("capacity has no floor: what a frame takes changes with the rate".to_owned());
+            return Err(
+                "capacity has no floor: what a frame takes changes with the rate".to_owned()
+            );
         }
-        let p99 =
-            Limit { figure: "p99".to_owned(), most: real(self.p99.0), text: format!("p99={}", self.p99) };
+        let p99 = Limit {
+            figure: "p99".to_owned(),
+            most: real(self.p99.0),
+            text: format!("p99={}", self.p99),
+        };
         let limits = [std::slice::from_ref(&p99), &self.common.limits].concat();
         let (mut rate, mut refinements) = (self.from, 0);
         let mut best: Option<(f64, Report)> = None;
@@ -271,7 +293,8 @@ impl Capacity {
             } else {
                 worst = Some(rate);
             }
-            // Up by the factor until one fails; then into the middle between the best and the worst.
+            // Up by the factor until one fails; then into the middle between the best and the
+            // worst.
             rate = match (&best, worst) {
                 (Some((best, _)), None) => best * self.factor,
                 (Some((best, _)), Some(worst)) => f64::midpoint(*best, worst),
@@ -279,7 +302,8 @@ impl Capacity {
             };
             refinements += u32::from(worst.is_some());
         }
-        let (rate, mut report) = best.ok_or("not even the first rate was delivered in full and in time")?;
+        let (rate, mut report) =
+            best.ok_or("not even the first rate was delivered in full and in time")?;
         report.figures.push(Figure {
             name: "highest rate in full".to_owned(),
             value: rate,
@@ -312,7 +336,15 @@ impl Rooms {
         broadcast(
             "rooms",
             common,
-            Broadcast { rooms, members, rate, burst, publishers, sleepers: 0, sleeper_buffer_bytes: 0 },
+            Broadcast {
+                rooms,
+                members,
+                rate,
+                burst,
+                publishers,
+                sleepers: 0,
+                sleeper_buffer_bytes: 0,
+            },
         )
     }
 }
@@ -349,7 +381,10 @@ fn broadcast(name: &str, common: Common, mut options: Broadcast) -> Result<Job, 
             publishers_needed(options.rate, options.burst, options.rooms, awake, PUBLISH_EACH);
     }
     if options.publishers > awake {
-        return Err(format!("{} publishers are more than the {awake} members that read", options.publishers));
+        return Err(format!(
+            "{} publishers are more than the {awake} members that read",
+            options.publishers
+        ));
     }
     Job::new(name, common, Scenario::Broadcast(options))
 }

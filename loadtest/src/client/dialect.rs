@@ -1,7 +1,9 @@
-//! What stands in the text frames: Phoenix Channels V2, or the same conversation in the manner of Socket.IO.
+//! What stands in the text frames: Phoenix Channels V2, or the same conversation in the manner of
+//! Socket.IO.
 //!
-//! The reader takes an envelope apart by hand and borrows from it, because it runs once per delivery. Whatever it does not
-//! recognise at once (escapes, odd spacing) goes to `serde_json`, so it is never wrong, only slower.
+//! The reader takes an envelope apart by hand and borrows from it, because it runs once per
+//! delivery. Whatever it does not recognise at once (escapes, odd spacing) goes to `serde_json`, so
+//! it is never wrong, only slower.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -104,7 +106,9 @@ impl Dialect {
     /// Reads a text message.
     pub(crate) fn read(self, text: &str) -> Incoming<'_> {
         match self {
-            Self::Phoenix => phoenix(text).or_else(|| phoenix_slow(text)).unwrap_or(Incoming::Malformed),
+            Self::Phoenix => {
+                phoenix(text).or_else(|| phoenix_slow(text)).unwrap_or(Incoming::Malformed)
+            }
             Self::Socketio => socketio(text),
         }
     }
@@ -256,8 +260,14 @@ mod tests {
     fn replies_are_recognised_in_any_order_of_keys_and_any_spacing() {
         for (text, ok) in [
             (r#"["1","7","room:1","phx_reply",{"response":{},"status":"ok"}]"#, true),
-            (r#"["1","7","room:1","phx_reply",{"status":"ok","response":{"status":"error"}}]"#, true),
-            (r#"["1","7","room:1","phx_reply",{"status":"error","response":{"status":"ok"}}]"#, false),
+            (
+                r#"["1","7","room:1","phx_reply",{"status":"ok","response":{"status":"error"}}]"#,
+                true,
+            ),
+            (
+                r#"["1","7","room:1","phx_reply",{"status":"error","response":{"status":"ok"}}]"#,
+                false,
+            ),
             (
                 r#"["1","7","room:1","phx_reply",{"response":{"a":"\",\"status\":\"ok\"}"},"status":"error"}]"#,
                 false,
@@ -304,7 +314,10 @@ mod tests {
         for text in ["", "[", "{}", r#"["1","2","room:1"]"#, r#"["1","x","t","phx_reply",{}]"#] {
             check(Dialect::Phoenix, text, Incoming::Malformed);
         }
-        assert_eq!(reason_of(r#"{"status":"error","response":{"reason":"rate_limited"}}"#), "rate_limited");
+        assert_eq!(
+            reason_of(r#"{"status":"error","response":{"reason":"rate_limited"}}"#),
+            "rate_limited"
+        );
         assert_eq!(reason_of(r#"{"status":"error","response":{}}"#), "error");
     }
 }

@@ -1,9 +1,11 @@
-//! WebSocket frames as a client sees them (RFC 6455, 5): reads a server's frames where they lie, writes masked ones.
+//! WebSocket frames as a client sees them (RFC 6455, 5): reads a server's frames where they lie,
+//! writes masked ones.
 //!
-//! A reader of ten thousand sockets may not cost more than the server it measures, so nothing is copied and nothing is
-//! allocated here. The tests hold both directions against `tungstenite`.
+//! A reader of ten thousand sockets may not cost more than the server it measures, so nothing is
+//! copied and nothing is allocated here. The tests hold both directions against `tungstenite`.
 //!
-//! Deliberately absent: extensions (none is ever offered), and putting fragments together (see `core::Conn`).
+//! Deliberately absent: extensions (none is ever offered), and putting fragments together (see
+//! `core::Conn`).
 
 use crate::base::{at, count};
 
@@ -175,7 +177,9 @@ mod tests {
         for length in LENGTHS {
             let payload = vec![b'a'; length];
             let mut bytes = Vec::new();
-            Theirs::message(payload.clone(), OpCode::Data(Data::Text), true).format(&mut bytes).unwrap();
+            Theirs::message(payload.clone(), OpCode::Data(Data::Text), true)
+                .format(&mut bytes)
+                .unwrap();
             let frame = parse(&bytes).unwrap().expect("the whole frame is there");
             assert_eq!(
                 (frame.fin, frame.opcode, frame.payload, frame.bytes),
@@ -195,12 +199,19 @@ mod tests {
             let mut bytes = Vec::new();
             write(&mut bytes, Opcode::Binary, &payload, 0x1234_5678);
             let mut cursor = Cursor::new(&bytes);
-            let (header, bytes_left) = FrameHeader::parse(&mut cursor).unwrap().expect("a whole header");
+            let (header, bytes_left) =
+                FrameHeader::parse(&mut cursor).unwrap().expect("a whole header");
             let start = usize::try_from(cursor.position()).unwrap();
             let mask = header.mask.expect("a client's frame is masked");
-            let unmasked: Vec<u8> =
-                bytes[start..].iter().enumerate().map(|(index, byte)| byte ^ mask[index % 4]).collect();
-            assert_eq!((count64_of(bytes_left), header.opcode), (length, OpCode::Data(Data::Binary)));
+            let unmasked: Vec<u8> = bytes[start..]
+                .iter()
+                .enumerate()
+                .map(|(index, byte)| byte ^ mask[index % 4])
+                .collect();
+            assert_eq!(
+                (count64_of(bytes_left), header.opcode),
+                (length, OpCode::Data(Data::Binary))
+            );
             assert_eq!(unmasked, payload);
         }
     }

@@ -42,7 +42,9 @@ pub(crate) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, Refusal
         Some(status) => return Err(Refusal::Status(status)),
         None => return Err(Refusal::Malformed),
     }
-    let value = |name: &str| head.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
+    let value = |name: &str| {
+        head.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+    };
     let accepted = value("sec-websocket-accept") == Some(derive_accept_key(key.as_bytes()).as_bytes())
         && value("upgrade").is_some_and(|upgrade| upgrade.eq_ignore_ascii_case(b"websocket"))
         // None was offered, so none may be in force.

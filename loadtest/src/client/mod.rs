@@ -1,4 +1,5 @@
-//! The tool's own client: it shares no code with any server it measures, so it is a second opinion on their bytes.
+//! The tool's own client: it shares no code with any server it measures, so it is a second opinion
+//! on their bytes.
 
 pub(crate) mod dialect;
 pub(crate) mod frame;

@@ -1,14 +1,17 @@
-//! The stamp that every message of a run carries in its body: who sent it, which one it is, and when it was *due*.
+//! The stamp that every message of a run carries in its body: who sent it, which one it is, and
+//! when it was *due*.
 //!
-//! It is plain ASCII that no JSON encoder escapes, so it comes through any server that passes a string on:
+//! It is plain ASCII that no JSON encoder escapes, so it comes through any server that passes a
+//! string on:
 //!
 //! ```text
 //! ~L rrrr bbbbbb oooooooo kkkkkkkk ssssssss tttttttttttttttt cccccccc ... ~      (without the spaces)
 //!    run  bytes  room     rank     seq      due, ns          check    filler
 //! ```
 //!
-//! `bytes` is the length of the whole body: a body cut short or grown does not end in `~` there. `rank` is the sender's number among the
-//! publishers of the room, `seq` counts that sender's messages in that room from 0. `check` is worked out from the others, so that a digit which
+//! `bytes` is the length of the whole body: a body cut short or grown does not end in `~` there.
+//! `rank` is the sender's number among the publishers of the room, `seq` counts that sender's
+//! messages in that room from 0. `check` is worked out from the others, so that a digit which
 //! became another one is noticed, and no receiver looks for the message number four billion.
 
 use memchr::memmem;
@@ -69,15 +72,19 @@ pub(crate) fn find(payload: &[u8], run: u16) -> Found {
         head = rest;
         unhex(field)
     };
-    let fields = (|| Some((field(4)?, field(6)?, field(8)?, field(8)?, field(8)?, field(16)?, field(8)?)))();
-    let Some((of_run, bytes, room, rank, seq, due_ns, told)) = fields else { return Found::Corrupt };
+    let fields =
+        (|| Some((field(4)?, field(6)?, field(8)?, field(8)?, field(8)?, field(16)?, field(8)?)))();
+    let Some((of_run, bytes, room, rank, seq, due_ns, told)) = fields else {
+        return Found::Corrupt;
+    };
     if of_run != u64::from(run) {
         return Found::Nothing;
     }
-    let whole = usize::try_from(bytes).ok().and_then(|bytes| body.get(..bytes)).is_some_and(|body| {
-        body.last() == Some(&b'~')
-            && body.get(crate::base::at(HEAD_BYTES)..body.len() - 1).is_some_and(is_filler)
-    });
+    let whole =
+        usize::try_from(bytes).ok().and_then(|bytes| body.get(..bytes)).is_some_and(|body| {
+            body.last() == Some(&b'~')
+                && body.get(crate::base::at(HEAD_BYTES)..body.len() - 1).is_some_and(is_filler)
+        });
     match (whole, u32::try_from(room), u32::try_from(rank), u32::try_from(seq)) {
         (true, Ok(room), Ok(rank), Ok(seq)) => {
             let stamp = Stamp { room, rank, seq, due_ns };
@@ -90,7 +97,8 @@ pub(crate) fn find(payload: &[u8], run: u16) -> Found {
 /// 32 bits that depend on every bit of a stamp.
 fn check(body_bytes: u64, stamp: Stamp) -> u64 {
     let Stamp { room, rank, seq, due_ns } = stamp;
-    let words = [u64::from(room) << 32 | u64::from(rank), u64::from(seq) << 32 | body_bytes, due_ns];
+    let words =
+        [u64::from(room) << 32 | u64::from(rank), u64::from(seq) << 32 | body_bytes, due_ns];
     words.iter().fold(0x9e37_79b9_7f4a_7c15_u64, |sum, word| {
         let mixed = (sum ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
         mixed ^ mixed >> 32

@@ -17,10 +17,12 @@ impl Target {
     /// Takes a URL apart and resolves its host.
     ///
     /// # Errors
-    /// A sentence that says what is wrong. A host that is not this machine is refused unless `remote` is set: load is for one's
-    /// own servers.
+    /// A sentence that says what is wrong. A host that is not this machine is refused unless
+    /// `remote` is set: load is for one's own servers.
     pub(crate) fn parse(url: &str, remote: bool) -> Result<Self, String> {
-        let rest = url.strip_prefix("ws://").ok_or_else(|| format!("`{url}` does not begin with ws://"))?;
+        let rest = url
+            .strip_prefix("ws://")
+            .ok_or_else(|| format!("`{url}` does not begin with ws://"))?;
         let (host, path) = match rest.find('/') {
             Some(slash) => rest.split_at(slash),
             None => (rest, "/"),
@@ -46,7 +48,9 @@ impl Target {
 
 /// Fills the placeholders of a template: each `{name}` becomes its value.
 pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
-    values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+    values.iter().fold(template.to_owned(), |text, (name, value)| {
+        text.replace(&format!("{{{name}}}"), value)
+    })
 }
 
 /// A value as it may stand in a query (RFC 3986, 2.3: everything but the unreserved is escaped).
@@ -74,7 +78,8 @@ mod tests {
 
     #[test]
     fn a_url_is_taken_apart() {
-        let target = Target::parse("ws://127.0.0.1:4000/socket/websocket?vsn=2.0.0", false).unwrap();
+        let target =
+            Target::parse("ws://127.0.0.1:4000/socket/websocket?vsn=2.0.0", false).unwrap();
         assert_eq!(target.host, "127.0.0.1:4000");
         assert_eq!(target.address, "127.0.0.1:4000".parse().unwrap());
         assert_eq!(target.path, "/socket/websocket?vsn=2.0.0");

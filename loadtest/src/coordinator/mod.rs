@@ -1,7 +1,9 @@
-//! Runs a scenario from its options to its report: starts the workers, tells them when, looks at the server meanwhile, merges.
+//! Runs a scenario from its options to its report: starts the workers, tells them when, looks at
+//! the server meanwhile, merges.
 //!
-//! A worker is a thread or a process; it is told and tells the same things either way ([`Down`], [`Up`]), to a process as lines of JSON. The
-//! coordinator never touches a socket of the run, and only the workers know what a message is.
+//! A worker is a thread or a process; it is told and tells the same things either way ([`Down`],
+//! [`Up`]), to a process as lines of JSON. The coordinator never touches a socket of the run, and
+//! only the workers know what a message is.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -47,14 +49,21 @@ impl Job {
             return Err("--ramp must be above 0".to_owned());
         }
         if scenario.connections() > CONNECTIONS_MAX {
-            return Err(format!("that is more than {} connections", grouped(u64::from(CONNECTIONS_MAX))));
+            return Err(format!(
+                "that is more than {} connections",
+                grouped(u64::from(CONNECTIONS_MAX))
+            ));
         }
         // Not after the run, whose result would be lost.
         for file in [&common.json, &common.html].into_iter().flatten() {
             if let Some(directory) = file.parent().filter(|parent| !parent.as_os_str().is_empty())
                 && !directory.is_dir()
             {
-                return Err(format!("{}: there is no directory {}", file.display(), directory.display()));
+                return Err(format!(
+                    "{}: there is no directory {}",
+                    file.display(),
+                    directory.display()
+                ));
             }
         }
         Ok(Self { name: name.to_owned(), common, scenario })
@@ -110,7 +119,8 @@ pub(crate) fn raise_descriptors() -> u64 {
 /// Runs a job.
 ///
 /// # Errors
-/// A sentence that says why there is no result at all. A run that went badly has a report that says so.
+/// A sentence that says why there is no result at all. A run that went badly has a report that says
+/// so.
 pub(crate) fn run(job: &Job) -> Result<Report, String> {
     let connections = job.scenario.connections();
     let (processes, threads) = split(&job.common, connections, raise_descriptors());
@@ -154,7 +164,11 @@ pub(crate) fn run(job: &Job) -> Result<Report, String> {
             0 | 1 => tokens.clone(),
             _ => tokens[crate::base::at(own.start)..crate::base::at(own.end)].to_vec(),
         };
-        run.workers.push(if processes > 0 { spawn_process(&plan, &up)? } else { spawn_thread(plan, &up)? });
+        run.workers.push(if processes > 0 {
+            spawn_process(&plan, &up)?
+        } else {
+            spawn_thread(plan, &up)?
+        });
     }
     drop(up);
     run.whole(job, connections)
@@ -164,7 +178,8 @@ pub(crate) fn run(job: &Job) -> Result<Report, String> {
 fn split(common: &Common, connections: u32, descriptors: u64) -> (u32, u32) {
     let each = descriptors.saturating_sub(SPARE_DESCRIPTORS).max(1);
     let needed = u32::try_from(u64::from(connections).div_ceil(each)).unwrap_or(u32::MAX);
-    let processes = common.processes.max(if needed > 1 { needed } else { 0 }).min(connections.max(1));
+    let processes =
+        common.processes.max(if needed > 1 { needed } else { 0 }).min(connections.max(1));
     (processes, if processes > 0 { 0 } else { common.threads.clamp(1, connections.max(1)) })
 }
 
@@ -179,7 +194,10 @@ fn spawn_thread(plan: Plan, up: &mpsc::Sender<(u32, Up)>) -> Result<Worker, Stri
             let _nobody_left_to_tell = failed.send((number, Up::Failed(error.to_string())));
         }
     };
-    thread::Builder::new().name(format!("worker-{number}")).spawn(work).map_err(|error| error.to_string())?;
+    thread::Builder::new()
+        .name(format!("worker-{number}"))
+        .spawn(work)
+        .map_err(|error| error.to_string())?;
     Ok(Worker::Thread(outbox))
 }
 
@@ -289,7 +307,8 @@ impl Run {
     }
 
     fn whole(&mut self, job: &Job, connections: u32) -> Result<Report, String> {
-        let started_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let started_at =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let before = self.look();
         let steps = self.connect(&job.scenario, connections)?;
         let connected = self.look();
@@ -315,8 +334,13 @@ impl Run {
         ))
     }
 
-    /// Has the connections made, in steps where the scenario wants it, and gives what the server's own memory was after each.
-    fn connect(&mut self, scenario: &Scenario, connections: u32) -> Result<Vec<(u32, u64)>, String> {
+    /// Has the connections made, in steps where the scenario wants it, and gives what the server's
+    /// own memory was after each.
+    fn connect(
+        &mut self,
+        scenario: &Scenario,
+        connections: u32,
+    ) -> Result<Vec<(u32, u64)>, String> {
         let (steps, settle) = match scenario {
             Scenario::Idle(idle) => (idle.steps.max(1), idle.settle.0),
             _ => (1, 0),
@@ -348,11 +372,13 @@ impl Run {
         match self.reports.recv_timeout(wait) {
             Ok((_, Up::Failed(why))) => Err(format!("a worker failed: {why}")),
             Ok((worker, Up::Progress(progress))) => {
-                let earlier = std::mem::replace(&mut self.progress[crate::base::at(worker)], progress);
+                let earlier =
+                    std::mem::replace(&mut self.progress[crate::base::at(worker)], progress);
                 let wall_ns = progress.at_ns.saturating_sub(earlier.at_ns);
                 // Over less time than this, one batch of work looks like all there is.
                 if wall_ns > SECOND_NS / 5 {
-                    let share = real(progress.cpu_ns.saturating_sub(earlier.cpu_ns)) / real(wall_ns);
+                    let share =
+                        real(progress.cpu_ns.saturating_sub(earlier.cpu_ns)) / real(wall_ns);
                     self.busiest = self.busiest.max(share);
                 }
                 Ok(Some(Up::Progress(progress)))
@@ -458,7 +484,8 @@ struct Watched {
 
 /// Each publisher belongs to one worker: what the others say of it is 0.
 fn merge_sent(sent: &[SentByWorker]) -> SentByWorker {
-    let mut totals: Vec<Vec<u32>> = sent.first().map(|(rooms, _)| rooms.clone()).unwrap_or_default();
+    let mut totals: Vec<Vec<u32>> =
+        sent.first().map(|(rooms, _)| rooms.clone()).unwrap_or_default();
     let mut refused = Vec::new();
     for (rooms, refused_here) in sent {
         for (total, room) in totals.iter_mut().zip(rooms) {

@@ -24,7 +24,8 @@ pub(super) fn make_report(
     steps: &[(u32, u64)],
     merged: &Merged,
 ) -> Report {
-    let (first_ns, first) = watched.looks.first().expect("the start of the window is always looked at");
+    let (first_ns, first) =
+        watched.looks.first().expect("the start of the window is always looked at");
     let (last_ns, last) = watched.looks.last().expect("there is a first");
     let window_ns = last_ns - first_ns;
     let counts = merged.counts.clone();
@@ -34,8 +35,11 @@ pub(super) fn make_report(
         .times
         .iter()
         .map(|(metric, times)| {
-            let timed =
-                Timed { title: metric.title().to_owned(), summary: times.summary(), curve: times.curve() };
+            let timed = Timed {
+                title: metric.title().to_owned(),
+                summary: times.summary(),
+                curve: times.curve(),
+            };
             (metric.name().to_owned(), timed)
         })
         .collect();
@@ -48,7 +52,8 @@ pub(super) fn make_report(
             "The process of --server-pid ended during the run, so nothing is said of what it took."
                 .to_owned(),
         ),
-        (_, Some(server)) if server.used.cpu_ns() == 0 && counts.delivered_window > 0 => warnings.push(
+        (_, Some(server)) if server.used.cpu_ns() == 0 && counts.delivered_window > 0 => warnings
+            .push(
             "The process of --server-pid took no CPU while the server delivered: is it the server?"
                 .to_owned(),
         ),
@@ -119,7 +124,8 @@ fn figures(job: &Job, report: &Report) -> Vec<Figure> {
     };
     match (&job.scenario, &report.server) {
         (Scenario::Broadcast(broadcast), Some(server)) if broadcast.sleepers > 0 => {
-            let grown = real(server.memory.most_own_bytes) - real(server.memory.connected_own_bytes);
+            let grown =
+                real(server.memory.most_own_bytes) - real(server.memory.connected_own_bytes);
             tell("memory grown by sleepers", grown, "bytes");
         }
         (Scenario::Presence(presence), server) => {
@@ -137,7 +143,8 @@ fn figures(job: &Job, report: &Report) -> Vec<Figure> {
             tell("server CPU per life", real(server.used.cpu_ns()) / lives, "ns");
         }
         (Scenario::Storm(storm), server) => {
-            // When the server is restarted is its operator's affair: then the longest return tells, not the window.
+            // When the server is restarted is its operator's affair: then the longest return tells,
+            // not the window.
             if !storm.on_close {
                 tell("all back after", real(report.window_ns), "ns");
             }
@@ -168,7 +175,8 @@ fn server_side(
 ) -> Option<Server> {
     let ready = connected.ready;
     let (before, connected) = (before.server.as_ref()?, connected.server.as_ref()?);
-    // A server that was not there all the time has no figures: it is not known what it took at last.
+    // A server that was not there all the time has no figures: it is not known what it took at
+    // last.
     let samples: Vec<&Sample> =
         watched.looks.iter().map(|(_, look)| look.server.as_ref()).collect::<Option<_>>()?;
     let (first, last) = (samples.first()?, samples.last()?);

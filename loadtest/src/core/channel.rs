@@ -13,7 +13,8 @@ use crate::plan::Promised;
 use crate::stats::{Metric, tell};
 use crate::verify::Verdict;
 
-/// The most that waits for a socket to take it, in bytes. A server that reads no further is sent no more.
+/// The most that waits for a socket to take it, in bytes. A server that reads no further is sent no
+/// more.
 const UNSENT_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
 impl Core {
@@ -49,7 +50,11 @@ impl Core {
             payload = serde_json::Value::Object(object).to_string();
         }
         let room = place.room;
-        conn.pending.push_back(Pending { reference, waiting: Waiting::Join(membership), due_ns: now });
+        conn.pending.push_back(Pending {
+            reference,
+            waiting: Waiting::Join(membership),
+            due_ns: now,
+        });
         let mut text = std::mem::take(&mut self.text);
         text.clear();
         dialect.push(
@@ -117,10 +122,13 @@ impl Core {
         stamp::write(&mut body, self.plan.run, Stamp { room, rank, seq, due_ns }, size);
         let user = self.plan.own().start + id;
         let body_text = std::str::from_utf8(&body).expect("a stamp is ASCII");
-        let payload =
-            fill(&self.plan.common.payload, &[("body", body_text), ("user", &format!("lt-{user}"))]);
+        let payload = fill(
+            &self.plan.common.payload,
+            &[("body", body_text), ("user", &format!("lt-{user}"))],
+        );
         let event = std::mem::take(&mut self.plan.common.event);
-        let waiting = (!self.plan.common.no_answers).then_some(Waiting::Message { room, rank, seq });
+        let waiting =
+            (!self.plan.common.no_answers).then_some(Waiting::Message { room, rank, seq });
         self.stats.sent(due_ns, now_ns());
         self.push(id, Some(membership), &event, payload.as_bytes(), waiting, due_ns);
         self.plan.common.event = event;
@@ -234,23 +242,26 @@ impl Core {
             return;
         };
         match self.plan.common.dialect.read(text) {
-            Incoming::Reply { reference, ok, payload } => self.reply(id, reference, ok, payload, now, script),
-            Incoming::Event { topic, event, payload } => match stamp::find(payload.as_bytes(), self.plan.run)
-            {
-                Found::Message(stamp) if event == self.plan.common.event => {
-                    self.message(id, &Came { topic, stamp, payload, frame_bytes }, now, script);
-                }
-                Found::Message(_) | Found::Nothing => {
-                    self.stats.counts.events += 1;
-                    self.stats.counts.event_bytes += u64::from(count(frame_bytes));
-                    if event == "phx_error" || event == "phx_close" {
-                        self.channel_ended(id, topic, event, payload, now, script);
-                    } else {
-                        script.event(self, id, event, payload, now);
+            Incoming::Reply { reference, ok, payload } => {
+                self.reply(id, reference, ok, payload, now, script)
+            }
+            Incoming::Event { topic, event, payload } => {
+                match stamp::find(payload.as_bytes(), self.plan.run) {
+                    Found::Message(stamp) if event == self.plan.common.event => {
+                        self.message(id, &Came { topic, stamp, payload, frame_bytes }, now, script);
                     }
+                    Found::Message(_) | Found::Nothing => {
+                        self.stats.counts.events += 1;
+                        self.stats.counts.event_bytes += u64::from(count(frame_bytes));
+                        if event == "phx_error" || event == "phx_close" {
+                            self.channel_ended(id, topic, event, payload, now, script);
+                        } else {
+                            script.event(self, id, event, payload, now);
+                        }
+                    }
+                    Found::Corrupt => self.stats.counts.corrupt += 1,
                 }
-                Found::Corrupt => self.stats.counts.corrupt += 1,
-            },
+            }
             Incoming::Ready => self.join_everything(id, now, script),
             Incoming::Answer(answer) => self.send(id, Opcode::Text, answer.as_bytes()),
             Incoming::Nothing => {}
@@ -292,7 +303,8 @@ impl Core {
             Channel::Joining(_) | Channel::Out => Verdict::InOrder,
         };
         self.judge(verdict);
-        // A sender's own order is the verdict's to judge, and a second copy has its place behind it.
+        // A sender's own order is the verdict's to judge, and a second copy has its place behind
+        // it.
         if out_of_order && verdict == Verdict::InOrder && self.plan.common.order == Promised::Room {
             self.stats.counts.room_order += 1;
         }
@@ -326,12 +338,16 @@ impl Core {
         script: &mut impl Script,
     ) {
         let conn = &mut self.conns[at(id)];
-        let Some(place) = conn.pending.iter().position(|pending| pending.reference == reference) else {
+        let Some(place) = conn.pending.iter().position(|pending| pending.reference == reference)
+        else {
             return self.malformed("answer to nothing that was asked");
         };
-        let Pending { waiting, due_ns, .. } = conn.pending.remove(place).expect("the place was just found");
+        let Pending { waiting, due_ns, .. } =
+            conn.pending.remove(place).expect("the place was just found");
         match waiting {
-            Waiting::Join(membership) => return self.joined(id, membership, ok, payload, now, script),
+            Waiting::Join(membership) => {
+                return self.joined(id, membership, ok, payload, now, script);
+            }
             Waiting::Message { room, rank, seq } => {
                 if ok {
                     self.stats.counts.answered += 1;
@@ -370,7 +386,8 @@ impl Core {
         now: u64,
         script: &mut impl Script,
     ) {
-        let Channel::Joining(asked_ns) = self.conns[at(id)].memberships[at(membership)].channel else {
+        let Channel::Joining(asked_ns) = self.conns[at(id)].memberships[at(membership)].channel
+        else {
             return;
         };
         if !ok {
@@ -388,8 +405,8 @@ impl Core {
         let page = page.and_then(|response| serde_json::from_str::<Page<'_>>(response.get()).ok());
         let recovered = page.as_ref().is_some_and(|page| page.recovered) && place.cursor.is_some();
         if self.started && !recovered {
-            let all_known =
-                self.plan.workers == 1 || matches!(self.plan.scenario, crate::plan::Scenario::Chat(_));
+            let all_known = self.plan.workers == 1
+                || matches!(self.plan.scenario, crate::plan::Scenario::Chat(_));
             let sent = self.rooms[at(place.room)].sent.iter();
             place.receiver.rejoined(sent.map(|sent| all_known.then_some(*sent)));
         }
@@ -406,8 +423,9 @@ impl Core {
     pub(super) fn caught_up(&mut self, id: u32, membership: u32, messages: &[&RawValue]) {
         for message in messages {
             if let Found::Message(stamp) = stamp::find(message.get().as_bytes(), self.plan.run) {
-                let verdict =
-                    self.conns[at(id)].memberships[at(membership)].receiver.received(stamp.rank, stamp.seq);
+                let verdict = self.conns[at(id)].memberships[at(membership)]
+                    .receiver
+                    .received(stamp.rank, stamp.seq);
                 self.stats.counts.recovered += 1;
                 self.judge(verdict);
             }

@@ -1,14 +1,17 @@
 //! One worker: a thread, an epoll loop and its share of the connections.
 //!
-//! The loop knows how to connect, upgrade, join, push, beat and check what comes; *what* is done when is the [`Script`]'s, one per
-//! scenario. Sockets are registered once for both directions. All reads go through one buffer; a connection has memory of its own only
-//! while a frame of it is incomplete.
+//! The loop knows how to connect, upgrade, join, push, beat and check what comes; *what* is done
+//! when is the [`Script`]'s, one per scenario. Sockets are registered once for both directions. All
+//! reads go through one buffer; a connection has memory of its own only while a frame of it is
+//! incomplete.
 //!
-//! Time is taken once per read: all frames of one read arrived together. The next due moment is a timer descriptor and not the
-//! poll's timeout, which would round up to whole milliseconds and show as latency.
+//! Time is taken once per read: all frames of one read arrived together. The next due moment is a
+//! timer descriptor and not the poll's timeout, which would round up to whole milliseconds and show
+//! as latency.
 //!
-//! Invariants: a token carries the generation of its connection, so an event of a socket that is gone misses; a connection that is closed has
-//! no membership; `unfinished` is the number of connections that are neither ready nor given up.
+//! Invariants: a token carries the generation of its connection, so an event of a socket that is
+//! gone misses; a connection that is closed has no membership; `unfinished` is the number of
+//! connections that are neither ready nor given up.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
@@ -21,7 +24,8 @@ use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
 };
 use serde::{Deserialize, Serialize};
 
@@ -222,7 +226,8 @@ pub(crate) trait Script {
         let _ = (core, conn, event, payload, now_ns);
     }
 
-    /// A connection is gone though nobody here closed it, or could not be made. Not called where that was given up for good.
+    /// A connection is gone though nobody here closed it, or could not be made. Not called where
+    /// that was given up for good.
     fn lost(&mut self, core: &mut Core, conn: u32, now_ns: u64) {
         let _ = (core, conn, now_ns);
     }
@@ -285,11 +290,19 @@ pub(crate) struct Core {
 
 impl Core {
     fn new(plan: Plan, poll: Poll) -> io::Result<Self> {
-        let target = Target::parse(&plan.common.url, plan.common.remote).map_err(io::Error::other)?;
-        let timerfd =
-            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        poll.registry().register(&mut SourceFd(&timerfd.as_raw_fd()), TOKEN_TIMER, Interest::READABLE)?;
-        let rng = fastrand::Rng::with_seed(plan.common.seed.wrapping_add(u64::from(plan.worker) << 32));
+        let target =
+            Target::parse(&plan.common.url, plan.common.remote).map_err(io::Error::other)?;
+        let timerfd = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+        )?;
+        poll.registry().register(
+            &mut SourceFd(&timerfd.as_raw_fd()),
+            TOKEN_TIMER,
+            Interest::READABLE,
+        )?;
+        let rng =
+            fastrand::Rng::with_seed(plan.common.seed.wrapping_add(u64::from(plan.worker) << 32));
         Ok(Self {
             plan,
             rooms: Vec::new(),

@@ -150,7 +150,12 @@ impl Core {
     }
 
     /// Looks whether a phase is over.
-    pub(super) fn advance(&mut self, phase: &Phase, script: &impl Script, inbox: &Inbox) -> Option<Over> {
+    pub(super) fn advance(
+        &mut self,
+        phase: &Phase,
+        script: &impl Script,
+        inbox: &Inbox,
+    ) -> Option<Over> {
         match phase {
             Phase::Waiting => None,
             Phase::Connecting(until_ns) => {
@@ -236,7 +241,9 @@ impl Core {
                         let run = (place.room, rank, run.start)..(place.room, rank, run.end);
                         count64(self.refused.range(run).count())
                     };
-                    totals.get(at(place.room)).map_or(0, |sent| place.receiver.missing(sent, refused))
+                    totals
+                        .get(at(place.room))
+                        .map_or(0, |sent| place.receiver.missing(sent, refused))
                 })
                 .sum()
         };
@@ -246,8 +253,9 @@ impl Core {
     /// How many messages were refused and came all the same.
     pub(super) fn refused_but_sent(&self) -> u64 {
         let of = |place: &Membership| {
-            let came =
-                |(room, rank, seq): &&(u32, u32, u32)| *room == place.room && place.receiver.has(*rank, *seq);
+            let came = |(room, rank, seq): &&(u32, u32, u32)| {
+                *room == place.room && place.receiver.has(*rank, *seq)
+            };
             u64::from(count(self.refused.iter().filter(came).count()))
         };
         self.conns.iter().flat_map(|conn| &conn.memberships).map(of).sum()
@@ -255,7 +263,9 @@ impl Core {
 
     pub(super) fn unanswered(&self) -> u64 {
         let of = |conn: &Conn| {
-            u64::from(count(conn.pending.iter().filter(|p| p.waiting != Waiting::Heartbeat).count()))
+            u64::from(count(
+                conn.pending.iter().filter(|p| p.waiting != Waiting::Heartbeat).count(),
+            ))
         };
         self.conns.iter().map(of).sum()
     }

@@ -1,4 +1,5 @@
-//! A worker's sockets: connecting at the ramp's pace, the upgrade, reading where the bytes lie, writing what fits.
+//! A worker's sockets: connecting at the ramp's pace, the upgrade, reading where the bytes lie,
+//! writing what fits.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -58,8 +59,11 @@ impl Core {
 
     pub(super) fn open_socket(&mut self, id: u32) -> io::Result<()> {
         let address = self.target.address;
-        let socket =
-            Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
         socket.set_tcp_nodelay(true)?;
         let conn = &mut self.conns[at(id)];
         if conn.receive_buffer_bytes > 0 {
@@ -75,13 +79,19 @@ impl Core {
         match socket.connect(&address.into()) {
             Ok(()) => {}
             // EINPROGRESS
-            Err(error) if error.raw_os_error() == Some(115) || error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error)
+                if error.raw_os_error() == Some(115)
+                    || error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
         let mut stream = TcpStream::from_std(socket.into());
         conn.generation = conn.generation.wrapping_add(1);
         let token = Token(at(id) | at(conn.generation) << 32);
-        self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        self.poll.registry().register(
+            &mut stream,
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
         conn.stream = Some(stream);
         conn.state = State::Connecting;
         conn.next_ref = 1;
@@ -93,7 +103,8 @@ impl Core {
         if self.retry && self.conns[at(id)].tries < 100 && !self.ending {
             let conn = &mut self.conns[at(id)];
             conn.tries += 1;
-            // Doubling from 50 ms to 2 s, as a patient client does; the first due time stays, so waiting counts.
+            // Doubling from 50 ms to 2 s, as a patient client does; the first due time stays, so
+            // waiting counts.
             let wait_ns = (50_000_000 << (conn.tries - 2).min(5)) + self.rng.u64(0..50_000_000);
             self.timer(now + wait_ns, Timer::Connect(id));
         } else {
@@ -141,9 +152,11 @@ impl Core {
     pub(crate) fn close(&mut self, id: u32, abrupt: bool) {
         if self.conns[at(id)].state == State::Open {
             if abrupt {
-                // A reset, as from a phone that lost its network and came back under another address.
+                // A reset, as from a phone that lost its network and came back under another
+                // address.
                 if let Some(stream) = &self.conns[at(id)].stream {
-                    let _best_effort = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+                    let _best_effort =
+                        socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
                 }
             } else {
                 self.send(id, Opcode::Close, &1000_u16.to_be_bytes());
@@ -158,7 +171,8 @@ impl Core {
     pub(super) fn dropped(&mut self, id: u32, why: &str, now: u64, script: &mut impl Script) {
         let conn = &self.conns[at(id)];
         let (was, may_end) = (conn.state, conn.may_end);
-        let unanswered = conn.pending.iter().filter(|p| matches!(p.waiting, Waiting::Message { .. })).count();
+        let unanswered =
+            conn.pending.iter().filter(|p| matches!(p.waiting, Waiting::Message { .. })).count();
         self.tear_down(id);
         match was {
             State::Closed => return,
@@ -177,8 +191,10 @@ impl Core {
 
     pub(super) fn upgrade(&mut self, id: u32) {
         let user = self.plan.own().start + id;
-        let mut path =
-            fill(&self.target.path, &[("user", &format!("lt-{user}")), ("conn", &user.to_string())]);
+        let mut path = fill(
+            &self.target.path,
+            &[("user", &format!("lt-{user}")), ("conn", &user.to_string())],
+        );
         if let Some(token) = self.plan.token(id) {
             let token = query_escape(token);
             if path.contains("{token}") {
@@ -236,7 +252,8 @@ impl Core {
             match stream.write(rest) {
                 Ok(written) => rest = &rest[written..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A broken connection is noticed by reading, which also gives what came before the end.
+                // A broken connection is noticed by reading, which also gives what came before the
+                // end.
                 Err(_) => break,
             }
         }
@@ -253,7 +270,8 @@ impl Core {
     pub(super) fn writable(&mut self, id: u32, now: u64, script: &mut impl Script) {
         match self.conns[at(id)].state {
             State::Connecting => {
-                let stream = self.conns[at(id)].stream.as_ref().expect("a connecting socket is there");
+                let stream =
+                    self.conns[at(id)].stream.as_ref().expect("a connecting socket is there");
                 let failed = match stream.take_error() {
                     Ok(Some(error)) | Err(error) => Some(error),
                     Ok(None) => match stream.peer_addr() {
@@ -264,7 +282,9 @@ impl Core {
                     },
                 };
                 match failed {
-                    Some(error) => self.dropped(id, &format!("connect: {}", error.kind()), now, script),
+                    Some(error) => {
+                        self.dropped(id, &format!("connect: {}", error.kind()), now, script)
+                    }
                     None => self.upgrade(id),
                 }
             }
@@ -295,7 +315,8 @@ impl Core {
                     self.stats.received(read, now);
                     if self.conns[at(id)].spill.is_empty() {
                         let used = self.feed(id, &buffer[..read], now, script);
-                        if self.conns[at(id)].generation == generation && self.conns[at(id)].stream.is_some()
+                        if self.conns[at(id)].generation == generation
+                            && self.conns[at(id)].stream.is_some()
                         {
                             self.conns[at(id)].spill.extend_from_slice(&buffer[used..read]);
                         }
@@ -304,12 +325,16 @@ impl Core {
                         spill.extend_from_slice(&buffer[..read]);
                         let used = self.feed(id, &spill, now, script);
                         let conn = &self.conns[at(id)];
-                        if used < spill.len() && conn.generation == generation && conn.stream.is_some() {
+                        if used < spill.len()
+                            && conn.generation == generation
+                            && conn.stream.is_some()
+                        {
                             spill.drain(..used);
                             self.conns[at(id)].spill = spill;
                         }
                     }
-                    // A short read emptied the socket; an end that follows makes another event, unless it was told with this one.
+                    // A short read emptied the socket; an end that follows makes another event,
+                    // unless it was told with this one.
                     if read < buffer.len() && !closed_hint {
                         break;
                     }
@@ -324,29 +349,37 @@ impl Core {
     }
 
     /// Handles all that is complete in `bytes`, and tells how much that was.
-    pub(super) fn feed(&mut self, id: u32, bytes: &[u8], now: u64, script: &mut impl Script) -> usize {
+    pub(super) fn feed(
+        &mut self,
+        id: u32,
+        bytes: &[u8],
+        now: u64,
+        script: &mut impl Script,
+    ) -> usize {
         let generation = self.conns[at(id)].generation;
         let mut used = 0;
         while used < bytes.len() && self.conns[at(id)].generation == generation {
             match self.conns[at(id)].state {
-                State::Upgrading => match handshake::response(&bytes[used..], &self.conns[at(id)].key) {
-                    Ok(Some(length)) => {
-                        used += length;
-                        self.upgraded(id, now);
-                        if self.plan.common.dialect.ready_when_open() {
-                            self.join_everything(id, now, script);
+                State::Upgrading => {
+                    match handshake::response(&bytes[used..], &self.conns[at(id)].key) {
+                        Ok(Some(length)) => {
+                            used += length;
+                            self.upgraded(id, now);
+                            if self.plan.common.dialect.ready_when_open() {
+                                self.join_everything(id, now, script);
+                            }
+                        }
+                        Ok(None) => return used,
+                        Err(Refusal::Status(status)) => {
+                            self.dropped(id, &format!("upgrade answered {status}"), now, script);
+                            return bytes.len();
+                        }
+                        Err(Refusal::Malformed) => {
+                            self.dropped(id, "upgrade malformed", now, script);
+                            return bytes.len();
                         }
                     }
-                    Ok(None) => return used,
-                    Err(Refusal::Status(status)) => {
-                        self.dropped(id, &format!("upgrade answered {status}"), now, script);
-                        return bytes.len();
-                    }
-                    Err(Refusal::Malformed) => {
-                        self.dropped(id, "upgrade malformed", now, script);
-                        return bytes.len();
-                    }
-                },
+                }
                 State::Open => match frame::parse(&bytes[used..]) {
                     Ok(Some(frame)) => {
                         used += frame.bytes;

@@ -1,6 +1,8 @@
-//! The result as one page that needs nothing else: the reports stand in it as JSON, and a script of its own draws them.
+//! The result as one page that needs nothing else: the reports stand in it as JSON, and a script of
+//! its own draws them.
 //!
-//! One run has its figures large; several runs of one scenario stand side by side, several of one label as a median with its spread.
+//! One run has its figures large; several runs of one scenario stand side by side, several of one
+//! label as a median with its spread.
 
 use super::Report;
 

@@ -80,7 +80,8 @@ pub(crate) struct Server {
     pub(crate) cpu_per_connection_ns: f64,
     /// Memory, over time.
     pub(crate) memory: Memory,
-    /// Bytes of own memory per connection: the slope over the steps of `idle`, else the growth over all.
+    /// Bytes of own memory per connection: the slope over the steps of `idle`, else the growth over
+    /// all.
     pub(crate) bytes_per_conn: f64,
     /// Second by second, from the start of the window.
     pub(crate) seconds: Vec<Used>,
@@ -159,10 +160,12 @@ impl Report {
         real(self.counts.delivered_window) * 1e9 / real(self.window_ns.max(1))
     }
 
-    /// A figure that can have a limit, in nanoseconds where it is a time; `None` where the run does not have it. What nothing was divided by is
-    /// no figure: a run without deliveries is not one in which they were cheap.
+    /// A figure that can have a limit, in nanoseconds where it is a time; `None` where the run does
+    /// not have it. What nothing was divided by is no figure: a run without deliveries is not one
+    /// in which they were cheap.
     fn figure(&self, name: &str) -> Option<f64> {
-        let of_server = |figure: fn(&Server) -> f64| self.server.as_ref().map(figure).filter(|f| *f > 0.0);
+        let of_server =
+            |figure: fn(&Server) -> f64| self.server.as_ref().map(figure).filter(|f| *f > 0.0);
         match name {
             "cpu" => of_server(|server| server.cpu_per_delivery_ns),
             "connect_cpu" => of_server(|server| server.cpu_per_connection_ns),
@@ -185,14 +188,14 @@ impl Report {
             }
             let detail = match name {
                 "refused" => &self.counts.refused,
-                "connect_failed" | "join_failed" | "closed_by_server" | "channel_ended" | "malformed" => {
-                    &self.counts.reasons
-                }
+                "connect_failed" | "join_failed" | "closed_by_server" | "channel_ended"
+                | "malformed" => &self.counts.reasons,
                 _ => &BTreeMap::new(),
             };
             let detail: Vec<String> =
                 detail.iter().map(|(reason, times)| format!("{reason}: {times}")).collect();
-            let detail = if detail.is_empty() { String::new() } else { format!(" ({})", detail.join(", ")) };
+            let detail =
+                if detail.is_empty() { String::new() } else { format!(" ({})", detail.join(", ")) };
             self.problems.push(format!("{name}: {times}{detail}"));
         }
         for limit in limits {
@@ -206,7 +209,9 @@ impl Report {
                     };
                     self.problems.push(format!("limit {} exceeded: {text}", limit.text));
                 }
-                None => self.problems.push(format!("limit {}: this run has no such figure", limit.text)),
+                None => {
+                    self.problems.push(format!("limit {}: this run has no such figure", limit.text))
+                }
             }
         }
         if self.counts.refused.contains_key("rate_limited") {

@@ -16,12 +16,17 @@ pub(crate) fn render(report: &Report) -> String {
 
 /// One stage of `capacity`: what the rate was, what came of it.
 pub(crate) fn stage(rate: f64, report: &Report) -> String {
-    let time = |figure: &str| report.figure(figure).map_or_else(|| "–".to_owned(), |ns| time_text(whole(ns)));
+    let time = |figure: &str| {
+        report.figure(figure).map_or_else(|| "–".to_owned(), |ns| time_text(whole(ns)))
+    };
     let cpu = report.server.as_ref().map_or_else(
         || "–".to_owned(),
-        |server| format!("{:.0} %", real(server.used.cpu_ns()) * 100.0 / real(report.window_ns.max(1))),
+        |server| {
+            format!("{:.0} %", real(server.used.cpu_ns()) * 100.0 / real(report.window_ns.max(1)))
+        },
     );
-    let verdict = if report.problems.is_empty() { "ok".to_owned() } else { report.problems.join("; ") };
+    let verdict =
+        if report.problems.is_empty() { "ok".to_owned() } else { report.problems.join("; ") };
     let busy = if report.client.busiest > 0.9 { " (the client was the bottleneck)" } else { "" };
     format!(
         "{:>12} {:>14} {:>10} {:>10} {cpu:>12}  {verdict}{busy}",
@@ -32,7 +37,8 @@ pub(crate) fn stage(rate: f64, report: &Report) -> String {
     )
 }
 
-/// Several results as a table in Markdown: a row for each scenario and label, the median of its runs, and their spread.
+/// Several results as a table in Markdown: a row for each scenario and label, the median of its
+/// runs, and their spread.
 pub(crate) fn comparison(reports: &[Report]) -> String {
     let mut groups: Vec<(&str, &str, Vec<&Report>)> = Vec::new();
     for report in reports {
@@ -75,7 +81,8 @@ pub(crate) fn comparison(reports: &[Report]) -> String {
             if failed == 0 { "ok".to_owned() } else { format!("{failed} failed") },
         ];
         // Writing to a string cannot fail.
-        let _infallible = writeln!(text, "| {name} | {title} | {} | {} |", runs.len(), cells.join(" | "));
+        let _infallible =
+            writeln!(text, "| {name} | {title} | {} | {} |", runs.len(), cells.join(" | "));
     }
     text
 }
@@ -201,7 +208,11 @@ fn server(out: &mut String, report: &Report) -> std::fmt::Result {
     )?;
     if report.counts.delivered_window > 0 {
         let floor = report.floor.as_ref().map_or(String::new(), |floor| {
-            format!(" = {:.2} × the kernel's floor of {}", floor.ratio, time_text(whole(floor.ns_per_frame)))
+            format!(
+                " = {:.2} × the kernel's floor of {}",
+                floor.ratio,
+                time_text(whole(floor.ns_per_frame))
+            )
         });
         row(
             out,

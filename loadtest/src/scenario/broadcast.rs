@@ -1,7 +1,9 @@
-//! `fanout`, `rooms` and `slow`: members of rooms, of whom some write at set times and, in `slow`, some stop reading.
+//! `fanout`, `rooms` and `slow`: members of rooms, of whom some write at set times and, in `slow`,
+//! some stop reading.
 //!
-//! Connection number `c` of the run is member number `c / rooms` of room `c % rooms`, and one of its publishers if that number is small
-//! enough. Message number `k` is sent by publisher `k % (rooms * publishers)`, so successive messages go to successive rooms.
+//! Connection number `c` of the run is member number `c / rooms` of room `c % rooms`, and one of
+//! its publishers if that number is small enough. Message number `k` is sent by publisher `k %
+//! (rooms * publishers)`, so successive messages go to successive rooms.
 
 use super::{NOBODY, Paced};
 use crate::base::{at, count};
@@ -65,7 +67,10 @@ impl Script {
 
     fn sleepers(&self, core: &Core) -> Vec<u32> {
         let own = core.plan.own();
-        own.clone().filter(|conn| is_sleeper(&self.options, *conn)).map(|conn| conn - own.start).collect()
+        own.clone()
+            .filter(|conn| is_sleeper(&self.options, *conn))
+            .map(|conn| conn - own.start)
+            .collect()
     }
 }
 

@@ -1,11 +1,13 @@
-//! `chat`: people. Each is in a few rooms, writes now and then (and says so while typing), looks at older messages, and loses the
-//! connection sometimes.
+//! `chat`: people. Each is in a few rooms, writes now and then (and says so while typing), looks at
+//! older messages, and loses the connection sometimes.
 //!
-//! Rooms are as popular as rooms are: the first has most, the tenth a tenth. Everybody in a room may write there. A worker's people have rooms of
-//! their own, so that what each must receive is known in one place even while they come and go. Who comes back asks for what it missed, and
-//! must get all of it where the server says that it did.
+//! Rooms are as popular as rooms are: the first has most, the tenth a tenth. Everybody in a room
+//! may write there. A worker's people have rooms of their own, so that what each must receive is
+//! known in one place even while they come and go. Who comes back asks for what it missed, and must
+//! get all of it where the server says that it did.
 //!
-//! A person's connection breaks only while nothing it wrote is unanswered: what became of that nobody could know.
+//! A person's connection breaks only while nothing it wrote is unanswered: what became of that
+//! nobody could know.
 
 use super::NOBODY;
 use crate::base::{Span, at, count, now_ns};

@@ -1,8 +1,10 @@
-//! `churn`: short lives. Each connects, joins a room, writes one message, sees it come back and answered, and vanishes.
+//! `churn`: short lives. Each connects, joins a room, writes one message, sees it come back and
+//! answered, and vanishes.
 //!
-//! The first `rooms * observers` connections of the run stay and check that every life's message comes, once and in order. The others are
-//! slots that one life after the other uses; a slot is publisher number `slot` of every room. A life that finds no slot free waits, and its
-//! waiting counts.
+//! The first `rooms * observers` connections of the run stay and check that every life's message
+//! comes, once and in order. The others are slots that one life after the other uses; a slot is
+//! publisher number `slot` of every room. A life that finds no slot free waits, and its waiting
+//! counts.
 
 use std::collections::VecDeque;
 
@@ -53,7 +55,16 @@ impl Script {
         }
         let lives = vec![Life::default(); core.conns.len()];
         let paced = Paced::new(core, options.rate, 1);
-        Self { options, paced, free, waiting: VecDeque::new(), lives, alive: 0, over: false, late: false }
+        Self {
+            options,
+            paced,
+            free,
+            waiting: VecDeque::new(),
+            lives,
+            alive: 0,
+            over: false,
+            late: false,
+        }
     }
 
     fn observers(&self) -> u32 {
@@ -80,7 +91,8 @@ impl Script {
     /// Begins all lives that are due; each worker has every so many-th.
     fn begin_all_due(&mut self, core: &mut Core) {
         let (worker, workers) = (u64::from(core.plan.worker), u64::from(core.plan.workers));
-        while let Some((_, due_ns)) = self.paced.next(core, LIFE, |index| index % workers == worker) {
+        while let Some((_, due_ns)) = self.paced.next(core, LIFE, |index| index % workers == worker)
+        {
             self.begin(core, due_ns);
         }
     }
@@ -183,7 +195,8 @@ impl core::Script for Script {
     }
 }
 
-/// How many lives can be expected at the same time, given the pace: a guess for the number of slots.
+/// How many lives can be expected at the same time, given the pace: a guess for the number of
+/// slots.
 pub(crate) fn slots_for(rate: f64) -> u32 {
     // Half a second of life is far more than any server needs that is not overrun.
     u32::try_from(crate::base::whole(rate * 0.5)).unwrap_or(u32::MAX).max(16)

@@ -1,4 +1,5 @@
-//! `idle`: connections that joined and are just there. What they cost is the result; the coordinator looks at it after each step.
+//! `idle`: connections that joined and are just there. What they cost is the result; the
+//! coordinator looks at it after each step.
 
 use super::NOBODY;
 use crate::core::{self, Core};

@@ -1,4 +1,5 @@
-//! The scenarios: what is done when. Each is a [`Script`](crate::core::Script) over the shared core.
+//! The scenarios: what is done when. Each is a [`Script`](crate::core::Script) over the shared
+//! core.
 
 use std::io;
 
@@ -25,14 +26,24 @@ pub(crate) fn run(plan: Plan, poll: Poll, inbox: &Inbox) -> io::Result<()> {
         Scenario::Broadcast(options) => {
             core::run(plan, poll, inbox, |core| broadcast::Script::new(core, options))
         }
-        Scenario::Ping(options) => core::run(plan, poll, inbox, |core| ping::Script::new(core, options)),
-        Scenario::Idle(options) => core::run(plan, poll, inbox, |core| idle::Script::new(core, &options)),
-        Scenario::Churn(options) => core::run(plan, poll, inbox, |core| churn::Script::new(core, options)),
-        Scenario::Storm(options) => core::run(plan, poll, inbox, |core| storm::Script::new(core, options)),
+        Scenario::Ping(options) => {
+            core::run(plan, poll, inbox, |core| ping::Script::new(core, options))
+        }
+        Scenario::Idle(options) => {
+            core::run(plan, poll, inbox, |core| idle::Script::new(core, &options))
+        }
+        Scenario::Churn(options) => {
+            core::run(plan, poll, inbox, |core| churn::Script::new(core, options))
+        }
+        Scenario::Storm(options) => {
+            core::run(plan, poll, inbox, |core| storm::Script::new(core, options))
+        }
         Scenario::Presence(options) => {
             core::run(plan, poll, inbox, |core| presence::Script::new(core, options))
         }
-        Scenario::Chat(options) => core::run(plan, poll, inbox, |core| chat::Script::new(core, options)),
+        Scenario::Chat(options) => {
+            core::run(plan, poll, inbox, |core| chat::Script::new(core, options))
+        }
     }
 }
 
@@ -51,10 +62,12 @@ struct Paced {
     in_turn: u32,
 }
 
-/// The most that is sent before the sockets are looked at again. A client that is too slow would never read otherwise.
+/// The most that is sent before the sockets are looked at again. A client that is too slow would
+/// never read otherwise.
 const TURN_MAX: u32 = 1_024;
 
-/// How long what was due in time may be sent after the end. What is left then, the client was too slow for.
+/// How long what was due in time may be sent after the end. What is left then, the client was too
+/// slow for.
 const GRACE_NS: u64 = 1_000_000_000;
 
 impl Paced {
@@ -71,9 +84,14 @@ impl Paced {
         self.due_ns = start_ns + self.schedule.next().unwrap_or(0);
     }
 
-    /// The next of this worker's `own` that is due by now: its number, and when it was due. Where it is not due yet an appointment `what`
-    /// is made for it.
-    fn next(&mut self, core: &mut Core, what: u32, own: impl Fn(u64) -> bool) -> Option<(u64, u64)> {
+    /// The next of this worker's `own` that is due by now: its number, and when it was due. Where
+    /// it is not due yet an appointment `what` is made for it.
+    fn next(
+        &mut self,
+        core: &mut Core,
+        what: u32,
+        own: impl Fn(u64) -> bool,
+    ) -> Option<(u64, u64)> {
         while self.due_ns < self.end_ns {
             let (index, due_ns) = (self.index, self.due_ns);
             if own(index) {
@@ -97,8 +115,8 @@ impl Paced {
         self.due_ns = self.start_ns + self.schedule.next().unwrap_or(u64::MAX);
     }
 
-    /// Whether all has been given that is due before the end. `what` comes again where a moment more may do; past that the rest of this
-    /// worker's `own` counts as not sent.
+    /// Whether all has been given that is due before the end. `what` comes again where a moment
+    /// more may do; past that the rest of this worker's `own` counts as not sent.
     fn is_over(&mut self, core: &mut Core, what: u32, own: impl Fn(u64) -> bool) -> bool {
         let now = now_ns();
         if self.due_ns < self.end_ns && now < self.end_ns + GRACE_NS {
@@ -113,7 +131,8 @@ impl Paced {
     }
 }
 
-/// Adds this worker's share of `connections`, `per_room` of them in each room, and nobody writes. 0: they join none.
+/// Adds this worker's share of `connections`, `per_room` of them in each room, and nobody writes.
+/// 0: they join none.
 fn fill_rooms(core: &mut Core, connections: u32, per_room: u32) {
     let rooms = if per_room == 0 { 0 } else { connections.div_ceil(per_room) };
     for _ in 0..rooms {

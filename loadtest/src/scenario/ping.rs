@@ -1,7 +1,8 @@
 //! `ping`: round trips of a heartbeat, or of any event that is answered.
 //!
-//! With a rate, pings are due at set times whether or not the last is answered. Without one each connection sends its next ping when the last
-//! one's answer has come: that is how one in flight is measured, and it says nothing of a server that stalls.
+//! With a rate, pings are due at set times whether or not the last is answered. Without one each
+//! connection sends its next ping when the last one's answer has come: that is how one in flight is
+//! measured, and it says nothing of a server that stalls.
 
 use super::{NOBODY, Paced};
 use crate::base::count;
@@ -51,7 +52,9 @@ impl Script {
         let connections = self.options.connections;
         let pinger = |index| Self::pinger(connections, index);
         let own = core.plan.own();
-        while let Some((index, due_ns)) = self.paced.next(core, PING, |index| own.contains(&pinger(index))) {
+        while let Some((index, due_ns)) =
+            self.paced.next(core, PING, |index| own.contains(&pinger(index)))
+        {
             self.ping(core, pinger(index) - own.start, due_ns);
         }
     }
@@ -59,7 +62,9 @@ impl Script {
     fn is_over(&mut self, core: &mut Core) -> bool {
         let (connections, own) = (self.options.connections, core.plan.own());
         self.options.rate <= 0.0
-            || self.paced.is_over(core, OVER, |index| own.contains(&Self::pinger(connections, index)))
+            || self
+                .paced
+                .is_over(core, OVER, |index| own.contains(&Self::pinger(connections, index)))
     }
 }
 
@@ -93,7 +98,8 @@ impl core::Script for Script {
         _payload: &str,
         _now_ns: u64,
     ) {
-        // Due from here on, by the clock that was read when the answer came: our own handling of it is not the server's.
+        // Due from here on, by the clock that was read when the answer came: our own handling of it
+        // is not the server's.
         let now_ns = crate::base::now_ns();
         if waiting == Waiting::Ping && self.options.rate <= 0.0 && now_ns < self.paced.end_ns {
             self.ping(core, conn, now_ns);

@@ -1,8 +1,10 @@
-//! `presence`: a room fills within some time and then empties within the same; observers must see everybody come and go.
+//! `presence`: a room fills within some time and then empties within the same; observers must see
+//! everybody come and go.
 //!
-//! The first half of the window belongs to the filling, the second to the emptying. An observer knows how many are there from
-//! `presence_state` and `presence_diff`, by the `phx_ref` of each meta, or from `presence_count` where the server sends that (a room too
-//! large to list). `seen` is the time from when the last was due to come (or go) until an observer's number was right.
+//! The first half of the window belongs to the filling, the second to the emptying. An observer
+//! knows how many are there from `presence_state` and `presence_diff`, by the `phx_ref` of each
+//! meta, or from `presence_count` where the server sends that (a room too large to list). `seen` is
+//! the time from when the last was due to come (or go) until an observer's number was right.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -58,8 +60,9 @@ struct Counted {
 
 impl Observer {
     fn learn(&mut self, event: &str, payload: &str) -> Result<(), serde_json::Error> {
-        let refs =
-            |all: BTreeMap<String, Metas>| all.into_values().flat_map(|m| m.metas).map(|meta| meta.phx_ref);
+        let refs = |all: BTreeMap<String, Metas>| {
+            all.into_values().flat_map(|m| m.metas).map(|meta| meta.phx_ref)
+        };
         match event {
             "presence_state" => self.metas = refs(serde_json::from_str(payload)?).collect(),
             "presence_diff" => {
@@ -70,7 +73,9 @@ impl Observer {
                     self.metas.remove(&gone);
                 }
             }
-            "presence_count" => self.counted = Some(serde_json::from_str::<Counted>(payload)?.count),
+            "presence_count" => {
+                self.counted = Some(serde_json::from_str::<Counted>(payload)?.count)
+            }
             _ => {}
         }
         Ok(())
@@ -88,8 +93,11 @@ impl Script {
             core.add_conn(&[room]);
         }
         let own = core.plan.own();
-        let observers =
-            own.clone().filter(|conn| *conn < options.observers).map(|_| Observer::default()).collect();
+        let observers = own
+            .clone()
+            .filter(|conn| *conn < options.observers)
+            .map(|_| Observer::default())
+            .collect();
         Self { options, observers, last_due_ns: [u64::MAX; 2], half: 0, finished: false }
     }
 
@@ -110,7 +118,11 @@ impl Script {
         for observer in &self.observers {
             if !observer.seen[self.half] {
                 core.stats.counts.presence_wrong += 1;
-                let why = format!("an observer saw {} members, not {}", observer.members(), self.expected());
+                let why = format!(
+                    "an observer saw {} members, not {}",
+                    observer.members(),
+                    self.expected()
+                );
                 tell(&mut core.stats.counts.reasons, &why);
             }
         }
@@ -144,7 +156,8 @@ impl core::Script for Script {
             HALF => {
                 self.count_those_who_did_not_see(core);
                 let counts = &mut core.stats.counts;
-                (counts.filling_events, counts.filling_event_bytes) = (counts.events, counts.event_bytes);
+                (counts.filling_events, counts.filling_event_bytes) =
+                    (counts.events, counts.event_bytes);
                 self.half = 1;
             }
             _ => {
@@ -177,10 +190,11 @@ mod tests {
     #[test]
     fn an_observer_counts_metas_and_an_update_is_one_person_still() {
         let mut observer = Observer::default();
-        observer.learn("presence_state", r#"{"a":{"metas":[{"phx_ref":"1"},{"phx_ref":"2"}]}}"#).unwrap();
+        observer
+            .learn("presence_state", r#"{"a":{"metas":[{"phx_ref":"1"},{"phx_ref":"2"}]}}"#)
+            .unwrap();
         assert_eq!(observer.members(), 2);
-        let update =
-            r#"{"joins":{"a":{"metas":[{"phx_ref":"3"}]}},"leaves":{"a":{"metas":[{"phx_ref":"1"}]}}}"#;
+        let update = r#"{"joins":{"a":{"metas":[{"phx_ref":"3"}]}},"leaves":{"a":{"metas":[{"phx_ref":"1"}]}}}"#;
         observer.learn("presence_diff", update).unwrap();
         assert_eq!(observer.members(), 2);
         observer.learn("presence_count", r#"{"count":5000,"listed":100}"#).unwrap();

@@ -1,6 +1,8 @@
-//! `storm`: all connections are lost at once, by our own doing or because the server is restarted, and all come back at once.
+//! `storm`: all connections are lost at once, by our own doing or because the server is restarted,
+//! and all come back at once.
 //!
-//! What counts is the time from when a connection was due to come back until it has joined again, tries that failed included.
+//! What counts is the time from when a connection was due to come back until it has joined again,
+//! tries that failed included.
 
 use super::NOBODY;
 use crate::base::{at, count, count64};
@@ -54,8 +56,10 @@ impl core::Script for Script {
                 }
             }
         } else {
-            let kept =
-                (0..).zip(&self.was_lost).filter(|(conn, lost)| !**lost && core.is_ready(*conn)).count();
+            let kept = (0..)
+                .zip(&self.was_lost)
+                .filter(|(conn, lost)| !**lost && core.is_ready(*conn))
+                .count();
             core.stats.counts.not_closed += count64(kept);
             self.over = true;
         }

@@ -42,7 +42,8 @@ pub(crate) struct Counts {
     pub(crate) left: u64,
     /// Connections opened again.
     pub(crate) reconnected: u64,
-    /// Channels that the server ended with `phx_error` or `phx_close`, or connections it closed, where the scenario expects it.
+    /// Channels that the server ended with `phx_error` or `phx_close`, or connections it closed,
+    /// where the scenario expects it.
     pub(crate) ended_loudly: u64,
 
     /// Messages that never came. From here on, anything but 0 fails the run.
@@ -59,7 +60,8 @@ pub(crate) struct Counts {
     pub(crate) corrupt: u64,
     /// Messages that were refused and came all the same.
     pub(crate) refused_but_sent: u64,
-    /// Pushes that were due but not sent, because their connection was gone or had no room for more, or there was none in time.
+    /// Pushes that were due but not sent, because their connection was gone or had no room for
+    /// more, or there was none in time.
     pub(crate) not_sent: u64,
     /// Pushes without an answer.
     pub(crate) unanswered: u64,
@@ -73,11 +75,13 @@ pub(crate) struct Counts {
     pub(crate) not_closed: u64,
     /// Channels that the server ended though nothing asked for it.
     pub(crate) channel_ended: u64,
-    /// Frames that break RFC 6455, text that is not UTF-8, and messages that are not of the dialect.
+    /// Frames that break RFC 6455, text that is not UTF-8, and messages that are not of the
+    /// dialect.
     pub(crate) malformed: u64,
     /// Observers that never saw the whole room (presence).
     pub(crate) presence_wrong: u64,
-    /// Pushes answered with an error, by reason. `rate_limited` is the server keeping its limit: spread the publishers.
+    /// Pushes answered with an error, by reason. `rate_limited` is the server keeping its limit:
+    /// spread the publishers.
     pub(crate) refused: BTreeMap<String, u64>,
     /// Why connections failed or were closed, by reason, to tell.
     pub(crate) reasons: BTreeMap<String, u64>,
@@ -89,7 +93,8 @@ const REASONS_MAX: usize = 100;
 /// The longest reason told, in characters.
 const REASON_CHARS_MAX: usize = 100;
 
-/// Counts a reason. It may be the server's own words: these are cut, and a terminal is shown no control characters.
+/// Counts a reason. It may be the server's own words: these are cut, and a terminal is shown no
+/// control characters.
 pub(crate) fn tell(reasons: &mut BTreeMap<String, u64>, why: &str) {
     let why: String =
         why.chars().take(REASON_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect();

@@ -1,8 +1,9 @@
 //! What is counted and timed, and how it is put together from several workers.
 //!
-//! Two rules keep the figures honest. Latency is counted from when a message was *due*, in the second it was due, so one that
-//! comes late or after the end of the window is in the histogram all the same. Throughput is counted in the second a message
-//! *arrived*, so that it can be held against the CPU of that second.
+//! Two rules keep the figures honest. Latency is counted from when a message was *due*, in the
+//! second it was due, so one that comes late or after the end of the window is in the histogram all
+//! the same. Throughput is counted in the second a message *arrived*, so that it can be held
+//! against the CPU of that second.
 
 use std::collections::BTreeMap;
 
@@ -24,13 +25,15 @@ struct Second {
     sent: u64,
     delivered: u64,
     bytes: u64,
-    /// Latency of what was due in this second, in microseconds with two digits: there may be many seconds.
+    /// Latency of what was due in this second, in microseconds with two digits: there may be many
+    /// seconds.
     latency: Histogram<u32>,
 }
 
 impl Default for Second {
     fn default() -> Self {
-        let latency = Histogram::new_with_bounds(1, LONGEST_NS / 1_000, 2).expect("these bounds are valid");
+        let latency =
+            Histogram::new_with_bounds(1, LONGEST_NS / 1_000, 2).expect("these bounds are valid");
         Self { sent: 0, delivered: 0, bytes: 0, latency }
     }
 }
@@ -70,7 +73,8 @@ pub(crate) struct Seconds(Vec<Second>);
 
 impl Seconds {
     fn second(&mut self, start_ns: u64, now_ns: u64) -> Option<&mut Second> {
-        let index = usize::try_from(now_ns.checked_sub(start_ns)? / SECOND_NS).ok()?.min(SECONDS_MAX - 1);
+        let index =
+            usize::try_from(now_ns.checked_sub(start_ns)? / SECOND_NS).ok()?.min(SECONDS_MAX - 1);
         if index >= self.0.len() {
             self.0.resize_with(index + 1, Second::default);
         }
@@ -130,7 +134,8 @@ pub(crate) struct Stats {
     times: BTreeMap<Metric, Times>,
     /// Second by second.
     seconds: Seconds,
-    /// The measured window, in nanoseconds of the clock: start and end. Nothing before the start is timed.
+    /// The measured window, in nanoseconds of the clock: start and end. Nothing before the start is
+    /// timed.
     window_ns: (u64, u64),
 }
 
@@ -140,7 +145,8 @@ impl Stats {
         self.window_ns = (start_ns, end_ns);
     }
 
-    /// Forgets all times so far: those of the connections that were there before what is to be timed.
+    /// Forgets all times so far: those of the connections that were there before what is to be
+    /// timed.
     pub(crate) fn forget_times(&mut self) {
         self.times.clear();
     }
@@ -249,7 +255,8 @@ impl Merged {
     }
 }
 
-/// The slope of a straight line through points, by least squares; `None` with fewer than two different abscissas.
+/// The slope of a straight line through points, by least squares; `None` with fewer than two
+/// different abscissas.
 pub(crate) fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let n = f64::from(count(points.len()));
     let (mean_x, mean_y) = points.iter().fold((0.0, 0.0), |(x, y), p| (x + p.0 / n, y + p.1 / n));
@@ -276,7 +283,8 @@ mod tests {
 
     #[test]
     fn histograms_of_two_workers_are_one() {
-        let (mut left, mut right, mut whole) = (Times::default(), Times::default(), Times::default());
+        let (mut left, mut right, mut whole) =
+            (Times::default(), Times::default(), Times::default());
         for ns in 1..10_000 {
             if ns % 3 == 0 {
                 left.record(ns * 1_000);

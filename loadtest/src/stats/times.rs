@@ -82,9 +82,11 @@ impl Metric {
     }
 }
 
-/// Takes the name of a time's figure apart, such as `p99` or `answer.p99.9`: which time (`None`: the run's main one) and which figure of it.
+/// Takes the name of a time's figure apart, such as `p99` or `answer.p99.9`: which time (`None`:
+/// the run's main one) and which figure of it.
 pub(crate) fn time_figure(name: &str) -> Option<(Option<Metric>, &str)> {
-    let named = |metric: Metric| Some((metric, name.strip_prefix(metric.name())?.strip_prefix('.')?));
+    let named =
+        |metric: Metric| Some((metric, name.strip_prefix(metric.name())?.strip_prefix('.')?));
     let (metric, figure) = match Metric::ALL.into_iter().find_map(named) {
         Some((metric, figure)) => (Some(metric), figure),
         None => (None, name),
@@ -122,7 +124,12 @@ impl Times {
 
     /// As it travels.
     pub(crate) fn sparse(&self) -> Sparse {
-        Sparse(self.0.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect())
+        Sparse(
+            self.0
+                .iter_recorded()
+                .map(|step| (step.value_iterated_to(), step.count_at_value()))
+                .collect(),
+        )
     }
 
     /// The figures of a report.

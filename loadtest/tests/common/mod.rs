@@ -59,7 +59,9 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// A count of the report.
     pub(crate) fn count(&self, name: &str) -> u64 {
-        self.report["counts"][name].as_u64().unwrap_or_else(|| panic!("no count {name} in\n{}", self.said))
+        self.report["counts"][name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no count {name} in\n{}", self.said))
     }
 
     /// A figure of one of the times, in nanoseconds.
@@ -72,7 +74,12 @@ impl Outcome {
     /// That nothing went wrong.
     #[track_caller]
     pub(crate) fn is_ok(&self) {
-        assert_eq!((self.code, &self.report["problems"]), (0, &Value::Array(Vec::new())), "{}", self.said);
+        assert_eq!(
+            (self.code, &self.report["problems"]),
+            (0, &Value::Array(Vec::new())),
+            "{}",
+            self.said
+        );
     }
 }
 
@@ -94,7 +101,7 @@ pub(crate) fn run(server: &Server, scenario: &str, options: &[&str]) -> Outcome 
         .output()
         .expect("the tool runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let report =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("no report: {error}\n{said}"));
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("no report: {error}\n{said}"));
     Outcome { code: output.status.code().expect("it ends by itself"), report, said }
 }

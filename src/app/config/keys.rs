@@ -1,6 +1,7 @@
 //! The one table of what can be configured: name, kind, range, unit, and a sentence.
 //!
-//! Defaults are not in it: they are those of [`Config::default`], read through the same slots that values are written through.
+//! Defaults are not in it: they are those of [`Config::default`], read through the same slots that
+//! values are written through.
 
 use std::fmt::Write as _;
 
@@ -133,7 +134,12 @@ pub(super) const ALL: &[Key] = &[
     },
     Key {
         name: "limits.connections_per_ip",
-        kind: number_or_zero("no bound", 10_000_000, "", Slot::U32(|c| &mut c.limits.connections_per_ip)),
+        kind: number_or_zero(
+            "no bound",
+            10_000_000,
+            "",
+            Slot::U32(|c| &mut c.limits.connections_per_ip),
+        ),
         doc: "Connections from one address, or from one network of IPv6 (/64), over all shards. Behind a proxy all come from one.",
     },
     Key {
@@ -158,7 +164,12 @@ pub(super) const ALL: &[Key] = &[
     },
     Key {
         name: "limits.head_bytes",
-        kind: number(KIB, READ_BUFFER_BYTES as u64, BYTES, Slot::Usize(|c| &mut c.limits.head_bytes)),
+        kind: number(
+            KIB,
+            READ_BUFFER_BYTES as u64,
+            BYTES,
+            Slot::Usize(|c| &mut c.limits.head_bytes),
+        ),
         doc: "A request's line and headers, the token in them included; past it 431.",
     },
     Key {
@@ -193,7 +204,12 @@ pub(super) const ALL: &[Key] = &[
     },
     Key {
         name: "limits.publish_per_s",
-        kind: number_or_zero("no bound", 1_000_000, PER_S, Slot::U32(|c| &mut c.limits.publish_per_s)),
+        kind: number_or_zero(
+            "no bound",
+            1_000_000,
+            PER_S,
+            Slot::U32(|c| &mut c.limits.publish_per_s),
+        ),
         doc: "Pushes that a connection may make to rooms.",
     },
     Key {
@@ -268,7 +284,12 @@ pub(super) const ALL: &[Key] = &[
     },
     Key {
         name: "presence.full_max",
-        kind: number_or_zero("always everybody", 100_000, "", Slot::U32(|c| &mut c.presence.full_max)),
+        kind: number_or_zero(
+            "always everybody",
+            100_000,
+            "",
+            Slot::U32(|c| &mut c.presence.full_max),
+        ),
         doc: "Above so many members a choice of them is told, and their number.",
     },
     Key {
@@ -293,7 +314,8 @@ pub(super) fn unknown(name: &str) -> String {
     format!("{}: {}", escaped(name), unknown_as(name, str::to_owned))
 }
 
-/// What to say of a key that does not exist, in a source that spells keys in this way and has already said it.
+/// What to say of a key that does not exist, in a source that spells keys in this way and has
+/// already said it.
 pub(super) fn unknown_as(name: &str, spelled: fn(&str) -> String) -> String {
     nearest(name).map_or_else(
         || "no such key; chinwag --help lists them".to_owned(),
@@ -311,7 +333,8 @@ fn nearest(name: &str) -> Option<&'static str> {
     let in_another_section = ALL.iter().find(|key| last(key.name) == last(name));
     let distance = |key: &&Key| strsim::osa_distance(key.name, name);
     // Further than a third of the name is not a slip but something else.
-    let close = || ALL.iter().min_by_key(distance).filter(|key| distance(key) <= key.name.len() / 3);
+    let close =
+        || ALL.iter().min_by_key(distance).filter(|key| distance(key) <= key.name.len() / 3);
     in_another_section.or_else(close).map(|key| key.name)
 }
 
@@ -367,7 +390,12 @@ pub(crate) fn help() -> String {
     for key in ALL {
         let default = key.default_shown(&defaults);
         // Writing to a string cannot fail.
-        let _ = write!(text, "\n  {} [default: {default}]\n      {}\n", key.name, key.doc.replace('`', ""));
+        let _ = write!(
+            text,
+            "\n  {} [default: {default}]\n      {}\n",
+            key.name,
+            key.doc.replace('`', "")
+        );
         let _ = writeln!(text, "      {}", key.kind.allowed());
     }
     text
@@ -380,7 +408,8 @@ pub fn reference() -> String {
     let mut text = "| key | default | allowed | |\n|---|---|---|---|\n".to_owned();
     for key in ALL {
         let default = key.default_shown(&defaults);
-        let _ = writeln!(text, "| `{}` | {default} | {} | {} |", key.name, key.kind.allowed(), key.doc);
+        let _ =
+            writeln!(text, "| `{}` | {default} | {} | {} |", key.name, key.kind.allowed(), key.doc);
     }
     text
 }

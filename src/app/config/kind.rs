@@ -49,7 +49,12 @@ pub(super) const fn number(min: u64, max: u64, unit: &'static str, slot: Slot) -
 }
 
 /// A number from 1 to `max`, or 0, which means something else.
-pub(super) const fn number_or_zero(zero: &'static str, max: u64, unit: &'static str, slot: Slot) -> Kind {
+pub(super) const fn number_or_zero(
+    zero: &'static str,
+    max: u64,
+    unit: &'static str,
+    slot: Slot,
+) -> Kind {
     Kind::Number(Number { min: 1, max, zero: Some(zero), unit, slot })
 }
 
@@ -59,14 +64,16 @@ impl Kind {
         match self {
             Self::Number(number) => number.set(config, given),
             Self::Flag(slot) => as_flag(given).map(|value| *slot(config) = value),
-            Self::Address(slot) => {
-                as_text(given).and_then(|text| text.parse().ok()).map(|address| *slot(config) = address)
-            }
+            Self::Address(slot) => as_text(given)
+                .and_then(|text| text.parse().ok())
+                .map(|address| *slot(config) = address),
             Self::Word(word) => as_text(given)
                 .and_then(|text| word.words.iter().position(|word| *word == text))
                 .map(|index| (word.set)(config, index)),
             Self::Text(slot) => as_text(given)
-                .filter(|text| (1..=256).contains(&text.len()) && !text.chars().any(char::is_control))
+                .filter(|text| {
+                    (1..=256).contains(&text.len()) && !text.chars().any(char::is_control)
+                })
                 .map(|text| *slot(config) = Some(text.into())),
             Self::Secret(slot) => as_text(given)
                 .filter(|text| text.len() >= SECRET_BYTES_MIN)
@@ -104,9 +111,10 @@ impl Kind {
             Self::Number(number) => grouped(number.slot.read(config)),
             Self::Flag(slot) => slot(&mut copy).to_string(),
             Self::Address(slot) => slot(&mut copy).to_string(),
-            Self::Word(word) => {
-                (word.index)(config).and_then(|index| word.words.get(index)).map_or("", |word| *word).into()
-            }
+            Self::Word(word) => (word.index)(config)
+                .and_then(|index| word.words.get(index))
+                .map_or("", |word| *word)
+                .into(),
             Self::Text(slot) => slot(&mut copy).as_deref().unwrap_or_default().into(),
             Self::Secret(slot) => slot(&mut copy).as_ref().map_or("", |_| "(secret)").into(),
             Self::Origins(slot) => slot(&mut copy).join(","),
@@ -138,7 +146,8 @@ impl Number {
             Given::Text(text) => text.replace('_', "").parse().ok()?,
             _ => return None,
         };
-        let is_allowed = (self.min..=self.max).contains(&number) || (self.zero.is_some() && number == 0);
+        let is_allowed =
+            (self.min..=self.max).contains(&number) || (self.zero.is_some() && number == 0);
         if is_allowed { self.slot.write(config, number) } else { None }
     }
 

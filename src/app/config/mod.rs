@@ -1,13 +1,15 @@
 //! What an operator may choose, where it comes from, and whether it makes sense.
 //!
-//! Defaults are overridden by one TOML file, that by variables `CHINWAG_*`, and those by flags. `keys` is the one table of what
-//! there is to choose: reading, complaining, `--help` and `docs/operating.md` all follow it. [`Config::load`] looks at everything
-//! before it gives up, so that one start tells all that is wrong.
+//! Defaults are overridden by one TOML file, that by variables `CHINWAG_*`, and those by flags.
+//! `keys` is the one table of what there is to choose: reading, complaining, `--help` and
+//! `docs/operating.md` all follow it. [`Config::load`] looks at everything before it gives up, so
+//! that one start tells all that is wrong.
 //!
-//! Invariants: a [`Config`] that was loaded is whole, its relations hold and its keys have been read; no secret is ever shown,
-//! whether by `Debug` or in a complaint.
+//! Invariants: a [`Config`] that was loaded is whole, its relations hold and its keys have been
+//! read; no secret is ever shown, whether by `Debug` or in a complaint.
 //!
-//! Deliberately absent: reloading (a restart drains), and access to the process' surroundings (they are passed in).
+//! Deliberately absent: reloading (a restart drains), and access to the process' surroundings (they
+//! are passed in).
 
 mod keys;
 mod kind;
@@ -35,7 +37,8 @@ pub struct Config {
     pub shards: u16,
     /// How long a stop may take, in seconds.
     pub drain_s: u64,
-    /// Whether `/echo` is served: a WebSocket endpoint that sends back what it gets, for conformance tests.
+    /// Whether `/echo` is served: a WebSocket endpoint that sends back what it gets, for
+    /// conformance tests.
     pub echo: bool,
     /// What is logged.
     pub log: LogConfig,
@@ -61,7 +64,8 @@ pub struct LogConfig {
 /// What browsers may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// Origins besides our own whose pages may connect, as browsers write them: `https://chat.example`.
+    /// Origins besides our own whose pages may connect, as browsers write them:
+    /// `https://chat.example`.
     pub origins: Vec<String>,
     /// Whether `/metrics` is served, to anybody who can connect.
     pub metrics: bool,
@@ -166,9 +170,10 @@ impl Draft {
 
     fn finish(mut self, surroundings: &Surroundings<'_>) -> Result<Config, Problems> {
         if !self.origins.contains_key("auth.guests") {
-            let has_key =
-                ["auth.secret", "auth.public_key_file"].iter().any(|key| self.origins.contains_key(key))
-                    || self.config.auth.has_key();
+            let has_key = ["auth.secret", "auth.public_key_file"]
+                .iter()
+                .any(|key| self.origins.contains_key(key))
+                || self.config.auth.has_key();
             self.config.auth.guests = !has_key && self.config.is_private();
         }
         relations::check(&mut self, surroundings);
@@ -233,8 +238,11 @@ impl AuthConfig {
     pub fn keys(&self, made: &[u8]) -> Result<Keys, KeyError> {
         let parties = Parties { audience: self.audience.clone(), issuer: self.issuer.clone() };
         if self.algorithm != Algorithm::Hs256 {
-            let keys =
-                self.public_keys.iter().map(|key| key.key(self.algorithm)).collect::<Result<_, _>>()?;
+            let keys = self
+                .public_keys
+                .iter()
+                .map(|key| key.key(self.algorithm))
+                .collect::<Result<_, _>>()?;
             return Ok(Keys { verifier: Verifier::new(keys, parties)?, signer: None });
         }
         let secret = self.secret.as_ref().map_or(made, Secret::as_bytes);

@@ -1,6 +1,7 @@
 //! What must hold between values, each of which is fine on its own.
 //!
-//! A relation is not looked at while one of its values is bad: it would complain of a value that nobody wanted.
+//! A relation is not looked at while one of its values is bad: it would complain of a value that
+//! nobody wanted.
 
 use std::path::Path;
 
@@ -11,7 +12,8 @@ use super::{Config, Draft, Surroundings};
 use crate::chat::token::Algorithm;
 use crate::limits::FRAME_HEADER_BYTES_MAX;
 
-/// What a message in the history has besides its body, in bytes: topic, event, names, id, each at its longest, rounded up.
+/// What a message in the history has besides its body, in bytes: topic, event, names, id, each at
+/// its longest, rounded up.
 const MESSAGE_OVERHEAD_BYTES: u64 = 2_048;
 
 /// `key` must be at least what `least` makes of `other`.
@@ -107,7 +109,10 @@ pub(super) fn check(draft: &mut Draft, surroundings: &Surroundings<'_>) {
 
 impl AtLeast {
     fn check(&self, draft: &mut Draft) {
-        if draft.bad.contains(self.key) || draft.bad.contains(self.other) || (self.unless)(&draft.config) {
+        if draft.bad.contains(self.key)
+            || draft.bad.contains(self.other)
+            || (self.unless)(&draft.config)
+        {
             return;
         }
         let value = keys::value_of(&draft.config, self.key);
@@ -141,8 +146,7 @@ fn check_keys(draft: &mut Draft) {
     let algorithm = auth.algorithm.as_str();
     if auth.algorithm == Algorithm::Hs256 {
         if is_set("auth.public_key_file") {
-            let message =
-                "is for auth.algorithm = RS256, ES256 or EdDSA; the default, HS256, takes auth.secret";
+            let message = "is for auth.algorithm = RS256, ES256 or EdDSA; the default, HS256, takes auth.secret";
             found.push(("auth.public_key_file", message.into()));
         }
         if is_set("auth.previous_secret") && !is_set("auth.secret") {
@@ -163,12 +167,14 @@ fn check_keys(draft: &mut Draft) {
             }
         }
         if !is_set("auth.public_key_file") {
-            let message = format!("{algorithm}: needs auth.public_key_file, the key that verifies tokens");
+            let message =
+                format!("{algorithm}: needs auth.public_key_file, the key that verifies tokens");
             found.push(("auth.algorithm", message));
         }
         if auth.guests {
-            let message =
-                format!("true: guests' tokens are signed here, which {algorithm} cannot do; HS256 can");
+            let message = format!(
+                "true: guests' tokens are signed here, which {algorithm} cannot do; HS256 can"
+            );
             found.push(("auth.guests", message));
         }
     }

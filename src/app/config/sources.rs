@@ -1,7 +1,9 @@
-//! From the file, the environment and the flags to a list of settings, in the order in which they count.
+//! From the file, the environment and the flags to a list of settings, in the order in which they
+//! count.
 //!
-//! Each setting knows where it stands. What cannot become one (a key that does not exist, a file that cannot be read) is a problem
-//! at once. The value of an unknown key is never shown: it might be a secret under a mistyped name.
+//! Each setting knows where it stands. What cannot become one (a key that does not exist, a file
+//! that cannot be read) is a problem at once. The value of an unknown key is never shown: it might
+//! be a secret under a mistyped name.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -83,7 +85,10 @@ pub(super) fn collect(
         match (surroundings.read)(path) {
             Ok(text) => File { path: name, text: &text }.collect(&mut settings, problems),
             Err(error) => {
-                problems.push(Problem::new(Origin::Flag("--config"), format!("cannot read {name}: {error}")));
+                problems.push(Problem::new(
+                    Origin::Flag("--config"),
+                    format!("cannot read {name}: {error}"),
+                ));
             }
         }
     }
@@ -103,8 +108,8 @@ impl File<'_> {
         let (table, mut errors) = DeTable::parse_recoverable(self.text);
         if !errors.is_empty() {
             errors.sort_by_key(|error| error.span().map(|span| span.start));
-            // Only the message: the error's own text quotes the line, and there may be a secret in it. And no keys: what the
-            // parser makes of the rest is a guess.
+            // Only the message: the error's own text quotes the line, and there may be a secret in
+            // it. And no keys: what the parser makes of the rest is a guess.
             problems.extend(errors.iter().map(|error| {
                 let at = error.span().map_or(0, |span| span.start);
                 Problem::new(self.origin(at), format!("not TOML: {}", error.message()))
@@ -170,9 +175,14 @@ impl Given {
                 .map_or(Self::Other("integer"), Self::Integer),
             DeValue::Array(list) => {
                 let text = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
-                list.iter().map(text).collect::<Option<_>>().map_or(Self::Other("array"), Self::Strings)
+                list.iter()
+                    .map(text)
+                    .collect::<Option<_>>()
+                    .map_or(Self::Other("array"), Self::Strings)
             }
-            DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => Self::Other(value.type_str()),
+            DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => {
+                Self::Other(value.type_str())
+            }
         }
     }
 }
@@ -189,7 +199,8 @@ fn of_variables(
     settings: &mut Vec<Setting>,
     problems: &mut Vec<Problem>,
 ) {
-    let mut ours: Vec<_> = variables.iter().map(|(name, value)| (name.to_string_lossy(), value)).collect();
+    let mut ours: Vec<_> =
+        variables.iter().map(|(name, value)| (name.to_string_lossy(), value)).collect();
     ours.retain(|(name, _)| name.starts_with(PREFIX) && !is_service_link(name));
     // The environment has no order that anybody relies on.
     ours.sort();
@@ -201,29 +212,36 @@ fn of_variables(
             continue;
         };
         match value.to_str() {
-            Some(value) => settings.push(Setting { origin, key, given: Given::Text(value.to_owned()) }),
+            Some(value) => {
+                settings.push(Setting { origin, key, given: Given::Text(value.to_owned()) })
+            }
             None => problems.push(Problem::new(origin, "is not UTF-8")),
         }
     }
 }
 
-/// Whether Kubernetes made this variable: for a service named `chinwag` it puts `CHINWAG_SERVICE_HOST`, `CHINWAG_PORT` and
-/// `CHINWAG_PORT_4000_TCP_ADDR` into every container beside it, which is nobody's mistake.
+/// Whether Kubernetes made this variable: for a service named `chinwag` it puts
+/// `CHINWAG_SERVICE_HOST`, `CHINWAG_PORT` and `CHINWAG_PORT_4000_TCP_ADDR` into every container
+/// beside it, which is nobody's mistake.
 fn is_service_link(name: &str) -> bool {
     let rest = &name[PREFIX.len()..];
     rest == "PORT"
         || rest == "SERVICE_HOST"
         || rest == "SERVICE_PORT"
         || rest.starts_with("SERVICE_PORT_")
-        || rest.strip_prefix("PORT_").is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()))
+        || rest
+            .strip_prefix("PORT_")
+            .is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 fn of_flags(flags: &Flags, settings: &mut Vec<Setting>, problems: &mut Vec<Problem>) {
     let origin = Origin::Flag("--set");
     for text in &flags.set {
         let Some((name, value)) = text.split_once('=') else {
-            problems
-                .push(Problem::new(origin.clone(), "must be KEY=VALUE, as in --set limits.idle_ms=60000"));
+            problems.push(Problem::new(
+                origin.clone(),
+                "must be KEY=VALUE, as in --set limits.idle_ms=60000",
+            ));
             continue;
         };
         match keys::find(name.trim()) {
@@ -236,6 +254,10 @@ fn of_flags(flags: &Flags, settings: &mut Vec<Setting>, problems: &mut Vec<Probl
     }
     for (name, flag, value) in &flags.named {
         let key = keys::find(name).expect("a flag of ours sets a key of ours");
-        settings.push(Setting { origin: Origin::Flag(flag), key, given: Given::Text(value.clone()) });
+        settings.push(Setting {
+            origin: Origin::Flag(flag),
+            key,
+            given: Given::Text(value.clone()),
+        });
     }
 }

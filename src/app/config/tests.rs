@@ -34,13 +34,20 @@ impl Start<'_> {
         let flags = Flags {
             config: self.file.map(|_| "c.toml".into()),
             set: self.set.iter().map(ToString::to_string).collect(),
-            named: self.named.iter().map(|(key, flag, value)| (*key, *flag, (*value).to_owned())).collect(),
+            named: self
+                .named
+                .iter()
+                .map(|(key, flag, value)| (*key, *flag, (*value).to_owned()))
+                .collect(),
         };
         let loaded = Config::load(&flags, &Surroundings { variables: &variables, read: &read });
         loaded.map_err(|problems| {
             let text = problems.to_string();
             assert!(!text.contains("hunter2"), "a secret is shown: {text}");
-            assert!(!format!("{problems:?}").contains("hunter2"), "a secret is shown: {problems:?}");
+            assert!(
+                !format!("{problems:?}").contains("hunter2"),
+                "a secret is shown: {problems:?}"
+            );
             text
         })
     }
@@ -49,7 +56,8 @@ impl Start<'_> {
     #[track_caller]
     fn check(&self, expected: &[&str]) {
         let text = self.load().expect_err("there should be problems");
-        let found: Vec<&str> = text.lines().skip(1).map(|line| line.strip_prefix("  ").unwrap()).collect();
+        let found: Vec<&str> =
+            text.lines().skip(1).map(|line| line.strip_prefix("  ").unwrap()).collect();
         assert_eq!(found.len(), expected.len(), "{text}");
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.starts_with(expected), "\n   found: {found}\nexpected: {expected}");
@@ -113,11 +121,13 @@ fn later_sources_count_more() {
 
 #[test]
 fn a_file_may_use_all_of_toml() {
-    let config = from_file("listen = '[::1]:0' # a free port\necho = true\nlimits.publish_per_s = 0\n");
+    let config =
+        from_file("listen = '[::1]:0' # a free port\necho = true\nlimits.publish_per_s = 0\n");
     assert!(config.echo);
     assert_eq!((config.listen.port(), config.limits.publish_per_s), (0, 0));
-    let config =
-        from_file("limits = { rooms = 0x10, idle_ms = 60_000 }\nhttp.origins = 'https://a.example'\n");
+    let config = from_file(
+        "limits = { rooms = 0x10, idle_ms = 60_000 }\nhttp.origins = 'https://a.example'\n",
+    );
     assert_eq!((config.limits.rooms, config.limits.idle_ms), (16, 60_000));
     assert_eq!(config.http.origins, ["https://a.example"]);
     let config = from_file(
@@ -192,7 +202,10 @@ fn bad_values_are_refused() {
         ("limits.rooms.most = 1", "c.toml:1: limits.rooms = (table): must be"),
         ("limits = 1", "c.toml:1: limits is a section: write [limits]"),
         ("[[limits]]\nrooms = 1", "c.toml:1: limits is a section"),
-        ("log.level = 'INFO'", "c.toml:1: log.level = \"INFO\": must be error, warn, info or debug"),
+        (
+            "log.level = 'INFO'",
+            "c.toml:1: log.level = \"INFO\": must be error, warn, info or debug",
+        ),
         (
             "auth.algorithm = 'none'",
             "c.toml:1: auth.algorithm = \"none\": must be HS256, RS256, ES256 or EdDSA",
@@ -226,7 +239,10 @@ fn unknown_keys_are_told_the_nearest() {
         ("limit.idle_ms=1", "--set: limit.idle_ms: no such key; did you mean limits.idle_ms?"),
         ("Shards=1", "--set: Shards: no such key; did you mean shards?"),
         ("limits.idel_ms=1", "--set: limits.idel_ms: no such key; did you mean limits.idle_ms?"),
-        ("auth.public_key=f", "--set: auth.public_key: no such key; did you mean auth.public_key_file?"),
+        (
+            "auth.public_key=f",
+            "--set: auth.public_key: no such key; did you mean auth.public_key_file?",
+        ),
         ("port=4000", "--set: port: no such key; chinwag --help lists them"),
         ("=1", "--set: : no such key; chinwag --help"),
         ("\u{1b}[2J=1", "--set: \\u{1b}[2J: no such key"),
@@ -247,7 +263,8 @@ fn what_is_no_toml_is_said_by_line_and_nothing_else_of_the_file() {
 
 #[test]
 fn a_secret_is_never_shown_however_wrongly_it_is_written() {
-    // `Start::load` looks for it in every text. Here it stands in each place where an error could quote it.
+    // `Start::load` looks for it in every text. Here it stands in each place where an error could
+    // quote it.
     for file in [
         "auth.secret = 'hunter2'",
         "auth.secret = \"hunter2",
@@ -265,7 +282,9 @@ fn a_secret_is_never_shown_however_wrongly_it_is_written() {
     ] {
         assert!(Start { file: Some(file), ..Start::default() }.load().is_err(), "{file}");
     }
-    for set in ["auth.secret=hunter2", "auth.secert=hunter2", "auth.secret:hunter2", "secret=hunter2"] {
+    for set in
+        ["auth.secret=hunter2", "auth.secert=hunter2", "auth.secret:hunter2", "secret=hunter2"]
+    {
         assert!(Start { set: &[set], ..Start::default() }.load().is_err(), "{set}");
     }
     for name in ["CHINWAG_AUTH__SECRET", "CHINWAG_AUTH_SECRET", "CHINWAG_SECRET"] {
@@ -316,7 +335,10 @@ fn relations_between_values_hold() {
             &["history.total_bytes=500000"],
             "--set: history.total_bytes = 500_000: must be at least 524_288, because",
         ),
-        (&["presence.tick_max_ms=99"], "--set: presence.tick_max_ms = 99: must be at least 100, because"),
+        (
+            &["presence.tick_max_ms=99"],
+            "--set: presence.tick_max_ms = 99: must be at least 100, because",
+        ),
         (&["presence.full_max=99"], "--set: presence.full_max = 99: must be at least 100, because"),
         // The one at fault is the one that was set, but where it stands the reader sees either way.
         (
@@ -350,9 +372,12 @@ fn a_public_address_needs_a_key() {
         let config = from_set(&[listen, &format!("auth.secret={SECRET}")]);
         assert!(!config.auth.guests && config.auth.has_key());
     }
-    for listen in
-        ["listen=127.0.0.1:4000", "listen=[::1]:4000", "listen=[::ffff:127.0.0.1]:1", "listen=127.9.9.9:1"]
-    {
+    for listen in [
+        "listen=127.0.0.1:4000",
+        "listen=[::1]:4000",
+        "listen=[::ffff:127.0.0.1]:1",
+        "listen=127.9.9.9:1",
+    ] {
         let config = from_set(&[listen]);
         assert!(config.auth.guests && !config.auth.has_key());
     }
@@ -379,14 +404,21 @@ fn algorithm_and_keys_go_together() {
         "auth.public_key_file=2026=ed.pem,ed.pem,./a=b.pem",
         "listen=0.0.0.0:1",
     ]);
-    let kids: Vec<_> = config.auth.public_keys.iter().map(|key| (key.kid.as_deref(), &*key.path)).collect();
+    let kids: Vec<_> =
+        config.auth.public_keys.iter().map(|key| (key.kid.as_deref(), &*key.path)).collect();
     assert_eq!(kids, [(Some("2026"), "ed.pem"), (None, "ed.pem"), (None, "./a=b.pem")]);
     assert!(!config.auth.guests && config.auth.keys(&[]).unwrap().signer.is_none());
     from_set(&[&secret, &previous]);
 
     for (set, expected) in [
-        (&[previous.as_str()][..], &["--set: auth.previous_secret: is nothing without auth.secret"][..]),
-        (&["auth.public_key_file=ed.pem"], &["--set: auth.public_key_file: is for auth.algorithm = RS256"]),
+        (
+            &[previous.as_str()][..],
+            &["--set: auth.previous_secret: is nothing without auth.secret"][..],
+        ),
+        (
+            &["auth.public_key_file=ed.pem"],
+            &["--set: auth.public_key_file: is for auth.algorithm = RS256"],
+        ),
         (
             &["auth.algorithm=EdDSA", &secret, &previous],
             &[
@@ -411,7 +443,10 @@ fn algorithm_and_keys_go_together() {
                 "--set: auth.public_key_file: text.pem: this is no public key",
             ],
         ),
-        (&["auth.algorithm=EdDSA", "auth.public_key_file=a=ed.pem,"], &["--set: auth.public_key_file = "]),
+        (
+            &["auth.algorithm=EdDSA", "auth.public_key_file=a=ed.pem,"],
+            &["--set: auth.public_key_file = "],
+        ),
     ] {
         check_set(set, expected);
     }
@@ -467,7 +502,8 @@ fn each_key_has_its_own_name_variable_and_place() {
     names.dedup();
     assert_eq!(names.len(), keys::ALL.len());
     assert!(names.iter().all(|name| name.len() < NAME_BYTES_MAX && !name.contains('.')));
-    // Two keys that wrote into the same field would undo each other: each must change the configuration in its own way.
+    // Two keys that wrote into the same field would undo each other: each must change the
+    // configuration in its own way.
     let mut seen: Vec<Config> = Vec::new();
     for key in keys::ALL.iter().filter(|key| key.is_number()) {
         let mut config = Config::default();

@@ -3,8 +3,8 @@
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
-    RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair, RsaKeyPair,
 };
 use data_encoding::BASE64;
 use jsonwebtoken::Algorithm as Alg;
@@ -62,7 +62,8 @@ fn a_good_token_says_who_it_is() {
     assert_eq!(identity.expires_at_s(), NOW_S + 600 + LEEWAY_S);
     assert!(identity.is_unrestricted());
 
-    let token = with_claims(r#""name":"Ann","rooms":{"team-*":"speak","news":"join"},"scope":["ignored"]"#);
+    let token =
+        with_claims(r#""name":"Ann","rooms":{"team-*":"speak","news":"join"},"scope":["ignored"]"#);
     let identity = verifier().verify(&token, NOW_S).unwrap();
     assert_eq!(identity.name(), "Ann");
     assert!(identity.may_speak("team-a") && identity.may_join("news"));
@@ -73,13 +74,16 @@ fn a_good_token_says_who_it_is() {
 fn forged_tokens_are_refused() {
     let verifier = verifier();
     let good = forge(HEADER, CLAIMS);
-    let [header, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else { unreachable!() };
+    let [header, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else {
+        unreachable!()
+    };
     let other_key = EncodingKey::from_secret(OTHER_SECRET);
     let same_key = EncodingKey::from_secret(SECRET);
     let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
     let unsigned = |alg: &str| format!("{}.{claims}.", encode(&format!(r#"{{"alg":"{alg}"}}"#)));
     let last = signature.chars().last().unwrap();
-    // 32 bytes are 43 characters, of which the last has two bits too many: another one decodes to the same bytes.
+    // 32 bytes are 43 characters, of which the last has two bits too many: another one decodes to
+    // the same bytes.
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let sibling = alphabet.chars().nth(alphabet.find(last).unwrap() ^ 1).unwrap();
     let uncanonical = format!("{header}.{claims}.{}{sibling}", &signature[..signature.len() - 1]);
@@ -134,7 +138,8 @@ fn forged_tokens_are_refused() {
         (format!("{header}.{claims}é.{signature}"), TokenError::Shape),
         (format!("{good}{}", "A".repeat(TOKEN_BYTES_MAX + 1 - good.len())), TokenError::TooLong),
         ("A".repeat(1 << 20), TokenError::TooLong),
-        // The header brings no key and no extension, not even an empty one, and the type of no other kind of token.
+        // The header brings no key and no extension, not even an empty one, and the type of no
+        // other kind of token.
         (with_header(r#"{"alg":"HS256","jku":"https://evil.example/keys"}"#), TokenError::Header),
         (with_header(r#"{"alg":"HS256","x5u":"https://evil.example/cert"}"#), TokenError::Header),
         (with_header(r#"{"alg":"HS256","x5c":["AAAA"]}"#), TokenError::Header),
@@ -246,7 +251,8 @@ fn what_standards_allow_and_libraries_do_is_accepted() {
     }
 }
 
-/// The second opinion: neither our code nor our library made these. `PyJWT` 2.15 (with a fraction in `exp`) and npm jsonwebtoken 9.0.
+/// The second opinion: neither our code nor our library made these. `PyJWT` 2.15 (with a fraction
+/// in `exp`) and npm jsonwebtoken 9.0.
 #[test]
 fn tokens_of_other_libraries_are_accepted() {
     for token in [
@@ -258,7 +264,11 @@ fn tokens_of_other_libraries_are_accepted() {
         let identity = verifier().verify(token, NOW_S).unwrap();
         assert_eq!((identity.user(), identity.name()), ("u1", "Ann"));
         assert_eq!(identity.expires_at_s(), NOW_S + 3_600 + LEEWAY_S);
-        assert!(identity.may_speak("team-7-a") && identity.may_join("news") && !identity.may_speak("news"));
+        assert!(
+            identity.may_speak("team-7-a")
+                && identity.may_join("news")
+                && !identity.may_speak("news")
+        );
     }
 }
 
@@ -266,8 +276,10 @@ fn tokens_of_other_libraries_are_accepted() {
 fn the_longest_token_is_accepted_and_one_byte_more_is_not() {
     // Three bytes are four characters, so the bound is met to within two.
     let padded = |bytes: usize| with_claims(&format!(r#""pad":"{}""#, "x".repeat(bytes)));
-    let most =
-        (0..TOKEN_BYTES_MAX).take_while(|&bytes| padded(bytes).len() <= TOKEN_BYTES_MAX).last().unwrap();
+    let most = (0..TOKEN_BYTES_MAX)
+        .take_while(|&bytes| padded(bytes).len() <= TOKEN_BYTES_MAX)
+        .last()
+        .unwrap();
     assert!(padded(most).len() + 2 > TOKEN_BYTES_MAX);
     check(&verifier(), &padded(most), Ok(()));
     check(&verifier(), &padded(most + 1), Err(TokenError::TooLong));
@@ -353,7 +365,8 @@ fn pairs() -> [Pair; 3] {
         Pair {
             algorithm: Algorithm::Rs256,
             alg: Alg::RS256,
-            private: EncodingKey::from_rsa_pem(pem("PRIVATE KEY", &pkcs8(&rsa)).as_bytes()).unwrap(),
+            private: EncodingKey::from_rsa_pem(pem("PRIVATE KEY", &pkcs8(&rsa)).as_bytes())
+                .unwrap(),
             public_pem: public_pem(rsa.public_key()),
         },
         Pair {
@@ -382,8 +395,10 @@ fn each_algorithm_accepts_its_own_tokens_and_nobody_elses() {
         let key = Key::from_pem(ours.algorithm, None, &ours.public_pem).unwrap();
         let verifier = Verifier::new(vec![key], Parties::default()).unwrap();
         for theirs in &pairs {
-            let honest = forge_as(theirs.alg, &theirs.private, &header_of(theirs.algorithm), CLAIMS);
-            let disguised = forge_as(theirs.alg, &theirs.private, &header_of(ours.algorithm), CLAIMS);
+            let honest =
+                forge_as(theirs.alg, &theirs.private, &header_of(theirs.algorithm), CLAIMS);
+            let disguised =
+                forge_as(theirs.alg, &theirs.private, &header_of(ours.algorithm), CLAIMS);
             let same = ours.algorithm == theirs.algorithm;
             check(&verifier, &honest, if same { Ok(()) } else { Err(TokenError::Algorithm) });
             check(&verifier, &disguised, if same { Ok(()) } else { Err(TokenError::Signature) });
@@ -391,7 +406,11 @@ fn each_algorithm_accepts_its_own_tokens_and_nobody_elses() {
         // The public key is public: nobody may sign with it.
         for secret in [ours.public_pem.as_bytes(), ours.public_pem.trim().as_bytes()] {
             let secret = EncodingKey::from_secret(secret);
-            check(&verifier, &forge_as(Alg::HS256, &secret, HEADER, CLAIMS), Err(TokenError::Algorithm));
+            check(
+                &verifier,
+                &forge_as(Alg::HS256, &secret, HEADER, CLAIMS),
+                Err(TokenError::Algorithm),
+            );
             let disguised = forge_as(Alg::HS256, &secret, &header_of(ours.algorithm), CLAIMS);
             check(&verifier, &disguised, Err(TokenError::Signature));
         }
@@ -410,7 +429,10 @@ fn a_kid_picks_among_the_configured_keys_only() {
     let key = |kid| {
         let pair = Ed25519KeyPair::generate().unwrap();
         let public = public_pem(pair.public_key());
-        (EncodingKey::from_ed_der(&pkcs8(&pair)), Key::from_pem(Algorithm::EdDsa, kid, &public).unwrap())
+        (
+            EncodingKey::from_ed_der(&pkcs8(&pair)),
+            Key::from_pem(Algorithm::EdDsa, kid, &public).unwrap(),
+        )
     };
     let (old_private, old) = key(Some("old"));
     let (new_private, new) = key(Some("new"));
@@ -443,9 +465,13 @@ fn only_good_public_keys_are_keys() {
     }
     let private = pem("PRIVATE KEY", &pkcs8(&Ed25519KeyPair::generate().unwrap()));
     assert_eq!(Key::from_pem(Algorithm::EdDsa, None, &private).err(), Some(KeyError::Private));
-    let p384 = public_pem(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap().public_key());
+    let p384 =
+        public_pem(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap().public_key());
     assert_eq!(Key::from_pem(Algorithm::Es256, None, &p384).err(), Some(KeyError::Size));
-    assert_eq!(Key::from_pem(Algorithm::Hs256, None, &ed.public_pem).err(), Some(KeyError::Algorithm));
+    assert_eq!(
+        Key::from_pem(Algorithm::Hs256, None, &ed.public_pem).err(),
+        Some(KeyError::Algorithm)
+    );
     assert_eq!(Key::from_secret(&SECRET[..31]).err(), Some(KeyError::ShortSecret));
 
     let mixed = vec![
@@ -458,7 +484,8 @@ fn only_good_public_keys_are_keys() {
 
 #[test]
 fn a_weak_rsa_key_is_no_key() {
-    // 1,024 bits: SEQUENCE { INTEGER modulus, INTEGER 65537 }, which no library of ours would still make.
+    // 1,024 bits: SEQUENCE { INTEGER modulus, INTEGER 65537 }, which no library of ours would still
+    // make.
     let mut der = vec![0x30, 0x81, 0x89, 0x02, 0x81, 0x81, 0x00];
     der.extend([0xc5; 128]);
     der.extend([0x02, 0x03, 0x01, 0x00, 0x01]);

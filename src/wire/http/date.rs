@@ -28,8 +28,8 @@ pub fn http_date(unix_ms: u64) -> [u8; DATE_BYTES] {
 
 /// Year, month (0 is March) and day of a day since 1970.
 ///
-/// Years are counted from March here, so that the leap day is a year's last. Then every five months from March on have 153 days,
-/// and the calendar repeats after 400 years of 146,097 days.
+/// Years are counted from March here, so that the leap day is a year's last. Then every five months
+/// from March on have 153 days, and the calendar repeats after 400 years of 146,097 days.
 const fn civil(days: u64) -> (u64, u64, u64) {
     /// From 0000-03-01 to 1970-01-01.
     const EPOCH: u64 = 719_468;
@@ -78,8 +78,9 @@ mod tests {
 
     #[test]
     fn every_day_of_800_years_follows_the_one_before() {
-        let leap =
-            |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let leap = |year: u64| {
+            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+        };
         let (mut year, mut month, mut day) = (1970, 10, 1);
         for days in 0..292_194 {
             assert_eq!(civil(days), (year, month, day), "day {days}");

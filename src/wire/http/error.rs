@@ -2,17 +2,20 @@
 
 use super::Status;
 
-/// Why a request is refused before anybody looked at what it asks for. Each variant is the *peer's* doing: none may panic, none
-/// is logged above `debug`. The connection is closed after the answer, for where the next request begins is not known.
+/// Why a request is refused before anybody looked at what it asks for. Each variant is the *peer's*
+/// doing: none may panic, none is logged above `debug`. The connection is closed after the answer,
+/// for where the next request begins is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpError {
-    /// A byte that the grammar has no place for: a control character, white space before a colon, a folded line.
+    /// A byte that the grammar has no place for: a control character, white space before a colon, a
+    /// folded line.
     Malformed,
     /// A line that ends in LF without CR. Some parsers take it as an end of line, others do not.
     BareLineFeed,
     /// A version other than HTTP/1.0 and HTTP/1.1.
     Version,
-    /// A target that is no path: a whole URL, a fragment, something outside ASCII, a `%` without two hexadecimal digits.
+    /// A target that is no path: a whole URL, a fragment, something outside ASCII, a `%` without
+    /// two hexadecimal digits.
     Target,
     /// HTTP/1.1 without `Host`, a `Host` that is none, or two.
     Host,
@@ -20,7 +23,8 @@ pub enum HttpError {
     ValueNotUtf8,
     /// A query parameter that is not UTF-8.
     QueryNotUtf8,
-    /// A `Content-Length` that is not one number, or beside it a `Transfer-Encoding`: the shapes of request smuggling.
+    /// A `Content-Length` that is not one number, or beside it a `Transfer-Encoding`: the shapes of
+    /// request smuggling.
     Framing,
     /// A chunked body. We take those of known length only (RFC 9112, 6.3 allows that).
     LengthRequired,

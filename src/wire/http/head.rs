@@ -1,9 +1,12 @@
-//! The head of a request (RFC 9112): strict where two parsers in a row could disagree about what they read.
+//! The head of a request (RFC 9112): strict where two parsers in a row could disagree about what
+//! they read.
 //!
 //! Invariants of a [`Head`]:
 //!
-//! 1. it has at most one `Host` and one `Content-Length`, never a `Transfer-Encoding`: where its body ends is beyond doubt;
-//! 2. its path begins with `/` (or is `*`, for `OPTIONS`) and each `%` in it is followed by two hexadecimal digits;
+//! 1. it has at most one `Host` and one `Content-Length`, never a `Transfer-Encoding`: where its
+//!    body ends is beyond doubt;
+//! 2. its path begins with `/` (or is `*`, for `OPTIONS`) and each `%` in it is followed by two
+//!    hexadecimal digits;
 //! 3. all of it is UTF-8 without control characters, except tabs in values.
 //!
 //! Deliberately absent: routing. A path is handed out as it came, still encoded.
@@ -21,7 +24,8 @@ pub struct Head<'a> {
     pub method: &'a str,
     /// The target up to the `?`, still percent-encoded.
     pub path: &'a str,
-    /// The target after the `?`, still percent-encoded: see [`query_param`](super::query::query_param).
+    /// The target after the `?`, still percent-encoded: see
+    /// [`query_param`](super::query::query_param).
     pub query: Option<&'a str>,
     /// 0 or 1, of HTTP/1.
     pub minor_version: u8,
@@ -29,13 +33,15 @@ pub struct Head<'a> {
     pub head_bytes: usize,
     /// How many bytes the body has: at most [`HTTP_BODY_BYTES_MAX`]. 0 without a `Content-Length`.
     pub body_bytes: usize,
-    /// Names as they came, and values without the white space around them. As many as a program sends fit without an allocation.
+    /// Names as they came, and values without the white space around them. As many as a program
+    /// sends fit without an allocation.
     fields: SmallVec<[(&'a str, &'a str); 12]>,
 }
 
 /// Parses the head at the front of `buf`. `None` when it goes on beyond `buf`.
 ///
-/// Only the first [`Limits::head_bytes`] are looked at: a head that does not end there is refused however it arrives.
+/// Only the first [`Limits::head_bytes`] are looked at: a head that does not end there is refused
+/// however it arrives.
 ///
 /// # Errors
 ///
@@ -52,7 +58,8 @@ pub fn parse_head<'a>(buf: &'a [u8], limits: &Limits) -> Result<Option<Head<'a>>
         }
     };
     refuse_bare_line_feeds(&window[..head_bytes])?;
-    let (Some(method), Some(target), Some(minor_version)) = (request.method, request.path, request.version)
+    let (Some(method), Some(target), Some(minor_version)) =
+        (request.method, request.path, request.version)
     else {
         return Err(HttpError::Malformed);
     };
@@ -73,7 +80,10 @@ impl<'a> Head<'a> {
 
     /// The values of all headers of this name, in any case, in their order.
     pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.fields.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|&(_, value)| value)
+        self.fields
+            .iter()
+            .filter(move |(field, _)| field.eq_ignore_ascii_case(name))
+            .map(|&(_, value)| value)
     }
 
     /// The value of the header of this name if there is exactly one.
@@ -83,7 +93,8 @@ impl<'a> Head<'a> {
         values.next().filter(|_| values.next().is_none())
     }
 
-    /// The elements of all headers of this name, which are lists: `a, b` (RFC 9110, 5.6.1). Empty ones are left out.
+    /// The elements of all headers of this name, which are lists: `a, b` (RFC 9110, 5.6.1). Empty
+    /// ones are left out.
     pub fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
         self.headers(name)
             .flat_map(|value| value.split(','))
@@ -100,11 +111,14 @@ impl<'a> Head<'a> {
     /// Whether the client wants to send another request on this connection (RFC 9112, 9.3).
     #[must_use]
     pub fn keep_alive(&self) -> bool {
-        let says = |option: &str| self.list("connection").any(|element| element.eq_ignore_ascii_case(option));
+        let says = |option: &str| {
+            self.list("connection").any(|element| element.eq_ignore_ascii_case(option))
+        };
         !says("close") && (self.minor_version > 0 || says("keep-alive"))
     }
 
-    /// RFC 9112, 3.2: a server MUST refuse a request without `Host`, with two, or with one that is not valid.
+    /// RFC 9112, 3.2: a server MUST refuse a request without `Host`, with two, or with one that is
+    /// not valid.
     fn check_host(&self) -> Result<(), HttpError> {
         match (self.only_header("host"), self.header("host")) {
             (Some(host), _) if split_port(host).is_some() => Ok(()),
@@ -115,8 +129,9 @@ impl<'a> Head<'a> {
 
     /// RFC 9112, 6.3, and of what it allows only that of which there are no two readings.
     fn framed_body_bytes(&self) -> Result<usize, HttpError> {
-        let chunked =
-            self.only_header("transfer-encoding").map(|coding| coding.eq_ignore_ascii_case("chunked"));
+        let chunked = self
+            .only_header("transfer-encoding")
+            .map(|coding| coding.eq_ignore_ascii_case("chunked"));
         match (self.header("transfer-encoding"), self.header("content-length")) {
             (None, None) => Ok(0),
             (None, Some(_)) => {
@@ -145,20 +160,32 @@ fn refuse_bare_line_feeds(head: &[u8]) -> Result<(), HttpError> {
 /// Which part of a head without an end is to blame.
 fn too_long(window: &[u8]) -> HttpError {
     let request = window.trim_ascii_start();
-    if memchr::memchr(b'\n', request).is_none() { HttpError::TargetTooLong } else { HttpError::HeadTooLong }
+    if memchr::memchr(b'\n', request).is_none() {
+        HttpError::TargetTooLong
+    } else {
+        HttpError::HeadTooLong
+    }
 }
 
-/// The path and the query of a target. `httparse` made sure that there are no control characters and no spaces in it.
-fn split_target<'a>(method: &str, target: &'a str) -> Result<(&'a str, Option<&'a str>), HttpError> {
+/// The path and the query of a target. `httparse` made sure that there are no control characters
+/// and no spaces in it.
+fn split_target<'a>(
+    method: &str,
+    target: &'a str,
+) -> Result<(&'a str, Option<&'a str>), HttpError> {
     if target == "*" && method == "OPTIONS" {
         return Ok((target, None));
     }
     if !target.starts_with('/') || !target.is_ascii() || target.contains('#') {
         return Err(HttpError::Target);
     }
-    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let (path, query) =
+        target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let escapes_are_whole = path.split('%').skip(1).all(|escape| {
-        escape.as_bytes().first_chunk::<2>().is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        escape
+            .as_bytes()
+            .first_chunk::<2>()
+            .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     });
     if escapes_are_whole { Ok((path, query)) } else { Err(HttpError::Target) }
 }
@@ -256,8 +283,12 @@ mod tests {
 
     #[test]
     fn a_body_has_one_length_in_digits() {
-        assert_eq!(whole("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0012\r\n\r\n{}").body_bytes, 12);
-        let most = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {HTTP_BODY_BYTES_MAX}\r\n\r\n");
+        assert_eq!(
+            whole("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0012\r\n\r\n{}").body_bytes,
+            12
+        );
+        let most =
+            format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {HTTP_BODY_BYTES_MAX}\r\n\r\n");
         assert_eq!(whole(&most).body_bytes, HTTP_BODY_BYTES_MAX);
         for length in ["1048577", "99999999999999999999999999"] {
             let lines = format!("host: x\r\ncontent-length: {length}");
@@ -286,7 +317,11 @@ mod tests {
             "transfer-encoding: chunked, identity",
             "transfer-encoding:",
         ] {
-            check_refused(with(&format!("host: x\r\n{lines}")), HttpError::Framing, Status::BadRequest);
+            check_refused(
+                with(&format!("host: x\r\n{lines}")),
+                HttpError::Framing,
+                Status::BadRequest,
+            );
         }
         let chunked = with("host: x\r\nTransfer-Encoding: Chunked");
         check_refused(&chunked, HttpError::LengthRequired, Status::LengthRequired);
@@ -313,7 +348,8 @@ mod tests {
         ] {
             check_refused(with(lines), HttpError::Host, Status::BadRequest);
         }
-        for host in ["a", "a.b.", "a_b:80", "127.0.0.1:4000", "[::1]:4000", "xn--bcher-kva.example"] {
+        for host in ["a", "a.b.", "a_b:80", "127.0.0.1:4000", "[::1]:4000", "xn--bcher-kva.example"]
+        {
             assert_eq!(whole(&with(&format!("Host: {host}"))).host(), Some(host));
         }
         assert_eq!(whole("GET / HTTP/1.0\r\n\r\n").host(), None, "HTTP/1.0 knew none");
@@ -360,7 +396,10 @@ mod tests {
         ] {
             check_refused(input, HttpError::BareLineFeed, Status::BadRequest);
         }
-        assert!(parse(b"GET / HTTP/1.1\r\nhost: x\r\n\r\na\nb").unwrap().is_some(), "a body may have them");
+        assert!(
+            parse(b"GET / HTTP/1.1\r\nhost: x\r\n\r\na\nb").unwrap().is_some(),
+            "a body may have them"
+        );
     }
 
     #[test]
@@ -403,7 +442,11 @@ mod tests {
                 "{version}"
             );
         }
-        check_refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", HttpError::Version, Status::VersionNotSupported);
+        check_refused(
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            HttpError::Version,
+            Status::VersionNotSupported,
+        );
     }
 
     #[test]
@@ -418,8 +461,9 @@ mod tests {
     #[test]
     fn heads_are_bounded_in_bytes_and_in_lines() {
         let limits = Limits::default();
-        let fits =
-            |padding: usize| format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "b".repeat(padding));
+        let fits = |padding: usize| {
+            format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "b".repeat(padding))
+        };
         let padding = limits.head_bytes - fits(0).len();
         assert!(parse(fits(padding).as_bytes()).unwrap().is_some());
         check_refused(fits(padding + 1), HttpError::HeadTooLong, Status::HeadersTooLarge);
@@ -429,10 +473,15 @@ mod tests {
         assert_eq!(parse(&vec![b'a'; limits.head_bytes]), Ok(None));
         assert_eq!(parse(&vec![b'a'; limits.head_bytes + 1]), Err(HttpError::TargetTooLong));
 
-        let headers =
-            |count: usize| format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(count - 1));
+        let headers = |count: usize| {
+            format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(count - 1))
+        };
         assert!(parse(headers(HTTP_HEADERS_MAX).as_bytes()).unwrap().is_some());
-        check_refused(headers(HTTP_HEADERS_MAX + 1), HttpError::TooManyHeaders, Status::HeadersTooLarge);
+        check_refused(
+            headers(HTTP_HEADERS_MAX + 1),
+            HttpError::TooManyHeaders,
+            Status::HeadersTooLarge,
+        );
     }
 
     #[test]
@@ -463,7 +512,10 @@ mod tests {
             }
             let Ok(Some(head)) = parse(&input) else { continue };
             assert!(head.path.starts_with('/') && head.headers("host").count() <= 1, "{input:?}");
-            assert!(head.body_bytes <= HTTP_BODY_BYTES_MAX && head.headers("content-length").count() <= 1);
+            assert!(
+                head.body_bytes <= HTTP_BODY_BYTES_MAX
+                    && head.headers("content-length").count() <= 1
+            );
             assert_eq!(head.header("transfer-encoding"), None);
             let bytes = &input[..head.head_bytes];
             assert!(bytes.ends_with(b"\r\n\r\n") && !bytes.contains(&0), "{input:?}");

@@ -9,7 +9,8 @@
 //! | [`response`] | answers |
 //! | [`date`] | the `date` header |
 //!
-//! Deliberately absent: chunked bodies, `expect`, ranges, and anything a page of our own does not send.
+//! Deliberately absent: chunked bodies, `expect`, ranges, and anything a page of our own does not
+//! send.
 
 pub mod date;
 mod error;

@@ -1,8 +1,10 @@
-//! Which web pages may connect (RFC 6454, and RFC 6455, 10.2): the defence against cross-site WebSocket hijacking.
+//! Which web pages may connect (RFC 6454, and RFC 6455, 10.2): the defence against cross-site
+//! WebSocket hijacking.
 //!
-//! A browser lets any page open a WebSocket anywhere and sends along what it knows of the user; only `Origin` tells where the page came
-//! from. So a page must come from the host it connects to, or be listed by the operator. Compared are scheme, host and port as
-//! parts, never as a string's beginning or end.
+//! A browser lets any page open a WebSocket anywhere and sends along what it knows of the user;
+//! only `Origin` tells where the page came from. So a page must come from the host it connects to,
+//! or be listed by the operator. Compared are scheme, host and port as parts, never as a string's
+//! beginning or end.
 //!
 //! Deliberately absent: wildcards.
 
@@ -18,7 +20,8 @@ pub struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Takes an origin apart; `None` if it is none (`null` too, which means that the browser does not tell).
+    /// Takes an origin apart; `None` if it is none (`null` too, which means that the browser does
+    /// not tell).
     #[must_use]
     pub fn parse(origin: &'a str) -> Option<Self> {
         let (scheme, authority) = origin.split_once("://")?;
@@ -31,8 +34,8 @@ impl<'a> Origin<'a> {
         Some(Self { scheme, host, port: port.or_else(|| default_port(scheme)) })
     }
 
-    /// Whether a page from here is at the host that a `Host` header names. That has no scheme: one without a port is taken to
-    /// mean this origin's default.
+    /// Whether a page from here is at the host that a `Host` header names. That has no scheme: one
+    /// without a port is taken to mean this origin's default.
     fn is_at(&self, host: &str) -> bool {
         let Some(default) = default_port(self.scheme) else { return false };
         split_port(host).is_some_and(|(host, port)| {
@@ -50,8 +53,9 @@ impl PartialEq for Origin<'_> {
 }
 impl Eq for Origin<'_> {}
 
-/// Whether a request with this `Origin`, sent to this `Host`, comes from the same host and port, or from one of those `listed`. A
-/// request without an origin comes from a program, which could claim any.
+/// Whether a request with this `Origin`, sent to this `Host`, comes from the same host and port, or
+/// from one of those `listed`. A request without an origin comes from a program, which could claim
+/// any.
 #[must_use]
 pub fn origin_allowed(origin: Option<&str>, host: &str, listed: &[impl AsRef<str>]) -> bool {
     let Some(origin) = origin else { return true };
@@ -59,7 +63,8 @@ pub fn origin_allowed(origin: Option<&str>, host: &str, listed: &[impl AsRef<str
     origin.is_at(host) || listed.iter().any(|listed| Origin::parse(listed.as_ref()) == Some(origin))
 }
 
-/// [`origin_allowed`] for a request. One with two origins is refused: which of them a browser wrote is not known.
+/// [`origin_allowed`] for a request. One with two origins is refused: which of them a browser wrote
+/// is not known.
 #[must_use]
 pub fn request_allowed(head: &Head<'_>, listed: &[impl AsRef<str>]) -> bool {
     let mut origins = head.headers("origin");
@@ -78,8 +83,8 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// The host and the port of `host`, `host:port` or `[v6]:port`; `None` if it is none of them: if there is a user in it,
-/// or a path, or a list. Whether it resolves is not asked.
+/// The host and the port of `host`, `host:port` or `[v6]:port`; `None` if it is none of them: if
+/// there is a user in it, or a path, or a list. Whether it resolves is not asked.
 pub(super) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match authority.rfind(']') {
         Some(end) => (authority.get(..=end)?, authority.get(end + 1..)?),
@@ -95,7 +100,9 @@ pub(super) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     };
     let port = match port.strip_prefix(':') {
         None if port.is_empty() => None,
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(digits.parse().ok()?)
+        }
         _ => return None,
     };
     is_host.then_some((host, port))
@@ -107,7 +114,8 @@ mod tests {
     use crate::limits::Limits;
     use crate::wire::http::parse_head;
 
-    const LISTED: [&str; 3] = ["https://app.example", "http://dev.example:3000", "capacitor://localhost"];
+    const LISTED: [&str; 3] =
+        ["https://app.example", "http://dev.example:3000", "capacitor://localhost"];
 
     #[track_caller]
     fn check(origin: &str, host: &str, allowed: bool) {
@@ -236,7 +244,10 @@ mod tests {
     fn a_request_with_two_origins_is_refused() {
         let allowed = |origins: &str| {
             let head = format!("GET / HTTP/1.1\r\nHost: a.example\r\n{origins}\r\n");
-            request_allowed(&parse_head(head.as_bytes(), &Limits::default()).unwrap().unwrap(), &LISTED)
+            request_allowed(
+                &parse_head(head.as_bytes(), &Limits::default()).unwrap().unwrap(),
+                &LISTED,
+            )
         };
         assert!(allowed(""));
         assert!(allowed("Origin: https://a.example\r\n"));

@@ -1,4 +1,5 @@
-//! Parameters in a request's target, read as Phoenix reads them (WHATWG, `application/x-www-form-urlencoded`).
+//! Parameters in a request's target, read as Phoenix reads them (WHATWG,
+//! `application/x-www-form-urlencoded`).
 //!
 //! Deliberately absent: nested parameters (`a[b]=c`). That is a parameter of the name `a[b]` here.
 
@@ -6,7 +7,8 @@ use std::borrow::Cow;
 
 use super::HttpError;
 
-/// The value of the parameter `name` in a query. Of several the last one counts. `a` and `a=` both have the value "".
+/// The value of the parameter `name` in a query. Of several the last one counts. `a` and `a=` both
+/// have the value "".
 ///
 /// `+` is a space; a `%` without two hexadecimal digits stands for itself.
 ///

@@ -1,7 +1,7 @@
 //! Answers to requests, written into a caller's buffer.
 //!
-//! Invariant: no value can end its line. A control character in one is written as a space, so what a client sent may be
-//! repeated in a header without handing it the rest of the response.
+//! Invariant: no value can end its line. A control character in one is written as a space, so what
+//! a client sent may be repeated in a header without handing it the rest of the response.
 //!
 //! Deliberately absent: compression and caching, which are the business of whoever has the content.
 
@@ -65,7 +65,8 @@ impl Status {
         }
     }
 
-    /// Whether a response with it ends with its head (RFC 9112, 6.3), and names no length (RFC 9110, 8.6).
+    /// Whether a response with it ends with its head (RFC 9112, 6.3), and names no length (RFC
+    /// 9110, 8.6).
     const fn is_bodiless(self) -> bool {
         matches!(self, Self::SwitchingProtocols | Self::NoContent | Self::NotModified)
     }
@@ -81,7 +82,8 @@ pub struct Manner {
 }
 
 impl Manner {
-    /// For a request that could not be read: the head and the body, and then the connection is closed.
+    /// For a request that could not be read: the head and the body, and then the connection is
+    /// closed.
     pub const CLOSE: Self = Self { keep_alive: false, head_only: false };
 
     /// What this request asks for.
@@ -112,7 +114,11 @@ impl<'a> Response<'a> {
     /// A sentence.
     #[must_use]
     pub const fn text(status: Status, body: &'a str) -> Self {
-        Self { status, headers: &[("content-type", "text/plain; charset=utf-8")], body: body.as_bytes() }
+        Self {
+            status,
+            headers: &[("content-type", "text/plain; charset=utf-8")],
+            body: body.as_bytes(),
+        }
     }
 
     /// Appends this answer to `out`, dated `unix_ms`.
@@ -182,8 +188,9 @@ mod tests {
     fn an_empty_answer_says_so_and_some_statuses_have_no_body_at_all() {
         let date = "date: Sun, 06 Nov 1994 08:49:37 GMT";
         let empty = Response::empty(Status::Forbidden);
-        let expected =
-            format!("HTTP/1.1 403 Forbidden\r\n{date}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let expected = format!(
+            "HTTP/1.1 403 Forbidden\r\n{date}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
         check(&empty, Manner::CLOSE, &expected);
         for status in [Status::NoContent, Status::NotModified] {
             let number = status.as_u16();
@@ -211,6 +218,9 @@ mod tests {
             Manner::asked_by(&head)
         };
         assert_eq!(manner("GET / HTTP/1.1\r\nhost: x\r\n\r\n"), KEEP);
-        assert_eq!(manner("HEAD / HTTP/1.0\r\n\r\n"), Manner { keep_alive: false, head_only: true });
+        assert_eq!(
+            manner("HEAD / HTTP/1.0\r\n\r\n"),
+            Manner { keep_alive: false, head_only: true }
+        );
     }
 }

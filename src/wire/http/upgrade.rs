@@ -1,7 +1,9 @@
-//! The opening handshake of a WebSocket (RFC 6455, 4.2), and the token in its subprotocols as `phoenix.js` sends it.
+//! The opening handshake of a WebSocket (RFC 6455, 4.2), and the token in its subprotocols as
+//! `phoenix.js` sends it.
 //!
-//! Deliberately absent: who may connect. Origin, token and version of the protocol are the caller's to check, *before* this:
-//! a stranger learns from a refusal nothing but that it was refused. Extensions are not negotiated.
+//! Deliberately absent: who may connect. Origin, token and version of the protocol are the caller's
+//! to check, *before* this: a stranger learns from a refusal nothing but that it was refused.
+//! Extensions are not negotiated.
 
 use data_encoding::{BASE64, BASE64_NOPAD};
 use sha1::{Digest, Sha1};
@@ -21,7 +23,8 @@ const ACCEPT_BYTES: usize = 28;
 /// The subprotocol that `phoenix.js` asks for.
 const PHOENIX: &str = "phoenix";
 
-/// What `phoenix.js` puts in front of a token. In spite of the name the alphabet is that of plain base64.
+/// What `phoenix.js` puts in front of a token. In spite of the name the alphabet is that of plain
+/// base64.
 const TOKEN_PREFIX: &str = "base64url.bearer.phx.";
 
 /// Proof that the handshake is in order: the value of `sec-websocket-accept`.
@@ -50,7 +53,8 @@ pub enum UpgradeError {
 }
 
 impl UpgradeError {
-    /// The answer: total, so a new variant does not compile until it has one. Nothing of the request is repeated in it.
+    /// The answer: total, so a new variant does not compile until it has one. Nothing of the
+    /// request is repeated in it.
     #[must_use]
     pub const fn response(self) -> Response<'static> {
         let sentence = match self {
@@ -99,7 +103,8 @@ pub fn check_upgrade(head: &Head<'_>) -> Result<Accept, UpgradeError> {
         return Err(UpgradeError::Upgrade);
     }
     head.header("sec-websocket-key").ok_or(UpgradeError::NoKey)?;
-    let key = head.only_header("sec-websocket-key").filter(|key| is_key(key)).ok_or(UpgradeError::Key)?;
+    let key =
+        head.only_header("sec-websocket-key").filter(|key| is_key(key)).ok_or(UpgradeError::Key)?;
     if head.only_header("sec-websocket-version") != Some("13") {
         return Err(UpgradeError::WebSocketVersion);
     }
@@ -133,12 +138,13 @@ pub struct Subprotocols {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubprotocolRefused;
 
-/// Reads `Sec-WebSocket-Protocol: phoenix, base64url.bearer.phx.TOKEN`, in any order, with either part missing.
+/// Reads `Sec-WebSocket-Protocol: phoenix, base64url.bearer.phx.TOKEN`, in any order, with either
+/// part missing.
 ///
 /// # Errors
 ///
-/// If subprotocols are offered and `phoenix` is not among them; if a token is not base64 of UTF-8; if there are two. Phoenix answers
-/// the second with 500.
+/// If subprotocols are offered and `phoenix` is not among them; if a token is not base64 of UTF-8;
+/// if there are two. Phoenix answers the second with 500.
 pub fn subprotocols(head: &Head<'_>) -> Result<Subprotocols, SubprotocolRefused> {
     let mut asked = Subprotocols::default();
     let mut is_foreign = false;
@@ -166,8 +172,8 @@ fn decode_token(encoded: &str) -> Option<String> {
     String::from_utf8(decoded.ok()?).ok()
 }
 
-/// Appends the response that turns the connection into a WebSocket, dated `unix_ms`, with names and order as Phoenix has them.
-/// `phoenix` says whether the client asked for that subprotocol.
+/// Appends the response that turns the connection into a WebSocket, dated `unix_ms`, with names and
+/// order as Phoenix has them. `phoenix` says whether the client asked for that subprotocol.
 pub fn push_switching_protocols(out: &mut Vec<u8>, accept: &Accept, phoenix: bool, unix_ms: u64) {
     push_status(out, Status::SwitchingProtocols);
     push_date(out, unix_ms);
@@ -323,10 +329,22 @@ mod tests {
             true,
             Some("secret!"),
         );
-        check_asked("Sec-WebSocket-Protocol: base64url.bearer.phx.c2VjcmV0IQ\r\n", false, Some("secret!"));
+        check_asked(
+            "Sec-WebSocket-Protocol: base64url.bearer.phx.c2VjcmV0IQ\r\n",
+            false,
+            Some("secret!"),
+        );
         check_asked("Sec-WebSocket-Protocol: base64url.bearer.phx.\r\n", false, Some(""));
-        check_asked("Sec-WebSocket-Protocol: base64url.bearer.phx.Pz8/Pj4+\r\n", false, Some("???>>>"));
-        check_asked("Sec-WebSocket-Protocol: foo\r\nSec-WebSocket-Protocol: phoenix\r\n", true, None);
+        check_asked(
+            "Sec-WebSocket-Protocol: base64url.bearer.phx.Pz8/Pj4+\r\n",
+            false,
+            Some("???>>>"),
+        );
+        check_asked(
+            "Sec-WebSocket-Protocol: foo\r\nSec-WebSocket-Protocol: phoenix\r\n",
+            true,
+            None,
+        );
     }
 
     #[test]
@@ -342,7 +360,8 @@ mod tests {
             "phoenix, base64url.bearer.phx.Pz8_Pj4-",
             "phoenix, base64url.bearer.phx./w",
         ] {
-            let request = format!("GET / HTTP/1.1\r\nHost: x\r\nSec-WebSocket-Protocol: {offer}\r\n\r\n");
+            let request =
+                format!("GET / HTTP/1.1\r\nHost: x\r\nSec-WebSocket-Protocol: {offer}\r\n\r\n");
             assert_eq!(with_head(&request, subprotocols), Err(SubprotocolRefused), "{offer}");
         }
     }

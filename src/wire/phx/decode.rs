@@ -17,7 +17,11 @@ impl Decoder {
     /// # Errors
     ///
     /// [`Malformed`] if it is not JSON, or not of the encoding's shape.
-    pub fn text<'a>(&mut self, bytes: &'a [u8], serializer: Serializer) -> Result<Message<'a>, Malformed> {
+    pub fn text<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        serializer: Serializer,
+    ) -> Result<Message<'a>, Malformed> {
         let text = self.checker.check(bytes).map_err(|json::Malformed| Malformed)?;
         match serializer {
             Serializer::V2 => array(text),
@@ -25,12 +29,17 @@ impl Decoder {
         }
     }
 
-    /// Decodes a binary message. V1 clients have no binary encoding; what they send is read as text, whatever the frame says.
+    /// Decodes a binary message. V1 clients have no binary encoding; what they send is read as
+    /// text, whatever the frame says.
     ///
     /// # Errors
     ///
     /// [`Malformed`] if the header is truncated or of another kind than a push.
-    pub fn binary<'a>(&mut self, bytes: &'a [u8], serializer: Serializer) -> Result<Message<'a>, Malformed> {
+    pub fn binary<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        serializer: Serializer,
+    ) -> Result<Message<'a>, Malformed> {
         match serializer {
             Serializer::V1 => self.text(bytes, serializer),
             Serializer::V2 => push(bytes),
@@ -77,7 +86,13 @@ fn push(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
     };
     let [join_ref, reference, topic, event] =
         [next(lengths[0])?, next(lengths[1])?, next(lengths[2])?, next(lengths[3])?].map(as_json);
-    Ok(Message { join_ref, reference, topic_json: topic, event_json: event, payload: Payload::Binary(rest) })
+    Ok(Message {
+        join_ref,
+        reference,
+        topic_json: topic,
+        event_json: event,
+        payload: Payload::Binary(rest),
+    })
 }
 
 fn as_json(text: &str) -> Cow<'static, str> {
@@ -158,7 +173,13 @@ mod tests {
                 "cut at {cut}"
             );
         }
-        assert_eq!(Decoder::default().binary(b"\x01\x00\x00\x00\x00", Serializer::V2), Err(Malformed));
-        assert_eq!(Decoder::default().binary(b"\x00\x01\x00\x00\x00\xff", Serializer::V2), Err(Malformed));
+        assert_eq!(
+            Decoder::default().binary(b"\x01\x00\x00\x00\x00", Serializer::V2),
+            Err(Malformed)
+        );
+        assert_eq!(
+            Decoder::default().binary(b"\x00\x01\x00\x00\x00\xff", Serializer::V2),
+            Err(Malformed)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! From the server's messages to bytes, appended to the caller's buffer as finished WebSocket frames.
+//! From the server's messages to bytes, appended to the caller's buffer as finished WebSocket
+//! frames.
 
 use super::Payload;
 use crate::wire::json::push_string;
@@ -38,12 +39,14 @@ impl Serializer {
         } else {
             (Self::V2, vsn.strip_prefix("2.0.")?)
         };
-        let is_number =
-            !patch.is_empty() && patch.len() <= 9 && patch.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number = !patch.is_empty()
+            && patch.len() <= 9
+            && patch.bytes().all(|byte| byte.is_ascii_digit());
         is_number.then_some(of)
     }
 
-    /// Appends a broadcast: what every member of a room gets. V1 has no binary; its clients get nothing of it.
+    /// Appends a broadcast: what every member of a room gets. V1 has no binary; its clients get
+    /// nothing of it.
     pub fn broadcast(self, out: &mut Vec<u8>, topic: &str, event: &str, payload: Payload<'_>) {
         self.push(out, &Outgoing { join_ref: "null", reference: "null", topic, event, payload });
     }
@@ -62,14 +65,21 @@ impl Serializer {
         self.json(out, message, parts);
     }
 
-    /// Appends an answer: `phx_reply` with `message.event` as the status and `message.payload` as the response.
+    /// Appends an answer: `phx_reply` with `message.event` as the status and `message.payload` as
+    /// the response.
     pub fn reply(self, out: &mut Vec<u8>, message: &Outgoing<'_>) {
         let Outgoing { event: status, payload, .. } = *message;
         match (self, payload) {
             (_, Payload::Json(response)) => self.json(
                 out,
                 &Outgoing { event: "phx_reply", ..*message },
-                &[b"{\"response\":", response.as_bytes(), b",\"status\":\"", status.as_bytes(), b"\"}"],
+                &[
+                    b"{\"response\":",
+                    response.as_bytes(),
+                    b",\"status\":\"",
+                    status.as_bytes(),
+                    b"\"}",
+                ],
             ),
             (Self::V2, Payload::Binary(data)) => binary_reply(out, message, data),
             (Self::V1, Payload::Binary(_)) => {
@@ -78,7 +88,8 @@ impl Serializer {
         }
     }
 
-    /// Appends an answer for a topic that need not be a string: it is echoed as the JSON it came as.
+    /// Appends an answer for a topic that need not be a string: it is echoed as the JSON it came
+    /// as.
     pub fn reply_to_topic_json(
         self,
         out: &mut Vec<u8>,
@@ -142,7 +153,8 @@ const PUSH: u8 = 0;
 const REPLY: u8 = 1;
 const BROADCAST: u8 = 2;
 
-/// `00 jl tl el` `join_ref` topic event data; without a `join_ref` it is a broadcast, `02 tl el` topic event data.
+/// `00 jl tl el` `join_ref` topic event data; without a `join_ref` it is a broadcast, `02 tl el`
+/// topic event data.
 fn binary_push(out: &mut Vec<u8>, message: &Outgoing<'_>, data: &[u8]) {
     let frame = begin_frame(out);
     if message.join_ref == "null" {
@@ -160,7 +172,10 @@ fn binary_push(out: &mut Vec<u8>, message: &Outgoing<'_>, data: &[u8]) {
 fn binary_reply(out: &mut Vec<u8>, message: &Outgoing<'_>, data: &[u8]) {
     let frame = begin_frame(out);
     out.push(REPLY);
-    fields(out, [unquoted(message.join_ref), unquoted(message.reference), message.topic, message.event]);
+    fields(
+        out,
+        [unquoted(message.join_ref), unquoted(message.reference), message.topic, message.event],
+    );
     out.extend_from_slice(data);
     finish_frame(out, frame, Opcode::Binary);
 }
@@ -169,14 +184,19 @@ fn binary_reply(out: &mut Vec<u8>, message: &Outgoing<'_>, data: &[u8]) {
 fn unquoted(reference: &str) -> &str {
     match reference {
         "null" => "",
-        _ => reference.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(reference),
+        _ => {
+            reference.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(reference)
+        }
     }
 }
 
-/// The lengths of all fields, a byte each, then the fields. Refs, topics and events are bounded far below 256 bytes before they get here.
+/// The lengths of all fields, a byte each, then the fields. Refs, topics and events are bounded far
+/// below 256 bytes before they get here.
 fn fields<const N: usize>(out: &mut Vec<u8>, fields: [&str; N]) {
     for field in fields {
-        out.push(u8::try_from(field.len()).expect("refs, topics and events are bounded by limits.rs"));
+        out.push(
+            u8::try_from(field.len()).expect("refs, topics and events are bounded by limits.rs"),
+        );
     }
     for field in fields {
         out.extend_from_slice(field.as_bytes());
@@ -206,7 +226,10 @@ mod tests {
     fn an_answer_in_v2_is_the_array_that_phoenix_sends() {
         let mut out = Vec::new();
         Serializer::V2.reply(&mut out, &REPLY);
-        assert_eq!(payload_of(&out), br#"["1","2","room:b","phx_reply",{"response":{"a":1},"status":"ok"}]"#);
+        assert_eq!(
+            payload_of(&out),
+            br#"["1","2","room:b","phx_reply",{"response":{"a":1},"status":"ok"}]"#
+        );
     }
 
     #[test]

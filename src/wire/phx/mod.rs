@@ -1,8 +1,9 @@
 //! Phoenix Channels messages: five fields, in the encodings that clients speak.
 //!
-//! [`Decoder`] turns a client's message into a [`Message`] of borrowed text; [`Serializer`] appends a server's message to a buffer.
-//! The refs and the payload stay the text they came as, since they are echoed and passed on as they are.
-//! Source: `Phoenix.Socket.V1.JSONSerializer`, `Phoenix.Socket.V2.JSONSerializer`.
+//! [`Decoder`] turns a client's message into a [`Message`] of borrowed text; [`Serializer`] appends
+//! a server's message to a buffer. The refs and the payload stay the text they came as, since they
+//! are echoed and passed on as they are. Source: `Phoenix.Socket.V1.JSONSerializer`,
+//! `Phoenix.Socket.V2.JSONSerializer`.
 //!
 //! Deliberately absent: what a topic or an event means.
 
@@ -15,7 +16,8 @@ use std::borrow::Cow;
 pub use decode::Decoder;
 pub use encode::{Outgoing, Serializer};
 
-/// The bytes are not a Phoenix message: malformed JSON, no array of five, a truncated binary header. The socket closes with 1011.
+/// The bytes are not a Phoenix message: malformed JSON, no array of five, a truncated binary
+/// header. The socket closes with 1011.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 

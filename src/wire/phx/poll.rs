@@ -1,11 +1,13 @@
 //! Long polling: the messages of a socket in the bodies of requests and answers.
 //!
-//! A session is a socket whose frames travel by HTTP, so both directions are put in terms of frames here: what a client posts becomes
-//! frames as a client would have sent them, and a server's frames become the strings of an answer.
-//! Source: `Phoenix.Transports.LongPoll`, `phoenix.js`' `longpoll.js`.
+//! A session is a socket whose frames travel by HTTP, so both directions are put in terms of frames
+//! here: what a client posts becomes frames as a client would have sent them, and a server's frames
+//! become the strings of an answer. Source: `Phoenix.Transports.LongPoll`, `phoenix.js`'
+//! `longpoll.js`.
 //!
-//! Deliberately absent: binary messages to the client. `phoenix.js` parses every string as JSON, so it cannot take one (and throws at
-//! what Phoenix sends); an answer with binary data comes with an empty response instead, other binary messages do not come.
+//! Deliberately absent: binary messages to the client. `phoenix.js` parses every string as JSON, so
+//! it cannot take one (and throws at what Phoenix sends); an answer with binary data comes with an
+//! empty response instead, other binary messages do not come.
 
 use data_encoding::BASE64;
 
@@ -13,8 +15,8 @@ use super::Malformed;
 use crate::wire::json::push_string;
 use crate::wire::ws::frame::{Opcode, decode_server_frame, push_client_frame};
 
-/// Appends the messages of a POST as frames: one text message, or lines (`application/x-ndjson`) of text messages, which begin
-/// with `[` or `{`, and of binary ones in base64.
+/// Appends the messages of a POST as frames: one text message, or lines (`application/x-ndjson`) of
+/// text messages, which begin with `[` or `{`, and of binary ones in base64.
 ///
 /// # Errors
 ///
@@ -25,9 +27,12 @@ pub fn push_posted(out: &mut Vec<u8>, body: &[u8], is_ndjson: bool) -> Result<()
         return Ok(());
     }
     let begin = out.len();
-    for line in body.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)) {
+    for line in
+        body.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+    {
         match line.first() {
-            // Phoenix kills the session over the empty line that many programs end their output with.
+            // Phoenix kills the session over the empty line that many programs end their output
+            // with.
             None => {}
             Some(b'[' | b'{') => push_client_frame(out, Opcode::Text, line),
             Some(_) => {
@@ -42,7 +47,8 @@ pub fn push_posted(out: &mut Vec<u8>, body: &[u8], is_ndjson: bool) -> Result<()
     Ok(())
 }
 
-/// Appends a server's frames as JSON strings, parted by commas; `first` says whether there is none before them yet.
+/// Appends a server's frames as JSON strings, parted by commas; `first` says whether there is none
+/// before them yet.
 ///
 /// # Panics
 ///
@@ -82,7 +88,9 @@ fn reply_without_data(payload: &[u8]) -> Option<String> {
         *field = String::from_utf8(json).ok()?;
     }
     let [join_ref, reference, topic, status] = quoted;
-    Some(format!(r#"[{join_ref},{reference},{topic},"phx_reply",{{"response":{{}},"status":{status}}}]"#))
+    Some(format!(
+        r#"[{join_ref},{reference},{topic},"phx_reply",{{"response":{{}},"status":{status}}}]"#
+    ))
 }
 
 #[cfg(test)]
@@ -105,8 +113,9 @@ mod tests {
             }
             messages
         });
-        let expected =
-            expected.map(|all| all.iter().map(|(opcode, data)| (*opcode, data.to_vec())).collect::<Vec<_>>());
+        let expected = expected.map(|all| {
+            all.iter().map(|(opcode, data)| (*opcode, data.to_vec())).collect::<Vec<_>>()
+        });
         assert_eq!(posted, expected, "{body:?}");
     }
 
@@ -114,7 +123,11 @@ mod tests {
     fn lines_are_text_or_base64() {
         check(
             "[1]\r\n{\"a\":1}\nAAEC",
-            Some(&[(Opcode::Text, b"[1]"), (Opcode::Text, b"{\"a\":1}"), (Opcode::Binary, &[0, 1, 2])]),
+            Some(&[
+                (Opcode::Text, b"[1]"),
+                (Opcode::Text, b"{\"a\":1}"),
+                (Opcode::Binary, &[0, 1, 2]),
+            ]),
         );
         check("[1]\n", Some(&[(Opcode::Text, b"[1]")]));
         check("", Some(&[]));

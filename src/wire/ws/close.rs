@@ -12,7 +12,8 @@ pub enum CloseCode {
     Normal = 1000,
     /// The server ends this connection for good reason of its own.
     GoingAway = 1001,
-    /// The client broke the protocol. Also said to one that was silent for too long, as Phoenix does.
+    /// The client broke the protocol. Also said to one that was silent for too long, as Phoenix
+    /// does.
     Protocol = 1002,
     /// Text that is not UTF-8.
     NotUtf8 = 1007,
@@ -38,11 +39,12 @@ impl CloseCode {
     }
 }
 
-/// The status code in the payload of a client's close frame; `None` if it names none (RFC 6455: "1005"). Any answer that
-/// is not an error is answered with [`CloseCode::Normal`].
+/// The status code in the payload of a client's close frame; `None` if it names none (RFC 6455:
+/// "1005"). Any answer that is not an error is answered with [`CloseCode::Normal`].
 ///
-/// Valid are 1000 to 1003, 1007 to 1011 and 3000 to 4999. Phoenix also takes 5000 and above; RFC 6455, 7.4.2 ends the range
-/// that applications may use at 4999, and the stricter of the two holds here.
+/// Valid are 1000 to 1003, 1007 to 1011 and 3000 to 4999. Phoenix also takes 5000 and above; RFC
+/// 6455, 7.4.2 ends the range that applications may use at 4999, and the stricter of the two holds
+/// here.
 ///
 /// # Errors
 ///
@@ -88,9 +90,24 @@ mod tests {
 
     #[test]
     fn codes_that_must_not_be_sent_break_the_protocol() {
-        for code in
-            [0, 1, 999, 1004, 1005, 1006, 1012, 1013, 1014, 1015, 1016, 1100, 2000, 2999, 5000, u16::MAX]
-        {
+        for code in [
+            0,
+            1,
+            999,
+            1004,
+            1005,
+            1006,
+            1012,
+            1013,
+            1014,
+            1015,
+            1016,
+            1100,
+            2000,
+            2999,
+            5000,
+            u16::MAX,
+        ] {
             let refused = FrameError::CloseCodeInvalid { code };
             check(code, b"", Err(refused));
             assert_eq!(refused.close_code(), CloseCode::Protocol);

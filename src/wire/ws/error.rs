@@ -2,8 +2,8 @@
 
 use super::CloseCode;
 
-/// Why a client's bytes are not frames or messages we accept. Each variant is the *peer's* doing: none may panic, none is
-/// logged above `debug`.
+/// Why a client's bytes are not frames or messages we accept. Each variant is the *peer's* doing:
+/// none may panic, none is logged above `debug`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
     /// A reserved bit is set though no extension was agreed on (RFC 6455, 5.2).
@@ -12,7 +12,8 @@ pub enum FrameError {
     ReservedOpcode,
     /// A control frame that is not final (RFC 6455, 5.5).
     FragmentedControl,
-    /// A control frame with more than [`CONTROL_PAYLOAD_BYTES_MAX`](crate::limits::CONTROL_PAYLOAD_BYTES_MAX) (RFC 6455, 5.5).
+    /// A control frame with more than
+    /// [`CONTROL_PAYLOAD_BYTES_MAX`](crate::limits::CONTROL_PAYLOAD_BYTES_MAX) (RFC 6455, 5.5).
     LongControl,
     /// A client frame without a mask (RFC 6455, 5.1: the server MUST close).
     Unmasked,
@@ -23,7 +24,8 @@ pub enum FrameError {
         /// What the header announced, in bytes.
         payload_bytes: u64,
     },
-    /// The message, with all its fragments so far, is over [`Limits::message_bytes`](crate::limits::Limits::message_bytes).
+    /// The message, with all its fragments so far, is over
+    /// [`Limits::message_bytes`](crate::limits::Limits::message_bytes).
     MessageTooBig,
     /// A continuation of nothing (RFC 6455, 5.4).
     UnexpectedContinuation,
@@ -45,7 +47,8 @@ pub enum FrameError {
 }
 
 impl FrameError {
-    /// The status to close the connection with: total, so a new variant does not compile until it has one.
+    /// The status to close the connection with: total, so a new variant does not compile until it
+    /// has one.
     #[must_use]
     pub const fn close_code(self) -> CloseCode {
         match self {

@@ -1,7 +1,8 @@
 //! One frame (RFC 6455, 5): clients' frames decoded, servers' frames encoded.
 //!
-//! What a client sends is masked, what we send is not; neither function takes the other's. An error is found at the first
-//! byte that shows it, so a hostile peer gains nothing by stopping in the middle of a header.
+//! What a client sends is masked, what we send is not; neither function takes the other's. An error
+//! is found at the first byte that shows it, so a hostile peer gains nothing by stopping in the
+//! middle of a header.
 //!
 //! Deliberately absent: what frames mean to each other ([`message`](super::message)).
 
@@ -82,8 +83,8 @@ pub enum Decoded {
     Header(Header),
 }
 
-/// Reads the header of a client's frame from the front of `bytes`. Lengths that could have been written shorter are accepted,
-/// as Phoenix does.
+/// Reads the header of a client's frame from the front of `bytes`. Lengths that could have been
+/// written shorter are accepted, as Phoenix does.
 ///
 /// # Errors
 ///
@@ -127,8 +128,9 @@ pub fn decode_header(bytes: &[u8]) -> Result<Decoded, FrameError> {
     Ok(Decoded::Header(Header { fin, opcode, payload_bytes, mask, header_bytes }))
 }
 
-/// Takes the first whole frame of a connection's bytes: its header, where its payload lies (unmasked in place by this call), and
-/// how many bytes of `buf` it took. `None` when the frame goes on beyond `buf`, which is left as it was.
+/// Takes the first whole frame of a connection's bytes: its header, where its payload lies
+/// (unmasked in place by this call), and how many bytes of `buf` it took. `None` when the frame
+/// goes on beyond `buf`, which is left as it was.
 ///
 /// A frame that was taken must not be offered again: its payload would be masked once more.
 ///
@@ -166,7 +168,11 @@ pub fn unmask(payload: &mut [u8], mask: [u8; 4]) {
 
 /// The header of a server's frame, and how many bytes of the array it takes: 2, 4 or 10.
 #[must_use]
-pub fn encode_header(opcode: Opcode, fin: bool, payload_bytes: u64) -> ([u8; FRAME_HEADER_BYTES_MAX], usize) {
+pub fn encode_header(
+    opcode: Opcode,
+    fin: bool,
+    payload_bytes: u64,
+) -> ([u8; FRAME_HEADER_BYTES_MAX], usize) {
     let mut header = [0; FRAME_HEADER_BYTES_MAX];
     header[0] = opcode as u8 | if fin { FIN } else { 0 };
     let header_bytes = match (u8::try_from(payload_bytes), u16::try_from(payload_bytes)) {
@@ -200,18 +206,21 @@ pub fn push_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 #[must_use = "a frame that was begun must be finished"]
 pub struct FrameStart(usize);
 
-/// What is left free for a header whose length is not known: enough for payloads of 126 to 65,535 bytes, the most common.
+/// What is left free for a header whose length is not known: enough for payloads of 126 to 65,535
+/// bytes, the most common.
 const ROOM_BYTES: usize = 4;
 
-/// Begins a server frame whose payload's length is not known yet: append the payload to `out`, then call [`finish_frame`].
+/// Begins a server frame whose payload's length is not known yet: append the payload to `out`, then
+/// call [`finish_frame`].
 pub fn begin_frame(out: &mut Vec<u8>) -> FrameStart {
     let start = FrameStart(out.len());
     out.extend_from_slice(&[0; ROOM_BYTES]);
     start
 }
 
-/// Finishes the frame that was begun at `start` with a minimal header, and returns how many bytes the whole frame has. Only a
-/// payload of less than 126 bytes, or of more than 65,535, has to be moved for it.
+/// Finishes the frame that was begun at `start` with a minimal header, and returns how many bytes
+/// the whole frame has. Only a payload of less than 126 bytes, or of more than 65,535, has to be
+/// moved for it.
 ///
 /// # Panics
 ///
@@ -223,7 +232,8 @@ pub fn finish_frame(out: &mut Vec<u8>, FrameStart(start): FrameStart, opcode: Op
     header_bytes + payload_bytes
 }
 
-/// How many bytes the server frame at the front of `log` has, header included: to walk a buffer of frames that we wrote.
+/// How many bytes the server frame at the front of `log` has, header included: to walk a buffer of
+/// frames that we wrote.
 ///
 /// # Panics
 ///
@@ -233,12 +243,15 @@ pub fn frame_bytes_at(log: &[u8]) -> usize {
     let length = |bytes: u64| usize::try_from(bytes).expect("we wrote it, so it fits in memory");
     match log[1] {
         LENGTH_16 => 4 + usize::from(u16::from_be_bytes([log[2], log[3]])),
-        LENGTH_64 => 10 + length(u64::from_be_bytes(*log[2..].first_chunk().expect("a whole header"))),
+        LENGTH_64 => {
+            10 + length(u64::from_be_bytes(*log[2..].first_chunk().expect("a whole header")))
+        }
         short => 2 + usize::from(short),
     }
 }
 
-/// Takes the server frame at the front of `frames` apart: its opcode, its payload, and what comes behind it.
+/// Takes the server frame at the front of `frames` apart: its opcode, its payload, and what comes
+/// behind it.
 ///
 /// # Panics
 ///
@@ -255,8 +268,8 @@ pub fn decode_server_frame(frames: &[u8]) -> (Opcode, &[u8], &[u8]) {
     (opcode, &frame[header_bytes..], rest)
 }
 
-/// Appends a whole message as a client would have sent it in one frame, under a mask of zeros: for what reached us in another way,
-/// or has lost its mask already.
+/// Appends a whole message as a client would have sent it in one frame, under a mask of zeros: for
+/// what reached us in another way, or has lost its mask already.
 pub fn push_client_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     let (mut header, header_bytes) = encode_header(opcode, true, payload.len() as u64);
     header[1] |= MASKED;
@@ -349,7 +362,11 @@ mod tests {
             (&[0x89, 0xfe, 0, 1, 1, 2, 3, 4], 2, LongControl),
             (&[0x8a, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4], 2, LongControl),
             (&[0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4], 3, LengthOverflow),
-            (&[0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4], 3, LengthOverflow),
+            (
+                &[0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4],
+                3,
+                LengthOverflow,
+            ),
         ];
         for &(input, decided_at, error) in table {
             check_refused(input, decided_at, error, CloseCode::Protocol);
@@ -417,7 +434,8 @@ mod tests {
             let masked: Vec<u8> = (0..length).map(|_| rng.next_u64().to_le_bytes()[0]).collect();
             let [mask @ .., _, _, _, _] = rng.next_u64().to_le_bytes();
             // RFC 6455, 5.3: octet i of the payload is XORed with octet i modulo 4 of the mask.
-            let expected: Vec<u8> = masked.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]).collect();
+            let expected: Vec<u8> =
+                masked.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]).collect();
             let mut payload = masked;
             unmask(&mut payload, mask);
             assert_eq!(payload, expected);

@@ -4,10 +4,11 @@
 //!
 //! 1. a message in one frame is passed on where it lies, without a copy;
 //! 2. between messages an [`Assembler`] owns nothing: it is one null pointer;
-//! 3. what it holds for an unfinished message is at most [`Limits::message_bytes`], in at most [`Limits::fragments`] fragments.
+//! 3. what it holds for an unfinished message is at most [`Limits::message_bytes`], in at most
+//!    [`Limits::fragments`] fragments.
 //!
-//! Deliberately absent: answers. A ping is reported, the pong is the caller's. After an error, or a close, the caller feeds
-//! no more.
+//! Deliberately absent: answers. A ping is reported, the pong is the caller's. After an error, or a
+//! close, the caller feeds no more.
 
 use std::borrow::Cow;
 
@@ -27,7 +28,8 @@ pub enum Incoming<'a> {
     Ping(&'a [u8]),
     /// A sign of life.
     Pong,
-    /// The peer's last frame, with its status code, if any: to be answered with [`CloseCode::Normal`](super::CloseCode::Normal).
+    /// The peer's last frame, with its status code, if any: to be answered with
+    /// [`CloseCode::Normal`](super::CloseCode::Normal).
     Close(Option<u16>),
 }
 
@@ -44,7 +46,8 @@ struct Partial {
     fragments: u32,
     first_ms: u64,
     payload: Vec<u8>,
-    /// How much of a text's payload is known to be UTF-8. The rest is the beginning of one character.
+    /// How much of a text's payload is known to be UTF-8. The rest is the beginning of one
+    /// character.
     utf8_bytes: usize,
 }
 
@@ -55,11 +58,13 @@ impl Assembler {
         Self { partial: None }
     }
 
-    /// Takes the next frame, with its payload unmasked, and returns what it completed; `None` when its message goes on.
+    /// Takes the next frame, with its payload unmasked, and returns what it completed; `None` when
+    /// its message goes on.
     ///
     /// # Errors
     ///
-    /// What is wrong with the frame where it stands, or with its message. The connection is to be closed then.
+    /// What is wrong with the frame where it stands, or with its message. The connection is to be
+    /// closed then.
     pub fn accept<'a>(
         &mut self,
         header: &Header,
@@ -71,7 +76,9 @@ impl Assembler {
             Opcode::Ping => Ok(Some(Incoming::Ping(payload))),
             Opcode::Pong => Ok(Some(Incoming::Pong)),
             Opcode::Close => Ok(Some(Incoming::Close(parse_close(payload)?))),
-            Opcode::Text | Opcode::Binary if self.partial.is_some() => Err(FrameError::InterleavedMessage),
+            Opcode::Text | Opcode::Binary if self.partial.is_some() => {
+                Err(FrameError::InterleavedMessage)
+            }
             Opcode::Text | Opcode::Binary if payload.len() > limits.message_bytes => {
                 Err(FrameError::MessageTooBig)
             }
@@ -87,8 +94,8 @@ impl Assembler {
         }
     }
 
-    /// When the first fragment of an unfinished message came: from then on it has [`Limits::message_ms`], which is the caller's to
-    /// enforce.
+    /// When the first fragment of an unfinished message came: from then on it has
+    /// [`Limits::message_ms`], which is the caller's to enforce.
     #[must_use]
     pub fn first_fragment_ms(&self) -> Option<u64> {
         self.partial.as_ref().map(|partial| partial.first_ms)
@@ -127,7 +134,8 @@ impl Partial {
         Self { is_text, fragments: 0, first_ms, payload: Vec::new(), utf8_bytes: 0 }
     }
 
-    /// Appends a fragment. Text is checked as it comes, so that a peer is not served 64 KiB of patience for a bad first byte.
+    /// Appends a fragment. Text is checked as it comes, so that a peer is not served 64 KiB of
+    /// patience for a bad first byte.
     fn append(&mut self, fragment: &[u8]) -> Result<(), FrameError> {
         self.fragments += 1;
         self.payload.extend_from_slice(fragment);
@@ -172,7 +180,10 @@ mod tests {
 
     impl Peer {
         fn new() -> Self {
-            Self { assembler: Assembler::new(), limits: Limits { message_bytes: 1_000, ..Limits::default() } }
+            Self {
+                assembler: Assembler::new(),
+                limits: Limits { message_bytes: 1_000, ..Limits::default() },
+            }
         }
 
         fn send<'a>(
@@ -181,8 +192,13 @@ mod tests {
             fin: bool,
             payload: &'a [u8],
         ) -> Result<Option<Incoming<'a>>, FrameError> {
-            let header =
-                Header { fin, opcode, payload_bytes: payload.len() as u64, mask: [0; 4], header_bytes: 6 };
+            let header = Header {
+                fin,
+                opcode,
+                payload_bytes: payload.len() as u64,
+                mask: [0; 4],
+                header_bytes: 6,
+            };
             self.assembler.accept(&header, payload, 0, &self.limits)
         }
     }
@@ -214,7 +230,11 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_closed<T: std::fmt::Debug>(result: Result<T, FrameError>, error: FrameError, code: CloseCode) {
+    fn check_closed<T: std::fmt::Debug>(
+        result: Result<T, FrameError>,
+        error: FrameError,
+        code: CloseCode,
+    ) {
         assert_eq!(result.unwrap_err(), error);
         assert_eq!(error.close_code(), code);
     }
@@ -223,12 +243,14 @@ mod tests {
     fn a_message_in_one_frame_is_not_copied() {
         let mut peer = Peer::new();
         let payload = *b"hello";
-        let Some(Incoming::Text(Cow::Borrowed(text))) = peer.send(Opcode::Text, true, &payload).unwrap()
+        let Some(Incoming::Text(Cow::Borrowed(text))) =
+            peer.send(Opcode::Text, true, &payload).unwrap()
         else {
             panic!("not borrowed");
         };
         assert_eq!(text.as_ptr(), payload.as_ptr());
-        let Some(Incoming::Binary(Cow::Borrowed(bytes))) = peer.send(Opcode::Binary, true, &payload).unwrap()
+        let Some(Incoming::Binary(Cow::Borrowed(bytes))) =
+            peer.send(Opcode::Binary, true, &payload).unwrap()
         else {
             panic!("not borrowed");
         };
@@ -239,7 +261,11 @@ mod tests {
     fn fragments_make_one_message() {
         let text = |text: &str| Ok(Some(Incoming::Text(Cow::Owned(text.to_owned()))));
         assert_eq!(fragments(Opcode::Text, &[b"a", b"b", b"c"]), text("abc"));
-        assert_eq!(fragments(Opcode::Text, &[b"", b"b", b""]), text("b"), "empty first and last are fine");
+        assert_eq!(
+            fragments(Opcode::Text, &[b"", b"b", b""]),
+            text("b"),
+            "empty first and last are fine"
+        );
         assert_eq!(fragments(Opcode::Text, &[b"", b""]), text(""));
         let binary = Ok(Some(Incoming::Binary(Cow::Owned(vec![0xff, 0xfe]))));
         assert_eq!(fragments(Opcode::Binary, &[b"\xff", b"\xfe"]), binary);
@@ -253,7 +279,10 @@ mod tests {
         assert_eq!(peer.send(Opcode::Pong, true, b"!"), Ok(Some(Incoming::Pong)));
         let whole = peer.send(Opcode::Continuation, true, b"b").unwrap();
         assert_eq!(whole, Some(Incoming::Text(Cow::Borrowed("ab"))));
-        assert_eq!(peer.send(Opcode::Close, true, b"\x03\xe8"), Ok(Some(Incoming::Close(Some(1000)))));
+        assert_eq!(
+            peer.send(Opcode::Close, true, b"\x03\xe8"),
+            Ok(Some(Incoming::Close(Some(1000))))
+        );
         assert_eq!(peer.send(Opcode::Close, true, b""), Ok(Some(Incoming::Close(None))));
     }
 
@@ -265,7 +294,11 @@ mod tests {
         for opcode in [Opcode::Text, Opcode::Binary] {
             let mut peer = Peer::new();
             peer.send(Opcode::Text, false, b"a").unwrap();
-            check_closed(peer.send(opcode, true, b"b"), FrameError::InterleavedMessage, CloseCode::Protocol);
+            check_closed(
+                peer.send(opcode, true, b"b"),
+                FrameError::InterleavedMessage,
+                CloseCode::Protocol,
+            );
         }
         let mut peer = Peer::new();
         check_closed(
@@ -280,7 +313,11 @@ mod tests {
         let together = Incoming::Text(Cow::Owned("ab".to_owned()));
         assert_eq!(fragments(Opcode::Text, &[b"a", b"", b"b"]), Ok(Some(together)));
         let flood = vec![&b""[..]; usize::try_from(Limits::default().fragments).unwrap() + 1];
-        check_closed(fragments(Opcode::Text, &flood), FrameError::TooManyFragments, CloseCode::Policy);
+        check_closed(
+            fragments(Opcode::Text, &flood),
+            FrameError::TooManyFragments,
+            CloseCode::Policy,
+        );
     }
 
     #[test]
@@ -301,15 +338,26 @@ mod tests {
             &[&[0; 600], &[0; 401]],
             &[&[0; 600], &[0; 401], &[]],
         ] {
-            check_closed(fragments(Opcode::Binary, parts), FrameError::MessageTooBig, CloseCode::TooBig);
+            check_closed(
+                fragments(Opcode::Binary, parts),
+                FrameError::MessageTooBig,
+                CloseCode::TooBig,
+            );
         }
     }
 
     #[test]
     fn text_must_be_utf8_wherever_it_is_cut() {
         let good = "a\u{e9}\u{20ac}\u{1f600}".as_bytes();
-        let bad: [&[u8]; 7] =
-            [b"\xff", b"\x80", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc3", b"\xe2\x82"];
+        let bad: [&[u8]; 7] = [
+            b"\xff",
+            b"\x80",
+            b"\xc0\x80",
+            b"\xed\xa0\x80",
+            b"\xf4\x90\x80\x80",
+            b"\xc3",
+            b"\xe2\x82",
+        ];
         for end in 1..good.len() {
             for cut in 1..=end {
                 let parts = [&good[..cut], &good[cut..end], &good[end..]];
@@ -339,7 +387,8 @@ mod tests {
         let mut peer = Peer::new();
         assert_eq!(peer.assembler.first_fragment_ms(), None);
         for (now_ms, opcode) in [(5, Opcode::Text), (20_000, Opcode::Continuation)] {
-            let header = Header { fin: false, opcode, payload_bytes: 1, mask: [0; 4], header_bytes: 6 };
+            let header =
+                Header { fin: false, opcode, payload_bytes: 1, mask: [0; 4], header_bytes: 6 };
             peer.assembler.accept(&header, b"x", now_ms, &peer.limits).unwrap();
             assert_eq!(peer.assembler.first_fragment_ms(), Some(5));
         }
@@ -347,8 +396,12 @@ mod tests {
         assert_eq!(peer.assembler.first_fragment_ms(), None);
     }
 
-    /// Feeds a connection's bytes in pieces of these lengths, and then the rest, and writes down what came of it.
-    fn feed(stream: &[u8], pieces: impl Iterator<Item = usize>) -> (Vec<String>, Option<FrameError>) {
+    /// Feeds a connection's bytes in pieces of these lengths, and then the rest, and writes down
+    /// what came of it.
+    fn feed(
+        stream: &[u8],
+        pieces: impl Iterator<Item = usize>,
+    ) -> (Vec<String>, Option<FrameError>) {
         let limits = Limits { frame_bytes: 400, message_bytes: 600, ..Limits::default() };
         let mut assembler = Assembler::new();
         let (mut waiting, mut told, mut rest) = (Vec::new(), Vec::new(), stream);
@@ -380,8 +433,10 @@ mod tests {
     fn random_stream(rng: &mut SplitMix64) -> Vec<u8> {
         let mut stream = Vec::new();
         for _ in 0..=rng.below(8) {
-            let payload = "a\u{e9}\u{20ac}".repeat(usize::try_from(rng.below(8) * rng.below(8)).unwrap());
-            let first = [0x81, 0x82, 0x01, 0x00, 0x80, 0x89, 0x8a][usize::try_from(rng.below(7)).unwrap()];
+            let payload =
+                "a\u{e9}\u{20ac}".repeat(usize::try_from(rng.below(8) * rng.below(8)).unwrap());
+            let first =
+                [0x81, 0x82, 0x01, 0x00, 0x80, 0x89, 0x8a][usize::try_from(rng.below(7)).unwrap()];
             let (header, header_bytes) = encode_header(Opcode::Text, true, payload.len() as u64);
             let [mask @ .., _, _, _, _] = rng.next_u64().to_le_bytes();
             stream.extend([first, header[1] | 0x80]);
@@ -406,11 +461,14 @@ mod tests {
             let stream = random_stream(&mut rng);
             let whole = feed(&stream, std::iter::empty());
             assert_eq!(feed(&stream, std::iter::repeat_n(1, stream.len())), whole);
-            let pieces =
-                std::iter::repeat_with(|| usize::try_from(rng.below(30)).unwrap()).take(stream.len());
+            let pieces = std::iter::repeat_with(|| usize::try_from(rng.below(30)).unwrap())
+                .take(stream.len());
             assert_eq!(feed(&stream, pieces), whole);
             if whole.1.is_some() { failed += 1 } else { passed += 1 }
         }
-        assert!(failed > 300 && passed > 300, "{failed} failed, {passed} passed: one side is hardly tested");
+        assert!(
+            failed > 300 && passed > 300,
+            "{failed} failed, {passed} passed: one side is hardly tested"
+        );
     }
 }

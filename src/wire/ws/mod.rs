@@ -6,8 +6,8 @@
 //! | [`message`] | whole messages out of frames, with the rules of fragments and UTF-8 |
 //! | [`close`] | why a connection ends |
 //!
-//! Deliberately absent: reading and writing, and anything that happens after a close. Extensions are not negotiated, so a
-//! reserved bit is an error.
+//! Deliberately absent: reading and writing, and anything that happens after a close. Extensions
+//! are not negotiated, so a reserved bit is an error.
 
 pub mod close;
 mod error;
