@@ -12,8 +12,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use chinwag::base::arena::Key;
-use chinwag::shard::Conn;
+use chinwag::link::ids::ConnKey;
+
 use support::{Bench, publish, publish_bytes};
 
 /// Counts what is allocated and not freed.
@@ -77,7 +77,7 @@ fn main() {
 }
 
 /// So many members stop reading while others say 6 MB, after some of it that everybody has read.
-fn sleep(mut bench: Bench, speaker: Key<Conn>, sleepers: u32) {
+fn sleep(mut bench: Bench, speaker: ConnKey, sleepers: u32) {
     let message = publish_bytes(0, 6_000);
     (0..100).for_each(|_| bench.say(speaker, &message));
     let before = HEAP_BYTES.load(Ordering::Relaxed);

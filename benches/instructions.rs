@@ -88,7 +88,7 @@ fn main() -> ExitCode {
     for (part, (name, _)) in PARTS.iter().enumerate() {
         match count(part, FEW).and_then(|few| Ok((few, count(part, MANY)?))) {
             Ok((few, many)) => {
-                println!("{:>10}  {name}", many.saturating_sub(few) / u64::from(MANY - FEW))
+                println!("{:>10}  {name}", many.saturating_sub(few) / u64::from(MANY - FEW));
             }
             Err(problem) => {
                 eprintln!("{problem}");

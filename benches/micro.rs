@@ -5,10 +5,10 @@ mod support;
 use std::hint::black_box;
 use std::time::Duration;
 
-use chinwag::chat::identity::{Identity, NEVER_S};
-use chinwag::chat::presence::Presence;
+use chinwag::auth::identity::{Identity, NEVER_S};
 use chinwag::limits::{Limits, PresenceLimits};
 use chinwag::mesh;
+use chinwag::room::presence::Presence;
 use chinwag::wire::phx::{Decoder, Payload, Serializer};
 use chinwag::wire::ws::frame::{Opcode, decode_header, next_frame, push_client_frame, unmask};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -21,7 +21,7 @@ fn frames(c: &mut Criterion) {
     group.bench_function("header", |b| b.iter(|| decode_header(black_box(&frame))));
     let limits = Limits::default();
     group.bench_function("whole, 100 B", |b| {
-        b.iter(|| next_frame(black_box(&mut frame), &limits).is_ok())
+        b.iter(|| next_frame(black_box(&mut frame), &limits).is_ok());
     });
     for bytes in [80, 300, 4_096] {
         let mut payload = vec![b'x'; bytes];

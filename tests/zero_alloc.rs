@@ -9,11 +9,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use chinwag::base::arena::Key;
+use chinwag::auth::identity::{Identity, NEVER_S};
 use chinwag::base::time::Now;
-use chinwag::chat::identity::{Identity, NEVER_S};
 use chinwag::limits::{HistoryLimits, Limits, PresenceLimits};
-use chinwag::shard::{Conn, Handoff, Io, Request, Routed, Settings, Shard, Site, Turn};
+use chinwag::link::ids::ConnKey;
+use chinwag::shard::{Handoff, Io, Request, Routed, Settings, Shard, Site, Turn};
 
 /// Counts what the thread that runs a test allocates.
 struct Counting;
@@ -131,7 +131,7 @@ impl Site for Open {
 struct Server {
     shards: [Shard; 2],
     nets: [Net; 2],
-    conns: Vec<(usize, Key<Conn>)>,
+    conns: Vec<(usize, ConnKey)>,
     now: Now,
     /// What is being read, and what is being carried over.
     read: Vec<u8>,

@@ -4,11 +4,11 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use chinwag::base::arena::Key;
+use chinwag::auth::identity::{Identity, NEVER_S};
 use chinwag::base::time::Now;
-use chinwag::chat::identity::{Identity, NEVER_S};
 use chinwag::limits::{HistoryLimits, Limits, PresenceLimits};
-use chinwag::shard::{Conn, Handoff, Io, Request, Routed, Settings, Shard, Site, Turn};
+use chinwag::link::ids::ConnKey;
+use chinwag::shard::{Handoff, Io, Request, Routed, Settings, Shard, Site, Turn};
 use chinwag::wire::ws::frame::{Opcode, push_client_frame};
 
 /// A site that knows everybody by the token's own text.
@@ -94,7 +94,7 @@ impl Bench {
     }
 
     /// Connects user number so and so, by one packet with the upgrade and the join.
-    pub(crate) fn connect(&mut self, number: u32, room: u32) -> Key<Conn> {
+    pub(crate) fn connect(&mut self, number: u32, room: u32) -> ConnKey {
         let turn = &mut Turn { now: self.now, io: &mut self.sink };
         let key = self.shard.open(turn).expect("there is room");
         let mut bytes = Vec::new();
@@ -111,7 +111,7 @@ impl Bench {
 
     /// So many members, spread over so many rooms, whose presence has been told; and the last one
     /// of them, in the last room.
-    pub(crate) fn filled(members: u32, rooms: u32) -> (Self, Key<Conn>) {
+    pub(crate) fn filled(members: u32, rooms: u32) -> (Self, ConnKey) {
         let mut bench = Self::new();
         let mut last = bench.connect(0, 0);
         for number in 1..members {
@@ -128,13 +128,13 @@ impl Bench {
     }
 
     /// Bytes come from a connection.
-    pub(crate) fn receive(&mut self, key: Key<Conn>, bytes: &[u8]) {
+    pub(crate) fn receive(&mut self, key: ConnKey, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
         self.shard.received(&mut Turn { now: self.now, io: &mut self.sink }, key, &mut bytes);
     }
 
     /// A text message comes from a connection, and the turn ends.
-    pub(crate) fn say(&mut self, key: Key<Conn>, message: &str) {
+    pub(crate) fn say(&mut self, key: ConnKey, message: &str) {
         let mut bytes = Vec::with_capacity(message.len() + 14);
         push_client_frame(&mut bytes, Opcode::Text, message.as_bytes());
         self.receive(key, &bytes);

@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::config::{self, Config, Flags, Surroundings};
-use crate::chat::identity::Right;
+use crate::auth::identity::Right;
 
 /// The exit code for a bad configuration: `EX_CONFIG` of `sysexits.h`.
 pub const EXIT_CONFIG: u8 = 78;

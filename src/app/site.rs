@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::assets::Assets;
+use crate::auth::identity::Identity;
+use crate::auth::token::{Claims, Signer, Verifier};
+use crate::base::name::is_name;
 use crate::base::time::Now;
-use crate::chat::identity::Identity;
-use crate::chat::token::{Claims, Signer, Verifier};
-use crate::chat::topic::is_name;
 use crate::limits::NAME_BYTES_MAX;
 use crate::reactor::Vitals;
 use crate::shard::{API_HEADERS, Request, Routed, Site, push_rooms, push_text};

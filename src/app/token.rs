@@ -2,7 +2,7 @@
 
 use super::cli::{Exit, TokenRequest};
 use super::config::Config;
-use crate::chat::token::{Claims, TokenError};
+use crate::auth::token::{Claims, TokenError};
 
 /// The token that was asked for, made at `now_unix_s` (seconds of Unix time), with a line end.
 ///
@@ -59,8 +59,8 @@ fn usage(message: &str) -> Exit {
 mod tests {
     use super::*;
     use crate::app::config::{Flags, Surroundings};
-    use crate::chat::identity::Right;
-    use crate::chat::token::LEEWAY_S;
+    use crate::auth::identity::Right;
+    use crate::auth::token::LEEWAY_S;
 
     const NOW_S: u64 = 1_800_000_000;
 

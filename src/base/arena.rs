@@ -25,7 +25,7 @@ use std::num::NonZeroU32;
 
 use slab::Slab;
 
-/// A key into the [`Arena`] of `T`, and of no other type.
+/// A key into the [`Arena`] that is marked by `T`, and into no other.
 ///
 /// `slab` reuses a freed index at once. A plain `usize` kept across a removal (in a timer, in a
 /// queued message from another shard) would then name a stranger, and a chat line would reach the
@@ -101,15 +101,17 @@ impl<T> fmt::Debug for Key<T> {
     }
 }
 
-/// Slabs whose keys carry a generation.
+/// Slabs whose keys carry a generation. Its keys are marked by `M`: mostly the type of the values,
+/// or a type that only marks, where others hold keys and are not to know the values.
 #[derive(Debug)]
-pub struct Arena<T> {
+pub struct Arena<T, M = T> {
     chunks: Vec<Slab<Occupant<T>>>,
     /// The chunks with a vacant slot. The last one is filled first.
     roomy: Vec<u32>,
     len: usize,
     /// What the next occupant gets.
     generation: NonZeroU32,
+    of: PhantomData<fn() -> M>,
 }
 
 /// `NonZeroU32` leaves a niche in which `slab` marks a slot as vacant: the generation costs no more
@@ -124,13 +126,13 @@ struct Occupant<T> {
 /// what an allocator adds.
 const CHUNK_BYTES_MAX: usize = 32 * 1_024;
 
-impl<T> Default for Arena<T> {
+impl<T, M> Default for Arena<T, M> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T> Arena<T> {
+impl<T, M> Arena<T, M> {
     /// How many bits of an index are the place within a chunk.
     const CHUNK_BITS: u32 = {
         let slots = CHUNK_BYTES_MAX / size_of::<Occupant<T>>();
@@ -142,7 +144,13 @@ impl<T> Arena<T> {
     /// An empty arena, without an allocation.
     #[must_use]
     pub const fn new() -> Self {
-        Self { chunks: Vec::new(), roomy: Vec::new(), len: 0, generation: NonZeroU32::MIN }
+        Self {
+            chunks: Vec::new(),
+            roomy: Vec::new(),
+            len: 0,
+            generation: NonZeroU32::MIN,
+            of: PhantomData,
+        }
     }
 
     /// An empty arena in which no key of another one, which has had its time, finds anything.
@@ -156,7 +164,7 @@ impl<T> Arena<T> {
     /// # Panics
     ///
     /// If there are 2^32 values already.
-    pub fn insert(&mut self, value: T) -> Key<T> {
+    pub fn insert(&mut self, value: T) -> Key<M> {
         let key = self.vacant_key();
         let (chunk, place) = Self::place(key.index);
         if chunk == self.chunks.len() {
@@ -183,7 +191,7 @@ impl<T> Arena<T> {
     ///
     /// If there are 2^32 values already.
     #[must_use]
-    pub fn vacant_key(&self) -> Key<T> {
+    pub fn vacant_key(&self) -> Key<M> {
         let (chunk, place) = match self.roomy.last() {
             Some(&chunk) => (chunk as usize, self.chunks[chunk as usize].vacant_key()),
             None => (self.chunks.len(), 0),
@@ -192,7 +200,7 @@ impl<T> Arena<T> {
     }
 
     /// Takes a value out. Its key, and every copy of it, finds nothing from now on.
-    pub fn remove(&mut self, key: Key<T>) -> Option<T> {
+    pub fn remove(&mut self, key: Key<M>) -> Option<T> {
         self.get(key)?;
         let (chunk, place) = Self::place(key.index);
         let slots = &mut self.chunks[chunk];
@@ -210,26 +218,26 @@ impl<T> Arena<T> {
 
     /// The value that this key was given out for.
     #[must_use]
-    pub fn get(&self, key: Key<T>) -> Option<&T> {
+    pub fn get(&self, key: Key<M>) -> Option<&T> {
         let occupant = self.occupant(key.index)?;
         (occupant.generation.get() == key.generation).then_some(&occupant.value)
     }
 
     /// The value that this key was given out for, to change.
-    pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
+    pub fn get_mut(&mut self, key: Key<M>) -> Option<&mut T> {
         let occupant = self.occupant_mut(key.index)?;
         (occupant.generation.get() == key.generation).then_some(&mut occupant.value)
     }
 
     /// Whether this key still finds its value.
     #[must_use]
-    pub fn contains(&self, key: Key<T>) -> bool {
+    pub fn contains(&self, key: Key<M>) -> bool {
         self.get(key).is_some()
     }
 
     /// The key of a slot's current occupant.
     #[must_use]
-    pub fn key_at(&self, index: u32) -> Option<Key<T>> {
+    pub fn key_at(&self, index: u32) -> Option<Key<M>> {
         self.occupant(index).map(|occupant| Key::new(index, occupant.generation.get()))
     }
 
@@ -257,7 +265,7 @@ impl<T> Arena<T> {
     }
 
     /// All values, in the order of their slots.
-    pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Key<M>, &T)> {
         self.chunks.iter().enumerate().flat_map(|(chunk, slots)| {
             slots.iter().map(move |(place, occupant)| {
                 (key_of(chunk << Self::CHUNK_BITS | place, occupant.generation), &occupant.value)
@@ -266,7 +274,7 @@ impl<T> Arena<T> {
     }
 
     /// All values, in the order of their slots, to change.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key<T>, &mut T)> {
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key<M>, &mut T)> {
         self.chunks.iter_mut().enumerate().flat_map(|(chunk, slots)| {
             slots.iter_mut().map(move |(place, occupant)| {
                 (
@@ -294,7 +302,7 @@ impl<T> Arena<T> {
     }
 }
 
-fn key_of<T>(index: usize, generation: NonZeroU32) -> Key<T> {
+fn key_of<M>(index: usize, generation: NonZeroU32) -> Key<M> {
     Key::new(u32::try_from(index).expect("an arena holds fewer than 2^32 values"), generation.get())
 }
 
@@ -305,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_key_kept_after_removal_misses_the_slots_next_owner() {
-        let mut arena = Arena::new();
+        let mut arena: Arena<_> = Arena::new();
         let ann = arena.insert("Ann");
         assert_eq!(arena.remove(ann), Some("Ann"));
         let bob = arena.insert("Bob");
@@ -318,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_generation_goes_up_with_every_occupant() {
-        let mut arena = Arena::new();
+        let mut arena: Arena<_> = Arena::new();
         let mut last = 0;
         for _ in 0..10 {
             let key = arena.insert(());
@@ -341,7 +349,7 @@ mod tests {
 
     #[test]
     fn the_key_of_zeros_finds_nothing() {
-        let mut arena = Arena::new();
+        let mut arena: Arena<_> = Arena::new();
         let first = arena.insert(7);
         assert_eq!(first.index(), 0);
         assert_ne!(first, Key::NONE);
@@ -351,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_key_survives_packing() {
-        let mut arena = Arena::new();
+        let mut arena: Arena<_> = Arena::new();
         arena.insert('a');
         let key = arena.insert('b');
         assert_eq!(key.to_u64(), 2 << 32 | 1);
@@ -361,7 +369,7 @@ mod tests {
 
     #[test]
     fn the_vacant_key_is_the_next_one() {
-        let mut arena = Arena::new();
+        let mut arena: Arena<_> = Arena::new();
         let keys: Vec<_> = (0..4).map(|n| arena.insert(n)).collect();
         arena.remove(keys[2]);
         arena.remove(keys[1]);
@@ -374,7 +382,7 @@ mod tests {
 
     #[test]
     fn slots_tell_their_current_occupant() {
-        let mut arena = Arena::new();
+        let mut arena: Arena<_> = Arena::new();
         let ann = arena.insert("Ann");
         let bob = arena.insert("Bob");
         arena.remove(ann);

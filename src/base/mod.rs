@@ -7,6 +7,7 @@ pub mod arena;
 pub mod bitset;
 pub mod bucket;
 pub mod dense;
+pub mod name;
 pub mod rng;
 pub mod slack;
 pub mod spare;

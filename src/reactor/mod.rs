@@ -53,8 +53,9 @@ use crate::limits::{
     ACCEPT_RETRY_MS, ACCEPTS_PER_TURN_MAX, GIVE_UP_OVER_MS, LINGER_MS, READ_BUFFER_BYTES,
     READS_PER_TURN_MAX, RESTARTS_MAX, RESTARTS_WINDOW_MS,
 };
+use crate::link::ids::ConnKey;
 use crate::mesh::{Port, Wake};
-use crate::shard::{Conn, Shard, Turn};
+use crate::shard::{Shard, Turn};
 
 // Tokens that no connection has: generations begin at 1.
 const LISTENER: Token = Token(0);
@@ -85,7 +86,7 @@ pub struct Reactor {
 }
 
 /// The key of a connection is its token.
-fn token_of(key: Key<Conn>) -> Token {
+fn token_of(key: ConnKey) -> Token {
     Token(usize::try_from(key.to_u64()).expect("64-bit"))
 }
 
@@ -161,7 +162,7 @@ impl Reactor {
             // What a panic may leave half done is the shard's, which is thrown away, and the
             // sockets', which are let go of.
             let turned = catch_unwind(AssertUnwindSafe(|| {
-                self.turn(now, &events, &mut buffer, &mut record)
+                self.turn(now, &events, &mut buffer, &mut record);
             }));
             if turned.is_err() {
                 self.begin_anew(now);
@@ -245,13 +246,7 @@ impl Reactor {
     }
 
     /// Has a connection's socket announce what it has, from now on.
-    fn register(
-        &mut self,
-        now: Now,
-        key: Key<Conn>,
-        mut stream: TcpStream,
-        permit: Option<Permit>,
-    ) {
+    fn register(&mut self, now: Now, key: ConnKey, mut stream: TcpStream, permit: Option<Permit>) {
         match self.poll.registry().register(&mut stream, token_of(key), Interest::READABLE) {
             Ok(()) => self.sockets.insert(key.index(), stream, permit),
             Err(error) => {
@@ -365,7 +360,7 @@ impl Reactor {
         }
     }
 
-    fn is_open(&self, key: Key<Conn>) -> bool {
+    fn is_open(&self, key: ConnKey) -> bool {
         self.shard.conn_at(key.index()) == Some(key)
     }
 

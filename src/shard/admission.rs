@@ -31,12 +31,13 @@
 
 use std::collections::VecDeque;
 
-use super::conn::{Conn, PARKED, Stage};
-use super::message::{self, Field, Received, ToHome};
-use super::{Io, Shard, Turn};
-use crate::base::arena::Key;
+use super::{Shard, Turn};
 use crate::base::slack::Slack;
+use crate::conn::Stage;
 use crate::limits::{ADMISSION_WORK_BYTES, MESH_PAUSE_BYTES};
+use crate::link::ids::ConnKey;
+use crate::link::io::Io;
+use crate::link::record::{self, Field, Received, ToHome};
 
 /// The line, and what is left of the turn's budget.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ struct Waiting {
 
 #[derive(Debug)]
 enum Entrant {
-    Upgrade(Key<Conn>),
+    Upgrade(ConnKey),
     Join { shard: u16, record: Box<[u8]> },
 }
 
@@ -183,42 +184,46 @@ impl Waiting {
     }
 }
 
-impl Shard {
-    /// Has an upgrade wait, and its connection with it. The request must not be taken out of what
-    /// was received.
-    pub(super) fn line_up<I: Io>(&mut self, turn: &Turn<'_, I>, key: Key<Conn>) {
-        self.flags[key.index() as usize] |= PARKED;
-        self.admission
-            .line
-            .push_back(Waiting { since_ms: turn.now.mono_ms, what: Entrant::Upgrade(key) });
-        self.metrics.parked_upgrades += 1;
+impl Admission {
+    /// Parks an upgrade. The request must not be taken out of what was received.
+    pub(super) fn line_up(&mut self, now_ms: u64, key: ConnKey) {
+        self.line.push_back(Waiting { since_ms: now_ms, what: Entrant::Upgrade(key) });
     }
 
-    /// Has a join wait. One that takes the place of an older one always may: until then its room
-    /// has that.
+    /// Whether the upgrade of a connection waits.
+    fn has(&self, key: ConnKey) -> bool {
+        let is_it = |waiting: &&Waiting| matches!(waiting.what, Entrant::Upgrade(of) if of == key);
+        self.line.iter().filter(is_it).count() == 1
+    }
+}
+
+impl Shard {
+    /// Parks a join. One that takes the place of an older one always may: until then its room has
+    /// that.
     pub(super) fn line_up_join<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
         shard: u16,
         message: ToHome<'_>,
     ) {
-        let is_full = self.admission.line_bytes > self.settings.admission_line_bytes;
+        let is_full = self.admission.line_bytes > self.common.settings.admission_line_bytes;
         if is_full && matches!(message, ToHome::Join { replaces: None, .. }) {
-            return self.home_refuse(turn, shard, message);
+            let cx = &mut self.common.cx(turn);
+            return self.rooms.refuse(cx, &mut self.members, shard, message);
         }
         let mut record = Vec::new();
         message.put(&mut record);
         self.admission.line_bytes += record.len();
         let what = Entrant::Join { shard, record: record.into() };
         self.admission.line.push_back(Waiting { since_ms: turn.now.mono_ms, what });
-        self.metrics.parked_joins += 1;
+        self.common.metrics.parked_joins += 1;
     }
 
-    /// Lets in as many of those who wait as this turn may. What it does not use is for those who
+    /// Lets in as many of those that wait as this turn may. What it does not use is for those that
     /// come before the next.
     pub(super) fn admit_waiting<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.admission.work_left = self.admission.work_per_turn;
-        let wait_ms = self.settings.limits.admission_wait_ms;
+        let wait_ms = self.common.settings.limits.admission_wait_ms;
         loop {
             let is_filling = |shard| turn.io.waiting_bytes(shard) > MESH_PAUSE_BYTES;
             let called = self.admission.call(turn.now.mono_ms, wait_ms, is_filling);
@@ -231,34 +236,29 @@ impl Shard {
                 }
                 Entrant::Join { shard, record } => {
                     let Received::ToHome(join @ ToHome::Join { replaces, .. }) =
-                        message::read(&record)
+                        record::read(&record)
                     else {
                         unreachable!("only joins are put in line")
                     };
                     if is_late && replaces.is_none() {
-                        self.home_refuse(turn, shard, join);
+                        let cx = &mut self.common.cx(turn);
+                        self.rooms.refuse(cx, &mut self.members, shard, join);
                     } else {
-                        self.home_join(turn, shard, join);
+                        self.join_room(turn, shard, join);
                     }
+                    self.relay(turn);
                 }
             }
         }
     }
 
-    /// Says who must be in the line. For [`Shard::check_invariants`].
+    /// Panics if a connection that is parked before its upgrade is not in the line.
     pub(super) fn check_admission(&self) {
-        let upgrades = self.admission.line.iter().filter_map(|waiting| match waiting.what {
-            Entrant::Upgrade(key) => Some(key),
-            Entrant::Join { .. } => None,
-        });
-        for (key, _) in self.conns.iter() {
-            let is_parked = self.flags[key.index() as usize] & PARKED != 0;
-            let waits = upgrades.clone().filter(|waiting| *waiting == key).count();
-            if is_parked && self.stage_of(key) == Stage::Http {
-                assert!(
-                    waits == 1 || self.unparked.contains(&key),
-                    "whoever is parked is called: {key:?}"
-                );
+        let conns = &self.members.conns;
+        for key in conns.keys() {
+            if conns.flags(key.index()).is_parked() && conns.stage(key) == Stage::Http {
+                let is_called = self.admission.has(key) || conns.is_unparked(key);
+                assert!(is_called, "whoever is parked is called: {key:?}");
             }
         }
         assert_eq!(self.admission.line_bytes, self.admission.line_bytes_counted());
@@ -272,7 +272,7 @@ mod tests {
     const WAIT_MS: u64 = 100;
 
     fn wait(admission: &mut Admission, since_ms: u64) {
-        admission.line.push_back(Waiting { since_ms, what: Entrant::Upgrade(Key::NONE) });
+        admission.line.push_back(Waiting { since_ms, what: Entrant::Upgrade(ConnKey::NONE) });
     }
 
     #[test]

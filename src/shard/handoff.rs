@@ -25,25 +25,15 @@
 //! Invariants: a connection is handed off once in its life at most, and has no channel then, nor
 //! output; so no other shard knows of it.
 
-use super::conn::{Conn, PARKED, Stage};
-use super::message::ToHome;
-use super::{Io, Shard, Turn};
-use crate::base::arena::Key;
-use crate::chat::identity::Identity;
-use crate::chat::topic::Topic;
+use super::{Shard, Turn};
+use crate::conn::Stage;
 use crate::limits::{LOAD_SLACK, LOAD_STEP};
-use crate::wire::phx::Serializer;
+use crate::link::ask::Ask;
+use crate::link::ids::ConnKey;
+use crate::link::io::{Handoff, Io};
+use crate::link::record::ToHome;
+use crate::link::topic::Topic;
 use crate::wire::ws::close::CloseCode;
-
-/// A connection on its way to another shard: all but its socket.
-#[derive(Debug)]
-pub struct Handoff {
-    from: u16,
-    identity: Identity,
-    serializer: Serializer,
-    /// What it sent, from the join on.
-    held: Vec<u8>,
-}
 
 /// What is known here of another shard.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,7 +50,7 @@ struct Other {
 #[derive(Debug, Default)]
 pub(super) struct Handoffs {
     /// In this turn, and to which shard.
-    leaving: Vec<(Key<Conn>, u16)>,
+    leaving: Vec<(ConnKey, u16)>,
     /// By shard.
     others: Box<[Other]>,
     /// What they know of this one: how many connections, and whether it is full.
@@ -119,59 +109,54 @@ impl Shard {
     /// the end of the turn: the caller is to park it.
     pub(super) fn goes_elsewhere<I: Io>(
         &mut self,
-        turn: &Turn<'_, I>,
-        key: Key<Conn>,
+        turn: &mut Turn<'_, I>,
+        key: ConnKey,
         topic: &str,
     ) -> bool {
-        let Some(conn) = self.conns.get(key) else { return false };
-        let stage = std::mem::replace(&mut self.stages[key.index() as usize], Stage::Settled);
-        if stage == Stage::Settled || self.settings.shards == 1 {
+        let conns = &mut self.members.conns;
+        let stage = conns.replace_stage(key, Stage::Settled);
+        if stage == Stage::Settled || self.common.settings.shards == 1 {
             return false;
         }
         let Some(room) = Topic::parse(topic).and_then(Topic::room) else { return false };
-        let may_join = conn.identity.as_ref().is_some_and(|identity| identity.may_join(room));
-        let home = self.home_of(topic);
-        let goes = home != self.id
+        let may_join = conns.identity(key).is_some_and(|identity| identity.may_join(room));
+        let (here, is_session) = (conns.len(), conns.flags(key.index()).is_session());
+        let cx = self.common.cx(turn);
+        let home = cx.home_of(topic);
+        let goes = home != cx.id
             && may_join
-            && self.directory.members(room) < self.settings.gathered_members
-            && self.draining.is_none()
-            && !self.is_session(key)
-            && !self.is_filling(turn, home)
-            && self.handoffs.takes(home, self.conns.len());
+            && self.directory.members(room) < cx.settings.gathered_members
+            && !cx.is_draining
+            && !is_session
+            && !cx.is_filling(home)
+            && self.handoffs.takes(home, here);
         if goes {
             self.handoffs.leaving.push((key, home));
         }
         goes
     }
 
-    /// Hands off those who are to go. Who cannot, since its socket does not take what it is to be
-    /// sent first, joins from here.
+    /// Hands off those that are to go. One that cannot, since its socket does not take what it is
+    /// to be sent first, joins from here.
     pub(super) fn hand_off<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         let mut leaving = std::mem::take(&mut self.handoffs.leaving);
         for (key, shard) in leaving.drain(..) {
-            if self.conns.contains(key) && !self.is_closing(key) {
-                if self.flush_conn(turn, key) {
+            let is_closing = self.members.conns.flags(key.index()).is_closing();
+            if self.members.conns.contains(key) && !is_closing {
+                if self.members.flush_conn(&mut self.common.cx(turn), key) {
                     self.depart(turn, key, shard);
                 } else {
-                    self.unpark(key);
+                    self.members.conns.unpark(key);
                 }
             }
         }
         self.handoffs.leaving = leaving;
+        self.relay(turn);
     }
 
-    fn depart<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>, shard: u16) {
-        let held = self.conns.get_mut(key).and_then(|conn| self.inputs.free(&mut conn.input)?.held);
-        let held = held.map(|id| {
-            let bytes = self.buffers.bytes(id).clone();
-            self.buffers.give_back(id);
-            bytes
-        });
-        let serializer = self.serializer_of(key.index());
-        let Some(Conn { identity, .. }) = self.forget_conn(key) else { return };
-        let identity = identity.expect("who joins is somebody");
-        let handoff =
-            Handoff { from: self.id, identity, serializer, held: held.unwrap_or_default() };
+    fn depart<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey, shard: u16) {
+        let Some((identity, serializer, held)) = self.members.conns.depart(key) else { return };
+        let handoff = Handoff { from: self.common.id, identity, serializer, held };
         turn.io.hand_off(key.index(), shard, handoff);
         let other = self.handoffs.other(shard);
         other.places -= 1;
@@ -180,45 +165,38 @@ impl Shard {
     }
 
     /// Takes a connection over that another shard has handed off, with its place.
-    pub fn take_over<I: Io>(&mut self, turn: &mut Turn<'_, I>, handoff: Handoff) -> Key<Conn> {
+    pub fn take_over<I: Io>(&mut self, turn: &mut Turn<'_, I>, handoff: Handoff) -> ConnKey {
         let Handoff { from, identity, serializer, held } = handoff;
-        self.metrics.handed_off += 1;
+        self.common.metrics.handed_off += 1;
         self.handoffs.other(from).places += 1;
-        let key = self.take_in(turn.now.mono_ms);
-        self.become_socket(key, identity, serializer);
-        self.stages[key.index() as usize] = Stage::Settled;
-        if let Some(conn) = self.conns.get_mut(key) {
-            let input = self.inputs.made(&mut conn.input);
-            input.resumes = true;
-            let id = *input.held.insert(self.buffers.lend());
-            self.buffers.bytes(id).extend_from_slice(&held);
-        }
-        self.flags[key.index() as usize] |= PARKED;
-        self.unpark(key);
-        if self.draining.is_some() {
-            self.close(turn, key, CloseCode::Restart, "");
+        let conns = &mut self.members.conns;
+        let key = conns.arrive(turn.now.mono_ms, identity, serializer, &held);
+        if self.common.draining.is_some() {
+            self.members.close(&mut self.common.cx(turn), key, CloseCode::Restart, "");
         }
         key
     }
 
     /// Tells the other shards how many connections there are, if that has changed by much, and
-    /// whether there is a place for another; gives places back, and some to those who have none.
+    /// whether there is a place for another; gives places back, and some to those that have none.
     pub(super) fn tell_load<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let conns = number(self.conns.len());
-        let mut free = number(self.handoffs.places(self.settings.conns_max)).saturating_sub(conns);
+        let conns = number(self.members.conns.len());
+        let places = number(self.handoffs.places(self.common.settings.conns_max));
+        let mut free = places.saturating_sub(conns);
         let is_full = free == 0;
         let (told, told_full) = self.handoffs.told;
         let is_news = conns.abs_diff(told) >= told / 8 + LOAD_STEP || is_full != told_full;
         if is_news {
             self.handoffs.told = (conns, is_full);
         }
-        let me = self.id;
-        for shard in (0..self.settings.shards).filter(|shard| *shard != me) {
+        let (me, shards) = (self.common.id, self.common.settings.shards);
+        for shard in (0..shards).filter(|shard| *shard != me) {
             let places = self.handoffs.give(shard, free);
             free -= places;
             if is_news || places > 0 {
-                self.tell_home(turn, shard, ToHome::Load { conns, is_full, places });
+                let message = ToHome::Load { conns, is_full, places };
+                self.ask(turn, Ask::Home { shard, message });
             }
         }
     }

@@ -19,55 +19,29 @@
 //! not give back.
 //!
 //! [`Limits::memory_bytes`]: crate::limits::Limits::memory_bytes
+//! [`MEMORY_MARKS_PERCENT`]: crate::limits::MEMORY_MARKS_PERCENT
 
 use std::cmp::Reverse;
 
-use super::audience::Audience;
-use super::conn::{BLOCKED, CLOSING, Conn, SESSION};
-use super::log::{LogMemory, SPARE_BYTES_MAX, SPARE_MAX};
-use super::{Io, Settings, Shard, Timer, Turn};
-use crate::base::arena::Key;
+use super::{Settings, Shard, Turn};
+use crate::audience::{LogMemory, SPARE_BYTES_MAX, SPARE_MAX};
 use crate::limits::{
     CLIENT_FRAME_HEADER_BYTES_MAX, CONN_MEMORY_BYTES, HTTP_BODY_BYTES_MAX, KEY_MEMORY_BYTES,
-    KEYS_PER_ROOM_MAX, MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MEMORY_MARKS_PERCENT, MESH_BUSY_BYTES,
-    META_BYTES_MAX, NAME_BYTES_MAX, POLLED_OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX,
-    READ_BUFFER_BYTES, ROOM_MEMORY_BYTES, TOKEN_BYTES_MAX,
+    KEYS_PER_ROOM_MAX, MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MESH_BUSY_BYTES, META_BYTES_MAX,
+    NAME_BYTES_MAX, POLLED_OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX, READ_BUFFER_BYTES,
+    ROOM_MEMORY_BYTES, TOKEN_BYTES_MAX,
 };
-use crate::wire::ws::close::CloseCode;
+use crate::link::ids::{AudienceKey, ConnKey};
+use crate::link::io::Io;
+use crate::link::outbox::Timer;
+use crate::link::pressure::Pressure;
 
 /// What an entry of a list has besides the user's id and name and a meta, in bytes.
 const LIST_ENTRY_BYTES: usize = 128;
 
-/// How near the bound it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Pressure {
-    #[default]
-    None,
-    /// Nobody is accepted.
-    Conns,
-    /// And nobody joins.
-    Joins,
-    /// And those who hold the most let go of it.
-    Over,
-}
-
-impl Pressure {
-    fn of(used_bytes: usize, bytes_max: usize) -> Self {
-        let is_past = |percent: usize| used_bytes / 100 >= bytes_max / 10_000 * percent;
-        let [conns, joins, over] = MEMORY_MARKS_PERCENT;
-        match () {
-            () if is_past(over) => Self::Over,
-            () if is_past(joins) => Self::Joins,
-            () if is_past(conns) => Self::Conns,
-            () => Self::None,
-        }
-    }
-}
-
 /// What was found the last time.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    pub(super) pressure: Pressure,
     pub(super) used_bytes: usize,
     /// Of messages in fragments, when they were last looked at.
     fragments_bytes: usize,
@@ -78,39 +52,39 @@ pub(super) struct Memory {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     /// Those who lag furthest in a room.
-    Log(Key<Audience>),
+    Log(AudienceKey),
     /// Of a connection what was not handled yet, and what it does not take.
-    Conn(Key<Conn>),
+    Conn(ConnKey),
 }
 
 impl Shard {
     /// What this shard has in use, in bytes.
     fn used_bytes(&mut self) -> usize {
-        self.conns.len() * CONN_MEMORY_BYTES
-            + self.audiences.len() * ROOM_MEMORY_BYTES
-            + self.upkeep.homes_bytes
-            // A buffer that grows has up to twice as much as is in it.
-            + 2 * self.upkeep.history_bytes
-            + self.log_memory.lent_bytes()
-            + self.buffers.lent_bytes()
+        self.members.conns.len() * CONN_MEMORY_BYTES
+            + self.members.audiences.len() * ROOM_MEMORY_BYTES
+            + self.rooms.bytes()
+            + self.members.audiences.log_bytes()
+            + self.members.conns.lent_bytes()
             + self.memory.fragments_bytes
             + self.admission.line_bytes()
     }
 
-    /// Looks how much is in use, and has those who hold the most let go of it while it is too much.
+    /// Looks how much is in use, and makes those that hold the most let go of it while it is too
+    /// much.
     pub(super) fn weigh<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         let is_due = turn.now.mono_ms >= self.memory.look_at_ms;
         if is_due {
             self.memory.look_at_ms = turn.now.mono_ms + MEMORY_LOOK_MS;
-            self.memory.fragments_bytes = self.inputs.heap_bytes();
+            self.memory.fragments_bytes = self.members.conns.fragments_bytes();
         }
         self.note_weight();
-        if self.memory.pressure == Pressure::Over {
+        if self.common.pressure == Pressure::Over {
             // Nobody is to go for what a room only collects.
-            self.flush_logs(turn);
+            self.members.flush_logs(&mut self.common.cx(turn));
+            self.relay(turn);
             self.note_weight();
         }
-        while self.memory.pressure == Pressure::Over {
+        while self.common.pressure == Pressure::Over {
             let has_holders = self.relieve(turn);
             // Even if nobody had to go for it: a log may have been sent by now.
             self.note_weight();
@@ -118,35 +92,36 @@ impl Shard {
                 break;
             }
         }
-        if is_due && self.memory.pressure > Pressure::None {
+        if is_due && self.common.pressure > Pressure::None {
             // Nothing else may happen until somebody is let in again.
-            self.timers.push(self.memory.look_at_ms, Timer::Weigh);
+            self.common.timers.push(self.memory.look_at_ms, Timer::Weigh);
         }
     }
 
     fn note_weight(&mut self) {
+        let bytes_max = self.common.settings.memory_bytes_max;
         self.memory.used_bytes = self.used_bytes();
-        self.memory.pressure = Pressure::of(self.memory.used_bytes, self.settings.memory_bytes_max);
-        if self.memory.pressure == Pressure::Over {
+        self.common.pressure = Pressure::of(self.memory.used_bytes, bytes_max);
+        if self.common.pressure == Pressure::Over {
             // Of messages in fragments by what they take now: some may have gone since they were
             // looked at.
-            self.memory.fragments_bytes = self.inputs.heap_bytes();
+            self.memory.fragments_bytes = self.members.conns.fragments_bytes();
             self.memory.used_bytes = self.used_bytes();
-            self.memory.pressure =
-                Pressure::of(self.memory.used_bytes, self.settings.memory_bytes_max);
+            self.common.pressure = Pressure::of(self.memory.used_bytes, bytes_max);
         }
     }
 
     /// Whether so much is in use that nothing more is to be read in this turn. A turn that read all
     /// that its sockets have could bring a quarter of a mebibyte of each, and as much in answers.
     pub fn is_full(&mut self) -> bool {
-        self.used_bytes() > self.settings.memory_bytes_max
+        self.used_bytes() > self.common.settings.memory_bytes_max
     }
 
-    /// Has the largest holders let go until enough is free, as far as can be told beforehand. False
-    /// if nobody holds anything.
+    /// Makes the largest holders let go until enough is free, as far as can be told beforehand.
+    /// False if nobody holds anything.
     fn relieve<I: Io>(&mut self, turn: &mut Turn<'_, I>) -> bool {
-        let mut over = self.memory.used_bytes.saturating_sub(self.settings.memory_bytes_max).max(1);
+        let bytes_max = self.common.settings.memory_bytes_max;
+        let mut over = self.memory.used_bytes.saturating_sub(bytes_max).max(1);
         let mut lost = Vec::new();
         let mut has_closed = false;
         for (Reverse(bytes), holder) in self.holders() {
@@ -155,96 +130,40 @@ impl Shard {
             }
             match holder {
                 Holder::Log(key) => {
-                    if self.lose_furthest(key) {
+                    if self.members.evict_furthest(&mut self.common.metrics, key) {
                         lost.push(key);
                         // Those who are left lag by less than half as much.
                         over = over.saturating_sub(bytes / 2);
                     }
                 }
                 Holder::Conn(key) => {
-                    self.close_for_memory(turn, key);
+                    self.members.close_for_memory(&mut self.common.cx(turn), key);
+                    self.relay(turn);
                     has_closed = true;
                     over = over.saturating_sub(bytes);
                 }
             }
         }
-        self.flush_logs(turn);
+        self.members.flush_logs(&mut self.common.cx(turn));
         for key in &lost {
-            self.shrink_log(*key);
+            self.members.audiences.shrink_log(*key);
         }
-        self.dismiss(turn);
-        self.flush_conns(turn);
+        self.relay(turn);
+        self.relay_evicted(turn);
+        self.members.flush_conns(&mut self.common.cx(turn));
+        self.relay(turn);
         has_closed || !lost.is_empty()
     }
 
-    /// Sends what is in the rooms' logs to all who take it, whether a room rests or not. A log is
-    /// let go of when all have been written to.
-    fn flush_logs<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
-        let with_log = self.audiences.iter().filter(|(_, audience)| audience.log_bytes() > 0);
-        let keys: Vec<_> = with_log.map(|(key, _)| key).collect();
-        for key in &keys {
-            if let Some(audience) = self.audiences.get_mut(*key) {
-                audience.cadence.wake();
-            }
-            self.touch_audience(*key);
-        }
-        self.flush_audiences(turn);
-        while keys.iter().any(|key| self.audiences.get(*key).is_some_and(Audience::is_half_flushed))
-        {
-            self.flush_audiences(turn);
-        }
-    }
-
-    /// Whoever holds memory that can be had back, and how much, the largest first.
+    /// Whatever holds memory that can be had back, and how much, the largest first.
     fn holders(&self) -> Vec<(Reverse<usize>, Holder)> {
-        let logs = self.audiences.iter().filter(|(_, audience)| audience.log_bytes() > 0);
-        let logs = logs.map(|(key, audience)| (Reverse(audience.log_bytes()), Holder::Log(key)));
-        let conns = self.conns.iter();
-        let conns =
-            conns.map(|(key, conn)| (Reverse(self.buffered_bytes(conn)), Holder::Conn(key)));
-        let mut holders: Vec<_> =
-            logs.chain(conns.filter(|(Reverse(bytes), _)| *bytes > 0)).collect();
+        let (conns, audiences) = (&self.members.conns, &self.members.audiences);
+        let logs = audiences.iter().map(|(key, one)| (one.log_bytes(), Holder::Log(key)));
+        let buffers = conns.keys().map(|key| (conns.buffered_bytes(key), Holder::Conn(key)));
+        let holders = logs.chain(buffers).filter(|(bytes, _)| *bytes > 0);
+        let mut holders: Vec<_> = holders.map(|(bytes, holder)| (Reverse(bytes), holder)).collect();
         holders.sort_unstable();
         holders
-    }
-
-    /// Closes a connection for what it holds, and says why if that can be done without keeping it.
-    fn close_for_memory<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: Key<Conn>) {
-        if !self.conns.contains(key) {
-            return;
-        }
-        let flags = self.flags[key.index() as usize];
-        self.metrics.closed_for_memory += u64::from(flags & CLOSING == 0);
-        let speaks = self.stage_of(key).is_open() && flags & CLOSING == 0;
-        if speaks && (flags & BLOCKED == 0 || flags & SESSION != 0) {
-            self.close(turn, key, CloseCode::TryLater, "no memory");
-        } else {
-            // A close frame would have to wait behind all that is not taken; and a request may
-            // still be answered by another shard.
-            self.remove(turn, key);
-        }
-    }
-
-    /// Ends the channels of those who lag at least half as far as the furthest in a room. False if
-    /// nobody does.
-    fn lose_furthest(&mut self, key: Key<Audience>) -> bool {
-        let Some(audience) = self.audiences.get(key) else { return false };
-        let lags: Vec<usize> = (0..audience.seats.len())
-            .map(|seat| {
-                let flags = self.flags[audience.seats[seat].conn as usize];
-                if flags & BLOCKED == 0 { 0 } else { audience.pending(seat, flags).len() }
-            })
-            .collect();
-        let furthest = lags.iter().copied().max().unwrap_or_default();
-        if furthest == 0 {
-            return false;
-        }
-        // From the back, since letting one go moves the last into its seat.
-        for (seat, _) in lags.iter().enumerate().rev().filter(|(_, lag)| **lag * 2 >= furthest) {
-            self.metrics.lost_for_memory += 1;
-            self.lose(key, seat);
-        }
-        true
     }
 }
 
@@ -336,16 +255,6 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
 mod tests {
     use super::*;
     use crate::limits::{HistoryLimits, Limits, PresenceLimits};
-
-    #[test]
-    fn the_marks_are_passed_one_after_another() {
-        let percent = |percent: usize| Pressure::of(percent * 10_000, 1_000_000);
-        assert_eq!(percent(79), Pressure::None);
-        assert_eq!([percent(80), percent(89)], [Pressure::Conns; 2]);
-        assert_eq!([percent(90), percent(99)], [Pressure::Joins; 2]);
-        assert_eq!(percent(100), Pressure::Over);
-        assert_eq!(Pressure::of(1 << 60, usize::MAX), Pressure::None, "without a bound");
-    }
 
     #[test]
     fn the_worst_case_is_what_the_limits_multiply_to() {

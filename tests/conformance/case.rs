@@ -83,10 +83,11 @@ pub(crate) fn parse(file: &str) -> Vec<Case> {
             let message = Sent(vec![message.strip_prefix(' ').unwrap_or(message).into()]);
             match case.steps.last_mut() {
                 Some((_, Step::Send { to: last, messages })) if last == to => {
-                    messages.push(message)
+                    messages.push(message);
                 }
                 _ => {
-                    case.steps.push((number, Step::Send { to: to.into(), messages: vec![message] }))
+                    case.steps
+                        .push((number, Step::Send { to: to.into(), messages: vec![message] }));
                 }
             }
         } else if let Some((from, "(nothing)")) = line.split_once("<-- ") {

@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use chinwag::chat::token::{Claims, Key, Parties, Signer, Verifier};
+use chinwag::auth::token::{Claims, Key, Parties, Signer, Verifier};
 use chinwag::limits::{JSON_DEPTH_MAX, Limits};
 use chinwag::wire::http::origin::request_allowed;
 use chinwag::wire::http::parse_head;
@@ -127,7 +127,7 @@ pub(crate) fn phx(data: &[u8]) {
         let Some(judged) = judged.filter(|judged| depth(judged) <= JSON_DEPTH_MAX) else { return };
         match serializer {
             Serializer::V2 => {
-                assert!(judged.as_array().is_none_or(|array| array.len() < 5), "{judged}")
+                assert!(judged.as_array().is_none_or(|array| array.len() < 5), "{judged}");
             }
             Serializer::V1 => assert!(
                 ["ref", "topic", "event", "payload"].iter().any(|name| judged.get(name).is_none()),

@@ -408,6 +408,7 @@ impl Client {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table of refusals")]
     fn refused(&mut self, ears: &mut Ears<'_>, pending: &Pending, response: &Value) {
         let user = self.user();
         let link = self.link.as_mut().expect("who hears is connected");

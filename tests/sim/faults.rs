@@ -156,7 +156,7 @@ pub(crate) fn meddle(
         Some(Bug::RepeatCustom) if is_custom && strikes => copies = 2,
         Some(Bug::DropWhenFull) if is_message && is_full => copies = 0,
         Some(Bug::ForgetLeave | Bug::ForgetLastLeave) if kind == record::LEAVE && strikes => {
-            copies = 0
+            copies = 0;
         }
         Some(Bug::LoseAnswer) if kind == record::REPLY && strikes => copies = 0,
         Some(Bug::LoseJoined) if kind == record::JOINED && strikes => copies = 0,

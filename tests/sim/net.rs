@@ -4,7 +4,8 @@ use std::cell::Cell;
 
 use chinwag::base::arena::Key;
 use chinwag::limits::{MESH_BUSY_BYTES, MESH_PAUSE_BYTES};
-use chinwag::shard::{Conn, Handoff, Io};
+use chinwag::link::ids::ConnKey;
+use chinwag::shard::{Handoff, Io};
 
 use crate::draws::Draws;
 use crate::faults::{Bug, meddle};
@@ -13,7 +14,7 @@ use crate::faults::{Bug, meddle};
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "states of two kernels, each on its own")]
 pub(crate) struct Pipe {
-    pub(crate) key: Key<Conn>,
+    pub(crate) key: ConnKey,
     /// What the client has written, and the server has not read.
     pub(crate) to_server: Vec<u8>,
     /// The client writes no more.
@@ -43,7 +44,7 @@ pub(crate) struct Pipe {
 }
 
 impl Pipe {
-    pub(crate) fn new(key: Key<Conn>, window: usize) -> Self {
+    pub(crate) fn new(key: ConnKey, window: usize) -> Self {
         Self {
             key,
             to_server: Vec::new(),

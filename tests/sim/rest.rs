@@ -307,7 +307,7 @@ impl World {
                 self.truth.pages.clear();
                 let limit = self.draws.range(1, 9);
                 self.write(id, |client, mouth| {
-                    client.ask_history(mouth, &topic, before, None, Some(limit))
+                    client.ask_history(mouth, &topic, before, None, Some(limit));
                 });
                 self.rest();
                 if self.members(&topic).all(|(client, _)| client.id != id) {

@@ -3,8 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use chinwag::auth::identity::{Identity, NEVER_S, Right, Rights};
 use chinwag::base::time::Now;
-use chinwag::chat::identity::{Identity, NEVER_S, Right, Rights};
 use chinwag::shard::{API_HEADERS, Request, Routed, Site};
 use chinwag::wire::http::response::{Response, Status};
 use serde_json::Value;

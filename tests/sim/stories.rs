@@ -215,7 +215,7 @@ fn an_answer_to_a_channel_that_has_crashed_is_not_for_the_join_after_it() {
         // it has fallen behind.
         world.window(1, 0);
         world.write(0, |client, mouth| {
-            (0..8).for_each(|number| wave(client, mouth, format!("a{number}")))
+            (0..8).for_each(|number| wave(client, mouth, format!("a{number}")));
         });
         world.write(1, |client, mouth| {
             wave(client, mouth, "b".to_owned());
@@ -339,7 +339,7 @@ fn who_asks_for_the_history_again_and_again_is_told_to_wait() {
     let mut world = world(&plan(1, limits), &[(0, 0)]);
     tell(&mut world, 0, |client, mouth| client.join(mouth, ROOM));
     world.write(0, |client, mouth| {
-        (0..50).for_each(|_| client.ask_history(mouth, ROOM, None, None, None))
+        (0..50).for_each(|_| client.ask_history(mouth, ROOM, None, None, None));
     });
     world.rest();
     assert_eq!((count(&world, "history"), count(&world, "rate_limited")), (5, 45));
@@ -951,7 +951,9 @@ fn who_polls_and_comes_back_to_many_rooms_at_once_is_let_in_everywhere() {
     }
     tell(&mut world, 0, |client, mouth| rooms.iter().for_each(|room| client.leave(mouth, room)));
     tell(&mut world, 0, |client, mouth| {
-        rooms.iter().for_each(|room| client.join_anew(mouth, room))
+        for room in rooms {
+            client.join_anew(mouth, room);
+        }
     });
     assert_eq!((count(&world, "session lost"), count(&world, "joined")), (0, 8));
 }

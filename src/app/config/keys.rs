@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use super::Config;
 use super::kind::{Kind, Slot, Word, number, number_or_zero};
 use super::sources::Given;
-use crate::chat::token::Algorithm;
+use crate::auth::token::Algorithm;
 use crate::limits::READ_BUFFER_BYTES;
 
 /// One thing that can be configured.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::sources::Given;
 use super::{Config, PublicKey, Secret};
-use crate::chat::token::SECRET_BYTES_MIN;
+use crate::auth::token::SECRET_BYTES_MIN;
 use crate::wire::http::origin::Origin;
 
 /// What values a key takes, and where it goes.

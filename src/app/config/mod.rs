@@ -25,7 +25,7 @@ pub use keys::reference;
 pub use problem::{Origin, Problem, Problems};
 pub use sources::{Flags, Surroundings};
 
-use crate::chat::token::{Algorithm, Key, KeyError, Parties, Signer, Verifier};
+use crate::auth::token::{Algorithm, Key, KeyError, Parties, Signer, Verifier};
 use crate::limits::{HistoryLimits, Limits, PresenceLimits};
 
 /// Everything that is configured. Its keys are listed in `docs/operating.md` under the same names.

@@ -9,7 +9,7 @@ use super::keys;
 use super::kind::grouped;
 use super::problem::{Origin, Problem};
 use super::{Config, Draft, Surroundings};
-use crate::chat::token::Algorithm;
+use crate::auth::token::Algorithm;
 use crate::limits::FRAME_HEADER_BYTES_MAX;
 
 /// What a message in the history has besides its body, in bytes: topic, event, names, id, each at

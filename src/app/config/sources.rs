@@ -213,7 +213,7 @@ fn of_variables(
         };
         match value.to_str() {
             Some(value) => {
-                settings.push(Setting { origin, key, given: Given::Text(value.to_owned()) })
+                settings.push(Setting { origin, key, given: Given::Text(value.to_owned()) });
             }
             None => problems.push(Problem::new(origin, "is not UTF-8")),
         }

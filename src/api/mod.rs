@@ -1,0 +1,266 @@
+//! HTTP: which paths there are, and who answers them. The upgrade to a WebSocket and long polling
+//! are answered here, everything else by the [`Site`].
+//!
+//! ```text
+//!   bytes ── read (head, body) ─┬ /socket/websocket ── upgrade ──> a WebSocket
+//!                               ├ /socket/longpoll ── poll ── Ask::Session ──> shard
+//!                               └ Site::respond ─┬ answered
+//!                                                └ CreateRoom ── Ask::Home ──> shard
+//! ```
+//!
+//! Deliberately absent: connections' bytes (`conn`), and pages (`app`).
+//!
+//! Called by: `shard`. Calls: `conn`, `directory`, `wire`, [`Site`].
+
+pub(crate) mod poll;
+mod upgrade;
+
+use std::sync::Arc;
+
+use crate::auth::identity::Identity;
+use crate::base::time::Now;
+use crate::conn::{Conns, Exchange, POLL_PATH, TRY_AGAIN, manner};
+use crate::directory::Directory;
+use crate::limits::API_BODY_BYTES_MAX;
+use crate::link::ask::{Ask, Desk};
+use crate::link::ids::ConnKey;
+use crate::link::io::Io;
+use crate::link::outbox::Cx;
+use crate::link::record::ToHome;
+use crate::link::topic;
+use crate::wire::http::head::Head;
+use crate::wire::http::response::{Manner, Response, Status};
+use crate::wire::http::{HttpError, parse_head};
+
+pub use crate::conn::API_HEADERS;
+
+/// Where sockets are opened.
+pub const SOCKET_PATH: &str = "/socket/websocket";
+
+/// Where every message comes back, if the operator has switched that on.
+const ECHO_PATH: &str = "/echo";
+
+/// What the API says to a client that makes too many rooms.
+const TOO_FAST: &str = r#"{"error":{"message":"too many rooms at once: see limits.join_per_s","reason":"rate_limited"}}"#;
+
+/// What an application puts behind the server: who its users are, and what there is besides the
+/// socket.
+pub trait Site {
+    /// Who a token belongs to; `None` if it is not good, for whatever reason.
+    fn identify(&self, token: &str, now: Now) -> Option<Identity>;
+
+    /// 128 bits that nobody guesses; `None` if the system has none.
+    fn secret(&self) -> Option<u128>;
+
+    /// Hears of a page that may not connect: it comes neither from the request's `Host` nor from
+    /// where the operator lists. For the log.
+    fn page_refused(&self, _head: &Head<'_>) {}
+
+    /// Answers a request, by appending a whole response to `out`; or says what the shard is to do
+    /// about it.
+    fn respond(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Routed;
+}
+
+/// A request for the [`Site`].
+pub struct Request<'a, 'h> {
+    /// The head.
+    pub head: &'a Head<'h>,
+    /// The body.
+    pub body: &'a [u8],
+    /// How the answer is to be written.
+    pub manner: Manner,
+    /// When it came.
+    pub now: Now,
+    /// The rooms there are.
+    pub directory: &'a Directory,
+    /// Whether the server is about to stop.
+    pub draining: bool,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Routed {
+    /// It has been answered.
+    Answered,
+    /// A room is to be made.
+    CreateRoom {
+        /// Its name, which must be one.
+        room: String,
+        /// Its title.
+        title: String,
+    },
+}
+
+/// What was read of a connection's bytes.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+pub(crate) enum Read<'b> {
+    /// A request, of so many bytes.
+    Whole { head: Head<'b>, body: &'b [u8], taken: usize },
+    /// It is not whole.
+    Partial,
+    /// It is none that can be taken, and has been answered.
+    Refused,
+}
+
+/// The routes of a shard.
+pub(crate) struct Api {
+    pub(crate) site: Arc<dyn Site + Send + Sync>,
+    /// Memory for an answer of the site.
+    response: Vec<u8>,
+}
+
+/// Whether a request is for this path, with a slash at its end or without, as Phoenix has it.
+fn is_at(head: &Head<'_>, path: &str) -> bool {
+    head.path.strip_suffix('/').unwrap_or(head.path) == path
+}
+
+impl Api {
+    /// The routes, with this site behind them.
+    pub(crate) fn new(site: Arc<dyn Site + Send + Sync>) -> Self {
+        Self { site, response: Vec::new() }
+    }
+
+    /// The memory for answers, to be given back if it is large.
+    pub(crate) fn scratch(&mut self) -> &mut Vec<u8> {
+        &mut self.response
+    }
+
+    /// Reads the next request.
+    pub(crate) fn read<'b, I: Io>(
+        cx: &mut Cx<'_, I>,
+        conns: &mut Conns,
+        key: ConnKey,
+        bytes: &'b [u8],
+    ) -> Read<'b> {
+        let head = match parse_head(bytes, &cx.settings.limits) {
+            Ok(Some(head)) => head,
+            Ok(None) => return Read::Partial,
+            Err(error) => return refuse(cx, conns, key, error),
+        };
+        if head.body_bytes > API_BODY_BYTES_MAX && !is_at(&head, POLL_PATH) {
+            return refuse(cx, conns, key, HttpError::BodyTooBig);
+        }
+        let taken = head.head_bytes + head.body_bytes;
+        match bytes.get(head.head_bytes..taken) {
+            Some(body) => Read::Whole { head, body, taken },
+            None => Read::Partial,
+        }
+    }
+
+    /// Whether a request is that of a client that comes in: for a socket, or for a new session of
+    /// long polling.
+    pub(crate) fn comes_in<I: Io>(&self, cx: &Cx<'_, I>, head: &Head<'_>) -> bool {
+        is_at(head, SOCKET_PATH)
+            || is_at(head, POLL_PATH)
+                && head.method == "GET"
+                && matches!(self.poll_ticket(cx, head), Ok(None))
+    }
+
+    /// Handles a request: answers it, or returns what is to be asked of another part.
+    ///
+    /// `has_room` says whether one more connection may be taken in, for a session of long polling.
+    #[expect(clippy::too_many_arguments, reason = "a request, and what it is answered from")]
+    pub(crate) fn handle<'m, I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        conns: &mut Conns,
+        directory: &Directory,
+        has_room: bool,
+        key: ConnKey,
+        (head, body): (&Head<'_>, &[u8]),
+        desk: &'m mut Desk,
+    ) -> Option<Ask<'m>> {
+        if is_at(head, SOCKET_PATH) {
+            self.upgrade(cx, conns, key, head);
+            return None;
+        }
+        if cx.settings.echo && head.path == ECHO_PATH {
+            upgrade::open_echo(cx, conns, key, head);
+            return None;
+        }
+        cx.metrics.requests += 1;
+        let manner = manner(cx, head);
+        if is_at(head, POLL_PATH) {
+            return self.long_poll(cx, conns, has_room, key, (head, body, manner), desk);
+        }
+        let draining = cx.is_draining;
+        let request = Request { head, body, manner, now: cx.now, directory, draining };
+        let routed = self.site.respond(&request, &mut self.response);
+        conns.output(key.index()).extend_from_slice(&self.response);
+        self.response.clear();
+        match routed {
+            Routed::Answered => {
+                conns.responded(cx, key, manner);
+                None
+            }
+            Routed::CreateRoom { room, title } => {
+                create_room(cx, conns, key, manner, (&room, &title), desk)
+            }
+        }
+    }
+
+    /// Answers requests that waited for a shard that has begun anew.
+    pub(crate) fn answer_waiting<I: Io>(cx: &mut Cx<'_, I>, conns: &mut Conns, shard: u16) {
+        use crate::conn::GONE;
+        use crate::link::record::FromSession;
+        for (conn, exchange) in conns.waiting_for(shard) {
+            match exchange {
+                Exchange::Create { .. } => conns.created(cx, conn, 503, TRY_AGAIN),
+                Exchange::Poll { .. } => conns.hear_session(cx, FromSession::Gone { conn }),
+                Exchange::Post { .. } => {
+                    conns.hear_session(cx, FromSession::Posted { conn, status: GONE });
+                }
+            }
+        }
+    }
+}
+
+/// Asks a room's home to make it. That counts as a join: it is what a join does too, to a room that
+/// is not there.
+fn create_room<'m, I: Io>(
+    cx: &mut Cx<'_, I>,
+    conns: &mut Conns,
+    key: ConnKey,
+    manner: Manner,
+    (room, title): (&str, &str),
+    desk: &'m mut Desk,
+) -> Option<Ask<'m>> {
+    let limits = &cx.settings.limits;
+    if let Err(retry) = conns.rates.take_join(key.index(), cx.now.mono_ms, limits) {
+        cx.metrics.refused_join += 1;
+        let retry_s = retry.0.div_ceil(1_000).to_string();
+        let headers = &[API_HEADERS, &[("retry-after", &retry_s)]].concat();
+        let body = TOO_FAST.as_bytes();
+        let response = Response { status: Status::TooManyRequests, headers, body };
+        conns.respond(cx, key, manner, &response);
+        return None;
+    }
+    desk.text = topic::of_room(room);
+    let topic_bytes = desk.text.len();
+    desk.text.push_str(title);
+    let (topic, title) = desk.text.split_at(topic_bytes);
+    let shard = cx.home_of(topic);
+    conns.wait(key, Exchange::Create { manner, shard });
+    Some(Ask::Home { shard, message: ToHome::Create { conn: key, topic, title } })
+}
+
+/// Answers what is no request that can be taken, and closes.
+fn refuse<'b, I: Io>(
+    cx: &mut Cx<'_, I>,
+    conns: &mut Conns,
+    key: ConnKey,
+    error: HttpError,
+) -> Read<'b> {
+    match error {
+        HttpError::BodyTooBig
+        | HttpError::TargetTooLong
+        | HttpError::HeadTooLong
+        | HttpError::TooManyHeaders => cx.metrics.refused_head_length += 1,
+        _ => cx.metrics.refused_head += 1,
+    }
+    let status = error.status();
+    let response = Response::text(status, status.reason());
+    response.push(conns.output(key.index()), Manner::CLOSE, cx.now.unix_ms);
+    conns.end(cx, key);
+    Read::Refused
+}

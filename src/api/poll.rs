@@ -1,0 +1,166 @@
+//! The requests of long polling: a poll, a new session, messages for one.
+//!
+//! Source: `Phoenix.Transports.LongPoll`. Deliberately absent: sessions (`conn::session`).
+
+use super::Api;
+use crate::conn::{
+    BUSY, Conns, Exchange, GONE, LOST, MALFORMED, REFUSED, TOKEN_HEADER, parse_ticket,
+};
+use crate::link::ask::{Ask, Desk};
+use crate::link::ids::{ConnKey, Ticket};
+use crate::link::io::Io;
+use crate::link::outbox::Cx;
+use crate::link::pressure::Pressure;
+use crate::link::record::ToSession;
+use crate::wire::http::HttpError;
+use crate::wire::http::head::Head;
+use crate::wire::http::query::query_params;
+use crate::wire::http::response::{Manner, Response, Status};
+use crate::wire::phx::poll::push_posted;
+
+impl Api {
+    /// Handles a request for long polling.
+    pub(super) fn long_poll<'m, I: Io>(
+        &self,
+        cx: &mut Cx<'_, I>,
+        conns: &mut Conns,
+        has_room: bool,
+        conn: ConnKey,
+        (head, body, manner): (&Head<'_>, &[u8], Manner),
+        desk: &'m mut Desk,
+    ) -> Option<Ask<'m>> {
+        match head.method {
+            "OPTIONS" => allow_origins(cx, conns, conn, head, manner),
+            "GET" => return self.poll(cx, conns, has_room, conn, head, manner),
+            "POST" => return self.post(cx, conns, conn, (head, body, manner), desk),
+            _ => conns.respond(cx, conn, manner, &Response::empty(Status::BadRequest)),
+        }
+        None
+    }
+
+    /// A poll: of a session that there is, or for a new one.
+    fn poll<'m, I: Io>(
+        &self,
+        cx: &mut Cx<'_, I>,
+        conns: &mut Conns,
+        has_room: bool,
+        conn: ConnKey,
+        head: &Head<'_>,
+        manner: Manner,
+    ) -> Option<Ask<'m>> {
+        match self.poll_ticket(cx, head) {
+            Ok(Some(ticket)) if ticket.shard < cx.settings.shards => {
+                conns.wait(conn, Exchange::Poll { manner, ticket });
+                let message = ToSession::Poll { conn, ticket };
+                return Some(Ask::Session { shard: ticket.shard, message });
+            }
+            Ok(Some(_)) => conns.answer_poll(cx, conn, manner, LOST, None, &[]),
+            Ok(None) => {
+                let ticket = self.open_session(cx, conns, has_room, head);
+                let status = if ticket.is_some() { GONE } else { REFUSED };
+                conns.answer_poll(cx, conn, manner, status, ticket, &[]);
+            }
+            Err(_) => conns.answer_poll(cx, conn, manner, REFUSED, None, &[]),
+        }
+        None
+    }
+
+    /// Makes a session, if whoever asks may have one.
+    fn open_session<I: Io>(
+        &self,
+        cx: &mut Cx<'_, I>,
+        conns: &mut Conns,
+        has_room: bool,
+        head: &Head<'_>,
+    ) -> Option<Ticket> {
+        let admitted = self.admit(cx, head).ok()?;
+        let Some(secret) = self.site.secret().filter(|_| has_room) else {
+            count_refused(cx);
+            return None;
+        };
+        cx.metrics.upgrades += 1;
+        Some(conns.open_session(cx, admitted.identity, admitted.serializer, secret))
+    }
+
+    /// A POST: messages for a session.
+    fn post<'m, I: Io>(
+        &self,
+        cx: &mut Cx<'_, I>,
+        conns: &mut Conns,
+        conn: ConnKey,
+        (head, body, manner): (&Head<'_>, &[u8], Manner),
+        desk: &'m mut Desk,
+    ) -> Option<Ask<'m>> {
+        let status = match self.poll_ticket(cx, head) {
+            Err(_) => REFUSED,
+            Ok(ticket) => match ticket.filter(|ticket| ticket.shard < cx.settings.shards) {
+                None => GONE,
+                Some(ticket) if cx.is_busy(ticket.shard) => {
+                    // Of what waits in a way nothing is counted as memory in use, and here a
+                    // stranger's ticket is as good as any.
+                    cx.metrics.refused_busy += 1;
+                    BUSY
+                }
+                Some(ticket) => {
+                    let is_ndjson = head
+                        .header("content-type")
+                        .is_some_and(|media| media.starts_with("application/x-ndjson"));
+                    let frames = &mut desk.bytes;
+                    frames.clear();
+                    if push_posted(frames, body, is_ndjson).is_ok() {
+                        conns.wait(conn, Exchange::Post { manner, shard: ticket.shard });
+                        let message = ToSession::Post { conn, ticket, frames };
+                        return Some(Ask::Session { shard: ticket.shard, message });
+                    }
+                    MALFORMED
+                }
+            },
+        };
+        conns.answer_poll(cx, conn, manner, status, None, &[]);
+        None
+    }
+
+    /// The session's token, if the request has one, after the checks that hold for every request of
+    /// long polling.
+    pub(super) fn poll_ticket<I: Io>(
+        &self,
+        cx: &Cx<'_, I>,
+        head: &Head<'_>,
+    ) -> Result<Option<Ticket>, Status> {
+        self.check_vsn_and_origin(cx, head)?;
+        if let Some(token) = head.header(TOKEN_HEADER) {
+            return Ok(parse_ticket(token));
+        }
+        let tokens = query_params(head.query.unwrap_or_default(), "token");
+        let tokens = tokens.map_err(HttpError::status)?;
+        Ok(tokens.iter().rev().find_map(|token| parse_ticket(token)))
+    }
+}
+
+/// The question that a browser asks before a page of another origin may poll.
+fn allow_origins<I: Io>(
+    cx: &mut Cx<'_, I>,
+    conns: &mut Conns,
+    conn: ConnKey,
+    head: &Head<'_>,
+    manner: Manner,
+) {
+    let wanted = head.header("access-control-request-headers").unwrap_or_default();
+    let headers = [
+        ("access-control-allow-origin", "*"),
+        ("access-control-allow-headers", wanted),
+        ("access-control-allow-methods", "get, post, options"),
+        ("access-control-max-age", "3600"),
+    ];
+    let response = Response { status: Status::Ok, headers: &headers, body: b"" };
+    conns.respond(cx, conn, manner, &response);
+}
+
+/// Counts a client for whom there is no place, by what there is none of.
+pub(crate) fn count_refused<I: Io>(cx: &mut Cx<'_, I>) {
+    if cx.pressure < Pressure::Conns {
+        cx.metrics.refused += 1;
+    } else {
+        cx.metrics.refused_memory += 1;
+    }
+}

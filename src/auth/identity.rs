@@ -1,0 +1,478 @@
+//! Who a connection belongs to, and what it may do in which room.
+//!
+//! An [`Identity`] is made once, from a verified token or for a guest, and then only asked. It is
+//! kept for every connection, so its text is one shared allocation: a clone costs a counter. What
+//! it says stays true for as long as it lives: names are within their bounds and free of control
+//! characters, because there is no other way to make one.
+//!
+//! Deliberately absent: tokens (see `chat::token`), clocks, and any knowledge of which rooms exist.
+
+use std::fmt;
+use std::str::FromStr;
+
+use triomphe::{Arc, ArcUnion, ArcUnionBorrow};
+
+use crate::base::name::is_name;
+use crate::limits::NAME_BYTES_MAX;
+
+/// The value of [`Identity::expires_at_s`] that says: never.
+pub const NEVER_S: u64 = u64::MAX;
+
+/// A user, the name it goes by, until when, and its rights. One pointer, to one allocation that the
+/// connection and each of its memberships share.
+#[derive(Clone, PartialEq)]
+pub struct Identity(ArcUnion<Short, Long>);
+
+/// Nearly everybody: no more text than this, and no rights of its own. With the count of those who
+/// share it 48 bytes, which is a size that allocators have.
+#[derive(PartialEq)]
+struct Short {
+    /// See [`Long`].
+    expires_at_s: u32,
+    user_bytes: u8,
+    text_bytes: u8,
+    text: [u8; SHORT_TEXT_BYTES_MAX],
+}
+
+/// Enough for a guest's id and a name of 16 bytes.
+const SHORT_TEXT_BYTES_MAX: usize = 34;
+
+const _: () = assert!(size_of::<Short>() == 40);
+
+impl Short {
+    /// `None` if it is too much text. The name is empty where it is the user's id.
+    fn new(user: &str, name: &str, expires_at_s: u32) -> Option<Self> {
+        let mut text = [0; SHORT_TEXT_BYTES_MAX];
+        let bytes = user.len() + name.len();
+        text.get_mut(..user.len())?.copy_from_slice(user.as_bytes());
+        text.get_mut(user.len()..bytes)?.copy_from_slice(name.as_bytes());
+        let (user_bytes, text_bytes) = (u8::try_from(user.len()).ok()?, u8::try_from(bytes).ok()?);
+        Some(Self { expires_at_s, user_bytes, text_bytes, text })
+    }
+}
+
+/// Everybody else.
+#[derive(PartialEq)]
+struct Long {
+    /// None: everything is allowed.
+    rights: Option<Box<Rights>>,
+    /// Until 2106; [`u32::MAX`] for never, or later.
+    expires_at_s: u32,
+    user_bytes: u8,
+    /// The user's id, and behind it the name unless that is the same.
+    text: Box<[u8]>,
+}
+
+// A `text` of two ids must never need a wider length.
+const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
+
+/// What is known of somebody, whether short or long.
+struct Facts<'a> {
+    rights: Option<&'a Rights>,
+    expires_at_s: u32,
+    user_bytes: u8,
+    text: &'a [u8],
+}
+
+/// It compares bytes, and rights that are such.
+impl Eq for Identity {}
+
+impl Identity {
+    /// An identity that ends at `expires_at_s` (seconds of Unix time, [`NEVER_S`] for never).
+    /// Without `rights` it may do everything.
+    ///
+    /// # Errors
+    ///
+    /// Where `user` or `name` is empty, longer than [`NAME_BYTES_MAX`], or has control characters
+    /// in it.
+    pub fn new(
+        user: &str,
+        name: &str,
+        expires_at_s: u64,
+        rights: Option<Rights>,
+    ) -> Result<Self, IdentityError> {
+        if !is_name(name) {
+            return Err(IdentityError::Name);
+        }
+        let user_bytes = u8::try_from(user.len()).map_err(|_| IdentityError::User)?;
+        if !is_name(user) {
+            return Err(IdentityError::User);
+        }
+        let expires_at_s = u32::try_from(expires_at_s).unwrap_or(u32::MAX);
+        let name = if user == name { "" } else { name };
+        let short = if rights.is_none() { Short::new(user, name, expires_at_s) } else { None };
+        if let Some(short) = short {
+            return Ok(Self(ArcUnion::from_first(Arc::new(short))));
+        }
+        let text = [user, name].concat().into_boxed_str().into_boxed_bytes();
+        let long = Long { rights: rights.map(Box::new), expires_at_s, user_bytes, text };
+        Ok(Self(ArcUnion::from_second(Arc::new(long))))
+    }
+
+    /// The user's id: 1 to [`NAME_BYTES_MAX`] bytes without control characters.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        let Facts { user_bytes, text: bytes, .. } = self.facts();
+        text(&bytes[..usize::from(user_bytes)])
+    }
+
+    /// The name shown to others, bounded as the id is. It may be anything, another user's id
+    /// included: never decide by it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let Facts { user_bytes, text: bytes, .. } = self.facts();
+        match &bytes[usize::from(user_bytes)..] {
+            [] => self.user(),
+            name => text(name),
+        }
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        match self.0.borrow() {
+            ArcUnionBorrow::First(short) => {
+                let Short { expires_at_s, user_bytes, text_bytes, text } = short.get();
+                let text = &text[..usize::from(*text_bytes)];
+                Facts { rights: None, expires_at_s: *expires_at_s, user_bytes: *user_bytes, text }
+            }
+            ArcUnionBorrow::Second(long) => {
+                let Long { rights, expires_at_s, user_bytes, text } = long.get();
+                let rights = rights.as_deref();
+                Facts { rights, expires_at_s: *expires_at_s, user_bytes: *user_bytes, text }
+            }
+        }
+    }
+
+    /// From when on this identity is void, in seconds of Unix time; [`NEVER_S`] for never.
+    #[must_use]
+    pub fn expires_at_s(&self) -> u64 {
+        match self.facts().expires_at_s {
+            u32::MAX => NEVER_S,
+            expires_at_s => u64::from(expires_at_s),
+        }
+    }
+
+    /// Whether every room is open to it, known and unknown, to read and to write.
+    #[must_use]
+    pub fn is_unrestricted(&self) -> bool {
+        self.facts().rights.is_none()
+    }
+
+    /// Whether it may join `room`, read its messages and know of it at all.
+    #[must_use]
+    pub fn may_join(&self, room: &str) -> bool {
+        self.right_in(room) >= Right::Join
+    }
+
+    /// Whether it may write in `room`. Who may write may also read.
+    #[must_use]
+    pub fn may_speak(&self, room: &str) -> bool {
+        self.right_in(room) >= Right::Speak
+    }
+
+    fn right_in(&self, room: &str) -> Right {
+        self.facts().rights.map_or(Right::Speak, |rights| rights.in_room(room))
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("it was a string before")
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("user", &self.user())
+            .field("name", &self.name())
+            .field("expires_at_s", &self.expires_at_s())
+            .field("rights", &self.facts().rights)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What somebody may do in a room. Each includes the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// Nothing: the room might as well not exist.
+    None,
+    /// To join and to read.
+    Join,
+    /// To read and to write.
+    Speak,
+}
+
+impl Right {
+    /// The word for it in tokens and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Join => "join",
+            Self::Speak => "speak",
+        }
+    }
+}
+
+impl FromStr for Right {
+    type Err = IdentityError;
+
+    fn from_str(word: &str) -> Result<Self, IdentityError> {
+        match word {
+            "none" => Ok(Self::None),
+            "join" => Ok(Self::Join),
+            "speak" => Ok(Self::Speak),
+            _ => Err(IdentityError::Right),
+        }
+    }
+}
+
+/// Rights by pattern. A pattern is a room's name, or the beginning of one with a `*` behind it.
+///
+/// An exact name beats every pattern, a longer pattern a shorter one, and a room that nothing
+/// matches is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// Exact names first, then beginnings, the longest first: the first match decides.
+    rules: Box<[Rule]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    /// The pattern without its `*`.
+    text: Box<str>,
+    exact: bool,
+    right: Right,
+}
+
+impl Rights {
+    /// The rights that `rules` grant, in whatever order they come. Without any nothing is allowed.
+    ///
+    /// # Errors
+    ///
+    /// Where a pattern is no room's name, has a `*` before its end, or is there twice: which one
+    /// then counts would be a guess.
+    pub fn new<'a>(
+        rules: impl IntoIterator<Item = (&'a str, Right)>,
+    ) -> Result<Self, IdentityError> {
+        let mut rules: Vec<Rule> = rules
+            .into_iter()
+            .map(|(pattern, right)| Rule::new(pattern, right))
+            .collect::<Result<_, _>>()?;
+        // The text is the last criterion only so that what is twice stands side by side.
+        rules.sort_by(|a, b| {
+            (b.exact, b.text.len()).cmp(&(a.exact, a.text.len())).then_with(|| a.text.cmp(&b.text))
+        });
+        if rules
+            .windows(2)
+            .any(|pair| (pair[0].exact, &pair[0].text) == (pair[1].exact, &pair[1].text))
+        {
+            return Err(IdentityError::PatternTwice);
+        }
+        Ok(Self { rules: rules.into() })
+    }
+
+    /// The right in `room`.
+    #[must_use]
+    pub fn in_room(&self, room: &str) -> Right {
+        self.rules.iter().find(|rule| rule.matches(room)).map_or(Right::None, |rule| rule.right)
+    }
+}
+
+impl Rule {
+    fn new(pattern: &str, right: Right) -> Result<Self, IdentityError> {
+        let (text, exact) = match pattern.strip_suffix('*') {
+            Some(beginning) => (beginning, false),
+            None => (pattern, true),
+        };
+        let fits = is_name(text) || (text.is_empty() && !exact);
+        if !fits || text.contains('*') {
+            return Err(IdentityError::Pattern);
+        }
+        Ok(Self { text: text.into(), exact, right })
+    }
+
+    fn matches(&self, room: &str) -> bool {
+        if self.exact { room == &*self.text } else { room.starts_with(&*self.text) }
+    }
+}
+
+/// Why something is no identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityError {
+    /// The user's id is empty, too long or has control characters.
+    User,
+    /// The name is empty, too long or has control characters.
+    Name,
+    /// Neither a room's name nor the beginning of one with a `*` at its end.
+    Pattern,
+    /// The same pattern more than once.
+    PatternTwice,
+    /// Neither `none`, `join` nor `speak`.
+    Right,
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User => "the user's id must be 1 to 128 bytes without control characters",
+            Self::Name => "the name must be 1 to 128 bytes without control characters",
+            Self::Pattern => "a pattern must be a room's name, with at most one `*`, at its end",
+            Self::PatternTwice => "a pattern must not be there twice",
+            Self::Right => "a right must be `none`, `join` or `speak`",
+        })
+    }
+}
+
+impl std::error::Error for IdentityError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(rules: &[(&str, Right)]) -> Identity {
+        Identity::new("u", "U", NEVER_S, Some(Rights::new(rules.iter().copied()).unwrap())).unwrap()
+    }
+
+    #[track_caller]
+    fn check(rules: &[(&str, Right)], room: &str, expected: Right) {
+        let mut reversed = rules.to_vec();
+        reversed.reverse();
+        for rules in [rules, &reversed] {
+            let identity = identity(rules);
+            assert_eq!(identity.may_join(room), expected >= Right::Join, "{room} {rules:?}");
+            assert_eq!(identity.may_speak(room), expected >= Right::Speak, "{room} {rules:?}");
+        }
+    }
+
+    #[test]
+    fn without_rights_everything_is_allowed_and_with_none_of_them_nothing() {
+        let free = Identity::new("u", "U", NEVER_S, None).unwrap();
+        assert!(free.is_unrestricted() && free.may_join("tea") && free.may_speak("tea"));
+        assert!(!identity(&[]).is_unrestricted());
+        check(&[], "tea", Right::None);
+    }
+
+    #[test]
+    fn the_longest_pattern_wins_whatever_it_grants() {
+        let rules = [
+            ("*", Right::Join),
+            ("team-*", Right::Speak),
+            ("team-red-*", Right::None),
+            ("t*", Right::None),
+        ];
+        check(&rules, "news", Right::Join);
+        check(&rules, "team-blue", Right::Speak);
+        check(&rules, "team-", Right::Speak);
+        check(&rules, "team", Right::None);
+        check(&rules, "team-red-1", Right::None);
+    }
+
+    #[test]
+    fn an_exact_name_beats_a_pattern_and_matches_nothing_else() {
+        let rules = [("tea", Right::None), ("tea*", Right::Speak), ("te", Right::Join)];
+        check(&rules, "tea", Right::None);
+        check(&rules, "tea2", Right::Speak);
+        check(&rules, "te", Right::Join);
+        check(&rules, "t", Right::None);
+        check(&rules, "Tea", Right::None);
+    }
+
+    #[test]
+    fn a_star_in_a_rooms_name_means_only_itself() {
+        check(&[("tea*", Right::Speak)], "tea*", Right::Speak);
+        check(&[("tea", Right::Speak)], "tea*", Right::None);
+    }
+
+    #[test]
+    fn a_pattern_has_at_most_one_star_at_its_end_and_is_there_once() {
+        let long = "x".repeat(NAME_BYTES_MAX);
+        for pattern in ["*", "a", "a*", long.as_str(), &format!("{long}*")] {
+            assert!(Rights::new([(pattern, Right::Join)]).is_ok(), "{pattern}");
+        }
+        for pattern in [
+            "",
+            "a*b",
+            "*a",
+            "a**",
+            "**",
+            "a\n",
+            "a\u{7f}*",
+            &format!("{long}x"),
+            &format!("{long}x*"),
+        ] {
+            assert_eq!(
+                Rights::new([(pattern, Right::Join)]),
+                Err(IdentityError::Pattern),
+                "{pattern}"
+            );
+        }
+        let twice = [("a*", Right::Join), ("b", Right::Join), ("a*", Right::None)];
+        assert_eq!(Rights::new(twice), Err(IdentityError::PatternTwice));
+        assert!(Rights::new([("a*", Right::Join), ("a", Right::None)]).is_ok());
+    }
+
+    #[test]
+    fn user_and_name_come_back_as_given() {
+        let long = "x".repeat(NAME_BYTES_MAX);
+        for (user, name) in [
+            ("u1", "Ann"),
+            ("u", "u"),
+            ("a", "aa"),
+            ("é", "é"),
+            (long.as_str(), "né"),
+            ("u", &long),
+        ] {
+            for rights in [None, Some(Rights::new([("*", Right::Join)]).unwrap())] {
+                let identity = Identity::new(user, name, 7, rights).unwrap();
+                assert_eq!(
+                    (identity.user(), identity.name(), identity.expires_at_s()),
+                    (user, name, 7)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_one_byte_too_long_to_be_short_is_as_good() {
+        let user = "x".repeat(20);
+        for name_bytes in [SHORT_TEXT_BYTES_MAX - 20, SHORT_TEXT_BYTES_MAX - 19] {
+            let name = "y".repeat(name_bytes);
+            let identity = Identity::new(&user, &name, NEVER_S, None).unwrap();
+            assert_eq!(
+                (identity.user(), identity.name(), identity.is_unrestricted()),
+                (&*user, &*name, true)
+            );
+            assert_eq!(identity.0.is_first(), name_bytes == SHORT_TEXT_BYTES_MAX - 20);
+        }
+        assert!(
+            Identity::new(
+                &"x".repeat(SHORT_TEXT_BYTES_MAX),
+                &"x".repeat(SHORT_TEXT_BYTES_MAX),
+                0,
+                None
+            )
+            .unwrap()
+            .0
+            .is_first()
+        );
+    }
+
+    #[test]
+    fn ids_and_names_are_bounded_and_free_of_control_characters() {
+        let long = "x".repeat(NAME_BYTES_MAX + 1);
+        let very_long = "x".repeat(NAME_BYTES_MAX + 256);
+        for bad in ["", "a\0", "a\nb", "\u{1b}[2J", "\u{85}", "\u{7f}", &long, &very_long] {
+            assert_eq!(Identity::new(bad, "n", 0, None), Err(IdentityError::User), "{bad:?}");
+            assert_eq!(Identity::new("u", bad, 0, None), Err(IdentityError::Name), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_right_is_exactly_one_of_three_words() {
+        for right in [Right::None, Right::Join, Right::Speak] {
+            assert_eq!(right.as_str().parse(), Ok(right));
+        }
+        for word in ["", "Speak", "speak ", "all"] {
+            assert_eq!(word.parse::<Right>(), Err(IdentityError::Right));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Who somebody is and what a token allows. **Nothing here knows of rooms, sockets or clocks**;
+//! times are numbers passed in.
+//!
+//! ```text
+//!   token (text) ── token::Verifier ── Claims ── identity::Identity: user, name, rights, expiry
+//! ```
+
+pub mod identity;
+pub mod token;

@@ -1,0 +1,118 @@
+//! Requests that a connection has made: their answers, and those that wait for another shard.
+//!
+//! Deliberately absent: which paths there are (`api`).
+
+use super::Conns;
+use super::stage::Stage;
+use crate::link::ids::{ConnKey, Ticket};
+use crate::link::io::Io;
+use crate::link::outbox::Cx;
+use crate::wire::http::head::Head;
+use crate::wire::http::response::{Manner, Response, Status};
+
+/// The headers of an answer of the API.
+pub const API_HEADERS: &[(&str, &str)] = &[
+    ("content-type", "application/json; charset=utf-8"),
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+];
+
+/// What the API says where the shard that was asked for a room has begun anew.
+pub(crate) const TRY_AGAIN: &str =
+    r#"{"error":{"message":"it is not known what became of it: try again","reason":"busy"}}"#;
+
+/// A request that waits for another shard, and what its answer will need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Exchange {
+    /// A room is to be made.
+    Create { manner: Manner, shard: u16 },
+    /// A poll.
+    Poll { manner: Manner, ticket: Ticket },
+    /// Messages for a session.
+    Post { manner: Manner, shard: u16 },
+}
+
+impl Exchange {
+    /// The shard that is to answer.
+    pub(crate) fn shard(&self) -> u16 {
+        match self {
+            Self::Create { shard, .. } | Self::Post { shard, .. } => *shard,
+            Self::Poll { ticket, .. } => ticket.shard,
+        }
+    }
+}
+
+/// How a request is to be answered. A server that is about to stop keeps no connection.
+pub(crate) fn manner<I: Io>(cx: &Cx<'_, I>, head: &Head<'_>) -> Manner {
+    Manner { keep_alive: head.keep_alive() && !cx.is_draining, ..Manner::asked_by(head) }
+}
+
+impl Conns {
+    /// `Http -> Waiting`: keeps a request, and whatever the connection sends behind it, until
+    /// another shard has answered.
+    pub(crate) fn wait(&mut self, key: ConnKey, exchange: Exchange) {
+        if self.contains(key) {
+            self.stages[key.index() as usize] = Stage::Waiting;
+            self.exchanges.insert(key, exchange);
+            self.park(key);
+        }
+    }
+
+    /// `Waiting -> Http`: the request that was kept, if the connection is still there.
+    pub(crate) fn stop_waiting(&mut self, key: ConnKey) -> Option<Exchange> {
+        let exchange = self.exchanges.remove(&key)?;
+        self.arena.get(key)?;
+        self.stages[key.index() as usize] = Stage::Http;
+        Some(exchange)
+    }
+
+    /// The requests that wait for a shard, in the order of their connections.
+    pub(crate) fn waiting_for(&self, shard: u16) -> Vec<(ConnKey, Exchange)> {
+        let exchanges = self.exchanges.iter().filter(|(_, exchange)| exchange.shard() == shard);
+        let mut waiting: Vec<_> = exchanges.map(|(key, exchange)| (*key, *exchange)).collect();
+        // No order of a map may be seen outside.
+        waiting.sort_unstable_by_key(|(key, _)| *key);
+        waiting
+    }
+
+    /// Answers a request.
+    pub(crate) fn respond<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: ConnKey,
+        manner: Manner,
+        response: &Response<'_>,
+    ) {
+        response.push(self.output(key.index()), manner, cx.now.unix_ms);
+        self.responded(cx, key, manner);
+    }
+
+    /// After an answer: the next request, or the end. A peer that asks on and never reads is not
+    /// answered for ever.
+    pub(crate) fn responded<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey, manner: Manner) {
+        if manner.keep_alive && !self.flags(key.index()).is_blocked() {
+            self.set_deadline(key, cx.now.mono_ms + cx.settings.limits.idle_ms);
+        } else {
+            self.end(cx, key);
+        }
+    }
+
+    /// A room has been made, or not: answers the request that waits for it.
+    pub(crate) fn created<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: ConnKey,
+        status: u16,
+        body: &str,
+    ) {
+        let Some(Exchange::Create { manner, .. }) = self.stop_waiting(key) else { return };
+        let status = match status {
+            200 => Status::Ok,
+            201 => Status::Created,
+            _ => Status::Unavailable,
+        };
+        let response = Response { status, headers: API_HEADERS, body: body.as_bytes() };
+        self.respond(cx, key, manner, &response);
+        self.unpark(key);
+    }
+}

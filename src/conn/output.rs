@@ -1,0 +1,177 @@
+//! What a connection is to be sent, other than what is said in rooms: answers, lists, close frames,
+//! and the rest of a frame that was cut.
+//!
+//! It is appended to a lent buffer, and sent once at the end of the turn, before anything of a
+//! room. What the socket does not take waits until it takes something again; how much may wait is
+//! bounded.
+
+use super::Conns;
+use super::buffers::BufferId;
+use crate::limits::POLLED_OUT_FACTOR;
+use crate::link::ids::ConnKey;
+use crate::link::io::Io;
+use crate::link::outbox::Cx;
+use crate::wire::phx::Outgoing;
+
+/// What became of a connection's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// All of it has been sent.
+    All,
+    /// The socket does not take all of it.
+    Blocked,
+    /// The same, and more waits than may: unless a poll takes it, the connection is to be closed.
+    TooMuch,
+}
+
+impl Conns {
+    /// How much output of its own a connection has that has not been sent, in bytes.
+    pub(crate) fn out_bytes(&mut self, key: ConnKey) -> usize {
+        if !self.flags(key.index()).has_out() {
+            return 0;
+        }
+        let out = self.arena.get(key).and_then(|conn| conn.out);
+        out.map_or(0, |id| self.buffers.bytes(id).len())
+    }
+
+    /// The output of a live connection, to append to; it is sent at the end of the turn.
+    pub(crate) fn output(&mut self, conn: u32) -> &mut Vec<u8> {
+        self.touch(conn);
+        self.output_untouched(conn)
+    }
+
+    /// The output of a live connection, to append to by what flushes it itself.
+    pub(crate) fn output_untouched(&mut self, conn: u32) -> &mut Vec<u8> {
+        let record = self.arena.get_at_mut(conn).expect("output is for live connections");
+        self.flags[conn as usize].set_has_out(true);
+        let id = *record.out.get_or_insert_with(|| self.buffers.lend());
+        self.buffers.bytes(id)
+    }
+
+    /// Schedules a connection to be flushed at the end of the turn.
+    pub(crate) fn touch(&mut self, conn: u32) {
+        if self.flags[conn as usize].touch() {
+            self.touched.push(conn);
+        }
+    }
+
+    /// Takes those that are to be flushed. [`Conns::put_touched`] brings the memory back.
+    pub(crate) fn take_touched(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Notes that one of [`Conns::take_touched`] is about to be flushed, and finds it.
+    pub(crate) fn untouch(&mut self, conn: u32) -> Option<ConnKey> {
+        self.flags[conn as usize].untouch();
+        self.arena.key_at(conn)
+    }
+
+    /// See [`Conns::take_touched`].
+    pub(crate) fn put_touched(&mut self, mut touched: Vec<u32>) {
+        touched.append(&mut self.touched);
+        self.touched = touched;
+    }
+
+    /// Sends a message to one client.
+    pub(crate) fn push(&mut self, conn: ConnKey, message: &Outgoing<'_>) {
+        if self.contains(conn) {
+            let serializer = self.serializer(conn.index());
+            serializer.push(self.output(conn.index()), message);
+        }
+    }
+
+    /// Sends an answer to one client.
+    pub(crate) fn reply(&mut self, conn: ConnKey, message: &Outgoing<'_>) {
+        if self.contains(conn) {
+            let serializer = self.serializer(conn.index());
+            serializer.reply(self.output(conn.index()), message);
+        }
+    }
+
+    /// Notes that a socket takes bytes again. False if that is no news.
+    pub(crate) fn unblock(&mut self, key: ConnKey) -> bool {
+        let was_blocked = self.contains(key) && self.flags(key.index()).is_blocked();
+        if was_blocked {
+            self.flags[key.index() as usize].set_blocked(false);
+        }
+        was_blocked
+    }
+
+    /// Writes to a live connection's socket, which is not full. If it takes less than all, it is
+    /// full from now on.
+    pub(crate) fn write<I: Io>(&mut self, io: &mut I, conn: u32, bytes: &[u8]) -> usize {
+        let written = io.write(conn, bytes);
+        if written < bytes.len() {
+            self.flags[conn as usize].set_blocked(true);
+        }
+        written
+    }
+
+    /// Takes the output of a session, which is fetched rather than sent: `take` is given the bytes.
+    pub(crate) fn fetch_output(&mut self, key: ConnKey, take: impl FnOnce(&[u8])) {
+        self.flags[key.index() as usize].set_has_out(false);
+        let out = self.arena.get_mut(key).and_then(|conn| conn.out.take());
+        if let Some(id) = out {
+            take(self.buffers.bytes(id));
+            self.buffers.give_back(id);
+        }
+    }
+
+    /// Sends a connection's own output.
+    ///
+    /// Requires: nothing; one that is gone is [`Flushed::Blocked`]. Changes: output, flags. Emits:
+    /// a write, and the end of our half if the connection is closing.
+    pub(crate) fn flush<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) -> Flushed {
+        let index = key.index() as usize;
+        let Some(conn) = self.arena.get_mut(key) else { return Flushed::Blocked };
+        let flags = &mut self.flags[index];
+        if flags.is_session() {
+            self.stirred.push(key.index());
+        }
+        if let Some(id) = conn.out {
+            let out = self.buffers.bytes(id);
+            // It may be empty: of a connection that is only to be closed.
+            let is_idle = out.is_empty() || flags.is_blocked();
+            let written = if is_idle { 0 } else { cx.io.write(key.index(), out) };
+            if written < out.len() {
+                out.drain(..written);
+                flags.set_blocked(true);
+                let factor = if flags.is_session() { POLLED_OUT_FACTOR } else { 1 };
+                let out_bytes_max = cx.settings.limits.conn_out_bytes.saturating_mul(factor);
+                let is_too_much = out.len() > out_bytes_max && !flags.is_closing();
+                return if is_too_much { Flushed::TooMuch } else { Flushed::Blocked };
+            }
+            conn.out = None;
+            flags.set_has_out(false);
+            self.give_back(id);
+        }
+        let flags = &mut self.flags[index];
+        if flags.is_closing() && !flags.is_shut() {
+            flags.set_shut();
+            cx.io.shut(key.index());
+        }
+        Flushed::All
+    }
+
+    fn give_back(&mut self, id: BufferId) {
+        self.buffers.give_back(id);
+    }
+
+    /// Whether a connection that asked over HTTP, and ended its half, may still listen: then what
+    /// it was answered goes out before it is let go.
+    ///
+    /// Changes: it is closing from now on.
+    pub(crate) fn linger(&mut self, key: ConnKey) -> bool {
+        let index = key.index() as usize;
+        let has_out = self.arena.get(key).is_some_and(|conn| conn.out.is_some());
+        let flags = &mut self.flags[index];
+        let lingers = self.stages[index] == super::Stage::Http
+            && !flags.is_closing()
+            && !flags.is_blocked()
+            && has_out;
+        if lingers {
+            flags.set_closing();
+        }
+        lingers
+    }
+}

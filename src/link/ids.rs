@@ -1,0 +1,99 @@
+//! What the parts of a server call each other by: keys, slots, cursors.
+//!
+//! A key is marked by an empty type, so that a record or a timer can name a connection without its
+//! holder knowing what a connection is.
+
+use crate::base::arena::Key;
+
+/// Types that mark keys and have no values.
+pub mod mark {
+    /// Marks the keys of connections.
+    #[derive(Debug)]
+    pub enum Conn {}
+    /// Marks the keys of audiences.
+    #[derive(Debug)]
+    pub enum Audience {}
+    /// Marks the keys of rooms.
+    #[derive(Debug)]
+    pub enum Room {}
+}
+
+/// A connection, on the shard that it is on.
+pub type ConnKey = Key<mark::Conn>;
+
+/// The members of one room that are on one shard.
+pub type AudienceKey = Key<mark::Audience>;
+
+/// A room, on its home shard.
+pub type RoomKey = Key<mark::Room>;
+
+/// A membership's place in its room: a small dense number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    /// The slot of those that are no members.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// The slot as an index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The shard that its connection is on.
+    pub shard: u16,
+    /// The connection.
+    pub conn: ConnKey,
+}
+
+/// Which membership asks, so that the answer finds back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The connection, on the shard that sent the message.
+    pub conn: ConnKey,
+    /// Its membership.
+    pub slot: Slot,
+}
+
+/// Which session of long polling, and the proof that it is one's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The shard that the session lives on.
+    pub shard: u16,
+    /// The session's connection there.
+    pub key: ConnKey,
+    /// 128 random bits.
+    pub secret: u128,
+}
+
+/// Where a reader stands in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Which life of the room the offset belongs to.
+    pub epoch: u64,
+    /// The last offset that the reader has.
+    pub offset: u64,
+}
+
+/// What a publisher is told, the first time and again when it repeats a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The message's place in the room.
+    pub offset: u64,
+    /// When it was accepted, in milliseconds of Unix time.
+    pub at_ms: u64,
+}
+
+/// How many are present in a room, and of how many its list speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Everybody present and visible.
+    pub present: u32,
+    /// Those in the list.
+    pub listed: u32,
+}

@@ -1,0 +1,22 @@
+//! What the parts of a server say to each other, and what all of them may use. **Nothing here
+//! decides anything.**
+//!
+//! ```text
+//!   member ── ToHome ──> room ── ToMember ──> audience     a call within a shard,
+//!   poller ── ToSession ──> session ── FromSession ──> poller    a record between two
+//! ```
+//!
+//! `ids` names things, `record` is what is said, `outbox` the way there; `message` is the one JSON
+//! of a message that live frames, pages and stores share.
+
+pub(crate) mod ask;
+pub mod ids;
+pub mod io;
+pub(crate) mod message;
+pub mod metrics;
+pub(crate) mod outbox;
+pub(crate) mod pressure;
+pub(crate) mod record;
+pub(crate) mod refusal;
+pub mod settings;
+pub mod topic;

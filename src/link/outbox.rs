@@ -1,0 +1,88 @@
+//! What every part of a shard may use in a turn beside its own state ([`Cx`]), and with it the way
+//! to other shards: what goes there, and how full it is.
+
+use crate::base::time::Now;
+use crate::base::timers::Timers;
+use crate::limits::{MESH_BUSY_BYTES, MESH_PAUSE_BYTES};
+use crate::link::ids::{AudienceKey, RoomKey};
+use crate::link::io::Io;
+use crate::link::metrics::Metrics;
+use crate::link::pressure::Pressure;
+use crate::link::record::{Field, ToMember};
+use crate::link::settings::Settings;
+
+/// Something that is due at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// A room's presence.
+    Room(RoomKey),
+    /// A large room may be flushed again.
+    Pace(AudienceKey),
+    /// What changed in the rooms here goes to the directories.
+    Listings,
+    /// What changed in the directory goes to the lobby.
+    Lobby,
+    /// Who is idle, late or expired.
+    Sweep,
+    /// Some more connections are closed.
+    Drain,
+    /// How much memory is in use.
+    Weigh,
+}
+
+/// What every part of a shard may use in a turn, beside its own state.
+pub(crate) struct Cx<'a, I: Io> {
+    /// The shard.
+    pub(crate) id: u16,
+    /// The time, the same for the whole turn.
+    pub(crate) now: Now,
+    /// Sockets and other shards.
+    pub(crate) io: &'a mut I,
+    /// What the shard was told once.
+    pub(crate) settings: &'a Settings,
+    /// What it counts.
+    pub(crate) metrics: &'a mut Metrics,
+    /// What is due later.
+    pub(crate) timers: &'a mut Timers<Timer>,
+    /// How near the shard's memory is to its bound.
+    pub(crate) pressure: Pressure,
+    /// Whether the server is about to stop.
+    pub(crate) is_draining: bool,
+    /// Memory to write a record in.
+    pub(crate) record: &'a mut Vec<u8>,
+}
+
+/// Where a room's words go: its members, on this shard and on others.
+pub(crate) trait Tell<I: Io> {
+    /// Tells the members of a room that are on `shard`: by a call, or by a record.
+    fn tell(&mut self, cx: &mut Cx<'_, I>, shard: u16, message: ToMember<'_>);
+}
+
+impl<I: Io> Cx<'_, I> {
+    /// Sends a record to another shard.
+    pub(crate) fn send<'m>(&mut self, shard: u16, message: impl Field<'m>) {
+        message.put(self.record);
+        self.io.send(shard, self.record);
+        self.record.clear();
+    }
+
+    /// Whether the way to a shard is so full that nothing more may be asked of it.
+    pub(crate) fn is_busy(&self, shard: u16) -> bool {
+        shard != self.id && self.io.waiting_bytes(shard) > MESH_BUSY_BYTES
+    }
+
+    /// Whether the way to a shard is full enough that those who feed it should stop.
+    pub(crate) fn is_filling(&self, shard: u16) -> bool {
+        shard != self.id && self.io.waiting_bytes(shard) > MESH_PAUSE_BYTES
+    }
+
+    /// Whether any of the ways from here is filling.
+    pub(crate) fn is_any_filling(&self) -> bool {
+        (0..self.settings.shards).any(|shard| self.is_filling(shard))
+    }
+
+    /// The shard that a topic's home is on. See [`Settings::home_of`].
+    pub(crate) fn home_of(&self, topic: &str) -> u16 {
+        self.settings.home_of(topic)
+    }
+}

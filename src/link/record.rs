@@ -1,0 +1,483 @@
+//! What shards say to each other: [`ToHome`] from a member's shard to the shard that owns the room,
+//! [`ToMember`] back; and [`ToSession`] and [`FromSession`] between a connection that polls and its
+//! session; and [`Restart`] of the shards themselves.
+//!
+//! A message to one's own shard is a function call with these very values; to another it is a
+//! record in a ring, written and read here. Both borrow: a record is read where it lies.
+//!
+//! The records never leave the process, so reading one cannot fail: a record that does not read is
+//! a bug, and panics.
+
+use crate::auth::identity::{Identity, NEVER_S};
+use crate::base::arena::Key;
+use crate::link::ids::{Asker, AudienceKey, ConnKey, Count, Cursor, RoomKey, Slot, Ticket};
+use crate::wire::phx::Payload;
+
+/// Who wishes to join: the identity itself from this shard's own connections, its texts from
+/// another shard's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who<'a> {
+    Here(&'a Identity),
+    There { user: &'a str, name: &'a str },
+}
+
+impl Who<'_> {
+    /// An identity that lives as long as a membership does. Rights are checked by the connection's
+    /// shard, and stay there.
+    pub(crate) fn identity(self) -> Identity {
+        match self {
+            Self::Here(identity) => identity.clone(),
+            Self::There { user, name } => {
+                Identity::new(user, name, NEVER_S, None).expect("it was one before")
+            }
+        }
+    }
+}
+
+/// Declares messages, and how each is written to a record and read from one: its number, then its
+/// fields in order.
+macro_rules! records {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $tag:literal $variant:ident { $($field:ident: $type:ty),* $(,)? })* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum $name<'a> {
+            $($(#[$variant_doc])* $variant { $($field: $type),* },)*
+        }
+
+        impl<'a> Field<'a> for $name<'a> {
+            fn put(self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$variant { $($field),* } => {
+                        out.push($tag);
+                        $($field.put(out);)*
+                    })*
+                }
+            }
+
+            fn take(record: &mut &'a [u8]) -> Self {
+                match u8::take(record) {
+                    $($tag => Self::$variant { $($field: Field::take(record)),* },)*
+                    other => unreachable!("no message has the number {other}"),
+                }
+            }
+        }
+    };
+}
+
+records! {
+    /// From a member's shard to a room's home.
+    ToHome {
+        /// A wish to become a member. Answered by [`ToMember::Joined`] or [`ToMember::Refused`].
+        ///
+        /// `speak` is only told back; `replaces` is the membership that this one takes the place
+        /// of.
+        1 Join {
+            conn: ConnKey, audience: AudienceKey, topic: &'a str, who: Who<'a>, speak: bool, visible: bool,
+            since: Option<Cursor>, limit: u32, meta: Option<&'a str>, replaces: Option<Slot>,
+        }
+        /// Answered by [`ToMember::Left`] if the client asked, that is, if there is a ref to
+        /// answer.
+        2 Leave { home: RoomKey, asker: Asker, reference: Option<&'a str> }
+        /// A message for the history. Answered by [`ToMember::Reply`].
+        3 Publish { home: RoomKey, asker: Asker, reference: &'a str, body: &'a str, key: Option<&'a str>, reply_to: Option<u64> }
+        /// An event that passes as it is. Answered by [`ToMember::Reply`].
+        4 Custom { home: RoomKey, asker: Asker, reference: &'a str, event: &'a str, payload: Payload<'a> }
+        /// Not answered.
+        5 Typing { home: RoomKey, asker: Asker }
+        /// Answered by [`ToMember::Reply`].
+        6 History { home: RoomKey, asker: Asker, reference: &'a str, from: From, limit: u32 }
+        /// An answer that the member's shard has made itself, and that must not overtake those that
+        /// are under way.
+        7 Bounce { home: RoomKey, asker: Asker, reference: &'a str, status: &'a str, response: Payload<'a> }
+        /// A wish for a room without joining it. Answered by [`ToMember::Created`].
+        8 Create { conn: ConnKey, topic: &'a str, title: &'a str }
+        /// What the directory of the receiving shard should know of a room; without `members` the
+        /// room is gone.
+        9 Listing { room: &'a str, title: &'a str, members: Option<u32> }
+        /// How many connections the sender has, whether it has no place left, and how many it gives
+        /// away: see the module `handoff`.
+        10 Load { conns: u32, is_full: bool, places: u32 }
+    }
+}
+
+records! {
+    /// From a room's home to the shard of a member.
+    ToMember {
+        /// The join has taken place; the response is JSON.
+        21 Joined { conn: ConnKey, audience: AudienceKey, home: RoomKey, slot: Slot, response: &'a str }
+        /// It has not, and has left no trace.
+        22 Refused { conn: ConnKey, audience: AudienceKey, response: &'a str }
+        /// The membership has ended.
+        23 Left { conn: ConnKey, audience: AudienceKey, slot: Slot, reference: &'a str }
+        /// An answer to a push.
+        24 Reply { conn: ConnKey, audience: AudienceKey, slot: Slot, reference: &'a str, status: &'a str, response: Payload<'a> }
+        /// Something for every member.
+        25 Deliver { audience: AudienceKey, event: &'a str, payload: Payload<'a> }
+        /// Who is there, for the members who joined since the last one: the inside of a JSON
+        /// object. `count` is there where the list is not complete. `own` has an entry for each of
+        /// them, in the order in which they joined: see the module `greeting`.
+        27 State { audience: AudienceKey, list: &'a [u8], count: Option<Count>, own: &'a [u8] }
+        /// The answer to [`ToHome::Create`]: a status of HTTP and a body.
+        28 Created { conn: ConnKey, status: u16, body: &'a str }
+    }
+}
+
+records! {
+    /// From the shard of a connection that polls to the shard of its session.
+    ToSession {
+        /// What is there? Answered by [`FromSession::Polled`] or [`FromSession::Gone`].
+        41 Poll { conn: ConnKey, ticket: Ticket }
+        /// Messages, as a client's frames. Answered by [`FromSession::Posted`].
+        42 Post { conn: ConnKey, ticket: Ticket, frames: &'a [u8] }
+        /// The connection that polls has gone. Not answered.
+        43 Abandon { conn: ConnKey, ticket: Ticket }
+    }
+}
+
+records! {
+    /// Back from the session.
+    FromSession {
+        /// The messages, as JSON strings parted by commas, and a status of long polling.
+        61 Polled { conn: ConnKey, status: u16, messages: &'a [u8] }
+        /// There is no such session.
+        62 Gone { conn: ConnKey }
+        /// The messages have been taken, or not.
+        63 Posted { conn: ConnKey, status: u16 }
+    }
+}
+
+/// What shards say of their lives: see `shard::restart`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Restart {
+    /// The sender has begun anew. What it said or was told before counts no longer.
+    Restarted { life: u32 },
+    /// The sender knows of this life of the receiver, and what comes next is for it.
+    Hello { life: u32 },
+}
+
+const RESTARTED: u8 = 81;
+const HELLO: u8 = 82;
+
+impl Field<'_> for Restart {
+    fn put(self, out: &mut Vec<u8>) {
+        let (tag, life) = match self {
+            Self::Restarted { life } => (RESTARTED, life),
+            Self::Hello { life } => (HELLO, life),
+        };
+        out.push(tag);
+        life.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        match u8::take(record) {
+            RESTARTED => Self::Restarted { life: u32::take(record) },
+            HELLO => Self::Hello { life: u32::take(record) },
+            other => unreachable!("no message has the number {other}"),
+        }
+    }
+}
+
+/// Where a page of history begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    Latest,
+    Before(u64),
+    After(u64),
+}
+
+/// Any message, as it comes out of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received<'a> {
+    ToHome(ToHome<'a>),
+    ToMember(ToMember<'a>),
+    ToSession(ToSession<'a>),
+    FromSession(FromSession<'a>),
+    Restart(Restart),
+}
+
+/// Reads a record.
+///
+/// # Panics
+///
+/// If it was not written by [`Field::put`] of a message.
+pub(crate) fn read(mut record: &[u8]) -> Received<'_> {
+    let rest = &mut record;
+    let message = match rest.first() {
+        Some(..=20) => Received::ToHome(ToHome::take(rest)),
+        Some(..=40) => Received::ToMember(ToMember::take(rest)),
+        Some(..=60) => Received::ToSession(ToSession::take(rest)),
+        Some(..=80) => Received::FromSession(FromSession::take(rest)),
+        _ => Received::Restart(Restart::take(rest)),
+    };
+    assert!(rest.is_empty(), "a record holds one message and nothing behind it");
+    message
+}
+
+/// The newcomers of a shard in the order in which they joined, each with its own entry for the
+/// list, which is empty where the list has one: [`ToMember::State`]'s `own`.
+pub(crate) struct OwnEntries<'a>(&'a [u8]);
+
+impl<'a> OwnEntries<'a> {
+    /// Reads what was written by a room.
+    pub(crate) const fn of(own: &'a [u8]) -> Self {
+        Self(own)
+    }
+
+    /// The entry of this one. Those before it have gone in the meantime.
+    pub(crate) fn entry(&mut self, conn: ConnKey) -> &'a [u8] {
+        while !self.0.is_empty() {
+            let (of, entry) = (ConnKey::take(&mut self.0), Field::take(&mut self.0));
+            if of == conn {
+                return entry;
+            }
+        }
+        &[]
+    }
+}
+
+/// Something that a record is made of.
+pub(crate) trait Field<'a>: Sized {
+    /// Appends it.
+    fn put(self, out: &mut Vec<u8>);
+    /// Takes it off the front.
+    fn take(record: &mut &'a [u8]) -> Self;
+}
+
+macro_rules! numbers {
+    ($($number:ty),*) => { $(
+        impl Field<'_> for $number {
+            fn put(self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
+
+            fn take(record: &mut &[u8]) -> Self {
+                let (bytes, rest) = record.split_first_chunk().expect("the record goes on");
+                *record = rest;
+                Self::from_le_bytes(*bytes)
+            }
+        }
+    )* };
+}
+
+numbers!(u8, u16, u32, u64, u128);
+
+impl Field<'_> for bool {
+    fn put(self, out: &mut Vec<u8>) {
+        u8::from(self).put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        u8::take(record) != 0
+    }
+}
+
+impl<'a> Field<'a> for &'a [u8] {
+    fn put(self, out: &mut Vec<u8>) {
+        u32::try_from(self.len()).expect("a message is far below 4 GiB").put(out);
+        out.extend_from_slice(self);
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        let length = u32::take(record) as usize;
+        let (bytes, rest) = record.split_at(length);
+        *record = rest;
+        bytes
+    }
+}
+
+impl<'a> Field<'a> for &'a str {
+    fn put(self, out: &mut Vec<u8>) {
+        self.as_bytes().put(out);
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        simdutf8::basic::from_utf8(Field::take(record)).expect("it was a string before")
+    }
+}
+
+impl<'a, T: Field<'a>> Field<'a> for Option<T> {
+    fn put(self, out: &mut Vec<u8>) {
+        self.is_some().put(out);
+        if let Some(inner) = self {
+            inner.put(out);
+        }
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        bool::take(record).then(|| T::take(record))
+    }
+}
+
+impl<T> Field<'_> for Key<T> {
+    fn put(self, out: &mut Vec<u8>) {
+        self.to_u64().put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self::from_u64(u64::take(record))
+    }
+}
+
+impl Field<'_> for Slot {
+    fn put(self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self(u32::take(record))
+    }
+}
+
+impl Field<'_> for Count {
+    fn put(self, out: &mut Vec<u8>) {
+        self.present.put(out);
+        self.listed.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self { present: u32::take(record), listed: u32::take(record) }
+    }
+}
+
+impl Field<'_> for Asker {
+    fn put(self, out: &mut Vec<u8>) {
+        self.conn.put(out);
+        self.slot.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self { conn: Key::take(record), slot: Slot::take(record) }
+    }
+}
+
+impl Field<'_> for Ticket {
+    fn put(self, out: &mut Vec<u8>) {
+        self.shard.put(out);
+        self.key.put(out);
+        self.secret.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self { shard: u16::take(record), key: Key::take(record), secret: u128::take(record) }
+    }
+}
+
+impl Field<'_> for Cursor {
+    fn put(self, out: &mut Vec<u8>) {
+        self.epoch.put(out);
+        self.offset.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self { epoch: u64::take(record), offset: u64::take(record) }
+    }
+}
+
+impl<'a> Field<'a> for Who<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        let (user, name) = match self {
+            Self::Here(identity) => (identity.user(), identity.name()),
+            Self::There { user, name } => (user, name),
+        };
+        user.put(out);
+        name.put(out);
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        Self::There { user: Field::take(record), name: Field::take(record) }
+    }
+}
+
+impl<'a> Field<'a> for Payload<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Json(text) => {
+                0u8.put(out);
+                text.put(out);
+            }
+            Self::Binary(data) => {
+                1u8.put(out);
+                data.put(out);
+            }
+        }
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        if u8::take(record) == 0 {
+            Self::Json(Field::take(record))
+        } else {
+            Self::Binary(Field::take(record))
+        }
+    }
+}
+
+impl Field<'_> for From {
+    fn put(self, out: &mut Vec<u8>) {
+        let (number, offset) = match self {
+            Self::Latest => (0u8, 0),
+            Self::Before(offset) => (1, offset),
+            Self::After(offset) => (2, offset),
+        };
+        number.put(out);
+        offset.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        let (number, offset) = (u8::take(record), u64::take(record));
+        match number {
+            0 => Self::Latest,
+            1 => Self::Before(offset),
+            _ => Self::After(offset),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(message: ToHome<'_>) {
+        let mut record = Vec::new();
+        message.put(&mut record);
+        assert_eq!(read(&record), Received::ToHome(message));
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written() {
+        let asker = Asker { conn: Key::from_u64(0x1_0000_0002), slot: Slot(7) };
+        let home = Key::from_u64(0x3_0000_0004);
+        check(ToHome::Join {
+            conn: asker.conn,
+            audience: Key::from_u64(0x5_0000_0006),
+            topic: "room:é",
+            who: Who::There { user: "u", name: "" },
+            speak: true,
+            visible: false,
+            since: Some(Cursor { epoch: u64::MAX, offset: 1 }),
+            limit: 50,
+            meta: Some("{}"),
+            replaces: Some(Slot(1)),
+        });
+        check(ToHome::Publish {
+            home,
+            asker,
+            reference: "\"1\"",
+            body: "\"hi\"",
+            key: None,
+            reply_to: Some(3),
+        });
+        check(ToHome::Custom {
+            home,
+            asker,
+            reference: "1",
+            event: "e",
+            payload: Payload::Binary(b"\xff"),
+        });
+        check(ToHome::History { home, asker, reference: "1", from: From::After(9), limit: 0 });
+        let mut record = Vec::new();
+        let created = ToMember::Created { conn: asker.conn, status: 201, body: "{}" };
+        created.put(&mut record);
+        assert_eq!(read(&record), Received::ToMember(created));
+    }
+}

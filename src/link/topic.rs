@@ -1,0 +1,88 @@
+//! What a topic names.
+
+use crate::base::name::is_name;
+
+/// The topic of the list of rooms.
+pub const LOBBY: &str = "lobby";
+
+/// The topic of the heartbeat; it cannot be joined.
+pub const PHOENIX: &str = "phoenix";
+
+const ROOM_PREFIX: &str = "room:";
+const USER_PREFIX: &str = "user:";
+
+/// A topic that can be joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic<'a> {
+    /// `room:NAME`.
+    Room(&'a str),
+    /// `lobby`.
+    Lobby,
+    /// `user:ID`.
+    User(&'a str),
+}
+
+impl<'a> Topic<'a> {
+    /// Reads a topic, or says that nobody answers to it.
+    #[must_use]
+    pub fn parse(topic: &'a str) -> Option<Self> {
+        if let Some(name) = topic.strip_prefix(ROOM_PREFIX) {
+            return is_name(name).then_some(Self::Room(name));
+        }
+        if let Some(user) = topic.strip_prefix(USER_PREFIX) {
+            return is_name(user).then_some(Self::User(user));
+        }
+        (topic == LOBBY).then_some(Self::Lobby)
+    }
+
+    /// The room's name, if it is a room.
+    #[must_use]
+    pub fn room(self) -> Option<&'a str> {
+        match self {
+            Self::Room(name) => Some(name),
+            Self::Lobby | Self::User(_) => None,
+        }
+    }
+}
+
+/// The topic of the room with this name.
+#[must_use]
+pub fn of_room(name: &str) -> String {
+    format!("{ROOM_PREFIX}{name}")
+}
+
+/// Whether an event may be used by an application: the protocol keeps `phx_*` and `presence_*` for
+/// itself.
+#[must_use]
+pub fn is_reserved(event: &str) -> bool {
+    event.starts_with("phx_") || event.starts_with("presence_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::NAME_BYTES_MAX;
+
+    #[test]
+    fn topics_are_rooms_users_the_lobby_or_nothing() {
+        let long = "x".repeat(NAME_BYTES_MAX);
+        for (topic, expected) in [
+            ("room:tea", Some(Topic::Room("tea"))),
+            ("room:a:b", Some(Topic::Room("a:b"))),
+            ("room:ünï 😀", Some(Topic::Room("ünï 😀"))),
+            ("user:g_1", Some(Topic::User("g_1"))),
+            ("lobby", Some(Topic::Lobby)),
+            ("room:", None),
+            ("room", None),
+            ("room:a\nb", None),
+            ("room:\u{7f}", None),
+            ("lobby:", None),
+            ("phoenix", None),
+            ("", None),
+            (&format!("room:{long}"), Some(Topic::Room(&long))),
+            (&format!("room:{long}x"), None),
+        ] {
+            assert_eq!(Topic::parse(topic), expected, "{topic:?}");
+        }
+    }
+}

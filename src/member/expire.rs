@@ -1,0 +1,71 @@
+//! What becomes of connections whose deadline has passed.
+
+use super::Members;
+use crate::audience::NO_SEAT;
+use crate::conn::Verdict;
+use crate::link::ids::ConnKey;
+use crate::link::io::Io;
+use crate::link::outbox::Cx;
+use crate::wire::phx::{Outgoing, Payload};
+use crate::wire::ws::close::CloseCode;
+
+impl Members {
+    /// Ends or re-arms every connection whose time has come.
+    pub(crate) fn sweep<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+        let now_ms = cx.now.mono_ms;
+        self.conns.rates.forget_rested(now_ms, &cx.settings.limits);
+        for index in 0..self.conns.deadlines_count() {
+            if let Some(key) = self.conns.due_at(index, now_ms) {
+                self.due(cx, key);
+            }
+        }
+    }
+
+    /// A deadline has passed. It is when to look, not yet a verdict.
+    fn due<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
+        match self.conns.judge(cx, key) {
+            Verdict::Wait => {}
+            Verdict::Gone => self.remove(cx, key),
+            Verdict::Expired => self.expire(cx, key),
+            Verdict::Session => self.session_due(cx, key),
+            Verdict::Late => {
+                cx.metrics.late += 1;
+                self.remove(cx, key);
+            }
+            Verdict::Idle => {
+                cx.metrics.idle += 1;
+                // As Phoenix does.
+                self.close(cx, key, CloseCode::Protocol, "");
+            }
+            Verdict::Slow => {
+                cx.metrics.slow += 1;
+                self.close(cx, key, CloseCode::Policy, "message too slow");
+            }
+        }
+    }
+
+    /// Tells a connection that its token has expired, on its own topic where it listens, and closes
+    /// it.
+    fn expire<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
+        // Not on one that is still being joined: nothing is said on a topic before the join is
+        // answered.
+        let joined = self.channels(key).iter().filter(|channel| channel.seat != NO_SEAT);
+        let own = joined.copied().find_map(|channel| {
+            let audience = self.audiences.get(channel.audience)?;
+            let is_own = audience.topic.starts_with("user:");
+            is_own.then(|| (audience.topic.clone(), self.join_ref(key, &channel)))
+        });
+        if let Some((topic, join_ref)) = own {
+            let message = Outgoing {
+                join_ref: join_ref.as_json(),
+                reference: "null",
+                topic: &topic,
+                event: "token_expired",
+                payload: Payload::Json("{}"),
+            };
+            self.conns.push(key, &message);
+        }
+        cx.metrics.expired += 1;
+        self.close(cx, key, CloseCode::TokenExpired, "token expired");
+    }
+}

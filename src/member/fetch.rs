@@ -1,0 +1,143 @@
+//! What there is for a session of long polling, and how a poll is answered.
+
+use super::Members;
+use crate::conn::{BUSY, DONE, GONE, LOST, NOTHING, Poller};
+use crate::limits::{POLL_ANSWER_BYTES, POLL_WINDOW_MS, SESSION_TIMEOUT_MS};
+use crate::link::ids::{ConnKey, Ticket};
+use crate::link::io::Io;
+use crate::link::outbox::Cx;
+use crate::link::record::{FromSession, ToSession};
+use crate::wire::phx::poll::push_messages;
+use crate::wire::ws::close::CloseCode;
+
+impl Members {
+    /// Handles a poll, or that a connection that polled has gone. A `Post` is not handled here:
+    /// what is posted is input like any other.
+    pub(crate) fn hear_poller<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        shard: u16,
+        message: ToSession<'_>,
+    ) {
+        match message {
+            ToSession::Poll { conn, ticket } => self.poll(cx, Poller { shard, conn }, ticket),
+            ToSession::Abandon { conn, ticket } => {
+                self.conns.abandon(cx.now.mono_ms, ticket.key, Poller { shard, conn });
+            }
+            ToSession::Post { .. } => unreachable!("the shard takes what is posted"),
+        }
+    }
+
+    /// A poll: what there is, now or as soon as something comes.
+    fn poll<I: Io>(&mut self, cx: &mut Cx<'_, I>, poller: Poller, ticket: Ticket) {
+        if !self.conns.has_session(ticket) {
+            let gone = FromSession::Gone { conn: poller.conn };
+            return self.tell_poller(cx, poller.shard, gone);
+        }
+        self.answer_poller(cx, ticket.key, NOTHING, &[]);
+        self.conns.set_poller(ticket.key, poller);
+        self.conns.set_deadline(ticket.key, cx.now.mono_ms + POLL_WINDOW_MS);
+        self.serve_poller(cx, ticket.key);
+    }
+
+    /// Whether a session takes what is posted now; if not, with which status that is answered.
+    ///
+    /// # Errors
+    ///
+    /// [`GONE`] or [`BUSY`].
+    pub(crate) fn takes_post<I: Io>(&self, cx: &mut Cx<'_, I>, ticket: Ticket) -> Result<(), u16> {
+        if !self.conns.has_session(ticket) {
+            return Err(GONE);
+        }
+        if self.conns.is_behind(ticket.key) {
+            cx.metrics.refused_busy += 1;
+            return Err(BUSY);
+        }
+        Ok(())
+    }
+
+    /// Answers a connection that polls, here or on another shard.
+    pub(crate) fn tell_poller<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        shard: u16,
+        message: FromSession<'_>,
+    ) {
+        if shard == cx.id {
+            self.conns.hear_session(cx, message);
+        } else {
+            cx.send(shard, message);
+        }
+    }
+
+    /// Answers the polls of sessions for which something has come.
+    pub(crate) fn serve_pollers<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+        while let Some(key) = self.conns.next_stirred() {
+            self.serve_poller(cx, key);
+        }
+    }
+
+    /// Answers the poll that waits, if one does and something has come. True if it was answered.
+    pub(super) fn serve_poller<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) -> bool {
+        if !self.conns.is_polled(key) {
+            return false;
+        }
+        let mut messages = Vec::new();
+        self.collect(key, &mut messages);
+        if !messages.is_empty() {
+            self.answer_poller(cx, key, DONE, &messages);
+        }
+        !messages.is_empty()
+    }
+
+    /// Answers the poll that waits, if one does.
+    fn answer_poller<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: ConnKey,
+        status: u16,
+        messages: &[u8],
+    ) {
+        if let Some(Poller { shard, conn }) = self.conns.take_poller(key) {
+            self.conns.set_deadline(key, cx.now.mono_ms + SESSION_TIMEOUT_MS);
+            self.tell_poller(cx, shard, FromSession::Polled { conn, status, messages });
+        }
+    }
+
+    /// Takes what there is for a session, as the strings of an answer: its own output, then what
+    /// was said in its rooms.
+    fn collect(&mut self, key: ConnKey, messages: &mut Vec<u8>) {
+        let mut is_first = true;
+        self.conns.fetch_output(key, |out| push_messages(messages, out, &mut is_first));
+        for at in 0..self.channels(key).len() {
+            if messages.len() > POLL_ANSWER_BYTES {
+                return;
+            }
+            let Some(channel) = self.channels(key).get(at) else { return };
+            let (audience, seat) = (channel.audience, channel.seat);
+            self.audiences.fetch(&self.conns, audience, seat, |pending| {
+                push_messages(messages, pending, &mut is_first);
+            });
+        }
+    }
+
+    /// A session's deadline has passed: its poll has waited long enough, or nobody polls it any
+    /// more.
+    pub(super) fn session_due<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
+        if self.conns.is_polled(key) {
+            self.answer_poller(cx, key, NOTHING, &[]);
+        } else {
+            self.close(cx, key, CloseCode::GoingAway, "");
+        }
+    }
+
+    /// A session ends: the client learns it from its poll, or from its next one.
+    pub(super) fn end_session<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
+        let mut messages = Vec::new();
+        self.collect(key, &mut messages);
+        let status = if messages.is_empty() { LOST } else { DONE };
+        self.answer_poller(cx, key, status, &messages);
+        self.conns.forget_session(key);
+        self.remove(cx, key);
+    }
+}

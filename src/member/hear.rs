@@ -1,0 +1,47 @@
+//! What a room's home says to its members here.
+
+use super::Members;
+use crate::link::io::Io;
+use crate::link::outbox::{Cx, Tell};
+use crate::link::record::ToMember;
+
+impl<I: Io> Tell<I> for Members {
+    /// A message to one's own shard is a call, with the same values.
+    fn tell(&mut self, cx: &mut Cx<'_, I>, shard: u16, message: ToMember<'_>) {
+        if shard == cx.id {
+            self.hear(cx, message);
+        } else {
+            cx.send(shard, message);
+        }
+    }
+}
+
+impl Members {
+    /// Handles what a room's home says to the members here.
+    pub(crate) fn hear<I: Io>(&mut self, cx: &mut Cx<'_, I>, message: ToMember<'_>) {
+        match message {
+            ToMember::Joined { conn, audience, home, slot, response } => {
+                if let Some(audience) = self.audiences.get_mut(audience) {
+                    audience.home = Some(home);
+                }
+                self.joined(conn, audience, slot, response);
+            }
+            ToMember::Refused { conn, audience, response } => {
+                self.refused(conn, audience, response);
+            }
+            ToMember::Left { conn, audience, slot, reference } => {
+                self.left(conn, audience, slot, reference);
+            }
+            ToMember::Reply { conn, audience, slot, reference, status, response } => {
+                self.replied(conn, audience, slot, reference, status, response);
+            }
+            ToMember::Deliver { audience, event, payload } => {
+                self.audiences.deliver(cx.metrics, audience, event, payload);
+            }
+            ToMember::State { audience, list, count, own } => {
+                self.show(cx, audience, list, count, own);
+            }
+            ToMember::Created { conn, status, body } => self.conns.created(cx, conn, status, body),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! How a connection is flushed, closed and let go of, with the channels that it has.
+
+use super::Members;
+use crate::audience::NO_SEAT;
+use crate::conn::{Exchange, Flushed};
+use crate::link::ask::Ask;
+use crate::link::ids::{AudienceKey, ConnKey};
+use crate::link::io::Io;
+use crate::link::metrics::Metrics;
+use crate::link::outbox::Cx;
+use crate::link::record::ToSession;
+use crate::wire::ws::FrameError;
+use crate::wire::ws::close::CloseCode;
+
+impl Members {
+    /// Sends the output of every connection that has some.
+    pub(crate) fn flush_conns<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+        let mut touched = self.conns.take_touched();
+        for conn in touched.drain(..) {
+            if let Some(key) = self.conns.untouch(conn) {
+                self.flush_conn(cx, key);
+            }
+        }
+        self.conns.put_touched(touched);
+    }
+
+    /// Sends a connection's own output. False if its socket does not take all of it.
+    pub(crate) fn flush_conn<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) -> bool {
+        match self.conns.flush(cx, key) {
+            Flushed::All => true,
+            Flushed::Blocked => false,
+            Flushed::TooMuch => {
+                // A poll that waits takes it all.
+                if !self.serve_poller(cx, key) {
+                    cx.metrics.overflowed += 1;
+                    self.close(cx, key, CloseCode::TryLater, "does not read");
+                }
+                false
+            }
+        }
+    }
+
+    /// Flushes every audience in which something was said, except those that are to collect for a
+    /// while.
+    pub(crate) fn flush_audiences<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+        let mut touched = self.audiences.take_touched();
+        touched.retain(|key| match self.audiences.is_resting(*key, cx.now.mono_ms) {
+            None => false,
+            Some(true) => true,
+            Some(false) => {
+                if self.audiences.is_long(*key) {
+                    self.flush_conns(cx);
+                }
+                self.flush_audience(cx, *key)
+            }
+        });
+        self.audiences.put_touched(touched);
+    }
+
+    /// Flushes a slice of an audience. True if it is to go on.
+    fn flush_audience<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: AudienceKey) -> bool {
+        let began_us = cx.io.elapsed_us();
+        self.audiences.flush_slice(cx, &mut self.conns, key, began_us);
+        while let Some(seat) = self.audiences.next_laggard() {
+            self.evict_laggard(cx.metrics, key, seat);
+        }
+        self.audiences.end_slice(cx, &self.conns, key, began_us)
+    }
+
+    /// A connection's socket takes bytes again: its own output goes first, then what was said in
+    /// its rooms.
+    pub(crate) fn writable<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
+        if !self.conns.unblock(key) || !self.flush_conn(cx, key) {
+            return;
+        }
+        for at in 0..self.channels(key).len() {
+            let Some(channel) = self.channels(key).get(at) else { return };
+            let (audience, seat) = (channel.audience, channel.seat);
+            if seat != NO_SEAT && !self.audiences.resume_seat(cx, &mut self.conns, audience, seat) {
+                return;
+            }
+        }
+    }
+
+    /// A connection's peer has ended its half, or the connection is broken.
+    pub(crate) fn hung_up<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
+        if !self.conns.contains(key) {
+            return;
+        }
+        if self.conns.linger(key) {
+            // It asked, and closed its half; it may still listen.
+            self.flush_conn(cx, key);
+        }
+        self.remove(cx, key);
+    }
+
+    /// Closes a connection for what it sent.
+    pub(crate) fn break_off<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey, error: FrameError) {
+        match error {
+            FrameError::FrameTooBig { .. } | FrameError::MessageTooBig => cx.metrics.too_big += 1,
+            FrameError::TooManyFragments => cx.metrics.fragmented += 1,
+            _ => cx.metrics.broken_protocol += 1,
+        }
+        self.close(cx, key, error.close_code(), "");
+    }
+
+    /// Begins to close a connection: its memberships end now, and the close frame goes after what
+    /// it has not been sent. A session ends at once.
+    ///
+    /// Requires: nothing; one that is closing goes on so. Changes: channels, output. Emits: later
+    /// one `Leave` per settled channel.
+    pub(crate) fn close<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: ConnKey,
+        code: CloseCode,
+        reason: &str,
+    ) {
+        let flags = self.conns.flags(key.index());
+        if !self.conns.contains(key) || flags.is_closing() {
+            return;
+        }
+        self.leave_all(key);
+        if flags.is_session() {
+            return self.end_session(cx, key);
+        }
+        self.conns.close(cx, key, code, reason);
+    }
+
+    /// Lets go of a connection and of all that it had.
+    ///
+    /// Requires: nothing. Changes: everything of it. Emits: later one `Leave` per settled channel,
+    /// and an `Abandon` if it polled.
+    pub(crate) fn remove<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
+        self.leave_all(key);
+        if let Some(Exchange::Poll { ticket, .. }) = self.conns.remove(cx, key) {
+            let message = ToSession::Abandon { conn: key, ticket };
+            self.asks.push_back(Ask::Session { shard: ticket.shard, message });
+        }
+    }
+
+    /// Sends what is in the rooms' logs to all who take it, whether a room rests or not. A log is
+    /// let go of when all have been written to.
+    pub(crate) fn flush_logs<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+        let keys = self.audiences.wake_all();
+        self.flush_audiences(cx);
+        let is_half_flushed = |audiences: &crate::audience::Audiences, key: &AudienceKey| {
+            audiences.get(*key).is_some_and(crate::audience::Audience::is_half_flushed)
+        };
+        while keys.iter().any(|key| is_half_flushed(&self.audiences, key)) {
+            self.flush_audiences(cx);
+        }
+    }
+
+    /// Evicts those that lag at least half as far as the furthest in a room. False if nobody lags.
+    pub(crate) fn evict_furthest(&mut self, metrics: &mut Metrics, key: AudienceKey) -> bool {
+        let furthest = self.audiences.furthest(&self.conns, key);
+        for seat in &furthest {
+            metrics.lost_for_memory += 1;
+            self.evict_laggard(metrics, key, *seat);
+        }
+        !furthest.is_empty()
+    }
+
+    /// Closes a connection for the memory that it holds, and says why if that can be done without
+    /// keeping it.
+    pub(crate) fn close_for_memory<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
+        if !self.conns.contains(key) {
+            return;
+        }
+        let flags = self.conns.flags(key.index());
+        cx.metrics.closed_for_memory += u64::from(!flags.is_closing());
+        let is_told = self.conns.stage(key).is_open() && !flags.is_closing();
+        if is_told && !flags.is_stuck() {
+            self.close(cx, key, CloseCode::TryLater, "no memory");
+        } else {
+            // A close frame would have to wait behind all that is not taken; and a request may
+            // still be answered by another shard.
+            self.remove(cx, key);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The half of a shard that connections are on: what a client's messages do, and what its rooms say
+//! to it. `Phoenix.Socket` and `Phoenix.Channel`, seen from one connection.
+//!
+//! ```text
+//!   message ── dispatch ─┬ join, push, leave ── Ask ──> shard ──> the room's home, here or elsewhere
+//!                        └ answered at once
+//!   ToMember ── hear ────┬ an answer ──> the connection's output
+//!                        └ a broadcast ──> the audience's log
+//! ```
+//!
+//! A channel is a topic that a connection has joined. While it is on its way in or out, the
+//! connection is parked by the next message for that topic; everything else is answered in the
+//! order in which it came, also where the room's home is another shard.
+//!
+//! Invariants:
+//!
+//! 1. a seat is taken by a live connection that lists its audience, and the other way round;
+//! 2. a connection has one channel a topic;
+//! 3. a join that is under way is kept until it is answered.
+//!
+//! Deliberately absent: who may do what in a room, and in which order things are said (`room`); the
+//! way to a room (`shard`): what is asked of one is returned, or waits in `asks`.
+//!
+//! Source: `Phoenix.Socket.handle_in/4`, recorded from Phoenix 1.8 (`docs/protocol.md`).
+//!
+//! Called by: `shard`. Calls: `audience`, `conn`.
+
+mod answers;
+mod channels;
+mod expire;
+mod fetch;
+mod hear;
+mod join;
+mod leave;
+mod lifecycle;
+mod lobby;
+mod params;
+mod push;
+mod refs;
+mod show;
+
+use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
+
+use channels::{Arrival, Channel, Channels, State};
+use refs::{JoinRef, PackedRef};
+
+use crate::audience::{Audiences, NO_SEAT};
+use crate::base::dense::Dense;
+use crate::base::slack::Slack;
+use crate::conn::{Conns, Stage};
+use crate::link::ask::Ask;
+use crate::link::ids::{AudienceKey, ConnKey};
+use crate::link::topic;
+use crate::wire::phx::Message;
+
+pub(crate) use join::Joiner;
+pub(crate) use push::Push;
+
+/// For how many entries of each kind memory is kept when there are none.
+const ENTRIES_KEPT: usize = 128;
+
+/// The connections of a shard, their channels, and the audiences that they sit in.
+pub(crate) struct Members {
+    pub(crate) conns: Conns,
+    pub(crate) audiences: Audiences,
+    /// By the connections' index.
+    channels: Dense<Channels>,
+    /// Joins that are under way, and refs of joins that are no numbers: by channel.
+    arrivals: HashMap<(ConnKey, AudienceKey), Arrival, ahash::RandomState>,
+    odd_refs: HashMap<(ConnKey, AudienceKey), JoinRef, ahash::RandomState>,
+    /// What is to be asked of others, in order: ends of memberships that no client asked for.
+    asks: VecDeque<Ask<'static>>,
+    /// Ends of memberships by eviction. They are told at the end of a flush.
+    evicted: Vec<Ask<'static>>,
+}
+
+/// What a message asks for.
+#[derive(Debug)]
+pub(crate) enum Dispatch<'m> {
+    /// Nothing more: it has been answered.
+    Done,
+    /// It cannot be handled yet, and must be offered again.
+    Park,
+    /// To join a topic. `is_new` unless the connection is in it already.
+    Join { topic: Cow<'m, str>, is_new: bool },
+    /// To leave one.
+    Leave { audience: AudienceKey },
+    /// A push in a channel.
+    Push { audience: AudienceKey, event: Cow<'m, str> },
+}
+
+impl Members {
+    /// Nobody yet. `hasher` makes a hasher from a number that is different for each table.
+    pub(crate) fn new(lag_bytes: usize, hasher: impl Fn(u64) -> ahash::RandomState) -> Self {
+        Self {
+            audiences: Audiences::new(lag_bytes, hasher(1)),
+            channels: Dense::new(),
+            arrivals: HashMap::with_hasher(hasher(7)),
+            odd_refs: HashMap::with_hasher(hasher(8)),
+            asks: VecDeque::new(),
+            evicted: Vec::new(),
+            conns: Conns::new(hasher),
+        }
+    }
+
+    /// Makes the keys of another life of the shard find nothing here.
+    pub(crate) fn follow(&mut self, other: &Self) {
+        self.conns.follow(&other.conns);
+        self.audiences.follow(&other.audiences);
+    }
+
+    /// Decides what a message asks for, and answers what needs no room.
+    pub(crate) fn dispatch<'m>(&mut self, conn: ConnKey, message: &'m Message<'_>) -> Dispatch<'m> {
+        let Some(topic) = message.topic() else { return self.answer_unmatched(conn, message) };
+        let event = message.event();
+        if topic == topic::PHOENIX {
+            if event.as_deref() != Some("heartbeat") {
+                return self.answer_unmatched(conn, message);
+            }
+            return self.answer_alone(conn, message, "null", "ok", "{}");
+        }
+        let audience = self.audiences.find(&topic);
+        let channel = audience.and_then(|audience| self.channel(conn, audience)).copied();
+        let Some(channel) = channel else {
+            return match event.as_deref() {
+                Some("phx_join") => Dispatch::Join { topic, is_new: true },
+                Some("phx_leave") => {
+                    self.answer_alone(conn, message, &message.join_ref, "ok", "{}")
+                }
+                _ => self.answer_unmatched(conn, message),
+            };
+        };
+        if channel.state != State::Joined {
+            return Dispatch::Park;
+        }
+        let audience = channel.audience;
+        match event {
+            Some(event) if event == "phx_join" => return Dispatch::Join { topic, is_new: false },
+            // Of a join that is over: what it wanted to say is over too.
+            _ if !self.join_ref(conn, &channel).owns(message) => {}
+            Some(event) if event == "phx_leave" => return Dispatch::Leave { audience },
+            Some(event) if !topic::is_reserved(&event) => {
+                return Dispatch::Push { audience, event };
+            }
+            _ => self.evict(conn, audience, "channel_crash"),
+        }
+        Dispatch::Done
+    }
+
+    /// The channels of a connection, in the order in which they were joined.
+    fn channels(&self, conn: ConnKey) -> &[Channel] {
+        let is_live = self.conns.contains(conn);
+        let channels = self.channels.get(conn.index() as usize).filter(|_| is_live);
+        channels.map_or(&[], |channels| &**channels)
+    }
+
+    /// How many channels a connection has.
+    pub(crate) fn channels_count(&self, conn: ConnKey) -> usize {
+        self.channels(conn).len()
+    }
+
+    /// The channel of a connection in an audience, if it has one.
+    fn channel(&self, conn: ConnKey, audience: AudienceKey) -> Option<&Channel> {
+        self.channels(conn).iter().find(|channel| channel.audience == audience)
+    }
+
+    /// See [`Members::channel`].
+    fn channel_mut(&mut self, conn: ConnKey, audience: AudienceKey) -> Option<&mut Channel> {
+        if !self.conns.contains(conn) {
+            return None;
+        }
+        let channels = self.channels.get_mut(conn.index() as usize)?;
+        channels.iter_mut().find(|channel| channel.audience == audience)
+    }
+
+    /// Gives a connection a channel, with the ref of its join.
+    fn insert_channel(&mut self, conn: ConnKey, channel: Channel, join_ref: &JoinRef) {
+        if !self.conns.contains(conn) {
+            return;
+        }
+        let packed = PackedRef::of(join_ref);
+        if packed == PackedRef::ODD {
+            self.odd_refs.insert((conn, channel.audience), join_ref.clone());
+        }
+        let index = conn.index() as usize;
+        self.channels.grow(index + 1, Channels::default);
+        self.channels[index].push(Channel { join_ref: packed, ..channel });
+    }
+
+    /// The ref of the join that made a channel.
+    fn join_ref(&self, conn: ConnKey, channel: &Channel) -> JoinRef {
+        let odd = || self.odd_refs.get(&(conn, channel.audience)).cloned();
+        channel
+            .join_ref
+            .unpack()
+            .or_else(odd)
+            .expect("a ref that is no number is kept beside its channel")
+    }
+
+    /// The next thing to be asked of others, in order.
+    pub(crate) fn next_ask(&mut self) -> Option<Ask<'static>> {
+        self.asks.pop_front()
+    }
+
+    /// The next membership that ended by eviction.
+    pub(crate) fn next_evicted(&mut self) -> Option<Ask<'static>> {
+        self.evicted.pop()
+    }
+
+    /// Forgets what was to be told to a shard that has begun anew.
+    pub(crate) fn forget_evicted(&mut self, shard: u16) {
+        self.evicted.retain(|ask| !matches!(ask, Ask::Home { shard: to, .. } if *to == shard));
+    }
+
+    /// Whether a turn has something left to do here.
+    pub(crate) fn has_work(&self) -> bool {
+        self.conns.has_work() || !self.asks.is_empty() || !self.evicted.is_empty()
+    }
+
+    /// Gives back memory that most of is not needed.
+    pub(crate) fn tidy(&mut self) {
+        let Self { conns, audiences, channels: _, arrivals, odd_refs, asks, evicted } = self;
+        conns.tidy();
+        audiences.tidy();
+        arrivals.trim(ENTRIES_KEPT);
+        odd_refs.trim(ENTRIES_KEPT);
+        asks.trim(ENTRIES_KEPT);
+        evicted.trim(ENTRIES_KEPT);
+    }
+
+    /// Panics if the parts do not fit each other: for tests, it looks at everything.
+    pub(crate) fn check(&self) {
+        self.conns.check();
+        self.audiences.check(&self.conns);
+        for (key, audience) in self.audiences.iter() {
+            for (seat, taken) in (0..).zip(&audience.seats) {
+                let conn = self.conns.key_at(taken.conn);
+                let conn = conn.expect("a seat is taken by a live connection");
+                let channel = self.channel(conn, key).expect("one that lists this audience");
+                assert_eq!(channel.seat, seat, "and knows its seat");
+            }
+        }
+        let (mut channels, mut odd, mut arriving) = (0, 0, 0);
+        for conn in self.conns.keys() {
+            self.check_channels(conn);
+            channels += self.channels(conn).len();
+            for channel in self.channels(conn) {
+                let key = (conn, channel.audience);
+                if channel.join_ref == PackedRef::ODD {
+                    assert!(self.odd_refs.contains_key(&key), "an odd ref is kept");
+                    odd += 1;
+                }
+                if matches!(channel.state, State::Joining | State::Rejoining) {
+                    assert!(self.arrivals.contains_key(&key), "a join will be answered");
+                    arriving += 1;
+                }
+            }
+        }
+        let kept = (self.odd_refs.len(), self.arrivals.len());
+        assert_eq!(kept, (odd, arriving), "and no other is kept");
+        let all = (0..self.channels.len()).map(|index| self.channels[index].len()).sum::<usize>();
+        assert_eq!(all, channels, "channels are of live connections");
+    }
+
+    fn check_channels(&self, conn: ConnKey) {
+        let channels = self.channels(conn);
+        let is_settled = self.conns.stage(conn) == Stage::Settled;
+        assert!(channels.is_empty() || is_settled, "who has joined stays where that was");
+        let is_closing = self.conns.flags(conn.index()).is_closing();
+        assert!(!is_closing || channels.is_empty(), "who is closing is a member of nothing");
+        for (index, channel) in channels.iter().enumerate() {
+            let audience = self.audiences.get(channel.audience);
+            let audience = audience.expect("a channel has an audience");
+            if channel.seat != NO_SEAT {
+                let taken = audience.seats[channel.seat as usize].conn;
+                assert_eq!(taken, conn.index(), "and the seat it knows is its own");
+            }
+            let is_other = |other: &Channel| other.audience != channel.audience;
+            assert!(channels[..index].iter().all(is_other), "one channel a topic");
+        }
+    }
+}

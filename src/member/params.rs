@@ -1,0 +1,217 @@
+//! What the payloads of joins and pushes ask for, read and checked.
+//!
+//! Deliberately absent: whether it is granted.
+
+use std::borrow::Cow;
+
+use crate::limits::{KEY_BYTES_MAX, META_BYTES_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
+use crate::link::ids::Cursor;
+use crate::link::message::parse_epoch;
+use crate::link::record::From;
+use crate::link::refusal::Refusal;
+use crate::wire::json;
+use crate::wire::phx::Payload;
+
+/// What a join asks for besides the topic.
+#[derive(Debug)]
+pub(crate) struct JoinParams<'a> {
+    pub(crate) since: Option<Cursor>,
+    pub(crate) limit: u32,
+    pub(crate) visible: bool,
+    pub(crate) meta: Option<&'a str>,
+}
+
+impl<'a> JoinParams<'a> {
+    pub(crate) fn parse(payload: Payload<'a>) -> Result<Self, Refusal> {
+        let mut params =
+            Self { since: None, limit: PAGE_MESSAGES_DEFAULT, visible: true, meta: None };
+        // Phoenix takes any payload for a join; only an object can ask for something.
+        let Payload::Json(object) = payload else { return Ok(params) };
+        let [since, limit, presence, meta] = given(object, ["since", "limit", "presence", "meta"]);
+        if let Some(since) = since {
+            params.since = cursor(since)?;
+        }
+        if let Some(limit) = limit {
+            params.limit = page_limit(limit)?;
+        }
+        if let Some(presence) = presence {
+            let message = "true or false";
+            params.visible =
+                json::boolean(presence).ok_or(Refusal::Invalid { field: "presence", message })?;
+        }
+        if let Some(meta) = meta {
+            if !json::is_object(meta) {
+                return Err(Refusal::Invalid { field: "meta", message: "an object" });
+            }
+            if meta.len() > META_BYTES_MAX {
+                return Err(Refusal::TooLarge { field: "meta", max_bytes: META_BYTES_MAX });
+            }
+            params.meta = Some(meta);
+        }
+        Ok(params)
+    }
+}
+
+/// The payload of `new_msg`.
+#[derive(Debug)]
+pub(crate) struct Publish<'a> {
+    /// With its quotes, as it came.
+    pub(crate) body: &'a str,
+    pub(crate) key: Option<Cow<'a, str>>,
+    pub(crate) reply_to: Option<u64>,
+}
+
+impl<'a> Publish<'a> {
+    pub(crate) fn parse(payload: Payload<'a>, body_bytes_max: usize) -> Result<Self, Refusal> {
+        let invalid = |field, message| Refusal::Invalid { field, message };
+        let Payload::Json(object) = payload else {
+            return Err(invalid("body", "a message is JSON"));
+        };
+        let [body, key, reply_to] = given(object, ["body", "key", "reply_to"]);
+        let body = body
+            .filter(|body| body.starts_with('"') && body.len() > 2)
+            .ok_or(invalid("body", "a string that is not empty"))?;
+        if body.len() - 2 > body_bytes_max {
+            return Err(Refusal::TooLarge { field: "body", max_bytes: body_bytes_max });
+        }
+        let key = key.map(|key| json::string(key).ok_or(invalid("key", "a string"))).transpose()?;
+        if key.as_deref().is_some_and(str::is_empty) {
+            return Err(invalid("key", "a string that is not empty"));
+        }
+        if key.as_deref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
+            return Err(Refusal::TooLarge { field: "key", max_bytes: KEY_BYTES_MAX });
+        }
+        let reply_to = reply_to
+            .map(|offset| {
+                json::unsigned(offset).ok_or(invalid("reply_to", "the offset of a message"))
+            })
+            .transpose()?;
+        Ok(Self { body, key, reply_to })
+    }
+}
+
+/// What `history` asks for.
+pub(crate) fn page_wanted(payload: Payload<'_>) -> Result<(From, u32), Refusal> {
+    let invalid = |field| Refusal::Invalid { field, message: "the offset of a message" };
+    let Payload::Json(object) = payload else { return Ok((From::Latest, PAGE_MESSAGES_DEFAULT)) };
+    let [before, after, limit] = given(object, ["before", "after", "limit"]);
+    let limit = limit.map_or(Ok(PAGE_MESSAGES_DEFAULT), page_limit)?;
+    let from = match (before, after) {
+        (None, None) => From::Latest,
+        (Some(before), None) => From::Before(json::unsigned(before).ok_or(invalid("before"))?),
+        (None, Some(after)) => From::After(json::unsigned(after).ok_or(invalid("after"))?),
+        (Some(_), Some(_)) => {
+            return Err(Refusal::Invalid { field: "after", message: "not together with before" });
+        }
+    };
+    Ok((from, limit))
+}
+
+/// A cursor as the client keeps it. An epoch that is none of ours is a cursor into nothing, and not
+/// an error.
+fn cursor(since: &str) -> Result<Option<Cursor>, Refusal> {
+    let invalid = Refusal::Invalid {
+        field: "since",
+        message: "an object with an epoch (string) and an offset (number)",
+    };
+    let [epoch, offset] = given(since, ["epoch", "offset"]);
+    let epoch = epoch.and_then(json::string).ok_or(invalid)?;
+    let offset = offset.and_then(json::unsigned).ok_or(invalid)?;
+    // An epoch that does not parse is still an answer to "were you there?": no. Epoch 0 is never
+    // given out.
+    let epoch = parse_epoch(&epoch).unwrap_or(0);
+    Ok(Some(Cursor { epoch, offset }))
+}
+
+fn page_limit(limit: &str) -> Result<u32, Refusal> {
+    json::unsigned(limit)
+        .and_then(|limit| u32::try_from(limit).ok())
+        .filter(|limit| *limit <= PAGE_MESSAGES_MAX)
+        .ok_or(Refusal::Invalid { field: "limit", message: "a number from 0 to 100" })
+}
+
+/// Those of these fields that are there and not null.
+fn given<'a, const N: usize>(object: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
+    json::fields(object, names).map(|value| value.filter(|value| *value != "null"))
+}
+
+/// A custom payload with its sender in it: as it came if it names the sender, else with `user` put
+/// in front.
+///
+/// *Every* `user` in it counts, under any spelling: clients differ in which of two they see.
+pub(crate) fn signed<'a>(
+    object: &'a str,
+    user: &str,
+    out: &'a mut Vec<u8>,
+) -> Result<&'a str, Refusal> {
+    if !json::is_object(object) {
+        return Err(Refusal::Invalid { field: "payload", message: "an object" });
+    }
+    let mut named = false;
+    for (key, value) in json::members(object) {
+        if json::string(key).as_deref() == Some("user") {
+            named = true;
+            if json::string(value).as_deref() != Some(user) {
+                return Err(Refusal::UserMismatch);
+            }
+        }
+    }
+    if named {
+        return Ok(object);
+    }
+    out.clear();
+    out.extend_from_slice(b"{\"user\":");
+    json::push_string(out, user);
+    let inside = object.trim_start().get(1..).unwrap_or_default();
+    if !inside.trim_start().starts_with('}') {
+        out.push(b',');
+    }
+    out.extend_from_slice(inside.as_bytes());
+    Ok(std::str::from_utf8(out).expect("JSON and a string are UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_custom_payload_gets_its_sender_and_keeps_every_other_byte() {
+        let signed = |object| signed(object, "bob", &mut Vec::new()).map(str::to_owned);
+        assert_eq!(signed("{}").as_deref(), Ok(r#"{"user":"bob"}"#));
+        assert_eq!(signed(" { } ").as_deref(), Ok(r#"{"user":"bob" } "#));
+        assert_eq!(
+            signed(r#"{ "x":1.0e5,"y":"\u00e9"}"#).as_deref(),
+            Ok(r#"{"user":"bob", "x":1.0e5,"y":"\u00e9"}"#)
+        );
+        assert_eq!(signed(r#"{"x":1, "user":"bob"}"#).as_deref(), Ok(r#"{"x":1, "user":"bob"}"#));
+        assert_eq!(signed(r#"{"user":"ann"}"#), Err(Refusal::UserMismatch));
+        assert_eq!(signed(r#"{"user":"bob","us\u0065r":"ann"}"#), Err(Refusal::UserMismatch));
+        assert_eq!(signed(r#"{"user":null}"#), Err(Refusal::UserMismatch));
+        assert!(matches!(signed("[1]"), Err(Refusal::Invalid { .. })));
+    }
+
+    #[test]
+    fn a_message_says_what_is_wrong_with_it() {
+        let parse = |payload| Publish::parse(Payload::Json(payload), 8);
+        assert_eq!(parse(r#"{"body":"hi","key":"k","reply_to":3}"#).expect("valid").body, "\"hi\"");
+        for (payload, field) in [
+            ("{}", "body"),
+            ("[]", "body"),
+            (r#"{"body":1}"#, "body"),
+            (r#"{"body":""}"#, "body"),
+            (r#"{"body":"a","key":""}"#, "key"),
+            (r#"{"body":"a","key":1}"#, "key"),
+            (r#"{"body":"a","reply_to":-1}"#, "reply_to"),
+        ] {
+            assert!(
+                matches!(parse(payload), Err(Refusal::Invalid { field: named, .. }) if named == field),
+                "{payload}"
+            );
+        }
+        assert_eq!(parse(r#"{"body":"12345678"}"#).expect("at the limit").body.len(), 10);
+        assert!(matches!(
+            parse(r#"{"body":"123456789"}"#),
+            Err(Refusal::TooLarge { field: "body", max_bytes: 8 })
+        ));
+    }
+}

@@ -1,0 +1,157 @@
+//! A push in a joined channel, from the client to the room's home, and its answer.
+
+use std::borrow::Cow;
+
+use super::Members;
+use super::params::{Publish, page_wanted, signed};
+use crate::auth::identity::Identity;
+use crate::limits::EVENT_BYTES_MAX;
+use crate::link::ask::{Ask, Desk};
+use crate::link::ids::{Asker, AudienceKey, ConnKey, Slot};
+use crate::link::io::Io;
+use crate::link::outbox::Cx;
+use crate::link::record::ToHome;
+use crate::link::refusal::{PUBLISH_LIMIT, Refusal};
+use crate::link::topic::Topic;
+use crate::wire::phx::{Message, Payload};
+
+/// A push in a channel.
+#[derive(Clone, Copy)]
+pub(crate) struct Push<'m> {
+    pub(crate) conn: ConnKey,
+    pub(crate) audience: AudienceKey,
+    pub(crate) message: &'m Message<'m>,
+    pub(crate) event: &'m str,
+}
+
+impl Members {
+    /// Returns what is to be asked of the room's home, or answers at once.
+    ///
+    /// All checks come before anything is asked, the cheapest first. Requires: joined. Changes: the
+    /// rates, the count of answers that are to come. Emits: `Publish`, `Custom`, `Typing` or
+    /// `History`.
+    ///
+    /// # Errors
+    ///
+    /// Why it is refused; to be told by [`Members::answer_in_order`].
+    pub(crate) fn push<'m, I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        push: Push<'m>,
+        desk: &'m mut Desk,
+    ) -> Result<Option<Ask<'m>>, Refusal> {
+        let Push { conn, audience, message, event } = push;
+        let Some(channel) = self.channel(conn, audience) else { return Ok(None) };
+        let asker = Asker { conn, slot: channel.slot };
+        if event == "echo" {
+            return Ok(self.answer_in_order(push, "ok", message.payload));
+        }
+        let Some((shard, home)) = self.audiences.home(audience) else {
+            return Err(Refusal::ReadOnly);
+        };
+        let Some(record) = self.audiences.get(audience) else { return Ok(None) };
+        let room = Topic::parse(&record.topic).and_then(Topic::room);
+        let identity = self.conns.identity(conn);
+        let may_speak = |room| identity.is_some_and(|identity| identity.may_speak(room));
+        let speaks = room.is_none_or(may_speak);
+        let reference = &*message.reference;
+        let limits = &cx.settings.limits;
+        if event == "history" && room.is_none() {
+            let message = "there is no history here";
+            return Err(Refusal::Invalid { field: "event", message });
+        }
+        if event != "history" && !speaks {
+            return Err(Refusal::Unauthorized);
+        }
+        if event.len() > EVENT_BYTES_MAX {
+            return Err(Refusal::TooLarge { field: "event", max_bytes: EVENT_BYTES_MAX });
+        }
+        // History too: forty bytes that ask for it are answered with up to a page of it.
+        self.conns
+            .rates
+            .take_publish(conn.index(), cx.now.mono_ms, limits)
+            .map_err(|retry| Refusal::RateLimited { limit: PUBLISH_LIMIT, retry })?;
+        let message = match event {
+            "new_msg" if room.is_some() => {
+                let Publish { body, key, reply_to } =
+                    Publish::parse(message.payload, limits.body_bytes)?;
+                let key = key.map(|key| match key {
+                    Cow::Borrowed(key) => key,
+                    // It had escapes in it.
+                    Cow::Owned(key) => {
+                        desk.text = key;
+                        &*desk.text
+                    }
+                });
+                ToHome::Publish { home, asker, reference, body, key, reply_to }
+            }
+            "typing" => ToHome::Typing { home, asker },
+            "history" => {
+                let (from, limit) = page_wanted(message.payload)?;
+                ToHome::History { home, asker, reference, from, limit }
+            }
+            _ => {
+                let user = self.conns.identity(conn).map_or("", Identity::user);
+                let payload = match message.payload {
+                    Payload::Json(object) => Payload::Json(signed(object, user, &mut desk.bytes)?),
+                    binary @ Payload::Binary(_) => binary,
+                };
+                ToHome::Custom { home, asker, reference, event, payload }
+            }
+        };
+        if cx.is_busy(shard) {
+            return Err(Refusal::Busy);
+        }
+        if !matches!(message, ToHome::Typing { .. }) {
+            self.expect_answer(conn, audience);
+        }
+        Ok(Some(Ask::Home { shard, message }))
+    }
+
+    /// Answers here, unless answers of the home are under way: then by way of the home, behind
+    /// them.
+    pub(crate) fn answer_in_order<'m>(
+        &mut self,
+        push: Push<'m>,
+        status: &'static str,
+        response: Payload<'m>,
+    ) -> Option<Ask<'m>> {
+        let Push { conn, audience, message, .. } = push;
+        let channel = self.channel(conn, audience)?;
+        let asker = Asker { conn, slot: channel.slot };
+        let reference = &*message.reference;
+        if channel.outstanding > 0
+            && let Some((shard, home)) = self.audiences.home(audience)
+        {
+            self.expect_answer(conn, audience);
+            let message = ToHome::Bounce { home, asker, reference, status, response };
+            return Some(Ask::Home { shard, message });
+        }
+        self.answer(conn, audience, reference, status, response);
+        None
+    }
+
+    fn expect_answer(&mut self, conn: ConnKey, audience: AudienceKey) {
+        if let Some(channel) = self.channel_mut(conn, audience) {
+            channel.outstanding = channel.outstanding.saturating_add(1);
+        }
+    }
+
+    /// An answer of the home to a push: it comes after what the home had said before.
+    pub(super) fn replied(
+        &mut self,
+        conn: ConnKey,
+        audience: AudienceKey,
+        slot: Slot,
+        reference: &str,
+        status: &str,
+        response: Payload<'_>,
+    ) {
+        let channel = self.channel_mut(conn, audience).filter(|channel| channel.slot == slot);
+        let Some(channel) = channel else { return };
+        channel.outstanding = channel.outstanding.saturating_sub(1);
+        let seat = channel.seat;
+        self.audiences.settle(&mut self.conns, audience, seat);
+        self.answer(conn, audience, reference, status, response);
+    }
+}

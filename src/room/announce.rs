@@ -1,0 +1,129 @@
+//! How a room's members learn who is there: at a tick what has changed, and each newcomer the list.
+//!
+//! Deliberately absent: when (`pacing`), and lists that are kept for the next newcomer (`rooms`).
+//!
+//! Called by: `rooms`. Calls: `presence`, `pacing`, `meta`.
+
+use crate::base::bitset::BitSet;
+use crate::base::time::Now;
+use crate::limits::PresenceLimits;
+use crate::link::ids::{Count, Slot};
+use crate::link::message::push_count;
+use crate::link::record::Field;
+use crate::room::pacing::Urgency;
+use crate::room::{Room, meta};
+
+/// For how many newcomers at once a room keeps the memory.
+const NEWCOMERS_KEPT: usize = 4;
+
+impl Room {
+    /// Asks for a tick. Returns the time for which a timer is to be set, if one is.
+    pub(crate) fn request_tick(
+        &mut self,
+        now: Now,
+        urgency: Urgency,
+        limits: &PresenceLimits,
+    ) -> Option<u64> {
+        self.pacing.request(now.mono_ms, urgency, self.presence.live_count(), limits)
+    }
+
+    /// Whether its tick is due; then none is set any more.
+    pub(crate) fn take_due_tick(&mut self, now: Now) -> bool {
+        self.pacing.take_due(now.mono_ms)
+    }
+
+    /// Whether news of it may go along with what is said; then no tick is set any more.
+    pub(crate) fn take_tick_along(&mut self, now: Now) -> bool {
+        self.pacing.take_along(now.mono_ms)
+    }
+
+    /// How long it is to its next tick, in milliseconds; 0 if none is set.
+    pub(crate) fn tick_wait_ms(&self, now: Now) -> u64 {
+        self.pacing.wait_ms(now.mono_ms)
+    }
+
+    /// Whether a tick is set.
+    pub(crate) fn has_tick(&self) -> bool {
+        self.pacing.has_tick()
+    }
+
+    /// Appends the payload of `presence_diff` of who came and left since the last tick, and takes
+    /// it as told. False, and nothing appended, if nobody did. `seen` is memory to work with.
+    pub(crate) fn tick(
+        &mut self,
+        limits: &PresenceLimits,
+        seen: &mut BitSet,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        if !self.presence.tick(limits) {
+            return false;
+        }
+        meta::push_diff(out, &self.presence, self.history.cursor().epoch, seen);
+        self.presence.announce();
+        true
+    }
+
+    /// Appends the payload of `presence_count`, if the true number is news.
+    pub(crate) fn push_count_news(&mut self, out: &mut Vec<u8>) -> bool {
+        let news = self.presence.count_news();
+        if let Some(count) = news {
+            push_count(out, count);
+        }
+        news.is_some()
+    }
+
+    /// Notes that all members have been told: the room rests.
+    pub(crate) fn rest(&mut self, now: Now, limits: &PresenceLimits) {
+        self.pacing.told(now.mono_ms, self.presence.live_count(), limits);
+    }
+
+    /// Notes a member that is to be sent the list.
+    pub(crate) fn expect_greeting(&mut self, slot: Slot) {
+        self.newcomers.push(slot);
+    }
+
+    /// Those who joined and have not been sent the list.
+    pub(crate) fn newcomers(&self) -> &[Slot] {
+        &self.newcomers
+    }
+
+    /// Takes them as greeted.
+    pub(crate) fn greeted(&mut self) {
+        self.newcomers.clear();
+        self.newcomers.shrink_to(NEWCOMERS_KEPT);
+    }
+
+    /// Appends the list of those whom the members know of: the inside of a JSON object.
+    pub(crate) fn push_list(&self, out: &mut Vec<u8>, seen: &mut BitSet) {
+        let epoch = self.history.cursor().epoch;
+        meta::push_users(out, &self.presence, self.presence.announced(), epoch, seen);
+    }
+
+    /// The number that goes with the list, where it is not complete.
+    pub(crate) fn list_count(&self) -> Option<Count> {
+        self.presence.told_count()
+    }
+
+    /// Appends the newcomers on a shard in the order in which they joined, each with its own entry
+    /// for the list, which is empty where the list has one. Read by `member`.
+    pub(crate) fn push_own_entries(&self, out: &mut Vec<u8>, shard: u16) {
+        for slot in &self.newcomers {
+            self.push_own_entry(out, shard, *slot);
+        }
+    }
+
+    fn push_own_entry(&self, out: &mut Vec<u8>, shard: u16, slot: Slot) {
+        let member = self.presence.member(slot).filter(|member| member.place.shard == shard);
+        let Some(member) = member else { return };
+        member.place.conn.put(out);
+        let begin = out.len();
+        0u32.put(out);
+        if self.presence.is_unlisted(slot) {
+            let device = std::iter::once((slot, member));
+            let epoch = self.history.cursor().epoch;
+            meta::push_user(out, &self.presence, member.identity.user(), device, epoch);
+        }
+        let bytes = u32::try_from(out.len() - begin - 4).expect("an entry is small");
+        out[begin..begin + 4].copy_from_slice(&bytes.to_le_bytes());
+    }
+}

@@ -1,0 +1,75 @@
+//! How the answer to a join and a page of history are written.
+//!
+//! Deliberately absent: messages and receipts (`link::message`), presence (`meta`).
+//!
+//! Called by: `room`. Calls: `history`, `presence`.
+
+use crate::limits::HistoryLimits;
+use crate::link::ids::{Cursor, Slot};
+use crate::link::message::push_epoch;
+use crate::room::Room;
+use crate::room::history::Page;
+use crate::wire::json::{push_string, push_unsigned};
+
+/// What a join asks to be told besides that it took place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JoinQuestion {
+    /// Whether the member may speak: only told back.
+    pub(crate) speak: bool,
+    /// Where the client stood, if it has been here before.
+    pub(crate) since: Option<Cursor>,
+    /// How many messages the latest page is to have.
+    pub(crate) limit: u32,
+}
+
+/// Appends the answer to a join.
+pub(crate) fn push_joined(
+    out: &mut Vec<u8>,
+    room: &Room,
+    slot: Slot,
+    question: JoinQuestion,
+    limits: &HistoryLimits,
+) {
+    let JoinQuestion { speak, since, limit } = question;
+    out.push(b'{');
+    if room.name().is_some() {
+        let history = room.history();
+        let cursor = history.cursor();
+        let recovered = since.and_then(|since| history.recover(since, limits));
+        out.extend_from_slice(b"\"epoch\":\"");
+        push_epoch(out, cursor.epoch);
+        out.extend_from_slice(b"\",");
+        // What was missed begins where the client stands, so it has what is before; the page may
+        // have more before it.
+        push_page(out, recovered.unwrap_or_else(|| history.latest(limit, limits)));
+        out.extend_from_slice(b",\"offset\":");
+        push_unsigned(out, cursor.offset);
+        out.extend_from_slice(if recovered.is_some() {
+            b",\"recovered\":true,"
+        } else {
+            b",\"recovered\":false,"
+        });
+        out.extend_from_slice(b"\"room\":");
+        room.push_listing(out);
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"you\":{");
+    if let Some(member) = room.member(slot) {
+        out.extend_from_slice(b"\"name\":");
+        push_string(out, member.identity.name());
+        out.extend_from_slice(if speak {
+            b",\"speak\":true,\"user\":"
+        } else {
+            b",\"speak\":false,\"user\":"
+        });
+        push_string(out, member.identity.user());
+    }
+    out.extend_from_slice(b"}}");
+}
+
+/// Appends a page of history: the inside of an object.
+pub(crate) fn push_page(out: &mut Vec<u8>, page: Page<'_>) {
+    out.extend_from_slice(b"\"messages\":[");
+    out.extend_from_slice(page.messages);
+    out.extend_from_slice(if page.more { b"],\"more\":true" } else { b"],\"more\":false" });
+}

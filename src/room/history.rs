@@ -1,0 +1,434 @@
+//! What a room remembers: its messages in order, each under its offset, within bounds of count and
+//! bytes.
+//!
+//! Invariants:
+//!
+//! 1. offsets are contiguous from 1 within an epoch; a message keeps its offset for ever;
+//! 2. what is kept is always the latest part, without gaps;
+//! 3. a recovery is all that was missed, or is not one.
+//!
+//! The messages lie one behind the other, parted by commas: a page of them is one slice of bytes,
+//! ready to stand in a JSON array. The memory for them follows what is kept: mostly twice that, and
+//! four times at the most.
+//!
+//! Deliberately absent: what a message says.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::base::slack;
+use crate::limits::{HistoryLimits, KEYS_PER_ROOM_MAX};
+use crate::link::ids::{Cursor, Receipt};
+
+/// A run of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page<'a> {
+    /// The messages, parted by commas; empty if there are none.
+    pub messages: &'a [u8],
+    /// How many.
+    pub count: u32,
+    /// Whether there are further ones in the direction that was asked for.
+    pub more: bool,
+}
+
+const NO_PAGE: Page<'static> = Page { messages: &[], count: 0, more: false };
+
+/// How many bytes of memory, and places of messages, are kept whatever becomes of the messages.
+const BYTES_KEPT: usize = 1_024;
+/// See [`BYTES_KEPT`].
+const STARTS_KEPT: usize = 16;
+
+/// The messages of one room.
+#[derive(Debug)]
+pub struct History {
+    epoch: u64,
+    /// The offset of the last message; 0 before the first.
+    last: u64,
+    /// The latest messages, each followed by a comma. The first `front` bytes are no longer kept.
+    bytes: Vec<u8>,
+    front: usize,
+    /// Where each kept message begins, counted since the epoch began. Subtract `trimmed` for the
+    /// place in `bytes`.
+    starts: VecDeque<u64>,
+    /// How many bytes have been cut off `bytes` since the epoch began.
+    trimmed: u64,
+    /// The time of the latest message: time never goes back within a room.
+    latest_at_ms: u64,
+    keys: Keys,
+}
+
+impl History {
+    /// An empty history. The epoch tells this life of the room from any other, so it must be new.
+    #[must_use]
+    pub fn new(epoch: u64) -> Self {
+        Self {
+            epoch,
+            last: 0,
+            bytes: Vec::new(),
+            front: 0,
+            starts: VecDeque::new(),
+            trimmed: 0,
+            latest_at_ms: 0,
+            keys: Keys::default(),
+        }
+    }
+
+    /// Where a reader stands who has everything.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        Cursor { epoch: self.epoch, offset: self.last }
+    }
+
+    /// How many messages are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// How many keys are remembered.
+    #[must_use]
+    pub fn keys_count(&self) -> usize {
+        self.keys.order.len()
+    }
+
+    /// Whether nothing is kept. Offsets may still have been given out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    /// The bytes of the messages that are kept.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.bytes.len() - self.front
+    }
+
+    /// What the next message's receipt will be.
+    #[must_use]
+    pub fn next(&self, now_ms: u64) -> Receipt {
+        Receipt { offset: self.last + 1, at_ms: now_ms.max(self.latest_at_ms) }
+    }
+
+    /// The receipt of the message that this key was used for, if the room still remembers it.
+    #[must_use]
+    pub fn of_key(&self, key: KeyHash) -> Option<Receipt> {
+        self.keys.receipts.get(&key).copied()
+    }
+
+    /// Keeps a message under the receipt that [`History::next`] gave, and lets go of what is over
+    /// the bounds.
+    ///
+    /// # Panics
+    ///
+    /// If the receipt is not the next one: two messages would have one offset.
+    pub fn append(
+        &mut self,
+        receipt: Receipt,
+        key: Option<KeyHash>,
+        message: &[u8],
+        limits: &HistoryLimits,
+    ) {
+        assert_eq!(receipt.offset, self.last + 1, "offsets are contiguous");
+        self.last = receipt.offset;
+        self.latest_at_ms = receipt.at_ms;
+        if let Some(key) = key {
+            self.keys.remember(key, receipt);
+        }
+        if limits.messages == 0 {
+            return;
+        }
+        self.make_room(message.len() + 1);
+        self.starts.push_back(self.trimmed + self.bytes.len() as u64);
+        self.bytes.extend_from_slice(message);
+        self.bytes.push(b',');
+        while self.len() > limits.messages as usize
+            || (self.kept_bytes() > limits.room_bytes && self.len() > 1)
+        {
+            self.drop_oldest();
+        }
+    }
+
+    /// Lets go of the oldest message.
+    pub fn drop_oldest(&mut self) {
+        self.starts.pop_front();
+        self.front = self.starts.front().map_or(self.bytes.len(), |start| self.place(*start));
+        if let Some(places) =
+            slack::places(self.kept_bytes(), self.bytes.capacity(), BYTES_KEPT / 2)
+        {
+            self.cut_front();
+            self.bytes.shrink_to(places);
+            self.starts.shrink_to((2 * self.len()).max(STARTS_KEPT));
+        }
+    }
+
+    /// Makes room for so many bytes: of what is no longer kept, and if that is little, of new
+    /// memory, twice what is kept. So what is kept is moved once for each time that half of it is
+    /// new, and has no more than its own size in reserve.
+    fn make_room(&mut self, bytes: usize) {
+        if self.bytes.capacity() - self.bytes.len() >= bytes {
+            return;
+        }
+        self.cut_front();
+        let kept = self.kept_bytes();
+        if self.bytes.capacity() - kept < bytes.max(kept / 2) {
+            self.bytes.reserve_exact(bytes.max(kept));
+        }
+    }
+
+    /// Lets go of the bytes that are no longer kept.
+    fn cut_front(&mut self) {
+        self.bytes.drain(..self.front);
+        self.trimmed += self.front as u64;
+        self.front = 0;
+    }
+
+    /// Everything after the cursor, or `None` if that can no longer be told, or would be more than
+    /// `limits.page_bytes`.
+    #[must_use]
+    pub fn recover(&self, since: Cursor, limits: &HistoryLimits) -> Option<Page<'_>> {
+        if since.epoch != self.epoch || since.offset > self.last || since.offset + 1 < self.first()
+        {
+            return None;
+        }
+        let skipped = usize::try_from(since.offset + 1 - self.first()).ok()?;
+        let page = self.page(skipped, self.len());
+        (page.messages.len() <= limits.page_bytes).then_some(page)
+    }
+
+    /// The latest messages: at most `count`, and at most `limits.page_bytes`. `more` speaks of
+    /// older ones.
+    #[must_use]
+    pub fn latest(&self, count: u32, limits: &HistoryLimits) -> Page<'_> {
+        self.before(self.last + 1, count, limits)
+    }
+
+    /// The messages just before an offset, ascending. `more` speaks of older ones.
+    #[must_use]
+    pub fn before(&self, offset: u64, count: u32, limits: &HistoryLimits) -> Page<'_> {
+        let end = usize::try_from(offset.saturating_sub(self.first()))
+            .unwrap_or(usize::MAX)
+            .min(self.len());
+        let mut begin = end.saturating_sub(count as usize);
+        while begin < end && self.page(begin, end).messages.len() > limits.page_bytes {
+            begin += 1;
+        }
+        Page { more: begin > 0, ..self.page(begin, end) }
+    }
+
+    /// The messages just after an offset, ascending. `more` speaks of newer ones.
+    #[must_use]
+    pub fn after(&self, offset: u64, count: u32, limits: &HistoryLimits) -> Page<'_> {
+        let skipped = (offset.saturating_add(1)).saturating_sub(self.first());
+        let begin = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.len());
+        let mut end = begin.saturating_add(count as usize).min(self.len());
+        while begin < end && self.page(begin, end).messages.len() > limits.page_bytes {
+            end -= 1;
+        }
+        Page { more: end < self.len(), ..self.page(begin, end) }
+    }
+
+    /// The offset of the oldest message that is kept; the next offset if there is none.
+    fn first(&self) -> u64 {
+        self.last + 1 - self.starts.len() as u64
+    }
+
+    /// The kept messages from index `begin` up to `end`.
+    fn page(&self, begin: usize, end: usize) -> Page<'_> {
+        if begin >= end {
+            return NO_PAGE;
+        }
+        let from = self.place(self.starts[begin]);
+        let to = self.starts.get(end).map_or(self.bytes.len(), |start| self.place(*start));
+        // Without the last comma.
+        let messages = &self.bytes[from..to - 1];
+        Page {
+            messages,
+            count: u32::try_from(end - begin).expect("bounded by HistoryLimits::messages"),
+            more: false,
+        }
+    }
+
+    fn place(&self, start: u64) -> usize {
+        usize::try_from(start - self.trimmed).expect("kept bytes fit in memory")
+    }
+}
+
+/// A user and the key it gave a message, as 128 bits of a randomly keyed hash.
+///
+/// Two different ones would have to agree in all bits to be taken for one; nobody outside can aim
+/// at that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyHash(pub [u64; 2]);
+
+/// The latest keys of a room.
+#[derive(Debug, Default)]
+struct Keys {
+    receipts: HashMap<KeyHash, Receipt, ahash::RandomState>,
+    order: VecDeque<KeyHash>,
+}
+
+impl Keys {
+    fn remember(&mut self, key: KeyHash, receipt: Receipt) {
+        if self.order.len() == KEYS_PER_ROOM_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.receipts.remove(&oldest);
+        }
+        if self.receipts.insert(key, receipt).is_none() {
+            self.order.push_back(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HistoryLimits =
+        HistoryLimits { messages: 5, room_bytes: 1_000, total_bytes: 0, page_bytes: 1_000 };
+
+    /// A history after `count` messages, `m1` to `m<count>`.
+    fn filled(count: u64, limits: &HistoryLimits) -> History {
+        let mut history = History::new(7);
+        for number in 1..=count {
+            history.append(history.next(number), None, format!("m{number}").as_bytes(), limits);
+        }
+        history
+    }
+
+    #[track_caller]
+    fn check(page: Page<'_>, messages: &str, more: bool) {
+        assert_eq!(std::str::from_utf8(page.messages), Ok(messages));
+        assert_eq!(
+            page.count as usize,
+            messages.split(',').filter(|message| !message.is_empty()).count()
+        );
+        assert_eq!(page.more, more);
+    }
+
+    #[test]
+    fn pages_are_ascending_and_say_whether_there_is_more() {
+        let history = filled(8, &LIMITS);
+        assert_eq!(history.len(), 5);
+        check(history.latest(2, &LIMITS), "m7,m8", true);
+        check(history.latest(50, &LIMITS), "m4,m5,m6,m7,m8", false);
+        check(history.latest(0, &LIMITS), "", true);
+        check(history.before(6, 1, &LIMITS), "m5", true);
+        check(history.before(6, 50, &LIMITS), "m4,m5", false);
+        check(history.before(4, 50, &LIMITS), "", false);
+        check(history.before(0, 50, &LIMITS), "", false);
+        check(history.before(u64::MAX, 1, &LIMITS), "m8", true);
+        check(history.after(5, 2, &LIMITS), "m6,m7", true);
+        check(history.after(0, 2, &LIMITS), "m4,m5", true);
+        check(history.after(8, 2, &LIMITS), "", false);
+        check(history.after(u64::MAX, 2, &LIMITS), "", false);
+    }
+
+    #[test]
+    fn a_recovery_is_all_that_was_missed_or_nothing() {
+        let history = filled(8, &LIMITS);
+        let recover = |epoch, offset| history.recover(Cursor { epoch, offset }, &LIMITS);
+        check(recover(7, 5).expect("kept"), "m6,m7,m8", false);
+        check(recover(7, 3).expect("the oldest kept is 4"), "m4,m5,m6,m7,m8", false);
+        check(recover(7, 8).expect("nothing missed"), "", false);
+        assert_eq!(recover(7, 2), None, "message 3 is gone");
+        assert_eq!(recover(7, 9), None, "from the future");
+        assert_eq!(recover(6, 5), None, "another epoch");
+        assert_eq!(recover(7, u64::MAX), None);
+        let small = HistoryLimits { page_bytes: 7, ..LIMITS };
+        assert_eq!(
+            history.recover(Cursor { epoch: 7, offset: 5 }, &small),
+            None,
+            "eight bytes are too many"
+        );
+        assert!(history.recover(Cursor { epoch: 7, offset: 6 }, &small).is_some());
+    }
+
+    #[test]
+    fn pages_stay_within_their_bytes_and_next_to_what_was_asked() {
+        let history = filled(5, &LIMITS);
+        let small = HistoryLimits { page_bytes: 5, ..LIMITS };
+        check(history.latest(50, &small), "m4,m5", true);
+        check(history.after(0, 50, &small), "m1,m2", true);
+    }
+
+    #[test]
+    fn an_empty_room_recovers_a_cursor_at_zero() {
+        let history = History::new(7);
+        check(
+            history.recover(Cursor { epoch: 7, offset: 0 }, &LIMITS).expect("nothing missed"),
+            "",
+            false,
+        );
+        check(history.latest(50, &LIMITS), "", false);
+    }
+
+    #[test]
+    fn offsets_go_on_when_nothing_is_kept() {
+        let none = HistoryLimits { messages: 0, ..LIMITS };
+        let history = filled(3, &none);
+        assert_eq!(history.cursor(), Cursor { epoch: 7, offset: 3 });
+        assert!(history.is_empty());
+        assert_eq!(history.recover(Cursor { epoch: 7, offset: 2 }, &none), None);
+        assert!(history.recover(Cursor { epoch: 7, offset: 3 }, &none).is_some());
+    }
+
+    #[test]
+    fn what_is_kept_is_the_latest_part_whatever_the_sizes() {
+        let limits = HistoryLimits { messages: 50, room_bytes: 300, ..LIMITS };
+        let mut history = History::new(1);
+        for number in 0..2_000u64 {
+            let message = "x".repeat(usize::try_from(number * 31 % 97).expect("small") + 1)
+                + &number.to_string();
+            history.append(history.next(number), None, message.as_bytes(), &limits);
+            assert!(history.kept_bytes() <= 300 || history.len() == 1);
+            assert!(
+                history.bytes.capacity() <= 4 * history.kept_bytes() + BYTES_KEPT,
+                "what is gone is given back"
+            );
+            let newest = history.latest(1, &limits);
+            assert_eq!(newest.messages, message.as_bytes());
+            let all = history.latest(50, &limits);
+            assert_eq!(all.messages.split(|byte| *byte == b',').count(), history.len());
+        }
+    }
+
+    #[test]
+    fn what_is_kept_takes_twice_its_size_and_what_was_kept_nothing() {
+        let limits = HistoryLimits { messages: 1_000_000, room_bytes: 100_000, ..LIMITS };
+        let mut history = History::new(1);
+        for number in 0..10_000 {
+            history.append(history.next(number), None, &[b'x'; 99], &limits);
+            let kept_bytes = history.kept_bytes().max(100);
+            assert!(
+                history.bytes.capacity() <= 2 * kept_bytes,
+                "{number}: {}",
+                history.bytes.capacity()
+            );
+        }
+        assert_eq!(history.kept_bytes(), 100_000);
+        while !history.is_empty() {
+            history.drop_oldest();
+        }
+        assert!(history.bytes.capacity() <= BYTES_KEPT && history.starts.capacity() <= STARTS_KEPT);
+        history.append(history.next(10_000), None, b"y", &limits);
+        check(history.latest(1, &limits), "y", false);
+    }
+
+    #[test]
+    fn a_key_is_remembered_until_a_thousand_others_came() {
+        let mut history = History::new(1);
+        for number in 1..=KEYS_PER_ROOM_MAX as u64 + 1 {
+            history.append(history.next(number), Some(KeyHash([number, 0])), b"m", &LIMITS);
+        }
+        assert_eq!(history.of_key(KeyHash([1, 0])), None);
+        assert_eq!(history.of_key(KeyHash([2, 0])), Some(Receipt { offset: 2, at_ms: 2 }));
+    }
+
+    #[test]
+    fn time_does_not_go_back() {
+        let mut history = History::new(1);
+        history.append(history.next(1_000), None, b"m", &LIMITS);
+        assert_eq!(history.next(900).at_ms, 1_000);
+        assert_eq!(history.next(1_100).at_ms, 1_100);
+    }
+}

@@ -1,0 +1,280 @@
+//! One room as a state machine: what is said in it, in order, and who is there. **Knows no
+//! connection, no shard and no I/O.**
+//!
+//! ```text
+//!            ┌───────────────── Room ─────────────────┐
+//!   join ───>│ presence   who is there, as bits       │──> slot, answer
+//!   publish ─>│ history    messages by offset, keys    │──> receipt, the message as JSON
+//!   typing ──>│ typists    who was said to be typing   │──> the event as JSON, or nothing
+//!   tick ───>│ pacing     when the members are told   │──> diff, count, list of those there
+//!            └────────────────────────────────────────┘
+//! ```
+//!
+//! Every method takes the time and the limits as values, writes JSON into a buffer that it is
+//! given, and returns what must follow. Who is told what, and through which way, is decided by
+//! `rooms`.
+//!
+//! A room has one writer, its home shard. So all members see one order, offsets have no gaps, and
+//! nothing needs a lock. A member is a slot, and the address that its answers go to.
+//!
+//! Invariants, checked by [`Room::check_invariants`]:
+//!
+//! 1. every member is counted at its shard, and a shard without members has no outpost;
+//! 2. whoever asks in the room is the member that it says it is ([`Room::check`], in production).
+//!
+//! Deliberately absent: connections, shards, sockets, the registry's bookkeeping.
+//!
+//! Here is who is in the room; `speech` is what is said in it, `announce` how members learn who is
+//! there.
+//!
+//! Called by: `rooms`. Calls: `history`, `presence`, `pacing`, `encode`, `meta`.
+
+mod announce;
+pub(crate) mod encode;
+pub mod history;
+pub(crate) mod meta;
+pub(crate) mod pacing;
+pub mod presence;
+pub(crate) mod speech;
+#[cfg(test)]
+mod tests;
+
+use smallvec::SmallVec;
+
+use encode::{JoinQuestion, push_joined};
+use history::History;
+use pacing::Pacing;
+use presence::{Member, Presence};
+
+use crate::auth::identity::Identity;
+use crate::base::time::Now;
+use crate::limits::{HistoryLimits, KEY_MEMORY_BYTES, MEMBER_MEMORY_BYTES, ROOM_MEMORY_BYTES};
+use crate::link::ids::{Address, Asker, AudienceKey, Slot};
+use crate::link::message::push_listing;
+use crate::link::record::Who;
+use crate::link::topic::Topic;
+
+/// A shard with members of the room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outpost {
+    /// The shard.
+    pub(crate) shard: u16,
+    /// The members' record there.
+    pub(crate) audience: AudienceKey,
+    members: u32,
+}
+
+/// A topic and all that happens in it. See the module.
+#[derive(Debug)]
+pub(crate) struct Room {
+    topic: Box<str>,
+    title: Box<str>,
+    history: History,
+    presence: Presence<Address>,
+    outposts: SmallVec<[Outpost; 2]>,
+    pacing: Pacing,
+    /// Those who joined and have not been sent the list.
+    newcomers: Vec<Slot>,
+    /// Who was said to be typing for a while: a user, by a hash of its id, on whatever device and
+    /// through whatever rejoins.
+    typists: SmallVec<[u64; 4]>,
+    /// Until when that is not said again, in milliseconds of monotonic time.
+    typing_until_ms: u64,
+}
+
+/// A wish to become a member.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    /// Where the member is.
+    pub(crate) address: Address,
+    /// The members' record on that shard.
+    pub(crate) audience: AudienceKey,
+    /// Who it is.
+    pub(crate) who: Who<'a>,
+    /// Whether it wishes to be seen.
+    pub(crate) visible: bool,
+    /// What its client attached: a JSON object.
+    pub(crate) meta: Option<&'a str>,
+    /// The membership that this one takes the place of.
+    pub(crate) replaces: Option<Slot>,
+}
+
+impl Room {
+    /// A room that nobody has been in. The epoch tells this life of it from any other.
+    pub(crate) fn new(topic: &str, epoch: u64) -> Self {
+        Self {
+            topic: topic.into(),
+            title: Topic::parse(topic).and_then(Topic::room).unwrap_or_default().into(),
+            history: History::new(epoch),
+            presence: Presence::default(),
+            outposts: SmallVec::new(),
+            pacing: Pacing::default(),
+            newcomers: Vec::new(),
+            typists: SmallVec::new(),
+            typing_until_ms: 0,
+        }
+    }
+
+    /// Its topic.
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Its name; none, if the topic is a user's own.
+    pub(crate) fn name(&self) -> Option<&str> {
+        Topic::parse(&self.topic).and_then(Topic::room)
+    }
+
+    /// What it is called in lists.
+    pub(crate) fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// Calls it so in lists.
+    pub(crate) fn set_title(&mut self, title: &str) {
+        self.title = title.into();
+    }
+
+    /// What it remembers.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The member in a slot, if there is one that has not left.
+    pub(crate) fn member(&self, slot: Slot) -> Option<&Member<Address>> {
+        self.presence.member(slot)
+    }
+
+    /// How many members there are, the invisible ones included.
+    pub(crate) fn members_count(&self) -> u32 {
+        self.presence.live_count()
+    }
+
+    /// How many are present and visible.
+    pub(crate) fn present_count(&self) -> u32 {
+        self.presence.present_count()
+    }
+
+    /// The shards with members, each with the members' record there.
+    pub(crate) fn outposts(&self) -> &[Outpost] {
+        &self.outposts
+    }
+
+    /// The members' record on a shard.
+    pub(crate) fn audience(&self, shard: u16) -> Option<AudienceKey> {
+        let outpost = self.outposts.iter().find(|outpost| outpost.shard == shard)?;
+        Some(outpost.audience)
+    }
+
+    /// About how much memory it takes besides its history, in bytes.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        let members =
+            self.presence.live_count() as usize * MEMBER_MEMORY_BYTES + self.presence.meta_bytes();
+        ROOM_MEMORY_BYTES + members + self.history.keys_count() * KEY_MEMORY_BYTES
+    }
+
+    /// Checks that the asker is the member in its slot.
+    ///
+    /// # Panics
+    ///
+    /// If that slot is not the asker's: it would speak as somebody else, or in a room that it is
+    /// not in.
+    pub(crate) fn check(&self, shard: u16, asker: Asker) {
+        let address = self.presence.member(asker.slot).map(|member| member.place);
+        assert_eq!(
+            address,
+            Some(Address { shard, conn: asker.conn }),
+            "a member speaks for itself"
+        );
+    }
+
+    /// Takes a member in, and out the one that it replaces. Only a room lists its members.
+    ///
+    /// Requires: `replaces` is the asker's own slot. Changes: members, outposts. Emits: nothing;
+    /// the caller asks for a tick.
+    pub(crate) fn join(&mut self, now: Now, arrival: Arrival<'_>) -> Slot {
+        let Arrival { address, audience, who, visible, meta, replaces } = arrival;
+        if let Some(slot) = replaces {
+            self.check(address.shard, Asker { conn: address.conn, slot });
+            self.leave(slot);
+        }
+        let visible = visible && self.name().is_some();
+        let identity = self.identity_of(who);
+        let online_at_s = now.unix_ms / 1_000;
+        let slot = self.presence.join(identity, address, meta.map(Box::from), online_at_s, visible);
+        match self.outposts.iter_mut().find(|outpost| outpost.shard == address.shard) {
+            Some(outpost) => {
+                outpost.members += 1;
+                outpost.audience = audience;
+            }
+            None => self.outposts.push(Outpost { shard: address.shard, audience, members: 1 }),
+        }
+        slot
+    }
+
+    /// An identity, shared with the user's other devices from other shards.
+    fn identity_of(&self, who: Who<'_>) -> Identity {
+        let known = match who {
+            Who::There { user, name } => self.presence.known(user, name),
+            Who::Here(_) => None,
+        };
+        known.unwrap_or_else(|| who.identity())
+    }
+
+    /// Appends the answer to a join.
+    pub(crate) fn push_joined(
+        &self,
+        out: &mut Vec<u8>,
+        slot: Slot,
+        question: JoinQuestion,
+        limits: &HistoryLimits,
+    ) {
+        push_joined(out, self, slot, question, limits);
+    }
+
+    /// Takes a member out; its leave is announced by the next tick. Nothing, if it is not there.
+    pub(crate) fn leave(&mut self, slot: Slot) {
+        let Some(address) = self.presence.member(slot).map(|member| member.place) else { return };
+        self.presence.leave(slot);
+        self.newcomers.retain(|newcomer| *newcomer != slot);
+        if let Some(at) = self.outposts.iter().position(|outpost| outpost.shard == address.shard) {
+            self.outposts[at].members -= 1;
+            if self.outposts[at].members == 0 {
+                self.outposts.swap_remove(at);
+            }
+        }
+    }
+
+    /// Takes out all members on a shard.
+    pub(crate) fn leave_all(&mut self, shard: u16) {
+        let members = self.presence.members();
+        let gone: Vec<_> = members
+            .filter(|(_, member)| member.place.shard == shard)
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in gone {
+            self.leave(slot);
+        }
+    }
+
+    /// Appends `{"members":2,"room":"tea","title":"Tea time"}`.
+    pub(crate) fn push_listing(&self, out: &mut Vec<u8>) {
+        let name = self.name().unwrap_or_default();
+        push_listing(out, name, &self.title, self.presence.present_count());
+    }
+
+    /// Asserts the invariants of the module. For tests: it looks at everything.
+    pub(crate) fn check_invariants(&self) {
+        for outpost in &self.outposts {
+            let members = self.presence.members();
+            let there = members.filter(|(_, member)| member.place.shard == outpost.shard).count();
+            assert_eq!(outpost.members as usize, there, "every member is counted at its shard");
+            assert!(there > 0, "a shard without members has no outpost");
+        }
+        let there: u32 = self.outposts.iter().map(|outpost| outpost.members).sum();
+        assert_eq!(there, self.presence.live_count(), "and each has one");
+        for slot in &self.newcomers {
+            assert!(self.presence.member(*slot).is_some(), "a newcomer is a member");
+        }
+    }
+}

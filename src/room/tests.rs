@@ -1,0 +1,271 @@
+//! A room alone, without a shard: what it says to whom asks, and what it refuses.
+
+use super::encode::JoinQuestion;
+use super::history::KeyHash;
+use super::pacing::Urgency;
+use super::speech::{Message, Publication};
+use super::*;
+use crate::auth::identity::NEVER_S;
+use crate::base::arena::Key;
+use crate::base::bitset::BitSet;
+use crate::limits::PresenceLimits;
+use crate::link::ids::{Count, Cursor, Receipt};
+use crate::link::record::From;
+
+const HISTORY: HistoryLimits =
+    HistoryLimits { messages: 3, room_bytes: 10_000, total_bytes: 0, page_bytes: 10_000 };
+const PRESENCE: PresenceLimits =
+    PresenceLimits { tick_ms: 50, tick_max_ms: 2_000, full_max: 1_000, listed: 100 };
+
+fn now(ms: u64) -> Now {
+    Now { mono_ms: ms, unix_ms: 1_000_000 + ms }
+}
+
+fn identity(user: &str) -> Identity {
+    Identity::new(user, user, NEVER_S, None).expect("a valid user")
+}
+
+fn asker(conn: u64, slot: Slot) -> Asker {
+    Asker { conn: Key::from_u64(1 << 32 | conn), slot }
+}
+
+fn arrival(who: Who<'_>, shard: u16, conn: u64) -> Arrival<'_> {
+    Arrival {
+        address: Address { shard, conn: Key::from_u64(1 << 32 | conn) },
+        audience: Key::from_u64(7 << 32 | u64::from(shard)),
+        who,
+        visible: true,
+        meta: None,
+        replaces: None,
+    }
+}
+
+fn join(room: &mut Room, user: &str, shard: u16, conn: u64) -> Slot {
+    let slot = room.join(now(0), arrival(Who::Here(&identity(user)), shard, conn));
+    room.check_invariants();
+    slot
+}
+
+fn publish(room: &mut Room, slot: Slot, body: &str, key: Option<&str>) -> (Publication, String) {
+    let key_hash = key.map(|key| KeyHash([u64::from(slot.0), key.len() as u64]));
+    let message = Message { body, key, reply_to: None };
+    let mut out = Vec::new();
+    let publication = room.publish(now(5), slot, message, key_hash, &HISTORY, &mut out);
+    (publication.expect("a member"), String::from_utf8(out).expect("UTF-8"))
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    write(&mut out);
+    String::from_utf8(out).expect("UTF-8")
+}
+
+#[test]
+fn a_join_is_answered_with_the_cursor_the_page_and_who_one_is() {
+    let mut room = Room::new("room:tea", 0x5f);
+    let ann = join(&mut room, "ann", 0, 1);
+    publish(&mut room, ann, "\"hi\"", None);
+    let bob = join(&mut room, "bob", 1, 1);
+    let question = JoinQuestion { speak: false, since: None, limit: 50 };
+    assert_eq!(
+        written(|out| room.push_joined(out, bob, question, &HISTORY)),
+        r#"{"epoch":"000000000000005f","messages":[{"at":1000005,"body":"hi","id":"000000000000005f-1","name":"ann","offset":1,"user":"ann"}],"more":false,"offset":1,"recovered":false,"room":{"members":2,"room":"tea","title":"tea"},"you":{"name":"bob","speak":false,"user":"bob"}}"#
+    );
+    let since = Some(Cursor { epoch: 0x5f, offset: 1 });
+    let recovered = written(|out| {
+        room.push_joined(out, bob, JoinQuestion { since, ..question }, &HISTORY);
+    });
+    assert!(recovered.contains(r#""messages":[],"more":false,"offset":1,"recovered":true"#));
+}
+
+#[test]
+fn a_users_own_topic_has_neither_history_nor_a_list() {
+    let mut room = Room::new("user:ann", 1);
+    assert_eq!(room.name(), None);
+    let ann = join(&mut room, "ann", 0, 1);
+    assert_eq!((room.members_count(), room.present_count()), (1, 0));
+    let question = JoinQuestion { speak: true, since: None, limit: 50 };
+    assert_eq!(
+        written(|out| room.push_joined(out, ann, question, &HISTORY)),
+        r#"{"you":{"name":"ann","speak":true,"user":"ann"}}"#
+    );
+}
+
+#[test]
+fn members_are_counted_at_their_shards_and_the_last_one_takes_the_outpost_along() {
+    let mut room = Room::new("room:tea", 1);
+    let ann = join(&mut room, "ann", 0, 1);
+    let bob = join(&mut room, "bob", 3, 1);
+    let cy = join(&mut room, "cy", 3, 2);
+    let shards =
+        |room: &Room| room.outposts().iter().map(|outpost| outpost.shard).collect::<Vec<_>>();
+    assert_eq!(shards(&room), [0, 3]);
+    room.leave(bob);
+    room.check_invariants();
+    assert_eq!(shards(&room), [0, 3]);
+    room.leave(bob);
+    assert_eq!(room.members_count(), 2, "who is not there cannot leave");
+    room.leave(cy);
+    assert_eq!((shards(&room), room.audience(3)), (vec![0], None));
+    join(&mut room, "dan", 3, 3);
+    room.leave_all(3);
+    room.check_invariants();
+    assert_eq!(shards(&room), [0]);
+    assert!(room.member(ann).is_some());
+}
+
+#[test]
+fn who_joins_again_takes_its_own_place_and_nobody_elses() {
+    let mut room = Room::new("room:tea", 1);
+    let ann = join(&mut room, "ann", 0, 1);
+    let identity_of_ann = identity("ann");
+    let again = Arrival { replaces: Some(ann), ..arrival(Who::Here(&identity_of_ann), 0, 1) };
+    let ann = room.join(now(0), again);
+    room.check_invariants();
+    assert_eq!(room.members_count(), 1);
+    let stranger = identity("bob");
+    let theft = Arrival { replaces: Some(ann), ..arrival(Who::Here(&stranger), 0, 2) };
+    let stolen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        room.join(now(0), theft);
+    }));
+    assert!(stolen.is_err(), "a member of another connection cannot be replaced");
+}
+
+#[test]
+#[should_panic(expected = "a member speaks for itself")]
+fn a_slot_of_another_shard_is_refused_loudly() {
+    let mut room = Room::new("room:tea", 1);
+    let ann = join(&mut room, "ann", 0, 1);
+    room.check(0, asker(1, ann));
+    room.check(1, asker(1, ann));
+}
+
+#[test]
+#[should_panic(expected = "a member speaks for itself")]
+fn a_member_that_left_speaks_no_more() {
+    let mut room = Room::new("room:tea", 1);
+    let ann = join(&mut room, "ann", 0, 1);
+    room.leave(ann);
+    room.check(0, asker(1, ann));
+}
+
+#[test]
+fn a_key_gives_its_first_receipt_and_no_second_message() {
+    let mut room = Room::new("room:tea", 1);
+    let ann = join(&mut room, "ann", 0, 1);
+    let receipt = Receipt { offset: 1, at_ms: 1_000_005 };
+    let (first, message) = publish(&mut room, ann, "\"a\"", Some("k"));
+    assert_eq!(first, Publication { receipt, is_new: true });
+    assert!(message.contains(r#""body":"a""#) && message.contains(r#""key":"k""#));
+    let again = publish(&mut room, ann, "\"b\"", Some("k"));
+    assert_eq!(again, (Publication { receipt, is_new: false }, String::new()));
+    assert_eq!(room.history().cursor().offset, 1);
+    let (other, _) = publish(&mut room, ann, "\"b\"", None);
+    assert_eq!(other.receipt.offset, 2);
+}
+
+#[test]
+fn who_is_no_member_publishes_nothing() {
+    let mut room = Room::new("room:tea", 1);
+    let ann = join(&mut room, "ann", 0, 1);
+    room.leave(ann);
+    let message = Message { body: "\"a\"", key: None, reply_to: None };
+    let mut out = Vec::new();
+    assert_eq!(room.publish(now(0), ann, message, None, &HISTORY, &mut out), None);
+    assert!(out.is_empty() && room.history().is_empty());
+}
+
+#[test]
+fn pages_are_what_is_kept_from_where_it_was_asked() {
+    let mut room = Room::new("room:tea", 1);
+    let ann = join(&mut room, "ann", 0, 1);
+    for body in ["1", "2", "3", "4"] {
+        publish(&mut room, ann, body, None);
+    }
+    let page = |from, limit| {
+        let page = written(|out| room.push_page(out, from, limit, &HISTORY));
+        let offsets: Vec<_> =
+            (1..=4).filter(|offset| page.contains(&format!(r#""offset":{offset},"#))).collect();
+        (offsets, page.ends_with(r#""more":true}"#))
+    };
+    assert_eq!(page(From::Latest, 2), (vec![3, 4], true));
+    assert_eq!(page(From::Latest, 9), (vec![2, 3, 4], false));
+    assert_eq!(page(From::Before(4), 1), (vec![3], true));
+    assert_eq!(page(From::After(2), 1), (vec![3], true));
+    room.drop_oldest();
+    let page = written(|out| room.push_page(out, From::Latest, 9, &HISTORY));
+    assert!(!page.contains(r#""offset":2,"#));
+}
+
+#[test]
+fn a_user_types_once_for_a_while_on_whatever_device() {
+    let mut room = Room::new("room:tea", 1);
+    let ann = join(&mut room, "ann", 0, 1);
+    let phone = join(&mut room, "ann", 1, 1);
+    let mut types = |slot, typist, ms| {
+        let mut out = Vec::new();
+        let told = room.typing(now(ms), slot, typist, &PRESENCE, &mut out);
+        assert_eq!(told, !out.is_empty());
+        told.then(|| String::from_utf8(out).expect("UTF-8"))
+    };
+    assert_eq!(types(ann, 1, 100).as_deref(), Some(r#"{"name":"ann","user":"ann"}"#));
+    assert_eq!(types(phone, 1, 149), None);
+    assert!(types(phone, 2, 149).is_some(), "another user, by its hash");
+    assert!(types(phone, 1, 150).is_some(), "the while is over");
+    assert_eq!(types(Slot(9), 3, 150), None, "nobody is there");
+}
+
+#[test]
+fn a_tick_tells_who_came_and_left_and_newcomers_get_the_list() {
+    let mut room = Room::new("room:tea", 1);
+    let mut seen = BitSet::new();
+    let ann = join(&mut room, "ann", 0, 1);
+    room.expect_greeting(ann);
+    assert_eq!(room.request_tick(now(10), Urgency::Now, &PRESENCE), Some(10));
+    assert!(!room.take_due_tick(now(9)) && room.has_tick());
+    assert!(room.take_due_tick(now(10)) && !room.has_tick());
+    let diff = |room: &mut Room, seen: &mut BitSet| {
+        written(|out| assert_eq!(room.tick(&PRESENCE, seen, out), !out.is_empty()))
+    };
+    let joined = diff(&mut room, &mut seen);
+    assert!(joined.starts_with(r#"{"joins":{"ann":{"metas":[{"name":"ann""#), "{joined}");
+    assert!(joined.ends_with(r#""leaves":{}}"#));
+    assert!(written(|out| room.push_list(out, &mut seen)).starts_with(r#""ann":{"metas":"#));
+    assert_eq!(room.newcomers(), [ann]);
+    let mut own = Vec::new();
+    room.push_own_entries(&mut own, 1);
+    assert!(own.is_empty(), "nobody is new on that shard");
+    room.push_own_entries(&mut own, 0);
+    assert_eq!(own[8..], [0; 4], "the list has it");
+    room.greeted();
+    room.rest(now(10), &PRESENCE);
+    room.leave(ann);
+    assert_eq!(room.request_tick(now(11), Urgency::AfterRest, &PRESENCE), Some(112));
+    assert_eq!(room.tick_wait_ms(now(100)), 12);
+    assert!(diff(&mut room, &mut seen).starts_with(r#"{"joins":{},"leaves":{"ann""#));
+    let mut out = Vec::new();
+    assert!(!room.tick(&PRESENCE, &mut seen, &mut out) && out.is_empty(), "nothing is new");
+}
+
+#[test]
+fn in_a_large_room_the_true_number_is_news_and_who_is_not_listed_is_told_of_itself() {
+    let limits = PresenceLimits { full_max: 4, listed: 2, ..PRESENCE };
+    let mut room = Room::new("room:tea", 1);
+    let mut seen = BitSet::new();
+    for conn in 0..6 {
+        let user = format!("u{conn}");
+        let slot = join(&mut room, &user, 0, conn);
+        room.expect_greeting(slot);
+    }
+    let mut out = Vec::new();
+    assert!(room.tick(&limits, &mut seen, &mut out));
+    assert_eq!(written(|out| assert!(room.push_count_news(out))), r#"{"count":6,"listed":1}"#);
+    assert_eq!(room.list_count(), Some(Count { present: 6, listed: 1 }));
+    assert!(!room.push_count_news(&mut out), "told once");
+    let own = {
+        let mut own = Vec::new();
+        room.push_own_entries(&mut own, 0);
+        String::from_utf8_lossy(&own).into_owned()
+    };
+    assert!(!own.contains("\"u0\"") && own.contains("\"u5\""), "{own}");
+}

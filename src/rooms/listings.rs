@@ -1,0 +1,118 @@
+//! How the directories hear of the rooms here: what changed is collected for a moment, and told to
+//! every shard.
+//!
+//! Invariant: a room is in the queue exactly if it says so itself, so it is told once, as it is by
+//! then.
+//!
+//! Deliberately absent: who may see a room, and what the lobby is told. Each shard's own directory
+//! answers that.
+//!
+//! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `directory`.
+
+use crate::base::slack::Slack;
+use crate::directory::Directory;
+use crate::link::ids::RoomKey;
+use crate::link::io::Io;
+use crate::link::outbox::{Cx, Timer};
+use crate::link::record::ToHome;
+use crate::link::topic;
+use crate::rooms::Rooms;
+use crate::rooms::registry::Registered;
+
+/// How long a shard collects what changed in its rooms before it tells the directories, in
+/// milliseconds.
+const LISTING_MS: u64 = 50;
+
+/// What the directories have not been told yet.
+#[derive(Default)]
+pub(super) struct Listings {
+    /// Rooms whose listing changed.
+    to_list: Vec<RoomKey>,
+    /// Rooms that went away since the directories were told.
+    removed: Vec<Box<str>>,
+    /// Whether a time to tell them is set.
+    is_set: bool,
+}
+
+impl Listings {
+    /// Queues a room to be told of.
+    pub(super) fn note(&mut self, key: RoomKey, registered: &mut Registered) {
+        if !std::mem::replace(&mut registered.is_to_list, true) {
+            self.to_list.push(key);
+        }
+    }
+
+    /// Notes that a room has been removed.
+    pub(super) fn note_removed(&mut self, name: &str) {
+        self.removed.push(name.into());
+    }
+
+    /// Gives back the memory of many rooms that changed at once.
+    pub(super) fn trim(&mut self, kept: usize) {
+        self.to_list.trim(kept);
+    }
+}
+
+impl Rooms {
+    /// Has the directories told of every room here.
+    pub(crate) fn list_all(&mut self) {
+        for key in self.keys(|_| true) {
+            self.list(key);
+        }
+    }
+
+    /// Has the directories told of a room.
+    pub(super) fn list(&mut self, key: RoomKey) {
+        if let Some(registered) = self.arena.get_mut(key) {
+            self.listings.note(key, registered);
+        }
+    }
+
+    /// Sets the time at which the directories are told, if there is anything to tell.
+    pub(crate) fn set_listings_tick<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+        let Listings { to_list, removed, is_set } = &mut self.listings;
+        let has_news = !to_list.is_empty() || !removed.is_empty();
+        if has_news && !std::mem::replace(is_set, true) {
+            cx.timers.push(cx.now.mono_ms + LISTING_MS, Timer::Listings);
+        }
+    }
+
+    /// Tells every shard's directory what has changed here; this shard's own is `directory`. While
+    /// a way to one is filling, that waits, and is told in one.
+    pub(crate) fn send_listings<I: Io>(&mut self, cx: &mut Cx<'_, I>, directory: &mut Directory) {
+        self.listings.is_set = false;
+        if cx.is_any_filling() {
+            return;
+        }
+        for key in self.listings.to_list.drain(..) {
+            let Some(registered) = self.arena.get_mut(key) else { continue };
+            registered.is_to_list = false;
+            let room = &registered.room;
+            if let Some(name) = room.name() {
+                send_listing(cx, directory, name, room.title(), Some(room.present_count()));
+            }
+        }
+        for name in std::mem::take(&mut self.listings.removed) {
+            // It may have been made again since.
+            if !self.by_topic.contains_key(&*topic::of_room(&name)) {
+                send_listing(cx, directory, &name, "", None);
+            }
+        }
+    }
+}
+
+fn send_listing<I: Io>(
+    cx: &mut Cx<'_, I>,
+    directory: &mut Directory,
+    room: &str,
+    title: &str,
+    members: Option<u32>,
+) {
+    for shard in 0..cx.settings.shards {
+        if shard == cx.id {
+            directory.learn(room, title, members);
+        } else {
+            cx.send(shard, ToHome::Listing { room, title, members });
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Who joins and leaves the rooms of a shard, and which rooms are made and go by it.
+//!
+//! Deliberately absent: the pace at which joins come in (`shard::admission`).
+//!
+//! Called by: `rooms`, `shard`. Calls: `room`, `registry`, `listings`, `greeting`, `ticks`.
+
+use crate::link::ids::{Address, Asker, ConnKey, RoomKey};
+use crate::link::io::Io;
+use crate::link::message::{NO_ROOM, text};
+use crate::link::outbox::{Cx, Tell};
+use crate::link::record::{ToHome, ToMember};
+use crate::room::encode::JoinQuestion;
+use crate::room::pacing::Urgency;
+use crate::room::{Arrival, Room};
+use crate::rooms::Rooms;
+use crate::rooms::registry::Registered;
+
+impl Rooms {
+    /// Lets a member in, and makes the room if there is none. Returns the bytes of the answer, 0 if
+    /// it was refused.
+    ///
+    /// # Panics
+    ///
+    /// If the message is no join.
+    pub(crate) fn join<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        message: ToHome<'_>,
+    ) -> usize {
+        let ToHome::Join {
+            conn,
+            audience,
+            topic,
+            who,
+            speak,
+            visible,
+            since,
+            limit,
+            meta,
+            replaces,
+        } = message
+        else {
+            unreachable!("called for joins")
+        };
+        let key = match self.find_or_make(cx, topic) {
+            Ok(key) => key,
+            Err(refusal) => {
+                refusal.count(cx.metrics);
+                let response = &refusal.response();
+                members.tell(cx, shard, ToMember::Refused { conn, audience, response });
+                return 0;
+            }
+        };
+        let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return 0 };
+        let address = Address { shard, conn };
+        let slot = room.join(cx.now, Arrival { address, audience, who, visible, meta, replaces });
+        let is_greeted = visible && room.name().is_some();
+        let out = &mut self.scratch.response;
+        let question = JoinQuestion { speak, since, limit };
+        room.push_joined(out, slot, question, &cx.settings.history);
+        let joined = ToMember::Joined { conn, audience, home: key, slot, response: text(out) };
+        members.tell(cx, shard, joined);
+        let response_bytes = out.len();
+        out.clear();
+        self.membership_changed(cx, key, Urgency::Now);
+        if is_greeted {
+            self.expect_greeting(cx, key, slot);
+        }
+        response_bytes
+    }
+
+    /// Ends a membership, and answers if its client asked for it.
+    pub(super) fn leave<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        key: RoomKey,
+        asker: Asker,
+        reference: Option<&str>,
+    ) {
+        let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
+        room.check(shard, asker);
+        // Before it leaves: it may be the last one there.
+        let audience = room.audience(shard);
+        room.leave(asker.slot);
+        if let (Some(reference), Some(audience)) = (reference, audience) {
+            let Asker { conn, slot } = asker;
+            members.tell(cx, shard, ToMember::Left { conn, audience, slot, reference });
+        }
+        self.membership_changed(cx, key, Urgency::AfterRest);
+    }
+
+    /// Ends all memberships of another shard, which has begun anew.
+    pub(crate) fn forget_members<I: Io>(&mut self, cx: &mut Cx<'_, I>, shard: u16) {
+        for key in self.keys(|room| room.audience(shard).is_some()) {
+            let Some(Registered { room, .. }) = self.arena.get_mut(key) else { continue };
+            room.leave_all(shard);
+            self.membership_changed(cx, key, Urgency::AfterRest);
+        }
+    }
+
+    /// The keys of the rooms of which this is so, in the order of the arena.
+    pub(super) fn keys(&self, is_meant: impl Fn(&Room) -> bool) -> Vec<RoomKey> {
+        let meant = self.arena.iter().filter(|(_, of)| is_meant(&of.room));
+        meant.map(|(key, _)| key).collect()
+    }
+
+    /// Has the members told at the next tick, and the directories at their own; and removes a room
+    /// that has nothing worth keeping.
+    fn membership_changed<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, urgency: Urgency) {
+        self.weigh(key);
+        if self.arena.get(key).is_some_and(|of| of.room.name().is_some()) {
+            self.set_tick(cx, key, urgency);
+            self.list(key);
+        }
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        if registered.room.members_count() > 0 {
+            return;
+        }
+        if registered.is_worth_keeping() {
+            self.registry.note_empty(key, registered);
+        } else {
+            self.remove(key);
+        }
+    }
+
+    /// Makes a room on purpose, without a member, and answers with its listing.
+    pub(super) fn create<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        conn: ConnKey,
+        topic: &str,
+        title: &str,
+    ) {
+        let is_new = !self.by_topic.contains_key(topic);
+        let key = match self.find_or_make(cx, topic) {
+            Ok(key) => key,
+            Err(refusal) => {
+                refusal.count(cx.metrics);
+                let refused = ToMember::Created { conn, status: 503, body: NO_ROOM };
+                return members.tell(cx, shard, refused);
+            }
+        };
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        if is_new {
+            registered.is_founded = true;
+            registered.room.set_title(title);
+            self.registry.note_empty(key, registered);
+        }
+        let mut body = Vec::new();
+        registered.room.push_listing(&mut body);
+        self.list(key);
+        let status = if is_new { 201 } else { 200 };
+        members.tell(cx, shard, ToMember::Created { conn, status, body: text(&body) });
+    }
+}

@@ -1,0 +1,244 @@
+//! All rooms of a shard: the home half. It owns them, asks them, and tells their members.
+//!
+//! ```text
+//!   member's shard ── ToHome ──> Rooms::hear ── Room ──> Tell ── ToMember ──> members' shards
+//!                                  │
+//!                  registry ───────┤  which rooms there are, what they take, which one goes
+//!                  listings ───────┤  what the directories are told
+//!                  greeting ───────┘  who is sent the list, and lists that are kept
+//! ```
+//!
+//! A topic's home is the shard that its hash names. All other shards ask it ([`ToHome`]) and are
+//! told ([`ToMember`]), in the order of one ring. What is asked by a member of the same shard is a
+//! function call with the same values.
+//!
+//! Invariants, checked by [`Rooms::check`]:
+//!
+//! 1. a room is found by its topic, and every topic finds its room;
+//! 2. a room that nobody is in and that has nothing worth keeping goes away;
+//! 3. what the rooms take, in memory and history, is what they are counted for;
+//! 4. a list that is kept is one that will be let go of, and all of them are bounded.
+//!
+//! Deliberately absent: connections, and the pace at which joins come in (`shard::admission`). A
+//! join that is too much waits there, and comes to [`Rooms::join`] when its turn has come.
+//!
+//! Called by: `shard`. Calls: `room`, `directory`, and the members through [`Tell`].
+
+mod greeting;
+mod listings;
+mod membership;
+mod registry;
+mod speech;
+#[cfg(test)]
+mod tests;
+mod ticks;
+
+use std::collections::HashMap;
+
+use greeting::Greeting;
+use listings::Listings;
+use registry::{Registered, Registry};
+use speech::reply;
+
+use crate::base::arena::Arena;
+use crate::base::bitset::BitSet;
+use crate::base::slack::Slack;
+use crate::link::ids::{Asker, RoomKey, mark};
+use crate::link::io::Io;
+use crate::link::outbox::{Cx, Tell};
+use crate::link::record::{ToHome, ToMember};
+use crate::link::refusal::Refusal;
+use crate::wire::phx::Payload;
+
+/// All rooms of a shard. See the module.
+pub(crate) struct Rooms {
+    arena: Arena<Registered, mark::Room>,
+    by_topic: HashMap<Box<str>, RoomKey, ahash::RandomState>,
+    registry: Registry,
+    listings: Listings,
+    greeting: Greeting,
+    /// Hash a user and the key of its message, and with the first alone a user who types.
+    key_hashers: [ahash::RandomState; 2],
+    scratch: Scratch,
+}
+
+/// Memory that is lent within one function.
+#[derive(Default)]
+struct Scratch {
+    /// What is told.
+    response: Vec<u8>,
+    /// Of whoever writes down users.
+    seen: BitSet,
+}
+
+/// How many entries of each kind keep their memory when there are none.
+const ENTRIES_KEPT: usize = 128;
+
+/// How many bytes keep their memory in each buffer that is emptied before a function ends.
+const SCRATCH_BYTES_KEPT: usize = 32 * 1_024;
+
+impl Rooms {
+    /// No rooms. `seed` must be new for each shard and each life of it: cursors of another life
+    /// must not fit. `hasher` makes a hasher of a salt.
+    pub(crate) fn new(seed: u64, hasher: impl Fn(u64) -> ahash::RandomState) -> Self {
+        Self {
+            arena: Arena::new(),
+            by_topic: HashMap::with_hasher(hasher(2)),
+            registry: Registry::new(seed),
+            listings: Listings::default(),
+            greeting: Greeting::default(),
+            key_hashers: [hasher(3), hasher(4)],
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Makes the keys of another life of the shard find nothing here.
+    pub(crate) fn follow(&mut self, other: &Self) {
+        self.arena = Arena::following(&other.arena);
+    }
+
+    /// Handles what a member's shard asks, but for joins ([`Rooms::join`]) and what is not for
+    /// rooms.
+    ///
+    /// # Panics
+    ///
+    /// If it is one of those, or if a member asks for another: that is a bug here.
+    pub(crate) fn hear<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        message: ToHome<'_>,
+    ) {
+        if self.is_too_much(cx, shard, &message) {
+            return self.refuse(cx, members, shard, message);
+        }
+        match message {
+            ToHome::Leave { home, asker, reference } => {
+                self.leave(cx, members, shard, home, asker, reference);
+            }
+            ToHome::Publish { .. } => self.publish(cx, members, shard, message),
+            ToHome::Custom { .. } => self.custom(cx, members, shard, message),
+            ToHome::Typing { home, asker } => self.typing(cx, members, shard, home, asker),
+            ToHome::History { .. } => self.history(cx, members, shard, message),
+            ToHome::Bounce { home, asker, reference, status, response } => {
+                let answer = Answer { reference, status, response };
+                self.reply(cx, members, shard, home, asker, answer);
+            }
+            ToHome::Create { conn, topic, title } => {
+                self.create(cx, members, shard, conn, topic, title);
+            }
+            ToHome::Join { .. } | ToHome::Listing { .. } | ToHome::Load { .. } => {
+                unreachable!("handled by the shard")
+            }
+        }
+    }
+
+    /// Whether the way to those who would hear of this is so full that it must not be done now:
+    /// that of all who have members here, or for a page of history that of the one who asks. What
+    /// ends something is never too much, and a join waits (`shard::admission`).
+    fn is_too_much<I: Io>(&self, cx: &Cx<'_, I>, shard: u16, message: &ToHome<'_>) -> bool {
+        match message {
+            ToHome::Publish { home, .. }
+            | ToHome::Custom { home, .. }
+            | ToHome::Typing { home, .. } => self.arena.get(*home).is_some_and(|registered| {
+                registered.room.outposts().iter().any(|outpost| cx.is_busy(outpost.shard))
+            }),
+            ToHome::History { .. } => cx.is_busy(shard),
+            _ => false,
+        }
+    }
+
+    /// Answers `busy` to what cannot be done now.
+    pub(crate) fn refuse<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        message: ToHome<'_>,
+    ) {
+        Refusal::Busy.count(cx.metrics);
+        let response = &*Refusal::Busy.response();
+        match message {
+            ToHome::Join { conn, audience, .. } => {
+                members.tell(cx, shard, ToMember::Refused { conn, audience, response });
+            }
+            ToHome::Publish { home, asker, reference, .. }
+            | ToHome::Custom { home, asker, reference, .. }
+            | ToHome::History { home, asker, reference, .. } => {
+                let answer =
+                    Answer { reference, status: "error", response: Payload::Json(response) };
+                self.reply(cx, members, shard, home, asker, answer);
+            }
+            // Nobody waits for an answer.
+            _ => {}
+        }
+    }
+
+    /// Answers a member.
+    fn reply<I: Io>(
+        &self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        key: RoomKey,
+        asker: Asker,
+        answer: Answer<'_>,
+    ) {
+        if let Some(Registered { room, .. }) = self.arena.get(key) {
+            reply(cx, members, room, shard, asker, answer);
+        }
+    }
+
+    /// How many rooms there are.
+    pub(crate) fn len(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// How many members all rooms have, wherever they are connected.
+    pub(crate) fn members_count(&self) -> usize {
+        self.arena.iter().map(|(_, of)| of.room.members_count() as usize).sum()
+    }
+
+    /// Gives back memory that most of is not needed. See [`crate::base::slack`].
+    pub(crate) fn tidy(&mut self) {
+        self.let_lists_go();
+        // All fields by name: a new one does not compile until it says what it gives back.
+        let Self { arena: _, by_topic, registry, listings, greeting, key_hashers: _, scratch } =
+            self;
+        by_topic.trim(ENTRIES_KEPT);
+        registry.trim(ENTRIES_KEPT);
+        listings.trim(ENTRIES_KEPT);
+        greeting.trim(ENTRIES_KEPT, SCRATCH_BYTES_KEPT);
+        // A set of slots is as long as the largest room was.
+        let Scratch { response, seen: _ } = scratch;
+        response.trim(SCRATCH_BYTES_KEPT);
+    }
+
+    /// Asserts the invariants of the module. For tests: it looks at everything.
+    pub(crate) fn check(&self) {
+        assert_eq!(self.arena.len(), self.by_topic.len(), "every topic finds its room");
+        for (key, registered) in self.arena.iter() {
+            let room = &registered.room;
+            assert_eq!(self.by_topic.get(room.topic()), Some(&key), "a room is found by its topic");
+            room.check_invariants();
+            registered.check();
+        }
+        self.check_weight();
+        self.check_lists();
+    }
+}
+
+/// An answer to a push.
+#[derive(Clone, Copy)]
+struct Answer<'a> {
+    reference: &'a str,
+    status: &'a str,
+    response: Payload<'a>,
+}
+
+impl<'a> Answer<'a> {
+    fn ok(reference: &'a str, response: &'a str) -> Self {
+        Self { reference, status: "ok", response: Payload::Json(response) }
+    }
+}

@@ -1,0 +1,232 @@
+//! Which rooms live on a shard: how many there may be, what they take, and which one goes when
+//! there is no place.
+//!
+//! A room that nobody is in stays while it was made on purpose or has a history. It stands in a
+//! queue then, the longest empty first; an entry of a room that was entered since is stale.
+//!
+//! Invariants: see [`crate::rooms`], 1 to 3.
+//!
+//! Deliberately absent: what happens in a room.
+//!
+//! Called by: `rooms`. Calls: `room`.
+
+use std::collections::VecDeque;
+
+use crate::base::slack::Slack;
+use crate::link::ids::RoomKey;
+use crate::link::io::Io;
+use crate::link::outbox::Cx;
+use crate::link::pressure::Pressure;
+use crate::link::refusal::Refusal;
+use crate::room::Room;
+use crate::rooms::Rooms;
+use crate::rooms::greeting::List;
+
+/// A room, and what the registry knows of it.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) room: Room,
+    /// Whether it was made on purpose, and so stays when nobody is there.
+    pub(super) is_founded: bool,
+    /// The list, as those are sent it who are greeted between two ticks: written for the first, and
+    /// kept for those behind it.
+    pub(super) list: Option<List>,
+    /// Whether the directories are to be told of it.
+    pub(super) is_to_list: bool,
+    /// Counts the times it became empty, so that an old entry of [`Registry::empty`] is not taken
+    /// for a new one.
+    emptied: u32,
+    /// Whether it has an entry there.
+    is_queued: bool,
+    /// What it is counted for in [`Registry::rooms_bytes`].
+    counted_bytes: usize,
+}
+
+impl Registered {
+    fn new(room: Room) -> Self {
+        Self {
+            room,
+            is_founded: false,
+            list: None,
+            is_to_list: false,
+            emptied: 0,
+            is_queued: false,
+            counted_bytes: 0,
+        }
+    }
+
+    /// About how much memory it takes besides its history, in bytes.
+    fn weight_bytes(&self) -> usize {
+        self.room.weight_bytes() + self.list.as_ref().map_or(0, List::memory_bytes)
+    }
+
+    /// Whether it stays when nobody is in it.
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        self.is_founded || !self.room.history().is_empty()
+    }
+
+    /// Asserts how its parts fit. For [`Rooms::check`].
+    pub(super) fn check(&self) {
+        assert!(
+            self.list.is_none() || self.room.has_tick(),
+            "a list is kept until a tick, and one is set"
+        );
+        assert!(
+            self.room.members_count() > 0 || self.is_worth_keeping(),
+            "a room with nothing worth keeping goes away"
+        );
+    }
+}
+
+/// What the rooms of a shard take, and those that nobody is in.
+pub(super) struct Registry {
+    /// Those that nobody is in, the longest empty first. An entry is stale if the room was entered
+    /// since.
+    empty: VecDeque<(RoomKey, u32)>,
+    /// Bytes of history over all rooms.
+    history_bytes: usize,
+    /// What all rooms take besides that, in bytes: see [`Registered::weight_bytes`].
+    rooms_bytes: usize,
+    /// Makes epochs: this life of the process, and a count.
+    epochs: u64,
+}
+
+impl Registry {
+    /// An empty one. The epochs follow this seed; it must be new for each life of a shard.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { empty: VecDeque::new(), history_bytes: 0, rooms_bytes: 0, epochs: seed }
+    }
+
+    /// Queues a room to be evicted, once; if it is entered and left again, it goes to the back when
+    /// its turn comes.
+    pub(super) fn note_empty(&mut self, key: RoomKey, registered: &mut Registered) {
+        registered.emptied = registered.emptied.wrapping_add(1);
+        if !std::mem::replace(&mut registered.is_queued, true) {
+            self.empty.push_back((key, registered.emptied));
+        }
+    }
+
+    /// Counts a room for what it takes now.
+    pub(super) fn weigh(&mut self, registered: &mut Registered) {
+        let bytes = registered.weight_bytes();
+        self.rooms_bytes = self.rooms_bytes - registered.counted_bytes + bytes;
+        registered.counted_bytes = bytes;
+    }
+
+    /// Counts a history that had so many bytes for what it has now.
+    pub(super) fn weigh_history(&mut self, bytes_before: usize, room: &Room) {
+        self.history_bytes = self.history_bytes - bytes_before + room.history().kept_bytes();
+    }
+
+    /// Gives back the memory of many rooms that were empty at once.
+    pub(super) fn trim(&mut self, kept: usize) {
+        self.empty.trim(kept);
+    }
+
+    fn next_epoch(&mut self) -> u64 {
+        self.epochs = self.epochs.wrapping_add(1).max(1);
+        self.epochs
+    }
+}
+
+impl Rooms {
+    /// The room of a topic; made if there is none and there is place.
+    ///
+    /// # Errors
+    ///
+    /// If there is no place, and no room that could make some.
+    pub(super) fn find_or_make<I: Io>(
+        &mut self,
+        cx: &Cx<'_, I>,
+        topic: &str,
+    ) -> Result<RoomKey, Refusal> {
+        if let Some(key) = self.by_topic.get(topic) {
+            return Ok(*key);
+        }
+        let is_full =
+            self.arena.len() >= cx.settings.rooms_max as usize || cx.pressure >= Pressure::Joins;
+        if is_full && !self.evict_longest_empty() {
+            return Err(Refusal::TooManyRooms);
+        }
+        let epoch = self.registry.next_epoch();
+        let mut registered = Registered::new(Room::new(topic, epoch));
+        self.registry.weigh(&mut registered);
+        let key = self.arena.insert(registered);
+        self.by_topic.insert(topic.into(), key);
+        Ok(key)
+    }
+
+    /// Counts a room for what it takes now.
+    pub(super) fn weigh(&mut self, key: RoomKey) {
+        if let Some(registered) = self.arena.get_mut(key) {
+            self.registry.weigh(registered);
+        }
+    }
+
+    /// Evicts the room that nobody has been in for the longest. False if there is none.
+    fn evict_longest_empty(&mut self) -> bool {
+        while let Some((key, emptied)) = self.registry.empty.pop_front() {
+            let Some(registered) = self.arena.get_mut(key) else { continue };
+            if registered.room.members_count() > 0 {
+                registered.is_queued = false;
+            } else if registered.emptied == emptied {
+                self.remove(key);
+                return true;
+            } else {
+                self.registry.empty.push_back((key, registered.emptied));
+            }
+        }
+        false
+    }
+
+    /// Removes a room, with all that it remembers.
+    pub(super) fn remove(&mut self, key: RoomKey) {
+        self.let_list_go(key);
+        let Some(registered) = self.arena.remove(key) else { return };
+        self.registry.rooms_bytes -= registered.counted_bytes;
+        self.registry.history_bytes -= registered.room.history().kept_bytes();
+        if let Some(name) = registered.room.name() {
+            self.listings.note_removed(name);
+        }
+        self.by_topic.remove(registered.room.topic());
+    }
+
+    /// Keeps the history of all rooms within its bound: empty rooms go first, then the room that
+    /// grew pays for itself.
+    pub(super) fn bound_history(&mut self, grown: RoomKey, bytes_max: usize) {
+        while self.registry.history_bytes > bytes_max {
+            if self.evict_longest_empty() {
+                continue;
+            }
+            let grown = self.arena.get_mut(grown).map(|registered| &mut registered.room);
+            let Some(room) = grown.filter(|room| !room.history().is_empty()) else { return };
+            let bytes_before = room.history().kept_bytes();
+            room.drop_oldest();
+            self.registry.weigh_history(bytes_before, room);
+        }
+    }
+
+    /// A seed for epochs that are none of these.
+    pub(crate) fn next_seed(&self) -> u64 {
+        self.registry.epochs
+    }
+
+    /// The bytes of history over all rooms.
+    pub(crate) fn history_bytes(&self) -> usize {
+        self.registry.history_bytes
+    }
+
+    /// What all rooms take, in bytes, as it counts against the memory of a shard.
+    pub(crate) fn bytes(&self) -> usize {
+        // A buffer that grows has up to twice as much as is in it.
+        self.registry.rooms_bytes + 2 * self.registry.history_bytes
+    }
+
+    /// Asserts that every room is counted for what it takes. For [`Rooms::check`].
+    pub(super) fn check_weight(&self) {
+        let bytes: usize = self.arena.iter().map(|(_, of)| of.weight_bytes()).sum();
+        assert_eq!(self.registry.rooms_bytes, bytes, "rooms are counted for what they take");
+        let bytes: usize = self.arena.iter().map(|(_, of)| of.room.history().kept_bytes()).sum();
+        assert_eq!(self.registry.history_bytes, bytes, "and so are their histories");
+    }
+}

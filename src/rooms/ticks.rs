@@ -1,0 +1,91 @@
+//! When a room's members are told who came and left: timers, and what holds a tick back.
+//!
+//! Deliberately absent: the pace (`room::pacing`), and what is told (`room::announce`).
+//!
+//! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `greeting`.
+
+use crate::link::ids::{RoomKey, Slot};
+use crate::link::io::Io;
+use crate::link::message::text;
+use crate::link::outbox::{Cx, Tell, Timer};
+use crate::room::pacing::Urgency;
+use crate::rooms::Rooms;
+use crate::rooms::registry::Registered;
+use crate::rooms::speech::deliver;
+use crate::wire::phx::Payload;
+
+impl Rooms {
+    /// Has a room's members told that something has changed.
+    pub(super) fn set_tick<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, urgency: Urgency) {
+        let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
+        if let Some(due_ms) = room.request_tick(cx.now, urgency, &cx.settings.presence) {
+            cx.timers.push(due_ms, Timer::Room(key));
+        }
+    }
+
+    /// Notes that a member spoke, which may make it new in the list.
+    pub(super) fn spoke<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, slot: Slot) {
+        if let Some(Registered { room, .. }) = self.arena.get_mut(key)
+            && room.spoke(slot, &cx.settings.presence)
+        {
+            self.set_tick(cx, key, Urgency::Now);
+        }
+    }
+
+    /// A room's tick: the news of who came and left since the last one, and the list for those who
+    /// came. While a way to its members is filling it waits, and is told in one: of a shard that is
+    /// stuck, ticks would pile up for as long as it is.
+    pub(crate) fn tick<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+    ) {
+        let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
+        if !room.take_due_tick(cx.now) {
+            return;
+        }
+        if room.outposts().iter().any(|outpost| cx.is_filling(outpost.shard)) {
+            self.set_tick(cx, key, Urgency::AfterRest);
+        } else {
+            self.tell_news(cx, members, key);
+        }
+    }
+
+    /// Something has been said to all in a room: its news goes along, if there is some that has
+    /// waited.
+    pub(super) fn tell_along<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+    ) {
+        if self.arena.get_mut(key).is_some_and(|of| of.room.take_tick_along(cx.now)) {
+            self.tell_news(cx, members, key);
+        }
+    }
+
+    fn tell_news<I: Io>(&mut self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, key: RoomKey) {
+        // It lists those who were known before this tick.
+        self.let_list_go(key);
+        let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
+        let limits = &cx.settings.presence;
+        let (out, seen) = (&mut self.scratch.response, &mut self.scratch.seen);
+        let has_diff = room.tick(limits, seen, out);
+        if has_diff {
+            deliver(cx, members, room, "presence_diff", Payload::Json(text(out)));
+            out.clear();
+        }
+        let has_count = room.push_count_news(out);
+        if has_count {
+            deliver(cx, members, room, "presence_count", Payload::Json(text(out)));
+            out.clear();
+        }
+        self.greet_newcomers(cx, members, key);
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        self.registry.weigh(registered);
+        if has_diff || has_count {
+            registered.room.rest(cx.now, &cx.settings.presence);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! From a connection's bytes to what they ask for, and on to the part that does it.
+//!
+//! ```text
+//!   received ── handle ─┬ request ── api ────────────────┐
+//!                       └ frame ── message ── dispatch ──┴─ Ask ── route
+//! ```
+
+use std::borrow::Cow;
+
+use super::{Shard, Turn};
+use crate::api::poll::count_refused;
+use crate::api::{Api, Read};
+use crate::conn::{Begun, Stage};
+use crate::limits::REF_BYTES_MAX;
+use crate::link::ask::Ask;
+use crate::link::ids::ConnKey;
+use crate::link::io::Io;
+use crate::member::{Dispatch, Joiner, Push};
+use crate::wire::phx::{Message, Payload};
+use crate::wire::ws::close::CloseCode;
+use crate::wire::ws::frame::Opcode;
+use crate::wire::ws::message::Incoming;
+
+/// Whether to go on with a connection's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    /// The message is done with.
+    Next,
+    /// It cannot be handled yet, and must be offered again.
+    Park,
+}
+
+impl Shard {
+    /// Takes a connection in. `None` when there are as many as may be.
+    pub fn open<I: Io>(&mut self, turn: &mut Turn<'_, I>) -> Option<ConnKey> {
+        if !self.has_room() {
+            count_refused(&mut self.common.cx(turn));
+            return None;
+        }
+        self.common.metrics.accepted += 1;
+        let key = self.members.conns.take_in(turn.now.mono_ms);
+        let handshake_ms = self.common.settings.limits.handshake_ms;
+        self.members.conns.set_deadline(key, turn.now.mono_ms + handshake_ms);
+        Some(key)
+    }
+
+    /// Handles bytes that came from a connection. False if no more are to be read until
+    /// [`Io::resume`] says so.
+    pub fn received<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: ConnKey,
+        bytes: &mut [u8],
+    ) -> bool {
+        match self.members.conns.begin_input(turn.now.mono_ms, key) {
+            Begun::Closing => return true,
+            Begun::Fresh => {
+                let handled = self.handle(turn, key, bytes);
+                let cx = self.common.cx(turn);
+                self.members.conns.end_input(&cx, key, &bytes[handled..]);
+            }
+            Begun::Held(mut held) => {
+                held.bytes.extend_from_slice(bytes);
+                let handled = self.handle(turn, key, &mut held.bytes);
+                let cx = self.common.cx(turn);
+                self.members.conns.end_held_input(&cx, key, held, handled);
+            }
+        }
+        self.relay(turn);
+        self.members.conns.settle_input(key)
+    }
+
+    /// Handles what is whole in `bytes`, and returns how many that were.
+    fn handle<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey, bytes: &mut [u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let flags = self.members.conns.flags(key.index());
+            if !self.members.conns.contains(key) || flags.is_closing() {
+                return bytes.len();
+            }
+            if flags.is_parked() {
+                break;
+            }
+            let handled = match self.members.conns.stage(key) {
+                Stage::Http => self.request(turn, key, &bytes[at..]),
+                Stage::Waiting => None,
+                Stage::Echo => self.echo(turn, key, &mut bytes[at..]),
+                Stage::Unsettled | Stage::Settled => self.frame(turn, key, &mut bytes[at..]),
+            };
+            let Some(handled) = handled else { break };
+            at += handled;
+            if self.members.conns.out_bytes(key) > self.common.settings.limits.conn_out_bytes {
+                // Not at the end of the turn: a few bytes can ask for many, and a read may bring
+                // thousands of such requests.
+                self.members.flush_conn(&mut self.common.cx(turn), key);
+            }
+        }
+        at
+    }
+
+    /// Handles the next request, and returns how many bytes it had; `None` if it is not whole, or
+    /// has to wait.
+    fn request<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: ConnKey,
+        bytes: &[u8],
+    ) -> Option<usize> {
+        let has_room = self.has_room();
+        let mut cx = self.common.cx(turn);
+        let conns = &mut self.members.conns;
+        let (head, body, taken) = match Api::read(&mut cx, conns, key, bytes) {
+            Read::Whole { head, body, taken } => (head, body, taken),
+            Read::Partial => return None,
+            Read::Refused => return Some(bytes.len()),
+        };
+        if self.api.comes_in(&cx, &head) {
+            if !self.admission.admits() {
+                self.admission.line_up(turn.now.mono_ms, key);
+                conns.park(key);
+                self.common.metrics.parked_upgrades += 1;
+                return None;
+            }
+            self.admission.spend(0);
+        }
+        let mut desk = std::mem::take(&mut self.desk);
+        let request = (&head, body);
+        let directory = &self.directory;
+        let ask = self.api.handle(&mut cx, conns, directory, has_room, key, request, &mut desk);
+        if let Some(ask) = ask {
+            self.ask(turn, ask);
+        }
+        self.desk = desk;
+        Some(taken)
+    }
+
+    /// Takes the next frame of a connection that is sent back what it says, and returns how many
+    /// bytes it had; `None` if it is not whole.
+    fn echo<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: ConnKey,
+        bytes: &mut [u8],
+    ) -> Option<usize> {
+        let mut cx = self.common.cx(turn);
+        let conns = &mut self.members.conns;
+        let (incoming, taken) = conns.next_frame(&cx, key, bytes)?;
+        match incoming {
+            Ok(Some(Incoming::Text(text))) => conns.echo(key, Opcode::Text, text.as_bytes()),
+            Ok(Some(Incoming::Binary(data))) => conns.echo(key, Opcode::Binary, &data),
+            Ok(Some(Incoming::Ping(payload))) => conns.pong(key, payload),
+            Ok(None | Some(Incoming::Pong)) => {}
+            Ok(Some(Incoming::Close(_))) => {
+                self.members.close(&mut cx, key, CloseCode::Normal, "");
+            }
+            Err(error) => self.members.break_off(&mut cx, key, error),
+        }
+        Some(taken)
+    }
+
+    /// Handles the next frame, and returns how many bytes it had; `None` if it is not whole.
+    fn frame<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: ConnKey,
+        bytes: &mut [u8],
+    ) -> Option<usize> {
+        let mut cx = self.common.cx(turn);
+        let (incoming, taken) = self.members.conns.next_frame(&cx, key, bytes)?;
+        match incoming {
+            Ok(Some(Incoming::Text(text))) => {
+                self.message(turn, key, Opcode::Text, text.as_bytes());
+            }
+            Ok(Some(Incoming::Binary(data))) => self.message(turn, key, Opcode::Binary, &data),
+            Ok(Some(Incoming::Ping(payload))) => self.members.conns.pong(key, payload),
+            Ok(None | Some(Incoming::Pong)) => {}
+            Ok(Some(Incoming::Close(_))) => {
+                self.members.close(&mut cx, key, CloseCode::Normal, "");
+            }
+            Err(error) => self.members.break_off(&mut cx, key, error),
+        }
+        Some(taken)
+    }
+
+    /// Handles one message of a client, or holds it until it can be handled.
+    fn message<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        key: ConnKey,
+        opcode: Opcode,
+        bytes: &[u8],
+    ) {
+        let serializer = self.members.conns.serializer(key.index());
+        let decoded = match opcode {
+            Opcode::Binary => self.decoder.binary(bytes, serializer),
+            _ => self.decoder.text(bytes, serializer),
+        };
+        let flow = match decoded {
+            Ok(message) if message.join_ref.len().max(message.reference.len()) <= REF_BYTES_MAX => {
+                self.dispatch(turn, key, &message)
+            }
+            _ => {
+                self.common.metrics.malformed += 1;
+                self.members.close(&mut self.common.cx(turn), key, CloseCode::Internal, "");
+                Flow::Next
+            }
+        };
+        match flow {
+            Flow::Next => self.common.metrics.messages_in += 1,
+            // It is offered again, here or on another shard: it counts there.
+            Flow::Park => self.members.conns.park_message(key, opcode, bytes),
+        }
+    }
+
+    fn dispatch<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        conn: ConnKey,
+        message: &Message<'_>,
+    ) -> Flow {
+        match self.members.dispatch(conn, message) {
+            Dispatch::Done => {}
+            Dispatch::Park => return Flow::Park,
+            Dispatch::Join { topic, is_new } => {
+                if is_new && self.goes_elsewhere(turn, conn, &topic) {
+                    return Flow::Park;
+                }
+                self.join(turn, conn, message, &topic);
+            }
+            Dispatch::Leave { audience } => {
+                if let Some(ask) = self.members.leave(conn, audience, &message.reference) {
+                    self.ask(turn, ask);
+                }
+            }
+            Dispatch::Push { audience, event } => {
+                self.push(turn, Push { conn, audience, message, event: &event });
+            }
+        }
+        Flow::Next
+    }
+
+    fn join<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        conn: ConnKey,
+        message: &Message<'_>,
+        topic: &str,
+    ) {
+        let Some(identity) = self.members.conns.identity(conn).cloned() else { return };
+        let joiner = Joiner { conn, identity: &identity, message, topic };
+        let cx = &mut self.common.cx(turn);
+        if let Some(ask) = self.members.join(cx, &mut self.directory, &joiner) {
+            // The home must have heard of an end before it hears of what comes after it: it would
+            // greet one connection as two members.
+            self.relay_evicted(turn);
+            self.ask(turn, ask);
+        }
+    }
+
+    fn push<I: Io>(&mut self, turn: &mut Turn<'_, I>, push: Push<'_>) {
+        let mut desk = std::mem::take(&mut self.desk);
+        let response: Cow<'static, str>;
+        let asked = match self.members.push(&mut self.common.cx(turn), push, &mut desk) {
+            Ok(asked) => asked,
+            Err(refusal) => {
+                refusal.count(&mut self.common.metrics);
+                response = refusal.response();
+                self.members.answer_in_order(push, "error", Payload::Json(&response))
+            }
+        };
+        if let Some(ask) = asked {
+            let (Ask::Home { shard, .. } | Ask::Session { shard, .. }) = ask;
+            self.ask(turn, ask);
+            self.members.conns.pause_if_filling(&self.common.cx(turn), push.conn, shard);
+        }
+        self.desk = desk;
+    }
+
+    /// A connection's socket takes bytes again.
+    pub fn writable<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey) {
+        self.members.writable(&mut self.common.cx(turn), key);
+        self.relay(turn);
+    }
+
+    /// A connection's peer has ended its half, or the connection is broken.
+    pub fn hung_up<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey) {
+        self.members.hung_up(&mut self.common.cx(turn), key);
+        self.relay(turn);
+    }
+
+    /// Handles what was held of connections that need not wait any longer.
+    pub(super) fn handle_unparked<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        while let Some(key) = self.members.conns.next_unparked() {
+            self.go_on(turn, key);
+        }
+    }
+
+    /// Goes on with a connection that was parked, if it still is.
+    pub(super) fn go_on<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey) {
+        if self.members.conns.end_park(key) && self.received(turn, key, &mut []) {
+            turn.io.resume(key.index());
+        }
+    }
+}

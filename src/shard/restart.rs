@@ -1,0 +1,117 @@
+//! A shard that panicked begins anew, empty; and the others forget what they knew of its old life.
+//!
+//! ```text
+//!   shard 0, life 1      shard 1
+//!        panics          Join, Publish, ... to life 0 ─┐ thrown away: life 1 is deaf to shard 1
+//!     Restarted ───────────> forgets shard 0           │
+//!        <───────────────── Hello, life 1 <────────────┘ from here on it hears
+//! ```
+//!
+//! Rings keep their order, so behind `Restarted` comes nothing of the old life, and before `Hello`
+//! nothing for the new one. Keys of the old life miss: generations go on where it ended. Clients of
+//! the shard itself are told by its [last words](Shard::last_words).
+//!
+//! Deliberately absent: saving anything. What a panic leaves behind is not to be trusted; history
+//! has a new epoch.
+
+use std::sync::Arc;
+
+use super::{Shard, Turn};
+use crate::api::Api;
+use crate::base::time::Now;
+use crate::link::io::Io;
+use crate::link::record::Restart;
+use crate::link::topic;
+
+/// How far apart the epochs of two lives are, should there be no random numbers.
+const EPOCHS_PER_LIFE: u64 = 1 << 40;
+
+/// Which life of a shard this is, and who has not heard of it yet.
+#[derive(Debug, Default)]
+pub(super) struct Restarts {
+    /// How many times it has begun anew.
+    life: u32,
+    /// By shard: whether it has not heard of this life yet.
+    deaf_to: Box<[bool]>,
+}
+
+impl Restarts {
+    /// Whether what this shard sends is still meant for another life.
+    pub(super) fn is_deaf_to(&self, shard: u16) -> bool {
+        self.deaf_to.get(usize::from(shard)).is_some_and(|deaf| *deaf)
+    }
+}
+
+impl Shard {
+    /// What can still be said to the connections of a shard that panicked: why it ends. Nothing is
+    /// expected of their state.
+    pub fn last_words<I: Io>(&mut self, io: &mut I) {
+        self.members.conns.last_words(io);
+    }
+
+    /// The next life of a shard that panicked: empty, with other epochs, and with keys that none of
+    /// the old life finds anything by.
+    #[must_use]
+    pub fn next_life(&self, now: Now) -> Self {
+        let id = self.common.id;
+        let seed = self.api.site.secret().and_then(|secret| u64::try_from(secret >> 64).ok());
+        let seed = seed.unwrap_or_else(|| self.rooms.next_seed().wrapping_add(EPOCHS_PER_LIFE));
+        let settings = Arc::clone(&self.common.settings);
+        let mut next = Self::new(id, settings, Arc::clone(&self.api.site), seed, now);
+        next.members.follow(&self.members);
+        next.rooms.follow(&self.rooms);
+        next.common.draining = self.common.draining;
+        next.common.metrics = self.common.metrics;
+        let shards = 0..self.common.settings.shards;
+        let deaf_to = shards.map(|shard| shard != id).collect();
+        next.restart = Restarts { life: self.restart.life + 1, deaf_to };
+        next
+    }
+
+    /// Tells the others that this life has begun. Before anything else.
+    pub fn say_restarted<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        let (me, life) = (self.common.id, self.restart.life);
+        for shard in (0..self.common.settings.shards).filter(|shard| *shard != me) {
+            self.common.cx(turn).send(shard, Restart::Restarted { life });
+        }
+    }
+
+    /// Handles what another shard says of lives.
+    pub(super) fn hear_restart<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        message: Restart,
+    ) {
+        match message {
+            Restart::Restarted { life } => {
+                self.forget(turn, shard);
+                self.common.cx(turn).send(shard, Restart::Hello { life });
+                self.rooms.list_all();
+            }
+            Restart::Hello { life } if life == self.restart.life => {
+                self.restart.deaf_to[usize::from(shard)] = false;
+            }
+            // For a life that has ended too.
+            Restart::Hello { .. } => {}
+        }
+    }
+
+    /// Forgets all that another shard had here, and all that was expected of it.
+    fn forget<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16) {
+        self.members.forget_evicted(shard);
+        self.admission.forget(shard);
+        self.handoffs.forget(shard);
+        let cx = &mut self.common.cx(turn);
+        self.rooms.forget_members(cx, shard);
+        self.members.lose_homes(shard);
+        self.members.conns.forget_pollers(cx.now.mono_ms, shard);
+        Api::answer_waiting(cx, &mut self.members.conns, shard);
+        let rooms: Vec<Box<str>> = self.directory.names().map(Box::from).collect();
+        for room in rooms {
+            if cx.home_of(&topic::of_room(&room)) == shard {
+                self.directory.learn(&room, "", None);
+            }
+        }
+    }
+}

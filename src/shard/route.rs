@@ -1,0 +1,127 @@
+//! Where what one part asks goes: to a part of this shard by a call, or to another shard as a
+//! record, with the same values.
+
+use super::{Shard, Turn};
+use crate::conn::{DONE, MALFORMED};
+use crate::link::ask::Ask;
+use crate::link::ids::{ConnKey, Ticket};
+use crate::link::io::Io;
+use crate::link::record::{self, FromSession, Received, ToHome, ToSession};
+
+impl Shard {
+    /// Asks another part, here or on another shard, behind all that was to be asked before.
+    pub(super) fn ask<I: Io>(&mut self, turn: &mut Turn<'_, I>, ask: Ask<'_>) {
+        self.relay(turn);
+        self.route(turn, ask);
+        self.relay(turn);
+    }
+
+    /// Asks what the members have to ask by themselves: ends of memberships, mostly.
+    pub(super) fn relay<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        while let Some(ask) = self.members.next_ask() {
+            self.route(turn, ask);
+        }
+    }
+
+    /// Tells the homes of members that were evicted here.
+    pub(super) fn relay_evicted<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        while let Some(ask) = self.members.next_evicted() {
+            self.route(turn, ask);
+        }
+    }
+
+    fn route<I: Io>(&mut self, turn: &mut Turn<'_, I>, ask: Ask<'_>) {
+        let me = self.common.id;
+        match ask {
+            Ask::Home { shard, message } if shard == me => self.hear_member(turn, me, message),
+            Ask::Home { shard, message } => self.common.cx(turn).send(shard, message),
+            Ask::Session { shard, message } if shard == me => {
+                self.hear_poller(turn, me, message);
+            }
+            Ask::Session { shard, message } => self.common.cx(turn).send(shard, message),
+        }
+    }
+
+    /// Handles a record that another shard sent.
+    pub fn heard_from<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, record: &[u8]) {
+        match record::read(record) {
+            Received::Restart(message) => self.hear_restart(turn, shard, message),
+            _ if self.restart.is_deaf_to(shard) => {}
+            Received::ToHome(message) => self.hear_member(turn, shard, message),
+            Received::ToMember(message) => {
+                self.members.hear(&mut self.common.cx(turn), message);
+            }
+            Received::ToSession(message) => self.hear_poller(turn, shard, message),
+            Received::FromSession(message) => {
+                self.members.conns.hear_session(&mut self.common.cx(turn), message);
+            }
+        }
+        self.relay(turn);
+    }
+
+    /// Handles what a member's shard asks of a room here, or tells this shard.
+    fn hear_member<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
+        match message {
+            ToHome::Listing { room, title, members } => {
+                self.directory.learn(room, title, members);
+            }
+            ToHome::Load { conns, is_full, places } => {
+                self.handoffs.learn(shard, conns, is_full, places);
+            }
+            ToHome::Join { .. } => {
+                let is_filling = self.common.cx(turn).is_filling(shard);
+                if is_filling || !self.admission.admits_join(shard) {
+                    self.line_up_join(turn, shard, message);
+                } else {
+                    self.join_room(turn, shard, message);
+                }
+            }
+            _ => {
+                let cx = &mut self.common.cx(turn);
+                self.rooms.hear(cx, &mut self.members, shard, message);
+            }
+        }
+    }
+
+    /// Lets a join in whose turn it is.
+    pub(super) fn join_room<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        message: ToHome<'_>,
+    ) {
+        let cx = &mut self.common.cx(turn);
+        let bytes = self.rooms.join(cx, &mut self.members, shard, message);
+        // Nothing, if it was refused.
+        if bytes > 0 {
+            self.admission.spend(bytes);
+        }
+    }
+
+    /// Handles what a poller's shard asks of a session here.
+    fn hear_poller<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToSession<'_>) {
+        if let ToSession::Post { conn, ticket, frames } = message {
+            return self.post(turn, shard, conn, ticket, frames);
+        }
+        self.members.hear_poller(&mut self.common.cx(turn), shard, message);
+    }
+
+    /// What was posted to a session is input like any other.
+    fn post<I: Io>(
+        &mut self,
+        turn: &mut Turn<'_, I>,
+        shard: u16,
+        conn: ConnKey,
+        ticket: Ticket,
+        frames: &[u8],
+    ) {
+        let taken = self.members.takes_post(&mut self.common.cx(turn), ticket).map(|()| {
+            let mut frames = frames.to_vec();
+            self.received(turn, ticket.key, &mut frames);
+            if self.members.conns.has_session(ticket) { DONE } else { MALFORMED }
+        });
+        let (Ok(status) | Err(status)) = taken;
+        let posted = FromSession::Posted { conn, status };
+        self.members.tell_poller(&mut self.common.cx(turn), shard, posted);
+    }
+}
