@@ -37,7 +37,14 @@ impl Who<'_> {
 /// Declares messages, and how each is written to a record and read from one: its number, then its
 /// fields in order.
 macro_rules! records {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $tag:literal $variant:ident { $($field:ident: $type:ty),* $(,)? })* }) => {
+    (
+        $(#[$doc:meta])* $name:ident {
+            $(
+                $(#[$variant_doc:meta])*
+                $tag:literal $variant:ident { $($field:ident: $type:ty),* $(,)? }
+            )*
+        }
+    ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum $name<'a> {
@@ -72,23 +79,32 @@ records! {
         /// `speak` is only told back; `replaces` is the membership that this one takes the place
         /// of.
         1 Join {
-            conn: ConnKey, audience: AudienceKey, topic: &'a str, who: Who<'a>, speak: bool, visible: bool,
+            conn: ConnKey, audience: AudienceKey, topic: &'a str, who: Who<'a>, speak: bool,
+            visible: bool,
             since: Option<Cursor>, limit: u32, meta: Option<&'a str>, replaces: Option<Slot>,
         }
         /// Answered by [`ToMember::Left`] if the client asked, that is, if there is a ref to
         /// answer.
         2 Leave { home: RoomKey, asker: Asker, reference: Option<&'a str> }
         /// A message for the history. Answered by [`ToMember::Reply`].
-        3 Publish { home: RoomKey, asker: Asker, reference: &'a str, body: &'a str, key: Option<&'a str>, reply_to: Option<u64> }
+        3 Publish {
+            home: RoomKey, asker: Asker, reference: &'a str, body: &'a str, key: Option<&'a str>,
+            reply_to: Option<u64>,
+        }
         /// An event that passes as it is. Answered by [`ToMember::Reply`].
-        4 Custom { home: RoomKey, asker: Asker, reference: &'a str, event: &'a str, payload: Payload<'a> }
+        4 Custom {
+            home: RoomKey, asker: Asker, reference: &'a str, event: &'a str, payload: Payload<'a>,
+        }
         /// Not answered.
         5 Typing { home: RoomKey, asker: Asker }
         /// Answered by [`ToMember::Reply`].
         6 History { home: RoomKey, asker: Asker, reference: &'a str, from: From, limit: u32 }
         /// An answer that the member's shard has made itself, and that must not overtake those that
         /// are under way.
-        7 Bounce { home: RoomKey, asker: Asker, reference: &'a str, status: &'a str, response: Payload<'a> }
+        7 Bounce {
+            home: RoomKey, asker: Asker, reference: &'a str, status: &'a str,
+            response: Payload<'a>,
+        }
         /// A wish for a room without joining it. Answered by [`ToMember::Created`].
         8 Create { conn: ConnKey, topic: &'a str, title: &'a str }
         /// What the directory of the receiving shard should know of a room; without `members` the
@@ -104,13 +120,18 @@ records! {
     /// From a room's home to the shard of a member.
     ToMember {
         /// The join has taken place; the response is JSON.
-        21 Joined { conn: ConnKey, audience: AudienceKey, home: RoomKey, slot: Slot, response: &'a str }
+        21 Joined {
+            conn: ConnKey, audience: AudienceKey, home: RoomKey, slot: Slot, response: &'a str,
+        }
         /// It has not, and has left no trace.
         22 Refused { conn: ConnKey, audience: AudienceKey, response: &'a str }
         /// The membership has ended.
         23 Left { conn: ConnKey, audience: AudienceKey, slot: Slot, reference: &'a str }
         /// An answer to a push.
-        24 Reply { conn: ConnKey, audience: AudienceKey, slot: Slot, reference: &'a str, status: &'a str, response: Payload<'a> }
+        24 Reply {
+            conn: ConnKey, audience: AudienceKey, slot: Slot, reference: &'a str, status: &'a str,
+            response: Payload<'a>,
+        }
         /// Something for every member.
         25 Deliver { audience: AudienceKey, event: &'a str, payload: Payload<'a> }
         /// Who is there, for the members who joined since the last one: the inside of a JSON
