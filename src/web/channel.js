@@ -35,10 +35,12 @@
  *                                    Rejects with a PushError: `reason` is the server's, or one of
  *                                      "disconnected"  sent, and the connection broke: it may or may not have happened
  *                                      "timeout"       no answer within `timeoutMs` of being sent
+ *                                      "fatal"         each time it was sent the server closed the connection
  *                                      "closed"        the channel was left
- *                                    `{repeat: true}` is for pushes that the server recognises when they come twice (by a
- *                                    `key`): these are sent again after each break, until they are answered. As a function
- *                                    it is asked before each sending after a break, and false gives the push up (`null`).
+ *                                    `{repeat: true}` is for pushes that the server recognises when
+ *                                    they come twice (by a `key`): these are sent again after each
+ *                                    break, until they are answered. As a function it is asked before
+ *                                    each repetition, and false gives the push up (`null`).
  *   cast(event, payload)             sent if the channel is joined, otherwise forgotten; nobody waits for an answer
  *   on(event, fn)                    what the server sends, and the channel's own story:
  *                                      "phx_join"     the join's answer, also after a rejoin
@@ -49,6 +51,9 @@
  *
  * Every `on` returns a function that takes the listener away again.
  *
+ * Halves of surrogate pairs are replaced in all that is sent: UTF-8 cannot carry them, and a server
+ * may close the connection for them.
+ *
  * Deliberately absent: long polling, binary messages, and any knowledge of what a message means.
  */
 
@@ -56,12 +61,22 @@ const JOIN_REF = 0, REF = 1, TOPIC = 2, EVENT = 3, PAYLOAD = 4;
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
 const OPEN = 1;
+/** Close codes that may be about what was sent (RFC 6455, 7.4.1): not UTF-8, against a policy, too
+ *  big, unexpected. */
+const BLAMING_CODES = new Set([1007, 1008, 1009, 1011]);
+/** At how many such closes in a row a push may be in flight before it is sent no more. */
+const BLAMED_MAX = 3;
 
 /** How long to wait before attempt number `failures`: doubling, capped, and half of it up to chance, so that the clients of a
  *  server that was restarted do not all come back in the same instant. */
 export function backoffMs(failures, random = Math.random) {
   const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(failures, 16));
   return Math.round(ceiling * (0.5 + 0.5 * random()));
+}
+
+/** The text with each lone half of a surrogate pair replaced, so that it can be written as UTF-8. */
+export function wellFormed(text) {
+  return text.toWellFormed?.() ?? text.replace(/\p{Surrogate}/gu, "\ufffd");
 }
 
 /** Why a push has no answer; `response` is the server's whole error where there is one. */
@@ -98,6 +113,7 @@ export class Socket extends Emitter {
   #channels = new Map();
   #retryTimer; #openTimer; #deadTimer = null; #stopHeartbeats = () => {};
   #heartbeat = null; // the last one sent: {ref, sentAt}
+  #suspect = null; // the blamed push that is in flight
 
   constructor(url, options = {}) {
     super();
@@ -125,10 +141,11 @@ export class Socket extends Emitter {
   }
 
   channel(topic, params = () => ({})) {
-    let channel = this.#channels.get(topic);
+    const sayable = wellFormed(topic);
+    let channel = this.#channels.get(sayable);
     if (!channel) {
-      channel = new Channel(this, topic, params);
-      this.#channels.set(topic, channel);
+      channel = new Channel(this, sayable, params);
+      this.#channels.set(sayable, channel);
     }
     return channel;
   }
@@ -139,7 +156,25 @@ export class Socket extends Emitter {
   _ref() { return String(++this.#ref); }
 
   _send(message) {
-    if (this.state === "open" && this.#ws.readyState === OPEN) this.#ws.send(JSON.stringify(message));
+    if (this.state !== "open" || this.#ws.readyState !== OPEN) return;
+    const sayable = (_, value) => (typeof value === "string" ? wellFormed(value) : value);
+    this.#ws.send(JSON.stringify(message, sayable));
+  }
+
+  /**
+   * Whether a push that is blamed for a close may be sent now. Of those one at a time is in
+   * flight, in all channels together. So the next close tells which of them is the reason, and the
+   * others are not given up with it.
+   */
+  _mayTry(push) {
+    this.#suspect ??= push;
+    return this.#suspect === push;
+  }
+
+  _tried(push) {
+    if (this.#suspect !== push) return;
+    this.#suspect = null;
+    for (const channel of this.#channels.values()) channel._flush();
   }
 
   _forget(channel) { this.#channels.delete(channel.topic); }
@@ -189,7 +224,7 @@ export class Socket extends Emitter {
     const retryMs = backoffMs(this.#failures++, this.#options.random);
     this.#retryTimer = setTimeout(() => this.#open(), retryMs);
     this.#setState({ state: "waiting", retryMs, code });
-    for (const channel of this.#channels.values()) channel._down();
+    for (const channel of this.#channels.values()) channel._down(code);
   }
 
   #beat() {
@@ -204,6 +239,7 @@ export class Socket extends Emitter {
     this.#stopHeartbeats();
     for (const timer of [this.#retryTimer, this.#openTimer, this.#deadTimer]) clearTimeout(timer);
     this.#deadTimer = null;
+    this.#suspect = null;
     const ws = this.#ws;
     if (!ws) return;
     this.#ws = null;
@@ -243,8 +279,8 @@ export class Channel extends Emitter {
 
   push(event, payload, { repeat = false } = {}) {
     return new Promise((resolve, reject) => {
-      const push = { event, payload, repeat, resolve, reject };
-      if (this.state === "joined") this.#transmit(push);
+      const push = { event, payload, repeat, resolve, reject, blamed: 0 };
+      if (this.state === "joined" && this.#queue.length === 0) this.#transmit(push);
       else if (this.state === "refused") reject(new PushError("closed"));
       else this.#queue.push(push);
     });
@@ -258,8 +294,21 @@ export class Channel extends Emitter {
     if (this.state !== "closed") this.#join();
   }
 
-  _down() {
-    if (this.state !== "closed") this.#interrupt();
+  /** `code` is that of the close, where there was one. */
+  _down(code) {
+    if (this.state !== "closed") this.#interrupt(code);
+  }
+
+  /** Sends what waits, in order, up to a push that has to wait for its turn. */
+  _flush() {
+    while (this.state === "joined" && this.#queue.length > 0) {
+      const [push] = this.#queue;
+      const wanted = isWanted(push);
+      if (wanted && push.blamed > 0 && !this.#socket._mayTry(push)) return;
+      this.#queue.shift();
+      if (wanted) this.#transmit(push);
+      else push.resolve(null);
+    }
   }
 
   _received(message) {
@@ -306,20 +355,16 @@ export class Channel extends Emitter {
     }
     const push = this.#sent.get(ref);
     if (!push) return;
-    this.#sent.delete(ref);
-    clearTimeout(push.timer);
     if (status === "ok") push.resolve(response);
     else push.reject(new PushError(response?.reason ?? status, response));
+    this.#done(ref, push);
   }
 
   #joined(answer) {
     this.#failures = 0;
     this.state = "joined";
     this.emit("phx_join", answer);
-    for (const push of this.#queue.splice(0)) {
-      if (typeof push.repeat === "function" && !push.repeat()) push.resolve(null);
-      else this.#transmit(push);
-    }
+    this._flush();
   }
 
   #refused(response) {
@@ -338,24 +383,35 @@ export class Channel extends Emitter {
     this.#sendAs(ref, push.event, push.payload);
     if (push.repeat) return; // the heartbeat notices a dead connection, and the rejoin sends it again
     push.timer = setTimeout(() => {
-      this.#sent.delete(ref);
       push.reject(new PushError("timeout"));
+      this.#done(ref, push);
     }, this.#socket.timeoutMs);
   }
 
+  /** A push that was sent has its answer, or none is waited for any more. */
+  #done(ref, push) {
+    this.#sent.delete(ref);
+    clearTimeout(push.timer);
+    this.#socket._tried(push);
+  }
+
   /** The join is over but wanted: what may be repeated goes back to the head of the queue, in order. */
-  #interrupt() {
+  #interrupt(code) {
     clearTimeout(this.#timer);
-    const again = [];
-    for (const push of this.#sent.values()) {
-      clearTimeout(push.timer);
-      if (push.repeat) again.push(push);
-      else push.reject(new PushError("disconnected"));
-    }
+    const sent = [...this.#sent.values()];
     this.#sent.clear();
-    this.#queue.unshift(...again);
     this.#joinRef = null;
     this.state = "waiting";
+    const again = [];
+    for (const push of sent) {
+      clearTimeout(push.timer);
+      if (code !== undefined) push.blamed = BLAMING_CODES.has(code) ? push.blamed + 1 : 0;
+      if (!push.repeat) push.reject(new PushError("disconnected"));
+      else if (push.blamed >= BLAMED_MAX) push.reject(new PushError("fatal"));
+      else again.push(push);
+    }
+    this.#queue.unshift(...again);
+    for (const push of sent) this.#socket._tried(push);
     this.emit("phx_down");
   }
 
@@ -368,10 +424,16 @@ export class Channel extends Emitter {
     for (const push of pushes) {
       clearTimeout(push.timer);
       push.reject(new PushError("closed"));
+      this.#socket._tried(push);
     }
   }
 
   #sendAs(ref, event, payload) {
     this.#socket._send([this.#joinRef, ref, this.topic, event, payload]);
   }
+}
+
+/** Whether somebody still waits for a push that is about to be sent once more. */
+function isWanted({ repeat }) {
+  return typeof repeat !== "function" || repeat();
 }

@@ -205,6 +205,7 @@ function reasonText({ reason, max_bytes: maxBytes }) {
     case "unauthorized": return "you may not write here.";
     case "busy": return "the server is too busy.";
     case "invalid": return "the server did not understand it.";
+    case "fatal": return "the server ended the connection each time it was sent.";
     case "storage": return "the server cannot store it right now.";
     case "closed": case "unmatched topic": return "you are not in this room.";
     default: return `${reason}.`;

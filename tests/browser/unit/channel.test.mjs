@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
-import { backoffMs, Socket } from "../../../src/web/channel.js";
+import { backoffMs, Socket, wellFormed } from "../../../src/web/channel.js";
 import { collected, FakeWebSocket, settled } from "./fake.mjs";
 
 beforeEach(() => {
@@ -25,6 +25,13 @@ async function joined(params) {
   const channel = socket.channel("room:tea", params).join();
   FakeWebSocket.last.answers("phx_join", { hello: 1 });
   return { socket, channel };
+}
+
+/** Every channel's join has its answer. */
+function admitsAll() {
+  for (const [joinRef, ref, topic, event] of [...FakeWebSocket.last.sent]) {
+    if (event === "phx_join") FakeWebSocket.last.says(joinRef, ref, topic, "phx_reply", { status: "ok", response: {} });
+  }
 }
 
 async function reconnected() {
@@ -337,4 +344,123 @@ test("a binary message, which is for other programs, is passed over, and shows t
   FakeWebSocket.last.onmessage({ data: new Blob([Uint8Array.of(2, 8)]) });
   mock.timers.tick(1);
   assert.deepEqual([heard, socket.state], [[], "open"]);
+});
+
+/** The keys of the messages that the present connection has carried. */
+const keysSent = () => FakeWebSocket.last.sent.filter(([, , , event]) => event === "new_msg")
+  .map((message) => message[4].key);
+
+test("a push that was in flight at three blaming closes in a row is given up, and others go on", async () => {
+  for (const code of [1007, 1008, 1009, 1011]) {
+    const { socket, channel } = await joined();
+    const poison = channel.push("new_msg", { key: "poison" }, { repeat: true });
+    const outcome = assert.rejects(poison, { reason: "fatal" });
+    for (let closes = 1; closes <= 3; closes += 1) {
+      assert.deepEqual(keysSent(), ["poison"], `${code}, close ${closes}`);
+      FakeWebSocket.last.breaks(code);
+      await reconnected();
+      FakeWebSocket.last.answers("phx_join");
+    }
+    await outcome;
+    assert.deepEqual(keysSent(), []);
+    const next = channel.push("new_msg", { key: "next" }, { repeat: true });
+    FakeWebSocket.last.answers("new_msg", { offset: 1 });
+    assert.deepEqual(await next, { offset: 1 });
+    socket.disconnect();
+  }
+});
+
+test("a break of the network blames no push, and ends the row of those that do", async () => {
+  const { channel } = await joined();
+  channel.push("new_msg", { key: "a" }, { repeat: true });
+  for (const code of [1006, 1006, 1006, 1012, 1011, 1011, 1006, 1011, 1011, undefined]) {
+    FakeWebSocket.last.breaks(code);
+    await reconnected();
+    FakeWebSocket.last.answers("phx_join");
+    assert.deepEqual(keysSent(), ["a"], String(code));
+  }
+});
+
+test("of the pushes in flight at a close only that is given up which is in flight at the next", async () => {
+  const { socket, channel: tea } = await joined();
+  const coffee = socket.channel("room:coffee").join();
+  FakeWebSocket.last.answers("phx_join");
+  const rejoined = async () => {
+    await reconnected();
+    admitsAll();
+  };
+  const innocent = tea.push("new_msg", { key: "innocent" }, { repeat: true });
+  const poison = coffee.push("new_msg", { key: "poison" }, { repeat: true });
+  const outcome = assert.rejects(poison, { reason: "fatal" });
+
+  FakeWebSocket.last.breaks(1011);
+  await rejoined();
+  assert.deepEqual(keysSent(), ["innocent"]);
+  FakeWebSocket.last.answers("new_msg", { offset: 1 });
+  assert.deepEqual(await innocent, { offset: 1 });
+  const behind = tea.push("new_msg", { key: "behind" }, { repeat: true });
+  assert.deepEqual(keysSent(), ["innocent", "poison", "behind"]);
+
+  for (let closes = 2; closes <= 3; closes += 1) {
+    FakeWebSocket.last.breaks(1011);
+    await rejoined();
+    const [, ref, topic] = FakeWebSocket.last.sent.find((message) => message[4].key === "behind") ?? [];
+    if (ref) FakeWebSocket.last.says(null, ref, topic, "phx_reply", { status: "ok", response: {} });
+  }
+  await outcome;
+  assert.deepEqual(await behind, {});
+});
+
+test("a blamed push that waits for its turn lets none of its channel overtake it", async () => {
+  const { channel } = await joined();
+  for (const key of ["a", "b"]) channel.push("new_msg", { key }, { repeat: true });
+  FakeWebSocket.last.breaks(1011);
+  await reconnected();
+  FakeWebSocket.last.answers("phx_join");
+  channel.push("new_msg", { key: "c" });
+  assert.deepEqual(keysSent(), ["a"]);
+  FakeWebSocket.last.answers("new_msg");
+  assert.deepEqual(keysSent(), ["a", "b", "c"]);
+});
+
+test("the turn of a blamed push ends with its channel, and with its join", async () => {
+  for (const end of [(tea) => tea.leave(), () => {
+    const { ref, topic } = FakeWebSocket.last.sentLast("new_msg");
+    const [joinRef] = FakeWebSocket.last.sent.find((message) => message[1] === ref);
+    FakeWebSocket.last.says(joinRef, joinRef, topic, "phx_error", {});
+  }]) {
+    const { socket, channel: tea } = await joined();
+    const coffee = socket.channel("room:coffee").join();
+    FakeWebSocket.last.answers("phx_join");
+    tea.push("new_msg", { key: "tea" }, { repeat: true }).catch(() => {});
+    coffee.push("new_msg", { key: "coffee" }, { repeat: true });
+    FakeWebSocket.last.breaks(1011);
+    await reconnected();
+    admitsAll();
+    assert.deepEqual(keysSent(), ["tea"]);
+    end(tea);
+    assert.deepEqual(keysSent(), ["tea", "coffee"]);
+    socket.disconnect();
+  }
+});
+
+test("halves of surrogate pairs are replaced before they are sent, and whole pairs are left", async () => {
+  const native = String.prototype.toWellFormed;
+  try {
+    for (const missing of [false, true]) {
+      if (missing) delete String.prototype.toWellFormed;
+      for (const [text, sent] of [
+        ["cut \ud83d", "cut \ufffd"], ["\ude00 cut", "\ufffd cut"], ["\ude00\ud83d", "\ufffd\ufffd"], ["😀 é", "😀 é"],
+      ]) assert.equal(wellFormed(text), sent);
+    }
+  } finally {
+    if (native) String.prototype.toWellFormed = native;
+  }
+  const socket = await connected();
+  const channel = socket.channel("room:\ud83d", () => ({ meta: { name: "\ud83d" } })).join();
+  assert.equal(FakeWebSocket.last.sentLast("phx_join").topic, "room:\ufffd");
+  assert.equal(FakeWebSocket.last.sentLast("phx_join").payload.meta.name, "\ufffd");
+  FakeWebSocket.last.answers("phx_join");
+  channel.push("new_msg", { body: "cut \ud83d", key: "k" });
+  assert.deepEqual(FakeWebSocket.last.sentLast("new_msg").payload, { body: "cut \ufffd", key: "k" });
 });

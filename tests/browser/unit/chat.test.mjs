@@ -267,3 +267,29 @@ test("a room that was refused is asked for again when it is opened again", async
   admit([], { topic: "room:full" });
   assert.equal(room("full").status, "joined");
 });
+
+test("a message for which the server closes is marked as not sent, also after a reload, and the others go on", async () => {
+  const { chat, room, local, tab } = await opened();
+  chat.send("tea", "poison");
+  for (let closes = 1; closes <= 3; closes += 1) {
+    wire().breaks(1011);
+    await reconnects();
+    admit([], { recovered: true, offset: 1, topic: "room:tea" });
+  }
+  await settled();
+  assert.equal(room().outbox[0].error.reason, "fatal");
+  chat.send("tea", "ordinary");
+  assert.equal(wire().sentLast("new_msg").payload.body, "ordinary");
+  wire().answers("new_msg", { offset: 2 });
+  await settled();
+  assert.deepEqual(room().outbox.map(({ body }) => body), ["poison"]);
+
+  chat.remember();
+  const again = page({ local, tab });
+  again.chat.start();
+  await settled();
+  wire().opens();
+  admit([message(1)], { topic: "room:tea" });
+  assert.equal(wire().sentLast("new_msg"), undefined);
+  assert.equal(again.room().outbox[0].error.reason, "fatal");
+});
