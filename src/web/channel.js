@@ -60,6 +60,9 @@
 const JOIN_REF = 0, REF = 1, TOPIC = 2, EVENT = 3, PAYLOAD = 4;
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
+/** So long a connection, or a join, has to hold before the backoff begins anew. A server that takes a
+ *  client in only to end it again, or a proxy before it, would else be asked several times a second. */
+const HELD_MS = 5_000;
 const OPEN = 1;
 /** Close codes that may be about what was sent (RFC 6455, 7.4.1): not UTF-8, against a policy, too
  *  big, unexpected. */
@@ -114,6 +117,7 @@ export class Socket extends Emitter {
   #retryTimer; #openTimer; #deadTimer = null; #stopHeartbeats = () => {};
   #heartbeat = null; // the last one sent: {ref, sentAt}
   #suspect = null; // the blamed push that is in flight
+  #openedAt = 0; #hasSpoken = false;
 
   constructor(url, options = {}) {
     super();
@@ -198,6 +202,7 @@ export class Socket extends Emitter {
   #opened() {
     clearTimeout(this.#openTimer);
     this.#refusals = 0;
+    this.#openedAt = Date.now();
     this.#setState({ state: "open" });
     for (const channel of this.#channels.values()) channel._up();
     this.#beat();
@@ -205,8 +210,8 @@ export class Socket extends Emitter {
   }
 
   #received(data) {
-    // Any message shows that the connection lives, and that the server does more than accept and hang up.
-    this.#failures = 0;
+    // Any message shows that the connection lives.
+    this.#hasSpoken = true;
     clearTimeout(this.#deadTimer);
     this.#deadTimer = null;
     if (typeof data !== "string") return; // anybody in a room may send it binary messages: these are for other programs
@@ -220,6 +225,8 @@ export class Socket extends Emitter {
 
   #lost(code) {
     if (this.state === "connecting") this.#refusals += 1;
+    // A connection on which nothing ever came did not hold, however long it took to find out.
+    if (this.#hasSpoken && Date.now() - this.#openedAt >= HELD_MS) this.#failures = 0;
     this.#drop();
     const retryMs = backoffMs(this.#failures++, this.#options.random);
     this.#retryTimer = setTimeout(() => this.#open(), retryMs);
@@ -240,6 +247,7 @@ export class Socket extends Emitter {
     for (const timer of [this.#retryTimer, this.#openTimer, this.#deadTimer]) clearTimeout(timer);
     this.#deadTimer = null;
     this.#suspect = null;
+    this.#hasSpoken = false;
     const ws = this.#ws;
     if (!ws) return;
     this.#ws = null;
@@ -255,7 +263,7 @@ export class Socket extends Emitter {
 
 export class Channel extends Emitter {
   state = "closed";
-  #socket; #params; #joinRef = null; #failures = 0; #timer;
+  #socket; #params; #joinRef = null; #failures = 0; #joinedAt = null; #timer;
   #sent = new Map(); // ref -> push, in the order of sending
   #queue = [];
 
@@ -345,7 +353,10 @@ export class Channel extends Emitter {
     clearTimeout(this.#timer);
     this.state = "waiting";
     this.#joinRef = null;
-    this.#timer = setTimeout(() => this.#join(), waitMs + backoffMs(this.#failures++, this.#socket.random));
+    if (this.#joinedAt !== null && Date.now() - this.#joinedAt >= HELD_MS) this.#failures = 0;
+    this.#joinedAt = null;
+    const retryMs = waitMs + backoffMs(this.#failures++, this.#socket.random);
+    this.#timer = setTimeout(() => this.#join(), retryMs);
   }
 
   #answered(ref, { status, response }) {
@@ -361,7 +372,7 @@ export class Channel extends Emitter {
   }
 
   #joined(answer) {
-    this.#failures = 0;
+    this.#joinedAt = Date.now();
     this.state = "joined";
     this.emit("phx_join", answer);
     this._flush();

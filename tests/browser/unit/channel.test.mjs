@@ -51,20 +51,50 @@ test("the backoff doubles, is capped, and is up to a half chance", () => {
   assert.deepEqual([0, 1, 2, 30].map((failures) => backoffMs(failures, () => 0)), [250, 500, 1000, 15_000]);
 });
 
-test("a server that accepts and hangs up is backed off from, one that spoke is not", async () => {
+/** The waits before the attempts that follow connections which end as `end` makes them. */
+async function waitsAfter(...ends) {
   const socket = await connected();
   const states = collected(socket, "state");
-  const retries = () => states.flatMap(({ retryMs }) => retryMs ?? []);
-  for (const wait of [500, 1000]) {
-    FakeWebSocket.last.breaks();
-    mock.timers.tick(wait);
+  for (const end of ends) {
+    end();
+    if (socket.state === "open") FakeWebSocket.last.breaks(1011);
+    mock.timers.tick(states.at(-1).retryMs);
     await settled();
     FakeWebSocket.last.opens();
   }
-  assert.deepEqual(retries(), [500, 1000]);
+  socket.disconnect();
+  return states.flatMap(({ retryMs }) => retryMs ?? []);
+}
+
+test("a server that accepts, answers and hangs up is backed off from, until a connection has held", async () => {
+  const after = (ms) => () => {
+    FakeWebSocket.last.answers("heartbeat");
+    mock.timers.tick(ms);
+  };
+  const waits = await waitsAfter(after(0), after(20), after(4_999), after(0), after(5_000), after(20));
+  assert.deepEqual(waits, [500, 1000, 2000, 4000, 500, 1000]);
+});
+
+test("a connection on which the server never spoke has not held", async () => {
+  const silence = () => mock.timers.tick(10_000);
+  assert.deepEqual(await waitsAfter(silence, silence, silence), [500, 1000, 2000]);
+});
+
+test("a channel that is ended as soon as it is joined is backed off from, until a join has held", async () => {
+  const { socket } = await joined();
   FakeWebSocket.last.answers("heartbeat");
-  FakeWebSocket.last.breaks();
-  assert.deepEqual(retries(), [500, 1000, 500]);
+  const waits = [];
+  for (const heldMs of [0, 20, 4_999, 5_000, 20]) {
+    mock.timers.tick(heldMs);
+    const { ref } = FakeWebSocket.last.sentLast("phx_join");
+    FakeWebSocket.last.says(ref, ref, "room:tea", "phx_error", {});
+    const before = Date.now();
+    while (FakeWebSocket.last.sentLast("phx_join").ref === ref) mock.timers.tick(100);
+    waits.push(Date.now() - before);
+    FakeWebSocket.last.answers("phx_join");
+  }
+  assert.deepEqual(waits, [500, 1000, 2000, 500, 1000]);
+  socket.disconnect();
 });
 
 test("the token is asked for anew before every attempt, and told how many never opened", async () => {
