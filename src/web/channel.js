@@ -226,9 +226,14 @@ export class Socket extends Emitter {
   #lost(code) {
     if (this.state === "connecting") this.#refusals += 1;
     // A connection on which nothing ever came did not hold, however long it took to find out.
-    if (this.#hasSpoken && Date.now() - this.#openedAt >= HELD_MS) this.#failures = 0;
+    const spoke = this.#hasSpoken;
+    const held = spoke && Date.now() - this.#openedAt >= HELD_MS;
+    if (held) this.#failures = 0;
     this.#drop();
-    const retryMs = backoffMs(this.#failures++, this.#options.random);
+    const retryMs = backoffMs(this.#failures, this.#options.random);
+    // To be let in and then lost counts twice. It costs the server, and everybody in the rooms that
+    // see a coming and a going, far more than an attempt that is turned away.
+    this.#failures += spoke && !held ? 2 : 1;
     this.#retryTimer = setTimeout(() => this.#open(), retryMs);
     this.#setState({ state: "waiting", retryMs, code });
     for (const channel of this.#channels.values()) channel._down(code);
