@@ -39,8 +39,9 @@
  *                                      "closed"        the channel was left
  *                                    `{repeat: true}` is for pushes that the server recognises when
  *                                    they come twice (by a `key`): these are sent again after each
- *                                    break, until they are answered. As a function it is asked before
- *                                    each repetition, and false gives the push up (`null`).
+ *                                    break, and after `timeoutMs`, until they are answered. As a
+ *                                    function it is asked before each repetition, and false gives the
+ *                                    push up (`null`).
  *   cast(event, payload)             sent if the channel is joined, otherwise forgotten; nobody waits for an answer
  *   on(event, fn)                    what the server sends, and the channel's own story:
  *                                      "phx_join"     the join's answer, also after a rejoin
@@ -393,13 +394,14 @@ export class Channel extends Emitter {
     this.emit("phx_refused", response);
   }
 
-  #transmit(push) {
-    const ref = this.#socket._ref();
+  #transmit(push, ref = this.#socket._ref()) {
     this.#sent.set(ref, push);
     this.#sendAs(ref, push.event, push.payload);
-    if (push.repeat) return; // the heartbeat notices a dead connection, and the rejoin sends it again
     push.timer = setTimeout(() => {
-      push.reject(new PushError("timeout"));
+      // The same ref again: whichever answer comes first is the answer.
+      if (push.repeat && isWanted(push)) return this.#transmit(push, ref);
+      if (push.repeat) push.resolve(null);
+      else push.reject(new PushError("timeout"));
       this.#done(ref, push);
     }, this.#socket.timeoutMs);
   }

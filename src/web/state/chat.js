@@ -33,6 +33,7 @@ export const initialState = () => ({
 export class Chat {
   #socket; #session; #store; #local; #tab; #onMessage;
   #channels = new Map();
+  #delivering = new Set(); // rooms of whose outbox a message is under way
   #drafts; // of the page before this one
   #typedAt = -Infinity;
   #typingTimer = null;
@@ -107,13 +108,16 @@ export class Chat {
       room.outbox.push(item);
     });
     this.#typedAt = -Infinity;
-    this.#transmit(name, item);
+    this.#rememberOutbox();
+    this.#deliver(this.#state.rooms.get(name));
   }
 
   retry(name, key) {
-    const item = this.#state.rooms.get(name).outbox.find((item) => item.key === key);
+    const room = this.#state.rooms.get(name);
+    const item = room.outbox.find((item) => item.key === key);
     this.#changeRoom(name, () => { item.error = null; });
-    this.#transmit(name, item);
+    this.#rememberOutbox();
+    this.#deliver(room);
   }
 
   discard(name, key) {
@@ -196,22 +200,45 @@ export class Chat {
       const room = this.#state.rooms.get(name);
       if (!room) continue;
       this.#changeRoom(name, () => { room.outbox = outbox; });
-      for (const item of outbox) if (!item.error) this.#transmit(name, item);
+      this.#deliver(room);
     }
   }
 
-  /** Sends until answered. The key makes repeating safe, so neither a break nor a reload loses or doubles a message. */
-  async #transmit(name, item) {
-    this.#rememberOutbox();
+  /**
+   * Sends the outbox of a room, a message at a time: the next follows when the last was answered.
+   * With several under way the server could refuse one for its pace and take the one behind it.
+   */
+  async #deliver(room) {
+    if (this.#delivering.has(room)) return;
+    this.#delivering.add(room);
+    const next = () => (this.#isIn(room) ? room.outbox.find(({ error }) => !error) : undefined);
+    for (let item = next(); item; item = next()) await this.#transmit(room, item);
+    this.#delivering.delete(room);
+  }
+
+  /**
+   * Sends until answered. The key makes repeating safe, so neither a break nor a reload loses or
+   * doubles a message. What the server cannot take for now is no failure: it says when to try again.
+   */
+  async #transmit(room, item) {
+    const isWanted = () => this.#isIn(room) && room.outbox.includes(item);
     try {
-      const repeat = () => this.#state.rooms.get(name)?.outbox.includes(item) ?? false;
-      await this.#channels.get(name).push("new_msg", { body: item.body, key: item.key }, { repeat });
-      this.discard(name, item.key);
+      const payload = { body: item.body, key: item.key };
+      await this.#channels.get(room.name).push("new_msg", payload, { repeat: isWanted });
+      if (isWanted()) this.discard(room.name, item.key);
     } catch (error) {
-      if (!this.#state.rooms.has(name)) return;
-      this.#changeRoom(name, () => { item.error = { ...error.response, reason: error.reason ?? String(error) }; });
+      const retryMs = error.response?.retry_ms;
+      if (typeof retryMs === "number") return pause(retryMs);
+      if (!isWanted()) return;
+      const reason = error.reason ?? String(error);
+      this.#changeRoom(room.name, () => { item.error = { ...error.response, reason }; });
       this.#rememberOutbox();
     }
+  }
+
+  /** Whether the user is in this room still, and not in one of the same name that was joined later. */
+  #isIn(room) {
+    return this.#state.rooms.get(room.name) === room;
   }
 
   #joinLobby() {
@@ -328,6 +355,8 @@ export class Chat {
 function randomKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
+
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 function stored(storage, key) {
   try {

@@ -248,6 +248,26 @@ test("pushes that may be repeated are sent again after the rejoin, first and in 
   assert.deepEqual(await Promise.all([...pushes, while_away]), [{ key: "a" }, { key: "b" }, { key: "c" }]);
 });
 
+test("a push that may be repeated is repeated when no answer comes, and the first answer counts", async () => {
+  const { channel } = await joined();
+  let wanted = true;
+  const push = channel.push("new_msg", { key: "a" }, { repeat: () => wanted });
+  const { joinRef, ref } = FakeWebSocket.last.sentLast("new_msg");
+  mock.timers.tick(10_000);
+  assert.deepEqual(keysSent(), ["a", "a"]);
+  assert.equal(FakeWebSocket.last.sentLast("new_msg").ref, ref);
+  FakeWebSocket.last.says(joinRef, ref, "room:tea", "phx_reply", { status: "ok", response: { offset: 7 } });
+  assert.deepEqual(await push, { offset: 7 });
+  mock.timers.tick(10_000);
+  assert.deepEqual(keysSent(), ["a", "a"]);
+
+  const unwanted = channel.push("new_msg", { key: "b" }, { repeat: () => wanted });
+  wanted = false;
+  mock.timers.tick(10_000);
+  assert.equal(await unwanted, null);
+  assert.deepEqual(keysSent(), ["a", "a", "b"]);
+});
+
 test("a push that is no longer wanted after a break is given up", async () => {
   const { channel } = await joined();
   const push = channel.push("new_msg", {}, { repeat: () => false });

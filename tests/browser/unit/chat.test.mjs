@@ -104,11 +104,11 @@ test("a message whose answer was lost but which came back is not sent to a serve
 
 test("an error stays at the message; trying again uses the same key, discarding removes it", async () => {
   const { chat, room } = await opened();
-  chat.send("tea", "too fast");
+  chat.send("tea", "too much");
   const { key } = wire().sentLast("new_msg").payload;
-  wire().answers("new_msg", { reason: "rate_limited", retry_ms: 50 }, "error");
+  wire().answers("new_msg", { reason: "unauthorized" }, "error");
   await settled();
-  assert.equal(room().outbox[0].error.reason, "rate_limited");
+  assert.equal(room().outbox[0].error.reason, "unauthorized");
   chat.retry("tea", key);
   assert.equal(room().outbox[0].error, null);
   assert.equal(wire().sentLast("new_msg").payload.key, key);
@@ -292,4 +292,106 @@ test("a message for which the server closes is marked as not sent, also after a 
   admit([message(1)], { topic: "room:tea" });
   assert.equal(wire().sentLast("new_msg"), undefined);
   assert.equal(again.room().outbox[0].error.reason, "fatal");
+});
+
+/** The bodies of the messages that the present connection has carried. */
+const bodiesSent = () => wire().sent.filter(([, , , event]) => event === "new_msg")
+  .map((message) => message[4].body);
+
+/** Plays a server with a bucket of `burst` messages that takes one more in `everyMs`; true if it had something to answer. */
+function server({ burst, everyMs, reason = "rate_limited", topic = "room:tea" }) {
+  const taken = [];
+  const answered = new Set();
+  let left = burst;
+  let since = Date.now();
+  return { taken, async answer() {
+    left = Math.min(burst, left + Math.floor((Date.now() - since) / everyMs));
+    since += Math.floor((Date.now() - since) / everyMs) * everyMs;
+    const [joinRef, ref, , , payload] = wire().sent.find((sent) => sent[3] === "new_msg" && !answered.has(sent[1])) ?? [];
+    if (!ref) return false;
+    answered.add(ref);
+    const accepts = left > 0;
+    if (accepts) {
+      left -= 1;
+      taken.push(payload.body);
+    }
+    const response = accepts ? { offset: taken.length } : { reason, retry_ms: since + everyMs - Date.now() };
+    wire().says(joinRef, ref, topic, "phx_reply", { status: accepts ? "ok" : "error", response });
+    await settled();
+    return true;
+  } };
+}
+
+test("what was written while away goes out at the server's pace, in order, and nothing is given up", async () => {
+  for (const reason of ["rate_limited", "busy"]) {
+    const { chat, room } = await opened();
+    wire().breaks();
+    const written = Array.from({ length: 90 }, (_, i) => `queued ${i}`);
+    for (const body of written) chat.send("tea", body);
+    await reconnects();
+    admit([], { recovered: true, offset: 1, topic: "room:tea" });
+    const host = server({ burst: 60, everyMs: 50, reason });
+    for (let turns = 0; turns < 2_000 && room().outbox.length; turns += 1) {
+      if (await host.answer()) {
+        assert.deepEqual(room().outbox.filter(({ error }) => error), []);
+      } else {
+        mock.timers.tick(5);
+        await settled();
+      }
+    }
+    assert.deepEqual(host.taken, written, reason);
+    assert.equal(room().outbox.length, 0);
+    chat.leave("tea");
+  }
+});
+
+test("a message that the server cannot take for now is sent again when it said, and not before", async () => {
+  const { chat, room } = await opened();
+  chat.send("tea", "first");
+  chat.send("tea", "second");
+  const { key } = wire().sentLast("new_msg").payload;
+  wire().answers("new_msg", { reason: "busy", retry_ms: 250 }, "error");
+  await settled();
+  mock.timers.tick(249);
+  await settled();
+  assert.deepEqual(bodiesSent(), ["first"]);
+  mock.timers.tick(1);
+  await settled();
+  assert.deepEqual(bodiesSent(), ["first", "first"]);
+  assert.equal(wire().sentLast("new_msg").payload.key, key);
+  wire().answers("new_msg", { offset: 2 });
+  await settled();
+  assert.deepEqual(bodiesSent(), ["first", "first", "second"]);
+  assert.deepEqual(room().outbox.map(({ body, error }) => [body, error]), [["second", null]]);
+});
+
+test("a message that is refused for good lets those behind it go, and goes first when it is tried again", async () => {
+  const { chat, room } = await opened();
+  for (const body of ["one", "two", "three"]) chat.send("tea", body);
+  const { key } = wire().sentLast("new_msg").payload;
+  wire().answers("new_msg", { reason: "too_large" }, "error");
+  await settled();
+  assert.deepEqual(bodiesSent(), ["one", "two"]);
+  chat.retry("tea", key);
+  wire().answers("new_msg", { offset: 2 });
+  await settled();
+  assert.deepEqual(bodiesSent(), ["one", "two", "one"]);
+  assert.deepEqual(room().outbox.map(({ body }) => body), ["one", "three"]);
+});
+
+test("the pace of one room does not hold up another, and a room that was left sends nothing more", async () => {
+  const { chat } = await opened();
+  chat.open("coffee");
+  admit([], { topic: "room:coffee" });
+  chat.send("tea", "to tea");
+  wire().answers("new_msg", { reason: "busy", retry_ms: 1_000 }, "error");
+  await settled();
+  chat.send("coffee", "to coffee");
+  assert.deepEqual(bodiesSent(), ["to tea", "to coffee"]);
+  chat.leave("tea");
+  chat.open("tea");
+  admit([message(1)], { topic: "room:tea" });
+  mock.timers.tick(1_000);
+  await settled();
+  assert.deepEqual(bodiesSent(), ["to tea", "to coffee"]);
 });
