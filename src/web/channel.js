@@ -35,13 +35,13 @@
  *                                    Rejects with a PushError: `reason` is the server's, or one of
  *                                      "disconnected"  sent, and the connection broke: it may or may not have happened
  *                                      "timeout"       no answer within `timeoutMs` of being sent
- *                                      "fatal"         each time it was sent the server closed the connection
+ *                                      "fatal"         the server closed each time it was sent
  *                                      "closed"        the channel was left
  *                                    `{repeat: true}` is for pushes that the server recognises when
  *                                    they come twice (by a `key`): these are sent again after each
  *                                    break, and after `timeoutMs`, until they are answered. As a
- *                                    function it is asked before each repetition, and false gives the
- *                                    push up (`null`).
+ *                                    function it is asked before each repetition, and false
+ *                                    gives the push up (`null`).
  *   cast(event, payload)             sent if the channel is joined, otherwise forgotten; nobody waits for an answer
  *   on(event, fn)                    what the server sends, and the channel's own story:
  *                                      "phx_join"     the join's answer, also after a rejoin
@@ -61,8 +61,8 @@
 const JOIN_REF = 0, REF = 1, TOPIC = 2, EVENT = 3, PAYLOAD = 4;
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
-/** So long a connection, or a join, has to hold before the backoff begins anew. A server that takes a
- *  client in only to end it again, or a proxy before it, would else be asked several times a second. */
+/** So long a connection, or a join, has to hold before the backoff begins anew. A server that lets
+ *  clients in only to end them again would else be asked several times a second by each. */
 const HELD_MS = 5_000;
 const OPEN = 1;
 /** Close codes that may be about what was sent (RFC 6455, 7.4.1): not UTF-8, against a policy, too
@@ -78,7 +78,7 @@ export function backoffMs(failures, random = Math.random) {
   return Math.round(ceiling * (0.5 + 0.5 * random()));
 }
 
-/** The text with each lone half of a surrogate pair replaced, so that it can be written as UTF-8. */
+/** The text with each lone half of a surrogate pair replaced, so that UTF-8 can carry it. */
 export function wellFormed(text) {
   return text.toWellFormed?.() ?? text.replace(/\p{Surrogate}/gu, "\ufffd");
 }

@@ -126,7 +126,10 @@ byId("leave").addEventListener("click", () => {
 });
 byId("me").addEventListener("click", () => askName(session, { canCancel: true }));
 addEventListener("hashchange", follow);
-addEventListener("storage", () => session.refresh());
+addEventListener("storage", (event) => {
+  session.refresh();
+  chat.storageChanged(event);
+});
 addEventListener("online", () => chat.retryNow());
 addEventListener("pagehide", () => chat.remember());
 document.addEventListener("visibilitychange", () => {

@@ -103,8 +103,11 @@ export class Session {
   }
 
   #keep(session) {
-    const former = this.current ? [this.current.user, ...this.current.former].filter((id) => id !== session.user) : [];
-    this.current = { ...session, former: former.slice(0, FORMER_USERS_MAX) };
+    // Another tab may have become somebody else meanwhile: that, and what it was before, counts.
+    const before = [this.current, parse(this.#storage.getItem(KEY))].filter(Boolean);
+    const former = new Set(before.flatMap(({ user, former }) => [user, ...former]));
+    former.delete(session.user);
+    this.current = { ...session, former: [...former].slice(0, FORMER_USERS_MAX) };
     this.#storage.setItem(KEY, JSON.stringify(this.current));
     this.#onChange(this.current);
   }

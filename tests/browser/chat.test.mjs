@@ -444,6 +444,40 @@ test("two windows of one person are one person, and what one says is their own i
   await bob.sees("Ann", "Bob");
 });
 
+test("a room that is joined, read or left in one window is so in all, and after a reload", async () => {
+  const [here, there] = [aRoom(), aRoom()];
+  const ann = await arrive("Ann", { room: here });
+  const mine = (window) => window.page.locator("#mine .label").allTextContents();
+  const owns = (window, names) => window.until((names) => {
+    const labels = [...document.querySelectorAll("#mine .label")].map(({ textContent }) => textContent);
+    return JSON.stringify(labels) === names;
+  }, JSON.stringify(names));
+  const again = await ann.secondWindow(there);
+  await owns(ann, [here, there]);
+  const bob = await arrive("Bob", { room: there });
+  await bob.say("read once");
+  await again.hears("read once");
+  await ann.page.getByRole("link", { name: `${there} 2 people`, exact: true }).waitFor();
+
+  await ann.page.evaluate(() => dispatchEvent(new Event("pagehide")));
+  await again.page.close();
+  await ann.page.reload();
+  await owns(ann, [here, there]);
+
+  const third = await ann.secondWindow(here);
+  await ann.goTo(there);
+  await third.goTo(there);
+  await third.goTo(here);
+  await ann.goTo(here);
+  await third.page.getByRole("button", { name: "Leave this room" }).click();
+  assert.deepEqual(await mine(ann), [here, there], "nobody is put out of the room before their eyes");
+  await ann.goTo(there);
+  await third.page.getByRole("button", { name: "Leave this room" }).click();
+  await owns(third, []);
+  await ann.page.reload();
+  await owns(ann, [there]);
+});
+
 test("a new name in one window is one's name in all", async () => {
   const room = aRoom();
   const ann = await arrive("Ann", { room });

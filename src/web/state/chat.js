@@ -1,8 +1,12 @@
 /**
  * Between the protocol and the store: hears the channels and changes the state, and is told what the user wants.
  *
- * Knows the socket, the session and the store; knows nothing of the DOM. `remember` is what should outlive a reload: the joined rooms
- * with what has been read in them, what was being written, and the messages that were not acknowledged yet.
+ * Knows the socket, the session and the store; knows nothing of the DOM. `remember` is what should
+ * outlive a reload: the joined rooms with what has been read in them, what was being written, and
+ * the messages that were not acknowledged yet.
+ *
+ * The joined rooms belong to all tabs of a person. So a tab changes single entries of what is
+ * stored, as it is stored at that moment, and `storageChanged` follows what the others change.
  */
 import { Presence } from "../presence.js";
 import * as lobbyOf from "./lobby.js";
@@ -38,6 +42,7 @@ export class Chat {
   #typedAt = -Infinity;
   #typingTimer = null;
   #rememberTimer = null;
+  #readStored = new Map(); // name of a room -> what was read, as this tab last stored or found it
 
   /** `local` outlives the tab, `tab` a reload; `onMessage(room, message)` hears each live message of somebody else. */
   constructor({ socket, session, store, local, tab, onMessage = () => {} }) {
@@ -47,7 +52,7 @@ export class Chat {
     this.#local = local;
     this.#tab = tab;
     this.#onMessage = onMessage;
-    this.#drafts = new Map(stored(tab, DRAFTS_KEY));
+    this.#drafts = new Map(entriesIn(tab.getItem(DRAFTS_KEY)));
     socket.on("state", (change) => this.#connectionChanged(change));
     socket.on("rtt", (rttMs) => this.#change((state) => { state.connection.rttMs = rttMs; }));
   }
@@ -65,7 +70,7 @@ export class Chat {
     this.#change((state) => { state.me = this.#session.current; });
     // A room first: the server keeps a connection where the first room lives that it joins. The list of rooms next: of as many rooms as one
     // may be in, the last is refused then, and can say so.
-    const [first, ...others] = stored(this.#local, ROOMS_KEY);
+    const [first, ...others] = entriesIn(this.#local.getItem(ROOMS_KEY));
     if (first) this.#join(...first);
     this.#joinLobby();
     for (const [name, read] of others) this.#join(name, read);
@@ -75,7 +80,11 @@ export class Chat {
 
   /** Shows the room, joining it if need be, once more if it was refused; null shows none. */
   open(name) {
-    if (name !== null) this.#join(name);
+    if (name !== null) {
+      this.#join(name);
+      const { read } = this.#state.rooms.get(name);
+      this.#changeStored((entries) => { if (!entries.has(name)) entries.set(name, read); });
+    }
     this.#change((state) => {
       const before = state.rooms.get(state.active);
       if (before && before.unread === 0) roomOf.clearNewLine(before);
@@ -85,14 +94,26 @@ export class Chat {
   }
 
   leave(name) {
-    this.#channels.get(name)?.leave();
-    this.#channels.delete(name);
-    this.#change((state) => {
-      state.rooms.delete(name);
-      if (state.active === name) state.active = null;
-    });
-    this.#remember();
-    this.#rememberOutbox();
+    this.#changeStored((entries) => entries.delete(name));
+    this.#forget(name);
+  }
+
+  /**
+   * Follows what another tab stored: rooms that were joined or left there, and what was read. A
+   * room that the user looks at here, or has written something for, is kept until it is left here.
+   */
+  storageChanged({ key, oldValue, newValue }) {
+    if (key !== ROOMS_KEY || newValue === null || this.#state.me === null) return;
+    const [before, after] = [oldValue, newValue].map((text) => new Map(entriesIn(text)));
+    for (const [name, read] of after) {
+      if (!this.#state.rooms.has(name) && !before.has(name)) this.#join(name, read);
+      else this.#readElsewhere(name, read);
+    }
+    for (const name of before.keys()) {
+      const room = this.#state.rooms.get(name);
+      const isNeeded = name === this.#state.active || room?.draft || room?.outbox.length;
+      if (room && !after.has(name) && !isNeeded) this.#forget(name);
+    }
   }
 
   /** Makes a room with a title, then shows it. Throws the API's error. */
@@ -180,10 +201,52 @@ export class Chat {
   remember() {
     clearTimeout(this.#rememberTimer);
     this.#rememberTimer = null;
-    const joined = [...this.#state.rooms.values()].map(({ name, read }) => [name, read]);
-    this.#local.setItem(ROOMS_KEY, JSON.stringify(joined));
+    this.#rememberRead();
     const drafts = [...this.#state.rooms.values()].filter(({ draft }) => draft).map(({ name, draft }) => [name, draft]);
     this.#tab.setItem(DRAFTS_KEY, JSON.stringify(drafts));
+  }
+
+  /** Stores what was read here since it was last stored, unless another tab has read further. */
+  #rememberRead() {
+    const news = [...this.#state.rooms.values()]
+      .filter(({ name, read }) => read !== null && read !== this.#readStored.get(name));
+    if (news.length === 0) return;
+    this.#changeStored((entries) => {
+      for (const { name, read } of news) {
+        this.#readStored.set(name, read);
+        if (!entries.has(name) || roomOf.isFurther(entries.get(name), read)) continue;
+        entries.set(name, read);
+      }
+    });
+  }
+
+  /** Changes the rooms that all tabs share, as they are stored now and not as this tab knows them. */
+  #changeStored(mutate) {
+    const before = this.#local.getItem(ROOMS_KEY);
+    const entries = new Map(entriesIn(before));
+    mutate(entries);
+    const after = JSON.stringify([...entries]);
+    if (after !== before) this.#local.setItem(ROOMS_KEY, after);
+  }
+
+  #readElsewhere(name, read) {
+    const room = this.#state.rooms.get(name);
+    if (!room || !roomOf.isFurther(read, room.read)) return;
+    this.#change(() => roomOf.readElsewhere(room, read, this.isOwn));
+    this.#readStored.set(name, room.read);
+  }
+
+  /** Leaves the room; whether it stays among those that are stored is for the caller to say. */
+  #forget(name) {
+    this.#channels.get(name)?.leave();
+    this.#channels.delete(name);
+    this.#readStored.delete(name);
+    this.#change((state) => {
+      state.rooms.delete(name);
+      if (state.active === name) state.active = null;
+    });
+    this.#remember();
+    this.#rememberOutbox();
   }
 
   #remember() {
@@ -196,9 +259,9 @@ export class Chat {
   }
 
   #restoreOutbox() {
-    for (const [name, outbox] of stored(this.#tab, OUTBOX_KEY)) {
+    for (const [name, outbox] of entriesIn(this.#tab.getItem(OUTBOX_KEY))) {
+      this.#join(name); // another tab may have left the room since
       const room = this.#state.rooms.get(name);
-      if (!room) continue;
       this.#changeRoom(name, () => { room.outbox = outbox; });
       this.#deliver(room);
     }
@@ -218,7 +281,7 @@ export class Chat {
 
   /**
    * Sends until answered. The key makes repeating safe, so neither a break nor a reload loses or
-   * doubles a message. What the server cannot take for now is no failure: it says when to try again.
+   * doubles a message. What the server cannot take for now is no failure: it says when it can.
    */
   async #transmit(room, item) {
     const isWanted = () => this.#isIn(room) && room.outbox.includes(item);
@@ -236,7 +299,7 @@ export class Chat {
     }
   }
 
-  /** Whether the user is in this room still, and not in one of the same name that was joined later. */
+  /** Whether the user is in this room still, and not in one that was joined later by its name. */
   #isIn(room) {
     return this.#state.rooms.get(room.name) === room;
   }
@@ -252,6 +315,7 @@ export class Chat {
     if (this.#state.rooms.has(name)) return this.#joinRefused(name);
     const room = roomOf.createRoom(name);
     room.read = lastRead;
+    this.#readStored.set(name, lastRead);
     room.draft = this.#drafts.get(name) ?? "";
     this.#drafts.delete(name);
     this.#change((state) => state.rooms.set(name, room));
@@ -358,9 +422,10 @@ function randomKey() {
 
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
-function stored(storage, key) {
+/** The `[name, value]` pairs in a text from a store; what is nothing of the kind is none. */
+function entriesIn(text) {
   try {
-    return JSON.parse(storage.getItem(key)) ?? [];
+    return JSON.parse(text).filter((entry) => Array.isArray(entry) && typeof entry[0] === "string");
   } catch {
     return [];
   }

@@ -135,6 +135,19 @@ export function markRead(room) {
   room.unread = 0;
 }
 
+/** Whether `read` lies beyond `other`; of two epochs nobody can tell. */
+export function isFurther(read, other) {
+  return read?.epoch === other?.epoch && read?.offset > other?.offset;
+}
+
+/** The user has read that far in another tab. */
+export function readElsewhere(room, { epoch, offset }, isOwn) {
+  room.read = { epoch, offset };
+  if (room.epoch !== epoch) return; // not joined yet: the join's answer will be counted from there
+  room.unread = countUnread(room, isOwn).count;
+  room.version += 1;
+}
+
 /** The "new" line has done its service. */
 export function clearNewLine(room) {
   if (room.newFrom !== null) room.version += 1;
@@ -222,9 +235,17 @@ function settle(room, messages, isOwn, watched) {
   if (watched) return markRead(room);
 
   const before = room.unread;
-  const since = room.read.epoch === room.epoch ? room.read.offset : 0;
+  const { count, first } = countUnread(room, isOwn);
+  room.unread = count;
+  if (before === 0 && count > 0) room.newFrom = first;
+}
+
+/** How many messages of others lie beyond what was read, and the offset of the first one here. */
+function countUnread(room, isOwn) {
+  const isSameEpoch = room.read.epoch === room.epoch;
+  const since = isSameEpoch ? room.read.offset : 0;
   const segment = room.segments.at(-1);
   const unseen = segment.messages.filter(({ offset, user }) => offset > since && !isOwn(user));
-  room.unread = unseen.length + (room.read.epoch === room.epoch ? Math.max(0, segment.from - 1 - since) : 0);
-  if (before === 0 && room.unread > 0) room.newFrom = unseen[0]?.offset ?? null;
+  const missing = isSameEpoch ? Math.max(0, segment.from - 1 - since) : 0;
+  return { count: unseen.length + missing, first: unseen[0]?.offset ?? null };
 }

@@ -3,6 +3,7 @@ import { byId, counted, h, setText } from "./dom.js";
 import { hrefOf } from "./rooms.js";
 
 const THEMES = ["auto", "light", "dark"];
+const THEME_KEY = "chinwag.theme";
 
 export function theme(storage) {
   const root = document.documentElement;
@@ -18,7 +19,13 @@ export function theme(storage) {
     const next = THEMES[(THEMES.indexOf(root.dataset.theme ?? "auto") + 1) % THEMES.length];
     if (next === "auto") delete root.dataset.theme;
     else root.dataset.theme = next;
-    storage.setItem("chinwag.theme", next === "auto" ? "" : next);
+    storage.setItem(THEME_KEY, next === "auto" ? "" : next);
+    show();
+  });
+  addEventListener("storage", ({ key, newValue }) => { // chosen in another tab
+    if (key !== THEME_KEY) return;
+    if (newValue) root.dataset.theme = newValue;
+    else delete root.dataset.theme;
     show();
   });
   show();

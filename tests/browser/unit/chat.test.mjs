@@ -5,7 +5,7 @@ import { Socket } from "../../../src/web/channel.js";
 import { Chat, initialState } from "../../../src/web/state/chat.js";
 import { headCount } from "../../../src/web/state/room.js";
 import { createStore } from "../../../src/web/state/store.js";
-import { FakeStorage, FakeWebSocket, settled } from "./fake.mjs";
+import { FakeSharedStorage, FakeStorage, FakeWebSocket, settled } from "./fake.mjs";
 
 beforeEach(() => {
   FakeWebSocket.made = [];
@@ -394,4 +394,145 @@ test("the pace of one room does not hold up another, and a room that was left se
   mock.timers.tick(1_000);
   await settled();
   assert.deepEqual(bodiesSent(), ["to tea", "to coffee"]);
+});
+
+/** A tab that shares `storage` with others, with a wire of its own. */
+async function tabOn(storage) {
+  let tab;
+  const local = storage.view((event) => tab.chat.storageChanged(event));
+  tab = page({ local });
+  tab.chat.start();
+  await settled();
+  tab.wire = wire();
+  tab.wire.opens();
+  tab.names = () => [...tab.state.rooms.keys()];
+  tab.joins = () => tab.wire.sent.filter((sent) => sent[3] === "phx_join").map((sent) => sent[2]);
+  tab.enters = (name, messages) => {
+    tab.chat.open(name);
+    tab.admits(name, messages);
+  };
+  tab.admits = (name, messages) => {
+    const join = tab.wire.sent.findLast((sent) => sent[3] === "phx_join" && sent[2] === `room:${name}`);
+    tab.wire.says(join[0], join[1], join[2], "phx_reply", { status: "ok", response: {
+      room: { room: name, title: name, members: 1 }, you: { user: "me", name: "Me", speak: true },
+      epoch: "e1", offset: messages.at(-1)?.offset ?? 0, recovered: false, more: false, messages,
+    } });
+  };
+  return tab;
+}
+const storedNames = (storage) => JSON.parse(storage.view().getItem("chinwag.rooms")).map(([name]) => name);
+
+test("what one tab joins or leaves no other tab takes back, and all follow", async () => {
+  const storage = new FakeSharedStorage();
+  const one = await tabOn(storage);
+  one.enters("aaa", []);
+  const two = await tabOn(storage);
+  two.enters("bbb", []);
+  assert.deepEqual(one.names(), ["aaa", "bbb"]);
+  one.chat.remember();
+  assert.deepEqual(storedNames(storage), ["aaa", "bbb"]);
+  two.chat.remember();
+  one.enters("ccc", []);
+  two.chat.remember();
+  assert.deepEqual(storedNames(storage), ["aaa", "bbb", "ccc"]);
+  assert.deepEqual(two.names(), ["aaa", "bbb", "ccc"]);
+
+  two.chat.leave("aaa");
+  one.chat.remember();
+  assert.deepEqual(storedNames(storage), ["bbb", "ccc"]);
+  assert.deepEqual(one.names(), ["bbb", "ccc"]);
+  assert.ok(one.wire.sent.some((sent) => sent[2] === "room:aaa" && sent[3] === "phx_leave"));
+  assert.deepEqual((await tabOn(storage)).names(), ["bbb", "ccc"]);
+});
+
+test("a tab that does not hear of the others yet overwrites nothing of theirs", async () => {
+  const storage = new FakeSharedStorage();
+  const one = await tabOn(storage);
+  one.chat.storageChanged = () => {};
+  one.enters("aaa", []);
+  const two = await tabOn(storage);
+  two.enters("bbb", [message(1)]);
+  two.chat.remember();
+  one.enters("ccc", []);
+  one.chat.remember();
+  assert.deepEqual(storedNames(storage), ["aaa", "bbb", "ccc"]);
+  two.chat.leave("aaa");
+  one.enters("ccc", [message(1)]);
+  one.chat.remember();
+  assert.deepEqual(storedNames(storage), ["bbb", "ccc"]);
+});
+
+test("a room that was left in another tab is kept where one looks at it, or has written something", async () => {
+  const storage = new FakeSharedStorage();
+  const one = await tabOn(storage);
+  for (const name of ["draft", "outbox", "idle", "shown"]) one.enters(name, []);
+  one.chat.typed("draft", "half a sen");
+  one.wire.breaks();
+  one.chat.send("outbox", "not there yet");
+  const two = await tabOn(storage);
+  for (const name of ["draft", "outbox", "idle", "shown"]) two.chat.leave(name);
+  assert.deepEqual(one.names(), ["draft", "outbox", "shown"]);
+  one.chat.remember();
+  assert.deepEqual(storedNames(storage), []);
+  assert.equal(one.state.active, "shown");
+
+  // After a reload the message is still there to be sent.
+  const again = page({ local: storage.view(), tab: one.tab });
+  again.chat.start();
+  assert.equal(again.room("outbox").outbox.length, 1);
+});
+
+test("what was read in one tab is read in all, and is never stored as unread again", async () => {
+  const storage = new FakeSharedStorage();
+  const one = await tabOn(storage);
+  one.enters("tea", [message(1)]);
+  const two = await tabOn(storage);
+  two.admits("tea", [message(1)]);
+  two.chat.watch(true);
+  two.chat.open("tea");
+  for (const tab of [one, two]) tab.wire.says(null, null, "room:tea", "new_msg", message(2));
+  assert.deepEqual([one.room().unread, two.room().unread], [1, 0]);
+  two.chat.remember();
+  assert.equal(one.room().unread, 0);
+
+  for (const tab of [one, two]) tab.wire.says(null, null, "room:tea", "new_msg", message(3));
+  one.chat.remember();
+  two.chat.remember();
+  one.chat.remember();
+  const [[, read]] = JSON.parse(storage.view().getItem("chinwag.rooms"));
+  assert.deepEqual(read, { epoch: "e1", offset: 3 });
+  assert.equal(one.room().unread, 0);
+  one.wire.says(null, null, "room:tea", "new_msg", message(4));
+  assert.equal(one.room().unread, 1);
+});
+
+test("of two tabs that have read a room to different points the further one is stored", async () => {
+  const storage = new FakeSharedStorage();
+  const one = await tabOn(storage);
+  const two = await tabOn(storage);
+  for (const tab of [one, two]) tab.chat.storageChanged = () => {};
+  one.enters("tea", [message(1)]);
+  two.enters("tea", [message(1), message(2), message(3)]);
+  two.chat.remember();
+  one.chat.remember();
+  const [[, read]] = JSON.parse(storage.view().getItem("chinwag.rooms"));
+  assert.deepEqual(read, { epoch: "e1", offset: 3 });
+});
+
+test("a store that was emptied, or holds something else, takes nobody out of a room", async () => {
+  const { chat, state } = await opened();
+  const key = "chinwag.rooms";
+  for (const newValue of [null, "", "{", "7", "null", "[7, null]"]) {
+    chat.storageChanged({ key, oldValue: "[]", newValue });
+    chat.storageChanged({ key: null, oldValue: null, newValue });
+    chat.storageChanged({ key: "else", oldValue: JSON.stringify([["tea", null]]), newValue: "[]" });
+  }
+  chat.open("coffee");
+  chat.storageChanged({ key, oldValue: JSON.stringify([["tea", null]]), newValue: null });
+  assert.deepEqual([...state.rooms.keys()], ["tea", "coffee"]);
+  const local = new FakeStorage();
+  local.setItem(key, "[7, null, [3], [\"tea\", null]]");
+  const other = page({ local });
+  other.chat.start();
+  assert.deepEqual([...other.state.rooms.keys()], ["tea"]);
 });

@@ -1,4 +1,4 @@
-/** A WebSocket whose other end is the test, and a storage that is a Map. */
+/** A WebSocket whose other end is the test, and a storage that is a Map, also one that tabs share. */
 
 export class FakeWebSocket {
   static made = [];
@@ -40,6 +40,28 @@ export class FakeStorage {
   #items = new Map();
   getItem(key) { return this.#items.get(key) ?? null; }
   setItem(key, value) { this.#items.set(key, String(value)); }
+}
+
+/** What several tabs share: each has a view of its own and is told, as by `storage` events, what the others change. */
+export class FakeSharedStorage {
+  #items = new Map();
+  #views = [];
+
+  /** The storage of another tab; `heard` is called with each event that the tab gets. */
+  view(heard = () => {}) {
+    const view = {
+      getItem: (key) => this.#items.get(key) ?? null,
+      setItem: (key, newValue) => {
+        const oldValue = this.#items.get(key) ?? null;
+        if (oldValue === newValue) return;
+        this.#items.set(key, newValue);
+        for (const other of this.#views) if (other !== view) other.heard({ key, oldValue, newValue });
+      },
+      heard,
+    };
+    this.#views.push(view);
+    return view;
+  }
 }
 
 /** Lets promises that can go on go on; unlike timers this is not mocked. */

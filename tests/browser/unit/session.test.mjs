@@ -121,3 +121,12 @@ test("a name that was given in another tab is taken over", async () => {
   assert.deepEqual([session.current.name, session.current.former], ["Anna", ["g_t1"]]);
   assert.equal(session.refresh(), false);
 });
+
+test("what one was in another tab meanwhile is still oneself", async () => {
+  const { host, storage, session } = await entered();
+  const other = new Session({ storage, fetch: host.fetch });
+  await other.enter("Anna");
+  await session.enter("Anne");
+  assert.deepEqual([...session.current.former].sort(), ["g_t1", "g_t2"]);
+  assert.equal(session.current.user, "g_t3");
+});
