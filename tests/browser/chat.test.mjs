@@ -724,6 +724,33 @@ test("Enter in the search goes to the room that is called just so, and ends the 
   await page.getByRole("link", { name: "orangery 1 person" }).waitFor();
 });
 
+test("a key that an input method takes for itself does nothing else, in any field", async () => {
+  const [first, second] = [aRoom(), aRoom()];
+  const ann = await arrive("Ann", { room: first });
+  await ann.goTo(second);
+  const { page } = ann;
+  const press = (id, text, key, keyCode, isComposing) => page.evaluate(([id, text, init]) => {
+    const field = document.getElementById(id);
+    field.focus();
+    field.value = text;
+    field.dispatchEvent(new InputEvent("input", { bubbles: true }));
+    field.dispatchEvent(new KeyboardEvent("keydown", { ...init, bubbles: true, cancelable: true }));
+    return field.value;
+  }, [id, text, { key, keyCode, isComposing }]);
+  for (const [keyCode, isComposing] of [[229, false], [13, true], [229, true]]) {
+    assert.equal(await press("write", "にほん", "Enter", keyCode, isComposing), "にほん");
+    assert.equal(await press("filter", first, "Enter", keyCode, isComposing), first);
+    assert.equal(await press("filter", first, "Escape", keyCode, isComposing), first);
+    assert.equal(await page.evaluate(() => document.activeElement.id), "filter");
+  }
+  await page.getByRole("heading", { name: second, level: 1, exact: true }).waitFor();
+  assert.equal(await press("write", "にほん", "Enter", 13, false), "");
+  await ann.hears("にほん");
+  assert.deepEqual(await ann.said(), ["にほん"]);
+  assert.equal(await press("filter", first, "Enter", 13, false), "");
+  await page.getByRole("heading", { name: first, level: 1, exact: true }).waitFor();
+});
+
 test("a page that is open past midnight does not call two days today", async () => {
   const room = aRoom();
   const ann = await arrive("Ann", { room });

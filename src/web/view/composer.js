@@ -1,5 +1,5 @@
 /** Where messages are written. Drafts belong to their room; Enter sends, Shift+Enter makes a line. */
-import { byId, setText } from "./dom.js";
+import { byId, isComposing, setText } from "./dom.js";
 
 /** The server's own limit (`docs/protocol.md`, 3.2), told before the way is made in vain. */
 const BODY_BYTES_MAX = 16 * 1024;
@@ -31,8 +31,7 @@ export function composerView(chat, { afterSend }) {
     hint();
   });
   input.addEventListener("keydown", (event) => {
-    // While an input method composes, Enter chooses a character.
-    if (event.key === "Enter" && !event.shiftKey && !event.altKey && !event.isComposing) {
+    if (event.key === "Enter" && !event.shiftKey && !event.altKey && !isComposing(event)) {
       event.preventDefault();
       form.requestSubmit();
     }

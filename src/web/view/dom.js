@@ -30,6 +30,15 @@ export function icon(name) {
   return svg;
 }
 
+/**
+ * Whether a key belongs to an input method, where Enter chooses a character and Escape gives it up.
+ * Safari sends the key that ends a composition after the composition, with the code 229 alone to
+ * tell (UI Events, legacy key attributes).
+ */
+export function isComposing({ isComposing, keyCode }) {
+  return isComposing || keyCode === 229;
+}
+
 /** Does not touch what is right already: a screen reader would hear it again. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

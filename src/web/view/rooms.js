@@ -2,7 +2,7 @@
 import { directory } from "../state/lobby.js";
 import { legible } from "../state/name.js";
 import { headCount } from "../state/room.js";
-import { byId, counted, h, keyedList, setText } from "./dom.js";
+import { byId, counted, h, isComposing, keyedList, setText } from "./dom.js";
 
 export const hrefOf = (name) => `#room=${encodeURIComponent(name)}`;
 
@@ -16,6 +16,7 @@ export function roomsView(chat) {
   };
   filter.addEventListener("input", () => chat.filter(filter.value));
   filter.addEventListener("keydown", (event) => {
+    if (isComposing(event)) return;
     if (event.key === "Enter") {
       event.preventDefault();
       const links = [...byId("rooms").querySelectorAll("li a")];

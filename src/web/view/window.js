@@ -1,5 +1,5 @@
 /** What belongs to the window rather than to a part of it: theme, drawers, keys, and what stands where no conversation does. */
-import { byId, counted, h, setText } from "./dom.js";
+import { byId, counted, h, isComposing, setText } from "./dom.js";
 import { hrefOf } from "./rooms.js";
 
 const THEMES = ["auto", "light", "dark"];
@@ -82,7 +82,7 @@ export function keys({ chat, store, conversation, drawer, goTo }) {
   };
 
   document.addEventListener("keydown", (event) => {
-    if (event.isComposing || document.querySelector("dialog[open]")) return;
+    if (isComposing(event) || document.querySelector("dialog[open]")) return;
     const control = event.ctrlKey || event.metaKey;
     const vertical = { ArrowUp: -1, ArrowDown: 1, PageUp: -1, PageDown: 1 }[event.key];
     if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {

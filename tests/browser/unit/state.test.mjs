@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { changed, createLobby, directory, listed } from "../../../src/web/state/lobby.js";
 import { legible } from "../../../src/web/state/name.js";
 import { createStore } from "../../../src/web/state/store.js";
-import { hueOf } from "../../../src/web/view/dom.js";
+import { hueOf, isComposing } from "../../../src/web/view/dom.js";
 import { isJumbo, isLong, parts } from "../../../src/web/view/text.js";
 
 const links = (body) => parts(body).filter(({ href }) => href).map(({ href }) => href);
@@ -55,6 +55,13 @@ test("what would fill the screen is long", () => {
 test("one to three emoji alone are large", () => {
   for (const body of ["🎉", "👋🏽", "👩‍🚀 🎉", "❤️"]) assert.ok(isJumbo(body), body);
   for (const body of ["hi 🎉", "🎉🎉🎉🎉", "1", "", "abc"]) assert.ok(!isJumbo(body), body);
+});
+
+test("a key of an input method is told by its composition, or by its code alone", () => {
+  assert.ok(isComposing({ isComposing: true, keyCode: 13 }));
+  assert.ok(isComposing({ isComposing: true, keyCode: 229 }));
+  assert.ok(isComposing({ isComposing: false, keyCode: 229 }));
+  assert.ok(!isComposing({ isComposing: false, keyCode: 13 }));
 });
 
 test("users whose ids differ in one letter differ in colour", () => {
