@@ -3,8 +3,18 @@
  * Pure: strings in, plain data out.
  */
 
-const URL_LIKE = /\bhttps?:\/\/[^\s<>"`]+/giu;
-const TAIL = /[.,;:!?'"*_~…»”’]/u;
+/**
+ * What ends an address although nothing separates it from the sentence, for there are scripts that
+ * write no blanks: the punctuation of East Asia with its wide and vertical forms, and quotation
+ * marks, dashes and dots that a browser would have escaped. The middle dot of Katakana is part of
+ * names, and no end; neither are the apostrophe and the short dash of European names.
+ */
+const ENDING = "\\u3001-\\u3003\\u3008-\\u3011\\u3014-\\u301f\\u3030\\u303d\\ufe10-\\ufe19\\ufe30-\\ufe6b"
+  + "\\uff01-\\uff0f\\uff1a-\\uff20\\uff3b-\\uff40\\uff5b-\\uff64\\u2014\\u2018\\u201a-\\u201f\\u2026\\u2039\\u203a«»";
+const URL_LIKE = new RegExp(`\\bhttps?:\\/\\/[^\\s<>"\`${ENDING}]+`, "giu");
+/** Marks that end no address but those which a URL ends in for good reason. */
+const TAIL = /[\p{P}~]/u;
+const NO_TAIL = new Set("/-#%&@)]}");
 const OPENING = { "(": ")", "[": "]", "{": "}" };
 const CLOSING = { ")": "(", "]": "[", "}": "{" };
 const LONG_LETTERS = 2_000;
@@ -47,7 +57,7 @@ function withoutTail(url) {
   for (; ; end -= 1) {
     const last = url[end - 1];
     if (surplus[last] > 0) surplus[last] -= 1;
-    else if (!TAIL.test(last)) return url.slice(0, end);
+    else if (NO_TAIL.has(last) || !TAIL.test(last)) return url.slice(0, end);
   }
 }
 

@@ -23,6 +23,39 @@ test("addresses become links and the sentence's punctuation stays outside", () =
   }
 });
 
+test("an address ends where the punctuation of a script without blanks begins", () => {
+  for (const [body, expected] of [
+    ["看这里https://a.example/x。很好", "https://a.example/x"],
+    ["https://a.example/x，谢谢", "https://a.example/x"],
+    ["（https://a.example/x）", "https://a.example/x"],
+    ["https://a.example/x（官网）的说明", "https://a.example/x"],
+    ["「https://a.example/x」です", "https://a.example/x"],
+    ["『https://a.example/x』【https", "https://a.example/x"],
+    ["https://a.example/x！？", "https://a.example/x"],
+    ["https://a.example/x、https", "https://a.example/x"],
+    ["https://a.example/x｡ﾃﾞｽ", "https://a.example/x"],
+    ["“https://a.example/x”很好", "https://a.example/x"],
+    ["https://a.example/x……好", "https://a.example/x"],
+    ["https://a.example/x——好", "https://a.example/x"],
+    ["«https://a.example/x» và", "https://a.example/x"],
+    ["https://a.example/x؟", "https://a.example/x"],
+    ["https://a.example/x।", "https://a.example/x"],
+    ["（https://a.example/b_(c)）", "https://a.example/b_(c)"],
+    ["https://a.example/東京", "https://a.example/東京"],
+    ["https://a.example/アルベルト・アインシュタイン", "https://a.example/アルベルト・アインシュタイン"],
+    ["https://a.example/Michelson–Morley", "https://a.example/Michelson–Morley"],
+    ["https://a.example/L’Équipe.", "https://a.example/L’Équipe"],
+    ["https://例え.example/道、と", "https://例え.example/道"],
+    ["https://a.example/100%", "https://a.example/100%"],
+    ["https://a.example/-/#", "https://a.example/-/#"],
+  ]) {
+    assert.deepEqual(parts(body).filter(({ href }) => href).map(({ text }) => text), [expected], body);
+    assert.equal(whole(body), body);
+  }
+  const both = "见https://a.example/x、https://b.example/y。";
+  assert.deepEqual(links(both), ["https://a.example/x", "https://b.example/y"]);
+});
+
 test("nothing but http and https becomes a link", () => {
   for (const body of [
     "javascript:alert(1)", "data:text/html,x", "ftp://a.example", "xhttps://a.example", "https://", "http://?", "https://[", "file:///etc/passwd",
@@ -40,7 +73,7 @@ test("markup is text like any other", () => {
 });
 
 test("long hostile bodies are split in one pass: in quadratic time this would not end today", () => {
-  for (const piece of [")", "(", "http://", "🎉", "https://a.example/", ".", "[)"]) {
+  for (const piece of [")", "(", "http://", "🎉", "https://a.example/", ".", "[)", "。", "’", "https://a。"]) {
     const body = "https://a.example/" + piece.repeat(1_000_000);
     assert.equal(whole(body).length, body.length);
     isJumbo(body);
