@@ -19,7 +19,20 @@ const OPENING = { "(": ")", "[": "]", "{": "}" };
 const CLOSING = { ")": "(", "]": "[", "}": "{" };
 const LONG_LETTERS = 2_000;
 const LONG_LINES = 20;
-const JUMBO = /^(?:\p{Extended_Pictographic}(?:\ufe0f|\p{Emoji_Modifier}|\u200d\p{Extended_Pictographic})*\s*){1,3}$/u;
+const JUMBO_LENGTH_MAX = 64; // more than three of the longest
+/**
+ * An emoji (UTS 51, 1.4): a flag, a keycap, or pictures joined by U+200D, perhaps with tags (flags of
+ * England and the like). The first picture must be one by default, or be made one by U+FE0F: ©, ™ and
+ * digits are text. What is joined to it need not, as older keyboards leave U+FE0F out there.
+ */
+const EMOJI = (() => {
+  const first = "(?:\\p{Emoji_Modifier_Base}\\p{Emoji_Modifier}"
+    + "|(?!\\p{RI})\\p{Emoji_Presentation}\\ufe0f?|(?![0-9#*])\\p{Emoji}\\ufe0f)";
+  const joined = "\\u200d(?![0-9#*])\\p{Emoji}(?:\\p{Emoji_Modifier}|\\ufe0f)?";
+  const tags = "(?:[\\u{e0020}-\\u{e007e}]+\\u{e007f})?";
+  return `(?:\\p{RI}{2}|[0-9#*]\\ufe0f?\\u20e3|${first}${tags}(?:${joined})*)`;
+})();
+const JUMBO = new RegExp(`^\\s*(?:${EMOJI}\\s*){1,3}$`, "u");
 
 /** Splits into `{text}` and `{text, href}`. Only http and https become links; whatever else looks like one stays text. */
 export function parts(body) {
@@ -43,7 +56,7 @@ export function isLong(body) {
 }
 
 export function isJumbo(body) {
-  return body.length <= 40 && JUMBO.test(body);
+  return body.length <= JUMBO_LENGTH_MAX && JUMBO.test(body);
 }
 
 /** Punctuation after an address belongs to the sentence, and so does a bracket that the address did not open. Linear: the peer chose it. */

@@ -86,8 +86,15 @@ test("what would fill the screen is long", () => {
 });
 
 test("one to three emoji alone are large", () => {
-  for (const body of ["🎉", "👋🏽", "👩‍🚀 🎉", "❤️"]) assert.ok(isJumbo(body), body);
-  for (const body of ["hi 🎉", "🎉🎉🎉🎉", "1", "", "abc"]) assert.ok(!isJumbo(body), body);
+  const england = "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}";
+  for (const body of [
+    "🎉", "👋🏽", "👩‍🚀 🎉", "❤️", "😀", "👨‍👩‍👧‍👦", "🇩🇪", "🇩🇪🇫🇷🇯🇵", "5️⃣", "#⃣", england, england.repeat(3),
+    "©️", "☝🏿", "👩🏽‍❤️‍💋‍👨🏿".repeat(3), "🏳️‍🌈", "❤️‍🔥", "👁️‍🗨", "  🎉\n🎉 ", "🀄",
+  ]) assert.ok(isJumbo(body), body);
+  for (const body of [
+    "hi 🎉", "🎉🎉🎉🎉", "1", "", "abc", "5", "123", "#", "*", "©", "™", "❤", "☺", "5️", "🇩", "🇩🇪🇫", "😀\ufe0e",
+    "🇩🇪🇫🇷🇯🇵🇬🇧", "\u200d", "\ufe0f", "🎉 x", " ",
+  ]) assert.ok(!isJumbo(body), body);
 });
 
 test("a key of an input method is told by its composition, or by its code alone", () => {
