@@ -751,6 +751,36 @@ test("a key that an input method takes for itself does nothing else, in any fiel
   await page.getByRole("heading", { name: first, level: 1, exact: true }).waitFor();
 });
 
+test("letters under a pile of combining marks paint over nothing around them", async () => {
+  const room = aRoom();
+  const pile = `Z${"\u0301".repeat(300)}y${"\u0323".repeat(300)}`;
+  const bob = await arrive(`B${"\u0301".repeat(39)}`, { room });
+  const ann = await arrive(`A${"\u0323".repeat(39)}`, { room });
+  await bob.say("above", "beside", "below");
+  await ann.hears("below");
+  const { page } = ann;
+  // What stands around the body in the middle, without the margins between the lines.
+  const around = async () => {
+    const boxes = await page.locator("#log .said").evaluateAll((rows) => [rows[0], rows[2]].map((row) => {
+      const { left, top, width, height } = row.getBoundingClientRect();
+      return { x: left, y: top + 5, width, height: height - 10 };
+    }));
+    return Promise.all(boxes.map(async (clip) => (await page.screenshot({ clip })).toString("base64")));
+  };
+  const write = (text) => page.locator("#log .body").nth(1).evaluate((body, text) => { body.textContent = text; }, text);
+  await write("Zy");
+  const before = await around();
+  await write(pile);
+  assert.deepEqual(await around(), before);
+  await ann.screenshot("marks");
+
+  // Names, wherever they stand.
+  const open = await page.evaluate(() => [...document.querySelectorAll(".body, .who, .person, .label, .name, .typing, h1, .subtitle, .where")]
+    .filter((element) => element.checkVisibility() && getComputedStyle(element).overflowY === "visible")
+    .map(({ className, id }) => className || id));
+  assert.deepEqual(open, []);
+});
+
 test("a page that is open past midnight does not call two days today", async () => {
   const room = aRoom();
   const ann = await arrive("Ann", { room });
