@@ -781,6 +781,25 @@ test("letters under a pile of combining marks paint over nothing around them", a
   assert.deepEqual(open, []);
 });
 
+test("a message of which nothing can be seen is not sent, and named as such where it comes from elsewhere", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room });
+  const bob = await arrive("Bob", { room });
+  await ann.say("\u200b", "\u2800", " \n ");
+  assert.equal(await ann.page.getByRole("textbox", { name: /^Message to/ }).inputValue(), " \n ");
+  await ann.page.evaluate(async (room) => {
+    const { Socket } = await import("./channel.js");
+    const { token } = JSON.parse(localStorage["chinwag.session"]);
+    const socket = new Socket(`${location.origin.replace("http", "ws")}/socket/websocket`, { token: () => token });
+    socket.connect();
+    await socket.channel(`room:${room}`).join().push("new_msg", { body: "\u200b" });
+    socket.disconnect();
+  }, room);
+  await bob.hears("(blank)");
+  assert.deepEqual(await bob.said(), ["(blank)"]);
+  await bob.page.getByRole("log").getByText("Ann: (blank)").waitFor({ state: "attached" });
+});
+
 test("a page that is open past midnight does not call two days today", async () => {
   const room = aRoom();
   const ann = await arrive("Ann", { room });

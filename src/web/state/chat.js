@@ -122,7 +122,10 @@ export class Chat {
     this.open(name);
   }
 
-  send(name, body) {
+  /** Says it in the room; false if nothing of it could be seen. */
+  send(name, written) {
+    const body = roomOf.bodyOf(written);
+    if (!body) return false;
     const item = { key: randomKey(), body, at: Date.now(), error: null };
     this.#changeRoom(name, (room) => {
       roomOf.clearNewLine(room);
@@ -131,6 +134,7 @@ export class Chat {
     this.#typedAt = -Infinity;
     this.#rememberOutbox();
     this.#deliver(this.#state.rooms.get(name));
+    return true;
   }
 
   retry(name, key) {

@@ -12,7 +12,8 @@
  * Knows nothing of sockets and of the screen. Deliberately absent: clocks, except as arguments.
  */
 
-import { legible } from "./name.js";
+import { wellFormed } from "../channel.js";
+import { isUnseen, legible } from "./name.js";
 
 /** Messages of one sender that are closer than this stand under one name. */
 const GROUP_MS = 5 * 60_000;
@@ -54,6 +55,12 @@ export function createRoom(name) {
 }
 
 const endOf = (segment) => segment.from + segment.messages.length - 1;
+
+/** What is said of what was written: nothing, where nothing of it could be seen. */
+export function bodyOf(written) {
+  const body = wellFormed(written).trim();
+  return isUnseen(body) ? "" : body;
+}
 
 /** Folds the answer of a join or rejoin. `watched`: the user sees it arrive. */
 export function joined(room, answer, isOwn, watched = false) {

@@ -38,9 +38,7 @@ export function composerView(chat, { afterSend }) {
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const body = input.value.trim();
-    if (!body || input.disabled || !hint()) return;
-    chat.send(room.name, body);
+    if (input.disabled || !hint() || !chat.send(room.name, input.value)) return;
     input.value = "";
     chat.typed(room.name, "");
     fit();

@@ -4,10 +4,10 @@
  * The end of the conversation is followed as long as the user is there; whoever has scrolled up stays exactly where they read, whatever
  * arrives below or is loaded above.
  */
-import { legible } from "../state/name.js";
+import { isUnseen, legible } from "../state/name.js";
 import { rows } from "../state/room.js";
 import { byId, colour, counted, h, keyedList, setText } from "./dom.js";
-import { isJumbo, isLong, parts } from "./text.js";
+import { BLANK, isJumbo, isLong, parts } from "./text.js";
 
 /** How near to the end counts as being there, and how near to the beginning as asking for more. */
 const NEAR_END_PX = 48;
@@ -85,7 +85,8 @@ export function conversationView(chat, { editAgain }) {
   function said(key, { user, name: given, at, body }, lead) {
     const name = legible(given, user);
     const text = h("div", { class: isJumbo(body) ? "body jumbo" : "body", dir: "auto" });
-    for (const part of parts(body)) {
+    if (isUnseen(body)) text.append(h("span", { class: "blank" }, BLANK));
+    else for (const part of parts(body)) {
       text.append(part.href ? h("a", { href: part.href, target: "_blank", rel: "noopener noreferrer" }, part.text) : part.text);
     }
     const who = colour(h("span", { class: lead ? "who" : "who vh", dir: "auto", title: lead ? name : null }, name), user);

@@ -1,6 +1,7 @@
 /** The connection, what a screen reader is told, and the title of the window. */
-import { legible } from "../state/name.js";
+import { isUnseen, legible } from "../state/name.js";
 import { byId, counted, h, setText } from "./dom.js";
+import { BLANK } from "./text.js";
 
 /** Shorter breaks are mended before anybody could read about them. */
 const BANNER_AFTER_MS = 1_200;
@@ -88,8 +89,12 @@ export function announcer() {
     const elsewhere = burst.filter(({ active }) => !active);
     burst = [];
     if (here.length > HEARD_BURST) say(counted(here.length, "new message", "new messages"));
-    else for (const { message } of here) say(`${legible(message.name, message.user)}: ${message.body.slice(0, HEARD_TEXT_MAX)}`);
+    else for (const { message } of here) say(`${legible(message.name, message.user)}: ${heard(message.body)}`);
     for (const title of new Set(elsewhere.map(({ room }) => room.title))) say(`New in ${title}`);
+  }
+
+  function heard(body) {
+    return isUnseen(body) ? BLANK : body.slice(0, HEARD_TEXT_MAX);
   }
 
   function say(text) {

@@ -50,6 +50,9 @@ export function parts(body) {
   return found;
 }
 
+/** What stands for a body of which nothing can be seen. */
+export const BLANK = "(blank)";
+
 /** Whether a body would fill the screen. */
 export function isLong(body) {
   return body.length > LONG_LETTERS || body.split("\n", LONG_LINES + 1).length > LONG_LINES;

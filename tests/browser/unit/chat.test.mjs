@@ -68,6 +68,27 @@ test("a message is pending until it comes back, and then there once", async () =
   assert.deepEqual([room().outbox.length, offsets(room())], [0, [1, 2]]);
 });
 
+test("what could not be seen is not said", async () => {
+  const { chat, room } = await opened();
+  for (const body of [
+    "", " \n\t ", "\u00a0\u3000", "\u200b", "\u2060\ufeff", "\u00ad", "\u2800 \u2800", "\u3164", "\ufe0f", "\u{e0041}", "\u202e",
+  ]) {
+    assert.equal(chat.send("tea", body), false, JSON.stringify(body));
+  }
+  assert.equal(room().outbox.length, 0);
+  for (const body of ["\u200ba", "\ufffd", "🎉", "نامه‌ها"]) {
+    assert.equal(chat.send("tea", body), true);
+    assert.equal(room().outbox.at(-1).body, body);
+  }
+});
+
+test("half a surrogate pair is shown as it is sent", async () => {
+  const { chat, room } = await opened();
+  chat.send("tea", "cut \ud83d");
+  assert.equal(room().outbox[0].body, "cut \ufffd");
+  assert.equal(wire().sentLast("new_msg").payload.body, "cut \ufffd");
+});
+
 test("a rejoin sends the cursor, and what is recovered counts as heard", async () => {
   const { room, heard } = await opened();
   live("new_msg", message(2));

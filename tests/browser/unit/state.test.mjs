@@ -115,6 +115,7 @@ test("a name is shown without what would turn it around, and one without a visib
     ["Ann", "Ann"], ["محمد", "محمد"], ["👩‍🚀", "👩‍🚀"], ["نامه‌ها", "نامه‌ها"],
     ["\u202ennA", "nnA"], ["a\u2066b\u2069", "ab"],
     ["\u200b", "ann"], [" \u00a0", "ann"], ["\u3164", "ann"], ["\u2800", "ann"], ["\u202e", "ann"], ["", "ann"],
+    ["\u{1d159}", "ann"], ["\ufff9\ufffa\ufffb", "ann"],
   ]) assert.equal(legible(name, "ann"), shown, JSON.stringify(name));
   assert.equal(legible("\u200b"), "(nameless)");
 });
