@@ -800,6 +800,14 @@ test("a message of which nothing can be seen is not sent, and named as such wher
   await bob.page.getByRole("log").getByText("Ann: (blank)").waitFor({ state: "attached" });
 });
 
+test("pasted code keeps its indentation", async () => {
+  const room = aRoom();
+  const ann = await arrive("Ann", { room });
+  const bob = await arrive("Bob", { room });
+  await ann.say("\n  if a:\n    b\n");
+  await bob.hears("  if a:\n    b");
+});
+
 test("a page that is open past midnight does not call two days today", async () => {
   const room = aRoom();
   const ann = await arrive("Ann", { room });

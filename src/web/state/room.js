@@ -56,9 +56,12 @@ export function createRoom(name) {
 
 const endOf = (segment) => segment.from + segment.messages.length - 1;
 
-/** What is said of what was written: nothing, where nothing of it could be seen. */
+/**
+ * What is said of what was written: without blank lines before and after, but with the indentation
+ * of the first line, as it is part of pasted code. Nothing, where nothing of it could be seen.
+ */
 export function bodyOf(written) {
-  const body = wellFormed(written).trim();
+  const body = wellFormed(written).trimEnd().replace(/^(?:[^\S\n]*\n)+/, "");
   return isUnseen(body) ? "" : body;
 }
 

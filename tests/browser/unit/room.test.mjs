@@ -24,6 +24,16 @@ function roomWith(messages, options) {
 const seen = (room, hidden = ["day", "new"]) => roomOf.rows(room, isOwn).filter(({ kind }) => !hidden.includes(kind))
   .map((row) => (row.kind === "message" ? row.message.offset : row.kind === "pending" ? row.item.key : row.kind));
 
+test("what is written keeps the indentation of its first line, and loses blank lines around it", () => {
+  for (const [written, body] of [
+    ["  if a:\n    b", "  if a:\n    b"], ["\tx", "\tx"], ["\n \n\t\n  a\n\n b \n \n", "  a\n\n b"], ["a  ", "a"],
+    ["a", "a"], [" \n ", ""], ["\n", ""], ["\r\n  a", "  a"],
+  ]) assert.equal(roomOf.bodyOf(written), body, JSON.stringify(written));
+  const long = " ".repeat(1_000_000);
+  assert.equal(roomOf.bodyOf(`${long}a`).length, long.length + 1);
+  assert.equal(roomOf.bodyOf(`${long}\n`.repeat(2) + "a"), "a");
+});
+
 test("a join shows the latest page, and whether older messages can be had", () => {
   assert.deepEqual(seen(roomWith(range(3, 5))), ["more", 3, 4, 5]);
   assert.deepEqual(seen(roomWith(range(1, 2))), ["start", 1, 2]);
