@@ -9,7 +9,7 @@ import { conversationView } from "./view/conversation.js";
 import { askName, startRoomDialog } from "./view/dialogs.js";
 import { byId, setText } from "./view/dom.js";
 import { membersView } from "./view/members.js";
-import { hrefOf, roomsView } from "./view/rooms.js";
+import { hrefOf, roomIn, roomsView } from "./view/rooms.js";
 import { announcer, statusView } from "./view/status.js";
 import { drawers, keys, theme, welcomeView } from "./view/window.js";
 
@@ -85,22 +85,13 @@ function sessionChanged(current) {
   if (tokenUsed !== null && tokenUsed !== current.token) chat.reconnect();
 }
 
-function roomInAddress() {
-  const [, name] = location.hash.match(/^#room=(.+)/) ?? [];
-  try {
-    return name ? decodeURIComponent(name) : null;
-  } catch {
-    return name; // somebody's own percent sign
-  }
-}
-
 function goTo(name) {
-  if (roomInAddress() === name) follow();
+  if (roomIn(location.hash) === name) follow();
   else location.hash = hrefOf(name).slice(1);
 }
 
 function follow() {
-  chat.open(roomInAddress());
+  chat.open(roomIn(location.hash));
   drawer.close();
 }
 
@@ -138,7 +129,7 @@ document.addEventListener("visibilitychange", () => {
 });
 
 if (!session.current) {
-  await askName(session, { room: roomInAddress() });
+  await askName(session, { room: roomIn(location.hash) });
 }
 chat.start();
 for (const view of [

@@ -808,6 +808,20 @@ test("pasted code keeps its indentation", async () => {
   await bob.hears("  if a:\n    b");
 });
 
+test("a room is found by its name however the letters were typed", async () => {
+  const [composed, decomposed] = ["orange\u00e9", "orangee\u0301"];
+  const bob = await arrive("Bob", { room: decomposed });
+  await bob.sees("Bob");
+  await bob.goTo(`${composed} 2`);
+  const ann = await arrive("Ann");
+  await ann.page.getByRole("navigation").getByRole("link", { name: `${composed} 1 person`, exact: true }).waitFor();
+  await ann.page.fill("#filter", decomposed);
+  assert.equal(await ann.page.getByRole("link", { name: /^Start/ }).count(), 0);
+  await ann.page.press("#filter", "Enter");
+  await ann.page.getByRole("heading", { name: composed, level: 1, exact: true }).waitFor();
+  await ann.sees("Ann", "Bob");
+});
+
 test("a page that is open past midnight does not call two days today", async () => {
   const room = aRoom();
   const ann = await arrive("Ann", { room });

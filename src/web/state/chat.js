@@ -10,6 +10,7 @@
  */
 import { Presence } from "../presence.js";
 import * as lobbyOf from "./lobby.js";
+import { roomName } from "./name.js";
 import * as roomOf from "./room.js";
 
 const ROOMS_KEY = "chinwag.rooms";
@@ -79,7 +80,8 @@ export class Chat {
   }
 
   /** Shows the room, joining it if need be, once more if it was refused; null shows none. */
-  open(name) {
+  open(wanted) {
+    const name = wanted === null ? null : this.#nameOf(wanted);
     if (name !== null) {
       this.#join(name);
       const { read } = this.#state.rooms.get(name);
@@ -117,7 +119,8 @@ export class Chat {
   }
 
   /** Makes a room with a title, then shows it. Throws the API's error. */
-  async create(name, title) {
+  async create(wanted, title) {
+    const name = this.#nameOf(wanted);
     await this.#session.createRoom(name, title);
     this.open(name);
   }
@@ -238,6 +241,20 @@ export class Chat {
     if (!room || !roomOf.isFurther(read, room.read)) return;
     this.#change(() => roomOf.readElsewhere(room, read, this.isOwn));
     this.#readStored.set(name, room.read);
+  }
+
+  /**
+   * The name of the room that is meant. Of two that only a program can tell apart it is the one that
+   * is there; names that are not there yet are in NFC.
+   */
+  #nameOf(wanted) {
+    const { rooms, lobby } = this.#state;
+    const name = roomName(wanted);
+    for (const known of [wanted, name]) {
+      if (rooms.has(known) || lobby.rooms.has(known)) return known;
+    }
+    const isMeant = (known) => roomName(known) === name;
+    return [...rooms.keys(), ...lobby.rooms.keys()].find(isMeant) ?? name;
   }
 
   /** Leaves the room; whether it stays among those that are stored is for the caller to say. */

@@ -2,7 +2,7 @@
  * The list of rooms, folded from the `lobby` topic, and its order on the screen. Plain data; knows nothing of sockets.
  */
 
-import { legible } from "./name.js";
+import { legible, roomName } from "./name.js";
 
 const collator = new Intl.Collator(undefined, { numeric: true });
 
@@ -29,14 +29,16 @@ const shown = (room) => ({ ...room, title: legible(room.title, legible(room.room
  * `filter` occurs in name or title. `exact` says whether a room is called just that.
  */
 export function directory(lobby, joinedRooms, filter, limit = 100) {
-  const wanted = filter.trim().toLocaleLowerCase();
-  const matches = (room) => !wanted || `${room.room}\n${room.title}`.toLocaleLowerCase().includes(wanted);
+  const name = roomName(filter.trim());
+  const wanted = name.toLocaleLowerCase();
+  const matches = ({ room, title }) =>
+    !wanted || roomName(`${room}\n${title}`).toLocaleLowerCase().includes(wanted);
   const known = (room) => lobby.rooms.get(room.name) ?? { room: room.name, title: room.title, members: room.members.length };
 
   const mine = [...joinedRooms.values()].map((room) => ({ ...known(room), joined: room })).filter(matches);
   const others = [...lobby.rooms.values()]
     .filter((room) => !joinedRooms.has(room.room) && matches(room))
     .sort((a, b) => b.members - a.members || collator.compare(a.room, b.room));
-  const exact = [...mine, ...others].some((room) => room.room === filter.trim());
+  const exact = [...mine, ...others].some(({ room }) => roomName(room) === name);
   return { mine, others: others.slice(0, limit), hidden: Math.max(0, others.length - limit), exact };
 }

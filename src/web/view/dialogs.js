@@ -1,5 +1,6 @@
 /** Saying one's name, starting a room, the list of shortcuts. */
-import { legible } from "../state/name.js";
+import { wellFormed } from "../channel.js";
+import { legible, roomName } from "../state/name.js";
 import { byId, counted, h, setText } from "./dom.js";
 
 const NAME_BYTES_MAX = 128;
@@ -43,7 +44,7 @@ export function askName(session, { room = null, canCancel = false, problem = "" 
     byId("enter-cancel").addEventListener("click", () => done(false), { signal });
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
-      const value = input.value.trim();
+      const value = wellFormed(input.value.trim());
       if (!value) return;
       if (!byToken && tooLong(value)) return setText(byId("enter-error"), "That name is too long.");
       submit.disabled = true;
@@ -78,8 +79,8 @@ export function startRoomDialog(chat, goTo) {
   dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const name = byId("room-name").value.trim();
-    const title = byId("room-title").value.trim();
+    const name = roomName(byId("room-name").value.trim());
+    const title = wellFormed(byId("room-title").value.trim());
     if (!name) return;
     if (tooLong(name)) return setText(byId("start-error"), "That name is too long.");
     setText(byId("start-error"), "");

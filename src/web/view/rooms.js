@@ -1,10 +1,20 @@
 /** The panel of rooms: the user's own with unread marks, the others with live head counts, and the way to new ones. */
 import { directory } from "../state/lobby.js";
-import { legible } from "../state/name.js";
+import { legible, roomName } from "../state/name.js";
 import { headCount } from "../state/room.js";
 import { byId, counted, h, isComposing, keyedList, setText } from "./dom.js";
 
 export const hrefOf = (name) => `#room=${encodeURIComponent(name)}`;
+
+/** The name of the room in the hash of an address, or null. */
+export function roomIn(hash) {
+  const [, name] = hash.match(/^#room=(.+)/) ?? [];
+  try {
+    return name ? decodeURIComponent(name) : null;
+  } catch {
+    return name; // somebody's own percent sign
+  }
+}
 
 export function roomsView(chat) {
   const mine = keyedList(byId("mine"), make, update);
@@ -20,7 +30,8 @@ export function roomsView(chat) {
     if (event.key === "Enter") {
       event.preventDefault();
       const links = [...byId("rooms").querySelectorAll("li a")];
-      (links.find(({ hash }) => hash === hrefOf(filter.value.trim())) ?? links[0])?.click();
+      const wanted = roomName(filter.value.trim());
+      (links.find(({ hash }) => roomName(roomIn(hash)) === wanted) ?? links[0])?.click();
       find("");
     } else if (event.key === "Escape" && filter.value) {
       event.stopPropagation();
@@ -31,7 +42,7 @@ export function roomsView(chat) {
   return (state) => {
     const list = directory(state.lobby, state.rooms, state.filter);
     mine(list.mine.map((room) => row(room, state.active)));
-    const wanted = state.filter.trim();
+    const wanted = roomName(state.filter.trim());
     const offer = wanted && !list.exact ? [{ key: `start ${wanted}`, signature: "", room: wanted, fresh: true }] : [];
     others([...list.others.map((room) => row(room, state.active)), ...offer]);
     byId("mine-section").hidden = list.mine.length === 0;

@@ -249,6 +249,32 @@ test("a refused room says why and takes no messages", async () => {
   assert.ok(room("secret").outbox[0].error);
 });
 
+test("a room that looks the same is the same: new names are in NFC, and what is there is entered", async () => {
+  const [composed, decomposed] = ["caf\u00e9", "cafe\u0301"];
+  const { chat, state, session } = await opened();
+  chat.open(decomposed);
+  assert.equal(wire().sentLast("phx_join").topic, `room:${composed}`);
+  assert.equal(state.active, composed);
+  chat.open(composed);
+  assert.deepEqual([...state.rooms.keys()], ["tea", composed]);
+
+  const made = [];
+  session.createRoom = async (name) => { made.push(name); };
+  await chat.create("the\u0301", "The\u0301");
+  assert.deepEqual([made, state.active], [["th\u00e9"], "th\u00e9"]);
+
+  // Another program made it: the page goes to that one, and makes no second.
+  state.lobby.rooms.set("nai\u0308ve", { room: "nai\u0308ve", title: "", members: 1 });
+  for (const name of ["nai\u0308ve", "na\u00efve"]) {
+    chat.open(null);
+    chat.open(name);
+    assert.equal(state.active, "nai\u0308ve");
+  }
+  state.lobby.rooms.set("na\u00efve", { room: "na\u00efve", title: "", members: 1 });
+  chat.open("na\u00efve");
+  assert.equal(state.active, "na\u00efve");
+});
+
 test("leaving a room forgets it here and on the server", async () => {
   const { chat, state } = await opened();
   chat.leave("tea");

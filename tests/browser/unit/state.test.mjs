@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { changed, createLobby, directory, listed } from "../../../src/web/state/lobby.js";
-import { legible } from "../../../src/web/state/name.js";
+import { legible, roomName } from "../../../src/web/state/name.js";
 import { createStore } from "../../../src/web/state/store.js";
 import { hueOf, isComposing } from "../../../src/web/view/dom.js";
 import { isJumbo, isLong, parts } from "../../../src/web/view/text.js";
@@ -155,6 +155,21 @@ test("a filter looks at names and titles, and says whether a room is called just
   assert.deepEqual(directory(lobby, new Map(), " BISC ").others.map(({ room }) => room), ["tea"]);
   assert.equal(directory(lobby, new Map(), "te").exact, false);
   assert.equal(directory(lobby, new Map(), "tea").exact, true);
+});
+
+test("a filter finds a room however its letters were typed", () => {
+  const [composed, decomposed] = ["caf\u00e9", "cafe\u0301"];
+  for (const [there, typed] of [[composed, decomposed], [decomposed, composed], [composed, "CAFE\u0301"]]) {
+    const list = directory(lobbyOf([there, 1, there], ["tea", 1, "Tea"]), new Map(), ` ${typed} `);
+    assert.deepEqual(list.others.map(({ room }) => room), [there]);
+    assert.equal(list.exact, typed !== "CAFE\u0301");
+  }
+  const byTitle = directory(lobbyOf(["x", 1, `Le ${decomposed}`]), new Map(), composed);
+  assert.deepEqual([byTitle.others.length, byTitle.exact], [1, false]);
+  const mine = new Map([[decomposed, { name: decomposed, title: decomposed, members: [] }]]);
+  assert.equal(directory(createLobby(), mine, composed).exact, true);
+  directory(lobbyOf(["tea", 1]), new Map(), "\ud83d");
+  assert.equal(roomName("\ud83d"), "\ufffd");
 });
 
 test("a long list is cut, and says by how much", () => {
