@@ -227,7 +227,7 @@ export class Chat {
     });
   }
 
-  /** Changes the rooms that all tabs share, as they are stored now and not as this tab knows them. */
+  /** Changes the rooms that all tabs share, as they are stored now, not as this tab knows them. */
   #changeStored(mutate) {
     const before = this.#local.getItem(ROOMS_KEY);
     const entries = new Map(entriesIn(before));
@@ -244,8 +244,8 @@ export class Chat {
   }
 
   /**
-   * The name of the room that is meant. Of two that only a program can tell apart it is the one that
-   * is there; names that are not there yet are in NFC.
+   * The name of the room that is meant. Of two that only a program can tell apart it is the one
+   * that is there; names that are not there yet are in NFC.
    */
   #nameOf(wanted) {
     const { rooms, lobby } = this.#state;

@@ -8,9 +8,9 @@ import { wellFormed } from "../channel.js";
 
 /** Embeddings, overrides and isolates: they turn the letters around, and those of the sentence in which the name stands. */
 const TURNING = /[\u202a-\u202e\u2066-\u2069]/gu;
-/** Besides spaces and what is ignored by default: the empty letter of Braille, the null notehead and
- *  the anchors of annotations, which are seen in no font either. */
-const UNSEEN = /^[\p{Default_Ignorable_Code_Point}\p{White_Space}\p{Cc}\u2800\u{1d159}\ufff9-\ufffb]*$/u;
+/** Besides spaces and what is ignored by default: the empty letter of Braille, the null notehead
+ *  and the anchors of annotations, which are seen in no font either. */
+const UNSEEN = /^[\p{DI}\p{White_Space}\p{Cc}\u2800\u{1d159}\ufff9-\ufffb]*$/u;
 
 /** The name without what turns it around; `otherwise` where nothing of it could be seen. */
 export function legible(name, otherwise = "(nameless)") {
@@ -19,8 +19,8 @@ export function legible(name, otherwise = "(nameless)") {
 }
 
 /**
- * The name of a room as it is joined, made and looked for: in NFC. To the server é is one name as one
- * letter, and another as a letter with a mark; to a reader they are the same.
+ * The name of a room as it is joined, made and looked for: in NFC. To the server é is one name as
+ * one letter, and another as a letter with a mark; to a reader they are the same.
  */
 export function roomName(text) {
   return wellFormed(text).normalize("NFC");

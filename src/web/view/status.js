@@ -89,12 +89,13 @@ export function announcer() {
     const elsewhere = burst.filter(({ active }) => !active);
     burst = [];
     if (here.length > HEARD_BURST) say(counted(here.length, "new message", "new messages"));
-    else for (const { message } of here) say(`${legible(message.name, message.user)}: ${heard(message.body)}`);
+    else for (const { message } of here) say(heard(message));
     for (const title of new Set(elsewhere.map(({ room }) => room.title))) say(`New in ${title}`);
   }
 
-  function heard(body) {
-    return isUnseen(body) ? BLANK : body.slice(0, HEARD_TEXT_MAX);
+  function heard({ name, user, body }) {
+    const text = isUnseen(body) ? BLANK : body.slice(0, HEARD_TEXT_MAX);
+    return `${legible(name, user)}: ${text}`;
   }
 
   function say(text) {

@@ -9,8 +9,9 @@
  * marks, dashes and dots that a browser would have escaped. The middle dot of Katakana is part of
  * names, and no end; neither are the apostrophe and the short dash of European names.
  */
-const ENDING = "\\u3001-\\u3003\\u3008-\\u3011\\u3014-\\u301f\\u3030\\u303d\\ufe10-\\ufe19\\ufe30-\\ufe6b"
-  + "\\uff01-\\uff0f\\uff1a-\\uff20\\uff3b-\\uff40\\uff5b-\\uff64\\u2014\\u2018\\u201a-\\u201f\\u2026\\u2039\\u203a«»";
+const ENDING = "\\u3001-\\u3003\\u3008-\\u3011\\u3014-\\u301f\\u3030\\u303d"
+  + "\\ufe10-\\ufe19\\ufe30-\\ufe6b\\uff01-\\uff0f\\uff1a-\\uff20\\uff3b-\\uff40\\uff5b-\\uff64"
+  + "\\u2014\\u2018\\u201a-\\u201f\\u2026\\u2039\\u203a«»";
 const URL_LIKE = new RegExp(`\\bhttps?:\\/\\/[^\\s<>"\`${ENDING}]+`, "giu");
 /** Marks that end no address but those which a URL ends in for good reason. */
 const TAIL = /[\p{P}~]/u;
@@ -21,9 +22,9 @@ const LONG_LETTERS = 2_000;
 const LONG_LINES = 20;
 const JUMBO_LENGTH_MAX = 64; // more than three of the longest
 /**
- * An emoji (UTS 51, 1.4): a flag, a keycap, or pictures joined by U+200D, perhaps with tags (flags of
- * England and the like). The first picture must be one by default, or be made one by U+FE0F: ©, ™ and
- * digits are text. What is joined to it need not, as older keyboards leave U+FE0F out there.
+ * An emoji (UTS 51, 1.4): a flag, a keycap, or pictures joined by U+200D, perhaps with tags (flags
+ * of England and the like). The first picture must be one by default, or be made one by U+FE0F: ©,
+ * ™ and digits are text. What is joined to it need not: older keyboards leave U+FE0F out there.
  */
 const EMOJI = (() => {
   const first = "(?:\\p{Emoji_Modifier_Base}\\p{Emoji_Modifier}"

@@ -347,7 +347,10 @@ test("a message for which the server closes is marked as not sent, also after a 
 const bodiesSent = () => wire().sent.filter(([, , , event]) => event === "new_msg")
   .map((message) => message[4].body);
 
-/** Plays a server with a bucket of `burst` messages that takes one more in `everyMs`; true if it had something to answer. */
+/**
+ * Plays a server with a bucket of `burst` messages that takes one more in `everyMs`. `answer()` is
+ * true if there was something to answer.
+ */
 function server({ burst, everyMs, reason = "rate_limited", topic = "room:tea" }) {
   const taken = [];
   const answered = new Set();

@@ -1,4 +1,4 @@
-/** A WebSocket whose other end is the test, and a storage that is a Map, also one that tabs share. */
+/** A WebSocket whose other end is the test, and storages that are Maps, of one tab or of many. */
 
 export class FakeWebSocket {
   static made = [];
@@ -42,7 +42,7 @@ export class FakeStorage {
   setItem(key, value) { this.#items.set(key, String(value)); }
 }
 
-/** What several tabs share: each has a view of its own and is told, as by `storage` events, what the others change. */
+/** What several tabs share: each has a view of its own, and is told what the others change. */
 export class FakeSharedStorage {
   #items = new Map();
   #views = [];
