@@ -896,9 +896,15 @@ test("everything can be done by keyboard, and the focus is always visible", asyn
   assert.equal(await focused(), "write");
 });
 
-test("on a phone the rooms and the people come in from the side, and nothing is wider than the screen", async () => {
+test("on a phone the rooms and the people come in from the side, and nothing is wider than the screen", async (t) => {
   const room = aRoom();
-  const ann = await arrive("Ann", { room, viewport: { width: 320, height: 568 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 });
+  // axe-core takes the first link above a list that goes on below the screen for a skip link.
+  const empty = new Server(await freePort());
+  t.after(() => empty.stop());
+  await empty.start();
+  const ann = await arrive("Ann", {
+    room, url: empty.url, viewport: { width: 320, height: 568 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2,
+  });
   const { page } = ann;
   await ann.say("a".repeat(300), "سلام دنیا", "https://example.org/" + "path/".repeat(30));
   await ann.hears("سلام دنیا");
