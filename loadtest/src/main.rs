@@ -11,7 +11,6 @@ mod cli;
 mod client;
 mod coordinator;
 mod core;
-mod faulty;
 mod flood;
 mod floor;
 mod plan;

@@ -102,7 +102,7 @@ fn a_refused_push_is_told_with_its_reason_and_is_not_lost() {
 #[test]
 fn a_delay_of_5_ms_is_in_every_latency_and_breaks_a_limit() {
     let outcome = run(
-        &Server::faulty(&["--delay", "5ms"]),
+        &Server::faulty(&["--delay-ms", "5"]),
         "fanout",
         &[&LOAD[..], &["--limit", "p50=5ms"]].concat(),
     );

@@ -341,7 +341,7 @@ fn the_highest_rate_is_the_only_thing_on_standard_output() {
 
 #[test]
 fn capacity_keeps_limits_below_a_millisecond_and_those_of_any_run() {
-    let server = Server::faulty(&["--delay", "1ms"]);
+    let server = Server::faulty(&["--delay-ms", "1"]);
     for limit in [["--p99", "900us"], ["--limit", "p50=900us"]] {
         let options =
             ["capacity", "--url", &server.url, "--members", "5", "--from", "20", "--to", "20"];

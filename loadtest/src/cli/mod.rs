@@ -12,7 +12,6 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::base::{Span, real, whole};
 use crate::coordinator::{self, Job, worker_process};
-use crate::faulty::{Faulty, serve};
 use crate::flood::Flood;
 use crate::floor::{self, Floor, FloorReport};
 use crate::plan::{Common, Scenario};
@@ -62,8 +61,6 @@ enum Command {
     /// The sending process of `floor` (for internal use).
     #[command(hide = true)]
     FloorSender,
-    /// A small server that makes mistakes on purpose, to try the generator on.
-    Faulty(Faulty),
     /// A worker process (for internal use).
     #[command(hide = true)]
     Worker,
@@ -97,9 +94,6 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let job = match cli.command {
         Command::Worker => return finish(worker_process()),
-        Command::Faulty(faults) => {
-            return finish(serve(faults));
-        }
         Command::Flood(flood) => return finish(flood.run()),
         Command::Report(args) => return finish(compare(&args)),
         Command::FloorSender => return finish(floor::sender_process()),

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
+mod faulty;
+
 /// The tool under test.
 pub(crate) const LOADTEST: &str = env!("CARGO_BIN_EXE_loadtest");
 
@@ -20,9 +22,9 @@ pub(crate) struct Server {
 impl Server {
     /// The faulty server with these faults.
     pub(crate) fn faulty(faults: &[&str]) -> Self {
-        let mut command = Command::new(LOADTEST);
-        command.args(["faulty", "--port", "0", "--stop-after", "2m"]).args(faults);
-        Self::start(command, |line| line.strip_prefix("listening on ").map(str::to_owned))
+        Self::start(faulty::command(faults), |line| {
+            line.strip_prefix("listening on ").map(str::to_owned)
+        })
     }
 
     /// Any server that says on standard output where it listens.

@@ -3,65 +3,85 @@
 //! It speaks Phoenix V2 over `tungstenite`, one thread per connection, and is simple rather than
 //! fast. Without faults it is correct, which the tests check too. Every fault is counted out, not
 //! drawn: the thousandth delivery is the same in every run.
+//!
+//! The server is a process of its own, because its CPU and memory are part of some tests. The
+//! process is the test binary again, which runs nothing but [`faulty_server`] there. So nothing of
+//! the server is in the released tool.
 
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::Parser;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tungstenite::Message;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::base::Span;
+/// The faults of the process, as options. Only the process of a faulty server has them.
+const FAULTS: &str = "LOADTEST_FAULTS";
 
 /// What to do wrong. Everything is counted per delivery, over all connections; 0 is never.
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Faulty {
-    /// The port on 127.0.0.1; 0: any free one. It is told on standard output.
-    #[arg(long, default_value_t = 4009)]
-    port: u16,
+#[derive(Parser, Clone, Copy, Debug)]
+#[command(no_binary_name = true)]
+struct Faults {
     /// Drop every so many-th delivery.
-    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    #[arg(long, default_value_t = 0)]
     drop: u64,
     /// Deliver every so many-th twice.
-    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    #[arg(long, default_value_t = 0)]
     duplicate: u64,
     /// Deliver every so many-th after the next one to the same member.
-    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    #[arg(long, default_value_t = 0)]
     swap: u64,
     /// Change a byte of every so many-th.
-    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    #[arg(long, default_value_t = 0)]
     corrupt: u64,
     /// Deliver every so many-th as the continuation of a message that never began.
-    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    #[arg(long, default_value_t = 0)]
     break_off: u64,
     /// Deliver every so many-th under the topic of another room.
-    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    #[arg(long, default_value_t = 0)]
     stray: u64,
     /// Do not answer every so many-th push.
-    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    #[arg(long, default_value_t = 0)]
     mute: u64,
     /// Refuse every so many-th push as `rate_limited`, and send it to nobody.
-    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    #[arg(long, default_value_t = 0)]
     refuse: u64,
     /// Close a connection at every so many-th push.
-    #[arg(long, default_value_t = 0, value_name = "EVERY")]
+    #[arg(long, default_value_t = 0)]
     hang_up: u64,
     /// Take in so many connections and no more; 0: all.
-    #[arg(long, default_value_t = 0, value_name = "CONNECTIONS")]
+    #[arg(long, default_value_t = 0)]
     accept: u64,
-    /// Deliver everything so much later.
-    #[arg(long, default_value = "0s")]
-    delay: Span,
-    /// Stop by itself after this time.
-    #[arg(long, default_value = "10m")]
-    stop_after: Span,
+    /// Deliver everything so many milliseconds later.
+    #[arg(long, default_value_t = 0)]
+    delay_ms: u64,
+}
+
+/// The command that starts the server with these faults. It says on standard output where it
+/// listens, and ends when its standard input does.
+pub(super) fn command(faults: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the test binary has a path"));
+    command
+        .args(["common::faulty::faulty_server", "--exact", "--ignored", "--nocapture"])
+        .env(FAULTS, faults.join(" "))
+        .stdin(Stdio::piped());
+    command
+}
+
+#[test]
+#[ignore = "not a test, but the process of a faulty server: the tests start it"]
+fn faulty_server() {
+    // All ignored tests may be asked for at once; then there is nobody to serve.
+    let Ok(faults) = std::env::var(FAULTS) else { return };
+    serve(Faults::parse_from(faults.split_whitespace()));
 }
 
 /// A member of a room, as the server sees it: where to write, and a delivery that waits for the
@@ -83,7 +103,7 @@ struct State {
 type Later = (Instant, Arc<Mutex<TcpStream>>, Vec<u8>);
 
 struct Server {
-    faults: Faulty,
+    faults: Faults,
     state: Mutex<State>,
     /// What is to be written later, in order.
     later: Option<mpsc::Sender<Later>>,
@@ -91,19 +111,16 @@ struct Server {
 
 type Envelope = (Value, Value, String, String, Box<RawValue>);
 
-/// Serves until it is stopped, or its time is over.
-///
-/// # Errors
-/// The port is taken.
-pub(crate) fn serve(faults: Faulty) -> Result<(), String> {
-    let listener =
-        TcpListener::bind(("127.0.0.1", faults.port)).map_err(|error| error.to_string())?;
-    let port = listener.local_addr().map_err(|error| error.to_string())?.port();
-    println!("listening on ws://127.0.0.1:{port}/socket/websocket");
-    let later = (faults.delay.0 > 0).then(delayer);
+/// Serves until standard input ends, as it does when the test is over or killed.
+fn serve(faults: Faults) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    // On a line of its own: the test harness has begun one with the name of the test.
+    println!("\nlistening on ws://127.0.0.1:{port}/socket/websocket");
+    let later = (faults.delay_ms > 0).then(delayer);
     let server = Arc::new(Server { faults, state: Mutex::default(), later });
-    thread::spawn(move || {
-        thread::sleep(Duration::from_nanos(faults.stop_after.0));
+    thread::spawn(|| {
+        let _ended = std::io::stdin().read(&mut [0]);
         std::process::exit(0);
     });
     for (conn, stream) in (0..).zip(listener.incoming()) {
@@ -120,7 +137,6 @@ pub(crate) fn serve(faults: Faulty) -> Result<(), String> {
             eprintln!("no thread for another connection");
         }
     }
-    Ok(())
 }
 
 /// A thread that writes what it is given once its time has come.
@@ -249,7 +265,7 @@ impl Server {
     fn deliver(&self, socket: &Arc<Mutex<TcpStream>>, frame: Vec<u8>) {
         match &self.later {
             Some(later) => {
-                let when = Instant::now() + Duration::from_nanos(self.faults.delay.0);
+                let when = Instant::now() + Duration::from_millis(self.faults.delay_ms);
                 let _over = later.send((when, Arc::clone(socket), frame));
             }
             None => write(socket, &frame),
