@@ -115,7 +115,7 @@ fn guest(
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         match (name.to_ascii_lowercase().as_str(), value.trim()) {
             ("content-length", value) => {
-                length = value.parse().map_err(|_| "a length that is none")?
+                length = value.parse().map_err(|_| "a length that is none")?;
             }
             ("connection", value) if value.eq_ignore_ascii_case("close") => keep = false,
             _ => {}

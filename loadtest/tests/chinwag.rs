@@ -133,7 +133,7 @@ fn slow_members_are_told_and_catch_up() {
         "4s",
     ];
     on_shards("slow", &options, |outcome| {
-        assert!(outcome.count("ended_loudly") >= 3, "{}", outcome.said)
+        assert!(outcome.count("ended_loudly") >= 3, "{}", outcome.said);
     });
 }
 

@@ -243,7 +243,7 @@ impl Core {
         };
         match self.plan.common.dialect.read(text) {
             Incoming::Reply { reference, ok, payload } => {
-                self.reply(id, reference, ok, payload, now, script)
+                self.reply(id, reference, ok, payload, now, script);
             }
             Incoming::Event { topic, event, payload } => {
                 match stamp::find(payload.as_bytes(), self.plan.run) {

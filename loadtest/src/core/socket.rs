@@ -283,7 +283,7 @@ impl Core {
                 };
                 match failed {
                     Some(error) => {
-                        self.dropped(id, &format!("connect: {}", error.kind()), now, script)
+                        self.dropped(id, &format!("connect: {}", error.kind()), now, script);
                     }
                     None => self.upgrade(id),
                 }

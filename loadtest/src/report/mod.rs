@@ -210,7 +210,8 @@ impl Report {
                     self.problems.push(format!("limit {} exceeded: {text}", limit.text));
                 }
                 None => {
-                    self.problems.push(format!("limit {}: this run has no such figure", limit.text))
+                    self.problems
+                        .push(format!("limit {}: this run has no such figure", limit.text));
                 }
             }
         }

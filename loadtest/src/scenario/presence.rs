@@ -74,7 +74,7 @@ impl Observer {
                 }
             }
             "presence_count" => {
-                self.counted = Some(serde_json::from_str::<Counted>(payload)?.count)
+                self.counted = Some(serde_json::from_str::<Counted>(payload)?.count);
             }
             _ => {}
         }
