@@ -13,6 +13,7 @@ mod coordinator;
 mod core;
 mod flood;
 mod floor;
+mod order;
 mod plan;
 mod process;
 mod report;

@@ -1,15 +1,16 @@
-//! Did each receiver get each message once, and in order?
+//! Did each receiver get each sender's messages once, and in order?
 //!
 //! A receiver keeps one number per sender of its room: which message must come next. A jump forward
-//! leaves gaps, a late message fills one (it was reordered), anything else that is not next is a
-//! duplicate, and what is still missing at the end was lost.
+//! leaves gaps. A late message fills one: it was reordered. Any other message that is not the next
+//! is a duplicate. What is still missing at the end was lost.
 //!
-//! A room has one order, the same for all its members: whichever receiver sees a message first
-//! gives it its place, and nobody may see two messages the other way round ([`Order`]).
+//! A receiver that joins while others write cannot know which message is the first it must get.
+//! The server takes it in at some moment between its join and the answer. So the first message it
+//! sees may be any up to the first that was sent after the answer. From then on none may be
+//! missing.
 //!
-//! Whoever joins while others are writing cannot know which message is the first it must get: the
-//! server takes it in at some moment between its join and the answer. So the first one it sees may
-//! be any up to the first that was sent after the answer; from then on nothing may be missing.
+//! Deliberately absent: the order of different senders' messages, which is
+//! [`Order`](crate::order::Order).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -131,32 +132,6 @@ impl Receiver {
     }
 }
 
-/// The order in which the messages of a room were first seen by anybody.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Order {
-    places: Vec<Vec<u32>>,
-    next: u32,
-}
-
-impl Order {
-    /// The place of a message, from 1; a new message gets the next.
-    pub(crate) fn place(&mut self, rank: u32, seq: u32) -> u32 {
-        if self.places.len() <= at(rank) {
-            self.places.resize_with(at(rank) + 1, Vec::new);
-        }
-        let of_sender = &mut self.places[at(rank)];
-        if of_sender.len() <= at(seq) {
-            of_sender.resize(at(seq) + 1, 0);
-        }
-        let place = &mut of_sender[at(seq)];
-        if *place == 0 {
-            self.next += 1;
-            *place = self.next;
-        }
-        *place
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,13 +192,6 @@ mod tests {
         receiver.rejoined([None].into_iter());
         assert_eq!(receiver.missing(&[9], |_, _| 0), 0);
         check(&mut receiver, &[5, 7], &[InOrder, Early], 9, 2);
-    }
-
-    #[test]
-    fn who_sees_a_message_first_gives_it_its_place() {
-        let mut order = Order::default();
-        assert_eq!([(0, 0), (3, 1), (0, 1)].map(|(rank, seq)| order.place(rank, seq)), [1, 2, 3]);
-        assert_eq!([(3, 1), (0, 0), (0, 1)].map(|(rank, seq)| order.place(rank, seq)), [2, 1, 3]);
     }
 
     #[test]

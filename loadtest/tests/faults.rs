@@ -44,9 +44,26 @@ fn one_message_in_a_thousand_sent_twice_is_a_duplicate() {
 
 #[test]
 fn two_messages_swapped_are_out_of_the_rooms_order() {
-    // Whoever sees a message first sets the order, so a swap at the first member shows at all the
-    // others.
     assert!(planted(&["--swap", "1001"], "room_order") >= DELIVERIES / 1_001);
+}
+
+#[test]
+fn they_are_too_where_messages_have_no_offset() {
+    // The member that sees a message first sets the order, so a swap at the first member shows at
+    // all the others.
+    let swapped = planted(&["--unnumbered", "--swap", "1001"], "room_order");
+    assert!(swapped >= DELIVERIES / 1_001);
+}
+
+#[test]
+fn a_message_under_another_offset_is_out_of_the_rooms_order() {
+    // It stands where the next one of the same member stands too.
+    assert!(planted(&["--renumber", "1000"], "room_order") >= 2 * (DELIVERIES / 1_000));
+}
+
+#[test]
+fn a_message_that_is_dropped_leaves_a_gap_in_the_rooms_order() {
+    assert_eq!(planted(&["--drop", "1000"], "room_order"), DELIVERIES / 1_000);
 }
 
 #[test]

@@ -123,8 +123,8 @@ fn people_chat_break_and_come_back() {
     let people =
         ["--users", "40", "--rooms", "6", "--write-every", "500ms", "--history-every", "1s"];
     let breaks = ["--break-every", "1s", "--away", "100ms", "--duration", "2s"];
-    let server = Server::faulty(&[]);
-    for threads in ["1", "2"] {
+    for (faults, threads) in [(&[][..], "1"), (&[], "2"), (&["--unnumbered"], "1")] {
+        let server = Server::faulty(faults);
         let outcome =
             run(&server, "chat", &[&people[..], &breaks, &["--threads", threads]].concat());
         outcome.is_ok();

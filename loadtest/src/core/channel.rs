@@ -1,14 +1,17 @@
 //! A worker's channels: joins, pushes and their answers, and the check of every message that comes.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Channel, Core, Cursor, Fragments, Pending, Script, State, Timer, Waiting};
+use super::{Channel, Core, Fragments, Pending, Script, State, Timer, Waiting};
 use crate::base::{at, count, count64, now_ns};
 use crate::client::dialect::{Dialect, Incoming, reason_of, response_of};
 use crate::client::frame::{self, Frame, Opcode};
 use crate::client::stamp::{self, Found, Stamp};
 use crate::client::target::fill;
+use crate::order::{Entry, Message, Place};
 use crate::plan::Promised;
 use crate::stats::{Metric, tell};
 use crate::verify::Verdict;
@@ -35,18 +38,16 @@ impl Core {
         let place = &mut conn.memberships[at(membership)];
         place.join_ref = reference;
         place.channel = Channel::Joining(now);
-        place.place = 0;
         let mut payload = fill(
             &self.plan.common.join_payload,
             &[("user", &format!("lt-{user}")), ("conn", &user.to_string())],
         );
-        if let (true, Some(cursor)) = (self.recover, &place.cursor)
+        if let (true, Some((epoch, offset))) =
+            (self.recover, place.seat.cursor(&self.rooms[at(place.room)].order))
             && let Ok(serde_json::Value::Object(mut object)) = serde_json::from_str(&payload)
         {
-            object.insert(
-                "since".to_owned(),
-                serde_json::json!({"epoch": cursor.epoch, "offset": cursor.offset}),
-            );
+            object
+                .insert("since".to_owned(), serde_json::json!({"epoch": epoch, "offset": offset}));
             payload = serde_json::Value::Object(object).to_string();
         }
         let room = place.room;
@@ -250,7 +251,10 @@ impl Core {
                     Found::Message(stamp) if event == self.plan.common.event => {
                         self.message(id, &Came { topic, stamp, payload, frame_bytes }, now, script);
                     }
-                    Found::Message(_) | Found::Nothing => {
+                    found @ (Found::Message(_) | Found::Nothing) => {
+                        if found == Found::Nothing && event == self.plan.common.event {
+                            self.unstamped(id, topic, payload, Message::Foreign);
+                        }
                         self.stats.counts.events += 1;
                         self.stats.counts.event_bytes += u64::from(count(frame_bytes));
                         if event == "phx_error" || event == "phx_close" {
@@ -259,7 +263,10 @@ impl Core {
                             script.event(self, id, event, payload, now);
                         }
                     }
-                    Found::Corrupt => self.stats.counts.corrupt += 1,
+                    Found::Corrupt => {
+                        self.stats.counts.corrupt += 1;
+                        self.unstamped(id, topic, payload, Message::Unreadable);
+                    }
                 }
             }
             Incoming::Ready => self.join_everything(id, now, script),
@@ -289,24 +296,13 @@ impl Core {
             self.stats.counts.stray += 1;
             return;
         }
-        if let Some(cursor) = &mut place.cursor
-            && let Some(offset) = offset_of(payload)
-        {
-            cursor.offset = cursor.offset.max(offset);
-        }
-        let seen = self.rooms[at(place.room)].order.place(stamp.rank, stamp.seq);
-        let out_of_order = seen < place.place;
-        place.place = seen;
         // Before the answer to the join nothing is promised.
-        let verdict = match place.channel {
-            Channel::In => place.receiver.received(stamp.rank, stamp.seq),
-            Channel::Joining(_) | Channel::Out => Verdict::InOrder,
-        };
-        self.judge(verdict);
-        // A sender's own order is the verdict's to judge, and a second copy has its place behind
-        // it.
-        if out_of_order && verdict == Verdict::InOrder && self.plan.common.order == Promised::Room {
-            self.stats.counts.room_order += 1;
+        if place.channel == Channel::In {
+            let verdict = place.receiver.received(stamp.rank, stamp.seq);
+            let ours = Message::Ours { rank: stamp.rank, seq: stamp.seq };
+            let order = &mut self.rooms[at(place.room)].order;
+            let in_order = place.seat.received(order, offset_of(payload), ours);
+            self.judge(Some(verdict), in_order);
         }
         self.stats.counts.delivered += 1;
         self.stats.arrived(frame_bytes, now);
@@ -318,13 +314,46 @@ impl Core {
         script.message(self, id, stamp, now);
     }
 
-    pub(super) fn judge(&mut self, verdict: Verdict) {
+    /// Takes in a message that is not to be checked but has its place in the room's order.
+    fn unstamped(&mut self, id: u32, topic: &str, payload: &str, message: Message) {
+        let rooms = &mut self.rooms;
+        let mut members = self.conns[at(id)].memberships.iter_mut();
+        let Some(place) =
+            members.find(|m| m.channel == Channel::In && rooms[at(m.room)].topic == topic)
+        else {
+            return;
+        };
+        let order = &mut rooms[at(place.room)].order;
+        let in_order = place.seat.received(order, offset_of(payload), message);
+        self.judge(None, in_order);
+    }
+
+    /// Counts what is wrong with a message, once: as what its sender's order says of it, or else as
+    /// what the room's does.
+    fn judge(&mut self, verdict: Option<Verdict>, in_order: Place) {
         let counts = &mut self.stats.counts;
-        match verdict {
-            Verdict::InOrder | Verdict::Early => {}
-            Verdict::Late => counts.reordered += 1,
-            Verdict::Duplicate => counts.duplicate += 1,
-            Verdict::Unknown => counts.stray += 1,
+        let is_counted = match verdict {
+            None | Some(Verdict::InOrder | Verdict::Early) => false,
+            Some(Verdict::Late) => {
+                counts.reordered += 1;
+                true
+            }
+            Some(Verdict::Duplicate) => {
+                counts.duplicate += 1;
+                true
+            }
+            Some(Verdict::Unknown) => {
+                counts.stray += 1;
+                true
+            }
+        };
+        let is_wrong = match in_order {
+            Place::Next => false,
+            Place::NotNext => !is_counted,
+            Place::Differs => true,
+        };
+        if is_wrong && self.plan.common.order == Promised::Room {
+            counts.room_order += 1;
         }
     }
 
@@ -401,34 +430,60 @@ impl Core {
         self.stats.time(Metric::Join, now.saturating_sub(asked_ns));
         let place = &mut self.conns[at(id)].memberships[at(membership)];
         place.channel = Channel::In;
-        let page = response_of(payload).filter(|_| self.recover);
-        let page = page.and_then(|response| serde_json::from_str::<Page<'_>>(response.get()).ok());
-        let recovered = page.as_ref().is_some_and(|page| page.recovered) && place.cursor.is_some();
-        if self.started && !recovered {
-            let all_known = self.plan.workers == 1
-                || matches!(self.plan.scenario, crate::plan::Scenario::Chat(_));
-            let sent = self.rooms[at(place.room)].sent.iter();
-            place.receiver.rejoined(sent.map(|sent| all_known.then_some(*sent)));
-        }
-        if let Some(page) = page {
-            place.cursor = page.epoch.map(|epoch| Cursor { epoch, offset: page.offset });
-            if recovered {
-                self.caught_up(id, membership, &page.messages);
+        let page = response_of(payload)
+            .and_then(|response| serde_json::from_str::<Page<'_>>(response.get()).ok());
+        let order = &mut self.rooms[at(place.room)].order;
+        let entry = page.as_ref().and_then(Page::entry);
+        let asked_for = self.recover && place.seat.cursor(order).is_some();
+        let recovered = page.as_ref().filter(|page| page.recovered && asked_for).zip(entry);
+        if let Some((page, entry)) = recovered {
+            self.caught_up(id, membership, entry, &page.messages);
+        } else {
+            place.seat.joined(order, entry, self.started);
+            if self.started {
+                let all_known = self.plan.workers == 1
+                    || matches!(self.plan.scenario, crate::plan::Scenario::Chat(_));
+                let sent = self.rooms[at(place.room)].sent.iter();
+                place.receiver.rejoined(sent.map(|sent| all_known.then_some(*sent)));
             }
         }
         self.ready_if_joined(id, now, script);
     }
 
     /// Takes in what a rejoin's answer says was missed: all of it, in order.
-    pub(super) fn caught_up(&mut self, id: u32, membership: u32, messages: &[&RawValue]) {
-        for message in messages {
-            if let Found::Message(stamp) = stamp::find(message.get().as_bytes(), self.plan.run) {
-                let verdict = self.conns[at(id)].memberships[at(membership)]
-                    .receiver
-                    .received(stamp.rank, stamp.seq);
-                self.stats.counts.recovered += 1;
-                self.judge(verdict);
-            }
+    fn caught_up(&mut self, id: u32, membership: u32, entry: Entry<'_>, messages: &[&RawValue]) {
+        let run = self.plan.run;
+        let brought: Vec<_> = messages
+            .iter()
+            .map(|message| {
+                let message = message.get();
+                let what = match stamp::find(message.as_bytes(), run) {
+                    Found::Message(Stamp { rank, seq, .. }) => Message::Ours { rank, seq },
+                    Found::Nothing => Message::Foreign,
+                    Found::Corrupt => Message::Unreadable,
+                };
+                (offset_of(message), what)
+            })
+            .collect();
+        let place = &mut self.conns[at(id)].memberships[at(membership)];
+        let order = &mut self.rooms[at(place.room)].order;
+        let places = place.seat.recovered(order, entry, brought.iter().copied());
+        // One place more than messages: whether these were all.
+        let all = brought.iter().map(|(_, what)| Some(*what)).chain([None]);
+        for (what, in_order) in all.zip(places) {
+            let verdict = match what {
+                Some(Message::Ours { rank, seq }) => {
+                    self.stats.counts.recovered += 1;
+                    let place = &mut self.conns[at(id)].memberships[at(membership)];
+                    Some(place.receiver.received(rank, seq))
+                }
+                Some(Message::Unreadable) => {
+                    self.stats.counts.corrupt += 1;
+                    None
+                }
+                Some(Message::Foreign) | None => None,
+            };
+            self.judge(verdict, in_order);
         }
     }
 
@@ -473,13 +528,22 @@ pub(super) struct Came<'a> {
 /// What a join's answer may say of the room's history.
 #[derive(Deserialize)]
 struct Page<'a> {
-    epoch: Option<String>,
+    #[serde(borrow, default)]
+    epoch: Option<Cow<'a, str>>,
     #[serde(default)]
     offset: u64,
     #[serde(default)]
     recovered: bool,
     #[serde(borrow, default)]
     messages: Vec<&'a RawValue>,
+}
+
+impl Page<'_> {
+    /// Where in the room's order the member comes in, if the server tells.
+    fn entry(&self) -> Option<Entry<'_>> {
+        let epoch = self.epoch.as_deref()?;
+        Some(Entry { epoch, offset: self.offset })
+    }
 }
 
 /// The `offset` of a message, where the server numbers them.

@@ -27,15 +27,15 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::base::{SECOND_NS, at, count, now_ns, real, whole};
 use crate::client::frame::Opcode;
 use crate::client::stamp::Stamp;
 use crate::client::target::{Target, fill};
+use crate::order::{Order, Seat};
 use crate::plan::Plan;
 use crate::stats::Stats;
-use crate::verify::{Order, Receiver};
+use crate::verify::Receiver;
 
 pub(crate) use phase::{Down, Inbox, Outbox, Progress, Up, prepare};
 use phase::{Over, Phase};
@@ -56,7 +56,7 @@ pub(crate) struct Room {
     pub(crate) topic: String,
     /// How many messages each publisher has sent: all that are known here.
     pub(crate) sent: Vec<u32>,
-    /// The order of its messages, as first seen by anybody here.
+    /// The order of its messages, as its members here have seen it.
     order: Order,
 }
 
@@ -81,19 +81,18 @@ pub(crate) struct Membership {
     pub(crate) channel: Channel,
     /// What it has received.
     pub(crate) receiver: Receiver,
-    /// The place in the room's order of the last message received.
-    place: u32,
-    /// Where it stands in the room's history, if the server has one.
-    pub(crate) cursor: Option<Cursor>,
+    /// Where it stands in the room's order.
+    seat: Seat,
 }
 
-/// A place in a room's history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Cursor {
-    /// Which history.
-    pub(crate) epoch: String,
-    /// The last message known.
-    pub(crate) offset: u64,
+impl Membership {
+    /// Makes it a membership of another room, not joined yet.
+    pub(crate) fn move_to(&mut self, room: u32) {
+        self.room = room;
+        self.channel = Channel::Out;
+        // A seat is one in the order of its own room.
+        self.seat = Seat::default();
+    }
 }
 
 /// What an answer is awaited for.
@@ -337,7 +336,8 @@ impl Core {
     pub(crate) fn add_room(&mut self, publishers: u32) -> u32 {
         let room = count(self.rooms.len());
         let topic = fill(&self.plan.common.join_topic, &[("room", &room.to_string())]);
-        self.rooms.push(Room { topic, sent: vec![0; at(publishers)], order: Order::default() });
+        let order = Order::new(!self.plan.common.not_to_sender);
+        self.rooms.push(Room { topic, sent: vec![0; at(publishers)], order });
         room
     }
 
@@ -348,8 +348,7 @@ impl Core {
             join_ref: 0,
             channel: Channel::Out,
             receiver: Receiver::from_the_start(count(self.rooms[at(room)].sent.len())),
-            place: 0,
-            cursor: None,
+            seat: Seat::default(),
         };
         self.conns.push(Conn {
             stream: None,

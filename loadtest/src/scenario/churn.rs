@@ -84,7 +84,8 @@ impl Script {
         self.alive += 1;
         self.lives[at(conn)] =
             Life { seen: core.plan.common.not_to_sender, answered: core.plan.common.no_answers };
-        core.conns[at(conn)].memberships[0].room = core.rng.u32(0..self.options.rooms);
+        let room = core.rng.u32(0..self.options.rooms);
+        core.conns[at(conn)].memberships[0].move_to(room);
         core.connect_at(conn, due_ns);
     }
 

@@ -52,7 +52,8 @@ pub(crate) struct Counts {
     pub(crate) duplicate: u64,
     /// Messages that came after a later one of the same sender.
     pub(crate) reordered: u64,
-    /// Messages that a member saw the other way round than another member of the room.
+    /// Messages out of the room's order: the offset is not the member's next, or another member
+    /// saw another message under it. Without offsets: seen the other way round by another member.
     pub(crate) room_order: u64,
     /// Messages that came to somebody who is not in their room, or under another topic.
     pub(crate) stray: u64,

@@ -48,6 +48,12 @@ struct Faults {
     /// Deliver every so many-th under the topic of another room.
     #[arg(long, default_value_t = 0)]
     stray: u64,
+    /// Deliver every so many-th under the offset of the next one.
+    #[arg(long, default_value_t = 0)]
+    renumber: u64,
+    /// Do not number messages, as many servers do not.
+    #[arg(long)]
+    unnumbered: bool,
     /// Do not answer every so many-th push.
     #[arg(long, default_value_t = 0)]
     mute: u64,
@@ -92,9 +98,16 @@ struct Member {
     held_back: Option<Vec<u8>>,
 }
 
+/// A room: its members, and the offset of its last message.
+#[derive(Default)]
+struct Room {
+    members: Vec<Member>,
+    offset: u64,
+}
+
 #[derive(Default)]
 struct State {
-    rooms: HashMap<String, Vec<Member>>,
+    rooms: HashMap<String, Room>,
     deliveries: u64,
     pushes: u64,
 }
@@ -201,8 +214,16 @@ impl Server {
             "typing" => {}
             "phx_join" => {
                 let member = Member { conn, socket: Arc::clone(writer), held_back: None };
-                locked(&self.state).rooms.entry(topic.clone()).or_default().push(member);
-                write(writer, &answer("ok", "{}"));
+                let mut state = locked(&self.state);
+                let room = state.rooms.entry(topic.clone()).or_default();
+                room.members.push(member);
+                let entry = if self.faults.unnumbered {
+                    "{}".to_owned()
+                } else {
+                    format!("{{\"epoch\":\"only\",\"offset\":{}}}", room.offset)
+                };
+                // Before anything that is said in the room from now on.
+                write(writer, &answer("ok", &entry));
             }
             "phx_leave" => {
                 self.leave(conn, Some(&topic));
@@ -230,9 +251,19 @@ impl Server {
 
     fn broadcast(&self, state: &mut State, topic: &str, event: &str, payload: &str) {
         let State { rooms, deliveries, .. } = state;
-        let frame =
-            text_frame(&format!("[null,null,{},\"{event}\",{payload}]", Value::from(topic)));
-        for member in rooms.get_mut(topic).into_iter().flatten() {
+        let Some(room) = rooms.get_mut(topic) else { return };
+        room.offset += 1;
+        let of_room = room.offset;
+        let frame_under = |topic: &str, offset: u64| {
+            let numbered = if self.faults.unnumbered {
+                payload.to_owned()
+            } else {
+                payload.replacen('{', &format!("{{\"offset\":{offset},"), 1)
+            };
+            text_frame(&format!("[null,null,{},\"{event}\",{numbered}]", Value::from(topic)))
+        };
+        let frame = frame_under(topic, of_room);
+        for member in &mut room.members {
             *deliveries += 1;
             let (faults, count) = (&self.faults, *deliveries);
             let mut frame = frame.clone();
@@ -248,7 +279,10 @@ impl Server {
                 frame[0] &= 0xf0;
             }
             if is_due(faults.stray, count) {
-                frame = text_frame(&format!("[null,null,\"{topic}x\",\"{event}\",{payload}]"));
+                frame = frame_under(&format!("{topic}x"), of_room);
+            }
+            if is_due(faults.renumber, count) {
+                frame = frame_under(topic, of_room + 1);
             }
             if is_due(faults.swap, count) && member.held_back.is_none() {
                 member.held_back = Some(frame);
@@ -274,9 +308,9 @@ impl Server {
 
     /// Takes a connection out of one room, or of all.
     fn leave(&self, conn: u64, topic: Option<&str>) {
-        for (name, members) in &mut locked(&self.state).rooms {
+        for (name, room) in &mut locked(&self.state).rooms {
             if topic.is_none_or(|topic| topic == name) {
-                members.retain(|member| member.conn != conn);
+                room.members.retain(|member| member.conn != conn);
             }
         }
     }
