@@ -102,7 +102,8 @@ fn guest(
     }
     let body = format!("{{\"name\":\"{name}\"}}");
     let request = format!(
-        "POST /api/session HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /api/session HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.get_mut().write_all(request.as_bytes()).map_err(|error| error.to_string())?;

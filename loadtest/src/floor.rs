@@ -160,7 +160,8 @@ impl FloorReport {
         let group = if *group == 0 { sockets } else { group };
         let threads = if *threads == 1 { String::new() } else { format!(" of {threads} threads") };
         format!(
-            "bare process{threads}, {sockets} sockets, {rate:.0} rounds/s to {group} each, {bytes} B a frame, median of {runs}"
+            "bare process{threads}, {sockets} sockets, {rate:.0} rounds/s to {group} each, \
+             {bytes} B a frame, median of {runs}"
         )
     }
 

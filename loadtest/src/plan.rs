@@ -93,7 +93,12 @@ pub(crate) struct Common {
     pub(crate) arrivals: Arrivals,
     /// Connections from one loopback address; more come from the next: 127.0.0.2, and so on. An
     /// address has some 28,000 ports.
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Load")]
+    #[arg(
+        long,
+        default_value_t = 20_000,
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Load"
+    )]
     pub(crate) per_source: u32,
     /// A heartbeat from each connection after this; 0: none.
     #[arg(long, default_value = "30s", help_heading = "Load")]
@@ -280,8 +285,9 @@ impl FromStr for Limit {
             real(value.parse::<Span>()?.0)
         } else {
             return Err(format!(
-                "there is no figure `{figure}`; there are min, mean, p50, p90, p99, p99.9 and max, of the main time or as in \
-                 `answer.p50` of {}, and cpu, connect_cpu, floor and bytes_per_conn",
+                "there is no figure `{figure}`; there are min, mean, p50, p90, p99, p99.9 and max, \
+                 of the main time or as in `answer.p50` of {}, and cpu, connect_cpu, \
+                 floor and bytes_per_conn",
                 Metric::ALL.map(Metric::name).join(", ")
             ));
         };

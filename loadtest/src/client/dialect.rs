@@ -269,7 +269,10 @@ mod tests {
                 false,
             ),
             (
-                r#"["1","7","room:1","phx_reply",{"response":{"a":"\",\"status\":\"ok\"}"},"status":"error"}]"#,
+                concat!(
+                    r#"["1","7","room:1","phx_reply",{"response":"#,
+                    r#"{"a":"\",\"status\":\"ok\"}"},"status":"error"}]"#
+                ),
                 false,
             ),
             (r#" [ "1", "7", "room:1", "phx_reply", {"status" : "ok"} ] "#, true),

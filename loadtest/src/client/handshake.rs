@@ -19,8 +19,8 @@ const HEAD_BYTES_MAX: usize = 16 * 1_024;
 pub(crate) fn request(host: &str, path_and_query: &str) -> (Vec<u8>, String) {
     let key = generate_key();
     let request = format!(
-        "GET {path_and_query} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        "GET {path_and_query} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
     );
     (request.into_bytes(), key)
 }
@@ -45,7 +45,8 @@ pub(crate) fn response(bytes: &[u8], key: &str) -> Result<Option<usize>, Refusal
     let value = |name: &str| {
         head.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
     };
-    let accepted = value("sec-websocket-accept") == Some(derive_accept_key(key.as_bytes()).as_bytes())
+    let right = derive_accept_key(key.as_bytes());
+    let accepted = value("sec-websocket-accept") == Some(right.as_bytes())
         && value("upgrade").is_some_and(|upgrade| upgrade.eq_ignore_ascii_case(b"websocket"))
         // None was offered, so none may be in force.
         && value("sec-websocket-extensions").is_none();

@@ -2,10 +2,10 @@
 //! when it was *due*.
 //!
 //! It is plain ASCII that no JSON encoder escapes, so it comes through any server that passes a
-//! string on:
+//! string on. Without the spaces:
 //!
 //! ```text
-//! ~L rrrr bbbbbb oooooooo kkkkkkkk ssssssss tttttttttttttttt cccccccc ... ~      (without the spaces)
+//! ~L rrrr bbbbbb oooooooo kkkkkkkk ssssssss tttttttttttttttt cccccccc ... ~
 //!    run  bytes  room     rank     seq      due, ns          check    filler
 //! ```
 //!

@@ -217,7 +217,8 @@ impl Report {
         }
         if self.counts.refused.contains_key("rate_limited") {
             self.warnings.push(
-                "The server kept its rate limit for one connection: use more publishers, or a lower rate."
+                "The server kept its rate limit for one connection: use more publishers, or a \
+                 lower rate."
                     .to_owned(),
             );
         }

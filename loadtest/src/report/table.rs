@@ -51,7 +51,8 @@ pub(crate) fn comparison(reports: &[Report]) -> String {
         }
     }
     let mut text = String::from(
-        "| scenario | server | runs | CPU per delivery | × floor | p50 | p99 | delivered/s | memory per connection | CPU per connection | verdict |\n\
+        "| scenario | server | runs | CPU per delivery | × floor | p50 | p99 | \
+         delivered/s | memory per connection | CPU per connection | verdict |\n\
          |---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (name, title, runs) in groups {

@@ -194,7 +194,8 @@ mod tests {
             .learn("presence_state", r#"{"a":{"metas":[{"phx_ref":"1"},{"phx_ref":"2"}]}}"#)
             .unwrap();
         assert_eq!(observer.members(), 2);
-        let update = r#"{"joins":{"a":{"metas":[{"phx_ref":"3"}]}},"leaves":{"a":{"metas":[{"phx_ref":"1"}]}}}"#;
+        let update = r#"{"joins":{"a":{"metas":[{"phx_ref":"3"}]}},
+            "leaves":{"a":{"metas":[{"phx_ref":"1"}]}}}"#;
         observer.learn("presence_diff", update).unwrap();
         assert_eq!(observer.members(), 2);
         observer.learn("presence_count", r#"{"count":5000,"listed":100}"#).unwrap();
