@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::base::{Span, real, whole};
+use crate::client::target::with_urls_shown;
 use crate::coordinator::{self, Job, worker_process};
 use crate::flood::Flood;
 use crate::floor::{self, Floor, FloorReport};
@@ -90,8 +91,13 @@ pub(crate) fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(why) => return no_run(&why),
     };
-    let matches = Cli::command().get_matches_from(arguments);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let parsed = Cli::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
     let job = match cli.command {
         Command::Worker => return finish(worker_process()),
         Command::Flood(flood) => return finish(flood.run()),
@@ -112,6 +118,20 @@ pub(crate) fn main() -> ExitCode {
         Command::Chat(chat) => chat.job(),
     };
     job.and_then(|job| run(&job)).unwrap_or_else(|why| no_run(&why))
+}
+
+/// Says what is wrong with the command line, or shows the help that was asked for.
+///
+/// What is wrong is repeated, and may be a URL with a token in it.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    let shown = with_urls_shown(&text);
+    if error.use_stderr() && shown != text {
+        eprint!("{shown}");
+    } else {
+        let _nobody_listens = error.print();
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 fn finish(done: Result<(), String>) -> ExitCode {
@@ -204,7 +224,8 @@ fn hold_against(report: &mut Report, floor: &FloorReport) {
     let (Some(server), Some(ns_per_frame)) = (report.server.as_ref().filter(delivers), single)
     else {
         report.warnings.push(
-            "No floor to compare with: it needs --server-pid, deliveries in the window, and a floor of single frames."
+            "No floor to compare with: it needs --server-pid, deliveries in the window, and a \
+             floor of single frames."
                 .to_owned(),
         );
         return;
@@ -293,7 +314,12 @@ fn with_config(arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
         return Ok(arguments);
     };
     let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    let file: toml::Table = text.parse().map_err(|error| format!("{path}: {error}"))?;
+    let file: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        // Not as the error shows itself, which is with the line: a secret may stand there.
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        format!("{path}, line {line}: {}", error.message())
+    })?;
     let is_known = |name: &str| Cli::command().find_subcommand(name).is_some();
     if let Some((name, _)) = file.iter().find(|(name, value)| value.is_table() && !is_known(name)) {
         return Err(format!("{path}: [{name}]: there is no such scenario"));
@@ -339,7 +365,9 @@ mod tests {
     #[test]
     fn a_file_gives_options_and_the_command_line_wins() {
         let path = std::env::temp_dir().join(format!("loadtest-{}.toml", std::process::id()));
-        fs::write(&path, "rate = 7\nlimit = [\"p99=1s\", \"max=2s\"]\nquiet = true\n[fanout]\nmembers = 5\n[rooms]\nrooms = 9\n").unwrap();
+        let shared = "rate = 7\nlimit = [\"p99=1s\", \"max=2s\"]\nquiet = true\n";
+        let own = "[fanout]\nmembers = 5\n[rooms]\nrooms = 9\n";
+        fs::write(&path, [shared, own].concat()).unwrap();
         let line = ["loadtest", "fanout", "--config", path.to_str().unwrap(), "--rate", "8"]
             .map(OsString::from);
         let arguments = with_config(line.to_vec()).unwrap();

@@ -277,6 +277,8 @@ impl Capacity {
             text: format!("p99={}", self.p99),
         };
         let limits = [std::slice::from_ref(&p99), &self.common.limits].concat();
+        // Before anything is shown: what cannot be run is refused, and says nothing else.
+        self.job(self.from)?;
         let (mut rate, mut refinements) = (self.from, 0);
         let mut best: Option<(f64, Report)> = None;
         let mut worst: Option<f64> = None;
@@ -313,7 +315,7 @@ impl Capacity {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn at(&self, rate: f64, limits: &[Limit]) -> Result<Report, String> {
+    fn job(&self, rate: f64) -> Result<Job, String> {
         let options = Broadcast {
             rooms: 1,
             members: self.members,
@@ -323,8 +325,11 @@ impl Capacity {
             sleepers: 0,
             sleeper_buffer_bytes: 0,
         };
-        let job = broadcast("capacity", Common { quiet: true, ..self.common.clone() }, options)?;
-        let mut report = coordinator::run(&job)?;
+        broadcast("capacity", Common { quiet: true, ..self.common.clone() }, options)
+    }
+
+    fn at(&self, rate: f64, limits: &[Limit]) -> Result<Report, String> {
+        let mut report = coordinator::run(&self.job(rate)?)?;
         report.judge(limits, self.common.allow_refused);
         Ok(report)
     }
@@ -437,13 +442,17 @@ impl PresenceArgs {
         positive(&[("members", f64::from(members)), ("observers", f64::from(observers))])?;
         if observers >= members {
             return Err(
-                "--observers must be below --members: they are members too, and somebody has to come"
+                "--observers must be below --members: they are members too, and somebody has \
+                 to come"
                     .to_owned(),
             );
         }
         if 2 * within.0 >= common.duration.0 {
-            return Err("--duration must be more than twice --within: one half is for coming, one for going"
-                .to_owned());
+            return Err(
+                "--duration must be more than twice --within: one half is for coming, one \
+                for going"
+                    .to_owned(),
+            );
         }
         let scenario = Scenario::Presence(Presence { members, within, observers });
         Job::new("presence", common, scenario)

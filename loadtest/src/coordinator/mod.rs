@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::base::{SECOND_NS, count, grouped, now_ns, real};
+use crate::client::target::Target;
 use crate::core::{Down, Outbox, Progress, Up, prepare};
 use crate::plan::{Common, Plan, Scenario};
 use crate::process::{self, Sample};
@@ -54,6 +55,8 @@ impl Job {
                 grouped(u64::from(CONNECTIONS_MAX))
             ));
         }
+        // Once for all: a worker would only say that it failed.
+        Target::parse(&common.url, common.remote)?;
         // Not after the run, whose result would be lost.
         for file in [&common.json, &common.html].into_iter().flatten() {
             if let Some(directory) = file.parent().filter(|parent| !parent.as_os_str().is_empty())
@@ -136,7 +139,8 @@ pub(crate) fn run(job: &Job) -> Result<Report, String> {
         && workers > chat.rooms
     {
         return Err(format!(
-            "{workers} threads or processes of chat need as many rooms, since each has its own: --rooms is {}",
+            "{workers} threads or processes of chat need as many rooms, since each has its \
+             own: --rooms is {}",
             chat.rooms
         ));
     }

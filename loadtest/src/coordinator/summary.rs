@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::{Job, Look, Watched};
 use crate::base::{SECOND_NS, real, three_digits};
+use crate::client::target::shown;
 use crate::plan::Scenario;
 use crate::process::{Sample, Used};
 use crate::report::{Client, FORMAT, Figure, Memory, Report, Server, Timed, machine};
@@ -61,7 +64,8 @@ pub(super) fn make_report(
     }
     if client.busiest > BUSY {
         warnings.push(format!(
-            "The client was the bottleneck: a worker took {} % of a core. Use more --threads, or believe only CPU per delivery.",
+            "The client was the bottleneck: a worker took {} % of a core. Use \
+             more --threads, or believe only CPU per delivery.",
             three_digits(client.busiest * 100.0)
         ));
     }
@@ -71,16 +75,10 @@ pub(super) fn make_report(
         && lag.summary.p99_ns > 2_000_000
     {
         warnings.push(format!(
-            "The client was late itself: its own lateness has a p99 of {}, which is in the latencies.",
+            "The client was late itself: its own lateness has a p99 of {}, which is in the \
+             latencies.",
             crate::base::time_text(lag.summary.p99_ns)
         ));
-    }
-    let mut options = serde_json::to_value(&job.common).unwrap_or_default();
-    options["scenario"] = serde_json::to_value(&job.scenario).unwrap_or_default();
-    for secret in ["token", "secret"] {
-        if !options[secret].is_null() {
-            options[secret] = "(not told)".into();
-        }
     }
     let mut report = Report {
         format: FORMAT.to_owned(),
@@ -88,7 +86,7 @@ pub(super) fn make_report(
         label: job.common.label.clone(),
         started_at,
         machine: machine(),
-        options,
+        options: options(job),
         connections,
         workers,
         window_ns,
@@ -105,6 +103,59 @@ pub(super) fn make_report(
     };
     report.figures = figures(job, &report);
     report
+}
+
+/// What is said instead of a secret.
+const NOT_TOLD: &str = "(not told)";
+
+/// The options of a run, without what is secret in them: a report is made to be passed on.
+fn options(job: &Job) -> Value {
+    let mut options = serde_json::to_value(&job.common).unwrap_or_default();
+    options["scenario"] = serde_json::to_value(&job.scenario).unwrap_or_default();
+    options["url"] = shown(&job.common.url).into();
+    for secret in ["token", "secret"] {
+        if !options[secret].is_null() {
+            options[secret] = NOT_TOLD.into();
+        }
+    }
+    // Servers other than Chinwag may want to be told a token when a channel is joined.
+    for payload in ["join_payload", "payload"] {
+        let template = options[payload].as_str().unwrap_or_default();
+        if let Ok(mut template) = serde_json::from_str(template)
+            && hide_secrets(&mut template)
+        {
+            options[payload] = template.to_string().into();
+        }
+    }
+    options
+}
+
+/// Hides what stands under a key that names a secret, at any depth. Tells whether there was any.
+fn hide_secrets(value: &mut Value) -> bool {
+    let is_secret = |key: &str| {
+        let key = key.to_ascii_lowercase();
+        ["token", "secret", "password", "auth", "jwt"].iter().any(|word| key.contains(word))
+    };
+    let mut hidden = false;
+    match value {
+        Value::Object(members) => {
+            for (key, member) in members {
+                if is_secret(key) {
+                    *member = NOT_TOLD.into();
+                    hidden = true;
+                } else {
+                    hidden |= hide_secrets(member);
+                }
+            }
+        }
+        Value::Array(elements) => {
+            for element in elements {
+                hidden |= hide_secrets(element);
+            }
+        }
+        _ => {}
+    }
+    hidden
 }
 
 fn main_metric(scenario: &Scenario) -> Metric {
