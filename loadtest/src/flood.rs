@@ -1,11 +1,11 @@
 //! Too much of one thing: connections that push, join, ping, send fragments or connect far beyond
 //! what they may.
 //!
-//! It measures nothing. It runs beside `ping`, against the same server, to see whether those who do
-//! nothing wrong notice; and, for comparison, against another server on the same machine, since a
-//! flood takes the machine's time too, whoever it is aimed at.
+//! A flood measures nothing. It runs beside `ping` against the same server, which shows whether
+//! well-behaved connections notice it. A flood takes the machine's time too, whatever server it is
+//! aimed at. So it also runs against another server on the same machine, for comparison.
 //!
-//! What the server answers is read and thrown away. A connection that it ends is opened again.
+//! Answers are read and thrown away. A connection that the server ends is opened again.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;

@@ -11,7 +11,7 @@
 //! Offsets are counted within an epoch, which a member learns when it joins. Members in another
 //! worker of the run are not compared with: each worker has an [`Order`] of its own.
 //!
-//! Where messages have no offsets, the order is that in which members who missed nothing saw them.
+//! Where messages have no offsets, the order is that in which members that missed nothing saw them.
 //! A member that joins while others write is no witness: the first message it sees may be far from
 //! the first that another one is still to see. It is checked against the places that are known.
 //!

@@ -241,8 +241,8 @@ fn hold_against(report: &mut Report, floor: &FloorReport) {
     report.floor = Some(FloorRatio { ns_per_frame, ratio, method: floor.method() });
 }
 
-/// Writes the result wherever it is wanted: to the files first, since who reads the table may be
-/// gone.
+/// Writes the result to each place that was asked for. The files come first, since the reader of
+/// the table may be gone.
 fn tell(report: &Report, common: &Common) -> Result<(), String> {
     if let Some(path) = &common.html {
         write(path, &html::render(std::slice::from_ref(report))?)?;

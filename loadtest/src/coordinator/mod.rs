@@ -1,9 +1,11 @@
-//! Runs a scenario from its options to its report: starts the workers, tells them when, looks at
-//! the server meanwhile, merges.
+//! Runs a scenario from its options to its report.
 //!
-//! A worker is a thread or a process; it is told and tells the same things either way ([`Down`],
-//! [`Up`]), to a process as lines of JSON. The coordinator never touches a socket of the run, and
-//! only the workers know what a message is.
+//! The coordinator starts the workers and tells them when a phase begins. Meanwhile it samples the
+//! server's process, and at the end it merges what the workers have counted.
+//!
+//! A worker is a thread or a process. Either takes the same commands ([`Down`]) and sends the same
+//! reports ([`Up`]); to and from a process these are lines of JSON. The coordinator never touches a
+//! socket of the run. Only the workers know what a message is.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -41,7 +43,7 @@ impl Job {
     /// A job whose shared options can be run.
     ///
     /// # Errors
-    /// A sentence that names the option that cannot.
+    /// A sentence that names the option that is wrong, and what is allowed.
     pub(crate) fn new(name: &str, common: Common, scenario: Scenario) -> Result<Self, String> {
         if common.duration.0 == 0 {
             return Err("--duration must be above 0".to_owned());
@@ -79,10 +81,10 @@ const CONNECTIONS_MAX: u32 = 10_000_000;
 /// Descriptors that a process needs beside its connections.
 const SPARE_DESCRIPTORS: u64 = 100;
 
-/// The load begins so long after all are told, so that all have heard.
+/// The time from the command to the start of the load: every worker has the command by then.
 const HEAD_START_NS: u64 = 200_000_000;
 
-/// A worker, from outside.
+/// A worker, as the coordinator has it.
 enum Worker {
     Thread(Outbox),
     Process(Child, ChildStdin),
@@ -111,7 +113,7 @@ impl Drop for Worker {
     }
 }
 
-/// Lets this process open as many files as it may, and tells how many that is.
+/// Raises this process' limit of descriptors to what the system allows, and returns that.
 pub(crate) fn raise_descriptors() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let _kept_as_it_is =
@@ -122,8 +124,8 @@ pub(crate) fn raise_descriptors() -> u64 {
 /// Runs a job.
 ///
 /// # Errors
-/// A sentence that says why there is no result at all. A run that went badly has a report that says
-/// so.
+/// A sentence that says why there is no result at all. A run with faults is no error: its report
+/// names them.
 pub(crate) fn run(job: &Job) -> Result<Report, String> {
     let connections = job.scenario.connections();
     let (processes, threads) = split(&job.common, connections, raise_descriptors());
@@ -178,7 +180,7 @@ pub(crate) fn run(job: &Job) -> Result<Report, String> {
     run.whole(job, connections)
 }
 
-/// How many processes (0: none) or else threads.
+/// The number of processes and that of threads, of which one is 0.
 fn split(common: &Common, connections: u32, descriptors: u64) -> (u32, u32) {
     let each = descriptors.saturating_sub(SPARE_DESCRIPTORS).max(1);
     let needed = u32::try_from(u64::from(connections).div_ceil(each)).unwrap_or(u32::MAX);
@@ -205,7 +207,7 @@ fn spawn_thread(plan: Plan, up: &mpsc::Sender<(u32, Up)>) -> Result<Worker, Stri
     Ok(Worker::Thread(outbox))
 }
 
-/// Tells of a worker that panics; the others would be waited with for ever.
+/// Reports a worker that panics. Without the report the coordinator would wait for it for ever.
 struct OnPanic(u32, mpsc::Sender<(u32, Up)>);
 
 impl Drop for OnPanic {
@@ -243,10 +245,10 @@ fn spawn_process(plan: &Plan, up: &mpsc::Sender<(u32, Up)>) -> Result<Worker, St
     Ok(Worker::Process(child, stdin))
 }
 
-/// The other side of [`spawn_process`]: a worker that is told and tells in lines.
+/// The other side of [`spawn_process`]: a worker with its commands and reports as lines of JSON.
 ///
 /// # Errors
-/// A sentence, where not even a plan came or the system refuses what the worker needs.
+/// A sentence: no plan came, or the system refuses what the worker needs.
 pub(crate) fn worker_process() -> Result<(), String> {
     raise_descriptors();
     let mut first = String::new();
@@ -266,7 +268,7 @@ pub(crate) fn worker_process() -> Result<(), String> {
                 Err(_) => break,
             }
         }
-        // The coordinator is gone: a load without anybody who looks at it must not go on.
+        // The coordinator is gone, and a load must not go on unwatched.
         std::process::exit(3);
     });
     scenario::run(plan, poll, &inbox).map_err(|error| error.to_string())
@@ -276,7 +278,7 @@ struct Run {
     workers: Vec<Worker>,
     reports: mpsc::Receiver<(u32, Up)>,
     progress: Vec<Progress>,
-    /// The share of a core that the busiest worker took between two reports, since the load began.
+    /// The largest share of a core that a worker took between two reports, since the load began.
     busiest: f64,
     quiet: bool,
     server_pid: Option<u32>,
@@ -338,8 +340,8 @@ impl Run {
         ))
     }
 
-    /// Has the connections made, in steps where the scenario wants it, and gives what the server's
-    /// own memory was after each.
+    /// Waits until the workers have made the connections, step by step where the scenario has
+    /// steps. Returns the connections and the server's own memory after each step.
     fn connect(
         &mut self,
         scenario: &Scenario,
@@ -371,7 +373,7 @@ impl Run {
         Ok(seen)
     }
 
-    /// The next report, or `None` if there is none for so long.
+    /// The next report, or `None` if none comes within `wait`.
     fn next(&mut self, wait: Duration) -> Result<Option<Up>, String> {
         match self.reports.recv_timeout(wait) {
             Ok((_, Up::Failed(why))) => Err(format!("a worker failed: {why}")),
@@ -393,7 +395,7 @@ impl Run {
         }
     }
 
-    /// Looks at server and client once a second while the load is on.
+    /// Samples server and client once a second while the load is on.
     fn watch(&mut self, window_ns: (u64, u64), ends_by_itself: bool) -> Result<Watched, String> {
         let mut looks = Vec::new();
         let mut sent = Vec::new();

@@ -143,7 +143,7 @@ pub(crate) struct Conn {
     stream: Option<TcpStream>,
     state: State,
     generation: u32,
-    /// The generation that has a heartbeat appointed.
+    /// The generation that a heartbeat is scheduled for.
     beating: u32,
     key: String,
     /// An incomplete frame.
@@ -184,7 +184,7 @@ enum Timer {
 
 /// What a scenario does. Every method has a default that does nothing, or what most scenarios want.
 pub(crate) trait Script {
-    /// Have `total` of the run's connections ready.
+    /// Makes connections, until `total` of the run's are ready.
     fn connect(&mut self, core: &mut Core, total: u32) {
         core.connect_all(total);
     }

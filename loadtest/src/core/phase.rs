@@ -11,22 +11,22 @@ use super::{Channel, Conn, Core, Membership, Script, State, TOKEN_WAKER, Timer, 
 use crate::base::{SECOND_NS, at, count, count64, now_ns, real, whole};
 use crate::stats::{Told, tell};
 
-/// Sent to a worker.
+/// A command to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Down {
-    /// Have this many of the run's connections ready.
+    /// Makes connections, until this many of the run's are ready.
     Connect {
         /// How many, over all workers.
         total: u32,
     },
-    /// Begin the load.
+    /// Begins the load.
     Go {
         /// When the load begins.
         start_ns: u64,
         /// The measured window.
         window_ns: (u64, u64),
     },
-    /// All have sent what they had to: what everybody has to have in the end.
+    /// All workers have sent their messages. Says which messages each member must have in the end.
     Totals {
         /// How many messages each publisher of each room sent.
         sent: Vec<Vec<u32>>,
@@ -35,12 +35,12 @@ pub(crate) enum Down {
     },
 }
 
-/// Told by a worker.
+/// A worker's report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Up {
     /// The connections asked for are ready or given up.
     Connected,
-    /// How it goes, once a second.
+    /// The worker's progress, once a second.
     Progress(Progress),
     /// All that was due is sent.
     Sent {
@@ -55,7 +55,7 @@ pub(crate) enum Up {
     Failed(String),
 }
 
-/// How a worker goes, since its start.
+/// A worker's progress, since its start.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// Open connections.
@@ -68,19 +68,19 @@ pub(crate) struct Progress {
     pub(crate) delivered: u64,
     /// CPU of the worker's thread, in nanoseconds.
     pub(crate) cpu_ns: u64,
-    /// When this was so.
+    /// The time of this report, in nanoseconds of the clock.
     pub(crate) at_ns: u64,
 }
 
-/// Where a worker hears from.
+/// A worker's side of the way to its coordinator.
 pub(crate) struct Inbox {
-    /// What it is told.
+    /// The commands, in order.
     pub(crate) commands: mpsc::Receiver<Down>,
-    /// Where it tells.
+    /// Takes the worker's reports.
     pub(crate) reports: Box<dyn Fn(Up) + Send>,
 }
 
-/// A way to tell a worker something.
+/// The coordinator's side of the way to a worker.
 #[derive(Clone)]
 pub(crate) struct Outbox {
     commands: mpsc::Sender<Down>,
@@ -88,7 +88,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Tells it; a worker that is gone does not hear it.
+    /// Sends a command and wakes the worker. A worker that is gone is no error here.
     pub(crate) fn tell(&self, down: Down) {
         let _gone = self.commands.send(down);
         let _gone = self.waker.wake();
@@ -114,11 +114,11 @@ pub(super) enum Phase {
     Connecting(u64),
     /// The load is on.
     Loading,
-    /// What is still on its way is awaited, until this time at most.
+    /// Messages still on their way are awaited, until this time at most.
     Draining(Vec<Vec<u32>>, u64),
 }
 
-/// What has come to its end.
+/// What ended.
 pub(super) enum Over {
     /// A phase.
     Phase,
@@ -149,7 +149,7 @@ impl Core {
         }
     }
 
-    /// Looks whether a phase is over.
+    /// Ends the phase if it is over, and reports that.
     pub(super) fn advance(
         &mut self,
         phase: &Phase,
@@ -171,7 +171,7 @@ impl Core {
                 Some(Over::Phase)
             }
             Phase::Loading => script.finished(self).then(|| {
-                // Who is still on the way (back) when the load is over has not made it.
+                // A connection that is still on its way (back) when the load ends has failed.
                 self.give_up_connecting();
                 let sent = self.rooms.iter().map(|room| room.sent.clone()).collect();
                 (inbox.reports)(Up::Progress(self.progress()));
@@ -230,7 +230,7 @@ impl Core {
         }
     }
 
-    /// How many messages are still to come to those who are members now.
+    /// The number of messages that present members still miss.
     pub(super) fn missing(&self, totals: &[Vec<u32>]) -> u64 {
         let of = |conn: &Conn| -> u64 {
             conn.memberships
@@ -250,7 +250,7 @@ impl Core {
         self.conns.iter().map(of).sum()
     }
 
-    /// How many messages were refused and came all the same.
+    /// The number of deliveries of messages that the server had refused.
     pub(super) fn refused_but_sent(&self) -> u64 {
         let of = |place: &Membership| {
             let came = |(room, rank, seq): &&(u32, u32, u32)| {

@@ -20,7 +20,7 @@ use crate::stats::{Metric, tell};
 const CONNECTING_MAX: u32 = 512;
 
 impl Core {
-    /// Has `total` of the run's connections ready, at the ramp's pace.
+    /// Makes connections at the ramp's pace, until `total` of the run's are ready.
     pub(crate) fn connect_all(&mut self, total: u32) {
         let first = self.plan.own().start;
         let now = now_ns();

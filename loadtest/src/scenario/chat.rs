@@ -1,13 +1,13 @@
 //! `chat`: people. Each is in a few rooms, writes now and then (and says so while typing), looks at
 //! older messages, and loses the connection sometimes.
 //!
-//! Rooms are as popular as rooms are: the first has most, the tenth a tenth. Everybody in a room
-//! may write there. A worker's people have rooms of their own, so that what each must receive is
-//! known in one place even while they come and go. Who comes back asks for what it missed, and must
-//! get all of it where the server says that it did.
+//! The first room is the most popular, and the tenth has a tenth of its members. Everybody in a
+//! room may write there. A worker's people have rooms of their own: what each must receive is then
+//! known in one place, even while people come and go. A person that comes back asks for what it
+//! missed. It must get all of it if the server says so.
 //!
-//! A person's connection breaks only while nothing it wrote is unanswered: what became of that
-//! nobody could know.
+//! A person's connection breaks only while no message of it is unanswered. Whether such a message
+//! was accepted could not be known.
 
 use super::NOBODY;
 use crate::base::{Span, at, count, now_ns};
@@ -88,7 +88,7 @@ impl Script {
 
     fn write(&mut self, core: &mut Core, conn: u32, due_ns: u64) {
         let membership = self.writing[at(conn)];
-        // Who is away writes nothing.
+        // A person that is away writes nothing.
         let place = core.conns[at(conn)].memberships.get(at(membership));
         if place.is_some_and(|place| place.channel == Channel::In) {
             core.publish(conn, membership, self.ranks[at(conn)][at(membership)], due_ns);

@@ -36,7 +36,7 @@ pub(crate) struct Script {
     lives: Vec<Life>,
     alive: u32,
     over: bool,
-    /// Even the time for those who are late is over.
+    /// The time for lives that began late is over too.
     late: bool,
 }
 

@@ -55,7 +55,7 @@ pub(crate) struct Counts {
     /// Messages out of the room's order: the offset is not the member's next, or another member
     /// saw another message under it. Without offsets: seen the other way round by another member.
     pub(crate) room_order: u64,
-    /// Messages that came to somebody who is not in their room, or under another topic.
+    /// Messages that came to a connection that is not in their room, or under another topic.
     pub(crate) stray: u64,
     /// Messages whose body is not what was sent.
     pub(crate) corrupt: u64,

@@ -14,7 +14,7 @@ pub(super) const LONGEST_NS: u64 = 600 * SECOND_NS;
 pub(crate) enum Metric {
     /// From when a message was due to its arrival at one receiver.
     Delivery,
-    /// The same, for those who had stopped reading (slow).
+    /// The same, for members that had stopped reading (slow).
     Overdue,
     /// From when a push was due to its answer.
     Answer,
