@@ -5,9 +5,9 @@
 
 use std::fmt::Write as _;
 
-use super::Config;
+use super::given::Given;
 use super::kind::{Kind, Slot, Word, number, number_or_zero};
-use super::sources::Given;
+use super::values::Config;
 use crate::auth::token::Algorithm;
 use crate::limits::READ_BUFFER_BYTES;
 

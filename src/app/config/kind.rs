@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::sources::Given;
-use super::{Config, PublicKey, Secret};
+use super::given::Given;
+use super::values::{Config, PublicKey, Secret};
 use crate::auth::token::SECRET_BYTES_MIN;
 use crate::wire::http::origin::Origin;
 
@@ -63,25 +63,31 @@ impl Kind {
     pub(super) fn set(&self, config: &mut Config, given: &Given) -> Option<()> {
         match self {
             Self::Number(number) => number.set(config, given),
-            Self::Flag(slot) => as_flag(given).map(|value| *slot(config) = value),
-            Self::Address(slot) => as_text(given)
+            Self::Flag(slot) => given.as_flag().map(|value| *slot(config) = value),
+            Self::Address(slot) => given
+                .as_text()
                 .and_then(|text| text.parse().ok())
                 .map(|address| *slot(config) = address),
-            Self::Word(word) => as_text(given)
+            Self::Word(word) => given
+                .as_text()
                 .and_then(|text| word.words.iter().position(|word| *word == text))
                 .map(|index| (word.set)(config, index)),
-            Self::Text(slot) => as_text(given)
+            Self::Text(slot) => given
+                .as_text()
                 .filter(|text| {
                     (1..=256).contains(&text.len()) && !text.chars().any(char::is_control)
                 })
                 .map(|text| *slot(config) = Some(text.into())),
-            Self::Secret(slot) => as_text(given)
+            Self::Secret(slot) => given
+                .as_text()
                 .filter(|text| text.len() >= SECRET_BYTES_MIN)
                 .map(|text| *slot(config) = Some(Secret(text.into()))),
-            Self::Origins(slot) => as_list(given)
+            Self::Origins(slot) => given
+                .as_list()
                 .filter(|list| list.iter().all(|origin| Origin::parse(origin).is_some()))
                 .map(|list| *slot(config) = list),
-            Self::KeyFiles(slot) => as_list(given)
+            Self::KeyFiles(slot) => given
+                .as_list()
                 .filter(|list| !list.is_empty() && !list.iter().any(String::is_empty))
                 .map(|list| *slot(config) = list.iter().map(|text| key_file(text)).collect()),
         }
@@ -140,12 +146,7 @@ impl Number {
     }
 
     fn set(&self, config: &mut Config, given: &Given) -> Option<()> {
-        let number = match given {
-            Given::Integer(number) => u64::try_from(*number).ok()?,
-            // Underscores as in the file.
-            Given::Text(text) => text.replace('_', "").parse().ok()?,
-            _ => return None,
-        };
+        let number = given.as_number()?;
         let is_allowed =
             (self.min..=self.max).contains(&number) || (self.zero.is_some() && number == 0);
         if is_allowed { self.slot.write(config, number) } else { None }
@@ -179,32 +180,6 @@ impl Slot {
             Self::U64(slot) => *slot(&mut copy),
             Self::Usize(slot) => *slot(&mut copy) as u64,
         }
-    }
-}
-
-fn as_flag(given: &Given) -> Option<bool> {
-    match given {
-        Given::Boolean(value) => Some(*value),
-        Given::Text(text) => text.parse().ok(),
-        _ => None,
-    }
-}
-
-fn as_text(given: &Given) -> Option<&str> {
-    match given {
-        Given::Text(text) | Given::String(text) => Some(text),
-        _ => None,
-    }
-}
-
-/// A list, which variables and flags separate by commas.
-fn as_list(given: &Given) -> Option<Vec<String>> {
-    match given {
-        Given::Strings(list) => Some(list.clone()),
-        Given::String(text) => Some(vec![text.clone()]),
-        Given::Text(text) if text.is_empty() => Some(Vec::new()),
-        Given::Text(text) => Some(text.split(',').map(|item| item.trim().to_owned()).collect()),
-        Given::Integer(_) | Given::Boolean(_) | Given::Other(_) => None,
     }
 }
 

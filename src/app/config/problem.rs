@@ -3,9 +3,6 @@
 use std::fmt;
 use std::rc::Rc;
 
-use super::keys::Key;
-use super::sources::Given;
-
 /// Values are shown up to so many characters.
 const VALUE_CHARS_MAX: usize = 60;
 
@@ -51,15 +48,20 @@ impl Problem {
         Self { origin, message: message.into() }
     }
 
-    /// A key's value is not what is allowed. The value is told, unless it is secret.
-    pub(super) fn of_value(origin: Origin, key: &Key, given: &Given, message: &str) -> Self {
-        if key.is_secret() {
-            return Self::new(origin, format!("{}: {message}", key.name));
-        }
-        let shown = given.to_string();
+    /// The value of `key` is not what is allowed. Without `shown` the value is a secret.
+    pub(super) fn of_value(
+        origin: Origin,
+        key: &str,
+        shown: Option<&dyn fmt::Display>,
+        message: &str,
+    ) -> Self {
+        let Some(shown) = shown else {
+            return Self::new(origin, format!("{key}: {message}"));
+        };
+        let shown = shown.to_string();
         let cut: String = shown.chars().take(VALUE_CHARS_MAX).collect();
         let ellipsis = if cut.len() < shown.len() { "..." } else { "" };
-        Self::new(origin, format!("{} = {cut}{ellipsis}: {message}", key.name))
+        Self::new(origin, format!("{key} = {cut}{ellipsis}: {message}"))
     }
 }
 

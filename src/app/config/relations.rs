@@ -5,10 +5,12 @@
 
 use std::path::Path;
 
+use super::draft::Draft;
 use super::keys;
 use super::kind::grouped;
-use super::problem::{Origin, Problem};
-use super::{Config, Draft, Surroundings};
+use super::problem::Problem;
+use super::sources::Surroundings;
+use super::values::Config;
 use crate::auth::token::Algorithm;
 use crate::limits::FRAME_HEADER_BYTES_MAX;
 
@@ -109,10 +111,7 @@ pub(super) fn check(draft: &mut Draft, surroundings: &Surroundings<'_>) {
 
 impl AtLeast {
     fn check(&self, draft: &mut Draft) {
-        if draft.bad.contains(self.key)
-            || draft.bad.contains(self.other)
-            || (self.unless)(&draft.config)
-        {
+        if draft.is_bad(self.key) || draft.is_bad(self.other) || (self.unless)(&draft.config) {
             return;
         }
         let value = keys::value_of(&draft.config, self.key);
@@ -129,7 +128,7 @@ impl AtLeast {
                 grouped(other),
                 draft.origin(self.other),
             );
-            draft.problems.push(Problem::new(draft.origin(self.key), message));
+            draft.add(Problem::new(draft.origin(self.key), message));
         }
     }
 }
@@ -138,9 +137,9 @@ impl AtLeast {
 fn check_keys(draft: &mut Draft) {
     let config = &draft.config;
     let auth = &config.auth;
-    let is_set = |key: &str| draft.origins.contains_key(key);
+    let is_set = |key| draft.is_set(key);
     let mut found: Vec<(&'static str, String)> = Vec::new();
-    if draft.bad.contains("auth.algorithm") {
+    if draft.is_bad("auth.algorithm") {
         return;
     }
     let algorithm = auth.algorithm.as_str();
@@ -179,16 +178,16 @@ fn check_keys(draft: &mut Draft) {
         }
     }
     for (key, message) in found {
-        draft.problems.push(Problem::new(draft.origin(key), format!("{key}: {message}")));
+        draft.add(Problem::new(draft.origin(key), format!("{key}: {message}")));
     }
 }
 
 fn read_public_keys(draft: &mut Draft, surroundings: &Surroundings<'_>) {
     let algorithm = draft.config.auth.algorithm;
-    if draft.bad.contains("auth.algorithm") || algorithm == Algorithm::Hs256 {
+    if draft.is_bad("auth.algorithm") || algorithm == Algorithm::Hs256 {
         return;
     }
-    let origin: Origin = draft.origin("auth.public_key_file");
+    let mut found = Vec::new();
     for key in &mut draft.config.auth.public_keys {
         let error = match (surroundings.read)(Path::new(&*key.path)) {
             Ok(pem) => {
@@ -197,9 +196,9 @@ fn read_public_keys(draft: &mut Draft, surroundings: &Surroundings<'_>) {
             }
             Err(error) => Some(error.to_string()),
         };
-        if let Some(error) = error {
-            let message = format!("auth.public_key_file: {}: {error}", key.path);
-            draft.problems.push(Problem::new(origin.clone(), message));
-        }
+        found.extend(error.map(|error| format!("auth.public_key_file: {}: {error}", key.path)));
+    }
+    for message in found {
+        draft.add(Problem::new(draft.origin("auth.public_key_file"), message));
     }
 }

@@ -6,14 +6,13 @@
 //! be a secret under a mistyped name.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::given::Given;
 use super::keys::{self, Key};
 use super::problem::{Origin, Problem};
 
@@ -42,35 +41,6 @@ pub(super) struct Setting {
     pub(super) origin: Origin,
     pub(super) key: &'static Key,
     pub(super) given: Given,
-}
-
-/// A value as it came.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Given {
-    /// From variables and flags: may be meant as anything.
-    Text(String),
-    /// From the file.
-    String(String),
-    /// From the file.
-    Integer(i128),
-    /// From the file.
-    Boolean(bool),
-    /// From the file.
-    Strings(Vec<String>),
-    /// From the file: of a type that no key has, by its name.
-    Other(&'static str),
-}
-
-impl fmt::Display for Given {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) | Self::String(text) => write!(f, "{text:?}"),
-            Self::Integer(number) => number.fmt(f),
-            Self::Boolean(value) => value.fmt(f),
-            Self::Strings(list) => write!(f, "{list:?}"),
-            Self::Other(name) => write!(f, "({name})"),
-        }
-    }
 }
 
 /// All settings, the ones that count most last.
@@ -164,27 +134,6 @@ struct Found {
     at: usize,
     name: String,
     given: Given,
-}
-
-impl Given {
-    fn of_toml(value: &DeValue<'_>) -> Self {
-        match value {
-            DeValue::String(text) => Self::String(text.to_string()),
-            DeValue::Boolean(value) => Self::Boolean(*value),
-            DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
-                .map_or(Self::Other("integer"), Self::Integer),
-            DeValue::Array(list) => {
-                let text = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
-                list.iter()
-                    .map(text)
-                    .collect::<Option<_>>()
-                    .map_or(Self::Other("array"), Self::Strings)
-            }
-            DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => {
-                Self::Other(value.type_str())
-            }
-        }
-    }
 }
 
 const PREFIX: &str = "CHINWAG_";

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
+use super::given::Given;
 use super::*;
+use crate::auth::token::KeyError;
 use crate::limits::NAME_BYTES_MAX;
 
 const SECRET: &str = "hunter2 hunter2 hunter2 hunter2 hunter2";
@@ -508,7 +510,7 @@ fn each_key_has_its_own_name_variable_and_place() {
     for key in keys::ALL.iter().filter(|key| key.is_number()) {
         let mut config = Config::default();
         let value = keys::value_of(&config, key.name) + 3;
-        key.set(&mut config, &sources::Given::Text(value.to_string())).unwrap();
+        key.set(&mut config, &Given::Text(value.to_string())).unwrap();
         assert_eq!(keys::value_of(&config, key.name), value, "{}", key.name);
         assert!(config != Config::default() && !seen.contains(&config), "{}", key.name);
         seen.push(config);
