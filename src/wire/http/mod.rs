@@ -5,6 +5,7 @@
 //! | [`head`] | the head of a request: parsed, and refused where two parsers could read it differently |
 //! | [`query`] | parameters in a request's target |
 //! | [`origin`] | which web pages may connect |
+//! | [`forwarded`] | the client's address behind proxies that are trusted (RFC 7239) |
 //! | [`upgrade`] | the opening handshake of a WebSocket (RFC 6455, 4.2) |
 //! | [`response`] | answers |
 //! | [`date`] | the `date` header |
@@ -14,6 +15,7 @@
 
 pub mod date;
 mod error;
+pub mod forwarded;
 pub mod head;
 pub mod origin;
 pub mod query;
