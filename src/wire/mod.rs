@@ -3,4 +3,5 @@
 pub mod http;
 pub mod json;
 pub mod phx;
+pub mod proxy;
 pub mod ws;
