@@ -160,7 +160,7 @@ impl Number {
 }
 
 impl Slot {
-    /// None where the number is too large for its place: on a machine with small pointers.
+    /// None where the number is too large for its place, which no range of the table lets it be.
     fn write(&self, config: &mut Config, number: u64) -> Option<()> {
         match self {
             Self::U16(slot) => *slot(config) = number.try_into().ok()?,
