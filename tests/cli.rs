@@ -49,6 +49,39 @@ fn a_wrong_argument_is_usage_and_a_wrong_value_configuration() {
 }
 
 #[test]
+fn a_variable_of_somebody_else_is_told_and_stops_nothing() {
+    let own = [("CHINWAG_BIN", "hunter2")];
+    let told = "CHINWAG_BIN: no such key; chinwag --help lists them";
+    check(&run(&["check"], &own), 78, "", told);
+    let secret = ("CHINWAG_AUTH__SECRET", "a secret of at least 32 bytes ...");
+    check(&run(&["token", "--user", "u1"], &[own[0], secret]), 0, ".", told);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chinwag"));
+    command.args(["--listen", "127.0.0.1:0"]).env_clear().envs(own);
+    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("Chinwag "), "{line}");
+    line.clear();
+    BufReader::new(server.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let expected = format!("msg=configuration problem=\"{told}\"\n");
+    assert!(line.contains(" level=warn ") && line.ends_with(&expected), "{line}");
+    assert!(!line.contains("hunter2"), "{line}");
+    stops_well(server);
+}
+
+#[test]
+fn what_kubernetes_makes_for_services_beside_it_is_left_alone() {
+    let variables = [
+        ("CHINWAG_WEB_SERVICE_HOST", "10.0.0.1"),
+        ("CHINWAG_WEB_SERVICE_PORT", "4000"),
+        ("CHINWAG_WEB_PORT", "tcp://10.0.0.1:4000"),
+        ("CHINWAG_WEB_PORT_4000_TCP", "tcp://10.0.0.1:4000"),
+        ("CHINWAG_WEB_PORT_4000_TCP_PROTO", "tcp"),
+    ];
+    check(&run(&["check"], &variables), 0, "ok\n", "");
+}
+
+#[test]
 fn check_reads_the_file_and_opens_nothing() {
     let directory = std::env::temp_dir().join(format!("chinwag-check-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::config::{self, Config, Flags, Surroundings};
+use super::config::{self, Config, Flags, Loaded, Problems, Surroundings};
 use crate::auth::identity::Right;
 
 /// The exit code for a bad configuration: `EX_CONFIG` of `sysexits.h`.
@@ -27,9 +27,9 @@ pub enum Command {
     /// Say what this configuration amounts to.
     Check(Box<Config>),
     /// Serve.
-    Serve(Box<Config>),
+    Serve(Box<Loaded>),
     /// Make a token and print it.
-    Token(Box<Config>, TokenRequest),
+    Token(Box<Loaded>, TokenRequest),
 }
 
 /// Whom a token is for.
@@ -138,13 +138,15 @@ pub fn parse(
     {
         flags.config.clone_from(file);
     }
-    let config = Config::load(&flags, surroundings)
-        .map_err(|problems| Exit::config(problems.to_string()))?;
+    let exit = |problems: Problems| Exit::config(problems.to_string());
+    let loaded = Config::load(&flags, surroundings).map_err(exit)?;
     match cli.command {
-        None => Ok(Command::Serve(Box::new(config))),
-        Some(Sub::Check { .. }) => Ok(Command::Check(Box::new(config))),
+        None => Ok(Command::Serve(Box::new(loaded))),
+        Some(Sub::Check { .. }) => {
+            loaded.flawless().map(|config| Command::Check(Box::new(config))).map_err(exit)
+        }
         Some(Sub::Token { user, name, ttl, rooms }) => {
-            Ok(Command::Token(Box::new(config), TokenRequest { user, name, ttl_s: ttl, rooms }))
+            Ok(Command::Token(Box::new(loaded), TokenRequest { user, name, ttl_s: ttl, rooms }))
         }
     }
 }
@@ -231,7 +233,7 @@ mod tests {
     #[track_caller]
     fn serve(line: &str) -> Config {
         match run(line) {
-            Ok(Command::Serve(config)) => *config,
+            Ok(Command::Serve(loaded)) => loaded.config,
             other => panic!("{other:?}"),
         }
     }

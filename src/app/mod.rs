@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cli::{Command, Exit};
-use config::Surroundings;
+use config::{Loaded, Surroundings};
 
 /// Runs the program with these arguments (its own name first) and this environment, to the end.
 #[must_use]
@@ -30,9 +30,13 @@ pub fn main(
     let surroundings =
         Surroundings { variables: &variables, read: &|path| std::fs::read_to_string(path) };
     let done = cli::parse(args, &surroundings).and_then(|command| match command {
-        Command::Serve(config) => {
+        Command::Serve(loaded) => {
+            let Loaded { config, warnings } = *loaded;
             let _written = log::start(config.log.level);
-            Ok(boot::serve(*config))
+            for warning in &warnings {
+                tracing::warn!(problem = %warning, "configuration");
+            }
+            Ok(boot::serve(config))
         }
         Command::Check(config) => match boot::memory_report(&config) {
             Ok(report) => Ok(say(&Exit { code: 0, text: format!("ok\n{report}") })),
@@ -40,8 +44,14 @@ pub fn main(
                 Err(Exit { code: boot::EXIT_OS, text: format!("chinwag: {problem}\n") })
             }
         },
-        Command::Token(config, request) => token::make(&config, &request, now_unix_s())
-            .map(|token| say(&Exit { code: 0, text: token })),
+        Command::Token(loaded, request) => {
+            for warning in &loaded.warnings {
+                // Whoever does not hear it gets a token all the same.
+                let _ = writeln!(std::io::stderr(), "chinwag: {warning}");
+            }
+            token::make(&loaded.config, &request, now_unix_s())
+                .map(|token| say(&Exit { code: 0, text: token }))
+        }
     });
     done.unwrap_or_else(|exit| say(&exit))
 }

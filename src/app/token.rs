@@ -72,6 +72,7 @@ mod tests {
             &Surroundings { variables: &[], read: &|_| unreachable!("no files here") },
         )
         .unwrap()
+        .config
     }
 
     fn with_secret() -> Config {

@@ -7,6 +7,26 @@ use super::problem::{Origin, Problem, Problems};
 use super::sources::{self, Flags, Setting, Surroundings};
 use super::values::Config;
 
+/// A configuration that a server can start with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// What is configured.
+    pub config: Config,
+    /// What is odd about it.
+    pub warnings: Vec<Problem>,
+}
+
+impl Loaded {
+    /// The configuration if nothing is odd about it.
+    ///
+    /// # Errors
+    ///
+    /// With all warnings.
+    pub fn flawless(self) -> Result<Config, Problems> {
+        if self.warnings.is_empty() { Ok(self.config) } else { Err(Problems(self.warnings)) }
+    }
+}
+
 /// A configuration in the making.
 #[derive(Default)]
 pub(super) struct Draft {
@@ -65,7 +85,11 @@ impl Draft {
         self.problems.push(problem);
     }
 
-    pub(super) fn finish(self) -> Result<Config, Problems> {
-        if self.problems.is_empty() { Ok(self.config) } else { Err(Problems(self.problems)) }
+    pub(super) fn finish(self) -> Result<Loaded, Problems> {
+        if self.problems.iter().all(Problem::is_warning) {
+            Ok(Loaded { config: self.config, warnings: self.problems })
+        } else {
+            Err(Problems(self.problems))
+        }
     }
 }

@@ -35,6 +35,7 @@ mod values;
 
 use draft::Draft;
 
+pub use draft::Loaded;
 pub(crate) use keys::help;
 pub use keys::reference;
 pub use problem::{Origin, Problem, Problems};
@@ -42,12 +43,13 @@ pub use sources::{Flags, Surroundings};
 pub use values::{AuthConfig, Config, HttpConfig, Keys, LogConfig, PublicKey, Secret};
 
 impl Config {
-    /// The configuration that file, environment and flags make together.
+    /// The configuration that file, environment and flags make together, and what is odd about it.
     ///
     /// # Errors
     ///
-    /// With everything that is wrong, in the order of the sources, and lines within the file.
-    pub fn load(flags: &Flags, surroundings: &Surroundings<'_>) -> Result<Self, Problems> {
+    /// With everything that is wrong or odd, in the order of the sources, and lines within the
+    /// file.
+    pub fn load(flags: &Flags, surroundings: &Surroundings<'_>) -> Result<Loaded, Problems> {
         let mut draft = Draft::collect(flags, surroundings);
         relations::check(&mut draft, surroundings);
         draft.finish()

@@ -40,12 +40,23 @@ impl fmt::Display for Origin {
 pub struct Problem {
     origin: Origin,
     message: String,
+    is_warning: bool,
 }
 
 impl Problem {
     /// `message` says all but where.
     pub(super) fn new(origin: Origin, message: impl Into<String>) -> Self {
-        Self { origin, message: message.into() }
+        Self { origin, message: message.into(), is_warning: false }
+    }
+
+    /// A problem with which a server starts all the same.
+    pub(super) fn warning(origin: Origin, message: impl Into<String>) -> Self {
+        Self { is_warning: true, ..Self::new(origin, message) }
+    }
+
+    /// Whether a server starts all the same.
+    pub(super) fn is_warning(&self) -> bool {
+        self.is_warning
     }
 
     /// The value of `key` is not what is allowed. Without `shown` the value is a secret.
@@ -79,7 +90,12 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         let plural = if count == 1 { "" } else { "s" };
-        writeln!(f, "chinwag: {count} problem{plural} in the configuration, nothing was started")?;
+        let outcome = if self.0.iter().all(Problem::is_warning) {
+            "with which a server would start all the same"
+        } else {
+            "nothing was started"
+        };
+        writeln!(f, "chinwag: {count} problem{plural} in the configuration, {outcome}")?;
         self.0.iter().try_for_each(|problem| writeln!(f, "  {problem}"))
     }
 }

@@ -150,14 +150,18 @@ fn of_variables(
 ) {
     let mut ours: Vec<_> =
         variables.iter().map(|(name, value)| (name.to_string_lossy(), value)).collect();
-    ours.retain(|(name, _)| name.starts_with(PREFIX) && !is_service_link(name));
+    ours.retain(|(name, _)| name.starts_with(PREFIX));
     // The environment has no order that anybody relies on.
     ours.sort();
     for (name, value) in ours {
         let origin = Origin::Variable((*name).into());
         let Some(key) = keys::ALL.iter().find(|key| variable(key.name) == name) else {
-            let key = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-            problems.push(Problem::new(origin, keys::unknown_as(&key, variable)));
+            // Others than the operator put variables there as well, under names that begin with
+            // ours: that must not keep a server from starting.
+            if !is_service_link(&name, &value.to_string_lossy()) {
+                let key = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
+                problems.push(Problem::warning(origin, keys::unknown_as(&key, variable)));
+            }
             continue;
         };
         match value.to_str() {
@@ -169,18 +173,28 @@ fn of_variables(
     }
 }
 
-/// Whether Kubernetes made this variable: for a service named `chinwag` it puts
-/// `CHINWAG_SERVICE_HOST`, `CHINWAG_PORT` and `CHINWAG_PORT_4000_TCP_ADDR` into every container
-/// beside it, which is nobody's mistake.
-fn is_service_link(name: &str) -> bool {
-    let rest = &name[PREFIX.len()..];
-    rest == "PORT"
-        || rest == "SERVICE_HOST"
-        || rest == "SERVICE_PORT"
-        || rest.starts_with("SERVICE_PORT_")
-        || rest
-            .strip_prefix("PORT_")
-            .is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()))
+/// Whether Kubernetes made this variable: for a service named `chinwag-web` it puts
+/// `CHINWAG_WEB_SERVICE_HOST`, `CHINWAG_WEB_PORT=tcp://10.0.0.1:4000` and
+/// `CHINWAG_WEB_PORT_4000_TCP_ADDR` into every container beside it, which is nobody's mistake.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let ends_with = |end| name.ends_with(end);
+    ends_with("_SERVICE_HOST")
+        || ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        // A number instead is somebody's idea of a key.
+        || (ends_with("_PORT") && value.contains("://"))
+        || name.match_indices("PORT_").any(|(at, port)| {
+            name[..at].ends_with('_') && is_port_link(&name[at + port.len()..])
+        })
+}
+
+/// `4000_TCP` or `4000_TCP_ADDR`.
+fn is_port_link(text: &str) -> bool {
+    let mut parts = text.split('_');
+    parts.next().is_some_and(|port| port.parse::<u16>().is_ok())
+        && parts.next().is_some_and(|transport| ["TCP", "UDP", "SCTP"].contains(&transport))
+        && parts.next().is_none_or(|part| ["PROTO", "PORT", "ADDR"].contains(&part))
+        && parts.next().is_none()
 }
 
 fn of_flags(flags: &Flags, settings: &mut Vec<Setting>, problems: &mut Vec<Problem>) {

@@ -25,6 +25,10 @@ struct Start<'a> {
 
 impl Start<'_> {
     fn load(&self) -> Result<Config, String> {
+        self.load_all().map(|loaded| loaded.config)
+    }
+
+    fn load_all(&self) -> Result<Loaded, String> {
         let read = |path: &Path| match path.to_str() {
             Some("c.toml") => Ok(self.file.unwrap_or_default().to_owned()),
             Some("ed.pem" | "./a=b.pem") => Ok(ED_PEM.to_owned()),
@@ -147,11 +151,6 @@ fn variables_and_flags_are_read_as_the_key_needs_it() {
         ("CHINWAG_AUTH__GUESTS", "false"),
         ("CHINWAG_AUTH__SECRET", SECRET),
         ("HOME", "/"),
-        // Kubernetes, for a service of our name.
-        ("CHINWAG_SERVICE_HOST", "10.0.0.1"),
-        ("CHINWAG_SERVICE_PORT_HTTP", "4000"),
-        ("CHINWAG_PORT", "tcp://10.0.0.1:4000"),
-        ("CHINWAG_PORT_4000_TCP_ADDR", "10.0.0.1"),
     ];
     let config = Start { variables: &variables, ..Start::default() }.load().unwrap();
     assert_eq!(config.http.origins, ["https://a.example", "tauri://localhost"]);
@@ -160,6 +159,60 @@ fn variables_and_flags_are_read_as_the_key_needs_it() {
     assert!(from_set(&["http.origins="]).http.origins.is_empty());
     // Only the first `=` parts key and value.
     assert_eq!(from_set(&["auth.issuer=a=b"]).auth.issuer.as_deref(), Some("a=b"));
+}
+
+#[test]
+fn what_kubernetes_puts_into_the_environment_is_nobodys_mistake() {
+    for service in ["CHINWAG", "CHINWAG_WEB", "CHINWAG_LIMITS", "CHINWAG_SERVICE", "CHINWAG_PORT"] {
+        let names = [
+            ("_SERVICE_HOST", "10.0.0.1"),
+            ("_SERVICE_PORT", "4000"),
+            ("_SERVICE_PORT_HTTP_METRICS", "4000"),
+            ("_PORT", "tcp://10.0.0.1:4000"),
+            ("_PORT_4000_TCP", "tcp://10.0.0.1:4000"),
+            ("_PORT_4000_TCP_PROTO", "tcp"),
+            ("_PORT_4000_TCP_PORT", "4000"),
+            ("_PORT_4000_UDP_ADDR", "10.0.0.1"),
+        ];
+        for (end, value) in names {
+            let name = format!("{service}{end}");
+            let variables = &[(name.as_str(), value)];
+            let loaded = Start { variables, ..Start::default() }.load_all().unwrap();
+            assert_eq!(loaded.warnings, [], "{name}");
+            assert!(loaded.flawless().is_ok());
+        }
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_key_does_not_keep_a_server_from_starting_and_is_told() {
+    for (name, value, expected) in [
+        ("CHINWAG_BIN", "/usr/bin/chinwag", "no such key; chinwag --help lists them"),
+        ("CHINWAG_IDLE_MS", "1", "no such key; did you mean CHINWAG_LIMITS__IDLE_MS?"),
+        ("CHINWAG_LIMITS_IDLE_MS", "1", "no such key; did you mean CHINWAG_LIMITS__IDLE_MS?"),
+        ("CHINWAG_SECRET", SECRET, "no such key; did you mean CHINWAG_AUTH__SECRET?"),
+        ("CHINWAG_", "", "no such key"),
+        // What only looks like a variable of a service.
+        ("CHINWAG_PORT", "4000", "no such key"),
+        ("CHINWAG_PORT_HTTP", "tcp://10.0.0.1:4000", "no such key"),
+        ("CHINWAG_PORT_4000", "tcp://10.0.0.1:4000", "no such key"),
+        ("CHINWAG_EXPORT_4000_TCP", "tcp://10.0.0.1:4000", "no such key"),
+        ("CHINWAG_PORT_4000_HTTP", "tcp://10.0.0.1:4000", "no such key"),
+        ("CHINWAG_PORT_4000_TCP_NAME", "tcp://10.0.0.1:4000", "no such key"),
+        ("CHINWAG_PORT_4000_TCP_ADDR_6", "tcp://10.0.0.1:4000", "no such key"),
+    ] {
+        let variables = &[(name, value)];
+        let loaded = Start { variables, ..Start::default() }.load_all().unwrap();
+        assert_eq!(loaded.config, Config::default(), "{name}");
+        let problems = loaded.flawless().expect_err(name);
+        let text = problems.to_string();
+        assert!(text.starts_with("chinwag: 1 problem in the configuration, with which"), "{text}");
+        assert!(text.contains(&format!("  {name}: {expected}")), "{text}");
+        assert!(!text.contains("hunter2"), "a secret is shown: {text}");
+        // Beside a mistake it is told together with it.
+        Start { variables, set: &["shards=999"], ..Start::default() }
+            .check(&[&format!("{name}: no such key"), "--set: shards"]);
+    }
 }
 
 #[test]
@@ -291,7 +344,9 @@ fn a_secret_is_never_shown_however_wrongly_it_is_written() {
     }
     for name in ["CHINWAG_AUTH__SECRET", "CHINWAG_AUTH_SECRET", "CHINWAG_SECRET"] {
         let variables = &[(name, "hunter2")];
-        assert!(Start { variables, ..Start::default() }.load().is_err(), "{name}");
+        let loaded = Start { variables, ..Start::default() }.load_all();
+        assert!(!format!("{loaded:?}").contains("hunter2"), "{name}");
+        assert!(loaded.is_err() || loaded.is_ok_and(|loaded| loaded.flawless().is_err()), "{name}");
     }
     let config = from_file(&format!("[auth]\nsecret = '{SECRET}'\nprevious_secret = '{SECRET}'"));
     assert!(!format!("{config:?}").contains("hunter2"));
