@@ -360,7 +360,8 @@ impl Key {
 
     /// Writes a value into its place, or says what is allowed there.
     pub(super) fn set(&self, config: &mut Config, given: &Given) -> Result<(), String> {
-        self.kind.set(config, given).ok_or_else(|| format!("must be {}", self.kind.allowed()))
+        let set = self.kind.set(config, given);
+        set.ok_or_else(|| format!("must be {}{}", self.kind.allowed(), self.kind.hint(given)))
     }
 
     /// What to put for the default, where it is not simply a value.

@@ -75,12 +75,14 @@ impl Kind {
             Self::Text(slot) => given
                 .as_text()
                 .filter(|text| {
-                    (1..=256).contains(&text.len()) && !text.chars().any(char::is_control)
+                    (1..=256).contains(&text.len())
+                        && !text.chars().any(char::is_control)
+                        && !is_padded(text)
                 })
                 .map(|text| *slot(config) = Some(text.into())),
             Self::Secret(slot) => given
                 .as_text()
-                .filter(|text| text.len() >= SECRET_BYTES_MIN)
+                .filter(|text| text.len() >= SECRET_BYTES_MIN && !is_padded(text))
                 .map(|text| *slot(config) = Some(Secret(text.into()))),
             Self::Origins(slot) => given
                 .as_list()
@@ -103,10 +105,25 @@ impl Kind {
                 let (last, others) = word.words.split_last().expect("a choice has words");
                 format!("{} or {last}", others.join(", "))
             }
-            Self::Text(_) => "1 to 256 bytes of text without control characters".into(),
-            Self::Secret(_) => format!("text of at least {SECRET_BYTES_MIN} bytes"),
+            Self::Text(_) => {
+                "1 to 256 bytes of text without control characters, or white space at its ends"
+                    .into()
+            }
+            Self::Secret(_) => format!(
+                "text of at least {SECRET_BYTES_MIN} bytes, without white space at its ends"
+            ),
             Self::Origins(_) => "SCHEME://HOST or SCHEME://HOST:PORT, without a path".into(),
             Self::KeyFiles(_) => "FILE or KID=FILE".into(),
+        }
+    }
+
+    /// What to say of a value that is not allowed, and cannot be shown.
+    pub(super) fn hint(&self, given: &Given) -> &'static str {
+        match self {
+            Self::Secret(_) if given.as_text().is_some_and(is_padded) => {
+                "; this has some, perhaps the line end that `echo` writes"
+            }
+            _ => "",
         }
     }
 
@@ -181,6 +198,13 @@ impl Slot {
             Self::Usize(slot) => *slot(&mut copy) as u64,
         }
     }
+}
+
+/// Whether something that nobody sees stands at an end: a line end (`echo secret | base64`), the
+/// return of a file from Windows, a byte order mark. What others compare it with has none.
+fn is_padded(text: &str) -> bool {
+    let is_unseen = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
+    text.starts_with(is_unseen) || text.ends_with(is_unseen)
 }
 
 /// `KID=FILE` or `FILE`. A slash before the `=` says that it belongs to the file's name.

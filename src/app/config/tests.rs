@@ -216,6 +216,25 @@ fn a_variable_that_is_no_key_does_not_keep_a_server_from_starting_and_is_told() 
 }
 
 #[test]
+fn a_secret_with_something_unseen_at_an_end_is_refused() {
+    let allowed = "must be text of at least 32 bytes, without white space at its ends";
+    for key in ["auth.secret", "auth.previous_secret"] {
+        let set = |secret: String| format!("{key}={secret}");
+        let good = [format!("auth.secret={SECRET}"), set(format!("{SECRET}\n a"))];
+        from_set(&[&good[0], &good[1]]);
+        for unseen in ["\n", "\r\n", " ", "\t", "\0", "\u{a0}", "\u{feff}"] {
+            for secret in [format!("{SECRET}{unseen}"), format!("{unseen}{SECRET}")] {
+                let expected = format!("--set: {key}: {allowed}; this has some");
+                check_set(&[&good[0], &set(secret)], &[&expected]);
+            }
+        }
+        check_set(&[&good[0], &set("hunter2".to_owned())], &[&format!("--set: {key}: {allowed}")]);
+    }
+    check_set(&["auth.issuer=me "], &["--set: auth.issuer = \"me \": must be 1 to 256 bytes"]);
+    check_set(&["auth.audience= me"], &["--set: auth.audience = \" me\": must be"]);
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once_with_its_place() {
     Start {
         file: Some("shards = 999\n\n[limits]\nrooms = 'many'\nidle_m = 5\n[history]\ntotal_bytes = 2_000\nroom_bytes = 20_000\n"),
