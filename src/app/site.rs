@@ -84,7 +84,7 @@ impl Site for ChatSite {
         match self.verifier.verify(token, now.unix_ms / 1_000) {
             Ok(identity) => Some(identity),
             Err(error) => {
-                tracing::debug!(%error, "token refused");
+                tracing::debug!(%error, claim = error.claim(), "token refused");
                 None
             }
         }

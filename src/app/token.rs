@@ -2,7 +2,10 @@
 
 use super::cli::{Exit, TokenRequest};
 use super::config::Config;
-use crate::auth::token::{Claims, TokenError};
+use crate::auth::token::Claims;
+
+/// What a request's head has besides the token, in bytes: its line, and the headers of a program.
+const HEAD_BYTES_BESIDE: usize = 512;
 
 /// The token that was asked for, made at `now_unix_s` (seconds of Unix time), with a line end.
 ///
@@ -39,12 +42,20 @@ pub fn make(config: &Config, request: &TokenRequest, now_unix_s: u64) -> Result<
         rooms: (!request.rooms.is_empty()).then_some(rooms),
     };
     let token = signer.sign(&claims);
+    let room_bytes = config.limits.head_bytes.saturating_sub(HEAD_BYTES_BESIDE);
+    if token.len() > room_bytes {
+        return Err(usage(&format!(
+            "the token would take {} bytes, and limits.head_bytes = {} leaves {room_bytes} for it: fewer --rooms, or \
+             more limits.head_bytes for the server too",
+            token.len(),
+            config.limits.head_bytes
+        )));
+    }
+    let is_named = |name: &str| request.name.as_ref().is_none_or(|wanted| wanted == name);
     match keys.verifier.verify(&token, now_unix_s) {
-        Ok(_) => Ok(token + "\n"),
-        Err(TokenError::TooLong) => {
-            Err(usage("the token would be longer than 4,096 bytes: fewer --rooms"))
-        }
-        Err(_) => Err(usage(
+        // The server would show another name without a word.
+        Ok(identity) if is_named(identity.name()) => Ok(token + "\n"),
+        Ok(_) | Err(_) => Err(usage(
             "--user and --name must be 1 to 128 bytes without control characters, and so must a room's name, with at most \
              one `*`, at its end",
         )),
@@ -120,8 +131,15 @@ mod tests {
             request("u", &[("a*b", Right::Join)]),
             request("u", &[("a", Right::Join), ("a", Right::None)]),
             request("u", &many),
+            TokenRequest { name: Some(String::new()), ..request("u", &[]) },
+            TokenRequest { name: Some("x".repeat(129)), ..request("u", &[]) },
         ] {
             assert_eq!(make(&with_secret(), &request, NOW_S).unwrap_err().code, 2);
         }
+        let exit = make(&with_secret(), &request("u", &many), NOW_S).unwrap_err();
+        assert!(exit.text.contains("limits.head_bytes = 8192 leaves 7680"), "{}", exit.text);
+        let mut wider = with_secret();
+        wider.limits.head_bytes = 65_536;
+        assert!(make(&wider, &request("u", &many), NOW_S).is_ok());
     }
 }

@@ -3,20 +3,23 @@
 //!
 //! A token is a JWT (RFC 7519) in compact form, signed with the one configured algorithm. The
 //! signature is `jsonwebtoken`'s business; what is accepted around it is ours, after RFC 8725: the
-//! header chooses nothing but a key among the configured ones, claims are read only once the
-//! signature holds, and every claim that is there has its right type, `null` included.
+//! header chooses nothing but a key among the configured ones, and claims are read only once the
+//! signature holds. A claim that decides anything has its right type, `null` included. One that
+//! only decorates (`name`) or informs (`iat`) refuses nobody.
 //!
 //! | claim | |
 //! |---|---|
-//! | `sub` | the user's id, required |
+//! | `sub` | the user's id, required. An integer is its digits |
 //! | `exp` | required; honoured for [`LEEWAY_S`] longer, for clocks that differ |
-//! | `name` | what others see; default `sub` |
+//! | `name` | what others see, cut at [`NAME_BYTES_MAX`]; `sub` where it cannot be shown |
 //! | `rooms` | rights by pattern, see [`Rights`]; without it everything is allowed |
-//! | `nbf`, `iat` | must not be in the future, by more than the leeway |
-//! | `aud`, `iss` | must be the configured ones. An `aud` where none is configured is refused: the token is for somebody else |
+//! | `nbf` | must not be in the future, by more than the leeway |
+//! | `aud` | must be the configured one. Where none is configured it is refused: the token is for somebody else |
+//! | `iss` | must be the configured one, if one is |
 //!
-//! Deliberately absent: the clock (it is passed in), revocation (keep tokens short-lived), and
-//! reasons for the peer, to whom all refusals look the same.
+//! Deliberately absent: the clock (it is passed in), a bound of the length (a token stands in a
+//! request's head, which has one), revocation (keep tokens short-lived), and reasons for the peer,
+//! to whom all refusals look the same.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,17 +28,19 @@ use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 
-use crate::auth::identity::{Identity, Right, Rights};
-use crate::limits::TOKEN_BYTES_MAX;
+use crate::auth::identity::{Identity, IdentityError, Right, Rights};
+use crate::base::name::is_name;
+use crate::limits::NAME_BYTES_MAX;
 
 /// How far the issuer's clock and ours may differ, in seconds.
 pub const LEEWAY_S: u64 = 60;
 
-/// The shortest secret, in bytes: as long as the hash (RFC 7518, 3.2). A shorter one can be found
-/// by trying.
+/// The shortest secret, in bytes: as long as the hash (RFC 7518, 3.2; RFC 8725, 3.5). A shorter one
+/// can be found by trying.
 pub const SECRET_BYTES_MIN: usize = 32;
 
 /// The last second of the year 9999. A later `exp` is not a time but milliseconds taken for
@@ -128,6 +133,7 @@ impl Key {
         let bytes = decoding.try_get_as_bytes().map_or(0, <[u8]>::len);
         // The library looks at curve and size only when it verifies, and every token would then be
         // refused.
+        // RFC 7518, 3.3: a key of RSA MUST have 2,048 bits or more.
         let fits = match algorithm {
             Algorithm::Hs256 => false,
             Algorithm::Rs256 => bytes > 256,
@@ -201,6 +207,7 @@ impl Verifier {
     ///
     /// Where there is no key, or keys of different algorithms.
     pub fn new(keys: Vec<Key>, parties: Parties) -> Result<Self, KeyError> {
+        // RFC 8725, 3.1: each key MUST be used with exactly one algorithm.
         let algorithm = keys.first().ok_or(KeyError::Missing)?.algorithm;
         if keys.iter().any(|key| key.algorithm != algorithm) {
             return Err(KeyError::Algorithm);
@@ -215,30 +222,35 @@ impl Verifier {
     /// Where the token is not to be honoured. The reason is for logs and metrics; the peer is told
     /// nothing.
     pub fn verify(&self, token: &str, now_unix_s: u64) -> Result<Identity, TokenError> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(TokenError::TooLong);
-        }
         let parts = Parts::decode(token)?;
-        let header: Header =
-            serde_json::from_slice(&parts.header).map_err(|_| TokenError::Header)?;
+        // RFC 8725, 3.7: only UTF-8 is JSON; `serde_json` takes nothing else.
+        let header: Header = object(&parts.header).ok_or(TokenError::Header)?;
+        // RFC 8725, 3.1: no other algorithm than the caller's MUST be used. RFC 8725, 3.2: `none`
+        // is another one.
         if header.alg != self.algorithm.as_str() {
             return Err(TokenError::Algorithm);
         }
         if !header.is_plain() {
             return Err(TokenError::Header);
         }
+        // RFC 8725, 3.3: where the signature does not hold, the whole token MUST be rejected.
         self.verify_signature(&parts, header.kid.as_deref())?;
-        let claims: PresentedClaims =
-            serde_json::from_slice(&parts.claims).map_err(|_| TokenError::Claims)?;
+        let claims = PresentedClaims::read(&parts.claims)?;
         self.check_parties(&claims)?;
         let expires_at_s = check_times(&claims, now_unix_s)?;
-        let name = claims.name.as_ref().unwrap_or(&claims.sub);
-        let rights = claims.rooms.as_ref().map(RoomsClaim::rights).transpose()?;
-        Identity::new(&claims.sub, name, expires_at_s, rights).map_err(|_| TokenError::Claims)
+        let name = claims.name.as_deref().unwrap_or(&claims.sub);
+        Identity::new(&claims.sub, name, expires_at_s, claims.rights).map_err(|error| match error {
+            // A name is the id where it is not good by itself.
+            IdentityError::User | IdentityError::Name => TokenError::Claim(Claim::Sub),
+            IdentityError::Pattern | IdentityError::PatternTwice | IdentityError::Right => {
+                TokenError::Claim(Claim::Rooms)
+            }
+        })
     }
 
     fn verify_signature(&self, parts: &Parts<'_>, kid: Option<&str>) -> Result<(), TokenError> {
         let mut error = TokenError::Key;
+        // RFC 8725, 3.10: a `kid` is only compared, and never looked up anywhere.
         for key in self.keys.iter().filter(|key| key.kid.is_none() || key.kid.as_deref() == kid) {
             // The library's `decode` would read header and claims twice more, and has nothing else
             // to say than what is checked here.
@@ -264,12 +276,13 @@ impl Verifier {
                 theirs.iter().any(|theirs| **ours == **theirs)
             }
             // RFC 7519, 4.1.3: one who does not find itself in an `aud` that is present MUST
-            // reject.
+            // reject. RFC 8725, 3.9: so MUST one that expects an `aud` where there is none.
             (None, Some(_)) | (Some(_), None) => false,
         };
         if !audience_fits {
             return Err(TokenError::Audience);
         }
+        // RFC 8725, 3.8: the keys MUST be the issuer's. They are configured together.
         match &self.parties.issuer {
             Some(ours) if claims.iss.as_deref() != Some(ours) => Err(TokenError::Issuer),
             _ => Ok(()),
@@ -280,9 +293,12 @@ impl Verifier {
 /// Until when a token counts, leeway included, or why it does not now.
 fn check_times(claims: &PresentedClaims, now_unix_s: u64) -> Result<u64, TokenError> {
     let latest_s = now_unix_s.saturating_add(LEEWAY_S);
-    if [claims.nbf, claims.iat].into_iter().flatten().any(|NumericDate(from_s)| from_s > latest_s) {
+    // RFC 7519, 4.1.5: before `nbf` a token MUST NOT be accepted. `iat` only says how old it is
+    // (4.1.6).
+    if claims.nbf.is_some_and(|NumericDate(from_s)| from_s > latest_s) {
         return Err(TokenError::NotYet);
     }
+    // RFC 7519, 4.1.4: on or after `exp` a token MUST NOT be accepted, but for some leeway.
     let NumericDate(exp_s) = claims.exp;
     let expires_at_s = exp_s + LEEWAY_S;
     if now_unix_s >= expires_at_s { Err(TokenError::Expired) } else { Ok(expires_at_s) }
@@ -292,8 +308,6 @@ fn check_times(claims: &PresentedClaims, now_unix_s: u64) -> Result<u64, TokenEr
 /// better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
-    /// Over [`TOKEN_BYTES_MAX`].
-    TooLong,
     /// Not three parts in unpadded, canonical base64url.
     Shape,
     /// A header that is no object, of another type than a JWT, or asks for what we do not do
@@ -305,13 +319,15 @@ pub enum TokenError {
     Key,
     /// The signature is not ours.
     Signature,
-    /// A claim is missing, of the wrong type, or over its bounds.
+    /// Claims that are no object, or one of them twice.
     Claims,
+    /// This claim is missing, of the wrong type, or over its bounds.
+    Claim(Claim),
     /// For another audience.
     Audience,
     /// From another issuer.
     Issuer,
-    /// `nbf` or `iat` in the future.
+    /// `nbf` in the future.
     NotYet,
     /// `exp` in the past.
     Expired,
@@ -322,17 +338,35 @@ impl TokenError {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::TooLong => "too_long",
             Self::Shape => "shape",
             Self::Header => "header",
             Self::Algorithm => "algorithm",
             Self::Key => "key",
             Self::Signature => "signature",
             Self::Claims => "claims",
+            Self::Claim(_) => "claim",
             Self::Audience => "audience",
             Self::Issuer => "issuer",
             Self::NotYet => "not_yet",
             Self::Expired => "expired",
+        }
+    }
+
+    /// The claim that is at fault, where it is one.
+    #[must_use]
+    pub const fn claim(self) -> Option<&'static str> {
+        match self {
+            Self::Claim(claim) => Some(claim.as_str()),
+            Self::Audience => Some("aud"),
+            Self::Issuer => Some("iss"),
+            Self::NotYet => Some("nbf"),
+            Self::Expired => Some("exp"),
+            Self::Shape
+            | Self::Header
+            | Self::Algorithm
+            | Self::Key
+            | Self::Signature
+            | Self::Claims => None,
         }
     }
 }
@@ -344,6 +378,35 @@ impl fmt::Display for TokenError {
 }
 
 impl std::error::Error for TokenError {}
+
+/// A claim that is looked at, and can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The user's id.
+    Sub,
+    /// The end.
+    Exp,
+    /// The beginning.
+    Nbf,
+    /// Rights by pattern.
+    Rooms,
+    /// The audience.
+    Aud,
+}
+
+impl Claim {
+    /// Its name in a token.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sub => "sub",
+            Self::Exp => "exp",
+            Self::Nbf => "nbf",
+            Self::Rooms => "rooms",
+            Self::Aud => "aud",
+        }
+    }
+}
 
 /// Makes tokens for guests, for the command line and for tests: always [`Algorithm::Hs256`].
 pub struct Signer {
@@ -431,8 +494,8 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// All three parts must be there, in base64url without padding, and in no other way than the
-    /// one in which it is written: the library might be more lenient.
+    /// All three parts must be there, in base64url without padding (RFC 7519, 7.2), and in no other
+    /// way than the one in which it is written: the library might be more lenient.
     fn decode(token: &'a str) -> Result<Self, TokenError> {
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Shape)?;
         let (header, claims) = signed.split_once('.').ok_or(TokenError::Shape)?;
@@ -452,6 +515,13 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// What `json` says as an object, which it MUST be (RFC 7519, 7.2). An array of the values alone, in
+/// the order of the fields, would be as good to `serde`.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    let is_object = json.trim_ascii_start().starts_with(b"{");
+    if is_object { serde_json::from_slice(json).ok() } else { None }
+}
+
 /// The header (RFC 7515, 4.1). It is the attacker's text: nobody has verified it yet.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -462,8 +532,8 @@ struct Header<'a> {
     typ: Option<Cow<'a, str>>,
     #[serde(borrow, deserialize_with = "present")]
     kid: Option<Cow<'a, str>>,
-    // What would make the token choose its own key, or ask for an extension: none is understood, so
-    // none is ignored.
+    // What would make the token choose its own key (RFC 8725, 3.10), or ask for an extension: none
+    // is understood, so none is ignored (RFC 7515, 4.1.11).
     crit: IsPresent,
     enc: IsPresent,
     jku: IsPresent,
@@ -505,23 +575,98 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
-/// The claims as they came. Others than these are ignored (RFC 7519, 4).
-#[derive(Deserialize)]
+/// The claims that are looked at, as text. Others MUST be ignored (RFC 7519, 4), and each of these
+/// MUST be there only once.
+///
+/// They are read one by one, so that it can be said which of them is wrong.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ClaimTexts<'a> {
+    #[serde(borrow, deserialize_with = "present")]
+    sub: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    exp: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    rooms: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    nbf: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    aud: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    iss: Option<&'a RawValue>,
+}
+
+/// What the claims say.
 struct PresentedClaims {
     sub: String,
     exp: NumericDate,
-    #[serde(default, deserialize_with = "present")]
+    /// `None` where it cannot be shown.
     name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    rooms: Option<RoomsClaim>,
-    #[serde(default, deserialize_with = "present")]
+    rights: Option<Rights>,
     nbf: Option<NumericDate>,
-    #[serde(default, deserialize_with = "present")]
-    iat: Option<NumericDate>,
-    #[serde(default, deserialize_with = "present")]
     aud: Option<AudienceClaim>,
-    #[serde(default, deserialize_with = "present")]
+    /// `None` also where it is no text, and so nobody's.
     iss: Option<String>,
+}
+
+impl PresentedClaims {
+    fn read(json: &[u8]) -> Result<Self, TokenError> {
+        let texts: ClaimTexts<'_> = object(json).ok_or(TokenError::Claims)?;
+        let SubClaim(sub) = read(texts.sub, Claim::Sub)?.ok_or(TokenError::Claim(Claim::Sub))?;
+        let exp = read(texts.exp, Claim::Exp)?.ok_or(TokenError::Claim(Claim::Exp))?;
+        let rooms: Option<RoomsClaim> = read(texts.rooms, Claim::Rooms)?;
+        Ok(Self {
+            sub,
+            exp,
+            name: texts.name.and_then(shown_name),
+            rights: rooms.as_ref().map(RoomsClaim::rights).transpose()?,
+            nbf: read(texts.nbf, Claim::Nbf)?,
+            aud: read(texts.aud, Claim::Aud)?,
+            iss: texts.iss.and_then(|text| serde_json::from_str(text.get()).ok()),
+        })
+    }
+}
+
+fn read<T: DeserializeOwned>(
+    text: Option<&RawValue>,
+    claim: Claim,
+) -> Result<Option<T>, TokenError> {
+    text.map(|text| serde_json::from_str(text.get()))
+        .transpose()
+        .map_err(|_| TokenError::Claim(claim))
+}
+
+/// The name as others may see it, cut behind a character. `None` where there is nothing to see, or
+/// something that may not be: a name only decorates, and refuses nobody.
+fn shown_name(text: &RawValue) -> Option<String> {
+    let mut name: String = serde_json::from_str(text.get()).ok()?;
+    name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
+    Some(name).filter(|name| is_name(name))
+}
+
+/// The user's id. Many issuers write the number of a row in their database, against RFC 7519,
+/// 4.1.2; its digits say the same. A number with a fraction or beyond 64 bits is no id: it has
+/// already lost digits.
+struct SubClaim(String);
+
+impl<'de> Deserialize<'de> for SubClaim {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Sub {
+            Text(String),
+            Positive(u64),
+            Negative(i64),
+        }
+
+        Ok(Self(match Sub::deserialize(deserializer)? {
+            Sub::Text(text) => text,
+            Sub::Positive(number) => number.to_string(),
+            Sub::Negative(number) => number.to_string(),
+        }))
+    }
 }
 
 #[derive(Deserialize)]
@@ -560,7 +705,7 @@ struct RoomsClaim(Vec<(String, Right)>);
 impl RoomsClaim {
     fn rights(&self) -> Result<Rights, TokenError> {
         let rules = self.0.iter().map(|(pattern, right)| (pattern.as_str(), *right));
-        Rights::new(rules).map_err(|_| TokenError::Claims)
+        Rights::new(rules).map_err(|_| TokenError::Claim(Claim::Rooms))
     }
 }
 

@@ -136,8 +136,8 @@ fn forged_tokens_are_refused() {
         (format!("{header}.{claims}.{}+/", &signature[..41]), TokenError::Shape),
         (uncanonical, TokenError::Shape),
         (format!("{header}.{claims}é.{signature}"), TokenError::Shape),
-        (format!("{good}{}", "A".repeat(TOKEN_BYTES_MAX + 1 - good.len())), TokenError::TooLong),
-        ("A".repeat(1 << 20), TokenError::TooLong),
+        (format!("{good}{}", "A".repeat(4_000)), TokenError::Signature),
+        ("A".repeat(1 << 20), TokenError::Shape),
         // The header brings no key and no extension, not even an empty one, and the type of no
         // other kind of token.
         (with_header(r#"{"alg":"HS256","jku":"https://evil.example/keys"}"#), TokenError::Header),
@@ -154,6 +154,7 @@ fn forged_tokens_are_refused() {
         (with_header(r#"{"alg":"HS256","kid":{}}"#), TokenError::Header),
         (with_header(r#"{"alg":"HS256","kid":null}"#), TokenError::Header),
         (with_header(r#""HS256""#), TokenError::Header),
+        (with_header(r#"["HS256","JWT"]"#), TokenError::Header),
         (with_header("{}{}"), TokenError::Header),
         (with_header(""), TokenError::Shape),
         (with_header(&deep), TokenError::Header),
@@ -167,11 +168,19 @@ fn forged_tokens_are_refused() {
 fn signed_tokens_with_bad_claims_are_refused() {
     let verifier = verifier();
     let long = "x".repeat(129);
-    let table = [
+    let whole = [
         forge(HEADER, "null"),
         forge(HEADER, "{"),
+        forge(HEADER, r#"["u1",1800000600]"#),
         forge(HEADER, r#"{"sub":"u1","exp":1800000600} {}"#),
-        // `exp`
+        forge(HEADER, r#"{"sub":"u1","exp":1,"exp":1800000600}"#),
+        with_claims(r#""sub":"u2""#),
+        with_claims(r#""name":"a","name":"b""#),
+    ];
+    for token in whole {
+        check(&verifier, &token, Err(TokenError::Claims));
+    }
+    let exp = [
         forge(HEADER, r#"{"sub":"u1"}"#),
         forge(HEADER, r#"{"sub":"u1","exp":null}"#),
         forge(HEADER, r#"{"sub":"u1","exp":"1800000600"}"#),
@@ -184,30 +193,25 @@ fn signed_tokens_with_bad_claims_are_refused() {
         forge(HEADER, r#"{"sub":"u1","exp":18446744073709551616}"#),
         forge(HEADER, r#"{"sub":"u1","exp":true}"#),
         forge(HEADER, r#"{"sub":"u1","exp":[1800000600]}"#),
-        forge(HEADER, r#"{"sub":"u1","exp":1,"exp":1800000600}"#),
-        // `nbf`, `iat`
-        with_claims(r#""nbf":"1""#),
-        with_claims(r#""nbf":null"#),
-        with_claims(r#""nbf":-1"#),
-        with_claims(r#""iat":{}"#),
-        // `sub`
+    ];
+    let nbf =
+        [with_claims(r#""nbf":"1""#), with_claims(r#""nbf":null"#), with_claims(r#""nbf":-1"#)];
+    let sub = [
         forge(HEADER, r#"{"exp":1800000600}"#),
         forge(HEADER, r#"{"sub":null,"exp":1800000600}"#),
-        forge(HEADER, r#"{"sub":7,"exp":1800000600}"#),
+        forge(HEADER, r#"{"sub":true,"exp":1800000600}"#),
+        forge(HEADER, r#"{"sub":7.0,"exp":1800000600}"#),
+        forge(HEADER, r#"{"sub":7e1,"exp":1800000600}"#),
+        forge(HEADER, r#"{"sub":18446744073709551616,"exp":1800000600}"#),
         forge(HEADER, r#"{"sub":["u1"],"exp":1800000600}"#),
         forge(HEADER, r#"{"sub":"","exp":1800000600}"#),
         forge(HEADER, r#"{"sub":"a\nb","exp":1800000600}"#),
         forge(HEADER, r#"{"sub":"a\u0000","exp":1800000600}"#),
         forge(HEADER, r#"{"sub":"\ud800","exp":1800000600}"#),
         forge(HEADER, &format!(r#"{{"sub":"{long}","exp":1800000600}}"#)),
-        with_claims(r#""sub":"u2""#),
-        // `name`
-        with_claims(r#""name":"""#),
-        with_claims(r#""name":7"#),
-        with_claims(r#""name":null"#),
-        with_claims(r#""name":"\u001b[2J""#),
-        with_claims(&format!(r#""name":"{long}""#)),
-        // `rooms`
+        forge(HEADER, &format!(r#"{{"sub":"{long}","name":"Ann","exp":1800000600}}"#)),
+    ];
+    let rooms = [
         with_claims(r#""rooms":null"#),
         with_claims(r#""rooms":"*""#),
         with_claims(r#""rooms":["tea"]"#),
@@ -219,13 +223,57 @@ fn signed_tokens_with_bad_claims_are_refused() {
         with_claims(r#""rooms":{"":"speak"}"#),
         with_claims(r#""rooms":{"a*b":"speak"}"#),
         with_claims(r#""rooms":{"a\n":"speak"}"#),
-        // `aud`, `iss`
-        with_claims(r#""aud":7"#),
-        with_claims(r#""aud":null"#),
-        with_claims(r#""iss":["me"]"#),
     ];
-    for token in table {
-        check(&verifier, &token, Err(TokenError::Claims));
+    let aud = [with_claims(r#""aud":7"#), with_claims(r#""aud":null"#)];
+    for (claim, tokens) in [
+        (Claim::Exp, &exp[..]),
+        (Claim::Nbf, &nbf),
+        (Claim::Sub, &sub),
+        (Claim::Rooms, &rooms),
+        (Claim::Aud, &aud),
+    ] {
+        for token in tokens {
+            check(&verifier, token, Err(TokenError::Claim(claim)));
+        }
+        assert_eq!(TokenError::Claim(claim).claim(), Some(claim.as_str()));
+    }
+}
+
+#[test]
+fn a_name_refuses_nobody() {
+    // 44 letters of 3 bytes, of which 42 fit; 128 bytes and one; a letter that lies across the end.
+    let thai = "ก".repeat(44);
+    let long = "x".repeat(129);
+    let across = format!("{}é", "x".repeat(127));
+    for (name, shown) in [
+        (r#""Ann""#, "Ann"),
+        (&format!("\"{thai}\""), &thai[..126]),
+        (&format!("\"{long}\""), &long[..128]),
+        (&format!("\"{across}\""), &across[..127]),
+        (r#""é😀""#, "é😀"),
+        ("null", "u1"),
+        ("7", "u1"),
+        ("true", "u1"),
+        (r#""""#, "u1"),
+        (r#"["Ann"]"#, "u1"),
+        (r#"{"first":"Ann"}"#, "u1"),
+        (r#""\u001b[2J""#, "u1"),
+        (r#""a\nb""#, "u1"),
+        // Half a character, as `slice` leaves it in JavaScript.
+        (r#""Ann\ud83d""#, "u1"),
+    ] {
+        let identity =
+            verifier().verify(&with_claims(&format!(r#""name":{name}"#)), NOW_S).unwrap();
+        assert_eq!((identity.user(), identity.name()), ("u1", shown), "{name}");
+    }
+}
+
+#[test]
+fn an_integer_is_a_user_by_its_digits() {
+    for sub in ["0", "42", "-7", "18446744073709551615", "-9223372036854775808"] {
+        let token = forge(HEADER, &format!(r#"{{"sub":{sub},"exp":1800000600}}"#));
+        let identity = verifier().verify(&token, NOW_S).unwrap();
+        assert_eq!((identity.user(), identity.name()), (sub, sub));
     }
 }
 
@@ -245,6 +293,10 @@ fn what_standards_allow_and_libraries_do_is_accepted() {
         forge(HEADER, r#"{"sub":"ü 😀","exp":1800000600}"#),
         with_claims(r#""rooms":{}"#),
         with_claims(r#""nbf":1799999999.5,"iat":0"#),
+        with_claims(r#""iat":1800000300"#),
+        with_claims(r#""iat":{}"#),
+        with_claims(r#""iat":null,"iat":"yesterday""#),
+        with_claims(r#""iss":["anybody"]"#),
         with_claims(r#""iss":"anybody""#),
     ] {
         check(&verifier(), &token, Ok(()));
@@ -273,16 +325,10 @@ fn tokens_of_other_libraries_are_accepted() {
 }
 
 #[test]
-fn the_longest_token_is_accepted_and_one_byte_more_is_not() {
-    // Three bytes are four characters, so the bound is met to within two.
-    let padded = |bytes: usize| with_claims(&format!(r#""pad":"{}""#, "x".repeat(bytes)));
-    let most = (0..TOKEN_BYTES_MAX)
-        .take_while(|&bytes| padded(bytes).len() <= TOKEN_BYTES_MAX)
-        .last()
-        .unwrap();
-    assert!(padded(most).len() + 2 > TOKEN_BYTES_MAX);
-    check(&verifier(), &padded(most), Ok(()));
-    check(&verifier(), &padded(most + 1), Err(TokenError::TooLong));
+fn a_long_token_is_as_good_as_a_short_one() {
+    // What an identity provider puts into it is its own business.
+    let roles = vec!["\"a role of many\""; 4_000].join(",");
+    check(&verifier(), &with_claims(&format!(r#""realm_access":{{"roles":[{roles}]}}"#)), Ok(()));
 }
 
 #[test]
@@ -293,11 +339,11 @@ fn times_are_honoured_to_the_second_of_the_leeway() {
     assert_eq!(at(plain, NOW_S + 600 + LEEWAY_S), Err(TokenError::Expired));
     assert_eq!(at(plain, u64::MAX), Err(TokenError::Expired));
     assert_eq!(at(plain, 0), Ok(()));
-    for claim in ["nbf", "iat"] {
-        let future = format!(r#""{claim}":{NOW_S}"#);
-        assert_eq!(at(&future, NOW_S - LEEWAY_S), Ok(()));
-        assert_eq!(at(&future, NOW_S - LEEWAY_S - 1), Err(TokenError::NotYet));
-    }
+    let future = format!(r#""nbf":{NOW_S}"#);
+    assert_eq!(at(&future, NOW_S - LEEWAY_S), Ok(()));
+    assert_eq!(at(&future, NOW_S - LEEWAY_S - 1), Err(TokenError::NotYet));
+    // When it was made is not looked at.
+    assert_eq!(at(&format!(r#""iat":{NOW_S}"#), 0), Ok(()));
     check(&verifier(), &forge(HEADER, r#"{"sub":"u1","exp":0}"#), Err(TokenError::Expired));
 }
 
@@ -317,8 +363,9 @@ fn audience_and_issuer_must_be_the_configured_ones() {
         (r#""aud":"chat""#, Err(TokenError::Issuer)),
         (r#""aud":"chat","iss":"me ""#, Err(TokenError::Issuer)),
         (r#""aud":"chat","iss":"""#, Err(TokenError::Issuer)),
-        (r#""aud":["chat",7],"iss":"me""#, Err(TokenError::Claims)),
-        (r#""aud":"chat","iss":["me"]"#, Err(TokenError::Claims)),
+        (r#""aud":["chat",7],"iss":"me""#, Err(TokenError::Claim(Claim::Aud))),
+        (r#""aud":"chat","iss":["me"]"#, Err(TokenError::Issuer)),
+        (r#""aud":"chat","iss":null"#, Err(TokenError::Issuer)),
     ] {
         check(&ours, &with_claims(claims), expected);
     }
