@@ -14,7 +14,7 @@
 //! | `name` | what others see, cut at [`NAME_BYTES_MAX`]; `sub` where it cannot be shown |
 //! | `rooms` | rights by pattern, see [`Rights`]; without it everything is allowed |
 //! | `nbf` | must not be in the future, by more than the leeway |
-//! | `aud` | must be the configured one. Where none is configured it is refused: the token is for somebody else |
+//! | `aud` | must be the configured one; where none is, the token is for somebody else |
 //! | `iss` | must be the configured one, if one is |
 //!
 //! Deliberately absent: the clock (it is passed in), a bound of the length (a token stands in a
@@ -515,8 +515,8 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// What `json` says as an object, which it MUST be (RFC 7519, 7.2). An array of the values alone, in
-/// the order of the fields, would be as good to `serde`.
+/// What `json` says as an object, which it MUST be (RFC 7519, 7.2). An array of the values alone,
+/// in the order of the fields, would be as good to `serde`.
 fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     let is_object = json.trim_ascii_start().starts_with(b"{");
     if is_object { serde_json::from_slice(json).ok() } else { None }
