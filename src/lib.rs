@@ -29,3 +29,7 @@ pub mod shard;
 pub mod reactor;
 
 pub mod app;
+
+// Keys of events, ids and bounds of memory are `u64`, and index or size what is here: none may be
+// cut.
+const _: () = assert!(usize::BITS >= 64, "this needs a machine with addresses of 64 bits");
