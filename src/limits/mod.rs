@@ -16,9 +16,10 @@ pub const CLIENT_FRAME_HEADER_BYTES_MAX: usize = FRAME_HEADER_BYTES_MAX + 4;
 /// The most payload a control frame may have (RFC 6455, 5.5).
 pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 
-/// The nesting of JSON accepted from a client, the envelope's array included. `phoenix.js`
-/// applications stay far below; a recursive consumer behind us should never see more.
-pub const JSON_DEPTH_MAX: u16 = 32;
+/// The nesting of JSON accepted from a client, the envelope's array included. A document of an
+/// editor nests three or four levels for each that is seen; recursive parsers stop at about so
+/// many.
+pub const JSON_DEPTH_MAX: u16 = 128;
 
 /// The longest room name, user id and display name, in bytes. One byte must hold a topic's length
 /// in binary frames.

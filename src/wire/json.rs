@@ -5,15 +5,37 @@
 //! judge a copy of the text, and the rest of this module walks text *that has been judged valid*:
 //! it finds where values begin and end, and never has to report an error of its own.
 //!
+//! Two things can be wrong with a text. It is no JSON at all, or it is well-formed and has more in
+//! it than is passed on to others ([`Excess`]). The second can still be walked.
+//!
 //! Deliberately absent: numbers beyond `u64`, and writing of anything but strings and integers.
 
 use std::borrow::Cow;
 
+use serde::de::IgnoredAny;
+
 use crate::limits::JSON_DEPTH_MAX;
 
-/// The text is not JSON (RFC 8259), not UTF-8, or nested deeper than [`JSON_DEPTH_MAX`].
+/// Why a text is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub enum Flaw {
+    /// It is not one value of JSON (RFC 8259, 2), or not UTF-8.
+    Malformed,
+    /// It is one, and has something in it that is not taken. The text can be walked.
+    Excess(Excess),
+}
+
+/// What well-formed JSON may have by its grammar, and is not taken here. RFC 8259 leaves all of
+/// them to the receiver, and receivers differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// Nested deeper than [`JSON_DEPTH_MAX`] (RFC 8259, 9).
+    Depth,
+    /// Half of a surrogate pair as an escape: no character (RFC 8259, 8.2).
+    LoneSurrogate,
+    /// A number that is infinite in 64 bits of floating point (RFC 8259, 6).
+    Number,
+}
 
 /// Judges whether bytes are one JSON value. Keeps its buffers, so that a warm one allocates
 /// nothing.
@@ -37,11 +59,11 @@ impl Checker {
     ///
     /// # Errors
     ///
-    /// [`Malformed`], for whatever reason.
-    pub fn check<'a>(&mut self, text: &'a [u8]) -> Result<&'a str, Malformed> {
-        let checked = simdutf8::basic::from_utf8(text).map_err(|_| Malformed)?;
+    /// A [`Flaw`], for whatever reason.
+    pub fn check<'a>(&mut self, text: &'a [u8]) -> Result<&'a str, Flaw> {
+        let checked = simdutf8::basic::from_utf8(text).map_err(|_| Flaw::Malformed)?;
         if !has_pairs_only(text) {
-            return Err(Malformed);
+            return Err(flaw_of(checked));
         }
         let Warm { mut copy, mut buffers, tape } = self.warm.take().unwrap_or_else(|| Warm {
             copy: Vec::new(),
@@ -57,8 +79,45 @@ impl Checker {
         if copy.len() <= KEPT_BYTES_MAX {
             self.warm = Some(Warm { copy, buffers, tape });
         }
-        verdict.map(|()| checked).map_err(|_| Malformed)
+        verdict.map(|()| checked).map_err(|_| flaw_of(checked))
     }
+}
+
+/// What is wrong with a text that is not taken. Slow, and rarely asked.
+fn flaw_of(text: &str) -> Flaw {
+    // Of what is ignored serde_json checks the grammar and nothing else, without recursion.
+    if serde_json::from_str::<IgnoredAny>(text).is_err() {
+        Flaw::Malformed
+    } else if depth(text) > u32::from(JSON_DEPTH_MAX) {
+        Flaw::Excess(Excess::Depth)
+    } else if !has_pairs_only(text.as_bytes()) {
+        Flaw::Excess(Excess::LoneSurrogate)
+    } else {
+        Flaw::Excess(Excess::Number)
+    }
+}
+
+/// How deep the arrays and objects of well-formed JSON are nested; 0 for any other value.
+#[must_use]
+pub fn depth(text: &str) -> u32 {
+    let bytes = text.as_bytes();
+    let (mut depth, mut deepest, mut at) = (0_u32, 0, 0);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at += string_bytes(&bytes[at..]);
+                continue;
+            }
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+    }
+    deepest
 }
 
 /// Whether each `\u` escape of a surrogate has its other half.
@@ -101,7 +160,7 @@ fn skip_space(text: &str) -> &str {
     &text[text.bytes().take_while(is_space).count()..]
 }
 
-/// The length of the value that `text` begins with. `text` must be the inside of checked JSON.
+/// The length of the value that `text` begins with. `text` must be the inside of well-formed JSON.
 fn value_bytes(text: &str) -> usize {
     let bytes = text.as_bytes();
     match bytes.first() {
@@ -150,7 +209,7 @@ fn string_bytes(bytes: &[u8]) -> usize {
 
 /// The elements of an array, each as the text it came in.
 ///
-/// `text` must be a checked JSON value; one that is no array has no elements.
+/// `text` must be well-formed JSON; a value that is no array has no elements.
 pub fn elements(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = inside(text, b'[');
     std::iter::from_fn(move || take_value(&mut rest))
@@ -159,7 +218,7 @@ pub fn elements(text: &str) -> impl Iterator<Item = &str> {
 /// The members of an object in their order, each key and value as the text it came in (the key with
 /// its quotes).
 ///
-/// `text` must be a checked JSON value; one that is no object has no members. Keys may repeat.
+/// `text` must be well-formed JSON; a value that is no object has no members. Keys may repeat.
 pub fn members(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = inside(text, b'{');
     std::iter::from_fn(move || {
@@ -224,7 +283,8 @@ fn is_string(text: &str, other: &str) -> bool {
         || text.len() > other.len() + 2 && string(text).as_deref() == Some(other)
 }
 
-/// The string that checked text stands for, or `None` if it is no string.
+/// The string that well-formed JSON stands for, or `None` if it is no string, or one with half a
+/// surrogate pair.
 #[must_use]
 pub fn string(text: &str) -> Option<Cow<'_, str>> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
@@ -303,12 +363,17 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, valid: bool) {
+    fn check(text: &str, flaw: Option<Flaw>) {
         let mut checker = Checker::default();
         for _ in 0..2 {
-            assert_eq!(checker.check(text.as_bytes()).is_ok(), valid, "{text}");
+            assert_eq!(checker.check(text.as_bytes()).err(), flaw, "{text:.100}");
         }
     }
+
+    const MALFORMED: Option<Flaw> = Some(Flaw::Malformed);
+    const DEPTH: Option<Flaw> = Some(Flaw::Excess(Excess::Depth));
+    const SURROGATE: Option<Flaw> = Some(Flaw::Excess(Excess::LoneSurrogate));
+    const NUMBER: Option<Flaw> = Some(Flaw::Excess(Excess::Number));
 
     #[test]
     fn valid_json_passes_and_anything_else_does_not() {
@@ -323,8 +388,11 @@ mod tests {
             "-0",
             "\"\\ud83d\\ude00\"",
             "\"\\\\ud800\"",
+            "1e308",
+            "1e-400",
+            "0e400",
         ] {
-            check(text, true);
+            check(text, None);
         }
         for text in [
             "",
@@ -336,21 +404,49 @@ mod tests {
             "\"\\x\"",
             "\"\u{1}\"",
             "[1] 2",
-            "\"\\ud800\"",
-            "\"\\udc00\"",
-            "\"\\ud800\\u0041\"",
+            "\"\\ud800",
+            "\"\\ud80\"",
+            "[\"\\ud800\"",
+            "1e",
+            "1e999.",
         ] {
-            check(text, false);
+            check(text, MALFORMED);
         }
-        assert_eq!(Checker::default().check(b"\"\xff\""), Err(Malformed));
+        assert_eq!(Checker::default().check(b"\"\xff\""), Err(Flaw::Malformed));
+    }
+
+    #[test]
+    fn what_is_well_formed_and_too_much_is_told_from_what_is_no_json() {
+        for text in ["\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "{\"\\udfff\":[1]}"] {
+            check(text, SURROGATE);
+        }
+        for text in [&*"9".repeat(400), "[-1e309]", "{\"a\":1e99999999999999999999}"] {
+            check(text, NUMBER);
+        }
     }
 
     #[test]
     fn nesting_is_accepted_up_to_the_limit_and_no_deeper() {
         let nested = |depth: u16| "[".repeat(usize::from(depth)) + &"]".repeat(usize::from(depth));
-        check(&nested(JSON_DEPTH_MAX), true);
-        check(&nested(JSON_DEPTH_MAX + 1), false);
-        check(&nested(60_000), false);
+        check(&nested(JSON_DEPTH_MAX), None);
+        check(&nested(JSON_DEPTH_MAX + 1), DEPTH);
+        check(&nested(60_000), DEPTH);
+        check(&nested(60_000)[1..], MALFORMED);
+        check(&"[".repeat(60_000), MALFORMED);
+        check(
+            &format!("[{}, \"]]]\\\"[[[\"]", "{\"a\":".repeat(127) + "1" + &"}".repeat(127)),
+            None,
+        );
+        check(&format!("[{}]", "{\"a\":".repeat(128) + "[]" + &"}".repeat(128)), DEPTH);
+    }
+
+    #[test]
+    fn the_depth_is_that_of_brackets_outside_of_strings() {
+        for (text, expected) in
+            [("1", 0), ("\"[[\"", 0), ("[]", 1), (r#"[{"[\"[": {}}, [[1]]]"#, 3), ("[[],[],{}]", 2)]
+        {
+            assert_eq!(depth(text), expected, "{text}");
+        }
     }
 
     #[test]
@@ -402,7 +498,7 @@ mod tests {
             let mut out = Vec::new();
             push_string(&mut out, text);
             let written = std::str::from_utf8(&out).expect("UTF-8 in, UTF-8 out");
-            check(written, true);
+            check(written, None);
             assert_eq!(string(written).as_deref(), Some(text));
         }
     }

@@ -4,16 +4,17 @@
 //! `cargo install cargo-fuzz`, then `cargo fuzz run --fuzz-dir tests/fuzz NAME --sanitizer none`,
 //! with NAME `head`, `ws`, `phx`, `token` or `poll`. A stable compiler will do.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use chinwag::auth::token::{Claims, Key, Parties, Signer, Verifier};
-use chinwag::limits::{JSON_DEPTH_MAX, Limits};
+use chinwag::limits::{Limits, REF_BYTES_MAX};
 use chinwag::wire::http::origin::request_allowed;
 use chinwag::wire::http::parse_head;
 use chinwag::wire::http::query::{query_param, query_params};
 use chinwag::wire::http::upgrade::{check_upgrade, subprotocols};
 use chinwag::wire::phx::poll::push_posted;
-use chinwag::wire::phx::{Decoder, Payload, Serializer};
+use chinwag::wire::phx::{Decoder, Payload, Serializer, Unfit};
 use chinwag::wire::ws::FrameError;
 use chinwag::wire::ws::frame::next_frame;
 use chinwag::wire::ws::message::Assembler;
@@ -91,58 +92,71 @@ pub(crate) fn phx(data: &[u8]) {
         }
         return;
     }
-    let judged: Option<Value> =
-        std::str::from_utf8(bytes).ok().and_then(|text| serde_json::from_str(text).ok());
-    if let Ok(message) = decoder.text(bytes, serializer) {
-        // serde_json has bounds of its own for numbers, so that it is JSON must do.
-        assert!(
-            std::str::from_utf8(bytes).is_ok()
-                && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
-        );
-        let _ = (message.topic(), message.event());
-        let (Some(judged), Payload::Json(payload)) = (judged, message.payload) else { return };
-        let fields = [
-            &*message.join_ref,
-            &message.reference,
-            &message.topic_json,
-            &message.event_json,
-            payload,
-        ];
-        let expected = match serializer {
-            Serializer::V2 => [0, 1, 2, 3, 4].map(|index| judged[index].clone()),
-            Serializer::V1 => {
-                ["join_ref", "ref", "topic", "event", "payload"].map(|name| judged[name].clone())
-            }
-        };
-        // Of two fields of one name serde_json takes the last, and which one is ours is not
-        // promised.
-        if serializer == Serializer::V2 {
-            assert_eq!(fields.map(|field| serde_json::from_str::<Value>(field).unwrap()), expected);
-        }
-        assert_eq!(
-            message.topic().as_deref(),
-            serde_json::from_str::<Value>(&message.topic_json).unwrap().as_str()
-        );
-    } else {
-        let Some(judged) = judged.filter(|judged| depth(judged) <= JSON_DEPTH_MAX) else { return };
+    let text = std::str::from_utf8(bytes).ok();
+    // Of what it ignores serde_json knows no limits: it is well-formed, or it is not.
+    let text = text.filter(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+    let Ok(message) = decoder.text(bytes, serializer) else {
+        let Some(text) = text else { return };
         match serializer {
             Serializer::V2 => {
-                assert!(judged.as_array().is_none_or(|array| array.len() < 5), "{judged}");
+                let elements = serde_json::from_str::<Vec<IgnoredAny>>(text);
+                assert!(
+                    elements.is_ok_and(|all| all.len() < 5) || !starts_with(text, '['),
+                    "{text}"
+                );
             }
-            Serializer::V1 => assert!(
-                ["ref", "topic", "event", "payload"].iter().any(|name| judged.get(name).is_none()),
-                "{judged}"
-            ),
+            Serializer::V1 => {
+                #[expect(clippy::zero_sized_map_values, reason = "serde reads no object as a set")]
+                let members = serde_json::from_str::<HashMap<String, IgnoredAny>>(text);
+                // A key may have half of a surrogate pair.
+                let lacks_one = members.map_or(true, |members| {
+                    ["ref", "topic", "event", "payload"]
+                        .iter()
+                        .any(|name| !members.contains_key(*name))
+                });
+                assert!(lacks_one, "{text}");
+            }
         }
+        return;
+    };
+    let text = text.expect("what is taken for a message is JSON");
+    let envelope =
+        [&*message.join_ref, &message.reference, &message.topic_json, &message.event_json];
+    // As a value serde_json takes no more than 127 levels, no half surrogate pairs, and no number
+    // that is infinite: what may be in a field.
+    let value = |field: &str| serde_json::from_str::<Value>(field).ok();
+    match message.payload {
+        Ok(Payload::Json(payload)) => {
+            let [join_ref, reference, topic, event] = envelope;
+            let fields = [join_ref, reference, topic, event, payload]
+                .map(|field| value(field).expect(field));
+            let too_long = join_ref.len().max(reference.len()) > REF_BYTES_MAX;
+            assert!(!too_long, "{text}");
+            assert_eq!(message.topic().as_deref(), fields[2].as_str());
+            // Of two fields of one name serde_json takes the last, and which one is ours is not
+            // promised.
+            if let (Serializer::V2, Some(judged)) = (serializer, value(text)) {
+                assert_eq!(fields, [0, 1, 2, 3, 4].map(|index| judged[index].clone()));
+            }
+        }
+        Err(Unfit::RefTooLong { .. }) => {
+            assert!(envelope[..2].iter().any(|field| field.len() > REF_BYTES_MAX), "{text}");
+        }
+        Err(Unfit::Json { field, .. }) => {
+            let names = ["join_ref", "ref", "topic", "event"];
+            if let Some(at) = names.iter().position(|name| *name == field) {
+                assert_eq!(value(envelope[at]), None, "{text}");
+            } else {
+                assert!(value(text).is_none(), "{text}");
+                assert!(envelope.iter().all(|field| value(field).is_some()), "{text}");
+            }
+        }
+        Ok(Payload::Binary(_)) => unreachable!("it came as text"),
     }
 }
 
-fn depth(value: &Value) -> u16 {
-    match value {
-        Value::Array(array) => 1 + array.iter().map(depth).max().unwrap_or(0),
-        Value::Object(object) => 1 + object.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
+fn starts_with(text: &str, bracket: char) -> bool {
+    text.trim_ascii_start().starts_with(bracket)
 }
 
 const SECRET: &[u8] = b"a secret of at least 32 bytes, for fuzzing";

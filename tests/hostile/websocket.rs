@@ -72,7 +72,7 @@ fn what_is_no_frame_or_message_is_answered_with_the_code_for_it() {
         (&text("{}"), 1011),
         (&text("[1,2,3,4]"), 1011),
         (&text("[null,\"1\",\"phoenix\",\"heartbeat\",{}"), 1011),
-        (&text("[null,\"1\",\"phoenix\",\"heartbeat\",{\"a\":\"\\ud800\"}]"), 1011),
+        (&text("[null,\"1\",\"phoenix\",\"heartbeat\",{\"a\":\"\\ud800\"}"), 1011),
         (&frame(BINARY, true, b""), 1011),
         (&frame(BINARY, true, b"\0\xff\xff\xff\xff"), 1011),
         (&text(&deep[..60_000]), 1011),
@@ -82,6 +82,36 @@ fn what_is_no_frame_or_message_is_answered_with_the_code_for_it() {
     // The server is none the worse for it.
     let mut peer = Peer::open(&server, &token);
     assert!(peer.join("tea", "{}").contains("\"ok\""));
+}
+
+#[test]
+fn json_that_is_not_taken_costs_its_push_and_nothing_else() {
+    let server = Server::start(&["shards=1"]);
+    let token = server.token("Ann");
+    let mut peer = Peer::open(&server, &token);
+    assert!(peer.join("tea", "{}").contains("\"ok\""));
+    let deep = "[".repeat(128) + &"]".repeat(128);
+    let digits = "9".repeat(617);
+    let long = "9".repeat(129);
+    for (message, field) in [
+        (format!(r#"["1","7","room:tea","doc",{deep}]"#), "payload"),
+        (r#"["1","7","room:tea","new_msg",{"body":"cut \ud83d"}]"#.to_owned(), "payload"),
+        (format!(r#"["1","7","room:tea","echo",{{"n":{digits}}}]"#), "payload"),
+        (r#"["1","7","room:tea","\udc00",{}]"#.to_owned(), "event"),
+        (r#"["1","7","room:tea","phx_join",[1e999]]"#.to_owned(), "payload"),
+        (r#"["\udc00","7","room:new","phx_join",{}]"#.to_owned(), "join_ref"),
+        (format!(r#"["1",{long},"room:tea","doc",{{}}]"#), "ref"),
+    ] {
+        peer.send_raw(&text(&message));
+        let answer = peer.await_text("phx_reply");
+        assert!(answer.contains(&format!(r#"{{"field":"{field}","message":""#)), "{answer:.300}");
+        assert!(answer.contains(r#""reason":"invalid"},"status":"error"}]"#), "{answer:.300}");
+    }
+    // What is not read may be anything, and what there is lives on.
+    peer.send_raw(&text(r#"["1","8","room:tea","echo",{"a":1},"\ud800"]"#));
+    peer.await_text(r#"["1","8","room:tea","phx_reply",{"response":{"a":1},"status":"ok"}]"#);
+    peer.send_raw(&text(r#"["1","9","room:tea","phx_leave",{"a":"\ud800"}]"#));
+    peer.await_text(r#"["1","9","room:tea","phx_reply",{"response":{},"status":"ok"}]"#);
 }
 
 #[test]

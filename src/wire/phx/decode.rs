@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{Malformed, Message, Payload, Serializer};
-use crate::wire::json::{self, Checker};
+use super::{Malformed, Message, Payload, Serializer, Unfit};
+use crate::limits::{JSON_DEPTH_MAX, REF_BYTES_MAX};
+use crate::wire::json::{self, Checker, Excess, Flaw};
 
 /// Decodes messages; keeps the JSON checker's buffers warm.
 #[derive(Default)]
@@ -14,6 +15,8 @@ pub struct Decoder {
 impl Decoder {
     /// Decodes a text message in the encoding that the client asked for by `vsn`.
     ///
+    /// What is not taken is only looked for in the five fields: further elements are ignored.
+    ///
     /// # Errors
     ///
     /// [`Malformed`] if it is not JSON, or not of the encoding's shape.
@@ -22,11 +25,48 @@ impl Decoder {
         bytes: &'a [u8],
         serializer: Serializer,
     ) -> Result<Message<'a>, Malformed> {
-        let text = self.checker.check(bytes).map_err(|json::Malformed| Malformed)?;
-        match serializer {
+        let (text, is_fit) = match self.checker.check(bytes) {
+            Ok(text) => (text, true),
+            Err(Flaw::Malformed) => return Err(Malformed),
+            Err(Flaw::Excess(_)) => {
+                (simdutf8::basic::from_utf8(bytes).map_err(|_| Malformed)?, false)
+            }
+        };
+        let mut message = match serializer {
             Serializer::V2 => array(text),
             Serializer::V1 => object(text),
+        }?;
+        if !is_fit && let Some((field, excess)) = self.find_excess(&message)? {
+            message.payload = Err(Unfit::Json { field, excess });
         }
+        Ok(bounded(message))
+    }
+
+    /// The first field of a well-formed message that has what is not taken.
+    fn find_excess(
+        &mut self,
+        message: &Message<'_>,
+    ) -> Result<Option<(&'static str, Excess)>, Malformed> {
+        let payload =
+            if let Ok(Payload::Json(payload)) = message.payload { payload } else { "null" };
+        for (field, text) in [
+            ("join_ref", &*message.join_ref),
+            ("ref", &message.reference),
+            ("topic", &message.topic_json),
+            ("event", &message.event_json),
+            ("payload", payload),
+        ] {
+            // The envelope is one level of the nesting.
+            if json::depth(text) >= u32::from(JSON_DEPTH_MAX) {
+                return Ok(Some((field, Excess::Depth)));
+            }
+            match self.checker.check(text.as_bytes()) {
+                Ok(_) => {}
+                Err(Flaw::Excess(excess)) => return Ok(Some((field, excess))),
+                Err(Flaw::Malformed) => return Err(Malformed),
+            }
+        }
+        Ok(None)
     }
 
     /// Decodes a binary message. V1 clients have no binary encoding; what they send is read as
@@ -42,9 +82,19 @@ impl Decoder {
     ) -> Result<Message<'a>, Malformed> {
         match serializer {
             Serializer::V1 => self.text(bytes, serializer),
-            Serializer::V2 => push(bytes),
+            Serializer::V2 => push(bytes).map(bounded),
         }
     }
+}
+
+/// A message whose payload is refused if a ref is too long to be kept.
+fn bounded(mut message: Message<'_>) -> Message<'_> {
+    for (field, text) in [("join_ref", &message.join_ref), ("ref", &message.reference)] {
+        if text.len() > REF_BYTES_MAX && message.payload.is_ok() {
+            message.payload = Err(Unfit::RefTooLong { field });
+        }
+    }
+    message
 }
 
 /// `[join_ref, ref, topic, event, payload]`; further elements are ignored.
@@ -56,7 +106,7 @@ fn array(text: &str) -> Result<Message<'_>, Malformed> {
         reference: Cow::Borrowed(next()?),
         topic_json: Cow::Borrowed(next()?),
         event_json: Cow::Borrowed(next()?),
-        payload: Payload::Json(next()?),
+        payload: Ok(Payload::Json(next()?)),
     })
 }
 
@@ -68,7 +118,7 @@ fn object(text: &str) -> Result<Message<'_>, Malformed> {
         reference: Cow::Borrowed(field("ref")?),
         topic_json: Cow::Borrowed(field("topic")?),
         event_json: Cow::Borrowed(field("event")?),
-        payload: Payload::Json(field("payload")?),
+        payload: Ok(Payload::Json(field("payload")?)),
     })
 }
 
@@ -91,7 +141,7 @@ fn push(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
         reference,
         topic_json: topic,
         event_json: event,
-        payload: Payload::Binary(rest),
+        payload: Ok(Payload::Binary(rest)),
     })
 }
 
@@ -108,7 +158,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, serializer: Serializer, expected: Option<[&str; 5]>) {
         let decoded = Decoder::default().text(text.as_bytes(), serializer).ok().map(|message| {
-            let Payload::Json(payload) = message.payload else { panic!("text has JSON payloads") };
+            let Ok(Payload::Json(payload)) = message.payload else { panic!("it is JSON: {text}") };
             [message.join_ref, message.reference, message.topic_json, message.event_json]
                 .map(Cow::into_owned)
                 .into_iter()
@@ -134,11 +184,91 @@ mod tests {
             Serializer::V2,
             Some(["null", "7", "5", "null", "[1, 2]"]),
         );
-        for malformed in
-            ["", "{}", "[]", "[1,2,3,4]", "1", "[1,2,3,4,5", r#"["1","2","t","e",{"a":"\ud800"}]"#]
-        {
+        for malformed in [
+            "",
+            "{}",
+            "[]",
+            "[1,2,3,4]",
+            "1",
+            "[1,2,3,4,5",
+            r#"["1","2","t","e",{"a":"\ud800"}"#,
+            r#"["1","2","t","\ud800"]"#,
+        ] {
             check(malformed, Serializer::V2, None);
         }
+    }
+
+    /// Five fields, of which this one is not taken, in both encodings; the others are as they came.
+    #[track_caller]
+    fn check_unfit(fields: [&str; 5], expected: Option<Unfit>) {
+        let [join_ref, reference, topic, event, payload] = fields;
+        let array = format!("[{}]", fields.join(","));
+        let object = format!(
+            r#"{{"join_ref":{join_ref},"ref":{reference},"topic":{topic},"event":{event},"payload":{payload}}}"#
+        );
+        for (text, serializer) in [(array, Serializer::V2), (object, Serializer::V1)] {
+            let mut decoder = Decoder::default();
+            let message = decoder.text(text.as_bytes(), serializer).expect("a message");
+            assert_eq!(message.payload.err(), expected, "{text:.100}");
+            let others =
+                [message.join_ref, message.reference, message.topic_json, message.event_json];
+            assert_eq!(others, fields[..4], "{text:.100}");
+            for cut in 0..text.len() {
+                assert_eq!(decoder.text(&text.as_bytes()[..cut], serializer), Err(Malformed));
+            }
+        }
+    }
+
+    #[test]
+    fn well_formed_json_that_is_not_taken_leaves_a_message_that_can_be_answered() {
+        let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        let (deepest, too_deep, digits) = (deep(127), deep(128), "9".repeat(400));
+        let good = ["\"1\"", "\"2\"", "\"t\"", "\"e\"", "{}"];
+        let names = ["join_ref", "ref", "topic", "event", "payload"];
+        for (at, field) in names.into_iter().enumerate() {
+            for (text, excess) in [
+                (&*too_deep, Excess::Depth),
+                ("\"cut \\ud83d\"", Excess::LoneSurrogate),
+                ("1e400", Excess::Number),
+                (&digits, Excess::Number),
+            ] {
+                let mut fields = good;
+                fields[at] = text;
+                check_unfit(fields, Some(Unfit::Json { field, excess }));
+            }
+        }
+        check_unfit(["\"1\"", "\"2\"", "\"t\"", "\"e\"", &deepest], None);
+    }
+
+    #[test]
+    fn a_ref_is_bounded_in_text_and_in_bytes() {
+        let longest = format!("\"{}\"", "a".repeat(REF_BYTES_MAX - 2));
+        let longer = format!("\"{}\"", "a".repeat(REF_BYTES_MAX - 1));
+        check_unfit([&longest, &longest, "\"t\"", "\"e\"", "{}"], None);
+        for (field, [join_ref, reference]) in
+            [("join_ref", [&*longer, "\"2\""]), ("ref", ["null", &longer])]
+        {
+            let unfit = Some(Unfit::RefTooLong { field });
+            check_unfit([join_ref, reference, "\"t\"", "\"e\"", "{}"], unfit);
+        }
+        let push = [b"\0\0\xff\x01\x01".as_slice(), &[b'1'; 255], b"te\xff"].concat();
+        let message = Decoder::default().binary(&push, Serializer::V2).expect("a push");
+        assert_eq!(message.payload, Err(Unfit::RefTooLong { field: "ref" }));
+        assert_eq!(message.reference.len(), 257);
+    }
+
+    #[test]
+    fn what_is_ignored_may_be_anything() {
+        check(
+            r#"["1","2","t","e",{},"\ud800",1e999]"#,
+            Serializer::V2,
+            Some(["\"1\"", "\"2\"", "\"t\"", "\"e\"", "{}"]),
+        );
+        check(
+            r#"{"topic":"t","\ud800":0,"event":"e","payload":{},"ref":"1","payload":1e999}"#,
+            Serializer::V1,
+            Some(["null", "\"1\"", "\"t\"", "\"e\"", "{}"]),
+        );
     }
 
     #[test]
@@ -165,7 +295,7 @@ mod tests {
         assert_eq!(message.reference, "\"5\"");
         assert_eq!(message.topic().as_deref(), Some("room:b"));
         assert_eq!(message.event().as_deref(), Some("echo"));
-        assert_eq!(message.payload, Payload::Binary(b"\x00\xff\xfe"));
+        assert_eq!(message.payload, Ok(Payload::Binary(b"\x00\xff\xfe")));
         for cut in 0..bytes.len() - 3 {
             assert_eq!(
                 Decoder::default().binary(&bytes[..cut], Serializer::V2),

@@ -5,6 +5,9 @@
 //! are echoed and passed on as they are. Source: `Phoenix.Socket.V1.JSONSerializer`,
 //! `Phoenix.Socket.V2.JSONSerializer`.
 //!
+//! JSON that is well-formed and more than is taken does not cost the connection: such a message has
+//! all but its payload, and is answered ([`Unfit`]).
+//!
 //! Deliberately absent: what a topic or an event means.
 
 mod decode;
@@ -13,6 +16,7 @@ pub mod poll;
 
 use std::borrow::Cow;
 
+use super::json::Excess;
 pub use decode::Decoder;
 pub use encode::{Outgoing, Serializer};
 
@@ -20,6 +24,46 @@ pub use encode::{Outgoing, Serializer};
 /// header. The socket closes with 1011.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
+
+/// Why a payload is not taken, though the message is one and can be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// A field has what no JSON here may have.
+    Json {
+        /// Its name in version 1.
+        field: &'static str,
+        /// What it has.
+        excess: Excess,
+    },
+    /// A ref has more than [`REF_BYTES_MAX`](crate::limits::REF_BYTES_MAX).
+    RefTooLong {
+        /// Which of the two.
+        field: &'static str,
+    },
+}
+
+impl Unfit {
+    /// The field that is to blame.
+    #[must_use]
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Json { field, .. } | Self::RefTooLong { field } => field,
+        }
+    }
+
+    /// What its client is told of it: total, so a new variant does not compile until it has one.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::Json { excess: Excess::Depth, .. } => "nested deeper than 128",
+            Self::Json { excess: Excess::LoneSurrogate, .. } => "half of a surrogate pair",
+            Self::Json { excess: Excess::Number, .. } => {
+                "a number beyond 64 bits of floating point"
+            }
+            Self::RefTooLong { .. } => "longer than 128 bytes",
+        }
+    }
+}
 
 /// A client's message. Everything borrows from the frame it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +76,9 @@ pub struct Message<'a> {
     pub topic_json: Cow<'a, str>,
     /// The event as JSON.
     pub event_json: Cow<'a, str>,
-    /// What was sent.
-    pub payload: Payload<'a>,
+    /// What was sent, or why it is not taken. The other fields are well-formed in any case; one of
+    /// them may be what is to blame.
+    pub payload: Result<Payload<'a>, Unfit>,
 }
 
 /// A payload as it came.
@@ -56,5 +101,20 @@ impl Message<'_> {
     #[must_use]
     pub fn event(&self) -> Option<Cow<'_, str>> {
         super::json::string(&self.event_json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{JSON_DEPTH_MAX, REF_BYTES_MAX};
+
+    #[test]
+    fn what_a_client_is_told_names_the_limits_as_they_are() {
+        let deep = Unfit::Json { field: "payload", excess: Excess::Depth };
+        assert_eq!(deep.message(), format!("nested deeper than {JSON_DEPTH_MAX}"));
+        let long = Unfit::RefTooLong { field: "ref" };
+        assert_eq!(long.message(), format!("longer than {REF_BYTES_MAX} bytes"));
+        assert_eq!((deep.field(), long.field()), ("payload", "ref"));
     }
 }
