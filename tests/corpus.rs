@@ -39,6 +39,11 @@ fn heads_of_requests() {
 }
 
 #[test]
+fn requests_wherever_they_are_cut() {
+    replay("http", bodies::http);
+}
+
+#[test]
 fn frames_wherever_they_are_cut() {
     replay("ws", bodies::ws);
 }

@@ -71,6 +71,11 @@ pub const HTTP_BODY_BYTES_MAX: usize = 1_024 * 1_024;
 /// The longest body of any other request, in bytes. The API takes names and titles.
 pub const API_BODY_BYTES_MAX: usize = 16 * 1_024;
 
+/// The most bytes of a chunked body that are not content, in all: sizes, extensions and trailers;
+/// past it 413. A chunk has at least five of them, so this bounds the chunks too: a body that comes
+/// in pieces is walked again with each. 1 MiB in chunks of half a KiB fits.
+pub const CHUNKING_BYTES_MAX: usize = 16 * 1_024;
+
 /// The most headers in one request; past it 431.
 pub const HTTP_HEADERS_MAX: usize = 64;
 

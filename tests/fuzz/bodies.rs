@@ -2,7 +2,7 @@
 //! what it has found.
 //!
 //! `cargo install cargo-fuzz`, then `cargo fuzz run --fuzz-dir tests/fuzz NAME --sanitizer none`,
-//! with NAME `head`, `ws`, `phx`, `token` or `poll`. A stable compiler will do.
+//! with NAME `head`, `http`, `ws`, `phx`, `token` or `poll`. A stable compiler will do.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -10,9 +10,9 @@ use std::sync::LazyLock;
 use chinwag::auth::token::{Claims, Key, Parties, Signer, Verifier};
 use chinwag::limits::{Limits, REF_BYTES_MAX};
 use chinwag::wire::http::origin::request_allowed;
-use chinwag::wire::http::parse_head;
 use chinwag::wire::http::query::{query_param, query_params};
 use chinwag::wire::http::upgrade::{check_upgrade, subprotocols};
+use chinwag::wire::http::{parse_body, parse_head};
 use chinwag::wire::phx::poll::push_posted;
 use chinwag::wire::phx::{Decoder, Payload, Serializer, Unfit};
 use chinwag::wire::ws::FrameError;
@@ -42,6 +42,45 @@ pub(crate) fn head(data: &[u8]) {
     );
     let query = head.query.unwrap_or_default();
     let _ = (query_param(query, "vsn"), query_params(query, "token"));
+}
+
+/// Requests: wherever the stream is cut, it holds the same ones. The first two bytes say where.
+pub(crate) fn http(data: &[u8]) {
+    let Some(([first, step], stream)) = data.split_first_chunk() else { return };
+    let whole = requests(stream, &[stream.len()]);
+    assert_eq!(requests(stream, &[usize::from(*first), usize::from(*step) + 1]), whole);
+    assert_eq!(requests(stream, &[1]), whole);
+}
+
+/// The requests of a stream in pieces of these lengths, the last of them again and again; and
+/// whether it is refused behind them. Why is not compared: the first piece that shows it says so.
+fn requests(stream: &[u8], pieces: &[usize]) -> (Vec<String>, bool) {
+    let limits = Limits { head_bytes: 256, ..Limits::default() };
+    let (mut told, mut begin, mut end) = (Vec::new(), 0, 0);
+    for index in 0.. {
+        let length = pieces[usize::min(index, pieces.len() - 1)];
+        end = stream.len().min(end + length);
+        loop {
+            let waiting = &stream[begin..end];
+            let head = match parse_head(waiting, &limits) {
+                Ok(Some(head)) => head,
+                Ok(None) => break,
+                Err(_) => return (told, true),
+            };
+            let body = match parse_body(&head, &waiting[head.head_bytes..], 64) {
+                Ok(Some(body)) => body,
+                Ok(None) => break,
+                Err(_) => return (told, true),
+            };
+            assert!(body.content.len() <= body.taken.min(64));
+            told.push(format!("{head:?} {:?}", body.content.escape_ascii().to_string()));
+            begin += head.head_bytes + body.taken;
+        }
+        if end == stream.len() {
+            break;
+        }
+    }
+    (told, false)
 }
 
 /// Frames: wherever the stream is cut, it means the same. The first two bytes say where.

@@ -27,7 +27,9 @@ const REFUSED: &[(&str, u16)] = &[
     ("GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", 400),
     ("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     ("GET / / HTTP/1.1\r\nHost: a\r\n\r\n", 505),
-    ("GET http://a/healthz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET http://a/healthz HTTP/1.1\r\n\r\n", 400),
+    ("GET http://ann@a/healthz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET ftp://a/healthz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     ("GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     ("GET /%2 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
@@ -49,7 +51,11 @@ const REFUSED: &[(&str, u16)] = &[
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\na", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
+    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\na b: c\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4001\r\n", 413),
+    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", 413),
     ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 400),
     (
@@ -96,6 +102,58 @@ fn a_request_in_single_bytes_is_one_too_and_many_in_a_packet_are_answered_in_ord
         assert_eq!(peer.answer().status, status);
     }
     peer.ended();
+}
+
+#[test]
+fn a_body_in_chunks_is_one_too_however_they_come() {
+    let server = Server::start(&["shards=1"]);
+    let request = b"POST /api/session HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+        8;a=b\r\n{\"name\":\r\n06\r\n\"Zoe\"}\r\n0\r\nX: y\r\n\r\n";
+    let mut peer = Peer::new(connect(&server));
+    for byte in request {
+        peer.send_raw(&[*byte]);
+    }
+    assert_eq!(peer.answer().status, 201);
+    // The next request begins where the last chunk ends.
+    peer.send_raw(&[&request[..], b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", request].concat());
+    for status in [201, 200, 201] {
+        assert_eq!(peer.answer().status, status);
+    }
+}
+
+#[test]
+fn who_waits_before_the_body_is_told_to_go_on_or_refused() {
+    let server = Server::start(&["shards=1"]);
+    let mut peer = Peer::new(connect(&server));
+    let head = |length: usize| {
+        format!(
+            "POST /api/session HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\
+             Expect: 100-continue\r\n\r\n"
+        )
+    };
+    for _ in 0..2 {
+        peer.send_raw(head(14).as_bytes());
+        let mut told = [0; 25];
+        peer.stream.read_exact(&mut told).unwrap();
+        assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+        for byte in b"{\"name\":\"Zoe\"}" {
+            peer.send_raw(&[*byte]);
+        }
+        assert_eq!(peer.answer().status, 201);
+    }
+    // Who does not wait need not be told.
+    peer.send_raw((head(14) + "{\"name\":\"Zoe\"}").as_bytes());
+    assert_eq!(peer.answer().status, 201);
+    peer.send_raw(head(16 * 1_024 + 1).as_bytes());
+    assert_eq!(peer.answer().status, 413);
+    peer.ended();
+}
+
+#[test]
+fn a_target_may_be_a_whole_url() {
+    let server = Server::start(&["shards=1"]);
+    let answer = ask(&server, b"GET http://a/healthz HTTP/1.1\r\nHost: b\r\n\r\n");
+    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 #[test]

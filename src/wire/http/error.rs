@@ -14,8 +14,8 @@ pub enum HttpError {
     BareLineFeed,
     /// A version other than HTTP/1.0 and HTTP/1.1.
     Version,
-    /// A target that is no path: a whole URL, a fragment, something outside ASCII, a `%` without
-    /// two hexadecimal digits.
+    /// A target that is neither a path nor a URL of HTTP; one with a fragment, a user, something
+    /// outside ASCII, or a `%` without two hexadecimal digits.
     Target,
     /// HTTP/1.1 without `Host`, a `Host` that is none, or two.
     Host,
@@ -23,12 +23,11 @@ pub enum HttpError {
     ValueNotUtf8,
     /// A query parameter that is not UTF-8.
     QueryNotUtf8,
-    /// A `Content-Length` that is not one number, or beside it a `Transfer-Encoding`: the shapes of
-    /// request smuggling.
+    /// A `Content-Length` that is not one number, or beside it a `Transfer-Encoding`; another coding
+    /// than `chunked`, or chunks that are none: the shapes of request smuggling.
     Framing,
-    /// A chunked body. We take those of known length only (RFC 9112, 6.3 allows that).
-    LengthRequired,
-    /// A body over [`HTTP_BODY_BYTES_MAX`](crate::limits::HTTP_BODY_BYTES_MAX).
+    /// A body over [`HTTP_BODY_BYTES_MAX`](crate::limits::HTTP_BODY_BYTES_MAX), or over what is
+    /// taken at this path; or too much around its chunks.
     BodyTooBig,
     /// A request line over [`Limits::head_bytes`](crate::limits::Limits::head_bytes).
     TargetTooLong,
@@ -51,7 +50,6 @@ impl HttpError {
             | Self::QueryNotUtf8
             | Self::Framing => Status::BadRequest,
             Self::Version => Status::VersionNotSupported,
-            Self::LengthRequired => Status::LengthRequired,
             Self::BodyTooBig => Status::ContentTooLarge,
             Self::TargetTooLong => Status::UriTooLong,
             Self::HeadTooLong | Self::TooManyHeaders => Status::HeadersTooLarge,

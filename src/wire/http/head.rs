@@ -3,8 +3,8 @@
 //!
 //! Invariants of a [`Head`]:
 //!
-//! 1. it has at most one `Host` and one `Content-Length`, never a `Transfer-Encoding`: where its
-//!    body ends is beyond doubt;
+//! 1. it has at most one `Host`, and of `Content-Length` and `Transfer-Encoding` at most one: where
+//!    its body ends is beyond doubt;
 //! 2. its path begins with `/` (or is `*`, for `OPTIONS`) and each `%` in it is followed by two
 //!    hexadecimal digits;
 //! 3. all of it is UTF-8 without control characters, except tabs in values.
@@ -22,7 +22,7 @@ use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEADERS_MAX, Limits};
 pub struct Head<'a> {
     /// `GET`, `POST`, … as it came: methods are case-sensitive.
     pub method: &'a str,
-    /// The target up to the `?`, still percent-encoded.
+    /// The target's path up to the `?`, still percent-encoded.
     pub path: &'a str,
     /// The target after the `?`, still percent-encoded: see
     /// [`query_param`](super::query::query_param).
@@ -31,11 +31,22 @@ pub struct Head<'a> {
     pub minor_version: u8,
     /// How many bytes the head takes, its empty line included: there the body begins.
     pub head_bytes: usize,
-    /// How many bytes the body has: at most [`HTTP_BODY_BYTES_MAX`]. 0 without a `Content-Length`.
-    pub body_bytes: usize,
+    /// Where the body ends.
+    pub framing: Framing,
+    /// The host in a target that is a whole URL.
+    authority: Option<&'a str>,
     /// Names as they came, and values without the white space around them. As many as a program
     /// sends fit without an allocation.
     fields: SmallVec<[(&'a str, &'a str); 12]>,
+}
+
+/// How the end of a request's body is told (RFC 9112, 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// It has so many bytes: at most [`HTTP_BODY_BYTES_MAX`]. 0 without a `Content-Length`.
+    Length(usize),
+    /// By its last chunk.
+    Chunked,
 }
 
 /// Parses the head at the front of `buf`. `None` when it goes on beyond `buf`.
@@ -63,11 +74,13 @@ pub fn parse_head<'a>(buf: &'a [u8], limits: &Limits) -> Result<Option<Head<'a>>
     else {
         return Err(HttpError::Malformed);
     };
-    let (path, query) = split_target(method, target)?;
+    let Target { authority, path, query } = Target::parse(method, target)?;
     let fields = request.headers.iter().map(field).collect::<Result<_, _>>()?;
-    let mut head = Head { method, path, query, minor_version, head_bytes, body_bytes: 0, fields };
+    let framing = Framing::Length(0);
+    let mut head =
+        Head { method, path, query, minor_version, head_bytes, framing, authority, fields };
     head.check_host()?;
-    head.body_bytes = head.framed_body_bytes()?;
+    head.framing = head.find_framing()?;
     Ok(Some(head))
 }
 
@@ -105,7 +118,18 @@ impl<'a> Head<'a> {
     /// The host and port that the client thinks it talks to; HTTP/1.0 may not say.
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
-        self.header("host")
+        // RFC 9112, 3.3: where the target is a whole URL, it is that which is asked for.
+        self.authority.or_else(|| self.header("host"))
+    }
+
+    /// Whether the client waits for [`CONTINUE`](super::body::CONTINUE), or for a refusal, before
+    /// it sends the body. If some of the body is there it need not be told.
+    #[must_use]
+    pub fn expects_continue(&self) -> bool {
+        // RFC 9110, 10.1.1: of HTTP/1.0 it MUST be ignored, and without a body it says nothing.
+        self.minor_version > 0
+            && self.framing != Framing::Length(0)
+            && self.list("expect").any(|expected| expected.eq_ignore_ascii_case("100-continue"))
     }
 
     /// Whether the client wants to send another request on this connection (RFC 9112, 9.3).
@@ -128,12 +152,10 @@ impl<'a> Head<'a> {
     }
 
     /// RFC 9112, 6.3, and of what it allows only that of which there are no two readings.
-    fn framed_body_bytes(&self) -> Result<usize, HttpError> {
-        let chunked = self
-            .only_header("transfer-encoding")
-            .map(|coding| coding.eq_ignore_ascii_case("chunked"));
+    fn find_framing(&self) -> Result<Framing, HttpError> {
+        let coding = self.only_header("transfer-encoding");
         match (self.header("transfer-encoding"), self.header("content-length")) {
-            (None, None) => Ok(0),
+            (None, None) => Ok(Framing::Length(0)),
             (None, Some(_)) => {
                 let digits = self.only_header("content-length").ok_or(HttpError::Framing)?;
                 if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -141,11 +163,16 @@ impl<'a> Head<'a> {
                 }
                 // Digits that are no number are too many.
                 let bytes = digits.parse().unwrap_or(usize::MAX);
-                if bytes <= HTTP_BODY_BYTES_MAX { Ok(bytes) } else { Err(HttpError::BodyTooBig) }
+                if bytes > HTTP_BODY_BYTES_MAX {
+                    return Err(HttpError::BodyTooBig);
+                }
+                Ok(Framing::Length(bytes))
             }
-            (Some(_), None) if chunked == Some(true) && self.minor_version > 0 => {
-                Err(HttpError::LengthRequired)
-            }
+            // RFC 9112, 6.1: with HTTP/1.0, or beside a length, it is faulty framing.
+            (Some(_), None) if self.minor_version > 0 => coding
+                .filter(|coding| coding.eq_ignore_ascii_case("chunked"))
+                .map(|_| Framing::Chunked)
+                .ok_or(HttpError::Framing),
             (Some(_), _) => Err(HttpError::Framing),
         }
     }
@@ -167,27 +194,64 @@ fn too_long(window: &[u8]) -> HttpError {
     }
 }
 
-/// The path and the query of a target. `httparse` made sure that there are no control characters
-/// and no spaces in it.
-fn split_target<'a>(
-    method: &str,
-    target: &'a str,
-) -> Result<(&'a str, Option<&'a str>), HttpError> {
-    if target == "*" && method == "OPTIONS" {
-        return Ok((target, None));
+/// The parts of a request's target.
+struct Target<'a> {
+    authority: Option<&'a str>,
+    path: &'a str,
+    query: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    /// Takes a target apart. `httparse` made sure that there are no control characters and no
+    /// spaces in it.
+    fn parse(method: &str, target: &'a str) -> Result<Self, HttpError> {
+        if !target.is_ascii() || target.contains('#') {
+            return Err(HttpError::Target);
+        }
+        let (authority, rest) = match without_scheme(target) {
+            // RFC 9112, 3.2.2: a server MUST accept a whole URL.
+            Some(rest) => {
+                let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+                // A user in it is an error (RFC 9110, 4.2.4), as is an empty host (4.2.1).
+                split_port(authority).ok_or(HttpError::Target)?;
+                (Some(authority), rest)
+            }
+            None => (None, target),
+        };
+        // RFC 9112, 3.2.4.
+        if method == "OPTIONS" && (target == "*" || authority.is_some() && rest.is_empty()) {
+            return Ok(Self { authority, path: "*", query: None });
+        }
+        let (path, query) =
+            rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+        // RFC 9110, 4.2.3: an empty path in a URL is "/".
+        let path = if authority.is_some() && path.is_empty() { "/" } else { path };
+        let escapes_are_whole = path.split('%').skip(1).all(|escape| {
+            escape
+                .as_bytes()
+                .first_chunk::<2>()
+                .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        });
+        if path.starts_with('/') && escapes_are_whole {
+            Ok(Self { authority, path, query })
+        } else {
+            Err(HttpError::Target)
+        }
     }
-    if !target.starts_with('/') || !target.is_ascii() || target.contains('#') {
-        return Err(HttpError::Target);
-    }
-    let (path, query) =
-        target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    let escapes_are_whole = path.split('%').skip(1).all(|escape| {
-        escape
-            .as_bytes()
-            .first_chunk::<2>()
-            .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    });
-    if escapes_are_whole { Ok((path, query)) } else { Err(HttpError::Target) }
+}
+
+/// What follows the `http://` or `https://` of a URL.
+fn without_scheme(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    ["http", "https"].iter().any(|one| scheme.eq_ignore_ascii_case(one)).then_some(rest)
+}
+
+/// Whether these bytes are a token (RFC 9110, 5.6.2), such as the name of a field.
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty()
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 fn field<'a>(header: &httparse::Header<'a>) -> Result<(&'a str, &'a str), HttpError> {
@@ -256,7 +320,7 @@ mod tests {
         assert_eq!(head.headers("accept").collect::<Vec<_>>(), ["a ,, b", "c"]);
         assert_eq!(head.list("accept").collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!((head.only_header("accept"), head.only_header("host").is_some()), (None, true));
-        assert_eq!((head.body_bytes, head.header("none")), (0, None));
+        assert_eq!((head.framing, head.header("none")), (Framing::Length(0), None));
     }
 
     #[test]
@@ -284,12 +348,12 @@ mod tests {
     #[test]
     fn a_body_has_one_length_in_digits() {
         assert_eq!(
-            whole("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0012\r\n\r\n{}").body_bytes,
-            12
+            whole("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0012\r\n\r\n{}").framing,
+            Framing::Length(12)
         );
         let most =
             format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {HTTP_BODY_BYTES_MAX}\r\n\r\n");
-        assert_eq!(whole(&most).body_bytes, HTTP_BODY_BYTES_MAX);
+        assert_eq!(whole(&most).framing, Framing::Length(HTTP_BODY_BYTES_MAX));
         for length in ["1048577", "99999999999999999999999999"] {
             let lines = format!("host: x\r\ncontent-length: {length}");
             check_refused(with(&lines), HttpError::BodyTooBig, Status::ContentTooLarge);
@@ -324,7 +388,7 @@ mod tests {
             );
         }
         let chunked = with("host: x\r\nTransfer-Encoding: Chunked");
-        check_refused(&chunked, HttpError::LengthRequired, Status::LengthRequired);
+        assert_eq!(whole(&chunked).framing, Framing::Chunked);
         check_refused(chunked.replace("1.1", "1.0"), HttpError::Framing, Status::BadRequest);
     }
 
@@ -403,9 +467,24 @@ mod tests {
     }
 
     #[test]
-    fn targets_are_paths() {
+    fn targets_are_paths_or_urls() {
         for target in [
-            "http://chat.example/",
+            "ftp://chat.example/",
+            "wss://chat.example/",
+            "http:/chat.example/",
+            "http:///",
+            "http://",
+            "http://?a",
+            "http://ann@chat.example/",
+            "http://chat.example:x/",
+            "http://chat.example:80:80/",
+            "http://a,b/",
+            "http://[::1/",
+            "http://chat.example/%zz",
+            "http://chat.example/a#b",
+            "http://chat.example#a",
+            "http://chat.example/caf\u{e9}",
+            "/http://chat.example/%",
             "chat.example:443",
             "*",
             "a",
@@ -431,6 +510,47 @@ mod tests {
         }
         assert_eq!(whole("OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n").path, "*");
         assert_eq!(whole("GET //a/../%2e%2F HTTP/1.1\r\nhost: x\r\n\r\n").path, "//a/../%2e%2F");
+        assert_eq!(whole("GET /http://a/ HTTP/1.1\r\nhost: x\r\n\r\n").path, "/http://a/");
+    }
+
+    #[test]
+    fn a_url_says_which_host_is_asked_for() {
+        for (method, url, expected) in [
+            ("GET", "http://chat.example/a?b", ("chat.example", "/a", Some("b"))),
+            ("GET", "HTTPS://Chat.example:443/", ("Chat.example:443", "/", None)),
+            ("GET", "http://[::1]:4000/a", ("[::1]:4000", "/a", None)),
+            ("GET", "http://a", ("a", "/", None)),
+            ("GET", "http://a?b", ("a", "/", Some("b"))),
+            ("GET", "http://a/?http://b/", ("a", "/", Some("http://b/"))),
+            ("OPTIONS", "http://a", ("a", "*", None)),
+            ("OPTIONS", "http://a/", ("a", "/", None)),
+            ("OPTIONS", "http://a?", ("a", "/", Some(""))),
+        ] {
+            let input = format!("{method} {url} HTTP/1.1\r\nhost: x\r\n\r\n");
+            let head = whole(&input);
+            assert_eq!((head.host().unwrap(), head.path, head.query), expected, "{url}");
+        }
+        let hostless = "GET http://a/ HTTP/1.1\r\n\r\n";
+        check_refused(hostless, HttpError::Host, Status::BadRequest);
+        assert_eq!(whole("GET http://a/ HTTP/1.0\r\n\r\n").host(), Some("a"));
+    }
+
+    #[test]
+    fn a_client_that_waits_before_it_sends_a_body_is_told_from_others() {
+        for (lines, waits) in [
+            ("content-length: 1\r\nexpect: 100-continue", true),
+            ("content-length: 1\r\nExpect: 100-Continue", true),
+            ("transfer-encoding: chunked\r\nexpect: a=b, 100-continue", true),
+            ("content-length: 0\r\nexpect: 100-continue", false),
+            ("expect: 100-continue", false),
+            ("content-length: 1\r\nexpect: 100", false),
+            ("content-length: 1", false),
+        ] {
+            let head = with(&format!("host: x\r\n{lines}"));
+            assert_eq!(whole(&head).expects_continue(), waits, "{lines}");
+        }
+        let old = "POST / HTTP/1.0\r\ncontent-length: 1\r\nexpect: 100-continue\r\n\r\n";
+        assert!(!whole(old).expects_continue(), "HTTP/1.0 knew none");
     }
 
     #[test]
@@ -512,9 +632,9 @@ mod tests {
             }
             let Ok(Some(head)) = parse(&input) else { continue };
             assert!(head.path.starts_with('/') && head.headers("host").count() <= 1, "{input:?}");
+            let Framing::Length(body_bytes) = head.framing else { panic!("no chunks: {input:?}") };
             assert!(
-                head.body_bytes <= HTTP_BODY_BYTES_MAX
-                    && head.headers("content-length").count() <= 1
+                body_bytes <= HTTP_BODY_BYTES_MAX && head.headers("content-length").count() <= 1
             );
             assert_eq!(head.header("transfer-encoding"), None);
             let bytes = &input[..head.head_bytes];

@@ -3,6 +3,7 @@
 //! | file | |
 //! |---|---|
 //! | [`head`] | the head of a request: parsed, and refused where two parsers could read it differently |
+//! | [`body`] | where the body behind it ends, and what is in it |
 //! | [`query`] | parameters in a request's target |
 //! | [`origin`] | which web pages may connect |
 //! | [`forwarded`] | the client's address behind proxies that are trusted (RFC 7239) |
@@ -10,9 +11,11 @@
 //! | [`response`] | answers |
 //! | [`date`] | the `date` header |
 //!
-//! Deliberately absent: chunked bodies, `expect`, ranges, and anything a page of our own does not
-//! send.
+//! What of the RFCs is obeyed, and what is not, stands in `docs/conformance.md`.
+//!
+//! Deliberately absent: ranges, codings of content, and whatever only a proxy has to do.
 
+pub mod body;
 pub mod date;
 mod error;
 pub mod forwarded;
@@ -22,6 +25,7 @@ pub mod query;
 pub mod response;
 pub mod upgrade;
 
+pub use body::parse_body;
 pub use error::HttpError;
 pub use head::{Head, parse_head};
 pub use response::{Response, Status};

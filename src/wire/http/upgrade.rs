@@ -8,7 +8,7 @@
 use data_encoding::{BASE64, BASE64_NOPAD};
 use sha1::{Digest, Sha1};
 
-use super::head::Head;
+use super::head::{Framing, Head};
 use super::response::{Response, Status, push_date, push_header, push_status};
 
 /// What a server adds to a client's key (RFC 6455, 1.3).
@@ -92,7 +92,7 @@ pub fn check_upgrade(head: &Head<'_>) -> Result<Accept, UpgradeError> {
     if head.minor_version == 0 {
         return Err(UpgradeError::Version);
     }
-    if head.body_bytes > 0 {
+    if head.framing != Framing::Length(0) {
         return Err(UpgradeError::Body);
     }
     if !head.list("connection").any(|option| option.eq_ignore_ascii_case("upgrade")) {
@@ -234,6 +234,7 @@ mod tests {
             ("GET", "POST", Method, 400),
             ("HTTP/1.1", "HTTP/1.0", Version, 400),
             ("\r\n\r\n", "\r\nContent-Length: 1\r\n\r\n", Body, 400),
+            ("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n", Body, 400),
             ("Connection: Upgrade\r\n", "", Connection, 400),
             ("Connection: Upgrade", "Connection: xupgrade", Connection, 400),
             ("Connection: Upgrade", "Connection: keep-alive", Connection, 400),
