@@ -19,8 +19,6 @@ pub enum HttpError {
     Target,
     /// HTTP/1.1 without `Host`, a `Host` that is none, or two.
     Host,
-    /// A header value that is not UTF-8.
-    ValueNotUtf8,
     /// A query parameter that is not UTF-8.
     QueryNotUtf8,
     /// A `Content-Length` that is not one number, or beside it a `Transfer-Encoding`; another coding
@@ -46,7 +44,6 @@ impl HttpError {
             | Self::BareLineFeed
             | Self::Target
             | Self::Host
-            | Self::ValueNotUtf8
             | Self::QueryNotUtf8
             | Self::Framing => Status::BadRequest,
             Self::Version => Status::VersionNotSupported,

@@ -7,7 +7,8 @@
 //!    its body ends is beyond doubt;
 //! 2. its path begins with `/` (or is `*`, for `OPTIONS`) and each `%` in it is followed by two
 //!    hexadecimal digits;
-//! 3. all of it is UTF-8 without control characters, except tabs in values.
+//! 3. all of it is UTF-8 without control characters, except tabs in values; a value that came as
+//!    anything else is [`OPAQUE`].
 //!
 //! Deliberately absent: routing. A path is handed out as it came, still encoded.
 
@@ -39,6 +40,11 @@ pub struct Head<'a> {
     /// sends fit without an allocation.
     fields: SmallVec<[(&'a str, &'a str); 12]>,
 }
+
+/// What stands for a value that is not UTF-8 (RFC 9110, 5.5: such bytes are opaque). It is there
+/// and equals nothing that is looked for: no host, no length, no origin, no token. So a header that
+/// is read is refused for it as for any nonsense, and one that is not may say what it likes.
+pub const OPAQUE: &str = "\u{FFFD}";
 
 /// How the end of a request's body is told (RFC 9112, 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +81,7 @@ pub fn parse_head<'a>(buf: &'a [u8], limits: &Limits) -> Result<Option<Head<'a>>
         return Err(HttpError::Malformed);
     };
     let Target { authority, path, query } = Target::parse(method, target)?;
-    let fields = request.headers.iter().map(field).collect::<Result<_, _>>()?;
+    let fields = request.headers.iter().map(field).collect();
     let framing = Framing::Length(0);
     let mut head =
         Head { method, path, query, minor_version, head_bytes, framing, authority, fields };
@@ -254,9 +260,9 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
-fn field<'a>(header: &httparse::Header<'a>) -> Result<(&'a str, &'a str), HttpError> {
-    let value = simdutf8::basic::from_utf8(header.value).map_err(|_| HttpError::ValueNotUtf8)?;
-    Ok((header.name, value))
+fn field<'a>(header: &httparse::Header<'a>) -> (&'a str, &'a str) {
+    // RFC 9110, 5.5: a recipient treats obs-text as opaque data.
+    (header.name, simdutf8::basic::from_utf8(header.value).unwrap_or(OPAQUE))
 }
 
 #[cfg(test)]
@@ -264,6 +270,7 @@ mod tests {
     use super::*;
     use crate::base::rng::SplitMix64;
     use crate::wire::http::Status;
+    use crate::wire::http::origin::request_allowed;
 
     fn parse(input: &[u8]) -> Result<Option<Head<'_>>, HttpError> {
         parse_head(input, &Limits::default())
@@ -570,12 +577,28 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_not_utf8_are_refused() {
-        check_refused(
-            b"GET / HTTP/1.1\r\nhost: x\r\norigin: \xff\r\n\r\n",
-            HttpError::ValueNotUtf8,
-            Status::BadRequest,
-        );
+    fn a_value_that_is_not_utf8_is_there_and_says_nothing() {
+        let input = b"GET / HTTP/1.1\r\nhost: x\r\nx-user: Jos\xe9\r\ncookie: a=\x80\xff\r\n\r\n";
+        let head = parse(input).unwrap().unwrap();
+        assert_eq!((head.header("x-user"), head.header("cookie")), (Some(OPAQUE), Some(OPAQUE)));
+        for cut in 0..input.len() {
+            assert_eq!(parse(&input[..cut]), Ok(None), "a good head is never refused in part");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf8_is_nonsense_wherever_it_is_read() {
+        let head = |line: &[u8]| [b"GET / HTTP/1.1\r\nHost: x\r\n", line, b"\r\n\r\n"].concat();
+        let refused = |line| check_refused(head(line), HttpError::Framing, Status::BadRequest);
+        refused(b"content-length: 1\xff");
+        refused(b"transfer-encoding: chunked\xff");
+        let hosts = b"GET / HTTP/1.1\r\nHost: x\xff\r\n\r\n";
+        check_refused(hosts, HttpError::Host, Status::BadRequest);
+        let from = head(b"origin: http://x\xff");
+        let from = parse(&from).unwrap().unwrap();
+        assert!(!request_allowed(&from, &["http://x"]), "it is not as if there were none");
+        let from = head(b"connection: close, \xff\r\nconnection: close");
+        assert!(!parse(&from).unwrap().unwrap().keep_alive(), "the other one is read");
     }
 
     #[test]
