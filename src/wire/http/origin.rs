@@ -74,9 +74,10 @@ pub fn request_allowed(head: &Head<'_>, listed: &[impl AsRef<str>]) -> bool {
 
 fn default_port(scheme: &str) -> Option<u16> {
     let is = |name: &str| scheme.eq_ignore_ascii_case(name);
-    if is("http") {
+    // A browser knows no origin with the scheme of a WebSocket; programs send the URL they open.
+    if is("http") || is("ws") {
         Some(80)
-    } else if is("https") {
+    } else if is("https") || is("wss") {
         Some(443)
     } else {
         None
@@ -135,6 +136,10 @@ mod tests {
             ("http://127.0.0.1:4000", "127.0.0.1:4000"),
             ("http://[::1]:4000", "[::1]:4000"),
             ("http://[::1]", "[::1]"),
+            ("ws://127.0.0.1:4000", "127.0.0.1:4000"),
+            ("WSS://chat.example", "chat.example"),
+            ("wss://chat.example", "chat.example:443"),
+            ("ws://chat.example:80", "chat.example"),
         ] {
             check(origin, host, true);
         }
@@ -149,6 +154,10 @@ mod tests {
             ("http://chat.example", "chat.example:443"),
             ("https://chat.example", "chat.example:80"),
             ("https://chat.example:80", "chat.example"),
+            ("ws://chat.example", "chat.example:443"),
+            ("wss://chat.example", "chat.example:80"),
+            ("wss://evil.com", "chat.example"),
+            ("wsss://chat.example", "chat.example"),
             // Prefixes and suffixes.
             ("https://chat.example.evil.com", "chat.example"),
             ("https://evilchat.example", "chat.example"),
@@ -220,6 +229,8 @@ mod tests {
             ("capacitor://localhost", true),
             ("capacitor://localhost:80", false),
             ("ionic://localhost", false),
+            ("wss://app.example", false),
+            ("ws://dev.example:3000", false),
         ] {
             check(origin, "chat.example", allowed);
         }
