@@ -19,6 +19,9 @@ pub enum HttpError {
     Target,
     /// HTTP/1.1 without `Host`, a `Host` that is none, or two.
     Host,
+    /// A `Host` that is not this server's: see
+    /// [`loopback_host_allowed`](super::origin::loopback_host_allowed).
+    Misdirected,
     /// A query parameter that is not UTF-8.
     QueryNotUtf8,
     /// A `Content-Length` that is not one number, or beside it a `Transfer-Encoding`; another coding
@@ -46,6 +49,7 @@ impl HttpError {
             | Self::Host
             | Self::QueryNotUtf8
             | Self::Framing => Status::BadRequest,
+            Self::Misdirected => Status::MisdirectedRequest,
             Self::Version => Status::VersionNotSupported,
             Self::BodyTooBig => Status::ContentTooLarge,
             Self::TargetTooLong => Status::UriTooLong,

@@ -6,7 +6,13 @@
 //! or be listed by the operator. Compared are scheme, host and port as parts, never as a string's
 //! beginning or end.
 //!
+//! A page that has its own name resolve to this machine comes from the host it connects to, by all
+//! that the two names say. Where only this machine can connect, [`loopback_host_allowed`] knows the
+//! names that lead here.
+//!
 //! Deliberately absent: wildcards.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Head;
 
@@ -72,6 +78,37 @@ pub fn request_allowed(head: &Head<'_>, listed: &[impl AsRef<str>]) -> bool {
     origins.next().is_none() && origin_allowed(origin, head.host().unwrap_or(""), listed)
 }
 
+/// Whether a server that listens on this machine's own addresses alone may answer a request for
+/// this `Host`: for a name of this machine, with any port, or for the host of a `listed` origin,
+/// which is what a proxy in front is asked for. Any other name was made to resolve here by whoever
+/// owns it (DNS rebinding), and is answered with
+/// [`HttpError::Misdirected`](super::HttpError::Misdirected).
+///
+/// A request without `Host` (HTTP/1.0) comes from a program, which could name any.
+#[must_use]
+pub fn loopback_host_allowed(host: Option<&str>, listed: &[impl AsRef<str>]) -> bool {
+    let Some(host) = host else { return true };
+    let Some((host, _)) = split_port(host) else { return false };
+    let is_listed = |listed: &str| {
+        Origin::parse(listed).is_some_and(|listed| listed.host.eq_ignore_ascii_case(host))
+    };
+    is_loopback(host) || listed.iter().any(|listed| is_listed(listed.as_ref()))
+}
+
+/// Whether a host without its port is this machine by its name (RFC 6761, 6.3) or its address.
+fn is_loopback(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        let address = address.parse::<Ipv6Addr>().map(|address| IpAddr::V6(address).to_canonical());
+        return address.is_ok_and(|address| address.is_loopback());
+    }
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        return address.is_loopback();
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    last.eq_ignore_ascii_case("localhost") && name.split('.').all(|label| !label.is_empty())
+}
+
 fn default_port(scheme: &str) -> Option<u16> {
     let is = |name: &str| scheme.eq_ignore_ascii_case(name);
     // A browser knows no origin with the scheme of a WebSocket; programs send the URL they open.
@@ -93,7 +130,7 @@ pub(super) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     };
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let is_host = match address {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
         None => {
             !host.is_empty()
                 && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte))
@@ -249,6 +286,62 @@ mod tests {
     #[test]
     fn a_program_without_an_origin_may_connect() {
         assert!(origin_allowed(None, "chat.example", &LISTED));
+    }
+
+    #[test]
+    fn a_name_that_was_made_to_lead_to_this_machine_is_told_from_its_own() {
+        for (host, allowed) in [
+            ("localhost", true),
+            ("LocalHost:4000", true),
+            ("localhost.", true),
+            ("chat.localhost", true),
+            ("a.b.localhost:80", true),
+            ("127.0.0.1", true),
+            ("127.0.0.1:4000", true),
+            ("127.255.255.254", true),
+            ("[::1]", true),
+            ("[0:0:0:0:0:0:0:1]:4000", true),
+            ("[::ffff:127.0.0.1]", true),
+            // Of `LISTED`, at any port.
+            ("app.example", true),
+            ("APP.example:8443", true),
+            ("dev.example", true),
+            // Another's name, whatever it looks like and wherever it leads.
+            ("evil.com", false),
+            ("evil.com:4000", false),
+            ("localhost.evil.com", false),
+            ("127.0.0.1.evil.com", false),
+            ("evillocalhost", false),
+            (".localhost", false),
+            ("a..localhost", false),
+            ("localhost..", false),
+            ("x.app.example", false),
+            ("app.example.evil.com", false),
+            ("app.example.", false),
+            // Addresses of other machines, and what is none.
+            ("128.0.0.1", false),
+            ("0.0.0.0", false),
+            ("192.168.0.1", false),
+            ("127.1", false),
+            ("0127.0.0.1", false),
+            ("2130706433", false),
+            ("[::]", false),
+            ("[::2]", false),
+            ("[::ffff:10.0.0.1]", false),
+            ("::1", false),
+            ("", false),
+            (":4000", false),
+            ("localhost:x", false),
+            ("localhost:4000:4000", false),
+            ("localhost, evil.com", false),
+            ("ann@localhost", false),
+            ("\u{FFFD}", false),
+        ] {
+            assert_eq!(loopback_host_allowed(Some(host), &LISTED), allowed, "{host}");
+        }
+        assert!(loopback_host_allowed(None, &LISTED), "a program that names none");
+        assert!(!loopback_host_allowed(Some("app.example"), &[""; 0]));
+        assert!(!loopback_host_allowed(Some("evil.com"), &["*", "", "null", "evil.com"]));
     }
 
     #[test]
