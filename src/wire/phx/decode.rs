@@ -87,8 +87,11 @@ impl Decoder {
     }
 }
 
-/// A message whose payload is refused if a ref is too long to be kept.
+/// A message whose payload is refused if a ref is too long to be kept, and with refs in the one
+/// spelling that they have when they come as bytes: so refs are the same if their texts are.
 fn bounded(mut message: Message<'_>) -> Message<'_> {
+    message.join_ref = respelled(message.join_ref);
+    message.reference = respelled(message.reference);
     for (field, text) in [("join_ref", &message.join_ref), ("ref", &message.reference)] {
         if text.len() > REF_BYTES_MAX && message.payload.is_ok() {
             message.payload = Err(Unfit::RefTooLong { field });
@@ -145,6 +148,13 @@ fn push(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
     })
 }
 
+/// A string of JSON with no escapes in it but those that must be. It is never longer.
+fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
+    // One without escapes is borrowed, and stays as it is.
+    let Some(Cow::Owned(string)) = json::string(&text) else { return text };
+    as_json(&string)
+}
+
 fn as_json(text: &str) -> Cow<'static, str> {
     let mut out = Vec::with_capacity(text.len() + 2);
     json::push_string(&mut out, text);
@@ -154,6 +164,7 @@ fn as_json(text: &str) -> Cow<'static, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::phx::Outgoing;
 
     #[track_caller]
     fn check(text: &str, serializer: Serializer, expected: Option<[&str; 5]>) {
@@ -255,6 +266,49 @@ mod tests {
         let message = Decoder::default().binary(&push, Serializer::V2).expect("a push");
         assert_eq!(message.payload, Err(Unfit::RefTooLong { field: "ref" }));
         assert_eq!(message.reference.len(), 257);
+    }
+
+    #[test]
+    fn a_ref_is_the_same_however_it_is_spelled_and_whichever_way_it_comes() {
+        for (bytes, spellings) in [
+            ("a", &[r#""a""#, r#""\u0061""#][..]),
+            ("a\"b", &[r#""a\"b""#, r#""a\u0022b""#]),
+            ("\\/", &[r#""\\/""#, r#""\u005c\/""#]),
+            ("\u{1f600}\u{1f}\n", &["\"\u{1f600}\\u001F\\n\"", r#""\ud83d\ude00\u001f\u000a""#]),
+            ("", &[r#""""#]),
+        ] {
+            let length = u8::try_from(bytes.len()).unwrap();
+            let push =
+                [&[0, length, length, 1, 1], bytes.as_bytes(), bytes.as_bytes(), b"te"].concat();
+            let mut decoder = Decoder::default();
+            let binary = decoder.binary(&push, Serializer::V2).expect("a push");
+            for spelling in spellings {
+                let text = format!(r#"[{spelling},{spelling},"t","e",{{}}]"#);
+                let message = decoder.text(text.as_bytes(), Serializer::V2).expect("a message");
+                assert_eq!(message.join_ref, spellings[0]);
+                assert_eq!(message.reference, spellings[0]);
+                assert_eq!(
+                    (&message.join_ref, &message.reference),
+                    (&binary.join_ref, &binary.reference)
+                );
+                // And back.
+                let mut out = Vec::new();
+                let outgoing = Outgoing {
+                    join_ref: &message.join_ref,
+                    reference: &message.reference,
+                    topic: "t",
+                    event: "ok",
+                    payload: Payload::Binary(b""),
+                };
+                Serializer::V2.reply(&mut out, &outgoing);
+                assert!(out.ends_with(&[bytes.as_bytes(), bytes.as_bytes(), b"tok"].concat()));
+            }
+        }
+        // What is no string is not spelled otherwise.
+        let text = br#"[{"\u0061":1},["\/"],"t","e",{}]"#;
+        let mut decoder = Decoder::default();
+        let message = decoder.text(text, Serializer::V2).expect("a message");
+        assert_eq!((&*message.join_ref, &*message.reference), (r#"{"\u0061":1}"#, r#"["\/"]"#));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! From the server's messages to bytes, appended to the caller's buffer as finished WebSocket
 //! frames.
 
+use std::borrow::Cow;
+
 use super::Payload;
-use crate::wire::json::push_string;
+use crate::wire::json::{self, push_string};
 use crate::wire::ws::frame::{Opcode, begin_frame, finish_frame};
 
 /// The encodings that a client can ask for by `vsn`.
@@ -162,7 +164,7 @@ fn binary_push(out: &mut Vec<u8>, message: &Outgoing<'_>, data: &[u8]) {
         fields(out, [message.topic, message.event]);
     } else {
         out.push(PUSH);
-        fields(out, [unquoted(message.join_ref), message.topic, message.event]);
+        fields(out, [&*raw(message.join_ref), message.topic, message.event]);
     }
     out.extend_from_slice(data);
     finish_frame(out, frame, Opcode::Binary);
@@ -172,21 +174,18 @@ fn binary_push(out: &mut Vec<u8>, message: &Outgoing<'_>, data: &[u8]) {
 fn binary_reply(out: &mut Vec<u8>, message: &Outgoing<'_>, data: &[u8]) {
     let frame = begin_frame(out);
     out.push(REPLY);
-    fields(
-        out,
-        [unquoted(message.join_ref), unquoted(message.reference), message.topic, message.event],
-    );
+    let (join_ref, reference) = (raw(message.join_ref), raw(message.reference));
+    fields(out, [&*join_ref, &reference, message.topic, message.event]);
     out.extend_from_slice(data);
     finish_frame(out, frame, Opcode::Binary);
 }
 
-/// A ref as bytes: the string without its quotes; other JSON as its text, and `null` as nothing.
-fn unquoted(reference: &str) -> &str {
+/// A ref as binary messages carry it: the string that it stands for; other JSON as its text, and
+/// `null` as nothing. Without escapes it lies there already.
+fn raw(reference: &str) -> Cow<'_, str> {
     match reference {
-        "null" => "",
-        _ => {
-            reference.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(reference)
-        }
+        "null" => Cow::Borrowed(""),
+        _ => json::string(reference).unwrap_or(Cow::Borrowed(reference)),
     }
 }
 
@@ -265,6 +264,29 @@ mod tests {
         out.clear();
         Serializer::V1.broadcast(&mut out, "room:b", "raw", Payload::Binary(b"\x00"));
         assert!(out.is_empty(), "V1 has no binary");
+    }
+
+    #[test]
+    fn a_ref_in_a_binary_message_is_the_string_itself() {
+        for (json, bytes) in [
+            (r#""a\"b""#, &b"a\"b"[..]),
+            (r#""\\""#, b"\\"),
+            (r#""\u0000\n""#, b"\0\n"),
+            (r#""\ud83d\ude00""#, "\u{1f600}".as_bytes()),
+            ("\"\u{e9}\"", "\u{e9}".as_bytes()),
+            (r#""""#, b""),
+            ("null", b""),
+            ("7", b"7"),
+            (r#"{"a":"b"}"#, br#"{"a":"b"}"#),
+        ] {
+            let mut out = Vec::new();
+            let payload = Payload::Binary(b"!");
+            Serializer::V2
+                .reply(&mut out, &Outgoing { join_ref: json, reference: json, payload, ..REPLY });
+            let length = u8::try_from(bytes.len()).unwrap();
+            let lengths = [1, length, length, 6, 2];
+            assert_eq!(payload_of(&out), [&lengths, bytes, bytes, b"room:bok!"].concat(), "{json}");
+        }
     }
 
     #[test]
