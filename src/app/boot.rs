@@ -79,6 +79,7 @@ fn start(config: Config) -> Result<Server, String> {
         guests,
         guest_ttl_s: config.auth.guest_ttl_s,
         assets: Assets::new(),
+        origins: config.http.origins.clone(),
         vitals: config.http.metrics.then(|| Arc::clone(&vitals)),
         bounds: [
             ("limits.connections", u64::from(limits.connections)),

@@ -17,6 +17,7 @@ use crate::limits::NAME_BYTES_MAX;
 use crate::reactor::Vitals;
 use crate::shard::{API_HEADERS, Request, Routed, Site, push_rooms, push_text};
 use crate::wire::http::Head;
+use crate::wire::http::cors::{CrossOrigin, is_preflight};
 use crate::wire::http::query::query_param;
 use crate::wire::http::response::{Response, Status};
 
@@ -30,6 +31,8 @@ pub(super) struct ChatSite {
     pub(super) guest_ttl_s: u64,
     /// The page.
     pub(super) assets: Assets,
+    /// The origins whose pages may use the API too.
+    pub(super) origins: Vec<String>,
     /// What the shards have counted; `None` if that is not served.
     pub(super) vitals: Option<Arc<[Arc<Vitals>]>>,
     /// The limits that depend on the machine where they are not configured, by their keys, as they
@@ -104,18 +107,29 @@ impl Site for ChatSite {
     }
 
     fn respond(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Routed {
+        let cross = CrossOrigin::of(request.head, &self.origins);
+        if let (Some(cross), Some(methods)) = (cross, api_methods(request.head.path))
+            && is_preflight(request.head)
+        {
+            let headers = cross.preflight(methods);
+            push(
+                request,
+                &Response { status: Status::NoContent, headers: &headers, body: b"" },
+                out,
+            );
+            return Routed::Answered;
+        }
         let done = match (request.head.path, request.head.method) {
             ("/api/session", "POST") => self.open_session(request, out),
             ("/api/rooms", "GET" | "HEAD") => self.list_rooms(request, out),
             ("/api/rooms", "POST") => match self.room_wanted(request) {
                 Ok(NewRoom { room, title }) => {
                     let title = title.unwrap_or_else(|| room.clone());
-                    return Routed::CreateRoom { room, title };
+                    let origin = cross.map(|cross| cross.origin().into());
+                    return Routed::CreateRoom { room, title, origin };
                 }
                 Err(problem) => Err(problem),
             },
-            ("/api/session", _) => return not_allowed(request, "POST", out),
-            ("/api/rooms", _) => return not_allowed(request, "GET, HEAD, POST", out),
             ("/healthz", "GET" | "HEAD") => {
                 push(request, &Response::text(Status::Ok, "ok\n"), out);
                 Ok(())
@@ -133,17 +147,55 @@ impl Site for ChatSite {
                 self.metrics(request, out);
                 Ok(())
             }
-            (path, method) => self.page(request, path, method, out),
+            (path, method) => match api_methods(path) {
+                Some(methods) => {
+                    self.not_allowed(request, methods, out);
+                    Ok(())
+                }
+                None => self.page(request, path, method, out),
+            },
         };
         if let Err(Problem { status, reason, message }) = done {
             let body = json!({"error": {"reason": reason, "message": message}}).to_string();
-            push(request, &Response { status, headers: API_HEADERS, body: body.as_bytes() }, out);
+            self.push_api(request, status, &[], body.as_bytes(), out);
         }
         Routed::Answered
     }
 }
 
+/// The methods that a path of the API takes; `None` of any other path.
+fn api_methods(path: &str) -> Option<&'static str> {
+    match path {
+        "/api/session" => Some("POST"),
+        "/api/rooms" => Some("GET, HEAD, POST"),
+        _ => None,
+    }
+}
+
 impl ChatSite {
+    /// Appends an answer of the API; a page of a listed origin may read it.
+    fn push_api(
+        &self,
+        request: &Request<'_, '_>,
+        status: Status,
+        more: &[(&str, &str)],
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let cross = CrossOrigin::of(request.head, &self.origins);
+        let is_api = request.head.path.starts_with("/api/");
+        let mut headers = [API_HEADERS, more].concat();
+        headers.extend(cross.filter(|_| is_api).iter().flat_map(|cross| cross.headers()));
+        push(request, &Response { status, headers: &headers, body }, out);
+    }
+
+    fn not_allowed(&self, request: &Request<'_, '_>, allowed: &str, out: &mut Vec<u8>) {
+        let message = format!("allowed: {allowed}");
+        let body = json!({"error": {"reason": "method_not_allowed", "message": message}});
+        let (status, allow) = (Status::MethodNotAllowed, [("allow", allowed)]);
+        self.push_api(request, status, &allow, body.to_string().as_bytes(), out);
+    }
+
     /// The numbers of all shards, for Prometheus.
     fn metrics(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) {
         let vitals = self.vitals.as_deref().unwrap_or_default();
@@ -196,7 +248,7 @@ impl ChatSite {
             return Err(problem(Status::NotFound, "not_found", "there is nothing here"));
         };
         if !matches!(method, "GET" | "HEAD") {
-            not_allowed(request, "GET, HEAD", out);
+            self.not_allowed(request, "GET, HEAD", out);
             return Ok(());
         }
         let mut headers = vec![("content-type", asset.media_type), ("etag", &*asset.etag)];
@@ -238,11 +290,7 @@ impl ChatSite {
         let token = signer.sign(&claims);
         let body =
             json!({"token": token, "user": user, "name": name, "expires_at": exp}).to_string();
-        push(
-            request,
-            &Response { status: Status::Created, headers: API_HEADERS, body: body.as_bytes() },
-            out,
-        );
+        self.push_api(request, Status::Created, &[], body.as_bytes(), out);
         Ok(())
     }
 
@@ -280,7 +328,7 @@ impl ChatSite {
         body.extend_from_slice(
             format!(",\"total\":{}}}", request.directory.count(may_see)).as_bytes(),
         );
-        push(request, &Response { status: Status::Ok, headers: API_HEADERS, body: &body }, out);
+        self.push_api(request, Status::Ok, &[], &body, out);
         Ok(())
     }
 
@@ -329,19 +377,6 @@ fn unauthorized() -> Problem {
 
 fn push(request: &Request<'_, '_>, response: &Response<'_>, out: &mut Vec<u8>) {
     response.push(out, request.manner, request.now.unix_ms);
-}
-
-fn not_allowed(request: &Request<'_, '_>, allowed: &str, out: &mut Vec<u8>) -> Routed {
-    let body = json!({"error": {"reason": "method_not_allowed", "message": format!("allowed: {allowed}")}})
-        .to_string();
-    let mut headers = API_HEADERS.to_vec();
-    headers.push(("allow", allowed));
-    push(
-        request,
-        &Response { status: Status::MethodNotAllowed, headers: &headers, body: body.as_bytes() },
-        out,
-    );
-    Routed::Answered
 }
 
 /// The body as JSON of this shape. What is wrong with it is said without repeating it.

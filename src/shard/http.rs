@@ -87,6 +87,8 @@ pub enum Routed {
         room: String,
         /// Its title.
         title: String,
+        /// The other origin whose page asks for it, and may read the answer.
+        origin: Option<Box<str>>,
     },
 }
 
@@ -94,7 +96,7 @@ pub enum Routed {
 #[derive(Debug)]
 pub(super) enum Exchange {
     /// A room is to be made.
-    Create { manner: Manner, shard: u16 },
+    Create { manner: Manner, shard: u16, origin: Option<Box<str>> },
     /// A poll.
     Poll { manner: Manner, ticket: Ticket },
     /// Messages for a session.
@@ -109,6 +111,15 @@ impl Exchange {
             Self::Poll { ticket, .. } => ticket.shard,
         }
     }
+}
+
+/// The headers of an answer of the API to a page of this other origin, if it is one.
+fn api_headers(origin: Option<&str>) -> Vec<(&str, &str)> {
+    let mut headers = API_HEADERS.to_vec();
+    if let Some(origin) = origin {
+        headers.extend([("access-control-allow-origin", origin), ("vary", "origin")]);
+    }
+    headers
 }
 
 /// Whether a request is for this path, with a slash at its end or without, as Phoenix has it.
@@ -189,8 +200,8 @@ impl Shard {
         self.metrics.requests += 1;
         match routed {
             Routed::Answered => self.responded(turn, key, manner),
-            Routed::CreateRoom { room, title } => {
-                self.create_room(turn, key, manner, &room, &title)
+            Routed::CreateRoom { room, title, origin } => {
+                self.create_room(turn, key, manner, &room, &title, origin);
             }
         }
         Some(taken)
@@ -255,21 +266,26 @@ impl Shard {
         manner: Manner,
         room: &str,
         title: &str,
+        origin: Option<Box<str>>,
     ) {
         if let Err(retry) =
             self.rates.take_join(key.index(), turn.now.mono_ms, &self.settings.limits)
         {
             self.metrics.refused_join += 1;
             let retry_s = retry.0.div_ceil(1_000).to_string();
-            let headers = &[API_HEADERS, &[("retry-after", &retry_s)]].concat();
-            let response =
-                Response { status: Status::TooManyRequests, headers, body: TOO_FAST.as_bytes() };
+            let mut headers = api_headers(origin.as_deref());
+            headers.push(("retry-after", &retry_s));
+            let response = Response {
+                status: Status::TooManyRequests,
+                headers: &headers,
+                body: TOO_FAST.as_bytes(),
+            };
             response.push(self.output(key.index()), manner, turn.now.unix_ms);
             return self.responded(turn, key, manner);
         }
         let topic = topic::of_room(room);
         let home_shard = self.home_of(&topic);
-        self.wait(key, Exchange::Create { manner, shard: home_shard });
+        self.wait(key, Exchange::Create { manner, shard: home_shard, origin });
         self.tell_home(turn, home_shard, ToHome::Create { conn: key, topic: &topic, title });
     }
 
@@ -281,13 +297,14 @@ impl Shard {
         status: u16,
         body: &str,
     ) {
-        let Some(Exchange::Create { manner, .. }) = self.stop_waiting(key) else { return };
+        let Some(Exchange::Create { manner, origin, .. }) = self.stop_waiting(key) else { return };
         let status = match status {
             200 => Status::Ok,
             201 => Status::Created,
             _ => Status::Unavailable,
         };
-        let response = Response { status, headers: API_HEADERS, body: body.as_bytes() };
+        let headers = api_headers(origin.as_deref());
+        let response = Response { status, headers: &headers, body: body.as_bytes() };
         response.push(self.output(key.index()), manner, turn.now.unix_ms);
         self.responded(turn, key, manner);
         self.unpark(key);

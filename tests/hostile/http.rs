@@ -157,6 +157,52 @@ fn a_target_may_be_a_whole_url() {
 }
 
 #[test]
+fn pages_of_listed_origins_may_use_the_api_and_no_others() {
+    let server = Server::start(&["shards=2", "http.origins=https://app.example"]);
+    let token = server.token("Ann");
+    let session = "{\"name\":\"Zoe\"}";
+    for (request, body, status) in [
+        ("POST /api/session", session, 201),
+        ("POST /api/session", "", 400),
+        ("PUT /api/session", "", 405),
+        ("GET /api/rooms", "", 200),
+        ("GET /api/rooms?limit=x", "", 400),
+        ("POST /api/rooms", "{\"room\":\"tea\"}", 201),
+        ("POST /api/rooms", "{\"room\":\"tea\"}", 200),
+        ("OPTIONS /api/session", "", 204),
+        ("OPTIONS /api/rooms", "", 204),
+        ("GET /healthz", "", 200),
+        ("GET /nothing", "", 404),
+    ] {
+        let is_api = request.contains("/api/");
+        for (origin, is_named) in [("https://app.example", is_api), ("https://evil.example", false)]
+        {
+            let answer = ask(
+                &server,
+                format!(
+                    "{request} HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\n\
+                     Authorization: Bearer {token}\r\nAccess-Control-Request-Method: POST\r\n\
+                     Content-Length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+                .as_bytes(),
+            );
+            let named = format!("access-control-allow-origin: {origin}\r\nvary: origin\r\n");
+            assert_eq!(answer.head.contains(&named), is_named, "{request} {origin}: {answer:?}");
+            assert_eq!(answer.head.contains("access-control-"), is_named, "{answer:?}");
+            // A stranger's page makes nothing new: the room is there already.
+            let is_refused = !is_named && request.starts_with("OPTIONS");
+            let expected = match (is_refused, status, is_named) {
+                (true, ..) => 405,
+                (_, 201, false) if request == "POST /api/rooms" => 200,
+                _ => status,
+            };
+            assert_eq!(answer.status, expected, "{request} {origin}: {answer:?}");
+        }
+    }
+}
+
+#[test]
 fn paths_lead_nowhere_but_to_what_is_served() {
     let server = Server::start(&["shards=1"]);
     for path in [

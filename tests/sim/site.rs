@@ -107,7 +107,7 @@ impl Site for TestSite {
         if let (("/api/rooms", "POST"), Some(room), Some(title)) =
             ((request.head.path, request.head.method), text("room"), text("title"))
         {
-            return Routed::CreateRoom { room, title };
+            return Routed::CreateRoom { room, title, origin: None };
         }
         let response = Response { status: Status::Ok, headers: API_HEADERS, body: b"{}" };
         response.push(out, request.manner, request.now.unix_ms);

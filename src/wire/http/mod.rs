@@ -6,7 +6,7 @@
 //! | [`body`] | where the body behind it ends, and what is in it |
 //! | [`query`] | parameters in a request's target |
 //! | [`origin`] | which web pages may connect |
-//! | [`forwarded`] | the client's address behind proxies that are trusted (RFC 7239) |
+//! | [`cors`] | which web pages may read an answer |
 //! | [`upgrade`] | the opening handshake of a WebSocket (RFC 6455, 4.2) |
 //! | [`response`] | answers |
 //! | [`date`] | the `date` header |
@@ -16,9 +16,9 @@
 //! Deliberately absent: ranges, codings of content, and whatever only a proxy has to do.
 
 pub mod body;
+pub mod cors;
 pub mod date;
 mod error;
-pub mod forwarded;
 pub mod head;
 pub mod origin;
 pub mod query;

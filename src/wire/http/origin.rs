@@ -65,8 +65,14 @@ impl Eq for Origin<'_> {}
 #[must_use]
 pub fn origin_allowed(origin: Option<&str>, host: &str, listed: &[impl AsRef<str>]) -> bool {
     let Some(origin) = origin else { return true };
+    Origin::parse(origin).is_some_and(|parsed| parsed.is_at(host)) || listed_origin(origin, listed)
+}
+
+/// Whether an origin is one of those `listed`.
+#[must_use]
+pub fn listed_origin(origin: &str, listed: &[impl AsRef<str>]) -> bool {
     let Some(origin) = Origin::parse(origin) else { return false };
-    origin.is_at(host) || listed.iter().any(|listed| Origin::parse(listed.as_ref()) == Some(origin))
+    listed.iter().any(|listed| Origin::parse(listed.as_ref()) == Some(origin))
 }
 
 /// [`origin_allowed`] for a request. One with two origins is refused: which of them a browser wrote
