@@ -157,7 +157,10 @@ impl Site for ChatSite {
         };
         if let Err(Problem { status, reason, message }) = done {
             let body = json!({"error": {"reason": reason, "message": message}}).to_string();
-            self.push_api(request, status, &[], body.as_bytes(), out);
+            // RFC 9110, 15.5.2: a refusal for want of a token says which kind is wanted.
+            let challenge = [("www-authenticate", "Bearer")];
+            let more = if status == Status::Unauthorized { &challenge[..] } else { &[] };
+            self.push_api(request, status, more, body.as_bytes(), out);
         }
         Routed::Answered
     }
@@ -189,6 +192,7 @@ impl ChatSite {
         push(request, &Response { status, headers: &headers, body }, out);
     }
 
+    // RFC 9110, 15.5.6: the refusal names the methods that are allowed.
     fn not_allowed(&self, request: &Request<'_, '_>, allowed: &str, out: &mut Vec<u8>) {
         let message = format!("allowed: {allowed}");
         let body = json!({"error": {"reason": "method_not_allowed", "message": message}});

@@ -203,6 +203,14 @@ fn pages_of_listed_origins_may_use_the_api_and_no_others() {
 }
 
 #[test]
+fn who_has_no_token_is_told_which_kind_is_wanted() {
+    let server = Server::start(&["shards=1"]);
+    let answer = ask(&server, b"POST /api/rooms HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(answer.status, 401, "{answer:?}");
+    assert!(answer.head.contains("www-authenticate: bearer\r\n"), "{answer:?}");
+}
+
+#[test]
 fn paths_lead_nowhere_but_to_what_is_served() {
     let server = Server::start(&["shards=1"]);
     for path in [

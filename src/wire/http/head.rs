@@ -97,7 +97,7 @@ impl<'a> Head<'a> {
         self.headers(name).next()
     }
 
-    /// The values of all headers of this name, in any case, in their order.
+    /// The values of all headers of this name, in any case (RFC 9110, 5.1), in their order.
     pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a str> {
         self.fields
             .iter()
@@ -113,7 +113,7 @@ impl<'a> Head<'a> {
     }
 
     /// The elements of all headers of this name, which are lists: `a, b` (RFC 9110, 5.6.1). Empty
-    /// ones are left out.
+    /// ones are left out, and several fields are one list (RFC 9110, 5.3).
     pub fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
         self.headers(name)
             .flat_map(|value| value.split(','))
@@ -141,6 +141,7 @@ impl<'a> Head<'a> {
     /// Whether the client wants to send another request on this connection (RFC 9112, 9.3).
     #[must_use]
     pub fn keep_alive(&self) -> bool {
+        // RFC 9110, 7.6.1: options are compared in any case.
         let says = |option: &str| {
             self.list("connection").any(|element| element.eq_ignore_ascii_case(option))
         };
@@ -184,7 +185,8 @@ impl<'a> Head<'a> {
     }
 }
 
-/// `httparse` takes them for ends of lines.
+/// `httparse` takes them for ends of lines, as RFC 9112, 2.2 allows. A CR without an LF it refuses,
+/// and so white space before a colon (RFC 9112, 5.1) and folded lines (RFC 9112, 5.2).
 fn refuse_bare_line_feeds(head: &[u8]) -> Result<(), HttpError> {
     let bare = |at: usize| at == 0 || head[at - 1] != b'\r';
     if memchr::memchr_iter(b'\n', head).any(bare) { Err(HttpError::BareLineFeed) } else { Ok(()) }
@@ -218,7 +220,7 @@ impl<'a> Target<'a> {
             // RFC 9112, 3.2.2: a server MUST accept a whole URL.
             Some(rest) => {
                 let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-                // A user in it is an error (RFC 9110, 4.2.4), as is an empty host (4.2.1).
+                // A user in it is an error (RFC 9110, 4.2.4), as is an empty host (RFC 9110, 4.2.1).
                 split_port(authority).ok_or(HttpError::Target)?;
                 (Some(authority), rest)
             }

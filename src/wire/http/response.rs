@@ -131,8 +131,16 @@ impl<'a> Response<'a> {
         if !self.status.is_bodiless() {
             push_header(out, "content-length", itoa::Buffer::new().format(self.body.len()));
         }
-        push_header(out, "connection", if manner.keep_alive { "keep-alive" } else { "close" });
+        // RFC 9112, 9.6: who closes says so. RFC 9110, 7.8: `upgrade` is named here too.
+        let connection = match (manner.keep_alive, self.status) {
+            (true, Status::UpgradeRequired) => "keep-alive, upgrade",
+            (false, Status::UpgradeRequired) => "close, upgrade",
+            (true, _) => "keep-alive",
+            (false, _) => "close",
+        };
+        push_header(out, "connection", connection);
         out.extend_from_slice(b"\r\n");
+        // RFC 9110, 9.3.2: an answer to HEAD has no content, and all of its headers.
         if !manner.head_only && !self.status.is_bodiless() {
             out.extend_from_slice(self.body);
         }
@@ -200,6 +208,19 @@ mod tests {
                 "HTTP/1.1 {number} {reason}\r\n{date}\r\netag: \"a\"\r\nconnection: keep-alive\r\n\r\n"
             );
             check(&response, KEEP, &expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_asks_for_an_upgrade_says_so_in_connection() {
+        for (manner, connection) in
+            [(KEEP, "keep-alive, upgrade"), (Manner::CLOSE, "close, upgrade")]
+        {
+            let expected = format!(
+                "HTTP/1.1 426 Upgrade Required\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+                 content-length: 0\r\nconnection: {connection}\r\n\r\n"
+            );
+            check(&Response::empty(Status::UpgradeRequired), manner, &expected);
         }
     }
 

@@ -66,9 +66,12 @@ impl UpgradeError {
             Self::NoKey => "'sec-websocket-key' header is absent",
             Self::Key => "'sec-websocket-key' header must be 16 bytes in base64",
             Self::WebSocketVersion => {
+                // RFC 6455, 4.2.2 and 4.4: which version is spoken. RFC 9110, 15.5.22: which
+                // protocol.
                 return Response {
                     status: Status::UpgradeRequired,
                     headers: &[
+                        ("upgrade", "websocket"),
                         ("sec-websocket-version", "13"),
                         ("content-type", "text/plain; charset=utf-8"),
                     ],
@@ -89,6 +92,7 @@ pub fn check_upgrade(head: &Head<'_>) -> Result<Accept, UpgradeError> {
     if head.method != "GET" {
         return Err(UpgradeError::Method);
     }
+    // RFC 9110, 7.8: in HTTP/1.0 `Upgrade` means nothing.
     if head.minor_version == 0 {
         return Err(UpgradeError::Version);
     }
@@ -175,6 +179,7 @@ fn decode_token(encoded: &str) -> Option<String> {
 /// Appends the response that turns the connection into a WebSocket, dated `unix_ms`, with names and
 /// order as Phoenix has them. `phoenix` says whether the client asked for that subprotocol.
 pub fn push_switching_protocols(out: &mut Vec<u8>, accept: &Accept, phoenix: bool, unix_ms: u64) {
+    // RFC 6455, 4.2.2: without extensions, and with no subprotocol but one that was offered.
     push_status(out, Status::SwitchingProtocols);
     push_date(out, unix_ms);
     out.extend_from_slice(b"upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: ");
@@ -290,6 +295,7 @@ mod tests {
     fn a_wrong_version_is_told_the_right_one() {
         let response = UpgradeError::WebSocketVersion.response();
         assert!(response.headers.contains(&("sec-websocket-version", "13")));
+        assert!(response.headers.contains(&("upgrade", "websocket")));
     }
 
     #[test]

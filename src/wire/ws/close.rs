@@ -50,10 +50,12 @@ impl CloseCode {
 ///
 /// Half a code, a code that must not be sent, or a reason that is not UTF-8.
 pub fn parse_close(payload: &[u8]) -> Result<Option<u16>, FrameError> {
+    // RFC 6455, 5.5.1: nothing, or two bytes of a code and a reason in UTF-8.
     let Some((&code, reason)) = payload.split_first_chunk::<2>() else {
         return if payload.is_empty() { Ok(None) } else { Err(FrameError::CloseTruncated) };
     };
     let code = u16::from_be_bytes(code);
+    // RFC 6455, 7.4.1 and 7.4.2: the others are reserved, or never sent.
     if !matches!(code, 1000..=1003 | 1007..=1011 | 3000..=4999) {
         return Err(FrameError::CloseCodeInvalid { code });
     }

@@ -91,16 +91,19 @@ pub enum Decoded {
 /// Whatever the bytes that are there already rule out.
 pub fn decode_header(bytes: &[u8]) -> Result<Decoded, FrameError> {
     let Some((&first, bytes)) = bytes.split_first() else { return Ok(Decoded::Incomplete) };
+    // RFC 6455, 5.2: no extension was agreed on that gives these bits a meaning.
     if first & RESERVED != 0 {
         return Err(FrameError::ReservedBits);
     }
     let fin = first & FIN != 0;
     let opcode = Opcode::from_bits(first & OPCODE).ok_or(FrameError::ReservedOpcode)?;
+    // RFC 6455, 5.5: control frames are never fragmented, and short.
     if opcode.is_control() && !fin {
         return Err(FrameError::FragmentedControl);
     }
 
     let Some((&second, bytes)) = bytes.split_first() else { return Ok(Decoded::Incomplete) };
+    // RFC 6455, 5.1: a server closes upon a frame that is not masked.
     if second & MASKED == 0 {
         return Err(FrameError::Unmasked);
     }
@@ -114,6 +117,7 @@ pub fn decode_header(bytes: &[u8]) -> Result<Decoded, FrameError> {
             Some((&length, bytes)) => (u64::from(u16::from_be_bytes(length)), 8, bytes),
             None => return Ok(Decoded::Incomplete),
         },
+        // RFC 6455, 5.2: the highest bit of a 64-bit length is 0.
         LENGTH_64 if bytes.first().is_some_and(|top| top & 0x80 != 0) => {
             return Err(FrameError::LengthOverflow);
         }
@@ -173,6 +177,7 @@ pub fn encode_header(
     fin: bool,
     payload_bytes: u64,
 ) -> ([u8; FRAME_HEADER_BYTES_MAX], usize) {
+    // RFC 6455, 5.1: a server masks nothing. 5.2: no length is longer than it needs to be.
     let mut header = [0; FRAME_HEADER_BYTES_MAX];
     header[0] = opcode as u8 | if fin { FIN } else { 0 };
     let header_bytes = match (u8::try_from(payload_bytes), u16::try_from(payload_bytes)) {

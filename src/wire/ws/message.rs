@@ -73,9 +73,12 @@ impl Assembler {
         limits: &Limits,
     ) -> Result<Option<Incoming<'a>>, FrameError> {
         match header.opcode {
+            // RFC 6455, 5.4: control frames pass between the fragments of a message.
+            // RFC 6455, 5.5.2 and 5.5.3: a ping is answered with its own payload.
             Opcode::Ping => Ok(Some(Incoming::Ping(payload))),
             Opcode::Pong => Ok(Some(Incoming::Pong)),
             Opcode::Close => Ok(Some(Incoming::Close(parse_close(payload)?))),
+            // RFC 6455, 5.4: the fragments of two messages are not mixed.
             Opcode::Text | Opcode::Binary if self.partial.is_some() => {
                 Err(FrameError::InterleavedMessage)
             }
@@ -159,6 +162,7 @@ impl Partial {
     }
 }
 
+/// RFC 6455, 8.1: text that is not UTF-8 fails the connection.
 fn utf8(payload: &[u8]) -> Result<&str, FrameError> {
     simdutf8::basic::from_utf8(payload).map_err(|_| FrameError::NotUtf8)
 }
