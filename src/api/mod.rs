@@ -15,22 +15,24 @@
 pub(crate) mod poll;
 mod upgrade;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::auth::identity::Identity;
 use crate::base::time::Now;
-use crate::conn::{Conns, Exchange, POLL_PATH, TRY_AGAIN, manner};
+use crate::conn::{Conns, Exchange, POLL_PATH, TRY_AGAIN, api_headers, manner};
 use crate::directory::Directory;
-use crate::limits::API_BODY_BYTES_MAX;
+use crate::limits::{API_BODY_BYTES_MAX, HTTP_BODY_BYTES_MAX};
 use crate::link::ask::{Ask, Desk};
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
 use crate::link::record::ToHome;
 use crate::link::topic;
+use crate::wire::http::body::CONTINUE;
 use crate::wire::http::head::Head;
 use crate::wire::http::response::{Manner, Response, Status};
-use crate::wire::http::{HttpError, parse_head};
+use crate::wire::http::{HttpError, parse_body, parse_head};
 
 pub use crate::conn::API_HEADERS;
 
@@ -88,6 +90,8 @@ pub enum Routed {
         room: String,
         /// Its title.
         title: String,
+        /// The other origin whose page asks for it, and may read the answer.
+        origin: Option<Box<str>>,
     },
 }
 
@@ -95,7 +99,7 @@ pub enum Routed {
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(crate) enum Read<'b> {
     /// A request, of so many bytes.
-    Whole { head: Head<'b>, body: &'b [u8], taken: usize },
+    Whole { head: Head<'b>, body: Cow<'b, [u8]>, taken: usize },
     /// It is not whole.
     Partial,
     /// It is none that can be taken, and has been answered.
@@ -137,13 +141,21 @@ impl Api {
             Ok(None) => return Read::Partial,
             Err(error) => return refuse(cx, conns, key, error),
         };
-        if head.body_bytes > API_BODY_BYTES_MAX && !is_at(&head, POLL_PATH) {
-            return refuse(cx, conns, key, HttpError::BodyTooBig);
-        }
-        let taken = head.head_bytes + head.body_bytes;
-        match bytes.get(head.head_bytes..taken) {
-            Some(body) => Read::Whole { head, body, taken },
-            None => Read::Partial,
+        let is_poll = is_at(&head, POLL_PATH);
+        let bytes_max = if is_poll { HTTP_BODY_BYTES_MAX } else { API_BODY_BYTES_MAX };
+        match parse_body(&head, &bytes[head.head_bytes..], bytes_max) {
+            Ok(Some(body)) => {
+                let taken = head.head_bytes + body.taken;
+                Read::Whole { head, body: body.content, taken }
+            }
+            Ok(None) => {
+                // RFC 9110, 10.1.1: nothing need be said once some of the body has come.
+                if bytes.len() == head.head_bytes && head.expects_continue() {
+                    conns.output(key.index()).extend_from_slice(CONTINUE);
+                }
+                Read::Partial
+            }
+            Err(error) => refuse(cx, conns, key, error),
         }
     }
 
@@ -193,8 +205,8 @@ impl Api {
                 conns.responded(cx, key, manner);
                 None
             }
-            Routed::CreateRoom { room, title } => {
-                create_room(cx, conns, key, manner, (&room, &title), desk)
+            Routed::CreateRoom { room, title, origin } => {
+                create_room(cx, conns, key, (manner, origin), (&room, &title), desk)
             }
         }
     }
@@ -221,7 +233,7 @@ fn create_room<'m, I: Io>(
     cx: &mut Cx<'_, I>,
     conns: &mut Conns,
     key: ConnKey,
-    manner: Manner,
+    (manner, origin): (Manner, Option<Box<str>>),
     (room, title): (&str, &str),
     desk: &'m mut Desk,
 ) -> Option<Ask<'m>> {
@@ -229,8 +241,9 @@ fn create_room<'m, I: Io>(
     if let Err(retry) = conns.rates.take_join(key.index(), cx.now.mono_ms, limits) {
         cx.metrics.refused_join += 1;
         let retry_s = retry.0.div_ceil(1_000).to_string();
-        let headers = &[API_HEADERS, &[("retry-after", &retry_s)]].concat();
-        let body = TOO_FAST.as_bytes();
+        let mut headers = api_headers(origin.as_deref());
+        headers.push(("retry-after", &retry_s));
+        let (headers, body) = (&*headers, TOO_FAST.as_bytes());
         let response = Response { status: Status::TooManyRequests, headers, body };
         conns.respond(cx, key, manner, &response);
         return None;
@@ -240,7 +253,7 @@ fn create_room<'m, I: Io>(
     desk.text.push_str(title);
     let (topic, title) = desk.text.split_at(topic_bytes);
     let shard = cx.home_of(topic);
-    conns.wait(key, Exchange::Create { manner, shard });
+    conns.wait(key, Exchange::Create { manner, shard, origin });
     Some(Ask::Home { shard, message: ToHome::Create { conn: key, topic, title } })
 }
 

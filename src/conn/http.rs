@@ -22,10 +22,10 @@ pub(crate) const TRY_AGAIN: &str =
     r#"{"error":{"message":"it is not known what became of it: try again","reason":"busy"}}"#;
 
 /// A request that waits for another shard, and what its answer will need.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Exchange {
     /// A room is to be made.
-    Create { manner: Manner, shard: u16 },
+    Create { manner: Manner, shard: u16, origin: Option<Box<str>> },
     /// A poll.
     Poll { manner: Manner, ticket: Ticket },
     /// Messages for a session.
@@ -40,6 +40,15 @@ impl Exchange {
             Self::Poll { ticket, .. } => ticket.shard,
         }
     }
+}
+
+/// The headers of an answer of the API to a page of this other origin, if it is one.
+pub(crate) fn api_headers(origin: Option<&str>) -> Vec<(&str, &str)> {
+    let mut headers = API_HEADERS.to_vec();
+    if let Some(origin) = origin {
+        headers.extend([("access-control-allow-origin", origin), ("vary", "origin")]);
+    }
+    headers
 }
 
 /// How a request is to be answered. A server that is about to stop keeps no connection.
@@ -69,7 +78,8 @@ impl Conns {
     /// The requests that wait for a shard, in the order of their connections.
     pub(crate) fn waiting_for(&self, shard: u16) -> Vec<(ConnKey, Exchange)> {
         let exchanges = self.exchanges.iter().filter(|(_, exchange)| exchange.shard() == shard);
-        let mut waiting: Vec<_> = exchanges.map(|(key, exchange)| (*key, *exchange)).collect();
+        let mut waiting: Vec<_> =
+            exchanges.map(|(key, exchange)| (*key, exchange.clone())).collect();
         // No order of a map may be seen outside.
         waiting.sort_unstable_by_key(|(key, _)| *key);
         waiting
@@ -105,13 +115,14 @@ impl Conns {
         status: u16,
         body: &str,
     ) {
-        let Some(Exchange::Create { manner, .. }) = self.stop_waiting(key) else { return };
+        let Some(Exchange::Create { manner, origin, .. }) = self.stop_waiting(key) else { return };
         let status = match status {
             200 => Status::Ok,
             201 => Status::Created,
             _ => Status::Unavailable,
         };
-        let response = Response { status, headers: API_HEADERS, body: body.as_bytes() };
+        let headers = api_headers(origin.as_deref());
+        let response = Response { status, headers: &headers, body: body.as_bytes() };
         self.respond(cx, key, manner, &response);
         self.unpark(key);
     }

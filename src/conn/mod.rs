@@ -58,7 +58,7 @@ use session::Session;
 pub(crate) use deadlines::Verdict;
 pub(crate) use flags::Flags;
 pub use http::API_HEADERS;
-pub(crate) use http::{Exchange, TRY_AGAIN, manner};
+pub(crate) use http::{Exchange, TRY_AGAIN, api_headers, manner};
 pub(crate) use input::Begun;
 pub(crate) use output::Flushed;
 pub(crate) use session::{

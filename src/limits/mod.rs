@@ -60,10 +60,6 @@ pub const POLL_ANSWER_BYTES: usize = 256 * 1_024;
 /// them.
 pub const POLLED_OUT_FACTOR: usize = 4;
 
-/// The longest token, in bytes: it stands in a request line, which has its own bound (RFC 8725
-/// names none).
-pub const TOKEN_BYTES_MAX: usize = 4_096;
-
 /// The longest body of an HTTP request, in bytes. A client that polls posts all that it has to say
 /// in one request: a burst of the longest messages, as [`Limits`] has them by default, must fit.
 pub const HTTP_BODY_BYTES_MAX: usize = 1_024 * 1_024;

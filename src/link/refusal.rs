@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::base::bucket::RetryMs;
 use crate::link::metrics::Metrics;
+use crate::wire::phx::Unfit;
 
 /// Why a push or join is refused, and what the client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,12 @@ const BUSY_RETRY_MS: u32 = 250;
 
 /// And when memory is short.
 const MEMORY_RETRY_MS: u32 = 2_000;
+
+impl From<Unfit> for Refusal {
+    fn from(unfit: Unfit) -> Self {
+        Self::Invalid { field: unfit.field(), message: unfit.message() }
+    }
+}
 
 impl Refusal {
     /// Counts it, if it is a limit's.

@@ -79,7 +79,7 @@ impl Members {
         if replaces.is_none() && self.channels_count(conn) >= limits.channels_per_conn as usize {
             return Err(Refusal::TooManyChannels);
         }
-        let params = JoinParams::parse(message.payload)?;
+        let params = JoinParams::parse(message.payload?)?;
         let shard = cx.home_of(topic);
         if parsed != Topic::Lobby && cx.is_busy(shard) {
             return Err(Refusal::Busy);

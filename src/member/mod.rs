@@ -143,6 +143,10 @@ impl Members {
             Some(event) if !topic::is_reserved(&event) => {
                 return Dispatch::Push { audience, event };
             }
+            // An event that cannot be read: the answer says so.
+            None if message.payload.is_err() => {
+                return Dispatch::Push { audience, event: Cow::Borrowed("") };
+            }
             _ => self.evict(conn, audience, "channel_crash"),
         }
         Dispatch::Done

@@ -44,7 +44,7 @@ impl Members {
         let Some(channel) = self.channel(conn, audience) else { return Ok(None) };
         let asker = Asker { conn, slot: channel.slot };
         if event == "echo" {
-            return Ok(self.answer_in_order(push, "ok", message.payload));
+            return Ok(self.answer_in_order(push, "ok", message.payload?));
         }
         let Some((shard, home)) = self.audiences.home(audience) else {
             return Err(Refusal::ReadOnly);
@@ -71,10 +71,10 @@ impl Members {
             .rates
             .take_publish(conn.index(), cx.now.mono_ms, limits)
             .map_err(|retry| Refusal::RateLimited { limit: PUBLISH_LIMIT, retry })?;
+        let payload = message.payload?;
         let message = match event {
             "new_msg" if room.is_some() => {
-                let Publish { body, key, reply_to } =
-                    Publish::parse(message.payload, limits.body_bytes)?;
+                let Publish { body, key, reply_to } = Publish::parse(payload, limits.body_bytes)?;
                 let key = key.map(|key| match key {
                     Cow::Borrowed(key) => key,
                     // It had escapes in it.
@@ -87,12 +87,12 @@ impl Members {
             }
             "typing" => ToHome::Typing { home, asker },
             "history" => {
-                let (from, limit) = page_wanted(message.payload)?;
+                let (from, limit) = page_wanted(payload)?;
                 ToHome::History { home, asker, reference, from, limit }
             }
             _ => {
                 let user = self.conns.identity(conn).map_or("", Identity::user);
-                let payload = match message.payload {
+                let payload = match payload {
                     Payload::Json(object) => Payload::Json(signed(object, user, &mut desk.bytes)?),
                     binary @ Payload::Binary(_) => binary,
                 };

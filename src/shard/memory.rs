@@ -26,10 +26,10 @@ use std::cmp::Reverse;
 use super::{Settings, Shard, Turn};
 use crate::audience::{LogMemory, SPARE_BYTES_MAX, SPARE_MAX};
 use crate::limits::{
-    CLIENT_FRAME_HEADER_BYTES_MAX, CONN_MEMORY_BYTES, HTTP_BODY_BYTES_MAX, KEY_MEMORY_BYTES,
-    KEYS_PER_ROOM_MAX, MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MESH_BUSY_BYTES, META_BYTES_MAX,
-    NAME_BYTES_MAX, POLLED_OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX, READ_BUFFER_BYTES,
-    ROOM_MEMORY_BYTES, TOKEN_BYTES_MAX,
+    CHUNKING_BYTES_MAX, CLIENT_FRAME_HEADER_BYTES_MAX, CONN_MEMORY_BYTES, HTTP_BODY_BYTES_MAX,
+    KEY_MEMORY_BYTES, KEYS_PER_ROOM_MAX, MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MESH_BUSY_BYTES,
+    META_BYTES_MAX, NAME_BYTES_MAX, POLLED_OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX,
+    READ_BUFFER_BYTES, ROOM_MEMORY_BYTES,
 };
 use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::io::Io;
@@ -199,7 +199,8 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
     let members = conns.saturating_mul(u64::from(limits.channels_per_conn));
     let held_bytes = 2 * READ_BUFFER_BYTES + limits.message_bytes + CLIENT_FRAME_HEADER_BYTES_MAX;
     // What a client that polls posts, or whoever says that it does.
-    let posted_bytes = 2 * READ_BUFFER_BYTES + limits.head_bytes + HTTP_BODY_BYTES_MAX;
+    let posted_bytes =
+        2 * READ_BUFFER_BYTES + limits.head_bytes + HTTP_BODY_BYTES_MAX + CHUNKING_BYTES_MAX;
     let input_bytes = posted_bytes.max(held_bytes + limits.message_bytes);
     let log_bytes = LogMemory::new(limits.room_lag_bytes).lagging_bytes();
     let part = |what, count, each_bytes: usize| Part {
@@ -211,7 +212,11 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
     let fixed =
         |what, count, each_bytes| Part { is_counted: false, ..part(what, count, each_bytes) };
     vec![
-        part("connections, with the rights in a token", conns, CONN_MEMORY_BYTES + TOKEN_BYTES_MAX),
+        part(
+            "connections, with the rights in a token",
+            conns,
+            CONN_MEMORY_BYTES + limits.head_bytes,
+        ),
         part("memberships, with a meta", members, MEMBER_MEMORY_BYTES + META_BYTES_MAX),
         // Of all members, in memory that has grown to twice its need; names may need escapes.
         part(
@@ -273,10 +278,11 @@ mod tests {
         let bytes = |name: &str| {
             parts.iter().find(|part| part.what.starts_with(name)).expect("a part").bytes()
         };
-        assert_eq!(bytes("connections"), 1_000 * (512 + 4_096));
+        assert_eq!(bytes("connections"), 1_000 * (512 + 8_192));
         assert_eq!(bytes("memberships"), 10_000 * (256 + 1_024));
         assert_eq!(bytes("lists"), 10_000 * 2 * (512 + 1_024 + 128));
-        assert_eq!(bytes("input"), 1_000 * (2 * 65_536 + 8_192 + 1_048_576), "as a request");
+        let input = 1_000 * (2 * 65_536 + 8_192 + 1_048_576 + 16_384);
+        assert_eq!(bytes("input"), input, "as a request");
         let large = Limits { message_bytes: 1_000_000, ..settings.limits.clone() };
         let large = Settings { limits: large, ..settings.clone() };
         let of_frames = worst_case(&large, 1_024)[3].bytes();

@@ -11,7 +11,6 @@ use super::{Shard, Turn};
 use crate::api::poll::count_refused;
 use crate::api::{Api, Read};
 use crate::conn::{Begun, Stage};
-use crate::limits::REF_BYTES_MAX;
 use crate::link::ask::Ask;
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
@@ -124,7 +123,7 @@ impl Shard {
             self.admission.spend(0);
         }
         let mut desk = std::mem::take(&mut self.desk);
-        let request = (&head, body);
+        let request = (&head, &*body);
         let directory = &self.directory;
         let ask = self.api.handle(&mut cx, conns, directory, has_room, key, request, &mut desk);
         if let Some(ask) = ask {
@@ -195,15 +194,12 @@ impl Shard {
             Opcode::Binary => self.decoder.binary(bytes, serializer),
             _ => self.decoder.text(bytes, serializer),
         };
-        let flow = match decoded {
-            Ok(message) if message.join_ref.len().max(message.reference.len()) <= REF_BYTES_MAX => {
-                self.dispatch(turn, key, &message)
-            }
-            _ => {
-                self.common.metrics.malformed += 1;
-                self.members.close(&mut self.common.cx(turn), key, CloseCode::Internal, "");
-                Flow::Next
-            }
+        let flow = if let Ok(message) = decoded {
+            self.dispatch(turn, key, &message)
+        } else {
+            self.common.metrics.malformed += 1;
+            self.members.close(&mut self.common.cx(turn), key, CloseCode::Internal, "");
+            Flow::Next
         };
         match flow {
             Flow::Next => self.common.metrics.messages_in += 1,
