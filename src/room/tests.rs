@@ -118,8 +118,8 @@ fn members_are_counted_at_their_shards_and_the_last_one_takes_the_outpost_along(
 fn who_joins_again_takes_its_own_place_and_nobody_elses() {
     let mut room = Room::new("room:tea", 1);
     let ann = join(&mut room, "ann", 0, 1);
-    let identity_of_ann = identity("ann");
-    let again = Arrival { replaces: Some(ann), ..arrival(Who::Here(&identity_of_ann), 0, 1) };
+    let myself = identity("ann");
+    let again = Arrival { replaces: Some(ann), ..arrival(Who::Here(&myself), 0, 1) };
     let ann = room.join(now(0), again);
     room.check_invariants();
     assert_eq!(room.members_count(), 1);
