@@ -4,6 +4,9 @@
 // The documentation is for those who work on the server, and is built with what is private.
 #![allow(rustdoc::private_intra_doc_links)]
 
+#[cfg(test)]
+extern crate self as chinwag;
+
 pub mod limits;
 
 pub mod base;

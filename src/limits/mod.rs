@@ -159,6 +159,18 @@ pub const ROOM_MEMORY_BYTES: usize = 2 * 1_024;
 /// that grows, and its place in the order.
 pub const KEY_MEMORY_BYTES: usize = 96;
 
+/// How many ended epochs a room remembers. A cursor from before that is not recovered. One ends with
+/// each unclean stop and each failover.
+pub const LINEAGE_EPOCHS_MAX: usize = 16;
+
+/// How often a room proposes an entry again that conflicts with what its log knows, before the push
+/// is answered `busy`.
+pub const PROPOSALS_MAX: u32 = 8;
+
+/// How many pushes of a room may wait behind entries that its log has not ordered yet; the next one
+/// is answered `busy`.
+pub const WAITING_PUSHES_PER_ROOM_MAX: usize = 256;
+
 /// How often idle, unfinished and expired connections are looked for, in milliseconds.
 pub const SWEEP_MS: u64 = 500;
 

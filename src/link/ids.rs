@@ -28,7 +28,7 @@ pub type AudienceKey = Key<mark::Audience>;
 pub type RoomKey = Key<mark::Room>;
 
 /// A membership's place in its room: a small dense number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Slot(pub u32);
 
 impl Slot {
@@ -52,7 +52,7 @@ pub struct Address {
 }
 
 /// Which membership asks, so that the answer finds back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Asker {
     /// The connection, on the shard that sent the message.
     pub conn: ConnKey,
@@ -78,6 +78,9 @@ pub struct Cursor {
     pub epoch: u64,
     /// The last offset that the reader has.
     pub offset: u64,
+    /// The last change of what became of a message that the reader has; none, if it knows of no
+    /// changes.
+    pub change: Option<u64>,
 }
 
 /// What a publisher is told, the first time and again when it repeats a key.

@@ -3,12 +3,20 @@
 
 use crate::auth::identity::Identity;
 use crate::base::time::Now;
+use crate::link::log::Log;
 use crate::wire::phx::Serializer;
 
 /// Sockets, and the other shards. Monomorphised away in the server.
 ///
 /// `Shard` is `crate::shard::Shard`: what calls this, and what is called back.
 pub trait Io {
+    /// What keeps the entries of rooms.
+    type Log: Log;
+
+    /// What keeps the entries of rooms. It says later what it does not say in the call:
+    /// `Shard::log_said`.
+    fn log(&mut self) -> &mut Self::Log;
+
     /// Writes to a connection as much as it takes now, and returns how much that was. Less than all
     /// means that `Shard::writable` or `Shard::hung_up` will follow; an error is told by that
     /// alone.

@@ -88,6 +88,17 @@ fn push_id(out: &mut Vec<u8>, epoch: u64, offset: u64) {
     out.push(b'"');
 }
 
+/// Appends the payload of `room_epoch`: where the room stands in its new epoch.
+pub(crate) fn push_epoch_told(out: &mut Vec<u8>, epoch: u64, offset: u64, change: u64) {
+    out.extend_from_slice(b"{\"change\":");
+    push_unsigned(out, change);
+    out.extend_from_slice(b",\"epoch\":\"");
+    push_epoch(out, epoch);
+    out.extend_from_slice(b"\",\"offset\":");
+    push_unsigned(out, offset);
+    out.push(b'}');
+}
+
 /// Appends an epoch as clients see it: 16 digits.
 pub(crate) fn push_epoch(out: &mut Vec<u8>, epoch: u64) {
     const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -140,6 +140,9 @@ records! {
         27 State { audience: AudienceKey, list: &'a [u8], count: Option<Count>, own: &'a [u8] }
         /// The answer to [`ToHome::Create`]: a status of HTTP and a body.
         28 Created { conn: ConnKey, status: u16, body: &'a str }
+        /// The channels of all members there end, loudly: stock clients join again, with their
+        /// cursor. Each leaves as one that lags does.
+        29 Ended { audience: AudienceKey, reason: &'a str }
     }
 }
 
@@ -387,10 +390,11 @@ impl Field<'_> for Cursor {
     fn put(self, out: &mut Vec<u8>) {
         self.epoch.put(out);
         self.offset.put(out);
+        self.change.put(out);
     }
 
     fn take(record: &mut &[u8]) -> Self {
-        Self { epoch: u64::take(record), offset: u64::take(record) }
+        Self { epoch: u64::take(record), offset: u64::take(record), change: Field::take(record) }
     }
 }
 
@@ -475,7 +479,7 @@ mod tests {
             who: Who::There { user: "u", name: "" },
             speak: true,
             visible: false,
-            since: Some(Cursor { epoch: u64::MAX, offset: 1 }),
+            since: Some(Cursor { epoch: u64::MAX, offset: 1, change: Some(2) }),
             limit: 50,
             meta: Some("{}"),
             replaces: Some(Slot(1)),

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use crate::base::bucket::RetryMs;
 use crate::link::metrics::Metrics;
-use crate::wire::phx::Unfit;
 
 /// Why a push or join is refused, and what the client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +30,12 @@ pub(crate) enum Refusal {
     ReadOnly,
     /// No new room can be made.
     TooManyRooms,
+    /// The disk does not take it. Nothing was accepted.
+    Storage,
+    /// The engine is not there. Nothing was accepted.
+    Unavailable,
+    /// It may have been accepted: the same `key` gives the answer.
+    Unconfirmed,
 }
 
 /// What limits pushes, as a refusal names it.
@@ -42,11 +47,8 @@ const BUSY_RETRY_MS: u32 = 250;
 /// And when memory is short.
 const MEMORY_RETRY_MS: u32 = 2_000;
 
-impl From<Unfit> for Refusal {
-    fn from(unfit: Unfit) -> Self {
-        Self::Invalid { field: unfit.field(), message: unfit.message() }
-    }
-}
+/// And when a log does not answer as it should: it is tried again every second.
+const LOG_RETRY_MS: u32 = 1_000;
 
 impl Refusal {
     /// Counts it, if it is a limit's.
@@ -63,7 +65,10 @@ impl Refusal {
             | Self::Unauthorized
             | Self::Invalid { .. }
             | Self::UserMismatch
-            | Self::ReadOnly => {}
+            | Self::ReadOnly
+            | Self::Storage
+            | Self::Unavailable
+            | Self::Unconfirmed => {}
         }
     }
 
@@ -89,8 +94,15 @@ impl Refusal {
             Self::UserMismatch => r#"{"reason":"user_mismatch"}"#.into(),
             Self::ReadOnly => r#"{"reason":"read_only"}"#.into(),
             Self::TooManyRooms => r#"{"reason":"too_many_rooms"}"#.into(),
+            Self::Storage => of_log("storage"),
+            Self::Unavailable => of_log("unavailable"),
+            Self::Unconfirmed => of_log("unconfirmed"),
         }
     }
+}
+
+fn of_log(reason: &str) -> Cow<'static, str> {
+    format!(r#"{{"reason":"{reason}","retry_ms":{LOG_RETRY_MS}}}"#).into()
 }
 
 #[cfg(test)]
@@ -107,6 +119,9 @@ mod tests {
             Refusal::RateLimited { limit: "limits.publish_per_s", retry: RetryMs(5) },
             Refusal::Busy,
             Refusal::NoMemory,
+            Refusal::Storage,
+            Refusal::Unavailable,
+            Refusal::Unconfirmed,
         ] {
             let response = refusal.response();
             assert!(json::Checker::default().check(response.as_bytes()).is_ok());

@@ -2,7 +2,7 @@
 //!
 //! Deliberately absent: messages and receipts (`link::message`), presence (`meta`).
 //!
-//! Called by: `room`. Calls: `history`, `presence`.
+//! Called by: `room`. Calls: `journal`, `presence`.
 
 use crate::limits::HistoryLimits;
 use crate::link::ids::{Cursor, Slot};
@@ -33,17 +33,16 @@ pub(crate) fn push_joined(
     let JoinQuestion { speak, since, limit } = question;
     out.push(b'{');
     if room.name().is_some() {
-        let history = room.history();
-        let cursor = history.cursor();
-        let recovered = since.and_then(|since| history.recover(since, limits));
+        let journal = room.journal();
+        let recovered = since.and_then(|since| journal.recover(since, limits));
         out.extend_from_slice(b"\"epoch\":\"");
-        push_epoch(out, cursor.epoch);
+        push_epoch(out, journal.epoch());
         out.extend_from_slice(b"\",");
         // What was missed begins where the client stands, so it has what is before; the page may
         // have more before it.
-        push_page(out, recovered.unwrap_or_else(|| history.latest(limit, limits)));
+        push_page(out, recovered.unwrap_or_else(|| room.history().latest(limit, limits)));
         out.extend_from_slice(b",\"offset\":");
-        push_unsigned(out, cursor.offset);
+        push_unsigned(out, room.history().last());
         out.extend_from_slice(if recovered.is_some() {
             b",\"recovered\":true,"
         } else {

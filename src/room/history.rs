@@ -3,7 +3,8 @@
 //!
 //! Invariants:
 //!
-//! 1. offsets are contiguous from 1 within an epoch; a message keeps its offset for ever;
+//! 1. offsets are contiguous within an epoch, and go on over a turn of it; a message keeps its
+//!    offset for ever;
 //! 2. what is kept is always the latest part, without gaps;
 //! 3. a recovery is all that was missed, or is not one.
 //!
@@ -17,7 +18,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::base::slack;
 use crate::limits::{HistoryLimits, KEYS_PER_ROOM_MAX};
-use crate::link::ids::{Cursor, Receipt};
+use crate::link::ids::Receipt;
 
 /// A run of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +73,38 @@ impl History {
         }
     }
 
-    /// Where a reader stands who has everything.
+    /// An empty history whose next message comes behind `last`.
     #[must_use]
-    pub fn cursor(&self) -> Cursor {
-        Cursor { epoch: self.epoch, offset: self.last }
+    pub fn following(epoch: u64, last: u64) -> Self {
+        Self { last, ..Self::new(epoch) }
+    }
+
+    /// Goes on in a new epoch, without what is behind `last`; `last` is not behind what is there.
+    /// Returns the epoch that has ended.
+    pub fn turn(&mut self, epoch: u64, last: u64) -> u64 {
+        let first = self.first();
+        let kept = usize::try_from((last + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+        if let Some(start) = self.starts.get(kept) {
+            let end = self.place(*start);
+            self.bytes.truncate(end);
+            self.starts.truncate(kept);
+        }
+        self.last = last;
+        self.front = self.front.min(self.bytes.len());
+        self.keys.forget_behind(last);
+        std::mem::replace(&mut self.epoch, epoch)
+    }
+
+    /// Which life of the room this is.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The offset of the last message; 0 before the first.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
     }
 
     /// How many messages are kept.
@@ -181,17 +210,11 @@ impl History {
         self.front = 0;
     }
 
-    /// Everything after the cursor, or `None` if that can no longer be told, or would be more than
-    /// `limits.page_bytes`.
+    /// All messages behind an offset, of those that are kept.
     #[must_use]
-    pub fn recover(&self, since: Cursor, limits: &HistoryLimits) -> Option<Page<'_>> {
-        if since.epoch != self.epoch || since.offset > self.last || since.offset + 1 < self.first()
-        {
-            return None;
-        }
-        let skipped = usize::try_from(since.offset + 1 - self.first()).ok()?;
-        let page = self.page(skipped, self.len());
-        (page.messages.len() <= limits.page_bytes).then_some(page)
+    pub fn behind(&self, offset: u64) -> Page<'_> {
+        let skipped = offset.saturating_add(1).saturating_sub(self.first());
+        self.page(usize::try_from(skipped).unwrap_or(usize::MAX), self.len())
     }
 
     /// The latest messages: at most `count`, and at most `limits.page_bytes`. `more` speaks of
@@ -227,7 +250,8 @@ impl History {
     }
 
     /// The offset of the oldest message that is kept; the next offset if there is none.
-    fn first(&self) -> u64 {
+    #[must_use]
+    pub fn first(&self) -> u64 {
         self.last + 1 - self.starts.len() as u64
     }
 
@@ -277,6 +301,12 @@ impl Keys {
             self.order.push_back(key);
         }
     }
+
+    /// Forgets the keys of messages that are lost: they may be said again.
+    fn forget_behind(&mut self, last: u64) {
+        self.receipts.retain(|_, receipt| receipt.offset <= last);
+        self.order.retain(|key| self.receipts.contains_key(key));
+    }
 }
 
 #[cfg(test)]
@@ -324,26 +354,6 @@ mod tests {
     }
 
     #[test]
-    fn a_recovery_is_all_that_was_missed_or_nothing() {
-        let history = filled(8, &LIMITS);
-        let recover = |epoch, offset| history.recover(Cursor { epoch, offset }, &LIMITS);
-        check(recover(7, 5).expect("kept"), "m6,m7,m8", false);
-        check(recover(7, 3).expect("the oldest kept is 4"), "m4,m5,m6,m7,m8", false);
-        check(recover(7, 8).expect("nothing missed"), "", false);
-        assert_eq!(recover(7, 2), None, "message 3 is gone");
-        assert_eq!(recover(7, 9), None, "from the future");
-        assert_eq!(recover(6, 5), None, "another epoch");
-        assert_eq!(recover(7, u64::MAX), None);
-        let small = HistoryLimits { page_bytes: 7, ..LIMITS };
-        assert_eq!(
-            history.recover(Cursor { epoch: 7, offset: 5 }, &small),
-            None,
-            "eight bytes are too many"
-        );
-        assert!(history.recover(Cursor { epoch: 7, offset: 6 }, &small).is_some());
-    }
-
-    #[test]
     fn pages_stay_within_their_bytes_and_next_to_what_was_asked() {
         let history = filled(5, &LIMITS);
         let small = HistoryLimits { page_bytes: 5, ..LIMITS };
@@ -352,24 +362,22 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_room_recovers_a_cursor_at_zero() {
-        let history = History::new(7);
-        check(
-            history.recover(Cursor { epoch: 7, offset: 0 }, &LIMITS).expect("nothing missed"),
-            "",
-            false,
-        );
+    fn a_turn_lets_go_of_the_lost_end_and_goes_on_from_what_is_there() {
+        let mut history = filled(8, &LIMITS);
+        let key = KeyHash([1, 1]);
+        history.append(history.next(9), Some(key), b"m9", &LIMITS);
+        assert_eq!(history.turn(9, 7), 7);
+        assert_eq!((history.epoch(), history.last(), history.of_key(key)), (9, 7, None));
+        check(history.latest(50, &LIMITS), "m5,m6,m7", false);
+        history.append(history.next(10), None, b"n8", &LIMITS);
+        check(history.behind(6), "m7,n8", false);
+        history.turn(10, 2);
         check(history.latest(50, &LIMITS), "", false);
-    }
-
-    #[test]
-    fn offsets_go_on_when_nothing_is_kept() {
-        let none = HistoryLimits { messages: 0, ..LIMITS };
-        let history = filled(3, &none);
-        assert_eq!(history.cursor(), Cursor { epoch: 7, offset: 3 });
-        assert!(history.is_empty());
-        assert_eq!(history.recover(Cursor { epoch: 7, offset: 2 }, &none), None);
-        assert!(history.recover(Cursor { epoch: 7, offset: 3 }, &none).is_some());
+        assert_eq!((history.last(), history.first()), (2, 3));
+        history.append(history.next(11), None, b"o3", &LIMITS);
+        check(history.latest(50, &LIMITS), "o3", false);
+        assert_eq!(history.turn(11, 3), 10);
+        check(history.latest(50, &LIMITS), "o3", false);
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! ```text
 //!            ┌───────────────── Room ─────────────────┐
 //!   join ───>│ presence   who is there, as bits       │──> slot, answer
-//!   publish ─>│ history    messages by offset, keys    │──> receipt, the message as JSON
-//!   typing ──>│ typists    who was said to be typing   │──> the event as JSON, or nothing
+//!   propose >│ (reads and judges, changes nothing)    │──> an entry for the log, or a refusal
+//!   apply ──>│ journal    messages by offset, keys    │──> receipt, the message as JSON
+//!   typing ─>│ typists    who was said to be typing   │──> the event as JSON, or nothing
 //!   tick ───>│ pacing     when the members are told   │──> diff, count, list of those there
 //!            └────────────────────────────────────────┘
 //! ```
@@ -24,17 +25,20 @@
 //!
 //! Deliberately absent: connections, shards, sockets, the registry's bookkeeping.
 //!
-//! Here is who is in the room; `speech` is what is said in it, `announce` how members learn who is
-//! there.
+//! Here is who is in the room; `propose` is what is said in it, `speech` what is not kept, `announce`
+//! how members learn who is there.
 //!
-//! Called by: `rooms`. Calls: `history`, `presence`, `pacing`, `encode`, `meta`.
+//! Called by: `rooms`. Calls: `journal`, `presence`, `pacing`, `encode`, `meta`.
 
 mod announce;
 pub(crate) mod encode;
 pub mod history;
+pub(crate) mod journal;
 pub(crate) mod meta;
 pub(crate) mod pacing;
 pub mod presence;
+pub(crate) mod propose;
+pub(crate) mod resume;
 pub(crate) mod speech;
 #[cfg(test)]
 mod tests;
@@ -43,6 +47,7 @@ use smallvec::SmallVec;
 
 use encode::{JoinQuestion, push_joined};
 use history::History;
+use journal::Journal;
 use pacing::Pacing;
 use presence::{Member, Presence};
 
@@ -69,7 +74,7 @@ pub(crate) struct Outpost {
 pub(crate) struct Room {
     topic: Box<str>,
     title: Box<str>,
-    history: History,
+    journal: Journal,
     presence: Presence<Address>,
     outposts: SmallVec<[Outpost; 2]>,
     pacing: Pacing,
@@ -102,10 +107,15 @@ pub(crate) struct Arrival<'a> {
 impl Room {
     /// A room that nobody has been in. The epoch tells this life of it from any other.
     pub(crate) fn new(topic: &str, epoch: u64) -> Self {
+        Self::with_journal(topic, Journal::new(epoch))
+    }
+
+    /// A room that goes on where its log has kept it.
+    pub(crate) fn with_journal(topic: &str, journal: Journal) -> Self {
         Self {
             topic: topic.into(),
             title: Topic::parse(topic).and_then(Topic::room).unwrap_or_default().into(),
-            history: History::new(epoch),
+            journal,
             presence: Presence::default(),
             outposts: SmallVec::new(),
             pacing: Pacing::default(),
@@ -135,9 +145,20 @@ impl Room {
         self.title = title.into();
     }
 
-    /// What it remembers.
+    /// What it keeps.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The messages that it keeps.
     pub(crate) fn history(&self) -> &History {
-        &self.history
+        self.journal.history()
+    }
+
+    /// Whether the asker is the member in its slot.
+    pub(crate) fn is_member(&self, shard: u16, asker: Asker) -> bool {
+        let address = self.presence.member(asker.slot).map(|member| member.place);
+        address == Some(Address { shard, conn: asker.conn })
     }
 
     /// The member in a slot, if there is one that has not left.
@@ -170,7 +191,7 @@ impl Room {
     pub(crate) fn weight_bytes(&self) -> usize {
         let members =
             self.presence.live_count() as usize * MEMBER_MEMORY_BYTES + self.presence.meta_bytes();
-        ROOM_MEMORY_BYTES + members + self.history.keys_count() * KEY_MEMORY_BYTES
+        ROOM_MEMORY_BYTES + members + self.history().keys_count() * KEY_MEMORY_BYTES
     }
 
     /// Checks that the asker is the member in its slot.
@@ -180,12 +201,7 @@ impl Room {
     /// If that slot is not the asker's: it would speak as somebody else, or in a room that it is
     /// not in.
     pub(crate) fn check(&self, shard: u16, asker: Asker) {
-        let address = self.presence.member(asker.slot).map(|member| member.place);
-        assert_eq!(
-            address,
-            Some(Address { shard, conn: asker.conn }),
-            "a member speaks for itself"
-        );
+        assert!(self.is_member(shard, asker), "a member speaks for itself: {shard} {asker:?}");
     }
 
     /// Takes a member in, and out the one that it replaces. Only a room lists its members.

@@ -1,71 +1,19 @@
-//! What is said in a room: messages, typing, and pages of what was said.
+//! What is said in a room and not kept, and pages of what was.
 //!
-//! Deliberately absent: custom events, which pass as they are and leave nothing here.
+//! Deliberately absent: messages (`propose`), and custom events, which pass as they are and leave
+//! nothing here.
 //!
 //! Called by: `rooms`. Calls: `history`, `presence`, `encode`.
 
 use crate::base::time::Now;
 use crate::limits::{HistoryLimits, PresenceLimits};
-use crate::link::ids::{Receipt, Slot};
-use crate::link::message::push_message;
+use crate::link::ids::Slot;
 use crate::link::record::From;
 use crate::room::Room;
 use crate::room::encode::push_page;
-use crate::room::history::KeyHash;
 use crate::wire::json::push_string;
 
-/// A message that a member wishes to say.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Message<'a> {
-    /// A JSON string with its quotes.
-    pub(crate) body: &'a str,
-    /// What its client calls it.
-    pub(crate) key: Option<&'a str>,
-    /// The offset of the message that it answers.
-    pub(crate) reply_to: Option<u64>,
-}
-
-/// What became of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Publication {
-    /// What the publisher is told.
-    pub(crate) receipt: Receipt,
-    /// Whether the members are to be told. Not so if its key has been used: then this is the first
-    /// message's receipt.
-    pub(crate) is_new: bool,
-}
-
 impl Room {
-    /// Gives a message its place, and appends it to `out` as members get it; unless its key has
-    /// been used before.
-    ///
-    /// Requires: `slot` is a member. Changes: history.
-    pub(crate) fn publish(
-        &mut self,
-        now: Now,
-        slot: Slot,
-        message: Message<'_>,
-        key_hash: Option<KeyHash>,
-        limits: &HistoryLimits,
-        out: &mut Vec<u8>,
-    ) -> Option<Publication> {
-        let author = &self.presence.member(slot)?.identity;
-        if let Some(receipt) = key_hash.and_then(|key_hash| self.history.of_key(key_hash)) {
-            return Some(Publication { receipt, is_new: false });
-        }
-        let Message { body, key, reply_to } = message;
-        let receipt = self.history.next(now.unix_ms);
-        let epoch = self.history.cursor().epoch;
-        push_message(out, epoch, receipt, author.user(), author.name(), body, key, reply_to);
-        self.history.append(receipt, key_hash, out, limits);
-        Some(Publication { receipt, is_new: true })
-    }
-
-    /// Lets go of the oldest message.
-    pub(crate) fn drop_oldest(&mut self) {
-        self.history.drop_oldest();
-    }
-
     /// Notes that a member spoke. Returns whether the list of those present changes by it.
     pub(crate) fn spoke(&mut self, slot: Slot, limits: &PresenceLimits) -> bool {
         self.presence.spoke(slot, limits)
@@ -107,9 +55,9 @@ impl Room {
         limits: &HistoryLimits,
     ) {
         let page = match from {
-            From::Latest => self.history.latest(limit, limits),
-            From::Before(offset) => self.history.before(offset, limit, limits),
-            From::After(offset) => self.history.after(offset, limit, limits),
+            From::Latest => self.history().latest(limit, limits),
+            From::Before(offset) => self.history().before(offset, limit, limits),
+            From::After(offset) => self.history().after(offset, limit, limits),
         };
         out.push(b'{');
         push_page(out, page);

@@ -3,13 +3,14 @@
 use super::encode::JoinQuestion;
 use super::history::KeyHash;
 use super::pacing::Urgency;
-use super::speech::{Message, Publication};
+use super::propose::{Command, Message, Proposal};
 use super::*;
 use crate::auth::identity::NEVER_S;
 use crate::base::arena::Key;
 use crate::base::bitset::BitSet;
 use crate::limits::PresenceLimits;
 use crate::link::ids::{Count, Cursor, Receipt};
+use crate::link::log::{Marks, What};
 use crate::link::record::From;
 
 const HISTORY: HistoryLimits =
@@ -46,12 +47,21 @@ fn join(room: &mut Room, user: &str, shard: u16, conn: u64) -> Slot {
     slot
 }
 
-fn publish(room: &mut Room, slot: Slot, body: &str, key: Option<&str>) -> (Publication, String) {
+/// Publishes as it is done with a log in memory. Gives the receipt, and what members hear.
+fn publish(room: &mut Room, slot: Slot, body: &str, key: Option<&str>) -> (Receipt, String) {
     let key_hash = key.map(|key| KeyHash([u64::from(slot.0), key.len() as u64]));
-    let message = Message { body, key, reply_to: None };
+    let author = room.member(slot).expect("a member").identity.clone();
+    let command = Command::Publish(Message { body, key, reply_to: None }, key_hash);
+    let entry = match room.propose(command, &author).expect("nothing is refused") {
+        Proposal::Known(receipt) => return (receipt, String::new()),
+        Proposal::Entry(entry) => entry,
+    };
+    assert_eq!(entry.judged_rev, room.journal().rev());
+    let What::Message(said) = entry.what else { panic!("a message") };
+    let receipt = room.next_receipt(now(5));
     let mut out = Vec::new();
-    let publication = room.publish(now(5), slot, message, key_hash, &HISTORY, &mut out);
-    (publication.expect("a member"), String::from_utf8(out).expect("UTF-8"))
+    assert!(room.apply(said, receipt, key_hash, &HISTORY, &mut out));
+    (receipt, String::from_utf8(out).expect("UTF-8"))
 }
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -71,7 +81,7 @@ fn a_join_is_answered_with_the_cursor_the_page_and_who_one_is() {
         written(|out| room.push_joined(out, bob, question, &HISTORY)),
         r#"{"epoch":"000000000000005f","messages":[{"at":1000005,"body":"hi","id":"000000000000005f-1","name":"ann","offset":1,"user":"ann"}],"more":false,"offset":1,"recovered":false,"room":{"members":2,"room":"tea","title":"tea"},"you":{"name":"bob","speak":false,"user":"bob"}}"#
     );
-    let since = Some(Cursor { epoch: 0x5f, offset: 1 });
+    let since = Some(Cursor { epoch: 0x5f, offset: 1, change: None });
     let recovered = written(|out| {
         room.push_joined(out, bob, JoinQuestion { since, ..question }, &HISTORY);
     });
@@ -155,24 +165,45 @@ fn a_key_gives_its_first_receipt_and_no_second_message() {
     let ann = join(&mut room, "ann", 0, 1);
     let receipt = Receipt { offset: 1, at_ms: 1_000_005 };
     let (first, message) = publish(&mut room, ann, "\"a\"", Some("k"));
-    assert_eq!(first, Publication { receipt, is_new: true });
+    assert_eq!(first, receipt);
     assert!(message.contains(r#""body":"a""#) && message.contains(r#""key":"k""#));
     let again = publish(&mut room, ann, "\"b\"", Some("k"));
-    assert_eq!(again, (Publication { receipt, is_new: false }, String::new()));
-    assert_eq!(room.history().cursor().offset, 1);
+    assert_eq!(again, (receipt, String::new()));
+    assert_eq!(room.history().last(), 1);
     let (other, _) = publish(&mut room, ann, "\"b\"", None);
-    assert_eq!(other.receipt.offset, 2);
+    assert_eq!(other.offset, 2);
 }
 
 #[test]
-fn who_is_no_member_publishes_nothing() {
+fn a_proposal_changes_nothing_and_what_is_applied_twice_is_applied_once() {
     let mut room = Room::new("room:tea", 1);
     let ann = join(&mut room, "ann", 0, 1);
-    room.leave(ann);
-    let message = Message { body: "\"a\"", key: None, reply_to: None };
+    room.apply_rev(3);
+    let author = room.member(ann).expect("a member").identity.clone();
+    let command = Command::Publish(Message { body: "1", key: None, reply_to: Some(9) }, None);
+    let Ok(Proposal::Entry(entry)) = room.propose(command, &author) else { panic!("an entry") };
+    assert_eq!(room.propose(command, &author), Ok(Proposal::Entry(entry)));
+    assert_eq!((entry.judged_rev, room.history().last()), (3, 0));
+    let What::Message(said) = entry.what else { panic!("a message") };
+    let receipt = room.next_receipt(now(5));
     let mut out = Vec::new();
-    assert_eq!(room.publish(now(0), ann, message, None, &HISTORY, &mut out), None);
-    assert!(out.is_empty() && room.history().is_empty());
+    assert!(room.apply(said, receipt, None, &HISTORY, &mut out));
+    let told = out.len();
+    assert!(!room.apply(said, receipt, None, &HISTORY, &mut out));
+    assert_eq!((out.len(), room.history().len()), (told, 1), "and told once");
+}
+
+#[test]
+fn a_turn_says_whether_what_somebody_saw_is_lost() {
+    let mut room = Room::new("room:tea", 1);
+    let ann = join(&mut room, "ann", 0, 1);
+    publish(&mut room, ann, "1", None);
+    publish(&mut room, ann, "2", None);
+    let at = |offset| Marks { offset, change: 0 };
+    assert!(!room.turn(2, at(2)));
+    assert!(room.turn(3, at(1)));
+    assert_eq!((room.journal().epoch(), room.journal().top()), (3, at(1)));
+    assert_eq!(publish(&mut room, ann, "3", None).0.offset, 2, "it goes on from what is there");
 }
 
 #[test]

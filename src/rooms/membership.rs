@@ -13,6 +13,7 @@ use crate::room::encode::JoinQuestion;
 use crate::room::pacing::Urgency;
 use crate::room::{Arrival, Room};
 use crate::rooms::Rooms;
+use crate::rooms::held::Seat;
 use crate::rooms::registry::Registered;
 
 impl Rooms {
@@ -53,9 +54,15 @@ impl Rooms {
                 return 0;
             }
         };
+        if let Some(slot) = replaces {
+            // Its channel has ended: nothing that it was still to be answered matters any more.
+            self.held.end(Seat { room: key, shard, asker: Asker { conn, slot } });
+        }
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return 0 };
         let address = Address { shard, conn };
         let slot = room.join(cx.now, Arrival { address, audience, who, visible, meta, replaces });
+        #[cfg(test)]
+        self.held.hand_over(Seat { room: key, shard, asker: Asker { conn, slot } });
         let is_greeted = visible && room.name().is_some();
         let out = &mut self.scratch.response;
         let question = JoinQuestion { speak, since, limit };
@@ -71,18 +78,22 @@ impl Rooms {
         response_bytes
     }
 
-    /// Ends a membership, and answers if its client asked for it.
+    /// Ends a membership, and answers if its client asked for it: then behind all that it is still to
+    /// be answered. A connection that has closed waits for nothing.
     pub(super) fn leave<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
-        shard: u16,
-        key: RoomKey,
-        asker: Asker,
+        seat: Seat,
         reference: Option<&str>,
     ) {
+        let Seat { room: key, shard, asker } = seat;
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.check(shard, asker);
+        if let Some(reference) = reference.filter(|_| self.held.holds(seat)) {
+            return self.held.push_leave(seat, reference);
+        }
+        self.held.end(seat);
         // Before it leaves: it may be the last one there.
         let audience = room.audience(shard);
         room.leave(asker.slot);
@@ -95,6 +106,7 @@ impl Rooms {
 
     /// Ends all memberships of another shard, which has begun anew.
     pub(crate) fn forget_members<I: Io>(&mut self, cx: &mut Cx<'_, I>, shard: u16) {
+        self.held.retain(|seat| seat.shard != shard);
         for key in self.keys(|room| room.audience(shard).is_some()) {
             let Some(Registered { room, .. }) = self.arena.get_mut(key) else { continue };
             room.leave_all(shard);

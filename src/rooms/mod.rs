@@ -3,6 +3,7 @@
 //! ```text
 //!   member's shard ── ToHome ──> Rooms::hear ── Room ──> Tell ── ToMember ──> members' shards
 //!                                  │
+//!                  pending, held ──┤  what a log has, and the answers that wait for it
 //!                  registry ───────┤  which rooms there are, what they take, which one goes
 //!                  listings ───────┤  what the directories are told
 //!                  greeting ───────┘  who is sent the list, and lists that are kept
@@ -17,16 +18,22 @@
 //! 1. a room is found by its topic, and every topic finds its room;
 //! 2. a room that nobody is in and that has nothing worth keeping goes away;
 //! 3. what the rooms take, in memory and history, is what they are counted for;
-//! 4. a list that is kept is one that will be let go of, and all of them are bounded.
+//! 4. a list that is kept is one that will be let go of, and all of them are bounded;
+//! 5. an answer that is held is of a member.
 //!
 //! Deliberately absent: connections, and the pace at which joins come in (`shard::admission`). A
 //! join that is too much waits there, and comes to [`Rooms::join`] when its turn has come.
 //!
 //! Called by: `shard`. Calls: `room`, `directory`, and the members through [`Tell`].
 
+mod committing;
+#[cfg(test)]
+mod contract;
 mod greeting;
+mod held;
 mod listings;
 mod membership;
+mod pending;
 mod registry;
 mod speech;
 #[cfg(test)]
@@ -36,15 +43,17 @@ mod ticks;
 use std::collections::HashMap;
 
 use greeting::Greeting;
+use held::{Held, Seat};
 use listings::Listings;
+use pending::Pending;
 use registry::{Registered, Registry};
-use speech::reply;
 
 use crate::base::arena::Arena;
 use crate::base::bitset::BitSet;
 use crate::base::slack::Slack;
-use crate::link::ids::{Asker, RoomKey, mark};
+use crate::link::ids::{RoomKey, mark};
 use crate::link::io::Io;
+use crate::link::log::Ticket;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, ToMember};
 use crate::link::refusal::Refusal;
@@ -59,6 +68,12 @@ pub(crate) struct Rooms {
     greeting: Greeting,
     /// Hash a user and the key of its message, and with the first alone a user who types.
     key_hashers: [ahash::RandomState; 2],
+    pending: Pending,
+    held: Held,
+    /// A push that had waited and is handled now, and the ticket that its answer has.
+    released: Option<(Seat, Ticket)>,
+    /// Whether that is so: it does not wait again.
+    is_releasing: bool,
     scratch: Scratch,
 }
 
@@ -88,6 +103,10 @@ impl Rooms {
             listings: Listings::default(),
             greeting: Greeting::default(),
             key_hashers: [hasher(3), hasher(4)],
+            pending: Pending::default(),
+            held: Held::default(),
+            released: None,
+            is_releasing: false,
             scratch: Scratch::default(),
         }
     }
@@ -115,7 +134,7 @@ impl Rooms {
         }
         match message {
             ToHome::Leave { home, asker, reference } => {
-                self.leave(cx, members, shard, home, asker, reference);
+                self.leave(cx, members, Seat { room: home, shard, asker }, reference);
             }
             ToHome::Publish { .. } => self.publish(cx, members, shard, message),
             ToHome::Custom { .. } => self.custom(cx, members, shard, message),
@@ -123,7 +142,7 @@ impl Rooms {
             ToHome::History { .. } => self.history(cx, members, shard, message),
             ToHome::Bounce { home, asker, reference, status, response } => {
                 let answer = Answer { reference, status, response };
-                self.reply(cx, members, shard, home, asker, answer);
+                self.reply(cx, members, Seat { room: home, shard, asker }, answer);
             }
             ToHome::Create { conn, topic, title } => {
                 self.create(cx, members, shard, conn, topic, title);
@@ -168,25 +187,10 @@ impl Rooms {
             | ToHome::History { home, asker, reference, .. } => {
                 let answer =
                     Answer { reference, status: "error", response: Payload::Json(response) };
-                self.reply(cx, members, shard, home, asker, answer);
+                self.reply(cx, members, Seat { room: home, shard, asker }, answer);
             }
             // Nobody waits for an answer.
             _ => {}
-        }
-    }
-
-    /// Answers a member.
-    fn reply<I: Io>(
-        &self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        shard: u16,
-        key: RoomKey,
-        asker: Asker,
-        answer: Answer<'_>,
-    ) {
-        if let Some(Registered { room, .. }) = self.arena.get(key) {
-            reply(cx, members, room, shard, asker, answer);
         }
     }
 
@@ -204,12 +208,25 @@ impl Rooms {
     pub(crate) fn tidy(&mut self) {
         self.let_lists_go();
         // All fields by name: a new one does not compile until it says what it gives back.
-        let Self { arena: _, by_topic, registry, listings, greeting, key_hashers: _, scratch } =
-            self;
+        let Self {
+            arena: _,
+            by_topic,
+            registry,
+            listings,
+            greeting,
+            key_hashers: _,
+            pending,
+            held,
+            released: _,
+            is_releasing: _,
+            scratch,
+        } = self;
         by_topic.trim(ENTRIES_KEPT);
         registry.trim(ENTRIES_KEPT);
         listings.trim(ENTRIES_KEPT);
         greeting.trim(ENTRIES_KEPT, SCRATCH_BYTES_KEPT);
+        pending.trim(ENTRIES_KEPT);
+        held.trim(ENTRIES_KEPT);
         // A set of slots is as long as the largest room was.
         let Scratch { response, seen: _ } = scratch;
         response.trim(SCRATCH_BYTES_KEPT);
@@ -223,6 +240,11 @@ impl Rooms {
             assert_eq!(self.by_topic.get(room.topic()), Some(&key), "a room is found by its topic");
             room.check_invariants();
             registered.check();
+        }
+        for Seat { room, shard, asker } in self.held.seats() {
+            let of = self.arena.get(*room);
+            let is_member = of.is_some_and(|of| of.room.is_member(*shard, *asker));
+            assert!(is_member, "an answer that is held is of a member");
         }
         self.check_weight();
         self.check_lists();

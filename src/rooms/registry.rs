@@ -8,17 +8,20 @@
 //!
 //! Deliberately absent: what happens in a room.
 //!
-//! Called by: `rooms`. Calls: `room`.
+//! Called by: `rooms`. Calls: `room`, the log.
 
 use std::collections::VecDeque;
 
 use crate::base::slack::Slack;
-use crate::link::ids::RoomKey;
+use crate::link::ids::{Receipt, RoomKey};
 use crate::link::io::Io;
+use crate::link::log::{Log, Opened};
 use crate::link::outbox::Cx;
 use crate::link::pressure::Pressure;
 use crate::link::refusal::Refusal;
 use crate::room::Room;
+use crate::room::history::KeyHash;
+use crate::room::journal::Journal;
 use crate::rooms::Rooms;
 use crate::rooms::greeting::List;
 
@@ -137,7 +140,7 @@ impl Rooms {
     /// If there is no place, and no room that could make some.
     pub(super) fn find_or_make<I: Io>(
         &mut self,
-        cx: &Cx<'_, I>,
+        cx: &mut Cx<'_, I>,
         topic: &str,
     ) -> Result<RoomKey, Refusal> {
         if let Some(key) = self.by_topic.get(topic) {
@@ -149,11 +152,34 @@ impl Rooms {
             return Err(Refusal::TooManyRooms);
         }
         let epoch = self.registry.next_epoch();
-        let mut registered = Registered::new(Room::new(topic, epoch));
+        let key = self.arena.vacant_key();
+        let room = match cx.io.log().open(key, topic, epoch) {
+            None => Room::new(topic, epoch),
+            Some(opened) => self.reopen(cx, topic, &opened),
+        };
+        let mut registered = Registered::new(room);
         self.registry.weigh(&mut registered);
-        let key = self.arena.insert(registered);
+        self.registry.weigh_history(0, &registered.room);
+        let inserted = self.arena.insert(registered);
+        assert_eq!(inserted, key, "its log calls it so");
         self.by_topic.insert(topic.into(), key);
+        self.bound_history(key, cx.settings.history_bytes_max);
         Ok(key)
+    }
+
+    /// A room as its log has kept it.
+    fn reopen<I: Io>(&mut self, cx: &Cx<'_, I>, topic: &str, opened: &Opened) -> Room {
+        let mut room = Room::with_journal(topic, Journal::opened(opened));
+        let before = opened.top.offset - opened.tail.len() as u64;
+        let out = &mut self.scratch.response;
+        for (offset, (at_ms, said)) in (before + 1..).zip(&opened.tail) {
+            let (said, receipt) = (said.said(), Receipt { offset, at_ms: *at_ms });
+            let hash = |key| self.key_hashers.each_ref().map(|of| of.hash_one((said.user, key)));
+            let key_hash = said.key.map(|key| KeyHash(hash(key)));
+            room.apply(said, receipt, key_hash, &cx.settings.history, out);
+            out.clear();
+        }
+        room
     }
 
     /// Counts a room for what it takes now.
@@ -189,6 +215,10 @@ impl Rooms {
             self.listings.note_removed(name);
         }
         self.by_topic.remove(registered.room.topic());
+        if !self.pending.is_idle() {
+            // Nobody is in it, so nobody waits.
+            self.pending.lose(key, None);
+        }
     }
 
     /// Keeps the history of all rooms within its bound: empty rooms go first, then the room that

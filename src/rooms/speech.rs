@@ -1,70 +1,142 @@
 //! What members say in the rooms of a shard, and ask of what was said.
 //!
+//! ```text
+//!   publish ── Room::propose ── Log::append ── Kept, Ordered: commit ── deliver, answer
+//!                                          └─ Later: hold    (log::hear_log goes on)
+//! ```
+//!
 //! A member is checked before anything is done for it: see [`Room::check`].
 //!
 //! Deliberately absent: rights and rates. The member's shard has looked at them.
 //!
-//! Called by: `rooms`. Calls: `room`, `registry`, `ticks`.
+//! Called by: `rooms`. Calls: `room`, `registry`, `ticks`, `pending`, `held`, the log.
 
-use crate::link::ids::{Asker, RoomKey};
+use crate::link::ids::{Asker, Receipt, RoomKey};
 use crate::link::io::Io;
+use crate::link::log::{Append, Appended, Entry, Log, Said, SaidText, What, Why};
 use crate::link::message::{push_receipt, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, ToMember};
+use crate::link::refusal::Refusal;
 use crate::room::history::KeyHash;
-use crate::room::speech::{Message, Publication};
+use crate::room::propose::{Command, Message, Proposal};
 use crate::room::{Outpost, Room};
+use crate::rooms::held::Seat;
+use crate::rooms::pending::UnderWay;
 use crate::rooms::registry::Registered;
 use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;
 
 impl Rooms {
     /// A message for the history.
+    ///
+    /// Requires: the asker is a member. Changes: journal, or what is under way. Emits: `new_msg` to
+    /// all shards with members, then the answer; with a log that answers later, later.
     pub(super) fn publish<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         shard: u16,
-        message: ToHome<'_>,
+        push: ToHome<'_>,
     ) {
         let ToHome::Publish { home: key, asker, reference, body, key: message_key, reply_to } =
-            message
+            push
         else {
             unreachable!("called for messages")
         };
-        let Some(registered) = self.arena.get_mut(key) else { return };
-        let room = &mut registered.room;
-        room.check(shard, asker);
-        let Some(member) = room.member(asker.slot) else { return };
-        let key_hash = message_key.map(|key| {
-            let user = member.identity.user();
-            KeyHash(self.key_hashers.each_ref().map(|hasher| hasher.hash_one((user, key))))
-        });
-        let out = &mut self.scratch.response;
-        let bytes_before = room.history().kept_bytes();
-        let message = Message { body, key: message_key, reply_to };
-        let publication =
-            room.publish(cx.now, asker.slot, message, key_hash, &cx.settings.history, out);
-        let Some(Publication { receipt, is_new }) = publication else { return };
-        if is_new {
-            self.registry.weigh_history(bytes_before, room);
-            cx.metrics.published += 1;
-            deliver(cx, members, room, "new_msg", Payload::Json(text(out)));
-            out.clear();
-            if key_hash.is_some() {
-                self.registry.weigh(registered);
-            }
-            self.bound_history(key, cx.settings.history_bytes_max);
-            self.spoke(cx, key, asker.slot);
-        }
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        let out = &mut self.scratch.response;
-        push_receipt(out, room.history().cursor().epoch, receipt);
-        reply(cx, members, room, shard, asker, Answer::ok(reference, text(out)));
-        out.clear();
-        if is_new {
+        room.check(shard, asker);
+        let seat = Seat { room: key, shard, asker };
+        if !self.is_releasing && self.pending.must_message_wait(key, room.journal().rev()) {
+            return self.wait(cx, members, seat, Some(reference), push);
+        }
+        let Some(author) = room.member(asker.slot).map(|member| member.identity.clone()) else {
+            return;
+        };
+        let key_hash = message_key.map(|key| self.hash_key(author.user(), key));
+        if let Some((ticket, is_doubtful)) = self.pending.of_key(key, key_hash) {
+            // The first message with this key has not been answered for good.
+            if is_doubtful {
+                let refusal = Why::Unconfirmed.refusal();
+                return self.answer_refused(cx, members, seat, reference, refusal);
+            }
+            return self.hold(seat, ticket, reference);
+        }
+        let command = Command::Publish(Message { body, key: message_key, reply_to }, key_hash);
+        let entry = match room.propose(command, &author) {
+            Ok(Proposal::Entry(entry)) => entry,
+            Ok(Proposal::Known(receipt)) => {
+                return self.answer_ok(cx, members, seat, reference, receipt);
+            }
+            Err(refusal) => return self.answer_refused(cx, members, seat, reference, refusal),
+        };
+        let What::Message(said) = entry.what else { unreachable!("a message was proposed") };
+        let receipt = room.next_receipt(cx.now);
+        let ticket = self.pending.next_ticket();
+        let append = append_of(key, room, ticket, receipt, entry);
+        let appended = cx.io.log().append(append);
+        match appended {
+            Appended::Kept | Appended::Ordered => {
+                self.commit(cx, members, key, said, receipt, key_hash);
+                self.spoke(cx, key, asker.slot);
+            }
+            Appended::Later => {}
+            Appended::Refused(why) => {
+                return self.answer_refused(cx, members, seat, reference, why.refusal());
+            }
+        }
+        if appended == Appended::Kept {
+            self.answer_ok(cx, members, seat, reference, receipt);
+        } else {
+            let is_applied = appended == Appended::Ordered;
+            let entry = UnderWay {
+                seat,
+                said: SaidText::new(said),
+                key_hash,
+                judged_rev: entry.judged_rev,
+                // If it had waited, what was said behind it waits for it still.
+                first_ticket: self.released.map_or(ticket, |(_, placed)| placed),
+                proposals: 1,
+                applied_at: is_applied.then_some(receipt.offset),
+                receipt: is_applied.then_some(receipt),
+                is_confirmed: false,
+                is_doubtful: false,
+            };
+            self.pending.insert(ticket, entry);
+            self.hold(seat, ticket, reference);
+        }
+        if appended != Appended::Later {
             self.tell_along(cx, members, key);
         }
+    }
+
+    /// Applies a message under its receipt and tells all members. Nothing, if that was done before.
+    ///
+    /// Requires: nothing is missing before it. Changes: journal, registry. Emits: `new_msg`.
+    pub(super) fn commit<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        said: Said<'_>,
+        receipt: Receipt,
+        key_hash: Option<KeyHash>,
+    ) {
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        let room = &mut registered.room;
+        let out = &mut self.scratch.response;
+        let bytes_before = room.history().kept_bytes();
+        if !room.apply(said, receipt, key_hash, &cx.settings.history, out) {
+            return;
+        }
+        self.registry.weigh_history(bytes_before, room);
+        cx.metrics.published += 1;
+        deliver(cx, members, room, "new_msg", Payload::Json(text(out)));
+        out.clear();
+        if key_hash.is_some() {
+            self.registry.weigh(registered);
+        }
+        self.bound_history(key, cx.settings.history_bytes_max);
     }
 
     /// An event that passes as it is.
@@ -73,17 +145,21 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         shard: u16,
-        message: ToHome<'_>,
+        push: ToHome<'_>,
     ) {
-        let ToHome::Custom { home: key, asker, reference, event, payload } = message else {
+        let ToHome::Custom { home: key, asker, reference, event, payload } = push else {
             unreachable!("called for custom events")
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.check(shard, asker);
+        let seat = Seat { room: key, shard, asker };
+        if !self.is_releasing && self.pending.must_event_wait(key) {
+            return self.wait(cx, members, seat, Some(reference), push);
+        }
         self.spoke(cx, key, asker.slot);
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         deliver(cx, members, room, event, payload);
-        reply(cx, members, room, shard, asker, Answer::ok(reference, "{}"));
+        self.reply(cx, members, seat, Answer::ok(reference, "{}"));
         self.tell_along(cx, members, key);
     }
 
@@ -98,6 +174,10 @@ impl Rooms {
     ) {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.check(shard, asker);
+        if !self.is_releasing && self.pending.must_event_wait(key) {
+            let seat = Seat { room: key, shard, asker };
+            return self.wait(cx, members, seat, None, ToHome::Typing { home: key, asker });
+        }
         let Some(member) = room.member(asker.slot) else { return };
         let typist = self.key_hashers[0].hash_one(member.identity.user());
         let out = &mut self.scratch.response;
@@ -113,16 +193,84 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         shard: u16,
-        message: ToHome<'_>,
+        push: ToHome<'_>,
     ) {
-        let ToHome::History { home: key, asker, reference, from, limit } = message else {
+        let ToHome::History { home: key, asker, reference, from, limit } = push else {
             unreachable!("called for pages")
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        let out = &mut self.scratch.response;
-        room.push_page(out, from, limit, &cx.settings.history);
-        reply(cx, members, room, shard, asker, Answer::ok(reference, text(out)));
+        let mut out = std::mem::take(&mut self.scratch.response);
+        room.push_page(&mut out, from, limit, &cx.settings.history);
+        let seat = Seat { room: key, shard, asker };
+        self.reply(cx, members, seat, Answer::ok(reference, text(&out)));
         out.clear();
+        self.scratch.response = out;
+    }
+
+    /// Answers a publisher with the receipt of its message.
+    pub(super) fn answer_ok<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        seat: Seat,
+        reference: &str,
+        receipt: Receipt,
+    ) {
+        let mut out = std::mem::take(&mut self.scratch.response);
+        self.push_receipt(&mut out, seat.room, receipt);
+        self.reply(cx, members, seat, Answer::ok(reference, text(&out)));
+        out.clear();
+        self.scratch.response = out;
+    }
+
+    /// Appends what the publisher of a message is told.
+    pub(super) fn push_receipt(&self, out: &mut Vec<u8>, room: RoomKey, receipt: Receipt) {
+        let epoch = self.arena.get(room).map_or(0, |of| of.room.journal().epoch());
+        push_receipt(out, epoch, receipt);
+    }
+
+    fn answer_refused<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        seat: Seat,
+        reference: &str,
+        refusal: Refusal,
+    ) {
+        refusal.count(cx.metrics);
+        let response = Payload::Json(&refusal.response());
+        self.reply(cx, members, seat, Answer { reference, status: "error", response });
+    }
+
+    /// A user and the key that it gave a message.
+    pub(super) fn hash_key(&self, user: &str, key: &str) -> KeyHash {
+        KeyHash(self.key_hashers.each_ref().map(|hasher| hasher.hash_one((user, key))))
+    }
+
+    /// Notes that a member spoke whose message came back, if it is still there.
+    pub(super) fn spoke_if_there<I: Io>(&mut self, cx: &mut Cx<'_, I>, seat: Seat) {
+        let Seat { room, shard, asker } = seat;
+        if self.arena.get(room).is_some_and(|of| of.room.is_member(shard, asker)) {
+            self.spoke(cx, room, asker.slot);
+        }
+    }
+}
+
+/// What the log of a room is asked to keep.
+pub(super) fn append_of<'a>(
+    key: RoomKey,
+    room: &'a Room,
+    ticket: u64,
+    receipt: Receipt,
+    entry: Entry<'a>,
+) -> Append<'a> {
+    Append {
+        room: key,
+        topic: room.topic(),
+        ticket,
+        top: room.journal().top(),
+        at_ms: receipt.at_ms,
+        entry,
     }
 }
 
@@ -139,15 +287,15 @@ pub(super) fn deliver<I: Io>(
     }
 }
 
-/// Answers a member.
+/// Answers a member at once.
 pub(super) fn reply<I: Io>(
     cx: &mut Cx<'_, I>,
     members: &mut impl Tell<I>,
     room: &Room,
-    shard: u16,
-    asker: Asker,
+    seat: Seat,
     answer: Answer<'_>,
 ) {
+    let Seat { shard, asker, .. } = seat;
     room.check(shard, asker);
     let Some(audience) = room.audience(shard) else { return };
     let (Asker { conn, slot }, Answer { reference, status, response }) = (asker, answer);

@@ -9,22 +9,29 @@ use crate::base::time::Now;
 use crate::base::timers::Timers;
 use crate::directory::Directory;
 use crate::limits::{HistoryLimits, Limits, MESH_BUSY_BYTES, PresenceLimits};
-use crate::link::ids::{ConnKey, Slot};
+use crate::link::ids::{Asker, ConnKey, Slot};
 use crate::link::io::Handoff;
+use crate::link::log::{Log, MemoryLog};
 use crate::link::metrics::Metrics;
 use crate::link::outbox::Timer;
 use crate::link::pressure::Pressure;
 use crate::link::record::{Field, Received, Who, read};
 use crate::link::settings::Settings;
 
-/// A pretend mesh: what waits, by shard, and what was sent.
+/// A pretend mesh: what waits, by shard, and what was sent; and a log.
 #[derive(Default)]
-pub(super) struct Mesh {
+pub(super) struct Mesh<L> {
     pub(super) waiting: HashMap<u16, usize>,
     pub(super) sent: Vec<(u16, Vec<u8>)>,
+    pub(super) log: L,
 }
 
-impl Io for Mesh {
+impl<L: Log> Io for Mesh<L> {
+    type Log = L;
+
+    fn log(&mut self) -> &mut L {
+        &mut self.log
+    }
     fn write(&mut self, _: u32, bytes: &[u8]) -> usize {
         bytes.len()
     }
@@ -56,10 +63,10 @@ impl<I: Io> Tell<I> for Told {
 }
 
 /// A shard's rooms, and all that they need.
-pub(super) struct Home {
+pub(super) struct Home<L> {
     pub(super) rooms: Rooms,
     pub(super) told: Told,
-    pub(super) mesh: Mesh,
+    pub(super) mesh: Mesh<L>,
     pub(super) settings: Settings,
     pub(super) metrics: Metrics,
     pub(super) timers: Timers<Timer>,
@@ -76,15 +83,21 @@ pub(super) fn conn(number: u64) -> ConnKey {
     Key::from_u64(1 << 32 | number)
 }
 
-impl Home {
+impl Home<MemoryLog> {
     pub(super) fn new() -> Self {
+        Self::with_log(MemoryLog)
+    }
+}
+
+impl<L: Log> Home<L> {
+    pub(super) fn with_log(log: L) -> Self {
         let history = HistoryLimits { messages: 100, ..HistoryLimits::default() };
         let presence = PresenceLimits { tick_ms: 50, tick_max_ms: 2_000, full_max: 0, listed: 100 };
         let limits = Limits { rooms: 6, ..Limits::default() };
         Self {
             rooms: Rooms::new(7, hasher),
             told: Told::default(),
-            mesh: Mesh::default(),
+            mesh: Mesh { waiting: HashMap::new(), sent: Vec::new(), log },
             settings: Settings::new(2, limits, history, presence, Vec::new()),
             metrics: Metrics::default(),
             timers: Timers::new(),
@@ -97,7 +110,7 @@ impl Home {
     /// Calls what has a turn, and says what members were told by it.
     pub(super) fn with<R>(
         &mut self,
-        act: impl FnOnce(&mut Rooms, &mut Cx<'_, Mesh>, &mut Told) -> R,
+        act: impl FnOnce(&mut Rooms, &mut Cx<'_, Mesh<L>>, &mut Told) -> R,
     ) -> R {
         let mut cx = Cx {
             id: 0,
@@ -199,6 +212,7 @@ fn short(shard: u16, record: &[u8]) -> String {
         ToMember::Deliver { event, payload, .. } => format!("{shard} {event} {}", text(payload)),
         ToMember::State { list, own, .. } => format!("{shard} state {} {}", list.len(), own.len()),
         ToMember::Created { status, .. } => format!("{shard} created {status}"),
+        ToMember::Ended { reason, .. } => format!("{shard} ended {reason}"),
     }
 }
 
@@ -279,7 +293,7 @@ fn when_there_is_no_place_the_longest_empty_room_goes_and_then_nobody_comes_in()
 #[test]
 fn a_room_made_on_purpose_stays_and_is_made_once() {
     let mut home = Home::new();
-    let create = |home: &mut Home| {
+    let create = |home: &mut Home<MemoryLog>| {
         home.hear(1, ToHome::Create { conn: conn(1), topic: "room:tea", title: "Tea time" });
         home.take_told()
     };

@@ -1,0 +1,271 @@
+//! The port to what keeps a room's entries. A room proposes; its log orders and keeps, or refuses.
+//!
+//! ```text
+//!   Rooms ── append(Append) ──> Log ── Appended: in the call
+//!                                │
+//!   Rooms <───── FromLog ────────┘     later, in the order of the log
+//! ```
+//!
+//! | | memory | store | engine |
+//! |---|---|---|---|
+//! | `append` says | [`Appended::Kept`] | [`Appended::Ordered`] | [`Appended::Later`] |
+//! | who gives the place | the home | the home | the log: [`FromLog::Entry`] |
+//! | the publisher is answered | in the call | at [`FromLog::Kept`] | behind its entry and `Kept` |
+//!
+//! What every log must do, and `rooms::contract` holds each of them to:
+//!
+//! 1. entries of a room come in order without a hole, or [`FromLog::Turned`] comes before them;
+//! 2. what is `Kept` is there after a restart, or the lineage of the room says up to where it is;
+//! 3. [`Why::Storage`] and [`Why::Unavailable`]: nothing was kept, and nothing will be;
+//!    [`Why::Unconfirmed`]: either; [`Why::Conflict`]: nothing was done, propose again;
+//! 4. a key that was used gives the first receipt, in [`FromLog::Kept`], and no second entry;
+//! 5. an entry is a final state: one that comes twice is applied once.
+//!
+//! Deliberately absent: blocking, and errors. A log answers when it can; what it cannot do is a
+//! [`Why`].
+
+use crate::link::ids::{Receipt, RoomKey};
+use crate::link::refusal::Refusal;
+
+/// Names an append until it is answered for good. Never given out twice within the life of a shard.
+pub type Ticket = u64;
+
+/// How far a room has come: both of its counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The last message.
+    pub offset: u64,
+    /// The last change of what became of one.
+    pub change: u64,
+}
+
+impl Marks {
+    /// Each counter, where it is less.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self { offset: self.offset.min(other.offset), change: self.change.min(other.change) }
+    }
+
+    /// Whether neither counter is beyond the other's.
+    #[must_use]
+    pub fn is_within(self, other: Self) -> bool {
+        self.offset <= other.offset && self.change <= other.change
+    }
+}
+
+/// What a room keeps: a final state, and what it was judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The room's `rev` at which it was judged: where the log knows another, it is a conflict.
+    pub judged_rev: u64,
+    /// What it says.
+    pub what: What<'a>,
+}
+
+/// What an entry says. Changes of messages come with their verbs, each with the number of the
+/// message's latest change that it was judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What<'a> {
+    /// A new message.
+    Message(Said<'a>),
+    /// Settings or standings: there are none yet, so what is kept is that `rev` went up.
+    Settings,
+}
+
+/// A message and who said it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said<'a> {
+    /// Its author's id.
+    pub user: &'a str,
+    /// The name that its author goes by.
+    pub name: &'a str,
+    /// A JSON string with its quotes.
+    pub body: &'a str,
+    /// What its author's client calls it.
+    pub key: Option<&'a str>,
+    /// The offset of the message that it answers.
+    pub reply_to: Option<u64>,
+}
+
+/// What a log is asked to keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Append<'a> {
+    /// The room, as answers name it.
+    pub room: RoomKey,
+    /// Its topic, by which it is found after a restart.
+    pub topic: &'a str,
+    /// Names the append in answers.
+    pub ticket: Ticket,
+    /// Where the home stands: a log that leaves the order to it keeps the entry behind this.
+    pub top: Marks,
+    /// When the home would have it said, in milliseconds of Unix time: never before the last one.
+    pub at_ms: u64,
+    /// What is to be kept.
+    pub entry: Entry<'a>,
+}
+
+/// What a log says in the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is kept, next to what was before it.
+    Kept,
+    /// It has its place, next to what was before it; whether it is kept will be told.
+    Ordered,
+    /// Its place, and whether it is kept, will be told.
+    Later,
+    /// Nothing was done.
+    Refused(Why),
+}
+
+/// Why an entry was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The disk does not take it. Nothing was kept.
+    Storage,
+    /// The engine is not there. Nothing was kept.
+    Unavailable,
+    /// It is not known whether it was kept.
+    Unconfirmed,
+    /// More is under way than may be. Nothing was kept.
+    Busy,
+    /// What it was judged by has changed. Nothing was kept; the home proposes again.
+    Conflict,
+}
+
+impl Why {
+    /// What the client is told.
+    pub(crate) fn refusal(self) -> Refusal {
+        match self {
+            Self::Storage => Refusal::Storage,
+            Self::Unavailable => Refusal::Unavailable,
+            Self::Unconfirmed => Refusal::Unconfirmed,
+            // A conflict is told only after it was proposed again often enough.
+            Self::Busy | Self::Conflict => Refusal::Busy,
+        }
+    }
+}
+
+/// What a log says later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromLog<'a> {
+    /// The next entry of a room, whoever proposed it. Not sent for what was [`Appended::Ordered`].
+    Entry {
+        /// The room.
+        room: RoomKey,
+        /// The append that it comes of, if that was made here.
+        ticket: Option<Ticket>,
+        /// Where the room stands with it.
+        marks: Marks,
+        /// The room's `rev` with it.
+        rev: u64,
+        /// When it was accepted, in milliseconds of Unix time.
+        at_ms: u64,
+        /// What it says.
+        entry: Entry<'a>,
+    },
+    /// An append is kept, or was before: its key had been used.
+    Kept {
+        /// The room.
+        room: RoomKey,
+        /// Which append.
+        ticket: Ticket,
+        /// What its publisher is told.
+        receipt: Receipt,
+    },
+    /// It is not, as far as is known.
+    Refused {
+        /// The room.
+        room: RoomKey,
+        /// Which append.
+        ticket: Ticket,
+        /// Why.
+        why: Why,
+    },
+    /// The room goes on in a new epoch, for a part of what it was may be lost.
+    Turned {
+        /// The room.
+        room: RoomKey,
+        /// The new epoch.
+        epoch: u64,
+        /// Up to where all is still there.
+        kept: Marks,
+    },
+}
+
+/// What a log knows of a room that is opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// The epoch that the room is in.
+    pub epoch: u64,
+    /// Where it stands.
+    pub top: Marks,
+    /// The revision of its settings and standings.
+    pub rev: u64,
+    /// The epochs before it, the latest first, and up to where each of them is still true.
+    pub lineage: Vec<(u64, Marks)>,
+    /// Its last messages, without a hole: when each was accepted, and what it says.
+    pub tail: Vec<(u64, SaidText)>,
+}
+
+/// A message that is kept for a while: [`Said`] with a text of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "see `Said`")]
+pub struct SaidText {
+    pub user: Box<str>,
+    pub name: Box<str>,
+    pub body: Box<str>,
+    pub key: Option<Box<str>>,
+    pub reply_to: Option<u64>,
+}
+
+impl SaidText {
+    /// A copy.
+    #[must_use]
+    pub fn new(said: Said<'_>) -> Self {
+        Self {
+            user: said.user.into(),
+            name: said.name.into(),
+            body: said.body.into(),
+            key: said.key.map(Box::from),
+            reply_to: said.reply_to,
+        }
+    }
+
+    /// As it is said.
+    #[must_use]
+    pub fn said(&self) -> Said<'_> {
+        Said {
+            user: &self.user,
+            name: &self.name,
+            body: &self.body,
+            key: self.key.as_deref(),
+            reply_to: self.reply_to,
+        }
+    }
+}
+
+/// Keeps the entries of rooms. Monomorphised away where it is memory.
+pub trait Log {
+    /// Opens a room: what is there of it, or `None` for one that begins, in this epoch. From now on
+    /// answers name it by `room`.
+    fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Option<Opened>;
+
+    /// Takes an entry.
+    fn append(&mut self, append: Append<'_>) -> Appended;
+}
+
+/// The log that keeps nothing beyond the room itself: what a room remembers is all there is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemoryLog;
+
+impl Log for MemoryLog {
+    #[inline]
+    fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Option<Opened> {
+        None
+    }
+
+    #[inline]
+    fn append(&mut self, _: Append<'_>) -> Appended {
+        Appended::Kept
+    }
+}

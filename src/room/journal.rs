@@ -1,0 +1,265 @@
+//! What a room keeps, and by which counters: its messages, its epoch with those before it, and the
+//! revision of its settings.
+//!
+//! Invariants:
+//!
+//! 1. only [`Journal::apply`], [`Journal::turn`] and [`Journal::drop_oldest`] change it, and none of
+//!    them can refuse;
+//! 2. an entry that is applied twice is applied once;
+//! 3. both counters are contiguous within an epoch, and go on over a turn from what is there.
+//!
+//! Deliberately absent: who may say what (`propose`), and what members hear.
+//!
+//! Called by: `room`. Calls: `history`, `resume`.
+
+use crate::limits::HistoryLimits;
+use crate::link::ids::{Cursor, Receipt};
+use crate::link::log::{Marks, Opened};
+use crate::room::history::{History, KeyHash, Page};
+use crate::room::resume::{Lineage, Standing, resume};
+
+/// What a room keeps. See the module.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    history: History,
+    /// Boxed, for nearly no room has seen a turn, a change or a setting.
+    rare: Option<Box<Rare>>,
+}
+
+/// What nearly no room has.
+#[derive(Debug, Default)]
+struct Rare {
+    lineage: Lineage,
+    /// The last change. None are made yet.
+    change: u64,
+    /// Every change above it is remembered.
+    floor: u64,
+    /// Counts the settings and standings that were applied.
+    rev: u64,
+}
+
+impl Journal {
+    /// An empty one, in an epoch that is new.
+    pub(crate) fn new(epoch: u64) -> Self {
+        Self { history: History::new(epoch), rare: None }
+    }
+
+    /// One that goes on where a log has kept it. Its tail is applied behind this.
+    pub(crate) fn opened(opened: &Opened) -> Self {
+        let Opened { epoch, top, rev, lineage, tail } = opened;
+        let rare = Rare {
+            lineage: Lineage::new(lineage.iter().copied()),
+            change: top.change,
+            // Which messages were changed is not told yet.
+            floor: top.change,
+            rev: *rev,
+        };
+        let before = top.offset - tail.len() as u64;
+        Self { history: History::following(*epoch, before), rare: Some(Box::new(rare)) }
+    }
+
+    /// The messages.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Which life of the room this is.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.history.epoch()
+    }
+
+    /// Where the room stands.
+    pub(crate) fn top(&self) -> Marks {
+        let change = self.rare.as_ref().map_or(0, |rare| rare.change);
+        Marks { offset: self.history.last(), change }
+    }
+
+    /// The revision that entries are judged by.
+    pub(crate) fn rev(&self) -> u64 {
+        self.rare.as_ref().map_or(0, |rare| rare.rev)
+    }
+
+    /// Keeps a message, which is behind all that is there; nothing, if it is there already.
+    ///
+    /// # Panics
+    ///
+    /// If there would be a hole before it.
+    pub(crate) fn apply(
+        &mut self,
+        receipt: Receipt,
+        key: Option<KeyHash>,
+        message: &[u8],
+        limits: &HistoryLimits,
+    ) {
+        if !self.has(receipt.offset) {
+            self.history.append(receipt, key, message, limits);
+        }
+    }
+
+    /// Whether the message with this offset has been applied.
+    pub(crate) fn has(&self, offset: u64) -> bool {
+        offset <= self.history.last()
+    }
+
+    /// Notes the revision of the room's settings.
+    pub(crate) fn apply_rev(&mut self, rev: u64) {
+        if rev != self.rev() {
+            self.rare.get_or_insert_default().rev = rev;
+        }
+    }
+
+    /// Goes on in a new epoch, without what is behind `kept`.
+    pub(crate) fn turn(&mut self, epoch: u64, kept: Marks) {
+        let kept = kept.min(self.top());
+        let ended = self.history.turn(epoch, kept.offset);
+        let rare = self.rare.get_or_insert_default();
+        rare.lineage.turn(ended, kept);
+        rare.change = kept.change;
+        rare.floor = rare.floor.min(kept.change);
+    }
+
+    /// Lets go of the oldest message.
+    pub(crate) fn drop_oldest(&mut self) {
+        self.history.drop_oldest();
+    }
+
+    /// All messages that a client missed, if it can be told exactly what it missed.
+    pub(crate) fn recover(&self, cursor: Cursor, limits: &HistoryLimits) -> Option<Page<'_>> {
+        const NONE: &Lineage = &Lineage::NONE;
+        let (lineage, floor) = match &self.rare {
+            Some(rare) => (&rare.lineage, rare.floor),
+            None => (NONE, 0),
+        };
+        let standing = Standing {
+            epoch: self.epoch(),
+            top: self.top(),
+            first: self.history.first(),
+            floor,
+            lineage,
+        };
+        let missed = |has: Marks| self.history.behind(has.offset);
+        let bytes = |has: Marks| missed(has).messages.len();
+        resume(standing, cursor, limits.page_bytes, bytes).map(missed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HistoryLimits =
+        HistoryLimits { messages: 5, room_bytes: 1_000, total_bytes: 0, page_bytes: 1_000 };
+
+    /// A journal after `count` messages, `m1` to `m<count>`.
+    fn filled(count: u64, limits: &HistoryLimits) -> Journal {
+        let mut journal = Journal::new(7);
+        for number in 1..=count {
+            say(&mut journal, &format!("m{number}"), limits);
+        }
+        journal
+    }
+
+    fn say(journal: &mut Journal, message: &str, limits: &HistoryLimits) {
+        let receipt = journal.history.next(0);
+        journal.apply(receipt, None, message.as_bytes(), limits);
+    }
+
+    fn cursor(epoch: u64, offset: u64) -> Cursor {
+        Cursor { epoch, offset, change: None }
+    }
+
+    fn recover(journal: &Journal, cursor: Cursor) -> Option<String> {
+        let page = journal.recover(cursor, &LIMITS)?;
+        assert!(!page.more, "all of it");
+        Some(String::from_utf8(page.messages.to_vec()).expect("UTF-8"))
+    }
+
+    #[track_caller]
+    fn check(journal: &Journal, cursor: Cursor, expected: &str) {
+        assert_eq!(recover(journal, cursor).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_recovery_is_all_that_was_missed_or_nothing() {
+        let journal = filled(8, &LIMITS);
+        check(&journal, cursor(7, 5), "m6,m7,m8");
+        check(&journal, cursor(7, 3), "m4,m5,m6,m7,m8");
+        check(&journal, cursor(7, 8), "");
+        assert_eq!(recover(&journal, cursor(7, 2)), None, "message 3 is gone");
+        assert_eq!(recover(&journal, cursor(7, 9)), None, "from the future");
+        assert_eq!(recover(&journal, cursor(6, 5)), None, "another epoch");
+        assert_eq!(recover(&journal, cursor(7, u64::MAX)), None);
+        let changed = |change| recover(&journal, Cursor { change: Some(change), ..cursor(7, 8) });
+        assert_eq!(changed(0).as_deref(), Some(""), "nothing has been changed");
+        assert_eq!(changed(1), None, "a change from the future");
+        let small = HistoryLimits { page_bytes: 7, ..LIMITS };
+        assert_eq!(journal.recover(cursor(7, 5), &small), None, "eight bytes are too many");
+        assert!(journal.recover(cursor(7, 6), &small).is_some());
+    }
+
+    #[test]
+    fn an_empty_room_recovers_a_cursor_at_zero() {
+        check(&Journal::new(7), cursor(7, 0), "");
+    }
+
+    #[test]
+    fn offsets_go_on_when_nothing_is_kept() {
+        let none = HistoryLimits { messages: 0, ..LIMITS };
+        let journal = filled(3, &none);
+        assert_eq!(journal.top(), Marks { offset: 3, change: 0 });
+        assert!(journal.history().is_empty());
+        assert_eq!(recover(&journal, cursor(7, 2)), None);
+        check(&journal, cursor(7, 3), "");
+    }
+
+    #[test]
+    fn after_a_turn_cursors_up_to_what_was_kept_are_exact_and_others_are_not() {
+        let mut journal = filled(4, &LIMITS);
+        journal.turn(8, Marks { offset: 2, change: 0 });
+        say(&mut journal, "n3", &LIMITS);
+        say(&mut journal, "n4", &LIMITS);
+        check(&journal, cursor(7, 1), "m2,n3,n4");
+        check(&journal, cursor(7, 2), "n3,n4");
+        assert_eq!(recover(&journal, cursor(7, 3)), None, "it has seen what was lost");
+        check(&journal, cursor(8, 3), "n4");
+        let change_ahead = Cursor { change: Some(1), ..cursor(7, 1) };
+        assert_eq!(recover(&journal, change_ahead), None, "one number is ahead");
+        journal.turn(9, Marks { offset: 1, change: 0 });
+        check(&journal, cursor(7, 1), "");
+        assert_eq!(recover(&journal, cursor(7, 2)), None, "the second turn lost that too");
+        assert_eq!(recover(&journal, cursor(8, 2)), None);
+    }
+
+    #[test]
+    fn what_is_applied_twice_is_applied_once() {
+        let mut journal = filled(2, &LIMITS);
+        let again = Receipt { offset: 2, at_ms: 0 };
+        journal.apply(again, None, b"other", &LIMITS);
+        check(&journal, cursor(7, 0), "m1,m2");
+    }
+
+    #[test]
+    #[should_panic(expected = "offsets are contiguous")]
+    fn a_hole_is_a_defect() {
+        let mut journal = filled(2, &LIMITS);
+        journal.apply(Receipt { offset: 4, at_ms: 0 }, None, b"m4", &LIMITS);
+    }
+
+    #[test]
+    fn a_journal_that_is_opened_goes_on_where_the_log_stands() {
+        let opened = Opened {
+            epoch: 9,
+            top: Marks { offset: 7, change: 3 },
+            rev: 2,
+            lineage: vec![(7, Marks { offset: 6, change: 3 })],
+            tail: Vec::new(),
+        };
+        let mut journal = Journal::opened(&opened);
+        assert_eq!((journal.epoch(), journal.top(), journal.rev()), (9, opened.top, 2));
+        say(&mut journal, "m8", &LIMITS);
+        check(&journal, cursor(9, 7), "m8");
+        assert_eq!(recover(&journal, cursor(7, 6)), None, "message 7 is not here");
+        let old = Cursor { change: Some(2), ..cursor(9, 7) };
+        assert_eq!(recover(&journal, old), None, "change 3 is not here");
+    }
+}

@@ -1,0 +1,326 @@
+//! What becomes of what was proposed: a log's later answers, and the answers that were held for them.
+//!
+//! ```text
+//!   FromLog::Entry ──> applied, told to all; what waited behind it in the room goes on
+//!   FromLog::Kept ───> the receipt, once the entry is applied too
+//!   FromLog::Refused ─> proposed again after a conflict, else an error
+//!   FromLog::Turned ──> a new epoch, told to all; what was lost is never answered `ok`
+//! ```
+//!
+//! Deliberately absent: threads and deadlines, which are the log's.
+//!
+//! Called by: `rooms`, and `shard` with what a log says. Calls: `room`, `held`, `pending`, `speech`.
+
+use crate::limits::PROPOSALS_MAX;
+use crate::link::ids::{Receipt, RoomKey};
+use crate::link::io::Io;
+use crate::link::log::{Appended, Entry, FromLog, Log, Marks, Ticket, What, Why};
+use crate::link::message::{push_epoch_told, text};
+use crate::link::outbox::{Cx, Tell};
+use crate::link::record::{Field, Received, ToHome, ToMember, read};
+use crate::room::Outpost;
+use crate::rooms::held::{HeldAnswer, Seat};
+use crate::rooms::registry::Registered;
+use crate::rooms::speech::{append_of, deliver, reply};
+use crate::rooms::{Answer, Rooms};
+use crate::wire::phx::Payload;
+
+/// Why channels end when their room has lost what they may have seen.
+const TURNED: &str = "turned";
+
+impl Rooms {
+    /// Handles what a log says. Of a room that is gone it says nothing to anybody.
+    pub(crate) fn hear_log<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        message: FromLog<'_>,
+    ) {
+        match message {
+            FromLog::Entry { room, ticket, marks, rev, at_ms, entry } => {
+                let receipt = Receipt { offset: marks.offset, at_ms };
+                self.came_back(cx, members, room, ticket, rev, receipt, entry);
+            }
+            FromLog::Kept { room, ticket, receipt } => {
+                if let Some(entry) = self.pending.get_mut(room, ticket) {
+                    entry.receipt = Some(receipt);
+                    // Its key had been used: there is no entry of its own to come.
+                    self.settle_kept(cx, members, room, ticket);
+                }
+            }
+            FromLog::Refused { room, ticket, why } => {
+                self.was_refused(cx, members, room, ticket, why);
+            }
+            FromLog::Turned { room, epoch, kept } => self.turn(cx, members, room, epoch, kept),
+        }
+    }
+
+    /// The next entry of a room, whoever proposed it.
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
+    fn came_back<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        ticket: Option<Ticket>,
+        rev: u64,
+        receipt: Receipt,
+        entry: Entry<'_>,
+    ) {
+        let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
+        room.apply_rev(rev);
+        if let What::Message(said) = entry.what {
+            let key_hash = said.key.map(|key| self.hash_key(said.user, key));
+            self.commit(cx, members, key, said, receipt, key_hash);
+        }
+        let own = ticket.and_then(|ticket| self.pending.get_mut(key, ticket));
+        if let Some(own) = own {
+            own.applied_at = Some(receipt.offset);
+            let seat = own.seat;
+            self.spoke_if_there(cx, seat);
+        }
+        self.release(cx, members, key);
+        // Behind what others said before it was kept: it is kept only when the log says so.
+        self.settle_applied(cx, members, key);
+        self.tell_along(cx, members, key);
+    }
+
+    /// Answers those whose entry is kept, and applied by now.
+    fn settle_applied<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+    ) {
+        for ticket in self.pending.confirmed(key) {
+            self.settle_kept(cx, members, key, ticket);
+        }
+    }
+
+    /// Answers a publisher, if the room has come as far as its message.
+    fn settle_kept<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        ticket: Ticket,
+    ) {
+        let last = self.arena.get(key).map_or(0, |of| of.room.history().last());
+        let Some(entry) = self.pending.get_mut(key, ticket) else { return };
+        let Some(receipt) = entry.receipt else { return };
+        entry.is_confirmed = true;
+        if receipt.offset > last {
+            return;
+        }
+        self.pending.remove(key, ticket);
+        let mut out = Vec::new();
+        self.push_receipt(&mut out, key, receipt);
+        self.settle(cx, members, ticket, "ok", Payload::Json(text(&out)));
+        self.release(cx, members, key);
+    }
+
+    /// An append was refused: after a conflict it is proposed again, as the room is now.
+    fn was_refused<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        ticket: Ticket,
+        why: Why,
+    ) {
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let Some(entry) = self.pending.get_mut(key, ticket) else { return };
+        if why == Why::Conflict && entry.proposals < PROPOSALS_MAX {
+            let Some(mut entry) = self.pending.remove(key, ticket) else { return };
+            entry.proposals += 1;
+            entry.judged_rev = room.journal().rev();
+            let again = self.pending.next_ticket();
+            let what = What::Message(entry.said.said());
+            let proposed = Entry { judged_rev: entry.judged_rev, what };
+            let receipt = room.next_receipt(cx.now);
+            let appended = cx.io.log().append(append_of(key, room, again, receipt, proposed));
+            self.held.rename(ticket, again);
+            self.pending.insert(again, entry);
+            return match appended {
+                Appended::Later => {}
+                Appended::Refused(why) => self.fail(cx, members, key, again, why),
+                Appended::Kept | Appended::Ordered => {
+                    unreachable!("a log that gives the order in the call has no conflicts")
+                }
+            };
+        }
+        if entry.applied_at.is_some() {
+            // Members have seen it, and it is kept still, or the room turns. Until then it is in
+            // doubt, and so is everybody who asks with its key.
+            entry.is_doubtful = true;
+            let response = Why::Unconfirmed.refusal().response();
+            self.settle(cx, members, ticket, "error", Payload::Json(&response));
+        } else {
+            self.fail(cx, members, key, ticket, why);
+        }
+    }
+
+    /// Answers a publisher that its message was not accepted, as far as is known.
+    fn fail<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        ticket: Ticket,
+        why: Why,
+    ) {
+        self.pending.remove(key, ticket);
+        let refusal = why.refusal();
+        refusal.count(cx.metrics);
+        self.settle(cx, members, ticket, "error", Payload::Json(&refusal.response()));
+        self.release(cx, members, key);
+    }
+
+    /// A room goes on in a new epoch. If somebody may have seen what is lost, all channels end, and
+    /// come back with their cursors: exact up to what was kept, and told so beyond it.
+    fn turn<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        epoch: u64,
+        kept: Marks,
+    ) {
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        let bytes_before = registered.room.history().kept_bytes();
+        let is_lossy = registered.room.turn(epoch, kept);
+        self.registry.weigh_history(bytes_before, &registered.room);
+        self.registry.weigh(registered);
+        let room = &registered.room;
+        if is_lossy {
+            for Outpost { shard, audience, .. } in room.outposts() {
+                let ended = ToMember::Ended { audience: *audience, reason: TURNED };
+                members.tell(cx, *shard, ended);
+            }
+        } else {
+            let mut out = Vec::new();
+            let Marks { offset, change } = room.journal().top();
+            push_epoch_told(&mut out, epoch, offset, change);
+            deliver(cx, members, room, "room_epoch", Payload::Json(text(&out)));
+        }
+        for ticket in self.pending.lose(key, Some(kept.offset)) {
+            let response = Why::Unconfirmed.refusal().response();
+            self.settle(cx, members, ticket, "error", Payload::Json(&response));
+        }
+    }
+
+    /// Has a push wait until its room may go on.
+    pub(super) fn wait<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        seat: Seat,
+        reference: Option<&str>,
+        push: ToHome<'_>,
+    ) {
+        if self.pending.is_full(seat.room) {
+            return self.refuse(cx, members, seat.shard, push);
+        }
+        let mut record = Vec::new();
+        push.put(&mut record);
+        let ticket = reference.map(|_| self.pending.next_ticket());
+        let is_message = matches!(push, ToHome::Publish { .. });
+        self.pending.queue(seat, ticket, record.into(), is_message);
+        if let (Some(reference), Some(ticket)) = (reference, ticket) {
+            self.hold(seat, ticket, reference);
+        }
+    }
+
+    /// Goes on with what waited in a room.
+    fn release<I: Io>(&mut self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, key: RoomKey) {
+        if self.pending.is_idle() || self.is_releasing {
+            return;
+        }
+        while let Some(Registered { room, .. }) = self.arena.get(key) {
+            let Some(next) = self.pending.pop(key, room.journal().rev()) else { return };
+            let Seat { shard, asker, .. } = next.seat;
+            if !room.is_member(shard, asker) {
+                // It closed, and waits for nothing.
+                continue;
+            }
+            let Received::ToHome(push) = read(&next.record) else {
+                unreachable!("only pushes wait")
+            };
+            // Its answer has its place in the line already.
+            self.released = next.ticket.map(|ticket| (next.seat, ticket));
+            self.is_releasing = true;
+            self.hear(cx, members, shard, push);
+            self.is_releasing = false;
+            self.released = None;
+        }
+    }
+
+    /// Holds an answer until its ticket is settled; that of a push which had waited at its own
+    /// place.
+    pub(super) fn hold(&mut self, seat: Seat, ticket: Ticket, reference: &str) {
+        match self.released.take_if(|(released, _)| *released == seat) {
+            Some((_, placed)) => self.held.rename(placed, ticket),
+            None => self.held.wait(seat, ticket, reference),
+        }
+    }
+
+    /// Answers a member, behind all that it is still to be answered.
+    pub(super) fn reply<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        seat: Seat,
+        answer: Answer<'_>,
+    ) {
+        if let Some((_, ticket)) = self.released.take_if(|(released, _)| *released == seat) {
+            return self.settle(cx, members, ticket, answer.status, answer.response);
+        }
+        let Some(Registered { room, .. }) = self.arena.get(seat.room) else { return };
+        if self.held.holds(seat) {
+            room.check(seat.shard, seat.asker);
+            self.held.push(seat, answer);
+        } else {
+            reply(cx, members, room, seat, answer);
+        }
+    }
+
+    /// Gives a ticket its answer, and those who waited behind it theirs.
+    fn settle<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        ticket: Ticket,
+        status: &str,
+        response: Payload<'_>,
+    ) {
+        for seat in self.held.settle(ticket, status, response) {
+            while let Some(held) = self.held.pop(seat) {
+                self.give(cx, members, seat, &held);
+            }
+        }
+    }
+
+    fn give<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        seat: Seat,
+        held: &HeldAnswer,
+    ) {
+        match held {
+            HeldAnswer::Waits { .. } => unreachable!("it waits still"),
+            HeldAnswer::Reply { reference, status, is_json, response } => {
+                let Some(Registered { room, .. }) = self.arena.get(seat.room) else { return };
+                let response = if *is_json {
+                    Payload::Json(text(response))
+                } else {
+                    Payload::Binary(response)
+                };
+                reply(cx, members, room, seat, Answer { reference, status, response });
+            }
+            HeldAnswer::Leave { reference } => {
+                self.leave(cx, members, seat, Some(reference));
+            }
+        }
+    }
+}

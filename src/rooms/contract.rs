@@ -1,0 +1,653 @@
+//! What a home with any log must do, judged by a plain model that sees only what members are told
+//! and what the log has kept.
+//!
+//! 1. the messages of a room come in order, without a hole, or a turn is told;
+//! 2. `ok` comes after the member has its own message, and after the log has kept it;
+//! 3. what was refused is nowhere; of what is unconfirmed either is true;
+//! 4. a key gives the receipt of the first message that had it;
+//! 5. what was answered `ok` is there after a restart, and a cursor is recovered exactly or not;
+//! 6. a member is answered in the order in which it asked, and everything, and nobody else is.
+//!
+//! Each rule is seen to bark: a defect is planted, and the rule that is for it must find it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::held::Planted;
+use super::tests::{Home, Told, conn, hasher};
+use super::*;
+use crate::auth::identity::{Identity, NEVER_S};
+use crate::base::arena::Key;
+use crate::base::rng::SplitMix64;
+use crate::link::ids::{Asker, AudienceKey, Cursor};
+use crate::link::log::{Log, MemoryLog};
+use crate::link::outbox::Timer;
+use crate::link::record::{From, Received, Who, read};
+use crate::wire::json;
+
+#[path = "../../tests/sim/pretend_log.rs"]
+#[expect(unreachable_pub, missing_docs, reason = "the simulator has it too")]
+mod pretend;
+
+use pretend::{LogDefect, PretendLog};
+
+/// A log that can be put to the test.
+trait Subject: Log {
+    /// Whether it keeps what is said beyond the life of its home.
+    const KEEPS: bool;
+    fn step(&mut self) {}
+    fn next(&mut self) -> Option<(RoomKey, pretend::Told)> {
+        None
+    }
+    fn crash(&mut self) {}
+    fn calm(&mut self) {}
+    fn is_idle(&self) -> bool {
+        true
+    }
+    /// The bodies of a room, and how many of them survive anything.
+    fn truth(&self, _topic: &str) -> Option<(Vec<String>, usize)> {
+        None
+    }
+}
+
+impl Subject for MemoryLog {
+    const KEEPS: bool = false;
+}
+
+impl Subject for PretendLog {
+    const KEEPS: bool = true;
+    fn step(&mut self) {
+        PretendLog::step(self);
+    }
+    fn next(&mut self) -> Option<(RoomKey, pretend::Told)> {
+        PretendLog::next(self)
+    }
+    fn crash(&mut self) {
+        PretendLog::crash(self);
+    }
+    fn calm(&mut self) {
+        PretendLog::calm(self);
+    }
+    fn is_idle(&self) -> bool {
+        PretendLog::is_idle(self)
+    }
+    fn truth(&self, topic: &str) -> Option<(Vec<String>, usize)> {
+        Some((self.bodies(topic), self.durable(topic)))
+    }
+}
+
+const TOPICS: [&str; 2] = ["room:tea", "room:mate"];
+const SHARDS: u16 = 2;
+
+/// What a member asked for.
+#[derive(Clone, Debug)]
+enum Asked {
+    Message { body: String, key: Option<String> },
+    Custom,
+    Page,
+    Leave,
+}
+
+/// A member, as it sees itself.
+struct Member {
+    topic: usize,
+    shard: u16,
+    room: RoomKey,
+    asker: Asker,
+    user: String,
+    /// What is still to be answered, by its ref.
+    asked: VecDeque<(String, Asked)>,
+    /// The number of the last of its own that came back.
+    last_own: u64,
+    is_leaving: bool,
+}
+
+/// A client that went away, and what it had seen.
+struct Away {
+    topic: usize,
+    cursor: Cursor,
+    bodies: Vec<String>,
+}
+
+/// The model.
+#[derive(Default)]
+struct Judge {
+    members: Vec<Member>,
+    /// By topic and shard: the epoch and the last offset, while somebody is there to hear all.
+    streams: BTreeMap<(usize, u16), (u64, u64)>,
+    /// What was told under each offset.
+    told: BTreeMap<(usize, u64, u64), String>,
+    /// The first receipt of each user's key, and the body that has it.
+    keys: HashMap<(usize, String, String), u64>,
+    acked: BTreeSet<(usize, u64, String)>,
+    refused: BTreeSet<String>,
+    unconfirmed: BTreeSet<String>,
+    away: Vec<Away>,
+    /// Whose channels end.
+    ended: Vec<(usize, u16)>,
+    seen: BTreeSet<&'static str>,
+}
+
+struct Suite<L> {
+    home: Home<L>,
+    judge: Judge,
+    rng: SplitMix64,
+    numbers: u64,
+    lives: u64,
+}
+
+fn audience(topic: usize, shard: u16) -> AudienceKey {
+    Key::from_u64(9 << 32 | (topic as u64) << 8 | u64::from(shard))
+}
+
+/// A field of JSON, as it stands there.
+fn field<'a>(json: &'a str, name: &str) -> &'a str {
+    json::field(json, name).unwrap_or_else(|| panic!("{name} in {json}"))
+}
+
+fn number(json: &str, name: &str) -> u64 {
+    field(json, name).parse().expect("a number")
+}
+
+/// The epoch in a message's id, or the one that is a field.
+fn epoch(json: &str) -> u64 {
+    let text = json::field(json, "id").or_else(|| json::field(json, "epoch")).expect("an epoch");
+    u64::from_str_radix(&text[1..17], 16).expect("16 digits")
+}
+
+/// The bodies of a list of messages.
+fn bodies(messages: &str) -> Vec<String> {
+    let parts = messages.split("\"body\":").skip(1);
+    parts.map(|part| part.split(",\"id\"").next().expect("a body").to_owned()).collect()
+}
+
+/// The number in a body or payload.
+fn own_number(text: &str) -> Option<u64> {
+    let digits: String =
+        text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    if text.contains('s') { None } else { digits.parse().ok() }
+}
+
+impl<L: Subject> Suite<L> {
+    fn new(log: L, seed: u64, planted: Planted) -> Self {
+        let mut home = Home::with_log(log);
+        home.settings.history.messages = 100_000;
+        home.settings.rooms_max = 10;
+        home.rooms.held.planted = planted;
+        let rng = SplitMix64::new(seed ^ 0x5eed);
+        Self { home, judge: Judge::default(), rng, numbers: 0, lives: 1 }
+    }
+
+    fn below(&mut self, count: usize) -> usize {
+        usize::try_from(self.rng.below(count as u64)).expect("small")
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Joins, and returns the answer.
+    fn join(&mut self, topic: usize, since: Option<Cursor>) -> (Member, String) {
+        let number = self.next_number();
+        let shard = u16::try_from(self.rng.below(u64::from(SHARDS))).expect("few");
+        // Few users, who are here on many devices.
+        let user = format!("u{}", self.below(4));
+        let identity = Identity::new(&user, &user, NEVER_S, None).expect("valid");
+        let join = ToHome::Join {
+            conn: conn(number),
+            audience: audience(topic, shard),
+            topic: TOPICS[topic],
+            who: Who::Here(&identity),
+            speak: true,
+            visible: true,
+            since,
+            limit: 100_000,
+            meta: None,
+            replaces: None,
+        };
+        self.home.with(|rooms, cx, told| rooms.join(cx, told, shard, join));
+        let (_, record) = self.home.told.0.remove(0);
+        let Received::ToMember(ToMember::Joined { home, slot, response, .. }) = read(&record)
+        else {
+            panic!("it may join")
+        };
+        let asker = Asker { conn: conn(number), slot };
+        let member = Member {
+            topic,
+            shard,
+            room: home,
+            asker,
+            user,
+            asked: VecDeque::new(),
+            last_own: 0,
+            is_leaving: false,
+        };
+        let response = response.to_owned();
+        self.judge_told();
+        (member, response)
+    }
+
+    fn act(&mut self) {
+        let count = self.judge.members.len();
+        match self.below(24) {
+            0..=2 if count < 8 => {
+                let topic = self.below(TOPICS.len());
+                let (member, response) = self.join(topic, None);
+                let stream = (epoch(&response), number(&response, "offset"));
+                self.judge.streams.entry((topic, member.shard)).or_insert(stream);
+                self.judge.members.push(member);
+            }
+            3 if count > 0 => {
+                let index = self.below(count);
+                self.close(index);
+            }
+            4 if count > 0 => {
+                let index = self.below(count);
+                self.push(index, Asked::Leave);
+            }
+            5 | 6 if count > 0 => {
+                let index = self.below(count);
+                self.push(index, Asked::Page);
+            }
+            7..=9 if count > 0 => {
+                let index = self.below(count);
+                self.push(index, Asked::Custom);
+            }
+            10..=14 if count > 0 => {
+                let index = self.below(count);
+                let body = format!("\"b{}\"", self.numbers + 1);
+                let key = (self.below(2) == 0).then(|| format!("k{}", self.below(12)));
+                self.push(index, Asked::Message { body, key });
+            }
+            15 => {
+                self.home.now_ms += 40;
+                while let Some(timer) = self.home.timers.pop_due(self.home.now_ms) {
+                    if let Timer::Room(key) = timer {
+                        self.home.with(|rooms, cx, told| rooms.tick(cx, told, key));
+                    }
+                }
+            }
+            16 => self.go_away(),
+            17 if self.below(8) == 0 => self.crash(),
+            _ => {
+                self.home.mesh.log.step();
+                self.hear_next();
+            }
+        }
+        self.judge_told();
+    }
+
+    fn push(&mut self, index: usize, asked: Asked) {
+        let number = self.next_number();
+        let reference = number.to_string();
+        let member = &mut self.judge.members[index];
+        if member.is_leaving {
+            return;
+        }
+        let (home, asker, shard) = (member.room, member.asker, member.shard);
+        member.is_leaving = matches!(asked, Asked::Leave);
+        member.asked.push_back((reference.clone(), asked.clone()));
+        let payload = format!("{{\"n\":{number}}}");
+        let push = match &asked {
+            Asked::Message { body, key } => ToHome::Publish {
+                home,
+                asker,
+                reference: &reference,
+                body,
+                key: key.as_deref(),
+                reply_to: None,
+            },
+            Asked::Custom => ToHome::Custom {
+                home,
+                asker,
+                reference: &reference,
+                event: "ping",
+                payload: Payload::Json(&payload),
+            },
+            Asked::Page => {
+                ToHome::History { home, asker, reference: &reference, from: From::Latest, limit: 3 }
+            }
+            Asked::Leave => ToHome::Leave { home, asker, reference: Some(&reference) },
+        };
+        self.home.hear(shard, push);
+    }
+
+    fn close(&mut self, index: usize) {
+        let member = self.judge.members.remove(index);
+        self.judge.left(&member);
+        let leave = ToHome::Leave { home: member.room, asker: member.asker, reference: None };
+        self.home.hear(member.shard, leave);
+    }
+
+    /// A client that has all of a room goes away with its cursor.
+    fn go_away(&mut self) {
+        let topic = self.below(TOPICS.len());
+        let (member, response) = self.join(topic, None);
+        let change = (self.below(2) == 0).then_some(0);
+        let cursor =
+            Cursor { epoch: epoch(&response), offset: number(&response, "offset"), change };
+        let bodies = bodies(field(&response, "messages"));
+        self.judge.away.push(Away { topic, cursor, bodies });
+        self.home.hear(
+            member.shard,
+            ToHome::Leave { home: member.room, asker: member.asker, reference: None },
+        );
+    }
+
+    fn hear_next(&mut self) {
+        if let Some((room, told)) = self.home.mesh.log.next() {
+            self.home.with(|rooms, cx, members| rooms.hear_log(cx, members, told.message(room)));
+        }
+    }
+
+    /// The home begins anew, and everybody has to join again.
+    fn crash(&mut self) {
+        self.lives += 1;
+        self.judge.seen.insert("crash");
+        let planted = self.home.rooms.held.planted;
+        self.home.rooms = self.home.rooms.following(self.lives << 40, hasher);
+        self.home.rooms.held.planted = planted;
+        self.home.mesh.log.crash();
+        self.home.told = Told::default();
+        self.judge.members.clear();
+        self.judge.streams.clear();
+        if L::KEEPS {
+            self.judge.check_acked(&self.home.mesh.log);
+        } else {
+            self.judge.keys.clear();
+        }
+    }
+
+    fn judge_told(&mut self) {
+        for (shard, record) in std::mem::take(&mut self.home.told.0) {
+            let Received::ToMember(message) = read(&record) else { panic!("for a member") };
+            self.judge.hear(&self.home.mesh.log, shard, message);
+        }
+        // Their shard lets go of them, as of those who lag.
+        for (topic, shard) in std::mem::take(&mut self.judge.ended) {
+            let is_there = |member: &Member| (member.topic, member.shard) == (topic, shard);
+            while let Some(index) = self.judge.members.iter().position(is_there) {
+                self.close(index);
+            }
+        }
+    }
+
+    /// Everything comes to rest, and then everything must be right.
+    fn finish(&mut self) {
+        self.home.mesh.log.calm();
+        while !self.home.mesh.log.is_idle() {
+            self.home.mesh.log.step();
+            self.hear_next();
+            self.judge_told();
+        }
+        for member in &self.judge.members {
+            assert!(member.asked.is_empty(), "everything is answered: {:?}", member.asked);
+        }
+        assert!(self.home.rooms.pending.is_idle(), "and nothing is under way");
+        if L::KEEPS {
+            self.judge.check_acked(&self.home.mesh.log);
+        }
+        for topic in 0..TOPICS.len() {
+            let (_, response) = self.join(topic, None);
+            let there = bodies(field(&response, "messages"));
+            if let Some((truth, _)) = self.home.mesh.log.truth(TOPICS[topic]) {
+                assert_eq!(there, truth, "a room is as its log is");
+            }
+            for body in &there {
+                assert!(!self.judge.refused.contains(body), "what was refused is nowhere: {body}");
+            }
+        }
+        for Away { topic, cursor, bodies: had } in std::mem::take(&mut self.judge.away) {
+            let (_, response) = self.join(topic, Some(cursor));
+            if field(&response, "recovered") == "false" {
+                self.judge.seen.insert("not recovered");
+                continue;
+            }
+            self.judge.seen.insert("recovered");
+            let missed = bodies(field(&response, "messages"));
+            let (_, all) = self.join(topic, None);
+            let all = bodies(field(&all, "messages"));
+            assert_eq!([had, missed].concat(), all, "a recovery is exact: {cursor:?}");
+        }
+    }
+}
+
+impl Judge {
+    fn left(&mut self, member: &Member) {
+        let is_there = |other: &Member| (other.topic, other.shard) == (member.topic, member.shard);
+        if !self.members.iter().any(|other| other.asker != member.asker && is_there(other)) {
+            self.streams.remove(&(member.topic, member.shard));
+        }
+    }
+
+    fn hear<L: Subject>(&mut self, log: &L, shard: u16, message: ToMember<'_>) {
+        match message {
+            ToMember::Deliver { audience, event, payload: Payload::Json(payload) } => {
+                let topic = usize::try_from(audience.to_u64() >> 8 & 0xff).expect("small");
+                match event {
+                    "new_msg" => self.hear_message(topic, shard, payload),
+                    "ping" => self.hear_own(topic, shard, number(payload, "n")),
+                    "room_epoch" => {
+                        self.seen.insert("turn");
+                        let stream = (epoch(payload), number(payload, "offset"));
+                        self.streams.entry((topic, shard)).and_modify(|old| *old = stream);
+                    }
+                    _ => {}
+                }
+            }
+            ToMember::Ended { audience, reason } => {
+                assert_eq!(reason, "turned");
+                self.seen.insert("ended");
+                let topic = usize::try_from(audience.to_u64() >> 8 & 0xff).expect("small");
+                self.streams.remove(&(topic, shard));
+                self.ended.push((topic, shard));
+            }
+            ToMember::Reply { conn, slot, reference, status, response, .. } => {
+                let Payload::Json(response) = response else { panic!("text") };
+                self.hear_reply(log, Asker { conn, slot }, reference, status, response);
+            }
+            ToMember::Left { conn, slot, reference, .. } => {
+                let (index, asked) = self.take_asked(Asker { conn, slot }, reference);
+                assert!(matches!(asked, Asked::Leave));
+                assert!(self.members[index].asked.is_empty(), "a leave is answered last");
+                let member = self.members.remove(index);
+                self.left(&member);
+            }
+            _ => {}
+        }
+    }
+
+    fn hear_message(&mut self, topic: usize, shard: u16, message: &str) {
+        let (epoch, offset) = (epoch(message), number(message, "offset"));
+        let body = field(message, "body");
+        if let Some((of, last)) = self.streams.get_mut(&(topic, shard)) {
+            assert_eq!((epoch, offset), (*of, *last + 1), "no hole without a turn");
+            *last = offset;
+        }
+        let told = self.told.entry((topic, epoch, offset)).or_insert_with(|| body.to_owned());
+        assert_eq!(told, body, "an offset has one message");
+        if let Some(own) = own_number(body).filter(|_| !self.unconfirmed.contains(body)) {
+            self.hear_own(topic, shard, own);
+        }
+    }
+
+    /// What a member said comes back to it in the order in which it said it.
+    fn hear_own(&mut self, topic: usize, shard: u16, own: u64) {
+        let is_its = |asked: &(String, Asked)| asked.0 == own.to_string();
+        let its = self.members.iter_mut().find(|member| member.asked.iter().any(is_its));
+        if let Some(member) = its.filter(|member| member.shard == shard) {
+            assert_eq!(member.topic, topic, "what is said in a room stays there");
+            assert!(member.last_own < own, "own messages come back in order: {own}");
+            member.last_own = own;
+        }
+    }
+
+    fn take_asked(&mut self, asker: Asker, reference: &str) -> (usize, Asked) {
+        let index = self.members.iter().position(|member| member.asker == asker);
+        let index = index.expect("only members are answered");
+        let first = self.members[index].asked.front();
+        let is_known = self.members[index].asked.iter().any(|(of, _)| of == reference);
+        assert!(is_known, "nobody is answered what another asked: {reference}");
+        assert!(first.is_some_and(|(of, _)| of == reference), "answers do not overtake");
+        let (_, asked) = self.members[index].asked.pop_front().expect("the first");
+        (index, asked)
+    }
+
+    fn hear_reply<L: Subject>(
+        &mut self,
+        log: &L,
+        asker: Asker,
+        reference: &str,
+        status: &str,
+        response: &str,
+    ) {
+        let (index, asked) = self.take_asked(asker, reference);
+        let Asked::Message { body, key } = asked else { return };
+        let (topic, user) = (self.members[index].topic, self.members[index].user.clone());
+        if status == "error" {
+            let reason = field(response, "reason");
+            return match reason {
+                "\"unconfirmed\"" => {
+                    self.seen.insert("unconfirmed");
+                    self.unconfirmed.insert(body);
+                }
+                "\"storage\"" | "\"unavailable\"" | "\"busy\"" => {
+                    self.seen.insert("refused");
+                    self.refused.insert(body);
+                }
+                other => panic!("{other}"),
+            };
+        }
+        let (epoch, offset) = (epoch(response), number(response, "offset"));
+        let told = self.told.get(&(topic, epoch, offset)).cloned();
+        let mut said = body.clone();
+        if let Some(key) = key {
+            let first = self.keys.entry((topic, user, key)).or_insert(offset);
+            assert_eq!(*first, offset, "a key gives its first receipt");
+            if let Some(told) = &told {
+                said = told.clone();
+            }
+        } else {
+            assert_eq!(told.as_ref(), Some(&body), "ok comes after one's own message");
+        }
+        if let Some((truth, durable)) = log.truth(TOPICS[topic]) {
+            let at = usize::try_from(offset).expect("few");
+            assert!(at <= durable, "ok comes after it is kept: {offset} of {durable}");
+            if told.is_some() {
+                assert_eq!(truth[at - 1], said, "and what is kept is that");
+            }
+            self.acked.insert((topic, offset, truth[at - 1].clone()));
+        }
+        self.seen.insert("ok");
+    }
+
+    fn check_acked<L: Subject>(&self, log: &L) {
+        for (topic, offset, body) in &self.acked {
+            let (truth, _) = log.truth(TOPICS[*topic]).expect("it keeps");
+            let at = usize::try_from(*offset).expect("few") - 1;
+            assert_eq!(truth.get(at), Some(body), "what was answered `ok` is there for good");
+        }
+    }
+}
+
+/// One run, from one seed. What happened in it.
+fn run<L: Subject>(log: L, seed: u64, planted: Planted) -> BTreeSet<&'static str> {
+    let mut suite = Suite::new(log, seed, planted);
+    for _ in 0..400 {
+        suite.act();
+    }
+    suite.finish();
+    suite.judge.seen
+}
+
+/// Runs many seeds; what must be reached is reached.
+fn check<L: Subject>(log: impl Fn(u64) -> L, reached: &[&'static str]) {
+    let seeds = std::env::var("SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    let mut seen = BTreeSet::new();
+    for seed in 0..seeds.unwrap_or(150) {
+        match catch_unwind(AssertUnwindSafe(|| run(log(seed), seed, Planted::Nothing))) {
+            Ok(reached) => seen.extend(reached),
+            Err(failure) => {
+                eprintln!("seed {seed}");
+                std::panic::resume_unwind(failure);
+            }
+        }
+    }
+    for what in reached {
+        assert!(seen.contains(what), "{what} was not reached: {seen:?}");
+    }
+}
+
+#[test]
+fn memory_keeps_the_contract() {
+    check(|_| MemoryLog, &["ok", "crash", "recovered", "not recovered"]);
+}
+
+#[test]
+fn a_store_keeps_the_contract() {
+    let reached = ["ok", "crash", "recovered", "not recovered", "refused", "unconfirmed"];
+    check(|seed| PretendLog::store(seed, None), &reached);
+}
+
+#[test]
+fn an_engine_keeps_the_contract() {
+    let reached =
+        ["ok", "crash", "recovered", "not recovered", "refused", "unconfirmed", "turn", "ended"];
+    check(|seed| PretendLog::engine(seed, None), &reached);
+}
+
+/// Runs with a defect until one of these rules finds it.
+#[track_caller]
+fn bark<L: Subject>(log: impl Fn(u64) -> L, planted: Planted, rules: &[&str]) {
+    let mut others = Vec::new();
+    for seed in 0..60 {
+        let failure = catch_unwind(AssertUnwindSafe(|| run(log(seed), seed, planted)));
+        let Err(failure) = failure else { continue };
+        let text = failure.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| failure.downcast_ref::<&str>().copied()).unwrap_or_default();
+        if rules.iter().any(|rule| text.contains(rule)) {
+            return;
+        }
+        others.push(text.to_owned());
+    }
+    panic!("not found by {rules:?}, but by {others:#?}");
+}
+
+#[test]
+fn an_answer_before_it_is_kept_is_found() {
+    let rules = ["ok comes after it is kept"];
+    let defect = Some(LogDefect::AckedBeforeKept);
+    bark(|seed| PretendLog::store(seed, defect), Planted::Nothing, &rules);
+    bark(|seed| PretendLog::engine(seed, defect), Planted::Nothing, &rules);
+}
+
+#[test]
+fn an_epoch_that_outlives_a_loss_is_found() {
+    let defect = Some(LogDefect::EpochKept);
+    let rules = ["a recovery is exact", "a room is as its log is", "an offset has one message"];
+    bark(|seed| PretendLog::store(seed, defect), Planted::Nothing, &rules);
+    bark(|seed| PretendLog::engine(seed, defect), Planted::Nothing, &rules);
+}
+
+#[test]
+fn an_offset_that_is_used_again_is_found() {
+    let defect = Some(LogDefect::OffsetReused);
+    let rules = ["an offset has one message"];
+    bark(|seed| PretendLog::store(seed, defect), Planted::Nothing, &rules);
+    bark(|seed| PretendLog::engine(seed, defect), Planted::Nothing, &rules);
+}
+
+#[test]
+fn an_answer_that_overtakes_is_found() {
+    let rules = ["answers do not overtake", "a leave is answered last"];
+    bark(|seed| PretendLog::store(seed, None), Planted::Overtakes, &rules);
+    bark(|seed| PretendLog::engine(seed, None), Planted::Overtakes, &rules);
+}
+
+#[test]
+fn an_answer_given_to_the_slots_next_owner_is_found() {
+    let rules = ["nobody is answered what another asked"];
+    bark(|seed| PretendLog::store(seed, None), Planted::NextOwner, &rules);
+    bark(|seed| PretendLog::engine(seed, None), Planted::NextOwner, &rules);
+}

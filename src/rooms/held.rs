@@ -1,0 +1,210 @@
+//! Answers that wait for a log, and those that wait behind them.
+//!
+//! An answer whose message is not kept yet holds back all later ones of that member in that room, so
+//! a topic answers in the order in which it was asked. Nothing else waits: neither heartbeats, nor
+//! other topics, nor other members.
+//!
+//! Invariants:
+//!
+//! 1. a line belongs to a membership, by room, shard, connection and slot, and goes when that ends.
+//!    So nothing held names a slot that is free, and the next one in it is answered nothing of it;
+//! 2. a ticket that has been settled is never settled again: tickets are given out once;
+//! 3. a line is never empty, so with a log in memory there are none.
+//!
+//! A leave that its client asked for waits in the line; a close ends the line.
+//!
+//! Deliberately absent: what an answer says, and how long it may wait. Every log answers in the end.
+//!
+//! Called by: `rooms`. Calls: nothing.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use smallvec::SmallVec;
+
+use crate::base::slack::Slack;
+use crate::link::ids::{Asker, RoomKey};
+use crate::link::log::Ticket;
+use crate::rooms::Answer;
+use crate::wire::phx::Payload;
+
+/// A membership in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Seat {
+    pub(super) room: RoomKey,
+    pub(super) shard: u16,
+    pub(super) asker: Asker,
+}
+
+/// Something that a member is told when its turn comes.
+#[derive(Debug)]
+pub(super) enum HeldAnswer {
+    /// It is not known yet.
+    Waits { ticket: Ticket, reference: Box<str> },
+    /// The answer to a push.
+    Reply { reference: Box<str>, status: Box<str>, is_json: bool, response: Box<[u8]> },
+    /// The member leaves, and is told so.
+    Leave { reference: Box<str> },
+}
+
+impl HeldAnswer {
+    fn new(answer: Answer<'_>) -> Self {
+        let Answer { reference, status, response } = answer;
+        let (is_json, response) = match response {
+            Payload::Json(text) => (true, text.as_bytes()),
+            Payload::Binary(data) => (false, data),
+        };
+        Self::Reply {
+            reference: reference.into(),
+            status: status.into(),
+            is_json,
+            response: response.into(),
+        }
+    }
+}
+
+/// All answers that are held. See the module.
+#[derive(Default)]
+pub(super) struct Held {
+    lines: HashMap<Seat, VecDeque<HeldAnswer>, ahash::RandomState>,
+    /// Who waits for a ticket: several, if a key was sent again before it was answered.
+    waiters: BTreeMap<Ticket, SmallVec<[Seat; 1]>>,
+    #[cfg(test)]
+    pub(super) planted: Planted,
+}
+
+/// Defects that the contract suite must find.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Planted {
+    #[default]
+    Nothing,
+    /// An answer does not wait behind those before it.
+    Overtakes,
+    /// A line outlives its membership, and is given to the next one in the slot.
+    NextOwner,
+}
+
+impl Held {
+    /// Whether answers to this member wait.
+    pub(super) fn holds(&self, seat: Seat) -> bool {
+        #[cfg(test)]
+        if self.planted == Planted::Overtakes {
+            return false;
+        }
+        !self.lines.is_empty() && self.lines.contains_key(&seat)
+    }
+
+    /// Holds an answer until its ticket is settled.
+    pub(super) fn wait(&mut self, seat: Seat, ticket: Ticket, reference: &str) {
+        let waits = HeldAnswer::Waits { ticket, reference: reference.into() };
+        self.lines.entry(seat).or_default().push_back(waits);
+        self.waiters.entry(ticket).or_default().push(seat);
+    }
+
+    /// Holds an answer until those before it have been given.
+    pub(super) fn push(&mut self, seat: Seat, answer: Answer<'_>) {
+        self.lines.entry(seat).or_default().push_back(HeldAnswer::new(answer));
+    }
+
+    /// Holds a leave until the answers before it have been given.
+    pub(super) fn push_leave(&mut self, seat: Seat, reference: &str) {
+        let leave = HeldAnswer::Leave { reference: reference.into() };
+        self.lines.entry(seat).or_default().push_back(leave);
+    }
+
+    /// Has those who wait for one ticket wait for another.
+    pub(super) fn rename(&mut self, from: Ticket, to: Ticket) {
+        let seats = self.waiters.remove(&from).unwrap_or_default();
+        for seat in &seats {
+            let line = self.lines.get_mut(seat);
+            for held in line.into_iter().flatten() {
+                if let HeldAnswer::Waits { ticket, .. } = held
+                    && *ticket == from
+                {
+                    *ticket = to;
+                }
+            }
+        }
+        self.waiters.entry(to).or_default().extend(seats);
+    }
+
+    /// Gives a ticket its answer: status and response. Returns whose lines may move.
+    pub(super) fn settle(
+        &mut self,
+        settled: Ticket,
+        status: &str,
+        response: Payload<'_>,
+    ) -> SmallVec<[Seat; 1]> {
+        let seats = self.waiters.remove(&settled).unwrap_or_default();
+        for seat in &seats {
+            // Without a line the member has gone, and is missed.
+            for held in self.lines.get_mut(seat).into_iter().flatten() {
+                if let HeldAnswer::Waits { ticket, reference } = held
+                    && *ticket == settled
+                {
+                    *held = HeldAnswer::new(Answer { reference, status, response });
+                }
+            }
+        }
+        seats
+    }
+
+    /// Takes the next answer to this member, if it waits for nothing any more.
+    pub(super) fn pop(&mut self, seat: Seat) -> Option<HeldAnswer> {
+        let line = self.lines.get_mut(&seat)?;
+        let next = line.pop_front_if(|next| !matches!(next, HeldAnswer::Waits { .. }));
+        if line.is_empty() {
+            self.lines.remove(&seat);
+        }
+        next
+    }
+
+    /// Ends the line of a membership that has ended.
+    pub(super) fn end(&mut self, seat: Seat) {
+        #[cfg(test)]
+        if self.planted == Planted::NextOwner {
+            return;
+        }
+        if !self.lines.is_empty() {
+            self.lines.remove(&seat);
+        }
+    }
+
+    /// Gives back the memory of many that waited at once.
+    pub(super) fn trim(&mut self, kept: usize) {
+        self.lines.trim(kept);
+    }
+
+    /// Ends all lines that this does not say to keep.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(&Seat) -> bool) {
+        self.lines.retain(|seat, _| is_kept(seat));
+    }
+
+    /// The memberships with a line, in no order. For [`crate::rooms::Rooms::check`].
+    pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {
+        let seats = self.lines.keys();
+        #[cfg(test)]
+        // It is the model that must find it.
+        let seats = seats.filter(|_| self.planted != Planted::NextOwner);
+        seats
+    }
+
+    /// The planted defect: a line in this slot, whoever had it, is now this member's.
+    #[cfg(test)]
+    pub(super) fn hand_over(&mut self, seat: Seat) {
+        if self.planted != Planted::NextOwner {
+            return;
+        }
+        let is_of_slot = |other: &&Seat| {
+            other.room == seat.room && other.asker.slot == seat.asker.slot && **other != seat
+        };
+        let Some(before) = self.lines.keys().find(is_of_slot).copied() else { return };
+        let line = self.lines.remove(&before).unwrap_or_default();
+        self.lines.insert(seat, line);
+        for seats in self.waiters.values_mut() {
+            for other in seats.iter_mut().filter(|other| **other == before) {
+                *other = seat;
+            }
+        }
+    }
+}

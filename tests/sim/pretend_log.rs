@@ -1,0 +1,412 @@
+//! A pretend log, which does all that a log may do: it answers late, reorders between rooms,
+//! refuses, is in doubt, tears off what it has not kept, fails over, and puts the entries of other
+//! nodes in between.
+//!
+//! As a *store* it leaves the order to the home and keeps in batches; as an *engine* it gives the
+//! order itself. Each step does one thing, drawn from its seed.
+//!
+//! What it does not model: bytes on a disk (torn pages are a shorter list here), a budget of what may
+//! be under way, retention, and opening a room that answers later.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use chinwag::base::rng::SplitMix64;
+use chinwag::link::ids::{Receipt, RoomKey};
+use chinwag::link::log::{
+    Append, Appended, Entry, FromLog, Log, Marks, Opened, SaidText, Ticket, What, Why,
+};
+
+/// Defects of a log that the suite must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogDefect {
+    /// It says `Kept` of what it has only ordered.
+    AckedBeforeKept,
+    /// It loses what was seen, and the epoch goes on.
+    EpochKept,
+    /// It turns, and calls the new epoch as the old one: an offset has two messages.
+    OffsetReused,
+}
+
+/// A room, as it is kept.
+#[derive(Default)]
+struct Room {
+    key: Option<RoomKey>,
+    epoch: u64,
+    rev: u64,
+    /// The message with offset `n` is at `n - 1`.
+    entries: Vec<Kept>,
+    /// How many of them survive anything.
+    durable: usize,
+    lineage: Vec<(u64, Marks)>,
+    /// Appends that have an order and have not been answered, by offset.
+    unanswered: VecDeque<(usize, Ticket)>,
+    /// Appends that have not been looked at.
+    waiting: VecDeque<(Option<Ticket>, u64, SaidText)>,
+    /// What is to be told, in order.
+    said: VecDeque<Told>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    at_ms: u64,
+    said: SaidText,
+}
+
+/// [`FromLog`] on its way.
+#[derive(Clone, Debug)]
+pub enum Told {
+    Entry { ticket: Option<Ticket>, offset: u64, rev: u64, at_ms: u64, said: Option<SaidText> },
+    Kept { ticket: Ticket, receipt: Receipt },
+    Refused { ticket: Ticket, why: Why },
+    Turned { epoch: u64, kept: Marks },
+}
+
+impl Told {
+    /// As it is told to the home of a room.
+    pub fn message(&self, room: RoomKey) -> FromLog<'_> {
+        match self {
+            Self::Entry { ticket, offset, rev, at_ms, said } => FromLog::Entry {
+                room,
+                ticket: *ticket,
+                marks: at(*offset),
+                rev: *rev,
+                at_ms: *at_ms,
+                entry: Entry {
+                    judged_rev: *rev,
+                    what: said.as_ref().map_or(What::Settings, |said| What::Message(said.said())),
+                },
+            },
+            Self::Kept { ticket, receipt } => {
+                FromLog::Kept { room, ticket: *ticket, receipt: *receipt }
+            }
+            Self::Refused { ticket, why } => FromLog::Refused { room, ticket: *ticket, why: *why },
+            Self::Turned { epoch, kept } => FromLog::Turned { room, epoch: *epoch, kept: *kept },
+        }
+    }
+}
+
+fn at(offset: u64) -> Marks {
+    Marks { offset, change: 0 }
+}
+
+/// The log. See the module.
+pub struct PretendLog {
+    rng: SplitMix64,
+    is_engine: bool,
+    is_calm: bool,
+    /// Whether the disk, or the engine, does not take anything.
+    is_failing: bool,
+    epochs: u64,
+    strangers: u64,
+    rooms: BTreeMap<String, Room>,
+    defect: Option<LogDefect>,
+}
+
+impl PretendLog {
+    /// A log that the home orders for.
+    pub fn store(seed: u64, defect: Option<LogDefect>) -> Self {
+        Self::new(seed, false, defect)
+    }
+
+    /// A log that orders by itself.
+    pub fn engine(seed: u64, defect: Option<LogDefect>) -> Self {
+        Self::new(seed, true, defect)
+    }
+
+    fn new(seed: u64, is_engine: bool, defect: Option<LogDefect>) -> Self {
+        Self {
+            rng: SplitMix64::new(seed),
+            is_engine,
+            is_calm: false,
+            is_failing: false,
+            epochs: 1 << 60,
+            strangers: 0,
+            rooms: BTreeMap::new(),
+            defect,
+        }
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        !self.is_calm && self.rng.next_u64().is_multiple_of(count)
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn calm(&mut self) {
+        self.is_calm = true;
+        self.is_failing = false;
+    }
+
+    /// The bodies of a room in order, as they are there.
+    pub fn bodies(&self, topic: &str) -> Vec<String> {
+        let entries = self.rooms.get(topic).into_iter().flat_map(|room| &room.entries);
+        entries.map(|kept| kept.said.body.to_string()).collect()
+    }
+
+    /// How many messages of a room survive anything.
+    pub fn durable(&self, topic: &str) -> usize {
+        self.rooms.get(topic).map_or(0, |room| room.durable)
+    }
+
+    /// The next thing that it says, of any room.
+    pub fn next(&mut self) -> Option<(RoomKey, Told)> {
+        let ready: Vec<_> = self.rooms.iter().filter(|(_, room)| !room.said.is_empty()).collect();
+        let count = u64::try_from(ready.len()).ok().filter(|count| *count > 0)?;
+        let index = usize::try_from(self.rng.next_u64() % count).ok()?;
+        let topic = ready[index].0.clone();
+        let room = self.rooms.get_mut(&topic)?;
+        Some((room.key?, room.said.pop_front()?))
+    }
+
+    /// Whether there is nothing left to do or to say.
+    pub fn is_idle(&self) -> bool {
+        let is_idle = |room: &Room| {
+            room.said.is_empty() && room.waiting.is_empty() && room.unanswered.is_empty()
+        };
+        self.rooms.values().all(is_idle)
+    }
+
+    /// Does one thing.
+    pub fn step(&mut self) {
+        if self.one_in(40) {
+            self.is_failing = !self.is_failing;
+            if self.is_failing && !self.is_engine {
+                self.doubt_all();
+            }
+        }
+        let topics: Vec<_> = self.rooms.keys().cloned().collect();
+        let Ok(count) = u64::try_from(topics.len()) else { return };
+        if count == 0 {
+            return;
+        }
+        let topic = &topics[usize::try_from(self.rng.next_u64() % count).expect("few")];
+        if self.is_engine {
+            if self.one_in(6) {
+                self.other_node(topic);
+            }
+            if self.one_in(15) {
+                self.lose_tail(topic);
+            }
+            self.order_next(topic);
+        }
+        if !self.is_failing && !self.one_in(2) {
+            self.keep(topic);
+        }
+    }
+
+    /// All that is not kept is in doubt: a batch failed, and stays queued.
+    fn doubt_all(&mut self) {
+        for room in self.rooms.values_mut() {
+            for (_, ticket) in &room.unanswered {
+                room.said.push_back(Told::Refused { ticket: *ticket, why: Why::Unconfirmed });
+            }
+        }
+    }
+
+    /// Another node says something, or settles something.
+    fn other_node(&mut self, topic: &str) {
+        self.strangers += 1;
+        let body = format!("\"s{}\"", self.strangers).into();
+        let is_setting = self.one_in(2);
+        let Some(room) = self.rooms.get_mut(topic) else { return };
+        let (user, name) = ("stranger".into(), "stranger".into());
+        let said = SaidText { user, name, body, key: None, reply_to: None };
+        if is_setting {
+            room.rev += 1;
+            let (offset, rev) = (room.entries.len() as u64, room.rev);
+            room.said.push_back(Told::Entry { ticket: None, offset, rev, at_ms: 0, said: None });
+        } else {
+            room.push(None, 0, said);
+        }
+    }
+
+    /// Orders the next append of a room.
+    fn order_next(&mut self, topic: &str) {
+        let fate = if self.is_calm { 99 } else { self.rng.next_u64() % 24 };
+        let (kept_first, early) = (self.one_in(3), self.defect == Some(LogDefect::AckedBeforeKept));
+        let Some(room) = self.rooms.get_mut(topic) else { return };
+        let Some((ticket, judged_rev, said)) = room.waiting.pop_front() else { return };
+        let refuse = |room: &mut Room, why| {
+            room.said.extend(ticket.map(|ticket| Told::Refused { ticket, why }));
+        };
+        match fate {
+            0 => return refuse(room, Why::Unconfirmed),
+            1 => return refuse(room, Why::Unavailable),
+            2 => return refuse(room, Why::Busy),
+            _ => {}
+        }
+        if let Some(receipt) = room.of_key(&said) {
+            let offset = usize::try_from(receipt.offset).expect("few");
+            // It is told when it is kept, as the first one is.
+            return room.unanswered.extend(ticket.map(|ticket| (offset, ticket)));
+        }
+        if judged_rev != room.rev {
+            return refuse(room, Why::Conflict);
+        }
+        if fate == 3 {
+            // It is kept, and the asker had given up.
+            refuse(room, Why::Unconfirmed);
+            return room.push(ticket, 7, said);
+        }
+        let offset = room.entries.len() + 1;
+        if early && let Some(ticket) = ticket {
+            let receipt = Receipt { offset: offset as u64, at_ms: 7 };
+            room.push(Some(ticket), 7, said);
+            return room.said.push_back(Told::Kept { ticket, receipt });
+        }
+        if kept_first && let Some(ticket) = ticket {
+            // The answer overtakes the push: nothing may rest on their order.
+            room.durable = room.entries.len() + 1;
+            let receipt = Receipt { offset: offset as u64, at_ms: 7 };
+            room.said.push_back(Told::Kept { ticket, receipt });
+            return room.push(Some(ticket), 7, said);
+        }
+        room.unanswered.extend(ticket.map(|ticket| (offset, ticket)));
+        room.push(ticket, 7, said);
+    }
+
+    /// Keeps some of what a room has.
+    fn keep(&mut self, topic: &str) {
+        let draw = self.rng.next_u64();
+        let is_calm = self.is_calm;
+        let Some(room) = self.rooms.get_mut(topic) else { return };
+        let new = (room.entries.len() - room.durable) as u64;
+        let count = if is_calm { new } else { draw % (new + 1) };
+        room.durable += usize::try_from(count).expect("few");
+        let durable = room.durable;
+        let all = std::mem::take(&mut room.unanswered);
+        let (kept, rest): (VecDeque<_>, _) =
+            all.into_iter().partition(|(offset, _)| *offset <= durable);
+        room.unanswered = rest;
+        for (offset, ticket) in kept {
+            let receipt = Receipt { offset: offset as u64, at_ms: room.entries[offset - 1].at_ms };
+            room.said.push_back(Told::Kept { ticket, receipt });
+        }
+    }
+
+    /// Loses some of what was not kept, as a failover does.
+    fn lose_tail(&mut self, topic: &str) {
+        self.epochs += 1;
+        let (draw, epoch, defect) = (self.rng.next_u64(), self.epochs, self.defect);
+        let Some(room) = self.rooms.get_mut(topic) else { return };
+        let unkept = (room.entries.len() - room.durable) as u64;
+        if unkept == 0 {
+            return;
+        }
+        let kept = room.durable + usize::try_from(draw % unkept).expect("few");
+        room.entries.truncate(kept);
+        for (_, ticket) in room.unanswered.iter().filter(|(offset, _)| *offset > kept) {
+            room.said.push_back(Told::Refused { ticket: *ticket, why: Why::Unconfirmed });
+        }
+        room.unanswered.retain(|(offset, _)| *offset <= kept);
+        room.turn(epoch, defect);
+    }
+
+    /// The home has ended without a word. A store has lost some of what it had not kept.
+    pub fn crash(&mut self) {
+        for topic in self.rooms.keys().cloned().collect::<Vec<_>>() {
+            if !self.is_engine {
+                self.epochs += 1;
+                let (draw, epoch, defect) = (self.rng.next_u64(), self.epochs, self.defect);
+                let Some(room) = self.rooms.get_mut(&topic) else { continue };
+                let unkept = (room.entries.len() - room.durable) as u64;
+                let kept = room.durable + usize::try_from(draw % (unkept + 1)).expect("few");
+                room.entries.truncate(kept);
+                room.durable = kept;
+                room.turn(epoch, defect);
+            }
+            if let Some(room) = self.rooms.get_mut(&topic) {
+                room.forget_asker();
+            }
+        }
+    }
+}
+
+impl Room {
+    /// Gives a message its place, and says so where the home did not give it.
+    fn push(&mut self, ticket: Option<Ticket>, at_ms: u64, said: SaidText) {
+        self.entries.push(Kept { at_ms, said: said.clone() });
+        let (offset, rev) = (self.entries.len() as u64, self.rev);
+        self.said.push_back(Told::Entry { ticket, offset, rev, at_ms, said: Some(said) });
+    }
+
+    fn of_key(&self, said: &SaidText) -> Option<Receipt> {
+        let is_same = |kept: &Kept| kept.said.user == said.user && kept.said.key == said.key;
+        said.key.as_ref()?;
+        let index = self.entries.iter().position(is_same)?;
+        Some(Receipt { offset: index as u64 + 1, at_ms: self.entries[index].at_ms })
+    }
+
+    fn turn(&mut self, epoch: u64, defect: Option<LogDefect>) {
+        let kept = at(self.entries.len() as u64);
+        match defect {
+            Some(LogDefect::EpochKept) => return,
+            Some(LogDefect::OffsetReused) => {
+                let epoch = self.epoch;
+                return self.said.push_back(Told::Turned { epoch, kept });
+            }
+            Some(LogDefect::AckedBeforeKept) | None => {}
+        }
+        for (_, earlier) in &mut self.lineage {
+            *earlier = earlier.min(kept);
+        }
+        self.lineage.insert(0, (self.epoch, kept));
+        self.epoch = epoch;
+        self.said.push_back(Told::Turned { epoch, kept });
+    }
+
+    /// Nobody waits for an answer any more.
+    fn forget_asker(&mut self) {
+        self.said.clear();
+        self.unanswered.clear();
+        for (ticket, _, _) in &mut self.waiting {
+            *ticket = None;
+        }
+    }
+}
+
+impl Log for PretendLog {
+    fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Option<Opened> {
+        let is_new = !self.rooms.contains_key(topic);
+        let kept = self.rooms.entry(topic.to_owned()).or_default();
+        kept.key = Some(room);
+        if is_new {
+            kept.epoch = fresh_epoch;
+            return None;
+        }
+        kept.forget_asker();
+        Some(Opened {
+            epoch: kept.epoch,
+            top: at(kept.entries.len() as u64),
+            rev: kept.rev,
+            lineage: kept.lineage.clone(),
+            tail: kept.entries.iter().map(|kept| (kept.at_ms, kept.said.clone())).collect(),
+        })
+    }
+
+    fn append(&mut self, append: Append<'_>) -> Appended {
+        let Append { topic, ticket, top, at_ms, entry, .. } = append;
+        let What::Message(said) = entry.what else { panic!("a home settles nothing yet") };
+        if self.is_failing {
+            return Appended::Refused(if self.is_engine { Why::Unavailable } else { Why::Storage });
+        }
+        if self.one_in(30) {
+            return Appended::Refused(Why::Busy);
+        }
+        let (said, is_engine) = (SaidText::new(said), self.is_engine);
+        let room = self.rooms.get_mut(topic).expect("it was opened");
+        if is_engine {
+            room.waiting.push_back((Some(ticket), entry.judged_rev, said));
+            return Appended::Later;
+        }
+        assert_eq!(top.offset, room.entries.len() as u64, "home and store stand at one place");
+        room.entries.push(Kept { at_ms, said });
+        let (offset, durable) = (room.entries.len(), room.durable);
+        if self.defect == Some(LogDefect::AckedBeforeKept) && durable < offset {
+            let receipt = Receipt { offset: offset as u64, at_ms };
+            room.said.push_back(Told::Kept { ticket, receipt });
+        } else {
+            room.unanswered.push_back((offset, ticket));
+        }
+        Appended::Ordered
+    }
+}
