@@ -56,10 +56,19 @@ impl Marks {
 /// What a room keeps: a final state, and what it was judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// The room's `rev` at which it was judged: where the log knows another, it is a conflict.
-    pub judged_rev: u64,
+    /// Where the log knows another, it is a conflict.
+    pub judged: Judged,
     /// What it says.
     pub what: What<'a>,
+}
+
+/// What an entry was judged by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// The room's epoch: after a turn numbers may be given again.
+    pub epoch: u64,
+    /// The revision of its settings and standings. Told to nodes, never to clients.
+    pub rev: u64,
 }
 
 /// What an entry says. Changes of messages come with their verbs, each with the number of the

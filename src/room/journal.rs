@@ -14,7 +14,7 @@
 
 use crate::limits::HistoryLimits;
 use crate::link::ids::{Cursor, Receipt};
-use crate::link::log::{Marks, Opened};
+use crate::link::log::{Judged, Marks, Opened};
 use crate::room::history::{History, KeyHash, Page};
 use crate::room::resume::{Lineage, Standing, resume};
 
@@ -74,9 +74,14 @@ impl Journal {
         Marks { offset: self.history.last(), change }
     }
 
-    /// The revision that entries are judged by.
+    /// The revision of the room's settings and standings.
     pub(crate) fn rev(&self) -> u64 {
         self.rare.as_ref().map_or(0, |rare| rare.rev)
+    }
+
+    /// What entries are judged by now.
+    pub(crate) fn judged(&self) -> Judged {
+        Judged { epoch: self.epoch(), rev: self.rev() }
     }
 
     /// Keeps a message, which is behind all that is there; nothing, if it is there already.

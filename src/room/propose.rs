@@ -71,7 +71,7 @@ impl Room {
             return Ok(Proposal::Known(receipt));
         }
         let said = Said { user: author.user(), name: author.name(), body, key, reply_to };
-        let entry = Entry { judged_rev: self.journal.rev(), what: What::Message(said) };
+        let entry = Entry { judged: self.journal.judged(), what: What::Message(said) };
         Ok(Proposal::Entry(entry))
     }
 

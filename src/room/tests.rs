@@ -56,7 +56,7 @@ fn publish(room: &mut Room, slot: Slot, body: &str, key: Option<&str>) -> (Recei
         Proposal::Known(receipt) => return (receipt, String::new()),
         Proposal::Entry(entry) => entry,
     };
-    assert_eq!(entry.judged_rev, room.journal().rev());
+    assert_eq!(entry.judged, room.journal().judged());
     let What::Message(said) = entry.what else { panic!("a message") };
     let receipt = room.next_receipt(now(5));
     let mut out = Vec::new();
@@ -183,7 +183,7 @@ fn a_proposal_changes_nothing_and_what_is_applied_twice_is_applied_once() {
     let command = Command::Publish(Message { body: "1", key: None, reply_to: Some(9) }, None);
     let Ok(Proposal::Entry(entry)) = room.propose(command, &author) else { panic!("an entry") };
     assert_eq!(room.propose(command, &author), Ok(Proposal::Entry(entry)));
-    assert_eq!((entry.judged_rev, room.history().last()), (3, 0));
+    assert_eq!((entry.judged.rev, room.history().last()), (3, 0));
     let What::Message(said) = entry.what else { panic!("a message") };
     let receipt = room.next_receipt(now(5));
     let mut out = Vec::new();

@@ -83,6 +83,7 @@ impl Rooms {
         // Behind what others said before it was kept: it is kept only when the log says so.
         self.settle_applied(cx, members, key);
         self.tell_along(cx, members, key);
+        self.remove_if_deserted(key);
     }
 
     /// Answers those whose entry is kept, and applied by now.
@@ -119,7 +120,8 @@ impl Rooms {
         self.release(cx, members, key);
     }
 
-    /// An append was refused: after a conflict it is proposed again, as the room is now.
+    /// An append was refused: after a conflict it is proposed again, as soon as is known what has
+    /// changed.
     fn was_refused<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -128,26 +130,10 @@ impl Rooms {
         ticket: Ticket,
         why: Why,
     ) {
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let Some(entry) = self.pending.get_mut(key, ticket) else { return };
         if why == Why::Conflict && entry.proposals < PROPOSALS_MAX {
-            let Some(mut entry) = self.pending.remove(key, ticket) else { return };
-            entry.proposals += 1;
-            entry.judged_rev = room.journal().rev();
-            let again = self.pending.next_ticket();
-            let what = What::Message(entry.said.said());
-            let proposed = Entry { judged_rev: entry.judged_rev, what };
-            let receipt = room.next_receipt(cx.now);
-            let appended = cx.io.log().append(append_of(key, room, again, receipt, proposed));
-            self.held.rename(ticket, again);
-            self.pending.insert(again, entry);
-            return match appended {
-                Appended::Later => {}
-                Appended::Refused(why) => self.fail(cx, members, key, again, why),
-                Appended::Kept | Appended::Ordered => {
-                    unreachable!("a log that gives the order in the call has no conflicts")
-                }
-            };
+            entry.is_parked = true;
+            return self.release(cx, members, key);
         }
         if entry.applied_at.is_some() {
             // Members have seen it, and it is kept still, or the room turns. Until then it is in
@@ -157,6 +143,35 @@ impl Rooms {
             self.settle(cx, members, ticket, "error", Payload::Json(&response));
         } else {
             self.fail(cx, members, key, ticket, why);
+        }
+    }
+
+    /// Proposes again what conflicted, as the room is now, in the order in which it was said.
+    fn propose_again<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+    ) {
+        while let Some(Registered { room, .. }) = self.arena.get(key) {
+            let judged = room.journal().judged();
+            let Some(ticket) = self.pending.next_again(key, judged) else { return };
+            let Some(mut entry) = self.pending.remove(key, ticket) else { return };
+            (entry.judged, entry.is_parked) = (judged, false);
+            entry.proposals += 1;
+            let again = self.pending.next_ticket();
+            let proposed = Entry { judged, what: What::Message(entry.said.said()) };
+            let receipt = room.next_receipt(cx.now);
+            let appended = cx.io.log().append(append_of(key, room, again, receipt, proposed));
+            self.held.rename(ticket, again);
+            self.pending.insert(again, entry);
+            match appended {
+                Appended::Later => {}
+                Appended::Refused(why) => self.fail(cx, members, key, again, why),
+                Appended::Kept | Appended::Ordered => {
+                    unreachable!("a log that gives the order in the call has no conflicts")
+                }
+            }
         }
     }
 
@@ -207,6 +222,8 @@ impl Rooms {
             let response = Why::Unconfirmed.refusal().response();
             self.settle(cx, members, ticket, "error", Payload::Json(&response));
         }
+        self.release(cx, members, key);
+        self.remove_if_deserted(key);
     }
 
     /// Has a push wait until its room may go on.
@@ -231,13 +248,14 @@ impl Rooms {
         }
     }
 
-    /// Goes on with what waited in a room.
+    /// Goes on with what waited in a room: what conflicted, then what was said behind it.
     fn release<I: Io>(&mut self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, key: RoomKey) {
         if self.pending.is_idle() || self.is_releasing {
             return;
         }
+        self.propose_again(cx, members, key);
         while let Some(Registered { room, .. }) = self.arena.get(key) {
-            let Some(next) = self.pending.pop(key, room.journal().rev()) else { return };
+            let Some(next) = self.pending.pop(key, room.journal().judged()) else { return };
             let Seat { shard, asker, .. } = next.seat;
             if !room.is_member(shard, asker) {
                 // It closed, and waits for nothing.

@@ -139,6 +139,14 @@ impl Rooms {
         }
     }
 
+    /// Removes a room that nobody is in and that has lost what was worth keeping.
+    pub(super) fn remove_if_deserted(&mut self, key: RoomKey) {
+        let is_deserted = |of: &Registered| of.room.members_count() == 0 && !of.is_worth_keeping();
+        if self.arena.get(key).is_some_and(is_deserted) {
+            self.remove(key);
+        }
+    }
+
     /// Makes a room on purpose, without a member, and answers with its listing.
     pub(super) fn create<I: Io>(
         &mut self,

@@ -24,7 +24,7 @@ use smallvec::SmallVec;
 use crate::base::slack::Slack;
 use crate::limits::WAITING_PUSHES_PER_ROOM_MAX;
 use crate::link::ids::{Receipt, RoomKey};
-use crate::link::log::{SaidText, Ticket};
+use crate::link::log::{Judged, SaidText, Ticket};
 use crate::room::history::KeyHash;
 use crate::rooms::held::Seat;
 
@@ -35,8 +35,10 @@ pub(super) struct UnderWay {
     pub(super) seat: Seat,
     pub(super) said: SaidText,
     pub(super) key_hash: Option<KeyHash>,
-    /// The room's `rev` that it was judged by.
-    pub(super) judged_rev: u64,
+    /// What it was judged by.
+    pub(super) judged: Judged,
+    /// Whether that was a conflict, and it is to be proposed again.
+    pub(super) is_parked: bool,
     /// Its ticket when it was proposed first: its place among what its members said.
     pub(super) first_ticket: Ticket,
     /// How often it was proposed.
@@ -130,14 +132,14 @@ impl Pending {
         !self.is_idle() && (self.queues.contains_key(&room) || self.is_unordered(room, |_| true))
     }
 
-    /// Whether a message must wait in a room that has this revision.
-    pub(super) fn must_message_wait(&self, room: RoomKey, rev: u64) -> bool {
+    /// Whether a message must wait in a room where this is what it would be judged by.
+    pub(super) fn must_message_wait(&self, room: RoomKey, judged: Judged) -> bool {
         if self.is_idle() {
             return false;
         }
         let queue = self.queues.get(&room);
         queue.into_iter().flatten().any(|waiting| waiting.is_message)
-            || self.is_unordered(room, |entry| entry.judged_rev != rev)
+            || self.is_unordered(room, |entry| entry.judged != judged)
     }
 
     /// Whether as much waits in a room as may.
@@ -158,11 +160,25 @@ impl Pending {
         self.queues.entry(seat.room).or_default().push_back(waiting);
     }
 
-    /// Takes the next push of a room that need not wait any more. `rev` is the room's.
-    pub(super) fn pop(&mut self, room: RoomKey, rev: u64) -> Option<Waiting> {
+    /// The next entry of a room to be proposed again, where this is what it would be judged by: in
+    /// the order in which they were proposed first, and none while one before it may still conflict.
+    pub(super) fn next_again(&self, room: RoomKey, judged: Judged) -> Option<Ticket> {
+        if self.is_idle() {
+            return None;
+        }
+        let unordered = self.of_room(room).filter(|(_, entry)| entry.applied_at.is_none());
+        let old = unordered.filter(|(_, entry)| entry.is_parked || entry.judged != judged);
+        let (ticket, first) = old.min_by_key(|(_, entry)| entry.first_ticket)?;
+        // Where nothing has changed yet that is known here, the change is still to be heard of.
+        (first.is_parked && first.judged != judged).then_some(ticket)
+    }
+
+    /// Takes the next push of a room that need not wait any more; `judged` is what it would be
+    /// judged by.
+    pub(super) fn pop(&mut self, room: RoomKey, judged: Judged) -> Option<Waiting> {
         let next = self.queues.get(&room)?.front()?;
         let waits = if next.is_message {
-            self.is_unordered(room, |entry| entry.judged_rev != rev)
+            self.is_unordered(room, |entry| entry.judged != judged)
         } else {
             self.is_unordered(room, |entry| entry.first_ticket <= next.behind)
         };

@@ -47,7 +47,7 @@ impl Rooms {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.check(shard, asker);
         let seat = Seat { room: key, shard, asker };
-        if !self.is_releasing && self.pending.must_message_wait(key, room.journal().rev()) {
+        if !self.is_releasing && self.pending.must_message_wait(key, room.journal().judged()) {
             return self.wait(cx, members, seat, Some(reference), push);
         }
         let Some(author) = room.member(asker.slot).map(|member| member.identity.clone()) else {
@@ -93,7 +93,8 @@ impl Rooms {
                 seat,
                 said: SaidText::new(said),
                 key_hash,
-                judged_rev: entry.judged_rev,
+                judged: entry.judged,
+                is_parked: false,
                 // If it had waited, what was said behind it waits for it still.
                 first_ticket: self.released.map_or(ticket, |(_, placed)| placed),
                 proposals: 1,

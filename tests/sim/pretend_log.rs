@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use chinwag::base::rng::SplitMix64;
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
-    Append, Appended, Entry, FromLog, Log, Marks, Opened, SaidText, Ticket, What, Why,
+    Append, Appended, Entry, FromLog, Judged, Log, Marks, Opened, SaidText, Ticket, What, Why,
 };
 
 /// Defects of a log that the suite must find.
@@ -41,7 +41,7 @@ struct Room {
     /// Appends that have an order and have not been answered, by offset.
     unanswered: VecDeque<(usize, Ticket)>,
     /// Appends that have not been looked at.
-    waiting: VecDeque<(Option<Ticket>, u64, SaidText)>,
+    waiting: VecDeque<(Option<Ticket>, Judged, SaidText)>,
     /// What is to be told, in order.
     said: VecDeque<Told>,
 }
@@ -72,7 +72,7 @@ impl Told {
                 rev: *rev,
                 at_ms: *at_ms,
                 entry: Entry {
-                    judged_rev: *rev,
+                    judged: Judged::default(),
                     what: said.as_ref().map_or(What::Settings, |said| What::Message(said.said())),
                 },
             },
@@ -224,7 +224,7 @@ impl PretendLog {
         let fate = if self.is_calm { 99 } else { self.rng.next_u64() % 24 };
         let (kept_first, early) = (self.one_in(3), self.defect == Some(LogDefect::AckedBeforeKept));
         let Some(room) = self.rooms.get_mut(topic) else { return };
-        let Some((ticket, judged_rev, said)) = room.waiting.pop_front() else { return };
+        let Some((ticket, judged, said)) = room.waiting.pop_front() else { return };
         let refuse = |room: &mut Room, why| {
             room.said.extend(ticket.map(|ticket| Told::Refused { ticket, why }));
         };
@@ -239,7 +239,7 @@ impl PretendLog {
             // It is told when it is kept, as the first one is.
             return room.unanswered.extend(ticket.map(|ticket| (offset, ticket)));
         }
-        if judged_rev != room.rev {
+        if judged != (Judged { epoch: room.epoch, rev: room.rev }) {
             return refuse(room, Why::Conflict);
         }
         if fate == 3 {
@@ -395,7 +395,7 @@ impl Log for PretendLog {
         let (said, is_engine) = (SaidText::new(said), self.is_engine);
         let room = self.rooms.get_mut(topic).expect("it was opened");
         if is_engine {
-            room.waiting.push_back((Some(ticket), entry.judged_rev, said));
+            room.waiting.push_back((Some(ticket), entry.judged, said));
             return Appended::Later;
         }
         assert_eq!(top.offset, room.entries.len() as u64, "home and store stand at one place");
