@@ -15,10 +15,11 @@
 //! What every log must do, and `rooms::contract` holds each of them to:
 //!
 //! 1. entries of a room come in order without a hole, or [`FromLog::Turned`] comes before them;
-//! 2. what is `Kept` is there after a restart, or the lineage of the room says up to where it is;
+//! 2. what is `Kept`, and all of its room before it, is there after a restart, or the lineage of the room says up to where it is;
 //! 3. [`Why::Storage`] and [`Why::Unavailable`]: nothing was kept, and nothing will be;
 //!    [`Why::Unconfirmed`]: either; [`Why::Conflict`]: nothing was done, propose again;
-//! 4. a key that was used gives the first receipt, in [`FromLog::Kept`], and no second entry;
+//! 4. a log that gives the order knows keys: one that was used gives the first receipt, in
+//!    [`FromLog::Kept`], and no second entry. Where the home gives the order, the home knows them;
 //! 5. an entry is a final state: one that comes twice is applied once.
 //!
 //! Deliberately absent: blocking, and errors. A log answers when it can; what it cannot do is a
@@ -210,6 +211,8 @@ pub struct Opened {
     pub top: Marks,
     /// The revision of its settings and standings.
     pub rev: u64,
+    /// Up to which offset messages survive anything.
+    pub kept: u64,
     /// The epochs before it, the latest first, and up to where each of them is still true.
     pub lineage: Vec<(u64, Marks)>,
     /// Its last messages, without a hole: when each was accepted, and what it says.

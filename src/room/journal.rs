@@ -36,6 +36,8 @@ struct Rare {
     floor: u64,
     /// Counts the settings and standings that were applied.
     rev: u64,
+    /// Up to where a log has said that messages are kept; none, if what is applied is kept.
+    kept: Option<u64>,
 }
 
 impl Journal {
@@ -46,13 +48,14 @@ impl Journal {
 
     /// One that goes on where a log has kept it. Its tail is applied behind this.
     pub(crate) fn opened(opened: &Opened) -> Self {
-        let Opened { epoch, top, rev, lineage, tail } = opened;
+        let Opened { epoch, top, rev, kept, lineage, tail } = opened;
         let rare = Rare {
             lineage: Lineage::new(lineage.iter().copied()),
             change: top.change,
             // Which messages were changed is not told yet.
             floor: top.change,
             rev: *rev,
+            kept: Some(*kept),
         };
         let before = top.offset - tail.len() as u64;
         Self { history: History::following(*epoch, before), rare: Some(Box::new(rare)) }
@@ -113,6 +116,19 @@ impl Journal {
         }
     }
 
+    /// Whether a message that has been applied is known to be kept. With an engine it may have been
+    /// heard and be lost in a failover.
+    pub(crate) fn is_kept(&self, offset: u64) -> bool {
+        let kept = self.rare.as_ref().and_then(|rare| rare.kept);
+        kept.is_none_or(|kept| offset <= kept)
+    }
+
+    /// Notes that messages are kept up to an offset, and others only if their log says so.
+    pub(crate) fn note_kept(&mut self, offset: u64) {
+        let kept = &mut self.rare.get_or_insert_default().kept;
+        *kept = Some(kept.unwrap_or_default().max(offset));
+    }
+
     /// Goes on in a new epoch, without what is behind `kept`.
     pub(crate) fn turn(&mut self, epoch: u64, kept: Marks) {
         let kept = kept.min(self.top());
@@ -120,6 +136,7 @@ impl Journal {
         let rare = self.rare.get_or_insert_default();
         rare.lineage.turn(ended, kept);
         rare.change = kept.change;
+        rare.kept = rare.kept.map(|offset| offset.min(kept.offset));
         rare.floor = rare.floor.min(kept.change);
     }
 
@@ -256,11 +273,15 @@ mod tests {
             epoch: 9,
             top: Marks { offset: 7, change: 3 },
             rev: 2,
+            kept: 6,
             lineage: vec![(7, Marks { offset: 6, change: 3 })],
             tail: Vec::new(),
         };
         let mut journal = Journal::opened(&opened);
         assert_eq!((journal.epoch(), journal.top(), journal.rev()), (9, opened.top, 2));
+        assert!(journal.is_kept(6) && !journal.is_kept(7));
+        journal.note_kept(5);
+        assert!(journal.is_kept(6), "it goes back only with a turn");
         say(&mut journal, "m8", &LIMITS);
         check(&journal, cursor(9, 7), "m8");
         assert_eq!(recover(&journal, cursor(7, 6)), None, "message 7 is not here");

@@ -67,7 +67,9 @@ impl Room {
         author: &'a Identity,
     ) -> Result<Proposal<'a>, Refusal> {
         let Command::Publish(Message { body, key, reply_to }, key_hash) = command;
-        if let Some(receipt) = key_hash.and_then(|key_hash| self.history().of_key(key_hash)) {
+        let known = key_hash.and_then(|key_hash| self.history().of_key(key_hash));
+        // What was only heard goes to the log again: it knows the key, and says when it is kept.
+        if let Some(receipt) = known.filter(|receipt| self.journal.is_kept(receipt.offset)) {
             return Ok(Proposal::Known(receipt));
         }
         let said = Said { user: author.user(), name: author.name(), body, key, reply_to };
@@ -106,6 +108,11 @@ impl Room {
     /// Notes the revision of settings and standings that an entry has brought.
     pub(crate) fn apply_rev(&mut self, rev: u64) {
         self.journal.apply_rev(rev);
+    }
+
+    /// Notes that messages are kept up to an offset, and others only if their log says so.
+    pub(crate) fn note_kept(&mut self, offset: u64) {
+        self.journal.note_kept(offset);
     }
 
     /// Goes on in a new epoch, without what is behind `kept`. Returns whether somebody may have seen

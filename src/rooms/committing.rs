@@ -42,6 +42,9 @@ impl Rooms {
                 self.came_back(cx, members, room, ticket, rev, receipt, entry);
             }
             FromLog::Kept { room, ticket, receipt } => {
+                if let Some(Registered { room, .. }) = self.arena.get_mut(room) {
+                    room.note_kept(receipt.offset);
+                }
                 if let Some(entry) = self.pending.get_mut(room, ticket) {
                     entry.receipt = Some(receipt);
                     // Its key had been used: there is no entry of its own to come.
@@ -69,9 +72,17 @@ impl Rooms {
     ) {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.apply_rev(rev);
+        // Heard is not kept.
+        room.note_kept(0);
         if let What::Message(said) = entry.what {
             let key_hash = said.key.map(|key| self.hash_key(said.user, key));
             self.commit(cx, members, key, said, receipt, key_hash);
+            // Another node was first with this key: no entry of our own will come.
+            if let Some((ticket, _)) = self.pending.of_key(key, key_hash)
+                && let Some(same) = self.pending.get_mut(key, ticket)
+            {
+                same.applied_at = Some(receipt.offset);
+            }
         }
         let own = ticket.and_then(|ticket| self.pending.get_mut(key, ticket));
         if let Some(own) = own {
@@ -135,15 +146,16 @@ impl Rooms {
             entry.is_parked = true;
             return self.release(cx, members, key);
         }
-        if entry.applied_at.is_some() {
-            // Members have seen it, and it is kept still, or the room turns. Until then it is in
-            // doubt, and so is everybody who asks with its key.
-            entry.is_doubtful = true;
-            let response = Why::Unconfirmed.refusal().response();
-            self.settle(cx, members, ticket, "error", Payload::Json(&response));
-        } else {
-            self.fail(cx, members, key, ticket, why);
+        if entry.receipt.is_none() {
+            // Its key may be that of a message that was heard: that is in doubt, and not refused.
+            let why = if entry.applied_at.is_some() { Why::Unconfirmed } else { why };
+            return self.fail(cx, members, key, ticket, why);
         }
+        // The home gave the order and members have seen it: it is kept still, or the room turns.
+        // Until then it is in doubt, and so is everybody who asks with its key.
+        entry.is_doubtful = true;
+        let response = Why::Unconfirmed.refusal().response();
+        self.settle(cx, members, ticket, "error", Payload::Json(&response));
     }
 
     /// Proposes again what conflicted, as the room is now, in the order in which it was said.

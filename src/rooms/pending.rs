@@ -90,6 +90,11 @@ impl Pending {
         self.under_way.is_empty() && self.queues.is_empty()
     }
 
+    /// Whether something of a room is under way.
+    pub(super) fn has(&self, room: RoomKey) -> bool {
+        !self.is_idle() && self.of_room(room).next().is_some()
+    }
+
     pub(super) fn insert(&mut self, ticket: Ticket, entry: UnderWay) {
         self.under_way.insert((entry.seat.room, ticket), entry);
     }
@@ -166,8 +171,8 @@ impl Pending {
         if self.is_idle() {
             return None;
         }
-        let unordered = self.of_room(room).filter(|(_, entry)| entry.applied_at.is_none());
-        let old = unordered.filter(|(_, entry)| entry.is_parked || entry.judged != judged);
+        let may_conflict = |entry: &UnderWay| entry.applied_at.is_none() && entry.judged != judged;
+        let old = self.of_room(room).filter(|(_, entry)| entry.is_parked || may_conflict(entry));
         let (ticket, first) = old.min_by_key(|(_, entry)| entry.first_ticket)?;
         // Where nothing has changed yet that is known here, the change is still to be heard of.
         (first.is_parked && first.judged != judged).then_some(ticket)

@@ -191,10 +191,14 @@ impl Rooms {
 
     /// Evicts the room that nobody has been in for the longest. False if there is none.
     fn evict_longest_empty(&mut self) -> bool {
-        while let Some((key, emptied)) = self.registry.empty.pop_front() {
+        for _ in 0..2 * self.registry.empty.len() {
+            let Some((key, emptied)) = self.registry.empty.pop_front() else { return false };
             let Some(registered) = self.arena.get_mut(key) else { continue };
             if registered.room.members_count() > 0 {
                 registered.is_queued = false;
+            } else if self.pending.has(key) {
+                // What it remembers is not kept elsewhere yet.
+                self.registry.empty.push_back((key, emptied));
             } else if registered.emptied == emptied {
                 self.remove(key);
                 return true;

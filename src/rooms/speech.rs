@@ -82,13 +82,16 @@ impl Rooms {
             }
             Appended::Later => {}
             Appended::Refused(why) => {
+                let is_heard = self.heard(key, key_hash).is_some();
+                let why = if is_heard { Why::Unconfirmed } else { why };
                 return self.answer_refused(cx, members, seat, reference, why.refusal());
             }
         }
         if appended == Appended::Kept {
             self.answer_ok(cx, members, seat, reference, receipt);
         } else {
-            let is_applied = appended == Appended::Ordered;
+            let is_ordered = appended == Appended::Ordered;
+            let heard = if is_ordered { Some(receipt) } else { self.heard(key, key_hash) };
             let entry = UnderWay {
                 seat,
                 said: SaidText::new(said),
@@ -98,8 +101,8 @@ impl Rooms {
                 // If it had waited, what was said behind it waits for it still.
                 first_ticket: self.released.map_or(ticket, |(_, placed)| placed),
                 proposals: 1,
-                applied_at: is_applied.then_some(receipt.offset),
-                receipt: is_applied.then_some(receipt),
+                applied_at: heard.map(|receipt| receipt.offset),
+                receipt: is_ordered.then_some(receipt),
                 is_confirmed: false,
                 is_doubtful: false,
             };
@@ -109,6 +112,11 @@ impl Rooms {
         if appended != Appended::Later {
             self.tell_along(cx, members, key);
         }
+    }
+
+    /// The receipt of the message that a key was used for, if that has been applied here.
+    fn heard(&self, room: RoomKey, key_hash: Option<KeyHash>) -> Option<Receipt> {
+        self.arena.get(room)?.room.history().of_key(key_hash?)
     }
 
     /// Applies a message under its receipt and tells all members. Nothing, if that was done before.

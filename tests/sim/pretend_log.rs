@@ -378,6 +378,7 @@ impl Log for PretendLog {
             epoch: kept.epoch,
             top: at(kept.entries.len() as u64),
             rev: kept.rev,
+            kept: kept.durable as u64,
             lineage: kept.lineage.clone(),
             tail: kept.entries.iter().map(|kept| (kept.at_ms, kept.said.clone())).collect(),
         })
