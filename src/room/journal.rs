@@ -71,6 +71,12 @@ impl Journal {
         self.history.epoch()
     }
 
+    /// The epoch in which a message was said: a part of its id, which it keeps over a turn.
+    pub(crate) fn epoch_of(&self, offset: u64) -> u64 {
+        let before = self.rare.as_ref().and_then(|rare| rare.lineage.epoch_of(offset));
+        before.unwrap_or_else(|| self.epoch())
+    }
+
     /// Where the room stands.
     pub(crate) fn top(&self) -> Marks {
         let change = self.rare.as_ref().map_or(0, |rare| rare.change);
@@ -250,6 +256,8 @@ mod tests {
         check(&journal, cursor(7, 1), "");
         assert_eq!(recover(&journal, cursor(7, 2)), None, "the second turn lost that too");
         assert_eq!(recover(&journal, cursor(8, 2)), None);
+        say(&mut journal, "o2", &LIMITS);
+        assert_eq!([1, 2].map(|offset| journal.epoch_of(offset)), [7, 9]);
     }
 
     #[test]

@@ -100,7 +100,8 @@ impl Room {
             return false;
         }
         let Said { user, name, body, key, reply_to } = said;
-        push_message(out, self.journal.epoch(), receipt, user, name, body, key, reply_to);
+        let epoch = self.journal.epoch_of(receipt.offset);
+        push_message(out, epoch, receipt, user, name, body, key, reply_to);
         self.journal.apply(receipt, key_hash, out, limits);
         true
     }

@@ -41,6 +41,12 @@ impl Lineage {
         self.0.truncate(LINEAGE_EPOCHS_MAX);
     }
 
+    /// The epoch in which a message was said, if that was before the present one.
+    pub(crate) fn epoch_of(&self, offset: u64) -> Option<u64> {
+        let said = self.0.iter().rev().find(|(_, kept)| offset <= kept.offset);
+        said.map(|(epoch, _)| *epoch)
+    }
+
     fn kept_of(&self, epoch: u64) -> Option<Marks> {
         self.0.iter().find(|(old, _)| *old == epoch).map(|(_, kept)| *kept)
     }

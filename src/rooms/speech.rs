@@ -234,7 +234,8 @@ impl Rooms {
 
     /// Appends what the publisher of a message is told.
     pub(super) fn push_receipt(&self, out: &mut Vec<u8>, room: RoomKey, receipt: Receipt) {
-        let epoch = self.arena.get(room).map_or(0, |of| of.room.journal().epoch());
+        let of = self.arena.get(room);
+        let epoch = of.map_or(0, |of| of.room.journal().epoch_of(receipt.offset));
         push_receipt(out, epoch, receipt);
     }
 

@@ -283,16 +283,14 @@ impl PretendLog {
         }
     }
 
-    /// Loses some of what was not kept, as a failover does.
+    /// Fails over: some of what was not kept is lost, or none.
     fn lose_tail(&mut self, topic: &str) {
         self.epochs += 1;
         let (draw, epoch, defect) = (self.rng.next_u64(), self.epochs, self.defect);
         let Some(room) = self.rooms.get_mut(topic) else { return };
         let unkept = (room.entries.len() - room.durable) as u64;
-        if unkept == 0 {
-            return;
-        }
-        let kept = room.durable + usize::try_from(draw % unkept).expect("few");
+        // Nothing need be lost: that is not known beforehand.
+        let kept = room.durable + usize::try_from(draw % (unkept + 1)).expect("few");
         room.entries.truncate(kept);
         for (_, ticket) in room.unanswered.iter().filter(|(offset, _)| *offset > kept) {
             room.said.push_back(Told::Refused { ticket: *ticket, why: Why::Unconfirmed });
