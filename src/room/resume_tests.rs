@@ -38,7 +38,7 @@ enum Bug {
 
 /// What survives a failover.
 #[derive(Clone, Default)]
-struct Kept {
+struct Stand {
     top: Marks,
     kept: BTreeMap<u64, State>,
     /// Each changed message once, under its latest change.
@@ -52,9 +52,9 @@ struct Home {
     changes_max: usize,
     epoch: u64,
     lineage: Lineage,
-    now: Kept,
+    now: Stand,
     /// What has been copied to where a failover may go, and what was true then; the oldest first.
-    copies: Vec<(Kept, BTreeMap<u64, State>)>,
+    copies: Vec<(Stand, BTreeMap<u64, State>)>,
     /// The truth of every message that is there, also of those that were let go of.
     truth: BTreeMap<u64, State>,
     /// What the home has deleted. It must not forget that while a failover may take it back, though
@@ -239,8 +239,8 @@ fn run(seed: u64, bug: Bug) -> [u64; 2] {
         changes_max: pick(&mut rng),
         epoch: 1,
         lineage: Lineage::default(),
-        now: Kept::default(),
-        copies: vec![(Kept::default(), BTreeMap::new())],
+        now: Stand::default(),
+        copies: vec![(Stand::default(), BTreeMap::new())],
         truth: BTreeMap::new(),
         removals: BTreeSet::new(),
         deleted: BTreeSet::new(),

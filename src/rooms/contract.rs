@@ -162,21 +162,21 @@ impl<L: Subject> Suite<L> {
             }
             4 if count > 0 => {
                 let index = self.below(count);
-                self.push(index, Asked::Leave);
+                self.push(index, &Asked::Leave);
             }
             5 | 6 if count > 0 => {
                 let index = self.below(count);
-                self.push(index, Asked::Page);
+                self.push(index, &Asked::Page);
             }
             7..=9 if count > 0 => {
                 let index = self.below(count);
-                self.push(index, Asked::Custom);
+                self.push(index, &Asked::Custom);
             }
             10..=14 if count > 0 => {
                 let index = self.below(count);
                 let body = format!("\"b{}\"", self.numbers + 1);
                 let key = (self.below(2) == 0).then(|| format!("k{}", self.below(12)));
-                self.push(index, Asked::Message { body, key });
+                self.push(index, &Asked::Message { body, key });
             }
             15 => {
                 self.home.now_ms += 40;
@@ -196,7 +196,7 @@ impl<L: Subject> Suite<L> {
         self.judge_told();
     }
 
-    fn push(&mut self, index: usize, asked: Asked) {
+    fn push(&mut self, index: usize, what: &Asked) {
         let number = self.next_number();
         let reference = number.to_string();
         let member = &mut self.judge.members[index];
@@ -204,10 +204,10 @@ impl<L: Subject> Suite<L> {
             return;
         }
         let (home, asker, shard) = (member.room, member.asker, member.shard);
-        member.is_leaving = matches!(asked, Asked::Leave);
-        member.asked.push_back((reference.clone(), asked.clone()));
+        member.is_leaving = matches!(what, Asked::Leave);
+        member.asked.push_back((reference.clone(), what.clone()));
         let payload = format!("{{\"n\":{number}}}");
-        let push = match &asked {
+        let push = match what {
             Asked::Message { body, key } => ToHome::Publish {
                 home,
                 asker,
@@ -306,10 +306,10 @@ impl<L: Subject> Suite<L> {
         if L::KEEPS {
             self.judge.check_acked(&self.home.mesh.log);
         }
-        for topic in 0..TOPICS.len() {
+        for (topic, name) in TOPICS.iter().enumerate() {
             let (_, response) = self.join(topic, None);
             let there = bodies(field(&response, "messages"));
-            if let Some((truth, _)) = self.home.mesh.log.truth(TOPICS[topic]) {
+            if let Some((truth, _)) = self.home.mesh.log.truth(name) {
                 assert_eq!(there, truth, "a room is as its log is");
             }
             for body in &there {

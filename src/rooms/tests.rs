@@ -120,7 +120,6 @@ impl<L: Log> Home<L> {
             metrics: &mut self.metrics,
             timers: &mut self.timers,
             pressure: self.pressure,
-            is_draining: false,
             record: &mut self.record,
         };
         let result = act(&mut self.rooms, &mut cx, &mut self.told);
@@ -340,7 +339,7 @@ fn newcomers_are_greeted_by_the_tick_or_if_that_is_far_at_the_end_of_the_turn() 
     assert!(!home.rooms.has_newcomers());
     home.join(0, 40, "room:tea");
     assert!(home.rooms.has_newcomers(), "a room of so many rests for two seconds");
-    home.with(super::Rooms::greet);
+    home.with(Rooms::greet);
     assert!(home.take_told()[0].starts_with("0 state"));
     assert!(home.rooms.list_bytes() > 0, "and its list is kept for the next");
     home.with(|rooms, _, _| rooms.let_lists_go());
@@ -357,8 +356,7 @@ fn a_shard_that_begins_anew_has_no_members_left_here() {
     home.join(1, 2, "room:mate");
     home.with(|rooms, cx, _| rooms.forget_members(cx, 1));
     assert_eq!((home.rooms.members_count(), home.rooms.len()), (1, 1));
-    let mut next = Rooms::new(9, hasher);
-    next.follow(&home.rooms);
+    let next = home.rooms.following(9, hasher);
     assert_eq!(next.len(), 0);
     assert!(!next.arena.contains(room), "no key of the old life finds anything");
     let mut old = std::mem::replace(&mut home.rooms, next);

@@ -18,7 +18,7 @@ use chinwag::link::log::{
 
 /// Defects of a log that the suite must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogDefect {
+pub(crate) enum LogDefect {
     /// It says `Kept` of what it has only ordered.
     AckedBeforeKept,
     /// It loses what was seen, and the epoch goes on.
@@ -54,7 +54,7 @@ struct Kept {
 
 /// [`FromLog`] on its way.
 #[derive(Clone, Debug)]
-pub enum Told {
+pub(crate) enum Told {
     Entry { ticket: Option<Ticket>, offset: u64, rev: u64, at_ms: u64, said: Option<SaidText> },
     Kept { ticket: Ticket, receipt: Receipt },
     Refused { ticket: Ticket, why: Why },
@@ -63,7 +63,7 @@ pub enum Told {
 
 impl Told {
     /// As it is told to the home of a room.
-    pub fn message(&self, room: RoomKey) -> FromLog<'_> {
+    pub(crate) fn message(&self, room: RoomKey) -> FromLog<'_> {
         match self {
             Self::Entry { ticket, offset, rev, at_ms, said } => FromLog::Entry {
                 room,
@@ -90,7 +90,7 @@ fn at(offset: u64) -> Marks {
 }
 
 /// The log. See the module.
-pub struct PretendLog {
+pub(crate) struct PretendLog {
     rng: SplitMix64,
     is_engine: bool,
     is_calm: bool,
@@ -104,12 +104,12 @@ pub struct PretendLog {
 
 impl PretendLog {
     /// A log that the home orders for.
-    pub fn store(seed: u64, defect: Option<LogDefect>) -> Self {
+    pub(crate) fn store(seed: u64, defect: Option<LogDefect>) -> Self {
         Self::new(seed, false, defect)
     }
 
     /// A log that orders by itself.
-    pub fn engine(seed: u64, defect: Option<LogDefect>) -> Self {
+    pub(crate) fn engine(seed: u64, defect: Option<LogDefect>) -> Self {
         Self::new(seed, true, defect)
     }
 
@@ -131,24 +131,24 @@ impl PretendLog {
     }
 
     /// From now on nothing goes wrong.
-    pub fn calm(&mut self) {
+    pub(crate) fn calm(&mut self) {
         self.is_calm = true;
         self.is_failing = false;
     }
 
     /// The bodies of a room in order, as they are there.
-    pub fn bodies(&self, topic: &str) -> Vec<String> {
+    pub(crate) fn bodies(&self, topic: &str) -> Vec<String> {
         let entries = self.rooms.get(topic).into_iter().flat_map(|room| &room.entries);
         entries.map(|kept| kept.said.body.to_string()).collect()
     }
 
     /// How many messages of a room survive anything.
-    pub fn durable(&self, topic: &str) -> usize {
+    pub(crate) fn durable(&self, topic: &str) -> usize {
         self.rooms.get(topic).map_or(0, |room| room.durable)
     }
 
     /// The next thing that it says, of any room.
-    pub fn next(&mut self) -> Option<(RoomKey, Told)> {
+    pub(crate) fn next(&mut self) -> Option<(RoomKey, Told)> {
         let ready: Vec<_> = self.rooms.iter().filter(|(_, room)| !room.said.is_empty()).collect();
         let count = u64::try_from(ready.len()).ok().filter(|count| *count > 0)?;
         let index = usize::try_from(self.rng.next_u64() % count).ok()?;
@@ -158,7 +158,7 @@ impl PretendLog {
     }
 
     /// Whether there is nothing left to do or to say.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         let is_idle = |room: &Room| {
             room.said.is_empty() && room.waiting.is_empty() && room.unanswered.is_empty()
         };
@@ -166,7 +166,7 @@ impl PretendLog {
     }
 
     /// Does one thing.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         if self.one_in(40) {
             self.is_failing = !self.is_failing;
             if self.is_failing && !self.is_engine {
@@ -300,7 +300,7 @@ impl PretendLog {
     }
 
     /// The home has ended without a word. A store has lost some of what it had not kept.
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         for topic in self.rooms.keys().cloned().collect::<Vec<_>>() {
             if !self.is_engine {
                 self.epochs += 1;

@@ -172,8 +172,8 @@ impl Judge {
         let is_known = self.members[index].asked.iter().any(|(of, _)| of == reference);
         assert!(is_known, "nobody is answered what another asked: {reference}");
         assert!(first.is_some_and(|(of, _)| of == reference), "answers do not overtake");
-        let (_, asked) = self.members[index].asked.pop_front().expect("the first");
-        (index, asked)
+        let (_, push) = self.members[index].asked.pop_front().expect("the first");
+        (index, push)
     }
 
     pub(super) fn hear_reply<L: Subject>(
@@ -184,11 +184,11 @@ impl Judge {
         status: &str,
         response: &str,
     ) {
-        let (index, asked) = self.take_asked(asker, reference);
+        let (index, push) = self.take_asked(asker, reference);
         let is_in_order = !self.late.contains(&reference.parse().expect("a number"));
         let is_doubtful = response.contains("unconfirmed");
         assert!(is_in_order || is_doubtful, "own messages come back in order: {reference}");
-        let Asked::Message { body, key } = asked else { return };
+        let Asked::Message { body, key } = push else { return };
         let (topic, user) = (self.members[index].topic, self.members[index].user.clone());
         if status == "error" {
             let reason = field(response, "reason");
