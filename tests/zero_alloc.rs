@@ -13,6 +13,7 @@ use chinwag::auth::identity::{Identity, NEVER_S};
 use chinwag::base::time::Now;
 use chinwag::limits::{HistoryLimits, Limits, PresenceLimits};
 use chinwag::link::ids::ConnKey;
+use chinwag::link::log::MemoryLog;
 use chinwag::shard::{Handoff, Io, Request, Routed, Settings, Shard, Site, Turn};
 
 /// Counts what the thread that runs a test allocates.
@@ -75,11 +76,18 @@ static ALLOCATOR: Counting = Counting;
 /// Sockets that take everything, and the way to the other shard: one buffer of records, each behind
 /// its length.
 struct Net {
+    log: MemoryLog,
     written: usize,
     way: Vec<u8>,
 }
 
 impl Io for Net {
+    type Log = MemoryLog;
+
+    fn log(&mut self) -> &mut MemoryLog {
+        &mut self.log
+    }
+
     fn write(&mut self, _: u32, bytes: &[u8]) -> usize {
         self.written += bytes.len();
         bytes.len()
@@ -196,7 +204,7 @@ impl Server {
         let settings = Arc::new(settings);
         let now = Now { mono_ms: 1_000_000, unix_ms: 1_795_336_253_000 };
         let shard = |id: u16| Shard::new(id, settings.clone(), Arc::new(Open), u64::from(id), now);
-        let net = || Net { written: 0, way: Vec::with_capacity(1 << 20) };
+        let net = || Net { log: MemoryLog, written: 0, way: Vec::with_capacity(1 << 20) };
         let mut server = Self {
             shards: [shard(0), shard(1)],
             nets: [net(), net()],

@@ -8,6 +8,7 @@ use chinwag::auth::identity::{Identity, NEVER_S};
 use chinwag::base::time::Now;
 use chinwag::limits::{HistoryLimits, Limits, PresenceLimits};
 use chinwag::link::ids::ConnKey;
+use chinwag::link::log::MemoryLog;
 use chinwag::shard::{Handoff, Io, Request, Routed, Settings, Shard, Site, Turn};
 use chinwag::wire::ws::frame::{Opcode, push_client_frame};
 
@@ -31,6 +32,7 @@ impl Site for Anybody {
 /// Sockets that take everything, and keep nothing.
 #[derive(Default)]
 pub(crate) struct Sink {
+    log: MemoryLog,
     /// How often something was written.
     pub(crate) writes: u64,
     /// Connections with lower numbers than this take the first bytes of what they are given, and
@@ -39,6 +41,12 @@ pub(crate) struct Sink {
 }
 
 impl Io for Sink {
+    type Log = MemoryLog;
+
+    fn log(&mut self) -> &mut MemoryLog {
+        &mut self.log
+    }
+
     fn write(&mut self, conn: u32, bytes: &[u8]) -> usize {
         self.writes += 1;
         if conn < self.sleepers { bytes.len().min(100) } else { bytes.len() }

@@ -6,10 +6,11 @@
 //!   poller ── ToSession ──> session ── FromSession ──> poller    a record between two
 //! ```
 //!
-//! `ids` names things, `record` is what is said, `outbox` the way there, `log` the port to what keeps
-//! the entries of rooms; `message` is the one JSON of
-//! a message that live frames, pages and stores share.
+//! `ids` names things, `record` is what is said, `outbox` the way there, `log` the port to what
+//! keeps the entries of rooms; `message` is the one JSON of a message that live frames, pages and
+//! stores share.
 
+pub(crate) mod ask;
 pub mod ids;
 pub mod io;
 pub mod log;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::base::bucket::RetryMs;
 use crate::link::metrics::Metrics;
+use crate::wire::phx::Unfit;
 
 /// Why a push or join is refused, and what the client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,12 @@ const MEMORY_RETRY_MS: u32 = 2_000;
 
 /// And when a log does not answer as it should: it is tried again every second.
 const LOG_RETRY_MS: u32 = 1_000;
+
+impl From<Unfit> for Refusal {
+    fn from(unfit: Unfit) -> Self {
+        Self::Invalid { field: unfit.field(), message: unfit.message() }
+    }
+}
 
 impl Refusal {
     /// Counts it, if it is a limit's.

@@ -41,6 +41,7 @@ impl Members {
             ToMember::State { audience, list, count, own } => {
                 self.show(cx, audience, list, count, own);
             }
+            ToMember::Ended { audience, reason } => self.end_all(audience, reason),
             ToMember::Created { conn, status, body } => self.conns.created(cx, conn, status, body),
         }
     }

@@ -64,7 +64,7 @@ impl Members {
     ///
     /// Requires: a member. Changes: the channel, its seat. Emits: `phx_error`; later a `Leave`,
     /// unless a newer join is under way, which then begins the channel anew.
-    pub(super) fn evict(&mut self, conn: ConnKey, audience: AudienceKey, reason: &'static str) {
+    pub(super) fn evict(&mut self, conn: ConnKey, audience: AudienceKey, reason: &str) {
         let home = self.audiences.home(audience);
         let Some(channel) = self.channel(conn, audience) else { return };
         let join_ref = self.join_ref(conn, channel);
@@ -104,15 +104,32 @@ impl Members {
         audience: AudienceKey,
         seat: usize,
     ) {
-        let Some(record) = self.audiences.get(audience) else { return };
-        let Some(conn) = self.conns.key_at(record.seats[seat].conn) else { return };
+        let is_evicted = self.evict_seat(audience, seat, "lagging");
+        metrics.lagged += u64::from(is_evicted);
+    }
+
+    /// Ends the channels of all members in an audience, so that they come back with their cursors:
+    /// what they would hear next may not follow on what they have heard.
+    pub(super) fn end_all(&mut self, audience: AudienceKey, reason: &str) {
+        let seats = self.audiences.get(audience).map_or(0, |audience| audience.seats.len());
+        // From the back, since letting one go moves the last into its seat.
+        for seat in (0..seats).rev() {
+            self.evict_seat(audience, seat, reason);
+        }
+    }
+
+    /// Ends the channel of the member in a seat. False if it was leaving: what it has not had it has
+    /// asked not to have.
+    fn evict_seat(&mut self, audience: AudienceKey, seat: usize, reason: &str) -> bool {
+        let Some(record) = self.audiences.get(audience) else { return false };
+        let Some(conn) = self.conns.key_at(record.seats[seat].conn) else { return false };
         let state = self.channel(conn, audience).map(|channel| channel.state);
         if state == Some(State::Leaving) {
-            // What it has not had it has asked not to have.
-            return self.leave_unheard(conn, audience);
+            self.leave_unheard(conn, audience);
+            return false;
         }
-        metrics.lagged += 1;
-        self.evict(conn, audience, "lagging");
+        self.evict(conn, audience, reason);
+        true
     }
 
     /// `Leaving -> LeavingUnheard`: it hears nothing more until it has left.

@@ -120,7 +120,7 @@ fn cursor(since: &str) -> Result<Option<Cursor>, Refusal> {
     // An epoch that does not parse is still an answer to "were you there?": no. Epoch 0 is never
     // given out.
     let epoch = parse_epoch(&epoch).unwrap_or(0);
-    Ok(Some(Cursor { epoch, offset }))
+    Ok(Some(Cursor { epoch, offset, change: None }))
 }
 
 fn page_limit(limit: &str) -> Result<u32, Refusal> {

@@ -9,6 +9,7 @@ use mio::net::TcpStream;
 
 use super::addresses::Permit;
 use crate::base::dense::Dense;
+use crate::link::log::MemoryLog;
 use crate::mesh::Port;
 use crate::shard::{Handoff, Io};
 
@@ -28,6 +29,7 @@ pub(super) type Parcel = (TcpStream, Option<Permit>, Handoff);
 
 pub(super) struct Sockets {
     pub(super) port: Port,
+    log: MemoryLog,
     streams: Dense<Option<TcpStream>>,
     /// By the same index.
     flags: Vec<u8>,
@@ -50,6 +52,7 @@ impl Sockets {
     pub(super) fn new(port: Port) -> Self {
         Self {
             port,
+            log: MemoryLog,
             streams: Dense::new(),
             flags: Vec::new(),
             permits: Vec::new(),
@@ -190,6 +193,12 @@ impl Sockets {
 }
 
 impl Io for Sockets {
+    type Log = MemoryLog;
+
+    fn log(&mut self) -> &mut MemoryLog {
+        &mut self.log
+    }
+
     fn write(&mut self, conn: u32, bytes: &[u8]) -> usize {
         let Some(stream) = self.stream(conn) else { return 0 };
         let count = loop {

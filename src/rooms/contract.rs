@@ -264,7 +264,9 @@ impl<L: Subject> Suite<L> {
         self.lives += 1;
         self.judge.seen.insert("crash");
         let planted = self.home.rooms.held.planted;
-        self.home.rooms = self.home.rooms.following(self.lives << 40, hasher);
+        let mut next = Rooms::new(self.lives << 40, hasher);
+        next.follow(&self.home.rooms);
+        self.home.rooms = next;
         self.home.rooms.held.planted = planted;
         self.home.mesh.log.crash();
         self.home.told = Told::default();

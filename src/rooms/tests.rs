@@ -120,6 +120,7 @@ impl<L: Log> Home<L> {
             metrics: &mut self.metrics,
             timers: &mut self.timers,
             pressure: self.pressure,
+            is_draining: false,
             record: &mut self.record,
         };
         let result = act(&mut self.rooms, &mut cx, &mut self.told);
@@ -356,7 +357,8 @@ fn a_shard_that_begins_anew_has_no_members_left_here() {
     home.join(1, 2, "room:mate");
     home.with(|rooms, cx, _| rooms.forget_members(cx, 1));
     assert_eq!((home.rooms.members_count(), home.rooms.len()), (1, 1));
-    let next = home.rooms.following(9, hasher);
+    let mut next = Rooms::new(9, hasher);
+    next.follow(&home.rooms);
     assert_eq!(next.len(), 0);
     assert!(!next.arena.contains(room), "no key of the old life finds anything");
     let mut old = std::mem::replace(&mut home.rooms, next);

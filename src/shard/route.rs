@@ -6,6 +6,7 @@ use crate::conn::{DONE, MALFORMED};
 use crate::link::ask::Ask;
 use crate::link::ids::{ConnKey, Ticket};
 use crate::link::io::Io;
+use crate::link::log::FromLog;
 use crate::link::record::{self, FromSession, Received, ToHome, ToSession};
 
 impl Shard {
@@ -56,6 +57,13 @@ impl Shard {
                 self.members.conns.hear_session(&mut self.common.cx(turn), message);
             }
         }
+        self.relay(turn);
+    }
+
+    /// Handles what the log of rooms says later: see [`Io::log`].
+    pub fn log_said<I: Io>(&mut self, turn: &mut Turn<'_, I>, message: FromLog<'_>) {
+        let cx = &mut self.common.cx(turn);
+        self.rooms.hear_log(cx, &mut self.members, message);
         self.relay(turn);
     }
 

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use chinwag::base::arena::Key;
 use chinwag::limits::{MESH_BUSY_BYTES, MESH_PAUSE_BYTES};
 use chinwag::link::ids::ConnKey;
+use chinwag::link::log::MemoryLog;
 use chinwag::shard::{Handoff, Io};
 
 use crate::draws::Draws;
@@ -93,6 +94,7 @@ impl Pipe {
 /// One shard's sockets, and the rings that lead away from it.
 pub(crate) struct Net {
     shard: u16,
+    log: MemoryLog,
     draws: Draws,
     bug: Option<Bug>,
     pub(crate) pipes: Vec<Pipe>,
@@ -124,6 +126,7 @@ impl Net {
     pub(crate) fn new(shard: u16, shards: u16, draws: Draws, bug: Option<Bug>) -> Self {
         Self {
             shard,
+            log: MemoryLog,
             draws,
             bug,
             pipes: Vec::new(),
@@ -180,6 +183,12 @@ impl Net {
 }
 
 impl Io for Net {
+    type Log = MemoryLog;
+
+    fn log(&mut self) -> &mut MemoryLog {
+        &mut self.log
+    }
+
     fn write(&mut self, conn: u32, bytes: &[u8]) -> usize {
         assert!(!bytes.is_empty(), "a call for nothing");
         self.writes += 1;
