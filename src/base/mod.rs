@@ -6,6 +6,7 @@
 pub mod arena;
 pub mod bitset;
 pub mod bucket;
+pub mod budget;
 pub mod dense;
 pub mod name;
 pub mod rng;

@@ -27,7 +27,7 @@ fn coarse_after(ms: u64) -> u32 {
 }
 
 /// When so much has passed for certain since a coarse time.
-fn passed(since: u32, ms: u64) -> u32 {
+pub(super) fn passed(since: u32, ms: u64) -> u32 {
     since.saturating_add(coarse_after(ms)).saturating_add(1)
 }
 

@@ -92,6 +92,26 @@ impl Conns {
         self.flags[key.index() as usize].set_parked(true);
     }
 
+    /// Stops handling what a connection sends until the turns have work left for it.
+    pub(crate) fn park_starved(&mut self, key: ConnKey) {
+        self.park(key);
+        self.starved.push_back(key);
+    }
+
+    /// The next connection that waits for a turn with work left.
+    pub(crate) fn next_starved(&mut self) -> Option<ConnKey> {
+        self.starved.pop_front()
+    }
+
+    /// Schedules a parked connection's input to be handled again, unless it waits for something that
+    /// will say so itself: a way to another shard, its own output, a turn with work left.
+    pub(crate) fn unpark_answered(&mut self, key: ConnKey) {
+        let waits = [self.paused.contains(&key), self.full.contains(&key)].contains(&true);
+        if self.flags(key.index()).is_parked() && !waits && !self.starved.contains(&key) {
+            self.unpark(key);
+        }
+    }
+
     /// Schedules a parked connection's input to be handled again, at the end of the turn.
     pub(crate) fn unpark(&mut self, key: ConnKey) {
         if self.contains(key) && self.flags(key.index()).is_parked() {

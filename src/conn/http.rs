@@ -97,10 +97,9 @@ impl Conns {
         self.responded(cx, key, manner);
     }
 
-    /// After an answer: the next request, or the end. A peer that asks on and never reads is not
-    /// answered for ever.
+    /// After an answer: the next request, or the end.
     pub(crate) fn responded<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey, manner: Manner) {
-        if manner.keep_alive && !self.flags(key.index()).is_blocked() {
+        if manner.keep_alive {
             self.set_deadline(key, cx.now.mono_ms + cx.settings.limits.idle_ms);
         } else {
             self.end(cx, key);

@@ -36,7 +36,7 @@ mod rates;
 mod session;
 mod stage;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::auth::identity::Identity;
 use crate::base::arena::Arena;
@@ -107,6 +107,13 @@ pub(crate) struct Conns {
     paused: Vec<ConnKey>,
     /// Sessions for which something has come.
     stirred: Vec<u32>,
+    /// Connections that are not read because too much waits for them to take.
+    full: Vec<ConnKey>,
+    /// Connections that are not handled because the turn has done its work, in order.
+    starved: VecDeque<ConnKey>,
+    /// By index, of those that do not take what waits for them: since when they have taken nothing,
+    /// in coarse time.
+    stuck: HashMap<u32, u32, ahash::RandomState>,
 }
 
 impl Conns {
@@ -127,6 +134,9 @@ impl Conns {
             unparked: Vec::new(),
             paused: Vec::new(),
             stirred: Vec::new(),
+            full: Vec::new(),
+            starved: VecDeque::new(),
+            stuck: HashMap::with_hasher(hasher(9)),
         }
     }
 
@@ -277,6 +287,8 @@ impl Conns {
         let index = key.index() as usize;
         self.flags[index] = Flags::default();
         self.deadlines[index] = NEVER;
+        self.stuck.remove(&key.index());
+        self.full.retain(|full| *full != key);
         Some(conn)
     }
 
@@ -321,7 +333,10 @@ impl Conns {
 
     /// Whether a turn has something left to do here.
     pub(crate) fn has_work(&self) -> bool {
-        !self.touched.is_empty() || !self.unparked.is_empty() || !self.stirred.is_empty()
+        !self.touched.is_empty()
+            || !self.unparked.is_empty()
+            || !self.stirred.is_empty()
+            || !self.starved.is_empty()
     }
 
     /// Whether a connection is about to be handled again.
@@ -372,6 +387,9 @@ impl Conns {
             unparked,
             paused,
             stirred,
+            full,
+            starved,
+            stuck,
         } = self;
         buffers.tidy(ENTRIES_KEPT);
         inputs.trim(ENTRIES_KEPT);
@@ -380,6 +398,9 @@ impl Conns {
         touched.trim(ENTRIES_KEPT);
         unparked.trim(ENTRIES_KEPT);
         stirred.trim(ENTRIES_KEPT);
+        full.trim(ENTRIES_KEPT);
+        starved.trim(ENTRIES_KEPT);
+        stuck.trim(ENTRIES_KEPT);
         paused.trim(ENTRIES_KEPT);
     }
 

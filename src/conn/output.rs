@@ -7,7 +7,8 @@
 
 use super::Conns;
 use super::buffers::BufferId;
-use crate::limits::POLLED_OUT_FACTOR;
+use super::deadlines::{coarse, passed};
+use crate::limits::OUT_FACTOR;
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
@@ -114,6 +115,7 @@ impl Conns {
         if let Some(id) = out {
             take(self.buffers.bytes(id));
             self.buffers.give_back(id);
+            self.read_on(key);
         }
     }
 
@@ -135,15 +137,23 @@ impl Conns {
             let written = if is_idle { 0 } else { cx.io.write(key.index(), out) };
             if written < out.len() {
                 out.drain(..written);
+                let waiting_bytes = out.len();
                 flags.set_blocked(true);
-                let factor = if flags.is_session() { POLLED_OUT_FACTOR } else { 1 };
-                let out_bytes_max = cx.settings.limits.conn_out_bytes.saturating_mul(factor);
-                let is_too_much = out.len() > out_bytes_max && !flags.is_closing();
+                let out_bytes_max = cx.settings.limits.conn_out_bytes.saturating_mul(OUT_FACTOR);
+                let is_too_much = waiting_bytes > out_bytes_max && !flags.is_closing();
+                if !flags.is_session() {
+                    self.note_progress(cx.now.mono_ms, key.index(), written > 0);
+                }
+                if waiting_bytes <= cx.settings.limits.conn_out_bytes / 2 {
+                    self.read_on(key);
+                }
                 return if is_too_much { Flushed::TooMuch } else { Flushed::Blocked };
             }
             conn.out = None;
             flags.set_has_out(false);
             self.give_back(id);
+            self.stuck.remove(&key.index());
+            self.read_on(key);
         }
         let flags = &mut self.flags[index];
         if flags.is_closing() && !flags.is_shut() {
@@ -151,6 +161,40 @@ impl Conns {
             cx.io.shut(key.index());
         }
         Flushed::All
+    }
+
+    /// Notes that a socket took something of what waits for it, or that something waits.
+    fn note_progress(&mut self, now_ms: u64, conn: u32, has_taken: bool) {
+        let since = self.stuck.entry(conn).or_insert_with(|| coarse(now_ms));
+        if has_taken {
+            *since = coarse(now_ms);
+        }
+    }
+
+    /// The connections that have taken nothing of what waits for them for so long, in order.
+    pub(crate) fn stuck_for(&self, now_ms: u64, out_ms: u64) -> Vec<ConnKey> {
+        let now = coarse(now_ms);
+        let stuck = self.stuck.iter().filter(|(_, since)| passed(**since, out_ms) <= now);
+        let mut stuck: Vec<_> = stuck.filter_map(|(conn, _)| self.arena.key_at(*conn)).collect();
+        // No order of a map may be seen outside.
+        stuck.sort_unstable();
+        stuck
+    }
+
+    /// Stops reading a connection while half of what may wait for it does.
+    pub(crate) fn park_full(&mut self, key: ConnKey) {
+        self.park(key);
+        self.full.push(key);
+    }
+
+    /// Reads on a connection that was stopped for its output.
+    fn read_on(&mut self, key: ConnKey) {
+        if self.flags(key.index()).is_parked()
+            && let Some(at) = self.full.iter().position(|full| *full == key)
+        {
+            self.full.swap_remove(at);
+            self.unpark(key);
+        }
     }
 
     fn give_back(&mut self, id: BufferId) {

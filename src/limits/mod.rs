@@ -55,10 +55,11 @@ pub const SESSION_TIMEOUT_MS: u64 = 15_000;
 /// From how many bytes of messages on the rest is left for the next poll.
 pub const POLL_ANSWER_BYTES: usize = 256 * 1_024;
 
-/// How many times [`Limits::conn_out_bytes`] may wait for a client that polls. It cannot take the
-/// answers to what it asked in one request, such as to rejoin ten rooms, before it has asked for
-/// them.
-pub const POLLED_OUT_FACTOR: usize = 4;
+/// How many times [`Limits::conn_out_bytes`] may wait for one connection before it is closed whatever
+/// it takes. Nothing more is read from it once half of [`Limits::conn_out_bytes`] waits; what comes
+/// on top is answers that were under way, and lists. A client that polls cannot take the answers to
+/// what it asked in one request before it has asked for them.
+pub const OUT_FACTOR: usize = 4;
 
 /// The longest body of an HTTP request, in bytes. A client that polls posts all that it has to say
 /// in one request: a burst of the longest messages, as [`Limits`] has them by default, must fit.
@@ -81,6 +82,28 @@ pub const READ_BUFFER_BYTES: usize = 64 * 1_024;
 
 /// How many times in a row one connection's socket is read in one turn.
 pub const READS_PER_TURN_MAX: u32 = 4;
+
+/// Work that entries of connections (HTTP requests, messages) may do in one turn of a shard, in units
+/// of about a microsecond: what does not fit waits for the next turn. Some 4 ms, so that the worst
+/// heartbeat of others stays below 20 ms with a flush and the joins of a turn beside it.
+pub const TURN_WORK: u32 = 4_000;
+
+/// What an HTTP request costs besides its answer, in units of [`TURN_WORK`]: to read its head, to
+/// look its path up, to write the headers.
+pub const REQUEST_WORK: u32 = 16;
+
+/// What a WebSocket message costs besides its answer, in units of [`TURN_WORK`].
+pub const MESSAGE_WORK: u32 = 1;
+
+/// How many bytes of an answer cost one unit of [`TURN_WORK`].
+pub const ANSWER_BYTES_PER_WORK: usize = 1_024;
+
+/// How many joins of one connection may be under way at once. Each may be answered with a page of
+/// history, and what is under way counts against nothing yet.
+pub const JOINS_UNDER_WAY_MAX: usize = 4;
+
+/// How many answers a channel may have under way before it is asked for one more page of history.
+pub const ANSWERS_UNDER_WAY_MAX: u16 = 4;
 
 /// To how many members of one room a turn writes: some 300 µs of the kernel's time, after which
 /// others have their turn, and what was said meanwhile is taken along. A turn costs as much as half
@@ -271,9 +294,12 @@ pub struct Limits {
     pub join_burst: u32,
     /// Bytes a member may be behind in a room before its channel ends with `phx_error`.
     pub room_lag_bytes: usize,
-    /// Bytes of a connection's own output (answers, snapshots) that may wait before it is closed
-    /// with 1013.
+    /// Bytes of a connection's own output (answers, snapshots) that may wait: while half of it does,
+    /// the connection is read no further.
     pub conn_out_bytes: usize,
+    /// Milliseconds in which a connection must take something of what waits for it; past them it is
+    /// closed with 1013.
+    pub out_ms: u64,
     /// Rooms in all. An empty one makes place for a new one.
     pub rooms: u32,
     /// Bytes of memory that all shards may use. 0: no bound; the configuration makes it a share of
@@ -303,6 +329,7 @@ impl Default for Limits {
             join_burst: 100,
             room_lag_bytes: 1_024 * 1_024,
             conn_out_bytes: 1_024 * 1_024,
+            out_ms: 30_000,
             rooms: 100_000,
             memory_bytes: 0,
         }

@@ -80,7 +80,7 @@ metrics! {
     delivered: counter "delivered_total" "" "Events addressed to members: each counts once for each member.";
     lagged: counter "lagged_total" "" "Members let go of because they were `limits.room_lag_bytes` behind.";
     lost_for_memory: counter "lost_for_memory_total" "" "Members let go of because memory was short: they lagged furthest.";
-    overflowed: counter "closed_total" "{reason=\"overflowed\"}" "More output waited than `limits.conn_out_bytes`: 1013.";
+    overflowed: counter "closed_total" "{reason=\"overflowed\"}" "Nothing of what waited was taken for `limits.out_ms`, or far too much waited: 1013.";
     expired: counter "closed_total" "{reason=\"expired\"}" "The token has expired: 4001.";
     idle: counter "closed_total" "{reason=\"idle\"}" "Nothing came for `limits.idle_ms`: 1002.";
     slow: counter "closed_total" "{reason=\"slow\"}" "A message took longer than `limits.message_ms`: 1008.";

@@ -2,7 +2,7 @@
 //! connection and room.
 
 use crate::limits::{
-    ADMISSION_LINE_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits, PresenceLimits,
+    ADMISSION_LINE_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits, PresenceLimits, TURN_WORK,
     WRITES_PER_FLUSH,
 };
 
@@ -31,6 +31,9 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// Whether there is `/echo`.
     pub echo: bool,
+    /// Work that entries of connections may do in a turn: [`TURN_WORK`], or less where that is to be
+    /// tried.
+    pub turn_work: u32,
     /// To how many members of a room a turn writes at most: [`WRITES_PER_FLUSH`], or less where
     /// that is to be tried.
     pub writes_per_flush: u32,
@@ -73,6 +76,7 @@ impl Settings {
             presence,
             origins,
             echo: false,
+            turn_work: TURN_WORK,
             writes_per_flush: WRITES_PER_FLUSH,
             gathered_members: GATHERED_MEMBERS,
             admission_line_bytes: ADMISSION_LINE_BYTES_MAX,
@@ -86,9 +90,43 @@ impl Settings {
     /// Never: a remainder is less than the number of shards.
     #[must_use]
     pub fn home_of(&self, topic: &str) -> u16 {
-        // Fixed keys: all shards must agree. That somebody could choose names of one home only
-        // makes that one busy.
-        let hash = ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(topic);
-        u16::try_from(hash % u64::from(self.shards)).expect("less than the number of shards")
+        u16::try_from(fnv_1a(topic) % u64::from(self.shards)).expect("less than the shards")
+    }
+}
+
+/// FNV-1a of 64 bits (draft-eastlake-fnv, 5): the same on every processor, in every process, and in
+/// every version of this server, since shards, nodes and stores must agree on where a room is.
+///
+/// Anybody can choose topics of one home: that makes one shard busy, and nothing else.
+fn fnv_1a(text: &str) -> u64 {
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    text.bytes().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_hashed_as_the_draft_says() {
+        // From its table of test vectors.
+        assert_eq!(fnv_1a(""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv_1a("a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv_1a("foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn rooms_are_spread_over_the_shards() {
+        for shards in [2_u16, 3, 8] {
+            let limits = (Limits::default(), HistoryLimits::default(), PresenceLimits::default());
+            let settings = Settings::new(shards, limits.0, limits.1, limits.2, Vec::new());
+            let mut counts = vec![0_u32; usize::from(shards)];
+            for number in 0..8_000 {
+                counts[usize::from(settings.home_of(&format!("room:{number}")))] += 1;
+            }
+            let even = 8_000 / u32::from(shards);
+            assert!(counts.iter().all(|count| count.abs_diff(even) < even / 8), "{counts:?}");
+        }
     }
 }

@@ -51,17 +51,44 @@ pub fn of_room(name: &str) -> String {
     format!("{ROOM_PREFIX}{name}")
 }
 
-/// Whether an event may be used by an application: the protocol keeps `phx_*` and `presence_*` for
-/// itself.
+/// Whether an event is one of Phoenix' own: a client that pushes one in a channel ends the channel,
+/// as there.
+#[must_use]
+pub fn is_phoenix(event: &str) -> bool {
+    event.starts_with("phx_") || event.starts_with("presence_")
+}
+
+/// Beginnings of names that are never passed on.
+///
+/// Stock `phoenix.js` takes `chan_reply_REF` for the answer to its own push, so whoever may speak
+/// could forge answers. `access_token` carries a token in clients of Supabase, which would be told
+/// to the room. The others are the server's own verbs and events, present and to come.
+const RESERVED: &[&str] =
+    &["chan_reply_", "msg_", "room_", "user_", "file_", "token_", "access_token"];
+
+/// Whether an event may not be used by an application: it is refused, and never passed on.
 #[must_use]
 pub fn is_reserved(event: &str) -> bool {
-    event.starts_with("phx_") || event.starts_with("presence_")
+    RESERVED.iter().any(|name| event.starts_with(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::limits::NAME_BYTES_MAX;
+
+    #[test]
+    fn names_that_a_client_or_the_server_gives_a_meaning_are_reserved() {
+        for event in ["chan_reply_1", "access_token", "msg_edit", "room_epoch", "token_expired"] {
+            assert!(is_reserved(event) && !is_phoenix(event), "{event}");
+        }
+        for event in ["phx_reply", "presence_state"] {
+            assert!(is_phoenix(event) && !is_reserved(event), "{event}");
+        }
+        for event in ["new_msg", "typing", "history", "echo", "x:y", "chan", "", "rooms", "msg"] {
+            assert!(!is_reserved(event) && !is_phoenix(event), "{event}");
+        }
+    }
 
     #[test]
     fn topics_are_rooms_users_the_lobby_or_nothing() {

@@ -19,6 +19,17 @@ impl Members {
                 self.due(cx, key);
             }
         }
+        for key in self.conns.stuck_for(now_ms, cx.settings.limits.out_ms) {
+            if self.conns.flags(key.index()).is_closing() {
+                continue;
+            }
+            cx.metrics.overflowed += 1;
+            if self.conns.stage(key).is_open() {
+                self.close(cx, key, CloseCode::TryLater, "does not read");
+            } else {
+                self.remove(cx, key);
+            }
+        }
     }
 
     /// A deadline has passed. It is when to look, not yet a verdict.

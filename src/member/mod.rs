@@ -49,6 +49,7 @@ use crate::audience::{Audiences, NO_SEAT};
 use crate::base::dense::Dense;
 use crate::base::slack::Slack;
 use crate::conn::{Conns, Stage};
+use crate::limits::{ANSWERS_UNDER_WAY_MAX, JOINS_UNDER_WAY_MAX};
 use crate::link::ask::Ask;
 use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::topic;
@@ -124,6 +125,7 @@ impl Members {
         let channel = audience.and_then(|audience| self.channel(conn, audience)).copied();
         let Some(channel) = channel else {
             return match event.as_deref() {
+                Some("phx_join") if self.is_joining_much(conn) => Dispatch::Park,
                 Some("phx_join") => Dispatch::Join { topic, is_new: true },
                 Some("phx_leave") => {
                     self.answer_alone(conn, message, &message.join_ref, "ok", "{}")
@@ -136,11 +138,17 @@ impl Members {
         }
         let audience = channel.audience;
         match event {
+            Some(event) if event == "phx_join" && self.is_joining_much(conn) => {
+                return Dispatch::Park;
+            }
             Some(event) if event == "phx_join" => return Dispatch::Join { topic, is_new: false },
             // Of a join that is over: what it wanted to say is over too.
             _ if !self.join_ref(conn, &channel).owns(message) => {}
             Some(event) if event == "phx_leave" => return Dispatch::Leave { audience },
-            Some(event) if !topic::is_reserved(&event) => {
+            Some(event) if event == "history" && channel.outstanding >= ANSWERS_UNDER_WAY_MAX => {
+                return Dispatch::Park;
+            }
+            Some(event) if !topic::is_phoenix(&event) => {
                 return Dispatch::Push { audience, event };
             }
             // An event that cannot be read: the answer says so.
@@ -162,6 +170,14 @@ impl Members {
     /// How many channels a connection has.
     pub(crate) fn channels_count(&self, conn: ConnKey) -> usize {
         self.channels(conn).len()
+    }
+
+    /// Whether as many joins of a connection are under way as may be: each may be answered with a
+    /// page of history, and what is under way counts against nothing yet.
+    fn is_joining_much(&self, conn: ConnKey) -> bool {
+        let is_joining =
+            |channel: &&Channel| matches!(channel.state, State::Joining | State::Rejoining);
+        self.channels(conn).iter().filter(is_joining).count() >= JOINS_UNDER_WAY_MAX
     }
 
     /// The channel of a connection in an audience, if it has one.

@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use super::Members;
 use super::params::{Publish, page_wanted, signed};
 use crate::auth::identity::Identity;
-use crate::limits::EVENT_BYTES_MAX;
+use crate::limits::{ANSWERS_UNDER_WAY_MAX, EVENT_BYTES_MAX};
 use crate::link::ask::{Ask, Desk};
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Slot};
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
 use crate::link::record::ToHome;
 use crate::link::refusal::{PUBLISH_LIMIT, Refusal};
-use crate::link::topic::Topic;
+use crate::link::topic::{Topic, is_reserved};
 use crate::wire::phx::{Message, Payload};
 
 /// A push in a channel.
@@ -63,6 +63,10 @@ impl Members {
         if event != "history" && !speaks {
             return Err(Refusal::Unauthorized);
         }
+        if is_reserved(event) {
+            let message = "a name that the server does not keep for itself";
+            return Err(Refusal::Invalid { field: "event", message });
+        }
         if event.len() > EVENT_BYTES_MAX {
             return Err(Refusal::TooLarge { field: "event", max_bytes: EVENT_BYTES_MAX });
         }
@@ -91,6 +95,11 @@ impl Members {
                 ToHome::History { home, asker, reference, from, limit }
             }
             _ => {
+                // As a body: what one says is sent to all, and what it costs counts once for each.
+                if payload.bytes_count() > limits.body_bytes {
+                    let max_bytes = limits.body_bytes;
+                    return Err(Refusal::TooLarge { field: "payload", max_bytes });
+                }
                 let user = self.conns.identity(conn).map_or("", Identity::user);
                 let payload = match payload {
                     Payload::Json(object) => Payload::Json(signed(object, user, &mut desk.bytes)?),
@@ -150,6 +159,10 @@ impl Members {
         let channel = self.channel_mut(conn, audience).filter(|channel| channel.slot == slot);
         let Some(channel) = channel else { return };
         channel.outstanding = channel.outstanding.saturating_sub(1);
+        if channel.outstanding < ANSWERS_UNDER_WAY_MAX {
+            self.conns.unpark_answered(conn);
+        }
+        let Some(channel) = self.channel(conn, audience) else { return };
         let seat = channel.seat;
         self.audiences.settle(&mut self.conns, audience, seat);
         self.answer(conn, audience, reference, status, response);

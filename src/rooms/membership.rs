@@ -14,7 +14,7 @@ use crate::room::pacing::Urgency;
 use crate::room::{Arrival, Room};
 use crate::rooms::Rooms;
 use crate::rooms::held::Seat;
-use crate::rooms::registry::Registered;
+use crate::rooms::registry::{Purpose, Registered};
 
 impl Rooms {
     /// Lets a member in, and makes the room if there is none. Returns the bytes of the answer, 0 if
@@ -45,7 +45,7 @@ impl Rooms {
         else {
             unreachable!("called for joins")
         };
-        let key = match self.find_or_make(cx, topic) {
+        let key = match self.find_or_make(cx, topic, Purpose::Join) {
             Ok(key) => key,
             Err(refusal) => {
                 refusal.count(cx.metrics);
@@ -158,7 +158,7 @@ impl Rooms {
         title: &str,
     ) {
         let is_new = !self.by_topic.contains_key(topic);
-        let key = match self.find_or_make(cx, topic) {
+        let key = match self.find_or_make(cx, topic, Purpose::Found) {
             Ok(key) => key,
             Err(refusal) => {
                 refusal.count(cx.metrics);

@@ -86,6 +86,8 @@ pub(super) struct Registry {
     /// Those that nobody is in, the longest empty first. An entry is stale if the room was entered
     /// since.
     empty: VecDeque<(RoomKey, u32)>,
+    /// The same, where nothing was said when the last one left.
+    silent: VecDeque<(RoomKey, u32)>,
     /// Bytes of history over all rooms.
     history_bytes: usize,
     /// What all rooms take besides that, in bytes: see [`Registered::weight_bytes`].
@@ -97,7 +99,13 @@ pub(super) struct Registry {
 impl Registry {
     /// An empty one. The epochs follow this seed; it must be new for each life of a shard.
     pub(super) fn new(seed: u64) -> Self {
-        Self { empty: VecDeque::new(), history_bytes: 0, rooms_bytes: 0, epochs: seed }
+        Self {
+            empty: VecDeque::new(),
+            silent: VecDeque::new(),
+            history_bytes: 0,
+            rooms_bytes: 0,
+            epochs: seed,
+        }
     }
 
     /// Queues a room to be evicted, once; if it is entered and left again, it goes to the back when
@@ -105,8 +113,13 @@ impl Registry {
     pub(super) fn note_empty(&mut self, key: RoomKey, registered: &mut Registered) {
         registered.emptied = registered.emptied.wrapping_add(1);
         if !std::mem::replace(&mut registered.is_queued, true) {
-            self.empty.push_back((key, registered.emptied));
+            let emptied = registered.emptied;
+            self.queue(registered.room.history().is_empty()).push_back((key, emptied));
         }
+    }
+
+    fn queue(&mut self, is_silent: bool) -> &mut VecDeque<(RoomKey, u32)> {
+        if is_silent { &mut self.silent } else { &mut self.empty }
     }
 
     /// Counts a room for what it takes now.
@@ -124,12 +137,22 @@ impl Registry {
     /// Gives back the memory of many rooms that were empty at once.
     pub(super) fn trim(&mut self, kept: usize) {
         self.empty.trim(kept);
+        self.silent.trim(kept);
     }
 
     fn next_epoch(&mut self) -> u64 {
         self.epochs = self.epochs.wrapping_add(1).max(1);
         self.epochs
     }
+}
+
+/// What a room is looked for, or made, for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A member joins it.
+    Join,
+    /// It is made on purpose, without a member.
+    Found,
 }
 
 impl Rooms {
@@ -142,13 +165,20 @@ impl Rooms {
         &mut self,
         cx: &mut Cx<'_, I>,
         topic: &str,
+        purpose: Purpose,
     ) -> Result<RoomKey, Refusal> {
         if let Some(key) = self.by_topic.get(topic) {
             return Ok(*key);
         }
         let is_full =
             self.arena.len() >= cx.settings.rooms_max as usize || cx.pressure >= Pressure::Joins;
-        if is_full && !self.evict_longest_empty() {
+        // What was said is not given up for a room in which nobody is and nothing may ever be said.
+        let has_place = !is_full
+            || match purpose {
+                Purpose::Join => self.evict_longest_empty(),
+                Purpose::Found => self.evict_from(true),
+            };
+        if !has_place {
             return Err(Refusal::TooManyRooms);
         }
         let epoch = self.registry.next_epoch();
@@ -189,21 +219,32 @@ impl Rooms {
         }
     }
 
-    /// Evicts the room that nobody has been in for the longest. False if there is none.
+    /// Evicts the room that nobody has been in for the longest: one where nothing was said, and only
+    /// if there is none another. False if there is none of either.
     fn evict_longest_empty(&mut self) -> bool {
-        for _ in 0..2 * self.registry.empty.len() {
-            let Some((key, emptied)) = self.registry.empty.pop_front() else { return false };
+        self.evict_from(true) || self.evict_from(false)
+    }
+
+    /// Evicts the room that nobody has been in for the longest, of those where nothing was said or
+    /// of the others. False if there is none.
+    fn evict_from(&mut self, is_silent: bool) -> bool {
+        for _ in 0..2 * self.registry.queue(is_silent).len() {
+            let Some((key, emptied)) = self.registry.queue(is_silent).pop_front() else {
+                return false;
+            };
             let Some(registered) = self.arena.get_mut(key) else { continue };
+            let is_silent = registered.room.history().is_empty();
             if registered.room.members_count() > 0 {
                 registered.is_queued = false;
             } else if self.pending.has(key) {
                 // What it remembers is not kept elsewhere yet.
-                self.registry.empty.push_back((key, emptied));
+                self.registry.queue(is_silent).push_back((key, emptied));
             } else if registered.emptied == emptied {
                 self.remove(key);
                 return true;
             } else {
-                self.registry.empty.push_back((key, registered.emptied));
+                let emptied = registered.emptied;
+                self.registry.queue(is_silent).push_back((key, emptied));
             }
         }
         false
@@ -229,7 +270,7 @@ impl Rooms {
     /// grew pays for itself.
     pub(super) fn bound_history(&mut self, grown: RoomKey, bytes_max: usize) {
         while self.registry.history_bytes > bytes_max {
-            if self.evict_longest_empty() {
+            if self.evict_from(false) {
                 continue;
             }
             let grown = self.arena.get_mut(grown).map(|registered| &mut registered.room);

@@ -28,7 +28,7 @@ use crate::audience::{LogMemory, SPARE_BYTES_MAX, SPARE_MAX};
 use crate::limits::{
     CHUNKING_BYTES_MAX, CLIENT_FRAME_HEADER_BYTES_MAX, CONN_MEMORY_BYTES, HTTP_BODY_BYTES_MAX,
     KEY_MEMORY_BYTES, KEYS_PER_ROOM_MAX, MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MESH_BUSY_BYTES,
-    META_BYTES_MAX, NAME_BYTES_MAX, POLLED_OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX,
+    META_BYTES_MAX, NAME_BYTES_MAX, OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX,
     READ_BUFFER_BYTES, ROOM_MEMORY_BYTES,
 };
 use crate::link::ids::{AudienceKey, ConnKey};
@@ -229,7 +229,7 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
         part(
             "output that is not taken",
             conns,
-            POLLED_OUT_FACTOR * limits.conn_out_bytes + limits.message_bytes,
+            OUT_FACTOR * limits.conn_out_bytes + limits.message_bytes,
         ),
         // On each shard, in two encodings. A room that nobody is in has no log.
         part(

@@ -45,6 +45,7 @@ use memory::Memory;
 use restart::Restarts;
 
 use crate::api::Api;
+use crate::base::budget::Budget;
 use crate::base::slack::Slack;
 use crate::base::time::Now;
 use crate::base::timers::Timers;
@@ -87,6 +88,8 @@ pub struct Shard {
     /// Those that are on their way to another shard.
     handoffs: Handoffs,
     memory: Memory,
+    /// What connections may still ask for in this turn.
+    budget: Budget,
     restart: Restarts,
     decoder: Decoder,
     desk: Desk,
@@ -123,6 +126,7 @@ impl Shard {
             admission: Admission::new(settings.limits.admissions_per_turn, settings.shards),
             handoffs: Handoffs::new(settings.shards),
             memory: Memory::default(),
+            budget: Budget::new(settings.turn_work),
             restart: Restarts::default(),
             decoder: Decoder::default(),
             desk: Desk::default(),
@@ -144,6 +148,7 @@ impl Shard {
         self.common.metrics.turns += 1;
         // Those that were stopped because a way was full go first: they came before what comes now.
         self.members.conns.unpause(&self.common.cx(turn));
+        self.handle_starved(turn);
         self.admit_waiting(turn);
         self.handle_unparked(turn);
         self.hand_off(turn);
@@ -276,6 +281,7 @@ impl Shard {
             admission,
             handoffs: _,
             memory: _,
+            budget: _,
             restart: _,
             decoder: _,
             desk: Desk { text: _, bytes },

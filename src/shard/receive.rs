@@ -11,6 +11,7 @@ use super::{Shard, Turn};
 use crate::api::poll::count_refused;
 use crate::api::{Api, Read};
 use crate::conn::{Begun, Stage};
+use crate::limits::{ANSWER_BYTES_PER_WORK, MESSAGE_WORK, REQUEST_WORK};
 use crate::link::ask::Ask;
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
@@ -80,7 +81,18 @@ impl Shard {
             if flags.is_parked() {
                 break;
             }
-            let handled = match self.members.conns.stage(key) {
+            let out_bytes = self.members.conns.out_bytes(key);
+            if out_bytes > self.common.settings.limits.conn_out_bytes / 2 {
+                // It takes what it was answered before it is answered more.
+                self.members.conns.park_full(key);
+                break;
+            }
+            if !self.budget.has_left() {
+                self.members.conns.park_starved(key);
+                break;
+            }
+            let stage = self.members.conns.stage(key);
+            let handled = match stage {
                 Stage::Http => self.request(turn, key, &bytes[at..]),
                 Stage::Waiting => None,
                 Stage::Echo => self.echo(turn, key, &mut bytes[at..]),
@@ -88,13 +100,32 @@ impl Shard {
             };
             let Some(handled) = handled else { break };
             at += handled;
-            if self.members.conns.out_bytes(key) > self.common.settings.limits.conn_out_bytes {
+            let answered = self.members.conns.out_bytes(key).saturating_sub(out_bytes);
+            self.spend(stage, answered);
+            if out_bytes + answered > self.common.settings.limits.conn_out_bytes / 2 {
                 // Not at the end of the turn: a few bytes can ask for many, and a read may bring
                 // thousands of such requests.
                 self.members.flush_conn(&mut self.common.cx(turn), key);
             }
         }
         at
+    }
+
+    /// Spends what an entry of a connection has cost, with its answer.
+    fn spend(&mut self, stage: Stage, answer_bytes: usize) {
+        let entry = if stage == Stage::Http { REQUEST_WORK } else { MESSAGE_WORK };
+        let answer = u32::try_from(answer_bytes / ANSWER_BYTES_PER_WORK).unwrap_or(u32::MAX);
+        self.budget.spend(entry.saturating_add(answer));
+    }
+
+    /// Goes on with those that wait for a turn with work left, in order, as long as there is some.
+    pub(super) fn handle_starved<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        self.budget.refill();
+        while self.budget.has_left()
+            && let Some(key) = self.members.conns.next_starved()
+        {
+            self.go_on(turn, key);
+        }
     }
 
     /// Handles the next request, and returns how many bytes it had; `None` if it is not whole, or

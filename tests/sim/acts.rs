@@ -393,7 +393,10 @@ impl Client {
             Payload::Json(json!({"n": number, "deep": {"user": "nobody", "padding": padding}}))
         };
         mouth.truth.say_custom(&number, self.user, &topic, event);
-        self.push(mouth, &topic, event, &payload, Some(Ask::Custom { number }));
+        let around = number.len() + AROUND_BODY_BYTES / 2;
+        let may_be_too_large = size + around > mouth.plan.settings.limits.body_bytes;
+        let ask = Ask::Custom { number, may_be_too_large };
+        self.push(mouth, &topic, event, &payload, Some(ask));
     }
 
     /// A binary push must name its join: an empty ref is one that no join has.

@@ -107,6 +107,8 @@ pub(crate) enum Ask {
     },
     Custom {
         number: String,
+        /// Whether its payload may be longer than a body.
+        may_be_too_large: bool,
     },
     History {
         before: Option<u64>,

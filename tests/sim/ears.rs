@@ -483,9 +483,10 @@ impl Client {
                     self.unanswered.retain(|(_, unanswered, _)| unanswered != body);
                 }
             }
-            Ask::Custom { number } => {
+            Ask::Custom { number, may_be_too_large } => {
                 assert!(
                     matches!(reason, "unmatched topic" | "rate_limited" | "busy")
+                        || reason == "too_large" && *may_be_too_large
                         || reason == "unauthorized"
                             && room.is_some_and(|room| !user.may_speak(room)),
                     "an event is not refused for {reason}"

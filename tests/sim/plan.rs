@@ -3,7 +3,7 @@
 
 use chinwag::limits::{
     ADMISSION_LINE_BYTES_MAX, FRAME_HEADER_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits,
-    MEMBER_MEMORY_BYTES, PresenceLimits, ROOM_MEMORY_BYTES, WRITES_PER_FLUSH,
+    MEMBER_MEMORY_BYTES, PresenceLimits, ROOM_MEMORY_BYTES, TURN_WORK, WRITES_PER_FLUSH,
 };
 use chinwag::shard::Settings;
 
@@ -120,6 +120,7 @@ impl Plan {
             * memory_bytes(draws, steps, clients, rooms.len(), &history, body_bytes);
         let presence = presence(draws);
         let writes_per_flush = *draws.pick(&[1, 2, 5, WRITES_PER_FLUSH]);
+        let turn_work = *draws.pick(&[1, 5, 50, TURN_WORK]);
         let gathered_members = *draws.pick(&[0, 0, 1, 2, GATHERED_MEMBERS]);
         // Some are too long.
         let body_bytes = body_bytes + (body_bytes / 4).min(500);
@@ -129,6 +130,7 @@ impl Plan {
             || limits.memory_bytes != 0;
         let mut settings = Settings::new(shards, limits, history, presence, Vec::new());
         settings.writes_per_flush = writes_per_flush;
+        settings.turn_work = turn_work;
         settings.gathered_members = gathered_members;
         let mut plan = Self {
             seed,
@@ -200,6 +202,7 @@ fn limits(draws: &mut Draws, shards: u16, history: &HistoryLimits, body_bytes: u
         room_lag_bytes: 2 * (message_bytes + FRAME_HEADER_BYTES_MAX)
             + draws.pick(&[0, 0, 2_000, 1_000_000]),
         conn_out_bytes: 2 * history.page_bytes + draws.pick(&[0, 0, 4_000, 1_000_000]),
+        out_ms: *draws.pick(&[2_000, 30_000]),
         rooms: if draws.one_in(4) { u32::from(shards) * 3 } else { 100_000 },
         ..Limits::default()
     }

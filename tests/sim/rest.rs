@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chinwag::limits::{CLIENT_FRAME_HEADER_BYTES_MAX, POLLED_OUT_FACTOR, READ_BUFFER_BYTES};
+use chinwag::limits::{CLIENT_FRAME_HEADER_BYTES_MAX, OUT_FACTOR, READ_BUFFER_BYTES};
 use chinwag::shard::{Population, Turn};
 
 use crate::client::{Client, Member};
@@ -40,9 +40,8 @@ pub(crate) fn check_after_turn(plan: &Plan, host: &Host) {
     let population = host.shard.population();
     let limits = &plan.settings.limits;
     // Of a socket that stops in the middle of a frame the rest is kept, however long.
-    let factor = if population.sessions > 0 { POLLED_OUT_FACTOR } else { 1 };
     let out_bytes_max =
-        (limits.conn_out_bytes * factor).max(limits.message_bytes + AROUND_BODY_BYTES);
+        (limits.conn_out_bytes * OUT_FACTOR).max(limits.message_bytes + AROUND_BODY_BYTES);
     assert!(
         population.memory_bytes <= plan.settings.memory_bytes_max,
         "memory is bounded by {}: {population:?}",

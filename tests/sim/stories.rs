@@ -209,7 +209,13 @@ fn an_answer_to_a_channel_that_has_crashed_is_not_for_the_join_after_it() {
         let wave = |client: &mut Client, mouth: &mut Mouth<'_>, number: String| {
             mouth.truth.say_custom(&number, client.user, ROOM, "wave");
             let payload = Payload::Json(json!({"n": number, "padding": "p".repeat(1_000)}));
-            client.push(mouth, ROOM, "wave", &payload, Some(Ask::Custom { number }));
+            client.push(
+                mouth,
+                ROOM,
+                "wave",
+                &payload,
+                Some(Ask::Custom { number, may_be_too_large: false }),
+            );
         };
         // The second one takes nothing more; it hears of a push, and of its second join, only after
         // it has fallen behind.
@@ -410,7 +416,13 @@ fn who_sends_events_while_a_way_stands_still_is_told_that_it_is_busy() {
         let number = format!("{}+{number}", client.id);
         mouth.truth.say_custom(&number, client.user, ROOM, "wave");
         let payload = Payload::Json(json!({"n": number, "padding": "p".repeat(2_000)}));
-        client.push(mouth, ROOM, "wave", &payload, Some(Ask::Custom { number }));
+        client.push(
+            mouth,
+            ROOM,
+            "wave",
+            &payload,
+            Some(Ask::Custom { number, may_be_too_large: false }),
+        );
     });
 }
 

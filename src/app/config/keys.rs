@@ -235,7 +235,12 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "limits.conn_out_bytes",
         kind: number(4 * KIB, GIB, BYTES, Slot::Usize(|c| &mut c.limits.conn_out_bytes)),
-        doc: "A connection's own output (answers, snapshots) that may wait before it is closed with 1013; four times as much for one that polls.",
+        doc: "A connection's own output (answers, snapshots) that may wait: while half of it does, the connection is read no further.",
+    },
+    Key {
+        name: "limits.out_ms",
+        kind: number(100, 600_000, MS, Slot::U64(|c| &mut c.limits.out_ms)),
+        doc: "In which a connection must take something of what waits for it; past them it is closed with 1013.",
     },
     Key {
         name: "limits.rooms",

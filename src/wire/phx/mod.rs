@@ -90,6 +90,17 @@ pub enum Payload<'a> {
     Binary(&'a [u8]),
 }
 
+impl Payload<'_> {
+    /// How long it is, in bytes.
+    #[must_use]
+    pub const fn bytes_count(&self) -> usize {
+        match self {
+            Self::Json(text) => text.len(),
+            Self::Binary(data) => data.len(),
+        }
+    }
+}
+
 impl Message<'_> {
     /// The topic, if it is a string.
     #[must_use]
