@@ -103,8 +103,8 @@ impl Conns {
         self.starved.pop_front()
     }
 
-    /// Schedules a parked connection's input to be handled again, unless it waits for something that
-    /// will say so itself: a way to another shard, its own output, a turn with work left.
+    /// Schedules a parked connection's input to be handled again, unless it waits for something
+    /// that will say so itself: a way to another shard, its own output, a turn with work left.
     pub(crate) fn unpark_answered(&mut self, key: ConnKey) {
         let waits = [self.paused.contains(&key), self.full.contains(&key)].contains(&true);
         if self.flags(key.index()).is_parked() && !waits && !self.starved.contains(&key) {

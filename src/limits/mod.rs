@@ -55,10 +55,10 @@ pub const SESSION_TIMEOUT_MS: u64 = 15_000;
 /// From how many bytes of messages on the rest is left for the next poll.
 pub const POLL_ANSWER_BYTES: usize = 256 * 1_024;
 
-/// How many times [`Limits::conn_out_bytes`] may wait for one connection before it is closed whatever
-/// it takes. Nothing more is read from it once half of [`Limits::conn_out_bytes`] waits; what comes
-/// on top is answers that were under way, and lists. A client that polls cannot take the answers to
-/// what it asked in one request before it has asked for them.
+/// How many times [`Limits::conn_out_bytes`] may wait for one connection before it is closed
+/// whatever it takes. Nothing more is read from it once half of [`Limits::conn_out_bytes`] waits;
+/// what comes on top is answers that were under way, and lists. A client that polls cannot take the
+/// answers to what it asked in one request before it has asked for them.
 pub const OUT_FACTOR: usize = 4;
 
 /// The longest body of an HTTP request, in bytes. A client that polls posts all that it has to say
@@ -83,9 +83,9 @@ pub const READ_BUFFER_BYTES: usize = 64 * 1_024;
 /// How many times in a row one connection's socket is read in one turn.
 pub const READS_PER_TURN_MAX: u32 = 4;
 
-/// Work that entries of connections (HTTP requests, messages) may do in one turn of a shard, in units
-/// of about a microsecond: what does not fit waits for the next turn. Some 4 ms, so that the worst
-/// heartbeat of others stays below 20 ms with a flush and the joins of a turn beside it.
+/// Work that entries of connections (HTTP requests, messages) may do in one turn of a shard, in
+/// units of about a microsecond: what does not fit waits for the next turn. Some 4 ms, so that the
+/// worst heartbeat of others stays below 20 ms with a flush and the joins of a turn beside it.
 pub const TURN_WORK: u32 = 4_000;
 
 /// What an HTTP request costs besides its answer, in units of [`TURN_WORK`]: to read its head, to
@@ -182,8 +182,8 @@ pub const ROOM_MEMORY_BYTES: usize = 2 * 1_024;
 /// that grows, and its place in the order.
 pub const KEY_MEMORY_BYTES: usize = 96;
 
-/// How many ended epochs a room remembers. A cursor from before that is not recovered. One ends with
-/// each unclean stop and each failover.
+/// How many ended epochs a room remembers. A cursor from before that is not recovered. One ends
+/// with each unclean stop and each failover.
 pub const LINEAGE_EPOCHS_MAX: usize = 16;
 
 /// How often a room proposes an entry again that conflicts with what its log knows, before the push
@@ -294,8 +294,8 @@ pub struct Limits {
     pub join_burst: u32,
     /// Bytes a member may be behind in a room before its channel ends with `phx_error`.
     pub room_lag_bytes: usize,
-    /// Bytes of a connection's own output (answers, snapshots) that may wait: while half of it does,
-    /// the connection is read no further.
+    /// Bytes of a connection's own output (answers, snapshots) that may wait: while half of it
+    /// does, the connection is read no further.
     pub conn_out_bytes: usize,
     /// Milliseconds in which a connection must take something of what waits for it; past them it is
     /// closed with 1013.

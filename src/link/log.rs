@@ -15,7 +15,8 @@
 //! What every log must do, and `rooms::contract` holds each of them to:
 //!
 //! 1. entries of a room come in order without a hole, or [`FromLog::Turned`] comes before them;
-//! 2. what is `Kept`, and all of its room before it, is there after a restart, or the lineage of the room says up to where it is;
+//! 2. what is `Kept`, and all of its room before it, is there after a restart, or the lineage of
+//!    the room says up to where it is;
 //! 3. [`Why::Storage`] and [`Why::Unavailable`]: nothing was kept, and nothing will be;
 //!    [`Why::Unconfirmed`]: either; [`Why::Conflict`]: nothing was done, propose again;
 //! 4. a log that gives the order knows keys: one that was used gives the first receipt, in

@@ -118,8 +118,8 @@ impl Members {
         }
     }
 
-    /// Ends the channel of the member in a seat. False if it was leaving: what it has not had it has
-    /// asked not to have.
+    /// Ends the channel of the member in a seat. False if it was leaving: what it has not had it
+    /// has asked not to have.
     fn evict_seat(&mut self, audience: AudienceKey, seat: usize, reason: &str) -> bool {
         let Some(record) = self.audiences.get(audience) else { return false };
         let Some(conn) = self.conns.key_at(record.seats[seat].conn) else { return false };

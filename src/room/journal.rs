@@ -3,8 +3,8 @@
 //!
 //! Invariants:
 //!
-//! 1. only [`Journal::apply`], [`Journal::turn`] and [`Journal::drop_oldest`] change it, and none of
-//!    them can refuse;
+//! 1. only [`Journal::apply`], [`Journal::turn`] and [`Journal::drop_oldest`] change it, and none
+//!    of them can refuse;
 //! 2. an entry that is applied twice is applied once;
 //! 3. both counters are contiguous within an epoch, and go on over a turn from what is there.
 //!

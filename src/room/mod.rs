@@ -25,8 +25,8 @@
 //!
 //! Deliberately absent: connections, shards, sockets, the registry's bookkeeping.
 //!
-//! Here is who is in the room; `propose` is what is said in it, `speech` what is not kept, `announce`
-//! how members learn who is there.
+//! Here is who is in the room; `propose` is what is said in it, `speech` what is not kept,
+//! `announce` how members learn who is there.
 //!
 //! Called by: `rooms`. Calls: `journal`, `presence`, `pacing`, `encode`, `meta`.
 

@@ -116,8 +116,8 @@ impl Room {
         self.journal.note_kept(offset);
     }
 
-    /// Goes on in a new epoch, without what is behind `kept`. Returns whether somebody may have seen
-    /// what is lost.
+    /// Goes on in a new epoch, without what is behind `kept`. Returns whether somebody may have
+    /// seen what is lost.
     pub(crate) fn turn(&mut self, epoch: u64, kept: Marks) -> bool {
         let is_lossy = !self.journal.top().is_within(kept);
         self.journal.turn(epoch, kept);

@@ -18,7 +18,8 @@ use crate::limits::LINEAGE_EPOCHS_MAX;
 use crate::link::ids::Cursor;
 use crate::link::log::Marks;
 
-/// The epochs before the present one, and up to where each is still true. Empty in nearly all rooms.
+/// The epochs before the present one, and up to where each is still true. Empty in nearly all
+/// rooms.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lineage(Vec<(u64, Marks)>);
 

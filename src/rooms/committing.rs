@@ -1,4 +1,5 @@
-//! What becomes of what was proposed: a log's later answers, and the answers that were held for them.
+//! What becomes of what was proposed: a log's later answers, and the answers that were held for
+//! them.
 //!
 //! ```text
 //!   FromLog::Entry ──> applied, told to all; what waited behind it in the room goes on
@@ -9,7 +10,8 @@
 //!
 //! Deliberately absent: threads and deadlines, which are the log's.
 //!
-//! Called by: `rooms`, and `shard` with what a log says. Calls: `room`, `held`, `pending`, `speech`.
+//! Called by: `rooms`, and `shard` with what a log says. Calls: `room`, `held`, `pending`,
+//! `speech`.
 
 use crate::limits::PROPOSALS_MAX;
 use crate::link::ids::{Receipt, RoomKey};

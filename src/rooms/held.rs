@@ -1,8 +1,8 @@
 //! Answers that wait for a log, and those that wait behind them.
 //!
-//! An answer whose message is not kept yet holds back all later ones of that member in that room, so
-//! a topic answers in the order in which it was asked. Nothing else waits: neither heartbeats, nor
-//! other topics, nor other members.
+//! An answer whose message is not kept yet holds back all later ones of that member in that room,
+//! so a topic answers in the order in which it was asked. Nothing else waits: neither heartbeats,
+//! nor other topics, nor other members.
 //!
 //! Invariants:
 //!
@@ -13,7 +13,8 @@
 //!
 //! A leave that its client asked for waits in the line; a close ends the line.
 //!
-//! Deliberately absent: what an answer says, and how long it may wait. Every log answers in the end.
+//! Deliberately absent: what an answer says, and how long it may wait. Every log answers in the
+//! end.
 //!
 //! Called by: `rooms`. Calls: nothing.
 

@@ -78,8 +78,8 @@ impl Rooms {
         response_bytes
     }
 
-    /// Ends a membership, and answers if its client asked for it: then behind all that it is still to
-    /// be answered. A connection that has closed waits for nothing.
+    /// Ends a membership, and answers if its client asked for it: then behind all that it is still
+    /// to be answered. A connection that has closed waits for nothing.
     pub(super) fn leave<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,

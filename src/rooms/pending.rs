@@ -166,7 +166,8 @@ impl Pending {
     }
 
     /// The next entry of a room to be proposed again, where this is what it would be judged by: in
-    /// the order in which they were proposed first, and none while one before it may still conflict.
+    /// the order in which they were proposed first, and none while one before it may still
+    /// conflict.
     pub(super) fn next_again(&self, room: RoomKey, judged: Judged) -> Option<Ticket> {
         if self.is_idle() {
             return None;

@@ -219,8 +219,8 @@ impl Rooms {
         }
     }
 
-    /// Evicts the room that nobody has been in for the longest: one where nothing was said, and only
-    /// if there is none another. False if there is none of either.
+    /// Evicts the room that nobody has been in for the longest: one where nothing was said, and
+    /// only if there is none another. False if there is none of either.
     fn evict_longest_empty(&mut self) -> bool {
         self.evict_from(true) || self.evict_from(false)
     }

@@ -5,8 +5,8 @@
 //! As a *store* it leaves the order to the home and keeps in batches; as an *engine* it gives the
 //! order itself. Each step does one thing, drawn from its seed.
 //!
-//! What it does not model: bytes on a disk (torn pages are a shorter list here), a budget of what may
-//! be under way, retention, and opening a room that answers later.
+//! What it does not model: bytes on a disk (torn pages are a shorter list here), a budget of what
+//! may be under way, retention, and opening a room that answers later.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -24,8 +24,8 @@ pub enum HttpError {
     Misdirected,
     /// A query parameter that is not UTF-8.
     QueryNotUtf8,
-    /// A `Content-Length` that is not one number, or beside it a `Transfer-Encoding`; another coding
-    /// than `chunked`, or chunks that are none: the shapes of request smuggling.
+    /// A `Content-Length` that is not one number, or beside it a `Transfer-Encoding`; another
+    /// coding than `chunked`, or chunks that are none: the shapes of request smuggling.
     Framing,
     /// A body over [`HTTP_BODY_BYTES_MAX`](crate::limits::HTTP_BODY_BYTES_MAX), or over what is
     /// taken at this path; or too much around its chunks.

@@ -220,7 +220,8 @@ impl<'a> Target<'a> {
             // RFC 9112, 3.2.2: a server MUST accept a whole URL.
             Some(rest) => {
                 let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-                // A user in it is an error (RFC 9110, 4.2.4), as is an empty host (RFC 9110, 4.2.1).
+                // A user in it is an error (RFC 9110, 4.2.4), as is an empty host (RFC 9110,
+                // 4.2.1).
                 split_port(authority).ok_or(HttpError::Target)?;
                 (Some(authority), rest)
             }
