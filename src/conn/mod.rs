@@ -339,9 +339,11 @@ impl Conns {
             || !self.starved.is_empty()
     }
 
-    /// Whether a connection is about to be handled again.
-    pub(crate) fn is_unparked(&self, key: ConnKey) -> bool {
-        self.unparked.contains(&key)
+    /// Whether a parked connection will be handled again by itself: at the end of the turn, when
+    /// turns have work left, or when it has taken what waits for it.
+    pub(crate) fn is_called(&self, key: ConnKey) -> bool {
+        [&self.unparked, &self.full].iter().any(|called| called.contains(&key))
+            || self.starved.contains(&key)
     }
 
     /// How many buffers are lent.

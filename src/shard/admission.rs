@@ -257,7 +257,7 @@ impl Shard {
         let conns = &self.members.conns;
         for key in conns.keys() {
             if conns.flags(key.index()).is_parked() && conns.stage(key) == Stage::Http {
-                let is_called = self.admission.has(key) || conns.is_unparked(key);
+                let is_called = self.admission.has(key) || conns.is_called(key);
                 assert!(is_called, "whoever is parked is called: {key:?}");
             }
         }
