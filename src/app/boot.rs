@@ -26,7 +26,7 @@ use super::memory;
 use super::site::ChatSite;
 use crate::limits::{HistoryLimits, Limits, RING_WORDS, STALL_MS, TCP_DEAF_MS_MIN};
 use crate::mesh::{self, Port};
-use crate::reactor::{self, Addresses, Clock, Control, Ferry, Phase, Reactor, Vitals};
+use crate::reactor::{self, Addresses, Clock, Control, HandoffQueue, Health, Phase, Reactor};
 use crate::shard::{Settings, Shard, Site};
 
 /// Something outside failed: the address, the descriptors (`EX_OSERR` of sysexits.h).
@@ -72,7 +72,7 @@ fn start(config: Config) -> Result<Server, String> {
         config.auth.keys(&made).map_err(|error| format!("auth: {error}"))?;
     let guests = signer.filter(|_| config.auth.guests);
     let has_guests = guests.is_some();
-    let vitals: Arc<[Arc<Vitals>]> = (0..shards).map(|_| Arc::default()).collect();
+    let health: Arc<[Arc<Health>]> = (0..shards).map(|_| Arc::default()).collect();
     let (limits, history) = on_this_machine(config.limits, config.history, shards)?;
     let site: Arc<dyn Site + Send + Sync> = Arc::new(ChatSite {
         verifier,
@@ -80,7 +80,7 @@ fn start(config: Config) -> Result<Server, String> {
         guest_ttl_s: config.auth.guest_ttl_s,
         assets: Assets::new(),
         origins: config.http.origins.clone(),
-        vitals: config.http.metrics.then(|| Arc::clone(&vitals)),
+        health: config.http.metrics.then(|| Arc::clone(&health)),
         bounds: [
             ("limits.connections", u64::from(limits.connections)),
             ("limits.memory_bytes", limits.memory_bytes as u64),
@@ -97,21 +97,22 @@ fn start(config: Config) -> Result<Server, String> {
     let control = Arc::new(Control::default());
     let clock = Clock::new();
     let seed = u64::from_le_bytes(seed);
-    let ports = mesh::connect(shards, ring_words(shards)).into_iter().zip(Ferry::connect(shards));
+    let ports =
+        mesh::connect(shards, ring_words(shards)).into_iter().zip(HandoffQueue::connect(shards));
     let mut handles = Vec::new();
-    for (id, ((listener, ways), vitals)) in
-        (0..shards).zip(listeners.into_iter().zip(ports).zip(&*vitals))
+    for (id, ((listener, ways), health)) in
+        (0..shards).zip(listeners.into_iter().zip(ports).zip(&*health))
     {
         // Epochs count up from the seed: shards must be far apart.
         let seed = seed.wrapping_add(u64::from(id) << 48);
         let (settings, site, control) =
             (Arc::clone(&settings), Arc::clone(&site), Arc::clone(&control));
-        let (vitals, entrance) = (Arc::clone(vitals), (listener, Arc::clone(&addresses)));
+        let (health, entrance) = (Arc::clone(health), (listener, Arc::clone(&addresses)));
         handles.push(
             thread::Builder::new()
                 .name(format!("shard-{id}"))
                 .spawn(move || {
-                    run_shard(id, entrance, ways, control, clock, vitals, settings, site, seed)
+                    run_shard(id, entrance, ways, control, clock, health, settings, site, seed)
                 })
                 .map_err(|error| format!("cannot start a thread: {error}"))?,
         );
@@ -119,7 +120,7 @@ fn start(config: Config) -> Result<Server, String> {
     // In the log like everything else, and on one line.
     panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect")));
     obey_signals(Arc::clone(&control), config.drain_s.saturating_mul(1_000))?;
-    watch(clock, vitals)?;
+    watch(clock, health)?;
     memory::log(&settings, ring_words(shards));
     // Who starts it may have left: that is no reason not to serve.
     let _ =
@@ -171,17 +172,17 @@ pub(super) fn memory_report(config: &Config) -> Result<String, String> {
 fn run_shard(
     id: u16,
     entrance: (MioListener, Arc<Addresses>),
-    ways: (Port, Ferry),
+    ways: (Port, HandoffQueue),
     control: Arc<Control>,
     clock: Clock,
-    vitals: Arc<Vitals>,
+    health: Arc<Health>,
     settings: Arc<Settings>,
     site: Arc<dyn Site + Send + Sync>,
     seed: u64,
 ) -> io::Result<()> {
     // Whichever way this shard ends, it does not leave the others to serve half a server.
     let _ends_all = EndsAll(Arc::clone(&control));
-    Reactor::new(entrance, ways, control, clock, vitals, |now| {
+    Reactor::new(entrance, ways, control, clock, health, |now| {
         Shard::new(id, settings, site, seed, now)
     })?
     .run()
@@ -293,11 +294,11 @@ fn obey_signals(control: Arc<Control>, drain_ms: u64) -> Result<(), String> {
 }
 
 /// Looks after the shards, and says when one is stuck: nothing else would.
-fn watch(clock: Clock, vitals: Arc<[Arc<Vitals>]>) -> Result<(), String> {
+fn watch(clock: Clock, health: Arc<[Arc<Health>]>) -> Result<(), String> {
     let run = move || loop {
         thread::sleep(Duration::from_millis(STALL_MS / 2));
-        for (shard, vitals) in vitals.iter().enumerate() {
-            if let Some(turn_ms) = vitals.stalled_ms(clock.now().mono_ms) {
+        for (shard, health) in health.iter().enumerate() {
+            if let Some(turn_ms) = health.stalled_ms(clock.now().mono_ms) {
                 tracing::error!(shard, turn_ms, "a shard is stuck in one turn");
             }
         }

@@ -14,7 +14,7 @@ use crate::auth::token::{Claims, Signer, Verifier};
 use crate::base::name::is_name;
 use crate::base::time::Now;
 use crate::limits::NAME_BYTES_MAX;
-use crate::reactor::Vitals;
+use crate::reactor::Health;
 use crate::shard::{API_HEADERS, Request, Routed, Site, push_rooms, push_text};
 use crate::wire::http::Head;
 use crate::wire::http::cors::{CrossOrigin, is_preflight};
@@ -34,7 +34,7 @@ pub(super) struct ChatSite {
     /// The origins whose pages may use the API too.
     pub(super) origins: Vec<String>,
     /// What the shards have counted; `None` if that is not served.
-    pub(super) vitals: Option<Arc<[Arc<Vitals>]>>,
+    pub(super) health: Option<Arc<[Arc<Health>]>>,
     /// The limits that depend on the machine where they are not configured, by their keys, as they
     /// are now. 0 is no bound.
     pub(super) bounds: [(&'static str, u64); 2],
@@ -143,7 +143,7 @@ impl Site for ChatSite {
                 push(request, &Response::text(ready.0, ready.1), out);
                 Ok(())
             }
-            ("/metrics", "GET" | "HEAD") if self.vitals.is_some() => {
+            ("/metrics", "GET" | "HEAD") if self.health.is_some() => {
                 self.metrics(request, out);
                 Ok(())
             }
@@ -202,9 +202,9 @@ impl ChatSite {
 
     /// The numbers of all shards, for Prometheus.
     fn metrics(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) {
-        let vitals = self.vitals.as_deref().unwrap_or_default();
+        let health = self.health.as_deref().unwrap_or_default();
         let mut body = String::new();
-        push_text(&mut body, &vitals.iter().map(|vitals| &vitals.metrics));
+        push_text(&mut body, &health.iter().map(|health| &health.metrics));
         // Writing to a string cannot fail.
         let _ = writeln!(
             body,
@@ -217,12 +217,12 @@ impl ChatSite {
             (
                 "stalls",
                 "Turns of a shard that took a second or more.",
-                vitals.iter().map(|vitals| vitals.stalls()).sum(),
+                health.iter().map(|health| health.stalls()).sum(),
             ),
             (
                 "restarts",
                 "Shards that panicked and began anew.",
-                vitals.iter().map(|vitals| vitals.restarts_count()).sum::<u64>(),
+                health.iter().map(|health| health.restarts_count()).sum::<u64>(),
             ),
         ] {
             let _ = writeln!(

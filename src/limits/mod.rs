@@ -258,7 +258,7 @@ pub struct Limits {
     /// answer counts as several.
     pub admissions_per_turn: u32,
     /// How long somebody who comes in may be kept waiting, in milliseconds: after it an upgrade is
-    /// done, a join refused, and whoever waits before a full house turned away. Clients give up
+    /// done, a join refused, and a connection to a full server closed. Clients give up
     /// after some seconds, or fall back to long polling.
     pub admission_wait_ms: u64,
     /// From `accept` to a complete request or upgrade, in milliseconds. Absolute: one byte per

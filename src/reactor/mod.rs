@@ -20,13 +20,13 @@
 //!
 //! Deliberately absent: protocol. Bytes go to the shard as they come.
 
+mod acceptor;
 mod addresses;
 mod clock;
 mod control;
-mod door;
-mod ferry;
+mod handoff_queue;
+mod health;
 mod sockets;
-mod vitals;
 
 use std::collections::VecDeque;
 use std::io;
@@ -37,15 +37,15 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
+pub use acceptor::listen;
+use acceptor::{Accepted, Acceptor, Capacity};
 pub use addresses::Addresses;
 use addresses::Permit;
 pub use clock::Clock;
 pub use control::{Control, Phase};
-pub use door::listen;
-use door::{Caller, Door, House};
-pub use ferry::Ferry;
+pub use handoff_queue::HandoffQueue;
+pub use health::Health;
 use sockets::Sockets;
-pub use vitals::Vitals;
 
 use crate::base::arena::Key;
 use crate::base::time::Now;
@@ -70,24 +70,25 @@ const RECORDS_PER_TURN_MAX: usize = 4_096;
 /// A shard, its sockets, and the loop that drives them.
 pub struct Reactor {
     poll: Poll,
-    door: Option<Door>,
-    /// How long somebody waits before a full house, in milliseconds.
+    acceptor: Option<Acceptor>,
+    /// How long a connection waits for a place before it is closed, in milliseconds.
     wait_ms: u64,
     shard: Shard,
     sockets: Sockets,
-    ferry: Ferry,
+    handoff_queue: HandoffQueue,
     clock: Clock,
     control: Arc<Control>,
     /// When the shard panicked, lately.
     panics_ms: VecDeque<u64>,
     /// Whether the others have been told that nobody is left here.
     drained: bool,
-    vitals: Arc<Vitals>,
+    health: Arc<Health>,
 }
 
 /// The key of a connection is its token.
+#[expect(clippy::cast_possible_truncation, reason = "addresses have 64 bits: see `lib.rs`")]
 fn token_of(key: ConnKey) -> Token {
-    Token(usize::try_from(key.to_u64()).expect("64-bit"))
+    Token(key.to_u64() as usize)
 }
 
 struct MioWaker(Waker);
@@ -107,30 +108,30 @@ impl Reactor {
     /// Those of the system calls.
     pub fn new(
         (listener, addresses): (TcpListener, Arc<Addresses>),
-        (port, ferry): (Port, Ferry),
+        (port, handoff_queue): (Port, HandoffQueue),
         control: Arc<Control>,
         clock: Clock,
-        vitals: Arc<Vitals>,
+        health: Arc<Health>,
         shard: impl FnOnce(Now) -> Shard,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let door = Door::new(listener, addresses, poll.registry(), LISTENER)?;
+        let acceptor = Acceptor::new(listener, addresses, poll.registry(), LISTENER)?;
         let waker = Arc::new(MioWaker(Waker::new(poll.registry(), WAKER)?));
         port.set_waker(waker.clone());
         control.set_waker(waker);
         let shard = shard(clock.now());
         Ok(Self {
             poll,
-            door: Some(door),
+            acceptor: Some(acceptor),
             wait_ms: shard.settings().limits.admission_wait_ms,
             shard,
             sockets: Sockets::new(port),
-            ferry,
+            handoff_queue,
             clock,
             control,
             panics_ms: VecDeque::new(),
             drained: false,
-            vitals,
+            health,
         })
     }
 
@@ -146,7 +147,7 @@ impl Reactor {
         let mut turned_ms = 0;
         loop {
             let timeout = self.timeout(turned_ms);
-            self.vitals.waits();
+            self.health.waits();
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
@@ -154,7 +155,7 @@ impl Reactor {
             self.sockets.port.woke();
             let now = self.clock.now();
             turned_ms = now.mono_ms;
-            self.vitals.turns(now.mono_ms);
+            self.health.turns(now.mono_ms);
             self.obey(now);
             if self.control.phase() == Phase::Stop {
                 return Ok(());
@@ -165,9 +166,9 @@ impl Reactor {
                 self.turn(now, &events, &mut buffer, &mut record);
             }));
             if turned.is_err() {
-                self.begin_anew(now);
+                self.restart(now);
             }
-            self.vitals.metrics.set(&self.shard.metrics());
+            self.health.metrics.set(&self.shard.metrics());
         }
     }
 
@@ -175,7 +176,7 @@ impl Reactor {
     fn turn(&mut self, now: Now, events: &Events, buffer: &mut [u8], record: &mut Vec<u8>) {
         for event in events {
             match event.token() {
-                LISTENER => self.door.iter_mut().for_each(Door::knock),
+                LISTENER => self.acceptor.iter_mut().for_each(Acceptor::note_pending),
                 WAKER => {}
                 Token(token) => {
                     let key = Key::from_u64(token as u64);
@@ -232,14 +233,14 @@ impl Reactor {
                 // Its events come here as well then, and are nobody's.
                 tracing::warn!(%error, "a connection that goes to another shard is still announced here");
             }
-            self.ferry.send(shard, (stream, permit, handoff));
+            self.handoff_queue.send(shard, (stream, permit, handoff));
             self.sockets.port.wake(shard);
         }
     }
 
     /// Takes those in who come from another shard. What their sockets have is announced anew.
     fn take_over(&mut self, now: Now) {
-        while let Some((stream, permit, handoff)) = self.ferry.take() {
+        while let Some((stream, permit, handoff)) = self.handoff_queue.take() {
             let key = self.shard.take_over(&mut Turn { now, io: &mut self.sockets }, handoff);
             self.register(now, key, stream, permit);
         }
@@ -257,7 +258,7 @@ impl Reactor {
     }
 
     /// The shard has panicked: closes its connections, and puts its next life in its place.
-    fn begin_anew(&mut self, now: Now) {
+    fn restart(&mut self, now: Now) {
         let conns = self.shard.conns_count();
         // The state is what the panic left. If it does not even do for this, they hear nothing.
         let _ = catch_unwind(AssertUnwindSafe(|| self.shard.last_words(&mut self.sockets)));
@@ -266,10 +267,10 @@ impl Reactor {
         self.shard.say_restarted(&mut Turn { now, io: &mut self.sockets });
         self.sockets.port.end_turn();
         // What the listener announced may have been lost with the turn.
-        self.door.iter_mut().for_each(Door::knock);
-        self.vitals.restarts();
+        self.acceptor.iter_mut().for_each(Acceptor::note_pending);
+        self.health.restarts();
         let shard = self.sockets.port.me();
-        tracing::error!(shard, conns, "a shard panicked, and begins anew");
+        tracing::error!(shard, conns, "a shard panicked, and restarts");
         self.panics_ms.retain(|panic_ms| now.mono_ms < panic_ms + RESTARTS_WINDOW_MS);
         self.panics_ms.push_back(now.mono_ms);
         if self.panics_ms.len() > RESTARTS_MAX {
@@ -284,10 +285,10 @@ impl Reactor {
         if self.sockets.readable_count() > 0 {
             return Some(Duration::ZERO);
         }
-        let house =
-            House { has_room: self.shard.has_room(), has_closed: self.sockets.has_closed() };
-        let door_ms = self.door.as_ref().and_then(|door| door.due_ms(house));
-        let due_ms = [self.shard.next_due(), door_ms, self.sockets.left_until_ms()];
+        let capacity =
+            Capacity { has_room: self.shard.has_room(), has_closed: self.sockets.has_closed() };
+        let accept_ms = self.acceptor.as_ref().and_then(|acceptor| acceptor.due_ms(capacity));
+        let due_ms = [self.shard.next_due(), accept_ms, self.sockets.left_until_ms()];
         let due_ms = due_ms.into_iter().flatten().min();
         if due_ms.is_some_and(|due_ms| due_ms <= turned_ms) {
             // As between the slices of a flush: without a look at the clock.
@@ -297,7 +298,7 @@ impl Reactor {
         if wait_ms == Some(0) || !self.sockets.port.may_sleep() {
             return Some(Duration::ZERO);
         }
-        if self.ferry.has_arrived() {
+        if self.handoff_queue.has_arrived() {
             self.sockets.port.woke();
             return Some(Duration::ZERO);
         }
@@ -307,7 +308,7 @@ impl Reactor {
     /// Does what the process asks for.
     fn obey(&mut self, now: Now) {
         let Phase::Drain { over_ms } = self.control.phase() else { return };
-        if self.door.take().is_some() {
+        if self.acceptor.take().is_some() {
             self.shard.drain(&mut Turn { now, io: &mut self.sockets }, over_ms);
         }
         if self.shard.is_empty() && !std::mem::replace(&mut self.drained, true) {
@@ -368,13 +369,13 @@ impl Reactor {
     fn accept(&mut self, now: Now) {
         let mut has_closed = self.sockets.take_closed();
         for _ in 0..ACCEPTS_PER_TURN_MAX {
-            let house = House {
+            let capacity = Capacity {
                 has_room: self.shard.has_room(),
                 has_closed: std::mem::take(&mut has_closed),
             };
-            let Some(door) = &mut self.door else { return };
-            match door.look(now.mono_ms, house, self.wait_ms) {
-                Caller::Somebody(stream, permit) => {
+            let Some(acceptor) = &mut self.acceptor else { return };
+            match acceptor.accept(now.mono_ms, capacity, self.wait_ms) {
+                Accepted::Conn(stream, permit) => {
                     let turn = &mut Turn { now, io: &mut self.sockets };
                     // With no room for it, it is closed at once: refused, rather than accepted and
                     // lost.
@@ -382,9 +383,9 @@ impl Reactor {
                     self.register(now, key, stream, permit);
                 }
                 // Closed at once as well.
-                Caller::OneTooMany => self.shard.address_refused(),
-                Caller::Nobody => return,
-                Caller::Failed { error, is_first } => {
+                Accepted::Crowded => self.shard.address_refused(),
+                Accepted::None => return,
+                Accepted::Failed { error, is_first } => {
                     self.shard.accept_failed();
                     if is_first {
                         tracing::warn!(%error, retry_ms = ACCEPT_RETRY_MS, "cannot accept connections");

@@ -2,7 +2,7 @@
 //! carry bytes.
 //!
 //! A channel to each shard, of the standard library: a connection is handed off once in its life.
-//! Who carries something over wakes the receiver as if it had sent a record ([`Port::wake`]), and
+//! The sender wakes the receiver as if it had sent a record ([`Port::wake`]), and
 //! the receiver looks here before it sleeps.
 //!
 //! [`Port::wake`]: crate::mesh::Port::wake
@@ -13,13 +13,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use super::sockets::Parcel;
 
 /// One shard's end.
-pub struct Ferry {
+pub struct HandoffQueue {
     to: Box<[Sender<Parcel>]>,
     here: Receiver<Parcel>,
     arrived: VecDeque<Parcel>,
 }
 
-impl Ferry {
+impl HandoffQueue {
     /// Connects so many shards, each with each. In the order of the shards.
     #[must_use]
     pub fn connect(shards: u16) -> Vec<Self> {

@@ -1,19 +1,21 @@
-//! The listening socket, and whether somebody may come in now.
+//! The listening socket, and whether a connection may be accepted now.
 //!
-//! It is edge-triggered: the kernel says once that somebody waits, and that has to be remembered
-//! until an `accept` finds nobody. Two things keep the door shut, and neither makes the loop spin
-//! or leaves it deaf:
+//! The socket is edge-triggered: the kernel says once that a connection waits, and that has to be
+//! remembered until an `accept` finds none. Two things pause accepting, and neither makes the loop
+//! spin or leaves it deaf:
 //!
 //! - *no descriptors*: tried again after [`ACCEPT_RETRY_MS`], or as soon as this shard has let go
 //!   of a socket;
-//! - *no room*: whoever comes waits in the kernel's backlog, in order and at no cost, and is in as
-//!   soon as somebody leaves. To a client that is a slow connect, where a refusal would be a
-//!   failure, and a retry. But nobody waits without an end: when there has been no room for
-//!   `limits.admission_wait_ms`, those who wait are turned away, and the next ones wait anew.
+//! - *no room*: a connection waits in the kernel's backlog, in order and at no cost, and is
+//!   accepted as soon as another one ends. To a client that is a slow connect, where a refusal
+//!   would be a failure, and a retry. But none waits without an end: when there has been no room
+//!   for `limits.admission_wait_ms`, those that wait are closed, and the next ones wait anew.
 //!
-//! Who is one too many from its address is turned away at once ([`Addresses`]).
+//! A connection too many from its address is closed at once ([`Addresses`]).
 //!
 //! Deliberately absent: what becomes of an accepted connection.
+//!
+//! Called by: the reactor. Calls: [`Addresses`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -62,17 +64,17 @@ pub fn listen(address: SocketAddr, deaf_ms: u64) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// What there is to know of the house before somebody is let in.
+/// What the shard has place for, as far as it matters to accepting.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct House {
-    /// Whether the shard takes one more in.
+pub(super) struct Capacity {
+    /// Whether the shard takes one more connection in.
     pub(super) has_room: bool,
     /// Whether it has let go of a socket since the last look.
     pub(super) has_closed: bool,
 }
 
-/// A listener, and why nobody is let in.
-pub(super) struct Door {
+/// A listener, and why it is paused.
+pub(super) struct Acceptor {
     listener: TcpListener,
     addresses: Arc<Addresses>,
     state: State,
@@ -80,32 +82,33 @@ pub(super) struct Door {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct State {
-    /// Whether somebody may be waiting.
-    is_knocked_at: bool,
-    shut: Option<Shut>,
+    /// Whether a connection may be waiting.
+    is_pending: bool,
+    paused: Option<Paused>,
     /// Whether it has been said that there are no descriptors: once, and not at each try.
     has_complained: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shut {
+enum Paused {
     NoDescriptors { retry_ms: u64 },
     NoRoom { until_ms: u64 },
 }
 
-/// What came of a look outside.
-pub(super) enum Caller {
-    /// Somebody, who is to be let in, or turned away if there is no room.
-    Somebody(TcpStream, Option<Permit>),
-    /// Somebody from whose address there are as many as may be, and who has been turned away.
-    OneTooMany,
-    /// Nobody any more, or nobody for now.
-    Nobody,
-    /// There should have been somebody; see [`ACCEPT_RETRY_MS`]. The first of these is to be said.
+/// What came of one `accept`.
+pub(super) enum Accepted {
+    /// A connection, which is to be taken in, or closed if there is no room.
+    Conn(TcpStream, Option<Permit>),
+    /// One from whose address there are as many as may be, and which has been closed.
+    Crowded,
+    /// None waits, or none may be accepted for now.
+    None,
+    /// One waits and cannot be accepted; see [`ACCEPT_RETRY_MS`]. The first of these is to be
+    /// logged.
     Failed { error: io::Error, is_first: bool },
 }
 
-impl Door {
+impl Acceptor {
     pub(super) fn new(
         mut listener: TcpListener,
         addresses: Arc<Addresses>,
@@ -113,46 +116,46 @@ impl Door {
         token: Token,
     ) -> io::Result<Self> {
         registry.register(&mut listener, token, Interest::READABLE)?;
-        Ok(Self { listener, addresses, state: State { is_knocked_at: true, ..State::default() } })
+        Ok(Self { listener, addresses, state: State { is_pending: true, ..State::default() } })
     }
 
-    /// Somebody waits, or may.
-    pub(super) fn knock(&mut self) {
-        self.state.is_knocked_at = true;
+    /// Notes that a connection waits, or may.
+    pub(super) fn note_pending(&mut self) {
+        self.state.is_pending = true;
     }
 
-    /// When to look outside, in milliseconds of monotonic time; 0 for at once, and `None` for when
-    /// somebody knocks.
-    pub(super) fn due_ms(&self, house: House) -> Option<u64> {
-        self.state.due_ms(house)
+    /// When to accept next, in milliseconds of monotonic time; 0 for at once, and `None` while none
+    /// waits.
+    pub(super) fn due_ms(&self, capacity: Capacity) -> Option<u64> {
+        self.state.due_ms(capacity)
     }
 
-    /// Looks outside once. While there is no room it does not, until those who wait have to be
-    /// told: within `wait_ms`.
-    pub(super) fn look(&mut self, now_ms: u64, house: House, wait_ms: u64) -> Caller {
-        if !self.state.opens(now_ms, house, wait_ms) {
-            return Caller::Nobody;
+    /// Accepts one connection. While there is no room it does not, until those that wait have to be
+    /// closed: after `wait_ms`.
+    pub(super) fn accept(&mut self, now_ms: u64, capacity: Capacity, wait_ms: u64) -> Accepted {
+        if !self.state.opens(now_ms, capacity, wait_ms) {
+            return Accepted::None;
         }
         loop {
             match self.listener.accept() {
                 Ok((stream, address)) => {
                     self.state.has_complained = false;
                     return match self.addresses.admit(address.ip()) {
-                        Ok(permit) => Caller::Somebody(stream, permit),
-                        Err(Crowded) => Caller::OneTooMany,
+                        Ok(permit) => Accepted::Conn(stream, permit),
+                        Err(Crowded) => Accepted::Crowded,
                     };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.state =
                         State { has_complained: self.state.has_complained, ..State::default() };
-                    return Caller::Nobody;
+                    return Accepted::None;
                 }
                 Err(error) if is_of_the_peer(&error) => {}
                 Err(error) => {
-                    self.state.shut =
-                        Some(Shut::NoDescriptors { retry_ms: now_ms + ACCEPT_RETRY_MS });
+                    self.state.paused =
+                        Some(Paused::NoDescriptors { retry_ms: now_ms + ACCEPT_RETRY_MS });
                     let is_first = !std::mem::replace(&mut self.state.has_complained, true);
-                    return Caller::Failed { error, is_first };
+                    return Accepted::Failed { error, is_first };
                 }
             }
         }
@@ -160,27 +163,27 @@ impl Door {
 }
 
 impl State {
-    fn due_ms(self, house: House) -> Option<u64> {
-        match self.shut {
-            _ if !self.is_knocked_at => None,
-            Some(Shut::NoDescriptors { retry_ms }) if !house.has_closed => Some(retry_ms),
-            Some(Shut::NoRoom { until_ms }) if !house.has_room => Some(until_ms),
+    fn due_ms(self, capacity: Capacity) -> Option<u64> {
+        match self.paused {
+            _ if !self.is_pending => None,
+            Some(Paused::NoDescriptors { retry_ms }) if !capacity.has_closed => Some(retry_ms),
+            Some(Paused::NoRoom { until_ms }) if !capacity.has_room => Some(until_ms),
             _ => Some(0),
         }
     }
 
-    /// Whether to look outside now; notes that there is no room if that is why not.
-    fn opens(&mut self, now_ms: u64, house: House, wait_ms: u64) -> bool {
-        if self.due_ms(house).is_none_or(|due_ms| due_ms > now_ms) {
+    /// Whether to accept now; notes that there is no room if that is why not.
+    fn opens(&mut self, now_ms: u64, capacity: Capacity, wait_ms: u64) -> bool {
+        if self.due_ms(capacity).is_none_or(|due_ms| due_ms > now_ms) {
             return false;
         }
-        let is_waited_for = matches!(self.shut, Some(Shut::NoRoom { .. }));
-        if house.has_room {
-            self.shut = None;
+        let is_waited_for = matches!(self.paused, Some(Paused::NoRoom { .. }));
+        if capacity.has_room {
+            self.paused = None;
         } else if !is_waited_for {
-            self.shut = Some(Shut::NoRoom { until_ms: now_ms + wait_ms });
+            self.paused = Some(Paused::NoRoom { until_ms: now_ms + wait_ms });
         }
-        house.has_room || is_waited_for
+        capacity.has_room || is_waited_for
     }
 }
 
@@ -208,11 +211,11 @@ mod tests {
     use super::*;
 
     const WAIT_MS: u64 = 2_000;
-    const OPEN: House = House { has_room: true, has_closed: false };
-    const FULL: House = House { has_room: false, has_closed: false };
+    const OPEN: Capacity = Capacity { has_room: true, has_closed: false };
+    const FULL: Capacity = Capacity { has_room: false, has_closed: false };
 
-    fn knocked_at() -> State {
-        State { is_knocked_at: true, ..State::default() }
+    fn pending() -> State {
+        State { is_pending: true, ..State::default() }
     }
 
     #[test]
@@ -236,45 +239,46 @@ mod tests {
     }
 
     #[test]
-    fn a_door_at_which_nobody_knocks_is_not_looked_at() {
+    fn while_no_connection_waits_none_is_accepted() {
         let mut state = State::default();
         assert_eq!(state.due_ms(OPEN), None);
         assert!(!state.opens(5, OPEN, WAIT_MS));
-        assert!(knocked_at().opens(5, OPEN, WAIT_MS));
+        assert!(pending().opens(5, OPEN, WAIT_MS));
     }
 
     #[test]
     fn while_there_is_no_room_they_wait_and_come_in_as_soon_as_there_is() {
-        let mut state = knocked_at();
+        let mut state = pending();
         assert!(!state.opens(5, FULL, WAIT_MS));
         assert_eq!(state.due_ms(FULL), Some(5 + WAIT_MS), "the loop sleeps");
         assert!(!state.opens(6, FULL, WAIT_MS));
         assert_eq!(state.due_ms(OPEN), Some(0));
         assert!(state.opens(7, OPEN, WAIT_MS));
-        assert_eq!(state, knocked_at());
+        assert_eq!(state, pending());
     }
 
     #[test]
     fn who_has_waited_in_vain_is_turned_away_and_the_next_one_waits_anew() {
-        let mut state = knocked_at();
+        let mut state = pending();
         assert!(!state.opens(5, FULL, WAIT_MS));
         assert!(!state.opens(4 + WAIT_MS, FULL, WAIT_MS));
         for now_ms in [5 + WAIT_MS, 6 + WAIT_MS] {
             assert!(state.opens(now_ms, FULL, WAIT_MS), "until nobody is left");
         }
-        // As after an accept that found nobody, and another knock.
-        state = knocked_at();
+        // As after an `accept` that found none, and another connection.
+        state = pending();
         assert!(!state.opens(7 + WAIT_MS, FULL, WAIT_MS));
     }
 
     #[test]
     fn without_descriptors_it_is_tried_again_in_time_or_when_one_is_free() {
-        let mut state = State { shut: Some(Shut::NoDescriptors { retry_ms: 100 }), ..knocked_at() };
+        let mut state =
+            State { paused: Some(Paused::NoDescriptors { retry_ms: 100 }), ..pending() };
         assert_eq!(state.due_ms(OPEN), Some(100));
         assert!(!state.opens(99, OPEN, WAIT_MS));
-        assert!({ state }.opens(99, House { has_closed: true, ..OPEN }, WAIT_MS));
+        assert!({ state }.opens(99, Capacity { has_closed: true, ..OPEN }, WAIT_MS));
         assert!(state.opens(100, OPEN, WAIT_MS));
-        state.shut = Some(Shut::NoDescriptors { retry_ms: 100 });
+        state.paused = Some(Paused::NoDescriptors { retry_ms: 100 });
         assert!(!state.opens(100, FULL, WAIT_MS), "and there may be no room by then");
         assert_eq!(state.due_ms(FULL), Some(100 + WAIT_MS));
     }

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::limits::STALL_MS;
 use crate::shard::Published;
 
-/// One shard's signs of life.
+/// One shard's health.
 #[derive(Default)]
-pub struct Vitals {
+pub struct Health {
     /// What it has counted.
     pub metrics: Published,
     /// Since when it has been in a turn, in milliseconds of monotonic time; 0 while it waits for
@@ -19,7 +19,7 @@ pub struct Vitals {
     restarts: AtomicU64,
 }
 
-impl Vitals {
+impl Health {
     /// A turn begins.
     pub(super) fn turns(&self, now_ms: u64) {
         self.busy_since_ms.store(now_ms.max(1), Ordering::Relaxed);
@@ -30,7 +30,7 @@ impl Vitals {
         self.busy_since_ms.store(0, Ordering::Relaxed);
     }
 
-    /// It has panicked, and begins anew.
+    /// Counts a restart after a panic.
     pub(super) fn restarts(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
     }
@@ -56,7 +56,7 @@ impl Vitals {
         self.stalls.load(Ordering::Relaxed)
     }
 
-    /// How many times it began anew.
+    /// How many times it restarted.
     #[must_use]
     pub fn restarts_count(&self) -> u64 {
         self.restarts.load(Ordering::Relaxed)
@@ -69,15 +69,15 @@ mod tests {
 
     #[test]
     fn a_turn_that_takes_too_long_is_said_once() {
-        let vitals = Vitals::default();
-        assert_eq!(vitals.stalled_ms(u64::MAX), None, "nothing to do is no stall");
-        vitals.turns(100);
-        assert_eq!(vitals.stalled_ms(99 + STALL_MS), None);
-        assert_eq!(vitals.stalled_ms(100 + STALL_MS), Some(STALL_MS));
-        assert_eq!(vitals.stalled_ms(500 + STALL_MS), None);
-        vitals.waits();
-        assert_eq!(vitals.stalled_ms(900 + STALL_MS), None);
-        vitals.turns(1_000);
-        assert_eq!((vitals.stalled_ms(1_000 + STALL_MS), vitals.stalls()), (Some(STALL_MS), 2));
+        let health = Health::default();
+        assert_eq!(health.stalled_ms(u64::MAX), None, "nothing to do is no stall");
+        health.turns(100);
+        assert_eq!(health.stalled_ms(99 + STALL_MS), None);
+        assert_eq!(health.stalled_ms(100 + STALL_MS), Some(STALL_MS));
+        assert_eq!(health.stalled_ms(500 + STALL_MS), None);
+        health.waits();
+        assert_eq!(health.stalled_ms(900 + STALL_MS), None);
+        health.turns(1_000);
+        assert_eq!((health.stalled_ms(1_000 + STALL_MS), health.stalls()), (Some(STALL_MS), 2));
     }
 }
