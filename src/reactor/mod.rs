@@ -156,7 +156,6 @@ impl Reactor {
             let now = self.clock.now();
             turned_ms = now.mono_ms;
             self.health.turns(now.mono_ms);
-            self.obey(now);
             if self.control.phase() == Phase::Stop {
                 return Ok(());
             }
@@ -174,6 +173,7 @@ impl Reactor {
 
     /// One turn.
     fn turn(&mut self, now: Now, events: &Events, buffer: &mut [u8], record: &mut Vec<u8>) {
+        self.obey(now);
         for event in events {
             match event.token() {
                 LISTENER => self.acceptor.iter_mut().for_each(Acceptor::note_pending),
@@ -305,7 +305,7 @@ impl Reactor {
         wait_ms.map(Duration::from_millis)
     }
 
-    /// Does what the process asks for.
+    /// Does what the process asks for: drains, once.
     fn obey(&mut self, now: Now) {
         let Phase::Drain { over_ms } = self.control.phase() else { return };
         if self.acceptor.take().is_some() {
@@ -394,5 +394,54 @@ impl Reactor {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::identity::Identity;
+    use crate::limits::{HistoryLimits, Limits, PresenceLimits};
+    use crate::mesh;
+    use crate::shard::{Request, Routed, Settings, Site};
+
+    struct Closed;
+
+    impl Site for Closed {
+        fn identify(&self, _: &str, _: Now) -> Option<Identity> {
+            None
+        }
+
+        fn secret(&self) -> Option<u128> {
+            None
+        }
+
+        fn respond(&self, _: &Request<'_, '_>, _: &mut Vec<u8>) -> Routed {
+            Routed::Answered
+        }
+    }
+
+    #[test]
+    fn a_shard_that_panics_when_it_is_to_drain_restarts_and_has_drained() {
+        let listener = listen(([127, 0, 0, 1], 0).into(), 60_000).unwrap();
+        let port = mesh::connect(1, 1_024).pop().unwrap();
+        let queue = HandoffQueue::connect(1).pop().unwrap();
+        let (control, health) = (Arc::new(Control::default()), Arc::new(Health::default()));
+        let (clock, shared) = (Clock::new(), Arc::clone(&control));
+        while clock.now().mono_ms < 2 {
+            std::thread::yield_now();
+        }
+        let entrance = (listener, Arc::new(Addresses::new(0)));
+        let (history, presence) = (HistoryLimits::default(), PresenceLimits::default());
+        let settings = Settings::new(1, Limits::default(), history, presence, Vec::new());
+        let reactor =
+            Reactor::new(entrance, (port, queue), shared, clock, Arc::clone(&health), |now| {
+                Shard::new(0, Arc::new(settings), Arc::new(Closed), 1, now)
+            });
+        // The nearest defect: so late that no time is.
+        control.begin(Phase::Drain { over_ms: u64::MAX });
+        reactor.unwrap().run().unwrap();
+        assert_eq!(health.restarts_count(), 1);
+        assert_eq!(control.phase(), Phase::Stop, "nobody is left");
     }
 }
