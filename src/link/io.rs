@@ -54,11 +54,22 @@ pub struct Turn<'a, I: Io> {
     pub io: &'a mut I,
 }
 
+/// A life of each of two shards, between which something goes; a shard that restarts has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lives {
+    /// Of the one that it comes from.
+    pub(crate) from: u32,
+    /// Of the one that it goes to, as far as the other one knew.
+    pub(crate) to: u32,
+}
+
 /// A connection on its way to another shard: all but its socket.
 #[derive(Debug)]
 pub struct Handoff {
     /// The shard that it comes from.
     pub(crate) from: u16,
+    /// Between which lives of the two shards its place goes with it.
+    pub(crate) lives: Lives,
     pub(crate) identity: Identity,
     pub(crate) serializer: Serializer,
     /// What it sent, from its first join on.

@@ -22,6 +22,12 @@
 //! back. In the same way a shard that is full is lent places by those that have some, for the
 //! kernel does not fill them evenly.
 //!
+//! A shard that restarts has its own share again, and whatever was lent to it or by it is forgotten
+//! on both sides. A connection may be under way then, and the queue that carries its socket keeps
+//! no order with the rings that tell of the restart. So it names the [`Lives`] of both shards, and
+//! its place counts only where both sides count it: not if either of them has restarted since; and
+//! if the other one has, and that is not heard of yet, from when it is.
+//!
 //! Invariants: a connection is handed off once in its life at most, and has no channel then, nor
 //! output; so no other shard knows of it.
 
@@ -30,7 +36,7 @@ use crate::conn::Stage;
 use crate::limits::{LOAD_SLACK, LOAD_STEP};
 use crate::link::ask::Ask;
 use crate::link::ids::ConnKey;
-use crate::link::io::{Handoff, Io};
+use crate::link::io::{Handoff, Io, Lives};
 use crate::link::record::ToHome;
 use crate::link::topic::Topic;
 use crate::wire::ws::close::CloseCode;
@@ -42,8 +48,13 @@ struct Other {
     conns: u32,
     /// Whether it has no place left.
     is_full: bool,
-    /// How many places came from it, less those that went there.
+    /// Which life of it is known here.
+    life: u32,
+    /// How many places came from that life, less those that went there.
     places: i64,
+    /// How many came from a later one, and from which.
+    early: i64,
+    early_life: u32,
 }
 
 /// Who is to be handed off, and what is known of the others.
@@ -69,13 +80,47 @@ impl Handoffs {
     /// What another shard says that it has, whether it is full, and how many places it gives.
     pub(super) fn learn(&mut self, shard: u16, conns: u32, is_full: bool, places: u32) {
         let other = self.other(shard);
-        *other = Other { conns, is_full, places: other.places + i64::from(places) };
+        *other = Other { conns, is_full, places: other.places + i64::from(places), ..*other };
     }
 
-    /// A shard has begun anew: with its share, nobody in it, and knowing nothing.
-    pub(super) fn forget(&mut self, shard: u16) {
-        *self.other(shard) = Other::default();
+    /// A shard has restarted: with its share, nobody in it, and knowing nothing.
+    pub(super) fn forget(&mut self, shard: u16, life: u32) {
+        let other = self.other(shard);
+        let places = if other.early_life == life { other.early } else { 0 };
+        *other = Other { life, places, ..Other::default() };
         self.told = (0, false);
+    }
+
+    /// Keeps what a shard that restarts knows of the others: in which lives they are.
+    pub(super) fn follow(&mut self, old: &Self) {
+        for (other, old) in self.others.iter_mut().zip(&old.others) {
+            other.life = old.life;
+        }
+    }
+
+    /// A place goes to another shard with its connection. `life` is this shard's.
+    fn depart(&mut self, shard: u16, life: u32) -> Lives {
+        let other = self.other(shard);
+        other.places -= 1;
+        // Until that shard says how many it has.
+        other.conns += 1;
+        Lives { from: life, to: other.life }
+    }
+
+    /// A place comes from another shard with its connection. `life` is this shard's.
+    fn arrive(&mut self, shard: u16, lives: Lives, life: u32) {
+        let other = self.other(shard);
+        if lives.to != life || lives.from < other.life {
+            // The one that gave it has forgotten it, or will.
+            return;
+        }
+        if lives.from == other.life {
+            other.places += 1;
+        } else if lives.from == other.early_life {
+            other.early += 1;
+        } else if lives.from > other.early_life {
+            (other.early, other.early_life) = (1, lives.from);
+        }
     }
 
     /// How many connections there may be, where `share` is this shard's own.
@@ -156,19 +201,16 @@ impl Shard {
 
     fn depart<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey, shard: u16) {
         let Some((identity, serializer, held)) = self.members.conns.depart(key) else { return };
-        let handoff = Handoff { from: self.common.id, identity, serializer, held };
+        let lives = self.handoffs.depart(shard, self.restart.life());
+        let handoff = Handoff { from: self.common.id, lives, identity, serializer, held };
         turn.io.hand_off(key.index(), shard, handoff);
-        let other = self.handoffs.other(shard);
-        other.places -= 1;
-        // Until that shard says how many it has.
-        other.conns += 1;
     }
 
     /// Takes a connection over that another shard has handed off, with its place.
     pub fn take_over<I: Io>(&mut self, turn: &mut Turn<'_, I>, handoff: Handoff) -> ConnKey {
-        let Handoff { from, identity, serializer, held } = handoff;
+        let Handoff { from, lives, identity, serializer, held } = handoff;
         self.common.metrics.handed_off += 1;
-        self.handoffs.other(from).places += 1;
+        self.handoffs.arrive(from, lives, self.restart.life());
         let conns = &mut self.members.conns;
         let key = conns.arrive(turn.now.mono_ms, identity, serializer, &held);
         if self.common.draining.is_some() {
@@ -220,7 +262,7 @@ mod tests {
             handoffs.learn(1, there, false, 0);
             assert_eq!(handoffs.takes(1, here), takes, "{there} there, {here} here");
         }
-        handoffs.forget(1);
+        handoffs.forget(1, 1);
         assert!(handoffs.takes(1, 0));
     }
 
@@ -231,8 +273,84 @@ mod tests {
         assert_eq!([2, 5].map(|share| handoffs.places(share)), [0, 2]);
         handoffs.learn(1, 10, false, 2);
         assert_eq!(handoffs.places(5), 4);
-        handoffs.forget(1);
+        handoffs.forget(1, 1);
         assert_eq!(handoffs.places(5), 5);
+    }
+
+    /// Two shards with ten places each, and what they know of each other.
+    struct Pair {
+        shards: [Handoffs; 2],
+        lives: [u32; 2],
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            Self { shards: [Handoffs::new(2), Handoffs::new(2)], lives: [0; 2] }
+        }
+
+        fn depart(&mut self, from: u16) -> Lives {
+            let at = usize::from(from);
+            self.shards[at].depart(1 - from, self.lives[at])
+        }
+
+        fn arrive(&mut self, to: u16, lives: Lives) {
+            let at = usize::from(to);
+            self.shards[at].arrive(1 - to, lives, self.lives[at]);
+        }
+
+        fn restart(&mut self, shard: u16) {
+            let at = usize::from(shard);
+            let mut next = Handoffs::new(2);
+            next.follow(&self.shards[at]);
+            self.shards[at] = next;
+            self.lives[at] += 1;
+        }
+
+        /// The other one hears of it.
+        fn hear_of(&mut self, shard: u16) {
+            let at = usize::from(shard);
+            self.shards[1 - at].forget(shard, self.lives[at]);
+        }
+
+        fn places(&self) -> [usize; 2] {
+            self.shards.each_ref().map(|shard| shard.places(10))
+        }
+    }
+
+    /// A connection goes from shard 0 to shard 1, and `restarted` restarts at `step` of its way; the
+    /// other one hears of that at a later one. Twice, since a life is no longer the first then.
+    #[track_caller]
+    fn check_restart(restarted: u16, step: u32, heard: u32) {
+        let mut pair = Pair::new();
+        for _ in 0..2 {
+            let mut lives = None;
+            for now in 0..6 {
+                if now == step {
+                    pair.restart(restarted);
+                }
+                if now == heard {
+                    pair.hear_of(restarted);
+                }
+                match now {
+                    1 => lives = Some(pair.depart(0)),
+                    3 => pair.arrive(1, lives.expect("it departed")),
+                    _ => {}
+                }
+            }
+            let [here, there] = pair.places();
+            assert_eq!(here + there, 20, "{restarted} at {step}, heard at {heard}: {here} {there}");
+        }
+    }
+
+    #[test]
+    fn no_place_is_made_or_lost_when_a_shard_restarts_while_a_connection_is_under_way() {
+        for restarted in [0, 1] {
+            for step in 0..6 {
+                for heard in step..6 {
+                    check_restart(restarted, step, heard);
+                }
+            }
+        }
     }
 
     #[test]
@@ -250,7 +368,7 @@ mod tests {
             (0, true, 0, 0),
         ] {
             let mut handoffs = Handoffs::new(2);
-            *handoffs.other(1) = Other { conns: 0, is_full, places };
+            *handoffs.other(1) = Other { is_full, places, ..Other::default() };
             assert_eq!(handoffs.give(1, free), given, "{places} {is_full} {free}");
             assert_eq!(handoffs.other(1).places, places - i64::from(given));
         }

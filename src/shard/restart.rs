@@ -36,6 +36,11 @@ pub(super) struct Restarts {
 }
 
 impl Restarts {
+    /// Which life of the shard this is, from 0.
+    pub(super) fn life(&self) -> u32 {
+        self.life
+    }
+
     /// Whether what this shard sends is still meant for another life.
     pub(super) fn is_deaf_to(&self, shard: u16) -> bool {
         self.deaf_to.get(usize::from(shard)).is_some_and(|deaf| *deaf)
@@ -60,6 +65,7 @@ impl Shard {
         let mut next = Self::new(id, settings, Arc::clone(&self.api.site), seed, now);
         next.members.follow(&self.members);
         next.rooms.follow(&self.rooms);
+        next.handoffs.follow(&self.handoffs);
         next.common.draining = self.common.draining;
         next.common.metrics = self.common.metrics;
         let shards = 0..self.common.settings.shards;
@@ -85,7 +91,7 @@ impl Shard {
     ) {
         match message {
             Restart::Restarted { life } => {
-                self.forget(turn, shard);
+                self.forget(turn, shard, life);
                 self.common.cx(turn).send(shard, Restart::Hello { life });
                 self.rooms.list_all();
             }
@@ -98,10 +104,10 @@ impl Shard {
     }
 
     /// Forgets all that another shard had here, and all that was expected of it.
-    fn forget<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16) {
+    fn forget<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, life: u32) {
         self.members.forget_evicted(shard);
         self.admission.forget(shard);
-        self.handoffs.forget(shard);
+        self.handoffs.forget(shard, life);
         let cx = &mut self.common.cx(turn);
         self.rooms.forget_members(cx, shard);
         self.members.lose_homes(shard);
