@@ -176,8 +176,9 @@ fn a_log_that_nobody_reads_holds_nobody_up() {
     let (_, address) = line.split_once("http://").expect("it says where it is");
     let address = address.split(' ').next().unwrap_or_default();
     let ask = |stream: &mut TcpStream, path: &str| {
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = [0; 1_024];
         let count = stream.read(&mut answer).expect("it is answered");

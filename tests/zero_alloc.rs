@@ -341,6 +341,12 @@ fn a_custom_event_to_which_the_sender_is_added() {
 }
 
 #[test]
+fn a_custom_event_that_is_refused() {
+    check_push("wave", "[1]");
+    check_push("wave", r#"{"user":"somebody else"}"#);
+}
+
+#[test]
 fn typing() {
     check_push("typing", "{}");
 }

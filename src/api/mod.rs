@@ -31,6 +31,7 @@ use crate::link::record::ToHome;
 use crate::link::topic;
 use crate::wire::http::body::CONTINUE;
 use crate::wire::http::head::Head;
+use crate::wire::http::origin::loopback_host_allowed;
 use crate::wire::http::response::{Manner, Response, Status};
 use crate::wire::http::{HttpError, parse_body, parse_head};
 
@@ -57,6 +58,10 @@ pub trait Site {
     /// Hears of a page that may not connect: it comes neither from the request's `Host` nor from
     /// where the operator lists. For the log.
     fn page_refused(&self, _head: &Head<'_>) {}
+
+    /// Hears of a request for a host that is not this machine, where only this machine can connect.
+    /// For the log.
+    fn host_refused(&self, _head: &Head<'_>) {}
 
     /// Answers a request, by appending a whole response to `out`; or says what the shard is to do
     /// about it.
@@ -131,6 +136,7 @@ impl Api {
 
     /// Reads the next request.
     pub(crate) fn read<'b, I: Io>(
+        &self,
         cx: &mut Cx<'_, I>,
         conns: &mut Conns,
         key: ConnKey,
@@ -141,6 +147,10 @@ impl Api {
             Ok(None) => return Read::Partial,
             Err(error) => return refuse(cx, conns, key, error),
         };
+        if cx.settings.is_private && !loopback_host_allowed(head.host(), &cx.settings.origins) {
+            self.site.host_refused(&head);
+            return refuse(cx, conns, key, HttpError::Misdirected);
+        }
         let is_poll = is_at(&head, POLL_PATH);
         let bytes_max = if is_poll { HTTP_BODY_BYTES_MAX } else { API_BODY_BYTES_MAX };
         match parse_body(&head, &bytes[head.head_bytes..], bytes_max) {
@@ -161,11 +171,11 @@ impl Api {
 
     /// Whether a request is that of a client that comes in: for a socket, or for a new session of
     /// long polling.
-    pub(crate) fn comes_in<I: Io>(&self, cx: &Cx<'_, I>, head: &Head<'_>) -> bool {
+    pub(crate) fn comes_in(head: &Head<'_>) -> bool {
         is_at(head, SOCKET_PATH)
             || is_at(head, POLL_PATH)
                 && head.method == "GET"
-                && matches!(self.poll_ticket(cx, head), Ok(None))
+                && matches!(poll::ticket(head), Ok(None))
     }
 
     /// Handles a request: answers it, or returns what is to be asked of another part.

@@ -16,6 +16,7 @@ use crate::wire::http::HttpError;
 use crate::wire::http::head::Head;
 use crate::wire::http::query::query_params;
 use crate::wire::http::response::{Manner, Response, Status};
+use crate::wire::phx::Serializer;
 use crate::wire::phx::poll::push_posted;
 
 impl Api {
@@ -48,15 +49,15 @@ impl Api {
         head: &Head<'_>,
         manner: Manner,
     ) -> Option<Ask<'m>> {
-        match self.poll_ticket(cx, head) {
-            Ok(Some(ticket)) if ticket.shard < cx.settings.shards => {
+        match self.check_poll(cx, head) {
+            Ok((_, Some(ticket))) if ticket.shard < cx.settings.shards => {
                 conns.wait(conn, Exchange::Poll { manner, ticket });
                 let message = ToSession::Poll { conn, ticket };
                 return Some(Ask::Session { shard: ticket.shard, message });
             }
-            Ok(Some(_)) => conns.answer_poll(cx, conn, manner, LOST, None, &[]),
-            Ok(None) => {
-                let ticket = self.open_session(cx, conns, has_room, head);
+            Ok((_, Some(_))) => conns.answer_poll(cx, conn, manner, LOST, None, &[]),
+            Ok((serializer, None)) => {
+                let ticket = self.open_session(cx, conns, has_room, head, serializer);
                 let status = if ticket.is_some() { GONE } else { REFUSED };
                 conns.answer_poll(cx, conn, manner, status, ticket, &[]);
             }
@@ -72,14 +73,15 @@ impl Api {
         conns: &mut Conns,
         has_room: bool,
         head: &Head<'_>,
+        serializer: Serializer,
     ) -> Option<Ticket> {
-        let admitted = self.admit(cx, head).ok()?;
+        let identity = self.identify(cx, head).ok()?.identity;
         let Some(secret) = self.site.secret().filter(|_| has_room) else {
             count_refused(cx);
             return None;
         };
         cx.metrics.upgrades += 1;
-        Some(conns.open_session(cx, admitted.identity, admitted.serializer, secret))
+        Some(conns.open_session(cx, identity, serializer, secret))
     }
 
     /// A POST: messages for a session.
@@ -91,9 +93,9 @@ impl Api {
         (head, body, manner): (&Head<'_>, &[u8], Manner),
         desk: &'m mut Desk,
     ) -> Option<Ask<'m>> {
-        let status = match self.poll_ticket(cx, head) {
+        let status = match self.check_poll(cx, head) {
             Err(_) => REFUSED,
-            Ok(ticket) => match ticket.filter(|ticket| ticket.shard < cx.settings.shards) {
+            Ok((_, ticket)) => match ticket.filter(|ticket| ticket.shard < cx.settings.shards) {
                 None => GONE,
                 Some(ticket) if cx.is_busy(ticket.shard) => {
                     // Of what waits in a way nothing is counted as memory in use, and here a
@@ -120,21 +122,26 @@ impl Api {
         None
     }
 
-    /// The session's token, if the request has one, after the checks that hold for every request of
-    /// long polling.
-    pub(super) fn poll_ticket<I: Io>(
+    /// The checks that hold for every request of long polling: the encoding that it asks for, and
+    /// the session's token, if it has one.
+    fn check_poll<I: Io>(
         &self,
         cx: &Cx<'_, I>,
         head: &Head<'_>,
-    ) -> Result<Option<Ticket>, Status> {
-        self.check_vsn_and_origin(cx, head)?;
-        if let Some(token) = head.header(TOKEN_HEADER) {
-            return Ok(parse_ticket(token));
-        }
-        let tokens = query_params(head.query.unwrap_or_default(), "token");
-        let tokens = tokens.map_err(HttpError::status)?;
-        Ok(tokens.iter().rev().find_map(|token| parse_ticket(token)))
+    ) -> Result<(Serializer, Option<Ticket>), Status> {
+        let serializer = self.check_vsn_and_origin(cx, head)?;
+        Ok((serializer, ticket(head)?))
     }
+}
+
+/// The session's token, if the request has one.
+pub(super) fn ticket(head: &Head<'_>) -> Result<Option<Ticket>, Status> {
+    if let Some(token) = head.header(TOKEN_HEADER) {
+        return Ok(parse_ticket(token));
+    }
+    let tokens = query_params(head.query.unwrap_or_default(), "token");
+    let tokens = tokens.map_err(HttpError::status)?;
+    Ok(tokens.iter().rev().find_map(|token| parse_ticket(token)))
 }
 
 /// The question that a browser asks before a page of another origin may poll.

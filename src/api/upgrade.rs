@@ -14,10 +14,9 @@ use crate::wire::http::response::{Manner, Response, Status};
 use crate::wire::http::upgrade::{check_upgrade, push_switching_protocols, subprotocols};
 use crate::wire::phx::Serializer;
 
-/// A client that may come in.
-pub(super) struct Admitted {
+/// Who a request comes from.
+pub(super) struct Identified {
     pub(super) identity: Identity,
-    pub(super) serializer: Serializer,
     /// Whether it asked for the subprotocol `phoenix`.
     asked_phoenix: bool,
 }
@@ -53,7 +52,10 @@ impl Api {
         head: &Head<'_>,
     ) {
         let manner = Manner { head_only: false, ..manner(cx, head) };
-        let Admitted { identity, serializer, asked_phoenix } = match self.admit(cx, head) {
+        let admitted = self
+            .check_vsn_and_origin(cx, head)
+            .and_then(|serializer| Ok((serializer, self.identify(cx, head)?)));
+        let (serializer, Identified { identity, asked_phoenix }) = match admitted {
             Ok(admitted) => admitted,
             Err(status) => {
                 cx.metrics.unauthorized += 1;
@@ -70,9 +72,13 @@ impl Api {
         cx.metrics.upgrades += 1;
     }
 
-    /// The checks that Phoenix makes before the handshake itself, in its order.
-    pub(super) fn admit<I: Io>(&self, cx: &Cx<'_, I>, head: &Head<'_>) -> Result<Admitted, Status> {
-        let serializer = self.check_vsn_and_origin(cx, head)?;
+    /// The check that Phoenix makes behind [`Api::check_vsn_and_origin`], before the handshake
+    /// itself.
+    pub(super) fn identify<I: Io>(
+        &self,
+        cx: &Cx<'_, I>,
+        head: &Head<'_>,
+    ) -> Result<Identified, Status> {
         let asked = subprotocols(head).map_err(|_| Status::Forbidden)?;
         let in_header =
             asked.token.or_else(|| head.header("x-phoenix-authtoken").map(str::to_owned));
@@ -87,7 +93,7 @@ impl Api {
             None => in_query(),
         };
         let identity = identity.ok_or(Status::Forbidden)?;
-        Ok(Admitted { identity, serializer, asked_phoenix: asked.phoenix })
+        Ok(Identified { identity, asked_phoenix: asked.phoenix })
     }
 
     /// The first two checks, which hold for every request of a transport.

@@ -68,6 +68,7 @@ fn start(config: Config) -> Result<Server, String> {
             .map_err(|error| format!("the system has no random numbers: {error}"))?;
     }
     let shards = shards_count(config.shards);
+    let is_private = config.is_private();
     let Keys { verifier, signer } =
         config.auth.keys(&made).map_err(|error| format!("auth: {error}"))?;
     let guests = signer.filter(|_| config.auth.guests);
@@ -90,6 +91,7 @@ fn start(config: Config) -> Result<Server, String> {
     let deaf_ms = limits.idle_ms.max(TCP_DEAF_MS_MIN);
     let mut settings = Settings::new(shards, limits, history, config.presence, config.http.origins);
     settings.echo = config.echo;
+    settings.is_private = is_private;
     let settings = Arc::new(settings);
 
     let listeners = listen_all(config.listen, shards, deaf_ms)?;

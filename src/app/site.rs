@@ -101,6 +101,13 @@ impl Site for ChatSite {
         );
     }
 
+    fn host_refused(&self, head: &Head<'_>) {
+        tracing::debug!(
+            host = head.host(),
+            "request refused: while listening on loopback, its host must be there or in http.origins"
+        );
+    }
+
     fn secret(&self) -> Option<u128> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).ok().map(|()| u128::from_le_bytes(bytes))

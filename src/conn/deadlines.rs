@@ -8,6 +8,7 @@ use super::Conns;
 use super::input::Input;
 use super::stage::Stage;
 use crate::auth::identity::{Identity, NEVER_S};
+use crate::limits::{ANSWER_STALL_MS, LINGER_MS};
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
@@ -69,6 +70,15 @@ impl Conns {
     pub(super) fn set_deadline_by(&mut self, key: ConnKey, at_ms: u64) {
         let deadline = &mut self.deadlines[key.index() as usize];
         *deadline = (*deadline).min(coarse_after(at_ms));
+    }
+
+    /// Schedules the end of a connection that is being closed, unless it takes some more of its
+    /// output before. A server that is about to stop waits for no slow reader.
+    pub(super) fn set_closing_deadline<I: Io>(&mut self, cx: &Cx<'_, I>, key: ConnKey) {
+        let index = key.index() as usize;
+        let is_answer = self.stages[index] == Stage::Http && !self.flags[index].is_shut();
+        let wait_ms = if is_answer && !cx.is_draining { ANSWER_STALL_MS } else { LINGER_MS };
+        self.set_deadline(key, cx.now.mono_ms + wait_ms);
     }
 
     /// Schedules a connection's deadlines to be worked out anew at the next sweep.

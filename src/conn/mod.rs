@@ -42,7 +42,6 @@ use crate::auth::identity::Identity;
 use crate::base::arena::Arena;
 use crate::base::dense::Dense;
 use crate::base::slack::Slack;
-use crate::limits::LINGER_MS;
 use crate::link::ids::{ConnKey, mark};
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
@@ -253,13 +252,15 @@ impl Conns {
         self.end(cx, key);
     }
 
-    /// Lets the output go out, and then closes.
+    /// Lets the output go out, and then closes. An answer over HTTP has as long as it makes progress.
+    ///
+    /// Requires: live. Changes: output, input, deadline. Emits: nothing.
     pub(crate) fn end<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         self.output(key.index());
         let flags = &mut self.flags[key.index() as usize];
         flags.set_closing();
         flags.set_parked(false);
-        self.set_deadline(key, cx.now.mono_ms + LINGER_MS);
+        self.set_closing_deadline(cx, key);
         self.drop_input(key);
         // What comes now is read, so that the kernel does not answer it with a reset, and thrown
         // away.

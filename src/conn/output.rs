@@ -8,6 +8,7 @@
 use super::Conns;
 use super::buffers::BufferId;
 use super::deadlines::{coarse, passed};
+use super::stage::Stage;
 use crate::limits::OUT_FACTOR;
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
@@ -139,13 +140,18 @@ impl Conns {
                 out.drain(..written);
                 let waiting_bytes = out.len();
                 flags.set_blocked(true);
+                let (is_closing, is_session) = (flags.is_closing(), flags.is_session());
                 let out_bytes_max = cx.settings.limits.conn_out_bytes.saturating_mul(OUT_FACTOR);
-                let is_too_much = waiting_bytes > out_bytes_max && !flags.is_closing();
-                if !flags.is_session() {
+                let is_too_much = waiting_bytes > out_bytes_max && !is_closing;
+                if !is_session {
                     self.note_progress(cx.now.mono_ms, key.index(), written > 0);
                 }
                 if waiting_bytes <= cx.settings.limits.conn_out_bytes / 2 {
                     self.read_on(key);
+                }
+                if is_closing && written > 0 && self.stages[index] == Stage::Http && !cx.is_draining
+                {
+                    self.set_closing_deadline(cx, key);
                 }
                 return if is_too_much { Flushed::TooMuch } else { Flushed::Blocked };
             }
@@ -159,6 +165,7 @@ impl Conns {
         if flags.is_closing() && !flags.is_shut() {
             flags.set_shut();
             cx.io.shut(key.index());
+            self.set_closing_deadline(cx, key);
         }
         Flushed::All
     }
@@ -201,21 +208,10 @@ impl Conns {
         self.buffers.give_back(id);
     }
 
-    /// Whether a connection that asked over HTTP, and ended its half, may still listen: then what
-    /// it was answered goes out before it is let go.
-    ///
-    /// Changes: it is closing from now on.
-    pub(crate) fn linger(&mut self, key: ConnKey) -> bool {
-        let index = key.index() as usize;
+    /// Whether a connection whose peer has ended its half still has an answer over HTTP to go out:
+    /// the peer may listen on (RFC 9112, 9.6).
+    pub(crate) fn has_answer(&self, key: ConnKey) -> bool {
         let has_out = self.arena.get(key).is_some_and(|conn| conn.out.is_some());
-        let flags = &mut self.flags[index];
-        let lingers = self.stages[index] == super::Stage::Http
-            && !flags.is_closing()
-            && !flags.is_blocked()
-            && has_out;
-        if lingers {
-            flags.set_closing();
-        }
-        lingers
+        has_out && self.stage(key) == Stage::Http
     }
 }

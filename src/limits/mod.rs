@@ -218,6 +218,11 @@ pub const GIVE_UP_OVER_MS: u64 = 5_000;
 /// frame.
 pub const LINGER_MS: u64 = 2_000;
 
+/// How long a connection that is to be closed after an answer over HTTP may take nothing of it, in
+/// milliseconds. As long as it takes some, it gets all. A kernel says that a socket takes bytes
+/// again when a third of its buffer is free, so this must leave a slow reader time for as much.
+pub const ANSWER_STALL_MS: u64 = 10_000;
+
 /// The most rooms in the lobby's first answer.
 pub const LOBBY_ROOMS_MAX: usize = 1_000;
 
@@ -396,6 +401,7 @@ const _: () = {
     assert!(MESH_PAUSE_BYTES < MESH_BUSY_BYTES);
     // The sweep must be finer than what it enforces.
     assert!(SWEEP_MS * 4 <= LINGER_MS);
+    assert!(LINGER_MS <= ANSWER_STALL_MS);
     assert!(
         MEMORY_MARKS_PERCENT[0] < MEMORY_MARKS_PERCENT[1]
             && MEMORY_MARKS_PERCENT[1] < MEMORY_MARKS_PERCENT[2]

@@ -1,6 +1,6 @@
 //! Why a push or a join is refused, and what its client is told.
 
-use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 use crate::base::bucket::RetryMs;
 use crate::link::metrics::Metrics;
@@ -80,36 +80,49 @@ impl Refusal {
     }
 
     /// The response, as JSON.
-    pub(crate) fn response(self) -> Cow<'static, str> {
-        match self {
-            Self::Unmatched => r#"{"reason":"unmatched topic"}"#.into(),
-            Self::Unauthorized => r#"{"reason":"unauthorized"}"#.into(),
-            Self::TooManyChannels => r#"{"reason":"too many channels joined"}"#.into(),
+    pub(crate) fn response(self) -> String {
+        let mut response = String::new();
+        self.push_response(&mut response);
+        response
+    }
+
+    /// Appends the response, as JSON, to memory that is reused: a push that is refused allocates
+    /// nothing.
+    pub(crate) fn push_response(self, out: &mut String) {
+        // Writing to a string cannot fail.
+        let _ = match self {
+            Self::Unmatched => push_reason(out, "unmatched topic", None),
+            Self::Unauthorized => push_reason(out, "unauthorized", None),
+            Self::TooManyChannels => push_reason(out, "too many channels joined", None),
             Self::Invalid { field, message } => {
-                format!(r#"{{"field":"{field}","message":"{message}","reason":"invalid"}}"#).into()
+                write!(out, r#"{{"field":"{field}","message":"{message}","reason":"invalid"}}"#)
             }
             Self::TooLarge { field, max_bytes } => {
-                format!(r#"{{"field":"{field}","max_bytes":{max_bytes},"reason":"too_large"}}"#)
-                    .into()
+                write!(out, r#"{{"field":"{field}","max_bytes":{max_bytes},"reason":"too_large"}}"#)
             }
             Self::RateLimited { limit, retry: RetryMs(retry_ms) } => {
-                format!(r#"{{"limit":"{limit}","reason":"rate_limited","retry_ms":{retry_ms}}}"#)
-                    .into()
+                write!(
+                    out,
+                    r#"{{"limit":"{limit}","reason":"rate_limited","retry_ms":{retry_ms}}}"#
+                )
             }
-            Self::Busy => format!(r#"{{"reason":"busy","retry_ms":{BUSY_RETRY_MS}}}"#).into(),
-            Self::NoMemory => format!(r#"{{"reason":"busy","retry_ms":{MEMORY_RETRY_MS}}}"#).into(),
-            Self::UserMismatch => r#"{"reason":"user_mismatch"}"#.into(),
-            Self::ReadOnly => r#"{"reason":"read_only"}"#.into(),
-            Self::TooManyRooms => r#"{"reason":"too_many_rooms"}"#.into(),
-            Self::Storage => of_log("storage"),
-            Self::Unavailable => of_log("unavailable"),
-            Self::Unconfirmed => of_log("unconfirmed"),
-        }
+            Self::Busy => push_reason(out, "busy", Some(BUSY_RETRY_MS)),
+            Self::NoMemory => push_reason(out, "busy", Some(MEMORY_RETRY_MS)),
+            Self::UserMismatch => push_reason(out, "user_mismatch", None),
+            Self::ReadOnly => push_reason(out, "read_only", None),
+            Self::TooManyRooms => push_reason(out, "too_many_rooms", None),
+            Self::Storage => push_reason(out, "storage", Some(LOG_RETRY_MS)),
+            Self::Unavailable => push_reason(out, "unavailable", Some(LOG_RETRY_MS)),
+            Self::Unconfirmed => push_reason(out, "unconfirmed", Some(LOG_RETRY_MS)),
+        };
     }
 }
 
-fn of_log(reason: &str) -> Cow<'static, str> {
-    format!(r#"{{"reason":"{reason}","retry_ms":{LOG_RETRY_MS}}}"#).into()
+fn push_reason(out: &mut String, reason: &str, retry_ms: Option<u32>) -> fmt::Result {
+    match retry_ms {
+        None => write!(out, r#"{{"reason":"{reason}"}}"#),
+        Some(retry_ms) => write!(out, r#"{{"reason":"{reason}","retry_ms":{retry_ms}}}"#),
+    }
 }
 
 #[cfg(test)]

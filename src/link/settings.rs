@@ -29,6 +29,8 @@ pub struct Settings {
     pub presence: PresenceLimits,
     /// Origins that may connect besides the server's own.
     pub origins: Vec<String>,
+    /// Whether only this machine can connect, so that a `Host` must be a name of it, or listed.
+    pub is_private: bool,
     /// Whether there is `/echo`.
     pub echo: bool,
     /// Work that entries of connections may do in a turn: [`TURN_WORK`], or less where that is to
@@ -75,6 +77,7 @@ impl Settings {
             history,
             presence,
             origins,
+            is_private: false,
             echo: false,
             turn_work: TURN_WORK,
             writes_per_flush: WRITES_PER_FLUSH,

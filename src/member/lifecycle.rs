@@ -82,15 +82,27 @@ impl Members {
         }
     }
 
-    /// A connection's peer has ended its half, or the connection is broken.
-    pub(crate) fn hung_up<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
+    /// A connection's peer has ended its half. What it was answered over HTTP goes out first;
+    /// anything else ends at once.
+    ///
+    /// Requires: nothing. Changes: output, channels. Emits: as [`Members::remove`].
+    pub(crate) fn ended<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         if !self.conns.contains(key) {
             return;
         }
-        if self.conns.linger(key) {
-            // It asked, and closed its half; it may still listen.
-            self.flush_conn(cx, key);
+        if self.conns.has_answer(key) {
+            if !self.conns.flags(key.index()).is_closing() {
+                self.conns.end(cx, key);
+            }
+            if !self.flush_conn(cx, key) {
+                return;
+            }
         }
+        self.remove(cx, key);
+    }
+
+    /// A connection is broken, or both sides have ended it.
+    pub(crate) fn hung_up<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         self.remove(cx, key);
     }
 

@@ -329,7 +329,7 @@ impl Reactor {
                 }
                 match self.sockets.read(index, buffer) {
                     Ok(0) => {
-                        self.shard.hung_up(&mut Turn { now, io: &mut self.sockets }, key);
+                        self.shard.ended(&mut Turn { now, io: &mut self.sockets }, key);
                         break;
                     }
                     Ok(count) => {

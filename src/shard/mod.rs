@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The reactor feeds events in: [`Shard::open`], [`Shard::received`], [`Shard::writable`],
-//! [`Shard::hung_up`], [`Shard::heard_from`] for messages of other shards, and [`Shard::turn`] at
+//! [`Shard::ended`], [`Shard::hung_up`], [`Shard::heard_from`] for messages of other shards, and [`Shard::turn`] at
 //! the end of each turn of its loop. Bytes go out through [`Io`]. That is why `tests/sim` can run a
 //! whole server in one thread, from one seed.
 //!

@@ -5,8 +5,6 @@
 //!                       └ frame ── message ── dispatch ──┴─ Ask ── route
 //! ```
 
-use std::borrow::Cow;
-
 use super::{Shard, Turn};
 use crate::api::poll::count_refused;
 use crate::api::{Api, Read};
@@ -139,12 +137,12 @@ impl Shard {
         let has_room = self.has_room();
         let mut cx = self.common.cx(turn);
         let conns = &mut self.members.conns;
-        let (head, body, taken) = match Api::read(&mut cx, conns, key, bytes) {
+        let (head, body, taken) = match self.api.read(&mut cx, conns, key, bytes) {
             Read::Whole { head, body, taken } => (head, body, taken),
             Read::Partial => return None,
             Read::Refused => return Some(bytes.len()),
         };
-        if self.api.comes_in(&cx, &head) {
+        if Api::comes_in(&head) {
             if !self.admission.admits() {
                 self.admission.line_up(turn.now.mono_ms, key);
                 conns.park(key);
@@ -286,13 +284,13 @@ impl Shard {
 
     fn push<I: Io>(&mut self, turn: &mut Turn<'_, I>, push: Push<'_>) {
         let mut desk = std::mem::take(&mut self.desk);
-        let response: Cow<'static, str>;
         let asked = match self.members.push(&mut self.common.cx(turn), push, &mut desk) {
             Ok(asked) => asked,
             Err(refusal) => {
                 refusal.count(&mut self.common.metrics);
-                response = refusal.response();
-                self.members.answer_in_order(push, "error", Payload::Json(&response))
+                desk.text.clear();
+                refusal.push_response(&mut desk.text);
+                self.members.answer_in_order(push, "error", Payload::Json(&desk.text))
             }
         };
         if let Some(ask) = asked {
@@ -309,7 +307,13 @@ impl Shard {
         self.relay(turn);
     }
 
-    /// A connection's peer has ended its half, or the connection is broken.
+    /// A connection's peer has ended its half.
+    pub fn ended<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey) {
+        self.members.ended(&mut self.common.cx(turn), key);
+        self.relay(turn);
+    }
+
+    /// A connection is broken, or both sides have ended it.
     pub fn hung_up<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey) {
         self.members.hung_up(&mut self.common.cx(turn), key);
         self.relay(turn);

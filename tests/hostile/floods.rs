@@ -107,7 +107,7 @@ fn new_room(token: &str, room: &str) -> String {
     let body = format!(r#"{{"room":"{room}"}}"#);
     let length = body.len();
     format!(
-        "POST /api/rooms HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
+        "POST /api/rooms HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
     )
 }
 
@@ -177,7 +177,7 @@ fn who_asks_on_and_never_reads_is_not_answered_for_ever() {
     // Answers of HTTP neither.
     let mut asker = connect(&server);
     asker.set_write_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
-    let requests = b"GET /style.css HTTP/1.1\r\nHost: a\r\n\r\n".repeat(10_000);
+    let requests = b"GET /style.css HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(10_000);
     while asker.write_all(&requests).is_ok() {}
     let grown = server.resident_bytes().saturating_sub(before);
     assert!(grown < 16 << 20, "{grown} bytes for one that does not read");
@@ -206,7 +206,7 @@ fn connections_from_one_address_are_bounded_and_a_place_that_is_free_is_given_ag
     drop(peers.pop());
     until("there is a place again", || {
         let mut stream = connect(&server);
-        let request = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         stream.write_all(request).is_ok() && Peer::new(stream).answer_or_end().is_some()
     });
 }

@@ -4,73 +4,82 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::peer::{Peer, ask, connect, join, text, upgrade};
-use crate::server::{PATIENCE, Server};
+use crate::server::{PATIENCE, Server, until};
 
 /// Requests in which two parsers in a row might read different things, and the status of the
 /// refusal. The connection ends with it.
 const REFUSED: &[(&str, u16)] = &[
     ("GET / HTTP/1.1\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
     ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n\t2\r\n\r\n", 400),
-    ("GET / HTTP/1.1\nHost: a\n\n", 400),
-    ("GET / HTTP/1.1\r\nHost: a\nX: 1\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r2\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\nHost: a\r\nX: \x7f\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\nHost: a\r\nX\0: 1\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\nHost: a\r\n: 1\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", 400),
-    ("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    ("GET / / HTTP/1.1\r\nHost: a\r\n\r\n", 505),
-    ("GET http://a/healthz HTTP/1.1\r\n\r\n", 400),
-    ("GET http://ann@a/healthz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    ("GET ftp://a/healthz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    ("GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    ("GET /%2 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost : localhost\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\n Host: localhost\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: localhost\r\nX: 1\r\n 2\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: localhost\r\nX: 1\r\n\t2\r\n\r\n", 400),
+    ("GET / HTTP/1.1\nHost: localhost\n\n", 400),
+    ("GET / HTTP/1.1\r\nHost: localhost\nX: 1\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: localhost\r\nX: 1\r2\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: localhost\r\nX: \0\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: localhost\r\nX: \x01\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: localhost\r\nX: \x7f\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: localhost\r\nX\0: 1\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: localhost\r\n: 1\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: localhost\r\nX\r\n\r\n", 400),
+    ("GET /\0 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    ("GET / / HTTP/1.1\r\nHost: localhost\r\n\r\n", 505),
+    ("GET http://localhost/healthz HTTP/1.1\r\n\r\n", 400),
+    ("GET http://ann@localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    ("GET ftp://localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    ("GET /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    ("GET /%2 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    ("CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
     ("GET\r\n\r\n", 400),
     ("\x16\x03\x01\x02\x05\x01\x01", 400),
-    ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+    ("GET / HTTP/2.0\r\nHost: localhost\r\n\r\n", 505),
     // Smuggling: where does the body end?
     (
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         400,
     ),
     (
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
         400,
     ),
-    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\na", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\na", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\na b: c\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4001\r\n", 413),
-    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", 413),
-    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
+    ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1, 1\r\n\r\na", 400),
+    ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: +1\r\n\r\na", 400),
+    ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0x1\r\n\r\na", 400),
+    ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length:\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\n\r\n", 400),
     (
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n",
         400,
     ),
-    ("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n", 413),
-    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n", 413),
+    (
+        "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\na b: c\r\n\r\n",
+        400,
+    ),
+    ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4001\r\n", 413),
+    (
+        "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+        413,
+    ),
+    ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 400),
+    (
+        "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+    ),
+    ("POST / HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65537\r\n\r\n", 413),
+    ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n", 413),
 ];
 
 #[test]
 fn what_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_read() {
     let server = Server::start(&["shards=1"]);
-    let next = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let next = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for (request, status) in REFUSED {
         let mut peer = Peer::new(connect(&server));
         peer.send_raw(request.as_bytes());
@@ -88,15 +97,15 @@ fn a_request_in_single_bytes_is_one_too_and_many_in_a_packet_are_answered_in_ord
     let server = Server::start(&["shards=2"]);
     let mut peer = Peer::new(connect(&server));
     for byte in
-        b"POST /api/session HTTP/1.1\r\nHost: a\r\nContent-Length: 14\r\n\r\n{\"name\":\"Zoe\"}"
+        b"POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n{\"name\":\"Zoe\"}"
     {
         peer.send_raw(&[*byte]);
     }
     let answer = peer.answer();
     assert_eq!(answer.status, 201, "{answer:?}");
     peer.send_raw(
-        b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /no HTTP/1.1\r\nHost: a\r\n\r\n\
-          GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /no HTTP/1.1\r\nHost: localhost\r\n\r\n\
+          GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     );
     for status in [200, 404, 200] {
         assert_eq!(peer.answer().status, status);
@@ -107,7 +116,8 @@ fn a_request_in_single_bytes_is_one_too_and_many_in_a_packet_are_answered_in_ord
 #[test]
 fn a_body_in_chunks_is_one_too_however_they_come() {
     let server = Server::start(&["shards=1"]);
-    let request = b"POST /api/session HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+    let request =
+        b"POST /api/session HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n\
         8;a=b\r\n{\"name\":\r\n06\r\n\"Zoe\"}\r\n0\r\nX: y\r\n\r\n";
     let mut peer = Peer::new(connect(&server));
     for byte in request {
@@ -115,7 +125,9 @@ fn a_body_in_chunks_is_one_too_however_they_come() {
     }
     assert_eq!(peer.answer().status, 201);
     // The next request begins where the last chunk ends.
-    peer.send_raw(&[&request[..], b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", request].concat());
+    peer.send_raw(
+        &[&request[..], b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", request].concat(),
+    );
     for status in [201, 200, 201] {
         assert_eq!(peer.answer().status, status);
     }
@@ -127,7 +139,7 @@ fn who_waits_before_the_body_is_told_to_go_on_or_refused() {
     let mut peer = Peer::new(connect(&server));
     let head = |length: usize| {
         format!(
-            "POST /api/session HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\
+            "POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\
              Expect: 100-continue\r\n\r\n"
         )
     };
@@ -152,7 +164,7 @@ fn who_waits_before_the_body_is_told_to_go_on_or_refused() {
 #[test]
 fn a_target_may_be_a_whole_url() {
     let server = Server::start(&["shards=1"]);
-    let answer = ask(&server, b"GET http://a/healthz HTTP/1.1\r\nHost: b\r\n\r\n");
+    let answer = ask(&server, b"GET http://localhost/healthz HTTP/1.1\r\nHost: b\r\n\r\n");
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
@@ -180,7 +192,7 @@ fn pages_of_listed_origins_may_use_the_api_and_no_others() {
             let answer = ask(
                 &server,
                 format!(
-                    "{request} HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\n\
+                    "{request} HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\
                      Authorization: Bearer {token}\r\nAccess-Control-Request-Method: POST\r\n\
                      Content-Length: {}\r\n\r\n{body}",
                     body.len()
@@ -205,7 +217,7 @@ fn pages_of_listed_origins_may_use_the_api_and_no_others() {
 #[test]
 fn who_has_no_token_is_told_which_kind_is_wanted() {
     let server = Server::start(&["shards=1"]);
-    let answer = ask(&server, b"POST /api/rooms HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = ask(&server, b"POST /api/rooms HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(answer.status, 401, "{answer:?}");
     assert!(answer.head.contains("www-authenticate: bearer\r\n"), "{answer:?}");
 }
@@ -229,7 +241,8 @@ fn paths_lead_nowhere_but_to_what_is_served() {
         "/api/rooms/",
         "/%61pi/rooms",
     ] {
-        let answer = ask(&server, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        let answer =
+            ask(&server, format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
         assert_eq!(answer.status, 404, "{path}: {answer:?}");
     }
 }
@@ -245,7 +258,7 @@ fn methods_that_are_not_for_a_path_are_refused_with_those_that_are() {
         ("TRACE", "/", "get, head"),
     ] {
         let answer =
-            ask(&server, format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+            ask(&server, format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
         assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");
         assert!(
             answer.head.contains(&format!("allow: {allow}\r\n")),
@@ -258,15 +271,15 @@ fn methods_that_are_not_for_a_path_are_refused_with_those_that_are() {
 fn a_head_may_be_as_long_as_the_limit_says_and_not_a_byte_longer() {
     let server = Server::start(&["shards=1", "limits.head_bytes=2048"]);
     let head = |bytes: usize| {
-        let rest = bytes - "GET /healthz HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
-        format!("GET /healthz HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(rest))
+        let rest = bytes - "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: \r\n\r\n".len();
+        format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(rest))
     };
     assert_eq!(ask(&server, head(2_048).as_bytes()).status, 200);
     assert_eq!(ask(&server, head(2_049).as_bytes()).status, 431);
-    let target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(2_048));
+    let target = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(2_048));
     assert_eq!(ask(&server, target.as_bytes()).status, 414);
     let headers = |count: usize| {
-        format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(count - 1))
+        format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X: 1\r\n".repeat(count - 1))
     };
     assert_eq!(ask(&server, headers(64).as_bytes()).status, 200);
     assert_eq!(ask(&server, headers(65).as_bytes()).status, 431);
@@ -315,9 +328,13 @@ fn an_upgrade_must_be_one_in_every_part() {
         ),
         ("vsn=2.0.0", "vsn=3.0.0", 403),
         ("token=", "token=x", 403),
-        ("Host: x\r\n", "Host: x\r\nOrigin: http://y\r\n", 403),
-        ("Host: x\r\n", "Host: x\r\nOrigin: http://x\r\nOrigin: http://x\r\n", 403),
-        ("Host: x\r\n", "Host: x\r\nOrigin: null\r\n", 403),
+        ("Host: localhost\r\n", "Host: localhost\r\nOrigin: http://y\r\n", 403),
+        (
+            "Host: localhost\r\n",
+            "Host: localhost\r\nOrigin: http://localhost\r\nOrigin: http://localhost\r\n",
+            403,
+        ),
+        ("Host: localhost\r\n", "Host: localhost\r\nOrigin: null\r\n", 403),
     ] {
         let request = good.replacen(part, instead, 1);
         assert_ne!(request, good);
@@ -355,9 +372,11 @@ fn frames_in_the_packet_of_the_upgrade_are_not_lost() {
 #[test]
 fn a_head_or_body_that_does_not_end_has_an_absolute_time() {
     let server = Server::start(&["shards=1", "limits.handshake_ms=1000"]);
-    for begun in
-        ["", "GET / HTTP/1.1\r\nX: ", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n"]
-    {
+    for begun in [
+        "",
+        "GET / HTTP/1.1\r\nX: ",
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n",
+    ] {
         let mut stream = connect(&server);
         stream.write_all(begun.as_bytes()).unwrap();
         // A byte every 50 ms keeps nothing alive.
@@ -380,8 +399,52 @@ fn a_head_or_body_that_does_not_end_has_an_absolute_time() {
     // Between requests there is no hurry.
     let mut peer = Peer::new(connect(&server));
     for _ in 0..3 {
-        peer.send_raw(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+        peer.send_raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert_eq!(peer.answer().status, 200);
         std::thread::sleep(Duration::from_millis(700));
     }
+}
+
+#[test]
+fn a_page_of_elsewhere_that_polls_is_refused_and_logged_once() {
+    let server = Server::start(&["shards=1", "log.level=debug"]);
+    for (target, status) in [
+        ("/socket/longpoll?vsn=2.0.0", 403),
+        ("/socket/longpoll?vsn=2.0.0&token=nobody", 403),
+        ("/socket/longpoll?vsn=3.0.0", 403),
+    ] {
+        let request =
+            format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://y\r\n\r\n");
+        let answer = ask(&server, request.as_bytes());
+        assert_eq!(answer.body, format!("{{\"status\":{status}}}"), "{target}");
+    }
+    // What is logged later stands below.
+    ask(&server, upgrade("nobody", "").as_bytes());
+    until("it is logged", || server.log().contains("token refused"));
+    assert_eq!(server.log().matches("page refused").count(), 2, "{}", server.log());
+}
+
+#[test]
+fn a_name_that_was_made_to_lead_to_this_machine_gets_nothing() {
+    let server = Server::start(&["shards=1", "echo=true", "http.origins=https://chat.example"]);
+    let token = server.token("Ann");
+    let poll = format!("/socket/longpoll?vsn=2.0.0&token={token}");
+    for target in ["/", "/api/rooms", "/healthz", "/nothing", "/echo", &poll] {
+        let asked = |host: &str| {
+            ask(&server, format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
+        };
+        for host in ["evil.example", "localhost.evil.example:4000", "192.168.0.1"] {
+            let answer = asked(host);
+            assert_eq!(answer.status, 421, "{target} {host}: {answer:?}");
+            assert!(answer.head.contains("connection: close\r\n"), "{answer:?}");
+        }
+        for host in ["localhost:4000", "127.0.0.1", "[::1]:4000", "chat.example"] {
+            assert_ne!(asked(host).status, 421, "{target} {host}");
+        }
+    }
+    let rebound = upgrade(&token, "Origin: http://evil.example\r\n")
+        .replace("Host: localhost", "Host: evil.example");
+    assert_eq!(ask(&server, rebound.as_bytes()).status, 421);
+    let whole = b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(ask(&server, whole).status, 421, "it is the target that counts");
 }

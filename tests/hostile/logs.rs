@@ -14,10 +14,10 @@ fn nobody_writes_a_line_of_their_own_and_no_token_or_message_is_logged() {
         upgrade(evil, ""),
         upgrade(&token, "Origin: http://evil\u{1b}[2J.example\r\n"),
         upgrade(&token, "Origin: http://foreign.example\r\n"),
-        format!("GET /{evil} HTTP/1.1\r\nHost: a\r\nUser-Agent: forged\r\n\r\n"),
-        format!("GET /api/rooms HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {forged}\r\n\r\n"),
-        "GET / HTTP/1.1\r\nHost: a\r\nX: forged\nlevel=error\r\n\r\n".to_owned(),
-        "POST /api/session HTTP/1.1\r\nHost: a\r\nContent-Length: 23\r\n\r\n{\"name\":\"forged\\nlevel\"}"
+        format!("GET /{evil} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: forged\r\n\r\n"),
+        format!("GET /api/rooms HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {forged}\r\n\r\n"),
+        "GET / HTTP/1.1\r\nHost: localhost\r\nX: forged\nlevel=error\r\n\r\n".to_owned(),
+        "POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 23\r\n\r\n{\"name\":\"forged\\nlevel\"}"
             .to_owned(),
     ] {
         assert!(ask(&server, request.as_bytes()).status >= 400, "{request}");

@@ -42,8 +42,9 @@ impl DeafSession {
     fn open(server: &Server) -> Self {
         let token = server.token("Deaf");
         let mut poster = Peer::new(connect(server));
-        let request =
-            format!("GET /socket/longpoll?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let request = format!(
+            "GET /socket/longpoll?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        );
         poster.send_raw(request.as_bytes());
         let answer = poster.answer();
         let (_, rest) =
@@ -54,7 +55,7 @@ impl DeafSession {
     /// Says these, a line each. False if the session has ended.
     fn say(&mut self, messages: &str) -> bool {
         let request = format!(
-            "POST /socket/longpoll?vsn=2.0.0&token={} HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-ndjson\r\n\
+            "POST /socket/longpoll?vsn=2.0.0&token={} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n\
              Content-Length: {}\r\n\r\n{messages}",
             self.token,
             messages.len()

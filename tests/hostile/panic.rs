@@ -83,7 +83,7 @@ fn a_shard_that_panics_begins_anew_and_the_others_go_on() {
         // Nobody is there twice, and none of those who were closed.
         for room in 0..ROOMS {
             until("there are no ghosts", || {
-                let answer = ask(&server, b"GET /api/rooms HTTP/1.1\r\nHost: a\r\n\r\n");
+                let answer = ask(&server, b"GET /api/rooms HTTP/1.1\r\nHost: localhost\r\n\r\n");
                 let listing = answer
                     .body
                     .split('{')

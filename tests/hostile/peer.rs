@@ -40,7 +40,7 @@ pub(crate) fn ask(server: &Server, request: &[u8]) -> Answer {
 /// The upgrade to a socket, with further headers.
 pub(crate) fn upgrade(token: &str, headers: &str) -> String {
     format!(
-        "GET /socket/websocket?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET /socket/websocket?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
     )
 }

@@ -59,7 +59,7 @@ impl Server {
     pub(crate) fn token(&self, name: &str) -> String {
         let body = format!(r#"{{"name":"{name}"}}"#);
         let request = format!(
-            "POST /api/session HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST /api/session HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         let answer = peer::ask(self, request.as_bytes());

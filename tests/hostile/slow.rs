@@ -1,8 +1,14 @@
 //! Members that read slowly, or not at all: others do not notice, memory stays, and they catch up.
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::thread;
+use std::time::Duration;
+
 use crate::crowd::{Crowd, Member};
-use crate::peer::{Peer, connect, join, number, publish, upgrade};
-use crate::server::Server;
+use crate::metrics::value;
+use crate::peer::{Peer, ask, connect, join, number, publish, upgrade};
+use crate::server::{Server, until};
 
 /// How many messages are on their way at once.
 const WINDOW: u64 = 8;
@@ -129,4 +135,51 @@ fn who_lagged_recovers_exactly_what_it_missed() {
     offsets.sort_unstable();
     let missed: Vec<u64> = (offset + 1..=MESSAGES).chain([MESSAGES]).collect();
     assert_eq!(offsets, missed);
+}
+
+/// Far more than the kernel keeps for a socket.
+const ANSWERS_BYTES: usize = 8 << 20;
+const ASSET: &[u8] = b"GET /style.css HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const LAST_ASSET: &[u8] =
+    b"GET /style.css HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn an_answer_goes_out_whole_to_a_slow_reader_that_has_said_its_last() {
+    let server = Server::start(&["shards=1", "limits.conn_out_bytes=67108864"]);
+    let asset_bytes = ask(&server, ASSET).body.len();
+    let count = ANSWERS_BYTES / asset_bytes;
+    let read = |last: &[u8], ends_its_half: bool| {
+        let mut stream = connect(&server);
+        socket2::SockRef::from(&stream).set_recv_buffer_size(128 * 1_024).unwrap();
+        stream.write_all(&[&ASSET.repeat(count - 1), last].concat()).unwrap();
+        if ends_its_half {
+            stream.shutdown(Shutdown::Write).unwrap();
+        }
+        let mut received = Vec::new();
+        // Over more than four seconds, twice as long as a connection lingers.
+        while (&mut stream).take(ANSWERS_BYTES as u64 / 64).read_to_end(&mut received).unwrap() > 0
+        {
+            thread::sleep(Duration::from_millis(70));
+        }
+        let received = String::from_utf8_lossy(&received);
+        assert_eq!(received.matches("HTTP/1.1 200 OK\r\n").count(), count, "{ends_its_half}");
+        let (_, body) = received.rsplit_once("\r\n\r\n").unwrap();
+        assert_eq!(body.len(), asset_bytes, "the last one is whole");
+    };
+    thread::scope(|scope| {
+        for (last, ends_its_half) in [(LAST_ASSET, false), (ASSET, true), (LAST_ASSET, true)] {
+            scope.spawn(move || read(last, ends_its_half));
+        }
+    });
+}
+
+#[test]
+fn a_reader_that_takes_nothing_of_its_last_answer_is_closed_in_time() {
+    let server =
+        Server::start(&["shards=1", "limits.conn_out_bytes=67108864", "http.metrics=true"]);
+    let count = ANSWERS_BYTES / ask(&server, ASSET).body.len();
+    let mut stream = connect(&server);
+    stream.write_all(&[&ASSET.repeat(count - 1), LAST_ASSET].concat()).unwrap();
+    until("it is there beside the one that asks", || value(&server, "chinwag_connections") == 2);
+    until("it is gone", || value(&server, "chinwag_connections") == 1);
 }

@@ -74,8 +74,9 @@ fn thousands_at_a_byte_a_second_cost_the_others_nothing_and_are_gone_when_their_
 /// What a loris begins with.
 fn begun(number: usize, opening: &str) -> Vec<u8> {
     match number % 3 {
-        0 => b"GET /socket/websocket HTTP/1.1\r\nHost: x\r\nX-Slow: ".to_vec(),
-        1 => b"POST /api/session HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n".to_vec(),
+        0 => b"GET /socket/websocket HTTP/1.1\r\nHost: localhost\r\nX-Slow: ".to_vec(),
+        1 => b"POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n"
+            .to_vec(),
         _ => [opening.as_bytes(), b"\x81"].concat(),
     }
 }
