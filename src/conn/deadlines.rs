@@ -3,11 +3,17 @@
 //!
 //! A deadline is when to look, not yet a verdict: one number each in a dense array, swept a few
 //! times a second, so that a byte that comes costs no more than to note when.
+//!
+//! Invariant: no deadline of an open connection is later than the end of its token, as the clock
+//! stands when it is set. [`Conns::schedule`] is the one place that sets one, for sockets and
+//! sessions of long polling alike. Since the clock may be set, what a connection sends is judged by
+//! [`Conns::has_expired`] as well.
 
 use super::Conns;
 use super::input::Input;
 use super::stage::Stage;
 use crate::auth::identity::{Identity, NEVER_S};
+use crate::base::time::Now;
 use crate::limits::{ANSWER_STALL_MS, LINGER_MS};
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
@@ -61,9 +67,32 @@ impl Input {
 }
 
 impl Conns {
-    /// Schedules a connection to be looked at when this time has come.
-    pub(crate) fn set_deadline(&mut self, key: ConnKey, at_ms: u64) {
-        self.deadlines[key.index() as usize] = coarse_after(at_ms);
+    /// Schedules a connection to be looked at when this time has come, or its token ends.
+    pub(crate) fn set_deadline(&mut self, now: Now, key: ConnKey, at_ms: u64) {
+        self.schedule(now, key, coarse_after(at_ms));
+    }
+
+    /// See [`Conns::set_deadline`]; the time is a coarse one.
+    fn schedule(&mut self, now: Now, key: ConnKey, at: u32) {
+        // One that is closing says nothing more, and keeps its time to take what was said to it.
+        let is_closing = self.flags(key.index()).is_closing();
+        let left_ms = if is_closing { u64::MAX } else { self.token_left_ms(now, key) };
+        let end = coarse_after(now.mono_ms.saturating_add(left_ms));
+        self.deadlines[key.index() as usize] = at.min(end);
+    }
+
+    /// How long a connection's token is still good, in milliseconds; [`u64::MAX`] where there is
+    /// none.
+    fn token_left_ms(&self, now: Now, key: ConnKey) -> u64 {
+        match self.identity(key).map_or(NEVER_S, Identity::expires_at_s) {
+            NEVER_S => u64::MAX,
+            end_s => end_s.saturating_mul(1_000).saturating_sub(now.unix_ms),
+        }
+    }
+
+    /// Whether a connection's token has ended: what it sends is not heard any more.
+    pub(crate) fn has_expired(&self, now: Now, key: ConnKey) -> bool {
+        self.token_left_ms(now, key) == 0
     }
 
     /// Schedules a connection to be looked at when this time has come, or before.
@@ -78,7 +107,7 @@ impl Conns {
         let index = key.index() as usize;
         let is_answer = self.stages[index] == Stage::Http && !self.flags[index].is_shut();
         let wait_ms = if is_answer && !cx.is_draining { ANSWER_STALL_MS } else { LINGER_MS };
-        self.set_deadline(key, cx.now.mono_ms + wait_ms);
+        self.set_deadline(cx.now, key, cx.now.mono_ms + wait_ms);
     }
 
     /// Schedules a connection's deadlines to be worked out anew at the next sweep.
@@ -105,13 +134,18 @@ impl Conns {
         if flags.is_closing() {
             return Verdict::Gone;
         }
-        let expiry = conn.identity.as_ref().map_or(NEVER_S, Identity::expires_at_s);
-        let left_ms = expiry.saturating_mul(1_000).saturating_sub(cx.now.unix_ms);
-        if left_ms == 0 {
+        if self.has_expired(cx.now, key) {
             return Verdict::Expired;
         }
         match self.stages[index] {
-            _ if flags.is_session() => Verdict::Session,
+            _ if flags.is_session() => match self.session_until_ms(key) {
+                // The deadline was the end of its token, and the clock was set back since.
+                Some(until_ms) if until_ms > cx.now.mono_ms => {
+                    self.set_deadline(cx.now, key, until_ms);
+                    Verdict::Wait
+                }
+                _ => Verdict::Session,
+            },
             // It has asked in time, and waits to be let in; the line has a time of its own.
             Stage::Http if flags.is_parked() => Verdict::Wait,
             Stage::Http => Verdict::Late,
@@ -130,11 +164,73 @@ impl Conns {
                 if slow.is_some_and(|slow| slow <= now) {
                     return Verdict::Slow;
                 }
-                let expiry = coarse_after(cx.now.mono_ms.saturating_add(left_ms));
-                let next = [Some(idle), slow, Some(expiry)].into_iter().flatten().min();
-                self.deadlines[index] = next.unwrap_or(idle);
+                self.schedule(cx.now, key, slow.map_or(idle, |slow| slow.min(idle)));
                 Verdict::Wait
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn::flags::Flags;
+
+    const NOW: Now = Now { mono_ms: 50_000, unix_ms: 1_000_000_000 };
+    const END_S: u64 = 1_000_010;
+    /// When a token that ends at [`END_S`] does, by the monotonic clock.
+    const END_MS: u64 = 60_000;
+
+    /// A connection with a token that ends then, and whether it is due at a time.
+    #[track_caller]
+    fn check(end_s: u64, prepare: impl Fn(&mut Conns, ConnKey), due: &[(u64, bool)]) {
+        let hasher = |salt| ahash::RandomState::with_seeds(salt, 0, 0, 0);
+        let mut conns = Conns::new(hasher);
+        let key = conns.take_in(NOW.mono_ms);
+        let identity = Identity::new("ann", "Ann", end_s, None).expect("a user");
+        conns.arena.get_mut(key).expect("it is there").identity = Some(identity);
+        prepare(&mut conns, key);
+        for (at_ms, is_due) in due {
+            assert_eq!(conns.due_at(0, *at_ms).is_some(), *is_due, "at {at_ms}");
+        }
+    }
+
+    #[test]
+    fn no_deadline_is_later_than_the_end_of_the_token_unless_all_is_said() {
+        let at_end = [(END_MS - 1, false), (END_MS + 256, true)];
+        let never = [(END_MS + 256, false), (u64::from(u32::MAX), false)];
+        let late = |conns: &mut Conns, key| conns.set_deadline(NOW, key, u64::MAX / 2);
+        let session = |conns: &mut Conns, key: ConnKey| {
+            conns.flags[key.index() as usize] = Flags::of_session(false);
+            late(conns, key);
+        };
+        let closing = |conns: &mut Conns, key: ConnKey| {
+            conns.flags[key.index() as usize].set_closing();
+            late(conns, key);
+        };
+        let early = |conns: &mut Conns, key| conns.set_deadline(NOW, key, END_MS - 5_000);
+        let ended = |conns: &mut Conns, key| {
+            let after = Now { mono_ms: END_MS + 1_000, unix_ms: END_S * 1_000 + 1_000 };
+            conns.set_deadline(after, key, END_MS + 15_000);
+        };
+        check(END_S, late, &at_end);
+        check(END_S, session, &at_end);
+        check(END_S, closing, &never);
+        check(END_S, early, &[(END_MS - 5_001, false), (END_MS - 4_744, true)]);
+        check(END_S, ended, &[(END_MS + 1_256, true)]);
+        check(NEVER_S, late, &never);
+    }
+
+    #[test]
+    fn a_token_has_ended_from_its_last_second_on() {
+        let hasher = |salt| ahash::RandomState::with_seeds(salt, 0, 0, 0);
+        let mut conns = Conns::new(hasher);
+        let key = conns.take_in(NOW.mono_ms);
+        assert!(!conns.has_expired(NOW, key), "nobody yet");
+        let identity = Identity::new("ann", "Ann", END_S, None).expect("a user");
+        conns.arena.get_mut(key).expect("it is there").identity = Some(identity);
+        let at = |unix_ms| Now { unix_ms, ..NOW };
+        assert!(!conns.has_expired(at(END_S * 1_000 - 1), key));
+        assert!(conns.has_expired(at(END_S * 1_000), key));
     }
 }

@@ -100,7 +100,7 @@ impl Conns {
     /// After an answer: the next request, or the end.
     pub(crate) fn responded<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey, manner: Manner) {
         if manner.keep_alive {
-            self.set_deadline(key, cx.now.mono_ms + cx.settings.limits.idle_ms);
+            self.set_deadline(cx.now, key, cx.now.mono_ms + cx.settings.limits.idle_ms);
         } else {
             self.end(cx, key);
         }

@@ -286,6 +286,9 @@ impl Conns {
         let conn = self.arena.remove(key)?;
         self.rates.forget(key.index());
         let index = key.index() as usize;
+        if self.flags[index].is_session() {
+            self.sessions.remove(&key);
+        }
         self.flags[index] = Flags::default();
         self.deadlines[index] = NEVER;
         self.stuck.remove(&key.index());

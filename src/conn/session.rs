@@ -22,6 +22,7 @@ use super::http::Exchange;
 use super::stage::Stage;
 use crate::auth::identity::Identity;
 use crate::base::arena::Key;
+use crate::base::time::Now;
 use crate::limits::{READ_BUFFER_BYTES, SESSION_TIMEOUT_MS};
 use crate::link::ids::{ConnKey, Ticket};
 use crate::link::io::Io;
@@ -89,6 +90,8 @@ pub(crate) struct Session {
     ticket: Ticket,
     /// The poll that waits for something to say.
     poller: Option<Poller>,
+    /// Until when that poll waits, or the session lives without one.
+    until_ms: u64,
 }
 
 /// A connection that polls, and the shard it is on.
@@ -117,9 +120,42 @@ impl Conns {
             session.identity = Some(identity);
         }
         let ticket = Ticket { shard: cx.id, key, secret };
-        self.sessions.insert(key, Session { ticket, poller: None });
-        self.set_deadline(key, cx.now.mono_ms + SESSION_TIMEOUT_MS);
+        self.sessions.insert(key, Session { ticket, poller: None, until_ms: 0 });
+        self.set_session_deadline(cx.now, key, SESSION_TIMEOUT_MS);
         ticket
+    }
+
+    /// Has a session's poll wait for so long, or the session without one. It ends with its token in
+    /// any case.
+    pub(crate) fn set_session_deadline(&mut self, now: Now, key: ConnKey, ms: u64) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        session.until_ms = now.mono_ms + ms;
+        let until_ms = session.until_ms;
+        self.set_deadline(now, key, until_ms);
+    }
+
+    /// See [`Conns::set_session_deadline`].
+    pub(super) fn session_until_ms(&self, key: ConnKey) -> Option<u64> {
+        self.sessions.get(&key).map(|session| session.until_ms)
+    }
+
+    /// A session has ended that nobody polls: what there is for it is kept for the next poll, for
+    /// as long as it would have lived.
+    ///
+    /// Requires: no channel. Changes: it is closing from now on. Emits: nothing.
+    pub(crate) fn end_unpolled(&mut self, now: Now, key: ConnKey) {
+        self.flags[key.index() as usize].set_closing();
+        self.drop_input(key);
+        if let Some(until_ms) = self.session_until_ms(key) {
+            self.set_deadline(now, key, until_ms);
+        }
+    }
+
+    /// Whether a ticket is that of a session that has ended and has not said so yet.
+    pub(crate) fn has_ended(&self, ticket: Ticket) -> bool {
+        let session = self.sessions.get(&ticket.key);
+        session.is_some_and(|session| session.ticket == ticket)
+            && self.flags(ticket.key.index()).is_closing()
     }
 
     /// How many sessions there are.
@@ -160,22 +196,17 @@ impl Conns {
     }
 
     /// The connection that polls has gone: the session waits for another.
-    pub(crate) fn abandon(&mut self, now_ms: u64, key: ConnKey, abandoned: Poller) {
+    pub(crate) fn abandon(&mut self, now: Now, key: ConnKey, abandoned: Poller) {
         let session = self.sessions.get_mut(&key);
         // Connections of two shards may have the same number.
         if let Some(session) = session.filter(|session| session.poller == Some(abandoned)) {
             session.poller = None;
-            self.set_deadline(key, now_ms + SESSION_TIMEOUT_MS);
+            self.set_session_deadline(now, key, SESSION_TIMEOUT_MS);
         }
     }
 
-    /// Forgets what a session had beside its connection.
-    pub(crate) fn forget_session(&mut self, key: ConnKey) {
-        self.sessions.remove(&key);
-    }
-
     /// Polls that wait here for a connection of a shard that has begun anew wait no longer.
-    pub(crate) fn forget_pollers(&mut self, now_ms: u64, shard: u16) {
+    pub(crate) fn forget_pollers(&mut self, now: Now, shard: u16) {
         let is_polled =
             |session: &Session| session.poller.is_some_and(|poller| poller.shard == shard);
         let sessions = self.sessions.iter();
@@ -185,7 +216,7 @@ impl Conns {
         polled.sort_unstable();
         for key in polled {
             self.take_poller(key);
-            self.set_deadline(key, now_ms + SESSION_TIMEOUT_MS);
+            self.set_session_deadline(now, key, SESSION_TIMEOUT_MS);
         }
     }
 

@@ -56,8 +56,12 @@ impl Members {
     }
 
     /// Tells a connection that its token has expired, on its own topic where it listens, and closes
-    /// it.
-    fn expire<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
+    /// it. A session that nobody polls at this moment is a member of nothing from now on, and tells
+    /// the next poll.
+    ///
+    /// Requires: live, not closing. Changes: channels, output. Emits: later one `Leave` per settled
+    /// channel.
+    pub(crate) fn expire<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         // Not on one that is still being joined: nothing is said on a topic before the join is
         // answered.
         let joined = self.channels(key).iter().filter(|channel| channel.seat != NO_SEAT);
@@ -77,6 +81,11 @@ impl Members {
             self.conns.push(key, &message);
         }
         cx.metrics.expired += 1;
+        let is_session = self.conns.flags(key.index()).is_session();
+        if is_session && !self.conns.is_polled(key) && self.conns.out_bytes(key) > 0 {
+            self.leave_all(key);
+            return self.conns.end_unpolled(cx.now, key);
+        }
         self.close(cx, key, CloseCode::TokenExpired, "token expired");
     }
 }

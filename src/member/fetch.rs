@@ -22,7 +22,7 @@ impl Members {
         match message {
             ToSession::Poll { conn, ticket } => self.poll(cx, Poller { shard, conn }, ticket),
             ToSession::Abandon { conn, ticket } => {
-                self.conns.abandon(cx.now.mono_ms, ticket.key, Poller { shard, conn });
+                self.conns.abandon(cx.now, ticket.key, Poller { shard, conn });
             }
             ToSession::Post { .. } => unreachable!("the shard takes what is posted"),
         }
@@ -30,14 +30,22 @@ impl Members {
 
     /// A poll: what there is, now or as soon as something comes.
     fn poll<I: Io>(&mut self, cx: &mut Cx<'_, I>, poller: Poller, ticket: Ticket) {
+        let key = ticket.key;
+        if self.conns.has_ended(ticket) {
+            self.conns.set_poller(key, poller);
+            return self.end_session(cx, key);
+        }
         if !self.conns.has_session(ticket) {
             let gone = FromSession::Gone { conn: poller.conn };
             return self.tell_poller(cx, poller.shard, gone);
         }
-        self.answer_poller(cx, ticket.key, NOTHING, &[]);
-        self.conns.set_poller(ticket.key, poller);
-        self.conns.set_deadline(ticket.key, cx.now.mono_ms + POLL_WINDOW_MS);
-        self.serve_poller(cx, ticket.key);
+        self.answer_poller(cx, key, NOTHING, &[]);
+        self.conns.set_poller(key, poller);
+        if self.conns.has_expired(cx.now, key) {
+            return self.expire(cx, key);
+        }
+        self.conns.set_session_deadline(cx.now, key, POLL_WINDOW_MS);
+        self.serve_poller(cx, key);
     }
 
     /// Whether a session takes what is posted now; if not, with which status that is answered.
@@ -46,7 +54,7 @@ impl Members {
     ///
     /// [`GONE`] or [`BUSY`].
     pub(crate) fn takes_post<I: Io>(&self, cx: &mut Cx<'_, I>, ticket: Ticket) -> Result<(), u16> {
-        if !self.conns.has_session(ticket) {
+        if !self.conns.has_session(ticket) || self.conns.has_expired(cx.now, ticket.key) {
             return Err(GONE);
         }
         if self.conns.is_behind(ticket.key) {
@@ -99,7 +107,7 @@ impl Members {
         messages: &[u8],
     ) {
         if let Some(Poller { shard, conn }) = self.conns.take_poller(key) {
-            self.conns.set_deadline(key, cx.now.mono_ms + SESSION_TIMEOUT_MS);
+            self.conns.set_session_deadline(cx.now, key, SESSION_TIMEOUT_MS);
             self.tell_poller(cx, shard, FromSession::Polled { conn, status, messages });
         }
     }
@@ -137,7 +145,6 @@ impl Members {
         self.collect(key, &mut messages);
         let status = if messages.is_empty() { LOST } else { DONE };
         self.answer_poller(cx, key, status, &messages);
-        self.conns.forget_session(key);
         self.remove(cx, key);
     }
 }

@@ -129,7 +129,7 @@ impl Members {
         reason: &str,
     ) {
         let flags = self.conns.flags(key.index());
-        if !self.conns.contains(key) || flags.is_closing() {
+        if !self.conns.contains(key) || flags.is_closing() && !flags.is_session() {
             return;
         }
         self.leave_all(key);

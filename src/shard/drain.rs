@@ -37,7 +37,9 @@ impl Shard {
         let is_late = turn.now.mono_ms > until_ms + LINGER_MS;
         let conns = &self.members.conns;
         let may_close = |key: &ConnKey| {
-            let is_closing = conns.flags(key.index()).is_closing();
+            let flags = conns.flags(key.index());
+            // A session that has ended waits for a poll that may never come.
+            let is_closing = flags.is_closing() && !flags.is_session();
             !is_closing && (is_late || conns.stage(*key) != Stage::Waiting)
         };
         let open: Vec<_> = conns.keys().filter(may_close).collect();

@@ -38,7 +38,7 @@ impl Shard {
         self.common.metrics.accepted += 1;
         let key = self.members.conns.take_in(turn.now.mono_ms);
         let handshake_ms = self.common.settings.limits.handshake_ms;
-        self.members.conns.set_deadline(key, turn.now.mono_ms + handshake_ms);
+        self.members.conns.set_deadline(turn.now, key, turn.now.mono_ms + handshake_ms);
         Some(key)
     }
 
@@ -218,6 +218,9 @@ impl Shard {
         opcode: Opcode,
         bytes: &[u8],
     ) {
+        if self.members.conns.has_expired(turn.now, key) {
+            return self.members.expire(&mut self.common.cx(turn), key);
+        }
         let serializer = self.members.conns.serializer(key.index());
         let decoded = match opcode {
             Opcode::Binary => self.decoder.binary(bytes, serializer),

@@ -111,7 +111,7 @@ impl Shard {
         let cx = &mut self.common.cx(turn);
         self.rooms.forget_members(cx, shard);
         self.members.lose_homes(shard);
-        self.members.conns.forget_pollers(cx.now.mono_ms, shard);
+        self.members.conns.forget_pollers(cx.now, shard);
         Api::answer_waiting(cx, &mut self.members.conns, shard);
         let rooms: Vec<Box<str>> = self.directory.names().map(Box::from).collect();
         for room in rooms {

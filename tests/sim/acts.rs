@@ -15,6 +15,7 @@ pub(crate) struct Mouth<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) truth: &'a mut Truth,
     pub(crate) now_ms: u64,
+    pub(crate) unix_ms: u64,
     pub(crate) out: Vec<u8>,
 }
 
@@ -366,8 +367,11 @@ impl Client {
         let room = topic.strip_prefix("room:").expect("messages are said in rooms");
         let link = self.link.as_mut().expect("who acts is connected");
         link.said += 1;
-        let place = (link.serial, link.said);
+        let (place, expires_at_s) = ((link.serial, link.said), link.expires_at_s);
         mouth.truth.say(body, self.user, room, key, reply_to, place);
+        if expires_at_s <= mouth.unix_ms / 1_000 {
+            mouth.truth.say_too_late(body);
+        }
         let too_large = json!(body).to_string().len() - 2 > mouth.plan.settings.limits.body_bytes;
         let ask = Ask::Publish { body: body.to_owned(), key: key.map(str::to_owned), too_large };
         self.push(mouth, topic, "new_msg", &Payload::Json(payload), Some(ask));

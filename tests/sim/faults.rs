@@ -63,6 +63,8 @@ pub(crate) enum Bug {
     ForgetAcked,
     /// Whatever the token says, its owner may do everything.
     IgnoreRights,
+    /// A token that has let somebody in is good for ever.
+    IgnoreExpiry,
     /// A connection that does not read is kept, and all that is for it.
     UnboundedOutput,
     /// The history of a shard takes no heed of its bound.

@@ -148,6 +148,11 @@ fn rights_that_are_not_looked_at_let_strangers_in() {
 }
 
 #[test]
+fn a_token_that_has_ended_is_not_to_be_spoken_by() {
+    check(Bug::IgnoreExpiry, &["nobody speaks after its token ended"]);
+}
+
+#[test]
 fn output_without_a_bound_is_seen_to_grow() {
     check(Bug::UnboundedOutput, &["who does not read is bounded"]);
 }

@@ -78,6 +78,8 @@ pub(crate) fn token(user: usize, expires_at_s: u64) -> String {
 pub(crate) struct TestSite {
     /// A planted bug: everybody may do everything.
     pub(crate) lenient: bool,
+    /// A planted bug: a token is good for ever once it has let somebody in.
+    pub(crate) forgets_ends: bool,
     /// How many secrets have been given out. Nobody guesses in here.
     pub(crate) secrets: AtomicU64,
 }
@@ -93,7 +95,7 @@ impl Site for TestSite {
         if self.lenient {
             return Identity::new(user.id, user.name, NEVER_S, None).ok();
         }
-        Some(user.identity(expires_at_s))
+        Some(user.identity(if self.forgets_ends { NEVER_S } else { expires_at_s }))
     }
 
     fn secret(&self) -> Option<u128> {

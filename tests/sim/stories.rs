@@ -783,10 +783,22 @@ fn request(
     session: &str,
     body: &str,
 ) -> String {
+    request_until(world, pipe, 2_000_000_000, method, session, body)
+}
+
+/// The same with a token that ends at a time, in seconds of Unix time.
+fn request_until(
+    world: &mut World,
+    pipe: (usize, usize),
+    end_s: u64,
+    method: &str,
+    session: &str,
+    body: &str,
+) -> String {
     let request = format!(
         "{method} /socket/longpoll?vsn=2.0.0&token={}&token={session} HTTP/1.1\r\nHost: x\r\n\
          Content-Length: {}\r\n\r\n{body}",
-        crate::site::token(0, 2_000_000_000),
+        crate::site::token(0, end_s),
         body.len()
     );
     world.hosts[pipe.0].net.pipes[pipe.1].to_server.extend_from_slice(request.as_bytes());
@@ -797,9 +809,67 @@ fn request(
 
 /// Begins a session by a connection, and gives its token.
 fn session_by(world: &mut World, pipe: (usize, usize)) -> String {
-    let begun = request(world, pipe, "GET", "", "");
-    let (_, session) = begun.split_once("\"token\":\"").expect("a session");
+    session_in(&request(world, pipe, "GET", "", ""))
+}
+
+/// The session's token in an answer.
+fn session_in(answer: &str) -> String {
+    let (_, session) = answer.split_once("\"token\":\"").expect("a session");
     session.trim_end_matches("\"}").to_owned()
+}
+
+#[test]
+fn a_session_ends_with_its_token_however_often_it_is_polled_and_is_told_so() {
+    both_ways(|here, there| {
+        let mut world = world(&plan(2, Limits::default()), &[]);
+        let pipe = (here, world.open(here).expect("there is room"));
+        let other = (there, world.open(there).expect("there is room"));
+        let end_s = world.now.unix_ms / 1_000 + 12;
+        let mut session = session_in(&request_until(&mut world, pipe, end_s, "GET", "", ""));
+        let join = r#"["1","1","user:ann","phx_join",{}]"#;
+        request(&mut world, other, "POST", &session, join);
+        let joined = request(&mut world, pipe, "GET", &session, "");
+        assert!(joined.contains("phx_reply"), "{joined}");
+        session = session_in(&joined);
+        let mut told = String::new();
+        while told.is_empty() {
+            assert!(world.now.unix_ms < end_s * 1_000 + 2_000, "it hears of the end");
+            let heartbeat = r#"[null,"1","phoenix","heartbeat",{}]"#;
+            let posted = request(&mut world, other, "POST", &session, heartbeat);
+            let is_over = world.now.unix_ms >= end_s * 1_000;
+            let status = if is_over { 410 } else { 200 };
+            assert!(posted.contains(&format!(r#"{{"status":{status}}}"#)), "{posted}");
+            let polled = request(&mut world, pipe, "GET", &session, "");
+            if is_over {
+                told = polled;
+                break;
+            }
+            assert!(polled.contains("phx_reply"), "{polled}");
+            session = session_in(&polled);
+            world.pass(700);
+            world.turn(here);
+        }
+        assert!(told.contains("token_expired"), "{told}");
+        let after = request(&mut world, pipe, "GET", &session, "");
+        assert!(after.contains(r#"{"status":500}"#), "{after}");
+        assert_eq!(world.hosts[here].shard.metrics().expired, 1);
+    });
+}
+
+#[test]
+fn a_poll_that_waits_when_the_token_ends_hears_of_it() {
+    let mut world = world(&plan(1, Limits::default()), &[]);
+    let pipe = (0, world.open(0).expect("there is room"));
+    let end_s = world.now.unix_ms / 1_000 + 5;
+    let session = session_in(&request_until(&mut world, pipe, end_s, "GET", "", ""));
+    request(&mut world, pipe, "POST", &session, r#"["1","1","user:ann","phx_join",{}]"#);
+    let session = session_in(&request(&mut world, pipe, "GET", &session, ""));
+    assert_eq!(request(&mut world, pipe, "GET", &session, ""), "", "the poll waits");
+    world.pass(5_000 + 2 * SWEEP_MS);
+    while world.settle() {}
+    let told = world.hosts[0].net.pipes[pipe.1].to_client.clone();
+    let told = String::from_utf8(told).expect("text");
+    assert!(told.contains("token_expired"), "{told}");
 }
 
 #[test]

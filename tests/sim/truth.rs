@@ -25,6 +25,8 @@ pub(crate) struct Said {
     refused: u32,
     /// Where it stands: the offset by epoch.
     stands: BTreeMap<String, u64>,
+    /// How often the clock had been set back when it was sent, after its author's token had ended.
+    too_late: Option<u64>,
 }
 
 /// One life of a room.
@@ -51,6 +53,8 @@ pub(crate) struct Truth {
     pub(crate) founded_perhaps: BTreeSet<String>,
     /// How often things happened that a run should have seen.
     pub(crate) seen: BTreeMap<&'static str, u64>,
+    /// How often the wall clock was set back: a token may be good again then.
+    pub(crate) clock_sets: u64,
     /// Customs that were refused.
     refused_customs: BTreeSet<String>,
     /// The pages of history that were read last: the offsets in them, and whether there is more.
@@ -89,11 +93,19 @@ impl Truth {
             sent: 0,
             refused: 0,
             stands: BTreeMap::new(),
+            too_late: None,
         });
         said.sent += 1;
         if said.sent > 1 {
             said.place = None;
         }
+    }
+
+    /// The message that was just sent came after the end of its author's token.
+    pub(crate) fn say_too_late(&mut self, body: &str) {
+        let said = self.said.get_mut(body).expect("it was just said");
+        // One that was sent in time as well may have been done then.
+        said.too_late = (said.sent == 1).then_some(self.clock_sets);
     }
 
     /// A client was told that its message was refused.
@@ -141,6 +153,10 @@ impl Truth {
         assert!(
             said.refused < said.sent,
             "a push is refused or done, never both: {body} was refused and stands at {offset}"
+        );
+        assert!(
+            said.too_late.is_none_or(|sets| said.sent > 1 || sets != self.clock_sets),
+            "nobody speaks after its token ended: {body}"
         );
         let stands = *said.stands.entry(epoch.to_owned()).or_insert(offset);
         assert_eq!(stands, offset, "a message stands in one place: {body}");

@@ -74,6 +74,7 @@ impl World {
         let settings = Arc::new(plan.settings());
         let site = Arc::new(TestSite {
             lenient: plan.bug == Some(Bug::IgnoreRights),
+            forgets_ends: plan.bug == Some(Bug::IgnoreExpiry),
             secrets: AtomicU64::new(0),
         });
         let hosts = (0..plan.shards)
@@ -195,6 +196,7 @@ impl World {
                 self.pass(0);
                 self.now.unix_ms += self.draws.below(2 * hour_ms);
                 self.pass(0);
+                self.truth.clock_sets += 1;
                 self.now.unix_ms -= self.draws.below(2 * hour_ms);
             }
         }
@@ -360,7 +362,8 @@ impl World {
         let client = &mut clients[client];
         let Some(link) = client.link.as_ref().filter(|link| link.speaks()) else { return };
         let (host, pipe) = (link.host, link.pipe);
-        let mut mouth = Mouth { plan, truth, now_ms: now.mono_ms, out: Vec::new() };
+        let (now_ms, unix_ms) = (now.mono_ms, now.unix_ms);
+        let mut mouth = Mouth { plan, truth, now_ms, unix_ms, out: Vec::new() };
         say(client, &mut mouth);
         let out = mouth.out;
         if client.polls {
