@@ -6,7 +6,32 @@
 //! costs its connection and nothing more, and is answered in the turn in which something comes.
 //!
 //! The session's token names its shard, so any connection of the server serves it; the rest of it
-//! is a secret that nobody guesses.
+//! is a secret that nobody guesses, and a number.
+//!
+//! # Answers that are lost
+//!
+//! An answer may be lost behind everything that a server can see of a connection: a kernel or a
+//! proxy has acknowledged its bytes, and the client has not read them. What the clients do then
+//! (`longpoll.js` of 1.2, 1.6, 1.7 and 1.8):
+//!
+//! | what happens to the poll | what the client does |
+//! |---|---|
+//! | an error, a broken answer, no answer in time | closes, and begins a new session (no token) |
+//! | `status` 500 | the same |
+//! | a kept connection breaks before the first byte | nothing: its *browser* asks again by itself, as it may (RFC 9110, 9.2.2), and so do proxies |
+//! | any answer with `token` | takes that token for all requests that follow |
+//!
+//! The first two lose nothing, for channels are joined again with their cursors. The third was a
+//! silent gap: what was in the lost answer had been taken out of the session. The fourth is an
+//! acknowledgement, and every stock client gives it. So the token has the number of the answers
+//! with messages in it: whoever polls with the number of the last one has had it. A poll with
+//! another number is of one who has not, and that session ends: the poll is told 500, the client
+//! begins anew, and is caught up. An answer without messages may be lost, so it has no number of
+//! its own.
+//!
+//! The last answer is not kept to be given again: that would cost every session up to its largest
+//! answer, for what is rare and is mended by beginning anew. A post may have any number: it is sent
+//! beside a poll, whose answer it need not have had.
 //!
 //! Source: `Phoenix.Transports.LongPoll`. Where that is broken, `docs/protocol.md` says what
 //! happens here instead.
@@ -55,16 +80,17 @@ pub(crate) const BUSY: u16 = 503;
 pub(crate) const LOST: u16 = 500;
 
 /// A ticket's length as bytes and as text.
-const TICKET_BYTES: usize = 26;
+const TICKET_BYTES: usize = 30;
 /// See [`TICKET_BYTES`].
-pub(crate) const TICKET_CHARS: usize = 35;
+pub(crate) const TICKET_CHARS: usize = 40;
 
 /// A session's token as clients see it: [`TICKET_CHARS`] characters.
 pub(crate) fn ticket_text(ticket: Ticket) -> String {
     let mut bytes = [0; TICKET_BYTES];
     bytes[..2].copy_from_slice(&ticket.shard.to_be_bytes());
     bytes[2..10].copy_from_slice(&ticket.key.to_u64().to_be_bytes());
-    bytes[10..].copy_from_slice(&ticket.secret.to_be_bytes());
+    bytes[10..26].copy_from_slice(&ticket.secret.to_be_bytes());
+    bytes[26..].copy_from_slice(&ticket.answer.to_be_bytes());
     BASE64URL_NOPAD.encode(&bytes)
 }
 
@@ -76,11 +102,13 @@ pub(crate) fn parse_ticket(text: &str) -> Option<Ticket> {
     }
     let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
     let (shard, rest) = bytes.split_first_chunk()?;
-    let (key, secret) = rest.split_first_chunk()?;
+    let (key, rest) = rest.split_first_chunk()?;
+    let (secret, answer) = rest.split_first_chunk()?;
     Some(Ticket {
         shard: u16::from_be_bytes(*shard),
         key: Key::from_u64(u64::from_be_bytes(*key)),
-        secret: u128::from_be_bytes(*secret.first_chunk()?),
+        secret: u128::from_be_bytes(*secret),
+        answer: u32::from_be_bytes(*answer.first_chunk()?),
     })
 }
 
@@ -119,7 +147,7 @@ impl Conns {
         if let Some(session) = self.arena.get_mut(key) {
             session.identity = Some(identity);
         }
-        let ticket = Ticket { shard: cx.id, key, secret };
+        let ticket = Ticket { shard: cx.id, key, secret, answer: 0 };
         self.sessions.insert(key, Session { ticket, poller: None, until_ms: 0 });
         self.set_session_deadline(cx.now, key, SESSION_TIMEOUT_MS);
         ticket
@@ -154,7 +182,7 @@ impl Conns {
     /// Whether a ticket is that of a session that has ended and has not said so yet.
     pub(crate) fn has_ended(&self, ticket: Ticket) -> bool {
         let session = self.sessions.get(&ticket.key);
-        session.is_some_and(|session| session.ticket == ticket)
+        session.is_some_and(|session| session.ticket.is_of_same(&ticket))
             && self.flags(ticket.key.index()).is_closing()
     }
 
@@ -168,8 +196,21 @@ impl Conns {
         // Not compared in constant time: 128 random bits, over a network, and a wrong guess is not
         // told from a dead session.
         let session = self.sessions.get(&ticket.key);
-        session.is_some_and(|session| session.ticket == ticket)
+        session.is_some_and(|session| session.ticket.is_of_same(&ticket))
             && !self.flags(ticket.key.index()).is_closing()
+    }
+
+    /// Whether who polls with this ticket, of a session that there is, has had the last answer that
+    /// had messages.
+    pub(crate) fn has_had_all(&self, ticket: Ticket) -> bool {
+        self.sessions.get(&ticket.key).is_some_and(|session| session.ticket == ticket)
+    }
+
+    /// An answer with messages goes out: the next poll is to have its number.
+    pub(crate) fn number_answer(&mut self, key: ConnKey) {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.ticket = session.ticket.next();
+        }
     }
 
     /// Whether a session has so much posted that could not be handled yet that no more is taken: a
@@ -243,7 +284,12 @@ impl Conns {
         let Some(exchange) = self.stop_waiting(conn) else { return };
         match (message, exchange) {
             (FromSession::Polled { status, messages, .. }, Exchange::Poll { manner, ticket }) => {
-                let ticket = Some(ticket).filter(|_| status != LOST);
+                // The session was polled with its own ticket, or would not have answered so.
+                let ticket = match status {
+                    LOST => None,
+                    DONE => Some(ticket.next()),
+                    _ => Some(ticket),
+                };
                 self.answer_poll(cx, conn, manner, status, ticket, messages);
             }
             (FromSession::Gone { .. }, Exchange::Poll { manner, .. }) => {
@@ -300,7 +346,7 @@ mod tests {
     #[test]
     fn a_ticket_is_read_as_it_was_written_and_nothing_else_is_one() {
         let key = Key::from_u64(0x0102_0304_0506_0708);
-        let ticket = Ticket { shard: 3, key, secret: u128::MAX / 3 };
+        let ticket = Ticket { shard: 3, key, secret: u128::MAX / 3, answer: 0x0908_0706 };
         let text = ticket_text(ticket);
         assert_eq!(text.len(), TICKET_CHARS);
         assert_eq!(parse_ticket(&text), Some(ticket));

@@ -69,6 +69,22 @@ pub struct Ticket {
     pub key: ConnKey,
     /// 128 random bits.
     pub secret: u128,
+    /// The last answer with messages that its holder has had: the number of those before it.
+    pub answer: u32,
+}
+
+impl Ticket {
+    /// What comes with the next answer that has messages.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self { answer: self.answer.wrapping_add(1), ..self }
+    }
+
+    /// Whether both are of one session, whatever their holders have had of it.
+    #[must_use]
+    pub fn is_of_same(&self, other: &Self) -> bool {
+        Self { answer: other.answer, ..*self } == *other
+    }
 }
 
 /// Where a reader stands in a room.

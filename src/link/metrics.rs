@@ -81,6 +81,7 @@ metrics! {
     lagged: counter "lagged_total" "" "Members let go of because they were `limits.room_lag_bytes` behind.";
     lost_for_memory: counter "lost_for_memory_total" "" "Members let go of because memory was short: they lagged furthest.";
     overflowed: counter "closed_total" "{reason=\"overflowed\"}" "Nothing of what waited was taken for `limits.out_ms`, or far too much waited: 1013.";
+    answers_lost: counter "closed_total" "{reason=\"answer_lost\"}" "Sessions of long polling whose client polled on without the last answer: 500.";
     expired: counter "closed_total" "{reason=\"expired\"}" "The token has expired: 4001.";
     idle: counter "closed_total" "{reason=\"idle\"}" "Nothing came for `limits.idle_ms`: 1002.";
     slow: counter "closed_total" "{reason=\"slow\"}" "A message took longer than `limits.message_ms`: 1008.";

@@ -379,10 +379,12 @@ impl Field<'_> for Ticket {
         self.shard.put(out);
         self.key.put(out);
         self.secret.put(out);
+        self.answer.put(out);
     }
 
     fn take(record: &mut &[u8]) -> Self {
-        Self { shard: u16::take(record), key: Key::take(record), secret: u128::take(record) }
+        let (shard, key) = (u16::take(record), Key::take(record));
+        Self { shard, key, secret: u128::take(record), answer: u32::take(record) }
     }
 }
 

@@ -39,6 +39,16 @@ impl Members {
             let gone = FromSession::Gone { conn: poller.conn };
             return self.tell_poller(cx, poller.shard, gone);
         }
+        if !self.conns.has_had_all(ticket) {
+            // What was in an answer that was lost is gone. A poll that waits and has had all is
+            // none of that: this one is late then, and nobody's.
+            if !self.conns.is_polled(key) {
+                cx.metrics.answers_lost += 1;
+                self.close(cx, key, CloseCode::GoingAway, "");
+            }
+            let gone = FromSession::Gone { conn: poller.conn };
+            return self.tell_poller(cx, poller.shard, gone);
+        }
         self.answer_poller(cx, key, NOTHING, &[]);
         self.conns.set_poller(key, poller);
         if self.conns.has_expired(cx.now, key) {
@@ -108,6 +118,9 @@ impl Members {
     ) {
         if let Some(Poller { shard, conn }) = self.conns.take_poller(key) {
             self.conns.set_session_deadline(cx.now, key, SESSION_TIMEOUT_MS);
+            if status == DONE {
+                self.conns.number_answer(key);
+            }
             self.tell_poller(cx, shard, FromSession::Polled { conn, status, messages });
         }
     }

@@ -3,7 +3,7 @@
 import { XMLHttpRequest } from "./support/browser.js";
 
 import assert from "node:assert/strict";
-import { request } from "node:http";
+import { createServer as createHttpServer, request } from "node:http";
 import { createServer } from "node:net";
 import { after, before, describe, test } from "node:test";
 
@@ -55,7 +55,67 @@ async function onceOver({ port }, method, path, body) {
   return JSON.parse(text);
 }
 
+/**
+ * Stands between clients and a server. What the server says to a GET is thrown away, with the connection, while `cuts` says so of it; then
+ * the request is asked again on another connection, as browsers and proxies do with one that breaks before its answer.
+ */
+async function relayTo({ port }, cuts) {
+  let cut = 0;
+  const ask = (head, body) =>
+    told("an answer", (done) => request({ port, ...head, agent: false }, done).end(body)).then(async (response) => {
+      const pieces = [];
+      for await (const piece of response) pieces.push(piece);
+      return { response, answer: Buffer.concat(pieces) };
+    });
+  const relay = createHttpServer(async (incoming, outgoing) => {
+    const { method, url: path, headers } = incoming;
+    const pieces = [];
+    for await (const piece of incoming) pieces.push(piece);
+    let { response, answer } = await ask({ method, path, headers }, Buffer.concat(pieces));
+    if (method === "GET" && cuts(answer.toString())) {
+      cut += 1;
+      ({ response, answer } = await ask({ method, path, headers }));
+    }
+    outgoing.writeHead(response.statusCode, response.headers).end(answer);
+  });
+  await told("a port", (done) => relay.listen(0, "127.0.0.1", done));
+  return { port: relay.address().port, cut: () => cut, close: () => (relay.closeAllConnections(), relay.close()) };
+}
+
 function sessions({ client, server }) {
+  test("misses nothing when an answer is lost and its request is asked again behind its back", async (t) => {
+    const lost = new Set(["second", "fourth"]);
+    const relay = await relayTo(server(), (answer) => [...lost].some((body) => answer.includes(body) && lost.delete(body)));
+    t.after(relay.close);
+    const [topic, heard] = [roomName(), new Inbox("messages")];
+    const behind = { socket: server().socket.replace(/:\d+/, `:${relay.port}`), token: (user) => server().token(user) };
+    let cursor;
+    const ann = connect(t, client, behind, "ann", { transport: client.LongPoll });
+    const channel = ann.channel(topic, () => (cursor ? { since: cursor } : {}));
+    const hear = (message) => {
+      cursor.offset = message.offset;
+      heard.put(message.body);
+    };
+    channel.on("new_msg", hear);
+    const joined = new Inbox("joins");
+    channel.join().receive("ok", ({ epoch, offset, recovered, messages }) => {
+      const isBack = cursor !== undefined;
+      cursor ??= { epoch, offset };
+      if (isBack) {
+        assert.ok(recovered);
+        messages.forEach(hear);
+      }
+      joined.put(isBack);
+    });
+    assert.equal(await joined.next(), false);
+    const { channel: other } = await join(connect(t, client, server(), "bob"), topic);
+    for (const body of ["first", "second", "third", "fourth", "fifth"]) {
+      await ok(other.push("new_msg", { body }));
+      assert.equal(await heard.next(), body);
+    }
+    assert.equal(relay.cut(), 2);
+  });
+
   test("asks on after a refusal, more and more slowly", async (t) => {
     const tries = new Inbox("attempts");
     connect(t, client, server(), "-", {
@@ -158,15 +218,32 @@ function newestOnly({ server }) {
 
   test("is the same session on whatever connection, and so on whatever shard", async () => {
     const path = `/socket/longpoll?vsn=2.0.0&token=${server().token("ann")}`;
-    const { token } = await (await fetch(server().http + path)).json();
+    let { token } = await (await fetch(server().http + path)).json();
     for (let n = 0; n < 20; n += 1) {
       const heartbeat = JSON.stringify([null, `${n}`, "phoenix", "heartbeat", {}]);
       const session = `${path}&token=${token}`;
       assert.deepEqual(await onceOver(server(), "POST", session, heartbeat), { status: 200 });
-      const { status, messages } = await onceOver(server(), "GET", session);
-      assert.equal(status, 200);
-      assert.deepEqual(JSON.parse(messages[0]), [null, `${n}`, "phoenix", "phx_reply", { response: {}, status: "ok" }]);
+      const answer = await onceOver(server(), "GET", session);
+      assert.equal(answer.status, 200);
+      assert.deepEqual(JSON.parse(answer.messages[0]), [null, `${n}`, "phoenix", "phx_reply", { response: {}, status: "ok" }]);
+      token = answer.token;
     }
+  });
+
+  test("is over for a poll that has not had the last answer, and not for a post", async () => {
+    const path = `/socket/longpoll?vsn=2.0.0&token=${server().token("ann")}`;
+    const first = await onceOver(server(), "GET", path);
+    const post = (token, n) => onceOver(server(), "POST", `${path}&token=${token}`, `[null,"${n}","phoenix","heartbeat",{}]`);
+    const poll = (token) => onceOver(server(), "GET", `${path}&token=${token}`);
+    await post(first.token, 1);
+    const second = await poll(first.token);
+    assert.equal(second.messages.length, 1);
+    assert.deepEqual(await post(first.token, 2), { status: 200 });
+    const third = await poll(second.token);
+    assert.equal(third.messages.length, 1);
+    // Never had, for all that the client knows.
+    assert.deepEqual(await poll(second.token), { status: 500 });
+    assert.deepEqual(await poll(third.token), { status: 500 }, "and it has ended");
   });
 
   test("polls with authToken, which comes in a header", async (t) => {

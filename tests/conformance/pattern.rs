@@ -10,7 +10,7 @@
 //! | `<session NAME>` | a token of long polling, without its quotes | it is opaque |
 //!
 //! The same NAME stands for the same `phx_ref` or token wherever it comes, and another NAME for
-//! another.
+//! another. That of a session changes with each answer that has messages: its NAME is the latest.
 
 use std::collections::BTreeMap;
 
@@ -52,6 +52,7 @@ impl Bindings {
                 }
                 Some(("session", _)) => {
                     let (token, _) = seen.split_once('"').ok_or("a token that does not end")?;
+                    self.0.remove(name);
                     self.bind(name, token)?;
                     &seen[token.len()..]
                 }

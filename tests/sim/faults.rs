@@ -79,6 +79,8 @@ pub(crate) enum Bug {
     RepeatTyping,
     /// The lobby is not told of a room's change.
     ForgetListing,
+    /// A poll that is asked again has the token of the answer that was lost.
+    TakeLostForHad,
     /// An upgrade that had to wait is never answered.
     ForgetUpgrade,
     /// A connection that is handed off does not arrive.

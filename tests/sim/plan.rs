@@ -77,6 +77,8 @@ pub(crate) enum Happening {
     Request,
     /// Somebody sets the wall clock.
     SetClock,
+    /// A connection that polls breaks.
+    CutPoll,
 }
 
 /// A run, before it begins.
@@ -274,7 +276,14 @@ fn happenings(draws: &mut Draws) -> Vec<(Happening, u64)> {
         (H::Turn, 50),
         (H::Time, 15),
     ];
-    let faults = [(H::Vanish, 1), (H::Stall, 3), (H::Jam, 3), (H::Request, 1), (H::SetClock, 1)];
+    let faults = [
+        (H::Vanish, 1),
+        (H::Stall, 3),
+        (H::Jam, 3),
+        (H::Request, 1),
+        (H::SetClock, 1),
+        (H::CutPoll, 1),
+    ];
     happenings.extend(faults.iter().filter(|_| draws.one_in(2)));
     for (_, weight) in &mut happenings {
         *weight *= draws.range(1, 4);

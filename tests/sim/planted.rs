@@ -153,6 +153,11 @@ fn a_token_that_has_ended_is_not_to_be_spoken_by() {
 }
 
 #[test]
+fn a_lost_answer_that_is_taken_for_had_is_a_gap() {
+    check(Bug::TakeLostForHad, &["no member misses an offset", "nothing is lost without a word"]);
+}
+
+#[test]
 fn output_without_a_bound_is_seen_to_grow() {
     check(Bug::UnboundedOutput, &["who does not read is bounded"]);
 }

@@ -191,6 +191,7 @@ impl World {
                 *jammed = !*jammed;
             }
             Happening::Request => self.request(),
+            Happening::CutPoll => self.cut_poll(),
             Happening::SetClock => {
                 let hour_ms = 3_600_000;
                 self.pass(0);
