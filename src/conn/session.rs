@@ -179,11 +179,10 @@ impl Conns {
         }
     }
 
-    /// Whether a ticket is that of a session that has ended and has not said so yet.
+    /// Whether a ticket is that of a session that has ended and has not said so yet, and of who has
+    /// had all until then: nobody else is to have the end without what was before it.
     pub(crate) fn has_ended(&self, ticket: Ticket) -> bool {
-        let session = self.sessions.get(&ticket.key);
-        session.is_some_and(|session| session.ticket.is_of_same(&ticket))
-            && self.flags(ticket.key.index()).is_closing()
+        self.has_had_all(ticket) && self.flags(ticket.key.index()).is_closing()
     }
 
     /// How many sessions there are.
