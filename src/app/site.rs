@@ -13,7 +13,8 @@ use crate::auth::identity::Identity;
 use crate::auth::token::{Claims, Signer, Verifier};
 use crate::base::name::is_name;
 use crate::base::time::Now;
-use crate::limits::NAME_BYTES_MAX;
+use crate::directory::Scope;
+use crate::limits::{NAME_BYTES_MAX, TITLE_BYTES_MAX};
 use crate::reactor::Health;
 use crate::shard::{API_HEADERS, Request, Routed, Site, push_rooms, push_text};
 use crate::wire::http::Head;
@@ -43,9 +44,6 @@ pub(super) struct ChatSite {
 /// The rooms in one page of the list, unless fewer are asked for, and at most.
 const ROOMS_DEFAULT: usize = 100;
 const ROOMS_MAX: usize = 1_000;
-
-/// The longest title of a room, in bytes.
-const TITLE_BYTES_MAX: usize = 256;
 
 /// The page runs nothing but its own files, is framed by nobody, and tells nobody where it was.
 const PAGE_HEADERS: [(&str, &str); 6] = [
@@ -330,15 +328,14 @@ impl ChatSite {
             }
         };
         let after = param("after")?;
-        let may_see = |room: &str| caller.as_ref().is_none_or(|caller| caller.may_join(room));
-        let (rooms, more) = request.directory.page(after.as_deref(), limit, may_see);
+        let scope = caller.as_ref().map_or_else(Scope::all, Scope::of);
+        let (rooms, more) = request.directory.page(after.as_deref(), limit, &scope);
         let mut body = b"{\"more\":".to_vec();
         body.extend_from_slice(if more { b"true" } else { b"false" });
         body.extend_from_slice(b",\"rooms\":");
         push_rooms(&mut body, rooms.into_iter());
-        body.extend_from_slice(
-            format!(",\"total\":{}}}", request.directory.count(may_see)).as_bytes(),
-        );
+        let total = request.directory.count(&scope);
+        body.extend_from_slice(format!(",\"total\":{total}}}").as_bytes());
         self.push_api(request, Status::Ok, &[], &body, out);
         Ok(())
     }

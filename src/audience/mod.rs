@@ -19,6 +19,7 @@
 mod cadence;
 mod flush;
 mod lobby;
+mod lobby_batch;
 mod log;
 mod seats;
 
@@ -198,7 +199,8 @@ impl Audiences {
 
     /// Gives back memory that most of is not needed.
     pub(crate) fn tidy(&mut self) {
-        let Self { arena: _, by_topic, log_memory, touched, laggards, lobby: _ } = self;
+        let Self { arena: _, by_topic, log_memory, touched, laggards, lobby } = self;
+        lobby.tidy();
         log_memory.tidy();
         by_topic.trim(ENTRIES_KEPT);
         touched.trim(ENTRIES_KEPT);
@@ -210,6 +212,8 @@ impl Audiences {
         for (key, audience) in self.arena.iter() {
             self.check_audience(conns, key, audience);
         }
+        let apart = self.arena.iter().map(|(_, audience)| audience.apart as usize);
+        assert_eq!(apart.sum::<usize>(), self.lobby.check());
         assert_eq!(self.arena.len(), self.by_topic.len());
         let log_bytes: usize = self.arena.iter().map(|(_, audience)| audience.log_bytes()).sum();
         assert_eq!(self.log_memory.lent_bytes(), log_bytes);

@@ -6,8 +6,6 @@
 
 use std::cmp::Ordering;
 
-use smallvec::SmallVec;
-
 use super::cadence::Cadence;
 use super::log::{Log, LogMemory, Position};
 use crate::base::slack::Slack;
@@ -32,8 +30,9 @@ pub(crate) struct Audience {
     /// Known from the first join on. The lobby has none: each shard holds the directory itself.
     pub(crate) home: Option<RoomKey>,
     pub(crate) seats: Vec<Seat>,
-    /// Members of the lobby who may not see every room, and are told apart of those that they may.
-    pub(crate) apart: SmallVec<[u32; 2]>,
+    /// How many members of the lobby may not see every room: they have no seat, and are told of
+    /// those that they may see.
+    pub(super) apart: u32,
     /// Joins that the home has not answered yet. They keep the audience.
     pub(crate) joining: u32,
     /// Members who have not been sent `presence_state` yet, in the order in which they joined.
@@ -61,7 +60,7 @@ impl Audience {
             home_shard,
             home: None,
             seats: Vec::new(),
-            apart: SmallVec::new(),
+            apart: 0,
             joining: 0,
             unheard: 0,
             newcomers: Vec::new(),
@@ -110,7 +109,7 @@ impl Audience {
     }
 
     pub(super) fn is_deserted(&self) -> bool {
-        self.seats.is_empty() && self.apart.is_empty() && self.joining == 0 && self.unheard == 0
+        self.seats.is_empty() && self.apart == 0 && self.joining == 0 && self.unheard == 0
     }
 
     /// Whether a flush is under way that the next turn goes on with.

@@ -169,6 +169,12 @@ impl Identity {
         self.right_in(room) >= Right::Speak
     }
 
+    /// Its rights; `None` if everything is allowed.
+    #[must_use]
+    pub fn rights(&self) -> Option<&Rights> {
+        self.facts().rights
+    }
+
     fn right_in(&self, room: &str) -> Right {
         self.facts().rights.map_or(Right::Speak, |rights| rights.in_room(room))
     }
@@ -274,6 +280,12 @@ impl Rights {
     #[must_use]
     pub fn in_room(&self, room: &str) -> Right {
         self.rules.iter().find(|rule| rule.matches(room)).map_or(Right::None, |rule| rule.right)
+    }
+
+    /// Each pattern without its `*`, whether it had none, and what it grants. Of two that match a
+    /// room the one that comes first decides.
+    pub fn rules(&self) -> impl Iterator<Item = (&str, bool, Right)> {
+        self.rules.iter().map(|rule| (&*rule.text, rule.exact, rule.right))
     }
 }
 

@@ -1,12 +1,30 @@
 //! The rooms there are, with titles and head counts: what the lobby and the API list.
 //!
-//! Every shard holds one, told by the rooms' homes; so a list is answered where it is asked for,
-//! and filtered by who asks.
+//! ```text
+//!   homes ── learn ──> tree by name, counts and largest below each node ──> count, largest, page
+//!                 └──> what changed, once per room ── take_changes ──> the lobby
+//! ```
 //!
-//! Deliberately absent: which rooms a user may see. That is a question to the identity, passed in.
+//! Every shard holds one, told by the rooms' homes; so a list is answered where it is asked for,
+//! and filtered by who asks: a [`Scope`] is a list of ranges of names, and a question to the
+//! directory is one to each range.
+//!
+//! Invariant: what is answered costs what the answer is long, and the logarithm of how many rooms
+//! there are for each range; never a look at all rooms, whoever asks. [`Directory::take_visits`]
+//! says how many were looked at.
+//!
+//! Deliberately absent: which rooms a user may see. That is said by the identity.
+//!
+//! Called by: `rooms`, `audience` (the lobby), `member`, `api`. Calls: nothing above `link`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod scope;
+mod tree;
+
+use std::collections::BTreeMap;
 use std::ops::Bound;
+
+pub use scope::{NameRange, Scope};
+use tree::Tree;
 
 use crate::link::message::push_listing;
 
@@ -22,9 +40,13 @@ pub struct Listing {
 /// All rooms, by name.
 #[derive(Debug, Default)]
 pub struct Directory {
-    rooms: BTreeMap<Box<str>, Listing>,
-    /// Those of which there is news for those who watch.
-    changed: BTreeSet<Box<str>>,
+    rooms: Tree,
+    /// The rooms of which there is news for those who watch, and whether one of them may know of
+    /// the room.
+    changed: BTreeMap<Box<str>, bool>,
+    /// The last room whose news was taken: the next ones come first, so that no room waits behind
+    /// others for ever.
+    taken: Box<str>,
     is_watched: bool,
 }
 
@@ -43,38 +65,44 @@ impl Directory {
 
     /// Notes what a room's home says of it; without `members` it is gone.
     pub fn learn(&mut self, room: &str, title: &str, members: Option<u32>) {
-        match (self.rooms.get_mut(room), members) {
-            (None, None) => return,
-            (Some(known), Some(members)) if known.members == members && *known.title == *title => {
-                return;
+        let rooms_before = self.rooms.len();
+        let has_changed = match members {
+            Some(members) => self.rooms.set(room, title, members),
+            None => self.rooms.remove(room),
+        };
+        if !has_changed || !self.is_watched {
+            return;
+        }
+        let is_new = self.rooms.len() > rooms_before;
+        match self.changed.get(room) {
+            // It came and went between two frames, and nobody was told. However many rooms do so,
+            // what waits is bounded by the rooms there are and by what was told.
+            Some(false) if members.is_none() => {
+                self.changed.remove(room);
             }
-            (Some(known), Some(members)) => {
-                known.members = members;
-                if *known.title != *title {
-                    known.title = title.into();
-                }
-            }
-            (None, Some(members)) => {
-                self.rooms.insert(room.into(), Listing { title: title.into(), members });
-            }
-            (Some(_), None) => {
-                self.rooms.remove(room);
+            Some(_) => {}
+            None => {
+                self.changed.insert(room.into(), !is_new);
             }
         }
-        if self.is_watched {
-            self.changed.insert(room.into());
+    }
+
+    /// Notes that those who watch may have heard of a room otherwise: they are told if it goes.
+    pub fn note_shown(&mut self, room: &str) {
+        if let Some(is_known) = self.changed.get_mut(room) {
+            *is_known = true;
         }
     }
 
     /// How many are in a room; none, if it is not known.
     #[must_use]
     pub fn members(&self, room: &str) -> u32 {
-        self.rooms.get(room).map_or(0, |listing| listing.members)
+        self.rooms.find(room).map_or(0, |listing| listing.members)
     }
 
     /// The names of all rooms, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.rooms.keys().map(|room| &**room)
+        self.rooms.from(b"").map(|(room, _)| room)
     }
 
     /// Whether there is news.
@@ -83,51 +111,72 @@ impl Directory {
         !self.changed.is_empty()
     }
 
-    /// The rooms that changed since the last call, each with what is known now, or `None` if it is
-    /// gone.
-    pub fn take_changes(&mut self) -> Vec<(Box<str>, Option<Listing>)> {
-        std::mem::take(&mut self.changed)
-            .into_iter()
-            .map(|room| {
-                let listing = self.rooms.get(&room).cloned();
-                (room, listing)
-            })
-            .collect()
+    /// Offers the rooms that changed to `take`, each with what is known now, or `None` if it is
+    /// gone, until it says that it does not take one. That one and the rest wait for the next call,
+    /// which goes on there: by name, and from the first again behind the last.
+    pub fn take_changes(&mut self, mut take: impl FnMut(&str, Option<&Listing>) -> bool) {
+        loop {
+            let behind = (Bound::Excluded(&*self.taken), Bound::Unbounded);
+            let next = self.changed.range::<str, _>(behind).next();
+            let Some((room, _)) = next.or_else(|| self.changed.first_key_value()) else { return };
+            if !take(room, self.rooms.find(room)) {
+                return;
+            }
+            let room = room.clone();
+            self.changed.remove(&room);
+            self.taken = room;
+        }
     }
 
-    /// At most `count` rooms in order of name, from the first behind `after` on, of those that
-    /// `may_see` lets through; and whether there are more.
+    /// At most `count` rooms in order of name, from the first behind `after` on, of those in
+    /// `scope`; and whether there are more.
+    #[must_use]
     pub fn page(
         &self,
         after: Option<&str>,
         count: usize,
-        may_see: impl Fn(&str) -> bool,
+        scope: &Scope,
     ) -> (Vec<(&str, &Listing)>, bool) {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rooms =
-            self.rooms.range::<str, _>((from, Bound::Unbounded)).filter(|(room, _)| may_see(room));
-        let page = rooms.by_ref().take(count).map(|(room, listing)| (&**room, listing)).collect();
-        (page, rooms.next().is_some())
+        // No name has a control character in it, so none is between the two.
+        let after = after.map_or(Vec::new(), |after| [after.as_bytes(), b"\0"].concat());
+        let mut page = Vec::new();
+        for range in scope.ranges().iter().filter(|range| *range.end > *after) {
+            let start = range.start.as_ref().max(after.as_slice());
+            for (room, listing) in self.rooms.from(start) {
+                if room.as_bytes() >= &*range.end {
+                    break;
+                }
+                if page.len() == count {
+                    return (page, true);
+                }
+                page.push((room, listing));
+            }
+        }
+        (page, false)
     }
 
-    /// The `count` rooms with most members, most first, of those that `may_see` lets through; and
+    /// The `count` rooms with most members, most first and then by name, of those in `scope`; and
     /// of how many these are.
-    pub fn largest(
-        &self,
-        count: usize,
-        may_see: impl Fn(&str) -> bool,
-    ) -> (Vec<(&str, &Listing)>, usize) {
-        let seen = self.rooms.iter().filter(|(room, _)| may_see(room));
-        let mut rooms: Vec<_> = seen.map(|(room, listing)| (&**room, listing)).collect();
-        let total = rooms.len();
-        rooms.sort_by_key(|(room, listing)| (std::cmp::Reverse(listing.members), *room));
-        rooms.truncate(count);
-        (rooms, total)
+    #[must_use]
+    pub fn largest(&self, count: usize, scope: &Scope) -> (Vec<(&str, &Listing)>, usize) {
+        (self.rooms.largest(scope.ranges()).take(count).collect(), self.count(scope))
     }
 
-    /// How many rooms `may_see` lets through.
-    pub fn count(&self, may_see: impl Fn(&str) -> bool) -> usize {
-        self.rooms.keys().filter(|room| may_see(room)).count()
+    /// How many rooms are in `scope`.
+    #[must_use]
+    pub fn count(&self, scope: &Scope) -> usize {
+        let count = |range: &NameRange| self.rooms.rank(&range.end) - self.rooms.rank(&range.start);
+        if scope.is_all() { self.rooms.len() } else { scope.ranges().iter().map(count).sum() }
+    }
+
+    /// How many rooms were looked at since the last call, to answer and to learn.
+    pub fn take_visits(&self) -> u64 {
+        self.rooms.take_visits()
+    }
+
+    /// Gives back memory that most of is not needed.
+    pub(crate) fn tidy(&mut self) {
+        self.rooms.tidy();
     }
 }
 
@@ -144,49 +193,4 @@ pub fn push_rooms<'a>(out: &mut Vec<u8>, rooms: impl Iterator<Item = (&'a str, &
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names<'a>(rooms: &[(&'a str, &Listing)]) -> Vec<&'a str> {
-        rooms.iter().map(|(room, _)| *room).collect()
-    }
-
-    #[test]
-    fn pages_follow_one_another_and_show_only_what_may_be_seen() {
-        let mut directory = Directory::default();
-        for (members, room) in ["a", "b", "c", "d", "secret"].into_iter().enumerate() {
-            directory.learn(room, room, u32::try_from(members).ok());
-        }
-        let may_see = |room: &str| room != "secret";
-        let (page, more) = directory.page(None, 2, may_see);
-        assert_eq!((names(&page), more), (vec!["a", "b"], true));
-        let (page, more) = directory.page(Some("b"), 2, may_see);
-        assert_eq!((names(&page), more), (vec!["c", "d"], false));
-        let (page, total) = directory.largest(2, may_see);
-        assert_eq!((names(&page), total), (vec!["d", "c"], 4));
-        assert_eq!(directory.count(|_| true), 5);
-    }
-
-    #[test]
-    fn only_news_is_news() {
-        let mut directory = Directory::default();
-        directory.learn("z", "Z", Some(1));
-        assert!(!directory.has_changed(), "nobody wants to know");
-        directory.watch();
-        directory.learn("a", "A", Some(1));
-        assert_eq!(directory.take_changes().len(), 1);
-        directory.learn("a", "A", Some(1));
-        directory.learn("b", "", None);
-        assert!(!directory.has_changed());
-        directory.learn("a", "", None);
-        assert_eq!(directory.take_changes(), [("a".into(), None)]);
-        directory.learn("z", "z", Some(2));
-        assert_eq!(
-            directory.take_changes(),
-            [("z".into(), Some(Listing { title: "z".into(), members: 2 }))]
-        );
-        directory.learn("z", "z", Some(3));
-        directory.unwatch();
-        assert!(!directory.has_changed());
-    }
-}
+mod tests;

@@ -25,6 +25,9 @@ pub const JSON_DEPTH_MAX: u16 = 128;
 /// in binary frames.
 pub const NAME_BYTES_MAX: usize = 128;
 
+/// The longest title of a room, in bytes: a line in a list of rooms.
+pub const TITLE_BYTES_MAX: usize = 256;
+
 /// The longest event name, in bytes: one byte must hold its length in binary frames.
 pub const EVENT_BYTES_MAX: usize = 128;
 
@@ -229,6 +232,35 @@ pub const LOBBY_ROOMS_MAX: usize = 1_000;
 /// How often the lobby's changes are pushed, in milliseconds.
 pub const LOBBY_TICK_MS: u64 = 500;
 
+/// The longest frame of the lobby's changes, in bytes, as a client receives it. With one in
+/// [`LOBBY_TICK_MS`] a member needs to read at most 128 KiB a second, whatever others do to rooms;
+/// some 1,000 rooms fit, and what does not fit waits for the next frame.
+pub const LOBBY_FRAME_BYTES_MAX: usize = 64 * 1_024;
+
+/// How many bytes of the lobby's changes a turn gives to members who may not see every room: some
+/// 500 µs of copying and writing. The rest of these members have the same frame in the next turns.
+pub const LOBBY_TURN_BYTES: usize = 1_024 * 1_024;
+
+/// What a member counts for in [`LOBBY_TURN_BYTES`] beside the frame: a write takes 8 µs however
+/// short it is.
+pub const LOBBY_WRITE_COST_BYTES: usize = 16 * 1_024;
+
+/// What a pattern of rights counts for in [`LOBBY_TURN_BYTES`] to which no change is news.
+pub const LOBBY_LOOK_COST_BYTES: usize = 256;
+
+/// How many bytes of first answers the lobby keeps, each for all who may see the same rooms and
+/// join before the next frame. Past it those of before go.
+pub const LOBBY_ANSWERS_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+
+/// The longest entry of a list of rooms, in bytes: each byte of name and title may have to be
+/// escaped (names have no control characters, so by one more), and 56 bytes of JSON around them,
+/// the comma and a number of ten digits included.
+pub const LISTING_BYTES_MAX: usize = 2 * (NAME_BYTES_MAX + TITLE_BYTES_MAX) + 56;
+
+/// The longest answer to a join of the lobby, in bytes: the list, its total, envelope and refs.
+pub const LOBBY_ANSWER_BYTES_MAX: usize =
+    LOBBY_ROOMS_MAX * LISTING_BYTES_MAX + 2 * REF_BYTES_MAX + 256;
+
 /// Words of 8 bytes in the ring between two shards.
 ///
 /// 128 KiB hold a tick's worth of traffic; more waits in the sender's overflow, which is what
@@ -399,6 +431,14 @@ const _: () = {
     assert!(READ_BUFFER_BYTES >= 16 * 1_024);
     // Feeders stop before anything is refused.
     assert!(MESH_PAUSE_BYTES < MESH_BUSY_BYTES);
+    // Any room's change fits into a frame of the lobby, with the envelope around it.
+    assert!(LISTING_BYTES_MAX + 256 <= LOBBY_FRAME_BYTES_MAX);
+    // A turn tells at least a few members, be the frame as long as it may.
+    assert!(LOBBY_TURN_BYTES >= 4 * (LOBBY_FRAME_BYTES_MAX + LOBBY_WRITE_COST_BYTES));
+    // An answer to a join of the lobby fits into what may wait for a connection by default, and
+    // into the messages of 1 MiB that clients accept; and more than one of them is kept.
+    assert!(LOBBY_ANSWER_BYTES_MAX <= 1_024 * 1_024);
+    assert!(LOBBY_ANSWERS_BYTES_MAX >= 4 * LOBBY_ANSWER_BYTES_MAX);
     // The sweep must be finer than what it enforces.
     assert!(SWEEP_MS * 4 <= LINGER_MS);
     assert!(LINGER_MS <= ANSWER_STALL_MS);

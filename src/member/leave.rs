@@ -174,10 +174,10 @@ impl Members {
         let channel = self.channels[conn.index() as usize].remove(at);
         let record = self.audiences.get_mut(audience)?;
         record.newcomers.retain(|newcomer| *newcomer != conn);
-        record.apart.retain(|member| *member != conn.index());
         if channel.state == State::LeavingUnheard {
             record.unheard -= 1;
         }
+        self.audiences.stand_apart(audience, conn.index());
         self.vacate(conn, audience, channel.seat);
         // What the others have had may now be let go.
         self.audiences.touch(audience);

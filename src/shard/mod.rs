@@ -276,7 +276,7 @@ impl Shard {
             common: Common { timers, record, .. },
             members,
             rooms,
-            directory: _,
+            directory,
             api,
             admission,
             handoffs: _,
@@ -288,6 +288,7 @@ impl Shard {
         } = self;
         members.tidy();
         rooms.tidy();
+        directory.tidy();
         admission.trim(ENTRIES_KEPT);
         timers.trim(ENTRIES_KEPT);
         for scratch in [record, bytes, api.scratch()] {

@@ -1,0 +1,441 @@
+//! Rooms by name in a weight-balanced tree in which each node knows how many rooms are below it,
+//! and which of them has the most members.
+//!
+//! So the rooms of any range of names are counted in O(log n), walked from any place in it, and
+//! their largest found one by one without a look at the others. Nothing is kept per reader.
+//!
+//! Invariants, checked by [`Tree::check`]: names ascend from left to right; of two siblings neither
+//! weighs more than [`DELTA`] times the other, as long as both together are more than one room; the
+//! depth is thus at most 2.5 times the binary logarithm, whatever names a client chooses. A tree
+//! whose balance came from fixed random numbers could be made a list by somebody who knows them.
+//!
+//! Deliberately absent: what changed, and who may see what.
+
+use std::cell::Cell;
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use slab::Slab;
+
+use super::{Listing, NameRange};
+use crate::base::slack::Slack;
+
+/// The link of a node that has no child there.
+const NONE: u32 = u32::MAX;
+
+/// How many times as many rooms as the other one sibling may have, and below which share of weight
+/// one rotation is enough. The pair is proven to restore the balance after each insertion and each
+/// removal (Hirai and Yamamoto, "Balancing weight-balanced trees", 2011).
+const DELTA: u32 = 3;
+/// See [`DELTA`].
+const GAMMA: u32 = 2;
+
+/// For how many rooms memory is kept when there are none.
+const ROOMS_KEPT: usize = 128;
+
+#[derive(Debug)]
+struct Node {
+    name: Box<str>,
+    listing: Listing,
+    left: u32,
+    right: u32,
+    /// How many rooms are in this subtree.
+    size: u32,
+    /// The most members of any of them.
+    top_members: u32,
+    /// How many rooms of the subtree come before the first that has so many.
+    top_at: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Tree {
+    nodes: Slab<Node>,
+    root: u32,
+    /// How many nodes were looked at.
+    visits: Cell<u64>,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self { nodes: Slab::new(), root: NONE, visits: Cell::new(0) }
+    }
+}
+
+/// A subtree that is still to be looked through for the largest rooms; ordered by the best of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Piece {
+    members: u32,
+    /// The place of that room among all, by name, counted down: of equals the first comes first.
+    place: Reverse<u32>,
+    node: u32,
+    /// Whether only the node itself is meant.
+    is_single: bool,
+}
+
+impl Tree {
+    /// How many nodes were looked at since the last call.
+    pub(super) fn take_visits(&self) -> u64 {
+        self.visits.take()
+    }
+
+    /// How many rooms there are.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// A room's listing.
+    pub(super) fn find(&self, name: &str) -> Option<&Listing> {
+        self.find_node(name).map(|at| &self.node(at).listing)
+    }
+
+    /// Changes a room's listing, or takes it in. False if it is as it was.
+    pub(super) fn set(&mut self, name: &str, title: &str, members: u32) -> bool {
+        let Some(at) = self.find_node(name) else {
+            let listing = Listing { title: title.into(), members };
+            let node = Node {
+                name: name.into(),
+                listing,
+                left: NONE,
+                right: NONE,
+                size: 1,
+                top_members: members,
+                top_at: 0,
+            };
+            let node = u32::try_from(self.nodes.insert(node)).expect("fewer rooms than 2^32");
+            self.root = self.insert(self.root, node);
+            return true;
+        };
+        let listing = &mut self.nodes[at as usize].listing;
+        let has_title = *listing.title == *title;
+        if has_title && listing.members == members {
+            return false;
+        }
+        if !has_title {
+            listing.title = title.into();
+        }
+        listing.members = members;
+        self.update_to(self.root, name);
+        true
+    }
+
+    /// Takes a room out. False if there is none.
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        let Some(at) = self.find_node(name) else { return false };
+        self.root = self.remove_below(self.root, name);
+        self.nodes.remove(at as usize);
+        true
+    }
+
+    /// How many rooms' names come before a bound.
+    pub(super) fn rank(&self, bound: &[u8]) -> usize {
+        let (mut at, mut before) = (self.root, 0);
+        while at != NONE {
+            let node = self.node(at);
+            if node.name.as_bytes() < bound {
+                before += self.size(node.left) + 1;
+                at = node.right;
+            } else {
+                at = node.left;
+            }
+        }
+        before as usize
+    }
+
+    /// The rooms from a bound on, in order of name.
+    pub(super) fn from(&self, bound: &[u8]) -> Walk<'_> {
+        let (mut at, mut path) = (self.root, Vec::new());
+        while at != NONE {
+            let node = self.node(at);
+            if node.name.as_bytes() < bound {
+                at = node.right;
+            } else {
+                path.push(at);
+                at = node.left;
+            }
+        }
+        Walk { tree: self, path }
+    }
+
+    /// The rooms in any of these ranges, which do not overlap: those with most members first, and
+    /// of as many those whose name comes first.
+    pub(super) fn largest<'t>(&'t self, ranges: &[NameRange]) -> Largest<'t> {
+        let mut pieces = BinaryHeap::new();
+        for range in ranges {
+            self.cover(self.root, 0, Some(&range.start), Some(&range.end), &mut pieces);
+        }
+        Largest { tree: self, pieces }
+    }
+
+    /// Gives back memory that most of is not needed.
+    pub(super) fn tidy(&mut self) {
+        self.nodes.trim(ROOMS_KEPT);
+    }
+
+    fn node(&self, at: u32) -> &Node {
+        self.visits.set(self.visits.get() + 1);
+        &self.nodes[at as usize]
+    }
+
+    fn size(&self, at: u32) -> u32 {
+        if at == NONE { 0 } else { self.nodes[at as usize].size }
+    }
+
+    fn find_node(&self, name: &str) -> Option<u32> {
+        let mut at = self.root;
+        while at != NONE {
+            let node = self.node(at);
+            at = match name.cmp(&node.name) {
+                Ordering::Less => node.left,
+                Ordering::Equal => return Some(at),
+                Ordering::Greater => node.right,
+            };
+        }
+        None
+    }
+
+    /// Notes again what is below a node.
+    fn update(&mut self, at: u32) {
+        let node = &self.nodes[at as usize];
+        let (left, right) = (node.left, node.right);
+        let before = self.size(left);
+        let size = before + 1 + self.size(right);
+        // Of those with as many members the leftmost stays, and so the first by name.
+        let (mut top_members, mut top_at) = (node.listing.members, before);
+        if left != NONE && self.nodes[left as usize].top_members >= top_members {
+            let left = &self.nodes[left as usize];
+            (top_members, top_at) = (left.top_members, left.top_at);
+        }
+        if right != NONE && self.nodes[right as usize].top_members > top_members {
+            let right = &self.nodes[right as usize];
+            (top_members, top_at) = (right.top_members, before + 1 + right.top_at);
+        }
+        let node = &mut self.nodes[at as usize];
+        (node.size, node.top_members, node.top_at) = (size, top_members, top_at);
+    }
+
+    /// [`Tree::update`] for all nodes on the way to a room that is there, from below.
+    fn update_to(&mut self, at: u32, name: &str) {
+        let node = self.node(at);
+        let (left, right) = (node.left, node.right);
+        match name.cmp(&node.name) {
+            Ordering::Less => self.update_to(left, name),
+            Ordering::Equal => {}
+            Ordering::Greater => self.update_to(right, name),
+        }
+        self.update(at);
+    }
+
+    /// Puts a new node below another, and returns the root of the subtree.
+    fn insert(&mut self, at: u32, new: u32) -> u32 {
+        if at == NONE {
+            return new;
+        }
+        let node = self.node(at);
+        let (left, right) = (node.left, node.right);
+        if self.nodes[new as usize].name < node.name {
+            self.nodes[at as usize].left = self.insert(left, new);
+        } else {
+            self.nodes[at as usize].right = self.insert(right, new);
+        }
+        self.balance(at)
+    }
+
+    /// Unlinks the node of a room that is there, and returns the root of the subtree.
+    fn remove_below(&mut self, at: u32, name: &str) -> u32 {
+        let node = self.node(at);
+        let (left, right) = (node.left, node.right);
+        match name.cmp(&node.name) {
+            Ordering::Less => self.nodes[at as usize].left = self.remove_below(left, name),
+            Ordering::Greater => self.nodes[at as usize].right = self.remove_below(right, name),
+            Ordering::Equal if left == NONE => return right,
+            Ordering::Equal if right == NONE => return left,
+            Ordering::Equal => {
+                let (first, rest) = self.unlink_first(right);
+                let node = &mut self.nodes[first as usize];
+                (node.left, node.right) = (left, rest);
+                return self.balance(first);
+            }
+        }
+        self.balance(at)
+    }
+
+    /// Unlinks the first node of a subtree; returns it, and the root of the rest.
+    fn unlink_first(&mut self, at: u32) -> (u32, u32) {
+        let (left, right) = (self.node(at).left, self.node(at).right);
+        if left == NONE {
+            return (at, right);
+        }
+        let (first, rest) = self.unlink_first(left);
+        self.nodes[at as usize].left = rest;
+        (first, self.balance(at))
+    }
+
+    /// Restores the balance of a node, of which one side has become lighter or heavier by one, and
+    /// returns the root of the subtree.
+    fn balance(&mut self, at: u32) -> u32 {
+        let Node { left, right, .. } = self.nodes[at as usize];
+        let (left_size, right_size) = (self.size(left), self.size(right));
+        if left_size + right_size > 1 {
+            if right_size > DELTA * left_size {
+                let Node { left: inner, right: outer, .. } = self.nodes[right as usize];
+                if self.size(inner) >= GAMMA * self.size(outer) {
+                    self.nodes[at as usize].right = self.rotate_right(right);
+                }
+                return self.rotate_left(at);
+            }
+            if left_size > DELTA * right_size {
+                let Node { left: outer, right: inner, .. } = self.nodes[left as usize];
+                if self.size(inner) >= GAMMA * self.size(outer) {
+                    self.nodes[at as usize].left = self.rotate_left(left);
+                }
+                return self.rotate_right(at);
+            }
+        }
+        self.update(at);
+        at
+    }
+
+    fn rotate_left(&mut self, at: u32) -> u32 {
+        let top = self.nodes[at as usize].right;
+        self.nodes[at as usize].right = self.nodes[top as usize].left;
+        self.nodes[top as usize].left = at;
+        self.update(at);
+        self.update(top);
+        top
+    }
+
+    fn rotate_right(&mut self, at: u32) -> u32 {
+        let top = self.nodes[at as usize].left;
+        self.nodes[at as usize].left = self.nodes[top as usize].right;
+        self.nodes[top as usize].right = at;
+        self.update(at);
+        self.update(top);
+        top
+    }
+
+    /// Puts together the rooms from `start` up to `end` from as few pieces as there are. `None` is
+    /// a bound that the whole subtree, before which so many rooms are, is known to keep.
+    fn cover(
+        &self,
+        at: u32,
+        before: u32,
+        start: Option<&[u8]>,
+        end: Option<&[u8]>,
+        pieces: &mut BinaryHeap<Piece>,
+    ) {
+        if at == NONE {
+            return;
+        }
+        if start.is_none() && end.is_none() {
+            return pieces.extend(self.piece(at, before));
+        }
+        let node = self.node(at);
+        let own = before + self.size(node.left);
+        let starts = start.is_none_or(|start| start <= node.name.as_bytes());
+        let ends = end.is_none_or(|end| node.name.as_bytes() < end);
+        if starts {
+            // All to the left of a name that is before the end are before the end too.
+            let end = if ends { None } else { end };
+            self.cover(node.left, before, start, end, pieces);
+        }
+        if starts && ends {
+            pieces.push(self.single(at, own));
+        }
+        if ends {
+            let start = if starts { None } else { start };
+            self.cover(node.right, own + 1, start, end, pieces);
+        }
+    }
+
+    fn piece(&self, at: u32, before: u32) -> Option<Piece> {
+        if at == NONE {
+            return None;
+        }
+        let Node { top_members, top_at, .. } = *self.node(at);
+        let place = Reverse(before + top_at);
+        Some(Piece { members: top_members, place, node: at, is_single: false })
+    }
+
+    fn single(&self, at: u32, place: u32) -> Piece {
+        let members = self.nodes[at as usize].listing.members;
+        Piece { members, place: Reverse(place), node: at, is_single: true }
+    }
+
+    /// Panics if an invariant does not hold.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let names: Vec<_> = self.from(b"").map(|(name, _)| name).collect();
+        assert!(names.is_sorted_by(|a, b| a < b), "names ascend");
+        assert_eq!(names.len(), self.nodes.len(), "every node is linked");
+        for (_, node) in &self.nodes {
+            let (left, right) = (self.size(node.left), self.size(node.right));
+            assert_eq!(node.size, left + right + 1);
+            let is_small = left + right <= 1;
+            assert!(is_small || left.max(right) <= DELTA * left.min(right), "{left} and {right}");
+        }
+    }
+}
+
+/// See [`Tree::from`].
+pub(super) struct Walk<'t> {
+    tree: &'t Tree,
+    /// The next node, behind those above it that come after it.
+    path: Vec<u32>,
+}
+
+impl<'t> Iterator for Walk<'t> {
+    type Item = (&'t str, &'t Listing);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let node = self.tree.node(self.path.pop()?);
+        let mut at = node.right;
+        while at != NONE {
+            self.path.push(at);
+            at = self.tree.node(at).left;
+        }
+        Some((&*node.name, &node.listing))
+    }
+}
+
+/// See [`Tree::largest`].
+pub(super) struct Largest<'t> {
+    tree: &'t Tree,
+    pieces: BinaryHeap<Piece>,
+}
+
+impl<'t> Iterator for Largest<'t> {
+    type Item = (&'t str, &'t Listing);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Piece { place, mut node, is_single, .. } = self.pieces.pop()?;
+        let place = place.0;
+        if !is_single {
+            // Down to the best room; what is passed on the way is left for later.
+            let mut before = place - self.tree.node(node).top_at;
+            loop {
+                let Node { left, right, .. } = *self.tree.node(node);
+                let own = before + self.tree.size(left);
+                match place.cmp(&own) {
+                    Ordering::Less => {
+                        self.pieces.push(self.tree.single(node, own));
+                        self.pieces.extend(self.tree.piece(right, own + 1));
+                        node = left;
+                    }
+                    Ordering::Equal => {
+                        self.pieces.extend(self.tree.piece(left, before));
+                        self.pieces.extend(self.tree.piece(right, own + 1));
+                        break;
+                    }
+                    Ordering::Greater => {
+                        self.pieces.push(self.tree.single(node, own));
+                        self.pieces.extend(self.tree.piece(left, before));
+                        (node, before) = (right, own + 1);
+                    }
+                }
+            }
+        }
+        let node = self.tree.node(node);
+        Some((&*node.name, &node.listing))
+    }
+}
