@@ -7,10 +7,18 @@ use serde_json::Value;
 use super::*;
 use crate::auth::identity::{Identity, NEVER_S, Right, Rights};
 use crate::base::rng::SplitMix64;
+use crate::base::time::Now;
+use crate::base::timers::Timers;
 use crate::limits::{
-    LISTING_BYTES_MAX, LOBBY_FRAME_BYTES_MAX, NAME_BYTES_MAX, REF_BYTES_MAX, TITLE_BYTES_MAX,
+    HistoryLimits, LISTING_BYTES_MAX, LOBBY_FRAME_BYTES_MAX, Limits, NAME_BYTES_MAX,
+    PresenceLimits, REF_BYTES_MAX, TITLE_BYTES_MAX,
 };
+use crate::link::io::Handoff;
+use crate::link::log::MemoryLog;
 use crate::link::message::push_listing;
+use crate::link::metrics::Metrics;
+use crate::link::pressure::Pressure;
+use crate::link::settings::Settings;
 use crate::wire::phx::{Outgoing, Serializer};
 use crate::wire::ws::frame::{decode_server_frame, frame_bytes_at};
 
@@ -243,4 +251,109 @@ fn no_entry_and_no_answer_is_longer_than_its_bound() {
         serializer.reply(&mut frame, &message);
         assert!(frame.len() <= crate::limits::LOBBY_ANSWER_BYTES_MAX, "{}", frame.len());
     }
+}
+
+/// No sockets: what is written is taken.
+#[derive(Default)]
+struct Nowhere(MemoryLog);
+
+impl Io for Nowhere {
+    type Log = MemoryLog;
+
+    fn log(&mut self) -> &mut MemoryLog {
+        &mut self.0
+    }
+    fn write(&mut self, _: u32, bytes: &[u8]) -> usize {
+        bytes.len()
+    }
+    fn shut(&mut self, _: u32) {}
+    fn close(&mut self, _: u32) {}
+    fn resume(&mut self, _: u32) {}
+    fn hand_off(&mut self, _: u32, _: u16, _: Handoff) {}
+    fn send(&mut self, _: u16, _: &[u8]) {}
+    fn waiting_bytes(&self, _: u16) -> usize {
+        0
+    }
+    fn elapsed_us(&self) -> u64 {
+        0
+    }
+}
+
+#[test]
+fn a_batch_is_told_over_several_turns_and_the_next_is_taken_when_all_have_had_it() {
+    let hasher = |salt| ahash::RandomState::with_seeds(salt, 1, 2, 3);
+    let (mut audiences, mut conns) = (Audiences::new(1 << 20, hasher(9)), Conns::new(hasher));
+    let (mut directory, mut timers) = (Directory::default(), Timers::new());
+    let settings = Settings::new(
+        1,
+        Limits::default(),
+        HistoryLimits::default(),
+        PresenceLimits::default(),
+        Vec::new(),
+    );
+    let (mut io, mut metrics, mut record) = (Nowhere::default(), Metrics::default(), Vec::new());
+    let lobby = audiences.found(LOBBY, 0);
+    let scope = Scope::of(&identity(&[("red-*", Right::Join)]));
+    directory.watch();
+    for number in 0..60 {
+        let conn = conns.take_in(0).index();
+        if number == 0 {
+            audiences.get_mut(lobby).unwrap().sit(conn, false);
+        } else {
+            audiences.sit_apart(lobby, conn, scope.clone());
+        }
+    }
+    for number in 0..1_500 {
+        directory.learn(&format!("red-{number}"), "A title as they are", Some(1));
+    }
+    let mut frames: BTreeMap<u32, usize> = BTreeMap::new();
+    let (mut told_per_turn, mut log_bytes) = (Vec::new(), Vec::new());
+    for mono_ms in 1_000..2_200 {
+        let mut cx = Cx {
+            id: 0,
+            now: Now { mono_ms, unix_ms: mono_ms },
+            io: &mut io,
+            settings: &settings,
+            metrics: &mut metrics,
+            timers: &mut timers,
+            pressure: Pressure::None,
+            is_draining: false,
+            record: &mut record,
+        };
+        while cx.timers.pop_due(mono_ms).is_some() {
+            audiences.lobby_tick(&mut cx, &mut conns, &mut directory);
+            let mut told = 0;
+            for conn in 1..60 {
+                let out = conns.output(conn);
+                if !out.is_empty() {
+                    payload(out);
+                    out.clear();
+                    told += 1;
+                    *frames.entry(conn).or_default() += 1;
+                }
+            }
+            told_per_turn.push((mono_ms, told));
+            log_bytes.push(audiences.get(lobby).unwrap().pending(0, false).len());
+            if told_per_turn.len() == 1 {
+                // It leaves while it waits.
+                audiences.stand_apart(lobby, 1);
+            }
+        }
+        audiences.set_lobby_tick(&mut cx, &directory);
+    }
+    let turns: Vec<u64> = told_per_turn.iter().map(|(mono_ms, _)| *mono_ms).collect();
+    assert!(turns.is_sorted_by(|a, b| a < b), "not twice in a turn: {turns:?}");
+    let second = turns.iter().position(|mono_ms| *mono_ms >= turns[0] + LOBBY_TICK_MS).unwrap();
+    // The first frame is full.
+    let slice = LOBBY_TURN_BYTES / (LOBBY_FRAME_BYTES_MAX + LOBBY_WRITE_COST_BYTES) + 1;
+    assert!(told_per_turn[..second].iter().all(|(_, told)| *told <= slice), "{told_per_turn:?}");
+    assert!(turns[second - 1] <= turns[0] + 10, "a turn each millisecond: {turns:?}");
+    // Those with a seat have the first frame at once, and the second with the second batch.
+    assert!(log_bytes[0] <= LOBBY_FRAME_BYTES_MAX && log_bytes[second - 1] == log_bytes[0]);
+    assert!(log_bytes[second] > log_bytes[0]);
+    assert!(!directory.has_changed());
+    assert!((2..60).all(|conn| frames[&conn] == 2), "each batch once: {frames:?}");
+    assert!(!frames.contains_key(&1), "nothing for those who have left");
+    (2..60).for_each(|conn| audiences.stand_apart(lobby, conn));
+    assert_eq!(audiences.lobby.check(), 0);
 }
