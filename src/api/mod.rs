@@ -16,6 +16,7 @@ pub(crate) mod poll;
 mod upgrade;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::auth::identity::Identity;
@@ -30,6 +31,7 @@ use crate::link::outbox::Cx;
 use crate::link::record::ToHome;
 use crate::link::topic;
 use crate::wire::http::body::CONTINUE;
+use crate::wire::http::forwarded::request_client;
 use crate::wire::http::head::Head;
 use crate::wire::http::origin::loopback_host_allowed;
 use crate::wire::http::response::{Manner, Response, Status};
@@ -56,12 +58,12 @@ pub trait Site {
     fn secret(&self) -> Option<u128>;
 
     /// Hears of a page that may not connect: it comes neither from the request's `Host` nor from
-    /// where the operator lists. For the log.
-    fn page_refused(&self, _head: &Head<'_>) {}
+    /// where the operator lists. For the log, with the client's address if it is known.
+    fn page_refused(&self, _head: &Head<'_>, _client: Option<IpAddr>) {}
 
     /// Hears of a request for a host that is not this machine, where only this machine can connect.
     /// For the log.
-    fn host_refused(&self, _head: &Head<'_>) {}
+    fn host_refused(&self, _head: &Head<'_>, _client: Option<IpAddr>) {}
 
     /// Answers a request, by appending a whole response to `out`; or says what the shard is to do
     /// about it.
@@ -148,7 +150,7 @@ impl Api {
             Err(error) => return refuse(cx, conns, key, error),
         };
         if cx.settings.is_private && !loopback_host_allowed(head.host(), &cx.settings.origins) {
-            self.site.host_refused(&head);
+            self.site.host_refused(&head, client(cx, key, &head));
             return refuse(cx, conns, key, HttpError::Misdirected);
         }
         let is_poll = is_at(&head, POLL_PATH);
@@ -235,6 +237,30 @@ impl Api {
             }
         }
     }
+}
+
+/// The client of a request as a trusted proxy tells it; `None` if it came from none.
+fn forwarded_client<I: Io>(cx: &Cx<'_, I>, key: ConnKey, head: &Head<'_>) -> Option<IpAddr> {
+    let trusted = &cx.settings.trusted_proxies;
+    if trusted.is_empty() {
+        return None;
+    }
+    let peer = cx.io.peer(key.index()).filter(|peer| trusted.contains(*peer))?;
+    Some(request_client(peer, trusted, head))
+}
+
+/// The client of a request, for the log.
+fn client<I: Io>(cx: &Cx<'_, I>, key: ConnKey, head: &Head<'_>) -> Option<IpAddr> {
+    forwarded_client(cx, key, head).or_else(|| cx.io.peer(key.index()))
+}
+
+/// Counts what a request opens, at this index, for the client that a trusted proxy tells. False if
+/// that client has as many as may be.
+fn admit_client<I: Io>(cx: &mut Cx<'_, I>, key: ConnKey, head: &Head<'_>, opened: ConnKey) -> bool {
+    let client = forwarded_client(cx, key, head);
+    let is_admitted = client.is_none_or(|client| cx.io.admit(opened.index(), client));
+    cx.metrics.refused_per_ip += u64::from(!is_admitted);
+    is_admitted
 }
 
 /// Asks a room's home to make it. That counts as a join: it is what a join does too, to a room that

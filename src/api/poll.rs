@@ -2,7 +2,7 @@
 //!
 //! Source: `Phoenix.Transports.LongPoll`. Deliberately absent: sessions (`conn::session`).
 
-use super::Api;
+use super::{Api, admit_client};
 use crate::conn::{
     BUSY, Conns, Exchange, GONE, LOST, MALFORMED, REFUSED, TOKEN_HEADER, parse_ticket,
 };
@@ -49,7 +49,7 @@ impl Api {
         head: &Head<'_>,
         manner: Manner,
     ) -> Option<Ask<'m>> {
-        match self.check_poll(cx, head) {
+        match self.check_poll(cx, conn, head) {
             Ok((_, Some(ticket))) if ticket.shard < cx.settings.shards => {
                 conns.wait(conn, Exchange::Poll { manner, ticket });
                 let message = ToSession::Poll { conn, ticket };
@@ -57,7 +57,7 @@ impl Api {
             }
             Ok((_, Some(_))) => conns.answer_poll(cx, conn, manner, LOST, None, &[]),
             Ok((serializer, None)) => {
-                let ticket = self.open_session(cx, conns, has_room, head, serializer);
+                let ticket = self.open_session(cx, conns, has_room, conn, (head, serializer));
                 let status = if ticket.is_some() { GONE } else { REFUSED };
                 conns.answer_poll(cx, conn, manner, status, ticket, &[]);
             }
@@ -72,16 +72,22 @@ impl Api {
         cx: &mut Cx<'_, I>,
         conns: &mut Conns,
         has_room: bool,
-        head: &Head<'_>,
-        serializer: Serializer,
+        conn: ConnKey,
+        (head, serializer): (&Head<'_>, Serializer),
     ) -> Option<Ticket> {
         let identity = self.identify(cx, head).ok()?.identity;
         let Some(secret) = self.site.secret().filter(|_| has_room) else {
             count_refused(cx);
             return None;
         };
+        let ticket = conns.open_session(cx, identity, serializer, secret);
+        if !admit_client(cx, conn, head, ticket.key) {
+            conns.forget_session(ticket.key);
+            conns.remove(cx, ticket.key);
+            return None;
+        }
         cx.metrics.upgrades += 1;
-        Some(conns.open_session(cx, identity, serializer, secret))
+        Some(ticket)
     }
 
     /// A POST: messages for a session.
@@ -93,7 +99,7 @@ impl Api {
         (head, body, manner): (&Head<'_>, &[u8], Manner),
         desk: &'m mut Desk,
     ) -> Option<Ask<'m>> {
-        let status = match self.check_poll(cx, head) {
+        let status = match self.check_poll(cx, conn, head) {
             Err(_) => REFUSED,
             Ok((_, ticket)) => match ticket.filter(|ticket| ticket.shard < cx.settings.shards) {
                 None => GONE,
@@ -127,9 +133,10 @@ impl Api {
     fn check_poll<I: Io>(
         &self,
         cx: &Cx<'_, I>,
+        conn: ConnKey,
         head: &Head<'_>,
     ) -> Result<(Serializer, Option<Ticket>), Status> {
-        let serializer = self.check_vsn_and_origin(cx, head)?;
+        let serializer = self.check_vsn_and_origin(cx, conn, head)?;
         Ok((serializer, ticket(head)?))
     }
 }

@@ -1,6 +1,6 @@
 //! The upgrade to a WebSocket: who may, and the answer.
 
-use super::Api;
+use super::{Api, admit_client, client};
 use crate::auth::identity::Identity;
 use crate::conn::{Conns, manner};
 use crate::link::ids::ConnKey;
@@ -53,7 +53,7 @@ impl Api {
     ) {
         let manner = Manner { head_only: false, ..manner(cx, head) };
         let admitted = self
-            .check_vsn_and_origin(cx, head)
+            .check_vsn_and_origin(cx, key, head)
             .and_then(|serializer| Ok((serializer, self.identify(cx, head)?)));
         let (serializer, Identified { identity, asked_phoenix }) = match admitted {
             Ok(admitted) => admitted,
@@ -66,6 +66,10 @@ impl Api {
             Ok(accept) => accept,
             Err(error) => return conns.respond(cx, key, manner, &error.response()),
         };
+        // Behind all checks: a connection that is refused stays its proxy's.
+        if !admit_client(cx, key, head, key) {
+            return conns.respond(cx, key, manner, &Response::empty(Status::TooManyRequests));
+        }
         let out = conns.output(key.index());
         push_switching_protocols(out, &accept, asked_phoenix, cx.now.unix_ms);
         conns.become_socket(key, identity, serializer);
@@ -100,13 +104,14 @@ impl Api {
     pub(super) fn check_vsn_and_origin<I: Io>(
         &self,
         cx: &Cx<'_, I>,
+        key: ConnKey,
         head: &Head<'_>,
     ) -> Result<Serializer, Status> {
         let query = head.query.unwrap_or_default();
         let vsn = query_param(query, "vsn").map_err(HttpError::status)?;
         let serializer = Serializer::from_vsn(vsn.as_deref()).ok_or(Status::Forbidden)?;
         if !request_allowed(head, &cx.settings.origins) {
-            self.site.page_refused(head);
+            self.site.page_refused(head, client(cx, key, head));
             return Err(Status::Forbidden);
         }
         Ok(serializer)

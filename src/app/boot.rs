@@ -28,6 +28,7 @@ use crate::limits::{HistoryLimits, Limits, RING_WORDS, STALL_MS, TCP_DEAF_MS_MIN
 use crate::mesh::{self, Port};
 use crate::reactor::{self, Addresses, Clock, Control, HandoffQueue, Health, Phase, Reactor};
 use crate::shard::{Settings, Shard, Site};
+use crate::wire::http::forwarded::TrustedProxies;
 
 /// Something outside failed: the address, the descriptors (`EX_OSERR` of sysexits.h).
 pub(super) const EXIT_OS: u8 = 71;
@@ -87,11 +88,14 @@ fn start(config: Config) -> Result<Server, String> {
             ("limits.memory_bytes", limits.memory_bytes as u64),
         ],
     });
-    let addresses = Arc::new(Addresses::new(limits.connections_per_ip));
+    let trusted = TrustedProxies::from_iter(config.http.trusted_proxies);
+    let addresses = Addresses::new(limits.connections_per_ip);
+    let addresses = Arc::new(addresses.behind(trusted.clone(), config.listen_proxy_protocol));
     let deaf_ms = limits.idle_ms.max(TCP_DEAF_MS_MIN);
     let mut settings = Settings::new(shards, limits, history, config.presence, config.http.origins);
     settings.echo = config.echo;
     settings.is_private = is_private;
+    settings.trusted_proxies = trusted;
     let settings = Arc::new(settings);
 
     let listeners = listen_all(config.listen, shards, deaf_ms)?;

@@ -2,6 +2,7 @@
 //! `docs/protocol.md`, section 1.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use data_encoding::BASE32_NOPAD;
@@ -91,16 +92,18 @@ impl Site for ChatSite {
         }
     }
 
-    fn page_refused(&self, head: &Head<'_>) {
+    fn page_refused(&self, head: &Head<'_>, client: Option<IpAddr>) {
         tracing::debug!(
+            client = client.map(tracing::field::display),
             origin = head.header("origin"),
             host = head.host(),
             "page refused: its origin is not the host, nor in http.origins"
         );
     }
 
-    fn host_refused(&self, head: &Head<'_>) {
+    fn host_refused(&self, head: &Head<'_>, client: Option<IpAddr>) {
         tracing::debug!(
+            client = client.map(tracing::field::display),
             host = head.host(),
             "request refused: while listening on loopback, its host must be there or in http.origins"
         );

@@ -79,6 +79,15 @@ pub const CHUNKING_BYTES_MAX: usize = 16 * 1_024;
 /// The most headers in one request; past it 431.
 pub const HTTP_HEADERS_MAX: usize = 64;
 
+/// The longest header of the PROXY protocol's version 1 with its line end, in bytes
+/// (`proxy-protocol.txt`, 2.1).
+pub const PROXY_LINE_BYTES_MAX: usize = 107;
+
+/// The most that may follow the 16 fixed bytes of a header of version 2, in bytes. Addresses take
+/// 216 at most; the rest is for extensions, which a proxy that tells of a client's certificate
+/// fills with some hundred bytes.
+pub const PROXY_BLOCK_BYTES_MAX: usize = 4_096;
+
 /// The shared receive buffer of a shard, in bytes, and so the most that is read from one connection
 /// before the next has its turn.
 pub const READ_BUFFER_BYTES: usize = 64 * 1_024;
@@ -429,6 +438,9 @@ const _: () = {
     // A client that is read once can be told everything about one frame's worth of pushes before it
     // is read again.
     assert!(READ_BUFFER_BYTES >= 16 * 1_024);
+    // A proxy's header is looked at where it lies, in one piece.
+    assert!(PROXY_LINE_BYTES_MAX <= PROXY_BLOCK_BYTES_MAX);
+    assert!(16 + PROXY_BLOCK_BYTES_MAX < READ_BUFFER_BYTES);
     // Feeders stop before anything is refused.
     assert!(MESH_PAUSE_BYTES < MESH_BUSY_BYTES);
     // Any room's change fits into a frame of the lobby, with the envelope around it.

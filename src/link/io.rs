@@ -1,6 +1,8 @@
 //! What a shard acts on. The reactor implements it with sockets and rings, the simulator with
 //! pretend ones.
 
+use std::net::IpAddr;
+
 use crate::auth::identity::Identity;
 use crate::base::time::Now;
 use crate::link::log::Log;
@@ -35,6 +37,19 @@ pub trait Io {
     /// Gives a connection's socket to another shard, which is told by `Shard::take_over` and gives
     /// it a number of its own. This one may be given to the next.
     fn hand_off(&mut self, conn: u32, shard: u16, handoff: Handoff);
+
+    /// The address that a connection comes from: its peer's, or its client's as a proxy in front
+    /// has told it. `None` if it is not known.
+    fn peer(&self, _conn: u32) -> Option<IpAddr> {
+        None
+    }
+
+    /// Counts a connection, or a session, for the address of its client from now on, and no longer
+    /// for the one it came from. False, and without any change, if there are as many from there as
+    /// may be.
+    fn admit(&mut self, _conn: u32, _client: IpAddr) -> bool {
+        true
+    }
 
     /// Sends a record to another shard, in order, sooner or later.
     fn send(&mut self, shard: u16, record: &[u8]);

@@ -5,6 +5,7 @@ use crate::limits::{
     ADMISSION_LINE_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits, PresenceLimits, TURN_WORK,
     WRITES_PER_FLUSH,
 };
+use crate::wire::http::forwarded::TrustedProxies;
 
 /// What a shard is told once.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// Whether only this machine can connect, so that a `Host` must be a name of it, or listed.
     pub is_private: bool,
+    /// The proxies that may say in a request whose it is.
+    pub trusted_proxies: TrustedProxies,
     /// Whether there is `/echo`.
     pub echo: bool,
     /// Work that entries of connections may do in a turn: [`TURN_WORK`], or less where that is to
@@ -78,6 +81,7 @@ impl Settings {
             presence,
             origins,
             is_private: false,
+            trusted_proxies: TrustedProxies::default(),
             echo: false,
             turn_work: TURN_WORK,
             writes_per_flush: WRITES_PER_FLUSH,

@@ -140,7 +140,7 @@ impl Acceptor {
             match self.listener.accept() {
                 Ok((stream, address)) => {
                     self.state.has_complained = false;
-                    return match self.addresses.admit(address.ip()) {
+                    return match self.addresses.admit_peer(address.ip()) {
                         Ok(permit) => Accepted::Conn(stream, permit),
                         Err(Crowded) => Accepted::Crowded,
                     };

@@ -4,7 +4,11 @@
 //! The shards meet here under a lock, when a connection comes and when it ends, and only where
 //! there is a bound.
 //!
-//! Deliberately absent: proxies. What one forwards comes from the proxy's address.
+//! What comes through a proxy is counted for its client, where the proxy is to be believed: by the
+//! header that the PROXY protocol puts in front of each connection, or, at a trusted proxy, by the
+//! headers of the request that opens a socket. The proxy's own address has no bound then.
+//!
+//! Deliberately absent: reading such headers (`wire`).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,6 +16,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::slack::Slack;
+use crate::wire::http::forwarded::TrustedProxies;
 
 /// For how many addresses that have gone memory is kept.
 const ADDRESSES_KEPT: usize = 512;
@@ -20,6 +25,8 @@ const ADDRESSES_KEPT: usize = 512;
 #[derive(Debug)]
 pub struct Addresses {
     max: u32,
+    trusted: TrustedProxies,
+    expects_header: bool,
     counts: Mutex<HashMap<IpAddr, u32, ahash::RandomState>>,
 }
 
@@ -38,16 +45,39 @@ impl Addresses {
     /// For at most `max` connections from one address; 0 for any number, without counting.
     #[must_use]
     pub fn new(max: u32) -> Self {
-        Self { max, counts: Mutex::default() }
+        Self {
+            max,
+            trusted: TrustedProxies::default(),
+            expects_header: false,
+            counts: Mutex::default(),
+        }
     }
 
-    /// Counts a connection, where there is a bound.
+    /// The same, where those that `trusted` names may say whose connections they forward, and where
+    /// each connection begins with a header of the PROXY protocol if one is expected.
+    #[must_use]
+    pub fn behind(self, trusted: TrustedProxies, expects_header: bool) -> Self {
+        Self { trusted, expects_header, ..self }
+    }
+
+    /// Whether each connection begins with a header that says whose it is.
+    pub(super) fn expects_header(&self) -> bool {
+        self.expects_header
+    }
+
+    /// Counts a connection that is accepted from this peer; see [`Addresses::admit`]. Where a header
+    /// is expected, it is counted when that is known.
+    pub(super) fn admit_peer(self: &Arc<Self>, peer: IpAddr) -> Result<Option<Permit>, Crowded> {
+        if self.expects_header { Ok(None) } else { self.admit(peer) }
+    }
+
+    /// Counts a connection, where there is a bound. A trusted proxy has none.
     ///
     /// # Errors
     ///
     /// If there are as many from its address as may be.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Option<Permit>, Crowded> {
-        if self.max == 0 {
+        if self.max == 0 || self.trusted.contains(address) {
             return Ok(None);
         }
         let address = counted_as(address);
@@ -118,6 +148,20 @@ mod tests {
         }
         let _others =
             ["::ffff:192.0.2.2", "2001:db8:0:2::1"].map(|other| admit(&addresses, other).unwrap());
+    }
+
+    #[test]
+    fn a_trusted_proxy_has_no_bound_and_with_a_header_no_peer_has() {
+        let addresses = Addresses::new(1).behind("192.0.2.0/24".parse().unwrap(), false);
+        let addresses = Arc::new(addresses);
+        assert!(admit(&addresses, "192.0.2.1").unwrap().is_none());
+        let _client = admit(&addresses, "198.51.100.1").unwrap();
+        assert_eq!(admit(&addresses, "198.51.100.1").unwrap_err(), Crowded);
+        let addresses = Arc::new(Addresses::new(1).behind(TrustedProxies::default(), true));
+        let peer = "198.51.100.1".parse().unwrap();
+        assert!(addresses.admit_peer(peer).unwrap().is_none());
+        let _client = addresses.admit(peer).unwrap();
+        assert_eq!(addresses.admit(peer).unwrap_err(), Crowded);
     }
 
     #[test]

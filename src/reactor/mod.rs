@@ -40,12 +40,11 @@ use mio::{Events, Interest, Poll, Token, Waker};
 pub use acceptor::listen;
 use acceptor::{Accepted, Acceptor, Capacity};
 pub use addresses::Addresses;
-use addresses::Permit;
 pub use clock::Clock;
 pub use control::{Control, Phase};
 pub use handoff_queue::HandoffQueue;
 pub use health::Health;
-use sockets::Sockets;
+use sockets::{Caller, HeaderError, Sockets};
 
 use crate::base::arena::Key;
 use crate::base::time::Now;
@@ -78,6 +77,8 @@ pub struct Reactor {
     handoff_queue: HandoffQueue,
     clock: Clock,
     control: Arc<Control>,
+    /// Whether each connection begins with a header of a proxy.
+    expects_header: bool,
     /// When the shard panicked, lately.
     panics_ms: VecDeque<u64>,
     /// Whether the others have been told that nobody is left here.
@@ -115,9 +116,11 @@ impl Reactor {
         shard: impl FnOnce(Now) -> Shard,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
+        let expects_header = addresses.expects_header();
+        let sockets = Sockets::new(port, Arc::clone(&addresses));
         let acceptor = Acceptor::new(listener, addresses, poll.registry(), LISTENER)?;
         let waker = Arc::new(MioWaker(Waker::new(poll.registry(), WAKER)?));
-        port.set_waker(waker.clone());
+        sockets.port.set_waker(waker.clone());
         control.set_waker(waker);
         let shard = shard(clock.now());
         Ok(Self {
@@ -125,10 +128,11 @@ impl Reactor {
             acceptor: Some(acceptor),
             wait_ms: shard.settings().limits.admission_wait_ms,
             shard,
-            sockets: Sockets::new(port),
+            sockets,
             handoff_queue,
             clock,
             control,
+            expects_header,
             panics_ms: VecDeque::new(),
             drained: false,
             health,
@@ -228,28 +232,28 @@ impl Reactor {
 
     /// Sends those off who go to another shard.
     fn hand_off(&mut self) {
-        while let Some((shard, (mut stream, permit, handoff))) = self.sockets.next_leaving() {
+        while let Some((shard, (mut stream, caller, handoff))) = self.sockets.next_leaving() {
             if let Err(error) = self.poll.registry().deregister(&mut stream) {
                 // Its events come here as well then, and are nobody's.
                 tracing::warn!(%error, "a connection that goes to another shard is still announced here");
             }
-            self.handoff_queue.send(shard, (stream, permit, handoff));
+            self.handoff_queue.send(shard, (stream, caller, handoff));
             self.sockets.port.wake(shard);
         }
     }
 
     /// Takes those in who come from another shard. What their sockets have is announced anew.
     fn take_over(&mut self, now: Now) {
-        while let Some((stream, permit, handoff)) = self.handoff_queue.take() {
+        while let Some((stream, caller, handoff)) = self.handoff_queue.take() {
             let key = self.shard.take_over(&mut Turn { now, io: &mut self.sockets }, handoff);
-            self.register(now, key, stream, permit);
+            self.register(now, key, stream, caller);
         }
     }
 
     /// Has a connection's socket announce what it has, from now on.
-    fn register(&mut self, now: Now, key: ConnKey, mut stream: TcpStream, permit: Option<Permit>) {
+    fn register(&mut self, now: Now, key: ConnKey, mut stream: TcpStream, caller: Caller) {
         match self.poll.registry().register(&mut stream, token_of(key), Interest::READABLE) {
-            Ok(()) => self.sockets.insert(key.index(), stream, permit),
+            Ok(()) => self.sockets.insert(key.index(), stream, caller),
             Err(error) => {
                 tracing::warn!(%error, "cannot register a connection");
                 self.shard.hung_up(&mut Turn { now, io: &mut self.sockets }, key);
@@ -322,6 +326,9 @@ impl Reactor {
         for _ in 0..self.sockets.readable_count() {
             let Some(index) = self.sockets.next_readable() else { return };
             let Some(key) = self.shard.conn_at(index) else { continue };
+            if self.sockets.awaits_header(index) && !self.take_header(now, key, buffer) {
+                continue;
+            }
             for turn in 0.. {
                 if turn == READS_PER_TURN_MAX {
                     self.sockets.read_again(index);
@@ -361,6 +368,24 @@ impl Reactor {
         }
     }
 
+    /// Takes the header that a connection begins with. False while it is not whole, and if the
+    /// connection is let go of for it.
+    fn take_header(&mut self, now: Now, key: ConnKey, buffer: &mut [u8]) -> bool {
+        let error = match self.sockets.take_header(key.index(), buffer) {
+            Ok(is_taken) => return is_taken,
+            Err(error) => error,
+        };
+        match error {
+            HeaderError::Proxy(error) => {
+                tracing::debug!(%error, "connection refused: it begins with no PROXY header");
+            }
+            HeaderError::Crowded => self.shard.address_refused(),
+            HeaderError::Ended => {}
+        }
+        self.shard.hung_up(&mut Turn { now, io: &mut self.sockets }, key);
+        false
+    }
+
     fn is_open(&self, key: ConnKey) -> bool {
         self.shard.conn_at(key.index()) == Some(key)
     }
@@ -380,7 +405,10 @@ impl Reactor {
                     // With no room for it, it is closed at once: refused, rather than accepted and
                     // lost.
                     let Some(key) = self.shard.open(turn) else { continue };
-                    self.register(now, key, stream, permit);
+                    self.register(now, key, stream, Caller { permit, client: None });
+                    if self.expects_header {
+                        self.sockets.expect_header(key.index());
+                    }
                 }
                 // Closed at once as well.
                 Accepted::Crowded => self.shard.address_refused(),

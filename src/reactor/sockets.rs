@@ -1,17 +1,19 @@
 //! The sockets of a shard, and the ring's end to the other shards: what the shard acts on.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown};
+use std::sync::Arc;
 use std::time::Instant;
 
 use mio::net::TcpStream;
 
-use super::addresses::Permit;
+use super::addresses::{Addresses, Permit};
 use crate::base::dense::Dense;
 use crate::link::log::MemoryLog;
 use crate::mesh::Port;
 use crate::shard::{Handoff, Io};
+use crate::wire::proxy::{ProxyError, ProxyHeader, parse_proxy_header};
 
 /// It is in the list of those to be read.
 const LISTED: u8 = 1;
@@ -24,8 +26,37 @@ const HAS_END: u8 = 1 << 3;
 /// It was full once, and is announced whenever it can be written to again.
 const WATCHED: u8 = 1 << 4;
 
+/// It begins with a header of the PROXY protocol, which has not come yet.
+const AWAITS_HEADER: u8 = 1 << 5;
+
+/// Who a connection or a session is of, as far as that is to be remembered.
+#[derive(Debug, Default)]
+pub(super) struct Caller {
+    /// That it is counted by its address.
+    pub(super) permit: Option<Permit>,
+    /// Its client, if a proxy has told it.
+    pub(super) client: Option<IpAddr>,
+}
+
+impl Caller {
+    fn is_unknown(&self) -> bool {
+        self.permit.is_none() && self.client.is_none()
+    }
+}
+
+/// Why a connection that is to begin with a proxy's header is let go of.
+#[derive(Debug)]
+pub(super) enum HeaderError {
+    /// It ended before, or is broken.
+    Ended,
+    /// What it begins with is none.
+    Proxy(ProxyError),
+    /// There are as many from its client's address as may be.
+    Crowded,
+}
+
 /// A connection on its way to another shard.
-pub(super) type Parcel = (TcpStream, Option<Permit>, Handoff);
+pub(super) type Parcel = (TcpStream, Caller, Handoff);
 
 pub(super) struct Sockets {
     pub(super) port: Port,
@@ -33,15 +64,17 @@ pub(super) struct Sockets {
     streams: Dense<Option<TcpStream>>,
     /// By the same index.
     flags: Vec<u8>,
-    /// By the same index, up to the last of those who are counted by their address.
-    permits: Vec<Option<Permit>>,
+    addresses: Arc<Addresses>,
+    /// By the same index, up to the last of which something is known. Sessions have theirs here
+    /// too, and no stream.
+    callers: Vec<Caller>,
     readable: VecDeque<u32>,
     /// Sockets that took less than they were given for the first time.
     full: Vec<u32>,
     /// Sockets that go to other shards, and what goes with them.
     leaving: Vec<(u16, Parcel)>,
     /// Sockets of a shard that panicked, and until when they are kept.
-    left: Vec<(TcpStream, Option<Permit>)>,
+    left: Vec<(TcpStream, Caller)>,
     left_until_ms: Option<u64>,
     /// Whether a descriptor has become free.
     has_closed: bool,
@@ -49,13 +82,14 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    pub(super) fn new(port: Port) -> Self {
+    pub(super) fn new(port: Port, addresses: Arc<Addresses>) -> Self {
         Self {
             port,
             log: MemoryLog,
             streams: Dense::new(),
             flags: Vec::new(),
-            permits: Vec::new(),
+            addresses,
+            callers: Vec::new(),
             readable: VecDeque::new(),
             full: Vec::new(),
             leaving: Vec::new(),
@@ -69,9 +103,9 @@ impl Sockets {
     /// Lets go of all sockets, though not at once: closing them now would reset connections whose
     /// last words are not read yet.
     pub(super) fn leave_all(&mut self, until_ms: u64) {
-        let permits = self.permits.drain(..).chain(std::iter::repeat_with(|| None));
-        let sockets = self.streams.drain().zip(permits);
-        self.left.extend(sockets.filter_map(|(stream, permit)| Some((stream?, permit))));
+        let callers = self.callers.drain(..).chain(std::iter::repeat_with(Caller::default));
+        let sockets = self.streams.drain().zip(callers);
+        self.left.extend(sockets.filter_map(|(stream, caller)| Some((stream?, caller))));
         self.flags.clear();
         self.readable.clear();
         self.full.clear();
@@ -102,7 +136,7 @@ impl Sockets {
         std::mem::take(&mut self.has_closed)
     }
 
-    pub(super) fn insert(&mut self, index: u32, stream: TcpStream, permit: Option<Permit>) {
+    pub(super) fn insert(&mut self, index: u32, stream: TcpStream, caller: Caller) {
         let at = index as usize;
         if self.streams.len() <= at {
             self.streams.grow(at + 1, || None);
@@ -110,17 +144,65 @@ impl Sockets {
         }
         self.streams[at] = Some(stream);
         self.flags[at] &= LISTED;
-        if permit.is_some() {
-            if self.permits.len() <= at {
-                self.permits.resize_with(at + 1, || None);
-            }
-            self.permits[at] = permit;
+        self.set_caller(index, caller);
+    }
+
+    fn set_caller(&mut self, index: u32, caller: Caller) {
+        let at = index as usize;
+        if self.callers.len() <= at && !caller.is_unknown() {
+            self.callers.resize_with(at + 1, Caller::default);
+        }
+        if let Some(place) = self.callers.get_mut(at) {
+            *place = caller;
         }
     }
 
     /// What goes where the socket goes.
-    fn take_permit(&mut self, index: u32) -> Option<Permit> {
-        self.permits.get_mut(index as usize).and_then(Option::take)
+    fn take_caller(&mut self, index: u32) -> Caller {
+        self.callers.get_mut(index as usize).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Notes that a connection begins with a proxy's header, before anything is read of it.
+    pub(super) fn expect_header(&mut self, index: u32) {
+        if let Some(flags) = self.flags.get_mut(index as usize) {
+            *flags |= AWAITS_HEADER;
+        }
+    }
+
+    /// Whether a connection's header is still to come.
+    pub(super) fn awaits_header(&self, index: u32) -> bool {
+        self.flags[index as usize] & AWAITS_HEADER != 0
+    }
+
+    /// Takes the header that a connection begins with, and counts the connection for the client
+    /// that it names. False while the header is not whole: it is left in the kernel, which announces
+    /// the rest.
+    pub(super) fn take_header(
+        &mut self,
+        index: u32,
+        buffer: &mut [u8],
+    ) -> Result<bool, HeaderError> {
+        let has_end = self.has_end(index);
+        let Some(stream) = self.stream(index) else { return Ok(false) };
+        let count = loop {
+            match stream.peek(buffer) {
+                Ok(count) => break count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(_) => return Err(HeaderError::Ended),
+            }
+        };
+        let header = parse_proxy_header(&buffer[..count]).map_err(HeaderError::Proxy)?;
+        let Some(ProxyHeader { header_bytes, client }) = header else {
+            return if count == 0 || has_end { Err(HeaderError::Ended) } else { Ok(false) };
+        };
+        let read = stream.read_exact(&mut buffer[..header_bytes]);
+        read.map_err(|_| HeaderError::Ended)?;
+        self.flags[index as usize] &= !AWAITS_HEADER;
+        match client {
+            Some(client) if !self.admit(index, client.ip()) => Err(HeaderError::Crowded),
+            _ => Ok(true),
+        }
     }
 
     /// The next one that goes to another shard.
@@ -222,12 +304,24 @@ impl Io for Sockets {
     }
 
     fn close(&mut self, conn: u32) {
+        self.take_caller(conn);
         if let Some(stream) = self.streams.get_mut(conn as usize) {
             // Closing the descriptor takes it out of epoll; nobody else has a copy of it.
             *stream = None;
             self.has_closed = true;
-            self.take_permit(conn);
         }
+    }
+
+    fn peer(&self, conn: u32) -> Option<IpAddr> {
+        let told = self.callers.get(conn as usize).and_then(|caller| caller.client);
+        let stream = || self.streams.get(conn as usize)?.as_ref();
+        told.or_else(|| Some(stream()?.peer_addr().ok()?.ip()))
+    }
+
+    fn admit(&mut self, conn: u32, client: IpAddr) -> bool {
+        let Ok(permit) = self.addresses.admit(client) else { return false };
+        self.set_caller(conn, Caller { permit, client: Some(client) });
+        true
     }
 
     fn resume(&mut self, conn: u32) {
@@ -241,8 +335,8 @@ impl Io for Sockets {
 
     fn hand_off(&mut self, conn: u32, shard: u16, handoff: Handoff) {
         if let Some(stream) = self.streams.get_mut(conn as usize).and_then(Option::take) {
-            let permit = self.take_permit(conn);
-            self.leaving.push((shard, (stream, permit, handoff)));
+            let caller = self.take_caller(conn);
+            self.leaving.push((shard, (stream, caller, handoff)));
         }
     }
 

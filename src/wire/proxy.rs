@@ -16,8 +16,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The longest header of version 1 with its line end, in bytes (`proxy-protocol.txt`, 2.1).
-const LINE_BYTES_MAX: usize = 107;
+use crate::limits::{PROXY_BLOCK_BYTES_MAX, PROXY_LINE_BYTES_MAX};
 
 /// What a header of version 2 begins with (`proxy-protocol.txt`, 2.2).
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -25,15 +24,8 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family, and length.
 const FIXED_BYTES: usize = SIGNATURE.len() + 4;
 
-/// The most that may follow the fixed part of version 2, in bytes. Addresses take 216 at most; the
-/// rest is for extensions, which a proxy that tells of a client's certificate fills with some
-/// hundred bytes.
-const BLOCK_BYTES_MAX: usize = 4_096;
-
 /// The longest header of any version, in bytes: a buffer needs no more.
-pub const PROXY_HEADER_BYTES_MAX: usize = FIXED_BYTES + BLOCK_BYTES_MAX;
-
-const _: () = assert!(LINE_BYTES_MAX <= PROXY_HEADER_BYTES_MAX);
+pub const PROXY_HEADER_BYTES_MAX: usize = FIXED_BYTES + PROXY_BLOCK_BYTES_MAX;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,9 +109,9 @@ fn parse_line(buf: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     if !agrees(buf, b"PROXY ") {
         return Err(ProxyError::Signature);
     }
-    let window = &buf[..buf.len().min(LINE_BYTES_MAX)];
+    let window = &buf[..buf.len().min(PROXY_LINE_BYTES_MAX)];
     let Some(end) = window.windows(2).position(|pair| pair == b"\r\n") else {
-        return if buf.len() < LINE_BYTES_MAX { Ok(None) } else { Err(ProxyError::TooLong) };
+        return if buf.len() < PROXY_LINE_BYTES_MAX { Ok(None) } else { Err(ProxyError::TooLong) };
     };
     let header_bytes = end + 2;
     // Whatever else such a line says is to be ignored.
@@ -193,7 +185,7 @@ fn parse_binary(buf: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     };
     let Some(&[high, low]) = buf.get(14..FIXED_BYTES) else { return Ok(None) };
     let block_bytes = usize::from(u16::from_be_bytes([high, low]));
-    if block_bytes > BLOCK_BYTES_MAX {
+    if block_bytes > PROXY_BLOCK_BYTES_MAX {
         return Err(ProxyError::TooLong);
     }
     if block_bytes < block.bytes() {
@@ -354,7 +346,7 @@ mod tests {
         check(&binary(0x21, 0x21, &inet6("2001:db8::7")), Ok(Some("[2001:db8::7]:4711")));
         check(&binary(0x21, 0x21, &inet6("::ffff:203.0.113.7")), Ok(Some("203.0.113.7:4711")));
         // Extensions follow the addresses.
-        for extension_bytes in [1, 3, 500, BLOCK_BYTES_MAX - INET.len()] {
+        for extension_bytes in [1, 3, 500, PROXY_BLOCK_BYTES_MAX - INET.len()] {
             let block = [&INET[..], &vec![0xff; extension_bytes]].concat();
             check(&binary(0x21, 0x11, &block), Ok(Some("203.0.113.7:4711")));
         }
@@ -392,7 +384,7 @@ mod tests {
         check(&binary(0x21, 0x11, &INET[..11]), Err(ProxyError::Address));
         check(&binary(0x21, 0x21, &[0; 35]), Err(ProxyError::Address));
         check(&binary(0x21, 0x31, &[0; 215]), Err(ProxyError::Address));
-        let too_long = vec![0; BLOCK_BYTES_MAX + 1];
+        let too_long = vec![0; PROXY_BLOCK_BYTES_MAX + 1];
         check(&binary(0x21, 0x11, &too_long), Err(ProxyError::TooLong));
         check(&binary(0x20, 0x00, &too_long), Err(ProxyError::TooLong));
         for index in 0..SIGNATURE.len() {

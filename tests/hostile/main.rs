@@ -15,6 +15,7 @@ mod memory;
 mod metrics;
 mod panic;
 mod peer;
+mod proxy;
 mod server;
 mod slow;
 mod slowloris;

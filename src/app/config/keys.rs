@@ -39,6 +39,11 @@ pub(super) const ALL: &[Key] = &[
         doc: "Address and port to listen on; port 0 takes a free one.",
     },
     Key {
+        name: "listen_proxy_protocol",
+        kind: Kind::Flag(|c| &mut c.listen_proxy_protocol),
+        doc: "Each connection begins with a header of the PROXY protocol, version 1 or 2, that says whose it is; others are closed.",
+    },
+    Key {
         name: "shards",
         kind: number_or_zero("as many as cores", 128, "", Slot::U16(|c| &mut c.shards)),
         doc: "Threads that serve, each with its own connections and rooms.",
@@ -118,6 +123,11 @@ pub(super) const ALL: &[Key] = &[
         doc: "Pages from these origins may connect too, besides our own: `https://chat.example`. There are no wildcards.",
     },
     Key {
+        name: "http.trusted_proxies",
+        kind: Kind::Networks(|c| &mut c.http.trusted_proxies),
+        doc: "Proxies whose `Forwarded` or `X-Forwarded-For` names the client, for limits and the log. From others these are not looked at.",
+    },
+    Key {
         name: "http.metrics",
         kind: Kind::Flag(|c| &mut c.http.metrics),
         doc: "Serve `/metrics`, numbers for Prometheus, to anybody who can connect: have the proxy keep it inside.",
@@ -140,7 +150,7 @@ pub(super) const ALL: &[Key] = &[
             "",
             Slot::U32(|c| &mut c.limits.connections_per_ip),
         ),
-        doc: "Connections from one address, or from one network of IPv6 (/64), over all shards. Behind a proxy all come from one.",
+        doc: "Connections from one address, or from one network of IPv6 (/64), over all shards. Behind a proxy it takes `http.trusted_proxies` or `listen_proxy_protocol`, or all come from one.",
     },
     Key {
         name: "limits.admissions_per_turn",

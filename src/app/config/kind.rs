@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::given::Given;
 use super::values::{Config, PublicKey, Secret};
 use crate::auth::token::SECRET_BYTES_MIN;
+use crate::wire::http::forwarded::Network;
 use crate::wire::http::origin::Origin;
 
 /// What values a key takes, and where it goes.
@@ -15,6 +16,7 @@ pub(super) enum Kind {
     Word(Word),
     Text(fn(&mut Config) -> &mut Option<Box<str>>),
     Secret(fn(&mut Config) -> &mut Option<Secret>),
+    Networks(fn(&mut Config) -> &mut Vec<Network>),
     Origins(fn(&mut Config) -> &mut Vec<String>),
     KeyFiles(fn(&mut Config) -> &mut Vec<PublicKey>),
 }
@@ -84,6 +86,10 @@ impl Kind {
                 .as_text()
                 .filter(|text| text.len() >= SECRET_BYTES_MIN && !is_padded(text))
                 .map(|text| *slot(config) = Some(Secret(text.into()))),
+            Self::Networks(slot) => given
+                .as_list()
+                .and_then(|list| list.iter().map(|text| text.parse().ok()).collect())
+                .map(|networks| *slot(config) = networks),
             Self::Origins(slot) => given
                 .as_list()
                 .filter(|list| list.iter().all(|origin| Origin::parse(origin).is_some()))
@@ -112,6 +118,10 @@ impl Kind {
             Self::Secret(_) => format!(
                 "text of at least {SECRET_BYTES_MIN} bytes, without white space at its ends"
             ),
+            Self::Networks(_) => {
+                "ADDRESS or ADDRESS/BITS with no bits set behind these, as 10.0.0.0/8, and not /0"
+                    .into()
+            }
             Self::Origins(_) => "SCHEME://HOST or SCHEME://HOST:PORT, without a path".into(),
             Self::KeyFiles(_) => "FILE or KID=FILE".into(),
         }
@@ -140,6 +150,9 @@ impl Kind {
                 .into(),
             Self::Text(slot) => slot(&mut copy).as_deref().unwrap_or_default().into(),
             Self::Secret(slot) => slot(&mut copy).as_ref().map_or("", |_| "(secret)").into(),
+            Self::Networks(slot) => {
+                slot(&mut copy).iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+            }
             Self::Origins(slot) => slot(&mut copy).join(","),
             Self::KeyFiles(slot) => {
                 slot(&mut copy).iter().map(|key| &*key.path).collect::<Vec<_>>().join(",")

@@ -157,6 +157,8 @@ fn variables_and_flags_are_read_as_the_key_needs_it() {
     assert_eq!((config.limits.connections, config.auth.guests), (1_000, false));
     assert_eq!(config.auth.secret.unwrap().as_bytes(), SECRET.as_bytes());
     assert!(from_set(&["http.origins="]).http.origins.is_empty());
+    let networks = from_set(&["http.trusted_proxies=10.0.0.0/8, ::1"]).http.trusted_proxies;
+    assert_eq!(networks, ["10.0.0.0/8", "::1"].map(|network| network.parse().unwrap()));
     // Only the first `=` parts key and value.
     assert_eq!(from_set(&["auth.issuer=a=b"]).auth.issuer.as_deref(), Some("a=b"));
 }

@@ -9,12 +9,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::auth::token::{Algorithm, Key, KeyError, Parties, Signer, Verifier};
 use crate::limits::{HistoryLimits, Limits, PresenceLimits};
+use crate::wire::http::forwarded::Network;
 
 /// Everything that is configured. Its keys are listed in `docs/operating.md` under the same names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub listen_proxy_protocol: bool,
     /// How many shards, each with a thread. 0: as many as there are cores.
     pub shards: u16,
     /// How long a stop may take, in seconds.
@@ -49,6 +52,8 @@ pub struct HttpConfig {
     /// Origins besides our own whose pages may connect, as browsers write them:
     /// `https://chat.example`.
     pub origins: Vec<String>,
+    /// Proxies that may say in a request's headers whose it is.
+    pub trusted_proxies: Vec<Network>,
     /// Whether `/metrics` is served, to anybody who can connect.
     pub metrics: bool,
 }
@@ -79,6 +84,7 @@ impl Default for Config {
         Self {
             // Phoenix' port, and nobody else's business until a key is configured.
             listen: (Ipv4Addr::LOCALHOST, 4000).into(),
+            listen_proxy_protocol: false,
             shards: 0,
             // Orchestrators kill after 30 s.
             drain_s: 25,

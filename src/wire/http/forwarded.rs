@@ -118,6 +118,16 @@ impl Network {
     }
 }
 
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = if self.first.is_ipv4() { 32 } else { 128 };
+        match self.prefix_bits {
+            bits if bits == width => write!(f, "{}", self.first),
+            bits => write!(f, "{}/{bits}", self.first),
+        }
+    }
+}
+
 impl FromStr for Network {
     type Err = NetworkError;
 
@@ -370,6 +380,13 @@ mod tests {
     #[track_caller]
     fn check_forwarded(values: &[&str], expected: &str) {
         assert_eq!(client("10.0.0.1", values, &[]), expected, "{values:?}");
+    }
+
+    #[test]
+    fn a_network_is_shown_as_it_is_written() {
+        for text in ["192.0.2.1", "10.0.0.0/8", "::1", "2001:db8::/32"] {
+            assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
+        }
     }
 
     #[test]

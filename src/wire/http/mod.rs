@@ -7,6 +7,7 @@
 //! | [`query`] | parameters in a request's target |
 //! | [`origin`] | which web pages may connect |
 //! | [`cors`] | which web pages may read an answer |
+//! | [`forwarded`] | whose a request is that a trusted proxy passes on |
 //! | [`upgrade`] | the opening handshake of a WebSocket (RFC 6455, 4.2) |
 //! | [`response`] | answers |
 //! | [`date`] | the `date` header |
@@ -19,6 +20,7 @@ pub mod body;
 pub mod cors;
 pub mod date;
 mod error;
+pub mod forwarded;
 pub mod head;
 pub mod origin;
 pub mod query;
