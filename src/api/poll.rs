@@ -82,7 +82,6 @@ impl Api {
         };
         let ticket = conns.open_session(cx, identity, serializer, secret);
         if !admit_client(cx, conn, head, ticket.key) {
-            conns.forget_session(ticket.key);
             conns.remove(cx, ticket.key);
             return None;
         }

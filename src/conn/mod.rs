@@ -252,7 +252,8 @@ impl Conns {
         self.end(cx, key);
     }
 
-    /// Lets the output go out, and then closes. An answer over HTTP has as long as it makes progress.
+    /// Lets the output go out, and then closes. An answer over HTTP has as long as it makes
+    /// progress.
     ///
     /// Requires: live. Changes: output, input, deadline. Emits: nothing.
     pub(crate) fn end<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {

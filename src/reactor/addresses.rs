@@ -65,8 +65,8 @@ impl Addresses {
         self.expects_header
     }
 
-    /// Counts a connection that is accepted from this peer; see [`Addresses::admit`]. Where a header
-    /// is expected, it is counted when that is known.
+    /// Counts a connection that is accepted from this peer; see [`Addresses::admit`]. Where a
+    /// header is expected, it is counted when that is known.
     pub(super) fn admit_peer(self: &Arc<Self>, peer: IpAddr) -> Result<Option<Permit>, Crowded> {
         if self.expects_header { Ok(None) } else { self.admit(peer) }
     }

@@ -175,8 +175,8 @@ impl Sockets {
     }
 
     /// Takes the header that a connection begins with, and counts the connection for the client
-    /// that it names. False while the header is not whole: it is left in the kernel, which announces
-    /// the rest.
+    /// that it names. False while the header is not whole: it is left in the kernel, which
+    /// announces the rest.
     pub(super) fn take_header(
         &mut self,
         index: u32,

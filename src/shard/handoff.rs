@@ -317,8 +317,8 @@ mod tests {
         }
     }
 
-    /// A connection goes from shard 0 to shard 1, and `restarted` restarts at `step` of its way; the
-    /// other one hears of that at a later one. Twice, since a life is no longer the first then.
+    /// A connection goes from shard 0 to shard 1, and `restarted` restarts at `step` of its way;
+    /// the other one hears of that at a later one. Twice, since a life is no longer the first then.
     #[track_caller]
     fn check_restart(restarted: u16, step: u32, heard: u32) {
         let mut pair = Pair::new();

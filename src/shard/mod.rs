@@ -9,9 +9,9 @@
 //! ```
 //!
 //! The reactor feeds events in: [`Shard::open`], [`Shard::received`], [`Shard::writable`],
-//! [`Shard::ended`], [`Shard::hung_up`], [`Shard::heard_from`] for messages of other shards, and [`Shard::turn`] at
-//! the end of each turn of its loop. Bytes go out through [`Io`]. That is why `tests/sim` can run a
-//! whole server in one thread, from one seed.
+//! [`Shard::ended`], [`Shard::hung_up`], [`Shard::heard_from`] for messages of other shards, and
+//! [`Shard::turn`] at the end of each turn of its loop. Bytes go out through [`Io`]. That is why
+//! `tests/sim` can run a whole server in one thread, from one seed.
 //!
 //! A shard has two halves that know nothing of each other: `members`, the connections that are here
 //! with their channels and audiences; and `rooms`, the rooms whose home is here. A member asks its

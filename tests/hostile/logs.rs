@@ -35,7 +35,7 @@ fn nobody_writes_a_line_of_their_own_and_no_token_or_message_is_logged() {
     assert_eq!(status.code(), Some(0));
     assert!(log.contains("token refused"), "{log}");
     // What an operator looks for whose proxy does not pass `Host` on.
-    assert!(log.contains(" origin=http://foreign.example host=x\n"), "{log}");
+    assert!(log.contains(" origin=http://foreign.example host=localhost\n"), "{log}");
     for line in log.lines() {
         assert!(
             line.starts_with("time=20")
