@@ -93,6 +93,8 @@ pub enum Routed {
     Answered,
     /// A room is to be made.
     CreateRoom {
+        /// The user who asks, whose rate it is.
+        user: Box<str>,
         /// Its name, which must be one.
         room: String,
         /// Its title.
@@ -217,8 +219,9 @@ impl Api {
                 conns.responded(cx, key, manner);
                 None
             }
-            Routed::CreateRoom { room, title, origin } => {
-                create_room(cx, conns, key, (manner, origin), (&room, &title), desk)
+            Routed::CreateRoom { user, room, title, origin } => {
+                let asker = (key, &*user);
+                create_room(cx, conns, asker, (manner, origin), (&room, &title), desk)
             }
         }
     }
@@ -268,13 +271,13 @@ fn admit_client<I: Io>(cx: &mut Cx<'_, I>, key: ConnKey, head: &Head<'_>, opened
 fn create_room<'m, I: Io>(
     cx: &mut Cx<'_, I>,
     conns: &mut Conns,
-    key: ConnKey,
+    (key, user): (ConnKey, &str),
     (manner, origin): (Manner, Option<Box<str>>),
     (room, title): (&str, &str),
     desk: &'m mut Desk,
 ) -> Option<Ask<'m>> {
     let limits = &cx.settings.limits;
-    if let Err(retry) = conns.rates.take_join(key.index(), cx.now.mono_ms, limits) {
+    if let Err(retry) = conns.rates.take_join(user, cx.now.mono_ms, limits) {
         cx.metrics.refused_join += 1;
         let retry_s = retry.0.div_ceil(1_000).to_string();
         let mut headers = api_headers(origin.as_deref());

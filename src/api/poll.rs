@@ -80,7 +80,7 @@ impl Api {
             count_refused(cx);
             return None;
         };
-        let ticket = conns.open_session(cx, identity, serializer, secret);
+        let ticket = conns.open_session(cx, conn, (identity, serializer), secret)?;
         if !admit_client(cx, conn, head, ticket.key) {
             conns.remove(cx, ticket.key);
             return None;

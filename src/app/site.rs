@@ -131,10 +131,10 @@ impl Site for ChatSite {
             ("/api/session", "POST") => self.open_session(request, out),
             ("/api/rooms", "GET" | "HEAD") => self.list_rooms(request, out),
             ("/api/rooms", "POST") => match self.room_wanted(request) {
-                Ok(NewRoom { room, title }) => {
+                Ok((user, NewRoom { room, title })) => {
                     let title = title.unwrap_or_else(|| room.clone());
                     let origin = cross.map(|cross| cross.origin().into());
-                    return Routed::CreateRoom { room, title, origin };
+                    return Routed::CreateRoom { user, room, title, origin };
                 }
                 Err(problem) => Err(problem),
             },
@@ -343,7 +343,7 @@ impl ChatSite {
         Ok(())
     }
 
-    fn room_wanted(&self, request: &Request<'_, '_>) -> Result<NewRoom, Problem> {
+    fn room_wanted(&self, request: &Request<'_, '_>) -> Result<(Box<str>, NewRoom), Problem> {
         let caller = self.caller(request)?.ok_or_else(unauthorized)?;
         let wanted: NewRoom = body(request)?;
         if !is_name(&wanted.room) {
@@ -363,7 +363,7 @@ impl ChatSite {
                 "the token does not allow this room",
             ));
         }
-        Ok(wanted)
+        Ok((caller.user().into(), wanted))
     }
 
     /// Who asks, if the request says so; a token that is not good is worse than none.

@@ -124,7 +124,7 @@ impl Conns {
             stages: Vec::new(),
             heard: Dense::new(),
             deadlines: Dense::new(),
-            rates: Rates::default(),
+            rates: Rates::new(hasher(9)),
             inputs: Inputs::default(),
             buffers: Buffers::default(),
             exchanges: HashMap::with_hasher(hasher(6)),
@@ -285,10 +285,11 @@ impl Conns {
     /// index.
     fn forget(&mut self, key: ConnKey) -> Option<Conn> {
         let conn = self.arena.remove(key)?;
-        self.rates.forget(key.index());
         let index = key.index() as usize;
         if self.flags[index].is_session() {
             self.sessions.remove(&key);
+            let identity = conn.identity.as_ref().expect("a session is somebody's");
+            self.rates.close_session(identity.user());
         }
         self.flags[index] = Flags::default();
         self.deadlines[index] = NEVER;

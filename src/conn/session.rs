@@ -130,17 +130,29 @@ pub(crate) struct Poller {
 }
 
 impl Conns {
-    /// Makes a session, and returns its token.
+    /// Makes a session, and returns its token; none, if its user or the address that `opener` comes
+    /// from has as many as may be.
     ///
     /// Requires: a place. Changes: the tables. Emits: nothing.
     pub(crate) fn open_session<I: Io>(
         &mut self,
-        cx: &Cx<'_, I>,
-        identity: Identity,
-        serializer: Serializer,
+        cx: &mut Cx<'_, I>,
+        opener: ConnKey,
+        (identity, serializer): (Identity, Serializer),
         secret: u128,
-    ) -> Ticket {
-        let key = self.take_in(cx.now.mono_ms);
+    ) -> Option<Ticket> {
+        let (now_ms, limits) = (cx.now.mono_ms, &cx.settings.limits);
+        if self.rates.open_session(identity.user(), now_ms, limits).is_err() {
+            cx.metrics.refused_sessions += 1;
+            return None;
+        }
+        let key = self.take_in(now_ms);
+        if !cx.io.admit_session(opener.index(), key.index()) {
+            self.rates.close_session(identity.user());
+            self.arena.remove(key);
+            cx.metrics.refused_per_ip += 1;
+            return None;
+        }
         let index = key.index() as usize;
         self.flags[index] = Flags::of_session(serializer == Serializer::V1);
         self.stages[index] = Stage::Settled;
@@ -150,7 +162,7 @@ impl Conns {
         let ticket = Ticket { shard: cx.id, key, secret, answer: 0 };
         self.sessions.insert(key, Session { ticket, poller: None, until_ms: 0 });
         self.set_session_deadline(cx.now, key, SESSION_TIMEOUT_MS);
-        ticket
+        Some(ticket)
     }
 
     /// Has a session's poll wait for so long, or the session without one. It ends with its token in

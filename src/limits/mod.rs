@@ -55,6 +55,12 @@ pub const POLL_WINDOW_MS: u64 = 10_000;
 /// How long a session of long polling lives without a poll, in milliseconds.
 pub const SESSION_TIMEOUT_MS: u64 = 15_000;
 
+/// How many sessions of long polling a user may have on one shard at once. A session takes the place
+/// of a connection and needs none: a few connections could open as many as there are places, and
+/// keep them by a poll every [`SESSION_TIMEOUT_MS`]. A user has one for each page that is open, and
+/// of each page that was closed or lost an answer for a while another.
+pub const SESSIONS_PER_USER_MAX: u32 = 32;
+
 /// From how many bytes of messages on the rest is left for the next poll.
 pub const POLL_ANSWER_BYTES: usize = 256 * 1_024;
 
@@ -297,7 +303,8 @@ pub struct Limits {
     /// Connections in all, over all shards; each costs a descriptor. 0: as many as the process may
     /// open files.
     pub connections: u32,
-    /// Connections from one address, over all shards. 0: no bound.
+    /// Connections from one address, and sessions of long polling opened from there, over all
+    /// shards. 0: no bound.
     pub connections_per_ip: u32,
     /// Upgrades and joins that a shard does in one turn, so that a storm of them delays nobody who
     /// is in by more than a few milliseconds; the rest waits for the next turns. A join with a long
@@ -329,14 +336,14 @@ pub struct Limits {
     pub channels_per_conn: u32,
     /// Bytes of a message's `body`, as JSON without its quotes.
     pub body_bytes: usize,
-    /// Pushes a second that a connection may make to rooms. 0: no bound.
+    /// Pushes a second that a user may make to rooms by all that it has on one shard. 0: no bound.
     pub publish_per_s: u32,
-    /// Pushes that a connection which was quiet may make at once.
+    /// Pushes that a user who was quiet may make at once.
     pub publish_burst: u32,
-    /// Joins a second that a connection may make. 0: no bound.
+    /// Joins a second that a user may make by all that it has on one shard. 0: no bound.
     pub join_per_s: u32,
-    /// Joins that a connection may make at once: as many as it can have channels, for it rejoins
-    /// them all after a break.
+    /// Joins that a user may make at once: as many as a connection can have channels, for it
+    /// rejoins them all after a break.
     pub join_burst: u32,
     /// Bytes a member may be behind in a room before its channel ends with `phx_error`.
     pub room_lag_bytes: usize,

@@ -34,6 +34,13 @@ pub trait Io {
     /// Reads a connection on, after `Shard::received` had said to stop; nothing, for a session.
     fn resume(&mut self, conn: u32);
 
+    /// Takes a place for a session of long polling, of those that the address has from which the
+    /// connection `opener` comes. False if it has none left. [`Io::close`] of the session gives it
+    /// back.
+    fn admit_session(&mut self, _opener: u32, _session: u32) -> bool {
+        true
+    }
+
     /// Gives a connection's socket to another shard, which is told by `Shard::take_over` and gives
     /// it a number of its own. This one may be given to the next.
     fn hand_off(&mut self, conn: u32, shard: u16, handoff: Handoff);

@@ -62,6 +62,7 @@ metrics! {
     parked_joins: counter "admissions_parked_total" "{what=\"join\"}" "Joins.";
     refused: counter "refused_total" "{limit=\"limits.connections\"}" "Connections turned away from a full server.";
     refused_per_ip: counter "refused_total" "{limit=\"limits.connections_per_ip\"}" "Connections, for others from the same address.";
+    refused_sessions: counter "refused_total" "{limit=\"sessions\"}" "Sessions of long polling, for others of the same user, or for their pace.";
     refused_memory: counter "refused_total" "{limit=\"limits.memory_bytes\"}" "Connections turned away, and joins answered `busy`.";
     refused_publish: counter "refused_total" "{limit=\"limits.publish_per_s\"}" "Pushes.";
     refused_join: counter "refused_total" "{limit=\"limits.join_per_s\"}" "Joins, and rooms to be made over HTTP.";

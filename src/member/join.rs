@@ -89,7 +89,7 @@ impl Members {
         }
         self.conns
             .rates
-            .take_join(conn.index(), cx.now.mono_ms, limits)
+            .take_join(identity.user(), cx.now.mono_ms, limits)
             .map_err(|retry| Refusal::RateLimited { limit: "limits.join_per_s", retry })?;
         if parsed == Topic::Lobby {
             self.join_lobby(cx, directory, joiner);

@@ -72,8 +72,7 @@ impl Members {
         }
         // History too: forty bytes that ask for it are answered with up to a page of it.
         self.conns
-            .rates
-            .take_publish(conn.index(), cx.now.mono_ms, limits)
+            .take_publish(conn, cx.now.mono_ms, limits)
             .map_err(|retry| Refusal::RateLimited { limit: PUBLISH_LIMIT, retry })?;
         let payload = message.payload?;
         let message = match event {

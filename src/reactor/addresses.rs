@@ -96,6 +96,13 @@ impl Addresses {
     }
 }
 
+impl Permit {
+    /// Counts one more from the same address, for what has no connection of its own.
+    pub(super) fn another(&self) -> Result<Option<Permit>, Crowded> {
+        self.addresses.admit(self.address)
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut counts = self.addresses.counts();
@@ -136,6 +143,16 @@ mod tests {
         drop(first);
         let _again = admit(&addresses, "192.0.2.1").unwrap();
         assert_eq!(admit(&addresses, "192.0.2.1").unwrap_err(), Crowded);
+    }
+
+    #[test]
+    fn who_is_in_takes_another_place_from_the_same_address() {
+        let addresses = Arc::new(Addresses::new(2));
+        let first = admit(&addresses, "2001:db8::1").unwrap().unwrap();
+        let second = first.another().unwrap();
+        assert_eq!(first.another().unwrap_err(), Crowded);
+        drop(first);
+        assert!(second.unwrap().another().unwrap().is_some());
     }
 
     #[test]

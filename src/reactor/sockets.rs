@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
-use super::addresses::{Addresses, Permit};
+use super::addresses::{Addresses, Crowded, Permit};
 use crate::base::dense::Dense;
 use crate::link::log::MemoryLog;
 use crate::mesh::Port;
@@ -310,6 +310,8 @@ impl Io for Sockets {
             *stream = None;
             self.has_closed = true;
         }
+        // A session has one too, and no stream.
+        self.take_caller(conn);
     }
 
     fn peer(&self, conn: u32) -> Option<IpAddr> {
@@ -330,6 +332,18 @@ impl Io for Sockets {
         *flags &= !STOPPED;
         if was_stopped {
             self.note_readable(conn, false);
+        }
+    }
+
+    fn admit_session(&mut self, opener: u32, session: u32) -> bool {
+        let caller = self.callers.get(opener as usize);
+        let permit = caller.and_then(|caller| caller.permit.as_ref());
+        match permit.map_or(Ok(None), Permit::another) {
+            Ok(permit) => {
+                self.set_caller(session, Caller { permit, client: None });
+                true
+            }
+            Err(Crowded) => false,
         }
     }
 

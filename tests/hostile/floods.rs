@@ -98,8 +98,9 @@ fn a_connection_makes_no_more_rooms_over_http_than_it_may_join() {
     let expected = r#"{"error":{"message":"too many rooms at once: see limits.join_per_s","reason":"rate_limited"}}"#;
     assert_eq!(refused.body, expected);
     assert!(refused.head.contains("\r\nretry-after: 1\r\n"), "{}", refused.head);
-    // Nobody else is concerned.
-    assert_eq!(ask(&server, new_room(&token, "r4").as_bytes()).status, 201);
+    // A new connection is no new burst, and nobody else is concerned.
+    assert_eq!(ask(&server, new_room(&token, "r4").as_bytes()).status, 429);
+    assert_eq!(ask(&server, new_room(&server.token("Bob"), "r4").as_bytes()).status, 201);
 }
 
 /// The request that makes a room.
@@ -209,4 +210,51 @@ fn connections_from_one_address_are_bounded_and_a_place_that_is_free_is_given_ag
         let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         stream.write_all(request).is_ok() && Peer::new(stream).answer_or_end().is_some()
     });
+}
+
+/// Asks for a session of long polling, and gives the status in the answer.
+fn open_session(peer: &mut Peer, token: &str) -> u64 {
+    let request =
+        format!("GET /socket/longpoll?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: a\r\n\r\n");
+    peer.send_raw(request.as_bytes());
+    number(&peer.answer().body, "status")
+}
+
+#[test]
+fn sessions_of_one_user_are_bounded_however_few_connections_open_them() {
+    let server = Server::start(&["shards=1"]);
+    let (ann, bob) = (server.token("Ann"), server.token("Bob"));
+    let mut peer = Peer::new(connect(&server));
+    let statuses: Vec<_> = (0..40).map(|_| open_session(&mut peer, &ann)).collect();
+    assert_eq!(statuses, [[410; 32].as_slice(), &[403; 8]].concat());
+    assert_eq!(open_session(&mut peer, &bob), 410, "nobody else is concerned");
+}
+
+#[test]
+fn sessions_count_for_the_address_that_opened_them() {
+    let server = Server::start(&["shards=1", "limits.connections_per_ip=5"]);
+    let token = server.token("Ann");
+    let mut peer = Peer::new(connect(&server));
+    // The connection that asked for the token may be one of the five for a little while yet.
+    let mut opened = 0;
+    until("there are four beside the connection", || {
+        opened += u64::from(open_session(&mut peer, &token) == 410);
+        opened == 4
+    });
+    assert_eq!(open_session(&mut peer, &token), 403);
+    Peer::new(connect(&server)).ended();
+}
+
+#[test]
+fn a_new_connection_of_a_user_is_no_new_burst() {
+    let server = Server::start(&["shards=1", "limits.publish_per_s=1", "limits.publish_burst=5"]);
+    let token = server.token("Ann");
+    let mut accepted = 0;
+    for _ in 0..5 {
+        let mut peer = Peer::open(&server, &token);
+        peer.join("tea", r#"{"presence":false}"#);
+        let messages: Vec<_> = (0..20).map(|reference| publish("tea", reference, "x")).collect();
+        accepted += flood(&mut peer, &messages, "limits.publish_per_s").0;
+    }
+    assert!((5..=12).contains(&accepted), "{accepted} accepted");
 }

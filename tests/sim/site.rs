@@ -109,7 +109,9 @@ impl Site for TestSite {
         if let (("/api/rooms", "POST"), Some(room), Some(title)) =
             ((request.head.path, request.head.method), text("room"), text("title"))
         {
-            return Routed::CreateRoom { room, title, origin: None };
+            // Each asks for itself.
+            let user = title.as_str().into();
+            return Routed::CreateRoom { user, room, title, origin: None };
         }
         let response = Response { status: Status::Ok, headers: API_HEADERS, body: b"{}" };
         response.push(out, request.manner, request.now.unix_ms);

@@ -150,7 +150,7 @@ pub(super) const ALL: &[Key] = &[
             "",
             Slot::U32(|c| &mut c.limits.connections_per_ip),
         ),
-        doc: "Connections from one address, or from one network of IPv6 (/64), over all shards. Behind a proxy it takes `http.trusted_proxies` or `listen_proxy_protocol`, or all come from one.",
+        doc: "Connections from one address, or from one network of IPv6 (/64), over all shards; sessions of long polling count too. Behind a proxy it takes `http.trusted_proxies` or `listen_proxy_protocol`, or all come from one.",
     },
     Key {
         name: "limits.admissions_per_turn",
@@ -220,17 +220,17 @@ pub(super) const ALL: &[Key] = &[
             PER_S,
             Slot::U32(|c| &mut c.limits.publish_per_s),
         ),
-        doc: "Pushes that a connection may make to rooms.",
+        doc: "Pushes that a user may make to rooms, by all its connections on one shard.",
     },
     Key {
         name: "limits.publish_burst",
         kind: number(1, 1_000_000, "", Slot::U32(|c| &mut c.limits.publish_burst)),
-        doc: "Pushes that a connection which was quiet may make at once.",
+        doc: "Pushes that a user who was quiet may make at once.",
     },
     Key {
         name: "limits.join_per_s",
         kind: number_or_zero("no bound", 1_000_000, PER_S, Slot::U32(|c| &mut c.limits.join_per_s)),
-        doc: "Joins that a connection may make, and rooms that it may have made over HTTP.",
+        doc: "Joins that a user may make, by all its connections on one shard; rooms made over HTTP count too, and sessions of long polling beside them.",
     },
     Key {
         name: "limits.join_burst",

@@ -38,7 +38,9 @@ export class Server {
 
   constructor({ shards, settings }) {
     this.#shards = shards;
-    this.#settings = { drain_s: 0, "auth.secret": SECRET, ...settings };
+    // All tests of a file are the same few users, one after the other.
+    const bursts = { "limits.publish_burst": 10_000, "limits.join_burst": 10_000 };
+    this.#settings = { drain_s: 0, "auth.secret": SECRET, ...bursts, ...settings };
   }
 
   static async start({ shards = 1, settings = {} } = {}) {
