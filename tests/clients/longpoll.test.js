@@ -217,7 +217,7 @@ function newestOnly({ server }) {
   const { LongPoll } = newest;
 
   test("is the same session on whatever connection, and so on whatever shard", async () => {
-    const path = `/socket/longpoll?vsn=2.0.0&token=${server().token("ann")}`;
+    const path = `/socket/longpoll?vsn=2.0.0&token=${server().token("zoe")}`;
     let { token } = await (await fetch(server().http + path)).json();
     for (let n = 0; n < 20; n += 1) {
       const heartbeat = JSON.stringify([null, `${n}`, "phoenix", "heartbeat", {}]);
@@ -231,7 +231,7 @@ function newestOnly({ server }) {
   });
 
   test("is over for a poll that has not had the last answer, and not for a post", async () => {
-    const path = `/socket/longpoll?vsn=2.0.0&token=${server().token("ann")}`;
+    const path = `/socket/longpoll?vsn=2.0.0&token=${server().token("yan")}`;
     const first = await onceOver(server(), "GET", path);
     const post = (token, n) => onceOver(server(), "POST", `${path}&token=${token}`, `[null,"${n}","phoenix","heartbeat",{}]`);
     const poll = (token) => onceOver(server(), "GET", `${path}&token=${token}`);

@@ -109,7 +109,7 @@ impl Site for TestSite {
         if let (("/api/rooms", "POST"), Some(room), Some(title)) =
             ((request.head.path, request.head.method), text("room"), text("title"))
         {
-            // Each asks for itself.
+            // Users of their own, though not one for each request.
             let user = title.as_str().into();
             return Routed::CreateRoom { user, room, title, origin: None };
         }

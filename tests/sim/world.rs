@@ -623,6 +623,7 @@ impl World {
                 self.truth.saw("founded");
             }
             503 => assert!(self.plan.forgets_rooms, "there is place for a room"),
+            429 => assert_ne!(self.plan.settings.limits.join_per_s, 0, "making rooms has a rate"),
             other => panic!("a room is made, or there, or too many: {other}"),
         }
         assert_eq!(
