@@ -58,7 +58,7 @@ impl Room {
         if !self.presence.tick(limits) {
             return false;
         }
-        meta::push_diff(out, &self.presence, self.journal.epoch(), seen);
+        meta::push_diff(out, &self.presence, self.refs_from, seen);
         self.presence.announce();
         true
     }
@@ -95,8 +95,7 @@ impl Room {
 
     /// Appends the list of those whom the members know of: the inside of a JSON object.
     pub(crate) fn push_list(&self, out: &mut Vec<u8>, seen: &mut BitSet) {
-        let epoch = self.journal.epoch();
-        meta::push_users(out, &self.presence, self.presence.announced(), epoch, seen);
+        meta::push_users(out, &self.presence, self.presence.announced(), self.refs_from, seen);
     }
 
     /// The number that goes with the list, where it is not complete.
@@ -120,8 +119,8 @@ impl Room {
         0u32.put(out);
         if self.presence.is_unlisted(slot) {
             let device = std::iter::once((slot, member));
-            let epoch = self.journal.epoch();
-            meta::push_user(out, &self.presence, member.identity.user(), device, epoch);
+            let user = member.identity.user();
+            meta::push_user(out, &self.presence, user, device, self.refs_from);
         }
         let bytes = u32::try_from(out.len() - begin - 4).expect("an entry is small");
         out[begin..begin + 4].copy_from_slice(&bytes.to_le_bytes());

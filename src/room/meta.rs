@@ -16,13 +16,13 @@ use crate::wire::json::{push_string, push_unsigned};
 pub(crate) fn push_diff<P>(
     out: &mut Vec<u8>,
     presence: &Presence<P>,
-    epoch: u64,
+    refs_from: u64,
     seen: &mut BitSet,
 ) {
     out.extend_from_slice(b"{\"joins\":{");
-    push_users(out, presence, presence.joins(), epoch, seen);
+    push_users(out, presence, presence.joins(), refs_from, seen);
     out.extend_from_slice(b"},\"leaves\":{");
-    push_users(out, presence, presence.leaves(), epoch, seen);
+    push_users(out, presence, presence.leaves(), refs_from, seen);
     out.extend_from_slice(b"}}");
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn push_users<P>(
     out: &mut Vec<u8>,
     presence: &Presence<P>,
     set: &BitSet,
-    epoch: u64,
+    refs_from: u64,
     seen: &mut BitSet,
 ) {
     let mut first = true;
@@ -39,7 +39,7 @@ pub(crate) fn push_users<P>(
         if !std::mem::take(&mut first) {
             out.push(b',');
         }
-        push_user(out, presence, user, devices, epoch);
+        push_user(out, presence, user, devices, refs_from);
     });
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn push_user<'a, P: 'a>(
     presence: &Presence<P>,
     user: &str,
     devices: impl Iterator<Item = (Slot, &'a Member<P>)>,
-    epoch: u64,
+    refs_from: u64,
 ) {
     push_string(out, user);
     out.extend_from_slice(b":{\"metas\":[");
@@ -57,12 +57,12 @@ pub(crate) fn push_user<'a, P: 'a>(
         if number > 0 {
             out.push(b',');
         }
-        push_meta(out, presence.meta(slot), device, epoch);
+        push_meta(out, presence.meta(slot), device, refs_from);
     }
     out.extend_from_slice(b"]}");
 }
 
-fn push_meta(out: &mut Vec<u8>, meta: Option<&str>, member: &Member<impl Sized>, epoch: u64) {
+fn push_meta(out: &mut Vec<u8>, meta: Option<&str>, member: &Member<impl Sized>, refs_from: u64) {
     out.push(b'{');
     if let Some(meta) = meta {
         out.extend_from_slice(b"\"meta\":");
@@ -76,7 +76,8 @@ fn push_meta(out: &mut Vec<u8>, meta: Option<&str>, member: &Member<impl Sized>,
     out.extend_from_slice(b",\"phx_ref\":\"");
     // As Phoenix' is, 12 bytes in 16 characters: this life of the room, and which of its joins.
     let mut reference = [0; 12];
-    reference[..8].copy_from_slice(&epoch.wrapping_add(u64::from(member.arrival)).to_be_bytes());
+    reference[..8]
+        .copy_from_slice(&refs_from.wrapping_add(u64::from(member.arrival)).to_be_bytes());
     reference[8..].copy_from_slice(&member.arrival.to_be_bytes());
     let mut text = [0; 16];
     BASE64URL.encode_mut(&reference, &mut text);

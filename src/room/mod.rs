@@ -75,6 +75,9 @@ pub(crate) struct Room {
     topic: Box<str>,
     title: Box<str>,
     journal: Journal,
+    /// What the refs of its members begin with. Not the epoch: a device keeps its ref over a turn, or
+    /// its leave would name another.
+    refs_from: u64,
     presence: Presence<Address>,
     outposts: SmallVec<[Outpost; 2]>,
     pacing: Pacing,
@@ -107,15 +110,16 @@ pub(crate) struct Arrival<'a> {
 impl Room {
     /// A room that nobody has been in. The epoch tells this life of it from any other.
     pub(crate) fn new(topic: &str, epoch: u64) -> Self {
-        Self::with_journal(topic, Journal::new(epoch))
+        Self::with_journal(topic, Journal::new(epoch), epoch)
     }
 
-    /// A room that goes on where its log has kept it.
-    pub(crate) fn with_journal(topic: &str, journal: Journal) -> Self {
+    /// A room that goes on where its log has kept it. `refs_from` is an epoch that no room had.
+    pub(crate) fn with_journal(topic: &str, journal: Journal, refs_from: u64) -> Self {
         Self {
             topic: topic.into(),
             title: Topic::parse(topic).and_then(Topic::room).unwrap_or_default().into(),
             journal,
+            refs_from,
             presence: Presence::default(),
             outposts: SmallVec::new(),
             pacing: Pacing::default(),

@@ -185,7 +185,7 @@ impl Rooms {
         let key = self.arena.vacant_key();
         let room = match cx.io.log().open(key, topic, epoch) {
             None => Room::new(topic, epoch),
-            Some(opened) => self.reopen(cx, topic, &opened),
+            Some(opened) => self.reopen(cx, topic, &opened, epoch),
         };
         let mut registered = Registered::new(room);
         self.registry.weigh(&mut registered);
@@ -198,8 +198,14 @@ impl Rooms {
     }
 
     /// A room as its log has kept it.
-    fn reopen<I: Io>(&mut self, cx: &Cx<'_, I>, topic: &str, opened: &Opened) -> Room {
-        let mut room = Room::with_journal(topic, Journal::opened(opened));
+    fn reopen<I: Io>(
+        &mut self,
+        cx: &Cx<'_, I>,
+        topic: &str,
+        opened: &Opened,
+        refs_from: u64,
+    ) -> Room {
+        let mut room = Room::with_journal(topic, Journal::opened(opened), refs_from);
         let before = opened.top.offset - opened.tail.len() as u64;
         let out = &mut self.scratch.response;
         for (offset, (at_ms, said)) in (before + 1..).zip(&opened.tail) {
