@@ -4,7 +4,7 @@
 //! So the rooms of any range of names are counted in O(log n), walked from any place in it, and
 //! their largest found one by one without a look at the others. Nothing is kept per reader.
 //!
-//! Invariants, checked by [`Tree::check`]: names ascend from left to right; of two siblings neither
+//! Invariants, checked by its tests: names ascend from left to right; of two siblings neither
 //! weighs more than [`DELTA`] times the other, as long as both together are more than one room; the
 //! depth is thus at most 2.5 times the binary logarithm, whatever names a client chooses. A tree
 //! whose balance came from fixed random numbers could be made a list by somebody who knows them.
