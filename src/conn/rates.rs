@@ -1,5 +1,5 @@
-//! The rates at which users push, join and open sessions, and how many sessions each has: one record
-//! for each user who has used some of it lately.
+//! The rates at which users push, join and open sessions, and how many sessions each has: one
+//! record for each user who has used some of it lately.
 //!
 //! All of it belongs to a user and not to a connection: a new connection, or a new session of long
 //! polling, is no new burst. The table is that of one shard, and nobody asks another: a user whose

@@ -55,10 +55,10 @@ pub const POLL_WINDOW_MS: u64 = 10_000;
 /// How long a session of long polling lives without a poll, in milliseconds.
 pub const SESSION_TIMEOUT_MS: u64 = 15_000;
 
-/// How many sessions of long polling a user may have on one shard at once. A session takes the place
-/// of a connection and needs none: a few connections could open as many as there are places, and
-/// keep them by a poll every [`SESSION_TIMEOUT_MS`]. A user has one for each page that is open, and
-/// of each page that was closed or lost an answer for a while another.
+/// How many sessions of long polling a user may have on one shard at once. A session takes the
+/// place of a connection and needs none: a few connections could open as many as there are places,
+/// and keep them by a poll every [`SESSION_TIMEOUT_MS`]. A user has one for each page that is open,
+/// and of each page that was closed or lost an answer for a while another.
 pub const SESSIONS_PER_USER_MAX: u32 = 32;
 
 /// From how many bytes of messages on the rest is left for the next poll.

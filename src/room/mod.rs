@@ -75,8 +75,8 @@ pub(crate) struct Room {
     topic: Box<str>,
     title: Box<str>,
     journal: Journal,
-    /// What the refs of its members begin with. Not the epoch: a device keeps its ref over a turn, or
-    /// its leave would name another.
+    /// What the refs of its members begin with. Not the epoch: a device keeps its ref over a turn,
+    /// or its leave would name another.
     refs_from: u64,
     presence: Presence<Address>,
     outposts: SmallVec<[Outpost; 2]>,
