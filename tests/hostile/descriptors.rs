@@ -14,7 +14,7 @@ const WAITING: usize = 20;
 
 #[test]
 fn without_descriptors_it_waits_quietly_and_takes_people_in_as_soon_as_there_is_room() {
-    let server = Server::start(&["shards=1"]);
+    let server = Server::start(&["shards=1", "limits.join_per_s=0"]);
     let opening = upgrade(&server.token("Ann"), "").into_bytes();
     let files = server.files() + SPARE;
     let pid = i32::try_from(server.pid()).unwrap();
@@ -52,7 +52,7 @@ fn without_descriptors_it_waits_quietly_and_takes_people_in_as_soon_as_there_is_
 #[test]
 fn a_storm_is_taken_in_whole_even_where_descriptors_run_out_in_between() {
     const STORM: usize = 2_000;
-    let server = Server::start(&["shards=2"]);
+    let server = Server::start(&["shards=2", "limits.join_per_s=0"]);
     let mut opening = upgrade(&server.token("Ann"), "").into_bytes();
     opening.extend(join("tea", r#"{"limit":0}"#));
     let files = server.files();

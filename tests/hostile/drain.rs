@@ -12,8 +12,12 @@ const DRAIN_S: u64 = 3;
 
 #[test]
 fn everybody_is_told_and_has_heard_what_was_acked_and_it_ends_in_time() {
-    let server =
-        Server::start(&["shards=2", &format!("drain_s={DRAIN_S}"), "limits.publish_per_s=0"]);
+    let server = Server::start(&[
+        "shards=2",
+        "limits.join_per_s=0",
+        &format!("drain_s={DRAIN_S}"),
+        "limits.publish_per_s=0",
+    ]);
     let token = server.token("Ann");
     let mut crowd = Crowd::connect(&server, 0, b"");
     for client in 0..CLIENTS {
@@ -48,7 +52,7 @@ fn room(client: usize) -> String {
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let server = Server::start(&["shards=2", "drain_s=3600"]);
+    let server = Server::start(&["shards=2", "limits.join_per_s=0", "drain_s=3600"]);
     let peers: Vec<_> = (0..10).map(|_| server.guest("Ann")).collect();
     server.terminate();
     until("the drain has begun", || server.log().contains("stopping"));

@@ -215,7 +215,7 @@ fn connections_from_one_address_are_bounded_and_a_place_that_is_free_is_given_ag
 /// Asks for a session of long polling, and gives the status in the answer.
 fn open_session(peer: &mut Peer, token: &str) -> u64 {
     let request =
-        format!("GET /socket/longpoll?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: a\r\n\r\n");
+        format!("GET /socket/longpoll?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     peer.send_raw(request.as_bytes());
     number(&peer.answer().body, "status")
 }

@@ -57,7 +57,8 @@ fn each_limit_that_was_reached_is_counted() {
     for _ in &messages {
         peer.await_text("phx_reply");
     }
-    let mut other = Peer::open(&server, &token);
+    // Of somebody else: rates belong to the user.
+    let mut other = Peer::open(&server, &server.token("Bob"));
     other.send_raw(&[join("a", "{}"), publish("a", 4, "longer than ten")].concat());
     other.await_text("too_large");
     for bytes in [

@@ -20,7 +20,7 @@ fn a_hundred_that_stop_reading_cost_the_others_nothing_and_the_server_little() {
     const STUCK: usize = 100;
     const WARM: u64 = 5;
     const MESSAGES: u64 = 400 + (WARM - 1) * WINDOW; // 6 MB, after some that everybody reads
-    let server = Server::start(&["shards=2", "limits.publish_per_s=0"]);
+    let server = Server::start(&["shards=2", "limits.join_per_s=0", "limits.publish_per_s=0"]);
     let token = server.token("Ann");
     let mut opening = upgrade(&token, "").into_bytes();
     opening.extend(join("tea", r#"{"presence":false,"limit":0}"#));
@@ -93,6 +93,7 @@ fn who_lagged_recovers_exactly_what_it_missed() {
     const MESSAGES: u64 = 400;
     let server = Server::start(&[
         "shards=2",
+        "limits.join_per_s=0",
         "limits.publish_per_s=0",
         "limits.room_lag_bytes=131092",
         "history.room_bytes=16777216",
@@ -145,7 +146,8 @@ const LAST_ASSET: &[u8] =
 
 #[test]
 fn an_answer_goes_out_whole_to_a_slow_reader_that_has_said_its_last() {
-    let server = Server::start(&["shards=1", "limits.conn_out_bytes=67108864"]);
+    let server =
+        Server::start(&["shards=1", "limits.join_per_s=0", "limits.conn_out_bytes=67108864"]);
     let asset_bytes = ask(&server, ASSET).body.len();
     let count = ANSWERS_BYTES / asset_bytes;
     let read = |last: &[u8], ends_its_half: bool| {
@@ -175,8 +177,12 @@ fn an_answer_goes_out_whole_to_a_slow_reader_that_has_said_its_last() {
 
 #[test]
 fn a_reader_that_takes_nothing_of_its_last_answer_is_closed_in_time() {
-    let server =
-        Server::start(&["shards=1", "limits.conn_out_bytes=67108864", "http.metrics=true"]);
+    let server = Server::start(&[
+        "shards=1",
+        "limits.join_per_s=0",
+        "limits.conn_out_bytes=67108864",
+        "http.metrics=true",
+    ]);
     let count = ANSWERS_BYTES / ask(&server, ASSET).body.len();
     let mut stream = connect(&server);
     stream.write_all(&[&ASSET.repeat(count - 1), LAST_ASSET].concat()).unwrap();

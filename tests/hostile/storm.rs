@@ -19,7 +19,13 @@ fn open(members: &[Member]) -> usize {
 fn full_house(wait: &str) -> (Server, Crowd, Peer) {
     // One more for those who ask for tokens and numbers.
     let connections = format!("limits.connections={}", INSIDE + 1);
-    let server = Server::start(&["shards=1", "http.metrics=true", &connections, wait]);
+    let server = Server::start(&[
+        "shards=1",
+        "limits.join_per_s=0",
+        "http.metrics=true",
+        &connections,
+        wait,
+    ]);
     let opening = upgrade(&server.token("Ann"), "").into_bytes();
     let mut probe = Peer::new(connect(&server));
     // It has its place now, and the one that asked for the token has left.
@@ -75,7 +81,12 @@ fn before_a_house_that_stays_full_nobody_waits_for_ever() {
 #[test]
 fn a_storm_past_the_pace_waits_and_everybody_gets_in() {
     const STORM: usize = 500;
-    let server = Server::start(&["shards=2", "http.metrics=true", "limits.admissions_per_turn=1"]);
+    let server = Server::start(&[
+        "shards=2",
+        "limits.join_per_s=0",
+        "http.metrics=true",
+        "limits.admissions_per_turn=1",
+    ]);
     let mut opening = upgrade(&server.token("Ann"), "").into_bytes();
     opening.extend(join("tea", r#"{"limit":0}"#));
     opening.extend(join("milk", r#"{"limit":0}"#));
@@ -96,8 +107,12 @@ fn who_come_back_to_long_histories_all_at_once_are_all_let_in() {
     // On two shards, whichever of them each is at home on.
     const ROOMS: [&str; 4] = ["tea", "milk", "news", "rain"];
     const MESSAGES: usize = 16;
-    let server =
-        Server::start(&["shards=2", "limits.publish_per_s=0", "limits.admission_wait_ms=60000"]);
+    let server = Server::start(&[
+        "shards=2",
+        "limits.join_per_s=0",
+        "limits.publish_per_s=0",
+        "limits.admission_wait_ms=60000",
+    ]);
     let mut speaker = server.guest("Ann");
     let body = "x".repeat(15_000);
     for room in ROOMS {
@@ -122,7 +137,8 @@ fn who_come_back_to_long_histories_all_at_once_are_all_let_in() {
 #[test]
 fn a_heartbeat_is_answered_ahead_of_joins_that_wait() {
     const ROOMS: usize = 50;
-    let server = Server::start(&["shards=1", "limits.admissions_per_turn=1"]);
+    let server =
+        Server::start(&["shards=1", "limits.join_per_s=0", "limits.admissions_per_turn=1"]);
     let mut peer = server.guest("Ann");
     let mut messages: Vec<_> =
         (0..ROOMS).map(|room| join(&format!("room-{room}"), r#"{"presence":false}"#)).collect();
