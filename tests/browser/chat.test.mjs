@@ -672,6 +672,7 @@ test("why a room cannot be started, or entered, is said in words of this page", 
   const small = new Server(await freePort(), { "limits.join_per_s": 1, "limits.join_burst": 4, "limits.rooms": 1 });
   await small.start();
   try {
+    // Each shard has a place; that of tea is where juice would be too, however many there are up to two.
     const ann = await arrive("Ann", { url: small.url, room: "tea" });
     const { page } = ann;
     const start = async (name) => {
@@ -681,12 +682,12 @@ test("why a room cannot be started, or entered, is said in words of this page", 
     await page.getByRole("button", { name: "Start a room" }).first().click();
     await start("茶".repeat(60));
     await page.getByText("That name is too long.").waitFor();
-    await start("coffee");
+    await start("juice");
     await page.getByText("The server has no place for another room.").waitFor();
     await page.route("**/api/rooms", (route) => route.fulfill({
       status: 429, headers: { "retry-after": "7" }, json: { error: { reason: "rate_limited", message: "see limits.join_per_s" } },
     }));
-    await start("coffee");
+    await start("juice");
     await page.getByText("That was too much at once. Try again in 7 seconds.").waitFor();
     await ann.screenshot("start-refused");
     await page.keyboard.press("Escape");
