@@ -1,6 +1,7 @@
 //! The port to what keeps a room's entries. A room proposes; its log orders and keeps, or refuses.
 //!
 //! ```text
+//!   Rooms ── open(topic) ─────> Log ── Opening: in the call, or FromLog::Opened
 //!   Rooms ── append(Append) ──> Log ── Appended: in the call
 //!                                │
 //!   Rooms <───── FromLog ────────┘     later, in the order of the log
@@ -8,6 +9,7 @@
 //!
 //! | | memory | store | engine |
 //! |---|---|---|---|
+//! | `open` says | [`Opening::New`] | [`Opening::Later`] | [`Opening::Later`] |
 //! | `append` says | [`Appended::Kept`] | [`Appended::Ordered`] | [`Appended::Later`] |
 //! | who gives the place | the home | the home | the log: [`FromLog::Entry`] |
 //! | the publisher is answered | in the call | at [`FromLog::Kept`] | behind its entry and `Kept` |
@@ -21,7 +23,9 @@
 //!    [`Why::Unconfirmed`]: either; [`Why::Conflict`]: nothing was done, propose again;
 //! 4. a log that gives the order knows keys: one that was used gives the first receipt, in
 //!    [`FromLog::Kept`], and no second entry. Where the home gives the order, the home knows them;
-//! 5. an entry is a final state: one that comes twice is applied once.
+//! 5. an entry is a final state: one that comes twice is applied once;
+//! 6. of a room that is opened later it says nothing before [`FromLog::Opened`] or
+//!    [`FromLog::NotOpened`], and one of them always comes, unless the room is closed first.
 //!
 //! Deliberately absent: blocking, and errors. A log answers when it can; what it cannot do is a
 //! [`Why`].
@@ -159,6 +163,20 @@ impl Why {
 /// What a log says later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FromLog<'a> {
+    /// What is there of a room that was to be opened later.
+    Opened {
+        /// The room.
+        room: RoomKey,
+        /// `None` of a room that begins.
+        opened: Option<&'a Opened>,
+    },
+    /// What is there of a room could not be found out.
+    NotOpened {
+        /// The room.
+        room: RoomKey,
+        /// Why.
+        why: Why,
+    },
     /// The next entry of a room, whoever proposed it. Not sent for what was [`Appended::Ordered`].
     Entry {
         /// The room.
@@ -220,6 +238,19 @@ pub struct Opened {
     pub tail: Vec<(u64, SaidText)>,
 }
 
+/// What a log says in the call when it is asked for a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// The room begins, in the epoch that was given.
+    New,
+    /// This is there of it.
+    Kept(Opened),
+    /// It will be told: [`FromLog::Opened`], or [`FromLog::NotOpened`].
+    Later,
+    /// It cannot be opened now.
+    Refused(Why),
+}
+
 /// A message that is kept for a while: [`Said`] with a text of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "see `Said`")]
@@ -259,12 +290,14 @@ impl SaidText {
 
 /// Keeps the entries of rooms. Monomorphised away where it is memory.
 pub trait Log {
-    /// Opens a room: what is there of it, or `None` for one that begins, in this epoch. From now on
-    /// answers name it by `room`.
-    fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Option<Opened>;
+    /// Opens a room; one that begins does so in this epoch. From now on answers name it by `room`.
+    fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening;
 
-    /// Takes an entry.
+    /// Takes an entry of a room that is open.
     fn append(&mut self, append: Append<'_>) -> Appended;
+
+    /// Lets go of a room. Nobody waits for what it says of that any more.
+    fn close(&mut self, room: RoomKey);
 }
 
 /// The log that keeps nothing beyond the room itself: what a room remembers is all there is.
@@ -273,12 +306,15 @@ pub struct MemoryLog;
 
 impl Log for MemoryLog {
     #[inline]
-    fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Option<Opened> {
-        None
+    fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Opening {
+        Opening::New
     }
 
     #[inline]
     fn append(&mut self, _: Append<'_>) -> Appended {
         Appended::Kept
     }
+
+    #[inline]
+    fn close(&mut self, _: RoomKey) {}
 }

@@ -39,6 +39,8 @@ impl Rooms {
         message: FromLog<'_>,
     ) {
         match message {
+            FromLog::Opened { room, opened } => self.was_opened(cx, room, opened),
+            FromLog::NotOpened { room, why } => self.was_not_opened(cx, members, room, why),
             FromLog::Entry { room, ticket, marks, rev, at_ms, entry } => {
                 let receipt = Receipt { offset: marks.offset, at_ms };
                 self.came_back(cx, members, room, ticket, rev, receipt, entry);
@@ -96,7 +98,7 @@ impl Rooms {
         // Behind what others said before it was kept: it is kept only when the log says so.
         self.settle_applied(cx, members, key);
         self.tell_along(cx, members, key);
-        self.remove_if_deserted(key);
+        self.remove_if_deserted(cx, key);
     }
 
     /// Answers those whose entry is kept, and applied by now.
@@ -237,7 +239,7 @@ impl Rooms {
             self.settle(cx, members, ticket, "error", Payload::Json(&response));
         }
         self.release(cx, members, key);
-        self.remove_if_deserted(key);
+        self.remove_if_deserted(cx, key);
     }
 
     /// Has a push wait until its room may go on.

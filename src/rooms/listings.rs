@@ -57,7 +57,9 @@ impl Rooms {
     /// Has the directories told of every room here.
     pub(crate) fn list_all(&mut self) {
         for key in self.keys(|_| true) {
-            self.list(key);
+            if !self.loading.has(key) {
+                self.list(key);
+            }
         }
     }
 

@@ -4,9 +4,9 @@
 //!
 //! Called by: `rooms`, `shard`. Calls: `room`, `registry`, `listings`, `greeting`, `ticks`.
 
-use crate::link::ids::{Address, Asker, ConnKey, RoomKey};
+use crate::link::ids::{Address, Asker, RoomKey};
 use crate::link::io::Io;
-use crate::link::message::{NO_ROOM, text};
+use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, ToMember};
 use crate::room::encode::JoinQuestion;
@@ -14,11 +14,11 @@ use crate::room::pacing::Urgency;
 use crate::room::{Arrival, Room};
 use crate::rooms::Rooms;
 use crate::rooms::held::Seat;
-use crate::rooms::registry::{Purpose, Registered};
+use crate::rooms::registry::{Found, Purpose, Registered};
 
 impl Rooms {
-    /// Lets a member in, and makes the room if there is none. Returns the bytes of the answer, 0 if
-    /// it was refused.
+    /// Lets a member in, and makes the room if there is none; or has it wait until the room is
+    /// loaded. Returns the bytes of the answer, 0 if there is none yet or it was refused.
     ///
     /// # Panics
     ///
@@ -30,10 +30,33 @@ impl Rooms {
         shard: u16,
         message: ToHome<'_>,
     ) -> usize {
+        let ToHome::Join { topic, .. } = message else { unreachable!("called for joins") };
+        match self.find_or_make(cx, topic, Purpose::Join) {
+            Ok(Found::Open(key)) => self.enter(cx, members, key, shard, message),
+            Ok(Found::Loading(key)) => {
+                self.await_room(cx, members, key, shard, message);
+                0
+            }
+            Err(refusal) => {
+                self.refuse_because(cx, members, shard, message, refusal);
+                0
+            }
+        }
+    }
+
+    /// Lets a member into a room that is there. Returns the bytes of the answer.
+    pub(super) fn enter<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        shard: u16,
+        message: ToHome<'_>,
+    ) -> usize {
         let ToHome::Join {
             conn,
             audience,
-            topic,
+            topic: _,
             who,
             speak,
             visible,
@@ -44,15 +67,6 @@ impl Rooms {
         } = message
         else {
             unreachable!("called for joins")
-        };
-        let key = match self.find_or_make(cx, topic, Purpose::Join) {
-            Ok(key) => key,
-            Err(refusal) => {
-                refusal.count(cx.metrics);
-                let response = &refusal.response();
-                members.tell(cx, shard, ToMember::Refused { conn, audience, response });
-                return 0;
-            }
         };
         if let Some(slot) = replaces {
             // Its channel has ended: nothing that it was still to be answered matters any more.
@@ -107,6 +121,7 @@ impl Rooms {
     /// Ends all memberships of another shard, which has begun anew.
     pub(crate) fn forget_members<I: Io>(&mut self, cx: &mut Cx<'_, I>, shard: u16) {
         self.held.retain(|seat| seat.shard != shard);
+        self.forget_awaiting(cx, shard);
         for key in self.keys(|room| room.audience(shard).is_some()) {
             let Some(Registered { room, .. }) = self.arena.get_mut(key) else { continue };
             room.leave_all(shard);
@@ -128,22 +143,28 @@ impl Rooms {
             self.set_tick(cx, key, urgency);
             self.list(key);
         }
+        self.settle_if_empty(cx, key);
+    }
+
+    /// Queues a room that nobody is in to be evicted, or removes it if it has nothing worth
+    /// keeping.
+    pub(super) fn settle_if_empty<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
         let Some(registered) = self.arena.get_mut(key) else { return };
-        if registered.room.members_count() > 0 {
+        if registered.room.members_count() > 0 || self.loading.has(key) {
             return;
         }
         if registered.is_worth_keeping() {
             self.registry.note_empty(key, registered);
         } else {
-            self.remove(key);
+            self.remove(cx, key);
         }
     }
 
     /// Removes a room that nobody is in and that has lost what was worth keeping.
-    pub(super) fn remove_if_deserted(&mut self, key: RoomKey) {
+    pub(super) fn remove_if_deserted<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
         let is_deserted = |of: &Registered| of.room.members_count() == 0 && !of.is_worth_keeping();
-        if self.arena.get(key).is_some_and(is_deserted) {
-            self.remove(key);
+        if self.arena.get(key).is_some_and(is_deserted) && !self.loading.has(key) {
+            self.remove(cx, key);
         }
     }
 
@@ -153,20 +174,32 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         shard: u16,
-        conn: ConnKey,
-        topic: &str,
-        title: &str,
+        message: ToHome<'_>,
     ) {
-        let is_new = !self.by_topic.contains_key(topic);
-        let key = match self.find_or_make(cx, topic, Purpose::Found) {
-            Ok(key) => key,
-            Err(refusal) => {
-                refusal.count(cx.metrics);
-                let refused = ToMember::Created { conn, status: 503, body: NO_ROOM };
-                return members.tell(cx, shard, refused);
-            }
+        let ToHome::Create { topic, .. } = message else {
+            unreachable!("called for rooms to be made")
+        };
+        match self.find_or_make(cx, topic, Purpose::Found) {
+            Ok(Found::Open(key)) => self.create_opened(cx, members, key, shard, message),
+            Ok(Found::Loading(key)) => self.await_room(cx, members, key, shard, message),
+            Err(refusal) => self.refuse_because(cx, members, shard, message, refusal),
+        }
+    }
+
+    /// The same, of a room that is there or begins with this.
+    pub(super) fn create_opened<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        shard: u16,
+        message: ToHome<'_>,
+    ) {
+        let ToHome::Create { conn, title, .. } = message else {
+            unreachable!("called for rooms to be made")
         };
         let Some(registered) = self.arena.get_mut(key) else { return };
+        let is_new = registered.room.members_count() == 0 && !registered.is_worth_keeping();
         if is_new {
             registered.is_founded = true;
             registered.room.set_title(title);

@@ -5,6 +5,7 @@
 //!                                  │
 //!                  pending, held ──┤  what a log has, and the answers that wait for it
 //!                  registry ───────┤  which rooms there are, what they take, which one goes
+//!                  loading ────────┤  rooms that are not there yet, and who waits for them
 //!                  listings ───────┤  what the directories are told
 //!                  greeting ───────┘  who is sent the list, and lists that are kept
 //! ```
@@ -19,7 +20,8 @@
 //! 2. a room that nobody is in and that has nothing worth keeping goes away;
 //! 3. what the rooms take, in memory and history, is what they are counted for;
 //! 4. a list that is kept is one that will be let go of, and all of them are bounded;
-//! 5. an answer that is held is of a member.
+//! 5. an answer that is held is of a member;
+//! 6. nobody is in a room before it is loaded, and all that wait for one are called or refused.
 //!
 //! Deliberately absent: connections, and the pace at which joins come in (`shard::admission`). A
 //! join that is too much waits there, and comes to [`Rooms::join`] when its turn has come.
@@ -32,6 +34,7 @@ mod contract;
 mod greeting;
 mod held;
 mod listings;
+mod loading;
 mod membership;
 mod pending;
 mod registry;
@@ -45,6 +48,7 @@ use std::collections::HashMap;
 use greeting::Greeting;
 use held::{Held, Seat};
 use listings::Listings;
+use loading::Loading;
 use pending::Pending;
 use registry::{Registered, Registry};
 
@@ -54,6 +58,7 @@ use crate::base::slack::Slack;
 use crate::link::ids::{RoomKey, mark};
 use crate::link::io::Io;
 use crate::link::log::Ticket;
+use crate::link::message::NO_ROOM;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, ToMember};
 use crate::link::refusal::Refusal;
@@ -65,6 +70,7 @@ pub(crate) struct Rooms {
     by_topic: HashMap<Box<str>, RoomKey, ahash::RandomState>,
     registry: Registry,
     listings: Listings,
+    loading: Loading,
     greeting: Greeting,
     /// Hash a user and the key of its message, and with the first alone a user who types.
     key_hashers: [ahash::RandomState; 2],
@@ -101,6 +107,7 @@ impl Rooms {
             by_topic: HashMap::with_hasher(hasher(2)),
             registry: Registry::new(seed),
             listings: Listings::default(),
+            loading: Loading::default(),
             greeting: Greeting::default(),
             key_hashers: [hasher(3), hasher(4)],
             pending: Pending::default(),
@@ -144,9 +151,7 @@ impl Rooms {
                 let answer = Answer { reference, status, response };
                 self.reply(cx, members, Seat { room: home, shard, asker }, answer);
             }
-            ToHome::Create { conn, topic, title } => {
-                self.create(cx, members, shard, conn, topic, title);
-            }
+            ToHome::Create { .. } => self.create(cx, members, shard, message),
             ToHome::Join { .. } | ToHome::Listing { .. } | ToHome::Load { .. } => {
                 unreachable!("handled by the shard")
             }
@@ -176,11 +181,27 @@ impl Rooms {
         shard: u16,
         message: ToHome<'_>,
     ) {
-        Refusal::Busy.count(cx.metrics);
-        let response = &*Refusal::Busy.response();
+        self.refuse_because(cx, members, shard, message, Refusal::Busy);
+    }
+
+    /// Answers why something is not done.
+    fn refuse_because<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        message: ToHome<'_>,
+        refusal: Refusal,
+    ) {
+        refusal.count(cx.metrics);
+        let response = &*refusal.response();
         match message {
             ToHome::Join { conn, audience, .. } => {
                 members.tell(cx, shard, ToMember::Refused { conn, audience, response });
+            }
+            ToHome::Create { conn, .. } => {
+                let refused = ToMember::Created { conn, status: 503, body: NO_ROOM };
+                members.tell(cx, shard, refused);
             }
             ToHome::Publish { home, asker, reference, .. }
             | ToHome::Custom { home, asker, reference, .. }
@@ -213,6 +234,7 @@ impl Rooms {
             by_topic,
             registry,
             listings,
+            loading,
             greeting,
             key_hashers: _,
             pending,
@@ -224,6 +246,7 @@ impl Rooms {
         by_topic.trim(ENTRIES_KEPT);
         registry.trim(ENTRIES_KEPT);
         listings.trim(ENTRIES_KEPT);
+        loading.trim(ENTRIES_KEPT);
         greeting.trim(ENTRIES_KEPT, SCRATCH_BYTES_KEPT);
         pending.trim(ENTRIES_KEPT);
         held.trim(ENTRIES_KEPT);
@@ -240,12 +263,15 @@ impl Rooms {
             assert_eq!(self.by_topic.get(room.topic()), Some(&key), "a room is found by its topic");
             room.check_invariants();
             registered.check();
+            let stays = room.members_count() > 0 || registered.is_worth_keeping();
+            assert!(stays || self.loading.has(key), "a room with nothing worth keeping goes away");
         }
         for Seat { room, shard, asker } in self.held.seats() {
             let of = self.arena.get(*room);
             let is_member = of.is_some_and(|of| of.room.is_member(*shard, *asker));
             assert!(is_member, "an answer that is held is of a member");
         }
+        self.check_loading();
         self.check_weight();
         self.check_lists();
     }

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use crate::base::slack::Slack;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::io::Io;
-use crate::link::log::{Log, Opened};
+use crate::link::log::{Log, Opened, Opening};
 use crate::link::outbox::Cx;
 use crate::link::pressure::Pressure;
 use crate::link::refusal::Refusal;
@@ -73,10 +73,6 @@ impl Registered {
         assert!(
             self.list.is_none() || self.room.has_tick(),
             "a list is kept until a tick, and one is set"
-        );
-        assert!(
-            self.room.members_count() > 0 || self.is_worth_keeping(),
-            "a room with nothing worth keeping goes away"
         );
     }
 }
@@ -155,37 +151,53 @@ pub(super) enum Purpose {
     Found,
 }
 
+/// A room that was looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It is there, or begins with this.
+    Open(RoomKey),
+    /// What is there of it is not known yet: whoever asks waits.
+    Loading(RoomKey),
+}
+
 impl Rooms {
     /// The room of a topic; made if there is none and there is place.
     ///
     /// # Errors
     ///
-    /// If there is no place, and no room that could make some.
+    /// If there is no place, and no room that could make some; or if its log cannot open it.
     pub(super) fn find_or_make<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         topic: &str,
         purpose: Purpose,
-    ) -> Result<RoomKey, Refusal> {
+    ) -> Result<Found, Refusal> {
         if let Some(key) = self.by_topic.get(topic) {
-            return Ok(*key);
+            let is_loading = self.loading.has(*key);
+            return Ok(if is_loading { Found::Loading(*key) } else { Found::Open(*key) });
         }
         let is_full =
             self.arena.len() >= cx.settings.rooms_max as usize || cx.pressure >= Pressure::Joins;
         // What was said is not given up for a room in which nobody is and nothing may ever be said.
         let has_place = !is_full
             || match purpose {
-                Purpose::Join => self.evict_longest_empty(),
-                Purpose::Found => self.evict_from(true),
+                Purpose::Join => self.evict_longest_empty(cx),
+                Purpose::Found => self.evict_from(cx, true),
             };
         if !has_place {
             return Err(Refusal::TooManyRooms);
         }
         let epoch = self.registry.next_epoch();
         let key = self.arena.vacant_key();
-        let room = match cx.io.log().open(key, topic, epoch) {
-            None => Room::new(topic, epoch),
-            Some(opened) => self.reopen(cx, topic, &opened, epoch),
+        let (room, found) = match cx.io.log().open(key, topic, epoch) {
+            Opening::New => (Room::new(topic, epoch), Found::Open(key)),
+            Opening::Kept(opened) => (self.reopen(cx, topic, &opened, epoch), Found::Open(key)),
+            // An empty one holds the place, and nobody is told anything of it.
+            Opening::Later => {
+                self.loading.begin(key, epoch);
+                (Room::new(topic, epoch), Found::Loading(key))
+            }
+            Opening::Refused(why) => return Err(why.refusal()),
         };
         let mut registered = Registered::new(room);
         self.registry.weigh(&mut registered);
@@ -193,8 +205,27 @@ impl Rooms {
         let inserted = self.arena.insert(registered);
         assert_eq!(inserted, key, "its log calls it so");
         self.by_topic.insert(topic.into(), key);
-        self.bound_history(key, cx.settings.history_bytes_max);
-        Ok(key)
+        self.bound_history(cx, key);
+        Ok(found)
+    }
+
+    /// Puts what is there of a room in its place, where that was told later. `refs_from` is an
+    /// epoch that no room had.
+    pub(super) fn set_opened<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: RoomKey,
+        opened: &Opened,
+        refs_from: u64,
+    ) {
+        let Some(registered) = self.arena.get(key) else { return };
+        let topic: Box<str> = registered.room.topic().into();
+        let room = self.reopen(cx, &topic, opened, refs_from);
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        registered.room = room;
+        self.registry.weigh(registered);
+        self.registry.weigh_history(0, &registered.room);
+        self.bound_history(cx, key);
     }
 
     /// A room as its log has kept it.
@@ -227,13 +258,13 @@ impl Rooms {
 
     /// Evicts the room that nobody has been in for the longest: one where nothing was said, and
     /// only if there is none another. False if there is none of either.
-    fn evict_longest_empty(&mut self) -> bool {
-        self.evict_from(true) || self.evict_from(false)
+    fn evict_longest_empty<I: Io>(&mut self, cx: &mut Cx<'_, I>) -> bool {
+        self.evict_from(cx, true) || self.evict_from(cx, false)
     }
 
     /// Evicts the room that nobody has been in for the longest, of those where nothing was said or
     /// of the others. False if there is none.
-    fn evict_from(&mut self, is_silent: bool) -> bool {
+    fn evict_from<I: Io>(&mut self, cx: &mut Cx<'_, I>, is_silent: bool) -> bool {
         for _ in 0..2 * self.registry.queue(is_silent).len() {
             let Some((key, emptied)) = self.registry.queue(is_silent).pop_front() else {
                 return false;
@@ -242,11 +273,11 @@ impl Rooms {
             let is_silent = registered.room.history().is_empty();
             if registered.room.members_count() > 0 {
                 registered.is_queued = false;
-            } else if self.pending.has(key) {
-                // What it remembers is not kept elsewhere yet.
+            } else if self.pending.has(key) || self.loading.has(key) {
+                // What it remembers is not kept elsewhere yet, or there are some on their way in.
                 self.registry.queue(is_silent).push_back((key, emptied));
             } else if registered.emptied == emptied {
-                self.remove(key);
+                self.remove(cx, key);
                 return true;
             } else {
                 let emptied = registered.emptied;
@@ -257,9 +288,10 @@ impl Rooms {
     }
 
     /// Removes a room, with all that it remembers.
-    pub(super) fn remove(&mut self, key: RoomKey) {
+    pub(super) fn remove<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
         self.let_list_go(key);
         let Some(registered) = self.arena.remove(key) else { return };
+        cx.io.log().close(key);
         self.registry.rooms_bytes -= registered.counted_bytes;
         self.registry.history_bytes -= registered.room.history().kept_bytes();
         if let Some(name) = registered.room.name() {
@@ -274,9 +306,9 @@ impl Rooms {
 
     /// Keeps the history of all rooms within its bound: empty rooms go first, then the room that
     /// grew pays for itself.
-    pub(super) fn bound_history(&mut self, grown: RoomKey, bytes_max: usize) {
-        while self.registry.history_bytes > bytes_max {
-            if self.evict_from(false) {
+    pub(super) fn bound_history<I: Io>(&mut self, cx: &mut Cx<'_, I>, grown: RoomKey) {
+        while self.registry.history_bytes > cx.settings.history_bytes_max {
+            if self.evict_from(cx, false) {
                 continue;
             }
             let grown = self.arena.get_mut(grown).map(|registered| &mut registered.room);
@@ -300,7 +332,7 @@ impl Rooms {
     /// What all rooms take, in bytes, as it counts against the memory of a shard.
     pub(crate) fn bytes(&self) -> usize {
         // A buffer that grows has up to twice as much as is in it.
-        self.registry.rooms_bytes + 2 * self.registry.history_bytes
+        self.registry.rooms_bytes + 2 * self.registry.history_bytes + self.awaiting_bytes()
     }
 
     /// Asserts that every room is counted for what it takes. For [`Rooms::check`].

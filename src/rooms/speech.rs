@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   publish ── Room::propose ── Log::append ── Kept, Ordered: commit ── deliver, answer
-//!                                          └─ Later: hold    (log::hear_log goes on)
+//!                                          └─ Later: hold    (committing goes on)
 //! ```
 //!
 //! A member is checked before anything is done for it: see [`Room::check`].
@@ -145,7 +145,7 @@ impl Rooms {
         if key_hash.is_some() {
             self.registry.weigh(registered);
         }
-        self.bound_history(key, cx.settings.history_bytes_max);
+        self.bound_history(cx, key);
     }
 
     /// An event that passes as it is.

@@ -223,6 +223,7 @@ impl Shard {
     /// come before the next.
     pub(super) fn admit_waiting<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.admission.work_left = self.admission.work_per_turn;
+        self.let_in_awaiting(turn);
         let wait_ms = self.common.settings.limits.admission_wait_ms;
         loop {
             let is_filling = |shard| turn.io.waiting_bytes(shard) > MESH_PAUSE_BYTES;
@@ -249,6 +250,18 @@ impl Shard {
                     self.relay(turn);
                 }
             }
+        }
+    }
+
+    /// Lets in those whose room has been loaded: they came before those in the line.
+    fn let_in_awaiting<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        self.rooms.unblock_awaiting();
+        while self.admission.work_left > 0
+            && let Some(bytes) =
+                self.rooms.let_in_awaiting(&mut self.common.cx(turn), &mut self.members)
+        {
+            self.admission.spend(bytes);
+            self.relay(turn);
         }
     }
 

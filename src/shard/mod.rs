@@ -202,7 +202,9 @@ impl Shard {
     /// at once if there is work left.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
-        if self.members.has_work() || self.admission.has_more() || self.rooms.has_newcomers() {
+        let rooms = &self.rooms;
+        let has_work = self.members.has_work() || self.admission.has_more();
+        if has_work || rooms.has_newcomers() || rooms.has_awaiting() {
             return Some(0);
         }
         let late_ms = self.admission.late_ms(self.common.settings.limits.admission_wait_ms);
@@ -245,7 +247,7 @@ impl Shard {
             history_bytes: self.rooms.history_bytes() as u64,
             log_bytes: self.members.audiences.log_bytes() as u64,
             buffers: self.members.conns.buffers_lent() as u64,
-            waiting: self.admission.waiting() as u64,
+            waiting: (self.admission.waiting() + self.rooms.awaiting_count()) as u64,
             memory_bytes: self.memory.used_bytes as u64,
             ..self.common.metrics
         }

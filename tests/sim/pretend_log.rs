@@ -1,19 +1,20 @@
 //! A pretend log, which does all that a log may do: it answers late, reorders between rooms,
-//! refuses, is in doubt, tears off what it has not kept, fails over, and puts the entries of other
-//! nodes in between.
+//! refuses, is in doubt, tears off what it has not kept, fails over, puts the entries of other nodes
+//! in between, and says later what is there of a room, or that this cannot be found out.
 //!
 //! As a *store* it leaves the order to the home and keeps in batches; as an *engine* it gives the
 //! order itself. Each step does one thing, drawn from its seed.
 //!
 //! What it does not model: bytes on a disk (torn pages are a shorter list here), a budget of what
-//! may be under way, retention, and opening a room that answers later.
+//! may be under way, and retention.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use chinwag::base::rng::SplitMix64;
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
-    Append, Appended, Entry, FromLog, Judged, Log, Marks, Opened, SaidText, Ticket, What, Why,
+    Append, Appended, Entry, FromLog, Judged, Log, Marks, Opened, Opening, SaidText, Ticket, What,
+    Why,
 };
 
 /// Defects of a log that the suite must find.
@@ -55,6 +56,8 @@ struct Kept {
 /// [`FromLog`] on its way.
 #[derive(Clone, Debug)]
 pub(crate) enum Told {
+    Opened { opened: Option<Opened> },
+    NotOpened { why: Why },
     Entry { ticket: Option<Ticket>, offset: u64, rev: u64, at_ms: u64, said: Option<SaidText> },
     Kept { ticket: Ticket, receipt: Receipt },
     Refused { ticket: Ticket, why: Why },
@@ -65,6 +68,8 @@ impl Told {
     /// As it is told to the home of a room.
     pub(crate) fn message(&self, room: RoomKey) -> FromLog<'_> {
         match self {
+            Self::Opened { opened } => FromLog::Opened { room, opened: opened.as_ref() },
+            Self::NotOpened { why } => FromLog::NotOpened { room, why: *why },
             Self::Entry { ticket, offset, rev, at_ms, said } => FromLog::Entry {
                 room,
                 ticket: *ticket,
@@ -149,7 +154,8 @@ impl PretendLog {
 
     /// The next thing that it says, of any room.
     pub(crate) fn next(&mut self) -> Option<(RoomKey, Told)> {
-        let ready: Vec<_> = self.rooms.iter().filter(|(_, room)| !room.said.is_empty()).collect();
+        let has_news = |room: &Room| room.key.is_some() && !room.said.is_empty();
+        let ready: Vec<_> = self.rooms.iter().filter(|(_, room)| has_news(room)).collect();
         let count = u64::try_from(ready.len()).ok().filter(|count| *count > 0)?;
         let index = usize::try_from(self.rng.next_u64() % count).ok()?;
         let topic = ready[index].0.clone();
@@ -160,7 +166,8 @@ impl PretendLog {
     /// Whether there is nothing left to do or to say.
     pub(crate) fn is_idle(&self) -> bool {
         let is_idle = |room: &Room| {
-            room.said.is_empty() && room.waiting.is_empty() && room.unanswered.is_empty()
+            let has_said_all = room.said.is_empty() && room.unanswered.is_empty();
+            room.waiting.is_empty() && (has_said_all || room.key.is_none())
         };
         self.rooms.values().all(is_idle)
     }
@@ -327,6 +334,17 @@ impl Room {
         self.said.push_back(Told::Entry { ticket, offset, rev, at_ms, said: Some(said) });
     }
 
+    fn opened(&self) -> Opened {
+        Opened {
+            epoch: self.epoch,
+            top: at(self.entries.len() as u64),
+            rev: self.rev,
+            kept: self.durable as u64,
+            lineage: self.lineage.clone(),
+            tail: self.entries.iter().map(|kept| (kept.at_ms, kept.said.clone())).collect(),
+        }
+    }
+
     fn of_key(&self, said: &SaidText) -> Option<Receipt> {
         let is_same = |kept: &Kept| kept.said.user == said.user && kept.said.key == said.key;
         said.key.as_ref()?;
@@ -363,23 +381,36 @@ impl Room {
 }
 
 impl Log for PretendLog {
-    fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Option<Opened> {
+    fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
+        let (is_later, is_refused) = (self.one_in(2), self.one_in(12));
+        if is_refused && !is_later {
+            return Opening::Refused(Why::Busy);
+        }
         let is_new = !self.rooms.contains_key(topic);
         let kept = self.rooms.entry(topic.to_owned()).or_default();
         kept.key = Some(room);
+        kept.forget_asker();
         if is_new {
             kept.epoch = fresh_epoch;
-            return None;
         }
-        kept.forget_asker();
-        Some(Opened {
-            epoch: kept.epoch,
-            top: at(kept.entries.len() as u64),
-            rev: kept.rev,
-            kept: kept.durable as u64,
-            lineage: kept.lineage.clone(),
-            tail: kept.entries.iter().map(|kept| (kept.at_ms, kept.said.clone())).collect(),
-        })
+        let opened = (!is_new).then(|| kept.opened());
+        if !is_later {
+            return opened.map_or(Opening::New, Opening::Kept);
+        }
+        // What other nodes say meanwhile comes behind it.
+        kept.said.push_back(if is_refused {
+            Told::NotOpened { why: Why::Storage }
+        } else {
+            Told::Opened { opened }
+        });
+        Opening::Later
+    }
+
+    fn close(&mut self, room: RoomKey) {
+        for kept in self.rooms.values_mut().filter(|kept| kept.key == Some(room)) {
+            kept.key = None;
+            kept.forget_asker();
+        }
     }
 
     fn append(&mut self, append: Append<'_>) -> Appended {

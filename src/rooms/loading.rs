@@ -1,0 +1,398 @@
+//! Rooms of which their log has not said yet what is there, and those who wait for that.
+//!
+//! ```text
+//!   join, create ── find_or_make ── Log::open ─┬ New, Kept: they go on in the call
+//!                                              └ Later:     they wait here, in order
+//!   FromLog::Opened ────> the room is as it was; they go on, as many as a turn may let in
+//!   FromLog::NotOpened ─> they are refused, and the room goes: whoever asks next asks its log again
+//! ```
+//!
+//! All who ask for a room share one load. An empty room holds its place meanwhile, so it has a key
+//! by which the log names it; whoever comes while others still wait for it waits behind them.
+//!
+//! Invariants: a room that waits for its log has no member; what waits is bounded, in bytes over
+//! all rooms.
+//!
+//! Deliberately absent: how long it takes. A log opens a room, or says why not.
+//!
+//! Called by: `rooms`, and `shard` for those who may go on. Calls: `registry`, `membership`.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::base::slack::Slack;
+use crate::link::ids::RoomKey;
+use crate::link::io::Io;
+use crate::link::log::{Opened, Why};
+use crate::link::outbox::{Cx, Tell};
+use crate::link::record::{Field, Received, ToHome, read};
+use crate::rooms::Rooms;
+
+/// Rooms that are loaded, or that were and have some waiting still. See the module.
+#[derive(Default)]
+pub(super) struct Loading {
+    rooms: HashMap<RoomKey, Load, ahash::RandomState>,
+    /// Rooms that their log has opened, and that some wait for still.
+    ready: VecDeque<RoomKey>,
+    /// Of those who wait, over all rooms.
+    waiting_bytes: usize,
+    /// Whether the ways to all who may go on are filling, as of this turn.
+    is_blocked: bool,
+}
+
+struct Load {
+    waiting: VecDeque<Waiting>,
+    /// What its members' refs begin with: an epoch that no room had.
+    refs_from: u64,
+    /// Whether it is not there yet.
+    is_awaited: bool,
+}
+
+struct Waiting {
+    shard: u16,
+    record: Box<[u8]>,
+}
+
+impl Loading {
+    /// Begins to load a room.
+    pub(super) fn begin(&mut self, room: RoomKey, refs_from: u64) {
+        let load = Load { waiting: VecDeque::new(), refs_from, is_awaited: true };
+        self.rooms.insert(room, load);
+    }
+
+    /// Whether a room is loaded, or some wait for it still.
+    pub(super) fn has(&self, room: RoomKey) -> bool {
+        !self.rooms.is_empty() && self.rooms.contains_key(&room)
+    }
+
+    /// Gives back the memory of many that were loaded at once.
+    pub(super) fn trim(&mut self, kept: usize) {
+        self.rooms.trim(kept);
+        self.ready.trim(kept);
+    }
+
+    fn bytes_counted(&self) -> usize {
+        let waiting = self.rooms.values().flat_map(|load| &load.waiting);
+        waiting.map(|waiting| waiting.record.len()).sum()
+    }
+
+    /// Takes the first one that may go on. Asks of a shard whether the way there is filling.
+    fn pop(&mut self, is_filling: impl Fn(u16) -> bool) -> Option<(RoomKey, Waiting)> {
+        for _ in 0..self.ready.len() {
+            let key = self.ready.pop_front()?;
+            let Some(load) = self.rooms.get_mut(&key) else { continue };
+            let Some(next) = load.waiting.pop_front_if(|first| !is_filling(first.shard)) else {
+                self.ready.push_back(key);
+                continue;
+            };
+            self.waiting_bytes -= next.record.len();
+            if load.waiting.is_empty() {
+                self.rooms.remove(&key);
+            } else {
+                self.ready.push_front(key);
+            }
+            return Some((key, next));
+        }
+        self.is_blocked = true;
+        None
+    }
+}
+
+impl Rooms {
+    /// Has a join, or the making of a room, wait until what is there of the room is known.
+    pub(super) fn await_room<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        shard: u16,
+        message: ToHome<'_>,
+    ) {
+        if self.loading.waiting_bytes > cx.settings.admission_line_bytes {
+            return self.refuse(cx, members, shard, message);
+        }
+        let Some(load) = self.loading.rooms.get_mut(&key) else { return };
+        let mut record = Vec::new();
+        message.put(&mut record);
+        self.loading.waiting_bytes += record.len();
+        load.waiting.push_back(Waiting { shard, record: record.into() });
+    }
+
+    /// A room is there, or begins.
+    pub(super) fn was_opened<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: RoomKey,
+        opened: Option<&Opened>,
+    ) {
+        let Some(load) = self.loading.rooms.get_mut(&key).filter(|load| load.is_awaited) else {
+            return;
+        };
+        load.is_awaited = false;
+        let refs_from = load.refs_from;
+        if load.waiting.is_empty() {
+            // They were of a shard that has begun anew.
+            self.loading.rooms.remove(&key);
+        } else {
+            self.loading.ready.push_back(key);
+        }
+        if let Some(opened) = opened {
+            self.set_opened(cx, key, opened, refs_from);
+        }
+        self.settle_if_empty(cx, key);
+    }
+
+    /// What is there of a room could not be found out.
+    pub(super) fn was_not_opened<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        why: Why,
+    ) {
+        let Some(load) = self.loading.rooms.remove(&key) else { return };
+        self.remove(cx, key);
+        for Waiting { shard, record } in load.waiting {
+            self.loading.waiting_bytes -= record.len();
+            self.refuse_because(cx, members, shard, message_of(&record), why.refusal());
+        }
+    }
+
+    /// Lets in the next one of those whose room is there by now. Returns the bytes of the answer;
+    /// `None` if nobody may go on.
+    pub(crate) fn let_in_awaiting<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+    ) -> Option<usize> {
+        let (key, Waiting { shard, record }) = self.loading.pop(|shard| cx.is_filling(shard))?;
+        let message = message_of(&record);
+        let bytes = match message {
+            ToHome::Create { .. } => {
+                self.create_opened(cx, members, key, shard, message);
+                1
+            }
+            _ => self.enter(cx, members, key, shard, message),
+        };
+        Some(bytes)
+    }
+
+    /// Begins a turn: ways may have cleared.
+    pub(crate) fn unblock_awaiting(&mut self) {
+        self.loading.is_blocked = false;
+    }
+
+    /// Whether some may go on whose room is there, as far as is known: those who wait for a way are
+    /// woken by whoever clears it.
+    pub(crate) fn has_awaiting(&self) -> bool {
+        !self.loading.ready.is_empty() && !self.loading.is_blocked
+    }
+
+    /// How many wait for a room.
+    pub(crate) fn awaiting_count(&self) -> usize {
+        self.loading.rooms.values().map(|load| load.waiting.len()).sum()
+    }
+
+    /// The bytes of those who wait for a room.
+    pub(super) fn awaiting_bytes(&self) -> usize {
+        self.loading.waiting_bytes
+    }
+
+    /// Lets go of those of a shard that has begun anew.
+    pub(super) fn forget_awaiting<I: Io>(&mut self, cx: &mut Cx<'_, I>, shard: u16) {
+        let mut deserted = Vec::new();
+        for (key, load) in &mut self.loading.rooms {
+            load.waiting.retain(|waiting| waiting.shard != shard);
+            if load.waiting.is_empty() && !load.is_awaited {
+                deserted.push(*key);
+            }
+        }
+        self.loading.waiting_bytes = self.loading.bytes_counted();
+        deserted.sort();
+        for key in deserted {
+            self.loading.rooms.remove(&key);
+            self.loading.ready.retain(|ready| *ready != key);
+            self.settle_if_empty(cx, key);
+        }
+    }
+
+    /// Asserts the invariants of the module. For [`Rooms::check`].
+    pub(super) fn check_loading(&self) {
+        let Loading { rooms, ready, waiting_bytes, .. } = &self.loading;
+        for (key, load) in rooms {
+            let members = self.arena.get(*key).map(|of| of.room.members_count());
+            assert!(members.is_some(), "a room that is loaded has a place: {key:?}");
+            assert!(!load.is_awaited || members == Some(0), "nobody is in a room that is loaded");
+            let is_called = ready.iter().filter(|ready| *ready == key).count() == 1;
+            assert!(load.is_awaited != is_called, "all that wait for a room are called: {key:?}");
+        }
+        assert_eq!(*waiting_bytes, self.loading.bytes_counted(), "what waits is counted");
+    }
+}
+
+fn message_of(record: &[u8]) -> ToHome<'_> {
+    let Received::ToHome(message) = read(record) else {
+        unreachable!("joins wait, and rooms to be made")
+    };
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::log::{Append, Appended, Log, Marks, Opening, Said, SaidText};
+    use crate::link::record::ToMember;
+    use crate::rooms::tests::{Home, conn};
+
+    /// A log that opens every room later, and remembers by which keys it was asked.
+    #[derive(Default)]
+    struct LateLog {
+        opened: Vec<RoomKey>,
+        closed: Vec<RoomKey>,
+    }
+
+    impl Log for LateLog {
+        fn open(&mut self, room: RoomKey, _: &str, _: u64) -> Opening {
+            self.opened.push(room);
+            Opening::Later
+        }
+        fn append(&mut self, _: Append<'_>) -> Appended {
+            Appended::Kept
+        }
+        fn close(&mut self, room: RoomKey) {
+            self.closed.push(room);
+        }
+    }
+
+    impl Home<LateLog> {
+        fn opened(&mut self, opened: Option<&Opened>) {
+            let room = *self.mesh.log.opened.last().expect("one was asked for");
+            self.with(|rooms, cx, _| rooms.was_opened(cx, room, opened));
+        }
+
+        /// Lets in as many as may, and says how many that were.
+        fn let_in(&mut self) -> usize {
+            self.with(|rooms, _, _| rooms.unblock_awaiting());
+            std::iter::from_fn(|| self.with(Rooms::let_in_awaiting)).count()
+        }
+
+        fn create(&mut self, number: u64, name: &str) {
+            let topic = format!("room:{name}");
+            self.hear(1, ToHome::Create { conn: conn(number), topic: &topic, title: "Tea" });
+        }
+
+        /// Who was told what: the number of each connection, and what it was.
+        fn answers(&mut self) -> Vec<(u64, &'static str)> {
+            let told = std::mem::take(&mut self.told.0);
+            let answer = |(_, record): &(u16, Vec<u8>)| {
+                let Received::ToMember(message) = read(record) else { panic!("for a member") };
+                let (conn, what) = match message {
+                    ToMember::Joined { conn, .. } => (conn, "joined"),
+                    ToMember::Refused { conn, .. } => (conn, "refused"),
+                    ToMember::Created { conn, status: 201, .. } => (conn, "created"),
+                    ToMember::Created { conn, status: 200, .. } => (conn, "was there"),
+                    ToMember::Created { conn, .. } => (conn, "not created"),
+                    _ => return None,
+                };
+                Some((conn.to_u64() & 0xffff, what))
+            };
+            told.iter().filter_map(answer).collect()
+        }
+    }
+
+    fn kept() -> Opened {
+        let said = Said { user: "u", name: "U", body: "\"hi\"", key: None, reply_to: None };
+        Opened {
+            epoch: 5,
+            top: Marks { offset: 3, change: 0 },
+            tail: vec![(7, SaidText::new(said))],
+            ..Opened::default()
+        }
+    }
+
+    #[test]
+    fn all_who_ask_for_a_room_share_one_load_and_are_let_in_in_order() {
+        let mut home = Home::with_log(LateLog::default());
+        assert_eq!(home.try_join(0, 1, "room:tea", "ann"), 0);
+        home.create(2, "tea");
+        assert_eq!(home.try_join(1, 3, "room:tea", "bob"), 0);
+        assert_eq!(home.answers(), [], "nobody is told anything before it is there");
+        assert_eq!(home.mesh.log.opened.len(), 1);
+        assert_eq!(home.rooms.awaiting_count(), 3);
+
+        home.opened(Some(&kept()));
+        assert!(home.rooms.has_awaiting());
+        assert_eq!(home.try_join(0, 4, "room:tea", "cyd"), 0, "nobody overtakes them");
+        assert_eq!(home.let_in(), 4);
+        let told = [(1, "joined"), (2, "was there"), (3, "joined"), (4, "joined")];
+        assert_eq!(home.answers(), told);
+        assert_ne!(home.try_join(0, 5, "room:tea", "dan"), 0, "from now on in the call");
+    }
+
+    #[test]
+    fn a_room_that_begins_is_made_by_the_first_who_asked() {
+        let mut home = Home::with_log(LateLog::default());
+        home.create(1, "tea");
+        home.create(2, "tea");
+        home.opened(None);
+        home.let_in();
+        assert_eq!(home.answers(), [(1, "created"), (2, "was there")]);
+    }
+
+    #[test]
+    fn those_whose_room_cannot_be_opened_are_refused_and_the_next_asks_again() {
+        let mut home = Home::with_log(LateLog::default());
+        home.try_join(0, 1, "room:tea", "ann");
+        home.create(2, "tea");
+        let room = home.mesh.log.opened[0];
+        home.with(|rooms, cx, told| rooms.was_not_opened(cx, told, room, Why::Storage));
+        assert_eq!(home.answers(), [(1, "refused"), (2, "not created")]);
+        assert_eq!((home.rooms.len(), &*home.mesh.log.closed), (0, &[room][..]));
+        home.try_join(0, 1, "room:tea", "ann");
+        assert_eq!(home.mesh.log.opened.len(), 2);
+        home.with(|rooms, cx, _| rooms.was_opened(cx, room, None));
+        assert!(!home.rooms.has_awaiting(), "what is said of the first load is of no room");
+    }
+
+    #[test]
+    fn those_of_a_shard_that_begins_anew_are_let_go_and_a_room_that_nobody_waits_for_goes() {
+        let mut home = Home::with_log(LateLog::default());
+        home.try_join(1, 1, "room:tea", "ann");
+        home.with(|rooms, cx, _| rooms.forget_members(cx, 1));
+        assert_eq!((home.rooms.awaiting_count(), home.rooms.len()), (0, 1), "its log is asked");
+        home.opened(None);
+        assert_eq!(home.rooms.len(), 0);
+
+        home.try_join(1, 2, "room:tea", "ann");
+        home.opened(None);
+        home.with(|rooms, cx, _| rooms.forget_members(cx, 1));
+        assert_eq!((home.rooms.len(), home.let_in()), (0, 0));
+    }
+
+    #[test]
+    fn a_way_that_is_filling_keeps_back_those_who_wait_for_one_room_only() {
+        let mut home = Home::with_log(LateLog::default());
+        for (shard, number, topic) in [(1, 1, "room:tea"), (0, 2, "room:tea"), (0, 3, "room:mate")]
+        {
+            home.try_join(shard, number, topic, "ann");
+        }
+        for room in home.mesh.log.opened.clone() {
+            home.with(|rooms, cx, _| rooms.was_opened(cx, room, None));
+        }
+        home.mesh.waiting.insert(1, usize::MAX);
+        assert_eq!(home.let_in(), 1);
+        assert!(!home.rooms.has_awaiting(), "it is woken by whoever clears the way");
+        assert_eq!(home.answers(), [(3, "joined")]);
+        home.mesh.waiting.clear();
+        assert_eq!(home.let_in(), 2);
+        assert_eq!(home.answers(), [(1, "joined"), (2, "joined")]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut home = Home::with_log(LateLog::default());
+        home.settings.admission_line_bytes = 0;
+        home.try_join(0, 1, "room:tea", "ann");
+        home.try_join(0, 2, "room:tea", "ann");
+        assert_eq!(home.answers(), [(2, "refused")]);
+    }
+}
