@@ -13,7 +13,7 @@
 //!
 //! A connection may be *parked*: what it sent cannot be handled yet, for its channel is in
 //! transition, the way to another shard is full, or too many come in at once. Nothing more is read
-//! from it then; what has been read is held, and goes on from there.
+//! from it then; what has been read is held, and goes on from there (`parking`).
 //!
 //! Invariants:
 //!
@@ -32,11 +32,12 @@ mod frames;
 mod http;
 mod input;
 mod output;
+mod parking;
 mod rates;
 mod session;
 mod stage;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use crate::auth::identity::Identity;
 use crate::base::arena::Arena;
@@ -51,6 +52,7 @@ use crate::wire::ws::close::{CloseCode, push_close};
 use buffers::{BufferId, Buffers};
 use deadlines::{NEVER, coarse};
 use input::{Input, InputId, Inputs};
+use parking::Parking;
 use rates::Rates;
 use session::Session;
 
@@ -100,16 +102,9 @@ pub(crate) struct Conns {
     sessions: HashMap<ConnKey, Session, ahash::RandomState>,
     /// Connections with output of their own.
     touched: Vec<u32>,
-    /// Connections that were parked and need not wait any longer.
-    unparked: Vec<ConnKey>,
-    /// Connections that are not read because the way to another shard is full.
-    paused: Vec<ConnKey>,
+    parking: Parking,
     /// Sessions for which something has come.
     stirred: Vec<u32>,
-    /// Connections that are not read because too much waits for them to take.
-    full: Vec<ConnKey>,
-    /// Connections that are not handled because the turn has done its work, in order.
-    starved: VecDeque<ConnKey>,
     /// By index, of those that do not take what waits for them: since when they have taken nothing,
     /// in coarse time.
     stuck: HashMap<u32, u32, ahash::RandomState>,
@@ -130,12 +125,9 @@ impl Conns {
             exchanges: HashMap::with_hasher(hasher(6)),
             sessions: HashMap::with_hasher(hasher(5)),
             touched: Vec::new(),
-            unparked: Vec::new(),
-            paused: Vec::new(),
+            parking: Parking::new(hasher(11)),
             stirred: Vec::new(),
-            full: Vec::new(),
-            starved: VecDeque::new(),
-            stuck: HashMap::with_hasher(hasher(9)),
+            stuck: HashMap::with_hasher(hasher(10)),
         }
     }
 
@@ -293,8 +285,8 @@ impl Conns {
         }
         self.flags[index] = Flags::default();
         self.deadlines[index] = NEVER;
-        self.stuck.remove(&key.index());
-        self.full.retain(|full| *full != key);
+        self.note_taken(key.index());
+        self.parking.forget(key);
         Some(conn)
     }
 
@@ -339,17 +331,7 @@ impl Conns {
 
     /// Whether a turn has something left to do here.
     pub(crate) fn has_work(&self) -> bool {
-        !self.touched.is_empty()
-            || !self.unparked.is_empty()
-            || !self.stirred.is_empty()
-            || !self.starved.is_empty()
-    }
-
-    /// Whether a parked connection will be handled again by itself: at the end of the turn, when
-    /// turns have work left, or when it has taken what waits for it.
-    pub(crate) fn is_called(&self, key: ConnKey) -> bool {
-        [&self.unparked, &self.full].iter().any(|called| called.contains(&key))
-            || self.starved.contains(&key)
+        !self.touched.is_empty() || !self.stirred.is_empty() || self.parking.has_work()
     }
 
     /// How many buffers are lent.
@@ -392,11 +374,8 @@ impl Conns {
             exchanges,
             sessions,
             touched,
-            unparked,
-            paused,
+            parking,
             stirred,
-            full,
-            starved,
             stuck,
         } = self;
         buffers.tidy(ENTRIES_KEPT);
@@ -404,12 +383,9 @@ impl Conns {
         exchanges.trim(ENTRIES_KEPT);
         sessions.trim(ENTRIES_KEPT);
         touched.trim(ENTRIES_KEPT);
-        unparked.trim(ENTRIES_KEPT);
+        parking.trim();
         stirred.trim(ENTRIES_KEPT);
-        full.trim(ENTRIES_KEPT);
-        starved.trim(ENTRIES_KEPT);
         stuck.trim(ENTRIES_KEPT);
-        paused.trim(ENTRIES_KEPT);
     }
 
     /// What can still be said to the connections of a shard that panicked: why it ends. Nothing is

@@ -6,7 +6,6 @@
 //! bounded.
 
 use super::Conns;
-use super::buffers::BufferId;
 use super::deadlines::{coarse, passed};
 use super::stage::Stage;
 use crate::limits::OUT_FACTOR;
@@ -146,7 +145,7 @@ impl Conns {
                 if !is_session {
                     self.note_progress(cx.now.mono_ms, key.index(), written > 0);
                 }
-                if waiting_bytes <= cx.settings.limits.conn_out_bytes / 2 {
+                if waiting_bytes <= cx.settings.limits.out_mark_bytes() {
                     self.read_on(key);
                 }
                 if is_closing && written > 0 && self.stages[index] == Stage::Http && !cx.is_draining
@@ -157,8 +156,8 @@ impl Conns {
             }
             conn.out = None;
             flags.set_has_out(false);
-            self.give_back(id);
-            self.stuck.remove(&key.index());
+            self.buffers.give_back(id);
+            self.note_taken(key.index());
             self.read_on(key);
         }
         let flags = &mut self.flags[index];
@@ -178,6 +177,13 @@ impl Conns {
         }
     }
 
+    /// Notes that nothing waits for a socket any more, or for none. Few ever are stuck.
+    pub(super) fn note_taken(&mut self, conn: u32) {
+        if !self.stuck.is_empty() {
+            self.stuck.remove(&conn);
+        }
+    }
+
     /// The connections that have taken nothing of what waits for them for so long, in order.
     pub(crate) fn stuck_for(&self, now_ms: u64, out_ms: u64) -> Vec<ConnKey> {
         let now = coarse(now_ms);
@@ -186,26 +192,6 @@ impl Conns {
         // No order of a map may be seen outside.
         stuck.sort_unstable();
         stuck
-    }
-
-    /// Stops reading a connection while half of what may wait for it does.
-    pub(crate) fn park_full(&mut self, key: ConnKey) {
-        self.park(key);
-        self.full.push(key);
-    }
-
-    /// Reads on a connection that was stopped for its output.
-    fn read_on(&mut self, key: ConnKey) {
-        if self.flags(key.index()).is_parked()
-            && let Some(at) = self.full.iter().position(|full| *full == key)
-        {
-            self.full.swap_remove(at);
-            self.unpark(key);
-        }
-    }
-
-    fn give_back(&mut self, id: BufferId) {
-        self.buffers.give_back(id);
     }
 
     /// Whether a connection whose peer has ended its half still has an answer over HTTP to go out:

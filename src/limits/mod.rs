@@ -360,6 +360,14 @@ pub struct Limits {
     pub memory_bytes: usize,
 }
 
+impl Limits {
+    /// How much output may wait for a connection while it is read on, in bytes.
+    #[must_use]
+    pub fn out_mark_bytes(&self) -> usize {
+        self.conn_out_bytes / 2
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -159,7 +159,7 @@ impl Members {
         let Some(channel) = channel else { return };
         channel.outstanding = channel.outstanding.saturating_sub(1);
         if channel.outstanding < ANSWERS_UNDER_WAY_MAX {
-            self.conns.unpark_answered(conn);
+            self.conns.unpark(conn);
         }
         let Some(channel) = self.channel(conn, audience) else { return };
         let seat = channel.seat;

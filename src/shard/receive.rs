@@ -70,6 +70,7 @@ impl Shard {
 
     /// Handles what is whole in `bytes`, and returns how many that were.
     fn handle<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey, bytes: &mut [u8]) -> usize {
+        let out_mark_bytes = self.common.settings.limits.out_mark_bytes();
         let mut at = 0;
         while at < bytes.len() {
             let flags = self.members.conns.flags(key.index());
@@ -80,7 +81,7 @@ impl Shard {
                 break;
             }
             let out_bytes = self.members.conns.out_bytes(key);
-            if out_bytes > self.common.settings.limits.conn_out_bytes / 2 {
+            if out_bytes > out_mark_bytes {
                 // It takes what it was answered before it is answered more.
                 self.members.conns.park_full(key);
                 break;
@@ -93,14 +94,15 @@ impl Shard {
             let handled = match stage {
                 Stage::Http => self.request(turn, key, &bytes[at..]),
                 Stage::Waiting => None,
-                Stage::Echo => self.echo(turn, key, &mut bytes[at..]),
-                Stage::Unsettled | Stage::Settled => self.frame(turn, key, &mut bytes[at..]),
+                Stage::Echo | Stage::Unsettled | Stage::Settled => {
+                    self.frame(turn, key, &mut bytes[at..])
+                }
             };
             let Some(handled) = handled else { break };
             at += handled;
             let answered = self.members.conns.out_bytes(key).saturating_sub(out_bytes);
             self.spend(stage, answered);
-            if out_bytes + answered > self.common.settings.limits.conn_out_bytes / 2 {
+            if out_bytes + answered > out_mark_bytes {
                 // Not at the end of the turn: a few bytes can ask for many, and a read may bring
                 // thousands of such requests.
                 self.members.flush_conn(&mut self.common.cx(turn), key);
@@ -162,30 +164,6 @@ impl Shard {
         Some(taken)
     }
 
-    /// Takes the next frame of a connection that is sent back what it says, and returns how many
-    /// bytes it had; `None` if it is not whole.
-    fn echo<I: Io>(
-        &mut self,
-        turn: &mut Turn<'_, I>,
-        key: ConnKey,
-        bytes: &mut [u8],
-    ) -> Option<usize> {
-        let mut cx = self.common.cx(turn);
-        let conns = &mut self.members.conns;
-        let (incoming, taken) = conns.next_frame(&cx, key, bytes)?;
-        match incoming {
-            Ok(Some(Incoming::Text(text))) => conns.echo(key, Opcode::Text, text.as_bytes()),
-            Ok(Some(Incoming::Binary(data))) => conns.echo(key, Opcode::Binary, &data),
-            Ok(Some(Incoming::Ping(payload))) => conns.pong(key, payload),
-            Ok(None | Some(Incoming::Pong)) => {}
-            Ok(Some(Incoming::Close(_))) => {
-                self.members.close(&mut cx, key, CloseCode::Normal, "");
-            }
-            Err(error) => self.members.break_off(&mut cx, key, error),
-        }
-        Some(taken)
-    }
-
     /// Handles the next frame, and returns how many bytes it had; `None` if it is not whole.
     fn frame<I: Io>(
         &mut self,
@@ -197,9 +175,9 @@ impl Shard {
         let (incoming, taken) = self.members.conns.next_frame(&cx, key, bytes)?;
         match incoming {
             Ok(Some(Incoming::Text(text))) => {
-                self.message(turn, key, Opcode::Text, text.as_bytes());
+                self.data(turn, key, Opcode::Text, text.as_bytes());
             }
-            Ok(Some(Incoming::Binary(data))) => self.message(turn, key, Opcode::Binary, &data),
+            Ok(Some(Incoming::Binary(data))) => self.data(turn, key, Opcode::Binary, &data),
             Ok(Some(Incoming::Ping(payload))) => self.members.conns.pong(key, payload),
             Ok(None | Some(Incoming::Pong)) => {}
             Ok(Some(Incoming::Close(_))) => {
@@ -208,6 +186,15 @@ impl Shard {
             Err(error) => self.members.break_off(&mut cx, key, error),
         }
         Some(taken)
+    }
+
+    /// Handles what a whole message carries, or sends it back where that is all that is done.
+    fn data<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey, opcode: Opcode, data: &[u8]) {
+        if self.members.conns.stage(key) == Stage::Echo {
+            self.members.conns.echo(key, opcode, data);
+        } else {
+            self.message(turn, key, opcode, data);
+        }
     }
 
     /// Handles one message of a client, or holds it until it can be handled.

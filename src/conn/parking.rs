@@ -1,0 +1,223 @@
+//! Who is parked, and who will say that it may go on.
+//!
+//! ```text
+//!   park ──────────> an answer, or the line of those who come in ── unpark ─┐
+//!   park_full ─────> the socket takes what waits for it ── read_on ─────────┤
+//!   park_starved ──> a turn has work left ── next_starved                   ├─> handled at the end
+//!   pause_if_filling > all ways are free ── unpause ────────────────────────┘   of the turn
+//! ```
+//!
+//! Invariant: a connection is parked for one thing at a time, for nothing of it is handled while it
+//! is. So an answer that comes does not let one go on that waits for something else.
+//!
+//! Called by: `conn`, `member`, `shard`. Calls: nothing.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::{Conns, ENTRIES_KEPT};
+use crate::base::slack::Slack;
+use crate::link::ids::ConnKey;
+use crate::link::io::Io;
+use crate::link::outbox::Cx;
+
+/// What a parked connection waits for that says so by itself; without one, an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ParkedFor {
+    /// That all ways to other shards are free.
+    Ways,
+    /// That it takes what waits for it.
+    Output,
+    /// A turn with work left.
+    Work,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Parking {
+    parked_for: HashMap<ConnKey, ParkedFor, ahash::RandomState>,
+    /// Those that wait for ways, some of which may be gone.
+    paused: Vec<ConnKey>,
+    /// Those that wait for work, in order.
+    starved: VecDeque<ConnKey>,
+    /// Those that need not wait any longer.
+    unparked: Vec<ConnKey>,
+}
+
+impl Parking {
+    /// None yet.
+    pub(super) fn new(hasher: ahash::RandomState) -> Self {
+        Self { parked_for: HashMap::with_hasher(hasher), ..Self::default() }
+    }
+
+    /// Forgets a connection that is gone.
+    pub(super) fn forget(&mut self, key: ConnKey) {
+        if !self.parked_for.is_empty() {
+            self.parked_for.remove(&key);
+        }
+    }
+
+    /// Whether a turn has something left to do here.
+    pub(super) fn has_work(&self) -> bool {
+        !self.unparked.is_empty() || !self.starved.is_empty()
+    }
+
+    /// Whether it is known who lets a parked connection go on, beside an answer.
+    pub(super) fn calls(&self, key: ConnKey) -> bool {
+        self.parked_for.contains_key(&key) || self.unparked.contains(&key)
+    }
+
+    /// Gives back the memory of many that were parked at once.
+    pub(super) fn trim(&mut self) {
+        self.parked_for.trim(ENTRIES_KEPT);
+        self.paused.trim(ENTRIES_KEPT);
+        self.starved.trim(ENTRIES_KEPT);
+        self.unparked.trim(ENTRIES_KEPT);
+    }
+}
+
+impl Conns {
+    /// Stops handling what a connection sends until [`Conns::unpark`].
+    pub(crate) fn park(&mut self, key: ConnKey) {
+        self.flags[key.index() as usize].set_parked(true);
+    }
+
+    fn park_for(&mut self, key: ConnKey, reason: ParkedFor) {
+        self.park(key);
+        self.parking.parked_for.insert(key, reason);
+    }
+
+    /// Stops handling what a connection sends while half of what may wait for it does.
+    pub(crate) fn park_full(&mut self, key: ConnKey) {
+        self.park_for(key, ParkedFor::Output);
+    }
+
+    /// Stops handling what a connection sends until the turns have work left for it.
+    pub(crate) fn park_starved(&mut self, key: ConnKey) {
+        self.park_for(key, ParkedFor::Work);
+        self.parking.starved.push_back(key);
+    }
+
+    /// Stops reading a connection that feeds a way which is filling, until all ways to other shards
+    /// are free again. What is said in a room that lives here may go to all of them.
+    pub(crate) fn pause_if_filling<I: Io>(&mut self, cx: &Cx<'_, I>, key: ConnKey, shard: u16) {
+        let is_filling = if shard == cx.id { cx.is_any_filling() } else { cx.is_filling(shard) };
+        if is_filling && self.contains(key) && !self.flags(key.index()).is_closing() {
+            self.park_for(key, ParkedFor::Ways);
+            self.parking.paused.push(key);
+        }
+    }
+
+    /// Schedules a parked connection's input to be handled again, at the end of the turn, for what
+    /// it waited for has come; unless that is something that will say so itself.
+    pub(crate) fn unpark(&mut self, key: ConnKey) {
+        if !self.parking.parked_for.contains_key(&key) {
+            self.call(key);
+        }
+    }
+
+    /// Reads on a connection that was stopped for its output.
+    pub(super) fn read_on(&mut self, key: ConnKey) {
+        self.unpark_for(key, ParkedFor::Output);
+    }
+
+    /// Reads on those that were paused, once all ways are free.
+    pub(crate) fn unpause<I: Io>(&mut self, cx: &Cx<'_, I>) {
+        if self.parking.paused.is_empty() || cx.is_any_filling() {
+            return;
+        }
+        let mut paused = std::mem::take(&mut self.parking.paused);
+        for key in paused.drain(..) {
+            self.unpark_for(key, ParkedFor::Ways);
+        }
+        self.parking.paused = paused;
+    }
+
+    fn unpark_for(&mut self, key: ConnKey, reason: ParkedFor) {
+        if self.flags(key.index()).is_parked() && self.parking.parked_for.get(&key) == Some(&reason)
+        {
+            self.parking.parked_for.remove(&key);
+            self.call(key);
+        }
+    }
+
+    fn call(&mut self, key: ConnKey) {
+        if self.contains(key) && self.flags(key.index()).is_parked() {
+            self.parking.unparked.push(key);
+        }
+    }
+
+    /// The next connection that waits for a turn with work left.
+    pub(crate) fn next_starved(&mut self) -> Option<ConnKey> {
+        self.parking.starved.pop_front()
+    }
+
+    /// The next connection whose input is to be handled again.
+    pub(crate) fn next_unparked(&mut self) -> Option<ConnKey> {
+        self.parking.unparked.pop()
+    }
+
+    /// Ends a connection's being parked; false if it was not, or is gone.
+    pub(crate) fn end_park(&mut self, key: ConnKey) -> bool {
+        let was_parked = self.contains(key) && self.flags(key.index()).is_parked();
+        if was_parked {
+            self.flags[key.index() as usize].set_parked(false);
+            self.parking.forget(key);
+        }
+        was_parked
+    }
+
+    /// Whether a parked connection will be handled again without an answer: at the end of the turn,
+    /// when turns have work left, when it has taken what waits for it, when ways are free.
+    pub(crate) fn is_called(&self, key: ConnKey) -> bool {
+        self.parking.calls(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conns() -> (Conns, ConnKey) {
+        let mut conns = Conns::new(|salt| ahash::RandomState::with_seeds(salt, 0, 0, 0));
+        let key = conns.take_in(0);
+        (conns, key)
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_goes_on_with_it_once() {
+        let (mut conns, key) = conns();
+        conns.park(key);
+        assert!(!conns.is_called(key));
+        conns.unpark(key);
+        assert!(conns.is_called(key));
+        assert_eq!(conns.next_unparked(), Some(key));
+        assert!(conns.end_park(key) && !conns.end_park(key));
+    }
+
+    #[test]
+    fn an_answer_lets_nobody_go_on_who_waits_for_something_else() {
+        let (mut conns, key) = conns();
+        conns.park_full(key);
+        conns.unpark(key);
+        assert_eq!(conns.next_unparked(), None);
+        conns.read_on(key);
+        assert_eq!(conns.next_unparked(), Some(key));
+        conns.end_park(key);
+
+        conns.park_starved(key);
+        conns.unpark(key);
+        conns.read_on(key);
+        assert_eq!((conns.next_unparked(), conns.next_starved()), (None, Some(key)));
+        assert!(conns.end_park(key));
+        assert!(!conns.is_called(key), "it waits for nothing any more");
+    }
+
+    #[test]
+    fn whoever_is_gone_is_forgotten() {
+        let (mut conns, key) = conns();
+        conns.park_full(key);
+        conns.forget(key);
+        assert!(conns.parking.parked_for.is_empty());
+        assert!(!conns.end_park(key));
+    }
+}
