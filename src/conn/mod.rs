@@ -37,7 +37,7 @@ mod rates;
 mod session;
 mod stage;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::auth::identity::Identity;
 use crate::base::arena::Arena;
@@ -103,8 +103,8 @@ pub(crate) struct Conns {
     /// Connections with output of their own.
     touched: Vec<u32>,
     parking: Parking,
-    /// Sessions for which something has come.
-    stirred: Vec<u32>,
+    /// Sessions that are polled and for which something has come, in order.
+    stirred: VecDeque<ConnKey>,
     /// By index, of those that do not take what waits for them: since when they have taken nothing,
     /// in coarse time.
     stuck: HashMap<u32, u32, ahash::RandomState>,
@@ -126,7 +126,7 @@ impl Conns {
             sessions: HashMap::with_hasher(hasher(5)),
             touched: Vec::new(),
             parking: Parking::new(hasher(11)),
-            stirred: Vec::new(),
+            stirred: VecDeque::new(),
             stuck: HashMap::with_hasher(hasher(10)),
         }
     }

@@ -125,11 +125,14 @@ impl Conns {
     /// a write, and the end of our half if the connection is closing.
     pub(crate) fn flush<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) -> Flushed {
         let index = key.index() as usize;
+        if !self.arena.contains(key) {
+            return Flushed::Blocked;
+        }
+        if self.flags[index].is_session() {
+            self.stir(key.index());
+        }
         let Some(conn) = self.arena.get_mut(key) else { return Flushed::Blocked };
         let flags = &mut self.flags[index];
-        if flags.is_session() {
-            self.stirred.push(key.index());
-        }
         if let Some(id) = conn.out {
             let out = self.buffers.bytes(id);
             // It may be empty: of a connection that is only to be closed.

@@ -120,6 +120,8 @@ pub(crate) struct Session {
     poller: Option<Poller>,
     /// Until when that poll waits, or the session lives without one.
     until_ms: u64,
+    /// Whether it is among those for which something has come.
+    is_stirred: bool,
 }
 
 /// A connection that polls, and the shard it is on.
@@ -160,7 +162,7 @@ impl Conns {
             session.identity = Some(identity);
         }
         let ticket = Ticket { shard: cx.id, key, secret, answer: 0 };
-        self.sessions.insert(key, Session { ticket, poller: None, until_ms: 0 });
+        self.sessions.insert(key, Session { ticket, poller: None, until_ms: 0, is_stirred: false });
         self.set_session_deadline(cx.now, key, SESSION_TIMEOUT_MS);
         Some(ticket)
     }
@@ -274,17 +276,22 @@ impl Conns {
 
     /// The next session for which something has come.
     pub(crate) fn next_stirred(&mut self) -> Option<ConnKey> {
-        while let Some(index) = self.stirred.pop() {
-            if let Some(key) = self.arena.key_at(index) {
+        while let Some(key) = self.stirred.pop_front() {
+            if let Some(session) = self.sessions.get_mut(&key) {
+                session.is_stirred = false;
                 return Some(key);
             }
         }
         None
     }
 
-    /// Notes that something has come for a session.
+    /// Notes that something has come for a session. One that nobody polls is told when it is.
     pub(crate) fn stir(&mut self, conn: u32) {
-        self.stirred.push(conn);
+        let Some(key) = self.arena.key_at(conn) else { return };
+        let session = self.sessions.get_mut(&key).filter(|session| session.poller.is_some());
+        if session.is_some_and(|session| !std::mem::replace(&mut session.is_stirred, true)) {
+            self.stirred.push_back(key);
+        }
     }
 
     /// Handles what a session says to a connection here that asked.

@@ -101,20 +101,34 @@ pub const READ_BUFFER_BYTES: usize = 64 * 1_024;
 /// How many times in a row one connection's socket is read in one turn.
 pub const READS_PER_TURN_MAX: u32 = 4;
 
-/// Work that entries of connections (HTTP requests, messages) may do in one turn of a shard, in
-/// units of about a microsecond: what does not fit waits for the next turn. Some 4 ms, so that the
-/// worst heartbeat of others stays below 20 ms with a flush and the joins of a turn beside it.
+/// Work that entries (HTTP requests and messages of connections, records of other shards) may do in
+/// one turn of a shard, in units of about a microsecond: what does not fit waits for the next turn.
+/// Some 4 ms, so that the worst heartbeat of others stays below 20 ms with a flush and the joins of
+/// a turn beside it. Where there are several shards, half of it is for what the others send.
 pub const TURN_WORK: u32 = 4_000;
 
 /// What an HTTP request costs besides its answer, in units of [`TURN_WORK`]: to read its head, to
 /// look its path up, to write the headers.
 pub const REQUEST_WORK: u32 = 16;
 
-/// What a WebSocket message costs besides its answer, in units of [`TURN_WORK`].
+/// What a WebSocket message costs besides its answer, and a record of another shard besides its
+/// bytes, in units of [`TURN_WORK`].
 pub const MESSAGE_WORK: u32 = 1;
 
-/// How many bytes of an answer cost one unit of [`TURN_WORK`].
+/// How many bytes of an answer, or of a record, cost one unit of [`TURN_WORK`].
 pub const ANSWER_BYTES_PER_WORK: usize = 1_024;
+
+/// How many rooms looked at in the directory cost one unit of [`TURN_WORK`]: each is a step in a
+/// tree, whose memory may have to be fetched.
+pub const VISITS_PER_WORK: usize = 16;
+
+/// How many connections that a sweep looks at cost one unit of [`TURN_WORK`]: it walks over a dense
+/// array.
+pub const SWEPT_PER_WORK: usize = 256;
+
+/// How many polls that wait are answered at the end of a turn: each is a write, as those of
+/// [`WRITES_PER_FLUSH`].
+pub const POLLS_PER_TURN_MAX: u32 = 64;
 
 /// How many joins of one connection may be under way at once. Each may be answered with a page of
 /// history, and what is under way counts against nothing yet.
@@ -211,6 +225,18 @@ pub const PROPOSALS_MAX: u32 = 8;
 /// How many pushes of a room may wait behind entries that its log has not ordered yet; the next one
 /// is answered `busy`.
 pub const WAITING_PUSHES_PER_ROOM_MAX: usize = 256;
+
+/// How many messages of a room may be under way to its log; the next one is answered `busy`. A disk
+/// that takes 50 ms to keep what it has is behind by so many where 80,000 are said in a second.
+pub const UNDER_WAY_PER_ROOM_MAX: usize = 4_096;
+
+/// What a message that is under way takes, a push that waits behind it, or an answer that is held
+/// for it, in bytes without its texts: the record, and its places in several indices.
+pub const PENDING_MEMORY_BYTES: usize = 256;
+
+/// How many answers a channel may have under way before its connection is read no further. A read
+/// of a connection has more pushes in it than that only where nobody would wait for the answers.
+pub const PUSHES_UNDER_WAY_MAX: u16 = 256;
 
 /// How often idle, unfinished and expired connections are looked for, in milliseconds.
 pub const SWEEP_MS: u64 = 500;
@@ -456,6 +482,8 @@ const _: () = {
     // A proxy's header is looked at where it lies, in one piece.
     assert!(PROXY_LINE_BYTES_MAX <= PROXY_BLOCK_BYTES_MAX);
     assert!(16 + PROXY_BLOCK_BYTES_MAX < READ_BUFFER_BYTES);
+    // Pages of history are asked for more slowly than anything else.
+    assert!(ANSWERS_UNDER_WAY_MAX < PUSHES_UNDER_WAY_MAX);
     // Feeders stop before anything is refused.
     assert!(MESH_PAUSE_BYTES < MESH_BUSY_BYTES);
     // Any room's change fits into a frame of the lobby, with the envelope around it.

@@ -1,9 +1,10 @@
 //! What every part of a shard may use in a turn beside its own state ([`Cx`]), and with it the way
 //! to other shards: what goes there, and how full it is.
 
+use crate::base::budget::Budget;
 use crate::base::time::Now;
 use crate::base::timers::Timers;
-use crate::limits::{MESH_BUSY_BYTES, MESH_PAUSE_BYTES};
+use crate::limits::{ANSWER_BYTES_PER_WORK, MESH_BUSY_BYTES, MESH_PAUSE_BYTES};
 use crate::link::ids::{AudienceKey, RoomKey};
 use crate::link::io::Io;
 use crate::link::metrics::Metrics;
@@ -48,6 +49,8 @@ pub(crate) struct Cx<'a, I: Io> {
     pub(crate) pressure: Pressure,
     /// Whether the server is about to stop.
     pub(crate) is_draining: bool,
+    /// The work that is left for what peers ask for in this turn.
+    pub(crate) budget: &'a mut Budget,
     /// Memory to write a record in.
     pub(crate) record: &'a mut Vec<u8>,
 }
@@ -59,9 +62,10 @@ pub(crate) trait Tell<I: Io> {
 }
 
 impl<I: Io> Cx<'_, I> {
-    /// Sends a record to another shard.
+    /// Sends a record to another shard. It costs what an answer as long would.
     pub(crate) fn send<'m>(&mut self, shard: u16, message: impl Field<'m>) {
         message.put(self.record);
+        self.budget.spend_for(self.record.len(), ANSWER_BYTES_PER_WORK);
         self.io.send(shard, self.record);
         self.record.clear();
     }

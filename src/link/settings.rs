@@ -36,8 +36,7 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     /// Whether there is `/echo`.
     pub echo: bool,
-    /// Work that entries of connections may do in a turn: [`TURN_WORK`], or less where that is to
-    /// be tried.
+    /// Work that entries may do in a turn: [`TURN_WORK`], or less where that is to be tried.
     pub turn_work: u32,
     /// To how many members of a room a turn writes at most: [`WRITES_PER_FLUSH`], or less where
     /// that is to be tried.

@@ -3,6 +3,7 @@
 use super::Members;
 use crate::audience::NO_SEAT;
 use crate::conn::Verdict;
+use crate::limits::SWEPT_PER_WORK;
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
@@ -14,6 +15,7 @@ impl Members {
     pub(crate) fn sweep<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
         let now_ms = cx.now.mono_ms;
         self.conns.rates.forget_rested(now_ms, &cx.settings.limits);
+        cx.budget.spend_for(self.conns.deadlines_count(), SWEPT_PER_WORK);
         for index in 0..self.conns.deadlines_count() {
             if let Some(key) = self.conns.due_at(index, now_ms) {
                 self.due(cx, key);

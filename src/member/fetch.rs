@@ -2,7 +2,7 @@
 
 use super::Members;
 use crate::conn::{BUSY, DONE, GONE, LOST, NOTHING, Poller};
-use crate::limits::{POLL_ANSWER_BYTES, POLL_WINDOW_MS, SESSION_TIMEOUT_MS};
+use crate::limits::{POLL_ANSWER_BYTES, POLL_WINDOW_MS, POLLS_PER_TURN_MAX, SESSION_TIMEOUT_MS};
 use crate::link::ids::{ConnKey, Ticket};
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
@@ -88,10 +88,14 @@ impl Members {
         }
     }
 
-    /// Answers the polls of sessions for which something has come.
+    /// Answers the polls of sessions for which something has come: as many as a turn may, and the
+    /// rest in the next ones, in order.
     pub(crate) fn serve_pollers<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
-        while let Some(key) = self.conns.next_stirred() {
-            self.serve_poller(cx, key);
+        let mut left = POLLS_PER_TURN_MAX;
+        while left > 0
+            && let Some(key) = self.conns.next_stirred()
+        {
+            left -= u32::from(self.serve_poller(cx, key));
         }
     }
 

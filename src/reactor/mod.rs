@@ -63,9 +63,6 @@ const WAKER: Token = Token(1);
 /// How many events are taken from the kernel at once.
 const EVENTS_PER_POLL: usize = 1_024;
 
-/// How many records of other shards are handled in a turn, before the own connections have theirs.
-const RECORDS_PER_TURN_MAX: usize = 4_096;
-
 /// A shard, its sockets, and the loop that drives them.
 pub struct Reactor {
     poll: Poll,
@@ -202,7 +199,8 @@ impl Reactor {
         self.read(now, buffer);
         self.accept(now);
         self.take_over(now);
-        for _ in 0..RECORDS_PER_TURN_MAX {
+        // What is left in a ring keeps this shard from sleeping.
+        while self.shard.may_hear() {
             let Some(from) = self.sockets.port.recv(record) else { break };
             self.shard.heard_from(&mut Turn { now, io: &mut self.sockets }, from, record);
         }

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use super::*;
 use crate::auth::identity::{Identity, NEVER_S};
 use crate::base::arena::Key;
+use crate::base::budget::Budget;
 use crate::base::time::Now;
 use crate::base::timers::Timers;
 use crate::directory::Directory;
-use crate::limits::{HistoryLimits, Limits, MESH_BUSY_BYTES, PresenceLimits};
+use crate::limits::{HistoryLimits, Limits, MESH_BUSY_BYTES, PresenceLimits, TURN_WORK};
 use crate::link::ids::{Asker, ConnKey, Slot};
 use crate::link::io::Handoff;
 use crate::link::log::{Log, MemoryLog};
@@ -72,6 +73,7 @@ pub(super) struct Home<L> {
     pub(super) timers: Timers<Timer>,
     pub(super) now_ms: u64,
     pub(super) pressure: Pressure,
+    pub(super) budget: Budget,
     record: Vec<u8>,
 }
 
@@ -103,6 +105,7 @@ impl<L: Log> Home<L> {
             timers: Timers::new(),
             now_ms: 1_000,
             pressure: Pressure::None,
+            budget: Budget::new(TURN_WORK, 2),
             record: Vec::new(),
         }
     }
@@ -121,6 +124,7 @@ impl<L: Log> Home<L> {
             timers: &mut self.timers,
             pressure: self.pressure,
             is_draining: false,
+            budget: &mut self.budget,
             record: &mut self.record,
         };
         let result = act(&mut self.rooms, &mut cx, &mut self.told);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::drain::Draining;
+use crate::base::budget::Budget;
 use crate::base::timers::Timers;
 use crate::link::io::{Io, Turn};
 use crate::link::metrics::Metrics;
@@ -19,6 +20,8 @@ pub(super) struct Common {
     /// How near its memory is to its bound, when that was last looked at.
     pub(super) pressure: Pressure,
     pub(super) draining: Option<Draining>,
+    /// What connections and other shards may still ask for in this turn.
+    pub(super) budget: Budget,
     /// Memory to write a record in.
     pub(super) record: Vec<u8>,
 }
@@ -35,6 +38,7 @@ impl Common {
             timers: &mut self.timers,
             pressure: self.pressure,
             is_draining: self.draining.is_some(),
+            budget: &mut self.budget,
             record: &mut self.record,
         }
     }

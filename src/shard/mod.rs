@@ -88,8 +88,6 @@ pub struct Shard {
     /// Those that are on their way to another shard.
     handoffs: Handoffs,
     memory: Memory,
-    /// What connections may still ask for in this turn.
-    budget: Budget,
     restart: Restarts,
     decoder: Decoder,
     desk: Desk,
@@ -126,18 +124,18 @@ impl Shard {
             admission: Admission::new(settings.limits.admissions_per_turn, settings.shards),
             handoffs: Handoffs::new(settings.shards),
             memory: Memory::default(),
-            budget: Budget::new(settings.turn_work),
             restart: Restarts::default(),
             decoder: Decoder::default(),
             desk: Desk::default(),
             common: Common {
                 id,
-                settings,
                 metrics: Metrics::default(),
                 timers,
                 pressure: Pressure::None,
                 draining: None,
+                budget: Budget::new(settings.turn_work, settings.shards),
                 record: Vec::new(),
+                settings,
             },
         }
     }
@@ -283,7 +281,6 @@ impl Shard {
             admission,
             handoffs: _,
             memory: _,
-            budget: _,
             restart: _,
             decoder: _,
             desk: Desk { text: _, bytes },

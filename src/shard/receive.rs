@@ -8,6 +8,7 @@
 use super::{Shard, Turn};
 use crate::api::poll::count_refused;
 use crate::api::{Api, Read};
+use crate::base::budget::Purse;
 use crate::conn::{Begun, Stage};
 use crate::limits::{ANSWER_BYTES_PER_WORK, MESSAGE_WORK, REQUEST_WORK};
 use crate::link::ask::Ask;
@@ -86,7 +87,7 @@ impl Shard {
                 self.members.conns.park_full(key);
                 break;
             }
-            if !self.budget.has_left() {
+            if !self.common.budget.has_left(Purse::Conns) {
                 self.members.conns.park_starved(key);
                 break;
             }
@@ -113,15 +114,16 @@ impl Shard {
 
     /// Spends what an entry of a connection has cost, with its answer.
     fn spend(&mut self, stage: Stage, answer_bytes: usize) {
-        let entry = if stage == Stage::Http { REQUEST_WORK } else { MESSAGE_WORK };
-        let answer = u32::try_from(answer_bytes / ANSWER_BYTES_PER_WORK).unwrap_or(u32::MAX);
-        self.budget.spend(entry.saturating_add(answer));
+        let budget = &mut self.common.budget;
+        budget.spend(if stage == Stage::Http { REQUEST_WORK } else { MESSAGE_WORK });
+        budget.spend_for(answer_bytes, ANSWER_BYTES_PER_WORK);
+        self.spend_visits();
     }
 
     /// Goes on with those that wait for a turn with work left, in order, as long as there is some.
     pub(super) fn handle_starved<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
-        self.budget.refill();
-        while self.budget.has_left()
+        self.common.budget.refill();
+        while self.common.budget.has_left(Purse::Conns)
             && let Some(key) = self.members.conns.next_starved()
         {
             self.go_on(turn, key);

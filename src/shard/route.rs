@@ -2,7 +2,9 @@
 //! record, with the same values.
 
 use super::{Shard, Turn};
+use crate::base::budget::Purse;
 use crate::conn::{DONE, MALFORMED};
+use crate::limits::{ANSWER_BYTES_PER_WORK, MESSAGE_WORK, VISITS_PER_WORK};
 use crate::link::ask::Ask;
 use crate::link::ids::{ConnKey, Ticket};
 use crate::link::io::Io;
@@ -43,8 +45,19 @@ impl Shard {
         }
     }
 
-    /// Handles a record that another shard sent.
+    /// Whether a record of another shard may be handled in this turn. Those that may not stay in
+    /// the ring, in order.
+    #[must_use]
+    pub fn may_hear(&self) -> bool {
+        self.common.budget.has_left(Purse::Mesh)
+    }
+
+    /// Handles a record that another shard sent: an entry as a message of a connection is, which
+    /// spends for itself, for what it is told in it, and for what it answers.
     pub fn heard_from<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, record: &[u8]) {
+        self.common.budget.switch(Purse::Mesh);
+        self.common.budget.spend(MESSAGE_WORK);
+        self.common.budget.spend_for(record.len(), ANSWER_BYTES_PER_WORK);
         match record::read(record) {
             Received::Restart(message) => self.hear_restart(turn, shard, message),
             _ if self.restart.is_deaf_to(shard) => {}
@@ -58,6 +71,14 @@ impl Shard {
             }
         }
         self.relay(turn);
+        self.spend_visits();
+        self.common.budget.switch(Purse::Conns);
+    }
+
+    /// Spends what was looked up in the directory since this was last asked.
+    pub(super) fn spend_visits(&mut self) {
+        let visits = usize::try_from(self.directory.take_visits()).unwrap_or(usize::MAX);
+        self.common.budget.spend_for(visits, VISITS_PER_WORK);
     }
 
     /// Handles what the log of rooms says later: see [`Io::log`].
@@ -65,6 +86,7 @@ impl Shard {
         let cx = &mut self.common.cx(turn);
         self.rooms.hear_log(cx, &mut self.members, message);
         self.relay(turn);
+        self.common.budget.spend(MESSAGE_WORK);
     }
 
     /// Handles what a member's shard asks of a room here, or tells this shard.
@@ -125,7 +147,10 @@ impl Shard {
     ) {
         let taken = self.members.takes_post(&mut self.common.cx(turn), ticket).map(|()| {
             let mut frames = frames.to_vec();
+            // Whoever brings them, they are a connection's, and wait as such.
+            let purse = self.common.budget.switch(Purse::Conns);
             self.received(turn, ticket.key, &mut frames);
+            self.common.budget.switch(purse);
             if self.members.conns.has_session(ticket) { DONE } else { MALFORMED }
         });
         let (Ok(status) | Err(status)) = taken;

@@ -79,6 +79,7 @@ const REACHED: &[&str] = &[
     "posted",
     "published",
     "rate_limited",
+    "records left for the next turn",
     "read_only",
     "recovered",
     "session lost",

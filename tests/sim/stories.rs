@@ -1039,3 +1039,55 @@ fn who_polls_and_comes_back_to_many_rooms_at_once_is_let_in_everywhere() {
     });
     assert_eq!((count(&world, "session lost"), count(&world, "joined")), (0, 8));
 }
+
+#[test]
+fn pages_that_another_shard_asks_for_are_work_of_the_home_and_again_where_they_are_told() {
+    both_ways(|here, there| {
+        let mut plan = plan(2, Limits { publish_per_s: 0, ..Limits::default() });
+        plan.settings.turn_work = 20;
+        let clients: Vec<_> =
+            (0..9).map(|client| (client % 2, if client == 0 { here } else { there })).collect();
+        let mut world = world(&plan, &clients);
+        for client in 0..9 {
+            tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+        }
+        tell(&mut world, 0, |client, mouth| {
+            (0..20).for_each(|number| {
+                client.publish_body(
+                    mouth,
+                    ROOM,
+                    &format!("{number} {}", "b".repeat(900)),
+                    None,
+                    None,
+                );
+            });
+        });
+        let answered = |world: &World| count(world, "history");
+        let before = answered(&world);
+        world.jam(true);
+        for client in 1..9 {
+            world.write(client, |client, mouth| client.ask_history(mouth, ROOM, None, None, None));
+        }
+        while world.settle() {}
+        // They are asked where the room is.
+        let is_elsewhere = answered(&world) == before;
+        if !is_elsewhere {
+            return;
+        }
+        world.jam(false);
+        // Each page is more than a turn has work for, so there is one a turn, on both sides.
+        for told in 1..=8 {
+            assert_eq!(world.ring(there, here, usize::MAX), 1, "of {}", 9 - told);
+            world.turn(here);
+        }
+        assert_eq!(world.ring(there, here, usize::MAX), 0);
+        for told in 1..=8 {
+            assert_eq!(world.ring(here, there, usize::MAX), 1, "of {}", 9 - told);
+            world.turn(there);
+        }
+        assert_eq!(world.ring(here, there, usize::MAX), 0);
+        world.rest();
+        assert_eq!(answered(&world), before + 8);
+        world.check_rest();
+    });
+}

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::auth::identity::{Identity, NEVER_S, Right, Rights};
+use crate::base::budget::Budget;
 use crate::base::rng::SplitMix64;
 use crate::base::time::Now;
 use crate::base::timers::Timers;
@@ -292,6 +293,7 @@ fn a_batch_is_told_over_several_turns_and_the_next_is_taken_when_all_have_had_it
         Vec::new(),
     );
     let (mut io, mut metrics, mut record) = (Nowhere::default(), Metrics::default(), Vec::new());
+    let mut budget = Budget::new(settings.turn_work, 1);
     let lobby = audiences.found(LOBBY, 0);
     let scope = Scope::of(&identity(&[("red-*", Right::Join)]));
     directory.watch();
@@ -318,6 +320,7 @@ fn a_batch_is_told_over_several_turns_and_the_next_is_taken_when_all_have_had_it
             timers: &mut timers,
             pressure: Pressure::None,
             is_draining: false,
+            budget: &mut budget,
             record: &mut record,
         };
         while cx.timers.pop_due(mono_ms).is_some() {
