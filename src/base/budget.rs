@@ -28,6 +28,8 @@ pub struct Budget {
     left: [u32; 2],
     /// Whose work is being done.
     purse: Purse,
+    /// All that was ever done.
+    done: u64,
 }
 
 impl Budget {
@@ -36,7 +38,7 @@ impl Budget {
     pub fn new(per_turn: u32, shards: u16) -> Self {
         let mesh = if shards > 1 { (per_turn / 2).max(1) } else { 0 };
         let per_turn = [per_turn.saturating_sub(mesh).max(1), mesh];
-        Self { per_turn, left: per_turn, purse: Purse::Conns }
+        Self { per_turn, left: per_turn, purse: Purse::Conns, done: 0 }
     }
 
     /// A turn begins: it may do all its work.
@@ -56,8 +58,15 @@ impl Budget {
         self.left[purse as usize] > 0
     }
 
+    /// All work that was ever done, in units: what lies between two moments is what was done then.
+    #[must_use]
+    pub const fn done(&self) -> u64 {
+        self.done
+    }
+
     /// Counts work that was done, for the one whose it is.
     pub const fn spend(&mut self, work: u32) {
+        self.done += work as u64;
         let left = &mut self.left[self.purse as usize];
         *left = left.saturating_sub(work);
     }
@@ -84,6 +93,7 @@ mod tests {
         assert!(budget.has_left(Purse::Conns), "and nothing is owed");
         budget.spend_for(usize::MAX, 1);
         assert!(!budget.has_left(Purse::Conns));
+        assert_eq!(budget.done(), 2 + 2 + 2 * u64::from(u32::MAX));
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub use http::API_HEADERS;
 pub(crate) use http::{Exchange, TRY_AGAIN, api_headers, manner};
 pub(crate) use input::Begun;
 pub(crate) use output::Flushed;
+pub(crate) use parking::Starved;
 pub(crate) use session::{
     BUSY, DONE, GONE, LOST, MALFORMED, NOTHING, POLL_PATH, Poller, REFUSED, TOKEN_HEADER,
     parse_ticket,

@@ -7,6 +7,11 @@
 //!   pause_if_filling > all ways are free ── unpause ────────────────────────┘   of the turn
 //! ```
 //!
+//! Those that wait for work stand in two queues: those that have not had their share of it when the
+//! turn had none left, and those that have had it and want more. Both are given the same work, so
+//! that whoever asks for little is heard in the next turn, however much others ask for (as with the
+//! new and old flows of FQ-CoDel, RFC 8290, 4.2).
+//!
 //! Invariant: a connection is parked for one thing at a time, for nothing of it is handled while it
 //! is. So an answer that comes does not let one go on that waits for something else.
 //!
@@ -31,14 +36,25 @@ enum ParkedFor {
     Work,
 }
 
+/// What a connection has had that waits for work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Starved {
+    /// Not yet its share.
+    Fresh,
+    /// Its share.
+    Spent,
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Parking {
     parked_for: HashMap<ConnKey, ParkedFor, ahash::RandomState>,
     /// Those that wait for ways, some of which may be gone.
     paused: Vec<ConnKey>,
-    /// Those that wait for work, in order.
-    starved: VecDeque<ConnKey>,
+    /// Those that wait for work, in order; by [`Starved`].
+    starved: [VecDeque<ConnKey>; 2],
+    /// The work that each of these queues was given while both had somebody.
+    given: [u64; 2],
     /// Those that need not wait any longer.
     unparked: Vec<ConnKey>,
 }
@@ -58,7 +74,11 @@ impl Parking {
 
     /// Whether a turn has something left to do here.
     pub(super) fn has_work(&self) -> bool {
-        !self.unparked.is_empty() || !self.starved.is_empty()
+        !self.unparked.is_empty() || self.has_starved()
+    }
+
+    fn has_starved(&self) -> bool {
+        self.starved.iter().any(|queue| !queue.is_empty())
     }
 
     /// Whether it is known who lets a parked connection go on, beside an answer.
@@ -70,7 +90,7 @@ impl Parking {
     pub(super) fn trim(&mut self) {
         self.parked_for.trim(ENTRIES_KEPT);
         self.paused.trim(ENTRIES_KEPT);
-        self.starved.trim(ENTRIES_KEPT);
+        self.starved.iter_mut().for_each(|queue| queue.trim(ENTRIES_KEPT));
         self.unparked.trim(ENTRIES_KEPT);
     }
 }
@@ -92,9 +112,14 @@ impl Conns {
     }
 
     /// Stops handling what a connection sends until the turns have work left for it.
-    pub(crate) fn park_starved(&mut self, key: ConnKey) {
+    pub(crate) fn park_starved(&mut self, key: ConnKey, starved: Starved) {
         self.park_for(key, ParkedFor::Work);
-        self.parking.starved.push_back(key);
+        self.parking.starved[starved as usize].push_back(key);
+    }
+
+    /// Whether some wait for work.
+    pub(crate) fn has_starved(&self) -> bool {
+        self.parking.has_starved()
     }
 
     /// Stops reading a connection that feeds a way which is filling, until all ways to other shards
@@ -146,9 +171,26 @@ impl Conns {
         }
     }
 
-    /// The next connection that waits for a turn with work left.
-    pub(crate) fn next_starved(&mut self) -> Option<ConnKey> {
-        self.parking.starved.pop_front()
+    /// The next connection that waits for a turn with work left: of the queue that was given less.
+    pub(crate) fn next_starved(&mut self) -> Option<(ConnKey, Starved)> {
+        let Parking { starved: [fresh, spent], given, .. } = &mut self.parking;
+        let is_fresh = match (fresh.is_empty(), spent.is_empty()) {
+            (false, false) => given[0] <= given[1],
+            (has_no_fresh, _) => {
+                *given = [0, 0];
+                !has_no_fresh
+            }
+        };
+        if is_fresh {
+            Some((fresh.pop_front()?, Starved::Fresh))
+        } else {
+            Some((spent.pop_front()?, Starved::Spent))
+        }
+    }
+
+    /// Notes how much work one of [`Conns::next_starved`] has done.
+    pub(crate) fn note_given(&mut self, starved: Starved, work: u64) {
+        self.parking.given[starved as usize] += work;
     }
 
     /// The next connection whose input is to be handled again.
@@ -204,12 +246,35 @@ mod tests {
         assert_eq!(conns.next_unparked(), Some(key));
         conns.end_park(key);
 
-        conns.park_starved(key);
+        conns.park_starved(key, Starved::Fresh);
         conns.unpark(key);
         conns.read_on(key);
-        assert_eq!((conns.next_unparked(), conns.next_starved()), (None, Some(key)));
+        assert_eq!(conns.next_unparked(), None);
+        assert_eq!(conns.next_starved(), Some((key, Starved::Fresh)));
         assert!(conns.end_park(key));
         assert!(!conns.is_called(key), "it waits for nothing any more");
+    }
+
+    #[test]
+    fn those_who_ask_for_little_and_for_much_are_given_the_same() {
+        let (mut conns, greedy) = conns();
+        conns.park_starved(greedy, Starved::Spent);
+        let small: Vec<_> = (0..6).map(|_| conns.take_in(0)).collect();
+        for key in &small {
+            conns.park_starved(*key, Starved::Fresh);
+        }
+        let mut order = Vec::new();
+        while let Some((key, starved)) = conns.next_starved() {
+            order.push(key);
+            let is_greedy = key == greedy;
+            conns.note_given(starved, if is_greedy { 3 } else { 1 });
+            if is_greedy && order.len() < 8 {
+                conns.park_starved(greedy, Starved::Spent);
+            }
+        }
+        let places = order.iter().enumerate().filter(|(_, key)| **key == greedy);
+        assert_eq!(places.map(|(at, _)| at).collect::<Vec<_>>(), [1, 5, 8]);
+        assert_eq!(order.len(), 9, "{order:?}");
     }
 
     #[test]

@@ -107,6 +107,10 @@ pub const READS_PER_TURN_MAX: u32 = 4;
 /// a turn beside it. Where there are several shards, half of it is for what the others send.
 pub const TURN_WORK: u32 = 4_000;
 
+/// How much of a turn's work one connection may do while others wait for some, in units of
+/// [`TURN_WORK`]: some hundred messages, or a dozen requests.
+pub const CONN_WORK: u32 = 250;
+
 /// What an HTTP request costs besides its answer, in units of [`TURN_WORK`]: to read its head, to
 /// look its path up, to write the headers.
 pub const REQUEST_WORK: u32 = 16;

@@ -9,8 +9,8 @@ use super::{Shard, Turn};
 use crate::api::poll::count_refused;
 use crate::api::{Api, Read};
 use crate::base::budget::Purse;
-use crate::conn::{Begun, Stage};
-use crate::limits::{ANSWER_BYTES_PER_WORK, MESSAGE_WORK, REQUEST_WORK};
+use crate::conn::{Begun, Stage, Starved};
+use crate::limits::{ANSWER_BYTES_PER_WORK, CONN_WORK, MESSAGE_WORK, REQUEST_WORK};
 use crate::link::ask::Ask;
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
@@ -72,6 +72,7 @@ impl Shard {
     /// Handles what is whole in `bytes`, and returns how many that were.
     fn handle<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey, bytes: &mut [u8]) -> usize {
         let out_mark_bytes = self.common.settings.limits.out_mark_bytes();
+        let share_end = self.common.budget.done() + u64::from(CONN_WORK);
         let mut at = 0;
         while at < bytes.len() {
             let flags = self.members.conns.flags(key.index());
@@ -87,8 +88,11 @@ impl Shard {
                 self.members.conns.park_full(key);
                 break;
             }
-            if !self.common.budget.has_left(Purse::Conns) {
-                self.members.conns.park_starved(key);
+            let has_share = self.common.budget.done() < share_end;
+            let must_wait = !has_share && self.members.conns.has_starved();
+            if must_wait || !self.common.budget.has_left(Purse::Conns) {
+                let starved = if has_share { Starved::Fresh } else { Starved::Spent };
+                self.members.conns.park_starved(key, starved);
                 break;
             }
             let stage = self.members.conns.stage(key);
@@ -124,9 +128,11 @@ impl Shard {
     pub(super) fn handle_starved<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.common.budget.refill();
         while self.common.budget.has_left(Purse::Conns)
-            && let Some(key) = self.members.conns.next_starved()
+            && let Some((key, starved)) = self.members.conns.next_starved()
         {
+            let done = self.common.budget.done();
             self.go_on(turn, key);
+            self.members.conns.note_given(starved, self.common.budget.done() - done);
         }
     }
 
