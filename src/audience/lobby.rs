@@ -136,6 +136,11 @@ impl Lobby {
         true
     }
 
+    /// What the kept first answers take, in bytes.
+    pub(super) fn answers_bytes(&self) -> usize {
+        self.answers.bytes
+    }
+
     /// Whether somebody has not had the batch.
     fn is_telling(&self) -> bool {
         !self.untold.is_empty() || !self.telling.1.is_empty()

@@ -197,6 +197,11 @@ impl Audiences {
         self.log_memory.lent_bytes()
     }
 
+    /// What the lobby keeps for those who join it next, in bytes.
+    pub(crate) fn lobby_bytes(&self) -> usize {
+        self.lobby.answers_bytes()
+    }
+
     /// Gives back memory that most of is not needed.
     pub(crate) fn tidy(&mut self) {
         let Self { arena: _, by_topic, log_memory, touched, laggards, lobby } = self;

@@ -26,7 +26,16 @@ use std::ops::Bound;
 pub use scope::{NameRange, Scope};
 use tree::Tree;
 
+use crate::limits::{LISTING_MEMORY_BYTES, NAME_BYTES_MAX, TITLE_BYTES_MAX};
 use crate::link::message::push_listing;
+
+/// What a room takes of which there is news, in bytes: its name, and its place in a map.
+const CHANGED_MEMORY_BYTES: usize = NAME_BYTES_MAX + 64;
+
+const _: () = assert!(
+    NAME_BYTES_MAX + TITLE_BYTES_MAX + 2 * tree::NODE_BYTES <= LISTING_MEMORY_BYTES,
+    "what the worst case says of a room"
+);
 
 /// What is known of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,6 +181,11 @@ impl Directory {
     /// How many rooms were looked at since the last call, to answer and to learn.
     pub fn take_visits(&self) -> u64 {
         self.rooms.take_visits()
+    }
+
+    /// What all of it takes, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rooms.bytes() + self.changed.len() * CHANGED_MEMORY_BYTES
     }
 
     /// Gives back memory that most of is not needed.

@@ -190,6 +190,30 @@ fn rooms_that_come_in_order_of_name_leave_the_tree_balanced() {
     assert_eq!(directory.count(&Scope::all()), 1_000);
 }
 
+#[test]
+fn what_a_directory_takes_is_counted_and_given_back() {
+    let mut directory = Directory::default();
+    assert_eq!(directory.bytes(), 0);
+    for number in 0..1_000 {
+        directory.learn(&format!("{number:05}"), "title", Some(1));
+    }
+    let full = directory.bytes();
+    assert!(full >= 1_000 * (tree::NODE_BYTES + 10), "{full}");
+    directory.watch();
+    directory.learn("00001", "a title", Some(1));
+    assert!(directory.bytes() > full + 2, "the longer title, and that there is news");
+    for number in 0..1_000 {
+        directory.learn(&format!("{number:05}"), "", None);
+    }
+    directory.unwatch();
+    directory.tidy();
+    assert!(
+        directory.bytes() <= full / 4,
+        "but for what is kept for the next: {}",
+        directory.bytes()
+    );
+}
+
 /// How many rooms a question looked at.
 fn visits<'d, R>(directory: &'d Directory, ask: impl FnOnce(&'d Directory) -> R) -> u64 {
     directory.take_visits();

@@ -33,6 +33,9 @@ const GAMMA: u32 = 2;
 /// For how many rooms memory is kept when there are none.
 const ROOMS_KEPT: usize = 128;
 
+/// What a room takes in the tree beside its name and title, in bytes.
+pub(super) const NODE_BYTES: usize = size_of::<Node>();
+
 #[derive(Debug)]
 struct Node {
     name: Box<str>,
@@ -54,11 +57,13 @@ pub(super) struct Tree {
     root: u32,
     /// How many nodes were looked at.
     visits: Cell<u64>,
+    /// What names and titles take, in bytes.
+    text_bytes: usize,
 }
 
 impl Default for Tree {
     fn default() -> Self {
-        Self { nodes: Slab::new(), root: NONE, visits: Cell::new(0) }
+        Self { nodes: Slab::new(), root: NONE, visits: Cell::new(0), text_bytes: 0 }
     }
 }
 
@@ -77,6 +82,11 @@ impl Tree {
     /// How many nodes were looked at since the last call.
     pub(super) fn take_visits(&self) -> u64 {
         self.visits.take()
+    }
+
+    /// What all of it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.nodes.capacity() * NODE_BYTES + self.text_bytes
     }
 
     /// How many rooms there are.
@@ -102,6 +112,7 @@ impl Tree {
                 top_members: members,
                 top_at: 0,
             };
+            self.text_bytes += name.len() + title.len();
             let node = u32::try_from(self.nodes.insert(node)).expect("fewer rooms than 2^32");
             self.root = self.insert(self.root, node);
             return true;
@@ -112,6 +123,7 @@ impl Tree {
             return false;
         }
         if !has_title {
+            self.text_bytes = self.text_bytes - listing.title.len() + title.len();
             listing.title = title.into();
         }
         listing.members = members;
@@ -123,7 +135,8 @@ impl Tree {
     pub(super) fn remove(&mut self, name: &str) -> bool {
         let Some(at) = self.find_node(name) else { return false };
         self.root = self.remove_below(self.root, name);
-        self.nodes.remove(at as usize);
+        let Node { name, listing, .. } = self.nodes.remove(at as usize);
+        self.text_bytes -= name.len() + listing.title.len();
         true
     }
 

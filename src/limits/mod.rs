@@ -211,8 +211,12 @@ pub const CONN_MEMORY_BYTES: usize = 512;
 pub const MEMBER_MEMORY_BYTES: usize = 256;
 
 /// What a room takes, in bytes, without its history: its home, or its members' record on one shard;
-/// its topic and title, and its line in the directories.
+/// its topic and title.
 pub const ROOM_MEMORY_BYTES: usize = 2 * 1_024;
+
+/// What a room takes in a shard's directory, in bytes, with name and title as long as they may be,
+/// in a table that grows.
+pub const LISTING_MEMORY_BYTES: usize = NAME_BYTES_MAX + TITLE_BYTES_MAX + 2 * 80;
 
 /// What a remembered key of a message takes, in bytes: hash and receipt, twice over for a table
 /// that grows, and its place in the order.

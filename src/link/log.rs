@@ -69,7 +69,7 @@ pub struct Entry<'a> {
 }
 
 /// What an entry was judged by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Judged {
     /// The room's epoch: after a turn numbers may be given again.
     pub epoch: u64,

@@ -70,6 +70,9 @@ metrics! {
     refused_rooms: counter "refused_total" "{limit=\"limits.rooms\"}" "Joins of one room too many.";
     refused_length: counter "refused_total" "{limit=\"limits.body_bytes\"}" "A body that is too long, or another field of a message.";
     refused_busy: counter "refused_total" "{limit=\"busy\"}" "The way to another shard was full, or a join waited too long.";
+    refused_storage: counter "refused_total" "{limit=\"storage\"}" "Messages that the disk did not take.";
+    refused_unavailable: counter "refused_total" "{limit=\"unavailable\"}" "Messages for an engine that was not there.";
+    refused_unconfirmed: counter "refused_total" "{limit=\"unconfirmed\"}" "Messages of which it was not known whether they are kept.";
     requests: counter "requests_total" "" "HTTP requests answered, upgrades not among them.";
     refused_head: counter "requests_refused_total" "{reason=\"malformed\"}" "No request of HTTP/1.1.";
     refused_head_length: counter "requests_refused_total" "{reason=\"too_long\"}" "Past `limits.head_bytes`, or too large a body.";

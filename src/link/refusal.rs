@@ -72,10 +72,10 @@ impl Refusal {
             | Self::Unauthorized
             | Self::Invalid { .. }
             | Self::UserMismatch
-            | Self::ReadOnly
-            | Self::Storage
-            | Self::Unavailable
-            | Self::Unconfirmed => {}
+            | Self::ReadOnly => {}
+            Self::Storage => metrics.refused_storage += 1,
+            Self::Unavailable => metrics.refused_unavailable += 1,
+            Self::Unconfirmed => metrics.refused_unconfirmed += 1,
         }
     }
 
@@ -129,6 +129,17 @@ fn push_reason(out: &mut String, reason: &str, retry_ms: Option<u32>) -> fmt::Re
 mod tests {
     use super::*;
     use crate::wire::json;
+
+    #[test]
+    fn what_a_log_does_not_take_is_counted_by_reason() {
+        let mut metrics = Metrics::default();
+        for refusal in [Refusal::Storage, Refusal::Unavailable, Refusal::Unconfirmed] {
+            refusal.count(&mut metrics);
+        }
+        let counted =
+            [metrics.refused_storage, metrics.refused_unavailable, metrics.refused_unconfirmed];
+        assert_eq!(counted, [1; 3]);
+    }
 
     #[test]
     fn refusals_are_json_with_a_reason() {

@@ -49,7 +49,7 @@ use crate::audience::{Audiences, NO_SEAT};
 use crate::base::dense::Dense;
 use crate::base::slack::Slack;
 use crate::conn::{Conns, Stage};
-use crate::limits::{ANSWERS_UNDER_WAY_MAX, JOINS_UNDER_WAY_MAX};
+use crate::limits::{ANSWERS_UNDER_WAY_MAX, JOINS_UNDER_WAY_MAX, PUSHES_UNDER_WAY_MAX};
 use crate::link::ask::Ask;
 use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::topic;
@@ -148,6 +148,8 @@ impl Members {
             Some(event) if event == "history" && channel.outstanding >= ANSWERS_UNDER_WAY_MAX => {
                 return Dispatch::Park;
             }
+            // As many as are asked are counted: one more is not read before some are answered.
+            _ if channel.outstanding >= PUSHES_UNDER_WAY_MAX => return Dispatch::Park,
             Some(event) if !topic::is_phoenix(&event) => {
                 return Dispatch::Push { audience, event };
             }

@@ -112,15 +112,16 @@ pub(crate) fn page_wanted(payload: Payload<'_>) -> Result<(From, u32), Refusal> 
 fn cursor(since: &str) -> Result<Option<Cursor>, Refusal> {
     let invalid = Refusal::Invalid {
         field: "since",
-        message: "an object with an epoch (string) and an offset (number)",
+        message: "an object with an epoch (string), an offset and perhaps a change (numbers)",
     };
-    let [epoch, offset] = given(since, ["epoch", "offset"]);
+    let [epoch, offset, change] = given(since, ["epoch", "offset", "change"]);
     let epoch = epoch.and_then(json::string).ok_or(invalid)?;
     let offset = offset.and_then(json::unsigned).ok_or(invalid)?;
+    let change = change.map(|change| json::unsigned(change).ok_or(invalid)).transpose()?;
     // An epoch that does not parse is still an answer to "were you there?": no. Epoch 0 is never
     // given out.
     let epoch = parse_epoch(&epoch).unwrap_or(0);
-    Ok(Some(Cursor { epoch, offset, change: None }))
+    Ok(Some(Cursor { epoch, offset, change }))
 }
 
 fn page_limit(limit: &str) -> Result<u32, Refusal> {
@@ -188,6 +189,22 @@ mod tests {
         assert_eq!(signed(r#"{"user":"bob","us\u0065r":"ann"}"#), Err(Refusal::UserMismatch));
         assert_eq!(signed(r#"{"user":null}"#), Err(Refusal::UserMismatch));
         assert!(matches!(signed("[1]"), Err(Refusal::Invalid { .. })));
+    }
+
+    #[test]
+    fn a_cursor_has_a_change_if_its_client_knows_of_changes() {
+        let since = |cursor: &str| {
+            let payload = format!(r#"{{"since":{cursor}}}"#);
+            JoinParams::parse(Payload::Json(&payload)).map(|params| params.since)
+        };
+        let cursor =
+            |change| Some(Cursor { epoch: parse_epoch("a").unwrap_or(0), offset: 3, change });
+        assert_eq!(since(r#"{"epoch":"a","offset":3}"#), Ok(cursor(None)));
+        assert_eq!(since(r#"{"epoch":"a","offset":3,"change":null}"#), Ok(cursor(None)));
+        assert_eq!(since(r#"{"epoch":"a","offset":3,"change":12}"#), Ok(cursor(Some(12))));
+        for invalid in [r#"{"epoch":"a","change":1}"#, r#"{"epoch":"a","offset":3,"change":-1}"#] {
+            assert!(matches!(since(invalid), Err(Refusal::Invalid { field: "since", .. })));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Members;
 use super::params::{Publish, page_wanted, signed};
 use crate::auth::identity::Identity;
-use crate::limits::{ANSWERS_UNDER_WAY_MAX, EVENT_BYTES_MAX};
+use crate::limits::{ANSWERS_UNDER_WAY_MAX, EVENT_BYTES_MAX, PUSHES_UNDER_WAY_MAX};
 use crate::link::ask::{Ask, Desk};
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Slot};
 use crate::link::io::Io;
@@ -141,7 +141,8 @@ impl Members {
 
     fn expect_answer(&mut self, conn: ConnKey, audience: AudienceKey) {
         if let Some(channel) = self.channel_mut(conn, audience) {
-            channel.outstanding = channel.outstanding.saturating_add(1);
+            channel.outstanding += 1;
+            assert!(channel.outstanding <= PUSHES_UNDER_WAY_MAX, "a push past that waits");
         }
     }
 
@@ -158,7 +159,9 @@ impl Members {
         let channel = self.channel_mut(conn, audience).filter(|channel| channel.slot == slot);
         let Some(channel) = channel else { return };
         channel.outstanding = channel.outstanding.saturating_sub(1);
-        if channel.outstanding < ANSWERS_UNDER_WAY_MAX {
+        let may_ask = channel.outstanding < ANSWERS_UNDER_WAY_MAX
+            || channel.outstanding + 1 == PUSHES_UNDER_WAY_MAX;
+        if may_ask {
             self.conns.unpark(conn);
         }
         let Some(channel) = self.channel(conn, audience) else { return };

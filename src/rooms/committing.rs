@@ -49,11 +49,9 @@ impl Rooms {
                 if let Some(Registered { room, .. }) = self.arena.get_mut(room) {
                     room.note_kept(receipt.offset);
                 }
-                if let Some(entry) = self.pending.get_mut(room, ticket) {
-                    entry.receipt = Some(receipt);
-                    // Its key had been used: there is no entry of its own to come.
-                    self.settle_kept(cx, members, room, ticket);
-                }
+                self.pending.change(room, ticket, |entry| entry.receipt = Some(receipt));
+                // Its key may have been used: then there is no entry of its own to come.
+                self.settle_kept(cx, members, room, ticket);
             }
             FromLog::Refused { room, ticket, why } => {
                 self.was_refused(cx, members, room, ticket, why);
@@ -82,16 +80,15 @@ impl Rooms {
             let key_hash = said.key.map(|key| self.hash_key(said.user, key));
             self.commit(cx, members, key, said, receipt, key_hash);
             // Another node was first with this key: no entry of our own will come.
-            if let Some((ticket, _)) = self.pending.of_key(key, key_hash)
-                && let Some(same) = self.pending.get_mut(key, ticket)
-            {
-                same.applied_at = Some(receipt.offset);
+            if let Some((ticket, _)) = self.pending.of_key(key, key_hash) {
+                let applied_at = Some(receipt.offset);
+                self.pending.change(key, ticket, |same| same.applied_at = applied_at);
             }
         }
-        let own = ticket.and_then(|ticket| self.pending.get_mut(key, ticket));
-        if let Some(own) = own {
-            own.applied_at = Some(receipt.offset);
-            let seat = own.seat;
+        let own = ticket.and_then(|ticket| Some((ticket, self.pending.get(key, ticket)?.seat)));
+        if let Some((ticket, seat)) = own {
+            let applied_at = Some(receipt.offset);
+            self.pending.change(key, ticket, |own| own.applied_at = applied_at);
             self.spoke_if_there(cx, seat);
         }
         self.release(cx, members, key);
@@ -122,11 +119,10 @@ impl Rooms {
         ticket: Ticket,
     ) {
         let last = self.arena.get(key).map_or(0, |of| of.room.history().last());
-        let Some(entry) = self.pending.get_mut(key, ticket) else { return };
-        let Some(receipt) = entry.receipt else { return };
-        entry.is_confirmed = true;
+        let entry = self.pending.get(key, ticket);
+        let Some(receipt) = entry.and_then(|entry| entry.receipt) else { return };
         if receipt.offset > last {
-            return;
+            return self.pending.change(key, ticket, |entry| entry.is_confirmed = true);
         }
         self.pending.remove(key, ticket);
         let mut out = Vec::new();
@@ -145,9 +141,9 @@ impl Rooms {
         ticket: Ticket,
         why: Why,
     ) {
-        let Some(entry) = self.pending.get_mut(key, ticket) else { return };
+        let Some(entry) = self.pending.get(key, ticket) else { return };
         if why == Why::Conflict && entry.proposals < PROPOSALS_MAX {
-            entry.is_parked = true;
+            self.pending.change(key, ticket, |entry| entry.is_parked = true);
             return self.release(cx, members, key);
         }
         if entry.receipt.is_none() {
@@ -157,9 +153,20 @@ impl Rooms {
         }
         // The home gave the order and members have seen it: it is kept still, or the room turns.
         // Until then it is in doubt, and so is everybody who asks with its key.
-        entry.is_doubtful = true;
-        let response = Why::Unconfirmed.refusal().response();
-        self.settle(cx, members, ticket, "error", Payload::Json(&response));
+        self.pending.change(key, ticket, |entry| entry.is_doubtful = true);
+        self.answer_unconfirmed(cx, members, ticket);
+    }
+
+    /// Answers a publisher that its message may be kept.
+    fn answer_unconfirmed<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        ticket: Ticket,
+    ) {
+        let refusal = Why::Unconfirmed.refusal();
+        refusal.count(cx.metrics);
+        self.settle(cx, members, ticket, "error", Payload::Json(&refusal.response()));
     }
 
     /// Proposes again what conflicted, as the room is now, in the order in which it was said.
@@ -235,8 +242,7 @@ impl Rooms {
             deliver(cx, members, room, "room_epoch", Payload::Json(text(&out)));
         }
         for ticket in self.pending.lose(key, Some(kept.offset)) {
-            let response = Why::Unconfirmed.refusal().response();
-            self.settle(cx, members, ticket, "error", Payload::Json(&response));
+            self.answer_unconfirmed(cx, members, ticket);
         }
         self.release(cx, members, key);
         self.remove_if_deserted(cx, key);

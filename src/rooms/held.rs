@@ -9,7 +9,8 @@
 //! 1. a line belongs to a membership, by room, shard, connection and slot, and goes when that ends.
 //!    So nothing held names a slot that is free, and the next one in it is answered nothing of it;
 //! 2. a ticket that has been settled is never settled again: tickets are given out once;
-//! 3. a line is never empty, so with a log in memory there are none.
+//! 3. a line is never empty, so with a log in memory there are none;
+//! 4. who waits for a ticket has a line in which an answer does.
 //!
 //! A leave that its client asked for waits in the line; a close ends the line.
 //!
@@ -18,11 +19,13 @@
 //!
 //! Called by: `rooms`. Calls: nothing.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use smallvec::SmallVec;
 
 use crate::base::slack::Slack;
+use crate::limits::PENDING_MEMORY_BYTES;
 use crate::link::ids::{Asker, RoomKey};
 use crate::link::log::Ticket;
 use crate::rooms::Answer;
@@ -61,6 +64,17 @@ impl HeldAnswer {
             response: response.into(),
         }
     }
+
+    /// What it takes, in bytes.
+    fn bytes(&self) -> usize {
+        PENDING_MEMORY_BYTES
+            + match self {
+                Self::Waits { reference, .. } | Self::Leave { reference } => reference.len(),
+                Self::Reply { reference, status, response, .. } => {
+                    reference.len() + status.len() + response.len()
+                }
+            }
+    }
 }
 
 /// All answers that are held. See the module.
@@ -69,6 +83,8 @@ pub(super) struct Held {
     lines: HashMap<Seat, VecDeque<HeldAnswer>, ahash::RandomState>,
     /// Who waits for a ticket: several, if a key was sent again before it was answered.
     waiters: BTreeMap<Ticket, SmallVec<[Seat; 1]>>,
+    /// What all lines take, in bytes.
+    bytes: usize,
     #[cfg(test)]
     pub(super) planted: Planted,
 }
@@ -98,24 +114,35 @@ impl Held {
     /// Holds an answer until its ticket is settled.
     pub(super) fn wait(&mut self, seat: Seat, ticket: Ticket, reference: &str) {
         let waits = HeldAnswer::Waits { ticket, reference: reference.into() };
-        self.lines.entry(seat).or_default().push_back(waits);
+        self.hold(seat, waits);
         self.waiters.entry(ticket).or_default().push(seat);
     }
 
     /// Holds an answer until those before it have been given.
     pub(super) fn push(&mut self, seat: Seat, answer: Answer<'_>) {
-        self.lines.entry(seat).or_default().push_back(HeldAnswer::new(answer));
+        self.hold(seat, HeldAnswer::new(answer));
     }
 
     /// Holds a leave until the answers before it have been given.
     pub(super) fn push_leave(&mut self, seat: Seat, reference: &str) {
         let leave = HeldAnswer::Leave { reference: reference.into() };
-        self.lines.entry(seat).or_default().push_back(leave);
+        self.hold(seat, leave);
+    }
+
+    fn hold(&mut self, seat: Seat, held: HeldAnswer) {
+        self.bytes += held.bytes();
+        self.lines.entry(seat).or_default().push_back(held);
+    }
+
+    /// What all lines take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Has those who wait for one ticket wait for another.
     pub(super) fn rename(&mut self, from: Ticket, to: Ticket) {
-        let seats = self.waiters.remove(&from).unwrap_or_default();
+        // If all who waited have gone, nobody waits.
+        let Some(seats) = self.waiters.remove(&from) else { return };
         for seat in &seats {
             let line = self.lines.get_mut(seat);
             for held in line.into_iter().flatten() {
@@ -143,7 +170,9 @@ impl Held {
                 if let HeldAnswer::Waits { ticket, reference } = held
                     && *ticket == settled
                 {
-                    *held = HeldAnswer::new(Answer { reference, status, response });
+                    let answer = HeldAnswer::new(Answer { reference, status, response });
+                    self.bytes = self.bytes - held.bytes() + answer.bytes();
+                    *held = answer;
                 }
             }
         }
@@ -154,6 +183,7 @@ impl Held {
     pub(super) fn pop(&mut self, seat: Seat) -> Option<HeldAnswer> {
         let line = self.lines.get_mut(&seat)?;
         let next = line.pop_front_if(|next| !matches!(next, HeldAnswer::Waits { .. }));
+        self.bytes -= next.as_ref().map_or(0, HeldAnswer::bytes);
         if line.is_empty() {
             self.lines.remove(&seat);
         }
@@ -166,8 +196,18 @@ impl Held {
         if self.planted == Planted::NextOwner {
             return;
         }
-        if !self.lines.is_empty() {
-            self.lines.remove(&seat);
+        if self.lines.is_empty() {
+            return;
+        }
+        for held in self.lines.remove(&seat).into_iter().flatten() {
+            self.bytes -= held.bytes();
+            let HeldAnswer::Waits { ticket, .. } = held else { continue };
+            if let Entry::Occupied(mut waiters) = self.waiters.entry(ticket) {
+                waiters.get_mut().retain(|waiter| *waiter != seat);
+                if waiters.get().is_empty() {
+                    waiters.remove();
+                }
+            }
         }
     }
 
@@ -178,7 +218,27 @@ impl Held {
 
     /// Ends all lines that this does not say to keep.
     pub(super) fn retain(&mut self, is_kept: impl Fn(&Seat) -> bool) {
-        self.lines.retain(|seat, _| is_kept(seat));
+        let ended: Vec<_> = self.lines.keys().filter(|seat| !is_kept(seat)).copied().collect();
+        for seat in ended {
+            self.end(seat);
+        }
+    }
+
+    /// Asserts the invariants that concern nothing else. For [`crate::rooms::Rooms::check`].
+    pub(super) fn check(&self) {
+        #[cfg(test)]
+        if self.planted != Planted::Nothing {
+            return;
+        }
+        let bytes: usize = self.lines.values().flatten().map(HeldAnswer::bytes).sum();
+        assert_eq!(bytes, self.bytes, "lines are counted for what they take");
+        assert!(self.lines.values().all(|line| !line.is_empty()), "a line is never empty");
+        for (awaited, seats) in &self.waiters {
+            let is_it = |held: &HeldAnswer| matches!(held, HeldAnswer::Waits { ticket, .. } if ticket == awaited);
+            let has_it =
+                |seat: &Seat| self.lines.get(seat).is_some_and(|line| line.iter().any(is_it));
+            assert!(!seats.is_empty() && seats.iter().all(has_it), "who waits has a line");
+        }
     }
 
     /// The memberships with a line, in no order. For [`crate::rooms::Rooms::check`].
@@ -207,5 +267,50 @@ impl Held {
                 *other = seat;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::arena::Key;
+    use crate::link::ids::Slot;
+
+    fn seat(slot: u32) -> Seat {
+        let asker = Asker { conn: Key::from_u64(1 << 32), slot: Slot(slot) };
+        Seat { room: Key::from_u64(1 << 32 | 5), shard: 1, asker }
+    }
+
+    #[test]
+    fn a_line_that_ends_leaves_nobody_who_waits_and_takes_no_memory() {
+        let mut held = Held::default();
+        for slot in [1, 2] {
+            held.wait(seat(slot), 7, "1");
+            held.push(seat(slot), Answer::ok("2", "{}"));
+        }
+        held.wait(seat(1), 8, "3");
+        held.check();
+        held.end(seat(1));
+        held.check();
+        assert_eq!(held.waiters.len(), 1, "nobody waits for the other ticket");
+        held.rename(8, 9);
+        assert_eq!(held.waiters.len(), 1, "nor under another name");
+        held.retain(|_| false);
+        held.check();
+        assert!(held.waiters.is_empty() && held.bytes() == 0, "{:?}", held.waiters);
+    }
+
+    #[test]
+    fn answers_are_counted_for_what_they_take_until_they_are_given() {
+        let mut held = Held::default();
+        held.wait(seat(1), 7, "1");
+        held.push_leave(seat(1), "2");
+        let before = held.bytes();
+        assert_eq!(held.settle(7, "ok", Payload::Json("{\"offset\":1}")).as_slice(), [seat(1)]);
+        assert!(held.bytes() > before);
+        held.check();
+        assert!(matches!(held.pop(seat(1)), Some(HeldAnswer::Reply { .. })));
+        assert!(matches!(held.pop(seat(1)), Some(HeldAnswer::Leave { .. })));
+        assert!(held.bytes() == 0 && held.pop(seat(1)).is_none());
     }
 }

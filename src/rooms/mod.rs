@@ -272,6 +272,8 @@ impl Rooms {
             assert!(is_member, "an answer that is held is of a member");
         }
         self.check_loading();
+        self.held.check();
+        self.pending.check();
         self.check_weight();
         self.check_lists();
     }

@@ -10,19 +10,23 @@
 //! room is under way that was judged by another revision than the room has now, and so may have to
 //! be proposed again, further messages of the room wait.
 //!
-//! Invariants: a room has a queue only while something of it is under way without an order; what
-//! waits in it is bounded.
+//! Invariants:
+//!
+//! 1. a room has a queue only while something of it is under way without an order;
+//! 2. how much of a room is under way, and how much waits behind it, is bounded;
+//! 3. whatever a publish asks of here costs no look at all that is under way: each room has an
+//!    index of what has no place yet, of keys, and of what is to be proposed again.
 //!
 //! Deliberately absent: deadlines. A log answers every append in the end, if only `unconfirmed`.
 //!
 //! Called by: `rooms`. Calls: nothing.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use smallvec::SmallVec;
 
 use crate::base::slack::Slack;
-use crate::limits::WAITING_PUSHES_PER_ROOM_MAX;
+use crate::limits::{PENDING_MEMORY_BYTES, UNDER_WAY_PER_ROOM_MAX, WAITING_PUSHES_PER_ROOM_MAX};
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{Judged, SaidText, Ticket};
 use crate::room::history::KeyHash;
@@ -53,6 +57,15 @@ pub(super) struct UnderWay {
     pub(super) is_doubtful: bool,
 }
 
+impl UnderWay {
+    /// What it takes, in bytes.
+    fn bytes(&self) -> usize {
+        let SaidText { user, name, body, key, reply_to: _ } = &self.said;
+        let key_bytes = key.as_ref().map_or(0, |key| key.len());
+        PENDING_MEMORY_BYTES + user.len() + name.len() + body.len() + key_bytes
+    }
+}
+
 /// A push that waits: who made it, and its record.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -65,12 +78,89 @@ pub(super) struct Waiting {
     behind: Ticket,
 }
 
+impl Waiting {
+    /// What it takes, in bytes.
+    fn bytes(&self) -> usize {
+        PENDING_MEMORY_BYTES + self.record.len()
+    }
+}
+
+/// What is under way in one room, and waits there.
+#[derive(Debug, Default)]
+struct OfRoom {
+    under_way: BTreeMap<Ticket, UnderWay>,
+    /// Of those without a place: when each was proposed first, and its ticket.
+    unordered: BTreeSet<(Ticket, Ticket)>,
+    /// By what they were judged by: how many these are.
+    judged: BTreeMap<Judged, u32>,
+    /// The same as `unordered` of those that are to be proposed again.
+    parked: BTreeSet<(Ticket, Ticket)>,
+    /// Those that are kept.
+    confirmed: BTreeSet<Ticket>,
+    by_key: HashMap<KeyHash, Ticket, ahash::RandomState>,
+    queue: VecDeque<Waiting>,
+    /// How many of the queue are messages.
+    messages: usize,
+}
+
+impl OfRoom {
+    fn is_idle(&self) -> bool {
+        self.under_way.is_empty() && self.queue.is_empty()
+    }
+
+    /// Takes an entry in, or in again after a change.
+    fn insert(&mut self, ticket: Ticket, entry: UnderWay) {
+        let place = (entry.first_ticket, ticket);
+        if entry.applied_at.is_none() {
+            self.unordered.insert(place);
+            *self.judged.entry(entry.judged).or_default() += 1;
+        }
+        if entry.is_parked {
+            self.parked.insert(place);
+        }
+        if entry.is_confirmed {
+            self.confirmed.insert(ticket);
+        }
+        if let Some(key_hash) = entry.key_hash {
+            self.by_key.insert(key_hash, ticket);
+        }
+        self.under_way.insert(ticket, entry);
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> Option<UnderWay> {
+        let entry = self.under_way.remove(&ticket)?;
+        let place = (entry.first_ticket, ticket);
+        if self.unordered.remove(&place)
+            && let Some(count) = self.judged.get_mut(&entry.judged)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.judged.remove(&entry.judged);
+            }
+        }
+        self.parked.remove(&place);
+        self.confirmed.remove(&ticket);
+        if let Some(key_hash) = entry.key_hash
+            && self.by_key.get(&key_hash) == Some(&ticket)
+        {
+            self.by_key.remove(&key_hash);
+        }
+        Some(entry)
+    }
+
+    /// Whether an entry without a place was judged by something else.
+    fn may_conflict(&self, judged: Judged) -> bool {
+        self.judged.len() > usize::from(self.judged.contains_key(&judged))
+    }
+}
+
 /// What is under way. See the module.
 #[derive(Default)]
 pub(super) struct Pending {
-    under_way: BTreeMap<(RoomKey, Ticket), UnderWay>,
-    queues: HashMap<RoomKey, VecDeque<Waiting>, ahash::RandomState>,
+    rooms: HashMap<RoomKey, OfRoom, ahash::RandomState>,
     tickets: Ticket,
+    /// What all of it takes, in bytes.
+    bytes: usize,
 }
 
 impl Pending {
@@ -82,74 +172,97 @@ impl Pending {
 
     /// Gives back the memory of many that waited at once.
     pub(super) fn trim(&mut self, kept: usize) {
-        self.queues.trim(kept);
+        self.rooms.trim(kept);
+    }
+
+    /// What all of it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether nothing is under way: so it is with a log in memory.
     pub(super) fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && self.queues.is_empty()
+        self.rooms.is_empty()
     }
 
     /// Whether something of a room is under way.
     pub(super) fn has(&self, room: RoomKey) -> bool {
-        !self.is_idle() && self.of_room(room).next().is_some()
+        self.rooms.get(&room).is_some_and(|of| !of.under_way.is_empty())
     }
 
     pub(super) fn insert(&mut self, ticket: Ticket, entry: UnderWay) {
-        self.under_way.insert((entry.seat.room, ticket), entry);
+        self.bytes += entry.bytes();
+        self.rooms.entry(entry.seat.room).or_default().insert(ticket, entry);
     }
 
-    pub(super) fn get_mut(&mut self, room: RoomKey, ticket: Ticket) -> Option<&mut UnderWay> {
-        self.under_way.get_mut(&(room, ticket))
+    pub(super) fn get(&self, room: RoomKey, ticket: Ticket) -> Option<&UnderWay> {
+        self.rooms.get(&room)?.under_way.get(&ticket)
+    }
+
+    /// Changes an entry, if it is still under way: but for its key and what it says.
+    pub(super) fn change(
+        &mut self,
+        room: RoomKey,
+        ticket: Ticket,
+        change: impl FnOnce(&mut UnderWay),
+    ) {
+        let Some(of) = self.rooms.get_mut(&room) else { return };
+        if let Some(mut entry) = of.remove(ticket) {
+            change(&mut entry);
+            of.insert(ticket, entry);
+        }
     }
 
     pub(super) fn remove(&mut self, room: RoomKey, ticket: Ticket) -> Option<UnderWay> {
-        self.under_way.remove(&(room, ticket))
+        let entry = self.rooms.get_mut(&room)?.remove(ticket)?;
+        self.bytes -= entry.bytes();
+        self.forget_idle(room);
+        Some(entry)
     }
 
-    fn of_room(&self, room: RoomKey) -> impl Iterator<Item = (Ticket, &UnderWay)> {
-        let all = self.under_way.range((room, Ticket::MIN)..=(room, Ticket::MAX));
-        all.map(|((_, ticket), entry)| (*ticket, entry))
+    fn forget_idle(&mut self, room: RoomKey) {
+        if self.rooms.get(&room).is_some_and(OfRoom::is_idle) {
+            self.rooms.remove(&room);
+        }
     }
 
     /// The entry of a room that has this key, and whether it is in doubt.
     pub(super) fn of_key(&self, room: RoomKey, key: Option<KeyHash>) -> Option<(Ticket, bool)> {
-        if key.is_none() || self.is_idle() {
+        if self.is_idle() {
             return None;
         }
-        let (ticket, entry) = self.of_room(room).find(|(_, entry)| entry.key_hash == key)?;
-        Some((ticket, entry.is_doubtful))
+        let of = self.rooms.get(&room)?;
+        let ticket = *of.by_key.get(&key?)?;
+        Some((ticket, of.under_way.get(&ticket)?.is_doubtful))
     }
 
     /// The entries of a room that are kept and wait to be applied.
     pub(super) fn confirmed(&self, room: RoomKey) -> SmallVec<[Ticket; 2]> {
-        let confirmed = self.of_room(room).filter(|(_, entry)| entry.is_confirmed);
-        confirmed.map(|(ticket, _)| ticket).collect()
-    }
-
-    /// Whether an entry of a room has no place yet, of those of which this is so.
-    fn is_unordered(&self, room: RoomKey, is_meant: impl Fn(&UnderWay) -> bool) -> bool {
-        self.of_room(room).any(|(_, entry)| entry.applied_at.is_none() && is_meant(entry))
+        self.rooms.get(&room).into_iter().flat_map(|of| &of.confirmed).copied().collect()
     }
 
     /// Whether an event that is not kept must wait in a room.
     pub(super) fn must_event_wait(&self, room: RoomKey) -> bool {
-        !self.is_idle() && (self.queues.contains_key(&room) || self.is_unordered(room, |_| true))
+        let waits = |of: &OfRoom| !of.queue.is_empty() || !of.unordered.is_empty();
+        !self.is_idle() && self.rooms.get(&room).is_some_and(waits)
     }
 
     /// Whether a message must wait in a room where this is what it would be judged by.
     pub(super) fn must_message_wait(&self, room: RoomKey, judged: Judged) -> bool {
-        if self.is_idle() {
-            return false;
-        }
-        let queue = self.queues.get(&room);
-        queue.into_iter().flatten().any(|waiting| waiting.is_message)
-            || self.is_unordered(room, |entry| entry.judged != judged)
+        let waits = |of: &OfRoom| of.messages > 0 || of.may_conflict(judged);
+        !self.is_idle() && self.rooms.get(&room).is_some_and(waits)
     }
 
     /// Whether as much waits in a room as may.
     pub(super) fn is_full(&self, room: RoomKey) -> bool {
-        self.queues.get(&room).is_some_and(|queue| queue.len() >= WAITING_PUSHES_PER_ROOM_MAX)
+        let is_full = |of: &OfRoom| of.queue.len() >= WAITING_PUSHES_PER_ROOM_MAX;
+        self.rooms.get(&room).is_some_and(is_full)
+    }
+
+    /// Whether as much of a room is under way as may be: its log is behind.
+    pub(super) fn is_behind(&self, room: RoomKey) -> bool {
+        let is_behind = |of: &OfRoom| of.under_way.len() >= UNDER_WAY_PER_ROOM_MAX;
+        !self.is_idle() && self.rooms.get(&room).is_some_and(is_behind)
     }
 
     /// Has a push wait in its room.
@@ -162,19 +275,23 @@ impl Pending {
     ) {
         let behind = self.tickets;
         let waiting = Waiting { seat, ticket, record, is_message, behind };
-        self.queues.entry(seat.room).or_default().push_back(waiting);
+        self.bytes += waiting.bytes();
+        let of = self.rooms.entry(seat.room).or_default();
+        of.messages += usize::from(is_message);
+        of.queue.push_back(waiting);
     }
 
     /// The next entry of a room to be proposed again, where this is what it would be judged by: in
     /// the order in which they were proposed first, and none while one before it may still
     /// conflict.
     pub(super) fn next_again(&self, room: RoomKey, judged: Judged) -> Option<Ticket> {
-        if self.is_idle() {
-            return None;
-        }
-        let may_conflict = |entry: &UnderWay| entry.applied_at.is_none() && entry.judged != judged;
-        let old = self.of_room(room).filter(|(_, entry)| entry.is_parked || may_conflict(entry));
-        let (ticket, first) = old.min_by_key(|(_, entry)| entry.first_ticket)?;
+        let of = self.rooms.get(&room)?;
+        let parked = of.parked.first();
+        let is_other = |(_, ticket): &&(Ticket, Ticket)| of.under_way[ticket].judged != judged;
+        // A look at each only where one of them is old.
+        let old = of.unordered.iter().filter(|_| of.may_conflict(judged)).find(is_other);
+        let (_, ticket) = *parked.into_iter().chain(old).min()?;
+        let first = &of.under_way[&ticket];
         // Where nothing has changed yet that is known here, the change is still to be heard of.
         (first.is_parked && first.judged != judged).then_some(ticket)
     }
@@ -182,21 +299,20 @@ impl Pending {
     /// Takes the next push of a room that need not wait any more; `judged` is what it would be
     /// judged by.
     pub(super) fn pop(&mut self, room: RoomKey, judged: Judged) -> Option<Waiting> {
-        let next = self.queues.get(&room)?.front()?;
-        let waits = if next.is_message {
-            self.is_unordered(room, |entry| entry.judged != judged)
-        } else {
-            self.is_unordered(room, |entry| entry.first_ticket <= next.behind)
+        let of = self.rooms.get_mut(&room)?;
+        let is_behind = |next: &Waiting| {
+            of.unordered.first().is_some_and(|(first_ticket, _)| *first_ticket <= next.behind)
         };
+        let next = of.queue.front()?;
+        let waits = if next.is_message { of.may_conflict(judged) } else { is_behind(next) };
         if waits {
             return None;
         }
-        let queue = self.queues.get_mut(&room)?;
-        let next = queue.pop_front();
-        if queue.is_empty() {
-            self.queues.remove(&room);
-        }
-        next
+        let next = of.queue.pop_front()?;
+        of.messages -= usize::from(next.is_message);
+        self.bytes -= next.bytes();
+        self.forget_idle(room);
+        Some(next)
     }
 
     /// Forgets all of a room that is removed, or of one that has turned what is applied behind an
@@ -205,14 +321,114 @@ impl Pending {
         let is_lost = |entry: &UnderWay| {
             behind.is_none_or(|last| entry.applied_at.is_some_and(|offset| offset > last))
         };
+        let Some(of) = self.rooms.get_mut(&room) else { return Vec::new() };
         if behind.is_none() {
-            self.queues.remove(&room);
+            self.bytes -= of.queue.drain(..).map(|waiting| waiting.bytes()).sum::<usize>();
+            of.messages = 0;
         }
-        let lost = self.of_room(room).filter(|(_, entry)| is_lost(entry));
-        let lost: Vec<_> = lost.map(|(ticket, _)| ticket).collect();
+        let lost = of.under_way.iter().filter(|(_, entry)| is_lost(entry));
+        let lost: Vec<_> = lost.map(|(ticket, _)| *ticket).collect();
         for ticket in &lost {
-            self.under_way.remove(&(room, *ticket));
+            self.bytes -= of.remove(*ticket).map_or(0, |entry| entry.bytes());
         }
+        self.forget_idle(room);
         lost
+    }
+
+    /// Asserts that the indices are of what is there. For [`crate::rooms::Rooms::check`].
+    pub(super) fn check(&self) {
+        let mut bytes = 0;
+        for of in self.rooms.values() {
+            assert!(!of.is_idle(), "a room with nothing under way is forgotten");
+            let mut judged = BTreeMap::new();
+            let mut counts = [0; 4];
+            for (ticket, entry) in &of.under_way {
+                bytes += entry.bytes();
+                let place = (entry.first_ticket, *ticket);
+                if entry.applied_at.is_none() {
+                    *judged.entry(entry.judged).or_default() += 1;
+                    counts[0] += 1;
+                    assert!(of.unordered.contains(&place), "it has no place");
+                }
+                counts[1] += usize::from(entry.is_parked && of.parked.contains(&place));
+                counts[2] += usize::from(entry.is_confirmed && of.confirmed.contains(ticket));
+                counts[3] += usize::from(entry.key_hash.is_some());
+            }
+            let kept = [of.unordered.len(), of.parked.len(), of.confirmed.len(), of.by_key.len()];
+            assert_eq!((counts, &judged), (kept, &of.judged), "an index is of what is under way");
+            assert!(of.queue.len() <= WAITING_PUSHES_PER_ROOM_MAX, "what waits is bounded");
+            let messages = of.queue.iter().filter(|waiting| waiting.is_message);
+            assert_eq!(messages.count(), of.messages, "messages that wait are counted");
+            bytes += of.queue.iter().map(Waiting::bytes).sum::<usize>();
+        }
+        assert_eq!(bytes, self.bytes, "and all of it is counted for what it takes");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::arena::Key;
+    use crate::link::ids::{Asker, Slot};
+    use crate::link::log::Said;
+
+    const ROOM: u64 = 1 << 32 | 7;
+
+    fn entry(first_ticket: Ticket, rev: u64) -> UnderWay {
+        let asker = Asker { conn: Key::from_u64(1 << 32), slot: Slot(0) };
+        let said = Said { user: "u", name: "U", body: "\"hello\"", key: None, reply_to: None };
+        UnderWay {
+            seat: Seat { room: Key::from_u64(ROOM), shard: 0, asker },
+            said: SaidText::new(said),
+            key_hash: Some(KeyHash([first_ticket, 0])),
+            judged: Judged { epoch: 1, rev },
+            is_parked: false,
+            first_ticket,
+            proposals: 1,
+            applied_at: None,
+            receipt: None,
+            is_confirmed: false,
+            is_doubtful: false,
+        }
+    }
+
+    #[test]
+    fn what_is_under_way_is_indexed_and_counted_and_nothing_is_left_of_it() {
+        let (room, mut pending) = (Key::from_u64(ROOM), Pending::default());
+        let (old, new) = (Judged { epoch: 1, rev: 1 }, Judged { epoch: 1, rev: 2 });
+        for ticket in 1..=3 {
+            pending.insert(ticket, entry(ticket, 1));
+        }
+        pending.check();
+        assert!(pending.bytes() > 3 * PENDING_MEMORY_BYTES);
+        assert!(!pending.must_message_wait(room, old) && pending.must_message_wait(room, new));
+        assert_eq!(pending.of_key(room, Some(KeyHash([2, 0]))), Some((2, false)));
+        // The first conflicts: it goes first, once the change is known.
+        pending.change(room, 2, |entry| entry.is_parked = true);
+        assert_eq!(pending.next_again(room, new), None, "the first may still conflict");
+        pending.change(room, 1, |entry| entry.applied_at = Some(1));
+        assert_eq!(pending.next_again(room, old), None, "the change is to be heard of");
+        assert_eq!(pending.next_again(room, new), Some(2));
+        pending.check();
+        assert_eq!(pending.lose(room, Some(0)), [1], "what had a place behind it");
+        let of_room = pending.get(room, 3).expect("under way").seat;
+        pending.queue(of_room, None, Box::from(*b"record"), true);
+        assert!(pending.must_message_wait(room, old), "behind another");
+        pending.check();
+        assert_eq!(pending.lose(room, None), [2, 3]);
+        assert!(pending.is_idle() && pending.bytes() == 0);
+        pending.check();
+    }
+
+    #[test]
+    fn a_room_has_no_more_under_way_than_may_be() {
+        let (room, mut pending) = (Key::from_u64(ROOM), Pending::default());
+        for ticket in 1..=UNDER_WAY_PER_ROOM_MAX as u64 {
+            assert!(!pending.is_behind(room));
+            pending.insert(ticket, entry(ticket, 1));
+        }
+        assert!(pending.is_behind(room));
+        pending.remove(room, 1);
+        assert!(!pending.is_behind(room));
     }
 }

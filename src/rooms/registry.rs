@@ -329,10 +329,15 @@ impl Rooms {
         self.registry.history_bytes
     }
 
-    /// What all rooms take, in bytes, as it counts against the memory of a shard.
+    /// What all rooms take, in bytes, with what is under way in them, as it counts against the memory
+    /// of a shard.
     pub(crate) fn bytes(&self) -> usize {
         // A buffer that grows has up to twice as much as is in it.
-        self.registry.rooms_bytes + 2 * self.registry.history_bytes + self.awaiting_bytes()
+        self.registry.rooms_bytes
+            + 2 * self.registry.history_bytes
+            + self.pending.bytes()
+            + self.held.bytes()
+            + self.awaiting_bytes()
     }
 
     /// Asserts that every room is counted for what it takes. For [`Rooms::check`].

@@ -62,6 +62,9 @@ impl Rooms {
             }
             return self.hold(seat, ticket, reference);
         }
+        if self.pending.is_behind(key) {
+            return self.answer_refused(cx, members, seat, reference, Refusal::Busy);
+        }
         let command = Command::Publish(Message { body, key: message_key, reply_to }, key_hash);
         let entry = match room.propose(command, &author) {
             Ok(Proposal::Entry(entry)) => entry,

@@ -27,9 +27,9 @@ use super::{Settings, Shard, Turn};
 use crate::audience::{LogMemory, SPARE_BYTES_MAX, SPARE_MAX};
 use crate::limits::{
     CHUNKING_BYTES_MAX, CLIENT_FRAME_HEADER_BYTES_MAX, CONN_MEMORY_BYTES, HTTP_BODY_BYTES_MAX,
-    KEY_MEMORY_BYTES, KEYS_PER_ROOM_MAX, MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MESH_BUSY_BYTES,
-    META_BYTES_MAX, NAME_BYTES_MAX, OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX,
-    READ_BUFFER_BYTES, ROOM_MEMORY_BYTES,
+    KEY_MEMORY_BYTES, KEYS_PER_ROOM_MAX, LISTING_MEMORY_BYTES, LOBBY_ANSWERS_BYTES_MAX,
+    MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MESH_BUSY_BYTES, META_BYTES_MAX, NAME_BYTES_MAX,
+    OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX, READ_BUFFER_BYTES, ROOM_MEMORY_BYTES,
 };
 use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::io::Io;
@@ -64,6 +64,8 @@ impl Shard {
             + self.members.audiences.len() * ROOM_MEMORY_BYTES
             + self.rooms.bytes()
             + self.members.audiences.log_bytes()
+            + self.members.audiences.lobby_bytes()
+            + self.directory.bytes()
             + self.members.conns.lent_bytes()
             + self.memory.fragments_bytes
             + self.admission.line_bytes()
@@ -243,6 +245,8 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
             rooms,
             ROOM_MEMORY_BYTES + KEYS_PER_ROOM_MAX * KEY_MEMORY_BYTES,
         ),
+        part("lists of rooms", rooms.saturating_mul(shards), LISTING_MEMORY_BYTES),
+        part("first answers of the lobby", shards, LOBBY_ANSWERS_BYTES_MAX),
         part("joins that wait", shards, settings.admission_line_bytes),
         fixed("rings", shards * shards, ring_words * size_of::<u64>()),
         fixed("records that wait for another shard", shards * (shards - 1), MESH_BUSY_BYTES),
@@ -280,7 +284,7 @@ mod tests {
         };
         assert_eq!(bytes("connections"), 1_000 * (512 + 8_192));
         assert_eq!(bytes("memberships"), 10_000 * (256 + 1_024));
-        assert_eq!(bytes("lists"), 10_000 * 2 * (512 + 1_024 + 128));
+        assert_eq!(bytes("lists for"), 10_000 * 2 * (512 + 1_024 + 128));
         let input = 1_000 * (2 * 65_536 + 8_192 + 1_048_576 + 16_384);
         assert_eq!(bytes("input"), input, "as a request");
         let large = Limits { message_bytes: 1_000_000, ..settings.limits.clone() };
@@ -291,6 +295,7 @@ mod tests {
         assert_eq!(bytes("logs"), 2 * 400 * 1_000_000, "200 rooms on two shards, in two encodings");
         assert_eq!(bytes("history"), 10_000_000);
         assert_eq!(bytes("rooms"), 200 * (2_048 + 1_000 * 96));
+        assert_eq!(bytes("lists of rooms"), 2 * 200 * LISTING_MEMORY_BYTES as u64);
         assert_eq!(bytes("rings"), 4 * 8_192);
     }
 }
