@@ -96,7 +96,7 @@ impl Members {
         }
         self.audiences.drop_if_deserted(audience);
         // It may have waited for answers to what was asked in the channel that has ended.
-        self.conns.unpark_answered(conn);
+        self.conns.unpark(conn);
     }
 
     /// Ends the channel of a member that is too far behind, so that it comes back with its cursor.
