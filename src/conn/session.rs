@@ -8,6 +8,20 @@
 //! The session's token names its shard, so any connection of the server serves it; the rest of it
 //! is a secret that nobody guesses, and a number.
 //!
+//! ```text
+//!   None ── opened ──> Quiet ── poll ──> Polled ── answer, deadline, abandoned, restarted ──> Quiet
+//!   Quiet ── answer ──> Loaded ── poll ──> Quiet
+//!   Loaded ── expired ──> Ended ── poll ──> None
+//!
+//!   Quiet ── late poll, close frame, deadline, expired, drain ──> None
+//!   Loaded ── late poll, close frame, deadline, drain ──> None
+//!   Polled ── close frame, expired, drain ──> None
+//!   Ended ── deadline, drain ──> None
+//! ```
+//!
+//! `None` is no session. One that is `Quiet` has nothing for a poll, and nobody polls it; one that
+//! is `Loaded` has something. `shard/machines/session.rs` holds the drawing, and has the events.
+//!
 //! # Answers that are lost
 //!
 //! An answer may be lost behind everything that a server can see of a connection: a kernel or a

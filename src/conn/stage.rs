@@ -1,12 +1,22 @@
 //! What a connection speaks.
 //!
 //! ```text
-//!   Http ──> Unsettled ──> Settled        the upgrade; the first join, or a hand-off
-//!    │ ^──> Waiting                       a request that another shard answers
-//!    └────> Echo                          where the operator has switched that on
+//!   None ── accepted ──> Http ── upgrade ──> Unsettled ── join ──> Settled
+//!   None ── taken over ──> Settled
+//!   Unsettled ── join elsewhere ──> None
+//!   Http ── question ──> Waiting ── answer, restarted ──> Http
+//!   Http ── echo upgrade ──> Echo
+//!
+//!   Http ── last request, drain, heartbeat, join, join elsewhere, close frame ──> Closing
+//!   Http ── deadline ──> None
+//!   Unsettled, Settled, Echo ── close frame, deadline, drain ──> Closing ── deadline ──> None
+//!   Unsettled, Settled, Echo ── request, last request, question, upgrade, echo upgrade ──> Closing
+//!   Http, Waiting, Unsettled, Settled, Echo, Closing ── ended, hung up ──> None
 //! ```
 //!
-//! A session of long polling is `Settled` from the beginning.
+//! `None` is no connection, or one of another shard. `Closing` is a flag beside what it spoke
+//! ([`Flags::is_closing`](super::Flags::is_closing)). A session of long polling is `Settled` from
+//! the beginning. `shard/machines/connection.rs` holds the drawing, and has the events.
 
 /// What a connection speaks, in a dense array by its index. That of a free slot means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -42,14 +42,19 @@ impl Channel {
 /// Where a channel is between its join and its end.
 ///
 /// ```text
-///   phx_join ──> Joining ── ok ──> Joined ── phx_leave ──> Leaving ── ok ──> (gone)
-///                   │ refused        │ ^                      │ too far behind
-///                   v       phx_join v │ ok                   v
-///                (gone)            Rejoining           LeavingUnheard ── ok ──> (gone)
+///   None ── join ──> Joining ── taken in ──> Joined ── leave ──> Leaving ── let go ──> None
+///   Joining ── refused ──> None
+///   Joined ── join ──> Rejoining ── taken in ──> Joined
+///
+///   Joined ── crash, evicted ──> None
+///   Rejoining ── evicted ──> Joining
+///   Leaving ── evicted ──> LeavingUnheard ── let go ──> None
+///   Joining, Joined, Rejoining, Leaving, LeavingUnheard ── restarted, hung up ──> None
+///   Joined, Rejoining ── let go ──> None
 /// ```
 ///
-/// Evicted in `Joined` it is gone, in `Rejoining` it is `Joining`, in `Leaving` it is
-/// `LeavingUnheard`. With its connection it is gone from any.
+/// `None` is no channel. The last line is what the code would do: a home lets nobody go who has not
+/// asked. `shard/machines/channel.rs` holds the drawing, and has the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// Not a member yet.

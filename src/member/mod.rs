@@ -42,7 +42,7 @@ mod show;
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
-use channels::{Arrival, Channel, Channels, State};
+use channels::{Arrival, Channel, Channels};
 use refs::{JoinRef, PackedRef};
 
 use crate::audience::{Audiences, NO_SEAT};
@@ -55,6 +55,7 @@ use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::topic;
 use crate::wire::phx::Message;
 
+pub(crate) use channels::State;
 pub(crate) use join::Joiner;
 pub(crate) use push::Push;
 
@@ -194,6 +195,13 @@ impl Members {
         }
         let channels = self.channels.get_mut(conn.index() as usize)?;
         channels.iter_mut().find(|channel| channel.audience == audience)
+    }
+
+    /// Where the channel of a connection in a topic is, if it has one.
+    #[cfg(test)]
+    pub(crate) fn state(&self, conn: ConnKey, topic: &str) -> Option<State> {
+        let audience = self.audiences.find(topic)?;
+        self.channel(conn, audience).map(|channel| channel.state)
     }
 
     /// Gives a connection a channel, with the ref of its join.

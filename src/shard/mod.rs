@@ -31,6 +31,8 @@ mod common;
 mod drain;
 mod handoff;
 mod invariants;
+#[cfg(test)]
+mod machines;
 mod memory;
 mod receive;
 mod restart;
