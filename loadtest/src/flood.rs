@@ -1,5 +1,5 @@
-//! Too much of one thing: connections that push, join, ping, send fragments or connect far beyond
-//! what they may.
+//! Too much of one thing: connections that push, join, ping, send fragments, make requests or
+//! connect far beyond what they may.
 //!
 //! A flood measures nothing. It runs beside `ping` against the same server, which shows whether
 //! well-behaved connections notice it. A flood takes the machine's time too, whatever server it is
@@ -34,6 +34,12 @@ pub(crate) enum What {
     Fragments,
     /// Connections, each ended as soon as it is upgraded.
     Connects,
+    /// Joins of the lobby, which is a list of all rooms.
+    Lobby,
+    /// Requests for `--path` without a token, as many in a row as the server reads.
+    Requests,
+    /// Rooms to be made, each by a request and under a name of its own.
+    Found,
 }
 
 /// The options of a flood.
@@ -48,9 +54,12 @@ pub(crate) struct Flood {
     /// Connections that it comes from.
     #[arg(long, default_value_t = 20)]
     connections: u32,
-    /// Messages, fragments or connections a second in all.
+    /// Messages, fragments, requests or connections a second in all.
     #[arg(long, default_value_t = 20_000.0)]
     rate: f64,
+    /// What is requested.
+    #[arg(long, default_value = "/api/rooms?limit=1")]
+    path: String,
 }
 
 /// How long it rests between two rounds.
@@ -61,6 +70,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many frames a heartbeat in fragments has.
 const FRAGMENTS: u64 = 100;
+
+/// What is written, and how much of it has been.
+struct Source {
+    what: What,
+    /// The head of a request, up to its length where it has a body.
+    head: String,
+    written: u64,
+}
 
 /// One connection of it.
 struct Peer {
@@ -80,9 +97,14 @@ impl Flood {
         let token = auth::tokens(&self.common, 1)?.pop().unwrap_or_default();
         let mark = if target.path.contains('?') { '&' } else { '?' };
         let path = format!("{}{mark}token={}", target.path, query_escape(&token));
+        let mut source = Source::new(self.what, &target.host, &self.path, &token);
         let open = || {
-            open(&target, &path)
-                .map_err(|error| format!("{} takes nobody in: {error}", target.host))
+            let opened = match self.what {
+                What::Requests | What::Found => connect(&target, Vec::new()),
+                What::Lobby => open(&target, &path, &[]),
+                _ => open(&target, &path, JOIN),
+            };
+            opened.map_err(|error| format!("{} takes nobody in: {error}", target.host))
         };
         let mut peers =
             (0..self.connections.max(1)).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
@@ -103,7 +125,7 @@ impl Flood {
                 let peer = &mut peers[turn];
                 // One that the server reads no further has enough.
                 if peer.unsent.is_empty() {
-                    sent += push(&mut peer.unsent, self.what, due);
+                    sent += source.push(&mut peer.unsent, due);
                 }
                 turn = (turn + 1) % at(self.connections.max(1));
             }
@@ -145,10 +167,23 @@ impl Flood {
     }
 }
 
-/// A connection that is in a room.
-fn open(target: &Target, path: &str) -> io::Result<Peer> {
-    let mut stream = TcpStream::connect(target.address)?;
+/// A connection that does not wait, and what it says first.
+fn connect(target: &Target, unsent: Vec<u8>) -> io::Result<Peer> {
+    let stream = TcpStream::connect(target.address)?;
     stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    Ok(Peer { stream, unsent })
+}
+
+/// A connection that is upgraded, and the message that it sends first.
+fn open(target: &Target, path: &str, first: &[u8]) -> io::Result<Peer> {
+    let mut unsent = Vec::new();
+    if !first.is_empty() {
+        frame::write(&mut unsent, Opcode::Text, first, 0);
+    }
+    let mut peer = connect(target, unsent)?;
+    let stream = &mut peer.stream;
+    stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let (request, key) = handshake::request(&target.host, path);
     stream.write_all(&request)?;
@@ -164,32 +199,60 @@ fn open(target: &Target, path: &str) -> io::Result<Peer> {
         }
     }
     stream.set_nonblocking(true)?;
-    let mut unsent = Vec::new();
-    frame::write(&mut unsent, Opcode::Text, JOIN, 0);
-    Ok(Peer { stream, unsent })
+    Ok(peer)
 }
 
 const JOIN: &[u8] = br#"["1","1","room:flood","phx_join",{"limit":0,"presence":false}]"#;
 
-/// Appends so many of what there is too much of, and says how many these were.
-fn push(out: &mut Vec<u8>, what: What, times: u64) -> u64 {
-    let text = |out: &mut Vec<u8>, message: &[u8]| frame::write(out, Opcode::Text, message, 0);
-    match what {
-        What::Publish => {
-            let message =
-                format!(r#"["1","2","room:flood","new_msg",{{"body":"{}"}}]"#, "x".repeat(100));
-            (0..times).for_each(|_| text(out, message.as_bytes()));
-        }
-        What::Join => (0..times).for_each(|_| text(out, JOIN)),
-        What::Ping => (0..times).for_each(|_| frame::write(out, Opcode::Ping, &[b'p'; 125], 0)),
-        What::Fragments => {
-            (0..times / FRAGMENTS).for_each(|_| push_fragments(out));
-            return times / FRAGMENTS * FRAGMENTS;
-        }
-        What::Connects => unreachable!("a connection is not written to one"),
+impl Source {
+    fn new(what: What, host: &str, path: &str, token: &str) -> Self {
+        let head = if what == What::Found {
+            format!(
+                "POST /api/rooms HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
+                 Content-Type: application/json\r\nContent-Length: "
+            )
+        } else {
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+        };
+        Self { what, head, written: 0 }
     }
-    times
+
+    /// Appends so many of what there is too much of, and says how many these were.
+    fn push(&mut self, out: &mut Vec<u8>, times: u64) -> u64 {
+        let text = |out: &mut Vec<u8>, message: &[u8]| frame::write(out, Opcode::Text, message, 0);
+        let times = if self.what == What::Fragments { times / FRAGMENTS } else { times };
+        for number in self.written..self.written + times {
+            match self.what {
+                What::Publish => text(out, PUBLISH),
+                What::Join => text(out, JOIN),
+                What::Ping => frame::write(out, Opcode::Ping, &[b'p'; 125], 0),
+                What::Fragments => push_fragments(out),
+                What::Lobby => {
+                    let join = format!(r#"["{number}","{number}","lobby","phx_join",{{}}]"#);
+                    text(out, join.as_bytes());
+                }
+                What::Requests => out.extend_from_slice(self.head.as_bytes()),
+                What::Found => {
+                    let body = format!(r#"{{"room":"flood-{number}","title":"Flood {number}"}}"#);
+                    let request = format!("{}{}\r\n\r\n{body}", self.head, body.len());
+                    out.extend_from_slice(request.as_bytes());
+                }
+                What::Connects => unreachable!("a connection is not written to one"),
+            }
+        }
+        self.written += times;
+        if self.what == What::Fragments { times * FRAGMENTS } else { times }
+    }
 }
+
+/// A message of 100 bytes.
+const PUBLISH: &[u8] = concat!(
+    r#"["1","2","room:flood","new_msg",{"body":""#,
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    r#""}]"#
+)
+.as_bytes();
 
 /// A heartbeat, the end of which is long in coming.
 fn push_fragments(out: &mut Vec<u8>) {
@@ -238,7 +301,7 @@ mod tests {
     /// What a server makes of it.
     fn heard(what: What, times: u64) -> (u64, Vec<Message>) {
         let mut bytes = Vec::new();
-        let counted = push(&mut bytes, what, times);
+        let counted = Source::new(what, "h", "/", "t").push(&mut bytes, times);
         let config = WebSocketConfig::default().accept_unmasked_frames(false);
         let mut server = WebSocket::from_raw_socket(
             Incoming(io::Cursor::new(bytes)),
@@ -273,7 +336,7 @@ mod tests {
 
     #[test]
     fn each_flood_is_of_what_it_says() {
-        for what in [What::Publish, What::Join, What::Ping] {
+        for what in [What::Publish, What::Join, What::Ping, What::Lobby] {
             let (counted, messages) = heard(what, 7);
             assert_eq!((counted, count64(messages.len())), (7, 7), "{what:?}");
             assert!(messages.iter().all(|message| message.is_ping() == (what == What::Ping)));
@@ -281,5 +344,27 @@ mod tests {
         let (counted, messages) = heard(What::Fragments, 250);
         assert_eq!((counted, messages.len()), (200, 2));
         assert!(messages[0].to_text().unwrap().contains("heartbeat"));
+    }
+
+    #[test]
+    fn requests_stand_one_behind_the_other() {
+        let mut bytes = Vec::new();
+        assert_eq!(Source::new(What::Requests, "h", "/p", "t").push(&mut bytes, 2), 2);
+        assert_eq!(bytes, b"GET /p HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2));
+    }
+
+    #[test]
+    fn each_room_that_is_made_has_a_name_of_its_own() {
+        let mut bytes = Vec::new();
+        let mut source = Source::new(What::Found, "h", "/", "t");
+        assert_eq!(source.push(&mut bytes, 1) + source.push(&mut bytes, 1), 2);
+        let text = String::from_utf8(bytes).unwrap();
+        let requests: Vec<_> = text.split("POST ").skip(1).collect();
+        for (number, request) in requests.iter().enumerate() {
+            let (head, body) = request.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains("Bearer t\r\n"), "{head}");
+            assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
+            assert!(body.contains(&format!("\"flood-{number}\"")), "{body}");
+        }
     }
 }

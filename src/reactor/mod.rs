@@ -213,7 +213,7 @@ impl Reactor {
         self.sockets.port.end_turn();
     }
 
-    /// Has those announced as writable, once they are, who did not take everything.
+    /// Asks the kernel to say when those are writable again that did not take everything.
     fn watch_full(&mut self, now: Now) {
         while let Some(index) = self.sockets.next_full() {
             let (Some(key), Some(stream)) = (self.shard.conn_at(index), self.sockets.stream(index))
@@ -248,7 +248,7 @@ impl Reactor {
         }
     }
 
-    /// Has a connection's socket announce what it has, from now on.
+    /// Registers a connection's socket, to be told from now on what it has.
     fn register(&mut self, now: Now, key: ConnKey, mut stream: TcpStream, caller: Caller) {
         match self.poll.registry().register(&mut stream, token_of(key), Interest::READABLE) {
             Ok(()) => self.sockets.insert(key.index(), stream, caller),

@@ -230,7 +230,7 @@ impl Sockets {
         }
     }
 
-    /// Has a connection read in this turn.
+    /// Lists a connection to be read in this turn.
     pub(super) fn note_readable(&mut self, index: u32, has_end: bool) {
         let flags = &mut self.flags[index as usize];
         *flags |= HAS_MORE | if has_end { HAS_END } else { 0 };
@@ -252,7 +252,7 @@ impl Sockets {
         Some(index)
     }
 
-    /// Has a connection read in the next turn.
+    /// Lists a connection to be read in the next turn.
     pub(super) fn read_again(&mut self, index: u32) {
         self.note_readable(index, false);
     }

@@ -124,7 +124,7 @@ mod tests {
     const LIMITS: PresenceLimits =
         PresenceLimits { tick_ms: 50, tick_max_ms: 2_000, full_max: 1_000, listed: 100 };
 
-    /// Has members come at these times, and gives the times at which so many are told.
+    /// Lets members come at these times, and gives the times at which so many are told.
     fn ticks(members: u32, comings_ms: impl IntoIterator<Item = u64>) -> Vec<u64> {
         let (mut pacing, mut timers, mut ticks) = (Pacing::default(), Vec::new(), Vec::new());
         let mut comings_ms = comings_ms.into_iter().peekable();

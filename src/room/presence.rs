@@ -365,7 +365,7 @@ impl<P> Presence<P> {
         }
     }
 
-    /// Has a member that is about to come found by its user's id. Says whether the user has other
+    /// Files a member that is about to come under its user's id. Says whether the user has other
     /// devices here.
     fn note_user(&mut self, user: &str, slot: Slot) -> bool {
         let Self { members, hasher, by_user, .. } = self;

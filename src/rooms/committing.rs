@@ -248,7 +248,7 @@ impl Rooms {
         self.remove_if_deserted(cx, key);
     }
 
-    /// Has a push wait until its room may go on.
+    /// Queues a push until its room may go on.
     pub(super) fn wait<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,

@@ -90,7 +90,8 @@ impl Greeting {
 }
 
 impl Rooms {
-    /// Has a new member greeted: at the next tick, or at the end of this turn if that is not soon.
+    /// Schedules the greeting of a new member: at the next tick, or at the end of this turn if that
+    /// is not soon.
     pub(super) fn expect_greeting<I: Io>(&mut self, cx: &Cx<'_, I>, key: RoomKey, slot: Slot) {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.expect_greeting(slot);

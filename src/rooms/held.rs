@@ -139,7 +139,7 @@ impl Held {
         self.bytes
     }
 
-    /// Has those who wait for one ticket wait for another.
+    /// Makes those who wait for one ticket wait for another.
     pub(super) fn rename(&mut self, from: Ticket, to: Ticket) {
         // If all who waited have gone, nobody waits.
         let Some(seats) = self.waiters.remove(&from) else { return };

@@ -54,7 +54,7 @@ impl Listings {
 }
 
 impl Rooms {
-    /// Has the directories told of every room here.
+    /// Queues every room here for the directories to be told of.
     pub(crate) fn list_all(&mut self) {
         for key in self.keys(|_| true) {
             if !self.loading.has(key) {
@@ -63,7 +63,7 @@ impl Rooms {
         }
     }
 
-    /// Has the directories told of a room.
+    /// Queues a room for the directories to be told of.
     pub(super) fn list(&mut self, key: RoomKey) {
         if let Some(registered) = self.arena.get_mut(key) {
             self.listings.note(key, registered);

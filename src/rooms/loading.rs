@@ -1,10 +1,10 @@
-//! Rooms of which their log has not said yet what is there, and those who wait for that.
+//! Rooms whose log has not said yet what is there of them, and those who wait for that.
 //!
 //! ```text
 //!   join, create ── find_or_make ── Log::open ─┬ New, Kept: they go on in the call
 //!                                              └ Later:     they wait here, in order
 //!   FromLog::Opened ────> the room is as it was; they go on, as many as a turn may let in
-//!   FromLog::NotOpened ─> they are refused, and the room goes: whoever asks next asks its log again
+//!   FromLog::NotOpened ─> they are refused, and the room goes: its log is asked again by the next
 //! ```
 //!
 //! All who ask for a room share one load. An empty room holds its place meanwhile, so it has a key
@@ -98,7 +98,7 @@ impl Loading {
 }
 
 impl Rooms {
-    /// Has a join, or the making of a room, wait until what is there of the room is known.
+    /// Queues a join, or the making of a room, until what is there of the room is known.
     pub(super) fn await_room<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,

@@ -135,8 +135,8 @@ impl Rooms {
         meant.map(|(key, _)| key).collect()
     }
 
-    /// Has the members told at the next tick, and the directories at their own; and removes a room
-    /// that has nothing worth keeping.
+    /// Schedules the members to be told at the next tick, and the directories at their own; and
+    /// removes a room that has nothing worth keeping.
     fn membership_changed<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, urgency: Urgency) {
         self.weigh(key);
         if self.arena.get(key).is_some_and(|of| of.room.name().is_some()) {

@@ -265,7 +265,7 @@ impl Pending {
         !self.is_idle() && self.rooms.get(&room).is_some_and(is_behind)
     }
 
-    /// Has a push wait in its room.
+    /// Queues a push in its room.
     pub(super) fn queue(
         &mut self,
         seat: Seat,

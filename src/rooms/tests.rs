@@ -136,7 +136,7 @@ impl<L: Log> Home<L> {
         self.with(|rooms, cx, told| rooms.hear(cx, told, shard, message));
     }
 
-    /// Has a user join; what it is told is left unread.
+    /// Lets a user join; what it is told is left unread.
     pub(super) fn try_join(&mut self, shard: u16, number: u64, topic: &str, user: &str) -> usize {
         let identity = Identity::new(user, user, NEVER_S, None).expect("valid");
         let join = ToHome::Join {

@@ -15,7 +15,7 @@ use crate::rooms::speech::deliver;
 use crate::wire::phx::Payload;
 
 impl Rooms {
-    /// Has a room's members told that something has changed.
+    /// Tells a room's members that something has changed.
     pub(super) fn set_tick<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, urgency: Urgency) {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         if let Some(due_ms) = room.request_tick(cx.now, urgency, &cx.settings.presence) {
