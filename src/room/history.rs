@@ -12,13 +12,17 @@
 //! ready to stand in a JSON array. The memory for them follows what is kept: mostly twice that, and
 //! four times at the most.
 //!
-//! Deliberately absent: what a message says.
+//! Deliberately absent: what a message says, and what a client that comes back has missed
+//! (`resume`).
+//!
+//! Called by: `journal`, `room`. Calls: `keys`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::base::slack;
-use crate::limits::{HistoryLimits, KEYS_PER_ROOM_MAX};
+use crate::limits::HistoryLimits;
 use crate::link::ids::Receipt;
+use crate::room::keys::{KeyHash, Keys};
 
 /// A run of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +120,7 @@ impl History {
     /// How many keys are remembered.
     #[must_use]
     pub fn keys_count(&self) -> usize {
-        self.keys.order.len()
+        self.keys.len()
     }
 
     /// Whether nothing is kept. Offsets may still have been given out.
@@ -140,7 +144,7 @@ impl History {
     /// The receipt of the message that this key was used for, if the room still remembers it.
     #[must_use]
     pub fn of_key(&self, key: KeyHash) -> Option<Receipt> {
-        self.keys.receipts.get(&key).copied()
+        self.keys.receipt(key)
     }
 
     /// Keeps a message under the receipt that [`History::next`] gave, and lets go of what is over
@@ -276,44 +280,12 @@ impl History {
     }
 }
 
-/// A user and the key it gave a message, as 128 bits of a randomly keyed hash.
-///
-/// Two different ones would have to agree in all bits to be taken for one; nobody outside can aim
-/// at that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct KeyHash(pub [u64; 2]);
-
-/// The latest keys of a room.
-#[derive(Debug, Default)]
-struct Keys {
-    receipts: HashMap<KeyHash, Receipt, ahash::RandomState>,
-    order: VecDeque<KeyHash>,
-}
-
-impl Keys {
-    fn remember(&mut self, key: KeyHash, receipt: Receipt) {
-        if self.order.len() == KEYS_PER_ROOM_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.receipts.remove(&oldest);
-        }
-        if self.receipts.insert(key, receipt).is_none() {
-            self.order.push_back(key);
-        }
-    }
-
-    /// Forgets the keys of messages that are lost: they may be said again.
-    fn forget_behind(&mut self, last: u64) {
-        self.receipts.retain(|_, receipt| receipt.offset <= last);
-        self.order.retain(|key| self.receipts.contains_key(key));
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const LIMITS: HistoryLimits =
+    /// Of which five messages are kept.
+    pub(in crate::room) const LIMITS: HistoryLimits =
         HistoryLimits { messages: 5, room_bytes: 1_000, total_bytes: 0, page_bytes: 1_000 };
 
     /// A history after `count` messages, `m1` to `m<count>`.
@@ -420,16 +392,6 @@ mod tests {
         assert!(history.bytes.capacity() <= BYTES_KEPT && history.starts.capacity() <= STARTS_KEPT);
         history.append(history.next(10_000), None, b"y", &limits);
         check(history.latest(1, &limits), "y", false);
-    }
-
-    #[test]
-    fn a_key_is_remembered_until_a_thousand_others_came() {
-        let mut history = History::new(1);
-        for number in 1..=KEYS_PER_ROOM_MAX as u64 + 1 {
-            history.append(history.next(number), Some(KeyHash([number, 0])), b"m", &LIMITS);
-        }
-        assert_eq!(history.of_key(KeyHash([1, 0])), None);
-        assert_eq!(history.of_key(KeyHash([2, 0])), Some(Receipt { offset: 2, at_ms: 2 }));
     }
 
     #[test]

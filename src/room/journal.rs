@@ -15,7 +15,8 @@
 use crate::limits::HistoryLimits;
 use crate::link::ids::{Cursor, Receipt};
 use crate::link::log::{Judged, Marks, Opened};
-use crate::room::history::{History, KeyHash, Page};
+use crate::room::history::{History, Page};
+use crate::room::keys::KeyHash;
 use crate::room::resume::{Lineage, Standing, resume};
 
 /// What a room keeps. See the module.
@@ -174,9 +175,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const LIMITS: HistoryLimits =
-        HistoryLimits { messages: 5, room_bytes: 1_000, total_bytes: 0, page_bytes: 1_000 };
+    use crate::room::history::tests::LIMITS;
 
     /// A journal after `count` messages, `m1` to `m<count>`.
     fn filled(count: u64, limits: &HistoryLimits) -> Journal {

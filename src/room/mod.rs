@@ -31,9 +31,11 @@
 //! Called by: `rooms`. Calls: `journal`, `presence`, `pacing`, `encode`, `meta`.
 
 mod announce;
+mod choice;
 pub(crate) mod encode;
 pub mod history;
 pub(crate) mod journal;
+pub mod keys;
 pub(crate) mod meta;
 pub(crate) mod pacing;
 pub mod presence;

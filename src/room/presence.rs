@@ -4,9 +4,8 @@
 //!
 //! - `present`: who is there and wishes to be seen;
 //! - `announced`: whom the members have been told of;
-//! - the *target*: whom they should have been told of. In rooms up to `full_max` that is everybody
-//!   present; above, a bounded and stable choice of recent speakers and those longest there, since
-//!   a list of all sent to all grows with the square of the room.
+//! - the *target*: whom they should have been told of. That is everybody present, and in a large
+//!   room those whom [`Choice`] lists.
 //!
 //! At a tick the news is `target XOR announced`. Whoever came and left in between has changed no
 //! bit.
@@ -18,10 +17,12 @@
 //! 2. `announced` is exactly what a client holds that has folded every diff since the room began;
 //! 3. each user stands once in a diff, with its devices from the oldest to the newest.
 //!
-//! Deliberately absent: how it is written (`meta`), when a tick is, and what a member's
-//! place `P` means, which is kept for the caller.
+//! Deliberately absent: whom a large room lists (`choice`), how it is written (`meta`), when a tick
+//! is, and what a member's place `P` means, which is kept for the caller.
+//!
+//! Called by: `room`, `meta`. Calls: `choice`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use hashbrown::HashTable;
 use slab::Slab;
@@ -32,6 +33,7 @@ use crate::base::bitset::BitSet;
 use crate::base::slack::{self, Slack};
 use crate::limits::PresenceLimits;
 use crate::link::ids::{Count, Slot};
+use crate::room::choice::Choice;
 
 /// One membership: a user on one device. Every idle connection has one, so it is kept small.
 #[derive(Debug)]
@@ -75,11 +77,7 @@ pub struct Presence<P> {
     announced: BitSet,
     joins: BitSet,
     leaves: BitSet,
-    /// Whether the room is above `full_max`, with hysteresis.
-    bounded: bool,
-    elders: BitSet,
-    /// Who spoke last, the latest at the back.
-    speakers: VecDeque<Slot>,
+    choice: Choice,
     told: Option<Count>,
 }
 
@@ -98,9 +96,7 @@ impl<P> Default for Presence<P> {
             announced: BitSet::new(),
             joins: BitSet::new(),
             leaves: BitSet::new(),
-            bounded: false,
-            elders: BitSet::new(),
-            speakers: VecDeque::new(),
+            choice: Choice::default(),
             told: None,
         }
     }
@@ -161,8 +157,7 @@ impl<P> Presence<P> {
         member.live = false;
         self.live_count -= 1;
         self.present.set(slot.0, false);
-        self.elders.set(slot.0, false);
-        self.speakers.retain(|speaker| *speaker != slot);
+        self.choice.forget(slot);
         if !self.announced.contains(slot.0) {
             self.forget(slot);
         }
@@ -201,15 +196,10 @@ impl<P> Presence<P> {
 
     /// Notes that a member spoke. Says whether the list changes by it, so that a tick is due.
     pub fn spoke(&mut self, slot: Slot, limits: &PresenceLimits) -> bool {
-        if self.speakers.back() == Some(&slot) || !self.present.contains(slot.0) {
-            return false;
-        }
-        self.speakers.retain(|speaker| *speaker != slot);
-        self.speakers.push_back(slot);
-        if self.speakers.len() > half(limits) {
-            self.speakers.pop_front();
-        }
-        self.bounded && !self.announced.contains(slot.0)
+        self.present.contains(slot.0)
+            && self.choice.note_speaker(slot, limits)
+            && self.choice.is_bounded()
+            && !self.announced.contains(slot.0)
     }
 
     /// Works out the news since the last tick: [`Presence::joins`] and [`Presence::leaves`]. True
@@ -217,18 +207,15 @@ impl<P> Presence<P> {
     ///
     /// To be followed by [`Presence::announce`] once it is written down.
     pub fn tick(&mut self, limits: &PresenceLimits) -> bool {
-        self.choose_mode(limits);
-        self.joins.clear();
-        self.leaves.clear();
-        if self.bounded {
-            self.refill_elders(limits);
-            let mut target = self.elders.clone();
-            for speaker in &self.speakers {
-                target.set(speaker.0, true);
-            }
-            split_news(&target, &self.announced, &mut self.joins, &mut self.leaves);
+        let Self { members, present, announced, joins, leaves, choice, .. } = self;
+        joins.clear();
+        leaves.clear();
+        choice.note_present(present.count_ones(), limits);
+        if choice.is_bounded() {
+            let arrival = |slot: u32| members[slot as usize].arrival;
+            split_news(&choice.target(present, arrival, limits), announced, joins, leaves);
         } else {
-            split_news(&self.present, &self.announced, &mut self.joins, &mut self.leaves);
+            split_news(present, announced, joins, leaves);
         }
         !self.joins.is_empty() || !self.leaves.is_empty()
     }
@@ -271,8 +258,9 @@ impl<P> Presence<P> {
     pub fn count_news(&mut self) -> Option<Count> {
         let count = Count { present: self.present_count(), listed: self.announced.count_ones() };
         let told = self.told;
-        self.told = self.bounded.then_some(count);
-        (self.bounded && told != Some(count) || !self.bounded && told.is_some()).then_some(count)
+        let is_bounded = self.choice.is_bounded();
+        self.told = is_bounded.then_some(count);
+        (is_bounded && told != Some(count) || !is_bounded && told.is_some()).then_some(count)
     }
 
     /// The number that the members were told last, in rooms too large for a full list: it goes with
@@ -329,39 +317,6 @@ impl<P> Presence<P> {
                     });
                 visit(user, &mut of_set.map(|device| (*device, &self.members[device.index()])));
             }
-        }
-    }
-
-    /// The full list returns when a quarter of the members above the bound have gone, so that it
-    /// does not flicker.
-    fn choose_mode(&mut self, limits: &PresenceLimits) {
-        let present = self.present_count();
-        self.bounded = limits.full_max > 0
-            && (present > limits.full_max
-                || self.bounded && present > limits.full_max - limits.full_max / 4);
-        if !self.bounded {
-            self.elders.clear();
-        }
-    }
-
-    /// Chooses those longest there in place of elders who left.
-    fn refill_elders(&mut self, limits: &PresenceLimits) {
-        let missing = half(limits).saturating_sub(self.elders.count_ones() as usize);
-        if missing == 0 {
-            return;
-        }
-        let mut candidates: Vec<(u32, u32)> = self
-            .present
-            .iter_ones()
-            .filter(|slot| !self.elders.contains(*slot))
-            .map(|slot| (self.members[slot as usize].arrival, slot))
-            .collect();
-        if candidates.len() > missing {
-            candidates.select_nth_unstable(missing - 1);
-            candidates.truncate(missing);
-        }
-        for (_, slot) in candidates {
-            self.elders.set(slot, true);
         }
     }
 
@@ -426,11 +381,6 @@ impl<P> Presence<P> {
 /// For how many who have gone a room keeps the memory.
 const MEMBERS_KEPT: usize = 8;
 
-/// Half the list is for speakers, half for those longest there.
-fn half(limits: &PresenceLimits) -> usize {
-    (limits.listed / 2).max(1) as usize
-}
-
 fn split_news(target: &BitSet, announced: &BitSet, joins: &mut BitSet, leaves: &mut BitSet) {
     for slot in target.xor_iter(announced) {
         if target.contains(slot) { &mut *joins } else { &mut *leaves }.set(slot, true);
@@ -438,224 +388,4 @@ fn split_news(target: &BitSet, announced: &BitSet, joins: &mut BitSet, leaves: &
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::base::rng::SplitMix64;
-
-    const LIMITS: PresenceLimits =
-        PresenceLimits { tick_ms: 50, tick_max_ms: 2_000, full_max: 1_000, listed: 100 };
-
-    fn identity(user: &str) -> Identity {
-        Identity::new(user, user, u64::MAX, None).expect("a valid user")
-    }
-
-    fn users(presence: &Presence<()>, set: &BitSet) -> Vec<(String, Vec<u32>)> {
-        let mut users = Vec::new();
-        presence.each_user(set, &mut BitSet::new(), |user, devices| {
-            users.push((user.to_owned(), devices.map(|(_, device)| device.arrival).collect()));
-        });
-        users.sort();
-        users
-    }
-
-    /// Ticks, and gives the news as (joins, leaves).
-    fn tick(presence: &mut Presence<()>, limits: &PresenceLimits) -> [Vec<(String, Vec<u32>)>; 2] {
-        presence.tick(limits);
-        let news = [users(presence, presence.joins()), users(presence, presence.leaves())];
-        presence.announce();
-        news
-    }
-
-    fn one(user: &str, arrivals: &[u32]) -> Vec<(String, Vec<u32>)> {
-        vec![(user.to_owned(), arrivals.to_vec())]
-    }
-
-    #[test]
-    fn who_comes_and_leaves_within_a_tick_is_never_seen() {
-        let mut presence = Presence::<()>::default();
-        let slot = presence.join(identity("ann"), (), None, 0, true);
-        presence.leave(slot);
-        assert!(!presence.tick(&LIMITS));
-        assert!(presence.members.is_empty());
-    }
-
-    #[test]
-    fn a_slot_whose_leave_is_not_told_yet_is_not_given_out() {
-        let mut presence = Presence::<()>::default();
-        let ann = presence.join(identity("ann"), (), None, 0, true);
-        assert_eq!(tick(&mut presence, &LIMITS), [one("ann", &[1]), vec![]]);
-        presence.leave(ann);
-        let bob = presence.join(identity("bob"), (), None, 0, true);
-        assert_ne!(ann, bob);
-        assert_eq!(tick(&mut presence, &LIMITS), [one("bob", &[2]), one("ann", &[1])]);
-        assert_eq!(presence.join(identity("cy"), (), None, 0, true), ann, "now it is free");
-    }
-
-    #[test]
-    fn devices_of_a_user_stand_together_oldest_first() {
-        let mut presence = Presence::<()>::default();
-        let first = presence.join(identity("ann"), (), None, 0, true);
-        presence.join(identity("bob"), (), None, 0, true);
-        presence.join(identity("ann"), (), None, 0, true);
-        assert_eq!(
-            tick(&mut presence, &LIMITS)[0],
-            [one("ann", &[1, 3]), one("bob", &[2])].concat()
-        );
-        presence.leave(first);
-        presence.join(identity("ann"), (), None, 0, true);
-        assert_eq!(tick(&mut presence, &LIMITS), [one("ann", &[4]), one("ann", &[1])]);
-        assert_eq!(
-            users(&presence, presence.announced()),
-            [one("ann", &[3, 4]), one("bob", &[2])].concat()
-        );
-    }
-
-    #[test]
-    fn who_is_known_is_known_by_id_and_name() {
-        let mut presence = Presence::<()>::default();
-        let known = |presence: &Presence<()>, user, name| presence.known(user, name).is_some();
-        let slot = presence.join(identity("ann"), (), None, 0, true);
-        assert!(
-            known(&presence, "ann", "ann")
-                && !known(&presence, "ann", "bob")
-                && !known(&presence, "bob", "bob")
-        );
-        tick(&mut presence, &LIMITS);
-        presence.leave(slot);
-        assert!(known(&presence, "ann", "ann"), "until it is told that it left");
-        tick(&mut presence, &LIMITS);
-        assert!(!known(&presence, "ann", "ann"));
-    }
-
-    #[test]
-    fn the_invisible_are_members_and_listed_nowhere() {
-        let mut presence = Presence::<()>::default();
-        let slot = presence.join(identity("ann"), (), None, 0, false);
-        assert!(!presence.tick(&LIMITS));
-        assert_eq!((presence.live_count(), presence.present_count()), (1, 0));
-        assert!(presence.member(slot).is_some());
-        presence.leave(slot);
-        assert!(presence.members.is_empty());
-    }
-
-    #[test]
-    fn a_large_room_lists_speakers_and_elders_and_says_how_many_there_are() {
-        let limits = PresenceLimits { full_max: 20, listed: 6, ..LIMITS };
-        let mut presence = Presence::<()>::default();
-        let slots: Vec<_> = (0..20)
-            .map(|number| presence.join(identity(&format!("u{number:02}")), (), None, 0, true))
-            .collect();
-        assert_eq!(tick(&mut presence, &limits)[0].len(), 20);
-        assert_eq!(presence.count_news(), None);
-
-        let late = presence.join(identity("u20"), (), None, 0, true);
-        presence.spoke(slots[15], &limits);
-        tick(&mut presence, &limits);
-        let listed = |presence: &Presence<()>| {
-            users(presence, presence.announced())
-                .into_iter()
-                .map(|(user, _)| user)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(listed(&presence), ["u00", "u01", "u02", "u15"]);
-        assert_eq!(presence.count_news(), Some(Count { present: 21, listed: 4 }));
-        assert_eq!(presence.count_news(), None, "told once");
-        assert!(presence.is_unlisted(late));
-        assert!(!presence.is_unlisted(slots[0]));
-
-        assert!(presence.spoke(late, &limits), "a new speaker is news");
-        assert!(!presence.spoke(late, &limits));
-        presence.leave(slots[1]);
-        tick(&mut presence, &limits);
-        assert_eq!(
-            listed(&presence),
-            ["u00", "u02", "u03", "u15", "u20"],
-            "the next elder steps in, the others stay"
-        );
-
-        for slot in &slots[4..10] {
-            presence.leave(*slot);
-        }
-        tick(&mut presence, &limits);
-        assert_eq!(
-            listed(&presence).len(),
-            14,
-            "three quarters of the bound or fewer: everybody again"
-        );
-        assert_eq!(presence.count_news(), Some(Count { present: 14, listed: 14 }));
-        assert_eq!(presence.count_news(), None);
-    }
-
-    #[test]
-    fn whoever_folds_the_diffs_knows_what_a_newcomer_is_told() {
-        for seed in 0..200 {
-            let mut rng = SplitMix64::new(seed);
-            let limits = PresenceLimits {
-                full_max: u32::try_from(seed % 3).expect("small") * 10,
-                listed: 6,
-                ..LIMITS
-            };
-            let mut presence = Presence::<()>::default();
-            let mut there = Vec::new();
-            let mut folded: BTreeSet<(String, u32)> = BTreeSet::new();
-            for _ in 0..300 {
-                match rng.next_u64() % 8 {
-                    0..=3 => {
-                        let user = format!("u{}", rng.next_u64() % 12);
-                        there.push(presence.join(
-                            identity(&user),
-                            (),
-                            None,
-                            0,
-                            !rng.next_u64().is_multiple_of(5),
-                        ));
-                    }
-                    4..=5 if !there.is_empty() => {
-                        let index = usize::try_from(rng.next_u64()).expect("64 bits") % there.len();
-                        presence.leave(there.swap_remove(index));
-                    }
-                    6 if !there.is_empty() => {
-                        let index = usize::try_from(rng.next_u64()).expect("64 bits") % there.len();
-                        presence.spoke(there[index], &limits);
-                    }
-                    _ => {
-                        let [joins, leaves] = tick(&mut presence, &limits);
-                        for (user, devices) in joins {
-                            for device in devices {
-                                assert!(folded.insert((user.clone(), device)), "announced twice");
-                            }
-                        }
-                        for (user, devices) in leaves {
-                            for device in devices {
-                                assert!(
-                                    folded.remove(&(user.clone(), device)),
-                                    "left without a join"
-                                );
-                            }
-                        }
-                        let told: Vec<_> = users(&presence, presence.announced())
-                            .into_iter()
-                            .flat_map(|(user, devices)| {
-                                devices.into_iter().map(move |device| (user.clone(), device))
-                            })
-                            .collect();
-                        assert_eq!(folded.iter().cloned().collect::<Vec<_>>(), told);
-                        if !presence.bounded {
-                            assert_eq!(u32::try_from(told.len()), Ok(presence.present_count()));
-                        }
-                    }
-                }
-            }
-            for slot in there {
-                presence.leave(slot);
-            }
-            tick(&mut presence, &limits);
-            assert!(
-                presence.members.is_empty() && presence.by_user.is_empty(),
-                "nothing is left of an empty room"
-            );
-        }
-    }
-}
+mod tests;

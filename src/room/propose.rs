@@ -24,7 +24,7 @@ use crate::link::log::{Entry, Marks, Said, What};
 use crate::link::message::push_message;
 use crate::link::refusal::Refusal;
 use crate::room::Room;
-use crate::room::history::KeyHash;
+use crate::room::keys::KeyHash;
 
 /// A message that a member wishes to say.
 #[derive(Clone, Copy, Debug)]

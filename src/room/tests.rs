@@ -1,7 +1,7 @@
 //! A room alone, without a shard: what it says to whom asks, and what it refuses.
 
 use super::encode::JoinQuestion;
-use super::history::KeyHash;
+use super::keys::KeyHash;
 use super::pacing::Urgency;
 use super::propose::{Command, Message, Proposal};
 use super::*;

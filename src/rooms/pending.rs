@@ -29,7 +29,7 @@ use crate::base::slack::Slack;
 use crate::limits::{PENDING_MEMORY_BYTES, UNDER_WAY_PER_ROOM_MAX, WAITING_PUSHES_PER_ROOM_MAX};
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{Judged, SaidText, Ticket};
-use crate::room::history::KeyHash;
+use crate::room::keys::KeyHash;
 use crate::rooms::held::Seat;
 
 /// An entry that has not been answered for good.

@@ -20,8 +20,8 @@ use crate::link::outbox::Cx;
 use crate::link::pressure::Pressure;
 use crate::link::refusal::Refusal;
 use crate::room::Room;
-use crate::room::history::KeyHash;
 use crate::room::journal::Journal;
+use crate::room::keys::KeyHash;
 use crate::rooms::Rooms;
 use crate::rooms::greeting::List;
 

@@ -18,7 +18,7 @@ use crate::link::message::{push_receipt, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, ToMember};
 use crate::link::refusal::Refusal;
-use crate::room::history::KeyHash;
+use crate::room::keys::KeyHash;
 use crate::room::propose::{Command, Message, Proposal};
 use crate::room::{Outpost, Room};
 use crate::rooms::held::Seat;
