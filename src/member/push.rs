@@ -159,13 +159,12 @@ impl Members {
         let channel = self.channel_mut(conn, audience).filter(|channel| channel.slot == slot);
         let Some(channel) = channel else { return };
         channel.outstanding = channel.outstanding.saturating_sub(1);
-        let may_ask = channel.outstanding < ANSWERS_UNDER_WAY_MAX
-            || channel.outstanding + 1 == PUSHES_UNDER_WAY_MAX;
+        let (seat, outstanding) = (channel.seat, channel.outstanding);
+        let may_ask =
+            outstanding < ANSWERS_UNDER_WAY_MAX || outstanding + 1 == PUSHES_UNDER_WAY_MAX;
         if may_ask {
             self.conns.unpark(conn);
         }
-        let Some(channel) = self.channel(conn, audience) else { return };
-        let seat = channel.seat;
         self.audiences.settle(&mut self.conns, audience, seat);
         self.answer(conn, audience, reference, status, response);
     }
