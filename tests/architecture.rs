@@ -246,3 +246,62 @@ fn the_tests_that_are_named_as_proofs_are_there() {
         );
     }
 }
+
+/// The header of a file: its lines of `//!`, as one text.
+fn header(text: &str) -> String {
+    let lines = text.lines().map_while(|line| line.strip_prefix("//!"));
+    lines.map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// What stands in backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The texts of the files that a name means in a file: a module beside it, or below `src`.
+fn named<'s>(sources: &'s [(String, String)], path: &str, name: &str) -> Vec<&'s str> {
+    let name = name.trim_start_matches("crate::").replace("::", "/");
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let places =
+        [name.clone(), format!("{folder}/{name}"), path.replace(".rs", &format!("/{name}"))];
+    let is_meant = |of: &str| {
+        places
+            .iter()
+            .any(|place| of == format!("{place}.rs") || of.starts_with(&format!("{place}/")))
+    };
+    sources.iter().filter(|(of, _)| is_meant(of)).map(|(_, text)| &**text).collect()
+}
+
+/// The names in a header that mean nothing: of callers and of what is called, and paths.
+fn stale_names(sources: &[(String, String)], path: &str, text: &str) -> Vec<String> {
+    let header = header(text);
+    let calls = header.split_once("Called by:").map_or("", |(_, calls)| calls);
+    // A link to a type is held by rustdoc.
+    let is_module =
+        |name: &&str| name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.contains('/');
+    let calls = quoted(calls).filter(is_module);
+    let is_path = |name: &&str| {
+        name.contains("::") && name.chars().all(|c| c.is_ascii_lowercase() || "_:".contains(c))
+    };
+    let is_known = |name: &&str| {
+        let item = name.rsplit_once("::").is_some_and(|(module, item)| {
+            let files = named(sources, path, module);
+            files.iter().any(|text| text.contains(&format!("fn {item}")))
+        });
+        item || !named(sources, path, name).is_empty()
+    };
+    let names = calls.chain(quoted(&header).filter(is_path)).filter(|name| !is_known(name));
+    names.map(|name| format!("src/{path}: `{name}` is not there")).collect()
+}
+
+#[test]
+fn the_modules_that_headers_name_are_there() {
+    let sources = sources();
+    let stale: Vec<_> =
+        sources.iter().flat_map(|(path, text)| stale_names(&sources, path, text)).collect();
+    assert!(stale.is_empty(), "{stale:#?}");
+    for line in ["See `chat::token`.", "Called by: `house`.", "See `room::history::forget_it`."] {
+        let text = format!("//! {line}\n");
+        assert_eq!(stale_names(&sources, "room/mod.rs", &text).len(), 1, "{line}");
+    }
+}

@@ -5,7 +5,7 @@
 //! it says stays true for as long as it lives: names are within their bounds and free of control
 //! characters, because there is no other way to make one.
 //!
-//! Deliberately absent: tokens (see `chat::token`), clocks, and any knowledge of which rooms exist.
+//! Deliberately absent: tokens (see `token`), clocks, and any knowledge of which rooms exist.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,7 +1,7 @@
 //! Bugs, planted where the world touches the server, so that each check is seen to bark.
 //!
 //! Most of them meddle with a record on its way from one shard to another. They know records by
-//! their first byte, which `shard::message` gives them; should those numbers change, the planted
+//! their first byte, which `link::record` gives them; should those numbers change, the planted
 //! bugs no longer bite, and the tests that expect them to fail say so.
 
 use crate::draws::Draws;

@@ -1,5 +1,5 @@
-//! A whole server in one thread, from one seed: real `wire`, `chat` and `shard`; pretend sockets,
-//! rings and clocks; clients that check every byte they read.
+//! A whole server in one thread, from one seed: real shards with all that they are made of; pretend
+//! sockets, rings and clocks; clients that check every byte they read.
 //!
 //! ```text
 //! SIM_SEED=0x2a cargo test --test sim     one seed
