@@ -329,8 +329,8 @@ impl Rooms {
         self.registry.history_bytes
     }
 
-    /// What all rooms take, in bytes, with what is under way in them, as it counts against the memory
-    /// of a shard.
+    /// What all rooms take, in bytes, with what is under way in them, as it counts against the
+    /// memory of a shard.
     pub(crate) fn bytes(&self) -> usize {
         // A buffer that grows has up to twice as much as is in it.
         self.registry.rooms_bytes
