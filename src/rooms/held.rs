@@ -234,7 +234,10 @@ impl Held {
         assert_eq!(bytes, self.bytes, "lines are counted for what they take");
         assert!(self.lines.values().all(|line| !line.is_empty()), "a line is never empty");
         for (awaited, seats) in &self.waiters {
-            let is_it = |held: &HeldAnswer| matches!(held, HeldAnswer::Waits { ticket, .. } if ticket == awaited);
+            let is_it = |held: &HeldAnswer| match held {
+                HeldAnswer::Waits { ticket, .. } => ticket == awaited,
+                _ => false,
+            };
             let has_it =
                 |seat: &Seat| self.lines.get(seat).is_some_and(|line| line.iter().any(is_it));
             assert!(!seats.is_empty() && seats.iter().all(has_it), "who waits has a line");
