@@ -143,6 +143,8 @@ impl Members {
         record.unheard += 1;
         record.newcomers.retain(|newcomer| *newcomer != conn);
         self.vacate(conn, audience, seat);
+        // What only this one lagged in may now be let go.
+        self.audiences.touch(audience);
     }
 
     /// Ends every membership of a connection.

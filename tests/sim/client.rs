@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::Value;
 
 use crate::draws::Draws;
+use crate::ears::number;
 use crate::frames::Inbox;
 use crate::poll::Relay;
 use crate::presence::Fold;
@@ -250,6 +251,22 @@ impl Link {
                     && !matches!(pending.ask, Ask::Join { .. })
             });
         self.pending = rest;
+        self.let_go(gone);
+    }
+
+    /// A join has put another membership in the place of one: the same of what was asked before it.
+    pub(crate) fn orphan_before(&mut self, topic: &str, join: u64) {
+        let (gone, rest): (VecDeque<Pending>, VecDeque<Pending>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|pending| {
+                pending.topic == topic
+                    && number(&pending.reference) < join
+                    && !matches!(pending.ask, Ask::Join { .. })
+            });
+        self.pending = rest;
+        self.let_go(gone);
+    }
+
+    fn let_go(&mut self, gone: VecDeque<Pending>) {
         self.orphans.extend(gone.into_iter().map(|pending| (pending.reference.clone(), pending)));
     }
 }

@@ -11,11 +11,13 @@ use crate::frames::{Frame, take_answer};
 use crate::plan::{AROUND_BODY_BYTES, Plan};
 use crate::site::User;
 use crate::truth::Truth;
+use crate::world::Host;
 
 /// What reading needs besides the client.
 pub(crate) struct Ears<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) truth: &'a mut Truth,
+    pub(crate) hosts: &'a [Host],
     pub(crate) now_ms: u64,
     pub(crate) unix_ms: u64,
     /// Whether all is well, and what was under way before is done.
@@ -101,6 +103,30 @@ impl Heard {
             Payload::Json(value) => value,
             Payload::Binary(_) => panic!("{} on {} has a JSON payload", self.event, self.topic),
         }
+    }
+}
+
+impl Ears<'_> {
+    /// A channel or a connection ends with the life of a shard.
+    fn check_restarted(&self) {
+        let has_restarted = self.truth.seen.contains_key("restarted");
+        assert!(has_restarted, "nothing ends with a life of a shard that goes on");
+    }
+
+    /// What is acknowledged is kept, and is that.
+    fn check_kept(&self, topic: &str, offset: u64, body: &str) {
+        let hosts = self.hosts.iter().map(|host| &host.net.log);
+        let Some(log) = hosts.into_iter().find(|log| log.has(topic)) else { return };
+        assert!(
+            offset <= log.durable(topic),
+            "ok comes after it is kept: {offset} of {}",
+            log.durable(topic)
+        );
+        assert_eq!(
+            log.body(topic, offset).as_deref(),
+            Some(body),
+            "what was acknowledged is there: {topic} at {offset}"
+        );
     }
 }
 
@@ -206,6 +232,11 @@ impl Client {
                         ears.truth.saw("lagging");
                     }
                     "channel_crash" => ears.truth.saw("channel_crash"),
+                    "turned" => {
+                        assert!(ears.plan.log.keeps(), "only a log that keeps can lose");
+                        ears.truth.saw("turned");
+                    }
+                    "restarted" => ears.check_restarted(),
                     other => panic!("a channel ends for {other}"),
                 }
                 return link.orphan(topic, &member.join_ref);
@@ -235,21 +266,14 @@ impl Client {
         }
         match event {
             "new_msg" if topic.starts_with("room:") => {
-                let offset = ears.truth.heard(topic, &member.epoch, heard.json());
-                assert_eq!(
-                    offset,
-                    member.last + 1,
-                    "no member misses an offset, or sees one twice: {topic}"
-                );
-                let events = std::mem::take(&mut member.since_last);
-                if member.since_whole {
-                    ears.truth.heard_between(topic, &member.epoch, member.last, &events);
-                } else {
-                    ears.truth.heard_since(topic, &member.epoch, member.last, &events);
+                member.said(ears, topic, heard.json());
+                self.cursors.insert(topic.to_owned(), (member.epoch.clone(), member.last));
+            }
+            "room_epoch" => {
+                member.turned(ears, topic, heard.json());
+                if topic.starts_with("room:") {
+                    self.cursors.insert(topic.to_owned(), (member.epoch.clone(), member.last));
                 }
-                member.since_whole = true;
-                member.last = offset;
-                self.cursors.insert(topic.to_owned(), (member.epoch.clone(), offset));
             }
             "typing" => member.typing(ears, heard.json()),
             "presence_diff" => member.fold.sync_diff(heard.json()),
@@ -345,6 +369,10 @@ impl Client {
                     "only who may joins: {} in {topic}",
                     user.id
                 );
+                if ears.plan.log.keeps() {
+                    // What waited for the log in the channel that ends is answered no more.
+                    link.orphan_before(topic, number(&pending.reference));
+                }
                 let before: Vec<_> =
                     link.pending.iter().filter(|other| other.topic == topic).collect();
                 assert!(
@@ -382,6 +410,8 @@ impl Client {
                 assert!(user.may_speak(room), "only who may speaks: {} in {room}", user.id);
                 assert!(!too_large, "a body has a limit");
                 ears.truth.receipt(topic, body, response);
+                let offset = response["offset"].as_u64().expect("a receipt has an offset");
+                ears.check_kept(topic, offset, body);
                 if key.is_some() {
                     self.unanswered.retain(|(_, unanswered, _)| unanswered != body);
                 }
@@ -399,6 +429,12 @@ impl Client {
                 let epoch = link.member(topic).map(|member| member.epoch.clone());
                 // Of a channel that has ended one does not know the epoch any more.
                 let Some(epoch) = epoch.filter(|_| !is_orphan) else { return };
+                // A turn is not told to one that leaves, which may wait for its log.
+                let leaves =
+                    |other: &Pending| other.topic == *topic && matches!(other.ask, Ask::Leave);
+                if ears.plan.log.keeps() && link.pending.iter().any(leaves) {
+                    return;
+                }
                 check_page(ears, topic, &epoch, (*before, *after, limit.unwrap_or(50)), response);
                 ears.truth.saw("history");
             }
@@ -425,17 +461,20 @@ impl Client {
             "too_many_rooms" => "too_many_rooms",
             "user_mismatch" => "user_mismatch",
             "read_only" => "read_only",
+            "storage" if ears.plan.log.keeps() => "storage",
+            "unavailable" if ears.plan.log.keeps() => "unavailable",
+            "unconfirmed" if ears.plan.log.keeps() => "unconfirmed",
             other => panic!("a refusal of no known reason: {other}"),
         });
         match reason {
-            "busy" | "rate_limited" => {
+            "busy" | "rate_limited" | "storage" | "unavailable" | "unconfirmed" => {
                 let retry_ms = response["retry_ms"].as_u64().expect("it says when to try again");
                 link.patience_ms = link.patience_ms.max(ears.now_ms + retry_ms);
                 // But for a line that a few joins at the same moment fill.
                 let is_full = ears.plan.settings.admission_line_bytes < ADMISSION_LINE_BYTES_MAX
                     && matches!(pending.ask, Ask::Join { .. });
                 assert!(
-                    reason != "busy" || !ears.calm || is_full,
+                    reason == "rate_limited" || !ears.calm || is_full,
                     "nothing is busy when all is well"
                 );
             }
@@ -457,7 +496,8 @@ impl Client {
                         assert!(others >= max, "there is a channel to be had");
                     }
                     "too_many_rooms" => assert!(ears.plan.forgets_rooms),
-                    "rate_limited" | "busy" => {}
+                    // The last two: what is there of the room could not be found out.
+                    "rate_limited" | "busy" | "storage" | "unavailable" => {}
                     other => panic!("a join is not refused for {other}"),
                 }
                 if matches!(reason, "unauthorized" | "too many channels joined" | "too_many_rooms")
@@ -473,13 +513,19 @@ impl Client {
             Ask::Publish { body, key, too_large } => {
                 assert!(
                     matches!(reason, "unmatched topic" | "rate_limited" | "busy")
+                        || matches!(reason, "storage" | "unavailable" | "unconfirmed")
                         || reason == "too_large" && *too_large
                         || reason == "unauthorized"
                             && room.is_some_and(|room| !user.may_speak(room)),
                     "a message is not refused for {reason}"
                 );
-                ears.truth.refuse(body);
-                if key.is_some() && !matches!(reason, "rate_limited" | "busy") {
+                if reason != "unconfirmed" {
+                    ears.truth.refuse(body);
+                }
+                // The others are tried again, with the same key.
+                if key.is_some()
+                    && matches!(reason, "unmatched topic" | "too_large" | "unauthorized")
+                {
                     self.unanswered.retain(|(_, unanswered, _)| unanswered != body);
                 }
             }
@@ -519,7 +565,7 @@ impl Client {
 }
 
 /// The number in a ref.
-fn number(reference: &str) -> u64 {
+pub(crate) fn number(reference: &str) -> u64 {
     let digits = reference.trim_matches(|letter: char| !letter.is_ascii_digit());
     digits.parse().expect("there is a number in every ref here")
 }
@@ -565,6 +611,7 @@ impl Link {
                 assert!(ears.now_ms - self.opened_ms >= limits.message_ms - 256);
                 ears.truth.saw("slow message");
             }
+            1011 if self.poison != Some(1011) => ears.check_restarted(),
             1012 => assert!(ears.draining, "1012 says that the server stops"),
             1013 => {
                 let is_bounded = limits.memory_bytes != 0;
@@ -644,7 +691,16 @@ impl Member {
         if recovered {
             ears.truth.saw("recovered");
             let (epoch, offset) = since.expect("only a cursor can be recovered");
-            assert_eq!(*epoch, self.epoch, "only within a life of the room");
+            if *epoch != self.epoch {
+                assert!(ears.plan.log.keeps(), "only within a life of the room");
+                ears.truth.saw("recovered over a turn");
+                let seen = ears.truth.epoch(topic, epoch).views.clone();
+                let there = &ears.truth.epoch(topic, &self.epoch).views;
+                for (at, body) in seen.range(..=*offset) {
+                    let is_there = there.get(at).is_none_or(|there| there == body);
+                    assert!(is_there, "a recovery is exact: {topic} since {offset}, at {at}");
+                }
+            }
             let missed: Vec<u64> = (offset + 1..=self.last).collect();
             assert_eq!(
                 offsets, missed,
@@ -663,7 +719,8 @@ impl Member {
                 && *offset <= self.last
                 && !ears.plan.forgets_rooms
             {
-                let missed = self.last - offset;
+                let logs = ears.hosts.iter().map(|host| host.net.log.highest(topic));
+                let missed = logs.fold(self.last, u64::max) - offset;
                 assert!(
                     missed > u64::from(history.messages)
                         || missed * message_bytes as u64 > room_bytes as u64,
@@ -672,6 +729,29 @@ impl Member {
                 );
             }
         }
+    }
+
+    /// A message of the room: the next one.
+    fn said(&mut self, ears: &mut Ears<'_>, topic: &str, message: &Value) {
+        let offset = ears.truth.heard(topic, &self.epoch, message);
+        assert_eq!(offset, self.last + 1, "no member misses an offset, or sees one twice: {topic}");
+        let events = std::mem::take(&mut self.since_last);
+        if self.since_whole {
+            ears.truth.heard_between(topic, &self.epoch, self.last, &events);
+        } else {
+            ears.truth.heard_since(topic, &self.epoch, self.last, &events);
+        }
+        self.since_whole = true;
+        self.last = offset;
+    }
+
+    /// The room goes on in a new epoch, and has lost nothing that anybody here has seen.
+    fn turned(&mut self, ears: &mut Ears<'_>, topic: &str, told: &Value) {
+        assert!(ears.plan.log.keeps(), "only a log that keeps can turn");
+        assert_eq!(told["offset"], self.last, "a turn that ends no channel loses nothing: {topic}");
+        told["epoch"].as_str().expect("it says which").clone_into(&mut self.epoch);
+        ears.truth.reached(topic, &self.epoch, self.last);
+        ears.truth.saw("turned without a loss");
     }
 
     /// The answer to the join of the lobby.

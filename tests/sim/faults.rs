@@ -69,6 +69,10 @@ pub(crate) enum Bug {
     UnboundedOutput,
     /// The history of a shard takes no heed of its bound.
     UnboundedHistory,
+    /// What connections ask for is done as it comes, and counted by nobody.
+    UnboundedWork,
+    /// One kind of record is handled whatever work is left.
+    UnbudgetedEntry,
     /// Rooms are made as they are asked for.
     UnboundedRooms,
     /// Connections are taken as they come.
@@ -85,6 +89,18 @@ pub(crate) enum Bug {
     ForgetUpgrade,
     /// A connection that is handed off does not arrive.
     LoseHandoff,
+    /// A log says that it keeps what it has only ordered.
+    AckUnkept,
+    /// A log loses what was seen, and the epoch goes on.
+    KeepEpoch,
+    /// A log gives an offset twice within an epoch.
+    ReuseOffset,
+    /// A publisher is answered before its message reaches it.
+    OvertakeEntry,
+    /// Two answers to one member change places.
+    SwapAnswers,
+    /// A member is given the answer to another.
+    AnswerStranger,
     /// Something in the server is random.
     Unseeded,
 }
@@ -98,6 +114,7 @@ mod record {
     pub(super) const JOINED: u8 = 21;
     pub(super) const REPLY: u8 = 24;
     pub(super) const DELIVER: u8 = 25;
+    pub(super) const ENDED: u8 = 29;
 }
 
 fn find(record: &[u8], text: &str) -> Option<usize> {
@@ -112,9 +129,51 @@ fn replace(record: &mut [u8], text: &str, other: &str) {
     }
 }
 
+/// Whether a record is handled though no work is left for it.
+pub(crate) fn is_unbudgeted(bug: Option<Bug>, record: &[u8]) -> bool {
+    bug == Some(Bug::UnbudgetedEntry) && record[0] == record::PUBLISH
+}
+
+/// What a record tells an audience, by its key.
+pub(crate) enum ToldOf {
+    Message { audience: [u8; 8], offset: u64 },
+    Receipt { audience: [u8; 8], offset: u64 },
+    End { audience: [u8; 8] },
+}
+
+/// What a record on its way from a home tells, if it is about a message.
+pub(crate) fn told(record: &[u8]) -> Option<ToldOf> {
+    let audience_at = |at: usize| record.get(at..at + 8)?.try_into().ok();
+    let offset = || {
+        let at = find(record, "\"offset\":")? + "\"offset\":".len();
+        let digits = record[at..].iter().take_while(|byte| byte.is_ascii_digit());
+        Some(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+    };
+    match record[0] {
+        record::DELIVER if find(record, "new_msg").is_some_and(|at| at < 16) => {
+            Some(ToldOf::Message { audience: audience_at(1)?, offset: offset()? })
+        }
+        record::REPLY if is_receipt(record) => {
+            Some(ToldOf::Receipt { audience: audience_at(9)?, offset: offset()? })
+        }
+        record::ENDED => Some(ToldOf::End { audience: audience_at(1)? }),
+        _ => None,
+    }
+}
+
+/// Whether it answers a publisher: a page has messages before its first offset.
+fn is_receipt(record: &[u8]) -> bool {
+    record[0] == record::REPLY
+        && find(record, "{\"at\":").is_some()
+        && find(record, "\"messages\":").is_none()
+}
+
 /// The fields of a push in which it says where it belongs: the home's key, the connection's, and
 /// the slot.
 const ADDRESS: std::ops::Range<usize> = 1..21;
+
+/// Whom an answer is for: connection, audience and slot.
+const ASKER: std::ops::Range<usize> = 1..21;
 
 /// Sends a record as the bug has it: appends to `queue` what arrives in its place. `is_full` says
 /// whether too much waits there already.
@@ -201,6 +260,25 @@ pub(crate) fn meddle(
         Some(Bug::GapInHistory) if kind == record::REPLY && strikes => blank(&mut record, 1),
         Some(Bug::RepeatTyping) if kind == record::DELIVER && find(&record, "typing").is_some() => {
             copies = 60;
+        }
+        Some(Bug::OvertakeEntry) if is_receipt && strikes => {
+            if let Some(at) = queue.iter().rposition(|other| other[0] == record::DELIVER) {
+                return queue.insert(at, record);
+            }
+        }
+        Some(Bug::SwapAnswers) if kind == record::REPLY => {
+            let same =
+                |other: &&mut Vec<u8>| other[0] == record::REPLY && other[ASKER] == record[ASKER];
+            if let Some(other) = queue.iter_mut().rev().find(same) {
+                std::mem::swap(other, &mut record);
+            }
+        }
+        Some(Bug::AnswerStranger) if kind == record::REPLY => {
+            let another =
+                |other: &&Vec<u8>| other[0] == record::REPLY && other[ASKER] != record[ASKER];
+            if let Some(other) = queue.iter().find(another) {
+                record[ASKER].copy_from_slice(&other[ASKER]);
+            }
         }
         Some(Bug::ForgetListing) if kind == record::LISTING && strikes => copies = 0,
         _ => {}

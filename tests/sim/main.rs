@@ -15,15 +15,18 @@ mod draws;
 mod ears;
 mod faults;
 mod frames;
+mod logs;
 mod net;
 mod plan;
 mod planted;
 mod poll;
 mod presence;
+mod pretend_log;
 mod rest;
 mod site;
 mod stories;
 mod truth;
+mod work;
 mod world;
 
 use std::cell::Cell;
@@ -82,12 +85,18 @@ const REACHED: &[&str] = &[
     "records left for the next turn",
     "read_only",
     "recovered",
+    "recovered over a turn",
     "session lost",
+    "storage",
     "too many channels joined",
     "too_large",
     "too_many_rooms",
+    "turned",
+    "turned without a loss",
     "typing",
     "unauthorized",
+    "unavailable",
+    "unconfirmed",
     "unmatched topic",
     "user_mismatch",
 ];

@@ -1,15 +1,19 @@
 //! Pretend sockets and pretend rings: what a [`Shard`] acts on.
+//!
+//! What it does not model: the kernel's buffers behind a socket, events that come for nothing, and
+//! rings that are full to the byte. `tests/hostile` (real sockets) and the loom tests of `mesh` would
+//! notice.
 
 use std::cell::Cell;
 
 use chinwag::base::arena::Key;
 use chinwag::limits::{MESH_BUSY_BYTES, MESH_PAUSE_BYTES};
 use chinwag::link::ids::ConnKey;
-use chinwag::link::log::MemoryLog;
 use chinwag::shard::{Handoff, Io};
 
 use crate::draws::Draws;
 use crate::faults::{Bug, meddle};
+use crate::logs::SimLog;
 
 /// A connection between a client and a shard, as the two kernels see it.
 #[derive(Debug)]
@@ -94,7 +98,7 @@ impl Pipe {
 /// One shard's sockets, and the rings that lead away from it.
 pub(crate) struct Net {
     shard: u16,
-    log: MemoryLog,
+    pub(crate) log: SimLog,
     draws: Draws,
     bug: Option<Bug>,
     pub(crate) pipes: Vec<Pipe>,
@@ -123,10 +127,16 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    pub(crate) fn new(shard: u16, shards: u16, draws: Draws, bug: Option<Bug>) -> Self {
+    pub(crate) fn new(
+        shard: u16,
+        shards: u16,
+        log: SimLog,
+        draws: Draws,
+        bug: Option<Bug>,
+    ) -> Self {
         Self {
             shard,
-            log: MemoryLog,
+            log,
             draws,
             bug,
             pipes: Vec::new(),
@@ -176,6 +186,16 @@ impl Net {
         }
     }
 
+    /// The shard begins anew: it has no connections any more, and its log has lost what it may.
+    pub(crate) fn begin_anew(&mut self) {
+        for index in self.by_conn.iter_mut().filter_map(Option::take) {
+            let pipe = &mut self.pipes[index];
+            (pipe.gone, pipe.lossy, pipe.blocked) = (true, true, false);
+            pipe.to_server.clear();
+        }
+        self.log.crash();
+    }
+
     /// How many bytes wait for a shard.
     pub(crate) fn in_ring(&self, shard: usize) -> usize {
         self.rings[shard].iter().map(Vec::len).sum()
@@ -183,9 +203,9 @@ impl Net {
 }
 
 impl Io for Net {
-    type Log = MemoryLog;
+    type Log = SimLog;
 
-    fn log(&mut self) -> &mut MemoryLog {
+    fn log(&mut self) -> &mut SimLog {
         &mut self.log
     }
 

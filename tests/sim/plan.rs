@@ -9,6 +9,7 @@ use chinwag::shard::Settings;
 
 use crate::draws::Draws;
 use crate::faults::Bug;
+use crate::logs::LogKind;
 use crate::site::ROOMS;
 
 /// What a client may do next.
@@ -79,6 +80,8 @@ pub(crate) enum Happening {
     SetClock,
     /// A connection that polls breaks.
     CutPoll,
+    /// A log says its next thing.
+    Log,
 }
 
 /// A run, before it begins.
@@ -88,6 +91,7 @@ pub(crate) struct Plan {
     pub(crate) steps: u64,
     pub(crate) bug: Option<Bug>,
     pub(crate) shards: u16,
+    pub(crate) log: LogKind,
     pub(crate) clients: usize,
     pub(crate) rooms: Vec<&'static str>,
     pub(crate) settings: Settings,
@@ -139,6 +143,7 @@ impl Plan {
             steps,
             bug,
             shards,
+            log: LogKind::of(seed, bug),
             clients,
             rooms,
             acts: acts(draws),
@@ -155,6 +160,10 @@ impl Plan {
         // A join is some 60 to 200.
         plan.settings.admission_line_bytes =
             *draws.pick(&[100, 500, ADMISSION_LINE_BYTES_MAX, ADMISSION_LINE_BYTES_MAX]);
+        if plan.log.keeps() {
+            let weight = Draws::new(seed ^ 0x5a1d).range(2, 60);
+            plan.happenings.push((Happening::Log, weight));
+        }
         if plan.settings.limits.memory_bytes != 0 {
             // Keys are not let go of. With them the bound would have to be so wide that nothing
             // reached it.
@@ -172,6 +181,7 @@ impl Plan {
             Some(Bug::UnboundedOutput) => settings.limits.conn_out_bytes = usize::MAX,
             Some(Bug::UnboundedMemory) => settings.memory_bytes_max = usize::MAX,
             Some(Bug::UnboundedHistory) => settings.history_bytes_max = usize::MAX,
+            Some(Bug::UnboundedWork) => settings.turn_work = u32::MAX,
             Some(Bug::UnboundedRooms) => settings.rooms_max = u32::MAX,
             Some(Bug::UnboundedConnections) => settings.conns_max = u32::MAX,
             Some(Bug::ForgetAcked) => settings.history.messages = settings.history.messages.min(2),

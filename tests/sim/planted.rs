@@ -172,6 +172,12 @@ fn what_has_no_bound_is_seen_to_grow() {
 }
 
 #[test]
+fn work_that_nobody_counts_is_found() {
+    check(Bug::UnboundedWork, &["no turn does more than its work"]);
+    check(Bug::UnbudgetedEntry, &["no turn does more than its work"]);
+}
+
+#[test]
 fn memory_without_a_bound_is_seen_to_grow() {
     check(Bug::UnboundedMemory, &["memory is bounded"]);
 }
@@ -194,6 +200,36 @@ fn an_upgrade_that_waits_and_is_forgotten_is_missed() {
 #[test]
 fn a_connection_that_is_lost_between_two_shards_is_missed() {
     check(Bug::LoseHandoff, &["every request is answered"]);
+}
+
+#[test]
+fn an_answer_before_it_is_kept_is_found() {
+    check(Bug::AckUnkept, &["ok comes after it is kept"]);
+}
+
+#[test]
+fn an_answer_before_ones_own_message_is_found() {
+    check(Bug::OvertakeEntry, &["ok comes after one's own message"]);
+}
+
+#[test]
+fn an_answer_that_overtakes_is_found() {
+    check(Bug::SwapAnswers, &["answers come in order"]);
+}
+
+#[test]
+fn an_answer_that_is_given_to_a_stranger_is_found() {
+    check(Bug::AnswerStranger, &["one answer for one request"]);
+}
+
+#[test]
+fn a_loss_that_turns_no_epoch_is_found() {
+    check(Bug::KeepEpoch, &["a room is as its log is", "what was acknowledged is there"]);
+}
+
+#[test]
+fn an_offset_that_is_given_twice_is_found() {
+    check(Bug::ReuseOffset, &["an offset has one message within an epoch"]);
 }
 
 #[test]

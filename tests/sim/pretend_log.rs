@@ -5,8 +5,10 @@
 //! As a *store* it leaves the order to the home and keeps in batches; as an *engine* it gives the
 //! order itself. Each step does one thing, drawn from its seed.
 //!
-//! What it does not model: bytes on a disk (torn pages are a shorter list here), a budget of what
-//! may be under way, and retention.
+//! What it does not model, and which test could notice: bytes on a disk (torn pages are a shorter
+//! list here) and a clock of its own (the store's and the engine's own tests); a budget of what may
+//! be under way (theirs too, here `Busy` is drawn); retention (the contract suite, once the port
+//! has it).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -30,25 +32,34 @@ pub(crate) enum LogDefect {
 
 /// A room, as it is kept.
 #[derive(Default)]
-struct Room {
+pub(crate) struct Room {
     key: Option<RoomKey>,
     epoch: u64,
     rev: u64,
     /// The message with offset `n` is at `n - 1`.
-    entries: Vec<Kept>,
+    pub(crate) entries: Vec<Kept>,
     /// How many of them survive anything.
     durable: usize,
+    /// How many there ever were at a time.
+    pub(crate) longest: usize,
     lineage: Vec<(u64, Marks)>,
     /// Appends that have an order and have not been answered, by offset.
     unanswered: VecDeque<(usize, Ticket)>,
     /// Appends that have not been looked at.
-    waiting: VecDeque<(Option<Ticket>, Judged, SaidText)>,
+    waiting: VecDeque<Waiting>,
     /// What is to be told, in order.
     said: VecDeque<Told>,
 }
 
-#[derive(Clone)]
-struct Kept {
+pub(crate) struct Kept {
+    at_ms: u64,
+    pub(crate) said: SaidText,
+}
+
+/// An append that has no order yet.
+struct Waiting {
+    ticket: Option<Ticket>,
+    judged: Judged,
     at_ms: u64,
     said: SaidText,
 }
@@ -103,7 +114,7 @@ pub(crate) struct PretendLog {
     is_failing: bool,
     epochs: u64,
     strangers: u64,
-    rooms: BTreeMap<String, Room>,
+    pub(crate) rooms: BTreeMap<String, Room>,
     defect: Option<LogDefect>,
 }
 
@@ -139,12 +150,6 @@ impl PretendLog {
     pub(crate) fn calm(&mut self) {
         self.is_calm = true;
         self.is_failing = false;
-    }
-
-    /// The bodies of a room in order, as they are there.
-    pub(crate) fn bodies(&self, topic: &str) -> Vec<String> {
-        let entries = self.rooms.get(topic).into_iter().flat_map(|room| &room.entries);
-        entries.map(|kept| kept.said.body.to_string()).collect()
     }
 
     /// How many messages of a room survive anything.
@@ -211,6 +216,10 @@ impl PretendLog {
 
     /// Another node says something, or settles something.
     fn other_node(&mut self, topic: &str) {
+        if !topic.starts_with("room:") {
+            // Nothing is said in the others.
+            return;
+        }
         self.strangers += 1;
         let body = format!("\"s{}\"", self.strangers).into();
         let is_setting = self.one_in(2);
@@ -222,7 +231,8 @@ impl PretendLog {
             let (offset, rev) = (room.entries.len() as u64, room.rev);
             room.said.push_back(Told::Entry { ticket: None, offset, rev, at_ms: 0, said: None });
         } else {
-            room.push(None, 0, said);
+            let at_ms = room.at_ms(0);
+            room.push(None, at_ms, said);
         }
     }
 
@@ -231,7 +241,10 @@ impl PretendLog {
         let fate = if self.is_calm { 99 } else { self.rng.next_u64() % 24 };
         let (kept_first, early) = (self.one_in(3), self.defect == Some(LogDefect::AckedBeforeKept));
         let Some(room) = self.rooms.get_mut(topic) else { return };
-        let Some((ticket, judged, said)) = room.waiting.pop_front() else { return };
+        let Some(Waiting { ticket, judged, at_ms, said }) = room.waiting.pop_front() else {
+            return;
+        };
+        let at_ms = room.at_ms(at_ms);
         let refuse = |room: &mut Room, why| {
             room.said.extend(ticket.map(|ticket| Told::Refused { ticket, why }));
         };
@@ -252,23 +265,23 @@ impl PretendLog {
         if fate == 3 {
             // It is kept, and the asker had given up.
             refuse(room, Why::Unconfirmed);
-            return room.push(ticket, 7, said);
+            return room.push(ticket, at_ms, said);
         }
         let offset = room.entries.len() + 1;
         if early && let Some(ticket) = ticket {
-            let receipt = Receipt { offset: offset as u64, at_ms: 7 };
-            room.push(Some(ticket), 7, said);
+            let receipt = Receipt { offset: offset as u64, at_ms };
+            room.push(Some(ticket), at_ms, said);
             return room.said.push_back(Told::Kept { ticket, receipt });
         }
         if kept_first && let Some(ticket) = ticket {
             // The answer overtakes the push: nothing may rest on their order.
             room.durable = room.entries.len() + 1;
-            let receipt = Receipt { offset: offset as u64, at_ms: 7 };
+            let receipt = Receipt { offset: offset as u64, at_ms };
             room.said.push_back(Told::Kept { ticket, receipt });
-            return room.push(Some(ticket), 7, said);
+            return room.push(Some(ticket), at_ms, said);
         }
         room.unanswered.extend(ticket.map(|ticket| (offset, ticket)));
-        room.push(ticket, 7, said);
+        room.push(ticket, at_ms, said);
     }
 
     /// Keeps some of what a room has.
@@ -327,9 +340,15 @@ impl PretendLog {
 }
 
 impl Room {
+    /// When a message is accepted: never before the last one.
+    fn at_ms(&self, proposed_ms: u64) -> u64 {
+        self.entries.last().map_or(proposed_ms, |last| last.at_ms.max(proposed_ms))
+    }
+
     /// Gives a message its place, and says so where the home did not give it.
     fn push(&mut self, ticket: Option<Ticket>, at_ms: u64, said: SaidText) {
         self.entries.push(Kept { at_ms, said: said.clone() });
+        self.longest = self.longest.max(self.entries.len());
         let (offset, rev) = (self.entries.len() as u64, self.rev);
         self.said.push_back(Told::Entry { ticket, offset, rev, at_ms, said: Some(said) });
     }
@@ -374,8 +393,8 @@ impl Room {
     fn forget_asker(&mut self) {
         self.said.clear();
         self.unanswered.clear();
-        for (ticket, _, _) in &mut self.waiting {
-            *ticket = None;
+        for waiting in &mut self.waiting {
+            waiting.ticket = None;
         }
     }
 }
@@ -425,11 +444,13 @@ impl Log for PretendLog {
         let (said, is_engine) = (SaidText::new(said), self.is_engine);
         let room = self.rooms.get_mut(topic).expect("it was opened");
         if is_engine {
-            room.waiting.push_back((Some(ticket), entry.judged, said));
+            let (ticket, judged) = (Some(ticket), entry.judged);
+            room.waiting.push_back(Waiting { ticket, judged, at_ms, said });
             return Appended::Later;
         }
         assert_eq!(top.offset, room.entries.len() as u64, "home and store stand at one place");
         room.entries.push(Kept { at_ms, said });
+        room.longest = room.longest.max(room.entries.len());
         let (offset, durable) = (room.entries.len(), room.durable);
         if self.defect == Some(LogDefect::AckedBeforeKept) && durable < offset {
             let receipt = Receipt { offset: offset as u64, at_ms };

@@ -178,10 +178,34 @@ impl World {
                     client.id
                 );
             }
+            self.check_log(topic);
             self.check_presence(topic);
         }
         for (client, lobby) in self.members("lobby") {
             self.check_lobby(client, lobby);
+        }
+    }
+
+    /// A room is as its log is, and all that was acknowledged is in it.
+    fn check_log(&self, topic: &str) {
+        let Some(log) = self.hosts.iter().map(|host| &host.net.log).find(|log| log.has(topic))
+        else {
+            return;
+        };
+        let is_there = |offset: u64, body: &str| log.body(topic, offset).as_deref() == Some(body);
+        for (offset, body) in self.truth.acked(topic) {
+            assert!(is_there(offset, body), "what was acknowledged is there: {topic} at {offset}");
+        }
+        let Some((client, member)) = self.members(topic).next() else { return };
+        assert_eq!(
+            member.last,
+            log.last(topic),
+            "a room is as its log is: client {} in {topic}",
+            client.id
+        );
+        let known = self.truth.known(topic, &member.epoch);
+        for (offset, body) in known.into_iter().flat_map(|epoch| &epoch.views) {
+            assert!(is_there(*offset, body), "a room is as its log is: {topic} at {offset}");
         }
     }
 
@@ -340,9 +364,11 @@ impl World {
         );
         let history = &self.plan.settings.history;
         // With the next one, which is not kept alone.
-        let bytes = (kept.len() + 1) * (self.plan.body_bytes + AROUND_BODY_BYTES);
-        let is_full = kept.len() as u64 >= u64::from(history.messages)
-            || bytes > history.room_bytes
+        let logs = self.hosts.iter().map(|host| host.net.log.highest(topic));
+        let count = logs.fold(last, u64::max) + 1 - first;
+        let bytes = (count + 1) * (self.plan.body_bytes + AROUND_BODY_BYTES) as u64;
+        let is_full = count >= u64::from(history.messages)
+            || bytes > history.room_bytes as u64
             || self.plan.forgets_rooms;
         assert!(
             first == 1 || is_full,

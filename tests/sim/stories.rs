@@ -1,6 +1,8 @@
 //! Short stories: what once went wrong, told step by step, so that it stays right whatever the
 //! seeds will be.
 
+use std::collections::BTreeSet;
+
 use chinwag::limits::{HistoryLimits, Limits, PresenceLimits, SWEEP_MS};
 use chinwag::shard::Settings;
 use serde_json::json;
@@ -8,6 +10,7 @@ use serde_json::json;
 use crate::acts::{Mouth, UPGRADE_KEY};
 use crate::client::{Ask, Client, Payload};
 use crate::faults::Bug;
+use crate::logs::LogKind;
 use crate::plan::Plan;
 use crate::world::World;
 
@@ -31,6 +34,8 @@ fn plan(shards: u16, limits: Limits) -> Plan {
     let plan = Plan::new(0, 0, None);
     Plan {
         shards,
+        // Unless a story is about another.
+        log: LogKind::Memory,
         rooms,
         settings,
         window,
@@ -271,6 +276,82 @@ fn who_falls_behind_while_it_leaves_hears_nothing_more_rather_than_with_a_gap() 
         // Back, it has all that it missed.
         tell(&mut world, 1, |client, mouth| client.join(mouth, ROOM));
         world.check_rest();
+    });
+}
+
+#[test]
+fn who_falls_behind_while_it_waits_for_answers_is_read_on() {
+    both_ways(|here, there| {
+        let limits = Limits {
+            room_lag_bytes: 3_000,
+            publish_burst: 1_000,
+            publish_per_s: 0,
+            ..Limits::default()
+        };
+        let mut world = world(&plan(2, limits), &[(0, here), (1, there)]);
+        for client in [0, 1] {
+            tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+        }
+        // The second one takes nothing. It waits for its pages, which come when it has lost its
+        // channel, and are dropped.
+        world.window(1, 0);
+        world.write(0, |client, mouth| {
+            (0..8).for_each(|number| {
+                let body = format!("{number} {}", "b".repeat(900));
+                client.publish_body(mouth, ROOM, &body, None, None);
+            });
+        });
+        world.write(1, |client, mouth| {
+            (0..6).for_each(|_| client.ask_history(mouth, ROOM, None, None, None));
+            client.heartbeat(mouth);
+        });
+        world.step_by_step();
+        world.window(1, 1 << 24);
+        world.rest();
+        world.check_rest();
+        assert_eq!((count(&world, "lagging"), count(&world, "idle")), (1, 0));
+    });
+}
+
+/// Goes on for a while. A log that fails, and other nodes at it, never rest.
+fn go_on(world: &mut World, times: usize) {
+    for _ in 0..times {
+        world.settle();
+        world.pass(5);
+    }
+}
+
+/// One that takes nothing leaves a room which loses some of what it was sent. What happened.
+fn story_of_a_leave(here: usize, there: usize, seed: u64) -> BTreeSet<&'static str> {
+    let plan = Plan { seed, log: LogKind::Engine, ..plan(2, Limits::default()) };
+    let mut world = world(&plan, &[(0, here), (1, there)]);
+    for client in [0, 1] {
+        world.write(client, |client, mouth| client.join(mouth, ROOM));
+    }
+    go_on(&mut world, 4);
+    world.window(1, 0);
+    world.write(0, |client, mouth| {
+        (0..8).for_each(|number| {
+            client.publish_body(mouth, ROOM, &number.to_string(), None, None);
+        });
+    });
+    go_on(&mut world, 6);
+    world.hosts[there].net.jammed.fill(true);
+    world.write(1, |client, mouth| client.leave(mouth, ROOM));
+    go_on(&mut world, 40);
+    world.hosts[there].net.jammed.fill(false);
+    world.heal();
+    world.rest();
+    world.check_rest();
+    world.truth.seen.keys().copied().collect()
+}
+
+#[test]
+fn who_leaves_a_room_that_turns_holds_up_nothing_of_what_it_was_sent() {
+    both_ways(|here, there| {
+        let happened: BTreeSet<_> =
+            (0..24).flat_map(|seed| story_of_a_leave(here, there, seed)).collect();
+        assert!(happened.contains("turned") && happened.contains("left"), "{happened:?}");
     });
 }
 
@@ -1090,4 +1171,55 @@ fn pages_that_another_shard_asks_for_are_work_of_the_home_and_again_where_they_a
         assert_eq!(answered(&world), before + 8);
         world.check_rest();
     });
+}
+
+/// A room whose home begins anew, by what its log has kept of it.
+fn story_of_a_restart(log: LogKind, seed: u64, happened: &mut BTreeSet<&'static str>) {
+    let plan = Plan { seed, log, ..plan(2, Limits::default()) };
+    for (here, there) in [(0, 1), (1, 0)] {
+        let mut world = world(&plan, &[(0, here), (1, there), (5, there)]);
+        for client in 0..3 {
+            world.write(client, |client, mouth| {
+                client.wants.insert(ROOM.to_owned());
+                client.join(mouth, ROOM);
+            });
+        }
+        go_on(&mut world, 4);
+        for number in 0..12 {
+            let says = |client: &mut Client, mouth: &mut Mouth<'_>| {
+                let (body, key) = (format!("{number}"), format!("k{number}"));
+                client.publish_body(mouth, ROOM, &body, Some(&key), None);
+            };
+            world.write(number % 3, says);
+            // Some of them are kept, some are seen, and some are on their way.
+            for _ in 0..seed % 4 {
+                world.settle();
+            }
+        }
+        world.restart(here);
+        world.heal();
+        world.rest();
+        world.say_last_words();
+        world.check_rest();
+        world.audit();
+        world.check_rest();
+        happened.extend(world.truth.seen.keys());
+    }
+}
+
+#[test]
+fn a_room_whose_home_begins_anew_is_there_as_far_as_its_log_has_kept_it() {
+    for (log, reached) in [
+        // It turns the epoch, for it may have lost something.
+        (LogKind::Store, &["restarted", "recovered", "recovered over a turn"][..]),
+        (LogKind::Engine, &["restarted", "recovered"][..]),
+    ] {
+        let mut happened = BTreeSet::new();
+        for seed in 0..16 {
+            story_of_a_restart(log, seed, &mut happened);
+        }
+        for what in reached {
+            assert!(happened.contains(what), "{what} with {log:?}: {happened:?}");
+        }
+    }
 }

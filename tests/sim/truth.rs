@@ -8,7 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::faults::{self, ToldOf};
 use crate::site::USERS;
+
+/// Whom other nodes speak for.
+const STRANGER: &str = "stranger";
 
 /// A message that a client has sent, by its body, which no other message has.
 #[derive(Debug)]
@@ -27,6 +31,10 @@ pub(crate) struct Said {
     stands: BTreeMap<String, u64>,
     /// How often the clock had been set back when it was sent, after its author's token had ended.
     too_late: Option<u64>,
+    /// What its publisher was told first: the id, and when.
+    receipt: Option<(String, u64)>,
+    /// Whether it came behind what was said after it on the same connection.
+    late: bool,
 }
 
 /// One life of a room.
@@ -39,6 +47,8 @@ pub(crate) struct Epoch {
     between: BTreeMap<u64, Vec<String>>,
     /// The last offset that anybody has heard of.
     pub(crate) last: u64,
+    /// What those who were in this epoch have read at each offset, whenever it was said.
+    pub(crate) views: BTreeMap<u64, String>,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +57,12 @@ pub(crate) struct Truth {
     /// Custom events by the number in them: user, topic and event.
     customs: BTreeMap<String, (usize, String, String)>,
     epochs: BTreeMap<(String, String), Epoch>,
+    /// Whether a log keeps what is said: an epoch may end while its room goes on.
+    pub(crate) keeps: bool,
+    /// The last offset that was told on the way to each audience, by shard and key.
+    told: BTreeMap<(usize, [u8; 8]), u64>,
+    /// Where what other nodes say stands: the id by topic and body.
+    strangers: BTreeMap<(String, String), String>,
     /// Rooms made by request, with their titles.
     pub(crate) founded: BTreeMap<String, String>,
     /// Rooms that were asked for, without an answer.
@@ -70,6 +86,32 @@ fn time_of(message: &Value) -> u64 {
 }
 
 impl Truth {
+    /// Nothing yet. Of a log that keeps rooms more is known, and more may happen.
+    pub(crate) fn new(keeps: bool) -> Self {
+        Self { keeps, ..Self::default() }
+    }
+
+    /// A record reaches another shard. Before a publisher is answered it is told its own message: on
+    /// the way from the home, for a connection has two ways that are each in order.
+    pub(crate) fn passed(&mut self, to: usize, record: &[u8]) {
+        if !self.keeps {
+            return;
+        }
+        match faults::told(record) {
+            Some(ToldOf::Message { audience, offset }) => {
+                self.told.insert((to, audience), offset);
+            }
+            Some(ToldOf::Receipt { audience, offset }) => {
+                let told = self.told.get(&(to, audience)).copied().unwrap_or(u64::MAX);
+                assert!(offset <= told, "ok comes after one's own message: {offset} of {told}");
+            }
+            Some(ToldOf::End { audience }) => {
+                self.told.remove(&(to, audience));
+            }
+            None => {}
+        }
+    }
+
     pub(crate) fn saw(&mut self, what: &'static str) {
         *self.seen.entry(what).or_default() += 1;
     }
@@ -94,6 +136,8 @@ impl Truth {
             refused: 0,
             stands: BTreeMap::new(),
             too_late: None,
+            receipt: None,
+            late: false,
         });
         said.sent += 1;
         if said.sent > 1 {
@@ -139,6 +183,25 @@ impl Truth {
         let offset = offset_of(message);
         assert!(offset > 0, "offsets begin at 1: {message}");
         let body = message["body"].as_str().expect("a message has a body");
+        let id = message["id"].as_str().expect("a message has an id");
+        let (said_in, number) = id.split_once('-').expect("an id is epoch and offset");
+        assert_eq!(number.parse(), Ok(offset), "an id is epoch and offset");
+        if self.keeps {
+            self.reached(topic, epoch, offset);
+            let views = &mut self.epoch(topic, epoch).views;
+            let seen = views.entry(offset).or_insert_with(|| body.to_owned());
+            assert_eq!(
+                seen, body,
+                "an offset has one message within an epoch: {offset} of {topic}"
+            );
+        }
+        if self.keeps && message["user"] == STRANGER {
+            let place = (topic.to_owned(), body.to_owned());
+            let stands = self.strangers.entry(place).or_insert_with(|| id.to_owned());
+            assert_eq!(stands, id, "a message stands in one place: {body}");
+            self.place(topic, said_in, offset, message);
+            return offset;
+        }
         let said = self.said.get_mut(body).unwrap_or_else(|| panic!("nobody has said {body}"));
         let user = &USERS[said.user];
         assert_eq!(
@@ -146,7 +209,7 @@ impl Truth {
             format!("room:{}", said.room),
             "a message is heard where it was said: {body}"
         );
-        assert_eq!(message["id"], format!("{epoch}-{offset}"), "an id is epoch and offset");
+        assert!(said_in == epoch || self.keeps, "an id names the life of the room: {id}");
         assert_eq!(message["user"], user.id, "a message names who said it: {body}");
         assert_eq!(message["name"], user.name, "and by which name: {body}");
         assert_eq!(message["reply_to"].as_u64(), said.reply_to, "and what it answers: {body}");
@@ -158,7 +221,7 @@ impl Truth {
             said.too_late.is_none_or(|sets| said.sent > 1 || sets != self.clock_sets),
             "nobody speaks after its token ended: {body}"
         );
-        let stands = *said.stands.entry(epoch.to_owned()).or_insert(offset);
+        let stands = *said.stands.entry(said_in.to_owned()).or_insert(offset);
         assert_eq!(stands, offset, "a message stands in one place: {body}");
         assert_eq!(message["key"].as_str(), said.key.as_deref(), "a message has its key: {body}");
         assert!(
@@ -166,7 +229,7 @@ impl Truth {
             "and in one life of the room: {body} in {:?}",
             said.stands
         );
-        self.place(topic, epoch, offset, message);
+        self.place(topic, said_in, offset, message);
         offset
     }
 
@@ -194,19 +257,35 @@ impl Truth {
         if let Some((_, after)) = record.messages.range(offset..).next() {
             assert!(time_of(message) <= time_of(after), "time does not go back: {message} {after}");
         }
-        let place_of = |message: &Value| self.said[message["body"].as_str().expect("a body")].place;
+        let body_of = |message: &Value| message["body"].as_str().expect("a body").to_owned();
+        // That of other nodes has none here.
+        let place_of = |message: &Value| self.said.get(&body_of(message))?.place;
+        let mut late = Vec::new();
         if let Some((conn, number)) = place_of(message) {
             for (other_offset, other) in &record.messages {
                 if let Some((other_conn, other_number)) = place_of(other)
                     && conn == other_conn
                 {
-                    assert_eq!(
-                        number < other_number,
-                        offset < *other_offset,
+                    let is_in_order = (number < other_number) == (offset < *other_offset);
+                    if !is_in_order && self.keeps {
+                        // So it may be with what was given up: its publisher must not be told `ok`.
+                        late.push(body_of(if number < other_number { message } else { other }));
+                        continue;
+                    }
+                    assert!(
+                        is_in_order,
                         "what one connection says comes in the order in which it was said: {message} {other}"
                     );
                 }
             }
+        }
+        for body in late {
+            let said = self.said.get_mut(&body).expect("it was said");
+            said.late = true;
+            assert_eq!(
+                said.receipt, None,
+                "what one connection says comes in the order in which it was said: {body}"
+            );
         }
         record.messages.insert(offset, message.clone());
     }
@@ -218,6 +297,14 @@ impl Truth {
         let (epoch, number) = id.split_once('-').expect("an id is epoch and offset");
         assert_eq!(number.parse(), Ok(offset), "an id is epoch and offset");
         let said = self.said.get_mut(body).expect("what is accepted was said");
+        if self.keeps {
+            let first = said.receipt.get_or_insert_with(|| (id.to_owned(), at));
+            assert_eq!(*first, (id.to_owned(), at), "a key gives its first receipt: {body}");
+            assert!(
+                !said.late || said.sent > 1,
+                "what one connection says comes in the order in which it was said: {body}"
+            );
+        }
         let stands = *said.stands.entry(epoch.to_owned()).or_insert(offset);
         assert_eq!(stands, offset, "a receipt says where the message stands: {body}");
         assert_eq!(topic, format!("room:{}", said.room));
@@ -290,6 +377,15 @@ impl Truth {
                 "who comes later hears the end of it: {known:?}, {events:?}"
             );
         }
+    }
+}
+
+impl Truth {
+    /// All of a room that was acknowledged: offset and body.
+    pub(crate) fn acked(&self, topic: &str) -> impl Iterator<Item = (u64, &str)> {
+        let epochs = self.epochs.iter().filter(move |((of, _), _)| of == topic);
+        epochs
+            .flat_map(|(_, epoch)| epoch.acked.iter().map(|(offset, (body, _))| (*offset, &**body)))
     }
 }
 

@@ -18,12 +18,14 @@ use crate::acts::Mouth;
 use crate::client::{Client, Link};
 use crate::draws::Draws;
 use crate::ears::Ears;
-use crate::faults::Bug;
+use crate::faults::{Bug, is_unbudgeted};
 use crate::frames::take_answer;
+use crate::logs::SimLog;
 use crate::net::{Net, Pipe};
 use crate::plan::{AROUND_BODY_BYTES, Happening, Plan};
 use crate::site::{TestSite, USERS};
 use crate::truth::Truth;
+use crate::work::Work;
 
 /// How long a session may live that nobody polls any more, in milliseconds: the poll that was
 /// waiting when its client went is seen to have been in vain when it ends.
@@ -35,6 +37,8 @@ pub(crate) struct Host {
     pub(crate) net: Net,
     /// Whether it has done something since it last ended a turn.
     is_busy: bool,
+    /// What it has done since its last turn began.
+    work: Work,
 }
 
 /// A request of the API under way: who asked for which room.
@@ -83,7 +87,8 @@ impl World {
                 if plan.bug == Some(Bug::Unseeded) {
                     seed ^= RandomState::new().hash_one(id);
                 }
-                let mut net = Net::new(id, plan.shards, draws.fork(), plan.bug);
+                let log = SimLog::new(plan.log, plan.seed ^ u64::from(id) << 32, plan.bug);
+                let mut net = Net::new(id, plan.shards, log, draws.fork(), plan.bug);
                 net.ring_bytes = plan.ring_bytes;
                 net.short_write = plan.short_write;
                 net.slow_work = plan.slow_work;
@@ -97,6 +102,7 @@ impl World {
                     shard: Shard::new(id, settings.clone(), site.clone(), seed, now),
                     net,
                     is_busy: false,
+                    work: Work::default(),
                 }
             })
             .collect();
@@ -110,7 +116,7 @@ impl World {
             hosts,
             clients,
             errands: Vec::new(),
-            truth: Truth::default(),
+            truth: Truth::new(plan.log.keeps()),
             healed: false,
             calm: false,
             ghosts_until_ms: 0,
@@ -190,6 +196,10 @@ impl World {
                 let jammed = &mut self.hosts[from].net.jammed[to];
                 *jammed = !*jammed;
             }
+            Happening::Log => {
+                let host = self.draws.index(self.hosts.len());
+                self.log_says(host);
+            }
             Happening::Request => self.request(),
             Happening::CutPoll => self.cut_poll(),
             Happening::SetClock => {
@@ -214,6 +224,7 @@ impl World {
             }
         }
         for host in &mut self.hosts {
+            host.net.log.calm();
             host.net.jammed.fill(false);
             host.net.short_write = u64::MAX;
             host.net.slow_work = u64::MAX;
@@ -240,6 +251,12 @@ impl World {
                     self.writable(from, pipe);
                     moved = true;
                 }
+            }
+            // One that fails goes on failing until all is well.
+            moved |= self.log_says(from);
+            while self.healed && !self.hosts[from].net.log.is_idle() {
+                self.log_says(from);
+                moved = true;
             }
             self.turn(from);
             moved |= self.hosts[from].shard.next_due() == Some(0);
@@ -275,7 +292,8 @@ impl World {
     pub(crate) fn turn(&mut self, host: usize) {
         let now = self.now;
         crate::trace!("turn of shard {host} at {}", now.mono_ms);
-        let Host { shard, net, is_busy } = &mut self.hosts[host];
+        let Host { shard, net, is_busy, work } = &mut self.hosts[host];
+        work.begin_turn(&self.plan.settings, shard);
         shard.turn(&mut Turn { now, io: net });
         *is_busy = false;
         if shard.metrics().waiting > 0 && shard.next_due() != Some(0) {
@@ -294,6 +312,31 @@ impl World {
         let host = &self.hosts[host];
         host.shard.check_invariants();
         crate::rest::check_memory(&self.plan, host);
+    }
+
+    /// A shard has panicked, and begins anew, as `reactor` has it do.
+    pub(crate) fn restart(&mut self, host: usize) {
+        let now = self.now;
+        let Host { shard, net, is_busy, work } = &mut self.hosts[host];
+        shard.last_words(net);
+        net.begin_anew();
+        *shard = shard.next_life(now);
+        work.restart(shard);
+        shard.say_restarted(&mut Turn { now, io: net });
+        *is_busy = true;
+        self.truth.saw("restarted");
+    }
+
+    /// A shard's log does the next thing, and says what there is to say. False if there is nothing.
+    pub(crate) fn log_says(&mut self, host: usize) -> bool {
+        let now = self.now;
+        let Host { shard, net, is_busy, .. } = &mut self.hosts[host];
+        let Some((room, told)) = net.log.says() else { return false };
+        crate::trace!("the log of shard {host} says {told:?}");
+        *is_busy = true;
+        shard.log_said(&mut Turn { now, io: net }, told.message(room));
+        self.check(host);
+        true
     }
 
     fn some_pipe(&mut self, fits: impl Fn(&Pipe) -> bool) -> Option<(usize, usize)> {
@@ -351,7 +394,7 @@ impl World {
     pub(crate) fn open(&mut self, host: usize) -> Option<usize> {
         let now = self.now;
         let window = if self.healed { 1 << 24 } else { self.plan.window };
-        let Host { shard, net, is_busy } = &mut self.hosts[host];
+        let Host { shard, net, is_busy, .. } = &mut self.hosts[host];
         *is_busy = true;
         let key = shard.open(&mut Turn { now, io: net })?;
         Some(net.insert(Pipe::new(key, window)))
@@ -383,7 +426,7 @@ impl World {
     /// Brings at most so many bytes to the server, or the end of them.
     fn bring_to_server(&mut self, host: usize, pipe: usize, most: usize) {
         let now = self.now;
-        let Host { shard, net, is_busy } = &mut self.hosts[host];
+        let Host { shard, net, is_busy, .. } = &mut self.hosts[host];
         let Pipe { key, reset, .. } = net.pipes[pipe];
         if reset || net.pipes[pipe].to_server.is_empty() {
             crate::trace!("shard {host} hears the end of {key:?}");
@@ -441,9 +484,10 @@ impl World {
 
     /// What a client hears with, and the clients.
     pub(crate) fn ears(&mut self, was_blocked: bool) -> (Ears<'_>, &mut [Client]) {
-        let Self { plan, truth, now, clients, .. } = self;
+        let Self { plan, truth, now, clients, hosts, .. } = self;
         let ears = Ears {
             plan,
+            hosts,
             truth,
             now_ms: now.mono_ms,
             unix_ms: self.latest_unix_ms,
@@ -499,7 +543,7 @@ impl World {
 
     fn writable(&mut self, host: usize, pipe: usize) {
         let now = self.now;
-        let Host { shard, net, is_busy } = &mut self.hosts[host];
+        let Host { shard, net, is_busy, .. } = &mut self.hosts[host];
         let key = net.pipes[pipe].key;
         net.pipes[pipe].blocked = false;
         *is_busy = true;
@@ -521,7 +565,8 @@ impl World {
         let most = most.min(ring.len());
         let now = self.now;
         for number in 0..most {
-            if !self.hosts[to].shard.may_hear() {
+            let is_unbudgeted = is_unbudgeted(self.plan.bug, &self.hosts[from].net.rings[to][0]);
+            if !self.hosts[to].shard.may_hear() && !is_unbudgeted {
                 // What is left stays where it is, for the next turn.
                 self.truth.saw("records left for the next turn");
                 self.hosts[to].is_busy = true;
@@ -533,8 +578,10 @@ impl World {
                 "shard {from} to {to}: {}",
                 String::from_utf8_lossy(&record).escape_debug()
             );
-            let Host { shard, net, is_busy } = &mut self.hosts[to];
+            self.truth.passed(to, &record);
+            let Host { shard, net, is_busy, work } = &mut self.hosts[to];
             *is_busy = true;
+            work.hear(&self.plan.settings, &record);
             shard.heard_from(&mut Turn { now, io: net }, from, &record);
             self.check(to);
         }
@@ -548,7 +595,7 @@ impl World {
         }
         let now = self.now;
         let left = std::mem::replace(&mut self.hosts[from].net.pipes[pipe], Pipe::left());
-        let Host { shard, net, is_busy } = &mut self.hosts[to];
+        let Host { shard, net, is_busy, .. } = &mut self.hosts[to];
         *is_busy = true;
         let key = shard.take_over(&mut Turn { now, io: net }, handoff);
         let there = net.insert(Pipe { key, away: false, ..left });
@@ -629,7 +676,10 @@ impl World {
                 self.truth.founded.insert(errand.room.clone(), errand.title.clone());
                 self.truth.saw("founded");
             }
-            503 => assert!(self.plan.forgets_rooms, "there is place for a room"),
+            503 => assert!(
+                self.plan.forgets_rooms || self.plan.log.keeps(),
+                "there is place for a room"
+            ),
             429 => assert_ne!(self.plan.settings.limits.join_per_s, 0, "making rooms has a rate"),
             other => panic!("a room is made, or there, or too many: {other}"),
         }

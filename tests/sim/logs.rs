@@ -1,0 +1,153 @@
+//! The log that the rooms of a shard have in a run: none beyond memory, or a pretend one.
+//!
+//! What it does not model: a log that is shared by shards, and the way of what it says to the shard,
+//! which is a call here. `tests/hostile` runs the real rings; the engine's own tests would notice
+//! what two homes at one log get wrong.
+
+use chinwag::link::ids::RoomKey;
+use chinwag::link::log::{Append, Appended, Log, MemoryLog, Opening};
+
+use crate::draws::Draws;
+use crate::faults::Bug;
+use crate::pretend_log::{LogDefect, PretendLog, Told};
+
+/// Which log a run has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogKind {
+    Memory,
+    Store,
+    Engine,
+}
+
+impl LogKind {
+    /// What a seed has: most of them memory. A bug of a log needs one that has it.
+    pub(crate) fn of(seed: u64, bug: Option<Bug>) -> Self {
+        let some = if seed.is_multiple_of(2) { Self::Engine } else { Self::Store };
+        match bug {
+            Some(Bug::KeepEpoch | Bug::ReuseOffset) => Self::Engine,
+            Some(Bug::AckUnkept | Bug::SwapAnswers | Bug::AnswerStranger | Bug::OvertakeEntry) => {
+                some
+            }
+            Some(_) => Self::Memory,
+            // Of a sequence of its own: what seeds with memory draw is not changed by it.
+            None => match Draws::new(seed ^ 0x10_6b00c).below(8) {
+                0 => Self::Store,
+                1 | 2 => Self::Engine,
+                _ => Self::Memory,
+            },
+        }
+    }
+
+    /// Whether rooms are there again when their home has let go of them.
+    pub(crate) fn keeps(self) -> bool {
+        self != Self::Memory
+    }
+}
+
+/// A log of one of the kinds.
+pub(crate) enum SimLog {
+    Memory(MemoryLog),
+    Pretend(Box<PretendLog>),
+}
+
+impl SimLog {
+    pub(crate) fn new(kind: LogKind, seed: u64, bug: Option<Bug>) -> Self {
+        let defect = match bug {
+            Some(Bug::AckUnkept) => Some(LogDefect::AckedBeforeKept),
+            Some(Bug::KeepEpoch) => Some(LogDefect::EpochKept),
+            Some(Bug::ReuseOffset) => Some(LogDefect::OffsetReused),
+            _ => None,
+        };
+        match kind {
+            LogKind::Memory => Self::Memory(MemoryLog),
+            LogKind::Store => Self::Pretend(Box::new(PretendLog::store(seed, defect))),
+            LogKind::Engine => Self::Pretend(Box::new(PretendLog::engine(seed, defect))),
+        }
+    }
+
+    fn pretend(&self) -> Option<&PretendLog> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Pretend(log) => Some(log),
+        }
+    }
+
+    /// Does one thing, and says the next, if there is anything to say.
+    pub(crate) fn says(&mut self) -> Option<(RoomKey, Told)> {
+        let Self::Pretend(log) = self else { return None };
+        log.step();
+        log.next()
+    }
+
+    /// From now on nothing goes wrong.
+    pub(crate) fn calm(&mut self) {
+        if let Self::Pretend(log) = self {
+            log.calm();
+        }
+    }
+
+    /// Its home has ended without a word.
+    pub(crate) fn crash(&mut self) {
+        if let Self::Pretend(log) = self {
+            log.crash();
+        }
+    }
+
+    /// Whether there is nothing left to do or to say.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pretend().is_none_or(PretendLog::is_idle)
+    }
+
+    /// Whether it has this room.
+    pub(crate) fn has(&self, topic: &str) -> bool {
+        self.pretend().is_some_and(|log| log.rooms.contains_key(topic))
+    }
+
+    /// How many messages of a room survive anything.
+    pub(crate) fn durable(&self, topic: &str) -> u64 {
+        self.pretend().map_or(0, |log| log.durable(topic) as u64)
+    }
+
+    /// The offset of a room's last message.
+    pub(crate) fn last(&self, topic: &str) -> u64 {
+        let room = self.pretend().and_then(|log| log.rooms.get(topic));
+        room.map_or(0, |room| room.entries.len() as u64)
+    }
+
+    /// The highest offset that a room has ever given: what it let go of then it has not any more,
+    /// though it has lost what that made place for.
+    pub(crate) fn highest(&self, topic: &str) -> u64 {
+        let room = self.pretend().and_then(|log| log.rooms.get(topic));
+        room.map_or(0, |room| room.longest as u64)
+    }
+
+    /// The body at this offset.
+    pub(crate) fn body(&self, topic: &str, offset: u64) -> Option<String> {
+        let room = self.pretend()?.rooms.get(topic)?;
+        let kept = room.entries.get(usize::try_from(offset).ok()?.checked_sub(1)?)?;
+        Some(serde_json::from_str(&kept.said.body).expect("a JSON string"))
+    }
+}
+
+impl Log for SimLog {
+    fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
+        match self {
+            Self::Memory(log) => log.open(room, topic, fresh_epoch),
+            Self::Pretend(log) => log.open(room, topic, fresh_epoch),
+        }
+    }
+
+    fn append(&mut self, append: Append<'_>) -> Appended {
+        match self {
+            Self::Memory(log) => log.append(append),
+            Self::Pretend(log) => log.append(append),
+        }
+    }
+
+    fn close(&mut self, room: RoomKey) {
+        match self {
+            Self::Memory(log) => log.close(room),
+            Self::Pretend(log) => log.close(room),
+        }
+    }
+}
