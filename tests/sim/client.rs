@@ -1,5 +1,8 @@
 //! A client: what it wants, what it knows, and its connection. What it does is in `acts`, what it
 //! reads in `ears`.
+//!
+//! What it does not model, and which test could notice: a stock client's own queues and timers
+//! (`tests/clients`), and the page (`tests/browser`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -3,6 +3,9 @@
 //!
 //! Whatever the server sends must be in the strictest form: final, unmasked, lengths as short as
 //! they go.
+//!
+//! What it does not model, and which test could notice: extensions, and most of what is no frame
+//! (`tests/autobahn`, `tests/hostile/websocket.rs`).
 
 use std::collections::BTreeMap;
 

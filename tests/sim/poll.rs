@@ -8,6 +8,9 @@
 //!
 //! The connection that polls may break with an answer on it. Then the relay does what browsers do
 //! (RFC 9110, 9.2.2): it asks the same again on another one, and says nothing of that to anybody.
+//!
+//! What it does not model, and which test could notice: the timers of a stock client, and which
+//! transport it chooses (`tests/clients/longpoll.test.js`).
 
 use std::collections::VecDeque;
 

@@ -4,6 +4,11 @@
 //! Two phases. In the first, one step is one draw among what can happen, faults included. Then the
 //! world is healed, and goes on until nothing moves any more; what everybody knows must then be the
 //! truth. In the end all leave, and nothing may be left of them.
+//!
+//! What it does not model, and which test could notice: threads, of which each has its turn here
+//! while the others stand still (the loom tests of `mesh`, `tests/hostile`); a turn that takes time
+//! (`tests/hostile/stall.rs`); and a shard that panics at any moment, for only a story has one begin
+//! anew (`tests/hostile/panic.rs`).
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
