@@ -54,7 +54,10 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("unsafe", &["mesh/sync.rs"]),
     ("mio::", &["reactor/", "app/"]),
     ("socket2::", &["reactor/"]),
-    ("std::thread", &["reactor/", "app/", "mesh/tests.rs", "mesh/loom_tests.rs"]),
+    (
+        "std::thread",
+        &["reactor/", "app/", "mesh/tests.rs", "mesh/loom_tests.rs", "base/rate_table.rs"],
+    ),
     ("std::fs", &["app/"]),
     ("std::env", &["app/", "main.rs", "rooms/contract.rs"]),
     ("std::process", &["app/", "main.rs"]),

@@ -23,11 +23,12 @@ use crate::auth::identity::Identity;
 use crate::base::time::Now;
 use crate::conn::{Conns, Exchange, POLL_PATH, TRY_AGAIN, api_headers, manner};
 use crate::directory::Directory;
-use crate::limits::{API_BODY_BYTES_MAX, HTTP_BODY_BYTES_MAX};
+use crate::limits::{API_BODY_BYTES_MAX, HTTP_BODY_BYTES_MAX, TOKEN_WORK};
 use crate::link::ask::{Ask, Desk};
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
+use crate::link::rates::AddressHash;
 use crate::link::record::ToHome;
 use crate::link::topic;
 use crate::wire::http::body::CONTINUE;
@@ -46,7 +47,7 @@ pub const SOCKET_PATH: &str = "/socket/websocket";
 const ECHO_PATH: &str = "/echo";
 
 /// What the API says to a client that makes too many rooms.
-const TOO_FAST: &str = r#"{"error":{"message":"too many rooms at once: see limits.join_per_s","reason":"rate_limited"}}"#;
+const TOO_FAST: &str = r#"{"error":{"message":"too many rooms at once: see limits.rooms_per_s","reason":"rate_limited"}}"#;
 
 /// What an application puts behind the server: who its users are, and what there is besides the
 /// socket.
@@ -84,6 +85,8 @@ pub struct Request<'a, 'h> {
     pub directory: &'a Directory,
     /// Whether the server is about to stop.
     pub draining: bool,
+    /// Where it comes from, if that is known and no trusted proxy that does not say more.
+    pub client: Option<IpAddr>,
 }
 
 /// What became of a request.
@@ -91,6 +94,8 @@ pub struct Request<'a, 'h> {
 pub enum Routed {
     /// It has been answered.
     Answered,
+    /// It has been answered, that there were too many guests' tokens for its address.
+    TooManyTokens,
     /// A room is to be made.
     CreateRoom {
         /// The user who asks, whose rate it is.
@@ -209,18 +214,23 @@ impl Api {
         if is_at(head, POLL_PATH) {
             return self.long_poll(cx, conns, has_room, key, (head, body, manner), desk);
         }
+        if head.header("authorization").is_some() || head.method == "POST" {
+            cx.budget.spend(TOKEN_WORK);
+        }
         let draining = cx.is_draining;
-        let request = Request { head, body, manner, now: cx.now, directory, draining };
+        let client = client(cx, key, head).filter(|of| !cx.settings.trusted_proxies.contains(*of));
+        let request = Request { head, body, manner, now: cx.now, directory, draining, client };
         let routed = self.site.respond(&request, &mut self.response);
         conns.output(key.index()).extend_from_slice(&self.response);
         self.response.clear();
         match routed {
-            Routed::Answered => {
+            Routed::Answered | Routed::TooManyTokens => {
+                cx.metrics.refused_tokens += u64::from(routed == Routed::TooManyTokens);
                 conns.responded(cx, key, manner);
                 None
             }
             Routed::CreateRoom { user, room, title, origin } => {
-                let asker = (key, &*user);
+                let asker = (key, &*user, client.and_then(|client| cx.rated(client)));
                 create_room(cx, conns, asker, (manner, origin), (&room, &title), desk)
             }
         }
@@ -266,19 +276,18 @@ fn admit_client<I: Io>(cx: &mut Cx<'_, I>, key: ConnKey, head: &Head<'_>, opened
     is_admitted
 }
 
-/// Asks a room's home to make it. That counts as a join: it is what a join does too, to a room that
-/// is not there.
+/// Asks a room's home to make it. It counts as a room that is made, be it there or not.
 fn create_room<'m, I: Io>(
     cx: &mut Cx<'_, I>,
     conns: &mut Conns,
-    (key, user): (ConnKey, &str),
+    (key, user, address): (ConnKey, &str, Option<AddressHash>),
     (manner, origin): (Manner, Option<Box<str>>),
     (room, title): (&str, &str),
     desk: &'m mut Desk,
 ) -> Option<Ask<'m>> {
     let limits = &cx.settings.limits;
-    if let Err(retry) = conns.rates.take_join(user, cx.now.mono_ms, limits) {
-        cx.metrics.refused_join += 1;
+    if let Err(retry) = cx.settings.rates.take_room(user, address, cx.now.mono_ms, limits) {
+        cx.metrics.refused_founding += 1;
         let retry_s = retry.0.div_ceil(1_000).to_string();
         let mut headers = api_headers(origin.as_deref());
         headers.push(("retry-after", &retry_s));

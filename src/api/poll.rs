@@ -2,7 +2,7 @@
 //!
 //! Source: `Phoenix.Transports.LongPoll`. Deliberately absent: sessions (`conn::session`).
 
-use super::{Api, admit_client};
+use super::{Api, admit_client, client};
 use crate::conn::{
     BUSY, Conns, Exchange, GONE, LOST, MALFORMED, REFUSED, TOKEN_HEADER, parse_ticket,
 };
@@ -80,7 +80,9 @@ impl Api {
             count_refused(cx);
             return None;
         };
-        let ticket = conns.open_session(cx, conn, (identity, serializer), secret)?;
+        let address = client(cx, conn, head).and_then(|client| cx.rated(client));
+        let opener = (conn, address);
+        let ticket = conns.open_session(cx, opener, (identity, serializer), secret)?;
         if !admit_client(cx, conn, head, ticket.key) {
             conns.remove(cx, ticket.key);
             return None;

@@ -25,6 +25,7 @@ use super::config::{Config, Keys};
 use super::memory;
 use super::site::ChatSite;
 use crate::limits::{HistoryLimits, Limits, RING_WORDS, STALL_MS, TCP_DEAF_MS_MIN};
+use crate::link::rates::Rates;
 use crate::mesh::{self, Port};
 use crate::reactor::{self, Addresses, Clock, Control, HandoffQueue, Health, Phase, Reactor};
 use crate::shard::{Settings, Shard, Site};
@@ -76,6 +77,8 @@ fn start(config: Config) -> Result<Server, String> {
     let has_guests = guests.is_some();
     let health: Arc<[Arc<Health>]> = (0..shards).map(|_| Arc::default()).collect();
     let (limits, history) = on_this_machine(config.limits, config.history, shards)?;
+    let seed = u64::from_le_bytes(seed);
+    let rates = Arc::new(Rates::new(seed.rotate_left(32)));
     let site: Arc<dyn Site + Send + Sync> = Arc::new(ChatSite {
         verifier,
         guests,
@@ -87,6 +90,8 @@ fn start(config: Config) -> Result<Server, String> {
             ("limits.connections", u64::from(limits.connections)),
             ("limits.memory_bytes", limits.memory_bytes as u64),
         ],
+        rates: Arc::clone(&rates),
+        limits: limits.clone(),
     });
     let trusted = TrustedProxies::from_iter(config.http.trusted_proxies);
     let addresses = Addresses::new(limits.connections_per_ip);
@@ -96,13 +101,13 @@ fn start(config: Config) -> Result<Server, String> {
     settings.echo = config.echo;
     settings.is_private = is_private;
     settings.trusted_proxies = trusted;
+    settings.rates = rates;
     let settings = Arc::new(settings);
 
     let listeners = listen_all(config.listen, shards, deaf_ms)?;
     let address = listeners[0].local_addr().unwrap_or(config.listen);
     let control = Arc::new(Control::default());
     let clock = Clock::new();
-    let seed = u64::from_le_bytes(seed);
     let ports =
         mesh::connect(shards, ring_words(shards)).into_iter().zip(HandoffQueue::connect(shards));
     let mut handles = Vec::new();

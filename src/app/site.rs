@@ -12,10 +12,12 @@ use serde_json::json;
 use super::assets::Assets;
 use crate::auth::identity::Identity;
 use crate::auth::token::{Claims, Signer, Verifier};
+use crate::base::bucket::RetryMs;
 use crate::base::name::is_name;
 use crate::base::time::Now;
 use crate::directory::Scope;
-use crate::limits::{NAME_BYTES_MAX, TITLE_BYTES_MAX};
+use crate::limits::{Limits, NAME_BYTES_MAX, TITLE_BYTES_MAX};
+use crate::link::rates::Rates;
 use crate::reactor::Health;
 use crate::shard::{API_HEADERS, Request, Routed, Site, push_rooms, push_text};
 use crate::wire::http::Head;
@@ -40,6 +42,10 @@ pub(super) struct ChatSite {
     /// The limits that depend on the machine where they are not configured, by their keys, as they
     /// are now. 0 is no bound.
     pub(super) bounds: [(&'static str, u64); 2],
+    /// What addresses may do.
+    pub(super) rates: Arc<Rates>,
+    /// How much that is.
+    pub(super) limits: Limits,
 }
 
 /// The rooms in one page of the list, unless fewer are asked for, and at most.
@@ -64,10 +70,12 @@ struct Problem {
     status: Status,
     reason: &'static str,
     message: String,
+    /// When it may be asked again.
+    retry: Option<RetryMs>,
 }
 
 fn problem(status: Status, reason: &'static str, message: impl Into<String>) -> Problem {
-    Problem { status, reason, message: message.into() }
+    Problem { status, reason, message: message.into(), retry: None }
 }
 
 #[derive(Deserialize)]
@@ -163,12 +171,18 @@ impl Site for ChatSite {
                 None => self.page(request, path, method, out),
             },
         };
-        if let Err(Problem { status, reason, message }) = done {
+        if let Err(Problem { status, reason, message, retry }) = done {
             let body = json!({"error": {"reason": reason, "message": message}}).to_string();
             // RFC 9110, 15.5.2: a refusal for want of a token says which kind is wanted.
             let challenge = [("www-authenticate", "Bearer")];
-            let more = if status == Status::Unauthorized { &challenge[..] } else { &[] };
-            self.push_api(request, status, more, body.as_bytes(), out);
+            let retry_s = retry.map(|RetryMs(ms)| ms.div_ceil(1_000).to_string());
+            let later = retry_s.as_deref().map(|retry_s| ("retry-after", retry_s));
+            let challenge = challenge.into_iter().filter(|_| status == Status::Unauthorized);
+            let more: Vec<_> = challenge.chain(later).collect();
+            self.push_api(request, status, &more, body.as_bytes(), out);
+            if retry.is_some() {
+                return Routed::TooManyTokens;
+            }
         }
         Routed::Answered
     }
@@ -289,6 +303,13 @@ impl ChatSite {
         if !is_name(name) {
             let message = format!("name: 1 to {NAME_BYTES_MAX} bytes without control characters");
             return Err(problem(Status::BadRequest, "bad_request", message));
+        }
+        if let Some(client) = request.client
+            && let Err(retry) = self.rates.take_token(client, request.now.mono_ms, &self.limits)
+        {
+            let message = "too many guests at once: see limits.tokens_per_s_per_ip";
+            let too_many = problem(Status::TooManyRequests, "rate_limited", message);
+            return Err(Problem { retry: Some(retry), ..too_many });
         }
         let mut id = [0; 10];
         getrandom::fill(&mut id).map_err(|_| {

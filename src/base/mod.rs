@@ -9,6 +9,7 @@ pub mod bucket;
 pub mod budget;
 pub mod dense;
 pub mod name;
+pub mod rate_table;
 pub mod rng;
 pub mod slack;
 pub mod spare;

@@ -33,8 +33,8 @@ mod http;
 mod input;
 mod output;
 mod parking;
-mod rates;
 mod session;
+mod session_counts;
 mod stage;
 
 use std::collections::{HashMap, VecDeque};
@@ -53,8 +53,8 @@ use buffers::{BufferId, Buffers};
 use deadlines::{NEVER, coarse};
 use input::{Input, InputId, Inputs};
 use parking::Parking;
-use rates::Rates;
 use session::Session;
+use session_counts::SessionCounts;
 
 pub(crate) use deadlines::Verdict;
 pub(crate) use flags::Flags;
@@ -69,7 +69,7 @@ pub(crate) use session::{
 };
 pub(crate) use stage::Stage;
 
-/// One connection. Whatever few have at a time lies beside it: input that is not whole, rates.
+/// One connection. Whatever few have at a time lies beside it, such as input that is not whole.
 pub(crate) struct Conn {
     /// Known from the upgrade on.
     pub(crate) identity: Option<Identity>,
@@ -94,7 +94,7 @@ pub(crate) struct Conns {
     stages: Vec<Stage>,
     heard: Dense<u32>,
     deadlines: Dense<u32>,
-    pub(crate) rates: Rates,
+    session_counts: SessionCounts,
     inputs: Inputs,
     buffers: Buffers,
     /// Requests that wait for another shard.
@@ -120,7 +120,7 @@ impl Conns {
             stages: Vec::new(),
             heard: Dense::new(),
             deadlines: Dense::new(),
-            rates: Rates::new(hasher(9)),
+            session_counts: SessionCounts::new(hasher(9)),
             inputs: Inputs::default(),
             buffers: Buffers::default(),
             exchanges: HashMap::with_hasher(hasher(6)),
@@ -282,7 +282,7 @@ impl Conns {
         if self.flags[index].is_session() {
             self.sessions.remove(&key);
             let identity = conn.identity.as_ref().expect("a session is somebody's");
-            self.rates.close_session(identity.user());
+            self.session_counts.remove(identity.user());
         }
         self.flags[index] = Flags::default();
         self.deadlines[index] = NEVER;
@@ -368,8 +368,7 @@ impl Conns {
             stages: _,
             heard: _,
             deadlines: _,
-            // It tidies itself when it is swept.
-            rates: _,
+            session_counts,
             inputs,
             buffers,
             exchanges,
@@ -383,6 +382,7 @@ impl Conns {
         inputs.trim(ENTRIES_KEPT);
         exchanges.trim(ENTRIES_KEPT);
         sessions.trim(ENTRIES_KEPT);
+        session_counts.trim(ENTRIES_KEPT);
         touched.trim(ENTRIES_KEPT);
         parking.trim();
         stirred.trim(ENTRIES_KEPT);

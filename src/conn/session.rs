@@ -66,6 +66,7 @@ use crate::limits::{READ_BUFFER_BYTES, SESSION_TIMEOUT_MS};
 use crate::link::ids::{ConnKey, Ticket};
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
+use crate::link::rates::AddressHash;
 use crate::link::record::FromSession;
 use crate::wire::http::response::{Manner, Response, Status};
 use crate::wire::phx::Serializer;
@@ -147,28 +148,31 @@ pub(crate) struct Poller {
 
 impl Conns {
     /// Makes a session, and returns its token; none, if its user or the address that `opener` comes
-    /// from has as many as may be.
+    /// from has as many as may be, or opens them too fast. The rate is that of `address`.
     ///
     /// Requires: a place. Changes: the tables. Emits: nothing.
     pub(crate) fn open_session<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
-        opener: ConnKey,
+        (opener, address): (ConnKey, Option<AddressHash>),
         (identity, serializer): (Identity, Serializer),
         secret: u128,
     ) -> Option<Ticket> {
         let (now_ms, limits) = (cx.now.mono_ms, &cx.settings.limits);
-        if self.rates.open_session(identity.user(), now_ms, limits).is_err() {
+        let user = identity.user();
+        if self.session_counts.is_full(user)
+            || cx.settings.rates.take_session(user, address, now_ms, limits).is_err()
+        {
             cx.metrics.refused_sessions += 1;
             return None;
         }
         let key = self.take_in(now_ms);
         if !cx.io.admit_session(opener.index(), key.index()) {
-            self.rates.close_session(identity.user());
             self.arena.remove(key);
             cx.metrics.refused_per_ip += 1;
             return None;
         }
+        self.session_counts.add(identity.user());
         let index = key.index() as usize;
         self.flags[index] = Flags::of_session(serializer == Serializer::V1);
         self.stages[index] = Stage::Settled;

@@ -103,6 +103,12 @@ impl Directory {
         }
     }
 
+    /// Whether there is such a room, as far as is known here.
+    #[must_use]
+    pub fn knows(&self, room: &str) -> bool {
+        self.rooms.find(room).is_some()
+    }
+
     /// How many are in a room; none, if it is not known.
     #[must_use]
     pub fn members(&self, room: &str) -> u32 {

@@ -115,6 +115,10 @@ pub const CONN_WORK: u32 = 250;
 /// look its path up, to write the headers.
 pub const REQUEST_WORK: u32 = 16;
 
+/// What a signature costs that a request of the API has verified, or made for a guest, in units of
+/// [`TURN_WORK`]. Those of upgrades and sessions are paid by [`Limits::admissions_per_turn`].
+pub const TOKEN_WORK: u32 = 64;
+
 /// What a WebSocket message costs besides its answer, and a record of another shard besides its
 /// bytes, in units of [`TURN_WORK`].
 pub const MESSAGE_WORK: u32 = 1;
@@ -133,6 +137,18 @@ pub const SWEPT_PER_WORK: usize = 256;
 /// How many polls that wait are answered at the end of a turn: each is a write, as those of
 /// [`WRITES_PER_FLUSH`].
 pub const POLLS_PER_TURN_MAX: u32 = 64;
+
+/// How many lines of eight buckets the table of rates has: half a mebibyte. A bucket is in use for
+/// as long as its user is not rested, mostly some 50 ms.
+pub const RATE_LINES: usize = 8 * 1_024;
+
+/// How many seconds of its rate an address may use at once: behind it may be a school that comes in
+/// at the full hour.
+pub const ADDRESS_BURST_S: u64 = 20;
+
+/// Below how many bytes to all members a push is not counted against
+/// [`Limits::fanout_bytes_per_s`].
+pub const FANOUT_FREE_BYTES: u64 = 64 * 1_024;
 
 /// How many joins of one connection may be under way at once. Each may be answered with a page of
 /// history, and what is under way counts against nothing yet.
@@ -370,15 +386,34 @@ pub struct Limits {
     pub channels_per_conn: u32,
     /// Bytes of a message's `body`, as JSON without its quotes.
     pub body_bytes: usize,
-    /// Pushes a second that a user may make to rooms by all that it has on one shard. 0: no bound.
+    /// Pushes a second that a user may make to rooms by all that it has. 0: no bound.
     pub publish_per_s: u32,
     /// Pushes that a user who was quiet may make at once.
     pub publish_burst: u32,
-    /// Joins a second that a user may make by all that it has on one shard. 0: no bound.
+    /// Joins a second that a user may make by all that it has. 0: no bound.
     pub join_per_s: u32,
     /// Joins that a user may make at once: as many as a connection can have channels, for it
     /// rejoins them all after a break.
     pub join_burst: u32,
+    /// Bytes a second that members may be sent of what a user says: its size, once for each member.
+    /// 0: no bound.
+    pub fanout_bytes_per_s: usize,
+    /// Such bytes at once, of a user who was quiet. What alone is more needs as long a rest behind
+    /// it.
+    pub fanout_burst_bytes: usize,
+    /// Rooms a second that are made for a user, because it joins them or asks for them. 0: no bound.
+    pub rooms_per_s: u32,
+    /// Rooms at once: as many as a connection rejoins when the server has begun anew.
+    pub rooms_burst: u32,
+    /// The same for all users of one address, and [`ADDRESS_BURST_S`] times as many at once. 0: no
+    /// bound.
+    pub rooms_per_s_per_ip: u32,
+    /// Guests' tokens a second for one address, and [`ADDRESS_BURST_S`] times as many at once. 0: no
+    /// bound.
+    pub tokens_per_s_per_ip: u32,
+    /// Sessions of long polling a second that are opened from one address, and [`ADDRESS_BURST_S`]
+    /// times as many at once. 0: no bound.
+    pub sessions_per_s_per_ip: u32,
     /// Bytes a member may be behind in a room before its channel ends with `phx_error`.
     pub room_lag_bytes: usize,
     /// Bytes of a connection's own output (answers, snapshots) that may wait: while half of it
@@ -422,6 +457,15 @@ impl Default for Limits {
             publish_burst: 60,
             join_per_s: 20,
             join_burst: 100,
+            // 4 KiB to a thousand members twenty times a second, and room to spare.
+            fanout_bytes_per_s: 100 * 1_024 * 1_024,
+            // And sixty of them at once.
+            fanout_burst_bytes: 256 * 1_024 * 1_024,
+            rooms_per_s: 5,
+            rooms_burst: 100,
+            rooms_per_s_per_ip: 50,
+            tokens_per_s_per_ip: 20,
+            sessions_per_s_per_ip: 200,
             room_lag_bytes: 1_024 * 1_024,
             conn_out_bytes: 1_024 * 1_024,
             out_ms: 30_000,

@@ -65,7 +65,10 @@ metrics! {
     refused_sessions: counter "refused_total" "{limit=\"sessions\"}" "Sessions of long polling, for others of the same user, or for their pace.";
     refused_memory: counter "refused_total" "{limit=\"limits.memory_bytes\"}" "Connections turned away, and joins answered `busy`.";
     refused_publish: counter "refused_total" "{limit=\"limits.publish_per_s\"}" "Pushes.";
-    refused_join: counter "refused_total" "{limit=\"limits.join_per_s\"}" "Joins, and rooms to be made over HTTP.";
+    refused_join: counter "refused_total" "{limit=\"limits.join_per_s\"}" "Joins.";
+    refused_fanout: counter "refused_total" "{limit=\"limits.fanout_bytes_per_s\"}" "Pushes of much to many.";
+    refused_founding: counter "refused_total" "{limit=\"limits.rooms_per_s\"}" "Joins and requests that would have made a room, by user or address.";
+    refused_tokens: counter "refused_total" "{limit=\"limits.tokens_per_s_per_ip\"}" "Guests' tokens.";
     refused_channels: counter "refused_total" "{limit=\"limits.channels_per_conn\"}" "Joins of one channel too many.";
     refused_rooms: counter "refused_total" "{limit=\"limits.rooms\"}" "Joins of one room too many.";
     refused_length: counter "refused_total" "{limit=\"limits.body_bytes\"}" "A body that is too long, or another field of a message.";

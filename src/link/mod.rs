@@ -18,6 +18,7 @@ pub(crate) mod message;
 pub mod metrics;
 pub(crate) mod outbox;
 pub(crate) mod pressure;
+pub mod rates;
 pub(crate) mod record;
 pub(crate) mod refusal;
 pub mod settings;

@@ -1,14 +1,17 @@
 //! What every part of a shard may use in a turn beside its own state ([`Cx`]), and with it the way
 //! to other shards: what goes there, and how full it is.
 
+use std::net::IpAddr;
+
 use crate::base::budget::Budget;
 use crate::base::time::Now;
 use crate::base::timers::Timers;
 use crate::limits::{ANSWER_BYTES_PER_WORK, MESH_BUSY_BYTES, MESH_PAUSE_BYTES};
-use crate::link::ids::{AudienceKey, RoomKey};
+use crate::link::ids::{AudienceKey, ConnKey, RoomKey};
 use crate::link::io::Io;
 use crate::link::metrics::Metrics;
 use crate::link::pressure::Pressure;
+use crate::link::rates::AddressHash;
 use crate::link::record::{Field, ToMember};
 use crate::link::settings::Settings;
 
@@ -83,6 +86,17 @@ impl<I: Io> Cx<'_, I> {
     /// Whether any of the ways from here is filling.
     pub(crate) fn is_any_filling(&self) -> bool {
         (0..self.settings.shards).any(|shard| self.is_filling(shard))
+    }
+
+    /// An address as it has rates; a trusted proxy has none.
+    pub(crate) fn rated(&self, address: IpAddr) -> Option<AddressHash> {
+        let is_trusted = self.settings.trusted_proxies.contains(address);
+        self.settings.rates.address(address).filter(|_| !is_trusted)
+    }
+
+    /// The same of where a connection comes from.
+    pub(crate) fn rated_peer(&self, conn: ConnKey) -> Option<AddressHash> {
+        self.io.peer(conn.index()).and_then(|address| self.rated(address))
     }
 
     /// The shard that a topic's home is on. See [`Settings::home_of`].

@@ -11,6 +11,7 @@
 use crate::auth::identity::{Identity, NEVER_S};
 use crate::base::arena::Key;
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Count, Cursor, RoomKey, Slot, Ticket};
+use crate::link::rates::AddressHash;
 use crate::wire::phx::Payload;
 
 /// Who wishes to join: the identity itself from this shard's own connections, its texts from
@@ -22,6 +23,14 @@ pub(crate) enum Who<'a> {
 }
 
 impl Who<'_> {
+    /// The user's id.
+    pub(crate) fn user(&self) -> &str {
+        match self {
+            Self::Here(identity) => identity.user(),
+            Self::There { user, .. } => user,
+        }
+    }
+
     /// An identity that lives as long as a membership does. Rights are checked by the connection's
     /// shard, and stay there.
     pub(crate) fn identity(self) -> Identity {
@@ -77,11 +86,12 @@ records! {
         /// A wish to become a member. Answered by [`ToMember::Joined`] or [`ToMember::Refused`].
         ///
         /// `speak` is only told back; `replaces` is the membership that this one takes the place
-        /// of.
+        /// of; `address` is where it comes from, if its shard knows of no such room.
         1 Join {
             conn: ConnKey, audience: AudienceKey, topic: &'a str, who: Who<'a>, speak: bool,
             visible: bool,
             since: Option<Cursor>, limit: u32, meta: Option<&'a str>, replaces: Option<Slot>,
+            address: Option<AddressHash>,
         }
         /// Answered by [`ToMember::Left`] if the client asked, that is, if there is a ref to
         /// answer.
@@ -352,6 +362,16 @@ impl Field<'_> for Slot {
     }
 }
 
+impl Field<'_> for AddressHash {
+    fn put(self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self(u64::take(record))
+    }
+}
+
 impl Field<'_> for Count {
     fn put(self, out: &mut Vec<u8>) {
         self.present.put(out);
@@ -485,6 +505,7 @@ mod tests {
             limit: 50,
             meta: Some("{}"),
             replaces: Some(Slot(1)),
+            address: Some(AddressHash(3)),
         });
         check(ToHome::Publish {
             home,

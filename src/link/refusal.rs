@@ -42,6 +42,12 @@ pub(crate) enum Refusal {
 /// What limits pushes, as a refusal names it.
 pub(crate) const PUBLISH_LIMIT: &str = "limits.publish_per_s";
 
+/// What limits the bytes that all members are sent of what a user says.
+pub(crate) const FANOUT_LIMIT: &str = "limits.fanout_bytes_per_s";
+
+/// What limits the rooms that are made for a user, or for all of an address.
+pub(crate) const ROOMS_LIMIT: &str = "limits.rooms_per_s";
+
 /// After what time a client may try again when another shard is behind, in milliseconds.
 const BUSY_RETRY_MS: u32 = 250;
 
@@ -62,6 +68,8 @@ impl Refusal {
     pub(crate) fn count(self, metrics: &mut Metrics) {
         match self {
             Self::RateLimited { limit: PUBLISH_LIMIT, .. } => metrics.refused_publish += 1,
+            Self::RateLimited { limit: FANOUT_LIMIT, .. } => metrics.refused_fanout += 1,
+            Self::RateLimited { limit: ROOMS_LIMIT, .. } => metrics.refused_founding += 1,
             Self::RateLimited { .. } => metrics.refused_join += 1,
             Self::TooManyChannels => metrics.refused_channels += 1,
             Self::TooManyRooms => metrics.refused_rooms += 1,

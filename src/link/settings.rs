@@ -1,10 +1,13 @@
 //! What a shard is told once: its share of what the server may have, and the limits of each
 //! connection and room.
 
+use std::sync::Arc;
+
 use crate::limits::{
     ADMISSION_LINE_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits, PresenceLimits, TURN_WORK,
     WRITES_PER_FLUSH,
 };
+use crate::link::rates::Rates;
 use crate::wire::http::forwarded::TrustedProxies;
 
 /// What a shard is told once.
@@ -34,6 +37,8 @@ pub struct Settings {
     pub is_private: bool,
     /// The proxies that may say in a request whose it is.
     pub trusted_proxies: TrustedProxies,
+    /// The rates of users and addresses: one table for all shards.
+    pub rates: Arc<Rates>,
     /// Whether there is `/echo`.
     pub echo: bool,
     /// Work that entries may do in a turn: [`TURN_WORK`], or less where that is to be tried.
@@ -81,6 +86,7 @@ impl Settings {
             origins,
             is_private: false,
             trusted_proxies: TrustedProxies::default(),
+            rates: Arc::new(Rates::new(0)),
             echo: false,
             turn_work: TURN_WORK,
             writes_per_flush: WRITES_PER_FLUSH,

@@ -14,7 +14,6 @@ impl Members {
     /// Ends or re-arms every connection whose time has come.
     pub(crate) fn sweep<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
         let now_ms = cx.now.mono_ms;
-        self.conns.rates.forget_rested(now_ms, &cx.settings.limits);
         cx.budget.spend_for(self.conns.deadlines_count(), SWEPT_PER_WORK);
         for index in 0..self.conns.deadlines_count() {
             if let Some(key) = self.conns.due_at(index, now_ms) {

@@ -87,7 +87,7 @@ impl Members {
         if replaces.is_none() && cx.pressure >= Pressure::Joins {
             return Err(Refusal::NoMemory);
         }
-        self.conns
+        cx.settings
             .rates
             .take_join(identity.user(), cx.now.mono_ms, limits)
             .map_err(|retry| Refusal::RateLimited { limit: "limits.join_per_s", retry })?;
@@ -96,6 +96,9 @@ impl Members {
             return Ok(None);
         }
 
+        // Whose address is of use only to count a room that is made.
+        let is_new = matches!(parsed, Topic::Room(room) if !directory.knows(room));
+        let address = if is_new { cx.rated_peer(conn) } else { None };
         let audience = self.audiences.found(topic, shard);
         if let Some(record) = self.audiences.get_mut(audience) {
             record.joining += 1;
@@ -122,6 +125,7 @@ impl Members {
             limit,
             meta,
             replaces,
+            address,
         };
         Ok(Some(Ask::Home { shard, message }))
     }

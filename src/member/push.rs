@@ -71,8 +71,9 @@ impl Members {
             return Err(Refusal::TooLarge { field: "event", max_bytes: EVENT_BYTES_MAX });
         }
         // History too: forty bytes that ask for it are answered with up to a page of it.
-        self.conns
-            .take_publish(conn, cx.now.mono_ms, limits)
+        cx.settings
+            .rates
+            .take_publish(identity.map_or("", Identity::user), cx.now.mono_ms, limits)
             .map_err(|retry| Refusal::RateLimited { limit: PUBLISH_LIMIT, retry })?;
         let payload = message.payload?;
         let message = match event {

@@ -12,10 +12,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::slack::Slack;
+use crate::link::rates::counted_as;
 use crate::wire::http::forwarded::TrustedProxies;
 
 /// For how many addresses that have gone memory is kept.
@@ -113,15 +114,6 @@ impl Drop for Permit {
                 counts.trim(ADDRESSES_KEPT);
             }
         }
-    }
-}
-
-/// What an address counts as. Of IPv6 the first 64 bits: whoever has a network has all addresses in
-/// it (RFC 4291, 2.5.4).
-fn counted_as(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        address @ IpAddr::V4(_) => address,
     }
 }
 

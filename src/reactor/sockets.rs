@@ -340,7 +340,8 @@ impl Io for Sockets {
         let permit = caller.and_then(|caller| caller.permit.as_ref());
         match permit.map_or(Ok(None), Permit::another) {
             Ok(permit) => {
-                self.set_caller(session, Caller { permit, client: None });
+                let client = self.peer(opener);
+                self.set_caller(session, Caller { permit, client });
                 true
             }
             Err(Crowded) => false,

@@ -156,6 +156,7 @@ impl<L: Subject> Suite<L> {
             limit: 100_000,
             meta: None,
             replaces: None,
+            address: None,
         };
         self.home.with(|rooms, cx, told| rooms.join(cx, told, shard, join));
         let (_, record) = self.await_join()?;

@@ -30,8 +30,11 @@ impl Rooms {
         shard: u16,
         message: ToHome<'_>,
     ) -> usize {
-        let ToHome::Join { topic, .. } = message else { unreachable!("called for joins") };
-        match self.find_or_make(cx, topic, Purpose::Join) {
+        let ToHome::Join { topic, who, address, .. } = message else {
+            unreachable!("called for joins")
+        };
+        let purpose = Purpose::Join { user: who.user(), address };
+        match self.find_or_make(cx, topic, purpose) {
             Ok(Found::Open(key)) => self.enter(cx, members, key, shard, message),
             Ok(Found::Loading(key)) => {
                 self.await_room(cx, members, key, shard, message);
@@ -64,6 +67,7 @@ impl Rooms {
             limit,
             meta,
             replaces,
+            address: _,
         } = message
         else {
             unreachable!("called for joins")

@@ -18,7 +18,9 @@ use crate::link::io::Io;
 use crate::link::log::{Log, Opened, Opening};
 use crate::link::outbox::Cx;
 use crate::link::pressure::Pressure;
-use crate::link::refusal::Refusal;
+use crate::link::rates::AddressHash;
+use crate::link::refusal::{ROOMS_LIMIT, Refusal};
+use crate::link::topic::Topic;
 use crate::room::Room;
 use crate::room::journal::Journal;
 use crate::room::keys::KeyHash;
@@ -144,9 +146,9 @@ impl Registry {
 
 /// What a room is looked for, or made, for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// A member joins it.
-    Join,
+pub(super) enum Purpose<'a> {
+    /// A user joins it, from an address if that has rates.
+    Join { user: &'a str, address: Option<AddressHash> },
     /// It is made on purpose, without a member.
     Found,
 }
@@ -165,23 +167,32 @@ impl Rooms {
     ///
     /// # Errors
     ///
-    /// If there is no place, and no room that could make some; or if its log cannot open it.
+    /// If there is no place, and no room that could make some; if its log cannot open it; or if
+    /// whoever joins makes too many.
     pub(super) fn find_or_make<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         topic: &str,
-        purpose: Purpose,
+        purpose: Purpose<'_>,
     ) -> Result<Found, Refusal> {
         if let Some(key) = self.by_topic.get(topic) {
             let is_loading = self.loading.has(*key);
             return Ok(if is_loading { Found::Loading(*key) } else { Found::Open(*key) });
+        }
+        if let Purpose::Join { user, address } = purpose
+            && Topic::parse(topic).and_then(Topic::room).is_some()
+        {
+            let (rates, limits) = (&cx.settings.rates, &cx.settings.limits);
+            rates
+                .take_room(user, address, cx.now.mono_ms, limits)
+                .map_err(|retry| Refusal::RateLimited { limit: ROOMS_LIMIT, retry })?;
         }
         let is_full =
             self.arena.len() >= cx.settings.rooms_max as usize || cx.pressure >= Pressure::Joins;
         // What was said is not given up for a room in which nobody is and nothing may ever be said.
         let has_place = !is_full
             || match purpose {
-                Purpose::Join => self.evict_longest_empty(cx),
+                Purpose::Join { .. } => self.evict_longest_empty(cx),
                 Purpose::Found => self.evict_from(cx, true),
             };
         if !has_place {

@@ -7,7 +7,8 @@
 //!
 //! A member is checked before anything is done for it: see [`Room::check`].
 //!
-//! Deliberately absent: rights and rates. The member's shard has looked at them.
+//! Deliberately absent: rights, and rates but for that of bytes to all members. The member's shard
+//! has looked at them.
 //!
 //! Called by: `rooms`. Calls: `room`, `registry`, `ticks`, `pending`, `held`, the log.
 
@@ -17,7 +18,7 @@ use crate::link::log::{Append, Appended, Entry, Log, Said, SaidText, What, Why};
 use crate::link::message::{push_receipt, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, ToMember};
-use crate::link::refusal::Refusal;
+use crate::link::refusal::{FANOUT_LIMIT, Refusal};
 use crate::room::keys::KeyHash;
 use crate::room::propose::{Command, Message, Proposal};
 use crate::room::{Outpost, Room};
@@ -74,6 +75,9 @@ impl Rooms {
             Err(refusal) => return self.answer_refused(cx, members, seat, reference, refusal),
         };
         let What::Message(said) = entry.what else { unreachable!("a message was proposed") };
+        if let Err(refusal) = take_fanout(cx, room, author.user(), body.len()) {
+            return self.answer_refused(cx, members, seat, reference, refusal);
+        }
         let receipt = room.next_receipt(cx.now);
         let ticket = self.pending.next_ticket();
         let append = append_of(key, room, ticket, receipt, entry);
@@ -167,6 +171,11 @@ impl Rooms {
         let seat = Seat { room: key, shard, asker };
         if !self.is_releasing && self.pending.must_event_wait(key) {
             return self.wait(cx, members, seat, Some(reference), push);
+        }
+        let Some(member) = room.member(asker.slot) else { return };
+        let user = member.identity.user();
+        if let Err(refusal) = take_fanout(cx, room, user, payload.bytes_count()) {
+            return self.answer_refused(cx, members, seat, reference, refusal);
         }
         self.spoke(cx, key, asker.slot);
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
@@ -285,6 +294,20 @@ pub(super) fn append_of<'a>(
         at_ms: receipt.at_ms,
         entry,
     }
+}
+
+/// Takes what all members of a room are sent of so many bytes from what their speaker may say. Here,
+/// where the members are known: on the speaker's own shard are only some of them.
+fn take_fanout<I: Io>(
+    cx: &Cx<'_, I>,
+    room: &Room,
+    user: &str,
+    bytes: usize,
+) -> Result<(), Refusal> {
+    let (rates, limits) = (&cx.settings.rates, &cx.settings.limits);
+    rates
+        .take_fanout(user, (bytes, room.members_count()), cx.now.mono_ms, limits)
+        .map_err(|retry| Refusal::RateLimited { limit: FANOUT_LIMIT, retry })
 }
 
 /// Says something to every member: once to each shard that has any.

@@ -150,6 +150,7 @@ impl<L: Log> Home<L> {
             limit: 50,
             meta: None,
             replaces: None,
+            address: None,
         };
         self.with(|rooms, cx, told| rooms.join(cx, told, shard, join))
     }
@@ -397,4 +398,63 @@ fn nobody_speaks_in_a_slot_of_another() {
     let thief = Asker { conn: conn(2), slot: ann.slot };
     assert_ne!(thief.slot, Slot::NONE);
     home.publish(room, thief, "5", "\"hi\"");
+}
+
+#[test]
+fn what_a_user_says_to_many_counts_once_for_each_of_them_wherever_it_speaks() {
+    let mut home = Home::new();
+    (home.settings.limits.fanout_bytes_per_s, home.settings.limits.fanout_burst_bytes) =
+        (100_000, 1_000_000);
+    let (tea, ann) = home.join(0, 1, "room:tea");
+    for number in 2..=100 {
+        home.join(1, number, "room:tea");
+    }
+    let (mate, also_ann) = home.join(0, 1, "room:mate");
+    home.take_told();
+    let body = format!("\"{}\"", "x".repeat(3_998));
+    let said = |home: &mut Home<MemoryLog>, key| {
+        home.publish_to(0, tea, ann, "5", &body, Some(key));
+        home.take_told()
+    };
+    // 400,000 bytes each.
+    for key in ["a", "b"] {
+        assert_eq!(said(&mut home, key).len(), 3, "two shards, and the answer");
+    }
+    let refused = |retry_ms: u32| {
+        let limit = "limits.fanout_bytes_per_s";
+        let reason = format!(r#""reason":"rate_limited","retry_ms":{retry_ms}"#);
+        vec![format!(r#"0 reply 5 error {{"limit":"{limit}",{reason}}}"#)]
+    };
+    assert_eq!(said(&mut home, "c"), refused(2_000));
+    assert_eq!(said(&mut home, "a").len(), 1, "its receipt again is for nothing");
+    let payload = Payload::Json(&body);
+    let wave = ToHome::Custom { home: tea, asker: ann, reference: "5", event: "wave", payload };
+    home.hear(0, wave);
+    assert_eq!(home.take_told(), refused(2_000), "an event that passes as it is, too");
+    home.publish_to(0, mate, also_ann, "5", &body, None);
+    assert_eq!(home.take_told().len(), 2, "to itself alone it is little");
+    assert_eq!((home.metrics.refused_fanout, home.metrics.published), (2, 3));
+    home.now_ms += 2_000;
+    let told = said(&mut home, "c");
+    assert!(told.iter().any(|told| told.starts_with("0 reply 5 ok")), "at the time told: {told:?}");
+}
+
+#[test]
+fn a_user_makes_no_more_rooms_by_joining_them_than_it_may() {
+    let mut home = Home::new();
+    (home.settings.limits.rooms_per_s, home.settings.limits.rooms_burst) = (1, 2);
+    home.settings.rooms_max = 10;
+    for topic in ["room:a", "room:b"] {
+        assert!(home.try_join(0, 1, topic, "ann") > 0);
+    }
+    home.take_told();
+    assert_eq!(home.try_join(1, 2, "room:c", "ann"), 0, "from wherever");
+    let limit = r#"{"limit":"limits.rooms_per_s","reason":"rate_limited","retry_ms":1000}"#;
+    assert_eq!(home.take_told(), [format!("1 refused {limit}")]);
+    assert_eq!((home.rooms.len(), home.metrics.refused_founding), (2, 1), "without a trace");
+    assert!(home.try_join(1, 3, "room:a", "ann") > 0, "one that is there it may join");
+    assert!(home.try_join(1, 4, "user:ann", "ann") > 0, "its own topic is no room");
+    assert!(home.try_join(1, 5, "room:c", "bob") > 0, "and others make theirs");
+    home.now_ms += 1_000;
+    assert!(home.try_join(0, 6, "room:d", "ann") > 0);
 }

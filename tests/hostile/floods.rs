@@ -80,8 +80,8 @@ fn channels_of_a_connection_and_rooms_of_the_server_are_bounded() {
 }
 
 #[test]
-fn a_connection_makes_no_more_rooms_over_http_than_it_may_join() {
-    let server = Server::start(&["shards=1", "limits.join_per_s=1", "limits.join_burst=3"]);
+fn a_user_makes_no_more_rooms_over_http_than_it_may() {
+    let server = Server::start(&["shards=2", "limits.rooms_per_s=1", "limits.rooms_burst=3"]);
     let token = server.token("Ann");
     let mut peer = Peer::new(connect(&server));
     let answers: Vec<_> = (0..4)
@@ -95,7 +95,7 @@ fn a_connection_makes_no_more_rooms_over_http_than_it_may_join() {
         [201, 201, 201, 429]
     );
     let refused = &answers[3];
-    let expected = r#"{"error":{"message":"too many rooms at once: see limits.join_per_s","reason":"rate_limited"}}"#;
+    let expected = r#"{"error":{"message":"too many rooms at once: see limits.rooms_per_s","reason":"rate_limited"}}"#;
     assert_eq!(refused.body, expected);
     assert!(refused.head.contains("\r\nretry-after: 1\r\n"), "{}", refused.head);
     // A new connection is no new burst, and nobody else is concerned.

@@ -230,3 +230,59 @@ fn who_is_not_trusted_says_nothing_of_whose_a_socket_is() {
     });
     assert!(relays[1].ask(upgrade(&token, "").as_bytes()).is_none());
 }
+
+/// A POST to the API, with further headers.
+fn post(path: &str, headers: &str, body: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn tokens_and_rooms_have_a_rate_by_the_address_of_the_client() {
+    let server = Server::start(&[
+        "shards=2",
+        "http.trusted_proxies=127.0.0.0/8",
+        "limits.tokens_per_s_per_ip=1",
+        "limits.rooms_per_s_per_ip=1",
+        "http.metrics=true",
+    ]);
+    let ann = Relay::in_head(&server, "X-Forwarded-For: 203.0.113.7");
+    let bob = Relay::in_head(&server, "X-Forwarded-For: 203.0.113.8");
+    let answer = |relay: &Relay, request: String| {
+        let mut peer = relay.connect();
+        peer.send_raw(request.as_bytes());
+        peer.answer()
+    };
+    let token = |relay: &Relay| answer(relay, post("/api/session", "", r#"{"name":"Guest"}"#));
+    // Twenty seconds' worth at once, and one for each second that this takes.
+    let answers: Vec<_> = (0..40).map(|_| token(&ann)).collect();
+    let given = answers.iter().filter(|answer| answer.status == 201).count();
+    assert!((20..35).contains(&given), "{given} tokens");
+    let refused = answers.iter().find(|answer| answer.status == 429).expect("one too many");
+    assert!(refused.body.contains(r#""reason":"rate_limited""#), "{refused:?}");
+    assert!(refused.head.contains("\r\nretry-after: 1\r\n"), "{refused:?}");
+    assert_eq!(token(&bob).status, 201, "nobody else is concerned");
+    // Of this machine, whatever a proxy on it might have said.
+    let tokens: Vec<String> = (0..40).map(|_| server.token("Guest")).collect();
+    let found = |relay: &Relay, token: &str, room: &str| {
+        let headers = format!("Authorization: Bearer {token}\r\n");
+        answer(relay, post("/api/rooms", &headers, &format!(r#"{{"room":"{room}"}}"#))).status
+    };
+    let rooms: Vec<u16> = (0..40).map(|at| found(&ann, &tokens[at], &format!("r{at}"))).collect();
+    let founded = rooms.iter().filter(|status| **status == 201).count();
+    assert!((20..35).contains(&founded), "of users who have made none: {rooms:?}");
+    assert_eq!(found(&bob, &tokens[39], "r-of-bob"), 201);
+    // To join a room that is not there makes it, and both are the address's, on any shard.
+    let mut peers: Vec<Peer> = (0..3)
+        .map(|at| ann.ask(upgrade(&tokens[at], "").as_bytes()).expect("a socket").1)
+        .collect();
+    let refused = |(at, peer): (usize, &mut Peer)| {
+        let answers: Vec<String> =
+            (0..4).map(|room| peer.join(&format!("join-{at}-{room}"), "{}")).collect();
+        answers.iter().any(|answer| answer.contains("limits.rooms_per_s"))
+    };
+    assert!(peers.iter_mut().enumerate().all(refused), "for all that they have on it");
+    assert!(peers[0].join("r0", "{}").contains("\"ok\""), "one that is there may be joined");
+}

@@ -1,10 +1,13 @@
 //! What a seed decides before the first step: how large everything is, how narrow the limits, and
 //! what happens how often.
 
+use std::sync::Arc;
+
 use chinwag::limits::{
     ADMISSION_LINE_BYTES_MAX, FRAME_HEADER_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits,
     MEMBER_MEMORY_BYTES, PresenceLimits, ROOM_MEMORY_BYTES, TURN_WORK, WRITES_PER_FLUSH,
 };
+use chinwag::link::rates::Rates;
 use chinwag::shard::Settings;
 
 use crate::draws::Draws;
@@ -177,6 +180,8 @@ impl Plan {
     /// What the server is told, which is what the checks know, unless that is the bug.
     pub(crate) fn settings(&self) -> Settings {
         let mut settings = self.settings.clone();
+        // A server has a table of rates of its own, which all its shards share.
+        settings.rates = Arc::new(Rates::new(self.seed));
         match self.bug {
             Some(Bug::UnboundedOutput) => settings.limits.conn_out_bytes = usize::MAX,
             Some(Bug::UnboundedMemory) => settings.memory_bytes_max = usize::MAX,
@@ -211,6 +216,8 @@ fn limits(draws: &mut Draws, shards: u16, history: &HistoryLimits, body_bytes: u
         publish_burst: *draws.pick(&[1, 5, 60]),
         join_per_s: *draws.pick(&[0, 2, 20, 1_000]),
         join_burst: *draws.pick(&[2, 5, 100]),
+        // As in a world before these were, so that what else is drawn is the same.
+        rooms_per_s: 20,
         room_lag_bytes: 2 * (message_bytes + FRAME_HEADER_BYTES_MAX)
             + draws.pick(&[0, 0, 2_000, 1_000_000]),
         conn_out_bytes: 2 * history.page_bytes + draws.pick(&[0, 0, 4_000, 1_000_000]),

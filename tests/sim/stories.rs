@@ -1223,3 +1223,28 @@ fn a_room_whose_home_begins_anew_is_there_as_far_as_its_log_has_kept_it() {
         }
     }
 }
+
+#[test]
+fn a_user_has_one_rate_over_all_shards_and_transports() {
+    let limits = Limits { publish_burst: 4, publish_per_s: 1, ..Limits::default() };
+    for polls in [false, true] {
+        let mut world = world_of(&plan(2, limits.clone()), &[(0, 0), (0, 1), (1, 1)], polls);
+        for client in 0..3 {
+            tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+        }
+        let before = count(&world, "published");
+        for client in 0..3 {
+            world.write(client, |client, mouth| {
+                for number in 0..4 {
+                    let body = format!("{} {number}", client.id);
+                    client.publish_body(mouth, ROOM, &body, None, None);
+                }
+            });
+        }
+        world.rest();
+        let refused = count(&world, "rate_limited");
+        // Whoever polls has taken some time to join, which is as well.
+        assert!((3..=4).contains(&refused), "four of eight of one user: {refused}");
+        assert!(count(&world, "published") - before >= 8);
+    }
+}

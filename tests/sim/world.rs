@@ -685,7 +685,7 @@ impl World {
                 self.plan.forgets_rooms || self.plan.log.keeps(),
                 "there is place for a room"
             ),
-            429 => assert_ne!(self.plan.settings.limits.join_per_s, 0, "making rooms has a rate"),
+            429 => assert_ne!(self.plan.settings.limits.rooms_per_s, 0, "making rooms has a rate"),
             other => panic!("a room is made, or there, or too many: {other}"),
         }
         assert_eq!(

@@ -24,6 +24,7 @@ const BYTES: &str = "bytes";
 const MS: &str = "ms";
 const S: &str = "s";
 const PER_S: &str = "per s";
+const BYTES_PER_S: &str = "bytes per s";
 const KIB: u64 = 1_024;
 const MIB: u64 = 1_024 * KIB;
 const GIB: u64 = 1_024 * MIB;
@@ -220,7 +221,7 @@ pub(super) const ALL: &[Key] = &[
             PER_S,
             Slot::U32(|c| &mut c.limits.publish_per_s),
         ),
-        doc: "Pushes that a user may make to rooms, by all its connections on one shard.",
+        doc: "Pushes that a user may make to rooms, by all its connections.",
     },
     Key {
         name: "limits.publish_burst",
@@ -230,12 +231,72 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "limits.join_per_s",
         kind: number_or_zero("no bound", 1_000_000, PER_S, Slot::U32(|c| &mut c.limits.join_per_s)),
-        doc: "Joins that a user may make, by all its connections on one shard; rooms made over HTTP count too, and sessions of long polling beside them.",
+        doc: "Joins that a user may make, by all its connections; sessions of long polling that it opens count beside them.",
     },
     Key {
         name: "limits.join_burst",
         kind: number(1, 1_000_000, "", Slot::U32(|c| &mut c.limits.join_burst)),
         doc: "Joins at once. After a break a client rejoins all its channels: best not below `limits.channels_per_conn`.",
+    },
+    Key {
+        name: "limits.fanout_bytes_per_s",
+        kind: number_or_zero(
+            "no bound",
+            1_024 * GIB,
+            BYTES_PER_S,
+            Slot::Usize(|c| &mut c.limits.fanout_bytes_per_s),
+        ),
+        doc: "What members may be sent of what a user says: its size, once for each member. Pushes of less than 64 KiB in all are not counted.",
+    },
+    Key {
+        name: "limits.fanout_burst_bytes",
+        kind: number(MIB, 1_024 * GIB, BYTES, Slot::Usize(|c| &mut c.limits.fanout_burst_bytes)),
+        doc: "Such bytes at once, of a user who was quiet. A single push that is more needs as long a rest behind it.",
+    },
+    Key {
+        name: "limits.rooms_per_s",
+        kind: number_or_zero(
+            "no bound",
+            1_000_000,
+            PER_S,
+            Slot::U32(|c| &mut c.limits.rooms_per_s),
+        ),
+        doc: "Rooms that are made for a user, because it joins them or asks for them over HTTP.",
+    },
+    Key {
+        name: "limits.rooms_burst",
+        kind: number(1, 1_000_000, "", Slot::U32(|c| &mut c.limits.rooms_burst)),
+        doc: "Rooms at once. After a restart without a store a client makes all its rooms again: best not below `limits.channels_per_conn`.",
+    },
+    Key {
+        name: "limits.rooms_per_s_per_ip",
+        kind: number_or_zero(
+            "no bound",
+            1_000_000,
+            PER_S,
+            Slot::U32(|c| &mut c.limits.rooms_per_s_per_ip),
+        ),
+        doc: "The same for all users of one address, or of one network of IPv6 (/64), and 20 times as many at once. For what is `per_ip` here: loopback and `http.trusted_proxies` have no bound, and behind another proxy all come from one address.",
+    },
+    Key {
+        name: "limits.tokens_per_s_per_ip",
+        kind: number_or_zero(
+            "no bound",
+            1_000_000,
+            PER_S,
+            Slot::U32(|c| &mut c.limits.tokens_per_s_per_ip),
+        ),
+        doc: "Guests' tokens for one address, and 20 times as many at once.",
+    },
+    Key {
+        name: "limits.sessions_per_s_per_ip",
+        kind: number_or_zero(
+            "no bound",
+            1_000_000,
+            PER_S,
+            Slot::U32(|c| &mut c.limits.sessions_per_s_per_ip),
+        ),
+        doc: "Sessions of long polling that are opened from one address, and 20 times as many at once.",
     },
     Key {
         name: "limits.room_lag_bytes",
