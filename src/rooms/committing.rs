@@ -124,11 +124,9 @@ impl Rooms {
         if receipt.offset > last {
             return self.pending.change(key, ticket, |entry| entry.is_confirmed = true);
         }
-        self.pending.remove(key, ticket);
         let mut out = Vec::new();
         self.push_receipt(&mut out, key, receipt);
-        self.settle(cx, members, ticket, "ok", Payload::Json(text(&out)));
-        self.release(cx, members, key);
+        self.finish(cx, members, key, ticket, "ok", Payload::Json(text(&out)));
     }
 
     /// An append was refused: after a conflict it is proposed again, as soon as is known what has
@@ -207,10 +205,25 @@ impl Rooms {
         ticket: Ticket,
         why: Why,
     ) {
-        self.pending.remove(key, ticket);
         let refusal = why.refusal();
         refusal.count(cx.metrics);
-        self.settle(cx, members, ticket, "error", Payload::Json(&refusal.response()));
+        self.finish(cx, members, key, ticket, "error", Payload::Json(&refusal.response()));
+    }
+
+    /// Ends an entry with its final answer, and goes on with what waited behind it.
+    ///
+    /// Changes: what is under way, held answers. Emits: the answers that waited for the ticket.
+    fn finish<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        ticket: Ticket,
+        status: &str,
+        response: Payload<'_>,
+    ) {
+        self.pending.remove(key, ticket);
+        self.settle(cx, members, ticket, status, response);
         self.release(cx, members, key);
     }
 

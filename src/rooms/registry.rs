@@ -23,7 +23,6 @@ use crate::link::refusal::{ROOMS_LIMIT, Refusal};
 use crate::link::topic::Topic;
 use crate::room::Room;
 use crate::room::journal::Journal;
-use crate::room::keys::KeyHash;
 use crate::rooms::Rooms;
 use crate::rooms::greeting::List;
 
@@ -249,14 +248,14 @@ impl Rooms {
     ) -> Room {
         let mut room = Room::with_journal(topic, Journal::opened(opened), refs_from);
         let before = opened.top.offset - opened.tail.len() as u64;
-        let out = &mut self.scratch.response;
+        let mut out = std::mem::take(&mut self.scratch.response);
         for (offset, (at_ms, said)) in (before + 1..).zip(&opened.tail) {
             let (said, receipt) = (said.said(), Receipt { offset, at_ms: *at_ms });
-            let hash = |key| self.key_hashers.each_ref().map(|of| of.hash_one((said.user, key)));
-            let key_hash = said.key.map(|key| KeyHash(hash(key)));
-            room.apply(said, receipt, key_hash, &cx.settings.history, out);
+            let key_hash = said.key.map(|key| self.hash_key(said.user, key));
+            room.apply(said, receipt, key_hash, &cx.settings.history, &mut out);
             out.clear();
         }
+        self.scratch.response = out;
         room
     }
 
