@@ -106,7 +106,7 @@ impl Audiences {
     }
 
     /// The audience of a topic, made if there is none.
-    pub(crate) fn found(&mut self, topic: &str, home_shard: u16) -> AudienceKey {
+    pub(crate) fn find_or_make(&mut self, topic: &str, home_shard: u16) -> AudienceKey {
         if let Some(key) = self.by_topic.get(topic) {
             return *key;
         }

@@ -141,7 +141,7 @@ impl Conns {
     }
 
     /// Lets a connection's input go if there is nothing in it. True if it may be read on.
-    pub(crate) fn settle_input(&mut self, key: ConnKey) -> bool {
+    pub(crate) fn finish_input(&mut self, key: ConnKey) -> bool {
         if let Some(conn) = self.arena.get_mut(key) {
             self.inputs.tidy(&mut conn.input);
         }

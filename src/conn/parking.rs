@@ -82,7 +82,7 @@ impl Parking {
     }
 
     /// Whether it is known who lets a parked connection go on, beside an answer.
-    pub(super) fn calls(&self, key: ConnKey) -> bool {
+    pub(super) fn has_waker(&self, key: ConnKey) -> bool {
         self.parked_for.contains_key(&key) || self.unparked.contains(&key)
     }
 
@@ -136,7 +136,7 @@ impl Conns {
     /// it waited for has come; unless that is something that will say so itself.
     pub(crate) fn unpark(&mut self, key: ConnKey) {
         if !self.parking.parked_for.contains_key(&key) {
-            self.call(key);
+            self.push_unparked(key);
         }
     }
 
@@ -161,11 +161,11 @@ impl Conns {
         if self.flags(key.index()).is_parked() && self.parking.parked_for.get(&key) == Some(&reason)
         {
             self.parking.parked_for.remove(&key);
-            self.call(key);
+            self.push_unparked(key);
         }
     }
 
-    fn call(&mut self, key: ConnKey) {
+    fn push_unparked(&mut self, key: ConnKey) {
         if self.contains(key) && self.flags(key.index()).is_parked() {
             self.parking.unparked.push(key);
         }
@@ -210,8 +210,8 @@ impl Conns {
 
     /// Whether a parked connection will be handled again without an answer: at the end of the turn,
     /// when turns have work left, when it has taken what waits for it, when ways are free.
-    pub(crate) fn is_called(&self, key: ConnKey) -> bool {
-        self.parking.calls(key)
+    pub(crate) fn has_waker(&self, key: ConnKey) -> bool {
+        self.parking.has_waker(key)
     }
 }
 
@@ -229,9 +229,9 @@ mod tests {
     fn who_waits_for_an_answer_goes_on_with_it_once() {
         let (mut conns, key) = conns();
         conns.park(key);
-        assert!(!conns.is_called(key));
+        assert!(!conns.has_waker(key));
         conns.unpark(key);
-        assert!(conns.is_called(key));
+        assert!(conns.has_waker(key));
         assert_eq!(conns.next_unparked(), Some(key));
         assert!(conns.end_park(key) && !conns.end_park(key));
     }
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(conns.next_unparked(), None);
         assert_eq!(conns.next_starved(), Some((key, Starved::Fresh)));
         assert!(conns.end_park(key));
-        assert!(!conns.is_called(key), "it waits for nothing any more");
+        assert!(!conns.has_waker(key), "it waits for nothing any more");
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Members {
         // Whose address is of use only to count a room that is made.
         let is_new = matches!(parsed, Topic::Room(room) if !directory.knows(room));
         let address = if is_new { cx.rated_peer(conn) } else { None };
-        let audience = self.audiences.found(topic, shard);
+        let audience = self.audiences.find_or_make(topic, shard);
         if let Some(record) = self.audiences.get_mut(audience) {
             record.joining += 1;
         }

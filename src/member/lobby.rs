@@ -20,7 +20,7 @@ impl Members {
         joiner: &Joiner<'_>,
     ) {
         let Joiner { conn, identity, message, .. } = *joiner;
-        let audience = self.audiences.found(LOBBY, cx.id);
+        let audience = self.audiences.find_or_make(LOBBY, cx.id);
         directory.watch();
         let old = self.remove_channel(conn, audience);
         let speaks_v1 = self.conns.flags(conn.index()).speaks_v1();

@@ -51,12 +51,14 @@ impl Rooms {
                 }
                 self.pending.change(room, ticket, |entry| entry.receipt = Some(receipt));
                 // Its key may have been used: then there is no entry of its own to come.
-                self.settle_kept(cx, members, room, ticket);
+                self.resolve_kept(cx, members, room, ticket);
             }
             FromLog::Refused { room, ticket, why } => {
                 self.was_refused(cx, members, room, ticket, why);
             }
-            FromLog::Turned { room, epoch, kept } => self.turn(cx, members, room, epoch, kept),
+            FromLog::Turned { room, epoch, kept } => {
+                self.turn_epoch(cx, members, room, epoch, kept);
+            }
         }
     }
 
@@ -93,25 +95,25 @@ impl Rooms {
         }
         self.release(cx, members, key);
         // Behind what others said before it was kept: it is kept only when the log says so.
-        self.settle_applied(cx, members, key);
+        self.resolve_applied(cx, members, key);
         self.tell_along(cx, members, key);
         self.remove_if_deserted(cx, key);
     }
 
     /// Answers those whose entry is kept, and applied by now.
-    fn settle_applied<I: Io>(
+    fn resolve_applied<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         key: RoomKey,
     ) {
         for ticket in self.pending.confirmed(key) {
-            self.settle_kept(cx, members, key, ticket);
+            self.resolve_kept(cx, members, key, ticket);
         }
     }
 
     /// Answers a publisher, if the room has come as far as its message.
-    fn settle_kept<I: Io>(
+    fn resolve_kept<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
@@ -164,7 +166,7 @@ impl Rooms {
     ) {
         let refusal = Why::Unconfirmed.refusal();
         refusal.count(cx.metrics);
-        self.settle(cx, members, ticket, "error", Payload::Json(&refusal.response()));
+        self.resolve(cx, members, ticket, "error", Payload::Json(&refusal.response()));
     }
 
     /// Proposes again what conflicted, as the room is now, in the order in which it was said.
@@ -223,13 +225,13 @@ impl Rooms {
         response: Payload<'_>,
     ) {
         self.pending.remove(key, ticket);
-        self.settle(cx, members, ticket, status, response);
+        self.resolve(cx, members, ticket, status, response);
         self.release(cx, members, key);
     }
 
     /// A room goes on in a new epoch. If somebody may have seen what is lost, all channels end, and
     /// come back with their cursors: exact up to what was kept, and told so beyond it.
-    fn turn<I: Io>(
+    fn turn_epoch<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
@@ -308,7 +310,7 @@ impl Rooms {
         }
     }
 
-    /// Holds an answer until its ticket is settled; that of a push which had waited at its own
+    /// Holds an answer until its ticket is resolved; that of a push which had waited at its own
     /// place.
     pub(super) fn hold(&mut self, seat: Seat, ticket: Ticket, reference: &str) {
         match self.released.take_if(|(released, _)| *released == seat) {
@@ -326,7 +328,7 @@ impl Rooms {
         answer: Answer<'_>,
     ) {
         if let Some((_, ticket)) = self.released.take_if(|(released, _)| *released == seat) {
-            return self.settle(cx, members, ticket, answer.status, answer.response);
+            return self.resolve(cx, members, ticket, answer.status, answer.response);
         }
         let Some(Registered { room, .. }) = self.arena.get(seat.room) else { return };
         if self.held.holds(seat) {
@@ -338,7 +340,7 @@ impl Rooms {
     }
 
     /// Gives a ticket its answer, and those who waited behind it theirs.
-    fn settle<I: Io>(
+    fn resolve<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
@@ -346,7 +348,7 @@ impl Rooms {
         status: &str,
         response: Payload<'_>,
     ) {
-        for seat in self.held.settle(ticket, status, response) {
+        for seat in self.held.resolve(ticket, status, response) {
             while let Some(held) = self.held.pop(seat) {
                 self.give(cx, members, seat, &held);
             }

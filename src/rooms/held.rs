@@ -8,7 +8,7 @@
 //!
 //! 1. a line belongs to a membership, by room, shard, connection and slot, and goes when that ends.
 //!    So nothing held names a slot that is free, and the next one in it is answered nothing of it;
-//! 2. a ticket that has been settled is never settled again: tickets are given out once;
+//! 2. a ticket that has been resolved is never resolved again: tickets are given out once;
 //! 3. a line is never empty, so with a log in memory there are none;
 //! 4. who waits for a ticket has a line in which an answer does.
 //!
@@ -111,7 +111,7 @@ impl Held {
         !self.lines.is_empty() && self.lines.contains_key(&seat)
     }
 
-    /// Holds an answer until its ticket is settled.
+    /// Holds an answer until its ticket is resolved.
     pub(super) fn wait(&mut self, seat: Seat, ticket: Ticket, reference: &str) {
         let waits = HeldAnswer::Waits { ticket, reference: reference.into() };
         self.hold(seat, waits);
@@ -157,18 +157,18 @@ impl Held {
     }
 
     /// Gives a ticket its answer: status and response. Returns whose lines may move.
-    pub(super) fn settle(
+    pub(super) fn resolve(
         &mut self,
-        settled: Ticket,
+        resolved: Ticket,
         status: &str,
         response: Payload<'_>,
     ) -> SmallVec<[Seat; 1]> {
-        let seats = self.waiters.remove(&settled).unwrap_or_default();
+        let seats = self.waiters.remove(&resolved).unwrap_or_default();
         for seat in &seats {
             // Without a line the member has gone, and is missed.
             for held in self.lines.get_mut(seat).into_iter().flatten() {
                 if let HeldAnswer::Waits { ticket, reference } = held
-                    && *ticket == settled
+                    && *ticket == resolved
                 {
                     let answer = HeldAnswer::new(Answer { reference, status, response });
                     self.bytes = self.bytes - held.bytes() + answer.bytes();
@@ -309,7 +309,7 @@ mod tests {
         held.wait(seat(1), 7, "1");
         held.push_leave(seat(1), "2");
         let before = held.bytes();
-        assert_eq!(held.settle(7, "ok", Payload::Json("{\"offset\":1}")).as_slice(), [seat(1)]);
+        assert_eq!(held.resolve(7, "ok", Payload::Json("{\"offset\":1}")).as_slice(), [seat(1)]);
         assert!(held.bytes() > before);
         held.check();
         assert!(matches!(held.pop(seat(1)), Some(HeldAnswer::Reply { .. })));

@@ -138,7 +138,7 @@ impl Rooms {
         if let Some(opened) = opened {
             self.set_opened(cx, key, opened, refs_from);
         }
-        self.settle_if_empty(cx, key);
+        self.retire_if_empty(cx, key);
     }
 
     /// What is there of a room could not be found out.
@@ -211,7 +211,7 @@ impl Rooms {
         for key in deserted {
             self.loading.rooms.remove(&key);
             self.loading.ready.retain(|ready| *ready != key);
-            self.settle_if_empty(cx, key);
+            self.retire_if_empty(cx, key);
         }
     }
 

@@ -147,12 +147,12 @@ impl Rooms {
             self.set_tick(cx, key, urgency);
             self.list(key);
         }
-        self.settle_if_empty(cx, key);
+        self.retire_if_empty(cx, key);
     }
 
     /// Queues a room that nobody is in to be evicted, or removes it if it has nothing worth
     /// keeping.
-    pub(super) fn settle_if_empty<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
+    pub(super) fn retire_if_empty<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
         let Some(registered) = self.arena.get_mut(key) else { return };
         if registered.room.members_count() > 0 || self.loading.has(key) {
             return;
@@ -183,7 +183,7 @@ impl Rooms {
         let ToHome::Create { topic, .. } = message else {
             unreachable!("called for rooms to be made")
         };
-        match self.find_or_make(cx, topic, Purpose::Found) {
+        match self.find_or_make(cx, topic, Purpose::Create) {
             Ok(Found::Open(key)) => self.create_opened(cx, members, key, shard, message),
             Ok(Found::Loading(key)) => self.await_room(cx, members, key, shard, message),
             Err(refusal) => self.refuse_because(cx, members, shard, message, refusal),

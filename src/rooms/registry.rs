@@ -149,7 +149,7 @@ pub(super) enum Purpose<'a> {
     /// A user joins it, from an address if that has rates.
     Join { user: &'a str, address: Option<AddressHash> },
     /// It is made on purpose, without a member.
-    Found,
+    Create,
 }
 
 /// A room that was looked for.
@@ -192,7 +192,7 @@ impl Rooms {
         let has_place = !is_full
             || match purpose {
                 Purpose::Join { .. } => self.evict_longest_empty(cx),
-                Purpose::Found => self.evict_from(cx, true),
+                Purpose::Create => self.evict_from(cx, true),
             };
         if !has_place {
             return Err(Refusal::TooManyRooms);
@@ -275,23 +275,25 @@ impl Rooms {
     /// Evicts the room that nobody has been in for the longest, of those where nothing was said or
     /// of the others. False if there is none.
     fn evict_from<I: Io>(&mut self, cx: &mut Cx<'_, I>, is_silent: bool) -> bool {
+        // Twice, since each entry may be looked at again: a stale one goes to the back once.
         for _ in 0..2 * self.registry.queue(is_silent).len() {
             let Some((key, emptied)) = self.registry.queue(is_silent).pop_front() else {
                 return false;
             };
             let Some(registered) = self.arena.get_mut(key) else { continue };
-            let is_silent = registered.room.history().is_empty();
+            // It may have gained or lost its history since it was queued.
+            let is_silent_now = registered.room.history().is_empty();
             if registered.room.members_count() > 0 {
                 registered.is_queued = false;
             } else if self.pending.has(key) || self.loading.has(key) {
-                // What it remembers is not kept elsewhere yet, or there are some on their way in.
-                self.registry.queue(is_silent).push_back((key, emptied));
+                // Its log has not kept all of it yet, or joins wait for it.
+                self.registry.queue(is_silent_now).push_back((key, emptied));
             } else if registered.emptied == emptied {
                 self.remove(cx, key);
                 return true;
             } else {
                 let emptied = registered.emptied;
-                self.registry.queue(is_silent).push_back((key, emptied));
+                self.registry.queue(is_silent_now).push_back((key, emptied));
             }
         }
         false

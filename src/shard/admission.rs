@@ -49,7 +49,7 @@ pub(super) struct Admission {
     line_bytes: usize,
     work_per_turn: u32,
     work_left: u32,
-    /// Whether whoever asks next was called from the line.
+    /// Whether the next question of [`Admission::admits`] is of an upgrade called from the line.
     is_called: bool,
 }
 
@@ -270,8 +270,8 @@ impl Shard {
         let conns = &self.members.conns;
         for key in conns.keys() {
             if conns.flags(key.index()).is_parked() && conns.stage(key) == Stage::Http {
-                let is_called = self.admission.has(key) || conns.is_called(key);
-                assert!(is_called, "whoever is parked is called: {key:?}");
+                let has_waker = self.admission.has(key) || conns.has_waker(key);
+                assert!(has_waker, "something lets a parked connection go on: {key:?}");
             }
         }
         assert_eq!(self.admission.line_bytes, self.admission.line_bytes_counted());

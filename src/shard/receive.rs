@@ -66,7 +66,7 @@ impl Shard {
             }
         }
         self.relay(turn);
-        self.members.conns.settle_input(key)
+        self.members.conns.finish_input(key)
     }
 
     /// Handles what is whole in `bytes`, and returns how many that were.

@@ -294,7 +294,7 @@ fn a_batch_is_told_over_several_turns_and_the_next_is_taken_when_all_have_had_it
     );
     let (mut io, mut metrics, mut record) = (Nowhere::default(), Metrics::default(), Vec::new());
     let mut budget = Budget::new(settings.turn_work, 1);
-    let lobby = audiences.found(LOBBY, 0);
+    let lobby = audiences.find_or_make(LOBBY, 0);
     let scope = Scope::of(&identity(&[("red-*", Right::Join)]));
     directory.watch();
     for number in 0..60 {
