@@ -1,4 +1,6 @@
 //! A push in a joined channel, from the client to the room's home, and its answer.
+//!
+//! Called by: `shard`, `member` with what a home answers. Calls: `audience`, `conn`, `params`.
 
 use std::borrow::Cow;
 
@@ -25,15 +27,14 @@ pub(crate) struct Push<'m> {
 }
 
 impl Members {
-    /// Returns what is to be asked of the room's home, or answers at once.
+    /// Returns the question to the room's home, or answers at once.
     ///
     /// All checks come before anything is asked, the cheapest first. Requires: joined. Changes: the
-    /// rates, the count of answers that are to come. Emits: `Publish`, `Custom`, `Typing` or
-    /// `History`.
+    /// rates, the count of outstanding answers. Emits: `Publish`, `Custom`, `Typing` or `History`.
     ///
     /// # Errors
     ///
-    /// Why it is refused; to be told by [`Members::answer_in_order`].
+    /// Why the push is refused. The caller answers with [`Members::answer_in_order`].
     pub(crate) fn push<'m, I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -70,7 +71,7 @@ impl Members {
         if event.len() > EVENT_BYTES_MAX {
             return Err(Refusal::TooLarge { field: "event", max_bytes: EVENT_BYTES_MAX });
         }
-        // History too: forty bytes that ask for it are answered with up to a page of it.
+        // History too: a question of forty bytes is answered with up to a page.
         cx.settings
             .rates
             .take_publish(identity.map_or("", Identity::user), cx.now.mono_ms, limits)
@@ -81,7 +82,7 @@ impl Members {
                 let Publish { body, key, reply_to } = Publish::parse(payload, limits.body_bytes)?;
                 let key = key.map(|key| match key {
                     Cow::Borrowed(key) => key,
-                    // It had escapes in it.
+                    // The key had escapes, and was written anew.
                     Cow::Owned(key) => {
                         desk.text = key;
                         &*desk.text
@@ -95,7 +96,8 @@ impl Members {
                 ToHome::History { home, asker, reference, from, limit }
             }
             _ => {
-                // As a body: what one says is sent to all, and what it costs counts once for each.
+                // The bound of a body: a payload is sent to every member, so each of its bytes
+                // costs once a member.
                 if payload.bytes_count() > limits.body_bytes {
                     let max_bytes = limits.body_bytes;
                     return Err(Refusal::TooLarge { field: "payload", max_bytes });
@@ -117,8 +119,8 @@ impl Members {
         Ok(Some(Ask::Home { shard, message }))
     }
 
-    /// Answers here, unless answers of the home are under way: then by way of the home, behind
-    /// them.
+    /// Answers here. If answers of the home are outstanding, asks the home to send this one back
+    /// behind them.
     pub(crate) fn answer_in_order<'m>(
         &mut self,
         push: Push<'m>,
@@ -147,7 +149,7 @@ impl Members {
         }
     }
 
-    /// An answer of the home to a push: it comes after what the home had said before.
+    /// Handles the home's answer to a push. All that the home said before comes before it.
     pub(super) fn replied(
         &mut self,
         conn: ConnKey,

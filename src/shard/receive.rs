@@ -1,9 +1,11 @@
-//! From a connection's bytes to what they ask for, and on to the part that does it.
+//! From a connection's bytes to a request or a message, and on to the part that handles it.
 //!
 //! ```text
 //!   received ── handle ─┬ request ── api ────────────────┐
 //!                       └ frame ── message ── dispatch ──┴─ Ask ── route
 //! ```
+//!
+//! Called by: `reactor`, `shard`. Calls: `api`, `member`, `conn`, `route`.
 
 use super::{Shard, Turn};
 use crate::api::poll::count_refused;
@@ -20,17 +22,17 @@ use crate::wire::ws::close::CloseCode;
 use crate::wire::ws::frame::Opcode;
 use crate::wire::ws::message::Incoming;
 
-/// Whether to go on with a connection's input.
+/// Whether a message was handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
-    /// The message is done with.
+    /// The message was handled.
     Next,
-    /// It cannot be handled yet, and must be offered again.
+    /// The message must wait, and be offered again.
     Park,
 }
 
 impl Shard {
-    /// Takes a connection in. `None` when there are as many as may be.
+    /// Takes a connection in. `None` if the shard has as many as it may have.
     pub fn open<I: Io>(&mut self, turn: &mut Turn<'_, I>) -> Option<ConnKey> {
         if !self.has_room() {
             count_refused(&mut self.common.cx(turn));
@@ -43,8 +45,8 @@ impl Shard {
         Some(key)
     }
 
-    /// Handles bytes that came from a connection. False if no more are to be read until
-    /// [`Io::resume`] says so.
+    /// Handles bytes that came from a connection. False if no more are to be read of it until
+    /// [`Io::resume`] is called.
     pub fn received<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -69,7 +71,7 @@ impl Shard {
         self.members.conns.finish_input(key)
     }
 
-    /// Handles what is whole in `bytes`, and returns how many that were.
+    /// Handles the whole requests and frames in `bytes`. Returns how many bytes they took.
     fn handle<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey, bytes: &mut [u8]) -> usize {
         let out_mark_bytes = self.common.settings.limits.out_mark_bytes();
         let share_end = self.common.budget.done() + u64::from(CONN_WORK);
@@ -84,7 +86,7 @@ impl Shard {
             }
             let out_bytes = self.members.conns.out_bytes(key);
             if out_bytes > out_mark_bytes {
-                // It takes what it was answered before it is answered more.
+                // The client reads the answers that it has before it gets more.
                 self.members.conns.park_full(key);
                 break;
             }
@@ -108,15 +110,15 @@ impl Shard {
             let answered = self.members.conns.out_bytes(key).saturating_sub(out_bytes);
             self.spend(stage, answered);
             if out_bytes + answered > out_mark_bytes {
-                // Not at the end of the turn: a few bytes can ask for many, and a read may bring
-                // thousands of such requests.
+                // Not at the end of the turn: a small request may have a large answer, and one read
+                // may bring thousands of requests.
                 self.members.flush_conn(&mut self.common.cx(turn), key);
             }
         }
         at
     }
 
-    /// Spends what an entry of a connection has cost, with its answer.
+    /// Counts the work of one request or message, with its answer of `answer_bytes`.
     fn spend(&mut self, stage: Stage, answer_bytes: usize) {
         let budget = &mut self.common.budget;
         budget.spend(if stage == Stage::Http { REQUEST_WORK } else { MESSAGE_WORK });
@@ -124,7 +126,7 @@ impl Shard {
         self.spend_visits();
     }
 
-    /// Goes on with those that wait for a turn with work left, in order, as long as there is some.
+    /// Goes on with the starved connections, in order, until the turn has no work left.
     pub(super) fn handle_starved<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.common.budget.refill();
         while self.common.budget.has_left(Purse::Conns)
@@ -136,8 +138,8 @@ impl Shard {
         }
     }
 
-    /// Handles the next request, and returns how many bytes it had; `None` if it is not whole, or
-    /// has to wait.
+    /// Handles the next request. Returns its length in bytes; `None` if it is not whole, or must
+    /// wait.
     fn request<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -172,7 +174,7 @@ impl Shard {
         Some(taken)
     }
 
-    /// Handles the next frame, and returns how many bytes it had; `None` if it is not whole.
+    /// Handles the next frame. Returns its length in bytes; `None` if it is not whole.
     fn frame<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -196,7 +198,7 @@ impl Shard {
         Some(taken)
     }
 
-    /// Handles what a whole message carries, or sends it back where that is all that is done.
+    /// Handles the data of a whole message, or sends it back on a connection of the echo service.
     fn data<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey, opcode: Opcode, data: &[u8]) {
         if self.members.conns.stage(key) == Stage::Echo {
             self.members.conns.echo(key, opcode, data);
@@ -205,7 +207,7 @@ impl Shard {
         }
     }
 
-    /// Handles one message of a client, or holds it until it can be handled.
+    /// Handles one message of a client, or parks the connection and holds the message.
     fn message<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -230,7 +232,7 @@ impl Shard {
         };
         match flow {
             Flow::Next => self.common.metrics.messages_in += 1,
-            // It is offered again, here or on another shard: it counts there.
+            // The message is offered again, here or on another shard, and is counted then.
             Flow::Park => self.members.conns.park_message(key, opcode, bytes),
         }
     }
@@ -273,8 +275,8 @@ impl Shard {
         let joiner = Joiner { conn, identity: &identity, message, topic };
         let cx = &mut self.common.cx(turn);
         if let Some(ask) = self.members.join(cx, &mut self.directory, &joiner) {
-            // The home must have heard of an end before it hears of what comes after it: it would
-            // greet one connection as two members.
+            // The connection's last channel of this topic may have been evicted. The home must hear
+            // of that before the join, or one connection would be two members.
             self.relay_evicted(turn);
             self.ask(turn, ask);
         }
@@ -317,14 +319,14 @@ impl Shard {
         self.relay(turn);
     }
 
-    /// Handles what was held of connections that need not wait any longer.
+    /// Handles the held input of connections that are no longer parked.
     pub(super) fn handle_unparked<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         while let Some(key) = self.members.conns.next_unparked() {
             self.go_on(turn, key);
         }
     }
 
-    /// Goes on with a connection that was parked, if it still is.
+    /// Goes on with a connection, if it is still parked.
     pub(super) fn go_on<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey) {
         if self.members.conns.end_park(key) && self.received(turn, key, &mut []) {
             turn.io.resume(key.index());

@@ -1,5 +1,8 @@
-//! Where what one part asks goes: to a part of this shard by a call, or to another shard as a
-//! record, with the same values.
+//! Routes the questions of the parts: to a part of this shard by a call, or to another shard as a
+//! record with the same values.
+//!
+//! Called by: `shard`, `reactor` with records of other shards. Calls: `rooms`, `member`,
+//! `directory`, `restart`.
 
 use super::{Shard, Turn};
 use crate::base::budget::Purse;
@@ -12,14 +15,15 @@ use crate::link::log::FromLog;
 use crate::link::record::{self, FromSession, Received, ToHome, ToSession};
 
 impl Shard {
-    /// Asks another part, here or on another shard, behind all that was to be asked before.
+    /// Asks another part, here or on another shard, after all questions that wait in the queue of
+    /// the members.
     pub(super) fn ask<I: Io>(&mut self, turn: &mut Turn<'_, I>, ask: Ask<'_>) {
         self.relay(turn);
         self.route(turn, ask);
         self.relay(turn);
     }
 
-    /// Asks what the members have to ask by themselves: ends of memberships, mostly.
+    /// Routes what the members ask without a message of a client: mostly ends of memberships.
     pub(super) fn relay<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         while let Some(ask) = self.members.next_ask() {
             self.route(turn, ask);
@@ -45,15 +49,15 @@ impl Shard {
         }
     }
 
-    /// Whether a record of another shard may be handled in this turn. Those that may not stay in
-    /// the ring, in order.
+    /// Whether one more record of another shard may be handled in this turn. The others stay in the
+    /// ring, in order.
     #[must_use]
     pub fn may_hear(&self) -> bool {
         self.common.budget.has_left(Purse::Mesh)
     }
 
-    /// Handles a record that another shard sent: an entry as a message of a connection is, which
-    /// spends for itself, for what it is told in it, and for what it answers.
+    /// Handles a record that another shard sent. It costs what a message of a connection costs, for
+    /// its length and for its answers too.
     pub fn heard_from<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, record: &[u8]) {
         self.common.budget.switch(Purse::Mesh);
         self.common.budget.spend(MESSAGE_WORK);
@@ -75,13 +79,13 @@ impl Shard {
         self.common.budget.switch(Purse::Conns);
     }
 
-    /// Spends what was looked up in the directory since this was last asked.
+    /// Counts the work of all look-ups in the directory since the last call.
     pub(super) fn spend_visits(&mut self) {
         let visits = usize::try_from(self.directory.take_visits()).unwrap_or(usize::MAX);
         self.common.budget.spend_for(visits, VISITS_PER_WORK);
     }
 
-    /// Handles what the log of rooms says later: see [`Io::log`].
+    /// Handles what the log of rooms says after the call: see [`Io::log`].
     pub fn log_said<I: Io>(&mut self, turn: &mut Turn<'_, I>, message: FromLog<'_>) {
         let cx = &mut self.common.cx(turn);
         self.rooms.hear_log(cx, &mut self.members, message);
@@ -89,7 +93,7 @@ impl Shard {
         self.common.budget.spend(MESSAGE_WORK);
     }
 
-    /// Handles what a member's shard asks of a room here, or tells this shard.
+    /// Handles what another shard, or this one, asks of a room here, or tells this shard.
     fn hear_member<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToHome<'_>) {
         match message {
             ToHome::Listing { room, title, members } => {
@@ -113,7 +117,7 @@ impl Shard {
         }
     }
 
-    /// Lets a join in whose turn it is.
+    /// Lets in a join that admission has called, or did not hold up.
     pub(super) fn join_room<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -136,7 +140,7 @@ impl Shard {
         self.members.hear_poller(&mut self.common.cx(turn), shard, message);
     }
 
-    /// What was posted to a session is input like any other.
+    /// Handles what was posted to a session, as input of that session's connection.
     fn post<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -147,7 +151,7 @@ impl Shard {
     ) {
         let taken = self.members.takes_post(&mut self.common.cx(turn), ticket).map(|()| {
             let mut frames = frames.to_vec();
-            // Whoever brings them, they are a connection's, and wait as such.
+            // They may come in another shard's record, but count and wait as input of a connection.
             let purse = self.common.budget.switch(Purse::Conns);
             self.received(turn, ticket.key, &mut frames);
             self.common.budget.switch(purse);
