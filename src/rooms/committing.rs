@@ -1,5 +1,5 @@
-//! What becomes of what was proposed: a log's later answers, and the answers that were held for
-//! them.
+//! What follows a proposal: the later answers of a log, and the answers to members that were held
+//! for them.
 //!
 //! ```text
 //!   FromLog::Entry ──> applied, told to all; what waited behind it in the room goes on
@@ -8,7 +8,7 @@
 //!   FromLog::Turned ──> a new epoch, told to all; what was lost is never answered `ok`
 //! ```
 //!
-//! Deliberately absent: threads and deadlines, which are the log's.
+//! Deliberately absent: threads and deadlines. Both belong to the log.
 //!
 //! Called by: `rooms`, and `shard` with what a log says. Calls: `room`, `held`, `pending`,
 //! `speech`.
@@ -27,11 +27,11 @@ use crate::rooms::speech::{append_of, deliver, reply};
 use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;
 
-/// Why channels end when their room has lost what they may have seen.
+/// The reason that channels end with when their room has lost what they may have seen.
 const TURNED: &str = "turned";
 
 impl Rooms {
-    /// Handles what a log says. Of a room that is gone it says nothing to anybody.
+    /// Handles what a log says. Nobody is told anything of a room that is gone.
     pub(crate) fn hear_log<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -50,7 +50,7 @@ impl Rooms {
                     room.note_kept(receipt.offset);
                 }
                 self.pending.change(room, ticket, |entry| entry.receipt = Some(receipt));
-                // Its key may have been used: then there is no entry of its own to come.
+                // If its key had been used before, no entry of its own will come.
                 self.resolve_kept(cx, members, room, ticket);
             }
             FromLog::Refused { room, ticket, why } => {
@@ -62,7 +62,7 @@ impl Rooms {
         }
     }
 
-    /// The next entry of a room, whoever proposed it.
+    /// Handles the next entry of a room, proposed here or on another node.
     #[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
     fn came_back<I: Io>(
         &mut self,
@@ -76,12 +76,13 @@ impl Rooms {
     ) {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.apply_rev(rev);
-        // Heard is not kept.
+        // With this log, a message is kept only when the log says so.
         room.note_kept(0);
         if let What::Message(said) = entry.what {
             let key_hash = said.key.map(|key| self.hash_key(said.user, key));
             self.commit(cx, members, key, said, receipt, key_hash);
-            // Another node was first with this key: no entry of our own will come.
+            // If another node used this key first, no entry will come of the message under way
+            // here.
             if let Some((ticket, _)) = self.pending.of_key(key, key_hash) {
                 let applied_at = Some(receipt.offset);
                 self.pending.change(key, ticket, |same| same.applied_at = applied_at);
@@ -94,13 +95,14 @@ impl Rooms {
             self.spoke_if_there(cx, seat);
         }
         self.release(cx, members, key);
-        // Behind what others said before it was kept: it is kept only when the log says so.
+        // After `release`, so that answers come behind what was said before them. `Kept` may have
+        // come before this entry.
         self.resolve_applied(cx, members, key);
         self.tell_along(cx, members, key);
         self.remove_if_deserted(cx, key);
     }
 
-    /// Answers those whose entry is kept, and applied by now.
+    /// Answers the publishers of entries that are kept and have been applied.
     fn resolve_applied<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -112,7 +114,8 @@ impl Rooms {
         }
     }
 
-    /// Answers a publisher, if the room has come as far as its message.
+    /// Answers a publisher whose message is kept. If the room has not applied it yet, only notes
+    /// that.
     fn resolve_kept<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -131,8 +134,8 @@ impl Rooms {
         self.finish(cx, members, key, ticket, "ok", Payload::Json(text(&out)));
     }
 
-    /// An append was refused: after a conflict it is proposed again, as soon as is known what has
-    /// changed.
+    /// Handles a refused append. After a conflict it is proposed again, once the room knows the
+    /// change.
     fn was_refused<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -147,17 +150,17 @@ impl Rooms {
             return self.release(cx, members, key);
         }
         if entry.receipt.is_none() {
-            // Its key may be that of a message that was heard: that is in doubt, and not refused.
+            // A message with its key may have been heard: then it is in doubt, not refused.
             let why = if entry.applied_at.is_some() { Why::Unconfirmed } else { why };
             return self.fail(cx, members, key, ticket, why);
         }
-        // The home gave the order and members have seen it: it is kept still, or the room turns.
-        // Until then it is in doubt, and so is everybody who asks with its key.
+        // The home gave the order and members have seen it: the log keeps it in the end, or the
+        // room turns. Until then it is in doubt, and so is every message with its key.
         self.pending.change(key, ticket, |entry| entry.is_doubtful = true);
         self.answer_unconfirmed(cx, members, ticket);
     }
 
-    /// Answers a publisher that its message may be kept.
+    /// Tells a publisher that its message may or may not be kept.
     fn answer_unconfirmed<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -169,7 +172,8 @@ impl Rooms {
         self.resolve(cx, members, ticket, "error", Payload::Json(&refusal.response()));
     }
 
-    /// Proposes again what conflicted, as the room is now, in the order in which it was said.
+    /// Proposes again the entries that conflicted, judged by the room as it is now, in the order in
+    /// which they were said.
     fn propose_again<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -198,7 +202,7 @@ impl Rooms {
         }
     }
 
-    /// Answers a publisher that its message was not accepted, as far as is known.
+    /// Answers a publisher that its message was refused, and why.
     fn fail<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -229,8 +233,9 @@ impl Rooms {
         self.release(cx, members, key);
     }
 
-    /// A room goes on in a new epoch. If somebody may have seen what is lost, all channels end, and
-    /// come back with their cursors: exact up to what was kept, and told so beyond it.
+    /// Moves a room to a new epoch. If a member may have seen what is lost, all its channels end.
+    /// Clients rejoin with their cursors: up to what was kept they recover exactly, beyond that
+    /// they are told.
     fn turn_epoch<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -285,7 +290,7 @@ impl Rooms {
         }
     }
 
-    /// Goes on with what waited in a room: what conflicted, then what was said behind it.
+    /// Goes on with what waits in a room: first entries that conflicted, then pushes behind them.
     fn release<I: Io>(&mut self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, key: RoomKey) {
         if self.pending.is_idle() || self.is_releasing {
             return;
@@ -295,13 +300,13 @@ impl Rooms {
             let Some(next) = self.pending.pop(key, room.journal().judged()) else { return };
             let Seat { shard, asker, .. } = next.seat;
             if !room.is_member(shard, asker) {
-                // It closed, and waits for nothing.
+                // Its connection has closed, and expects no answer.
                 continue;
             }
             let Received::ToHome(push) = read(&next.record) else {
                 unreachable!("only pushes wait")
             };
-            // Its answer has its place in the line already.
+            // Its answer already has its place among the held ones.
             self.released = next.ticket.map(|ticket| (next.seat, ticket));
             self.is_releasing = true;
             self.hear(cx, members, shard, push);
@@ -310,8 +315,8 @@ impl Rooms {
         }
     }
 
-    /// Holds an answer until its ticket is resolved; that of a push which had waited at its own
-    /// place.
+    /// Holds an answer until its ticket is resolved. A push that had waited keeps its place in the
+    /// line.
     pub(super) fn hold(&mut self, seat: Seat, ticket: Ticket, reference: &str) {
         match self.released.take_if(|(released, _)| *released == seat) {
             Some((_, placed)) => self.held.rename(placed, ticket),
@@ -319,7 +324,7 @@ impl Rooms {
         }
     }
 
-    /// Answers a member, behind all that it is still to be answered.
+    /// Answers a member, behind all held answers to it.
     pub(super) fn reply<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -339,7 +344,7 @@ impl Rooms {
         }
     }
 
-    /// Gives a ticket its answer, and those who waited behind it theirs.
+    /// Gives a ticket its answer, and sends the answers that were held behind it.
     fn resolve<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,

@@ -1,21 +1,21 @@
-//! Answers that wait for a log, and those that wait behind them.
+//! Held answers: those that wait for a log, and later ones that wait behind them.
 //!
-//! An answer whose message is not kept yet holds back all later ones of that member in that room,
-//! so a topic answers in the order in which it was asked. Nothing else waits: neither heartbeats,
-//! nor other topics, nor other members.
+//! An answer whose message is not kept yet holds back all later answers to that member in that
+//! room, so a topic answers in the order in which it was asked. Heartbeats, other topics and other
+//! members do not wait.
 //!
 //! Invariants:
 //!
-//! 1. a line belongs to a membership, by room, shard, connection and slot, and goes when that ends.
-//!    So nothing held names a slot that is free, and the next one in it is answered nothing of it;
+//! 1. a line belongs to a membership, by room, shard, connection and slot, and ends with it. So no
+//!    held answer names a free slot, and the slot's next owner never gets one;
 //! 2. a ticket that has been resolved is never resolved again: tickets are given out once;
-//! 3. a line is never empty, so with a log in memory there are none;
-//! 4. who waits for a ticket has a line in which an answer does.
+//! 3. a line is never empty, so with a log in memory there are no lines;
+//! 4. a membership that waits for a ticket has a line with an answer that waits for it.
 //!
-//! A leave that its client asked for waits in the line; a close ends the line.
+//! A leave that the client asked for waits in the line. The end of a connection ends the line.
 //!
-//! Deliberately absent: what an answer says, and how long it may wait. Every log answers in the
-//! end.
+//! Deliberately absent: the content of answers, and a bound on how long they wait. Every log
+//! answers in the end.
 //!
 //! Called by: `rooms`. Calls: nothing.
 
@@ -39,14 +39,14 @@ pub(super) struct Seat {
     pub(super) asker: Asker,
 }
 
-/// Something that a member is told when its turn comes.
+/// An answer in a line.
 #[derive(Debug)]
 pub(super) enum HeldAnswer {
-    /// It is not known yet.
+    /// The answer to a push, which is not known yet.
     Waits { ticket: Ticket, reference: Box<str> },
     /// The answer to a push.
     Reply { reference: Box<str>, status: Box<str>, is_json: bool, response: Box<[u8]> },
-    /// The member leaves, and is told so.
+    /// The member leaves, and is answered.
     Leave { reference: Box<str> },
 }
 
@@ -65,7 +65,7 @@ impl HeldAnswer {
         }
     }
 
-    /// What it takes, in bytes.
+    /// The memory of the answer, in bytes.
     fn bytes(&self) -> usize {
         PENDING_MEMORY_BYTES
             + match self {
@@ -81,7 +81,7 @@ impl HeldAnswer {
 #[derive(Default)]
 pub(super) struct Held {
     lines: HashMap<Seat, VecDeque<HeldAnswer>, ahash::RandomState>,
-    /// Who waits for a ticket: several, if a key was sent again before it was answered.
+    /// The memberships that wait for a ticket. Several, if a key was sent again before its answer.
     waiters: BTreeMap<Ticket, SmallVec<[Seat; 1]>>,
     /// What all lines take, in bytes.
     bytes: usize,
@@ -139,9 +139,9 @@ impl Held {
         self.bytes
     }
 
-    /// Makes those who wait for one ticket wait for another.
+    /// Replaces a ticket: its waiters wait for another one from now on.
     pub(super) fn rename(&mut self, from: Ticket, to: Ticket) {
-        // If all who waited have gone, nobody waits.
+        // All its waiters may have left.
         let Some(seats) = self.waiters.remove(&from) else { return };
         for seat in &seats {
             let line = self.lines.get_mut(seat);
@@ -156,7 +156,8 @@ impl Held {
         self.waiters.entry(to).or_default().extend(seats);
     }
 
-    /// Gives a ticket its answer: status and response. Returns whose lines may move.
+    /// Gives a ticket its answer: status and response. Returns the memberships whose lines may
+    /// move.
     pub(super) fn resolve(
         &mut self,
         resolved: Ticket,
@@ -165,7 +166,7 @@ impl Held {
     ) -> SmallVec<[Seat; 1]> {
         let seats = self.waiters.remove(&resolved).unwrap_or_default();
         for seat in &seats {
-            // Without a line the member has gone, and is missed.
+            // Without a line the member has left.
             for held in self.lines.get_mut(seat).into_iter().flatten() {
                 if let HeldAnswer::Waits { ticket, reference } = held
                     && *ticket == resolved
@@ -179,7 +180,7 @@ impl Held {
         seats
     }
 
-    /// Takes the next answer to this member, if it waits for nothing any more.
+    /// Takes the next answer to this member, if it is known.
     pub(super) fn pop(&mut self, seat: Seat) -> Option<HeldAnswer> {
         let line = self.lines.get_mut(&seat)?;
         let next = line.pop_front_if(|next| !matches!(next, HeldAnswer::Waits { .. }));
@@ -211,12 +212,12 @@ impl Held {
         }
     }
 
-    /// Gives back the memory of many that waited at once.
+    /// Gives back memory that many lines at once needed.
     pub(super) fn trim(&mut self, kept: usize) {
         self.lines.trim(kept);
     }
 
-    /// Ends all lines that this does not say to keep.
+    /// Ends all lines that `is_kept` does not name.
     pub(super) fn retain(&mut self, is_kept: impl Fn(&Seat) -> bool) {
         let ended: Vec<_> = self.lines.keys().filter(|seat| !is_kept(seat)).copied().collect();
         for seat in ended {
@@ -224,7 +225,7 @@ impl Held {
         }
     }
 
-    /// Asserts the invariants that concern nothing else. For [`crate::rooms::Rooms::check`].
+    /// Asserts the invariants of this module alone. For [`crate::rooms::Rooms::check`].
     pub(super) fn check(&self) {
         #[cfg(test)]
         if self.planted != Planted::Nothing {
@@ -248,12 +249,12 @@ impl Held {
     pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {
         let seats = self.lines.keys();
         #[cfg(test)]
-        // It is the model that must find it.
+        // The suite's model must find this defect, not this check.
         let seats = seats.filter(|_| self.planted != Planted::NextOwner);
         seats
     }
 
-    /// The planted defect: a line in this slot, whoever had it, is now this member's.
+    /// The planted defect: a former owner's line in this slot becomes this member's.
     #[cfg(test)]
     pub(super) fn hand_over(&mut self, seat: Seat) {
         if self.planted != Planted::NextOwner {

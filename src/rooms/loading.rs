@@ -1,4 +1,4 @@
-//! Rooms whose log has not said yet what is there of them, and those who wait for that.
+//! Rooms that their log is still loading, and the joins and creations that wait for them.
 //!
 //! ```text
 //!   join, create ── find_or_make ── Log::open ─┬ New, Kept: they go on in the call
@@ -7,15 +7,15 @@
 //!   FromLog::NotOpened ─> they are refused, and the room goes: its log is asked again by the next
 //! ```
 //!
-//! All who ask for a room share one load. An empty room holds its place meanwhile, so it has a key
-//! by which the log names it; whoever comes while others still wait for it waits behind them.
+//! All requests for a room share one load. An empty room holds its place meanwhile, and has the key
+//! by which the log names it. A request that comes while others still wait stands behind them.
 //!
-//! Invariants: a room that waits for its log has no member; what waits is bounded, in bytes over
-//! all rooms.
+//! Invariants: a room that is being loaded has no member; the requests that wait are bounded, in
+//! bytes over all rooms.
 //!
-//! Deliberately absent: how long it takes. A log opens a room, or says why not.
+//! Deliberately absent: deadlines. A log opens a room in the end, or says why not.
 //!
-//! Called by: `rooms`, and `shard` for those who may go on. Calls: `registry`, `membership`.
+//! Called by: `rooms`, and `shard` to let waiting requests in. Calls: `registry`, `membership`.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -27,23 +27,23 @@ use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, Received, ToHome, read};
 use crate::rooms::Rooms;
 
-/// Rooms that are loaded, or that were and have some waiting still. See the module.
+/// Rooms that are being loaded, and loaded ones for which requests still wait. See the module.
 #[derive(Default)]
 pub(super) struct Loading {
     rooms: HashMap<RoomKey, Load, ahash::RandomState>,
-    /// Rooms that their log has opened, and that some wait for still.
+    /// Rooms that their log has opened, and for which requests still wait.
     ready: VecDeque<RoomKey>,
-    /// Of those who wait, over all rooms.
+    /// The length of all waiting records, over all rooms.
     waiting_bytes: usize,
-    /// Whether the ways to all who may go on are filling, as of this turn.
+    /// Whether, in this turn, the ways to all shards whose requests are first were filling.
     is_blocked: bool,
 }
 
 struct Load {
     waiting: VecDeque<Waiting>,
-    /// What its members' refs begin with: an epoch that no room had.
+    /// What the refs of its members begin with: an epoch that no room has had.
     refs_from: u64,
-    /// Whether it is not there yet.
+    /// Whether the log has not opened it yet.
     is_awaited: bool,
 }
 
@@ -59,12 +59,12 @@ impl Loading {
         self.rooms.insert(room, load);
     }
 
-    /// Whether a room is loaded, or some wait for it still.
+    /// Whether a room is being loaded, or requests still wait for it.
     pub(super) fn has(&self, room: RoomKey) -> bool {
         !self.rooms.is_empty() && self.rooms.contains_key(&room)
     }
 
-    /// Gives back the memory of many that were loaded at once.
+    /// Gives back memory that many loads at once needed.
     pub(super) fn trim(&mut self, kept: usize) {
         self.rooms.trim(kept);
         self.ready.trim(kept);
@@ -75,7 +75,8 @@ impl Loading {
         waiting.map(|waiting| waiting.record.len()).sum()
     }
 
-    /// Takes the first one that may go on. Asks of a shard whether the way there is filling.
+    /// Takes the first request that may go on. `is_filling` says whether the way to a shard is
+    /// filling.
     fn pop(&mut self, is_filling: impl Fn(u16) -> bool) -> Option<(RoomKey, Waiting)> {
         for _ in 0..self.ready.len() {
             let key = self.ready.pop_front()?;
@@ -98,7 +99,7 @@ impl Loading {
 }
 
 impl Rooms {
-    /// Queues a join, or the making of a room, until what is there of the room is known.
+    /// Queues a join or a creation until its room is loaded.
     pub(super) fn await_room<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -117,7 +118,7 @@ impl Rooms {
         load.waiting.push_back(Waiting { shard, record: record.into() });
     }
 
-    /// A room is there, or begins.
+    /// Handles that a log has opened a room: with what it kept, or as a new room for `None`.
     pub(super) fn was_opened<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -130,7 +131,7 @@ impl Rooms {
         load.is_awaited = false;
         let refs_from = load.refs_from;
         if load.waiting.is_empty() {
-            // They were of a shard that has begun anew.
+            // All of them were of a shard that has begun anew.
             self.loading.rooms.remove(&key);
         } else {
             self.loading.ready.push_back(key);
@@ -141,7 +142,7 @@ impl Rooms {
         self.retire_if_empty(cx, key);
     }
 
-    /// What is there of a room could not be found out.
+    /// Handles that a log could not open a room: refuses the requests, and removes the room.
     pub(super) fn was_not_opened<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -157,8 +158,8 @@ impl Rooms {
         }
     }
 
-    /// Lets in the next one of those whose room is there by now. Returns the bytes of the answer;
-    /// `None` if nobody may go on.
+    /// Handles the next request whose room is loaded. Returns the bytes of the answer; `None` if no
+    /// request may go on.
     pub(crate) fn let_in_awaiting<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -176,28 +177,28 @@ impl Rooms {
         Some(bytes)
     }
 
-    /// Begins a turn: ways may have cleared.
+    /// Notes that a turn begins: ways may have cleared.
     pub(crate) fn unblock_awaiting(&mut self) {
         self.loading.is_blocked = false;
     }
 
-    /// Whether some may go on whose room is there, as far as is known: those who wait for a way are
-    /// woken by whoever clears it.
+    /// Whether requests may go on, as far as is known. Those that wait for a way are not counted:
+    /// the shard at its other end wakes this one once it is clear.
     pub(crate) fn has_awaiting(&self) -> bool {
         !self.loading.ready.is_empty() && !self.loading.is_blocked
     }
 
-    /// How many wait for a room.
+    /// How many requests wait for a room.
     pub(crate) fn awaiting_count(&self) -> usize {
         self.loading.rooms.values().map(|load| load.waiting.len()).sum()
     }
 
-    /// The bytes of those who wait for a room.
+    /// The bytes of all requests that wait for a room.
     pub(super) fn awaiting_bytes(&self) -> usize {
         self.loading.waiting_bytes
     }
 
-    /// Lets go of those of a shard that has begun anew.
+    /// Forgets the requests of a shard that has begun anew.
     pub(super) fn forget_awaiting<I: Io>(&mut self, cx: &mut Cx<'_, I>, shard: u16) {
         let mut deserted = Vec::new();
         for (key, load) in &mut self.loading.rooms {

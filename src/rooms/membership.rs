@@ -1,6 +1,6 @@
-//! Who joins and leaves the rooms of a shard, and which rooms are made and go by it.
+//! Joins and leaves of the rooms of a shard, and the rooms that are made and removed by them.
 //!
-//! Deliberately absent: the pace at which joins come in (`shard::admission`).
+//! Deliberately absent: the pace of joins (`shard::admission`).
 //!
 //! Called by: `rooms`, `shard`. Calls: `room`, `registry`, `listings`, `greeting`, `ticks`.
 
@@ -17,8 +17,8 @@ use crate::rooms::held::Seat;
 use crate::rooms::registry::{Found, Purpose, Registered};
 
 impl Rooms {
-    /// Lets a member in, and makes the room if there is none; or has it wait until the room is
-    /// loaded. Returns the bytes of the answer, 0 if there is none yet or it was refused.
+    /// Lets a member in, and makes the room if there is none. If the room is being loaded, the join
+    /// waits for that. Returns the bytes of the answer; 0 if it waits, or was refused.
     ///
     /// # Panics
     ///
@@ -73,7 +73,7 @@ impl Rooms {
             unreachable!("called for joins")
         };
         if let Some(slot) = replaces {
-            // Its channel has ended: nothing that it was still to be answered matters any more.
+            // That channel has ended: the client drops all answers that are still held for it.
             self.held.end(Seat { room: key, shard, asker: Asker { conn, slot } });
         }
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return 0 };
@@ -96,8 +96,8 @@ impl Rooms {
         response_bytes
     }
 
-    /// Ends a membership, and answers if its client asked for it: then behind all that it is still
-    /// to be answered. A connection that has closed waits for nothing.
+    /// Ends a membership. With a `reference` the client asked for it: it is answered, behind all
+    /// held answers, and ends with that. Without one, the held answers are dropped.
     pub(super) fn leave<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -112,7 +112,7 @@ impl Rooms {
             return self.held.push_leave(seat, reference);
         }
         self.held.end(seat);
-        // Before it leaves: it may be the last one there.
+        // Before the member leaves: it may be the last one of its shard.
         let audience = room.audience(shard);
         room.leave(asker.slot);
         if let (Some(reference), Some(audience)) = (reference, audience) {
@@ -122,7 +122,7 @@ impl Rooms {
         self.membership_changed(cx, key, Urgency::AfterRest);
     }
 
-    /// Ends all memberships of another shard, which has begun anew.
+    /// Ends all memberships of a shard that has begun anew.
     pub(crate) fn forget_members<I: Io>(&mut self, cx: &mut Cx<'_, I>, shard: u16) {
         self.held.retain(|seat| seat.shard != shard);
         self.forget_awaiting(cx, shard);
@@ -133,14 +133,14 @@ impl Rooms {
         }
     }
 
-    /// The keys of the rooms of which this is so, in the order of the arena.
+    /// The keys of the rooms that `is_meant` names, in the order of the arena.
     pub(super) fn keys(&self, is_meant: impl Fn(&Room) -> bool) -> Vec<RoomKey> {
         let meant = self.arena.iter().filter(|(_, of)| is_meant(&of.room));
         meant.map(|(key, _)| key).collect()
     }
 
-    /// Schedules the members to be told at the next tick, and the directories at their own; and
-    /// removes a room that has nothing worth keeping.
+    /// Follows a join or leave: schedules a tick for the members and a listing for the directories,
+    /// and retires the room if it is empty.
     fn membership_changed<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, urgency: Urgency) {
         self.weigh(key);
         if self.arena.get(key).is_some_and(|of| of.room.name().is_some()) {
@@ -150,8 +150,8 @@ impl Rooms {
         self.retire_if_empty(cx, key);
     }
 
-    /// Queues a room that nobody is in to be evicted, or removes it if it has nothing worth
-    /// keeping.
+    /// Retires a room if it is empty: queues it for eviction, or removes it if nothing of it is
+    /// worth keeping.
     pub(super) fn retire_if_empty<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
         let Some(registered) = self.arena.get_mut(key) else { return };
         if registered.room.members_count() > 0 || self.loading.has(key) {
@@ -164,7 +164,7 @@ impl Rooms {
         }
     }
 
-    /// Removes a room that nobody is in and that has lost what was worth keeping.
+    /// Removes an empty room of which nothing is worth keeping any more.
     pub(super) fn remove_if_deserted<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
         let is_deserted = |of: &Registered| of.room.members_count() == 0 && !of.is_worth_keeping();
         if self.arena.get(key).is_some_and(is_deserted) && !self.loading.has(key) {
@@ -172,7 +172,7 @@ impl Rooms {
         }
     }
 
-    /// Makes a room on purpose, without a member, and answers with its listing.
+    /// Makes a room without a member, and answers with its listing.
     pub(super) fn create<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -190,7 +190,8 @@ impl Rooms {
         }
     }
 
-    /// The same, of a room that is there or begins with this.
+    /// Answers a creation with the listing of its room, which is open. Status 201 if the room is
+    /// new, else 200.
     pub(super) fn create_opened<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,

@@ -1,4 +1,5 @@
-//! All rooms of a shard: the home half. It owns them, asks them, and tells their members.
+//! All rooms of a shard: the home half. [`Rooms`] owns the rooms, asks them, and tells their
+//! members.
 //!
 //! ```text
 //!   member's shard ── ToHome ──> Rooms::hear ── Room ──> Tell ── ToMember ──> members' shards
@@ -10,21 +11,22 @@
 //!                  greeting ───────┘  who is sent the list, and lists that are kept
 //! ```
 //!
-//! A topic's home is the shard that its hash names. All other shards ask it ([`ToHome`]) and are
-//! told ([`ToMember`]), in the order of one ring. What is asked by a member of the same shard is a
-//! function call with the same values.
+//! A topic's home is the shard that its hash names. Other shards ask it ([`ToHome`]) and are told
+//! ([`ToMember`]), in the order of one ring. Members on the same shard ask by a function call with
+//! the same values.
 //!
 //! Invariants, checked by [`Rooms::check`]:
 //!
 //! 1. a room is found by its topic, and every topic finds its room;
-//! 2. a room that nobody is in and that has nothing worth keeping goes away;
-//! 3. what the rooms take, in memory and history, is what they are counted for;
-//! 4. a list that is kept is one that will be let go of, and all of them are bounded;
-//! 5. an answer that is held is of a member;
-//! 6. nobody is in a room before it is loaded, and all that wait for one are called or refused.
+//! 2. a room that is empty and has nothing worth keeping is removed;
+//! 3. the counted bytes of rooms and histories are those that they take;
+//! 4. every kept list will be dropped at a tick, and their bytes are bounded;
+//! 5. a held answer belongs to a member;
+//! 6. a room has no member before it is loaded, and each request that waits for it is handled or
+//!    refused.
 //!
-//! Deliberately absent: connections, and the pace at which joins come in (`shard::admission`). A
-//! join that is too much waits there, and comes to [`Rooms::join`] when its turn has come.
+//! Deliberately absent: connections, and the pace of joins (`shard::admission`), which calls
+//! [`Rooms::join`] when a join may come in.
 //!
 //! Called by: `shard`. Calls: `room`, `directory`, and the members through [`Tell`].
 
@@ -72,13 +74,13 @@ pub(crate) struct Rooms {
     listings: Listings,
     loading: Loading,
     greeting: Greeting,
-    /// Hash a user and the key of its message, and with the first alone a user who types.
+    /// Hash a user and the key of a message. The first alone hashes a user who types.
     key_hashers: [ahash::RandomState; 2],
     pending: Pending,
     held: Held,
-    /// A push that had waited and is handled now, and the ticket that its answer has.
+    /// The push from the queue that is being handled, and the ticket of its held answer.
     released: Option<(Seat, Ticket)>,
-    /// Whether that is so: it does not wait again.
+    /// Whether a push from the queue is being handled: such a push does not wait again.
     is_releasing: bool,
     scratch: Scratch,
 }
@@ -86,9 +88,9 @@ pub(crate) struct Rooms {
 /// Memory that is lent within one function.
 #[derive(Default)]
 struct Scratch {
-    /// What is told.
+    /// A response or payload.
     response: Vec<u8>,
-    /// Of whoever writes down users.
+    /// Slots that have been written into a list.
     seen: BitSet,
 }
 
@@ -118,17 +120,17 @@ impl Rooms {
         }
     }
 
-    /// Makes the keys of another life of the shard find nothing here.
+    /// Makes the keys of an earlier life of the shard miss here.
     pub(crate) fn follow(&mut self, other: &Self) {
         self.arena = Arena::following(&other.arena);
     }
 
-    /// Handles what a member's shard asks, but for joins ([`Rooms::join`]) and what is not for
-    /// rooms.
+    /// Handles a question from a member's shard. Joins go to [`Rooms::join`] instead.
     ///
     /// # Panics
     ///
-    /// If it is one of those, or if a member asks for another: that is a bug here.
+    /// If the message is a join or not for rooms, or if the asker is not the member in its slot: a
+    /// bug of this server.
     pub(crate) fn hear<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -158,9 +160,9 @@ impl Rooms {
         }
     }
 
-    /// Whether the way to those who would hear of this is so full that it must not be done now:
-    /// that of all who have members here, or for a page of history that of the one who asks. What
-    /// ends something is never too much, and a join waits (`shard::admission`).
+    /// Whether a message must be refused now, since the way to a shard that would hear of it is too
+    /// full. Broadcasts go to all shards with members in the room, a page of history to the
+    /// asker's. A leave is never refused, and a join waits (`shard::admission`).
     fn is_too_much<I: Io>(&self, cx: &Cx<'_, I>, shard: u16, message: &ToHome<'_>) -> bool {
         match message {
             ToHome::Publish { home, .. }
@@ -173,7 +175,7 @@ impl Rooms {
         }
     }
 
-    /// Answers `busy` to what cannot be done now.
+    /// Refuses a message with `busy`.
     pub(crate) fn refuse<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -184,7 +186,7 @@ impl Rooms {
         self.refuse_because(cx, members, shard, message, Refusal::Busy);
     }
 
-    /// Answers why something is not done.
+    /// Refuses a message: answers with the reason, if an answer is expected.
     fn refuse_because<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -210,7 +212,7 @@ impl Rooms {
                     Answer { reference, status: "error", response: Payload::Json(response) };
                 self.reply(cx, members, Seat { room: home, shard, asker }, answer);
             }
-            // Nobody waits for an answer.
+            // No answer is expected.
             _ => {}
         }
     }
@@ -220,12 +222,12 @@ impl Rooms {
         self.arena.len()
     }
 
-    /// How many members all rooms have, wherever they are connected.
+    /// How many members all rooms have, on all shards.
     pub(crate) fn members_count(&self) -> usize {
         self.arena.iter().map(|(_, of)| of.room.members_count() as usize).sum()
     }
 
-    /// Gives back memory that most of is not needed. See [`crate::base::slack`].
+    /// Gives back memory that is mostly unused. See [`crate::base::slack`].
     pub(crate) fn tidy(&mut self) {
         self.let_lists_go();
         // All fields by name: a new one does not compile until it says what it gives back.

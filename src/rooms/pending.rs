@@ -1,4 +1,4 @@
-//! Entries that a log has and has not answered for good, and what is said in a room behind them.
+//! Entries that a log has not answered for good yet, and the pushes that wait behind them.
 //!
 //! ```text
 //!   publish ── append ──> Ordered: applied and told; its answer waits for `Kept`
@@ -6,18 +6,18 @@
 //!   custom, typing        behind a Later of their room, in order
 //! ```
 //!
-//! What members say comes back to them in the order in which they said it. So while an entry of a
-//! room is under way that was judged by another revision than the room has now, and so may have to
-//! be proposed again, further messages of the room wait.
+//! Members hear what they said in the order in which they said it. An entry that was judged by an
+//! older revision than the room's may conflict, and be proposed again. So further messages of the
+//! room wait while such an entry is under way.
 //!
 //! Invariants:
 //!
-//! 1. a room has a queue only while something of it is under way without an order;
-//! 2. how much of a room is under way, and how much waits behind it, is bounded;
-//! 3. whatever a publish asks of here costs no look at all that is under way: each room has an
-//!    index of what has no place yet, of keys, and of what is to be proposed again.
+//! 1. a room has a queue only while an entry of it is under way without an order;
+//! 2. the entries of a room that are under way, and the pushes behind them, are bounded;
+//! 3. a publish never looks through all that is under way: each room has an index of entries
+//!    without a place, of keys, and of entries to be proposed again.
 //!
-//! Deliberately absent: deadlines. A log answers every append in the end, if only `unconfirmed`.
+//! Deliberately absent: deadlines. A log answers every append in the end, at worst `unconfirmed`.
 //!
 //! Called by: `rooms`. Calls: nothing.
 
@@ -39,19 +39,19 @@ pub(super) struct UnderWay {
     pub(super) seat: Seat,
     pub(super) said: SaidText,
     pub(super) key_hash: Option<KeyHash>,
-    /// What it was judged by.
+    /// The epoch and revision that it was judged by.
     pub(super) judged: Judged,
-    /// Whether that was a conflict, and it is to be proposed again.
+    /// Whether it conflicted, and is to be proposed again.
     pub(super) is_parked: bool,
-    /// Its ticket when it was proposed first: its place among what its members said.
+    /// Its ticket when it was proposed first: its place in the order in which things were said.
     pub(super) first_ticket: Ticket,
-    /// How often it was proposed.
+    /// How often it has been proposed.
     pub(super) proposals: u32,
-    /// Its place, once members were told.
+    /// Its offset, once it has been applied and told.
     pub(super) applied_at: Option<u64>,
-    /// What its publisher is told, once it is kept.
+    /// The receipt that its publisher is told once it is kept.
     pub(super) receipt: Option<Receipt>,
-    /// Whether it is kept.
+    /// Whether it is kept, and waits only to be applied.
     pub(super) is_confirmed: bool,
     /// Whether its publisher was told that it may be kept.
     pub(super) is_doubtful: bool,
@@ -66,15 +66,15 @@ impl UnderWay {
     }
 }
 
-/// A push that waits: who made it, and its record.
+/// A push that waits in its room's queue.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) seat: Seat,
-    /// What its answer waits for, if it has one.
+    /// What its held answer waits for. `None` of `typing`, which is not answered.
     pub(super) ticket: Option<Ticket>,
     pub(super) record: Box<[u8]>,
     is_message: bool,
-    /// The last ticket before it.
+    /// The last ticket that was given out before it.
     behind: Ticket,
 }
 
@@ -85,17 +85,17 @@ impl Waiting {
     }
 }
 
-/// What is under way in one room, and waits there.
+/// The entries of one room that are under way, and the pushes that wait there.
 #[derive(Debug, Default)]
 struct OfRoom {
     under_way: BTreeMap<Ticket, UnderWay>,
-    /// Of those without a place: when each was proposed first, and its ticket.
+    /// The entries without a place, by first ticket and ticket.
     unordered: BTreeSet<(Ticket, Ticket)>,
-    /// By what they were judged by: how many these are.
+    /// How many of `unordered` were judged by each epoch and revision.
     judged: BTreeMap<Judged, u32>,
-    /// The same as `unordered` of those that are to be proposed again.
+    /// The entries to be proposed again, by first ticket and ticket.
     parked: BTreeSet<(Ticket, Ticket)>,
-    /// Those that are kept.
+    /// The entries that are kept and wait to be applied.
     confirmed: BTreeSet<Ticket>,
     by_key: HashMap<KeyHash, Ticket, ahash::RandomState>,
     queue: VecDeque<Waiting>,
@@ -108,7 +108,7 @@ impl OfRoom {
         self.under_way.is_empty() && self.queue.is_empty()
     }
 
-    /// Takes an entry in, or in again after a change.
+    /// Inserts an entry, or inserts it again after a change.
     fn insert(&mut self, ticket: Ticket, entry: UnderWay) {
         let place = (entry.first_ticket, ticket);
         if entry.applied_at.is_none() {
@@ -148,7 +148,7 @@ impl OfRoom {
         Some(entry)
     }
 
-    /// Whether an entry without a place was judged by something else.
+    /// Whether an entry without a place was judged by anything but `judged`.
     fn may_conflict(&self, judged: Judged) -> bool {
         self.judged.len() > usize::from(self.judged.contains_key(&judged))
     }
@@ -164,13 +164,13 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// A ticket that none has.
+    /// A new ticket.
     pub(super) fn next_ticket(&mut self) -> Ticket {
         self.tickets += 1;
         self.tickets
     }
 
-    /// Gives back the memory of many that waited at once.
+    /// Gives back memory that many rooms at once needed.
     pub(super) fn trim(&mut self, kept: usize) {
         self.rooms.trim(kept);
     }
@@ -180,12 +180,12 @@ impl Pending {
         self.bytes
     }
 
-    /// Whether nothing is under way: so it is with a log in memory.
+    /// Whether nothing is under way in any room. Always so with a log in memory.
     pub(super) fn is_idle(&self) -> bool {
         self.rooms.is_empty()
     }
 
-    /// Whether something of a room is under way.
+    /// Whether entries of a room are under way.
     pub(super) fn has(&self, room: RoomKey) -> bool {
         self.rooms.get(&room).is_some_and(|of| !of.under_way.is_empty())
     }
@@ -199,7 +199,7 @@ impl Pending {
         self.rooms.get(&room)?.under_way.get(&ticket)
     }
 
-    /// Changes an entry, if it is still under way: but for its key and what it says.
+    /// Changes an entry, if it is still under way. Its key and content must stay.
     pub(super) fn change(
         &mut self,
         room: RoomKey,
@@ -247,19 +247,19 @@ impl Pending {
         !self.is_idle() && self.rooms.get(&room).is_some_and(waits)
     }
 
-    /// Whether a message must wait in a room where this is what it would be judged by.
+    /// Whether a message must wait in a room that is at `judged` now.
     pub(super) fn must_message_wait(&self, room: RoomKey, judged: Judged) -> bool {
         let waits = |of: &OfRoom| of.messages > 0 || of.may_conflict(judged);
         !self.is_idle() && self.rooms.get(&room).is_some_and(waits)
     }
 
-    /// Whether as much waits in a room as may.
+    /// Whether as many pushes wait in a room as may.
     pub(super) fn is_full(&self, room: RoomKey) -> bool {
         let is_full = |of: &OfRoom| of.queue.len() >= WAITING_PUSHES_PER_ROOM_MAX;
         self.rooms.get(&room).is_some_and(is_full)
     }
 
-    /// Whether as much of a room is under way as may be: its log is behind.
+    /// Whether as many entries of a room are under way as may be: its log is behind.
     pub(super) fn is_behind(&self, room: RoomKey) -> bool {
         let is_behind = |of: &OfRoom| of.under_way.len() >= UNDER_WAY_PER_ROOM_MAX;
         !self.is_idle() && self.rooms.get(&room).is_some_and(is_behind)
@@ -281,23 +281,22 @@ impl Pending {
         of.queue.push_back(waiting);
     }
 
-    /// The next entry of a room to be proposed again, where this is what it would be judged by: in
-    /// the order in which they were proposed first, and none while one before it may still
-    /// conflict.
+    /// The next entry to be proposed again, in a room that is at `judged` now. They go in the order
+    /// in which they were proposed first, and none goes while one before it may still conflict.
     pub(super) fn next_again(&self, room: RoomKey, judged: Judged) -> Option<Ticket> {
         let of = self.rooms.get(&room)?;
         let parked = of.parked.first();
         let is_other = |(_, ticket): &&(Ticket, Ticket)| of.under_way[ticket].judged != judged;
-        // A look at each only where one of them is old.
+        // All of them are looked through only if one is old.
         let old = of.unordered.iter().filter(|_| of.may_conflict(judged)).find(is_other);
         let (_, ticket) = *parked.into_iter().chain(old).min()?;
         let first = &of.under_way[&ticket];
-        // Where nothing has changed yet that is known here, the change is still to be heard of.
+        // If it was judged by the present revision, the change that it conflicted with is not known
+        // here yet.
         (first.is_parked && first.judged != judged).then_some(ticket)
     }
 
-    /// Takes the next push of a room that need not wait any more; `judged` is what it would be
-    /// judged by.
+    /// Takes the next push that need not wait any more, in a room that is at `judged` now.
     pub(super) fn pop(&mut self, room: RoomKey, judged: Judged) -> Option<Waiting> {
         let of = self.rooms.get_mut(&room)?;
         let is_behind = |next: &Waiting| {
@@ -315,8 +314,8 @@ impl Pending {
         Some(next)
     }
 
-    /// Forgets all of a room that is removed, or of one that has turned what is applied behind an
-    /// offset. Returns the tickets that are answered no more.
+    /// Forgets the entries that were applied beyond the offset `behind`, in a room that has turned;
+    /// without `behind` all of a room that is removed. Returns their tickets.
     pub(super) fn lose(&mut self, room: RoomKey, behind: Option<u64>) -> Vec<Ticket> {
         let is_lost = |entry: &UnderWay| {
             behind.is_none_or(|last| entry.applied_at.is_some_and(|offset| offset > last))
@@ -335,7 +334,7 @@ impl Pending {
         lost
     }
 
-    /// Asserts that the indices are of what is there. For [`crate::rooms::Rooms::check`].
+    /// Asserts that the indices agree with the entries. For [`crate::rooms::Rooms::check`].
     pub(super) fn check(&self) {
         let mut bytes = 0;
         for of in self.rooms.values() {

@@ -1,8 +1,8 @@
-//! Which rooms live on a shard: how many there may be, what they take, and which one goes when
-//! there is no place.
+//! Which rooms live on a shard: how many there may be, the memory they take, and which one is
+//! evicted for a new one.
 //!
-//! A room that nobody is in stays while it was made on purpose or has a history. It stands in a
-//! queue then, the longest empty first; an entry of a room that was entered since is stale.
+//! An empty room stays if it was made on purpose or has a history. It then stands in a queue, the
+//! longest empty first. An entry is stale if the room was entered since.
 //!
 //! Invariants: see [`crate::rooms`], 1 to 3.
 //!
@@ -30,19 +30,18 @@ use crate::rooms::greeting::List;
 #[derive(Debug)]
 pub(super) struct Registered {
     pub(super) room: Room,
-    /// Whether it was made on purpose, and so stays when nobody is there.
+    /// Whether it was made on purpose, and so stays when it is empty.
     pub(super) is_founded: bool,
-    /// The list, as those are sent it who are greeted between two ticks: written for the first, and
-    /// kept for those behind it.
+    /// The list that newcomers between two ticks are sent: written for the first of them, and kept
+    /// for the others.
     pub(super) list: Option<List>,
-    /// Whether the directories are to be told of it.
+    /// Whether the directories are to be told of a change.
     pub(super) is_to_list: bool,
-    /// Counts the times it became empty, so that an old entry of [`Registry::empty`] is not taken
-    /// for a new one.
+    /// How often it became empty: tells stale entries of [`Registry::empty`] from good ones.
     emptied: u32,
-    /// Whether it has an entry there.
+    /// Whether it has an entry in one of the queues.
     is_queued: bool,
-    /// What it is counted for in [`Registry::rooms_bytes`].
+    /// Its share of [`Registry::rooms_bytes`].
     counted_bytes: usize,
 }
 
@@ -59,17 +58,17 @@ impl Registered {
         }
     }
 
-    /// About how much memory it takes besides its history, in bytes.
+    /// The memory that it takes besides its history, in bytes, roughly.
     fn weight_bytes(&self) -> usize {
         self.room.weight_bytes() + self.list.as_ref().map_or(0, List::memory_bytes)
     }
 
-    /// Whether it stays when nobody is in it.
+    /// Whether it stays when it is empty.
     pub(super) fn is_worth_keeping(&self) -> bool {
         self.is_founded || !self.room.history().is_empty()
     }
 
-    /// Asserts how its parts fit. For [`Rooms::check`].
+    /// Asserts that its parts agree. For [`Rooms::check`].
     pub(super) fn check(&self) {
         assert!(
             self.list.is_none() || self.room.has_tick(),
@@ -78,23 +77,25 @@ impl Registered {
     }
 }
 
-/// What the rooms of a shard take, and those that nobody is in.
+/// The memory that the rooms of a shard take, and the queues of empty rooms.
 pub(super) struct Registry {
-    /// Those that nobody is in, the longest empty first. An entry is stale if the room was entered
-    /// since.
+    /// Empty rooms with a history, the longest empty first. An entry is stale if the room was
+    /// entered since.
     empty: VecDeque<(RoomKey, u32)>,
-    /// The same, where nothing was said when the last one left.
+    /// Empty rooms without a history, in the same order.
     silent: VecDeque<(RoomKey, u32)>,
     /// Bytes of history over all rooms.
     history_bytes: usize,
-    /// What all rooms take besides that, in bytes: see [`Registered::weight_bytes`].
+    /// The memory of all rooms besides their histories, in bytes: see [`Registered::weight_bytes`].
     rooms_bytes: usize,
-    /// Makes epochs: this life of the process, and a count.
+    /// The last epoch that was given out. The first is new for each life of a shard, and each room
+    /// counts it up.
     epochs: u64,
 }
 
 impl Registry {
-    /// An empty one. The epochs follow this seed; it must be new for each life of a shard.
+    /// A registry without rooms. Epochs count up from `seed`, which must be new for each life of a
+    /// shard.
     pub(super) fn new(seed: u64) -> Self {
         Self {
             empty: VecDeque::new(),
@@ -105,8 +106,8 @@ impl Registry {
         }
     }
 
-    /// Queues a room to be evicted, once; if it is entered and left again, it goes to the back when
-    /// its turn comes.
+    /// Queues an empty room for eviction, if it is not queued yet. One that was entered and left
+    /// since goes to the back when its turn comes.
     pub(super) fn note_empty(&mut self, key: RoomKey, registered: &mut Registered) {
         registered.emptied = registered.emptied.wrapping_add(1);
         if !std::mem::replace(&mut registered.is_queued, true) {
@@ -119,19 +120,19 @@ impl Registry {
         if is_silent { &mut self.silent } else { &mut self.empty }
     }
 
-    /// Counts a room for what it takes now.
+    /// Counts the memory of a room anew.
     pub(super) fn weigh(&mut self, registered: &mut Registered) {
         let bytes = registered.weight_bytes();
         self.rooms_bytes = self.rooms_bytes - registered.counted_bytes + bytes;
         registered.counted_bytes = bytes;
     }
 
-    /// Counts a history that had so many bytes for what it has now.
+    /// Counts the memory of a history anew, which was `bytes_before`.
     pub(super) fn weigh_history(&mut self, bytes_before: usize, room: &Room) {
         self.history_bytes = self.history_bytes - bytes_before + room.history().kept_bytes();
     }
 
-    /// Gives back the memory of many rooms that were empty at once.
+    /// Gives back memory that many empty rooms at once needed.
     pub(super) fn trim(&mut self, kept: usize) {
         self.empty.trim(kept);
         self.silent.trim(kept);
@@ -143,31 +144,31 @@ impl Registry {
     }
 }
 
-/// What a room is looked for, or made, for.
+/// Why a room is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose<'a> {
-    /// A user joins it, from an address if that has rates.
+    /// A user joins, from an address if that has rates.
     Join { user: &'a str, address: Option<AddressHash> },
-    /// It is made on purpose, without a member.
+    /// A client makes the room on purpose, without joining it.
     Create,
 }
 
 /// A room that was looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// It is there, or begins with this.
+    /// It is open: it was there, or has just been made.
     Open(RoomKey),
-    /// What is there of it is not known yet: whoever asks waits.
+    /// Its log is still loading it: the request must wait.
     Loading(RoomKey),
 }
 
 impl Rooms {
-    /// The room of a topic; made if there is none and there is place.
+    /// Finds the room of a topic, or makes it if there is place.
     ///
     /// # Errors
     ///
-    /// If there is no place, and no room that could make some; if its log cannot open it; or if
-    /// whoever joins makes too many.
+    /// If there is no place and no room can be evicted for it, if the log cannot open it, or if the
+    /// user or its address makes too many.
     pub(super) fn find_or_make<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -188,7 +189,7 @@ impl Rooms {
         }
         let is_full =
             self.arena.len() >= cx.settings.rooms_max as usize || cx.pressure >= Pressure::Joins;
-        // What was said is not given up for a room in which nobody is and nothing may ever be said.
+        // A room with a history is not evicted for one that may stay empty for ever.
         let has_place = !is_full
             || match purpose {
                 Purpose::Join { .. } => self.evict_longest_empty(cx),
@@ -202,7 +203,7 @@ impl Rooms {
         let (room, found) = match cx.io.log().open(key, topic, epoch) {
             Opening::New => (Room::new(topic, epoch), Found::Open(key)),
             Opening::Kept(opened) => (self.reopen(cx, topic, &opened, epoch), Found::Open(key)),
-            // An empty one holds the place, and nobody is told anything of it.
+            // An empty room holds the place meanwhile, and nobody is told of it.
             Opening::Later => {
                 self.loading.begin(key, epoch);
                 (Room::new(topic, epoch), Found::Loading(key))
@@ -219,8 +220,8 @@ impl Rooms {
         Ok(found)
     }
 
-    /// Puts what is there of a room in its place, where that was told later. `refs_from` is an
-    /// epoch that no room had.
+    /// Replaces the empty room that held a place by what its log has kept. `refs_from` is an epoch
+    /// that no room has had.
     pub(super) fn set_opened<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -238,7 +239,7 @@ impl Rooms {
         self.bound_history(cx, key);
     }
 
-    /// A room as its log has kept it.
+    /// Makes a room from what its log has kept.
     fn reopen<I: Io>(
         &mut self,
         cx: &Cx<'_, I>,
@@ -259,21 +260,21 @@ impl Rooms {
         room
     }
 
-    /// Counts a room for what it takes now.
+    /// Counts the memory of a room anew.
     pub(super) fn weigh(&mut self, key: RoomKey) {
         if let Some(registered) = self.arena.get_mut(key) {
             self.registry.weigh(registered);
         }
     }
 
-    /// Evicts the room that nobody has been in for the longest: one where nothing was said, and
-    /// only if there is none another. False if there is none of either.
+    /// Evicts the room that has been empty for the longest, first of those without a history. False
+    /// if no room is empty.
     fn evict_longest_empty<I: Io>(&mut self, cx: &mut Cx<'_, I>) -> bool {
         self.evict_from(cx, true) || self.evict_from(cx, false)
     }
 
-    /// Evicts the room that nobody has been in for the longest, of those where nothing was said or
-    /// of the others. False if there is none.
+    /// Evicts the room that has been empty for the longest, of those with or without a history.
+    /// False if there is none.
     fn evict_from<I: Io>(&mut self, cx: &mut Cx<'_, I>, is_silent: bool) -> bool {
         // Twice, since each entry may be looked at again: a stale one goes to the back once.
         for _ in 0..2 * self.registry.queue(is_silent).len() {
@@ -299,7 +300,7 @@ impl Rooms {
         false
     }
 
-    /// Removes a room, with all that it remembers.
+    /// Removes a room with its history.
     pub(super) fn remove<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
         self.let_list_go(key);
         let Some(registered) = self.arena.remove(key) else { return };
@@ -311,13 +312,13 @@ impl Rooms {
         }
         self.by_topic.remove(registered.room.topic());
         if !self.pending.is_idle() {
-            // Nobody is in it, so nobody waits.
+            // It is empty, so no member waits for these tickets.
             self.pending.lose(key, None);
         }
     }
 
-    /// Keeps the history of all rooms within its bound: empty rooms go first, then the room that
-    /// grew pays for itself.
+    /// Keeps the history of all rooms within its bound: evicts empty rooms first, then drops the
+    /// oldest messages of the room that grew.
     pub(super) fn bound_history<I: Io>(&mut self, cx: &mut Cx<'_, I>, grown: RoomKey) {
         while self.registry.history_bytes > cx.settings.history_bytes_max {
             if self.evict_from(cx, false) {
@@ -331,7 +332,7 @@ impl Rooms {
         }
     }
 
-    /// A seed for epochs that are none of these.
+    /// A seed for epochs beyond all that were given out here.
     pub(crate) fn next_seed(&self) -> u64 {
         self.registry.epochs
     }
@@ -341,10 +342,10 @@ impl Rooms {
         self.registry.history_bytes
     }
 
-    /// What all rooms take, in bytes, with what is under way in them, as it counts against the
-    /// memory of a shard.
+    /// The memory of all rooms, in bytes, with what is under way and held in them, as it counts
+    /// against the bound of the shard.
     pub(crate) fn bytes(&self) -> usize {
-        // A buffer that grows has up to twice as much as is in it.
+        // A buffer that grows may have twice the capacity that it needs.
         self.registry.rooms_bytes
             + 2 * self.registry.history_bytes
             + self.pending.bytes()
@@ -352,7 +353,7 @@ impl Rooms {
             + self.awaiting_bytes()
     }
 
-    /// Asserts that every room is counted for what it takes. For [`Rooms::check`].
+    /// Asserts that the counted memory is what the rooms take. For [`Rooms::check`].
     pub(super) fn check_weight(&self) {
         let bytes: usize = self.arena.iter().map(|(_, of)| of.weight_bytes()).sum();
         assert_eq!(self.registry.rooms_bytes, bytes, "rooms are counted for what they take");

@@ -1,14 +1,14 @@
-//! What members say in the rooms of a shard, and ask of what was said.
+//! What members say in the rooms of a shard, and the pages of history that they ask for.
 //!
 //! ```text
 //!   publish ── Room::propose ── Log::append ── Kept, Ordered: commit ── deliver, answer
 //!                                          └─ Later: hold    (committing goes on)
 //! ```
 //!
-//! A member is checked before anything is done for it: see [`Room::check`].
+//! Invariant: nothing is done before the asker was checked to be a member, see [`Room::check`].
 //!
-//! Deliberately absent: rights, and rates but for that of bytes to all members. The member's shard
-//! has looked at them.
+//! Deliberately absent: rights, and rates other than that of bytes to all members, which the
+//! member's shard checks.
 //!
 //! Called by: `rooms`. Calls: `room`, `registry`, `ticks`, `pending`, `held`, the log.
 
@@ -29,10 +29,10 @@ use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;
 
 impl Rooms {
-    /// A message for the history.
+    /// Handles a message for the history.
     ///
     /// Requires: the asker is a member. Changes: journal, or what is under way. Emits: `new_msg` to
-    /// all shards with members, then the answer; with a log that answers later, later.
+    /// all shards with members, then the answer; with a log that answers later, both come later.
     pub(super) fn publish<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -56,7 +56,7 @@ impl Rooms {
         };
         let key_hash = message_key.map(|key| self.hash_key(author.user(), key));
         if let Some((ticket, is_doubtful)) = self.pending.of_key(key, key_hash) {
-            // The first message with this key has not been answered for good.
+            // An earlier message with this key is still under way: both get its answer.
             if is_doubtful {
                 let refusal = Why::Unconfirmed.refusal();
                 return self.answer_refused(cx, members, seat, reference, refusal);
@@ -105,7 +105,7 @@ impl Rooms {
                 key_hash,
                 judged: entry.judged,
                 is_parked: false,
-                // If it had waited, what was said behind it waits for it still.
+                // A message that had waited keeps its place: what was said behind it still waits.
                 first_ticket: self.released.map_or(ticket, |(_, placed)| placed),
                 proposals: 1,
                 applied_at: heard.map(|receipt| receipt.offset),
@@ -121,14 +121,16 @@ impl Rooms {
         }
     }
 
-    /// The receipt of the message that a key was used for, if that has been applied here.
+    /// The receipt of the message that used a key, if it has been applied here.
     fn heard(&self, room: RoomKey, key_hash: Option<KeyHash>) -> Option<Receipt> {
         self.arena.get(room)?.room.history().of_key(key_hash?)
     }
 
-    /// Applies a message under its receipt and tells all members. Nothing, if that was done before.
+    /// Applies a message under its receipt and tells all members. Does nothing if it was applied
+    /// before.
     ///
-    /// Requires: nothing is missing before it. Changes: journal, registry. Emits: `new_msg`.
+    /// Requires: every earlier message has been applied. Changes: journal, registry. Emits:
+    /// `new_msg`.
     pub(super) fn commit<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -155,7 +157,7 @@ impl Rooms {
         self.bound_history(cx, key);
     }
 
-    /// An event that passes as it is.
+    /// Handles a custom event, which is passed on as it is and not kept.
     pub(super) fn custom<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -184,7 +186,7 @@ impl Rooms {
         self.tell_along(cx, members, key);
     }
 
-    /// That a member types.
+    /// Tells the members of a room that one of them types.
     pub(super) fn typing<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -208,7 +210,7 @@ impl Rooms {
         }
     }
 
-    /// A page of what was said.
+    /// Answers with a page of the history.
     pub(super) fn history<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -244,7 +246,7 @@ impl Rooms {
         self.scratch.response = out;
     }
 
-    /// Appends what the publisher of a message is told.
+    /// Appends the answer to the publisher of a message: its receipt, and the epoch of its offset.
     pub(super) fn push_receipt(&self, out: &mut Vec<u8>, room: RoomKey, receipt: Receipt) {
         let of = self.arena.get(room);
         let epoch = of.map_or(0, |of| of.room.journal().epoch_of(receipt.offset));
@@ -264,12 +266,13 @@ impl Rooms {
         self.reply(cx, members, seat, Answer { reference, status: "error", response });
     }
 
-    /// A user and the key that it gave a message.
+    /// Hashes a user together with the key that the user gave a message.
     pub(super) fn hash_key(&self, user: &str, key: &str) -> KeyHash {
         KeyHash(self.key_hashers.each_ref().map(|hasher| hasher.hash_one((user, key))))
     }
 
-    /// Notes that a member spoke whose message came back, if it is still there.
+    /// Notes that a member spoke, when its message has come back from the log. A member that left
+    /// is none.
     pub(super) fn spoke_if_there<I: Io>(&mut self, cx: &mut Cx<'_, I>, seat: Seat) {
         let Seat { room, shard, asker } = seat;
         if self.arena.get(room).is_some_and(|of| of.room.is_member(shard, asker)) {
@@ -278,7 +281,7 @@ impl Rooms {
     }
 }
 
-/// What the log of a room is asked to keep.
+/// The question to the log of a room: to keep an entry, at the place after the journal's top.
 pub(super) fn append_of<'a>(
     key: RoomKey,
     room: &'a Room,
@@ -296,8 +299,8 @@ pub(super) fn append_of<'a>(
     }
 }
 
-/// Takes what all members of a room are sent of so many bytes from what their speaker may say. Here,
-/// where the members are known: on the speaker's own shard are only some of them.
+/// Takes what all members together are sent of a message from what its user may say. At the home,
+/// since the speaker's own shard knows only some of the members.
 fn take_fanout<I: Io>(
     cx: &Cx<'_, I>,
     room: &Room,
@@ -310,7 +313,7 @@ fn take_fanout<I: Io>(
         .map_err(|retry| Refusal::RateLimited { limit: FANOUT_LIMIT, retry })
 }
 
-/// Says something to every member: once to each shard that has any.
+/// Tells every member of a room an event: one message to each shard that has members.
 pub(super) fn deliver<I: Io>(
     cx: &mut Cx<'_, I>,
     members: &mut impl Tell<I>,
