@@ -1,12 +1,12 @@
-//! When a connection is to be looked at, and what is found then: one that is idle, late, too slow,
-//! or whose token has ended.
+//! Deadlines of connections: when each is to be inspected, and whether it is idle, late, too slow
+//! or expired then.
 //!
-//! A deadline is when to look, not yet a verdict: one number each in a dense array, swept a few
-//! times a second, so that a byte that comes costs no more than to note when.
+//! A deadline is a time of inspection, not a verdict. It is one number in a dense array, which is
+//! swept a few times a second. So a byte that arrives costs no more than to note the time.
 //!
 //! Invariant: no deadline of an open connection is later than the end of its token, as the clock
 //! stands when it is set. [`Conns::schedule`] is the one place that sets one, for sockets and
-//! sessions of long polling alike. Since the clock may be set, what a connection sends is judged by
+//! sessions of long polling alike. Since the clock may be set, each message is checked with
 //! [`Conns::has_expired`] as well.
 
 use super::Conns;
@@ -19,47 +19,48 @@ use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
 
-/// The deadline of those that have none.
+/// The deadline of a connection that has none.
 pub(super) const NEVER: u32 = u32::MAX;
 
-/// Times in the dense arrays: 128 ms, in 32 bits for 17 years. The last that is not after a time.
+/// A time as the dense arrays have it, rounded down: in units of 128 ms, so that 32 bits last 17
+/// years.
 pub(super) fn coarse(ms: u64) -> u32 {
     u32::try_from(ms >> 7).unwrap_or(u32::MAX)
 }
 
-/// The first that is after a time: when to look for what is to have been done by then. Nobody has
-/// less time than a limit says.
+/// The first coarse time after `ms`: when to inspect what must be done by then. So no limit gives
+/// less time than it says.
 fn coarse_after(ms: u64) -> u32 {
     coarse(ms).saturating_add(1)
 }
 
-/// When so much has passed for certain since a coarse time.
+/// The first coarse time at which `ms` have certainly passed since `since`.
 pub(super) fn passed(since: u32, ms: u64) -> u32 {
     since.saturating_add(coarse_after(ms)).saturating_add(1)
 }
 
-/// What is found when a deadline has passed.
+/// What an inspection has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing: it has a new deadline, or waits for somebody else.
+    /// Nothing: it has a new deadline, or waits for an answer.
     Wait,
-    /// It has been closing for as long as it may.
+    /// It was closing, and its time for that is over.
     Gone,
     /// Its token has ended.
     Expired,
-    /// It is a session: its poll has waited long enough, or nobody polls it.
+    /// It is a session of long polling: its poll has waited long enough, or no poll came in time.
     Session,
     /// No whole request came in time.
     Late,
-    /// Nothing was heard of it for as long as may be.
+    /// It sent nothing for too long.
     Idle,
-    /// A message took longer than it may.
+    /// A message took too long to arrive.
     Slow,
 }
 
 impl Input {
-    /// Since when the message has been coming that is not whole yet, if there is one: in fragments,
-    /// or in a part of a frame.
+    /// When the message that is not whole yet began to arrive, in coarse time: in fragments, or in
+    /// a part of a frame. `None` if there is none.
     fn unfinished_since(&self, is_parked: bool) -> Option<u32> {
         let frame = (self.held.is_some() && !is_parked).then_some(self.began);
         self.assembler.first_fragment_ms().map(coarse).into_iter().chain(frame).min()
@@ -67,22 +68,22 @@ impl Input {
 }
 
 impl Conns {
-    /// Schedules a connection to be looked at when this time has come, or its token ends.
+    /// Schedules the inspection of a connection at `at_ms`, or at the end of its token if that
+    /// comes first.
     pub(crate) fn set_deadline(&mut self, now: Now, key: ConnKey, at_ms: u64) {
         self.schedule(now, key, coarse_after(at_ms));
     }
 
-    /// See [`Conns::set_deadline`]; the time is a coarse one.
+    /// See [`Conns::set_deadline`]; `at` is a coarse time.
     fn schedule(&mut self, now: Now, key: ConnKey, at: u32) {
-        // One that is closing says nothing more, and keeps its time to take what was said to it.
+        // A closing connection sends nothing more, and keeps its time to take its output.
         let is_closing = self.flags(key.index()).is_closing();
         let left_ms = if is_closing { u64::MAX } else { self.token_left_ms(now, key) };
         let end = coarse_after(now.mono_ms.saturating_add(left_ms));
         self.deadlines[key.index() as usize] = at.min(end);
     }
 
-    /// How long a connection's token is still good, in milliseconds; [`u64::MAX`] where there is
-    /// none.
+    /// How long a connection's token is still valid, in milliseconds; [`u64::MAX`] without a token.
     fn token_left_ms(&self, now: Now, key: ConnKey) -> u64 {
         match self.identity(key).map_or(NEVER_S, Identity::expires_at_s) {
             NEVER_S => u64::MAX,
@@ -90,19 +91,19 @@ impl Conns {
         }
     }
 
-    /// Whether a connection's token has ended: what it sends is not heard any more.
+    /// Whether a connection's token has expired: no message of it is handled any more.
     pub(crate) fn has_expired(&self, now: Now, key: ConnKey) -> bool {
         self.token_left_ms(now, key) == 0
     }
 
-    /// Schedules a connection to be looked at when this time has come, or before.
+    /// Schedules the inspection of a connection at `at_ms`, unless it is scheduled before.
     pub(super) fn set_deadline_by(&mut self, key: ConnKey, at_ms: u64) {
         let deadline = &mut self.deadlines[key.index() as usize];
         *deadline = (*deadline).min(coarse_after(at_ms));
     }
 
-    /// Schedules the end of a connection that is being closed, unless it takes some more of its
-    /// output before. A server that is about to stop waits for no slow reader.
+    /// Schedules the end of a closing connection: in [`ANSWER_STALL_MS`] while it takes an answer
+    /// over HTTP, or in [`LINGER_MS`]. A server that is about to stop waits for no slow reader.
     pub(super) fn set_closing_deadline<I: Io>(&mut self, cx: &Cx<'_, I>, key: ConnKey) {
         let index = key.index() as usize;
         let is_answer = self.stages[index] == Stage::Http && !self.flags[index].is_shut();
@@ -110,12 +111,12 @@ impl Conns {
         self.set_deadline(cx.now, key, cx.now.mono_ms + wait_ms);
     }
 
-    /// Schedules a connection's deadlines to be worked out anew at the next sweep.
+    /// Schedules an inspection at the next sweep, which sets a new deadline.
     pub(super) fn reconsider(&mut self, key: ConnKey) {
         self.deadlines[key.index() as usize] = 0;
     }
 
-    /// How many indices a sweep looks at.
+    /// How many indices a sweep inspects.
     pub(crate) fn deadlines_count(&self) -> usize {
         self.deadlines.len()
     }
@@ -126,7 +127,7 @@ impl Conns {
         u32::try_from(index).ok().filter(|_| is_due).and_then(|index| self.arena.key_at(index))
     }
 
-    /// Judges a connection whose deadline has passed. One that was heard of since gets a new one.
+    /// Inspects a connection whose deadline has passed. One that is in time gets a new deadline.
     pub(crate) fn judge<I: Io>(&mut self, cx: &Cx<'_, I>, key: ConnKey) -> Verdict {
         let Some(conn) = self.arena.get(key) else { return Verdict::Wait };
         let index = key.index() as usize;
@@ -139,14 +140,14 @@ impl Conns {
         }
         match self.stages[index] {
             _ if flags.is_session() => match self.session_until_ms(key) {
-                // The deadline was the end of its token, and the clock was set back since.
+                // Its deadline was the end of its token, and the clock was set back since.
                 Some(until_ms) if until_ms > cx.now.mono_ms => {
                     self.set_deadline(cx.now, key, until_ms);
                     Verdict::Wait
                 }
                 _ => Verdict::Session,
             },
-            // It has asked in time, and waits to be let in; the line has a time of its own.
+            // It asked in time, and waits for admission, which has a time limit of its own.
             Stage::Http if flags.is_parked() => Verdict::Wait,
             Stage::Http => Verdict::Late,
             // The other shard answers; the deadline is for what the client does.

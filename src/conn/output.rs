@@ -1,9 +1,9 @@
-//! What a connection is to be sent, other than what is said in rooms: answers, lists, close frames,
-//! and the rest of a frame that was cut.
+//! A connection's own output, beside what is said in rooms: answers, lists, close frames, and the
+//! rest of a frame that was cut.
 //!
-//! It is appended to a lent buffer, and sent once at the end of the turn, before anything of a
-//! room. What the socket does not take waits until it takes something again; how much may wait is
-//! bounded.
+//! Output is appended to a lent buffer, and sent once at the end of the turn, before anything of a
+//! room. The part that the socket does not take waits until it is writable again, and is bounded
+//! ([`Flushed::TooMuch`]).
 
 use super::Conns;
 use super::deadlines::{coarse, passed};
@@ -17,16 +17,17 @@ use crate::wire::phx::Outgoing;
 /// What became of a connection's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// All of it has been sent.
+    /// All output has been sent.
     All,
-    /// The socket does not take all of it.
+    /// The socket did not take all output.
     Blocked,
-    /// The same, and more waits than may: unless a poll takes it, the connection is to be closed.
+    /// The socket did not take all output, and more waits than may. The caller closes the
+    /// connection, unless a poll takes its output.
     TooMuch,
 }
 
 impl Conns {
-    /// How much output of its own a connection has that has not been sent, in bytes.
+    /// How much of a connection's own output has not been sent, in bytes.
     pub(crate) fn out_bytes(&mut self, key: ConnKey) -> usize {
         if !self.flags(key.index()).has_out() {
             return 0;
@@ -35,13 +36,13 @@ impl Conns {
         out.map_or(0, |id| self.buffers.bytes(id).len())
     }
 
-    /// The output of a live connection, to append to; it is sent at the end of the turn.
+    /// The output of a live connection, to append to. It is sent at the end of the turn.
     pub(crate) fn output(&mut self, conn: u32) -> &mut Vec<u8> {
         self.touch(conn);
         self.output_untouched(conn)
     }
 
-    /// The output of a live connection, to append to by what flushes it itself.
+    /// The output of a live connection, to append to. The caller sees to it that it is flushed.
     pub(crate) fn output_untouched(&mut self, conn: u32) -> &mut Vec<u8> {
         let record = self.arena.get_at_mut(conn).expect("output is for live connections");
         self.flags[conn as usize].set_has_out(true);
@@ -56,12 +57,12 @@ impl Conns {
         }
     }
 
-    /// Takes those that are to be flushed. [`Conns::put_touched`] brings the memory back.
+    /// Takes the connections that are to be flushed. [`Conns::put_touched`] brings the memory back.
     pub(crate) fn take_touched(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.touched)
     }
 
-    /// Notes that one of [`Conns::take_touched`] is about to be flushed, and finds it.
+    /// Notes that a connection of [`Conns::take_touched`] is about to be flushed. Returns its key.
     pub(crate) fn untouch(&mut self, conn: u32) -> Option<ConnKey> {
         self.flags[conn as usize].untouch();
         self.arena.key_at(conn)
@@ -89,7 +90,7 @@ impl Conns {
         }
     }
 
-    /// Notes that a socket takes bytes again. False if that is no news.
+    /// Notes that a socket is writable again. False if it was not blocked.
     pub(crate) fn unblock(&mut self, key: ConnKey) -> bool {
         let was_blocked = self.contains(key) && self.flags(key.index()).is_blocked();
         if was_blocked {
@@ -98,8 +99,8 @@ impl Conns {
         was_blocked
     }
 
-    /// Writes to a live connection's socket, which is not full. If it takes less than all, it is
-    /// full from now on.
+    /// Writes to a live connection's socket, which must not be blocked. It is blocked from now on
+    /// if it takes less than all. Returns how many bytes it took.
     pub(crate) fn write<I: Io>(&mut self, io: &mut I, conn: u32, bytes: &[u8]) -> usize {
         let written = io.write(conn, bytes);
         if written < bytes.len() {
@@ -108,7 +109,7 @@ impl Conns {
         written
     }
 
-    /// Takes the output of a session, which is fetched rather than sent: `take` is given the bytes.
+    /// Passes the output of a session to `take`: a poll fetches it, and it is never sent.
     pub(crate) fn fetch_output(&mut self, key: ConnKey, take: impl FnOnce(&[u8])) {
         self.flags[key.index() as usize].set_has_out(false);
         let out = self.arena.get_mut(key).and_then(|conn| conn.out.take());
@@ -121,8 +122,9 @@ impl Conns {
 
     /// Sends a connection's own output.
     ///
-    /// Requires: nothing; one that is gone is [`Flushed::Blocked`]. Changes: output, flags. Emits:
-    /// a write, and the end of our half if the connection is closing.
+    /// Requires: nothing. Of a connection that is gone nothing is sent, and [`Flushed::Blocked`]
+    /// returned. Changes: output, flags. Emits: a write, and the end of our half if the connection
+    /// is closing.
     pub(crate) fn flush<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) -> Flushed {
         let index = key.index() as usize;
         if !self.arena.contains(key) {
@@ -135,7 +137,7 @@ impl Conns {
         let flags = &mut self.flags[index];
         if let Some(id) = conn.out {
             let out = self.buffers.bytes(id);
-            // It may be empty: of a connection that is only to be closed.
+            // A connection that is only to be closed may have empty output.
             let is_idle = out.is_empty() || flags.is_blocked();
             let written = if is_idle { 0 } else { cx.io.write(key.index(), out) };
             if written < out.len() {
@@ -172,7 +174,7 @@ impl Conns {
         Flushed::All
     }
 
-    /// Notes that a socket took something of what waits for it, or that something waits.
+    /// Notes that output waits for a socket, and whether the socket has just taken some.
     fn note_progress(&mut self, now_ms: u64, conn: u32, has_taken: bool) {
         let since = self.stuck.entry(conn).or_insert_with(|| coarse(now_ms));
         if has_taken {
@@ -180,14 +182,14 @@ impl Conns {
         }
     }
 
-    /// Notes that nothing waits for a socket any more, or for none. Few ever are stuck.
+    /// Notes that no output waits for a socket any more.
     pub(super) fn note_taken(&mut self, conn: u32) {
         if !self.stuck.is_empty() {
             self.stuck.remove(&conn);
         }
     }
 
-    /// The connections that have taken nothing of what waits for them for so long, in order.
+    /// The connections that have taken none of their output for `out_ms`, in order.
     pub(crate) fn stuck_for(&self, now_ms: u64, out_ms: u64) -> Vec<ConnKey> {
         let now = coarse(now_ms);
         let stuck = self.stuck.iter().filter(|(_, since)| passed(**since, out_ms) <= now);
@@ -197,8 +199,8 @@ impl Conns {
         stuck
     }
 
-    /// Whether a connection whose peer has ended its half still has an answer over HTTP to go out:
-    /// the peer may listen on (RFC 9112, 9.6).
+    /// Whether an answer over HTTP is still to be sent on a connection whose peer has ended its
+    /// half: the peer may still read it (RFC 9112, 9.6).
     pub(crate) fn has_answer(&self, key: ConnKey) -> bool {
         let has_out = self.arena.get(key).is_some_and(|conn| conn.out.is_some());
         has_out && self.stage(key) == Stage::Http

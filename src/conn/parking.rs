@@ -1,4 +1,4 @@
-//! Who is parked, and who will say that it may go on.
+//! Parked connections: what each waits for, and what lets it go on.
 //!
 //! ```text
 //!   park ──────────> an answer, or the line of those who come in ── unpark ─┐
@@ -7,13 +7,14 @@
 //!   pause_if_filling > all ways are free ── unpause ────────────────────────┘   of the turn
 //! ```
 //!
-//! Those that wait for work stand in two queues: those that have not had their share of it when the
-//! turn had none left, and those that have had it and want more. Both are given the same work, so
-//! that whoever asks for little is heard in the next turn, however much others ask for (as with the
-//! new and old flows of FQ-CoDel, RFC 8290, 4.2).
+//! A connection that waits for work is *starved*, and stands in one of two queues: fresh ones had
+//! not had their share ([`CONN_WORK`](crate::limits::CONN_WORK)) when the turn's work was done,
+//! spent ones had it and want more. Both queues get the same work. So a connection that asks for
+//! little is heard in the next turn, however much others ask for (as with the new and old flows of
+//! FQ-CoDel, RFC 8290, 4.2).
 //!
-//! Invariant: a connection is parked for one thing at a time, for nothing of it is handled while it
-//! is. So an answer that comes does not let one go on that waits for something else.
+//! Invariant: a connection is parked for one thing at a time, since nothing of it is handled
+//! meanwhile. So an answer does not unpark a connection that waits for something else.
 //!
 //! Called by: `conn`, `member`, `shard`. Calls: nothing.
 
@@ -25,21 +26,21 @@ use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
 
-/// What a parked connection waits for that says so by itself; without one, an answer.
+/// What a parked connection waits for, other than an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ParkedFor {
     /// That all ways to other shards are free.
     Ways,
-    /// That it takes what waits for it.
+    /// That its socket takes the output that waits for it.
     Output,
     /// A turn with work left.
     Work,
 }
 
-/// What a connection has had that waits for work.
+/// What a starved connection has had in its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Starved {
-    /// Not yet its share.
+    /// Less than its share of work.
     Fresh,
     /// Its share.
     Spent,
@@ -49,18 +50,18 @@ pub(crate) enum Starved {
 #[derive(Default)]
 pub(super) struct Parking {
     parked_for: HashMap<ConnKey, ParkedFor, ahash::RandomState>,
-    /// Those that wait for ways, some of which may be gone.
+    /// Connections that wait for ways. Some may be gone.
     paused: Vec<ConnKey>,
-    /// Those that wait for work, in order; by [`Starved`].
+    /// The starved connections, in order; by [`Starved`].
     starved: [VecDeque<ConnKey>; 2],
-    /// The work that each of these queues was given while both had somebody.
+    /// The work that each of these queues was given since both have been in use.
     given: [u64; 2],
-    /// Those that need not wait any longer.
+    /// Connections whose wait is over, to be handled at the end of the turn.
     unparked: Vec<ConnKey>,
 }
 
 impl Parking {
-    /// None yet.
+    /// No connection is parked yet.
     pub(super) fn new(hasher: ahash::RandomState) -> Self {
         Self { parked_for: HashMap::with_hasher(hasher), ..Self::default() }
     }
@@ -72,7 +73,7 @@ impl Parking {
         }
     }
 
-    /// Whether a turn has something left to do here.
+    /// Whether connections are to be handled in the next turn.
     pub(super) fn has_work(&self) -> bool {
         !self.unparked.is_empty() || self.has_starved()
     }
@@ -81,12 +82,12 @@ impl Parking {
         self.starved.iter().any(|queue| !queue.is_empty())
     }
 
-    /// Whether it is known who lets a parked connection go on, beside an answer.
+    /// Whether something other than an answer will let a parked connection go on.
     pub(super) fn has_waker(&self, key: ConnKey) -> bool {
         self.parked_for.contains_key(&key) || self.unparked.contains(&key)
     }
 
-    /// Gives back the memory of many that were parked at once.
+    /// Gives back memory that many parked connections at once needed.
     pub(super) fn trim(&mut self) {
         self.parked_for.trim(ENTRIES_KEPT);
         self.paused.trim(ENTRIES_KEPT);
@@ -106,24 +107,25 @@ impl Conns {
         self.parking.parked_for.insert(key, reason);
     }
 
-    /// Stops handling what a connection sends while half of what may wait for it does.
+    /// Stops handling what a connection sends while too much output waits for it: see
+    /// [`Limits::out_mark_bytes`](crate::limits::Limits::out_mark_bytes).
     pub(crate) fn park_full(&mut self, key: ConnKey) {
         self.park_for(key, ParkedFor::Output);
     }
 
-    /// Stops handling what a connection sends until the turns have work left for it.
+    /// Stops handling what a connection sends until a turn has work left for it.
     pub(crate) fn park_starved(&mut self, key: ConnKey, starved: Starved) {
         self.park_for(key, ParkedFor::Work);
         self.parking.starved[starved as usize].push_back(key);
     }
 
-    /// Whether some wait for work.
+    /// Whether connections wait for work.
     pub(crate) fn has_starved(&self) -> bool {
         self.parking.has_starved()
     }
 
-    /// Stops reading a connection that feeds a way which is filling, until all ways to other shards
-    /// are free again. What is said in a room that lives here may go to all of them.
+    /// Stops reading a connection that feeds a filling way, until all ways to other shards are free
+    /// again. If the room's home is here, what is said in it may go to all shards.
     pub(crate) fn pause_if_filling<I: Io>(&mut self, cx: &Cx<'_, I>, key: ConnKey, shard: u16) {
         let is_filling = if shard == cx.id { cx.is_any_filling() } else { cx.is_filling(shard) };
         if is_filling && self.contains(key) && !self.flags(key.index()).is_closing() {
@@ -132,20 +134,20 @@ impl Conns {
         }
     }
 
-    /// Schedules a parked connection's input to be handled again, at the end of the turn, for what
-    /// it waited for has come; unless that is something that will say so itself.
+    /// Notes that the answer that a connection waits for has come: its input is handled again at
+    /// the end of the turn. Does nothing if it waits for something else.
     pub(crate) fn unpark(&mut self, key: ConnKey) {
         if !self.parking.parked_for.contains_key(&key) {
             self.push_unparked(key);
         }
     }
 
-    /// Reads on a connection that was stopped for its output.
+    /// Goes on with a connection that was parked for its output.
     pub(super) fn read_on(&mut self, key: ConnKey) {
         self.unpark_for(key, ParkedFor::Output);
     }
 
-    /// Reads on those that were paused, once all ways are free.
+    /// Goes on with all connections that wait for ways, if all ways are free.
     pub(crate) fn unpause<I: Io>(&mut self, cx: &Cx<'_, I>) {
         if self.parking.paused.is_empty() || cx.is_any_filling() {
             return;
@@ -171,7 +173,7 @@ impl Conns {
         }
     }
 
-    /// The next connection that waits for a turn with work left: of the queue that was given less.
+    /// Takes the next starved connection, of the queue that was given less work.
     pub(crate) fn next_starved(&mut self) -> Option<(ConnKey, Starved)> {
         let Parking { starved: [fresh, spent], given, .. } = &mut self.parking;
         let is_fresh = match (fresh.is_empty(), spent.is_empty()) {
@@ -188,17 +190,17 @@ impl Conns {
         }
     }
 
-    /// Notes how much work one of [`Conns::next_starved`] has done.
+    /// Notes how much work a connection of [`Conns::next_starved`] was given.
     pub(crate) fn note_given(&mut self, starved: Starved, work: u64) {
         self.parking.given[starved as usize] += work;
     }
 
-    /// The next connection whose input is to be handled again.
+    /// Takes the next connection whose input is to be handled again.
     pub(crate) fn next_unparked(&mut self) -> Option<ConnKey> {
         self.parking.unparked.pop()
     }
 
-    /// Ends a connection's being parked; false if it was not, or is gone.
+    /// Unparks a connection. False if it was not parked, or is gone.
     pub(crate) fn end_park(&mut self, key: ConnKey) -> bool {
         let was_parked = self.contains(key) && self.flags(key.index()).is_parked();
         if was_parked {
@@ -208,8 +210,8 @@ impl Conns {
         was_parked
     }
 
-    /// Whether a parked connection will be handled again without an answer: at the end of the turn,
-    /// when turns have work left, when it has taken what waits for it, when ways are free.
+    /// Whether a parked connection will go on without an answer: at the end of the turn, when a
+    /// turn has work left, when it has taken its output, or when ways are free.
     pub(crate) fn has_waker(&self, key: ConnKey) -> bool {
         self.parking.has_waker(key)
     }

@@ -1,12 +1,12 @@
-//! Long polling: sockets without a socket.
+//! Sessions of long polling: connections without a socket.
 //!
-//! A session is a connection as any other: it joins, sits in audiences, has output of its own. But
-//! its socket never takes anything, so all that is for it waits where a slow reader's would: in the
-//! rooms' logs, behind its cursors. A poll takes what there is; one that finds nothing is kept,
-//! costs its connection and nothing more, and is answered in the turn in which something comes.
+//! A session is a connection like any other: it joins, sits in audiences, and has output of its
+//! own. But no socket takes anything, so all messages for it wait where a slow reader's would: in
+//! the rooms' logs, behind its cursors. A poll takes what there is. A poll that finds nothing
+//! waits, costs no more than its connection, and is answered in the turn in which a message comes.
 //!
-//! The session's token names its shard, so any connection of the server serves it; the rest of it
-//! is a secret that nobody guesses, and a number.
+//! The session's token names its shard, so that any connection of the server can serve it. The rest
+//! of the token is a secret that cannot be guessed, and the number of an answer.
 //!
 //! ```text
 //!   None ── opened ──> Quiet ── poll ──> Polled ── answer, deadline, abandoned, restarted ──> Quiet
@@ -19,8 +19,9 @@
 //!   Ended ── deadline, drain ──> None
 //! ```
 //!
-//! `None` is no session. One that is `Quiet` has nothing for a poll, and nobody polls it; one that
-//! is `Loaded` has something. `shard/machines/session.rs` holds the drawing, and has the events.
+//! `None` is no session. A `Quiet` session has nothing for a poll, and no poll waits; a `Loaded`
+//! one has messages for the next poll. `shard/machines/session.rs` holds the drawing, and has the
+//! events.
 //!
 //! # Answers that are lost
 //!
@@ -35,22 +36,22 @@
 //! | a kept connection breaks before the first byte | nothing: its *browser* asks again by itself, as it may (RFC 9110, 9.2.2), and so do proxies |
 //! | any answer with `token` | takes that token for all requests that follow |
 //!
-//! The first two lose nothing, for channels are joined again with their cursors. The third was a
-//! silent gap: what was in the lost answer had been taken out of the session. The fourth is an
-//! acknowledgement, and every stock client gives it. So the token has the number of the answers
-//! with messages in it: whoever polls with the number of the last one has had it. A poll with
-//! another number is of one who has not, and that session ends: the poll is told 500, the client
-//! begins anew, and is caught up. An answer without messages may be lost, so it has no number of
-//! its own.
+//! The first two lose nothing, since channels are joined again with their cursors. The third would
+//! be a silent gap: the messages in the lost answer have been taken out of the session. The fourth
+//! is an acknowledgement, which every stock client gives. So answers with messages are numbered,
+//! and the token carries the number of the last one. A poll with that number shows that its client
+//! has had that answer. A poll with another number shows that it has not: it is told 500, the
+//! session ends, and the client begins anew and catches up. An answer without messages may be lost,
+//! so it has no number of its own.
 //!
-//! The last answer is not kept to be given again: that would cost every session up to its largest
-//! answer, for what is rare and is mended by beginning anew. A post may have any number: it is sent
-//! beside a poll, whose answer it need not have had.
+//! The last answer is not kept to be sent again: that would cost each session the memory of its
+//! largest answer, for a rare case that a new session mends. A post may have any number: its client
+//! sends it while a poll is under way, and may not have that answer yet.
 //!
-//! Source: `Phoenix.Transports.LongPoll`. Where that is broken, `docs/protocol.md` says what
-//! happens here instead.
+//! Source: `Phoenix.Transports.LongPoll`. `docs/protocol.md` lists where this server differs from
+//! it.
 //!
-//! Deliberately absent: the requests themselves (`api::poll`), and what there is for a session
+//! Deliberately absent: the requests (`api::poll`), and collecting the messages for a poll
 //! (`member::fetch`).
 
 use data_encoding::BASE64URL_NOPAD;
@@ -74,24 +75,24 @@ use crate::wire::phx::Serializer;
 /// Where sessions are polled.
 pub(crate) const POLL_PATH: &str = "/socket/longpoll";
 
-/// The header in which newer clients send the session's token.
+/// The header that newer clients send the session's token in.
 pub(crate) const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
 
-/// What a poll is told: something has come.
+/// A poll's status: its answer has messages. A post's status: it was taken.
 pub(crate) const DONE: u16 = 200;
-/// Nothing has come in its time.
+/// A poll's status: no message came in its time.
 pub(crate) const NOTHING: u16 = 204;
-/// What was posted is no message of Phoenix.
+/// A post's status: its body is not a message of Phoenix.
 pub(crate) const MALFORMED: u16 = 400;
-/// Whoever asks may not.
+/// The client may not connect.
 pub(crate) const REFUSED: u16 = 403;
-/// There is no such session; or there is a new one.
+/// There is no such session, or a new one has been made.
 pub(crate) const GONE: u16 = 410;
-/// Nothing was taken: what was posted before still waits, or much else for the session's shard.
+/// A post was not taken: earlier posts still wait, or the way to the session's shard is too full.
 pub(crate) const BUSY: u16 = 503;
-/// A poll of a session that is gone. Phoenix says 410 and makes a new session, which `phoenix.js`
-/// before 1.8 takes for the old one: it does not join its channels again, and never hears from
-/// them. This makes every version begin anew.
+/// The status of a poll of a session that is gone. Phoenix answers 410 and makes a new session,
+/// which `phoenix.js` before 1.8 takes for the old one: it does not join its channels again, and
+/// hears nothing of them. With 500 every version begins anew.
 pub(crate) const LOST: u16 = 500;
 
 /// A ticket's length as bytes and as text.
@@ -109,8 +110,8 @@ pub(crate) fn ticket_text(ticket: Ticket) -> String {
     BASE64URL_NOPAD.encode(&bytes)
 }
 
-/// Reads a session's token. A user's token, which may come under the same name, is longer and has
-/// dots in it.
+/// Reads a session's token. A user's token may come under the same name, but is longer and contains
+/// dots.
 pub(crate) fn parse_ticket(text: &str) -> Option<Ticket> {
     if text.len() != TICKET_CHARS {
         return None;
@@ -127,15 +128,15 @@ pub(crate) fn parse_ticket(text: &str) -> Option<Ticket> {
     })
 }
 
-/// What a session has beside its connection.
+/// The state of a session, beside its connection.
 #[derive(Debug)]
 pub(crate) struct Session {
     ticket: Ticket,
-    /// The poll that waits for something to say.
+    /// The poll that waits for a message.
     poller: Option<Poller>,
-    /// Until when that poll waits, or the session lives without one.
+    /// Until when the poll waits, or the session lives without a poll.
     until_ms: u64,
-    /// Whether it is among those for which something has come.
+    /// Whether it is in the queue of sessions that a message has come for.
     is_stirred: bool,
 }
 
@@ -147,8 +148,8 @@ pub(crate) struct Poller {
 }
 
 impl Conns {
-    /// Makes a session, and returns its token; none, if its user or the address that `opener` comes
-    /// from has as many as may be, or opens them too fast. The rate is that of `address`.
+    /// Makes a session, and returns its token. `None` if the user, or the address of `opener`, has
+    /// as many sessions as it may have, or opens them too fast: `address` is the one with the rate.
     ///
     /// Requires: a place. Changes: the tables. Emits: nothing.
     pub(crate) fn open_session<I: Io>(
@@ -185,8 +186,8 @@ impl Conns {
         Some(ticket)
     }
 
-    /// Has a session's poll wait for so long, or the session without one. It ends with its token in
-    /// any case.
+    /// Sets how long a session's poll waits, or the session lives without a poll, in milliseconds
+    /// from now. The end of the user's token comes first in any case.
     pub(crate) fn set_session_deadline(&mut self, now: Now, key: ConnKey, ms: u64) {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         session.until_ms = now.mono_ms + ms;
@@ -199,10 +200,10 @@ impl Conns {
         self.sessions.get(&key).map(|session| session.until_ms)
     }
 
-    /// A session has ended that nobody polls: what there is for it is kept for the next poll, for
-    /// as long as it would have lived.
+    /// Ends a session while no poll waits. Its last messages are kept for the next poll, for as
+    /// long as the session would have lived.
     ///
-    /// Requires: no channel. Changes: it is closing from now on. Emits: nothing.
+    /// Requires: no channel. Changes: flags (closing), input, deadline. Emits: nothing.
     pub(crate) fn end_unpolled(&mut self, now: Now, key: ConnKey) {
         self.flags[key.index() as usize].set_closing();
         self.drop_input(key);
@@ -211,8 +212,9 @@ impl Conns {
         }
     }
 
-    /// Whether a ticket is that of a session that has ended and has not said so yet, and of who has
-    /// had all until then: nobody else is to have the end without what was before it.
+    /// Whether a ticket is of a session that has ended and has not told so yet, and of a client
+    /// that has had every answer before. Another client must not learn of the end without those
+    /// answers.
     pub(crate) fn has_ended(&self, ticket: Ticket) -> bool {
         self.has_had_all(ticket) && self.flags(ticket.key.index()).is_closing()
     }
@@ -222,30 +224,29 @@ impl Conns {
         self.sessions.len()
     }
 
-    /// Whether a ticket is that of a session that is not being closed.
+    /// Whether a ticket is of a session that is not closing.
     pub(crate) fn has_session(&self, ticket: Ticket) -> bool {
-        // Not compared in constant time: 128 random bits, over a network, and a wrong guess is not
-        // told from a dead session.
+        // Need not take constant time: 128 random bits, over a network, and a wrong guess is
+        // answered like a dead session.
         let session = self.sessions.get(&ticket.key);
         session.is_some_and(|session| session.ticket.is_of_same(&ticket))
             && !self.flags(ticket.key.index()).is_closing()
     }
 
-    /// Whether who polls with this ticket, of a session that there is, has had the last answer that
-    /// had messages.
+    /// Whether a client that polls with this ticket has had the last answer with messages.
     pub(crate) fn has_had_all(&self, ticket: Ticket) -> bool {
         self.sessions.get(&ticket.key).is_some_and(|session| session.ticket == ticket)
     }
 
-    /// An answer with messages goes out: the next poll is to have its number.
+    /// Numbers an answer with messages: the next poll must have its number.
     pub(crate) fn number_answer(&mut self, key: ConnKey) {
         if let Some(session) = self.sessions.get_mut(&key) {
             session.ticket = session.ticket.next();
         }
     }
 
-    /// Whether a session has so much posted that could not be handled yet that no more is taken: a
-    /// socket would not be read any further.
+    /// Whether a session has so much held input that it takes no more posts, as a socket would be
+    /// read no further.
     pub(crate) fn is_behind(&self, key: ConnKey) -> bool {
         self.held_bytes(key) > READ_BUFFER_BYTES
     }
@@ -267,7 +268,7 @@ impl Conns {
         self.sessions.get_mut(&key)?.poller.take()
     }
 
-    /// The connection that polls has gone: the session waits for another.
+    /// Notes that the connection of a waiting poll has gone: the session waits for another poll.
     pub(crate) fn abandon(&mut self, now: Now, key: ConnKey, abandoned: Poller) {
         let session = self.sessions.get_mut(&key);
         // Connections of two shards may have the same number.
@@ -277,7 +278,7 @@ impl Conns {
         }
     }
 
-    /// Polls that wait here for a connection of a shard that has begun anew wait no longer.
+    /// Forgets the waiting polls of a shard that has begun anew.
     pub(crate) fn forget_pollers(&mut self, now: Now, shard: u16) {
         let is_polled =
             |session: &Session| session.poller.is_some_and(|poller| poller.shard == shard);
@@ -292,7 +293,7 @@ impl Conns {
         }
     }
 
-    /// The next session for which something has come.
+    /// Takes the next session that a message has come for.
     pub(crate) fn next_stirred(&mut self) -> Option<ConnKey> {
         while let Some(key) = self.stirred.pop_front() {
             if let Some(session) = self.sessions.get_mut(&key) {
@@ -303,7 +304,8 @@ impl Conns {
         None
     }
 
-    /// Notes that something has come for a session. One that nobody polls is told when it is.
+    /// Notes that a message has come for a session. Without a poll nothing is noted: the next poll
+    /// looks for itself.
     pub(crate) fn stir(&mut self, conn: u32) {
         let Some(key) = self.arena.key_at(conn) else { return };
         let session = self.sessions.get_mut(&key).filter(|session| session.poller.is_some());
@@ -312,7 +314,7 @@ impl Conns {
         }
     }
 
-    /// Handles what a session says to a connection here that asked.
+    /// Handles the answer of a session to a connection here.
     pub(crate) fn hear_session<I: Io>(&mut self, cx: &mut Cx<'_, I>, message: FromSession<'_>) {
         let (FromSession::Polled { conn, .. }
         | FromSession::Gone { conn }
@@ -320,7 +322,7 @@ impl Conns {
         let Some(exchange) = self.stop_waiting(conn) else { return };
         match (message, exchange) {
             (FromSession::Polled { status, messages, .. }, Exchange::Poll { manner, ticket }) => {
-                // The session was polled with its own ticket, or would not have answered so.
+                // The session has answered, so the poll had its present ticket.
                 let ticket = match status {
                     LOST => None,
                     DONE => Some(ticket.next()),
@@ -368,8 +370,7 @@ impl Conns {
             ("cache-control", "no-store"),
             ("access-control-allow-origin", "*"),
         ];
-        // What became of it stands in the body; the status of HTTP is always 200, as Phoenix has
-        // it.
+        // The status stands in the body. That of HTTP is always 200, as in Phoenix.
         let response = Response { status: Status::Ok, headers: &headers, body: &body };
         self.respond(cx, conn, manner, &response);
     }
