@@ -1,39 +1,39 @@
-//! Work that one turn may still do.
+//! The work that one turn may still do.
 //!
-//! Work is counted in units and not by a clock, so that a run can be repeated; a unit is about a
-//! microsecond. What does not fit into a turn waits where it stands, in order, and is called in the
-//! next ones: nothing that a peer asks for, however often at once, costs others more than a turn.
+//! Work is counted in units and not by a clock, so that a run can be repeated. A unit is about a
+//! microsecond. Work that does not fit into a turn waits where it is, in order, and the next turns
+//! go on with it. So however much a peer asks for at once, it delays others by no more than a turn.
 //!
-//! A turn's work is shared by two purses, so that neither can keep the other waiting: what comes
-//! from connections, and what comes from other shards. Both have something in each turn, so each
-//! goes on in each turn, whatever the other one does. Where there is one shard, its connections
-//! have all.
+//! A turn's work is split into two *purses*, one for what comes from connections and one for what
+//! comes from other shards. Each has its part in each turn, so neither can keep the other waiting.
+//! A single shard gives all work to its connections.
 //!
-//! Deliberately absent: what costs how much. That stands in `limits`, with its reasons.
+//! Deliberately absent: costs. They stand in `limits`, with their reasons.
 
-/// Whose work it is.
+/// Where work comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purse {
-    /// Of connections, and what a turn does by itself.
+    /// From connections, or the turn itself.
     Conns,
-    /// Of records that other shards sent.
+    /// From records that other shards sent.
     Mesh,
 }
 
-/// What is left of a turn's work.
+/// What is left of a turn's work, for each purse.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Of connections and of other shards, in a turn.
+    /// The units of each [`Purse`] in a full budget.
     per_turn: [u32; 2],
     left: [u32; 2],
-    /// Whose work is being done.
+    /// The purse that work is spent from now.
     purse: Purse,
-    /// All that was ever done.
+    /// All units that were ever spent.
     done: u64,
 }
 
 impl Budget {
-    /// A full budget of so many units a turn, on one of so many shards. At least one for each.
+    /// A full budget of `per_turn` units, on one of `shards` shards. Each purse that is used has at
+    /// least one unit.
     #[must_use]
     pub fn new(per_turn: u32, shards: u16) -> Self {
         let mesh = if shards > 1 { (per_turn / 2).max(1) } else { 0 };
@@ -41,37 +41,37 @@ impl Budget {
         Self { per_turn, left: per_turn, purse: Purse::Conns, done: 0 }
     }
 
-    /// A turn begins: it may do all its work.
+    /// Begins a turn: both purses are full.
     pub const fn refill(&mut self) {
         self.left = self.per_turn;
     }
 
-    /// From now on work is this one's. Returns whose it was, to be given back to.
+    /// Spends from this purse from now on. Returns the one before, to switch back to.
     pub const fn switch(&mut self, purse: Purse) -> Purse {
         std::mem::replace(&mut self.purse, purse)
     }
 
-    /// Whether something of this one may be begun in this turn. What is begun is finished, whatever
-    /// it costs.
+    /// Whether work from this purse may be begun in this turn. Begun work is finished, whatever it
+    /// costs.
     #[must_use]
     pub const fn has_left(&self, purse: Purse) -> bool {
         self.left[purse as usize] > 0
     }
 
-    /// All work that was ever done, in units: what lies between two moments is what was done then.
+    /// All units that were ever spent: the difference between two calls is the work between them.
     #[must_use]
     pub const fn done(&self) -> u64 {
         self.done
     }
 
-    /// Counts work that was done, for the one whose it is.
+    /// Spends units from the present purse. What it lacks is not owed.
     pub const fn spend(&mut self, work: u32) {
         self.done += work as u64;
         let left = &mut self.left[self.purse as usize];
         *left = left.saturating_sub(work);
     }
 
-    /// Counts so many things of which `per_work` are a unit; what is less than one is not counted.
+    /// Spends one unit for each `per_work` of `count`, rounded down.
     pub fn spend_for(&mut self, count: usize, per_work: usize) {
         self.spend(u32::try_from(count / per_work).unwrap_or(u32::MAX));
     }

@@ -1,4 +1,5 @@
-//! The port to what keeps a room's entries. A room proposes; its log orders and keeps, or refuses.
+//! The port to what keeps a room's entries. A room proposes an entry; its log gives it an order and
+//! keeps it, or refuses it.
 //!
 //! ```text
 //!   Rooms ── open(topic) ─────> Log ── Opening: in the call, or FromLog::Opened
@@ -14,39 +15,41 @@
 //! | who gives the place | the home | the home | the log: [`FromLog::Entry`] |
 //! | the publisher is answered | in the call | at [`FromLog::Kept`] | behind its entry and `Kept` |
 //!
-//! What every log must do, and `rooms::contract` holds each of them to:
+//! The rules for every log, which `rooms::contract` checks:
 //!
-//! 1. entries of a room come in order without a hole, or [`FromLog::Turned`] comes before them;
-//! 2. what is `Kept`, and all of its room before it, is there after a restart, or the lineage of
-//!    the room says up to where it is;
+//! 1. entries of a room come in order and without a gap, or [`FromLog::Turned`] comes before them;
+//! 2. after a restart an entry that was `Kept` is there, with all earlier ones of its room, or the
+//!    room's lineage says up to where they are;
 //! 3. [`Why::Storage`] and [`Why::Unavailable`]: nothing was kept, and nothing will be;
-//!    [`Why::Unconfirmed`]: either; [`Why::Conflict`]: nothing was done, propose again;
-//! 4. a log that gives the order knows keys: one that was used gives the first receipt, in
-//!    [`FromLog::Kept`], and no second entry. Where the home gives the order, the home knows them;
+//!    [`Why::Unconfirmed`]: either is possible; [`Why::Conflict`]: nothing was done, the home may
+//!    propose again;
+//! 4. a log that gives the order remembers keys: a key that was used before gets the first receipt,
+//!    in [`FromLog::Kept`], and no second entry. Where the home gives the order, the home remembers
+//!    them;
 //! 5. an entry is a final state: one that comes twice is applied once;
-//! 6. of a room that is opened later it says nothing before [`FromLog::Opened`] or
-//!    [`FromLog::NotOpened`], and one of them always comes, unless the room is closed first.
+//! 6. a log that opens a room later says nothing of it before [`FromLog::Opened`] or
+//!    [`FromLog::NotOpened`]. One of them always comes, unless the room is closed first.
 //!
-//! Deliberately absent: blocking, and errors. A log answers when it can; what it cannot do is a
-//! [`Why`].
+//! Deliberately absent: blocking, and errors. A log answers when it can, and says with a [`Why`]
+//! what it cannot do.
 
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::refusal::Refusal;
 
-/// Names an append until it is answered for good. Never given out twice within the life of a shard.
+/// Names an append until its final answer. Given out once within the life of a shard.
 pub type Ticket = u64;
 
-/// How far a room has come: both of its counters.
+/// How far a room has come: its two counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// The last message.
+    /// The offset of the last message.
     pub offset: u64,
-    /// The last change of what became of one.
+    /// The number of the last change of a message.
     pub change: u64,
 }
 
 impl Marks {
-    /// Each counter, where it is less.
+    /// The smaller of each counter.
     #[must_use]
     pub fn min(self, other: Self) -> Self {
         Self { offset: self.offset.min(other.offset), change: self.change.min(other.change) }
@@ -62,7 +65,7 @@ impl Marks {
 /// What a room keeps: a final state, and what it was judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Where the log knows another, it is a conflict.
+    /// If the log has other values for the room, the entry is a conflict.
     pub judged: Judged,
     /// What it says.
     pub what: What<'a>,
@@ -111,9 +114,11 @@ pub struct Append<'a> {
     pub topic: &'a str,
     /// Names the append in answers.
     pub ticket: Ticket,
-    /// Where the home stands: a log that leaves the order to it keeps the entry behind this.
+    /// The home's counters before this entry. A log that leaves the order to the home keeps the
+    /// entry right behind them.
     pub top: Marks,
-    /// When the home would have it said, in milliseconds of Unix time: never before the last one.
+    /// The time that the home gives the entry, in milliseconds of Unix time: never before that of
+    /// the last one.
     pub at_ms: u64,
     /// What is to be kept.
     pub entry: Entry<'a>,
@@ -122,11 +127,11 @@ pub struct Append<'a> {
 /// What a log says in the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
-    /// It is kept, next to what was before it.
+    /// It has its place, right behind the last entry, and is kept.
     Kept,
-    /// It has its place, next to what was before it; whether it is kept will be told.
+    /// It has its place, right behind the last entry. A [`FromLog`] will say whether it is kept.
     Ordered,
-    /// Its place, and whether it is kept, will be told.
+    /// A [`FromLog`] will say its place, and another whether it is kept.
     Later,
     /// Nothing was done.
     Refused(Why),
@@ -135,13 +140,13 @@ pub enum Appended {
 /// Why an entry was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The disk does not take it. Nothing was kept.
+    /// The disk did not take it. Nothing was kept.
     Storage,
-    /// The engine is not there. Nothing was kept.
+    /// The engine cannot be reached. Nothing was kept.
     Unavailable,
     /// It is not known whether it was kept.
     Unconfirmed,
-    /// More is under way than may be. Nothing was kept.
+    /// Too many appends are under way. Nothing was kept.
     Busy,
     /// What it was judged by has changed. Nothing was kept; the home proposes again.
     Conflict,
@@ -163,27 +168,28 @@ impl Why {
 /// What a log says later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FromLog<'a> {
-    /// What is there of a room that was to be opened later.
+    /// A room is open that the log said it would open later.
     Opened {
         /// The room.
         room: RoomKey,
-        /// `None` of a room that begins.
+        /// What was kept of it; `None` if it is new.
         opened: Option<&'a Opened>,
     },
-    /// What is there of a room could not be found out.
+    /// A room could not be opened.
     NotOpened {
         /// The room.
         room: RoomKey,
         /// Why.
         why: Why,
     },
-    /// The next entry of a room, whoever proposed it. Not sent for what was [`Appended::Ordered`].
+    /// The next entry of a room, proposed here or elsewhere. Not sent for one that was
+    /// [`Appended::Ordered`].
     Entry {
         /// The room.
         room: RoomKey,
-        /// The append that it comes of, if that was made here.
+        /// The append that it answers, if that was made here.
         ticket: Option<Ticket>,
-        /// Where the room stands with it.
+        /// The room's counters with it.
         marks: Marks,
         /// The room's `rev` with it.
         rev: u64,
@@ -192,7 +198,7 @@ pub enum FromLog<'a> {
         /// What it says.
         entry: Entry<'a>,
     },
-    /// An append is kept, or was before: its key had been used.
+    /// An append is kept, or its key had been used for one that is.
     Kept {
         /// The room.
         room: RoomKey,
@@ -201,7 +207,7 @@ pub enum FromLog<'a> {
         /// What its publisher is told.
         receipt: Receipt,
     },
-    /// It is not, as far as is known.
+    /// An append was refused.
     Refused {
         /// The room.
         room: RoomKey,
@@ -210,13 +216,13 @@ pub enum FromLog<'a> {
         /// Why.
         why: Why,
     },
-    /// The room goes on in a new epoch, for a part of what it was may be lost.
+    /// The room goes on in a new epoch, since entries of it may be lost.
     Turned {
         /// The room.
         room: RoomKey,
         /// The new epoch.
         epoch: u64,
-        /// Up to where all is still there.
+        /// Up to where all entries are still there.
         kept: Marks,
     },
 }
@@ -226,26 +232,27 @@ pub enum FromLog<'a> {
 pub struct Opened {
     /// The epoch that the room is in.
     pub epoch: u64,
-    /// Where it stands.
+    /// Its counters.
     pub top: Marks,
     /// The revision of its settings and standings.
     pub rev: u64,
-    /// Up to which offset messages survive anything.
+    /// Messages up to this offset are kept for good.
     pub kept: u64,
-    /// The epochs before it, the latest first, and up to where each of them is still true.
+    /// The epochs before it, the latest first, and up to where each is still true.
     pub lineage: Vec<(u64, Marks)>,
-    /// Its last messages, without a hole: when each was accepted, and what it says.
+    /// Its last messages, without a gap: when each was accepted, in milliseconds of Unix time, and
+    /// what it says.
     pub tail: Vec<(u64, SaidText)>,
 }
 
-/// What a log says in the call when it is asked for a room.
+/// What a log says in the call when it is asked to open a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// The room begins, in the epoch that was given.
+    /// The room is new, and begins in the epoch that was given.
     New,
-    /// This is there of it.
+    /// What was kept of it.
     Kept(Opened),
-    /// It will be told: [`FromLog::Opened`], or [`FromLog::NotOpened`].
+    /// A [`FromLog::Opened`] or [`FromLog::NotOpened`] will follow.
     Later,
     /// It cannot be opened now.
     Refused(Why),
@@ -288,19 +295,19 @@ impl SaidText {
     }
 }
 
-/// Keeps the entries of rooms. Monomorphised away where it is memory.
+/// Keeps the entries of rooms. Calls of [`MemoryLog`] are compiled away.
 pub trait Log {
-    /// Opens a room; one that begins does so in this epoch. From now on answers name it by `room`.
+    /// Opens a room. A new one begins in `fresh_epoch`. Answers name it by `room` from now on.
     fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening;
 
-    /// Takes an entry of a room that is open.
+    /// Takes an entry of an open room.
     fn append(&mut self, append: Append<'_>) -> Appended;
 
-    /// Lets go of a room. Nobody waits for what it says of that any more.
+    /// Closes a room. Later answers about it are ignored.
     fn close(&mut self, room: RoomKey);
 }
 
-/// The log that keeps nothing beyond the room itself: what a room remembers is all there is.
+/// The log that keeps nothing beyond the room: the room's own memory is all there is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MemoryLog;
 
