@@ -1,19 +1,18 @@
-//! The rooms there are, with titles and head counts: what the lobby and the API list.
+//! The list of all rooms, with titles and head counts, for the lobby and the API.
 //!
 //! ```text
 //!   homes ── learn ──> tree by name, counts and largest below each node ──> count, largest, page
 //!                 └──> what changed, once per room ── take_changes ──> the lobby
 //! ```
 //!
-//! Every shard holds one, told by the rooms' homes; so a list is answered where it is asked for,
-//! and filtered by who asks: a [`Scope`] is a list of ranges of names, and a question to the
-//! directory is one to each range.
+//! Every shard has its own copy, kept up to date by the rooms' homes, so each shard answers
+//! questions for lists itself. An answer holds only rooms in the asker's [`Scope`], which is a list
+//! of ranges of names; the directory is asked once for each range.
 //!
-//! Invariant: what is answered costs what the answer is long, and the logarithm of how many rooms
-//! there are for each range; never a look at all rooms, whoever asks. [`Directory::take_visits`]
-//! says how many were looked at.
+//! Invariant: the cost of an answer is its length plus O(log rooms) for each range, and never a
+//! walk over all rooms. [`Directory::take_visits`] counts the nodes that were visited.
 //!
-//! Deliberately absent: which rooms a user may see. That is said by the identity.
+//! Deliberately absent: which rooms a user may see. The identity says that.
 //!
 //! Called by: `rooms`, `audience` (the lobby), `member`, `api`. Calls: nothing above `link`.
 
@@ -29,7 +28,8 @@ use tree::Tree;
 use crate::limits::{LISTING_MEMORY_BYTES, NAME_BYTES_MAX, TITLE_BYTES_MAX};
 use crate::link::message::push_listing;
 
-/// What a room takes of which there is news, in bytes: its name, and its place in a map.
+/// What a changed room takes in [`Directory::changed`], in bytes: its name, and its place in the
+/// map.
 const CHANGED_MEMORY_BYTES: usize = NAME_BYTES_MAX + 64;
 
 const _: () = assert!(
@@ -50,29 +50,29 @@ pub struct Listing {
 #[derive(Debug, Default)]
 pub struct Directory {
     rooms: Tree,
-    /// The rooms of which there is news for those who watch, and whether one of them may know of
-    /// the room.
+    /// Rooms that have changed since the lobby was told, and whether a member of the lobby may know
+    /// of the room.
     changed: BTreeMap<Box<str>, bool>,
-    /// The last room whose news was taken: the next ones come first, so that no room waits behind
-    /// others for ever.
+    /// The last room whose change was taken. The next ones by name go first, so that no room waits
+    /// for ever.
     taken: Box<str>,
     is_watched: bool,
 }
 
 impl Directory {
-    /// From now on keeps what changes, for [`Directory::take_changes`]. It does not while nobody
-    /// wants to know.
+    /// Collects changes from now on, for [`Directory::take_changes`]. While nobody watches, none
+    /// are collected.
     pub fn watch(&mut self) {
         self.is_watched = true;
     }
 
-    /// Keeps what changes no longer.
+    /// Stops collecting changes, and drops those that were not taken.
     pub fn unwatch(&mut self) {
         self.is_watched = false;
         self.changed.clear();
     }
 
-    /// Notes what a room's home says of it; without `members` it is gone.
+    /// Notes what a room's home says of it. Without `members` the room is gone.
     pub fn learn(&mut self, room: &str, title: &str, members: Option<u32>) {
         let rooms_before = self.rooms.len();
         let has_changed = match members {
@@ -84,8 +84,8 @@ impl Directory {
         }
         let is_new = self.rooms.len() > rooms_before;
         match self.changed.get(room) {
-            // It came and went between two frames, and nobody was told. However many rooms do so,
-            // what waits is bounded by the rooms there are and by what was told.
+            // It came and went between two frames, and nobody was told. So the changes are bounded
+            // by the rooms that exist or were told, however many come and go.
             Some(false) if members.is_none() => {
                 self.changed.remove(room);
             }
@@ -96,20 +96,20 @@ impl Directory {
         }
     }
 
-    /// Notes that those who watch may have heard of a room otherwise: they are told if it goes.
+    /// Notes that watchers may have heard of a room in another way: they must be told if it goes.
     pub fn note_shown(&mut self, room: &str) {
         if let Some(is_known) = self.changed.get_mut(room) {
             *is_known = true;
         }
     }
 
-    /// Whether there is such a room, as far as is known here.
+    /// Whether a room is known here.
     #[must_use]
     pub fn knows(&self, room: &str) -> bool {
         self.rooms.find(room).is_some()
     }
 
-    /// How many are in a room; none, if it is not known.
+    /// How many members a room has; 0 if the room is not known.
     #[must_use]
     pub fn members(&self, room: &str) -> u32 {
         self.rooms.find(room).map_or(0, |listing| listing.members)
@@ -120,15 +120,15 @@ impl Directory {
         self.rooms.from(b"").map(|(room, _)| room)
     }
 
-    /// Whether there is news.
+    /// Whether changes wait to be taken.
     #[must_use]
     pub fn has_changed(&self) -> bool {
         !self.changed.is_empty()
     }
 
-    /// Offers the rooms that changed to `take`, each with what is known now, or `None` if it is
-    /// gone, until it says that it does not take one. That one and the rest wait for the next call,
-    /// which goes on there: by name, and from the first again behind the last.
+    /// Offers each changed room to `take`, with its listing now, or `None` if it is gone, until
+    /// `take` returns false. That room and the rest wait for the next call, which goes on there in
+    /// the order of names, and starts over after the last.
     pub fn take_changes(&mut self, mut take: impl FnMut(&str, Option<&Listing>) -> bool) {
         loop {
             let behind = (Bound::Excluded(&*self.taken), Bound::Unbounded);
@@ -143,8 +143,8 @@ impl Directory {
         }
     }
 
-    /// At most `count` rooms in order of name, from the first behind `after` on, of those in
-    /// `scope`; and whether there are more.
+    /// At most `count` rooms of `scope` in order of name, from the first behind `after` on; and
+    /// whether there are more.
     #[must_use]
     pub fn page(
         &self,
@@ -152,7 +152,7 @@ impl Directory {
         count: usize,
         scope: &Scope,
     ) -> (Vec<(&str, &Listing)>, bool) {
-        // No name has a control character in it, so none is between the two.
+        // No name contains a control character, so none lies between `after` and this.
         let after = after.map_or(Vec::new(), |after| [after.as_bytes(), b"\0"].concat());
         let mut page = Vec::new();
         for range in scope.ranges().iter().filter(|range| *range.end > *after) {
@@ -170,8 +170,8 @@ impl Directory {
         (page, false)
     }
 
-    /// The `count` rooms with most members, most first and then by name, of those in `scope`; and
-    /// of how many these are.
+    /// The `count` rooms of `scope` with most members, most first and then by name; and how many
+    /// rooms are in `scope`.
     #[must_use]
     pub fn largest(&self, count: usize, scope: &Scope) -> (Vec<(&str, &Listing)>, usize) {
         (self.rooms.largest(scope.ranges()).take(count).collect(), self.count(scope))
@@ -184,17 +184,17 @@ impl Directory {
         if scope.is_all() { self.rooms.len() } else { scope.ranges().iter().map(count).sum() }
     }
 
-    /// How many rooms were looked at since the last call, to answer and to learn.
+    /// How many nodes of the tree were visited since the last call, by questions and changes.
     pub fn take_visits(&self) -> u64 {
         self.rooms.take_visits()
     }
 
-    /// What all of it takes, in bytes.
+    /// The memory of the directory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.rooms.bytes() + self.changed.len() * CHANGED_MEMORY_BYTES
     }
 
-    /// Gives back memory that most of is not needed.
+    /// Gives back memory that is mostly unused.
     pub(crate) fn tidy(&mut self) {
         self.rooms.tidy();
     }

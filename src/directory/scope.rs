@@ -1,13 +1,13 @@
-//! Which rooms somebody may see, as ranges of names.
+//! The rooms that a user may see, as ranges of names.
 //!
-//! A pattern of rights is a range of names: that of one name, or of all that begin alike. Of two
-//! such ranges one holds the other or they are apart, and the inner one decides. So any rights are
-//! a list of ranges that do not overlap, and those whose rights open the same rooms have the same
-//! list, however their tokens put it.
+//! Each pattern in a token's rights is a range of names: a single name, or all names with a prefix.
+//! Two such ranges are nested or disjoint, and the inner one decides. So any rights are a list of
+//! disjoint ranges, and rights that open the same rooms give the same list, however they are
+//! written.
 
 use crate::auth::identity::{Identity, Right};
 
-/// Names from `start` up to, and without, `end`, in the order of their bytes.
+/// Names from `start` up to but excluding `end`, in the order of their bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NameRange {
     /// Where it begins.
@@ -16,11 +16,11 @@ pub struct NameRange {
     pub end: Box<[u8]>,
 }
 
-/// The rooms that may be seen: ranges in order, with something between any two.
+/// The rooms that may be seen: ranges in order, with a gap between any two.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scope(Box<[NameRange]>);
 
-/// No byte of UTF-8 is as large: every name comes before it.
+/// No byte of UTF-8 is as large, so every name comes before it.
 const END: &[u8] = &[0xFF];
 
 impl Scope {
@@ -30,7 +30,7 @@ impl Scope {
         Self([NameRange { start: [].into(), end: END.into() }].into())
     }
 
-    /// The rooms that an identity may join, and thus know of.
+    /// The rooms that an identity may join, and thus see.
     #[must_use]
     pub fn of(identity: &Identity) -> Self {
         let Some(rights) = identity.rights() else { return Self::all() };
@@ -40,7 +40,7 @@ impl Scope {
                 (text.as_bytes(), end_of(text, is_exact), right >= Right::Join)
             })
             .collect();
-        // A range before those that it holds.
+        // A range comes before those nested in it.
         rules.sort_unstable_by(|a, b| (a.0, &b.1).cmp(&(b.0, &a.1)));
         let mut opened = Opened::default();
         for (start, end, is_open) in rules {
@@ -64,14 +64,14 @@ impl Scope {
     }
 }
 
-/// The first name behind all those that a pattern without its `*` matches.
+/// The end of the range of a pattern. `text` is the pattern without its `*`.
 fn end_of(text: &str, is_exact: bool) -> Vec<u8> {
     let mut end = text.as_bytes().to_vec();
     if is_exact {
-        // No name has a control character in it.
+        // No name contains a control character.
         end.push(0);
     } else if let Some(last) = end.last_mut() {
-        // UTF-8 never ends with the largest byte.
+        // No byte of UTF-8 is the largest, so this cannot overflow.
         *last += 1;
     } else {
         end.extend_from_slice(END);
@@ -79,7 +79,7 @@ fn end_of(text: &str, is_exact: bool) -> Vec<u8> {
     end
 }
 
-/// What is open up to a place.
+/// A sweep over the ends of all rules, in order: the open ranges up to `place`.
 #[derive(Default)]
 struct Opened {
     ranges: Vec<NameRange>,
@@ -89,7 +89,7 @@ struct Opened {
 }
 
 impl Opened {
-    /// Goes on to a place, past the ends of rules that come before it.
+    /// Sweeps on to a place, past all ends of rules before it.
     fn advance(&mut self, place: &[u8]) {
         while let Some((end, is_open)) = self.around.pop_if(|(end, _)| **end <= *place) {
             self.note(&end, is_open);

@@ -1,15 +1,15 @@
-//! Rooms by name in a weight-balanced tree in which each node knows how many rooms are below it,
-//! and which of them has the most members.
+//! Rooms by name, in a weight-balanced tree. Each node knows how many rooms its subtree has, and
+//! which of them has the most members.
 //!
-//! So the rooms of any range of names are counted in O(log n), walked from any place in it, and
-//! their largest found one by one without a look at the others. Nothing is kept per reader.
+//! So the rooms of any range of names are counted in O(log n), and walked from any place in it. The
+//! largest of a range are found one by one, in O(log n) each. No state is kept per reader.
 //!
-//! Invariants, checked by its tests: names ascend from left to right; of two siblings neither
-//! weighs more than [`DELTA`] times the other, as long as both together are more than one room; the
-//! depth is thus at most 2.5 times the binary logarithm, whatever names a client chooses. A tree
-//! whose balance came from fixed random numbers could be made a list by somebody who knows them.
+//! Invariants, checked by its tests: names ascend from left to right; of two siblings with more
+//! than one room together, neither has more than [`DELTA`] times the rooms of the other. The depth
+//! is thus at most 2.5 times the binary logarithm, whatever names a client chooses. A randomised
+//! tree with a known seed could be degraded to a list by chosen names.
 //!
-//! Deliberately absent: what changed, and who may see what.
+//! Deliberately absent: changes (`directory`), and rights to see rooms (`scope`).
 
 use std::cell::Cell;
 use std::cmp::{Ordering, Reverse};
@@ -20,20 +20,21 @@ use slab::Slab;
 use super::{Listing, NameRange};
 use crate::base::slack::Slack;
 
-/// The link of a node that has no child there.
+/// The link to a child that does not exist.
 const NONE: u32 = u32::MAX;
 
-/// How many times as many rooms as the other one sibling may have, and below which share of weight
-/// one rotation is enough. The pair is proven to restore the balance after each insertion and each
-/// removal (Hirai and Yamamoto, "Balancing weight-balanced trees", 2011).
+/// The largest ratio of rooms between two siblings. With [`GAMMA`], it is proven to restore the
+/// balance after each insertion and each removal (Hirai and Yamamoto, "Balancing weight-balanced
+/// trees", 2011).
 const DELTA: u32 = 3;
-/// See [`DELTA`].
+/// The ratio of an inner to an outer grandchild from which on a double rotation is needed. See
+/// [`DELTA`].
 const GAMMA: u32 = 2;
 
-/// For how many rooms memory is kept when there are none.
+/// Memory for this many rooms is kept when there are none.
 const ROOMS_KEPT: usize = 128;
 
-/// What a room takes in the tree beside its name and title, in bytes.
+/// The memory of a room in the tree, beside its name and title, in bytes.
 pub(super) const NODE_BYTES: usize = size_of::<Node>();
 
 #[derive(Debug)]
@@ -44,9 +45,9 @@ struct Node {
     right: u32,
     /// How many rooms are in this subtree.
     size: u32,
-    /// The most members of any of them.
+    /// How many members the largest room of the subtree has.
     top_members: u32,
-    /// How many rooms of the subtree come before the first that has so many.
+    /// The rank of that room in the subtree, by name from 0; of equals the first.
     top_at: u32,
 }
 
@@ -55,9 +56,9 @@ struct Node {
 pub(super) struct Tree {
     nodes: Slab<Node>,
     root: u32,
-    /// How many nodes were looked at.
+    /// How many nodes were visited since [`Tree::take_visits`].
     visits: Cell<u64>,
-    /// What names and titles take, in bytes.
+    /// The length of all names and titles, in bytes.
     text_bytes: usize,
 }
 
@@ -67,24 +68,24 @@ impl Default for Tree {
     }
 }
 
-/// A subtree that is still to be looked through for the largest rooms; ordered by the best of them.
+/// A subtree in which the next largest rooms are still to be found. Ordered by its best room.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Piece {
     members: u32,
-    /// The place of that room among all, by name, counted down: of equals the first comes first.
+    /// The rank of that room among all, by name; reversed, so that of equals the first comes first.
     place: Reverse<u32>,
     node: u32,
-    /// Whether only the node itself is meant.
+    /// Whether only the node itself is meant, without its subtree.
     is_single: bool,
 }
 
 impl Tree {
-    /// How many nodes were looked at since the last call.
+    /// How many nodes were visited since the last call.
     pub(super) fn take_visits(&self) -> u64 {
         self.visits.take()
     }
 
-    /// What all of it takes, in bytes.
+    /// The memory of the tree, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.nodes.capacity() * NODE_BYTES + self.text_bytes
     }
@@ -99,7 +100,7 @@ impl Tree {
         self.find_node(name).map(|at| &self.node(at).listing)
     }
 
-    /// Changes a room's listing, or takes it in. False if it is as it was.
+    /// Changes a room's listing, or inserts it. False if it is unchanged.
     pub(super) fn set(&mut self, name: &str, title: &str, members: u32) -> bool {
         let Some(at) = self.find_node(name) else {
             let listing = Listing { title: title.into(), members };
@@ -131,7 +132,7 @@ impl Tree {
         true
     }
 
-    /// Takes a room out. False if there is none.
+    /// Removes a room. False if there is none.
     pub(super) fn remove(&mut self, name: &str) -> bool {
         let Some(at) = self.find_node(name) else { return false };
         self.root = self.remove_below(self.root, name);
@@ -140,7 +141,7 @@ impl Tree {
         true
     }
 
-    /// How many rooms' names come before a bound.
+    /// How many rooms have names before a bound.
     pub(super) fn rank(&self, bound: &[u8]) -> usize {
         let (mut at, mut before) = (self.root, 0);
         while at != NONE {
@@ -170,8 +171,7 @@ impl Tree {
         Walk { tree: self, path }
     }
 
-    /// The rooms in any of these ranges, which do not overlap: those with most members first, and
-    /// of as many those whose name comes first.
+    /// The rooms in these ranges, which must be disjoint: by members, most first, and then by name.
     pub(super) fn largest<'t>(&'t self, ranges: &[NameRange]) -> Largest<'t> {
         let mut pieces = BinaryHeap::new();
         for range in ranges {
@@ -180,7 +180,7 @@ impl Tree {
         Largest { tree: self, pieces }
     }
 
-    /// Gives back memory that most of is not needed.
+    /// Gives back memory that is mostly unused.
     pub(super) fn tidy(&mut self) {
         self.nodes.trim(ROOMS_KEPT);
     }
@@ -207,13 +207,13 @@ impl Tree {
         None
     }
 
-    /// Notes again what is below a node.
+    /// Computes a node's `size`, `top_members` and `top_at` from its children.
     fn update(&mut self, at: u32) {
         let node = &self.nodes[at as usize];
         let (left, right) = (node.left, node.right);
         let before = self.size(left);
         let size = before + 1 + self.size(right);
-        // Of those with as many members the leftmost stays, and so the first by name.
+        // Of equals the leftmost is taken: the first by name.
         let (mut top_members, mut top_at) = (node.listing.members, before);
         if left != NONE && self.nodes[left as usize].top_members >= top_members {
             let left = &self.nodes[left as usize];
@@ -227,7 +227,7 @@ impl Tree {
         (node.size, node.top_members, node.top_at) = (size, top_members, top_at);
     }
 
-    /// [`Tree::update`] for all nodes on the way to a room that is there, from below.
+    /// Calls [`Tree::update`] for all nodes on the path to an existing room, from below.
     fn update_to(&mut self, at: u32, name: &str) {
         let node = self.node(at);
         let (left, right) = (node.left, node.right);
@@ -239,7 +239,7 @@ impl Tree {
         self.update(at);
     }
 
-    /// Puts a new node below another, and returns the root of the subtree.
+    /// Inserts a new node into the subtree of `at`, and returns its root.
     fn insert(&mut self, at: u32, new: u32) -> u32 {
         if at == NONE {
             return new;
@@ -254,7 +254,7 @@ impl Tree {
         self.balance(at)
     }
 
-    /// Unlinks the node of a room that is there, and returns the root of the subtree.
+    /// Unlinks the node of an existing room from the subtree of `at`, and returns its root.
     fn remove_below(&mut self, at: u32, name: &str) -> u32 {
         let node = self.node(at);
         let (left, right) = (node.left, node.right);
@@ -273,7 +273,7 @@ impl Tree {
         self.balance(at)
     }
 
-    /// Unlinks the first node of a subtree; returns it, and the root of the rest.
+    /// Unlinks the first node of a subtree. Returns it, and the root of the rest.
     fn unlink_first(&mut self, at: u32) -> (u32, u32) {
         let (left, right) = (self.node(at).left, self.node(at).right);
         if left == NONE {
@@ -284,8 +284,8 @@ impl Tree {
         (first, self.balance(at))
     }
 
-    /// Restores the balance of a node, of which one side has become lighter or heavier by one, and
-    /// returns the root of the subtree.
+    /// Restores the balance of a subtree, one side of which has gained or lost one room. Returns
+    /// its root.
     fn balance(&mut self, at: u32) -> u32 {
         let Node { left, right, .. } = self.nodes[at as usize];
         let (left_size, right_size) = (self.size(left), self.size(right));
@@ -327,8 +327,9 @@ impl Tree {
         top
     }
 
-    /// Puts together the rooms from `start` up to `end` from as few pieces as there are. `None` is
-    /// a bound that the whole subtree, before which so many rooms are, is known to keep.
+    /// Covers the rooms from `start` up to `end` in the subtree of `at` with as few pieces as
+    /// possible. `before` is how many rooms come before the subtree. `None` is a bound that the
+    /// whole subtree is known to be within.
     fn cover(
         &self,
         at: u32,
@@ -348,7 +349,7 @@ impl Tree {
         let starts = start.is_none_or(|start| start <= node.name.as_bytes());
         let ends = end.is_none_or(|end| node.name.as_bytes() < end);
         if starts {
-            // All to the left of a name that is before the end are before the end too.
+            // If this name is before the end, so are all to its left.
             let end = if ends { None } else { end };
             self.cover(node.left, before, start, end, pieces);
         }
@@ -393,7 +394,7 @@ impl Tree {
 /// See [`Tree::from`].
 pub(super) struct Walk<'t> {
     tree: &'t Tree,
-    /// The next node, behind those above it that come after it.
+    /// The next node last, behind those of its ancestors that come after it.
     path: Vec<u32>,
 }
 
@@ -424,7 +425,7 @@ impl<'t> Iterator for Largest<'t> {
         let Piece { place, mut node, is_single, .. } = self.pieces.pop()?;
         let place = place.0;
         if !is_single {
-            // Down to the best room; what is passed on the way is left for later.
+            // Descends to the best room. What is passed on the way becomes pieces of its own.
             let mut before = place - self.tree.node(node).top_at;
             loop {
                 let Node { left, right, .. } = *self.tree.node(node);
