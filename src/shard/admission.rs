@@ -1,30 +1,30 @@
-//! Who comes in, at a pace: upgrades and joins that are more than a turn should do wait in one
-//! line, and the next turns go on with it.
+//! The pace of upgrades and joins: those that exceed a turn's budget wait in one line, and the next
+//! turns go on with it.
 //!
-//! After a break thousands come back at once. Each upgrade and each join is little work; all of
-//! them together are seconds of it, in which those who are in would hear nothing, not even the
-//! answer to a heartbeat. So a turn does [`Limits::admissions_per_turn`] of it, reckoned in work
-//! and not by a clock, and what is left waits in the order in which it came:
+//! After a break thousands of clients come back at once. One upgrade or join is little work, but
+//! all together are seconds of it, in which present members would hear nothing, not even the answer
+//! to a heartbeat. So a turn does [`Limits::admissions_per_turn`], counted in work and not by a
+//! clock, and the rest waits in the order in which it came:
 //!
-//! - an upgrade, or the first poll of a session, as its connection, parked, with the request held
-//!   as it came. It is let in after [`Limits::admission_wait_ms`] at the latest, whatever the
-//!   budget: a client that is refused comes back, at a higher price, and a stock one may fall back
-//!   to long polling for good. How many can be late at once is bounded, for accepting has a budget
-//!   of its own;
-//! - a join as the record that it came in, at the room's home. On its connection's side it is a
-//!   join that the home has not answered yet, nothing else: heartbeats and all that is said in
-//!   other topics pass it by, as in Phoenix, and only its own topic waits. After
-//!   [`Limits::admission_wait_ms`] it is answered `busy`: clients try again by themselves, later
-//!   and later, and one that is answered when it has given up is work for nothing.
+//! - an upgrade, or the first poll of a session, waits as its parked connection, with the request
+//!   held as it came. It is let in after [`Limits::admission_wait_ms`] at the latest, whatever the
+//!   budget: a refused client comes back at a higher price, and a stock one may fall back to long
+//!   polling for good. How many can be late at once is bounded, since accepting has a budget of its
+//!   own;
+//! - a join waits as its record, at the room's home. For its connection it is a join without an
+//!   answer yet: heartbeats and other topics go on, as in Phoenix, and only its own topic waits.
+//!   After [`Limits::admission_wait_ms`] it is answered `busy`: clients try again by themselves at
+//!   growing intervals, and an answer to a client that has given up is wasted work.
 //!
-//! A join from another shard is answered with all that was missed, and after a break of many that
-//! is more than the way there may hold. So when the way is filling, the joins of that shard step
-//! aside, and come in as it clears, of several shards whoever came first; a shard that reads slowly
-//! keeps nobody else waiting. How many bytes of joins wait, and for how long, is bounded as in the
-//! line.
+//! The answer to a join from another shard holds all that was missed, and many such answers are
+//! more than the way there may hold. So when that way is filling, joins of that shard step aside,
+//! and come in as it clears, of several shards in the order in which they came. A shard that reads
+//! slowly delays no other. The bytes and time that joins wait aside are bounded as in the line.
 //!
-//! Invariants: whoever waits is called once; a connection that is parked before its upgrade is in
-//! the line; the joins of one shard come in in the order in which they came.
+//! Invariants: each entrant is called once; a connection that is parked before its upgrade is in
+//! the line; the joins of one shard come in in their order.
+//!
+//! Called by: `shard`, and `receive` and `route` with new entrants. Calls: `rooms`.
 //!
 //! [`Limits::admissions_per_turn`]: crate::limits::Limits::admissions_per_turn
 //! [`Limits::admission_wait_ms`]: crate::limits::Limits::admission_wait_ms
@@ -39,13 +39,13 @@ use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::record::{self, Field, Received, ToHome};
 
-/// The line, and what is left of the turn's budget.
+/// The line, and the rest of the turn's budget.
 #[derive(Debug)]
 pub(super) struct Admission {
     line: VecDeque<Waiting>,
-    /// By shard: joins whose turn had come when the way there was filling.
+    /// By shard: joins that were called while the way there was filling.
     aside: Vec<VecDeque<Waiting>>,
-    /// Of joins, in the line and aside.
+    /// The length of all join records, in the line and aside.
     line_bytes: usize,
     work_per_turn: u32,
     work_left: u32,
@@ -77,56 +77,56 @@ impl Admission {
         }
     }
 
-    /// Whether one more may come in now: if there is some of the budget left, and nobody waits who
-    /// was first.
+    /// Whether one more upgrade may come in now: the line has called it, or the line is empty and
+    /// the budget is not used up.
     pub(super) fn admits(&mut self) -> bool {
         std::mem::take(&mut self.is_called) || self.line.is_empty() && self.work_left > 0
     }
 
-    /// The same of a join from a shard.
+    /// Whether one more join of a shard may come in now: also, none of that shard may stand aside.
     pub(super) fn admits_join(&mut self, shard: u16) -> bool {
         self.aside[usize::from(shard)].is_empty() && self.admits()
     }
 
-    /// Notes that somebody came in, and with how many bytes it was told so.
+    /// Spends from the budget for an entrant that came in, with an answer of `bytes`.
     pub(super) fn spend(&mut self, bytes: usize) {
         let work = 1 + u32::try_from(bytes / ADMISSION_WORK_BYTES).unwrap_or(u32::MAX - 1);
         self.work_left = self.work_left.saturating_sub(work);
     }
 
-    /// How many bytes those have who wait.
+    /// The length of all joins that wait, in bytes.
     pub(super) fn line_bytes(&self) -> usize {
         self.line_bytes
     }
 
-    /// How many wait.
+    /// How many entrants wait.
     pub(super) fn waiting(&self) -> usize {
         self.line.len() + self.aside.iter().map(VecDeque::len).sum::<usize>()
     }
 
-    /// Whether the next turn has somebody to let in, as far as is known here: those aside wait for
-    /// a way, and whoever clears it wakes the shard.
+    /// Whether the next turn may have an entrant to let in. Joins aside count only if the budget
+    /// held them up: the shard at the other end of their way wakes this one once it is clear.
     pub(super) fn has_more(&self) -> bool {
         !self.line.is_empty() || self.work_left == 0 && self.waiting() > 0
     }
 
-    /// When the first of those aside will have waited for as long as anybody may, in milliseconds.
+    /// When the first join aside will be late, in milliseconds of monotonic time.
     pub(super) fn late_ms(&self, wait_ms: u64) -> Option<u64> {
         self.firsts_aside().map(|(since_ms, _)| since_ms + wait_ms).min()
     }
 
-    /// By shard, of those who have joins aside: since when the first one waits.
+    /// For each shard with joins aside: since when the first one waits, and the shard.
     fn firsts_aside(&self) -> impl Iterator<Item = (u64, u16)> {
         (0..).zip(&self.aside).filter_map(|(shard, aside)| Some((aside.front()?.since_ms, shard)))
     }
 
-    /// Gives back the memory of those who waited.
+    /// Gives back memory that many entrants at once needed.
     pub(super) fn trim(&mut self, kept: usize) {
         self.line.trim(kept);
         self.aside.iter_mut().for_each(|aside| aside.trim(kept));
     }
 
-    /// Lets go of the joins of a shard that has begun anew.
+    /// Forgets the joins of a shard that has begun anew.
     pub(super) fn forget(&mut self, shard: u16) {
         self.line.retain(
             |waiting| !matches!(waiting.what, Entrant::Join { shard: of, .. } if of == shard),
@@ -139,8 +139,8 @@ impl Admission {
         self.line.iter().chain(self.aside.iter().flatten()).map(Waiting::bytes).sum()
     }
 
-    /// The next one whose turn it is, and whether it has waited for as long as anybody may. Asks of
-    /// a shard whether the way there is filling.
+    /// Takes the next entrant that may come in, and whether it is late: it has waited for
+    /// `wait_ms`. `is_filling` says whether the way to a shard is filling.
     fn call(
         &mut self,
         now_ms: u64,
@@ -149,7 +149,7 @@ impl Admission {
     ) -> Option<(Entrant, bool)> {
         let is_late = |waiting: &Waiting| now_ms >= waiting.since_ms + wait_ms;
         let has_budget = self.work_left > 0;
-        // Whoever came first, so that no shard keeps another from the budget.
+        // The one that came first, so that no shard keeps another from the budget.
         let may =
             |since_ms: u64, shard| now_ms >= since_ms + wait_ms || has_budget && !is_filling(shard);
         let next = self.firsts_aside().filter(|(since_ms, shard)| may(*since_ms, *shard)).min();
@@ -185,7 +185,7 @@ impl Waiting {
 }
 
 impl Admission {
-    /// Parks an upgrade. The request must not be taken out of what was received.
+    /// Puts an upgrade in line. Its request must stay in the input of the connection.
     pub(super) fn line_up(&mut self, now_ms: u64, key: ConnKey) {
         self.line.push_back(Waiting { since_ms: now_ms, what: Entrant::Upgrade(key) });
     }
@@ -198,8 +198,8 @@ impl Admission {
 }
 
 impl Shard {
-    /// Parks a join. One that takes the place of an older one always may: until then its room has
-    /// that.
+    /// Puts a join in line, or refuses it if the line is full. One that replaces an older
+    /// membership is never refused, since the room has that one until then.
     pub(super) fn line_up_join<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -219,8 +219,8 @@ impl Shard {
         self.common.metrics.parked_joins += 1;
     }
 
-    /// Lets in as many of those that wait as this turn may. What it does not use is for those that
-    /// come before the next.
+    /// Lets in as many entrants as the budget of this turn allows. The rest of the budget is for
+    /// those that arrive before the next turn.
     pub(super) fn admit_waiting<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.admission.work_left = self.admission.work_per_turn;
         self.let_in_awaiting(turn);
@@ -253,7 +253,7 @@ impl Shard {
         }
     }
 
-    /// Lets in those whose room has been loaded: they came before those in the line.
+    /// Lets in joins whose room has been loaded: they came before those in the line.
     fn let_in_awaiting<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.rooms.unblock_awaiting();
         while self.admission.work_left > 0

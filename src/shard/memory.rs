@@ -1,22 +1,22 @@
-//! How much memory a shard has in use, what may be used at most, and what gives when that is
-//! reached.
+//! How much memory a shard uses, how much it may use, and what it does when that is reached.
 //!
 //! Each limit bounds what one connection or one room may cost. Their product bounds the whole
-//! ([`worst_case`]), but that is far more than machines have: nearly all connections would have to
-//! lag as far as they may at once. So what is in use is counted against a bound of its own,
-//! [`Limits::memory_bytes`], and there are three marks below it ([`MEMORY_MARKS_PERCENT`]). Past
-//! the first nobody is accepted; past the second nobody joins, and no room is made; past the third
-//! those go who hold the most: whoever lags furthest in a room loses its place, loudly, and comes
-//! back with its cursor; whoever does not take its answers, or never ends its messages, is closed:
-//! with 1013 if it still takes that.
+//! ([`worst_case`]), but is far more than machines have: nearly all connections would have to lag
+//! as far as they may at once. So the memory in use is counted against a bound of its own,
+//! [`Limits::memory_bytes`], with three marks below it ([`MEMORY_MARKS_PERCENT`]). Past the first
+//! no connection is accepted. Past the second no join and no new room is let in. Past the third the
+//! largest holders are relieved: the channels that lag furthest in a room are evicted, and their
+//! clients rejoin with their cursors; connections that do not take their output, or never end their
+//! messages, are closed, with 1013 if they still take that.
 //!
-//! It is counted at the end of each turn, and behind each socket that is read (if it is full then,
-//! the others are read in the next turn), in bytes of buffers as they are allocated, and for
-//! records by what one takes, rounded up generously. Messages that come in fragments are looked at
-//! every [`MEMORY_LOOK_MS`], for that takes a walk over them.
+//! Memory is counted at the end of each turn and after each socket that is read; if the bound is
+//! passed then, the other sockets are read in the next turn. Buffers count with their allocated
+//! bytes, and records with a generous fixed size. Messages in fragments are counted every
+//! [`MEMORY_LOOK_MS`], since that takes a walk over them.
 //!
-//! Deliberately absent: the memory of the kernel for sockets, and of the allocator for what it does
-//! not give back.
+//! Deliberately absent: the memory of the kernel for sockets, and memory that the allocator keeps.
+//!
+//! Called by: `shard` at the end of a turn, `reactor`. Calls: `member`, `audience`, `conn`.
 //!
 //! [`Limits::memory_bytes`]: crate::limits::Limits::memory_bytes
 //! [`MEMORY_MARKS_PERCENT`]: crate::limits::MEMORY_MARKS_PERCENT
@@ -36,29 +36,29 @@ use crate::link::io::Io;
 use crate::link::outbox::Timer;
 use crate::link::pressure::Pressure;
 
-/// What an entry of a list has besides the user's id and name and a meta, in bytes.
+/// The length of an entry of a list besides the user's id and name and a meta, in bytes.
 const LIST_ENTRY_BYTES: usize = 128;
 
-/// What was found the last time.
+/// The last count.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub(super) used_bytes: usize,
-    /// Of messages in fragments, when they were last looked at.
+    /// The part of messages in fragments, when they were last counted.
     fragments_bytes: usize,
     look_at_ms: u64,
 }
 
-/// Whoever holds memory that can be had back.
+/// A holder of memory that can be freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
-    /// Those who lag furthest in a room.
+    /// The log of an audience, held by the members that lag furthest.
     Log(AudienceKey),
-    /// Of a connection what was not handled yet, and what it does not take.
+    /// A connection's held input and waiting output.
     Conn(ConnKey),
 }
 
 impl Shard {
-    /// What this shard has in use, in bytes.
+    /// The memory that this shard uses, in bytes.
     fn used_bytes(&mut self) -> usize {
         self.members.conns.len() * CONN_MEMORY_BYTES
             + self.members.audiences.len() * ROOM_MEMORY_BYTES
@@ -71,8 +71,7 @@ impl Shard {
             + self.admission.line_bytes()
     }
 
-    /// Looks how much is in use, and makes those that hold the most let go of it while it is too
-    /// much.
+    /// Counts the memory in use, and relieves the largest holders while it is too much.
     pub(super) fn weigh<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         let is_due = turn.now.mono_ms >= self.memory.look_at_ms;
         if is_due {
@@ -81,21 +80,23 @@ impl Shard {
         }
         self.note_weight();
         if self.common.pressure == Pressure::Over {
-            // Nobody is to go for what a room only collects.
+            // First a flush: no member is evicted for what a room only collects between two
+            // flushes.
             self.members.flush_logs(&mut self.common.cx(turn));
             self.relay(turn);
             self.note_weight();
         }
         while self.common.pressure == Pressure::Over {
             let has_holders = self.relieve(turn);
-            // Even if nobody had to go for it: a log may have been sent by now.
+            // Even if no holder was found: the flush may have freed logs.
             self.note_weight();
             if !has_holders {
                 break;
             }
         }
         if is_due && self.common.pressure > Pressure::None {
-            // Nothing else may happen until somebody is let in again.
+            // Without this timer nothing might wake the shard, and it would refuse connections for
+            // ever.
             self.common.timers.push(self.memory.look_at_ms, Timer::Weigh);
         }
     }
@@ -105,22 +106,20 @@ impl Shard {
         self.memory.used_bytes = self.used_bytes();
         self.common.pressure = Pressure::of(self.memory.used_bytes, bytes_max);
         if self.common.pressure == Pressure::Over {
-            // Of messages in fragments by what they take now: some may have gone since they were
-            // looked at.
+            // Messages in fragments are counted anew: some may have gone since the last look.
             self.memory.fragments_bytes = self.members.conns.fragments_bytes();
             self.memory.used_bytes = self.used_bytes();
             self.common.pressure = Pressure::of(self.memory.used_bytes, bytes_max);
         }
     }
 
-    /// Whether so much is in use that nothing more is to be read in this turn. A turn that read all
-    /// that its sockets have could bring a quarter of a mebibyte of each, and as much in answers.
+    /// Whether so much is in use that no more sockets may be read in this turn. Reading all of them
+    /// could bring 256 KiB of each, and as much in answers.
     pub fn is_full(&mut self) -> bool {
         self.used_bytes() > self.common.settings.memory_bytes_max
     }
 
-    /// Makes the largest holders let go until enough is free, as far as can be told beforehand.
-    /// False if nobody holds anything.
+    /// Relieves the largest holders until enough should be free. False if no holder was relieved.
     fn relieve<I: Io>(&mut self, turn: &mut Turn<'_, I>) -> bool {
         let bytes_max = self.common.settings.memory_bytes_max;
         let mut over = self.memory.used_bytes.saturating_sub(bytes_max).max(1);
@@ -134,7 +133,7 @@ impl Shard {
                 Holder::Log(key) => {
                     if self.members.evict_furthest(&mut self.common.metrics, key) {
                         lost.push(key);
-                        // Those who are left lag by less than half as much.
+                        // The members that are left lag by less than half as much.
                         over = over.saturating_sub(bytes / 2);
                     }
                 }
@@ -157,7 +156,7 @@ impl Shard {
         has_closed || !lost.is_empty()
     }
 
-    /// Whatever holds memory that can be had back, and how much, the largest first.
+    /// All holders of memory that can be freed, and how much each holds, the largest first.
     fn holders(&self) -> Vec<(Reverse<usize>, Holder)> {
         let (conns, audiences) = (&self.members.conns, &self.members.audiences);
         let logs = audiences.iter().map(|(key, one)| (one.log_bytes(), Holder::Log(key)));
@@ -178,7 +177,7 @@ pub struct Part {
     pub count: u64,
     /// How much each may take, in bytes.
     pub each_bytes: u64,
-    /// Whether it counts against `limits.memory_bytes`. What does not is there in any case.
+    /// Whether it counts against `limits.memory_bytes`. Other parts are allocated in any case.
     pub is_counted: bool,
 }
 
@@ -190,8 +189,8 @@ impl Part {
     }
 }
 
-/// What all shards may take if everything is as large as its own limit allows, with rings of so
-/// many words between them.
+/// The memory of all shards if everything is as large as its own limit allows, with rings of
+/// `ring_words` words between them.
 #[must_use]
 pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
     let limits = &settings.limits;
@@ -200,7 +199,7 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
     let rooms = u64::from(settings.rooms_max).saturating_mul(shards);
     let members = conns.saturating_mul(u64::from(limits.channels_per_conn));
     let held_bytes = 2 * READ_BUFFER_BYTES + limits.message_bytes + CLIENT_FRAME_HEADER_BYTES_MAX;
-    // What a client that polls posts, or whoever says that it does.
+    // The body of a post, by a client of long polling or one that pretends to be.
     let posted_bytes =
         2 * READ_BUFFER_BYTES + limits.head_bytes + HTTP_BODY_BYTES_MAX + CHUNKING_BYTES_MAX;
     let input_bytes = posted_bytes.max(held_bytes + limits.message_bytes);
@@ -220,14 +219,15 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
             CONN_MEMORY_BYTES + limits.head_bytes,
         ),
         part("memberships, with a meta", members, MEMBER_MEMORY_BYTES + META_BYTES_MAX),
-        // Of all members, in memory that has grown to twice its need; names may need escapes.
+        // Twice, since a buffer that grows may have twice the capacity that it needs. Four times
+        // the name, for id and name with escapes.
         part(
             "lists for those who join while a room rests",
             members,
             2 * (4 * NAME_BYTES_MAX + META_BYTES_MAX + LIST_ENTRY_BYTES),
         ),
         part("input that is not whole: a request, or frames and a message", conns, input_bytes),
-        // As sessions of long polling, which take the least of a connection beside it.
+        // Counted as of sessions of long polling, which take little else of a connection.
         part(
             "output that is not taken",
             conns,

@@ -1,4 +1,4 @@
-//! A shard that panicked begins anew, empty; and the others forget what they knew of its old life.
+//! A shard that panicked begins a new life, empty, and the other shards forget its old life.
 //!
 //! ```text
 //!   shard 0, life 1      shard 1
@@ -7,12 +7,14 @@
 //!        <───────────────── Hello, life 1 <────────────┘ from here on it hears
 //! ```
 //!
-//! Rings keep their order, so behind `Restarted` comes nothing of the old life, and before `Hello`
-//! nothing for the new one. Keys of the old life miss: generations go on where it ended. Clients of
-//! the shard itself are told by its [last words](Shard::last_words).
+//! Rings keep their order. So nothing of the old life comes after `Restarted`, and nothing for the
+//! new life before `Hello`. Keys of the old life miss, since generations go on where it ended. The
+//! shard's own clients are told by its [last words](Shard::last_words).
 //!
-//! Deliberately absent: saving anything. What a panic leaves behind is not to be trusted; history
-//! has a new epoch.
+//! Deliberately absent: saving anything. The state after a panic cannot be trusted. Rooms begin in
+//! new epochs.
+//!
+//! Called by: `reactor`, `route`. Calls: every part.
 
 use std::sync::Arc;
 
@@ -23,13 +25,14 @@ use crate::link::io::Io;
 use crate::link::record::Restart;
 use crate::link::topic;
 
-/// How far apart the epochs of two lives are, should there be no random numbers.
+/// The distance between the epochs of two lives, if there are no random numbers: more than one life
+/// gives out.
 const EPOCHS_PER_LIFE: u64 = 1 << 40;
 
-/// Which life of a shard this is, and who has not heard of it yet.
+/// Which life of a shard this is, and which shards have not heard of it yet.
 #[derive(Debug, Default)]
 pub(super) struct Restarts {
-    /// How many times it has begun anew.
+    /// How many times the shard has begun anew.
     life: u32,
     /// By shard: whether it has not heard of this life yet.
     deaf_to: Box<[bool]>,
@@ -41,21 +44,20 @@ impl Restarts {
         self.life
     }
 
-    /// Whether what this shard sends is still meant for another life.
+    /// Whether records from `shard` are still meant for an earlier life.
     pub(super) fn is_deaf_to(&self, shard: u16) -> bool {
         self.deaf_to.get(usize::from(shard)).is_some_and(|deaf| *deaf)
     }
 }
 
 impl Shard {
-    /// What can still be said to the connections of a shard that panicked: why it ends. Nothing is
-    /// expected of their state.
+    /// Tells the connections of a shard that panicked why they end. Trusts nothing of their state.
     pub fn last_words<I: Io>(&mut self, io: &mut I) {
         self.members.conns.last_words(io);
     }
 
-    /// The next life of a shard that panicked: empty, with other epochs, and with keys that none of
-    /// the old life finds anything by.
+    /// The next life of a shard that panicked: empty, with new epochs, and with generations in
+    /// which all keys of the old life miss.
     #[must_use]
     pub fn next_life(&self, now: Now) -> Self {
         let id = self.common.id;
@@ -74,7 +76,7 @@ impl Shard {
         next
     }
 
-    /// Tells the others that this life has begun. Before anything else.
+    /// Tells the other shards that this life has begun. Must be called before anything else.
     pub fn say_restarted<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         let (me, life) = (self.common.id, self.restart.life);
         for shard in (0..self.common.settings.shards).filter(|shard| *shard != me) {
@@ -82,7 +84,7 @@ impl Shard {
         }
     }
 
-    /// Handles what another shard says of lives.
+    /// Handles what another shard says of its life, or of this one's.
     pub(super) fn hear_restart<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
@@ -98,12 +100,13 @@ impl Shard {
             Restart::Hello { life } if life == self.restart.life => {
                 self.restart.deaf_to[usize::from(shard)] = false;
             }
-            // For a life that has ended too.
+            // It is for an earlier life.
             Restart::Hello { .. } => {}
         }
     }
 
-    /// Forgets all that another shard had here, and all that was expected of it.
+    /// Forgets all members, requests and answers of another shard here, and all that was expected
+    /// of it.
     fn forget<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, life: u32) {
         self.members.forget_evicted(shard);
         self.admission.forget(shard);

@@ -1,5 +1,5 @@
-//! The state machines of a shard, each as a table: in each state, at each event, which state comes
-//! next, and what is told.
+//! The state machines of a shard, each as a table: for each state and event, the next state, and
+//! what is told.
 //!
 //! ```text
 //!   table ──┬ every pair of a state and an event stands in it once
@@ -7,10 +7,10 @@
 //!           └ its changes are the arrows in the machine's header, and no others
 //! ```
 //!
-//! The shard is a real one, the first of two. What it writes, sends and closes is what is told; the
-//! other shard is a test that says what it likes.
+//! The shard is a real one, the first of two. What it writes, sends and closes is noted as *told*.
+//! The tests play the other shard.
 //!
-//! Deliberately absent: what is told in detail (`tests/conformance`), and events that come in a row
+//! Deliberately absent: the content of messages (`tests/conformance`), and sequences of events
 //! (`tests/sim`).
 
 mod channel;
@@ -51,24 +51,24 @@ macro_rules! all {
 }
 use all;
 
-/// In this state, at each of these events, comes this state, and this is told.
+/// A state, events, the next state after each of them, and what is told.
 type Row<S, E> = (S, &'static [E], S, &'static str);
 
-/// What a row tells where the code panics: only a broken shard would bring it there.
+/// What a row tells where the code must panic: only a bug of another shard leads there.
 const PANICS: &str = "panics";
 
-/// A machine as a table sees it: what happens to it, and where it is then.
+/// A machine as a table sees it: it can be driven by events, and knows its state.
 trait Machine: Default {
     type State: Copy + Debug + PartialEq + 'static;
     type Event: Copy + Debug + PartialEq + 'static;
 
-    /// How a fresh shard comes into a state.
+    /// The events that lead a fresh shard to a state.
     fn way(state: Self::State) -> &'static [Self::Event];
 
-    /// Lets something happen.
+    /// Makes an event happen.
     fn happen(&mut self, world: &mut World, event: Self::Event);
 
-    /// Where it is.
+    /// Its state now.
     fn state(&self, world: &mut World) -> Self::State;
 }
 
@@ -100,7 +100,7 @@ fn check<M: Machine>(
     assert!(undrawn.is_empty() && wrong.is_empty(), "not drawn: {undrawn:?}; not so: {wrong:?}");
 }
 
-/// Where a machine is after an event, if that is a state, and what is told.
+/// The state after an event, and what is told; `None` and [`PANICS`] if it panics.
 fn try_out<M: Machine>(state: M::State, event: M::Event) -> (Option<M::State>, String) {
     let (mut world, mut machine) = (World::new(), M::default());
     for event in M::way(state) {
@@ -117,7 +117,7 @@ fn try_out<M: Machine>(state: M::State, event: M::Event) -> (Option<M::State>, S
     (Some(next), world.net.told.join(", "))
 }
 
-/// A name as a drawing has it: an event in words, a state as it is.
+/// A name as drawings are compared: in lower case.
 fn words(name: &impl Debug) -> String {
     format!("{name:?}").to_lowercase()
 }
@@ -142,7 +142,7 @@ fn arrows(source: &str) -> BTreeSet<(String, String, String)> {
     arrows
 }
 
-/// The sockets of a shard, and its way to the other one: what it does with them is told.
+/// The sockets of a shard, and its way to the other one: notes what it does with them as told.
 #[derive(Default)]
 struct Net {
     log: MemoryLog,
@@ -231,7 +231,7 @@ fn message(text: &str) -> String {
     format!("{event} {reason}").trim_end().to_owned()
 }
 
-/// What another shard is told, in words; nothing of what shards tell each other anyway.
+/// What another shard is told, in words. Leaves out what shards tell each other at any time.
 fn sent(record: &[u8]) -> Option<String> {
     let name = |message: &dyn Debug| {
         let text = format!("{message:?}");
@@ -254,7 +254,8 @@ fn sent(record: &[u8]) -> Option<String> {
     }
 }
 
-/// Every token is good until [`World::END_S`], and names its user. A post makes a room.
+/// A site at which every token is its user's name, and valid until [`World::END_S`]. A post makes a
+/// room.
 struct Open;
 
 impl Site for Open {
@@ -304,7 +305,7 @@ impl World {
         rooms.find(|room| settings.home_of(&of_room(room)) == home).expect("half of all")
     }
 
-    /// Calls the shard, and ends its turn.
+    /// Calls the shard, and ends the turn.
     fn with<R>(&mut self, act: impl FnOnce(&mut Shard, &mut Turn<'_, Net>) -> R) -> R {
         let mut turn = Turn { now: self.now, io: &mut self.net };
         let result = act(&mut self.shard, &mut turn);
@@ -330,12 +331,12 @@ impl World {
         self.with(|shard, turn| shard.received(turn, conn, &mut bytes.to_vec()));
     }
 
-    /// A client says something: the five parts of a message.
+    /// A client sends a message, given as its five parts.
     fn say(&mut self, conn: ConnKey, message: &str) {
         self.receive(conn, &frame(Opcode::Text, message.as_bytes()));
     }
 
-    /// The other shard says something.
+    /// The other shard sends a record.
     fn hear<'m>(&mut self, message: impl Field<'m>) {
         let mut record = Vec::new();
         message.put(&mut record);
@@ -347,14 +348,14 @@ impl World {
         self.hear(Restart::Restarted { life: 1 });
     }
 
-    /// So much time passes.
+    /// `ms` pass, and a turn.
     fn pass(&mut self, ms: u64) {
         self.now.mono_ms += ms;
         self.now.unix_ms += ms;
         self.with(|_, _| ());
     }
 
-    /// Notes it if what a client sends is not handled for now.
+    /// Notes as told that a connection is parked, if it is.
     fn note_parked(&mut self, conn: ConnKey) {
         if self.shard.members.conns.flags(conn.index()).is_parked() {
             self.net.told.push("parked".to_owned());
