@@ -4,8 +4,8 @@
 //! of them. A user is found by a hash of its id, with a seed that nobody knows.
 //!
 //! Deliberately absent: how fast they are opened, and how many an address has. Rates are one table
-//! for all shards ([`crate::link::rates`]), and where addresses have a bound, sessions count by them
-//! as connections do: [`Io::admit`].
+//! for all shards ([`crate::link::rates`]), and where addresses have a bound, sessions count by
+//! them as connections do: [`Io::admit`].
 //!
 //! [`Io::admit`]: crate::link::io::Io::admit
 
