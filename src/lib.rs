@@ -29,6 +29,9 @@ pub mod member;
 
 pub mod shard;
 
+#[cfg(feature = "store")]
+pub mod side;
+
 pub mod reactor;
 
 pub mod app;

@@ -340,6 +340,25 @@ pub const MESH_PAUSE_BYTES: usize = 256 * 1_024;
 /// what is posted to a session there refused.
 pub const MESH_BUSY_BYTES: usize = 4 * 1_024 * 1_024;
 
+/// From how many bytes that wait for the store's writer on a message is answered `busy`, before it
+/// has a place.
+pub const STORE_WAITING_BYTES_MAX: usize = 1_024 * 1_024;
+
+/// How many records go into one commit of the store: with more, it would not cost less for each.
+pub const STORE_BATCH_MAX: usize = 1_000;
+
+/// How many bytes of records go into one commit of the store; the last one may be over it.
+pub const STORE_BATCH_BYTES_MAX: usize = 1_024 * 1_024;
+
+/// From how many bytes on the store's log is moved into the database between two commits.
+pub const STORE_CHECKPOINT_BYTES: usize = 4 * 1_024 * 1_024;
+
+/// The same, when there is nothing to commit.
+pub const STORE_CHECKPOINT_IDLE_BYTES: usize = 1_024 * 1_024;
+
+/// After how long without a commit the store's log is emptied, in milliseconds.
+pub const STORE_REST_MS: u64 = 10_000;
+
 /// How many buffers a shard keeps for the next connection that needs one, and how large a kept one
 /// may be.
 pub const POOL_BUFFERS_MAX: usize = 256;

@@ -33,8 +33,11 @@
 //! Deliberately absent: blocking, and errors. A log answers when it can, and says with a [`Why`]
 //! what it cannot do.
 
+use std::sync::Arc;
+
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::refusal::Refusal;
+use crate::mesh::Wake;
 
 /// Names an append until its final answer. Given out once within the life of a shard.
 pub type Ticket = u64;
@@ -227,6 +230,30 @@ pub enum FromLog<'a> {
     },
 }
 
+/// What a log that other threads are behind says later, with memory of its own: [`FromLog`] for
+/// whoever carries it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "see `FromLog`")]
+pub enum LogAnswer {
+    Opened { room: RoomKey, opened: Option<Opened> },
+    NotOpened { room: RoomKey, why: Why },
+    Kept { room: RoomKey, ticket: Ticket, receipt: Receipt },
+    Refused { room: RoomKey, ticket: Ticket, why: Why },
+}
+
+impl LogAnswer {
+    /// As it is said.
+    #[must_use]
+    pub fn said(&self) -> FromLog<'_> {
+        match *self {
+            Self::Opened { room, ref opened } => FromLog::Opened { room, opened: opened.as_ref() },
+            Self::NotOpened { room, why } => FromLog::NotOpened { room, why },
+            Self::Kept { room, ticket, receipt } => FromLog::Kept { room, ticket, receipt },
+            Self::Refused { room, ticket, why } => FromLog::Refused { room, ticket, why },
+        }
+    }
+}
+
 /// What a log knows of a room that is opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opened {
@@ -305,6 +332,50 @@ pub trait Log {
 
     /// Closes a room. Later answers about it are ignored.
     fn close(&mut self, room: RoomKey);
+}
+
+/// What drives a log: the end of it that a shard's loop carries. All of it does nothing where no
+/// other thread is behind it.
+pub trait LogEnd: Log {
+    /// How others wake this shard when there is something to be heard.
+    fn set_waker(&self, waker: Arc<dyn Wake>);
+
+    /// The next thing that is said.
+    fn next(&mut self) -> Option<LogAnswer>;
+
+    /// Passes on what was asked in this turn.
+    fn end_turn(&mut self);
+
+    /// Whether the shard may sleep until it is woken: see [`crate::mesh::Port::may_sleep`].
+    fn may_sleep(&mut self) -> bool;
+
+    /// The shard goes on, whatever woke it.
+    fn woke(&self);
+
+    /// The shard has begun anew: nobody waits for what was asked before.
+    fn restarted(&mut self);
+}
+
+impl LogEnd for MemoryLog {
+    fn set_waker(&self, _: Arc<dyn Wake>) {}
+
+    #[inline]
+    fn next(&mut self) -> Option<LogAnswer> {
+        None
+    }
+
+    #[inline]
+    fn end_turn(&mut self) {}
+
+    #[inline]
+    fn may_sleep(&mut self) -> bool {
+        true
+    }
+
+    #[inline]
+    fn woke(&self) {}
+
+    fn restarted(&mut self) {}
 }
 
 /// The log that keeps nothing beyond the room: the room's own memory is all there is.

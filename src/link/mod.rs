@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `ids` names things, `record` is what is said, `outbox` the way there, `log` the port to what
-//! keeps the entries of rooms; `message` is the one JSON of a message that live frames, pages and
+//! keeps the entries of rooms, `store` what shards and the threads for storage say to each other;
+//! `message` is the one JSON of a message that live frames, pages and
 //! stores share.
 
 pub(crate) mod ask;
@@ -22,4 +23,6 @@ pub mod rates;
 pub(crate) mod record;
 pub(crate) mod refusal;
 pub mod settings;
+#[cfg(feature = "store")]
+pub(crate) mod store;
 pub mod topic;

@@ -80,6 +80,9 @@ macro_rules! records {
     };
 }
 
+#[cfg(feature = "store")]
+pub(super) use records;
+
 records! {
     /// From a member's shard to a room's home.
     ToHome {

@@ -1,5 +1,5 @@
 //! The mesh in every order that the memory model allows: `RUSTFLAGS="--cfg loom" cargo test
-//! --release --lib loom_`
+//! --release --no-default-features --lib loom_`
 
 use std::sync::Arc;
 

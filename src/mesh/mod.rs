@@ -63,12 +63,24 @@ pub struct Port {
 /// If `ring_words` is not a power of two.
 #[must_use]
 pub fn connect(shards: u16, ring_words: usize) -> Vec<Port> {
+    connect_with(shards, |_, _| ring_words)
+}
+
+/// The same, with rings of `ring_words(from, to)` words. Where two have nothing to say to each
+/// other, one word does.
+///
+/// # Panics
+///
+/// If any of them is not a power of two.
+#[must_use]
+pub fn connect_with(shards: u16, ring_words: impl Fn(u16, u16) -> usize) -> Vec<Port> {
     let count = usize::from(shards);
     let sleepers: Arc<[Sleeper]> = (0..shards).map(|_| Sleeper::default()).collect();
     let mut outboxes: Vec<Vec<Outbox>> = Vec::new();
     let mut inboxes: Vec<Vec<Inbox>> = (0..count).map(|_| Vec::new()).collect();
-    for _ in 0..count {
-        let (to_all, at_all): (Vec<_>, Vec<_>) = (0..count).map(|_| stream(ring_words)).unzip();
+    for from in 0..shards {
+        let (to_all, at_all): (Vec<_>, Vec<_>) =
+            (0..shards).map(|to| stream(ring_words(from, to))).unzip();
         outboxes.push(to_all);
         for (at, inbox) in inboxes.iter_mut().zip(at_all) {
             at.push(inbox);

@@ -1,0 +1,224 @@
+//! What shards and the threads for storage say to each other: [`ToStore`] from the home of a room,
+//! [`FromStore`] back to it.
+//!
+//! ```text
+//!   shard ── Open, Append, Close ──> writer ── Load ──> reader
+//!         <─ Opened, Kept, Failing ──┘                     │
+//!         <─ Opened, NotOpened ────────────────────────────┘
+//! ```
+//!
+//! A shard numbers what it asks, one up each time and over its restarts. So an answer to what an
+//! earlier life of it asked is seen as such, and [`FromStore::Kept`] needs one number for all
+//! appends before.
+//!
+//! Invariants:
+//!
+//! 1. the writer handles the records of a shard in their order, so that a room is loaded after all
+//!    that was said in it before is kept;
+//! 2. each [`ToStore::Open`] is answered once, with [`FromStore::Opened`] or
+//!    [`FromStore::NotOpened`];
+//! 3. appends are kept in the order of their numbers.
+//!
+//! Deliberately absent: SQL, and who waits for an answer.
+
+use crate::link::ids::RoomKey;
+use crate::link::log::{Marks, Opened, Said, SaidText};
+use crate::link::record::{Field, records};
+
+records! {
+    /// From a room's home to the store.
+    ToStore {
+        /// What is there of a room? `epoch` is new: the room's, if it begins or if its latest one
+        /// may have lost something.
+        101 Open { number: u64, room: RoomKey, topic: &'a str, epoch: u64 }
+        /// A message that has its place. Its room was opened before, by this life of the shard.
+        102 Append { number: u64, room: RoomKey, top: Marks, at_ms: u64, said: Said<'a> }
+        /// The home has let go of a room.
+        103 Close { room: RoomKey }
+        /// The shard has begun anew, and has no room open.
+        104 Restarted {}
+    }
+}
+
+/// From the writer to a reader: what is kept of a room, for the shard that opens it?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Who opens it.
+    pub(crate) shard: u16,
+    /// As it called that.
+    pub(crate) number: u64,
+    /// The room.
+    pub(crate) id: u32,
+}
+
+impl Field<'_> for Load {
+    fn put(self, out: &mut Vec<u8>) {
+        self.shard.put(out);
+        self.number.put(out);
+        self.id.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        let (shard, number) = (u16::take(record), u64::take(record));
+        Self { shard, number, id: u32::take(record) }
+    }
+}
+
+records! {
+    /// From the store to a room's home.
+    FromStore {
+        /// What is there of a room; nothing, for one that begins.
+        121 Opened { number: u64, found: Option<Found<'a>> }
+        /// It cannot be read now.
+        122 NotOpened { number: u64 }
+        /// All appends up to this number are kept.
+        123 Kept { through: u64 }
+        /// Appends are not taken any more. What is under way stays queued.
+        124 Failing {}
+        /// They are again.
+        125 Healed {}
+    }
+}
+
+/// [`Opened`] on its way: the tail and the lineage are read one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found<'a> {
+    /// The epoch that the room is in.
+    pub(crate) epoch: u64,
+    /// Where it stands.
+    pub(crate) top: Marks,
+    /// The epochs before: see [`Found::push_epoch`].
+    pub(crate) lineage: &'a [u8],
+    /// The last messages: see [`Found::push_message`].
+    pub(crate) tail: &'a [u8],
+}
+
+impl Found<'_> {
+    /// Appends an epoch to a lineage, the latest first.
+    pub(crate) fn push_epoch(lineage: &mut Vec<u8>, epoch: u64, kept: Marks) {
+        epoch.put(lineage);
+        kept.put(lineage);
+    }
+
+    /// Appends a message to a tail, the oldest first.
+    pub(crate) fn push_message(tail: &mut Vec<u8>, at_ms: u64, said: Said<'_>) {
+        at_ms.put(tail);
+        said.put(tail);
+    }
+
+    /// With a memory of its own.
+    pub(crate) fn opened(self) -> Opened {
+        let Self { epoch, top, mut lineage, mut tail } = self;
+        let mut opened = Opened { epoch, top, kept: top.offset, ..Opened::default() };
+        while !lineage.is_empty() {
+            opened.lineage.push((u64::take(&mut lineage), Marks::take(&mut lineage)));
+        }
+        while !tail.is_empty() {
+            opened.tail.push((u64::take(&mut tail), SaidText::new(Said::take(&mut tail))));
+        }
+        opened
+    }
+}
+
+impl<'a> Field<'a> for Found<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        self.epoch.put(out);
+        self.top.put(out);
+        self.lineage.put(out);
+        self.tail.put(out);
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        let (epoch, top) = (u64::take(record), Marks::take(record));
+        Self { epoch, top, lineage: Field::take(record), tail: Field::take(record) }
+    }
+}
+
+impl Field<'_> for Marks {
+    fn put(self, out: &mut Vec<u8>) {
+        self.offset.put(out);
+        self.change.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self { offset: u64::take(record), change: u64::take(record) }
+    }
+}
+
+impl<'a> Field<'a> for Said<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        self.user.put(out);
+        self.name.put(out);
+        self.body.put(out);
+        self.key.put(out);
+        self.reply_to.put(out);
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        let (user, name) = (Field::take(record), Field::take(record));
+        let (body, key) = (Field::take(record), Field::take(record));
+        Self { user, name, body, key, reply_to: Field::take(record) }
+    }
+}
+
+/// Reads a record that holds one message and nothing behind it.
+///
+/// # Panics
+///
+/// If it was not written by [`Field::put`] of one.
+pub(crate) fn read_whole<'a, T: Field<'a>>(mut record: &'a [u8]) -> T {
+    let message = T::take(&mut record);
+    assert!(record.is_empty(), "a record holds one message and nothing behind it");
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::arena::Key;
+
+    #[track_caller]
+    fn check<'a, T: Field<'a> + Copy + PartialEq + std::fmt::Debug>(
+        message: T,
+        record: &'a mut Vec<u8>,
+    ) {
+        message.put(record);
+        assert_eq!(read_whole::<T>(record), message);
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written() {
+        let room = Key::from_u64(0x3_0000_0004);
+        let said =
+            Said { user: "u", name: "é", body: "\"hi\"", key: Some("k"), reply_to: Some(3) };
+        let top = Marks { offset: 7, change: 9 };
+        let bare = Said { key: None, reply_to: None, ..said };
+        for said in [said, bare] {
+            let append = ToStore::Append { number: 1, room, top, at_ms: 5, said };
+            check(append, &mut Vec::new());
+        }
+        check(ToStore::Open { number: 1, room, topic: "room:é", epoch: u64::MAX }, &mut Vec::new());
+        check(ToStore::Close { room }, &mut Vec::new());
+        check(ToStore::Restarted {}, &mut Vec::new());
+        check(Load { shard: 3, number: 2, id: 1 }, &mut Vec::new());
+        let (mut lineage, mut tail) = (Vec::new(), Vec::new());
+        Found::push_epoch(&mut lineage, 5, top);
+        Found::push_message(&mut tail, 9, said);
+        Found::push_message(&mut tail, 10, bare);
+        let found = Found { epoch: 6, top, lineage: &lineage, tail: &tail };
+        let mut record = Vec::new();
+        check(FromStore::Opened { number: 4, found: Some(found) }, &mut record);
+        let FromStore::Opened { found: Some(found), .. } = read_whole(&record) else {
+            unreachable!("as above")
+        };
+        let opened = found.opened();
+        assert_eq!((opened.epoch, opened.top, opened.kept), (6, top, 7));
+        assert_eq!(opened.lineage, [(5, top)]);
+        assert_eq!(opened.tail, [(9, SaidText::new(said)), (10, SaidText::new(bare))]);
+        check(FromStore::Opened { number: 4, found: None }, &mut Vec::new());
+        check(FromStore::NotOpened { number: 4 }, &mut Vec::new());
+        check(FromStore::Kept { through: 4 }, &mut Vec::new());
+        check(FromStore::Failing {}, &mut Vec::new());
+        check(FromStore::Healed {}, &mut Vec::new());
+    }
+}

@@ -1,0 +1,202 @@
+//! The folder of a store: made, locked, opened, and what its last end was like.
+//!
+//! Each start is a *life*. After an end without order (`kill -9`, power), members may have seen
+//! messages that were not kept, so each room begins a new era when it is next opened: see
+//! `writer`. After an orderly end rooms go on as they were.
+//!
+//! Invariants: 1 of [`super`]; the lock is held as long as the connections are.
+//!
+//! Called by: `app`, and the threads of the store. Calls: `schema`, `writer`, `reader`.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+
+use super::error::StoreError;
+use super::reader::Reader;
+use super::schema;
+use super::writer::Writer;
+
+/// The least SQLite that does not corrupt its log when two connections checkpoint at once.
+const SQLITE_MIN: i32 = 3_051_003;
+
+/// The name of the database in its folder.
+const FILE: &str = "chat.db";
+
+/// The name of the lock in its folder.
+const LOCK: &str = "lock";
+
+/// To what length the log is cut when it begins anew, in bytes: 16 MiB.
+const WAL_BYTES_KEPT: i64 = 16 * 1_024 * 1_024;
+
+/// Where a store is, and how much memory it may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The folder. It is made, for its owner alone, if it is not there.
+    pub path: PathBuf,
+    /// Pages that the writer keeps, in bytes.
+    pub writer_cache_bytes: usize,
+    /// Pages that each reader keeps, in bytes.
+    pub reader_cache_bytes: usize,
+}
+
+impl Options {
+    /// With the sizes that are measured well.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        const MIB: usize = 1_024 * 1_024;
+        Self { path: path.into(), writer_cache_bytes: 16 * MIB, reader_cache_bytes: 8 * MIB }
+    }
+}
+
+/// A store that is open and locked.
+#[derive(Debug)]
+pub(super) struct Disk {
+    options: Options,
+    guest_secret: [u8; 32],
+    /// Held as long as any connection.
+    lock: Arc<File>,
+}
+
+/// What the file says of its lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lives {
+    /// This one: 1 for the first.
+    pub(super) now: i64,
+    /// The last one that followed an end without order; 0 if there was none.
+    pub(super) unclean: i64,
+}
+
+impl Disk {
+    /// Opens a store, and makes it if it is not there. `made_secret` is for a store that has none
+    /// yet. The writer is the only one there may ever be.
+    ///
+    /// # Errors
+    ///
+    /// If another process has it, if it is not ours or of a later version, or if the disk fails.
+    pub(super) fn open(
+        options: Options,
+        made_secret: &[u8; 32],
+        now_ms: u64,
+    ) -> Result<(Self, Writer), StoreError> {
+        let version = rusqlite::version_number();
+        if version < SQLITE_MIN {
+            return Err(StoreError::OldSqlite { version });
+        }
+        let lock = Arc::new(lock(&options.path)?);
+        let file = options.path.join(FILE);
+        let mut conn = Connection::open_with_flags(
+            &file,
+            OpenFlags::SQLITE_OPEN_READ_WRITE
+                | OpenFlags::SQLITE_OPEN_CREATE
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        if schema::check(&conn, &file)? {
+            // Only an empty file takes this.
+            conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        }
+        conn.pragma_update(None, "journal_mode", "WAL")?;
+        conn.pragma_update(None, "synchronous", "FULL")?;
+        // Nobody else writes, and for readers it does not wait.
+        conn.busy_timeout(Duration::ZERO)?;
+        // Checkpoints are the writer's own: see there.
+        conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+        conn.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+        conn.pragma_update(None, "secure_delete", true)?;
+        conn.pragma_update(None, "cache_size", cache_size(options.writer_cache_bytes))?;
+        // A log that has seen a failed sync is never appended to, and its end is not remembered.
+        checkpoint_all(&conn)?;
+        schema::migrate(&mut conn)?;
+        let (lives, guest_secret) = begin_life(&mut conn, made_secret, now_ms)?;
+        // SQLite syncs the folder for its log, not for the database or the folder itself.
+        for folder in [Some(&*options.path), options.path.parent()].into_iter().flatten() {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::Folder)?;
+        }
+        let writer = Writer::new(conn, lives, Arc::clone(&lock))?;
+        Ok((Self { options, guest_secret, lock }, writer))
+    }
+
+    /// Another connection, which can only read.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite.
+    pub(super) fn reader(&self) -> Result<Reader, StoreError> {
+        let conn = Connection::open_with_flags(
+            self.options.path.join(FILE),
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        conn.pragma_update(None, "query_only", true)?;
+        conn.pragma_update(None, "cache_size", cache_size(self.options.reader_cache_bytes))?;
+        Reader::new(conn, Arc::clone(&self.lock))
+    }
+
+    /// Signs guests' tokens, and is the same in each life.
+    pub(super) fn guest_secret(&self) -> &[u8; 32] {
+        &self.guest_secret
+    }
+}
+
+/// Makes a folder, and locks it against other processes.
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(StoreError::Folder)?;
+    let opened = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(folder.join(LOCK));
+    let file = opened.map_err(StoreError::Folder)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { folder: folder.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(StoreError::Folder(error)),
+    }
+}
+
+/// As SQLite counts it: negative, in KiB.
+fn cache_size(bytes: usize) -> i64 {
+    -i64::try_from(bytes / 1_024).unwrap_or(i64::MAX)
+}
+
+/// Writes all that is committed into the database, syncs it, and empties the log. False if a reader
+/// was in the way.
+pub(super) fn checkpoint_all(conn: &Connection) -> Result<bool, StoreError> {
+    let is_busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    Ok(!is_busy)
+}
+
+/// Counts this life, and notes how the last one ended.
+fn begin_life(
+    conn: &mut Connection,
+    made_secret: &[u8; 32],
+    now_ms: u64,
+) -> Result<(Lives, [u8; 32]), StoreError> {
+    let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let number = |key| {
+        let sql = "SELECT value FROM meta WHERE key = ?1";
+        let found = step.query_row(sql, [key], |row| row.get::<_, i64>(0)).optional();
+        found.map(Option::unwrap_or_default)
+    };
+    let now = number("life")? + 1;
+    let is_clean = now == 1 || number("clean")? == 1;
+    let unclean = if is_clean { number("unclean")? } else { now };
+    let put = "INSERT INTO meta(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO ";
+    let replace = format!("{put} UPDATE SET value = excluded.value");
+    for (key, value) in [("life", now), ("unclean", unclean), ("clean", 0)] {
+        step.execute(&replace, params![key, value])?;
+    }
+    let keep = format!("{put} NOTHING");
+    step.execute(&keep, params!["created_at", i64::try_from(now_ms).unwrap_or(i64::MAX)])?;
+    step.execute(&keep, params!["guest_secret", made_secret])?;
+    let sql = "SELECT value FROM meta WHERE key = 'guest_secret'";
+    let secret = step.query_row(sql, [], |row| row.get(0))?;
+    step.commit()?;
+    Ok((Lives { now, unclean }, secret))
+}

@@ -1,0 +1,166 @@
+//! Why the store cannot do something: whose fault it is, and whether it may pass.
+//!
+//! Deliberately absent: what is done about it (`faults`).
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+use rusqlite::ffi;
+
+/// What kind of failure it is, as far as it matters what is done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The disk is full, or a quota is used up.
+    Full,
+    /// A sync failed: what the kernel says of the file from now on proves nothing.
+    Sync,
+    /// Another failure of the disk.
+    Io,
+    /// The file is damaged. It does not heal.
+    Corrupt,
+    /// Something that no disk does: a defect of ours.
+    Defect,
+}
+
+impl Cause {
+    /// As metrics and logs name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Sync => "sync",
+            Self::Io => "io",
+            Self::Corrupt => "corrupt",
+            Self::Defect => "defect",
+        }
+    }
+}
+
+/// Why the store cannot do something.
+#[derive(Debug)]
+pub enum StoreError {
+    /// Another process has the folder.
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The file is of a later version of the program.
+    Newer {
+        /// The file's number.
+        found: i64,
+        /// The last one that is known here.
+        known: i64,
+    },
+    /// The file is a database of something else.
+    Foreign {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The SQLite that was linked is older than what is safe.
+    OldSqlite {
+        /// Its number.
+        version: i32,
+    },
+    /// The folder cannot be made or opened.
+    Folder(io::Error),
+    /// A reader is in the way.
+    Busy,
+    /// It ended while it failed.
+    Ended,
+    /// SQLite says so.
+    Sqlite(rusqlite::Error),
+}
+
+impl StoreError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Sqlite(error) => cause_of(error),
+            Self::Folder(_) | Self::Busy => Cause::Io,
+            Self::InUse { .. }
+            | Self::Newer { .. }
+            | Self::Foreign { .. }
+            | Self::OldSqlite { .. }
+            | Self::Ended => Cause::Defect,
+        }
+    }
+}
+
+fn cause_of(error: &rusqlite::Error) -> Cause {
+    let Some(error) = error.sqlite_error() else { return Cause::Defect };
+    match (error.code, error.extended_code) {
+        (ErrorCode::DiskFull, _) => Cause::Full,
+        (_, ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC) => Cause::Sync,
+        (
+            ErrorCode::SystemIoFailure
+            | ErrorCode::CannotOpen
+            | ErrorCode::ReadOnly
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::OperationInterrupted
+            | ErrorCode::OutOfMemory,
+            _,
+        ) => Cause::Io,
+        (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, _) => Cause::Corrupt,
+        _ => Cause::Defect,
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse { folder } => {
+                write!(
+                    f,
+                    "{} is in use by another chinwag: stop it, or choose another store.path",
+                    folder.display()
+                )
+            }
+            Self::Newer { found, known } => write!(
+                f,
+                "the store has schema {found}, and this program knows up to {known}: use the newer program"
+            ),
+            Self::Foreign { file } => {
+                write!(f, "{} is a database of another program", file.display())
+            }
+            Self::OldSqlite { version } => {
+                write!(f, "SQLite {version} is too old: it may corrupt its log")
+            }
+            Self::Folder(error) => error.fmt(f),
+            Self::Busy => f.write_str("a read is in the way"),
+            Self::Ended => f.write_str("it ended before everything was kept"),
+            Self::Sqlite(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_its_cause() {
+        let of = |code| {
+            let error = ffi::Error::new(code);
+            StoreError::from(rusqlite::Error::SqliteFailure(error, None)).cause()
+        };
+        assert_eq!(of(ffi::SQLITE_FULL), Cause::Full);
+        assert_eq!(of(ffi::SQLITE_IOERR_FSYNC), Cause::Sync);
+        assert_eq!(of(ffi::SQLITE_IOERR_WRITE), Cause::Io);
+        assert_eq!(of(ffi::SQLITE_CORRUPT), Cause::Corrupt);
+        assert_eq!(of(ffi::SQLITE_NOTADB), Cause::Corrupt);
+        assert_eq!(of(ffi::SQLITE_CONSTRAINT), Cause::Defect);
+        let error = StoreError::from(rusqlite::Error::QueryReturnedNoRows);
+        assert_eq!(error.cause(), Cause::Defect);
+    }
+}

@@ -1,0 +1,44 @@
+//! What was said stays: rooms in SQLite.
+//!
+//! ```text
+//!   shard ── log ── ToStore ──> threads ──┬── Writer ──┐   one connection that writes: batches,
+//!             <──── FromStore ──┘         │            │   eras, checkpoints
+//!                                         └── Reader ──┴── Disk: folder, lock, schema
+//! ```
+//!
+//! `log` is a shard's end, `threads` is the other; `disk` opens the folder, `schema` is what is in
+//! the file, `writer` and `reader` are its two ways in, `batch` is what goes into a commit, `faults`
+//! decides what a failure means, `row` is the form of a message.
+//!
+//! Invariants:
+//!
+//! 1. one process, and in it one connection, writes the file and checkpoints it;
+//! 2. what [`Writer::write`] has returned for is on disk;
+//! 3. a message's id is its room's id and its offset, given once: a row is never overwritten by
+//!    another message;
+//! 4. a row that does not fit its checksum is never served.
+//!
+//! Deliberately absent: what a room is, who may read it, and when a message is answered.
+
+mod batch;
+mod disk;
+mod error;
+mod faults;
+mod log;
+mod reader;
+mod row;
+mod schema;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod threads;
+#[cfg(test)]
+mod threads_tests;
+mod writer;
+
+pub use disk::Options;
+pub use error::{Cause, StoreError};
+pub use log::StoreLog;
+pub use reader::TailBounds;
+pub use stats::StoreStats;
+pub use threads::{Start, Store};

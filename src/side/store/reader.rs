@@ -1,0 +1,178 @@
+//! A connection that only reads: rooms that are opened, and ranges of what was said.
+//!
+//! Invariants: 4 of [`super`]; a read ends within [`READ_MS_MAX`], so that none keeps the log from
+//! being emptied.
+//!
+//! Deliberately absent: who may read.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use rusqlite::{Connection, Row, params};
+
+use super::error::StoreError;
+use super::row::{id_of, offset_of, sum_of};
+use super::writer::top_of;
+use crate::limits::LINEAGE_EPOCHS_MAX;
+use crate::link::log::{Marks, Said};
+use crate::link::store::Found;
+
+/// How long a read may take, in milliseconds.
+const READ_MS_MAX: u64 = 500;
+
+/// After how many steps of SQLite's machine the clock is looked at: some microseconds.
+const STEPS_PER_LOOK: i32 = 1_000;
+
+/// The connection. See the module.
+pub(super) struct Reader {
+    conn: Connection,
+    began: Instant,
+    /// When the read under way is to end, in milliseconds since `began`.
+    due_ms: Arc<AtomicU64>,
+    /// How many rows did not fit their checksum.
+    damaged: u64,
+    /// Held as long as this.
+    _lock: Arc<File>,
+}
+
+/// How much of what was said last is read with a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TailBounds {
+    /// Messages.
+    pub messages: u32,
+    /// Their bytes as they are kept, about.
+    pub bytes: usize,
+}
+
+/// A room, as it is kept.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Loaded {
+    epoch: u64,
+    top: Marks,
+    lineage: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl Loaded {
+    /// As it is told.
+    pub(super) fn found(&self) -> Found<'_> {
+        let Self { epoch, top, lineage, tail } = self;
+        Found { epoch: *epoch, top: *top, lineage, tail }
+    }
+}
+
+impl Reader {
+    pub(super) fn new(mut conn: Connection, lock: Arc<File>) -> Result<Self, StoreError> {
+        let (began, due_ms) = (Instant::now(), Arc::new(AtomicU64::new(u64::MAX)));
+        let due = Arc::clone(&due_ms);
+        let is_late = move || elapsed_ms(began) > due.load(Ordering::Relaxed);
+        conn.progress_handler(STEPS_PER_LOOK, Some(is_late))?;
+        Ok(Self { conn, began, due_ms, damaged: 0, _lock: lock })
+    }
+
+    /// How many rows did not fit their checksum, and were not served, since this was last asked.
+    pub(super) fn take_damaged(&mut self) -> u64 {
+        std::mem::take(&mut self.damaged)
+    }
+
+    fn begin(&self) {
+        self.due_ms.store(elapsed_ms(self.began) + READ_MS_MAX, Ordering::Relaxed);
+    }
+
+    /// Reads a room: where it stands, its epochs, and its last messages without a hole.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite, and if it takes too long.
+    pub(super) fn load(&mut self, id: u32, bounds: TailBounds) -> Result<Loaded, StoreError> {
+        self.begin();
+        // One look, whatever is written meanwhile.
+        let look = self.conn.unchecked_transaction()?;
+        let top = top_of(&look, id)?;
+        let (epoch, lineage) = epochs(&look, id)?;
+        let (mut messages, mut ends, mut next) = (Vec::new(), vec![0], top.offset);
+        let sql = "SELECT id, at, user, name, body, key, reply_to, sum FROM message \
+                   WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3";
+        let mut statement = look.prepare_cached(sql)?;
+        let range = params![id_of(id, 1), id_of(id, top.offset), bounds.messages];
+        let mut rows = statement.query(range)?;
+        while let Some(row) = rows.next()? {
+            let Some(message) = Message::of(row) else {
+                self.damaged += 1;
+                break;
+            };
+            if offset_of(message.id) != next {
+                break;
+            }
+            Found::push_message(&mut messages, message.at_ms, message.said);
+            if messages.len() > bounds.bytes {
+                break;
+            }
+            ends.push(messages.len());
+            next -= 1;
+        }
+        // The oldest first.
+        let mut tail = Vec::with_capacity(*ends.last().expect("it begins with 0"));
+        for piece in ends.windows(2).rev() {
+            tail.extend_from_slice(&messages[piece[0]..piece[1]]);
+        }
+        Ok(Loaded { epoch, top, lineage, tail })
+    }
+
+    #[cfg(test)]
+    pub(super) fn conn(&self) -> &Connection {
+        self.begin();
+        &self.conn
+    }
+}
+
+/// The epoch that a room is in, and those before it.
+fn epochs(look: &Connection, id: u32) -> Result<(u64, Vec<u8>), StoreError> {
+    let sql = "SELECT first, first_change, epoch FROM era WHERE room = ?1 \
+               ORDER BY first DESC, life DESC LIMIT ?2";
+    let mut statement = look.prepare_cached(sql)?;
+    let count = i64::try_from(LINEAGE_EPOCHS_MAX + 1).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![id, count])?;
+    let (mut present, mut lineage, mut kept) = (None, Vec::new(), Marks::default());
+    while let Some(row) = rows.next()? {
+        let number = |index| row.get::<_, i64>(index).map(i64::cast_unsigned);
+        let (first, first_change, epoch) = (number(0)?, number(1)?, number(2)?);
+        if present.is_none() {
+            present = Some(epoch);
+        } else {
+            Found::push_epoch(&mut lineage, epoch, kept);
+        }
+        // The one before is true up to where this one begins.
+        kept = Marks { offset: first - 1, change: first_change - 1 };
+    }
+    let epoch = present.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    Ok((epoch, lineage))
+}
+
+/// A row of `message`.
+struct Message<'a> {
+    id: i64,
+    at_ms: u64,
+    said: Said<'a>,
+}
+
+impl<'a> Message<'a> {
+    /// None, if it does not fit its checksum or has no such columns.
+    fn of(row: &'a Row<'_>) -> Option<Self> {
+        let number = |index| row.get::<_, i64>(index).ok();
+        let text = |index| row.get_ref(index).ok()?.as_str().ok();
+        let maybe = |index| row.get_ref(index).ok()?.as_str_or_null().ok();
+        let (id, at) = (number(0)?, number(1)?);
+        let reply_to = row.get::<_, Option<i64>>(6).ok()?.map(i64::cast_unsigned);
+        let (user, name, body) = (text(2)?, text(3)?, text(4)?);
+        let said = Said { user, name, body, key: maybe(5)?, reply_to };
+        let is_whole = number(7)? == sum_of(id, at, said);
+        is_whole.then_some(Self { id, at_ms: at.cast_unsigned(), said })
+    }
+}
+
+fn elapsed_ms(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

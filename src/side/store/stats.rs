@@ -1,0 +1,191 @@
+//! What the store has counted, for other threads to read, and the text of it for Prometheus.
+//!
+//! Deliberately absent: sums over shards. There is one store.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use super::error::Cause;
+use super::faults::State;
+
+/// Bounds of the histogram of commits, in microseconds.
+const COMMIT_US: [u64; 14] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 5_000_000,
+];
+
+/// Bounds of the histogram of batches, in messages.
+const BATCH_MESSAGES: [u64; 9] = [1, 2, 5, 10, 20, 50, 100, 200, 500];
+
+/// What failures are counted as.
+const CAUSES: [Cause; 5] = [Cause::Full, Cause::Sync, Cause::Io, Cause::Corrupt, Cause::Defect];
+
+/// What the states are called, in the order of their numbers.
+const STATES: [&str; 3] = ["ok", "failing", "failed"];
+
+/// What the store has counted.
+#[derive(Debug, Default)]
+pub struct StoreStats {
+    state: AtomicU8,
+    commit_us: Histogram<{ COMMIT_US.len() }>,
+    batch_messages: Histogram<{ BATCH_MESSAGES.len() }>,
+    wal_bytes: AtomicU64,
+    errors: [AtomicU64; CAUSES.len()],
+    room_loads: AtomicU64,
+    damaged: AtomicU64,
+}
+
+/// Counts by bounds, each for what is at most that.
+#[derive(Debug)]
+struct Histogram<const N: usize> {
+    counts: [AtomicU64; N],
+    above: AtomicU64,
+    sum: AtomicU64,
+}
+
+impl<const N: usize> Default for Histogram<N> {
+    fn default() -> Self {
+        let counts = [const { AtomicU64::new(0) }; N];
+        Self { counts, above: AtomicU64::new(0), sum: AtomicU64::new(0) }
+    }
+}
+
+impl<const N: usize> Histogram<N> {
+    fn count(&self, bounds: &[u64; N], value: u64) {
+        let at = bounds.iter().position(|bound| value <= *bound);
+        at.map_or(&self.above, |at| &self.counts[at]).fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(value, Ordering::Relaxed);
+    }
+
+    fn push_text(&self, out: &mut String, name: &str, help: &str, bounds: &[u64; N]) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "# HELP chinwag_{name} {help}\n# TYPE chinwag_{name} histogram");
+        let mut count = 0;
+        for (bound, here) in bounds.iter().zip(&self.counts) {
+            count += here.load(Ordering::Relaxed);
+            let _ = writeln!(out, "chinwag_{name}_bucket{{le=\"{bound}\"}} {count}");
+        }
+        count += self.above.load(Ordering::Relaxed);
+        let sum = self.sum.load(Ordering::Relaxed);
+        let _ = writeln!(out, "chinwag_{name}_bucket{{le=\"+Inf\"}} {count}");
+        let _ = writeln!(out, "chinwag_{name}_sum {sum}\nchinwag_{name}_count {count}");
+    }
+}
+
+impl StoreStats {
+    /// Whether messages are kept.
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == 0
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        let number = match state {
+            State::Working => 0,
+            State::Failing { .. } => 1,
+            State::Failed { .. } => 2,
+        };
+        self.state.store(number, Ordering::Relaxed);
+    }
+
+    /// A batch was committed.
+    pub(super) fn committed(&self, messages: usize, took_us: u64, wal_bytes: usize) {
+        self.commit_us.count(&COMMIT_US, took_us);
+        self.batch_messages.count(&BATCH_MESSAGES, messages as u64);
+        self.set_wal_bytes(wal_bytes);
+    }
+
+    pub(super) fn set_wal_bytes(&self, bytes: usize) {
+        self.wal_bytes.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self, cause: Cause) {
+        let at = CAUSES.iter().position(|of| *of == cause).expect("all causes are in the list");
+        self.errors[at].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A room was loaded, and on the way so many rows were not what had been written.
+    pub(super) fn loaded(&self, damaged: u64) {
+        self.room_loads.fetch_add(1, Ordering::Relaxed);
+        self.damaged.fetch_add(damaged, Ordering::Relaxed);
+    }
+
+    /// Appends it as text for Prometheus.
+    pub fn push_text(&self, out: &mut String) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            out,
+            "# HELP chinwag_store_state Whether messages are kept.\n# TYPE chinwag_store_state gauge"
+        );
+        let now = usize::from(self.state.load(Ordering::Relaxed));
+        for (number, state) in STATES.iter().enumerate() {
+            let is_now = u8::from(number == now);
+            let _ = writeln!(out, "chinwag_store_state{{state=\"{state}\"}} {is_now}");
+        }
+        let help = "How long commits took, in microseconds.";
+        self.commit_us.push_text(out, "store_commit_us", help, &COMMIT_US);
+        let help = "Messages in a commit.";
+        self.batch_messages.push_text(out, "store_batch_messages", help, &BATCH_MESSAGES);
+        let _ = writeln!(
+            out,
+            "# HELP chinwag_store_errors_total Commits and checkpoints that failed.\n# TYPE chinwag_store_errors_total counter"
+        );
+        for (cause, count) in CAUSES.iter().zip(&self.errors) {
+            let (code, count) = (cause.as_str(), count.load(Ordering::Relaxed));
+            let _ = writeln!(out, "chinwag_store_errors_total{{code=\"{code}\"}} {count}");
+        }
+        for (name, kind, help, value) in [
+            ("wal_bytes", "gauge", "The log of the database, in bytes.", &self.wal_bytes),
+            ("room_loads_total", "counter", "Rooms that were read.", &self.room_loads),
+            (
+                "damaged_rows_total",
+                "counter",
+                "Messages that were not served, for they are not what was written.",
+                &self.damaged,
+            ),
+        ] {
+            let value = value.load(Ordering::Relaxed);
+            let _ = writeln!(
+                out,
+                "# HELP chinwag_store_{name} {help}\n# TYPE chinwag_store_{name} {kind}\nchinwag_store_{name} {value}"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_has_what_was_counted() {
+        let stats = StoreStats::default();
+        stats.committed(3, 250, 8_000);
+        stats.committed(1_000, 251, 9_000);
+        stats.failed(Cause::Full);
+        stats.loaded(2);
+        assert!(stats.is_working());
+        stats.set_state(State::Failed { cause: Cause::Corrupt });
+        assert!(!stats.is_working());
+        let mut text = String::new();
+        stats.push_text(&mut text);
+        for line in [
+            "chinwag_store_state{state=\"ok\"} 0",
+            "chinwag_store_state{state=\"failed\"} 1",
+            "chinwag_store_commit_us_bucket{le=\"100\"} 0",
+            "chinwag_store_commit_us_bucket{le=\"250\"} 1",
+            "chinwag_store_commit_us_bucket{le=\"500\"} 2",
+            "chinwag_store_commit_us_bucket{le=\"+Inf\"} 2",
+            "chinwag_store_commit_us_sum 501",
+            "chinwag_store_batch_messages_bucket{le=\"500\"} 1",
+            "chinwag_store_batch_messages_count 2",
+            "chinwag_store_batch_messages_sum 1003",
+            "chinwag_store_errors_total{code=\"full\"} 1",
+            "chinwag_store_wal_bytes 9000",
+            "chinwag_store_room_loads_total 1",
+            "chinwag_store_damaged_rows_total 2",
+        ] {
+            assert!(text.lines().any(|of| of == line), "{line}");
+        }
+    }
+}

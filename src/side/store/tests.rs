@@ -1,0 +1,388 @@
+//! The parts of a store together, on real files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rusqlite::Connection;
+
+use super::batch::Batch;
+use super::disk::{Disk, Options};
+use super::error::{Cause, StoreError};
+use super::reader::{Loaded, Reader, TailBounds};
+use super::row::id_of;
+use super::writer::{Opening, Writer};
+use crate::base::arena::Key;
+use crate::link::ids::RoomKey;
+use crate::link::log::{Marks, Opened, Said, SaidText};
+use crate::link::record::Field;
+use crate::link::store::ToStore;
+
+const TAIL: TailBounds = TailBounds { messages: 1_000, bytes: 512 * 1_024 };
+
+/// A folder that goes when the test ends.
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Folder {
+    pub(super) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("chinwag-store-{process}-{count}"));
+        Self(path)
+    }
+
+    fn open(&self) -> (Disk, Writer) {
+        self.try_open().expect("it opens")
+    }
+
+    fn try_open(&self) -> Result<(Disk, Writer), StoreError> {
+        Disk::open(Options::at(&self.0), &[7; 32], 1_000)
+    }
+
+    pub(super) fn file(&self) -> PathBuf {
+        self.0.join("chat.db")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(super) fn key(room: u64) -> RoomKey {
+    Key::from_u64(1 << 32 | room)
+}
+
+fn push(batch: &mut Batch, record: ToStore<'_>) {
+    let mut bytes = Vec::new();
+    record.put(&mut bytes);
+    batch.push(0, &bytes);
+}
+
+pub(super) fn said(body: &str) -> Said<'_> {
+    Said { user: "u", name: "Ann", body, key: None, reply_to: None }
+}
+
+/// A home with one room after another.
+struct Home {
+    writer: Writer,
+    next: u64,
+}
+
+impl Home {
+    fn new(writer: Writer) -> Self {
+        Self { writer, next: 0 }
+    }
+
+    /// Opens a room, in this epoch if it begins or begins a new era.
+    fn open(&mut self, room: u64, epoch: u64) -> Option<u32> {
+        let mut batch = Batch::default();
+        self.next += 1;
+        let topic = format!("room:{room}");
+        let number = self.next;
+        push(&mut batch, ToStore::Open { number, room: key(room), topic: &topic, epoch });
+        let mut openings = Vec::new();
+        self.writer.write(&batch, &mut openings).expect("it is written");
+        let [opening] = openings[..] else { panic!("one was opened: {openings:?}") };
+        assert_eq!(opening, Opening { shard: 0, number, id: opening.id });
+        opening.id
+    }
+
+    /// Says something in a room, each behind what stands at `after`.
+    fn say(&mut self, room: u64, after: u64, bodies: &[&str]) {
+        let written = self.try_say(room, after, bodies);
+        written.expect("it is written");
+    }
+
+    fn try_say(&mut self, room: u64, after: u64, bodies: &[&str]) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        for (offset, body) in (after..).zip(bodies) {
+            self.next += 1;
+            let top = Marks { offset, change: 0 };
+            let (number, said) = (self.next, said(body));
+            let at_ms = 100 + offset;
+            push(&mut batch, ToStore::Append { number, room: key(room), top, at_ms, said });
+        }
+        self.writer.write(&batch, &mut Vec::new())
+    }
+}
+
+fn load(reader: &mut Reader, id: Option<u32>) -> Opened {
+    let loaded: Loaded = reader.load(id.expect("it is there"), TAIL).expect("it loads");
+    loaded.found().opened()
+}
+
+fn bodies(opened: &Opened) -> Vec<&str> {
+    opened.tail.iter().map(|(_, said)| &*said.body).collect()
+}
+
+fn at(offset: u64) -> Marks {
+    Marks { offset, change: 0 }
+}
+
+/// What is done to a file behind the store's back.
+fn meddle(file: &Path, sql: &str) {
+    Connection::open(file).expect("it opens").execute_batch(sql).expect("it is done");
+}
+
+#[test]
+fn a_room_is_there_after_an_orderly_end_in_its_epoch() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    assert_eq!(home.open(1, 50), None, "it begins");
+    assert_eq!(home.open(2, 51), None);
+    home.say(1, 0, &["\"a\"", "\"b\""]);
+    let keyed = Said { key: Some("k"), reply_to: Some(2), name: "é", ..said("\"c\"") };
+    let mut batch = Batch::default();
+    let append = ToStore::Append {
+        number: 9,
+        room: key(1),
+        top: at(2),
+        at_ms: u64::from(u32::MAX),
+        said: keyed,
+    };
+    push(&mut batch, append);
+    home.writer.write(&batch, &mut Vec::new()).unwrap();
+    home.writer.close().unwrap();
+    drop(disk);
+
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    assert_eq!(home.open(2, 61), None, "nothing was said in it");
+    let id = home.open(1, 60);
+    let opened = load(&mut reader, id);
+    assert_eq!((opened.epoch, opened.top, opened.kept), (50, at(3), 3));
+    assert_eq!(opened.lineage, []);
+    assert_eq!(opened.tail[0], (100, SaidText::new(said("\"a\""))));
+    assert_eq!(opened.tail[2], (u64::from(u32::MAX), SaidText::new(keyed)));
+    assert_eq!(bodies(&opened), ["\"a\"", "\"b\"", "\"c\""]);
+}
+
+#[test]
+fn after_an_end_without_order_a_room_goes_on_in_a_new_epoch_that_remembers_the_old_one() {
+    let folder = Folder::new();
+    let (_, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 50);
+    home.open(2, 51);
+    home.say(1, 0, &["\"a\"", "\"b\""]);
+    home.say(2, 0, &["\"x\""]);
+    drop(home);
+
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    let id = home.open(1, 60);
+    let opened = load(&mut reader, id);
+    assert_eq!((opened.epoch, opened.top), (60, at(2)));
+    assert_eq!(opened.lineage, [(50, at(2))]);
+    home.say(1, 2, &["\"c\""]);
+    assert_eq!(home.open(1, 61), id, "let go of and opened again");
+    assert_eq!(load(&mut reader, id).epoch, 60, "within one life it goes on");
+    drop((home, disk, reader));
+
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    let id = home.open(1, 70);
+    let opened = load(&mut reader, id);
+    assert_eq!((opened.epoch, opened.top), (70, at(3)));
+    assert_eq!(opened.lineage, [(60, at(3)), (50, at(2))]);
+    assert_eq!(bodies(&opened), ["\"a\"", "\"b\"", "\"c\""]);
+    home.writer.close().unwrap();
+    drop((disk, reader));
+
+    // An orderly end in between does not make up for what was before it.
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    let ids = [home.open(1, 80), home.open(2, 81)];
+    assert_eq!(load(&mut reader, ids[0]).epoch, 70);
+    let opened = load(&mut reader, ids[1]);
+    assert_eq!((opened.epoch, &opened.lineage[..]), (81, &[(51, at(1))][..]));
+}
+
+#[test]
+fn a_room_that_was_emptied_counts_on() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 50);
+    home.say(1, 0, &["\"a\"", "\"b\""]);
+    meddle(&folder.file(), "UPDATE room SET last = 2, floor = 2; DELETE FROM message;");
+    let id = home.open(1, 51);
+    let opened = load(&mut disk.reader().unwrap(), id);
+    assert_eq!((opened.epoch, opened.top, opened.tail), (50, at(2), Vec::new()));
+}
+
+#[test]
+fn a_tail_is_bounded_and_ends_with_the_last_message() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    home.open(1, 50);
+    home.say(1, 0, &["\"a\"", "\"b\"", "\"c\"", "\"d\""]);
+    let id = home.open(1, 51).unwrap();
+    let mut tail = |bounds| {
+        let opened = reader.load(id, bounds).unwrap().found().opened();
+        assert_eq!(opened.top, at(4));
+        bodies(&opened).join(",")
+    };
+    assert_eq!(tail(TailBounds { messages: 2, ..TAIL }), "\"c\",\"d\"");
+    assert_eq!(tail(TailBounds { messages: 0, ..TAIL }), "");
+    assert_eq!(tail(TailBounds { bytes: 1, ..TAIL }), "");
+    assert_eq!(tail(TailBounds { bytes: 100, ..TAIL }), "\"b\",\"c\",\"d\"");
+}
+
+#[test]
+fn what_was_written_before_is_not_overwritten() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 50);
+    home.say(1, 0, &["\"a\""]);
+    home.say(1, 0, &["\"another\"", "\"b\""]);
+    let id = home.open(1, 51);
+    assert_eq!(bodies(&load(&mut disk.reader().unwrap(), id)), ["\"a\"", "\"b\""]);
+}
+
+#[test]
+fn a_batch_that_fails_can_be_written_again() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    home.open(1, 50);
+    home.open(2, 51);
+    home.say(1, 0, &["\"a\""]);
+    // So that the pages of a new room, and of its messages, have no place.
+    let pages = "PRAGMA max_page_count = 1";
+    home.writer.conn().query_row(pages, [], |row| row.get::<_, i64>(0)).unwrap();
+    let long = format!("\"{}\"", "x".repeat(100_000));
+    let error = home.try_say(2, 0, &["\"x\"", &long]).unwrap_err();
+    assert_eq!(error.cause(), Cause::Full);
+    let error = home.try_say(2, 0, &["\"x\"", &long]).unwrap_err();
+    assert_eq!(error.cause(), Cause::Full, "and again");
+    assert!(home.writer.heal().unwrap());
+    assert_eq!(load(&mut reader, Some(1)).top, at(1), "what was kept can be read");
+    let pages = "PRAGMA max_page_count = 1000000";
+    home.writer.conn().query_row(pages, [], |row| row.get::<_, i64>(0)).unwrap();
+    home.say(2, 0, &["\"x\"", &long]);
+    let id = home.open(2, 52);
+    assert_eq!(bodies(&load(&mut reader, id)), ["\"x\"", &long]);
+    assert_eq!(load(&mut reader, id).epoch, 51);
+}
+
+#[test]
+fn a_shard_that_begins_anew_opens_its_rooms_anew() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 50);
+    home.say(1, 0, &["\"a\""]);
+    let mut batch = Batch::default();
+    push(&mut batch, ToStore::Restarted {});
+    home.writer.write(&batch, &mut Vec::new()).unwrap();
+    let id = home.open(1, 51);
+    let opened = load(&mut disk.reader().unwrap(), id);
+    assert_eq!((opened.epoch, opened.top), (50, at(1)), "nothing that was said is lost by that");
+}
+
+#[test]
+#[should_panic(expected = "opened before")]
+fn nothing_is_said_in_a_room_that_is_not_open() {
+    let folder = Folder::new();
+    let mut home = Home::new(folder.open().1);
+    home.open(1, 50);
+    let mut batch = Batch::default();
+    push(&mut batch, ToStore::Close { room: key(1) });
+    home.writer.write(&batch, &mut Vec::new()).unwrap();
+    home.say(1, 0, &["\"a\""]);
+}
+
+#[test]
+fn an_altered_row_is_not_served_and_what_is_behind_it_is() {
+    for column in ["body = '\"!\"'", "user = 'eve'", "at = at + 1", "key = ''", "sum = 0"] {
+        let folder = Folder::new();
+        let (disk, writer) = folder.open();
+        let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+        home.open(1, 50);
+        home.say(1, 0, &["\"a\"", "\"b\"", "\"c\""]);
+        let id = home.open(1, 51);
+        let row = id_of(id.unwrap(), 2);
+        meddle(&folder.file(), &format!("UPDATE message SET {column} WHERE id = {row}"));
+        assert_eq!(bodies(&load(&mut reader, id)), ["\"c\""], "{column}");
+        assert_eq!(reader.take_damaged(), 1);
+    }
+}
+
+#[test]
+fn a_read_that_does_not_end_is_ended() {
+    let folder = Folder::new();
+    let (disk, _writer) = folder.open();
+    let reader = disk.reader().unwrap();
+    let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) \
+                   SELECT count(*) FROM n";
+    let error = reader.conn().query_row(endless, [], |_| Ok(())).unwrap_err();
+    assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::OperationInterrupted));
+}
+
+#[test]
+fn a_checkpoint_empties_the_log_and_what_it_held_is_there() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    let wal_bytes = || fs::metadata(folder.0.join("chat.db-wal")).unwrap().len();
+    home.open(1, 50);
+    home.say(1, 0, &["\"a\""]);
+    assert!(home.writer.wal_bytes() > 0 && wal_bytes() > 0);
+    home.writer.checkpoint().unwrap();
+    assert_eq!(home.writer.wal_bytes(), 0);
+    home.say(1, 1, &["\"b\""]);
+    assert!(home.writer.empty_wal().unwrap());
+    assert_eq!(wal_bytes(), 0);
+    let id = home.open(1, 51);
+    assert_eq!(bodies(&load(&mut disk.reader().unwrap(), id)), ["\"a\"", "\"b\""]);
+}
+
+#[test]
+fn the_folder_is_its_owners_alone_and_one_process_has_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    assert_eq!(fs::metadata(&folder.0).unwrap().permissions().mode() & 0o777, 0o700);
+    let second = folder.try_open().err().unwrap();
+    assert!(matches!(second, StoreError::InUse { .. }), "{second}");
+    drop(disk);
+    assert!(folder.try_open().is_err(), "the writer has it still");
+    drop(writer);
+    folder.open();
+}
+
+#[test]
+fn the_secret_of_guests_stays() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    assert_eq!(disk.guest_secret(), &[7; 32]);
+    drop((disk, writer));
+    let (disk, _writer) = Disk::open(Options::at(&folder.0), &[8; 32], 2_000).unwrap();
+    assert_eq!(disk.guest_secret(), &[7; 32]);
+}
+
+#[test]
+fn a_file_of_a_later_version_or_of_another_program_is_refused() {
+    let folder = Folder::new();
+    drop(folder.open());
+    meddle(&folder.file(), "PRAGMA user_version = 99");
+    let error = folder.try_open().err().unwrap();
+    assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
+    assert!(error.to_string().contains("99") && error.to_string().contains('1'), "{error}");
+    meddle(&folder.file(), "PRAGMA user_version = 1; PRAGMA application_id = 5");
+    let error = folder.try_open().err().unwrap();
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+
+    let other = Folder::new();
+    fs::create_dir(&other.0).unwrap();
+    meddle(&other.file(), "CREATE TABLE t(x)");
+    assert!(matches!(other.try_open().err().unwrap(), StoreError::Foreign { .. }));
+    fs::write(other.file(), [b'x'; 4_096]).unwrap();
+    assert_eq!(other.try_open().err().unwrap().cause(), Cause::Corrupt);
+}

@@ -1,0 +1,436 @@
+//! The threads of the store: one that writes, and some that read.
+//!
+//! ```text
+//!   "store-writer"    take what all rings hold ─ one commit ─ Kept, Opened, Load ─ checkpoint, or rest
+//!   "store-reader-0"  Load ─ Opened
+//! ```
+//!
+//! They meet the shards in a mesh of their own, whose last ports are theirs. There is no timer for
+//! commits: while one is under way, the next batch gathers in the rings.
+//!
+//! When a commit fails, its batch stays, and nothing more is taken until it is written: rings fill,
+//! and shards refuse. It is tried again each second, as `faults` says.
+//!
+//! Invariants: 1 to 3 of [`crate::link::store`]; a shard never waits for these threads.
+//!
+//! Called by: `app`. Calls: `disk`, `writer`, `reader`, `faults`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use super::batch::Batch;
+use super::disk::{Disk, Options};
+use super::error::StoreError;
+use super::faults::{Faults, State};
+use super::log::StoreLog;
+use super::reader::{Reader, TailBounds};
+use super::stats::StoreStats;
+use super::writer::{Opening, Writer};
+use crate::limits::{
+    STORE_BATCH_BYTES_MAX, STORE_BATCH_MAX, STORE_CHECKPOINT_BYTES, STORE_CHECKPOINT_IDLE_BYTES,
+    STORE_REST_MS,
+};
+use crate::link::record::Field;
+use crate::link::store::{FromStore, Load, ToStore, read_whole};
+use crate::mesh::{Port, Wake, connect_with};
+
+/// A store that runs. It ends with [`Store::stop`]; dropped without that, its end is one without
+/// order.
+pub struct Store {
+    guest_secret: [u8; 32],
+    stats: Arc<StoreStats>,
+    stop: Arc<AtomicBool>,
+    writer: JoinHandle<Result<(), StoreError>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// What a store is started with.
+pub struct Start {
+    /// Where it is, and how much memory it may use.
+    pub options: Options,
+    /// How much of what was said last is read with a room.
+    pub tail: TailBounds,
+    /// Signs guests' tokens, in a store that is new.
+    pub made_secret: [u8; 32],
+    /// Unix time, in milliseconds.
+    pub now_ms: u64,
+    /// How many shards there are.
+    pub shards: u16,
+    /// How many threads read.
+    pub readers: u16,
+    /// The size of a ring between a shard and a thread, in words: a power of two.
+    pub ring_words: usize,
+    /// What is done when a thread of the store panics: it is a defect, and nothing is kept from
+    /// then on.
+    pub on_panic: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Does what is to be done when a thread of the store panics.
+struct Panics(Arc<dyn Fn() + Send + Sync>);
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            (self.0)();
+        }
+    }
+}
+
+/// Ends the sleep of a thread of the store.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(&self) {
+        self.0.unpark();
+    }
+}
+
+impl Store {
+    /// Opens a store and begins its threads. Returns each shard's end of it.
+    ///
+    /// # Errors
+    ///
+    /// If another process has it, if it is not ours or of a later version, or if the disk fails.
+    ///
+    /// # Panics
+    ///
+    /// If there is no reader, or if the size of rings is not a power of two.
+    pub fn start(start: Start) -> Result<(Self, Vec<StoreLog>), StoreError> {
+        let Start { options, tail, made_secret, now_ms, shards, readers, .. } = start;
+        assert!(readers > 0, "rooms are loaded by a reader");
+        let (disk, writer) = Disk::open(options, &made_secret, now_ms)?;
+        let words = |from, to| {
+            let is_between_shards = from < shards && to < shards;
+            if is_between_shards || from == to { 1 } else { start.ring_words }
+        };
+        let mut ports = connect_with(shards + 1 + readers, words);
+        let reader_ports = ports.split_off(usize::from(shards) + 1);
+        let writer_port = ports.pop().expect("a port for the writer");
+        let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::<StoreStats>::default());
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let end = |port| StoreLog::new(port, shards, Arc::clone(&is_lost));
+        let logs = ports.into_iter().map(end).collect();
+        let mut handles = Vec::new();
+        for (index, port) in reader_ports.into_iter().enumerate() {
+            let (stop, panics) = (Arc::clone(&stop), Panics(Arc::clone(&start.on_panic)));
+            let stats = Arc::clone(&stats);
+            let reader = ReaderThread { port, reader: disk.reader()?, tail, stats };
+            handles.push(spawn(format!("store-reader-{index}"), move || {
+                let _panics = panics;
+                reader.run(&stop);
+            })?);
+        }
+        let writer = WriterThread {
+            port: writer_port,
+            shards,
+            readers,
+            writer,
+            batch: Batch::default(),
+            openings: Vec::new(),
+            kept: vec![0; usize::from(shards)],
+            messages: 0,
+            faults: Faults::new(),
+            stats: Arc::clone(&stats),
+            began: Instant::now(),
+            written_ms: 0,
+            record: Vec::new(),
+            is_lost,
+        };
+        let (flag, panics) = (Arc::clone(&stop), Panics(start.on_panic));
+        let writer = spawn("store-writer".to_owned(), move || {
+            let _panics = panics;
+            writer.run(&flag)
+        })?;
+        let guest_secret = *disk.guest_secret();
+        Ok((Self { guest_secret, stats, stop, writer, readers: handles }, logs))
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<StoreStats> {
+        &self.stats
+    }
+
+    /// Signs guests' tokens, and is the same in each life of the store.
+    #[must_use]
+    pub fn guest_secret(&self) -> &[u8; 32] {
+        &self.guest_secret
+    }
+
+    /// Writes all that the shards have said, and ends in order. They must have ended before.
+    ///
+    /// # Errors
+    ///
+    /// If that was not possible: then the end counts as one without order.
+    pub fn stop(self) -> Result<(), StoreError> {
+        self.stop.store(true, Ordering::Release);
+        self.writer.thread().unpark();
+        let ended = self.writer.join();
+        for reader in self.readers {
+            reader.thread().unpark();
+            // It has nothing to say: a defect was told when it happened.
+            let _ = reader.join();
+        }
+        ended.unwrap_or(Err(StoreError::Ended))
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: String,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, StoreError> {
+    thread::Builder::new().name(name).spawn(run).map_err(StoreError::Folder)
+}
+
+struct WriterThread {
+    port: Port,
+    shards: u16,
+    readers: u16,
+    writer: Writer,
+    batch: Batch,
+    openings: Vec<Opening>,
+    /// By shard: the number of its last append in the batch; 0 if there is none.
+    kept: Vec<u64>,
+    /// How many messages are in the batch.
+    messages: usize,
+    faults: Faults,
+    stats: Arc<StoreStats>,
+    began: Instant,
+    /// When something was written last, in milliseconds since it began.
+    written_ms: u64,
+    record: Vec<u8>,
+    /// Whether a shard has ended before all that it had said was taken.
+    is_lost: Arc<AtomicBool>,
+}
+
+impl WriterThread {
+    fn run(mut self, stop: &AtomicBool) -> Result<(), StoreError> {
+        self.port.set_waker(Arc::new(Unpark(thread::current())));
+        loop {
+            self.port.woke();
+            // Before the last look into the rings: what was said until then is written.
+            let is_last = stop.load(Ordering::Acquire);
+            let due_ms = match self.faults.state() {
+                State::Working => {
+                    self.gather();
+                    if !self.batch.is_empty() {
+                        self.write();
+                        continue;
+                    }
+                    self.rest()
+                }
+                State::Failing { due_ms, .. } if due_ms <= self.now_ms() => {
+                    self.try_again();
+                    continue;
+                }
+                State::Failing { due_ms, .. } => Some(due_ms - self.now_ms().min(due_ms)),
+                State::Failed { .. } => None,
+            };
+            if is_last {
+                return self.end();
+            }
+            self.port.end_turn();
+            // While it fails it is not woken for what it does not take.
+            let may_sleep = self.faults.state() != State::Working || self.port.may_sleep();
+            match due_ms {
+                _ if !may_sleep => {}
+                Some(ms) => thread::park_timeout(Duration::from_millis(ms)),
+                None => thread::park(),
+            }
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Takes what the rings hold, up to what a commit may have.
+    fn gather(&mut self) {
+        while self.batch.len() < STORE_BATCH_MAX && self.batch.bytes() < STORE_BATCH_BYTES_MAX {
+            let Some(shard) = self.port.recv(&mut self.record) else { return };
+            if let ToStore::Append { number, .. } = read_whole(&self.record) {
+                self.kept[usize::from(shard)] = number;
+                self.messages += 1;
+            }
+            self.batch.push(shard, &self.record);
+        }
+    }
+
+    /// Commits the batch, and tells of it.
+    fn write(&mut self) {
+        let began = Instant::now();
+        match self.writer.write(&self.batch, &mut self.openings) {
+            Ok(()) => {
+                let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.stats.committed(self.messages, took_us, self.writer.wal_bytes());
+                self.written_ms = self.now_ms();
+                self.tell_written();
+                self.checkpoint(STORE_CHECKPOINT_BYTES);
+            }
+            Err(error) => self.fail(&error),
+        }
+        self.port.end_turn();
+    }
+
+    fn tell_written(&mut self) {
+        self.batch.clear(STORE_BATCH_BYTES_MAX);
+        self.messages = 0;
+        for shard in 0..self.shards {
+            let through = std::mem::take(&mut self.kept[usize::from(shard)]);
+            if through > 0 {
+                self.send(shard, FromStore::Kept { through });
+            }
+        }
+        let mut openings = std::mem::take(&mut self.openings);
+        for Opening { shard, number, id } in openings.drain(..) {
+            match id {
+                None => self.send(shard, FromStore::Opened { number, found: None }),
+                Some(id) => {
+                    let readers = u32::from(self.readers);
+                    let reader = u16::try_from(id % readers).expect("below the count of readers");
+                    self.send(self.shards + 1 + reader, Load { shard, number, id });
+                }
+            }
+        }
+        self.openings = openings;
+        // Before anything else is done here: shards can go on.
+        self.port.end_turn();
+    }
+
+    fn send<'a>(&mut self, to: u16, message: impl Field<'a>) {
+        self.record.clear();
+        message.put(&mut self.record);
+        self.port.send(to, &self.record);
+    }
+
+    fn tell_all(&mut self, message: FromStore<'_>) {
+        for shard in 0..self.shards {
+            self.send(shard, message);
+        }
+        self.port.end_turn();
+    }
+
+    fn fail(&mut self, error: &StoreError) {
+        let cause = error.cause();
+        self.stats.failed(cause);
+        let is_first = self.faults.fail(self.now_ms(), cause);
+        self.stats.set_state(self.faults.state());
+        if is_first {
+            tracing::error!(%error, cause = cause.as_str(), "messages are not kept");
+            self.tell_all(FromStore::Failing {});
+        }
+        if let (false, State::Failed { .. }) = (is_first, self.faults.state()) {
+            tracing::error!(%error, cause = cause.as_str(), "messages are not kept until a restart");
+        }
+    }
+
+    /// Makes the file fit, and writes the batch that failed.
+    fn try_again(&mut self) {
+        let healed = self.writer.heal().and_then(|is_fit| {
+            if is_fit && !self.batch.is_empty() {
+                self.writer.write(&self.batch, &mut self.openings)?;
+            }
+            Ok(is_fit)
+        });
+        match healed {
+            Ok(true) => {
+                self.faults.heal();
+                self.stats.set_state(self.faults.state());
+                tracing::info!("messages are kept again");
+                // What is in doubt is told first: its publishers may ask again from now on.
+                self.tell_written();
+                self.tell_all(FromStore::Healed {});
+            }
+            // A reader is in the way: it ends in time.
+            Ok(false) => self.fail(&StoreError::Busy),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn checkpoint(&mut self, bytes_max: usize) {
+        if self.writer.wal_bytes() <= bytes_max {
+            return;
+        }
+        match self.writer.checkpoint() {
+            Ok(()) => self.stats.set_wal_bytes(self.writer.wal_bytes()),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// Does what can be done when nothing is to be written. Returns how long it may rest, in
+    /// milliseconds; none, if until it is woken.
+    fn rest(&mut self) -> Option<u64> {
+        self.checkpoint(STORE_CHECKPOINT_IDLE_BYTES);
+        if self.writer.is_wal_empty() {
+            return None;
+        }
+        let due_ms = self.written_ms + STORE_REST_MS;
+        let rest_ms = due_ms.saturating_sub(self.now_ms());
+        if rest_ms > 0 {
+            return Some(rest_ms);
+        }
+        match self.writer.empty_wal() {
+            Ok(true) => {
+                self.stats.set_wal_bytes(0);
+                None
+            }
+            // A reader is in the way: it ends in time.
+            Ok(false) => Some(STORE_REST_MS),
+            Err(error) => {
+                self.fail(&error);
+                Some(0)
+            }
+        }
+    }
+
+    fn end(self) -> Result<(), StoreError> {
+        match self.faults.state() {
+            State::Working if !self.is_lost.load(Ordering::Acquire) => self.writer.close(),
+            _ => Err(StoreError::Ended),
+        }
+    }
+}
+
+struct ReaderThread {
+    port: Port,
+    reader: Reader,
+    tail: TailBounds,
+    stats: Arc<StoreStats>,
+}
+
+impl ReaderThread {
+    fn run(mut self, stop: &AtomicBool) {
+        self.port.set_waker(Arc::new(Unpark(thread::current())));
+        let mut record = Vec::new();
+        while !stop.load(Ordering::Acquire) {
+            self.port.woke();
+            while let Some(_writer) = self.port.recv(&mut record) {
+                let Load { shard, number, id } = read_whole(&record);
+                let loaded = self.reader.load(id, self.tail);
+                let damaged = self.reader.take_damaged();
+                self.stats.loaded(damaged);
+                if damaged > 0 {
+                    tracing::error!(id, "a room has a message that is not what was written");
+                }
+                record.clear();
+                match &loaded {
+                    Ok(loaded) => {
+                        let found = Some(loaded.found());
+                        FromStore::Opened { number, found }.put(&mut record);
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "a room cannot be read");
+                        FromStore::NotOpened { number }.put(&mut record);
+                    }
+                }
+                self.port.send(shard, &record);
+                self.port.end_turn();
+            }
+            if self.port.may_sleep() {
+                thread::park();
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The threads of a store and the shards' ends of them, on real files.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::disk::Options;
+use super::log::StoreLog;
+use super::reader::TailBounds;
+use super::tests::{Folder, key, said};
+use super::threads::{Start, Store};
+use crate::link::ids::{Receipt, RoomKey};
+use crate::link::log::{
+    Append, Appended, Entry, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Said, What,
+    Why,
+};
+use crate::mesh::Wake;
+
+const TAIL: TailBounds = TailBounds { messages: 1_000, bytes: 512 * 1_024 };
+
+/// A shard that does nothing but this.
+struct Home {
+    log: StoreLog,
+    next: u64,
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(&self) {
+        self.0.unpark();
+    }
+}
+
+fn start(folder: &Folder, shards: u16, readers: u16) -> (Store, Vec<Home>) {
+    let (store, logs) = Store::start(Start {
+        options: Options::at(&folder.0),
+        tail: TAIL,
+        made_secret: [7; 32],
+        now_ms: 1_000,
+        shards,
+        readers,
+        // So small that records cross in pieces.
+        ring_words: 64,
+        on_panic: Arc::new(|| {}),
+    })
+    .expect("it starts");
+    let home = |log: StoreLog| {
+        log.set_waker(Arc::new(Unpark(thread::current())));
+        Home { log, next: 0 }
+    };
+    (store, logs.into_iter().map(home).collect())
+}
+
+impl Home {
+    fn answer(&mut self) -> LogAnswer {
+        loop {
+            self.log.woke();
+            if let Some(answer) = self.log.next() {
+                return answer;
+            }
+            self.log.end_turn();
+            if self.log.may_sleep() {
+                // A lost wake-up fails the test, and does not hang it.
+                thread::park_timeout(Duration::from_secs(30));
+            }
+        }
+    }
+
+    fn open(&mut self, room: RoomKey, topic: &str, epoch: u64) -> Option<Opened> {
+        assert_eq!(self.log.open(room, topic, epoch), Opening::Later);
+        match self.answer() {
+            LogAnswer::Opened { room: of, opened } if of == room => opened,
+            other => panic!("{room:?} is opened, not {other:?}"),
+        }
+    }
+
+    /// The reason for which the append with this ticket is refused.
+    fn refused(&mut self) -> (u64, Why) {
+        match self.answer() {
+            LogAnswer::Refused { ticket, why, .. } => (ticket, why),
+            other => panic!("something is refused, not {other:?}"),
+        }
+    }
+
+    fn append(&mut self, room: RoomKey, offset: u64, said: Said<'_>) -> Appended {
+        self.next += 1;
+        let entry = Entry { judged: Judged::default(), what: What::Message(said) };
+        let top = Marks { offset: offset - 1, change: 0 };
+        let (ticket, topic) = (self.next, "");
+        self.log.append(Append { room, topic, ticket, top, at_ms: 7, entry })
+    }
+
+    fn kept(&mut self) -> (RoomKey, u64) {
+        match self.answer() {
+            LogAnswer::Kept { room, receipt: Receipt { offset, at_ms: 7 }, .. } => (room, offset),
+            other => panic!("something is kept, not {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_told_as_kept_is_there_in_the_next_life() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 2, 2);
+    for (number, home) in (0..).zip(&mut homes) {
+        let topic = |room: u64| format!("room:{number}-{room}");
+        for room in 1..=3 {
+            assert_eq!(home.open(key(room), &topic(room), 50 + room), None);
+        }
+        for offset in 1..=100 {
+            for room in 1..=3 {
+                let body = format!("\"{number}-{room}-{offset}\"");
+                assert_eq!(home.append(key(room), offset, said(&body)), Appended::Ordered);
+            }
+        }
+        for offset in 1..=100 {
+            for room in 1..=3 {
+                assert_eq!(home.kept(), (key(room), offset), "in their order");
+            }
+        }
+    }
+    store.stop().unwrap();
+    let (store, mut homes) = start(&folder, 1, 1);
+    for number in 0..2 {
+        for room in 1..=3 {
+            let topic = format!("room:{number}-{room}");
+            let opened = homes[0].open(key(10 * number + room), &topic, 99).expect("it is there");
+            assert_eq!((opened.epoch, opened.top.offset, opened.tail.len()), (50 + room, 100, 100));
+            let (_, last) = &opened.tail[99];
+            assert_eq!(&*last.body, format!("\"{number}-{room}-100\""));
+        }
+    }
+    store.stop().unwrap();
+}
+
+#[test]
+fn what_was_said_before_the_end_is_written_whether_or_not_somebody_waits_for_it() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    homes[0].open(key(1), "room:a", 50);
+    for offset in 1..=500 {
+        homes[0].append(key(1), offset, said("\"x\""));
+    }
+    homes[0].log.end_turn();
+    // The rings are small: the rest goes as the writer makes room.
+    while homes[0].kept().1 < 500 {}
+    drop(homes);
+    store.stop().unwrap();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let opened = homes[0].open(key(1), "room:a", 51).unwrap();
+    assert_eq!((opened.epoch, opened.top.offset), (50, 500));
+    store.stop().unwrap();
+}
+
+#[test]
+fn a_room_is_loaded_behind_all_that_was_said_in_it() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    for round in 1..=50 {
+        home.append(key(round), round, said("\"x\""));
+        home.log.close(key(round));
+        assert_eq!(home.log.open(key(round + 1), "room:a", 99), Opening::Later);
+        assert_eq!(home.kept(), (key(round), round));
+        let LogAnswer::Opened { opened: Some(opened), .. } = home.answer() else {
+            panic!("it is there")
+        };
+        assert_eq!((opened.top.offset, opened.epoch), (round, 50));
+    }
+    store.stop().unwrap();
+}
+
+#[test]
+fn a_shard_that_begins_anew_hears_nothing_of_its_old_life() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    home.append(key(1), 1, said("\"x\""));
+    home.log.open(key(2), "room:b", 51);
+    home.log.restarted();
+    let opened = home.open(key(3), "room:a", 52).expect("what it had said is there");
+    assert_eq!((opened.top.offset, opened.epoch), (1, 50));
+    home.append(key(3), 2, said("\"y\""));
+    assert_eq!(home.kept(), (key(3), 2));
+    store.stop().unwrap();
+}
+
+#[test]
+fn too_much_that_waits_is_refused_before_it_has_a_place() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    let body = format!("\"{}\"", "x".repeat(10_000));
+    let mut offset = 1;
+    // Nothing is passed on in one turn, whatever the writer does meanwhile.
+    let refused = loop {
+        match home.append(key(1), offset, said(&body)) {
+            Appended::Ordered => offset += 1,
+            refused => break refused,
+        }
+        assert!(offset < 1_000, "a megabyte is enough");
+    };
+    assert_eq!(refused, Appended::Refused(Why::Busy));
+    assert_eq!(home.log.open(key(2), "room:b", 51), Opening::Refused(Why::Busy));
+    for kept in 1..offset {
+        assert_eq!(home.kept(), (key(1), kept));
+    }
+    assert_eq!(home.append(key(1), offset, said(&body)), Appended::Ordered);
+    assert_eq!(home.kept(), (key(1), offset), "and goes on behind what was taken");
+    store.stop().unwrap();
+}
+
+#[test]
+fn what_is_under_way_when_the_disk_fails_is_in_doubt_and_kept_when_it_works_again() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 2, 1);
+    let (busy, idle) = homes.split_at_mut(1);
+    let (home, other) = (&mut busy[0], &mut idle[0]);
+    home.open(key(1), "room:a", 50);
+    home.append(key(1), 1, said("\"a\""));
+    home.kept();
+    // Somebody else has the file: for the writer that is a disk that does not take anything.
+    let stranger = rusqlite::Connection::open(folder.file()).unwrap();
+    stranger.execute_batch("BEGIN IMMEDIATE").unwrap();
+    home.append(key(1), 2, said("\"b\""));
+    home.append(key(1), 3, said("\"c\""));
+    assert_eq!(home.log.open(key(2), "room:b", 51), Opening::Later);
+    assert_eq!(home.refused(), (2, Why::Unconfirmed));
+    assert_eq!(home.refused(), (3, Why::Unconfirmed));
+    let not_opened = LogAnswer::NotOpened { room: key(2), why: Why::Storage };
+    assert_eq!(home.answer(), not_opened);
+    assert!(!store.stats().is_working());
+    assert_eq!(home.append(key(1), 4, said("\"d\"")), Appended::Refused(Why::Storage));
+    assert_eq!(home.log.open(key(3), "room:c", 52), Opening::Refused(Why::Storage));
+
+    stranger.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(home.kept(), (key(1), 2), "its key gives the one answer");
+    assert_eq!(home.kept(), (key(1), 3));
+    while home.append(key(1), 4, said("\"d\"")) != Appended::Ordered {
+        // That it is healed comes behind that.
+        assert_eq!(home.log.next(), None);
+        thread::yield_now();
+    }
+    assert_eq!(home.kept(), (key(1), 4));
+    assert!(store.stats().is_working());
+    assert_eq!(other.log.next(), None, "it hears of both, and nothing of it was under way");
+    assert_eq!(other.open(key(1), "room:d", 53), None);
+    store.stop().unwrap();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let opened = homes[0].open(key(1), "room:a", 60).unwrap();
+    assert_eq!((opened.epoch, opened.tail.len()), (50, 4));
+    store.stop().unwrap();
+}
+
+#[test]
+fn an_end_while_it_fails_is_one_without_order() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    homes[0].open(key(1), "room:a", 50);
+    homes[0].append(key(1), 1, said("\"a\""));
+    homes[0].kept();
+    let stranger = rusqlite::Connection::open(folder.file()).unwrap();
+    stranger.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // It has a place, so members have seen it.
+    homes[0].append(key(1), 2, said("\"b\""));
+    assert_eq!(homes[0].refused(), (2, Why::Unconfirmed));
+    drop(homes);
+    assert!(store.stop().is_err());
+    drop(stranger);
+    let (store, mut homes) = start(&folder, 1, 1);
+    let opened = homes[0].open(key(1), "room:a", 60).unwrap();
+    assert_eq!((opened.epoch, opened.top.offset), (60, 1), "who saw the second is told");
+    store.stop().unwrap();
+}

@@ -1,0 +1,341 @@
+//! The one connection that writes: batches of what shards said, the eras of rooms, checkpoints.
+//!
+//! ```text
+//!   Open ───> is the room there? may its latest epoch have lost something? then a new era
+//!   Append ─> its row; before the first one of a room, the room's own and its first era
+//! ```
+//!
+//! A batch is one transaction, and there is no timer: while one is written the next one gathers. A
+//! message costs one row, and no index is written for it.
+//!
+//! Invariants:
+//!
+//! 1. a batch is written whole or not at all, and can be written again: what it says is final;
+//! 2. an era is written ahead of what is said in it;
+//! 3. nobody else checkpoints.
+//!
+//! Deliberately absent: what is done about a failure (`faults`), and reading rooms (`reader`).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::batch::Batch;
+use super::disk::{Lives, checkpoint_all};
+use super::error::StoreError;
+use super::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of, sum_of};
+use crate::link::ids::RoomKey;
+use crate::link::log::{Marks, Said};
+use crate::link::store::ToStore;
+
+/// Bytes of a page in the log, with its header.
+const WAL_PAGE_BYTES: usize = 4_096 + 24;
+
+/// The connection. See the module.
+pub(super) struct Writer {
+    conn: Connection,
+    lives: Lives,
+    rooms: Rooms,
+    /// Pages in the log, as of the last commit.
+    wal_pages: Arc<AtomicUsize>,
+    /// Whether nothing was committed since the log was emptied.
+    is_wal_empty: bool,
+    /// Held as long as this.
+    _lock: Arc<File>,
+}
+
+/// A room that a shard has open.
+#[derive(Debug)]
+struct Room {
+    topic: Box<str>,
+    /// Its epoch, if it begins.
+    epoch: u64,
+    /// None, as long as nothing was said in it.
+    id: Option<u32>,
+}
+
+/// By their shard and by what that calls them.
+#[derive(Default)]
+struct Rooms(HashMap<(u16, u64), Room, ahash::RandomState>);
+
+/// What is there of a room that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Opening {
+    /// Who opens it.
+    pub(super) shard: u16,
+    /// As it called that.
+    pub(super) number: u64,
+    /// The room; none, if it begins.
+    pub(super) id: Option<u32>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        mut conn: Connection,
+        lives: Lives,
+        lock: Arc<File>,
+    ) -> Result<Self, StoreError> {
+        let wal_pages = Arc::new(AtomicUsize::new(0));
+        let pages = Arc::clone(&wal_pages);
+        conn.wal_hook(Some(move |_: &mut _, count| {
+            pages.store(usize::try_from(count).unwrap_or_default(), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let rooms = Rooms::default();
+        Ok(Self { conn, lives, rooms, wal_pages, is_wal_empty: false, _lock: lock })
+    }
+
+    /// Writes a batch in one transaction, and appends what was opened to `openings`. When this has
+    /// returned, all of it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite; then nothing of it was written, as far as is known.
+    pub(super) fn write(
+        &mut self,
+        batch: &Batch,
+        openings: &mut Vec<Opening>,
+    ) -> Result<(), StoreError> {
+        let count = openings.len();
+        let mut begun = Vec::new();
+        let written = self.try_write(batch, openings, &mut begun);
+        if written.is_err() {
+            openings.truncate(count);
+            // Their ids were given by a transaction that is no more.
+            for key in begun {
+                if let Some(room) = self.rooms.0.get_mut(&key) {
+                    room.id = None;
+                }
+            }
+        }
+        written
+    }
+
+    fn try_write(
+        &mut self,
+        batch: &Batch,
+        openings: &mut Vec<Opening>,
+        begun: &mut Vec<(u16, u64)>,
+    ) -> Result<(), StoreError> {
+        let step = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (shard, record) in batch.iter() {
+            match record {
+                ToStore::Open { number, room, topic, epoch } => {
+                    let id = find(&step, topic)?;
+                    if let Some(id) = id {
+                        begin_era_if_stale(&step, self.lives, id, epoch)?;
+                    }
+                    let room_here = Room { topic: topic.into(), epoch, id };
+                    self.rooms.0.insert((shard, room.to_u64()), room_here);
+                    openings.push(Opening { shard, number, id });
+                }
+                ToStore::Append { room, top, at_ms, said, .. } => {
+                    let key = (shard, room.to_u64());
+                    let room = self.rooms.open(shard, room);
+                    let id = if let Some(id) = room.id {
+                        id
+                    } else {
+                        begun.push(key);
+                        let id = begin(&step, self.lives, room, top, at_ms)?;
+                        room.id = Some(id);
+                        id
+                    };
+                    insert(&step, id, top.offset + 1, at_ms, said)?;
+                }
+                ToStore::Close { room } => drop(self.rooms.0.remove(&(shard, room.to_u64()))),
+                ToStore::Restarted {} => self.rooms.0.retain(|(of, _), _| *of != shard),
+            }
+        }
+        step.commit()?;
+        self.is_wal_empty = false;
+        Ok(())
+    }
+
+    /// How large the log is, in bytes, as of the last commit.
+    pub(super) fn wal_bytes(&self) -> usize {
+        self.wal_pages.load(Ordering::Relaxed) * WAL_PAGE_BYTES
+    }
+
+    /// Whether the log is known to be empty.
+    pub(super) fn is_wal_empty(&self) -> bool {
+        self.is_wal_empty
+    }
+
+    /// Moves what is in the log into the database, as far as no reader is in the way.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite.
+    pub(super) fn checkpoint(&mut self) -> Result<(), StoreError> {
+        let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+        let (pages, moved): (i64, i64) =
+            self.conn.query_row(sql, [], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        if pages == moved {
+            // The next commit begins it anew.
+            self.wal_pages.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Moves all that is in the log into the database, and empties it. False if a reader was in the
+    /// way.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite.
+    pub(super) fn empty_wal(&mut self) -> Result<bool, StoreError> {
+        if self.is_wal_empty {
+            return Ok(true);
+        }
+        let is_empty = checkpoint_all(&self.conn)?;
+        if is_empty {
+            self.wal_pages.store(0, Ordering::Relaxed);
+            self.is_wal_empty = true;
+        }
+        Ok(is_empty)
+    }
+
+    /// Makes the file fit for commits again, after one has failed: a log that has seen a failed
+    /// sync is never appended to.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite; then it is not.
+    pub(super) fn heal(&mut self) -> Result<bool, StoreError> {
+        if !self.conn.is_autocommit() {
+            self.conn.execute_batch("ROLLBACK")?;
+        }
+        self.is_wal_empty = false;
+        self.empty_wal()
+    }
+
+    /// Ends in order: rooms go on in their epochs.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite; then the end counts as one without order.
+    pub(super) fn close(mut self) -> Result<(), StoreError> {
+        self.conn.execute("UPDATE meta SET value = 1 WHERE key = 'clean'", [])?;
+        self.is_wal_empty = false;
+        self.empty_wal()?;
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn conn(&self) -> &Connection {
+        &self.conn
+    }
+}
+
+impl Rooms {
+    /// A room that a shard has open.
+    ///
+    /// # Panics
+    ///
+    /// If it has not: its message would have no room.
+    fn open(&mut self, shard: u16, room: RoomKey) -> &mut Room {
+        let room = self.0.get_mut(&(shard, room.to_u64()));
+        room.expect("a room is opened before anything is said in it")
+    }
+}
+
+/// The room of a topic, if anything was kept of it.
+fn find(step: &Transaction<'_>, topic: &str) -> Result<Option<u32>, StoreError> {
+    let mut find = step.prepare_cached("SELECT id FROM room WHERE name = ?1")?;
+    Ok(find.query_row([topic], |row| row.get(0)).optional()?)
+}
+
+/// A room's own row and its first era, before the first thing that is kept of it.
+fn begin(
+    step: &Transaction<'_>,
+    lives: Lives,
+    room: &Room,
+    top: Marks,
+    at_ms: u64,
+) -> Result<u32, StoreError> {
+    let sql = "INSERT INTO room(name, title, founded, created_at) VALUES(?1, '', 0, ?2)";
+    step.prepare_cached(sql)?.execute(params![room.topic, number(at_ms)])?;
+    let id = u32::try_from(step.last_insert_rowid()).ok().filter(|id| *id <= ROOM_MAX);
+    let id = id.expect("there are fewer rooms than ids have place for");
+    push_era(step, lives, id, top, room.epoch)?;
+    Ok(id)
+}
+
+/// Begins a new era of a room whose latest one may have lost something that somebody saw: it is of
+/// a life that has ended without order.
+fn begin_era_if_stale(
+    step: &Transaction<'_>,
+    lives: Lives,
+    id: u32,
+    epoch: u64,
+) -> Result<(), StoreError> {
+    let sql = "SELECT life FROM era WHERE room = ?1 ORDER BY first DESC, life DESC LIMIT 1";
+    let life = step.prepare_cached(sql)?.query_row([id], |row| row.get::<_, i64>(0)).optional()?;
+    if life.is_some_and(|life| life >= lives.unclean) {
+        return Ok(());
+    }
+    push_era(step, lives, id, top_of(step, id)?, epoch)
+}
+
+/// From behind `top` on, a room is in this epoch.
+fn push_era(
+    step: &Transaction<'_>,
+    lives: Lives,
+    id: u32,
+    top: Marks,
+    epoch: u64,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO era(room, first, first_change, epoch, life) VALUES(?1, ?2, ?3, ?4, ?5)";
+    let (first, first_change) = (number(top.offset + 1), number(top.change + 1));
+    let values = params![id, first, first_change, epoch.cast_signed(), lives.now];
+    step.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}
+
+/// Where a room stands: what is there, or what was before it was let go of.
+pub(super) fn top_of(conn: &Connection, id: u32) -> Result<Marks, StoreError> {
+    let range = params![id_of(id, 0), id_of(id, OFFSET_MAX)];
+    let greatest = |column: &str| -> Result<u64, StoreError> {
+        let sql = format!("SELECT max({column}) FROM message WHERE {column} BETWEEN ?1 AND ?2");
+        let found = conn.prepare_cached(&sql)?.query_row(range, |row| row.get::<_, Option<i64>>(0));
+        Ok(found?.map_or(0, offset_of))
+    };
+    let sql = "SELECT last, last_change FROM room WHERE id = ?1";
+    let noted = conn.prepare_cached(sql)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)));
+    let (last, last_change): (i64, i64) = noted?;
+    Ok(Marks {
+        offset: greatest("id")?.max(last.cast_unsigned()),
+        change: greatest("change")?.max(last_change.cast_unsigned()),
+    })
+}
+
+/// Writes a message, once.
+fn insert(
+    step: &Transaction<'_>,
+    room: u32,
+    offset: u64,
+    at_ms: u64,
+    said: Said<'_>,
+) -> Result<(), StoreError> {
+    // A batch that failed may have been written after all.
+    let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum) \
+               VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(id) DO NOTHING";
+    let (id, at) = (id_of(room, offset), number(at_ms));
+    let Said { user, name, body, key, reply_to } = said;
+    let sum = sum_of(id, at, said);
+    let values = params![id, at, user, name, body, key, reply_to.map(number), sum];
+    step.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}
+
+/// A number as SQLite has it.
+///
+/// # Panics
+///
+/// If it is beyond 2^63: no time and no offset is.
+fn number(number: u64) -> i64 {
+    i64::try_from(number).expect("times and offsets are far below 2^63")
+}
