@@ -5,6 +5,7 @@
 //!   "signals"          SIGTERM, SIGINT: the first one drains, the second one stops
 //!   "watchdog"         says when a shard is stuck
 //!   "log"              writes lines (`log`)
+//!   "store-…"          a writer and readers, where rooms are kept
 //!   "shard-0" …        a reactor each: own listener, own sockets, own rooms; rings between them
 //! ```
 
@@ -22,9 +23,13 @@ use signal_hook::iterator::Signals;
 
 use super::assets::Assets;
 use super::config::{Config, Keys};
+use super::keeping::{self, Keeper};
 use super::memory;
 use super::site::ChatSite;
-use crate::limits::{HistoryLimits, Limits, RING_WORDS, STALL_MS, TCP_DEAF_MS_MIN};
+use crate::limits::{
+    GIVE_UP_OVER_MS, HistoryLimits, Limits, RING_WORDS, STALL_MS, TCP_DEAF_MS_MIN,
+};
+use crate::link::log::{LogEnd, MemoryLog};
 use crate::link::rates::Rates;
 use crate::mesh::{self, Port};
 use crate::reactor::{self, Addresses, Clock, Control, HandoffQueue, Health, Phase, Reactor};
@@ -49,20 +54,35 @@ const ALL_RINGS_WORDS: usize = 64 * RING_WORDS;
 pub(super) fn serve(config: Config) -> ExitCode {
     match start(config) {
         Ok(server) => server.join(),
-        Err(message) => {
+        Err(Failure { code, message }) => {
             // Where nobody hears it, the exit code says as much.
             let _ = writeln!(io::stderr(), "chinwag: {message}");
-            ExitCode::from(EXIT_OS)
+            ExitCode::from(code)
         }
+    }
+}
+
+/// Why a server cannot begin.
+pub(super) struct Failure {
+    /// The process' exit code.
+    pub(super) code: u8,
+    /// For people.
+    pub(super) message: String,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self { code: EXIT_OS, message }
     }
 }
 
 struct Server {
     shards: Vec<JoinHandle<io::Result<()>>>,
     control: Arc<Control>,
+    keeper: Option<Keeper>,
 }
 
-fn start(config: Config) -> Result<Server, String> {
+fn start(config: Config) -> Result<Server, Failure> {
     let mut made = [0; 32];
     let mut seed = [0; 8];
     for bytes in [&mut made[..], &mut seed[..]] {
@@ -71,12 +91,25 @@ fn start(config: Config) -> Result<Server, String> {
     }
     let shards = shards_count(config.shards);
     let is_private = config.is_private();
+    let (limits, history) = on_this_machine(config.limits, config.history, shards)?;
+    let control = Arc::new(Control::default());
+    // Before the store, whose end would be one without order if there were no server.
+    let deaf_ms = limits.idle_ms.max(TCP_DEAF_MS_MIN);
+    let listeners = listen_all(config.listen, shards, deaf_ms)?;
+    let address = listeners[0].local_addr().unwrap_or(config.listen);
+    // A server that keeps nothing although it should is none.
+    let failing = Arc::clone(&control);
+    let on_panic = Arc::new(move || failing.give_up(GIVE_UP_OVER_MS));
+    let kept = keeping::open(&config.store, &history, shards, made, on_panic)?;
+    let (keeper, ends) = kept.unzip();
+    let made = keeper.as_ref().map_or(made, Keeper::guest_secret);
     let Keys { verifier, signer } =
         config.auth.keys(&made).map_err(|error| format!("auth: {error}"))?;
     let guests = signer.filter(|_| config.auth.guests);
     let has_guests = guests.is_some();
+    // The one that the store keeps is as good for guests.
+    let has_key = config.auth.has_key() || keeper.is_some();
     let health: Arc<[Arc<Health>]> = (0..shards).map(|_| Arc::default()).collect();
-    let (limits, history) = on_this_machine(config.limits, config.history, shards)?;
     let seed = u64::from_le_bytes(seed);
     let rates = Arc::new(Rates::new(seed.rotate_left(32)));
     let site: Arc<dyn Site + Send + Sync> = Arc::new(ChatSite {
@@ -86,6 +119,7 @@ fn start(config: Config) -> Result<Server, String> {
         assets: Assets::new(),
         origins: config.http.origins.clone(),
         health: config.http.metrics.then(|| Arc::clone(&health)),
+        store: keeper.as_ref().map(Keeper::stats),
         bounds: [
             ("limits.connections", u64::from(limits.connections)),
             ("limits.memory_bytes", limits.memory_bytes as u64),
@@ -96,47 +130,79 @@ fn start(config: Config) -> Result<Server, String> {
     let trusted = TrustedProxies::from_iter(config.http.trusted_proxies);
     let addresses = Addresses::new(limits.connections_per_ip);
     let addresses = Arc::new(addresses.behind(trusted.clone(), config.listen_proxy_protocol));
-    let deaf_ms = limits.idle_ms.max(TCP_DEAF_MS_MIN);
     let mut settings = Settings::new(shards, limits, history, config.presence, config.http.origins);
     settings.echo = config.echo;
     settings.is_private = is_private;
     settings.trusted_proxies = trusted;
     settings.rates = rates;
     let settings = Arc::new(settings);
-
-    let listeners = listen_all(config.listen, shards, deaf_ms)?;
-    let address = listeners[0].local_addr().unwrap_or(config.listen);
-    let control = Arc::new(Control::default());
     let clock = Clock::new();
-    let ports =
-        mesh::connect(shards, ring_words(shards)).into_iter().zip(HandoffQueue::connect(shards));
-    let mut handles = Vec::new();
-    for (id, ((listener, ways), health)) in
-        (0..shards).zip(listeners.into_iter().zip(ports).zip(&*health))
-    {
-        // Epochs count up from the seed: shards must be far apart.
-        let seed = seed.wrapping_add(u64::from(id) << 48);
-        let (settings, site, control) =
-            (Arc::clone(&settings), Arc::clone(&site), Arc::clone(&control));
-        let (health, entrance) = (Arc::clone(health), (listener, Arc::clone(&addresses)));
-        handles.push(
-            thread::Builder::new()
-                .name(format!("shard-{id}"))
-                .spawn(move || {
-                    run_shard(id, entrance, ways, control, clock, health, settings, site, seed)
-                })
-                .map_err(|error| format!("cannot start a thread: {error}"))?,
-        );
-    }
+    let common = Common {
+        addresses,
+        control: Arc::clone(&control),
+        clock,
+        health: Arc::clone(&health),
+        settings: Arc::clone(&settings),
+        site,
+        seed,
+    };
+    let shards_begun = match ends {
+        None => common.begin_shards(listeners, vec![MemoryLog; usize::from(shards)])?,
+        Some(ends) => common.begin_shards(listeners, ends)?,
+    };
     // In the log like everything else, and on one line.
     panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect")));
     obey_signals(Arc::clone(&control), config.drain_s.saturating_mul(1_000))?;
     watch(clock, health)?;
     memory::log(&settings, ring_words(shards));
     // Who starts it may have left: that is no reason not to serve.
-    let _ =
-        writeln!(io::stdout(), "{}", greeting(address, shards, config.auth.has_key(), has_guests));
-    Ok(Server { shards: handles, control })
+    let _ = writeln!(
+        io::stdout(),
+        "{}",
+        greeting(address, shards, has_key, has_guests, &config.store.path)
+    );
+    Ok(Server { shards: shards_begun, control, keeper })
+}
+
+/// What all shards begin with.
+struct Common {
+    addresses: Arc<Addresses>,
+    control: Arc<Control>,
+    clock: Clock,
+    health: Arc<[Arc<Health>]>,
+    settings: Arc<Settings>,
+    site: Arc<dyn Site + Send + Sync>,
+    seed: u64,
+}
+
+impl Common {
+    /// Begins a thread for each listener and log.
+    fn begin_shards<L: LogEnd + Send + 'static>(
+        &self,
+        listeners: Vec<MioListener>,
+        logs: Vec<L>,
+    ) -> Result<Vec<JoinHandle<io::Result<()>>>, String> {
+        let shards = self.settings.shards;
+        let ports = mesh::connect(shards, ring_words(shards));
+        let ways = ports.into_iter().zip(HandoffQueue::connect(shards)).zip(logs);
+        let mut handles = Vec::new();
+        for (id, ((listener, ((port, queue), log)), health)) in
+            (0..shards).zip(listeners.into_iter().zip(ways).zip(&*self.health))
+        {
+            // Epochs count up from the seed: shards must be far apart.
+            let seed = self.seed.wrapping_add(u64::from(id) << 48);
+            let (settings, site) = (Arc::clone(&self.settings), Arc::clone(&self.site));
+            let (control, health, clock) =
+                (Arc::clone(&self.control), Arc::clone(health), self.clock);
+            let entrance = (listener, Arc::clone(&self.addresses));
+            let ways = (port, queue, log);
+            let run =
+                move || run_shard(id, entrance, ways, control, clock, health, settings, site, seed);
+            let thread = thread::Builder::new().name(format!("shard-{id}")).spawn(run);
+            handles.push(thread.map_err(|error| format!("cannot start a thread: {error}"))?);
+        }
+        Ok(handles)
+    }
 }
 
 /// How many shards there are: as many as cores, unless it is configured.
@@ -180,10 +246,10 @@ pub(super) fn memory_report(config: &Config) -> Result<String, String> {
 }
 
 #[expect(clippy::too_many_arguments, reason = "a thread's entry gets all that the thread will own")]
-fn run_shard(
+fn run_shard<L: LogEnd>(
     id: u16,
     entrance: (MioListener, Arc<Addresses>),
-    ways: (Port, HandoffQueue),
+    ways: (Port, HandoffQueue, L),
     control: Arc<Control>,
     clock: Clock,
     health: Arc<Health>,
@@ -226,6 +292,10 @@ impl Server {
             }
         }
         self.control.begin(Phase::Stop);
+        // All that the shards have said is with the store by now, and nobody says more.
+        if self.keeper.is_some_and(|keeper| !keeper.stop()) {
+            code = ExitCode::from(EXIT_OS);
+        }
         if self.control.has_failed() {
             code = ExitCode::from(EXIT_SOFTWARE);
         }
@@ -319,7 +389,13 @@ fn watch(clock: Clock, health: Arc<[Arc<Health>]>) -> Result<(), String> {
 }
 
 /// Where it is, and what is not as it should be in production.
-fn greeting(address: SocketAddr, shards: u16, has_key: bool, has_guests: bool) -> String {
+fn greeting(
+    address: SocketAddr,
+    shards: u16,
+    has_key: bool,
+    has_guests: bool,
+    store: &str,
+) -> String {
     let is_everywhere = address.ip().is_unspecified();
     let host = match address.ip() {
         ip if is_everywhere || ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST => {
@@ -335,6 +411,10 @@ fn greeting(address: SocketAddr, shards: u16, has_key: bool, has_guests: bool) -
         "Chinwag {version} on http://{host}:{}{others} ({shards} shard{plural})",
         address.port()
     );
+    if !store.is_empty() {
+        line.push_str("; rooms are kept in ");
+        line.push_str(store);
+    }
     let open = [
         (!has_key).then_some("a random token secret that ends with this process (set auth.secret)"),
         has_guests.then_some("guests without a token (set auth.guests = false)"),
@@ -355,7 +435,7 @@ mod tests {
     fn check(address: &str, expected: &str) {
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(
-            greeting(address.parse().unwrap(), 2, true, false),
+            greeting(address.parse().unwrap(), 2, true, false, ""),
             format!("Chinwag {version} on http://{expected} (2 shards)")
         );
     }

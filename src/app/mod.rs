@@ -7,6 +7,7 @@ mod assets;
 mod boot;
 pub mod cli;
 pub mod config;
+mod keeping;
 pub mod log;
 mod memory;
 mod site;

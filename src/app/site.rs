@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::assets::Assets;
+use super::keeping::Stats;
 use crate::auth::identity::Identity;
 use crate::auth::token::{Claims, Signer, Verifier};
 use crate::base::bucket::RetryMs;
@@ -39,6 +40,8 @@ pub(super) struct ChatSite {
     pub(super) origins: Vec<String>,
     /// What the shards have counted; `None` if that is not served.
     pub(super) health: Option<Arc<[Arc<Health>]>>,
+    /// What the store has counted; `None` if rooms are in memory only.
+    pub(super) store: Option<Arc<Stats>>,
     /// The limits that depend on the machine where they are not configured, by their keys, as they
     /// are now. 0 is no bound.
     pub(super) bounds: [(&'static str, u64); 2],
@@ -153,6 +156,8 @@ impl Site for ChatSite {
             ("/readyz", "GET" | "HEAD") => {
                 let ready = if request.draining {
                     (Status::Unavailable, "draining\n")
+                } else if self.store.as_ref().is_some_and(|store| !store.is_working()) {
+                    (Status::Unavailable, "storage\n")
                 } else {
                     (Status::Ok, "ok\n")
                 };
@@ -251,6 +256,9 @@ impl ChatSite {
                 body,
                 "# HELP chinwag_{name}_total {help}\n# TYPE chinwag_{name}_total counter\nchinwag_{name}_total {sum}"
             );
+        }
+        if let Some(store) = &self.store {
+            store.push_text(&mut body);
         }
         let headers = [
             ("content-type", "text/plain; version=0.0.4; charset=utf-8"),

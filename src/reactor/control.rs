@@ -60,7 +60,7 @@ impl Control {
     }
 
     /// Begins to stop, because this cannot go on.
-    pub(super) fn give_up(&self, over_ms: u64) {
+    pub fn give_up(&self, over_ms: u64) {
         self.has_failed.store(true, Ordering::Release);
         if self.phase() == Phase::Serve {
             self.begin(Phase::Drain { over_ms });

@@ -53,6 +53,7 @@ use crate::limits::{
     READS_PER_TURN_MAX, RESTARTS_MAX, RESTARTS_WINDOW_MS,
 };
 use crate::link::ids::ConnKey;
+use crate::link::log::LogEnd;
 use crate::mesh::{Port, Wake};
 use crate::shard::{Shard, Turn};
 
@@ -63,14 +64,19 @@ const WAKER: Token = Token(1);
 /// How many events are taken from the kernel at once.
 const EVENTS_PER_POLL: usize = 1_024;
 
+/// How many answers of the log are handled in a turn. Each is as cheap as one to a push.
+const LOG_ANSWERS_PER_TURN_MAX: usize = 1_024;
+
 /// A shard, its sockets, and the loop that drives them.
-pub struct Reactor {
+///
+/// `L` keeps the entries of rooms: memory, or another thread's end.
+pub struct Reactor<L> {
     poll: Poll,
     acceptor: Option<Acceptor>,
     /// How long a connection waits for a place before it is closed, in milliseconds.
     wait_ms: u64,
     shard: Shard,
-    sockets: Sockets,
+    sockets: Sockets<L>,
     handoff_queue: HandoffQueue,
     clock: Clock,
     control: Arc<Control>,
@@ -98,7 +104,7 @@ impl Wake for MioWaker {
     }
 }
 
-impl Reactor {
+impl<L: LogEnd> Reactor<L> {
     /// A reactor for a shard that has not begun yet.
     ///
     /// # Errors
@@ -106,7 +112,7 @@ impl Reactor {
     /// Those of the system calls.
     pub fn new(
         (listener, addresses): (TcpListener, Arc<Addresses>),
-        (port, handoff_queue): (Port, HandoffQueue),
+        (port, handoff_queue, log): (Port, HandoffQueue, L),
         control: Arc<Control>,
         clock: Clock,
         health: Arc<Health>,
@@ -114,10 +120,11 @@ impl Reactor {
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let expects_header = addresses.expects_header();
-        let sockets = Sockets::new(port, Arc::clone(&addresses));
+        let sockets = Sockets::new(port, log, Arc::clone(&addresses));
         let acceptor = Acceptor::new(listener, addresses, poll.registry(), LISTENER)?;
         let waker = Arc::new(MioWaker(Waker::new(poll.registry(), WAKER)?));
         sockets.port.set_waker(waker.clone());
+        sockets.log.set_waker(waker.clone());
         control.set_waker(waker);
         let shard = shard(clock.now());
         Ok(Self {
@@ -154,6 +161,7 @@ impl Reactor {
                 _ => {}
             }
             self.sockets.port.woke();
+            self.sockets.log.woke();
             let now = self.clock.now();
             turned_ms = now.mono_ms;
             self.health.turns(now.mono_ms);
@@ -199,17 +207,24 @@ impl Reactor {
         self.read(now, buffer);
         self.accept(now);
         self.take_over(now);
-        // What is left in a ring keeps this shard from sleeping.
+        // Answers to what was asked here: as many as were asked, and no more. What is left in a ring
+        // keeps this shard from sleeping.
+        for _ in 0..LOG_ANSWERS_PER_TURN_MAX {
+            let Some(answer) = self.sockets.log.next() else { break };
+            self.shard.log_said(&mut Turn { now, io: &mut self.sockets }, answer.said());
+        }
         while self.shard.may_hear() {
             let Some(from) = self.sockets.port.recv(record) else { break };
             self.shard.heard_from(&mut Turn { now, io: &mut self.sockets }, from, record);
         }
         // Before this shard writes to its own members, so that others write to theirs meanwhile.
+        self.sockets.log.end_turn();
         self.sockets.port.end_turn();
         self.shard.turn(&mut Turn { now, io: &mut self.sockets });
         self.sockets.close_left(now.mono_ms);
         self.watch_full(now);
         self.hand_off();
+        self.sockets.log.end_turn();
         self.sockets.port.end_turn();
     }
 
@@ -266,6 +281,7 @@ impl Reactor {
         let _ = catch_unwind(AssertUnwindSafe(|| self.shard.last_words(&mut self.sockets)));
         self.sockets.leave_all(now.mono_ms + LINGER_MS);
         self.shard = self.shard.next_life(now);
+        self.sockets.log.restarted();
         self.shard.say_restarted(&mut Turn { now, io: &mut self.sockets });
         self.sockets.port.end_turn();
         // What the listener announced may have been lost with the turn.
@@ -297,7 +313,8 @@ impl Reactor {
             return Some(Duration::ZERO);
         }
         let wait_ms = due_ms.map(|due_ms| due_ms.saturating_sub(self.clock.mono_ms()));
-        if wait_ms == Some(0) || !self.sockets.port.may_sleep() {
+        // Where the second says no, `woke` follows for both.
+        if wait_ms == Some(0) || !self.sockets.port.may_sleep() || !self.sockets.log.may_sleep() {
             return Some(Duration::ZERO);
         }
         if self.handoff_queue.has_arrived() {
@@ -428,6 +445,7 @@ mod tests {
     use super::*;
     use crate::auth::identity::Identity;
     use crate::limits::{HistoryLimits, Limits, PresenceLimits};
+    use crate::link::log::MemoryLog;
     use crate::mesh;
     use crate::shard::{Request, Routed, Settings, Site};
 
@@ -460,10 +478,14 @@ mod tests {
         let entrance = (listener, Arc::new(Addresses::new(0)));
         let (history, presence) = (HistoryLimits::default(), PresenceLimits::default());
         let settings = Settings::new(1, Limits::default(), history, presence, Vec::new());
-        let reactor =
-            Reactor::new(entrance, (port, queue), shared, clock, Arc::clone(&health), |now| {
-                Shard::new(0, Arc::new(settings), Arc::new(Closed), 1, now)
-            });
+        let reactor = Reactor::new(
+            entrance,
+            (port, queue, MemoryLog),
+            shared,
+            clock,
+            Arc::clone(&health),
+            |now| Shard::new(0, Arc::new(settings), Arc::new(Closed), 1, now),
+        );
         // The nearest defect: so late that no time is.
         control.begin(Phase::Drain { over_ms: u64::MAX });
         reactor.unwrap().run().unwrap();

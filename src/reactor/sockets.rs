@@ -10,7 +10,7 @@ use mio::net::TcpStream;
 
 use super::addresses::{Addresses, Crowded, Permit};
 use crate::base::dense::Dense;
-use crate::link::log::MemoryLog;
+use crate::link::log::Log;
 use crate::mesh::Port;
 use crate::shard::{Handoff, Io};
 use crate::wire::proxy::{ProxyError, ProxyHeader, parse_proxy_header};
@@ -58,9 +58,9 @@ pub(super) enum HeaderError {
 /// A connection on its way to another shard.
 pub(super) type Parcel = (TcpStream, Caller, Handoff);
 
-pub(super) struct Sockets {
+pub(super) struct Sockets<L> {
     pub(super) port: Port,
-    log: MemoryLog,
+    pub(super) log: L,
     streams: Dense<Option<TcpStream>>,
     /// By the same index.
     flags: Vec<u8>,
@@ -81,11 +81,11 @@ pub(super) struct Sockets {
     began: Instant,
 }
 
-impl Sockets {
-    pub(super) fn new(port: Port, addresses: Arc<Addresses>) -> Self {
+impl<L: Log> Sockets<L> {
+    pub(super) fn new(port: Port, log: L, addresses: Arc<Addresses>) -> Self {
         Self {
             port,
-            log: MemoryLog,
+            log,
             streams: Dense::new(),
             flags: Vec::new(),
             addresses,
@@ -274,10 +274,11 @@ impl Sockets {
     }
 }
 
-impl Io for Sockets {
-    type Log = MemoryLog;
+impl<L: Log> Io for Sockets<L> {
+    type Log = L;
 
-    fn log(&mut self) -> &mut MemoryLog {
+    #[inline]
+    fn log(&mut self) -> &mut L {
         &mut self.log
     }
 

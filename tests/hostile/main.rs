@@ -20,5 +20,6 @@ mod server;
 mod slow;
 mod slowloris;
 mod stall;
+mod store;
 mod storm;
 mod websocket;

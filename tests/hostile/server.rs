@@ -73,6 +73,13 @@ impl Server {
         Peer::open(self, &self.token(name))
     }
 
+    /// Ends it without a word, as `kill -9` does.
+    pub(crate) fn kill(&self) {
+        let status =
+            Command::new("kill").args(["-KILL", &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         let status =

@@ -373,6 +373,16 @@ pub(super) const ALL: &[Key] = &[
         kind: number(1, 10_000, "", Slot::U32(|c| &mut c.presence.listed)),
         doc: "How many members that choice has.",
     },
+    Key {
+        name: "store.path",
+        kind: Kind::Folder(|c| &mut c.store.path),
+        doc: "The folder in which rooms are kept, with all that was said. Without one they are in memory only, and end with the process.",
+    },
+    Key {
+        name: "store.readers",
+        kind: number(1, 16, "", Slot::U16(|c| &mut c.store.readers)),
+        doc: "Threads that read rooms from there.",
+    },
 ];
 
 /// The key of this name.

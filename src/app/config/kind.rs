@@ -15,6 +15,7 @@ pub(super) enum Kind {
     Address(fn(&mut Config) -> &mut SocketAddr),
     Word(Word),
     Text(fn(&mut Config) -> &mut Option<Box<str>>),
+    Folder(fn(&mut Config) -> &mut String),
     Secret(fn(&mut Config) -> &mut Option<Secret>),
     Networks(fn(&mut Config) -> &mut Vec<Network>),
     Origins(fn(&mut Config) -> &mut Vec<String>),
@@ -82,6 +83,10 @@ impl Kind {
                         && !is_padded(text)
                 })
                 .map(|text| *slot(config) = Some(text.into())),
+            Self::Folder(slot) => given
+                .as_text()
+                .filter(|text| text.len() <= 4_096 && !text.chars().any(char::is_control))
+                .map(|text| *slot(config) = text.into()),
             Self::Secret(slot) => given
                 .as_text()
                 .filter(|text| text.len() >= SECRET_BYTES_MIN && !is_padded(text))
@@ -115,6 +120,7 @@ impl Kind {
                 "1 to 256 bytes of text without control characters, or white space at its ends"
                     .into()
             }
+            Self::Folder(_) => "FOLDER, or \"\" (none)".into(),
             Self::Secret(_) => format!(
                 "text of at least {SECRET_BYTES_MIN} bytes, without white space at its ends"
             ),
@@ -149,6 +155,7 @@ impl Kind {
                 .map_or("", |word| *word)
                 .into(),
             Self::Text(slot) => slot(&mut copy).as_deref().unwrap_or_default().into(),
+            Self::Folder(slot) => slot(&mut copy).clone(),
             Self::Secret(slot) => slot(&mut copy).as_ref().map_or("", |_| "(secret)").into(),
             Self::Networks(slot) => {
                 slot(&mut copy).iter().map(ToString::to_string).collect::<Vec<_>>().join(",")

@@ -37,6 +37,17 @@ pub struct Config {
     pub history: HistoryLimits,
     /// How presence is told.
     pub presence: PresenceLimits,
+    /// Where what was said is kept.
+    pub store: StoreConfig,
+}
+
+/// Where what was said is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The folder. Empty: rooms are in memory only, and end with the process.
+    pub path: String,
+    /// How many threads read rooms.
+    pub readers: u16,
 }
 
 /// What is logged.
@@ -95,6 +106,7 @@ impl Default for Config {
             limits: Limits::default(),
             history: HistoryLimits::default(),
             presence: PresenceLimits::default(),
+            store: StoreConfig { path: String::new(), readers: 2 },
         }
     }
 }

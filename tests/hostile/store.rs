@@ -1,0 +1,270 @@
+//! Rooms on disk: what was acked is there after `kill -9`, once and in order, and cursors go on.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::peer::{Peer, ask, number, text};
+use crate::server::{PATIENCE, Server, until};
+
+/// A folder for a store, which goes when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self(std::env::temp_dir().join(format!("chinwag-hostile-store-{process}-{count}")))
+    }
+
+    fn serve(&self) -> Server {
+        let path = format!("store.path={}", self.0.display());
+        Server::start(&[
+            &path,
+            "shards=2",
+            "limits.publish_per_s=0",
+            "limits.join_per_s=0",
+            "history.room_bytes=16777216",
+            "history.page_bytes=8388608",
+            "limits.conn_out_bytes=16777216",
+        ])
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Ends a server when it is dropped.
+struct Killed<'a>(&'a Server);
+
+impl Drop for Killed<'_> {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
+}
+
+fn say(room: &str, key: u64) -> Vec<u8> {
+    let payload = format!(r#"{{"body":"m{key}","key":"k{key}"}}"#);
+    text(&format!(r#"["1","{key}","room:{room}","new_msg",{payload}]"#))
+}
+
+fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    let begin = format!("\"{name}\":\"");
+    let (_, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("no {name} in {text}"));
+    rest.split('"').next().unwrap()
+}
+
+/// The messages in an answer, by offset: their bodies, each offset once.
+fn messages(answer: &str) -> BTreeMap<u64, String> {
+    let mut found = BTreeMap::new();
+    let (_, list) = answer.split_once(r#""messages":["#).unwrap_or_else(|| panic!("{answer}"));
+    for message in list.split(r#"{"at":"#).skip(1) {
+        let offset = number(message.split("\"user\":").next().unwrap(), "offset");
+        let is_new = found.insert(offset, field(message, "body").to_owned()).is_none();
+        assert!(is_new, "offset {offset} twice");
+    }
+    found
+}
+
+/// A client that counts what it says, and remembers what was acked.
+struct Client {
+    room: String,
+    token: String,
+    next: u64,
+    /// By key: the offset that it was told.
+    acked: BTreeMap<u64, u64>,
+    /// Where it stands.
+    cursor: Option<(String, u64)>,
+    /// The room's first epoch.
+    first_epoch: String,
+}
+
+impl Client {
+    fn enter(&mut self, server: &Server) -> Peer {
+        let mut peer = Peer::open(server, &self.token);
+        let since = self.cursor.as_ref().map_or_else(String::new, |(epoch, offset)| {
+            format!(r#","since":{{"epoch":"{epoch}","offset":{offset}}}"#)
+        });
+        let params = format!(r#"{{"presence":false,"limit":0{since}}}"#);
+        let answer = peer.join(&self.room, &params);
+        assert!(answer.contains(r#""status":"ok""#), "{answer}");
+        if self.cursor.is_some() {
+            // Its cursor is at what was acked, so at what is there.
+            assert!(answer.contains(r#""recovered":true"#), "{answer}");
+        }
+        let epoch = field(&answer, "epoch");
+        if self.first_epoch.is_empty() {
+            epoch.clone_into(&mut self.first_epoch);
+        }
+        self.cursor = Some((epoch.to_owned(), self.cursor_offset()));
+        peer
+    }
+
+    fn cursor_offset(&self) -> u64 {
+        self.acked.values().copied().max().unwrap_or_default()
+    }
+
+    /// Says again what was not acked, and then more and more, until the server has gone. Counts
+    /// what is acked.
+    fn talk(&mut self, peer: &mut Peer, acks: &AtomicU32) {
+        let open: Vec<u64> = (1..self.next).filter(|key| !self.acked.contains_key(key)).collect();
+        let mut open = VecDeque::from(open);
+        let mut under_way = 0;
+        loop {
+            // So many that a commit is always under way while the next one gathers.
+            while under_way < 50 {
+                let key = open.pop_front().unwrap_or_else(|| {
+                    self.next += 1;
+                    self.next - 1
+                });
+                if peer.stream.write_all(&say(&self.room, key)).is_err() {
+                    return;
+                }
+                under_way += 1;
+            }
+            let Some((_, payload)) = peer.frame() else { return };
+            let answer = String::from_utf8(payload).unwrap();
+            if answer.contains("phx_reply") {
+                assert!(answer.contains(r#""status":"ok""#), "{answer}");
+                let key = answer.split('"').nth(3).unwrap().parse().unwrap();
+                let offset = number(&answer, "offset");
+                self.acked.insert(key, offset);
+                self.cursor.as_mut().unwrap().1 = self.cursor_offset();
+                acks.fetch_add(1, Ordering::Relaxed);
+                under_way -= 1;
+            }
+        }
+    }
+
+    /// All that was acked is there, where it was acked, and nothing is there twice.
+    fn check(&self, server: &Server) {
+        let mut peer = Peer::open(server, &self.token);
+        // From before the first message, over all ends without order.
+        let since = format!(r#""since":{{"epoch":"{}","offset":0}}"#, self.first_epoch);
+        let answer = peer.join(&self.room, &format!(r#"{{"presence":false,{since}}}"#));
+        assert!(answer.contains(r#""recovered":true"#), "{answer}");
+        let there = messages(&answer);
+        for (key, offset) in &self.acked {
+            assert_eq!(there.get(offset), Some(&format!("m{key}")), "acked at {offset}");
+        }
+        let mut bodies: Vec<&String> = there.values().collect();
+        let count = bodies.len();
+        bodies.sort_unstable();
+        bodies.dedup();
+        assert_eq!(bodies.len(), count, "no message twice");
+        assert!(there.keys().copied().eq(1..=count as u64), "no hole");
+    }
+}
+
+#[test]
+fn what_was_acked_is_there_after_kill_9_once_and_in_order_and_cursors_go_on() {
+    let folder = Folder::new();
+    let mut clients: Vec<Client> = Vec::new();
+    for round in 0..5 {
+        let server = folder.serve();
+        if round == 0 {
+            clients.extend((0..4).map(|number| Client {
+                room: format!("room-{number}"),
+                // It is good in each life of the server.
+                token: server.token("Ann"),
+                next: 1,
+                acked: BTreeMap::new(),
+                cursor: None,
+                first_epoch: String::new(),
+            }));
+        }
+        let peers: Vec<Peer> = clients.iter_mut().map(|client| client.enter(&server)).collect();
+        let acks = AtomicU32::new(0);
+        thread::scope(|scope| {
+            // However this ends: they talk until it has.
+            let _killed = Killed(&server);
+            for (client, mut peer) in clients.iter_mut().zip(peers) {
+                let acks = &acks;
+                scope.spawn(move || client.talk(&mut peer, acks));
+            }
+            until("enough is acked", || acks.load(Ordering::Relaxed) > 200 + 50 * round);
+        });
+    }
+    let server = folder.serve();
+    for client in &mut clients {
+        client.check(&server);
+        let mut peer = client.enter(&server);
+        peer.send_raw(&say(&client.room, client.next));
+        assert!(peer.await_text("phx_reply").contains(r#""status":"ok""#));
+    }
+}
+
+#[test]
+fn an_orderly_stop_keeps_epochs_and_a_cursor_ahead_of_all_acks() {
+    let folder = Folder::new();
+    let server = folder.serve();
+    let token = server.token("Ann");
+    let mut peer = Peer::open(&server, &token);
+    let answer = peer.join("tea", r#"{"presence":false}"#);
+    let epoch = field(&answer, "epoch").to_owned();
+    for key in 1..=20 {
+        peer.send_raw(&say("tea", key));
+    }
+    // All that it saw is there, acked or not.
+    let mut seen = 0;
+    while seen < 20 {
+        seen = number(&peer.await_text("new_msg"), "offset");
+    }
+    server.terminate();
+    let (status, log) = server.wait(PATIENCE + Duration::from_secs(30));
+    assert_eq!(status.code(), Some(0), "{log}");
+    let server = folder.serve();
+    let mut peer = Peer::open(&server, &token);
+    let since = format!(r#"{{"presence":false,"since":{{"epoch":"{epoch}","offset":{seen}}}}}"#);
+    let answer = peer.join("tea", &since);
+    assert!(answer.contains(r#""recovered":true"#) && field(&answer, "epoch") == epoch, "{answer}");
+}
+
+#[test]
+fn a_second_server_for_one_folder_is_refused_and_the_first_goes_on() {
+    let folder = Folder::new();
+    let server = folder.serve();
+    let second = Command::new(env!("CARGO_BIN_EXE_chinwag"))
+        .args(["--listen", "127.0.0.1:0", "--set"])
+        .arg(format!("store.path={}", folder.0.display()))
+        .env_clear()
+        .output()
+        .unwrap();
+    let error = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(71), "{error}");
+    assert!(error.contains(&*folder.0.to_string_lossy()) && error.contains("in use"), "{error}");
+    let mut peer = server.guest("Ann");
+    assert!(peer.join("tea", "{}").contains(r#""status":"ok""#));
+}
+
+#[test]
+fn the_numbers_of_the_store_are_served() {
+    let folder = Folder::new();
+    let path = format!("store.path={}", folder.0.display());
+    let server = Server::start(&[&path, "shards=1", "http.metrics=true"]);
+    let mut peer = server.guest("Ann");
+    peer.join("tea", "{}");
+    peer.send_raw(&say("tea", 1));
+    assert!(peer.await_text("phx_reply").contains(r#""status":"ok""#));
+    let get = |path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        ask(&server, request.as_bytes())
+    };
+    let metrics = get("/metrics").body;
+    for line in [
+        "chinwag_store_state{state=\"ok\"} 1",
+        "chinwag_store_batch_messages_sum 1",
+        "chinwag_store_errors_total{code=\"full\"} 0",
+    ] {
+        assert!(metrics.lines().any(|of| of == line), "{line} in {metrics}");
+    }
+    assert_eq!(get("/readyz").status, 200);
+}
