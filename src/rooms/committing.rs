@@ -21,7 +21,7 @@ use crate::link::message::{push_epoch_told, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, Received, ToHome, ToMember, read};
 use crate::room::Outpost;
-use crate::rooms::held::{HeldAnswer, Seat};
+use crate::rooms::held::{HeldAnswer, Membership};
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::{append_of, deliver, reply};
 use crate::rooms::{Answer, Rooms};
@@ -88,11 +88,12 @@ impl Rooms {
                 self.pending.change(key, ticket, |same| same.applied_at = applied_at);
             }
         }
-        let own = ticket.and_then(|ticket| Some((ticket, self.pending.get(key, ticket)?.seat)));
-        if let Some((ticket, seat)) = own {
+        let own =
+            ticket.and_then(|ticket| Some((ticket, self.pending.get(key, ticket)?.membership)));
+        if let Some((ticket, membership)) = own {
             let applied_at = Some(receipt.offset);
             self.pending.change(key, ticket, |own| own.applied_at = applied_at);
-            self.spoke_if_there(cx, seat);
+            self.spoke_if_there(cx, membership);
         }
         self.release(cx, members, key);
         // After `release`, so that answers come behind what was said before them. `Kept` may have
@@ -273,20 +274,20 @@ impl Rooms {
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
-        seat: Seat,
+        membership: Membership,
         reference: Option<&str>,
         push: ToHome<'_>,
     ) {
-        if self.pending.is_full(seat.room) {
-            return self.refuse(cx, members, seat.shard, push);
+        if self.pending.is_full(membership.room) {
+            return self.refuse(cx, members, membership.shard, push);
         }
         let mut record = Vec::new();
         push.put(&mut record);
         let ticket = reference.map(|_| self.pending.next_ticket());
         let is_message = matches!(push, ToHome::Publish { .. });
-        self.pending.queue(seat, ticket, record.into(), is_message);
+        self.pending.queue(membership, ticket, record.into(), is_message);
         if let (Some(reference), Some(ticket)) = (reference, ticket) {
-            self.hold(seat, ticket, reference);
+            self.hold(membership, ticket, reference);
         }
     }
 
@@ -298,7 +299,7 @@ impl Rooms {
         self.propose_again(cx, members, key);
         while let Some(Registered { room, .. }) = self.arena.get(key) {
             let Some(next) = self.pending.pop(key, room.journal().judged()) else { return };
-            let Seat { shard, asker, .. } = next.seat;
+            let Membership { shard, asker, .. } = next.membership;
             if !room.is_member(shard, asker) {
                 // Its connection has closed, and expects no answer.
                 continue;
@@ -307,7 +308,7 @@ impl Rooms {
                 unreachable!("only pushes wait")
             };
             // Its answer already has its place among the held ones.
-            self.released = next.ticket.map(|ticket| (next.seat, ticket));
+            self.released = next.ticket.map(|ticket| (next.membership, ticket));
             self.is_releasing = true;
             self.hear(cx, members, shard, push);
             self.is_releasing = false;
@@ -317,10 +318,10 @@ impl Rooms {
 
     /// Holds an answer until its ticket is resolved. A push that had waited keeps its place in the
     /// line.
-    pub(super) fn hold(&mut self, seat: Seat, ticket: Ticket, reference: &str) {
-        match self.released.take_if(|(released, _)| *released == seat) {
+    pub(super) fn hold(&mut self, membership: Membership, ticket: Ticket, reference: &str) {
+        match self.released.take_if(|(released, _)| *released == membership) {
             Some((_, placed)) => self.held.rename(placed, ticket),
-            None => self.held.wait(seat, ticket, reference),
+            None => self.held.wait(membership, ticket, reference),
         }
     }
 
@@ -329,18 +330,18 @@ impl Rooms {
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
-        seat: Seat,
+        membership: Membership,
         answer: Answer<'_>,
     ) {
-        if let Some((_, ticket)) = self.released.take_if(|(released, _)| *released == seat) {
+        if let Some((_, ticket)) = self.released.take_if(|(released, _)| *released == membership) {
             return self.resolve(cx, members, ticket, answer.status, answer.response);
         }
-        let Some(Registered { room, .. }) = self.arena.get(seat.room) else { return };
-        if self.held.holds(seat) {
-            room.check(seat.shard, seat.asker);
-            self.held.push(seat, answer);
+        let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return };
+        if self.held.holds(membership) {
+            room.check(membership.shard, membership.asker);
+            self.held.push(membership, answer);
         } else {
-            reply(cx, members, room, seat, answer);
+            reply(cx, members, room, membership, answer);
         }
     }
 
@@ -353,9 +354,9 @@ impl Rooms {
         status: &str,
         response: Payload<'_>,
     ) {
-        for seat in self.held.resolve(ticket, status, response) {
-            while let Some(held) = self.held.pop(seat) {
-                self.give(cx, members, seat, &held);
+        for membership in self.held.resolve(ticket, status, response) {
+            while let Some(held) = self.held.pop(membership) {
+                self.give(cx, members, membership, &held);
             }
         }
     }
@@ -364,22 +365,22 @@ impl Rooms {
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
-        seat: Seat,
+        membership: Membership,
         held: &HeldAnswer,
     ) {
         match held {
             HeldAnswer::Waits { .. } => unreachable!("it waits still"),
             HeldAnswer::Reply { reference, status, is_json, response } => {
-                let Some(Registered { room, .. }) = self.arena.get(seat.room) else { return };
+                let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return };
                 let response = if *is_json {
                     Payload::Json(text(response))
                 } else {
                     Payload::Binary(response)
                 };
-                reply(cx, members, room, seat, Answer { reference, status, response });
+                reply(cx, members, room, membership, Answer { reference, status, response });
             }
             HeldAnswer::Leave { reference } => {
-                self.leave(cx, members, seat, Some(reference));
+                self.leave(cx, members, membership, Some(reference));
             }
         }
     }

@@ -33,7 +33,7 @@ use crate::wire::phx::Payload;
 
 /// A membership in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Seat {
+pub(super) struct Membership {
     pub(super) room: RoomKey,
     pub(super) shard: u16,
     pub(super) asker: Asker,
@@ -80,9 +80,9 @@ impl HeldAnswer {
 /// All answers that are held. See the module.
 #[derive(Default)]
 pub(super) struct Held {
-    lines: HashMap<Seat, VecDeque<HeldAnswer>, ahash::RandomState>,
+    lines: HashMap<Membership, VecDeque<HeldAnswer>, ahash::RandomState>,
     /// The memberships that wait for a ticket. Several, if a key was sent again before its answer.
-    waiters: BTreeMap<Ticket, SmallVec<[Seat; 1]>>,
+    waiters: BTreeMap<Ticket, SmallVec<[Membership; 1]>>,
     /// What all lines take, in bytes.
     bytes: usize,
     #[cfg(test)]
@@ -103,35 +103,35 @@ pub(super) enum Planted {
 
 impl Held {
     /// Whether answers to this member wait.
-    pub(super) fn holds(&self, seat: Seat) -> bool {
+    pub(super) fn holds(&self, membership: Membership) -> bool {
         #[cfg(test)]
         if self.planted == Planted::Overtakes {
             return false;
         }
-        !self.lines.is_empty() && self.lines.contains_key(&seat)
+        !self.lines.is_empty() && self.lines.contains_key(&membership)
     }
 
     /// Holds an answer until its ticket is resolved.
-    pub(super) fn wait(&mut self, seat: Seat, ticket: Ticket, reference: &str) {
+    pub(super) fn wait(&mut self, membership: Membership, ticket: Ticket, reference: &str) {
         let waits = HeldAnswer::Waits { ticket, reference: reference.into() };
-        self.hold(seat, waits);
-        self.waiters.entry(ticket).or_default().push(seat);
+        self.hold(membership, waits);
+        self.waiters.entry(ticket).or_default().push(membership);
     }
 
     /// Holds an answer until those before it have been given.
-    pub(super) fn push(&mut self, seat: Seat, answer: Answer<'_>) {
-        self.hold(seat, HeldAnswer::new(answer));
+    pub(super) fn push(&mut self, membership: Membership, answer: Answer<'_>) {
+        self.hold(membership, HeldAnswer::new(answer));
     }
 
     /// Holds a leave until the answers before it have been given.
-    pub(super) fn push_leave(&mut self, seat: Seat, reference: &str) {
+    pub(super) fn push_leave(&mut self, membership: Membership, reference: &str) {
         let leave = HeldAnswer::Leave { reference: reference.into() };
-        self.hold(seat, leave);
+        self.hold(membership, leave);
     }
 
-    fn hold(&mut self, seat: Seat, held: HeldAnswer) {
+    fn hold(&mut self, membership: Membership, held: HeldAnswer) {
         self.bytes += held.bytes();
-        self.lines.entry(seat).or_default().push_back(held);
+        self.lines.entry(membership).or_default().push_back(held);
     }
 
     /// What all lines take, in bytes.
@@ -142,9 +142,9 @@ impl Held {
     /// Replaces a ticket: its waiters wait for another one from now on.
     pub(super) fn rename(&mut self, from: Ticket, to: Ticket) {
         // All its waiters may have left.
-        let Some(seats) = self.waiters.remove(&from) else { return };
-        for seat in &seats {
-            let line = self.lines.get_mut(seat);
+        let Some(memberships) = self.waiters.remove(&from) else { return };
+        for membership in &memberships {
+            let line = self.lines.get_mut(membership);
             for held in line.into_iter().flatten() {
                 if let HeldAnswer::Waits { ticket, .. } = held
                     && *ticket == from
@@ -153,7 +153,7 @@ impl Held {
                 }
             }
         }
-        self.waiters.entry(to).or_default().extend(seats);
+        self.waiters.entry(to).or_default().extend(memberships);
     }
 
     /// Gives a ticket its answer: status and response. Returns the memberships whose lines may
@@ -163,11 +163,11 @@ impl Held {
         resolved: Ticket,
         status: &str,
         response: Payload<'_>,
-    ) -> SmallVec<[Seat; 1]> {
-        let seats = self.waiters.remove(&resolved).unwrap_or_default();
-        for seat in &seats {
+    ) -> SmallVec<[Membership; 1]> {
+        let memberships = self.waiters.remove(&resolved).unwrap_or_default();
+        for membership in &memberships {
             // Without a line the member has left.
-            for held in self.lines.get_mut(seat).into_iter().flatten() {
+            for held in self.lines.get_mut(membership).into_iter().flatten() {
                 if let HeldAnswer::Waits { ticket, reference } = held
                     && *ticket == resolved
                 {
@@ -177,22 +177,22 @@ impl Held {
                 }
             }
         }
-        seats
+        memberships
     }
 
     /// Takes the next answer to this member, if it is known.
-    pub(super) fn pop(&mut self, seat: Seat) -> Option<HeldAnswer> {
-        let line = self.lines.get_mut(&seat)?;
+    pub(super) fn pop(&mut self, membership: Membership) -> Option<HeldAnswer> {
+        let line = self.lines.get_mut(&membership)?;
         let next = line.pop_front_if(|next| !matches!(next, HeldAnswer::Waits { .. }));
         self.bytes -= next.as_ref().map_or(0, HeldAnswer::bytes);
         if line.is_empty() {
-            self.lines.remove(&seat);
+            self.lines.remove(&membership);
         }
         next
     }
 
     /// Ends the line of a membership that has ended.
-    pub(super) fn end(&mut self, seat: Seat) {
+    pub(super) fn end(&mut self, membership: Membership) {
         #[cfg(test)]
         if self.planted == Planted::NextOwner {
             return;
@@ -200,11 +200,11 @@ impl Held {
         if self.lines.is_empty() {
             return;
         }
-        for held in self.lines.remove(&seat).into_iter().flatten() {
+        for held in self.lines.remove(&membership).into_iter().flatten() {
             self.bytes -= held.bytes();
             let HeldAnswer::Waits { ticket, .. } = held else { continue };
             if let Entry::Occupied(mut waiters) = self.waiters.entry(ticket) {
-                waiters.get_mut().retain(|waiter| *waiter != seat);
+                waiters.get_mut().retain(|waiter| *waiter != membership);
                 if waiters.get().is_empty() {
                     waiters.remove();
                 }
@@ -218,10 +218,11 @@ impl Held {
     }
 
     /// Ends all lines that `is_kept` does not name.
-    pub(super) fn retain(&mut self, is_kept: impl Fn(&Seat) -> bool) {
-        let ended: Vec<_> = self.lines.keys().filter(|seat| !is_kept(seat)).copied().collect();
-        for seat in ended {
-            self.end(seat);
+    pub(super) fn retain(&mut self, is_kept: impl Fn(&Membership) -> bool) {
+        let ended: Vec<_> =
+            self.lines.keys().filter(|membership| !is_kept(membership)).copied().collect();
+        for membership in ended {
+            self.end(membership);
         }
     }
 
@@ -234,41 +235,47 @@ impl Held {
         let bytes: usize = self.lines.values().flatten().map(HeldAnswer::bytes).sum();
         assert_eq!(bytes, self.bytes, "lines are counted for what they take");
         assert!(self.lines.values().all(|line| !line.is_empty()), "a line is never empty");
-        for (awaited, seats) in &self.waiters {
+        for (awaited, memberships) in &self.waiters {
             let is_it = |held: &HeldAnswer| match held {
                 HeldAnswer::Waits { ticket, .. } => ticket == awaited,
                 _ => false,
             };
-            let has_it =
-                |seat: &Seat| self.lines.get(seat).is_some_and(|line| line.iter().any(is_it));
-            assert!(!seats.is_empty() && seats.iter().all(has_it), "who waits has a line");
+            let has_it = |membership: &Membership| {
+                self.lines.get(membership).is_some_and(|line| line.iter().any(is_it))
+            };
+            assert!(
+                !memberships.is_empty() && memberships.iter().all(has_it),
+                "who waits has a line"
+            );
         }
     }
 
     /// The memberships with a line, in no order. For [`crate::rooms::Rooms::check`].
-    pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {
-        let seats = self.lines.keys();
+    pub(super) fn memberships(&self) -> impl Iterator<Item = &Membership> {
+        let memberships = self.lines.keys();
         #[cfg(test)]
         // The suite's model must find this defect, not this check.
-        let seats = seats.filter(|_| self.planted != Planted::NextOwner);
-        seats
+        let memberships = memberships.filter(|_| self.planted != Planted::NextOwner);
+        memberships
     }
 
     /// The planted defect: a former owner's line in this slot becomes this member's.
     #[cfg(test)]
-    pub(super) fn hand_over(&mut self, seat: Seat) {
+    pub(super) fn hand_over(&mut self, membership: Membership) {
         if self.planted != Planted::NextOwner {
             return;
         }
-        let is_of_slot = |other: &&Seat| {
-            other.room == seat.room && other.asker.slot == seat.asker.slot && **other != seat
+        let is_of_slot = |other: &&Membership| {
+            other.room == membership.room
+                && other.asker.slot == membership.asker.slot
+                && **other != membership
         };
         let Some(before) = self.lines.keys().find(is_of_slot).copied() else { return };
         let line = self.lines.remove(&before).unwrap_or_default();
-        self.lines.insert(seat, line);
-        for seats in self.waiters.values_mut() {
-            for other in seats.iter_mut().filter(|other| **other == before) {
-                *other = seat;
+        self.lines.insert(membership, line);
+        for memberships in self.waiters.values_mut() {
+            for other in memberships.iter_mut().filter(|other| **other == before) {
+                *other = membership;
             }
         }
     }
@@ -280,21 +287,21 @@ mod tests {
     use crate::base::arena::Key;
     use crate::link::ids::Slot;
 
-    fn seat(slot: u32) -> Seat {
+    fn membership(slot: u32) -> Membership {
         let asker = Asker { conn: Key::from_u64(1 << 32), slot: Slot(slot) };
-        Seat { room: Key::from_u64(1 << 32 | 5), shard: 1, asker }
+        Membership { room: Key::from_u64(1 << 32 | 5), shard: 1, asker }
     }
 
     #[test]
     fn a_line_that_ends_leaves_nobody_who_waits_and_takes_no_memory() {
         let mut held = Held::default();
         for slot in [1, 2] {
-            held.wait(seat(slot), 7, "1");
-            held.push(seat(slot), Answer::ok("2", "{}"));
+            held.wait(membership(slot), 7, "1");
+            held.push(membership(slot), Answer::ok("2", "{}"));
         }
-        held.wait(seat(1), 8, "3");
+        held.wait(membership(1), 8, "3");
         held.check();
-        held.end(seat(1));
+        held.end(membership(1));
         held.check();
         assert_eq!(held.waiters.len(), 1, "nobody waits for the other ticket");
         held.rename(8, 9);
@@ -307,14 +314,17 @@ mod tests {
     #[test]
     fn answers_are_counted_for_what_they_take_until_they_are_given() {
         let mut held = Held::default();
-        held.wait(seat(1), 7, "1");
-        held.push_leave(seat(1), "2");
+        held.wait(membership(1), 7, "1");
+        held.push_leave(membership(1), "2");
         let before = held.bytes();
-        assert_eq!(held.resolve(7, "ok", Payload::Json("{\"offset\":1}")).as_slice(), [seat(1)]);
+        assert_eq!(
+            held.resolve(7, "ok", Payload::Json("{\"offset\":1}")).as_slice(),
+            [membership(1)]
+        );
         assert!(held.bytes() > before);
         held.check();
-        assert!(matches!(held.pop(seat(1)), Some(HeldAnswer::Reply { .. })));
-        assert!(matches!(held.pop(seat(1)), Some(HeldAnswer::Leave { .. })));
-        assert!(held.bytes() == 0 && held.pop(seat(1)).is_none());
+        assert!(matches!(held.pop(membership(1)), Some(HeldAnswer::Reply { .. })));
+        assert!(matches!(held.pop(membership(1)), Some(HeldAnswer::Leave { .. })));
+        assert!(held.bytes() == 0 && held.pop(membership(1)).is_none());
     }
 }

@@ -13,7 +13,7 @@ use crate::room::encode::JoinQuestion;
 use crate::room::pacing::Urgency;
 use crate::room::{Arrival, Room};
 use crate::rooms::Rooms;
-use crate::rooms::held::Seat;
+use crate::rooms::held::Membership;
 use crate::rooms::registry::{Found, Purpose, Registered};
 
 impl Rooms {
@@ -74,13 +74,13 @@ impl Rooms {
         };
         if let Some(slot) = replaces {
             // That channel has ended: the client drops all answers that are still held for it.
-            self.held.end(Seat { room: key, shard, asker: Asker { conn, slot } });
+            self.held.end(Membership { room: key, shard, asker: Asker { conn, slot } });
         }
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return 0 };
         let address = Address { shard, conn };
         let slot = room.join(cx.now, Arrival { address, audience, who, visible, meta, replaces });
         #[cfg(test)]
-        self.held.hand_over(Seat { room: key, shard, asker: Asker { conn, slot } });
+        self.held.hand_over(Membership { room: key, shard, asker: Asker { conn, slot } });
         let is_greeted = visible && room.name().is_some();
         let out = &mut self.scratch.response;
         let question = JoinQuestion { speak, since, limit };
@@ -102,16 +102,16 @@ impl Rooms {
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
-        seat: Seat,
+        membership: Membership,
         reference: Option<&str>,
     ) {
-        let Seat { room: key, shard, asker } = seat;
+        let Membership { room: key, shard, asker } = membership;
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.check(shard, asker);
-        if let Some(reference) = reference.filter(|_| self.held.holds(seat)) {
-            return self.held.push_leave(seat, reference);
+        if let Some(reference) = reference.filter(|_| self.held.holds(membership)) {
+            return self.held.push_leave(membership, reference);
         }
-        self.held.end(seat);
+        self.held.end(membership);
         // Before the member leaves: it may be the last one of its shard.
         let audience = room.audience(shard);
         room.leave(asker.slot);
@@ -124,7 +124,7 @@ impl Rooms {
 
     /// Ends all memberships of a shard that has begun anew.
     pub(crate) fn forget_members<I: Io>(&mut self, cx: &mut Cx<'_, I>, shard: u16) {
-        self.held.retain(|seat| seat.shard != shard);
+        self.held.retain(|membership| membership.shard != shard);
         self.forget_awaiting(cx, shard);
         for key in self.keys(|room| room.audience(shard).is_some()) {
             let Some(Registered { room, .. }) = self.arena.get_mut(key) else { continue };

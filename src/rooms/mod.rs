@@ -48,7 +48,7 @@ mod ticks;
 use std::collections::HashMap;
 
 use greeting::Greeting;
-use held::{Held, Seat};
+use held::{Held, Membership};
 use listings::Listings;
 use loading::Loading;
 use pending::Pending;
@@ -79,7 +79,7 @@ pub(crate) struct Rooms {
     pending: Pending,
     held: Held,
     /// The push from the queue that is being handled, and the ticket of its held answer.
-    released: Option<(Seat, Ticket)>,
+    released: Option<(Membership, Ticket)>,
     /// Whether a push from the queue is being handled: such a push does not wait again.
     is_releasing: bool,
     scratch: Scratch,
@@ -143,7 +143,7 @@ impl Rooms {
         }
         match message {
             ToHome::Leave { home, asker, reference } => {
-                self.leave(cx, members, Seat { room: home, shard, asker }, reference);
+                self.leave(cx, members, Membership { room: home, shard, asker }, reference);
             }
             ToHome::Publish { .. } => self.publish(cx, members, shard, message),
             ToHome::Custom { .. } => self.custom(cx, members, shard, message),
@@ -151,7 +151,7 @@ impl Rooms {
             ToHome::History { .. } => self.history(cx, members, shard, message),
             ToHome::Bounce { home, asker, reference, status, response } => {
                 let answer = Answer { reference, status, response };
-                self.reply(cx, members, Seat { room: home, shard, asker }, answer);
+                self.reply(cx, members, Membership { room: home, shard, asker }, answer);
             }
             ToHome::Create { .. } => self.create(cx, members, shard, message),
             ToHome::Join { .. } | ToHome::Listing { .. } | ToHome::Load { .. } => {
@@ -210,7 +210,7 @@ impl Rooms {
             | ToHome::History { home, asker, reference, .. } => {
                 let answer =
                     Answer { reference, status: "error", response: Payload::Json(response) };
-                self.reply(cx, members, Seat { room: home, shard, asker }, answer);
+                self.reply(cx, members, Membership { room: home, shard, asker }, answer);
             }
             // No answer is expected.
             _ => {}
@@ -268,7 +268,7 @@ impl Rooms {
             let stays = room.members_count() > 0 || registered.is_worth_keeping();
             assert!(stays || self.loading.has(key), "a room with nothing worth keeping goes away");
         }
-        for Seat { room, shard, asker } in self.held.seats() {
+        for Membership { room, shard, asker } in self.held.memberships() {
             let of = self.arena.get(*room);
             let is_member = of.is_some_and(|of| of.room.is_member(*shard, *asker));
             assert!(is_member, "an answer that is held is of a member");

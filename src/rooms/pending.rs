@@ -30,13 +30,13 @@ use crate::limits::{PENDING_MEMORY_BYTES, UNDER_WAY_PER_ROOM_MAX, WAITING_PUSHES
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{Judged, SaidText, Ticket};
 use crate::room::keys::KeyHash;
-use crate::rooms::held::Seat;
+use crate::rooms::held::Membership;
 
 /// An entry that has not been answered for good.
 #[derive(Debug)]
 pub(super) struct UnderWay {
     /// Who proposed it.
-    pub(super) seat: Seat,
+    pub(super) membership: Membership,
     pub(super) said: SaidText,
     pub(super) key_hash: Option<KeyHash>,
     /// The epoch and revision that it was judged by.
@@ -69,7 +69,7 @@ impl UnderWay {
 /// A push that waits in its room's queue.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) seat: Seat,
+    pub(super) membership: Membership,
     /// What its held answer waits for. `None` of `typing`, which is not answered.
     pub(super) ticket: Option<Ticket>,
     pub(super) record: Box<[u8]>,
@@ -192,7 +192,7 @@ impl Pending {
 
     pub(super) fn insert(&mut self, ticket: Ticket, entry: UnderWay) {
         self.bytes += entry.bytes();
-        self.rooms.entry(entry.seat.room).or_default().insert(ticket, entry);
+        self.rooms.entry(entry.membership.room).or_default().insert(ticket, entry);
     }
 
     pub(super) fn get(&self, room: RoomKey, ticket: Ticket) -> Option<&UnderWay> {
@@ -268,15 +268,15 @@ impl Pending {
     /// Queues a push in its room.
     pub(super) fn queue(
         &mut self,
-        seat: Seat,
+        membership: Membership,
         ticket: Option<Ticket>,
         record: Box<[u8]>,
         is_message: bool,
     ) {
         let behind = self.tickets;
-        let waiting = Waiting { seat, ticket, record, is_message, behind };
+        let waiting = Waiting { membership, ticket, record, is_message, behind };
         self.bytes += waiting.bytes();
-        let of = self.rooms.entry(seat.room).or_default();
+        let of = self.rooms.entry(membership.room).or_default();
         of.messages += usize::from(is_message);
         of.queue.push_back(waiting);
     }
@@ -377,7 +377,7 @@ mod tests {
         let asker = Asker { conn: Key::from_u64(1 << 32), slot: Slot(0) };
         let said = Said { user: "u", name: "U", body: "\"hello\"", key: None, reply_to: None };
         UnderWay {
-            seat: Seat { room: Key::from_u64(ROOM), shard: 0, asker },
+            membership: Membership { room: Key::from_u64(ROOM), shard: 0, asker },
             said: SaidText::new(said),
             key_hash: Some(KeyHash([first_ticket, 0])),
             judged: Judged { epoch: 1, rev },
@@ -410,7 +410,7 @@ mod tests {
         assert_eq!(pending.next_again(room, new), Some(2));
         pending.check();
         assert_eq!(pending.lose(room, Some(0)), [1], "what had a place behind it");
-        let of_room = pending.get(room, 3).expect("under way").seat;
+        let of_room = pending.get(room, 3).expect("under way").membership;
         pending.queue(of_room, None, Box::from(*b"record"), true);
         assert!(pending.must_message_wait(room, old), "behind another");
         pending.check();

@@ -22,7 +22,7 @@ use crate::link::refusal::{FANOUT_LIMIT, Refusal};
 use crate::room::keys::KeyHash;
 use crate::room::propose::{Command, Message, Proposal};
 use crate::room::{Outpost, Room};
-use crate::rooms::held::Seat;
+use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
 use crate::rooms::registry::Registered;
 use crate::rooms::{Answer, Rooms};
@@ -47,9 +47,9 @@ impl Rooms {
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.check(shard, asker);
-        let seat = Seat { room: key, shard, asker };
+        let membership = Membership { room: key, shard, asker };
         if !self.is_releasing && self.pending.must_message_wait(key, room.journal().judged()) {
-            return self.wait(cx, members, seat, Some(reference), push);
+            return self.wait(cx, members, membership, Some(reference), push);
         }
         let Some(author) = room.member(asker.slot).map(|member| member.identity.clone()) else {
             return;
@@ -59,24 +59,26 @@ impl Rooms {
             // An earlier message with this key is still under way: both get its answer.
             if is_doubtful {
                 let refusal = Why::Unconfirmed.refusal();
-                return self.answer_refused(cx, members, seat, reference, refusal);
+                return self.answer_refused(cx, members, membership, reference, refusal);
             }
-            return self.hold(seat, ticket, reference);
+            return self.hold(membership, ticket, reference);
         }
         if self.pending.is_behind(key) {
-            return self.answer_refused(cx, members, seat, reference, Refusal::Busy);
+            return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
         }
         let command = Command::Publish(Message { body, key: message_key, reply_to }, key_hash);
         let entry = match room.propose(command, &author) {
             Ok(Proposal::Entry(entry)) => entry,
             Ok(Proposal::Known(receipt)) => {
-                return self.answer_ok(cx, members, seat, reference, receipt);
+                return self.answer_ok(cx, members, membership, reference, receipt);
             }
-            Err(refusal) => return self.answer_refused(cx, members, seat, reference, refusal),
+            Err(refusal) => {
+                return self.answer_refused(cx, members, membership, reference, refusal);
+            }
         };
         let What::Message(said) = entry.what else { unreachable!("a message was proposed") };
         if let Err(refusal) = take_fanout(cx, room, author.user(), body.len()) {
-            return self.answer_refused(cx, members, seat, reference, refusal);
+            return self.answer_refused(cx, members, membership, reference, refusal);
         }
         let receipt = room.next_receipt(cx.now);
         let ticket = self.pending.next_ticket();
@@ -91,16 +93,16 @@ impl Rooms {
             Appended::Refused(why) => {
                 let is_heard = self.heard(key, key_hash).is_some();
                 let why = if is_heard { Why::Unconfirmed } else { why };
-                return self.answer_refused(cx, members, seat, reference, why.refusal());
+                return self.answer_refused(cx, members, membership, reference, why.refusal());
             }
         }
         if appended == Appended::Kept {
-            self.answer_ok(cx, members, seat, reference, receipt);
+            self.answer_ok(cx, members, membership, reference, receipt);
         } else {
             let is_ordered = appended == Appended::Ordered;
             let heard = if is_ordered { Some(receipt) } else { self.heard(key, key_hash) };
             let entry = UnderWay {
-                seat,
+                membership,
                 said: SaidText::new(said),
                 key_hash,
                 judged: entry.judged,
@@ -114,7 +116,7 @@ impl Rooms {
                 is_doubtful: false,
             };
             self.pending.insert(ticket, entry);
-            self.hold(seat, ticket, reference);
+            self.hold(membership, ticket, reference);
         }
         if appended != Appended::Later {
             self.tell_along(cx, members, key);
@@ -170,19 +172,19 @@ impl Rooms {
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.check(shard, asker);
-        let seat = Seat { room: key, shard, asker };
+        let membership = Membership { room: key, shard, asker };
         if !self.is_releasing && self.pending.must_event_wait(key) {
-            return self.wait(cx, members, seat, Some(reference), push);
+            return self.wait(cx, members, membership, Some(reference), push);
         }
         let Some(member) = room.member(asker.slot) else { return };
         let user = member.identity.user();
         if let Err(refusal) = take_fanout(cx, room, user, payload.bytes_count()) {
-            return self.answer_refused(cx, members, seat, reference, refusal);
+            return self.answer_refused(cx, members, membership, reference, refusal);
         }
         self.spoke(cx, key, asker.slot);
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         deliver(cx, members, room, event, payload);
-        self.reply(cx, members, seat, Answer::ok(reference, "{}"));
+        self.reply(cx, members, membership, Answer::ok(reference, "{}"));
         self.tell_along(cx, members, key);
     }
 
@@ -198,8 +200,8 @@ impl Rooms {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.check(shard, asker);
         if !self.is_releasing && self.pending.must_event_wait(key) {
-            let seat = Seat { room: key, shard, asker };
-            return self.wait(cx, members, seat, None, ToHome::Typing { home: key, asker });
+            let membership = Membership { room: key, shard, asker };
+            return self.wait(cx, members, membership, None, ToHome::Typing { home: key, asker });
         }
         let Some(member) = room.member(asker.slot) else { return };
         let typist = self.key_hashers[0].hash_one(member.identity.user());
@@ -224,8 +226,8 @@ impl Rooms {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let mut out = std::mem::take(&mut self.scratch.response);
         room.push_page(&mut out, from, limit, &cx.settings.history);
-        let seat = Seat { room: key, shard, asker };
-        self.reply(cx, members, seat, Answer::ok(reference, text(&out)));
+        let membership = Membership { room: key, shard, asker };
+        self.reply(cx, members, membership, Answer::ok(reference, text(&out)));
         out.clear();
         self.scratch.response = out;
     }
@@ -235,13 +237,13 @@ impl Rooms {
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
-        seat: Seat,
+        membership: Membership,
         reference: &str,
         receipt: Receipt,
     ) {
         let mut out = std::mem::take(&mut self.scratch.response);
-        self.push_receipt(&mut out, seat.room, receipt);
-        self.reply(cx, members, seat, Answer::ok(reference, text(&out)));
+        self.push_receipt(&mut out, membership.room, receipt);
+        self.reply(cx, members, membership, Answer::ok(reference, text(&out)));
         out.clear();
         self.scratch.response = out;
     }
@@ -257,13 +259,13 @@ impl Rooms {
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
-        seat: Seat,
+        membership: Membership,
         reference: &str,
         refusal: Refusal,
     ) {
         refusal.count(cx.metrics);
         let response = Payload::Json(&refusal.response());
-        self.reply(cx, members, seat, Answer { reference, status: "error", response });
+        self.reply(cx, members, membership, Answer { reference, status: "error", response });
     }
 
     /// Hashes a user together with the key that the user gave a message.
@@ -273,8 +275,8 @@ impl Rooms {
 
     /// Notes that a member spoke, when its message has come back from the log. A member that left
     /// is none.
-    pub(super) fn spoke_if_there<I: Io>(&mut self, cx: &mut Cx<'_, I>, seat: Seat) {
-        let Seat { room, shard, asker } = seat;
+    pub(super) fn spoke_if_there<I: Io>(&mut self, cx: &mut Cx<'_, I>, membership: Membership) {
+        let Membership { room, shard, asker } = membership;
         if self.arena.get(room).is_some_and(|of| of.room.is_member(shard, asker)) {
             self.spoke(cx, room, asker.slot);
         }
@@ -331,10 +333,10 @@ pub(super) fn reply<I: Io>(
     cx: &mut Cx<'_, I>,
     members: &mut impl Tell<I>,
     room: &Room,
-    seat: Seat,
+    membership: Membership,
     answer: Answer<'_>,
 ) {
-    let Seat { shard, asker, .. } = seat;
+    let Membership { shard, asker, .. } = membership;
     room.check(shard, asker);
     let Some(audience) = room.audience(shard) else { return };
     let (Asker { conn, slot }, Answer { reference, status, response }) = (asker, answer);
