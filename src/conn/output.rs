@@ -143,21 +143,7 @@ impl Conns {
             if written < out.len() {
                 out.drain(..written);
                 let waiting_bytes = out.len();
-                flags.set_blocked(true);
-                let (is_closing, is_session) = (flags.is_closing(), flags.is_session());
-                let out_bytes_max = cx.settings.limits.conn_out_bytes.saturating_mul(OUT_FACTOR);
-                let is_too_much = waiting_bytes > out_bytes_max && !is_closing;
-                if !is_session {
-                    self.note_progress(cx.now.mono_ms, key.index(), written > 0);
-                }
-                if waiting_bytes <= cx.settings.limits.out_mark_bytes() {
-                    self.read_on(key);
-                }
-                if is_closing && written > 0 && self.stages[index] == Stage::Http && !cx.is_draining
-                {
-                    self.set_closing_deadline(cx, key);
-                }
-                return if is_too_much { Flushed::TooMuch } else { Flushed::Blocked };
+                return self.note_blocked(cx, key, waiting_bytes, written > 0);
             }
             conn.out = None;
             flags.set_has_out(false);
@@ -172,6 +158,33 @@ impl Conns {
             self.set_closing_deadline(cx, key);
         }
         Flushed::All
+    }
+
+    /// Notes that a socket has not taken all output of a connection, and whether it took some.
+    fn note_blocked<I: Io>(
+        &mut self,
+        cx: &Cx<'_, I>,
+        key: ConnKey,
+        waiting_bytes: usize,
+        has_taken: bool,
+    ) -> Flushed {
+        let index = key.index() as usize;
+        let flags = &mut self.flags[index];
+        flags.set_blocked(true);
+        let (is_closing, is_session) = (flags.is_closing(), flags.is_session());
+        if !is_session {
+            self.note_progress(cx.now.mono_ms, key.index(), has_taken);
+        }
+        if waiting_bytes <= cx.settings.limits.out_mark_bytes() {
+            self.read_on(key);
+        }
+        // A client that still reads its last answer is given time for the rest.
+        if is_closing && has_taken && self.stages[index] == Stage::Http && !cx.is_draining {
+            self.set_closing_deadline(cx, key);
+        }
+        let out_bytes_max = cx.settings.limits.conn_out_bytes.saturating_mul(OUT_FACTOR);
+        let is_too_much = waiting_bytes > out_bytes_max && !is_closing;
+        if is_too_much { Flushed::TooMuch } else { Flushed::Blocked }
     }
 
     /// Notes that output waits for a socket, and whether the socket has just taken some.

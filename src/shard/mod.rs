@@ -150,11 +150,14 @@ impl Shard {
         self.members.conns.unpause(&self.common.cx(turn));
         self.handle_starved(turn);
         self.admit_waiting(turn);
+        // Whatever the steps before have unparked goes on in this turn.
         self.handle_unparked(turn);
+        // After the input of this turn: a first join in it may send its connection elsewhere.
         self.hand_off(turn);
         // After all joins of this turn, so that their newcomers share one list.
         self.rooms.greet(&mut self.common.cx(turn), &mut self.members);
         self.relay(turn);
+        // Before the flush, so that what ticks say goes out with it.
         while let Some(timer) = self.common.timers.pop_due(turn.now.mono_ms) {
             self.fire(turn, timer);
         }
@@ -164,11 +167,13 @@ impl Shard {
         self.relay_evicted(turn);
         self.members.flush_conns(&mut self.common.cx(turn));
         self.relay(turn);
+        // When all has been sent that can be: nobody is evicted for what only waited for the flush.
         self.weigh(turn);
         // What a poll is told is output of the connection that polls.
         self.members.serve_pollers(&mut self.common.cx(turn));
         self.members.flush_conns(&mut self.common.cx(turn));
         self.relay(turn);
+        // Once a turn, however many changes it had.
         let cx = &mut self.common.cx(turn);
         self.rooms.set_listings_tick(cx);
         self.members.audiences.set_lobby_tick(cx, &self.directory);

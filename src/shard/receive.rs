@@ -85,16 +85,7 @@ impl Shard {
                 break;
             }
             let out_bytes = self.members.conns.out_bytes(key);
-            if out_bytes > out_mark_bytes {
-                // The client reads the answers that it has before it gets more.
-                self.members.conns.park_full(key);
-                break;
-            }
-            let has_share = self.common.budget.done() < share_end;
-            let must_wait = !has_share && self.members.conns.has_starved();
-            if must_wait || !self.common.budget.has_left(Purse::Conns) {
-                let starved = if has_share { Starved::Fresh } else { Starved::Spent };
-                self.members.conns.park_starved(key, starved);
+            if self.park_if_due(key, out_bytes, share_end) {
                 break;
             }
             let stage = self.members.conns.stage(key);
@@ -116,6 +107,25 @@ impl Shard {
             }
         }
         at
+    }
+
+    /// Parks a connection of which no more may be handled now: `out_bytes` of output are too much,
+    /// or no work is left for it. Its share ends when the budget has done `share_end`.
+    fn park_if_due(&mut self, key: ConnKey, out_bytes: usize, share_end: u64) -> bool {
+        let (conns, budget) = (&mut self.members.conns, &self.common.budget);
+        if out_bytes > self.common.settings.limits.out_mark_bytes() {
+            // The client reads the answers that it has before it gets more.
+            conns.park_full(key);
+            return true;
+        }
+        let has_share = budget.done() < share_end;
+        // Without others that wait, a connection may go on beyond its share.
+        let must_yield = !has_share && conns.has_starved();
+        if must_yield || !budget.has_left(Purse::Conns) {
+            conns.park_starved(key, if has_share { Starved::Fresh } else { Starved::Spent });
+            return true;
+        }
+        false
     }
 
     /// Counts the work of one request or message, with its answer of `answer_bytes`.
