@@ -6,13 +6,13 @@
 //!                                             a slice a turn       for each seat
 //! ```
 //!
-//! All that is said in a room is appended to the log once, and at the end of the turn each member
-//! is written to what it has not had. What a slow reader costs is its cursor.
+//! A broadcast is appended to the room's log once. At the end of the turn each member is written
+//! what it has not had. A slow reader costs no more than its cursor, and the log behind it.
 //!
 //! Invariants:
 //!
 //! 1. no cursor points outside its room's log, and a log that nobody lags in is empty;
-//! 2. an audience that nobody is in, and that no join is under way to, goes away.
+//! 2. an audience without members and without joins under way is removed.
 //!
 //! Called by: `member`, `shard`. Calls: `conn`, `directory` (the lobby), `wire`.
 
@@ -37,11 +37,12 @@ use crate::link::ids::{AudienceKey, RoomKey, mark};
 use crate::link::metrics::Metrics;
 use crate::wire::phx::Payload;
 
-/// From how many members on answers to connections go before what is said to a room: in a small one
-/// a write is saved where both go to one member, but a long flush would hold all answers up.
+/// From this many members on, answers to connections are flushed before the room. In a smaller room
+/// the room goes first, which saves a write where both go to one member; but a long flush would
+/// hold up all answers.
 const LONG_FLUSH_MEMBERS: usize = 100;
 
-/// For how many entries of each kind memory is kept when there are none.
+/// Memory for this many entries of each kind is kept when there are none.
 const ENTRIES_KEPT: usize = 128;
 
 /// All audiences of a shard.
@@ -49,15 +50,15 @@ pub(crate) struct Audiences {
     arena: Arena<Audience, mark::Audience>,
     by_topic: HashMap<Box<str>, AudienceKey, ahash::RandomState>,
     log_memory: LogMemory,
-    /// Those to be flushed.
+    /// The audiences to be flushed.
     touched: Vec<AudienceKey>,
-    /// Seats that have lost their place in the flush under way.
+    /// Seats that have been found to lag too far, in the flush under way.
     laggards: Vec<usize>,
     lobby: Lobby,
 }
 
 impl Audiences {
-    /// None yet, for logs in which somebody may be `lag_bytes` behind.
+    /// No audiences yet. A member may lag by `lag_bytes` in their logs.
     pub(crate) fn new(lag_bytes: usize, hasher: ahash::RandomState) -> Self {
         Self {
             arena: Arena::new(),
@@ -84,7 +85,7 @@ impl Audiences {
         self.arena.get(key)
     }
 
-    /// The same, to change.
+    /// An audience to change, if it is still there.
     pub(crate) fn get_mut(&mut self, key: AudienceKey) -> Option<&mut Audience> {
         self.arena.get_mut(key)
     }
@@ -105,7 +106,7 @@ impl Audiences {
         Some((audience.home_shard, audience.home?))
     }
 
-    /// The audience of a topic, made if there is none.
+    /// Finds the audience of a topic, or makes it.
     pub(crate) fn find_or_make(&mut self, topic: &str, home_shard: u16) -> AudienceKey {
         if let Some(key) = self.by_topic.get(topic) {
             return *key;
@@ -115,7 +116,7 @@ impl Audiences {
         key
     }
 
-    /// Lets an audience go if nobody is in it.
+    /// Removes an audience if nobody is in it.
     pub(crate) fn drop_if_deserted(&mut self, key: AudienceKey) {
         if self.arena.get(key).is_some_and(Audience::is_deserted)
             && let Some(audience) = self.arena.remove(key)
@@ -149,8 +150,8 @@ impl Audiences {
         }
     }
 
-    /// Takes those that are to be flushed. [`Audiences::put_touched`] brings those back that are to
-    /// be flushed again.
+    /// Takes the audiences that are to be flushed. [`Audiences::put_touched`] brings back those
+    /// that are to be flushed again.
     pub(crate) fn take_touched(&mut self) -> Vec<AudienceKey> {
         std::mem::take(&mut self.touched)
     }
@@ -166,12 +167,12 @@ impl Audiences {
         self.arena.get(key).map(|audience| now_ms < audience.cadence.rests_until_ms())
     }
 
-    /// Whether a flush of an audience takes so long that answers to connections go before it.
+    /// Whether a flush of an audience takes so long that answers to connections go first.
     pub(crate) fn is_long(&self, key: AudienceKey) -> bool {
         self.arena.get(key).is_some_and(|audience| audience.seats.len() >= LONG_FLUSH_MEMBERS)
     }
 
-    /// Ends the rest of every audience that has something in its logs, and returns these.
+    /// Ends the rest of every audience whose logs are not empty, and returns these audiences.
     pub(crate) fn wake_all(&mut self) -> Vec<AudienceKey> {
         let with_log = self.arena.iter().filter(|(_, audience)| audience.log_bytes() > 0);
         let keys: Vec<_> = with_log.map(|(key, _)| key).collect();
@@ -184,7 +185,7 @@ impl Audiences {
         keys
     }
 
-    /// Gives back what a log has beyond what somebody lags by.
+    /// Shrinks the logs of an audience to what its members still lag by.
     pub(crate) fn shrink_log(&mut self, key: AudienceKey) {
         if let Some(audience) = self.arena.get_mut(key) {
             audience.log.shrink(&mut self.log_memory);
@@ -197,12 +198,12 @@ impl Audiences {
         self.log_memory.lent_bytes()
     }
 
-    /// What the lobby keeps for those who join it next, in bytes.
+    /// The memory of the answers that the lobby keeps for the next joins, in bytes.
     pub(crate) fn lobby_bytes(&self) -> usize {
         self.lobby.answers_bytes()
     }
 
-    /// Gives back memory that most of is not needed.
+    /// Gives back memory that is mostly unused.
     pub(crate) fn tidy(&mut self) {
         let Self { arena: _, by_topic, log_memory, touched, laggards, lobby } = self;
         lobby.tidy();
@@ -212,7 +213,7 @@ impl Audiences {
         laggards.trim(ENTRIES_KEPT);
     }
 
-    /// Panics if the parts do not fit each other: for tests, it looks at everything.
+    /// Panics if the parts do not agree. For tests: it looks at everything.
     pub(crate) fn check(&self, conns: &Conns) {
         for (key, audience) in self.arena.iter() {
             self.check_audience(conns, key, audience);

@@ -1,5 +1,5 @@
-//! What every part of a shard may use in a turn beside its own state ([`Cx`]), and with it the way
-//! to other shards: what goes there, and how full it is.
+//! What every part of a shard may use in a turn beside its own state ([`Cx`]), with the ways to
+//! other shards: sending records, and how full a way is.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::link::rates::AddressHash;
 use crate::link::record::{Field, ToMember};
 use crate::link::settings::Settings;
 
-/// Something that is due at a time.
+/// Work that is due at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// A room's presence.
@@ -26,11 +26,11 @@ pub(crate) enum Timer {
     Listings,
     /// What changed in the directory goes to the lobby.
     Lobby,
-    /// Who is idle, late or expired.
+    /// Connections that are idle, late or expired are looked for.
     Sweep,
     /// Some more connections are closed.
     Drain,
-    /// How much memory is in use.
+    /// Memory is counted.
     Weigh,
 }
 
@@ -42,30 +42,30 @@ pub(crate) struct Cx<'a, I: Io> {
     pub(crate) now: Now,
     /// Sockets and other shards.
     pub(crate) io: &'a mut I,
-    /// What the shard was told once.
+    /// The settings of the server.
     pub(crate) settings: &'a Settings,
     /// What it counts.
     pub(crate) metrics: &'a mut Metrics,
-    /// What is due later.
+    /// Work that is due later.
     pub(crate) timers: &'a mut Timers<Timer>,
     /// How near the shard's memory is to its bound.
     pub(crate) pressure: Pressure,
     /// Whether the server is about to stop.
     pub(crate) is_draining: bool,
-    /// The work that is left for what peers ask for in this turn.
+    /// The work that this turn may still do for peers.
     pub(crate) budget: &'a mut Budget,
     /// Memory to write a record in.
     pub(crate) record: &'a mut Vec<u8>,
 }
 
-/// Where a room's words go: its members, on this shard and on others.
+/// The way of a room to its members, on this shard and on others.
 pub(crate) trait Tell<I: Io> {
     /// Tells the members of a room that are on `shard`: by a call, or by a record.
     fn tell(&mut self, cx: &mut Cx<'_, I>, shard: u16, message: ToMember<'_>);
 }
 
 impl<I: Io> Cx<'_, I> {
-    /// Sends a record to another shard. It costs what an answer as long would.
+    /// Sends a record to another shard. It costs as much work as an answer of its length.
     pub(crate) fn send<'m>(&mut self, shard: u16, message: impl Field<'m>) {
         message.put(self.record);
         self.budget.spend_for(self.record.len(), ANSWER_BYTES_PER_WORK);
@@ -73,12 +73,12 @@ impl<I: Io> Cx<'_, I> {
         self.record.clear();
     }
 
-    /// Whether the way to a shard is so full that nothing more may be asked of it.
+    /// Whether the way to a shard is so full that pushes to it are answered `busy`.
     pub(crate) fn is_busy(&self, shard: u16) -> bool {
         shard != self.id && self.io.waiting_bytes(shard) > MESH_BUSY_BYTES
     }
 
-    /// Whether the way to a shard is full enough that those who feed it should stop.
+    /// Whether the way to a shard is so full that connections that feed it are paused.
     pub(crate) fn is_filling(&self, shard: u16) -> bool {
         shard != self.id && self.io.waiting_bytes(shard) > MESH_PAUSE_BYTES
     }

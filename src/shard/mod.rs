@@ -8,9 +8,9 @@
 //!   turn: admit, greet, timers, flush audiences, flush connections, weigh
 //! ```
 //!
-//! The reactor feeds events in: [`Shard::open`], [`Shard::received`], [`Shard::writable`],
-//! [`Shard::ended`], [`Shard::hung_up`], [`Shard::heard_from`] for messages of other shards, and
-//! [`Shard::turn`] at the end of each turn of its loop. Bytes go out through [`Io`]. That is why
+//! The reactor calls [`Shard::open`], [`Shard::received`], [`Shard::writable`], [`Shard::ended`]
+//! and [`Shard::hung_up`] for events of sockets, [`Shard::heard_from`] for records of other shards,
+//! and [`Shard::turn`] at the end of each turn of its loop. Bytes go out through [`Io`]. So
 //! `tests/sim` can run a whole server in one thread, from one seed.
 //!
 //! A shard has two halves that know nothing of each other: `members`, the connections that are here
@@ -18,8 +18,8 @@
 //! room by a value ([`Ask`](crate::link::ask::Ask)), a room tells its members by a trait
 //! ([`Tell`](crate::link::outbox::Tell)), whether they are on one shard or on two.
 //!
-//! Invariants: those of the parts, checked by [`Shard::check_invariants`]; and a question that a
-//! part has by itself is routed before anything else is asked.
+//! Invariants: those of the parts, checked by [`Shard::check_invariants`]; and questions in the
+//! queue of the members are routed before any later question.
 //!
 //! Deliberately absent: errors. A bad request is answered, a bad peer is closed, a broken invariant
 //! is a panic.
@@ -69,7 +69,7 @@ pub use crate::link::settings::Settings;
 pub use invariants::Population;
 pub use memory::{Part, worst_case};
 
-/// For how many entries of each kind memory is kept when there are none.
+/// Memory for this many entries of each kind is kept when there are none.
 const ENTRIES_KEPT: usize = 128;
 
 /// How many bytes keep their memory in each buffer that is emptied before a function ends.
@@ -82,12 +82,12 @@ pub struct Shard {
     members: Members,
     /// The rooms whose home is here.
     rooms: Rooms,
-    /// All rooms there are, on whatever shard.
+    /// The list of all rooms, on all shards.
     directory: Directory,
     api: Api,
-    /// Those that are on their way in.
+    /// Upgrades and joins that wait to come in.
     admission: Admission,
-    /// Those that are on their way to another shard.
+    /// Connections on their way to another shard.
     handoffs: Handoffs,
     memory: Memory,
     restart: Restarts,
@@ -108,8 +108,8 @@ impl Shard {
     ) -> Self {
         let mut timers = Timers::new();
         timers.push(now.mono_ms + SWEEP_MS, Timer::Sweep);
-        // Different for each table, and not to be foreseen: names that collide in one are of no use
-        // in another.
+        // Different for each table, and unpredictable: names that collide in one table do not
+        // collide in another.
         let hasher = |salt: u64| {
             ahash::RandomState::with_seeds(
                 seed,
@@ -142,11 +142,10 @@ impl Shard {
         }
     }
 
-    /// Ends a turn: does what is due, and sends what there is to send, to each room and each
-    /// connection once.
+    /// Ends a turn: does what is due, and flushes each touched room and connection once.
     pub fn turn<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.common.metrics.turns += 1;
-        // Those that were stopped because a way was full go first: they came before what comes now.
+        // Connections that waited for a way go first: their input came before that of this turn.
         self.members.conns.unpause(&self.common.cx(turn));
         self.handle_starved(turn);
         self.admit_waiting(turn);
@@ -161,7 +160,7 @@ impl Shard {
         while let Some(timer) = self.common.timers.pop_due(turn.now.mono_ms) {
             self.fire(turn, timer);
         }
-        // Everything that is said is in the logs by now: each member is written to once.
+        // All that was said in this turn is in the logs by now, so each member is written to once.
         self.members.flush_audiences(&mut self.common.cx(turn));
         self.relay(turn);
         self.relay_evicted(turn);
@@ -169,7 +168,7 @@ impl Shard {
         self.relay(turn);
         // When all has been sent that can be: nobody is evicted for what only waited for the flush.
         self.weigh(turn);
-        // What a poll is told is output of the connection that polls.
+        // The answer to a poll is output of the polling connection: hence the second flush.
         self.members.serve_pollers(&mut self.common.cx(turn));
         self.members.flush_conns(&mut self.common.cx(turn));
         self.relay(turn);
@@ -183,8 +182,8 @@ impl Shard {
         let cx = &mut self.common.cx(turn);
         match timer {
             Timer::Room(room) => self.rooms.tick(cx, &mut self.members, room),
-            // It is among the touched already, or looked at in each turn; that the loop has turned
-            // is enough.
+            // Nothing to do: these timers only wake the loop. Touched rooms and memory are looked
+            // at in each turn.
             Timer::Pace(_) | Timer::Weigh => {}
             Timer::Listings => self.rooms.send_listings(cx, &mut self.directory),
             Timer::Lobby => {
@@ -216,14 +215,13 @@ impl Shard {
         [self.common.timers.next_due(), late_ms].into_iter().flatten().min()
     }
 
-    /// Whether nobody is left.
+    /// Whether no connection is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.members.conns.is_empty()
     }
 
-    /// Whether one more connection would be taken in, as far as it does not depend on where it
-    /// comes from.
+    /// Whether one more connection would be accepted, apart from limits on its address.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.members.conns.len() < self.handoffs.places(self.common.settings.conns_max)
@@ -231,7 +229,7 @@ impl Shard {
             && self.common.pressure < Pressure::Conns
     }
 
-    /// What it was told.
+    /// The settings it was made with.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.common.settings
@@ -263,7 +261,7 @@ impl Shard {
         self.common.metrics.accept_failures += 1;
     }
 
-    /// Counts one that was not, for its address has as many as may be.
+    /// Counts a connection that was refused since its address has as many as it may have.
     pub fn address_refused(&mut self) {
         self.common.metrics.refused_per_ip += 1;
     }
@@ -274,10 +272,10 @@ impl Shard {
         self.members.conns.key_at(index)
     }
 
-    /// Gives back memory that a storm needed and nobody needs now.
+    /// Gives back memory that a storm needed and nothing needs now.
     ///
-    /// Whatever is filled and emptied again keeps its memory, so that a steady load allocates
-    /// nothing; a storm would leave all of it behind for as long as the process lives.
+    /// Collections that are emptied keep their memory, so that a steady load allocates nothing.
+    /// Without this, a storm would leave all of it behind for the life of the process.
     fn tidy(&mut self) {
         let Self {
             common: Common { timers, record, .. },
