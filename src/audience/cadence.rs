@@ -1,55 +1,54 @@
 //! How often a large room is flushed.
 //!
-//! A flush of a room of 1,000 takes the kernel some 6 ms. Between two of them the room rests and
-//! collects, so that messages share writes, and others have their share of the shard. What a member
-//! waits for at most is the time from one flush's beginning to the next one's, and that is what is
-//! kept even here: it is a multiple of what a flush *usually* takes. After one that took longer,
-//! since another program had the core, the rest is shorter; if it followed each flush in
-//! proportion, the latest would be made later still.
+//! A flush of a room of 1,000 members takes the kernel some 6 ms. Between two flushes the room
+//! rests and collects, so that messages share writes, and other rooms get their part of the shard.
+//! A member waits at most for one period, from the beginning of a flush to that of the next. The
+//! period is a multiple of what a flush *usually* takes, and so stays even. After a flush that took
+//! longer, since another program had the core, the rest is shorter: a rest in proportion to each
+//! flush would make the latest messages later still.
 //!
-//! Deliberately absent: whom a flush reaches, and with what. That is the audience's.
+//! Deliberately absent: the seats and bytes of a flush (`audience::flush`).
 
-/// From beginning to beginning, in percent of a usual flush: in the long run one room takes at most
-/// five eighths of its shard. A longer rest would save more writes, and show as latency.
+/// The period, in percent of a usual flush: in the long run one room takes at most 100/160, five
+/// eighths, of its shard. A longer rest would save more writes, and show as latency.
 const PERIOD_PERCENT: u64 = 160;
 
-/// After a flush shorter than this nobody rests, in microseconds: small rooms are not delayed.
+/// After a flush shorter than this a room does not rest, in microseconds: small rooms are not
+/// delayed.
 const PACED_FROM_US: u64 = 2_000;
 
-/// A flush counts for one part of so many in what is usual: a stall hardly shows, and a room that
-/// has grown is known after a few.
+/// The weight of a flush in the running mean is one in `USUAL_OF`: a stall hardly shows, and a room
+/// that has grown shows after a few flushes.
 const USUAL_OF: u64 = 8;
 
-/// No rest is longer than so many times the flush before it, whatever is usual: half of the members
+/// No rest is longer than this many times the last flush, whatever is usual: half of the members
 /// may have left.
 const REST_FLUSHES_MAX: u64 = 2;
 
 /// The rhythm of one room on this shard.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cadence {
-    /// Since when the flush under way goes on, and how long its slices took so far, in
-    /// microseconds.
+    /// When the flush under way began, and how long its slices took so far, in microseconds.
     began_us: u64,
     spent_us: u64,
-    /// How long a flush takes: the mean of the last ones, in microseconds.
+    /// How long a flush usually takes: the running mean, in microseconds.
     usual_us: u64,
     /// Until when the room collects, in milliseconds of monotonic time.
     rests_until_ms: u64,
 }
 
 impl Cadence {
-    /// A flush begins. The clock is any that counts microseconds, as long as it is the same in the
-    /// other calls.
+    /// Begins a flush. Any clock that counts microseconds will do, if all calls use the same.
     pub(crate) fn begin(&mut self, began_us: u64) {
         (self.began_us, self.spent_us) = (began_us, 0);
     }
 
-    /// A slice of it took so long.
+    /// Notes how long a slice took.
     pub(crate) fn spend(&mut self, spent_us: u64) {
         self.spent_us += spent_us;
     }
 
-    /// It is over: the room rests for what is left of its period.
+    /// Ends a flush: the room rests for what is left of its period.
     pub(crate) fn end(&mut self, now_ms: u64, ended_us: u64) {
         if self.spent_us < PACED_FROM_US {
             return;

@@ -1,7 +1,7 @@
 //! From a room's log to its members' sockets: a slice of a flush, and what a single member missed.
 //!
-//! A flush of a large room is made in slices, each of a bounded number of writes, so that a turn
-//! does not take as long as the room is large. What is lost by lagging is the caller's to end.
+//! A flush of a large room is made in slices, each of a bounded number of writes, so that the
+//! length of a turn does not grow with the room. The caller evicts the members that lag too far.
 
 use std::cmp::Ordering;
 
@@ -14,12 +14,12 @@ use crate::link::outbox::{Cx, Timer};
 use crate::link::topic::LOBBY;
 use crate::wire::ws::frame::frame_bytes_at;
 
-/// The seat of those that have none: before the join is confirmed, and in the lobby apart from the
-/// others.
+/// The seat of a member without one: before its join is confirmed, or apart from the others in the
+/// lobby.
 pub(crate) const NO_SEAT: u32 = u32::MAX;
 
 impl Audiences {
-    /// Sends each member what it has not had, or as many of them as a turn may.
+    /// Sends members what they have not had, as many members as a turn may write to.
     ///
     /// Requires: live, not resting. Changes: cursors, output, `laggards`. Emits: writes. To be
     /// followed by [`Audiences::next_laggard`] until there is none, and [`Audiences::end_slice`].
@@ -74,14 +74,14 @@ impl Audiences {
         audience.next_seat = seat;
     }
 
-    /// The next seat that has lost its place in the flush under way. From the back, since letting
-    /// one go moves the last into its seat.
+    /// Takes the next seat that lags too far. From the back, since removing a seat moves the last
+    /// one into its place.
     pub(crate) fn next_laggard(&mut self) -> Option<usize> {
         self.laggards.pop()
     }
 
-    /// After a slice of a flush that began at `began_us`: the next one is due at once, or the flush
-    /// is over and the room may rest. True if it is to be flushed again.
+    /// Ends a slice that began at `began_us`: either the flush goes on in the next turn, or it is
+    /// over and the room may rest. True if the audience is to be flushed again.
     pub(crate) fn end_slice<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -124,7 +124,7 @@ impl Audiences {
         self.touch(key);
     }
 
-    /// Takes what a member of a session's has not had, into `take`.
+    /// Passes what a session has not had as a member to `take`.
     pub(crate) fn fetch(
         &mut self,
         conns: &Conns,
@@ -142,7 +142,8 @@ impl Audiences {
         }
     }
 
-    /// Sends a member whose socket takes bytes again what it missed. False if it is blocked again.
+    /// Sends a member whose socket is writable again what it has not had. False if the socket is
+    /// blocked again.
     pub(crate) fn resume_seat<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -164,14 +165,13 @@ impl Audiences {
             conns.output_untouched(conn).extend_from_slice(rest);
         }
         audience.seats[seat].cursor = audience.seats[seat].cursor.plus(whole);
-        // The log may hold nothing but what this one had missed, which may have been all up to a
-        // frame that was cut.
+        // It may have been the last one that lagged.
         self.touch(key);
         !is_blocked
     }
 
-    /// The seats of those that lag at least half as far as the furthest in a room, from the back;
-    /// none if nobody lags.
+    /// The seats that lag at least half as far as the furthest one of a room, from the back. Empty
+    /// if none lags.
     pub(crate) fn furthest(&self, conns: &Conns, key: AudienceKey) -> Vec<usize> {
         let Some(audience) = self.arena.get(key) else { return Vec::new() };
         let lag_bytes = |seat: usize| {
@@ -185,8 +185,8 @@ impl Audiences {
         (0..lags.len()).rev().filter(|seat| is_far(lags[*seat])).collect()
     }
 
-    /// Panics if an audience's seats do not fit its logs. What fits between seats and channels is
-    /// the member's.
+    /// Panics if an audience's seats do not agree with its logs. `member` checks seats against
+    /// channels.
     pub(super) fn check_audience(&self, conns: &Conns, key: AudienceKey, audience: &Audience) {
         assert_eq!(
             self.by_topic.get(&*audience.topic),
@@ -215,8 +215,8 @@ impl Audiences {
     }
 }
 
-/// How a write of several frames ended: after how many bytes whole frames end, and what is left of
-/// the one that was cut.
+/// Where a write of several frames ended: the end of the frame in which it stopped, in bytes, and
+/// the rest of that frame.
 fn cut(frames: &[u8], written: usize) -> (usize, &[u8]) {
     let mut end = 0;
     while end < written {

@@ -1,9 +1,9 @@
 //! A room's outgoing bytes on one shard: finished frames, one behind the other, each written once
 //! for all members.
 //!
-//! A member is a [`Position`]; what it has not been sent yet is `log.after(position)`. Positions
-//! count bytes since the log began and wrap, as TCP's sequence numbers do; no two that are compared
-//! are further apart than the lag limit.
+//! A member's cursor is a [`Position`]: what it has not been sent yet is `log.after(position)`.
+//! Positions count bytes since the log began, and wrap as TCP's sequence numbers do. Two positions
+//! that are compared are never further apart than the lag limit.
 //!
 //! Invariants: a position that a member holds is the beginning of a frame or the end of the log,
 //! and is not before the log's base.
@@ -17,7 +17,7 @@ use crate::base::spare::Spares;
 pub(crate) struct Position(u32);
 
 impl Position {
-    /// The place so many bytes further.
+    /// The place `bytes` further on.
     pub(crate) fn plus(self, bytes: usize) -> Self {
         Self(self.0.wrapping_add(wrapped(bytes)))
     }
@@ -52,15 +52,15 @@ pub(crate) struct Log {
     base: Position,
 }
 
-/// Memory of logs that are empty, for those that are not: a quiet room owns none.
+/// Spare buffers for logs: an empty log owns no memory.
 #[derive(Debug)]
 pub(crate) struct LogMemory {
     spares: Spares,
-    /// What a log takes in which somebody lags as far as may be.
+    /// The memory of a log in which a member lags as far as it may, in bytes.
     lagging_bytes: usize,
-    /// How much of that may lie before the furthest member.
+    /// How much of that may lie before the member that lags furthest.
     front_bytes: usize,
-    /// What all logs have.
+    /// The memory of all logs, in bytes.
     lent_bytes: usize,
 }
 
@@ -70,11 +70,11 @@ pub(crate) const SPARE_MAX: usize = 64;
 pub(crate) const SPARE_BYTES_MAX: usize = 256 * 1_024;
 
 impl LogMemory {
-    /// Nothing yet, for logs in which somebody may be this far behind.
+    /// No spare buffers yet. A member may lag by `lag_bytes`.
     pub(crate) fn new(lag_bytes: usize) -> Self {
         let spares = Spares::new(SPARE_MAX, SPARE_BYTES_MAX);
-        // An eighth for what all have had, so that a log is not moved for every message; another
-        // for what is said between two flushes.
+        // One eighth for bytes that every member has had, so that the log is not moved for each
+        // message; another for what is said between two flushes.
         let front_bytes = lag_bytes / 8;
         Self { spares, lagging_bytes: lag_bytes + 2 * front_bytes, front_bytes, lent_bytes: 0 }
     }
@@ -89,12 +89,12 @@ impl LogMemory {
         self.lent_bytes
     }
 
-    /// Logs with so much memory have gone with their audience.
+    /// Notes that logs with `bytes` of memory are gone.
     pub(crate) fn forget(&mut self, bytes: usize) {
         self.lent_bytes -= bytes;
     }
 
-    /// Gives back some of the memory that no log needs.
+    /// Gives back some of the spare buffers.
     pub(crate) fn tidy(&mut self) {
         self.spares.tidy();
     }
@@ -106,14 +106,14 @@ impl Log {
         self.base.plus(self.bytes.len())
     }
 
-    /// Appends frames by the closure, which must append whole ones.
+    /// Appends frames with `write`, which must append whole ones.
     pub(crate) fn append(&mut self, memory: &mut LogMemory, write: impl FnOnce(&mut Vec<u8>)) {
         let capacity_bytes = self.bytes.capacity();
         if capacity_bytes == 0 {
             self.bytes = memory.spares.take();
         } else if self.bytes.len() > SPARE_BYTES_MAX {
-            // Somebody lags, and will probably lag on. Doubling would take four times as much on
-            // the way.
+            // A member lags, and will probably lag on. Growing by doubling would take up to four
+            // times as much meanwhile.
             self.bytes.reserve_exact(memory.lagging_bytes.saturating_sub(self.bytes.len()));
         }
         write(&mut self.bytes);

@@ -1,8 +1,8 @@
 //! The members of one room that are on this shard: their seats, and what each has been sent.
 //!
-//! A member here is a [`Seat`]: eight bytes, its connection and how far in the log it is.
+//! A member here is a [`Seat`] of eight bytes: its connection, and its cursor in the log.
 //!
-//! Deliberately absent: who may be here, and in which order things are said. That is the room's.
+//! Deliberately absent: rights to be here, and the order of what is said. Both belong to the room.
 
 use std::cmp::Ordering;
 
@@ -18,7 +18,7 @@ use crate::wire::phx::{Payload, Serializer};
 pub(crate) struct Seat {
     /// The index of a live connection that lists this audience among its channels.
     pub(crate) conn: u32,
-    /// What it has been sent.
+    /// Up to where it has been sent the log.
     pub(crate) cursor: Position,
 }
 
@@ -27,28 +27,28 @@ pub(crate) struct Seat {
 pub(crate) struct Audience {
     pub(crate) topic: Box<str>,
     pub(crate) home_shard: u16,
-    /// Known from the first join on. The lobby has none: each shard holds the directory itself.
+    /// The room's key at its home, known from the first answer to a join on. The lobby has none:
+    /// each shard holds the directory itself.
     pub(crate) home: Option<RoomKey>,
     pub(crate) seats: Vec<Seat>,
-    /// How many members of the lobby may not see every room: they have no seat, and are told of
-    /// those that they may see.
+    /// How many members of the lobby may not see every room. They have no seat, and are told only
+    /// of rooms that they may see.
     pub(super) apart: u32,
-    /// Joins that the home has not answered yet. They keep the audience.
+    /// Joins that the home has not answered yet. The audience stays for them.
     pub(crate) joining: u32,
     /// Members who have not been sent `presence_state` yet, in the order in which they joined.
     pub(crate) newcomers: Vec<ConnKey>,
-    /// Members that are leaving and have no seat any more. They keep it too.
+    /// Members that are leaving and have no seat any more. The audience stays for them too.
     pub(crate) unheard: u32,
     pub(super) log: Log,
     /// The same in the old encoding, for as long as there are members who speak it.
     pub(super) log_v1: Log,
     pub(super) seats_v1: u32,
-    /// Whether it is among those to be flushed.
+    /// Whether it is in the list of audiences to be flushed.
     pub(super) touched: bool,
-    /// The seat where the flush goes on: one of a room that is too large for one turn goes on in
-    /// the next. What is said meanwhile goes along to those it has not come to yet, so each flush
-    /// takes a member all that there is, and a burst is one write for nearly everybody. Whoever
-    /// takes a seat before that meanwhile is found behind the last slice.
+    /// The seat where the next slice begins. What is said between two slices goes along to the
+    /// seats that the flush has not reached, so that a burst is one write for nearly every member.
+    /// A member that has moved to an earlier seat meanwhile is found by [`Audience::release`].
     pub(super) next_seat: usize,
     pub(crate) cadence: Cadence,
 }
@@ -87,11 +87,11 @@ impl Audience {
         self.seats[seat].cursor = self.log(speaks_v1).end();
     }
 
-    /// Takes a member in: it hears what is said from now on. Gives its seat.
+    /// Seats a member, which hears what is said from now on. Returns its seat.
     pub(crate) fn sit(&mut self, conn: u32, speaks_v1: bool) -> u32 {
         let seat = u32::try_from(self.seats.len()).expect("fewer members than descriptors");
         if self.seats.len() == self.seats.capacity() {
-            // Seats are many, and an eighth in reserve is enough.
+            // Seats are many: an eighth in reserve, not as much again.
             self.seats.reserve_exact((self.seats.len() / 8).max(4));
         }
         self.seats.push(Seat { conn, cursor: self.log(speaks_v1).end() });
@@ -99,8 +99,7 @@ impl Audience {
         seat
     }
 
-    /// Lets the member in a seat go. The last one takes that seat; if somebody does, its connection
-    /// is returned.
+    /// Removes a seat. The last member moves into it; returns its connection, if there is one.
     pub(crate) fn stand(&mut self, seat: u32, speaks_v1: bool) -> Option<u32> {
         self.seats.swap_remove(seat as usize);
         self.seats.trim(SEATS_KEPT);
@@ -112,12 +111,12 @@ impl Audience {
         self.seats.is_empty() && self.apart == 0 && self.joining == 0 && self.unheard == 0
     }
 
-    /// Whether a flush is under way that the next turn goes on with.
+    /// Whether a flush is under way, and goes on in the next turn.
     pub(crate) fn is_half_flushed(&self) -> bool {
         self.next_seat > 0
     }
 
-    /// Bytes of memory that its logs hold.
+    /// The memory of its logs, in bytes.
     pub(crate) fn log_bytes(&self) -> usize {
         self.log.capacity_bytes() + self.log_v1.capacity_bytes()
     }
@@ -133,9 +132,9 @@ impl Audience {
         }
     }
 
-    /// Lets go of what every member has had. Says whether somebody has not had everything whose
-    /// socket might take it: who came to an earlier seat during the flush, or to whom something was
-    /// said meanwhile.
+    /// Releases what every member has had. Returns whether a member has not had everything though
+    /// its socket might take it: one that moved to an earlier seat during the flush, or that
+    /// something was said to meanwhile.
     pub(super) fn release(&mut self, memory: &mut LogMemory, conns: &Conns) -> bool {
         let (mut oldest, mut oldest_v1) = (self.log.end(), self.log_v1.end());
         let mut is_missed = false;
@@ -157,5 +156,5 @@ impl Audience {
     }
 }
 
-/// For how many members who have gone an audience keeps the memory.
+/// Memory for this many seats is kept when members have gone.
 const SEATS_KEPT: usize = 8;
