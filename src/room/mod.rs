@@ -12,8 +12,7 @@
 //! ```
 //!
 //! Every method takes the time and the limits as values, writes JSON into a buffer that it is
-//! given, and returns what must follow. Who is told what, and through which way, is decided by
-//! `rooms`.
+//! given, and returns what must follow. `rooms` decides which members are told, and how.
 //!
 //! A room has one writer, its home shard. So all members see one order, offsets have no gaps, and
 //! nothing needs a lock. A member is a slot, and the address that its answers go to.
@@ -21,12 +20,12 @@
 //! Invariants, checked by [`Room::check_invariants`]:
 //!
 //! 1. every member is counted at its shard, and a shard without members has no outpost;
-//! 2. whoever asks in the room is the member that it says it is ([`Room::check`], in production).
+//! 2. an asker is the member in the slot that it names ([`Room::assert_member`], in production).
 //!
 //! Deliberately absent: connections, shards, sockets, the registry's bookkeeping.
 //!
-//! Here is who is in the room; `propose` is what is said in it, `speech` what is not kept,
-//! `announce` how members learn who is there.
+//! This file has the members of the room; `propose` what is said and kept, `speech` what is not
+//! kept, `announce` how members learn who is there.
 //!
 //! Called by: `rooms`. Calls: `journal`, `presence`, `pacing`, `encode`, `meta`.
 
@@ -83,12 +82,12 @@ pub(crate) struct Room {
     presence: Presence<Address>,
     outposts: SmallVec<[Outpost; 2]>,
     pacing: Pacing,
-    /// Those who joined and have not been sent the list.
+    /// Members that have not been sent the list yet.
     newcomers: Vec<Slot>,
-    /// Who was said to be typing for a while: a user, by a hash of its id, on whatever device and
-    /// through whatever rejoins.
+    /// Users that members were told to be typing, by a hash of their ids: the same on all devices,
+    /// and after a rejoin.
     typists: SmallVec<[u64; 4]>,
-    /// Until when that is not said again, in milliseconds of monotonic time.
+    /// Until when members are not told again, in milliseconds of monotonic time.
     typing_until_ms: u64,
 }
 
@@ -105,7 +104,7 @@ pub(crate) struct Arrival<'a> {
     pub(crate) visible: bool,
     /// What its client attached: a JSON object.
     pub(crate) meta: Option<&'a str>,
-    /// The membership that this one takes the place of.
+    /// The older membership that this one replaces.
     pub(crate) replaces: Option<Slot>,
 }
 
@@ -206,7 +205,7 @@ impl Room {
     ///
     /// If that slot is not the asker's: it would speak as somebody else, or in a room that it is
     /// not in.
-    pub(crate) fn check(&self, shard: u16, asker: Asker) {
+    pub(crate) fn assert_member(&self, shard: u16, asker: Asker) {
         assert!(self.is_member(shard, asker), "a member speaks for itself: {shard} {asker:?}");
     }
 
@@ -217,7 +216,7 @@ impl Room {
     pub(crate) fn join(&mut self, now: Now, arrival: Arrival<'_>) -> Slot {
         let Arrival { address, audience, who, visible, meta, replaces } = arrival;
         if let Some(slot) = replaces {
-            self.check(address.shard, Asker { conn: address.conn, slot });
+            self.assert_member(address.shard, Asker { conn: address.conn, slot });
             self.leave(slot);
         }
         let visible = visible && self.name().is_some();

@@ -146,8 +146,8 @@ fn who_joins_again_takes_its_own_place_and_nobody_elses() {
 fn a_slot_of_another_shard_is_refused_loudly() {
     let mut room = Room::new("room:tea", 1);
     let ann = join(&mut room, "ann", 0, 1);
-    room.check(0, asker(1, ann));
-    room.check(1, asker(1, ann));
+    room.assert_member(0, asker(1, ann));
+    room.assert_member(1, asker(1, ann));
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_member_that_left_speaks_no_more() {
     let mut room = Room::new("room:tea", 1);
     let ann = join(&mut room, "ann", 0, 1);
     room.leave(ann);
-    room.check(0, asker(1, ann));
+    room.assert_member(0, asker(1, ann));
 }
 
 #[test]

@@ -338,7 +338,7 @@ impl Rooms {
         }
         let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return };
         if self.held.holds(membership) {
-            room.check(membership.shard, membership.asker);
+            room.assert_member(membership.shard, membership.asker);
             self.held.push(membership, answer);
         } else {
             reply(cx, members, room, membership, answer);

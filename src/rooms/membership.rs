@@ -107,7 +107,7 @@ impl Rooms {
     ) {
         let Membership { room: key, shard, asker } = membership;
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
-        room.check(shard, asker);
+        room.assert_member(shard, asker);
         if let Some(reference) = reference.filter(|_| self.held.holds(membership)) {
             return self.held.push_leave(membership, reference);
         }

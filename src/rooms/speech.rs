@@ -5,7 +5,7 @@
 //!                                          └─ Later: hold    (committing goes on)
 //! ```
 //!
-//! Invariant: nothing is done before the asker was checked to be a member, see [`Room::check`].
+//! Invariant: nothing is done before the asker was checked to be a member, see [`Room::assert_member`].
 //!
 //! Deliberately absent: rights, and rates other than that of bytes to all members, which the
 //! member's shard checks.
@@ -46,7 +46,7 @@ impl Rooms {
             unreachable!("called for messages")
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        room.check(shard, asker);
+        room.assert_member(shard, asker);
         let membership = Membership { room: key, shard, asker };
         if !self.is_releasing && self.pending.must_message_wait(key, room.journal().judged()) {
             return self.wait(cx, members, membership, Some(reference), push);
@@ -171,7 +171,7 @@ impl Rooms {
             unreachable!("called for custom events")
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        room.check(shard, asker);
+        room.assert_member(shard, asker);
         let membership = Membership { room: key, shard, asker };
         if !self.is_releasing && self.pending.must_event_wait(key) {
             return self.wait(cx, members, membership, Some(reference), push);
@@ -198,7 +198,7 @@ impl Rooms {
         asker: Asker,
     ) {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
-        room.check(shard, asker);
+        room.assert_member(shard, asker);
         if !self.is_releasing && self.pending.must_event_wait(key) {
             let membership = Membership { room: key, shard, asker };
             return self.wait(cx, members, membership, None, ToHome::Typing { home: key, asker });
@@ -337,7 +337,7 @@ pub(super) fn reply<I: Io>(
     answer: Answer<'_>,
 ) {
     let Membership { shard, asker, .. } = membership;
-    room.check(shard, asker);
+    room.assert_member(shard, asker);
     let Some(audience) = room.audience(shard) else { return };
     let (Asker { conn, slot }, Answer { reference, status, response }) = (asker, answer);
     members.tell(cx, shard, ToMember::Reply { conn, audience, slot, reference, status, response });
