@@ -241,13 +241,13 @@ impl<T, M> Arena<T, M> {
         self.occupant(index).map(|occupant| Key::new(index, occupant.generation.get()))
     }
 
-    /// A slot's current occupant, whoever that is.
+    /// A slot's current occupant, of any generation.
     #[must_use]
     pub fn get_at(&self, index: u32) -> Option<&T> {
         self.occupant(index).map(|occupant| &occupant.value)
     }
 
-    /// A slot's current occupant, whoever that is, to change.
+    /// A slot's current occupant of any generation, to change.
     pub fn get_at_mut(&mut self, index: u32) -> Option<&mut T> {
         self.occupant_mut(index).map(|occupant| &mut occupant.value)
     }

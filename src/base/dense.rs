@@ -48,7 +48,7 @@ impl<T> Dense<T> {
         self.chunks.is_empty()
     }
 
-    /// Has so many at least, each new one made by `value`.
+    /// Grows to at least `len` values, each new one made by `value`.
     pub fn grow(&mut self, len: usize, mut value: impl FnMut() -> T) {
         for _ in self.len()..len {
             match self.chunks.last_mut() {
@@ -62,18 +62,18 @@ impl<T> Dense<T> {
         }
     }
 
-    /// The value of an index, if there are so many.
+    /// The value at an index, if there is one.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&T> {
         self.chunks.get(index >> CHUNK_BITS)?.get(index & (CHUNK_VALUES - 1))
     }
 
-    /// The same, to change.
+    /// The value at an index to change, if there is one.
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         self.chunks.get_mut(index >> CHUNK_BITS)?.get_mut(index & (CHUNK_VALUES - 1))
     }
 
-    /// All of them, in order. None are left.
+    /// Takes all values, in order.
     pub fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         std::mem::take(&mut self.chunks).into_iter().flatten()
     }

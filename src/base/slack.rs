@@ -1,8 +1,8 @@
-//! Memory that a collection has beyond what is in it, given back when that is most of it: after a
-//! storm a collection follows what it holds, and one whose size swings allocates nothing.
+//! Shrinks collections whose memory is mostly unused. After a storm their memory follows their
+//! size, while a collection whose size only swings does not allocate.
 //!
-//! Deliberately absent: when. Whoever has the collection looks now and then, and not at each
-//! removal.
+//! Deliberately absent: when to shrink. The owner of a collection does so now and then, and not at
+//! each removal.
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash};
@@ -11,13 +11,12 @@ use slab::Slab;
 
 /// A collection that can give memory back.
 pub trait Slack {
-    /// Gives back what is beyond twice what it holds and `kept` places more, if it has twice as
-    /// much as that.
+    /// Shrinks to twice the length plus `kept` places, if the capacity is more than twice that.
     fn trim(&mut self, kept: usize);
 }
 
-/// How many places a collection is to have, if it has too many: [`Slack`]'s rule, for what shrinks
-/// in a way of its own.
+/// How many places a collection should shrink to; `None` if it need not. The rule of [`Slack`], for
+/// collections that shrink in a way of their own.
 #[must_use]
 pub fn places(len: usize, capacity: usize, kept: usize) -> Option<usize> {
     let places = 2 * len + kept;

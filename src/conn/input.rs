@@ -1,6 +1,6 @@
-//! What a connection sent that cannot be handled yet: a part of a frame or request, a message in
-//! fragments, or all that came while it was parked. Few connections have any at a time, so it lies
-//! beside them.
+//! Input of a connection that cannot be handled yet: a part of a frame or request, a message in
+//! fragments, or all that came while it was parked. Few connections have any at a time, so it is
+//! stored apart from their records.
 
 use std::num::NonZeroU32;
 
@@ -16,20 +16,20 @@ use crate::link::io::Io;
 use crate::link::outbox::Cx;
 use crate::wire::ws::message::Assembler;
 
-/// One connection's.
+/// The input of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
-    /// What was received and not handled yet.
+    /// Bytes that were received and not handled yet.
     pub(crate) held: Option<BufferId>,
-    /// When the frame or request that is held in part began to come, in coarse time.
+    /// When the frame or request that is held in part began to arrive, in coarse time.
     pub(crate) began: u32,
-    /// Whether `held` begins with a message that had been put together already.
+    /// Whether `held` begins with a message that had already been assembled.
     pub(crate) resumes: bool,
     pub(crate) assembler: Assembler,
 }
 
 impl Input {
-    /// What a message in fragments takes, in bytes.
+    /// The memory of a message in fragments, in bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.assembler.heap_bytes()
     }
@@ -64,7 +64,7 @@ impl Inputs {
         self.0.get_mut(id?.index())
     }
 
-    /// The input of a connection, made if it has none.
+    /// Finds the input of a connection, or makes it.
     pub(crate) fn made(&mut self, id: &mut Option<InputId>) -> &mut Input {
         let id = *id.get_or_insert_with(|| {
             let number =
@@ -74,24 +74,24 @@ impl Inputs {
         &mut self.0[id.index()]
     }
 
-    /// Lets an input go if there is nothing in it.
+    /// Frees an input if there is nothing in it.
     pub(crate) fn tidy(&mut self, id: &mut Option<InputId>) {
         if self.of(*id).is_some_and(Input::is_at_rest) {
             self.free(id);
         }
     }
 
-    /// Lets an input go. What it held is the caller's to give back.
+    /// Frees an input. The caller gives back the buffer that it held.
     pub(crate) fn free(&mut self, id: &mut Option<InputId>) -> Option<Input> {
         id.take().map(|id| self.0.remove(id.index()))
     }
 
-    /// What all messages in fragments take, in bytes.
+    /// The memory of all messages in fragments, in bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.0.iter().map(|(_, input)| input.heap_bytes()).sum()
     }
 
-    /// Gives back the memory of many that were, but for `kept` places.
+    /// Gives back memory that many inputs at once needed, but for `kept` places.
     pub(crate) fn trim(&mut self, kept: usize) {
         self.0.trim(kept);
     }
@@ -103,8 +103,8 @@ impl Inputs {
 }
 
 impl Conns {
-    /// Notes that a connection was heard of, and takes what is held of it, to be handled first.
-    ///
+    /// Notes that a connection has sent something, and takes its held input, which is to be handled
+    /// first.
     pub(crate) fn begin_input(&mut self, now_ms: u64, key: ConnKey) -> Begun {
         let Some(conn) = self.arena.get_mut(key) else { return Begun::Closing };
         let index = key.index() as usize;
@@ -119,13 +119,13 @@ impl Conns {
         }
     }
 
-    /// Keeps what could not be handled of what has just come.
+    /// Holds the rest of what has just been received.
     pub(crate) fn end_input<I: Io>(&mut self, cx: &Cx<'_, I>, key: ConnKey, rest: &[u8]) {
         self.hold(key, rest);
         self.begin_wait(cx, key);
     }
 
-    /// The same where something was held before: keeps the rest of both.
+    /// Holds the rest of held and received bytes, of which `handled` were handled.
     pub(crate) fn end_held_input<I: Io>(
         &mut self,
         cx: &Cx<'_, I>,
@@ -140,7 +140,8 @@ impl Conns {
         }
     }
 
-    /// Lets a connection's input go if there is nothing in it. True if it may be read on.
+    /// Frees a connection's input if there is nothing in it. Returns whether the connection may be
+    /// read on.
     pub(crate) fn finish_input(&mut self, key: ConnKey) -> bool {
         if let Some(conn) = self.arena.get_mut(key) {
             self.inputs.tidy(&mut conn.input);
@@ -148,8 +149,9 @@ impl Conns {
         !self.flags(key.index()).is_parked()
     }
 
-    /// If a request or frame has come in part: from now on it has so long, however slowly the rest
-    /// comes. What is posted to a session comes whole, and what is held of it waits for us.
+    /// Sets the deadline of a request or frame that has come in part. It is not extended, however
+    /// slowly the rest comes. A session has none: its posts come whole, and held input of it waits
+    /// for this server.
     fn begin_wait<I: Io>(&mut self, cx: &Cx<'_, I>, key: ConnKey) {
         let Some(conn) = self.arena.get(key) else { return };
         let held = self.inputs.of_mut(conn.input).filter(|input| input.held.is_some());
@@ -164,7 +166,7 @@ impl Conns {
         self.set_deadline_by(key, cx.now.mono_ms + allowed_ms);
     }
 
-    /// Keeps what could not be handled yet, behind what is already held.
+    /// Holds bytes, behind those that are already held.
     fn hold(&mut self, key: ConnKey, rest: &[u8]) {
         let Some(conn) = self.arena.get_mut(key) else { return };
         if rest.is_empty() || self.flags[key.index() as usize].is_closing() {
@@ -175,8 +177,8 @@ impl Conns {
         self.buffers.bytes(id).extend_from_slice(rest);
     }
 
-    /// Keeps what was held before and still cannot be handled, where it lies: a frame that comes in
-    /// a thousand pieces is not copied a thousand times.
+    /// Holds what was held before and cannot be handled yet, in the same buffer: a frame that comes
+    /// in a thousand pieces is not copied a thousand times.
     fn hold_again(&mut self, key: ConnKey, Held { id, bytes: rest }: Held) {
         let is_kept = !rest.is_empty() && !self.flags(key.index()).is_closing();
         let input = self.arena.get_mut(key).filter(|_| is_kept);
@@ -193,7 +195,7 @@ impl Conns {
         self.buffers.give_back(id);
     }
 
-    /// Forgets what a connection sent and what has not been handled.
+    /// Drops the input of a connection that has not been handled.
     pub(super) fn drop_input(&mut self, key: ConnKey) {
         let Some(conn) = self.arena.get_mut(key) else { return };
         if let Some(id) = self.inputs.free(&mut conn.input).and_then(|input| input.held) {
@@ -210,17 +212,18 @@ impl Conns {
 
 /// How a connection's input begins.
 pub(crate) enum Begun {
-    /// What comes is thrown away: the connection is being closed, or is gone.
+    /// The connection is closing or gone: received bytes are dropped.
     Closing,
     /// Nothing was held.
     Fresh,
-    /// What was held goes first.
+    /// Held input goes first.
     Held(Held),
 }
 
-/// What was held of a connection, taken out of its buffer to be worked on beside the shard.
+/// Held input of a connection, taken out of its buffer so that it can be handled while the shard is
+/// borrowed.
 pub(crate) struct Held {
     id: BufferId,
-    /// The bytes, to which what has just come is to be appended.
+    /// The held bytes. The caller appends what has just been received.
     pub(crate) bytes: Vec<u8>,
 }

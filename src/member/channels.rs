@@ -65,8 +65,8 @@ pub(crate) enum State {
     Rejoining,
     /// A member until the home says otherwise.
     Leaving,
-    /// The same, and it hears nothing any more: it was too far behind, and what comes next would
-    /// come with a gap before it. It has no seat.
+    /// A member until the home says otherwise, without a seat: it lagged too far, and would hear
+    /// what comes next behind a gap.
     LeavingUnheard,
 }
 
@@ -74,7 +74,7 @@ pub(crate) enum State {
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) join_ref: JoinRef,
-    /// What its answer carries.
+    /// The ref that its answer carries.
     pub(crate) reference: Ref,
     pub(crate) visible: bool,
 }
@@ -85,7 +85,8 @@ pub(crate) enum Channels {
     #[default]
     None,
     One(Channel),
-    /// More than one now or before. Boxed, for whoever has but one pays for what this takes.
+    /// More than one channel, now or before. Boxed, since connections with one channel pay for the
+    /// size of this variant.
     #[expect(clippy::box_collection, reason = "three words less in each connection")]
     Many(Box<Vec<Channel>>),
 }

@@ -131,7 +131,7 @@ impl<L: Log> Sockets<L> {
         self.has_closed
     }
 
-    /// The same, and from now on not any more.
+    /// Whether a descriptor has become free since the last call.
     pub(super) fn take_closed(&mut self) -> bool {
         std::mem::take(&mut self.has_closed)
     }
@@ -240,7 +240,8 @@ impl<L: Log> Sockets<L> {
         }
     }
 
-    /// How many are to be read in this turn. Whoever is listed from now on has the next one.
+    /// How many connections are to be read in this turn. Those listed from now on are read in the
+    /// next one.
     pub(super) fn readable_count(&self) -> usize {
         self.readable.len()
     }

@@ -1,9 +1,9 @@
-//! A connection goes to where its room lives: before its first join, if the room is small.
+//! Hands a connection to the home of its first room, before its first join, if the room is small.
 //!
-//! The kernel gives a connection to any shard. A room of 20 whose members are on all of them wakes
-//! all of them for each message, and that costs more than the writing. So a shard that reads a
-//! connection's first join hands it to the room's home, with what it sent and what is not handled
-//! yet; there the join is done as if it had come there.
+//! The kernel gives a connection to any shard. A room of 20 with members on all shards wakes all of
+//! them for each message, which costs more than the writes. So a shard that reads a connection's
+//! first join hands the connection to the room's home, with its input that is not handled yet.
+//! There the join is handled as if it had arrived there.
 //!
 //! ```text
 //!   phx_join ── first of this connection? room lives elsewhere, and is small? ── parked ── end of turn: Io::hand_off ─┐
@@ -11,25 +11,24 @@
 //!   the home ── Shard::take_over ── unparked: the join is handled here, and all that follows ────────────────────────┘
 //! ```
 //!
-//! A large room stays on all shards: they write at once, and the price of waking them is nothing
-//! beside the writing. Nor does a shard hand off to one that has many more connections than it has
-//! itself, as far as it knows ([`ToHome::Load`]). Where that leaves somebody, or whoever joins
-//! other rooms afterwards, all goes by the rings as ever: where a connection is matters to the
-//! price only.
+//! A large room stays on all shards: they write in parallel, and waking them costs little beside
+//! the writes. A shard does not hand off to one that has many more connections, as far as it knows
+//! ([`ToHome::Load`]). In these cases, and for later joins of other rooms, messages go through the
+//! rings as ever: where a connection is only changes the cost.
 //!
-//! Its place goes with it: each shard has its share of `limits.connections`, and the one that takes
-//! a connection over may have one more, the other one less, until there is a place free to be given
-//! back. In the same way a shard that is full is lent places by those that have some, for the
-//! kernel does not fill them evenly.
+//! The connection's place goes with it. Each shard has an equal part of `limits.connections`. The
+//! shard that takes a connection over may have one more, and the other one less, until a free place
+//! is given back. In the same way a full shard is lent places by others, since the kernel does not
+//! fill shards evenly.
 //!
-//! A shard that restarts has its own share again, and whatever was lent to it or by it is forgotten
-//! on both sides. A connection may be under way then, and the queue that carries its socket keeps
-//! no order with the rings that tell of the restart. So it names the [`Lives`] of both shards, and
-//! its place counts only where both sides count it: not if either of them has restarted since; and
-//! if the other one has, and that is not heard of yet, from when it is.
+//! A shard that restarts has its own part again, and both sides forget what was lent to it or by
+//! it. A connection may be under way then, and the queue that carries its socket keeps no order
+//! with the rings that tell of the restart. So a handoff names the [`Lives`] of both shards, and
+//! its place counts only if neither of them has restarted since. A handoff from a new life of the
+//! other shard, of which this one has not heard yet, counts from when it does.
 //!
-//! Invariants: a connection is handed off once in its life at most, and has no channel then, nor
-//! output; so no other shard knows of it.
+//! Invariants: a connection is handed off at most once in its life, and has neither channels nor
+//! output then, so no other shard knows of it.
 
 use super::{Shard, Turn};
 use crate::conn::Stage;
