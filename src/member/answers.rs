@@ -56,7 +56,8 @@ impl Members {
         self.answer_with(conn, audience, JoinRef::in_answers, reference, status, response);
     }
 
-    /// Answers the join that made a channel. Other than a push it is told a null as it came.
+    /// Answers the join that made a channel. Unlike in the answer to a push, a ref of null is sent
+    /// as it came.
     pub(super) fn answer_join(
         &mut self,
         conn: ConnKey,
@@ -89,12 +90,12 @@ impl Members {
         serializer.reply(out, &reply);
     }
 
-    /// Tells a client that a channel of it has ended, as it asked.
+    /// Tells a client that its channel has ended, as it asked.
     pub(super) fn say_closed(&mut self, conn: ConnKey, audience: AudienceKey, join_ref: &JoinRef) {
         self.say_ended(conn, audience, join_ref, "phx_close", &[b"{}"]);
     }
 
-    /// Tells a client that a channel of it has ended though it did not ask for that.
+    /// Tells a client that its channel has ended without its asking.
     pub(super) fn say_lost(
         &mut self,
         conn: ConnKey,

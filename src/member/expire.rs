@@ -60,7 +60,7 @@ impl Members {
     /// it. A session that nobody polls at this moment is a member of nothing from now on, and tells
     /// the next poll.
     ///
-    /// Requires: live, not closing. Changes: channels, output. Emits: later one `Leave` per settled
+    /// Requires: live, not closing. Changes: channels, output. Emits: later one `Leave` per joined
     /// channel.
     pub(crate) fn expire<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         // Not on one that is still being joined: nothing is said on a topic before the join is

@@ -11,8 +11,8 @@ use crate::wire::phx::poll::push_messages;
 use crate::wire::ws::close::CloseCode;
 
 impl Members {
-    /// Handles a poll, or that a connection that polled has gone. A `Post` is not handled here:
-    /// what is posted is input like any other.
+    /// Handles a poll, or that a polling connection has gone. A `Post` is not handled here: it is
+    /// input of the session.
     pub(crate) fn hear_poller<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -28,7 +28,7 @@ impl Members {
         }
     }
 
-    /// A poll: what there is, now or as soon as something comes.
+    /// Handles a poll: answers with the messages that wait, now or as soon as one comes.
     fn poll<I: Io>(&mut self, cx: &mut Cx<'_, I>, poller: Poller, ticket: Ticket) {
         let key = ticket.key;
         if self.conns.has_ended(ticket) {
@@ -58,11 +58,11 @@ impl Members {
         self.serve_poller(cx, key);
     }
 
-    /// Whether a session takes what is posted now; if not, with which status that is answered.
+    /// Checks whether a session takes a post now.
     ///
     /// # Errors
     ///
-    /// [`GONE`] or [`BUSY`].
+    /// The status to answer with: [`GONE`] or [`BUSY`].
     pub(crate) fn takes_post<I: Io>(&self, cx: &mut Cx<'_, I>, ticket: Ticket) -> Result<(), u16> {
         if !self.conns.has_session(ticket) || self.conns.has_expired(cx.now, ticket.key) {
             return Err(GONE);
@@ -88,8 +88,8 @@ impl Members {
         }
     }
 
-    /// Answers the polls of sessions for which something has come: as many as a turn may, and the
-    /// rest in the next ones, in order.
+    /// Answers the polls of sessions that messages have come for: as many as a turn may, the rest
+    /// in later turns, in order.
     pub(crate) fn serve_pollers<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
         let mut left = POLLS_PER_TURN_MAX;
         while left > 0
@@ -99,7 +99,8 @@ impl Members {
         }
     }
 
-    /// Answers the poll that waits, if one does and something has come. True if it was answered.
+    /// Answers the waiting poll of a session, if there is one and messages wait. True if it was
+    /// answered.
     pub(super) fn serve_poller<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) -> bool {
         if !self.conns.is_polled(key) {
             return false;
@@ -112,7 +113,7 @@ impl Members {
         !messages.is_empty()
     }
 
-    /// Answers the poll that waits, if one does.
+    /// Answers the waiting poll of a session, if there is one.
     fn answer_poller<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -129,8 +130,8 @@ impl Members {
         }
     }
 
-    /// Takes what there is for a session, as the strings of an answer: its own output, then what
-    /// was said in its rooms.
+    /// Takes the messages for a session, as the JSON strings of an answer: its own output, then
+    /// what was said in its rooms.
     fn collect(&mut self, key: ConnKey, messages: &mut Vec<u8>) {
         let mut is_first = true;
         self.conns.fetch_output(key, |out| push_messages(messages, out, &mut is_first));
@@ -146,8 +147,8 @@ impl Members {
         }
     }
 
-    /// A session's deadline has passed: its poll has waited long enough, or nobody polls it any
-    /// more.
+    /// Handles that a session's deadline has passed: its poll has waited long enough, or no poll
+    /// came in time.
     pub(super) fn session_due<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         if self.conns.is_polled(key) {
             self.answer_poller(cx, key, NOTHING, &[]);
@@ -156,7 +157,7 @@ impl Members {
         }
     }
 
-    /// A session ends: the client learns it from its poll, or from its next one.
+    /// Ends a session: its client learns that from the waiting poll, or from its next one.
     pub(super) fn end_session<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         let mut messages = Vec::new();
         self.collect(key, &mut messages);

@@ -15,7 +15,7 @@ use crate::wire::phx::Payload;
 pub(super) struct Departed {
     pub(super) channel: Channel,
     pub(super) join_ref: JoinRef,
-    /// The join that it was about to be replaced by, or that was to begin it.
+    /// The join under way that was to begin or replace it.
     pub(super) arrival: Option<Arrival>,
 }
 
@@ -40,8 +40,8 @@ impl Members {
         Some(Ask::Home { shard, message })
     }
 
-    /// The home has let the member go: it has been told everything that was said until then, and
-    /// the channel ends.
+    /// The home has removed the member, which is sent all that was said until then. Then the
+    /// channel ends.
     pub(super) fn left(
         &mut self,
         conn: ConnKey,
@@ -60,7 +60,7 @@ impl Members {
         self.audiences.drop_if_deserted(audience);
     }
 
-    /// Ends a channel from our side, loudly; a stock client joins again.
+    /// Ends a channel with `phx_error`: a stock client joins again.
     ///
     /// Requires: a member. Changes: the channel, its seat. Emits: `phx_error`; later a `Leave`,
     /// unless a newer join is under way, which then begins the channel anew.
@@ -99,7 +99,7 @@ impl Members {
         self.conns.unpark(conn);
     }
 
-    /// Ends the channel of a member that is too far behind, so that it comes back with its cursor.
+    /// Evicts a member that lags too far: its client rejoins with its cursor.
     pub(crate) fn evict_laggard(
         &mut self,
         metrics: &mut Metrics,
@@ -110,8 +110,8 @@ impl Members {
         metrics.lagged += u64::from(is_evicted);
     }
 
-    /// Ends the channels of all members in an audience, so that they come back with their cursors:
-    /// what they would hear next may not follow on what they have heard.
+    /// Ends the channels of all members of an audience, whose clients rejoin with their cursors:
+    /// what comes next may not follow on what they have heard.
     pub(super) fn end_all(&mut self, audience: AudienceKey, reason: &str) {
         let seats = self.audiences.get(audience).map_or(0, |audience| audience.seats.len());
         // From the back, since letting one go moves the last into its seat.
@@ -120,8 +120,8 @@ impl Members {
         }
     }
 
-    /// Ends the channel of the member in a seat. False if it was leaving: what it has not had it
-    /// has asked not to have.
+    /// Ends the channel of the member in a seat. False if it was leaving: its client does not wait
+    /// for more.
     fn evict_seat(&mut self, audience: AudienceKey, seat: usize, reason: &str) -> bool {
         let Some(record) = self.audiences.get(audience) else { return false };
         let Some(conn) = self.conns.key_at(record.seats[seat].conn) else { return false };
@@ -149,7 +149,7 @@ impl Members {
 
     /// Ends every membership of a connection.
     ///
-    /// Requires: nothing. Changes: channels, seats. Emits: later one `Leave` per settled channel.
+    /// Requires: nothing. Changes: channels, seats. Emits: later one `Leave` per joined channel.
     pub(super) fn leave_all(&mut self, conn: ConnKey) {
         while let Some(audience) = self.channels(conn).last().map(|last| last.audience) {
             let home = self.audiences.home(audience);
@@ -191,8 +191,8 @@ impl Members {
         Some(Departed { channel: Channel { seat: NO_SEAT, ..channel }, join_ref, arrival })
     }
 
-    /// Takes a seat from the audience, if there is one. The member that takes it over learns its
-    /// number.
+    /// Removes a seat from the audience, if there is one, and updates the channel of the member
+    /// that moves into it.
     fn vacate(&mut self, conn: ConnKey, audience: AudienceKey, seat: u32) {
         let record = self.audiences.get_mut(audience).filter(|_| seat != NO_SEAT);
         let Some(record) = record else { return };
@@ -203,7 +203,8 @@ impl Members {
         }
     }
 
-    /// Ends the channels in rooms of a shard that has begun anew, loudly; stock clients join again.
+    /// Ends the channels in rooms of a shard that has begun anew, with `phx_error`: stock clients
+    /// join again.
     pub(crate) fn lose_homes(&mut self, shard: u16) {
         let of_shard = self.audiences.iter().filter(|(_, audience)| audience.home_shard == shard);
         let lost: Vec<_> = of_shard.map(|(key, _)| key).collect();

@@ -40,8 +40,7 @@ impl Members {
         }
     }
 
-    /// Flushes every audience in which something was said, except those that are to collect for a
-    /// while.
+    /// Flushes every touched audience that does not rest.
     pub(crate) fn flush_audiences<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
         let mut touched = self.audiences.take_touched();
         touched.retain(|key| match self.audiences.is_resting(*key, cx.now.mono_ms) {
@@ -82,8 +81,8 @@ impl Members {
         }
     }
 
-    /// A connection's peer has ended its half. What it was answered over HTTP goes out first;
-    /// anything else ends at once.
+    /// Handles that a connection's peer has ended its half. An answer over HTTP is still sent
+    /// first; any other connection ends at once.
     ///
     /// Requires: nothing. Changes: output, channels. Emits: as [`Members::remove`].
     pub(crate) fn ended<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
@@ -101,7 +100,7 @@ impl Members {
         self.remove(cx, key);
     }
 
-    /// A connection is broken, or both sides have ended it.
+    /// Handles that a connection is broken, or ended by both sides.
     pub(crate) fn hung_up<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         self.remove(cx, key);
     }
@@ -116,11 +115,11 @@ impl Members {
         self.close(cx, key, error.close_code(), "");
     }
 
-    /// Begins to close a connection: its memberships end now, and the close frame goes after what
-    /// it has not been sent. A session ends at once.
+    /// Begins to close a connection: its memberships end now, and the close frame follows the
+    /// output that waits. A session ends at once.
     ///
-    /// Requires: nothing; one that is closing goes on so. Changes: channels, output. Emits: later
-    /// one `Leave` per settled channel.
+    /// Requires: nothing. One that is closing already is left alone. Changes: channels, output.
+    /// Emits: later one `Leave` per joined channel.
     pub(crate) fn close<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -139,9 +138,9 @@ impl Members {
         self.conns.close(cx, key, code, reason);
     }
 
-    /// Lets go of a connection and of all that it had.
+    /// Removes a connection with all that it has.
     ///
-    /// Requires: nothing. Changes: everything of it. Emits: later one `Leave` per settled channel,
+    /// Requires: nothing. Changes: everything of it. Emits: later one `Leave` per joined channel,
     /// and an `Abandon` if it polled.
     pub(crate) fn remove<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         self.leave_all(key);
@@ -151,8 +150,8 @@ impl Members {
         }
     }
 
-    /// Sends what is in the rooms' logs to all who take it, whether a room rests or not. A log is
-    /// let go of when all have been written to.
+    /// Flushes all logs, whether their rooms rest or not. A log is freed when all members have been
+    /// written to.
     pub(crate) fn flush_logs<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
         let keys = self.audiences.wake_all();
         self.flush_audiences(cx);
@@ -164,7 +163,8 @@ impl Members {
         }
     }
 
-    /// Evicts those that lag at least half as far as the furthest in a room. False if nobody lags.
+    /// Evicts the members that lag at least half as far as the furthest in a room. False if none
+    /// lags.
     pub(crate) fn evict_furthest(&mut self, metrics: &mut Metrics, key: AudienceKey) -> bool {
         let furthest = self.audiences.furthest(&self.conns, key);
         for seat in &furthest {
@@ -174,8 +174,8 @@ impl Members {
         !furthest.is_empty()
     }
 
-    /// Closes a connection for the memory that it holds, and says why if that can be done without
-    /// keeping it.
+    /// Closes a connection for the memory that it holds. The reason is sent only if the socket
+    /// takes it at once.
     pub(crate) fn close_for_memory<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         if !self.conns.contains(key) {
             return;

@@ -59,7 +59,7 @@ pub(crate) use channels::State;
 pub(crate) use join::Joiner;
 pub(crate) use push::Push;
 
-/// For how many entries of each kind memory is kept when there are none.
+/// Memory for this many entries of each kind is kept when there are none.
 const ENTRIES_KEPT: usize = 128;
 
 /// The connections of a shard, their channels, and the audiences that they sit in.
@@ -71,18 +71,18 @@ pub(crate) struct Members {
     /// Joins that are under way, and refs of joins that are no numbers: by channel.
     arrivals: HashMap<(ConnKey, AudienceKey), Arrival, ahash::RandomState>,
     odd_refs: HashMap<(ConnKey, AudienceKey), JoinRef, ahash::RandomState>,
-    /// What is to be asked of others, in order: ends of memberships that no client asked for.
+    /// Questions without a message of a client, in order: mostly ends of memberships.
     asks: VecDeque<Ask<'static>>,
-    /// Ends of memberships by eviction. They are told at the end of a flush.
+    /// Ends of memberships by eviction. Homes are told at the end of a flush.
     evicted: Vec<Ask<'static>>,
 }
 
 /// What a message asks for.
 #[derive(Debug)]
 pub(crate) enum Dispatch<'m> {
-    /// Nothing more: it has been answered.
+    /// Nothing more: the message has been answered.
     Done,
-    /// It cannot be handled yet, and must be offered again.
+    /// To wait: the message cannot be handled yet, and must be offered again.
     Park,
     /// To join a topic. `is_new` unless the connection is in it already.
     Join { topic: Cow<'m, str>, is_new: bool },
@@ -93,7 +93,7 @@ pub(crate) enum Dispatch<'m> {
 }
 
 impl Members {
-    /// Nobody yet. `hasher` makes a hasher from a number that is different for each table.
+    /// No members yet. `hasher` makes a hasher from a number that is different for each table.
     pub(crate) fn new(lag_bytes: usize, hasher: impl Fn(u64) -> ahash::RandomState) -> Self {
         Self {
             audiences: Audiences::new(lag_bytes, hasher(1)),
@@ -143,13 +143,14 @@ impl Members {
                 return Dispatch::Park;
             }
             Some(event) if event == "phx_join" => return Dispatch::Join { topic, is_new: false },
-            // Of a join that is over: what it wanted to say is over too.
+            // The message belongs to an earlier join, which has ended.
             _ if !self.join_ref(conn, &channel).owns(message) => {}
             Some(event) if event == "phx_leave" => return Dispatch::Leave { audience },
             Some(event) if event == "history" && channel.outstanding >= ANSWERS_UNDER_WAY_MAX => {
                 return Dispatch::Park;
             }
-            // As many as are asked are counted: one more is not read before some are answered.
+            // Outstanding answers are bounded: the next push is not read before some of them have
+            // come.
             _ if channel.outstanding >= PUSHES_UNDER_WAY_MAX => return Dispatch::Park,
             Some(event) if !topic::is_phoenix(&event) => {
                 return Dispatch::Push { audience, event };
@@ -175,8 +176,8 @@ impl Members {
         self.channels(conn).len()
     }
 
-    /// Whether as many joins of a connection are under way as may be: each may be answered with a
-    /// page of history, and what is under way counts against nothing yet.
+    /// Whether as many joins of a connection are under way as may be. Each may be answered with a
+    /// page of history, which counts against the output only when it arrives.
     fn is_joining_much(&self, conn: ConnKey) -> bool {
         let is_joining =
             |channel: &&Channel| matches!(channel.state, State::Joining | State::Rejoining);
@@ -197,7 +198,7 @@ impl Members {
         channels.iter_mut().find(|channel| channel.audience == audience)
     }
 
-    /// Where the channel of a connection in a topic is, if it has one.
+    /// The state of a connection's channel in a topic, if it has one.
     #[cfg(test)]
     pub(crate) fn state(&self, conn: ConnKey, topic: &str) -> Option<State> {
         let audience = self.audiences.find(topic)?;
@@ -228,27 +229,27 @@ impl Members {
             .expect("a ref that is no number is kept beside its channel")
     }
 
-    /// The next thing to be asked of others, in order.
+    /// Takes the next question, in order.
     pub(crate) fn next_ask(&mut self) -> Option<Ask<'static>> {
         self.asks.pop_front()
     }
 
-    /// The next membership that ended by eviction.
+    /// Takes the end of the next evicted membership.
     pub(crate) fn next_evicted(&mut self) -> Option<Ask<'static>> {
         self.evicted.pop()
     }
 
-    /// Forgets what was to be told to a shard that has begun anew.
+    /// Forgets the evictions that a shard was to be told, which has begun anew.
     pub(crate) fn forget_evicted(&mut self, shard: u16) {
         self.evicted.retain(|ask| !matches!(ask, Ask::Home { shard: to, .. } if *to == shard));
     }
 
-    /// Whether a turn has something left to do here.
+    /// Whether the next turn has work here.
     pub(crate) fn has_work(&self) -> bool {
         self.conns.has_work() || !self.asks.is_empty() || !self.evicted.is_empty()
     }
 
-    /// Gives back memory that most of is not needed.
+    /// Gives back memory that is mostly unused.
     pub(crate) fn tidy(&mut self) {
         let Self { conns, audiences, channels: _, arrivals, odd_refs, asks, evicted } = self;
         conns.tidy();
@@ -259,7 +260,7 @@ impl Members {
         evicted.trim(ENTRIES_KEPT);
     }
 
-    /// Panics if the parts do not fit each other: for tests, it looks at everything.
+    /// Panics if the parts do not agree. For tests: it looks at everything.
     pub(crate) fn check(&self) {
         self.conns.check();
         self.audiences.check(&self.conns);
