@@ -1,9 +1,8 @@
-//! How newcomers are sent the list of those there, and the lists that rooms keep for those who come
-//! next.
+//! Sends newcomers the list of who is there, and keeps lists for the next newcomers of a room.
 //!
-//! The list is written once for all newcomers of a shard, and kept while the room rests, since
-//! newcomers follow one another; what the kept ones take in all is bounded. On the members' shard
-//! each newcomer gets the list with its own entry in it, if the list has none.
+//! A list is written once for all newcomers of a shard, and kept while the room rests, since
+//! newcomers often follow one another. The memory of all kept lists is bounded. On the members'
+//! shard, a newcomer that is not in the list gets it with its own entry added.
 //!
 //! Invariant: see [`crate::rooms`], 4.
 //!
@@ -24,13 +23,14 @@ use crate::room::Outpost;
 use crate::rooms::Rooms;
 use crate::rooms::registry::Registered;
 
-/// For how long a newcomer may wait for a tick, in milliseconds: Phoenix sends the list behind the
-/// diff with one's own coming, and so does a tick.
+/// How long a newcomer may wait for a tick, in milliseconds. As in Phoenix, a tick sends the list
+/// after the diff that has the newcomer's own join.
 const GREET_WITHIN_MS: u64 = 500;
 
-/// How many bytes of lists are kept in all, or one if it is longer. In a storm there would be one
-/// in every room, half as much as its members take for good, and an allocator keeps what was
-/// touched once. A list that is not kept is written anew for whoever comes next.
+/// How many bytes of lists are kept in all; a single list may be longer. Without a bound, a storm
+/// would leave a list in every room, half as much as the memory of its members, and an allocator
+/// keeps memory that was touched once. A list that is not kept is written anew for the next
+/// newcomer.
 const LISTS_BYTES_MAX: usize = 256 * 1_024;
 
 /// How many buffers of lists are kept for the next room that needs one.
@@ -39,11 +39,11 @@ const SPARE_LISTS_MAX: usize = 16;
 /// How large such a buffer may be, in bytes.
 const SPARE_LIST_BYTES_MAX: usize = 16 * 1_024;
 
-/// A list that is kept, for as long as newcomers follow one another.
+/// A kept list: for as long as newcomers follow one another.
 #[derive(Debug)]
 pub(super) struct List {
     bytes: Vec<u8>,
-    /// Whether somebody has been sent it since [`Rooms::let_lists_go`].
+    /// Whether it has been sent since [`Rooms::let_lists_go`].
     is_needed: bool,
 }
 
@@ -53,9 +53,9 @@ impl List {
     }
 }
 
-/// Who is to be greeted, and what is kept for the next.
+/// Rooms with newcomers to greet, and kept lists.
 pub(super) struct Greeting {
-    /// Rooms with newcomers of this turn, for whom the next tick is too far off.
+    /// Rooms with newcomers of this turn whose next tick is too far off.
     rooms: Vec<RoomKey>,
     /// Memory to write a list in.
     list: Vec<u8>,
@@ -63,7 +63,7 @@ pub(super) struct Greeting {
     spares: Spares,
     /// The rooms that keep a list, the last one needed at the end.
     kept: Vec<RoomKey>,
-    /// What these lists take.
+    /// The memory of these lists, in bytes.
     kept_bytes: usize,
 }
 
@@ -80,7 +80,7 @@ impl Default for Greeting {
 }
 
 impl Greeting {
-    /// Gives back memory that nobody has needed.
+    /// Gives back memory that was not needed.
     pub(super) fn trim(&mut self, entries_kept: usize, bytes_kept: usize) {
         self.spares.tidy();
         self.list.trim(bytes_kept);
@@ -101,12 +101,12 @@ impl Rooms {
         }
     }
 
-    /// Whether somebody is to be greeted at the end of the turn.
+    /// Whether newcomers are to be greeted at the end of the turn.
     pub(crate) fn has_newcomers(&self) -> bool {
         !self.greeting.rooms.is_empty()
     }
 
-    /// Greets those for whom the next tick is too far off.
+    /// Greets the newcomers whose next tick is too far off.
     pub(crate) fn greet<I: Io>(&mut self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>) {
         let mut rooms = std::mem::take(&mut self.greeting.rooms);
         for key in rooms.drain(..) {
@@ -145,7 +145,7 @@ impl Rooms {
         room.greeted();
         if room.has_tick() {
             let copy = || {
-                // Of its size, where one that grows has up to twice that.
+                // Of exact size: a list that grew may have twice the capacity that it needs.
                 let mut copy = self.greeting.spares.take();
                 copy.extend_from_slice(written);
                 copy
@@ -156,8 +156,8 @@ impl Rooms {
         self.greeting.list.clear();
     }
 
-    /// Keeps the list of a room that rests, and lets go of those that have been needed by nobody
-    /// for the longest.
+    /// Keeps the list of a room that rests, and drops the lists that have not been needed for the
+    /// longest.
     fn keep_list(&mut self, key: RoomKey, bytes: Vec<u8>) {
         let Some(registered) = self.arena.get_mut(key) else { return };
         self.greeting.kept_bytes += bytes.capacity();
@@ -176,7 +176,7 @@ impl Rooms {
         Some(list.bytes)
     }
 
-    /// Lets go of the list of a room, if it keeps one.
+    /// Drops the list of a room, if it keeps one.
     pub(super) fn let_list_go(&mut self, key: RoomKey) {
         if let Some(bytes) = self.take_list(key) {
             self.greeting.spares.keep(bytes);
@@ -184,9 +184,9 @@ impl Rooms {
         }
     }
 
-    /// Lets go of the lists that nobody has been sent since the last call: whoever comes next has a
-    /// new one written. A room may rest for seconds after it has filled, and a list takes as much
-    /// memory as the members in it.
+    /// Drops the lists that have not been sent since the last call: a new one is written for the
+    /// next newcomer. A room may rest for seconds after it has filled, and a list takes as much
+    /// memory as its members.
     pub(crate) fn let_lists_go(&mut self) {
         let mut is_needed = |key: &RoomKey| {
             let list = self.arena.get_mut(*key).and_then(|of| of.list.as_mut());
@@ -199,12 +199,12 @@ impl Rooms {
         }
     }
 
-    /// The bytes of the lists that are kept for those who join next.
+    /// The memory of all kept lists, in bytes.
     pub(crate) fn list_bytes(&self) -> usize {
         self.greeting.kept_bytes
     }
 
-    /// Asserts that the kept lists are those that will be let go of. For [`Rooms::check`].
+    /// Asserts that every kept list will be dropped. For [`Rooms::check`].
     pub(super) fn check_lists(&self) {
         let (mut count, mut bytes) = (0, 0);
         for (key, registered) in self.arena.iter() {

@@ -1,11 +1,11 @@
-//! How the directories hear of the rooms here: what changed is collected for a moment, and told to
-//! every shard.
+//! Tells the directories of all shards about the rooms here. Changes are collected for a moment,
+//! and told together.
 //!
-//! Invariant: a room is in the queue exactly if it says so itself, so it is told once, as it is by
-//! then.
+//! Invariant: a room is in the queue exactly if its `is_to_list` is set. So it is told once, as it
+//! is by then.
 //!
-//! Deliberately absent: who may see a room, and what the lobby is told. Each shard's own directory
-//! answers that.
+//! Deliberately absent: rights to see a room, and what the lobby is told. Each shard's own
+//! directory answers that.
 //!
 //! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `directory`.
 
@@ -19,23 +19,22 @@ use crate::link::topic;
 use crate::rooms::Rooms;
 use crate::rooms::registry::Registered;
 
-/// How long a shard collects what changed in its rooms before it tells the directories, in
-/// milliseconds.
+/// How long a shard collects changes of its rooms before it tells the directories, in milliseconds.
 const LISTING_MS: u64 = 50;
 
-/// What the directories have not been told yet.
+/// Changes that the directories have not been told yet.
 #[derive(Default)]
 pub(super) struct Listings {
     /// Rooms whose listing changed.
     to_list: Vec<RoomKey>,
-    /// Rooms that went away since the directories were told.
+    /// Rooms that were removed since the directories were told.
     removed: Vec<Box<str>>,
-    /// Whether a time to tell them is set.
+    /// Whether the timer to tell them is set.
     is_set: bool,
 }
 
 impl Listings {
-    /// Queues a room to be told of.
+    /// Queues a room.
     pub(super) fn note(&mut self, key: RoomKey, registered: &mut Registered) {
         if !std::mem::replace(&mut registered.is_to_list, true) {
             self.to_list.push(key);
@@ -47,7 +46,7 @@ impl Listings {
         self.removed.push(name.into());
     }
 
-    /// Gives back the memory of many rooms that changed at once.
+    /// Gives back memory that many changes at once needed.
     pub(super) fn trim(&mut self, kept: usize) {
         self.to_list.trim(kept);
     }
@@ -79,8 +78,8 @@ impl Rooms {
         }
     }
 
-    /// Tells every shard's directory what has changed here; this shard's own is `directory`. While
-    /// a way to one is filling, that waits, and is told in one.
+    /// Tells every shard's directory what has changed here. This shard's own is `directory`. While
+    /// a way to a shard is filling, nothing is told, and changes go on being collected.
     pub(crate) fn send_listings<I: Io>(&mut self, cx: &mut Cx<'_, I>, directory: &mut Directory) {
         self.listings.is_set = false;
         if cx.is_any_filling() {

@@ -1,4 +1,4 @@
-//! When a room's members are told who came and left: timers, and what holds a tick back.
+//! Ticks: when a room's members are told who came and left, and what delays that.
 //!
 //! Deliberately absent: the pace (`room::pacing`), and what is told (`room::announce`).
 //!
@@ -15,7 +15,7 @@ use crate::rooms::speech::deliver;
 use crate::wire::phx::Payload;
 
 impl Rooms {
-    /// Tells a room's members that something has changed.
+    /// Schedules a tick of a room, since its members have changed.
     pub(super) fn set_tick<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, urgency: Urgency) {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         if let Some(due_ms) = room.request_tick(cx.now, urgency, &cx.settings.presence) {
@@ -23,7 +23,7 @@ impl Rooms {
         }
     }
 
-    /// Notes that a member spoke, which may make it new in the list.
+    /// Notes that a member spoke, which may bring it into the list of a large room.
     pub(super) fn spoke<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, slot: Slot) {
         if let Some(Registered { room, .. }) = self.arena.get_mut(key)
             && room.spoke(slot, &cx.settings.presence)
@@ -32,9 +32,9 @@ impl Rooms {
         }
     }
 
-    /// A room's tick: the news of who came and left since the last one, and the list for those who
-    /// came. While a way to its members is filling it waits, and is told in one: of a shard that is
-    /// stuck, ticks would pile up for as long as it is.
+    /// Ticks a room: tells who came and left since the last tick, and sends newcomers the list.
+    /// While a way to its members is filling, the tick is delayed: ticks would pile up for a shard
+    /// that is stuck.
     pub(crate) fn tick<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -52,8 +52,8 @@ impl Rooms {
         }
     }
 
-    /// Something has been said to all in a room: its news goes along, if there is some that has
-    /// waited.
+    /// Sends the news of a room along with something that was said to all its members, if a tick is
+    /// set and may be taken early.
     pub(super) fn tell_along<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -66,7 +66,7 @@ impl Rooms {
     }
 
     fn tell_news<I: Io>(&mut self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, key: RoomKey) {
-        // It lists those who were known before this tick.
+        // A kept list has the members that were known before this tick.
         self.let_list_go(key);
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         let limits = &cx.settings.presence;
