@@ -1,6 +1,8 @@
-//! How a room's members learn who is there: at a tick what has changed, and each newcomer the list.
+//! How a room's members learn who is there: changes come with a tick, and each newcomer gets the
+//! list.
 //!
-//! Deliberately absent: when (`pacing`), and lists that are kept for the next newcomer (`rooms`).
+//! Deliberately absent: the time of ticks (`pacing`), and lists that are kept for the next newcomer
+//! (`rooms`).
 //!
 //! Called by: `rooms`. Calls: `presence`, `pacing`, `meta`.
 
@@ -13,11 +15,11 @@ use crate::link::record::Field;
 use crate::room::pacing::Urgency;
 use crate::room::{Room, meta};
 
-/// For how many newcomers at once a room keeps the memory.
+/// Memory for this many newcomers at once is kept.
 const NEWCOMERS_KEPT: usize = 4;
 
 impl Room {
-    /// Asks for a tick. Returns the time for which a timer is to be set, if one is.
+    /// Asks for a tick. Returns the time to set a timer for, if none is set that is early enough.
     pub(crate) fn request_tick(
         &mut self,
         now: Now,
@@ -27,17 +29,17 @@ impl Room {
         self.pacing.request(now.mono_ms, urgency, self.presence.live_count(), limits)
     }
 
-    /// Whether its tick is due; then none is set any more.
+    /// Takes the tick if it is due. True if it was.
     pub(crate) fn take_due_tick(&mut self, now: Now) -> bool {
         self.pacing.take_due(now.mono_ms)
     }
 
-    /// Whether news of it may go along with what is said; then no tick is set any more.
+    /// Takes the tick if its news may go along with what is said. True if it may.
     pub(crate) fn take_tick_along(&mut self, now: Now) -> bool {
         self.pacing.take_along(now.mono_ms)
     }
 
-    /// How long it is to its next tick, in milliseconds; 0 if none is set.
+    /// The time to the next tick, in milliseconds; 0 if none is set.
     pub(crate) fn tick_wait_ms(&self, now: Now) -> u64 {
         self.pacing.wait_ms(now.mono_ms)
     }
@@ -47,8 +49,8 @@ impl Room {
         self.pacing.has_tick()
     }
 
-    /// Appends the payload of `presence_diff` of who came and left since the last tick, and takes
-    /// it as told. False, and nothing appended, if nobody did. `seen` is memory to work with.
+    /// Appends the payload of a `presence_diff` since the last tick, and notes it as told. Returns
+    /// false, and appends nothing, if there is no news. `seen` is working memory.
     pub(crate) fn tick(
         &mut self,
         limits: &PresenceLimits,
@@ -82,18 +84,18 @@ impl Room {
         self.newcomers.push(slot);
     }
 
-    /// Those who joined and have not been sent the list.
+    /// Members that have not been sent the list yet.
     pub(crate) fn newcomers(&self) -> &[Slot] {
         &self.newcomers
     }
 
-    /// Takes them as greeted.
+    /// Notes that the newcomers have been greeted.
     pub(crate) fn greeted(&mut self) {
         self.newcomers.clear();
         self.newcomers.shrink_to(NEWCOMERS_KEPT);
     }
 
-    /// Appends the list of those whom the members know of: the inside of a JSON object.
+    /// Appends the list of announced members: the inside of a JSON object.
     pub(crate) fn push_list(&self, out: &mut Vec<u8>, seen: &mut BitSet) {
         meta::push_users(out, &self.presence, self.presence.announced(), self.refs_from, seen);
     }
@@ -104,7 +106,7 @@ impl Room {
     }
 
     /// Appends the newcomers on a shard in the order in which they joined, each with its own entry
-    /// for the list, which is empty where the list has one. Read by `member`.
+    /// for the list; empty if the list has one. Read by `member`.
     pub(crate) fn push_own_entries(&self, out: &mut Vec<u8>, shard: u16) {
         for slot in &self.newcomers {
             self.push_own_entry(out, shard, *slot);

@@ -1,11 +1,12 @@
-//! Whom a room lists when there are too many to list everybody.
+//! The members that a room lists when it is too large to list all of them.
 //!
-//! Up to `full_max` present, everybody is listed. Above, a list of all sent to all would grow with
-//! the square of the room, so it is bounded: half of it is for those who spoke last, half for those
-//! longest there. The choice is stable, for each change of it is told to everybody: an elder stays
-//! until it leaves, and a speaker until as many others have spoken.
+//! Up to `full_max` present members, all are listed. Above that, a list of all members for all
+//! members would grow with the square of the room. So it is bounded: half of it is for those that
+//! spoke last, half for those present for the longest, the *elders*. The choice is stable, since
+//! each change is told to all: an elder stays until it leaves, and a speaker until as many others
+//! have spoken.
 //!
-//! Deliberately absent: who is present, and whom the members have been told of (`presence`).
+//! Deliberately absent: who is present, and who has been announced (`presence`).
 //!
 //! Called by: `presence`. Calls: nothing.
 
@@ -21,17 +22,17 @@ pub(super) struct Choice {
     /// Whether the room is above `full_max`, with hysteresis.
     is_bounded: bool,
     elders: BitSet,
-    /// Who spoke last, the latest at the back.
+    /// The last speakers, the latest at the back.
     speakers: VecDeque<Slot>,
 }
 
 impl Choice {
-    /// Whether not everybody is listed.
+    /// Whether the list is bounded.
     pub(super) fn is_bounded(&self) -> bool {
         self.is_bounded
     }
 
-    /// Notes that a member spoke who is present. False if it was the last one who did.
+    /// Notes that a present member spoke. False if it was the last speaker already.
     pub(super) fn note_speaker(&mut self, slot: Slot, limits: &PresenceLimits) -> bool {
         if self.speakers.back() == Some(&slot) {
             return false;
@@ -55,8 +56,8 @@ impl Choice {
         }
     }
 
-    /// Whom a bounded list is to have, of those who are present. `arrival` tells of a slot when its
-    /// member came, among the others.
+    /// The members of a bounded list, of those present. `arrival` is the rank of a slot's member in
+    /// the order of joins.
     pub(super) fn target(
         &mut self,
         present: &BitSet,
@@ -77,7 +78,7 @@ impl Choice {
         self.speakers.retain(|speaker| *speaker != slot);
     }
 
-    /// Chooses those longest there in place of elders who left.
+    /// Chooses new elders in place of those that left.
     fn refill_elders(
         &mut self,
         present: &BitSet,
@@ -100,7 +101,7 @@ impl Choice {
     }
 }
 
-/// Half the list is for speakers, half for those longest there.
+/// Half the list is for speakers, half for elders.
 fn half(limits: &PresenceLimits) -> usize {
     (limits.listed / 2).max(1) as usize
 }

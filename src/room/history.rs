@@ -1,19 +1,18 @@
-//! What a room remembers: its messages in order, each under its offset, within bounds of count and
+//! The history of a room: its latest messages in order, each under its offset, bounded in count and
 //! bytes.
 //!
 //! Invariants:
 //!
 //! 1. offsets are contiguous within an epoch, and go on over a turn of it; a message keeps its
 //!    offset for ever;
-//! 2. what is kept is always the latest part, without gaps;
-//! 3. a recovery is all that was missed, or is not one.
+//! 2. the kept messages are the latest ones, without gaps;
+//! 3. a recovery has all that was missed, or is refused.
 //!
-//! The messages lie one behind the other, parted by commas: a page of them is one slice of bytes,
-//! ready to stand in a JSON array. The memory for them follows what is kept: mostly twice that, and
-//! four times at the most.
+//! Messages are stored one behind the other, separated by commas: a page is one slice of bytes,
+//! ready for a JSON array. The buffer is mostly twice as large as the kept messages, and at most
+//! four times.
 //!
-//! Deliberately absent: what a message says, and what a client that comes back has missed
-//! (`resume`).
+//! Deliberately absent: the content of messages, and what a returning client has missed (`resume`).
 //!
 //! Called by: `journal`, `room`. Calls: `keys`.
 
@@ -27,19 +26,19 @@ use crate::room::keys::{KeyHash, Keys};
 /// A run of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page<'a> {
-    /// The messages, parted by commas; empty if there are none.
+    /// The messages, separated by commas; empty if there are none.
     pub messages: &'a [u8],
     /// How many.
     pub count: u32,
-    /// Whether there are further ones in the direction that was asked for.
+    /// Whether there are more in the direction that was asked for.
     pub more: bool,
 }
 
 const NO_PAGE: Page<'static> = Page { messages: &[], count: 0, more: false };
 
-/// How many bytes of memory, and places of messages, are kept whatever becomes of the messages.
+/// How many bytes of memory are kept when messages are dropped.
 const BYTES_KEPT: usize = 1_024;
-/// See [`BYTES_KEPT`].
+/// How many places of messages are kept when messages are dropped.
 const STARTS_KEPT: usize = 16;
 
 /// The messages of one room.
@@ -62,7 +61,8 @@ pub struct History {
 }
 
 impl History {
-    /// An empty history. The epoch tells this life of the room from any other, so it must be new.
+    /// An empty history. Its epoch must be new, since it tells this life of the room from any
+    /// other.
     #[must_use]
     pub fn new(epoch: u64) -> Self {
         Self {
@@ -83,8 +83,8 @@ impl History {
         Self { last, ..Self::new(epoch) }
     }
 
-    /// Goes on in a new epoch, without what is behind `last`; `last` is not behind what is there.
-    /// Returns the epoch that has ended.
+    /// Goes on in a new epoch, without the messages behind `last`, which must not be beyond the
+    /// last one. Returns the epoch that has ended.
     pub fn turn(&mut self, epoch: u64, last: u64) -> u64 {
         let first = self.first();
         let kept = usize::try_from((last + 1).saturating_sub(first)).unwrap_or(usize::MAX);
@@ -135,20 +135,20 @@ impl History {
         self.bytes.len() - self.front
     }
 
-    /// What the next message's receipt will be.
+    /// The receipt of the next message.
     #[must_use]
     pub fn next(&self, now_ms: u64) -> Receipt {
         Receipt { offset: self.last + 1, at_ms: now_ms.max(self.latest_at_ms) }
     }
 
-    /// The receipt of the message that this key was used for, if the room still remembers it.
+    /// The receipt of the message that used this key, if the room still remembers it.
     #[must_use]
     pub fn of_key(&self, key: KeyHash) -> Option<Receipt> {
         self.keys.receipt(key)
     }
 
-    /// Keeps a message under the receipt that [`History::next`] gave, and lets go of what is over
-    /// the bounds.
+    /// Keeps a message under the receipt of [`History::next`], and drops old messages beyond the
+    /// bounds.
     ///
     /// # Panics
     ///
@@ -180,7 +180,7 @@ impl History {
         }
     }
 
-    /// Lets go of the oldest message.
+    /// Drops the oldest message.
     pub fn drop_oldest(&mut self) {
         self.starts.pop_front();
         self.front = self.starts.front().map_or(self.bytes.len(), |start| self.place(*start));
@@ -193,9 +193,9 @@ impl History {
         }
     }
 
-    /// Makes room for so many bytes: of what is no longer kept, and if that is little, of new
-    /// memory, twice what is kept. So what is kept is moved once for each time that half of it is
-    /// new, and has no more than its own size in reserve.
+    /// Makes room for more bytes: from the part that is no longer kept, or if that is small, from a
+    /// new buffer of twice the kept bytes. So kept bytes are moved once each time that half of them
+    /// are new, and the reserve is no larger than they are.
     fn make_room(&mut self, bytes: usize) {
         if self.bytes.capacity() - self.bytes.len() >= bytes {
             return;
@@ -207,7 +207,7 @@ impl History {
         }
     }
 
-    /// Lets go of the bytes that are no longer kept.
+    /// Cuts off the bytes that are no longer kept.
     fn cut_front(&mut self) {
         self.bytes.drain(..self.front);
         self.trimmed += self.front as u64;
@@ -221,14 +221,14 @@ impl History {
         self.page(usize::try_from(skipped).unwrap_or(usize::MAX), self.len())
     }
 
-    /// The latest messages: at most `count`, and at most `limits.page_bytes`. `more` speaks of
+    /// The latest messages: at most `count`, and at most `limits.page_bytes`. `more` is of
     /// older ones.
     #[must_use]
     pub fn latest(&self, count: u32, limits: &HistoryLimits) -> Page<'_> {
         self.before(self.last + 1, count, limits)
     }
 
-    /// The messages just before an offset, ascending. `more` speaks of older ones.
+    /// The messages just before an offset, ascending. `more` is of older ones.
     #[must_use]
     pub fn before(&self, offset: u64, count: u32, limits: &HistoryLimits) -> Page<'_> {
         let end = usize::try_from(offset.saturating_sub(self.first()))
@@ -241,7 +241,7 @@ impl History {
         Page { more: begin > 0, ..self.page(begin, end) }
     }
 
-    /// The messages just after an offset, ascending. `more` speaks of newer ones.
+    /// The messages just after an offset, ascending. `more` is of newer ones.
     #[must_use]
     pub fn after(&self, offset: u64, count: u32, limits: &HistoryLimits) -> Page<'_> {
         let skipped = (offset.saturating_add(1)).saturating_sub(self.first());

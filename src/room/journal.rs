@@ -1,4 +1,4 @@
-//! What a room keeps, and by which counters: its messages, its epoch with those before it, and the
+//! The journal of a room: its messages, its counters, its epoch with the ones before it, and the
 //! revision of its settings.
 //!
 //! Invariants:
@@ -8,7 +8,7 @@
 //! 2. an entry that is applied twice is applied once;
 //! 3. both counters are contiguous within an epoch, and go on over a turn from what is there.
 //!
-//! Deliberately absent: who may say what (`propose`), and what members hear.
+//! Deliberately absent: judging commands (`propose`), and what members hear.
 //!
 //! Called by: `room`. Calls: `history`, `resume`.
 
@@ -23,11 +23,11 @@ use crate::room::resume::{Lineage, Standing, resume};
 #[derive(Debug)]
 pub(crate) struct Journal {
     history: History,
-    /// Boxed, for nearly no room has seen a turn, a change or a setting.
+    /// Boxed, since nearly no room has seen a turn, a change or a setting.
     rare: Option<Box<Rare>>,
 }
 
-/// What nearly no room has.
+/// State that nearly no room has.
 #[derive(Debug, Default)]
 struct Rare {
     lineage: Lineage,
@@ -37,23 +37,23 @@ struct Rare {
     floor: u64,
     /// Counts the settings and standings that were applied.
     rev: u64,
-    /// Up to where a log has said that messages are kept; none, if what is applied is kept.
+    /// Up to where a log has said that messages are kept; `None` if all applied ones are.
     kept: Option<u64>,
 }
 
 impl Journal {
-    /// An empty one, in an epoch that is new.
+    /// An empty journal, in a new epoch.
     pub(crate) fn new(epoch: u64) -> Self {
         Self { history: History::new(epoch), rare: None }
     }
 
-    /// One that goes on where a log has kept it. Its tail is applied behind this.
+    /// A journal that a log has kept, without its tail, which the caller applies next.
     pub(crate) fn opened(opened: &Opened) -> Self {
         let Opened { epoch, top, rev, kept, lineage, tail } = opened;
         let rare = Rare {
             lineage: Lineage::new(lineage.iter().copied()),
             change: top.change,
-            // Which messages were changed is not told yet.
+            // The log does not tell yet which messages were changed.
             floor: top.change,
             rev: *rev,
             kept: Some(*kept),
@@ -78,7 +78,7 @@ impl Journal {
         before.unwrap_or_else(|| self.epoch())
     }
 
-    /// Where the room stands.
+    /// The room's counters.
     pub(crate) fn top(&self) -> Marks {
         let change = self.rare.as_ref().map_or(0, |rare| rare.change);
         Marks { offset: self.history.last(), change }
@@ -94,7 +94,7 @@ impl Journal {
         Judged { epoch: self.epoch(), rev: self.rev() }
     }
 
-    /// Keeps a message, which is behind all that is there; nothing, if it is there already.
+    /// Keeps a message, which must be the next one. Does nothing if it is kept already.
     ///
     /// # Panics
     ///
@@ -123,8 +123,8 @@ impl Journal {
         }
     }
 
-    /// Whether a message that has been applied is known to be kept. With an engine it may have been
-    /// heard and be lost in a failover.
+    /// Whether a message that has been applied is known to be kept. With an engine, members may
+    /// hear a message that a failover then loses.
     pub(crate) fn is_kept(&self, offset: u64) -> bool {
         let kept = self.rare.as_ref().and_then(|rare| rare.kept);
         kept.is_none_or(|kept| offset <= kept)
@@ -147,7 +147,7 @@ impl Journal {
         rare.floor = rare.floor.min(kept.change);
     }
 
-    /// Lets go of the oldest message.
+    /// Drops the oldest message.
     pub(crate) fn drop_oldest(&mut self) {
         self.history.drop_oldest();
     }

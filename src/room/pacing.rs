@@ -1,18 +1,18 @@
-//! When a room tells its members who is there.
+//! The pace at which a room tells its members who is there.
 //!
 //! At a *tick* all members are told what has changed since the last one, in one `presence_diff`,
-//! and those who joined since then are *greeted*: they are sent the list of all.
+//! and newcomers since then are *greeted*: they are sent the whole list.
 //!
-//! A tick to `n` members is `n` writes, whatever it says, and a room that fills would have one for
-//! each join: the square of its members. So a tick is followed by a rest that grows with the number
-//! of those who were told. A room that is quiet tells at once, in one write with the answer to the
-//! join. One that fills tells at a pace at which its presence costs so many writes a second and no
-//! more, whatever its size and however many come. Who joins while a room rests for long is greeted
-//! without waiting. When something is said in a room that rests, its news goes along: a write that
-//! is made anyway costs hardly more for it.
+//! A tick to `n` members is `n` writes. A room that fills, with a tick for each join, would make as
+//! many writes as the square of its members. So each tick is followed by a rest that grows with the
+//! number of members that were told. A quiet room tells at once, in one write with the answer to
+//! the join. A room that fills makes a bounded number of writes a second, whatever its size and
+//! however many join. A member that joins during a long rest is greeted without waiting for the
+//! tick. When something is said in a resting room, its news goes along: a write that is made anyway
+//! costs hardly more.
 //!
-//! Invariant: a time that [`Pacing::request`] returned is the time of a timer, so as long as there
-//! is something to tell a timer is set that is early enough.
+//! Invariant: while there is news, a timer is set that is early enough. Callers set one for each
+//! time that [`Pacing::request`] returns.
 //!
 //! Deliberately absent: what is told (`presence`), how it is written (`meta`), and timers.
 //!
@@ -24,21 +24,21 @@ use crate::limits::PresenceLimits;
 #[derive(Debug, Default)]
 #[expect(clippy::struct_field_names, reason = "each is a time, and says its unit")]
 pub(crate) struct Pacing {
-    /// When the next tick is due, if there is anything to tell.
+    /// When the next tick is due, if there is news.
     due_ms: Option<u64>,
-    /// Since when there has been something to tell, if there is.
+    /// Since when there has been news, if there is.
     since_ms: u64,
     /// Until when the room collects.
     rests_until_ms: u64,
 }
 
-/// How urgent it is that the members are told.
+/// How soon the members are to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
     /// At once, unless the room rests: a member came, or a speaker is new in the list.
     Now,
-    /// After a rest: a member left. A page that is reloaded is back in a moment, and both is told
-    /// in one.
+    /// After a rest: a member left. A page that is reloaded comes back in a moment, and then there
+    /// is no news.
     AfterRest,
 }
 
@@ -46,19 +46,19 @@ pub(crate) enum Urgency {
 /// their shard a few times, and not a thousand.
 const TICK_GRID_MS: u64 = 16;
 
-/// How old news must be to go along with what is said in the room, in milliseconds: who reloads a
-/// page should have come back, and a room with many messages needs no diff with each.
+/// How old news must be to go along with what is said in the room, in milliseconds: a reloaded page
+/// has come back by then, and a room with many messages needs no diff with each.
 const ALONG_AFTER_MS: u64 = 500;
 
-/// How long a room collects after it has told so many members, in milliseconds: as though each had
-/// cost it a tick of a room of one.
+/// How long a room rests after it has told `told` members, in milliseconds: one `tick_ms`, and one
+/// more for each member, up to `tick_max_ms`.
 fn rest_ms(told: u32, limits: &PresenceLimits) -> u64 {
     (limits.tick_ms * (1 + u64::from(told))).min(limits.tick_max_ms.max(limits.tick_ms))
 }
 
 impl Pacing {
-    /// Asks for a tick in a room of so many members. Returns the time for which a timer is to be
-    /// set, if none is set that is early enough.
+    /// Asks for a tick in a room of `members`. Returns the time to set a timer for, if none is set
+    /// that is early enough.
     pub(crate) fn request(
         &mut self,
         now_ms: u64,
@@ -73,7 +73,7 @@ impl Pacing {
         self.request_within(now_ms, patience_ms)
     }
 
-    /// There is something to tell, which may wait for so long, and must while the room rests.
+    /// Asks for a tick that may wait for `patience_ms`, and must wait while the room rests.
     fn request_within(&mut self, now_ms: u64, patience_ms: u64) -> Option<u64> {
         if self.due_ms.is_none() {
             self.since_ms = now_ms;
@@ -89,24 +89,24 @@ impl Pacing {
         Some(due_ms)
     }
 
-    /// Whether the time for a tick has come; then none is set any more. A timer that another has
-    /// overtaken finds that it has not.
+    /// Takes the tick if it is due. True if it was. A timer whose tick was taken earlier finds none
+    /// due.
     pub(crate) fn take_due(&mut self, now_ms: u64) -> bool {
         self.due_ms.take_if(|due_ms| *due_ms <= now_ms).is_some()
     }
 
-    /// Whether there is news that may go along with something else that all are sent now; then it
-    /// need not be told at its own time.
+    /// Takes the tick if its news may go along with something else that all members are sent now.
+    /// True if it may.
     pub(crate) fn take_along(&mut self, now_ms: u64) -> bool {
         self.due_ms.take_if(|_| now_ms >= self.since_ms + ALONG_AFTER_MS).is_some()
     }
 
-    /// Notes that so many members have been told: the room rests.
+    /// Notes that `told` members have been told: the room rests.
     pub(crate) fn told(&mut self, now_ms: u64, members: u32, limits: &PresenceLimits) {
         self.rests_until_ms = now_ms + rest_ms(members, limits);
     }
 
-    /// How long it is to the next tick, in milliseconds; 0 if none is set.
+    /// The time to the next tick, in milliseconds; 0 if none is set.
     pub(crate) fn wait_ms(&self, now_ms: u64) -> u64 {
         self.due_ms.map_or(0, |due_ms| due_ms.saturating_sub(now_ms))
     }

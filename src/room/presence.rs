@@ -1,24 +1,25 @@
-//! Who is in a room, as bits.
+//! Presence: who is in a room, as bits.
 //!
-//! Each membership has a slot, a small dense number. Three sets of slots say all:
+//! Each membership has a slot, a small dense number. Three sets of slots describe a room:
 //!
-//! - `present`: who is there and wishes to be seen;
-//! - `announced`: whom the members have been told of;
-//! - the *target*: whom they should have been told of. That is everybody present, and in a large
-//!   room those whom [`Choice`] lists.
+//! - `present`: visible members that are there;
+//! - `announced`: members that the others have been told of;
+//! - the *target*: members that the others should have been told of. These are all present ones, or
+//!   in a large room those that [`Choice`] lists.
 //!
-//! At a tick the news is `target XOR announced`. Whoever came and left in between has changed no
-//! bit.
+//! At a tick the news is `target XOR announced`. A member that came and left in between has changed
+//! no bit.
 //!
 //! Invariants:
 //!
-//! 1. a slot is given out again only when its last member is neither there nor announced: the news
-//!    of a leave needs its meta;
-//! 2. `announced` is exactly what a client holds that has folded every diff since the room began;
+//! 1. a slot is reused only when its last member is neither there nor announced: the news of a
+//!    leave needs its meta;
+//! 2. `announced` is exactly the state of a client that has applied every diff since the room
+//!    began;
 //! 3. each user stands once in a diff, with its devices from the oldest to the newest.
 //!
-//! Deliberately absent: whom a large room lists (`choice`), how it is written (`meta`), when a tick
-//! is, and what a member's place `P` means, which is kept for the caller.
+//! Deliberately absent: the members that a large room lists (`choice`), the JSON (`meta`), the time
+//! of ticks (`pacing`), and the meaning of a member's place `P`, which is kept for the caller.
 //!
 //! Called by: `room`, `meta`. Calls: `choice`.
 
@@ -39,26 +40,25 @@ use crate::room::choice::Choice;
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "four facts, each on its own")]
 pub struct Member<P> {
-    /// Who it is.
+    /// The user.
     pub identity: Identity,
-    /// Where it is, as the caller put it.
+    /// Its place, as the caller gave it.
     pub place: P,
     /// When it joined, in seconds of Unix time, until 2106.
     pub online_at_s: u32,
     /// Counts the joins of this room: unique within one life of the room, and ordered, for 4
     /// billion of them.
     pub arrival: u32,
-    /// Whether it wishes to be seen.
+    /// Whether it is listed.
     visible: bool,
     /// Whether it is still there; a member that left stays until that is announced.
     live: bool,
     has_meta: bool,
-    /// Whether its user may have other devices here: false for nearly everybody, who need not be
-    /// looked up.
+    /// Whether its user may have other devices here. False for nearly all, which saves a look-up.
     shares_user: bool,
 }
 
-// With a place of 12 bytes.
+// For a place of 12 bytes.
 const _: () = assert!(size_of::<Member<[u32; 3]>>() <= 32);
 
 /// The members of one room, each with a place `P`.
@@ -67,10 +67,10 @@ pub struct Presence<P> {
     members: Slab<Member<P>>,
     live_count: u32,
     arrivals: u32,
-    /// What clients attached, where they did: JSON objects, by slot.
+    /// The metas that clients attached, if any: JSON objects, by slot.
     metas: HashMap<u32, Box<str>, ahash::RandomState>,
     meta_bytes: usize,
-    /// Those who wish to be seen, and are there or announced, found by their user's id.
+    /// Visible members that are there or announced, by their user's id.
     by_user: HashTable<Slot>,
     hasher: ahash::RandomState,
     present: BitSet,
@@ -81,7 +81,7 @@ pub struct Presence<P> {
     told: Option<Count>,
 }
 
-// Written out, for a derive would ask the same of `P`.
+// Written out, since a derive would require it of `P`.
 impl<P> Default for Presence<P> {
     fn default() -> Self {
         Self {
@@ -103,11 +103,11 @@ impl<P> Default for Presence<P> {
 }
 
 impl<P> Presence<P> {
-    /// Takes a member in, at its place. With `visible` false it is listed nowhere.
+    /// Inserts a member. With `visible` false it is never listed.
     ///
     /// # Panics
     ///
-    /// With 2^32 members.
+    /// If there are 2^32 members.
     pub fn join(
         &mut self,
         identity: Identity,
@@ -122,7 +122,7 @@ impl<P> Presence<P> {
         );
         let shares_user = visible && self.note_user(identity.user(), slot);
         if slot.index() >= self.members.capacity() {
-            // Members are many, and an eighth in reserve is enough.
+            // Members are many: an eighth in reserve, not as much again.
             self.members.reserve_exact((self.members.len() / 8).max(4));
         }
         self.members.insert(Member {
@@ -146,11 +146,11 @@ impl<P> Presence<P> {
         slot
     }
 
-    /// Lets a member go.
+    /// Ends a membership.
     ///
     /// # Panics
     ///
-    /// If it is not there: a membership would be ended twice.
+    /// If there is none in this slot: it would be ended twice.
     pub fn leave(&mut self, slot: Slot) {
         let member = &mut self.members[slot.index()];
         assert!(member.live, "a member leaves once");
@@ -181,8 +181,8 @@ impl<P> Presence<P> {
         self.live_count
     }
 
-    /// How many bytes of metas it holds, those of members who left and are still to be announced
-    /// included.
+    /// The length of all metas, in bytes, with those of members whose leave is still to be
+    /// announced.
     #[must_use]
     pub fn meta_bytes(&self) -> usize {
         self.meta_bytes
@@ -194,7 +194,7 @@ impl<P> Presence<P> {
         self.present.count_ones()
     }
 
-    /// Notes that a member spoke. Says whether the list changes by it, so that a tick is due.
+    /// Notes that a member spoke. Returns whether the list changes by it, so that a tick is due.
     pub fn spoke(&mut self, slot: Slot, limits: &PresenceLimits) -> bool {
         self.present.contains(slot.0)
             && self.choice.note_speaker(slot, limits)
@@ -202,8 +202,8 @@ impl<P> Presence<P> {
             && !self.announced.contains(slot.0)
     }
 
-    /// Works out the news since the last tick: [`Presence::joins`] and [`Presence::leaves`]. True
-    /// if there is any.
+    /// Computes the news since the last tick: [`Presence::joins`] and [`Presence::leaves`]. True if
+    /// there is any.
     ///
     /// To be followed by [`Presence::announce`] once it is written down.
     pub fn tick(&mut self, limits: &PresenceLimits) -> bool {
@@ -220,25 +220,25 @@ impl<P> Presence<P> {
         !self.joins.is_empty() || !self.leaves.is_empty()
     }
 
-    /// Who is to be announced by this tick.
+    /// The members whose join this tick announces.
     #[must_use]
     pub fn joins(&self) -> &BitSet {
         &self.joins
     }
 
-    /// Who is to be taken off the list by this tick.
+    /// The members whose leave this tick announces, or that it takes off the list.
     #[must_use]
     pub fn leaves(&self) -> &BitSet {
         &self.leaves
     }
 
-    /// Whom the members know of.
+    /// The members that the others know of.
     #[must_use]
     pub fn announced(&self) -> &BitSet {
         &self.announced
     }
 
-    /// Takes the news of [`Presence::tick`] as told.
+    /// Notes that the news of [`Presence::tick`] has been told.
     pub fn announce(&mut self) {
         let joins = std::mem::take(&mut self.joins);
         let leaves = std::mem::take(&mut self.leaves);
@@ -253,8 +253,8 @@ impl<P> Presence<P> {
         self.trim();
     }
 
-    /// The true number, if it is news: in rooms too large for a full list, and once when they are
-    /// no longer.
+    /// The true number, if it is news: in rooms too large for a full list, and once when a room no
+    /// longer is.
     pub fn count_news(&mut self) -> Option<Count> {
         let count = Count { present: self.present_count(), listed: self.announced.count_ones() };
         let told = self.told;
@@ -270,7 +270,7 @@ impl<P> Presence<P> {
         self.told
     }
 
-    /// Whether a member sees nothing of its user in the list, and so should be told of itself
+    /// Whether the list has no entry of a member's user, so that the member must be told of itself
     /// apart.
     #[must_use]
     pub fn is_unlisted(&self, slot: Slot) -> bool {
@@ -286,7 +286,7 @@ impl<P> Presence<P> {
         if has_meta { self.metas.get(&slot.0).map(|meta| &**meta) } else { None }
     }
 
-    /// Who a user is that has another device here, if it goes by this name there too.
+    /// The identity of a user that has another device here under the same name.
     #[must_use]
     pub fn known(&self, user: &str, name: &str) -> Option<Identity> {
         let identity_of = |slot: &Slot| &self.members[slot.index()].identity;
@@ -296,7 +296,7 @@ impl<P> Presence<P> {
     }
 
     /// Visits the users who have a device in `set`, each once, with those devices, the oldest
-    /// first. `seen` is only memory to work with.
+    /// first. `seen` is working memory.
     pub fn each_user(
         &self,
         set: &BitSet,
@@ -320,8 +320,7 @@ impl<P> Presence<P> {
         }
     }
 
-    /// Files a member that is about to come under its user's id. Says whether the user has other
-    /// devices here.
+    /// Indexes a new member by its user's id. Returns whether the user has other devices here.
     fn note_user(&mut self, user: &str, slot: Slot) -> bool {
         let Self { members, hasher, by_user, .. } = self;
         let hash = hasher.hash_one(user);
@@ -350,8 +349,8 @@ impl<P> Presence<P> {
         devices
     }
 
-    /// Gives back the memory of many who were there. What is in `members` does not move, so what
-    /// lies behind the last one goes.
+    /// Gives back memory that many members at once needed. Members keep their slots, so only memory
+    /// behind the last one is freed.
     fn trim(&mut self) {
         self.members.trim(MEMBERS_KEPT);
         self.metas.trim(MEMBERS_KEPT);
@@ -378,7 +377,7 @@ impl<P> Presence<P> {
     }
 }
 
-/// For how many who have gone a room keeps the memory.
+/// Memory for this many members that have gone is kept.
 const MEMBERS_KEPT: usize = 8;
 
 fn split_news(target: &BitSet, announced: &BitSet, joins: &mut BitSet, leaves: &mut BitSet) {

@@ -1,16 +1,16 @@
-//! Whether a client that comes back can be told exactly what it missed: one pure function, for all
-//! logs.
+//! Decides whether a client that comes back can be told exactly what it missed: one pure function,
+//! for all logs.
 //!
-//! A room may lose the end of what was seen (an unclean stop, a failover). Then its epoch ends; the
-//! room goes on in a new one, its counters go on from what is there, and its [`Lineage`] remembers
-//! up to where each older epoch is still true. So a cursor from before the loss is served exactly,
-//! and one from the lost end never.
+//! A room may lose its last messages though clients have seen them (an unclean stop, a failover).
+//! Then its epoch ends, and the room goes on in a new one. Its counters go on from what is kept,
+//! and its [`Lineage`] remembers up to where each older epoch is still true. So a cursor from
+//! before the loss is served exactly, and one from the lost part never.
 //!
-//! Invariants: a lineage never says more than is there, through any number of turns; the epoch that
-//! ended last is first.
+//! Invariants: a lineage never claims more than is kept, through any number of turns; the epoch
+//! that ended last is first.
 //!
-//! Deliberately absent: what is told. `history` has the messages, and the list of changes comes
-//! with the verbs that make them.
+//! Deliberately absent: the answer. `history` has the messages, and there are no changes of
+//! messages yet.
 //!
 //! Called by: `journal`. Calls: nothing.
 
@@ -24,17 +24,17 @@ use crate::link::log::Marks;
 pub(crate) struct Lineage(Vec<(u64, Marks)>);
 
 impl Lineage {
-    /// That of a room that has seen no turn.
+    /// The lineage of a room that has seen no turn.
     pub(crate) const NONE: Self = Self(Vec::new());
 
-    /// One that a log has kept, the latest epoch first.
+    /// A lineage that a log has kept, the latest epoch first.
     pub(crate) fn new(epochs: impl IntoIterator<Item = (u64, Marks)>) -> Self {
         Self(epochs.into_iter().take(LINEAGE_EPOCHS_MAX).collect())
     }
 
     /// Notes that `epoch` has ended, and that all up to `kept` is still there.
     pub(crate) fn turn(&mut self, epoch: u64, kept: Marks) {
-        // What is lost now may have been kept by an earlier turn.
+        // An earlier turn may have kept what this one loses.
         for (_, earlier) in &mut self.0 {
             *earlier = earlier.min(kept);
         }
@@ -42,7 +42,7 @@ impl Lineage {
         self.0.truncate(LINEAGE_EPOCHS_MAX);
     }
 
-    /// The epoch in which a message was said, if that was before the present one.
+    /// The epoch in which a message was said, if it was not the present one.
     pub(crate) fn epoch_of(&self, offset: u64) -> Option<u64> {
         let said = self.0.iter().rev().find(|(_, kept)| offset <= kept.offset);
         said.map(|(epoch, _)| *epoch)
@@ -53,26 +53,26 @@ impl Lineage {
     }
 }
 
-/// What decides a recovery.
+/// The state of a room that decides a recovery.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing<'a> {
     /// The present epoch.
     pub(crate) epoch: u64,
-    /// Where the room stands.
+    /// The room's counters.
     pub(crate) top: Marks,
-    /// The oldest offset that is kept; the next one if there is none.
+    /// The offset of the oldest kept message; the next offset if none is kept.
     pub(crate) first: u64,
     /// Every change above it is remembered.
     pub(crate) floor: u64,
-    /// The epochs before.
+    /// The epochs before it.
     pub(crate) lineage: &'a Lineage,
 }
 
-/// What a client has that came back with this cursor, if it can be told exactly what it missed: all
-/// messages and all changes behind that. `bytes` says how many that would be, and is asked last.
+/// The counters that a client with this cursor has, if it can be told exactly what it missed: all
+/// messages and changes after them. `bytes` gives the length of those, and is called last.
 ///
-/// The rules are those of the design, "Two counters", 1 to 4. A cursor without `change` is of a
-/// client that knows of no changes: it is judged by its offset alone, and told none.
+/// `docs/ARCHITECTURE.md` lists the rules. A cursor without `change` is of a client that knows no
+/// changes: it is judged by its offset alone, and told none.
 pub(crate) fn resume(
     standing: Standing<'_>,
     cursor: Cursor,
@@ -81,18 +81,18 @@ pub(crate) fn resume(
 ) -> Option<Marks> {
     let Standing { epoch, top, first, floor, lineage } = standing;
     let has = Marks { offset: cursor.offset, change: cursor.change.unwrap_or(top.change) };
-    // 1. It was told nothing that is not so any more: both numbers, for one may be ahead while the
-    // other is behind.
+    // It has been told nothing that was lost since. Both counters are compared, since one may be
+    //    ahead while the other is behind.
     let kept = if cursor.epoch == epoch { top } else { lineage.kept_of(cursor.epoch)? };
     let judged = Marks { change: cursor.change.unwrap_or_default(), ..has };
     if !judged.is_within(kept) {
         return None;
     }
-    // 2. and 3. All that it missed is still there.
+    // All that it missed is still kept.
     if has.offset + 1 < first || has.change < floor {
         return None;
     }
-    // 4. And fits into one answer: a part of it must not look whole.
+    // It fits into one answer: a part of it must not look like all.
     (bytes(has) <= bytes_max).then_some(has)
 }
 
