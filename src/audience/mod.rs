@@ -31,7 +31,7 @@ pub(crate) use log::{LogMemory, SPARE_BYTES_MAX, SPARE_MAX};
 pub(crate) use seats::Audience;
 
 use crate::base::arena::Arena;
-use crate::base::slack::Slack;
+use crate::base::slack::{ENTRIES_KEPT, Slack};
 use crate::conn::Conns;
 use crate::link::ids::{AudienceKey, RoomKey, mark};
 use crate::link::metrics::Metrics;
@@ -41,9 +41,6 @@ use crate::wire::phx::Payload;
 /// the room goes first, which saves a write where both go to one member; but a long flush would
 /// hold up all answers.
 const LONG_FLUSH_MEMBERS: usize = 100;
-
-/// Memory for this many entries of each kind is kept when there are none.
-const ENTRIES_KEPT: usize = 128;
 
 /// All audiences of a shard.
 pub(crate) struct Audiences {

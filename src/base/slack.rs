@@ -9,6 +9,13 @@ use std::hash::{BuildHasher, Hash};
 
 use slab::Slab;
 
+/// Memory for this many entries of each kind is kept when there are none: a quiet shard needs no
+/// allocation for the next few connections or rooms.
+pub const ENTRIES_KEPT: usize = 128;
+
+/// How many bytes keep their memory in each buffer that is emptied before a function ends.
+pub const SCRATCH_BYTES_KEPT: usize = 32 * 1_024;
+
 /// A collection that can give memory back.
 pub trait Slack {
     /// Shrinks to twice the length plus `kept` places, if the capacity is more than twice that.

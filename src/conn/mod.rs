@@ -42,7 +42,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::auth::identity::Identity;
 use crate::base::arena::Arena;
 use crate::base::dense::Dense;
-use crate::base::slack::Slack;
+use crate::base::slack::{ENTRIES_KEPT, Slack};
 use crate::link::ids::{ConnKey, mark};
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
@@ -81,9 +81,6 @@ pub(crate) struct Conn {
 // With the generation of its slot 24. A single byte more would make that 32, so what takes a byte
 // lies beside it.
 const _: () = assert!(size_of::<Conn>() <= 16);
-
-/// For how many entries of each kind memory is kept when there are none.
-const ENTRIES_KEPT: usize = 128;
 
 /// All connections of a shard, sessions of long polling among them.
 pub(crate) struct Conns {

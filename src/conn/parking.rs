@@ -20,8 +20,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Conns, ENTRIES_KEPT};
-use crate::base::slack::Slack;
+use super::Conns;
+use crate::base::slack::{ENTRIES_KEPT, Slack};
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::Cx;

@@ -47,7 +47,7 @@ use refs::{JoinRef, PackedRef};
 
 use crate::audience::{Audiences, NO_SEAT};
 use crate::base::dense::Dense;
-use crate::base::slack::Slack;
+use crate::base::slack::{ENTRIES_KEPT, Slack};
 use crate::conn::{Conns, Stage};
 use crate::limits::{ANSWERS_UNDER_WAY_MAX, JOINS_UNDER_WAY_MAX, PUSHES_UNDER_WAY_MAX};
 use crate::link::ask::Ask;
@@ -58,9 +58,6 @@ use crate::wire::phx::Message;
 pub(crate) use channels::State;
 pub(crate) use join::Joiner;
 pub(crate) use push::Push;
-
-/// Memory for this many entries of each kind is kept when there are none.
-const ENTRIES_KEPT: usize = 128;
 
 /// The connections of a shard, their channels, and the audiences that they sit in.
 pub(crate) struct Members {

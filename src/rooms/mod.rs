@@ -56,7 +56,7 @@ use registry::{Registered, Registry};
 
 use crate::base::arena::Arena;
 use crate::base::bitset::BitSet;
-use crate::base::slack::Slack;
+use crate::base::slack::{ENTRIES_KEPT, SCRATCH_BYTES_KEPT, Slack};
 use crate::link::ids::{RoomKey, mark};
 use crate::link::io::Io;
 use crate::link::log::Ticket;
@@ -93,12 +93,6 @@ struct Scratch {
     /// Slots that have been written into a list.
     seen: BitSet,
 }
-
-/// How many entries of each kind keep their memory when there are none.
-const ENTRIES_KEPT: usize = 128;
-
-/// How many bytes keep their memory in each buffer that is emptied before a function ends.
-const SCRATCH_BYTES_KEPT: usize = 32 * 1_024;
 
 impl Rooms {
     /// No rooms. `seed` must be new for each shard and each life of it: cursors of another life

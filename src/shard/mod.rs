@@ -48,7 +48,7 @@ use restart::Restarts;
 
 use crate::api::Api;
 use crate::base::budget::Budget;
-use crate::base::slack::Slack;
+use crate::base::slack::{ENTRIES_KEPT, SCRATCH_BYTES_KEPT, Slack};
 use crate::base::time::Now;
 use crate::base::timers::Timers;
 use crate::directory::Directory;
@@ -68,12 +68,6 @@ pub use crate::link::metrics::{Metrics, Published, push_text};
 pub use crate::link::settings::Settings;
 pub use invariants::Population;
 pub use memory::{Part, worst_case};
-
-/// Memory for this many entries of each kind is kept when there are none.
-const ENTRIES_KEPT: usize = 128;
-
-/// How many bytes keep their memory in each buffer that is emptied before a function ends.
-const SCRATCH_BYTES_KEPT: usize = 32 * 1_024;
 
 /// One core's share of the chat. See the module.
 pub struct Shard {
