@@ -27,6 +27,7 @@ fn a_shard_that_panics_begins_anew_and_the_others_go_on() {
         "echo=true",
         "http.metrics=true",
         "limits.join_per_s=0",
+        "limits.rooms_per_s=0",
         "limits.join_burst=1000",
     ]);
     let token = server.token("Ann");
