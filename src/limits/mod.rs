@@ -420,15 +420,15 @@ pub struct Limits {
     /// Such bytes at once, of a user who was quiet. What alone is more needs as long a rest behind
     /// it.
     pub fanout_burst_bytes: usize,
-    /// Rooms a second that are made for a user, because it joins them or asks for them. 0: no bound.
+    /// Rooms a second that are made for a user, which joins them or asks for them. 0: no bound.
     pub rooms_per_s: u32,
     /// Rooms at once: as many as a connection rejoins when the server has begun anew.
     pub rooms_burst: u32,
     /// The same for all users of one address, and [`ADDRESS_BURST_S`] times as many at once. 0: no
     /// bound.
     pub rooms_per_s_per_ip: u32,
-    /// Guests' tokens a second for one address, and [`ADDRESS_BURST_S`] times as many at once. 0: no
-    /// bound.
+    /// Tokens of guests a second for one address, and [`ADDRESS_BURST_S`] times as many at once. 0:
+    /// no bound.
     pub tokens_per_s_per_ip: u32,
     /// Sessions of long polling a second that are opened from one address, and [`ADDRESS_BURST_S`]
     /// times as many at once. 0: no bound.

@@ -5,7 +5,8 @@
 //!                                          └─ Later: hold    (committing goes on)
 //! ```
 //!
-//! Invariant: nothing is done before the asker was checked to be a member, see [`Room::assert_member`].
+//! Invariant: nothing is done for an asker before it is known to be a member
+//! ([`Room::assert_member`]).
 //!
 //! Deliberately absent: rights, and rates other than that of bytes to all members, which the
 //! member's shard checks.

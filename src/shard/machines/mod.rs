@@ -122,7 +122,7 @@ fn words(name: &impl Debug) -> String {
     format!("{name:?}").to_lowercase()
 }
 
-/// The arrows of the drawing in a header: `State ── event, event ──> State ── event ──> State`, from
+/// The arrows of a drawing in a header: `State ── event, event ──> State ── event ──> State`, from
 /// several states where they stand in a list.
 fn arrows(source: &str) -> BTreeSet<(String, String, String)> {
     let mut arrows = BTreeSet::new();
