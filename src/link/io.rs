@@ -1,5 +1,5 @@
-//! What a shard acts on. The reactor implements it with sockets and rings, the simulator with
-//! pretend ones.
+//! What a shard acts on: sockets, other shards, and the log of rooms. The reactor implements it
+//! with real ones, the simulator with pretend ones.
 
 use std::net::IpAddr;
 
@@ -8,30 +8,31 @@ use crate::base::time::Now;
 use crate::link::log::Log;
 use crate::wire::phx::Serializer;
 
-/// Sockets, and the other shards. Monomorphised away in the server.
+/// Sockets, other shards, and the log of rooms. A type parameter, so that the server has no dynamic
+/// calls.
 ///
 /// `Shard` is `crate::shard::Shard`: what calls this, and what is called back.
 pub trait Io {
     /// What keeps the entries of rooms.
     type Log: Log;
 
-    /// What keeps the entries of rooms. It says later what it does not say in the call:
-    /// `Shard::log_said`.
+    /// The log of rooms. Its later answers come through `Shard::log_said`.
     fn log(&mut self) -> &mut Self::Log;
 
-    /// Writes to a connection as much as it takes now, and returns how much that was. Less than all
-    /// means that `Shard::writable` or `Shard::hung_up` will follow; an error is told by that
-    /// alone.
+    /// Writes to a connection as much as it takes now, and returns how many bytes that was. If it
+    /// takes less than all, `Shard::writable` or `Shard::hung_up` will follow. The latter is the
+    /// only sign of an error.
     fn write(&mut self, conn: u32, bytes: &[u8]) -> usize;
 
-    /// Ends our half of a connection: everything has been written.
+    /// Ends our half of a connection, when everything has been written.
     fn shut(&mut self, conn: u32);
 
-    /// Lets go of a connection at once. Its number may be given to the next one. A session of long
-    /// polling has one too, and no socket: then there is nothing to let go of.
+    /// Closes a connection at once. Its index may be given to the next one. Of a session of long
+    /// polling, which has an index and no socket, there is nothing to close.
     fn close(&mut self, conn: u32);
 
-    /// Reads a connection on, after `Shard::received` had said to stop; nothing, for a session.
+    /// Resumes reading a connection, after `Shard::received` has returned false. Does nothing for a
+    /// session.
     fn resume(&mut self, conn: u32);
 
     /// Takes a place for a session of long polling, of those that the address has from which the
@@ -41,8 +42,8 @@ pub trait Io {
         true
     }
 
-    /// Gives a connection's socket to another shard, which is told by `Shard::take_over` and gives
-    /// it a number of its own. This one may be given to the next.
+    /// Gives a connection's socket to another shard, where `Shard::take_over` follows and gives it
+    /// an index there. Its index here may be given to the next one.
     fn hand_off(&mut self, conn: u32, shard: u16, handoff: Handoff);
 
     /// The address that a connection comes from: its peer's, or its client's as a proxy in front
@@ -58,17 +59,17 @@ pub trait Io {
         true
     }
 
-    /// Sends a record to another shard, in order, sooner or later.
+    /// Sends a record to another shard. Records arrive in order, and none is lost.
     fn send(&mut self, shard: u16, record: &[u8]);
 
-    /// How many bytes wait on this side for that shard.
+    /// How many bytes wait on this side of the way to a shard.
     fn waiting_bytes(&self, shard: u16) -> usize;
 
-    /// A clock for the cost of one thing beside another, in microseconds since any moment.
+    /// A clock to measure costs with, in microseconds since any moment.
     fn elapsed_us(&self) -> u64;
 }
 
-/// One turn of the loop: when it is, and what it acts on.
+/// One turn of the loop: its time, and what it acts on.
 pub struct Turn<'a, I: Io> {
     /// The time, the same for the whole turn.
     pub now: Now,
@@ -76,12 +77,12 @@ pub struct Turn<'a, I: Io> {
     pub io: &'a mut I,
 }
 
-/// A life of each of two shards, between which something goes; a shard that restarts has another.
+/// The lives of the two shards of a handoff. A shard that restarts begins another life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lives {
-    /// Of the one that it comes from.
+    /// The life of the sender.
     pub(crate) from: u32,
-    /// Of the one that it goes to, as far as the other one knew.
+    /// The life of the receiver, as far as the sender knew.
     pub(crate) to: u32,
 }
 
@@ -90,10 +91,10 @@ pub(crate) struct Lives {
 pub struct Handoff {
     /// The shard that it comes from.
     pub(crate) from: u16,
-    /// Between which lives of the two shards its place goes with it.
+    /// The lives of the two shards: its place counts only between these.
     pub(crate) lives: Lives,
     pub(crate) identity: Identity,
     pub(crate) serializer: Serializer,
-    /// What it sent, from its first join on.
+    /// Its input that was not handled, from its first join on.
     pub(crate) held: Vec<u8>,
 }

@@ -1,12 +1,11 @@
-//! What shards say to each other: [`ToHome`] from a member's shard to the shard that owns the room,
-//! [`ToMember`] back; and [`ToSession`] and [`FromSession`] between a connection that polls and its
-//! session; and [`Restart`] of the shards themselves.
+//! The messages between shards: [`ToHome`] from a member's shard to a room's home, and [`ToMember`]
+//! back; [`ToSession`] from a polling connection to its session, and [`FromSession`] back; and
+//! [`Restart`] of the shards themselves.
 //!
-//! A message to one's own shard is a function call with these very values; to another it is a
-//! record in a ring, written and read here. Both borrow: a record is read where it lies.
+//! To its own shard a part passes such a value with a function call. To another shard it becomes a
+//! record in a ring, which is written and read here. Values borrow: a record is read in place.
 //!
-//! The records never leave the process, so reading one cannot fail: a record that does not read is
-//! a bug, and panics.
+//! Records never leave the process, so a record that cannot be read is a bug, and panics.
 
 use crate::auth::identity::{Identity, NEVER_S};
 use crate::base::arena::Key;
@@ -14,8 +13,8 @@ use crate::link::ids::{Asker, AudienceKey, ConnKey, Count, Cursor, RoomKey, Slot
 use crate::link::rates::AddressHash;
 use crate::wire::phx::Payload;
 
-/// Who wishes to join: the identity itself from this shard's own connections, its texts from
-/// another shard's.
+/// The user that joins: its identity from a connection of this shard, or its texts from another
+/// shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who<'a> {
     Here(&'a Identity),
@@ -31,8 +30,8 @@ impl Who<'_> {
         }
     }
 
-    /// An identity that lives as long as a membership does. Rights are checked by the connection's
-    /// shard, and stay there.
+    /// The identity of a membership. From another shard it comes without rights, which the
+    /// connection's shard checks.
     pub(crate) fn identity(self) -> Identity {
         match self {
             Self::Here(identity) => identity.clone(),
@@ -43,8 +42,8 @@ impl Who<'_> {
     }
 }
 
-/// Declares messages, and how each is written to a record and read from one: its number, then its
-/// fields in order.
+/// Declares messages, with their encoding as records: the number of the message, then its fields in
+/// order.
 macro_rules! records {
     (
         $(#[$doc:meta])* $name:ident {
@@ -86,7 +85,7 @@ pub(super) use records;
 records! {
     /// From a member's shard to a room's home.
     ToHome {
-        /// A wish to become a member. Answered by [`ToMember::Joined`] or [`ToMember::Refused`].
+        /// Asks to become a member. Answered by [`ToMember::Joined`] or [`ToMember::Refused`].
         ///
         /// `speak` is only told back; `replaces` is the membership that this one takes the place
         /// of; `address` is where it comes from, if its shard knows of no such room.
@@ -96,34 +95,33 @@ records! {
             since: Option<Cursor>, limit: u32, meta: Option<&'a str>, replaces: Option<Slot>,
             address: Option<AddressHash>,
         }
-        /// Answered by [`ToMember::Left`] if the client asked, that is, if there is a ref to
-        /// answer.
+        /// Ends a membership. Answered by [`ToMember::Left`] if there is a `reference`: then the
+        /// client asked for it.
         2 Leave { home: RoomKey, asker: Asker, reference: Option<&'a str> }
         /// A message for the history. Answered by [`ToMember::Reply`].
         3 Publish {
             home: RoomKey, asker: Asker, reference: &'a str, body: &'a str, key: Option<&'a str>,
             reply_to: Option<u64>,
         }
-        /// An event that passes as it is. Answered by [`ToMember::Reply`].
+        /// A custom event, passed on as it is. Answered by [`ToMember::Reply`].
         4 Custom {
             home: RoomKey, asker: Asker, reference: &'a str, event: &'a str, payload: Payload<'a>,
         }
-        /// Not answered.
+        /// A member types. Not answered.
         5 Typing { home: RoomKey, asker: Asker }
-        /// Answered by [`ToMember::Reply`].
+        /// Asks for a page of the history. Answered by [`ToMember::Reply`].
         6 History { home: RoomKey, asker: Asker, reference: &'a str, from: From, limit: u32 }
-        /// An answer that the member's shard has made itself, and that must not overtake those that
-        /// are under way.
+        /// An answer of the member's shard, which must not overtake the home's answers under way.
+        /// Sent back by [`ToMember::Reply`].
         7 Bounce {
             home: RoomKey, asker: Asker, reference: &'a str, status: &'a str,
             response: Payload<'a>,
         }
-        /// A wish for a room without joining it. Answered by [`ToMember::Created`].
+        /// Asks for a room without joining it. Answered by [`ToMember::Created`].
         8 Create { conn: ConnKey, topic: &'a str, title: &'a str }
-        /// What the directory of the receiving shard should know of a room; without `members` the
-        /// room is gone.
+        /// Tells the receiving shard's directory of a room. Without `members` the room is gone.
         9 Listing { room: &'a str, title: &'a str, members: Option<u32> }
-        /// How many connections the sender has, whether it has no place left, and how many it gives
+        /// How many connections the sender has, whether it is full, and how many places it gives
         /// away: see the module `handoff`.
         10 Load { conns: u32, is_full: bool, places: u32 }
     }
@@ -132,11 +130,11 @@ records! {
 records! {
     /// From a room's home to the shard of a member.
     ToMember {
-        /// The join has taken place; the response is JSON.
+        /// The join was accepted. The response is JSON.
         21 Joined {
             conn: ConnKey, audience: AudienceKey, home: RoomKey, slot: Slot, response: &'a str,
         }
-        /// It has not, and has left no trace.
+        /// The join was refused, and has left no trace.
         22 Refused { conn: ConnKey, audience: AudienceKey, response: &'a str }
         /// The membership has ended.
         23 Left { conn: ConnKey, audience: AudienceKey, slot: Slot, reference: &'a str }
@@ -145,16 +143,16 @@ records! {
             conn: ConnKey, audience: AudienceKey, slot: Slot, reference: &'a str, status: &'a str,
             response: Payload<'a>,
         }
-        /// Something for every member.
+        /// An event for every member.
         25 Deliver { audience: AudienceKey, event: &'a str, payload: Payload<'a> }
-        /// Who is there, for the members who joined since the last one: the inside of a JSON
-        /// object. `count` is there where the list is not complete. `own` has an entry for each of
-        /// them, in the order in which they joined: see the module `greeting`.
+        /// The list of who is there, for newcomers: the inside of a JSON object. `count` is given
+        /// if the list is not complete. `own` has an entry for each newcomer, in the order in which
+        /// they joined: see the module `greeting`.
         27 State { audience: AudienceKey, list: &'a [u8], count: Option<Count>, own: &'a [u8] }
         /// The answer to [`ToHome::Create`]: a status of HTTP and a body.
         28 Created { conn: ConnKey, status: u16, body: &'a str }
-        /// The channels of all members there end, loudly: stock clients join again, with their
-        /// cursor. Each leaves as one that lags does.
+        /// The channels of all members of the audience end with `phx_error`: stock clients join
+        /// again with their cursors. Each membership ends as that of an evicted laggard does.
         29 Ended { audience: AudienceKey, reason: &'a str }
     }
 }
@@ -162,11 +160,11 @@ records! {
 records! {
     /// From the shard of a connection that polls to the shard of its session.
     ToSession {
-        /// What is there? Answered by [`FromSession::Polled`] or [`FromSession::Gone`].
+        /// A poll. Answered by [`FromSession::Polled`] or [`FromSession::Gone`].
         41 Poll { conn: ConnKey, ticket: Ticket }
-        /// Messages, as a client's frames. Answered by [`FromSession::Posted`].
+        /// A post: messages as a client's frames. Answered by [`FromSession::Posted`].
         42 Post { conn: ConnKey, ticket: Ticket, frames: &'a [u8] }
-        /// The connection that polls has gone. Not answered.
+        /// The polling connection has gone. Not answered.
         43 Abandon { conn: ConnKey, ticket: Ticket }
     }
 }
@@ -174,19 +172,19 @@ records! {
 records! {
     /// Back from the session.
     FromSession {
-        /// The messages, as JSON strings parted by commas, and a status of long polling.
+        /// Messages, as JSON strings separated by commas, and a status of long polling.
         61 Polled { conn: ConnKey, status: u16, messages: &'a [u8] }
         /// There is no such session.
         62 Gone { conn: ConnKey }
-        /// The messages have been taken, or not.
+        /// Whether a post was taken: a status of long polling.
         63 Posted { conn: ConnKey, status: u16 }
     }
 }
 
-/// What shards say of their lives: see `shard::restart`.
+/// What shards tell each other of their lives: see `shard::restart`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Restart {
-    /// The sender has begun anew. What it said or was told before counts no longer.
+    /// The sender has begun anew. Earlier records from it and to it are void.
     Restarted { life: u32 },
     /// The sender knows of this life of the receiver, and what comes next is for it.
     Hello { life: u32 },
@@ -251,7 +249,7 @@ pub(crate) fn read(mut record: &[u8]) -> Received<'_> {
 }
 
 /// The newcomers of a shard in the order in which they joined, each with its own entry for the
-/// list, which is empty where the list has one: [`ToMember::State`]'s `own`.
+/// list; empty if the list has one. The field `own` of [`ToMember::State`].
 pub(crate) struct OwnEntries<'a>(&'a [u8]);
 
 impl<'a> OwnEntries<'a> {
@@ -260,7 +258,7 @@ impl<'a> OwnEntries<'a> {
         Self(own)
     }
 
-    /// The entry of this one. Those before it have gone in the meantime.
+    /// Takes the entry of a newcomer, and skips those before it, which have gone in the meantime.
     pub(crate) fn entry(&mut self, conn: ConnKey) -> &'a [u8] {
         while !self.0.is_empty() {
             let (of, entry) = (ConnKey::take(&mut self.0), Field::take(&mut self.0));
@@ -272,11 +270,11 @@ impl<'a> OwnEntries<'a> {
     }
 }
 
-/// Something that a record is made of.
+/// A value that can be part of a record.
 pub(crate) trait Field<'a>: Sized {
-    /// Appends it.
+    /// Appends the value.
     fn put(self, out: &mut Vec<u8>);
-    /// Takes it off the front.
+    /// Takes a value from the front.
     fn take(record: &mut &'a [u8]) -> Self;
 }
 
