@@ -207,8 +207,8 @@ impl<L: LogEnd> Reactor<L> {
         self.read(now, buffer);
         self.accept(now);
         self.take_over(now);
-        // Answers to what was asked here: as many as were asked, and no more. What is left in a ring
-        // keeps this shard from sleeping.
+        // Answers of the log, then records of other shards: at most so many a turn. What is left in
+        // a ring keeps this shard awake.
         for _ in 0..LOG_ANSWERS_PER_TURN_MAX {
             let Some(answer) = self.sockets.log.next() else { break };
             self.shard.log_said(&mut Turn { now, io: &mut self.sockets }, answer.said());
