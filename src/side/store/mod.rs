@@ -7,8 +7,8 @@
 //! ```
 //!
 //! `log` is a shard's end, `threads` is the other; `disk` opens the folder, `schema` is what is in
-//! the file, `writer` and `reader` are its two ways in, `batch` is what goes into a commit, `faults`
-//! decides what a failure means, `row` is the form of a message.
+//! the file, `writer` and `reader` are its two ways in, `batch` is what goes into a commit,
+//! `faults` decides what a failure means, `row` is the form of a message.
 //!
 //! Invariants:
 //!
