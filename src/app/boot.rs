@@ -127,7 +127,8 @@ fn start(config: Config) -> Result<Server, Failure> {
         rates: Arc::clone(&rates),
         limits: limits.clone(),
     });
-    let trusted = TrustedProxies::from_iter(config.http.trusted_proxies);
+    let trusted = TrustedProxies::from_iter(config.http.trusted_proxies)
+        .telling_by(config.http.forwarded_header);
     let addresses = Addresses::new(limits.connections_per_ip);
     let addresses = Arc::new(addresses.behind(trusted.clone(), config.listen_proxy_protocol));
     let mut settings = Settings::new(shards, limits, history, config.presence, config.http.origins);

@@ -127,6 +127,12 @@ impl Conns {
         u32::try_from(index).ok().filter(|_| is_due).and_then(|index| self.arena.key_at(index))
     }
 
+    /// When a connection was last heard, at the latest: one that is parked is not read, and may have
+    /// said something since.
+    fn last_heard(&self, index: usize, now: u32) -> u32 {
+        if self.flags[index].is_parked() { now } else { self.heard[index] }
+    }
+
     /// Inspects a connection whose deadline has passed. One that is in time gets a new deadline.
     pub(crate) fn judge<I: Io>(&mut self, cx: &Cx<'_, I>, key: ConnKey) -> Verdict {
         let Some(conn) = self.arena.get(key) else { return Verdict::Wait };
@@ -155,7 +161,7 @@ impl Conns {
             Stage::Unsettled | Stage::Settled | Stage::Echo => {
                 let limits = &cx.settings.limits;
                 let now = coarse(cx.now.mono_ms);
-                let idle = passed(self.heard[index], limits.idle_ms);
+                let idle = passed(self.last_heard(index, now), limits.idle_ms);
                 let input = self.inputs.of(conn.input);
                 let slow = input.and_then(|input| input.unfinished_since(flags.is_parked()));
                 let slow = slow.map(|began| passed(began, limits.message_ms));
@@ -220,6 +226,17 @@ mod tests {
         check(END_S, early, &[(END_MS - 5_001, false), (END_MS - 4_744, true)]);
         check(END_S, ended, &[(END_MS + 1_256, true)]);
         check(NEVER_S, late, &never);
+    }
+
+    #[test]
+    fn a_connection_that_is_not_read_may_have_said_something() {
+        let hasher = |salt| ahash::RandomState::with_seeds(salt, 0, 0, 0);
+        let mut conns = Conns::new(hasher);
+        let key = conns.take_in(NOW.mono_ms);
+        let then = coarse(NOW.mono_ms);
+        assert_eq!(conns.last_heard(0, then + 9), then);
+        conns.park(key);
+        assert_eq!(conns.last_heard(0, then + 9), then + 9);
     }
 
     #[test]

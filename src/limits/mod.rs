@@ -196,6 +196,11 @@ pub const ADMISSION_LINE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// be silent for so long may be deaf for as long. Below 20 s a train's tunnel would do.
 pub const TCP_DEAF_MS_MIN: u64 = 20_000;
 
+/// How many bytes the kernel holds of a connection beside those that are on their way, and half of
+/// it how few these must become until it takes more. Whoever takes less than that half in
+/// `limits.out_ms` counts as taking nothing, so it is little: 2 KiB a second.
+pub const NOTSENT_BYTES: u32 = 128 * 1_024;
+
 /// From how much silence on the kernel asks a peer's machine whether it is there, in seconds, and
 /// how often. Clients send a heartbeat every 30 s, so this is for those that have stopped, where
 /// [`Limits::idle_ms`] is long.

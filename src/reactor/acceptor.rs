@@ -27,7 +27,7 @@ use mio::{Interest, Registry, Token};
 use socket2::TcpKeepalive;
 
 use super::addresses::{Addresses, Crowded, Permit};
-use crate::limits::{ACCEPT_RETRY_MS, TCP_KEEPALIVE_EACH_S, TCP_KEEPALIVE_S};
+use crate::limits::{ACCEPT_RETRY_MS, NOTSENT_BYTES, TCP_KEEPALIVE_EACH_S, TCP_KEEPALIVE_S};
 
 /// How many connections the kernel keeps for us until they are accepted.
 const BACKLOG: i32 = 4_096;
@@ -54,6 +54,9 @@ pub fn listen(address: SocketAddr, deaf_ms: u64) -> io::Result<TcpListener> {
     socket.set_reuse_port(true)?;
     // Chat messages are small, and must not wait for more.
     socket.set_tcp_nodelay(true)?;
+    // A reader that takes little, and steadily, is heard of while it does: the kernel says that a
+    // socket takes bytes again once a third of its buffer is free, which may be a megabyte.
+    socket.set_tcp_notsent_lowat(NOTSENT_BYTES)?;
     socket.set_tcp_user_timeout(Some(Duration::from_millis(deaf_ms)))?;
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(TCP_KEEPALIVE_S))
@@ -231,6 +234,7 @@ mod tests {
         let socket = socket2::SockRef::from(&stream);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(61)));
         assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOTSENT_BYTES);
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(TCP_KEEPALIVE_S));
         assert_eq!(
             socket.tcp_keepalive_interval().unwrap(),

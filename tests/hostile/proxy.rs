@@ -175,7 +175,7 @@ fn a_trusted_proxys_header_says_whose_a_socket_or_session_is() {
     let token = server.token("Ann");
     let opening = upgrade(&token, "");
     let ann = Relay::in_head(&server, "X-Forwarded-For: 203.0.113.7");
-    let bob = Relay::in_head(&server, "Forwarded: for=203.0.113.8");
+    let bob = Relay::in_head(&server, "X-Forwarded-For: 203.0.113.8");
     let open = |relay: &Relay| {
         let (status, peer) = relay.ask(opening.as_bytes()).expect("an answer");
         (status == 101).then_some(peer).ok_or(status)
@@ -195,6 +195,11 @@ fn a_trusted_proxys_header_says_whose_a_socket_or_session_is() {
     // What a client writes itself stands before what the proxy adds.
     let forged = upgrade(&token, "X-Forwarded-For: 198.51.100.9\r\n");
     assert_eq!(ann.ask(forged.as_bytes()).unwrap().0, 429);
+    // The proxy does not know this header, and passes on what the client wrote.
+    for forged in ["for=198.51.100.9", "for=unknown", "x=1"] {
+        let forged = upgrade(&token, &format!("Forwarded: {forged}\r\n"));
+        assert_eq!(ann.ask(forged.as_bytes()).unwrap().0, 429, "{forged}");
+    }
 
     let poll =
         format!("GET /socket/longpoll?vsn=2.0.0&token={token} HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -204,7 +209,7 @@ fn a_trusted_proxys_header_says_whose_a_socket_or_session_is() {
         peer.answer().body.contains(r#""status":410,"token""#)
     };
     assert!(!session(&ann), "a session is one more too");
-    until("all four are counted", || value(&server, REFUSED) == 4);
+    until("all seven are counted", || value(&server, REFUSED) == 7);
     drop(peers.pop());
     until("there is a place for a session", || session(&ann));
     assert_eq!(open(&ann).err(), Some(429), "which the session has");

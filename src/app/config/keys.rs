@@ -10,6 +10,7 @@ use super::kind::{Kind, Slot, Word, number, number_or_zero};
 use super::values::Config;
 use crate::auth::token::Algorithm;
 use crate::limits::READ_BUFFER_BYTES;
+use crate::wire::http::forwarded::ForwardedHeader;
 
 /// One thing that can be configured.
 pub(super) struct Key {
@@ -126,7 +127,16 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "http.trusted_proxies",
         kind: Kind::Networks(|c| &mut c.http.trusted_proxies),
-        doc: "Proxies whose `Forwarded` or `X-Forwarded-For` names the client, for limits and the log. From others these are not looked at.",
+        doc: "Proxies whose `http.forwarded_header` names the client, for limits and the log. From others it is not looked at.",
+    },
+    Key {
+        name: "http.forwarded_header",
+        kind: Kind::Word(Word {
+            words: &ForwardedHeader::NAMES,
+            set: |c, index| c.http.forwarded_header = ForwardedHeader::ALL[index],
+            index: |c| Some(c.http.forwarded_header as usize),
+        }),
+        doc: "The header that `http.trusted_proxies` set. The other one is not looked at: a proxy may pass it on as its client wrote it.",
     },
     Key {
         name: "http.metrics",

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::auth::token::{Algorithm, Key, KeyError, Parties, Signer, Verifier};
 use crate::limits::{HistoryLimits, Limits, PresenceLimits};
-use crate::wire::http::forwarded::Network;
+use crate::wire::http::forwarded::{ForwardedHeader, Network};
 
 /// Everything that is configured. Its keys are listed in `docs/operating.md` under the same names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct HttpConfig {
     pub origins: Vec<String>,
     /// Proxies that may say in a request's headers whose it is.
     pub trusted_proxies: Vec<Network>,
+    /// Which header that is.
+    pub forwarded_header: ForwardedHeader,
     /// Whether `/metrics` is served, to anybody who can connect.
     pub metrics: bool,
 }

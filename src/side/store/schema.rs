@@ -17,8 +17,8 @@ const MIGRATIONS: &[&str] = &[
     // A message's id is `room.id << 39 | offset`: one B-tree in the order of rooms and of offsets,
     // in which a page, a recovery and what retention lets go of are ranges.
     "
-    -- life: counts starts. unclean: the last life that followed an end without order. clean: whether
-    -- the last end was in order. guest_secret: signs guests' tokens. created_at: in Unix ms.
+    -- life: counts starts. unclean: the last life that followed an end without order. clean:
+    -- whether the last end was in order. guest_secret: signs guests' tokens. created_at: Unix ms.
     CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
     -- floor: all offsets up to it have been let go of. last, last_change: lower bounds of what was
     -- given out, so that an emptied room counts on. changed_floor: the greatest change among
