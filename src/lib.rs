@@ -1,5 +1,6 @@
 //! Chinwag: a real-time chat server that speaks the Phoenix Channels protocol. How it is built
-//! stands in `docs/ARCHITECTURE.md`; a folder knows only those above it in the list there.
+//! stands in `docs/ARCHITECTURE.md`; a folder knows only those that its row in the table there
+//! names, and what these may use.
 
 // The documentation is for those who work on the server, and is built with what is private.
 #![allow(rustdoc::private_intra_doc_links)]
