@@ -127,8 +127,8 @@ impl Conns {
         u32::try_from(index).ok().filter(|_| is_due).and_then(|index| self.arena.key_at(index))
     }
 
-    /// When a connection was last heard, at the latest: one that is parked is not read, and may have
-    /// said something since.
+    /// When a connection was last heard, at the latest: one that is parked is not read, and may
+    /// have said something since.
     fn last_heard(&self, index: usize, now: u32) -> u32 {
         if self.flags[index].is_parked() { now } else { self.heard[index] }
     }

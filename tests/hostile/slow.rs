@@ -20,7 +20,12 @@ fn a_hundred_that_stop_reading_cost_the_others_nothing_and_the_server_little() {
     const STUCK: usize = 100;
     const WARM: u64 = 5;
     const MESSAGES: u64 = 400 + (WARM - 1) * WINDOW; // 6 MB, after some that everybody reads
-    let server = Server::start(&["shards=2", "limits.join_per_s=0", "limits.publish_per_s=0"]);
+    let server = Server::start(&[
+        "shards=2",
+        "limits.join_per_s=0",
+        "limits.publish_per_s=0",
+        "limits.fanout_bytes_per_s=0",
+    ]);
     let token = server.token("Ann");
     let mut opening = upgrade(&token, "").into_bytes();
     opening.extend(join("tea", r#"{"presence":false,"limit":0}"#));

@@ -29,6 +29,8 @@ impl Folder {
             "shards=2",
             "limits.publish_per_s=0",
             "limits.join_per_s=0",
+            // The tail reaches back to the first message, however much a round has time to say.
+            "history.messages=50000",
             "history.room_bytes=16777216",
             "history.page_bytes=8388608",
             "limits.conn_out_bytes=16777216",
