@@ -13,7 +13,7 @@
 //! Invariants:
 //!
 //! 1. one process, and in it one connection, writes the file and checkpoints it;
-//! 2. what [`Writer::write`] has returned for is on disk;
+//! 2. what `Writer::write` has returned for is on disk;
 //! 3. a message's id is its room's id and its offset, given once: a row is never overwritten by
 //!    another message;
 //! 4. a row that does not fit its checksum is never served.
