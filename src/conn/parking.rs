@@ -11,7 +11,7 @@
 //! not had their share ([`CONN_WORK`](crate::limits::CONN_WORK)) when the turn's work was done,
 //! spent ones had it and want more. Both queues get the same work. So a connection that asks for
 //! little is heard in the next turn, however much others ask for (as with the new and old flows of
-//! FQ-CoDel, RFC 8290, 4.2).
+//! FQ-CoDel).
 //!
 //! Invariant: a connection is parked for one thing at a time, since nothing of it is handled
 //! meanwhile. So an answer does not unpark a connection that waits for something else.
