@@ -1,11 +1,10 @@
-//! Small structures without a subject of their own: what an arena, a bitset or a token bucket does
+//! Small structures without a subject of their own: what an arena, a bitset or a table of rates does
 //! is the same in any server.
 //!
 //! Nothing in here knows of chat, of bytes on a wire, of sockets, clocks or threads.
 
 pub mod arena;
 pub mod bitset;
-pub mod bucket;
 pub mod budget;
 pub mod dense;
 pub mod name;

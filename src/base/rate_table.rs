@@ -26,7 +26,9 @@
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::bucket::RetryMs;
+/// How long to wait until there is enough again, in milliseconds; at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryMs(pub u32);
 
 /// How many buckets share a line of the cache.
 const WAYS: usize = 8;

@@ -12,8 +12,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::base::bucket::RetryMs;
-use crate::base::rate_table::{Rate, RateTable};
+use crate::base::rate_table::{Rate, RateTable, RetryMs};
 use crate::limits::{ADDRESS_BURST_S, FANOUT_FREE_BYTES, Limits, RATE_LINES};
 
 /// What a bucket is for; a part of its key.

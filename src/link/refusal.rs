@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::base::bucket::RetryMs;
+use crate::base::rate_table::RetryMs;
 use crate::link::metrics::Metrics;
 use crate::wire::phx::Unfit;
 
