@@ -1,5 +1,5 @@
-//! Small structures without a subject of their own: what an arena, a bitset or a table of rates does
-//! is the same in any server.
+//! Small structures without a subject of their own: what an arena, a bitset or a table of rates
+//! does is the same in any server.
 //!
 //! Nothing in here knows of chat, of bytes on a wire, of sockets, clocks or threads.
 
