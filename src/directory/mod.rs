@@ -103,12 +103,6 @@ impl Directory {
         }
     }
 
-    /// Whether a room is known here.
-    #[must_use]
-    pub fn knows(&self, room: &str) -> bool {
-        self.rooms.find(room).is_some()
-    }
-
     /// How many members a room has; 0 if the room is not known.
     #[must_use]
     pub fn members(&self, room: &str) -> u32 {

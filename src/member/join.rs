@@ -96,9 +96,8 @@ impl Members {
             return Ok(None);
         }
 
-        // Whose address is of use only to count a room that is made.
-        let is_new = matches!(parsed, Topic::Room(room) if !directory.knows(room));
-        let address = if is_new { cx.rated_peer(conn) } else { None };
+        // For the rate of rooms that are made: only the home knows whether this join makes one.
+        let address = cx.rated_peer(conn);
         let audience = self.audiences.find_or_make(topic, shard);
         if let Some(record) = self.audiences.get_mut(audience) {
             record.joining += 1;
