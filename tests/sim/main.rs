@@ -132,12 +132,7 @@ fn run(seed: u64, bug: Option<Bug>) -> Outcome {
         world.step();
     }
     STEP.set(plan.steps);
-    world.heal();
-    world.rest();
-    world.say_last_words();
-    world.check_rest();
-    world.audit();
-    world.check_rest();
+    world.finish();
     world.end();
     let mut happened = std::mem::take(&mut world.truth.seen);
     for host in &world.hosts {

@@ -376,6 +376,17 @@ impl World {
         );
     }
 
+    /// Nothing goes wrong any more, everybody says one thing more and reads everything: then what
+    /// everybody knows is the truth.
+    pub(crate) fn finish(&mut self) {
+        self.heal();
+        self.rest();
+        self.say_last_words();
+        self.check_rest();
+        self.audit();
+        self.check_rest();
+    }
+
     /// Everybody leaves, in one of the ways there are, and nothing is left of them.
     pub(crate) fn end(&mut self) {
         match self.draws.below(3) {

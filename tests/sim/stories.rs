@@ -239,19 +239,25 @@ fn an_answer_to_a_channel_that_has_crashed_is_not_for_the_join_after_it() {
     });
 }
 
+/// Two members of a room, in which little is enough to fall behind.
+fn world_of_laggards(here: usize, there: usize) -> World {
+    let limits = Limits {
+        room_lag_bytes: 3_000,
+        publish_burst: 1_000,
+        publish_per_s: 0,
+        ..Limits::default()
+    };
+    let mut world = world(&plan(2, limits), &[(0, here), (1, there)]);
+    for client in [0, 1] {
+        tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+    }
+    world
+}
+
 #[test]
 fn who_falls_behind_while_it_leaves_hears_nothing_more_rather_than_with_a_gap() {
     both_ways(|here, there| {
-        let limits = Limits {
-            room_lag_bytes: 3_000,
-            publish_burst: 1_000,
-            publish_per_s: 0,
-            ..Limits::default()
-        };
-        let mut world = world(&plan(2, limits), &[(0, here), (1, there)]);
-        for client in [0, 1] {
-            tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
-        }
+        let mut world = world_of_laggards(here, there);
         let say = |world: &mut World, what: &'static str, times: usize| {
             world.write(0, |client, mouth| {
                 (0..times).for_each(|number| {
@@ -282,16 +288,7 @@ fn who_falls_behind_while_it_leaves_hears_nothing_more_rather_than_with_a_gap() 
 #[test]
 fn who_falls_behind_while_it_waits_for_answers_is_read_on() {
     both_ways(|here, there| {
-        let limits = Limits {
-            room_lag_bytes: 3_000,
-            publish_burst: 1_000,
-            publish_per_s: 0,
-            ..Limits::default()
-        };
-        let mut world = world(&plan(2, limits), &[(0, here), (1, there)]);
-        for client in [0, 1] {
-            tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
-        }
+        let mut world = world_of_laggards(here, there);
         // The second one takes nothing. It waits for its pages, which come when it has lost its
         // channel, and are dropped.
         world.window(1, 0);
@@ -1197,12 +1194,7 @@ fn story_of_a_restart(log: LogKind, seed: u64, happened: &mut BTreeSet<&'static 
             }
         }
         world.restart(here);
-        world.heal();
-        world.rest();
-        world.say_last_words();
-        world.check_rest();
-        world.audit();
-        world.check_rest();
+        world.finish();
         happened.extend(world.truth.seen.keys());
     }
 }
