@@ -158,7 +158,7 @@ impl<L: Subject> Suite<L> {
             replaces: None,
             address: None,
         };
-        self.home.with(|rooms, cx, told| rooms.join(cx, told, shard, join));
+        self.home.with(|rooms, cx, told| rooms.ask_for_room(cx, told, shard, join));
         let (_, record) = self.await_join()?;
         let Received::ToMember(ToMember::Joined { home, slot, response, .. }) = read(&record)
         else {

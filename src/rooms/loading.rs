@@ -33,7 +33,8 @@ pub(super) struct Loading {
     rooms: HashMap<RoomKey, Load, ahash::RandomState>,
     /// Rooms that their log has opened, and for which requests still wait.
     ready: VecDeque<RoomKey>,
-    /// The length of all waiting records, over all rooms.
+    /// How many requests wait, over all rooms, and the length of their records.
+    waiting: usize,
     waiting_bytes: usize,
     /// Whether, in this turn, the ways to all shards whose requests are first were filling.
     is_blocked: bool,
@@ -70,9 +71,10 @@ impl Loading {
         self.ready.trim(kept);
     }
 
-    fn bytes_counted(&self) -> usize {
+    /// Counts `waiting` and `waiting_bytes` anew.
+    fn counted(&self) -> (usize, usize) {
         let waiting = self.rooms.values().flat_map(|load| &load.waiting);
-        waiting.map(|waiting| waiting.record.len()).sum()
+        waiting.fold((0, 0), |(count, bytes), waiting| (count + 1, bytes + waiting.record.len()))
     }
 
     /// Takes the first request that may go on. `is_filling` says whether the way to a shard is
@@ -85,6 +87,7 @@ impl Loading {
                 self.ready.push_back(key);
                 continue;
             };
+            self.waiting -= 1;
             self.waiting_bytes -= next.record.len();
             if load.waiting.is_empty() {
                 self.rooms.remove(&key);
@@ -114,6 +117,7 @@ impl Rooms {
         let Some(load) = self.loading.rooms.get_mut(&key) else { return };
         let mut record = Vec::new();
         message.put(&mut record);
+        self.loading.waiting += 1;
         self.loading.waiting_bytes += record.len();
         load.waiting.push_back(Waiting { shard, record: record.into() });
     }
@@ -153,28 +157,21 @@ impl Rooms {
         let Some(load) = self.loading.rooms.remove(&key) else { return };
         self.remove(cx, key);
         for Waiting { shard, record } in load.waiting {
+            self.loading.waiting -= 1;
             self.loading.waiting_bytes -= record.len();
             self.refuse_because(cx, members, shard, message_of(&record), why.refusal());
         }
     }
 
-    /// Handles the next request whose room is loaded. Returns the bytes of the answer; `None` if no
-    /// request may go on.
+    /// Handles the next request whose room is loaded. Returns the bytes of a join's answer; `None`
+    /// if no request may go on.
     pub(crate) fn let_in_awaiting<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
     ) -> Option<usize> {
         let (key, Waiting { shard, record }) = self.loading.pop(|shard| cx.is_filling(shard))?;
-        let message = message_of(&record);
-        let bytes = match message {
-            ToHome::Create { .. } => {
-                self.create_opened(cx, members, key, shard, message);
-                1
-            }
-            _ => self.enter(cx, members, key, shard, message),
-        };
-        Some(bytes)
+        Some(self.go_on_in_room(cx, members, key, shard, message_of(&record)))
     }
 
     /// Notes that a turn begins: ways may have cleared.
@@ -190,7 +187,7 @@ impl Rooms {
 
     /// How many requests wait for a room.
     pub(crate) fn awaiting_count(&self) -> usize {
-        self.loading.rooms.values().map(|load| load.waiting.len()).sum()
+        self.loading.waiting
     }
 
     /// The bytes of all requests that wait for a room.
@@ -207,7 +204,7 @@ impl Rooms {
                 deserted.push(*key);
             }
         }
-        self.loading.waiting_bytes = self.loading.bytes_counted();
+        (self.loading.waiting, self.loading.waiting_bytes) = self.loading.counted();
         deserted.sort();
         for key in deserted {
             self.loading.rooms.remove(&key);
@@ -218,7 +215,7 @@ impl Rooms {
 
     /// Asserts the invariants of the module. For [`Rooms::check`].
     pub(super) fn check_loading(&self) {
-        let Loading { rooms, ready, waiting_bytes, .. } = &self.loading;
+        let Loading { rooms, ready, waiting, waiting_bytes, .. } = &self.loading;
         for (key, load) in rooms {
             let members = self.arena.get(*key).map(|of| of.room.members_count());
             assert!(members.is_some(), "a room that is loaded has a place: {key:?}");
@@ -226,7 +223,7 @@ impl Rooms {
             let is_called = ready.iter().filter(|ready| *ready == key).count() == 1;
             assert!(load.is_awaited != is_called, "all that wait for a room are called: {key:?}");
         }
-        assert_eq!(*waiting_bytes, self.loading.bytes_counted(), "what waits is counted");
+        assert_eq!((*waiting, *waiting_bytes), self.loading.counted(), "what waits is counted");
     }
 }
 

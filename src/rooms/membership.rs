@@ -4,7 +4,7 @@
 //!
 //! Called by: `rooms`, `shard`. Calls: `room`, `registry`, `listings`, `greeting`, `ticks`.
 
-use crate::link::ids::{Address, Asker, RoomKey};
+use crate::link::ids::{Address, Asker, ConnKey, RoomKey};
 use crate::link::io::Io;
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
@@ -17,38 +17,53 @@ use crate::rooms::held::Membership;
 use crate::rooms::registry::{Found, Purpose, Registered};
 
 impl Rooms {
-    /// Lets a member in, and makes the room if there is none. If the room is being loaded, the join
-    /// waits for that. Returns the bytes of the answer; 0 if it waits, or was refused.
+    /// Handles a join or a creation: finds the room or makes it, and goes on in it. If the room is
+    /// being loaded, the request waits for that. Returns the bytes of a join's answer; 0 if the
+    /// request waits, was refused, or is a creation.
     ///
     /// # Panics
     ///
-    /// If the message is no join.
-    pub(crate) fn join<I: Io>(
+    /// If the message is neither.
+    pub(crate) fn ask_for_room<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         shard: u16,
         message: ToHome<'_>,
     ) -> usize {
-        let ToHome::Join { topic, who, address, .. } = message else {
-            unreachable!("called for joins")
+        let (topic, purpose) = match &message {
+            ToHome::Join { topic, who, address, .. } => {
+                (topic, Purpose::Join { user: who.user(), address: *address })
+            }
+            ToHome::Create { topic, .. } => (topic, Purpose::Create),
+            _ => unreachable!("called for joins and creations"),
         };
-        let purpose = Purpose::Join { user: who.user(), address };
         match self.find_or_make(cx, topic, purpose) {
-            Ok(Found::Open(key)) => self.enter(cx, members, key, shard, message),
-            Ok(Found::Loading(key)) => {
-                self.await_room(cx, members, key, shard, message);
-                0
-            }
-            Err(refusal) => {
-                self.refuse_because(cx, members, shard, message, refusal);
-                0
-            }
+            Ok(Found::Open(key)) => return self.go_on_in_room(cx, members, key, shard, message),
+            Ok(Found::Loading(key)) => self.await_room(cx, members, key, shard, message),
+            Err(refusal) => self.refuse_because(cx, members, shard, message, refusal),
         }
+        0
+    }
+
+    /// Goes on with a join or a creation whose room is open. Returns the bytes of a join's answer.
+    pub(super) fn go_on_in_room<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        shard: u16,
+        message: ToHome<'_>,
+    ) -> usize {
+        if let ToHome::Create { conn, title, .. } = message {
+            self.create(cx, members, key, (shard, conn), title);
+            return 0;
+        }
+        self.enter(cx, members, key, shard, message)
     }
 
     /// Lets a member into a room that is there. Returns the bytes of the answer.
-    pub(super) fn enter<I: Io>(
+    fn enter<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
@@ -166,45 +181,23 @@ impl Rooms {
 
     /// Removes an empty room of which nothing is worth keeping any more.
     pub(super) fn remove_if_deserted<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
-        let is_deserted = |of: &Registered| of.room.members_count() == 0 && !of.is_worth_keeping();
-        if self.arena.get(key).is_some_and(is_deserted) && !self.loading.has(key) {
+        if self.arena.get(key).is_some_and(Registered::is_deserted) && !self.loading.has(key) {
             self.remove(cx, key);
         }
     }
 
-    /// Makes a room without a member, and answers with its listing.
-    pub(super) fn create<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        shard: u16,
-        message: ToHome<'_>,
-    ) {
-        let ToHome::Create { topic, .. } = message else {
-            unreachable!("called for rooms to be made")
-        };
-        match self.find_or_make(cx, topic, Purpose::Create) {
-            Ok(Found::Open(key)) => self.create_opened(cx, members, key, shard, message),
-            Ok(Found::Loading(key)) => self.await_room(cx, members, key, shard, message),
-            Err(refusal) => self.refuse_because(cx, members, shard, message, refusal),
-        }
-    }
-
-    /// Answers a creation with the listing of its room, which is open. Status 201 if the room is
-    /// new, else 200.
-    pub(super) fn create_opened<I: Io>(
+    /// Makes a room without a member, unless it is there already, and answers with its listing.
+    /// Status 201 if the room is new, else 200.
+    fn create<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         key: RoomKey,
-        shard: u16,
-        message: ToHome<'_>,
+        (shard, conn): (u16, ConnKey),
+        title: &str,
     ) {
-        let ToHome::Create { conn, title, .. } = message else {
-            unreachable!("called for rooms to be made")
-        };
         let Some(registered) = self.arena.get_mut(key) else { return };
-        let is_new = registered.room.members_count() == 0 && !registered.is_worth_keeping();
+        let is_new = registered.is_deserted();
         if is_new {
             registered.is_founded = true;
             registered.room.set_title(title);

@@ -26,7 +26,7 @@
 //!    refused.
 //!
 //! Deliberately absent: connections, and the pace of joins (`shard::admission`), which calls
-//! [`Rooms::join`] when a join may come in.
+//! [`Rooms::ask_for_room`] when a join may come in.
 //!
 //! Called by: `shard`. Calls: `room`, `directory`, and the members through [`Tell`].
 
@@ -119,7 +119,8 @@ impl Rooms {
         self.arena = Arena::following(&other.arena);
     }
 
-    /// Handles a question from a member's shard. Joins go to [`Rooms::join`] instead.
+    /// Handles a question from a member's shard. Joins go to [`Rooms::ask_for_room`] instead, at
+    /// the pace of admission.
     ///
     /// # Panics
     ///
@@ -147,7 +148,9 @@ impl Rooms {
                 let answer = Answer { reference, status, response };
                 self.reply(cx, members, Membership { room: home, shard, asker }, answer);
             }
-            ToHome::Create { .. } => self.create(cx, members, shard, message),
+            ToHome::Create { .. } => {
+                self.ask_for_room(cx, members, shard, message);
+            }
             ToHome::Join { .. } | ToHome::Listing { .. } | ToHome::Load { .. } => {
                 unreachable!("handled by the shard")
             }
@@ -259,8 +262,10 @@ impl Rooms {
             assert_eq!(self.by_topic.get(room.topic()), Some(&key), "a room is found by its topic");
             room.check_invariants();
             registered.check();
-            let stays = room.members_count() > 0 || registered.is_worth_keeping();
-            assert!(stays || self.loading.has(key), "a room with nothing worth keeping goes away");
+            assert!(
+                !registered.is_deserted() || self.loading.has(key),
+                "a room with nothing worth keeping goes away"
+            );
         }
         for Membership { room, shard, asker } in self.held.memberships() {
             let of = self.arena.get(*room);

@@ -68,6 +68,11 @@ impl Registered {
         self.is_founded || !self.room.history().is_empty()
     }
 
+    /// Whether it is empty, and does not stay.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.room.members_count() == 0 && !self.is_worth_keeping()
+    }
+
     /// Asserts that its parts agree. For [`Rooms::check`].
     pub(super) fn check(&self) {
         assert!(

@@ -152,7 +152,7 @@ impl<L: Log> Home<L> {
             replaces: None,
             address: None,
         };
-        self.with(|rooms, cx, told| rooms.join(cx, told, shard, join))
+        self.with(|rooms, cx, told| rooms.ask_for_room(cx, told, shard, join))
     }
 
     pub(super) fn join(&mut self, shard: u16, number: u64, topic: &str) -> (RoomKey, Asker) {

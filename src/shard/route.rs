@@ -125,7 +125,7 @@ impl Shard {
         message: ToHome<'_>,
     ) {
         let cx = &mut self.common.cx(turn);
-        let bytes = self.rooms.join(cx, &mut self.members, shard, message);
+        let bytes = self.rooms.ask_for_room(cx, &mut self.members, shard, message);
         // Nothing, if it was refused.
         if bytes > 0 {
             self.admission.spend(bytes);
