@@ -30,8 +30,7 @@ struct Short {
     /// See [`Long`].
     expires_at_s: u32,
     user_bytes: u8,
-    text_bytes: u8,
-    text: [u8; SHORT_TEXT_BYTES_MAX],
+    text: heapless::String<SHORT_TEXT_BYTES_MAX, u8>,
 }
 
 /// Enough for a guest's id and a name of 16 bytes.
@@ -42,12 +41,10 @@ const _: () = assert!(size_of::<Short>() == 40);
 impl Short {
     /// `None` if it is too much text. The name is empty where it is the user's id.
     fn new(user: &str, name: &str, expires_at_s: u32) -> Option<Self> {
-        let mut text = [0; SHORT_TEXT_BYTES_MAX];
-        let bytes = user.len() + name.len();
-        text.get_mut(..user.len())?.copy_from_slice(user.as_bytes());
-        text.get_mut(user.len()..bytes)?.copy_from_slice(name.as_bytes());
-        let (user_bytes, text_bytes) = (u8::try_from(user.len()).ok()?, u8::try_from(bytes).ok()?);
-        Some(Self { expires_at_s, user_bytes, text_bytes, text })
+        let mut text = heapless::String::new();
+        text.push_str(user).ok()?;
+        text.push_str(name).ok()?;
+        Some(Self { expires_at_s, user_bytes: u8::try_from(user.len()).ok()?, text })
     }
 }
 
@@ -60,7 +57,7 @@ struct Long {
     expires_at_s: u32,
     user_bytes: u8,
     /// The user's id, and behind it the name unless that is the same.
-    text: Box<[u8]>,
+    text: Box<str>,
 }
 
 // A `text` of two ids must never need a wider length.
@@ -71,7 +68,7 @@ struct Facts<'a> {
     rights: Option<&'a Rights>,
     expires_at_s: u32,
     user_bytes: u8,
-    text: &'a [u8],
+    text: &'a str,
 }
 
 /// It compares bytes, and rights that are such.
@@ -104,7 +101,7 @@ impl Identity {
         if let Some(short) = short {
             return Ok(Self(ArcUnion::from_first(Arc::new(short))));
         }
-        let text = [user, name].concat().into_boxed_str().into_boxed_bytes();
+        let text = [user, name].concat().into_boxed_str();
         let long = Long { rights: rights.map(Box::new), expires_at_s, user_bytes, text };
         Ok(Self(ArcUnion::from_second(Arc::new(long))))
     }
@@ -112,26 +109,25 @@ impl Identity {
     /// The user's id: 1 to [`NAME_BYTES_MAX`] bytes without control characters.
     #[must_use]
     pub fn user(&self) -> &str {
-        let Facts { user_bytes, text: bytes, .. } = self.facts();
-        text(&bytes[..usize::from(user_bytes)])
+        let Facts { user_bytes, text, .. } = self.facts();
+        &text[..usize::from(user_bytes)]
     }
 
     /// The name shown to others, bounded as the id is. It may be anything, another user's id
     /// included: never decide by it.
     #[must_use]
     pub fn name(&self) -> &str {
-        let Facts { user_bytes, text: bytes, .. } = self.facts();
-        match &bytes[usize::from(user_bytes)..] {
-            [] => self.user(),
-            name => text(name),
+        let Facts { user_bytes, text, .. } = self.facts();
+        match &text[usize::from(user_bytes)..] {
+            "" => self.user(),
+            name => name,
         }
     }
 
     fn facts(&self) -> Facts<'_> {
         match self.0.borrow() {
             ArcUnionBorrow::First(short) => {
-                let Short { expires_at_s, user_bytes, text_bytes, text } = short.get();
-                let text = &text[..usize::from(*text_bytes)];
+                let Short { expires_at_s, user_bytes, text } = short.get();
                 Facts { rights: None, expires_at_s: *expires_at_s, user_bytes: *user_bytes, text }
             }
             ArcUnionBorrow::Second(long) => {
@@ -178,10 +174,6 @@ impl Identity {
     fn right_in(&self, room: &str) -> Right {
         self.facts().rights.map_or(Right::Speak, |rights| rights.in_room(room))
     }
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("it was a string before")
 }
 
 impl fmt::Debug for Identity {

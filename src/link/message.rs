@@ -102,11 +102,11 @@ pub(crate) fn push_epoch_told(out: &mut Vec<u8>, epoch: u64, offset: u64, change
 /// Appends an epoch as clients see it: 16 digits.
 pub(crate) fn push_epoch(out: &mut Vec<u8>, epoch: u64) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.extend(
-        (0..16)
-            .rev()
-            .map(|digit| HEX[usize::try_from(epoch >> (digit * 4) & 15).expect("four bits")]),
-    );
+    let mut digits = [0; 16];
+    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(epoch.to_be_bytes()) {
+        *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+    }
+    out.extend_from_slice(&digits);
 }
 
 /// Reads an epoch as a client kept it.

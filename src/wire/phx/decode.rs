@@ -39,7 +39,8 @@ impl Decoder {
         if !is_fit && let Some((field, excess)) = self.find_excess(&message)? {
             message.payload = Err(Unfit::Json { field, excess });
         }
-        Ok(bounded(message))
+        bound(&mut message);
+        Ok(message)
     }
 
     /// The first field of a well-formed message that has what is not taken.
@@ -82,22 +83,24 @@ impl Decoder {
     ) -> Result<Message<'a>, Malformed> {
         match serializer {
             Serializer::V1 => self.text(bytes, serializer),
-            Serializer::V2 => push(bytes).map(bounded),
+            Serializer::V2 => {
+                let mut message = push(bytes)?;
+                bound(&mut message);
+                Ok(message)
+            }
         }
     }
 }
 
-/// A message whose payload is refused if a ref is too long to be kept, and with refs in the one
+/// Refuses the payload of a message if a ref is too long to be kept, and gives refs the one
 /// spelling that they have when they come as bytes: so refs are the same if their texts are.
-fn bounded(mut message: Message<'_>) -> Message<'_> {
-    message.join_ref = respelled(message.join_ref);
-    message.reference = respelled(message.reference);
-    for (field, text) in [("join_ref", &message.join_ref), ("ref", &message.reference)] {
+fn bound(message: &mut Message<'_>) {
+    for (field, text) in [("join_ref", &mut message.join_ref), ("ref", &mut message.reference)] {
+        respell(text);
         if text.len() > REF_BYTES_MAX && message.payload.is_ok() {
             message.payload = Err(Unfit::RefTooLong { field });
         }
     }
-    message
 }
 
 /// `[join_ref, ref, topic, event, payload]`; further elements are ignored.
@@ -148,11 +151,11 @@ fn push(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
     })
 }
 
-/// A string of JSON with no escapes in it but those that must be. It is never longer.
-fn respelled(text: Cow<'_, str>) -> Cow<'_, str> {
+/// Writes a string of JSON with no escapes in it but those that must be. It is never longer.
+fn respell(text: &mut Cow<'_, str>) {
     // One without escapes is borrowed, and stays as it is.
-    let Some(Cow::Owned(string)) = json::string(&text) else { return text };
-    as_json(&string)
+    let Some(Cow::Owned(string)) = json::string(text) else { return };
+    *text = as_json(&string);
 }
 
 fn as_json(text: &str) -> Cow<'static, str> {
