@@ -1,5 +1,5 @@
-//! The mesh in every order that the memory model allows: `RUSTFLAGS="--cfg loom" cargo test
-//! --release --no-default-features --lib loom_`
+//! The mesh in every order that the memory model allows: `cargo test --release
+//! --no-default-features --features loom --lib loom_`
 
 use std::sync::Arc;
 
