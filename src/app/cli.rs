@@ -30,6 +30,40 @@ pub enum Command {
     Serve(Box<Loaded>),
     /// Make a token and print it.
     Token(Box<Loaded>, TokenRequest),
+    /// Do something with the store.
+    Upkeep(Box<Loaded>, Upkeep),
+}
+
+/// What is to be done with the store that is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    /// Copy it.
+    Backup {
+        /// A file, or a folder for one.
+        to: PathBuf,
+    },
+    /// Put a backup in its place.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+    },
+    /// Write it as lines of JSON.
+    Export {
+        /// Only this room, by its name.
+        room: Option<String>,
+        /// Only messages from this time on, in milliseconds of Unix time.
+        since_ms: Option<u64>,
+    },
+    /// Fill it from such lines.
+    Import {
+        /// From this file; none: from standard input.
+        file: Option<PathBuf>,
+    },
+    /// Look for damage.
+    Check {
+        /// In this file, and not in the store.
+        file: Option<PathBuf>,
+    },
 }
 
 /// Whom a token is for.
@@ -116,6 +150,48 @@ enum Sub {
         #[arg(long, value_name = "PATTERN=RIGHT", num_args = 1.., value_parser = parse_rule)]
         rooms: Vec<(String, Right)>,
     },
+    /// Copy the store into a file, while a server runs or not
+    Backup {
+        /// The file, which must not be there yet, or a folder for one that is named by the time
+        #[arg(value_name = "FILE|FOLDER")]
+        to: PathBuf,
+    },
+    /// Put a backup in place of the store; what was there is kept beside it
+    Restore {
+        /// What `chinwag backup` has made
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Write the store as lines of JSON, while a server runs or not
+    Export {
+        /// Only the room with this name
+        #[arg(long, value_name = "NAME")]
+        room: Option<String>,
+        /// Only messages from this time on: milliseconds of Unix time, as in `at`
+        #[arg(long, value_name = "MS")]
+        since: Option<u64>,
+    },
+    /// Fill an empty store with what `chinwag export` has written
+    Import {
+        /// The lines [default: standard input]
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Look after the store
+    Store {
+        #[command(subcommand)]
+        command: StoreSub,
+    },
+}
+
+#[derive(Subcommand)]
+enum StoreSub {
+    /// Read all of the store, and name each damage
+    Check {
+        /// A backup to check, instead of the store
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
 }
 
 /// What these arguments (with the program's name first) ask for.
@@ -140,8 +216,14 @@ pub fn parse(
     }
     let exit = |problems: Problems| Exit::config(problems.to_string());
     let loaded = Config::load(&flags, surroundings).map_err(exit)?;
+    let upkeep = |what| Ok(Command::Upkeep(Box::new(loaded.clone()), what));
     match cli.command {
         None => Ok(Command::Serve(Box::new(loaded))),
+        Some(Sub::Backup { to }) => upkeep(Upkeep::Backup { to }),
+        Some(Sub::Restore { file }) => upkeep(Upkeep::Restore { file }),
+        Some(Sub::Export { room, since }) => upkeep(Upkeep::Export { room, since_ms: since }),
+        Some(Sub::Import { file }) => upkeep(Upkeep::Import { file }),
+        Some(Sub::Store { command: StoreSub::Check { file } }) => upkeep(Upkeep::Check { file }),
         Some(Sub::Check { .. }) => {
             loaded.flawless().map(|config| Command::Check(Box::new(config))).map_err(exit)
         }
@@ -310,6 +392,32 @@ mod tests {
         );
         let request = token("token --user u --rooms a=none --rooms b=join");
         assert_eq!((request.rooms.len(), request.ttl_s), (2, 3_600));
+    }
+
+    #[track_caller]
+    fn upkeep(line: &str, expected: &Upkeep) {
+        match run(line) {
+            Ok(Command::Upkeep(_, what)) => assert_eq!(what, *expected),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_store_is_looked_after_by_commands() {
+        let config = "--config good.toml";
+        upkeep(&format!("backup /b {config}"), &Upkeep::Backup { to: "/b".into() });
+        upkeep(&format!("{config} restore b.db"), &Upkeep::Restore { file: "b.db".into() });
+        upkeep("export", &Upkeep::Export { room: None, since_ms: None });
+        let part = Upkeep::Export { room: Some("tea".into()), since_ms: Some(1_795_336_170_000) };
+        upkeep("export --room tea --since 1795336170000", &part);
+        upkeep("import", &Upkeep::Import { file: None });
+        upkeep("import x.jsonl", &Upkeep::Import { file: Some("x.jsonl".into()) });
+        upkeep("store check", &Upkeep::Check { file: None });
+        upkeep("store check b.db", &Upkeep::Check { file: Some("b.db".into()) });
+        exit("backup", 2, "<FILE|FOLDER>");
+        exit("restore", 2, "<FILE>");
+        exit("store", 2, "check");
+        exit("export --since today", 2, "--since <MS>");
     }
 
     #[test]

@@ -6,11 +6,11 @@
 #[cfg(feature = "store")]
 mod with_store {
     use std::sync::Arc;
-    use std::time::{SystemTime, UNIX_EPOCH};
 
     use crate::app::boot::{EXIT_OS, Failure};
     use crate::app::cli::EXIT_CONFIG;
     use crate::app::config::StoreConfig;
+    use crate::app::now_unix_ms;
     use crate::limits::{HistoryLimits, RING_WORDS};
     use crate::side::store::{Options, Start, Store, StoreError, StoreLog, TailBounds};
 
@@ -34,12 +34,11 @@ mod with_store {
         if config.path.is_empty() {
             return Ok(None);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let start = Start {
             options: Options::at(&config.path),
             tail: TailBounds { messages: history.messages, bytes: history.room_bytes },
             made_secret,
-            now_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            now_ms: now_unix_ms(),
             shards,
             readers: config.readers,
             ring_words: RING_WORDS,

@@ -12,6 +12,7 @@ pub mod log;
 mod memory;
 mod site;
 pub mod token;
+mod upkeep;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -45,11 +46,13 @@ pub fn main(
                 Err(Exit { code: boot::EXIT_OS, text: format!("chinwag: {problem}\n") })
             }
         },
+        Command::Upkeep(loaded, what) => {
+            warn(&loaded);
+            let done = upkeep::run(&loaded.config.store, &what, now_unix_ms());
+            done.map(|text| say(&Exit { code: 0, text }))
+        }
         Command::Token(loaded, request) => {
-            for warning in &loaded.warnings {
-                // Whoever does not hear it gets a token all the same.
-                let _ = writeln!(std::io::stderr(), "chinwag: {warning}");
-            }
+            warn(&loaded);
             token::make(&loaded.config, &request, now_unix_s())
                 .map(|token| say(&Exit { code: 0, text: token }))
         }
@@ -67,7 +70,21 @@ fn say(exit: &Exit) -> ExitCode {
     ExitCode::from(exit.code)
 }
 
+/// Says what is odd in a configuration that will do.
+fn warn(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        // Whoever does not hear it is served all the same.
+        let _ = writeln!(std::io::stderr(), "chinwag: {warning}");
+    }
+}
+
 /// Seconds of Unix time. A clock before 1970 counts as 1970.
 fn now_unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    now_unix_ms() / 1_000
+}
+
+/// Milliseconds of Unix time.
+fn now_unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

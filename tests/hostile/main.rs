@@ -22,4 +22,5 @@ mod slowloris;
 mod stall;
 mod store;
 mod storm;
+mod upkeep;
 mod websocket;

@@ -13,16 +13,16 @@ use crate::peer::{Peer, ask, number, text};
 use crate::server::{PATIENCE, Server, until};
 
 /// A folder for a store, which goes when the test ends.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         Self(std::env::temp_dir().join(format!("chinwag-hostile-store-{process}-{count}")))
     }
 
-    fn serve(&self) -> Server {
+    pub(crate) fn serve(&self) -> Server {
         let path = format!("store.path={}", self.0.display());
         Server::start(&[
             &path,
@@ -45,7 +45,7 @@ impl Drop for Folder {
 }
 
 /// Ends a server when it is dropped.
-struct Killed<'a>(&'a Server);
+pub(crate) struct Killed<'a>(pub(crate) &'a Server);
 
 impl Drop for Killed<'_> {
     fn drop(&mut self) {
@@ -53,19 +53,19 @@ impl Drop for Killed<'_> {
     }
 }
 
-fn say(room: &str, key: u64) -> Vec<u8> {
+pub(crate) fn say(room: &str, key: u64) -> Vec<u8> {
     let payload = format!(r#"{{"body":"m{key}","key":"k{key}"}}"#);
     text(&format!(r#"["1","{key}","room:{room}","new_msg",{payload}]"#))
 }
 
-fn field<'a>(text: &'a str, name: &str) -> &'a str {
+pub(crate) fn field<'a>(text: &'a str, name: &str) -> &'a str {
     let begin = format!("\"{name}\":\"");
     let (_, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("no {name} in {text}"));
     rest.split('"').next().unwrap()
 }
 
 /// The messages in an answer, by offset: their bodies, each offset once.
-fn messages(answer: &str) -> BTreeMap<u64, String> {
+pub(crate) fn messages(answer: &str) -> BTreeMap<u64, String> {
     let mut found = BTreeMap::new();
     let (_, list) = answer.split_once(r#""messages":["#).unwrap_or_else(|| panic!("{answer}"));
     for message in list.split(r#"{"at":"#).skip(1) {
@@ -77,20 +77,32 @@ fn messages(answer: &str) -> BTreeMap<u64, String> {
 }
 
 /// A client that counts what it says, and remembers what was acked.
-struct Client {
-    room: String,
-    token: String,
-    next: u64,
+pub(crate) struct Client {
+    pub(crate) room: String,
+    pub(crate) token: String,
+    pub(crate) next: u64,
     /// By key: the offset that it was told.
-    acked: BTreeMap<u64, u64>,
+    pub(crate) acked: BTreeMap<u64, u64>,
     /// Where it stands.
     cursor: Option<(String, u64)>,
     /// The room's first epoch.
-    first_epoch: String,
+    pub(crate) first_epoch: String,
 }
 
 impl Client {
-    fn enter(&mut self, server: &Server) -> Peer {
+    /// Of a room, with a token that is good in each life of the server.
+    pub(crate) fn new(server: &Server, room: &str) -> Self {
+        Self {
+            room: room.to_owned(),
+            token: server.token("Ann"),
+            next: 1,
+            acked: BTreeMap::new(),
+            cursor: None,
+            first_epoch: String::new(),
+        }
+    }
+
+    pub(crate) fn enter(&mut self, server: &Server) -> Peer {
         let mut peer = Peer::open(server, &self.token);
         let since = self.cursor.as_ref().map_or_else(String::new, |(epoch, offset)| {
             format!(r#","since":{{"epoch":"{epoch}","offset":{offset}}}"#)
@@ -116,7 +128,7 @@ impl Client {
 
     /// Says again what was not acked, and then more and more, until the server has gone. Counts
     /// what is acked.
-    fn talk(&mut self, peer: &mut Peer, acks: &AtomicU32) {
+    pub(crate) fn talk(&mut self, peer: &mut Peer, acks: &AtomicU32) {
         let open: Vec<u64> = (1..self.next).filter(|key| !self.acked.contains_key(key)).collect();
         let mut open = VecDeque::from(open);
         let mut under_way = 0;
@@ -173,15 +185,8 @@ fn what_was_acked_is_there_after_kill_9_once_and_in_order_and_cursors_go_on() {
     for round in 0..5 {
         let server = folder.serve();
         if round == 0 {
-            clients.extend((0..4).map(|number| Client {
-                room: format!("room-{number}"),
-                // It is good in each life of the server.
-                token: server.token("Ann"),
-                next: 1,
-                acked: BTreeMap::new(),
-                cursor: None,
-                first_epoch: String::new(),
-            }));
+            let names = (0..4).map(|number| format!("room-{number}"));
+            clients.extend(names.map(|name| Client::new(&server, &name)));
         }
         let peers: Vec<Peer> = clients.iter_mut().map(|client| client.enter(&server)).collect();
         let acks = AtomicU32::new(0);

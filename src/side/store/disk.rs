@@ -19,13 +19,13 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 use super::error::StoreError;
 use super::reader::Reader;
 use super::schema;
-use super::writer::Writer;
+use super::writer::NewWriter;
 
 /// The least SQLite that does not corrupt its log when two connections checkpoint at once.
 const SQLITE_MIN: i32 = 3_051_003;
 
 /// The name of the database in its folder.
-const FILE: &str = "chat.db";
+pub(super) const FILE: &str = "chat.db";
 
 /// The name of the lock in its folder.
 const LOCK: &str = "lock";
@@ -82,7 +82,7 @@ impl Disk {
         options: Options,
         made_secret: &[u8; 32],
         now_ms: u64,
-    ) -> Result<(Self, Writer), StoreError> {
+    ) -> Result<(Self, NewWriter), StoreError> {
         let version = rusqlite::version_number();
         if version < SQLITE_MIN {
             return Err(StoreError::OldSqlite { version });
@@ -114,10 +114,9 @@ impl Disk {
         let (lives, guest_secret) = begin_life(&mut conn, made_secret, now_ms)?;
         // SQLite syncs the folder for its log, not for the database or the folder itself.
         for folder in [Some(&*options.path), options.path.parent()].into_iter().flatten() {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::Folder)?;
+            sync_folder(folder)?;
         }
-        let writer = Writer::new(conn, lives, Arc::clone(&lock))?;
+        let writer = NewWriter::new(conn, lives, Arc::clone(&lock))?;
         Ok((Self { options, guest_secret, lock }, writer))
     }
 
@@ -142,8 +141,14 @@ impl Disk {
     }
 }
 
+/// Syncs the names in a folder. None is the present one.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    Ok(File::open(folder)?.sync_all()?)
+}
+
 /// Makes a folder, and locks it against other processes.
-fn lock(folder: &Path) -> Result<File, StoreError> {
+pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(StoreError::Folder)?;
     let opened = OpenOptions::new()

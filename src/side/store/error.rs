@@ -63,7 +63,45 @@ pub enum StoreError {
         /// Its number.
         version: i32,
     },
-    /// The folder cannot be made or opened.
+    /// The file is of an earlier version, and whoever asks does not migrate.
+    Older {
+        /// The file's number.
+        found: i64,
+        /// The one that is needed.
+        known: i64,
+    },
+    /// There is no store.
+    Absent {
+        /// Where it would be.
+        file: PathBuf,
+    },
+    /// What would be written is there already.
+    Exists {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The store that should be filled has rooms.
+    NotEmpty {
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// The file is damaged.
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A line of what is to be taken in is none.
+    Line {
+        /// Its number, from 1.
+        number: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The server that has the store does not do what it was asked for.
+    Refused(String),
+    /// The folder, or a file of it, cannot be made, opened or written.
     Folder(io::Error),
     /// A reader is in the way.
     Busy,
@@ -84,7 +122,14 @@ impl StoreError {
             | Self::Newer { .. }
             | Self::Foreign { .. }
             | Self::OldSqlite { .. }
+            | Self::Older { .. }
+            | Self::Absent { .. }
+            | Self::Exists { .. }
+            | Self::NotEmpty { .. }
+            | Self::Line { .. }
+            | Self::Refused(_)
             | Self::Ended => Cause::Defect,
+            Self::Damaged { .. } => Cause::Corrupt,
         }
     }
 }
@@ -114,6 +159,12 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        Self::Folder(error)
+    }
+}
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -134,6 +185,20 @@ impl fmt::Display for StoreError {
             Self::OldSqlite { version } => {
                 write!(f, "SQLite {version} is too old: it may corrupt its log")
             }
+            Self::Older { found, known } => write!(
+                f,
+                "the store has schema {found}, and this program needs {known}: a server of it that is started once migrates it"
+            ),
+            Self::Absent { file } => write!(f, "{}: there is no such store", file.display()),
+            Self::Exists { file } => {
+                write!(f, "{} is there already: choose another name", file.display())
+            }
+            Self::NotEmpty { folder } => {
+                write!(f, "{} has rooms: only an empty store is filled", folder.display())
+            }
+            Self::Damaged { file, what } => write!(f, "{} is damaged: {what}", file.display()),
+            Self::Line { number, what } => write!(f, "line {number}: {what}"),
+            Self::Refused(why) => f.write_str(why),
             Self::Folder(error) => error.fmt(f),
             Self::Busy => f.write_str("a read is in the way"),
             Self::Ended => f.write_str("it ended before everything was kept"),

@@ -8,7 +8,8 @@
 //!
 //! `log` is a shard's end, `threads` is the other; `disk` opens the folder, `schema` is what is in
 //! the file, `writer` and `reader` are its two ways in, `batch` is what goes into a commit,
-//! `faults` decides what a failure means, `row` is the form of a message.
+//! `faults` decides what a failure means, `row` is the form of a message. `copy` makes a backup,
+//! which `socket` is asked for; `tools` are those of the command line.
 //!
 //! Invariants:
 //!
@@ -21,6 +22,7 @@
 //! Deliberately absent: what a room is, who may read it, and when a message is answered.
 
 mod batch;
+mod copy;
 mod disk;
 mod error;
 mod faults;
@@ -28,12 +30,14 @@ mod log;
 mod reader;
 mod row;
 mod schema;
+mod socket;
 mod stats;
 #[cfg(test)]
 mod tests;
 mod threads;
 #[cfg(test)]
 mod threads_tests;
+pub mod tools;
 mod writer;
 
 pub use disk::Options;

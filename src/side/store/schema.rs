@@ -70,6 +70,15 @@ pub(super) fn check(conn: &Connection, file: &std::path::Path) -> Result<bool, S
     Ok(false)
 }
 
+/// How many migrations were applied to a file.
+///
+/// # Errors
+///
+/// Those of SQLite.
+pub(super) fn version_of(conn: &Connection) -> Result<i64, StoreError> {
+    Ok(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
 /// Brings a file to this version, which [`check`] has found to be ours.
 ///
 /// # Errors

@@ -31,12 +31,13 @@ impl Folder {
         Self(path)
     }
 
-    fn open(&self) -> (Disk, Writer) {
+    pub(super) fn open(&self) -> (Disk, Writer) {
         self.try_open().expect("it opens")
     }
 
     fn try_open(&self) -> Result<(Disk, Writer), StoreError> {
-        Disk::open(Options::at(&self.0), &[7; 32], 1_000)
+        let (disk, writer) = Disk::open(Options::at(&self.0), &[7; 32], 1_000)?;
+        Ok((disk, writer.here()))
     }
 
     pub(super) fn file(&self) -> PathBuf {
@@ -54,7 +55,7 @@ pub(super) fn key(room: u64) -> RoomKey {
     Key::from_u64(1 << 32 | room)
 }
 
-fn push(batch: &mut Batch, record: ToStore<'_>) {
+pub(super) fn push(batch: &mut Batch, record: ToStore<'_>) {
     let mut bytes = Vec::new();
     record.put(&mut bytes);
     batch.push(0, &bytes);
@@ -65,18 +66,18 @@ pub(super) fn said(body: &str) -> Said<'_> {
 }
 
 /// A home with one room after another.
-struct Home {
-    writer: Writer,
+pub(super) struct Home {
+    pub(super) writer: Writer,
     next: u64,
 }
 
 impl Home {
-    fn new(writer: Writer) -> Self {
+    pub(super) fn new(writer: Writer) -> Self {
         Self { writer, next: 0 }
     }
 
     /// Opens a room, in this epoch if it begins or begins a new era.
-    fn open(&mut self, room: u64, epoch: u64) -> Option<u32> {
+    pub(super) fn open(&mut self, room: u64, epoch: u64) -> Option<u32> {
         let mut batch = Batch::default();
         self.next += 1;
         let topic = format!("room:{room}");
@@ -90,7 +91,7 @@ impl Home {
     }
 
     /// Says something in a room, each behind what stands at `after`.
-    fn say(&mut self, room: u64, after: u64, bodies: &[&str]) {
+    pub(super) fn say(&mut self, room: u64, after: u64, bodies: &[&str]) {
         let written = self.try_say(room, after, bodies);
         written.expect("it is written");
     }
@@ -108,21 +109,21 @@ impl Home {
     }
 }
 
-fn load(reader: &mut Reader, id: Option<u32>) -> Opened {
+pub(super) fn load(reader: &mut Reader, id: Option<u32>) -> Opened {
     let loaded: Loaded = reader.load(id.expect("it is there"), TAIL).expect("it loads");
     loaded.found().opened()
 }
 
-fn bodies(opened: &Opened) -> Vec<&str> {
+pub(super) fn bodies(opened: &Opened) -> Vec<&str> {
     opened.tail.iter().map(|(_, said)| &*said.body).collect()
 }
 
-fn at(offset: u64) -> Marks {
+pub(super) fn at(offset: u64) -> Marks {
     Marks { offset, change: 0 }
 }
 
 /// What is done to a file behind the store's back.
-fn meddle(file: &Path, sql: &str) {
+pub(super) fn meddle(file: &Path, sql: &str) {
     Connection::open(file).expect("it opens").execute_batch(sql).expect("it is done");
 }
 

@@ -15,17 +15,23 @@
 //!
 //! Called by: `app`. Calls: `disk`, `writer`, `reader`, `faults`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use rusqlite::backup::{Backup, StepResult};
+
 use super::batch::Batch;
+use super::copy::{PAGES_PER_STEP, Partial};
 use super::disk::{Disk, Options};
 use super::error::StoreError;
 use super::faults::{Faults, State};
 use super::log::StoreLog;
 use super::reader::{Reader, TailBounds};
+use super::socket::{Request, Requests};
 use super::stats::StoreStats;
 use super::writer::{Opening, Writer};
 use crate::limits::{
@@ -44,6 +50,8 @@ pub struct Store {
     stop: Arc<AtomicBool>,
     writer: JoinHandle<Result<(), StoreError>>,
     readers: Vec<JoinHandle<()>>,
+    /// None, where there can be no socket.
+    requests: Option<Requests>,
 }
 
 /// What a store is started with.
@@ -100,7 +108,8 @@ impl Store {
     pub fn start(start: Start) -> Result<(Self, Vec<StoreLog>), StoreError> {
         let Start { options, tail, made_secret, now_ms, shards, readers, .. } = start;
         assert!(readers > 0, "rooms are loaded by a reader");
-        let (disk, writer) = Disk::open(options, &made_secret, now_ms)?;
+        let folder = options.path.clone();
+        let (disk, new_writer) = Disk::open(options, &made_secret, now_ms)?;
         let words = |from, to| {
             let is_between_shards = from < shards && to < shards;
             if is_between_shards || from == to { 1 } else { start.ring_words }
@@ -122,29 +131,37 @@ impl Store {
                 reader.run(&stop);
             })?);
         }
-        let writer = WriterThread {
-            port: writer_port,
-            shards,
-            readers,
-            writer,
-            batch: Batch::default(),
-            openings: Vec::new(),
-            kept: vec![0; usize::from(shards)],
-            messages: 0,
-            faults: Faults::new(),
-            stats: Arc::clone(&stats),
-            began: Instant::now(),
-            written_ms: 0,
-            record: Vec::new(),
-            is_lost,
-        };
         let (flag, panics) = (Arc::clone(&stop), Panics(start.on_panic));
+        let (ask, requests) = mpsc::channel();
+        let writer_stats = Arc::clone(&stats);
         let writer = spawn("store-writer".to_owned(), move || {
             let _panics = panics;
+            let writer = WriterThread {
+                port: writer_port,
+                shards,
+                readers,
+                writer: new_writer.here(),
+                batch: Batch::default(),
+                openings: Vec::new(),
+                kept: vec![0; usize::from(shards)],
+                messages: 0,
+                faults: Faults::new(),
+                stats: writer_stats,
+                began: Instant::now(),
+                written_ms: 0,
+                record: Vec::new(),
+                is_lost,
+                requests,
+            };
             writer.run(&flag)
         })?;
+        let requests = Requests::begin(&folder, ask, writer.thread().clone());
+        if let Err(error) = &requests {
+            tracing::warn!(%error, "no backup can be made while this server runs");
+        }
         let guest_secret = *disk.guest_secret();
-        Ok((Self { guest_secret, stats, stop, writer, readers: handles }, logs))
+        let requests = requests.ok();
+        Ok((Self { guest_secret, stats, stop, writer, readers: handles, requests }, logs))
     }
 
     /// What it has counted.
@@ -168,6 +185,9 @@ impl Store {
         self.stop.store(true, Ordering::Release);
         self.writer.thread().unpark();
         let ended = self.writer.join();
+        if let Some(requests) = self.requests {
+            requests.stop();
+        }
         for reader in self.readers {
             reader.thread().unpark();
             // It has nothing to say: a defect was told when it happened.
@@ -177,7 +197,7 @@ impl Store {
     }
 }
 
-fn spawn<T: Send + 'static>(
+pub(super) fn spawn<T: Send + 'static>(
     name: String,
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, StoreError> {
@@ -203,6 +223,8 @@ struct WriterThread {
     record: Vec<u8>,
     /// Whether a shard has ended before all that it had said was taken.
     is_lost: Arc<AtomicBool>,
+    /// Copies that are asked for.
+    requests: Receiver<Request>,
 }
 
 impl WriterThread {
@@ -212,6 +234,11 @@ impl WriterThread {
             self.port.woke();
             // Before the last look into the rings: what was said until then is written.
             let is_last = stop.load(Ordering::Acquire);
+            if let Ok(Request { to, done }) = self.requests.try_recv() {
+                // Whoever does not wait for it any more gets none.
+                let _ = done.send(self.copy(&to, stop));
+                continue;
+            }
             let due_ms = match self.faults.state() {
                 State::Working => {
                     self.gather();
@@ -383,6 +410,30 @@ impl WriterThread {
                 Some(0)
             }
         }
+    }
+
+    /// Copies the file, and commits what comes meanwhile. What fails of the copy is told to whoever
+    /// asked for it; the store is not failing for that.
+    fn copy(&mut self, to: &Path, stop: &AtomicBool) -> Result<Partial, StoreError> {
+        let conn = self.writer.shared_conn();
+        let (partial, mut into) = Partial::begin(to)?;
+        let backup = Backup::new(&conn, &mut into)?;
+        loop {
+            match backup.step(PAGES_PER_STEP)? {
+                StepResult::Done => break,
+                StepResult::More => {}
+                _ => return Err(StoreError::Busy),
+            }
+            self.port.woke();
+            self.gather();
+            if !self.batch.is_empty() {
+                self.write();
+            }
+            if self.faults.state() != State::Working || stop.load(Ordering::Acquire) {
+                return Err(StoreError::Ended);
+            }
+        }
+        Ok(partial)
     }
 
     fn end(self) -> Result<(), StoreError> {

@@ -1,14 +1,18 @@
 //! The threads of a store and the shards' ends of them, on real files.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use super::disk::Options;
+use super::error::StoreError;
 use super::log::StoreLog;
 use super::reader::TailBounds;
 use super::tests::{Folder, key, said};
 use super::threads::{Start, Store};
+use super::tools;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{
     Append, Appended, Entry, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Said, What,
@@ -132,6 +136,68 @@ fn what_is_told_as_kept_is_there_in_the_next_life() {
         }
     }
     store.stop().unwrap();
+}
+
+#[test]
+fn a_backup_is_made_while_messages_are_kept() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    let body = format!("\"{}\"", "x".repeat(1_000));
+    let mut last = 0;
+    let mut say = |home: &mut Home| {
+        for offset in last + 1..=last + 20 {
+            assert_eq!(home.append(key(1), offset, said(&body)), Appended::Ordered);
+        }
+        last += 20;
+        while home.kept().1 < last {}
+        last
+    };
+    // Many steps' worth.
+    let mut before = 0;
+    while before < 3_000 {
+        before = say(home);
+    }
+    let copy = folder.0.join("copy.db");
+    let (report, kept) = thread::scope(|scope| {
+        let backup = scope.spawn(|| tools::backup(&folder.0, &copy, ""));
+        let mut kept = before;
+        while !backup.is_finished() {
+            kept = say(home);
+        }
+        (backup.join().unwrap().unwrap(), kept)
+    });
+    assert!(kept > before, "it goes on meanwhile");
+    assert!((before..=kept).contains(&report.messages), "{before} to {kept}: {report:?}");
+    assert_eq!((report.newest_ms, report.file), (Some(7), copy.clone()));
+    let damages = &mut |what: &str| panic!("{what}");
+    assert!(tools::check(&folder.0, Some(&copy), damages).unwrap().is_some());
+    let mode = fs::metadata(&copy).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let again = tools::backup(&folder.0, &copy, "");
+    assert!(matches!(again, Err(StoreError::Exists { .. })));
+    // What cannot be written is told, and nothing else happens.
+    let nowhere = tools::backup(&folder.0, &folder.0.join("none/copy.db"), "");
+    assert!(matches!(nowhere, Err(StoreError::Refused(why)) if why.contains("No such file")));
+    say(home);
+    let socket = folder.0.join("socket");
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    store.stop().unwrap();
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_folder_whose_path_is_too_long_for_a_socket_has_no_backup_while_it_is_open() {
+    let mut folder = Folder::new();
+    folder.0.push("x".repeat(100));
+    let (store, _homes) = start(&folder, 1, 1);
+    let copy = folder.0.join("copy.db");
+    let refused = tools::backup(&folder.0, &copy, "");
+    assert!(matches!(refused, Err(StoreError::Refused(why)) if why.contains("too long")));
+    store.stop().unwrap();
+    tools::backup(&folder.0, &copy, "").expect("without a server it is made here");
+    folder.0.pop();
 }
 
 #[test]

@@ -18,6 +18,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -34,9 +35,10 @@ use crate::link::store::ToStore;
 /// Bytes of a page in the log, with its header.
 const WAL_PAGE_BYTES: usize = 4_096 + 24;
 
-/// The connection. See the module.
+/// The connection. See the module. It stays on one thread, where a copy of the file that is being
+/// made shares it: see `copy`.
 pub(super) struct Writer {
-    conn: Connection,
+    conn: Rc<Connection>,
     lives: Lives,
     rooms: Rooms,
     /// Pages in the log, as of the last commit.
@@ -72,7 +74,15 @@ pub(super) struct Opening {
     pub(super) id: Option<u32>,
 }
 
-impl Writer {
+/// A writer that has not come to its thread.
+pub(super) struct NewWriter {
+    conn: Connection,
+    lives: Lives,
+    wal_pages: Arc<AtomicUsize>,
+    lock: Arc<File>,
+}
+
+impl NewWriter {
     pub(super) fn new(
         mut conn: Connection,
         lives: Lives,
@@ -84,8 +94,22 @@ impl Writer {
             pages.store(usize::try_from(count).unwrap_or_default(), Ordering::Relaxed);
             Ok(())
         }))?;
+        Ok(Self { conn, lives, wal_pages, lock })
+    }
+
+    /// The writer, on the thread that it stays on.
+    pub(super) fn here(self) -> Writer {
+        let Self { conn, lives, wal_pages, lock } = self;
         let rooms = Rooms::default();
-        Ok(Self { conn, lives, rooms, wal_pages, is_wal_empty: false, _lock: lock })
+        let conn = Rc::new(conn);
+        Writer { conn, lives, rooms, wal_pages, is_wal_empty: false, _lock: lock }
+    }
+}
+
+impl Writer {
+    /// The connection, for a copy of the file that is made between two batches.
+    pub(super) fn shared_conn(&self) -> Rc<Connection> {
+        Rc::clone(&self.conn)
     }
 
     /// Writes a batch in one transaction, and appends what was opened to `openings`. When this has
@@ -120,7 +144,7 @@ impl Writer {
         openings: &mut Vec<Opening>,
         begun: &mut Vec<(u16, u64)>,
     ) -> Result<(), StoreError> {
-        let step = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let step = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
         for (shard, record) in batch.iter() {
             match record {
                 ToStore::Open { number, room, topic, epoch } => {

@@ -1,4 +1,5 @@
-//! The `date` header (RFC 9110, 5.6.7 and 6.6.1): `Sun, 06 Nov 1994 08:49:37 GMT`.
+//! The `date` header (RFC 9110, 5.6.7 and 6.6.1): `Sun, 06 Nov 1994 08:49:37 GMT`, and times for
+//! people and for names of files.
 //!
 //! Deliberately absent: reading dates. What we serve has an `ETag`.
 
@@ -24,6 +25,25 @@ pub fn http_date(unix_ms: u64) -> [u8; DATE_BYTES] {
     digits(&mut date[20..22], second / 60 % 60);
     digits(&mut date[23..25], second % 60);
     date
+}
+
+/// How long a time in the form of RFC 3339 is, in bytes.
+pub const TIME_BYTES: usize = 20;
+
+/// A time as RFC 3339 has it: `2026-11-28T19:30:00Z`. Years after 9999 lose their first digits.
+#[must_use]
+pub fn rfc3339(unix_ms: u64) -> [u8; TIME_BYTES] {
+    let seconds = unix_ms / 1_000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let mut time = *b"1970-01-01T00:00:00Z";
+    digits(&mut time[..4], year);
+    digits(&mut time[5..7], (month + 2) % 12 + 1);
+    digits(&mut time[8..10], day);
+    digits(&mut time[11..13], second / 3_600);
+    digits(&mut time[14..16], second / 60 % 60);
+    digits(&mut time[17..19], second % 60);
+    time
 }
 
 /// Year, month (0 is March) and day of a day since 1970.
@@ -74,6 +94,20 @@ mod tests {
         check(1_709_164_800, "Thu, 29 Feb 2024 00:00:00 GMT");
         check(4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT");
         check(253_402_300_799, "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+
+    #[test]
+    fn times_are_those_that_others_print() {
+        for (unix_s, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_795_336_170, "2026-11-22T08:29:30Z"),
+            (1_798_761_599, "2026-12-31T23:59:59Z"),
+            (1_798_761_600, "2027-01-01T00:00:00Z"),
+        ] {
+            let time = rfc3339(unix_s * 1_000 + 999);
+            assert_eq!(time.escape_ascii().to_string(), expected);
+        }
     }
 
     #[test]

@@ -1,0 +1,131 @@
+//! `chinwag backup`, `restore`, `export`, `import` and `store check`: what is said of them, and how
+//! they end.
+//!
+//! Deliberately absent: doing it, which is the store's.
+
+use super::cli::{Exit, Upkeep};
+use super::config::StoreConfig;
+
+/// The exit code for data that is damaged: `EX_DATAERR` of `sysexits.h`.
+const EXIT_DATA: u8 = 65;
+
+/// Does what was asked for. Returns what to say when it is done, with a line end.
+///
+/// # Errors
+///
+/// Where no store is configured, and where it was not done: with why.
+pub(super) fn run(config: &StoreConfig, what: &Upkeep, now_ms: u64) -> Result<String, Exit> {
+    if config.path.is_empty() {
+        return Err(Exit::config(
+            "chinwag: there is no store: set store.path in the file of --config, by --set, or as CHINWAG_STORE__PATH, as the \
+             server has it\n",
+        ));
+    }
+    with(config, what, now_ms)
+}
+
+#[cfg(not(feature = "store"))]
+fn with(_: &StoreConfig, _: &Upkeep, _: u64) -> Result<String, Exit> {
+    let _ = EXIT_DATA;
+    Err(Exit::config("chinwag: this program was built without the feature `store`\n"))
+}
+
+#[cfg(feature = "store")]
+use with_store::with;
+
+#[cfg(feature = "store")]
+mod with_store {
+    use std::fmt::Write as _;
+    use std::fs::File;
+    use std::io::{self, BufReader, BufWriter, Write};
+    use std::path::Path;
+
+    use super::EXIT_DATA;
+    use crate::app::boot::EXIT_OS;
+    use crate::app::cli::{EXIT_CONFIG, Exit, Upkeep};
+    use crate::app::config::StoreConfig;
+    use crate::side::store::StoreError;
+    use crate::side::store::tools::{self, Choice, Report};
+    use crate::wire::http::date::rfc3339;
+
+    pub(super) fn with(config: &StoreConfig, what: &Upkeep, now_ms: u64) -> Result<String, Exit> {
+        let folder = Path::new(&config.path);
+        // Without what file systems have a use for.
+        let stamp = time(now_ms).replace(['-', ':'], "");
+        match what {
+            Upkeep::Backup { to } => {
+                let name = format!("chinwag-{stamp}.db");
+                tools::backup(folder, to, &name).map(|report| told(&report))
+            }
+            Upkeep::Restore { file } => tools::restore(folder, file, &stamp).map(|restored| {
+                let mut text = told(&restored.report);
+                for moved in restored.moved {
+                    // Writing to a string cannot fail.
+                    let _ = writeln!(text, "before: {}", moved.display());
+                }
+                text
+            }),
+            Upkeep::Export { room, since_ms } => {
+                let choice = Choice { room: room.clone(), since_ms: *since_ms };
+                let mut out = BufWriter::new(io::stdout().lock());
+                let damaged = tools::export(folder, &choice, &mut out, &mut complain);
+                match damaged {
+                    Ok(0) => Ok(String::new()),
+                    Ok(count) => return Err(damage(&format!("{count} not exported"))),
+                    Err(error) => Err(error),
+                }
+            }
+            Upkeep::Import { file } => import(folder, file.as_deref(), now_ms),
+            Upkeep::Check { file } => match tools::check(folder, file.as_deref(), &mut complain) {
+                Ok(Some(report)) => Ok(format!("ok\n{}", told(&report))),
+                Ok(None) => return Err(damage("it is damaged")),
+                Err(error) => Err(error),
+            },
+        }
+        .map_err(|error| exit(&error))
+    }
+
+    fn import(folder: &Path, file: Option<&Path>, now_ms: u64) -> Result<String, StoreError> {
+        let mut made_secret = [0; 32];
+        getrandom::fill(&mut made_secret).map_err(io::Error::other)?;
+        let report = if let Some(file) = file {
+            let mut input = BufReader::new(File::open(file)?);
+            tools::import(folder, &mut input, &made_secret, now_ms)
+        } else {
+            tools::import(folder, &mut io::stdin().lock(), &made_secret, now_ms)
+        };
+        report.map(|report| told(&report))
+    }
+
+    fn told(report: &Report) -> String {
+        let Report { file, bytes, messages, newest_ms } = report;
+        let newest = newest_ms.map_or(String::new(), |at| format!(", the newest at {}", time(at)));
+        format!("{}: {bytes} bytes, {messages} messages{newest}\n", file.display())
+    }
+
+    fn time(unix_ms: u64) -> String {
+        rfc3339(unix_ms).escape_ascii().to_string()
+    }
+
+    /// What is wrong while it goes on.
+    fn complain(what: &str) {
+        // The exit code says as much.
+        let _ = writeln!(io::stderr(), "chinwag: {what}");
+    }
+
+    fn damage(what: &str) -> Exit {
+        Exit { code: EXIT_DATA, text: format!("chinwag: {what}\n") }
+    }
+
+    fn exit(error: &StoreError) -> Exit {
+        let code = match error {
+            StoreError::Line { .. } | StoreError::Damaged { .. } => EXIT_DATA,
+            StoreError::Newer { .. }
+            | StoreError::Older { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::Absent { .. } => EXIT_CONFIG,
+            _ => EXIT_OS,
+        };
+        Exit { code, text: format!("chinwag: {error}\n") }
+    }
+}

@@ -1,0 +1,141 @@
+//! A copy of a database, made a few pages at a time, so that whoever writes can go on in between.
+//!
+//! ```text
+//!   begin ─> FILE.partial ── step, step, ... ── finish: sync, then its name, sync of the folder
+//! ```
+//!
+//! The connection that is copied from is the one that writes: SQLite then takes over into the copy
+//! what is written meanwhile. From any other connection it would begin again with each commit, or
+//! hold up the log for as long as it takes.
+//!
+//! Invariants: a file has its name only when it is whole and on disk; nothing that was there before
+//! is overwritten.
+//!
+//! Deliberately absent: who asks for it (`socket`), and what is done between two steps (`threads`).
+//!
+//! Called by: `threads`, `tools`.
+
+use std::ffi::c_int;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::backup::Backup;
+use rusqlite::{Connection, OpenFlags};
+
+use super::disk::sync_folder;
+use super::error::StoreError;
+
+/// How many pages are copied before whoever writes may go on: 256 KiB, less than a millisecond.
+pub(super) const PAGES_PER_STEP: c_int = 64;
+
+/// A file that does not have its name yet. It goes with this, unless it is finished.
+#[derive(Debug)]
+pub(super) struct Partial {
+    /// What it will be called.
+    name: PathBuf,
+    /// What it is called.
+    file: PathBuf,
+}
+
+impl Partial {
+    /// Begins a copy with this name. Returns the connection to copy into.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made.
+    pub(super) fn begin(name: &Path) -> Result<(Self, Connection), StoreError> {
+        let mut file = name.as_os_str().to_owned();
+        file.push(".partial");
+        let partial = Self { name: name.to_owned(), file: file.into() };
+        // One that a power cut has left.
+        match fs::remove_file(&partial.file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        // Nobody else may read it, whatever the folder allows.
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial.file)?;
+        let conn = open(&partial.file)?;
+        // Until it is whole nobody misses it.
+        conn.pragma_update(None, "journal_mode", "OFF")?;
+        conn.pragma_update(None, "synchronous", "OFF")?;
+        Ok((partial, conn))
+    }
+
+    /// Syncs a copy that is whole, and gives it its name.
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk, and if there is such a file by now.
+    pub(super) fn finish(self) -> Result<(), StoreError> {
+        self.sync()?;
+        // Unlike a rename, a link overwrites nothing. Some file systems have none.
+        match fs::hard_link(&self.file, &self.name) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                check_free(&self.name)?;
+                fs::rename(&self.file, &self.name)?;
+            }
+            Err(_) => return Err(StoreError::Exists { file: self.name.clone() }),
+            Ok(()) => {}
+        }
+        self.sync_names()
+    }
+
+    /// The same, in place of what is there.
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk.
+    pub(super) fn replace(self) -> Result<(), StoreError> {
+        self.sync()?;
+        fs::rename(&self.file, &self.name)?;
+        self.sync_names()
+    }
+
+    /// One file that needs no log beside it, on disk.
+    fn sync(&self) -> Result<(), StoreError> {
+        open(&self.file)?.pragma_update(None, "journal_mode", "DELETE")?;
+        Ok(File::open(&self.file)?.sync_all()?)
+    }
+
+    /// Puts the name on disk, too.
+    fn sync_names(&self) -> Result<(), StoreError> {
+        sync_folder(self.name.parent().unwrap_or(Path::new("")))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // It has been renamed, or its second name is in the way of nobody.
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// # Errors
+///
+/// If there is a file with this name.
+pub(super) fn check_free(name: &Path) -> Result<(), StoreError> {
+    match name.symlink_metadata() {
+        Ok(_) => Err(StoreError::Exists { file: name.to_owned() }),
+        Err(_) => Ok(()),
+    }
+}
+
+fn open(file: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Ok(Connection::open_with_flags(file, flags)?)
+}
+
+/// Copies all of a database that nobody else writes.
+///
+/// # Errors
+///
+/// Those of SQLite.
+pub(super) fn copy_all(from: &Connection, to: &mut Connection) -> Result<(), StoreError> {
+    // All at once, or not at all: it waits for nobody.
+    match Backup::new(from, to)?.step(-1)? {
+        rusqlite::backup::StepResult::Done => Ok(()),
+        _ => Err(StoreError::Busy),
+    }
+}

@@ -1,0 +1,222 @@
+//! A store as lines of JSON, for other programs and for another store.
+//!
+//! It is read by pages, each with a look of its own, so that a server which has the store is not
+//! held up, and memory does not grow with it. Of each room there is what was in it when its turn
+//! came.
+//!
+//! Invariants: a message that does not fit its checksum is named, and is not exported.
+//!
+//! Deliberately absent: secrets. Guests' tokens do not outlive an export and import.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::line::{EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
+use super::{
+    Era, FULL_COLUMNS, Full, PAGE, RoomRow, Version, epoch_of, eras, name_of, open_to_read, rooms,
+};
+use crate::link::message::push_epoch;
+use crate::side::store::disk::FILE;
+use crate::side::store::error::StoreError;
+use crate::side::store::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of};
+use crate::side::store::writer::top_of;
+
+/// What is exported.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Only the room with this name.
+    pub room: Option<String>,
+    /// Only messages from this time on, in milliseconds of Unix time: to whoever imports it, those
+    /// before have been let go of.
+    pub since_ms: Option<u64>,
+}
+
+/// Writes a store as lines, and tells each damage that it finds. Returns how many it has told.
+///
+/// # Errors
+///
+/// If there is no store, if the room is not in it, or if it cannot be read or written.
+pub fn export(
+    folder: &Path,
+    choice: &Choice,
+    out: &mut dyn Write,
+    tell: &mut dyn FnMut(&str),
+) -> Result<u64, StoreError> {
+    let conn = open_to_read(&folder.join(FILE), Version::This)?;
+    let mut export = Export { out, tell, damaged: 0, rooms: 0, messages: 0 };
+    export.line(&HeadLine { kind: Kind::Chinwag, format: FORMAT })?;
+    let mut behind = 0;
+    loop {
+        let page = rooms(&conn, behind, PAGE)?;
+        let Some(last) = page.last() else { break };
+        behind = last.id;
+        for room in page {
+            let is_sound =
+                room.id <= ROOM_MAX && room.floor < OFFSET_MAX && room.last <= OFFSET_MAX;
+            let Some(name) = name_of(&room.topic).filter(|_| is_sound) else {
+                export.damage(&format!("room {}: {:?} is no room", room.id, room.topic));
+                continue;
+            };
+            if choice.room.as_deref().is_none_or(|chosen| chosen == name) {
+                export.room(&conn, name, room.id, choice.since_ms)?;
+            }
+        }
+    }
+    if let (Some(room), 0) = (&choice.room, export.rooms) {
+        return Err(StoreError::Refused(format!("there is no room {room:?}")));
+    }
+    let (rooms, messages) = (export.rooms, export.messages);
+    export.line(&EndLine { kind: Kind::End, rooms, messages })?;
+    export.out.flush()?;
+    Ok(export.damaged)
+}
+
+struct Export<'a> {
+    out: &'a mut dyn Write,
+    tell: &'a mut dyn FnMut(&str),
+    damaged: u64,
+    rooms: u64,
+    messages: u64,
+}
+
+impl Export<'_> {
+    fn line(&mut self, line: &impl Serialize) -> Result<(), StoreError> {
+        let text = serde_json::to_vec(line).map_err(std::io::Error::from)?;
+        self.out.write_all(&text)?;
+        Ok(self.out.write_all(b"\n")?)
+    }
+
+    fn damage(&mut self, what: &str) {
+        self.damaged += 1;
+        (self.tell)(what);
+    }
+
+    fn room(
+        &mut self,
+        conn: &Connection,
+        name: &str,
+        id: u32,
+        since_ms: Option<u64>,
+    ) -> Result<(), StoreError> {
+        // Where it stands, and its eras, in one look.
+        let look = conn.unchecked_transaction()?;
+        let Some(room) = rooms(&look, id - 1, 1)?.pop().filter(|room| room.id == id) else {
+            return Ok(());
+        };
+        let (top, eras) = (top_of(&look, id)?, eras(&look, id)?);
+        let RoomRow { mut floor, .. } = room;
+        if let Some(since_ms) = since_ms {
+            let since = i64::try_from(since_ms).unwrap_or(i64::MAX);
+            let sql = "SELECT id FROM message WHERE id BETWEEN ?1 AND ?2 AND at >= ?3 \
+                       ORDER BY id LIMIT 1";
+            let range = params![id_of(id, floor + 1), id_of(id, top.offset), since];
+            let first = look.prepare_cached(sql)?.query_row(range, |row| row.get(0)).optional()?;
+            floor = first.map_or(top.offset, |first| offset_of(first) - 1);
+        }
+        drop(look);
+        self.line(&RoomLine {
+            kind: Kind::Room,
+            room: name.into(),
+            title: room.title.into(),
+            founded: room.founded,
+            created_at: room.created_at,
+            by: room.by.map(Cow::from),
+            settings: room.settings.map(Cow::from),
+            floor,
+            last: top.offset,
+            last_change: top.change,
+            changed_floor: room.changed_floor,
+        })?;
+        self.rooms += 1;
+        for era in &eras {
+            self.line(&EraLine {
+                kind: Kind::Era,
+                room: name.into(),
+                first: era.first,
+                first_change: era.first_change,
+                epoch: shown(era.epoch).into(),
+                life: era.life,
+            })?;
+        }
+        let mut next = floor + 1;
+        while next <= top.offset {
+            let Some(last) =
+                self.page(conn, name, &eras, id_of(id, next), id_of(id, top.offset))?
+            else {
+                break;
+            };
+            next = offset_of(last) + 1;
+        }
+        Ok(())
+    }
+
+    /// Writes the messages of a page. Returns the id of its last one.
+    fn page(
+        &mut self,
+        conn: &Connection,
+        room: &str,
+        eras: &[Era],
+        from: i64,
+        through: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let sql = format!(
+            "SELECT {FULL_COLUMNS} FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3"
+        );
+        let mut statement = conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![from, through, PAGE])?;
+        let mut last = None;
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            last = Some(id);
+            let offset = offset_of(id);
+            let Some(line) = Full::of(row).and_then(|message| line_of(room, eras, &message)) else {
+                self.damage(&format!("room {room:?}: message {offset} is not what was written"));
+                continue;
+            };
+            self.line(&line)?;
+            self.messages += 1;
+        }
+        Ok(last)
+    }
+}
+
+/// A message as a line; none, if it is not one that could have been written.
+fn line_of<'a>(room: &'a str, eras: &[Era], message: &Full<'a>) -> Option<MessageLine<'a>> {
+    let Full { id, at, said, .. } = *message;
+    let offset = offset_of(id);
+    let epoch = epoch_of(eras, offset)?;
+    let body = match said.body {
+        "" => None,
+        body => Some(serde_json::from_str::<&RawValue>(body).ok()?),
+    };
+    Some(MessageLine {
+        kind: Kind::Message,
+        room: room.into(),
+        offset,
+        id: format!("{}-{offset}", shown(epoch)).into(),
+        at,
+        user: said.user.into(),
+        name: said.name.into(),
+        body,
+        key: said.key.map(Cow::from),
+        reply_to: said.reply_to,
+        thread: message.thread.map(offset_of),
+        edited_at: message.edited_at,
+        deleted_at: message.deleted_at,
+        deleted_by: message.deleted_by.map(Cow::from),
+        extra: message.extra.map(Cow::from),
+        change: message.change.map(offset_of),
+    })
+}
+
+/// An epoch as clients see it.
+pub(super) fn shown(epoch: u64) -> String {
+    let mut digits = Vec::with_capacity(16);
+    push_epoch(&mut digits, epoch);
+    digits.iter().map(|digit| char::from(*digit)).collect()
+}

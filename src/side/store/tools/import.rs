@@ -1,0 +1,329 @@
+//! Lines of an export into an empty store.
+//!
+//! Ids and offsets are kept. Clients may have seen more than what was exported, so each room begins
+//! a new era when it is next opened: see `disk`.
+//!
+//! Invariants: all lines are taken, or none; what is written could have been written by a server.
+//!
+//! Deliberately absent: merging. A store that has rooms is left alone.
+
+use std::collections::HashSet;
+use std::io::{BufRead, Read};
+use std::path::Path;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use serde::Deserialize;
+
+use super::export::shown;
+use super::line::{Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
+use super::{Era, Report, Version, epoch_of, inspect, open_to_read};
+use crate::base::name::is_name;
+use crate::link::log::Said;
+use crate::link::message::parse_epoch;
+use crate::link::topic::of_room;
+use crate::side::store::disk::{Disk, FILE, Options, checkpoint_all};
+use crate::side::store::error::StoreError;
+use crate::side::store::row::{OFFSET_MAX, ROOM_MAX, id_of, sum_of};
+
+/// The longest line, in bytes: far more than the largest message takes.
+const LINE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
+
+/// Takes in an export. `made_secret` signs guests' tokens, if the store has no secret yet.
+///
+/// # Errors
+///
+/// If the store has rooms or a server, with the number of the first line that is none, or if the
+/// disk fails. Then nothing was taken in.
+pub fn import(
+    folder: &Path,
+    input: &mut dyn BufRead,
+    made_secret: &[u8; 32],
+    now_ms: u64,
+) -> Result<Report, StoreError> {
+    let file = folder.join(FILE);
+    if file.exists() {
+        let conn = open_to_read(&file, Version::UpToThis)?;
+        let sql = "SELECT EXISTS(SELECT 1 FROM room)";
+        if conn.query_row(sql, [], |row| row.get(0))? {
+            return Err(StoreError::NotEmpty { folder: folder.to_owned() });
+        }
+    }
+    let (disk, writer) = Disk::open(Options::at(folder), made_secret, now_ms)?;
+    // It is not closed in order: so all eras that come with it count as ended without.
+    let writer = writer.here();
+    let conn = writer.shared_conn();
+    take_in(&conn, input)?;
+    checkpoint_all(&conn)?;
+    drop((conn, writer, disk));
+    inspect(&file, Version::This)
+}
+
+fn take_in(conn: &Connection, input: &mut dyn BufRead) -> Result<(), StoreError> {
+    let step = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    let mut import = Import::new(&step);
+    let (mut line, mut number) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        number += 1;
+        let bad = |what: String| StoreError::Line { number, what };
+        let read = (&mut *input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            break;
+        }
+        if line.last() != Some(&b'\n') {
+            return Err(bad("it is cut off, or too long".to_owned()));
+        }
+        import.line(&line).map_err(|what| match what {
+            Fault::Line(what) => bad(what),
+            Fault::Store(error) => error,
+        })?;
+    }
+    if import.part != Part::Ended {
+        let what = "the export is cut off: its last line is missing".to_owned();
+        return Err(StoreError::Line { number, what });
+    }
+    let latest = import.life;
+    drop(import);
+    // Lives go on behind those that came with it.
+    step.execute("UPDATE meta SET value = max(value, ?1) WHERE key = 'life'", [latest])?;
+    Ok(step.commit()?)
+}
+
+/// Why a line is not taken in.
+enum Fault {
+    Line(String),
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Self {
+        // Its own number of a line is always 1.
+        let text = error.to_string();
+        Self::Line(text.split(" at line ").next().unwrap_or_default().to_owned())
+    }
+}
+
+fn fault(what: impl Into<String>) -> Fault {
+    Fault::Line(what.into())
+}
+
+/// Which lines may follow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Head,
+    Rooms,
+    Ended,
+}
+
+struct Import<'a> {
+    step: &'a Transaction<'a>,
+    part: Part,
+    room: Option<RoomHere>,
+    names: HashSet<Box<str>, ahash::RandomState>,
+    rooms: u32,
+    messages: u64,
+    /// The latest life of an era.
+    life: i64,
+}
+
+/// The room whose lines come.
+struct RoomHere {
+    id: u32,
+    name: Box<str>,
+    last: u64,
+    eras: Vec<Era>,
+    /// The last message, or what was let go of before.
+    offset: u64,
+}
+
+impl<'a> Import<'a> {
+    fn new(step: &'a Transaction<'a>) -> Self {
+        let names = HashSet::default();
+        Self { step, part: Part::Head, room: None, names, rooms: 0, messages: 0, life: 0 }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let text = std::str::from_utf8(line).map_err(|error| fault(error.to_string()))?;
+        let Any { kind } = parse(text)?;
+        match (self.part, kind) {
+            (Part::Head, Kind::Chinwag) => {
+                let HeadLine { format, .. } = parse(text)?;
+                if format != FORMAT {
+                    return Err(fault(format!("it has format {format}, and {FORMAT} is known")));
+                }
+                self.part = Part::Rooms;
+                Ok(())
+            }
+            (Part::Rooms, Kind::Room) => self.room(&parse(text)?),
+            (Part::Rooms, Kind::Era) => self.era(&parse(text)?),
+            (Part::Rooms, Kind::Message) => self.message(&parse(text)?),
+            (Part::Rooms, Kind::End) => {
+                let EndLine { rooms, messages, .. } = parse(text)?;
+                let (has, had) = ((u64::from(self.rooms), self.messages), (rooms, messages));
+                if has != had {
+                    let (rooms, messages) = has;
+                    return Err(fault(format!(
+                        "there were {} rooms and {} messages, and {rooms} and {messages} came",
+                        had.0, had.1
+                    )));
+                }
+                self.part = Part::Ended;
+                Ok(())
+            }
+            (Part::Head, _) => Err(fault("an export begins with a line of kind \"chinwag\"")),
+            (Part::Rooms, Kind::Chinwag) => Err(fault("a second beginning")),
+            (Part::Ended, _) => Err(fault("something comes behind the end")),
+        }
+    }
+
+    fn room(&mut self, line: &RoomLine<'_>) -> Result<(), Fault> {
+        let name = &*line.room;
+        if !is_name(name) {
+            return Err(fault(format!("{name:?} is no room's name")));
+        }
+        if !self.names.insert(name.into()) {
+            return Err(fault(format!("room {name:?} for a second time")));
+        }
+        if line.floor > line.last || line.last > OFFSET_MAX || line.last_change > OFFSET_MAX {
+            return Err(fault("`floor` is over `last`, or it is beyond what there may be"));
+        }
+        if line.changed_floor > line.last_change {
+            return Err(fault("`changed_floor` is over `last_change`"));
+        }
+        if self.rooms >= ROOM_MAX {
+            return Err(fault("more rooms than a store has place for"));
+        }
+        self.rooms += 1;
+        let sql = "INSERT INTO room(id, name, title, founded, created_at, by, settings, floor, \
+                   last, last_change, changed_floor) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
+                   ?10, ?11)";
+        self.step.prepare_cached(sql)?.execute(params![
+            self.rooms,
+            of_room(name),
+            line.title,
+            line.founded,
+            line.created_at,
+            line.by,
+            line.settings,
+            number(line.floor)?,
+            number(line.last)?,
+            number(line.last_change)?,
+            number(line.changed_floor)?,
+        ])?;
+        self.room = Some(RoomHere {
+            id: self.rooms,
+            name: name.into(),
+            last: line.last,
+            eras: Vec::new(),
+            offset: line.floor,
+        });
+        Ok(())
+    }
+
+    fn era(&mut self, line: &EraLine<'_>) -> Result<(), Fault> {
+        let room = here(&mut self.room, &line.room)?;
+        let epoch = parse_epoch(&line.epoch)
+            .ok_or_else(|| fault(format!("{:?} is no epoch: 16 digits", line.epoch)))?;
+        let era =
+            Era { first: line.first, first_change: line.first_change, epoch, life: line.life };
+        let is_next = room.eras.last().is_none_or(|before| {
+            (before.first, before.life) < (era.first, era.life)
+                && before.first_change <= era.first_change
+        });
+        if !is_next || era.first == 0 || era.first_change == 0 || era.life < 0 {
+            return Err(fault("an era must come behind those before it"));
+        }
+        if era.first > room.last + 1 {
+            return Err(fault("an era begins behind the end of its room"));
+        }
+        let sql =
+            "INSERT INTO era(room, first, first_change, epoch, life) VALUES(?1, ?2, ?3, ?4, ?5)";
+        self.step.prepare_cached(sql)?.execute(params![
+            room.id,
+            number(era.first)?,
+            number(era.first_change)?,
+            epoch.cast_signed(),
+            era.life
+        ])?;
+        self.life = self.life.max(era.life);
+        room.eras.push(era);
+        Ok(())
+    }
+
+    fn message(&mut self, line: &MessageLine<'_>) -> Result<(), Fault> {
+        let room = here(&mut self.room, &line.room)?;
+        let offset = line.offset;
+        if offset <= room.offset || offset > room.last {
+            return Err(fault(format!(
+                "offset {offset} is not behind {} and up to {}",
+                room.offset, room.last
+            )));
+        }
+        let epoch = epoch_of(&room.eras, offset).ok_or_else(|| fault("it is in no era"))?;
+        let id = format!("{}-{offset}", shown(epoch));
+        if line.id != id {
+            return Err(fault(format!("its id is {:?}, and would be {id:?}", line.id)));
+        }
+        let body = line.body.map_or("", |body| body.get());
+        if !(body.is_empty() && line.deleted_at.is_some() || body.starts_with('"')) {
+            return Err(fault("`body` is no text"));
+        }
+        let said = Said {
+            user: &line.user,
+            name: &line.name,
+            body,
+            key: line.key.as_deref(),
+            reply_to: line.reply_to,
+        };
+        let id = id_of(room.id, offset);
+        let number_of = |offset: Option<u64>| match offset {
+            Some(offset) if offset > OFFSET_MAX => Err(fault("an offset that no message has")),
+            offset => Ok(offset.map(|offset| id_of(room.id, offset))),
+        };
+        let (thread, change) = (number_of(line.thread)?, number_of(line.change)?);
+        let reply_to = line.reply_to.map(number).transpose()?;
+        let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum, thread, \
+                   edited_at, deleted_at, deleted_by, extra, change) VALUES(?1, ?2, ?3, ?4, ?5, \
+                   ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+        self.step.prepare_cached(sql)?.execute(params![
+            id,
+            line.at,
+            said.user,
+            said.name,
+            body,
+            said.key,
+            reply_to,
+            sum_of(id, line.at, said),
+            thread,
+            line.edited_at,
+            line.deleted_at,
+            line.deleted_by,
+            line.extra,
+            change,
+        ])?;
+        room.offset = offset;
+        self.messages += 1;
+        Ok(())
+    }
+}
+
+/// The room that a line is of, which must be the one whose lines come.
+fn here<'r>(room: &'r mut Option<RoomHere>, name: &str) -> Result<&'r mut RoomHere, Fault> {
+    room.as_mut()
+        .filter(|room| &*room.name == name)
+        .ok_or_else(|| fault(format!("it does not stand behind the line of room {name:?}")))
+}
+
+fn number(number: u64) -> Result<i64, Fault> {
+    i64::try_from(number).map_err(|_| fault("a number beyond what there may be"))
+}
+
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Fault> {
+    Ok(serde_json::from_str(text)?)
+}

@@ -1,0 +1,259 @@
+//! What the command line does with a store: copies, exports and checks.
+//!
+//! ```text
+//!   backup ── is there a server? ── yes: it makes the copy (`socket`)
+//!                                └─ no:  it is made here
+//!   restore ─ a copy in place of the store, whose rooms begin new eras
+//!   export ── lines, by pages: a server may have the store
+//!   import ── lines into an empty store, all or nothing
+//!   check ─── names each damage
+//! ```
+//!
+//! Invariants: what is given is never changed; a store that a server has is only read.
+//!
+//! Deliberately absent: arguments, and how results are said (`app`).
+//!
+//! Called by: `app`. Calls: `side::store::copy`, `side::store::socket`,
+//! `side::store::disk`, `side::store::schema`.
+
+mod check;
+mod export;
+mod import;
+mod line;
+mod restore;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Row};
+
+pub use check::check;
+pub use export::{Choice, export};
+pub use import::import;
+pub use restore::{Restored, restore};
+
+use super::copy::{Partial, check_free, copy_all};
+use super::disk::{FILE, lock};
+use super::error::StoreError;
+use super::row::sum_of;
+use super::{schema, socket};
+use crate::link::log::Said;
+
+/// How many rows are read at a time, so that no read holds up the log of a server.
+const PAGE: u32 = 1_000;
+
+/// How long another process may hold up a read: it opens or closes the store just now.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// What is in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The file.
+    pub file: PathBuf,
+    /// How large it is.
+    pub bytes: u64,
+    /// How many messages are in it.
+    pub messages: u64,
+    /// When the newest one was said, in milliseconds of Unix time.
+    pub newest_ms: Option<u64>,
+}
+
+/// Copies a store, which a server may have, into a file; with `name`, if `to` is a folder. The file
+/// is on disk, and has been read again, when this returns.
+///
+/// # Errors
+///
+/// If there is no store, if there is such a file already, if a server does not do it, if the disk
+/// fails, or if what was written is not sound.
+pub fn backup(folder: &Path, to: &Path, name: &str) -> Result<Report, StoreError> {
+    let store = folder.join(FILE);
+    if !store.exists() {
+        return Err(StoreError::Absent { file: store });
+    }
+    let to = if to.is_dir() { to.join(name) } else { to.to_owned() };
+    check_free(&to)?;
+    match lock(folder) {
+        Ok(_lock) => {
+            let from = open_to_read(&store, Version::UpToThis)?;
+            let (partial, mut into) = Partial::begin(&to)?;
+            copy_all(&from, &mut into)?;
+            drop(into);
+            partial.finish()?;
+        }
+        Err(StoreError::InUse { .. }) => {
+            // The server stands in another folder.
+            socket::ask(folder, &std::path::absolute(&to)?)?;
+        }
+        Err(error) => return Err(error),
+    }
+    inspect(&to, Version::UpToThis)
+}
+
+/// Which versions of a file will do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    This,
+    UpToThis,
+}
+
+/// Opens a file that is a store, to read it.
+fn open_to_read(file: &Path, version: Version) -> Result<Connection, StoreError> {
+    let absent = || StoreError::Absent { file: file.to_owned() };
+    if !file.is_file() {
+        return Err(absent());
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(file, flags)?;
+    conn.busy_timeout(WAIT)?;
+    conn.pragma_update(None, "query_only", true)?;
+    if schema::check(&conn, file)? {
+        return Err(absent());
+    }
+    let found = schema::version_of(&conn)?;
+    if version == Version::This && found < schema::VERSION {
+        return Err(StoreError::Older { found, known: schema::VERSION });
+    }
+    Ok(conn)
+}
+
+/// Reads all of a file, and says what is in it.
+fn inspect(file: &Path, version: Version) -> Result<Report, StoreError> {
+    let conn = open_to_read(file, version)?;
+    if let Some(what) = damages(&conn)?.into_iter().next() {
+        return Err(StoreError::Damaged { file: file.to_owned(), what });
+    }
+    let sql = "SELECT count(*), max(at) FROM message";
+    let (messages, newest): (i64, Option<i64>) =
+        conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Report {
+        file: file.to_owned(),
+        bytes: file.metadata()?.len(),
+        messages: messages.cast_unsigned(),
+        newest_ms: newest.map(i64::cast_unsigned),
+    })
+}
+
+/// What SQLite finds wrong with a file.
+fn damages(conn: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut statement = conn.prepare("PRAGMA integrity_check")?;
+    let found = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    Ok(if found == ["ok"] { Vec::new() } else { found })
+}
+
+/// The columns of [`Full`], in order.
+const FULL_COLUMNS: &str = "id, at, user, name, body, key, reply_to, sum, thread, edited_at, \
+                            deleted_at, deleted_by, extra, change";
+
+/// A whole row of `message`.
+struct Full<'a> {
+    id: i64,
+    at: i64,
+    said: Said<'a>,
+    thread: Option<i64>,
+    edited_at: Option<i64>,
+    deleted_at: Option<i64>,
+    deleted_by: Option<&'a str>,
+    extra: Option<&'a str>,
+    change: Option<i64>,
+}
+
+impl<'a> Full<'a> {
+    /// None, if it does not fit its checksum or has no such columns.
+    fn of(row: &'a Row<'_>) -> Option<Self> {
+        let number = |index| row.get::<_, i64>(index).ok();
+        let maybe_number = |index| row.get::<_, Option<i64>>(index).ok();
+        let text = |index| row.get_ref(index).ok()?.as_str().ok();
+        let maybe = |index| row.get_ref(index).ok()?.as_str_or_null().ok();
+        let (id, at) = (number(0)?, number(1)?);
+        let (user, name, body) = (text(2)?, text(3)?, text(4)?);
+        let reply_to = maybe_number(6)?.map(i64::cast_unsigned);
+        let said = Said { user, name, body, key: maybe(5)?, reply_to };
+        let is_whole = number(7)? == sum_of(id, at, said);
+        is_whole.then_some(Self {
+            id,
+            at,
+            said,
+            thread: maybe_number(8)?,
+            edited_at: maybe_number(9)?,
+            deleted_at: maybe_number(10)?,
+            deleted_by: maybe(11)?,
+            extra: maybe(12)?,
+            change: maybe_number(13)?,
+        })
+    }
+}
+
+/// An epoch of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Era {
+    first: u64,
+    first_change: u64,
+    epoch: u64,
+    life: i64,
+}
+
+/// The epochs of a room, the oldest first.
+fn eras(conn: &Connection, room: u32) -> Result<Vec<Era>, StoreError> {
+    let sql = "SELECT first, first_change, epoch, life FROM era WHERE room = ?1 \
+               ORDER BY first, life";
+    let mut statement = conn.prepare_cached(sql)?;
+    let found = statement.query_map([room], |row| {
+        let number = |index| row.get::<_, i64>(index).map(i64::cast_unsigned);
+        let (first, first_change, epoch) = (number(0)?, number(1)?, number(2)?);
+        Ok(Era { first, first_change, epoch, life: row.get(3)? })
+    })?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// The epoch that an offset is in.
+fn epoch_of(eras: &[Era], offset: u64) -> Option<u64> {
+    eras.iter().rev().find(|era| era.first <= offset).map(|era| era.epoch)
+}
+
+/// A row of `room`.
+#[derive(Debug)]
+struct RoomRow {
+    id: u32,
+    topic: String,
+    title: String,
+    founded: i64,
+    created_at: i64,
+    by: Option<String>,
+    settings: Option<String>,
+    floor: u64,
+    last: u64,
+    last_change: u64,
+    changed_floor: u64,
+}
+
+/// The next rooms behind one, in the order of their ids.
+fn rooms(conn: &Connection, behind: u32, count: u32) -> Result<Vec<RoomRow>, StoreError> {
+    let sql = "SELECT id, name, title, founded, created_at, by, settings, floor, last, \
+               last_change, changed_floor FROM room WHERE id > ?1 ORDER BY id LIMIT ?2";
+    let mut statement = conn.prepare_cached(sql)?;
+    let found = statement.query_map([behind, count], |row| {
+        let number = |index| row.get::<_, i64>(index).map(i64::cast_unsigned);
+        Ok(RoomRow {
+            id: row.get(0)?,
+            topic: row.get(1)?,
+            title: row.get(2)?,
+            founded: row.get(3)?,
+            created_at: row.get(4)?,
+            by: row.get(5)?,
+            settings: row.get(6)?,
+            floor: number(7)?,
+            last: number(8)?,
+            last_change: number(9)?,
+            changed_floor: number(10)?,
+        })
+    })?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// The name of the room with this topic.
+fn name_of(topic: &str) -> Option<&str> {
+    use crate::link::topic::Topic;
+    Topic::parse(topic).and_then(Topic::room)
+}

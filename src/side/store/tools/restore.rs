@@ -1,0 +1,81 @@
+//! A backup in place of the store.
+//!
+//! Clients have seen what was said after it. So it counts as the end of a life without order: each
+//! room begins a new era when it is next opened, and a cursor beyond the backup is told so.
+//!
+//! Invariants: whenever the power is cut, the folder has the old store or the new one; the old one
+//! stays, under another name.
+//!
+//! Deliberately absent: migration. The server does it at its next start, from any version.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Report, Version, inspect, open_to_read};
+use crate::side::store::copy::{Partial, copy_all};
+use crate::side::store::disk::{FILE, checkpoint_all, lock, sync_folder};
+use crate::side::store::error::StoreError;
+
+/// What a restore has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// What is in the store now.
+    pub report: Report,
+    /// What was there before, under its new names.
+    pub moved: Vec<PathBuf>,
+}
+
+/// Puts a backup in place of the store. What was there is called `*.before-STAMP` from then on.
+///
+/// # Errors
+///
+/// If a server has the store, if the file is no sound backup or of a later version, or if the disk
+/// fails. Then the store is what it was.
+pub fn restore(folder: &Path, backup: &Path, stamp: &str) -> Result<Restored, StoreError> {
+    // Before the folder may be made.
+    inspect(backup, Version::UpToThis)?;
+    let _lock = lock(folder)?;
+    let store = folder.join(FILE);
+    let from = open_to_read(backup, Version::UpToThis)?;
+    let (partial, mut into) = Partial::begin(&store)?;
+    copy_all(&from, &mut into)?;
+    into.execute("UPDATE meta SET value = 0 WHERE key = 'clean'", [])?;
+    drop((from, into));
+    let moved = set_aside(folder, stamp)?;
+    partial.replace()?;
+    let report = inspect(&store, Version::UpToThis)?;
+    Ok(Restored { report, moved })
+}
+
+/// Gives the files of a store second names, and takes away the first ones of all but the database.
+fn set_aside(folder: &Path, stamp: &str) -> Result<Vec<PathBuf>, StoreError> {
+    let store = folder.join(FILE);
+    // What is in its log goes into the database, unless that is what is damaged.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let _ = Connection::open_with_flags(&store, flags)
+        .map_err(StoreError::from)
+        .and_then(|conn| checkpoint_all(&conn));
+    let mut moved = Vec::new();
+    for end in ["", "-wal", "-shm"] {
+        let mut file = store.clone().into_os_string();
+        file.push(end);
+        let mut aside = store.clone().into_os_string();
+        aside.push(format!(".before-{stamp}{end}"));
+        let done = if end.is_empty() {
+            // It has its name until the new one takes it.
+            fs::hard_link(&file, &aside)
+        } else {
+            fs::rename(&file, &aside)
+        };
+        match done {
+            Ok(()) => moved.push(aside.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    sync_folder(folder)?;
+    Ok(moved)
+}

@@ -1,0 +1,323 @@
+//! The tools of the command line, on real files. With a server: `threads_tests`.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::link::store::ToStore;
+use crate::side::store::batch::Batch;
+use crate::side::store::tests::{Folder, Home, at, bodies, key, load, meddle, push, said};
+
+/// Tells nothing, for there is nothing to tell.
+fn none(what: &str) {
+    panic!("{what}");
+}
+
+/// A store with two rooms, which has ended in order.
+fn filled() -> Folder {
+    let folder = Folder::new();
+    let (_disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 50);
+    home.open(2, 51);
+    home.say(1, 0, &["\"a\"", "\"b \\n \\u00e9 é \\\" \\\\\"", "\"c\""]);
+    home.say(2, 0, &["\"x\""]);
+    let rich = Said { key: Some("k"), reply_to: Some(2), name: "Ann \"é\"\n", ..said("\"d\"") };
+    let mut batch = Batch::default();
+    push(
+        &mut batch,
+        ToStore::Append { number: 9, room: key(1), top: at(3), at_ms: 103, said: rich },
+    );
+    home.writer.write(&batch, &mut Vec::new()).unwrap();
+    home.writer.close().unwrap();
+    folder
+}
+
+fn exported(folder: &Path, choice: &Choice) -> String {
+    let mut out = Vec::new();
+    assert_eq!(export(folder, choice, &mut out, &mut none).unwrap(), 0);
+    String::from_utf8(out).unwrap()
+}
+
+fn all(folder: &Folder) -> String {
+    exported(&folder.0, &Choice::default())
+}
+
+fn imported(lines: &str) -> (Folder, Result<Report, StoreError>) {
+    let folder = Folder::new();
+    let report = import(&folder.0, &mut lines.as_bytes(), &[8; 32], 5);
+    (folder, report)
+}
+
+#[test]
+fn a_restored_store_is_what_was_copied_and_its_rooms_are_in_new_epochs() {
+    let folder = filled();
+    let copies = Folder::new();
+    fs::create_dir(&copies.0).unwrap();
+    let report = backup(&folder.0, &copies.0, "copy.db").unwrap();
+    let copy = copies.0.join("copy.db");
+    assert_eq!((&report.file, report.messages, report.newest_ms), (&copy, 5, Some(103)));
+    assert_eq!(fs::read_dir(&copies.0).unwrap().count(), 1, "one file is all there is");
+    let before = all(&folder);
+
+    let (disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 60);
+    home.say(1, 4, &["\"lost\""]);
+    let refused = restore(&folder.0, &copy, "then");
+    assert!(matches!(refused, Err(StoreError::InUse { .. })), "{refused:?}");
+    home.writer.close().unwrap();
+    drop(disk);
+    assert_ne!(all(&folder), before);
+
+    let Restored { report, moved } = restore(&folder.0, &copy, "then").unwrap();
+    assert_eq!((report.file, report.messages), (folder.file(), 5));
+    assert_eq!(moved, [folder.0.join("chat.db.before-then")]);
+    assert_eq!(all(&folder), before, "what was copied");
+    let (report, set_aside) = (check(&folder.0, Some(&moved[0]), &mut none).unwrap(), 6);
+    assert_eq!(report.unwrap().messages, set_aside);
+
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    let id = home.open(1, 70);
+    let opened = load(&mut reader, id);
+    assert_eq!((opened.epoch, opened.top), (70, at(4)), "offset 5 will be another message");
+    assert_eq!(opened.lineage, [(50, at(4))], "a cursor beyond it is told");
+    assert_eq!(*bodies(&opened).last().unwrap(), "\"d\"");
+    assert_eq!(disk.guest_secret(), &[7; 32]);
+}
+
+#[test]
+fn a_file_that_is_no_sound_backup_is_not_restored() {
+    let folder = filled();
+    let before = all(&folder);
+    let copy = folder.0.join("copy.db");
+    backup(&folder.0, &copy, "").unwrap();
+    let refused = |copy: &Path, expected: &str| {
+        let error = restore(&folder.0, copy, "then").expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(all(&folder), before);
+        assert!(!folder.0.join("chat.db.before-then").exists());
+    };
+    refused(&folder.0.join("none.db"), "no such store");
+    let text = folder.0.join("text.db");
+    fs::write(&text, "this is no database, though it is longer than a header\n".repeat(99))
+        .unwrap();
+    refused(&text, "not a database");
+    let mut bytes = fs::read(&copy).unwrap();
+    let at = bytes.len() - 4_096;
+    bytes[at..at + 8].fill(0xEE);
+    fs::write(&copy, &bytes).unwrap();
+    refused(&copy, "is damaged");
+    fs::remove_file(&copy).unwrap();
+    backup(&folder.0, &copy, "").unwrap();
+    meddle(&copy, "PRAGMA user_version = 99");
+    refused(&copy, "schema 99");
+}
+
+#[test]
+fn a_restore_finds_no_store_and_makes_one() {
+    let (folder, other) = (filled(), Folder::new());
+    let copy = folder.0.join("copy.db");
+    backup(&folder.0, &copy, "").unwrap();
+    let restored = restore(&other.0, &copy, "then").unwrap();
+    assert_eq!((restored.report.messages, restored.moved), (5, Vec::new()));
+    assert_eq!(all(&other), all(&folder));
+}
+
+#[test]
+fn what_is_not_there_is_not_copied_and_what_is_there_is_not_overwritten() {
+    let folder = Folder::new();
+    let absent = |result: Result<Report, StoreError>| {
+        assert!(matches!(&result, Err(StoreError::Absent { .. })), "{result:?}");
+    };
+    absent(backup(&folder.0, Path::new("/tmp"), "x"));
+    absent(check(&folder.0, None, &mut none).map(|report| report.expect("an error")));
+    assert!(!folder.0.exists(), "looking makes nothing");
+    let folder = filled();
+    let copy = folder.0.join("copy.db");
+    fs::write(&copy, "precious").unwrap();
+    let refused = backup(&folder.0, &copy, "");
+    assert!(matches!(refused, Err(StoreError::Exists { .. })), "{refused:?}");
+    assert_eq!(fs::read(&copy).unwrap(), b"precious");
+}
+
+#[test]
+fn what_is_exported_and_imported_is_exported_the_same() {
+    let folder = filled();
+    let lines = all(&folder);
+    let message = r#"{"kind":"message","room":"1","offset":4,"id":"0000000000000032-4","at":103,"user":"u","name":"Ann \"é\"\n","body":"d","key":"k","reply_to":2}"#;
+    assert!(lines.lines().any(|line| line == message), "{lines}");
+    assert!(lines.contains(r#""body":"b \n \u00e9 é \" \\""#), "byte for byte: {lines}");
+    let (copy, report) = imported(&lines);
+    assert_eq!(report.unwrap().messages, 5);
+    assert_eq!(all(&copy), lines);
+    check(&copy.0, None, &mut none).unwrap().expect("it is sound");
+
+    let (disk, writer) = copy.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    let opened = load(&mut reader, home.open(1, 60).or_else(|| panic!("it is there")));
+    assert_eq!((opened.epoch, opened.lineage), (60, vec![(50, at(4))]));
+    assert_eq!(disk.guest_secret(), &[8; 32], "secrets are not exported");
+    drop((disk, home, reader));
+    let again = import(&copy.0, &mut lines.as_bytes(), &[8; 32], 5);
+    assert!(matches!(again, Err(StoreError::NotEmpty { .. })), "{again:?}");
+}
+
+#[test]
+fn a_part_is_exported_as_if_the_rest_had_been_let_go_of() {
+    let folder = filled();
+    let room = Some("1".to_owned());
+    let one = exported(&folder.0, &Choice { room: room.clone(), since_ms: None });
+    assert!(one.contains("\"room\":\"1\"") && !one.contains("\"room\":\"2\""), "{one}");
+    let late = exported(&folder.0, &Choice { room, since_ms: Some(102) });
+    assert_eq!(late.matches("\"kind\":\"message\"").count(), 2, "{late}");
+    assert!(late.contains(r#""floor":2,"last":4"#), "{late}");
+    let (copy, report) = imported(&late);
+    assert_eq!(report.unwrap().messages, 2);
+    assert_eq!(all(&copy), late);
+    check(&copy.0, None, &mut none).unwrap().expect("it is sound");
+    let nothing = exported(&folder.0, &Choice { room: None, since_ms: Some(1_000) });
+    let (copy, _) = imported(&nothing);
+    let (_disk, writer) = copy.open();
+    let mut home = Home::new(writer);
+    let id = home.open(1, 60).expect("it is there");
+    let top = crate::side::store::writer::top_of(home.writer.conn(), id).unwrap();
+    assert_eq!(top, at(4), "an emptied room counts on");
+    let none = export(
+        &folder.0,
+        &Choice { room: Some("tea".to_owned()), since_ms: None },
+        &mut Vec::new(),
+        &mut none,
+    );
+    assert!(none.unwrap_err().to_string().contains("no room \"tea\""));
+}
+
+#[test]
+fn pages_follow_each_other() {
+    let folder = Folder::new();
+    let (_disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    for room in 1..=3 {
+        home.open(room, 50);
+        home.say(room, 0, &vec!["\"x\""; 1 + 1_100 * usize::try_from(room).unwrap()]);
+    }
+    home.writer.close().unwrap();
+    let lines = all(&folder);
+    assert_eq!(lines.matches("\"kind\":\"message\"").count(), 6_603);
+    let (copy, _) = imported(&lines);
+    assert_eq!(all(&copy), lines);
+    check(&copy.0, None, &mut none).unwrap().expect("it is sound");
+}
+
+#[test]
+fn a_bad_line_is_named_and_nothing_is_taken_in() {
+    let lines = all(&filled());
+    let at = |part: &str| lines.lines().position(|line| line.contains(part)).unwrap() + 1;
+    let second = at("\"offset\":2");
+    for (from, to, number, expected) in [
+        ("\"format\":1", "\"format\":2", 1, "format 2"),
+        ("\"kind\":\"chinwag\"", "\"kind\":\"end\"", 1, "begins with a line"),
+        ("\"offset\":2,", "\"offset\":3,", second, "would be \"0000000000000032-3\""),
+        ("\"offset\":2,", "\"offset\":1,", second, "offset 1 is not behind 1"),
+        ("\"offset\":2,", "\"offset\":9,", second, "up to 4"),
+        ("\"offset\":2,", "\"offset\":-2,", second, "invalid value"),
+        ("\"body\":\"a\"", "\"body\":1", second - 1, "no text"),
+        ("\"body\":\"a\"", "\"body\":\"\n\"", second - 1, "control character"),
+        (",\"body\":\"a\"", "", second - 1, "no text"),
+        (
+            "\"user\":\"u\",\"name\":\"Ann\",\"body\":\"a\"",
+            "\"user\":\"u\"",
+            second - 1,
+            "missing field",
+        ),
+        ("\"body\":\"a\"", "\"body\":\"a\",\"colour\":1", second - 1, "unknown field `colour`"),
+        ("\"epoch\":\"0000000000000032\"", "\"epoch\":\"32\"", 3, "16 digits"),
+        ("\"first\":1,", "\"first\":9,", 3, "behind the end"),
+        ("\"floor\":0,", "\"floor\":9,", 2, "`floor` is over"),
+        (
+            "{\"kind\":\"era\",\"room\":\"1\"",
+            "{\"kind\":\"era\",\"room\":\"2\"",
+            3,
+            "not stand behind",
+        ),
+        (
+            "\"room\":\"2\",\"title\"",
+            "\"room\":\"1\",\"title\"",
+            at("\"room\":\"2\",\"title\""),
+            "second time",
+        ),
+        ("\"messages\":5", "\"messages\":6", lines.lines().count(), "2 rooms and 6 messages"),
+    ] {
+        assert!(lines.contains(from), "{from}");
+        let (folder, report) = imported(&lines.replacen(from, to, 1));
+        let error = report.expect_err(expected).to_string();
+        let begin = format!("line {number}: ");
+        assert!(error.starts_with(&begin) && error.contains(expected), "{to}: {error}");
+        assert_eq!(all(&folder).lines().count(), 2, "nothing but its ends");
+        // And the store that has nothing takes the right one.
+        import(&folder.0, &mut lines.as_bytes(), &[8; 32], 5).unwrap();
+    }
+    let cut: String = lines.split_inclusive('\n').take(4).collect();
+    let error = imported(&cut).1.unwrap_err().to_string();
+    assert_eq!(error, "line 5: the export is cut off: its last line is missing");
+    let error = imported(&lines[..lines.len() - 1]).1.unwrap_err().to_string();
+    assert!(error.contains("it is cut off, or too long"), "{error}");
+}
+
+#[test]
+fn each_damage_is_named() {
+    let sound = filled();
+    for (sql, expected) in [
+        ("UPDATE message SET body = '\"z\"' WHERE id & 511 = 2", "room:1: message 2 is not what"),
+        ("DELETE FROM message WHERE id & 511 = 2", "room:1: message 2 is missing"),
+        ("DELETE FROM message WHERE id & 511 IN (2, 3)", "messages 2 to 3 are missing"),
+        ("UPDATE room SET last = 6 WHERE name = 'room:1'", "messages 5 to 6 are missing"),
+        ("UPDATE room SET floor = 2, last = 4 WHERE name = 'room:1'", "message 2 is there, and"),
+        ("UPDATE room SET floor = 7", "over what was said"),
+        ("DELETE FROM room WHERE name = 'room:2'", "1 messages are of no room"),
+        ("DELETE FROM era", "room:2: it has no era"),
+        ("UPDATE era SET first = 2", "message 1 is in no era"),
+        ("INSERT INTO era SELECT room, 3, 1, 9, 0 FROM era", "do not follow each other"),
+        ("INSERT INTO era SELECT room, 9, 1, 9, 2 FROM era", "last messages are missing"),
+        ("UPDATE room SET name = 'tea' WHERE id = 1", "tea: it is no room's topic"),
+        ("UPDATE message SET change = 5 WHERE id & 511 = 4", "points into another room"),
+    ] {
+        let folder = Folder::new();
+        fs::create_dir(&folder.0).unwrap();
+        fs::copy(sound.file(), folder.file()).unwrap();
+        check(&folder.0, None, &mut none).unwrap().expect("it is sound");
+        meddle(&folder.file(), sql);
+        let mut told = Vec::new();
+        let report = check(&folder.0, None, &mut |what| told.push(what.to_owned())).unwrap();
+        assert_eq!(report, None);
+        assert!(told.iter().any(|what| what.contains(expected)), "{expected}: {told:?}");
+    }
+    // What does not fit its checksum is not exported, and is counted.
+    meddle(&sound.file(), "UPDATE message SET user = 'w' WHERE id & 511 = 2");
+    let (mut out, mut told) = (Vec::new(), Vec::new());
+    let tell = &mut |what: &str| told.push(what.to_owned());
+    assert_eq!(export(&sound.0, &Choice::default(), &mut out, tell).unwrap(), 1);
+    assert_eq!(told, ["room \"1\": message 2 is not what was written"]);
+    assert_eq!(String::from_utf8(out).unwrap().matches("\"kind\":\"message\"").count(), 4);
+    let (copy, report) = {
+        let mut out = Vec::new();
+        let _ = export(&sound.0, &Choice::default(), &mut out, &mut |_| {});
+        imported(&String::from_utf8(out).unwrap())
+    };
+    assert_eq!(report.unwrap().messages, 4, "the rest is brought back");
+    drop(copy);
+}
+
+#[test]
+fn a_store_that_a_server_has_is_not_checked_and_is_exported() {
+    let folder = filled();
+    let lines = all(&folder);
+    let (_disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    assert!(matches!(check(&folder.0, None, &mut none), Err(StoreError::InUse { .. })));
+    assert_eq!(all(&folder), lines);
+    home.open(2, 60);
+    home.say(2, 1, &["\"y\""]);
+    assert!(all(&folder).contains("\"y\""), "what is committed is there");
+}
