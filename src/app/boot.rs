@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mio::net::TcpListener as MioListener;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use super::assets::Assets;
@@ -359,8 +359,10 @@ fn ring_words(shards: u16) -> usize {
 }
 
 fn obey_signals(control: Arc<Control>, drain_ms: u64) -> Result<(), String> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])
-        .map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let cannot = |error| format!("cannot listen for signals: {error}");
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(cannot)?;
+    // A file that is as large as files may be (`ulimit -f`) is a full disk, and no reason to end.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(cannot)?;
     let run = move || {
         for _ in signals.forever() {
             if control.phase() == Phase::Serve {

@@ -89,6 +89,7 @@ impl Disk {
         }
         let lock = Arc::new(lock(&options.path)?);
         let file = options.path.join(FILE);
+        make_private(&file)?;
         let mut conn = Connection::open_with_flags(
             &file,
             OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -165,6 +166,14 @@ pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Makes an empty file for its owner alone, if there is none: a folder that was there before may be
+/// open to others. SQLite gives its log the mode of the database.
+pub(super) fn make_private(file: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    let opened = options.write(true).create(true).truncate(false).mode(0o600).open(file);
+    opened.map(drop).map_err(StoreError::Folder)
+}
+
 /// As SQLite counts it: negative, in KiB.
 fn cache_size(bytes: usize) -> i64 {
     -i64::try_from(bytes / 1_024).unwrap_or(i64::MAX)
@@ -189,7 +198,8 @@ fn begin_life(
         let found = step.query_row(sql, [key], |row| row.get::<_, i64>(0)).optional();
         found.map(Option::unwrap_or_default)
     };
-    let now = number("life")? + 1;
+    let last = number("life")?;
+    let now = last.checked_add(1).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, last))?;
     let is_clean = now == 1 || number("clean")? == 1;
     let unclean = if is_clean { number("unclean")? } else { now };
     let put = "INSERT INTO meta(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO ";

@@ -144,8 +144,9 @@ fn epochs(look: &Connection, id: u32) -> Result<(u64, Vec<u8>), StoreError> {
         } else {
             Found::push_epoch(&mut lineage, epoch, kept);
         }
-        // The one before is true up to where this one begins.
-        kept = Marks { offset: first - 1, change: first_change - 1 };
+        // The one before is true up to where this one begins. Both begin at 1, unless the file is
+        // damaged: then nothing before is true.
+        kept = Marks { offset: first.saturating_sub(1), change: first_change.saturating_sub(1) };
     }
     let epoch = present.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     Ok((epoch, lineage))

@@ -1,6 +1,7 @@
 //! The parts of a store together, on real files.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -135,7 +136,8 @@ fn a_room_is_there_after_an_orderly_end_in_its_epoch() {
     assert_eq!(home.open(1, 50), None, "it begins");
     assert_eq!(home.open(2, 51), None);
     home.say(1, 0, &["\"a\"", "\"b\""]);
-    let keyed = Said { key: Some("k"), reply_to: Some(2), name: "é", ..said("\"c\"") };
+    // What a client names need not be the offset of a message.
+    let keyed = Said { key: Some("k"), reply_to: Some(u64::MAX), name: "é", ..said("\"c\"") };
     let mut batch = Batch::default();
     let append = ToStore::Append {
         number: 9,
@@ -366,6 +368,44 @@ fn the_secret_of_guests_stays() {
     drop((disk, writer));
     let (disk, _writer) = Disk::open(Options::at(&folder.0), &[8; 32], 2_000).unwrap();
     assert_eq!(disk.guest_secret(), &[7; 32]);
+}
+
+#[test]
+fn what_is_kept_is_for_its_owner_alone_in_a_folder_that_is_not() {
+    let folder = Folder::new();
+    fs::create_dir(&folder.0).unwrap();
+    fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();
+    let (_disk, writer) = folder.open();
+    Home::new(writer).open(1, 50);
+    for file in fs::read_dir(&folder.0).unwrap() {
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?}: {mode:o}", file.file_name());
+    }
+}
+
+#[test]
+fn numbers_that_no_store_writes_are_errors_or_nothing_worse() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 50);
+    home.say(1, 0, &["\"a\""]);
+    drop((disk, home));
+    meddle(&folder.file(), "UPDATE era SET first = 0, first_change = 0");
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    let id = home.open(1, 51);
+    assert_eq!(bodies(&load(&mut reader, id)), ["\"a\""]);
+    drop((disk, home, reader));
+    meddle(&folder.file(), "UPDATE room SET id = 1 << 25");
+    let (disk, writer) = folder.open();
+    let mut batch = Batch::default();
+    push(&mut batch, ToStore::Open { number: 1, room: key(1), topic: "room:1", epoch: 52 });
+    assert!(Home::new(writer).writer.write(&batch, &mut Vec::new()).is_err());
+    drop(disk);
+    meddle(&folder.file(), "UPDATE meta SET value = 9223372036854775807 WHERE key = 'life'");
+    assert!(folder.try_open().is_err());
 }
 
 #[test]

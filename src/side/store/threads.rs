@@ -246,7 +246,12 @@ impl WriterThread {
                         self.write();
                         continue;
                     }
-                    self.rest()
+                    let rest_ms = self.rest();
+                    if self.faults.state() != State::Working {
+                        // A checkpoint can fail too.
+                        continue;
+                    }
+                    rest_ms
                 }
                 State::Failing { due_ms, .. } if due_ms <= self.now_ms() => {
                     self.try_again();

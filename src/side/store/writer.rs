@@ -269,7 +269,11 @@ impl Rooms {
 /// The room of a topic, if anything was kept of it.
 fn find(step: &Transaction<'_>, topic: &str) -> Result<Option<u32>, StoreError> {
     let mut find = step.prepare_cached("SELECT id FROM room WHERE name = ?1")?;
-    Ok(find.query_row([topic], |row| row.get(0)).optional()?)
+    let found = find.query_row([topic], |row| row.get::<_, u32>(0)).optional()?;
+    if let Some(id) = found.filter(|id| *id > ROOM_MAX) {
+        return Err(rusqlite::Error::IntegralValueOutOfRange(0, id.into()).into());
+    }
+    Ok(found)
 }
 
 /// A room's own row and its first era, before the first thing that is kept of it.
@@ -350,7 +354,9 @@ fn insert(
     let (id, at) = (id_of(room, offset), number(at_ms));
     let Said { user, name, body, key, reply_to } = said;
     let sum = sum_of(id, at, said);
-    let values = params![id, at, user, name, body, key, reply_to.map(number), sum];
+    // Whatever a client names, all 64 bits of it: it is not known to be an offset.
+    let reply_to = reply_to.map(u64::cast_signed);
+    let values = params![id, at, user, name, body, key, reply_to, sum];
     step.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }

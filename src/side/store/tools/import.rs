@@ -287,7 +287,7 @@ impl<'a> Import<'a> {
             offset => Ok(offset.map(|offset| id_of(room.id, offset))),
         };
         let (thread, change) = (number_of(line.thread)?, number_of(line.change)?);
-        let reply_to = line.reply_to.map(number).transpose()?;
+        let reply_to = line.reply_to.map(u64::cast_signed);
         let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum, thread, \
                    edited_at, deleted_at, deleted_by, extra, change) VALUES(?1, ?2, ?3, ?4, ?5, \
                    ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
