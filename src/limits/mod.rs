@@ -154,6 +154,15 @@ pub const FANOUT_FREE_BYTES: u64 = 64 * 1_024;
 /// history, and what is under way counts against nothing yet.
 pub const JOINS_UNDER_WAY_MAX: usize = 4;
 
+/// How many reads of a shard its log may have under way: pages and recoveries that go further back
+/// than memory. The next one is answered `busy`. Each may be answered with
+/// [`HistoryLimits::page_bytes`], and the threads that read have some milliseconds of work then.
+pub const READS_UNDER_WAY_MAX: usize = 64;
+
+/// How often the log is asked for one page or recovery: once, and three times again if the room has
+/// moved on meanwhile.
+pub const READS_OF_ONE_MAX: u32 = 4;
+
 /// How many answers a channel may have under way before it is asked for one more page of history.
 pub const ANSWERS_UNDER_WAY_MAX: u16 = 4;
 

@@ -4,6 +4,7 @@
 //! ```text
 //!   Rooms ── open(topic) ─────> Log ── Opening: in the call, or FromLog::Opened
 //!   Rooms ── append(Append) ──> Log ── Appended: in the call
+//!   Rooms ── read(Read) ──────> Log
 //!                                │
 //!   Rooms <───── FromLog ────────┘     later, in the order of the log
 //! ```
@@ -28,7 +29,10 @@
 //!    them;
 //! 5. an entry is a final state: one that comes twice is applied once;
 //! 6. a log that opens a room later says nothing of it before [`FromLog::Opened`] or
-//!    [`FromLog::NotOpened`]. One of them always comes, unless the room is closed first.
+//!    [`FromLog::NotOpened`]. One of them always comes, unless the room is closed first;
+//! 7. a read is answered once, with [`FromLog::Read`] or [`FromLog::NotRead`], even if its room is
+//!    closed meanwhile. What is read has all that the home had applied when it asked; and if the
+//!    room turned before it was read, that is said first.
 //!
 //! Deliberately absent: blocking, and errors. A log answers when it can, and says with a [`Why`]
 //! what it cannot do.
@@ -140,16 +144,68 @@ pub enum Appended {
     Refused(Why),
 }
 
-/// Why an entry was refused.
+/// What a log is asked to read of an open room.
+#[derive(Clone, Copy, Debug)]
+pub struct Read<'a> {
+    /// The room, as the answer names it.
+    pub room: RoomKey,
+    /// Its topic.
+    pub topic: &'a str,
+    /// Names the read in its answer.
+    pub ticket: Ticket,
+    /// Which messages.
+    pub wanted: Wanted,
+}
+
+/// Which messages of a room are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those behind this offset,
+    pub after: u64,
+    /// and up to this one, which the home has applied.
+    pub upto: u64,
+    /// Which of them, if they are too many.
+    pub part: Part,
+    /// How many there may be.
+    pub messages: u32,
+    /// How many bytes they may have, about. One message may have more.
+    pub bytes: usize,
+}
+
+/// Which part of a range of messages is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The newest, for a page before an offset.
+    Newest,
+    /// The oldest, for a page after an offset.
+    Oldest,
+    /// All of it, for a recovery: only of use if it is whole. Read from the oldest on.
+    All,
+}
+
+/// Messages of a room that were read, in order and without a gap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stretch {
+    /// The offset of the first one; of no meaning if there is none. It may be behind the first that
+    /// was wanted, and the last one before the last, where messages were let go of or are damaged.
+    pub first: u64,
+    /// When each was accepted, in milliseconds of Unix time, and what it says.
+    pub messages: Vec<(u64, SaidText)>,
+    /// Whether there is more of what was wanted: before these, or behind them where the oldest were
+    /// wanted.
+    pub more: bool,
+}
+
+/// Why an entry was refused, or something could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The disk did not take it. Nothing was kept.
+    /// The disk did not take it, or does not give it. Nothing was kept.
     Storage,
     /// The engine cannot be reached. Nothing was kept.
     Unavailable,
     /// It is not known whether it was kept.
     Unconfirmed,
-    /// Too many appends are under way. Nothing was kept.
+    /// Too much is under way. Nothing was kept.
     Busy,
     /// What it was judged by has changed. Nothing was kept; the home proposes again.
     Conflict,
@@ -219,6 +275,24 @@ pub enum FromLog<'a> {
         /// Why.
         why: Why,
     },
+    /// What was to be read.
+    Read {
+        /// The room.
+        room: RoomKey,
+        /// Which read.
+        ticket: Ticket,
+        /// The messages.
+        stretch: &'a Stretch,
+    },
+    /// Something could not be read.
+    NotRead {
+        /// The room.
+        room: RoomKey,
+        /// Which read.
+        ticket: Ticket,
+        /// Why.
+        why: Why,
+    },
     /// The room goes on in a new epoch, since entries of it may be lost.
     Turned {
         /// The room.
@@ -239,6 +313,8 @@ pub enum LogAnswer {
     NotOpened { room: RoomKey, why: Why },
     Kept { room: RoomKey, ticket: Ticket, receipt: Receipt },
     Refused { room: RoomKey, ticket: Ticket, why: Why },
+    Read { room: RoomKey, ticket: Ticket, stretch: Stretch },
+    NotRead { room: RoomKey, ticket: Ticket, why: Why },
 }
 
 impl LogAnswer {
@@ -250,6 +326,8 @@ impl LogAnswer {
             Self::NotOpened { room, why } => FromLog::NotOpened { room, why },
             Self::Kept { room, ticket, receipt } => FromLog::Kept { room, ticket, receipt },
             Self::Refused { room, ticket, why } => FromLog::Refused { room, ticket, why },
+            Self::Read { room, ticket, ref stretch } => FromLog::Read { room, ticket, stretch },
+            Self::NotRead { room, ticket, why } => FromLog::NotRead { room, ticket, why },
         }
     }
 }
@@ -309,6 +387,13 @@ impl SaidText {
         }
     }
 
+    /// How much memory its texts take, in bytes.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let Self { user, name, body, key, reply_to: _ } = self;
+        user.len() + name.len() + body.len() + key.as_ref().map_or(0, |key| key.len())
+    }
+
     /// As it is said.
     #[must_use]
     pub fn said(&self) -> Said<'_> {
@@ -329,6 +414,21 @@ pub trait Log {
 
     /// Takes an entry of an open room.
     fn append(&mut self, append: Append<'_>) -> Appended;
+
+    /// Whether it has more of a room than the room's memory: [`Log::read`] is called only then.
+    #[inline]
+    fn reads(&self) -> bool {
+        false
+    }
+
+    /// Reads messages of an open room. The answer will follow.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read now. Then there is no answer.
+    fn read(&mut self, _: Read<'_>) -> Result<(), Why> {
+        Err(Why::Unavailable)
+    }
 
     /// Closes a room. Later answers about it are ignored.
     fn close(&mut self, room: RoomKey);

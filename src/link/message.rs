@@ -33,6 +33,9 @@ pub(crate) fn push_count(out: &mut Vec<u8>, count: Count) {
     out.push(b'}');
 }
 
+/// The least bytes of a message as members get it.
+pub(crate) const MESSAGE_BYTES_MIN: usize = 75;
+
 /// Appends a message as members get it, and as the history keeps it.
 #[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
 pub(crate) fn push_message(
@@ -112,4 +115,16 @@ pub(crate) fn push_epoch(out: &mut Vec<u8>, epoch: u64) {
 /// Reads an epoch as a client kept it.
 pub(crate) fn parse_epoch(text: &str) -> Option<u64> {
     (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_is_shorter_than_the_least() {
+        let mut out = Vec::new();
+        push_message(&mut out, 1, Receipt { offset: 1, at_ms: 0 }, "", "", "\"\"", None, None);
+        assert_eq!(out.len(), MESSAGE_BYTES_MIN, "{}", text(&out));
+    }
 }

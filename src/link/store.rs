@@ -2,9 +2,9 @@
 //! [`FromStore`] back to it.
 //!
 //! ```text
-//!   shard ── Open, Append, Close ──> writer ── Load ──> reader
-//!         <─ Opened, Kept, Failing ──┘                     │
-//!         <─ Opened, NotOpened ────────────────────────────┘
+//!   shard ── Open, Append, Read, Close ──> writer ── Load ──> reader
+//!         <─ Opened, Read, Kept, Failing ──┘                     │
+//!         <─ Opened, NotOpened, Read, NotRead ───────────────────┘
 //! ```
 //!
 //! A shard numbers what it asks, one up each time and over its restarts. So an answer to what an
@@ -13,16 +13,17 @@
 //!
 //! Invariants:
 //!
-//! 1. the writer handles the records of a shard in their order, so that a room is loaded after all
-//!    that was said in it before is kept;
+//! 1. the writer handles the records of a shard in their order, so that a room is loaded, and read,
+//!    after all that was said in it before is kept;
 //! 2. each [`ToStore::Open`] is answered once, with [`FromStore::Opened`] or
-//!    [`FromStore::NotOpened`];
+//!    [`FromStore::NotOpened`], and each [`ToStore::Read`] with [`FromStore::Read`] or
+//!    [`FromStore::NotRead`];
 //! 3. appends are kept in the order of their numbers.
 //!
 //! Deliberately absent: SQL, and who waits for an answer.
 
 use crate::link::ids::RoomKey;
-use crate::link::log::{Marks, Opened, Said, SaidText};
+use crate::link::log::{Marks, Opened, Part, Said, SaidText, Stretch, Wanted};
 use crate::link::record::{Field, records};
 
 records! {
@@ -37,18 +38,22 @@ records! {
         103 Close { room: RoomKey }
         /// The shard has begun anew, and has no room open.
         104 Restarted {}
+        /// Messages of a room that is open.
+        110 Read { number: u64, room: RoomKey, wanted: Wanted }
     }
 }
 
-/// From the writer to a reader: what is kept of a room, for the shard that opens it?
+/// From the writer to a reader: what is kept of a room, for the shard that opens or reads it?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Load {
-    /// Who opens it.
+    /// Who asks.
     pub(crate) shard: u16,
     /// As it called that.
     pub(crate) number: u64,
     /// The room.
     pub(crate) id: u32,
+    /// What is read of it; `None` if it is opened.
+    pub(crate) wanted: Option<Wanted>,
 }
 
 impl Field<'_> for Load {
@@ -56,11 +61,12 @@ impl Field<'_> for Load {
         self.shard.put(out);
         self.number.put(out);
         self.id.put(out);
+        self.wanted.put(out);
     }
 
     fn take(record: &mut &[u8]) -> Self {
         let (shard, number) = (u16::take(record), u64::take(record));
-        Self { shard, number, id: u32::take(record) }
+        Self { shard, number, id: u32::take(record), wanted: Field::take(record) }
     }
 }
 
@@ -77,7 +83,51 @@ records! {
         124 Failing {}
         /// They are again.
         125 Healed {}
+        /// Messages that were read.
+        130 Read { number: u64, run: Run<'a> }
+        /// They cannot be read now: the disk does not give them, or it would take too long.
+        131 NotRead { number: u64, is_late: bool }
     }
+}
+
+/// [`Stretch`] on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Run<'a> {
+    /// The offset of the first message.
+    pub(crate) first: u64,
+    /// Whether there is more.
+    pub(crate) more: bool,
+    /// The messages: see [`Found::push_message`].
+    pub(crate) messages: &'a [u8],
+}
+
+impl Run<'_> {
+    /// With a memory of its own.
+    pub(crate) fn stretch(self) -> Stretch {
+        let Self { first, more, messages } = self;
+        Stretch { first, messages: read_messages(messages), more }
+    }
+}
+
+impl<'a> Field<'a> for Run<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        self.first.put(out);
+        self.more.put(out);
+        self.messages.put(out);
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        let (first, more) = (u64::take(record), bool::take(record));
+        Self { first, more, messages: Field::take(record) }
+    }
+}
+
+fn read_messages(mut record: &[u8]) -> Vec<(u64, SaidText)> {
+    let mut messages = Vec::new();
+    while !record.is_empty() {
+        messages.push((u64::take(&mut record), SaidText::new(Said::take(&mut record))));
+    }
+    messages
 }
 
 /// [`Opened`] on its way: the tail and the lineage are read one by one.
@@ -108,14 +158,12 @@ impl Found<'_> {
 
     /// With a memory of its own.
     pub(crate) fn opened(self) -> Opened {
-        let Self { epoch, top, mut lineage, mut tail } = self;
+        let Self { epoch, top, mut lineage, tail } = self;
         let mut opened = Opened { epoch, top, kept: top.offset, ..Opened::default() };
         while !lineage.is_empty() {
             opened.lineage.push((u64::take(&mut lineage), Marks::take(&mut lineage)));
         }
-        while !tail.is_empty() {
-            opened.tail.push((u64::take(&mut tail), SaidText::new(Said::take(&mut tail))));
-        }
+        opened.tail = read_messages(tail);
         opened
     }
 }
@@ -142,6 +190,34 @@ impl Field<'_> for Marks {
 
     fn take(record: &mut &[u8]) -> Self {
         Self { offset: u64::take(record), change: u64::take(record) }
+    }
+}
+
+impl Field<'_> for Wanted {
+    fn put(self, out: &mut Vec<u8>) {
+        let Self { after, upto, part, messages, bytes } = self;
+        after.put(out);
+        upto.put(out);
+        let part: u8 = match part {
+            Part::Newest => 0,
+            Part::Oldest => 1,
+            Part::All => 2,
+        };
+        part.put(out);
+        messages.put(out);
+        (bytes as u64).put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        let (after, upto) = (u64::take(record), u64::take(record));
+        let part = match u8::take(record) {
+            0 => Part::Newest,
+            1 => Part::Oldest,
+            _ => Part::All,
+        };
+        let messages = u32::take(record);
+        let bytes = usize::try_from(u64::take(record)).unwrap_or(usize::MAX);
+        Self { after, upto, part, messages, bytes }
     }
 }
 
@@ -200,7 +276,12 @@ mod tests {
         check(ToStore::Open { number: 1, room, topic: "room:é", epoch: u64::MAX }, &mut Vec::new());
         check(ToStore::Close { room }, &mut Vec::new());
         check(ToStore::Restarted {}, &mut Vec::new());
-        check(Load { shard: 3, number: 2, id: 1 }, &mut Vec::new());
+        check(Load { shard: 3, number: 2, id: 1, wanted: None }, &mut Vec::new());
+        for part in [Part::Newest, Part::Oldest, Part::All] {
+            let wanted = Wanted { after: 3, upto: 9, part, messages: 5, bytes: 1 << 30 };
+            check(Load { shard: 3, number: 2, id: 1, wanted: Some(wanted) }, &mut Vec::new());
+            check(ToStore::Read { number: 1, room, wanted }, &mut Vec::new());
+        }
         let (mut lineage, mut tail) = (Vec::new(), Vec::new());
         Found::push_epoch(&mut lineage, 5, top);
         Found::push_message(&mut tail, 9, said);
@@ -217,6 +298,11 @@ mod tests {
         assert_eq!(opened.tail, [(9, SaidText::new(said)), (10, SaidText::new(bare))]);
         check(FromStore::Opened { number: 4, found: None }, &mut Vec::new());
         check(FromStore::NotOpened { number: 4 }, &mut Vec::new());
+        let run = Run { first: 5, more: true, messages: &tail };
+        check(FromStore::Read { number: 4, run }, &mut Vec::new());
+        let messages = vec![(9, SaidText::new(said)), (10, SaidText::new(bare))];
+        assert_eq!(run.stretch(), Stretch { first: 5, messages, more: true });
+        check(FromStore::NotRead { number: 4, is_late: true }, &mut Vec::new());
         check(FromStore::Kept { through: 4 }, &mut Vec::new());
         check(FromStore::Failing {}, &mut Vec::new());
         check(FromStore::Healed {}, &mut Vec::new());

@@ -64,8 +64,9 @@ const WAKER: Token = Token(1);
 /// How many events are taken from the kernel at once.
 const EVENTS_PER_POLL: usize = 1_024;
 
-/// How many answers of the log are handled in a turn. Each is as cheap as one to a push.
-const LOG_ANSWERS_PER_TURN_MAX: usize = 1_024;
+/// The work of answers of the log in a turn, in units of [`crate::limits::TURN_WORK`]: a quarter of
+/// it. An answer to a push is one, a page that was read as many as it has KiB.
+const LOG_WORK_PER_TURN: u64 = 1_024;
 
 /// A shard, its sockets, and the loop that drives them.
 ///
@@ -207,11 +208,12 @@ impl<L: LogEnd> Reactor<L> {
         self.read(now, buffer);
         self.accept(now);
         self.take_over(now);
-        // Answers of the log, then records of other shards: at most so many a turn. What is left in
+        // Answers of the log, then records of other shards: at most so much a turn. What is left in
         // a ring keeps this shard awake.
-        for _ in 0..LOG_ANSWERS_PER_TURN_MAX {
+        let mut work = 0;
+        while work < LOG_WORK_PER_TURN {
             let Some(answer) = self.sockets.log.next() else { break };
-            self.shard.log_said(&mut Turn { now, io: &mut self.sockets }, answer.said());
+            work += self.shard.log_said(&mut Turn { now, io: &mut self.sockets }, answer.said());
         }
         while self.shard.may_hear() {
             let Some(from) = self.sockets.port.recv(record) else { break };

@@ -9,17 +9,20 @@ use crate::link::ids::{Cursor, Slot};
 use crate::link::message::push_epoch;
 use crate::room::Room;
 use crate::room::history::Page;
+use crate::room::journal::{Missed, Older};
 use crate::wire::json::{push_string, push_unsigned};
 
 /// What a join asks to be told besides that it took place.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct JoinQuestion {
+pub(crate) struct JoinQuestion<'a> {
     /// Whether the member may speak: only told back.
     pub(crate) speak: bool,
     /// Where the client stood, if it has been here before.
     pub(crate) since: Option<Cursor>,
     /// How many messages the latest page is to have.
     pub(crate) limit: u32,
+    /// What there is of the messages before those in memory.
+    pub(crate) older: Older<'a>,
 }
 
 /// Appends the answer to a join.
@@ -27,20 +30,26 @@ pub(crate) fn push_joined(
     out: &mut Vec<u8>,
     room: &Room,
     slot: Slot,
-    question: JoinQuestion,
+    question: JoinQuestion<'_>,
     limits: &HistoryLimits,
 ) {
-    let JoinQuestion { speak, since, limit } = question;
+    let JoinQuestion { speak, since, limit, older } = question;
     out.push(b'{');
     if room.name().is_some() {
         let journal = room.journal();
-        let recovered = since.and_then(|since| journal.recover(since, limits));
+        let missed = since.and_then(|since| journal.recover(since, older, limits));
+        let recovered = match missed {
+            Some(Missed::All { older, newer }) => Some((older, newer)),
+            Some(Missed::InLog { .. }) | None => None,
+        };
         out.extend_from_slice(b"\"epoch\":\"");
         push_epoch(out, journal.epoch());
         out.extend_from_slice(b"\",");
         // What was missed begins where the client stands, so it has what is before; the page may
         // have more before it.
-        push_page(out, recovered.unwrap_or_else(|| room.history().latest(limit, limits)));
+        let (older, page) =
+            recovered.unwrap_or_else(|| (&[], room.latest(limit, older != Older::Gone, limits)));
+        push_page(out, older, page);
         out.extend_from_slice(b",\"offset\":");
         push_unsigned(out, room.history().last());
         out.extend_from_slice(if recovered.is_some() {
@@ -66,9 +75,13 @@ pub(crate) fn push_joined(
     out.extend_from_slice(b"}}");
 }
 
-/// Appends a page of history: the inside of an object.
-pub(crate) fn push_page(out: &mut Vec<u8>, page: Page<'_>) {
+/// Appends a page of history, with messages before it: the inside of an object.
+pub(crate) fn push_page(out: &mut Vec<u8>, older: &[u8], page: Page<'_>) {
     out.extend_from_slice(b"\"messages\":[");
+    out.extend_from_slice(older);
+    if !older.is_empty() && !page.messages.is_empty() {
+        out.push(b',');
+    }
     out.extend_from_slice(page.messages);
     out.extend_from_slice(if page.more { b"],\"more\":true" } else { b"],\"more\":false" });
 }

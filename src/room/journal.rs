@@ -15,9 +15,30 @@
 use crate::limits::HistoryLimits;
 use crate::link::ids::{Cursor, Receipt};
 use crate::link::log::{Judged, Marks, Opened};
+use crate::link::message::MESSAGE_BYTES_MIN;
 use crate::room::history::{History, Page};
 use crate::room::keys::KeyHash;
 use crate::room::resume::{Lineage, Standing, resume};
+
+/// What there is of the messages before those in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Older<'a> {
+    /// Nothing: they are gone.
+    Gone,
+    /// The room's log has them.
+    InLog,
+    /// All of them behind an offset, as in a page.
+    Read { after: u64, messages: &'a [u8] },
+}
+
+/// What a client missed that can be told exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missed<'a> {
+    /// All of it: what its log has read, and what is in memory.
+    All { older: &'a [u8], newer: Page<'a> },
+    /// The messages behind `after`, up to `upto`, are to be read by its log.
+    InLog { after: u64, upto: u64 },
+}
 
 /// What a room keeps. See the module.
 #[derive(Debug)]
@@ -152,23 +173,45 @@ impl Journal {
         self.history.drop_oldest();
     }
 
-    /// All messages that a client missed, if it can be told exactly what it missed.
-    pub(crate) fn recover(&self, cursor: Cursor, limits: &HistoryLimits) -> Option<Page<'_>> {
+    /// What a client missed, if it can be told exactly what that is.
+    pub(crate) fn recover<'a>(
+        &'a self,
+        cursor: Cursor,
+        older: Older<'a>,
+        limits: &HistoryLimits,
+    ) -> Option<Missed<'a>> {
         const NONE: &Lineage = &Lineage::NONE;
         let (lineage, floor) = match &self.rare {
             Some(rare) => (&rare.lineage, rare.floor),
             None => (NONE, 0),
         };
-        let standing = Standing {
-            epoch: self.epoch(),
-            top: self.top(),
-            first: self.history.first(),
-            floor,
-            lineage,
+        let here = self.history.first();
+        let first = match older {
+            Older::Gone => here,
+            // From the first one on. A log that has let go of some says so when it is asked.
+            Older::InLog => 1,
+            Older::Read { after, .. } => here.min(after + 1),
         };
-        let missed = |has: Marks| self.history.behind(has.offset);
-        let bytes = |has: Marks| missed(has).messages.len();
-        resume(standing, cursor, limits.page_bytes, bytes).map(missed)
+        let standing = Standing { epoch: self.epoch(), top: self.top(), first, floor, lineage };
+        let newer = |has: Marks| self.history.behind(has.offset);
+        let older_count = |has: Marks| here.saturating_sub(has.offset + 1);
+        let bytes = |has: Marks| {
+            let older_bytes = match older {
+                _ if older_count(has) == 0 => 0,
+                Older::Read { messages, .. } => messages.len() + 1,
+                // At the least. What they are will be known when they have been read.
+                Older::Gone | Older::InLog => usize::try_from(older_count(has))
+                    .unwrap_or(usize::MAX)
+                    .saturating_mul(MESSAGE_BYTES_MIN + 1),
+            };
+            newer(has).messages.len().saturating_add(older_bytes)
+        };
+        let has = resume(standing, cursor, limits.page_bytes, bytes)?;
+        Some(match older {
+            _ if older_count(has) == 0 => Missed::All { older: &[], newer: newer(has) },
+            Older::Read { messages, .. } => Missed::All { older: messages, newer: newer(has) },
+            Older::Gone | Older::InLog => Missed::InLog { after: has.offset, upto: here - 1 },
+        })
     }
 }
 
@@ -196,9 +239,10 @@ mod tests {
     }
 
     fn recover(journal: &Journal, cursor: Cursor) -> Option<String> {
-        let page = journal.recover(cursor, &LIMITS)?;
-        assert!(!page.more, "all of it");
-        Some(String::from_utf8(page.messages.to_vec()).expect("UTF-8"))
+        let missed = journal.recover(cursor, Older::Gone, &LIMITS)?;
+        let Missed::All { older: b"", newer } = missed else { panic!("it is here: {missed:?}") };
+        assert!(!newer.more, "all of it");
+        Some(String::from_utf8(newer.messages.to_vec()).expect("UTF-8"))
     }
 
     #[track_caller]
@@ -220,8 +264,40 @@ mod tests {
         assert_eq!(changed(0).as_deref(), Some(""), "nothing has been changed");
         assert_eq!(changed(1), None, "a change from the future");
         let small = HistoryLimits { page_bytes: 7, ..LIMITS };
-        assert_eq!(journal.recover(cursor(7, 5), &small), None, "eight bytes are too many");
-        assert!(journal.recover(cursor(7, 6), &small).is_some());
+        let recover = |offset| journal.recover(cursor(7, offset), Older::Gone, &small);
+        assert_eq!(recover(5), None, "eight bytes are too many");
+        assert!(recover(6).is_some());
+    }
+
+    #[test]
+    fn what_is_not_in_memory_is_read_and_put_before_what_is_there_by_then() {
+        let mut journal = filled(8, &LIMITS);
+        let recover = |journal: &Journal, cursor, older, expected: Option<&str>| {
+            let missed = journal.recover(cursor, older, &LIMITS);
+            let found = missed.map(|missed| match missed {
+                Missed::InLog { after, upto } => format!("{after} to {upto}"),
+                Missed::All { older, newer } => {
+                    [older, newer.messages].map(String::from_utf8_lossy).join("+")
+                }
+            });
+            assert_eq!(found.as_deref(), expected);
+        };
+        recover(&journal, cursor(7, 1), Older::InLog, Some("1 to 3"));
+        recover(&journal, cursor(7, 3), Older::InLog, Some("+m4,m5,m6,m7,m8"));
+        recover(&journal, cursor(7, 9), Older::InLog, None);
+        recover(&journal, cursor(6, 1), Older::InLog, None);
+        let read = Older::Read { after: 1, messages: b"m2,m3" };
+        recover(&journal, cursor(7, 1), read, Some("m2,m3+m4,m5,m6,m7,m8"));
+        recover(&journal, cursor(7, 5), read, Some("+m6,m7,m8"));
+        recover(&journal, cursor(7, 0), read, None);
+        let large = Older::Read { after: 1, messages: &[b'x'; 990] };
+        recover(&journal, cursor(7, 1), large, None);
+        for _ in 0..20 {
+            say(&mut journal, "m", &LIMITS);
+        }
+        // So many do not fit, however short they are.
+        recover(&journal, cursor(7, 1), Older::InLog, None);
+        recover(&journal, cursor(7, 13), Older::InLog, Some("13 to 23"));
     }
 
     #[test]

@@ -247,7 +247,7 @@ impl Room {
         &self,
         out: &mut Vec<u8>,
         slot: Slot,
-        question: JoinQuestion,
+        question: JoinQuestion<'_>,
         limits: &HistoryLimits,
     ) {
         push_joined(out, self, slot, question, limits);

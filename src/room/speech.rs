@@ -1,4 +1,4 @@
-//! What is said in a room and not kept, and pages of what was.
+//! What is said in a room and not kept, and pages of what was, from memory or from its log.
 //!
 //! Deliberately absent: messages (`propose`), and custom events, which pass as they are and leave
 //! nothing here.
@@ -7,10 +7,13 @@
 
 use crate::base::time::Now;
 use crate::limits::{HistoryLimits, PresenceLimits};
-use crate::link::ids::Slot;
+use crate::link::ids::{Receipt, Slot};
+use crate::link::log::{Part, Said, Stretch, Wanted};
+use crate::link::message::push_message;
 use crate::link::record::From;
 use crate::room::Room;
 use crate::room::encode::push_page;
+use crate::room::history::Page;
 use crate::wire::json::push_string;
 
 impl Room {
@@ -46,21 +49,108 @@ impl Room {
         true
     }
 
-    /// Appends the answer to `history`.
-    pub(crate) fn push_page(
+    /// What a page of the history is to be read from, if not from memory: a page that ends or
+    /// begins before the first message there, in a room whose log has more.
+    pub(crate) fn page_in_log(
         &self,
-        out: &mut Vec<u8>,
         from: From,
         limit: u32,
         limits: &HistoryLimits,
+    ) -> Option<Wanted> {
+        let (first, last) = (self.history().first(), self.history().last());
+        let (after, upto, part) = match from {
+            From::Latest => (0, last, Part::Newest),
+            From::Before(offset) => (0, last.min(offset.saturating_sub(1)), Part::Newest),
+            From::After(offset) => (offset, first - 1, Part::Oldest),
+        };
+        let is_in_log = limit > 0 && after < upto && upto < first;
+        let (messages, bytes) = (limit, limits.page_bytes);
+        is_in_log.then_some(Wanted { after, upto, part, messages, bytes })
+    }
+
+    /// The latest messages that are in memory. `reaches_back` says whether a log has those before
+    /// them.
+    pub(crate) fn latest(
+        &self,
+        limit: u32,
+        reaches_back: bool,
+        limits: &HistoryLimits,
+    ) -> Page<'_> {
+        self.before(self.history().last() + 1, limit, reaches_back, limits)
+    }
+
+    fn before(
+        &self,
+        offset: u64,
+        limit: u32,
+        reaches_back: bool,
+        limits: &HistoryLimits,
+    ) -> Page<'_> {
+        let page = self.history().before(offset, limit, limits);
+        let first = offset.min(self.history().last() + 1).saturating_sub(u64::from(page.count));
+        Page { more: page.more || reaches_back && first > 1, ..page }
+    }
+
+    /// Appends the answer to `history` from memory. `reaches_back` says whether a log has the
+    /// messages before those.
+    pub(crate) fn push_page(
+        &self,
+        out: &mut Vec<u8>,
+        (from, limit): (From, u32),
+        reaches_back: bool,
+        limits: &HistoryLimits,
     ) {
         let page = match from {
-            From::Latest => self.history().latest(limit, limits),
-            From::Before(offset) => self.history().before(offset, limit, limits),
+            From::Latest => self.latest(limit, reaches_back, limits),
+            From::Before(offset) => self.before(offset, limit, reaches_back, limits),
             From::After(offset) => self.history().after(offset, limit, limits),
         };
         out.push(b'{');
-        push_page(out, page);
+        push_page(out, &[], page);
         out.push(b'}');
+    }
+
+    /// Appends the answer to `history` from what a log has read of what was wanted.
+    pub(crate) fn push_page_read(
+        &self,
+        out: &mut Vec<u8>,
+        wanted: Wanted,
+        stretch: &Stretch,
+        limits: &HistoryLimits,
+    ) {
+        let Stretch { first, messages, more } = stretch;
+        if messages.is_empty() && wanted.part == Part::Oldest {
+            // The log has let go of them: the next ones are in memory.
+            let from = From::After(wanted.after);
+            return self.push_page(out, (from, wanted.messages), true, limits);
+        }
+        let (mut read, mut ends) = (Vec::new(), vec![0]);
+        for (offset, (at_ms, said)) in (*first..).zip(messages) {
+            self.push_read(&mut read, offset, *at_ms, said.said());
+            ends.push(read.len());
+        }
+        // As in memory: within its bytes, and next to what was asked.
+        let (mut begin, mut end) = (0, messages.len());
+        let length = |begin: usize, end: usize| ends[end].saturating_sub(ends[begin] + 1);
+        while begin < end && length(begin, end) > limits.page_bytes {
+            if wanted.part == Part::Newest { begin += 1 } else { end -= 1 }
+        }
+        let more = match wanted.part {
+            Part::Newest => *more || begin > 0,
+            Part::Oldest | Part::All => first + (end as u64) <= self.history().last(),
+        };
+        let messages = if begin == end { &[] } else { &read[ends[begin]..ends[end] - 1] };
+        let count = u32::try_from(end - begin).unwrap_or(u32::MAX);
+        out.push(b'{');
+        push_page(out, &[], Page { messages, count, more });
+        out.push(b'}');
+    }
+
+    /// Appends a message that its log has read, as members were told it, and a comma.
+    pub(crate) fn push_read(&self, out: &mut Vec<u8>, offset: u64, at_ms: u64, said: Said<'_>) {
+        let Said { user, name, body, key, reply_to } = said;
+        let epoch = self.journal.epoch_of(offset);
+        push_message(out, epoch, Receipt { offset, at_ms }, user, name, body, key, reply_to);
+        out.push(b',');
     }
 }

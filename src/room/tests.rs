@@ -1,6 +1,7 @@
 //! A room alone, without a shard: what it says to whom asks, and what it refuses.
 
 use super::encode::JoinQuestion;
+use super::journal::Older;
 use super::keys::KeyHash;
 use super::pacing::Urgency;
 use super::propose::{Command, Message, Proposal};
@@ -76,7 +77,7 @@ fn a_join_is_answered_with_the_cursor_the_page_and_who_one_is() {
     let ann = join(&mut room, "ann", 0, 1);
     publish(&mut room, ann, "\"hi\"", None);
     let bob = join(&mut room, "bob", 1, 1);
-    let question = JoinQuestion { speak: false, since: None, limit: 50 };
+    let question = JoinQuestion { speak: false, since: None, limit: 50, older: Older::Gone };
     assert_eq!(
         written(|out| room.push_joined(out, bob, question, &HISTORY)),
         r#"{"epoch":"000000000000005f","messages":[{"at":1000005,"body":"hi","id":"000000000000005f-1","name":"ann","offset":1,"user":"ann"}],"more":false,"offset":1,"recovered":false,"room":{"members":2,"room":"tea","title":"tea"},"you":{"name":"bob","speak":false,"user":"bob"}}"#
@@ -94,7 +95,7 @@ fn a_users_own_topic_has_neither_history_nor_a_list() {
     assert_eq!(room.name(), None);
     let ann = join(&mut room, "ann", 0, 1);
     assert_eq!((room.members_count(), room.present_count()), (1, 0));
-    let question = JoinQuestion { speak: true, since: None, limit: 50 };
+    let question = JoinQuestion { speak: true, since: None, limit: 50, older: Older::Gone };
     assert_eq!(
         written(|out| room.push_joined(out, ann, question, &HISTORY)),
         r#"{"you":{"name":"ann","speak":true,"user":"ann"}}"#
@@ -214,7 +215,7 @@ fn pages_are_what_is_kept_from_where_it_was_asked() {
         publish(&mut room, ann, body, None);
     }
     let page = |from, limit| {
-        let page = written(|out| room.push_page(out, from, limit, &HISTORY));
+        let page = written(|out| room.push_page(out, (from, limit), false, &HISTORY));
         let offsets: Vec<_> =
             (1..=4).filter(|offset| page.contains(&format!(r#""offset":{offset},"#))).collect();
         (offsets, page.ends_with(r#""more":true}"#))
@@ -224,7 +225,7 @@ fn pages_are_what_is_kept_from_where_it_was_asked() {
     assert_eq!(page(From::Before(4), 1), (vec![3], true));
     assert_eq!(page(From::After(2), 1), (vec![3], true));
     room.drop_oldest();
-    let page = written(|out| room.push_page(out, From::Latest, 9, &HISTORY));
+    let page = written(|out| room.push_page(out, (From::Latest, 9), false, &HISTORY));
     assert!(!page.contains(r#""offset":2,"#));
 }
 

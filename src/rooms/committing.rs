@@ -6,12 +6,13 @@
 //!   FromLog::Kept ───> the receipt, once the entry is applied too
 //!   FromLog::Refused ─> proposed again after a conflict, else an error
 //!   FromLog::Turned ──> a new epoch, told to all; what was lost is never answered `ok`
+//!   FromLog::Read ────> see `reading`
 //! ```
 //!
 //! Deliberately absent: threads and deadlines. Both belong to the log.
 //!
 //! Called by: `rooms`, and `shard` with what a log says. Calls: `room`, `held`, `pending`,
-//! `speech`.
+//! `reading`, `speech`.
 
 use crate::limits::PROPOSALS_MAX;
 use crate::link::ids::{Receipt, RoomKey};
@@ -55,6 +56,12 @@ impl Rooms {
             }
             FromLog::Refused { room, ticket, why } => {
                 self.was_refused(cx, members, room, ticket, why);
+            }
+            FromLog::Read { room: _, ticket, stretch } => {
+                self.was_read(cx, members, ticket, stretch);
+            }
+            FromLog::NotRead { room: _, ticket, why } => {
+                self.was_not_read(cx, members, ticket, why);
             }
             FromLog::Turned { room, epoch, kept } => {
                 self.turn_epoch(cx, members, room, epoch, kept);
@@ -346,7 +353,7 @@ impl Rooms {
     }
 
     /// Gives a ticket its answer, and sends the answers that were held behind it.
-    fn resolve<I: Io>(
+    pub(super) fn resolve<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,

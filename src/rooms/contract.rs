@@ -6,7 +6,9 @@
 //! 3. what was refused is nowhere; of what is unconfirmed either is true;
 //! 4. a key gives the receipt of the first message that had it;
 //! 5. what was answered `ok` is there after a restart, and a cursor is recovered exactly or not;
-//! 6. a member is answered in the order in which it asked, and everything, and nobody else is.
+//! 6. a member is answered in the order in which it asked, and everything, and nobody else is;
+//! 7. a page is next to what was asked, and has no hole and nothing that is not true; page by page
+//!    the first message ever kept is reached, in memory or not.
 //!
 //! Each rule is seen to bark: a defect is planted, and the rule that is for it must find it.
 
@@ -32,7 +34,7 @@ use pretend::{LogDefect, PretendLog};
 
 /// A log that can be put to the test.
 trait Subject: Log {
-    /// Whether it keeps what is said beyond the life of its home.
+    /// Whether it keeps what is said beyond the life of its home, and beyond its memory.
     const KEEPS: bool;
     fn step(&mut self) {}
     fn next(&mut self) -> Option<(RoomKey, pretend::Told)> {
@@ -86,16 +88,33 @@ struct Suite<L> {
     rng: SplitMix64,
     numbers: u64,
     lives: u64,
+    /// Whether nothing is said any more.
+    is_over: bool,
+}
+
+/// Defects of the home that the suite must find.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bugs {
+    held: Planted,
+    /// What was read of a recovery is told, though the room's memory has moved on.
+    gap_in_recovery: bool,
 }
 
 impl<L: Subject> Suite<L> {
-    fn new(log: L, seed: u64, planted: Planted) -> Self {
+    fn new(log: L, seed: u64, bugs: Bugs) -> Self {
         let mut home = Home::with_log(log);
-        home.settings.history.messages = 100_000;
+        // Of a log that keeps rooms, mostly not all is in memory.
+        let tail = if L::KEEPS {
+            [100_000, 1, 4, 0][usize::try_from(seed % 4).expect("small")]
+        } else {
+            100_000
+        };
+        home.settings.history.messages = tail;
         home.settings.rooms_max = 10;
-        home.rooms.held.planted = planted;
+        home.rooms.held.planted = bugs.held;
+        home.rooms.reads.has_gaps = bugs.gap_in_recovery;
         let rng = SplitMix64::new(seed ^ 0x5eed);
-        Self { home, judge: Judge::default(), rng, numbers: 0, lives: 1 }
+        Self { home, judge: Judge::default(), rng, numbers: 0, lives: 1, is_over: false }
     }
 
     fn below(&mut self, count: usize) -> usize {
@@ -107,13 +126,17 @@ impl<L: Subject> Suite<L> {
         self.numbers
     }
 
-    /// Joins, as often as the log cannot open the room, and returns the answer.
+    /// Joins, as often as the log cannot open the room or read it, and returns the answer.
     fn join(&mut self, topic: usize, since: Option<Cursor>) -> (Member, String) {
         loop {
             if let Some(joined) = self.try_join(topic, since) {
                 return joined;
             }
             self.judge.seen.insert("not opened");
+            // What is in the way passes.
+            self.home.mesh.log.step();
+            self.hear_next();
+            self.judge_told();
         }
     }
 
@@ -132,9 +155,20 @@ impl<L: Subject> Suite<L> {
                     matches!(read(&answer.1), Received::ToMember(ToMember::Refused { .. }));
                 return (!is_refused).then_some(answer);
             }
-            self.judge.seen.insert("opened later");
+            self.judge.seen.insert("waited");
             self.judge_told();
-            self.hear_next();
+            let count = self.judge.members.len();
+            if !self.is_over && count > 0 && self.below(3) == 0 {
+                // The room moves on meanwhile.
+                let index = self.below(count);
+                self.say(index);
+            }
+            // It says what it was asked, whatever else happens meanwhile.
+            if self.home.mesh.log.is_idle() || self.below(3) > 0 {
+                self.hear_next();
+            } else {
+                self.home.mesh.log.step();
+            }
             while self.home.with(Rooms::let_in_awaiting).is_some() {}
         }
     }
@@ -182,7 +216,7 @@ impl<L: Subject> Suite<L> {
 
     fn act(&mut self) {
         let count = self.judge.members.len();
-        match self.below(24) {
+        match self.below(26) {
             0..=2 if count < 8 => {
                 let topic = self.below(TOPICS.len());
                 let (member, response) = self.join(topic, None);
@@ -198,19 +232,18 @@ impl<L: Subject> Suite<L> {
                 let index = self.below(count);
                 self.push(index, &Asked::Leave);
             }
-            5 | 6 if count > 0 => {
+            5 | 6 | 25 if count > 0 => {
                 let index = self.below(count);
-                self.push(index, &Asked::Page);
+                self.ask_page(index);
             }
+            24 => self.come_back(),
             7..=9 if count > 0 => {
                 let index = self.below(count);
                 self.push(index, &Asked::Custom);
             }
             10..=14 if count > 0 => {
                 let index = self.below(count);
-                let body = format!("\"b{}\"", self.numbers + 1);
-                let key = (self.below(2) == 0).then(|| format!("k{}", self.below(12)));
-                self.push(index, &Asked::Message { body, key });
+                self.say(index);
             }
             15 => {
                 self.home.now_ms += 40;
@@ -228,6 +261,26 @@ impl<L: Subject> Suite<L> {
             }
         }
         self.judge_told();
+    }
+
+    fn say(&mut self, index: usize) {
+        let body = format!("\"b{}\"", self.numbers + 1);
+        let key = (self.below(2) == 0).then(|| format!("k{}", self.below(12)));
+        self.push(index, &Asked::Message { body, key });
+    }
+
+    /// Asks for a page of what the member has heard of, or of the latest.
+    fn ask_page(&mut self, index: usize) {
+        let Member { topic, shard, .. } = self.judge.members[index];
+        let heard = self.judge.streams.get(&(topic, shard)).map_or(0, |(_, last)| *last);
+        let at = self.rng.below(heard + 3);
+        let from = match self.below(4) {
+            0 => From::Latest,
+            1 => From::After(at),
+            _ => From::Before(at),
+        };
+        let limit = 1 + u32::try_from(self.below(4)).expect("small");
+        self.push(index, &Asked::Page { from, limit, heard });
     }
 
     fn push(&mut self, index: usize, what: &Asked) {
@@ -257,8 +310,9 @@ impl<L: Subject> Suite<L> {
                 event: "ping",
                 payload: Payload::Json(&payload),
             },
-            Asked::Page => {
-                ToHome::History { home, asker, reference: &reference, from: From::Latest, limit: 3 }
+            Asked::Page { from, limit, .. } => {
+                let (from, limit) = (*from, *limit);
+                ToHome::History { home, asker, reference: &reference, from, limit }
             }
             Asked::Leave => ToHome::Leave { home, asker, reference: Some(&reference) },
         };
@@ -272,7 +326,7 @@ impl<L: Subject> Suite<L> {
         self.home.hear(member.shard, leave);
     }
 
-    /// A client that has all of a room goes away with its cursor.
+    /// A client that has the latest messages of a room goes away with its cursor.
     fn go_away(&mut self) {
         let topic = self.below(TOPICS.len());
         let (member, response) = self.join(topic, None);
@@ -281,10 +335,37 @@ impl<L: Subject> Suite<L> {
             Cursor { epoch: epoch(&response), offset: number(&response, "offset"), change };
         let bodies = bodies(field(&response, "messages"));
         self.judge.away.push(Away { topic, cursor, bodies });
-        self.home.hear(
-            member.shard,
-            ToHome::Leave { home: member.room, asker: member.asker, reference: None },
-        );
+        self.leave(&member);
+    }
+
+    fn leave(&mut self, member: &Member) {
+        let (home, asker) = (member.room, member.asker);
+        self.home.hear(member.shard, ToHome::Leave { home, asker, reference: None });
+    }
+
+    /// A client comes back with its cursor, whatever happens meanwhile.
+    fn come_back(&mut self) {
+        let count = self.judge.away.len();
+        if count == 0 {
+            return;
+        }
+        let index = self.below(count);
+        let Away { topic, cursor, bodies: had } = self.judge.away[index].clone();
+        let (member, response) = self.join(topic, Some(cursor));
+        if field(&response, "recovered") == "true" {
+            let missed = bodies(field(&response, "messages"));
+            let last = number(&response, "offset");
+            assert_eq!(
+                cursor.offset + missed.len() as u64,
+                last,
+                "a recovery is exact: {cursor:?}"
+            );
+            self.judge.seen.insert("recovered under way");
+            let bodies = [had, missed].concat();
+            let cursor = Cursor { epoch: epoch(&response), offset: last, ..cursor };
+            self.judge.away.push(Away { topic, cursor, bodies });
+        }
+        self.leave(&member);
     }
 
     fn hear_next(&mut self) {
@@ -297,11 +378,12 @@ impl<L: Subject> Suite<L> {
     fn crash(&mut self) {
         self.lives += 1;
         self.judge.seen.insert("crash");
-        let planted = self.home.rooms.held.planted;
+        let (planted, has_gaps) = (self.home.rooms.held.planted, self.home.rooms.reads.has_gaps);
         let mut next = Rooms::new(self.lives << 40, hasher);
         next.follow(&self.home.rooms);
         self.home.rooms = next;
         self.home.rooms.held.planted = planted;
+        self.home.rooms.reads.has_gaps = has_gaps;
         self.home.mesh.log.crash();
         self.home.told = Told::default();
         self.judge.members.clear();
@@ -329,6 +411,7 @@ impl<L: Subject> Suite<L> {
 
     /// Everything comes to rest, and then everything must be right.
     fn finish(&mut self) {
+        self.is_over = true;
         self.home.mesh.log.calm();
         while !self.home.mesh.log.is_idle() {
             self.home.mesh.log.step();
@@ -343,8 +426,7 @@ impl<L: Subject> Suite<L> {
             self.judge.check_acked(&self.home.mesh.log);
         }
         for (topic, name) in TOPICS.iter().enumerate() {
-            let (_, response) = self.join(topic, None);
-            let there = bodies(field(&response, "messages"));
+            let there = self.read_all(topic);
             if let Some((truth, _)) = self.home.mesh.log.truth(name) {
                 assert_eq!(there, truth, "a room is as its log is");
             }
@@ -360,20 +442,65 @@ impl<L: Subject> Suite<L> {
             }
             self.judge.seen.insert("recovered");
             let missed = bodies(field(&response, "messages"));
-            let (_, all) = self.join(topic, None);
-            let all = bodies(field(&all, "messages"));
-            assert_eq!([had, missed].concat(), all, "a recovery is exact: {cursor:?}");
+            let all = self.read_all(topic);
+            let missed_from = usize::try_from(cursor.offset).expect("few");
+            assert_eq!(missed_from + missed.len(), all.len(), "a recovery is exact: {cursor:?}");
+            assert!(all.ends_with(&[had, missed].concat()), "a recovery is exact: {cursor:?}");
+        }
+    }
+
+    /// All bodies of a room, page by page from the last one back.
+    fn read_all(&mut self, topic: usize) -> Vec<String> {
+        let (member, response) = self.join(topic, None);
+        let mut all = bodies(field(&response, "messages"));
+        let mut first = number(&response, "offset") + 1 - all.len() as u64;
+        let mut more = field(&response, "more") == "true";
+        while more {
+            let page = self.read_before(&member, first);
+            let messages = bodies(field(&page, "messages"));
+            assert!(!messages.is_empty(), "more is there if it is said to be: before {first}");
+            first -= messages.len() as u64;
+            all.splice(0..0, messages);
+            more = field(&page, "more") == "true";
+        }
+        assert_eq!(first, 1, "the first message is reached");
+        self.leave(&member);
+        all
+    }
+
+    /// A page before an offset, as it is answered in the end.
+    fn read_before(&mut self, member: &Member, offset: u64) -> String {
+        let reference = self.next_number().to_string();
+        let (home, asker, from) = (member.room, member.asker, From::Before(offset));
+        let limit = 3;
+        self.home.hear(
+            member.shard,
+            ToHome::History { home, asker, reference: &reference, from, limit },
+        );
+        loop {
+            for (_, record) in std::mem::take(&mut self.home.told.0) {
+                let Received::ToMember(message) = read(&record) else { panic!("for a member") };
+                if let ToMember::Reply { status, response: Payload::Json(response), .. } = message {
+                    assert_eq!(status, "ok", "all is well: {response}");
+                    return response.to_owned();
+                }
+            }
+            self.home.mesh.log.step();
+            self.hear_next();
         }
     }
 }
 
 /// One run, from one seed. What happened in it.
-fn run<L: Subject>(log: L, seed: u64, planted: Planted) -> BTreeSet<&'static str> {
-    let mut suite = Suite::new(log, seed, planted);
+fn run<L: Subject>(log: L, seed: u64, bugs: Bugs) -> BTreeSet<&'static str> {
+    let mut suite = Suite::new(log, seed, bugs);
     for _ in 0..400 {
         suite.act();
     }
     suite.finish();
+    if suite.home.rooms.reads.again > 0 {
+        suite.judge.seen.insert("read again");
+    }
     suite.judge.seen
 }
 
@@ -382,7 +509,7 @@ fn check<L: Subject>(log: impl Fn(u64) -> L, reached: &[&'static str]) {
     let seeds = std::env::var("SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
     let mut seen = BTreeSet::new();
     for seed in 0..seeds.unwrap_or(150) {
-        match catch_unwind(AssertUnwindSafe(|| run(log(seed), seed, Planted::Nothing))) {
+        match catch_unwind(AssertUnwindSafe(|| run(log(seed), seed, Bugs::default()))) {
             Ok(reached) => seen.extend(reached),
             Err(failure) => {
                 eprintln!("seed {seed}");
@@ -395,6 +522,9 @@ fn check<L: Subject>(log: impl Fn(u64) -> L, reached: &[&'static str]) {
     }
 }
 
+/// What happens with pages and recoveries.
+const READ: [&str; 4] = ["page", "page refused", "recovered under way", "read again"];
+
 #[test]
 fn memory_keeps_the_contract() {
     check(|_| MemoryLog, &["ok", "crash", "recovered", "not recovered"]);
@@ -403,7 +533,7 @@ fn memory_keeps_the_contract() {
 #[test]
 fn a_store_keeps_the_contract() {
     let reached = ["ok", "crash", "recovered", "not recovered", "refused", "unconfirmed"];
-    let reached = [&reached[..], &["opened later", "not opened"]].concat();
+    let reached = [&reached[..], &["waited", "not opened"], &READ].concat();
     check(|seed| PretendLog::store(seed, None), &reached);
 }
 
@@ -411,16 +541,16 @@ fn a_store_keeps_the_contract() {
 fn an_engine_keeps_the_contract() {
     let reached =
         ["ok", "crash", "recovered", "not recovered", "refused", "unconfirmed", "turn", "ended"];
-    let reached = [&reached[..], &["opened later", "not opened"]].concat();
+    let reached = [&reached[..], &["waited", "not opened"], &READ].concat();
     check(|seed| PretendLog::engine(seed, None), &reached);
 }
 
 /// Runs with a defect until one of these rules finds it.
 #[track_caller]
-fn bark<L: Subject>(log: impl Fn(u64) -> L, planted: Planted, rules: &[&str]) {
+fn bark<L: Subject>(log: impl Fn(u64) -> L, bugs: Bugs, rules: &[&str]) {
     let mut others = Vec::new();
     for seed in 0..60 {
-        let failure = catch_unwind(AssertUnwindSafe(|| run(log(seed), seed, planted)));
+        let failure = catch_unwind(AssertUnwindSafe(|| run(log(seed), seed, bugs)));
         let Err(failure) = failure else { continue };
         let text = failure.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| failure.downcast_ref::<&str>().copied()).unwrap_or_default();
@@ -432,40 +562,67 @@ fn bark<L: Subject>(log: impl Fn(u64) -> L, planted: Planted, rules: &[&str]) {
     panic!("not found by {rules:?}, but by {others:#?}");
 }
 
+const NONE: Bugs = Bugs { held: Planted::Nothing, gap_in_recovery: false };
+
 #[test]
 fn an_answer_before_it_is_kept_is_found() {
     let rules = ["ok comes after it is kept"];
     let defect = Some(LogDefect::AckedBeforeKept);
-    bark(|seed| PretendLog::store(seed, defect), Planted::Nothing, &rules);
-    bark(|seed| PretendLog::engine(seed, defect), Planted::Nothing, &rules);
+    bark(|seed| PretendLog::store(seed, defect), NONE, &rules);
+    bark(|seed| PretendLog::engine(seed, defect), NONE, &rules);
 }
 
 #[test]
 fn an_epoch_that_outlives_a_loss_is_found() {
     let defect = Some(LogDefect::EpochKept);
     let rules = ["a recovery is exact", "a room is as its log is", "an offset has one message"];
-    bark(|seed| PretendLog::store(seed, defect), Planted::Nothing, &rules);
-    bark(|seed| PretendLog::engine(seed, defect), Planted::Nothing, &rules);
+    bark(|seed| PretendLog::store(seed, defect), NONE, &rules);
+    bark(|seed| PretendLog::engine(seed, defect), NONE, &rules);
 }
 
 #[test]
 fn an_offset_that_is_used_again_is_found() {
     let defect = Some(LogDefect::OffsetReused);
     let rules = ["an offset has one message"];
-    bark(|seed| PretendLog::store(seed, defect), Planted::Nothing, &rules);
-    bark(|seed| PretendLog::engine(seed, defect), Planted::Nothing, &rules);
+    bark(|seed| PretendLog::store(seed, defect), NONE, &rules);
+    bark(|seed| PretendLog::engine(seed, defect), NONE, &rules);
 }
 
 #[test]
 fn an_answer_that_overtakes_is_found() {
     let rules = ["answers do not overtake", "a leave is answered last"];
-    bark(|seed| PretendLog::store(seed, None), Planted::Overtakes, &rules);
-    bark(|seed| PretendLog::engine(seed, None), Planted::Overtakes, &rules);
+    let bugs = Bugs { held: Planted::Overtakes, ..NONE };
+    bark(|seed| PretendLog::store(seed, None), bugs, &rules);
+    bark(|seed| PretendLog::engine(seed, None), bugs, &rules);
 }
 
 #[test]
 fn an_answer_given_to_the_slots_next_owner_is_found() {
     let rules = ["nobody is answered what another asked"];
-    bark(|seed| PretendLog::store(seed, None), Planted::NextOwner, &rules);
-    bark(|seed| PretendLog::engine(seed, None), Planted::NextOwner, &rules);
+    let bugs = Bugs { held: Planted::NextOwner, ..NONE };
+    bark(|seed| PretendLog::store(seed, None), bugs, &rules);
+    bark(|seed| PretendLog::engine(seed, None), bugs, &rules);
+}
+
+#[test]
+fn a_page_that_is_older_than_what_its_reader_heard_is_found() {
+    let rules = ["a page has all that its reader has heard"];
+    let defect = Some(LogDefect::ReadTooEarly);
+    bark(|seed| PretendLog::store(seed, defect), NONE, &rules);
+    bark(|seed| PretendLog::engine(seed, defect), NONE, &rules);
+}
+
+#[test]
+fn a_page_that_another_asked_for_is_found() {
+    let rules = ["a page has all that its reader has heard", "a page is what was asked for"];
+    let defect = Some(LogDefect::ReadsSwapped);
+    bark(|seed| PretendLog::store(seed, defect), NONE, &rules);
+    bark(|seed| PretendLog::engine(seed, defect), NONE, &rules);
+}
+
+#[test]
+fn a_recovery_with_a_gap_where_memory_has_moved_on_is_found() {
+    let bugs = Bugs { gap_in_recovery: true, ..NONE };
+    bark(|seed| PretendLog::store(seed, None), bugs, &["a recovery is exact"]);
+    bark(|seed| PretendLog::engine(seed, None), bugs, &["a recovery is exact"]);
 }

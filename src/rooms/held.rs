@@ -139,6 +139,11 @@ impl Held {
         self.bytes
     }
 
+    /// Whether somebody still waits for a ticket.
+    pub(super) fn is_awaited(&self, ticket: Ticket) -> bool {
+        self.waiters.contains_key(&ticket)
+    }
+
     /// Replaces a ticket: its waiters wait for another one from now on.
     pub(super) fn rename(&mut self, from: Ticket, to: Ticket) {
         // All its waiters may have left.

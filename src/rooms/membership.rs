@@ -2,14 +2,17 @@
 //!
 //! Deliberately absent: the pace of joins (`shard::admission`).
 //!
-//! Called by: `rooms`, `shard`. Calls: `room`, `registry`, `listings`, `greeting`, `ticks`.
+//! Called by: `rooms`, `shard`. Calls: `room`, `registry`, `reading`, `listings`, `greeting`,
+//! `ticks`.
 
 use crate::link::ids::{Address, Asker, ConnKey, RoomKey};
 use crate::link::io::Io;
+use crate::link::log::Log;
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, ToMember};
 use crate::room::encode::JoinQuestion;
+use crate::room::journal::Older;
 use crate::room::pacing::Urgency;
 use crate::room::{Arrival, Room};
 use crate::rooms::Rooms;
@@ -46,7 +49,8 @@ impl Rooms {
         0
     }
 
-    /// Goes on with a join or a creation whose room is open. Returns the bytes of a join's answer.
+    /// Goes on with a join or a creation whose room is open. Returns the bytes of a join's answer;
+    /// 0 if it waits for what its log must read, or was refused.
     pub(super) fn go_on_in_room<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -59,17 +63,31 @@ impl Rooms {
             self.create(cx, members, key, (shard, conn), title);
             return 0;
         }
-        self.enter(cx, members, key, shard, message)
+        let older = if cx.io.log().reads() { Older::InLog } else { Older::Gone };
+        match self.read_missed(cx, key, shard, &message) {
+            Ok(false) => {}
+            Ok(true) => return 0,
+            // A home takes in again whoever is in already.
+            Err(_) if matches!(message, ToHome::Join { replaces: Some(_), .. }) => {}
+            Err(refusal) => {
+                self.refuse_because(cx, members, shard, message, refusal);
+                self.retire_if_empty(cx, key);
+                return 0;
+            }
+        }
+        self.enter(cx, members, key, shard, message, older)
     }
 
-    /// Lets a member into a room that is there. Returns the bytes of the answer.
-    fn enter<I: Io>(
+    /// Lets a member into a room that is there. `older` is what there is of the messages before
+    /// those in memory. Returns the bytes of the answer.
+    pub(super) fn enter<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         key: RoomKey,
         shard: u16,
         message: ToHome<'_>,
+        older: Older<'_>,
     ) -> usize {
         let ToHome::Join {
             conn,
@@ -98,7 +116,7 @@ impl Rooms {
         self.held.hand_over(Membership { room: key, shard, asker: Asker { conn, slot } });
         let is_greeted = visible && room.name().is_some();
         let out = &mut self.scratch.response;
-        let question = JoinQuestion { speak, since, limit };
+        let question = JoinQuestion { speak, since, limit, older };
         room.push_joined(out, slot, question, &cx.settings.history);
         let joined = ToMember::Joined { conn, audience, home: key, slot, response: text(out) };
         members.tell(cx, shard, joined);
@@ -141,6 +159,9 @@ impl Rooms {
     pub(crate) fn forget_members<I: Io>(&mut self, cx: &mut Cx<'_, I>, shard: u16) {
         self.held.retain(|membership| membership.shard != shard);
         self.forget_awaiting(cx, shard);
+        for key in self.reads.forget(shard) {
+            self.retire_if_empty(cx, key);
+        }
         for key in self.keys(|room| room.audience(shard).is_some()) {
             let Some(Registered { room, .. }) = self.arena.get_mut(key) else { continue };
             room.leave_all(shard);
@@ -168,8 +189,9 @@ impl Rooms {
     /// Retires a room if it is empty: queues it for eviction, or removes it if nothing of it is
     /// worth keeping.
     pub(super) fn retire_if_empty<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
+        let is_awaited = self.is_awaited(key);
         let Some(registered) = self.arena.get_mut(key) else { return };
-        if registered.room.members_count() > 0 || self.loading.has(key) {
+        if registered.room.members_count() > 0 || is_awaited {
             return;
         }
         if registered.is_worth_keeping() {
@@ -181,7 +203,7 @@ impl Rooms {
 
     /// Removes an empty room of which nothing is worth keeping any more.
     pub(super) fn remove_if_deserted<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
-        if self.arena.get(key).is_some_and(Registered::is_deserted) && !self.loading.has(key) {
+        if self.arena.get(key).is_some_and(Registered::is_deserted) && !self.is_awaited(key) {
             self.remove(cx, key);
         }
     }

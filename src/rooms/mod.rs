@@ -7,6 +7,7 @@
 //!                  pending, held ──┤  what a log has, and the answers that wait for it
 //!                  registry ───────┤  which rooms there are, what they take, which one goes
 //!                  loading ────────┤  rooms that are not there yet, and who waits for them
+//!                  reading ────────┤  what is no longer in memory, and who waits for it
 //!                  listings ───────┤  what the directories are told
 //!                  greeting ───────┘  who is sent the list, and lists that are kept
 //! ```
@@ -39,6 +40,7 @@ mod listings;
 mod loading;
 mod membership;
 mod pending;
+mod reading;
 mod registry;
 mod speech;
 #[cfg(test)]
@@ -52,6 +54,7 @@ use held::{Held, Membership};
 use listings::Listings;
 use loading::Loading;
 use pending::Pending;
+use reading::Reads;
 use registry::{Registered, Registry};
 
 use crate::base::arena::Arena;
@@ -73,6 +76,7 @@ pub(crate) struct Rooms {
     registry: Registry,
     listings: Listings,
     loading: Loading,
+    reads: Reads,
     greeting: Greeting,
     /// Hash a user and the key of a message. The first alone hashes a user who types.
     key_hashers: [ahash::RandomState; 2],
@@ -104,6 +108,7 @@ impl Rooms {
             registry: Registry::new(seed),
             listings: Listings::default(),
             loading: Loading::default(),
+            reads: Reads::default(),
             greeting: Greeting::default(),
             key_hashers: [hasher(3), hasher(4)],
             pending: Pending::default(),
@@ -214,6 +219,11 @@ impl Rooms {
         }
     }
 
+    /// Whether joins wait for a room, or to be told of it: then it stays, though nobody is in it.
+    fn is_awaited(&self, key: RoomKey) -> bool {
+        self.loading.has(key) || self.reads.has_join(key)
+    }
+
     /// How many rooms there are.
     pub(crate) fn len(&self) -> usize {
         self.arena.len()
@@ -234,6 +244,8 @@ impl Rooms {
             registry,
             listings,
             loading,
+            // At most some dozens, in a tree.
+            reads: _,
             greeting,
             key_hashers: _,
             pending,
@@ -263,7 +275,7 @@ impl Rooms {
             room.check_invariants();
             registered.check();
             assert!(
-                !registered.is_deserted() || self.loading.has(key),
+                !registered.is_deserted() || self.is_awaited(key),
                 "a room with nothing worth keeping goes away"
             );
         }
@@ -273,6 +285,7 @@ impl Rooms {
             assert!(is_member, "an answer that is held is of a member");
         }
         self.check_loading();
+        self.check_reads();
         self.held.check();
         self.pending.check();
         self.check_weight();

@@ -286,12 +286,13 @@ impl Rooms {
             let Some((key, emptied)) = self.registry.queue(is_silent).pop_front() else {
                 return false;
             };
+            let is_awaited = self.pending.has(key) || self.is_awaited(key);
             let Some(registered) = self.arena.get_mut(key) else { continue };
             // It may have gained or lost its history since it was queued.
             let is_silent_now = registered.room.history().is_empty();
             if registered.room.members_count() > 0 {
                 registered.is_queued = false;
-            } else if self.pending.has(key) || self.loading.has(key) {
+            } else if is_awaited {
                 // Its log has not kept all of it yet, or joins wait for it.
                 self.registry.queue(is_silent_now).push_back((key, emptied));
             } else if registered.emptied == emptied {
@@ -356,6 +357,7 @@ impl Rooms {
             + self.pending.bytes()
             + self.held.bytes()
             + self.awaiting_bytes()
+            + self.reads.bytes()
     }
 
     /// Asserts that the counted memory is what the rooms take. For [`Rooms::check`].

@@ -11,7 +11,7 @@
 //! Deliberately absent: rights, and rates other than that of bytes to all members, which the
 //! member's shard checks.
 //!
-//! Called by: `rooms`. Calls: `room`, `registry`, `ticks`, `pending`, `held`, the log.
+//! Called by: `rooms`. Calls: `room`, `registry`, `reading`, `ticks`, `pending`, `held`, the log.
 
 use crate::link::ids::{Asker, Receipt, RoomKey};
 use crate::link::io::Io;
@@ -213,7 +213,7 @@ impl Rooms {
         }
     }
 
-    /// Answers with a page of the history.
+    /// Answers with a page of the history: from memory, or when its log has read it.
     pub(super) fn history<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -225,9 +225,17 @@ impl Rooms {
             unreachable!("called for pages")
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        let mut out = std::mem::take(&mut self.scratch.response);
-        room.push_page(&mut out, from, limit, &cx.settings.history);
+        room.assert_member(shard, asker);
         let membership = Membership { room: key, shard, asker };
+        let reaches_back = cx.io.log().reads();
+        if reaches_back && let Some(wanted) = room.page_in_log(from, limit, &cx.settings.history) {
+            if let Err(refusal) = self.read_page(cx, membership, reference, wanted) {
+                self.answer_refused(cx, members, membership, reference, refusal);
+            }
+            return;
+        }
+        let mut out = std::mem::take(&mut self.scratch.response);
+        room.push_page(&mut out, (from, limit), reaches_back, &cx.settings.history);
         self.reply(cx, members, membership, Answer::ok(reference, text(&out)));
         out.clear();
         self.scratch.response = out;

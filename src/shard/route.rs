@@ -85,12 +85,15 @@ impl Shard {
         self.common.budget.spend_for(visits, VISITS_PER_WORK);
     }
 
-    /// Handles what the log of rooms says after the call: see [`Io::log`].
-    pub fn log_said<I: Io>(&mut self, turn: &mut Turn<'_, I>, message: FromLog<'_>) {
+    /// Handles what the log of rooms says after the call: see [`Io::log`]. Returns the work that it
+    /// was, in units of [`crate::limits::TURN_WORK`].
+    pub fn log_said<I: Io>(&mut self, turn: &mut Turn<'_, I>, message: FromLog<'_>) -> u64 {
+        let done = self.common.budget.done();
         let cx = &mut self.common.cx(turn);
         self.rooms.hear_log(cx, &mut self.members, message);
         self.relay(turn);
         self.common.budget.spend(MESSAGE_WORK);
+        self.common.budget.done() - done
     }
 
     /// Handles what another shard, or this one, asks of a room here, or tells this shard.

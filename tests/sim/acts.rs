@@ -462,7 +462,9 @@ impl Client {
                 payload[name] = json!(value);
             }
         }
-        let ask = Ask::History { before, after, limit };
+        let member = self.link.as_ref().and_then(|link| link.member(topic));
+        let heard = member.map_or(0, |member| member.last);
+        let ask = Ask::History { before, after, limit, heard };
         self.push(mouth, topic, "history", &Payload::Json(payload), Some(ask));
     }
 

@@ -118,6 +118,8 @@ pub(crate) enum Ask {
         before: Option<u64>,
         after: Option<u64>,
         limit: Option<u64>,
+        /// The last message that had been heard by then.
+        heard: u64,
     },
     Echo(Payload),
     Heartbeat,

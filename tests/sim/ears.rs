@@ -425,7 +425,7 @@ impl Client {
                 );
                 assert_eq!(response.to_string(), "{}");
             }
-            Ask::History { before, after, limit } => {
+            Ask::History { before, after, limit, heard } => {
                 let epoch = link.member(topic).map(|member| member.epoch.clone());
                 // Of a channel that has ended one does not know the epoch any more.
                 let Some(epoch) = epoch.filter(|_| !is_orphan) else { return };
@@ -435,7 +435,8 @@ impl Client {
                 if ears.plan.log.keeps() && link.pending.iter().any(leaves) {
                     return;
                 }
-                check_page(ears, topic, &epoch, (*before, *after, limit.unwrap_or(50)), response);
+                let asked = (*before, *after, limit.unwrap_or(50));
+                check_page(ears, topic, &epoch, asked, *heard, response);
                 ears.truth.saw("history");
             }
             Ask::Heartbeat => assert_eq!(response.to_string(), "{}"),
@@ -540,7 +541,11 @@ impl Client {
                 ears.truth.refuse_custom(number);
             }
             Ask::History { .. } => {
-                assert!(matches!(reason, "unmatched topic" | "busy" | "rate_limited"), "{reason}");
+                let is_of_log = matches!(reason, "storage" | "unavailable");
+                assert!(
+                    matches!(reason, "unmatched topic" | "busy" | "rate_limited") || is_of_log,
+                    "{reason}"
+                );
             }
             Ask::Echo(_) => assert_eq!(reason, "unmatched topic"),
             Ask::Leave | Ask::Heartbeat => panic!("this is not refused: {pending:?} {response}"),
@@ -576,6 +581,7 @@ fn check_page(
     topic: &str,
     epoch: &str,
     (before, after, limit): (Option<u64>, Option<u64>, u64),
+    heard: u64,
     page: &Value,
 ) {
     let messages = page["messages"].as_array().expect("a page has messages");
@@ -585,6 +591,24 @@ fn check_page(
     assert!(offsets.is_sorted_by(|a, b| a + 1 == *b), "a page has no gaps: {topic} {offsets:?}");
     let more = page["more"].as_bool().expect("a page says whether there is more");
     ears.truth.pages.push((offsets.clone(), more));
+    if ears.plan.log.keeps() && limit > 0 {
+        // What a log keeps is there, in memory or not.
+        let (first, last) = (offsets.first().copied(), offsets.last().copied());
+        let has_all = match (before, after) {
+            (Some(before), _) => before < 2 || before - 1 > heard || last == Some(before - 1),
+            (_, Some(after)) => after >= heard || first == Some(after + 1),
+            (None, None) => last.unwrap_or_default() >= heard,
+        };
+        assert!(
+            has_all,
+            "a page has all that its reader has heard: {topic} {first:?} to {last:?}, of {heard}, \
+             before {before:?} after {after:?}"
+        );
+        assert!(
+            after.is_some() || more == first.is_some_and(|first| first > 1),
+            "a page says what is before it: {topic} from {first:?} on"
+        );
+    }
     let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return };
     if let Some(before) = before {
         assert!(*last < before, "a page ends before what was asked");
@@ -714,6 +738,12 @@ impl Member {
             let history = &ears.plan.settings.history;
             let room_bytes = history.room_bytes.min(history.page_bytes);
             let message_bytes = ears.plan.body_bytes + AROUND_BODY_BYTES;
+            // Once all is well, a log gives all that fits, however old.
+            let (memory_max, room_bytes) = if ears.calm && ears.plan.log.keeps() {
+                (u64::MAX, history.page_bytes)
+            } else {
+                (u64::from(history.messages), room_bytes)
+            };
             if let Some((epoch, offset)) = since
                 && *epoch == self.epoch
                 && *offset <= self.last
@@ -722,8 +752,7 @@ impl Member {
                 let logs = ears.hosts.iter().map(|host| host.net.log.highest(topic));
                 let missed = logs.fold(self.last, u64::max) - offset;
                 assert!(
-                    missed > u64::from(history.messages)
-                        || missed * message_bytes as u64 > room_bytes as u64,
+                    missed > memory_max || missed * message_bytes as u64 > room_bytes as u64,
                     "what is kept can be recovered: {topic} since {offset} of {}",
                     self.last
                 );

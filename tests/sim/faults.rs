@@ -95,6 +95,12 @@ pub(crate) enum Bug {
     KeepEpoch,
     /// A log gives an offset twice within an epoch.
     ReuseOffset,
+    /// A log reads a room as it was before, and has less than its reader.
+    ReadTooEarly,
+    /// Two who read are given each other's answers.
+    SwapReads,
+    /// A recovery has a gap: memory has moved on while the older part was read.
+    GapInRecovery,
     /// A publisher is answered before its message reaches it.
     OvertakeEntry,
     /// Two answers to one member change places.
@@ -252,10 +258,10 @@ pub(crate) fn meddle(
         Some(Bug::ClaimRecovery) if kind == record::JOINED && strikes => {
             replace(&mut record, "\"recovered\":false", "\"recovered\":true ");
         }
-        Some(Bug::CutRecovery)
+        Some(bug @ (Bug::CutRecovery | Bug::GapInRecovery))
             if kind == record::JOINED && find(&record, "\"recovered\":true").is_some() =>
         {
-            blank(&mut record, 0);
+            blank(&mut record, usize::from(bug == Bug::GapInRecovery));
         }
         Some(Bug::GapInHistory) if kind == record::REPLY && strikes => blank(&mut record, 1),
         Some(Bug::RepeatTyping) if kind == record::DELIVER && find(&record, "typing").is_some() => {

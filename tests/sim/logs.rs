@@ -5,7 +5,7 @@
 //! what two homes at one log get wrong.
 
 use chinwag::link::ids::RoomKey;
-use chinwag::link::log::{Append, Appended, Log, MemoryLog, Opening};
+use chinwag::link::log::{Append, Appended, Log, MemoryLog, Opening, Read, Why};
 
 use crate::draws::Draws;
 use crate::faults::Bug;
@@ -25,9 +25,15 @@ impl LogKind {
         let some = if seed.is_multiple_of(2) { Self::Engine } else { Self::Store };
         match bug {
             Some(Bug::KeepEpoch | Bug::ReuseOffset) => Self::Engine,
-            Some(Bug::AckUnkept | Bug::SwapAnswers | Bug::AnswerStranger | Bug::OvertakeEntry) => {
-                some
-            }
+            Some(
+                Bug::AckUnkept
+                | Bug::SwapAnswers
+                | Bug::AnswerStranger
+                | Bug::OvertakeEntry
+                | Bug::ReadTooEarly
+                | Bug::SwapReads
+                | Bug::GapInRecovery,
+            ) => some,
             Some(_) => Self::Memory,
             // Of a sequence of its own: what seeds with memory draw is not changed by it.
             None => match Draws::new(seed ^ 0x10_6b00c).below(8) {
@@ -56,6 +62,8 @@ impl SimLog {
             Some(Bug::AckUnkept) => Some(LogDefect::AckedBeforeKept),
             Some(Bug::KeepEpoch) => Some(LogDefect::EpochKept),
             Some(Bug::ReuseOffset) => Some(LogDefect::OffsetReused),
+            Some(Bug::ReadTooEarly) => Some(LogDefect::ReadTooEarly),
+            Some(Bug::SwapReads) => Some(LogDefect::ReadsSwapped),
             _ => None,
         };
         match kind {
@@ -148,6 +156,20 @@ impl Log for SimLog {
         match self {
             Self::Memory(log) => log.close(room),
             Self::Pretend(log) => log.close(room),
+        }
+    }
+
+    fn reads(&self) -> bool {
+        match self {
+            Self::Memory(log) => log.reads(),
+            Self::Pretend(log) => log.reads(),
+        }
+    }
+
+    fn read(&mut self, read: Read<'_>) -> Result<(), Why> {
+        match self {
+            Self::Memory(log) => log.read(read),
+            Self::Pretend(log) => log.read(read),
         }
     }
 }

@@ -233,6 +233,21 @@ fn an_offset_that_is_given_twice_is_found() {
 }
 
 #[test]
+fn a_page_that_is_older_than_what_its_reader_heard_is_found() {
+    check(Bug::ReadTooEarly, &["a page has all that its reader has heard"]);
+}
+
+#[test]
+fn a_page_that_another_asked_for_is_found() {
+    check(Bug::SwapReads, &["a page ends before what was asked", "a page has all"]);
+}
+
+#[test]
+fn a_recovery_with_a_gap_where_memory_has_moved_on_is_found() {
+    check(Bug::GapInRecovery, &["a page has no gaps"]);
+}
+
+#[test]
 fn a_run_is_the_same_each_time_unless_something_in_it_is_random() {
     let digest = |seed, bug| try_run(seed, bug).expect("the run ends").digest;
     for seed in 0..SEEDS {

@@ -1,6 +1,7 @@
 //! A pretend log, which does all that a log may do: it answers late, reorders between rooms,
 //! refuses, is in doubt, tears off what it has not kept, fails over, puts the entries of other nodes
-//! in between, and says later what is there of a room, or that this cannot be found out.
+//! in between, and says later what is there of a room, or that this cannot be found out. What is
+//! read of a room it says in any order, with each other and with what it keeps.
 //!
 //! As a *store* it leaves the order to the home and keeps in batches; as an *engine* it gives the
 //! order itself. Each step does one thing, drawn from its seed.
@@ -15,8 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 use chinwag::base::rng::SplitMix64;
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
-    Append, Appended, Entry, FromLog, Judged, Log, Marks, Opened, Opening, SaidText, Ticket, What,
-    Why,
+    Append, Appended, Entry, FromLog, Judged, Log, Marks, Opened, Opening, Part, Read, SaidText,
+    Stretch, Ticket, Wanted, What, Why,
 };
 
 /// Defects of a log that the suite must find.
@@ -28,6 +29,10 @@ pub(crate) enum LogDefect {
     EpochKept,
     /// It turns, and calls the new epoch as the old one: an offset has two messages.
     OffsetReused,
+    /// It reads a room as it was kept when it was opened: that is less than its reader has heard.
+    ReadTooEarly,
+    /// Two who read at a time are given each other's answers.
+    ReadsSwapped,
 }
 
 /// A room, as it is kept.
@@ -40,6 +45,8 @@ pub(crate) struct Room {
     pub(crate) entries: Vec<Kept>,
     /// How many of them survive anything.
     durable: usize,
+    /// How many of them did when the room was opened.
+    opened_at: usize,
     /// How many there ever were at a time.
     pub(crate) longest: usize,
     lineage: Vec<(u64, Marks)>,
@@ -72,6 +79,8 @@ pub(crate) enum Told {
     Entry { ticket: Option<Ticket>, offset: u64, rev: u64, at_ms: u64, said: Option<SaidText> },
     Kept { ticket: Ticket, receipt: Receipt },
     Refused { ticket: Ticket, why: Why },
+    Read { ticket: Ticket, stretch: Stretch },
+    NotRead { ticket: Ticket, why: Why },
     Turned { epoch: u64, kept: Marks },
 }
 
@@ -96,9 +105,21 @@ impl Told {
                 FromLog::Kept { room, ticket: *ticket, receipt: *receipt }
             }
             Self::Refused { ticket, why } => FromLog::Refused { room, ticket: *ticket, why: *why },
+            Self::Read { ticket, stretch } => FromLog::Read { room, ticket: *ticket, stretch },
+            Self::NotRead { ticket, why } => FromLog::NotRead { room, ticket: *ticket, why: *why },
             Self::Turned { epoch, kept } => FromLog::Turned { room, epoch: *epoch, kept: *kept },
         }
     }
+}
+
+/// A read under way.
+struct Reading {
+    room: RoomKey,
+    topic: String,
+    ticket: Ticket,
+    wanted: Wanted,
+    /// What will be told, once somebody has looked.
+    found: Option<Told>,
 }
 
 fn at(offset: u64) -> Marks {
@@ -115,6 +136,7 @@ pub(crate) struct PretendLog {
     epochs: u64,
     strangers: u64,
     pub(crate) rooms: BTreeMap<String, Room>,
+    reads: Vec<Reading>,
     defect: Option<LogDefect>,
 }
 
@@ -138,6 +160,7 @@ impl PretendLog {
             epochs: 1 << 60,
             strangers: 0,
             rooms: BTreeMap::new(),
+            reads: Vec::new(),
             defect,
         }
     }
@@ -159,6 +182,9 @@ impl PretendLog {
 
     /// The next thing that it says, of any room.
     pub(crate) fn next(&mut self) -> Option<(RoomKey, Told)> {
+        if let Some(read) = self.next_read() {
+            return Some(read);
+        }
         let has_news = |room: &Room| room.key.is_some() && !room.said.is_empty();
         let ready: Vec<_> = self.rooms.iter().filter(|(_, room)| has_news(room)).collect();
         let count = u64::try_from(ready.len()).ok().filter(|count| *count > 0)?;
@@ -168,8 +194,78 @@ impl PretendLog {
         Some((room.key?, room.said.pop_front()?))
     }
 
+    /// What was read, of any room that has not turned since without having said so. Mostly none,
+    /// so that it comes late, and that many are under way.
+    fn next_read(&mut self) -> Option<(RoomKey, Told)> {
+        let may_tell = |reading: &Reading| {
+            let is_open = |room: &&Room| room.key == Some(reading.room);
+            let said = self.rooms.get(&reading.topic).filter(is_open).map(|room| &room.said);
+            let turns = said.into_iter().flatten().any(|told| matches!(told, Told::Turned { .. }));
+            reading.found.is_some() && !turns
+        };
+        let ready: Vec<usize> =
+            (0..self.reads.len()).filter(|index| may_tell(&self.reads[*index])).collect();
+        let count = u64::try_from(ready.len()).ok().filter(|count| *count > 0)?;
+        let draw = self.rng.next_u64();
+        if !self.is_calm && draw.is_multiple_of(2) {
+            return None;
+        }
+        let Reading { room, found, .. } =
+            self.reads.swap_remove(ready[usize::try_from(draw / 2 % count).ok()?]);
+        Some((room, found?))
+    }
+
+    /// Looks for what one of those who read has asked for.
+    fn look(&mut self) {
+        let Ok(count) = u64::try_from(self.reads.len()) else { return };
+        if count == 0 {
+            return;
+        }
+        let index = usize::try_from(self.rng.next_u64() % count).expect("few");
+        let fails = self.is_failing || self.one_in(12);
+        let (is_early, swaps) = (
+            self.defect == Some(LogDefect::ReadTooEarly),
+            self.defect == Some(LogDefect::ReadsSwapped),
+        );
+        let Reading { topic, ticket, wanted, found, .. } = &self.reads[index];
+        let (ticket, wanted) = (*ticket, *wanted);
+        let Some(room) = self.rooms.get(topic).filter(|_| found.is_none()) else { return };
+        let upto = usize::try_from(wanted.upto).expect("few").min(room.entries.len());
+        if fails {
+            let why = if ticket.is_multiple_of(2) { Why::Storage } else { Why::Busy };
+            self.reads[index].found = Some(Told::NotRead { ticket, why });
+        } else if room.durable >= upto || is_early {
+            let seen = if is_early { room.opened_at } else { room.durable };
+            let stretch = room.stretch(wanted, upto.min(seen));
+            self.reads[index].found = Some(Told::Read { ticket, stretch });
+        }
+        if swaps {
+            self.swap_reads();
+        }
+    }
+
+    /// The defect: of two who have been read for, each is told what the other asked.
+    fn swap_reads(&mut self) {
+        let is_read = |reading: &Reading| matches!(reading.found, Some(Told::Read { .. }));
+        let ready: Vec<usize> =
+            (0..self.reads.len()).filter(|index| is_read(&self.reads[*index])).collect();
+        let [one, other, ..] = ready[..] else { return };
+        let (one_found, other_found) =
+            (self.reads[one].found.take(), self.reads[other].found.take());
+        if let (Some(Told::Read { stretch: first, .. }), Some(Told::Read { stretch: second, .. })) =
+            (one_found, other_found)
+        {
+            let (ticket, other_ticket) = (self.reads[one].ticket, self.reads[other].ticket);
+            self.reads[one].found = Some(Told::Read { ticket, stretch: second });
+            self.reads[other].found = Some(Told::Read { ticket: other_ticket, stretch: first });
+        }
+    }
+
     /// Whether there is nothing left to do or to say.
     pub(crate) fn is_idle(&self) -> bool {
+        if !self.reads.is_empty() {
+            return false;
+        }
         let is_idle = |room: &Room| {
             let has_said_all = room.said.is_empty() && room.unanswered.is_empty();
             room.waiting.is_empty() && (has_said_all || room.key.is_none())
@@ -203,6 +299,7 @@ impl PretendLog {
         if !self.is_failing && !self.one_in(2) {
             self.keep(topic);
         }
+        self.look();
     }
 
     /// All that is not kept is in doubt: a batch failed, and stays queued.
@@ -321,6 +418,7 @@ impl PretendLog {
 
     /// The home has ended without a word. A store has lost some of what it had not kept.
     pub(crate) fn crash(&mut self) {
+        self.reads.clear();
         for topic in self.rooms.keys().cloned().collect::<Vec<_>>() {
             if !self.is_engine {
                 self.epochs += 1;
@@ -353,6 +451,29 @@ impl Room {
         self.said.push_back(Told::Entry { ticket, offset, rev, at_ms, said: Some(said) });
     }
 
+    /// What is wanted, of the first `upto` messages.
+    fn stretch(&self, wanted: Wanted, upto: usize) -> Stretch {
+        let after = usize::try_from(wanted.after).expect("few").min(upto);
+        let count = usize::try_from(wanted.messages).expect("64 bits");
+        let (mut begin, mut end) = (after, upto);
+        match wanted.part {
+            Part::Newest => begin = after.max(upto.saturating_sub(count)),
+            Part::Oldest | Part::All => end = upto.min(after.saturating_add(count)),
+        }
+        let length = |begin: usize, end: usize| {
+            self.entries[begin..end].iter().map(|kept| kept.said.text_bytes()).sum::<usize>()
+        };
+        while end > begin + 1 && length(begin, end) > wanted.bytes {
+            if wanted.part == Part::Newest { begin += 1 } else { end -= 1 }
+        }
+        let messages = self.entries[begin..end].iter();
+        Stretch {
+            first: begin as u64 + 1,
+            messages: messages.map(|kept| (kept.at_ms, kept.said.clone())).collect(),
+            more: begin > after || end < upto,
+        }
+    }
+
     fn opened(&self) -> Opened {
         Opened {
             epoch: self.epoch,
@@ -379,7 +500,10 @@ impl Room {
                 let epoch = self.epoch;
                 return self.said.push_back(Told::Turned { epoch, kept });
             }
-            Some(LogDefect::AckedBeforeKept) | None => {}
+            Some(
+                LogDefect::AckedBeforeKept | LogDefect::ReadTooEarly | LogDefect::ReadsSwapped,
+            )
+            | None => {}
         }
         for (_, earlier) in &mut self.lineage {
             *earlier = earlier.min(kept);
@@ -408,6 +532,7 @@ impl Log for PretendLog {
         let is_new = !self.rooms.contains_key(topic);
         let kept = self.rooms.entry(topic.to_owned()).or_default();
         kept.key = Some(room);
+        kept.opened_at = kept.durable;
         kept.forget_asker();
         if is_new {
             kept.epoch = fresh_epoch;
@@ -423,6 +548,21 @@ impl Log for PretendLog {
             Told::Opened { opened }
         });
         Opening::Later
+    }
+
+    fn reads(&self) -> bool {
+        true
+    }
+
+    fn read(&mut self, read: Read<'_>) -> Result<(), Why> {
+        let Read { room, topic, ticket, wanted } = read;
+        if self.is_failing || self.one_in(30) {
+            return Err(if self.is_failing { Why::Storage } else { Why::Busy });
+        }
+        assert!(self.rooms[topic].key == Some(room), "what is read is open");
+        assert!(wanted.after < wanted.upto, "something is read");
+        self.reads.push(Reading { room, topic: topic.to_owned(), ticket, wanted, found: None });
+        Ok(())
     }
 
     fn close(&mut self, room: RoomKey) {

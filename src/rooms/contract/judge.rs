@@ -5,16 +5,24 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use super::{Subject, TOPICS};
 use crate::base::arena::Key;
 use crate::link::ids::{Asker, AudienceKey, Cursor, RoomKey};
-use crate::link::record::ToMember;
+use crate::link::record::{From, ToMember};
 use crate::wire::json;
 use crate::wire::phx::Payload;
 
 /// What a member asked for.
 #[derive(Clone, Debug)]
 pub(super) enum Asked {
-    Message { body: String, key: Option<String> },
+    Message {
+        body: String,
+        key: Option<String>,
+    },
     Custom,
-    Page,
+    /// A page, and up to where its reader had heard all when it asked.
+    Page {
+        from: From,
+        limit: u32,
+        heard: u64,
+    },
     Leave,
 }
 
@@ -32,7 +40,8 @@ pub(super) struct Member {
     pub(super) is_leaving: bool,
 }
 
-/// A client that went away, and what it had seen.
+/// A client that went away, and the last messages that it had seen.
+#[derive(Clone)]
 pub(super) struct Away {
     pub(super) topic: usize,
     pub(super) cursor: Cursor,
@@ -188,6 +197,9 @@ impl Judge {
         let is_in_order = !self.late.contains(&reference.parse().expect("a number"));
         let is_doubtful = response.contains("unconfirmed");
         assert!(is_in_order || is_doubtful, "own messages come back in order: {reference}");
+        if let Asked::Page { from, limit, heard } = push {
+            return self.hear_page(index, (from, limit, heard), status, response);
+        }
         let Asked::Message { body, key } = push else { return };
         let (topic, user) = (self.members[index].topic, self.members[index].user.clone());
         if status == "error" {
@@ -225,6 +237,70 @@ impl Judge {
             self.acked.insert((topic, offset, truth[at - 1].clone()));
         }
         self.seen.insert("ok");
+    }
+
+    /// A page: next to what was asked, and nothing in it that is not true.
+    fn hear_page(
+        &mut self,
+        index: usize,
+        (from, limit, heard): (From, u32, u64),
+        status: &str,
+        response: &str,
+    ) {
+        if status == "error" {
+            let reason = field(response, "reason");
+            assert!(["\"storage\"", "\"busy\""].contains(&reason), "{reason}");
+            self.seen.insert("page refused");
+            return;
+        }
+        self.seen.insert("page");
+        let page = field(response, "messages");
+        let messages: Vec<String> = page
+            .split("{\"at\":")
+            .skip(1)
+            .map(|part| format!("{{\"at\":{}", part.trim_end_matches([']', ','])))
+            .collect();
+        assert!(
+            messages.len() <= usize::try_from(limit).expect("few"),
+            "a page is as long as asked"
+        );
+        let offsets: Vec<u64> = messages.iter().map(|message| number(message, "offset")).collect();
+        assert!(offsets.is_sorted_by(|a, b| a + 1 == *b), "a page has no hole: {offsets:?}");
+        let (first, last) = (offsets.first().copied(), offsets.last().copied());
+        let more = field(response, "more") == "true";
+        match from {
+            From::Before(offset) => {
+                assert!(last.is_none_or(|last| last < offset), "a page is what was asked for");
+                let has_all = offset < 2 || offset - 1 > heard || last == Some(offset - 1);
+                assert!(
+                    has_all,
+                    "a page has all that its reader has heard: {last:?} before {offset} of {heard}"
+                );
+                assert_eq!(more, first.is_some_and(|first| first > 1), "more is true: {response}");
+            }
+            From::Latest => {
+                assert!(
+                    last.unwrap_or_default() >= heard,
+                    "a page has all that its reader has heard"
+                );
+                assert_eq!(more, first.is_some_and(|first| first > 1), "more is true: {response}");
+            }
+            From::After(offset) => {
+                assert!(first.is_none_or(|first| first > offset), "a page is what was asked for");
+                let has_all = offset >= heard || first == Some(offset + 1);
+                assert!(
+                    has_all,
+                    "a page has all that its reader has heard: {first:?} after {offset} of {heard}"
+                );
+            }
+        }
+        let topic = self.members[index].topic;
+        for (message, offset) in messages.iter().zip(offsets) {
+            let body = field(message, "body");
+            let told =
+                self.told.entry((topic, epoch(message), offset)).or_insert_with(|| body.to_owned());
+            assert_eq!(told, body, "an offset has one message");
+        }
     }
 
     pub(super) fn check_acked<L: Subject>(&self, log: &L) {

@@ -112,6 +112,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether it is a read that took too long.
+    pub(super) fn is_late(&self) -> bool {
+        let code = match self {
+            Self::Sqlite(error) => error.sqlite_error_code(),
+            _ => None,
+        };
+        code == Some(ErrorCode::OperationInterrupted)
+    }
+
     /// What kind of failure it is.
     #[must_use]
     pub fn cause(&self) -> Cause {

@@ -1,8 +1,8 @@
 //! A shard's end of the store: the log of its rooms.
 //!
 //! ```text
-//!   home ── open, append, close ──> StoreLog ── ToStore ──> writer
-//!        <─ LogAnswer ─────────────          <─ FromStore ── writer, readers
+//!   home ── open, append, read, close ──> StoreLog ── ToStore ──> writer
+//!        <─ LogAnswer ───────────────────          <─ FromStore ── writer, readers
 //! ```
 //!
 //! The home gives the order, so an append is `Ordered` in the call, and the answer follows when it
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use crate::limits::STORE_WAITING_BYTES_MAX;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{
-    Append, Appended, Log, LogAnswer, LogEnd, Marks, Opening, Ticket, What, Why,
+    Append, Appended, Log, LogAnswer, LogEnd, Marks, Opening, Read, Ticket, What, Why,
 };
 use crate::link::record::Field;
 use crate::link::store::{FromStore, ToStore, read_whole};
@@ -55,8 +55,11 @@ pub struct StoreLog {
     kept_through: u64,
     /// Of those under way, how many are to be told that they are in doubt, and which is the next.
     doubted: std::ops::Range<usize>,
-    /// Rooms that could not be opened and have not been told.
+    /// What is to be read, by the number of that.
+    reading: HashMap<u64, (RoomKey, Ticket), ahash::RandomState>,
+    /// Rooms that could not be opened, and what could not be read, which have not been told.
     not_opened: Vec<RoomKey>,
+    not_read: Vec<(RoomKey, Ticket)>,
     is_failing: bool,
     /// Set if something was taken that the writer will never have.
     is_lost: Arc<AtomicBool>,
@@ -83,7 +86,9 @@ impl StoreLog {
             under_way: VecDeque::new(),
             kept_through: 0,
             doubted: 0..0,
+            reading: HashMap::default(),
             not_opened: Vec::new(),
+            not_read: Vec::new(),
             is_failing: false,
             is_lost,
             record: Vec::new(),
@@ -121,6 +126,9 @@ impl StoreLog {
         if let Some(room) = self.not_opened.pop() {
             return Some(LogAnswer::NotOpened { room, why: Why::Storage });
         }
+        if let Some((room, ticket)) = self.not_read.pop() {
+            return Some(LogAnswer::NotRead { room, ticket, why: Why::Storage });
+        }
         let kept = self.under_way.pop_front_if(|first| first.number <= self.kept_through)?;
         let UnderWay { room, ticket, receipt, .. } = kept;
         Some(LogAnswer::Kept { room, ticket, receipt })
@@ -130,6 +138,7 @@ impl StoreLog {
         let is_kept = |first: &UnderWay| first.number <= self.kept_through;
         !self.doubted.is_empty()
             || !self.not_opened.is_empty()
+            || !self.not_read.is_empty()
             || self.under_way.front().is_some_and(is_kept)
     }
 
@@ -145,6 +154,15 @@ impl StoreLog {
                 let room = self.opening.remove(&number)?;
                 return Some(LogAnswer::NotOpened { room, why: Why::Storage });
             }
+            FromStore::Read { number, run } => {
+                let (room, ticket) = self.reading.remove(&number)?;
+                return Some(LogAnswer::Read { room, ticket, stretch: run.stretch() });
+            }
+            FromStore::NotRead { number, is_late } => {
+                let (room, ticket) = self.reading.remove(&number)?;
+                let why = if is_late { Why::Busy } else { Why::Storage };
+                return Some(LogAnswer::NotRead { room, ticket, why });
+            }
             FromStore::Kept { through } => self.kept_through = through,
             FromStore::Failing {} => {
                 self.is_failing = true;
@@ -153,6 +171,9 @@ impl StoreLog {
                 let mut opening: Vec<_> = self.opening.drain().collect();
                 opening.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
                 self.not_opened.extend(opening.into_iter().map(|(_, room)| room));
+                let mut reading: Vec<_> = self.reading.drain().collect();
+                reading.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+                self.not_read.extend(reading.into_iter().map(|(_, read)| read));
             }
             FromStore::Healed {} => self.is_failing = false,
         }
@@ -200,6 +221,21 @@ impl Log for StoreLog {
         Appended::Ordered
     }
 
+    fn reads(&self) -> bool {
+        true
+    }
+
+    fn read(&mut self, read: Read<'_>) -> Result<(), Why> {
+        if let Some(why) = self.refuses() {
+            return Err(why);
+        }
+        let Read { room, ticket, wanted, .. } = read;
+        let number = self.next_number();
+        self.reading.insert(number, (room, ticket));
+        self.send(ToStore::Read { number, room, wanted });
+        Ok(())
+    }
+
     fn close(&mut self, room: RoomKey) {
         self.send(ToStore::Close { room });
     }
@@ -240,7 +276,9 @@ impl LogEnd for StoreLog {
         self.opening.clear();
         self.under_way.clear();
         self.doubted = 0..0;
+        self.reading.clear();
         self.not_opened.clear();
+        self.not_read.clear();
         self.send(ToStore::Restarted {});
     }
 }

@@ -16,8 +16,8 @@ use super::error::StoreError;
 use super::row::{id_of, offset_of, sum_of};
 use super::writer::top_of;
 use crate::limits::LINEAGE_EPOCHS_MAX;
-use crate::link::log::{Marks, Said};
-use crate::link::store::Found;
+use crate::link::log::{Marks, Part, Said, Wanted};
+use crate::link::store::{Found, Run};
 
 /// How long a read may take, in milliseconds.
 const READ_MS_MAX: u64 = 500;
@@ -63,6 +63,22 @@ impl Loaded {
     }
 }
 
+/// Messages that were read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Page {
+    first: u64,
+    more: bool,
+    messages: Vec<u8>,
+}
+
+impl Page {
+    /// As they are told.
+    pub(super) fn run(&self) -> Run<'_> {
+        let Self { first, more, messages } = self;
+        Run { first: *first, more: *more, messages }
+    }
+}
+
 impl Reader {
     pub(super) fn new(mut conn: Connection, lock: Arc<File>) -> Result<Self, StoreError> {
         let (began, due_ms) = (Instant::now(), Arc::new(AtomicU64::new(u64::MAX)));
@@ -92,39 +108,115 @@ impl Reader {
         let look = self.conn.unchecked_transaction()?;
         let top = top_of(&look, id)?;
         let (epoch, lineage) = epochs(&look, id)?;
-        let (mut messages, mut ends, mut next) = (Vec::new(), vec![0], top.offset);
         let sql = "SELECT id, at, user, name, body, key, reply_to, sum FROM message \
                    WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3";
         let mut statement = look.prepare_cached(sql)?;
         let range = params![id_of(id, 1), id_of(id, top.offset), bounds.messages];
         let mut rows = statement.query(range)?;
+        let mut pieces = Pieces::default();
         while let Some(row) = rows.next()? {
             let Some(message) = Message::of(row) else {
                 self.damaged += 1;
                 break;
             };
-            if offset_of(message.id) != next {
+            let next = top.offset - pieces.len();
+            if offset_of(message.id) != next || !pieces.push(&message, bounds.bytes) {
                 break;
             }
-            Found::push_message(&mut messages, message.at_ms, message.said);
-            if messages.len() > bounds.bytes {
+        }
+        Ok(Loaded { epoch, top, lineage, tail: pieces.backwards() })
+    }
+
+    /// Reads messages of a room, without a hole: those next to the end of what is wanted, the upper
+    /// one for the newest, the lower one for others. Damaged ones at that end are skipped.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite, and if it takes too long.
+    pub(super) fn read(&mut self, id: u32, wanted: Wanted) -> Result<Page, StoreError> {
+        self.begin();
+        let Wanted { after, upto, part, messages: count, bytes } = wanted;
+        let is_newest = part == Part::Newest;
+        let sql = if is_newest {
+            "SELECT id, at, user, name, body, key, reply_to, sum FROM message \
+             WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC"
+        } else {
+            "SELECT id, at, user, name, body, key, reply_to, sum FROM message \
+             WHERE id BETWEEN ?1 AND ?2 ORDER BY id"
+        };
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut rows = statement.query(params![id_of(id, after + 1), id_of(id, upto)])?;
+        let (mut begin, mut more, mut pieces) = (0, false, Pieces::default());
+        while let Some(row) = rows.next()? {
+            let Some(message) = Message::of(row) else {
+                self.damaged += 1;
+                if pieces.len() == 0 {
+                    continue;
+                }
+                more = true;
+                break;
+            };
+            let offset = offset_of(message.id);
+            if pieces.len() == 0 {
+                begin = offset;
+            }
+            let next = if is_newest { begin - pieces.len() } else { begin + pieces.len() };
+            let is_one_more = offset == next && pieces.len() < u64::from(count);
+            if !is_one_more || !pieces.push(&message, bytes) {
+                more = true;
                 break;
             }
-            ends.push(messages.len());
-            next -= 1;
         }
-        // The oldest first.
-        let mut tail = Vec::with_capacity(*ends.last().expect("it begins with 0"));
-        for piece in ends.windows(2).rev() {
-            tail.extend_from_slice(&messages[piece[0]..piece[1]]);
-        }
-        Ok(Loaded { epoch, top, lineage, tail })
+        let first = if is_newest { (begin + 1).saturating_sub(pieces.len()) } else { begin };
+        let messages = if is_newest { pieces.backwards() } else { pieces.bytes };
+        Ok(Page { first, more, messages })
     }
 
     #[cfg(test)]
     pub(super) fn conn(&self) -> &Connection {
         self.begin();
         &self.conn
+    }
+}
+
+/// Messages on their way, in the order in which they were read.
+struct Pieces {
+    bytes: Vec<u8>,
+    /// Where each begins, and where the last one ends.
+    ends: Vec<usize>,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), ends: vec![0] }
+    }
+}
+
+impl Pieces {
+    fn len(&self) -> u64 {
+        self.ends.len() as u64 - 1
+    }
+
+    /// Adds a message, unless all would be more than this; the first one may be.
+    fn push(&mut self, message: &Message<'_>, bytes_max: usize) -> bool {
+        let before = self.bytes.len();
+        Found::push_message(&mut self.bytes, message.at_ms, message.said);
+        let has_place = self.bytes.len() <= bytes_max || before == 0;
+        if has_place {
+            self.ends.push(self.bytes.len());
+        } else {
+            self.bytes.truncate(before);
+        }
+        has_place
+    }
+
+    /// The last one first.
+    fn backwards(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        for piece in self.ends.windows(2).rev() {
+            bytes.extend_from_slice(&self.bytes[piece[0]..piece[1]]);
+        }
+        bytes
     }
 }
 

@@ -17,6 +17,24 @@ const COMMIT_US: [u64; 14] = [
 /// Bounds of the histogram of batches, in messages.
 const BATCH_MESSAGES: [u64; 9] = [1, 2, 5, 10, 20, 50, 100, 200, 500];
 
+/// Bounds of the histograms of reads, in microseconds.
+const READ_US: [u64; 12] =
+    [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000];
+
+/// What a reader is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadKind {
+    /// A room that is opened.
+    Room,
+    /// A page of the history.
+    Page,
+    /// What a client missed.
+    Recovery,
+}
+
+/// What the kinds are called, in the order of their numbers.
+const READ_KINDS: [&str; 3] = ["room", "page", "recovery"];
+
 /// What failures are counted as.
 const CAUSES: [Cause; 5] = [Cause::Full, Cause::Sync, Cause::Io, Cause::Corrupt, Cause::Defect];
 
@@ -31,7 +49,8 @@ pub struct StoreStats {
     batch_messages: Histogram<{ BATCH_MESSAGES.len() }>,
     wal_bytes: AtomicU64,
     errors: [AtomicU64; CAUSES.len()],
-    room_loads: AtomicU64,
+    /// By kind.
+    read_us: [Histogram<{ READ_US.len() }>; READ_KINDS.len()],
     damaged: AtomicU64,
 }
 
@@ -57,18 +76,25 @@ impl<const N: usize> Histogram<N> {
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
-    fn push_text(&self, out: &mut String, name: &str, help: &str, bounds: &[u64; N]) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "# HELP chinwag_{name} {help}\n# TYPE chinwag_{name} histogram");
+    /// How much was counted.
+    fn count_of_all(&self) -> u64 {
+        self.counts.iter().chain([&self.above]).map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Appends its lines. `labels` are those besides the bound: `kind="page"`, or none.
+    fn push_text(&self, out: &mut String, name: &str, labels: &str, bounds: &[u64; N]) {
+        let comma = if labels.is_empty() { "" } else { "," };
+        let all = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
         let mut count = 0;
+        // Writing to a string cannot fail.
         for (bound, here) in bounds.iter().zip(&self.counts) {
             count += here.load(Ordering::Relaxed);
-            let _ = writeln!(out, "chinwag_{name}_bucket{{le=\"{bound}\"}} {count}");
+            let _ = writeln!(out, "chinwag_{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
         }
         count += self.above.load(Ordering::Relaxed);
         let sum = self.sum.load(Ordering::Relaxed);
-        let _ = writeln!(out, "chinwag_{name}_bucket{{le=\"+Inf\"}} {count}");
-        let _ = writeln!(out, "chinwag_{name}_sum {sum}\nchinwag_{name}_count {count}");
+        let _ = writeln!(out, "chinwag_{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}");
+        let _ = writeln!(out, "chinwag_{name}_sum{all} {sum}\nchinwag_{name}_count{all} {count}");
     }
 }
 
@@ -104,9 +130,9 @@ impl StoreStats {
         self.errors[at].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A room was loaded, and on the way so many rows were not what had been written.
-    pub(super) fn loaded(&self, damaged: u64) {
-        self.room_loads.fetch_add(1, Ordering::Relaxed);
+    /// Something was read, and on the way so many rows were not what had been written.
+    pub(super) fn read(&self, kind: ReadKind, took_us: u64, damaged: u64) {
+        self.read_us[kind as usize].count(&READ_US, took_us);
         self.damaged.fetch_add(damaged, Ordering::Relaxed);
     }
 
@@ -122,10 +148,19 @@ impl StoreStats {
             let is_now = u8::from(number == now);
             let _ = writeln!(out, "chinwag_store_state{{state=\"{state}\"}} {is_now}");
         }
-        let help = "How long commits took, in microseconds.";
-        self.commit_us.push_text(out, "store_commit_us", help, &COMMIT_US);
-        let help = "Messages in a commit.";
-        self.batch_messages.push_text(out, "store_batch_messages", help, &BATCH_MESSAGES);
+        push_head(out, "store_commit_us", "histogram", "How long commits took, in microseconds.");
+        self.commit_us.push_text(out, "store_commit_us", "", &COMMIT_US);
+        push_head(out, "store_batch_messages", "histogram", "Messages in a commit.");
+        self.batch_messages.push_text(out, "store_batch_messages", "", &BATCH_MESSAGES);
+        push_head(out, "store_reads_total", "counter", "What was read of rooms.");
+        for (kind, read_us) in READ_KINDS.iter().zip(&self.read_us) {
+            let count = read_us.count_of_all();
+            let _ = writeln!(out, "chinwag_store_reads_total{{kind=\"{kind}\"}} {count}");
+        }
+        push_head(out, "store_read_us", "histogram", "How long reads took, in microseconds.");
+        for (kind, read_us) in READ_KINDS.iter().zip(&self.read_us) {
+            read_us.push_text(out, "store_read_us", &format!("kind=\"{kind}\""), &READ_US);
+        }
         let _ = writeln!(
             out,
             "# HELP chinwag_store_errors_total Commits and checkpoints that failed.\n# TYPE chinwag_store_errors_total counter"
@@ -136,7 +171,6 @@ impl StoreStats {
         }
         for (name, kind, help, value) in [
             ("wal_bytes", "gauge", "The log of the database, in bytes.", &self.wal_bytes),
-            ("room_loads_total", "counter", "Rooms that were read.", &self.room_loads),
             (
                 "damaged_rows_total",
                 "counter",
@@ -153,6 +187,11 @@ impl StoreStats {
     }
 }
 
+fn push_head(out: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "# HELP chinwag_{name} {help}\n# TYPE chinwag_{name} {kind}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +202,9 @@ mod tests {
         stats.committed(3, 250, 8_000);
         stats.committed(1_000, 251, 9_000);
         stats.failed(Cause::Full);
-        stats.loaded(2);
+        stats.read(ReadKind::Room, 51, 2);
+        stats.read(ReadKind::Page, 50, 0);
+        stats.read(ReadKind::Page, 1_000_000, 0);
         assert!(stats.is_working());
         stats.set_state(State::Failed { cause: Cause::Corrupt });
         assert!(!stats.is_working());
@@ -182,7 +223,13 @@ mod tests {
             "chinwag_store_batch_messages_sum 1003",
             "chinwag_store_errors_total{code=\"full\"} 1",
             "chinwag_store_wal_bytes 9000",
-            "chinwag_store_room_loads_total 1",
+            "chinwag_store_reads_total{kind=\"room\"} 1",
+            "chinwag_store_reads_total{kind=\"page\"} 2",
+            "chinwag_store_reads_total{kind=\"recovery\"} 0",
+            "chinwag_store_read_us_bucket{kind=\"page\",le=\"50\"} 1",
+            "chinwag_store_read_us_bucket{kind=\"page\",le=\"+Inf\"} 2",
+            "chinwag_store_read_us_sum{kind=\"room\"} 51",
+            "chinwag_store_read_us_count{kind=\"page\"} 2",
             "chinwag_store_damaged_rows_total 2",
         ] {
             assert!(text.lines().any(|of| of == line), "{line}");

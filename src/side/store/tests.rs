@@ -12,10 +12,10 @@ use super::disk::{Disk, Options};
 use super::error::{Cause, StoreError};
 use super::reader::{Loaded, Reader, TailBounds};
 use super::row::id_of;
-use super::writer::{Opening, Writer};
+use super::writer::{Question, Writer};
 use crate::base::arena::Key;
 use crate::link::ids::RoomKey;
-use crate::link::log::{Marks, Opened, Said, SaidText};
+use crate::link::log::{Marks, Opened, Part, Said, SaidText, Stretch, Wanted};
 use crate::link::record::Field;
 use crate::link::store::ToStore;
 
@@ -87,7 +87,7 @@ impl Home {
         let mut openings = Vec::new();
         self.writer.write(&batch, &mut openings).expect("it is written");
         let [opening] = openings[..] else { panic!("one was opened: {openings:?}") };
-        assert_eq!(opening, Opening { shard: 0, number, id: opening.id });
+        assert_eq!(opening, Question { shard: 0, number, id: opening.id, wanted: None });
         opening.id
     }
 
@@ -232,8 +232,60 @@ fn a_tail_is_bounded_and_ends_with_the_last_message() {
     };
     assert_eq!(tail(TailBounds { messages: 2, ..TAIL }), "\"c\",\"d\"");
     assert_eq!(tail(TailBounds { messages: 0, ..TAIL }), "");
-    assert_eq!(tail(TailBounds { bytes: 1, ..TAIL }), "");
+    assert_eq!(tail(TailBounds { bytes: 1, ..TAIL }), "\"d\"", "one is there, however long");
     assert_eq!(tail(TailBounds { bytes: 100, ..TAIL }), "\"b\",\"c\",\"d\"");
+}
+
+#[test]
+fn what_is_read_is_next_to_what_was_asked_and_says_whether_there_is_more() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    home.open(1, 50);
+    home.open(2, 51);
+    home.say(1, 0, &["\"a\"", "\"b\"", "\"c\"", "\"d\"", "\"e\""]);
+    home.say(2, 0, &["\"other\""]);
+    let id = home.open(1, 51).unwrap();
+    let mut read = |after, upto, part, messages, bytes| {
+        let wanted = Wanted { after, upto, part, messages, bytes };
+        let Stretch { first, messages, more } = reader.read(id, wanted).unwrap().run().stretch();
+        let bodies: Vec<_> = messages.iter().map(|(_, said)| said.body.trim_matches('"')).collect();
+        (first, bodies.concat(), more)
+    };
+    let is = |first, bodies: &str, more| (first, bodies.to_owned(), more);
+    assert_eq!(read(0, 4, Part::Newest, 2, 1_000), is(3, "cd", true));
+    assert_eq!(read(0, 2, Part::Newest, 2, 1_000), is(1, "ab", false));
+    assert_eq!(read(0, 5, Part::Newest, 9, 1), is(5, "e", true), "one, however long");
+    assert_eq!(read(2, 5, Part::Newest, 9, 1_000), is(3, "cde", false));
+    assert_eq!(read(1, 4, Part::Oldest, 2, 1_000), is(2, "bc", true));
+    assert_eq!(read(1, 3, Part::Oldest, 2, 1_000), is(2, "bc", false));
+    assert_eq!(read(1, 4, Part::All, u32::MAX, 1_000), is(2, "bcd", false));
+    assert_eq!(read(1, 4, Part::All, u32::MAX, 70), is(2, "bc", true));
+    assert_eq!(read(5, 9, Part::All, u32::MAX, 1_000), is(0, "", false), "of no other room");
+    assert_eq!(read(0, 0, Part::Newest, 9, 1_000).1, "");
+}
+
+#[test]
+fn a_page_ends_at_what_is_damaged_and_the_next_goes_on_behind_it() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    home.open(1, 50);
+    home.say(1, 0, &["\"a\"", "\"b\"", "\"c\"", "\"d\"", "\"e\""]);
+    let id = home.open(1, 51).unwrap();
+    let row = id_of(id, 3);
+    meddle(&folder.file(), &format!("UPDATE message SET body = '\"!\"' WHERE id = {row}"));
+    let mut read = |after, upto, part| {
+        let wanted = Wanted { after, upto, part, messages: 9, bytes: 1_000 };
+        let Stretch { first, messages, more } = reader.read(id, wanted).unwrap().run().stretch();
+        assert_eq!(reader.take_damaged(), 1);
+        (first, messages.len(), more)
+    };
+    assert_eq!(read(0, 5, Part::Newest), (4, 2, true));
+    assert_eq!(read(0, 3, Part::Newest), (1, 2, false));
+    assert_eq!(read(0, 5, Part::Oldest), (1, 2, true));
+    assert_eq!(read(2, 5, Part::Oldest), (4, 2, false));
+    assert_eq!(read(0, 5, Part::All), (1, 2, true), "no recovery is whole");
 }
 
 #[test]

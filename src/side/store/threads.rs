@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   "store-writer"    take what all rings hold ─ one commit ─ Kept, Opened, Load ─ checkpoint, or rest
-//!   "store-reader-0"  Load ─ Opened
+//!   "store-reader-0"  Load ─ Opened, Read
 //! ```
 //!
 //! They meet the shards in a mesh of their own, whose last ports are theirs. There is no timer for
@@ -32,14 +32,15 @@ use super::faults::{Faults, State};
 use super::log::StoreLog;
 use super::reader::{Reader, TailBounds};
 use super::socket::{Request, Requests};
-use super::stats::StoreStats;
-use super::writer::{Opening, Writer};
+use super::stats::{ReadKind, StoreStats};
+use super::writer::{Question, Writer};
 use crate::limits::{
     STORE_BATCH_BYTES_MAX, STORE_BATCH_MAX, STORE_CHECKPOINT_BYTES, STORE_CHECKPOINT_IDLE_BYTES,
     STORE_REST_MS,
 };
+use crate::link::log::Part;
 use crate::link::record::Field;
-use crate::link::store::{FromStore, Load, ToStore, read_whole};
+use crate::link::store::{FromStore, Load, Run, ToStore, read_whole};
 use crate::mesh::{Port, Wake, connect_with};
 
 /// A store that runs. It ends with [`Store::stop`]; dropped without that, its end is one without
@@ -142,7 +143,7 @@ impl Store {
                 readers,
                 writer: new_writer.here(),
                 batch: Batch::default(),
-                openings: Vec::new(),
+                questions: Vec::new(),
                 kept: vec![0; usize::from(shards)],
                 messages: 0,
                 faults: Faults::new(),
@@ -210,7 +211,7 @@ struct WriterThread {
     readers: u16,
     writer: Writer,
     batch: Batch,
-    openings: Vec<Opening>,
+    questions: Vec<Question>,
     /// By shard: the number of its last append in the batch; 0 if there is none.
     kept: Vec<u64>,
     /// How many messages are in the batch.
@@ -293,7 +294,7 @@ impl WriterThread {
     /// Commits the batch, and tells of it.
     fn write(&mut self) {
         let began = Instant::now();
-        match self.writer.write(&self.batch, &mut self.openings) {
+        match self.writer.write(&self.batch, &mut self.questions) {
             Ok(()) => {
                 let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                 self.stats.committed(self.messages, took_us, self.writer.wal_bytes());
@@ -315,18 +316,21 @@ impl WriterThread {
                 self.send(shard, FromStore::Kept { through });
             }
         }
-        let mut openings = std::mem::take(&mut self.openings);
-        for Opening { shard, number, id } in openings.drain(..) {
-            match id {
-                None => self.send(shard, FromStore::Opened { number, found: None }),
-                Some(id) => {
+        let mut questions = std::mem::take(&mut self.questions);
+        for Question { shard, number, id, wanted } in questions.drain(..) {
+            match (id, wanted) {
+                (None, None) => self.send(shard, FromStore::Opened { number, found: None }),
+                (None, Some(_)) => {
+                    self.send(shard, FromStore::Read { number, run: Run::default() });
+                }
+                (Some(id), wanted) => {
                     let readers = u32::from(self.readers);
                     let reader = u16::try_from(id % readers).expect("below the count of readers");
-                    self.send(self.shards + 1 + reader, Load { shard, number, id });
+                    self.send(self.shards + 1 + reader, Load { shard, number, id, wanted });
                 }
             }
         }
-        self.openings = openings;
+        self.questions = questions;
         // Before anything else is done here: shards can go on.
         self.port.end_turn();
     }
@@ -362,7 +366,7 @@ impl WriterThread {
     fn try_again(&mut self) {
         let healed = self.writer.heal().and_then(|is_fit| {
             if is_fit && !self.batch.is_empty() {
-                self.writer.write(&self.batch, &mut self.openings)?;
+                self.writer.write(&self.batch, &mut self.questions)?;
             }
             Ok(is_fit)
         });
@@ -463,30 +467,53 @@ impl ReaderThread {
         while !stop.load(Ordering::Acquire) {
             self.port.woke();
             while let Some(_writer) = self.port.recv(&mut record) {
-                let Load { shard, number, id } = read_whole(&record);
-                let loaded = self.reader.load(id, self.tail);
-                let damaged = self.reader.take_damaged();
-                self.stats.loaded(damaged);
-                if damaged > 0 {
-                    tracing::error!(id, "a room has a message that is not what was written");
-                }
+                let load: Load = read_whole(&record);
                 record.clear();
-                match &loaded {
-                    Ok(loaded) => {
-                        let found = Some(loaded.found());
-                        FromStore::Opened { number, found }.put(&mut record);
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "a room cannot be read");
-                        FromStore::NotOpened { number }.put(&mut record);
-                    }
-                }
-                self.port.send(shard, &record);
+                self.answer(load, &mut record);
+                self.port.send(load.shard, &record);
                 self.port.end_turn();
             }
             if self.port.may_sleep() {
                 thread::park();
             }
+        }
+    }
+
+    /// Reads what is asked for, and writes the answer.
+    fn answer(&mut self, load: Load, record: &mut Vec<u8>) {
+        let Load { shard: _, number, id, wanted } = load;
+        let began = Instant::now();
+        let kind = match wanted {
+            None => {
+                match &self.reader.load(id, self.tail) {
+                    Ok(loaded) => {
+                        let found = Some(loaded.found());
+                        FromStore::Opened { number, found }.put(record);
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, id, "a room cannot be loaded");
+                        FromStore::NotOpened { number }.put(record);
+                    }
+                }
+                ReadKind::Room
+            }
+            Some(wanted) => {
+                match &self.reader.read(id, wanted) {
+                    Ok(found) => FromStore::Read { number, run: found.run() }.put(record),
+                    Err(error) => {
+                        tracing::error!(%error, id, "messages cannot be read");
+                        let is_late = error.is_late();
+                        FromStore::NotRead { number, is_late }.put(record);
+                    }
+                }
+                if wanted.part == Part::All { ReadKind::Recovery } else { ReadKind::Page }
+            }
+        };
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let damaged = self.reader.take_damaged();
+        self.stats.read(kind, took_us, damaged);
+        if damaged > 0 {
+            tracing::error!(id, "a room has a message that is not what was written");
         }
     }
 }

@@ -15,8 +15,8 @@ use super::threads::{Start, Store};
 use super::tools;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{
-    Append, Appended, Entry, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Said, What,
-    Why,
+    Append, Appended, Entry, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Part, Read,
+    Said, Stretch, Wanted, What, Why,
 };
 use crate::mesh::Wake;
 
@@ -85,6 +85,11 @@ impl Home {
             LogAnswer::Refused { ticket, why, .. } => (ticket, why),
             other => panic!("something is refused, not {other:?}"),
         }
+    }
+
+    fn read(&mut self, room: RoomKey, ticket: u64, upto: u64) -> Result<(), Why> {
+        let wanted = Wanted { after: 0, upto, part: Part::Newest, messages: 3, bytes: 1_000 };
+        self.log.read(Read { room, topic: "", ticket, wanted })
     }
 
     fn append(&mut self, room: RoomKey, offset: u64, said: Said<'_>) -> Appended {
@@ -239,6 +244,40 @@ fn a_room_is_loaded_behind_all_that_was_said_in_it() {
 }
 
 #[test]
+fn a_room_is_read_behind_all_that_was_said_in_it_and_though_it_is_closed() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 2);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    assert_eq!(home.read(key(1), 7, 1), Ok(()));
+    let nothing = LogAnswer::Read { room: key(1), ticket: 7, stretch: Stretch::default() };
+    assert_eq!(home.answer(), nothing, "nothing was said in it yet");
+    for round in 1..=50 {
+        home.append(key(1), round, said(&format!("\"{round}\"")));
+        assert_eq!(home.read(key(1), 1_000 + round, round), Ok(()));
+        if round == 50 {
+            home.log.close(key(1));
+        }
+        // Of two threads, in any order.
+        let answers = [home.answer(), home.answer()];
+        let is_kept = |answer: &&LogAnswer| matches!(answer, LogAnswer::Kept { .. });
+        assert_eq!(answers.iter().filter(is_kept).count(), 1, "{answers:?}");
+        let read = answers.iter().find_map(|answer| match answer {
+            LogAnswer::Read { room, ticket, stretch } => Some((*room, *ticket, stretch)),
+            _ => None,
+        });
+        let (room, ticket, stretch) = read.expect("it is read");
+        assert_eq!((room, ticket), (key(1), 1_000 + round));
+        let last = stretch.messages.last().map(|(_, said)| said.body.trim_matches('"'));
+        assert_eq!(last, Some(&*round.to_string()));
+        let count = round.min(3);
+        let found = (stretch.first, stretch.messages.len() as u64, stretch.more);
+        assert_eq!(found, (round + 1 - count, count, round > 3));
+    }
+    store.stop().unwrap();
+}
+
+#[test]
 fn a_shard_that_begins_anew_hears_nothing_of_its_old_life() {
     let folder = Folder::new();
     let (store, mut homes) = start(&folder, 1, 1);
@@ -246,6 +285,7 @@ fn a_shard_that_begins_anew_hears_nothing_of_its_old_life() {
     home.open(key(1), "room:a", 50);
     home.append(key(1), 1, said("\"x\""));
     home.log.open(key(2), "room:b", 51);
+    home.read(key(1), 5, 1).unwrap();
     home.log.restarted();
     let opened = home.open(key(3), "room:a", 52).expect("what it had said is there");
     assert_eq!((opened.top.offset, opened.epoch), (1, 50));
@@ -295,10 +335,17 @@ fn what_is_under_way_when_the_disk_fails_is_in_doubt_and_kept_when_it_works_agai
     home.append(key(1), 2, said("\"b\""));
     home.append(key(1), 3, said("\"c\""));
     assert_eq!(home.log.open(key(2), "room:b", 51), Opening::Later);
+    assert_eq!(home.read(key(1), 90, 1), Ok(()));
+    assert_eq!(home.read(key(1), 91, 1), Ok(()));
     assert_eq!(home.refused(), (2, Why::Unconfirmed));
     assert_eq!(home.refused(), (3, Why::Unconfirmed));
     let not_opened = LogAnswer::NotOpened { room: key(2), why: Why::Storage };
     assert_eq!(home.answer(), not_opened);
+    for ticket in [90, 91] {
+        let not_read = LogAnswer::NotRead { room: key(1), ticket, why: Why::Storage };
+        assert_eq!(home.answer(), not_read);
+    }
+    assert_eq!(home.read(key(1), 92, 1), Err(Why::Storage));
     assert!(!store.stats().is_working());
     assert_eq!(home.append(key(1), 4, said("\"d\"")), Appended::Refused(Why::Storage));
     assert_eq!(home.log.open(key(3), "room:c", 52), Opening::Refused(Why::Storage));

@@ -3,6 +3,7 @@
 //! ```text
 //!   Open ───> is the room there? may its latest epoch have lost something? then a new era
 //!   Append ─> its row; before the first one of a room, the room's own and its first era
+//!   Read ───> for a reader, when the batch is kept
 //! ```
 //!
 //! A batch is one transaction, and there is no timer: while one is written the next one gathers. A
@@ -29,7 +30,7 @@ use super::disk::{Lives, checkpoint_all};
 use super::error::StoreError;
 use super::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of, sum_of};
 use crate::link::ids::RoomKey;
-use crate::link::log::{Marks, Said};
+use crate::link::log::{Marks, Said, Wanted};
 use crate::link::store::ToStore;
 
 /// Bytes of a page in the log, with its header.
@@ -63,15 +64,17 @@ struct Room {
 #[derive(Default)]
 struct Rooms(HashMap<(u16, u64), Room, ahash::RandomState>);
 
-/// What is there of a room that was opened.
+/// A question about a room: what is there of one that was opened, or what can be read of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Opening {
-    /// Who opens it.
+pub(super) struct Question {
+    /// Who asks.
     pub(super) shard: u16,
     /// As it called that.
     pub(super) number: u64,
-    /// The room; none, if it begins.
+    /// The room; none, if nothing was kept of it.
     pub(super) id: Option<u32>,
+    /// What is read; none, if it was opened.
+    pub(super) wanted: Option<Wanted>,
 }
 
 /// A writer that has not come to its thread.
@@ -112,7 +115,7 @@ impl Writer {
         Rc::clone(&self.conn)
     }
 
-    /// Writes a batch in one transaction, and appends what was opened to `openings`. When this has
+    /// Writes a batch in one transaction, and appends what was asked to `questions`. When this has
     /// returned, all of it is on disk.
     ///
     /// # Errors
@@ -121,13 +124,13 @@ impl Writer {
     pub(super) fn write(
         &mut self,
         batch: &Batch,
-        openings: &mut Vec<Opening>,
+        questions: &mut Vec<Question>,
     ) -> Result<(), StoreError> {
-        let count = openings.len();
+        let count = questions.len();
         let mut begun = Vec::new();
-        let written = self.try_write(batch, openings, &mut begun);
+        let written = self.try_write(batch, questions, &mut begun);
         if written.is_err() {
-            openings.truncate(count);
+            questions.truncate(count);
             // Their ids were given by a transaction that is no more.
             for key in begun {
                 if let Some(room) = self.rooms.0.get_mut(&key) {
@@ -141,7 +144,7 @@ impl Writer {
     fn try_write(
         &mut self,
         batch: &Batch,
-        openings: &mut Vec<Opening>,
+        questions: &mut Vec<Question>,
         begun: &mut Vec<(u16, u64)>,
     ) -> Result<(), StoreError> {
         let step = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
@@ -154,7 +157,7 @@ impl Writer {
                     }
                     let room_here = Room { topic: topic.into(), epoch, id };
                     self.rooms.0.insert((shard, room.to_u64()), room_here);
-                    openings.push(Opening { shard, number, id });
+                    questions.push(Question { shard, number, id, wanted: None });
                 }
                 ToStore::Append { room, top, at_ms, said, .. } => {
                     let key = (shard, room.to_u64());
@@ -168,6 +171,10 @@ impl Writer {
                         id
                     };
                     insert(&step, id, top.offset + 1, at_ms, said)?;
+                }
+                ToStore::Read { number, room, wanted } => {
+                    let id = self.rooms.open(shard, room).id;
+                    questions.push(Question { shard, number, id, wanted: Some(wanted) });
                 }
                 ToStore::Close { room } => drop(self.rooms.0.remove(&(shard, room.to_u64()))),
                 ToStore::Restarted {} => self.rooms.0.retain(|(of, _), _| *of != shard),
@@ -262,7 +269,7 @@ impl Rooms {
     /// If it has not: its message would have no room.
     fn open(&mut self, shard: u16, room: RoomKey) -> &mut Room {
         let room = self.0.get_mut(&(shard, room.to_u64()));
-        room.expect("a room is opened before anything is said in it")
+        room.expect("a room is opened before anything is said or read in it")
     }
 }
 

@@ -1,0 +1,467 @@
+//! Reads of messages that are no longer in a room's memory: pages of the history, and what clients
+//! missed that come back.
+//!
+//! ```text
+//!   history, join ── Log::read ── here, in order of tickets
+//!   FromLog::Read ──┬─> a page:     the answer that is held for it
+//!                   └─> a recovery: what was read, and what is in memory by then. Where memory has
+//!                                   moved on meanwhile, the messages between are read too
+//!   FromLog::NotRead ─> refused, with a time
+//! ```
+//!
+//! A page has its place among the held answers of its member. A join waits here, and its room stays
+//! for it; its client is not a member yet.
+//!
+//! Invariants:
+//!
+//! 1. the reads under way are bounded, and so is what waits for them: a read counts until it is
+//!    answered, though nobody waits for it any more;
+//! 2. an answer goes to the membership that asked, or to nobody;
+//! 3. what was read in another epoch is not told: it is read anew.
+//!
+//! Deliberately absent: deadlines. Every log answers in the end.
+//!
+//! Called by: `rooms`. Calls: `room`, `held`, `membership`, the log.
+
+use std::collections::BTreeMap;
+
+use crate::limits::{ANSWER_BYTES_PER_WORK, READS_OF_ONE_MAX, READS_UNDER_WAY_MAX};
+use crate::link::ids::{Cursor, RoomKey};
+use crate::link::io::Io;
+use crate::link::log::{Log, Part, Read, SaidText, Stretch, Ticket, Wanted, Why};
+use crate::link::message::text;
+use crate::link::outbox::{Cx, Tell};
+use crate::link::record::{Field, Received, ToHome, read};
+use crate::link::refusal::Refusal;
+use crate::room::Room;
+use crate::room::journal::{Missed, Older};
+use crate::rooms::Rooms;
+use crate::rooms::held::Membership;
+use crate::rooms::registry::Registered;
+use crate::wire::phx::Payload;
+
+/// All reads under way. See the module.
+#[derive(Default)]
+pub(super) struct Reads {
+    under_way: BTreeMap<Ticket, Reading>,
+    /// What the joins among them take, in bytes.
+    bytes: usize,
+    /// A defect that the contract suite must find: what was read of a recovery is told, though the
+    /// room's memory has moved on.
+    #[cfg(test)]
+    pub(super) has_gaps: bool,
+    /// How often something was read again, since its room had moved on.
+    #[cfg(test)]
+    pub(super) again: u64,
+}
+
+/// A read under way.
+struct Reading {
+    room: RoomKey,
+    /// The room's epoch when it was asked.
+    epoch: u64,
+    wanted: Wanted,
+    /// How often it has been asked.
+    attempts: u32,
+    whom: Whom,
+}
+
+/// Who waits for a read.
+enum Whom {
+    /// A member, for a page. Its answer is held.
+    Page(Membership),
+    /// A client that comes back.
+    Join(Returning),
+    /// Nobody any more.
+    Nobody,
+}
+
+/// A join that waits for what it missed.
+struct Returning {
+    shard: u16,
+    /// The join.
+    record: Box<[u8]>,
+    /// What was read of what it missed, from its cursor on.
+    read: Vec<(u64, SaidText)>,
+}
+
+impl Returning {
+    /// What it takes, in bytes.
+    fn bytes(&self) -> usize {
+        let message_bytes =
+            |(_, said): &(u64, SaidText)| size_of::<(u64, SaidText)>() + said.text_bytes();
+        self.record.len() + self.read.iter().map(message_bytes).sum::<usize>()
+    }
+
+    fn join(&self) -> ToHome<'_> {
+        let Received::ToHome(join) = read(&self.record) else { unreachable!("a join waits") };
+        join
+    }
+
+    /// Where it stands. A client without a cursor has missed nothing.
+    fn cursor(&self) -> Option<Cursor> {
+        cursor_of(&self.join())
+    }
+
+    /// Up to where it has all, once it is given what was read.
+    fn upto(&self, cursor: Cursor) -> u64 {
+        cursor.offset + self.read.len() as u64
+    }
+}
+
+impl Reading {
+    fn of(self, whom: Whom) -> Self {
+        Self { whom, ..self }
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.whom {
+            Whom::Join(returning) => returning.bytes(),
+            Whom::Page(_) | Whom::Nobody => 0,
+        }
+    }
+}
+
+impl Reads {
+    fn is_full(&self) -> bool {
+        self.under_way.len() >= READS_UNDER_WAY_MAX
+    }
+
+    fn insert(&mut self, ticket: Ticket, reading: Reading) {
+        self.bytes += reading.bytes();
+        self.under_way.insert(ticket, reading);
+    }
+
+    fn take(&mut self, ticket: Ticket) -> Option<Reading> {
+        let reading = self.under_way.remove(&ticket)?;
+        self.bytes -= reading.bytes();
+        Some(reading)
+    }
+
+    /// Whether a join to a room waits: then the room stays.
+    pub(super) fn has_join(&self, room: RoomKey) -> bool {
+        let is_its = |of: &Reading| of.room == room && matches!(of.whom, Whom::Join(_));
+        self.under_way.values().any(is_its)
+    }
+
+    /// What the joins that wait take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Forgets the joins of a shard that has begun anew. Returns their rooms.
+    pub(super) fn forget(&mut self, shard: u16) -> Vec<RoomKey> {
+        let mut rooms = Vec::new();
+        for reading in self.under_way.values_mut() {
+            let is_its = matches!(&reading.whom, Whom::Join(returning) if returning.shard == shard);
+            if is_its {
+                self.bytes -= reading.bytes();
+                reading.whom = Whom::Nobody;
+                rooms.push(reading.room);
+            }
+        }
+        rooms
+    }
+}
+
+impl Rooms {
+    /// Asks the log for a page of the history. The answer is held until then.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read now.
+    pub(super) fn read_page<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        membership: Membership,
+        reference: &str,
+        wanted: Wanted,
+    ) -> Result<(), Refusal> {
+        let (ticket, asked) = self.ask_log(cx, membership.room, wanted, 1)?;
+        self.reads.insert(ticket, asked.of(Whom::Page(membership)));
+        self.hold(membership, ticket, reference);
+        Ok(())
+    }
+
+    /// Asks the log for what a client has missed, if it has to be read: then the join waits, and
+    /// this is true.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read now.
+    pub(super) fn read_missed<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: RoomKey,
+        shard: u16,
+        join: &ToHome<'_>,
+    ) -> Result<bool, Refusal> {
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(false) };
+        let Some(cursor) = cursor_of(join).filter(|_| cx.io.log().reads()) else {
+            return Ok(false);
+        };
+        let limits = &cx.settings.history;
+        let Some(wanted) = missed_in_log(room, cursor, None, limits.page_bytes, cx) else {
+            return Ok(false);
+        };
+        let (ticket, asked) = self.ask_log(cx, key, wanted, 1)?;
+        let mut record = Vec::new();
+        join.put(&mut record);
+        let returning = Returning { shard, record: record.into(), read: Vec::new() };
+        self.reads.insert(ticket, asked.of(Whom::Join(returning)));
+        Ok(true)
+    }
+
+    /// Gives a read to the log of a room, for the `attempts`th time. The caller notes for whom.
+    fn ask_log<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: RoomKey,
+        wanted: Wanted,
+        attempts: u32,
+    ) -> Result<(Ticket, Reading), Refusal> {
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Refusal::Busy) };
+        if self.reads.is_full() {
+            return Err(Refusal::Busy);
+        }
+        #[cfg(test)]
+        if attempts > 1 {
+            self.reads.again += 1;
+        }
+        let ticket = self.pending.next_ticket();
+        let question = Read { room: key, topic: room.topic(), ticket, wanted };
+        cx.io.log().read(question).map_err(Why::refusal)?;
+        let epoch = room.journal().epoch();
+        let whom = Whom::Nobody;
+        Ok((ticket, Reading { room: key, epoch, wanted, attempts, whom }))
+    }
+
+    /// Handles what a log has read.
+    pub(super) fn was_read<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        ticket: Ticket,
+        stretch: &Stretch,
+    ) {
+        let Some(Reading { room: key, epoch, wanted, attempts, whom }) = self.reads.take(ticket)
+        else {
+            return;
+        };
+        let present = self.arena.get(key).map(|of| of.room.journal().epoch());
+        let is_of_epoch = present == Some(epoch);
+        match whom {
+            // Its member may have left.
+            Whom::Page(membership) if self.held.is_awaited(ticket) => {
+                if is_of_epoch {
+                    self.answer_page(cx, members, (membership, ticket), wanted, stretch);
+                } else {
+                    self.read_page_again(cx, members, (membership, ticket), wanted, attempts);
+                }
+            }
+            Whom::Join(mut returning) => {
+                let is_whole = is_of_epoch
+                    && !stretch.more
+                    && !stretch.messages.is_empty()
+                    && stretch.first == wanted.after + 1;
+                if is_whole {
+                    returning.read.extend_from_slice(&stretch.messages);
+                } else if !is_of_epoch {
+                    returning.read.clear();
+                }
+                let may_go_on = is_whole || !is_of_epoch;
+                self.go_on_returning(cx, members, key, returning, may_go_on.then_some(attempts));
+            }
+            Whom::Page(_) | Whom::Nobody => {}
+        }
+    }
+
+    /// Handles that a log could not read something.
+    pub(super) fn was_not_read<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        ticket: Ticket,
+        why: Why,
+    ) {
+        let Some(Reading { room: key, whom, .. }) = self.reads.take(ticket) else { return };
+        match whom {
+            Whom::Page(_) => self.refuse_held(cx, members, ticket, why.refusal()),
+            Whom::Join(returning) => {
+                self.refuse_returning(cx, members, key, &returning, why.refusal());
+            }
+            Whom::Nobody => {}
+        }
+    }
+
+    fn answer_page<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (membership, ticket): (Membership, Ticket),
+        wanted: Wanted,
+        stretch: &Stretch,
+    ) {
+        if cx.is_busy(membership.shard) {
+            return self.refuse_held(cx, members, ticket, Refusal::Busy);
+        }
+        let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return };
+        let mut out = Vec::new();
+        room.push_page_read(&mut out, wanted, stretch, &cx.settings.history);
+        cx.budget.spend_for(out.len(), ANSWER_BYTES_PER_WORK);
+        self.resolve(cx, members, ticket, "ok", Payload::Json(text(&out)));
+    }
+
+    /// Asks for a page again: its room has turned while it was read.
+    fn read_page_again<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (membership, ticket): (Membership, Ticket),
+        wanted: Wanted,
+        attempts: u32,
+    ) {
+        let again = if attempts < READS_OF_ONE_MAX {
+            self.ask_log(cx, membership.room, wanted, attempts + 1)
+        } else {
+            Err(Refusal::Busy)
+        };
+        match again {
+            Ok((again, asked)) => {
+                self.reads.insert(again, asked.of(Whom::Page(membership)));
+                self.held.rename(ticket, again);
+            }
+            Err(refusal) => self.refuse_held(cx, members, ticket, refusal),
+        }
+    }
+
+    /// Goes on with a join that something was read for, which has been asked `attempts` times. None,
+    /// if it cannot be told all.
+    fn go_on_returning<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        mut returning: Returning,
+        attempts: Option<u32>,
+    ) {
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let (Some(cursor), Some(attempts)) = (returning.cursor(), attempts) else {
+            return self.enter_returning(cx, members, key, &returning, false);
+        };
+        // What is in memory is told from there.
+        let before = (room.history().first() - 1).saturating_sub(cursor.offset);
+        returning.read.truncate(usize::try_from(before).unwrap_or(usize::MAX));
+        let is_whole = returning.read.len() as u64 == before;
+        #[cfg(test)]
+        let is_whole = is_whole || self.reads.has_gaps;
+        if is_whole {
+            return self.enter_returning(cx, members, key, &returning, true);
+        }
+        let has_bytes: usize = returning.read.iter().map(|(_, said)| said.text_bytes()).sum();
+        let bytes = cx.settings.history.page_bytes.saturating_sub(has_bytes);
+        let upto = returning.upto(cursor);
+        let wanted = missed_in_log(room, cursor, Some(upto), bytes, cx);
+        let Some(wanted) = wanted.filter(|_| attempts < READS_OF_ONE_MAX) else {
+            return self.enter_returning(cx, members, key, &returning, false);
+        };
+        match self.ask_log(cx, key, wanted, attempts + 1) {
+            Ok((ticket, asked)) => self.reads.insert(ticket, asked.of(Whom::Join(returning))),
+            Err(refusal) => self.refuse_returning(cx, members, key, &returning, refusal),
+        }
+    }
+
+    /// Lets a client in that waited for what it missed: with that, if it is whole.
+    fn enter_returning<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        returning: &Returning,
+        is_whole: bool,
+    ) {
+        if is_first(returning) && cx.is_busy(returning.shard) {
+            return self.refuse_returning(cx, members, key, returning, Refusal::Busy);
+        }
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let mut messages = Vec::new();
+        let after = returning.cursor().map_or(0, |cursor| cursor.offset);
+        for (offset, (at_ms, said)) in (after + 1..).zip(&returning.read) {
+            room.push_read(&mut messages, offset, *at_ms, said.said());
+        }
+        messages.pop_if(|last| *last == b',');
+        let older = Older::Read { after, messages: &messages };
+        let older = if is_whole { older } else { Older::InLog };
+        let bytes = self.enter(cx, members, key, returning.shard, returning.join(), older);
+        cx.budget.spend_for(bytes, ANSWER_BYTES_PER_WORK);
+    }
+
+    /// Refuses a client that waited for what it missed, or lets it in without that: a home takes in
+    /// again whoever is in already.
+    fn refuse_returning<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        returning: &Returning,
+        refusal: Refusal,
+    ) {
+        if !is_first(returning) {
+            return self.enter_returning(cx, members, key, returning, false);
+        }
+        self.refuse_because(cx, members, returning.shard, returning.join(), refusal);
+        self.retire_if_empty(cx, key);
+    }
+
+    /// Refuses what a held answer waits for.
+    fn refuse_held<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        ticket: Ticket,
+        refusal: Refusal,
+    ) {
+        refusal.count(cx.metrics);
+        self.resolve(cx, members, ticket, "error", Payload::Json(&refusal.response()));
+    }
+
+    /// Asserts the invariants of the module. For [`Rooms::check`].
+    pub(super) fn check_reads(&self) {
+        let Reads { under_way, bytes, .. } = &self.reads;
+        assert!(under_way.len() <= READS_UNDER_WAY_MAX, "reads are bounded");
+        let counted: usize = under_way.values().map(Reading::bytes).sum();
+        assert_eq!(counted, *bytes, "what waits for reads is counted");
+        for reading in under_way.values() {
+            let stays = !matches!(reading.whom, Whom::Join(_)) || self.arena.contains(reading.room);
+            assert!(stays, "a room stays while a join to it waits");
+        }
+    }
+}
+
+/// Whether a client is not in the room already.
+fn is_first(returning: &Returning) -> bool {
+    matches!(returning.join(), ToHome::Join { replaces: None, .. })
+}
+
+fn cursor_of(join: &ToHome<'_>) -> Option<Cursor> {
+    match join {
+        ToHome::Join { since, .. } => *since,
+        _ => None,
+    }
+}
+
+/// What is to be read of what a client missed, from behind `has` on, if it can be told all. Nothing
+/// is told of rooms that are a user's own.
+fn missed_in_log<I: Io>(
+    room: &Room,
+    cursor: Cursor,
+    has: Option<u64>,
+    bytes: usize,
+    cx: &Cx<'_, I>,
+) -> Option<Wanted> {
+    room.name()?;
+    let missed = room.journal().recover(cursor, Older::InLog, &cx.settings.history)?;
+    let Missed::InLog { after, upto } = missed else { return None };
+    let after = has.unwrap_or(after);
+    Some(Wanted { after, upto, part: Part::All, messages: u32::MAX, bytes })
+}
