@@ -35,7 +35,7 @@ mod with_store {
             return Ok(None);
         }
         let start = Start {
-            options: Options::at(&config.path),
+            options: Options { search: config.search, ..Options::at(&config.path) },
             tail: TailBounds { messages: history.messages, bytes: history.room_bytes },
             made_secret,
             now_ms: now_unix_ms(),

@@ -49,6 +49,17 @@ pub const PAGE_MESSAGES_MAX: u32 = 100;
 /// Messages in a page when the client names no number.
 pub const PAGE_MESSAGES_DEFAULT: u32 = 50;
 
+/// The least and the most bytes of a query.
+pub const QUERY_BYTES_MIN: usize = 2;
+/// See [`QUERY_BYTES_MIN`].
+pub const QUERY_BYTES_MAX: usize = 128;
+
+/// The most messages in one answer to `msg_search`.
+pub const SEARCH_MESSAGES_MAX: u32 = 50;
+
+/// Messages in it when the client names no number.
+pub const SEARCH_MESSAGES_DEFAULT: u32 = 20;
+
 /// How long a poll waits for something to say, in milliseconds. Proxies often give up after 30 s.
 pub const POLL_WINDOW_MS: u64 = 10_000;
 
@@ -153,6 +164,9 @@ pub const FANOUT_FREE_BYTES: u64 = 64 * 1_024;
 /// How many joins of one connection may be under way at once. Each may be answered with a page of
 /// history, and what is under way counts against nothing yet.
 pub const JOINS_UNDER_WAY_MAX: usize = 4;
+
+/// How many searches of a shard its log may have under way. The next one is answered `busy`.
+pub const SEARCHES_UNDER_WAY_MAX: usize = 16;
 
 /// How many reads of a shard its log may have under way: pages and recoveries that go further back
 /// than memory. The next one is answered `busy`. Each may be answered with
@@ -423,6 +437,10 @@ pub struct Limits {
     pub publish_per_s: u32,
     /// Pushes that a user who was quiet may make at once.
     pub publish_burst: u32,
+    /// Searches a second that a user may make. 0: no bound.
+    pub search_per_s: u32,
+    /// Searches at once.
+    pub search_burst: u32,
     /// Joins a second that a user may make by all that it has. 0: no bound.
     pub join_per_s: u32,
     /// Joins that a user may make at once: as many as a connection can have channels, for it
@@ -488,6 +506,8 @@ impl Default for Limits {
             body_bytes: 16 * 1_024,
             publish_per_s: 20,
             publish_burst: 60,
+            search_per_s: 1,
+            search_burst: 5,
             join_per_s: 20,
             join_burst: 100,
             // 4 KiB to a thousand members twenty times a second, and room to spare.

@@ -196,6 +196,41 @@ pub struct Stretch {
     pub more: bool,
 }
 
+/// What a log is asked to look for in an open room.
+#[derive(Clone, Copy, Debug)]
+pub struct Find<'a> {
+    /// The room, as the answer names it.
+    pub room: RoomKey,
+    /// Names the search in its answer.
+    pub ticket: Ticket,
+    /// What is looked for.
+    pub sought: Sought<'a>,
+}
+
+/// Which messages are looked for, the newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sought<'a> {
+    /// Words that must all be in them; of the last one the beginning.
+    pub query: &'a str,
+    /// The user whose they are, if it matters.
+    pub from: Option<&'a str>,
+    /// Those before this offset.
+    pub before: u64,
+    /// How many there may be.
+    pub messages: u32,
+    /// How many bytes they may have, about. One message may have more.
+    pub bytes: usize,
+}
+
+/// Messages that were found, the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// The offset of each, when it was accepted, in milliseconds of Unix time, and what it says.
+    pub messages: Vec<(u64, u64, SaidText)>,
+    /// Whether there may be more before the last of them.
+    pub more: bool,
+}
+
 /// Why an entry was refused, or something could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -284,7 +319,16 @@ pub enum FromLog<'a> {
         /// The messages.
         stretch: &'a Stretch,
     },
-    /// Something could not be read.
+    /// What was looked for.
+    Found {
+        /// The room.
+        room: RoomKey,
+        /// Which search.
+        ticket: Ticket,
+        /// The messages.
+        hits: &'a Hits,
+    },
+    /// Something could not be read or looked for.
     NotRead {
         /// The room.
         room: RoomKey,
@@ -314,6 +358,7 @@ pub enum LogAnswer {
     Kept { room: RoomKey, ticket: Ticket, receipt: Receipt },
     Refused { room: RoomKey, ticket: Ticket, why: Why },
     Read { room: RoomKey, ticket: Ticket, stretch: Stretch },
+    Found { room: RoomKey, ticket: Ticket, hits: Hits },
     NotRead { room: RoomKey, ticket: Ticket, why: Why },
 }
 
@@ -327,6 +372,7 @@ impl LogAnswer {
             Self::Kept { room, ticket, receipt } => FromLog::Kept { room, ticket, receipt },
             Self::Refused { room, ticket, why } => FromLog::Refused { room, ticket, why },
             Self::Read { room, ticket, ref stretch } => FromLog::Read { room, ticket, stretch },
+            Self::Found { room, ticket, ref hits } => FromLog::Found { room, ticket, hits },
             Self::NotRead { room, ticket, why } => FromLog::NotRead { room, ticket, why },
         }
     }
@@ -427,6 +473,22 @@ pub trait Log {
     ///
     /// Why it cannot be read now. Then there is no answer.
     fn read(&mut self, _: Read<'_>) -> Result<(), Why> {
+        Err(Why::Unavailable)
+    }
+
+    /// Whether it finds more in a room than the room's memory: [`Log::find`] is called only then.
+    #[inline]
+    fn finds(&self) -> bool {
+        false
+    }
+
+    /// Looks for messages of an open room. The answer will follow: [`FromLog::Found`] or
+    /// [`FromLog::NotRead`].
+    ///
+    /// # Errors
+    ///
+    /// Why nothing can be looked for now. Then there is no answer.
+    fn find(&mut self, _: Find<'_>) -> Result<(), Why> {
         Err(Why::Unavailable)
     }
 

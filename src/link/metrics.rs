@@ -64,6 +64,7 @@ metrics! {
     refused_per_ip: counter "refused_total" "{limit=\"limits.connections_per_ip\"}" "Connections, for others from the same address.";
     refused_sessions: counter "refused_total" "{limit=\"sessions\"}" "Sessions of long polling, for others of the same user, or for their pace.";
     refused_memory: counter "refused_total" "{limit=\"limits.memory_bytes\"}" "Connections turned away, and joins answered `busy`.";
+    refused_search: counter "refused_total" "{limit=\"limits.search_per_s\"}" "Searches.";
     refused_publish: counter "refused_total" "{limit=\"limits.publish_per_s\"}" "Pushes.";
     refused_join: counter "refused_total" "{limit=\"limits.join_per_s\"}" "Joins.";
     refused_fanout: counter "refused_total" "{limit=\"limits.fanout_bytes_per_s\"}" "Pushes of much to many.";

@@ -19,6 +19,7 @@ use crate::limits::{ADDRESS_BURST_S, FANOUT_FREE_BYTES, Limits, RATE_LINES};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Publish,
+    Search,
     Join,
     Open,
     Found,
@@ -76,6 +77,17 @@ impl Rates {
     ) -> Result<(), RetryMs> {
         let rate = rate(limits.publish_per_s, limits.publish_burst);
         self.take(Kind::Publish, user, now_ms, rate)
+    }
+
+    /// Takes a search of a user.
+    pub(crate) fn take_search(
+        &self,
+        user: &str,
+        now_ms: u64,
+        limits: &Limits,
+    ) -> Result<(), RetryMs> {
+        let rate = rate(limits.search_per_s, limits.search_burst);
+        self.take(Kind::Search, user, now_ms, rate)
     }
 
     /// Takes a join of a user.

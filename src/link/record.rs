@@ -111,6 +111,8 @@ records! {
         5 Typing { home: RoomKey, asker: Asker }
         /// Asks for a page of the history. Answered by [`ToMember::Reply`].
         6 History { home: RoomKey, asker: Asker, reference: &'a str, from: From, limit: u32 }
+        /// Looks for messages. Answered by [`ToMember::Reply`].
+        12 Search { home: RoomKey, asker: Asker, reference: &'a str, searched: Searched<'a> }
         /// An answer of the member's shard, which must not overtake the home's answers under way.
         /// Sent back by [`ToMember::Reply`].
         7 Bounce {
@@ -218,6 +220,19 @@ pub(crate) enum From {
     Latest,
     Before(u64),
     After(u64),
+}
+
+/// What a search is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Searched<'a> {
+    /// Words, as a JSON string: see `room::search`.
+    pub(crate) query: &'a str,
+    /// A user's id as a JSON string: then of its messages only.
+    pub(crate) from: Option<&'a str>,
+    /// Messages before this offset only.
+    pub(crate) before: Option<u64>,
+    /// So many at most.
+    pub(crate) limit: u32,
 }
 
 /// Any message, as it comes out of a ring.
@@ -409,6 +424,20 @@ impl Field<'_> for Ticket {
     }
 }
 
+impl<'a> Field<'a> for Searched<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        self.query.put(out);
+        self.from.put(out);
+        self.before.put(out);
+        self.limit.put(out);
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        let (query, from) = (Field::take(record), Field::take(record));
+        Self { query, from, before: Field::take(record), limit: u32::take(record) }
+    }
+}
+
 impl Field<'_> for Cursor {
     fn put(self, out: &mut Vec<u8>) {
         self.epoch.put(out);
@@ -524,6 +553,10 @@ mod tests {
             payload: Payload::Binary(b"\xff"),
         });
         check(ToHome::History { home, asker, reference: "1", from: From::After(9), limit: 0 });
+        for (from, before) in [(None, None), (Some("\"u\""), Some(4))] {
+            let searched = Searched { query: "\"é\"", from, before, limit: 9 };
+            check(ToHome::Search { home, asker, reference: "1", searched });
+        }
         let mut record = Vec::new();
         let created = ToMember::Created { conn: asker.conn, status: 201, body: "{}" };
         created.put(&mut record);

@@ -42,6 +42,9 @@ pub(crate) enum Refusal {
 /// What limits pushes, as a refusal names it.
 pub(crate) const PUBLISH_LIMIT: &str = "limits.publish_per_s";
 
+/// What limits searches.
+pub(crate) const SEARCH_LIMIT: &str = "limits.search_per_s";
+
 /// What limits the bytes that all members are sent of what a user says.
 pub(crate) const FANOUT_LIMIT: &str = "limits.fanout_bytes_per_s";
 
@@ -68,6 +71,7 @@ impl Refusal {
     pub(crate) fn count(self, metrics: &mut Metrics) {
         match self {
             Self::RateLimited { limit: PUBLISH_LIMIT, .. } => metrics.refused_publish += 1,
+            Self::RateLimited { limit: SEARCH_LIMIT, .. } => metrics.refused_search += 1,
             Self::RateLimited { limit: FANOUT_LIMIT, .. } => metrics.refused_fanout += 1,
             Self::RateLimited { limit: ROOMS_LIMIT, .. } => metrics.refused_founding += 1,
             Self::RateLimited { .. } => metrics.refused_join += 1,

@@ -2,9 +2,9 @@
 //! [`FromStore`] back to it.
 //!
 //! ```text
-//!   shard ── Open, Append, Read, Close ──> writer ── Load ──> reader
-//!         <─ Opened, Read, Kept, Failing ──┘                     │
-//!         <─ Opened, NotOpened, Read, NotRead ───────────────────┘
+//!   shard ── Open, Append, Read, Find, Close ──> writer ── Load ──> reader
+//!         <─ Opened, Read, Found, Kept, Failing ─┘                     │
+//!         <─ Opened, NotOpened, Read, Found, NotRead ──────────────────┘
 //! ```
 //!
 //! A shard numbers what it asks, one up each time and over its restarts. So an answer to what an
@@ -16,14 +16,14 @@
 //! 1. the writer handles the records of a shard in their order, so that a room is loaded, and read,
 //!    after all that was said in it before is kept;
 //! 2. each [`ToStore::Open`] is answered once, with [`FromStore::Opened`] or
-//!    [`FromStore::NotOpened`], and each [`ToStore::Read`] with [`FromStore::Read`] or
-//!    [`FromStore::NotRead`];
+//!    [`FromStore::NotOpened`], and each [`ToStore::Read`] and [`ToStore::Find`]
+//!    with [`FromStore::Read`], [`FromStore::Found`] or [`FromStore::NotRead`];
 //! 3. appends are kept in the order of their numbers.
 //!
 //! Deliberately absent: SQL, and who waits for an answer.
 
 use crate::link::ids::RoomKey;
-use crate::link::log::{Marks, Opened, Part, Said, SaidText, Stretch, Wanted};
+use crate::link::log::{Hits, Marks, Opened, Part, Said, SaidText, Sought, Stretch, Wanted};
 use crate::link::record::{Field, records};
 
 records! {
@@ -40,33 +40,87 @@ records! {
         104 Restarted {}
         /// Messages of a room that is open.
         110 Read { number: u64, room: RoomKey, wanted: Wanted }
+        /// Messages of a room that is open, by their words.
+        111 Find { number: u64, room: RoomKey, sought: Sought<'a> }
     }
 }
 
 /// From the writer to a reader: what is kept of a room, for the shard that opens or reads it?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Load {
+pub(crate) struct Load<'a> {
     /// Who asks.
     pub(crate) shard: u16,
     /// As it called that.
     pub(crate) number: u64,
     /// The room.
     pub(crate) id: u32,
-    /// What is read of it; `None` if it is opened.
-    pub(crate) wanted: Option<Wanted>,
+    /// What is read of it.
+    pub(crate) part: LoadPart<'a>,
 }
 
-impl Field<'_> for Load {
+/// What is read of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoadPart<'a> {
+    /// Where it stands, and its tail: it is opened.
+    Tail,
+    /// Messages.
+    Messages(Wanted),
+    /// Messages with words in them.
+    Words(Sought<'a>),
+}
+
+impl<'a> Field<'a> for LoadPart<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Tail => 0_u8.put(out),
+            Self::Messages(wanted) => {
+                1_u8.put(out);
+                wanted.put(out);
+            }
+            Self::Words(sought) => {
+                2_u8.put(out);
+                sought.put(out);
+            }
+        }
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        match u8::take(record) {
+            0 => Self::Tail,
+            1 => Self::Messages(Field::take(record)),
+            _ => Self::Words(Field::take(record)),
+        }
+    }
+}
+
+impl<'a> Field<'a> for Sought<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        self.query.put(out);
+        self.from.put(out);
+        self.before.put(out);
+        self.messages.put(out);
+        (self.bytes as u64).put(out);
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        let (query, from) = (Field::take(record), Field::take(record));
+        let (before, messages) = (u64::take(record), u32::take(record));
+        let bytes = usize::try_from(u64::take(record)).unwrap_or(usize::MAX);
+        Self { query, from, before, messages, bytes }
+    }
+}
+
+impl<'a> Field<'a> for Load<'a> {
     fn put(self, out: &mut Vec<u8>) {
         self.shard.put(out);
         self.number.put(out);
         self.id.put(out);
-        self.wanted.put(out);
+        self.part.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
+    fn take(record: &mut &'a [u8]) -> Self {
         let (shard, number) = (u16::take(record), u64::take(record));
-        Self { shard, number, id: u32::take(record), wanted: Field::take(record) }
+        Self { shard, number, id: u32::take(record), part: Field::take(record) }
     }
 }
 
@@ -85,6 +139,8 @@ records! {
         125 Healed {}
         /// Messages that were read.
         130 Read { number: u64, run: Run<'a> }
+        /// Messages that were found: see [`push_hit`].
+        132 Found { number: u64, more: bool, hits: &'a [u8] }
         /// They cannot be read now: the disk does not give them, or it would take too long.
         131 NotRead { number: u64, is_late: bool }
     }
@@ -120,6 +176,23 @@ impl<'a> Field<'a> for Run<'a> {
         let (first, more) = (u64::take(record), bool::take(record));
         Self { first, more, messages: Field::take(record) }
     }
+}
+
+/// Appends a message that was found, the newest first.
+pub(crate) fn push_hit(hits: &mut Vec<u8>, offset: u64, at_ms: u64, said: Said<'_>) {
+    offset.put(hits);
+    at_ms.put(hits);
+    said.put(hits);
+}
+
+/// [`Hits`] with a memory of their own.
+pub(crate) fn read_hits(mut record: &[u8], more: bool) -> Hits {
+    let mut messages = Vec::new();
+    while !record.is_empty() {
+        let (offset, at_ms) = (u64::take(&mut record), u64::take(&mut record));
+        messages.push((offset, at_ms, SaidText::new(Said::take(&mut record))));
+    }
+    Hits { messages, more }
 }
 
 fn read_messages(mut record: &[u8]) -> Vec<(u64, SaidText)> {
@@ -276,12 +349,27 @@ mod tests {
         check(ToStore::Open { number: 1, room, topic: "room:é", epoch: u64::MAX }, &mut Vec::new());
         check(ToStore::Close { room }, &mut Vec::new());
         check(ToStore::Restarted {}, &mut Vec::new());
-        check(Load { shard: 3, number: 2, id: 1, wanted: None }, &mut Vec::new());
+        check(Load { shard: 3, number: 2, id: 1, part: LoadPart::Tail }, &mut Vec::new());
         for part in [Part::Newest, Part::Oldest, Part::All] {
             let wanted = Wanted { after: 3, upto: 9, part, messages: 5, bytes: 1 << 30 };
-            check(Load { shard: 3, number: 2, id: 1, wanted: Some(wanted) }, &mut Vec::new());
+            check(
+                Load { shard: 3, number: 2, id: 1, part: LoadPart::Messages(wanted) },
+                &mut Vec::new(),
+            );
             check(ToStore::Read { number: 1, room, wanted }, &mut Vec::new());
         }
+        for from in [None, Some("é")] {
+            let sought = Sought { query: "tea", from, before: 4, messages: 5, bytes: 1 << 30 };
+            let part = LoadPart::Words(sought);
+            check(Load { shard: 3, number: 2, id: 1, part }, &mut Vec::new());
+            check(ToStore::Find { number: 1, room, sought }, &mut Vec::new());
+        }
+        let mut hits = Vec::new();
+        push_hit(&mut hits, 7, 9, said);
+        push_hit(&mut hits, 3, 8, bare);
+        check(FromStore::Found { number: 4, more: true, hits: &hits }, &mut Vec::new());
+        let messages = vec![(7, 9, SaidText::new(said)), (3, 8, SaidText::new(bare))];
+        assert_eq!(read_hits(&hits, true), Hits { messages, more: true });
         let (mut lineage, mut tail) = (Vec::new(), Vec::new());
         Found::push_epoch(&mut lineage, 5, top);
         Found::push_message(&mut tail, 9, said);

@@ -66,6 +66,9 @@ pub fn is_phoenix(event: &str) -> bool {
 const RESERVED: &[&str] =
     &["chan_reply_", "msg_", "room_", "user_", "file_", "token_", "access_token"];
 
+/// What a client pushes to look for messages.
+pub(crate) const SEARCH: &str = "msg_search";
+
 /// Whether an event may not be used by an application: it is refused, and never passed on.
 #[must_use]
 pub fn is_reserved(event: &str) -> bool {

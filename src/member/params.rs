@@ -4,10 +4,13 @@
 
 use std::borrow::Cow;
 
-use crate::limits::{KEY_BYTES_MAX, META_BYTES_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
+use crate::limits::{
+    KEY_BYTES_MAX, META_BYTES_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX, QUERY_BYTES_MAX,
+    QUERY_BYTES_MIN, SEARCH_MESSAGES_DEFAULT, SEARCH_MESSAGES_MAX,
+};
 use crate::link::ids::Cursor;
 use crate::link::message::parse_epoch;
-use crate::link::record::From;
+use crate::link::record::{From, Searched};
 use crate::link::refusal::Refusal;
 use crate::wire::json;
 use crate::wire::phx::Payload;
@@ -105,6 +108,33 @@ pub(crate) fn page_wanted(payload: Payload<'_>) -> Result<(From, u32), Refusal> 
         }
     };
     Ok((from, limit))
+}
+
+/// What `msg_search` asks for.
+pub(crate) fn search_wanted(payload: Payload<'_>) -> Result<Searched<'_>, Refusal> {
+    let invalid = |field, message| Refusal::Invalid { field, message };
+    let Payload::Json(object) = payload else {
+        return Err(invalid("query", "a search is JSON"));
+    };
+    let [query, from, before, limit] = given(object, ["query", "from", "before", "limit"]);
+    let is_query = |query: &&str| {
+        json::string(query)
+            .is_some_and(|query| (QUERY_BYTES_MIN..=QUERY_BYTES_MAX).contains(&query.len()))
+    };
+    let query = query.filter(is_query).ok_or(invalid("query", "a string of 2 to 128 bytes"))?;
+    if from.is_some_and(|from| json::string(from).is_none()) {
+        return Err(invalid("from", "a user's id"));
+    }
+    let before = before
+        .map(|before| json::unsigned(before).ok_or(invalid("before", "the offset of a message")))
+        .transpose()?;
+    let limit = limit
+        .map_or(Some(SEARCH_MESSAGES_DEFAULT), |limit| {
+            json::unsigned(limit).and_then(|limit| u32::try_from(limit).ok())
+        })
+        .filter(|limit| (1..=SEARCH_MESSAGES_MAX).contains(limit))
+        .ok_or(invalid("limit", "a number from 1 to 50"))?;
+    Ok(Searched { query, from, before, limit })
 }
 
 /// A cursor as the client keeps it. An epoch that is none of ours is a cursor into nothing, and not

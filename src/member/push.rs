@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::Members;
-use super::params::{Publish, page_wanted, signed};
+use super::params::{Publish, page_wanted, search_wanted, signed};
 use crate::auth::identity::Identity;
 use crate::limits::{ANSWERS_UNDER_WAY_MAX, EVENT_BYTES_MAX, PUSHES_UNDER_WAY_MAX};
 use crate::link::ask::{Ask, Desk};
@@ -13,8 +13,8 @@ use crate::link::ids::{Asker, AudienceKey, ConnKey, Slot};
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
 use crate::link::record::ToHome;
-use crate::link::refusal::{PUBLISH_LIMIT, Refusal};
-use crate::link::topic::{Topic, is_reserved};
+use crate::link::refusal::{PUBLISH_LIMIT, Refusal, SEARCH_LIMIT};
+use crate::link::topic::{SEARCH, Topic, is_reserved};
 use crate::wire::phx::{Message, Payload};
 
 /// A push in a channel.
@@ -57,14 +57,15 @@ impl Members {
         let speaks = room.is_none_or(may_speak);
         let reference = &*message.reference;
         let limits = &cx.settings.limits;
-        if event == "history" && room.is_none() {
+        let reads = matches!(event, "history" | SEARCH);
+        if reads && room.is_none() {
             let message = "there is no history here";
             return Err(Refusal::Invalid { field: "event", message });
         }
-        if event != "history" && !speaks {
+        if !reads && !speaks {
             return Err(Refusal::Unauthorized);
         }
-        if is_reserved(event) {
+        if is_reserved(event) && event != SEARCH {
             let message = "a name that the server does not keep for itself";
             return Err(Refusal::Invalid { field: "event", message });
         }
@@ -72,10 +73,15 @@ impl Members {
             return Err(Refusal::TooLarge { field: "event", max_bytes: EVENT_BYTES_MAX });
         }
         // History too: a question of forty bytes is answered with up to a page.
-        cx.settings
-            .rates
-            .take_publish(identity.map_or("", Identity::user), cx.now.mono_ms, limits)
+        let (rates, user) = (&cx.settings.rates, identity.map_or("", Identity::user));
+        rates
+            .take_publish(user, cx.now.mono_ms, limits)
             .map_err(|retry| Refusal::RateLimited { limit: PUBLISH_LIMIT, retry })?;
+        if event == SEARCH {
+            rates
+                .take_search(user, cx.now.mono_ms, limits)
+                .map_err(|retry| Refusal::RateLimited { limit: SEARCH_LIMIT, retry })?;
+        }
         let payload = message.payload?;
         let message = match event {
             "new_msg" if room.is_some() => {
@@ -94,6 +100,10 @@ impl Members {
             "history" => {
                 let (from, limit) = page_wanted(payload)?;
                 ToHome::History { home, asker, reference, from, limit }
+            }
+            SEARCH => {
+                let searched = search_wanted(payload)?;
+                ToHome::Search { home, asker, reference, searched }
             }
             _ => {
                 // The bound of a body: a payload is sent to every member, so each of its bytes

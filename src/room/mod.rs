@@ -40,6 +40,7 @@ pub(crate) mod pacing;
 pub mod presence;
 pub(crate) mod propose;
 pub(crate) mod resume;
+mod search;
 pub(crate) mod speech;
 #[cfg(test)]
 mod tests;

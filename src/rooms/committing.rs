@@ -7,6 +7,7 @@
 //!   FromLog::Refused ─> proposed again after a conflict, else an error
 //!   FromLog::Turned ──> a new epoch, told to all; what was lost is never answered `ok`
 //!   FromLog::Read ────> see `reading`
+//!   FromLog::Found ───> see `searching`
 //! ```
 //!
 //! Deliberately absent: threads and deadlines. Both belong to the log.
@@ -60,8 +61,11 @@ impl Rooms {
             FromLog::Read { room: _, ticket, stretch } => {
                 self.was_read(cx, members, ticket, stretch);
             }
+            FromLog::Found { room: _, ticket, hits } => self.was_found(cx, members, ticket, hits),
             FromLog::NotRead { room: _, ticket, why } => {
-                self.was_not_read(cx, members, ticket, why);
+                if !self.was_not_found(cx, members, ticket, why) {
+                    self.was_not_read(cx, members, ticket, why);
+                }
             }
             FromLog::Turned { room, epoch, kept } => {
                 self.turn_epoch(cx, members, room, epoch, kept);

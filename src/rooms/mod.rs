@@ -42,6 +42,7 @@ mod membership;
 mod pending;
 mod reading;
 mod registry;
+mod searching;
 mod speech;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ use loading::Loading;
 use pending::Pending;
 use reading::Reads;
 use registry::{Registered, Registry};
+use searching::Searches;
 
 use crate::base::arena::Arena;
 use crate::base::bitset::BitSet;
@@ -77,6 +79,7 @@ pub(crate) struct Rooms {
     listings: Listings,
     loading: Loading,
     reads: Reads,
+    searches: Searches,
     greeting: Greeting,
     /// Hash a user and the key of a message. The first alone hashes a user who types.
     key_hashers: [ahash::RandomState; 2],
@@ -109,6 +112,7 @@ impl Rooms {
             listings: Listings::default(),
             loading: Loading::default(),
             reads: Reads::default(),
+            searches: Searches::default(),
             greeting: Greeting::default(),
             key_hashers: [hasher(3), hasher(4)],
             pending: Pending::default(),
@@ -149,6 +153,7 @@ impl Rooms {
             ToHome::Custom { .. } => self.custom(cx, members, shard, message),
             ToHome::Typing { home, asker } => self.typing(cx, members, shard, home, asker),
             ToHome::History { .. } => self.history(cx, members, shard, message),
+            ToHome::Search { .. } => self.search(cx, members, shard, message),
             ToHome::Bounce { home, asker, reference, status, response } => {
                 let answer = Answer { reference, status, response };
                 self.reply(cx, members, Membership { room: home, shard, asker }, answer);
@@ -172,7 +177,7 @@ impl Rooms {
             | ToHome::Typing { home, .. } => self.arena.get(*home).is_some_and(|registered| {
                 registered.room.outposts().iter().any(|outpost| cx.is_busy(outpost.shard))
             }),
-            ToHome::History { .. } => cx.is_busy(shard),
+            ToHome::History { .. } | ToHome::Search { .. } => cx.is_busy(shard),
             _ => false,
         }
     }
@@ -209,7 +214,8 @@ impl Rooms {
             }
             ToHome::Publish { home, asker, reference, .. }
             | ToHome::Custom { home, asker, reference, .. }
-            | ToHome::History { home, asker, reference, .. } => {
+            | ToHome::History { home, asker, reference, .. }
+            | ToHome::Search { home, asker, reference, .. } => {
                 let answer =
                     Answer { reference, status: "error", response: Payload::Json(response) };
                 self.reply(cx, members, Membership { room: home, shard, asker }, answer);
@@ -246,6 +252,7 @@ impl Rooms {
             loading,
             // At most some dozens, in a tree.
             reads: _,
+            searches: _,
             greeting,
             key_hashers: _,
             pending,

@@ -414,7 +414,7 @@ impl Rooms {
     }
 
     /// Refuses what a held answer waits for.
-    fn refuse_held<I: Io>(
+    pub(super) fn refuse_held<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,

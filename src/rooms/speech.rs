@@ -264,7 +264,7 @@ impl Rooms {
         push_receipt(out, epoch, receipt);
     }
 
-    fn answer_refused<I: Io>(
+    pub(super) fn answer_refused<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,

@@ -16,6 +16,7 @@ mod metrics;
 mod panic;
 mod peer;
 mod proxy;
+mod search;
 mod server;
 mod slow;
 mod slowloris;

@@ -239,6 +239,21 @@ pub(super) const ALL: &[Key] = &[
         doc: "Pushes that a user who was quiet may make at once.",
     },
     Key {
+        name: "limits.search_per_s",
+        kind: number_or_zero(
+            "no bound",
+            1_000_000,
+            PER_S,
+            Slot::U32(|c| &mut c.limits.search_per_s),
+        ),
+        doc: "Searches (`msg_search`) that a user may make, by all its connections; they count as pushes too.",
+    },
+    Key {
+        name: "limits.search_burst",
+        kind: number(1, 1_000_000, "", Slot::U32(|c| &mut c.limits.search_burst)),
+        doc: "Searches of a user who was quiet, at once.",
+    },
+    Key {
         name: "limits.join_per_s",
         kind: number_or_zero("no bound", 1_000_000, PER_S, Slot::U32(|c| &mut c.limits.join_per_s)),
         doc: "Joins that a user may make, by all its connections; sessions of long polling that it opens count beside them.",
@@ -392,6 +407,11 @@ pub(super) const ALL: &[Key] = &[
         name: "store.readers",
         kind: number(1, 16, "", Slot::U16(|c| &mut c.store.readers)),
         doc: "Threads that read rooms from there.",
+    },
+    Key {
+        name: "store.search",
+        kind: Kind::Flag(|c| &mut c.store.search),
+        doc: "Whether `msg_search` finds all that is kept there, by an index in a file beside it. Without it only what is in memory is found.",
     },
 ];
 

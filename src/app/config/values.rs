@@ -48,6 +48,8 @@ pub struct StoreConfig {
     pub path: String,
     /// How many threads read rooms.
     pub readers: u16,
+    /// Whether all of a room can be searched, and not only what is in memory.
+    pub search: bool,
 }
 
 /// What is logged.
@@ -108,7 +110,7 @@ impl Default for Config {
             limits: Limits::default(),
             history: HistoryLimits::default(),
             presence: PresenceLimits::default(),
-            store: StoreConfig { path: String::new(), readers: 2 },
+            store: StoreConfig { path: String::new(), readers: 2, search: true },
         }
     }
 }

@@ -17,8 +17,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use super::error::StoreError;
+use super::index::{Behind, Indexer, Words};
 use super::reader::Reader;
 use super::schema;
+use super::stats::StoreStats;
 use super::writer::NewWriter;
 
 /// The least SQLite that does not corrupt its log when two connections checkpoint at once.
@@ -42,6 +44,8 @@ pub struct Options {
     pub writer_cache_bytes: usize,
     /// Pages that each reader keeps, in bytes.
     pub reader_cache_bytes: usize,
+    /// Whether messages can be found by their words, beyond what is in memory.
+    pub search: bool,
 }
 
 impl Options {
@@ -49,7 +53,12 @@ impl Options {
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
         const MIB: usize = 1_024 * 1_024;
-        Self { path: path.into(), writer_cache_bytes: 16 * MIB, reader_cache_bytes: 8 * MIB }
+        Self {
+            path: path.into(),
+            writer_cache_bytes: 16 * MIB,
+            reader_cache_bytes: 8 * MIB,
+            search: true,
+        }
     }
 }
 
@@ -58,6 +67,7 @@ impl Options {
 pub(super) struct Disk {
     options: Options,
     guest_secret: [u8; 32],
+    behind: Arc<Behind>,
     /// Held as long as any connection.
     lock: Arc<File>,
 }
@@ -118,7 +128,8 @@ impl Disk {
             sync_folder(folder)?;
         }
         let writer = NewWriter::new(conn, lives, Arc::clone(&lock))?;
-        Ok((Self { options, guest_secret, lock }, writer))
+        let behind = Arc::default();
+        Ok((Self { options, guest_secret, behind, lock }, writer))
     }
 
     /// Another connection, which can only read.
@@ -127,13 +138,38 @@ impl Disk {
     ///
     /// Those of SQLite.
     pub(super) fn reader(&self) -> Result<Reader, StoreError> {
+        let words = Words::new(&self.options.path, Arc::clone(&self.behind));
+        Reader::new(self.open_to_read()?, words, Arc::clone(&self.lock))
+    }
+
+    fn open_to_read(&self) -> Result<Connection, StoreError> {
         let conn = Connection::open_with_flags(
             self.options.path.join(FILE),
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         conn.pragma_update(None, "query_only", true)?;
         conn.pragma_update(None, "cache_size", cache_size(self.options.reader_cache_bytes))?;
-        Reader::new(conn, Arc::clone(&self.lock))
+        Ok(conn)
+    }
+
+    /// Whether there is an index of words.
+    pub(super) fn has_index(&self) -> bool {
+        self.options.search
+    }
+
+    /// What the writer, the indexer and readers share.
+    pub(super) fn behind(&self) -> &Arc<Behind> {
+        &self.behind
+    }
+
+    /// What indexes the words of this store.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite.
+    pub(super) fn indexer(&self, stats: Arc<StoreStats>) -> Result<Indexer, StoreError> {
+        let behind = Arc::clone(&self.behind);
+        Ok(Indexer::new(self.open_to_read()?, &self.options.path, behind, stats))
     }
 
     /// Signs guests' tokens, and is the same in each life.

@@ -28,10 +28,10 @@ use std::time::{Duration, Instant};
 use crate::limits::STORE_WAITING_BYTES_MAX;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{
-    Append, Appended, Log, LogAnswer, LogEnd, Marks, Opening, Read, Ticket, What, Why,
+    Append, Appended, Find, Log, LogAnswer, LogEnd, Marks, Opening, Read, Ticket, What, Why,
 };
 use crate::link::record::Field;
-use crate::link::store::{FromStore, ToStore, read_whole};
+use crate::link::store::{FromStore, ToStore, read_hits, read_whole};
 use crate::mesh::{Port, Wake};
 
 /// How long a shard that ends waits for the writer, at most.
@@ -45,6 +45,8 @@ pub struct StoreLog {
     port: Port,
     /// What the mesh calls the writer.
     writer: u16,
+    /// Whether there is an index of words.
+    finds: bool,
     /// Counts what is asked, over all lives of the shard.
     number: u64,
     /// Rooms that are to be opened, by the number of that.
@@ -77,10 +79,11 @@ struct UnderWay {
 
 impl StoreLog {
     /// The end of a shard whose port of the store's mesh this is.
-    pub(super) fn new(port: Port, writer: u16, is_lost: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(port: Port, writer: u16, finds: bool, is_lost: Arc<AtomicBool>) -> Self {
         Self {
             port,
             writer,
+            finds,
             number: 0,
             opening: HashMap::default(),
             under_way: VecDeque::new(),
@@ -158,6 +161,10 @@ impl StoreLog {
                 let (room, ticket) = self.reading.remove(&number)?;
                 return Some(LogAnswer::Read { room, ticket, stretch: run.stretch() });
             }
+            FromStore::Found { number, more, hits } => {
+                let (room, ticket) = self.reading.remove(&number)?;
+                return Some(LogAnswer::Found { room, ticket, hits: read_hits(hits, more) });
+            }
             FromStore::NotRead { number, is_late } => {
                 let (room, ticket) = self.reading.remove(&number)?;
                 let why = if is_late { Why::Busy } else { Why::Storage };
@@ -233,6 +240,21 @@ impl Log for StoreLog {
         let number = self.next_number();
         self.reading.insert(number, (room, ticket));
         self.send(ToStore::Read { number, room, wanted });
+        Ok(())
+    }
+
+    fn finds(&self) -> bool {
+        self.finds
+    }
+
+    fn find(&mut self, find: Find<'_>) -> Result<(), Why> {
+        if let Some(why) = self.refuses() {
+            return Err(why);
+        }
+        let Find { room, ticket, sought } = find;
+        let number = self.next_number();
+        self.reading.insert(number, (room, ticket));
+        self.send(ToStore::Find { number, room, sought });
         Ok(())
     }
 

@@ -26,6 +26,7 @@ mod copy;
 mod disk;
 mod error;
 mod faults;
+mod index;
 mod log;
 mod reader;
 mod row;

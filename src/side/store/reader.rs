@@ -13,11 +13,12 @@ use std::time::Instant;
 use rusqlite::{Connection, Row, params};
 
 use super::error::StoreError;
-use super::row::{id_of, offset_of, sum_of};
+use super::index::{Words, find};
+use super::row::{OFFSET_MAX, id_of, offset_of, sum_of};
 use super::writer::top_of;
 use crate::limits::LINEAGE_EPOCHS_MAX;
-use crate::link::log::{Marks, Part, Said, Wanted};
-use crate::link::store::{Found, Run};
+use crate::link::log::{Marks, Part, Said, Sought, Wanted};
+use crate::link::store::{Found, Run, push_hit};
 
 /// How long a read may take, in milliseconds.
 const READ_MS_MAX: u64 = 500;
@@ -25,9 +26,16 @@ const READ_MS_MAX: u64 = 500;
 /// After how many steps of SQLite's machine the clock is looked at: some microseconds.
 const STEPS_PER_LOOK: i32 = 1_000;
 
+/// How many hits are looked at together.
+const FIND_STEP: u32 = 64;
+
+/// And how often, for one answer.
+const FIND_STEPS_MAX: usize = 64;
+
 /// The connection. See the module.
 pub(super) struct Reader {
     conn: Connection,
+    words: Words,
     began: Instant,
     /// When the read under way is to end, in milliseconds since `began`.
     due_ms: Arc<AtomicU64>,
@@ -80,12 +88,16 @@ impl Page {
 }
 
 impl Reader {
-    pub(super) fn new(mut conn: Connection, lock: Arc<File>) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        mut conn: Connection,
+        words: Words,
+        lock: Arc<File>,
+    ) -> Result<Self, StoreError> {
         let (began, due_ms) = (Instant::now(), Arc::new(AtomicU64::new(u64::MAX)));
         let due = Arc::clone(&due_ms);
         let is_late = move || elapsed_ms(began) > due.load(Ordering::Relaxed);
         conn.progress_handler(STEPS_PER_LOOK, Some(is_late))?;
-        Ok(Self { conn, began, due_ms, damaged: 0, _lock: lock })
+        Ok(Self { conn, words, began, due_ms, damaged: 0, _lock: lock })
     }
 
     /// How many rows did not fit their checksum, and were not served, since this was last asked.
@@ -170,6 +182,50 @@ impl Reader {
         let first = if is_newest { (begin + 1).saturating_sub(pieces.len()) } else { begin };
         let messages = if is_newest { pieces.backwards() } else { pieces.bytes };
         Ok(Page { first, more, messages })
+    }
+
+    /// Looks for messages of a room, the newest first. None, if there is no whole index now.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite, and if it takes too long.
+    pub(super) fn find(
+        &mut self,
+        id: u32,
+        sought: Sought<'_>,
+    ) -> Result<Option<(Vec<u8>, bool)>, StoreError> {
+        self.begin();
+        let Sought { query, from, before, messages, bytes } = sought;
+        let Some(index) = self.words.index()? else { return Ok(None) };
+        let (mut hits, mut count) = (Vec::new(), 0);
+        let mut last = before.clamp(1, OFFSET_MAX + 1) - 1;
+        let sql = "SELECT id, at, user, name, body, key, reply_to, sum FROM message WHERE id = ?1";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        // Some at a time: those of other users are passed over, and those without a row.
+        for _ in 0..FIND_STEPS_MAX {
+            let found = find(index, query, (id_of(id, 1), id_of(id, last)), FIND_STEP)?;
+            for hit in &found {
+                let mut rows = statement.query([hit])?;
+                let Some(row) = rows.next()? else { continue };
+                let Some(message) = Message::of(row) else {
+                    self.damaged += 1;
+                    continue;
+                };
+                if from.is_some_and(|from| from != message.said.user) {
+                    continue;
+                }
+                if count == messages || hits.len() > bytes {
+                    return Ok(Some((hits, true)));
+                }
+                push_hit(&mut hits, offset_of(message.id), message.at_ms, message.said);
+                count += 1;
+            }
+            match found.last() {
+                Some(oldest) if found.len() == FIND_STEP as usize => last = offset_of(*oldest) - 1,
+                _ => return Ok(Some((hits, false))),
+            }
+        }
+        Ok(Some((hits, true)))
     }
 
     #[cfg(test)]

@@ -30,10 +30,12 @@ pub(super) enum ReadKind {
     Page,
     /// What a client missed.
     Recovery,
+    /// Messages by their words.
+    Search,
 }
 
 /// What the kinds are called, in the order of their numbers.
-const READ_KINDS: [&str; 3] = ["room", "page", "recovery"];
+const READ_KINDS: [&str; 4] = ["room", "page", "recovery", "search"];
 
 /// What failures are counted as.
 const CAUSES: [Cause; 5] = [Cause::Full, Cause::Sync, Cause::Io, Cause::Corrupt, Cause::Defect];
@@ -52,6 +54,7 @@ pub struct StoreStats {
     /// By kind.
     read_us: [Histogram<{ READ_US.len() }>; READ_KINDS.len()],
     damaged: AtomicU64,
+    search_lag: AtomicU64,
 }
 
 /// Counts by bounds, each for what is at most that.
@@ -136,6 +139,11 @@ impl StoreStats {
         self.damaged.fetch_add(damaged, Ordering::Relaxed);
     }
 
+    /// So many rooms have messages that cannot be found yet.
+    pub(super) fn set_search_lag(&self, rooms: usize) {
+        self.search_lag.store(rooms as u64, Ordering::Relaxed);
+    }
+
     /// Appends it as text for Prometheus.
     pub fn push_text(&self, out: &mut String) {
         // Writing to a string cannot fail.
@@ -171,6 +179,12 @@ impl StoreStats {
         }
         for (name, kind, help, value) in [
             ("wal_bytes", "gauge", "The log of the database, in bytes.", &self.wal_bytes),
+            (
+                "search_lag_rooms",
+                "gauge",
+                "Rooms with messages that cannot be found yet.",
+                &self.search_lag,
+            ),
             (
                 "damaged_rows_total",
                 "counter",

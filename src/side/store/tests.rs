@@ -12,7 +12,7 @@ use super::disk::{Disk, Options};
 use super::error::{Cause, StoreError};
 use super::reader::{Loaded, Reader, TailBounds};
 use super::row::id_of;
-use super::writer::{Question, Writer};
+use super::writer::{Asked, Question, Writer};
 use crate::base::arena::Key;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Opened, Part, Said, SaidText, Stretch, Wanted};
@@ -86,8 +86,8 @@ impl Home {
         push(&mut batch, ToStore::Open { number, room: key(room), topic: &topic, epoch });
         let mut openings = Vec::new();
         self.writer.write(&batch, &mut openings).expect("it is written");
-        let [opening] = openings[..] else { panic!("one was opened: {openings:?}") };
-        assert_eq!(opening, Question { shard: 0, number, id: opening.id, wanted: None });
+        let [opening] = &openings[..] else { panic!("one was opened: {openings:?}") };
+        assert_eq!(*opening, Question { shard: 0, number, id: opening.id, asked: Asked::Tail });
         opening.id
     }
 

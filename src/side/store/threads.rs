@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   "store-writer"    take what all rings hold ─ one commit ─ Kept, Opened, Load ─ checkpoint, or rest
-//!   "store-reader-0"  Load ─ Opened, Read
+//!   "store-reader-0"  Load ─ Opened, Read, Found
+//!   "store-indexer"   see `index`
 //! ```
 //!
 //! They meet the shards in a mesh of their own, whose last ports are theirs. There is no timer for
@@ -29,6 +30,7 @@ use super::copy::{PAGES_PER_STEP, Partial};
 use super::disk::{Disk, Options};
 use super::error::StoreError;
 use super::faults::{Faults, State};
+use super::index::Behind;
 use super::log::StoreLog;
 use super::reader::{Reader, TailBounds};
 use super::socket::{Request, Requests};
@@ -40,7 +42,7 @@ use crate::limits::{
 };
 use crate::link::log::Part;
 use crate::link::record::Field;
-use crate::link::store::{FromStore, Load, Run, ToStore, read_whole};
+use crate::link::store::{FromStore, Load, LoadPart, Run, ToStore, read_whole};
 use crate::mesh::{Port, Wake, connect_with};
 
 /// A store that runs. It ends with [`Store::stop`]; dropped without that, its end is one without
@@ -51,6 +53,7 @@ pub struct Store {
     stop: Arc<AtomicBool>,
     writer: JoinHandle<Result<(), StoreError>>,
     readers: Vec<JoinHandle<()>>,
+    indexer: Option<JoinHandle<()>>,
     /// None, where there can be no socket.
     requests: Option<Requests>,
 }
@@ -120,7 +123,8 @@ impl Store {
         let writer_port = ports.pop().expect("a port for the writer");
         let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::<StoreStats>::default());
         let is_lost = Arc::new(AtomicBool::new(false));
-        let end = |port| StoreLog::new(port, shards, Arc::clone(&is_lost));
+        let finds = disk.has_index();
+        let end = |port| StoreLog::new(port, shards, finds, Arc::clone(&is_lost));
         let logs = ports.into_iter().map(end).collect();
         let mut handles = Vec::new();
         for (index, port) in reader_ports.into_iter().enumerate() {
@@ -132,6 +136,17 @@ impl Store {
                 reader.run(&stop);
             })?);
         }
+        let behind = Arc::clone(disk.behind());
+        let indexer = if disk.has_index() {
+            let (stop, panics) = (Arc::clone(&stop), Panics(Arc::clone(&start.on_panic)));
+            let indexer = disk.indexer(Arc::clone(&stats))?;
+            Some(spawn("store-indexer".to_owned(), move || {
+                let _panics = panics;
+                indexer.run(&stop);
+            })?)
+        } else {
+            None
+        };
         let (flag, panics) = (Arc::clone(&stop), Panics(start.on_panic));
         let (ask, requests) = mpsc::channel();
         let writer_stats = Arc::clone(&stats);
@@ -144,6 +159,7 @@ impl Store {
                 writer: new_writer.here(),
                 batch: Batch::default(),
                 questions: Vec::new(),
+                behind,
                 kept: vec![0; usize::from(shards)],
                 messages: 0,
                 faults: Faults::new(),
@@ -162,7 +178,7 @@ impl Store {
         }
         let guest_secret = *disk.guest_secret();
         let requests = requests.ok();
-        Ok((Self { guest_secret, stats, stop, writer, readers: handles, requests }, logs))
+        Ok((Self { guest_secret, stats, stop, writer, readers: handles, indexer, requests }, logs))
     }
 
     /// What it has counted.
@@ -189,7 +205,7 @@ impl Store {
         if let Some(requests) = self.requests {
             requests.stop();
         }
-        for reader in self.readers {
+        for reader in self.readers.into_iter().chain(self.indexer) {
             reader.thread().unpark();
             // It has nothing to say: a defect was told when it happened.
             let _ = reader.join();
@@ -212,6 +228,8 @@ struct WriterThread {
     writer: Writer,
     batch: Batch,
     questions: Vec<Question>,
+    /// Where the indexer is told what was written.
+    behind: Arc<Behind>,
     /// By shard: the number of its last append in the batch; 0 if there is none.
     kept: Vec<u64>,
     /// How many messages are in the batch.
@@ -317,20 +335,26 @@ impl WriterThread {
             }
         }
         let mut questions = std::mem::take(&mut self.questions);
-        for Question { shard, number, id, wanted } in questions.drain(..) {
-            match (id, wanted) {
-                (None, None) => self.send(shard, FromStore::Opened { number, found: None }),
-                (None, Some(_)) => {
+        for Question { shard, number, id, asked } in questions.drain(..) {
+            match (id, asked.part()) {
+                (None, LoadPart::Tail) => {
+                    self.send(shard, FromStore::Opened { number, found: None });
+                }
+                (None, LoadPart::Messages(_)) => {
                     self.send(shard, FromStore::Read { number, run: Run::default() });
                 }
-                (Some(id), wanted) => {
+                (None, LoadPart::Words(_)) => {
+                    self.send(shard, FromStore::Found { number, more: false, hits: &[] });
+                }
+                (Some(id), part) => {
                     let readers = u32::from(self.readers);
                     let reader = u16::try_from(id % readers).expect("below the count of readers");
-                    self.send(self.shards + 1 + reader, Load { shard, number, id, wanted });
+                    self.send(self.shards + 1 + reader, Load { shard, number, id, part });
                 }
             }
         }
         self.questions = questions;
+        self.behind.note(self.writer.written().iter().copied());
         // Before anything else is done here: shards can go on.
         self.port.end_turn();
     }
@@ -463,14 +487,15 @@ struct ReaderThread {
 impl ReaderThread {
     fn run(mut self, stop: &AtomicBool) {
         self.port.set_waker(Arc::new(Unpark(thread::current())));
-        let mut record = Vec::new();
+        let (mut record, mut answer) = (Vec::new(), Vec::new());
         while !stop.load(Ordering::Acquire) {
             self.port.woke();
             while let Some(_writer) = self.port.recv(&mut record) {
-                let load: Load = read_whole(&record);
-                record.clear();
-                self.answer(load, &mut record);
-                self.port.send(load.shard, &record);
+                let load: Load<'_> = read_whole(&record);
+                let shard = load.shard;
+                answer.clear();
+                self.answer(load, &mut answer);
+                self.port.send(shard, &answer);
                 self.port.end_turn();
             }
             if self.port.may_sleep() {
@@ -480,11 +505,11 @@ impl ReaderThread {
     }
 
     /// Reads what is asked for, and writes the answer.
-    fn answer(&mut self, load: Load, record: &mut Vec<u8>) {
-        let Load { shard: _, number, id, wanted } = load;
+    fn answer(&mut self, load: Load<'_>, record: &mut Vec<u8>) {
+        let Load { shard: _, number, id, part } = load;
         let began = Instant::now();
-        let kind = match wanted {
-            None => {
+        let kind = match part {
+            LoadPart::Tail => {
                 match &self.reader.load(id, self.tail) {
                     Ok(loaded) => {
                         let found = Some(loaded.found());
@@ -497,7 +522,21 @@ impl ReaderThread {
                 }
                 ReadKind::Room
             }
-            Some(wanted) => {
+            LoadPart::Words(sought) => {
+                match &self.reader.find(id, sought) {
+                    Ok(Some((hits, more))) => {
+                        FromStore::Found { number, more: *more, hits }.put(record);
+                    }
+                    // The index is not whole yet.
+                    Ok(None) => FromStore::NotRead { number, is_late: true }.put(record),
+                    Err(error) => {
+                        tracing::error!(%error, id, "messages cannot be looked for");
+                        FromStore::NotRead { number, is_late: true }.put(record);
+                    }
+                }
+                ReadKind::Search
+            }
+            LoadPart::Messages(wanted) => {
                 match &self.reader.read(id, wanted) {
                     Ok(found) => FromStore::Read { number, run: found.run() }.put(record),
                     Err(error) => {

@@ -31,7 +31,8 @@ use super::error::StoreError;
 use super::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of, sum_of};
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Said, Wanted};
-use crate::link::store::ToStore;
+use crate::link::record::Field as _;
+use crate::link::store::{LoadPart, ToStore, read_whole};
 
 /// Bytes of a page in the log, with its header.
 const WAL_PAGE_BYTES: usize = 4_096 + 24;
@@ -44,6 +45,8 @@ pub(super) struct Writer {
     rooms: Rooms,
     /// Pages in the log, as of the last commit.
     wal_pages: Arc<AtomicUsize>,
+    /// Rooms that were written in by the last batch, some more than once.
+    written: Vec<u32>,
     /// Whether nothing was committed since the log was emptied.
     is_wal_empty: bool,
     /// Held as long as this.
@@ -65,7 +68,7 @@ struct Room {
 struct Rooms(HashMap<(u16, u64), Room, ahash::RandomState>);
 
 /// A question about a room: what is there of one that was opened, or what can be read of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Question {
     /// Who asks.
     pub(super) shard: u16,
@@ -73,8 +76,30 @@ pub(super) struct Question {
     pub(super) number: u64,
     /// The room; none, if nothing was kept of it.
     pub(super) id: Option<u32>,
-    /// What is read; none, if it was opened.
-    pub(super) wanted: Option<Wanted>,
+    /// What is read of it.
+    pub(super) asked: Asked,
+}
+
+/// What a question asks: [`LoadPart`] with a memory of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// What there is: it was opened.
+    Tail,
+    /// These messages.
+    Messages(Wanted),
+    /// Messages with these words: a [`Sought`] as a record.
+    Words(Box<[u8]>),
+}
+
+impl Asked {
+    /// As a reader is told.
+    pub(super) fn part(&self) -> LoadPart<'_> {
+        match self {
+            Self::Tail => LoadPart::Tail,
+            Self::Messages(wanted) => LoadPart::Messages(*wanted),
+            Self::Words(record) => LoadPart::Words(read_whole(record)),
+        }
+    }
 }
 
 /// A writer that has not come to its thread.
@@ -105,7 +130,15 @@ impl NewWriter {
         let Self { conn, lives, wal_pages, lock } = self;
         let rooms = Rooms::default();
         let conn = Rc::new(conn);
-        Writer { conn, lives, rooms, wal_pages, is_wal_empty: false, _lock: lock }
+        Writer {
+            conn,
+            lives,
+            rooms,
+            wal_pages,
+            written: Vec::new(),
+            is_wal_empty: false,
+            _lock: lock,
+        }
     }
 }
 
@@ -126,6 +159,7 @@ impl Writer {
         batch: &Batch,
         questions: &mut Vec<Question>,
     ) -> Result<(), StoreError> {
+        self.written.clear();
         let count = questions.len();
         let mut begun = Vec::new();
         let written = self.try_write(batch, questions, &mut begun);
@@ -157,7 +191,7 @@ impl Writer {
                     }
                     let room_here = Room { topic: topic.into(), epoch, id };
                     self.rooms.0.insert((shard, room.to_u64()), room_here);
-                    questions.push(Question { shard, number, id, wanted: None });
+                    questions.push(Question { shard, number, id, asked: Asked::Tail });
                 }
                 ToStore::Append { room, top, at_ms, said, .. } => {
                     let key = (shard, room.to_u64());
@@ -171,10 +205,20 @@ impl Writer {
                         id
                     };
                     insert(&step, id, top.offset + 1, at_ms, said)?;
+                    if self.written.last() != Some(&id) {
+                        self.written.push(id);
+                    }
                 }
                 ToStore::Read { number, room, wanted } => {
                     let id = self.rooms.open(shard, room).id;
-                    questions.push(Question { shard, number, id, wanted: Some(wanted) });
+                    questions.push(Question { shard, number, id, asked: Asked::Messages(wanted) });
+                }
+                ToStore::Find { number, room, sought } => {
+                    let id = self.rooms.open(shard, room).id;
+                    let mut record = Vec::new();
+                    sought.put(&mut record);
+                    let asked = Asked::Words(record.into());
+                    questions.push(Question { shard, number, id, asked });
                 }
                 ToStore::Close { room } => drop(self.rooms.0.remove(&(shard, room.to_u64()))),
                 ToStore::Restarted {} => self.rooms.0.retain(|(of, _), _| *of != shard),
@@ -183,6 +227,11 @@ impl Writer {
         step.commit()?;
         self.is_wal_empty = false;
         Ok(())
+    }
+
+    /// The rooms that were written in by the last batch, some more than once.
+    pub(super) fn written(&self) -> &[u32] {
+        &self.written
     }
 
     /// How large the log is, in bytes, as of the last commit.

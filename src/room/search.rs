@@ -1,0 +1,122 @@
+//! Looking for words in the messages that a room has in memory.
+//!
+//! A word is a run of letters and digits, and upper case is lower case. The store's index finds the
+//! same and more: it knows accents (`side::store::index`).
+//!
+//! Deliberately absent: who may search, and how often.
+//!
+//! Called by: `rooms`. Calls: `history`.
+
+use crate::link::log::Hits;
+use crate::link::record::Searched;
+use crate::room::Room;
+use crate::wire::json;
+
+/// Words that are looked for. All of them must be there; of the last one the beginning is enough.
+#[derive(Debug)]
+struct Words(Vec<String>);
+
+impl Words {
+    fn of(query: &str) -> Self {
+        Self(words(query).collect())
+    }
+
+    fn are_in(&self, text: &str) -> bool {
+        let Some((last, others)) = self.0.split_last() else { return false };
+        let mut has_last = false;
+        let mut has = vec![false; others.len()];
+        for word in words(text) {
+            has_last |= word.starts_with(last.as_str());
+            for (has, other) in has.iter_mut().zip(others) {
+                *has |= word == *other;
+            }
+        }
+        has_last && !has.contains(&false)
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = String> {
+    let runs = text.split(|c: char| !c.is_alphanumeric());
+    runs.filter(|run| !run.is_empty()).map(str::to_lowercase)
+}
+
+impl Room {
+    /// Appends the answer to `msg_search`, the newest message first. Returns how many bytes were
+    /// looked at.
+    pub(crate) fn push_found(
+        &self,
+        out: &mut Vec<u8>,
+        searched: Searched<'_>,
+        bytes_max: usize,
+    ) -> usize {
+        let Searched { query, from, before, limit } = searched;
+        let words = json::string(query).map_or(Words(Vec::new()), |query| Words::of(&query));
+        let from = from.and_then(json::string);
+        let is_wanted = |message: &str| {
+            let body = json::field(message, "body").and_then(json::string);
+            let user = json::field(message, "user").and_then(json::string);
+            from.as_deref().is_none_or(|from| user.as_deref() == Some(from))
+                && body.is_some_and(|body| words.are_in(&body))
+        };
+        let (mut count, mut looked_at, mut more) = (0, 0, false);
+        out.extend_from_slice(b"{\"messages\":[");
+        let begin = out.len();
+        for (_, message) in self.history().newest_before(before.unwrap_or(u64::MAX)) {
+            looked_at += message.len();
+            if !std::str::from_utf8(message).is_ok_and(is_wanted) {
+                continue;
+            }
+            if count == limit || out.len() - begin + message.len() > bytes_max && count > 0 {
+                more = true;
+                break;
+            }
+            if count > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(message);
+            count += 1;
+        }
+        push_end(out, more);
+        looked_at
+    }
+
+    /// Appends the answer to `msg_search` of what a log has found. What is beyond the room's top is
+    /// no message of it.
+    pub(crate) fn push_hits(&self, out: &mut Vec<u8>, hits: &Hits) {
+        let top = self.history().last();
+        out.extend_from_slice(b"{\"messages\":[");
+        for (offset, at_ms, said) in hits.messages.iter().filter(|(offset, ..)| *offset <= top) {
+            self.push_read(out, *offset, *at_ms, said.said());
+        }
+        out.pop_if(|last| *last == b',');
+        push_end(out, hits.more);
+    }
+}
+
+fn push_end(out: &mut Vec<u8>, more: bool) {
+    out.extend_from_slice(if more { b"],\"more\":true}" } else { b"],\"more\":false}" });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_words_must_be_there_and_the_beginning_of_the_last_one() {
+        for (query, text, is_in) in [
+            ("tea", "Tea at five", true),
+            ("TEA fi", "tea at five", true),
+            ("five tea", "tea at five", true),
+            ("fi tea", "tea at five", false),
+            ("ea", "tea", false),
+            ("tea", "teapot", true),
+            ("tea ", "teapot", true),
+            ("tea, five!", "(five) teas", false),
+            ("\u{e9}t\u{e9}", "L'\u{c9}T\u{c9}", true),
+            ("", "tea", false),
+            ("?!", "?!", false),
+        ] {
+            assert_eq!(Words::of(query).are_in(text), is_in, "{query:?} in {text:?}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Searches: messages of a room by their words.
+//!
+//! ```text
+//!   msg_search ─┬─ the log finds more than memory has: Log::find ── here ── the held answer
+//!               └─ else: what the room has in memory
+//! ```
+//!
+//! Invariants: the searches under way are bounded, and count until they are answered; an answer
+//! goes to the membership that asked, or to nobody.
+//!
+//! Deliberately absent: rates, and rights, which the member's shard checks.
+//!
+//! Called by: `rooms`. Calls: `room`, `held`, the log.
+
+use std::collections::BTreeMap;
+
+use crate::limits::{ANSWER_BYTES_PER_WORK, SEARCHES_UNDER_WAY_MAX};
+use crate::link::ids::RoomKey;
+use crate::link::io::Io;
+use crate::link::log::{Find, Hits, Log, Sought, Ticket, Why};
+use crate::link::message::text;
+use crate::link::outbox::{Cx, Tell};
+use crate::link::record::{Searched, ToHome};
+use crate::link::refusal::Refusal;
+use crate::rooms::held::Membership;
+use crate::rooms::registry::Registered;
+use crate::rooms::{Answer, Rooms};
+use crate::wire::json;
+use crate::wire::phx::Payload;
+
+/// All searches under way, each with whom it is for.
+#[derive(Default)]
+pub(super) struct Searches(BTreeMap<Ticket, Membership>);
+
+impl Rooms {
+    /// Answers with the messages that have the words that are looked for, the newest first.
+    ///
+    /// Requires: the asker is a member. Emits: the answer, or `Log::find` and the answer later.
+    pub(super) fn search<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        push: ToHome<'_>,
+    ) {
+        let ToHome::Search { home: key, asker, reference, searched } = push else {
+            unreachable!("called for searches")
+        };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        room.assert_member(shard, asker);
+        let membership = Membership { room: key, shard, asker };
+        let bytes_max = cx.settings.history.page_bytes;
+        if cx.io.log().finds() {
+            let found = self.find_in_log(cx, key, searched, bytes_max);
+            return match found {
+                Ok(ticket) => {
+                    self.searches.0.insert(ticket, membership);
+                    self.hold(membership, ticket, reference);
+                }
+                Err(refusal) => self.answer_refused(cx, members, membership, reference, refusal),
+            };
+        }
+        let mut out = std::mem::take(&mut self.scratch.response);
+        let looked_at_bytes = room.push_found(&mut out, searched, bytes_max);
+        // What was looked at costs as much as if it were told.
+        cx.budget.spend_for(looked_at_bytes, ANSWER_BYTES_PER_WORK);
+        self.reply(cx, members, membership, Answer::ok(reference, text(&out)));
+        out.clear();
+        self.scratch.response = out;
+    }
+
+    /// Asks the log for messages.
+    fn find_in_log<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        room: RoomKey,
+        searched: Searched<'_>,
+        bytes: usize,
+    ) -> Result<Ticket, Refusal> {
+        if self.searches.0.len() >= SEARCHES_UNDER_WAY_MAX {
+            return Err(Refusal::Busy);
+        }
+        let Searched { query, from, before, limit: messages } = searched;
+        let query = json::string(query).unwrap_or_default();
+        let from = from.and_then(json::string);
+        let before = before.unwrap_or(u64::MAX);
+        let sought = Sought { query: &query, from: from.as_deref(), before, messages, bytes };
+        let ticket = self.pending.next_ticket();
+        cx.io.log().find(Find { room, ticket, sought }).map_err(Why::refusal)?;
+        Ok(ticket)
+    }
+
+    /// Handles what a log has found.
+    pub(super) fn was_found<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        ticket: Ticket,
+        hits: &Hits,
+    ) {
+        let Some(membership) = self.searches.0.remove(&ticket) else { return };
+        // Its member may have left.
+        if !self.held.is_awaited(ticket) {
+            return;
+        }
+        if cx.is_busy(membership.shard) {
+            return self.refuse_held(cx, members, ticket, Refusal::Busy);
+        }
+        let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return };
+        let mut out = Vec::new();
+        room.push_hits(&mut out, hits);
+        cx.budget.spend_for(out.len(), ANSWER_BYTES_PER_WORK);
+        self.resolve(cx, members, ticket, "ok", Payload::Json(text(&out)));
+    }
+
+    /// Handles that a log could not look for something. False if that was no search.
+    pub(super) fn was_not_found<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        ticket: Ticket,
+        why: Why,
+    ) -> bool {
+        let is_search = self.searches.0.remove(&ticket).is_some();
+        if is_search {
+            self.refuse_held(cx, members, ticket, why.refusal());
+        }
+        is_search
+    }
+}

@@ -1,0 +1,505 @@
+//! The index of words: `search.db`, derived from what is kept, which may be thrown away at any
+//! time.
+//!
+//! ```text
+//!   writer ── rooms that were written in ──> Behind ── "store-indexer" ── search.db <── readers
+//! ```
+//!
+//! A room is indexed up to an offset, which is committed with what was indexed. What was said since
+//! is found by looking, at the start and whenever the writer has written: nothing of it is kept in
+//! the database itself. A file that is damaged, of another version, or of another database is
+//! deleted and made anew.
+//!
+//! Invariants: a message is found only if a row of the database says it, so an index that knows too
+//! much shows nothing; nothing waits for this thread.
+//!
+//! Called by: `threads`. Calls: `row`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+
+use super::error::StoreError;
+use super::row::{OFFSET_MAX, id_of, offset_of};
+use super::stats::StoreStats;
+
+/// The name of the file beside the database.
+const FILE: &str = "search.db";
+
+/// "CHNS": this is an index of Chinwag.
+const APPLICATION_ID: i64 = 0x4348_4E53;
+
+/// The number of this version's form. A file of another one is made anew.
+const VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+    -- of: which database it is of. life: up to which life of that.
+    CREATE TABLE meta(of INTEGER NOT NULL, life INTEGER NOT NULL) STRICT;
+    -- rowid: the id of the message. The text is in the database.
+    CREATE VIRTUAL TABLE find USING fts5(
+        body, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2'
+    );
+    -- What lies between is indexed.
+    CREATE TABLE upto(room INTEGER PRIMARY KEY, floor INTEGER NOT NULL, offset INTEGER NOT NULL)
+        STRICT;
+";
+
+/// How many messages a transaction of the index has at most.
+const STEP_MESSAGES: u32 = 1_000;
+
+/// How many rooms are looked at together at the start.
+const LOOK_ROOMS: u32 = 1_000;
+
+/// How long the indexer waits once it has been told of something, so that more of it comes
+/// together.
+const GATHER: Duration = Duration::from_millis(300);
+
+/// How long it waits after a failure of the disk.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Rooms that the index is behind in, and whether there is an index: what the threads share.
+#[derive(Debug, Default)]
+pub(super) struct Behind {
+    rooms: Mutex<BTreeSet<u32>>,
+    indexer: OnceLock<Thread>,
+    /// Counts the files that there were. Readers that have an earlier one open it again.
+    file: AtomicU64,
+    /// Whether all rooms that there were at the start have been indexed.
+    is_whole: AtomicBool,
+}
+
+impl Behind {
+    /// Notes that something was written in rooms.
+    pub(super) fn note(&self, rooms: impl IntoIterator<Item = u32>) {
+        let mut behind = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = behind.is_empty();
+        behind.extend(rooms);
+        if was_empty && !behind.is_empty() {
+            self.wake();
+        }
+    }
+
+    /// Wakes the indexer, if it has begun.
+    pub(super) fn wake(&self) {
+        if let Some(indexer) = self.indexer.get() {
+            indexer.unpark();
+        }
+    }
+
+    /// Which file there is; none, as long as it is not whole.
+    pub(super) fn file(&self) -> Option<u64> {
+        self.is_whole.load(Ordering::Acquire).then(|| self.file.load(Ordering::Acquire))
+    }
+
+    fn pop(&self) -> Option<u32> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    }
+
+    fn count(&self) -> usize {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// The path of the index in the folder of a store.
+pub(super) fn file_in(folder: &Path) -> PathBuf {
+    folder.join(FILE)
+}
+
+/// Deletes the index of a store, which is made anew when the store is next opened.
+///
+/// # Errors
+///
+/// If it is there and cannot be deleted.
+pub(super) fn delete(folder: &Path) -> Result<(), StoreError> {
+    for ending in ["", "-wal", "-shm"] {
+        match fs::remove_file(folder.join(format!("{FILE}{ending}"))) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::Folder(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The thread that indexes.
+pub(super) struct Indexer {
+    /// Reads the database.
+    source: Connection,
+    folder: PathBuf,
+    behind: Arc<Behind>,
+    stats: Arc<StoreStats>,
+    /// The room after the last one that was looked at since the start; none, if all were.
+    next_room: Option<u32>,
+}
+
+impl Indexer {
+    pub(super) fn new(
+        source: Connection,
+        folder: &Path,
+        behind: Arc<Behind>,
+        stats: Arc<StoreStats>,
+    ) -> Self {
+        Self { source, folder: folder.to_owned(), behind, stats, next_room: Some(0) }
+    }
+
+    /// Indexes what is written, until it is to stop.
+    pub(super) fn run(mut self, stop: &AtomicBool) {
+        // Set once: there is one indexer.
+        let _ = self.behind.indexer.set(thread::current());
+        while !stop.load(Ordering::Acquire) {
+            let ended = self.open().and_then(|mut index| self.follow(&mut index, stop));
+            if let Err(error) = ended {
+                tracing::warn!(%error, "the index of words is made anew");
+                self.begin_anew();
+                thread::park_timeout(PAUSE);
+            }
+        }
+    }
+
+    /// Deletes a file that failed. Searches are refused until another one is whole.
+    fn begin_anew(&mut self) {
+        self.behind.is_whole.store(false, Ordering::Release);
+        self.next_room = Some(0);
+        if let Err(error) = delete(&self.folder) {
+            tracing::error!(%error, "the index of words cannot be deleted");
+        }
+    }
+
+    /// Opens the index, and makes it anew if it is not of this database or not of this form.
+    fn open(&mut self) -> Result<Connection, StoreError> {
+        let number = |key| {
+            let sql = "SELECT value FROM meta WHERE key = ?1";
+            self.source.query_row(sql, [key], |row| row.get::<_, i64>(0))
+        };
+        let (of, life) = (number("created_at")?, number("life")?);
+        let file = file_in(&self.folder);
+        let mut index = Connection::open(&file)?;
+        if !is_of(&index, of, life).unwrap_or(false) {
+            drop(index);
+            delete(&self.folder)?;
+            index = Connection::open(&file)?;
+            // It is derived: what a power cut takes is indexed again.
+            index.pragma_update(None, "journal_mode", "WAL")?;
+            let step = index.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            step.execute_batch(SCHEMA)?;
+            step.execute("INSERT INTO meta VALUES(?1, ?2)", params![of, life])?;
+            // Deleted words are gone from the file when their segments are merged.
+            step.execute("INSERT INTO find(find, rank) VALUES('deletemerge', 1)", [])?;
+            step.pragma_update(None, "application_id", APPLICATION_ID)?;
+            step.pragma_update(None, "user_version", VERSION)?;
+            step.commit()?;
+        }
+        index.pragma_update(None, "synchronous", "NORMAL")?;
+        index.pragma_update(None, "secure_delete", true)?;
+        index.execute("UPDATE meta SET life = ?1", [life])?;
+        self.behind.file.fetch_add(1, Ordering::Release);
+        Ok(index)
+    }
+
+    /// Indexes what there is, and then what comes.
+    fn follow(&mut self, index: &mut Connection, stop: &AtomicBool) -> Result<(), StoreError> {
+        while !stop.load(Ordering::Acquire) {
+            let room = self.behind.pop();
+            self.stats.set_search_lag(self.behind.count());
+            if let Some(room) = room {
+                if catch_up(&self.source, index, room)? {
+                    self.behind.note([room]);
+                }
+            } else if self.next_room.is_some() {
+                self.look(index)?;
+            } else {
+                thread::park();
+                thread::park_timeout(GATHER);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for rooms that the index is behind in, some at a time.
+    fn look(&mut self, index: &mut Connection) -> Result<(), StoreError> {
+        let Some(first) = self.next_room else { return Ok(()) };
+        let mut rooms = Vec::new();
+        {
+            let sql = "SELECT id FROM room WHERE id >= ?1 ORDER BY id LIMIT ?2";
+            let mut some = self.source.prepare_cached(sql)?;
+            for id in some.query_map(params![first, LOOK_ROOMS], |row| row.get::<_, u32>(0))? {
+                rooms.push(id?);
+            }
+        }
+        for id in &rooms {
+            while catch_up(&self.source, index, *id)? {}
+        }
+        self.next_room = rooms.last().map(|last| last + 1);
+        if self.next_room.is_none() {
+            self.behind.is_whole.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file is an index of this form, of this database, and of no later life than this one:
+/// one of a later life knows what a restored database does not have.
+fn is_of(index: &Connection, of: i64, life: i64) -> Result<bool, StoreError> {
+    let number = |pragma| index.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    if (number("application_id")?, number("user_version")?) != (APPLICATION_ID, VERSION) {
+        return Ok(false);
+    }
+    let found: Option<(i64, i64)> = index
+        .query_row("SELECT of, life FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(found.is_some_and(|(found, upto)| found == of && upto <= life))
+}
+
+/// Indexes some of what was said in a room since it was last indexed, and lets go of what retention
+/// has. True if there is more.
+fn catch_up(source: &Connection, index: &mut Connection, room: u32) -> Result<bool, StoreError> {
+    let row = "SELECT floor FROM room WHERE id = ?1";
+    let floor: Option<i64> =
+        source.prepare_cached(row)?.query_row([room], |row| row.get(0)).optional()?;
+    let Some(floor) = floor.map(i64::cast_unsigned) else { return Ok(false) };
+    let sql = "SELECT floor, offset FROM upto WHERE room = ?1";
+    let had: Option<(i64, i64)> = index
+        .prepare_cached(sql)?
+        .query_row([room], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (had_floor, upto) = had.map_or((0, 0), |(a, b)| (a.cast_unsigned(), b.cast_unsigned()));
+    let mut last = upto.max(floor);
+    let sql = "SELECT id, body FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
+    let mut some = source.prepare_cached(sql)?;
+    let range = params![id_of(room, last + 1), id_of(room, OFFSET_MAX), STEP_MESSAGES];
+    let mut rows = some.query(range)?;
+    let mut count = 0;
+    let mut step = None;
+    while let Some(row) = rows.next()? {
+        let (id, body) = (row.get::<_, i64>(0)?, row.get_ref(1)?);
+        if step.is_none() {
+            step = Some(index.unchecked_transaction()?);
+        }
+        // One that is damaged has no words.
+        let text: Option<String> =
+            body.as_str().ok().and_then(|body| serde_json::from_str(body).ok());
+        if let Some(text) = text {
+            let sql = "INSERT OR REPLACE INTO find(rowid, body) VALUES(?1, ?2)";
+            index.prepare_cached(sql)?.execute(params![id, text])?;
+        }
+        (last, count) = (offset_of(id), count + 1);
+    }
+    if count == 0 && floor == had_floor {
+        return Ok(false);
+    }
+    let step = if let Some(step) = step { step } else { index.unchecked_transaction()? };
+    if floor > had_floor {
+        let sql = "DELETE FROM find WHERE rowid BETWEEN ?1 AND ?2";
+        let gone = params![id_of(room, had_floor), id_of(room, floor)];
+        step.prepare_cached(sql)?.execute(gone)?;
+    }
+    let sql = "INSERT INTO upto(room, floor, offset) VALUES(?1, ?2, ?3) ON CONFLICT(room) \
+               DO UPDATE SET floor = excluded.floor, offset = excluded.offset";
+    let now = params![room, floor.cast_signed(), last.cast_signed()];
+    step.prepare_cached(sql)?.execute(now)?;
+    step.commit()?;
+    Ok(count == STEP_MESSAGES)
+}
+
+/// The ids of messages that have all words of a query, the newest first.
+///
+/// # Errors
+///
+/// Those of SQLite.
+pub(super) fn find(
+    index: &Connection,
+    query: &str,
+    (first, last): (i64, i64),
+    limit: u32,
+) -> Result<Vec<i64>, StoreError> {
+    let Some(words) = words_of(query) else { return Ok(Vec::new()) };
+    let sql = "SELECT rowid FROM find WHERE find MATCH ?1 AND rowid BETWEEN ?2 AND ?3 \
+               ORDER BY rowid DESC LIMIT ?4";
+    let mut hits = index.prepare_cached(sql)?;
+    let ids = hits.query_map(params![words, first, last, limit], |row| row.get(0))?;
+    ids.collect::<Result<_, _>>().map_err(StoreError::Sqlite)
+}
+
+/// A reader's way into the index.
+pub(super) struct Words {
+    folder: PathBuf,
+    behind: Arc<Behind>,
+    /// Which file is open, and it.
+    open: Option<(u64, Connection)>,
+}
+
+impl Words {
+    pub(super) fn new(folder: &Path, behind: Arc<Behind>) -> Self {
+        Self { folder: folder.to_owned(), behind, open: None }
+    }
+
+    /// The index; none, as long as it is not whole.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite.
+    pub(super) fn index(&mut self) -> Result<Option<&Connection>, StoreError> {
+        let Some(file) = self.behind.file() else { return Ok(None) };
+        if self.open.as_ref().is_none_or(|(open, _)| *open != file) {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let index = Connection::open_with_flags(file_in(&self.folder), flags)?;
+            index.pragma_update(None, "query_only", true)?;
+            self.open = Some((file, index));
+        }
+        Ok(self.open.as_ref().map(|(_, index)| index))
+    }
+}
+
+/// A query as FTS5 takes it: each word a string of its own, so that nothing in it is syntax; of the
+/// last one the beginning is enough. None, if there is no word in it.
+fn words_of(query: &str) -> Option<String> {
+    let words = query.split_whitespace().filter(|word| word.contains(char::is_alphanumeric));
+    let words: Vec<_> = words.map(|word| format!("\"{}\"", word.replace('"', "\"\""))).collect();
+    (!words.is_empty()).then(|| words.join(" ") + "*")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::sum_of;
+    use super::super::tests::{Folder, said};
+    use super::*;
+
+    /// A store with messages in it, and its index.
+    struct World {
+        folder: Folder,
+        source: Connection,
+        behind: Arc<Behind>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let folder = Folder::new();
+            drop(folder.open());
+            let source = Connection::open(folder.file()).expect("it is there");
+            Self { folder, source, behind: Arc::default() }
+        }
+
+        fn indexer(&self) -> Indexer {
+            let source = Connection::open(self.folder.file()).expect("it is there");
+            Indexer::new(source, &self.folder.0, Arc::clone(&self.behind), Arc::default())
+        }
+
+        /// Says something in a room, from this offset on.
+        fn say(&self, room: u32, first: u64, bodies: &[&str]) {
+            let sql = "INSERT OR IGNORE INTO room(id, name, title, founded, created_at) \
+                       VALUES(?1, 'room:' || ?1, '', 0, 0)";
+            self.source.execute(sql, [room]).expect("a row");
+            for (offset, body) in (first..).zip(bodies) {
+                let (id, body) = (id_of(room, offset), format!("\"{body}\""));
+                let sql = "INSERT INTO message(id, at, user, name, body, sum) VALUES(?1, 1, 'u', 'n', ?2, ?3)";
+                let row = params![id, body, sum_of(id, 1, said(&body))];
+                self.source.execute(sql, row).expect("a row");
+            }
+        }
+
+        /// Brings the index up to date.
+        fn index(&self) -> Connection {
+            let mut indexer = self.indexer();
+            let mut index = indexer.open().expect("it opens");
+            while indexer.next_room.is_some() {
+                indexer.look(&mut index).expect("it is indexed");
+            }
+            index
+        }
+    }
+
+    /// The offsets in a room of messages with these words.
+    fn offsets(index: &Connection, room: u32, query: &str) -> Vec<u64> {
+        let range = (id_of(room, 1), id_of(room, OFFSET_MAX));
+        let ids = find(index, query, range, 50).expect("it is asked");
+        ids.into_iter().map(offset_of).collect()
+    }
+
+    #[test]
+    fn words_are_found_in_their_room_the_newest_first() {
+        let world = World::new();
+        world.say(1, 1, &["Tea at five", "no coffee", "more t\\u00e9a, please", "teapots"]);
+        world.say(2, 1, &["tea here too"]);
+        let index = world.index();
+        for (query, found) in [
+            ("tea", &[4, 3, 1][..]),
+            ("tea ", &[4, 3, 1]),
+            ("TEA please", &[3]),
+            ("tea five at", &[1]),
+            ("coff", &[2]),
+            ("cof fee", &[]),
+            ("offee", &[]),
+            ("t\u{e9}a", &[4, 3, 1]),
+        ] {
+            assert_eq!(offsets(&index, 1, query), found, "{query}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_query_is_syntax() {
+        let world = World::new();
+        world.say(1, 1, &["a AND b", "body", "c-d"]);
+        let index = world.index();
+        for (query, found) in [
+            ("\"", &[][..]),
+            ("* ) (", &[]),
+            ("", &[]),
+            ("body:b", &[]),
+            ("a OR body", &[]),
+            ("NEAR(a b)", &[]),
+            ("a AND b", &[1]),
+            ("c-d", &[3]),
+            ("\"c", &[3]),
+            ("^body", &[2]),
+        ] {
+            assert_eq!(offsets(&index, 1, query), found, "{query}");
+        }
+    }
+
+    #[test]
+    fn an_index_goes_on_where_it_was_and_in_steps() {
+        let world = World::new();
+        let many: Vec<_> = (0..STEP_MESSAGES * 2 + 5).map(|n| format!("w{n}")).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        world.say(7, 1, &many);
+        let index = world.index();
+        assert_eq!(offsets(&index, 7, "w2004"), [2_005]);
+        drop(index);
+        world.say(7, 2_006, &["later"]);
+        let mut index = world.index();
+        assert_eq!(offsets(&index, 7, "later"), [2_006]);
+        assert!(!catch_up(&world.source, &mut index, 7).expect("it is indexed"), "all is there");
+    }
+
+    #[test]
+    fn what_retention_has_let_go_of_is_not_found() {
+        let world = World::new();
+        world.say(1, 1, &["tea", "tea", "tea"]);
+        let mut index = world.index();
+        let sql = "UPDATE room SET floor = 2";
+        world.source.execute(sql, []).expect("a row");
+        catch_up(&world.source, &mut index, 1).expect("it is indexed");
+        assert_eq!(offsets(&index, 1, "tea"), [3]);
+    }
+
+    #[test]
+    fn a_file_that_is_damaged_or_of_another_database_is_made_anew() {
+        let world = World::new();
+        world.say(1, 1, &["tea"]);
+        drop(world.index());
+        let file = file_in(&world.folder.0);
+        fs::write(&file, b"no database").expect("a file");
+        assert_eq!(offsets(&world.index(), 1, "tea"), [1]);
+        // A database that was restored: it is of an earlier life.
+        world.source.execute("UPDATE meta SET value = 0 WHERE key = 'life'", []).expect("a row");
+        world.source.execute("DELETE FROM message", []).expect("rows");
+        assert_eq!(offsets(&world.index(), 1, "tea"), [0; 0]);
+    }
+}

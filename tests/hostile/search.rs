@@ -1,0 +1,98 @@
+//! Searches in a room: in memory, and in all that is kept.
+
+use std::time::Duration;
+
+use crate::peer::{Peer, text};
+use crate::server::{PATIENCE, Server, until};
+use crate::store::{Folder, messages, say};
+
+fn search(peer: &mut Peer, payload: &str) -> String {
+    peer.send_raw(&text(&format!(r#"["1","s","room:tea","msg_search",{payload}]"#)));
+    peer.await_text(r#""s","room:tea","phx_reply""#)
+}
+
+/// The offsets in an answer, the newest first.
+fn offsets(answer: &str) -> Vec<u64> {
+    messages(answer).into_keys().rev().collect()
+}
+
+/// Says so many messages, and waits until the last one is answered.
+fn say_some(peer: &mut Peer, keys: std::ops::RangeInclusive<u64>) {
+    let last = *keys.end();
+    for key in keys {
+        peer.send_raw(&say("tea", key));
+    }
+    peer.await_text(&format!(r#""{last}","room:tea","phx_reply""#));
+}
+
+#[test]
+fn words_are_found_in_what_is_in_memory_and_bad_searches_are_told_what_is_wrong() {
+    let server = Server::start(&["limits.publish_per_s=0", "limits.search_per_s=0"]);
+    let mut ann = server.guest("Ann");
+    ann.join("tea", "{}");
+    say_some(&mut ann, 1..=30);
+    let found = search(&mut ann, r#"{"query":"M1"}"#);
+    assert_eq!(offsets(&found), [19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 1], "{found}");
+    assert!(found.contains(r#""more":false"#), "{found}");
+    let page = search(&mut ann, r#"{"query":"m1","limit":2,"before":19}"#);
+    assert_eq!(offsets(&page), [18, 17], "{page}");
+    assert!(page.contains(r#""more":true"#), "{page}");
+    let nobody = search(&mut ann, r#"{"query":"m1","from":"nobody"}"#);
+    assert!(nobody.contains(r#""messages":[],"more":false"#), "{nobody}");
+    for (payload, field) in [
+        ("{}", "query"),
+        (r#"{"query":"x"}"#, "query"),
+        (r#"{"query":5}"#, "query"),
+        (r#"{"query":"m1","limit":0}"#, "limit"),
+        (r#"{"query":"m1","limit":51}"#, "limit"),
+        (r#"{"query":"m1","before":"x"}"#, "before"),
+        (r#"{"query":"m1","from":7}"#, "from"),
+    ] {
+        let answer = search(&mut ann, payload);
+        let wrong = format!(r#""field":"{field}""#);
+        assert!(answer.contains(&wrong) && answer.contains("invalid"), "{payload}: {answer}");
+    }
+    server.kill();
+}
+
+#[test]
+fn searches_have_a_rate_of_their_own() {
+    let server = Server::start(&["limits.search_burst=2"]);
+    let mut ann = server.guest("Ann");
+    ann.join("tea", "{}");
+    let answers = [(); 3].map(|()| search(&mut ann, r#"{"query":"tea"}"#));
+    assert!(answers[1].contains(r#""status":"ok""#), "{answers:?}");
+    assert!(answers[2].contains("limits.search_per_s"), "{answers:?}");
+    server.kill();
+}
+
+#[test]
+fn all_that_is_kept_is_found_before_a_restart_and_after_it() {
+    let folder = Folder::new();
+    let path = format!("store.path={}", folder.0.display());
+    let settings =
+        [&*path, "history.messages=10", "limits.publish_per_s=0", "limits.search_per_s=0"];
+    let server = Server::start(&settings);
+    let mut ann = server.guest("Ann");
+    ann.join("tea", "{}");
+    say_some(&mut ann, 1..=300);
+    // It follows a moment later.
+    until("all is indexed", || offsets(&search(&mut ann, r#"{"query":"m300"}"#)) == [300]);
+    assert_eq!(offsets(&search(&mut ann, r#"{"query":"m7"}"#)).last(), Some(&7));
+    server.terminate();
+    let (status, log) = server.wait(PATIENCE + Duration::from_secs(30));
+    assert_eq!(status.code(), Some(0), "{log}");
+
+    // Without its index, which is made anew.
+    std::fs::remove_file(folder.0.join("search.db")).unwrap();
+    let server = Server::start(&settings);
+    let mut bob = server.guest("Bob");
+    bob.join("tea", "{}");
+    let mut found = String::new();
+    until("the index is whole", || {
+        found = search(&mut bob, r#"{"query":"m12","limit":50}"#);
+        found.contains(r#""status":"ok""#)
+    });
+    assert_eq!(offsets(&found), [129, 128, 127, 126, 125, 124, 123, 122, 121, 120, 12], "{found}");
+    server.kill();
+}
