@@ -11,8 +11,8 @@ mod with_store {
     use crate::app::cli::EXIT_CONFIG;
     use crate::app::config::StoreConfig;
     use crate::app::now_unix_ms;
-    use crate::limits::{HistoryLimits, RING_WORDS};
-    use crate::side::store::{Options, Start, Store, StoreError, StoreLog, TailBounds};
+    use crate::limits::{HistoryLimits, RING_WORDS, STORE_SWEEP_MS};
+    use crate::side::store::{Keep, Options, Start, Store, StoreError, StoreLog, TailBounds};
 
     pub(in crate::app) use crate::side::store::StoreStats as Stats;
 
@@ -41,6 +41,14 @@ mod with_store {
             now_ms: now_unix_ms(),
             shards,
             readers: config.readers,
+            keep: Keep {
+                seconds: config.keep_s,
+                messages: config.keep_messages,
+                bytes: config.keep_bytes,
+            },
+            sweep_ms: STORE_SWEEP_MS,
+            reserve_bytes: config.reserve_bytes,
+            unix_ms: now_unix_ms,
             ring_words: RING_WORDS,
             on_panic,
         };

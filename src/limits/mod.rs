@@ -384,6 +384,24 @@ pub const STORE_CHECKPOINT_BYTES: usize = 4 * 1_024 * 1_024;
 /// The same, when there is nothing to commit.
 pub const STORE_CHECKPOINT_IDLE_BYTES: usize = 1_024 * 1_024;
 
+/// How long after it was done retention goes through the rooms of a store again, in milliseconds.
+pub const STORE_SWEEP_MS: u64 = 60_000;
+
+/// How many rooms retention looks at in a step between two commits: a millisecond or so.
+pub const STORE_SWEEP_ROOMS: u32 = 100;
+
+/// How many messages retention lets go of in a step: a transaction as large as a batch.
+pub const STORE_SWEEP_LET_GO: u64 = 500;
+
+/// How many messages' sizes retention reads in a step, before those of a room are known.
+pub const STORE_SWEEP_COUNTED: u64 = 5_000;
+
+/// How many pages without anything in them a store gives back to the file system at a time.
+pub const STORE_VACUUM_PAGES: u32 = 256;
+
+/// How often the store looks at how much of the disk is free, in milliseconds, at most.
+pub const STORE_SPACE_MS: u64 = 1_000;
+
 /// After how long without a commit the store's log is emptied, in milliseconds.
 pub const STORE_REST_MS: u64 = 10_000;
 

@@ -346,6 +346,14 @@ pub enum FromLog<'a> {
         /// Up to where all entries are still there.
         kept: Marks,
     },
+    /// Messages of a room have been let go of, as the log was told to: nobody is given them any
+    /// more.
+    LetGo {
+        /// The room.
+        room: RoomKey,
+        /// Up to which offset.
+        through: u64,
+    },
 }
 
 /// What a log that other threads are behind says later, with memory of its own: [`FromLog`] for
@@ -360,6 +368,7 @@ pub enum LogAnswer {
     Read { room: RoomKey, ticket: Ticket, stretch: Stretch },
     Found { room: RoomKey, ticket: Ticket, hits: Hits },
     NotRead { room: RoomKey, ticket: Ticket, why: Why },
+    LetGo { room: RoomKey, through: u64 },
 }
 
 impl LogAnswer {
@@ -374,6 +383,7 @@ impl LogAnswer {
             Self::Read { room, ticket, ref stretch } => FromLog::Read { room, ticket, stretch },
             Self::Found { room, ticket, ref hits } => FromLog::Found { room, ticket, hits },
             Self::NotRead { room, ticket, why } => FromLog::NotRead { room, ticket, why },
+            Self::LetGo { room, through } => FromLog::LetGo { room, through },
         }
     }
 }

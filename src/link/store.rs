@@ -2,9 +2,9 @@
 //! [`FromStore`] back to it.
 //!
 //! ```text
-//!   shard ── Open, Append, Read, Find, Close ──> writer ── Load ──> reader
-//!         <─ Opened, Read, Found, Kept, Failing ─┘                     │
-//!         <─ Opened, NotOpened, Read, Found, NotRead ──────────────────┘
+//!   shard ── Open, Append, Read, Find, Close ──────────> writer ── Load ──> reader
+//!         <─ Opened, Read, Found, Kept, Failing, LetGo ──┘                     │
+//!         <─ Opened, NotOpened, Read, Found, NotRead ──────────────────────────┘
 //! ```
 //!
 //! A shard numbers what it asks, one up each time and over its restarts. So an answer to what an
@@ -143,6 +143,8 @@ records! {
         132 Found { number: u64, more: bool, hits: &'a [u8] }
         /// They cannot be read now: the disk does not give them, or it would take too long.
         131 NotRead { number: u64, is_late: bool }
+        /// Messages of a room up to this offset have been let go of.
+        132 LetGo { room: RoomKey, through: u64 }
     }
 }
 
@@ -394,5 +396,6 @@ mod tests {
         check(FromStore::Kept { through: 4 }, &mut Vec::new());
         check(FromStore::Failing {}, &mut Vec::new());
         check(FromStore::Healed {}, &mut Vec::new());
+        check(FromStore::LetGo { room, through: 8 }, &mut Vec::new());
     }
 }

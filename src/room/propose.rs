@@ -124,6 +124,13 @@ impl Room {
         is_lossy
     }
 
+    /// Lets go of the messages up to an offset.
+    pub(crate) fn let_go(&mut self, through: u64) {
+        while self.history().first() <= through && !self.history().is_empty() {
+            self.journal.drop_oldest();
+        }
+    }
+
     /// Lets go of the oldest message.
     pub(crate) fn drop_oldest(&mut self) {
         self.journal.drop_oldest();

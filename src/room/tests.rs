@@ -227,6 +227,13 @@ fn pages_are_what_is_kept_from_where_it_was_asked() {
     room.drop_oldest();
     let page = written(|out| room.push_page(out, (From::Latest, 9), false, &HISTORY));
     assert!(!page.contains(r#""offset":2,"#));
+    room.let_go(3);
+    let first = room.history().first();
+    room.let_go(2);
+    assert_eq!((first, room.history().first()), (4, 4), "what has gone has gone");
+    room.let_go(9);
+    let history = room.history();
+    assert_eq!((history.is_empty(), history.last()), (true, 4), "an emptied room counts on");
 }
 
 #[test]

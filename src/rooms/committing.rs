@@ -8,6 +8,7 @@
 //!   FromLog::Turned ──> a new epoch, told to all; what was lost is never answered `ok`
 //!   FromLog::Read ────> see `reading`
 //!   FromLog::Found ───> see `searching`
+//!   FromLog::LetGo ───> the oldest messages go from memory, too
 //! ```
 //!
 //! Deliberately absent: threads and deadlines. Both belong to the log.
@@ -70,7 +71,17 @@ impl Rooms {
             FromLog::Turned { room, epoch, kept } => {
                 self.turn_epoch(cx, members, room, epoch, kept);
             }
+            FromLog::LetGo { room, through } => self.let_go(room, through),
         }
+    }
+
+    /// Lets go of the messages up to an offset: whoever asks for them is told that they are gone.
+    fn let_go(&mut self, key: RoomKey, through: u64) {
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        let bytes_before = registered.room.history().kept_bytes();
+        registered.room.let_go(through);
+        self.registry.weigh_history(bytes_before, &registered.room);
+        self.registry.weigh(registered);
     }
 
     /// Handles the next entry of a room, proposed here or on another node.

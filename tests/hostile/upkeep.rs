@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::peer::Peer;
+use crate::peer::{Peer, ask, number};
 use crate::server::{PATIENCE, Server, until};
 use crate::store::{Client, Folder, Killed, field, messages, say};
 
@@ -170,4 +170,31 @@ fn what_is_wrong_is_said_with_its_exit_code() {
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let output = command(&folder, &["export"]).stdout(full).output().unwrap();
     check(&output, 71, "", "No space left");
+}
+
+#[test]
+fn what_is_let_go_of_is_gone_and_a_cursor_before_it_is_told() {
+    let folder = Folder::new();
+    let server = folder.serve();
+    let mut client = Client::new(&server, "tea");
+    say_all(&server, &mut client, 30);
+    stop(server);
+    let path = format!("store.path={}", folder.0.display());
+    let server = Server::start(&[&path, "store.keep_messages=10", "http.metrics=true"]);
+    let metrics = || ask(&server, b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").body;
+    until("20 are let go of", || {
+        metrics().contains("\nchinwag_store_retention_deleted_total 20\n")
+    });
+    let answer = come_back(&server, &client, 19);
+    assert!(answer.contains(r#""recovered":false"#), "{answer}");
+    assert!(messages(&answer).keys().copied().eq(21..=30), "{answer}");
+    let answer = come_back(&server, &client, 20);
+    assert!(answer.contains(r#""recovered":true"#), "{answer}");
+    let mut peer = Peer::open(&server, &client.token);
+    peer.join("tea", "{}");
+    peer.send_raw(&say("tea", 31));
+    let answer = peer.await_text("phx_reply");
+    assert_eq!(number(&answer, "offset"), 31, "{answer}");
+    let lines = String::from_utf8(run(&folder, &["export"]).stdout).unwrap();
+    assert!(lines.contains(r#""floor":20,"last":31"#), "{lines}");
 }

@@ -374,6 +374,11 @@ pub(super) const ALL: &[Key] = &[
         doc: "Messages in one answer; a recovery that would be larger is answered with `recovered: false`.",
     },
     Key {
+        name: "history.keep_s",
+        kind: number_or_zero("for ever", 100 * 365 * 86_400, S, Slot::U64(|c| &mut c.store.keep_s)),
+        doc: "For how long messages are kept in `store.path`: older ones are deleted, within a minute or so.",
+    },
+    Key {
         name: "presence.tick_ms",
         kind: number(1, 60_000, MS, Slot::U64(|c| &mut c.presence.tick_ms)),
         doc: "After telling who came and left, a room collects for so long times its members and one. If it was quiet it tells at once.",
@@ -412,6 +417,31 @@ pub(super) const ALL: &[Key] = &[
         name: "store.search",
         kind: Kind::Flag(|c| &mut c.store.search),
         doc: "Whether `msg_search` finds all that is kept there, by an index in a file beside it. Without it only what is in memory is found.",
+    },
+    Key {
+        name: "store.keep_messages",
+        kind: number_or_zero("no bound", 1 << 39, "", Slot::U64(|c| &mut c.store.keep_messages)),
+        doc: "Messages kept there of each room: what is older is deleted.",
+    },
+    Key {
+        name: "store.keep_bytes",
+        kind: number_or_zero(
+            "no bound",
+            1_024 * GIB,
+            BYTES,
+            Slot::U64(|c| &mut c.store.keep_bytes),
+        ),
+        doc: "The same, in bytes: of a message its text, author and key, and 32.",
+    },
+    Key {
+        name: "store.reserve_bytes",
+        kind: number_or_zero(
+            "not looked at",
+            1_024 * GIB,
+            BYTES,
+            Slot::U64(|c| &mut c.store.reserve_bytes),
+        ),
+        doc: "How much of the disk stays free: with less, messages are refused as if it were full, while what is there can still be moved and deleted.",
     },
 ];
 

@@ -106,6 +106,7 @@ pub(super) fn check(draft: &mut Draft, surroundings: &Surroundings<'_>) {
         relation.check(draft);
     }
     check_keys(draft);
+    check_retention(draft);
     read_public_keys(draft, surroundings);
 }
 
@@ -179,6 +180,19 @@ fn check_keys(draft: &mut Draft) {
     }
     for (key, message) in found {
         draft.add(Problem::new(draft.origin(key), format!("{key}: {message}")));
+    }
+}
+
+/// What is only in memory is not kept for a time.
+fn check_retention(draft: &mut Draft) {
+    if draft.is_bad("store.path") || !draft.config.store.path.is_empty() {
+        return;
+    }
+    for key in ["history.keep_s", "store.keep_messages", "store.keep_bytes"] {
+        if draft.is_set(key) && !draft.is_bad(key) && keys::value_of(&draft.config, key) > 0 {
+            let message = format!("{key}: is nothing without store.path");
+            draft.add(Problem::new(draft.origin(key), message));
+        }
     }
 }
 

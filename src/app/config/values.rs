@@ -50,6 +50,29 @@ pub struct StoreConfig {
     pub readers: u16,
     /// Whether all of a room can be searched, and not only what is in memory.
     pub search: bool,
+    /// For how long messages are kept, in seconds. 0: no bound.
+    pub keep_s: u64,
+    /// How many messages are kept of each room. 0: no bound.
+    pub keep_messages: u64,
+    /// How many bytes of messages are kept of each room. 0: no bound.
+    pub keep_bytes: u64,
+    /// How much of the disk stays free, in bytes. 0: it is not looked at.
+    pub reserve_bytes: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            path: String::new(),
+            readers: 2,
+            search: true,
+            keep_s: 0,
+            keep_messages: 0,
+            keep_bytes: 0,
+            // What is deleted, and moved from the log into the database, needs some for a while.
+            reserve_bytes: 256 * 1_024 * 1_024,
+        }
+    }
 }
 
 /// What is logged.
@@ -110,7 +133,7 @@ impl Default for Config {
             limits: Limits::default(),
             history: HistoryLimits::default(),
             presence: PresenceLimits::default(),
-            store: StoreConfig { path: String::new(), readers: 2, search: true },
+            store: StoreConfig::default(),
         }
     }
 }

@@ -14,6 +14,8 @@ use rusqlite::ffi;
 pub enum Cause {
     /// The disk is full, or a quota is used up.
     Full,
+    /// Less of the disk is free than is to stay free.
+    Space,
     /// A sync failed: what the kernel says of the file from now on proves nothing.
     Sync,
     /// Another failure of the disk.
@@ -30,6 +32,7 @@ impl Cause {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",
+            Self::Space => "space",
             Self::Sync => "sync",
             Self::Io => "io",
             Self::Corrupt => "corrupt",
@@ -103,6 +106,11 @@ pub enum StoreError {
     Refused(String),
     /// The folder, or a file of it, cannot be made, opened or written.
     Folder(io::Error),
+    /// Less of the disk is free than is to stay free.
+    Space {
+        /// How much is free, in bytes.
+        free: u64,
+    },
     /// A reader is in the way.
     Busy,
     /// It ended while it failed.
@@ -139,6 +147,7 @@ impl StoreError {
             | Self::Refused(_)
             | Self::Ended => Cause::Defect,
             Self::Damaged { .. } => Cause::Corrupt,
+            Self::Space { .. } => Cause::Space,
         }
     }
 }
@@ -209,6 +218,9 @@ impl fmt::Display for StoreError {
             Self::Line { number, what } => write!(f, "line {number}: {what}"),
             Self::Refused(why) => f.write_str(why),
             Self::Folder(error) => error.fmt(f),
+            Self::Space { free } => {
+                write!(f, "only {free} bytes of the disk are free: see store.reserve_bytes")
+            }
             Self::Busy => f.write_str("a read is in the way"),
             Self::Ended => f.write_str("it ended before everything was kept"),
             Self::Sqlite(error) => error.fmt(f),

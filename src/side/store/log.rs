@@ -62,6 +62,9 @@ pub struct StoreLog {
     /// Rooms that could not be opened, and what could not be read, which have not been told.
     not_opened: Vec<RoomKey>,
     not_read: Vec<(RoomKey, Ticket)>,
+    /// What was let go of in rooms that were still to be opened, and up to where: a reader may have
+    /// found it there.
+    let_go: Vec<(RoomKey, u64)>,
     is_failing: bool,
     /// Set if something was taken that the writer will never have.
     is_lost: Arc<AtomicBool>,
@@ -92,6 +95,7 @@ impl StoreLog {
             reading: HashMap::default(),
             not_opened: Vec::new(),
             not_read: Vec::new(),
+            let_go: Vec::new(),
             is_failing: false,
             is_lost,
             record: Vec::new(),
@@ -132,9 +136,18 @@ impl StoreLog {
         if let Some((room, ticket)) = self.not_read.pop() {
             return Some(LogAnswer::NotRead { room, ticket, why: Why::Storage });
         }
+        if let Some(at) = self.let_go.iter().position(|of| self.is_open(of)) {
+            let (room, through) = self.let_go.swap_remove(at);
+            return Some(LogAnswer::LetGo { room, through });
+        }
         let kept = self.under_way.pop_front_if(|first| first.number <= self.kept_through)?;
         let UnderWay { room, ticket, receipt, .. } = kept;
         Some(LogAnswer::Kept { room, ticket, receipt })
+    }
+
+    /// Whether a room of which something was let go of is not to be opened first.
+    fn is_open(&self, (room, _): &(RoomKey, u64)) -> bool {
+        self.opening.values().all(|of| of != room)
     }
 
     fn has_due(&self) -> bool {
@@ -142,6 +155,7 @@ impl StoreLog {
         !self.doubted.is_empty()
             || !self.not_opened.is_empty()
             || !self.not_read.is_empty()
+            || self.let_go.iter().any(|of| self.is_open(of))
             || self.under_way.front().is_some_and(is_kept)
     }
 
@@ -183,6 +197,7 @@ impl StoreLog {
                 self.not_read.extend(reading.into_iter().map(|(_, read)| read));
             }
             FromStore::Healed {} => self.is_failing = false,
+            FromStore::LetGo { room, through } => self.let_go.push((room, through)),
         }
         None
     }
@@ -301,6 +316,7 @@ impl LogEnd for StoreLog {
         self.reading.clear();
         self.not_opened.clear();
         self.not_read.clear();
+        self.let_go.clear();
         self.send(ToStore::Restarted {});
     }
 }

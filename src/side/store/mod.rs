@@ -8,8 +8,9 @@
 //!
 //! `log` is a shard's end, `threads` is the other; `disk` opens the folder, `schema` is what is in
 //! the file, `writer` and `reader` are its two ways in, `batch` is what goes into a commit,
-//! `faults` decides what a failure means, `row` is the form of a message. `copy` makes a backup,
-//! which `socket` is asked for; `tools` are those of the command line.
+//! `faults` decides what a failure means, `retention` lets go of what is old, `row` is the form of
+//! a message. `copy` makes a backup, which `socket` is asked for; `tools` are those of the command
+//! line.
 //!
 //! Invariants:
 //!
@@ -29,9 +30,11 @@ mod faults;
 mod index;
 mod log;
 mod reader;
+mod retention;
 mod row;
 mod schema;
 mod socket;
+mod space;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -45,5 +48,6 @@ pub use disk::Options;
 pub use error::{Cause, StoreError};
 pub use log::StoreLog;
 pub use reader::TailBounds;
+pub use retention::Keep;
 pub use stats::StoreStats;
 pub use threads::{Start, Store};

@@ -38,7 +38,8 @@ pub(super) enum ReadKind {
 const READ_KINDS: [&str; 4] = ["room", "page", "recovery", "search"];
 
 /// What failures are counted as.
-const CAUSES: [Cause; 5] = [Cause::Full, Cause::Sync, Cause::Io, Cause::Corrupt, Cause::Defect];
+const CAUSES: [Cause; 6] =
+    [Cause::Full, Cause::Space, Cause::Sync, Cause::Io, Cause::Corrupt, Cause::Defect];
 
 /// What the states are called, in the order of their numbers.
 const STATES: [&str; 3] = ["ok", "failing", "failed"];
@@ -55,6 +56,9 @@ pub struct StoreStats {
     read_us: [Histogram<{ READ_US.len() }>; READ_KINDS.len()],
     damaged: AtomicU64,
     search_lag: AtomicU64,
+    let_go: AtomicU64,
+    free_disk_bytes: AtomicU64,
+    last_backup_s: AtomicU64,
 }
 
 /// Counts by bounds, each for what is at most that.
@@ -144,6 +148,20 @@ impl StoreStats {
         self.search_lag.store(rooms as u64, Ordering::Relaxed);
     }
 
+    /// Retention has deleted so many messages.
+    pub(super) fn let_go(&self, messages: u64) {
+        self.let_go.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_free_disk_bytes(&self, bytes: u64) {
+        self.free_disk_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// A backup was begun then, and is whole.
+    pub(super) fn backed_up(&self, unix_ms: u64) {
+        self.last_backup_s.store(unix_ms / 1_000, Ordering::Relaxed);
+    }
+
     /// Appends it as text for Prometheus.
     pub fn push_text(&self, out: &mut String) {
         // Writing to a string cannot fail.
@@ -191,6 +209,24 @@ impl StoreStats {
                 "Messages that were not served, for they are not what was written.",
                 &self.damaged,
             ),
+            (
+                "retention_deleted_total",
+                "counter",
+                "Messages that were let go of, as configured.",
+                &self.let_go,
+            ),
+            (
+                "free_disk_bytes",
+                "gauge",
+                "How much of the disk was free when something was to be written.",
+                &self.free_disk_bytes,
+            ),
+            (
+                "last_backup_unix",
+                "gauge",
+                "When the last backup was begun, in seconds of Unix time; 0 if none was.",
+                &self.last_backup_s,
+            ),
         ] {
             let value = value.load(Ordering::Relaxed);
             let _ = writeln!(
@@ -219,6 +255,9 @@ mod tests {
         stats.read(ReadKind::Room, 51, 2);
         stats.read(ReadKind::Page, 50, 0);
         stats.read(ReadKind::Page, 1_000_000, 0);
+        stats.let_go(7);
+        stats.set_free_disk_bytes(1 << 40);
+        stats.backed_up(1_795_336_170_999);
         assert!(stats.is_working());
         stats.set_state(State::Failed { cause: Cause::Corrupt });
         assert!(!stats.is_working());
@@ -245,6 +284,9 @@ mod tests {
             "chinwag_store_read_us_sum{kind=\"room\"} 51",
             "chinwag_store_read_us_count{kind=\"page\"} 2",
             "chinwag_store_damaged_rows_total 2",
+            "chinwag_store_retention_deleted_total 7",
+            "chinwag_store_free_disk_bytes 1099511627776",
+            "chinwag_store_last_backup_unix 1795336170",
         ] {
             assert!(text.lines().any(|of| of == line), "{line}");
         }

@@ -16,7 +16,7 @@
 //!
 //! Called by: `app`. Calls: `disk`, `writer`, `reader`, `faults`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -33,12 +33,14 @@ use super::faults::{Faults, State};
 use super::index::Behind;
 use super::log::StoreLog;
 use super::reader::{Reader, TailBounds};
+use super::retention::{Keep, Retention, vacuum};
 use super::socket::{Request, Requests};
+use super::space::free_bytes;
 use super::stats::{ReadKind, StoreStats};
 use super::writer::{Question, Writer};
 use crate::limits::{
     STORE_BATCH_BYTES_MAX, STORE_BATCH_MAX, STORE_CHECKPOINT_BYTES, STORE_CHECKPOINT_IDLE_BYTES,
-    STORE_REST_MS,
+    STORE_REST_MS, STORE_SPACE_MS, STORE_VACUUM_PAGES,
 };
 use crate::link::log::Part;
 use crate::link::record::Field;
@@ -72,6 +74,15 @@ pub struct Start {
     pub shards: u16,
     /// How many threads read.
     pub readers: u16,
+    /// What is kept of each room.
+    pub keep: Keep,
+    /// After how long it is looked for what is not to be kept, in milliseconds.
+    pub sweep_ms: u64,
+    /// How much of the disk stays free, in bytes: with less, nothing more is taken. 0: it is not
+    /// looked at.
+    pub reserve_bytes: u64,
+    /// The clock, in milliseconds of Unix time: for what is let go of by its age.
+    pub unix_ms: fn() -> u64,
     /// The size of a ring between a shard and a thread, in words: a power of two.
     pub ring_words: usize,
     /// What is done when a thread of the store panics: it is a defect, and nothing is kept from
@@ -149,7 +160,7 @@ impl Store {
         };
         let (flag, panics) = (Arc::clone(&stop), Panics(start.on_panic));
         let (ask, requests) = mpsc::channel();
-        let writer_stats = Arc::clone(&stats);
+        let (writer_stats, space_folder) = (Arc::clone(&stats), folder.clone());
         let writer = spawn("store-writer".to_owned(), move || {
             let _panics = panics;
             let writer = WriterThread {
@@ -169,6 +180,14 @@ impl Store {
                 record: Vec::new(),
                 is_lost,
                 requests,
+                retention: Retention::new(start.keep, start.sweep_ms),
+                may_vacuum: true,
+                unix_ms: start.unix_ms,
+                space: Space {
+                    folder: space_folder,
+                    reserve_bytes: start.reserve_bytes,
+                    due_ms: 0,
+                },
             };
             writer.run(&flag)
         })?;
@@ -244,6 +263,19 @@ struct WriterThread {
     is_lost: Arc<AtomicBool>,
     /// Copies that are asked for.
     requests: Receiver<Request>,
+    retention: Retention,
+    /// Whether there may be pages in the file that nothing is in.
+    may_vacuum: bool,
+    unix_ms: fn() -> u64,
+    space: Space,
+}
+
+/// How much of the disk is to stay free.
+struct Space {
+    folder: PathBuf,
+    reserve_bytes: u64,
+    /// When to look again, in milliseconds.
+    due_ms: u64,
 }
 
 impl WriterThread {
@@ -255,14 +287,24 @@ impl WriterThread {
             let is_last = stop.load(Ordering::Acquire);
             if let Ok(Request { to, done }) = self.requests.try_recv() {
                 // Whoever does not wait for it any more gets none.
-                let _ = done.send(self.copy(&to, stop));
+                let (copied, began_ms) = (self.copy(&to, stop), (self.unix_ms)());
+                if copied.is_ok() {
+                    self.stats.backed_up(began_ms);
+                }
+                let _ = done.send(copied);
                 continue;
             }
             let due_ms = match self.faults.state() {
                 State::Working => {
+                    if !self.has_space() {
+                        continue;
+                    }
                     self.gather();
-                    if !self.batch.is_empty() {
+                    let is_idle = self.batch.is_empty();
+                    if !is_idle {
                         self.write();
+                    }
+                    if self.let_go_if_due() || !is_idle {
                         continue;
                     }
                     let rest_ms = self.rest();
@@ -388,7 +430,8 @@ impl WriterThread {
 
     /// Makes the file fit, and writes the batch that failed.
     fn try_again(&mut self) {
-        let healed = self.writer.heal().and_then(|is_fit| {
+        self.space.due_ms = 0;
+        let healed = self.look_at_space().and_then(|()| self.writer.heal()).and_then(|is_fit| {
             if is_fit && !self.batch.is_empty() {
                 self.writer.write(&self.batch, &mut self.questions)?;
             }
@@ -419,9 +462,90 @@ impl WriterThread {
         }
     }
 
+    /// Whether enough of the disk is free; if not, it is failing from now on.
+    fn has_space(&mut self) -> bool {
+        let found = self.look_at_space();
+        if let Err(error) = &found {
+            self.fail(error);
+        }
+        found.is_ok()
+    }
+
+    fn look_at_space(&mut self) -> Result<(), StoreError> {
+        let now_ms = self.now_ms();
+        if self.space.reserve_bytes == 0 || now_ms < self.space.due_ms {
+            return Ok(());
+        }
+        self.space.due_ms = now_ms + STORE_SPACE_MS;
+        let free = free_bytes(&self.space.folder)?;
+        self.stats.set_free_disk_bytes(free);
+        if free < self.space.reserve_bytes {
+            return Err(StoreError::Space { free });
+        }
+        Ok(())
+    }
+
+    /// Lets go of a part of what is not to be kept, if that is due. True if it was.
+    fn let_go_if_due(&mut self) -> bool {
+        let now_ms = self.now_ms();
+        let is_due = self.retention.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
+        if !is_due || self.faults.state() != State::Working {
+            return false;
+        }
+        match self.retention.step(self.writer.conn(), now_ms, (self.unix_ms)()) {
+            Ok(step) if step.deleted > 0 => {
+                self.writer.note_written();
+                self.written_ms = now_ms;
+                self.may_vacuum = true;
+                self.stats.let_go(step.deleted);
+                self.stats.set_wal_bytes(self.writer.wal_bytes());
+                let told: Vec<_> = self.writer.who_has(&step.floors).collect();
+                for (shard, room, through) in told {
+                    self.send(shard, FromStore::LetGo { room, through });
+                }
+                self.port.end_turn();
+                self.checkpoint(STORE_CHECKPOINT_BYTES);
+            }
+            Ok(_) => {}
+            Err(error) => self.fail(&error),
+        }
+        true
+    }
+
+    /// Gives back a part of what the file does not need. True if there may be more.
+    fn vacuum(&mut self) -> bool {
+        if !self.may_vacuum {
+            return false;
+        }
+        match vacuum(self.writer.conn()) {
+            Ok(free) => {
+                if free > 0 {
+                    self.writer.note_written();
+                    self.written_ms = self.now_ms();
+                }
+                self.may_vacuum = free > STORE_VACUUM_PAGES;
+                self.may_vacuum
+            }
+            Err(error) => {
+                self.fail(&error);
+                false
+            }
+        }
+    }
+
     /// Does what can be done when nothing is to be written. Returns how long it may rest, in
     /// milliseconds; none, if until it is woken.
     fn rest(&mut self) -> Option<u64> {
+        if self.vacuum() {
+            return Some(0);
+        }
+        let due_ms = self.retention.due_ms().map(|due_ms| due_ms.saturating_sub(self.now_ms()));
+        let rest_ms = self.tidy();
+        due_ms.into_iter().chain(rest_ms).min()
+    }
+
+    /// Moves what is in the log into the database.
+    fn tidy(&mut self) -> Option<u64> {
         self.checkpoint(STORE_CHECKPOINT_IDLE_BYTES);
         if self.writer.is_wal_empty() {
             return None;

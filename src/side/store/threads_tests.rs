@@ -10,6 +10,7 @@ use super::disk::Options;
 use super::error::StoreError;
 use super::log::StoreLog;
 use super::reader::TailBounds;
+use super::retention::Keep;
 use super::tests::{Folder, key, said};
 use super::threads::{Start, Store};
 use super::tools;
@@ -18,7 +19,9 @@ use crate::link::log::{
     Append, Appended, Entry, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Part, Read,
     Said, Stretch, Wanted, What, Why,
 };
-use crate::mesh::Wake;
+use crate::link::record::Field;
+use crate::link::store::FromStore;
+use crate::mesh::{Wake, connect_with};
 
 const TAIL: TailBounds = TailBounds { messages: 1_000, bytes: 512 * 1_024 };
 
@@ -37,6 +40,16 @@ impl Wake for Unpark {
 }
 
 fn start(folder: &Folder, shards: u16, readers: u16) -> (Store, Vec<Home>) {
+    start_with(folder, shards, readers, Keep::default(), 0)
+}
+
+fn start_with(
+    folder: &Folder,
+    shards: u16,
+    readers: u16,
+    keep: Keep,
+    reserve_bytes: u64,
+) -> (Store, Vec<Home>) {
     let (store, logs) = Store::start(Start {
         options: Options::at(&folder.0),
         tail: TAIL,
@@ -44,6 +57,10 @@ fn start(folder: &Folder, shards: u16, readers: u16) -> (Store, Vec<Home>) {
         now_ms: 1_000,
         shards,
         readers,
+        keep,
+        sweep_ms: 1,
+        reserve_bytes,
+        unix_ms: || 1_000_000,
         // So small that records cross in pieces.
         ring_words: 64,
         on_panic: Arc::new(|| {}),
@@ -203,6 +220,95 @@ fn a_folder_whose_path_is_too_long_for_a_socket_has_no_backup_while_it_is_open()
     store.stop().unwrap();
     tools::backup(&folder.0, &copy, "").expect("without a server it is made here");
     folder.0.pop();
+}
+
+#[test]
+fn what_is_let_go_of_is_told_to_whoever_has_the_room_and_offsets_go_on() {
+    let folder = Folder::new();
+    let keep = Keep { messages: 2, ..Keep::default() };
+    let (store, mut homes) = start_with(&folder, 2, 1, keep, 0);
+    homes[1].open(key(1), "room:b", 50);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    for offset in 1..=5 {
+        home.append(key(1), offset, said("\"x\""));
+    }
+    home.log.end_turn();
+    // In one step or in several, as they are kept.
+    loop {
+        match home.answer() {
+            LogAnswer::LetGo { room, through: 3 } if room == key(1) => break,
+            LogAnswer::LetGo { room, through: 1..3 } if room == key(1) => {}
+            LogAnswer::Kept { .. } => {}
+            other => panic!("something is let go of, not {other:?}"),
+        }
+    }
+    let mut text = String::new();
+    store.stats().push_text(&mut text);
+    assert!(text.contains("chinwag_store_retention_deleted_total 3"), "{text}");
+    assert!(homes[1].log.next().is_none(), "nobody else is told");
+    drop(homes);
+    store.stop().unwrap();
+    // All of it is too old for these.
+    let keep = Keep { seconds: 900, ..Keep::default() };
+    let (store, _homes) = start_with(&folder, 1, 1, keep, 0);
+    let has_let_go = || {
+        let mut text = String::new();
+        store.stats().push_text(&mut text);
+        text.contains("chinwag_store_retention_deleted_total 2")
+    };
+    while !has_let_go() {
+        thread::yield_now();
+    }
+    store.stop().unwrap();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let opened = homes[0].open(key(1), "room:a", 51).expect("it is there");
+    assert_eq!((opened.epoch, opened.top.offset, opened.tail.len()), (50, 5, 0));
+    drop(homes);
+    store.stop().unwrap();
+}
+
+#[test]
+fn what_is_let_go_of_while_a_room_is_loaded_is_told_behind_what_was_found() {
+    let mut ports = connect_with(2, |_, _| 64);
+    let mut writer = ports.pop().unwrap();
+    let mut log = StoreLog::new(ports.pop().unwrap(), 1, Arc::default());
+    assert_eq!(log.open(key(1), "room:a", 50), Opening::Later);
+    log.end_turn();
+    let mut say = |message: FromStore<'_>| {
+        let mut record = Vec::new();
+        message.put(&mut record);
+        writer.send(0, &record);
+        writer.end_turn();
+    };
+    let let_go = |room| LogAnswer::LetGo { room: key(room), through: 3 };
+    say(FromStore::LetGo { room: key(1), through: 3 });
+    say(FromStore::LetGo { room: key(2), through: 3 });
+    assert_eq!(log.next(), Some(let_go(2)), "that one is open");
+    assert_eq!(log.next(), None);
+    // A reader had looked before.
+    say(FromStore::Opened { number: 1, found: None });
+    assert_eq!(log.next(), Some(LogAnswer::Opened { room: key(1), opened: None }));
+    assert_eq!((log.next(), log.next()), (Some(let_go(1)), None));
+}
+
+#[test]
+fn with_too_little_space_nothing_is_taken_until_there_is_more() {
+    let folder = Folder::new();
+    let (store, mut homes) = start_with(&folder, 1, 1, Keep::default(), u64::MAX);
+    assert_eq!(homes[0].log.open(key(1), "room:a", 50), Opening::Later);
+    let not_opened = LogAnswer::NotOpened { room: key(1), why: Why::Storage };
+    assert_eq!(homes[0].answer(), not_opened);
+    assert!(!store.stats().is_working());
+    let mut text = String::new();
+    store.stats().push_text(&mut text);
+    assert!(!text.contains("errors_total{code=\"space\"} 0"), "{text}");
+    drop(homes);
+    assert!(store.stop().is_err(), "it did not end well");
+    let (store, mut homes) = start_with(&folder, 1, 1, Keep::default(), 1);
+    assert_eq!(homes[0].open(key(1), "room:a", 50), None);
+    drop(homes);
+    store.stop().unwrap();
 }
 
 #[test]

@@ -29,6 +29,7 @@ use super::batch::Batch;
 use super::disk::{Lives, checkpoint_all};
 use super::error::StoreError;
 use super::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of, sum_of};
+use crate::base::arena::Key;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Said, Wanted};
 use crate::link::record::Field as _;
@@ -292,6 +293,22 @@ impl Writer {
         self.empty_wal()
     }
 
+    /// Who has a room open, and what that calls it: for each of these that somebody has.
+    pub(super) fn who_has<'a>(
+        &'a self,
+        floors: &'a [(u32, u64)],
+    ) -> impl Iterator<Item = (u16, RoomKey, u64)> + 'a {
+        self.rooms.0.iter().filter_map(move |((shard, room), of)| {
+            let at = floors.binary_search_by_key(&of.id?, |(id, _)| *id).ok()?;
+            Some((*shard, Key::from_u64(*room), floors[at].1))
+        })
+    }
+
+    /// It was written to by somebody else who has the connection.
+    pub(super) fn note_written(&mut self) {
+        self.is_wal_empty = false;
+    }
+
     /// Ends in order: rooms go on in their epochs.
     ///
     /// # Errors
@@ -304,7 +321,6 @@ impl Writer {
         Ok(())
     }
 
-    #[cfg(test)]
     pub(super) fn conn(&self) -> &Connection {
         &self.conn
     }
