@@ -399,6 +399,10 @@ pub const STORE_SWEEP_COUNTED: u64 = 5_000;
 /// How many pages without anything in them a store gives back to the file system at a time.
 pub const STORE_VACUUM_PAGES: u32 = 256;
 
+/// Up to which size a store is copied before it is migrated, in bytes: a larger one would keep the
+/// server from starting for too long, and may not fit twice.
+pub const STORE_MIGRATE_COPY_BYTES: u64 = 1_024 * 1_024 * 1_024;
+
 /// How often the store looks at how much of the disk is free, in milliseconds, at most.
 pub const STORE_SPACE_MS: u64 = 1_000;
 

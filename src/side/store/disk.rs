@@ -121,7 +121,7 @@ impl Disk {
         conn.pragma_update(None, "cache_size", cache_size(options.writer_cache_bytes))?;
         // A log that has seen a failed sync is never appended to, and its end is not remembered.
         checkpoint_all(&conn)?;
-        schema::migrate(&mut conn)?;
+        schema::migrate(&mut conn, &file)?;
         let (lives, guest_secret) = begin_life(&mut conn, made_secret, now_ms)?;
         // SQLite syncs the folder for its log, not for the database or the folder itself.
         for folder in [Some(&*options.path), options.path.parent()].into_iter().flatten() {

@@ -5,9 +5,15 @@
 //!
 //! Deliberately absent: going back to an earlier version.
 
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::disk::sync_folder;
 use super::error::StoreError;
+use crate::limits::STORE_MIGRATE_COPY_BYTES;
 
 /// "CHNW": this is a database of Chinwag.
 const APPLICATION_ID: i64 = 0x4348_4E57;
@@ -55,7 +61,7 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// # Errors
 ///
 /// If it is another program's, of a later version, or cannot be read.
-pub(super) fn check(conn: &Connection, file: &std::path::Path) -> Result<bool, StoreError> {
+pub(super) fn check(conn: &Connection, file: &Path) -> Result<bool, StoreError> {
     let number = |pragma| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (application, found) = (number("application_id")?, number("user_version")?);
     if number("schema_version")? == 0 && application == 0 && found == 0 {
@@ -79,14 +85,23 @@ pub(super) fn version_of(conn: &Connection) -> Result<i64, StoreError> {
     Ok(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
-/// Brings a file to this version, which [`check`] has found to be ours.
+/// Brings a file to this version, which [`check`] has found to be ours. Before the first step there
+/// is a copy of it beside it, called by its number, unless it is very large.
 ///
 /// # Errors
 ///
 /// Those of SQLite; then the file is as it was before the step that failed.
-pub(super) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
-    let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for (number, sql) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
+pub(super) fn migrate(conn: &mut Connection, file: &Path) -> Result<(), StoreError> {
+    migrate_by(MIGRATIONS, conn, file)
+}
+
+fn migrate_by(migrations: &[&str], conn: &mut Connection, file: &Path) -> Result<(), StoreError> {
+    let found = version_of(conn)?;
+    let steps = || (1..).zip(migrations).filter(|(number, _)| *number > found);
+    if found > 0 && steps().next().is_some() && file.metadata()?.len() < STORE_MIGRATE_COPY_BYTES {
+        keep_copy(conn, file, found)?;
+    }
+    for (number, sql) in steps() {
         let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         step.execute_batch(sql)?;
         step.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -94,4 +109,82 @@ pub(super) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
         step.commit()?;
     }
     Ok(())
+}
+
+/// Copies a file, as it is before it is migrated, to `<file>.v<found>`.
+fn keep_copy(conn: &Connection, file: &Path, found: i64) -> Result<(), StoreError> {
+    let beside = |end: &str| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(format!(".v{found}{end}"));
+        PathBuf::from(name)
+    };
+    let (copy, partial) = (beside(""), beside(".partial"));
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let name = partial.to_str().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, "the path of the store is no text")
+    })?;
+    conn.execute("VACUUM INTO ?1", [name])?;
+    File::open(&partial)?.sync_all()?;
+    // An earlier one was of a migration that has failed: this is newer.
+    fs::rename(&partial, &copy)?;
+    sync_folder(file.parent().unwrap_or(Path::new("")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::side::store::tests::{Folder, Home};
+
+    const NEXT: &str = "ALTER TABLE room ADD COLUMN colour TEXT";
+
+    fn versions(folder: &Folder) -> (i64, i64) {
+        let of = |file: &Path| version_of(&Connection::open(file).unwrap()).unwrap();
+        (of(&folder.file()), of(&folder.0.join("chat.db.v1")))
+    }
+
+    /// A store of this version, closed.
+    fn filled() -> Folder {
+        let folder = Folder::new();
+        let (_, writer) = folder.open();
+        let mut home = Home::new(writer);
+        home.open(1, 50);
+        home.say(1, 0, &["\"a\""]);
+        home.writer.close().unwrap();
+        folder
+    }
+
+    #[test]
+    fn each_step_is_whole_or_not_done_and_what_was_there_before_the_first_is_kept() {
+        let folder = filled();
+        let mut conn = Connection::open(folder.file()).unwrap();
+        let count = |conn: &Connection, sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let bad = "CREATE TABLE half(x); INSERT INTO none VALUES(1)";
+        let steps = [MIGRATIONS[0], NEXT, bad];
+        migrate_by(&steps, &mut conn, &folder.file()).expect_err("the third fails");
+        assert_eq!(versions(&folder), (2, 1));
+        assert_eq!(count(&conn, "SELECT count(colour) FROM room"), Ok(0), "the second is done");
+        assert!(count(&conn, "SELECT count(*) FROM half").is_err(), "nothing of the third is");
+        let copy = Connection::open(folder.0.join("chat.db.v1")).unwrap();
+        assert_eq!(count(&copy, "SELECT count(*) FROM message"), Ok(1));
+        assert!(count(&copy, "SELECT count(colour) FROM room").is_err());
+
+        // Once it is mended it goes on from there.
+        let steps = [MIGRATIONS[0], NEXT, "CREATE TABLE half(x)"];
+        migrate_by(&steps, &mut conn, &folder.file()).unwrap();
+        assert_eq!(versions(&folder), (3, 1));
+        assert!(folder.0.join("chat.db.v2").exists());
+        assert!(!folder.0.join("chat.db.v2.partial").exists());
+        assert_eq!(count(&conn, "SELECT count(*) FROM message"), Ok(1));
+    }
+
+    #[test]
+    fn a_file_that_is_up_to_date_is_not_copied() {
+        let folder = filled();
+        drop(folder.open());
+        assert!(!folder.0.join("chat.db.v1").exists());
+        assert!(!folder.0.join("chat.db.v0").exists(), "nor one that is made");
+    }
 }
