@@ -43,7 +43,7 @@ impl Relay {
     }
 
     /// One that adds this to the head of the first request.
-    fn in_head(server: &Server, header: &'static str) -> Self {
+    fn in_head<H: AsRef<[u8]> + ?Sized + Sync>(server: &Server, header: &'static H) -> Self {
         Self::start(server, move |client, server| {
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
@@ -52,7 +52,7 @@ impl Relay {
                 head.push(byte[0]);
             }
             head.truncate(head.len() - 2);
-            server.write_all(&[&head, header.as_bytes(), b"\r\n\r\n"].concat())
+            server.write_all(&[&head, header.as_ref(), b"\r\n\r\n"].concat())
         })
     }
 
@@ -195,6 +195,9 @@ fn a_trusted_proxys_header_says_whose_a_socket_or_session_is() {
     // What a client writes itself stands before what the proxy adds.
     let forged = upgrade(&token, "X-Forwarded-For: 198.51.100.9\r\n");
     assert_eq!(ann.ask(forged.as_bytes()).unwrap().0, 429);
+    // Be it text or not, and in a field of its own or in the proxy's.
+    let joined = Relay::in_head(&server, b"X-Forwarded-For: \xff, 203.0.113.7");
+    assert_eq!(joined.ask(opening.as_bytes()).unwrap().0, 429);
     // The proxy does not know this header, and passes on what the client wrote.
     for forged in ["for=198.51.100.9", "for=unknown", "x=1"] {
         let forged = upgrade(&token, &format!("Forwarded: {forged}\r\n"));
@@ -209,7 +212,7 @@ fn a_trusted_proxys_header_says_whose_a_socket_or_session_is() {
         peer.answer().body.contains(r#""status":410,"token""#)
     };
     assert!(!session(&ann), "a session is one more too");
-    until("all seven are counted", || value(&server, REFUSED) == 7);
+    until("all eight are counted", || value(&server, REFUSED) == 8);
     drop(peers.pop());
     until("there is a place for a session", || session(&ann));
     assert_eq!(open(&ann).err(), Some(429), "which the session has");

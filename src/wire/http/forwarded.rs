@@ -4,14 +4,16 @@
 //! Each proxy appends the address of its own peer, so a list of hops is read from its right end. A
 //! hop is believed only while everything to the right of it, the connection's peer included, is a
 //! trusted proxy. The first address that is none is the client's; what stands to the left of it is
-//! that client's own text.
+//! that client's own text, and is not looked at. So `Forwarded` is taken apart from its right end
+//! too, quotes included: read from the left, as the standard writes it, a quote that the client
+//! opens and never closes would swallow what the proxies append.
 //!
 //! Invariants:
 //!
 //! 1. a peer that is not trusted is the client, whatever its headers say;
-//! 2. no text of an untrusted client changes the result to anything but an address of a trusted hop
-//!    that it came through, or its own;
-//! 3. every address is canonical: `::ffff:192.0.2.1` is 192.0.2.1.
+//! 2. no text of an untrusted client changes the result;
+//! 3. a hop that cannot be read is not trusted: it is [`UNKNOWN_CLIENT`], one for all of them;
+//! 4. every address is canonical: `::ffff:192.0.2.1` is 192.0.2.1.
 //!
 //! Deliberately absent: `by`, `host` and `proto`, names that have to be resolved, and ports.
 
@@ -21,6 +23,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::Head;
+
+/// The client of which a trusted proxy says no address: an address that nobody has (RFC 1122,
+/// 3.2.1.3). It is no trusted proxy's, so all such clients share the bounds of one.
+pub const UNKNOWN_CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The header that proxies tell the client by.
 ///
@@ -51,7 +57,7 @@ impl ForwardedHeader {
 /// let client = client_address(
 ///     "10.0.0.1".parse().unwrap(),
 ///     &trusted,
-///     ["198.51.100.9, 203.0.113.7, 10.0.0.2"],
+///     [&b"198.51.100.9, 203.0.113.7, 10.0.0.2"[..]],
 /// );
 /// assert_eq!(client.to_string(), "203.0.113.7");
 /// ```
@@ -62,10 +68,10 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Whether `address` is one of them.
+    /// Whether `address` is one of them. [`UNKNOWN_CLIENT`] is in no network.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(address))
+        address != UNKNOWN_CLIENT && self.networks.iter().any(|network| network.contains(address))
     }
 
     /// Whether there is none, so that no header is believed.
@@ -228,18 +234,17 @@ impl std::error::Error for NetworkError {}
 /// The address of the client whose request arrives from `peer`.
 ///
 /// `values` are those of all header fields of the name that is believed, in their order. The result
-/// is the rightmost hop that is not trusted. Where a hop is not an address (`unknown`, `_hidden`,
-/// garbage) it is the trusted hop that wrote so. Where every hop is trusted it is the leftmost.
-pub fn client_address<'a>(
-    peer: IpAddr,
-    trusted: &TrustedProxies,
-    values: impl IntoIterator<Item = &'a str>,
-) -> IpAddr {
+/// is the rightmost hop that is not trusted, and [`UNKNOWN_CLIENT`] where that is not an address
+/// (`unknown`, `_hidden`, garbage). Where every hop is trusted it is the leftmost.
+pub fn client_address<'a, V>(peer: IpAddr, trusted: &TrustedProxies, values: V) -> IpAddr
+where
+    V: IntoIterator<Item = &'a [u8], IntoIter: DoubleEndedIterator>,
+{
     let peer = peer.to_canonical();
     if !trusted.contains(peer) {
         return peer;
     }
-    let values = values.into_iter();
+    let values = values.into_iter().rev();
     let client = match trusted.header {
         ForwardedHeader::XForwardedFor => {
             rightmost_untrusted(trusted, values.flat_map(listed_hops))
@@ -252,52 +257,76 @@ pub fn client_address<'a>(
 /// [`client_address`] of a request.
 #[must_use]
 pub fn request_client(peer: IpAddr, trusted: &TrustedProxies, head: &Head<'_>) -> IpAddr {
-    client_address(peer, trusted, head.headers(ForwardedHeader::NAMES[trusted.header as usize]))
+    let name = ForwardedHeader::NAMES[trusted.header as usize];
+    client_address(peer, trusted, head.raw_headers(name))
 }
 
-/// The client by these hops, from left to right; `None` where it is the peer that wrote the last
-/// one. A hop that is `None` is not an address.
+/// The client by these hops, from right to left; `None` where there is none. A hop that is `None`
+/// is not an address.
 fn rightmost_untrusted(
     trusted: &TrustedProxies,
     hops: impl Iterator<Item = Option<IpAddr>>,
 ) -> Option<IpAddr> {
-    // Going right, each hop replaces what is known so far unless it is trusted. `None` stands for
-    // the next hop, which is the one that did not tell an address.
-    hops.fold(None, |client, hop| {
-        let hop = hop?;
-        if trusted.contains(hop) { client.or(Some(hop)) } else { Some(hop) }
-    })
-}
-
-/// The hops in one value of `X-Forwarded-For`.
-fn listed_hops(value: &str) -> impl Iterator<Item = Option<IpAddr>> {
-    value.split(',').map(trimmed).filter(|hop| !hop.is_empty()).map(node_address)
-}
-
-/// The hops in one value of `Forwarded`. What cannot be read is one hop without an address, and
-/// ends the value: where the next one would begin is not known.
-fn forwarded_hops(value: &str) -> impl Iterator<Item = Option<IpAddr>> {
-    let mut rest = value;
-    iter::from_fn(move || {
-        // Empty elements of a list do not count (RFC 9110, 5.6.1.2).
-        rest = rest.trim_start_matches([' ', '\t', ',']);
-        if rest.is_empty() {
-            return None;
+    let mut leftmost = None;
+    for hop in hops {
+        let hop = hop.unwrap_or(UNKNOWN_CLIENT);
+        leftmost = Some(hop);
+        if !trusted.contains(hop) {
+            break;
         }
-        let (hop, behind) = forwarded_element(rest).unwrap_or((None, ""));
-        rest = behind;
-        Some(hop)
+    }
+    leftmost
+}
+
+/// The hops in one value of `X-Forwarded-For`, from right to left. Bytes that are no text spoil
+/// the hop that they are in, and no other.
+fn listed_hops(value: &[u8]) -> impl Iterator<Item = Option<IpAddr>> {
+    let hops = value.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    hops.filter(|hop| !hop.is_empty()).map(|hop| node_address(str::from_utf8(hop).ok()?))
+}
+
+/// The hops in one value of `Forwarded`, from right to left.
+fn forwarded_hops(value: &[u8]) -> impl Iterator<Item = Option<IpAddr>> {
+    let mut rest = Some(value);
+    let elements = iter::from_fn(move || {
+        let (left, element) = split_last(rest?);
+        rest = left;
+        Some(element.trim_ascii())
+    });
+    // Empty elements of a list do not count (RFC 9110, 5.6.1.2).
+    elements.filter(|element| !element.is_empty()).map(|element| {
+        // A host in quotes may have bytes that are no text (RFC 9110, 5.6.4).
+        forwarded_element(&String::from_utf8_lossy(element))
     })
 }
 
-/// The address in the `for` of the element at the front of `text`, and what stands behind the
-/// element; `None` if that is no element (RFC 7239, 4).
-fn forwarded_element(mut text: &str) -> Option<(Option<IpAddr>, &str)> {
+/// The last element of a list, and what stands before its comma.
+///
+/// A quote is one unless an odd number of backslashes stands before it. In an element that a proxy
+/// wrote these are escapes (RFC 9110, 5.6.4) and nothing else, so from the right it is read as it
+/// was written, whatever stands before it.
+fn split_last(value: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    let mut is_quoted = false;
+    for (at, byte) in value.iter().enumerate().rev() {
+        match byte {
+            b'"' => {
+                let escapes = value[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+                is_quoted ^= escapes % 2 == 0;
+            }
+            b',' if !is_quoted => return (Some(&value[..at]), &value[at + 1..]),
+            _ => {}
+        }
+    }
+    (None, value)
+}
+
+/// The address in the `for` of an element (RFC 7239, 4); `None` if that is no element, or has none.
+fn forwarded_element(mut text: &str) -> Option<IpAddr> {
     let mut node = None;
     loop {
         text = text.trim_start_matches([' ', '\t']);
         // Pairs may be empty.
-        if !text.is_empty() && !text.starts_with([';', ',']) {
+        if !text.is_empty() && !text.starts_with(';') {
             let (name, behind) = text.split_once('=')?;
             let (value, behind) = pair_value(behind)?;
             if name.is_empty() || !name.bytes().all(is_token_byte) {
@@ -309,15 +338,11 @@ fn forwarded_element(mut text: &str) -> Option<(Option<IpAddr>, &str)> {
             }
             text = behind.trim_start_matches([' ', '\t']);
         }
-        match text.strip_prefix(';') {
-            Some(behind) => text = behind,
-            None => break,
+        if text.is_empty() {
+            return node_address(node?);
         }
+        text = text.strip_prefix(';')?;
     }
-    if !text.is_empty() && !text.starts_with(',') {
-        return None;
-    }
-    Some((node.and_then(node_address), text))
 }
 
 /// The token, or what stands in the quotes, at the front of `text`, and what is behind it. Escapes
@@ -368,10 +393,6 @@ fn is_port(port: &str) -> bool {
     }
 }
 
-fn trimmed(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,9 +405,11 @@ mod tests {
         text.parse().unwrap()
     }
 
+    const UNKNOWN: &str = "0.0.0.0";
+
     fn client(peer: &str, header: ForwardedHeader, values: &[&str]) -> String {
         let trusted = TRUSTED.parse::<TrustedProxies>().unwrap().telling_by(header);
-        client_address(ip(peer), &trusted, values.iter().copied()).to_string()
+        client_address(ip(peer), &trusted, values.iter().map(|value| value.as_bytes())).to_string()
     }
 
     /// That the values of `X-Forwarded-For`, behind the proxy 10.0.0.1, mean this client.
@@ -420,7 +443,7 @@ mod tests {
         }
         let nobody = TrustedProxies::default();
         let peer = ip("10.0.0.1");
-        assert_eq!(client_address(peer, &nobody, ["203.0.113.7"]), peer);
+        assert_eq!(client_address(peer, &nobody, [&b"203.0.113.7"[..]]), peer);
         assert!(nobody.is_empty());
     }
 
@@ -452,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hop_that_is_no_address_means_the_trusted_hop_that_wrote_it() {
+    fn a_hop_that_is_no_address_is_one_client_for_all_and_no_proxy() {
         for bad in [
             "unknown",
             "_hidden",
@@ -471,13 +494,29 @@ mod tests {
             "chat.example",
             "\u{661}.1.1.1",
         ] {
-            check_listed(&[bad], "10.0.0.1");
-            check_listed(&[&format!("203.0.113.7, {bad}, 10.2.3.4, 10.2.3.5")], "10.2.3.4");
-            check_forwarded(
-                &[&format!("for=203.0.113.7, for=\"{bad}\", for=10.2.3.4")],
-                "10.2.3.4",
-            );
+            check_listed(&[bad], UNKNOWN);
+            check_listed(&[&format!("203.0.113.7, {bad}, 10.2.3.4, 10.2.3.5")], UNKNOWN);
+            check_listed(&[&format!("{bad}, 203.0.113.7, 10.2.3.4")], "203.0.113.7");
+            check_forwarded(&[&format!("for=203.0.113.7, for=\"{bad}\", for=10.2.3.4")], UNKNOWN);
+            check_forwarded(&[&format!("for=\"{bad}\", for=203.0.113.7")], "203.0.113.7");
         }
+        let half: TrustedProxies = "0.0.0.0/1".parse().unwrap();
+        assert!(!half.contains(UNKNOWN_CLIENT), "be the networks as wide as they may");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_spoil_their_own_hop_alone() {
+        let client = |header, values: &[&[u8]]| {
+            let trusted = TRUSTED.parse::<TrustedProxies>().unwrap().telling_by(header);
+            client_address(ip("10.0.0.1"), &trusted, values.iter().copied()).to_string()
+        };
+        let listed = |values: &[&[u8]]| client(ForwardedHeader::XForwardedFor, values);
+        assert_eq!(listed(&[b"\xff, 203.0.113.7, 10.2.3.4"]), "203.0.113.7");
+        assert_eq!(listed(&[b"\xff", b"203.0.113.7"]), "203.0.113.7");
+        assert_eq!(listed(&[b"203.0.113.7, \xff"]), UNKNOWN);
+        let forwarded = |values: &[&[u8]]| client(ForwardedHeader::Forwarded, values);
+        assert_eq!(forwarded(&[b"\xff\", for=203.0.113.7;host=\"\xff\""]), "203.0.113.7");
+        assert_eq!(forwarded(&[b"for=203.0.113.7, for=\xff"]), UNKNOWN);
     }
 
     #[test]
@@ -505,6 +544,11 @@ mod tests {
             ";;for=203.0.113.7;;",
             "host=\"a\\\"; for=1.1.1.1, \";for=203.0.113.7",
             "for=1.1.1.1 , for=203.0.113.7",
+            "for=203.0.113.7;host=\"\\\\\"",
+            "for=203.0.113.7;host=\"\\\", for=1.1.1.1\"",
+            // What stands before the comma is none of the last element's.
+            "for, for=203.0.113.7",
+            "\"\\, for=203.0.113.7",
         ] {
             check_forwarded(&[value], "203.0.113.7");
         }
@@ -519,7 +563,6 @@ mod tests {
             "for=[2001:db8::7]",
             "for=203.0.113.7 proto=http",
             "for=198.51.100.9 for=203.0.113.7",
-            "for, for=203.0.113.7",
             "x=;for=203.0.113.7",
             "=x;for=203.0.113.7",
             "for=\"203.0.113.7\"x",
@@ -529,24 +572,26 @@ mod tests {
             "proto=https",
             "by=203.0.113.7",
         ] {
-            check_forwarded(&[malformed], "10.0.0.1");
+            check_forwarded(&[malformed], UNKNOWN);
+            check_forwarded(&[&format!("for=198.51.100.9, {malformed}")], UNKNOWN);
             // It does not reach over into the next field.
             check_forwarded(&[malformed, "for=198.51.100.9"], "198.51.100.9");
         }
     }
 
     #[test]
-    fn no_text_of_a_client_turns_what_a_proxy_appends_into_another_address() {
+    fn no_text_of_a_client_changes_what_a_proxy_appends() {
         let pieces = ["for=", "198.51.100.9", "\"", "\\", ",", ";", "x=", "[", "unknown", " "];
-        for appended in ["for=203.0.113.7", "for=\"203.0.113.7\";by=\"10.0.0.1\""] {
+        let quoted = "for=\"203.0.113.7\";by=\"10.0.0.1\";host=\"a\\\", for=\\\\\"";
+        for appended in ["for=203.0.113.7", quoted] {
             for a in pieces {
                 for b in pieces {
                     for c in pieces {
                         for d in pieces {
-                            let value = format!("{a}{b}{c}{d}, {appended}");
-                            let client = client("10.0.0.1", ForwardedHeader::Forwarded, &[&value]);
-                            let is_safe = client == "203.0.113.7" || client == "10.0.0.1";
-                            assert!(is_safe, "{value}: {client}");
+                            let text = [a, b, c, d].concat();
+                            check_forwarded(&[&format!("{text}, {appended}")], "203.0.113.7");
+                            check_forwarded(&[&text, appended], "203.0.113.7");
+                            check_listed(&[&format!("{text}, 203.0.113.7")], "203.0.113.7");
                         }
                     }
                 }

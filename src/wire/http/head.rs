@@ -7,8 +7,8 @@
 //!    its body ends is beyond doubt;
 //! 2. its path begins with `/` (or is `*`, for `OPTIONS`) and each `%` in it is followed by two
 //!    hexadecimal digits;
-//! 3. all of it is UTF-8 without control characters, except tabs in values; a value that came as
-//!    anything else is [`OPAQUE`].
+//! 3. all of it is without control characters, except tabs in values, and is handed out as UTF-8; a
+//!    value that came as anything else is [`OPAQUE`], unless its bytes are asked for.
 //!
 //! Deliberately absent: routing. A path is handed out as it came, still encoded.
 
@@ -38,7 +38,7 @@ pub struct Head<'a> {
     authority: Option<&'a str>,
     /// Names as they came, and values without the white space around them. As many as a program
     /// sends fit without an allocation.
-    fields: SmallVec<[(&'a str, &'a str); 12]>,
+    fields: SmallVec<[(&'a str, &'a [u8]); 12]>,
 }
 
 /// What stands for a value that is not UTF-8 (RFC 9110, 5.5: such bytes are opaque). It is there
@@ -81,7 +81,7 @@ pub fn parse_head<'a>(buf: &'a [u8], limits: &Limits) -> Result<Option<Head<'a>>
         return Err(HttpError::Malformed);
     };
     let Target { authority, path, query } = Target::parse(method, target)?;
-    let fields = request.headers.iter().map(field).collect();
+    let fields = request.headers.iter().map(|header| (header.name, header.value)).collect();
     let framing = Framing::Length(0);
     let mut head =
         Head { method, path, query, minor_version, head_bytes, framing, authority, fields };
@@ -99,10 +99,15 @@ impl<'a> Head<'a> {
 
     /// The values of all headers of this name, in any case (RFC 9110, 5.1), in their order.
     pub fn headers(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.fields
-            .iter()
-            .filter(move |(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|&(_, value)| value)
+        // RFC 9110, 5.5: a recipient treats obs-text as opaque data.
+        self.raw_headers(name).map(|value| simdutf8::basic::from_utf8(value).unwrap_or(OPAQUE))
+    }
+
+    /// The same as they came, for a list of which only a part need be text.
+    #[must_use]
+    pub fn raw_headers(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        let fields = self.fields.iter();
+        fields.filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|&(_, value)| value)
     }
 
     /// The value of the header of this name if there is exactly one.
@@ -261,11 +266,6 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
         && bytes
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
-}
-
-fn field<'a>(header: &httparse::Header<'a>) -> (&'a str, &'a str) {
-    // RFC 9110, 5.5: a recipient treats obs-text as opaque data.
-    (header.name, simdutf8::basic::from_utf8(header.value).unwrap_or(OPAQUE))
 }
 
 #[cfg(test)]
@@ -584,6 +584,7 @@ mod tests {
         let input = b"GET / HTTP/1.1\r\nhost: x\r\nx-user: Jos\xe9\r\ncookie: a=\x80\xff\r\n\r\n";
         let head = parse(input).unwrap().unwrap();
         assert_eq!((head.header("x-user"), head.header("cookie")), (Some(OPAQUE), Some(OPAQUE)));
+        assert!(head.raw_headers("X-User").eq([b"Jos\xe9"]), "but to who asks for its bytes");
         for cut in 0..input.len() {
             assert_eq!(parse(&input[..cut]), Ok(None), "a good head is never refused in part");
         }
