@@ -13,6 +13,7 @@ use crate::base::dense::Dense;
 use crate::link::log::Log;
 use crate::mesh::Port;
 use crate::shard::{Handoff, Io};
+use crate::wire::http::forwarded::UNKNOWN_CLIENT;
 use crate::wire::proxy::{ProxyError, ProxyHeader, parse_proxy_header};
 
 /// It is in the list of those to be read.
@@ -201,7 +202,15 @@ impl<L: Log> Sockets<L> {
         self.flags[index as usize] &= !AWAITS_HEADER;
         match client {
             Some(client) if !self.admit(index, client.ip()) => Err(HeaderError::Crowded),
-            _ => Ok(true),
+            Some(_) => Ok(true),
+            None => {
+                // The peer's own, as a health check, or of somebody whose address it does not know.
+                // It is not counted, for the former. But it is not the peer who writes the headers
+                // of a request then, so they are not believed as a trusted peer's are.
+                let client = Some(UNKNOWN_CLIENT);
+                self.set_caller(index, Caller { permit: None, client });
+                Ok(true)
+            }
         }
     }
 

@@ -239,6 +239,28 @@ fn who_is_not_trusted_says_nothing_of_whose_a_socket_is() {
     assert!(relays[1].ask(upgrade(&token, "").as_bytes()).is_none());
 }
 
+#[test]
+fn where_the_proxy_protocol_names_nobody_no_header_does() {
+    let server = Server::start(&[
+        "shards=1",
+        "listen_proxy_protocol=true",
+        "http.trusted_proxies=127.0.0.0/8",
+        "limits.connections_per_ip=1",
+        "limits.tokens_per_s_per_ip=1",
+    ]);
+    // A proxy of connections passes on what its client wrote, whatever it says itself.
+    let own = [&b"PROXY UNKNOWN\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"];
+    for own in own.map(|header| Relay::in_front(&server, header.to_vec())) {
+        let statuses = (0..60).map(|number| {
+            let client = format!("X-Forwarded-For: 203.0.113.{number}\r\n");
+            let request = post("/api/session", &client, r#"{"name":"Guest"}"#);
+            own.ask(request.as_bytes()).expect("it has no bound of connections").0
+        });
+        let statuses: Vec<u16> = statuses.collect();
+        assert!(statuses.contains(&429), "they are all of one address: {statuses:?}");
+    }
+}
+
 /// A POST to the API, with further headers.
 fn post(path: &str, headers: &str, body: &str) -> String {
     format!(
