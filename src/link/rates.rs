@@ -58,6 +58,20 @@ impl Rates {
         self.0.take(self.0.key((kind, address.0)), now_ms, 1, rate)
     }
 
+    /// Takes what a user does of its address too, if that has rates.
+    ///
+    /// Behind the user's own part: what a user asks for in vain must cost the others at its address
+    /// nothing. What the address refuses costs the user its part, and nobody else.
+    fn take_of(
+        &self,
+        kind: Kind,
+        address: Option<AddressHash>,
+        now_ms: u64,
+        per_s: u32,
+    ) -> Result<(), RetryMs> {
+        address.map_or(Ok(()), |address| self.take_of_address(kind, address, now_ms, per_s))
+    }
+
     /// An address that has rates; none, if it is of this machine.
     pub(crate) fn address(&self, address: IpAddr) -> Option<AddressHash> {
         let address = counted_as(address);
@@ -110,11 +124,8 @@ impl Rates {
         now_ms: u64,
         limits: &Limits,
     ) -> Result<(), RetryMs> {
-        if let Some(address) = address {
-            let per_s = limits.sessions_per_s_per_ip;
-            self.take_of_address(Kind::Open, address, now_ms, per_s)?;
-        }
-        self.take(Kind::Open, user, now_ms, rate(limits.join_per_s, limits.join_burst))
+        self.take(Kind::Open, user, now_ms, rate(limits.join_per_s, limits.join_burst))?;
+        self.take_of(Kind::Open, address, now_ms, limits.sessions_per_s_per_ip)
     }
 
     /// Takes a room that is made for a user.
@@ -125,10 +136,8 @@ impl Rates {
         now_ms: u64,
         limits: &Limits,
     ) -> Result<(), RetryMs> {
-        if let Some(address) = address {
-            self.take_of_address(Kind::Found, address, now_ms, limits.rooms_per_s_per_ip)?;
-        }
-        self.take(Kind::Found, user, now_ms, rate(limits.rooms_per_s, limits.rooms_burst))
+        self.take(Kind::Found, user, now_ms, rate(limits.rooms_per_s, limits.rooms_burst))?;
+        self.take_of(Kind::Found, address, now_ms, limits.rooms_per_s_per_ip)
     }
 
     /// Takes a guest's token, which is for somebody who is nobody yet.
@@ -235,6 +244,18 @@ mod tests {
         let token = |text: &str| rates.take_token(text.parse().expect("one"), 5, &limits).is_ok();
         assert_eq!((0..100).filter(|_| token("192.0.2.1")).count(), 40);
         assert!((0..100).all(|_| token("127.0.0.1")));
+    }
+
+    #[test]
+    fn what_a_user_asks_for_in_vain_costs_the_others_at_its_address_nothing() {
+        let (rates, limits) = (Rates::new(1), limits());
+        let address = address(&rates, "192.0.2.1");
+        for user in ["ann", "bob", "cyd"] {
+            let rooms = || rates.take_room(user, address, 5, &limits).is_ok();
+            assert_eq!((0..100).filter(|_| rooms()).count(), 3, "{user} has a burst");
+            let sessions = || rates.take_session(user, address, 5, &limits).is_ok();
+            assert_eq!((0..100).filter(|_| sessions()).count(), 1, "{user}");
+        }
     }
 
     #[test]
