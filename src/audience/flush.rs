@@ -124,20 +124,22 @@ impl Audiences {
         self.touch(key);
     }
 
-    /// Passes what a session has not had as a member to `take`.
+    /// Passes what a session has not had as a member to `take`, which returns how many bytes of it
+    /// are fetched: whole frames.
     pub(crate) fn fetch(
         &mut self,
         conns: &Conns,
         key: AudienceKey,
         seat: u32,
-        take: impl FnOnce(&[u8]),
+        take: impl FnOnce(&[u8]) -> usize,
     ) {
         let Some(audience) = self.arena.get_mut(key).filter(|_| seat != NO_SEAT) else { return };
         let speaks_v1 = conns.flags(audience.seats[seat as usize].conn).speaks_v1();
         let pending = audience.pending(seat as usize, speaks_v1);
         if !pending.is_empty() {
-            take(pending);
-            audience.catch_up(seat as usize, speaks_v1);
+            let taken = take(pending);
+            let cursor = &mut audience.seats[seat as usize].cursor;
+            *cursor = cursor.plus(taken);
             self.touch(key);
         }
     }

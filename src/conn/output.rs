@@ -109,15 +109,29 @@ impl Conns {
         written
     }
 
-    /// Passes the output of a session to `take`: a poll fetches it, and it is never sent.
-    pub(crate) fn fetch_output(&mut self, key: ConnKey, take: impl FnOnce(&[u8])) {
-        self.flags[key.index() as usize].set_has_out(false);
-        let out = self.arena.get_mut(key).and_then(|conn| conn.out.take());
-        if let Some(id) = out {
-            take(self.buffers.bytes(id));
+    /// Passes the output of a session to `take`, which returns how many bytes a poll fetches: they
+    /// are never sent. True if nothing is left.
+    pub(crate) fn fetch_output<I: Io>(
+        &mut self,
+        cx: &Cx<'_, I>,
+        key: ConnKey,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> bool {
+        let Some(conn) = self.arena.get_mut(key) else { return true };
+        let Some(id) = conn.out else { return true };
+        let out = self.buffers.bytes(id);
+        let taken = take(out);
+        out.drain(..taken);
+        let left_bytes = out.len();
+        if left_bytes == 0 {
+            conn.out = None;
+            self.flags[key.index() as usize].set_has_out(false);
             self.buffers.give_back(id);
+        }
+        if left_bytes <= cx.settings.limits.out_mark_bytes() {
             self.read_on(key);
         }
+        left_bytes == 0
     }
 
     /// Sends a connection's own output.

@@ -63,8 +63,18 @@ pub const SEARCH_MESSAGES_DEFAULT: u32 = 20;
 /// How long a poll waits for something to say, in milliseconds. Proxies often give up after 30 s.
 pub const POLL_WINDOW_MS: u64 = 10_000;
 
-/// How long a session of long polling lives without a poll, in milliseconds.
+/// How long a session of long polling lives without a poll, in milliseconds, from when its client
+/// can have the last answer: see [`slow_link_ms`].
 pub const SESSION_TIMEOUT_MS: u64 = 15_000;
+
+/// What the slowest link carries that clients are given time for, in bytes a second.
+pub const SLOW_LINK_BYTES_PER_S: usize = 4 * 1_024;
+
+/// How long so many bytes take on the slowest link ([`SLOW_LINK_BYTES_PER_S`]), in milliseconds.
+#[must_use]
+pub const fn slow_link_ms(bytes: usize) -> u64 {
+    bytes as u64 * 1_000 / SLOW_LINK_BYTES_PER_S as u64
+}
 
 /// How many sessions of long polling a user may have on one shard at once. A session takes the
 /// place of a connection and needs none: a few connections could open as many as there are places,
@@ -72,12 +82,13 @@ pub const SESSION_TIMEOUT_MS: u64 = 15_000;
 /// and of each page that was closed or lost an answer for a while another.
 pub const SESSIONS_PER_USER_MAX: u32 = 32;
 
-/// From how many bytes of messages on the rest is left for the next poll.
-pub const POLL_ANSWER_BYTES: usize = 256 * 1_024;
+/// From how many bytes of messages on the rest is left for the next poll. `phoenix.js` gives an
+/// answer 20 s, in which [`SLOW_LINK_BYTES_PER_S`] are somewhat more.
+pub const POLL_ANSWER_BYTES: usize = 64 * 1_024;
 
 /// How many times [`Limits::conn_out_bytes`] may wait for one connection before it is closed
-/// whatever it takes. Nothing more is read from it once half of [`Limits::conn_out_bytes`] waits;
-/// what comes on top is answers that were under way, and lists. A client that polls cannot take the
+/// whatever it takes. Nothing more is read from it once [`Limits::out_mark_bytes`] of it wait; what
+/// comes on top is answers that were under way, and lists. A client that polls cannot take the
 /// answers to what it asked in one request before it has asked for them.
 pub const OUT_FACTOR: usize = 4;
 
@@ -624,6 +635,7 @@ const _: () = {
     // The sweep must be finer than what it enforces.
     assert!(SWEEP_MS * 4 <= LINGER_MS);
     assert!(LINGER_MS <= ANSWER_STALL_MS);
+    assert!(slow_link_ms(POLL_ANSWER_BYTES) < 20_000);
     assert!(
         MEMORY_MARKS_PERCENT[0] < MEMORY_MARKS_PERCENT[1]
             && MEMORY_MARKS_PERCENT[1] < MEMORY_MARKS_PERCENT[2]

@@ -2,7 +2,9 @@
 
 use super::Members;
 use crate::conn::{BUSY, DONE, GONE, LOST, NOTHING, Poller};
-use crate::limits::{POLL_ANSWER_BYTES, POLL_WINDOW_MS, POLLS_PER_TURN_MAX, SESSION_TIMEOUT_MS};
+use crate::limits::{
+    POLL_ANSWER_BYTES, POLL_WINDOW_MS, POLLS_PER_TURN_MAX, SESSION_TIMEOUT_MS, slow_link_ms,
+};
 use crate::link::ids::{ConnKey, Ticket};
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
@@ -106,7 +108,7 @@ impl Members {
             return false;
         }
         let mut messages = Vec::new();
-        self.collect(key, &mut messages);
+        self.collect(cx, key, &mut messages, POLL_ANSWER_BYTES);
         if !messages.is_empty() {
             self.answer_poller(cx, key, DONE, &messages);
         }
@@ -122,7 +124,10 @@ impl Members {
         messages: &[u8],
     ) {
         if let Some(Poller { shard, conn }) = self.conns.take_poller(key) {
-            self.conns.set_session_deadline(cx.now, key, SESSION_TIMEOUT_MS);
+            // From when the client can have the answer. By its size, and not from when the socket
+            // has taken it: that may be a proxy's, which has it long before.
+            let ms = SESSION_TIMEOUT_MS + slow_link_ms(messages.len());
+            self.conns.set_session_deadline(cx.now, key, ms);
             if status == DONE {
                 self.conns.number_answer(key);
             }
@@ -130,20 +135,26 @@ impl Members {
         }
     }
 
-    /// Takes the messages for a session, as the JSON strings of an answer: its own output, then
-    /// what was said in its rooms.
-    fn collect(&mut self, key: ConnKey, messages: &mut Vec<u8>) {
+    /// Takes the messages for a session, as the JSON strings of an answer, until they are more than
+    /// `bytes_max`: its own output, then what was said in its rooms. A message that is longer goes
+    /// alone.
+    fn collect<I: Io>(
+        &mut self,
+        cx: &Cx<'_, I>,
+        key: ConnKey,
+        messages: &mut Vec<u8>,
+        bytes_max: usize,
+    ) {
         let mut is_first = true;
-        self.conns.fetch_output(key, |out| push_messages(messages, out, &mut is_first));
+        let mut push = |frames: &[u8]| push_messages(messages, frames, &mut is_first, bytes_max);
+        // Its own output may belong before what was said in a room since.
+        if !self.conns.fetch_output(cx, key, &mut push) {
+            return;
+        }
         for at in 0..self.channels(key).len() {
-            if messages.len() > POLL_ANSWER_BYTES {
-                return;
-            }
             let Some(channel) = self.channels(key).get(at) else { return };
             let (audience, seat) = (channel.audience, channel.seat);
-            self.audiences.fetch(&self.conns, audience, seat, |pending| {
-                push_messages(messages, pending, &mut is_first);
-            });
+            self.audiences.fetch(&self.conns, audience, seat, &mut push);
         }
     }
 
@@ -160,7 +171,8 @@ impl Members {
     /// Ends a session: its client learns that from the waiting poll, or from its next one.
     pub(super) fn end_session<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         let mut messages = Vec::new();
-        self.collect(key, &mut messages);
+        // It is the last answer.
+        self.collect(cx, key, &mut messages, usize::MAX);
         let status = if messages.is_empty() { LOST } else { DONE };
         self.answer_poller(cx, key, status, &messages);
         self.remove(cx, key);

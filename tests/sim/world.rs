@@ -15,7 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use chinwag::base::time::Now;
-use chinwag::limits::{MESH_PAUSE_BYTES, POLL_WINDOW_MS, SESSION_TIMEOUT_MS, SWEEP_MS};
+use chinwag::limits::{
+    HistoryLimits, MESH_PAUSE_BYTES, POLL_ANSWER_BYTES, POLL_WINDOW_MS, SESSION_TIMEOUT_MS,
+    SWEEP_MS, slow_link_ms,
+};
 use chinwag::shard::{Handoff, Shard, Turn};
 use serde_json::Value;
 
@@ -33,8 +36,13 @@ use crate::truth::Truth;
 use crate::work::Work;
 
 /// How long a session may live that nobody polls any more, in milliseconds: the poll that was
-/// waiting when its client went is seen to have been in vain when it ends.
-const GHOST_MS: u64 = POLL_WINDOW_MS + SESSION_TIMEOUT_MS + 3 * SWEEP_MS;
+/// waiting when its client went is seen to have been in vain when it ends, or its answer was as
+/// long as may be, with a page of history as its last message, in JSON that is escaped.
+fn ghost_ms(history: &HistoryLimits) -> u64 {
+    let page_bytes = history.page_bytes.min(history.room_bytes);
+    let received_ms = slow_link_ms(POLL_ANSWER_BYTES + 2 * page_bytes);
+    POLL_WINDOW_MS + SESSION_TIMEOUT_MS + received_ms + 3 * SWEEP_MS
+}
 
 /// A shard and what it acts on.
 pub(crate) struct Host {
@@ -221,7 +229,7 @@ impl World {
     /// Ends the faults: whoever stalls goes on, and everything has room.
     pub(crate) fn heal(&mut self) {
         self.healed = true;
-        self.ghosts_until_ms = self.now.mono_ms + GHOST_MS;
+        self.ghosts_until_ms = self.now.mono_ms + ghost_ms(&self.plan.settings.history);
         for client in &mut self.clients {
             if let Some(link) = &mut client.link {
                 link.stalled = false;
@@ -516,7 +524,7 @@ impl World {
             self.hosts[host].net.pipes[pipe].client_fin = true;
         }
         if link.relay.is_some() {
-            self.ghosts_until_ms = self.now.mono_ms + GHOST_MS;
+            self.ghosts_until_ms = self.now.mono_ms + ghost_ms(&self.plan.settings.history);
         }
     }
 

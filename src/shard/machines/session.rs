@@ -3,9 +3,9 @@
 use super::{Machine, Row, World, all, check, frame};
 use crate::base::arena::Key;
 use crate::conn::parse_ticket;
-use crate::limits::SESSION_TIMEOUT_MS;
+use crate::limits::{POLL_ANSWER_BYTES, SESSION_TIMEOUT_MS, slow_link_ms};
 use crate::link::ids::{ConnKey, Ticket};
-use crate::link::record::ToSession;
+use crate::link::record::{FromSession, Received, ToSession, read};
 use crate::wire::json::field;
 use crate::wire::ws::frame::Opcode;
 
@@ -176,4 +176,48 @@ impl Machine for Subject {
 fn a_session_goes_where_its_table_says() {
     let source = include_str!("../../conn/session.rs");
     check::<Subject>(source, (At::ALL, Event::ALL), TABLE);
+}
+
+/// So many heartbeats are posted to a session, and handled.
+fn post_heartbeats(world: &mut World, ticket: Ticket, count: usize) {
+    let heartbeat = frame(Opcode::Text, br#"[null,"1","phoenix","heartbeat",{}]"#);
+    let frames = &heartbeat.repeat(count);
+    world.hear(ToSession::Post { conn: Key::from_u64(6 << 32), ticket, frames });
+    (0..20).for_each(|_| world.pass(1));
+}
+
+/// Polls, and returns the messages in the answer.
+fn polled(world: &mut World, ticket: Ticket) -> String {
+    world.hear(ToSession::Poll { conn: Key::from_u64(5 << 32), ticket });
+    let Received::FromSession(FromSession::Polled { messages, .. }) = read(&world.net.sent) else {
+        panic!("it is answered")
+    };
+    String::from_utf8(messages.to_vec()).expect("JSON")
+}
+
+#[test]
+fn an_answer_is_bounded_and_the_rest_is_left_for_the_next_poll() {
+    let (mut world, mut subject) = (World::new(), Subject::default());
+    subject.open(&mut world);
+    post_heartbeats(&mut world, subject.0, 1_000);
+    let replies = |messages: &str| messages.matches("phx_reply").count();
+    let first = polled(&mut world, subject.0);
+    assert!((POLL_ANSWER_BYTES..POLL_ANSWER_BYTES + 200).contains(&first.len()));
+    let second = polled(&mut world, subject.0.next());
+    assert_eq!(replies(&first) + replies(&second), 1_000, "and nothing is lost");
+}
+
+#[test]
+fn a_session_has_time_for_the_answer_that_its_client_receives() {
+    let (mut world, mut subject) = (World::new(), Subject::default());
+    subject.open(&mut world);
+    post_heartbeats(&mut world, subject.0, 500);
+    let received_ms = slow_link_ms(polled(&mut world, subject.0).len());
+    assert!(received_ms > 5_000);
+    let mut is_there = |after_ms| {
+        world.pass(after_ms);
+        world.shard.members.conns.contains(subject.0.key)
+    };
+    assert!(is_there(received_ms + SESSION_TIMEOUT_MS - 1_000), "it is received, and then some");
+    assert!(!is_there(3_000));
 }

@@ -47,16 +47,23 @@ pub fn push_posted(out: &mut Vec<u8>, body: &[u8], is_ndjson: bool) -> Result<()
     Ok(())
 }
 
-/// Appends a server's frames as JSON strings, parted by commas; `first` says whether there is none
-/// before them yet.
+/// Appends a server's frames as JSON strings, parted by commas, until `out` has more than
+/// `bytes_max`; `first` says whether there is none before them yet. Returns how many bytes these
+/// frames took: whole ones.
 ///
 /// # Panics
 ///
 /// If these are no frames of ours.
-pub fn push_messages(out: &mut Vec<u8>, mut frames: &[u8], first: &mut bool) {
-    while !frames.is_empty() {
-        let (opcode, payload, rest) = decode_server_frame(frames);
-        frames = rest;
+pub fn push_messages(
+    out: &mut Vec<u8>,
+    frames: &[u8],
+    first: &mut bool,
+    bytes_max: usize,
+) -> usize {
+    let mut left = frames;
+    while !left.is_empty() && out.len() <= bytes_max {
+        let (opcode, payload, rest) = decode_server_frame(left);
+        left = rest;
         let mut push = |text: &str| {
             if !std::mem::take(first) {
                 out.push(b',');
@@ -73,6 +80,7 @@ pub fn push_messages(out: &mut Vec<u8>, mut frames: &[u8], first: &mut bool) {
             Opcode::Close | Opcode::Ping | Opcode::Pong | Opcode::Continuation => {}
         }
     }
+    frames.len() - left.len()
 }
 
 /// A binary answer as a text one with an empty response; `None` for other binary messages.
@@ -142,10 +150,27 @@ mod tests {
         push_frame(&mut frames, Opcode::Binary, b"\x01\x01\x01\x06\x0215room:bok\x00\xff");
         push_frame(&mut frames, Opcode::Close, b"");
         let mut out = Vec::new();
-        push_messages(&mut out, &frames, &mut true);
+        assert_eq!(push_messages(&mut out, &frames, &mut true, usize::MAX), frames.len());
         assert_eq!(
             String::from_utf8(out).expect("JSON"),
             r#""[\"a\"]","[\"1\",\"5\",\"room:b\",\"phx_reply\",{\"response\":{},\"status\":\"ok\"}]""#
         );
+    }
+
+    #[test]
+    fn of_many_frames_as_many_are_taken_as_fit_and_one_at_least() {
+        let mut frames = Vec::new();
+        for text in ["[1]", "[22]", "[333]"] {
+            push_frame(&mut frames, Opcode::Text, text.as_bytes());
+        }
+        let taken = |bytes_max| {
+            let mut out = Vec::new();
+            let taken = push_messages(&mut out, &frames, &mut true, bytes_max);
+            (taken, String::from_utf8(out).expect("JSON"))
+        };
+        assert_eq!(taken(0), (5, r#""[1]""#.into()));
+        assert_eq!(taken(4), taken(0));
+        assert_eq!(taken(5), (11, r#""[1]","[22]""#.into()));
+        assert_eq!(taken(usize::MAX), (18, r#""[1]","[22]","[333]""#.into()));
     }
 }
