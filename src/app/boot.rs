@@ -26,9 +26,7 @@ use super::config::{Config, Keys};
 use super::keeping::{self, Keeper};
 use super::memory;
 use super::site::ChatSite;
-use crate::limits::{
-    GIVE_UP_OVER_MS, HistoryLimits, Limits, RING_WORDS, STALL_MS, TCP_DEAF_MS_MIN,
-};
+use crate::limits::{GIVE_UP_OVER_MS, HistoryLimits, Limits, RING_WORDS, STALL_MS};
 use crate::link::log::{LogEnd, MemoryLog};
 use crate::link::rates::Rates;
 use crate::mesh::{self, Port};
@@ -94,8 +92,7 @@ fn start(config: Config) -> Result<Server, Failure> {
     let (limits, history) = on_this_machine(config.limits, config.history, shards)?;
     let control = Arc::new(Control::default());
     // Before the store, whose end would be one without order if there were no server.
-    let deaf_ms = limits.idle_ms.max(TCP_DEAF_MS_MIN);
-    let listeners = listen_all(config.listen, shards, deaf_ms)?;
+    let listeners = listen_all(config.listen, shards)?;
     let address = listeners[0].local_addr().unwrap_or(config.listen);
     // A server that keeps nothing although it should is none.
     let failing = Arc::clone(&control);
@@ -306,7 +303,7 @@ impl Server {
 }
 
 /// Opens a listener for each shard, all on the same address.
-fn listen_all(address: SocketAddr, shards: u16, deaf_ms: u64) -> Result<Vec<MioListener>, String> {
+fn listen_all(address: SocketAddr, shards: u16) -> Result<Vec<MioListener>, String> {
     let explain = |error: io::Error| match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
@@ -324,11 +321,11 @@ fn listen_all(address: SocketAddr, shards: u16, deaf_ms: u64) -> Result<Vec<MioL
     // Listeners that share an address would also share it with another server of ours; without
     // sharing, that is an error.
     drop(TcpListener::bind(address).map_err(explain)?);
-    let first = reactor::listen(address, deaf_ms).map_err(explain)?;
+    let first = reactor::listen(address).map_err(explain)?;
     let address = first.local_addr().map_err(explain)?;
     let mut listeners = vec![first];
     for _ in 1..shards {
-        listeners.push(reactor::listen(address, deaf_ms).map_err(explain)?);
+        listeners.push(reactor::listen(address).map_err(explain)?);
     }
     Ok(listeners)
 }

@@ -225,10 +225,11 @@ pub const ADMISSION_WORK_BYTES: usize = 16 * 1_024;
 /// they wait for or a way. A join is some 200 bytes.
 pub const ADMISSION_LINE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 
-/// The shortest time after which a connection is given up whose peer's machine acknowledges
-/// nothing, or takes nothing, in milliseconds. It is [`Limits::idle_ms`] if that is longer: who may
-/// be silent for so long may be deaf for as long. Below 20 s a train's tunnel would do.
-pub const TCP_DEAF_MS_MIN: u64 = 20_000;
+/// After how long the kernel gives up what is unsent of a connection that we have let go of with
+/// more to send, in milliseconds (`TCP_USER_TIMEOUT`). By itself it would go on for minutes, and
+/// keep the memory. Never while the connection is ours: the kernel counts from when the peer's
+/// window became too small for a whole segment, and so ends who reads steadily into a small buffer.
+pub const TCP_LEFT_MS: u64 = 60_000;
 
 /// How many bytes the kernel holds of a connection beside those that are on their way, and half of
 /// it how few these must become until it takes more. Whoever takes less than that half in

@@ -33,9 +33,7 @@ use crate::limits::{ACCEPT_RETRY_MS, NOTSENT_BYTES, TCP_KEEPALIVE_EACH_S, TCP_KE
 const BACKLOG: i32 = 4_096;
 
 /// Opens the listening socket of one shard. All of them share the address; the kernel spreads the
-/// connections. A connection is given up when its peer's machine has acknowledged or taken nothing
-/// for `deaf_ms`, as when a cable was cut with something on its way: otherwise the kernel would try
-/// for a quarter of an hour, and keep what is unsent.
+/// connections.
 ///
 /// What is set here every accepted socket inherits (Linux clones the listener's; `strace` shows no
 /// call for it), so it costs no connection anything.
@@ -43,7 +41,7 @@ const BACKLOG: i32 = 4_096;
 /// # Errors
 ///
 /// Those of the system calls.
-pub fn listen(address: SocketAddr, deaf_ms: u64) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(
         domain,
@@ -57,7 +55,8 @@ pub fn listen(address: SocketAddr, deaf_ms: u64) -> io::Result<TcpListener> {
     // A reader that takes little, and steadily, is heard of while it does: the kernel says that a
     // socket takes bytes again once a third of its buffer is free, which may be a megabyte.
     socket.set_tcp_notsent_lowat(NOTSENT_BYTES)?;
-    socket.set_tcp_user_timeout(Some(Duration::from_millis(deaf_ms)))?;
+    // No user timeout: a peer that has gone is found by `limits.idle_ms`, and one that does not
+    // read by `limits.out_ms`. The kernel's would end readers too: see `TCP_LEFT_MS`.
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(TCP_KEEPALIVE_S))
         .with_interval(Duration::from_secs(TCP_KEEPALIVE_EACH_S));
@@ -223,7 +222,7 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_what_the_listener_has() {
-        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 61_000).unwrap();
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let stream = loop {
             match listener.accept() {
@@ -232,7 +231,7 @@ mod tests {
             }
         };
         let socket = socket2::SockRef::from(&stream);
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(61)));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None, "our own timers close it");
         assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOTSENT_BYTES);
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(TCP_KEEPALIVE_S));

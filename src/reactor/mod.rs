@@ -469,7 +469,7 @@ mod tests {
 
     #[test]
     fn a_shard_that_panics_when_it_is_to_drain_restarts_and_has_drained() {
-        let listener = listen(([127, 0, 0, 1], 0).into(), 60_000).unwrap();
+        let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
         let port = mesh::connect(1, 1_024).pop().unwrap();
         let queue = HandoffQueue::connect(1).pop().unwrap();
         let (control, health) = (Arc::new(Control::default()), Arc::new(Health::default()));

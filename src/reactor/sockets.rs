@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
+use socket2::SockRef;
 
 use super::addresses::{Addresses, Crowded, Permit};
 use crate::base::dense::Dense;
+use crate::limits::TCP_LEFT_MS;
 use crate::link::log::Log;
 use crate::mesh::Port;
 use crate::shard::{Handoff, Io};
@@ -26,9 +28,10 @@ const HAS_MORE: u8 = 1 << 2;
 const HAS_END: u8 = 1 << 3;
 /// It was full once, and is announced whenever it can be written to again.
 const WATCHED: u8 = 1 << 4;
-
 /// It begins with a header of the PROXY protocol, which has not come yet.
 const AWAITS_HEADER: u8 = 1 << 5;
+/// It did not take all that it was given last.
+const SHORT: u8 = 1 << 6;
 
 /// Who a connection or a session is of, as far as that is to be remembered.
 #[derive(Debug, Default)]
@@ -230,12 +233,16 @@ impl<L: Log> Sockets<L> {
         self.streams.get_mut(index as usize)?.as_mut()
     }
 
-    /// Remembers that a socket did not take everything.
-    fn note_full(&mut self, index: u32) {
+    /// Remembers whether a socket took everything.
+    fn note_written(&mut self, index: u32, is_short: bool) {
         let flags = &mut self.flags[index as usize];
-        if *flags & WATCHED == 0 {
-            *flags |= WATCHED;
-            self.full.push(index);
+        *flags &= !SHORT;
+        if is_short {
+            *flags |= SHORT;
+            if *flags & WATCHED == 0 {
+                *flags |= WATCHED;
+                self.full.push(index);
+            }
         }
     }
 
@@ -302,9 +309,7 @@ impl<L: Log> Io for Sockets<L> {
                 Err(_) => break 0,
             }
         };
-        if count < bytes.len() {
-            self.note_full(conn);
-        }
+        self.note_written(conn, count < bytes.len());
         count
     }
 
@@ -316,10 +321,17 @@ impl<L: Log> Io for Sockets<L> {
 
     fn close(&mut self, conn: u32) {
         self.take_caller(conn);
+        let is_short = self.flags.get(conn as usize).is_some_and(|flags| flags & SHORT != 0);
         if let Some(stream) = self.streams.get_mut(conn as usize) {
             // Closing the descriptor takes it out of epoll; nobody else has a copy of it.
-            *stream = None;
+            let stream = stream.take();
             self.has_closed = true;
+            // What it is told ends in the midst, so it is worth little. If its peer does not read,
+            // or is gone, the kernel is not to keep it for long.
+            if let Some(stream) = stream.filter(|_| is_short) {
+                let left = Duration::from_millis(TCP_LEFT_MS);
+                let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(left));
+            }
         }
         // A session has one too, and no stream.
         self.take_caller(conn);
