@@ -216,7 +216,7 @@ impl Conns {
         }
     }
 
-    /// The connections that have taken none of their output for `out_ms`, in order.
+    /// The connections whose sockets have taken none of their output for `out_ms`, in order.
     pub(crate) fn stuck_for(&self, now_ms: u64, out_ms: u64) -> Vec<ConnKey> {
         let now = coarse(now_ms);
         let stuck = self.stuck.iter().filter(|(_, since)| passed(**since, out_ms) <= now);

@@ -232,9 +232,10 @@ pub const ADMISSION_LINE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 pub const TCP_LEFT_MS: u64 = 60_000;
 
 /// How many bytes the kernel holds of a connection beside those that are on their way, and half of
-/// it how few these must become until it takes more. Whoever takes less than that half in
-/// `limits.out_ms` counts as taking nothing, so it is little: 2 KiB a second.
-pub const NOTSENT_BYTES: u32 = 128 * 1_024;
+/// it how few these must become until it takes more. That it takes some is all that is seen of a
+/// reader, and whoever is not seen to read for `limits.out_ms` is closed. So it is little; but
+/// enough to keep a fast link busy until the next turn.
+pub const NOTSENT_BYTES: u32 = 32 * 1_024;
 
 /// From how much silence on the kernel asks a peer's machine whether it is there, in seconds, and
 /// how often. Clients send a heartbeat every 30 s, so this is for those that have stopped, where
@@ -504,8 +505,10 @@ pub struct Limits {
     /// Bytes of a connection's own output (answers, snapshots) that may wait: while half of it
     /// does, the connection is read no further.
     pub conn_out_bytes: usize,
-    /// Milliseconds in which a connection must take something of what waits for it; past them it is
-    /// closed with 1013.
+    /// Milliseconds in which a connection's socket must take more of what waits for it; past them
+    /// it is closed with 1013. A machine makes room for more when it has emptied most of its
+    /// buffer, of 128 KiB by default, and says nothing of a reader before: with less time, one that
+    /// reads 4 KiB a second was seen to be closed.
     pub out_ms: u64,
     /// Rooms in all. An empty one makes place for a new one.
     pub rooms: u32,
@@ -555,7 +558,7 @@ impl Default for Limits {
             sessions_per_s_per_ip: 200,
             room_lag_bytes: 1_024 * 1_024,
             conn_out_bytes: 1_024 * 1_024,
-            out_ms: 30_000,
+            out_ms: 60_000,
             rooms: 100_000,
             memory_bytes: 0,
         }

@@ -336,7 +336,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "limits.out_ms",
         kind: number(100, 600_000, MS, Slot::U64(|c| &mut c.limits.out_ms)),
-        doc: "In which a connection must take something of what waits for it; past them it is closed with 1013.",
+        doc: "In which a connection's socket must take more of what waits for it, which it does in steps of up to 200 KiB as the client's machine makes room; past them it is closed with 1013.",
     },
     Key {
         name: "limits.rooms",
