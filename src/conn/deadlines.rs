@@ -14,7 +14,7 @@ use super::input::Input;
 use super::stage::Stage;
 use crate::auth::identity::{Identity, NEVER_S};
 use crate::base::time::Now;
-use crate::limits::{ANSWER_STALL_MS, LINGER_MS};
+use crate::limits::LINGER_MS;
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
@@ -102,12 +102,14 @@ impl Conns {
         *deadline = (*deadline).min(coarse_after(at_ms));
     }
 
-    /// Schedules the end of a closing connection: in [`ANSWER_STALL_MS`] while it takes an answer
-    /// over HTTP, or in [`LINGER_MS`]. A server that is about to stop waits for no slow reader.
+    /// Schedules the end of a closing connection: in `out_ms` while it takes an answer over HTTP,
+    /// as that of any that does not take its output, or in [`LINGER_MS`]. A server that is about to
+    /// stop waits for no slow reader.
     pub(super) fn set_closing_deadline<I: Io>(&mut self, cx: &Cx<'_, I>, key: ConnKey) {
         let index = key.index() as usize;
         let is_answer = self.stages[index] == Stage::Http && !self.flags[index].is_shut();
-        let wait_ms = if is_answer && !cx.is_draining { ANSWER_STALL_MS } else { LINGER_MS };
+        let out_ms = cx.settings.limits.out_ms;
+        let wait_ms = if is_answer && !cx.is_draining { out_ms.max(LINGER_MS) } else { LINGER_MS };
         self.set_deadline(cx.now, key, cx.now.mono_ms + wait_ms);
     }
 
@@ -155,6 +157,12 @@ impl Conns {
             },
             // It asked in time, and waits for admission, which has a time limit of its own.
             Stage::Http if flags.is_parked() => Verdict::Wait,
+            // It still takes its answer, or does not, which is for `out_ms` to say. The next
+            // request has its time behind that.
+            Stage::Http if flags.is_stuck() && conn.out.is_some() => {
+                self.set_deadline(cx.now, key, cx.now.mono_ms + cx.settings.limits.idle_ms);
+                Verdict::Wait
+            }
             Stage::Http => Verdict::Late,
             // The other shard answers; the deadline is for what the client does.
             Stage::Waiting => Verdict::Wait,

@@ -327,11 +327,6 @@ pub const GIVE_UP_OVER_MS: u64 = 5_000;
 /// frame.
 pub const LINGER_MS: u64 = 2_000;
 
-/// How long a connection that is to be closed after an answer over HTTP may take nothing of it, in
-/// milliseconds. As long as it takes some, it gets all. A kernel says that a socket takes bytes
-/// again when a third of its buffer is free, so this must leave a slow reader time for as much.
-pub const ANSWER_STALL_MS: u64 = 10_000;
-
 /// The most rooms in the lobby's first answer.
 pub const LOBBY_ROOMS_MAX: usize = 1_000;
 
@@ -638,7 +633,6 @@ const _: () = {
     assert!(LOBBY_ANSWERS_BYTES_MAX >= 4 * LOBBY_ANSWER_BYTES_MAX);
     // The sweep must be finer than what it enforces.
     assert!(SWEEP_MS * 4 <= LINGER_MS);
-    assert!(LINGER_MS <= ANSWER_STALL_MS);
     assert!(slow_link_ms(POLL_ANSWER_BYTES) < 20_000);
     assert!(
         MEMORY_MARKS_PERCENT[0] < MEMORY_MARKS_PERCENT[1]

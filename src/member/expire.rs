@@ -37,7 +37,11 @@ impl Members {
     fn due<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         match self.conns.judge(cx, key) {
             Verdict::Wait => {}
-            Verdict::Gone => self.remove(cx, key),
+            Verdict::Gone => {
+                // All but what it had of an answer is lost.
+                cx.metrics.overflowed += u64::from(self.conns.has_answer(key));
+                self.remove(cx, key);
+            }
             Verdict::Expired => self.expire(cx, key),
             Verdict::Session => self.session_due(cx, key),
             Verdict::Late => {

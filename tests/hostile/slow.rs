@@ -207,7 +207,8 @@ fn a_reader_that_takes_nothing_of_its_last_answer_is_closed_in_time() {
     let server = Server::start(&[
         "shards=1",
         "limits.join_per_s=0",
-        "limits.conn_out_bytes=67108864",
+        "limits.conn_out_bytes=536870912",
+        "limits.out_ms=2000",
         "http.metrics=true",
     ]);
     let count = ANSWERS_BYTES / ask(&server, ASSET).body.len();
@@ -215,4 +216,5 @@ fn a_reader_that_takes_nothing_of_its_last_answer_is_closed_in_time() {
     stream.write_all(&[&ASSET.repeat(count - 1), LAST_ASSET].concat()).unwrap();
     until("it is there beside the one that asks", || value(&server, "chinwag_connections") == 2);
     until("it is gone", || value(&server, "chinwag_connections") == 1);
+    assert_eq!(value(&server, "chinwag_closed_total{reason=\"overflowed\"}"), 1);
 }

@@ -2,6 +2,7 @@
 
 use super::{Machine, Row, World, all, check, frame, upgrade};
 use crate::conn::Stage;
+use crate::limits::Limits;
 use crate::link::ids::ConnKey;
 use crate::link::record::ToMember;
 use crate::link::topic::of_room;
@@ -217,4 +218,35 @@ impl Machine for Subject {
 fn a_connection_goes_where_its_table_says() {
     let source = include_str!("../../conn/stage.rs");
     check::<Subject>(source, (At::ALL, Event::ALL), TABLE);
+}
+
+/// A connection that has asked this, and takes five bytes of the answer each 20 s.
+fn slow_reader(world: &mut World, request: &[u8]) -> ConnKey {
+    let conn = world.accept();
+    world.net.takes = Some(5);
+    world.receive(conn, request);
+    for _ in 0..6 {
+        world.pass(20_000);
+        world.take(conn, 5);
+    }
+    conn
+}
+
+#[test]
+fn an_answer_that_is_taken_slowly_is_sent_to_its_end() {
+    for (manner, told) in [("close", "shut"), ("keep-alive", "")] {
+        let mut world = World::new();
+        let request = format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: {manner}\r\n\r\n");
+        let conn = slow_reader(&mut world, request.as_bytes());
+        assert!(world.shard.members.conns.has_answer(conn), "{manner}: there is some left");
+        world.take(conn, 1_000);
+        assert!(!world.shard.members.conns.has_answer(conn), "{manner}: and it is sent");
+        assert_eq!(world.net.told.join(", "), told, "{manner}");
+
+        let conn = slow_reader(&mut world, request.as_bytes());
+        let before = world.shard.metrics().overflowed;
+        world.pass(Limits::default().out_ms + 1_000);
+        assert!(!world.shard.members.conns.contains(conn), "{manner}: it takes nothing");
+        assert_eq!(world.shard.metrics().overflowed, before + 1, "{manner}: and is counted");
+    }
 }

@@ -151,6 +151,8 @@ struct Net {
     sent: Vec<u8>,
     /// What was written last.
     written: Vec<u8>,
+    /// How many bytes the sockets take yet, if not all: then it is not told what they are.
+    takes: Option<usize>,
 }
 
 impl Io for Net {
@@ -162,6 +164,11 @@ impl Io for Net {
 
     fn write(&mut self, _: u32, bytes: &[u8]) -> usize {
         self.written = bytes.to_vec();
+        if let Some(left) = &mut self.takes {
+            let taken = bytes.len().min(*left);
+            *left -= taken;
+            return taken;
+        }
         self.told.extend(written(bytes));
         bytes.len()
     }
@@ -353,6 +360,12 @@ impl World {
         self.now.mono_ms += ms;
         self.now.unix_ms += ms;
         self.with(|_, _| ());
+    }
+
+    /// A connection's socket takes so many bytes more.
+    fn take(&mut self, conn: ConnKey, bytes: usize) {
+        self.net.takes = Some(bytes);
+        self.with(|shard, turn| shard.writable(turn, conn));
     }
 
     /// Notes as told that a connection is parked, if it is.
