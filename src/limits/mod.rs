@@ -497,7 +497,7 @@ pub struct Limits {
     pub sessions_per_s_per_ip: u32,
     /// Bytes a member may be behind in a room before its channel ends with `phx_error`.
     pub room_lag_bytes: usize,
-    /// Bytes of a connection's own output (answers, snapshots) that may wait: while half of it
+    /// Bytes of a connection's own output (answers, snapshots) that may wait: while an eighth of it
     /// does, the connection is read no further.
     pub conn_out_bytes: usize,
     /// Milliseconds in which a connection's socket must take more of what waits for it; past them
@@ -513,10 +513,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// How much output may wait for a connection while it is read on, in bytes.
+    /// How much output may wait for a connection while it is read on, in bytes. A heartbeat is read
+    /// when less waits, and is answered behind it and the last answer before: so it is little, or a
+    /// slow link has not carried it in the 30 s that a client waits. To a fast reader it is still
+    /// more than the kernel takes at once.
     #[must_use]
     pub fn out_mark_bytes(&self) -> usize {
-        self.conn_out_bytes / 2
+        self.conn_out_bytes / 8
     }
 }
 

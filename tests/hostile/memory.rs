@@ -139,7 +139,7 @@ fn as_memory_runs_short_nobody_comes_then_nobody_joins_then_the_laggards_go() {
 
 #[test]
 fn who_holds_the_most_is_closed_and_those_who_hold_little_are_not() {
-    let server = start(&["limits.conn_out_bytes=16777216"]);
+    let server = start(&["limits.conn_out_bytes=67108864"]);
     let mut probe = Peer::new(connect(&server));
     let mut bystander = server.guest("Ann");
     bystander.join("tea", "{}");

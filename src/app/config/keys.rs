@@ -331,7 +331,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "limits.conn_out_bytes",
         kind: number(4 * KIB, GIB, BYTES, Slot::Usize(|c| &mut c.limits.conn_out_bytes)),
-        doc: "A connection's own output (answers, snapshots) that may wait: while half of it does, the connection is read no further.",
+        doc: "A connection's own output (answers, snapshots) that may wait: while an eighth of it does, the connection is read no further.",
     },
     Key {
         name: "limits.out_ms",

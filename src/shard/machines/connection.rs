@@ -250,3 +250,18 @@ fn an_answer_that_is_taken_slowly_is_sent_to_its_end() {
         assert_eq!(world.shard.metrics().overflowed, before + 1, "{manner}: and is counted");
     }
 }
+
+#[test]
+fn who_takes_no_answer_is_read_no_further_before_a_heartbeat_would_wait_too_long() {
+    let mut world = World::new();
+    let conn = world.take_over();
+    world.net.takes = Some(0);
+    let heartbeat = frame(Opcode::Text, br#"[null,"1","phoenix","heartbeat",{}]"#);
+    for _ in 0..100 {
+        world.receive(conn, &heartbeat.repeat(100));
+    }
+    let conns = &mut world.shard.members.conns;
+    let most = Limits::default().out_mark_bytes();
+    assert!((most..most + 1_000).contains(&conns.out_bytes(conn)) && most <= 128 * 1_024);
+    assert!(conns.flags(conn.index()).is_parked());
+}
