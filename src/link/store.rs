@@ -144,7 +144,7 @@ records! {
         /// They cannot be read now: the disk does not give them, or it would take too long.
         131 NotRead { number: u64, is_late: bool }
         /// Messages of a room up to this offset have been let go of.
-        132 LetGo { room: RoomKey, through: u64 }
+        133 LetGo { room: RoomKey, through: u64 }
     }
 }
 

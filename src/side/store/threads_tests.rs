@@ -272,7 +272,7 @@ fn what_is_let_go_of_is_told_to_whoever_has_the_room_and_offsets_go_on() {
 fn what_is_let_go_of_while_a_room_is_loaded_is_told_behind_what_was_found() {
     let mut ports = connect_with(2, |_, _| 64);
     let mut writer = ports.pop().unwrap();
-    let mut log = StoreLog::new(ports.pop().unwrap(), 1, Arc::default());
+    let mut log = StoreLog::new(ports.pop().unwrap(), 1, true, Arc::default());
     assert_eq!(log.open(key(1), "room:a", 50), Opening::Later);
     log.end_turn();
     let mut say = |message: FromStore<'_>| {
