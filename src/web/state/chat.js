@@ -19,7 +19,7 @@ const DRAFTS_KEY = "chinwag.drafts";
 const TYPING_EVERY_MS = 3_000;
 const TYPING_SHOWN_MS = 5_000;
 const REMEMBER_AFTER_MS = 300;
-const PAGE_MESSAGES = 50;
+const PAGE_MESSAGES = 100; // as many as a server gives at once: each page counts against a rate
 
 export const initialState = () => ({
   /** The session's person, or null before a name was given. */
@@ -153,15 +153,20 @@ export class Chat {
     this.#rememberOutbox();
   }
 
-  /** Loads what came before the first message of `segment`. */
+  /** Loads what came before the first message of `segment`. What the server cannot give for now is no failure: it says when it can. */
   async older(name, segment) {
-    if (segment.fetching === "now" || this.#state.rooms.get(name)?.status !== "joined") return;
+    const room = this.#state.rooms.get(name);
+    if (segment.fetching === "now" || room?.status !== "joined") return;
     this.#changeRoom(name, () => { segment.fetching = "now"; });
     try {
       const answer = await this.#channels.get(name).push("history", { before: segment.from, limit: PAGE_MESSAGES });
-      this.#changeRoom(name, (room) => roomOf.older(room, segment, answer));
-    } catch {
+      this.#changeRoom(name, () => roomOf.older(room, segment, answer));
+    } catch (error) {
+      const retryMs = error.response?.retry_ms;
+      if (typeof retryMs === "number") await pause(retryMs);
+      if (!this.#isIn(room)) return;
       this.#changeRoom(name, () => { segment.fetching = "failed"; });
+      if (typeof retryMs === "number") return this.older(name, segment);
     }
   }
 
@@ -370,6 +375,7 @@ export class Chat {
       if (!roomOf.received(room, message, this.isOwn, watched())) return;
       this.#remember();
       this.#heard(room, message);
+      if (watched()) room.fetched = 0;
       roomOf.trim(room);
     });
     on("typing", ({ user, name }) => {

@@ -35,6 +35,8 @@ export function createRoom(name) {
     offset: 0,
     /** `[{epoch, from, messages, more, broke: null | "reset" | "gap", fetching: null | "now" | "failed"}]`; `from`: the first offset */
     segments: [],
+    /** How many older messages were fetched since the end was last in view: they are being read, and stay. */
+    fetched: 0,
     /** Not acknowledged yet: `[{key, body, at, error: null | {reason, ...}}]` */
     outbox: [],
     /** How far the user has read: `{epoch, offset}`, or null in a room that is new to them. */
@@ -114,6 +116,7 @@ export function older(room, segment, { messages, more }) {
   if (fits) {
     segment.messages.unshift(...fresh);
     segment.from = fresh[0].offset;
+    room.fetched += fresh.length;
   }
   if (before && endOf(before) === segment.from - 1) {
     before.messages.push(...segment.messages);
@@ -122,8 +125,8 @@ export function older(room, segment, { messages, more }) {
   room.version += 1;
 }
 
-/** Lets go of the oldest messages once there are far too many. */
-export function trim(room, keep = MESSAGES_KEPT_MAX) {
+/** Lets go of the oldest messages once there are far too many, but of none that one has scrolled back to. */
+export function trim(room, keep = MESSAGES_KEPT_MAX + room.fetched) {
   let excess = room.segments.reduce((sum, segment) => sum + segment.messages.length, 0) - keep;
   if (excess < keep / 4) return;
   while (excess > 0) {

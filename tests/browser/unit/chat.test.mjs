@@ -221,10 +221,51 @@ test("older history is asked for once at a time, before what is there", async ()
   chat.older("tea", segment);
   chat.older("tea", segment);
   assert.equal(wire().sent.filter(([, , , event]) => event === "history").length, 1);
-  assert.deepEqual(wire().sentLast("history").payload, { before: 51, limit: 50 });
+  assert.deepEqual(wire().sentLast("history").payload, { before: 51, limit: 100 });
   wire().answers("history", { messages: [message(50)], more: true });
   await settled();
   assert.deepEqual(offsets(room()), [50, 51]);
+});
+
+test("a page that the server cannot give for now is asked for again when it said", async () => {
+  const { chat, room } = await opened();
+  room().segments[0].from = 51;
+  room().segments[0].messages = [message(51)];
+  const [segment] = room().segments;
+  chat.older("tea", segment);
+  wire().answers("history", { reason: "busy", retry_ms: 250 }, "error");
+  await settled();
+  const asked = () => wire().sent.filter(([, , , event]) => event === "history").length;
+  assert.equal(asked(), 1);
+  mock.timers.tick(250);
+  await settled();
+  assert.equal(asked(), 2);
+  wire().answers("history", { messages: [message(50)], more: true });
+  await settled();
+  assert.deepEqual(offsets(room()), [50, 51]);
+});
+
+test("what one has scrolled back to stays while others speak, until one is at the end again", async () => {
+  const { chat, room } = await opened();
+  const [segment] = room().segments;
+  segment.from = 2_001;
+  segment.messages = Array.from({ length: 100 }, (_, i) => message(2_001 + i));
+  segment.more = true;
+  room().offset = 2_100;
+  for (let first = 1_901; first > 0; first -= 100) {
+    chat.older("tea", segment);
+    const messages = Array.from({ length: 100 }, (_, i) => message(first + i));
+    wire().answers("history", { messages, more: first > 1 });
+    await settled();
+  }
+  chat.watch(false);
+  live("new_msg", message(2_101));
+  await settled();
+  assert.deepEqual([offsets(room())[0], offsets(room()).length], [1, 2_101]);
+  chat.watch(true);
+  live("new_msg", message(2_102));
+  await settled();
+  assert.deepEqual([offsets(room())[0], offsets(room()).length], [1_103, 1_000]);
 });
 
 test("a break while history is loading lets it be asked for again", async () => {
