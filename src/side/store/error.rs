@@ -115,6 +115,8 @@ pub enum StoreError {
     Busy,
     /// It ended while it failed.
     Ended,
+    /// What is in the file cannot be what was written; in which way.
+    Contradiction(&'static str),
     /// SQLite says so.
     Sqlite(rusqlite::Error),
 }
@@ -146,7 +148,7 @@ impl StoreError {
             | Self::Line { .. }
             | Self::Refused(_)
             | Self::Ended => Cause::Defect,
-            Self::Damaged { .. } => Cause::Corrupt,
+            Self::Damaged { .. } | Self::Contradiction(_) => Cause::Corrupt,
             Self::Space { .. } => Cause::Space,
         }
     }
@@ -223,6 +225,7 @@ impl fmt::Display for StoreError {
             }
             Self::Busy => f.write_str("a read is in the way"),
             Self::Ended => f.write_str("it ended before everything was kept"),
+            Self::Contradiction(how) => f.write_str(how),
             Self::Sqlite(error) => error.fmt(f),
         }
     }

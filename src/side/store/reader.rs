@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use rusqlite::{Connection, Row, params};
 
-use super::error::StoreError;
+use super::error::{Cause, StoreError};
 use super::index::{Words, find};
 use super::row::{OFFSET_MAX, id_of, offset_of, sum_of};
 use super::writer::top_of;
@@ -39,7 +39,7 @@ pub(super) struct Reader {
     began: Instant,
     /// When the read under way is to end, in milliseconds since `began`.
     due_ms: Arc<AtomicU64>,
-    /// How many rows did not fit their checksum.
+    /// How many rows did not fit their checksum, or could not be read.
     damaged: u64,
     /// Held as long as this.
     _lock: Arc<File>,
@@ -100,7 +100,7 @@ impl Reader {
         Ok(Self { conn, words, began, due_ms, damaged: 0, _lock: lock })
     }
 
-    /// How many rows did not fit their checksum, and were not served, since this was last asked.
+    /// How many times since this was last asked something was not served, for it was damaged.
     pub(super) fn take_damaged(&mut self) -> u64 {
         std::mem::take(&mut self.damaged)
     }
@@ -109,7 +109,8 @@ impl Reader {
         self.due_ms.store(elapsed_ms(self.began) + READ_MS_MAX, Ordering::Relaxed);
     }
 
-    /// Reads a room: where it stands, its epochs, and its last messages without a hole.
+    /// Reads a room: where it stands, its epochs, and its last messages without a hole, as far back
+    /// as they are whole.
     ///
     /// # Errors
     ///
@@ -126,7 +127,17 @@ impl Reader {
         let range = params![id_of(id, 1), id_of(id, top.offset), bounds.messages];
         let mut rows = statement.query(range)?;
         let mut pieces = Pieces::default();
-        while let Some(row) = rows.next()? {
+        // Not beyond the first one: what lies there is another room's, and may be damaged.
+        while pieces.len() < top.offset {
+            let row = match rows.next().map_err(StoreError::from) {
+                Ok(Some(row)) => row,
+                Ok(None) => break,
+                Err(error) if error.cause() == Cause::Corrupt => {
+                    self.damaged += 1;
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
             let Some(message) = Message::of(row) else {
                 self.damaged += 1;
                 break;
@@ -159,7 +170,18 @@ impl Reader {
         let mut statement = self.conn.prepare_cached(sql)?;
         let mut rows = statement.query(params![id_of(id, after + 1), id_of(id, upto)])?;
         let (mut begin, mut more, mut pieces) = (0, false, Pieces::default());
-        while let Some(row) = rows.next()? {
+        // Not beyond the last one that is wanted, as above.
+        while pieces.len() < upto.saturating_sub(after) {
+            let row = match rows.next().map_err(StoreError::from) {
+                Ok(Some(row)) => row,
+                Ok(None) => break,
+                Err(error) if error.cause() == Cause::Corrupt && pieces.len() > 0 => {
+                    self.damaged += 1;
+                    more = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
             let Some(message) = Message::of(row) else {
                 self.damaged += 1;
                 if pieces.len() == 0 {

@@ -189,7 +189,7 @@ impl StoreStats {
         }
         let _ = writeln!(
             out,
-            "# HELP chinwag_store_errors_total Commits and checkpoints that failed.\n# TYPE chinwag_store_errors_total counter"
+            "# HELP chinwag_store_errors_total Commits, checkpoints and reads that failed.\n# TYPE chinwag_store_errors_total counter"
         );
         for (cause, count) in CAUSES.iter().zip(&self.errors) {
             let (code, count) = (cause.as_str(), count.load(Ordering::Relaxed));

@@ -289,15 +289,49 @@ fn a_page_ends_at_what_is_damaged_and_the_next_goes_on_behind_it() {
 }
 
 #[test]
-fn what_was_written_before_is_not_overwritten() {
+fn what_was_written_before_is_written_once_and_another_message_is_not_in_its_place() {
     let folder = Folder::new();
     let (disk, writer) = folder.open();
     let mut home = Home::new(writer);
     home.open(1, 50);
     home.say(1, 0, &["\"a\""]);
-    home.say(1, 0, &["\"another\"", "\"b\""]);
+    home.say(1, 0, &["\"a\"", "\"b\""]);
     let id = home.open(1, 51);
-    assert_eq!(bodies(&load(&mut disk.reader().unwrap(), id)), ["\"a\"", "\"b\""]);
+    let mut reader = disk.reader().unwrap();
+    assert_eq!(bodies(&load(&mut reader, id)), ["\"a\"", "\"b\""]);
+    // It would be told as kept, and is not.
+    let error = home.try_say(1, 1, &["\"another\"", "\"c\""]).unwrap_err();
+    assert_eq!(error.cause(), Cause::Corrupt);
+    assert_eq!(bodies(&load(&mut reader, id)), ["\"a\"", "\"b\""]);
+}
+
+#[test]
+fn a_room_that_the_index_mistakes_for_another_is_not_opened_and_others_are() {
+    let folder = Folder::new();
+    let (_, writer) = folder.open();
+    let mut home = Home::new(writer);
+    for room in 1..=2 {
+        home.open(room, 50);
+        home.say(room, 0, &["\"a\""]);
+    }
+    home.writer.close().unwrap();
+    // In the index a name stands before the id of its room.
+    let mut file = fs::read(folder.file()).unwrap();
+    let is_entry = |bytes: &[u8]| bytes == b"room:2\x02";
+    let at = file.windows(7).position(is_entry).expect("an index of names");
+    file[at + 6] = 1;
+    fs::write(folder.file(), file).unwrap();
+    let (_disk, mut writer) = folder.open();
+    let mut batch = Batch::default();
+    for (number, room) in [(8, 1), (9, 2)] {
+        let topic = format!("room:{room}");
+        push(&mut batch, ToStore::Open { number, room: key(room), topic: &topic, epoch: 60 });
+    }
+    let mut openings = Vec::new();
+    writer.write(&batch, &mut openings).unwrap();
+    assert_eq!(openings, [Question { shard: 0, number: 8, id: Some(1), wanted: None }]);
+    let damaged = writer.take_damaged();
+    assert!(matches!(&damaged[..], [room] if room.number == 9), "{damaged:?}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ use super::retention::{Keep, Retention, vacuum};
 use super::socket::{Request, Requests};
 use super::space::free_bytes;
 use super::stats::{ReadKind, StoreStats};
-use super::writer::{Question, Writer};
+use super::writer::{Damaged, Question, Writer};
 use crate::limits::{
     STORE_BATCH_BYTES_MAX, STORE_BATCH_MAX, STORE_CHECKPOINT_BYTES, STORE_CHECKPOINT_IDLE_BYTES,
     STORE_REST_MS, STORE_SPACE_MS, STORE_VACUUM_PAGES,
@@ -376,6 +376,11 @@ impl WriterThread {
                 self.send(shard, FromStore::Kept { through });
             }
         }
+        for Damaged { shard, number, error } in self.writer.take_damaged() {
+            self.stats.failed(error.cause());
+            tracing::error!(%error, "a room cannot be opened: the file is damaged");
+            self.send(shard, FromStore::NotOpened { number });
+        }
         let mut questions = std::mem::take(&mut self.questions);
         for Question { shard, number, id, asked } in questions.drain(..) {
             match (id, asked.part()) {
@@ -640,6 +645,7 @@ impl ReaderThread {
                         FromStore::Opened { number, found }.put(record);
                     }
                     Err(error) => {
+                        self.stats.failed(error.cause());
                         tracing::error!(%error, id, "a room cannot be loaded");
                         FromStore::NotOpened { number }.put(record);
                     }
@@ -664,6 +670,7 @@ impl ReaderThread {
                 match &self.reader.read(id, wanted) {
                     Ok(found) => FromStore::Read { number, run: found.run() }.put(record),
                     Err(error) => {
+                        self.stats.failed(error.cause());
                         tracing::error!(%error, id, "messages cannot be read");
                         let is_late = error.is_late();
                         FromStore::NotRead { number, is_late }.put(record);

@@ -27,7 +27,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::batch::Batch;
 use super::disk::{Lives, checkpoint_all};
-use super::error::StoreError;
+use super::error::{Cause, StoreError};
 use super::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of, sum_of};
 use crate::base::arena::Key;
 use crate::link::ids::RoomKey;
@@ -50,6 +50,8 @@ pub(super) struct Writer {
     written: Vec<u32>,
     /// Whether nothing was committed since the log was emptied.
     is_wal_empty: bool,
+    /// Rooms that could not be looked for in the last batch: the file is damaged there.
+    damaged: Vec<Damaged>,
     /// Held as long as this.
     _lock: Arc<File>,
 }
@@ -103,6 +105,17 @@ impl Asked {
     }
 }
 
+/// A room that was to be opened, and that the file is damaged at.
+#[derive(Debug)]
+pub(super) struct Damaged {
+    /// Who opens it.
+    pub(super) shard: u16,
+    /// As it called that.
+    pub(super) number: u64,
+    /// What SQLite says.
+    pub(super) error: StoreError,
+}
+
 /// A writer that has not come to its thread.
 pub(super) struct NewWriter {
     conn: Connection,
@@ -138,6 +151,7 @@ impl NewWriter {
             wal_pages,
             written: Vec::new(),
             is_wal_empty: false,
+            damaged: Vec::new(),
             _lock: lock,
         }
     }
@@ -163,6 +177,7 @@ impl Writer {
         self.written.clear();
         let count = questions.len();
         let mut begun = Vec::new();
+        self.damaged.clear();
         let written = self.try_write(batch, questions, &mut begun);
         if written.is_err() {
             questions.truncate(count);
@@ -186,10 +201,15 @@ impl Writer {
         for (shard, record) in batch.iter() {
             match record {
                 ToStore::Open { number, room, topic, epoch } => {
-                    let id = find(&step, topic)?;
-                    if let Some(id) = id {
-                        begin_era_if_stale(&step, self.lives, id, epoch)?;
-                    }
+                    let id = match look_for(&step, self.lives, topic, epoch) {
+                        Ok(id) => id,
+                        // One room that cannot be read does not keep all others from being kept.
+                        Err(error) if error.cause() == Cause::Corrupt => {
+                            self.damaged.push(Damaged { shard, number, error });
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    };
                     let room_here = Room { topic: topic.into(), epoch, id };
                     self.rooms.0.insert((shard, room.to_u64()), room_here);
                     questions.push(Question { shard, number, id, asked: Asked::Tail });
@@ -233,6 +253,11 @@ impl Writer {
     /// The rooms that were written in by the last batch, some more than once.
     pub(super) fn written(&self) -> &[u32] {
         &self.written
+    }
+
+    /// The rooms of the last batch that cannot be opened, and are not among its openings.
+    pub(super) fn take_damaged(&mut self) -> Vec<Damaged> {
+        std::mem::take(&mut self.damaged)
     }
 
     /// How large the log is, in bytes, as of the last commit.
@@ -338,14 +363,35 @@ impl Rooms {
     }
 }
 
+/// The room of a topic, if anything was kept of it, in an epoch that has lost nothing.
+fn look_for(
+    step: &Transaction<'_>,
+    lives: Lives,
+    topic: &str,
+    epoch: u64,
+) -> Result<Option<u32>, StoreError> {
+    let id = find(step, topic)?;
+    if let Some(id) = id {
+        begin_era_if_stale(step, lives, id, epoch)?;
+    }
+    Ok(id)
+}
+
 /// The room of a topic, if anything was kept of it.
 fn find(step: &Transaction<'_>, topic: &str) -> Result<Option<u32>, StoreError> {
-    let mut find = step.prepare_cached("SELECT id FROM room WHERE name = ?1")?;
-    let found = find.query_row([topic], |row| row.get::<_, u32>(0)).optional()?;
-    if let Some(id) = found.filter(|id| *id > ROOM_MAX) {
-        return Err(rusqlite::Error::IntegralValueOutOfRange(0, id.into()).into());
+    // The index says where a room is, and the room says that it is the one: a bit that changed in
+    // either must not lead to what was said in another.
+    let sql = "SELECT id, (SELECT name FROM room AS it WHERE it.id = room.id) \
+               FROM room WHERE name = ?1";
+    let mut find = step.prepare_cached(sql)?;
+    let found = find
+        .query_row([topic], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?)));
+    let Some((id, name)) = found.optional()? else { return Ok(None) };
+    let id = u32::try_from(id).ok().filter(|id| *id <= ROOM_MAX);
+    if id.is_none() || name.as_deref() != Some(topic) {
+        return Err(StoreError::Contradiction("the index of rooms leads to another room"));
     }
-    Ok(found)
+    Ok(id)
 }
 
 /// A room's own row and its first era, before the first thing that is kept of it.
@@ -420,7 +466,6 @@ fn insert(
     at_ms: u64,
     said: Said<'_>,
 ) -> Result<(), StoreError> {
-    // A batch that failed may have been written after all.
     let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum) \
                VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(id) DO NOTHING";
     let (id, at) = (id_of(room, offset), number(at_ms));
@@ -429,7 +474,14 @@ fn insert(
     // Whatever a client names, all 64 bits of it: it is not known to be an offset.
     let reply_to = reply_to.map(u64::cast_signed);
     let values = params![id, at, user, name, body, key, reply_to, sum];
-    step.prepare_cached(sql)?.execute(values)?;
+    if step.prepare_cached(sql)?.execute(values)? == 1 {
+        return Ok(());
+    }
+    // A batch that failed may have been written after all. Another message would be lost.
+    let mut there = step.prepare_cached("SELECT sum FROM message WHERE id = ?1")?;
+    if there.query_row([id], |row| row.get::<_, i64>(0))? != sum {
+        return Err(StoreError::Contradiction("another message has the place of a new one"));
+    }
     Ok(())
 }
 
