@@ -226,7 +226,7 @@ fn code_and_comments_are_no_wider_than_they_may_be() {
 fn places(module: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = module.replace("::", "/");
-    ["tests/hostile", "tests/sim", "tests/store", "tests", "src"]
+    ["tests/hostile", "tests/sim", "tests/disk", "tests/store", "tests", "src"]
         .iter()
         .flat_map(|folder| [format!("{folder}/{path}.rs"), format!("{folder}/{path}/mod.rs")])
         .map(|file| root.join(file))

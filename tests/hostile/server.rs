@@ -1,5 +1,6 @@
 //! A server as a process of its own, and what can be seen of it from outside.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -25,10 +26,16 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server on a free port, with these settings.
     pub(crate) fn start(settings: &[&str]) -> Self {
+        Self::start_in(settings, &[])
+    }
+
+    /// The same, in this environment.
+    pub(crate) fn start_in(settings: &[&str], env: &[(&str, &OsStr)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_chinwag"))
             .args(["--listen", "127.0.0.1:0"])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .env_clear()
+            .envs(env.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -329,7 +329,7 @@ fn a_room_that_the_index_mistakes_for_another_is_not_opened_and_others_are() {
     }
     let mut openings = Vec::new();
     writer.write(&batch, &mut openings).unwrap();
-    assert_eq!(openings, [Question { shard: 0, number: 8, id: Some(1), wanted: None }]);
+    assert_eq!(openings, [Question { shard: 0, number: 8, id: Some(1), asked: Asked::Tail }]);
     let damaged = writer.take_damaged();
     assert!(matches!(&damaged[..], [room] if room.number == 9), "{damaged:?}");
 }

@@ -1,0 +1,144 @@
+//! Power cuts: a server under load over several lives, and what its disk may hold at hundreds of
+//! moments of that. All that was acked must be there each time; a disk that lies must be found out.
+
+use crate::journal::Record;
+use crate::kept::Told;
+use crate::load::Load;
+use crate::model::{Cut, Model};
+use crate::server::Server;
+use crate::shim::Disk;
+use crate::{Draws, from_env};
+
+/// How often the power is cut in CI.
+const CUTS: usize = 100;
+
+/// Which cuts they are, if `DISK_SEED` does not say it.
+const SEED: u64 = 0x5eed;
+
+/// How much is acked in each life of a server, and how it ends.
+const LIVES: [(u32, End); 3] = [(700, End::Killed), (2_000, End::Terminated), (1_000, End::Killed)];
+
+/// How a server ends under load.
+enum End {
+    Killed,
+    Terminated,
+}
+
+/// What a run of power cuts has shown.
+struct Found {
+    cuts: usize,
+    /// How much had been acked before all cuts together.
+    asked: usize,
+    /// One for each cut after which not all was as it should be.
+    faults: Vec<String>,
+}
+
+/// A server under load on a disk with these rules, over its lives.
+fn run(disk: &Disk, rules: &str) -> Vec<Record> {
+    let notes = disk.notes();
+    let (mut load, mut draws) = (Load::default(), Draws(9));
+    for (acks, end) in &LIVES {
+        disk.rule(rules);
+        let server = disk.serve_with_journal(&[]);
+        load.run(server, &notes, *acks, |server: &Server| match end {
+            End::Killed => disk.rule(&format!("{rules}\n{}", dies(&mut draws))),
+            End::Terminated => server.terminate(),
+        });
+    }
+    disk.read_journal()
+}
+
+/// A server that is killed in the middle of a write soon.
+fn dies(draws: &mut Draws) -> String {
+    format!("write:{}:die", 1 + draws.below(50))
+}
+
+/// Cuts the power at moments at random, half of them just after somebody was told something.
+fn cut(disk: &Disk, records: &[Record], count: usize, seed: u64) -> Found {
+    let mut draws = Draws(seed);
+    let is_note = |at: &usize| matches!(records[*at], Record::Noted(_));
+    let noted: Vec<usize> = (0..records.len()).filter(is_note).map(|at| at + 1).collect();
+    let mut points: Vec<usize> = (0..count)
+        .map(|number| match number % 2 {
+            0 => noted[draws.below(noted.len())],
+            _ => draws.below(records.len() + 1),
+        })
+        .collect();
+    points.sort_unstable();
+    let (mut model, mut told, mut at) = (Model::default(), Told::default(), 0);
+    let mut found = Found { cuts: points.len(), asked: 0, faults: Vec::new() };
+    for point in points {
+        for record in &records[at..point] {
+            model.apply(record);
+            if let Record::Noted(note) = record {
+                told.note(note);
+            }
+        }
+        at = point;
+        let cut = [Cut::Keep, Cut::Drop, Cut::Tear, Cut::Tear][draws.below(4)];
+        model.cut(cut, &mut draws, disk.scratch());
+        found.asked += told.acked();
+        if let Err(fault) = told.check(disk.scratch()) {
+            found.faults.push(format!("record {point}, {cut:?}: {fault}"));
+        }
+    }
+    found
+}
+
+#[test]
+fn what_was_acked_is_there_after_a_power_cut_at_any_moment() {
+    let disk = Disk::new();
+    let records = run(&disk, "");
+    let count = |is: fn(&Record) -> bool| records.iter().filter(|record| is(record)).count();
+    let syncs = count(|record| matches!(record, Record::SyncEnded { .. }));
+    assert!(syncs > 200, "{syncs} syncs: the disk is not watched");
+    // Each life ends with one, and begins with one; 4 MiB are more often full than that.
+    let checkpoints = count(|record| matches!(record, Record::Truncated { .. }));
+    assert!(checkpoints > 5, "{checkpoints} times the log was cut");
+    let seed = from_env("DISK_SEED", usize::try_from(SEED).unwrap()) as u64;
+    let found = cut(&disk, &records, from_env("DISK_CUTS", CUTS), seed);
+    println!("{} cuts, {} asked for, {} records", found.cuts, found.asked, records.len());
+    assert!(found.asked > 50 * found.cuts, "enough was acked: {}", found.asked);
+    assert!(found.faults.is_empty(), "{} faults: {:#?}", found.faults.len(), found.faults);
+}
+
+/// Planted: the power cuts must find it.
+fn planted(rules: &str) -> Found {
+    let disk = Disk::new();
+    let records = run(&disk, rules);
+    let found = cut(&disk, &records, CUTS / 3, SEED);
+    println!("{rules}: {} faults in {} cuts", found.faults.len(), found.cuts);
+    found
+}
+
+#[test]
+fn planted_a_sync_that_lies_is_found() {
+    let found = planted("sync:1:lie:*");
+    assert!(found.faults.len() > found.cuts / 4, "{:#?}", found.faults);
+}
+
+#[test]
+fn planted_a_log_that_is_synced_before_checkpoints_only_is_found() {
+    // What `synchronous=NORMAL` does: nothing is ever damaged, and what was acked last is lost.
+    let found = planted("sync@-wal:1:lazy:*");
+    let lost = |fault: &String| fault.contains("was acked and is not there");
+    assert!(found.faults.iter().all(lost), "{:#?}", found.faults);
+    assert!(found.faults.len() > found.cuts / 10, "{:#?}", found.faults);
+}
+
+#[test]
+fn a_sync_that_fails_once_and_drops_what_was_written_loses_nothing_that_was_acked() {
+    for rules in ["sync@-wal:40:drop", "sync@chat.db:4:drop", "sync@-wal:40:EIO"] {
+        let disk = Disk::new();
+        disk.rule(rules);
+        let notes = disk.notes();
+        let mut load = Load::default();
+        let dies = dies(&mut Draws(9));
+        load.run(disk.serve_with_journal(&[]), &notes, 1_500, |_: &Server| disk.rule(&dies));
+        let records = disk.read_journal();
+        let is_dropped = |record: &Record| matches!(record, Record::Dropped { .. });
+        assert_eq!(records.iter().any(is_dropped), rules.ends_with("drop"), "{rules}");
+        let found = cut(&disk, &records, CUTS / 3, SEED);
+        assert!(found.faults.is_empty(), "{rules}: {:#?}", found.faults);
+    }
+}

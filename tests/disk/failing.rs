@@ -1,0 +1,361 @@
+//! A disk that fails under a server that runs, seen by its clients: what is answered, what goes on
+//! all the same, that it heals, and that all that was acked is there after it.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::journal::Record;
+use crate::kept::Told;
+use crate::load::Load;
+use crate::peer::{Peer, ask, publish, text};
+use crate::server::{PATIENCE, Server, until};
+use crate::shim::{Disk, has_ended};
+
+/// Two members of a room, and what was acked to the first.
+struct Room {
+    ann: Peer,
+    bob: Peer,
+    next: u64,
+    /// By offset, from 1 on; none, where it is not known yet.
+    acked: Vec<(u64, String)>,
+}
+
+/// What a publish was answered.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Offset(u64),
+    Refused(String),
+}
+
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+fn say(reference: u64, key: u64) -> Vec<u8> {
+    let payload = format!(r#"{{"body":"m{key}","key":"k{key}"}}"#);
+    text(&format!(r#"["1","{reference}","room:tea","new_msg",{payload}]"#))
+}
+
+impl Room {
+    fn enter(server: &Server) -> Self {
+        let (mut ann, mut bob) = (server.guest("Ann"), server.guest("Bob"));
+        for peer in [&mut ann, &mut bob] {
+            assert!(peer.join("tea", "{}").contains(r#""status":"ok""#));
+        }
+        Self { ann, bob, next: 100, acked: Vec::new() }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// The answer to Ann's push with this reference.
+    fn answer(&mut self, reference: u64) -> Answer {
+        let answer = self.ann.await_text(&format!(r#"["1","{reference}","room:tea","phx_reply""#));
+        let answer = parse(&answer);
+        let response = &answer[4]["response"];
+        match response["reason"].as_str() {
+            None => Answer::Offset(response["offset"].as_u64().unwrap()),
+            Some(reason) => {
+                let retry_ms = response["retry_ms"].as_u64();
+                assert!(retry_ms.is_some_and(|ms| ms > 0), "when to try again: {answer}");
+                assert!(response.get("offset").is_none(), "{answer}");
+                Answer::Refused(reason.to_owned())
+            }
+        }
+    }
+
+    /// Ann says something with this key.
+    fn say(&mut self, key: u64) -> Answer {
+        let reference = self.next();
+        self.ann.send_raw(&say(reference, key));
+        let answer = self.answer(reference);
+        if let Answer::Offset(offset) = answer {
+            self.acked.push((offset, format!("m{key}")));
+        }
+        answer
+    }
+
+    /// What Bob hears of Ann next.
+    fn heard(&mut self) -> (u64, String) {
+        let heard = parse(&self.bob.await_text(r#""new_msg""#));
+        let offset = heard[4]["offset"].as_u64().unwrap();
+        (offset, heard[4]["body"].as_str().unwrap().to_owned())
+    }
+
+    /// All that needs no disk goes on: heartbeats, typing, joins and leaves of a room in memory, and
+    /// who is there.
+    fn live(&mut self, server: &Server) {
+        for peer in [&mut self.ann, &mut self.bob] {
+            peer.send(r#"[null,"7","phoenix","heartbeat",{}]"#);
+            peer.await_text(r#"[null,"7","phoenix","phx_reply",{"response":{},"status":"ok"}]"#);
+        }
+        let typing = self.next();
+        self.ann.send(&format!(r#"["1","{typing}","room:tea","typing",{{}}]"#));
+        assert!(self.bob.await_text(r#""typing""#).contains(r#""name":"Ann""#));
+        let mut eve = server.guest("Eve");
+        let joined = eve.join("tea", "{}");
+        assert!(
+            joined.contains(r#""status":"ok""#) && joined.contains(r#""body":"m1""#),
+            "{joined}"
+        );
+        assert!(self.bob.await_text(r#""presence_diff""#).contains("Eve"));
+        drop(eve);
+        assert!(self.bob.await_text(r#""presence_diff""#).contains(r#""leaves":{"#));
+    }
+
+    /// Says it again and again until it is taken.
+    fn say_until_taken(&mut self, key: u64) -> u64 {
+        let mut offset = None;
+        until("the disk works again", || match self.say(key) {
+            Answer::Offset(taken) => {
+                offset = Some(taken);
+                true
+            }
+            Answer::Refused(_) => false,
+        });
+        offset.unwrap()
+    }
+
+    /// After `kill -9` all that was acked is there, once and in order.
+    fn check(&self, disk: &Disk, server: Server) {
+        server.kill();
+        drop(server);
+        disk.rule("");
+        let server = disk.serve(&[]);
+        let joined = parse(&server.guest("Ann").join("tea", r#"{"presence":false}"#));
+        let messages = joined[4]["response"]["messages"].as_array().unwrap();
+        let there: Vec<(u64, String)> = messages
+            .iter()
+            .map(|of| (of["offset"].as_u64().unwrap(), of["body"].as_str().unwrap().to_owned()))
+            .collect();
+        let mut acked = self.acked.clone();
+        acked.sort_unstable();
+        acked.dedup();
+        assert!(there.iter().map(|(offset, _)| *offset).eq(1..=there.len() as u64), "{there:?}");
+        let is_there = |message: &(u64, String)| there.contains(message);
+        assert!(acked.iter().all(is_there), "{acked:?} of {there:?}");
+        let mut once: Vec<&String> = there.iter().map(|(_, body)| body).collect();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), there.len(), "no message twice: {there:?}");
+    }
+}
+
+fn get(server: &Server, path: &str) -> (u16, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let answer = ask(server, request.as_bytes());
+    (answer.status, answer.body)
+}
+
+/// The number of a line of the metrics.
+fn metric(server: &Server, name: &str) -> u64 {
+    let (_, text) = get(server, "/metrics");
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|rest| rest.trim().parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
+}
+
+const METRICS: &[&str] = &["http.metrics=true"];
+
+/// A disk that does not take writes, by these rules and counted as this, and works again once the
+/// rules are gone, if not before.
+#[track_caller]
+fn check_failing(rules: &str, code: &str) {
+    let disk = Disk::new();
+    let server = disk.serve(METRICS);
+    let mut room = Room::enter(&server);
+    for key in 1..=10 {
+        assert_eq!(room.say(key), Answer::Offset(key));
+        assert_eq!(room.heard(), (key, format!("m{key}")));
+    }
+    disk.rule(rules);
+    assert_eq!(room.say(11), Answer::Refused("unconfirmed".to_owned()), "{rules}");
+    // It had its place, and was delivered at once.
+    assert_eq!(room.heard(), (11, "m11".to_owned()));
+    assert_eq!(room.say(12), Answer::Refused("storage".to_owned()), "{rules}");
+    assert_eq!(get(&server, "/readyz"), (503, "storage\n".to_owned()));
+    assert_eq!(metric(&server, "chinwag_store_state{state=\"failing\"}"), 1);
+    assert!(metric(&server, &format!("chinwag_store_errors_total{{code=\"{code}\"}}")) > 0);
+    room.live(&server);
+    // A room that is not in memory cannot be looked for.
+    let elsewhere = server.guest("Eve").join("elsewhere", "{}");
+    assert!(elsewhere.contains(r#""reason":"storage""#), "{elsewhere}");
+
+    disk.rule("");
+    // Its key gives the one answer: it was kept after all. What was refused was not.
+    assert_eq!(room.say_until_taken(11), 11, "{rules}");
+    assert_eq!(room.say(12), Answer::Offset(12));
+    assert_eq!(room.heard(), (12, "m12".to_owned()), "what was refused was not heard");
+    assert_eq!(get(&server, "/readyz"), (200, "ok\n".to_owned()));
+    assert_eq!(metric(&server, "chinwag_store_state{state=\"ok\"}"), 1);
+    assert!(server.guest("Eve").join("elsewhere", "{}").contains(r#""status":"ok""#));
+    room.check(&disk, server);
+}
+
+#[test]
+fn a_write_that_fails() {
+    check_failing("write@-wal:1:EIO:*", "io");
+}
+
+#[test]
+fn a_write_that_fails_within_a_commit() {
+    check_failing("write@-wal:2:EIO:*", "io");
+}
+
+#[test]
+fn a_disk_that_is_full() {
+    check_failing("write@-wal:2:short\nwrite@-wal:3:ENOSPC:*", "full");
+}
+
+#[test]
+fn a_sync_that_fails_once() {
+    // It would heal by itself, if the log could be emptied.
+    check_failing("sync@-wal:1:EIO\nwrite@chat.db:1:EIO:*", "sync");
+}
+
+#[test]
+fn a_disk_that_heals_by_itself_needs_nobody() {
+    let disk = Disk::new();
+    let server = disk.serve(METRICS);
+    let mut room = Room::enter(&server);
+    assert_eq!(room.say(1), Answer::Offset(1));
+    disk.rule("sync@-wal:1:drop");
+    assert_eq!(room.say(2), Answer::Refused("unconfirmed".to_owned()));
+    assert_eq!(room.say_until_taken(2), 2);
+    assert_eq!(room.say(3), Answer::Offset(3));
+    room.check(&disk, server);
+}
+
+#[test]
+fn a_second_sync_that_fails_ends_it_and_the_room_lives_on_in_memory() {
+    let disk = Disk::new();
+    let server = disk.serve(METRICS);
+    let mut room = Room::enter(&server);
+    assert_eq!(room.say(1), Answer::Offset(1));
+    disk.rule("sync@-wal:1:EIO");
+    assert_eq!(room.say(2), Answer::Refused("unconfirmed".to_owned()));
+    assert_eq!(room.say_until_taken(2), 2);
+    disk.rule("sync@-wal:1:drop");
+    assert_eq!(room.say(3), Answer::Refused("unconfirmed".to_owned()));
+    until("it is given up", || metric(&server, "chinwag_store_state{state=\"failed\"}") == 1);
+    assert_eq!(room.say(4), Answer::Refused("storage".to_owned()));
+    assert_eq!(get(&server, "/readyz").0, 503);
+    room.live(&server);
+    room.check(&disk, server);
+}
+
+#[test]
+fn a_slow_disk_delays_the_answers_that_wait_for_it_and_nothing_else() {
+    let disk = Disk::new();
+    let server = disk.serve(METRICS);
+    let mut room = Room::enter(&server);
+    assert_eq!(room.say(1), Answer::Offset(1));
+    assert_eq!(room.heard(), (1, "m1".to_owned()));
+    disk.rule("sync@-wal:1:sleep=2000:1");
+    let reference = room.next();
+    room.ann.send_raw(&say(reference, 2));
+    assert_eq!(room.heard(), (2, "m2".to_owned()), "it is delivered at once");
+    // Each of these is answered, on the connection that waits too.
+    room.live(&server);
+    room.ann.send(r#"[null,"8","phoenix","heartbeat",{}]"#);
+    let first = room.ann.await_text("phx_reply");
+    assert!(first.contains("phoenix"), "before the message: {first}");
+    assert_eq!(get(&server, "/readyz").0, 200, "slow is not failing");
+    assert_eq!(room.answer(reference), Answer::Offset(2));
+    room.acked.push((2, "m2".to_owned()));
+    assert_eq!(room.say(3), Answer::Offset(3));
+    room.check(&disk, server);
+}
+
+#[test]
+fn sigterm_under_load_loses_nothing_that_was_acked() {
+    let disk = Disk::new();
+    let notes = disk.notes();
+    let mut load = Load::default();
+    let server = load.run(disk.serve(&[]), &notes, 500, Server::terminate);
+    let (status, log) = server.wait(PATIENCE);
+    assert_eq!(status.code(), Some(0), "{log}");
+    let mut told = Told::default();
+    for record in disk.read_journal() {
+        if let Record::Noted(note) = record {
+            told.note(&note);
+        }
+    }
+    assert!(told.acked() >= 500);
+    told.check(&disk.store()).unwrap();
+}
+
+#[test]
+fn a_damaged_page_is_named_and_takes_its_room_with_it_and_no_others() {
+    let disk = Disk::new();
+    let server = disk.serve(METRICS);
+    let rooms = ["tea", "coffee", "cocoa"];
+    let mut ann = server.guest("Ann");
+    for room in rooms {
+        assert!(ann.join(room, "{}").contains(r#""status":"ok""#));
+        // So long that each has pages of its own.
+        for number in 2..22 {
+            ann.send_raw(&publish(room, number, &format!("{room} {}", room.repeat(200))));
+            assert!(ann.await_text("phx_reply").contains(r#""status":"ok""#));
+        }
+    }
+    server.terminate();
+    until("it has ended", || has_ended(&server));
+    let file = disk.store().join("chat.db");
+    let mut bytes = fs::read(&file).unwrap();
+    let has = |page: &[u8], room: &str| {
+        let text = format!("{room} {room}");
+        page.windows(text.len()).any(|here| here == text.as_bytes())
+    };
+    for page in bytes.chunks_mut(4_096) {
+        // Two rooms may share one, which is both rooms' loss.
+        if has(page, "coffee") && !has(page, "tea") && !has(page, "cocoa") {
+            // No page is of this type.
+            page[0] = 0xff;
+        }
+    }
+    fs::write(&file, bytes).unwrap();
+    let server = disk.serve(METRICS);
+    let mut bob = server.guest("Bob");
+    let refused = bob.join("coffee", "{}");
+    assert!(refused.contains(r#""reason":"storage""#) && refused.contains("retry_ms"), "{refused}");
+    assert!(metric(&server, "chinwag_store_errors_total{code=\"corrupt\"}") > 0);
+    until("it is named", || server.log().contains("malformed"));
+    for room in ["tea", "cocoa", "milk"] {
+        assert!(bob.join(room, "{}").contains(r#""status":"ok""#), "{room}");
+        bob.send_raw(&publish(room, 9, "still here"));
+        let answer = bob.await_text(r#""9""#);
+        assert!(answer.contains(r#""status":"ok""#), "{room}: {answer}");
+    }
+    assert_eq!(get(&server, "/readyz").0, 200);
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_refuses_rooms_that_are_not_in_memory_and_no_others() {
+    let disk = Disk::new();
+    let server = disk.serve(METRICS);
+    let mut room = Room::enter(&server);
+    for key in 1..=10 {
+        assert_eq!(room.say(key), Answer::Offset(key));
+    }
+    drop(room);
+    server.terminate();
+    until("it has ended", || has_ended(&server));
+    let server = disk.serve(METRICS);
+    let mut lobby = server.guest("Ann");
+    assert!(lobby.join("lobby", "{}").contains(r#""status":"ok""#));
+    // The writer has read what each commit needs: if that fails, SQLite calls it damage.
+    lobby.send_raw(&publish("lobby", 2, "here"));
+    assert!(lobby.await_text("phx_reply").contains(r#""status":"ok""#));
+    disk.rule("read@chat.db:1:EIO:*");
+    let refused = server.guest("Bob").join("tea", "{}");
+    assert!(refused.contains(r#""reason":"storage""#) && refused.contains("retry_ms"), "{refused}");
+    assert!(server.guest("Bob").join("lobby", "{}").contains(r#""status":"ok""#));
+    disk.rule("");
+    until("it can be read again", || {
+        let joined = server.guest("Bob").join("tea", "{}");
+        joined.contains(r#""body":"m10""#)
+    });
+}
