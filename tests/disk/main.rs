@@ -9,7 +9,8 @@
 //! `shim` loads the layer below the server, `load` talks to it, `journal` and `model` say what a
 //! disk may hold after a power cut, and `kept` opens that with the store's own code and asks for
 //! all that was acked. `cuts` cuts the power; `failing` lets calls fail under a server that runs;
-//! `rot` flips bits.
+//! `rot` flips bits. `judge.py` says the same of a journal of clients, and shares no code: see
+//! `loadtest/tests/judged.rs`.
 //!
 //! How to add a fault is in `docs/testing.md`. `DISK_CUTS` and `DISK_FLIPS` are how many are tried;
 //! `tests/long/run` tries many.

@@ -242,6 +242,7 @@ impl Core {
             self.malformed("text that is not UTF-8");
             return;
         };
+        self.note(id, "heard", payload);
         match self.plan.common.dialect.read(text) {
             Incoming::Reply { reference, ok, payload } => {
                 self.reply(id, reference, ok, payload, now, script);

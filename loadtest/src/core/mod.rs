@@ -37,10 +37,12 @@ use crate::plan::Plan;
 use crate::stats::Stats;
 use crate::verify::Receiver;
 
+use journal::Journal;
 pub(crate) use phase::{Down, Inbox, Outbox, Progress, Up, prepare};
 use phase::{Over, Phase};
 
 mod channel;
+mod journal;
 mod phase;
 mod socket;
 
@@ -264,6 +266,7 @@ pub(crate) struct Core {
     pub(crate) recover: bool,
     /// Pushes refused by the server: room, rank, seq.
     refused: BTreeSet<(u32, u32, u32)>,
+    journal: Journal,
     target: Target,
     poll: Poll,
     timerfd: rustix::fd::OwnedFd,
@@ -300,6 +303,7 @@ impl Core {
             TOKEN_TIMER,
             Interest::READABLE,
         )?;
+        let journal = Journal::open(plan.common.journal.as_deref())?;
         let rng =
             fastrand::Rng::with_seed(plan.common.seed.wrapping_add(u64::from(plan.worker) << 32));
         Ok(Self {
@@ -311,6 +315,7 @@ impl Core {
             retry: false,
             recover: false,
             refused: BTreeSet::new(),
+            journal,
             target,
             poll,
             timerfd,

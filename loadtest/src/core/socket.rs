@@ -238,10 +238,19 @@ impl Core {
     }
 
     pub(super) fn send(&mut self, id: u32, opcode: Opcode, payload: &[u8]) {
+        if opcode == Opcode::Text {
+            self.note(id, "sent", payload);
+        }
         let mask = self.rng.u32(..);
         let mut bytes = Vec::with_capacity(payload.len() + 14);
         frame::write(&mut bytes, opcode, payload, mask);
         self.write(id, &bytes);
+    }
+
+    /// Writes a text into the journal, if there is one.
+    pub(super) fn note(&mut self, id: u32, what: &str, text: &[u8]) {
+        let (conn, life) = (self.plan.own().start + id, self.conns[at(id)].generation);
+        self.journal.put(conn, life, what, text);
     }
 
     pub(super) fn write(&mut self, id: u32, bytes: &[u8]) {

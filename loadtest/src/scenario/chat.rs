@@ -166,6 +166,14 @@ impl core::Script for Script {
         }
     }
 
+    fn lost(&mut self, core: &mut Core, conn: u32, now_ns: u64) {
+        // The server has ended it, which is counted: the person comes back all the same.
+        if now_ns < self.end_ns {
+            let away_ns = core.random_ns(self.options.away.0);
+            core.connect_at(conn, now_ns + away_ns);
+        }
+    }
+
     fn finished(&self, core: &Core) -> bool {
         // Those on their way back are waited for: what they missed is part of the check.
         self.over && (core.unfinished() == 0 || now_ns() > self.end_ns + 10_000_000_000)
