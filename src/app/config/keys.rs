@@ -441,7 +441,7 @@ pub(super) const ALL: &[Key] = &[
             BYTES,
             Slot::U64(|c| &mut c.store.reserve_bytes),
         ),
-        doc: "How much of the disk stays free: with less, messages are refused as if it were full, while what is there can still be moved and deleted.",
+        doc: "How much of the disk stays free: with less, messages are refused as if it were full, while the log can still be moved into the database.",
     },
 ];
 
