@@ -11,6 +11,8 @@ mod keeping;
 pub mod log;
 mod memory;
 mod site;
+#[cfg(all(test, feature = "store"))]
+mod store_contract;
 pub mod token;
 mod upkeep;
 

@@ -21,7 +21,7 @@ use super::*;
 use crate::auth::identity::{Identity, NEVER_S};
 use crate::base::rng::SplitMix64;
 use crate::link::ids::{Asker, Cursor};
-use crate::link::log::{Log, MemoryLog};
+use crate::link::log::{FromLog, Log, LogAnswer, MemoryLog};
 use crate::link::outbox::Timer;
 use crate::link::record::{From, Received, Who, read};
 
@@ -32,12 +32,27 @@ mod pretend;
 use judge::{Asked, Away, Judge, Member, audience, bodies, epoch, field, number};
 use pretend::{LogDefect, PretendLog};
 
+/// What a log says later.
+pub(crate) enum Heard {
+    Pretend(RoomKey, pretend::Told),
+    Real(LogAnswer),
+}
+
+impl Heard {
+    fn message(&self) -> FromLog<'_> {
+        match self {
+            Self::Pretend(room, told) => told.message(*room),
+            Self::Real(answer) => answer.said(),
+        }
+    }
+}
+
 /// A log that can be put to the test.
-trait Subject: Log {
+pub(crate) trait Subject: Log {
     /// Whether it keeps what is said beyond the life of its home, and beyond its memory.
     const KEEPS: bool;
     fn step(&mut self) {}
-    fn next(&mut self) -> Option<(RoomKey, pretend::Told)> {
+    fn next(&mut self) -> Option<Heard> {
         None
     }
     fn crash(&mut self) {}
@@ -60,8 +75,8 @@ impl Subject for PretendLog {
     fn step(&mut self) {
         PretendLog::step(self);
     }
-    fn next(&mut self) -> Option<(RoomKey, pretend::Told)> {
-        PretendLog::next(self)
+    fn next(&mut self) -> Option<Heard> {
+        PretendLog::next(self).map(|(room, told)| Heard::Pretend(room, told))
     }
     fn crash(&mut self) {
         PretendLog::crash(self);
@@ -369,8 +384,8 @@ impl<L: Subject> Suite<L> {
     }
 
     fn hear_next(&mut self) {
-        if let Some((room, told)) = self.home.mesh.log.next() {
-            self.home.with(|rooms, cx, members| rooms.hear_log(cx, members, told.message(room)));
+        if let Some(heard) = self.home.mesh.log.next() {
+            self.home.with(|rooms, cx, members| rooms.hear_log(cx, members, heard.message()));
         }
     }
 
@@ -507,8 +522,13 @@ fn run<L: Subject>(log: L, seed: u64, bugs: Bugs) -> BTreeSet<&'static str> {
 /// Runs many seeds; what must be reached is reached.
 fn check<L: Subject>(log: impl Fn(u64) -> L, reached: &[&'static str]) {
     let seeds = std::env::var("SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    check_some(seeds.unwrap_or(150), log, reached);
+}
+
+/// Runs so many seeds; what must be reached is reached.
+pub(crate) fn check_some<L: Subject>(seeds: u64, log: impl Fn(u64) -> L, reached: &[&'static str]) {
     let mut seen = BTreeSet::new();
-    for seed in 0..seeds.unwrap_or(150) {
+    for seed in 0..seeds {
         match catch_unwind(AssertUnwindSafe(|| run(log(seed), seed, Bugs::default()))) {
             Ok(reached) => seen.extend(reached),
             Err(failure) => {

@@ -33,7 +33,7 @@
 
 mod committing;
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 mod greeting;
 mod held;
 mod listings;

@@ -335,8 +335,8 @@ impl Rooms {
         }
     }
 
-    /// Goes on with a join that something was read for, which has been asked `attempts` times. None,
-    /// if it cannot be told all.
+    /// Goes on with a join that something was read for, which has been asked `attempts` times; if
+    /// that is none, it cannot be told all.
     fn go_on_returning<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,

@@ -97,8 +97,6 @@ pub(crate) enum Bug {
     ReuseOffset,
     /// A log reads a room as it was before, and has less than its reader.
     ReadTooEarly,
-    /// Two who read are given each other's answers.
-    SwapReads,
     /// A recovery has a gap: memory has moved on while the older part was read.
     GapInRecovery,
     /// A publisher is answered before its message reaches it.

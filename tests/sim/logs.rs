@@ -31,7 +31,6 @@ impl LogKind {
                 | Bug::AnswerStranger
                 | Bug::OvertakeEntry
                 | Bug::ReadTooEarly
-                | Bug::SwapReads
                 | Bug::GapInRecovery,
             ) => some,
             Some(_) => Self::Memory,
@@ -63,7 +62,6 @@ impl SimLog {
             Some(Bug::KeepEpoch) => Some(LogDefect::EpochKept),
             Some(Bug::ReuseOffset) => Some(LogDefect::OffsetReused),
             Some(Bug::ReadTooEarly) => Some(LogDefect::ReadTooEarly),
-            Some(Bug::SwapReads) => Some(LogDefect::ReadsSwapped),
             _ => None,
         };
         match kind {

@@ -238,11 +238,6 @@ fn a_page_that_is_older_than_what_its_reader_heard_is_found() {
 }
 
 #[test]
-fn a_page_that_another_asked_for_is_found() {
-    check(Bug::SwapReads, &["a page ends before what was asked", "a page has all"]);
-}
-
-#[test]
 fn a_recovery_with_a_gap_where_memory_has_moved_on_is_found() {
     check(Bug::GapInRecovery, &["a page has no gaps"]);
 }

@@ -356,17 +356,17 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "history.messages",
         kind: number_or_zero("no history", 1_000_000, "", Slot::U32(|c| &mut c.history.messages)),
-        doc: "Messages kept per room. Without any nothing can be recovered after a break.",
+        doc: "Messages in memory per room. Without any, and without a store, nothing can be recovered after a break.",
     },
     Key {
         name: "history.room_bytes",
         kind: number(KIB, GIB, BYTES, Slot::Usize(|c| &mut c.history.room_bytes)),
-        doc: "Messages kept per room.",
+        doc: "The same in bytes.",
     },
     Key {
         name: "history.total_bytes",
         kind: number(KIB, 1_024 * GIB, BYTES, Slot::Usize(|c| &mut c.history.total_bytes)),
-        doc: "Messages kept over all rooms; the rooms that have been empty the longest go first.",
+        doc: "The same over all rooms; the rooms that have been empty the longest go first.",
     },
     Key {
         name: "history.page_bytes",
@@ -411,7 +411,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "store.readers",
         kind: number(1, 16, "", Slot::U16(|c| &mut c.store.readers)),
-        doc: "Threads that read rooms from there.",
+        doc: "Threads that read rooms and history from there.",
     },
     Key {
         name: "store.search",

@@ -102,6 +102,13 @@ impl StoreLog {
         }
     }
 
+    /// Whether it has nothing more to say.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        let Self { opening, reading, under_way, .. } = self;
+        opening.is_empty() && reading.is_empty() && under_way.is_empty() && !self.has_due()
+    }
+
     fn send(&mut self, message: ToStore<'_>) {
         self.record.clear();
         message.put(&mut self.record);

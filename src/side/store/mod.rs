@@ -44,6 +44,9 @@ mod threads_tests;
 pub mod tools;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use tests::{Folder, Kept};
+
 pub use disk::Options;
 pub use error::{Cause, StoreError};
 pub use log::StoreLog;

@@ -22,10 +22,10 @@ use crate::link::store::ToStore;
 const TAIL: TailBounds = TailBounds { messages: 1_000, bytes: 512 * 1_024 };
 
 /// A folder that goes when the test ends.
-pub(super) struct Folder(pub(super) PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(format!("chinwag-store-{process}-{count}"));
@@ -49,6 +49,24 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What is on the disk, whatever the store makes of it.
+pub(crate) struct Kept(Connection);
+
+impl Kept {
+    pub(crate) fn of(folder: &Folder) -> Self {
+        Self(Connection::open(folder.file()).expect("it opens"))
+    }
+
+    /// The bodies of a room, in their order.
+    pub(crate) fn bodies(&self, topic: &str) -> Vec<String> {
+        let sql = "SELECT body FROM message JOIN room ON message.id >> 39 = room.id \
+                   WHERE room.name = ?1 ORDER BY message.id";
+        let mut statement = self.0.prepare_cached(sql).expect("it is SQL");
+        let bodies = statement.query_map([topic], |row| row.get(0)).expect("it is read");
+        bodies.map(|body| body.expect("a text")).collect()
     }
 }
 
@@ -263,6 +281,26 @@ fn what_is_read_is_next_to_what_was_asked_and_says_whether_there_is_more() {
     assert_eq!(read(1, 4, Part::All, u32::MAX, 70), is(2, "bc", true));
     assert_eq!(read(5, 9, Part::All, u32::MAX, 1_000), is(0, "", false), "of no other room");
     assert_eq!(read(0, 0, Part::Newest, 9, 1_000).1, "");
+}
+
+#[test]
+fn a_batch_that_is_written_again_may_have_closed_what_it_reads() {
+    let folder = Folder::new();
+    let (_disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 50);
+    home.say(1, 0, &["\"a\""]);
+    let wanted = Wanted { after: 0, upto: 1, part: Part::Newest, messages: 9, bytes: 1_000 };
+    let mut batch = Batch::default();
+    push(&mut batch, ToStore::Read { number: 9, room: key(1), wanted });
+    push(&mut batch, ToStore::Close { room: key(1) });
+    let mut ids = || {
+        let mut questions = Vec::new();
+        home.writer.write(&batch, &mut questions).unwrap();
+        questions.iter().map(|question| question.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(), [Some(1)]);
+    assert_eq!(ids(), [None], "nobody waits for it any more");
 }
 
 #[test]

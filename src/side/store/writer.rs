@@ -231,11 +231,11 @@ impl Writer {
                     }
                 }
                 ToStore::Read { number, room, wanted } => {
-                    let id = self.rooms.open(shard, room).id;
+                    let id = self.rooms.id_of(shard, room);
                     questions.push(Question { shard, number, id, asked: Asked::Messages(wanted) });
                 }
                 ToStore::Find { number, room, sought } => {
-                    let id = self.rooms.open(shard, room).id;
+                    let id = self.rooms.id_of(shard, room);
                     let mut record = Vec::new();
                     sought.put(&mut record);
                     let asked = Asked::Words(record.into());
@@ -352,6 +352,12 @@ impl Writer {
 }
 
 impl Rooms {
+    /// The id of a room that is to be read. None, if nothing was kept of it, and if it is closed
+    /// further on in a batch that is written again: then nobody waits for it any more.
+    fn id_of(&self, shard: u16, room: RoomKey) -> Option<u32> {
+        self.0.get(&(shard, room.to_u64())).and_then(|room| room.id)
+    }
+
     /// A room that a shard has open.
     ///
     /// # Panics
@@ -359,7 +365,7 @@ impl Rooms {
     /// If it has not: its message would have no room.
     fn open(&mut self, shard: u16, room: RoomKey) -> &mut Room {
         let room = self.0.get_mut(&(shard, room.to_u64()));
-        room.expect("a room is opened before anything is said or read in it")
+        room.expect("a room is opened before anything is said in it")
     }
 }
 
