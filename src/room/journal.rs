@@ -210,7 +210,11 @@ impl Journal {
         Some(match older {
             _ if older_count(has) == 0 => Missed::All { older: &[], newer: newer(has) },
             Older::Read { messages, .. } => Missed::All { older: messages, newer: newer(has) },
-            Older::Gone | Older::InLog => Missed::InLog { after: has.offset, upto: here - 1 },
+            // What is in memory too, since memory moves on with each message that is said
+            // meanwhile.
+            Older::Gone | Older::InLog => {
+                Missed::InLog { after: has.offset, upto: self.history.last() }
+            }
         })
     }
 }
@@ -282,7 +286,7 @@ mod tests {
             });
             assert_eq!(found.as_deref(), expected);
         };
-        recover(&journal, cursor(7, 1), Older::InLog, Some("1 to 3"));
+        recover(&journal, cursor(7, 1), Older::InLog, Some("1 to 8"));
         recover(&journal, cursor(7, 3), Older::InLog, Some("+m4,m5,m6,m7,m8"));
         recover(&journal, cursor(7, 9), Older::InLog, None);
         recover(&journal, cursor(6, 1), Older::InLog, None);
@@ -297,7 +301,7 @@ mod tests {
         }
         // So many do not fit, however short they are.
         recover(&journal, cursor(7, 1), Older::InLog, None);
-        recover(&journal, cursor(7, 13), Older::InLog, Some("13 to 23"));
+        recover(&journal, cursor(7, 13), Older::InLog, Some("13 to 28"));
     }
 
     #[test]

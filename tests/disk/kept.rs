@@ -11,7 +11,7 @@ use chinwag::base::arena::Key;
 use chinwag::link::ids::RoomKey;
 use chinwag::link::log::{Log, LogAnswer, LogEnd, Opened, Opening};
 use chinwag::mesh::Wake;
-use chinwag::side::store::{Options, Start, Store, StoreLog, TailBounds};
+use chinwag::side::store::{Keep, Options, Start, Store, StoreLog, TailBounds};
 use rusqlite::Connection;
 
 use crate::load::{CLIENTS, body, room};
@@ -155,6 +155,10 @@ impl Look {
             shards: 1,
             readers: 1,
             ring_words: 64 * 1_024,
+            keep: Keep::default(),
+            sweep_ms: 60_000,
+            reserve_bytes: 0,
+            unix_ms: || 1_000,
             on_panic: Arc::new(move || flag.store(true, Ordering::SeqCst)),
         });
         let (store, mut logs) = started.map_err(|error| format!("it cannot be opened: {error}"))?;

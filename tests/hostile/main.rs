@@ -9,6 +9,7 @@ mod descriptors;
 mod drain;
 mod floods;
 mod handoff;
+mod history;
 mod http;
 mod logs;
 mod memory;

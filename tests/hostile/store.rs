@@ -22,10 +22,14 @@ impl Folder {
         Self(std::env::temp_dir().join(format!("chinwag-hostile-store-{process}-{count}")))
     }
 
+    /// The setting that names it.
+    pub(crate) fn setting(&self) -> String {
+        format!("store.path={}", self.0.display())
+    }
+
     pub(crate) fn serve(&self) -> Server {
-        let path = format!("store.path={}", self.0.display());
         Server::start(&[
-            &path,
+            &self.setting(),
             "shards=2",
             "limits.publish_per_s=0",
             "limits.join_per_s=0",
@@ -257,8 +261,7 @@ fn a_second_server_for_one_folder_is_refused_and_the_first_goes_on() {
 #[test]
 fn the_numbers_of_the_store_are_served() {
     let folder = Folder::new();
-    let path = format!("store.path={}", folder.0.display());
-    let server = Server::start(&[&path, "shards=1", "http.metrics=true"]);
+    let server = Server::start(&[&folder.setting(), "shards=1", "http.metrics=true"]);
     let mut peer = server.guest("Ann");
     peer.join("tea", "{}");
     peer.send_raw(&say("tea", 1));
@@ -271,6 +274,7 @@ fn the_numbers_of_the_store_are_served() {
     for line in [
         "chinwag_store_state{state=\"ok\"} 1",
         "chinwag_store_batch_messages_sum 1",
+        "chinwag_store_reads_total{kind=\"page\"} 0",
         "chinwag_store_errors_total{code=\"full\"} 0",
     ] {
         assert!(metrics.lines().any(|of| of == line), "{line} in {metrics}");
