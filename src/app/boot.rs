@@ -22,7 +22,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use super::assets::Assets;
-use super::config::{Config, Keys};
+use super::config::{Config, Keys, StoreAck, StoreConfig};
 use super::keeping::{self, Keeper};
 use super::memory;
 use super::site::ChatSite;
@@ -89,7 +89,7 @@ fn start(config: Config) -> Result<Server, Failure> {
     }
     let shards = shards_count(config.shards);
     let is_private = config.is_private();
-    let (limits, history) = on_this_machine(config.limits, config.history, shards)?;
+    let (limits, history, store) = on_this_machine(&config, shards)?;
     let control = Arc::new(Control::default());
     // Before the store, whose end would be one without order if there were no server.
     let listeners = listen_all(config.listen, shards)?;
@@ -97,7 +97,7 @@ fn start(config: Config) -> Result<Server, Failure> {
     // A server that keeps nothing although it should is none.
     let failing = Arc::clone(&control);
     let on_panic = Arc::new(move || failing.give_up(GIVE_UP_OVER_MS));
-    let kept = keeping::open(&config.store, &history, shards, made, on_panic)?;
+    let kept = keeping::open(&store, &history, shards, made, on_panic)?;
     let (keeper, ends) = kept.unzip();
     let made = keeper.as_ref().map_or(made, Keeper::guest_secret);
     let Keys { verifier, signer } =
@@ -129,6 +129,9 @@ fn start(config: Config) -> Result<Server, Failure> {
     let addresses = Addresses::new(limits.connections_per_ip);
     let addresses = Arc::new(addresses.behind(trusted.clone(), config.listen_proxy_protocol));
     let mut settings = Settings::new(shards, limits, history, config.presence, config.http.origins);
+    if keeper.is_some() {
+        settings = settings.with_store(store.cache_bytes, store.rooms);
+    }
     settings.echo = config.echo;
     settings.is_private = is_private;
     settings.trusted_proxies = trusted;
@@ -154,11 +157,7 @@ fn start(config: Config) -> Result<Server, Failure> {
     watch(clock, health)?;
     memory::log(&settings, ring_words(shards));
     // Who starts it may have left: that is no reason not to serve.
-    let _ = writeln!(
-        io::stdout(),
-        "{}",
-        greeting(address, shards, has_key, has_guests, &config.store.path)
-    );
+    let _ = writeln!(io::stdout(), "{}", greeting(address, shards, has_key, has_guests, &store));
     Ok(Server { shards: shards_begun, control, keeper })
 }
 
@@ -218,17 +217,18 @@ fn shards_count(configured: u16) -> u16 {
 ///
 /// If the process may not open as many files as that takes.
 fn on_this_machine(
-    mut limits: Limits,
-    mut history: HistoryLimits,
+    config: &Config,
     shards: u16,
-) -> Result<(Limits, HistoryLimits), String> {
+) -> Result<(Limits, HistoryLimits, StoreConfig), String> {
+    let Config { mut limits, mut history, mut store, .. } = config.clone();
     limits.connections = connections_max(limits.connections, shards)?;
     memory::bound(
         &mut limits,
         &mut history,
+        &mut store,
         memory::available_bytes(&|path| std::fs::read_to_string(path)),
     );
-    Ok((limits, history))
+    Ok((limits, history, store))
 }
 
 /// What the memory of a server with this configuration would be bounded by, for people.
@@ -238,8 +238,11 @@ fn on_this_machine(
 /// With what keeps a server with this configuration from starting here.
 pub(super) fn memory_report(config: &Config) -> Result<String, String> {
     let shards = shards_count(config.shards);
-    let (limits, history) = on_this_machine(config.limits.clone(), config.history.clone(), shards)?;
-    let settings = Settings::new(shards, limits, history, config.presence.clone(), Vec::new());
+    let (limits, history, store) = on_this_machine(config, shards)?;
+    let mut settings = Settings::new(shards, limits, history, config.presence.clone(), Vec::new());
+    if !store.path.is_empty() {
+        settings = settings.with_store(store.cache_bytes, store.rooms);
+    }
     Ok(memory::report(&settings, ring_words(shards)))
 }
 
@@ -394,7 +397,7 @@ fn greeting(
     shards: u16,
     has_key: bool,
     has_guests: bool,
-    store: &str,
+    store: &StoreConfig,
 ) -> String {
     let is_everywhere = address.ip().is_unspecified();
     let host = match address.ip() {
@@ -411,9 +414,15 @@ fn greeting(
         "Chinwag {version} on http://{host}:{}{others} ({shards} shard{plural})",
         address.port()
     );
-    if !store.is_empty() {
+    if !store.path.is_empty() {
         line.push_str("; rooms are kept in ");
-        line.push_str(store);
+        line.push_str(&store.path);
+        if store.ack == StoreAck::AcceptMayLose1s {
+            line.push_str(
+                ", and what was answered in the last second is lost if the power fails, in the last \
+                 50 ms if this process is killed (store.ack)",
+            );
+        }
     }
     let open = [
         (!has_key).then_some("a random token secret that ends with this process (set auth.secret)"),
@@ -435,7 +444,7 @@ mod tests {
     fn check(address: &str, expected: &str) {
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(
-            greeting(address.parse().unwrap(), 2, true, false, ""),
+            greeting(address.parse().unwrap(), 2, true, false, &StoreConfig::default()),
             format!("Chinwag {version} on http://{expected} (2 shards)")
         );
     }
@@ -448,5 +457,17 @@ mod tests {
         check("0.0.0.0:80", "localhost:80 and all other addresses");
         check("[::]:80", "localhost:80 and all other addresses");
         check("[2001:db8::1]:80", "[2001:db8::1]:80");
+    }
+
+    #[test]
+    fn the_greeting_says_where_rooms_are_kept_and_what_may_be_lost() {
+        let said = |ack| {
+            let store = StoreConfig { path: "folder".to_owned(), ack, ..StoreConfig::default() };
+            greeting("127.0.0.1:80".parse().unwrap(), 2, true, false, &store)
+        };
+        let kept = said(StoreAck::Commit);
+        assert!(kept.ends_with("; rooms are kept in folder"), "{kept}");
+        let lazy = said(StoreAck::AcceptMayLose1s);
+        assert!(lazy.contains("the last second is lost if the power fails"), "{lazy}");
     }
 }

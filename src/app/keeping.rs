@@ -9,10 +9,12 @@ mod with_store {
 
     use crate::app::boot::{EXIT_OS, Failure};
     use crate::app::cli::EXIT_CONFIG;
-    use crate::app::config::StoreConfig;
+    use crate::app::config::{StoreAck, StoreConfig, StoreDeliver};
     use crate::app::now_unix_ms;
     use crate::limits::{HistoryLimits, RING_WORDS, STORE_SWEEP_MS};
-    use crate::side::store::{Keep, Options, Start, Store, StoreError, StoreLog, TailBounds};
+    use crate::side::store::{
+        Keep, Options, Promise, Start, Store, StoreError, StoreLog, TailBounds,
+    };
 
     pub(in crate::app) use crate::side::store::StoreStats as Stats;
 
@@ -34,8 +36,20 @@ mod with_store {
         if config.path.is_empty() {
             return Ok(None);
         }
+        let promise = match (config.ack, config.deliver) {
+            (StoreAck::AcceptMayLose1s, _) => Promise::OkIsTaken,
+            (StoreAck::Commit, StoreDeliver::AfterCommit) => Promise::SeenIsKept,
+            (StoreAck::Commit, StoreDeliver::AtOnce) => Promise::OkIsKept,
+        };
+        let options = Options {
+            path: (&config.path).into(),
+            writer_cache_bytes: config.cache_bytes / 2,
+            reader_cache_bytes: config.cache_bytes / 2 / usize::from(config.readers),
+            rooms_max: config.rooms,
+            search: config.search,
+        };
         let start = Start {
-            options: Options { search: config.search, ..Options::at(&config.path) },
+            options,
             tail: TailBounds { messages: history.messages, bytes: history.room_bytes },
             made_secret,
             now_ms: now_unix_ms(),
@@ -49,6 +63,7 @@ mod with_store {
             sweep_ms: STORE_SWEEP_MS,
             reserve_bytes: config.reserve_bytes,
             unix_ms: now_unix_ms,
+            promise,
             ring_words: RING_WORDS,
             on_panic,
         };

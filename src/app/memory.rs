@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::config::StoreConfig;
 use crate::limits::{HistoryLimits, Limits, MEMORY_SHARE_PERCENT};
 use crate::shard::{Part, Settings, worst_case};
 
@@ -53,11 +54,12 @@ fn of_groups(read: &dyn Fn(&Path) -> io::Result<String>) -> Option<u64> {
     found.into_iter().min()
 }
 
-/// Bounds the memory by what is available, unless the configuration does; and the history by what
-/// it may have of that.
+/// Bounds the memory by what is available, unless the configuration does; and the history and the
+/// pages of the store by what they may have of that.
 pub(super) fn bound(
     limits: &mut Limits,
     history: &mut HistoryLimits,
+    store: &mut StoreConfig,
     available_bytes: Option<u64>,
 ) {
     if limits.memory_bytes != 0 {
@@ -68,6 +70,7 @@ pub(super) fn bound(
     limits.memory_bytes = usize::try_from(share).unwrap_or(usize::MAX);
     // As the configuration demands it of numbers that are given.
     history.total_bytes = history.total_bytes.min(limits.memory_bytes / 4);
+    store.cache_bytes = store.cache_bytes.min(limits.memory_bytes / 4);
 }
 
 /// Says in the log what memory is bounded by.
@@ -178,13 +181,15 @@ mod tests {
         let bounded = |memory_bytes, available| {
             let mut limits = Limits { memory_bytes, ..Limits::default() };
             let mut history = HistoryLimits { total_bytes: 1_000, ..HistoryLimits::default() };
-            bound(&mut limits, &mut history, available);
-            (limits.memory_bytes, history.total_bytes)
+            let mut store = StoreConfig { cache_bytes: 2_000, ..StoreConfig::default() };
+            bound(&mut limits, &mut history, &mut store, available);
+            (limits.memory_bytes, history.total_bytes, store.cache_bytes)
         };
-        assert_eq!(bounded(0, Some(1_000_000)), (250_000, 1_000));
-        assert_eq!(bounded(0, Some(4_000)), (1_000, 250));
-        assert_eq!(bounded(0, None), (0, 1_000));
-        assert_eq!(bounded(100, Some(1_000_000)), (100, 1_000), "who says so has been checked");
+        assert_eq!(bounded(0, Some(1_000_000)), (250_000, 1_000, 2_000));
+        assert_eq!(bounded(0, Some(4_000)), (1_000, 250, 250));
+        assert_eq!(bounded(0, None), (0, 1_000, 2_000));
+        let checked = bounded(100, Some(1_000_000));
+        assert_eq!(checked, (100, 1_000, 2_000), "who says so has been checked");
     }
 
     #[test]

@@ -8,7 +8,9 @@ use crate::link::ids::RoomKey;
 use crate::link::log::{Append, Appended, Log, LogEnd, Opening, Read, Why};
 use crate::mesh::Wake;
 use crate::rooms::contract::{Heard, Subject, check_some};
-use crate::side::store::{Folder, Kept, Options, Start, Store, StoreLog, TailBounds};
+use crate::side::store::{
+    Folder, Keep, Kept, Options, Promise, Start, Store, StoreLog, TailBounds,
+};
 
 /// How many runs there are: each commit is one on the disk.
 const SEEDS: u64 = 12;
@@ -40,6 +42,11 @@ impl RealLog {
             readers: 2,
             // So small that records cross in pieces.
             ring_words: 64,
+            promise: Promise::OkIsKept,
+            keep: Keep::default(),
+            sweep_ms: 60_000,
+            reserve_bytes: 0,
+            unix_ms: || 1_000,
             on_panic: Arc::new(|| {}),
         })
         .expect("it starts");

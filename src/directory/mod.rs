@@ -25,7 +25,7 @@ use std::ops::Bound;
 pub use scope::{NameRange, Scope};
 use tree::Tree;
 
-use crate::limits::{LISTING_MEMORY_BYTES, NAME_BYTES_MAX, TITLE_BYTES_MAX};
+use crate::limits::{LISTED_CHANGES_MAX, LISTING_MEMORY_BYTES, NAME_BYTES_MAX, TITLE_BYTES_MAX};
 use crate::link::message::push_listing;
 
 /// What a changed room takes in [`Directory::changed`], in bytes: its name, and its place in the
@@ -118,6 +118,12 @@ impl Directory {
     #[must_use]
     pub fn has_changed(&self) -> bool {
         !self.changed.is_empty()
+    }
+
+    /// Whether so many changes wait that what can wait behind them should.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.changed.len() >= LISTED_CHANGES_MAX
     }
 
     /// Offers each changed room to `take`, with its listing now, or `None` if it is gone, until

@@ -380,6 +380,30 @@ pub const MESH_BUSY_BYTES: usize = 4 * 1_024 * 1_024;
 /// has a place.
 pub const STORE_WAITING_BYTES_MAX: usize = 1_024 * 1_024;
 
+/// How many rooms a store may have, unless it is configured: an id has place for some 16,700,000.
+pub const STORE_ROOMS: u32 = 10_000_000;
+
+/// How many rooms a home is told of at a time that its store keeps: about a tenth of a turn's work,
+/// with the other shards' directories.
+pub const STORE_LISTED_MAX: u32 = 128;
+
+/// How many rooms, of all homes, are looked at for that.
+pub const STORE_LISTED_LOOKS_MAX: u32 = 4_096;
+
+/// How long a home waits before it asks again for a list that could not be read, in milliseconds.
+pub const STORE_LISTED_AGAIN_MS: u64 = 1_000;
+
+/// With how many changes that the lobby has not been told no more rooms are listed that a store
+/// keeps.
+pub const LISTED_CHANGES_MAX: usize = 64 * 1_024;
+
+/// How long a store gathers before it commits, in milliseconds, where what it was given is answered
+/// at once: what `kill -9` may lose.
+pub const STORE_GATHER_MS: u64 = 50;
+
+/// Within which time such a commit is on disk, in milliseconds: what a power cut may lose.
+pub const STORE_SYNC_MS: u64 = 1_000;
+
 /// How many records go into one commit of the store: with more, it would not cost less for each.
 pub const STORE_BATCH_MAX: usize = 1_000;
 
@@ -634,6 +658,8 @@ const _: () = {
     // into the messages of 1 MiB that clients accept; and more than one of them is kept.
     assert!(LOBBY_ANSWER_BYTES_MAX <= 1_024 * 1_024);
     assert!(LOBBY_ANSWERS_BYTES_MAX >= 4 * LOBBY_ANSWER_BYTES_MAX);
+    // A commit that syncs comes in time.
+    assert!(2 * STORE_GATHER_MS <= STORE_SYNC_MS);
     // The sweep must be finer than what it enforces.
     assert!(SWEEP_MS * 4 <= LINGER_MS);
     assert!(slow_link_ms(POLL_ANSWER_BYTES) < 20_000);

@@ -93,6 +93,11 @@ pub struct Judged {
 pub enum What<'a> {
     /// A new message.
     Message(Said<'a>),
+    /// The room was made on purpose, and is called so in lists.
+    Founded {
+        /// Its title.
+        title: &'a str,
+    },
     /// Settings or standings: there are none yet, so what is kept is that `rev` went up.
     Settings,
 }
@@ -244,6 +249,8 @@ pub enum Why {
     Busy,
     /// What it was judged by has changed. Nothing was kept; the home proposes again.
     Conflict,
+    /// There are as many rooms as may be. Nothing was kept.
+    Full,
 }
 
 impl Why {
@@ -255,6 +262,7 @@ impl Why {
             Self::Unconfirmed => Refusal::Unconfirmed,
             // A conflict is told only after it was proposed again often enough.
             Self::Busy | Self::Conflict => Refusal::Busy,
+            Self::Full => Refusal::TooManyRooms,
         }
     }
 }
@@ -337,6 +345,15 @@ pub enum FromLog<'a> {
         /// Why.
         why: Why,
     },
+    /// Rooms that are kept: the answer to [`Log::list`].
+    Listed {
+        /// Some of them.
+        rooms: &'a [ListedRoom],
+        /// Behind which place there are more; `None` if these are the last.
+        next: Option<u64>,
+    },
+    /// They cannot be read now.
+    NotListed,
     /// The room goes on in a new epoch, since entries of it may be lost.
     Turned {
         /// The room.
@@ -363,12 +380,15 @@ pub enum FromLog<'a> {
 pub enum LogAnswer {
     Opened { room: RoomKey, opened: Option<Opened> },
     NotOpened { room: RoomKey, why: Why },
+    Entry { room: RoomKey, ticket: Ticket, receipt: Receipt, judged: Judged, said: SaidText },
     Kept { room: RoomKey, ticket: Ticket, receipt: Receipt },
     Refused { room: RoomKey, ticket: Ticket, why: Why },
     Read { room: RoomKey, ticket: Ticket, stretch: Stretch },
     Found { room: RoomKey, ticket: Ticket, hits: Hits },
     NotRead { room: RoomKey, ticket: Ticket, why: Why },
     LetGo { room: RoomKey, through: u64 },
+    Listed { rooms: Vec<ListedRoom>, next: Option<u64> },
+    NotListed,
 }
 
 impl LogAnswer {
@@ -378,14 +398,32 @@ impl LogAnswer {
         match *self {
             Self::Opened { room, ref opened } => FromLog::Opened { room, opened: opened.as_ref() },
             Self::NotOpened { room, why } => FromLog::NotOpened { room, why },
+            Self::Entry { room, ticket, receipt: Receipt { offset, at_ms }, judged, ref said } => {
+                // Messages alone are told so: no change of one is behind them.
+                let marks = Marks { offset, change: 0 };
+                let (ticket, rev) = (Some(ticket), judged.rev);
+                let entry = Entry { judged, what: What::Message(said.said()) };
+                FromLog::Entry { room, ticket, marks, rev, at_ms, entry }
+            }
             Self::Kept { room, ticket, receipt } => FromLog::Kept { room, ticket, receipt },
             Self::Refused { room, ticket, why } => FromLog::Refused { room, ticket, why },
             Self::Read { room, ticket, ref stretch } => FromLog::Read { room, ticket, stretch },
             Self::Found { room, ticket, ref hits } => FromLog::Found { room, ticket, hits },
             Self::NotRead { room, ticket, why } => FromLog::NotRead { room, ticket, why },
             Self::LetGo { room, through } => FromLog::LetGo { room, through },
+            Self::Listed { ref rooms, next } => FromLog::Listed { rooms, next },
+            Self::NotListed => FromLog::NotListed,
         }
     }
+}
+
+/// A room that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedRoom {
+    /// Its topic.
+    pub topic: Box<str>,
+    /// Its title, if it was made on purpose.
+    pub founded: Option<Box<str>>,
 }
 
 /// What a log knows of a room that is opened.
@@ -399,6 +437,8 @@ pub struct Opened {
     pub rev: u64,
     /// Messages up to this offset are kept for good.
     pub kept: u64,
+    /// Its title, if it was made on purpose.
+    pub founded: Option<Box<str>>,
     /// The epochs before it, the latest first, and up to where each is still true.
     pub lineage: Vec<(u64, Marks)>,
     /// Its last messages, without a gap: when each was accepted, in milliseconds of Unix time, and
@@ -465,6 +505,12 @@ impl SaidText {
 
 /// Keeps the entries of rooms. Calls of [`MemoryLog`] are compiled away.
 pub trait Log {
+    /// Whether a room of which something was kept is there when its home has let go of it.
+    #[inline]
+    fn keeps(&self) -> bool {
+        true
+    }
+
     /// Opens a room. A new one begins in `fresh_epoch`. Answers name it by `room` from now on.
     fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening;
 
@@ -504,6 +550,13 @@ pub trait Log {
 
     /// Closes a room. Later answers about it are ignored.
     fn close(&mut self, room: RoomKey);
+
+    /// Asks for the rooms of this home that are kept, open or not: some of those behind a place, in
+    /// any order. 0 is before all of them. [`FromLog::Listed`] or [`FromLog::NotListed`] will
+    /// follow; false, if there is nothing to be listed.
+    fn list(&mut self, _after: u64) -> bool {
+        false
+    }
 }
 
 /// What drives a log: the end of it that a shard's loop carries. All of it does nothing where no
@@ -555,6 +608,11 @@ impl LogEnd for MemoryLog {
 pub struct MemoryLog;
 
 impl Log for MemoryLog {
+    #[inline]
+    fn keeps(&self) -> bool {
+        false
+    }
+
     #[inline]
     fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Opening {
         Opening::New

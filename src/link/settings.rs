@@ -23,6 +23,10 @@ pub struct Settings {
     pub history_bytes_max: usize,
     /// Bytes of memory on this shard.
     pub memory_bytes_max: usize,
+    /// Bytes of memory that a store has of what the server may have. 0: there is none.
+    pub store_cache_bytes: usize,
+    /// Rooms that a store may have. 0: there is none.
+    pub store_rooms: u32,
     /// Bounds of connections and messages.
     pub limits: Limits,
     /// The same, for a message that has been put together already.
@@ -79,6 +83,8 @@ impl Settings {
                 0 => usize::MAX,
                 bytes => bytes / usize::from(shards),
             },
+            store_cache_bytes: 0,
+            store_rooms: 0,
             resumed: Limits { frame_bytes: limits.message_bytes, ..limits.clone() },
             limits,
             history,
@@ -95,18 +101,35 @@ impl Settings {
         }
     }
 
+    /// The same, where a store keeps up to `rooms` rooms, and `cache_bytes` of the memory are its
+    /// own.
+    #[must_use]
+    pub fn with_store(mut self, cache_bytes: usize, rooms: u32) -> Self {
+        let share = cache_bytes.div_ceil(usize::from(self.shards));
+        if self.memory_bytes_max != usize::MAX {
+            self.memory_bytes_max = self.memory_bytes_max.saturating_sub(share);
+        }
+        (self.store_cache_bytes, self.store_rooms) = (cache_bytes, rooms);
+        self
+    }
+
     /// The shard that a topic's home is on: the same for everybody, whatever the shard.
-    ///
-    /// # Panics
-    ///
-    /// Never: a remainder is less than the number of shards.
     #[must_use]
     pub fn home_of(&self, topic: &str) -> u16 {
-        // The lowest bit of FNV-1a is no more than the parity of the text.
-        let hash = fnv_1a(topic);
-        let folded = hash ^ (hash >> 32);
-        u16::try_from(folded % u64::from(self.shards)).expect("less than the shards")
+        home_of(topic, self.shards)
     }
+}
+
+/// The shard of so many that a topic's home is on.
+///
+/// # Panics
+///
+/// If there are no shards.
+pub(crate) fn home_of(topic: &str, shards: u16) -> u16 {
+    // The lowest bit of FNV-1a is no more than the parity of the text.
+    let hash = fnv_1a(topic);
+    let folded = hash ^ (hash >> 32);
+    u16::try_from(folded % u64::from(shards)).expect("less than the shards")
 }
 
 /// FNV-1a of 64 bits (draft-eastlake-fnv, 5): the same on every processor, in every process, and in

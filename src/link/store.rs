@@ -2,9 +2,10 @@
 //! [`FromStore`] back to it.
 //!
 //! ```text
-//!   shard ── Open, Append, Read, Find, Close ──────────> writer ── Load ──> reader
-//!         <─ Opened, Read, Found, Kept, Failing, LetGo ──┘                     │
-//!         <─ Opened, NotOpened, Read, Found, NotRead ──────────────────────────┘
+//!   shard ── Open, Append, Founding, Read, Find, Close ──> writer ── Load ──> reader
+//!         <─ Opened, NotOpened, Read, Found, Kept, Failing, LetGo ──┘            │
+//!         <─ Opened, NotOpened, Read, Found, NotRead ────────────────────────────┘
+//!   shard ── List ──> reader ── Listed, NotListed ──> shard
 //! ```
 //!
 //! A shard numbers what it asks, one up each time and over its restarts. So an answer to what an
@@ -23,7 +24,9 @@
 //! Deliberately absent: SQL, and who waits for an answer.
 
 use crate::link::ids::RoomKey;
-use crate::link::log::{Hits, Marks, Opened, Part, Said, SaidText, Sought, Stretch, Wanted};
+use crate::link::log::{
+    Hits, ListedRoom, Marks, Opened, Part, Said, SaidText, Sought, Stretch, Wanted,
+};
 use crate::link::record::{Field, records};
 
 records! {
@@ -38,6 +41,8 @@ records! {
         103 Close { room: RoomKey }
         /// The shard has begun anew, and has no room open.
         104 Restarted {}
+        /// A room was made on purpose. It was opened before, by this life of the shard.
+        105 Founding { number: u64, room: RoomKey, at_ms: u64, title: &'a str }
         /// Messages of a room that is open.
         110 Read { number: u64, room: RoomKey, wanted: Wanted }
         /// Messages of a room that is open, by their words.
@@ -124,19 +129,43 @@ impl<'a> Field<'a> for Load<'a> {
     }
 }
 
+/// From a shard to a reader: which rooms are kept whose home it is?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct List {
+    /// As the shard calls it.
+    pub(crate) number: u64,
+    /// Behind which id.
+    pub(crate) after: u64,
+}
+
+impl Field<'_> for List {
+    fn put(self, out: &mut Vec<u8>) {
+        self.number.put(out);
+        self.after.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self { number: u64::take(record), after: u64::take(record) }
+    }
+}
+
 records! {
     /// From the store to a room's home.
     FromStore {
         /// What is there of a room; nothing, for one that begins.
         121 Opened { number: u64, found: Option<Found<'a>> }
-        /// It cannot be read now.
-        122 NotOpened { number: u64 }
-        /// All appends up to this number are kept.
+        /// It cannot be read now, or there is no place for one that begins.
+        122 NotOpened { number: u64, is_full: bool }
+        /// All appends and foundings up to this number are kept.
         123 Kept { through: u64 }
         /// Appends are not taken any more. What is under way stays queued.
         124 Failing {}
         /// They are again.
         125 Healed {}
+        /// Rooms that are kept, as [`push_listed`] writes them, and behind which id there are more.
+        126 Listed { number: u64, rooms: &'a [u8], next: Option<u64> }
+        /// They cannot be read now.
+        127 NotListed { number: u64 }
         /// Messages that were read.
         130 Read { number: u64, run: Run<'a> }
         /// Messages that were found: see [`push_hit`].
@@ -146,6 +175,23 @@ records! {
         /// Messages of a room up to this offset have been let go of.
         133 LetGo { room: RoomKey, through: u64 }
     }
+}
+
+/// Appends a room to a list.
+pub(crate) fn push_listed(rooms: &mut Vec<u8>, topic: &str, founded: Option<&str>) {
+    topic.put(rooms);
+    founded.put(rooms);
+}
+
+/// The rooms of a list, each with a memory of its own.
+pub(crate) fn read_listed(mut rooms: &[u8]) -> Vec<ListedRoom> {
+    let mut listed = Vec::new();
+    while !rooms.is_empty() {
+        let topic = <&str>::take(&mut rooms).into();
+        let founded = <Option<&str> as Field>::take(&mut rooms).map(Box::from);
+        listed.push(ListedRoom { topic, founded });
+    }
+    listed
 }
 
 /// [`Stretch`] on its way.
@@ -212,6 +258,8 @@ pub(crate) struct Found<'a> {
     pub(crate) epoch: u64,
     /// Where it stands.
     pub(crate) top: Marks,
+    /// Its title, if it was made on purpose.
+    pub(crate) founded: Option<&'a str>,
     /// The epochs before: see [`Found::push_epoch`].
     pub(crate) lineage: &'a [u8],
     /// The last messages: see [`Found::push_message`].
@@ -233,8 +281,9 @@ impl Found<'_> {
 
     /// With a memory of its own.
     pub(crate) fn opened(self) -> Opened {
-        let Self { epoch, top, mut lineage, tail } = self;
-        let mut opened = Opened { epoch, top, kept: top.offset, ..Opened::default() };
+        let Self { epoch, top, founded, mut lineage, tail } = self;
+        let founded = founded.map(Box::from);
+        let mut opened = Opened { epoch, top, kept: top.offset, founded, ..Opened::default() };
         while !lineage.is_empty() {
             opened.lineage.push((u64::take(&mut lineage), Marks::take(&mut lineage)));
         }
@@ -247,13 +296,15 @@ impl<'a> Field<'a> for Found<'a> {
     fn put(self, out: &mut Vec<u8>) {
         self.epoch.put(out);
         self.top.put(out);
+        self.founded.put(out);
         self.lineage.put(out);
         self.tail.put(out);
     }
 
     fn take(record: &mut &'a [u8]) -> Self {
         let (epoch, top) = (u64::take(record), Marks::take(record));
-        Self { epoch, top, lineage: Field::take(record), tail: Field::take(record) }
+        let founded = Field::take(record);
+        Self { epoch, top, founded, lineage: Field::take(record), tail: Field::take(record) }
     }
 }
 
@@ -351,6 +402,8 @@ mod tests {
         check(ToStore::Open { number: 1, room, topic: "room:é", epoch: u64::MAX }, &mut Vec::new());
         check(ToStore::Close { room }, &mut Vec::new());
         check(ToStore::Restarted {}, &mut Vec::new());
+        let founding = ToStore::Founding { number: 1, room, at_ms: 5, title: "Tea & é" };
+        check(founding, &mut Vec::new());
         check(Load { shard: 3, number: 2, id: 1, part: LoadPart::Tail }, &mut Vec::new());
         for part in [Part::Newest, Part::Oldest, Part::All] {
             let wanted = Wanted { after: 3, upto: 9, part, messages: 5, bytes: 1 << 30 };
@@ -376,7 +429,8 @@ mod tests {
         Found::push_epoch(&mut lineage, 5, top);
         Found::push_message(&mut tail, 9, said);
         Found::push_message(&mut tail, 10, bare);
-        let found = Found { epoch: 6, top, lineage: &lineage, tail: &tail };
+        let founded = Some("Tea");
+        let found = Found { epoch: 6, top, founded, lineage: &lineage, tail: &tail };
         let mut record = Vec::new();
         check(FromStore::Opened { number: 4, found: Some(found) }, &mut record);
         let FromStore::Opened { found: Some(found), .. } = read_whole(&record) else {
@@ -384,10 +438,21 @@ mod tests {
         };
         let opened = found.opened();
         assert_eq!((opened.epoch, opened.top, opened.kept), (6, top, 7));
+        assert_eq!(opened.founded.as_deref(), founded);
         assert_eq!(opened.lineage, [(5, top)]);
         assert_eq!(opened.tail, [(9, SaidText::new(said)), (10, SaidText::new(bare))]);
         check(FromStore::Opened { number: 4, found: None }, &mut Vec::new());
-        check(FromStore::NotOpened { number: 4 }, &mut Vec::new());
+        check(FromStore::NotOpened { number: 4, is_full: true }, &mut Vec::new());
+        check(List { number: 4, after: 5 }, &mut Vec::new());
+        let mut rooms = Vec::new();
+        push_listed(&mut rooms, "room:tea", Some("Tea"));
+        push_listed(&mut rooms, "room:é", None);
+        check(FromStore::Listed { number: 4, rooms: &rooms, next: Some(7) }, &mut Vec::new());
+        check(FromStore::NotListed { number: 4 }, &mut Vec::new());
+        let listed = [("room:tea", Some("Tea")), ("room:é", None)].map(|(topic, founded)| {
+            ListedRoom { topic: topic.into(), founded: founded.map(Box::from) }
+        });
+        assert_eq!(read_listed(&rooms), listed);
         let run = Run { first: 5, more: true, messages: &tail };
         check(FromStore::Read { number: 4, run }, &mut Vec::new());
         let messages = vec![(9, SaidText::new(said)), (10, SaidText::new(bare))];

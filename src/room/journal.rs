@@ -70,7 +70,7 @@ impl Journal {
 
     /// A journal that a log has kept, without its tail, which the caller applies next.
     pub(crate) fn opened(opened: &Opened) -> Self {
-        let Opened { epoch, top, rev, kept, lineage, tail } = opened;
+        let Opened { epoch, top, rev, kept, founded: _, lineage, tail } = opened;
         let rare = Rare {
             lineage: Lineage::new(lineage.iter().copied()),
             change: top.change,
@@ -361,6 +361,7 @@ mod tests {
             top: Marks { offset: 7, change: 3 },
             rev: 2,
             kept: 6,
+            founded: None,
             lineage: vec![(7, Marks { offset: 6, change: 3 })],
             tail: Vec::new(),
         };

@@ -49,14 +49,14 @@ impl Rooms {
                 self.came_back(cx, members, room, ticket, rev, receipt, entry);
             }
             FromLog::Kept { room, ticket, receipt } => {
-                if let Some(Registered { room, .. }) = self.arena.get_mut(room) {
-                    room.note_kept(receipt.offset);
-                }
+                self.note_kept(room, receipt.offset);
                 self.pending.change(room, ticket, |entry| entry.receipt = Some(receipt));
+                self.founding_is_kept(cx, members, room, ticket);
                 // If its key had been used before, no entry of its own will come.
                 self.resolve_kept(cx, members, room, ticket);
             }
             FromLog::Refused { room, ticket, why } => {
+                self.founding_is_doubtful(cx, members, room, ticket, why);
                 self.was_refused(cx, members, room, ticket, why);
             }
             FromLog::Read { room: _, ticket, stretch } => {
@@ -72,6 +72,9 @@ impl Rooms {
                 self.turn_epoch(cx, members, room, epoch, kept);
             }
             FromLog::LetGo { room, through } => self.let_go(room, through),
+            FromLog::Listed { .. } | FromLog::NotListed => {
+                unreachable!("the shard hears it, which has the directory")
+            }
         }
     }
 
@@ -109,6 +112,9 @@ impl Rooms {
                 let applied_at = Some(receipt.offset);
                 self.pending.change(key, ticket, |same| same.applied_at = applied_at);
             }
+        }
+        if let What::Founded { title } = entry.what {
+            self.was_founded(cx, key, title);
         }
         let own =
             ticket.and_then(|ticket| Some((ticket, self.pending.get(key, ticket)?.membership)));

@@ -2,10 +2,12 @@
 //! and what the log has kept.
 //!
 //! 1. the messages of a room come in order, without a hole, or a turn is told;
-//! 2. `ok` comes after the member has its own message, and after the log has kept it;
+//! 2. `ok` comes after the member has its own message, and after the log has kept it, if the log
+//!    promises that; and members hear only what is kept, if it promises that;
 //! 3. what was refused is nowhere; of what is unconfirmed either is true;
 //! 4. a key gives the receipt of the first message that had it;
-//! 5. what was answered `ok` is there after a restart, and a cursor is recovered exactly or not;
+//! 5. what was answered `ok` is there after a restart, unless the log says that it may be lost; a
+//!    cursor is recovered exactly or not;
 //! 6. a member is answered in the order in which it asked, and everything, and nobody else is;
 //! 7. a page is next to what was asked, and has no hole and nothing that is not true; page by page
 //!    the first message ever kept is reached, in memory or not.
@@ -30,7 +32,7 @@ mod judge;
 mod pretend;
 
 use judge::{Asked, Away, Judge, Member, audience, bodies, epoch, field, number};
-use pretend::{LogDefect, PretendLog};
+use pretend::{LogDefect, PretendLog, Pretends};
 
 /// What a log says later.
 pub(crate) enum Heard {
@@ -60,6 +62,14 @@ pub(crate) trait Subject: Log {
     fn is_idle(&self) -> bool {
         true
     }
+    /// Whether all that members hear is kept.
+    fn shows_only_kept(&self) -> bool {
+        false
+    }
+    /// Whether what was answered `ok` may be lost.
+    fn may_lose_acked(&self) -> bool {
+        false
+    }
     /// The bodies of a room, and how many of them survive anything.
     fn truth(&self, _topic: &str) -> Option<(Vec<String>, usize)> {
         None
@@ -79,13 +89,19 @@ impl Subject for PretendLog {
         PretendLog::next(self).map(|(room, told)| Heard::Pretend(room, told))
     }
     fn crash(&mut self) {
-        PretendLog::crash(self);
+        PretendLog::crash(self, false);
     }
     fn calm(&mut self) {
         PretendLog::calm(self);
     }
     fn is_idle(&self) -> bool {
         PretendLog::is_idle(self)
+    }
+    fn shows_only_kept(&self) -> bool {
+        self.pretends() == Pretends::SeenIsKept
+    }
+    fn may_lose_acked(&self) -> bool {
+        self.pretends() == Pretends::OkIsTaken
     }
     fn truth(&self, topic: &str) -> Option<(Vec<String>, usize)> {
         let entries = self.rooms.get(topic).into_iter().flat_map(|room| &room.entries);
@@ -403,6 +419,9 @@ impl<L: Subject> Suite<L> {
         self.home.told = Told::default();
         self.judge.members.clear();
         self.judge.streams.clear();
+        if self.home.mesh.log.may_lose_acked() {
+            self.judge.forget_lost(&self.home.mesh.log);
+        }
         if L::KEEPS {
             self.judge.check_acked(&self.home.mesh.log);
         } else {
@@ -554,7 +573,19 @@ fn memory_keeps_the_contract() {
 fn a_store_keeps_the_contract() {
     let reached = ["ok", "crash", "recovered", "not recovered", "refused", "unconfirmed"];
     let reached = [&reached[..], &["waited", "not opened"], &READ].concat();
-    check(|seed| PretendLog::store(seed, None), &reached);
+    check(|seed| PretendLog::new(seed, Pretends::Store, None), &reached);
+}
+
+#[test]
+fn a_store_that_delivers_after_the_commit_keeps_the_contract() {
+    let reached = ["ok", "crash", "recovered", "refused", "unconfirmed", "waited"];
+    check(|seed| PretendLog::new(seed, Pretends::SeenIsKept, None), &reached);
+}
+
+#[test]
+fn a_store_that_answers_before_the_commit_keeps_the_rest_of_the_contract() {
+    let reached = ["ok", "crash", "recovered", "not recovered", "refused", "lost"];
+    check(|seed| PretendLog::new(seed, Pretends::OkIsTaken, None), &reached);
 }
 
 #[test]
@@ -562,7 +593,7 @@ fn an_engine_keeps_the_contract() {
     let reached =
         ["ok", "crash", "recovered", "not recovered", "refused", "unconfirmed", "turn", "ended"];
     let reached = [&reached[..], &["waited", "not opened"], &READ].concat();
-    check(|seed| PretendLog::engine(seed, None), &reached);
+    check(|seed| PretendLog::new(seed, Pretends::Engine, None), &reached);
 }
 
 /// Runs with a defect until one of these rules finds it.
@@ -588,61 +619,68 @@ const NONE: Bugs = Bugs { held: Planted::Nothing, gap_in_recovery: false };
 fn an_answer_before_it_is_kept_is_found() {
     let rules = ["ok comes after it is kept"];
     let defect = Some(LogDefect::AckedBeforeKept);
-    bark(|seed| PretendLog::store(seed, defect), NONE, &rules);
-    bark(|seed| PretendLog::engine(seed, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
+}
+
+#[test]
+fn a_message_that_is_heard_before_it_is_kept_is_found() {
+    let defect = Some(LogDefect::SeenBeforeKept);
+    let log = |seed| PretendLog::new(seed, Pretends::SeenIsKept, defect);
+    bark(log, NONE, &["what is heard is kept"]);
 }
 
 #[test]
 fn an_epoch_that_outlives_a_loss_is_found() {
     let defect = Some(LogDefect::EpochKept);
     let rules = ["a recovery is exact", "a room is as its log is", "an offset has one message"];
-    bark(|seed| PretendLog::store(seed, defect), NONE, &rules);
-    bark(|seed| PretendLog::engine(seed, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
 }
 
 #[test]
 fn an_offset_that_is_used_again_is_found() {
     let defect = Some(LogDefect::OffsetReused);
     let rules = ["an offset has one message"];
-    bark(|seed| PretendLog::store(seed, defect), NONE, &rules);
-    bark(|seed| PretendLog::engine(seed, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
 }
 
 #[test]
 fn an_answer_that_overtakes_is_found() {
     let rules = ["answers do not overtake", "a leave is answered last"];
     let bugs = Bugs { held: Planted::Overtakes, ..NONE };
-    bark(|seed| PretendLog::store(seed, None), bugs, &rules);
-    bark(|seed| PretendLog::engine(seed, None), bugs, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Store, None), bugs, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, None), bugs, &rules);
 }
 
 #[test]
 fn an_answer_given_to_the_slots_next_owner_is_found() {
     let rules = ["nobody is answered what another asked"];
     let bugs = Bugs { held: Planted::NextOwner, ..NONE };
-    bark(|seed| PretendLog::store(seed, None), bugs, &rules);
-    bark(|seed| PretendLog::engine(seed, None), bugs, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Store, None), bugs, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, None), bugs, &rules);
 }
 
 #[test]
 fn a_page_that_is_older_than_what_its_reader_heard_is_found() {
     let rules = ["a page has all that its reader has heard"];
     let defect = Some(LogDefect::ReadTooEarly);
-    bark(|seed| PretendLog::store(seed, defect), NONE, &rules);
-    bark(|seed| PretendLog::engine(seed, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
 }
 
 #[test]
 fn a_page_that_another_asked_for_is_found() {
     let rules = ["a page has all that its reader has heard", "a page is what was asked for"];
     let defect = Some(LogDefect::ReadsSwapped);
-    bark(|seed| PretendLog::store(seed, defect), NONE, &rules);
-    bark(|seed| PretendLog::engine(seed, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
 }
 
 #[test]
 fn a_recovery_with_a_gap_where_memory_has_moved_on_is_found() {
     let bugs = Bugs { gap_in_recovery: true, ..NONE };
-    bark(|seed| PretendLog::store(seed, None), bugs, &["a recovery is exact"]);
-    bark(|seed| PretendLog::engine(seed, None), bugs, &["a recovery is exact"]);
+    bark(|seed| PretendLog::new(seed, Pretends::Store, None), bugs, &["a recovery is exact"]);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, None), bugs, &["a recovery is exact"]);
 }

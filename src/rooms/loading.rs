@@ -25,7 +25,9 @@ use crate::link::io::Io;
 use crate::link::log::{Opened, Why};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, Received, ToHome, read};
+use crate::link::refusal::Refusal;
 use crate::rooms::Rooms;
+use crate::rooms::registry::{Purpose, take_making};
 
 /// Rooms that are being loaded, and loaded ones for which requests still wait. See the module.
 #[derive(Default)]
@@ -142,6 +144,7 @@ impl Rooms {
         }
         if let Some(opened) = opened {
             self.set_opened(cx, key, opened, refs_from);
+            self.list(key);
         }
         self.retire_if_empty(cx, key);
     }
@@ -155,7 +158,8 @@ impl Rooms {
         why: Why,
     ) {
         let Some(load) = self.loading.rooms.remove(&key) else { return };
-        self.remove(cx, key);
+        // What the directories know of it stays true: they were told nothing of this.
+        self.take_out(cx, key);
         for Waiting { shard, record } in load.waiting {
             self.loading.waiting -= 1;
             self.loading.waiting_bytes -= record.len();
@@ -171,7 +175,28 @@ impl Rooms {
         members: &mut impl Tell<I>,
     ) -> Option<usize> {
         let (key, Waiting { shard, record }) = self.loading.pop(|shard| cx.is_filling(shard))?;
-        Some(self.go_on_in_room(cx, members, key, shard, message_of(&record)))
+        let message = message_of(&record);
+        if let Err(refusal) = self.take_if_made(cx, key, &message) {
+            self.refuse_because(cx, members, shard, message, refusal);
+            self.remove_if_deserted(cx, key);
+            return Some(0);
+        }
+        Some(self.go_on_in_room(cx, members, key, shard, message))
+    }
+
+    /// Takes a room from what may be made, if it begins with this request: one that its log had is
+    /// made by nobody.
+    fn take_if_made<I: Io>(
+        &self,
+        cx: &Cx<'_, I>,
+        key: RoomKey,
+        message: &ToHome<'_>,
+    ) -> Result<(), Refusal> {
+        let Some(registered) = self.arena.get(key) else { return Ok(()) };
+        if registered.room.members_count() > 0 || registered.has_begun() {
+            return Ok(());
+        }
+        take_making(cx, registered.room.topic(), Purpose::of(message))
     }
 
     /// Notes that a turn begins: ways may have cleared.
@@ -383,6 +408,26 @@ mod tests {
         home.mesh.waiting.clear();
         assert_eq!(home.let_in(), 2);
         assert_eq!(home.answers(), [(1, "joined"), (2, "joined")]);
+    }
+
+    #[test]
+    fn a_room_that_is_kept_is_made_by_nobody_who_joins_it() {
+        let mut home = Home::with_log(LateLog::default());
+        home.settings.rooms_max = 10;
+        (home.settings.limits.rooms_per_s, home.settings.limits.rooms_burst) = (1, 1);
+        for (number, topic) in (1..).zip(["room:a", "room:b", "room:c"]) {
+            home.try_join(0, number, topic, "ann");
+            home.opened(Some(&kept()));
+            home.let_in();
+        }
+        assert_eq!(home.answers(), [(1, "joined"), (2, "joined"), (3, "joined")]);
+        for (number, topic) in (4..).zip(["room:d", "room:e"]) {
+            home.try_join(0, number, topic, "ann");
+            home.opened(None);
+            home.let_in();
+        }
+        assert_eq!(home.answers(), [(4, "joined"), (5, "refused")], "those begin");
+        assert_eq!(home.rooms.len(), 4, "and a room that nobody may make is none");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! Called by: `rooms`, `shard`. Calls: `room`, `registry`, `reading`, `listings`, `greeting`,
 //! `ticks`.
 
-use crate::link::ids::{Address, Asker, ConnKey, RoomKey};
+use crate::link::ids::{Address, Asker, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::Log;
 use crate::link::message::text;
@@ -34,14 +34,10 @@ impl Rooms {
         shard: u16,
         message: ToHome<'_>,
     ) -> usize {
-        let (topic, purpose) = match &message {
-            ToHome::Join { topic, who, address, .. } => {
-                (topic, Purpose::Join { user: who.user(), address: *address })
-            }
-            ToHome::Create { topic, .. } => (topic, Purpose::Create),
-            _ => unreachable!("called for joins and creations"),
+        let (ToHome::Join { topic, .. } | ToHome::Create { topic, .. }) = message else {
+            unreachable!("called for joins and creations")
         };
-        match self.find_or_make(cx, topic, purpose) {
+        match self.find_or_make(cx, topic, Purpose::of(&message)) {
             Ok(Found::Open(key)) => return self.go_on_in_room(cx, members, key, shard, message),
             Ok(Found::Loading(key)) => self.await_room(cx, members, key, shard, message),
             Err(refusal) => self.refuse_because(cx, members, shard, message, refusal),
@@ -206,29 +202,5 @@ impl Rooms {
         if self.arena.get(key).is_some_and(Registered::is_deserted) && !self.is_awaited(key) {
             self.remove(cx, key);
         }
-    }
-
-    /// Makes a room without a member, unless it is there already, and answers with its listing.
-    /// Status 201 if the room is new, else 200.
-    fn create<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        key: RoomKey,
-        (shard, conn): (u16, ConnKey),
-        title: &str,
-    ) {
-        let Some(registered) = self.arena.get_mut(key) else { return };
-        let is_new = registered.is_deserted();
-        if is_new {
-            registered.is_founded = true;
-            registered.room.set_title(title);
-            self.registry.note_empty(key, registered);
-        }
-        let mut body = Vec::new();
-        registered.room.push_listing(&mut body);
-        self.list(key);
-        let status = if is_new { 201 } else { 200 };
-        members.tell(cx, shard, ToMember::Created { conn, status, body: text(&body) });
     }
 }

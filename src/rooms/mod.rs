@@ -8,6 +8,7 @@
 //!                  registry ───────┤  which rooms there are, what they take, which one goes
 //!                  loading ────────┤  rooms that are not there yet, and who waits for them
 //!                  reading ────────┤  what is no longer in memory, and who waits for it
+//!                  founding ───────┤  rooms that are made on purpose
 //!                  listings ───────┤  what the directories are told
 //!                  greeting ───────┘  who is sent the list, and lists that are kept
 //! ```
@@ -34,6 +35,7 @@
 mod committing;
 #[cfg(test)]
 pub(crate) mod contract;
+mod founding;
 mod greeting;
 mod held;
 mod listings;
@@ -50,6 +52,7 @@ mod ticks;
 
 use std::collections::HashMap;
 
+use founding::{Foundings, not_made};
 use greeting::Greeting;
 use held::{Held, Membership};
 use listings::Listings;
@@ -65,7 +68,6 @@ use crate::base::slack::{ENTRIES_KEPT, SCRATCH_BYTES_KEPT, Slack};
 use crate::link::ids::{RoomKey, mark};
 use crate::link::io::Io;
 use crate::link::log::Ticket;
-use crate::link::message::NO_ROOM;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, ToMember};
 use crate::link::refusal::Refusal;
@@ -80,6 +82,7 @@ pub(crate) struct Rooms {
     loading: Loading,
     reads: Reads,
     searches: Searches,
+    foundings: Foundings,
     greeting: Greeting,
     /// Hash a user and the key of a message. The first alone hashes a user who types.
     key_hashers: [ahash::RandomState; 2],
@@ -113,6 +116,7 @@ impl Rooms {
             loading: Loading::default(),
             reads: Reads::default(),
             searches: Searches::default(),
+            foundings: Foundings::default(),
             greeting: Greeting::default(),
             key_hashers: [hasher(3), hasher(4)],
             pending: Pending::default(),
@@ -209,7 +213,8 @@ impl Rooms {
                 members.tell(cx, shard, ToMember::Refused { conn, audience, response });
             }
             ToHome::Create { conn, .. } => {
-                let refused = ToMember::Created { conn, status: 503, body: NO_ROOM };
+                let body = not_made(refusal);
+                let refused = ToMember::Created { conn, status: 503, body };
                 members.tell(cx, shard, refused);
             }
             ToHome::Publish { home, asker, reference, .. }
@@ -253,6 +258,7 @@ impl Rooms {
             // At most some dozens, in a tree.
             reads: _,
             searches: _,
+            foundings,
             greeting,
             key_hashers: _,
             pending,
@@ -265,6 +271,7 @@ impl Rooms {
         registry.trim(ENTRIES_KEPT);
         listings.trim(ENTRIES_KEPT);
         loading.trim(ENTRIES_KEPT);
+        foundings.trim(ENTRIES_KEPT);
         greeting.trim(ENTRIES_KEPT, SCRATCH_BYTES_KEPT);
         pending.trim(ENTRIES_KEPT);
         held.trim(ENTRIES_KEPT);

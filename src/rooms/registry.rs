@@ -19,6 +19,7 @@ use crate::link::log::{Log, Opened, Opening};
 use crate::link::outbox::Cx;
 use crate::link::pressure::Pressure;
 use crate::link::rates::AddressHash;
+use crate::link::record::ToHome;
 use crate::link::refusal::{ROOMS_LIMIT, Refusal};
 use crate::link::topic::Topic;
 use crate::room::Room;
@@ -66,6 +67,11 @@ impl Registered {
     /// Whether it stays when it is empty.
     pub(super) fn is_worth_keeping(&self) -> bool {
         self.is_founded || !self.room.history().is_empty()
+    }
+
+    /// Whether there is something of it that a log keeps beyond its memory.
+    pub(super) fn has_begun(&self) -> bool {
+        self.is_founded || self.room.journal().top().offset > 0
     }
 
     /// Whether it is empty, and does not stay.
@@ -158,6 +164,21 @@ pub(super) enum Purpose<'a> {
     Create,
 }
 
+impl<'a> Purpose<'a> {
+    /// That of a join or a creation.
+    ///
+    /// # Panics
+    ///
+    /// If it is neither.
+    pub(super) fn of(message: &'a ToHome<'_>) -> Self {
+        match message {
+            ToHome::Join { who, address, .. } => Self::Join { user: who.user(), address: *address },
+            ToHome::Create { .. } => Self::Create,
+            _ => unreachable!("called for joins and creations"),
+        }
+    }
+}
+
 /// A room that was looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -184,13 +205,9 @@ impl Rooms {
             let is_loading = self.loading.has(*key);
             return Ok(if is_loading { Found::Loading(*key) } else { Found::Open(*key) });
         }
-        if let Purpose::Join { user, address } = purpose
-            && Topic::parse(topic).and_then(Topic::room).is_some()
-        {
-            let (rates, limits) = (&cx.settings.rates, &cx.settings.limits);
-            rates
-                .take_room(user, address, cx.now.mono_ms, limits)
-                .map_err(|retry| Refusal::RateLimited { limit: ROOMS_LIMIT, retry })?;
+        let keeps = cx.io.log().keeps();
+        if !keeps {
+            take_making(cx, topic, purpose)?;
         }
         let is_full =
             self.arena.len() >= cx.settings.rooms_max as usize || cx.pressure >= Pressure::Joins;
@@ -205,17 +222,24 @@ impl Rooms {
         }
         let epoch = self.registry.next_epoch();
         let key = self.arena.vacant_key();
-        let (room, found) = match cx.io.log().open(key, topic, epoch) {
-            Opening::New => (Room::new(topic, epoch), Found::Open(key)),
+        let (registered, found) = match cx.io.log().open(key, topic, epoch) {
+            Opening::New => {
+                // Only now it is known that the room begins.
+                if keeps && let Err(refusal) = take_making(cx, topic, purpose) {
+                    cx.io.log().close(key);
+                    return Err(refusal);
+                }
+                (Registered::new(Room::new(topic, epoch)), Found::Open(key))
+            }
             Opening::Kept(opened) => (self.reopen(cx, topic, &opened, epoch), Found::Open(key)),
             // An empty room holds the place meanwhile, and nobody is told of it.
             Opening::Later => {
                 self.loading.begin(key, epoch);
-                (Room::new(topic, epoch), Found::Loading(key))
+                (Registered::new(Room::new(topic, epoch)), Found::Loading(key))
             }
             Opening::Refused(why) => return Err(why.refusal()),
         };
-        let mut registered = Registered::new(room);
+        let mut registered = registered;
         self.registry.weigh(&mut registered);
         self.registry.weigh_history(0, &registered.room);
         let inserted = self.arena.insert(registered);
@@ -236,9 +260,9 @@ impl Rooms {
     ) {
         let Some(registered) = self.arena.get(key) else { return };
         let topic: Box<str> = registered.room.topic().into();
-        let room = self.reopen(cx, &topic, opened, refs_from);
+        let Registered { room, is_founded, .. } = self.reopen(cx, &topic, opened, refs_from);
         let Some(registered) = self.arena.get_mut(key) else { return };
-        registered.room = room;
+        (registered.room, registered.is_founded) = (room, is_founded);
         self.registry.weigh(registered);
         self.registry.weigh_history(0, &registered.room);
         self.bound_history(cx, key);
@@ -251,7 +275,7 @@ impl Rooms {
         topic: &str,
         opened: &Opened,
         refs_from: u64,
-    ) -> Room {
+    ) -> Registered {
         let mut room = Room::with_journal(topic, Journal::opened(opened), refs_from);
         let before = opened.top.offset - opened.tail.len() as u64;
         let mut out = std::mem::take(&mut self.scratch.response);
@@ -262,7 +286,10 @@ impl Rooms {
             out.clear();
         }
         self.scratch.response = out;
-        room
+        if let Some(title) = &opened.founded {
+            room.set_title(title);
+        }
+        Registered { is_founded: opened.founded.is_some(), ..Registered::new(room) }
     }
 
     /// Counts the memory of a room anew.
@@ -286,7 +313,8 @@ impl Rooms {
             let Some((key, emptied)) = self.registry.queue(is_silent).pop_front() else {
                 return false;
             };
-            let is_awaited = self.pending.has(key) || self.is_awaited(key);
+            let is_awaited =
+                self.pending.has(key) || self.is_awaited(key) || self.foundings.has(key);
             let Some(registered) = self.arena.get_mut(key) else { continue };
             // It may have gained or lost its history since it was queued.
             let is_silent_now = registered.room.history().is_empty();
@@ -306,21 +334,33 @@ impl Rooms {
         false
     }
 
-    /// Removes a room with its history.
+    /// Removes a room with its history. If its log keeps it, it stays in the list.
     pub(super) fn remove<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
+        let Some(registered) = self.take_out(cx, key) else { return };
+        if let Some(name) = registered.room.name() {
+            let is_kept = registered.has_begun() && cx.io.log().keeps();
+            self.listings.note_removed(name, is_kept.then(|| registered.room.title()));
+        }
+    }
+
+    /// Removes a room, of which the directories are told nothing.
+    pub(super) fn take_out<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: RoomKey,
+    ) -> Option<Registered> {
         self.let_list_go(key);
-        let Some(registered) = self.arena.remove(key) else { return };
+        let registered = self.arena.remove(key)?;
         cx.io.log().close(key);
         self.registry.rooms_bytes -= registered.counted_bytes;
         self.registry.history_bytes -= registered.room.history().kept_bytes();
-        if let Some(name) = registered.room.name() {
-            self.listings.note_removed(name);
-        }
         self.by_topic.remove(registered.room.topic());
+        self.foundings.forget(key);
         if !self.pending.is_idle() {
             // It is empty, so no member waits for these tickets.
             self.pending.lose(key, None);
         }
+        Some(registered)
     }
 
     /// Keeps the history of all rooms within its bound: evicts empty rooms first, then drops the
@@ -367,4 +407,21 @@ impl Rooms {
         let bytes: usize = self.arena.iter().map(|(_, of)| of.room.history().kept_bytes()).sum();
         assert_eq!(self.registry.history_bytes, bytes, "and so are their histories");
     }
+}
+
+/// Takes a room that a user makes by joining it from what the user and its address may make. A room
+/// made on purpose is taken before its home is asked.
+pub(super) fn take_making<I: Io>(
+    cx: &Cx<'_, I>,
+    topic: &str,
+    purpose: Purpose<'_>,
+) -> Result<(), Refusal> {
+    let Purpose::Join { user, address } = purpose else { return Ok(()) };
+    if Topic::parse(topic).and_then(Topic::room).is_none() {
+        return Ok(());
+    }
+    let (rates, limits) = (&cx.settings.rates, &cx.settings.limits);
+    rates
+        .take_room(user, address, cx.now.mono_ms, limits)
+        .map_err(|retry| Refusal::RateLimited { limit: ROOMS_LIMIT, retry })
 }

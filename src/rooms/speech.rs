@@ -89,6 +89,10 @@ impl Rooms {
             Appended::Kept | Appended::Ordered => {
                 self.commit(cx, members, key, said, receipt, key_hash);
                 self.spoke(cx, key, asker.slot);
+                if appended == Appended::Kept && cx.io.log().keeps() {
+                    // Nothing more is said of it.
+                    self.note_kept(key, receipt.offset);
+                }
             }
             Appended::Later => {}
             Appended::Refused(why) => {
@@ -121,6 +125,13 @@ impl Rooms {
         }
         if appended != Appended::Later {
             self.tell_along(cx, members, key);
+        }
+    }
+
+    /// Notes that messages of a room are kept up to an offset.
+    pub(super) fn note_kept(&mut self, room: RoomKey, offset: u64) {
+        if let Some(Registered { room, .. }) = self.arena.get_mut(room) {
+            room.note_kept(offset);
         }
     }
 

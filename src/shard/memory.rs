@@ -245,7 +245,12 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
             rooms,
             ROOM_MEMORY_BYTES + KEYS_PER_ROOM_MAX * KEY_MEMORY_BYTES,
         ),
-        part("lists of rooms", rooms.saturating_mul(shards), LISTING_MEMORY_BYTES),
+        part(
+            "lists of rooms",
+            rooms.max(u64::from(settings.store_rooms)).saturating_mul(shards),
+            LISTING_MEMORY_BYTES,
+        ),
+        part("pages of the store", 1, settings.store_cache_bytes),
         part("first answers of the lobby", shards, LOBBY_ANSWERS_BYTES_MAX),
         part("joins that wait", shards, settings.admission_line_bytes),
         fixed("rings", shards * shards, ring_words * size_of::<u64>()),
@@ -297,5 +302,12 @@ mod tests {
         assert_eq!(bytes("rooms"), 200 * (2_048 + 1_000 * 96));
         assert_eq!(bytes("lists of rooms"), 2 * 200 * LISTING_MEMORY_BYTES as u64);
         assert_eq!(bytes("rings"), 4 * 8_192);
+        let kept = settings.clone().with_store(7_000_000, 300);
+        let parts = worst_case(&kept, 1_024);
+        let bytes = |name: &str| {
+            parts.iter().find(|part| part.what.starts_with(name)).expect("a part").bytes()
+        };
+        assert_eq!(bytes("lists of rooms"), 2 * 300 * LISTING_MEMORY_BYTES as u64);
+        assert_eq!(bytes("pages of the store"), 7_000_000);
     }
 }

@@ -168,6 +168,7 @@ impl Shard {
         self.relay(turn);
         // Once a turn, however many changes it had.
         let cx = &mut self.common.cx(turn);
+        self.rooms.ask_for_kept(cx, &self.directory);
         self.rooms.set_listings_tick(cx);
         self.members.audiences.set_lobby_tick(cx, &self.directory);
     }

@@ -90,7 +90,14 @@ impl Shard {
     pub fn log_said<I: Io>(&mut self, turn: &mut Turn<'_, I>, message: FromLog<'_>) -> u64 {
         let done = self.common.budget.done();
         let cx = &mut self.common.cx(turn);
-        self.rooms.hear_log(cx, &mut self.members, message);
+        match message {
+            FromLog::Listed { rooms, next } => {
+                self.rooms.hear_kept(cx, &mut self.directory, rooms, next);
+                self.spend_visits();
+            }
+            FromLog::NotListed => self.rooms.kept_not_listed(cx),
+            _ => self.rooms.hear_log(cx, &mut self.members, message),
+        }
         self.relay(turn);
         self.common.budget.spend(MESSAGE_WORK);
         self.common.budget.done() - done

@@ -11,7 +11,7 @@ use chinwag::base::arena::Key;
 use chinwag::link::ids::RoomKey;
 use chinwag::link::log::{Log, LogAnswer, LogEnd, Opened, Opening};
 use chinwag::mesh::Wake;
-use chinwag::side::store::{Keep, Options, Start, Store, StoreLog, TailBounds};
+use chinwag::side::store::{Keep, Options, Promise, Start, Store, StoreLog, TailBounds};
 use rusqlite::Connection;
 
 use crate::load::{CLIENTS, body, room};
@@ -155,6 +155,7 @@ impl Look {
             shards: 1,
             readers: 1,
             ring_words: 64 * 1_024,
+            promise: Promise::OkIsKept,
             keep: Keep::default(),
             sweep_ms: 60_000,
             reserve_bytes: 0,

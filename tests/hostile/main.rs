@@ -23,6 +23,7 @@ mod slow;
 mod slowloris;
 mod stall;
 mod store;
+mod store_rooms;
 mod storm;
 mod upkeep;
 mod websocket;

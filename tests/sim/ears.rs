@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::acts::UPGRADE_KEY;
 use crate::client::{Ask, Client, Link, Member, Payload, Pending};
 use crate::frames::{Frame, take_answer};
+use crate::logs::LogKind;
 use crate::plan::{AROUND_BODY_BYTES, Plan};
 use crate::site::User;
 use crate::truth::Truth;
@@ -118,7 +119,7 @@ impl Ears<'_> {
         let hosts = self.hosts.iter().map(|host| &host.net.log);
         let Some(log) = hosts.into_iter().find(|log| log.has(topic)) else { return };
         assert!(
-            offset <= log.durable(topic),
+            offset <= log.durable(topic) || self.plan.log == LogKind::OkIsTaken,
             "ok comes after it is kept: {offset} of {}",
             log.durable(topic)
         );
@@ -762,6 +763,11 @@ impl Member {
 
     /// A message of the room: the next one.
     fn said(&mut self, ears: &mut Ears<'_>, topic: &str, message: &Value) {
+        if ears.plan.log == LogKind::SeenIsKept {
+            let offset = message["offset"].as_u64().expect("a message has a place");
+            let kept = ears.hosts.iter().map(|host| host.net.log.durable(topic)).max();
+            assert!(Some(offset) <= kept, "what is heard is kept: {offset} of {kept:?} in {topic}");
+        }
         let offset = ears.truth.heard(topic, &self.epoch, message);
         assert_eq!(offset, self.last + 1, "no member misses an offset, or sees one twice: {topic}");
         let events = std::mem::take(&mut self.since_last);

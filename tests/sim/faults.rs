@@ -91,6 +91,8 @@ pub(crate) enum Bug {
     LoseHandoff,
     /// A log says that it keeps what it has only ordered.
     AckUnkept,
+    /// Members hear of what a log has not kept, which promises that they do not.
+    SeeUnkept,
     /// A log loses what was seen, and the epoch goes on.
     KeepEpoch,
     /// A log gives an offset twice within an epoch.

@@ -9,13 +9,15 @@ use chinwag::link::log::{Append, Appended, Log, MemoryLog, Opening, Read, Why};
 
 use crate::draws::Draws;
 use crate::faults::Bug;
-use crate::pretend_log::{LogDefect, PretendLog, Told};
+use crate::pretend_log::{LogDefect, PretendLog, Pretends, Told};
 
 /// Which log a run has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogKind {
     Memory,
     Store,
+    SeenIsKept,
+    OkIsTaken,
     Engine,
 }
 
@@ -33,10 +35,15 @@ impl LogKind {
                 | Bug::ReadTooEarly
                 | Bug::GapInRecovery,
             ) => some,
+            Some(Bug::SeeUnkept) => Self::SeenIsKept,
             Some(_) => Self::Memory,
             // Of a sequence of its own: what seeds with memory draw is not changed by it.
             None => match Draws::new(seed ^ 0x10_6b00c).below(8) {
-                0 => Self::Store,
+                0 => match Draws::new(seed ^ 0x9_b0c5).below(3) {
+                    0 => Self::SeenIsKept,
+                    1 => Self::OkIsTaken,
+                    _ => Self::Store,
+                },
                 1 | 2 => Self::Engine,
                 _ => Self::Memory,
             },
@@ -62,13 +69,17 @@ impl SimLog {
             Some(Bug::KeepEpoch) => Some(LogDefect::EpochKept),
             Some(Bug::ReuseOffset) => Some(LogDefect::OffsetReused),
             Some(Bug::ReadTooEarly) => Some(LogDefect::ReadTooEarly),
+            Some(Bug::SeeUnkept) => Some(LogDefect::SeenBeforeKept),
             _ => None,
         };
-        match kind {
-            LogKind::Memory => Self::Memory(MemoryLog),
-            LogKind::Store => Self::Pretend(Box::new(PretendLog::store(seed, defect))),
-            LogKind::Engine => Self::Pretend(Box::new(PretendLog::engine(seed, defect))),
-        }
+        let pretends = match kind {
+            LogKind::Memory => return Self::Memory(MemoryLog),
+            LogKind::Store => Pretends::Store,
+            LogKind::SeenIsKept => Pretends::SeenIsKept,
+            LogKind::OkIsTaken => Pretends::OkIsTaken,
+            LogKind::Engine => Pretends::Engine,
+        };
+        Self::Pretend(Box::new(PretendLog::new(seed, pretends, defect)))
     }
 
     fn pretend(&self) -> Option<&PretendLog> {
@@ -95,7 +106,9 @@ impl SimLog {
     /// Its home has ended without a word.
     pub(crate) fn crash(&mut self) {
         if let Self::Pretend(log) = self {
-            log.crash();
+            // A shard that panics is not the thread that writes. Of what is answered at once, the
+            // contract suite tries what is lost with both.
+            log.crash(log.pretends() == Pretends::OkIsTaken);
         }
     }
 
@@ -136,6 +149,10 @@ impl SimLog {
 }
 
 impl Log for SimLog {
+    fn keeps(&self) -> bool {
+        self.pretend().is_some()
+    }
+
     fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
         match self {
             Self::Memory(log) => log.open(room, topic, fresh_epoch),

@@ -208,6 +208,11 @@ fn an_answer_before_it_is_kept_is_found() {
 }
 
 #[test]
+fn a_message_that_is_heard_before_it_is_kept_is_found() {
+    check(Bug::SeeUnkept, &["what is heard is kept"]);
+}
+
+#[test]
 fn an_answer_before_ones_own_message_is_found() {
     check(Bug::OvertakeEntry, &["ok comes after one's own message"]);
 }

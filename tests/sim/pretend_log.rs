@@ -3,8 +3,9 @@
 //! in between, and says later what is there of a room, or that this cannot be found out. What is
 //! read of a room it says in any order, with each other and with what it keeps.
 //!
-//! As a *store* it leaves the order to the home and keeps in batches; as an *engine* it gives the
-//! order itself. Each step does one thing, drawn from its seed.
+//! As a *store* it leaves the order to the home and keeps in batches; what its `ok` promises is as
+//! the real one's. As an *engine* it gives the order itself. Each step does one thing, drawn from
+//! its seed.
 //!
 //! What it does not model, and which test could notice: bytes on a disk (torn pages are a shorter
 //! list here) and a clock of its own (the store's and the engine's own tests); a budget of what may
@@ -33,6 +34,21 @@ pub(crate) enum LogDefect {
     ReadTooEarly,
     /// Two who read at a time are given each other's answers.
     ReadsSwapped,
+    /// It tells members of what it has not kept.
+    SeenBeforeKept,
+}
+
+/// Which log it pretends to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pretends {
+    /// A store: `ok` comes when a message is kept.
+    Store,
+    /// A store: members hear it then, too.
+    SeenIsKept,
+    /// A store: `ok` comes at once.
+    OkIsTaken,
+    /// An engine.
+    Engine,
 }
 
 /// A room, as it is kept.
@@ -47,6 +63,10 @@ pub(crate) struct Room {
     durable: usize,
     /// How many of them did when the room was opened.
     opened_at: usize,
+    /// How many of them the home has heard of, where that comes after they are kept.
+    heard: usize,
+    /// Its title, if it was made on purpose.
+    founded: Option<String>,
     /// How many there ever were at a time.
     pub(crate) longest: usize,
     lineage: Vec<(u64, Marks)>,
@@ -129,7 +149,7 @@ fn at(offset: u64) -> Marks {
 /// The log. See the module.
 pub(crate) struct PretendLog {
     rng: SplitMix64,
-    is_engine: bool,
+    pretends: Pretends,
     is_calm: bool,
     /// Whether the disk, or the engine, does not take anything.
     is_failing: bool,
@@ -141,20 +161,11 @@ pub(crate) struct PretendLog {
 }
 
 impl PretendLog {
-    /// A log that the home orders for.
-    pub(crate) fn store(seed: u64, defect: Option<LogDefect>) -> Self {
-        Self::new(seed, false, defect)
-    }
-
-    /// A log that orders by itself.
-    pub(crate) fn engine(seed: u64, defect: Option<LogDefect>) -> Self {
-        Self::new(seed, true, defect)
-    }
-
-    fn new(seed: u64, is_engine: bool, defect: Option<LogDefect>) -> Self {
+    /// One of the logs.
+    pub(crate) fn new(seed: u64, pretends: Pretends, defect: Option<LogDefect>) -> Self {
         Self {
             rng: SplitMix64::new(seed),
-            is_engine,
+            pretends,
             is_calm: false,
             is_failing: false,
             epochs: 1 << 60,
@@ -163,6 +174,15 @@ impl PretendLog {
             reads: Vec::new(),
             defect,
         }
+    }
+
+    fn is_engine(&self) -> bool {
+        self.pretends == Pretends::Engine
+    }
+
+    /// What it promises, where that decides what may be seen.
+    pub(crate) fn pretends(&self) -> Pretends {
+        self.pretends
     }
 
     fn one_in(&mut self, count: u64) -> bool {
@@ -277,7 +297,7 @@ impl PretendLog {
     pub(crate) fn step(&mut self) {
         if self.one_in(40) {
             self.is_failing = !self.is_failing;
-            if self.is_failing && !self.is_engine {
+            if self.is_failing && !self.is_engine() {
                 self.doubt_all();
             }
         }
@@ -287,7 +307,7 @@ impl PretendLog {
             return;
         }
         let topic = &topics[usize::try_from(self.rng.next_u64() % count).expect("few")];
-        if self.is_engine {
+        if self.is_engine() {
             if self.one_in(6) {
                 self.other_node(topic);
             }
@@ -384,12 +404,15 @@ impl PretendLog {
     /// Keeps some of what a room has.
     fn keep(&mut self, topic: &str) {
         let draw = self.rng.next_u64();
-        let is_calm = self.is_calm;
+        let (is_calm, pretends) = (self.is_calm, self.pretends);
         let Some(room) = self.rooms.get_mut(topic) else { return };
         let new = (room.entries.len() - room.durable) as u64;
         let count = if is_calm { new } else { draw % (new + 1) };
         room.durable += usize::try_from(count).expect("few");
         let durable = room.durable;
+        if pretends == Pretends::SeenIsKept && room.key.is_some() {
+            room.tell_upto(durable);
+        }
         let all = std::mem::take(&mut room.unanswered);
         let (kept, rest): (VecDeque<_>, _) =
             all.into_iter().partition(|(offset, _)| *offset <= durable);
@@ -416,16 +439,18 @@ impl PretendLog {
         room.turn(epoch, defect);
     }
 
-    /// The home has ended without a word. A store has lost some of what it had not kept.
-    pub(crate) fn crash(&mut self) {
+    /// The home has ended without a word, alone or with what is behind it. In the latter case a
+    /// store has lost some of what it had not kept.
+    pub(crate) fn crash(&mut self, is_alone: bool) {
         self.reads.clear();
         for topic in self.rooms.keys().cloned().collect::<Vec<_>>() {
-            if !self.is_engine {
+            if !self.is_engine() {
                 self.epochs += 1;
                 let (draw, epoch, defect) = (self.rng.next_u64(), self.epochs, self.defect);
                 let Some(room) = self.rooms.get_mut(&topic) else { continue };
                 let unkept = (room.entries.len() - room.durable) as u64;
-                let kept = room.durable + usize::try_from(draw % (unkept + 1)).expect("few");
+                let drawn = if is_alone { unkept } else { draw % (unkept + 1) };
+                let kept = room.durable + usize::try_from(drawn).expect("few");
                 room.entries.truncate(kept);
                 room.durable = kept;
                 room.turn(epoch, defect);
@@ -474,12 +499,29 @@ impl Room {
         }
     }
 
+    /// Tells the home of its messages up to this offset.
+    fn tell_upto(&mut self, last: usize) {
+        while self.heard < last {
+            let Kept { at_ms, said } = &self.entries[self.heard];
+            self.heard += 1;
+            let of = self.unanswered.iter().find(|(offset, _)| *offset == self.heard);
+            self.said.push_back(Told::Entry {
+                ticket: of.map(|(_, ticket)| *ticket),
+                offset: self.heard as u64,
+                rev: self.rev,
+                at_ms: *at_ms,
+                said: Some(said.clone()),
+            });
+        }
+    }
+
     fn opened(&self) -> Opened {
         Opened {
             epoch: self.epoch,
             top: at(self.entries.len() as u64),
             rev: self.rev,
             kept: self.durable as u64,
+            founded: self.founded.as_deref().map(Box::from),
             lineage: self.lineage.clone(),
             tail: self.entries.iter().map(|kept| (kept.at_ms, kept.said.clone())).collect(),
         }
@@ -501,7 +543,10 @@ impl Room {
                 return self.said.push_back(Told::Turned { epoch, kept });
             }
             Some(
-                LogDefect::AckedBeforeKept | LogDefect::ReadTooEarly | LogDefect::ReadsSwapped,
+                LogDefect::AckedBeforeKept
+                | LogDefect::ReadTooEarly
+                | LogDefect::ReadsSwapped
+                | LogDefect::SeenBeforeKept,
             )
             | None => {}
         }
@@ -529,13 +574,18 @@ impl Log for PretendLog {
         if is_refused && !is_later {
             return Opening::Refused(Why::Busy);
         }
-        let is_new = !self.rooms.contains_key(topic);
+        let (is_new, pretends) = (!self.rooms.contains_key(topic), self.pretends);
         let kept = self.rooms.entry(topic.to_owned()).or_default();
         kept.key = Some(room);
         kept.opened_at = kept.durable;
         kept.forget_asker();
         if is_new {
             kept.epoch = fresh_epoch;
+        }
+        if pretends == Pretends::SeenIsKept {
+            // It is opened behind all that was said in it before, and the home hears of all of it.
+            kept.durable = kept.entries.len();
+            kept.heard = kept.durable;
         }
         let opened = (!is_new).then(|| kept.opened());
         if !is_later {
@@ -574,23 +624,50 @@ impl Log for PretendLog {
 
     fn append(&mut self, append: Append<'_>) -> Appended {
         let Append { topic, ticket, top, at_ms, entry, .. } = append;
-        let What::Message(said) = entry.what else { panic!("a home settles nothing yet") };
         if self.is_failing {
-            return Appended::Refused(if self.is_engine { Why::Unavailable } else { Why::Storage });
+            let why = if self.is_engine() { Why::Unavailable } else { Why::Storage };
+            return Appended::Refused(why);
         }
         if self.one_in(30) {
             return Appended::Refused(Why::Busy);
         }
-        let (said, is_engine) = (SaidText::new(said), self.is_engine);
+        let pretends = self.pretends;
         let room = self.rooms.get_mut(topic).expect("it was opened");
-        if is_engine {
+        let said = match entry.what {
+            What::Message(said) => SaidText::new(said),
+            What::Founded { title } => {
+                room.founded = Some(title.to_owned());
+                if pretends == Pretends::OkIsTaken {
+                    return Appended::Kept;
+                }
+                let receipt = Receipt { offset: top.offset, at_ms };
+                room.said.push_back(Told::Kept { ticket, receipt });
+                return Appended::Ordered;
+            }
+            What::Settings => panic!("a home settles nothing yet"),
+        };
+        if pretends == Pretends::Engine {
             let (ticket, judged) = (Some(ticket), entry.judged);
             room.waiting.push_back(Waiting { ticket, judged, at_ms, said });
             return Appended::Later;
         }
-        assert_eq!(top.offset, room.entries.len() as u64, "home and store stand at one place");
+        let at_ms = room.at_ms(at_ms);
+        if pretends != Pretends::SeenIsKept {
+            assert_eq!(top.offset, room.entries.len() as u64, "home and store stand at one place");
+        }
         room.entries.push(Kept { at_ms, said });
         room.longest = room.longest.max(room.entries.len());
+        match pretends {
+            Pretends::OkIsTaken => return Appended::Kept,
+            Pretends::SeenIsKept => {
+                room.unanswered.push_back((room.entries.len(), ticket));
+                if self.defect == Some(LogDefect::SeenBeforeKept) {
+                    room.tell_upto(room.entries.len());
+                }
+                return Appended::Later;
+            }
+            Pretends::Store | Pretends::Engine => {}
+        }
         let (offset, durable) = (room.entries.len(), room.durable);
         if self.defect == Some(LogDefect::AckedBeforeKept) && durable < offset {
             let receipt = Receipt { offset: offset as u64, at_ms };

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::given::Given;
 use super::kind::{Kind, Slot, Word, number, number_or_zero};
-use super::values::Config;
+use super::values::{Config, StoreAck, StoreDeliver};
 use crate::auth::token::Algorithm;
 use crate::limits::READ_BUFFER_BYTES;
 use crate::wire::http::forwarded::ForwardedHeader;
@@ -409,6 +409,24 @@ pub(super) const ALL: &[Key] = &[
         doc: "The folder in which rooms are kept, with all that was said. Without one they are in memory only, and end with the process.",
     },
     Key {
+        name: "store.ack",
+        kind: Kind::Word(Word {
+            words: &StoreAck::NAMES,
+            set: |c, index| c.store.ack = StoreAck::ALL[index],
+            index: |c| StoreAck::ALL.iter().position(|ack| *ack == c.store.ack),
+        }),
+        doc: "When a message is answered `ok`: when it is on disk, or at once. The latter loses what was answered in the last second when the power fails, and in the last 50 ms when the process is killed.",
+    },
+    Key {
+        name: "store.deliver",
+        kind: Kind::Word(Word {
+            words: &StoreDeliver::NAMES,
+            set: |c, index| c.store.deliver = StoreDeliver::ALL[index],
+            index: |c| StoreDeliver::ALL.iter().position(|deliver| *deliver == c.store.deliver),
+        }),
+        doc: "When the members of a room see a message: at once, or when it is on disk, so that nobody sees what may be lost.",
+    },
+    Key {
         name: "store.readers",
         kind: number(1, 16, "", Slot::U16(|c| &mut c.store.readers)),
         doc: "Threads that read rooms and history from there.",
@@ -442,6 +460,16 @@ pub(super) const ALL: &[Key] = &[
             Slot::U64(|c| &mut c.store.reserve_bytes),
         ),
         doc: "How much of the disk stays free: with less, messages are refused as if it were full, while the log can still be moved into the database.",
+    },
+    Key {
+        name: "store.cache_bytes",
+        kind: number(MIB, 64 * GIB, BYTES, Slot::Usize(|c| &mut c.store.cache_bytes)),
+        doc: "Memory for pages of the database: half for the thread that writes, half for those that read. It is a part of `limits.memory_bytes`, of which it takes a quarter at most.",
+    },
+    Key {
+        name: "store.rooms",
+        kind: number(1, 15_000_000, "", Slot::U32(|c| &mut c.store.rooms)),
+        doc: "Rooms that are kept, in use or not; past them no new one can be made. `limits.rooms` bounds those in memory. The list of rooms has all of them, which takes each shard some 150 bytes for one.",
     },
 ];
 

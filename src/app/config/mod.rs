@@ -40,7 +40,10 @@ pub(crate) use keys::help;
 pub use keys::reference;
 pub use problem::{Origin, Problem, Problems};
 pub use sources::{Flags, Surroundings};
-pub use values::{AuthConfig, Config, HttpConfig, Keys, LogConfig, PublicKey, Secret, StoreConfig};
+pub use values::{
+    AuthConfig, Config, HttpConfig, Keys, LogConfig, PublicKey, Secret, StoreAck, StoreConfig,
+    StoreDeliver,
+};
 
 impl Config {
     /// The configuration that file, environment and flags make together, and what is odd about it.

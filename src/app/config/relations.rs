@@ -10,7 +10,7 @@ use super::keys;
 use super::kind::grouped;
 use super::problem::Problem;
 use super::sources::Surroundings;
-use super::values::Config;
+use super::values::{Config, StoreAck, StoreConfig, StoreDeliver};
 use crate::auth::token::Algorithm;
 use crate::limits::FRAME_HEADER_BYTES_MAX;
 
@@ -86,6 +86,13 @@ const RELATIONS: &[AtLeast] = &[
         why: "what is remembered may take twice as much while it grows, and others need the other half",
     },
     AtLeast {
+        key: "limits.memory_bytes",
+        other: "store.cache_bytes",
+        least: |cache| 4 * cache,
+        unless: |config| config.limits.memory_bytes == 0 || config.store.path.is_empty(),
+        why: "the store's pages are a part of it, and others need the rest",
+    },
+    AtLeast {
         key: "presence.tick_max_ms",
         other: "presence.tick_ms",
         least: |tick| tick,
@@ -107,6 +114,7 @@ pub(super) fn check(draft: &mut Draft, surroundings: &Surroundings<'_>) {
     }
     check_keys(draft);
     check_retention(draft);
+    check_store(draft);
     read_public_keys(draft, surroundings);
 }
 
@@ -131,6 +139,16 @@ impl AtLeast {
             );
             draft.add(Problem::new(draft.origin(self.key), message));
         }
+    }
+}
+
+/// What is answered before it is on disk cannot be seen after it is.
+fn check_store(draft: &mut Draft) {
+    let StoreConfig { ack, deliver, .. } = draft.config.store;
+    if (ack, deliver) == (StoreAck::AcceptMayLose1s, StoreDeliver::AfterCommit) {
+        let message = "store.deliver = after_commit: is for store.ack = commit: nobody is answered \
+                       before their message is seen";
+        draft.add(Problem::new(draft.origin("store.deliver"), message.to_owned()));
     }
 }
 

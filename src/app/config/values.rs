@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::auth::token::{Algorithm, Key, KeyError, Parties, Signer, Verifier};
-use crate::limits::{HistoryLimits, Limits, PresenceLimits};
+use crate::limits::{HistoryLimits, Limits, PresenceLimits, STORE_ROOMS};
 use crate::wire::http::forwarded::{ForwardedHeader, Network};
 
 /// Everything that is configured. Its keys are listed in `docs/operating.md` under the same names.
@@ -46,6 +46,10 @@ pub struct Config {
 pub struct StoreConfig {
     /// The folder. Empty: rooms are in memory only, and end with the process.
     pub path: String,
+    /// When a message is answered `ok`.
+    pub ack: StoreAck,
+    /// When the members of a room see it.
+    pub deliver: StoreDeliver,
     /// How many threads read rooms.
     pub readers: u16,
     /// Whether all of a room can be searched, and not only what is in memory.
@@ -58,12 +62,50 @@ pub struct StoreConfig {
     pub keep_bytes: u64,
     /// How much of the disk stays free, in bytes. 0: it is not looked at.
     pub reserve_bytes: u64,
+    /// Bytes of pages that all its threads keep in memory: half of them are the writer's.
+    pub cache_bytes: usize,
+    /// How many rooms are kept.
+    pub rooms: u32,
+}
+
+/// When a message is answered `ok`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreAck {
+    /// When it is on disk.
+    Commit,
+    /// At once.
+    AcceptMayLose1s,
+}
+
+impl StoreAck {
+    /// All of them.
+    pub(super) const ALL: [Self; 2] = [Self::Commit, Self::AcceptMayLose1s];
+    /// Their names, in that order.
+    pub(super) const NAMES: [&'static str; 2] = ["commit", "accept_may_lose_1s"];
+}
+
+/// When the members of a room see a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreDeliver {
+    /// At once.
+    AtOnce,
+    /// When it is on disk.
+    AfterCommit,
+}
+
+impl StoreDeliver {
+    /// All of them.
+    pub(super) const ALL: [Self; 2] = [Self::AtOnce, Self::AfterCommit];
+    /// Their names, in that order.
+    pub(super) const NAMES: [&'static str; 2] = ["at_once", "after_commit"];
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             path: String::new(),
+            ack: StoreAck::Commit,
+            deliver: StoreDeliver::AtOnce,
             readers: 2,
             search: true,
             keep_s: 0,
@@ -71,6 +113,8 @@ impl Default for StoreConfig {
             keep_bytes: 0,
             // What is deleted, and moved from the log into the database, needs some for a while.
             reserve_bytes: 256 * 1_024 * 1_024,
+            cache_bytes: 32 * 1_024 * 1_024,
+            rooms: STORE_ROOMS,
         }
     }
 }

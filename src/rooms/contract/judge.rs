@@ -114,7 +114,14 @@ impl Judge {
             ToMember::Deliver { audience, event, payload: Payload::Json(payload) } => {
                 let topic = usize::try_from(audience.to_u64() >> 8 & 0xff).expect("small");
                 match event {
-                    "new_msg" => self.hear_message(topic, shard, payload),
+                    "new_msg" => {
+                        if log.shows_only_kept() {
+                            let (_, durable) = log.truth(TOPICS[topic]).expect("it keeps");
+                            let is_kept = number(payload, "offset") <= durable as u64;
+                            assert!(is_kept, "what is heard is kept: {payload} of {durable}");
+                        }
+                        self.hear_message(topic, shard, payload);
+                    }
                     "ping" => self.hear_own(topic, shard, number(payload, "n")),
                     "room_epoch" => {
                         self.seen.insert("turn");
@@ -230,7 +237,8 @@ impl Judge {
         }
         if let Some((truth, durable)) = log.truth(TOPICS[topic]) {
             let at = usize::try_from(offset).expect("few");
-            assert!(at <= durable, "ok comes after it is kept: {offset} of {durable}");
+            let is_kept = at <= durable || log.may_lose_acked();
+            assert!(is_kept, "ok comes after it is kept: {offset} of {durable}");
             if told.is_some() {
                 assert_eq!(truth[at - 1], said, "and what is kept is that");
             }
@@ -300,6 +308,17 @@ impl Judge {
             let told =
                 self.told.entry((topic, epoch(message), offset)).or_insert_with(|| body.to_owned());
             assert_eq!(told, body, "an offset has one message");
+        }
+    }
+
+    /// Forgets what was answered `ok` and is not there any more, which its log has said may be.
+    pub(super) fn forget_lost<L: Subject>(&mut self, log: &L) {
+        let lasts = TOPICS.map(|topic| log.truth(topic).map_or(0, |(truth, _)| truth.len() as u64));
+        let count = self.acked.len();
+        self.acked.retain(|(topic, offset, _)| *offset <= lasts[*topic]);
+        self.keys.retain(|(topic, ..), offset| *offset <= lasts[*topic]);
+        if self.acked.len() < count {
+            self.seen.insert("lost");
         }
     }
 

@@ -22,6 +22,7 @@ use super::reader::Reader;
 use super::schema;
 use super::stats::StoreStats;
 use super::writer::NewWriter;
+use crate::limits::STORE_ROOMS;
 
 /// The least SQLite that does not corrupt its log when two connections checkpoint at once.
 const SQLITE_MIN: i32 = 3_051_003;
@@ -46,6 +47,8 @@ pub struct Options {
     pub reader_cache_bytes: usize,
     /// Whether messages can be found by their words, beyond what is in memory.
     pub search: bool,
+    /// How many rooms there may be. Those that are open when there are as many may still begin.
+    pub rooms_max: u32,
 }
 
 impl Options {
@@ -58,6 +61,7 @@ impl Options {
             writer_cache_bytes: 16 * MIB,
             reader_cache_bytes: 8 * MIB,
             search: true,
+            rooms_max: STORE_ROOMS,
         }
     }
 }
@@ -127,7 +131,7 @@ impl Disk {
         for folder in [Some(&*options.path), options.path.parent()].into_iter().flatten() {
             sync_folder(folder)?;
         }
-        let writer = NewWriter::new(conn, lives, Arc::clone(&lock))?;
+        let writer = NewWriter::new(conn, lives, options.rooms_max, Arc::clone(&lock))?;
         let behind = Arc::default();
         Ok((Self { options, guest_secret, behind, lock }, writer))
     }

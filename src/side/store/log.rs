@@ -5,13 +5,22 @@
 //!        <─ LogAnswer ───────────────────          <─ FromStore ── writer, readers
 //! ```
 //!
-//! The home gives the order, so an append is `Ordered` in the call, and the answer follows when it
-//! is on disk. Nothing here waits: what the rings do not take, the port keeps, up to a bound from
-//! which on appends are refused.
+//! What an append is in the call is the [`Promise`] that the store was started with, and is chosen
+//! here only:
+//!
+//! | | `append` says | members hear it | the answer |
+//! |---|---|---|---|
+//! | [`Promise::OkIsKept`] | `Ordered` | in the call | when it is on disk |
+//! | [`Promise::SeenIsKept`] | `Later` | when it is on disk | then |
+//! | [`Promise::OkIsTaken`] | `Kept` | in the call | in the call |
+//!
+//! Nothing here waits: what the rings do not take, the port keeps, up to a bound from which on
+//! appends are refused.
 //!
 //! Invariants:
 //!
-//! 1. an append that was taken is told as kept once, or in doubt and later as kept;
+//! 1. an append that was taken is told as kept once, or in doubt and later as kept; of
+//!    [`Promise::OkIsTaken`] nothing more is told;
 //! 2. while the store fails, nothing is taken that would need a place;
 //! 3. what waits for the writer is bounded;
 //! 4. what was taken reaches the writer, or the store's end is one without order: members may have
@@ -28,10 +37,11 @@ use std::time::{Duration, Instant};
 use crate::limits::STORE_WAITING_BYTES_MAX;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{
-    Append, Appended, Find, Log, LogAnswer, LogEnd, Marks, Opening, Read, Ticket, What, Why,
+    Append, Appended, Entry, Find, Judged, Log, LogAnswer, LogEnd, Marks, Opening, Read, SaidText,
+    Ticket, What, Why,
 };
 use crate::link::record::Field;
-use crate::link::store::{FromStore, ToStore, read_hits, read_whole};
+use crate::link::store::{FromStore, List, ToStore, read_hits, read_listed, read_whole};
 use crate::mesh::{Port, Wake};
 
 /// How long a shard that ends waits for the writer, at most.
@@ -40,11 +50,28 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 /// Between two looks at how much of it the writer has taken.
 const LAST_LOOK: Duration = Duration::from_millis(1);
 
+/// What an `ok` promises, and what members see. See the module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Promise {
+    /// What was answered `ok` is on disk. Members may see more.
+    #[default]
+    OkIsKept,
+    /// What members see is on disk.
+    SeenIsKept,
+    /// What was answered `ok` will be on disk within a second, if nothing fails until then.
+    OkIsTaken,
+}
+
 /// The log of a shard's rooms. See the module.
 pub struct StoreLog {
     port: Port,
+    promise: Promise,
     /// What the mesh calls the writer.
     writer: u16,
+    /// And the reader that lists rooms for this shard.
+    lister: u16,
+    /// The number of the list that is awaited.
+    listing: Option<u64>,
     /// Whether there is an index of words.
     finds: bool,
     /// Counts what is asked, over all lives of the shard.
@@ -53,6 +80,9 @@ pub struct StoreLog {
     opening: HashMap<u64, RoomKey, ahash::RandomState>,
     /// Appends that are not known to be kept, in their order.
     under_way: VecDeque<UnderWay>,
+    /// The last place that was given in rooms of which members have not heard all that has one: its
+    /// offset, and when it was accepted.
+    unheard: HashMap<RoomKey, (u64, u64), ahash::RandomState>,
     /// Up to which number appends are kept.
     kept_through: u64,
     /// Of those under way, how many are to be told that they are in doubt, and which is the next.
@@ -60,7 +90,7 @@ pub struct StoreLog {
     /// What is to be read, by the number of that.
     reading: HashMap<u64, (RoomKey, Ticket), ahash::RandomState>,
     /// Rooms that could not be opened, and what could not be read, which have not been told.
-    not_opened: Vec<RoomKey>,
+    not_opened: Vec<(RoomKey, Why)>,
     not_read: Vec<(RoomKey, Ticket)>,
     /// What was let go of in rooms that were still to be opened, and up to where: a reader may have
     /// found it there.
@@ -72,24 +102,35 @@ pub struct StoreLog {
     record: Vec<u8>,
 }
 
-#[derive(Clone, Copy)]
 struct UnderWay {
     number: u64,
     room: RoomKey,
     ticket: Ticket,
     receipt: Receipt,
+    /// What members have not heard yet, and what that was judged by.
+    unheard: Option<(Judged, SaidText)>,
 }
 
 impl StoreLog {
     /// The end of a shard whose port of the store's mesh this is.
-    pub(super) fn new(port: Port, writer: u16, finds: bool, is_lost: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        port: Port,
+        promise: Promise,
+        (writer, lister): (u16, u16),
+        finds: bool,
+        is_lost: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             port,
+            promise,
             writer,
             finds,
+            lister,
+            listing: None,
             number: 0,
             opening: HashMap::default(),
             under_way: VecDeque::new(),
+            unheard: HashMap::default(),
             kept_through: 0,
             doubted: 0..0,
             reading: HashMap::default(),
@@ -137,19 +178,34 @@ impl StoreLog {
             let UnderWay { room, ticket, .. } = self.under_way[index];
             return Some(LogAnswer::Refused { room, ticket, why: Why::Unconfirmed });
         }
-        if let Some(room) = self.not_opened.pop() {
-            return Some(LogAnswer::NotOpened { room, why: Why::Storage });
-        }
-        if let Some((room, ticket)) = self.not_read.pop() {
-            return Some(LogAnswer::NotRead { room, ticket, why: Why::Storage });
+        if let Some((room, why)) = self.not_opened.pop() {
+            return Some(LogAnswer::NotOpened { room, why });
         }
         if let Some(at) = self.let_go.iter().position(|of| self.is_open(of)) {
             let (room, through) = self.let_go.swap_remove(at);
             return Some(LogAnswer::LetGo { room, through });
         }
-        let kept = self.under_way.pop_front_if(|first| first.number <= self.kept_through)?;
-        let UnderWay { room, ticket, receipt, .. } = kept;
+        let first = self.under_way.front_mut().filter(|first| first.number <= self.kept_through)?;
+        let (room, ticket, receipt) = (first.room, first.ticket, first.receipt);
+        if let Some((judged, said)) = first.unheard.take() {
+            // Members first, and then the answer.
+            return Some(LogAnswer::Entry { room, ticket, receipt, judged, said });
+        }
+        self.under_way.pop_front();
+        if self.unheard.get(&room).is_some_and(|(last, _)| *last == receipt.offset) {
+            self.unheard.remove(&room);
+        }
+        if let Some((room, ticket)) = self.not_read.pop() {
+            return Some(LogAnswer::NotRead { room, ticket, why: Why::Storage });
+        }
         Some(LogAnswer::Kept { room, ticket, receipt })
+    }
+
+    /// The place of a message: behind the last one that its room has heard of, or that has a place
+    /// and is not heard of yet.
+    fn place(&self, room: RoomKey, top: Marks, at_ms: u64) -> Receipt {
+        let (last, last_ms) = self.unheard.get(&room).copied().unwrap_or_default();
+        Receipt { offset: top.offset.max(last) + 1, at_ms: at_ms.max(last_ms) }
     }
 
     /// Whether a room of which something was let go of is not to be opened first.
@@ -174,9 +230,10 @@ impl StoreLog {
                 let opened = found.map(crate::link::store::Found::opened);
                 return Some(LogAnswer::Opened { room, opened });
             }
-            FromStore::NotOpened { number } => {
+            FromStore::NotOpened { number, is_full } => {
                 let room = self.opening.remove(&number)?;
-                return Some(LogAnswer::NotOpened { room, why: Why::Storage });
+                let why = if is_full { Why::Full } else { Why::Storage };
+                return Some(LogAnswer::NotOpened { room, why });
             }
             FromStore::Read { number, run } => {
                 let (room, ticket) = self.reading.remove(&number)?;
@@ -198,13 +255,21 @@ impl StoreLog {
                 // Nobody knows for how long.
                 let mut opening: Vec<_> = self.opening.drain().collect();
                 opening.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
-                self.not_opened.extend(opening.into_iter().map(|(_, room)| room));
+                self.not_opened.extend(opening.into_iter().map(|(_, room)| (room, Why::Storage)));
                 let mut reading: Vec<_> = self.reading.drain().collect();
                 reading.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
                 self.not_read.extend(reading.into_iter().map(|(_, read)| read));
             }
             FromStore::Healed {} => self.is_failing = false,
             FromStore::LetGo { room, through } => self.let_go.push((room, through)),
+            FromStore::Listed { number, rooms, next } => {
+                self.listing.take_if(|awaited| *awaited == number)?;
+                return Some(LogAnswer::Listed { rooms: read_listed(rooms), next });
+            }
+            FromStore::NotListed { number } => {
+                self.listing.take_if(|awaited| *awaited == number)?;
+                return Some(LogAnswer::NotListed);
+            }
         }
         None
     }
@@ -237,17 +302,39 @@ impl Log for StoreLog {
     }
 
     fn append(&mut self, append: Append<'_>) -> Appended {
-        let Append { room, ticket, top, at_ms, entry, .. } = append;
-        let What::Message(said) = entry.what else { unreachable!("a home settles nothing yet") };
+        let Append { room, ticket, top, at_ms, entry: Entry { judged, what }, .. } = append;
         if let Some(why) = self.refuses() {
             return Appended::Refused(why);
         }
         let number = self.next_number();
-        let Marks { offset, .. } = top;
-        let receipt = Receipt { offset: offset + 1, at_ms };
-        self.under_way.push_back(UnderWay { number, room, ticket, receipt });
-        self.send(ToStore::Append { number, room, top, at_ms, said });
-        Appended::Ordered
+        let (receipt, said) = match what {
+            What::Message(said) => {
+                let receipt = self.place(room, top, at_ms);
+                let Receipt { offset, at_ms } = receipt;
+                let top = Marks { offset: offset - 1, ..top };
+                self.send(ToStore::Append { number, room, top, at_ms, said });
+                (receipt, Some(said))
+            }
+            What::Founded { title } => {
+                self.send(ToStore::Founding { number, room, at_ms, title });
+                (Receipt { offset: top.offset, at_ms }, None)
+            }
+            What::Settings => unreachable!("a home settles nothing yet"),
+        };
+        let (appended, unheard) = match self.promise {
+            Promise::OkIsTaken => return Appended::Kept,
+            Promise::OkIsKept => (Appended::Ordered, None),
+            // A founding is heard of with its answer.
+            Promise::SeenIsKept => (
+                if said.is_some() { Appended::Later } else { Appended::Ordered },
+                said.map(|said| (judged, SaidText::new(said))),
+            ),
+        };
+        if unheard.is_some() {
+            self.unheard.insert(room, (receipt.offset, receipt.at_ms));
+        }
+        self.under_way.push_back(UnderWay { number, room, ticket, receipt, unheard });
+        appended
     }
 
     fn reads(&self) -> bool {
@@ -281,7 +368,17 @@ impl Log for StoreLog {
     }
 
     fn close(&mut self, room: RoomKey) {
+        self.unheard.remove(&room);
         self.send(ToStore::Close { room });
+    }
+
+    fn list(&mut self, after: u64) -> bool {
+        let number = self.next_number();
+        self.listing = Some(number);
+        self.record.clear();
+        List { number, after }.put(&mut self.record);
+        self.port.send(self.lister, &self.record);
+        true
     }
 }
 
@@ -319,11 +416,13 @@ impl LogEnd for StoreLog {
     fn restarted(&mut self) {
         self.opening.clear();
         self.under_way.clear();
+        self.unheard.clear();
         self.doubted = 0..0;
         self.reading.clear();
         self.not_opened.clear();
         self.not_read.clear();
         self.let_go.clear();
+        self.listing = None;
         self.send(ToStore::Restarted {});
     }
 }

@@ -8,9 +8,9 @@
 //!
 //! `log` is a shard's end, `threads` is the other; `disk` opens the folder, `schema` is what is in
 //! the file, `writer` and `reader` are its two ways in, `batch` is what goes into a commit,
-//! `faults` decides what a failure means, `retention` lets go of what is old, `row` is the form of
-//! a message. `copy` makes a backup, which `socket` is asked for; `tools` are those of the command
-//! line.
+//! `pace` says when that is written, `faults` decides what a failure means, `retention` lets go of
+//! what is old, `row` is the form of a message. `copy` makes a backup, which `socket` is asked for;
+//! `tools` are those of the command line.
 //!
 //! Invariants:
 //!
@@ -29,6 +29,7 @@ mod error;
 mod faults;
 mod index;
 mod log;
+mod pace;
 mod reader;
 mod retention;
 mod row;
@@ -49,7 +50,7 @@ pub(crate) use tests::{Folder, Kept};
 
 pub use disk::Options;
 pub use error::{Cause, StoreError};
-pub use log::StoreLog;
+pub use log::{Promise, StoreLog};
 pub use reader::TailBounds;
 pub use retention::Keep;
 pub use stats::StoreStats;

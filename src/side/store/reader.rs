@@ -16,9 +16,9 @@ use super::error::{Cause, StoreError};
 use super::index::{Words, find};
 use super::row::{OFFSET_MAX, id_of, offset_of, sum_of};
 use super::writer::top_of;
-use crate::limits::LINEAGE_EPOCHS_MAX;
+use crate::limits::{LINEAGE_EPOCHS_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX};
 use crate::link::log::{Marks, Part, Said, Sought, Wanted};
-use crate::link::store::{Found, Run, push_hit};
+use crate::link::store::{Found, Run, push_hit, push_listed};
 
 /// How long a read may take, in milliseconds.
 const READ_MS_MAX: u64 = 500;
@@ -59,6 +59,7 @@ pub struct TailBounds {
 pub(super) struct Loaded {
     epoch: u64,
     top: Marks,
+    founded: Option<Box<str>>,
     lineage: Vec<u8>,
     tail: Vec<u8>,
 }
@@ -66,8 +67,8 @@ pub(super) struct Loaded {
 impl Loaded {
     /// As it is told.
     pub(super) fn found(&self) -> Found<'_> {
-        let Self { epoch, top, lineage, tail } = self;
-        Found { epoch: *epoch, top: *top, lineage, tail }
+        let Self { epoch, top, founded, lineage, tail } = self;
+        Found { epoch: *epoch, top: *top, founded: founded.as_deref(), lineage, tail }
     }
 }
 
@@ -120,6 +121,7 @@ impl Reader {
         // One look, whatever is written meanwhile.
         let look = self.conn.unchecked_transaction()?;
         let top = top_of(&look, id)?;
+        let founded = founded(&look, id)?;
         let (epoch, lineage) = epochs(&look, id)?;
         let sql = "SELECT id, at, user, name, body, key, reply_to, sum FROM message \
                    WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3";
@@ -147,7 +149,7 @@ impl Reader {
                 break;
             }
         }
-        Ok(Loaded { epoch, top, lineage, tail: pieces.backwards() })
+        Ok(Loaded { epoch, top, founded, lineage, tail: pieces.backwards() })
     }
 
     /// Reads messages of a room, without a hole: those next to the end of what is wanted, the upper
@@ -250,6 +252,42 @@ impl Reader {
         Ok(Some((hits, true)))
     }
 
+    /// Appends some of the rooms behind an id that `is_wanted` names to a list. Returns behind
+    /// which id there may be more.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite, and if it takes too long.
+    pub(super) fn list(
+        &mut self,
+        after: u64,
+        is_wanted: impl Fn(&str) -> bool,
+        rooms: &mut Vec<u8>,
+    ) -> Result<Option<u64>, StoreError> {
+        self.begin();
+        let sql = "SELECT id, name, CASE WHEN founded THEN title END FROM room WHERE id > ?1 \
+                   ORDER BY id LIMIT ?2";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let mut found = statement.query(params![after, STORE_LISTED_LOOKS_MAX])?;
+        let (mut looked_at, mut listed, mut last) = (0, 0, 0);
+        while let Some(row) = found.next()? {
+            let (id, topic) = (row.get::<_, i64>(0)?, row.get_ref(1)?);
+            (looked_at, last) = (looked_at + 1, id.cast_unsigned());
+            // A name that is damaged is nobody's.
+            let Ok(topic) = topic.as_str() else { continue };
+            if is_wanted(topic) {
+                let title = row.get_ref(2)?.as_str_or_null().unwrap_or_default();
+                push_listed(rooms, topic, title);
+                listed += 1;
+            }
+            if listed == STORE_LISTED_MAX {
+                return Ok(Some(last));
+            }
+        }
+        Ok((looked_at == STORE_LISTED_LOOKS_MAX).then_some(last))
+    }
+
     #[cfg(test)]
     pub(super) fn conn(&self) -> &Connection {
         self.begin();
@@ -296,6 +334,12 @@ impl Pieces {
         }
         bytes
     }
+}
+
+/// The title of a room, if it was made on purpose.
+fn founded(look: &Connection, id: u32) -> Result<Option<Box<str>>, StoreError> {
+    let sql = "SELECT CASE WHEN founded THEN title END FROM room WHERE id = ?1";
+    Ok(look.prepare_cached(sql)?.query_row([id], |row| row.get(0))?)
 }
 
 /// The epoch that a room is in, and those before it.

@@ -105,7 +105,8 @@ impl Home {
         let mut openings = Vec::new();
         self.writer.write(&batch, &mut openings).expect("it is written");
         let [opening] = &openings[..] else { panic!("one was opened: {openings:?}") };
-        assert_eq!(*opening, Question { shard: 0, number, id: opening.id, asked: Asked::Tail });
+        let Question { id, is_full, .. } = *opening;
+        assert_eq!(*opening, Question { shard: 0, number, id, is_full, asked: Asked::Tail });
         opening.id
     }
 
@@ -367,7 +368,10 @@ fn a_room_that_the_index_mistakes_for_another_is_not_opened_and_others_are() {
     }
     let mut openings = Vec::new();
     writer.write(&batch, &mut openings).unwrap();
-    assert_eq!(openings, [Question { shard: 0, number: 8, id: Some(1), asked: Asked::Tail }]);
+    assert_eq!(
+        openings,
+        [Question { shard: 0, number: 8, id: Some(1), asked: Asked::Tail, is_full: false }]
+    );
     let damaged = writer.take_damaged();
     assert!(matches!(&damaged[..], [room] if room.number == 9), "{damaged:?}");
 }

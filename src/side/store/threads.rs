@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   "store-writer"    take what all rings hold ─ one commit ─ Kept, Opened, Load ─ checkpoint, or rest
-//!   "store-reader-0"  Load ─ Opened, Read, Found
+//!   "store-reader-0"  Load ─ Opened, Read, Found; List ─ Listed
 //!   "store-indexer"   see `index`
 //! ```
 //!
@@ -31,20 +31,22 @@ use super::disk::{Disk, Options};
 use super::error::StoreError;
 use super::faults::{Faults, State};
 use super::index::Behind;
-use super::log::StoreLog;
+use super::log::{Promise, StoreLog};
+use super::pace::Pace;
 use super::reader::{Reader, TailBounds};
 use super::retention::{Keep, Retention, vacuum};
 use super::socket::{Request, Requests};
 use super::space::free_bytes;
 use super::stats::{ReadKind, StoreStats};
-use super::writer::{Damaged, Question, Writer};
+use super::writer::{Damaged, OnDisk, Question, Writer};
 use crate::limits::{
     STORE_BATCH_BYTES_MAX, STORE_BATCH_MAX, STORE_CHECKPOINT_BYTES, STORE_CHECKPOINT_IDLE_BYTES,
-    STORE_REST_MS, STORE_SPACE_MS, STORE_VACUUM_PAGES,
+    STORE_GATHER_MS, STORE_REST_MS, STORE_SPACE_MS, STORE_VACUUM_PAGES,
 };
 use crate::link::log::Part;
 use crate::link::record::Field;
-use crate::link::store::{FromStore, Load, LoadPart, Run, ToStore, read_whole};
+use crate::link::settings::home_of;
+use crate::link::store::{FromStore, List, Load, LoadPart, Run, ToStore, read_whole};
 use crate::mesh::{Port, Wake, connect_with};
 
 /// A store that runs. It ends with [`Store::stop`]; dropped without that, its end is one without
@@ -83,6 +85,8 @@ pub struct Start {
     pub reserve_bytes: u64,
     /// The clock, in milliseconds of Unix time: for what is let go of by its age.
     pub unix_ms: fn() -> u64,
+    /// What an `ok` promises.
+    pub promise: Promise,
     /// The size of a ring between a shard and a thread, in words: a power of two.
     pub ring_words: usize,
     /// What is done when a thread of the store panics: it is a defect, and nothing is kept from
@@ -121,7 +125,7 @@ impl Store {
     ///
     /// If there is no reader, or if the size of rings is not a power of two.
     pub fn start(start: Start) -> Result<(Self, Vec<StoreLog>), StoreError> {
-        let Start { options, tail, made_secret, now_ms, shards, readers, .. } = start;
+        let Start { options, tail, made_secret, now_ms, shards, readers, promise, .. } = start;
         assert!(readers > 0, "rooms are loaded by a reader");
         let folder = options.path.clone();
         let (disk, new_writer) = Disk::open(options, &made_secret, now_ms)?;
@@ -135,13 +139,16 @@ impl Store {
         let (stop, stats) = (Arc::new(AtomicBool::new(false)), Arc::<StoreStats>::default());
         let is_lost = Arc::new(AtomicBool::new(false));
         let finds = disk.has_index();
-        let end = |port| StoreLog::new(port, shards, finds, Arc::clone(&is_lost));
-        let logs = ports.into_iter().map(end).collect();
+        let end = |(shard, port)| {
+            let lister = shards + 1 + shard % readers;
+            StoreLog::new(port, promise, (shards, lister), finds, Arc::clone(&is_lost))
+        };
+        let logs = (0..).zip(ports).map(end).collect();
         let mut handles = Vec::new();
         for (index, port) in reader_ports.into_iter().enumerate() {
             let (stop, panics) = (Arc::clone(&stop), Panics(Arc::clone(&start.on_panic)));
             let stats = Arc::clone(&stats);
-            let reader = ReaderThread { port, reader: disk.reader()?, tail, stats };
+            let reader = ReaderThread { port, reader: disk.reader()?, shards, tail, stats };
             handles.push(spawn(format!("store-reader-{index}"), move || {
                 let _panics = panics;
                 reader.run(&stop);
@@ -174,6 +181,7 @@ impl Store {
                 kept: vec![0; usize::from(shards)],
                 messages: 0,
                 faults: Faults::new(),
+                pace: Pace::of(promise),
                 stats: writer_stats,
                 began: Instant::now(),
                 written_ms: 0,
@@ -254,6 +262,7 @@ struct WriterThread {
     /// How many messages are in the batch.
     messages: usize,
     faults: Faults,
+    pace: Pace,
     stats: Arc<StoreStats>,
     began: Instant,
     /// When something was written last, in milliseconds since it began.
@@ -300,19 +309,30 @@ impl WriterThread {
                         continue;
                     }
                     self.gather();
+                    let now_ms = self.now_ms();
+                    let due_ms = if is_last || self.is_batch_full() {
+                        now_ms
+                    } else {
+                        self.pace.commit_due_ms()
+                    };
                     let is_idle = self.batch.is_empty();
-                    if !is_idle {
+                    let is_due = !is_idle && due_ms <= now_ms;
+                    if is_due {
                         self.write();
                     }
-                    if self.let_go_if_due() || !is_idle {
+                    if self.let_go_if_due() || is_due {
                         continue;
                     }
-                    let rest_ms = self.rest();
-                    if self.faults.state() != State::Working {
-                        // A checkpoint can fail too.
-                        continue;
+                    if is_idle {
+                        let rest_ms = self.rest();
+                        if self.faults.state() != State::Working {
+                            // A checkpoint can fail too.
+                            continue;
+                        }
+                        rest_ms
+                    } else {
+                        Some(due_ms - now_ms)
                     }
-                    rest_ms
                 }
                 State::Failing { due_ms, .. } if due_ms <= self.now_ms() => {
                     self.try_again();
@@ -339,13 +359,25 @@ impl WriterThread {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Whether the batch has as much as a commit may have.
+    fn is_batch_full(&self) -> bool {
+        self.batch.len() >= STORE_BATCH_MAX || self.batch.bytes() >= STORE_BATCH_BYTES_MAX
+    }
+
     /// Takes what the rings hold, up to what a commit may have.
     fn gather(&mut self) {
-        while self.batch.len() < STORE_BATCH_MAX && self.batch.bytes() < STORE_BATCH_BYTES_MAX {
+        let now_ms = self.now_ms();
+        while !self.is_batch_full() {
             let Some(shard) = self.port.recv(&mut self.record) else { return };
-            if let ToStore::Append { number, .. } = read_whole(&self.record) {
-                self.kept[usize::from(shard)] = number;
-                self.messages += 1;
+            let record = read_whole(&self.record);
+            self.pace.note_gathered(&record, now_ms);
+            match record {
+                ToStore::Append { number, .. } => {
+                    self.kept[usize::from(shard)] = number;
+                    self.messages += 1;
+                }
+                ToStore::Founding { number, .. } => self.kept[usize::from(shard)] = number,
+                _ => {}
             }
             self.batch.push(shard, &self.record);
         }
@@ -354,8 +386,11 @@ impl WriterThread {
     /// Commits the batch, and tells of it.
     fn write(&mut self) {
         let began = Instant::now();
-        match self.writer.write(&self.batch, &mut self.questions) {
+        let sync = self.pace.sync_of_commit(self.now_ms());
+        let written = self.writer.set_sync(sync);
+        match written.and_then(|()| self.writer.write(&self.batch, &mut self.questions)) {
             Ok(()) => {
+                self.pace.note_committed(sync);
                 let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                 self.stats.committed(self.messages, took_us, self.writer.wal_bytes());
                 self.written_ms = self.now_ms();
@@ -379,11 +414,14 @@ impl WriterThread {
         for Damaged { shard, number, error } in self.writer.take_damaged() {
             self.stats.failed(error.cause());
             tracing::error!(%error, "a room cannot be opened: the file is damaged");
-            self.send(shard, FromStore::NotOpened { number });
+            self.send(shard, FromStore::NotOpened { number, is_full: false });
         }
         let mut questions = std::mem::take(&mut self.questions);
-        for Question { shard, number, id, asked } in questions.drain(..) {
+        for Question { shard, number, id, is_full, asked } in questions.drain(..) {
             match (id, asked.part()) {
+                (None, LoadPart::Tail) if is_full => {
+                    self.send(shard, FromStore::NotOpened { number, is_full });
+                }
                 (None, LoadPart::Tail) => {
                     self.send(shard, FromStore::Opened { number, found: None });
                 }
@@ -438,7 +476,9 @@ impl WriterThread {
         self.space.due_ms = 0;
         let healed = self.look_at_space().and_then(|()| self.writer.heal()).and_then(|is_fit| {
             if is_fit && !self.batch.is_empty() {
+                self.writer.set_sync(OnDisk::Now)?;
                 self.writer.write(&self.batch, &mut self.questions)?;
+                self.pace.note_committed(OnDisk::Now);
             }
             Ok(is_fit)
         });
@@ -462,7 +502,12 @@ impl WriterThread {
             return;
         }
         match self.writer.checkpoint() {
-            Ok(()) => self.stats.set_wal_bytes(self.writer.wal_bytes()),
+            Ok(is_all) => {
+                if is_all {
+                    self.pace.note_synced();
+                }
+                self.stats.set_wal_bytes(self.writer.wal_bytes());
+            }
             Err(error) => self.fail(&error),
         }
     }
@@ -545,11 +590,20 @@ impl WriterThread {
             return Some(0);
         }
         let due_ms = self.retention.due_ms().map(|due_ms| due_ms.saturating_sub(self.now_ms()));
+        // What was answered is on disk in time, whether more is said or not.
+        if self.pace.sync_due_ms().is_some_and(|due_ms| due_ms <= self.now_ms()) {
+            self.checkpoint(0);
+        }
+        let sync_ms = self.pace.sync_due_ms().map(|due_ms| {
+            // At least a moment: where it is past, a reader is in the way.
+            due_ms.saturating_sub(self.now_ms()).max(STORE_GATHER_MS)
+        });
         let rest_ms = self.tidy();
-        due_ms.into_iter().chain(rest_ms).min()
+        [due_ms, sync_ms, rest_ms].into_iter().flatten().min()
     }
 
-    /// Moves what is in the log into the database.
+    /// Moves and empties the log, if it is large or was left alone for long. Returns as
+    /// [`WriterThread::rest`] does.
     fn tidy(&mut self) -> Option<u64> {
         self.checkpoint(STORE_CHECKPOINT_IDLE_BYTES);
         if self.writer.is_wal_empty() {
@@ -563,6 +617,7 @@ impl WriterThread {
         match self.writer.empty_wal() {
             Ok(true) => {
                 self.stats.set_wal_bytes(0);
+                self.pace.note_synced();
                 None
             }
             // A reader is in the way: it ends in time.
@@ -609,6 +664,7 @@ impl WriterThread {
 struct ReaderThread {
     port: Port,
     reader: Reader,
+    shards: u16,
     tail: TailBounds,
     stats: Arc<StoreStats>,
 }
@@ -619,7 +675,11 @@ impl ReaderThread {
         let (mut record, mut answer) = (Vec::new(), Vec::new());
         while !stop.load(Ordering::Acquire) {
             self.port.woke();
-            while let Some(_writer) = self.port.recv(&mut record) {
+            while let Some(from) = self.port.recv(&mut record) {
+                if from < self.shards {
+                    self.list(from, &mut record);
+                    continue;
+                }
                 let load: Load<'_> = read_whole(&record);
                 let shard = load.shard;
                 answer.clear();
@@ -647,7 +707,7 @@ impl ReaderThread {
                     Err(error) => {
                         self.stats.failed(error.cause());
                         tracing::error!(%error, id, "a room cannot be loaded");
-                        FromStore::NotOpened { number }.put(record);
+                        FromStore::NotOpened { number, is_full: false }.put(record);
                     }
                 }
                 ReadKind::Room
@@ -685,5 +745,22 @@ impl ReaderThread {
         if damaged > 0 {
             tracing::error!(id, "a room has a message that is not what was written");
         }
+    }
+
+    /// Tells a shard some of the rooms whose home it is.
+    fn list(&mut self, shard: u16, record: &mut Vec<u8>) {
+        let List { number, after } = read_whole(record);
+        let is_its = |topic: &str| home_of(topic, self.shards) == shard;
+        let mut rooms = Vec::new();
+        record.clear();
+        match self.reader.list(after, is_its, &mut rooms) {
+            Ok(next) => FromStore::Listed { number, rooms: &rooms, next }.put(record),
+            Err(error) => {
+                tracing::error!(%error, "the rooms that are kept cannot be listed");
+                FromStore::NotListed { number }.put(record);
+            }
+        }
+        self.port.send(shard, record);
+        self.port.end_turn();
     }
 }

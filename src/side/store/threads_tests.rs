@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use super::disk::Options;
 use super::error::StoreError;
-use super::log::StoreLog;
+use super::log::{Promise, StoreLog};
 use super::reader::TailBounds;
 use super::retention::Keep;
 use super::tests::{Folder, key, said};
 use super::threads::{Start, Store};
 use super::tools;
+use crate::limits::STORE_LISTED_MAX;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{
     Append, Appended, Entry, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Part, Read,
     Said, Stretch, Wanted, What, Why,
 };
 use crate::link::record::Field;
+use crate::link::settings::home_of;
 use crate::link::store::FromStore;
 use crate::mesh::{Wake, connect_with};
 
@@ -50,8 +52,27 @@ fn start_with(
     keep: Keep,
     reserve_bytes: u64,
 ) -> (Store, Vec<Home>) {
+    start_as(Options::at(&folder.0), shards, readers, Promise::OkIsKept, (keep, reserve_bytes))
+}
+
+fn start_promising(
+    options: Options,
+    shards: u16,
+    readers: u16,
+    promise: Promise,
+) -> (Store, Vec<Home>) {
+    start_as(options, shards, readers, promise, (Keep::default(), 0))
+}
+
+fn start_as(
+    options: Options,
+    shards: u16,
+    readers: u16,
+    promise: Promise,
+    (keep, reserve_bytes): (Keep, u64),
+) -> (Store, Vec<Home>) {
     let (store, logs) = Store::start(Start {
-        options: Options::at(&folder.0),
+        options,
         tail: TAIL,
         made_secret: [7; 32],
         now_ms: 1_000,
@@ -61,6 +82,7 @@ fn start_with(
         sweep_ms: 1,
         reserve_bytes,
         unix_ms: || 1_000_000,
+        promise,
         // So small that records cross in pieces.
         ring_words: 64,
         on_panic: Arc::new(|| {}),
@@ -115,6 +137,23 @@ impl Home {
         let top = Marks { offset: offset - 1, change: 0 };
         let (ticket, topic) = (self.next, "");
         self.log.append(Append { room, topic, ticket, top, at_ms: 7, entry })
+    }
+
+    fn found(&mut self, room: RoomKey, title: &str) -> Appended {
+        self.next += 1;
+        let entry = Entry { judged: Judged::default(), what: What::Founded { title } };
+        let (ticket, topic, top) = (self.next, "", Marks::default());
+        self.log.append(Append { room, topic, ticket, top, at_ms: 7, entry })
+    }
+
+    /// What the home hears of only now.
+    fn heard(&mut self) -> (RoomKey, u64, String) {
+        match self.answer() {
+            LogAnswer::Entry { room, receipt: Receipt { offset, at_ms: 7 }, said, .. } => {
+                (room, offset, String::from(said.body))
+            }
+            other => panic!("something is heard, not {other:?}"),
+        }
     }
 
     fn kept(&mut self) -> (RoomKey, u64) {
@@ -272,7 +311,8 @@ fn what_is_let_go_of_is_told_to_whoever_has_the_room_and_offsets_go_on() {
 fn what_is_let_go_of_while_a_room_is_loaded_is_told_behind_what_was_found() {
     let mut ports = connect_with(2, |_, _| 64);
     let mut writer = ports.pop().unwrap();
-    let mut log = StoreLog::new(ports.pop().unwrap(), 1, true, Arc::default());
+    let mut log =
+        StoreLog::new(ports.pop().unwrap(), Promise::OkIsKept, (1, 1), true, Arc::default());
     assert_eq!(log.open(key(1), "room:a", 50), Opening::Later);
     log.end_turn();
     let mut say = |message: FromStore<'_>| {
@@ -493,5 +533,151 @@ fn an_end_while_it_fails_is_one_without_order() {
     let (store, mut homes) = start(&folder, 1, 1);
     let opened = homes[0].open(key(1), "room:a", 60).unwrap();
     assert_eq!((opened.epoch, opened.top.offset), (60, 1), "who saw the second is told");
+    store.stop().unwrap();
+}
+/// All rooms of a home that are kept: their topics and titles, in order.
+fn listed(home: &mut Home) -> Vec<(String, Option<String>)> {
+    let (mut rooms, mut after) = (Vec::new(), Some(0));
+    while let Some(from) = after {
+        assert!(home.log.list(from));
+        let LogAnswer::Listed { rooms: some, next } = home.answer() else { panic!("they are") };
+        assert!(some.len() <= STORE_LISTED_MAX as usize, "a portion");
+        rooms.extend(
+            some.into_iter().map(|room| (String::from(room.topic), room.founded.map(String::from))),
+        );
+        after = next;
+    }
+    rooms.sort_unstable();
+    rooms
+}
+
+#[test]
+fn rooms_that_were_founded_or_spoken_in_are_listed_to_their_homes_and_no_others() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let home = &mut homes[0];
+    for room in 1..=400 {
+        home.open(key(room), &format!("room:{room:03}"), 50);
+        if room % 2 == 0 {
+            let title = format!("Room {room}");
+            assert_eq!(home.found(key(room), &title), Appended::Ordered);
+            assert_eq!(home.kept(), (key(room), 0));
+        } else if room % 3 == 0 {
+            home.append(key(room), 1, said("\"x\""));
+            home.kept();
+        }
+    }
+    store.stop().unwrap();
+    let (store, mut homes) = start(&folder, 2, 2);
+    let there = homes.iter_mut().map(listed).collect::<Vec<_>>();
+    for (shard, rooms) in (0..).zip(&there) {
+        assert!(rooms.len() > 100, "{}", rooms.len());
+        assert!(rooms.iter().all(|(topic, _)| home_of(topic, 2) == shard));
+    }
+    let mut there = there.concat();
+    there.sort_unstable();
+    let expected = (1..=400)
+        .filter(|room| room % 2 == 0 || room % 3 == 0)
+        .map(|room| (format!("room:{room:03}"), (room % 2 == 0).then(|| format!("Room {room}"))));
+    assert!(there.into_iter().eq(expected));
+    let opened = homes[0].open(key(1), "room:002", 51).expect("it is there");
+    assert_eq!((opened.founded.as_deref(), opened.epoch), (Some("Room 2"), 50));
+    let opened = homes[0].open(key(2), "room:003", 51).expect("it is there");
+    assert_eq!((opened.founded, opened.top.offset), (None, 1));
+    assert_eq!(homes[0].open(key(3), "room:001", 51), None, "nothing of it was worth keeping");
+    store.stop().unwrap();
+}
+
+#[test]
+fn past_as_many_rooms_as_may_be_none_begins_and_those_there_are_open() {
+    let folder = Folder::new();
+    let options = Options { rooms_max: 2, ..Options::at(&folder.0) };
+    let (store, mut homes) = start_promising(options, 1, 1, Promise::OkIsKept);
+    let home = &mut homes[0];
+    for room in 1..=2 {
+        home.open(key(room), &format!("room:{room}"), 50);
+        home.append(key(room), 1, said("\"x\""));
+        home.kept();
+    }
+    assert_eq!(home.log.open(key(3), "room:3", 50), Opening::Later);
+    assert_eq!(home.answer(), LogAnswer::NotOpened { room: key(3), why: Why::Full });
+    home.log.close(key(1));
+    assert!(home.open(key(4), "room:1", 51).is_some());
+    store.stop().unwrap();
+}
+
+#[test]
+fn what_is_seen_is_kept_and_has_its_place_before() {
+    let folder = Folder::new();
+    let (store, mut homes) = start_promising(Options::at(&folder.0), 1, 1, Promise::SeenIsKept);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    // Its home stands where it was until it hears of them.
+    for body in ["\"a\"", "\"b\"", "\"c\""] {
+        assert_eq!(home.append(key(1), 1, said(body)), Appended::Later);
+    }
+    for (offset, body) in (1..).zip(["\"a\"", "\"b\"", "\"c\""]) {
+        assert_eq!(home.heard(), (key(1), offset, body.to_owned()));
+        assert_eq!(home.kept(), (key(1), offset), "and then it is answered");
+    }
+    assert_eq!(home.append(key(1), 4, said("\"d\"")), Appended::Later);
+    assert_eq!(home.heard(), (key(1), 4, "\"d\"".to_owned()));
+    home.kept();
+
+    let stranger = rusqlite::Connection::open(folder.file()).unwrap();
+    stranger.execute_batch("BEGIN IMMEDIATE").unwrap();
+    home.append(key(1), 5, said("\"e\""));
+    assert_eq!(home.refused(), (5, Why::Unconfirmed), "nobody has heard it");
+    stranger.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(home.heard(), (key(1), 5, "\"e\"".to_owned()), "it is kept after all");
+    assert_eq!(home.kept(), (key(1), 5));
+    store.stop().unwrap();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let opened = homes[0].open(key(1), "room:a", 60).unwrap();
+    let bodies: Vec<_> = opened.tail.iter().map(|(_, said)| &*said.body).collect();
+    assert_eq!(bodies, ["\"a\"", "\"b\"", "\"c\"", "\"d\"", "\"e\""]);
+    store.stop().unwrap();
+}
+
+#[test]
+fn what_is_answered_at_once_is_written_and_a_store_that_fails_takes_nothing() {
+    let folder = Folder::new();
+    let (store, mut homes) = start_promising(Options::at(&folder.0), 1, 1, Promise::OkIsTaken);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    for offset in 1..=200 {
+        assert_eq!(home.append(key(1), offset, said("\"x\"")), Appended::Kept);
+        home.log.end_turn();
+    }
+    assert_eq!(home.found(key(1), "A"), Appended::Kept);
+    // A load goes behind all of it, and does not wait for what gathers.
+    home.log.close(key(1));
+    let opened = home.open(key(2), "room:a", 51).expect("it is there");
+    assert_eq!((opened.top.offset, opened.founded.as_deref()), (200, Some("A")));
+
+    let stranger = rusqlite::Connection::open(folder.file()).unwrap();
+    stranger.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(home.append(key(2), 201, said("\"y\"")), Appended::Kept);
+    let mut offset = 202;
+    while home.append(key(2), offset, said("\"y\"")) == Appended::Kept {
+        offset += 1;
+        home.log.end_turn();
+        assert_eq!(home.log.next(), None);
+        thread::yield_now();
+    }
+    let refused = home.append(key(2), offset, said("\"y\""));
+    assert_eq!(refused, Appended::Refused(Why::Storage));
+    stranger.execute_batch("ROLLBACK").unwrap();
+    drop(stranger);
+    while home.append(key(2), offset, said("\"y\"")) != Appended::Kept {
+        home.log.woke();
+        assert_eq!(home.log.next(), None);
+        thread::yield_now();
+    }
+    home.log.end_turn();
+    drop(homes);
+    store.stop().unwrap();
+    let (store, mut homes) = start(&folder, 1, 1);
+    assert_eq!(homes[0].open(key(1), "room:a", 60).unwrap().top.offset, offset);
     store.stop().unwrap();
 }

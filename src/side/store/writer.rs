@@ -44,6 +44,9 @@ pub(super) struct Writer {
     conn: Rc<Connection>,
     lives: Lives,
     rooms: Rooms,
+    /// How many rooms there are, by the ids that were given, and how many there may be.
+    rooms_count: u32,
+    rooms_max: u32,
     /// Pages in the log, as of the last commit.
     wal_pages: Arc<AtomicUsize>,
     /// Rooms that were written in by the last batch, some more than once.
@@ -81,6 +84,8 @@ pub(super) struct Question {
     pub(super) id: Option<u32>,
     /// What is read of it.
     pub(super) asked: Asked,
+    /// Whether there is no place for it to begin.
+    pub(super) is_full: bool,
 }
 
 /// What a question asks: [`LoadPart`] with a memory of its own.
@@ -116,10 +121,21 @@ pub(super) struct Damaged {
     pub(super) error: StoreError,
 }
 
+/// When a batch is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnDisk {
+    /// When it is written, with all before it.
+    Now,
+    /// With a later one, or when the log is moved into the database.
+    Later,
+}
+
 /// A writer that has not come to its thread.
 pub(super) struct NewWriter {
     conn: Connection,
     lives: Lives,
+    rooms_count: u32,
+    rooms_max: u32,
     wal_pages: Arc<AtomicUsize>,
     lock: Arc<File>,
 }
@@ -128,6 +144,7 @@ impl NewWriter {
     pub(super) fn new(
         mut conn: Connection,
         lives: Lives,
+        rooms_max: u32,
         lock: Arc<File>,
     ) -> Result<Self, StoreError> {
         let wal_pages = Arc::new(AtomicUsize::new(0));
@@ -136,18 +153,20 @@ impl NewWriter {
             pages.store(usize::try_from(count).unwrap_or_default(), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { conn, lives, wal_pages, lock })
+        let sql = "SELECT coalesce(max(id), 0) FROM room";
+        let rooms_count = conn.query_row(sql, [], |row| row.get(0))?;
+        Ok(Self { conn, lives, rooms_count, rooms_max, wal_pages, lock })
     }
 
     /// The writer, on the thread that it stays on.
     pub(super) fn here(self) -> Writer {
-        let Self { conn, lives, wal_pages, lock } = self;
-        let rooms = Rooms::default();
-        let conn = Rc::new(conn);
+        let Self { conn, lives, rooms_count, rooms_max, wal_pages, lock } = self;
         Writer {
-            conn,
+            conn: Rc::new(conn),
             lives,
-            rooms,
+            rooms: Rooms::default(),
+            rooms_count,
+            rooms_max,
             wal_pages,
             written: Vec::new(),
             is_wal_empty: false,
@@ -163,8 +182,21 @@ impl Writer {
         Rc::clone(&self.conn)
     }
 
+    /// From now on, what [`Writer::write`] writes is on disk when `sync` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite.
+    pub(super) fn set_sync(&mut self, sync: OnDisk) -> Result<(), StoreError> {
+        let level = match sync {
+            OnDisk::Now => "FULL",
+            OnDisk::Later => "NORMAL",
+        };
+        Ok(self.conn.pragma_update(None, "synchronous", level)?)
+    }
+
     /// Writes a batch in one transaction, and appends what was asked to `questions`. When this has
-    /// returned, all of it is on disk.
+    /// returned, all of it is on disk, if [`Writer::set_sync`] says so.
     ///
     /// # Errors
     ///
@@ -181,6 +213,7 @@ impl Writer {
         let written = self.try_write(batch, questions, &mut begun);
         if written.is_err() {
             questions.truncate(count);
+            self.rooms_count -= u32::try_from(begun.len()).expect("they were counted");
             // Their ids were given by a transaction that is no more.
             for key in begun {
                 if let Some(room) = self.rooms.0.get_mut(&key) {
@@ -212,7 +245,9 @@ impl Writer {
                     };
                     let room_here = Room { topic: topic.into(), epoch, id };
                     self.rooms.0.insert((shard, room.to_u64()), room_here);
-                    questions.push(Question { shard, number, id, asked: Asked::Tail });
+                    let is_full = id.is_none() && self.rooms_count >= self.rooms_max;
+                    let asked = Asked::Tail;
+                    questions.push(Question { shard, number, id, asked, is_full });
                 }
                 ToStore::Append { room, top, at_ms, said, .. } => {
                     let key = (shard, room.to_u64());
@@ -221,25 +256,37 @@ impl Writer {
                         id
                     } else {
                         begun.push(key);
-                        let id = begin(&step, self.lives, room, top, at_ms)?;
-                        room.id = Some(id);
-                        id
+                        self.rooms_count += 1;
+                        room.begin(&step, self.lives, top, at_ms)?
                     };
                     insert(&step, id, top.offset + 1, at_ms, said)?;
                     if self.written.last() != Some(&id) {
                         self.written.push(id);
                     }
                 }
+                ToStore::Founding { room, at_ms, title, .. } => {
+                    let key = (shard, room.to_u64());
+                    let room = self.rooms.open(shard, room);
+                    let id = if let Some(id) = room.id {
+                        id
+                    } else {
+                        begun.push(key);
+                        self.rooms_count += 1;
+                        room.begin(&step, self.lives, Marks::default(), at_ms)?
+                    };
+                    found(&step, id, title)?;
+                }
                 ToStore::Read { number, room, wanted } => {
                     let id = self.rooms.id_of(shard, room);
-                    questions.push(Question { shard, number, id, asked: Asked::Messages(wanted) });
+                    let asked = Asked::Messages(wanted);
+                    questions.push(Question { shard, number, id, is_full: false, asked });
                 }
                 ToStore::Find { number, room, sought } => {
                     let id = self.rooms.id_of(shard, room);
                     let mut record = Vec::new();
                     sought.put(&mut record);
                     let asked = Asked::Words(record.into());
-                    questions.push(Question { shard, number, id, asked });
+                    questions.push(Question { shard, number, id, is_full: false, asked });
                 }
                 ToStore::Close { room } => drop(self.rooms.0.remove(&(shard, room.to_u64()))),
                 ToStore::Restarted {} => self.rooms.0.retain(|(of, _), _| *of != shard),
@@ -270,12 +317,13 @@ impl Writer {
         self.is_wal_empty
     }
 
-    /// Moves what is in the log into the database, as far as no reader is in the way.
+    /// Moves what is in the log into the database, and syncs it, as far as no reader is in the way.
+    /// Whether that is all.
     ///
     /// # Errors
     ///
     /// Those of SQLite.
-    pub(super) fn checkpoint(&mut self) -> Result<(), StoreError> {
+    pub(super) fn checkpoint(&mut self) -> Result<bool, StoreError> {
         let sql = "PRAGMA wal_checkpoint(PASSIVE)";
         let (pages, moved): (i64, i64) =
             self.conn.query_row(sql, [], |row| Ok((row.get(1)?, row.get(2)?)))?;
@@ -283,7 +331,7 @@ impl Writer {
             // The next commit begins it anew.
             self.wal_pages.store(0, Ordering::Relaxed);
         }
-        Ok(())
+        Ok(pages == moved)
     }
 
     /// Moves all that is in the log into the database, and empties it. False if a reader was in the
@@ -340,6 +388,7 @@ impl Writer {
     ///
     /// Those of SQLite; then the end counts as one without order.
     pub(super) fn close(mut self) -> Result<(), StoreError> {
+        self.set_sync(OnDisk::Now)?;
         self.conn.execute("UPDATE meta SET value = 1 WHERE key = 'clean'", [])?;
         self.is_wal_empty = false;
         self.empty_wal()?;
@@ -400,20 +449,30 @@ fn find(step: &Transaction<'_>, topic: &str) -> Result<Option<u32>, StoreError> 
     Ok(id)
 }
 
-/// A room's own row and its first era, before the first thing that is kept of it.
-fn begin(
-    step: &Transaction<'_>,
-    lives: Lives,
-    room: &Room,
-    top: Marks,
-    at_ms: u64,
-) -> Result<u32, StoreError> {
-    let sql = "INSERT INTO room(name, title, founded, created_at) VALUES(?1, '', 0, ?2)";
-    step.prepare_cached(sql)?.execute(params![room.topic, number(at_ms)])?;
-    let id = u32::try_from(step.last_insert_rowid()).ok().filter(|id| *id <= ROOM_MAX);
-    let id = id.expect("there are fewer rooms than ids have place for");
-    push_era(step, lives, id, top, room.epoch)?;
-    Ok(id)
+impl Room {
+    /// Writes its own row and its first era, before the first thing that is kept of it.
+    fn begin(
+        &mut self,
+        step: &Transaction<'_>,
+        lives: Lives,
+        top: Marks,
+        at_ms: u64,
+    ) -> Result<u32, StoreError> {
+        let sql = "INSERT INTO room(name, title, founded, created_at) VALUES(?1, '', 0, ?2)";
+        step.prepare_cached(sql)?.execute(params![self.topic, number(at_ms)])?;
+        let id = u32::try_from(step.last_insert_rowid()).ok().filter(|id| *id <= ROOM_MAX);
+        let id = id.expect("there are fewer rooms than ids have place for");
+        push_era(step, lives, id, top, self.epoch)?;
+        self.id = Some(id);
+        Ok(id)
+    }
+}
+
+/// Notes that a room was made on purpose, and what it is called.
+fn found(step: &Transaction<'_>, id: u32, title: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE room SET title = ?2, founded = 1 WHERE id = ?1";
+    step.prepare_cached(sql)?.execute(params![id, title])?;
+    Ok(())
 }
 
 /// Begins a new era of a room whose latest one may have lost something that somebody saw: it is of

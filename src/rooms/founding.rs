@@ -1,0 +1,353 @@
+//! Rooms that are made on purpose, and the answers that wait until their log has kept that.
+//!
+//! ```text
+//!   create ── is it there? ─┬ yes: 200
+//!                           └ no: Log::append(Founded) ─┬ Kept: 201
+//!                                                       ├ Ordered, Later: it waits, and so does
+//!                                                       │   whoever asks for the room meanwhile
+//!                                                       └ Refused: 503, and it is not made
+//! ```
+//!
+//! Invariant: a room whose founding is under way is not let go of.
+//!
+//! Deliberately absent: who may make a room, and how many. The shard of the connection checks that.
+//!
+//! Called by: `rooms`. Calls: `room`, `registry`, `listings`, the log.
+
+use std::collections::HashMap;
+
+use crate::base::slack::Slack;
+use crate::link::ids::{ConnKey, RoomKey};
+use crate::link::io::Io;
+use crate::link::log::{Append, Appended, Entry, Log, Ticket, What, Why};
+use crate::link::message::{NO_ROOM, NOT_NOW, text};
+use crate::link::outbox::{Cx, Tell};
+use crate::link::record::ToMember;
+use crate::link::refusal::Refusal;
+use crate::rooms::Rooms;
+
+/// The status of HTTP of a room that has been made.
+const MADE: u16 = 201;
+
+/// And of one that was there.
+const THERE: u16 = 200;
+
+/// Foundings that a log has not kept yet. See the module.
+#[derive(Default)]
+pub(super) struct Foundings(HashMap<RoomKey, Founding, ahash::RandomState>);
+
+struct Founding {
+    ticket: Ticket,
+    /// Who is answered when it is kept, and with which status.
+    waiting: Vec<(Creator, u16)>,
+    /// Whether those who waited were told that it may be kept.
+    is_doubtful: bool,
+}
+
+/// A connection that asks for a room, and its shard.
+pub(super) type Creator = (u16, ConnKey);
+
+impl Foundings {
+    /// Whether the founding of a room is under way.
+    pub(super) fn has(&self, room: RoomKey) -> bool {
+        !self.0.is_empty() && self.0.contains_key(&room)
+    }
+
+    /// Forgets a room that is removed.
+    pub(super) fn forget(&mut self, room: RoomKey) {
+        self.0.remove(&room);
+    }
+
+    /// Gives back memory that many foundings at once needed.
+    pub(super) fn trim(&mut self, kept: usize) {
+        self.0.trim(kept);
+    }
+}
+
+/// What the API says of a room that cannot be made.
+pub(super) fn not_made(refusal: Refusal) -> &'static str {
+    if refusal == Refusal::TooManyRooms { NO_ROOM } else { NOT_NOW }
+}
+
+impl Rooms {
+    /// Makes a room without a member, unless it is there already, and answers with its listing once
+    /// that is kept. Status 201 if the room is new, else 200.
+    pub(super) fn create<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        creator: Creator,
+        title: &str,
+    ) {
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        if let Some(founding) = self.foundings.0.get_mut(&key) {
+            if founding.is_doubtful {
+                return not_created(cx, members, creator, Why::Storage);
+            }
+            return founding.waiting.push((creator, THERE));
+        }
+        if registered.has_begun() || !registered.is_deserted() {
+            self.answer_created(cx, members, key, creator, THERE);
+            // It may be kept, and have nothing in memory.
+            return self.remove_if_deserted(cx, key);
+        }
+        let ticket = self.pending.next_ticket();
+        let room = &registered.room;
+        let (judged, top) = (room.journal().judged(), room.journal().top());
+        let appended = cx.io.log().append(Append {
+            room: key,
+            topic: room.topic(),
+            ticket,
+            top,
+            at_ms: cx.now.unix_ms,
+            entry: Entry { judged, what: What::Founded { title } },
+        });
+        if let Appended::Refused(why) = appended {
+            not_created(cx, members, creator, why);
+            return self.remove_if_deserted(cx, key);
+        }
+        self.was_founded(cx, key, title);
+        if appended == Appended::Kept {
+            return self.answer_created(cx, members, key, creator, MADE);
+        }
+        let waiting = vec![(creator, MADE)];
+        self.foundings.0.insert(key, Founding { ticket, waiting, is_doubtful: false });
+    }
+
+    /// Notes that a room was made on purpose, and is called so.
+    pub(super) fn was_founded<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, title: &str) {
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        registered.is_founded = true;
+        registered.room.set_title(title);
+        self.list(key);
+        self.retire_if_empty(cx, key);
+    }
+
+    /// Answers those who wait for a founding, if this is its ticket: it is kept.
+    pub(super) fn founding_is_kept<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        ticket: Ticket,
+    ) {
+        if self.foundings.0.get(&key).is_none_or(|founding| founding.ticket != ticket) {
+            return;
+        }
+        let waiting = self.foundings.0.remove(&key).map_or(Vec::new(), |founding| founding.waiting);
+        for (creator, status) in waiting {
+            self.answer_created(cx, members, key, creator, status);
+        }
+    }
+
+    /// Tells those who wait for a founding, if this is its ticket, that it may or may not be kept.
+    pub(super) fn founding_is_doubtful<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        ticket: Ticket,
+        why: Why,
+    ) {
+        let founding = self.foundings.0.get_mut(&key);
+        let Some(founding) = founding.filter(|founding| founding.ticket == ticket) else { return };
+        founding.is_doubtful = true;
+        for (creator, _) in std::mem::take(&mut founding.waiting) {
+            not_created(cx, members, creator, why);
+        }
+    }
+
+    fn answer_created<I: Io>(
+        &self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        (shard, conn): Creator,
+        status: u16,
+    ) {
+        let Some(registered) = self.arena.get(key) else { return };
+        let mut body = Vec::new();
+        registered.room.push_listing(&mut body);
+        members.tell(cx, shard, ToMember::Created { conn, status, body: text(&body) });
+    }
+}
+
+/// Tells a client that its room is not made.
+fn not_created<I: Io>(
+    cx: &mut Cx<'_, I>,
+    members: &mut impl Tell<I>,
+    (shard, conn): Creator,
+    why: Why,
+) {
+    let refusal = why.refusal();
+    refusal.count(cx.metrics);
+    members.tell(cx, shard, ToMember::Created { conn, status: 503, body: not_made(refusal) });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::{Directory, Scope};
+    use crate::link::ids::Receipt;
+    use crate::link::log::{FromLog, ListedRoom, Opening};
+    use crate::link::record::{Received, ToHome, read};
+    use crate::rooms::tests::{Home, conn};
+
+    const NONE: [u64; 0] = [];
+
+    /// A log that says this of a founding, and remembers from where it was asked for rooms.
+    struct FoundingLog {
+        says: Appended,
+        listed: Vec<u64>,
+    }
+
+    impl Log for FoundingLog {
+        fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Opening {
+            Opening::New
+        }
+        fn append(&mut self, _: Append<'_>) -> Appended {
+            self.says
+        }
+        fn close(&mut self, _: RoomKey) {}
+        fn list(&mut self, after: u64) -> bool {
+            self.listed.push(after);
+            true
+        }
+    }
+
+    fn home(says: Appended) -> Home<FoundingLog> {
+        Home::with_log(FoundingLog { says, listed: Vec::new() })
+    }
+
+    impl Home<FoundingLog> {
+        fn create(&mut self, number: u64, title: &str) {
+            self.hear(1, ToHome::Create { conn: conn(number), topic: "room:tea", title });
+        }
+
+        /// The number of each connection that was answered, and the status.
+        fn statuses(&mut self) -> Vec<(u64, u16)> {
+            let told = std::mem::take(&mut self.told.0);
+            let status = |(_, record): &(u16, Vec<u8>)| match read(record) {
+                Received::ToMember(ToMember::Created { conn, status, .. }) => {
+                    Some((conn.to_u64() & 0xffff, status))
+                }
+                _ => None,
+            };
+            told.iter().filter_map(status).collect()
+        }
+
+        fn said(&mut self, message: FromLog<'_>) {
+            self.with(|rooms, cx, told| rooms.hear_log(cx, told, message));
+        }
+
+        fn room(&self) -> RoomKey {
+            self.rooms.by_topic["room:tea"]
+        }
+
+        fn ticket(&self) -> Ticket {
+            self.rooms.foundings.0[&self.room()].ticket
+        }
+
+        /// Tells the directory, and says what is in it.
+        fn listed(&mut self, directory: &mut Directory) -> Vec<(String, String, u32)> {
+            self.with(|rooms, cx, _| rooms.send_listings(cx, directory));
+            let (page, _) = directory.page(None, 10, &Scope::all());
+            let text = |(room, listing): &(&str, &crate::directory::Listing)| {
+                ((*room).to_owned(), listing.title.to_string(), listing.members)
+            };
+            page.iter().map(text).collect()
+        }
+    }
+
+    #[test]
+    fn whoever_asks_for_a_room_is_answered_when_its_founding_is_kept() {
+        let mut home = home(Appended::Ordered);
+        home.create(1, "Tea");
+        home.create(2, "Mate");
+        assert_eq!(home.statuses(), []);
+        let (room, ticket) = (home.room(), home.ticket());
+        let receipt = Receipt { offset: 0, at_ms: 1 };
+        home.said(FromLog::Kept { room, ticket, receipt });
+        assert_eq!(home.statuses(), [(1, 201), (2, 200)]);
+        home.create(3, "Mate");
+        assert_eq!(home.statuses(), [(3, 200)]);
+        assert_eq!(home.rooms.arena.get(room).unwrap().room.title(), "Tea");
+    }
+
+    #[test]
+    fn a_founding_in_doubt_is_not_confirmed_and_is_there_once_it_is_kept() {
+        let mut home = home(Appended::Ordered);
+        home.create(1, "Tea");
+        let (room, ticket) = (home.room(), home.ticket());
+        home.said(FromLog::Refused { room, ticket, why: Why::Unconfirmed });
+        home.create(2, "Tea");
+        assert_eq!(home.statuses(), [(1, 503), (2, 503)]);
+        home.said(FromLog::Kept { room, ticket, receipt: Receipt { offset: 0, at_ms: 1 } });
+        home.create(3, "Tea");
+        assert_eq!(home.statuses(), [(3, 200)]);
+    }
+
+    #[test]
+    fn a_founding_that_is_refused_leaves_no_room() {
+        let mut home = home(Appended::Refused(Why::Storage));
+        home.create(1, "Tea");
+        assert_eq!((home.statuses(), home.rooms.len()), (vec![(1, 503)], 0));
+    }
+
+    #[test]
+    fn a_room_that_is_kept_stays_in_the_list_when_it_is_let_go_of_and_others_do_not() {
+        let mut directory = Directory::default();
+        let mut home = home(Appended::Kept);
+        home.create(1, "Tea time");
+        home.try_join(0, 2, "room:mate", "ann");
+        let tea = ("tea".to_owned(), "Tea time".to_owned(), 0);
+        let mate = ("mate".to_owned(), "mate".to_owned(), 1);
+        assert_eq!(home.listed(&mut directory), [mate, tea.clone()]);
+        let (room, empty) = (home.room(), home.rooms.by_topic["room:mate"]);
+        home.with(|rooms, cx, _| {
+            rooms.forget_members(cx, 0);
+            assert!(rooms.arena.get(empty).is_none());
+            rooms.remove(cx, room);
+        });
+        assert_eq!(home.listed(&mut directory), [tea]);
+    }
+
+    #[test]
+    fn rooms_that_are_kept_are_listed_a_portion_at_a_time_and_open_ones_as_they_are() {
+        let mut directory = Directory::default();
+        let mut home = home(Appended::Kept);
+        home.try_join(0, 1, "room:tea", "ann");
+        home.listed(&mut directory);
+        let ask = |home: &mut Home<FoundingLog>, directory: &mut Directory| {
+            home.with(|rooms, cx, _| rooms.ask_for_kept(cx, directory));
+            std::mem::take(&mut home.mesh.log.listed)
+        };
+        home.pressure = crate::link::pressure::Pressure::Joins;
+        assert_eq!(ask(&mut home, &mut directory), NONE, "memory is short");
+        home.pressure = crate::link::pressure::Pressure::None;
+        assert_eq!(ask(&mut home, &mut directory), [0]);
+        assert_eq!(ask(&mut home, &mut directory), NONE, "one portion is under way");
+        let listed = |topic: &str, founded: Option<&str>| ListedRoom {
+            topic: topic.into(),
+            founded: founded.map(Box::from),
+        };
+        let some = [listed("room:tea", None), listed("room:mate", Some("Mate!"))];
+        home.with(|rooms, cx, _| rooms.hear_kept(cx, &mut directory, &some, Some(7)));
+        assert_eq!(ask(&mut home, &mut directory), [7]);
+        // Another shard has begun anew, and knows of none.
+        home.with(|rooms, _, _| rooms.list_all());
+        let rest = [listed("room:zen", None), listed("user:ann", None)];
+        home.with(|rooms, cx, _| rooms.hear_kept(cx, &mut directory, &rest, None));
+        let expected = [("mate", "Mate!", 0), ("tea", "tea", 1), ("zen", "zen", 0)];
+        let expected = expected.map(|(room, title, count)| (room.into(), title.into(), count));
+        assert_eq!(home.listed(&mut directory), expected);
+        assert_eq!(ask(&mut home, &mut directory), [0], "all of them again");
+        home.with(|rooms, cx, _| rooms.kept_not_listed(cx));
+        assert_eq!(ask(&mut home, &mut directory), NONE, "not at once");
+        home.now_ms += 2_000;
+        assert_eq!(ask(&mut home, &mut directory), [0]);
+        home.with(|rooms, cx, _| rooms.hear_kept(cx, &mut directory, &[], None));
+        assert_eq!(ask(&mut home, &mut directory), NONE, "that was all");
+    }
+}
