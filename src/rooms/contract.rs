@@ -190,9 +190,11 @@ impl<L: Subject> Suite<L> {
             self.judge_told();
             let count = self.judge.members.len();
             if !self.is_over && count > 0 && self.below(3) == 0 {
-                // The room moves on meanwhile.
+                // The room moves on meanwhile, but keys stay within those that it remembers.
                 let index = self.below(count);
-                self.say(index);
+                if self.judge.members[index].asked.is_empty() {
+                    self.say(index);
+                }
             }
             // It says what it was asked, whatever else happens meanwhile.
             if self.home.mesh.log.is_idle() || self.below(3) > 0 {
