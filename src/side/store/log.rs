@@ -181,6 +181,9 @@ impl StoreLog {
         if let Some((room, why)) = self.not_opened.pop() {
             return Some(LogAnswer::NotOpened { room, why });
         }
+        if let Some((room, ticket)) = self.not_read.pop() {
+            return Some(LogAnswer::NotRead { room, ticket, why: Why::Storage });
+        }
         if let Some(at) = self.let_go.iter().position(|of| self.is_open(of)) {
             let (room, through) = self.let_go.swap_remove(at);
             return Some(LogAnswer::LetGo { room, through });
@@ -194,9 +197,6 @@ impl StoreLog {
         self.under_way.pop_front();
         if self.unheard.get(&room).is_some_and(|(last, _)| *last == receipt.offset) {
             self.unheard.remove(&room);
-        }
-        if let Some((room, ticket)) = self.not_read.pop() {
-            return Some(LogAnswer::NotRead { room, ticket, why: Why::Storage });
         }
         Some(LogAnswer::Kept { room, ticket, receipt })
     }
