@@ -102,8 +102,10 @@ impl Model {
                 names.remove(name);
             }),
             Record::Renamed { from, to } => self.rename(|names| {
-                let inode = names.remove(from).expect("it is there");
-                names.insert(to.clone(), inode);
+                // A socket is made by `bind`, of which the journal has nothing.
+                if let Some(inode) = names.remove(from) {
+                    names.insert(to.clone(), inode);
+                }
             }),
             Record::Wrote { handle, at, bytes } => {
                 self.change(*handle, Change::Write { at: *at, bytes: bytes.clone() });
