@@ -216,7 +216,9 @@ impl Indexer {
                 self.look(index)?;
             } else {
                 thread::park();
-                thread::park_timeout(GATHER);
+                if !stop.load(Ordering::Acquire) {
+                    thread::park_timeout(GATHER);
+                }
             }
         }
         Ok(())
