@@ -95,7 +95,7 @@ pub(super) enum Asked {
     Tail,
     /// These messages.
     Messages(Wanted),
-    /// Messages with these words: a [`Sought`] as a record.
+    /// Messages with these words: a [`Sought`](crate::link::log::Sought) as a record.
     Words(Box<[u8]>),
 }
 
