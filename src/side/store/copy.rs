@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 
-use super::disk::sync_folder;
+use super::disk::{remove_if_there, sync_folder};
 use super::error::StoreError;
 
 /// How many pages are copied before whoever writes may go on: 256 KiB, less than a millisecond.
@@ -50,10 +50,7 @@ impl Partial {
         file.push(".partial");
         let partial = Self { name: name.to_owned(), file: file.into() };
         // One that a power cut has left.
-        match fs::remove_file(&partial.file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+        remove_if_there(&partial.file)?;
         // Nobody else may read it, whatever the folder allows.
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial.file)?;
         let conn = open(&partial.file)?;

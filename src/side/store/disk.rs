@@ -8,7 +8,8 @@
 //!
 //! Called by: `app`, and the threads of the store. Calls: `schema`, `writer`, `reader`.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,7 +104,7 @@ impl Disk {
         }
         let lock = Arc::new(lock(&options.path)?);
         let file = options.path.join(FILE);
-        make_private(&file)?;
+        open_private(&file)?;
         let mut conn = Connection::open_with_flags(
             &file,
             OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -192,13 +193,7 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
 pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(StoreError::Folder)?;
-    let opened = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(folder.join(LOCK));
-    let file = opened.map_err(StoreError::Folder)?;
+    let file = open_private(&folder.join(LOCK))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { folder: folder.to_owned() }),
@@ -206,12 +201,19 @@ pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Makes an empty file for its owner alone, if there is none: a folder that was there before may be
-/// open to others. SQLite gives its log the mode of the database.
-pub(super) fn make_private(file: &Path) -> Result<(), StoreError> {
+/// Opens a file, which is made, empty and for its owner alone, if there is none: a folder that was
+/// there before may be open to others. SQLite gives its log the mode of the database.
+pub(super) fn open_private(file: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
-    let opened = options.write(true).create(true).truncate(false).mode(0o600).open(file);
-    opened.map(drop).map_err(StoreError::Folder)
+    Ok(options.write(true).create(true).truncate(false).mode(0o600).open(file)?)
+}
+
+/// Removes a file, if there is one.
+pub(super) fn remove_if_there(file: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// As SQLite counts it: negative, in KiB.

@@ -16,7 +16,6 @@
 //! Called by: `threads`. Calls: `row`.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -25,6 +24,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
+use super::disk::{open_private, remove_if_there};
 use super::error::StoreError;
 use super::row::{OFFSET_MAX, id_of, offset_of};
 use super::stats::StoreStats;
@@ -113,17 +113,15 @@ pub(super) fn file_in(folder: &Path) -> PathBuf {
 
 /// Deletes the index of a store, which is made anew when the store is next opened.
 ///
+/// Whoever puts another database in its place must: offsets that are given anew would be taken for
+/// those that were indexed.
+///
 /// # Errors
 ///
 /// If it is there and cannot be deleted.
 pub(super) fn delete(folder: &Path) -> Result<(), StoreError> {
     for ending in ["", "-wal", "-shm"] {
-        match fs::remove_file(folder.join(format!("{FILE}{ending}"))) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::Folder(error));
-            }
-            _ => {}
-        }
+        remove_if_there(&folder.join(format!("{FILE}{ending}")))?;
     }
     Ok(())
 }
@@ -173,18 +171,18 @@ impl Indexer {
     }
 
     /// Opens the index, and makes it anew if it is not of this database or not of this form.
-    fn open(&mut self) -> Result<Connection, StoreError> {
+    pub(super) fn open(&mut self) -> Result<Connection, StoreError> {
         let number = |key| {
             let sql = "SELECT value FROM meta WHERE key = ?1";
             self.source.query_row(sql, [key], |row| row.get::<_, i64>(0))
         };
         let (of, life) = (number("created_at")?, number("life")?);
         let file = file_in(&self.folder);
-        let mut index = Connection::open(&file)?;
+        let mut index = open_file(&file)?;
         if !is_of(&index, of, life).unwrap_or(false) {
             drop(index);
             delete(&self.folder)?;
-            index = Connection::open(&file)?;
+            index = open_file(&file)?;
             // It is derived: what a power cut takes is indexed again.
             index.pragma_update(None, "journal_mode", "WAL")?;
             let step = index.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -246,8 +244,13 @@ impl Indexer {
     }
 }
 
-/// Whether a file is an index of this form, of this database, and of no later life than this one:
-/// one of a later life knows what a restored database does not have.
+/// Opens the file of an index, which has the words of others: it is its owner's alone.
+fn open_file(file: &Path) -> Result<Connection, StoreError> {
+    open_private(file)?;
+    Ok(Connection::open(file)?)
+}
+
+/// Whether a file is an index of this form, of this database, and of no later life than this one.
 fn is_of(index: &Connection, of: i64, life: i64) -> Result<bool, StoreError> {
     let number = |pragma| index.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     if (number("application_id")?, number("user_version")?) != (APPLICATION_ID, VERSION) {
@@ -267,7 +270,8 @@ fn catch_up(source: &Connection, index: &mut Connection, room: u32) -> Result<bo
         source.prepare_cached(row)?.query_row([room], |row| row.get(0)).optional()?;
     let Some(floor) = floor.map(i64::cast_unsigned) else { return Ok(false) };
     let sql = "SELECT floor, offset FROM upto WHERE room = ?1";
-    let had: Option<(i64, i64)> = index
+    let step = index.transaction()?;
+    let had: Option<(i64, i64)> = step
         .prepare_cached(sql)?
         .query_row([room], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
@@ -278,25 +282,20 @@ fn catch_up(source: &Connection, index: &mut Connection, room: u32) -> Result<bo
     let range = params![id_of(room, last + 1), id_of(room, OFFSET_MAX), STEP_MESSAGES];
     let mut rows = some.query(range)?;
     let mut count = 0;
-    let mut step = None;
     while let Some(row) = rows.next()? {
         let (id, body) = (row.get::<_, i64>(0)?, row.get_ref(1)?);
-        if step.is_none() {
-            step = Some(index.unchecked_transaction()?);
-        }
         // One that is damaged has no words.
         let text: Option<String> =
             body.as_str().ok().and_then(|body| serde_json::from_str(body).ok());
         if let Some(text) = text {
             let sql = "INSERT OR REPLACE INTO find(rowid, body) VALUES(?1, ?2)";
-            index.prepare_cached(sql)?.execute(params![id, text])?;
+            step.prepare_cached(sql)?.execute(params![id, text])?;
         }
         (last, count) = (offset_of(id), count + 1);
     }
     if count == 0 && floor == had_floor {
         return Ok(false);
     }
-    let step = if let Some(step) = step { step } else { index.unchecked_transaction()? };
     if floor > had_floor {
         let sql = "DELETE FROM find WHERE rowid BETWEEN ?1 AND ?2";
         let gone = params![id_of(room, had_floor), id_of(room, floor)];
@@ -369,6 +368,8 @@ fn words_of(query: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::row::sum_of;
     use super::super::tests::{Folder, said};
     use super::*;

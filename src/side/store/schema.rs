@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::disk::sync_folder;
+use super::disk::{open_private, remove_if_there, sync_folder};
 use super::error::StoreError;
 use crate::limits::STORE_MIGRATE_COPY_BYTES;
 
@@ -119,10 +119,9 @@ fn keep_copy(conn: &Connection, file: &Path, found: i64) -> Result<(), StoreErro
         PathBuf::from(name)
     };
     let (copy, partial) = (beside(""), beside(".partial"));
-    match fs::remove_file(&partial) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+    remove_if_there(&partial)?;
+    // An empty file will do, and this one is its owner's alone.
+    open_private(&partial)?;
     let name = partial.to_str().ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidInput, "the path of the store is no text")
     })?;
@@ -135,6 +134,8 @@ fn keep_copy(conn: &Connection, file: &Path, found: i64) -> Result<(), StoreErro
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::side::store::tests::{Folder, Home};
 
@@ -170,6 +171,8 @@ mod tests {
         let copy = Connection::open(folder.0.join("chat.db.v1")).unwrap();
         assert_eq!(count(&copy, "SELECT count(*) FROM message"), Ok(1));
         assert!(count(&copy, "SELECT count(colour) FROM room").is_err());
+        let mode = fs::metadata(folder.0.join("chat.db.v1")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "it is for its owner alone: {mode:o}");
 
         // Once it is mended it goes on from there.
         let steps = [MIGRATIONS[0], NEXT, "CREATE TABLE half(x)"];

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::Connection;
@@ -503,8 +504,9 @@ fn what_is_kept_is_for_its_owner_alone_in_a_folder_that_is_not() {
     let folder = Folder::new();
     fs::create_dir(&folder.0).unwrap();
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();
-    let (_disk, writer) = folder.open();
+    let (disk, writer) = folder.open();
     Home::new(writer).open(1, 50);
+    drop(disk.indexer(Arc::default()).unwrap().open().unwrap());
     for file in fs::read_dir(&folder.0).unwrap() {
         let file = file.unwrap();
         let mode = file.metadata().unwrap().permissions().mode();

@@ -18,6 +18,7 @@ use super::{Report, Version, inspect, open_to_read};
 use crate::side::store::copy::{Partial, copy_all};
 use crate::side::store::disk::{FILE, checkpoint_all, lock, sync_folder};
 use crate::side::store::error::StoreError;
+use crate::side::store::index;
 
 /// What a restore has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub fn restore(folder: &Path, backup: &Path, stamp: &str) -> Result<Restored, St
     into.execute("UPDATE meta SET value = 0 WHERE key = 'clean'", [])?;
     drop((from, into));
     let moved = set_aside(folder, stamp)?;
+    index::delete(folder)?;
     partial.replace()?;
     let report = inspect(&store, Version::UpToThis)?;
     Ok(Restored { report, moved })

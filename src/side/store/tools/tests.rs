@@ -69,11 +69,14 @@ fn a_restored_store_is_what_was_copied_and_its_rooms_are_in_new_epochs() {
     home.writer.close().unwrap();
     drop(disk);
     assert_ne!(all(&folder), before);
+    let index = folder.0.join("search.db");
+    fs::write(&index, "it knows what the copy does not have").unwrap();
 
     let Restored { report, moved } = restore(&folder.0, &copy, "then").unwrap();
     assert_eq!((report.file, report.messages), (folder.file(), 5));
     assert_eq!(moved, [folder.0.join("chat.db.before-then")]);
     assert_eq!(all(&folder), before, "what was copied");
+    assert!(!index.exists(), "it is made anew");
     let (report, set_aside) = (check(&folder.0, Some(&moved[0]), &mut none).unwrap(), 6);
     assert_eq!(report.unwrap().messages, set_aside);
 
