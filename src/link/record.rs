@@ -311,6 +311,16 @@ macro_rules! numbers {
 
 numbers!(u8, u16, u32, u64, u128);
 
+impl Field<'_> for usize {
+    fn put(self, out: &mut Vec<u8>) {
+        (self as u64).put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self::try_from(u64::take(record)).expect("it was one before")
+    }
+}
+
 impl Field<'_> for bool {
     fn put(self, out: &mut Vec<u8>) {
         u8::from(self).put(out);

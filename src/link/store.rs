@@ -104,14 +104,13 @@ impl<'a> Field<'a> for Sought<'a> {
         self.from.put(out);
         self.before.put(out);
         self.messages.put(out);
-        (self.bytes as u64).put(out);
+        self.bytes.put(out);
     }
 
     fn take(record: &mut &'a [u8]) -> Self {
         let (query, from) = (Field::take(record), Field::take(record));
         let (before, messages) = (u64::take(record), u32::take(record));
-        let bytes = usize::try_from(u64::take(record)).unwrap_or(usize::MAX);
-        Self { query, from, before, messages, bytes }
+        Self { query, from, before, messages, bytes: usize::take(record) }
     }
 }
 
@@ -331,7 +330,7 @@ impl Field<'_> for Wanted {
         };
         part.put(out);
         messages.put(out);
-        (bytes as u64).put(out);
+        bytes.put(out);
     }
 
     fn take(record: &mut &[u8]) -> Self {
@@ -341,9 +340,7 @@ impl Field<'_> for Wanted {
             1 => Part::Oldest,
             _ => Part::All,
         };
-        let messages = u32::take(record);
-        let bytes = usize::try_from(u64::take(record)).unwrap_or(usize::MAX);
-        Self { after, upto, part, messages, bytes }
+        Self { after, upto, part, messages: u32::take(record), bytes: usize::take(record) }
     }
 }
 

@@ -45,6 +45,12 @@ impl<'a> Topic<'a> {
     }
 }
 
+/// The name of the room with this topic; none, if it is no room's.
+#[must_use]
+pub fn room_of(topic: &str) -> Option<&str> {
+    Topic::parse(topic).and_then(Topic::room)
+}
+
 /// The topic of the room with this name.
 #[must_use]
 pub fn of_room(name: &str) -> String {

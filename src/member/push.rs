@@ -14,7 +14,7 @@ use crate::link::io::Io;
 use crate::link::outbox::Cx;
 use crate::link::record::ToHome;
 use crate::link::refusal::{PUBLISH_LIMIT, Refusal, SEARCH_LIMIT};
-use crate::link::topic::{SEARCH, Topic, is_reserved};
+use crate::link::topic::{SEARCH, is_reserved, room_of};
 use crate::wire::phx::{Message, Payload};
 
 /// A push in a channel.
@@ -51,7 +51,7 @@ impl Members {
             return Err(Refusal::ReadOnly);
         };
         let Some(record) = self.audiences.get(audience) else { return Ok(None) };
-        let room = Topic::parse(&record.topic).and_then(Topic::room);
+        let room = room_of(&record.topic);
         let identity = self.conns.identity(conn);
         let may_speak = |room| identity.is_some_and(|identity| identity.may_speak(room));
         let speaks = room.is_none_or(may_speak);

@@ -253,13 +253,10 @@ impl History {
         Page { more: end < self.len(), ..self.page(begin, end) }
     }
 
-    /// The messages before an offset, the newest first, with their offsets.
-    pub fn newest_before(&self, offset: u64) -> impl Iterator<Item = (u64, &[u8])> {
-        let first = self.first();
-        let end = usize::try_from(offset.saturating_sub(first)).unwrap_or(usize::MAX);
-        (0..end.min(self.len()))
-            .rev()
-            .map(move |index| (first + index as u64, self.page(index, index + 1).messages))
+    /// The messages before an offset, the newest first.
+    pub fn newest_before(&self, offset: u64) -> impl Iterator<Item = &[u8]> {
+        let end = usize::try_from(offset.saturating_sub(self.first())).unwrap_or(usize::MAX);
+        (0..end.min(self.len())).rev().map(|index| self.page(index, index + 1).messages)
     }
 
     /// The offset of the oldest message that is kept; the next offset if there is none.

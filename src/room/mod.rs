@@ -59,7 +59,7 @@ use crate::limits::{HistoryLimits, KEY_MEMORY_BYTES, MEMBER_MEMORY_BYTES, ROOM_M
 use crate::link::ids::{Address, Asker, AudienceKey, Slot};
 use crate::link::message::push_listing;
 use crate::link::record::Who;
-use crate::link::topic::Topic;
+use crate::link::topic::room_of;
 
 /// A shard with members of the room.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +119,7 @@ impl Room {
     pub(crate) fn with_journal(topic: &str, journal: Journal, refs_from: u64) -> Self {
         Self {
             topic: topic.into(),
-            title: Topic::parse(topic).and_then(Topic::room).unwrap_or_default().into(),
+            title: room_of(topic).unwrap_or_default().into(),
             journal,
             refs_from,
             presence: Presence::default(),
@@ -138,7 +138,7 @@ impl Room {
 
     /// Its name; none, if the topic is a user's own.
     pub(crate) fn name(&self) -> Option<&str> {
-        Topic::parse(&self.topic).and_then(Topic::room)
+        room_of(&self.topic)
     }
 
     /// What it is called in lists.

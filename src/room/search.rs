@@ -8,6 +8,7 @@
 //! Called by: `rooms`. Calls: `history`.
 
 use crate::link::log::Hits;
+use crate::link::message::text;
 use crate::link::record::Searched;
 use crate::room::Room;
 use crate::wire::json;
@@ -23,15 +24,9 @@ impl Words {
 
     fn are_in(&self, text: &str) -> bool {
         let Some((last, others)) = self.0.split_last() else { return false };
-        let mut has_last = false;
-        let mut has = vec![false; others.len()];
-        for word in words(text) {
-            has_last |= word.starts_with(last.as_str());
-            for (has, other) in has.iter_mut().zip(others) {
-                *has |= word == *other;
-            }
-        }
-        has_last && !has.contains(&false)
+        let found: Vec<_> = words(text).collect();
+        found.iter().any(|word| word.starts_with(last.as_str()))
+            && others.iter().all(|other| found.contains(other))
     }
 }
 
@@ -50,20 +45,19 @@ impl Room {
         bytes_max: usize,
     ) -> usize {
         let Searched { query, from, before, limit } = searched;
-        let words = json::string(query).map_or(Words(Vec::new()), |query| Words::of(&query));
+        let words = Words::of(&json::string(query).unwrap_or_default());
         let from = from.and_then(json::string);
         let is_wanted = |message: &str| {
-            let body = json::field(message, "body").and_then(json::string);
-            let user = json::field(message, "user").and_then(json::string);
-            from.as_deref().is_none_or(|from| user.as_deref() == Some(from))
-                && body.is_some_and(|body| words.are_in(&body))
+            let [body, user] = json::fields(message, ["body", "user"]);
+            (from.is_none() || user.and_then(json::string) == from)
+                && body.and_then(json::string).is_some_and(|body| words.are_in(&body))
         };
         let (mut count, mut looked_at, mut more) = (0, 0, false);
         out.extend_from_slice(b"{\"messages\":[");
         let begin = out.len();
-        for (_, message) in self.history().newest_before(before.unwrap_or(u64::MAX)) {
+        for message in self.history().newest_before(before.unwrap_or(u64::MAX)) {
             looked_at += message.len();
-            if !std::str::from_utf8(message).is_ok_and(is_wanted) {
+            if !is_wanted(text(message)) {
                 continue;
             }
             if count == limit || out.len() - begin + message.len() > bytes_max && count > 0 {

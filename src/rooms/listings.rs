@@ -22,7 +22,7 @@ use crate::link::log::{ListedRoom, Log};
 use crate::link::outbox::{Cx, Timer};
 use crate::link::pressure::Pressure;
 use crate::link::record::ToHome;
-use crate::link::topic::{self, Topic};
+use crate::link::topic;
 use crate::rooms::Rooms;
 use crate::rooms::registry::Registered;
 
@@ -122,7 +122,7 @@ impl Rooms {
         for ListedRoom { topic, founded } in rooms {
             cx.budget.spend(MESSAGE_WORK);
             let open = self.by_topic.get(topic).filter(|key| !self.loading.has(**key));
-            let Some(name) = Topic::parse(topic).and_then(Topic::room) else { continue };
+            let Some(name) = topic::room_of(topic) else { continue };
             if open.is_none() {
                 send_listing(cx, directory, name, founded.as_deref().unwrap_or(name), Some(0));
             }

@@ -21,7 +21,7 @@ use crate::link::pressure::Pressure;
 use crate::link::rates::AddressHash;
 use crate::link::record::ToHome;
 use crate::link::refusal::{ROOMS_LIMIT, Refusal};
-use crate::link::topic::Topic;
+use crate::link::topic::room_of;
 use crate::room::Room;
 use crate::room::journal::Journal;
 use crate::rooms::Rooms;
@@ -222,7 +222,7 @@ impl Rooms {
         }
         let epoch = self.registry.next_epoch();
         let key = self.arena.vacant_key();
-        let (registered, found) = match cx.io.log().open(key, topic, epoch) {
+        let (mut registered, found) = match cx.io.log().open(key, topic, epoch) {
             Opening::New => {
                 // Only now it is known that the room begins.
                 if keeps && let Err(refusal) = take_making(cx, topic, purpose) {
@@ -239,7 +239,6 @@ impl Rooms {
             }
             Opening::Refused(why) => return Err(why.refusal()),
         };
-        let mut registered = registered;
         self.registry.weigh(&mut registered);
         self.registry.weigh_history(0, &registered.room);
         let inserted = self.arena.insert(registered);
@@ -417,7 +416,7 @@ pub(super) fn take_making<I: Io>(
     purpose: Purpose<'_>,
 ) -> Result<(), Refusal> {
     let Purpose::Join { user, address } = purpose else { return Ok(()) };
-    if Topic::parse(topic).and_then(Topic::room).is_none() {
+    if room_of(topic).is_none() {
         return Ok(());
     }
     let (rates, limits) = (&cx.settings.rates, &cx.settings.limits);

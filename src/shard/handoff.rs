@@ -37,7 +37,7 @@ use crate::link::ask::Ask;
 use crate::link::ids::ConnKey;
 use crate::link::io::{Handoff, Io, Lives};
 use crate::link::record::ToHome;
-use crate::link::topic::Topic;
+use crate::link::topic::room_of;
 use crate::wire::ws::close::CloseCode;
 
 /// What is known here of another shard.
@@ -162,7 +162,7 @@ impl Shard {
         if stage == Stage::Settled || self.common.settings.shards == 1 {
             return false;
         }
-        let Some(room) = Topic::parse(topic).and_then(Topic::room) else { return false };
+        let Some(room) = room_of(topic) else { return false };
         let may_join = conns.identity(key).is_some_and(|identity| identity.may_join(room));
         let (here, is_session) = (conns.len(), conns.flags(key.index()).is_session());
         let cx = self.common.cx(turn);

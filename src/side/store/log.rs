@@ -172,6 +172,22 @@ impl StoreLog {
         }
     }
 
+    /// Asks for something to be read.
+    fn ask<'a>(
+        &mut self,
+        room: RoomKey,
+        ticket: Ticket,
+        question: impl FnOnce(u64) -> ToStore<'a>,
+    ) -> Result<(), Why> {
+        if let Some(why) = self.refuses() {
+            return Err(why);
+        }
+        let number = self.next_number();
+        self.reading.insert(number, (room, ticket));
+        self.send(question(number));
+        Ok(())
+    }
+
     /// What was heard before and has not been told.
     fn next_due(&mut self) -> Option<LogAnswer> {
         if let Some(index) = self.doubted.next() {
@@ -253,12 +269,9 @@ impl StoreLog {
                 self.is_failing = true;
                 self.doubted = 0..self.under_way.len();
                 // Nobody knows for how long.
-                let mut opening: Vec<_> = self.opening.drain().collect();
-                opening.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
-                self.not_opened.extend(opening.into_iter().map(|(_, room)| (room, Why::Storage)));
-                let mut reading: Vec<_> = self.reading.drain().collect();
-                reading.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
-                self.not_read.extend(reading.into_iter().map(|(_, read)| read));
+                let opening = drain_from_last(&mut self.opening);
+                self.not_opened.extend(opening.map(|room| (room, Why::Storage)));
+                self.not_read.extend(drain_from_last(&mut self.reading));
             }
             FromStore::Healed {} => self.is_failing = false,
             FromStore::LetGo { room, through } => self.let_go.push((room, through)),
@@ -273,6 +286,15 @@ impl StoreLog {
         }
         None
     }
+}
+
+/// Takes all that was asked, the last first.
+fn drain_from_last<T>(
+    asked: &mut HashMap<u64, T, ahash::RandomState>,
+) -> impl Iterator<Item = T> + use<T> {
+    let mut all: Vec<_> = asked.drain().collect();
+    all.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+    all.into_iter().map(|(_, of)| of)
 }
 
 impl Drop for StoreLog {
@@ -342,14 +364,8 @@ impl Log for StoreLog {
     }
 
     fn read(&mut self, read: Read<'_>) -> Result<(), Why> {
-        if let Some(why) = self.refuses() {
-            return Err(why);
-        }
         let Read { room, ticket, wanted, .. } = read;
-        let number = self.next_number();
-        self.reading.insert(number, (room, ticket));
-        self.send(ToStore::Read { number, room, wanted });
-        Ok(())
+        self.ask(room, ticket, |number| ToStore::Read { number, room, wanted })
     }
 
     fn finds(&self) -> bool {
@@ -357,14 +373,8 @@ impl Log for StoreLog {
     }
 
     fn find(&mut self, find: Find<'_>) -> Result<(), Why> {
-        if let Some(why) = self.refuses() {
-            return Err(why);
-        }
         let Find { room, ticket, sought } = find;
-        let number = self.next_number();
-        self.reading.insert(number, (room, ticket));
-        self.send(ToStore::Find { number, room, sought });
-        Ok(())
+        self.ask(room, ticket, |number| ToStore::Find { number, room, sought })
     }
 
     fn close(&mut self, room: RoomKey) {

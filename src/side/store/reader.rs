@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
 use super::error::{Cause, StoreError};
 use super::index::{Words, find};
-use super::row::{OFFSET_MAX, id_of, offset_of, sum_of};
+use super::row::{Message, OFFSET_MAX, id_of, offset_of, select_messages};
 use super::writer::top_of;
 use crate::limits::{LINEAGE_EPOCHS_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX};
-use crate::link::log::{Marks, Part, Said, Sought, Wanted};
+use crate::link::log::{Marks, Part, Sought, Wanted};
 use crate::link::store::{Found, Run, push_hit, push_listed};
 
 /// How long a read may take, in milliseconds.
@@ -123,8 +123,7 @@ impl Reader {
         let top = top_of(&look, id)?;
         let founded = founded(&look, id)?;
         let (epoch, lineage) = epochs(&look, id)?;
-        let sql = "SELECT id, at, user, name, body, key, reply_to, sum FROM message \
-                   WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3";
+        let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3");
         let mut statement = look.prepare_cached(sql)?;
         let range = params![id_of(id, 1), id_of(id, top.offset), bounds.messages];
         let mut rows = statement.query(range)?;
@@ -163,11 +162,9 @@ impl Reader {
         let Wanted { after, upto, part, messages: count, bytes } = wanted;
         let is_newest = part == Part::Newest;
         let sql = if is_newest {
-            "SELECT id, at, user, name, body, key, reply_to, sum FROM message \
-             WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC"
+            select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC")
         } else {
-            "SELECT id, at, user, name, body, key, reply_to, sum FROM message \
-             WHERE id BETWEEN ?1 AND ?2 ORDER BY id"
+            select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id")
         };
         let mut statement = self.conn.prepare_cached(sql)?;
         let mut rows = statement.query(params![id_of(id, after + 1), id_of(id, upto)])?;
@@ -223,8 +220,7 @@ impl Reader {
         let Some(index) = self.words.index()? else { return Ok(None) };
         let (mut hits, mut count) = (Vec::new(), 0);
         let mut last = before.clamp(1, OFFSET_MAX + 1) - 1;
-        let sql = "SELECT id, at, user, name, body, key, reply_to, sum FROM message WHERE id = ?1";
-        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut statement = self.conn.prepare_cached(select_messages!("WHERE id = ?1"))?;
         // Some at a time: those of other users are passed over, and those without a row.
         for _ in 0..FIND_STEPS_MAX {
             let found = find(index, query, (id_of(id, 1), id_of(id, last)), FIND_STEP)?;
@@ -364,28 +360,6 @@ fn epochs(look: &Connection, id: u32) -> Result<(u64, Vec<u8>), StoreError> {
     }
     let epoch = present.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     Ok((epoch, lineage))
-}
-
-/// A row of `message`.
-struct Message<'a> {
-    id: i64,
-    at_ms: u64,
-    said: Said<'a>,
-}
-
-impl<'a> Message<'a> {
-    /// None, if it does not fit its checksum or has no such columns.
-    fn of(row: &'a Row<'_>) -> Option<Self> {
-        let number = |index| row.get::<_, i64>(index).ok();
-        let text = |index| row.get_ref(index).ok()?.as_str().ok();
-        let maybe = |index| row.get_ref(index).ok()?.as_str_or_null().ok();
-        let (id, at) = (number(0)?, number(1)?);
-        let reply_to = row.get::<_, Option<i64>>(6).ok()?.map(i64::cast_unsigned);
-        let (user, name, body) = (text(2)?, text(3)?, text(4)?);
-        let said = Said { user, name, body, key: maybe(5)?, reply_to };
-        let is_whole = number(7)? == sum_of(id, at, said);
-        is_whole.then_some(Self { id, at_ms: at.cast_unsigned(), said })
-    }
 }
 
 fn elapsed_ms(began: Instant) -> u64 {

@@ -22,7 +22,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::error::StoreError;
 use super::row::{OFFSET_MAX, id_of, offset_of};
-use super::writer::top_of;
+use super::writer::{number, top_of};
 use crate::limits::{
     STORE_SWEEP_COUNTED, STORE_SWEEP_LET_GO, STORE_SWEEP_ROOMS, STORE_VACUUM_PAGES,
 };
@@ -241,7 +241,6 @@ impl Retention {
         let sql = "UPDATE room SET floor = ?2, last = max(last, ?3), \
                    last_change = max(last_change, ?4), changed_floor = max(changed_floor, ?5) \
                    WHERE id = ?1";
-        let number = |number: u64| i64::try_from(number).expect("far below 2^63");
         step.prepare_cached(sql)?.execute(params![
             id,
             number(cut),

@@ -1,11 +1,12 @@
-//! The form of a message in the file: its id, and its checksum.
+//! The form of a message in the file: its id, its row, and its checksum.
 //!
 //! SQLite has no checksums of its own, so a bit that changed on the disk would be somebody else's
 //! words. The sum is over all that is served, and over the id, so that a row which lies in the
 //! wrong place is seen too.
 //!
-//! Deliberately absent: SQL.
+//! Deliberately absent: which rows are read.
 
+use rusqlite::Row;
 use sha1::{Digest, Sha1};
 
 use crate::link::log::Said;
@@ -33,6 +34,38 @@ pub(super) fn id_of(room: u32, offset: u64) -> i64 {
 /// The offset in an id.
 pub(super) fn offset_of(id: i64) -> u64 {
     id.cast_unsigned() & OFFSET_MAX
+}
+
+/// A query for rows of [`Message`], with what stands behind `FROM message`.
+macro_rules! select_messages {
+    ($which:literal) => {
+        concat!("SELECT id, at, user, name, body, key, reply_to, sum FROM message ", $which)
+    };
+}
+
+pub(super) use select_messages;
+
+/// A row of `message`, as far as it is served.
+pub(super) struct Message<'a> {
+    pub(super) id: i64,
+    pub(super) at_ms: u64,
+    pub(super) said: Said<'a>,
+}
+
+impl<'a> Message<'a> {
+    /// From the first columns of a row: see [`select_messages`]. None, if it does not fit its
+    /// checksum or has no such columns.
+    pub(super) fn of(row: &'a Row<'_>) -> Option<Self> {
+        let number = |index| row.get::<_, i64>(index).ok();
+        let text = |index| row.get_ref(index).ok()?.as_str().ok();
+        let maybe = |index| row.get_ref(index).ok()?.as_str_or_null().ok();
+        let (id, at) = (number(0)?, number(1)?);
+        let reply_to = row.get::<_, Option<i64>>(6).ok()?.map(i64::cast_unsigned);
+        let (user, name, body) = (text(2)?, text(3)?, text(4)?);
+        let said = Said { user, name, body, key: maybe(5)?, reply_to };
+        let is_whole = number(7)? == sum_of(id, at, said);
+        is_whole.then_some(Self { id, at_ms: at.cast_unsigned(), said })
+    }
 }
 
 /// A checksum over a message and its place: the first 8 bytes of SHA-1, which is the same on each

@@ -44,9 +44,6 @@ pub(super) struct Writer {
     conn: Rc<Connection>,
     lives: Lives,
     rooms: Rooms,
-    /// How many rooms there are, by the ids that were given, and how many there may be.
-    rooms_count: u32,
-    rooms_max: u32,
     /// Pages in the log, as of the last commit.
     wal_pages: Arc<AtomicUsize>,
     /// Rooms that were written in by the last batch, some more than once.
@@ -69,9 +66,16 @@ struct Room {
     id: Option<u32>,
 }
 
-/// By their shard and by what that calls them.
-#[derive(Default)]
-struct Rooms(HashMap<(u16, u64), Room, ahash::RandomState>);
+/// The rooms that shards have open, and how many there are in all.
+struct Rooms {
+    /// By their shard and by what that calls them.
+    open: HashMap<(u16, u64), Room, ahash::RandomState>,
+    /// How many rooms there are, by the ids that were given, and how many there may be.
+    count: u32,
+    max: u32,
+    /// Those that the batch under way has given an id.
+    begun: Vec<(u16, u64)>,
+}
 
 /// A question about a room: what is there of one that was opened, or what can be read of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,9 +168,12 @@ impl NewWriter {
         Writer {
             conn: Rc::new(conn),
             lives,
-            rooms: Rooms::default(),
-            rooms_count,
-            rooms_max,
+            rooms: Rooms {
+                open: HashMap::default(),
+                count: rooms_count,
+                max: rooms_max,
+                begun: Vec::new(),
+            },
             wal_pages,
             written: Vec::new(),
             is_wal_empty: false,
@@ -208,18 +215,12 @@ impl Writer {
     ) -> Result<(), StoreError> {
         self.written.clear();
         let count = questions.len();
-        let mut begun = Vec::new();
         self.damaged.clear();
-        let written = self.try_write(batch, questions, &mut begun);
+        self.rooms.begun.clear();
+        let written = self.try_write(batch, questions);
         if written.is_err() {
             questions.truncate(count);
-            self.rooms_count -= u32::try_from(begun.len()).expect("they were counted");
-            // Their ids were given by a transaction that is no more.
-            for key in begun {
-                if let Some(room) = self.rooms.0.get_mut(&key) {
-                    room.id = None;
-                }
-            }
+            self.rooms.undo_begun();
         }
         written
     }
@@ -228,7 +229,6 @@ impl Writer {
         &mut self,
         batch: &Batch,
         questions: &mut Vec<Question>,
-        begun: &mut Vec<(u16, u64)>,
     ) -> Result<(), StoreError> {
         let step = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
         for (shard, record) in batch.iter() {
@@ -244,36 +244,21 @@ impl Writer {
                         Err(error) => return Err(error),
                     };
                     let room_here = Room { topic: topic.into(), epoch, id };
-                    self.rooms.0.insert((shard, room.to_u64()), room_here);
-                    let is_full = id.is_none() && self.rooms_count >= self.rooms_max;
+                    self.rooms.open.insert((shard, room.to_u64()), room_here);
+                    let is_full = id.is_none() && self.rooms.count >= self.rooms.max;
                     let asked = Asked::Tail;
                     questions.push(Question { shard, number, id, asked, is_full });
                 }
                 ToStore::Append { room, top, at_ms, said, .. } => {
-                    let key = (shard, room.to_u64());
-                    let room = self.rooms.open(shard, room);
-                    let id = if let Some(id) = room.id {
-                        id
-                    } else {
-                        begun.push(key);
-                        self.rooms_count += 1;
-                        room.begin(&step, self.lives, top, at_ms)?
-                    };
+                    let id = self.rooms.id_in(&step, self.lives, (shard, room), top, at_ms)?;
                     insert(&step, id, top.offset + 1, at_ms, said)?;
                     if self.written.last() != Some(&id) {
                         self.written.push(id);
                     }
                 }
                 ToStore::Founding { room, at_ms, title, .. } => {
-                    let key = (shard, room.to_u64());
-                    let room = self.rooms.open(shard, room);
-                    let id = if let Some(id) = room.id {
-                        id
-                    } else {
-                        begun.push(key);
-                        self.rooms_count += 1;
-                        room.begin(&step, self.lives, Marks::default(), at_ms)?
-                    };
+                    let top = Marks::default();
+                    let id = self.rooms.id_in(&step, self.lives, (shard, room), top, at_ms)?;
                     found(&step, id, title)?;
                 }
                 ToStore::Read { number, room, wanted } => {
@@ -288,8 +273,8 @@ impl Writer {
                     let asked = Asked::Words(record.into());
                     questions.push(Question { shard, number, id, is_full: false, asked });
                 }
-                ToStore::Close { room } => drop(self.rooms.0.remove(&(shard, room.to_u64()))),
-                ToStore::Restarted {} => self.rooms.0.retain(|(of, _), _| *of != shard),
+                ToStore::Close { room } => drop(self.rooms.open.remove(&(shard, room.to_u64()))),
+                ToStore::Restarted {} => self.rooms.open.retain(|(of, _), _| *of != shard),
             }
         }
         step.commit()?;
@@ -371,7 +356,7 @@ impl Writer {
         &'a self,
         floors: &'a [(u32, u64)],
     ) -> impl Iterator<Item = (u16, RoomKey, u64)> + 'a {
-        self.rooms.0.iter().filter_map(move |((shard, room), of)| {
+        self.rooms.open.iter().filter_map(move |((shard, room), of)| {
             let at = floors.binary_search_by_key(&of.id?, |(id, _)| *id).ok()?;
             Some((*shard, Key::from_u64(*room), floors[at].1))
         })
@@ -404,17 +389,41 @@ impl Rooms {
     /// The id of a room that is to be read. None, if nothing was kept of it, and if it is closed
     /// further on in a batch that is written again: then nobody waits for it any more.
     fn id_of(&self, shard: u16, room: RoomKey) -> Option<u32> {
-        self.0.get(&(shard, room.to_u64())).and_then(|room| room.id)
+        self.open.get(&(shard, room.to_u64())).and_then(|room| room.id)
     }
 
-    /// A room that a shard has open.
+    /// The id of a room that something is to be kept of. It begins, if that is the first thing.
     ///
     /// # Panics
     ///
-    /// If it has not: its message would have no room.
-    fn open(&mut self, shard: u16, room: RoomKey) -> &mut Room {
-        let room = self.0.get_mut(&(shard, room.to_u64()));
-        room.expect("a room is opened before anything is said in it")
+    /// If the shard does not have it open: its message would have no room.
+    fn id_in(
+        &mut self,
+        step: &Transaction<'_>,
+        lives: Lives,
+        (shard, room): (u16, RoomKey),
+        top: Marks,
+        at_ms: u64,
+    ) -> Result<u32, StoreError> {
+        let key = (shard, room.to_u64());
+        let room = self.open.get_mut(&key);
+        let room = room.expect("a room is opened before anything is said in it");
+        if let Some(id) = room.id {
+            return Ok(id);
+        }
+        self.begun.push(key);
+        self.count += 1;
+        room.begin(step, lives, top, at_ms)
+    }
+
+    /// Takes back the ids that a transaction has given which is no more.
+    fn undo_begun(&mut self) {
+        self.count -= u32::try_from(self.begun.len()).expect("they were counted");
+        for key in self.begun.drain(..) {
+            if let Some(room) = self.open.get_mut(&key) {
+                room.id = None;
+            }
+        }
     }
 }
 
@@ -555,6 +564,6 @@ fn insert(
 /// # Panics
 ///
 /// If it is beyond 2^63: no time and no offset is.
-fn number(number: u64) -> i64 {
+pub(super) fn number(number: u64) -> i64 {
     i64::try_from(number).expect("times and offsets are far below 2^63")
 }

@@ -7,9 +7,10 @@ use std::path::Path;
 use rusqlite::{Connection, params};
 
 use super::{
-    FULL_COLUMNS, Full, PAGE, Report, RoomRow, Version, damages, epoch_of, eras, inspect, name_of,
+    FULL_COLUMNS, Full, PAGE, Report, RoomRow, Version, damages, epoch_of, eras, inspect,
     open_to_read, rooms,
 };
+use crate::link::topic::room_of;
 use crate::side::store::disk::{FILE, lock};
 use crate::side::store::error::StoreError;
 use crate::side::store::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of};
@@ -89,7 +90,7 @@ impl Check<'_> {
         let RoomRow { id, ref topic, floor, last, .. } = *row;
         let conn = self.conn;
         let mut say = |what: &str| self.damage(&format!("{topic}: {what}"));
-        if name_of(topic).is_none() {
+        if room_of(topic).is_none() {
             say("it is no room's topic");
         }
         if id > ROOM_MAX || last > OFFSET_MAX || row.last_change > OFFSET_MAX {

@@ -17,10 +17,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::line::{EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
-use super::{
-    Era, FULL_COLUMNS, Full, PAGE, RoomRow, Version, epoch_of, eras, name_of, open_to_read, rooms,
-};
+use super::{Era, FULL_COLUMNS, Full, PAGE, RoomRow, Version, epoch_of, eras, open_to_read, rooms};
 use crate::link::message::push_epoch;
+use crate::link::topic::room_of;
 use crate::side::store::disk::FILE;
 use crate::side::store::error::StoreError;
 use crate::side::store::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of};
@@ -58,7 +57,7 @@ pub fn export(
         for room in page {
             let is_sound =
                 room.id <= ROOM_MAX && room.floor < OFFSET_MAX && room.last <= OFFSET_MAX;
-            let Some(name) = name_of(&room.topic).filter(|_| is_sound) else {
+            let Some(name) = room_of(&room.topic).filter(|_| is_sound) else {
                 export.damage(&format!("room {}: {:?} is no room", room.id, room.topic));
                 continue;
             };

@@ -37,7 +37,7 @@ pub use restore::{Restored, restore};
 use super::copy::{Partial, check_free, copy_all};
 use super::disk::{FILE, lock};
 use super::error::StoreError;
-use super::row::sum_of;
+use super::row::Message;
 use super::{schema, socket};
 use crate::link::log::Said;
 
@@ -142,7 +142,7 @@ fn damages(conn: &Connection) -> Result<Vec<String>, StoreError> {
     Ok(if found == ["ok"] { Vec::new() } else { found })
 }
 
-/// The columns of [`Full`], in order.
+/// The columns of [`Full`], in order: first those of [`Message`].
 const FULL_COLUMNS: &str = "id, at, user, name, body, key, reply_to, sum, thread, edited_at, \
                             deleted_at, deleted_by, extra, change";
 
@@ -162,18 +162,12 @@ struct Full<'a> {
 impl<'a> Full<'a> {
     /// None, if it does not fit its checksum or has no such columns.
     fn of(row: &'a Row<'_>) -> Option<Self> {
-        let number = |index| row.get::<_, i64>(index).ok();
         let maybe_number = |index| row.get::<_, Option<i64>>(index).ok();
-        let text = |index| row.get_ref(index).ok()?.as_str().ok();
         let maybe = |index| row.get_ref(index).ok()?.as_str_or_null().ok();
-        let (id, at) = (number(0)?, number(1)?);
-        let (user, name, body) = (text(2)?, text(3)?, text(4)?);
-        let reply_to = maybe_number(6)?.map(i64::cast_unsigned);
-        let said = Said { user, name, body, key: maybe(5)?, reply_to };
-        let is_whole = number(7)? == sum_of(id, at, said);
-        is_whole.then_some(Self {
+        let Message { id, at_ms, said } = Message::of(row)?;
+        Some(Self {
             id,
-            at,
+            at: at_ms.cast_signed(),
             said,
             thread: maybe_number(8)?,
             edited_at: maybe_number(9)?,
@@ -250,10 +244,4 @@ fn rooms(conn: &Connection, behind: u32, count: u32) -> Result<Vec<RoomRow>, Sto
         })
     })?;
     Ok(found.collect::<Result<_, _>>()?)
-}
-
-/// The name of the room with this topic.
-fn name_of(topic: &str) -> Option<&str> {
-    use crate::link::topic::Topic;
-    Topic::parse(topic).and_then(Topic::room)
 }
