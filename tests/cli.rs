@@ -56,7 +56,7 @@ fn a_variable_of_somebody_else_is_told_and_stops_nothing() {
     let secret = ("CHINWAG_AUTH__SECRET", "a secret of at least 32 bytes ...");
     check(&run(&["token", "--user", "u1"], &[own[0], secret]), 0, ".", told);
     let mut command = Command::new(env!("CARGO_BIN_EXE_chinwag"));
-    command.args(["--listen", "127.0.0.1:0"]).env_clear().envs(own);
+    command.args(["--listen", "127.0.0.1:0", "--set", "store.path="]).env_clear().envs(own);
     let mut server = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -137,7 +137,7 @@ fn serve(stdout: Stdio, stderr: Stdio) -> Child {
 /// The same, with further arguments.
 fn serve_with(args: &[&str], stdout: Stdio, stderr: Stdio) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chinwag"));
-    command.args(["--listen", "127.0.0.1:0"]).args(args).env_clear();
+    command.args(["--listen", "127.0.0.1:0", "--set", "store.path="]).args(args).env_clear();
     command.stdout(stdout).stderr(stderr).spawn().expect("the program can be started")
 }
 
@@ -164,6 +164,35 @@ fn a_log_that_cannot_be_written_is_lost_and_nothing_else() {
         "auth.secret=a secret of at least 32 bytes ...",
     ]);
     assert_eq!(bad.env_clear().stderr(full()).status().unwrap().code(), Some(71));
+}
+
+#[test]
+fn rooms_are_kept_beside_where_it_is_started_and_a_folder_that_cannot_be_made_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = std::env::temp_dir().join(format!("chinwag-here-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chinwag"));
+        command.args(["--listen", "127.0.0.1:0"]).env_clear().current_dir(&folder);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut server = start();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let kept = folder.join("chinwag-data");
+    assert!(line.contains(&format!("rooms are kept in {}", kept.display())), "{line}");
+    let mode = kept.metadata().unwrap().permissions().mode();
+    assert_eq!((mode & 0o777, kept.join("chat.db").exists()), (0o700, true));
+    stops_well(server);
+    std::fs::remove_dir_all(&kept).unwrap();
+    // A file is where the folder would be.
+    std::fs::write(&kept, "").unwrap();
+    let output = start().wait_with_output().unwrap();
+    let said = "store.path = \"chinwag-data\": ";
+    check(&output, 71, "", said);
+    check(&output, 71, "", "\"\" keeps nothing on disk");
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

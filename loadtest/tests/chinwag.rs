@@ -31,7 +31,7 @@ fn chinwag_with(options: &[&str]) -> Server {
     assert!(binary.exists(), "build the server first: cargo build");
     let mut command = Command::new(binary);
     // A free port of the system's choice is told in the first line.
-    command.args(["--listen", "127.0.0.1:0"]).args(options);
+    command.args(["--listen", "127.0.0.1:0", "--set", "store.path="]).args(options);
     Server::start(command, |line| {
         let (_, address) = line.split_once("http://")?;
         let port = address.split([' ', '/']).next()?.rsplit(':').next()?.parse::<u16>().ok()?;

@@ -12,6 +12,7 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::panic;
+use std::path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -415,8 +416,10 @@ fn greeting(
         address.port()
     );
     if !store.path.is_empty() {
+        // Without the working directory's name nobody knows where that is.
+        let folder = path::absolute(&store.path).unwrap_or_else(|_| (&store.path).into());
         line.push_str("; rooms are kept in ");
-        line.push_str(&store.path);
+        line.push_str(&folder.display().to_string());
         if store.ack == StoreAck::AcceptMayLose1s {
             line.push_str(
                 ", and what was answered in the last second is lost if the power fails, in the last \
@@ -443,8 +446,9 @@ mod tests {
     #[track_caller]
     fn check(address: &str, expected: &str) {
         let version = env!("CARGO_PKG_VERSION");
+        let store = StoreConfig { path: String::new(), ..StoreConfig::default() };
         assert_eq!(
-            greeting(address.parse().unwrap(), 2, true, false, &StoreConfig::default()),
+            greeting(address.parse().unwrap(), 2, true, false, &store),
             format!("Chinwag {version} on http://{expected} (2 shards)")
         );
     }
@@ -462,11 +466,11 @@ mod tests {
     #[test]
     fn the_greeting_says_where_rooms_are_kept_and_what_may_be_lost() {
         let said = |ack| {
-            let store = StoreConfig { path: "folder".to_owned(), ack, ..StoreConfig::default() };
+            let store = StoreConfig { path: "/folder".to_owned(), ack, ..StoreConfig::default() };
             greeting("127.0.0.1:80".parse().unwrap(), 2, true, false, &store)
         };
         let kept = said(StoreAck::Commit);
-        assert!(kept.ends_with("; rooms are kept in folder"), "{kept}");
+        assert!(kept.ends_with("; rooms are kept in /folder"), "{kept}");
         let lazy = said(StoreAck::AcceptMayLose1s);
         assert!(lazy.contains("the last second is lost if the power fails"), "{lazy}");
     }

@@ -70,7 +70,13 @@ mod with_store {
         let (store, ends) = Store::start(start).map_err(|error| {
             let is_config = matches!(error, StoreError::Newer { .. } | StoreError::Foreign { .. });
             let code = if is_config { EXIT_CONFIG } else { EXIT_OS };
-            Failure { code, message: format!("store.path = {:?}: {error}", config.path) }
+            let mut message = format!("store.path = {:?}: {error}", config.path);
+            if matches!(error, StoreError::Folder(_)) {
+                message.push_str(
+                    "; it must be a folder that can be made or written, and \"\" keeps nothing on disk",
+                );
+            }
+            Failure { code, message }
         })?;
         Ok(Some((Keeper(store), ends)))
     }

@@ -143,7 +143,11 @@ impl Members {
             // The message belongs to an earlier join, which has ended.
             _ if !self.join_ref(conn, &channel).owns(message) => {}
             Some(event) if event == "phx_leave" => return Dispatch::Leave { audience },
-            Some(event) if event == "history" && channel.outstanding >= ANSWERS_UNDER_WAY_MAX => {
+            // These answers may be large.
+            Some(event)
+                if (event == "history" || event == topic::SEARCH)
+                    && channel.outstanding >= ANSWERS_UNDER_WAY_MAX =>
+            {
                 return Dispatch::Park;
             }
             // Outstanding answers are bounded: the next push is not read before some of them have

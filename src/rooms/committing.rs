@@ -71,7 +71,7 @@ impl Rooms {
             FromLog::Turned { room, epoch, kept } => {
                 self.turn_epoch(cx, members, room, epoch, kept);
             }
-            FromLog::LetGo { room, through } => self.let_go(room, through),
+            FromLog::LetGo { room, through } => self.let_go(cx, room, through),
             FromLog::Listed { .. } | FromLog::NotListed => {
                 unreachable!("the shard hears it, which has the directory")
             }
@@ -79,12 +79,14 @@ impl Rooms {
     }
 
     /// Lets go of the messages up to an offset: whoever asks for them is told that they are gone.
-    fn let_go(&mut self, key: RoomKey, through: u64) {
+    fn let_go<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, through: u64) {
         let Some(registered) = self.arena.get_mut(key) else { return };
         let bytes_before = registered.room.history().kept_bytes();
         registered.room.let_go(through);
         self.registry.weigh_history(bytes_before, &registered.room);
         self.registry.weigh(registered);
+        // Of an empty room there may be nothing left to keep.
+        self.remove_if_deserted(cx, key);
     }
 
     /// Handles the next entry of a room, proposed here or on another node.

@@ -32,6 +32,14 @@ afterEach(async () => {
   wires = [];
 });
 
+/** A server whose rooms are in memory only, and end with it. */
+async function startForgetful(t) {
+  const forgetful = new Server(await freePort(), { "store.path": "" });
+  t.after(() => forgetful.stop());
+  await forgetful.start();
+  return forgetful;
+}
+
 /** A room that no other test uses. */
 const aRoom = () => `room ${(rooms += 1)}`;
 
@@ -382,8 +390,8 @@ test("a wire that is cut again and again while both sides talk loses and doubles
   assert.deepEqual(await ann.said(), said);
 });
 
-test("where a break was too long for the server's memory the page says how much is missing", async () => {
-  const small = new Server(await freePort(), { "history.messages": 10, "limits.publish_burst": 1000 });
+test("where a break was too long for a server that keeps nothing the page says how much is missing", async () => {
+  const small = new Server(await freePort(), { "store.path": "", "history.messages": 10, "limits.publish_burst": 1000 });
   await small.start();
   try {
     const room = aRoom();
@@ -506,30 +514,32 @@ test("after a restart of the server the windows of one person are one person aga
   for (const window of windows) await window.sees("Ann");
 });
 
-test("after a restart of the server a room in which nothing was said promises nothing above", async () => {
+test("after a restart of a server that keeps nothing a room in which nothing was said promises nothing above", async (t) => {
   const room = aRoom();
-  const ann = await arrive("Ann", { room });
+  const forgetful = await startForgetful(t);
+  const ann = await arrive("Ann", { room, url: forgetful.url });
   await ann.sees("Ann");
-  await server.stop();
+  await forgetful.stop();
   await ann.page.getByText(/^Connection lost/).first().waitFor();
-  await server.start();
+  await forgetful.start();
   await ann.connected();
   await ann.say("anybody?");
   await ann.hears("anybody?");
   assert.match(await ann.page.locator("#log .broke").textContent(), /could not be recovered\.$/);
 });
 
-test("after a restart of the server the page says what cannot be recovered, and a guest goes on under the same name", async () => {
+test("after a restart of a server that keeps nothing the page says so, and a guest goes on under the same name", async (t) => {
   const room = aRoom();
-  const ann = await arrive("Ann", { room });
+  const forgetful = await startForgetful(t);
+  const ann = await arrive("Ann", { room, url: forgetful.url });
   await ann.say("before the restart");
   await ann.hears("before the restart");
   const before = await ann.page.evaluate(() => JSON.parse(localStorage["chinwag.session"]));
 
-  await server.stop();
+  await forgetful.stop();
   await ann.page.getByText(/^Connection lost/).first().waitFor();
   await ann.say("written in between");
-  await server.start();
+  await forgetful.start();
   await ann.connected();
   await ann.hears("written in between");
 
@@ -540,12 +550,44 @@ test("after a restart of the server the page says what cannot be recovered, and 
   assert.equal(now.name, "Ann");
   assert.notEqual(now.token, before.token);
   await ann.sees("Ann");
-  await ann.screenshot("restart");
+  await ann.screenshot("restart-forgetful");
 
-  const bob = await arrive("Bob", { room });
+  const bob = await arrive("Bob", { room, url: forgetful.url });
   await bob.say("still there?");
   await ann.hears("still there?");
 });
+
+for (const [signal, how] of [["SIGTERM", "a restart of the server"], ["SIGKILL", "kill -9 of the server"]]) {
+  test(`after ${how} nothing is missing, and nobody is asked for a name again`, async () => {
+    const room = aRoom();
+    const ann = await arrive("Ann", { room });
+    await ann.say("before the end", "and a second one");
+    await ann.hears("and a second one");
+    await ann.sees("Ann");
+    const before = await ann.page.evaluate(() => JSON.parse(localStorage["chinwag.session"]));
+
+    await server.stop(signal);
+    await ann.page.getByText(/^Connection lost/).first().waitFor();
+    await ann.say("written in between");
+    await server.start();
+    await ann.connected();
+    await ann.hears("written in between");
+
+    const all = ["before the end", "and a second one", "written in between"];
+    assert.deepEqual(await ann.said(), all);
+    assert.equal(await ann.page.locator("#log .broke").count(), 0, "nothing was lost");
+    const now = await ann.page.evaluate(() => JSON.parse(localStorage["chinwag.session"]));
+    assert.deepEqual([now.user, now.token], [before.user, before.token]);
+
+    // A window that opens now, and one that was closed in the meantime.
+    const again = await ann.secondWindow(room);
+    await again.hears("written in between");
+    const bob = await arrive("Bob", { room });
+    await bob.hears("written in between");
+    for (const window of [again, bob]) assert.deepEqual(await window.said(), all);
+    await ann.screenshot(`restart-${signal}`);
+  });
+}
 
 test("where there are no guests one comes in with a token, and with another when it is no longer good", async () => {
   const port = await freePort();

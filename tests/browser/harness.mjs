@@ -1,12 +1,15 @@
 /**
- * What the page's test needs around it: the real server on a port of its own, a wire that can be cut, and Chromium.
+ * What the page's test needs around it: the real server on a port of its own with a store of its own, a wire that can be
+ * cut, and Chromium.
  *
  * `CHINWAG_BIN` names the server (default: the release build), `CHROMIUM` the browser.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
@@ -26,6 +29,18 @@ export async function freePort() {
   return port;
 }
 
+/** Where the servers keep what was said. */
+const folders = [];
+process.on("exit", () => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
+function newFolder() {
+  const folder = mkdtempSync(join(tmpdir(), "chinwag-browser-"));
+  folders.push(folder);
+  return folder;
+}
+
 /** The server, listening on `port` once `start` is done. */
 export class Server {
   #process = null;
@@ -33,7 +48,8 @@ export class Server {
 
   /** `settings` as for `--set`: `{"history.messages": 10}`. */
   constructor(port, settings = {}) {
-    this.#settings = Object.entries(settings).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
+    const all = { "store.path": newFolder(), ...settings };
+    this.#settings = Object.entries(all).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
   }

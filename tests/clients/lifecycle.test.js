@@ -22,9 +22,9 @@ function closesOf(socket) {
 
 for (const client of VERSIONS) {
   describe(`phoenix ${client.version}`, () => {
-    for (const shards of [1, 2]) {
-      test(`comes back after a restart (${shards} shards)`, async (t) => {
-        const server = await serve(t, {}, shards);
+    for (const [shards, store] of [[1, "kept"], [2, "kept"], [1, "in memory"], [2, "in memory"]]) {
+      test(`comes back after a restart (${shards} shards, rooms ${store})`, async (t) => {
+        const server = await serve(t, store === "in memory" ? { "store.path": "" } : {}, shards);
         const sockets = ["ann", "bob", "cay"].map((user) => connect(t, client, server, user));
         const topic = roomName();
         const tabs = sockets.map((socket) => {
@@ -35,11 +35,18 @@ for (const client of VERSIONS) {
         });
         const epochs = new Set();
         for (const { joins } of tabs) epochs.add((await joins.next()).epoch);
+        await ok(tabs[0].channel.push("new_msg", { body: "hello" }));
+        for (const { news } of tabs) assert.equal((await news.next())[1].body, "hello");
         assert.equal(await server.stop(), 0);
         for (const { closes } of tabs) assert.equal(await closes.next(), 1012);
         await server.start();
-        for (const { joins } of tabs) epochs.add((await joins.next()).epoch);
-        assert.equal(epochs.size, 2, "the rooms of before are gone, and a client can tell");
+        const isKept = store === "kept";
+        for (const { joins } of tabs) {
+          const { epoch, messages } = await joins.next();
+          assert.deepEqual(messages.map(({ body }) => body), isKept ? ["hello"] : []);
+          epochs.add(epoch);
+        }
+        assert.equal(epochs.size, isKept ? 1 : 2, "where the rooms of before are gone, a client can tell");
         await ok(tabs[0].channel.push("new_msg", { body: "hello again" }));
         for (const { news } of tabs) assert.equal((await news.next())[1].body, "hello again");
       });

@@ -20,7 +20,8 @@ impl Server {
     /// Starts one. `settings` are `KEY=VALUE`.
     pub(crate) fn start(shards: u16, settings: &[String]) -> Self {
         let mut child = Command::new(BINARY)
-            .args(["--listen", "127.0.0.1:0", "--shards", &shards.to_string()])
+            .args(["--listen", "127.0.0.1:0", "--set", "store.path="])
+            .args(["--shards", &shards.to_string()])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .env_clear()
             .envs([SECRET])

@@ -24,7 +24,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server on a free port, with these settings.
+    /// Starts a server on a free port, with these settings: in memory only, unless they say where
+    /// it keeps what is said.
     pub(crate) fn start(settings: &[&str]) -> Self {
         Self::start_in(settings, &[])
     }
@@ -32,7 +33,7 @@ impl Server {
     /// The same, in this environment.
     pub(crate) fn start_in(settings: &[&str], env: &[(&str, &OsStr)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_chinwag"))
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", "127.0.0.1:0", "--set", "store.path="])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .env_clear()
             .envs(env.iter().copied())

@@ -406,7 +406,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "store.path",
         kind: Kind::Folder(|c| &mut c.store.path),
-        doc: "The folder in which rooms are kept, with all that was said. Without one they are in memory only, and end with the process.",
+        doc: "The folder in which rooms are kept, with all that was said; made if it is not there. `\"\"`: they are in memory only, and end with the process.",
     },
     Key {
         name: "store.ack",

@@ -44,7 +44,8 @@ pub struct Config {
 /// Where what was said is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// The folder. Empty: rooms are in memory only, and end with the process.
+    /// The folder, of the working directory unless it is absolute. Empty: rooms are in memory only,
+    /// and end with the process.
     pub path: String,
     /// When a message is answered `ok`.
     pub ack: StoreAck,
@@ -103,7 +104,7 @@ impl StoreDeliver {
 impl Default for StoreConfig {
     fn default() -> Self {
         Self {
-            path: String::new(),
+            path: if cfg!(feature = "store") { "chinwag-data" } else { "" }.to_owned(),
             ack: StoreAck::Commit,
             deliver: StoreDeliver::AtOnce,
             readers: 2,

@@ -361,7 +361,8 @@ impl Words {
 /// A query as FTS5 takes it: each word a string of its own, so that nothing in it is syntax; of the
 /// last one the beginning is enough. None, if there is no word in it.
 fn words_of(query: &str) -> Option<String> {
-    let words = query.split_whitespace().filter(|word| word.contains(char::is_alphanumeric));
+    let is_between = |letter: char| letter.is_whitespace() || letter.is_control();
+    let words = query.split(is_between).filter(|word| word.contains(char::is_alphanumeric));
     let words: Vec<_> = words.map(|word| format!("\"{}\"", word.replace('"', "\"\""))).collect();
     (!words.is_empty()).then(|| words.join(" ") + "*")
 }
@@ -461,6 +462,8 @@ mod tests {
             ("c-d", &[3]),
             ("\"c", &[3]),
             ("^body", &[2]),
+            ("a\0AND\u{1}", &[1]),
+            ("\0", &[]),
         ] {
             assert_eq!(offsets(&index, 1, query), found, "{query}");
         }

@@ -37,6 +37,8 @@ pub(super) struct Reader {
     conn: Connection,
     words: Words,
     began: Instant,
+    /// How long a read may take, in milliseconds.
+    ms_max: u64,
     /// When the read under way is to end, in milliseconds since `began`.
     due_ms: Arc<AtomicU64>,
     /// How many rows did not fit their checksum, or could not be read.
@@ -98,7 +100,14 @@ impl Reader {
         let due = Arc::clone(&due_ms);
         let is_late = move || elapsed_ms(began) > due.load(Ordering::Relaxed);
         conn.progress_handler(STEPS_PER_LOOK, Some(is_late))?;
-        Ok(Self { conn, words, began, due_ms, damaged: 0, _lock: lock })
+        let ms_max = READ_MS_MAX;
+        Ok(Self { conn, words, began, ms_max, due_ms, damaged: 0, _lock: lock })
+    }
+
+    /// Reads may take so long from now on.
+    #[cfg(test)]
+    pub(super) fn set_ms_max(&mut self, ms_max: u64) {
+        self.ms_max = ms_max;
     }
 
     /// How many times since this was last asked something was not served, for it was damaged.
@@ -107,15 +116,15 @@ impl Reader {
     }
 
     fn begin(&self) {
-        self.due_ms.store(elapsed_ms(self.began) + READ_MS_MAX, Ordering::Relaxed);
+        self.due_ms.store(elapsed_ms(self.began) + self.ms_max, Ordering::Relaxed);
     }
 
     /// Reads a room: where it stands, its epochs, and its last messages without a hole, as far back
-    /// as they are whole.
+    /// as they are whole, and can be read in time.
     ///
     /// # Errors
     ///
-    /// Those of SQLite, and if it takes too long.
+    /// Those of SQLite, and if not one message can be read in time.
     pub(super) fn load(&mut self, id: u32, bounds: TailBounds) -> Result<Loaded, StoreError> {
         self.begin();
         // One look, whatever is written meanwhile.
@@ -137,6 +146,8 @@ impl Reader {
                     self.damaged += 1;
                     break;
                 }
+                // With a shorter tail it can be joined, and without one never.
+                Err(error) if error.is_late() && pieces.len() > 0 => break,
                 Err(error) => return Err(error),
             };
             let Some(message) = Message::of(row) else {
@@ -152,11 +163,12 @@ impl Reader {
     }
 
     /// Reads messages of a room, without a hole: those next to the end of what is wanted, the upper
-    /// one for the newest, the lower one for others. Damaged ones at that end are skipped.
+    /// one for the newest, the lower one for others. Damaged ones at that end are skipped. What
+    /// cannot be read in time is left for the next question.
     ///
     /// # Errors
     ///
-    /// Those of SQLite, and if it takes too long.
+    /// Those of SQLite, and if not one message can be read in time.
     pub(super) fn read(&mut self, id: u32, wanted: Wanted) -> Result<Page, StoreError> {
         self.begin();
         let Wanted { after, upto, part, messages: count, bytes } = wanted;
@@ -176,6 +188,11 @@ impl Reader {
                 Ok(None) => break,
                 Err(error) if error.cause() == Cause::Corrupt && pieces.len() > 0 => {
                     self.damaged += 1;
+                    more = true;
+                    break;
+                }
+                // Whoever asks again would not get further.
+                Err(error) if error.is_late() && pieces.len() > 0 => {
                     more = true;
                     break;
                 }

@@ -9,6 +9,7 @@
 use rusqlite::Row;
 use sha1::{Digest, Sha1};
 
+use super::error::StoreError;
 use crate::link::log::Said;
 
 /// How many bits of an id are its offset: 39, so 24 are its room and the sign is never used.
@@ -34,6 +35,16 @@ pub(super) fn id_of(room: u32, offset: u64) -> i64 {
 /// The offset in an id.
 pub(super) fn offset_of(id: i64) -> u64 {
     id.cast_unsigned() & OFFSET_MAX
+}
+
+/// A number of a room's row that says how far its offsets or changes have come.
+///
+/// # Errors
+///
+/// If no offset is so large: the row is damaged.
+pub(super) fn checked_offset(number: i64) -> Result<u64, StoreError> {
+    let offset = u64::try_from(number).ok().filter(|offset| *offset < OFFSET_MAX);
+    offset.ok_or(StoreError::Contradiction("a room has come further than there are offsets"))
 }
 
 /// A query for rows of [`Message`], with what stands behind `FROM message`.

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -286,23 +287,41 @@ fn what_is_read_is_next_to_what_was_asked_and_says_whether_there_is_more() {
 }
 
 #[test]
-fn a_batch_that_is_written_again_may_have_closed_what_it_reads() {
+fn what_cannot_be_read_in_time_is_left_out_and_the_rest_is_told() {
+    const COUNT: usize = 20_000;
     let folder = Folder::new();
-    let (_disk, writer) = folder.open();
-    let mut home = Home::new(writer);
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
     home.open(1, 50);
-    home.say(1, 0, &["\"a\""]);
-    let wanted = Wanted { after: 0, upto: 1, part: Part::Newest, messages: 9, bytes: 1_000 };
-    let mut batch = Batch::default();
-    push(&mut batch, ToStore::Read { number: 9, room: key(1), wanted });
-    push(&mut batch, ToStore::Close { room: key(1) });
-    let mut ids = || {
-        let mut questions = Vec::new();
-        home.writer.write(&batch, &mut questions).unwrap();
-        questions.iter().map(|question| question.id).collect::<Vec<_>>()
+    home.say(1, 0, &vec!["\"a\""; COUNT]);
+    let id = home.open(1, 50).unwrap();
+    // So many take longer than that.
+    reader.set_ms_max(1);
+    let bounds = TailBounds { messages: u32::MAX, bytes: usize::MAX };
+    let upto = COUNT as u64;
+    let wanted = |part| Wanted { after: 0, upto, part, messages: u32::MAX, bytes: usize::MAX };
+    let is_some = |count| (1..COUNT).contains(&count);
+    // It may end before the first one: then it is asked again.
+    let is_told = |read: &mut dyn FnMut() -> Result<(), StoreError>| {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while let Err(error) = read() {
+            assert!(error.is_late() && Instant::now() < deadline, "{error}");
+        }
     };
-    assert_eq!(ids(), [Some(1)]);
-    assert_eq!(ids(), [None], "nobody waits for it any more");
+    is_told(&mut || {
+        let loaded = reader.load(id, bounds)?;
+        let opened = loaded.found().opened();
+        assert_eq!(opened.top, at(upto));
+        assert!(is_some(bodies(&opened).len()));
+        Ok(())
+    });
+    for part in [Part::Newest, Part::Oldest, Part::All] {
+        is_told(&mut || {
+            let Stretch { messages, more, .. } = reader.read(id, wanted(part))?.run().stretch();
+            assert!(is_some(messages.len()) && more);
+            Ok(())
+        });
+    }
 }
 
 #[test]
@@ -401,6 +420,45 @@ fn a_batch_that_fails_can_be_written_again() {
     let id = home.open(2, 52);
     assert_eq!(bodies(&load(&mut reader, id)), ["\"x\"", &long]);
     assert_eq!(load(&mut reader, id).epoch, 51);
+}
+
+#[test]
+fn what_a_batch_that_fails_has_opened_and_closed_is_as_it_was_when_it_is_written_again() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    let mut reader = disk.reader().unwrap();
+    home.open(1, 50);
+    home.say(1, 0, &["\"a\""]);
+    home.open(2, 51);
+    let long = format!("\"{}\"", "x".repeat(100_000));
+    let append = |room, offset, body| ToStore::Append {
+        number: 1,
+        room: key(room),
+        top: at(offset),
+        at_ms: 1_000,
+        said: said(body),
+    };
+    // Both are closed; then the second one's key is another room's.
+    let mut batch = Batch::default();
+    push(&mut batch, append(1, 1, "\"b\""));
+    push(&mut batch, ToStore::Close { room: key(1) });
+    push(&mut batch, append(2, 0, "\"c\""));
+    push(&mut batch, ToStore::Restarted {});
+    push(&mut batch, ToStore::Open { number: 9, room: key(2), topic: "room:3", epoch: 52 });
+    push(&mut batch, append(2, 0, &long));
+    home.writer.conn().query_row("PRAGMA max_page_count = 1", [], |_| Ok(())).unwrap();
+    for _ in 0..2 {
+        let failed = home.writer.write(&batch, &mut Vec::new());
+        assert_eq!(failed.unwrap_err().cause(), Cause::Full);
+        assert!(home.writer.heal().unwrap());
+    }
+    home.writer.conn().query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
+    home.writer.write(&batch, &mut Vec::new()).unwrap();
+    for (room, said) in [(1, vec!["\"a\"", "\"b\""]), (2, vec!["\"c\""]), (3, vec![&*long])] {
+        let id = home.open(room, 60);
+        assert_eq!(bodies(&load(&mut reader, id)), said);
+    }
 }
 
 #[test]
@@ -535,6 +593,16 @@ fn numbers_that_no_store_writes_are_errors_or_nothing_worse() {
     writer.write(&batch, &mut Vec::new()).unwrap();
     assert_eq!(writer.take_damaged().len(), 1);
     drop((disk, writer));
+    for last in ["-1", "1 << 40"] {
+        meddle(&folder.file(), &format!("UPDATE room SET id = 1, last = {last}"));
+        let (disk, mut writer) = folder.open();
+        let mut batch = Batch::default();
+        push(&mut batch, ToStore::Open { number: 1, room: key(1), topic: "room:1", epoch: 53 });
+        writer.write(&batch, &mut Vec::new()).unwrap();
+        assert_eq!(writer.take_damaged().len(), 1, "{last}");
+        let error = disk.reader().unwrap().load(1, TAIL).unwrap_err();
+        assert_eq!(error.cause(), Cause::Corrupt, "{last}");
+    }
     meddle(&folder.file(), "UPDATE meta SET value = 9223372036854775807 WHERE key = 'life'");
     assert!(folder.try_open().is_err());
 }

@@ -28,7 +28,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::batch::Batch;
 use super::disk::{Lives, checkpoint_all};
 use super::error::{Cause, StoreError};
-use super::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of, sum_of};
+use super::row::{OFFSET_MAX, ROOM_MAX, checked_offset, id_of, offset_of, sum_of};
 use crate::base::arena::Key;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Said, Wanted};
@@ -73,8 +73,17 @@ struct Rooms {
     /// How many rooms there are, by the ids that were given, and how many there may be.
     count: u32,
     max: u32,
-    /// Those that the batch under way has given an id.
-    begun: Vec<(u16, u64)>,
+    /// What the batch under way has changed here, in order: if it fails it is written again, and
+    /// must find everything as it was.
+    undo: Vec<Undo>,
+}
+
+/// How a change of the open rooms is taken back.
+enum Undo {
+    /// One was given an id.
+    Begun((u16, u64)),
+    /// One was opened or closed: what was open by its key before.
+    Was((u16, u64), Option<Room>),
 }
 
 /// A question about a room: what is there of one that was opened, or what can be read of it.
@@ -172,7 +181,7 @@ impl NewWriter {
                 open: HashMap::default(),
                 count: rooms_count,
                 max: rooms_max,
-                begun: Vec::new(),
+                undo: Vec::new(),
             },
             wal_pages,
             written: Vec::new(),
@@ -216,11 +225,11 @@ impl Writer {
         self.written.clear();
         let count = questions.len();
         self.damaged.clear();
-        self.rooms.begun.clear();
+        self.rooms.undo.clear();
         let written = self.try_write(batch, questions);
         if written.is_err() {
             questions.truncate(count);
-            self.rooms.undo_begun();
+            self.rooms.undo();
         }
         written
     }
@@ -244,7 +253,7 @@ impl Writer {
                         Err(error) => return Err(error),
                     };
                     let room_here = Room { topic: topic.into(), epoch, id };
-                    self.rooms.open.insert((shard, room.to_u64()), room_here);
+                    self.rooms.open(shard, room, room_here);
                     let is_full = id.is_none() && self.rooms.count >= self.rooms.max;
                     let asked = Asked::Tail;
                     questions.push(Question { shard, number, id, asked, is_full });
@@ -273,8 +282,8 @@ impl Writer {
                     let asked = Asked::Words(record.into());
                     questions.push(Question { shard, number, id, is_full: false, asked });
                 }
-                ToStore::Close { room } => drop(self.rooms.open.remove(&(shard, room.to_u64()))),
-                ToStore::Restarted {} => self.rooms.open.retain(|(of, _), _| *of != shard),
+                ToStore::Close { room } => self.rooms.close((shard, room.to_u64())),
+                ToStore::Restarted {} => self.rooms.close_all(shard),
             }
         }
         step.commit()?;
@@ -386,8 +395,27 @@ impl Writer {
 }
 
 impl Rooms {
-    /// The id of a room that is to be read. None, if nothing was kept of it, and if it is closed
-    /// further on in a batch that is written again: then nobody waits for it any more.
+    /// Notes that a shard has a room open, by this key from now on.
+    fn open(&mut self, shard: u16, key: RoomKey, room: Room) {
+        let key = (shard, key.to_u64());
+        let was = self.open.insert(key, room);
+        self.undo.push(Undo::Was(key, was));
+    }
+
+    /// Notes that a shard has a room open no more.
+    fn close(&mut self, key: (u16, u64)) {
+        if let Some(room) = self.open.remove(&key) {
+            self.undo.push(Undo::Was(key, Some(room)));
+        }
+    }
+
+    /// Notes that a shard has none open any more: it has begun anew.
+    fn close_all(&mut self, shard: u16) {
+        let closed = self.open.extract_if(|(of, _), _| *of == shard);
+        self.undo.extend(closed.map(|(key, room)| Undo::Was(key, Some(room))));
+    }
+
+    /// The id of a room that is to be read. None, if nothing was kept of it.
     fn id_of(&self, shard: u16, room: RoomKey) -> Option<u32> {
         self.open.get(&(shard, room.to_u64())).and_then(|room| room.id)
     }
@@ -411,17 +439,21 @@ impl Rooms {
         if let Some(id) = room.id {
             return Ok(id);
         }
-        self.begun.push(key);
+        self.undo.push(Undo::Begun(key));
         self.count += 1;
         room.begin(step, lives, top, at_ms)
     }
 
-    /// Takes back the ids that a transaction has given which is no more.
-    fn undo_begun(&mut self) {
-        self.count -= u32::try_from(self.begun.len()).expect("they were counted");
-        for key in self.begun.drain(..) {
-            if let Some(room) = self.open.get_mut(&key) {
-                room.id = None;
+    /// Takes back what a transaction has changed that is no more.
+    fn undo(&mut self) {
+        while let Some(change) = self.undo.pop() {
+            match change {
+                Undo::Begun(key) => {
+                    self.count -= 1;
+                    self.open.get_mut(&key).expect("it was open when it began").id = None;
+                }
+                Undo::Was(key, Some(room)) => drop(self.open.insert(key, room)),
+                Undo::Was(key, None) => drop(self.open.remove(&key)),
             }
         }
     }
@@ -527,8 +559,8 @@ pub(super) fn top_of(conn: &Connection, id: u32) -> Result<Marks, StoreError> {
     let noted = conn.prepare_cached(sql)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)));
     let (last, last_change): (i64, i64) = noted?;
     Ok(Marks {
-        offset: greatest("id")?.max(last.cast_unsigned()),
-        change: greatest("change")?.max(last_change.cast_unsigned()),
+        offset: greatest("id")?.max(checked_offset(last)?),
+        change: greatest("change")?.max(checked_offset(last_change)?),
     })
 }
 

@@ -313,7 +313,8 @@ export class Chat {
     const isWanted = () => this.#isIn(room) && room.outbox.includes(item);
     try {
       const payload = { body: item.body, key: item.key };
-      await this.#channels.get(room.name).push("new_msg", payload, { repeat: isWanted });
+      const answer = await this.#channels.get(room.name).push("new_msg", payload, { repeat: isWanted });
+      if (answer) roomOf.confirmed(room, item.key);
       if (isWanted()) this.discard(room.name, item.key);
     } catch (error) {
       const retryMs = error.response?.retry_ms;
@@ -377,6 +378,10 @@ export class Chat {
       this.#heard(room, message);
       if (watched()) room.fetched = 0;
       roomOf.trim(room);
+    });
+    on("room_epoch", (payload) => {
+      roomOf.turned(room, payload);
+      this.#remember();
     });
     on("typing", ({ user, name }) => {
       if (this.isOwn(user)) return;

@@ -1,13 +1,15 @@
 /**
  * One room as this page knows it: plain data, and the functions that fold what the server says into it.
  *
- * Messages lie in *segments*: runs of contiguous offsets of one epoch, oldest first. There is one segment unless something could not be
+ * Messages lie in *segments*: runs of contiguous offsets of one *line*, oldest first. A room goes on in its line when its epoch turns and
+ * everything was recovered; where the server began it anew, a line begins too. There is one segment unless something could not be
  * recovered, and then the break between two of them is what the page must be honest about.
  *
  * Invariants:
  * 1. within a segment offsets are contiguous, so nothing is shown twice and nothing is silently missing;
  * 2. the last segment ends at the cursor `{epoch, offset}`, which is what a rejoin sends as `since`;
- * 3. a message of ours is either in a segment or in the outbox, never in both: its `key` tells.
+ * 3. a message of ours is either in a segment or in the outbox, never in both: its `key` tells;
+ * 4. one that was heard and not answered yet may be lost with the server: it is in `unconfirmed` until it is answered or recovered.
  *
  * Knows nothing of sockets and of the screen. Deliberately absent: clocks, except as arguments.
  */
@@ -33,12 +35,19 @@ export function createRoom(name) {
     speak: true,
     epoch: null,
     offset: 0,
-    /** `[{epoch, from, messages, more, broke: null | "reset" | "gap", fetching: null | "now" | "failed"}]`; `from`: the first offset */
+    /** Counts how often the server began the room anew. */
+    line: 0,
+    /**
+     * `[{line, from, messages, more, broke: null | "reset" | "gap" | "lost", lost, fetching: null | "now" | "failed"}]`; `from`: the first
+     * offset; `lost`: how many messages of others stood above it that the server has not kept
+     */
     segments: [],
     /** How many older messages were fetched since the end was last in view: they are being read, and stay. */
     fetched: 0,
     /** Not acknowledged yet: `[{key, body, at, error: null | {reason, ...}}]` */
     outbox: [],
+    /** Items that were in the outbox and are in a segment, and that the server has not answered. */
+    unconfirmed: [],
     /** How far the user has read: `{epoch, offset}`, or null in a room that is new to them. */
     read: null,
     unread: 0,
@@ -71,33 +80,76 @@ export function bodyOf(written) {
 export function joined(room, answer, isOwn, watched = false) {
   const { epoch, offset, recovered, messages, more } = answer;
   const last = room.segments.at(-1);
-  const reset = last !== undefined && epoch !== room.epoch;
+  const isTurned = last !== undefined && epoch !== room.epoch;
+  const goesOn = isTurned && (recovered || takeBack(room, messages, isOwn));
+  const reset = isTurned && !goesOn;
+  if (goesOn) turned(room, { epoch });
+  sendAgain(room, messages, goesOn && !recovered);
   room.status = "joined";
   room.refusal = null;
   room.title = legible(answer.room.title, legible(room.name));
   room.speak = answer.you.speak;
 
   for (const segment of room.segments) segment.fetching = null;
-  if (reset) Object.assign(room, { unread: 0, newFrom: null });
+  if (reset) Object.assign(room, { line: room.line + 1, unread: 0, newFrom: null });
 
   const fresh = reset || !last ? messages : messages.filter((message) => message.offset > room.offset);
   const from = fresh[0]?.offset ?? offset + 1;
-  if (!last) addSegment(room, epoch, from, fresh, more, null);
-  else if (reset) addSegment(room, epoch, from, fresh, more, "reset");
-  else if (recovered || from === room.offset + 1) last.messages.push(...fresh);
-  else addSegment(room, epoch, from, fresh, more, "gap");
+  if (!last) addSegment(room, from, fresh, more, null);
+  else if (reset) addSegment(room, from, fresh, more, "reset");
+  else if (recovered || from === room.offset + 1) room.segments.at(-1).messages.push(...fresh);
+  else addSegment(room, from, fresh, more, "gap");
 
   room.epoch = epoch;
   room.offset = offset;
+  if (!last && isKnown(room.read, messages)) room.read = { ...room.read, epoch };
   if (room.read === null || (room.read.epoch !== epoch && !last)) room.read = { epoch, offset };
   settle(room, fresh, isOwn, watched);
+}
+
+/** The room goes on in another epoch, with all that is shown of it. */
+export function turned(room, { epoch }) {
+  if (room.read?.epoch === room.epoch) room.read = { ...room.read, epoch };
+  room.epoch = epoch;
+}
+
+/** The server has answered a message of ours: it is kept. */
+export function confirmed(room, key) {
+  room.unconfirmed = room.unconfirmed.filter((item) => item.key !== key);
+}
+
+/**
+ * Takes out again what is shown and was not kept, where the room goes on behind what was: what others said is counted. False where nothing
+ * that is shown is among the messages, so that nobody can tell whether it does.
+ */
+function takeBack(room, messages, isOwn) {
+  const last = room.segments.at(-1);
+  const ids = new Set(messages.map(({ id }) => id));
+  const kept = last.messages.findLastIndex(({ id }) => ids.has(id)) + 1;
+  if (kept === 0) return false;
+  const lost = last.messages.splice(kept).filter(({ user }) => !isOwn(user)).length;
+  room.offset = endOf(last);
+  if (lost) addSegment(room, room.offset + 1, [], false, "lost", lost);
+  return true;
+}
+
+/** What was heard and not answered goes back into the outbox, if it may be `lost` and is not among the messages. */
+function sendAgain(room, messages, lost) {
+  const keys = new Set(messages.map(({ key }) => key));
+  if (lost) room.outbox.unshift(...room.unconfirmed.filter(({ key }) => !keys.has(key)));
+  room.unconfirmed = [];
+}
+
+/** Whether what was read is in the past of a room with these messages, by the epoch that an `id` names. */
+function isKnown(read, messages) {
+  return read !== null && messages.some(({ id, offset }) => offset >= read.offset && id?.startsWith(`${read.epoch}-`));
 }
 
 /** Folds a live message; false if it was known. */
 export function received(room, message, isOwn, watched = false) {
   if (message.offset <= room.offset) return false;
   if (message.offset === room.offset + 1) room.segments.at(-1).messages.push(message);
-  else addSegment(room, room.epoch, message.offset, [message], true, "gap");
+  else addSegment(room, message.offset, [message], true, "gap");
   room.offset = message.offset;
   room.typing.delete(message.user);
   settle(room, [message], isOwn, watched);
@@ -109,7 +161,7 @@ export function older(room, segment, { messages, more }) {
   segment.fetching = null;
   const index = room.segments.indexOf(segment);
   if (index < 0) return;
-  const before = sameEpoch(room, index) ? room.segments[index - 1] : null;
+  const before = isSameLine(room, index) ? room.segments[index - 1] : null;
   const fresh = messages.filter(({ offset }) => offset < segment.from && offset > (before ? endOf(before) : 0));
   const fits = fresh.length > 0 && fresh.at(-1).offset === segment.from - 1;
   segment.more = more && fits; // an answer that leads nowhere must not be asked for again
@@ -134,7 +186,7 @@ export function trim(room, keep = MESSAGES_KEPT_MAX + room.fetched) {
     const dropped = first.messages.splice(0, excess).length;
     excess -= dropped;
     first.from += dropped;
-    first.more = first.epoch === room.epoch;
+    first.more = first.line === room.line;
     if (first.messages.length === 0 && room.segments.length > 1) room.segments.shift();
   }
   room.segments[0].broke = null;
@@ -199,25 +251,26 @@ export function rows(room, isOwn, now) {
   const leads = (user, at) => previous === null || previous.user !== user || at - previous.at > GROUP_MS;
 
   room.segments.forEach((segment, index) => {
-    const key = `${segment.epoch} ${segment.from}`;
-    const name = `${segment.epoch} ${index}`;
+    const key = `${segment.line} ${segment.from}`;
+    const name = `${segment.line} ${index}`;
+    if (segment.broke === "lost") add("lost", `lost ${name}`, { lost: segment.lost }, segment.lost);
     if (segment.broke === "reset") add("reset", `reset ${name}`, { above: list.length > 0 });
     if (segment.broke === "gap" && !segment.more) {
-      const missing = sameEpoch(room, index) ? segment.from - endOf(room.segments[index - 1]) - 1 : 0;
+      const missing = isSameLine(room, index) ? segment.from - endOf(room.segments[index - 1]) - 1 : 0;
       add("gap", `gap ${name}`, { missing }, missing);
     }
-    if (segment.more && segment.epoch === room.epoch) {
+    if (segment.more && segment.line === room.line) {
       add("more", `more ${key}`, { segment, fetching: segment.fetching, gap: segment.broke === "gap" }, segment.fetching);
     } else if (index === 0 && segment.from === 1 && segment.messages.length) {
       add("start", "start");
     }
     for (const message of segment.messages) {
       dayOf(message.at);
-      if (message.offset === room.newFrom && segment.epoch === room.epoch) add("new", "new");
+      if (message.offset === room.newFrom && segment.line === room.line) add("new", "new");
       const lead = leads(message.user, message.at);
       const own = isOwn(message.user);
       list.push({
-        kind: "message", key: `${segment.epoch}-${message.offset}`, signature: `message ${lead} ${own}`, message, lead, own,
+        kind: "message", key: `${segment.line}-${message.offset}`, signature: `message ${lead} ${own}`, message, lead, own,
       });
       previous = message;
     }
@@ -232,18 +285,21 @@ export function rows(room, isOwn, now) {
   return list;
 }
 
-function sameEpoch(room, index) {
-  return index > 0 && room.segments[index - 1].epoch === room.segments[index].epoch;
+function isSameLine(room, index) {
+  return index > 0 && room.segments[index - 1].line === room.segments[index].line;
 }
 
-function addSegment(room, epoch, from, messages, more, broke) {
-  room.segments.push({ epoch, from, messages: [...messages], more, broke, fetching: null });
+function addSegment(room, from, messages, more, broke, lost = 0) {
+  room.segments.push({ line: room.line, from, messages: [...messages], more, broke, lost, fetching: null });
 }
 
 /** What follows from new messages: ours leave the outbox, the others' count as unread if nobody watched them arrive. */
 function settle(room, messages, isOwn, watched) {
   const keys = new Set(messages.filter(({ key, user }) => key && isOwn(user)).map(({ key }) => key));
-  if (keys.size) room.outbox = room.outbox.filter(({ key }) => !keys.has(key));
+  if (keys.size) {
+    room.unconfirmed.push(...room.outbox.filter(({ key }) => keys.has(key)));
+    room.outbox = room.outbox.filter(({ key }) => !keys.has(key));
+  }
   room.version += 1;
   if (watched) return markRead(room);
 

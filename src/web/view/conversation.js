@@ -33,6 +33,8 @@ export function conversationView(chat, { editAgain }) {
     new: () => h("li", { class: "fresh" }, h("span", {}, "New")),
     reset: ({ above }) => h("li", { class: "broke" }, h("span", {}, "The server began this room anew. What was said while you were away could not be recovered",
       above ? "; what stands above is kept on this page only." : ".")),
+    lost: ({ lost }) => h("li", { class: "broke" }, h("span", {},
+      `The server was interrupted: ${counted(lost, "message", "messages")} that stood here for a moment ${lost === 1 ? "is" : "are"} lost.`)),
     gap: ({ missing }) => h("li", { class: "broke" }, h("span", {},
       missing ? `${counted(missing, "message is", "messages are")} missing here: the server no longer keeps them.`
         : "Something is missing here.")),

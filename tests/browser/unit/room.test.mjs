@@ -5,8 +5,8 @@ import * as roomOf from "../../../src/web/state/room.js";
 const isOwn = (user) => user === "me";
 const NOON = Date.UTC(2026, 10, 22, 12);
 
-function message(offset, { user = "ann", at = NOON + offset * 1000, key, body = `m${offset}` } = {}) {
-  return { offset, user, name: user, at, body, ...(key && { key }) };
+function message(offset, { user = "ann", at = NOON + offset * 1000, key, body = `m${offset}`, epoch = "e1" } = {}) {
+  return { id: `${epoch}-${offset}`, offset, user, name: user, at, body, ...(key && { key }) };
 }
 const range = (from, to, options) => Array.from({ length: to - from + 1 }, (_, i) => message(from + i, options));
 
@@ -88,7 +88,7 @@ test("what the server no longer keeps is counted", () => {
 
 test("a new epoch is a line in the conversation, and what was said before stays above it", () => {
   const room = roomWith(range(4, 6));
-  roomOf.joined(room, answer(range(1, 2), { epoch: "e2" }), isOwn);
+  roomOf.joined(room, answer(range(1, 2, { epoch: "e2" }), { epoch: "e2" }), isOwn);
   assert.deepEqual(seen(room), [4, 5, 6, "reset", 1, 2]);
   roomOf.received(room, message(3), isOwn);
   assert.deepEqual(seen(room).at(-1), 3);
@@ -104,9 +104,61 @@ test("a new epoch in which nothing was said yet is a line as well", () => {
 
 test("the older messages of a new epoch come in below its line", () => {
   const room = roomWith(range(1, 2));
-  roomOf.joined(room, answer(range(60, 61, { user: "me" }), { epoch: "e2" }), isOwn);
+  roomOf.joined(room, answer(range(60, 61, { user: "me", epoch: "e2" }), { epoch: "e2" }), isOwn);
   roomOf.older(room, room.segments[1], { messages: range(58, 59, { user: "me" }), more: true });
   assert.deepEqual(seen(room), ["start", 1, 2, "reset", "more", 58, 59, 60, 61]);
+});
+
+test("a room that goes on in another epoch goes on where we were", () => {
+  const room = roomWith(range(4, 6));
+  roomOf.markRead(room);
+  const keys = () => roomOf.rows(room, isOwn).map(({ key }) => key);
+  const before = keys();
+  roomOf.joined(room, answer(range(7, 8), { epoch: "e2", recovered: true }), isOwn);
+  assert.deepEqual(seen(room), ["more", 4, 5, 6, 7, 8]);
+  assert.deepEqual([room.epoch, room.unread, room.newFrom], ["e2", 2, 7]);
+  assert.ok(before.every((key) => keys().includes(key)), "rows keep their keys");
+  roomOf.older(room, room.segments[0], { messages: range(1, 3), more: false });
+  assert.deepEqual(seen(room), ["start", 1, 2, 3, 4, 5, 6, 7, 8]);
+  roomOf.turned(room, { epoch: "e3" });
+  assert.deepEqual([room.epoch, room.read], ["e3", { epoch: "e3", offset: 6 }]);
+});
+
+test("what was shown and not kept is taken back, and what others had said of it is counted", () => {
+  const room = roomWith([...range(4, 6), ...range(7, 8, { user: "bob" }), ...range(9, 9, { user: "me" })]);
+  roomOf.joined(room, answer(range(3, 6), { epoch: "e2" }), isOwn);
+  assert.deepEqual(seen(room), ["more", 4, 5, 6, "lost"]);
+  assert.equal(roomOf.rows(room, isOwn).find(({ kind }) => kind === "lost").lost, 2);
+  roomOf.received(room, message(7), isOwn);
+  assert.deepEqual(seen(room), ["more", 4, 5, 6, "lost", 7]);
+
+  const own = roomWith([...range(1, 2), ...range(3, 3, { user: "me" })]);
+  roomOf.joined(own, answer([...range(1, 2), message(3, { epoch: "e2" })], { epoch: "e2" }), isOwn);
+  assert.deepEqual(seen(own), ["start", 1, 2, 3]);
+});
+
+test("what we said, and heard, and got no answer to is sent again where the server has lost it", () => {
+  const say = (room, key) => room.outbox.push({ key, body: "x", at: NOON, error: null });
+  const heard = (room, offset, key) => roomOf.received(room, message(offset, { user: "me", key }), isOwn);
+  const outbox = (room) => room.outbox.map(({ key }) => key);
+  const before = () => {
+    const room = roomWith(range(1, 2));
+    for (const key of ["k1", "k2", "k3"]) say(room, key);
+    heard(room, 3, "k1");
+    heard(room, 4, "k2");
+    roomOf.confirmed(room, "k1");
+    return room;
+  };
+  const lost = before();
+  roomOf.joined(lost, answer(range(1, 2).concat(message(3, { user: "me", key: "k1" })), { epoch: "e2" }), isOwn);
+  assert.deepEqual(outbox(lost), ["k2", "k3"]);
+  assert.deepEqual(seen(lost), ["start", 1, 2, 3, "k2", "k3"]);
+
+  const kept = before();
+  roomOf.joined(kept, answer([], { epoch: "e2", offset: 4, recovered: true }), isOwn);
+  assert.deepEqual(outbox(kept), ["k3"]);
+  roomOf.joined(kept, answer([], { epoch: "e3" }), isOwn);
+  assert.deepEqual(outbox(kept), ["k3"], "it was there when we came back");
 });
 
 test("a hole in the live messages is shown and can be filled", () => {
@@ -182,7 +234,7 @@ test("the line moves to what is new since one looked last, and does not outlive 
   roomOf.received(room, message(3), isOwn, true);
   roomOf.received(room, message(4), isOwn);
   assert.deepEqual(seen(room, ["day"]), ["start", 1, 2, 3, "new", 4]);
-  roomOf.joined(room, answer(range(1, 5, { user: "me" }), { epoch: "e2" }), isOwn);
+  roomOf.joined(room, answer(range(1, 5, { user: "me", epoch: "e2" }), { epoch: "e2" }), isOwn);
   assert.deepEqual(seen(room, ["day"]), ["start", 1, 2, 3, 4, "reset", 1, 2, 3, 4, 5]);
 });
 
@@ -198,6 +250,13 @@ test("what was read in an epoch that is gone says nothing about a first join", (
   room.read = { epoch: "e0", offset: 10 };
   roomOf.joined(room, answer(range(1, 3)), isOwn);
   assert.equal(room.unread, 0);
+});
+
+test("what was read in an epoch that the room has come from counts", () => {
+  const room = roomOf.createRoom("tea");
+  room.read = { epoch: "e0", offset: 2 };
+  roomOf.joined(room, answer([...range(1, 2, { epoch: "e0" }), message(3, { epoch: "e1" })]), isOwn);
+  assert.deepEqual([room.unread, room.read], [1, { epoch: "e1", offset: 2 }]);
 });
 
 test("messages stand under one name unless time, day or another sender comes between", () => {
@@ -229,7 +288,7 @@ test("a room that grows for days lets go of its oldest messages, which can be ha
 
 test("trimming past an epoch's end forgets its line too", () => {
   const room = roomWith(range(1, 50));
-  roomOf.joined(room, answer(range(1, 100, { user: "me" }), { epoch: "e2" }), isOwn);
+  roomOf.joined(room, answer(range(1, 100, { user: "me", epoch: "e2" }), { epoch: "e2" }), isOwn);
   roomOf.trim(room, 80);
   assert.deepEqual(seen(room).slice(0, 2), ["more", 21]);
 });

@@ -4,7 +4,7 @@
  *     const server = await Server.start({ shards: 2, settings: { "limits.idle_ms": 1000 } });
  *     server.token("ann");          // a token for the user `ann`
  *     await server.stop();          // SIGTERM, and its exit code
- *     await server.start();         // again, on the same port and with the same secret: tokens stay good
+ *     await server.start();         // again, on the same port, with the same secret and store
  *
  * The binary is `CHINWAG_BIN`, or the one that `cargo build` makes.
  */
@@ -12,7 +12,9 @@
 import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const SECRET = "what signs the tokens of the client tests";
@@ -24,11 +26,19 @@ function binary() {
   return found;
 }
 
-/** What is still running when a test file ends in the middle. */
+/** What is still running when a test file ends in the middle, and where servers keep what was said. */
 const running = new Set();
+const folders = [];
 process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL");
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
+
+function newFolder() {
+  const folder = mkdtempSync(join(tmpdir(), "chinwag-clients-"));
+  folders.push(folder);
+  return folder;
+}
 
 export class Server {
   #child = null;
@@ -40,7 +50,7 @@ export class Server {
     this.#shards = shards;
     // All tests of a file are the same few users, one after the other.
     const bursts = { "limits.publish_burst": 10_000, "limits.join_burst": 10_000 };
-    this.#settings = { drain_s: 0, "auth.secret": SECRET, ...bursts, ...settings };
+    this.#settings = { drain_s: 0, "auth.secret": SECRET, "store.path": newFolder(), ...bursts, ...settings };
   }
 
   static async start({ shards = 1, settings = {} } = {}) {
