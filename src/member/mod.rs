@@ -109,8 +109,14 @@ impl Members {
         self.audiences.follow(&other.audiences);
     }
 
-    /// Decides what a message asks for, and answers what needs no room.
-    pub(crate) fn dispatch<'m>(&mut self, conn: ConnKey, message: &'m Message<'_>) -> Dispatch<'m> {
+    /// Decides what a message asks for, and answers what needs no room. A connection has
+    /// `channels_max` channels at most.
+    pub(crate) fn dispatch<'m>(
+        &mut self,
+        conn: ConnKey,
+        channels_max: u32,
+        message: &'m Message<'_>,
+    ) -> Dispatch<'m> {
         let Some(topic) = message.topic() else { return self.answer_unmatched(conn, message) };
         let event = message.event();
         if topic == topic::PHOENIX {
@@ -123,7 +129,11 @@ impl Members {
         let channel = audience.and_then(|audience| self.channel(conn, audience)).copied();
         let Some(channel) = channel else {
             return match event.as_deref() {
-                Some("phx_join") if self.is_joining_much(conn) => Dispatch::Park,
+                Some("phx_join")
+                    if self.is_joining_much(conn) || self.awaits_place(conn, channels_max) =>
+                {
+                    Dispatch::Park
+                }
                 Some("phx_join") => Dispatch::Join { topic, is_new: true },
                 Some("phx_leave") => {
                     self.answer_alone(conn, message, &message.join_ref, "ok", "{}")
@@ -183,6 +193,15 @@ impl Members {
         let is_joining =
             |channel: &&Channel| matches!(channel.state, State::Joining | State::Rejoining);
         self.channels(conn).iter().filter(is_joining).count() >= JOINS_UNDER_WAY_MAX
+    }
+
+    /// Whether a connection has all channels that it may have, and leaves one of them: who has
+    /// asked to leave a room may join another.
+    fn awaits_place(&self, conn: ConnKey, channels_max: u32) -> bool {
+        let channels = self.channels(conn);
+        let is_leaving =
+            |channel: &Channel| matches!(channel.state, State::Leaving | State::LeavingUnheard);
+        channels.len() >= channels_max as usize && channels.iter().any(is_leaving)
     }
 
     /// The channel of a connection in an audience, if it has one.

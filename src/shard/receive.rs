@@ -253,7 +253,8 @@ impl Shard {
         conn: ConnKey,
         message: &Message<'_>,
     ) -> Flow {
-        match self.members.dispatch(conn, message) {
+        let channels_max = self.common.settings.limits.channels_per_conn;
+        match self.members.dispatch(conn, channels_max, message) {
             Dispatch::Done => {}
             Dispatch::Park => return Flow::Park,
             Dispatch::Join { topic, is_new } => {

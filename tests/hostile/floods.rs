@@ -80,6 +80,20 @@ fn channels_of_a_connection_and_rooms_of_the_server_are_bounded() {
 }
 
 #[test]
+fn who_leaves_a_room_may_join_another_in_the_same_breath() {
+    let server = Server::start(&["shards=2", "limits.channels_per_conn=1", "limits.join_per_s=0"]);
+    let mut ann = server.guest("Ann");
+    assert!(ann.join("r0", "{}").contains(r#""status":"ok""#));
+    // Their homes are on both shards, and a home elsewhere answers later.
+    for room in 1..=20 {
+        let leave = format!(r#"["1","2","room:r{}","phx_leave",{{}}]"#, room - 1);
+        ann.send_raw(&[text(&leave), join(&format!("r{room}"), "{}")].concat());
+        let answer = ann.await_text(&format!(r#""room:r{room}","phx_reply""#));
+        assert!(answer.contains(r#""status":"ok""#), "{answer}");
+    }
+}
+
+#[test]
 fn a_user_makes_no_more_rooms_over_http_than_it_may() {
     let server = Server::start(&["shards=2", "limits.rooms_per_s=1", "limits.rooms_burst=3"]);
     let token = server.token("Ann");
