@@ -19,7 +19,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 
 use super::error::StoreError;
 use super::index::{Behind, Indexer, Words};
-use super::reader::Reader;
+use super::reader::{Due, Reader};
 use super::schema;
 use super::stats::StoreStats;
 use super::writer::NewWriter;
@@ -78,7 +78,7 @@ pub(super) struct Disk {
 }
 
 /// What the file says of its lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lives {
     /// This one: 1 for the first.
     pub(super) now: i64,
@@ -143,8 +143,9 @@ impl Disk {
     ///
     /// Those of SQLite.
     pub(super) fn reader(&self) -> Result<Reader, StoreError> {
-        let words = Words::new(&self.options.path, Arc::clone(&self.behind));
-        Reader::new(self.open_to_read()?, words, Arc::clone(&self.lock))
+        let due = Due::default();
+        let words = Words::new(&self.options.path, Arc::clone(&self.behind), due.clone());
+        Reader::new(self.open_to_read()?, words, due, Arc::clone(&self.lock))
     }
 
     fn open_to_read(&self) -> Result<Connection, StoreError> {

@@ -8,12 +8,16 @@
 //! A room is indexed up to an offset, which is committed with what was indexed. What was said since
 //! is found by looking, at the start and whenever the writer has written: nothing of it is kept in
 //! the database itself. A file that is damaged, of another version, or of another database is
-//! deleted and made anew.
+//! deleted and made anew; readers that meet damage say so.
 //!
-//! Invariants: a message is found only if a row of the database says it, so an index that knows too
-//! much shows nothing; nothing waits for this thread.
+//! The index may know messages that a power cut has taken from the database, whose offsets are then
+//! given to others. So the life in which a room was indexed is committed too: what is behind an era
+//! that began later is indexed anew.
 //!
-//! Called by: `threads`. Calls: `row`.
+//! Invariants: a message is found only if a row of the database says it; an offset that is given
+//! anew is not taken for one that was indexed; nothing waits for this thread.
+//!
+//! Called by: `threads`, `reader`. Calls: `row`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,12 +26,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::disk::{open_private, remove_if_there};
-use super::error::StoreError;
-use super::row::{OFFSET_MAX, id_of, offset_of};
+use super::disk::{Lives, open_private, remove_if_there};
+use super::error::{Cause, StoreError};
+use super::reader::Due;
+use super::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of};
 use super::stats::StoreStats;
+use super::writer::top_of;
 
 /// The name of the file beside the database.
 const FILE: &str = "search.db";
@@ -36,7 +42,7 @@ const FILE: &str = "search.db";
 const APPLICATION_ID: i64 = 0x4348_4E53;
 
 /// The number of this version's form. A file of another one is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const SCHEMA: &str = "
     -- of: which database it is of. life: up to which life of that.
@@ -45,9 +51,11 @@ const SCHEMA: &str = "
     CREATE VIRTUAL TABLE find USING fts5(
         body, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2'
     );
-    -- What lies between is indexed.
-    CREATE TABLE upto(room INTEGER PRIMARY KEY, floor INTEGER NOT NULL, offset INTEGER NOT NULL)
-        STRICT;
+    -- What lies between is indexed. life: in which life of the database that was found last.
+    CREATE TABLE upto(
+        room INTEGER PRIMARY KEY, floor INTEGER NOT NULL, offset INTEGER NOT NULL,
+        life INTEGER NOT NULL
+    ) STRICT;
 ";
 
 /// How many messages a transaction of the index has at most.
@@ -63,6 +71,10 @@ const GATHER: Duration = Duration::from_millis(300);
 /// How long it waits after a failure of the disk.
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// After how many steps of SQLite's machine a search looks at the clock: it takes some for each of
+/// its pages, in which there are hundreds of messages.
+const STEPS_PER_LOOK: i32 = 10;
+
 /// Rooms that the index is behind in, and whether there is an index: what the threads share.
 #[derive(Debug, Default)]
 pub(super) struct Behind {
@@ -70,6 +82,8 @@ pub(super) struct Behind {
     indexer: OnceLock<Thread>,
     /// Counts the files that there were. Readers that have an earlier one open it again.
     file: AtomicU64,
+    /// The last of them that a reader has found to be damaged; 0 if there was none.
+    damaged: AtomicU64,
     /// Whether all rooms that there were at the start have been indexed.
     is_whole: AtomicBool,
 }
@@ -95,6 +109,19 @@ impl Behind {
     /// Which file there is; none, as long as it is not whole.
     pub(super) fn file(&self) -> Option<u64> {
         self.is_whole.load(Ordering::Acquire).then(|| self.file.load(Ordering::Acquire))
+    }
+
+    /// Notes that a reader has found a file to be damaged: another one is made.
+    pub(super) fn note_damaged(&self, file: u64) {
+        self.damaged.fetch_max(file, Ordering::AcqRel);
+        if self.is_damaged() {
+            self.is_whole.store(false, Ordering::Release);
+            self.wake();
+        }
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire) == self.file.load(Ordering::Acquire)
     }
 
     fn pop(&self) -> Option<u32> {
@@ -133,6 +160,7 @@ pub(super) struct Indexer {
     folder: PathBuf,
     behind: Arc<Behind>,
     stats: Arc<StoreStats>,
+    lives: Lives,
     /// The room after the last one that was looked at since the start; none, if all were.
     next_room: Option<u32>,
 }
@@ -144,7 +172,8 @@ impl Indexer {
         behind: Arc<Behind>,
         stats: Arc<StoreStats>,
     ) -> Self {
-        Self { source, folder: folder.to_owned(), behind, stats, next_room: Some(0) }
+        let (folder, lives) = (folder.to_owned(), Lives::default());
+        Self { source, folder, behind, stats, lives, next_room: Some(0) }
     }
 
     /// Indexes what is written, until it is to stop.
@@ -156,7 +185,9 @@ impl Indexer {
             if let Err(error) = ended {
                 tracing::warn!(%error, "the index of words is made anew");
                 self.begin_anew();
-                thread::park_timeout(PAUSE);
+                if !matches!(error, StoreError::Contradiction(_)) {
+                    thread::park_timeout(PAUSE);
+                }
             }
         }
     }
@@ -177,6 +208,7 @@ impl Indexer {
             self.source.query_row(sql, [key], |row| row.get::<_, i64>(0))
         };
         let (of, life) = (number("created_at")?, number("life")?);
+        self.lives = Lives { now: life, unclean: number("unclean")? };
         let file = file_in(&self.folder);
         let mut index = open_file(&file)?;
         if !is_of(&index, of, life).unwrap_or(false) {
@@ -194,6 +226,7 @@ impl Indexer {
             step.pragma_update(None, "user_version", VERSION)?;
             step.commit()?;
         }
+        self.forget_rooms(&index)?;
         index.pragma_update(None, "synchronous", "NORMAL")?;
         index.pragma_update(None, "secure_delete", true)?;
         index.execute("UPDATE meta SET life = ?1", [life])?;
@@ -201,13 +234,28 @@ impl Indexer {
         Ok(index)
     }
 
+    /// Forgets rooms that the database has lost since: their numbers are given anew.
+    fn forget_rooms(&self, index: &Connection) -> Result<(), StoreError> {
+        let sql = "SELECT coalesce(max(id), 0) FROM room WHERE id <= ?1";
+        let last: u32 = self.source.query_row(sql, [ROOM_MAX], |row| row.get(0))?;
+        let sql = "DELETE FROM upto WHERE room > ?1 AND life < ?2";
+        if index.execute(sql, params![last, self.lives.unclean])? > 0 {
+            let sql = "DELETE FROM find WHERE rowid > ?1";
+            index.execute(sql, [id_of(last, OFFSET_MAX)])?;
+        }
+        Ok(())
+    }
+
     /// Indexes what there is, and then what comes.
     fn follow(&mut self, index: &mut Connection, stop: &AtomicBool) -> Result<(), StoreError> {
         while !stop.load(Ordering::Acquire) {
+            if self.behind.is_damaged() {
+                return Err(StoreError::Contradiction("a reader has found it to be damaged"));
+            }
             let room = self.behind.pop();
             self.stats.set_search_lag(self.behind.count());
             if let Some(room) = room {
-                if catch_up(&self.source, index, room)? {
+                if catch_up(&self.source, index, self.lives, room)? {
                     self.behind.note([room]);
                 }
             } else if self.next_room.is_some() {
@@ -227,14 +275,16 @@ impl Indexer {
         let Some(first) = self.next_room else { return Ok(()) };
         let mut rooms = Vec::new();
         {
-            let sql = "SELECT id FROM room WHERE id >= ?1 ORDER BY id LIMIT ?2";
+            // One beyond what there may be is damaged.
+            let sql = "SELECT id FROM room WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
             let mut some = self.source.prepare_cached(sql)?;
-            for id in some.query_map(params![first, LOOK_ROOMS], |row| row.get::<_, u32>(0))? {
+            let which = params![first, ROOM_MAX, LOOK_ROOMS];
+            for id in some.query_map(which, |row| row.get::<_, u32>(0))? {
                 rooms.push(id?);
             }
         }
         for id in &rooms {
-            while catch_up(&self.source, index, *id)? {}
+            while catch_up(&self.source, index, self.lives, *id)? {}
         }
         self.next_room = rooms.last().map(|last| last + 1);
         if self.next_room.is_none() {
@@ -262,23 +312,84 @@ fn is_of(index: &Connection, of: i64, life: i64) -> Result<bool, StoreError> {
     Ok(found.is_some_and(|(found, upto)| found == of && upto <= life))
 }
 
+/// What is indexed of a room: offsets between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Upto {
+    floor: u64,
+    offset: u64,
+    /// In which life that was found last.
+    life: i64,
+}
+
+impl Upto {
+    fn of(index: &Connection, room: u32) -> Result<Self, StoreError> {
+        let sql = "SELECT floor, offset, life FROM upto WHERE room = ?1";
+        let had = index.prepare_cached(sql)?.query_row([room], |row| {
+            Ok(Self { floor: offset_in(row, 0)?, offset: offset_in(row, 1)?, life: row.get(2)? })
+        });
+        Ok(had.optional()?.unwrap_or_default())
+    }
+
+    /// Up to which offset that is true still. After an end without order the database may have lost
+    /// what was indexed, and gives its offsets anew: in an era that began since, or, as long as
+    /// there is none, behind the last message. What was let go of may be back as well.
+    fn still(
+        self,
+        look: &Connection,
+        lives: Lives,
+        room: u32,
+        floor: u64,
+    ) -> Result<u64, StoreError> {
+        if self.life >= lives.unclean {
+            return Ok(self.offset);
+        }
+        if floor < self.floor {
+            return Ok(self.offset.min(floor));
+        }
+        let sql = "SELECT min(first) FROM era WHERE room = ?1 AND life > ?2";
+        let first = look
+            .prepare_cached(sql)?
+            .query_row(params![room, self.life], |row| row.get::<_, Option<i64>>(0))?;
+        let last = match first {
+            Some(first) => first.cast_unsigned().saturating_sub(1),
+            None => top_of(look, room)?.offset,
+        };
+        Ok(self.offset.min(last))
+    }
+}
+
+/// An offset behind which there may be another one: if it is damaged, it is not beyond that.
+fn offset_in(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(row.get::<_, i64>(column)?.cast_unsigned().min(OFFSET_MAX - 1))
+}
+
 /// Indexes some of what was said in a room since it was last indexed, and lets go of what retention
-/// has. True if there is more.
-fn catch_up(source: &Connection, index: &mut Connection, room: u32) -> Result<bool, StoreError> {
+/// has and of what is not true any more. True if there is more.
+fn catch_up(
+    source: &Connection,
+    index: &mut Connection,
+    lives: Lives,
+    room: u32,
+) -> Result<bool, StoreError> {
+    // One look: an era and what is said in it come together.
+    let look = source.unchecked_transaction()?;
     let row = "SELECT floor FROM room WHERE id = ?1";
-    let floor: Option<i64> =
-        source.prepare_cached(row)?.query_row([room], |row| row.get(0)).optional()?;
-    let Some(floor) = floor.map(i64::cast_unsigned) else { return Ok(false) };
-    let sql = "SELECT floor, offset FROM upto WHERE room = ?1";
+    let floor = look.prepare_cached(row)?.query_row([room], |row| offset_in(row, 0)).optional()?;
+    let Some(floor) = floor else { return Ok(false) };
     let step = index.transaction()?;
-    let had: Option<(i64, i64)> = step
-        .prepare_cached(sql)?
-        .query_row([room], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let (had_floor, upto) = had.map_or((0, 0), |(a, b)| (a.cast_unsigned(), b.cast_unsigned()));
-    let mut last = upto.max(floor);
+    let had = Upto::of(&step, room)?;
+    let still = had.still(&look, lives, room, floor)?;
+    let forget = |first, last| -> Result<(), StoreError> {
+        let sql = "DELETE FROM find WHERE rowid BETWEEN ?1 AND ?2";
+        step.prepare_cached(sql)?.execute(params![id_of(room, first), id_of(room, last)])?;
+        Ok(())
+    };
+    if still < had.offset {
+        forget(still + 1, had.offset)?;
+    }
+    let mut last = still.max(floor);
     let sql = "SELECT id, body FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
-    let mut some = source.prepare_cached(sql)?;
+    let mut some = look.prepare_cached(sql)?;
     let range = params![id_of(room, last + 1), id_of(room, OFFSET_MAX), STEP_MESSAGES];
     let mut rows = some.query(range)?;
     let mut count = 0;
@@ -293,17 +404,16 @@ fn catch_up(source: &Connection, index: &mut Connection, room: u32) -> Result<bo
         }
         (last, count) = (offset_of(id), count + 1);
     }
-    if count == 0 && floor == had_floor {
+    if count == 0 && floor == had.floor && still == had.offset {
         return Ok(false);
     }
-    if floor > had_floor {
-        let sql = "DELETE FROM find WHERE rowid BETWEEN ?1 AND ?2";
-        let gone = params![id_of(room, had_floor), id_of(room, floor)];
-        step.prepare_cached(sql)?.execute(gone)?;
+    if floor > had.floor {
+        forget(had.floor, floor)?;
     }
-    let sql = "INSERT INTO upto(room, floor, offset) VALUES(?1, ?2, ?3) ON CONFLICT(room) \
-               DO UPDATE SET floor = excluded.floor, offset = excluded.offset";
-    let now = params![room, floor.cast_signed(), last.cast_signed()];
+    let sql = "INSERT INTO upto(room, floor, offset, life) VALUES(?1, ?2, ?3, ?4) \
+               ON CONFLICT(room) DO UPDATE SET floor = excluded.floor, \
+               offset = excluded.offset, life = excluded.life";
+    let now = params![room, floor.cast_signed(), last.cast_signed(), lives.now];
     step.prepare_cached(sql)?.execute(now)?;
     step.commit()?;
     Ok(count == STEP_MESSAGES)
@@ -332,29 +442,51 @@ pub(super) fn find(
 pub(super) struct Words {
     folder: PathBuf,
     behind: Arc<Behind>,
+    due: Due,
     /// Which file is open, and it.
     open: Option<(u64, Connection)>,
 }
 
 impl Words {
-    pub(super) fn new(folder: &Path, behind: Arc<Behind>) -> Self {
-        Self { folder: folder.to_owned(), behind, open: None }
+    /// Reads it until `due`.
+    pub(super) fn new(folder: &Path, behind: Arc<Behind>, due: Due) -> Self {
+        Self { folder: folder.to_owned(), behind, due, open: None }
     }
 
-    /// The index; none, as long as it is not whole.
+    /// As [`find`]. None, as long as there is no whole index: it may have been found now that there
+    /// is none.
     ///
     /// # Errors
     ///
-    /// Those of SQLite.
-    pub(super) fn index(&mut self) -> Result<Option<&Connection>, StoreError> {
+    /// Those of SQLite, and if it takes too long.
+    pub(super) fn find(
+        &mut self,
+        query: &str,
+        range: (i64, i64),
+        limit: u32,
+    ) -> Result<Option<Vec<i64>>, StoreError> {
         let Some(file) = self.behind.file() else { return Ok(None) };
+        match self.index(file).and_then(|index| find(index, query, range, limit)) {
+            Err(error) if error.cause() == Cause::Corrupt => {
+                tracing::warn!(%error, "the index of words is damaged");
+                self.open = None;
+                self.behind.note_damaged(file);
+                Ok(None)
+            }
+            found => found.map(Some),
+        }
+    }
+
+    fn index(&mut self, file: u64) -> Result<&Connection, StoreError> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != file) {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let index = Connection::open_with_flags(file_in(&self.folder), flags)?;
+            let mut index = Connection::open_with_flags(file_in(&self.folder), flags)?;
             index.pragma_update(None, "query_only", true)?;
+            self.due.bound(&mut index, STEPS_PER_LOOK)?;
             self.open = Some((file, index));
         }
-        Ok(self.open.as_ref().map(|(_, index)| index))
+        let (_, index) = self.open.as_ref().expect("it is open");
+        Ok(index)
     }
 }
 
@@ -410,12 +542,36 @@ mod tests {
 
         /// Brings the index up to date.
         fn index(&self) -> Connection {
+            self.indexed().1
+        }
+
+        fn indexed(&self) -> (Indexer, Connection) {
             let mut indexer = self.indexer();
             let mut index = indexer.open().expect("it opens");
             while indexer.next_room.is_some() {
                 indexer.look(&mut index).expect("it is indexed");
             }
-            index
+            (indexer, index)
+        }
+
+        fn sql(&self, sql: &str) {
+            self.source.execute_batch(sql).expect("it is done");
+        }
+
+        /// The database ends, without order if a power cut has done this to it, and begins again.
+        fn begin_again(&self, done: &str) {
+            self.sql("UPDATE meta SET value = value + 1 WHERE key = 'life'");
+            if !done.is_empty() {
+                let sql = "UPDATE meta SET value = (SELECT value FROM meta WHERE key = 'life') \
+                           WHERE key = 'unclean'";
+                self.sql(&format!("{done}; {sql}"));
+            }
+        }
+
+        /// A room is opened, and goes on in another epoch from this offset on.
+        fn begin_era(&self, room: u32, first: u64) {
+            let sql = "SELECT value FROM meta WHERE key = 'life'";
+            self.sql(&format!("INSERT INTO era VALUES({room}, {first}, 1, 7, ({sql}))"));
         }
     }
 
@@ -479,20 +635,103 @@ mod tests {
         assert_eq!(offsets(&index, 7, "w2004"), [2_005]);
         drop(index);
         world.say(7, 2_006, &["later"]);
-        let mut index = world.index();
+        let (indexer, mut index) = world.indexed();
         assert_eq!(offsets(&index, 7, "later"), [2_006]);
-        assert!(!catch_up(&world.source, &mut index, 7).expect("it is indexed"), "all is there");
+        let more = catch_up(&world.source, &mut index, indexer.lives, 7);
+        assert!(!more.expect("it is indexed"), "all is there");
     }
 
     #[test]
     fn what_retention_has_let_go_of_is_not_found() {
         let world = World::new();
         world.say(1, 1, &["tea", "tea", "tea"]);
-        let mut index = world.index();
-        let sql = "UPDATE room SET floor = 2";
-        world.source.execute(sql, []).expect("a row");
-        catch_up(&world.source, &mut index, 1).expect("it is indexed");
+        let (indexer, mut index) = world.indexed();
+        world.sql("UPDATE room SET floor = 2");
+        catch_up(&world.source, &mut index, indexer.lives, 1).expect("it is indexed");
         assert_eq!(offsets(&index, 1, "tea"), [3]);
+    }
+
+    #[test]
+    fn an_offset_that_a_power_cut_gives_anew_is_indexed_anew() {
+        let cut = |upto: u64| {
+            let (first, last) = (id_of(1, upto + 1), id_of(1, OFFSET_MAX));
+            format!("DELETE FROM message WHERE id BETWEEN {first} AND {last}")
+        };
+        // Its era may begin before the index is opened or after.
+        for is_opened_first in [true, false] {
+            let world = World::new();
+            world.say(1, 1, &["tea", "tea", "tea", "tea"]);
+            world.say(2, 1, &["tea"]);
+            world.begin_era(1, 1);
+            drop(world.index());
+            world.begin_again(&cut(2));
+            if !is_opened_first {
+                assert_eq!(offsets(&world.index(), 1, "tea"), [2, 1]);
+            }
+            world.begin_era(1, 3);
+            world.say(1, 3, &["mate"]);
+            let index = world.index();
+            let found = |index: &Connection| ["tea", "mate"].map(|of| offsets(index, 1, of));
+            assert_eq!(found(&index), [vec![2, 1], vec![3]], "{is_opened_first}");
+            assert_eq!(offsets(&index, 2, "tea"), [1], "another room is as it was");
+            // And so in the next lives, with an end in order between them.
+            drop(index);
+            world.begin_again("");
+            world.say(1, 4, &["mate", "mate"]);
+            drop(world.index());
+            world.begin_again(&cut(4));
+            world.begin_era(1, 5);
+            world.say(1, 5, &["tea", "tea", "tea"]);
+            let (indexer, mut index) = world.indexed();
+            assert_eq!(found(&index), [vec![7, 6, 5, 2, 1], vec![4, 3]]);
+            let more = catch_up(&world.source, &mut index, indexer.lives, 1);
+            assert!(!more.expect("it is indexed"), "all is there");
+        }
+    }
+
+    #[test]
+    fn a_room_whose_number_is_given_anew_and_what_was_let_go_of_and_is_back_are_indexed_anew() {
+        let world = World::new();
+        world.say(1, 1, &["tea", "tea", "tea"]);
+        world.say(2, 1, &["tea", "tea"]);
+        world.sql("UPDATE room SET floor = 2 WHERE id = 1");
+        drop(world.index());
+        world.begin_again(
+            "UPDATE room SET floor = 1 WHERE id = 1;
+             DELETE FROM room WHERE id = 2; DELETE FROM message WHERE id >> 39 = 2",
+        );
+        let index = world.index();
+        assert_eq!(offsets(&index, 1, "tea"), [3, 2]);
+        assert_eq!(offsets(&index, 2, "tea"), [0; 0], "nobody is shown another room's words");
+        drop(index);
+        world.begin_era(2, 1);
+        world.say(2, 1, &["mate"]);
+        let index = world.index();
+        assert_eq!(["tea", "mate"].map(|of| offsets(&index, 2, of)), [vec![], vec![1]]);
+    }
+
+    #[test]
+    fn a_search_that_takes_too_long_is_ended() {
+        let world = World::new();
+        let many: Vec<_> = ["odd", "even"].into_iter().cycle().take(20_000).collect();
+        world.say(1, 1, &many);
+        drop(world.index());
+        let due = Due::default();
+        let mut words = Words::new(&world.folder.0, Arc::clone(&world.behind), due.clone());
+        let range = (id_of(1, 1), id_of(1, OFFSET_MAX));
+        due.begin(60_000);
+        // Each has half of them, and none has both.
+        let found = words.find("odd even", range, 50).expect("it is asked");
+        assert_eq!(found, Some(Vec::new()));
+        due.begin(0);
+        thread::sleep(Duration::from_millis(2));
+        let error = words.find("odd even", range, 50).expect_err("it is late");
+        assert!(error.is_late(), "{error}");
+        due.begin(60_000);
+        assert_eq!(
+            words.find("odd", range, 50).expect("it is asked").map(|ids| ids.len()),
+            Some(50)
+        );
     }
 
     #[test]

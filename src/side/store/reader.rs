@@ -13,7 +13,7 @@ use std::time::Instant;
 use rusqlite::{Connection, params};
 
 use super::error::{Cause, StoreError};
-use super::index::{Words, find};
+use super::index::Words;
 use super::row::{Message, OFFSET_MAX, id_of, offset_of, select_messages};
 use super::writer::top_of;
 use crate::limits::{LINEAGE_EPOCHS_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX};
@@ -36,15 +36,54 @@ const FIND_STEPS_MAX: usize = 64;
 pub(super) struct Reader {
     conn: Connection,
     words: Words,
-    began: Instant,
+    due: Due,
     /// How long a read may take, in milliseconds.
     ms_max: u64,
-    /// When the read under way is to end, in milliseconds since `began`.
-    due_ms: Arc<AtomicU64>,
     /// How many rows did not fit their checksum, or could not be read.
     damaged: u64,
     /// Held as long as this.
     _lock: Arc<File>,
+}
+
+/// When the read under way of a thread is to end, whatever it reads in.
+#[derive(Clone, Debug)]
+pub(super) struct Due {
+    began: Instant,
+    /// In milliseconds since `began`.
+    at_ms: Arc<AtomicU64>,
+}
+
+impl Default for Due {
+    fn default() -> Self {
+        Self { began: Instant::now(), at_ms: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+}
+
+impl Due {
+    /// From now on, what is read with a connection ends when it is due. It looks at the clock after
+    /// so many steps of SQLite's machine.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite.
+    pub(super) fn bound(
+        &self,
+        conn: &mut Connection,
+        steps_per_look: i32,
+    ) -> Result<(), StoreError> {
+        let due = self.clone();
+        let is_late = move || due.elapsed_ms() > due.at_ms.load(Ordering::Relaxed);
+        Ok(conn.progress_handler(steps_per_look, Some(is_late))?)
+    }
+
+    /// A read begins, which may take so many milliseconds.
+    pub(super) fn begin(&self, within_ms: u64) {
+        self.at_ms.store(self.elapsed_ms() + within_ms, Ordering::Relaxed);
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 /// How much of what was said last is read with a room.
@@ -94,14 +133,11 @@ impl Reader {
     pub(super) fn new(
         mut conn: Connection,
         words: Words,
+        due: Due,
         lock: Arc<File>,
     ) -> Result<Self, StoreError> {
-        let (began, due_ms) = (Instant::now(), Arc::new(AtomicU64::new(u64::MAX)));
-        let due = Arc::clone(&due_ms);
-        let is_late = move || elapsed_ms(began) > due.load(Ordering::Relaxed);
-        conn.progress_handler(STEPS_PER_LOOK, Some(is_late))?;
-        let ms_max = READ_MS_MAX;
-        Ok(Self { conn, words, began, ms_max, due_ms, damaged: 0, _lock: lock })
+        due.bound(&mut conn, STEPS_PER_LOOK)?;
+        Ok(Self { conn, words, due, ms_max: READ_MS_MAX, damaged: 0, _lock: lock })
     }
 
     /// Reads may take so long from now on.
@@ -116,7 +152,7 @@ impl Reader {
     }
 
     fn begin(&self) {
-        self.due_ms.store(elapsed_ms(self.began) + self.ms_max, Ordering::Relaxed);
+        self.due.begin(self.ms_max);
     }
 
     /// Reads a room: where it stands, its epochs, and its last messages without a hole, as far back
@@ -234,13 +270,13 @@ impl Reader {
     ) -> Result<Option<(Vec<u8>, bool)>, StoreError> {
         self.begin();
         let Sought { query, from, before, messages, bytes } = sought;
-        let Some(index) = self.words.index()? else { return Ok(None) };
         let (mut hits, mut count) = (Vec::new(), 0);
         let mut last = before.clamp(1, OFFSET_MAX + 1) - 1;
         let mut statement = self.conn.prepare_cached(select_messages!("WHERE id = ?1"))?;
         // Some at a time: those of other users are passed over, and those without a row.
         for _ in 0..FIND_STEPS_MAX {
-            let found = find(index, query, (id_of(id, 1), id_of(id, last)), FIND_STEP)?;
+            let range = (id_of(id, 1), id_of(id, last));
+            let Some(found) = self.words.find(query, range, FIND_STEP)? else { return Ok(None) };
             for hit in &found {
                 let mut rows = statement.query([hit])?;
                 let Some(row) = rows.next()? else { continue };
@@ -377,8 +413,4 @@ fn epochs(look: &Connection, id: u32) -> Result<(u64, Vec<u8>), StoreError> {
     }
     let epoch = present.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     Ok((epoch, lineage))
-}
-
-fn elapsed_ms(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

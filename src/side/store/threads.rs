@@ -720,8 +720,10 @@ impl ReaderThread {
                     // The index is not whole yet.
                     Ok(None) => FromStore::NotRead { number, is_late: true }.put(record),
                     Err(error) => {
+                        self.stats.failed(error.cause());
                         tracing::error!(%error, id, "messages cannot be looked for");
-                        FromStore::NotRead { number, is_late: true }.put(record);
+                        let is_late = error.is_late();
+                        FromStore::NotRead { number, is_late }.put(record);
                     }
                 }
                 ReadKind::Search

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::disk::Options;
 use super::error::StoreError;
@@ -17,8 +17,8 @@ use super::tools;
 use crate::limits::STORE_LISTED_MAX;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{
-    Append, Appended, Entry, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Part, Read,
-    Said, Stretch, Wanted, What, Why,
+    Append, Appended, Entry, Find, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Part,
+    Read, Said, Sought, Stretch, Wanted, What, Why,
 };
 use crate::link::record::Field;
 use crate::link::settings::home_of;
@@ -26,6 +26,9 @@ use crate::link::store::FromStore;
 use crate::mesh::{Wake, connect_with};
 
 const TAIL: TailBounds = TailBounds { messages: 1_000, bytes: 512 * 1_024 };
+
+/// How long something may take before a test fails.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A shard that does nothing but this.
 struct Home {
@@ -425,6 +428,55 @@ fn a_room_is_read_behind_all_that_was_said_in_it_and_though_it_is_closed() {
         let found = (stretch.first, stretch.messages.len() as u64, stretch.more);
         assert_eq!(found, (round + 1 - count, count, round > 3));
     }
+    store.stop().unwrap();
+}
+
+/// The offsets of messages with a word, or why they are not looked for.
+fn found(home: &mut Home, room: RoomKey, query: &str) -> Result<Vec<u64>, Why> {
+    let sought = Sought { query, from: None, before: u64::MAX, messages: 9, bytes: 1_000 };
+    home.log.find(Find { room, ticket: 1, sought })?;
+    match home.answer() {
+        LogAnswer::Found { hits, .. } => Ok(hits.messages.iter().map(|of| of.0).collect()),
+        LogAnswer::NotRead { why, .. } => Err(why),
+        other => panic!("something is found, not {other:?}"),
+    }
+}
+
+/// Asks until the index is there.
+fn found_at_last(home: &mut Home, room: RoomKey, query: &str) -> Vec<u64> {
+    let began = Instant::now();
+    loop {
+        match found(home, room, query) {
+            Ok(offsets) => return offsets,
+            Err(Why::Busy) => assert!(began.elapsed() < PATIENCE, "it is made in the end"),
+            Err(why) => panic!("{why:?}"),
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn an_index_whose_damage_only_a_reader_meets_is_made_anew() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    homes[0].open(key(1), "room:a", 50);
+    homes[0].append(key(1), 1, said("\"tea\""));
+    homes[0].kept();
+    while found_at_last(&mut homes[0], key(1), "tea") != [1] {}
+    drop(homes);
+    store.stop().unwrap();
+    let file = folder.0.join("search.db");
+    let mut bytes = fs::read(&file).unwrap();
+    let has = |page: &[u8]| page.windows(4).any(|here| here == b"0tea");
+    let page = bytes.chunks_mut(4_096).find(|page| has(page)).expect("a page of words");
+    // No page is of this type.
+    page[0] = 0xff;
+    fs::write(&file, bytes).unwrap();
+    // Nothing is written from now on, so the indexer has nothing to do.
+    let (store, mut homes) = start(&folder, 1, 1);
+    homes[0].open(key(1), "room:a", 51);
+    assert_eq!(found_at_last(&mut homes[0], key(1), "tea"), [1]);
+    drop(homes);
     store.stop().unwrap();
 }
 
