@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use chinwag::limits::LINEAGE_EPOCHS_MAX;
+
 use crate::peer::{Peer, ask, number, text};
 use crate::server::{PATIENCE, Server, until};
 
@@ -89,8 +91,8 @@ pub(crate) struct Client {
     pub(crate) acked: BTreeMap<u64, u64>,
     /// Where it stands.
     cursor: Option<(String, u64)>,
-    /// The room's first epoch.
-    pub(crate) first_epoch: String,
+    /// The room's epochs, the first one first.
+    pub(crate) epochs: Vec<String>,
 }
 
 impl Client {
@@ -102,7 +104,7 @@ impl Client {
             next: 1,
             acked: BTreeMap::new(),
             cursor: None,
-            first_epoch: String::new(),
+            epochs: Vec::new(),
         }
     }
 
@@ -119,8 +121,8 @@ impl Client {
             assert!(answer.contains(r#""recovered":true"#), "{answer}");
         }
         let epoch = field(&answer, "epoch");
-        if self.first_epoch.is_empty() {
-            epoch.clone_into(&mut self.first_epoch);
+        if self.epochs.last().is_none_or(|last| last != epoch) {
+            self.epochs.push(epoch.to_owned());
         }
         self.cursor = Some((epoch.to_owned(), self.cursor_offset()));
         peer
@@ -165,9 +167,17 @@ impl Client {
     /// All that was acked is there, where it was acked, and nothing is there twice.
     fn check(&self, server: &Server) {
         let mut peer = Peer::open(server, &self.token);
-        // From before the first message, over all ends without order.
-        let since = format!(r#""since":{{"epoch":"{}","offset":0}}"#, self.first_epoch);
-        let answer = peer.join(&self.room, &format!(r#"{{"presence":false,{since}}}"#));
+        // From before the first message, over as many ends without order as a room remembers.
+        let (forgotten, known) =
+            self.epochs.split_at(self.epochs.len().saturating_sub(LINEAGE_EPOCHS_MAX));
+        let params = |epoch: &str| {
+            format!(r#"{{"presence":false,"since":{{"epoch":"{epoch}","offset":0}}}}"#)
+        };
+        if let Some(epoch) = forgotten.last() {
+            let answer = Peer::open(server, &self.token).join(&self.room, &params(epoch));
+            assert!(answer.contains(r#""recovered":false"#), "{answer}");
+        }
+        let answer = peer.join(&self.room, &params(&known[0]));
         assert!(answer.contains(r#""recovered":true"#), "{answer}");
         let there = messages(&answer);
         for (key, offset) in &self.acked {
