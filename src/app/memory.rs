@@ -1,7 +1,7 @@
 //! How much memory there is, what of it the server may use, and what its limits amount to.
 //!
 //! The arithmetic of the limits stands in the shard ([`worst_case`]); here is what the machine
-//! says, and the words.
+//! says, of page faults too, and the words.
 
 use std::fmt::Write as _;
 use std::io;
@@ -52,6 +52,17 @@ fn of_groups(read: &dyn Fn(&Path) -> io::Result<String>) -> Option<u64> {
         );
     }
     found.into_iter().min()
+}
+
+/// How often a thread of this process has waited for the disk to bring a page of memory, since the
+/// process began: its program, or what was swapped out. `None` where the machine does not say.
+pub(super) fn major_page_faults(read: &dyn Fn(&Path) -> io::Result<String>) -> Option<u64> {
+    /// Its place behind the name of the program (`proc_pid_stat(5)`: the twelfth field).
+    const MAJFLT: usize = 12 - 3;
+    let text = read(Path::new("/proc/self/stat")).ok()?;
+    // The name is in brackets, and may have any byte in it.
+    let (_, fields) = text.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(MAJFLT)?.parse().ok()
 }
 
 /// Bounds the memory by what is available, unless the configuration does; and the history and the
@@ -174,6 +185,23 @@ mod tests {
         );
         let none = ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
         check(&[machine, group, none], Some(2 << 20));
+    }
+
+    #[test]
+    fn page_faults_are_those_of_the_disk_whatever_the_program_is_called() {
+        let stat = "71 (a) S 9 (b)) S 1 71 71 34816 71 4194304 150 7000 42 3 11 12 0 0 20 0 9 0";
+        let of = |text: &str| {
+            let text = text.to_owned();
+            major_page_faults(&move |path| {
+                assert_eq!(path, Path::new("/proc/self/stat"));
+                Ok(text.clone())
+            })
+        };
+        assert_eq!(of(stat), Some(42));
+        assert_eq!(of("71 (a) S 1"), None);
+        assert_eq!(of(""), None);
+        assert_eq!(major_page_faults(&|_| Err(io::ErrorKind::NotFound.into())), None);
+        assert!(major_page_faults(&|path| std::fs::read_to_string(path)).is_some(), "of this one");
     }
 
     #[test]

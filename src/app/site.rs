@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::assets::Assets;
 use super::keeping::Stats;
+use super::memory::major_page_faults;
 use crate::auth::identity::Identity;
 use crate::auth::token::{Claims, Signer, Verifier};
 use crate::base::name::is_name;
@@ -240,18 +241,16 @@ impl ChatSite {
         for (key, bound) in self.bounds.iter().filter(|(_, bound)| *bound > 0) {
             let _ = writeln!(body, "chinwag_limit{{limit=\"{key}\"}} {bound}");
         }
+        let stalls = health.iter().map(|health| health.stalls()).sum();
+        let restarts = health.iter().map(|health| health.restarts_count()).sum();
+        // What the kernel has in memory: nobody waits for it.
+        let faults = major_page_faults(&|path| std::fs::read_to_string(path));
         for (name, help, sum) in [
-            (
-                "stalls",
-                "Turns of a shard that took a second or more.",
-                health.iter().map(|health| health.stalls()).sum(),
-            ),
-            (
-                "restarts",
-                "Shards that panicked and began anew.",
-                health.iter().map(|health| health.restarts_count()).sum::<u64>(),
-            ),
+            ("stalls", "Turns of a shard that took a second or more.", Some(stalls)),
+            ("restarts", "Shards that panicked and began anew.", Some(restarts)),
+            ("major_page_faults", "Waits for a page of memory that was on disk.", faults),
         ] {
+            let Some(sum): Option<u64> = sum else { continue };
             let _ = writeln!(
                 body,
                 "# HELP chinwag_{name}_total {help}\n# TYPE chinwag_{name}_total counter\nchinwag_{name}_total {sum}"
