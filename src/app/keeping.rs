@@ -47,6 +47,7 @@ mod with_store {
             reader_cache_bytes: config.cache_bytes / 2 / usize::from(config.readers),
             rooms_max: config.rooms,
             search: config.search,
+            migrate_backup: config.migrate_backup,
         };
         let start = Start {
             options,

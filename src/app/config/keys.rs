@@ -467,6 +467,11 @@ pub(super) const ALL: &[Key] = &[
         doc: "Memory for pages of the database: half for the thread that writes, half for those that read. It is a part of `limits.memory_bytes`, of which it takes a quarter at most.",
     },
     Key {
+        name: "store.migrate_backup",
+        kind: Kind::Flag(|c| &mut c.store.migrate_backup),
+        doc: "Whether a store of 1 GiB or more is copied too before a new version changes its schema. A smaller one always is.",
+    },
+    Key {
         name: "store.rooms",
         kind: number(1, 15_000_000, "", Slot::U32(|c| &mut c.store.rooms)),
         doc: "Rooms that are kept, in use or not; past them no new one can be made. `limits.rooms` bounds those in memory. The list of rooms has all of them, which takes each shard some 150 bytes for one.",

@@ -67,6 +67,8 @@ pub struct StoreConfig {
     pub cache_bytes: usize,
     /// How many rooms are kept.
     pub rooms: u32,
+    /// Whether a very large store is copied too before a new version migrates it.
+    pub migrate_backup: bool,
 }
 
 /// When a message is answered `ok`.
@@ -116,6 +118,7 @@ impl Default for StoreConfig {
             reserve_bytes: 256 * 1_024 * 1_024,
             cache_bytes: 32 * 1_024 * 1_024,
             rooms: STORE_ROOMS,
+            migrate_backup: false,
         }
     }
 }

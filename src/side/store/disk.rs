@@ -50,6 +50,8 @@ pub struct Options {
     pub search: bool,
     /// How many rooms there may be. Those that are open when there are as many may still begin.
     pub rooms_max: u32,
+    /// Whether a very large store is copied too before it is migrated.
+    pub migrate_backup: bool,
 }
 
 impl Options {
@@ -63,6 +65,7 @@ impl Options {
             reader_cache_bytes: 8 * MIB,
             search: true,
             rooms_max: STORE_ROOMS,
+            migrate_backup: false,
         }
     }
 }
@@ -126,7 +129,7 @@ impl Disk {
         conn.pragma_update(None, "cache_size", cache_size(options.writer_cache_bytes))?;
         // A log that has seen a failed sync is never appended to, and its end is not remembered.
         checkpoint_all(&conn)?;
-        schema::migrate(&mut conn, &file)?;
+        schema::migrate(&mut conn, &file, options.migrate_backup)?;
         let (lives, guest_secret) = begin_life(&mut conn, made_secret, now_ms)?;
         // SQLite syncs the folder for its log, not for the database or the folder itself.
         for folder in [Some(&*options.path), options.path.parent()].into_iter().flatten() {

@@ -86,20 +86,36 @@ pub(super) fn version_of(conn: &Connection) -> Result<i64, StoreError> {
 }
 
 /// Brings a file to this version, which [`check`] has found to be ours. Before the first step there
-/// is a copy of it beside it, called by its number, unless it is very large.
+/// is a copy of it beside it, called by its number; of a very large one only if `copies_large`.
 ///
 /// # Errors
 ///
 /// Those of SQLite; then the file is as it was before the step that failed.
-pub(super) fn migrate(conn: &mut Connection, file: &Path) -> Result<(), StoreError> {
-    migrate_by(MIGRATIONS, conn, file)
+pub(super) fn migrate(
+    conn: &mut Connection,
+    file: &Path,
+    copies_large: bool,
+) -> Result<(), StoreError> {
+    let copied_bytes = if copies_large { u64::MAX } else { STORE_MIGRATE_COPY_BYTES };
+    migrate_by(MIGRATIONS, conn, file, copied_bytes)
 }
 
-fn migrate_by(migrations: &[&str], conn: &mut Connection, file: &Path) -> Result<(), StoreError> {
+/// Up to `copied_bytes` a file is copied before it is migrated.
+fn migrate_by(
+    migrations: &[&str],
+    conn: &mut Connection,
+    file: &Path,
+    copied_bytes: u64,
+) -> Result<(), StoreError> {
     let found = version_of(conn)?;
     let steps = || (1..).zip(migrations).filter(|(number, _)| *number > found);
-    if found > 0 && steps().next().is_some() && file.metadata()?.len() < STORE_MIGRATE_COPY_BYTES {
-        keep_copy(conn, file, found)?;
+    if found > 0 && steps().next().is_some() {
+        let bytes = file.metadata()?.len();
+        if bytes < copied_bytes {
+            keep_copy(conn, file, found)?;
+        } else {
+            tracing::warn!(found, bytes, "the store is migrated without a copy: it is large");
+        }
     }
     for (number, sql) in steps() {
         let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -119,17 +135,29 @@ fn keep_copy(conn: &Connection, file: &Path, found: i64) -> Result<(), StoreErro
         PathBuf::from(name)
     };
     let (copy, partial) = (beside(""), beside(".partial"));
-    remove_if_there(&partial)?;
+    let copied = copy_by_way_of(conn, &partial, &copy);
+    if copied.is_err() {
+        // The disk may be full of it.
+        let _ = remove_if_there(&partial);
+    }
+    copied?;
+    sync_folder(file.parent().unwrap_or(Path::new("")))?;
+    tracing::info!(found, copy = %copy.display(), "the store is copied before it is migrated");
+    Ok(())
+}
+
+/// Makes a copy that has its name only when it is whole and on disk.
+fn copy_by_way_of(conn: &Connection, partial: &Path, copy: &Path) -> Result<(), StoreError> {
+    remove_if_there(partial)?;
     // An empty file will do, and this one is its owner's alone.
-    open_private(&partial)?;
+    open_private(partial)?;
     let name = partial.to_str().ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidInput, "the path of the store is no text")
     })?;
     conn.execute("VACUUM INTO ?1", [name])?;
-    File::open(&partial)?.sync_all()?;
+    File::open(partial)?.sync_all()?;
     // An earlier one was of a migration that has failed: this is newer.
-    fs::rename(&partial, &copy)?;
-    sync_folder(file.parent().unwrap_or(Path::new("")))
+    Ok(fs::rename(partial, copy)?)
 }
 
 #[cfg(test)]
@@ -164,7 +192,7 @@ mod tests {
         let count = |conn: &Connection, sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
         let bad = "CREATE TABLE half(x); INSERT INTO none VALUES(1)";
         let steps = [MIGRATIONS[0], NEXT, bad];
-        migrate_by(&steps, &mut conn, &folder.file()).expect_err("the third fails");
+        migrate_by(&steps, &mut conn, &folder.file(), u64::MAX).expect_err("the third fails");
         assert_eq!(versions(&folder), (2, 1));
         assert_eq!(count(&conn, "SELECT count(colour) FROM room"), Ok(0), "the second is done");
         assert!(count(&conn, "SELECT count(*) FROM half").is_err(), "nothing of the third is");
@@ -176,11 +204,33 @@ mod tests {
 
         // Once it is mended it goes on from there.
         let steps = [MIGRATIONS[0], NEXT, "CREATE TABLE half(x)"];
-        migrate_by(&steps, &mut conn, &folder.file()).unwrap();
+        migrate_by(&steps, &mut conn, &folder.file(), u64::MAX).unwrap();
         assert_eq!(versions(&folder), (3, 1));
         assert!(folder.0.join("chat.db.v2").exists());
         assert!(!folder.0.join("chat.db.v2.partial").exists());
         assert_eq!(count(&conn, "SELECT count(*) FROM message"), Ok(1));
+    }
+
+    #[test]
+    fn a_large_file_is_copied_only_if_that_is_asked_for() {
+        for (copied_bytes, is_copied) in [(1, false), (u64::MAX, true)] {
+            let folder = filled();
+            let mut conn = Connection::open(folder.file()).unwrap();
+            migrate_by(&[MIGRATIONS[0], NEXT], &mut conn, &folder.file(), copied_bytes).unwrap();
+            assert_eq!(version_of(&conn).unwrap(), 2);
+            assert_eq!(folder.0.join("chat.db.v1").exists(), is_copied, "{copied_bytes}");
+        }
+    }
+
+    #[test]
+    fn without_the_copy_nothing_is_migrated_and_no_part_of_one_stays() {
+        let folder = filled();
+        fs::create_dir(folder.0.join("chat.db.v1")).unwrap();
+        let mut conn = Connection::open(folder.file()).unwrap();
+        let steps = [MIGRATIONS[0], NEXT];
+        migrate_by(&steps, &mut conn, &folder.file(), u64::MAX).expect_err("its name is taken");
+        assert_eq!(version_of(&conn).unwrap(), 1);
+        assert!(!folder.0.join("chat.db.v1.partial").exists());
     }
 
     #[test]
