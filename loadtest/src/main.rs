@@ -11,6 +11,7 @@ mod cli;
 mod client;
 mod coordinator;
 mod core;
+mod disk;
 mod flood;
 mod floor;
 mod order;

@@ -332,6 +332,21 @@ pub(crate) struct Ping {
     pub(crate) event: String,
 }
 
+/// `keep`: so many messages under way at a time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Keep {
+    /// How many connections.
+    pub(crate) connections: u32,
+    /// How many rooms.
+    pub(crate) rooms: u32,
+    /// Members of each, of whom one writes.
+    pub(crate) members: u32,
+    /// How many messages are under way at a time, in all rooms together.
+    pub(crate) in_flight: u32,
+    /// How uneven rooms are: the n-th weighs `1 / n^zipf`. 0: all alike.
+    pub(crate) zipf: f64,
+}
+
 /// `idle`: connections that are just there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Idle {
@@ -414,6 +429,8 @@ pub(crate) enum Scenario {
     Broadcast(Broadcast),
     /// Round trips.
     Ping(Ping),
+    /// Messages that are followed by the next when they are answered.
+    Keep(Keep),
     /// Doing nothing.
     Idle(Idle),
     /// Coming and going.
@@ -432,6 +449,7 @@ impl Scenario {
         match self {
             Self::Broadcast(b) => b.rooms.saturating_mul(b.members),
             Self::Ping(p) => p.connections,
+            Self::Keep(k) => k.connections,
             Self::Idle(i) => i.connections,
             Self::Churn(c) => c.slots.saturating_add(c.rooms.saturating_mul(c.observers)),
             Self::Storm(s) => s.connections,

@@ -79,6 +79,22 @@ fn pings() {
 
 #[test]
 #[ignore = "needs the server: cargo build"]
+fn keep() {
+    let folder = std::env::temp_dir().join(format!("chinwag-keep-{}", std::process::id()));
+    let store = format!("store.path={}", folder.display());
+    let settings =
+        ["--set", &*store, "--set", "limits.publish_per_s=0", "--set", "limits.join_per_s=0"];
+    let options = ["--rooms", "12", "--members", "3", "--connections", "6", "--in-flight", "20"];
+    on_shards_with(&settings, "keep", &[&options[..], &["--zipf", "1"]].concat(), |outcome| {
+        assert!(outcome.count("sent") > 20, "{}", outcome.said);
+        assert_eq!(outcome.count("answered"), outcome.count("sent"));
+        assert_eq!(outcome.count("delivered"), outcome.count("sent") * 3);
+    });
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
 fn idle() {
     on_shards(
         "idle",

@@ -13,12 +13,14 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::base::{Span, real, whole};
 use crate::client::target::with_urls_shown;
 use crate::coordinator::{self, Job, worker_process};
+use crate::disk::Disk;
 use crate::flood::Flood;
 use crate::floor::{self, Floor, FloorReport};
 use crate::plan::{Common, Scenario};
 use crate::report::{FORMAT, Figure, FloorRatio, Report, Server, html, table};
 use scenarios::{
-    Capacity, ChatArgs, ChurnArgs, Fanout, IdleArgs, PingArgs, PresenceArgs, Rooms, Slow, StormArgs,
+    Capacity, ChatArgs, ChurnArgs, Fanout, IdleArgs, KeepArgs, PingArgs, PresenceArgs, Rooms, Slow,
+    StormArgs,
 };
 
 mod scenarios;
@@ -43,6 +45,8 @@ enum Command {
     Slow(Slow),
     /// Round trips.
     Ping(PingArgs),
+    /// So many messages under way at a time: how many a second a server keeps, and answers.
+    Keep(KeepArgs),
     /// Hold connections that do nothing: time to connect, memory and CPU of each.
     Idle(IdleArgs),
     /// Connect, join, write, vanish.
@@ -59,6 +63,8 @@ enum Command {
     Report(ReportArgs),
     /// What the kernel alone takes on this machine: a bare process that only sends.
     Floor(FloorArgs),
+    /// What the disk alone takes to keep messages: a bare process that appends and syncs.
+    Disk(Disk),
     /// The sending process of `floor` (for internal use).
     #[command(hide = true)]
     FloorSender,
@@ -102,6 +108,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Worker => return finish(worker_process()),
         Command::Flood(flood) => return finish(flood.run()),
         Command::Report(args) => return finish(compare(&args)),
+        Command::Disk(disk) => return finish(disk.run()),
         Command::FloorSender => return finish(floor::sender_process()),
         Command::Floor(FloorArgs { floor }) => {
             return finish(floor::measure(&floor).and_then(|f| floor::tell(&f)));
@@ -111,6 +118,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Rooms(rooms) => rooms.job(),
         Command::Slow(slow) => slow.job(),
         Command::Ping(ping) => ping.job(),
+        Command::Keep(keep) => keep.job(),
         Command::Idle(idle) => idle.job(),
         Command::Churn(churn) => churn.job(),
         Command::Storm(storm) => storm.job(),

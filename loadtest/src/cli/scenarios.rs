@@ -8,7 +8,7 @@ use super::{show, tell};
 use crate::base::{Span, real};
 use crate::coordinator::{self, Job};
 use crate::plan::{
-    Broadcast, Chat, Churn, Common, Idle, Limit, Ping, Presence, Scenario, Storm, check_rate,
+    Broadcast, Chat, Churn, Common, Idle, Keep, Limit, Ping, Presence, Scenario, Storm, check_rate,
     publishers_needed,
 };
 use crate::report::{Figure, Report, table};
@@ -124,6 +124,28 @@ pub(super) struct PingArgs {
     /// `heartbeat`, or an event of a joined room that is answered, such as `echo`.
     #[arg(long, default_value = "heartbeat")]
     push: String,
+}
+
+#[derive(Args, Debug)]
+#[command(args_override_self = true)]
+pub(super) struct KeepArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Rooms.
+    #[arg(long, default_value_t = 100)]
+    rooms: u32,
+    /// Members of each room, of whom one writes.
+    #[arg(long, default_value_t = 2)]
+    members: u32,
+    /// Connections, each of which is in its share of the rooms; 0: one for each member of each.
+    #[arg(long, default_value_t = 0)]
+    connections: u32,
+    /// Messages under way at a time, in all rooms together.
+    #[arg(long, default_value_t = 10)]
+    in_flight: u32,
+    /// How uneven rooms are: the n-th is written in as `1 / n^ZIPF`. 0: all alike.
+    #[arg(long, default_value_t = 0.0)]
+    zipf: f64,
 }
 
 #[derive(Args, Debug)]
@@ -402,6 +424,27 @@ impl PingArgs {
             check_rate(rate)?;
         }
         Job::new("ping", common, Scenario::Ping(Ping { connections, rate, event: push }))
+    }
+}
+
+impl KeepArgs {
+    pub(super) fn job(self) -> Result<Job, String> {
+        let Self { common, rooms, members, connections, in_flight, zipf } = self;
+        positive(&[
+            ("rooms", f64::from(rooms)),
+            ("members", f64::from(members)),
+            ("in-flight", f64::from(in_flight)),
+        ])?;
+        let seats = rooms.saturating_mul(members);
+        let connections = if connections == 0 { seats } else { connections };
+        if !(members..=seats).contains(&connections) {
+            return Err(format!("--connections must be from {members} to {seats}"));
+        }
+        if !(0.0..=10.0).contains(&zipf) {
+            return Err("--zipf must be from 0 to 10".to_owned());
+        }
+        let keep = Keep { connections, rooms, members, in_flight, zipf };
+        Job::new("keep", common, Scenario::Keep(keep))
     }
 }
 

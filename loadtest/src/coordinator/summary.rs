@@ -162,6 +162,7 @@ fn main_metric(scenario: &Scenario) -> Metric {
     match scenario {
         Scenario::Broadcast(_) | Scenario::Chat(_) => Metric::Delivery,
         Scenario::Ping(_) => Metric::RoundTrip,
+        Scenario::Keep(_) => Metric::Answer,
         Scenario::Idle(_) | Scenario::Churn(_) | Scenario::Storm(_) => Metric::Ready,
         Scenario::Presence(_) => Metric::Seen,
     }
@@ -178,6 +179,17 @@ fn figures(job: &Job, report: &Report) -> Vec<Figure> {
             let grown =
                 real(server.memory.most_own_bytes) - real(server.memory.connected_own_bytes);
             tell("memory grown by sleepers", grown, "bytes");
+        }
+        (Scenario::Keep(_), server) => {
+            let answered = real(report.counts.answered_window);
+            tell("answered", answered / (real(report.window_ns) / 1e9), "messages/s");
+            if let Some(server) = server {
+                tell(
+                    "server CPU per message",
+                    real(server.used.cpu_ns()) / answered.max(1.0),
+                    "ns",
+                );
+            }
         }
         (Scenario::Presence(presence), server) => {
             let members = f64::from(presence.members);

@@ -13,6 +13,7 @@ mod broadcast;
 mod chat;
 pub(crate) mod churn;
 mod idle;
+mod keep;
 mod ping;
 mod presence;
 mod storm;
@@ -28,6 +29,9 @@ pub(crate) fn run(plan: Plan, poll: Poll, inbox: &Inbox) -> io::Result<()> {
         }
         Scenario::Ping(options) => {
             core::run(plan, poll, inbox, |core| ping::Script::new(core, options))
+        }
+        Scenario::Keep(options) => {
+            core::run(plan, poll, inbox, |core| keep::Script::new(core, &options))
         }
         Scenario::Idle(options) => {
             core::run(plan, poll, inbox, |core| idle::Script::new(core, &options))
