@@ -242,7 +242,7 @@ impl Api {
         use crate::link::record::FromSession;
         for (conn, exchange) in conns.waiting_for(shard) {
             match exchange {
-                Exchange::Create { .. } => conns.created(cx, conn, 503, TRY_AGAIN),
+                Exchange::Create { .. } => conns.created(cx, conn, 503, 0, TRY_AGAIN),
                 Exchange::Poll { .. } => conns.hear_session(cx, FromSession::Gone { conn }),
                 Exchange::Post { .. } => {
                     conns.hear_session(cx, FromSession::Posted { conn, status: GONE });

@@ -106,12 +106,14 @@ impl Conns {
         }
     }
 
-    /// A room has been made, or not: answers the request that waits for it.
+    /// A room has been made, or not: answers the request that waits for it. `retry_ms` is 0 where
+    /// it is not worth trying again.
     pub(crate) fn created<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         key: ConnKey,
         status: u16,
+        retry_ms: u32,
         body: &str,
     ) {
         let Some(Exchange::Create { manner, origin, .. }) = self.stop_waiting(key) else { return };
@@ -120,7 +122,11 @@ impl Conns {
             201 => Status::Created,
             _ => Status::Unavailable,
         };
-        let headers = api_headers(origin.as_deref());
+        let wait_s = retry_ms.div_ceil(1_000).to_string();
+        let mut headers = api_headers(origin.as_deref());
+        if retry_ms > 0 {
+            headers.push(("retry-after", &wait_s));
+        }
         let response = Response { status, headers: &headers, body: body.as_bytes() };
         self.respond(cx, key, manner, &response);
         self.unpark(key);

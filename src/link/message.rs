@@ -20,14 +20,6 @@ pub(crate) fn push_listing(out: &mut Vec<u8>, room: &str, title: &str, members: 
     out.push(b'}');
 }
 
-/// The answer of the API where no new room can be made.
-pub(crate) const NO_ROOM: &str =
-    r#"{"error":{"message":"no new room can be made","reason":"too_many_rooms"}}"#;
-
-/// The answer of the API where a room cannot be made now: its log does not take it.
-pub(crate) const NOT_NOW: &str =
-    r#"{"error":{"message":"the room cannot be kept now: try again","reason":"busy"}}"#;
-
 /// Appends the payload of `presence_count`.
 pub(crate) fn push_count(out: &mut Vec<u8>, count: Count) {
     out.extend_from_slice(b"{\"count\":");

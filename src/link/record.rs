@@ -151,8 +151,9 @@ records! {
         /// if the list is not complete. `own` has an entry for each newcomer, in the order in which
         /// they joined: see the module `greeting`.
         27 State { audience: AudienceKey, list: &'a [u8], count: Option<Count>, own: &'a [u8] }
-        /// The answer to [`ToHome::Create`]: a status of HTTP and a body.
-        28 Created { conn: ConnKey, status: u16, body: &'a str }
+        /// The answer to [`ToHome::Create`]: a status of HTTP, after how many milliseconds to try
+        /// again, if that is worth it, or 0, and a body.
+        28 Created { conn: ConnKey, status: u16, retry_ms: u32, body: &'a str }
         /// The channels of all members of the audience end with `phx_error`: stock clients join
         /// again with their cursors. Each membership ends as that of an evicted laggard does.
         29 Ended { audience: AudienceKey, reason: &'a str }
@@ -568,7 +569,7 @@ mod tests {
             check(ToHome::Search { home, asker, reference: "1", searched });
         }
         let mut record = Vec::new();
-        let created = ToMember::Created { conn: asker.conn, status: 201, body: "{}" };
+        let created = ToMember::Created { conn: asker.conn, status: 201, retry_ms: 0, body: "{}" };
         created.put(&mut record);
         assert_eq!(read(&record), Received::ToMember(created));
     }

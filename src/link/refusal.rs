@@ -91,6 +91,24 @@ impl Refusal {
         }
     }
 
+    /// After how many milliseconds a client may try again what a home has refused.
+    pub(crate) fn retry_ms(self) -> Option<u32> {
+        match self {
+            Self::RateLimited { retry: RetryMs(retry_ms), .. } => Some(retry_ms),
+            Self::Busy => Some(BUSY_RETRY_MS),
+            Self::NoMemory => Some(MEMORY_RETRY_MS),
+            Self::Storage | Self::Unavailable | Self::Unconfirmed => Some(LOG_RETRY_MS),
+            Self::Unmatched
+            | Self::Unauthorized
+            | Self::TooManyChannels
+            | Self::Invalid { .. }
+            | Self::TooLarge { .. }
+            | Self::UserMismatch
+            | Self::ReadOnly
+            | Self::TooManyRooms => None,
+        }
+    }
+
     /// The response, as JSON.
     pub(crate) fn response(self) -> String {
         let mut response = String::new();
@@ -101,6 +119,7 @@ impl Refusal {
     /// Appends the response, as JSON, to memory that is reused: a push that is refused allocates
     /// nothing.
     pub(crate) fn push_response(self, out: &mut String) {
+        let retry_ms = self.retry_ms();
         // Writing to a string cannot fail.
         let _ = match self {
             Self::Unmatched => push_reason(out, "unmatched topic", None),
@@ -118,14 +137,13 @@ impl Refusal {
                     r#"{{"limit":"{limit}","reason":"rate_limited","retry_ms":{retry_ms}}}"#
                 )
             }
-            Self::Busy => push_reason(out, "busy", Some(BUSY_RETRY_MS)),
-            Self::NoMemory => push_reason(out, "busy", Some(MEMORY_RETRY_MS)),
+            Self::Busy | Self::NoMemory => push_reason(out, "busy", retry_ms),
             Self::UserMismatch => push_reason(out, "user_mismatch", None),
             Self::ReadOnly => push_reason(out, "read_only", None),
             Self::TooManyRooms => push_reason(out, "too_many_rooms", None),
-            Self::Storage => push_reason(out, "storage", Some(LOG_RETRY_MS)),
-            Self::Unavailable => push_reason(out, "unavailable", Some(LOG_RETRY_MS)),
-            Self::Unconfirmed => push_reason(out, "unconfirmed", Some(LOG_RETRY_MS)),
+            Self::Storage => push_reason(out, "storage", retry_ms),
+            Self::Unavailable => push_reason(out, "unavailable", retry_ms),
+            Self::Unconfirmed => push_reason(out, "unconfirmed", retry_ms),
         };
     }
 }

@@ -42,7 +42,9 @@ impl Members {
                 self.show(cx, audience, list, count, own);
             }
             ToMember::Ended { audience, reason } => self.end_all(audience, reason),
-            ToMember::Created { conn, status, body } => self.conns.created(cx, conn, status, body),
+            ToMember::Created { conn, status, retry_ms, body } => {
+                self.conns.created(cx, conn, status, retry_ms, body);
+            }
         }
     }
 }

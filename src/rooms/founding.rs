@@ -20,7 +20,7 @@ use crate::base::slack::Slack;
 use crate::link::ids::{ConnKey, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::{Append, Appended, Entry, Log, Ticket, What, Why};
-use crate::link::message::{NO_ROOM, NOT_NOW, text};
+use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::ToMember;
 use crate::link::refusal::Refusal;
@@ -31,6 +31,9 @@ const MADE: u16 = 201;
 
 /// And of one that was there.
 const THERE: u16 = 200;
+
+/// And of one that cannot be made.
+const NOT_MADE: u16 = 503;
 
 /// Foundings that a log has not kept yet. See the module.
 #[derive(Default)]
@@ -64,9 +67,23 @@ impl Foundings {
     }
 }
 
-/// What the API says of a room that cannot be made.
-pub(super) fn not_made(refusal: Refusal) -> &'static str {
-    if refusal == Refusal::TooManyRooms { NO_ROOM } else { NOT_NOW }
+/// Tells a client that its room is not made, and why: as a join would be, in the API's form.
+pub(super) fn tell_not_made<I: Io>(
+    cx: &mut Cx<'_, I>,
+    members: &mut impl Tell<I>,
+    (shard, conn): Creator,
+    refusal: Refusal,
+) {
+    let message = match refusal {
+        Refusal::TooManyRooms => "no new room can be made",
+        Refusal::Unconfirmed => "it is not known whether the room is kept: try again",
+        _ => "the room cannot be kept now: try again",
+    };
+    let response = refusal.response();
+    let reason = response.strip_prefix('{').expect("an object");
+    let body = &*format!(r#"{{"error":{{"message":"{message}",{reason}}}"#);
+    let retry_ms = refusal.retry_ms().unwrap_or_default();
+    members.tell(cx, shard, ToMember::Created { conn, status: NOT_MADE, retry_ms, body });
 }
 
 impl Rooms {
@@ -169,20 +186,16 @@ impl Rooms {
         let Some(registered) = self.arena.get(key) else { return };
         let mut body = Vec::new();
         registered.room.push_listing(&mut body);
-        members.tell(cx, shard, ToMember::Created { conn, status, body: text(&body) });
+        let body = text(&body);
+        members.tell(cx, shard, ToMember::Created { conn, status, retry_ms: 0, body });
     }
 }
 
-/// Tells a client that its room is not made.
-fn not_created<I: Io>(
-    cx: &mut Cx<'_, I>,
-    members: &mut impl Tell<I>,
-    (shard, conn): Creator,
-    why: Why,
-) {
+/// Counts that a room is not made, and tells its client.
+fn not_created<I: Io>(cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, creator: Creator, why: Why) {
     let refusal = why.refusal();
     refusal.count(cx.metrics);
-    members.tell(cx, shard, ToMember::Created { conn, status: 503, body: not_made(refusal) });
+    tell_not_made(cx, members, creator, refusal);
 }
 
 #[cfg(test)]
@@ -213,6 +226,24 @@ mod tests {
         fn list(&mut self, after: u64) -> bool {
             self.listed.push(after);
             true
+        }
+    }
+
+    /// A log that opens nothing.
+    #[derive(Default)]
+    struct ClosedLog {
+        closed: u32,
+    }
+
+    impl Log for ClosedLog {
+        fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Opening {
+            Opening::Refused(Why::Storage)
+        }
+        fn append(&mut self, _: Append<'_>) -> Appended {
+            unreachable!("nothing is open")
+        }
+        fn close(&mut self, _: RoomKey) {
+            self.closed += 1;
         }
     }
 
@@ -289,10 +320,38 @@ mod tests {
     }
 
     #[test]
-    fn a_founding_that_is_refused_leaves_no_room() {
-        let mut home = home(Appended::Refused(Why::Storage));
-        home.create(1, "Tea");
-        assert_eq!((home.statuses(), home.rooms.len()), (vec![(1, 503)], 0));
+    fn a_founding_that_is_refused_leaves_no_room_and_says_why_and_when_to_try_again() {
+        for (why, reason, retry) in [
+            (Why::Storage, "storage", 1_000),
+            (Why::Unconfirmed, "unconfirmed", 1_000),
+            (Why::Busy, "busy", 250),
+            (Why::Full, "too_many_rooms", 0),
+        ] {
+            let mut home = home(Appended::Refused(why));
+            home.create(1, "Tea");
+            assert_eq!(home.rooms.len(), 0);
+            let (_, record) = home.told.0.pop().expect("an answer");
+            let Received::ToMember(ToMember::Created { status, retry_ms, body, .. }) =
+                read(&record)
+            else {
+                panic!("it is answered")
+            };
+            assert_eq!((status, retry_ms), (503, retry));
+            let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+            let error = &body["error"];
+            assert_eq!(error["reason"], reason);
+            assert_eq!(error["retry_ms"].as_u64().unwrap_or_default(), u64::from(retry));
+            assert!(error["message"].is_string());
+        }
+    }
+
+    #[test]
+    fn a_topic_of_a_user_needs_no_log() {
+        let mut home = Home::with_log(ClosedLog::default());
+        assert_eq!(home.try_join(0, 1, "room:tea", "ann"), 0, "the disk fails");
+        assert!(home.try_join(0, 2, "user:ann", "ann") > 0);
+        home.with(|rooms, cx, _| rooms.forget_members(cx, 0));
+        assert_eq!((home.rooms.len(), home.mesh.log.closed), (0, 0), "nor is it told of its end");
     }
 
     #[test]

@@ -52,7 +52,7 @@ mod ticks;
 
 use std::collections::HashMap;
 
-use founding::{Foundings, not_made};
+use founding::{Foundings, tell_not_made};
 use greeting::Greeting;
 use held::{Held, Membership};
 use listings::Listings;
@@ -213,9 +213,7 @@ impl Rooms {
                 members.tell(cx, shard, ToMember::Refused { conn, audience, response });
             }
             ToHome::Create { conn, .. } => {
-                let body = not_made(refusal);
-                let refused = ToMember::Created { conn, status: 503, body };
-                members.tell(cx, shard, refused);
+                tell_not_made(cx, members, (shard, conn), refusal);
             }
             ToHome::Publish { home, asker, reference, .. }
             | ToHome::Custom { home, asker, reference, .. }

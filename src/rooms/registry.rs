@@ -205,7 +205,9 @@ impl Rooms {
             let is_loading = self.loading.has(*key);
             return Ok(if is_loading { Found::Loading(*key) } else { Found::Open(*key) });
         }
-        let keeps = cx.io.log().keeps();
+        // A topic of a user has nothing that is kept: a log that fails does not matter to it.
+        let has_log = room_of(topic).is_some();
+        let keeps = has_log && cx.io.log().keeps();
         if !keeps {
             take_making(cx, topic, purpose)?;
         }
@@ -222,7 +224,8 @@ impl Rooms {
         }
         let epoch = self.registry.next_epoch();
         let key = self.arena.vacant_key();
-        let (mut registered, found) = match cx.io.log().open(key, topic, epoch) {
+        let opening = if has_log { cx.io.log().open(key, topic, epoch) } else { Opening::New };
+        let (mut registered, found) = match opening {
             Opening::New => {
                 // Only now it is known that the room begins.
                 if keeps && let Err(refusal) = take_making(cx, topic, purpose) {
@@ -350,7 +353,9 @@ impl Rooms {
     ) -> Option<Registered> {
         self.let_list_go(key);
         let registered = self.arena.remove(key)?;
-        cx.io.log().close(key);
+        if registered.room.name().is_some() {
+            cx.io.log().close(key);
+        }
         self.registry.rooms_bytes -= registered.counted_bytes;
         self.registry.history_bytes -= registered.room.history().kept_bytes();
         self.by_topic.remove(registered.room.topic());

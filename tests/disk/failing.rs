@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::journal::Record;
 use crate::kept::Told;
 use crate::load::Load;
-use crate::peer::{Peer, ask, publish, text};
+use crate::peer::{self as http, Peer, ask, publish, text};
 use crate::server::{PATIENCE, Server, until};
 use crate::shim::{Disk, has_ended};
 
@@ -150,6 +150,26 @@ fn get(server: &Server, path: &str) -> (u16, String) {
     (answer.status, answer.body)
 }
 
+fn post(server: &Server, path: &str, headers: &str, body: &str) -> http::Answer {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n");
+    ask(server, format!("{head}{headers}\r\n{body}").as_bytes())
+}
+
+/// The token and the id of a new guest.
+fn session(server: &Server) -> (String, String) {
+    let body = parse(&post(server, "/api/session", "", r#"{"name":"Eve"}"#).body);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    (text(&body["token"]), text(&body["user"]))
+}
+
+/// Makes a room on purpose.
+fn make(server: &Server, room: &str) -> http::Answer {
+    let (token, _) = session(server);
+    let headers = format!("authorization: Bearer {token}\r\n");
+    post(server, "/api/rooms", &headers, &format!(r#"{{"room":"{room}","title":"T"}}"#))
+}
+
 /// The number of a line of the metrics.
 fn metric(server: &Server, name: &str) -> u64 {
     let (_, text) = get(server, "/metrics");
@@ -179,9 +199,20 @@ fn check_failing(rules: &str, code: &str) {
     assert_eq!(metric(&server, "chinwag_store_state{state=\"failing\"}"), 1);
     assert!(metric(&server, &format!("chinwag_store_errors_total{{code=\"{code}\"}}")) > 0);
     room.live(&server);
-    // A room that is not in memory cannot be looked for.
+    // A room that is not in memory cannot be looked for, nor made.
     let elsewhere = server.guest("Eve").join("elsewhere", "{}");
     assert!(elsewhere.contains(r#""reason":"storage""#), "{elsewhere}");
+    let refused = make(&server, "elsewhere");
+    let error = &parse(&refused.body)["error"];
+    assert_eq!((refused.status, error["reason"].as_str()), (503, Some("storage")), "{refused:?}");
+    assert!(error["retry_ms"].as_u64().is_some_and(|ms| ms > 0), "{refused:?}");
+    assert!(refused.head.contains("retry-after: 1"), "{refused:?}");
+    // Of a user's own topic nothing is kept.
+    let (token, user) = session(&server);
+    let mut own = Peer::open(&server, &token);
+    own.send(&format!(r#"["1","1","user:{user}","phx_join",{{}}]"#));
+    let joined = own.await_text("phx_reply");
+    assert!(joined.contains(r#""status":"ok""#), "{joined}");
 
     disk.rule("");
     // Its key gives the one answer: it was kept after all. What was refused was not.
@@ -191,6 +222,7 @@ fn check_failing(rules: &str, code: &str) {
     assert_eq!(get(&server, "/readyz"), (200, "ok\n".to_owned()));
     assert_eq!(metric(&server, "chinwag_store_state{state=\"ok\"}"), 1);
     assert!(server.guest("Eve").join("elsewhere", "{}").contains(r#""status":"ok""#));
+    assert_eq!(make(&server, "new").status, 201);
     room.check(&disk, server);
 }
 

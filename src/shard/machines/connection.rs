@@ -191,7 +191,9 @@ impl Machine for Subject {
             Event::Question => {
                 world.receive(conn, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
             }
-            Event::Answer => world.hear(ToMember::Created { conn, status: 201, body: "{}" }),
+            Event::Answer => {
+                world.hear(ToMember::Created { conn, status: 201, retry_ms: 0, body: "{}" });
+            }
             Event::Restarted => world.hear_restart(),
             Event::Upgrade => {
                 world.receive(conn, &upgrade("/socket/websocket?vsn=2.0.0&token=ann"));
