@@ -42,12 +42,12 @@ mod with_store {
             (StoreAck::Commit, StoreDeliver::AtOnce) => Promise::OkIsKept,
         };
         let options = Options {
-            path: (&config.path).into(),
             writer_cache_bytes: config.cache_bytes / 2,
             reader_cache_bytes: config.cache_bytes / 2 / usize::from(config.readers),
             rooms_max: config.rooms,
             search: config.search,
             migrate_backup: config.migrate_backup,
+            ..Options::at(&config.path)
         };
         let start = Start {
             options,

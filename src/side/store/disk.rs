@@ -21,6 +21,7 @@ use super::error::StoreError;
 use super::index::{Behind, Indexer, Words};
 use super::reader::{Due, Reader};
 use super::schema;
+use super::space::free_bytes;
 use super::stats::StoreStats;
 use super::writer::NewWriter;
 use crate::limits::STORE_ROOMS;
@@ -38,7 +39,7 @@ const LOCK: &str = "lock";
 const WAL_BYTES_KEPT: i64 = 16 * 1_024 * 1_024;
 
 /// Where a store is, and how much memory it may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The folder. It is made, for its owner alone, if it is not there.
     pub path: PathBuf,
@@ -52,6 +53,8 @@ pub struct Options {
     pub rooms_max: u32,
     /// Whether a very large store is copied too before it is migrated.
     pub migrate_backup: bool,
+    /// How much of the disk that a folder is on is free, in bytes.
+    pub free_bytes: fn(&Path) -> io::Result<u64>,
 }
 
 impl Options {
@@ -66,6 +69,7 @@ impl Options {
             search: true,
             rooms_max: STORE_ROOMS,
             migrate_backup: false,
+            free_bytes,
         }
     }
 }

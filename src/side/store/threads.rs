@@ -16,6 +16,7 @@
 //!
 //! Called by: `app`. Calls: `disk`, `writer`, `reader`, `faults`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +29,7 @@ use rusqlite::backup::{Backup, StepResult};
 use super::batch::Batch;
 use super::copy::{PAGES_PER_STEP, Partial};
 use super::disk::{Disk, Options};
-use super::error::StoreError;
+use super::error::{Cause, StoreError};
 use super::faults::{Faults, State};
 use super::index::Behind;
 use super::log::{Promise, StoreLog};
@@ -36,7 +37,6 @@ use super::pace::Pace;
 use super::reader::{Reader, TailBounds};
 use super::retention::{Keep, Retention, vacuum};
 use super::socket::{Request, Requests};
-use super::space::free_bytes;
 use super::stats::{ReadKind, StoreStats};
 use super::writer::{Damaged, OnDisk, Question, Writer};
 use crate::limits::{
@@ -127,7 +127,7 @@ impl Store {
     pub fn start(start: Start) -> Result<(Self, Vec<StoreLog>), StoreError> {
         let Start { options, tail, made_secret, now_ms, shards, readers, promise, .. } = start;
         assert!(readers > 0, "rooms are loaded by a reader");
-        let folder = options.path.clone();
+        let (folder, free_bytes) = (options.path.clone(), options.free_bytes);
         let (disk, new_writer) = Disk::open(options, &made_secret, now_ms)?;
         let words = |from, to| {
             let is_between_shards = from < shards && to < shards;
@@ -194,6 +194,7 @@ impl Store {
                 space: Space {
                     folder: space_folder,
                     reserve_bytes: start.reserve_bytes,
+                    free_bytes,
                     due_ms: 0,
                 },
             };
@@ -283,6 +284,7 @@ struct WriterThread {
 struct Space {
     folder: PathBuf,
     reserve_bytes: u64,
+    free_bytes: fn(&Path) -> io::Result<u64>,
     /// When to look again, in milliseconds.
     due_ms: u64,
 }
@@ -320,7 +322,9 @@ impl WriterThread {
                     if is_due {
                         self.write();
                     }
-                    if self.let_go_if_due() || is_due {
+                    // A commit can fail.
+                    let is_working = self.faults.state() == State::Working;
+                    if is_working && self.let_go_if_due() || is_due {
                         continue;
                     }
                     if is_idle {
@@ -336,6 +340,9 @@ impl WriterThread {
                 }
                 State::Failing { due_ms, .. } if due_ms <= self.now_ms() => {
                     self.try_again();
+                    continue;
+                }
+                State::Failing { cause: Cause::Space, .. } if !is_last && self.make_space() => {
                     continue;
                 }
                 State::Failing { due_ms, .. } => Some(due_ms - self.now_ms().min(due_ms)),
@@ -474,7 +481,9 @@ impl WriterThread {
     /// Makes the file fit, and writes the batch that failed.
     fn try_again(&mut self) {
         self.space.due_ms = 0;
-        let healed = self.look_at_space().and_then(|()| self.writer.heal()).and_then(|is_fit| {
+        // First the file: while there is too little space it is written to, by `make_space`.
+        let healed = self.writer.heal().and_then(|is_fit| {
+            self.look_at_space()?;
             if is_fit && !self.batch.is_empty() {
                 self.writer.set_sync(OnDisk::Now)?;
                 self.writer.write(&self.batch, &mut self.questions)?;
@@ -527,7 +536,7 @@ impl WriterThread {
             return Ok(());
         }
         self.space.due_ms = now_ms + STORE_SPACE_MS;
-        let free = free_bytes(&self.space.folder)?;
+        let free = (self.space.free_bytes)(&self.space.folder)?;
         self.stats.set_free_disk_bytes(free);
         if free < self.space.reserve_bytes {
             return Err(StoreError::Space { free });
@@ -539,7 +548,7 @@ impl WriterThread {
     fn let_go_if_due(&mut self) -> bool {
         let now_ms = self.now_ms();
         let is_due = self.retention.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
-        if !is_due || self.faults.state() != State::Working {
+        if !is_due {
             return false;
         }
         match self.retention.step(self.writer.conn(), now_ms, (self.unix_ms)()) {
@@ -560,6 +569,15 @@ impl WriterThread {
             Err(error) => self.fail(&error),
         }
         true
+    }
+
+    /// Lets go of a part of what is not to be kept, and gives back a part of what the file does not
+    /// need, while too little of the disk is free: that may be all that it needs. True if there may
+    /// be more to do at once.
+    fn make_space(&mut self) -> bool {
+        let may_be_more = self.let_go_if_due() || self.vacuum();
+        self.checkpoint(STORE_CHECKPOINT_BYTES);
+        may_be_more
     }
 
     /// Gives back a part of what the file does not need. True if there may be more.

@@ -1,7 +1,9 @@
 //! The threads of a store and the shards' ends of them, on real files.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -350,6 +352,55 @@ fn with_too_little_space_nothing_is_taken_until_there_is_more() {
     assert!(store.stop().is_err(), "it did not end well");
     let (store, mut homes) = start_with(&folder, 1, 1, Keep::default(), 1);
     assert_eq!(homes[0].open(key(1), "room:a", 50), None);
+    drop(homes);
+    store.stop().unwrap();
+}
+
+fn file_bytes(folder: &Path) -> io::Result<u64> {
+    Ok(folder.join("chat.db").metadata()?.len())
+}
+
+#[test]
+fn what_is_not_to_be_kept_goes_while_there_is_too_little_space_which_may_be_enough() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    homes[0].open(key(1), "room:a", 50);
+    let body = format!("\"{}\"", "x".repeat(1_000));
+    for offset in 1..=2_000 {
+        homes[0].append(key(1), offset, said(&body));
+        homes[0].kept();
+    }
+    drop(homes);
+    store.stop().unwrap();
+    assert!(file_bytes(&folder.0).unwrap() > 2_000_000);
+    let options = Options {
+        // A disk on which there is nothing else.
+        free_bytes: |folder| Ok(3_000_000 - 3_000_000.min(file_bytes(folder)?)),
+        ..Options::at(&folder.0)
+    };
+    let keep = Keep { messages: 2, ..Keep::default() };
+    let (store, mut homes) = start_as(options, 1, 1, Promise::OkIsKept, (keep, 2_500_000));
+    let began = Instant::now();
+    let has_healed = || {
+        let mut text = String::new();
+        store.stats().push_text(&mut text);
+        store.stats().is_working() && !text.contains("errors_total{code=\"space\"} 0")
+    };
+    while !has_healed() {
+        assert!(began.elapsed() < PATIENCE, "there is enough in the end");
+        thread::sleep(Duration::from_millis(1));
+    }
+    let opened = loop {
+        // What was told of failing comes first.
+        homes[0].log.woke();
+        while homes[0].log.next().is_some() {}
+        match homes[0].log.open(key(2), "room:a", 51) {
+            Opening::Later => break homes[0].answer(),
+            refused => assert!(began.elapsed() < PATIENCE, "{refused:?}"),
+        }
+    };
+    let LogAnswer::Opened { opened: Some(opened), .. } = opened else { panic!("{opened:?}") };
+    assert_eq!((opened.top.offset, opened.tail.len(), opened.epoch), (2_000, 2, 50));
     drop(homes);
     store.stop().unwrap();
 }
