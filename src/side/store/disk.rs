@@ -191,6 +191,11 @@ impl Disk {
     }
 }
 
+/// The database in a folder, and its log.
+pub(super) fn files_in(folder: &Path) -> Vec<PathBuf> {
+    [String::from(FILE), format!("{FILE}-wal")].map(|name| folder.join(name)).into()
+}
+
 /// Syncs the names in a folder. None is the present one.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };

@@ -11,6 +11,9 @@
 //! succeeds proves nothing. Therefore the log is emptied into the database before anything is
 //! appended to it again: see [`super::writer::Writer::heal`].
 //!
+//! What SQLite calls damage may be a disk that cannot be read: `probe` finds out, and only damage
+//! that it has confirmed comes here as such.
+//!
 //! Deliberately absent: clocks and SQL.
 
 use super::error::Cause;

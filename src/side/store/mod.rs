@@ -8,9 +8,9 @@
 //!
 //! `log` is a shard's end, `threads` is the other; `disk` opens the folder, `schema` is what is in
 //! the file, `writer` and `reader` are its two ways in, `batch` is what goes into a commit,
-//! `pace` says when that is written, `faults` decides what a failure means, `retention` lets go of
-//! what is old, `row` is the form of a message. `copy` makes a backup, which `socket` is asked for;
-//! `tools` are those of the command line.
+//! `pace` says when that is written, `faults` decides what a failure means, `probe` whether it is
+//! damage, `retention` lets go of what is old, `row` is the form of a message. `copy` makes a
+//! backup, which `socket` is asked for; `tools` are those of the command line.
 //!
 //! Invariants:
 //!
@@ -30,6 +30,7 @@ mod faults;
 mod index;
 mod log;
 mod pace;
+mod probe;
 mod reader;
 mod retention;
 mod row;

@@ -397,6 +397,46 @@ fn a_room_that_the_index_mistakes_for_another_is_not_opened_and_others_are() {
 }
 
 #[test]
+fn a_page_that_is_damaged_takes_its_rooms_with_it_and_not_the_batch() {
+    let folder = Folder::new();
+    let (_, writer) = folder.open();
+    let mut home = Home::new(writer);
+    for room in 1..=300 {
+        home.open(room, 50);
+        home.say(room, 0, &["\"a\""]);
+    }
+    home.writer.close().unwrap();
+    let mut file = fs::read(folder.file()).unwrap();
+    // A leaf of the table of rooms (the file format of SQLite, 1.6).
+    let is_it = |page: &[u8]| page[0] == 0x0d && page.windows(8).any(|name| name == b"room:150");
+    file.chunks_mut(4_096).find(|page| is_it(page)).expect("a page of rooms")[0] = 0xff;
+    fs::write(folder.file(), file).unwrap();
+    let (_disk, mut writer) = folder.open();
+    let mut batch = Batch::default();
+    let open = |batch: &mut Batch, number, room| {
+        let topic = format!("room:{room}");
+        push(batch, ToStore::Open { number, room: key(room), topic: &topic, epoch: 60 });
+    };
+    for (number, room) in [(7, 299), (8, 150), (9, 300)] {
+        open(&mut batch, number, room);
+    }
+    let (room, top) = (key(300), at(1));
+    push(&mut batch, ToStore::Append { number: 10, room, top, at_ms: 200, said: said("\"b\"") });
+    let mut openings = Vec::new();
+    writer.write(&batch, &mut openings).unwrap();
+    assert_eq!(openings.iter().map(|of| of.id).collect::<Vec<_>>(), [Some(299), Some(300)]);
+    let damaged = writer.take_damaged();
+    assert!(matches!(&damaged[..], [room] if room.number == 8), "{damaged:?}");
+    assert_eq!(Kept::of(&folder).bodies("room:300"), ["\"a\"", "\"b\""]);
+    // Where all is damaged, it is the file's matter.
+    let mut batch = Batch::default();
+    for number in 0..20 {
+        open(&mut batch, number, 100 + number);
+    }
+    assert_eq!(writer.write(&batch, &mut Vec::new()).unwrap_err().cause(), Cause::Corrupt);
+}
+
+#[test]
 fn a_batch_that_fails_can_be_written_again() {
     let folder = Folder::new();
     let (disk, writer) = folder.open();

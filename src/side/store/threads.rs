@@ -28,12 +28,13 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::batch::Batch;
 use super::copy::{PAGES_PER_STEP, Partial};
-use super::disk::{Disk, Options};
+use super::disk::{Disk, Options, files_in};
 use super::error::{Cause, StoreError};
 use super::faults::{Faults, State};
 use super::index::Behind;
 use super::log::{Promise, StoreLog};
 use super::pace::Pace;
+use super::probe::Probe;
 use super::reader::{Reader, TailBounds};
 use super::retention::{Keep, Retention, vacuum};
 use super::socket::{Request, Requests};
@@ -181,6 +182,7 @@ impl Store {
                 kept: vec![0; usize::from(shards)],
                 messages: 0,
                 faults: Faults::new(),
+                probe: Probe::of(files_in(&space_folder)),
                 pace: Pace::of(promise),
                 stats: writer_stats,
                 began: Instant::now(),
@@ -263,6 +265,8 @@ struct WriterThread {
     /// How many messages are in the batch.
     messages: usize,
     faults: Faults,
+    /// Behind the writer: see there.
+    probe: Probe,
     pace: Pace,
     stats: Arc<StoreStats>,
     began: Instant,
@@ -465,7 +469,7 @@ impl WriterThread {
     }
 
     fn fail(&mut self, error: &StoreError) {
-        let cause = error.cause();
+        let cause = self.probe.cause_of(error);
         self.stats.failed(cause);
         let is_first = self.faults.fail(self.now_ms(), cause);
         self.stats.set_state(self.faults.state());
@@ -494,6 +498,7 @@ impl WriterThread {
         match healed {
             Ok(true) => {
                 self.faults.heal();
+                self.probe.reset();
                 self.stats.set_state(self.faults.state());
                 tracing::info!("messages are kept again");
                 // What is in doubt is told first: its publishers may ask again from now on.

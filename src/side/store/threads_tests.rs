@@ -406,6 +406,41 @@ fn what_is_not_to_be_kept_goes_while_there_is_too_little_space_which_may_be_enou
 }
 
 #[test]
+fn a_file_that_is_damaged_where_it_is_written_is_given_up() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    homes[0].open(key(1), "room:a", 50);
+    homes[0].append(key(1), 1, said("\"tea\""));
+    homes[0].kept();
+    drop(homes);
+    store.stop().unwrap();
+    let file = folder.file();
+    let mut bytes = fs::read(&file).unwrap();
+    let has = |page: &[u8]| page.windows(5).any(|here| here == b"\"tea\"");
+    // No page is of this type.
+    bytes.chunks_mut(4_096).find(|page| has(page)).expect("a page of messages")[0] = 0xff;
+    fs::write(&file, bytes).unwrap();
+    let (store, mut homes) = start(&folder, 1, 1);
+    homes[0].log.open(key(1), "room:b", 51);
+    while !matches!(homes[0].answer(), LogAnswer::Opened { opened: None, .. }) {}
+    homes[0].append(key(1), 1, said("\"mate\""));
+    assert_eq!(homes[0].refused(), (1, Why::Unconfirmed));
+    let began = Instant::now();
+    let has_failed = || {
+        let mut text = String::new();
+        store.stats().push_text(&mut text);
+        let is_named = !text.contains("errors_total{code=\"corrupt\"} 0");
+        text.contains("store_state{state=\"failed\"} 1") && is_named
+    };
+    while !has_failed() {
+        assert!(began.elapsed() < PATIENCE, "it does not heal");
+        thread::sleep(Duration::from_millis(1));
+    }
+    drop(homes);
+    assert!(store.stop().is_err());
+}
+
+#[test]
 fn what_was_said_before_the_end_is_written_whether_or_not_somebody_waits_for_it() {
     let folder = Folder::new();
     let (store, mut homes) = start(&folder, 1, 1);

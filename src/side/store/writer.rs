@@ -35,6 +35,9 @@ use crate::link::log::{Marks, Said, Wanted};
 use crate::link::record::Field as _;
 use crate::link::store::{LoadPart, ToStore, read_whole};
 
+/// How often a batch is begun anew, each time without a room that the file is damaged at.
+const ANEW_MAX: usize = 8;
+
 /// Bytes of a page in the log, with its header.
 const WAL_PAGE_BYTES: usize = 4_096 + 24;
 
@@ -226,29 +229,46 @@ impl Writer {
         let count = questions.len();
         self.damaged.clear();
         self.rooms.undo.clear();
-        let written = self.try_write(batch, questions);
-        if written.is_err() {
+        for _ in 0..ANEW_MAX {
+            let written = self.try_write(batch, questions);
+            if matches!(written, Ok(true)) {
+                self.rooms.undo.clear();
+                return Ok(());
+            }
             questions.truncate(count);
+            self.written.clear();
             self.rooms.undo();
+            written?;
         }
-        written
+        // That is more than some rooms.
+        Err(self.damaged.pop().expect("one each time").error)
     }
 
+    /// False if a room was found that the file is damaged at, without which it is to be tried again.
     fn try_write(
         &mut self,
         batch: &Batch,
         questions: &mut Vec<Question>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let step = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
         for (shard, record) in batch.iter() {
             match record {
                 ToStore::Open { number, room, topic, epoch } => {
+                    let is_it = |of: &Damaged| (of.shard, of.number) == (shard, number);
+                    if self.damaged.iter().any(is_it) {
+                        continue;
+                    }
                     let id = match look_for(&step, self.lives, topic, epoch) {
                         Ok(id) => id,
                         // One room that cannot be read does not keep all others from being kept.
                         Err(error) if error.cause() == Cause::Corrupt => {
+                            let may_go_on = !matches!(error, StoreError::Sqlite(_));
                             self.damaged.push(Damaged { shard, number, error });
-                            continue;
+                            if may_go_on {
+                                continue;
+                            }
+                            // SQLite does not commit what has met damage.
+                            return Ok(false);
                         }
                         Err(error) => return Err(error),
                     };
@@ -288,7 +308,7 @@ impl Writer {
         }
         step.commit()?;
         self.is_wal_empty = false;
-        Ok(())
+        Ok(true)
     }
 
     /// The rooms that were written in by the last batch, some more than once.
