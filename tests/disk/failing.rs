@@ -228,23 +228,23 @@ fn check_failing(rules: &str, code: &str) {
 
 #[test]
 fn a_write_that_fails() {
-    check_failing("write@-wal:1:EIO:*", "io");
+    check_failing("write@chat.db-wal:1:EIO:*", "io");
 }
 
 #[test]
 fn a_write_that_fails_within_a_commit() {
-    check_failing("write@-wal:2:EIO:*", "io");
+    check_failing("write@chat.db-wal:2:EIO:*", "io");
 }
 
 #[test]
 fn a_disk_that_is_full() {
-    check_failing("write@-wal:2:short\nwrite@-wal:3:ENOSPC:*", "full");
+    check_failing("write@chat.db-wal:2:short\nwrite@chat.db-wal:3:ENOSPC:*", "full");
 }
 
 #[test]
 fn a_sync_that_fails_once() {
     // It would heal by itself, if the log could be emptied.
-    check_failing("sync@-wal:1:EIO\nwrite@chat.db:1:EIO:*", "sync");
+    check_failing("sync@chat.db-wal:1:EIO\nwrite@chat.db:1:EIO:*", "sync");
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_disk_that_heals_by_itself_needs_nobody() {
     let server = disk.serve(METRICS);
     let mut room = Room::enter(&server);
     assert_eq!(room.say(1), Answer::Offset(1));
-    disk.rule("sync@-wal:1:drop");
+    disk.rule("sync@chat.db-wal:1:drop");
     assert_eq!(room.say(2), Answer::Refused("unconfirmed".to_owned()));
     assert_eq!(room.say_until_taken(2), 2);
     assert_eq!(room.say(3), Answer::Offset(3));
@@ -266,10 +266,10 @@ fn a_second_sync_that_fails_ends_it_and_the_room_lives_on_in_memory() {
     let server = disk.serve(METRICS);
     let mut room = Room::enter(&server);
     assert_eq!(room.say(1), Answer::Offset(1));
-    disk.rule("sync@-wal:1:EIO");
+    disk.rule("sync@chat.db-wal:1:EIO");
     assert_eq!(room.say(2), Answer::Refused("unconfirmed".to_owned()));
     assert_eq!(room.say_until_taken(2), 2);
-    disk.rule("sync@-wal:1:drop");
+    disk.rule("sync@chat.db-wal:1:drop");
     assert_eq!(room.say(3), Answer::Refused("unconfirmed".to_owned()));
     until("it is given up", || metric(&server, "chinwag_store_state{state=\"failed\"}") == 1);
     assert_eq!(room.say(4), Answer::Refused("storage".to_owned()));
@@ -285,7 +285,7 @@ fn a_slow_disk_delays_the_answers_that_wait_for_it_and_nothing_else() {
     let mut room = Room::enter(&server);
     assert_eq!(room.say(1), Answer::Offset(1));
     assert_eq!(room.heard(), (1, "m1".to_owned()));
-    disk.rule("sync@-wal:1:sleep=2000:1");
+    disk.rule("sync@chat.db-wal:1:sleep=2000:1");
     let reference = room.next();
     room.ann.send_raw(&say(reference, 2));
     assert_eq!(room.heard(), (2, "m2".to_owned()), "it is delivered at once");
