@@ -228,7 +228,6 @@ impl Writer {
         self.written.clear();
         let count = questions.len();
         self.damaged.clear();
-        self.rooms.undo.clear();
         for _ in 0..ANEW_MAX {
             let written = self.try_write(batch, questions);
             if matches!(written, Ok(true)) {
@@ -244,7 +243,7 @@ impl Writer {
         Err(self.damaged.pop().expect("one each time").error)
     }
 
-    /// False if a room was found that the file is damaged at, without which it is to be tried again.
+    /// False if a room was found that the file is damaged at: without that it is to be tried again.
     fn try_write(
         &mut self,
         batch: &Batch,
