@@ -7,10 +7,11 @@
 //! ```
 //!
 //! `log` is a shard's end, `threads` is the other; `disk` opens the folder, `schema` is what is in
-//! the file, `writer` and `reader` are its two ways in, `batch` is what goes into a commit,
-//! `pace` says when that is written, `faults` decides what a failure means, `probe` whether it is
-//! damage, `retention` lets go of what is old, `row` is the form of a message. `copy` makes a
-//! backup, which `socket` is asked for; `tools` are those of the command line.
+//! the file, `writer` and `reader` are its two ways in, `batch` is what goes into a commit, which
+//! is a `transaction`, `pace` says when that is written, `faults` decides what a failure means,
+//! `probe` whether it is damage, `retention` lets go of what is old, `row` is the form of a
+//! message. `copy` makes a backup, which `socket` is asked for; `index` knows words, `stats`
+//! counts, `tools` are those of the command line.
 //!
 //! Invariants:
 //!
@@ -44,6 +45,7 @@ mod threads;
 #[cfg(test)]
 mod threads_tests;
 pub mod tools;
+mod transaction;
 mod writer;
 
 #[cfg(test)]

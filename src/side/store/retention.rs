@@ -18,10 +18,11 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, params};
 
 use super::error::StoreError;
 use super::row::{OFFSET_MAX, id_of, offset_of};
+use super::transaction::WriteTransaction;
 use super::writer::{number, top_of};
 use crate::limits::{
     STORE_SWEEP_COUNTED, STORE_SWEEP_LET_GO, STORE_SWEEP_ROOMS, STORE_VACUUM_PAGES,
@@ -112,7 +113,7 @@ impl Retention {
         now_ms: u64,
         unix_ms: u64,
     ) -> Result<Step, StoreError> {
-        let step = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        let step = WriteTransaction::begin(conn)?;
         let rooms = {
             let sql = "SELECT id, floor FROM room WHERE id > ?1 ORDER BY id LIMIT ?2";
             let mut statement = step.prepare_cached(sql)?;
@@ -147,7 +148,7 @@ impl Retention {
     /// Up to where a room is to be let go of now, and whether that is all there is to do in it.
     fn cut(
         &mut self,
-        step: &Transaction<'_>,
+        step: &Connection,
         id: u32,
         floor: u64,
         unix_ms: u64,
@@ -198,7 +199,7 @@ impl Retention {
     /// The size of a room; none, if it takes more steps to count it.
     fn count(
         &mut self,
-        step: &Transaction<'_>,
+        step: &Connection,
         id: u32,
         floor: u64,
         top: u64,
@@ -222,7 +223,7 @@ impl Retention {
     /// Deletes the messages of a room up to an offset, and notes that. Returns how many there were.
     fn let_go(
         &mut self,
-        step: &Transaction<'_>,
+        step: &Connection,
         id: u32,
         floor: u64,
         cut: u64,

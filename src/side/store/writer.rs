@@ -23,12 +23,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::batch::Batch;
 use super::disk::{Lives, checkpoint_all};
 use super::error::{Cause, StoreError};
 use super::row::{OFFSET_MAX, ROOM_MAX, checked_offset, id_of, offset_of, sum_of};
+use super::transaction::WriteTransaction;
 use crate::base::arena::Key;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Said, Wanted};
@@ -53,6 +54,8 @@ pub(super) struct Writer {
     written: Vec<u32>,
     /// Whether nothing was committed since the log was emptied.
     is_wal_empty: bool,
+    /// When a commit is on disk, if that was said.
+    sync: Option<OnDisk>,
     /// Rooms that could not be looked for in the last batch: the file is damaged there.
     damaged: Vec<Damaged>,
     /// Held as long as this.
@@ -189,6 +192,7 @@ impl NewWriter {
             wal_pages,
             written: Vec::new(),
             is_wal_empty: false,
+            sync: None,
             damaged: Vec::new(),
             _lock: lock,
         }
@@ -207,11 +211,16 @@ impl Writer {
     ///
     /// Those of SQLite.
     pub(super) fn set_sync(&mut self, sync: OnDisk) -> Result<(), StoreError> {
+        if self.sync == Some(sync) {
+            return Ok(());
+        }
         let level = match sync {
             OnDisk::Now => "FULL",
             OnDisk::Later => "NORMAL",
         };
-        Ok(self.conn.pragma_update(None, "synchronous", level)?)
+        self.conn.pragma_update(None, "synchronous", level)?;
+        self.sync = Some(sync);
+        Ok(())
     }
 
     /// Writes a batch in one transaction, and appends what was asked to `questions`. When this has
@@ -249,7 +258,7 @@ impl Writer {
         batch: &Batch,
         questions: &mut Vec<Question>,
     ) -> Result<bool, StoreError> {
-        let step = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+        let step = WriteTransaction::begin(&self.conn)?;
         for (shard, record) in batch.iter() {
             match record {
                 ToStore::Open { number, room, topic, epoch } => {
@@ -446,7 +455,7 @@ impl Rooms {
     /// If the shard does not have it open: its message would have no room.
     fn id_in(
         &mut self,
-        step: &Transaction<'_>,
+        step: &Connection,
         lives: Lives,
         (shard, room): (u16, RoomKey),
         top: Marks,
@@ -480,7 +489,7 @@ impl Rooms {
 
 /// The room of a topic, if anything was kept of it, in an epoch that has lost nothing.
 fn look_for(
-    step: &Transaction<'_>,
+    step: &Connection,
     lives: Lives,
     topic: &str,
     epoch: u64,
@@ -493,7 +502,7 @@ fn look_for(
 }
 
 /// The room of a topic, if anything was kept of it.
-fn find(step: &Transaction<'_>, topic: &str) -> Result<Option<u32>, StoreError> {
+fn find(step: &Connection, topic: &str) -> Result<Option<u32>, StoreError> {
     // The index says where a room is, and the room says that it is the one: a bit that changed in
     // either must not lead to what was said in another.
     let sql = "SELECT id, (SELECT name FROM room AS it WHERE it.id = room.id) \
@@ -513,7 +522,7 @@ impl Room {
     /// Writes its own row and its first era, before the first thing that is kept of it.
     fn begin(
         &mut self,
-        step: &Transaction<'_>,
+        step: &Connection,
         lives: Lives,
         top: Marks,
         at_ms: u64,
@@ -529,7 +538,7 @@ impl Room {
 }
 
 /// Notes that a room was made on purpose, and what it is called.
-fn found(step: &Transaction<'_>, id: u32, title: &str) -> Result<(), StoreError> {
+fn found(step: &Connection, id: u32, title: &str) -> Result<(), StoreError> {
     let sql = "UPDATE room SET title = ?2, founded = 1 WHERE id = ?1";
     step.prepare_cached(sql)?.execute(params![id, title])?;
     Ok(())
@@ -538,7 +547,7 @@ fn found(step: &Transaction<'_>, id: u32, title: &str) -> Result<(), StoreError>
 /// Begins a new era of a room whose latest one may have lost something that somebody saw: it is of
 /// a life that has ended without order.
 fn begin_era_if_stale(
-    step: &Transaction<'_>,
+    step: &Connection,
     lives: Lives,
     id: u32,
     epoch: u64,
@@ -553,7 +562,7 @@ fn begin_era_if_stale(
 
 /// From behind `top` on, a room is in this epoch.
 fn push_era(
-    step: &Transaction<'_>,
+    step: &Connection,
     lives: Lives,
     id: u32,
     top: Marks,
@@ -585,7 +594,7 @@ pub(super) fn top_of(conn: &Connection, id: u32) -> Result<Marks, StoreError> {
 
 /// Writes a message, once.
 fn insert(
-    step: &Transaction<'_>,
+    step: &Connection,
     room: u32,
     offset: u64,
     at_ms: u64,
