@@ -13,7 +13,7 @@ mod with_store {
     use crate::app::now_unix_ms;
     use crate::limits::{HistoryLimits, RING_WORDS, STORE_SWEEP_MS};
     use crate::side::store::{
-        Keep, Options, Promise, Start, Store, StoreError, StoreLog, TailBounds,
+        Backups, Keep, Options, Promise, Start, Store, StoreError, StoreLog, TailBounds,
     };
 
     pub(in crate::app) use crate::side::store::StoreStats as Stats;
@@ -64,6 +64,11 @@ mod with_store {
             sweep_ms: STORE_SWEEP_MS,
             reserve_bytes: config.reserve_bytes,
             unix_ms: now_unix_ms,
+            backups: (!config.backup.is_empty()).then(|| Backups {
+                folder: (&config.backup).into(),
+                every_s: config.backup_every_s,
+                keep: config.backup_keep,
+            }),
             promise,
             ring_words: RING_WORDS,
             on_panic,

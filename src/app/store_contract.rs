@@ -47,6 +47,7 @@ impl RealLog {
             sweep_ms: 60_000,
             reserve_bytes: 0,
             unix_ms: || 1_000,
+            backups: None,
             on_panic: Arc::new(|| {}),
         })
         .expect("it starts");

@@ -435,6 +435,14 @@ pub const STORE_VACUUM_PAGES: u32 = 256;
 /// server from starting for too long, and may not fit twice.
 pub const STORE_MIGRATE_COPY_BYTES: u64 = 1_024 * 1_024 * 1_024;
 
+/// How long after a backup that was due and was not made the next one is tried, in milliseconds; or
+/// as long as lies between two, if that is less.
+pub const STORE_BACKUP_AGAIN_MS: u64 = 10 * 60_000;
+
+/// How long at most the store waits for the next backup before it looks at the clock, which may be
+/// set meanwhile, in milliseconds.
+pub const STORE_BACKUP_LOOK_MS: u64 = 60_000;
+
 /// How often the store looks at how much of the disk is free, in milliseconds, at most.
 pub const STORE_SPACE_MS: u64 = 1_000;
 

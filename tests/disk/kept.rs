@@ -160,6 +160,7 @@ impl Look {
             sweep_ms: 60_000,
             reserve_bytes: 0,
             unix_ms: || 1_000,
+            backups: None,
             on_panic: Arc::new(move || flag.store(true, Ordering::SeqCst)),
         });
         let (store, mut logs) = started.map_err(|error| format!("it cannot be opened: {error}"))?;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::metrics::value;
 use crate::peer::{Peer, ask, number};
 use crate::server::{PATIENCE, Server, until};
 use crate::store::{Client, Folder, Killed, field, messages, say};
@@ -105,6 +106,37 @@ fn a_backup_under_load_brings_back_all_that_was_acked_before_it_and_later_cursor
     assert!(answer.contains(r#""recovered":false"#), "{answer}");
     let answer = come_back(&server, &client, last);
     assert!(answer.contains(r#""recovered":true"#), "{answer}");
+}
+
+#[test]
+fn a_server_makes_a_backup_by_itself_and_none_before_its_time_after_a_restart() {
+    let (folder, backups) = (Folder::new(), Folder::new());
+    let setting = format!("store.backup={}", backups.0.display());
+    let serve = || Server::start(&[&folder.setting(), &setting, "shards=1", "http.metrics=true"]);
+    let server = serve();
+    let last = |server: &Server| value(server, "chinwag_store_last_backup_unix");
+    until("there is one", || last(&server) > 0);
+    let made = || {
+        let entries = fs::read_dir(&backups.0).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let names = made();
+    assert_eq!(names.len(), 1, "{names:?}");
+    check(&run(&folder, &["store", "check", text(&names[0])]), 0, "ok\n", "");
+    stop(server);
+    // As if it had been an hour ago: another one had another name.
+    let time = ["-u", "-d", "1 hour ago", "+chat-%Y%m%dT%H%M%SZ.db"];
+    let name = Command::new("date").args(time).output().unwrap().stdout;
+    let names = [backups.0.join(str::from_utf8(&name).unwrap().trim())];
+    fs::rename(&made()[0], &names[0]).unwrap();
+    let server = serve();
+    until("it has seen that", || last(&server) > 0);
+    // One that is asked for comes behind one that were made by mistake.
+    let asked = Folder::new();
+    check(&run(&folder, &["backup", text(&asked.0)]), 0, "0 messages", "");
+    stop(server);
+    fs::remove_file(&asked.0).unwrap();
+    assert_eq!(made(), names);
 }
 
 #[test]

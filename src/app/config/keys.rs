@@ -467,6 +467,21 @@ pub(super) const ALL: &[Key] = &[
         doc: "Memory for pages of the database: half for the thread that writes, half for those that read. It is a part of `limits.memory_bytes`, of which it takes a quarter at most.",
     },
     Key {
+        name: "store.backup",
+        kind: Kind::Folder(|c| &mut c.store.backup),
+        doc: "A folder into which the server makes backups by itself, as `chinwag backup` does. For one store alone, and outside of `store.path`: best on another disk.",
+    },
+    Key {
+        name: "store.backup_every_s",
+        kind: number(60, 366 * 86_400, S, Slot::U64(|c| &mut c.store.backup_every_s)),
+        doc: "How long after the newest backup there the next one is made.",
+    },
+    Key {
+        name: "store.backup_keep",
+        kind: number(1, 10_000, "", Slot::U32(|c| &mut c.store.backup_keep)),
+        doc: "How many of those are kept: then the oldest one is deleted.",
+    },
+    Key {
         name: "store.migrate_backup",
         kind: Kind::Flag(|c| &mut c.store.migrate_backup),
         doc: "Whether a store of 1 GiB or more is copied too before a new version changes its schema. A smaller one always is.",

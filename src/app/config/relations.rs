@@ -115,6 +115,7 @@ pub(super) fn check(draft: &mut Draft, surroundings: &Surroundings<'_>) {
     check_keys(draft);
     check_retention(draft);
     check_store(draft);
+    check_backups(draft);
     read_public_keys(draft, surroundings);
 }
 
@@ -150,6 +151,34 @@ fn check_store(draft: &mut Draft) {
                        before their message is seen";
         draft.add(Problem::new(draft.origin("store.deliver"), message.to_owned()));
     }
+}
+
+/// Backups are of a store, and do not lie in it.
+fn check_backups(draft: &mut Draft) {
+    if draft.is_bad("store.path") || draft.is_bad("store.backup") {
+        return;
+    }
+    let StoreConfig { path, backup, .. } = &draft.config.store;
+    let message = if backup.is_empty() {
+        return;
+    } else if path.is_empty() {
+        "store.backup: is nothing without store.path".to_owned()
+    } else if is_within(Path::new(backup), Path::new(path)) {
+        format!(
+            "store.backup = {backup:?}: must not be in store.path ({}), because what takes a store \
+             away would take its backups along",
+            draft.origin("store.path")
+        )
+    } else {
+        return;
+    };
+    draft.add(Problem::new(draft.origin("store.backup"), message));
+}
+
+/// Whether a folder is another one, or lies in it, by their names: no link is followed.
+fn is_within(folder: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole(folder).starts_with(whole(other))
 }
 
 /// Algorithm, keys, guests and address must go together.

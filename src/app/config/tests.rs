@@ -487,6 +487,23 @@ fn what_is_only_in_memory_is_kept_for_no_time() {
 }
 
 #[test]
+fn backups_are_of_a_store_and_do_not_lie_in_it() {
+    let nothing = ["--set: store.backup: is nothing without store.path"];
+    check_set(&["store.path=", "store.backup=b"], &nothing);
+    for backup in ["data", "./data", "data/b"] {
+        let set = format!("store.backup={backup}");
+        let expected =
+            format!("--set: store.backup = {backup:?}: must not be in store.path (--set), ");
+        let text = Start { set: &["store.path=data", &set], ..Start::default() }.load();
+        let text = text.unwrap_err();
+        assert!(text.contains(&expected), "{text}");
+    }
+    let config = from_set(&["store.path=data", "store.backup=data-backups"]);
+    assert_eq!((config.store.backup_every_s, config.store.backup_keep), (86_400, 7));
+    from_set(&["store.path=backups/data", "store.backup=backups"]);
+}
+
+#[test]
 fn algorithm_and_keys_go_together() {
     let secret = format!("auth.secret={SECRET}");
     let previous = format!("auth.previous_secret={SECRET}");

@@ -69,6 +69,12 @@ pub struct StoreConfig {
     pub rooms: u32,
     /// Whether a very large store is copied too before a new version migrates it.
     pub migrate_backup: bool,
+    /// The folder of backups that are made by the clock. Empty: none are.
+    pub backup: String,
+    /// How long after one the next one is made, in seconds.
+    pub backup_every_s: u64,
+    /// How many of them are kept.
+    pub backup_keep: u32,
 }
 
 /// When a message is answered `ok`.
@@ -119,6 +125,9 @@ impl Default for StoreConfig {
             cache_bytes: 32 * 1_024 * 1_024,
             rooms: STORE_ROOMS,
             migrate_backup: false,
+            backup: String::new(),
+            backup_every_s: 24 * 60 * 60,
+            backup_keep: 7,
         }
     }
 }

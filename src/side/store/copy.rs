@@ -2,6 +2,9 @@
 //!
 //! ```text
 //!   begin ─> FILE.partial ── step, step, ... ── finish: sync, then its name, sync of the folder
+//!
+//!   Copier ── Request ──> writer: copies, between its commits
+//!      finishes <── Partial ──┘
 //! ```
 //!
 //! The connection that is copied from is the one that writes: SQLite then takes over into the copy
@@ -11,24 +14,77 @@
 //! Invariants: a file has its name only when it is whole and on disk; nothing that was there before
 //! is overwritten.
 //!
-//! Deliberately absent: who asks for it (`socket`), and what is done between two steps (`threads`).
+//! Deliberately absent: who asks for it (`socket`, `backups`), and what is done between two steps
+//! (`threads`).
 //!
-//! Called by: `threads`, `tools`.
+//! Called by: `threads`, `socket`, `backups`, `tools`.
 
 use std::ffi::c_int;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender, SyncSender};
+use std::thread::Thread;
 
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 
 use super::disk::{remove_if_there, sync_folder};
 use super::error::StoreError;
+use super::stats::StoreStats;
 
 /// How many pages are copied before whoever writes may go on: 256 KiB, less than a millisecond.
 pub(super) const PAGES_PER_STEP: c_int = 64;
+
+/// A copy that the writer is asked for.
+pub(super) struct Request {
+    /// Its name.
+    pub(super) to: PathBuf,
+    /// Where to say that all pages are in it.
+    pub(super) done: SyncSender<Result<Partial, StoreError>>,
+}
+
+/// How the writer is asked for a copy.
+#[derive(Clone)]
+pub(super) struct Copier {
+    /// Where it takes requests.
+    pub(super) requests: Sender<Request>,
+    /// It is woken for each.
+    pub(super) writer: Thread,
+    /// Where a copy is counted.
+    pub(super) stats: Arc<StoreStats>,
+    /// The clock, in milliseconds of Unix time.
+    pub(super) unix_ms: fn() -> u64,
+}
+
+impl Copier {
+    /// Makes a copy with this name, and waits for it: for the writer, and for the disk. `check`
+    /// reads it when it is on disk and has no name yet; what it finds wrong is an error.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite and of the disk, those of `check`, and if the writer ends before it is done.
+    pub(super) fn copy(
+        &self,
+        to: &Path,
+        check: impl FnOnce(&Path) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let began_ms = (self.unix_ms)();
+        let (done, copied) = mpsc::sync_channel(1);
+        let ends = || StoreError::Refused("it is about to end".to_owned());
+        self.requests.send(Request { to: to.to_owned(), done }).map_err(|_| ends())?;
+        self.writer.unpark();
+        let partial = copied.recv().map_err(|_| ends())??;
+        // The disk is waited for here, where nobody waits.
+        partial.sync()?;
+        check(&partial.file)?;
+        partial.give_name()?;
+        self.stats.backed_up(began_ms);
+        Ok(())
+    }
+}
 
 /// A file that does not have its name yet. It goes with this, unless it is finished.
 #[derive(Debug)]
@@ -67,6 +123,11 @@ impl Partial {
     /// Those of the disk, and if there is such a file by now.
     pub(super) fn finish(self) -> Result<(), StoreError> {
         self.sync()?;
+        self.give_name()
+    }
+
+    /// Gives a copy its name that is whole and on disk.
+    fn give_name(self) -> Result<(), StoreError> {
         // Unlike a rename, a link overwrites nothing. Some file systems have none.
         match fs::hard_link(&self.file, &self.name) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {

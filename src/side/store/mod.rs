@@ -10,8 +10,8 @@
 //! the file, `writer` and `reader` are its two ways in, `batch` is what goes into a commit, which
 //! is a `transaction`, `pace` says when that is written, `faults` decides what a failure means,
 //! `probe` whether it is damage, `retention` lets go of what is old, `row` is the form of a
-//! message. `copy` makes a backup, which `socket` is asked for; `index` knows words, `stats`
-//! counts, `tools` are those of the command line.
+//! message. `copy` makes a backup, which `socket` is asked for and `backups` makes by the clock;
+//! `index` knows words, `stats` counts, `tools` are those of the command line.
 //!
 //! Invariants:
 //!
@@ -23,6 +23,7 @@
 //!
 //! Deliberately absent: what a room is, who may read it, and when a message is answered.
 
+mod backups;
 mod batch;
 mod copy;
 mod disk;
@@ -51,6 +52,7 @@ mod writer;
 #[cfg(test)]
 pub(crate) use tests::{Folder, Kept};
 
+pub use backups::Backups;
 pub use disk::Options;
 pub use error::{Cause, StoreError};
 pub use log::{Promise, StoreLog};

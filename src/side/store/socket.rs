@@ -22,11 +22,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Sender, SyncSender};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::copy::Partial;
+use super::copy::Copier;
 use super::error::StoreError;
 
 /// Its name in the folder.
@@ -41,14 +40,6 @@ const REQUEST_BYTES_MAX: u64 = 8 * 1_024;
 /// How long a request may take to come.
 const REQUEST_WAIT: Duration = Duration::from_secs(5);
 
-/// A copy that is asked for.
-pub(super) struct Request {
-    /// Its name.
-    pub(super) to: PathBuf,
-    /// Where to say that it is whole.
-    pub(super) done: SyncSender<Result<Partial, StoreError>>,
-}
-
 /// The thread that takes requests.
 pub(super) struct Requests {
     socket: PathBuf,
@@ -57,16 +48,12 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Begins to take requests for a store. The writer is woken for each.
+    /// Begins to take requests for a store.
     ///
     /// # Errors
     ///
     /// If there can be no socket, as where the path of the folder is too long for one.
-    pub(super) fn begin(
-        folder: &Path,
-        requests: Sender<Request>,
-        writer: Thread,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn begin(folder: &Path, copier: Copier) -> Result<Self, StoreError> {
         let (socket, new) = (folder.join(SOCKET), folder.join("socket.new"));
         // One that an end without order has left.
         let _ = fs::remove_file(&new);
@@ -82,7 +69,7 @@ impl Requests {
                     return;
                 }
                 // Whoever asked and does not listen hears nothing.
-                let _ = stream.and_then(|stream| answer(stream, &requests, &writer));
+                let _ = stream.and_then(|stream| answer(stream, &copier));
             }
         };
         let thread = super::threads::spawn("store-socket".to_owned(), run)?;
@@ -102,12 +89,12 @@ impl Requests {
     }
 }
 
-fn answer(mut stream: UnixStream, requests: &Sender<Request>, writer: &Thread) -> io::Result<()> {
+fn answer(mut stream: UnixStream, copier: &Copier) -> io::Result<()> {
     stream.set_read_timeout(Some(REQUEST_WAIT))?;
     let mut request = Vec::new();
     (&stream).take(REQUEST_BYTES_MAX).read_to_end(&mut request)?;
     let done = match request.strip_prefix(BACKUP) {
-        Some(to) => copy(Path::new(OsStr::from_bytes(to)), requests, writer),
+        Some(to) => copy(Path::new(OsStr::from_bytes(to)), copier),
         None => Err(StoreError::Refused("it knows no such request".to_owned())),
     };
     match done {
@@ -116,14 +103,9 @@ fn answer(mut stream: UnixStream, requests: &Sender<Request>, writer: &Thread) -
     }
 }
 
-fn copy(to: &Path, requests: &Sender<Request>, writer: &Thread) -> Result<(), StoreError> {
-    let (done, copied) = mpsc::sync_channel(1);
-    let ends = || StoreError::Refused("it is about to end".to_owned());
-    requests.send(Request { to: to.to_owned(), done }).map_err(|_| ends())?;
-    writer.unpark();
-    let partial = copied.recv().map_err(|_| ends())??;
-    // The disk is waited for here, where nobody waits.
-    partial.finish()?;
+fn copy(to: &Path, copier: &Copier) -> Result<(), StoreError> {
+    // Whoever asked reads it again.
+    copier.copy(to, |_| Ok(()))?;
     tracing::info!(to = %to.display(), "a backup is made");
     Ok(())
 }

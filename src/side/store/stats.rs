@@ -59,6 +59,7 @@ pub struct StoreStats {
     let_go: AtomicU64,
     free_disk_bytes: AtomicU64,
     last_backup_s: AtomicU64,
+    backup_failures: AtomicU64,
 }
 
 /// Counts by bounds, each for what is at most that.
@@ -162,6 +163,16 @@ impl StoreStats {
         self.last_backup_s.store(unix_ms / 1_000, Ordering::Relaxed);
     }
 
+    /// A backup of an earlier life is there, which was begun then.
+    pub(super) fn has_backup(&self, unix_ms: u64) {
+        self.last_backup_s.fetch_max(unix_ms / 1_000, Ordering::Relaxed);
+    }
+
+    /// A backup that was due was not made.
+    pub(super) fn backup_failed(&self) {
+        self.backup_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Appends it as text for Prometheus.
     pub fn push_text(&self, out: &mut String) {
         // Writing to a string cannot fail.
@@ -227,6 +238,12 @@ impl StoreStats {
                 "When the last backup was begun, in seconds of Unix time; 0 if none was.",
                 &self.last_backup_s,
             ),
+            (
+                "backup_failures_total",
+                "counter",
+                "Backups that were due and were not made.",
+                &self.backup_failures,
+            ),
         ] {
             let value = value.load(Ordering::Relaxed);
             let _ = writeln!(
@@ -258,6 +275,8 @@ mod tests {
         stats.let_go(7);
         stats.set_free_disk_bytes(1 << 40);
         stats.backed_up(1_795_336_170_999);
+        stats.has_backup(1_795_336_000_000);
+        stats.backup_failed();
         assert!(stats.is_working());
         stats.set_state(State::Failed { cause: Cause::Corrupt });
         assert!(!stats.is_working());
@@ -287,6 +306,7 @@ mod tests {
             "chinwag_store_retention_deleted_total 7",
             "chinwag_store_free_disk_bytes 1099511627776",
             "chinwag_store_last_backup_unix 1795336170",
+            "chinwag_store_backup_failures_total 1",
         ] {
             assert!(text.lines().any(|of| of == line), "{line}");
         }

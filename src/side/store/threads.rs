@@ -4,6 +4,7 @@
 //!   "store-writer"    take what all rings hold ─ one commit ─ Kept, Opened, Load ─ checkpoint, or rest
 //!   "store-reader-0"  Load ─ Opened, Read, Found; List ─ Listed
 //!   "store-indexer"   see `index`
+//!   "store-backup"    see `backups`
 //! ```
 //!
 //! They meet the shards in a mesh of their own, whose last ports are theirs. There is no timer for
@@ -26,8 +27,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::backup::{Backup, StepResult};
 
+use super::backups::{BackupThread, Backups};
 use super::batch::Batch;
-use super::copy::{PAGES_PER_STEP, Partial};
+use super::copy::{Copier, PAGES_PER_STEP, Partial, Request};
 use super::disk::{Disk, Options, files_in};
 use super::error::{Cause, StoreError};
 use super::faults::{Faults, State};
@@ -37,7 +39,7 @@ use super::pace::Pace;
 use super::probe::Probe;
 use super::reader::{Reader, TailBounds};
 use super::retention::{Keep, Retention, vacuum};
-use super::socket::{Request, Requests};
+use super::socket::Requests;
 use super::stats::{ReadKind, StoreStats};
 use super::writer::{Damaged, OnDisk, Question, Writer};
 use crate::limits::{
@@ -61,6 +63,8 @@ pub struct Store {
     indexer: Option<JoinHandle<()>>,
     /// None, where there can be no socket.
     requests: Option<Requests>,
+    /// None, where backups are made only when they are asked for.
+    backups: Option<JoinHandle<()>>,
 }
 
 /// What a store is started with.
@@ -84,8 +88,10 @@ pub struct Start {
     /// How much of the disk stays free, in bytes: with less, nothing more is taken. 0: it is not
     /// looked at.
     pub reserve_bytes: u64,
-    /// The clock, in milliseconds of Unix time: for what is let go of by its age.
+    /// The clock, in milliseconds of Unix time: for what is let go of by its age, and for backups.
     pub unix_ms: fn() -> u64,
+    /// Which backups are made without being asked for. None: no such.
+    pub backups: Option<Backups>,
     /// What an `ok` promises.
     pub promise: Promise,
     /// The size of a ring between a shard and a thread, in words: a power of two.
@@ -166,7 +172,8 @@ impl Store {
         } else {
             None
         };
-        let (flag, panics) = (Arc::clone(&stop), Panics(start.on_panic));
+        let on_panic = start.on_panic;
+        let (flag, panics) = (Arc::clone(&stop), Panics(Arc::clone(&on_panic)));
         let (ask, requests) = mpsc::channel();
         let (writer_stats, space_folder) = (Arc::clone(&stats), folder.clone());
         let writer = spawn("store-writer".to_owned(), move || {
@@ -202,13 +209,28 @@ impl Store {
             };
             writer.run(&flag)
         })?;
-        let requests = Requests::begin(&folder, ask, writer.thread().clone());
+        let (thread, unix_ms) = (writer.thread().clone(), start.unix_ms);
+        let copier = Copier { requests: ask, writer: thread, stats: Arc::clone(&stats), unix_ms };
+        let requests = Requests::begin(&folder, copier.clone());
         if let Err(error) = &requests {
-            tracing::warn!(%error, "no backup can be made while this server runs");
+            tracing::warn!(%error, "no backup can be asked for while this server runs");
         }
+        let backups = match start.backups {
+            Some(backups) => {
+                let (stop, panics) = (Arc::clone(&stop), Panics(on_panic));
+                let (store, reserve_bytes) = (folder, start.reserve_bytes);
+                let thread = BackupThread { backups, store, reserve_bytes, copier };
+                Some(spawn("store-backup".to_owned(), move || {
+                    let _panics = panics;
+                    thread.run(&stop);
+                })?)
+            }
+            None => None,
+        };
         let guest_secret = *disk.guest_secret();
         let requests = requests.ok();
-        Ok((Self { guest_secret, stats, stop, writer, readers: handles, indexer, requests }, logs))
+        let readers = handles;
+        Ok((Self { guest_secret, stats, stop, writer, readers, indexer, requests, backups }, logs))
     }
 
     /// What it has counted.
@@ -235,10 +257,10 @@ impl Store {
         if let Some(requests) = self.requests {
             requests.stop();
         }
-        for reader in self.readers.into_iter().chain(self.indexer) {
-            reader.thread().unpark();
+        for thread in self.readers.into_iter().chain(self.indexer).chain(self.backups) {
+            thread.thread().unpark();
             // It has nothing to say: a defect was told when it happened.
-            let _ = reader.join();
+            let _ = thread.join();
         }
         ended.unwrap_or(Err(StoreError::Ended))
     }
@@ -302,11 +324,7 @@ impl WriterThread {
             let is_last = stop.load(Ordering::Acquire);
             if let Ok(Request { to, done }) = self.requests.try_recv() {
                 // Whoever does not wait for it any more gets none.
-                let (copied, began_ms) = (self.copy(&to, stop), (self.unix_ms)());
-                if copied.is_ok() {
-                    self.stats.backed_up(began_ms);
-                }
-                let _ = done.send(copied);
+                let _ = done.send(self.copy(&to, stop));
                 continue;
             }
             let due_ms = match self.faults.state() {
@@ -669,9 +687,14 @@ impl WriterThread {
             if !self.batch.is_empty() {
                 self.write();
             }
-            if self.faults.state() != State::Working || stop.load(Ordering::Acquire) {
-                return Err(StoreError::Ended);
-            }
+            let why = if self.faults.state() != State::Working {
+                "messages are not kept just now"
+            } else if stop.load(Ordering::Acquire) {
+                "it is about to end"
+            } else {
+                continue;
+            };
+            return Err(StoreError::Refused(why.to_owned()));
         }
         Ok(partial)
     }

@@ -1,18 +1,22 @@
 //! The threads of a store and the shards' ends of them, on real files.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::backups::Backups;
 use super::disk::Options;
 use super::error::StoreError;
 use super::log::{Promise, StoreLog};
 use super::reader::TailBounds;
 use super::retention::Keep;
+use super::stats::StoreStats;
 use super::tests::{Folder, key, said};
 use super::threads::{Start, Store};
 use super::tools;
@@ -76,7 +80,7 @@ fn start_as(
     promise: Promise,
     (keep, reserve_bytes): (Keep, u64),
 ) -> (Store, Vec<Home>) {
-    let (store, logs) = Store::start(Start {
+    begin(Start {
         options,
         tail: TAIL,
         made_secret: [7; 32],
@@ -87,12 +91,16 @@ fn start_as(
         sweep_ms: 1,
         reserve_bytes,
         unix_ms: || 1_000_000,
+        backups: None,
         promise,
         // So small that records cross in pieces.
         ring_words: 64,
         on_panic: Arc::new(|| {}),
     })
-    .expect("it starts");
+}
+
+fn begin(start: Start) -> (Store, Vec<Home>) {
+    let (store, logs) = Store::start(start).expect("it starts");
     let home = |log: StoreLog| {
         log.set_waker(Arc::new(Unpark(thread::current())));
         Home { log, next: 0 }
@@ -251,6 +259,129 @@ fn a_backup_is_made_while_messages_are_kept() {
     assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     store.stop().unwrap();
     assert!(!socket.exists());
+}
+
+/// A clock that goes on by a second each time somebody looks.
+fn seconds() -> u64 {
+    static NOW_MS: AtomicU64 = AtomicU64::new(1_795_336_170_000);
+    NOW_MS.fetch_add(1_000, Ordering::Relaxed)
+}
+
+/// A store that makes a backup every other second, and keeps two of them.
+fn begin_with_backups(folder: &Folder, copies: &Folder) -> (Store, Vec<Home>) {
+    begin(Start {
+        options: Options::at(&folder.0),
+        tail: TAIL,
+        made_secret: [7; 32],
+        now_ms: 1_000,
+        shards: 1,
+        readers: 1,
+        keep: Keep::default(),
+        sweep_ms: 60_000,
+        reserve_bytes: 0,
+        unix_ms: seconds,
+        backups: Some(Backups { folder: copies.0.clone(), every_s: 2, keep: 2 }),
+        promise: Promise::OkIsKept,
+        ring_words: 64,
+        on_panic: Arc::new(|| {}),
+    })
+}
+
+/// The number of a line of the metrics.
+fn counted(stats: &StoreStats, name: &str) -> u64 {
+    let mut text = String::new();
+    stats.push_text(&mut text);
+    let name = format!("chinwag_store_{name} ");
+    text.lines().find_map(|line| line.strip_prefix(&*name)?.parse().ok()).expect("it is there")
+}
+
+#[test]
+fn a_copy_that_is_not_sound_gets_no_name() {
+    let (folder, copies) = (Folder::new(), Folder::new());
+    let (store, mut homes) = start(&folder, 1, 1);
+    homes[0].open(key(1), "room:a", 50);
+    homes[0].append(key(1), 1, said("\"x\""));
+    while homes[0].kept().1 < 1 {}
+    drop(homes);
+    store.stop().unwrap();
+    // In the index of rooms, or in the room: then they do not fit each other.
+    let mut bytes = fs::read(folder.file()).unwrap();
+    let at = bytes.windows(6).position(|of| of == b"room:a").expect("it was written");
+    bytes[at + 5] = b'b';
+    fs::write(folder.file(), bytes).unwrap();
+    let (store, homes) = begin_with_backups(&folder, &copies);
+    let began = Instant::now();
+    while counted(store.stats(), "backup_failures_total") < 2 {
+        assert_eq!(counted(store.stats(), "last_backup_unix"), 0);
+        assert!(began.elapsed() < Duration::from_mins(1), "too long");
+        thread::yield_now();
+    }
+    drop(homes);
+    store.stop().unwrap();
+    assert_eq!(fs::read_dir(&copies.0).unwrap().count(), 0, "nor does it stay");
+}
+
+#[test]
+fn backups_are_made_by_the_clock_and_as_many_are_kept_as_are_to_be() {
+    let (folder, copies) = (Folder::new(), Folder::new());
+    fs::write(&copies.0, "in the way").unwrap();
+    let (store, mut homes) = begin_with_backups(&folder, &copies);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    let mut last = 0;
+    let mut say_until = |is_so: &mut dyn FnMut() -> bool| {
+        let began = Instant::now();
+        while !is_so() {
+            last += 1;
+            assert_eq!(home.append(key(1), last, said("\"x\"")), Appended::Ordered);
+            while home.kept().1 < last {}
+            assert!(began.elapsed() < Duration::from_mins(1), "too long");
+        }
+        last
+    };
+    let stats = Arc::clone(store.stats());
+    let value = |name| counted(&stats, name);
+    // What fails is told, and tried again.
+    say_until(&mut || value("backup_failures_total") > 1);
+    assert_eq!(value("last_backup_unix"), 0);
+    fs::remove_file(&copies.0).unwrap();
+    fs::create_dir(&copies.0).unwrap();
+    fs::write(copies.0.join("chat-monday.db"), "somebody else's").unwrap();
+    let made = |copies: &Folder| {
+        let mut names: Vec<String> = fs::read_dir(&copies.0)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with("Z.db"))
+            .collect();
+        names.sort_unstable();
+        names
+    };
+    let mut seen = BTreeSet::new();
+    let said = say_until(&mut || {
+        let names = made(&copies);
+        // The third one is there for a moment before the first one goes.
+        assert!(names.len() <= 3, "{names:?}");
+        seen.extend(names);
+        seen.len() >= 5
+    });
+    assert!(value("last_backup_unix") > 1_795_336_170);
+    drop(homes);
+    store.stop().unwrap();
+    let names = made(&copies);
+    assert_eq!(names.len(), 2, "{names:?}");
+    let newest = seen.iter().rev().take(2).rev().chain(&names).max();
+    assert_eq!(newest, names.last(), "the newest ones are kept");
+    let mut messages = Vec::new();
+    for name in &names {
+        let copy = copies.0.join(name);
+        let damages = &mut |what: &str| panic!("{what}");
+        let report = tools::check(&folder.0, Some(&copy), damages).unwrap().unwrap();
+        messages.push(report.messages);
+        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert!(0 < messages[0] && messages[0] <= messages[1] && messages[1] <= said, "{messages:?}");
+    assert_eq!(fs::read(copies.0.join("chat-monday.db")).unwrap(), b"somebody else's");
+    assert_eq!(fs::read_dir(&copies.0).unwrap().count(), 3, "and nothing else is there");
 }
 
 #[test]

@@ -44,6 +44,9 @@ use crate::link::log::Said;
 /// How many rows are read at a time, so that no read holds up the log of a server.
 const PAGE: u32 = 1_000;
 
+/// After how many steps of SQLite's machine it is asked whether to go on: a moment.
+const STEPS_PER_LOOK: i32 = 10_000;
+
 /// How long another process may hold up a read: it opens or closes the store just now.
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -118,10 +121,28 @@ fn open_to_read(file: &Path, version: Version) -> Result<Connection, StoreError>
     Ok(conn)
 }
 
+/// Reads all of a copy that has just been made, until `is_stopped` says that it is not to. Returns
+/// how many messages are in it.
+///
+/// # Errors
+///
+/// If it is not sound, or if it was stopped.
+pub(super) fn inspect_copy(
+    file: &Path,
+    is_stopped: impl FnMut() -> bool + Send + 'static,
+) -> Result<u64, StoreError> {
+    let mut conn = open_to_read(file, Version::This)?;
+    conn.progress_handler(STEPS_PER_LOOK, Some(is_stopped))?;
+    Ok(inspect_by(&conn, file)?.messages)
+}
+
 /// Reads all of a file, and says what is in it.
 fn inspect(file: &Path, version: Version) -> Result<Report, StoreError> {
-    let conn = open_to_read(file, version)?;
-    if let Some(what) = damages(&conn)?.into_iter().next() {
+    inspect_by(&open_to_read(file, version)?, file)
+}
+
+fn inspect_by(conn: &Connection, file: &Path) -> Result<Report, StoreError> {
+    if let Some(what) = damages(conn)?.into_iter().next() {
         return Err(StoreError::Damaged { file: file.to_owned(), what });
     }
     let sql = "SELECT count(*), max(at) FROM message";
