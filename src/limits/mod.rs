@@ -443,7 +443,8 @@ pub const STORE_BACKUP_AGAIN_MS: u64 = 10 * 60_000;
 /// set meanwhile, in milliseconds.
 pub const STORE_BACKUP_LOOK_MS: u64 = 60_000;
 
-/// How often the store looks at how much of the disk is free, in milliseconds, at most.
+/// How often the store looks at how much of the disk is free, and whether its files are still at
+/// their paths, in milliseconds, at most.
 pub const STORE_SPACE_MS: u64 = 1_000;
 
 /// After how long without a commit the store's log is emptied, in milliseconds.

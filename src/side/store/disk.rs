@@ -19,6 +19,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 
 use super::error::StoreError;
 use super::index::{Behind, Indexer, Words};
+use super::place::Place;
 use super::reader::{Due, Reader};
 use super::schema;
 use super::space::free_bytes;
@@ -139,7 +140,8 @@ impl Disk {
         for folder in [Some(&*options.path), options.path.parent()].into_iter().flatten() {
             sync_folder(folder)?;
         }
-        let writer = NewWriter::new(conn, lives, options.rooms_max, Arc::clone(&lock))?;
+        let place = Place::of(files_in(&options.path))?;
+        let writer = NewWriter::new(conn, lives, options.rooms_max, place, Arc::clone(&lock))?;
         let behind = Arc::default();
         Ok((Self { options, guest_secret, behind, lock }, writer))
     }

@@ -20,6 +20,8 @@ pub enum Cause {
     Sync,
     /// Another failure of the disk.
     Io,
+    /// The files that are open are not at their paths any more.
+    Gone,
     /// The file is damaged. It does not heal.
     Corrupt,
     /// Something that no disk does: a defect of ours.
@@ -35,6 +37,7 @@ impl Cause {
             Self::Space => "space",
             Self::Sync => "sync",
             Self::Io => "io",
+            Self::Gone => "gone",
             Self::Corrupt => "corrupt",
             Self::Defect => "defect",
         }
@@ -111,6 +114,11 @@ pub enum StoreError {
         /// How much is free, in bytes.
         free: u64,
     },
+    /// A file that is open is not at its path any more: it was moved, removed or replaced.
+    Gone {
+        /// The path.
+        file: PathBuf,
+    },
     /// A reader is in the way.
     Busy,
     /// It ended while it failed.
@@ -150,6 +158,7 @@ impl StoreError {
             | Self::Ended => Cause::Defect,
             Self::Damaged { .. } | Self::Contradiction(_) => Cause::Corrupt,
             Self::Space { .. } => Cause::Space,
+            Self::Gone { .. } => Cause::Gone,
         }
     }
 }
@@ -223,6 +232,11 @@ impl fmt::Display for StoreError {
             Self::Space { free } => {
                 write!(f, "only {free} bytes of the disk are free: see store.reserve_bytes")
             }
+            Self::Gone { file } => write!(
+                f,
+                "{} was moved, removed or replaced while it is open: put it back, or start again",
+                file.display()
+            ),
             Self::Busy => f.write_str("a read is in the way"),
             Self::Ended => f.write_str("it ended before everything was kept"),
             Self::Contradiction(how) => f.write_str(how),

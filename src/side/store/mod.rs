@@ -9,9 +9,10 @@
 //! `log` is a shard's end, `threads` is the other; `disk` opens the folder, `schema` is what is in
 //! the file, `writer` and `reader` are its two ways in, `batch` is what goes into a commit, which
 //! is a `transaction`, `pace` says when that is written, `faults` decides what a failure means,
-//! `probe` whether it is damage, `retention` lets go of what is old, `row` is the form of a
-//! message. `copy` makes a backup, which `socket` is asked for and `backups` makes by the clock;
-//! `index` knows words, `stats` counts, `tools` are those of the command line.
+//! `probe` whether it is damage, `place` whether the files are still there, `retention` lets go of
+//! what is old, `row` is the form of a message. `copy` makes a backup, which `socket` is asked for
+//! and `backups` makes by the clock; `index` knows words, `stats` counts, `tools` are those of the
+//! command line.
 //!
 //! Invariants:
 //!
@@ -32,6 +33,7 @@ mod faults;
 mod index;
 mod log;
 mod pace;
+mod place;
 mod probe;
 mod reader;
 mod retention;

@@ -38,8 +38,15 @@ pub(super) enum ReadKind {
 const READ_KINDS: [&str; 4] = ["room", "page", "recovery", "search"];
 
 /// What failures are counted as.
-const CAUSES: [Cause; 6] =
-    [Cause::Full, Cause::Space, Cause::Sync, Cause::Io, Cause::Corrupt, Cause::Defect];
+const CAUSES: [Cause; 7] = [
+    Cause::Full,
+    Cause::Space,
+    Cause::Sync,
+    Cause::Io,
+    Cause::Gone,
+    Cause::Corrupt,
+    Cause::Defect,
+];
 
 /// What the states are called, in the order of their numbers.
 const STATES: [&str; 3] = ["ok", "failing", "failed"];

@@ -329,7 +329,7 @@ impl WriterThread {
             }
             let due_ms = match self.faults.state() {
                 State::Working => {
-                    if !self.has_space() {
+                    if !self.can_write() {
                         continue;
                     }
                     self.gather();
@@ -355,7 +355,8 @@ impl WriterThread {
                             // A checkpoint can fail too.
                             continue;
                         }
-                        rest_ms
+                        // The disk is looked at all the same.
+                        Some(rest_ms.unwrap_or(STORE_SPACE_MS).min(STORE_SPACE_MS))
                     } else {
                         Some(due_ms - now_ms)
                     }
@@ -505,7 +506,7 @@ impl WriterThread {
         self.space.due_ms = 0;
         // First the file: while there is too little space it is written to, by `make_space`.
         let healed = self.writer.heal().and_then(|is_fit| {
-            self.look_at_space()?;
+            self.look_at_disk()?;
             if is_fit && !self.batch.is_empty() {
                 self.writer.set_sync(OnDisk::Now)?;
                 self.writer.write(&self.batch, &mut self.questions)?;
@@ -544,21 +545,26 @@ impl WriterThread {
         }
     }
 
-    /// Whether enough of the disk is free; if not, it is failing from now on.
-    fn has_space(&mut self) -> bool {
-        let found = self.look_at_space();
+    /// Whether the files are there and enough of the disk is free; if not, it is failing from now
+    /// on.
+    fn can_write(&mut self) -> bool {
+        let found = self.look_at_disk();
         if let Err(error) = &found {
             self.fail(error);
         }
         found.is_ok()
     }
 
-    fn look_at_space(&mut self) -> Result<(), StoreError> {
+    fn look_at_disk(&mut self) -> Result<(), StoreError> {
         let now_ms = self.now_ms();
-        if self.space.reserve_bytes == 0 || now_ms < self.space.due_ms {
+        if now_ms < self.space.due_ms {
             return Ok(());
         }
         self.space.due_ms = now_ms + STORE_SPACE_MS;
+        self.writer.check_place()?;
+        if self.space.reserve_bytes == 0 {
+            return Ok(());
+        }
         let free = (self.space.free_bytes)(&self.space.folder)?;
         self.stats.set_free_disk_bytes(free);
         if free < self.space.reserve_bytes {
@@ -701,7 +707,10 @@ impl WriterThread {
 
     fn end(self) -> Result<(), StoreError> {
         match self.faults.state() {
-            State::Working if !self.is_lost.load(Ordering::Acquire) => self.writer.close(),
+            State::Working if !self.is_lost.load(Ordering::Acquire) => {
+                self.writer.check_place()?;
+                self.writer.close()
+            }
             _ => Err(StoreError::Ended),
         }
     }

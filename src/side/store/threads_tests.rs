@@ -572,6 +572,41 @@ fn a_file_that_is_damaged_where_it_is_written_is_given_up() {
 }
 
 #[test]
+fn what_is_said_while_the_files_are_elsewhere_is_not_told_as_kept() {
+    let folder = Folder::new();
+    let elsewhere = folder.0.with_extension("moved");
+    let (store, mut homes) = start(&folder, 1, 1);
+    homes[0].open(key(1), "room:a", 50);
+    homes[0].append(key(1), 1, said("\"a\""));
+    homes[0].kept();
+    fs::rename(&folder.0, &elsewhere).unwrap();
+    homes[0].append(key(1), 2, said("\"b\""));
+    assert_eq!(homes[0].refused(), (2, Why::Unconfirmed));
+    assert!(!store.stats().is_working());
+    let mut text = String::new();
+    store.stats().push_text(&mut text);
+    assert!(!text.contains("errors_total{code=\"gone\"} 0"), "{text}");
+    // It was a mistake.
+    fs::rename(&elsewhere, &folder.0).unwrap();
+    assert_eq!(homes[0].kept(), (key(1), 2));
+    drop(homes);
+    store.stop().unwrap();
+    let (store, mut homes) = start(&folder, 1, 1);
+    assert_eq!(homes[0].open(key(1), "room:a", 51).unwrap().top.offset, 2);
+    // While nothing is said it is noticed too.
+    let copy = folder.0.join("copy.db");
+    fs::copy(folder.file(), &copy).unwrap();
+    fs::rename(&copy, folder.file()).unwrap();
+    let began = Instant::now();
+    while store.stats().is_working() {
+        assert!(began.elapsed() < PATIENCE, "the file is another one");
+        thread::sleep(Duration::from_millis(1));
+    }
+    drop(homes);
+    assert!(store.stop().is_err(), "that is no end in order");
+}
+
+#[test]
 fn what_was_said_before_the_end_is_written_whether_or_not_somebody_waits_for_it() {
     let folder = Folder::new();
     let (store, mut homes) = start(&folder, 1, 1);

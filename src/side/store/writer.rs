@@ -28,6 +28,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::batch::Batch;
 use super::disk::{Lives, checkpoint_all};
 use super::error::{Cause, StoreError};
+use super::place::Place;
 use super::row::{OFFSET_MAX, ROOM_MAX, checked_offset, id_of, offset_of, sum_of};
 use super::transaction::WriteTransaction;
 use crate::base::arena::Key;
@@ -58,6 +59,8 @@ pub(super) struct Writer {
     sync: Option<OnDisk>,
     /// Rooms that could not be looked for in the last batch: the file is damaged there.
     damaged: Vec<Damaged>,
+    /// Where the files are that it writes.
+    place: Place,
     /// Held as long as this.
     _lock: Arc<File>,
 }
@@ -156,6 +159,7 @@ pub(super) struct NewWriter {
     rooms_count: u32,
     rooms_max: u32,
     wal_pages: Arc<AtomicUsize>,
+    place: Place,
     lock: Arc<File>,
 }
 
@@ -164,6 +168,7 @@ impl NewWriter {
         mut conn: Connection,
         lives: Lives,
         rooms_max: u32,
+        place: Place,
         lock: Arc<File>,
     ) -> Result<Self, StoreError> {
         let wal_pages = Arc::new(AtomicUsize::new(0));
@@ -174,12 +179,12 @@ impl NewWriter {
         }))?;
         let sql = "SELECT coalesce(max(id), 0) FROM room";
         let rooms_count = conn.query_row(sql, [], |row| row.get(0))?;
-        Ok(Self { conn, lives, rooms_count, rooms_max, wal_pages, lock })
+        Ok(Self { conn, lives, rooms_count, rooms_max, wal_pages, place, lock })
     }
 
     /// The writer, on the thread that it stays on.
     pub(super) fn here(self) -> Writer {
-        let Self { conn, lives, rooms_count, rooms_max, wal_pages, lock } = self;
+        let Self { conn, lives, rooms_count, rooms_max, wal_pages, place, lock } = self;
         Writer {
             conn: Rc::new(conn),
             lives,
@@ -194,6 +199,7 @@ impl NewWriter {
             is_wal_empty: false,
             sync: None,
             damaged: Vec::new(),
+            place,
             _lock: lock,
         }
     }
@@ -314,9 +320,20 @@ impl Writer {
                 ToStore::Restarted {} => self.rooms.close_all(shard),
             }
         }
+        // What would be in a file that nobody finds again is not kept.
+        self.place.check()?;
         step.commit()?;
         self.is_wal_empty = false;
         Ok(true)
+    }
+
+    /// Looks whether the files are where they were.
+    ///
+    /// # Errors
+    ///
+    /// If not, and those of the disk.
+    pub(super) fn check_place(&self) -> Result<(), StoreError> {
+        self.place.check()
     }
 
     /// The rooms that were written in by the last batch, some more than once.
