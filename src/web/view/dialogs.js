@@ -109,6 +109,7 @@ function problemText({ reason, message, retryS }) {
     case "rate_limited": return `That was too much at once. Try again in ${counted(retryS, "second", "seconds")}.`;
     case "too_many_rooms": return "The server has no place for another room.";
     case "busy": return "The server is too busy. Try again in a moment.";
+    case "storage": case "unconfirmed": return "The server cannot store it right now. Try again in a moment.";
     case "forbidden": return "You may not start this room.";
     case "unauthorized": return "The server no longer knows you. Reload the page.";
     case "bad_request": return "A name cannot be like this.";
