@@ -125,6 +125,13 @@ pub enum StoreError {
     Ended,
     /// What is in the file cannot be what was written; in which way.
     Contradiction(&'static str),
+    /// Something of a room is not what was written.
+    Room {
+        /// Its id.
+        id: u32,
+        /// What of it.
+        what: &'static str,
+    },
     /// SQLite says so.
     Sqlite(rusqlite::Error),
 }
@@ -156,7 +163,7 @@ impl StoreError {
             | Self::Line { .. }
             | Self::Refused(_)
             | Self::Ended => Cause::Defect,
-            Self::Damaged { .. } | Self::Contradiction(_) => Cause::Corrupt,
+            Self::Damaged { .. } | Self::Contradiction(_) | Self::Room { .. } => Cause::Corrupt,
             Self::Space { .. } => Cause::Space,
             Self::Gone { .. } => Cause::Gone,
         }
@@ -240,6 +247,7 @@ impl fmt::Display for StoreError {
             Self::Busy => f.write_str("a read is in the way"),
             Self::Ended => f.write_str("it ended before everything was kept"),
             Self::Contradiction(how) => f.write_str(how),
+            Self::Room { id, what } => write!(f, "room {id}: {what} is not what was written"),
             Self::Sqlite(error) => error.fmt(f),
         }
     }

@@ -14,7 +14,10 @@ use rusqlite::{Connection, params};
 
 use super::error::{Cause, StoreError};
 use super::index::Words;
-use super::row::{Message, OFFSET_MAX, id_of, offset_of, select_messages};
+use super::row::{
+    EraRow, Message, OFFSET_MAX, RoomRow, id_of, offset_of, select_eras, select_messages,
+    select_rooms, with_room,
+};
 use super::writer::top_of;
 use crate::limits::{LINEAGE_EPOCHS_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX};
 use crate::link::log::{Marks, Part, Sought, Wanted};
@@ -166,7 +169,7 @@ impl Reader {
         // One look, whatever is written meanwhile.
         let look = self.conn.unchecked_transaction()?;
         let top = top_of(&look, id)?;
-        let founded = founded(&look, id)?;
+        let founded = with_room(&look, id, |room| (room.founded != 0).then(|| room.title.into()))?;
         let (epoch, lineage) = epochs(&look, id)?;
         let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3");
         let mut statement = look.prepare_cached(sql)?;
@@ -314,20 +317,22 @@ impl Reader {
         rooms: &mut Vec<u8>,
     ) -> Result<Option<u64>, StoreError> {
         self.begin();
-        let sql = "SELECT id, name, CASE WHEN founded THEN title END FROM room WHERE id > ?1 \
-                   ORDER BY id LIMIT ?2";
+        let sql = select_rooms!("WHERE id > ?1 ORDER BY id LIMIT ?2");
         let mut statement = self.conn.prepare_cached(sql)?;
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let mut found = statement.query(params![after, STORE_LISTED_LOOKS_MAX])?;
         let (mut looked_at, mut listed, mut last) = (0, 0, 0);
         while let Some(row) = found.next()? {
-            let (id, topic) = (row.get::<_, i64>(0)?, row.get_ref(1)?);
+            let id = row.get::<_, i64>(0)?;
             (looked_at, last) = (looked_at + 1, id.cast_unsigned());
             // A name that is damaged is nobody's.
-            let Ok(topic) = topic.as_str() else { continue };
-            if is_wanted(topic) {
-                let title = row.get_ref(2)?.as_str_or_null().unwrap_or_default();
-                push_listed(rooms, topic, title);
+            let Some(room) = RoomRow::of(row) else {
+                tracing::error!(id, "the row of a room is not what was written: it is not listed");
+                self.damaged += 1;
+                continue;
+            };
+            if is_wanted(room.topic) {
+                push_listed(rooms, room.topic, (room.founded != 0).then_some(room.title));
                 listed += 1;
             }
             if listed == STORE_LISTED_MAX {
@@ -385,23 +390,16 @@ impl Pieces {
     }
 }
 
-/// The title of a room, if it was made on purpose.
-fn founded(look: &Connection, id: u32) -> Result<Option<Box<str>>, StoreError> {
-    let sql = "SELECT CASE WHEN founded THEN title END FROM room WHERE id = ?1";
-    Ok(look.prepare_cached(sql)?.query_row([id], |row| row.get(0))?)
-}
-
 /// The epoch that a room is in, and those before it.
 fn epochs(look: &Connection, id: u32) -> Result<(u64, Vec<u8>), StoreError> {
-    let sql = "SELECT first, first_change, epoch FROM era WHERE room = ?1 \
-               ORDER BY first DESC, life DESC LIMIT ?2";
+    let sql = select_eras!("WHERE room = ?1 ORDER BY first DESC, life DESC LIMIT ?2");
     let mut statement = look.prepare_cached(sql)?;
     let count = i64::try_from(LINEAGE_EPOCHS_MAX + 1).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![id, count])?;
     let (mut present, mut lineage, mut kept) = (None, Vec::new(), Marks::default());
     while let Some(row) = rows.next()? {
-        let number = |index| row.get::<_, i64>(index).map(i64::cast_unsigned);
-        let (first, first_change, epoch) = (number(0)?, number(1)?, number(2)?);
+        let EraRow { first, first_change, epoch, .. } = EraRow::of(row, id)?;
+        let [first, first_change, epoch] = [first, first_change, epoch].map(i64::cast_unsigned);
         if present.is_none() {
             present = Some(epoch);
         } else {

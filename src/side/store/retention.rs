@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, params};
 
 use super::error::StoreError;
-use super::row::{OFFSET_MAX, id_of, offset_of};
+use super::row::{OFFSET_MAX, RoomRow, id_of, offset_of, select_rooms, with_room};
 use super::transaction::WriteTransaction;
 use super::writer::{number, top_of};
 use crate::limits::{
@@ -115,16 +115,21 @@ impl Retention {
     ) -> Result<Step, StoreError> {
         let step = WriteTransaction::begin(conn)?;
         let rooms = {
-            let sql = "SELECT id, floor FROM room WHERE id > ?1 ORDER BY id LIMIT ?2";
+            let sql = select_rooms!("WHERE id > ?1 ORDER BY id LIMIT ?2");
             let mut statement = step.prepare_cached(sql)?;
             let found = statement.query_map(params![self.behind, STORE_SWEEP_ROOMS], |row| {
-                Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
+                Ok((row.get(0)?, RoomRow::of(row).map(|room| room.floor.cast_unsigned())))
             })?;
-            found.collect::<Result<Vec<(u32, u64)>, _>>()?
+            found.collect::<Result<Vec<(u32, Option<u64>)>, _>>()?
         };
         let mut work = Work { let_go: STORE_SWEEP_LET_GO, counted: STORE_SWEEP_COUNTED };
         let (mut done, mut behind) = (Step::default(), self.behind);
         for &(id, floor) in &rooms {
+            // A room whose row is damaged is left alone.
+            let Some(floor) = floor else {
+                behind = id;
+                continue;
+            };
             let (cut, is_all) = self.cut(&step, id, floor, unix_ms, &mut work)?;
             if cut > floor {
                 done.deleted += self.let_go(&step, id, floor, cut)?;
@@ -239,16 +244,20 @@ impl Retention {
             Ok((number(0)?, number(1)?, number(2)?))
         })?;
         step.prepare_cached("DELETE FROM message WHERE id BETWEEN ?1 AND ?2")?.execute(range)?;
-        let sql = "UPDATE room SET floor = ?2, last = max(last, ?3), \
-                   last_change = max(last_change, ?4), changed_floor = max(changed_floor, ?5) \
-                   WHERE id = ?1";
-        step.prepare_cached(sql)?.execute(params![
-            id,
-            number(cut),
-            number(top.offset),
-            number(top.change),
-            number(offset_of(change)),
-        ])?;
+        let (floor_now, last, last_change, changed_floor, sum) = with_room(step, id, |room| {
+            let room = RoomRow {
+                floor: number(cut),
+                last: room.last.max(number(top.offset)),
+                last_change: room.last_change.max(number(top.change)),
+                changed_floor: room.changed_floor.max(number(offset_of(change))),
+                ..*room
+            };
+            (room.floor, room.last, room.last_change, room.changed_floor, room.sum())
+        })?;
+        let sql = "UPDATE room SET floor = ?2, last = ?3, last_change = ?4, changed_floor = ?5, \
+                   sum = ?6 WHERE id = ?1";
+        let values = params![id, floor_now, last, last_change, changed_floor, sum];
+        step.prepare_cached(sql)?.execute(values)?;
         debug_assert!(floor < cut && cut <= OFFSET_MAX);
         if let Some(size) = self.sizes.get_mut(&id) {
             size.bytes -= size.bytes.min(bytes.cast_unsigned());

@@ -6,7 +6,7 @@
 //!
 //! Deliberately absent: which rows are read.
 
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 use sha1::{Digest, Sha1};
 
 use super::error::StoreError;
@@ -79,23 +79,185 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A checksum over a message and its place: the first 8 bytes of SHA-1, which is the same on each
-/// machine and in each version, and is a dependency already.
+/// A checksum over a message and its place.
 pub(super) fn sum_of(id: i64, at_ms: i64, said: Said<'_>) -> i64 {
     let Said { user, name, body, key, reply_to } = said;
-    let mut hasher = Sha1::new();
-    hasher.update(id.to_le_bytes());
-    hasher.update(at_ms.to_le_bytes());
-    // With their lengths, so that no text can take a letter of the next one.
+    let mut sum = Sum::default();
+    sum.numbers(&[id, at_ms]);
     for text in [user, name, body, key.unwrap_or_default()] {
-        hasher.update((text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
+        sum.text(text);
     }
-    hasher.update([u8::from(key.is_some()), u8::from(reply_to.is_some())]);
-    hasher.update(reply_to.unwrap_or_default().to_le_bytes());
-    let digest: [u8; 20] = hasher.finalize().into();
-    let (first, _) = digest.split_first_chunk().expect("20 bytes");
-    i64::from_le_bytes(*first)
+    sum.0.update([u8::from(key.is_some()), u8::from(reply_to.is_some())]);
+    sum.0.update(reply_to.unwrap_or_default().to_le_bytes());
+    sum.end()
+}
+
+/// What checksums are made of: the first 8 bytes of SHA-1, which is the same on each machine and in
+/// each version, and is a dependency already.
+#[derive(Default)]
+struct Sum(Sha1);
+
+impl Sum {
+    fn numbers(&mut self, numbers: &[i64]) {
+        for number in numbers {
+            self.0.update(number.to_le_bytes());
+        }
+    }
+
+    /// With its length, so that no text can take a letter of the next one.
+    fn text(&mut self, text: &str) {
+        self.0.update((text.len() as u64).to_le_bytes());
+        self.0.update(text.as_bytes());
+    }
+
+    fn end(self) -> i64 {
+        let digest: [u8; 20] = self.0.finalize().into();
+        let (first, _) = digest.split_first_chunk().expect("20 bytes");
+        i64::from_le_bytes(*first)
+    }
+}
+
+/// A query for rows of [`RoomRow`], with what stands behind `FROM room`.
+macro_rules! select_rooms {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, name, title, founded, created_at, by, settings, floor, last, last_change, \
+             changed_floor, sum FROM room ",
+            $which
+        )
+    };
+}
+
+pub(super) use select_rooms;
+
+/// A row of `room`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RoomRow<'a> {
+    pub(super) id: i64,
+    pub(super) topic: &'a str,
+    pub(super) title: &'a str,
+    pub(super) founded: i64,
+    pub(super) created_at: i64,
+    pub(super) by: Option<&'a str>,
+    pub(super) settings: Option<&'a str>,
+    pub(super) floor: i64,
+    pub(super) last: i64,
+    pub(super) last_change: i64,
+    pub(super) changed_floor: i64,
+}
+
+impl<'a> RoomRow<'a> {
+    /// From a row: see [`select_rooms`]. None, if it does not fit its checksum or has no such
+    /// columns.
+    pub(super) fn of(row: &'a Row<'_>) -> Option<Self> {
+        let (room, is_whole) = Self::read(row)?;
+        is_whole.then_some(room)
+    }
+
+    /// The same, and whether it fits its checksum.
+    pub(super) fn read(row: &'a Row<'_>) -> Option<(Self, bool)> {
+        let number = |index| row.get::<_, i64>(index).ok();
+        let text = |index| row.get_ref(index).ok()?.as_str().ok();
+        let maybe = |index| row.get_ref(index).ok()?.as_str_or_null().ok();
+        let room = Self {
+            id: number(0)?,
+            topic: text(1)?,
+            title: text(2)?,
+            founded: number(3)?,
+            created_at: number(4)?,
+            by: maybe(5)?,
+            settings: maybe(6)?,
+            floor: number(7)?,
+            last: number(8)?,
+            last_change: number(9)?,
+            changed_floor: number(10)?,
+        };
+        Some((room, number(11)? == room.sum()))
+    }
+
+    /// Its checksum.
+    pub(super) fn sum(&self) -> i64 {
+        let Self { id, topic, title, founded, created_at, by, settings, .. } = *self;
+        let Self { floor, last, last_change, changed_floor, .. } = *self;
+        let mut sum = Sum::default();
+        let has = [by, settings].map(|text| i64::from(text.is_some()));
+        sum.numbers(&[id, founded, created_at, floor, last, last_change, changed_floor]);
+        sum.numbers(&has);
+        for text in [topic, title, by.unwrap_or_default(), settings.unwrap_or_default()] {
+            sum.text(text);
+        }
+        sum.end()
+    }
+}
+
+/// Reads the row of a room.
+///
+/// # Errors
+///
+/// Those of SQLite, and if there is none that is what was written.
+pub(super) fn with_room<R>(
+    conn: &Connection,
+    id: u32,
+    read: impl FnOnce(&RoomRow<'_>) -> R,
+) -> Result<R, StoreError> {
+    let mut statement = conn.prepare_cached(select_rooms!("WHERE id = ?1"))?;
+    let mut rows = statement.query([id])?;
+    let room = rows.next()?.and_then(RoomRow::of);
+    room.map(|room| read(&room)).ok_or(StoreError::Room { id, what: "its row" })
+}
+
+/// A query for rows of [`EraRow`], with what stands behind `FROM era`.
+macro_rules! select_eras {
+    ($which:literal) => {
+        concat!("SELECT room, first, first_change, epoch, life, sum FROM era ", $which)
+    };
+}
+
+pub(super) use select_eras;
+
+/// A row of `era`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EraRow {
+    pub(super) room: u32,
+    pub(super) first: i64,
+    pub(super) first_change: i64,
+    pub(super) epoch: i64,
+    pub(super) life: i64,
+}
+
+impl EraRow {
+    /// From a row of a room: see [`select_eras`].
+    ///
+    /// # Errors
+    ///
+    /// If it is not what was written.
+    pub(super) fn of(row: &Row<'_>, id: u32) -> Result<Self, StoreError> {
+        match Self::read(row) {
+            Some((era, true)) => Ok(era),
+            _ => Err(StoreError::Room { id, what: "an era" }),
+        }
+    }
+
+    /// The same, and whether it fits its checksum; none, if it has no such columns.
+    pub(super) fn read(row: &Row<'_>) -> Option<(Self, bool)> {
+        let number = |index| row.get::<_, i64>(index).ok();
+        let era = Self {
+            room: row.get(0).ok()?,
+            first: number(1)?,
+            first_change: number(2)?,
+            epoch: number(3)?,
+            life: number(4)?,
+        };
+        Some((era, number(5)? == era.sum()))
+    }
+
+    /// Its checksum.
+    pub(super) fn sum(self) -> i64 {
+        let Self { room, first, first_change, epoch, life } = self;
+        let mut sum = Sum::default();
+        sum.numbers(&[i64::from(room), first, first_change, epoch, life]);
+        sum.end()
+    }
 }
 
 #[cfg(test)]
@@ -136,4 +298,51 @@ mod tests {
     }
 
     const SUM_OF_OLD: i64 = -3_860_752_856_939_639_642;
+
+    #[test]
+    fn whatever_is_changed_of_a_room_or_an_era_changes_its_sum() {
+        let room = RoomRow {
+            id: 1,
+            topic: "room:a",
+            title: "A",
+            founded: 1,
+            created_at: 2,
+            by: None,
+            settings: None,
+            floor: 3,
+            last: 4,
+            last_change: 5,
+            changed_floor: 6,
+        };
+        let rooms = [
+            room,
+            RoomRow { id: 2, ..room },
+            RoomRow { topic: "room:", title: "aA", ..room },
+            RoomRow { title: "B", ..room },
+            RoomRow { founded: 0, ..room },
+            RoomRow { created_at: 3, ..room },
+            RoomRow { by: Some(""), ..room },
+            RoomRow { settings: Some(""), ..room },
+            RoomRow { by: Some("x"), ..room },
+            RoomRow { settings: Some("x"), ..room },
+            RoomRow { floor: 4, last: 3, ..room },
+            RoomRow { last_change: 6, changed_floor: 5, ..room },
+        ];
+        let era = EraRow { room: 1, first: 2, first_change: 3, epoch: -4, life: 5 };
+        let eras = [
+            era,
+            EraRow { room: 2, first: 1, ..era },
+            EraRow { first_change: 4, ..era },
+            EraRow { epoch: 4, ..era },
+            EraRow { life: 6, ..era },
+        ];
+        let sums: Vec<i64> = rooms.iter().map(RoomRow::sum).chain(eras.map(EraRow::sum)).collect();
+        for (at, sum) in sums.iter().enumerate() {
+            assert!(!sums[..at].contains(sum), "{at}");
+        }
+        // A file outlives the program: these never change.
+        assert_eq!((sums[0], sums[rooms.len()]), SUMS_OF_OLD);
+    }
+
+    const SUMS_OF_OLD: (i64, i64) = (1_229_377_765_404_147_748, 3_479_826_321_650_330_498);
 }

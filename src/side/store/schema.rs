@@ -9,20 +9,39 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::disk::{open_private, remove_if_there, sync_folder};
 use super::error::StoreError;
+use super::row::{EraRow, RoomRow, select_eras, select_rooms};
 use crate::limits::STORE_MIGRATE_COPY_BYTES;
 
 /// "CHNW": this is a database of Chinwag.
 const APPLICATION_ID: i64 = 0x4348_4E57;
 
+/// What fills in what SQL cannot.
+type Fill = fn(&Connection) -> Result<(), StoreError>;
+
+/// A step from a version to the next.
+#[derive(Clone, Copy)]
+struct Migration {
+    sql: &'static str,
+    /// What is done then, in the same transaction.
+    then: Option<Fill>,
+}
+
+impl Migration {
+    const fn of(sql: &'static str) -> Self {
+        Self { sql, then: None }
+    }
+}
+
 /// From a file with `n` of them applied to one with `n + 1`.
-const MIGRATIONS: &[&str] = &[
+const MIGRATIONS: &[Migration] = &[
     // A message's id is `room.id << 39 | offset`: one B-tree in the order of rooms and of offsets,
     // in which a page, a recovery and what retention lets go of are ranges.
-    "
+    Migration::of(
+        "
     -- life: counts starts. unclean: the last life that followed an end without order. clean:
     -- whether the last end was in order. guest_secret: signs guests' tokens. created_at: Unix ms.
     CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
@@ -50,7 +69,68 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
     CREATE UNIQUE INDEX changed ON message(change) WHERE change IS NOT NULL;
     ",
+    ),
+    // sum: over all that is in the row, as a message has it.
+    Migration {
+        sql: "
+    ALTER TABLE room ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE era ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+    ",
+        then: Some(seal_all),
+    },
 ];
+
+/// How many rows get their checksums at once.
+const SEAL_ROWS: u32 = 1_000;
+
+/// Writes the checksums of all rooms and eras, as they are. One whose columns cannot be read gets
+/// none, and is damaged.
+///
+/// # Errors
+///
+/// Those of SQLite.
+pub(super) fn seal_all(conn: &Connection) -> Result<(), StoreError> {
+    let mut behind = -1;
+    loop {
+        let sql = select_rooms!("WHERE id > ?1 ORDER BY id LIMIT ?2");
+        let mut statement = conn.prepare_cached(sql)?;
+        let found = statement.query_map(params![behind, SEAL_ROWS], |row| {
+            Ok((row.get::<_, i64>(0)?, RoomRow::read(row).map(|(room, _)| room.sum())))
+        })?;
+        let sums = found.collect::<Result<Vec<_>, _>>()?;
+        let Some((last, _)) = sums.last() else { break };
+        behind = *last;
+        let sql = "UPDATE room SET sum = ?2 WHERE id = ?1";
+        let mut seal = conn.prepare_cached(sql)?;
+        for (id, sum) in &sums {
+            if let Some(sum) = sum {
+                seal.execute(params![id, sum])?;
+            }
+        }
+    }
+    let mut behind = (-1, 0, 0);
+    loop {
+        let sql = select_eras!(
+            "WHERE (room, first, life) > (?1, ?2, ?3) ORDER BY room, first, life LIMIT ?4"
+        );
+        let mut statement = conn.prepare_cached(sql)?;
+        let (room, first, life) = behind;
+        let found = statement.query_map(params![room, first, life, SEAL_ROWS], |row| {
+            let key = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(4)?);
+            Ok((key, EraRow::read(row).map(|(era, _)| era.sum())))
+        })?;
+        let sums = found.collect::<Result<Vec<_>, _>>()?;
+        let Some((last, _)) = sums.last() else { return Ok(()) };
+        behind = *last;
+        let sql = "UPDATE era SET sum = ?4 WHERE room = ?1 AND first = ?2 AND life = ?3";
+        let mut seal = conn.prepare_cached(sql)?;
+        for ((room, first, life), sum) in &sums {
+            if let Some(sum) = sum {
+                seal.execute(params![room, first, life, sum])?;
+            }
+        }
+    }
+}
 
 /// The number of this version's schema.
 #[expect(clippy::cast_possible_wrap, reason = "a few")]
@@ -102,7 +182,7 @@ pub(super) fn migrate(
 
 /// Up to `copied_bytes` a file is copied before it is migrated.
 fn migrate_by(
-    migrations: &[&str],
+    migrations: &[Migration],
     conn: &mut Connection,
     file: &Path,
     copied_bytes: u64,
@@ -117,9 +197,12 @@ fn migrate_by(
             tracing::warn!(found, bytes, "the store is migrated without a copy: it is large");
         }
     }
-    for (number, sql) in steps() {
+    for (number, Migration { sql, then }) in steps() {
         let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         step.execute_batch(sql)?;
+        if let Some(then) = then {
+            then(&step)?;
+        }
         step.pragma_update(None, "application_id", APPLICATION_ID)?;
         step.pragma_update(None, "user_version", number)?;
         step.commit()?;
@@ -169,9 +252,20 @@ mod tests {
 
     const NEXT: &str = "ALTER TABLE room ADD COLUMN colour TEXT";
 
+    /// The migrations that there are, and these.
+    fn and(more: &[&'static str]) -> Vec<Migration> {
+        let more = more.iter().map(|sql| Migration::of(sql));
+        MIGRATIONS.iter().copied().chain(more).collect()
+    }
+
+    /// The copy from before a migration of this many.
+    fn copy(folder: &Folder, version: i64) -> PathBuf {
+        folder.0.join(format!("chat.db.v{version}"))
+    }
+
     fn versions(folder: &Folder) -> (i64, i64) {
         let of = |file: &Path| version_of(&Connection::open(file).unwrap()).unwrap();
-        (of(&folder.file()), of(&folder.0.join("chat.db.v1")))
+        (of(&folder.file()), of(&copy(folder, VERSION)))
     }
 
     /// A store of this version, closed.
@@ -191,23 +285,24 @@ mod tests {
         let mut conn = Connection::open(folder.file()).unwrap();
         let count = |conn: &Connection, sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
         let bad = "CREATE TABLE half(x); INSERT INTO none VALUES(1)";
-        let steps = [MIGRATIONS[0], NEXT, bad];
+        let steps = and(&[NEXT, bad]);
         migrate_by(&steps, &mut conn, &folder.file(), u64::MAX).expect_err("the third fails");
-        assert_eq!(versions(&folder), (2, 1));
+        assert_eq!(versions(&folder), (VERSION + 1, VERSION));
         assert_eq!(count(&conn, "SELECT count(colour) FROM room"), Ok(0), "the second is done");
         assert!(count(&conn, "SELECT count(*) FROM half").is_err(), "nothing of the third is");
-        let copy = Connection::open(folder.0.join("chat.db.v1")).unwrap();
-        assert_eq!(count(&copy, "SELECT count(*) FROM message"), Ok(1));
-        assert!(count(&copy, "SELECT count(colour) FROM room").is_err());
-        let mode = fs::metadata(folder.0.join("chat.db.v1")).unwrap().permissions().mode();
+        let before = Connection::open(copy(&folder, VERSION)).unwrap();
+        assert_eq!(count(&before, "SELECT count(*) FROM message"), Ok(1));
+        assert!(count(&before, "SELECT count(colour) FROM room").is_err());
+        let mode = fs::metadata(copy(&folder, VERSION)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "it is for its owner alone: {mode:o}");
 
         // Once it is mended it goes on from there.
-        let steps = [MIGRATIONS[0], NEXT, "CREATE TABLE half(x)"];
+        let steps = and(&[NEXT, "CREATE TABLE half(x)"]);
         migrate_by(&steps, &mut conn, &folder.file(), u64::MAX).unwrap();
-        assert_eq!(versions(&folder), (3, 1));
-        assert!(folder.0.join("chat.db.v2").exists());
-        assert!(!folder.0.join("chat.db.v2.partial").exists());
+        assert_eq!(versions(&folder), (VERSION + 2, VERSION));
+        assert!(copy(&folder, VERSION + 1).exists());
+        let partial = format!("chat.db.v{}.partial", VERSION + 1);
+        assert!(!folder.0.join(partial).exists());
         assert_eq!(count(&conn, "SELECT count(*) FROM message"), Ok(1));
     }
 
@@ -216,28 +311,28 @@ mod tests {
         for (copied_bytes, is_copied) in [(1, false), (u64::MAX, true)] {
             let folder = filled();
             let mut conn = Connection::open(folder.file()).unwrap();
-            migrate_by(&[MIGRATIONS[0], NEXT], &mut conn, &folder.file(), copied_bytes).unwrap();
-            assert_eq!(version_of(&conn).unwrap(), 2);
-            assert_eq!(folder.0.join("chat.db.v1").exists(), is_copied, "{copied_bytes}");
+            migrate_by(&and(&[NEXT]), &mut conn, &folder.file(), copied_bytes).unwrap();
+            assert_eq!(version_of(&conn).unwrap(), VERSION + 1);
+            assert_eq!(copy(&folder, VERSION).exists(), is_copied, "{copied_bytes}");
         }
     }
 
     #[test]
     fn without_the_copy_nothing_is_migrated_and_no_part_of_one_stays() {
         let folder = filled();
-        fs::create_dir(folder.0.join("chat.db.v1")).unwrap();
+        fs::create_dir(copy(&folder, VERSION)).unwrap();
         let mut conn = Connection::open(folder.file()).unwrap();
-        let steps = [MIGRATIONS[0], NEXT];
+        let steps = and(&[NEXT]);
         migrate_by(&steps, &mut conn, &folder.file(), u64::MAX).expect_err("its name is taken");
-        assert_eq!(version_of(&conn).unwrap(), 1);
-        assert!(!folder.0.join("chat.db.v1.partial").exists());
+        assert_eq!(version_of(&conn).unwrap(), VERSION);
+        assert!(!folder.0.join(format!("chat.db.v{VERSION}.partial")).exists());
     }
 
     #[test]
     fn a_file_that_is_up_to_date_is_not_copied() {
         let folder = filled();
         drop(folder.open());
-        assert!(!folder.0.join("chat.db.v1").exists());
-        assert!(!folder.0.join("chat.db.v0").exists(), "nor one that is made");
+        assert!(!copy(&folder, VERSION).exists());
+        assert!(!copy(&folder, 0).exists(), "nor one that is made");
     }
 }

@@ -38,15 +38,8 @@ pub(super) enum ReadKind {
 const READ_KINDS: [&str; 4] = ["room", "page", "recovery", "search"];
 
 /// What failures are counted as.
-const CAUSES: [Cause; 7] = [
-    Cause::Full,
-    Cause::Space,
-    Cause::Sync,
-    Cause::Io,
-    Cause::Gone,
-    Cause::Corrupt,
-    Cause::Defect,
-];
+const CAUSES: [Cause; 7] =
+    [Cause::Full, Cause::Space, Cause::Sync, Cause::Io, Cause::Gone, Cause::Corrupt, Cause::Defect];
 
 /// What the states are called, in the order of their numbers.
 const STATES: [&str; 3] = ["ok", "failing", "failed"];
@@ -148,7 +141,12 @@ impl StoreStats {
     /// Something was read, and on the way so many rows were not what had been written.
     pub(super) fn read(&self, kind: ReadKind, took_us: u64, damaged: u64) {
         self.read_us[kind as usize].count(&READ_US, took_us);
-        self.damaged.fetch_add(damaged, Ordering::Relaxed);
+        self.note_damaged(damaged);
+    }
+
+    /// So many rows are not what was written.
+    pub(super) fn note_damaged(&self, count: u64) {
+        self.damaged.fetch_add(count, Ordering::Relaxed);
     }
 
     /// So many rooms have messages that cannot be found yet.
@@ -224,7 +222,7 @@ impl StoreStats {
             (
                 "damaged_rows_total",
                 "counter",
-                "Messages that were not served, for they are not what was written.",
+                "Messages and rooms that were not served, for they are not what was written.",
                 &self.damaged,
             ),
             (

@@ -13,7 +13,9 @@ use super::batch::Batch;
 use super::disk::{Disk, Options};
 use super::error::{Cause, StoreError};
 use super::reader::{Loaded, Reader, TailBounds};
+use super::retention::{Keep, Retention};
 use super::row::id_of;
+use super::schema;
 use super::writer::{Asked, Question, Writer};
 use crate::base::arena::Key;
 use crate::link::ids::RoomKey;
@@ -149,6 +151,12 @@ pub(super) fn meddle(file: &Path, sql: &str) {
     Connection::open(file).expect("it opens").execute_batch(sql).expect("it is done");
 }
 
+/// The same, with checksums that say that it was written so.
+pub(super) fn rewrite(file: &Path, sql: &str) {
+    meddle(file, sql);
+    schema::seal_all(&Connection::open(file).expect("it opens")).expect("it is done");
+}
+
 #[test]
 fn a_room_is_there_after_an_orderly_end_in_its_epoch() {
     let folder = Folder::new();
@@ -232,7 +240,7 @@ fn a_room_that_was_emptied_counts_on() {
     let mut home = Home::new(writer);
     home.open(1, 50);
     home.say(1, 0, &["\"a\"", "\"b\""]);
-    meddle(&folder.file(), "UPDATE room SET last = 2, floor = 2; DELETE FROM message;");
+    rewrite(&folder.file(), "UPDATE room SET last = 2, floor = 2; DELETE FROM message;");
     let id = home.open(1, 51);
     let opened = load(&mut disk.reader().unwrap(), id);
     assert_eq!((opened.epoch, opened.top, opened.tail), (50, at(2), Vec::new()));
@@ -431,7 +439,7 @@ fn a_page_that_is_damaged_takes_its_rooms_with_it_and_not_the_batch() {
     // Where all is damaged, it is the file's matter.
     let mut batch = Batch::default();
     for number in 0..20 {
-        open(&mut batch, number, 100 + number);
+        open(&mut batch, number, 140 + number);
     }
     assert_eq!(writer.write(&batch, &mut Vec::new()).unwrap_err().cause(), Cause::Corrupt);
 }
@@ -545,6 +553,69 @@ fn an_altered_row_is_not_served_and_what_is_behind_it_is() {
 }
 
 #[test]
+fn a_room_whose_own_row_or_era_is_altered_is_not_opened_nor_listed_and_others_are() {
+    for (alter, is_listed) in [
+        ("UPDATE room SET title = 'other' WHERE id = 1", false),
+        ("UPDATE room SET founded = 1 WHERE id = 1", false),
+        ("UPDATE room SET floor = 1 WHERE id = 1", false),
+        ("UPDATE room SET last = 9 WHERE id = 1", false),
+        ("UPDATE room SET created_at = 9, sum = sum + 1 WHERE id = 1", false),
+        ("UPDATE era SET epoch = 9 WHERE room = 1", true),
+        ("UPDATE era SET first_change = 9 WHERE room = 1", true),
+        ("UPDATE era SET sum = 0 WHERE room = 1", true),
+    ] {
+        let folder = Folder::new();
+        let (disk, writer) = folder.open();
+        let mut home = Home::new(writer);
+        let mut reader = disk.reader().unwrap();
+        let mut ids = Vec::new();
+        for room in 1..=2 {
+            home.open(room, 50);
+            home.say(room, 0, &["\"a\""]);
+            ids.extend(home.open(room, 51));
+        }
+        meddle(&folder.file(), alter);
+        let loaded = reader.load(ids[0], TAIL).expect_err(alter);
+        assert!(loaded.to_string().starts_with("room 1: "), "{loaded}");
+        assert_eq!(bodies(&load(&mut reader, Some(ids[1]))), ["\"a\""]);
+        let mut listed = Vec::new();
+        reader.list(0, |_| true, &mut listed).unwrap();
+        let count = crate::link::store::read_listed(&listed).len();
+        assert_eq!((count, reader.take_damaged()), if is_listed { (2, 0) } else { (1, 1) });
+        let mut batch = Batch::default();
+        for (number, room) in [(8, 1), (9, 2)] {
+            let topic = format!("room:{room}");
+            push(&mut batch, ToStore::Open { number, room: key(room), topic: &topic, epoch: 60 });
+        }
+        let mut openings = Vec::new();
+        home.writer.write(&batch, &mut openings).unwrap();
+        assert_eq!(openings.iter().map(|of| of.id).collect::<Vec<_>>(), [Some(2)], "{alter}");
+        let damaged = home.writer.take_damaged();
+        assert!(matches!(&damaged[..], [room] if room.number == 8), "{damaged:?}");
+        assert_eq!(damaged[0].error.to_string(), loaded.to_string());
+    }
+}
+
+#[test]
+fn what_changes_a_row_of_a_room_changes_its_checksum() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    home.open(1, 50);
+    let mut batch = Batch::default();
+    let (room, title) = (key(1), "A");
+    push(&mut batch, ToStore::Founding { number: 2, room, at_ms: 7, title });
+    home.writer.write(&batch, &mut Vec::new()).unwrap();
+    home.say(1, 0, &["\"a\"", "\"b\""]);
+    let keep = Keep { messages: 1, ..Keep::default() };
+    let step = Retention::new(keep, 60).step(home.writer.conn(), 0, 0).unwrap();
+    assert_eq!(step.floors, [(1, 1)]);
+    let id = home.open(1, 51);
+    let opened = load(&mut reader, id);
+    assert_eq!((opened.founded.as_deref(), opened.top, opened.tail.len()), (Some("A"), at(2), 1));
+}
+
+#[test]
 fn a_read_that_does_not_end_is_ended() {
     let folder = Folder::new();
     let (disk, _writer) = folder.open();
@@ -620,7 +691,7 @@ fn numbers_that_no_store_writes_are_errors_or_nothing_worse() {
     home.open(1, 50);
     home.say(1, 0, &["\"a\""]);
     drop((disk, home));
-    meddle(&folder.file(), "UPDATE era SET first = 0, first_change = 0");
+    rewrite(&folder.file(), "UPDATE era SET first = 0, first_change = 0");
     let (disk, writer) = folder.open();
     let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
     let id = home.open(1, 51);
@@ -654,7 +725,8 @@ fn a_file_of_a_later_version_or_of_another_program_is_refused() {
     meddle(&folder.file(), "PRAGMA user_version = 99");
     let error = folder.try_open().err().unwrap();
     assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
-    assert!(error.to_string().contains("99") && error.to_string().contains('1'), "{error}");
+    let known = schema::VERSION.to_string();
+    assert!(error.to_string().contains("99") && error.to_string().contains(&known), "{error}");
     meddle(&folder.file(), "PRAGMA user_version = 1; PRAGMA application_id = 5");
     let error = folder.try_open().err().unwrap();
     assert!(matches!(error, StoreError::Foreign { .. }), "{error}");

@@ -811,7 +811,10 @@ impl ReaderThread {
         let mut rooms = Vec::new();
         record.clear();
         match self.reader.list(after, is_its, &mut rooms) {
-            Ok(next) => FromStore::Listed { number, rooms: &rooms, next }.put(record),
+            Ok(next) => {
+                self.stats.note_damaged(self.reader.take_damaged());
+                FromStore::Listed { number, rooms: &rooms, next }.put(record);
+            }
             Err(error) => {
                 tracing::error!(%error, "the rooms that are kept cannot be listed");
                 FromStore::NotListed { number }.put(record);

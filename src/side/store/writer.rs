@@ -29,7 +29,10 @@ use super::batch::Batch;
 use super::disk::{Lives, checkpoint_all};
 use super::error::{Cause, StoreError};
 use super::place::Place;
-use super::row::{OFFSET_MAX, ROOM_MAX, checked_offset, id_of, offset_of, sum_of};
+use super::row::{
+    EraRow, OFFSET_MAX, ROOM_MAX, RoomRow, checked_offset, id_of, offset_of, select_eras,
+    select_rooms, sum_of, with_room,
+};
 use super::transaction::WriteTransaction;
 use crate::base::arena::Key;
 use crate::link::ids::RoomKey;
@@ -522,14 +525,12 @@ fn look_for(
 fn find(step: &Connection, topic: &str) -> Result<Option<u32>, StoreError> {
     // The index says where a room is, and the room says that it is the one: a bit that changed in
     // either must not lead to what was said in another.
-    let sql = "SELECT id, (SELECT name FROM room AS it WHERE it.id = room.id) \
-               FROM room WHERE name = ?1";
-    let mut find = step.prepare_cached(sql)?;
-    let found = find
-        .query_row([topic], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?)));
-    let Some((id, name)) = found.optional()? else { return Ok(None) };
+    let sql = "SELECT id FROM room WHERE name = ?1";
+    let found = step.prepare_cached(sql)?.query_row([topic], |row| row.get::<_, i64>(0));
+    let Some(id) = found.optional()? else { return Ok(None) };
     let id = u32::try_from(id).ok().filter(|id| *id <= ROOM_MAX);
-    if id.is_none() || name.as_deref() != Some(topic) {
+    let is_it = id.map(|id| with_room(step, id, |room| room.topic == topic)).transpose()?;
+    if is_it != Some(true) {
         return Err(StoreError::Contradiction("the index of rooms leads to another room"));
     }
     Ok(id)
@@ -544,10 +545,12 @@ impl Room {
         top: Marks,
         at_ms: u64,
     ) -> Result<u32, StoreError> {
-        let sql = "INSERT INTO room(name, title, founded, created_at) VALUES(?1, '', 0, ?2)";
+        let sql = "INSERT INTO room(name, title, founded, created_at, sum) \
+                   VALUES(?1, '', 0, ?2, 0)";
         step.prepare_cached(sql)?.execute(params![self.topic, number(at_ms)])?;
         let id = u32::try_from(step.last_insert_rowid()).ok().filter(|id| *id <= ROOM_MAX);
         let id = id.expect("there are fewer rooms than ids have place for");
+        seal_room(step, id)?;
         push_era(step, lives, id, top, self.epoch)?;
         self.id = Some(id);
         Ok(id)
@@ -556,8 +559,9 @@ impl Room {
 
 /// Notes that a room was made on purpose, and what it is called.
 fn found(step: &Connection, id: u32, title: &str) -> Result<(), StoreError> {
-    let sql = "UPDATE room SET title = ?2, founded = 1 WHERE id = ?1";
-    step.prepare_cached(sql)?.execute(params![id, title])?;
+    let sum = with_room(step, id, |room| RoomRow { title, founded: 1, ..*room }.sum())?;
+    let sql = "UPDATE room SET title = ?2, founded = 1, sum = ?3 WHERE id = ?1";
+    step.prepare_cached(sql)?.execute(params![id, title, sum])?;
     Ok(())
 }
 
@@ -569,9 +573,13 @@ fn begin_era_if_stale(
     id: u32,
     epoch: u64,
 ) -> Result<(), StoreError> {
-    let sql = "SELECT life FROM era WHERE room = ?1 ORDER BY first DESC, life DESC LIMIT 1";
-    let life = step.prepare_cached(sql)?.query_row([id], |row| row.get::<_, i64>(0)).optional()?;
-    if life.is_some_and(|life| life >= lives.unclean) {
+    let latest = {
+        let sql = select_eras!("WHERE room = ?1 ORDER BY first DESC, life DESC LIMIT 1");
+        let mut statement = step.prepare_cached(sql)?;
+        let mut rows = statement.query([id])?;
+        rows.next()?.map(|row| EraRow::of(row, id)).transpose()?
+    };
+    if latest.is_some_and(|era| era.life >= lives.unclean) {
         return Ok(());
     }
     push_era(step, lives, id, top_of(step, id)?, epoch)
@@ -585,10 +593,30 @@ fn push_era(
     top: Marks,
     epoch: u64,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO era(room, first, first_change, epoch, life) VALUES(?1, ?2, ?3, ?4, ?5)";
     let (first, first_change) = (number(top.offset + 1), number(top.change + 1));
-    let values = params![id, first, first_change, epoch.cast_signed(), lives.now];
+    let (epoch, life) = (epoch.cast_signed(), lives.now);
+    insert_era(step, EraRow { room: id, first, first_change, epoch, life })
+}
+
+/// Writes an era.
+pub(super) fn insert_era(step: &Connection, era: EraRow) -> Result<(), StoreError> {
+    let sql = "INSERT INTO era(room, first, first_change, epoch, life, sum) \
+               VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+    let EraRow { room, first, first_change, epoch, life } = era;
+    let values = params![room, first, first_change, epoch, life, era.sum()];
     step.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}
+
+/// Writes the checksum of a room whose row was just written.
+pub(super) fn seal_room(step: &Connection, id: u32) -> Result<(), StoreError> {
+    let sum = {
+        let mut statement = step.prepare_cached(select_rooms!("WHERE id = ?1"))?;
+        let mut rows = statement.query([id])?;
+        rows.next()?.and_then(RoomRow::read).map(|(room, _)| room.sum())
+    };
+    let sql = "UPDATE room SET sum = ?2 WHERE id = ?1";
+    step.prepare_cached(sql)?.execute(params![id, sum])?;
     Ok(())
 }
 

@@ -97,12 +97,18 @@ impl Check<'_> {
             say("its number, or its counters, are beyond what there may be");
             return Ok(());
         }
+        if !row.is_whole {
+            say("its row is not what was written");
+        }
         if floor > last || row.changed_floor > row.last_change {
             say("what was let go of is over what was said");
         }
         let (eras, top) = (eras(conn, id)?, top_of(conn, id)?);
         if eras.is_empty() {
             say("it has no era");
+        }
+        if eras.iter().any(|era| !era.is_whole) {
+            say("an era is not what was written");
         }
         if eras.iter().any(|era| era.first == 0 || era.first_change == 0) {
             say("an era begins before the first message");

@@ -108,6 +108,13 @@ impl Export<'_> {
             return Ok(());
         };
         let (top, eras) = (top_of(&look, id)?, eras(&look, id)?);
+        // What can be read of it may be all that there is.
+        if !room.is_whole {
+            self.damage(&format!("room {name:?}: its row is not what was written"));
+        }
+        if eras.iter().any(|era| !era.is_whole) {
+            self.damage(&format!("room {name:?}: an era is not what was written"));
+        }
         let RoomRow { mut floor, .. } = room;
         if let Some(since_ms) = since_ms {
             let since = i64::try_from(since_ms).unwrap_or(i64::MAX);

@@ -23,7 +23,8 @@ use crate::link::message::parse_epoch;
 use crate::link::topic::of_room;
 use crate::side::store::disk::{Disk, FILE, Options, checkpoint_all};
 use crate::side::store::error::StoreError;
-use crate::side::store::row::{OFFSET_MAX, ROOM_MAX, id_of, sum_of};
+use crate::side::store::row::{EraRow, OFFSET_MAX, ROOM_MAX, id_of, sum_of};
+use crate::side::store::writer::{insert_era, seal_room};
 
 /// The longest line, in bytes: far more than the largest message takes.
 const LINE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
@@ -93,6 +94,12 @@ fn take_in(conn: &Connection, input: &mut dyn BufRead) -> Result<(), StoreError>
 enum Fault {
     Line(String),
     Store(StoreError),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 impl From<rusqlite::Error> for Fault {
@@ -201,8 +208,8 @@ impl<'a> Import<'a> {
         }
         self.rooms += 1;
         let sql = "INSERT INTO room(id, name, title, founded, created_at, by, settings, floor, \
-                   last, last_change, changed_floor) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
-                   ?10, ?11)";
+                   last, last_change, changed_floor, sum) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
+                   ?9, ?10, ?11, 0)";
         self.step.prepare_cached(sql)?.execute(params![
             self.rooms,
             of_room(name),
@@ -216,6 +223,7 @@ impl<'a> Import<'a> {
             number(line.last_change)?,
             number(line.changed_floor)?,
         ])?;
+        seal_room(self.step, self.rooms)?;
         self.room = Some(RoomHere {
             id: self.rooms,
             name: name.into(),
@@ -230,8 +238,8 @@ impl<'a> Import<'a> {
         let room = here(&mut self.room, &line.room)?;
         let epoch = parse_epoch(&line.epoch)
             .ok_or_else(|| fault(format!("{:?} is no epoch: 16 digits", line.epoch)))?;
-        let era =
-            Era { first: line.first, first_change: line.first_change, epoch, life: line.life };
+        let EraLine { first, first_change, life, .. } = *line;
+        let era = Era { first, first_change, epoch, life, is_whole: true };
         let is_next = room.eras.last().is_none_or(|before| {
             (before.first, before.life) < (era.first, era.life)
                 && before.first_change <= era.first_change
@@ -242,15 +250,14 @@ impl<'a> Import<'a> {
         if era.first > room.last + 1 {
             return Err(fault("an era begins behind the end of its room"));
         }
-        let sql =
-            "INSERT INTO era(room, first, first_change, epoch, life) VALUES(?1, ?2, ?3, ?4, ?5)";
-        self.step.prepare_cached(sql)?.execute(params![
-            room.id,
-            number(era.first)?,
-            number(era.first_change)?,
-            epoch.cast_signed(),
-            era.life
-        ])?;
+        let row = EraRow {
+            room: room.id,
+            first: number(first)?,
+            first_change: number(first_change)?,
+            epoch: epoch.cast_signed(),
+            life,
+        };
+        insert_era(self.step, row)?;
         self.life = self.life.max(era.life);
         room.eras.push(era);
         Ok(())

@@ -37,7 +37,7 @@ pub use restore::{Restored, restore};
 use super::copy::{Partial, check_free, copy_all};
 use super::disk::{FILE, lock};
 use super::error::StoreError;
-use super::row::Message;
+use super::row::{self, EraRow, Message, select_eras, select_rooms};
 use super::{schema, socket};
 use crate::link::log::Said;
 
@@ -207,19 +207,23 @@ struct Era {
     first_change: u64,
     epoch: u64,
     life: i64,
+    /// Whether it is what was written.
+    is_whole: bool,
 }
 
 /// The epochs of a room, the oldest first.
 fn eras(conn: &Connection, room: u32) -> Result<Vec<Era>, StoreError> {
-    let sql = "SELECT first, first_change, epoch, life FROM era WHERE room = ?1 \
-               ORDER BY first, life";
+    let sql = select_eras!("WHERE room = ?1 ORDER BY first, life");
     let mut statement = conn.prepare_cached(sql)?;
-    let found = statement.query_map([room], |row| {
-        let number = |index| row.get::<_, i64>(index).map(i64::cast_unsigned);
-        let (first, first_change, epoch) = (number(0)?, number(1)?, number(2)?);
-        Ok(Era { first, first_change, epoch, life: row.get(3)? })
-    })?;
-    Ok(found.collect::<Result<_, _>>()?)
+    let mut rows = statement.query([room])?;
+    let mut eras = Vec::new();
+    while let Some(row) = rows.next()? {
+        let era = EraRow::read(row).ok_or(StoreError::Room { id: room, what: "an era" })?;
+        let (EraRow { first, first_change, epoch, life, .. }, is_whole) = era;
+        let [first, first_change, epoch] = [first, first_change, epoch].map(i64::cast_unsigned);
+        eras.push(Era { first, first_change, epoch, life, is_whole });
+    }
+    Ok(eras)
 }
 
 /// The epoch that an offset is in.
@@ -241,28 +245,34 @@ struct RoomRow {
     last: u64,
     last_change: u64,
     changed_floor: u64,
+    /// Whether it is what was written.
+    is_whole: bool,
 }
 
 /// The next rooms behind one, in the order of their ids.
 fn rooms(conn: &Connection, behind: u32, count: u32) -> Result<Vec<RoomRow>, StoreError> {
-    let sql = "SELECT id, name, title, founded, created_at, by, settings, floor, last, \
-               last_change, changed_floor FROM room WHERE id > ?1 ORDER BY id LIMIT ?2";
+    let sql = select_rooms!("WHERE id > ?1 ORDER BY id LIMIT ?2");
     let mut statement = conn.prepare_cached(sql)?;
-    let found = statement.query_map([behind, count], |row| {
-        let number = |index| row.get::<_, i64>(index).map(i64::cast_unsigned);
-        Ok(RoomRow {
-            id: row.get(0)?,
-            topic: row.get(1)?,
-            title: row.get(2)?,
-            founded: row.get(3)?,
-            created_at: row.get(4)?,
-            by: row.get(5)?,
-            settings: row.get(6)?,
-            floor: number(7)?,
-            last: number(8)?,
-            last_change: number(9)?,
-            changed_floor: number(10)?,
-        })
-    })?;
-    Ok(found.collect::<Result<_, _>>()?)
+    let mut rows = statement.query([behind, count])?;
+    let mut rooms = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        let read = row::RoomRow::read(row).ok_or(StoreError::Room { id, what: "its row" })?;
+        let (room, is_whole) = read;
+        rooms.push(RoomRow {
+            id,
+            topic: room.topic.to_owned(),
+            title: room.title.to_owned(),
+            founded: room.founded,
+            created_at: room.created_at,
+            by: room.by.map(str::to_owned),
+            settings: room.settings.map(str::to_owned),
+            floor: room.floor.cast_unsigned(),
+            last: room.last.cast_unsigned(),
+            last_change: room.last_change.cast_unsigned(),
+            changed_floor: room.changed_floor.cast_unsigned(),
+            is_whole,
+        });
+    }
+    Ok(rooms)
 }

@@ -281,9 +281,11 @@ fn each_damage_is_named() {
         ("DELETE FROM room WHERE name = 'room:2'", "1 messages are of no room"),
         ("DELETE FROM era", "room:2: it has no era"),
         ("UPDATE era SET first = 2", "message 1 is in no era"),
-        ("INSERT INTO era SELECT room, 3, 1, 9, 0 FROM era", "do not follow each other"),
-        ("INSERT INTO era SELECT room, 9, 1, 9, 2 FROM era", "last messages are missing"),
+        ("INSERT INTO era SELECT room, 3, 1, 9, 0, 0 FROM era", "do not follow each other"),
+        ("INSERT INTO era SELECT room, 9, 1, 9, 2, 0 FROM era", "last messages are missing"),
         ("UPDATE room SET name = 'tea' WHERE id = 1", "tea: it is no room's topic"),
+        ("UPDATE room SET title = 'B' WHERE name = 'room:1'", "room:1: its row is not what was"),
+        ("UPDATE era SET epoch = epoch + 1 WHERE room = 1", "room:1: an era is not what was"),
         ("UPDATE message SET change = 5 WHERE id & 511 = 4", "points into another room"),
     ] {
         let folder = Folder::new();
