@@ -401,6 +401,15 @@ pub const LISTED_CHANGES_MAX: usize = 64 * 1_024;
 /// at once: what `kill -9` may lose.
 pub const STORE_GATHER_MS: u64 = 50;
 
+/// How far apart commits are, from the beginning of one to that of the next, in microseconds, where
+/// nobody waits for each answer before the next thing is said: a commit costs as much for four
+/// messages as for one. A store that is at rest commits at once.
+pub const STORE_COMMITS_APART_US: u64 = 4_000;
+
+/// Who says something within this time after a commit is taken to have waited for its answer, in
+/// microseconds.
+pub const STORE_WAITED_US: u64 = 250;
+
 /// Within which time such a commit is on disk, in milliseconds: what a power cut may lose.
 pub const STORE_SYNC_MS: u64 = 1_000;
 

@@ -306,6 +306,14 @@ struct WriterThread {
     space: Space,
 }
 
+/// What a turn of the writer comes to.
+enum Next {
+    /// There is more to do.
+    Again,
+    /// Nothing, for so long; `None`: until it is woken.
+    Rest(Option<Duration>),
+}
+
 /// How much of the disk is to stay free.
 struct Space {
     folder: PathBuf,
@@ -322,71 +330,91 @@ impl WriterThread {
             self.port.woke();
             // Before the last look into the rings: what was said until then is written.
             let is_last = stop.load(Ordering::Acquire);
-            if let Ok(Request { to, done }) = self.requests.try_recv() {
-                // Whoever does not wait for it any more gets none.
-                let _ = done.send(self.copy(&to, stop));
-                continue;
-            }
-            let due_ms = match self.faults.state() {
-                State::Working => {
-                    if !self.can_write() {
-                        continue;
-                    }
-                    self.gather();
-                    let now_ms = self.now_ms();
-                    let due_ms = if is_last || self.is_batch_full() {
-                        now_ms
-                    } else {
-                        self.pace.commit_due_ms()
-                    };
-                    let is_idle = self.batch.is_empty();
-                    let is_due = !is_idle && due_ms <= now_ms;
-                    if is_due {
-                        self.write();
-                    }
-                    // A commit can fail.
-                    let is_working = self.faults.state() == State::Working;
-                    if is_working && self.let_go_if_due() || is_due {
-                        continue;
-                    }
-                    if is_idle {
-                        let rest_ms = self.rest();
-                        if self.faults.state() != State::Working {
-                            // A checkpoint can fail too.
-                            continue;
-                        }
-                        // The disk is looked at all the same.
-                        Some(rest_ms.unwrap_or(STORE_SPACE_MS).min(STORE_SPACE_MS))
-                    } else {
-                        Some(due_ms - now_ms)
-                    }
-                }
-                State::Failing { due_ms, .. } if due_ms <= self.now_ms() => {
+            let now_ms = self.now_ms();
+            let next = match self.faults.state() {
+                _ if self.answer_request(stop) => Next::Again,
+                State::Working => self.work(is_last),
+                State::Failing { due_ms, .. } if due_ms <= now_ms => {
                     self.try_again();
-                    continue;
+                    Next::Again
                 }
                 State::Failing { cause: Cause::Space, .. } if !is_last && self.make_space() => {
-                    continue;
+                    Next::Again
                 }
-                State::Failing { due_ms, .. } => Some(due_ms - self.now_ms().min(due_ms)),
-                State::Failed { .. } => None,
+                State::Failing { due_ms, .. } => {
+                    Next::Rest(Some(Duration::from_millis(due_ms - now_ms)))
+                }
+                State::Failed { .. } => Next::Rest(None),
             };
-            if is_last {
-                return self.end();
-            }
-            self.port.end_turn();
-            // While it fails it is not woken for what it does not take.
-            let may_sleep = self.faults.state() != State::Working || self.port.may_sleep();
-            match due_ms {
-                _ if !may_sleep => {}
-                Some(ms) => thread::park_timeout(Duration::from_millis(ms)),
-                None => thread::park(),
+            match next {
+                Next::Again => {}
+                Next::Rest(_) if is_last => return self.end(),
+                Next::Rest(rest) => self.sleep(rest),
             }
         }
     }
 
+    /// Makes a copy that is asked for. False if there is none.
+    fn answer_request(&mut self, stop: &AtomicBool) -> bool {
+        let Ok(Request { to, done }) = self.requests.try_recv() else { return false };
+        // Whoever does not wait for it any more gets none.
+        let _ = done.send(self.copy(&to, stop));
+        true
+    }
+
+    /// Does what is most urgent while all is well: what was said, then what is to be let go of, then
+    /// the file.
+    fn work(&mut self, is_last: bool) -> Next {
+        self.sync_if_due();
+        if !self.can_write() {
+            return Next::Again;
+        }
+        self.gather();
+        if !self.batch.is_empty() {
+            let now_us = self.now_us();
+            let is_urgent = is_last || self.is_batch_full();
+            let due_us = if is_urgent { now_us } else { self.pace.commit_due_us() };
+            if due_us <= now_us {
+                self.write();
+                return Next::Again;
+            }
+            if !self.let_go_if_due() {
+                return Next::Rest(Some(Duration::from_micros(due_us - now_us)));
+            }
+            return Next::Again;
+        }
+        // There is no end to it, perhaps, and the next life goes on with it.
+        if !is_last && self.let_go_if_due() {
+            return Next::Again;
+        }
+        let rest_ms = self.rest();
+        if self.faults.state() != State::Working {
+            // A checkpoint can fail too.
+            return Next::Again;
+        }
+        // The disk is looked at all the same.
+        let rest_ms = rest_ms.unwrap_or(STORE_SPACE_MS).min(STORE_SPACE_MS);
+        Next::Rest(Some(Duration::from_millis(rest_ms)))
+    }
+
+    /// Waits until it is woken, for so long at most.
+    fn sleep(&mut self, rest: Option<Duration>) {
+        self.port.end_turn();
+        // While it fails it is not woken for what it does not take.
+        let may_sleep = self.faults.state() != State::Working || self.port.may_sleep();
+        match rest {
+            _ if !may_sleep => {}
+            Some(rest) => thread::park_timeout(rest),
+            None => thread::park(),
+        }
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.now_us() / 1_000
     }
 
     /// Whether the batch has as much as a commit may have.
@@ -396,11 +424,11 @@ impl WriterThread {
 
     /// Takes what the rings hold, up to what a commit may have.
     fn gather(&mut self) {
-        let now_ms = self.now_ms();
+        let now_us = self.now_us();
         while !self.is_batch_full() {
             let Some(shard) = self.port.recv(&mut self.record) else { return };
             let record = read_whole(&self.record);
-            self.pace.note_gathered(&record, now_ms);
+            self.pace.note_gathered(&record, now_us);
             match record {
                 ToStore::Append { number, .. } => {
                     self.kept[usize::from(shard)] = number;
@@ -415,21 +443,25 @@ impl WriterThread {
 
     /// Commits the batch, and tells of it.
     fn write(&mut self) {
-        let began = Instant::now();
-        let sync = self.pace.sync_of_commit(self.now_ms());
-        let written = self.writer.set_sync(sync);
-        match written.and_then(|()| self.writer.write(&self.batch, &mut self.questions)) {
+        match self.commit(self.pace.sync_of_commit(self.now_us())) {
             Ok(()) => {
-                self.pace.note_committed(sync);
-                let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                self.stats.committed(self.messages, took_us, self.writer.wal_bytes());
-                self.written_ms = self.now_ms();
                 self.tell_written();
                 self.checkpoint(STORE_CHECKPOINT_BYTES);
             }
             Err(error) => self.fail(&error),
         }
         self.port.end_turn();
+    }
+
+    fn commit(&mut self, sync: OnDisk) -> Result<(), StoreError> {
+        let began_us = self.now_us();
+        self.writer.set_sync(sync)?;
+        self.writer.write(&self.batch, &mut self.questions)?;
+        let ended_us = self.now_us();
+        self.pace.note_committed(sync, began_us, ended_us);
+        self.stats.committed(self.messages, ended_us - began_us, self.writer.wal_bytes());
+        self.written_ms = ended_us / 1_000;
+        Ok(())
     }
 
     fn tell_written(&mut self) {
@@ -508,9 +540,7 @@ impl WriterThread {
         let healed = self.writer.heal().and_then(|is_fit| {
             self.look_at_disk()?;
             if is_fit && !self.batch.is_empty() {
-                self.writer.set_sync(OnDisk::Now)?;
-                self.writer.write(&self.batch, &mut self.questions)?;
-                self.pace.note_committed(OnDisk::Now);
+                self.commit(OnDisk::Now)?;
             }
             Ok(is_fit)
         });
@@ -530,6 +560,16 @@ impl WriterThread {
         }
     }
 
+    /// Syncs what was answered and is only in the log, if that is due: it is on disk in time,
+    /// whatever else there is to do.
+    fn sync_if_due(&mut self) {
+        if self.pace.sync_due_us().is_some_and(|due_us| due_us <= self.now_us()) {
+            self.checkpoint(0);
+        }
+    }
+
+    /// Moves what is in the log into the database, as far as no reader is in the way, if it is more
+    /// than this.
     fn checkpoint(&mut self, bytes_max: usize) {
         if self.writer.wal_bytes() <= bytes_max {
             return;
@@ -621,6 +661,8 @@ impl WriterThread {
                     self.written_ms = self.now_ms();
                 }
                 self.may_vacuum = free > STORE_VACUUM_PAGES;
+                // The pages have only come into the log by that, and it must not grow for it.
+                self.checkpoint(STORE_CHECKPOINT_BYTES);
                 self.may_vacuum
             }
             Err(error) => {
@@ -637,13 +679,9 @@ impl WriterThread {
             return Some(0);
         }
         let due_ms = self.retention.due_ms().map(|due_ms| due_ms.saturating_sub(self.now_ms()));
-        // What was answered is on disk in time, whether more is said or not.
-        if self.pace.sync_due_ms().is_some_and(|due_ms| due_ms <= self.now_ms()) {
-            self.checkpoint(0);
-        }
-        let sync_ms = self.pace.sync_due_ms().map(|due_ms| {
+        let sync_ms = self.pace.sync_due_us().map(|due_us| {
             // At least a moment: where it is past, a reader is in the way.
-            due_ms.saturating_sub(self.now_ms()).max(STORE_GATHER_MS)
+            (due_us / 1_000).saturating_sub(self.now_ms()).max(STORE_GATHER_MS)
         });
         let rest_ms = self.tidy();
         [due_ms, sync_ms, rest_ms].into_iter().flatten().min()
@@ -679,6 +717,9 @@ impl WriterThread {
     /// Copies the file, and commits what comes meanwhile. What fails of the copy is told to whoever
     /// asked for it; the store is not failing for that.
     fn copy(&mut self, to: &Path, stop: &AtomicBool) -> Result<Partial, StoreError> {
+        if self.faults.state() != State::Working {
+            return Err(StoreError::Refused("messages are not kept just now".to_owned()));
+        }
         let conn = self.writer.shared_conn();
         let (partial, mut into) = Partial::begin(to)?;
         let backup = Backup::new(&conn, &mut into)?;
@@ -689,8 +730,9 @@ impl WriterThread {
                 _ => return Err(StoreError::Busy),
             }
             self.port.woke();
+            self.sync_if_due();
             self.gather();
-            if !self.batch.is_empty() {
+            if !self.batch.is_empty() && self.can_write() {
                 self.write();
             }
             let why = if self.faults.state() != State::Working {
