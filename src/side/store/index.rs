@@ -259,7 +259,7 @@ impl Indexer {
                     self.behind.note([room]);
                 }
             } else if self.next_room.is_some() {
-                self.look(index)?;
+                self.look(index, stop)?;
             } else {
                 thread::park();
                 if !stop.load(Ordering::Acquire) {
@@ -271,7 +271,7 @@ impl Indexer {
     }
 
     /// Looks for rooms that the index is behind in, some at a time.
-    fn look(&mut self, index: &mut Connection) -> Result<(), StoreError> {
+    fn look(&mut self, index: &mut Connection, stop: &AtomicBool) -> Result<(), StoreError> {
         let Some(first) = self.next_room else { return Ok(()) };
         let mut rooms = Vec::new();
         {
@@ -284,7 +284,14 @@ impl Indexer {
             }
         }
         for id in &rooms {
-            while catch_up(&self.source, index, self.lives, *id)? {}
+            self.next_room = Some(*id);
+            let mut is_behind = true;
+            while is_behind {
+                if stop.load(Ordering::Acquire) {
+                    return Ok(());
+                }
+                is_behind = catch_up(&self.source, index, self.lives, *id)?;
+            }
         }
         self.next_room = rooms.last().map(|last| last + 1);
         if self.next_room.is_none() {
@@ -556,7 +563,7 @@ mod tests {
             let mut indexer = self.indexer();
             let mut index = indexer.open().expect("it opens");
             while indexer.next_room.is_some() {
-                indexer.look(&mut index).expect("it is indexed");
+                indexer.look(&mut index, &AtomicBool::new(false)).expect("it is indexed");
             }
             (indexer, index)
         }
@@ -647,6 +654,20 @@ mod tests {
         assert_eq!(offsets(&index, 7, "later"), [2_006]);
         let more = catch_up(&world.source, &mut index, indexer.lives, 7);
         assert!(!more.expect("it is indexed"), "all is there");
+    }
+
+    #[test]
+    fn an_index_that_is_not_whole_holds_up_no_end() {
+        let world = World::new();
+        world.say(1, 1, &["tea"]);
+        let mut indexer = world.indexer();
+        let mut index = indexer.open().expect("it opens");
+        let mut look = |stop| {
+            indexer.look(&mut index, &AtomicBool::new(stop)).expect("it is indexed");
+            (indexer.next_room, offsets(&index, 1, "tea").len())
+        };
+        assert_eq!(look(true), (Some(1), 0));
+        assert_eq!(look(false), (Some(2), 1));
     }
 
     #[test]

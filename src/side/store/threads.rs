@@ -627,6 +627,8 @@ impl WriterThread {
                 self.may_vacuum = true;
                 self.stats.let_go(step.deleted);
                 self.stats.set_wal_bytes(self.writer.wal_bytes());
+                // The words go too, though nobody says more in the room.
+                self.behind.note(step.floors.iter().map(|(room, _)| *room));
                 let told: Vec<_> = self.writer.who_has(&step.floors).collect();
                 for (shard, room, through) in told {
                     self.send(shard, FromStore::LetGo { room, through });
