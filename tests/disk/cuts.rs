@@ -1,6 +1,8 @@
 //! Power cuts: a server under load over several lives, and what its disk may hold at hundreds of
 //! moments of that. All that was acked must be there each time; a disk that lies must be found out.
 
+use std::path::Path;
+
 use crate::journal::Record;
 use crate::kept::Told;
 use crate::load::Load;
@@ -10,10 +12,10 @@ use crate::shim::Disk;
 use crate::{Draws, from_env};
 
 /// How often the power is cut in CI.
-const CUTS: usize = 100;
+pub(crate) const CUTS: usize = 100;
 
 /// Which cuts they are, if `DISK_SEED` does not say it.
-const SEED: u64 = 0x5eed;
+pub(crate) const SEED: u64 = 0x5eed;
 
 /// How much is acked in each life of a server, and how it ends.
 const LIVES: [(u32, End); 3] = [(700, End::Killed), (2_000, End::Terminated), (1_000, End::Killed)];
@@ -24,22 +26,48 @@ enum End {
     Terminated,
 }
 
+/// Judges what a disk holds after a cut.
+pub(crate) trait Judge {
+    /// Takes a note of a client, or of the test, as of when it was made.
+    fn note(&mut self, note: &str);
+
+    /// Whether all is as it should be in the folder that was watched. The error says what is not.
+    fn check(&mut self, disk: &Path) -> Result<(), String>;
+}
+
+/// What clients were told is in the store, and how much of it was asked for.
+struct Asked {
+    told: Told,
+    asked: usize,
+}
+
+impl Judge for Asked {
+    fn note(&mut self, note: &str) {
+        self.told.note(note);
+    }
+
+    fn check(&mut self, disk: &Path) -> Result<(), String> {
+        self.asked += self.told.acked();
+        self.told.check(&disk.join("store"))
+    }
+}
+
 /// What a run of power cuts has shown.
-struct Found {
+pub(crate) struct Found {
     cuts: usize,
     /// How much had been acked before all cuts together.
     asked: usize,
     /// One for each cut after which not all was as it should be.
-    faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
-/// A server under load on a disk with these rules, over its lives.
-fn run(disk: &Disk, rules: &str) -> Vec<Record> {
+/// A server under load on a disk with these rules and settings, over its lives.
+pub(crate) fn run(disk: &Disk, rules: &str, settings: &[&str]) -> Vec<Record> {
     let notes = disk.notes();
     let (mut load, mut draws) = (Load::default(), Draws(9));
     for (acks, end) in &LIVES {
         disk.rule(rules);
-        let server = disk.serve_with_journal(&[]);
+        let server = disk.serve_with_journal(settings);
         load.run(server, &notes, *acks, |server: &Server| match end {
             End::Killed => disk.rule(&format!("{rules}\n{}", dies(&mut draws))),
             End::Terminated => server.terminate(),
@@ -53,42 +81,59 @@ fn dies(draws: &mut Draws) -> String {
     format!("write:{}:die", 1 + draws.below(50))
 }
 
-/// Cuts the power at moments at random, half of them just after somebody was told something.
-fn cut(disk: &Disk, records: &[Record], count: usize, seed: u64) -> Found {
-    let mut draws = Draws(seed);
+/// Moments at random, half of them just after somebody was told something.
+pub(crate) fn moments(records: &[Record], count: usize, draws: &mut Draws) -> Vec<usize> {
     let is_note = |at: &usize| matches!(records[*at], Record::Noted(_));
     let noted: Vec<usize> = (0..records.len()).filter(is_note).map(|at| at + 1).collect();
-    let mut points: Vec<usize> = (0..count)
+    (0..count)
         .map(|number| match number % 2 {
             0 => noted[draws.below(noted.len())],
             _ => draws.below(records.len() + 1),
         })
-        .collect();
+        .collect()
+}
+
+/// Cuts the power at these moments. Returns what the judge has found, one for each bad cut.
+pub(crate) fn cut_at(
+    disk: &Disk,
+    mut model: Model,
+    records: &[Record],
+    mut points: Vec<usize>,
+    draws: &mut Draws,
+    judge: &mut impl Judge,
+) -> Vec<String> {
     points.sort_unstable();
-    let (mut model, mut told, mut at) = (Model::default(), Told::default(), 0);
-    let mut found = Found { cuts: points.len(), asked: 0, faults: Vec::new() };
+    let (mut at, mut faults) = (0, Vec::new());
     for point in points {
         for record in &records[at..point] {
             model.apply(record);
             if let Record::Noted(note) = record {
-                told.note(note);
+                judge.note(note);
             }
         }
         at = point;
         let cut = [Cut::Keep, Cut::Drop, Cut::Tear, Cut::Tear][draws.below(4)];
-        model.cut(cut, &mut draws, disk.scratch());
-        found.asked += told.acked();
-        if let Err(fault) = told.check(disk.scratch()) {
-            found.faults.push(format!("record {point}, {cut:?}: {fault}"));
+        model.cut(cut, draws, disk.scratch());
+        if let Err(fault) = judge.check(disk.scratch()) {
+            faults.push(format!("record {point}, {cut:?}: {fault}"));
         }
     }
-    found
+    faults
+}
+
+/// Cuts the power at moments at random.
+fn cut(disk: &Disk, records: &[Record], count: usize, seed: u64) -> Found {
+    let mut draws = Draws(seed);
+    let points = moments(records, count, &mut draws);
+    let mut judge = Asked { told: Told::default(), asked: 0 };
+    let faults = cut_at(disk, Model::default(), records, points, &mut draws, &mut judge);
+    Found { cuts: count, asked: judge.asked, faults }
 }
 
 #[test]
 fn what_was_acked_is_there_after_a_power_cut_at_any_moment() {
     let disk = Disk::new();
-    let records = run(&disk, "");
+    let records = run(&disk, "", &[]);
     let count = |is: fn(&Record) -> bool| records.iter().filter(|record| is(record)).count();
     let syncs = count(|record| matches!(record, Record::SyncEnded { .. }));
     assert!(syncs > 200, "{syncs} syncs: the disk is not watched");
@@ -105,7 +150,7 @@ fn what_was_acked_is_there_after_a_power_cut_at_any_moment() {
 /// Planted: the power cuts must find it.
 fn planted(rules: &str) -> Found {
     let disk = Disk::new();
-    let records = run(&disk, rules);
+    let records = run(&disk, rules, &[]);
     let found = cut(&disk, &records, CUTS / 3, SEED);
     println!("{rules}: {} faults in {} cuts", found.faults.len(), found.cuts);
     found

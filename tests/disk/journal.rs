@@ -12,10 +12,14 @@ pub(crate) enum Record {
     Begun,
     /// A file was opened, by its name in the folder; the folder itself has none.
     Opened { handle: u32, is_new: bool, name: String },
+    /// A folder was opened, likewise.
+    OpenedFolder { handle: u32, name: String },
     /// A file's name has gone.
     Unlinked { name: String },
     /// A file has another name.
     Renamed { from: String, to: String },
+    /// A file has one more name.
+    Linked { from: String, to: String },
     /// Bytes were written.
     Wrote { handle: u32, at: usize, bytes: Vec<u8> },
     /// A file has this length now.
@@ -56,12 +60,18 @@ pub(crate) fn read(mut bytes: &[u8], folder: &Path) -> Vec<Record> {
         };
         records.push(match head[0] {
             b'P' => Record::Begun,
+            b'O' if at == 2 => Record::OpenedFolder { handle, name: name(&text()) },
             b'O' => Record::Opened { handle, is_new: at == 1, name: name(&text()) },
             b'X' => Record::Unlinked { name: name(&text()) },
-            b'R' => {
+            b'R' | b'L' => {
                 let both = text();
                 let (from, to) = both.split_once('\0').unwrap();
-                Record::Renamed { from: name(from), to: name(to) }
+                let (from, to) = (name(from), name(to));
+                if head[0] == b'R' {
+                    Record::Renamed { from, to }
+                } else {
+                    Record::Linked { from, to }
+                }
             }
             b'W' => Record::Wrote { handle, at, bytes: data.to_vec() },
             b'T' => Record::Truncated { handle, bytes: at },

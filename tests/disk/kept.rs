@@ -20,8 +20,10 @@ use crate::load::{CLIENTS, body, room};
 const FRESH: u64 = 1;
 
 /// What clients were told so far.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Told {
+    /// How many messages of each room are not let go of, if not all.
+    keep: Option<u64>,
     /// By room and offset: the epoch, and what was said.
     acked: BTreeMap<(usize, u64), (u64, String)>,
     /// By room, epoch and offset. It may never have been kept.
@@ -32,6 +34,16 @@ impl Told {
     /// How much was acked.
     pub(crate) fn acked(&self) -> usize {
         self.acked.len()
+    }
+
+    /// Of a store that lets go of older ones.
+    pub(crate) fn keeping(messages: u64) -> Self {
+        Self { keep: Some(messages), ..Self::default() }
+    }
+
+    /// What was acked by then, and seen by now.
+    pub(crate) fn seen_since(&self, now: &Self) -> Self {
+        Self { seen: now.seen.clone(), ..self.clone() }
     }
 
     /// Takes a client's note: see `load`.
@@ -75,11 +87,13 @@ impl Told {
 
     fn check_room(&self, client: usize, opened: &Opened) -> Result<(), String> {
         let top = opened.top.offset;
-        if opened.tail.len() as u64 != top {
+        // What is there has no gap.
+        let floor = top - opened.tail.len() as u64;
+        if floor > self.keep.map_or(0, |keep| top.saturating_sub(keep)) {
             return Err(format!("{} messages up to offset {top}", opened.tail.len()));
         }
         let mut once = HashSet::new();
-        for (offset, (_, said)) in (1..).zip(&opened.tail) {
+        for (offset, (_, said)) in (floor + 1..).zip(&opened.tail) {
             let text = said.body.trim_matches('"');
             let number = text.split(' ').nth(1).and_then(|number| number.parse().ok());
             let is_whole = number.is_some_and(|number| text == body(client, number));
@@ -93,7 +107,7 @@ impl Told {
             }
         }
         let at = |offset: u64| {
-            let index = usize::try_from(offset - 1).unwrap();
+            let index = usize::try_from(offset - floor - 1).unwrap();
             opened.tail.get(index).map(|(_, said)| said.body.trim_matches('"'))
         };
         // Up to where an epoch is true; none, if it is not known.
@@ -104,7 +118,11 @@ impl Told {
             let of = |(old, kept): &(u64, _)| (*old == epoch).then_some(*kept);
             opened.lineage.iter().find_map(of).map(|marks| marks.offset)
         };
+        let is_let_go_of = |offset: u64| offset <= floor;
         for ((_, offset), (epoch, text)) in self.acked.range((client, 0)..(client + 1, 0)) {
+            if is_let_go_of(*offset) {
+                continue;
+            }
             if at(*offset) != Some(text) {
                 return Err(format!("{offset} was acked and is not there: {text}"));
             }
@@ -113,6 +131,9 @@ impl Told {
             }
         }
         for ((of, epoch, offset), text) in &self.seen {
+            if is_let_go_of(*offset) {
+                continue;
+            }
             let is_promised = kept(*epoch).is_some_and(|kept| kept >= *offset);
             if *of == client && is_promised && at(*offset) != Some(text) {
                 return Err(format!("{epoch:x}-{offset} was seen, and now is another message"));

@@ -8,7 +8,8 @@
 //!
 //! `shim` loads the layer below the server, `load` talks to it, `journal` and `model` say what a
 //! disk may hold after a power cut, and `kept` opens that with the store's own code and asks for
-//! all that was acked. `cuts` cuts the power; `failing` lets calls fail under a server that runs;
+//! all that was acked. `cuts` cuts the power under load, and `paths` in all that is not a commit:
+//! retention, migration, backup, restore. `failing` lets calls fail under a server that runs;
 //! `rot` flips bits. `judge.py` says the same of a journal of clients, and shares no code: see
 //! `loadtest/tests/judged.rs`.
 //!
@@ -23,6 +24,7 @@ mod journal;
 mod kept;
 mod load;
 mod model;
+mod paths;
 #[path = "../hostile/peer.rs"]
 #[allow(dead_code, reason = "what is not needed here is elsewhere")]
 mod peer;

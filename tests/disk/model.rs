@@ -2,11 +2,13 @@
 //!
 //! - Bytes that were synced are there. Of those that were not, each sector of each write is there
 //!   or not, whatever its neighbours do; so is a new length.
-//! - A name that was given, changed or taken is safe once the *folder* was synced; until then names
-//!   are as they were at some moment since, as a file system with a journal has it.
+//! - A name that was given, changed or taken is safe once its *folder* was synced; until then the
+//!   names in it are as they were at some moment since, as a file system with a journal has it. Each
+//!   folder has a moment of its own.
 //!
 //! Not modelled: a sector that is half written, or altered though nobody wrote it; a file system
-//! that makes names safe in another order; what is mapped (see `shim.c`).
+//! that makes names of one folder safe in another order; a folder that is not there after it was
+//! made; what is mapped (see `shim.c`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -22,20 +24,37 @@ const SECTOR_BYTES: usize = 512;
 #[derive(Default)]
 pub(crate) struct Model {
     inodes: Vec<Inode>,
-    /// As processes see them, and as they are safe.
-    names: BTreeMap<String, usize>,
-    safe_names: BTreeMap<String, usize>,
-    /// All that the names were since.
-    unsafe_names: Vec<BTreeMap<String, usize>>,
+    /// The names in each folder, by its own.
+    folders: BTreeMap<String, Names>,
     handles: HashMap<u32, Opened>,
 }
 
-#[derive(Clone, Copy)]
+/// The names in a folder: whole ones, as the journal has them.
+#[derive(Default)]
+struct Names {
+    /// As processes see them, and as they are safe.
+    now: BTreeMap<String, usize>,
+    safe: BTreeMap<String, usize>,
+    /// All that they were since.
+    since: Vec<BTreeMap<String, usize>>,
+}
+
+#[derive(Clone)]
 struct Opened {
-    /// None: the folder.
-    inode: Option<usize>,
+    of: Of,
     /// What was unsafe when a sync began.
     syncing: usize,
+}
+
+#[derive(Clone)]
+enum Of {
+    Inode(usize),
+    Folder(String),
+}
+
+/// The folder that a name is in.
+fn folder_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 #[derive(Default)]
@@ -83,30 +102,35 @@ impl Model {
     pub(crate) fn apply(&mut self, record: &Record) {
         match record {
             Record::Begun => self.handles.clear(),
-            Record::Opened { handle, name, .. } if name.is_empty() => {
-                self.handles.insert(*handle, Opened { inode: None, syncing: 0 });
+            Record::OpenedFolder { handle, name } => {
+                self.folders.entry(name.clone()).or_default();
+                self.handles.insert(*handle, Opened { of: Of::Folder(name.clone()), syncing: 0 });
             }
             Record::Opened { handle, is_new, name } => {
                 if *is_new {
                     self.inodes.push(Inode::default());
-                    let inode = self.inodes.len() - 1;
-                    self.rename(|names| {
-                        names.insert(name.clone(), inode);
+                    self.give(name, self.inodes.len() - 1);
+                }
+                let inode = self.inode_of(name);
+                let inode = inode.unwrap_or_else(|| panic!("{name} was made before the journal"));
+                self.handles.insert(*handle, Opened { of: Of::Inode(inode), syncing: 0 });
+            }
+            Record::Unlinked { name } => self.take(name),
+            // A socket is made by `bind`, of which the journal has nothing.
+            Record::Renamed { from, to } => {
+                if let Some(inode) = self.inode_of(from) {
+                    let names = self.folders.entry(folder_of(from).to_owned()).or_default();
+                    assert_eq!(folder_of(from), folder_of(to), "nothing is moved");
+                    names.change(|names| {
+                        names.remove(from);
+                        names.insert(to.clone(), inode);
                     });
                 }
-                let inode = self.names.get(name).copied();
-                assert!(inode.is_some(), "{name} was made before the journal began");
-                self.handles.insert(*handle, Opened { inode, syncing: 0 });
             }
-            Record::Unlinked { name } => self.rename(|names| {
-                names.remove(name);
-            }),
-            Record::Renamed { from, to } => self.rename(|names| {
-                // A socket is made by `bind`, of which the journal has nothing.
-                if let Some(inode) = names.remove(from) {
-                    names.insert(to.clone(), inode);
-                }
-            }),
+            Record::Linked { from, to } => {
+                let inode = self.inode_of(from).expect("it was there");
+                self.give(to, inode);
+            }
             Record::Wrote { handle, at, bytes } => {
                 self.change(*handle, Change::Write { at: *at, bytes: bytes.clone() });
             }
@@ -114,41 +138,66 @@ impl Model {
                 self.change(*handle, Change::Truncate { bytes: *bytes });
             }
             Record::SyncBegan { handle } => {
-                let opened = self.handles[handle];
-                let syncing = match opened.inode {
-                    Some(inode) => self.inodes[inode].unsafe_changes.len(),
-                    None => self.unsafe_names.len(),
+                let opened = self.handles.get_mut(handle).expect("it was opened");
+                opened.syncing = match &opened.of {
+                    Of::Inode(inode) => self.inodes[*inode].unsafe_changes.len(),
+                    Of::Folder(name) => self.folders[name].since.len(),
                 };
-                self.handles.insert(*handle, Opened { syncing, ..opened });
             }
             Record::SyncEnded { handle } => {
-                let Opened { inode, syncing } = self.handles[handle];
-                let Some(inode) = inode else {
-                    if let Some(last) = self.unsafe_names.drain(..syncing).next_back() {
-                        self.safe_names = last;
+                let Opened { of, syncing } = &self.handles[handle];
+                match of {
+                    Of::Folder(name) => {
+                        let names = self.folders.get_mut(name).expect("it was opened");
+                        if let Some(last) = names.since.drain(..*syncing).next_back() {
+                            names.safe = last;
+                        }
                     }
-                    return;
-                };
-                let Inode { safe, unsafe_changes } = &mut self.inodes[inode];
-                let count = syncing.min(unsafe_changes.len());
-                unsafe_changes.drain(..count).for_each(|change| change.apply(safe));
+                    Of::Inode(inode) => {
+                        let Inode { safe, unsafe_changes } = &mut self.inodes[*inode];
+                        let count = *syncing.min(&unsafe_changes.len());
+                        unsafe_changes.drain(..count).for_each(|change| change.apply(safe));
+                    }
+                }
             }
             Record::Dropped { handle } => {
-                let Opened { inode, syncing } = self.handles[handle];
-                let inode = &mut self.inodes[inode.expect("a file")];
-                inode.unsafe_changes.drain(..syncing);
+                let Opened { of: Of::Inode(inode), syncing } = &self.handles[handle] else {
+                    panic!("of a file")
+                };
+                self.inodes[*inode].unsafe_changes.drain(..*syncing);
             }
             Record::Noted(_) => {}
         }
     }
 
-    fn rename(&mut self, change: impl FnOnce(&mut BTreeMap<String, usize>)) {
-        change(&mut self.names);
-        self.unsafe_names.push(self.names.clone());
+    fn inode_of(&self, name: &str) -> Option<usize> {
+        self.folders.get(folder_of(name))?.now.get(name).copied()
+    }
+
+    fn give(&mut self, name: &str, inode: usize) {
+        let names = self.folders.entry(folder_of(name).to_owned()).or_default();
+        names.change(|names| {
+            names.insert(name.to_owned(), inode);
+        });
+    }
+
+    fn take(&mut self, name: &str) {
+        let names = self.folders.entry(folder_of(name).to_owned()).or_default();
+        names.change(|names| {
+            names.remove(name);
+        });
+    }
+
+    /// A file that is there and safe before anything is done.
+    pub(crate) fn begin_with(&mut self, name: &str, bytes: Vec<u8>) {
+        self.inodes.push(Inode { safe: bytes, unsafe_changes: Vec::new() });
+        let names = self.folders.entry(folder_of(name).to_owned()).or_default();
+        names.now.insert(name.to_owned(), self.inodes.len() - 1);
+        names.safe = names.now.clone();
     }
 
     fn change(&mut self, handle: u32, change: Change) {
-        let inode = self.handles[&handle].inode.expect("nobody writes a folder");
+        let Of::Inode(inode) = self.handles[&handle].of else { panic!("nobody writes a folder") };
         self.inodes[inode].unsafe_changes.push(change);
     }
 
@@ -156,17 +205,30 @@ impl Model {
     pub(crate) fn cut(&self, cut: Cut, draws: &mut Draws, folder: &Path) {
         let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder).unwrap();
-        let names = match cut {
-            Cut::Keep => &self.names,
-            Cut::Drop => &self.safe_names,
-            Cut::Tear => match draws.below(self.unsafe_names.len() + 1) {
-                0 => &self.safe_names,
-                at => &self.unsafe_names[at - 1],
-            },
-        };
-        for (name, inode) in names {
-            fs::write(folder.join(name), self.inodes[*inode].after(cut, draws)).unwrap();
+        // A file that has two names is one.
+        let mut files: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
+        for (name, Names { now, safe, since }) in &self.folders {
+            fs::create_dir_all(folder.join(name)).unwrap();
+            let names = match cut {
+                Cut::Keep => now,
+                Cut::Drop => safe,
+                Cut::Tear => match draws.below(since.len() + 1) {
+                    0 => safe,
+                    at => &since[at - 1],
+                },
+            };
+            for (name, inode) in names {
+                let after = || self.inodes[*inode].after(cut, draws);
+                fs::write(folder.join(name), files.entry(*inode).or_insert_with(after)).unwrap();
+            }
         }
+    }
+}
+
+impl Names {
+    fn change(&mut self, change: impl FnOnce(&mut BTreeMap<String, usize>)) {
+        change(&mut self.now);
+        self.since.push(self.now.clone());
     }
 }
 

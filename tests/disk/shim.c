@@ -1,7 +1,8 @@
 /*
  * A disk that can be looked at and made to fail: loaded into the server by LD_PRELOAD.
  *
- *   SHIM_DIR      the folder whose files are watched, as an absolute path without links
+ *   SHIM_DIR      the folder whose files are watched, and those of folders in it, as an absolute path
+ *                 without links
  *   SHIM_JOURNAL  where all that is done to them is written down, in one order; others may append
  *                 records of their own ('A') to it, in one write each
  *   SHIM_RULES    a file of rules, one a line, read anew at each call:  OP[@SUFFIX]:NTH:WHAT[:TIMES]
@@ -22,8 +23,8 @@
  * the journal knows.
  *
  * What is not modelled: -shm and what is mapped (a log is read anew after a crash); dup, sendfile,
- * fallocate, O_DIRECT, writev; several processes at once; links; a sync that one file's writes get
- * from another file's. After `drop` the process still reads what it wrote, as on ext4. That a drive
+ * fallocate, O_DIRECT, writev; several processes at once; symbolic links; a sync that one file's
+ * writes get from another file's. After `drop` the process still reads what it wrote, as on ext4. That a drive
  * alters what it was not asked to write is not this file's subject, but that of `rot.rs`.
  *
  * Invariant: a record is written while the call that it tells of is made, under one lock, so its
@@ -40,6 +41,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -182,7 +184,9 @@ static int opened(const char *path, int flags, mode_t mode) {
     if (is_ours && fd >= 0) {
       files[fd] = (struct file){.handle = ++handles};
       strcpy(files[fd].path, path);
-      put('O', handles, (uint64_t)is_new, path, strlen(path));
+      struct stat stat;
+      int is_folder = !fstat(fd, &stat) && S_ISDIR(stat.st_mode);
+      put('O', handles, is_folder ? 2 : (uint64_t)is_new, path, strlen(path));
       if (flags & O_TRUNC) put('T', handles, 0, 0, 0);
     }
   }
@@ -313,15 +317,30 @@ int unlink(const char *path) {
   return done;
 }
 
+/* Tells of two names of a file, both of them in the folder. */
+static void put_both(char kind, const char *from, const char *to) {
+  if (!is_watched(from) || !is_watched(to)) return;
+  char both[2 * PATH_BYTES];
+  int bytes = snprintf(both, sizeof both, "%s%c%s", from, 0, to);
+  put(kind, 0, 0, both, (size_t)bytes);
+}
+
 int rename(const char *from, const char *to) {
   pthread_mutex_lock(&lock);
   begin();
   int done = (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
-  if (done == 0 && is_watched(from) && is_watched(to)) {
-    char both[2 * PATH_BYTES];
-    int bytes = snprintf(both, sizeof both, "%s%c%s", from, 0, to);
-    put('R', 0, 0, both, (size_t)bytes);
-  }
+  if (done == 0) put_both('R', from, to);
   pthread_mutex_unlock(&lock);
   return done;
 }
+
+int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
+  pthread_mutex_lock(&lock);
+  begin();
+  int done = (int)syscall(SYS_linkat, from_fd, from, to_fd, to, flags);
+  if (done == 0) put_both('L', from, to);
+  pthread_mutex_unlock(&lock);
+  return done;
+}
+
+int link(const char *from, const char *to) { return linkat(AT_FDCWD, from, AT_FDCWD, to, 0); }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -31,6 +31,15 @@ fn library() -> &'static Path {
     })
 }
 
+/// The layer of a process, by its environment.
+fn layer<'a>(watched: &'a Path, rules: &'a Path) -> [(&'a str, &'a OsStr); 3] {
+    [
+        ("LD_PRELOAD", library().as_os_str()),
+        ("SHIM_DIR", watched.as_os_str()),
+        ("SHIM_RULES", rules.as_os_str()),
+    ]
+}
+
 /// A folder for a store, for the journal of its files and for rules; it goes when the test ends.
 pub(crate) struct Disk {
     root: PathBuf,
@@ -51,9 +60,19 @@ impl Disk {
         Self { root, scratch }
     }
 
-    /// The store's folder.
+    /// The folder that is watched.
+    pub(crate) fn watched(&self) -> PathBuf {
+        self.root.join("disk")
+    }
+
+    /// The store's folder in it.
     pub(crate) fn store(&self) -> PathBuf {
-        self.root.join("store")
+        self.watched().join("store")
+    }
+
+    /// A file that is not watched.
+    pub(crate) fn elsewhere(&self, name: &str) -> PathBuf {
+        self.root.join(name)
     }
 
     /// Another folder, which may not be there yet.
@@ -83,17 +102,29 @@ impl Disk {
     }
 
     fn start(&self, settings: &[&str], env: &[(&str, &OsStr)]) -> Server {
-        let (store, rules) = (self.store(), self.root.join("rules"));
-        let path = format!("store.path={}", store.display());
+        let path = self.path();
         let mut all = vec![&*path, "shards=2", "limits.publish_per_s=0", "limits.join_per_s=0"];
         all.extend(settings);
-        let mut layer: Vec<(&str, &OsStr)> = vec![
-            ("LD_PRELOAD", library().as_os_str()),
-            ("SHIM_DIR", store.as_os_str()),
-            ("SHIM_RULES", rules.as_os_str()),
-        ];
+        let (watched, rules) = (self.watched(), self.root.join("rules"));
+        let mut layer = layer(&watched, &rules).to_vec();
         layer.extend(env);
         Server::start_in(&all, &layer)
+    }
+
+    /// The setting that names the store.
+    fn path(&self) -> String {
+        format!("store.path={}", self.store().display())
+    }
+
+    /// Runs a command for the store; with `journal`, it keeps one. No server may do so meanwhile.
+    pub(crate) fn run(&self, args: &[&OsStr], journal: bool) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chinwag"));
+        command.env_clear().args(args).args(["--set", &self.path()]);
+        if journal {
+            let (watched, rules) = (self.watched(), self.root.join("rules"));
+            command.envs(layer(&watched, &rules)).env("SHIM_JOURNAL", self.journal());
+        }
+        command.output().unwrap()
     }
 
     /// Where a client says what it was told: its place in the journal is after that.
@@ -103,7 +134,7 @@ impl Disk {
 
     /// All that was done so far.
     pub(crate) fn read_journal(&self) -> Vec<journal::Record> {
-        journal::read(&fs::read(self.journal()).unwrap(), &self.store())
+        journal::read(&fs::read(self.journal()).unwrap(), &self.watched())
     }
 }
 

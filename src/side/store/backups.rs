@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::copy::Copier;
+use super::copy::{Copier, PARTIAL};
 use super::disk::{FILE, sync_folder};
 use super::error::StoreError;
 use super::space::free_bytes;
@@ -152,7 +152,6 @@ fn make_folder(folder: &Path) -> Result<(), StoreError> {
 
 const BEGIN: &str = "chat-";
 const END: &str = ".db";
-const PARTIAL: &str = ".partial";
 
 /// What a backup is called that is begun then: `chat-20261128T193000Z.db`.
 fn name_of(unix_ms: u64) -> String {
@@ -175,6 +174,14 @@ fn time_of(name: &str) -> Option<u64> {
         }
     }
     (name_of(from * 1_000) == name).then_some(from * 1_000)
+}
+
+/// Whether it is a backup that is not whole, or something that SQLite had beside one.
+fn is_partial(name: &str) -> bool {
+    ["", "-journal", "-wal", "-shm"].iter().any(|end| {
+        let whole = name.strip_suffix(end).and_then(|name| name.strip_suffix(PARTIAL));
+        whole.and_then(time_of).is_some()
+    })
 }
 
 /// What was made before, by the names in a folder.
@@ -203,7 +210,7 @@ impl Found {
             }
             if time_of(&name).is_some() {
                 found.names.push(name);
-            } else if name.strip_suffix(PARTIAL).and_then(time_of).is_some() {
+            } else if is_partial(&name) {
                 found.partials.push(name);
             }
         }
@@ -266,15 +273,18 @@ mod tests {
         for day in [3, 1, 2] {
             fs::write(folder.0.join(of(day)), "").unwrap();
         }
-        fs::write(folder.0.join(of(4) + ".partial"), "").unwrap();
+        for end in ["", "-journal"] {
+            fs::write(folder.0.join(of(4) + ".partial" + end), "").unwrap();
+        }
         for others in ["chinwag-20200101T000000Z.db", "chat-monday.db", "chat.db", "x.partial"] {
             fs::write(folder.0.join(others), "").unwrap();
         }
         fs::create_dir(folder.0.join("chat-20200101T000000Z.db")).unwrap();
         std::os::unix::fs::symlink("/etc", folder.0.join("chat-20200102T000000Z.db")).unwrap();
-        let found = Found::look(&folder.0).unwrap();
+        let mut found = Found::look(&folder.0).unwrap();
         assert_eq!(found.names, [of(1), of(2), of(3)]);
-        assert_eq!(found.partials, [of(4) + ".partial"]);
+        found.partials.sort_unstable();
+        assert_eq!(found.partials, [of(4) + ".partial", of(4) + ".partial-journal"]);
         assert_eq!(found.newest_ms(u64::MAX), Some(NOW_MS + 3 * DAY_MS));
         assert_eq!(found.newest_ms(NOW_MS + 3 * DAY_MS - 1), Some(NOW_MS + 2 * DAY_MS));
         assert_eq!(found.newest_ms(NOW_MS), None);

@@ -38,6 +38,9 @@ use super::stats::StoreStats;
 /// How many pages are copied before whoever writes may go on: 256 KiB, less than a millisecond.
 pub(super) const PAGES_PER_STEP: c_int = 64;
 
+/// The end of a copy's name before it is whole.
+pub(super) const PARTIAL: &str = ".partial";
+
 /// A copy that the writer is asked for.
 pub(super) struct Request {
     /// Its name.
@@ -103,9 +106,9 @@ impl Partial {
     /// If it cannot be made.
     pub(super) fn begin(name: &Path) -> Result<(Self, Connection), StoreError> {
         let mut file = name.as_os_str().to_owned();
-        file.push(".partial");
+        file.push(PARTIAL);
         let partial = Self { name: name.to_owned(), file: file.into() };
-        // One that a power cut has left.
+        // One that a power cut has left. What SQLite had beside it goes with the first write.
         remove_if_there(&partial.file)?;
         // Nobody else may read it, whatever the folder allows.
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial.file)?;
