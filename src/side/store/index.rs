@@ -66,7 +66,7 @@ const LOOK_ROOMS: u32 = 1_000;
 
 /// How long the indexer waits once it has been told of something, so that more of it comes
 /// together.
-const GATHER: Duration = Duration::from_millis(300);
+const GATHER: Duration = Duration::from_secs(1);
 
 /// How long it waits after a failure of the disk.
 const PAUSE: Duration = Duration::from_secs(10);

@@ -7,8 +7,8 @@
 //!   "store-backup"    see `backups`
 //! ```
 //!
-//! They meet the shards in a mesh of their own, whose last ports are theirs. There is no timer for
-//! commits: while one is under way, the next batch gathers in the rings.
+//! They meet the shards in a mesh of their own, whose last ports are theirs. While a commit is under
+//! way, the next batch gathers in the rings; `pace` says when it is written.
 //!
 //! When a commit fails, its batch stays, and nothing more is taken until it is written: rings fill,
 //! and shards refuse. It is tried again each second, as `faults` says.

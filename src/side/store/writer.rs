@@ -6,8 +6,7 @@
 //!   Read ───> for a reader, when the batch is kept
 //! ```
 //!
-//! A batch is one transaction, and there is no timer: while one is written the next one gathers. A
-//! message costs one row, and no index is written for it.
+//! A batch is one transaction. A message costs one row, and no index is written for it.
 //!
 //! Invariants:
 //!
