@@ -463,7 +463,7 @@ impl Client {
             }
         }
         let member = self.link.as_ref().and_then(|link| link.member(topic));
-        let heard = member.map_or(0, |member| member.last);
+        let heard = member.map(|member| (member.epoch.clone(), member.last)).unwrap_or_default();
         let ask = Ask::History { before, after, limit, heard };
         self.push(mouth, topic, "history", &Payload::Json(payload), Some(ask));
     }

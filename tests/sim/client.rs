@@ -118,8 +118,9 @@ pub(crate) enum Ask {
         before: Option<u64>,
         after: Option<u64>,
         limit: Option<u64>,
-        /// The last message that had been heard by then.
-        heard: u64,
+        /// The last message that had been heard by then, and in which epoch: it may turn before
+        /// the answer.
+        heard: (String, u64),
     },
     Echo(Payload),
     Heartbeat,
