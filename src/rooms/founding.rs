@@ -105,6 +105,10 @@ impl Rooms {
             return founding.waiting.push((creator, THERE));
         }
         if registered.has_begun() || !registered.is_deserted() {
+            if registered.room.members_count() == 0 {
+                // Its log may have had it, or others may have spoken: then nothing here has told.
+                self.list(key);
+            }
             self.answer_created(cx, members, key, creator, THERE);
             // It may be kept, and have nothing in memory.
             return self.remove_if_deserted(cx, key);
@@ -203,7 +207,7 @@ mod tests {
     use super::*;
     use crate::directory::{Directory, Scope};
     use crate::link::ids::Receipt;
-    use crate::link::log::{FromLog, ListedRoom, Opening};
+    use crate::link::log::{FromLog, ListedRoom, Marks, Opened, Opening};
     use crate::link::record::{Received, ToHome, read};
     use crate::rooms::tests::{Home, conn};
 
@@ -343,6 +347,28 @@ mod tests {
             assert_eq!(error["retry_ms"].as_u64().unwrap_or_default(), u64::from(retry));
             assert!(error["message"].is_string());
         }
+    }
+
+    /// A log that has kept something of each room.
+    struct KeptLog;
+
+    impl Log for KeptLog {
+        fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Opening {
+            let top = Marks { offset: 3, change: 0 };
+            Opening::Kept(Opened { epoch: 5, top, ..Opened::default() })
+        }
+        fn append(&mut self, _: Append<'_>) -> Appended {
+            Appended::Kept
+        }
+        fn close(&mut self, _: RoomKey) {}
+    }
+
+    #[test]
+    fn a_room_that_its_log_has_is_listed_whoever_asks_for_it() {
+        let (mut home, mut directory) = (Home::with_log(KeptLog), Directory::default());
+        home.hear(1, ToHome::Create { conn: conn(1), topic: "room:tea", title: "Tea" });
+        home.with(|rooms, cx, _| rooms.send_listings(cx, &mut directory));
+        assert_eq!(directory.page(None, 10, &Scope::all()).0.len(), 1);
     }
 
     #[test]
