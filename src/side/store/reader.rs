@@ -169,7 +169,9 @@ impl Reader {
         // One look, whatever is written meanwhile.
         let look = self.conn.unchecked_transaction()?;
         let top = top_of(&look, id)?;
-        let founded = with_room(&look, id, |room| (room.founded != 0).then(|| room.title.into()))?;
+        let (founded, floor) = with_room(&look, id, |room| {
+            ((room.founded != 0).then(|| room.title.into()), room.floor.cast_unsigned())
+        })?;
         let (epoch, lineage) = epochs(&look, id)?;
         let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3");
         let mut statement = look.prepare_cached(sql)?;
@@ -177,10 +179,14 @@ impl Reader {
         let mut rows = statement.query(range)?;
         let mut pieces = Pieces::default();
         // Not beyond the first one: what lies there is another room's, and may be damaged.
-        while pieces.len() < top.offset {
+        while pieces.len() < top.offset.saturating_sub(floor) {
             let row = match rows.next().map_err(StoreError::from) {
                 Ok(Some(row)) => row,
-                Ok(None) => break,
+                Ok(None) => {
+                    // Offsets have no gap: what is not there is hidden by damage of its page.
+                    self.damaged += u64::from(pieces.len() < u64::from(bounds.messages));
+                    break;
+                }
                 Err(error) if error.cause() == Cause::Corrupt => {
                     self.damaged += 1;
                     break;
@@ -193,8 +199,11 @@ impl Reader {
                 self.damaged += 1;
                 break;
             };
-            let next = top.offset - pieces.len();
-            if offset_of(message.id) != next || !pieces.push(&message, bounds.bytes) {
+            if offset_of(message.id) != top.offset - pieces.len() {
+                self.damaged += 1;
+                break;
+            }
+            if !pieces.push(&message, bounds.bytes) {
                 break;
             }
         }
@@ -250,6 +259,8 @@ impl Reader {
                 begin = offset;
             }
             let next = if is_newest { begin - pieces.len() } else { begin + pieces.len() };
+            // Behind what was let go of offsets have no gap.
+            self.damaged += u64::from(offset != next);
             let is_one_more = offset == next && pieces.len() < u64::from(count);
             if !is_one_more || !pieces.push(&message, bytes) {
                 more = true;

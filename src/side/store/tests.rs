@@ -616,6 +616,31 @@ fn what_changes_a_row_of_a_room_changes_its_checksum() {
 }
 
 #[test]
+fn a_message_that_is_missing_is_told_and_one_that_was_let_go_of_is_not() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    home.open(1, 50);
+    home.say(1, 0, &["\"a\"", "\"b\"", "\"c\"", "\"d\"", "\"e\""]);
+    let keep = Keep { messages: 4, ..Keep::default() };
+    Retention::new(keep, 60).step(home.writer.conn(), 0, 0).unwrap();
+    let id = home.open(1, 51);
+    assert_eq!(bodies(&load(&mut reader, id)).len(), 4);
+    let few = TailBounds { messages: 2, ..TAIL };
+    assert_eq!(bodies(&reader.load(id.unwrap(), few).unwrap().found().opened()).len(), 2);
+    assert_eq!(reader.take_damaged(), 0);
+    for (offset, left) in [(2, 3), (4, 1)] {
+        meddle(&folder.file(), &format!("DELETE FROM message WHERE id = {}", id_of(1, offset)));
+        assert_eq!(bodies(&load(&mut reader, id)).len(), left);
+        assert_eq!(reader.take_damaged(), 1, "{offset}");
+    }
+    let wanted = Wanted { after: 0, upto: 5, part: Part::Oldest, messages: 9, bytes: 1_000 };
+    let page = reader.read(id.unwrap(), wanted).unwrap();
+    assert_eq!((page.run().stretch().messages.len(), page.run().more), (1, true));
+    assert_eq!(reader.take_damaged(), 1);
+}
+
+#[test]
 fn a_read_that_does_not_end_is_ended() {
     let folder = Folder::new();
     let (disk, _writer) = folder.open();
