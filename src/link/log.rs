@@ -232,8 +232,8 @@ pub struct Sought<'a> {
 pub struct Hits {
     /// The offset of each, when it was accepted, in milliseconds of Unix time, and what it says.
     pub messages: Vec<(u64, u64, SaidText)>,
-    /// Whether there may be more before the last of them.
-    pub more: bool,
+    /// Before which offset there may be more.
+    pub more_before: Option<u64>,
 }
 
 /// Why an entry was refused, or something could not be read.

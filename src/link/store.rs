@@ -168,7 +168,7 @@ records! {
         /// Messages that were read.
         130 Read { number: u64, run: Run<'a> }
         /// Messages that were found: see [`push_hit`].
-        132 Found { number: u64, more: bool, hits: &'a [u8] }
+        132 Found { number: u64, more_before: u64, hits: &'a [u8] }
         /// They cannot be read now: the disk does not give them, or it would take too long.
         131 NotRead { number: u64, is_late: bool }
         /// Messages of a room up to this offset have been let go of.
@@ -233,13 +233,13 @@ pub(crate) fn push_hit(hits: &mut Vec<u8>, offset: u64, at_ms: u64, said: Said<'
 }
 
 /// [`Hits`] with a memory of their own.
-pub(crate) fn read_hits(mut record: &[u8], more: bool) -> Hits {
+pub(crate) fn read_hits(mut record: &[u8], more_before: u64) -> Hits {
     let mut messages = Vec::new();
     while !record.is_empty() {
         let (offset, at_ms) = (u64::take(&mut record), u64::take(&mut record));
         messages.push((offset, at_ms, SaidText::new(Said::take(&mut record))));
     }
-    Hits { messages, more }
+    Hits { messages, more_before: (more_before > 0).then_some(more_before) }
 }
 
 fn read_messages(mut record: &[u8]) -> Vec<(u64, SaidText)> {
@@ -419,9 +419,9 @@ mod tests {
         let mut hits = Vec::new();
         push_hit(&mut hits, 7, 9, said);
         push_hit(&mut hits, 3, 8, bare);
-        check(FromStore::Found { number: 4, more: true, hits: &hits }, &mut Vec::new());
+        check(FromStore::Found { number: 4, more_before: 9, hits: &hits }, &mut Vec::new());
         let messages = vec![(7, 9, SaidText::new(said)), (3, 8, SaidText::new(bare))];
-        assert_eq!(read_hits(&hits, true), Hits { messages, more: true });
+        assert_eq!(read_hits(&hits, 9), Hits { messages, more_before: Some(9) });
         let (mut lineage, mut tail) = (Vec::new(), Vec::new());
         Found::push_epoch(&mut lineage, 5, top);
         Found::push_message(&mut tail, 9, said);

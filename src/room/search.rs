@@ -52,7 +52,8 @@ impl Room {
             (from.is_none() || user.and_then(json::string) == from)
                 && body.and_then(json::string).is_some_and(|body| words.are_in(&body))
         };
-        let (mut count, mut looked_at, mut more) = (0, 0, false);
+        let (mut count, mut looked_at) = (0, 0);
+        let (mut last, mut more_before) = (None, None);
         out.extend_from_slice(b"{\"messages\":[");
         let begin = out.len();
         for message in self.history().newest_before(before.unwrap_or(u64::MAX)) {
@@ -61,16 +62,17 @@ impl Room {
                 continue;
             }
             if count == limit || out.len() - begin + message.len() > bytes_max && count > 0 {
-                more = true;
+                more_before = last.map(offset_of);
                 break;
             }
             if count > 0 {
                 out.push(b',');
             }
             out.extend_from_slice(message);
+            last = Some(text(message));
             count += 1;
         }
-        push_end(out, more);
+        push_end(out, more_before);
         looked_at
     }
 
@@ -83,12 +85,22 @@ impl Room {
             self.push_read(out, *offset, *at_ms, said.said());
         }
         out.pop_if(|last| *last == b',');
-        push_end(out, hits.more);
+        push_end(out, hits.more_before);
     }
 }
 
-fn push_end(out: &mut Vec<u8>, more: bool) {
-    out.extend_from_slice(if more { b"],\"more\":true}" } else { b"],\"more\":false}" });
+/// Ends an answer, with before which offset to go on, if there may be more.
+fn push_end(out: &mut Vec<u8>, more_before: Option<u64>) {
+    let Some(before) = more_before else { return out.extend_from_slice(b"],\"more\":false}") };
+    out.extend_from_slice(b"],\"before\":");
+    json::push_unsigned(out, before);
+    out.extend_from_slice(b",\"more\":true}");
+}
+
+/// The offset of a message as it is told.
+fn offset_of(message: &str) -> u64 {
+    let [offset] = json::fields(message, ["offset"]);
+    offset.and_then(|offset| offset.parse().ok()).expect("a message has an offset")
 }
 
 #[cfg(test)]

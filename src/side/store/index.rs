@@ -271,7 +271,11 @@ impl Indexer {
     }
 
     /// Looks for rooms that the index is behind in, some at a time.
-    fn look(&mut self, index: &mut Connection, stop: &AtomicBool) -> Result<(), StoreError> {
+    pub(super) fn look(
+        &mut self,
+        index: &mut Connection,
+        stop: &AtomicBool,
+    ) -> Result<(), StoreError> {
         let Some(first) = self.next_room else { return Ok(()) };
         let mut rooms = Vec::new();
         {

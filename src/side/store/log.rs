@@ -255,9 +255,9 @@ impl StoreLog {
                 let (room, ticket) = self.reading.remove(&number)?;
                 return Some(LogAnswer::Read { room, ticket, stretch: run.stretch() });
             }
-            FromStore::Found { number, more, hits } => {
+            FromStore::Found { number, more_before, hits } => {
                 let (room, ticket) = self.reading.remove(&number)?;
-                return Some(LogAnswer::Found { room, ticket, hits: read_hits(hits, more) });
+                return Some(LogAnswer::Found { room, ticket, hits: read_hits(hits, more_before) });
             }
             FromStore::NotRead { number, is_late } => {
                 let (room, ticket) = self.reading.remove(&number)?;

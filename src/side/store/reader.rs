@@ -272,7 +272,8 @@ impl Reader {
         Ok(Page { first, more, messages })
     }
 
-    /// Looks for messages of a room, the newest first. None, if there is no whole index now.
+    /// Looks for messages of a room, the newest first; and before which offset there may be more, 0
+    /// if there is none. None, if there is no whole index now.
     ///
     /// # Errors
     ///
@@ -281,7 +282,7 @@ impl Reader {
         &mut self,
         id: u32,
         sought: Sought<'_>,
-    ) -> Result<Option<(Vec<u8>, bool)>, StoreError> {
+    ) -> Result<Option<(Vec<u8>, u64)>, StoreError> {
         self.begin();
         let Sought { query, from, before, messages, bytes } = sought;
         let (mut hits, mut count) = (Vec::new(), 0);
@@ -302,17 +303,17 @@ impl Reader {
                     continue;
                 }
                 if count == messages || hits.len() > bytes {
-                    return Ok(Some((hits, true)));
+                    return Ok(Some((hits, offset_of(*hit) + 1)));
                 }
                 push_hit(&mut hits, offset_of(message.id), message.at_ms, message.said);
                 count += 1;
             }
             match found.last() {
                 Some(oldest) if found.len() == FIND_STEP as usize => last = offset_of(*oldest) - 1,
-                _ => return Ok(Some((hits, false))),
+                _ => return Ok(Some((hits, 0))),
             }
         }
-        Ok(Some((hits, true)))
+        Ok(Some((hits, last + 1)))
     }
 
     /// Appends some of the rooms behind an id that `is_wanted` names to a list. Returns behind

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -19,9 +19,9 @@ use super::schema;
 use super::writer::{Asked, Question, Writer};
 use crate::base::arena::Key;
 use crate::link::ids::RoomKey;
-use crate::link::log::{Marks, Opened, Part, Said, SaidText, Stretch, Wanted};
+use crate::link::log::{Marks, Opened, Part, Said, SaidText, Sought, Stretch, Wanted};
 use crate::link::record::Field;
-use crate::link::store::ToStore;
+use crate::link::store::{ToStore, read_hits};
 
 const TAIL: TailBounds = TailBounds { messages: 1_000, bytes: 512 * 1_024 };
 
@@ -330,6 +330,33 @@ fn what_cannot_be_read_in_time_is_left_out_and_the_rest_is_told() {
             Ok(())
         });
     }
+}
+
+#[test]
+fn a_search_that_passes_over_many_names_where_it_goes_on() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 50);
+    home.say(1, 0, &vec!["\"tea\""; 5_000]);
+    let mut indexer = disk.indexer(Arc::default()).unwrap();
+    let mut index = indexer.open().unwrap();
+    for _ in 0..2 {
+        indexer.look(&mut index, &AtomicBool::new(false)).unwrap();
+    }
+    let mut reader = disk.reader().unwrap();
+    let mut find = |from, before| {
+        let sought = Sought { query: "tea", from, before, messages: 2, bytes: 10_000 };
+        let (hits, more_before) = reader.find(1, sought).unwrap().expect("the index is whole");
+        (read_hits(&hits, more_before).messages.len(), more_before)
+    };
+    assert_eq!(find(None, u64::MAX), (2, 4_999));
+    assert_eq!(find(None, 4_999), (2, 4_997));
+    assert_eq!(find(None, 3), (2, 0));
+    // Nobody is called so.
+    let (count, before) = find(Some("x"), u64::MAX);
+    assert!(count == 0 && (1..5_000).contains(&before), "{before}");
+    assert_eq!(find(Some("x"), before), (0, 0));
 }
 
 #[test]

@@ -491,7 +491,7 @@ impl WriterThread {
                     self.send(shard, FromStore::Read { number, run: Run::default() });
                 }
                 (None, LoadPart::Words(_)) => {
-                    self.send(shard, FromStore::Found { number, more: false, hits: &[] });
+                    self.send(shard, FromStore::Found { number, more_before: 0, hits: &[] });
                 }
                 (Some(id), part) => {
                     let readers = u32::from(self.readers);
@@ -813,8 +813,9 @@ impl ReaderThread {
             }
             LoadPart::Words(sought) => {
                 match &self.reader.find(id, sought) {
-                    Ok(Some((hits, more))) => {
-                        FromStore::Found { number, more: *more, hits }.put(record);
+                    Ok(Some((hits, more_before))) => {
+                        let more_before = *more_before;
+                        FromStore::Found { number, more_before, hits }.put(record);
                     }
                     // The index is not whole yet.
                     Ok(None) => FromStore::NotRead { number, is_late: true }.put(record),
