@@ -53,7 +53,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "drain_s",
         kind: number(0, 3_600, S, Slot::U64(|c| &mut c.drain_s)),
-        doc: "How long a stop may take; the clients' closing, and so their reconnecting, is spread over it.",
+        doc: "Over how long a stop spreads the clients' closing, and so their reconnecting. Who does not answer is given some 2 s more.",
     },
     Key {
         name: "echo",
@@ -96,7 +96,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "auth.public_key_file",
         kind: Kind::KeyFiles(|c| &mut c.auth.public_keys),
-        doc: "Public keys in PEM, for the other algorithms. `KID=FILE` serves the tokens that name the key, `FILE` all.",
+        doc: "Public keys in PEM, for the other algorithms. `KID=FILE` serves the tokens that name the key, `FILE` all; relative to the working directory.",
     },
     Key {
         name: "auth.audience",
