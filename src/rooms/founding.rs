@@ -207,7 +207,7 @@ mod tests {
     use super::*;
     use crate::directory::{Directory, Scope};
     use crate::link::ids::Receipt;
-    use crate::link::log::{FromLog, ListedRoom, Marks, Opened, Opening};
+    use crate::link::log::{FromLog, ListedRoom, Marks, Opened, Opening, Said, SaidText};
     use crate::link::record::{Received, ToHome, read};
     use crate::rooms::tests::{Home, conn};
 
@@ -355,7 +355,9 @@ mod tests {
     impl Log for KeptLog {
         fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Opening {
             let top = Marks { offset: 3, change: 0 };
-            Opening::Kept(Opened { epoch: 5, top, ..Opened::default() })
+            let said = Said { user: "u", name: "U", body: "\"hi\"", key: None, reply_to: None };
+            let tail = vec![(7, SaidText::new(said))];
+            Opening::Kept(Opened { epoch: 5, top, tail, ..Opened::default() })
         }
         fn append(&mut self, _: Append<'_>) -> Appended {
             Appended::Kept
