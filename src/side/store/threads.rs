@@ -7,8 +7,8 @@
 //!   "store-backup"    see `backups`
 //! ```
 //!
-//! They meet the shards in a mesh of their own, whose last ports are theirs. While a commit is under
-//! way, the next batch gathers in the rings; `pace` says when it is written.
+//! They meet the shards in a mesh of their own, whose last ports are theirs. While a commit is
+//! under way, the next batch gathers in the rings; `pace` says when it is written.
 //!
 //! When a commit fails, its batch stays, and nothing more is taken until it is written: rings fill,
 //! and shards refuse. It is tried again each second, as `faults` says.
@@ -362,8 +362,8 @@ impl WriterThread {
         true
     }
 
-    /// Does what is most urgent while all is well: what was said, then what is to be let go of, then
-    /// the file.
+    /// Does what is most urgent while all is well: what was said, then what is to be let go of,
+    /// then the file.
     fn work(&mut self, is_last: bool) -> Next {
         self.sync_if_due();
         if !self.can_write() {
