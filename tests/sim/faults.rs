@@ -99,6 +99,8 @@ pub(crate) enum Bug {
     ReuseOffset,
     /// A log reads a room as it was before, and has less than its reader.
     ReadTooEarly,
+    /// A log leaves out a room when it lists those that it keeps.
+    ListTooFew,
     /// A recovery has a gap: memory has moved on while the older part was read.
     GapInRecovery,
     /// A publisher is answered before its message reaches it.

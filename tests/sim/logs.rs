@@ -9,7 +9,7 @@ use chinwag::link::log::{Append, Appended, Log, MemoryLog, Opening, Read, Why};
 
 use crate::draws::Draws;
 use crate::faults::Bug;
-use crate::pretend_log::{LogDefect, PretendLog, Pretends, Told};
+use crate::pretend_log::{LogDefect, PretendLog, Pretends, Room, Told};
 
 /// Which log a run has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,7 @@ impl LogKind {
                 | Bug::GapInRecovery,
             ) => some,
             Some(Bug::SeeUnkept) => Self::SeenIsKept,
+            Some(Bug::ListTooFew) => Self::Store,
             Some(_) => Self::Memory,
             // Of a sequence of its own: what seeds with memory draw is not changed by it.
             None => match Draws::new(seed ^ 0x10_6b00c).below(8) {
@@ -70,6 +71,7 @@ impl SimLog {
             Some(Bug::ReuseOffset) => Some(LogDefect::OffsetReused),
             Some(Bug::ReadTooEarly) => Some(LogDefect::ReadTooEarly),
             Some(Bug::SeeUnkept) => Some(LogDefect::SeenBeforeKept),
+            Some(Bug::ListTooFew) => Some(LogDefect::ListsTooFew),
             _ => None,
         };
         let pretends = match kind {
@@ -115,6 +117,12 @@ impl SimLog {
     /// Whether there is nothing left to do or to say.
     pub(crate) fn is_idle(&self) -> bool {
         self.pretend().is_none_or(PretendLog::is_idle)
+    }
+
+    /// Whether it keeps something of this room, and lists it after a restart.
+    pub(crate) fn lists(&self, topic: &str) -> bool {
+        let is_kept = |log: &PretendLog| log.rooms.get(topic).is_some_and(Room::is_kept);
+        self.pretend().is_some_and(|log| log.pretends() != Pretends::Engine && is_kept(log))
     }
 
     /// Whether it has this room.
@@ -164,6 +172,13 @@ impl Log for SimLog {
         match self {
             Self::Memory(log) => log.append(append),
             Self::Pretend(log) => log.append(append),
+        }
+    }
+
+    fn list(&mut self, after: u64) -> bool {
+        match self {
+            Self::Memory(log) => log.list(after),
+            Self::Pretend(log) => log.list(after),
         }
     }
 

@@ -14,11 +14,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use chinwag::base::arena::Key;
 use chinwag::base::rng::SplitMix64;
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
-    Append, Appended, Entry, FromLog, Judged, Log, Marks, Opened, Opening, Part, Read, SaidText,
-    Stretch, Ticket, Wanted, What, Why,
+    Append, Appended, Entry, FromLog, Judged, ListedRoom, Log, Marks, Opened, Opening, Part, Read,
+    SaidText, Stretch, Ticket, Wanted, What, Why,
 };
 
 /// Defects of a log that the suite must find.
@@ -36,6 +37,8 @@ pub(crate) enum LogDefect {
     ReadsSwapped,
     /// It tells members of what it has not kept.
     SeenBeforeKept,
+    /// It leaves a room out when it lists those that it keeps.
+    ListsTooFew,
 }
 
 /// Which log it pretends to be.
@@ -102,6 +105,8 @@ pub(crate) enum Told {
     Read { ticket: Ticket, stretch: Stretch },
     NotRead { ticket: Ticket, why: Why },
     Turned { epoch: u64, kept: Marks },
+    Listed { rooms: Vec<ListedRoom>, next: Option<u64> },
+    NotListed,
 }
 
 impl Told {
@@ -128,6 +133,9 @@ impl Told {
             Self::Read { ticket, stretch } => FromLog::Read { room, ticket: *ticket, stretch },
             Self::NotRead { ticket, why } => FromLog::NotRead { room, ticket: *ticket, why: *why },
             Self::Turned { epoch, kept } => FromLog::Turned { room, epoch: *epoch, kept: *kept },
+            // Of no room.
+            Self::Listed { rooms, next } => FromLog::Listed { rooms, next: *next },
+            Self::NotListed => FromLog::NotListed,
         }
     }
 }
@@ -157,8 +165,13 @@ pub(crate) struct PretendLog {
     strangers: u64,
     pub(crate) rooms: BTreeMap<String, Room>,
     reads: Vec<Reading>,
+    /// Behind which place rooms are to be listed, if they were asked for.
+    list_after: Option<u64>,
     defect: Option<LogDefect>,
 }
+
+/// How many rooms are listed at a time.
+const LISTED: usize = 2;
 
 impl PretendLog {
     /// One of the logs.
@@ -172,6 +185,7 @@ impl PretendLog {
             strangers: 0,
             rooms: BTreeMap::new(),
             reads: Vec::new(),
+            list_after: None,
             defect,
         }
     }
@@ -202,6 +216,9 @@ impl PretendLog {
 
     /// The next thing that it says, of any room.
     pub(crate) fn next(&mut self) -> Option<(RoomKey, Told)> {
+        if let Some(listed) = self.next_listed() {
+            return Some((Key::from_u64(0), listed));
+        }
         if let Some(read) = self.next_read() {
             return Some(read);
         }
@@ -212,6 +229,29 @@ impl PretendLog {
         let topic = ready[index].0.clone();
         let room = self.rooms.get_mut(&topic)?;
         Some((room.key?, room.said.pop_front()?))
+    }
+
+    /// Rooms that are kept, if they were asked for; late, or not at all.
+    fn next_listed(&mut self) -> Option<Told> {
+        let after = self.list_after?;
+        if self.one_in(3) {
+            return None;
+        }
+        self.list_after = None;
+        if self.is_failing || self.one_in(4) {
+            return Some(Told::NotListed);
+        }
+        let skips = self.defect == Some(LogDefect::ListsTooFew);
+        let after = usize::try_from(after).expect("few");
+        let kept = self.rooms.iter().filter(|(_, room)| room.is_kept()).skip(usize::from(skips));
+        let mut rooms: Vec<_> = kept.skip(after).take(LISTED + 1).collect();
+        let next = (rooms.len() > LISTED).then(|| (after + LISTED) as u64);
+        rooms.truncate(LISTED);
+        let rooms = rooms.into_iter().map(|(topic, room)| ListedRoom {
+            topic: topic.as_str().into(),
+            founded: room.founded.as_deref().map(Box::from),
+        });
+        Some(Told::Listed { rooms: rooms.collect(), next })
     }
 
     /// What was read, of any room that has not turned since without having said so. Mostly none,
@@ -283,7 +323,7 @@ impl PretendLog {
 
     /// Whether there is nothing left to do or to say.
     pub(crate) fn is_idle(&self) -> bool {
-        if !self.reads.is_empty() {
+        if !self.reads.is_empty() || self.list_after.is_some() {
             return false;
         }
         let is_idle = |room: &Room| {
@@ -443,6 +483,7 @@ impl PretendLog {
     /// store has lost some of what it had not kept.
     pub(crate) fn crash(&mut self, is_alone: bool) {
         self.reads.clear();
+        self.list_after = None;
         for topic in self.rooms.keys().cloned().collect::<Vec<_>>() {
             if !self.is_engine() {
                 self.epochs += 1;
@@ -463,6 +504,11 @@ impl PretendLog {
 }
 
 impl Room {
+    /// Whether something of it survives anything.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.durable > 0 || self.founded.is_some()
+    }
+
     /// When a message is accepted: never before the last one.
     fn at_ms(&self, proposed_ms: u64) -> u64 {
         self.entries.last().map_or(proposed_ms, |last| last.at_ms.max(proposed_ms))
@@ -546,7 +592,8 @@ impl Room {
                 LogDefect::AckedBeforeKept
                 | LogDefect::ReadTooEarly
                 | LogDefect::ReadsSwapped
-                | LogDefect::SeenBeforeKept,
+                | LogDefect::SeenBeforeKept
+                | LogDefect::ListsTooFew,
             )
             | None => {}
         }
@@ -613,6 +660,15 @@ impl Log for PretendLog {
         assert!(wanted.after < wanted.upto, "something is read");
         self.reads.push(Reading { room, topic: topic.to_owned(), ticket, wanted, found: None });
         Ok(())
+    }
+
+    fn list(&mut self, after: u64) -> bool {
+        // An engine would list rooms of other nodes, which are not tried yet.
+        if self.is_engine() {
+            return false;
+        }
+        self.list_after = Some(after);
+        true
     }
 
     fn close(&mut self, room: RoomKey) {

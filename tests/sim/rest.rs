@@ -273,6 +273,14 @@ impl World {
             let topic = format!("room:{room}");
             let is_there = self.members(&topic).next().is_some();
             let Some(listing) = lobby.rooms.get(*room) else {
+                let is_kept = self.hosts.iter().any(|host| host.net.log.lists(&topic));
+                // Without memory nobody is told of what is not open.
+                let is_told = self.plan.settings.limits.memory_bytes == 0;
+                assert!(
+                    !is_kept || !is_told || !client.user().may_join(room),
+                    "the lobby lists all that is kept: {room} for client {}",
+                    client.id
+                );
                 assert!(
                     !is_there || !client.user().may_join(room),
                     "a room with members is listed: {room} for client {}",

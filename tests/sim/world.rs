@@ -31,6 +31,7 @@ use crate::frames::take_answer;
 use crate::logs::SimLog;
 use crate::net::{Net, Pipe};
 use crate::plan::{AROUND_BODY_BYTES, Happening, Plan};
+use crate::pretend_log::Told;
 use crate::site::{TestSite, USERS};
 use crate::truth::Truth;
 use crate::work::Work;
@@ -347,6 +348,11 @@ impl World {
         let Some((room, told)) = net.log.says() else { return false };
         crate::trace!("the log of shard {host} says {told:?}");
         *is_busy = true;
+        if let Told::Listed { rooms, .. } = &told
+            && !rooms.is_empty()
+        {
+            self.truth.saw("rooms listed that are kept");
+        }
         shard.log_said(&mut Turn { now, io: net }, told.message(room));
         self.check(host);
         true

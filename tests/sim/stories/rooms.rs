@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{ROOM, both_ways, count, go_on, plan, tell, world};
 use crate::acts::Mouth;
 use crate::client::{Ask, Client, Payload};
+use crate::faults::Bug;
 use crate::logs::LogKind;
 use crate::plan::Plan;
 
@@ -155,4 +156,42 @@ fn a_room_whose_home_begins_anew_is_there_as_far_as_its_log_has_kept_it() {
             assert!(happened.contains(what), "{what} with {log:?}: {happened:?}");
         }
     }
+}
+
+/// Rooms in which something was said, and whose homes begin anew while nobody is in them.
+fn story_of_a_list(bug: Option<Bug>) {
+    let plan = Plan { log: LogKind::Store, bug, ..plan(2, Limits::default()) };
+    let mut world = world(&plan, &[(0, 0), (1, 1)]);
+    for host in &mut world.hosts {
+        host.net.log.calm();
+    }
+    for room in &plan.rooms {
+        let topic = format!("room:{room}");
+        tell(&mut world, 0, |client, mouth| client.join(mouth, &topic));
+        tell(&mut world, 0, |client, mouth| {
+            client.publish_body(mouth, &topic, room, None, None);
+        });
+        tell(&mut world, 0, |client, mouth| client.leave(mouth, &topic));
+    }
+    for host in [0, 1] {
+        world.restart(host);
+    }
+    world.rest();
+    world.connect_to(1, 1);
+    tell(&mut world, 1, |client, mouth| client.join(mouth, "lobby"));
+    world.check_rest();
+    assert!(count(&world, "rooms listed that are kept") >= 2, "each home tells of its own");
+    let lobby = world.clients[1].link.as_ref().and_then(|link| link.member("lobby"));
+    assert_eq!(lobby.expect("in the lobby").rooms.len(), plan.rooms.len());
+}
+
+#[test]
+fn rooms_that_are_kept_are_listed_after_their_homes_begin_anew_though_nobody_is_in_them() {
+    story_of_a_list(None);
+}
+
+#[test]
+#[should_panic(expected = "the lobby lists all that is kept")]
+fn planted_a_room_that_is_left_out_of_that_list_is_found() {
+    story_of_a_list(Some(Bug::ListTooFew));
 }
