@@ -447,6 +447,13 @@ impl Client {
         }
     }
 
+    /// Looks for messages with a text in them.
+    pub(crate) fn search(&mut self, mouth: &mut Mouth<'_>, topic: &str, query: &str) {
+        let payload = Payload::Json(json!({"query": query}));
+        let ask = Ask::Search(query.to_owned());
+        self.push(mouth, topic, "msg_search", &payload, Some(ask));
+    }
+
     /// Asks for a page.
     pub(crate) fn ask_history(
         &mut self,

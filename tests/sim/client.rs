@@ -122,6 +122,8 @@ pub(crate) enum Ask {
         /// the answer.
         heard: (String, u64),
     },
+    /// For messages with this text in them.
+    Search(String),
     Echo(Payload),
     Heartbeat,
     /// Something that is refused for this reason, should nothing else stand in its way.

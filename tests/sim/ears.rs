@@ -333,6 +333,7 @@ impl Client {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table of answers")]
     fn granted(
         &mut self,
         ears: &mut Ears<'_>,
@@ -440,6 +441,12 @@ impl Client {
                 let heard = if heard.0 == epoch { heard.1 } else { 0 };
                 check_page(ears, topic, &epoch, asked, heard, response);
                 ears.truth.saw("history");
+            }
+            Ask::Search(query) => {
+                let epoch = link.member(topic).map(|member| member.epoch.clone());
+                let Some(epoch) = epoch.filter(|_| !is_orphan) else { return };
+                check_hits(ears, topic, &epoch, query, response);
+                ears.truth.saw("searched");
             }
             Ask::Heartbeat => assert_eq!(response.to_string(), "{}"),
             Ask::Echo(_) => unreachable!("handled above"),
@@ -550,6 +557,10 @@ impl Client {
                 );
             }
             Ask::Echo(_) => assert_eq!(reason, "unmatched topic"),
+            Ask::Search(_) => {
+                let may_be = ["busy", "storage", "unmatched topic"].contains(&reason);
+                assert!(may_be, "a search is answered, or later: {reason}");
+            }
             Ask::Leave | Ask::Heartbeat => panic!("this is not refused: {pending:?} {response}"),
             Ask::Wrong("typing") => assert!(
                 matches!(reason, "unmatched topic" | "rate_limited" | "busy" | "unauthorized"),
@@ -578,6 +589,22 @@ pub(crate) fn number(reference: &str) -> u64 {
 }
 
 /// Checks a page and what it is a page of.
+/// What was found was said in this room, and has what was looked for. That it is kept is seen at
+/// rest.
+fn check_hits(ears: &mut Ears<'_>, topic: &str, epoch: &str, query: &str, found: &Value) {
+    let messages = found["messages"].as_array().expect("what was found has messages");
+    let mut before = u64::MAX;
+    for message in messages {
+        let body = message["body"].as_str().expect("a message has a body");
+        assert!(ears.truth.is_said_in(topic, body), "what was found was said there: {body}");
+        let offset = ears.truth.heard(topic, epoch, message);
+        assert!(offset < before, "the newest is found first: {topic} at {offset}");
+        before = offset;
+        assert!(body.contains(query), "what was found has what was looked for: {body}");
+        ears.truth.found.push((topic.to_owned(), offset, body.to_owned()));
+    }
+}
+
 fn check_page(
     ears: &mut Ears<'_>,
     topic: &str,

@@ -101,6 +101,10 @@ pub(crate) enum Bug {
     ReadTooEarly,
     /// A log leaves out a room when it lists those that it keeps.
     ListTooFew,
+    /// A log finds what was said in another room.
+    FindElsewhere,
+    /// A log finds what it has not kept.
+    FindUnkept,
     /// A recovery has a gap: memory has moved on while the older part was read.
     GapInRecovery,
     /// A publisher is answered before its message reaches it.

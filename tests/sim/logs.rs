@@ -5,7 +5,7 @@
 //! what two homes at one log get wrong.
 
 use chinwag::link::ids::RoomKey;
-use chinwag::link::log::{Append, Appended, Log, MemoryLog, Opening, Read, Why};
+use chinwag::link::log::{Append, Appended, Find, Log, MemoryLog, Opening, Read, Why};
 
 use crate::draws::Draws;
 use crate::faults::Bug;
@@ -36,7 +36,7 @@ impl LogKind {
                 | Bug::GapInRecovery,
             ) => some,
             Some(Bug::SeeUnkept) => Self::SeenIsKept,
-            Some(Bug::ListTooFew) => Self::Store,
+            Some(Bug::ListTooFew | Bug::FindElsewhere | Bug::FindUnkept) => Self::Store,
             Some(_) => Self::Memory,
             // Of a sequence of its own: what seeds with memory draw is not changed by it.
             None => match Draws::new(seed ^ 0x10_6b00c).below(8) {
@@ -72,6 +72,8 @@ impl SimLog {
             Some(Bug::ReadTooEarly) => Some(LogDefect::ReadTooEarly),
             Some(Bug::SeeUnkept) => Some(LogDefect::SeenBeforeKept),
             Some(Bug::ListTooFew) => Some(LogDefect::ListsTooFew),
+            Some(Bug::FindElsewhere) => Some(LogDefect::FindsElsewhere),
+            Some(Bug::FindUnkept) => Some(LogDefect::FindsUnkept),
             _ => None,
         };
         let pretends = match kind {
@@ -172,6 +174,20 @@ impl Log for SimLog {
         match self {
             Self::Memory(log) => log.append(append),
             Self::Pretend(log) => log.append(append),
+        }
+    }
+
+    fn finds(&self) -> bool {
+        match self {
+            Self::Memory(log) => log.finds(),
+            Self::Pretend(log) => log.finds(),
+        }
+    }
+
+    fn find(&mut self, find: Find<'_>) -> Result<(), Why> {
+        match self {
+            Self::Memory(log) => log.find(find),
+            Self::Pretend(log) => log.find(find),
         }
     }
 

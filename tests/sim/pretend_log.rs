@@ -9,8 +9,8 @@
 //!
 //! What it does not model, and which test could notice: bytes on a disk (torn pages are a shorter
 //! list here) and a clock of its own (the store's and the engine's own tests); a budget of what may
-//! be under way (theirs too, here `Busy` is drawn); retention (the contract suite, once the port
-//! has it).
+//! be under way (theirs too, here `Busy` is drawn); words, for which it takes any text
+//! (`side::store::index`); retention (the contract suite, once the port has it).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,8 +18,8 @@ use chinwag::base::arena::Key;
 use chinwag::base::rng::SplitMix64;
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
-    Append, Appended, Entry, FromLog, Judged, ListedRoom, Log, Marks, Opened, Opening, Part, Read,
-    SaidText, Stretch, Ticket, Wanted, What, Why,
+    Append, Appended, Entry, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened, Opening,
+    Part, Read, SaidText, Sought, Stretch, Ticket, Wanted, What, Why,
 };
 
 /// Defects of a log that the suite must find.
@@ -39,6 +39,10 @@ pub(crate) enum LogDefect {
     SeenBeforeKept,
     /// It leaves a room out when it lists those that it keeps.
     ListsTooFew,
+    /// It finds what was said in another room.
+    FindsElsewhere,
+    /// It finds what it has not kept.
+    FindsUnkept,
 }
 
 /// Which log it pretends to be.
@@ -103,6 +107,7 @@ pub(crate) enum Told {
     Kept { ticket: Ticket, receipt: Receipt },
     Refused { ticket: Ticket, why: Why },
     Read { ticket: Ticket, stretch: Stretch },
+    Found { ticket: Ticket, hits: Hits },
     NotRead { ticket: Ticket, why: Why },
     Turned { epoch: u64, kept: Marks },
     Listed { rooms: Vec<ListedRoom>, next: Option<u64> },
@@ -131,6 +136,7 @@ impl Told {
             }
             Self::Refused { ticket, why } => FromLog::Refused { room, ticket: *ticket, why: *why },
             Self::Read { ticket, stretch } => FromLog::Read { room, ticket: *ticket, stretch },
+            Self::Found { ticket, hits } => FromLog::Found { room, ticket: *ticket, hits },
             Self::NotRead { ticket, why } => FromLog::NotRead { room, ticket: *ticket, why: *why },
             Self::Turned { epoch, kept } => FromLog::Turned { room, epoch: *epoch, kept: *kept },
             // Of no room.
@@ -138,6 +144,16 @@ impl Told {
             Self::NotListed => FromLog::NotListed,
         }
     }
+}
+
+/// A search under way.
+struct Finding {
+    room: RoomKey,
+    ticket: Ticket,
+    query: String,
+    from: Option<String>,
+    before: u64,
+    messages: usize,
 }
 
 /// A read under way.
@@ -165,6 +181,7 @@ pub(crate) struct PretendLog {
     strangers: u64,
     pub(crate) rooms: BTreeMap<String, Room>,
     reads: Vec<Reading>,
+    finds: Vec<Finding>,
     /// Behind which place rooms are to be listed, if they were asked for.
     list_after: Option<u64>,
     defect: Option<LogDefect>,
@@ -185,6 +202,7 @@ impl PretendLog {
             strangers: 0,
             rooms: BTreeMap::new(),
             reads: Vec::new(),
+            finds: Vec::new(),
             list_after: None,
             defect,
         }
@@ -219,6 +237,9 @@ impl PretendLog {
         if let Some(listed) = self.next_listed() {
             return Some((Key::from_u64(0), listed));
         }
+        if let Some(found) = self.next_found() {
+            return Some(found);
+        }
         if let Some(read) = self.next_read() {
             return Some(read);
         }
@@ -252,6 +273,28 @@ impl PretendLog {
             founded: room.founded.as_deref().map(Box::from),
         });
         Some(Told::Listed { rooms: rooms.collect(), next })
+    }
+
+    /// What one of those who search has asked for; late, and in any order.
+    fn next_found(&mut self) -> Option<(RoomKey, Told)> {
+        if self.finds.is_empty() || self.one_in(3) {
+            return None;
+        }
+        let index = self.rng.next_u64() % self.finds.len() as u64;
+        let asked = self.finds.swap_remove(usize::try_from(index).expect("few"));
+        let Finding { room: key, ticket, .. } = asked;
+        if self.is_failing || self.one_in(6) {
+            return Some((key, Told::NotRead { ticket, why: Why::Busy }));
+        }
+        let is_elsewhere = self.defect == Some(LogDefect::FindsElsewhere);
+        let is_it = |room: &&Room| (room.key == Some(key)) != is_elsewhere;
+        let room = self.rooms.values().find(is_it);
+        let count = room.map_or(0, |room| match self.defect {
+            Some(LogDefect::FindsUnkept) => room.entries.len(),
+            _ => room.durable,
+        });
+        let hits = room.map(|room| asked.hits(&room.entries[..count])).unwrap_or_default();
+        Some((key, Told::Found { ticket, hits }))
     }
 
     /// What was read, of any room that has not turned since without having said so. Mostly none,
@@ -323,7 +366,7 @@ impl PretendLog {
 
     /// Whether there is nothing left to do or to say.
     pub(crate) fn is_idle(&self) -> bool {
-        if !self.reads.is_empty() || self.list_after.is_some() {
+        if !self.reads.is_empty() || !self.finds.is_empty() || self.list_after.is_some() {
             return false;
         }
         let is_idle = |room: &Room| {
@@ -483,6 +526,7 @@ impl PretendLog {
     /// store has lost some of what it had not kept.
     pub(crate) fn crash(&mut self, is_alone: bool) {
         self.reads.clear();
+        self.finds.clear();
         self.list_after = None;
         for topic in self.rooms.keys().cloned().collect::<Vec<_>>() {
             if !self.is_engine() {
@@ -500,6 +544,23 @@ impl PretendLog {
                 room.forget_asker();
             }
         }
+    }
+}
+
+impl Finding {
+    /// Those of these messages of a room that are looked for.
+    fn hits(&self, entries: &[Kept]) -> Hits {
+        let is_it = |said: &SaidText| {
+            self.from.as_ref().is_none_or(|from| **from == *said.user)
+                && said.body.contains(&self.query)
+        };
+        let newest_first = entries.iter().enumerate().rev();
+        let mut found = newest_first.filter_map(|(index, Kept { at_ms, said })| {
+            let offset = index as u64 + 1;
+            (offset < self.before && is_it(said)).then(|| (offset, *at_ms, said.clone()))
+        });
+        let messages = found.by_ref().take(self.messages).collect();
+        Hits { messages, more: found.next().is_some() }
     }
 }
 
@@ -593,7 +654,9 @@ impl Room {
                 | LogDefect::ReadTooEarly
                 | LogDefect::ReadsSwapped
                 | LogDefect::SeenBeforeKept
-                | LogDefect::ListsTooFew,
+                | LogDefect::ListsTooFew
+                | LogDefect::FindsElsewhere
+                | LogDefect::FindsUnkept,
             )
             | None => {}
         }
@@ -659,6 +722,22 @@ impl Log for PretendLog {
         assert!(self.rooms[topic].key == Some(room), "what is read is open");
         assert!(wanted.after < wanted.upto, "something is read");
         self.reads.push(Reading { room, topic: topic.to_owned(), ticket, wanted, found: None });
+        Ok(())
+    }
+
+    fn finds(&self) -> bool {
+        !self.is_engine()
+    }
+
+    fn find(&mut self, find: Find<'_>) -> Result<(), Why> {
+        let Find { room, ticket, sought } = find;
+        if self.is_failing || self.one_in(30) {
+            return Err(if self.is_failing { Why::Storage } else { Why::Busy });
+        }
+        let Sought { query, from, before, messages, bytes: _ } = sought;
+        let (query, from) = (query.to_owned(), from.map(str::to_owned));
+        let messages = usize::try_from(messages).expect("few");
+        self.finds.push(Finding { room, ticket, query, from, before, messages });
         Ok(())
     }
 

@@ -196,6 +196,9 @@ impl World {
         for (offset, body) in self.truth.acked(topic) {
             assert!(is_there(offset, body), "what was acknowledged is there: {topic} at {offset}");
         }
+        for (_, offset, body) in self.truth.found.iter().filter(|(of, ..)| of == topic) {
+            assert!(is_there(*offset, body), "what was found is kept: {topic} at {offset}");
+        }
         let Some((client, member)) = self.members(topic).next() else { return };
         assert_eq!(
             member.last,

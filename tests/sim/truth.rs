@@ -57,6 +57,8 @@ pub(crate) struct Truth {
     /// Custom events by the number in them: user, topic and event.
     customs: BTreeMap<String, (usize, String, String)>,
     epochs: BTreeMap<(String, String), Epoch>,
+    /// What searches have found: topic, offset and body.
+    pub(crate) found: Vec<(String, u64, String)>,
     /// Whether a log keeps what is said: an epoch may end while its room goes on.
     pub(crate) keeps: bool,
     /// The last offset that was told on the way to each audience, by shard and key.
@@ -231,6 +233,11 @@ impl Truth {
         );
         self.place(topic, said_in, offset, message);
         offset
+    }
+
+    /// Whether somebody here has said this in a room.
+    pub(crate) fn is_said_in(&self, topic: &str, body: &str) -> bool {
+        self.said.get(body).is_some_and(|said| topic == format!("room:{}", said.room))
     }
 
     /// Notes where a message stands, and compares it with what stands there and beside it.

@@ -195,3 +195,60 @@ fn rooms_that_are_kept_are_listed_after_their_homes_begin_anew_though_nobody_is_
 fn planted_a_room_that_is_left_out_of_that_list_is_found() {
     story_of_a_list(Some(Bug::ListTooFew));
 }
+
+/// Searches in two rooms while things are said, before and after their homes begin anew.
+fn story_of_searches(log: LogKind, bug: Option<Bug>) {
+    let limits = Limits { search_per_s: 0, publish_per_s: 0, ..Limits::default() };
+    let mut found = 0;
+    for seed in 0..8 {
+        let plan = Plan { seed, bug, log, ..plan(2, limits.clone()) };
+        let mut world = world(&plan, &[(0, 0), (1, 1)]);
+        for client in [0, 1] {
+            for room in &plan.rooms[..2] {
+                let topic = format!("room:{room}");
+                world.write(client, |client, mouth| {
+                    client.wants.insert(topic.clone());
+                    client.join(mouth, &topic);
+                });
+            }
+        }
+        go_on(&mut world, 8);
+        for number in 0..12 {
+            let topic = format!("room:{}", plan.rooms[number % 2]);
+            let (body, key) = (format!("found {number}"), format!("k{number}"));
+            world.write(number % 2, |client, mouth| {
+                client.publish_body(mouth, &topic, &body, Some(&key), None);
+            });
+            world.write(number / 2 % 2, |client, mouth| client.search(mouth, &topic, "found"));
+            world.settle();
+        }
+        world.restart(0);
+        world.restart(1);
+        world.finish();
+        for room in &plan.rooms[..2] {
+            let topic = format!("room:{room}");
+            tell(&mut world, 0, |client, mouth| client.search(mouth, &topic, "found"));
+        }
+        world.check_rest();
+        found += world.truth.found.len();
+    }
+    assert!(found > 20, "{found} were found");
+}
+
+#[test]
+fn what_is_found_was_said_in_that_room_and_is_kept_over_restarts() {
+    story_of_searches(LogKind::Store, None);
+    story_of_searches(LogKind::SeenIsKept, None);
+}
+
+#[test]
+#[should_panic(expected = "what was found was said there")]
+fn planted_a_message_of_another_room_that_is_found_is_noticed() {
+    story_of_searches(LogKind::Store, Some(Bug::FindElsewhere));
+}
+
+#[test]
+#[should_panic(expected = "what was found is kept")]
+fn planted_a_message_that_is_found_and_not_kept_is_noticed() {
+    story_of_searches(LogKind::Store, Some(Bug::FindUnkept));
+}
