@@ -44,8 +44,8 @@ mod with_store {
     use crate::app::boot::EXIT_OS;
     use crate::app::cli::{EXIT_CONFIG, Exit, Upkeep};
     use crate::app::config::StoreConfig;
-    use crate::side::store::StoreError;
     use crate::side::store::tools::{self, Choice, Report};
+    use crate::side::store::{Cause, StoreError};
     use crate::wire::http::date::rfc3339;
 
     pub(super) fn with(config: &StoreConfig, what: &Upkeep, now_ms: u64) -> Result<String, Exit> {
@@ -124,6 +124,7 @@ mod with_store {
             | StoreError::Older { .. }
             | StoreError::Foreign { .. }
             | StoreError::Absent { .. } => EXIT_CONFIG,
+            _ if error.cause() == Cause::Corrupt => EXIT_DATA,
             _ => EXIT_OS,
         };
         Exit { code, text: format!("chinwag: {error}\n") }

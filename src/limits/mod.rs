@@ -408,7 +408,7 @@ pub const STORE_COMMITS_APART_US: u64 = 4_000;
 
 /// Who says something within this time after a commit is taken to have waited for its answer, in
 /// microseconds.
-pub const STORE_WAITED_US: u64 = 250;
+pub const STORE_WAITED_US: u64 = 500;
 
 /// Within which time such a commit is on disk, in milliseconds: what a power cut may lose.
 pub const STORE_SYNC_MS: u64 = 1_000;

@@ -29,6 +29,7 @@ use crate::link::record::{From, Received, Who, read};
 
 mod judge;
 #[path = "../../tests/sim/pretend_log.rs"]
+#[expect(dead_code, reason = "some defects are planted by the simulator alone")]
 mod pretend;
 
 use judge::{Asked, Away, Judge, Member, audience, bodies, epoch, field, number};

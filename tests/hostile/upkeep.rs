@@ -189,7 +189,8 @@ fn a_store_that_a_server_has_is_copied_and_read_and_left_alone() {
 fn what_is_wrong_is_said_with_its_exit_code() {
     let folder = Folder::new();
     for args in [&["backup", "/tmp/b.db"][..], &["export"], &["store", "check"]] {
-        let output = Command::new(env!("CARGO_BIN_EXE_chinwag")).args(args).env_clear().output();
+        let mut without = Command::new(env!("CARGO_BIN_EXE_chinwag"));
+        let output = without.args(args).args(["--set", "store.path="]).env_clear().output();
         check(&output.unwrap(), 78, "", "set store.path");
         check(&run(&folder, args), 78, "", "there is no such store");
     }
@@ -198,6 +199,12 @@ fn what_is_wrong_is_said_with_its_exit_code() {
     let none = folder.0.join("none.db");
     check(&run(&folder, &["restore", text(&none)]), 78, "", "there is no such store");
     check(&run(&folder, &["backup", "/dev/full/b.db"]), 71, "", "chinwag: ");
+    let garbage = folder.0.join("garbage.db");
+    fs::write(&garbage, "no database, however long it may be".repeat(1_000)).unwrap();
+    for args in [&["restore"][..], &["store", "check"]] {
+        let output = run(&folder, &[args, &[text(&garbage)]].concat());
+        check(&output, 65, "", "file is not a database");
+    }
     // Nobody who reads: there is nobody to tell, and it ends.
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let output = command(&folder, &["export"]).stdout(full).output().unwrap();

@@ -560,7 +560,7 @@ impl Finding {
             (offset < self.before && is_it(said)).then(|| (offset, *at_ms, said.clone()))
         });
         let messages = found.by_ref().take(self.messages).collect();
-        Hits { messages, more: found.next().is_some() }
+        Hits { messages, more_before: found.next().map(|(offset, ..)| offset + 1) }
     }
 }
 

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use super::error::StoreError;
@@ -129,6 +130,7 @@ impl Disk {
         conn.busy_timeout(Duration::ZERO)?;
         // Checkpoints are the writer's own: see there.
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+        leave_log_at_close(&conn)?;
         conn.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
         conn.pragma_update(None, "secure_delete", true)?;
         conn.pragma_update(None, "cache_size", cache_size(options.writer_cache_bytes))?;
@@ -162,6 +164,7 @@ impl Disk {
             self.options.path.join(FILE),
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
+        leave_log_at_close(&conn)?;
         conn.pragma_update(None, "query_only", true)?;
         conn.pragma_update(None, "cache_size", cache_size(self.options.reader_cache_bytes))?;
         Ok(conn)
@@ -196,6 +199,13 @@ impl Disk {
 /// The database in a folder, and its log.
 pub(super) fn files_in(folder: &Path) -> Vec<PathBuf> {
     [String::from(FILE), format!("{FILE}-wal")].map(|name| folder.join(name)).into()
+}
+
+/// Whoever closes the file last leaves its log as it is: where the file is another one by then, what
+/// was kept is only there. What is closed in order has emptied it before.
+fn leave_log_at_close(conn: &Connection) -> Result<(), StoreError> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(())
 }
 
 /// Syncs the names in a folder. None is the present one.

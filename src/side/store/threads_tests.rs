@@ -593,6 +593,10 @@ fn what_is_said_while_the_files_are_elsewhere_is_not_told_as_kept() {
     store.stop().unwrap();
     let (store, mut homes) = start(&folder, 1, 1);
     assert_eq!(homes[0].open(key(1), "room:a", 51).unwrap().top.offset, 2);
+    for offset in 3..=4 {
+        homes[0].append(key(1), offset, said("\"c\""));
+        homes[0].kept();
+    }
     // While nothing is said it is noticed too.
     let copy = folder.0.join("copy.db");
     fs::copy(folder.file(), &copy).unwrap();
@@ -604,6 +608,11 @@ fn what_is_said_while_the_files_are_elsewhere_is_not_told_as_kept() {
     }
     drop(homes);
     assert!(store.stop().is_err(), "that is no end in order");
+    // What was kept and is only in the log is left there.
+    let (store, mut homes) = start(&folder, 1, 1);
+    assert_eq!(homes[0].open(key(1), "room:a", 52).unwrap().top.offset, 4);
+    drop(homes);
+    store.stop().unwrap();
 }
 
 #[test]

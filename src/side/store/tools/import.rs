@@ -18,6 +18,7 @@ use super::export::shown;
 use super::line::{Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
 use super::{Era, Report, Version, epoch_of, inspect, open_to_read};
 use crate::base::name::is_name;
+use crate::limits::TITLE_BYTES_MAX;
 use crate::link::log::Said;
 use crate::link::message::parse_epoch;
 use crate::link::topic::of_room;
@@ -147,7 +148,15 @@ struct RoomHere {
     eras: Vec<Era>,
     /// The last message, or what was let go of before.
     offset: u64,
+    /// When that was accepted, in milliseconds of Unix time.
+    at: i64,
 }
+
+/// The first year of five digits, in milliseconds of Unix time.
+const AT_MAX: i64 = 253_402_300_800_000;
+
+/// More lives than a store has.
+const LIFE_MAX: i64 = 1 << 48;
 
 impl<'a> Import<'a> {
     fn new(step: &'a Transaction<'a>) -> Self {
@@ -197,11 +206,15 @@ impl<'a> Import<'a> {
         if !self.names.insert(name.into()) {
             return Err(fault(format!("room {name:?} for a second time")));
         }
-        if line.floor > line.last || line.last > OFFSET_MAX || line.last_change > OFFSET_MAX {
+        let furthest = line.last.max(line.last_change);
+        if line.floor > line.last || furthest >= OFFSET_MAX {
             return Err(fault("`floor` is over `last`, or it is beyond what there may be"));
         }
         if line.changed_floor > line.last_change {
             return Err(fault("`changed_floor` is over `last_change`"));
+        }
+        if line.title.len() > TITLE_BYTES_MAX {
+            return Err(fault(format!("`title` is longer than {TITLE_BYTES_MAX} bytes")));
         }
         if self.rooms >= ROOM_MAX {
             return Err(fault("more rooms than a store has place for"));
@@ -230,6 +243,7 @@ impl<'a> Import<'a> {
             last: line.last,
             eras: Vec::new(),
             offset: line.floor,
+            at: 0,
         });
         Ok(())
     }
@@ -244,8 +258,11 @@ impl<'a> Import<'a> {
             (before.first, before.life) < (era.first, era.life)
                 && before.first_change <= era.first_change
         });
-        if !is_next || era.first == 0 || era.first_change == 0 || era.life < 0 {
+        if !is_next || era.first == 0 || era.first_change == 0 {
             return Err(fault("an era must come behind those before it"));
+        }
+        if !(0..LIFE_MAX).contains(&era.life) {
+            return Err(fault("`life` counts the server's starts: there were not so many"));
         }
         if era.first > room.last + 1 {
             return Err(fault("an era begins behind the end of its room"));
@@ -276,6 +293,9 @@ impl<'a> Import<'a> {
         let id = format!("{}-{offset}", shown(epoch));
         if line.id != id {
             return Err(fault(format!("its id is {:?}, and would be {id:?}", line.id)));
+        }
+        if !(room.at..AT_MAX).contains(&line.at) {
+            return Err(fault(format!("`at` is before {}, or far from now", room.at)));
         }
         let body = line.body.map_or("", |body| body.get());
         if !(body.is_empty() && line.deleted_at.is_some() || body.starts_with('"')) {
@@ -314,7 +334,7 @@ impl<'a> Import<'a> {
             line.extra,
             change,
         ])?;
-        room.offset = offset;
+        (room.offset, room.at) = (offset, line.at);
         self.messages += 1;
         Ok(())
     }

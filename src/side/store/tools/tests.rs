@@ -238,6 +238,11 @@ fn a_bad_line_is_named_and_nothing_is_taken_in() {
         ("\"epoch\":\"0000000000000032\"", "\"epoch\":\"32\"", 3, "16 digits"),
         ("\"first\":1,", "\"first\":9,", 3, "behind the end"),
         ("\"floor\":0,", "\"floor\":9,", 2, "`floor` is over"),
+        ("\"last\":4,", "\"last\":549755813887,", 2, "beyond what there may be"),
+        ("\"title\":\"", &format!("\"title\":\"{}", "x".repeat(257)), 2, "longer than 256"),
+        ("\"life\":", "\"life\":92233720368547758", 3, "so many"),
+        ("\"at\":", "\"at\":-", second - 1, "`at` is before 0"),
+        ("\"at\":", "\"at\":99999999999999", second - 1, "far from now"),
         (
             "{\"kind\":\"era\",\"room\":\"1\"",
             "{\"kind\":\"era\",\"room\":\"2\"",
