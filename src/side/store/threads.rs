@@ -536,14 +536,16 @@ impl WriterThread {
     /// Makes the file fit, and writes the batch that failed.
     fn try_again(&mut self) {
         self.space.due_ms = 0;
-        // First the file: while there is too little space it is written to, by `make_space`.
-        let healed = self.writer.heal().and_then(|is_fit| {
-            self.look_at_disk()?;
-            if is_fit && !self.batch.is_empty() {
-                self.commit(OnDisk::Now)?;
-            }
-            Ok(is_fit)
-        });
+        // To heal a file that is no more would be to empty the log into it. The file comes before
+        // the space: while there is too little of that it is written to, by `make_space`.
+        let healed =
+            self.writer.check_place().and_then(|()| self.writer.heal()).and_then(|is_fit| {
+                self.look_at_disk()?;
+                if is_fit && !self.batch.is_empty() {
+                    self.commit(OnDisk::Now)?;
+                }
+                Ok(is_fit)
+            });
         match healed {
             Ok(true) => {
                 self.faults.heal();
