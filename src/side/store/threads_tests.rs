@@ -984,6 +984,11 @@ fn what_is_answered_at_once_is_written_and_a_store_that_fails_takes_nothing() {
     stranger.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(home.append(key(2), 201, said("\"y\"")), Appended::Kept);
     let mut offset = 202;
+    home.log.end_turn();
+    // The stranger may be a reader, for which the writer waits a moment.
+    while store.stats().is_working() {
+        thread::yield_now();
+    }
     while home.append(key(2), offset, said("\"y\"")) == Appended::Kept {
         offset += 1;
         home.log.end_turn();
