@@ -201,8 +201,8 @@ pub(super) fn files_in(folder: &Path) -> Vec<PathBuf> {
     [String::from(FILE), format!("{FILE}-wal")].map(|name| folder.join(name)).into()
 }
 
-/// Whoever closes the file last leaves its log as it is: where the file is another one by then, what
-/// was kept is only there. What is closed in order has emptied it before.
+/// Whoever closes the file last leaves its log as it is: where the file is another one by then,
+/// what was kept is only there. What is closed in order has emptied it before.
 fn leave_log_at_close(conn: &Connection) -> Result<(), StoreError> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(())
