@@ -23,8 +23,8 @@ impl<'a> WriteTransaction<'a> {
     ///
     /// Those of SQLite.
     pub(super) fn begin(conn: &'a Connection) -> Result<Self, StoreError> {
-        // Nobody else writes, but a reader that finds the log's index half written takes the lock of
-        // those who do, to look again (`walIndexReadHdr` of SQLite).
+        // Nobody else writes, but a reader that finds the log's index half written takes the lock
+        // of those who do, to look again (`walIndexReadHdr` of SQLite).
         conn.busy_timeout(LOOKED_AT_MAX)?;
         let begun = conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]);
         // What else finds readers in the way does not wait for them.
