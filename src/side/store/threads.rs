@@ -536,16 +536,14 @@ impl WriterThread {
     /// Makes the file fit, and writes the batch that failed.
     fn try_again(&mut self) {
         self.space.due_ms = 0;
-        // To heal a file that is no more would be to empty the log into it. The file comes before
-        // the space: while there is too little of that it is written to, by `make_space`.
-        let healed =
-            self.writer.check_place().and_then(|()| self.writer.heal()).and_then(|is_fit| {
-                self.look_at_disk()?;
-                if is_fit && !self.batch.is_empty() {
-                    self.commit(OnDisk::Now)?;
-                }
-                Ok(is_fit)
-            });
+        // First the file: while there is too little space it is written to, by `make_space`.
+        let healed = self.writer.heal().and_then(|is_fit| {
+            self.look_at_disk()?;
+            if is_fit && !self.batch.is_empty() {
+                self.commit(OnDisk::Now)?;
+            }
+            Ok(is_fit)
+        });
         match healed {
             Ok(true) => {
                 self.faults.heal();
@@ -753,10 +751,7 @@ impl WriterThread {
 
     fn end(self) -> Result<(), StoreError> {
         match self.faults.state() {
-            State::Working if !self.is_lost.load(Ordering::Acquire) => {
-                self.writer.check_place()?;
-                self.writer.close()
-            }
+            State::Working if !self.is_lost.load(Ordering::Acquire) => self.writer.close(),
             _ => Err(StoreError::Ended),
         }
     }

@@ -363,8 +363,10 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// Those of SQLite.
+    /// Those of SQLite, and if the database is not where it was: what is in the log may be only
+    /// there then.
     pub(super) fn checkpoint(&mut self) -> Result<bool, StoreError> {
+        self.place.check()?;
         let sql = "PRAGMA wal_checkpoint(PASSIVE)";
         let (pages, moved): (i64, i64) =
             self.conn.query_row(sql, [], |row| Ok((row.get(1)?, row.get(2)?)))?;
@@ -380,11 +382,12 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// Those of SQLite.
+    /// As [`Writer::checkpoint`].
     pub(super) fn empty_wal(&mut self) -> Result<bool, StoreError> {
         if self.is_wal_empty {
             return Ok(true);
         }
+        self.place.check()?;
         let is_empty = checkpoint_all(&self.conn)?;
         if is_empty {
             self.wal_pages.store(0, Ordering::Relaxed);
@@ -427,8 +430,9 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// Those of SQLite; then the end counts as one without order.
+    /// As [`Writer::checkpoint`]; then the end counts as one without order.
     pub(super) fn close(mut self) -> Result<(), StoreError> {
+        self.place.check()?;
         self.set_sync(OnDisk::Now)?;
         self.conn.execute("UPDATE meta SET value = 1 WHERE key = 'clean'", [])?;
         self.is_wal_empty = false;
