@@ -9,7 +9,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use common::{LOADTEST, Outcome, Server, run};
+use common::{Folder, LOADTEST, Outcome, Server, run};
 
 /// Runs one scenario against a fresh server with each number of shards.
 fn on_shards(scenario: &str, options: &[&str], check: impl Fn(&Outcome)) {
@@ -80,8 +80,8 @@ fn pings() {
 #[test]
 #[ignore = "needs the server: cargo build"]
 fn keep() {
-    let folder = std::env::temp_dir().join(format!("chinwag-keep-{}", std::process::id()));
-    let store = format!("store.path={}", folder.display());
+    let folder = Folder::new("keep");
+    let store = format!("store.path={}", folder.0.display());
     let settings =
         ["--set", &*store, "--set", "limits.publish_per_s=0", "--set", "limits.join_per_s=0"];
     let options = ["--rooms", "12", "--members", "3", "--connections", "6", "--in-flight", "20"];
@@ -90,7 +90,6 @@ fn keep() {
         assert_eq!(outcome.count("answered"), outcome.count("sent"));
         assert_eq!(outcome.count("delivered"), outcome.count("sent") * 3);
     });
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

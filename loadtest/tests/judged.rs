@@ -6,14 +6,14 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use common::{LOADTEST, Server};
+use common::{Folder, LOADTEST, Server};
 
 /// How long anything that must happen may take.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -23,15 +23,6 @@ const KILLS: usize = 3;
 
 /// How many lines are written before each of that.
 const LINES: usize = 3_000;
-
-/// A folder that goes when the test ends.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 impl Folder {
     fn path(&self, name: &str) -> String {
@@ -101,9 +92,7 @@ fn lines(path: &str) -> usize {
 #[test]
 #[ignore = "needs the server: cargo build"]
 fn a_judge_that_shares_no_code_finds_each_room_a_list_and_objects_to_what_is_none() {
-    let folder =
-        Folder(std::env::temp_dir().join(format!("chinwag-judged-{}", std::process::id())));
-    fs::create_dir_all(&folder.0).expect("a folder");
+    let folder = Folder::new("judged");
     let mut server = folder.serve(0);
     let port: u16 = server.url.parse().expect("a port");
     let url = format!("ws://127.0.0.1:{port}/socket/websocket?vsn=2.0.0");

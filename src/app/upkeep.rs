@@ -46,12 +46,11 @@ mod with_store {
     use crate::app::config::StoreConfig;
     use crate::side::store::tools::{self, Choice, Report};
     use crate::side::store::{Cause, StoreError};
-    use crate::wire::http::date::rfc3339;
+    use crate::wire::http::date::{for_file_names, rfc3339};
 
     pub(super) fn with(config: &StoreConfig, what: &Upkeep, now_ms: u64) -> Result<String, Exit> {
         let folder = Path::new(&config.path);
-        // Without what file systems have a use for.
-        let stamp = time(now_ms).replace(['-', ':'], "");
+        let stamp = for_file_names(now_ms);
         match what {
             Upkeep::Backup { to } => {
                 let name = format!("chinwag-{stamp}.db");

@@ -6,12 +6,11 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { connect, createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { newFolder } from "../clients/support/folder.js";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const BINARY = process.env.CHINWAG_BIN ?? here("../../target/release/chinwag");
@@ -27,18 +26,6 @@ export async function freePort() {
   server.close();
   await once(server, "close");
   return port;
-}
-
-/** Where the servers keep what was said. */
-const folders = [];
-process.on("exit", () => {
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
-});
-
-function newFolder() {
-  const folder = mkdtempSync(join(tmpdir(), "chinwag-browser-"));
-  folders.push(folder);
-  return folder;
 }
 
 /** The server, listening on `port` once `start` is done. */

@@ -15,9 +15,8 @@
 //!
 //! Called by: `threads`. Calls: `copy`, `tools`.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,12 +24,12 @@ use std::thread;
 use std::time::Duration;
 
 use super::copy::{Copier, PARTIAL};
-use super::disk::{FILE, sync_folder};
+use super::disk::{self, FILE, sync_folder};
 use super::error::StoreError;
 use super::space::free_bytes;
 use super::tools::inspect_copy;
 use crate::limits::{STORE_BACKUP_AGAIN_MS, STORE_BACKUP_LOOK_MS};
-use crate::wire::http::date::rfc3339;
+use crate::wire::http::date::for_file_names;
 
 /// Which backups are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +145,7 @@ fn make_folder(folder: &Path) -> Result<(), StoreError> {
     if folder.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    disk::make_folder(folder)?;
     sync_folder(folder.parent().unwrap_or(Path::new("")))
 }
 
@@ -155,8 +154,7 @@ const END: &str = ".db";
 
 /// What a backup is called that is begun then: `chat-20261128T193000Z.db`.
 fn name_of(unix_ms: u64) -> String {
-    let time = rfc3339(unix_ms).escape_ascii().to_string().replace(['-', ':'], "");
-    format!("{BEGIN}{time}{END}")
+    format!("{BEGIN}{}{END}", for_file_names(unix_ms))
 }
 
 /// When a backup was begun, in milliseconds of Unix time, by its name; none, if it is no such name.

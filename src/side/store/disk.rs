@@ -214,10 +214,14 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     Ok(File::open(folder)?.sync_all()?)
 }
 
+/// Makes a folder for its owner alone, if there is none.
+pub(super) fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    Ok(DirBuilder::new().recursive(true).mode(0o700).create(folder)?)
+}
+
 /// Makes a folder, and locks it against other processes.
 pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(StoreError::Folder)?;
+    make_folder(folder)?;
     let file = open_private(&folder.join(LOCK))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

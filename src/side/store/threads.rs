@@ -370,22 +370,19 @@ impl WriterThread {
             return Next::Again;
         }
         self.gather();
-        if !self.batch.is_empty() {
-            let now_us = self.now_us();
-            let is_urgent = is_last || self.is_batch_full();
-            let due_us = if is_urgent { now_us } else { self.pace.commit_due_us() };
-            if due_us <= now_us {
-                self.write();
-                return Next::Again;
-            }
-            if !self.let_go_if_due() {
-                return Next::Rest(Some(Duration::from_micros(due_us - now_us)));
-            }
+        let (now_us, is_idle) = (self.now_us(), self.batch.is_empty());
+        let is_urgent = is_last || self.is_batch_full();
+        let due_us = if is_urgent { now_us } else { self.pace.commit_due_us() };
+        if !is_idle && due_us <= now_us {
+            self.write();
             return Next::Again;
         }
         // There is no end to it, perhaps, and the next life goes on with it.
         if !is_last && self.let_go_if_due() {
             return Next::Again;
+        }
+        if !is_idle {
+            return Next::Rest(Some(Duration::from_micros(due_us - now_us)));
         }
         let rest_ms = self.rest();
         if self.faults.state() != State::Working {
@@ -646,9 +643,7 @@ impl WriterThread {
     /// need, while too little of the disk is free: that may be all that it needs. True if there may
     /// be more to do at once.
     fn make_space(&mut self) -> bool {
-        let may_be_more = self.let_go_if_due() || self.vacuum();
-        self.checkpoint(STORE_CHECKPOINT_BYTES);
-        may_be_more
+        self.let_go_if_due() || self.vacuum()
     }
 
     /// Gives back a part of what the file does not need. True if there may be more.
@@ -816,24 +811,14 @@ impl ReaderThread {
                     }
                     // The index is not whole yet.
                     Ok(None) => FromStore::NotRead { number, is_late: true }.put(record),
-                    Err(error) => {
-                        self.stats.failed(error.cause());
-                        tracing::error!(%error, id, "messages cannot be looked for");
-                        let is_late = error.is_late();
-                        FromStore::NotRead { number, is_late }.put(record);
-                    }
+                    Err(error) => self.not_read(number, id, error, "looked for").put(record),
                 }
                 ReadKind::Search
             }
             LoadPart::Messages(wanted) => {
                 match &self.reader.read(id, wanted) {
                     Ok(found) => FromStore::Read { number, run: found.run() }.put(record),
-                    Err(error) => {
-                        self.stats.failed(error.cause());
-                        tracing::error!(%error, id, "messages cannot be read");
-                        let is_late = error.is_late();
-                        FromStore::NotRead { number, is_late }.put(record);
-                    }
+                    Err(error) => self.not_read(number, id, error, "read").put(record),
                 }
                 if wanted.part == Part::All { ReadKind::Recovery } else { ReadKind::Page }
             }
@@ -844,6 +829,13 @@ impl ReaderThread {
         if damaged > 0 {
             tracing::error!(id, "a room has a message that is not what was written");
         }
+    }
+
+    /// Notes why messages of a room cannot be read, or looked for. Returns what the shard is told.
+    fn not_read(&self, number: u64, id: u32, error: &StoreError, what: &str) -> FromStore<'static> {
+        self.stats.failed(error.cause());
+        tracing::error!(%error, id, "messages cannot be {what}");
+        FromStore::NotRead { number, is_late: error.is_late() }
     }
 
     /// Tells a shard some of the rooms whose home it is.

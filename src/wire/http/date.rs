@@ -46,6 +46,14 @@ pub fn rfc3339(unix_ms: u64) -> [u8; TIME_BYTES] {
     time
 }
 
+/// A time for names of files, in which `:` is not everywhere allowed: `20261128T193000Z`, the basic
+/// form of ISO 8601. In the order of names it is in that of times.
+#[must_use]
+pub fn for_file_names(unix_ms: u64) -> String {
+    let time = rfc3339(unix_ms).escape_ascii().to_string();
+    time.replace(['-', ':'], "")
+}
+
 /// Year, month (0 is March) and day of a day since 1970.
 ///
 /// Years are counted from March here, so that the leap day is a year's last. Then every five months

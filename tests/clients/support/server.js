@@ -12,10 +12,9 @@
 import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { newFolder } from "./folder.js";
 
 const SECRET = "what signs the tokens of the client tests";
 
@@ -26,19 +25,12 @@ function binary() {
   return found;
 }
 
-/** What is still running when a test file ends in the middle, and where servers keep what was said. */
+/** What is still running when a test file ends in the middle. */
 const running = new Set();
-const folders = [];
-process.on("exit", () => {
+// Before their folders go.
+process.prependListener("exit", () => {
   for (const child of running) child.kill("SIGKILL");
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
-
-function newFolder() {
-  const folder = mkdtempSync(join(tmpdir(), "chinwag-clients-"));
-  folders.push(folder);
-  return folder;
-}
 
 export class Server {
   #child = null;
