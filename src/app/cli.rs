@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::config::{self, Config, Flags, Loaded, Problems, Surroundings};
-use crate::auth::identity::Right;
+use crate::auth::level::Level;
 
 /// The exit code for a bad configuration: `EX_CONFIG` of `sysexits.h`.
 pub const EXIT_CONFIG: u8 = 78;
@@ -75,8 +75,8 @@ pub struct TokenRequest {
     pub name: Option<String>,
     /// How long it counts, in seconds.
     pub ttl_s: u64,
-    /// Rights by pattern, in order. Empty: everything is allowed.
-    pub rooms: Vec<(String, Right)>,
+    /// Levels by pattern, in order. Empty: `speak` everywhere.
+    pub rooms: Vec<(String, Level)>,
 }
 
 /// There is nothing to do but to say something and to end: after `--help` and `check` as much as
@@ -145,10 +145,10 @@ enum Sub {
         /// How long it counts: a number and s, m, h or d
         #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_ttl)]
         ttl: u64,
-        /// Restrict it to rooms by name, or by beginning and `*`; RIGHT is none, join (to read) or
-        /// speak
-        #[arg(long, value_name = "PATTERN=RIGHT", num_args = 1.., value_parser = parse_rule)]
-        rooms: Vec<(String, Right)>,
+        /// Restrict it to rooms by name, or by beginning and `*`; LEVEL is none, join (to read),
+        /// speak, moderate or own
+        #[arg(long, value_name = "PATTERN=LEVEL", num_args = 1.., value_parser = parse_rule)]
+        rooms: Vec<(String, Level)>,
     },
     /// Copy the store into a file, while a server runs or not
     Backup {
@@ -281,12 +281,12 @@ fn parse_ttl(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "must be a number and s, m, h or d, at most 3650d".to_owned())
 }
 
-/// Reads `PATTERN=RIGHT`. The last `=` counts, for a room's name may have one.
-fn parse_rule(text: &str) -> Result<(String, Right), String> {
-    let (pattern, right) =
-        text.rsplit_once('=').ok_or("must be PATTERN=RIGHT, as in 'team-*=speak'")?;
-    let right = right.parse::<Right>().map_err(|error| error.to_string())?;
-    Ok((pattern.to_owned(), right))
+/// Reads `PATTERN=LEVEL`. The last `=` counts, for a room's name may have one.
+fn parse_rule(text: &str) -> Result<(String, Level), String> {
+    let (pattern, level) =
+        text.rsplit_once('=').ok_or("must be PATTERN=LEVEL, as in 'team-*=speak'")?;
+    let level = level.parse::<Level>().map_err(|error| error.to_string())?;
+    Ok((pattern.to_owned(), level))
 }
 
 #[cfg(test)]
@@ -359,7 +359,7 @@ mod tests {
         exit("serve", 2, "serve");
         exit("token", 2, "--user");
         exit("token --user u --ttl never", 2, "at most 3650d");
-        exit("token --user u --rooms tea=admin", 2, "`none`, `join` or `speak`");
+        exit("token --user u --rooms tea=admin", 2, "`speak`, `moderate` or `own`");
         exit("check good.toml --config good.toml", 2, "cannot be used with");
         exit("--shards many", EXIT_CONFIG, "--shards: shards = \"many\": must be 1 to 128");
         exit("--listen localhost", EXIT_CONFIG, "--listen: listen = \"localhost\"");
@@ -383,9 +383,9 @@ mod tests {
     #[test]
     fn a_token_is_asked_for_with_rights_and_a_time() {
         let request = token(
-            "token --config good.toml --user u --name N --ttl 2d --rooms team-*=speak a=b=join",
+            "token --config good.toml --user u --name N --ttl 2d --rooms team-*=moderate a=b=join",
         );
-        let rooms = vec![("team-*".to_owned(), Right::Speak), ("a=b".to_owned(), Right::Join)];
+        let rooms = vec![("team-*".to_owned(), Level::Moderate), ("a=b".to_owned(), Level::Join)];
         assert_eq!(
             request,
             TokenRequest { user: "u".into(), name: Some("N".into()), ttl_s: 2 * DAY_S, rooms }

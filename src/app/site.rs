@@ -98,7 +98,7 @@ impl Site for ChatSite {
         match self.verifier.verify(token, now.unix_ms / 1_000) {
             Ok(identity) => Some(identity),
             Err(error) => {
-                tracing::debug!(%error, claim = error.claim(), "token refused");
+                tracing::debug!(%error, claim = error.claim(), wanted = error.wanted(), "token refused");
                 None
             }
         }

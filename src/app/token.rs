@@ -29,8 +29,8 @@ pub fn make(config: &Config, request: &TokenRequest, now_unix_s: u64) -> Result<
         config.auth.keys(&[]).map_err(|error| Exit::config(format!("chinwag: {error}\n")))?;
     let signer = keys.signer.ok_or_else(no_secret)?;
     let mut rooms = std::collections::BTreeMap::new();
-    for (pattern, right) in &request.rooms {
-        if rooms.insert(pattern.clone(), *right).is_some() {
+    for (pattern, level) in &request.rooms {
+        if rooms.insert(pattern.clone(), *level).is_some() {
             return Err(usage(&format!("--rooms: {pattern:?} must not be there twice")));
         }
     }
@@ -70,7 +70,7 @@ fn usage(message: &str) -> Exit {
 mod tests {
     use super::*;
     use crate::app::config::{Flags, Surroundings};
-    use crate::auth::identity::Right;
+    use crate::auth::level::Level;
     use crate::auth::token::LEEWAY_S;
 
     const NOW_S: u64 = 1_800_000_000;
@@ -94,15 +94,15 @@ mod tests {
         ])
     }
 
-    fn request(user: &str, rooms: &[(&str, Right)]) -> TokenRequest {
-        let rooms = rooms.iter().map(|(pattern, right)| ((*pattern).to_owned(), *right)).collect();
+    fn request(user: &str, rooms: &[(&str, Level)]) -> TokenRequest {
+        let rooms = rooms.iter().map(|(pattern, level)| ((*pattern).to_owned(), *level)).collect();
         TokenRequest { user: user.into(), name: Some("Ann".into()), ttl_s: 60, rooms }
     }
 
     #[test]
     fn the_server_accepts_what_is_printed() {
         let config = with_secret();
-        let token = make(&config, &request("u1", &[("team-*", Right::Join)]), NOW_S).unwrap();
+        let token = make(&config, &request("u1", &[("team-*", Level::Join)]), NOW_S).unwrap();
         let identity =
             config.auth.keys(&[]).unwrap().verifier.verify(token.trim_end(), NOW_S).unwrap();
         assert_eq!((identity.user(), identity.name()), ("u1", "Ann"));
@@ -123,13 +123,13 @@ mod tests {
     #[test]
     fn a_token_that_would_not_be_accepted_is_not_printed() {
         let many: Vec<String> = (0..400).map(|index| format!("room-{index}")).collect();
-        let many: Vec<(&str, Right)> =
-            many.iter().map(|name| (name.as_str(), Right::Join)).collect();
+        let many: Vec<(&str, Level)> =
+            many.iter().map(|name| (name.as_str(), Level::Join)).collect();
         for request in [
             request("", &[]),
             request("a\nb", &[]),
-            request("u", &[("a*b", Right::Join)]),
-            request("u", &[("a", Right::Join), ("a", Right::None)]),
+            request("u", &[("a*b", Level::Join)]),
+            request("u", &[("a", Level::Join), ("a", Level::None)]),
             request("u", &many),
             TokenRequest { name: Some(String::new()), ..request("u", &[]) },
             TokenRequest { name: Some("x".repeat(129)), ..request("u", &[]) },

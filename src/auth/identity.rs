@@ -8,10 +8,10 @@
 //! Deliberately absent: tokens (see `token`), clocks, and any knowledge of which rooms exist.
 
 use std::fmt;
-use std::str::FromStr;
 
 use triomphe::{Arc, ArcUnion, ArcUnionBorrow};
 
+use crate::auth::level::Level;
 use crate::base::name::is_name;
 use crate::limits::NAME_BYTES_MAX;
 
@@ -156,13 +156,13 @@ impl Identity {
     /// Whether it may join `room`, read its messages and know of it at all.
     #[must_use]
     pub fn may_join(&self, room: &str) -> bool {
-        self.right_in(room) >= Right::Join
+        self.level_in(room) >= Level::Join
     }
 
     /// Whether it may write in `room`. Who may write may also read.
     #[must_use]
     pub fn may_speak(&self, room: &str) -> bool {
-        self.right_in(room) >= Right::Speak
+        self.level_in(room) >= Level::Speak
     }
 
     /// Its rights; `None` if everything is allowed.
@@ -171,8 +171,12 @@ impl Identity {
         self.facts().rights
     }
 
-    fn right_in(&self, room: &str) -> Right {
-        self.facts().rights.map_or(Right::Speak, |rights| rights.in_room(room))
+    /// What the token says of `room`: of joining and speaking the most that is allowed, of the
+    /// levels above what is granted whatever the room says. [`level_of`](super::level::level_of)
+    /// has the rule.
+    #[must_use]
+    pub fn level_in(&self, room: &str) -> Level {
+        self.facts().rights.map_or(Level::Speak, |rights| rights.in_room(room))
     }
 }
 
@@ -184,42 +188,6 @@ impl fmt::Debug for Identity {
             .field("expires_at_s", &self.expires_at_s())
             .field("rights", &self.facts().rights)
             .finish_non_exhaustive()
-    }
-}
-
-/// What somebody may do in a room. Each includes the ones before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Right {
-    /// Nothing: the room might as well not exist.
-    None,
-    /// To join and to read.
-    Join,
-    /// To read and to write.
-    Speak,
-}
-
-impl Right {
-    /// The word for it in tokens and on the command line.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Join => "join",
-            Self::Speak => "speak",
-        }
-    }
-}
-
-impl FromStr for Right {
-    type Err = IdentityError;
-
-    fn from_str(word: &str) -> Result<Self, IdentityError> {
-        match word {
-            "none" => Ok(Self::None),
-            "join" => Ok(Self::Join),
-            "speak" => Ok(Self::Speak),
-            _ => Err(IdentityError::Right),
-        }
     }
 }
 
@@ -238,7 +206,7 @@ struct Rule {
     /// The pattern without its `*`.
     text: Box<str>,
     exact: bool,
-    right: Right,
+    level: Level,
 }
 
 impl Rights {
@@ -249,11 +217,11 @@ impl Rights {
     /// Where a pattern is no room's name, has a `*` before its end, or is there twice: which one
     /// then counts would be a guess.
     pub fn new<'a>(
-        rules: impl IntoIterator<Item = (&'a str, Right)>,
+        rules: impl IntoIterator<Item = (&'a str, Level)>,
     ) -> Result<Self, IdentityError> {
         let mut rules: Vec<Rule> = rules
             .into_iter()
-            .map(|(pattern, right)| Rule::new(pattern, right))
+            .map(|(pattern, level)| Rule::new(pattern, level))
             .collect::<Result<_, _>>()?;
         // The text is the last criterion only so that what is twice stands side by side.
         rules.sort_by(|a, b| {
@@ -268,21 +236,21 @@ impl Rights {
         Ok(Self { rules: rules.into() })
     }
 
-    /// The right in `room`.
+    /// The level in `room`.
     #[must_use]
-    pub fn in_room(&self, room: &str) -> Right {
-        self.rules.iter().find(|rule| rule.matches(room)).map_or(Right::None, |rule| rule.right)
+    pub fn in_room(&self, room: &str) -> Level {
+        self.rules.iter().find(|rule| rule.matches(room)).map_or(Level::None, |rule| rule.level)
     }
 
     /// Each pattern without its `*`, whether it had none, and what it grants. Of two that match a
     /// room the one that comes first decides.
-    pub fn rules(&self) -> impl Iterator<Item = (&str, bool, Right)> {
-        self.rules.iter().map(|rule| (&*rule.text, rule.exact, rule.right))
+    pub fn rules(&self) -> impl Iterator<Item = (&str, bool, Level)> {
+        self.rules.iter().map(|rule| (&*rule.text, rule.exact, rule.level))
     }
 }
 
 impl Rule {
-    fn new(pattern: &str, right: Right) -> Result<Self, IdentityError> {
+    fn new(pattern: &str, level: Level) -> Result<Self, IdentityError> {
         let (text, exact) = match pattern.strip_suffix('*') {
             Some(beginning) => (beginning, false),
             None => (pattern, true),
@@ -291,7 +259,7 @@ impl Rule {
         if !fits || text.contains('*') {
             return Err(IdentityError::Pattern);
         }
-        Ok(Self { text: text.into(), exact, right })
+        Ok(Self { text: text.into(), exact, level })
     }
 
     fn matches(&self, room: &str) -> bool {
@@ -310,8 +278,6 @@ pub enum IdentityError {
     Pattern,
     /// The same pattern more than once.
     PatternTwice,
-    /// Neither `none`, `join` nor `speak`.
-    Right,
 }
 
 impl fmt::Display for IdentityError {
@@ -321,7 +287,6 @@ impl fmt::Display for IdentityError {
             Self::Name => "the name must be 1 to 128 bytes without control characters",
             Self::Pattern => "a pattern must be a room's name, with at most one `*`, at its end",
             Self::PatternTwice => "a pattern must not be there twice",
-            Self::Right => "a right must be `none`, `join` or `speak`",
         })
     }
 }
@@ -332,18 +297,18 @@ impl std::error::Error for IdentityError {}
 mod tests {
     use super::*;
 
-    fn identity(rules: &[(&str, Right)]) -> Identity {
+    fn identity(rules: &[(&str, Level)]) -> Identity {
         Identity::new("u", "U", NEVER_S, Some(Rights::new(rules.iter().copied()).unwrap())).unwrap()
     }
 
     #[track_caller]
-    fn check(rules: &[(&str, Right)], room: &str, expected: Right) {
+    fn check(rules: &[(&str, Level)], room: &str, expected: Level) {
         let mut reversed = rules.to_vec();
         reversed.reverse();
         for rules in [rules, &reversed] {
             let identity = identity(rules);
-            assert_eq!(identity.may_join(room), expected >= Right::Join, "{room} {rules:?}");
-            assert_eq!(identity.may_speak(room), expected >= Right::Speak, "{room} {rules:?}");
+            assert_eq!(identity.may_join(room), expected >= Level::Join, "{room} {rules:?}");
+            assert_eq!(identity.may_speak(room), expected >= Level::Speak, "{room} {rules:?}");
         }
     }
 
@@ -352,45 +317,45 @@ mod tests {
         let free = Identity::new("u", "U", NEVER_S, None).unwrap();
         assert!(free.is_unrestricted() && free.may_join("tea") && free.may_speak("tea"));
         assert!(!identity(&[]).is_unrestricted());
-        check(&[], "tea", Right::None);
+        check(&[], "tea", Level::None);
     }
 
     #[test]
     fn the_longest_pattern_wins_whatever_it_grants() {
         let rules = [
-            ("*", Right::Join),
-            ("team-*", Right::Speak),
-            ("team-red-*", Right::None),
-            ("t*", Right::None),
+            ("*", Level::Join),
+            ("team-*", Level::Speak),
+            ("team-red-*", Level::None),
+            ("t*", Level::None),
         ];
-        check(&rules, "news", Right::Join);
-        check(&rules, "team-blue", Right::Speak);
-        check(&rules, "team-", Right::Speak);
-        check(&rules, "team", Right::None);
-        check(&rules, "team-red-1", Right::None);
+        check(&rules, "news", Level::Join);
+        check(&rules, "team-blue", Level::Speak);
+        check(&rules, "team-", Level::Speak);
+        check(&rules, "team", Level::None);
+        check(&rules, "team-red-1", Level::None);
     }
 
     #[test]
     fn an_exact_name_beats_a_pattern_and_matches_nothing_else() {
-        let rules = [("tea", Right::None), ("tea*", Right::Speak), ("te", Right::Join)];
-        check(&rules, "tea", Right::None);
-        check(&rules, "tea2", Right::Speak);
-        check(&rules, "te", Right::Join);
-        check(&rules, "t", Right::None);
-        check(&rules, "Tea", Right::None);
+        let rules = [("tea", Level::None), ("tea*", Level::Speak), ("te", Level::Join)];
+        check(&rules, "tea", Level::None);
+        check(&rules, "tea2", Level::Speak);
+        check(&rules, "te", Level::Join);
+        check(&rules, "t", Level::None);
+        check(&rules, "Tea", Level::None);
     }
 
     #[test]
     fn a_star_in_a_rooms_name_means_only_itself() {
-        check(&[("tea*", Right::Speak)], "tea*", Right::Speak);
-        check(&[("tea", Right::Speak)], "tea*", Right::None);
+        check(&[("tea*", Level::Speak)], "tea*", Level::Speak);
+        check(&[("tea", Level::Speak)], "tea*", Level::None);
     }
 
     #[test]
     fn a_pattern_has_at_most_one_star_at_its_end_and_is_there_once() {
         let long = "x".repeat(NAME_BYTES_MAX);
         for pattern in ["*", "a", "a*", long.as_str(), &format!("{long}*")] {
-            assert!(Rights::new([(pattern, Right::Join)]).is_ok(), "{pattern}");
+            assert!(Rights::new([(pattern, Level::Join)]).is_ok(), "{pattern}");
         }
         for pattern in [
             "",
@@ -404,14 +369,14 @@ mod tests {
             &format!("{long}x*"),
         ] {
             assert_eq!(
-                Rights::new([(pattern, Right::Join)]),
+                Rights::new([(pattern, Level::Join)]),
                 Err(IdentityError::Pattern),
                 "{pattern}"
             );
         }
-        let twice = [("a*", Right::Join), ("b", Right::Join), ("a*", Right::None)];
+        let twice = [("a*", Level::Join), ("b", Level::Join), ("a*", Level::None)];
         assert_eq!(Rights::new(twice), Err(IdentityError::PatternTwice));
-        assert!(Rights::new([("a*", Right::Join), ("a", Right::None)]).is_ok());
+        assert!(Rights::new([("a*", Level::Join), ("a", Level::None)]).is_ok());
     }
 
     #[test]
@@ -425,7 +390,7 @@ mod tests {
             (long.as_str(), "né"),
             ("u", &long),
         ] {
-            for rights in [None, Some(Rights::new([("*", Right::Join)]).unwrap())] {
+            for rights in [None, Some(Rights::new([("*", Level::Join)]).unwrap())] {
                 let identity = Identity::new(user, name, 7, rights).unwrap();
                 assert_eq!(
                     (identity.user(), identity.name(), identity.expires_at_s()),
@@ -467,16 +432,6 @@ mod tests {
         for bad in ["", "a\0", "a\nb", "\u{1b}[2J", "\u{85}", "\u{7f}", &long, &very_long] {
             assert_eq!(Identity::new(bad, "n", 0, None), Err(IdentityError::User), "{bad:?}");
             assert_eq!(Identity::new("u", bad, 0, None), Err(IdentityError::Name), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_right_is_exactly_one_of_three_words() {
-        for right in [Right::None, Right::Join, Right::Speak] {
-            assert_eq!(right.as_str().parse(), Ok(right));
-        }
-        for word in ["", "Speak", "speak ", "all"] {
-            assert_eq!(word.parse::<Right>(), Err(IdentityError::Right));
         }
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! ```text
 //!   token (text) ── token::Verifier ── Claims ── identity::Identity: user, name, rights, expiry
+//!                                                 └ level::Level, by pattern of room
 //! ```
 
 pub mod identity;
+pub mod level;
 pub mod token;

@@ -12,7 +12,7 @@
 //! | `sub` | the user's id, required. An integer is its digits |
 //! | `exp` | required; honoured for [`LEEWAY_S`] longer, for clocks that differ |
 //! | `name` | what others see, cut at [`NAME_BYTES_MAX`]; `sub` where it cannot be shown |
-//! | `rooms` | rights by pattern, see [`Rights`]; without it everything is allowed |
+//! | `rooms` | levels by pattern, see [`Rights`]; without it every room is as its own rules say |
 //! | `nbf` | must not be in the future, by more than the leeway |
 //! | `aud` | must be the configured one; where none is, the token is for somebody else |
 //! | `iss` | must be the configured one, if one is |
@@ -32,7 +32,8 @@ use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Vis
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::auth::identity::{Identity, IdentityError, Right, Rights};
+use crate::auth::identity::{Identity, IdentityError, Rights};
+use crate::auth::level::Level;
 use crate::base::name::is_name;
 use crate::limits::NAME_BYTES_MAX;
 
@@ -242,9 +243,7 @@ impl Verifier {
         Identity::new(&claims.sub, name, expires_at_s, claims.rights).map_err(|error| match error {
             // A name is the id where it is not good by itself.
             IdentityError::User | IdentityError::Name => TokenError::Claim(Claim::Sub),
-            IdentityError::Pattern | IdentityError::PatternTwice | IdentityError::Right => {
-                TokenError::Claim(Claim::Rooms)
-            }
+            IdentityError::Pattern | IdentityError::PatternTwice => TokenError::Claim(Claim::Rooms),
         })
     }
 
@@ -352,6 +351,12 @@ impl TokenError {
         }
     }
 
+    /// What the claim must be that is not, where it is no matter of whose it is.
+    #[must_use]
+    pub const fn wanted(self) -> Option<&'static str> {
+        if let Self::Claim(claim) = self { Some(claim.wanted()) } else { None }
+    }
+
     /// The claim that is at fault, where it is one.
     #[must_use]
     pub const fn claim(self) -> Option<&'static str> {
@@ -406,6 +411,20 @@ impl Claim {
             Self::Aud => "aud",
         }
     }
+
+    /// What it must be, for the log.
+    #[must_use]
+    pub const fn wanted(self) -> &'static str {
+        match self {
+            Self::Sub => "text of 1 to 128 bytes without control characters, or an integer",
+            Self::Exp | Self::Nbf => "a number of seconds of Unix time",
+            Self::Rooms => {
+                "an object of `none`, `join`, `speak`, `moderate` or `own` by pattern: a room's name, \
+                 with at most one `*`, at its end"
+            }
+            Self::Aud => "text, or an array of texts",
+        }
+    }
 }
 
 /// Makes tokens for guests, for the command line and for tests: always [`Algorithm::Hs256`].
@@ -456,9 +475,9 @@ pub struct Claims {
     pub exp: u64,
     /// When it was made, in seconds of Unix time.
     pub iat: u64,
-    /// Rights by pattern. None: everything is allowed.
+    /// Levels by pattern. None: `speak` everywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rooms: Option<BTreeMap<String, Right>>,
+    pub rooms: Option<BTreeMap<String, Level>>,
 }
 
 #[derive(Serialize)]
@@ -471,13 +490,13 @@ struct SignedClaims<'a> {
     iss: Option<&'a str>,
 }
 
-impl Serialize for Right {
+impl Serialize for Level {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
 }
 
-impl<'de> Deserialize<'de> for Right {
+impl<'de> Deserialize<'de> for Level {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Cow::<str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
@@ -700,11 +719,11 @@ impl<'de> Deserialize<'de> for NumericDate {
 }
 
 /// The pairs of `rooms` in their order, so that a pattern that is there twice can still be seen.
-struct RoomsClaim(Vec<(String, Right)>);
+struct RoomsClaim(Vec<(String, Level)>);
 
 impl RoomsClaim {
     fn rights(&self) -> Result<Rights, TokenError> {
-        let rules = self.0.iter().map(|(pattern, right)| (pattern.as_str(), *right));
+        let rules = self.0.iter().map(|(pattern, level)| (pattern.as_str(), *level));
         Rights::new(rules).map_err(|_| TokenError::Claim(Claim::Rooms))
     }
 }
@@ -717,7 +736,7 @@ impl<'de> Deserialize<'de> for RoomsClaim {
             type Value = RoomsClaim;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of rights by pattern")
+                f.write_str("an object of levels by pattern")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RoomsClaim, A::Error> {

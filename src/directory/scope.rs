@@ -5,7 +5,8 @@
 //! disjoint ranges, and rights that open the same rooms give the same list, however they are
 //! written.
 
-use crate::auth::identity::{Identity, Right};
+use crate::auth::identity::Identity;
+use crate::auth::level::Level;
 
 /// Names from `start` up to but excluding `end`, in the order of their bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +38,7 @@ impl Scope {
         let mut rules: Vec<_> = rights
             .rules()
             .map(|(text, is_exact, right)| {
-                (text.as_bytes(), end_of(text, is_exact), right >= Right::Join)
+                (text.as_bytes(), end_of(text, is_exact), right >= Level::Join)
             })
             .collect();
         // A range comes before those nested in it.
@@ -118,7 +119,7 @@ mod tests {
     use crate::auth::identity::{NEVER_S, Rights};
     use crate::base::rng::SplitMix64;
 
-    fn identity(rules: &[(&str, Right)]) -> Identity {
+    fn identity(rules: &[(&str, Level)]) -> Identity {
         Identity::new("u", "U", NEVER_S, Rights::new(rules.iter().copied()).ok()).unwrap()
     }
 
@@ -134,13 +135,13 @@ mod tests {
     #[test]
     fn rights_that_open_the_same_rooms_have_the_same_scope() {
         assert!(Scope::of(&Identity::new("u", "U", NEVER_S, None).unwrap()).is_all());
-        assert!(Scope::of(&identity(&[("*", Right::Join)])).is_all());
+        assert!(Scope::of(&identity(&[("*", Level::Join)])).is_all());
         assert!(Scope::of(&identity(&[])).ranges().is_empty());
-        let plain = Scope::of(&identity(&[("team-*", Right::Join)]));
-        let wordy = [("team-*", Right::Speak), ("team-red", Right::Join), ("tea", Right::None)];
+        let plain = Scope::of(&identity(&[("team-*", Level::Join)]));
+        let wordy = [("team-*", Level::Speak), ("team-red", Level::Join), ("tea", Level::None)];
         assert_eq!(plain, Scope::of(&identity(&wordy)));
         assert!(!plain.is_all());
-        let hole = Scope::of(&identity(&[("*", Right::Join), ("secret", Right::None)]));
+        let hole = Scope::of(&identity(&[("*", Level::Join), ("secret", Level::None)]));
         assert_eq!(hole.ranges().len(), 2);
     }
 
@@ -149,9 +150,9 @@ mod tests {
         let mut rng = SplitMix64::new(7);
         let names = ["a", "aa", "ab", "aba", "abb", "b", "ba", "é", "éa", "ê", "z", "a-", "a!"];
         for _ in 0..2_000 {
-            let mut rules: Vec<(String, Right)> = Vec::new();
+            let mut rules: Vec<(String, Level)> = Vec::new();
             for name in names.iter().chain(&["", "ab", "a"]) {
-                let right = [Right::None, Right::Join, Right::Speak][draw(&mut rng, 3)];
+                let right = [Level::None, Level::Join, Level::Speak][draw(&mut rng, 3)];
                 match rng.below(5) {
                     0 if !name.is_empty() => rules.push(((*name).to_owned(), right)),
                     1 => rules.push((format!("{name}*"), right)),

@@ -3,14 +3,15 @@
 use std::cmp::Reverse;
 
 use super::*;
-use crate::auth::identity::{Identity, NEVER_S, Right, Rights};
+use crate::auth::identity::{Identity, NEVER_S, Rights};
+use crate::auth::level::Level;
 use crate::base::rng::SplitMix64;
 
 fn names<'a>(rooms: &[(&'a str, &Listing)]) -> Vec<&'a str> {
     rooms.iter().map(|(room, _)| *room).collect()
 }
 
-fn identity(rules: &[(&str, Right)]) -> Identity {
+fn identity(rules: &[(&str, Level)]) -> Identity {
     Identity::new("u", "U", NEVER_S, Rights::new(rules.iter().copied()).ok()).unwrap()
 }
 
@@ -29,7 +30,7 @@ fn pages_follow_one_another_and_show_only_what_may_be_seen() {
     for (members, room) in ["a", "b", "c", "d", "secret"].into_iter().enumerate() {
         directory.learn(room, room, u32::try_from(members).ok());
     }
-    let scope = Scope::of(&identity(&[("*", Right::Join), ("secret", Right::None)]));
+    let scope = Scope::of(&identity(&[("*", Level::Join), ("secret", Level::None)]));
     let (page, more) = directory.page(None, 2, &scope);
     assert_eq!((names(&page), more), (vec!["a", "b"], true));
     let (page, more) = directory.page(Some("b"), 2, &scope);
@@ -138,14 +139,14 @@ fn name(number: u64) -> String {
 #[test]
 fn it_answers_as_a_list_that_is_sorted_and_counted() {
     let readers = [
-        identity(&[("*", Right::Join)]),
+        identity(&[("*", Level::Join)]),
         identity(&[]),
-        identity(&[("team-*", Right::Speak), ("team-1*", Right::None), ("a7", Right::Join)]),
+        identity(&[("team-*", Level::Speak), ("team-1*", Level::None), ("a7", Level::Join)]),
         identity(&[
-            ("*", Right::Join),
-            ("b*", Right::None),
-            ("b1*", Right::Join),
-            ("é", Right::None),
+            ("*", Level::Join),
+            ("b*", Level::None),
+            ("b1*", Level::Join),
+            ("é", Level::None),
         ]),
         Identity::new("u", "U", NEVER_S, None).unwrap(),
     ];
@@ -230,11 +231,11 @@ fn a_question_at_a_hundred_thousand_rooms_looks_at_no_more_than_it_answers() {
         directory.learn(&format!("team-{}-{number}", number % 100), "title", Some(members));
     }
     let all = Scope::all();
-    let few = Scope::of(&identity(&[("team-7-*", Right::Join), ("team-8-8", Right::Join)]));
-    let none = Scope::of(&identity(&[("x*", Right::Join), ("*", Right::None)]));
+    let few = Scope::of(&identity(&[("team-7-*", Level::Join), ("team-8-8", Level::Join)]));
+    let none = Scope::of(&identity(&[("x*", Level::Join), ("*", Level::None)]));
     // Ninety-nine of a hundred rooms are not for this one.
     let holes: Vec<String> = (1..100).map(|team| format!("team-{team}-*")).collect();
-    let holes = holes.iter().map(|hole| (hole.as_str(), Right::None)).chain([("*", Right::Join)]);
+    let holes = holes.iter().map(|hole| (hole.as_str(), Level::None)).chain([("*", Level::Join)]);
     let holes = Scope::of(&identity(&holes.collect::<Vec<_>>()));
     // The depth is at most 42: see the tree.
     let depth = 42;

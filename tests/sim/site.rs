@@ -6,7 +6,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chinwag::auth::identity::{Identity, NEVER_S, Right, Rights};
+use chinwag::auth::identity::{Identity, NEVER_S, Rights};
+use chinwag::auth::level::Level;
 use chinwag::base::time::Now;
 use chinwag::shard::{API_HEADERS, Request, Routed, Site};
 use chinwag::wire::http::response::{Response, Status};
@@ -63,7 +64,7 @@ impl User {
     }
 
     fn identity(&self, expires_at_s: u64) -> Identity {
-        let right = |word: &str| word.parse::<Right>().expect("a right");
+        let right = |word: &str| word.parse::<Level>().expect("a level");
         let rights = self.rights.map(|rights| {
             Rights::new(rights.iter().map(|(pattern, word)| (*pattern, right(word))))
                 .expect("valid rights")

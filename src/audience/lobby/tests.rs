@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::*;
-use crate::auth::identity::{Identity, NEVER_S, Right, Rights};
+use crate::auth::identity::{Identity, NEVER_S, Rights};
+use crate::auth::level::Level;
 use crate::base::budget::Budget;
 use crate::base::rng::SplitMix64;
 use crate::base::time::Now;
@@ -23,7 +24,7 @@ use crate::link::settings::Settings;
 use crate::wire::phx::{Outgoing, Serializer};
 use crate::wire::ws::frame::{decode_server_frame, frame_bytes_at};
 
-fn identity(rules: &[(&str, Right)]) -> Identity {
+fn identity(rules: &[(&str, Level)]) -> Identity {
     Identity::new("u", "U", NEVER_S, Rights::new(rules.iter().copied()).ok()).unwrap()
 }
 
@@ -76,10 +77,10 @@ fn payload(frame: &[u8]) -> Value {
 
 #[test]
 fn whatever_happens_to_rooms_every_member_knows_in_the_end_what_it_may() {
-    let rights: [&[(&str, Right)]; 4] = [
-        &[("a*", Right::Join)],
-        &[("a*", Right::Speak), ("b1*", Right::Join), ("b12", Right::None)],
-        &[("*", Right::Join), ("a*", Right::None)],
+    let rights: [&[(&str, Level)]; 4] = [
+        &[("a*", Level::Join)],
+        &[("a*", Level::Speak), ("b1*", Level::Join), ("b12", Level::None)],
+        &[("*", Level::Join), ("a*", Level::None)],
         &[],
     ];
     let mut frames_count = 0;
@@ -163,7 +164,7 @@ fn members_with_the_same_rights_share_one_encoding_and_a_turn_tells_so_many() {
     directory.watch();
     for conn in 0..2_000 {
         let team = ["red-*", "blue-*"][conn as usize % 2];
-        lobby.sit(conn, Scope::of(&identity(&[(team, Right::Join)])));
+        lobby.sit(conn, Scope::of(&identity(&[(team, Level::Join)])));
     }
     for number in 0..10_000 {
         directory.learn(&format!("red-{number}"), "A title as they are", Some(1));
@@ -219,7 +220,7 @@ fn kept_answers_are_bounded() {
         directory.learn(&format!("room-{number}"), &"t".repeat(TITLE_BYTES_MAX), Some(1));
     }
     for number in 0..100 {
-        let rights = [("*", Right::Join), (&*format!("other-{number}"), Right::None)];
+        let rights = [("*", Level::Join), (&*format!("other-{number}"), Level::None)];
         lobby.answers.find(&mut directory, &Scope::of(&identity(&rights)));
         let kept: usize = lobby.answers.by_scope.values().map(|answer| answer.len()).sum();
         assert_eq!(kept, lobby.answers.bytes);
@@ -295,7 +296,7 @@ fn a_batch_is_told_over_several_turns_and_the_next_is_taken_when_all_have_had_it
     let (mut io, mut metrics, mut record) = (Nowhere::default(), Metrics::default(), Vec::new());
     let mut budget = Budget::new(settings.turn_work, 1);
     let lobby = audiences.find_or_make(LOBBY, 0);
-    let scope = Scope::of(&identity(&[("red-*", Right::Join)]));
+    let scope = Scope::of(&identity(&[("red-*", Level::Join)]));
     directory.watch();
     for number in 0..60 {
         let conn = conns.take_in(0).index();

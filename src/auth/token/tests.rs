@@ -10,7 +10,7 @@ use data_encoding::BASE64;
 use jsonwebtoken::Algorithm as Alg;
 
 use super::*;
-use crate::auth::identity::Right;
+use crate::auth::level::Level;
 
 const NOW_S: u64 = 1_800_000_000;
 const SECRET: &[u8] = b"an example secret of 32 bytes ..";
@@ -68,6 +68,11 @@ fn a_good_token_says_who_it_is() {
     assert_eq!(identity.name(), "Ann");
     assert!(identity.may_speak("team-a") && identity.may_join("news"));
     assert!(!identity.may_speak("news") && !identity.may_join("tea"));
+    let levels = Level::ALL.map(|level| format!(r#""{0}":"{0}""#, level.as_str())).join(",");
+    let token = with_claims(&format!(r#""rooms":{{{levels}}}"#));
+    let identity = verifier().verify(&token, NOW_S).unwrap();
+    assert!(Level::ALL.iter().all(|level| identity.level_in(level.as_str()) == *level));
+    assert!(identity.may_speak("own") && identity.may_speak("moderate"));
 }
 
 #[test]
@@ -218,6 +223,8 @@ fn signed_tokens_with_bad_claims_are_refused() {
         with_claims(r#""rooms":{"tea":true}"#),
         with_claims(r#""rooms":{"tea":"admin"}"#),
         with_claims(r#""rooms":{"tea":"Speak"}"#),
+        with_claims(r#""rooms":{"tea":"owner"}"#),
+        with_claims(r#""rooms":{"tea":4}"#),
         with_claims(r#""rooms":{"tea":{"speak":null}}"#),
         with_claims(r#""rooms":{"tea":"none","tea":"speak"}"#),
         with_claims(r#""rooms":{"":"speak"}"#),
@@ -237,6 +244,8 @@ fn signed_tokens_with_bad_claims_are_refused() {
         }
         assert_eq!(TokenError::Claim(claim).claim(), Some(claim.as_str()));
     }
+    let wanted = TokenError::Claim(Claim::Rooms).wanted().expect("it says what is allowed");
+    assert!(Level::ALL.iter().all(|level| wanted.contains(&format!("`{}`", level.as_str()))));
 }
 
 #[test]
@@ -547,7 +556,7 @@ fn what_the_signer_signs_the_verifier_accepts() {
         name: Some("Ann \"<&é".into()),
         exp: NOW_S + 60,
         iat: NOW_S,
-        rooms: Some([("team-*".into(), Right::Speak), ("news".into(), Right::Join)].into()),
+        rooms: Some([("team-*".into(), Level::Speak), ("news".into(), Level::Join)].into()),
     };
     for parties in [Parties::default(), parties("chat", "me")] {
         let signer = Signer::new(SECRET, parties.clone()).unwrap();
