@@ -1,18 +1,35 @@
 //! What was said stays: rooms in SQLite.
 //!
 //! ```text
-//!   shard ── log ── ToStore ──> threads ──┬── Writer ──┐   one connection that writes: batches,
-//!             <──── FromStore ──┘         │            │   eras, checkpoints
-//!                                         └── Reader ──┴── Disk: folder, lock, schema
+//!   command line ── socket ──> "store-socket" ─┐ Request
+//!   the clock ───────────────> "store-backup" ─┤
+//!                                              v
+//!   shards ── ring: ToStore ────────> "store-writer" ── batches, checkpoints, copies ──> chat.db
+//!    ^  ^                              │           │                                        │
+//!    │  └─ ring: Kept, LetGo, ... ─────┤           └─ which rooms ──> "store-indexer" <rows─┤
+//!    │                                 │ ring: Load                      │ words            │
+//!    │                                 v                                 v                  │
+//!    └─ ring: Opened, Read, ... ── "store-reader-0" ... <── ids ───── search.db             │
+//!                                      ^                                                    │
+//!                                      └─────────────────────── rows ───────────────────────┘
 //! ```
 //!
-//! `log` is a shard's end, `threads` is the other; `disk` opens the folder, `schema` is what is in
-//! the file, `writer` and `reader` are its two ways in, `batch` is what goes into a commit, which
-//! is a `transaction`, `pace` says when that is written, `faults` decides what a failure means,
-//! `probe` whether it is damage, `place` whether the files are still there, `retention` lets go of
-//! what is old, `row` is the form of a message. `copy` makes a backup, which `socket` is asked for
-//! and `backups` makes by the clock; `index` knows words, `stats` counts, `tools` are those of the
-//! command line.
+//! | file | what it is |
+//! |---|---|
+//! | `log` | a shard's end of the rings |
+//! | `threads` | the other ends: starting and stopping, the writer's turn and upkeep, readers |
+//! | `disk` | the folder: made, locked, opened; lives |
+//! | `writer` | the connection that writes, its log and checkpoints |
+//! | `batch`, `transaction`, `pace` | what goes into a commit, what that is, and when it is made |
+//! | `open_rooms`, `statements` | rooms that shards have open; what is written of a room |
+//! | `reader` | a connection that reads: rooms, pages, recoveries |
+//! | `row`, `schema` | the form of a row; what is in the file, and its migrations |
+//! | `faults`, `error`, `probe`, `place`, `space` | what a failure means; whose it is; whether it is damage; whether the files are still there; what is free |
+//! | `retention` | lets go of what is old |
+//! | `copy`, `socket`, `backups` | makes a copy; is asked for one; makes them by the clock |
+//! | `index` | words: the indexer, and a reader's way in |
+//! | `stats` | counts |
+//! | `tools` | the commands: backup, restore, export, import, check |
 //!
 //! Invariants:
 //!
@@ -32,6 +49,7 @@ mod error;
 mod faults;
 mod index;
 mod log;
+mod open_rooms;
 mod pace;
 mod place;
 mod probe;
@@ -41,12 +59,11 @@ mod row;
 mod schema;
 mod socket;
 mod space;
+mod statements;
 mod stats;
 #[cfg(test)]
 mod tests;
 mod threads;
-#[cfg(test)]
-mod threads_tests;
 pub mod tools;
 mod transaction;
 mod writer;

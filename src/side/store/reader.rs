@@ -18,7 +18,7 @@ use super::row::{
     EraRow, Message, OFFSET_MAX, RoomRow, id_of, offset_of, select_eras, select_messages,
     select_rooms, with_room,
 };
-use super::writer::top_of;
+use super::statements::top_of;
 use crate::limits::{LINEAGE_EPOCHS_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX};
 use crate::link::log::{Marks, Part, Sought, Wanted};
 use crate::link::store::{Found, Run, push_hit, push_listed};

@@ -14,7 +14,7 @@
 //!
 //! Deliberately absent: telling the rooms' homes (`threads`).
 //!
-//! Called by: `threads`. Calls: `writer`.
+//! Called by: `threads`. Calls: `statements`.
 
 use std::collections::HashMap;
 
@@ -22,8 +22,8 @@ use rusqlite::{Connection, params};
 
 use super::error::StoreError;
 use super::row::{OFFSET_MAX, RoomRow, id_of, offset_of, select_rooms, with_room};
+use super::statements::{number, top_of};
 use super::transaction::WriteTransaction;
-use super::writer::{number, top_of};
 use crate::limits::{
     STORE_SWEEP_COUNTED, STORE_SWEEP_LET_GO, STORE_SWEEP_ROOMS, STORE_VACUUM_PAGES,
 };

@@ -16,26 +16,22 @@
 //!
 //! Deliberately absent: what is done about a failure (`faults`), and reading rooms (`reader`).
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 
 use super::batch::Batch;
 use super::disk::{Lives, checkpoint_all};
 use super::error::{Cause, StoreError};
+use super::open_rooms::{OpenRoom, OpenRooms};
 use super::place::Place;
-use super::row::{
-    EraRow, OFFSET_MAX, ROOM_MAX, RoomRow, checked_offset, id_of, offset_of, select_eras,
-    select_rooms, sum_of, with_room,
-};
+use super::statements::{found, insert, look_for};
 use super::transaction::WriteTransaction;
-use crate::base::arena::Key;
 use crate::link::ids::RoomKey;
-use crate::link::log::{Marks, Said, Wanted};
+use crate::link::log::{Marks, Wanted};
 use crate::link::record::Field as _;
 use crate::link::store::{LoadPart, ToStore, read_whole};
 
@@ -50,7 +46,7 @@ const WAL_PAGE_BYTES: usize = 4_096 + 24;
 pub(super) struct Writer {
     conn: Rc<Connection>,
     lives: Lives,
-    rooms: Rooms,
+    rooms: OpenRooms,
     /// Pages in the log, as of the last commit.
     wal_pages: Arc<AtomicUsize>,
     /// Rooms that were written in by the last batch, some more than once.
@@ -65,36 +61,6 @@ pub(super) struct Writer {
     place: Place,
     /// Held as long as this.
     _lock: Arc<File>,
-}
-
-/// A room that a shard has open.
-#[derive(Debug)]
-struct Room {
-    topic: Box<str>,
-    /// Its epoch, if it begins.
-    epoch: u64,
-    /// None, as long as nothing was said in it.
-    id: Option<u32>,
-}
-
-/// The rooms that shards have open, and how many there are in all.
-struct Rooms {
-    /// By their shard and by what that calls them.
-    open: HashMap<(u16, u64), Room, ahash::RandomState>,
-    /// How many rooms there are, by the ids that were given, and how many there may be.
-    count: u32,
-    max: u32,
-    /// What the batch under way has changed here, in order: if it fails it is written again, and
-    /// must find everything as it was.
-    undo: Vec<Undo>,
-}
-
-/// How a change of the open rooms is taken back.
-enum Undo {
-    /// One was given an id.
-    Begun((u16, u64)),
-    /// One was opened or closed: what was open by its key before.
-    Was((u16, u64), Option<Room>),
 }
 
 /// A question about a room: what is there of one that was opened, or what can be read of it.
@@ -190,12 +156,7 @@ impl NewWriter {
         Writer {
             conn: Rc::new(conn),
             lives,
-            rooms: Rooms {
-                open: HashMap::default(),
-                count: rooms_count,
-                max: rooms_max,
-                undo: Vec::new(),
-            },
+            rooms: OpenRooms::new(rooms_count, rooms_max),
             wal_pages,
             written: Vec::new(),
             is_wal_empty: false,
@@ -248,7 +209,7 @@ impl Writer {
         for _ in 0..ANEW_MAX {
             let written = self.try_write(batch, questions);
             if matches!(written, Ok(true)) {
-                self.rooms.undo.clear();
+                self.rooms.committed();
                 return Ok(());
             }
             questions.truncate(count);
@@ -288,9 +249,9 @@ impl Writer {
                         }
                         Err(error) => return Err(error),
                     };
-                    let room_here = Room { topic: topic.into(), epoch, id };
+                    let room_here = OpenRoom { topic: topic.into(), epoch, id };
                     self.rooms.open(shard, room, room_here);
-                    let is_full = id.is_none() && self.rooms.count >= self.rooms.max;
+                    let is_full = id.is_none() && self.rooms.is_full();
                     let asked = Asked::Tail;
                     questions.push(Question { shard, number, id, asked, is_full });
                 }
@@ -415,10 +376,7 @@ impl Writer {
         &'a self,
         floors: &'a [(u32, u64)],
     ) -> impl Iterator<Item = (u16, RoomKey, u64)> + 'a {
-        self.rooms.open.iter().filter_map(move |((shard, room), of)| {
-            let at = floors.binary_search_by_key(&of.id?, |(id, _)| *id).ok()?;
-            Some((*shard, Key::from_u64(*room), floors[at].1))
-        })
+        self.rooms.who_has(floors)
     }
 
     /// It was written to by somebody else who has the connection.
@@ -443,235 +401,4 @@ impl Writer {
     pub(super) fn conn(&self) -> &Connection {
         &self.conn
     }
-}
-
-impl Rooms {
-    /// Notes that a shard has a room open, by this key from now on.
-    fn open(&mut self, shard: u16, key: RoomKey, room: Room) {
-        let key = (shard, key.to_u64());
-        let was = self.open.insert(key, room);
-        self.undo.push(Undo::Was(key, was));
-    }
-
-    /// Notes that a shard has a room open no more.
-    fn close(&mut self, key: (u16, u64)) {
-        if let Some(room) = self.open.remove(&key) {
-            self.undo.push(Undo::Was(key, Some(room)));
-        }
-    }
-
-    /// Notes that a shard has none open any more: it has begun anew.
-    fn close_all(&mut self, shard: u16) {
-        let closed = self.open.extract_if(|(of, _), _| *of == shard);
-        self.undo.extend(closed.map(|(key, room)| Undo::Was(key, Some(room))));
-    }
-
-    /// The id of a room that is to be read. None, if nothing was kept of it.
-    fn id_of(&self, shard: u16, room: RoomKey) -> Option<u32> {
-        self.open.get(&(shard, room.to_u64())).and_then(|room| room.id)
-    }
-
-    /// The id of a room that something is to be kept of. It begins, if that is the first thing.
-    ///
-    /// # Panics
-    ///
-    /// If the shard does not have it open: its message would have no room.
-    fn id_in(
-        &mut self,
-        step: &Connection,
-        lives: Lives,
-        (shard, room): (u16, RoomKey),
-        top: Marks,
-        at_ms: u64,
-    ) -> Result<u32, StoreError> {
-        let key = (shard, room.to_u64());
-        let room = self.open.get_mut(&key);
-        let room = room.expect("a room is opened before anything is said in it");
-        if let Some(id) = room.id {
-            return Ok(id);
-        }
-        self.undo.push(Undo::Begun(key));
-        self.count += 1;
-        room.begin(step, lives, top, at_ms)
-    }
-
-    /// Takes back what a transaction has changed that is no more.
-    fn undo(&mut self) {
-        while let Some(change) = self.undo.pop() {
-            match change {
-                Undo::Begun(key) => {
-                    self.count -= 1;
-                    self.open.get_mut(&key).expect("it was open when it began").id = None;
-                }
-                Undo::Was(key, Some(room)) => drop(self.open.insert(key, room)),
-                Undo::Was(key, None) => drop(self.open.remove(&key)),
-            }
-        }
-    }
-}
-
-/// The room of a topic, if anything was kept of it, in an epoch that has lost nothing.
-fn look_for(
-    step: &Connection,
-    lives: Lives,
-    topic: &str,
-    epoch: u64,
-) -> Result<Option<u32>, StoreError> {
-    let id = find(step, topic)?;
-    if let Some(id) = id {
-        begin_era_if_stale(step, lives, id, epoch)?;
-    }
-    Ok(id)
-}
-
-/// The room of a topic, if anything was kept of it.
-fn find(step: &Connection, topic: &str) -> Result<Option<u32>, StoreError> {
-    // The index says where a room is, and the room says that it is the one: a bit that changed in
-    // either must not lead to what was said in another.
-    let sql = "SELECT id FROM room WHERE name = ?1";
-    let found = step.prepare_cached(sql)?.query_row([topic], |row| row.get::<_, i64>(0));
-    let Some(id) = found.optional()? else { return Ok(None) };
-    let id = u32::try_from(id).ok().filter(|id| *id <= ROOM_MAX);
-    let is_it = id.map(|id| with_room(step, id, |room| room.topic == topic)).transpose()?;
-    if is_it != Some(true) {
-        return Err(StoreError::Contradiction("the index of rooms leads to another room"));
-    }
-    Ok(id)
-}
-
-impl Room {
-    /// Writes its own row and its first era, before the first thing that is kept of it.
-    fn begin(
-        &mut self,
-        step: &Connection,
-        lives: Lives,
-        top: Marks,
-        at_ms: u64,
-    ) -> Result<u32, StoreError> {
-        let sql = "INSERT INTO room(name, title, founded, created_at, sum) \
-                   VALUES(?1, '', 0, ?2, 0)";
-        step.prepare_cached(sql)?.execute(params![self.topic, number(at_ms)])?;
-        let id = u32::try_from(step.last_insert_rowid()).ok().filter(|id| *id <= ROOM_MAX);
-        let id = id.expect("there are fewer rooms than ids have place for");
-        seal_room(step, id)?;
-        push_era(step, lives, id, top, self.epoch)?;
-        self.id = Some(id);
-        Ok(id)
-    }
-}
-
-/// Notes that a room was made on purpose, and what it is called.
-fn found(step: &Connection, id: u32, title: &str) -> Result<(), StoreError> {
-    let sum = with_room(step, id, |room| RoomRow { title, founded: 1, ..*room }.sum())?;
-    let sql = "UPDATE room SET title = ?2, founded = 1, sum = ?3 WHERE id = ?1";
-    step.prepare_cached(sql)?.execute(params![id, title, sum])?;
-    Ok(())
-}
-
-/// Begins a new era of a room whose latest one may have lost something that somebody saw: it is of
-/// a life that has ended without order.
-fn begin_era_if_stale(
-    step: &Connection,
-    lives: Lives,
-    id: u32,
-    epoch: u64,
-) -> Result<(), StoreError> {
-    let latest = {
-        let sql = select_eras!("WHERE room = ?1 ORDER BY first DESC, life DESC LIMIT 1");
-        let mut statement = step.prepare_cached(sql)?;
-        let mut rows = statement.query([id])?;
-        rows.next()?.map(|row| EraRow::of(row, id)).transpose()?
-    };
-    if latest.is_some_and(|era| era.life >= lives.unclean) {
-        return Ok(());
-    }
-    push_era(step, lives, id, top_of(step, id)?, epoch)
-}
-
-/// From behind `top` on, a room is in this epoch.
-fn push_era(
-    step: &Connection,
-    lives: Lives,
-    id: u32,
-    top: Marks,
-    epoch: u64,
-) -> Result<(), StoreError> {
-    let (first, first_change) = (number(top.offset + 1), number(top.change + 1));
-    let (epoch, life) = (epoch.cast_signed(), lives.now);
-    insert_era(step, EraRow { room: id, first, first_change, epoch, life })
-}
-
-/// Writes an era.
-pub(super) fn insert_era(step: &Connection, era: EraRow) -> Result<(), StoreError> {
-    let sql = "INSERT INTO era(room, first, first_change, epoch, life, sum) \
-               VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
-    let EraRow { room, first, first_change, epoch, life } = era;
-    let values = params![room, first, first_change, epoch, life, era.sum()];
-    step.prepare_cached(sql)?.execute(values)?;
-    Ok(())
-}
-
-/// Writes the checksum of a room whose row was just written.
-pub(super) fn seal_room(step: &Connection, id: u32) -> Result<(), StoreError> {
-    let sum = {
-        let mut statement = step.prepare_cached(select_rooms!("WHERE id = ?1"))?;
-        let mut rows = statement.query([id])?;
-        rows.next()?.and_then(RoomRow::read).map(|(room, _)| room.sum())
-    };
-    let sql = "UPDATE room SET sum = ?2 WHERE id = ?1";
-    step.prepare_cached(sql)?.execute(params![id, sum])?;
-    Ok(())
-}
-
-/// Where a room stands: what is there, or what was before it was let go of.
-pub(super) fn top_of(conn: &Connection, id: u32) -> Result<Marks, StoreError> {
-    let range = params![id_of(id, 0), id_of(id, OFFSET_MAX)];
-    let greatest = |column: &str| -> Result<u64, StoreError> {
-        let sql = format!("SELECT max({column}) FROM message WHERE {column} BETWEEN ?1 AND ?2");
-        let found = conn.prepare_cached(&sql)?.query_row(range, |row| row.get::<_, Option<i64>>(0));
-        Ok(found?.map_or(0, offset_of))
-    };
-    let sql = "SELECT last, last_change FROM room WHERE id = ?1";
-    let noted = conn.prepare_cached(sql)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)));
-    let (last, last_change): (i64, i64) = noted?;
-    Ok(Marks {
-        offset: greatest("id")?.max(checked_offset(last)?),
-        change: greatest("change")?.max(checked_offset(last_change)?),
-    })
-}
-
-/// Writes a message, once.
-fn insert(
-    step: &Connection,
-    room: u32,
-    offset: u64,
-    at_ms: u64,
-    said: Said<'_>,
-) -> Result<(), StoreError> {
-    let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum) \
-               VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(id) DO NOTHING";
-    let (id, at) = (id_of(room, offset), number(at_ms));
-    let Said { user, name, body, key, reply_to } = said;
-    let sum = sum_of(id, at, said);
-    // Whatever a client names, all 64 bits of it: it is not known to be an offset.
-    let reply_to = reply_to.map(u64::cast_signed);
-    let values = params![id, at, user, name, body, key, reply_to, sum];
-    if step.prepare_cached(sql)?.execute(values)? == 1 {
-        return Ok(());
-    }
-    // A batch that failed may have been written after all. Another message would be lost.
-    let mut there = step.prepare_cached("SELECT sum FROM message WHERE id = ?1")?;
-    if there.query_row([id], |row| row.get::<_, i64>(0))? != sum {
-        return Err(StoreError::Contradiction("another message has the place of a new one"));
-    }
-    Ok(())
-}
-
-/// A number as SQLite has it.
-///
-/// # Panics
-///
-/// If it is beyond 2^63: no time and no offset is.
-pub(super) fn number(number: u64) -> i64 {
-    i64::try_from(number).expect("times and offsets are far below 2^63")
 }

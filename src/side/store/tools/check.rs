@@ -14,7 +14,7 @@ use crate::link::topic::room_of;
 use crate::side::store::disk::{FILE, lock};
 use crate::side::store::error::StoreError;
 use crate::side::store::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of};
-use crate::side::store::writer::top_of;
+use crate::side::store::statements::top_of;
 
 /// Checks a store that no server has, or with `file` that one, and tells each damage. Returns what
 /// is in it; none, if something is damaged.

@@ -23,7 +23,7 @@ use crate::link::topic::room_of;
 use crate::side::store::disk::FILE;
 use crate::side::store::error::StoreError;
 use crate::side::store::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of};
-use crate::side::store::writer::top_of;
+use crate::side::store::statements::top_of;
 
 /// What is exported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

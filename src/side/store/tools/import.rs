@@ -25,7 +25,7 @@ use crate::link::topic::of_room;
 use crate::side::store::disk::{Disk, FILE, Options, checkpoint_all};
 use crate::side::store::error::StoreError;
 use crate::side::store::row::{EraRow, OFFSET_MAX, ROOM_MAX, id_of, sum_of};
-use crate::side::store::writer::{insert_era, seal_room};
+use crate::side::store::statements::{insert_era, seal_room};
 
 /// The longest line, in bytes: far more than the largest message takes.
 const LINE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;

@@ -1,4 +1,4 @@
-//! The tools of the command line, on real files. With a server: `threads_tests`.
+//! The tools of the command line, on real files. With a server: `threads`.
 
 use std::fs;
 use std::path::Path;
@@ -185,7 +185,7 @@ fn a_part_is_exported_as_if_the_rest_had_been_let_go_of() {
     let (_disk, writer) = copy.open();
     let mut home = Home::new(writer);
     let id = home.open(1, 60).expect("it is there");
-    let top = crate::side::store::writer::top_of(home.writer.conn(), id).unwrap();
+    let top = crate::side::store::statements::top_of(home.writer.conn(), id).unwrap();
     assert_eq!(top, at(4), "an emptied room counts on");
     let none = export(
         &folder.0,

@@ -1,0 +1,337 @@
+//! The thread that indexes what is written, room after room.
+//!
+//! Invariants: those of [`super`]; a step of the index and how far it came are one transaction.
+//!
+//! Called by: `side::store::threads`. Calls: `side::store::statements`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+
+use super::{Behind, delete, file_in};
+use crate::side::store::disk::{Lives, open_private};
+use crate::side::store::error::{Cause, StoreError};
+use crate::side::store::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of};
+use crate::side::store::statements::top_of;
+use crate::side::store::stats::StoreStats;
+
+/// "CHNS": this is an index of Chinwag.
+const APPLICATION_ID: i64 = 0x4348_4E53;
+
+/// The number of this version's form. A file of another one is made anew.
+const VERSION: i64 = 2;
+
+const SCHEMA: &str = "
+    -- of: which database it is of. life: up to which life of that.
+    CREATE TABLE meta(of INTEGER NOT NULL, life INTEGER NOT NULL) STRICT;
+    -- rowid: the id of the message. The text is in the database.
+    CREATE VIRTUAL TABLE find USING fts5(
+        body, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2'
+    );
+    -- What lies between is indexed. life: in which life of the database that was found last.
+    CREATE TABLE upto(
+        room INTEGER PRIMARY KEY, floor INTEGER NOT NULL, offset INTEGER NOT NULL,
+        life INTEGER NOT NULL
+    ) STRICT;
+";
+
+/// How many messages a transaction of the index has at most.
+pub(super) const STEP_MESSAGES: u32 = 1_000;
+
+/// How many rooms are looked at together at the start.
+const LOOK_ROOMS: u32 = 1_000;
+
+/// How long the indexer waits once it has been told of something, so that more of it comes
+/// together.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// How long it waits after a failure of the disk.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// The thread that indexes.
+pub(in crate::side::store) struct Indexer {
+    /// Reads the database.
+    source: Connection,
+    folder: PathBuf,
+    behind: Arc<Behind>,
+    stats: Arc<StoreStats>,
+    pub(super) lives: Lives,
+    /// The room after the last one that was looked at since the start; none, if all were.
+    pub(super) next_room: Option<u32>,
+}
+
+impl Indexer {
+    pub(in crate::side::store) fn new(
+        source: Connection,
+        folder: &Path,
+        behind: Arc<Behind>,
+        stats: Arc<StoreStats>,
+    ) -> Self {
+        let (folder, lives) = (folder.to_owned(), Lives::default());
+        Self { source, folder, behind, stats, lives, next_room: Some(0) }
+    }
+
+    /// Indexes what is written, until it is to stop.
+    pub(in crate::side::store) fn run(mut self, stop: &AtomicBool) {
+        // Set once: there is one indexer.
+        let _ = self.behind.indexer.set(thread::current());
+        while !stop.load(Ordering::Acquire) {
+            let ended = self.open().and_then(|mut index| self.follow(&mut index, stop));
+            if let Err(error) = ended {
+                tracing::warn!(%error, "the index of words is made anew");
+                self.begin_anew();
+                if !matches!(error, StoreError::Contradiction(_)) {
+                    thread::park_timeout(PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Deletes a file that failed. Searches are refused until another one is whole.
+    fn begin_anew(&mut self) {
+        self.behind.is_whole.store(false, Ordering::Release);
+        self.next_room = Some(0);
+        if let Err(error) = delete(&self.folder) {
+            tracing::error!(%error, "the index of words cannot be deleted");
+        }
+    }
+
+    /// Opens the index, and makes it anew if it is not of this database or not of this form.
+    pub(in crate::side::store) fn open(&mut self) -> Result<Connection, StoreError> {
+        let number = |key| {
+            let sql = "SELECT value FROM meta WHERE key = ?1";
+            self.source.query_row(sql, [key], |row| row.get::<_, i64>(0))
+        };
+        let (of, life) = (number("created_at")?, number("life")?);
+        self.lives = Lives { now: life, unclean: number("unclean")? };
+        let file = file_in(&self.folder);
+        let mut index = open_file(&file)?;
+        if !is_of(&index, of, life).unwrap_or(false) {
+            drop(index);
+            delete(&self.folder)?;
+            index = open_file(&file)?;
+            // It is derived: what a power cut takes is indexed again.
+            index.pragma_update(None, "journal_mode", "WAL")?;
+            let step = index.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            step.execute_batch(SCHEMA)?;
+            step.execute("INSERT INTO meta VALUES(?1, ?2)", params![of, life])?;
+            // Deleted words are gone from the file when their segments are merged.
+            step.execute("INSERT INTO find(find, rank) VALUES('deletemerge', 1)", [])?;
+            step.pragma_update(None, "application_id", APPLICATION_ID)?;
+            step.pragma_update(None, "user_version", VERSION)?;
+            step.commit()?;
+        }
+        self.forget_rooms(&index)?;
+        index.pragma_update(None, "synchronous", "NORMAL")?;
+        index.pragma_update(None, "secure_delete", true)?;
+        index.execute("UPDATE meta SET life = ?1", [life])?;
+        self.behind.file.fetch_add(1, Ordering::Release);
+        Ok(index)
+    }
+
+    /// Forgets rooms that the database has lost since: their numbers are given anew.
+    fn forget_rooms(&self, index: &Connection) -> Result<(), StoreError> {
+        let sql = "SELECT coalesce(max(id), 0) FROM room WHERE id <= ?1";
+        let last: u32 = self.source.query_row(sql, [ROOM_MAX], |row| row.get(0))?;
+        let sql = "DELETE FROM upto WHERE room > ?1 AND life < ?2";
+        if index.execute(sql, params![last, self.lives.unclean])? > 0 {
+            let sql = "DELETE FROM find WHERE rowid > ?1";
+            index.execute(sql, [id_of(last, OFFSET_MAX)])?;
+        }
+        Ok(())
+    }
+
+    /// Indexes what there is, and then what comes.
+    fn follow(&mut self, index: &mut Connection, stop: &AtomicBool) -> Result<(), StoreError> {
+        while !stop.load(Ordering::Acquire) {
+            if self.behind.is_damaged() {
+                return Err(StoreError::Contradiction("a reader has found it to be damaged"));
+            }
+            let room = self.behind.pop();
+            self.stats.set_search_lag(self.behind.count());
+            if let Some(room) = room {
+                if catch_up(&self.source, index, self.lives, room)? {
+                    self.behind.note([room]);
+                }
+            } else if self.next_room.is_some() {
+                self.look(index, stop)?;
+            } else {
+                thread::park();
+                if !stop.load(Ordering::Acquire) {
+                    thread::park_timeout(GATHER);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for rooms that the index is behind in, some at a time.
+    pub(in crate::side::store) fn look(
+        &mut self,
+        index: &mut Connection,
+        stop: &AtomicBool,
+    ) -> Result<(), StoreError> {
+        let Some(first) = self.next_room else { return Ok(()) };
+        let mut rooms = Vec::new();
+        {
+            // One beyond what there may be is damaged.
+            let sql = "SELECT id FROM room WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
+            let mut some = self.source.prepare_cached(sql)?;
+            let which = params![first, ROOM_MAX, LOOK_ROOMS];
+            for id in some.query_map(which, |row| row.get::<_, u32>(0))? {
+                rooms.push(id?);
+            }
+        }
+        for id in &rooms {
+            self.next_room = Some(*id);
+            let mut is_behind = true;
+            while is_behind {
+                if stop.load(Ordering::Acquire) {
+                    return Ok(());
+                }
+                is_behind = catch_up(&self.source, index, self.lives, *id)?;
+            }
+        }
+        self.next_room = rooms.last().map(|last| last + 1);
+        if self.next_room.is_none() {
+            self.behind.is_whole.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+/// Opens the file of an index, which has the words of others: it is its owner's alone.
+fn open_file(file: &Path) -> Result<Connection, StoreError> {
+    open_private(file)?;
+    Ok(Connection::open(file)?)
+}
+
+/// Whether a file is an index of this form, of this database, and of no later life than this one.
+fn is_of(index: &Connection, of: i64, life: i64) -> Result<bool, StoreError> {
+    let number = |pragma| index.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    if (number("application_id")?, number("user_version")?) != (APPLICATION_ID, VERSION) {
+        return Ok(false);
+    }
+    let found: Option<(i64, i64)> = index
+        .query_row("SELECT of, life FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(found.is_some_and(|(found, upto)| found == of && upto <= life))
+}
+
+/// What is indexed of a room: offsets between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Upto {
+    floor: u64,
+    offset: u64,
+    /// In which life that was found last.
+    life: i64,
+}
+
+impl Upto {
+    fn of(index: &Connection, room: u32) -> Result<Self, StoreError> {
+        let sql = "SELECT floor, offset, life FROM upto WHERE room = ?1";
+        let had = index.prepare_cached(sql)?.query_row([room], |row| {
+            Ok(Self { floor: offset_in(row, 0)?, offset: offset_in(row, 1)?, life: row.get(2)? })
+        });
+        Ok(had.optional()?.unwrap_or_default())
+    }
+
+    /// Up to which offset that is true still. After an end without order the database may have lost
+    /// what was indexed, and gives its offsets anew: in an era that began since, or, as long as
+    /// there is none, behind the last message. What was let go of may be back as well.
+    fn still(
+        self,
+        look: &Connection,
+        lives: Lives,
+        room: u32,
+        floor: u64,
+    ) -> Result<u64, StoreError> {
+        if self.life >= lives.unclean {
+            return Ok(self.offset);
+        }
+        if floor < self.floor {
+            return Ok(self.offset.min(floor));
+        }
+        let sql = "SELECT min(first) FROM era WHERE room = ?1 AND life > ?2";
+        let first = look
+            .prepare_cached(sql)?
+            .query_row(params![room, self.life], |row| row.get::<_, Option<i64>>(0))?;
+        let last = match first {
+            Some(first) => first.cast_unsigned().saturating_sub(1),
+            None => top_of(look, room)?.offset,
+        };
+        Ok(self.offset.min(last))
+    }
+}
+
+/// An offset behind which there may be another one: if it is damaged, it is not beyond that.
+fn offset_in(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(row.get::<_, i64>(column)?.cast_unsigned().min(OFFSET_MAX - 1))
+}
+
+/// Indexes some of what was said in a room since it was last indexed, and lets go of what retention
+/// has and of what is not true any more. True if there is more.
+pub(super) fn catch_up(
+    source: &Connection,
+    index: &mut Connection,
+    lives: Lives,
+    room: u32,
+) -> Result<bool, StoreError> {
+    // One look: an era and what is said in it come together.
+    let look = source.unchecked_transaction()?;
+    let row = "SELECT floor FROM room WHERE id = ?1";
+    let floor = look.prepare_cached(row)?.query_row([room], |row| offset_in(row, 0)).optional()?;
+    let Some(floor) = floor else { return Ok(false) };
+    let step = index.transaction()?;
+    let had = Upto::of(&step, room)?;
+    let still = had.still(&look, lives, room, floor)?;
+    let forget = |first, last| -> Result<(), StoreError> {
+        let sql = "DELETE FROM find WHERE rowid BETWEEN ?1 AND ?2";
+        step.prepare_cached(sql)?.execute(params![id_of(room, first), id_of(room, last)])?;
+        Ok(())
+    };
+    if still < had.offset {
+        forget(still + 1, had.offset)?;
+    }
+    let mut last = still.max(floor);
+    let sql = "SELECT id, body FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
+    let mut some = look.prepare_cached(sql)?;
+    let range = params![id_of(room, last + 1), id_of(room, OFFSET_MAX), STEP_MESSAGES];
+    let mut rows = some.query(range)?;
+    let mut count = 0;
+    loop {
+        let row = match rows.next().map_err(StoreError::from) {
+            Ok(Some(row)) => row,
+            Ok(None) => break,
+            // What lies behind a damaged page of the database has no words, and other rooms have.
+            Err(error) if error.cause() == Cause::Corrupt => break,
+            Err(error) => return Err(error),
+        };
+        let (id, body) = (row.get::<_, i64>(0)?, row.get_ref(1)?);
+        // One that is damaged has no words.
+        let text: Option<String> =
+            body.as_str().ok().and_then(|body| serde_json::from_str(body).ok());
+        if let Some(text) = text {
+            let sql = "INSERT OR REPLACE INTO find(rowid, body) VALUES(?1, ?2)";
+            step.prepare_cached(sql)?.execute(params![id, text])?;
+        }
+        (last, count) = (offset_of(id), count + 1);
+    }
+    if count == 0 && floor == had.floor && still == had.offset {
+        return Ok(false);
+    }
+    if floor > had.floor {
+        forget(had.floor, floor)?;
+    }
+    let sql = "INSERT INTO upto(room, floor, offset, life) VALUES(?1, ?2, ?3, ?4) \
+               ON CONFLICT(room) DO UPDATE SET floor = excluded.floor, \
+               offset = excluded.offset, life = excluded.life";
+    let now = params![room, floor.cast_signed(), last.cast_signed(), lives.now];
+    step.prepare_cached(sql)?.execute(now)?;
+    step.commit()?;
+    Ok(count == STEP_MESSAGES)
+}

@@ -1,0 +1,156 @@
+//! What is let go of, and a disk with too little space.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{PATIENCE, start, start_as, start_with};
+use crate::link::log::{Log, LogAnswer, LogEnd, Opening, Why};
+use crate::link::record::Field;
+use crate::link::store::FromStore;
+use crate::mesh::connect_with;
+use crate::side::store::disk::Options;
+use crate::side::store::log::{Promise, StoreLog};
+use crate::side::store::retention::Keep;
+use crate::side::store::tests::{Folder, key, said};
+
+#[test]
+fn what_is_let_go_of_is_told_to_whoever_has_the_room_and_offsets_go_on() {
+    let folder = Folder::new();
+    let keep = Keep { messages: 2, ..Keep::default() };
+    let (store, mut homes) = start_with(&folder, 2, 1, keep, 0);
+    homes[1].open(key(1), "room:b", 50);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    for offset in 1..=5 {
+        home.append(key(1), offset, said("\"x\""));
+    }
+    home.log.end_turn();
+    // In one step or in several, as they are kept.
+    loop {
+        match home.answer() {
+            LogAnswer::LetGo { room, through: 3 } if room == key(1) => break,
+            LogAnswer::LetGo { room, through: 1..3 } if room == key(1) => {}
+            LogAnswer::Kept { .. } => {}
+            other => panic!("something is let go of, not {other:?}"),
+        }
+    }
+    let mut text = String::new();
+    store.stats().push_text(&mut text);
+    assert!(text.contains("chinwag_store_retention_deleted_total 3"), "{text}");
+    assert!(homes[1].log.next().is_none(), "nobody else is told");
+    drop(homes);
+    store.stop().unwrap();
+    // All of it is too old for these.
+    let keep = Keep { seconds: 900, ..Keep::default() };
+    let (store, _homes) = start_with(&folder, 1, 1, keep, 0);
+    let has_let_go = || {
+        let mut text = String::new();
+        store.stats().push_text(&mut text);
+        text.contains("chinwag_store_retention_deleted_total 2")
+    };
+    while !has_let_go() {
+        thread::yield_now();
+    }
+    store.stop().unwrap();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let opened = homes[0].open(key(1), "room:a", 51).expect("it is there");
+    assert_eq!((opened.epoch, opened.top.offset, opened.tail.len()), (50, 5, 0));
+    drop(homes);
+    store.stop().unwrap();
+}
+
+#[test]
+fn what_is_let_go_of_while_a_room_is_loaded_is_told_behind_what_was_found() {
+    let mut ports = connect_with(2, |_, _| 64);
+    let mut writer = ports.pop().unwrap();
+    let mut log =
+        StoreLog::new(ports.pop().unwrap(), Promise::OkIsKept, (1, 1), true, Arc::default());
+    assert_eq!(log.open(key(1), "room:a", 50), Opening::Later);
+    log.end_turn();
+    let mut say = |message: FromStore<'_>| {
+        let mut record = Vec::new();
+        message.put(&mut record);
+        writer.send(0, &record);
+        writer.end_turn();
+    };
+    let let_go = |room| LogAnswer::LetGo { room: key(room), through: 3 };
+    say(FromStore::LetGo { room: key(1), through: 3 });
+    say(FromStore::LetGo { room: key(2), through: 3 });
+    assert_eq!(log.next(), Some(let_go(2)), "that one is open");
+    assert_eq!(log.next(), None);
+    // A reader had looked before.
+    say(FromStore::Opened { number: 1, found: None });
+    assert_eq!(log.next(), Some(LogAnswer::Opened { room: key(1), opened: None }));
+    assert_eq!((log.next(), log.next()), (Some(let_go(1)), None));
+}
+
+#[test]
+fn with_too_little_space_nothing_is_taken_until_there_is_more() {
+    let folder = Folder::new();
+    let (store, mut homes) = start_with(&folder, 1, 1, Keep::default(), u64::MAX);
+    assert_eq!(homes[0].log.open(key(1), "room:a", 50), Opening::Later);
+    let not_opened = LogAnswer::NotOpened { room: key(1), why: Why::Storage };
+    assert_eq!(homes[0].answer(), not_opened);
+    assert!(!store.stats().is_working());
+    let mut text = String::new();
+    store.stats().push_text(&mut text);
+    assert!(!text.contains("errors_total{code=\"space\"} 0"), "{text}");
+    drop(homes);
+    assert!(store.stop().is_err(), "it did not end well");
+    let (store, mut homes) = start_with(&folder, 1, 1, Keep::default(), 1);
+    assert_eq!(homes[0].open(key(1), "room:a", 50), None);
+    drop(homes);
+    store.stop().unwrap();
+}
+
+fn file_bytes(folder: &Path) -> io::Result<u64> {
+    Ok(folder.join("chat.db").metadata()?.len())
+}
+
+#[test]
+fn what_is_not_to_be_kept_goes_while_there_is_too_little_space_which_may_be_enough() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    homes[0].open(key(1), "room:a", 50);
+    let body = format!("\"{}\"", "x".repeat(1_000));
+    for offset in 1..=2_000 {
+        homes[0].append(key(1), offset, said(&body));
+        homes[0].kept();
+    }
+    drop(homes);
+    store.stop().unwrap();
+    assert!(file_bytes(&folder.0).unwrap() > 2_000_000);
+    let options = Options {
+        // A disk on which there is nothing else.
+        free_bytes: |folder| Ok(3_000_000 - 3_000_000.min(file_bytes(folder)?)),
+        ..Options::at(&folder.0)
+    };
+    let keep = Keep { messages: 2, ..Keep::default() };
+    let (store, mut homes) = start_as(options, 1, 1, Promise::OkIsKept, (keep, 2_500_000));
+    let began = Instant::now();
+    let has_healed = || {
+        let mut text = String::new();
+        store.stats().push_text(&mut text);
+        store.stats().is_working() && !text.contains("errors_total{code=\"space\"} 0")
+    };
+    while !has_healed() {
+        assert!(began.elapsed() < PATIENCE, "there is enough in the end");
+        thread::sleep(Duration::from_millis(1));
+    }
+    let opened = loop {
+        // What was told of failing comes first.
+        homes[0].log.woke();
+        while homes[0].log.next().is_some() {}
+        match homes[0].log.open(key(2), "room:a", 51) {
+            Opening::Later => break homes[0].answer(),
+            refused => assert!(began.elapsed() < PATIENCE, "{refused:?}"),
+        }
+    };
+    let LogAnswer::Opened { opened: Some(opened), .. } = opened else { panic!("{opened:?}") };
+    assert_eq!((opened.top.offset, opened.tail.len(), opened.epoch), (2_000, 2, 50));
+    drop(homes);
+    store.stop().unwrap();
+}

@@ -1,0 +1,205 @@
+//! What shards hear of what they said, and what is there in the next life.
+
+use std::thread;
+
+use super::{start, start_promising};
+use crate::link::log::{Appended, Log, LogAnswer, LogEnd, Opening, Why};
+use crate::side::store::disk::Options;
+use crate::side::store::log::Promise;
+use crate::side::store::tests::{Folder, key, said};
+
+#[test]
+fn what_is_told_as_kept_is_there_in_the_next_life() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 2, 2);
+    for (number, home) in (0..).zip(&mut homes) {
+        let topic = |room: u64| format!("room:{number}-{room}");
+        for room in 1..=3 {
+            assert_eq!(home.open(key(room), &topic(room), 50 + room), None);
+        }
+        for offset in 1..=100 {
+            for room in 1..=3 {
+                let body = format!("\"{number}-{room}-{offset}\"");
+                assert_eq!(home.append(key(room), offset, said(&body)), Appended::Ordered);
+            }
+        }
+        for offset in 1..=100 {
+            for room in 1..=3 {
+                assert_eq!(home.kept(), (key(room), offset), "in their order");
+            }
+        }
+    }
+    store.stop().unwrap();
+    let (store, mut homes) = start(&folder, 1, 1);
+    for number in 0..2 {
+        for room in 1..=3 {
+            let topic = format!("room:{number}-{room}");
+            let opened = homes[0].open(key(10 * number + room), &topic, 99).expect("it is there");
+            assert_eq!((opened.epoch, opened.top.offset, opened.tail.len()), (50 + room, 100, 100));
+            let (_, last) = &opened.tail[99];
+            assert_eq!(&*last.body, format!("\"{number}-{room}-100\""));
+        }
+    }
+    store.stop().unwrap();
+}
+
+#[test]
+fn what_was_said_before_the_end_is_written_whether_or_not_somebody_waits_for_it() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    homes[0].open(key(1), "room:a", 50);
+    for offset in 1..=500 {
+        homes[0].append(key(1), offset, said("\"x\""));
+    }
+    homes[0].log.end_turn();
+    // The rings are small: the rest goes as the writer makes room.
+    while homes[0].kept().1 < 500 {}
+    drop(homes);
+    store.stop().unwrap();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let opened = homes[0].open(key(1), "room:a", 51).unwrap();
+    assert_eq!((opened.epoch, opened.top.offset), (50, 500));
+    store.stop().unwrap();
+}
+
+#[test]
+fn a_shard_that_begins_anew_hears_nothing_of_its_old_life() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    home.append(key(1), 1, said("\"x\""));
+    home.log.open(key(2), "room:b", 51);
+    home.read(key(1), 5, 1).unwrap();
+    home.log.restarted();
+    let opened = home.open(key(3), "room:a", 52).expect("what it had said is there");
+    assert_eq!((opened.top.offset, opened.epoch), (1, 50));
+    home.append(key(3), 2, said("\"y\""));
+    assert_eq!(home.kept(), (key(3), 2));
+    store.stop().unwrap();
+}
+
+#[test]
+fn too_much_that_waits_is_refused_before_it_has_a_place() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    let body = format!("\"{}\"", "x".repeat(10_000));
+    let mut offset = 1;
+    // Nothing is passed on in one turn, whatever the writer does meanwhile.
+    let refused = loop {
+        match home.append(key(1), offset, said(&body)) {
+            Appended::Ordered => offset += 1,
+            refused => break refused,
+        }
+        assert!(offset < 1_000, "a megabyte is enough");
+    };
+    assert_eq!(refused, Appended::Refused(Why::Busy));
+    assert_eq!(home.log.open(key(2), "room:b", 51), Opening::Refused(Why::Busy));
+    for kept in 1..offset {
+        assert_eq!(home.kept(), (key(1), kept));
+    }
+    assert_eq!(home.append(key(1), offset, said(&body)), Appended::Ordered);
+    assert_eq!(home.kept(), (key(1), offset), "and goes on behind what was taken");
+    store.stop().unwrap();
+}
+
+#[test]
+fn past_as_many_rooms_as_may_be_none_begins_and_those_there_are_open() {
+    let folder = Folder::new();
+    let options = Options { rooms_max: 2, ..Options::at(&folder.0) };
+    let (store, mut homes) = start_promising(options, 1, 1, Promise::OkIsKept);
+    let home = &mut homes[0];
+    for room in 1..=2 {
+        home.open(key(room), &format!("room:{room}"), 50);
+        home.append(key(room), 1, said("\"x\""));
+        home.kept();
+    }
+    assert_eq!(home.log.open(key(3), "room:3", 50), Opening::Later);
+    assert_eq!(home.answer(), LogAnswer::NotOpened { room: key(3), why: Why::Full });
+    home.log.close(key(1));
+    assert!(home.open(key(4), "room:1", 51).is_some());
+    store.stop().unwrap();
+}
+
+#[test]
+fn what_is_seen_is_kept_and_has_its_place_before() {
+    let folder = Folder::new();
+    let (store, mut homes) = start_promising(Options::at(&folder.0), 1, 1, Promise::SeenIsKept);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    // Its home stands where it was until it hears of them.
+    for body in ["\"a\"", "\"b\"", "\"c\""] {
+        assert_eq!(home.append(key(1), 1, said(body)), Appended::Later);
+    }
+    for (offset, body) in (1..).zip(["\"a\"", "\"b\"", "\"c\""]) {
+        assert_eq!(home.heard(), (key(1), offset, body.to_owned()));
+        assert_eq!(home.kept(), (key(1), offset), "and then it is answered");
+    }
+    assert_eq!(home.append(key(1), 4, said("\"d\"")), Appended::Later);
+    assert_eq!(home.heard(), (key(1), 4, "\"d\"".to_owned()));
+    home.kept();
+
+    let stranger = rusqlite::Connection::open(folder.file()).unwrap();
+    stranger.execute_batch("BEGIN IMMEDIATE").unwrap();
+    home.append(key(1), 5, said("\"e\""));
+    assert_eq!(home.refused(), (5, Why::Unconfirmed), "nobody has heard it");
+    stranger.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(home.heard(), (key(1), 5, "\"e\"".to_owned()), "it is kept after all");
+    assert_eq!(home.kept(), (key(1), 5));
+    store.stop().unwrap();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let opened = homes[0].open(key(1), "room:a", 60).unwrap();
+    let bodies: Vec<_> = opened.tail.iter().map(|(_, said)| &*said.body).collect();
+    assert_eq!(bodies, ["\"a\"", "\"b\"", "\"c\"", "\"d\"", "\"e\""]);
+    store.stop().unwrap();
+}
+
+#[test]
+fn what_is_answered_at_once_is_written_and_a_store_that_fails_takes_nothing() {
+    let folder = Folder::new();
+    let (store, mut homes) = start_promising(Options::at(&folder.0), 1, 1, Promise::OkIsTaken);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    for offset in 1..=200 {
+        assert_eq!(home.append(key(1), offset, said("\"x\"")), Appended::Kept);
+        home.log.end_turn();
+    }
+    assert_eq!(home.found(key(1), "A"), Appended::Kept);
+    // A load goes behind all of it, and does not wait for what gathers.
+    home.log.close(key(1));
+    let opened = home.open(key(2), "room:a", 51).expect("it is there");
+    assert_eq!((opened.top.offset, opened.founded.as_deref()), (200, Some("A")));
+
+    let stranger = rusqlite::Connection::open(folder.file()).unwrap();
+    stranger.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(home.append(key(2), 201, said("\"y\"")), Appended::Kept);
+    let mut offset = 202;
+    home.log.end_turn();
+    // The stranger may be a reader, for which the writer waits a moment.
+    while store.stats().is_working() {
+        thread::yield_now();
+    }
+    while home.append(key(2), offset, said("\"y\"")) == Appended::Kept {
+        offset += 1;
+        home.log.end_turn();
+        assert_eq!(home.log.next(), None);
+        thread::yield_now();
+    }
+    let refused = home.append(key(2), offset, said("\"y\""));
+    assert_eq!(refused, Appended::Refused(Why::Storage));
+    stranger.execute_batch("ROLLBACK").unwrap();
+    drop(stranger);
+    while home.append(key(2), offset, said("\"y\"")) != Appended::Kept {
+        home.log.woke();
+        assert_eq!(home.log.next(), None);
+        thread::yield_now();
+    }
+    home.log.end_turn();
+    drop(homes);
+    store.stop().unwrap();
+    let (store, mut homes) = start(&folder, 1, 1);
+    assert_eq!(homes[0].open(key(1), "room:a", 60).unwrap().top.offset, offset);
+    store.stop().unwrap();
+}
