@@ -133,6 +133,7 @@ fn start(config: Config) -> Result<Server, Failure> {
     if keeper.is_some() {
         settings = settings.with_store(store.cache_bytes, store.rooms);
     }
+    settings.chat = config.chat;
     settings.echo = config.echo;
     settings.is_private = is_private;
     settings.trusted_proxies = trusted;

@@ -631,6 +631,33 @@ impl Default for HistoryLimits {
     }
 }
 
+/// What may become of messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatLimits {
+    /// Changed messages remembered per room, for clients that come back. 0: no message changes.
+    pub changes: u32,
+    /// For how long an author may edit a message, in seconds. 0: for ever.
+    pub edit_s: u64,
+    /// Bytes of `data` of a message.
+    pub data_bytes: usize,
+    /// Users that a message mentions.
+    pub mentions: u32,
+}
+
+impl ChatLimits {
+    /// For how long an author may edit a message, in seconds; `None`: for ever.
+    #[must_use]
+    pub fn edit_s(&self) -> Option<u64> {
+        (self.edit_s > 0).then_some(self.edit_s)
+    }
+}
+
+impl Default for ChatLimits {
+    fn default() -> Self {
+        Self { changes: 1_000, edit_s: 0, data_bytes: 4_096, mentions: 50 }
+    }
+}
+
 /// How presence is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceLimits {

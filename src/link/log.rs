@@ -41,6 +41,7 @@ use std::sync::Arc;
 
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::refusal::Refusal;
+use crate::link::said::{Fate, MessageText, Said, SaidText};
 use crate::mesh::Wake;
 
 /// Names an append until its final answer. Given out once within the life of a shard.
@@ -60,6 +61,12 @@ impl Marks {
     #[must_use]
     pub fn min(self, other: Self) -> Self {
         Self { offset: self.offset.min(other.offset), change: self.change.min(other.change) }
+    }
+
+    /// The greater of each counter.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self { offset: self.offset.max(other.offset), change: self.change.max(other.change) }
     }
 
     /// Whether neither counter is beyond the other's.
@@ -87,12 +94,13 @@ pub struct Judged {
     pub rev: u64,
 }
 
-/// What an entry says. Changes of messages come with their verbs, each with the number of the
-/// message's latest change that it was judged by.
+/// What an entry says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What<'a> {
     /// A new message.
     Message(Said<'a>),
+    /// A message has become another one.
+    Changed(Changed<'a>),
     /// The room was made on purpose, and is called so in lists.
     Founded {
         /// Its title.
@@ -102,19 +110,92 @@ pub enum What<'a> {
     Settings,
 }
 
-/// A message and who said it.
+/// The state of a message from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Said<'a> {
-    /// Its author's id.
-    pub user: &'a str,
-    /// The name that its author goes by.
-    pub name: &'a str,
-    /// A JSON string with its quotes.
-    pub body: &'a str,
-    /// What its author's client calls it.
-    pub key: Option<&'a str>,
-    /// The offset of the message that it answers.
-    pub reply_to: Option<u64>,
+pub struct Changed<'a> {
+    /// Which message.
+    pub offset: u64,
+    /// When that was accepted, in milliseconds of Unix time.
+    pub at_ms: u64,
+    /// What it says. Where it was deleted: nothing, but its key stays.
+    pub said: Said<'a>,
+    /// What became of it. The number of the change is that of its place.
+    pub fate: Fate<'a>,
+}
+
+/// What an entry about a message says, with memory of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhatText {
+    /// A new message.
+    Message(SaidText),
+    /// A message has become another one: which one, and how it stands.
+    Changed(u64, Box<MessageText>),
+}
+
+impl WhatText {
+    /// A copy, of what is about a message.
+    #[must_use]
+    pub fn new(what: What<'_>) -> Option<Self> {
+        match what {
+            What::Message(said) => Some(Self::Message(SaidText::new(said))),
+            What::Changed(Changed { offset, at_ms, said, fate }) => {
+                Some(Self::Changed(offset, Box::new(MessageText::new(at_ms, said, fate))))
+            }
+            What::Founded { .. } | What::Settings => None,
+        }
+    }
+
+    /// As an entry.
+    #[must_use]
+    pub fn entry(&self, judged: Judged) -> Entry<'_> {
+        let what = match self {
+            Self::Message(said) => What::Message(said.said()),
+            Self::Changed(offset, message) => {
+                let (at_ms, said, fate) = (message.at_ms, message.said.said(), message.fate());
+                What::Changed(Changed { offset: *offset, at_ms, said, fate })
+            }
+        };
+        Entry { judged, what }
+    }
+
+    /// How much memory its texts take, in bytes.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Self::Message(said) => said.text_bytes(),
+            Self::Changed(_, message) => message.memory_bytes(),
+        }
+    }
+}
+
+/// The place of an entry: the counter that it has moved, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The number that it has: a message its offset, a change its change. The other one is 0.
+    pub marks: Marks,
+    /// When it was accepted, in milliseconds of Unix time.
+    pub at_ms: u64,
+}
+
+impl Placed {
+    /// Of a message.
+    #[must_use]
+    pub fn message(receipt: Receipt) -> Self {
+        let Receipt { offset, at_ms } = receipt;
+        Self { marks: Marks { offset, change: 0 }, at_ms }
+    }
+
+    /// Of a change.
+    #[must_use]
+    pub fn change(change: u64, at_ms: u64) -> Self {
+        Self { marks: Marks { offset: 0, change }, at_ms }
+    }
+
+    /// What the publisher of a message is told.
+    #[must_use]
+    pub fn receipt(self) -> Receipt {
+        Receipt { offset: self.marks.offset, at_ms: self.at_ms }
+    }
 }
 
 /// What a log is asked to keep.
@@ -175,6 +256,9 @@ pub struct Wanted {
     pub messages: u32,
     /// How many bytes they may have, about. One message may have more.
     pub bytes: usize,
+    /// And also, of those up to `after`, all that have changed behind this change, if they are
+    /// asked for.
+    pub changed: Option<u64>,
 }
 
 /// Which part of a range of messages is read.
@@ -194,11 +278,14 @@ pub struct Stretch {
     /// The offset of the first one; of no meaning if there is none. It may be behind the first that
     /// was wanted, and the last one before the last, where messages were let go of or are damaged.
     pub first: u64,
-    /// When each was accepted, in milliseconds of Unix time, and what it says.
-    pub messages: Vec<(u64, SaidText)>,
+    /// As they stand.
+    pub messages: Vec<MessageText>,
     /// Whether there is more of what was wanted: before these, or behind them where the oldest were
     /// wanted.
     pub more: bool,
+    /// The messages that have changed, if they were asked for, each with its offset, in the order
+    /// of these: all of them, or there is `more`.
+    pub changed: Vec<(u64, MessageText)>,
 }
 
 /// What a log is asked to look for in an open room.
@@ -230,8 +317,8 @@ pub struct Sought<'a> {
 /// Messages that were found, the newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hits {
-    /// The offset of each, when it was accepted, in milliseconds of Unix time, and what it says.
-    pub messages: Vec<(u64, u64, SaidText)>,
+    /// Each with its offset.
+    pub messages: Vec<(u64, MessageText)>,
     /// Before which offset there may be more.
     pub more_before: Option<u64>,
 }
@@ -291,12 +378,10 @@ pub enum FromLog<'a> {
         room: RoomKey,
         /// The append that it answers, if that was made here.
         ticket: Option<Ticket>,
-        /// The room's counters with it.
-        marks: Marks,
+        /// Where it stands.
+        placed: Placed,
         /// The room's `rev` with it.
         rev: u64,
-        /// When it was accepted, in milliseconds of Unix time.
-        at_ms: u64,
         /// What it says.
         entry: Entry<'a>,
     },
@@ -306,8 +391,8 @@ pub enum FromLog<'a> {
         room: RoomKey,
         /// Which append.
         ticket: Ticket,
-        /// What its publisher is told.
-        receipt: Receipt,
+        /// Where it stands, or the one that had its key.
+        placed: Placed,
     },
     /// An append was refused.
     Refused {
@@ -370,6 +455,8 @@ pub enum FromLog<'a> {
         room: RoomKey,
         /// Up to which offset.
         through: u64,
+        /// The greatest change among them: what became of messages up to it cannot be told.
+        floor: u64,
     },
 }
 
@@ -380,13 +467,13 @@ pub enum FromLog<'a> {
 pub enum LogAnswer {
     Opened { room: RoomKey, opened: Option<Opened> },
     NotOpened { room: RoomKey, why: Why },
-    Entry { room: RoomKey, ticket: Ticket, receipt: Receipt, judged: Judged, said: SaidText },
-    Kept { room: RoomKey, ticket: Ticket, receipt: Receipt },
+    Entry { room: RoomKey, ticket: Ticket, placed: Placed, judged: Judged, what: WhatText },
+    Kept { room: RoomKey, ticket: Ticket, placed: Placed },
     Refused { room: RoomKey, ticket: Ticket, why: Why },
     Read { room: RoomKey, ticket: Ticket, stretch: Stretch },
     Found { room: RoomKey, ticket: Ticket, hits: Hits },
     NotRead { room: RoomKey, ticket: Ticket, why: Why },
-    LetGo { room: RoomKey, through: u64 },
+    LetGo { room: RoomKey, through: u64, floor: u64 },
     Listed { rooms: Vec<ListedRoom>, next: Option<u64> },
     NotListed,
 }
@@ -398,19 +485,16 @@ impl LogAnswer {
         match *self {
             Self::Opened { room, ref opened } => FromLog::Opened { room, opened: opened.as_ref() },
             Self::NotOpened { room, why } => FromLog::NotOpened { room, why },
-            Self::Entry { room, ticket, receipt: Receipt { offset, at_ms }, judged, ref said } => {
-                // Messages alone are told so: no change of one is behind them.
-                let marks = Marks { offset, change: 0 };
+            Self::Entry { room, ticket, placed, judged, ref what } => {
                 let (ticket, rev) = (Some(ticket), judged.rev);
-                let entry = Entry { judged, what: What::Message(said.said()) };
-                FromLog::Entry { room, ticket, marks, rev, at_ms, entry }
+                FromLog::Entry { room, ticket, placed, rev, entry: what.entry(judged) }
             }
-            Self::Kept { room, ticket, receipt } => FromLog::Kept { room, ticket, receipt },
+            Self::Kept { room, ticket, placed } => FromLog::Kept { room, ticket, placed },
             Self::Refused { room, ticket, why } => FromLog::Refused { room, ticket, why },
             Self::Read { room, ticket, ref stretch } => FromLog::Read { room, ticket, stretch },
             Self::Found { room, ticket, ref hits } => FromLog::Found { room, ticket, hits },
             Self::NotRead { room, ticket, why } => FromLog::NotRead { room, ticket, why },
-            Self::LetGo { room, through } => FromLog::LetGo { room, through },
+            Self::LetGo { room, through, floor } => FromLog::LetGo { room, through, floor },
             Self::Listed { ref rooms, next } => FromLog::Listed { rooms, next },
             Self::NotListed => FromLog::NotListed,
         }
@@ -441,9 +525,10 @@ pub struct Opened {
     pub founded: Option<Box<str>>,
     /// The epochs before it, the latest first, and up to where each is still true.
     pub lineage: Vec<(u64, Marks)>,
-    /// Its last messages, without a gap: when each was accepted, in milliseconds of Unix time, and
-    /// what it says.
-    pub tail: Vec<(u64, SaidText)>,
+    /// Every change above it is kept, but of messages that were let go of.
+    pub floor: u64,
+    /// Its last messages, without a gap.
+    pub tail: Vec<MessageText>,
 }
 
 /// What a log says in the call when it is asked to open a room.
@@ -457,50 +542,6 @@ pub enum Opening {
     Later,
     /// It cannot be opened now.
     Refused(Why),
-}
-
-/// A message that is kept for a while: [`Said`] with a text of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "see `Said`")]
-pub struct SaidText {
-    pub user: Box<str>,
-    pub name: Box<str>,
-    pub body: Box<str>,
-    pub key: Option<Box<str>>,
-    pub reply_to: Option<u64>,
-}
-
-impl SaidText {
-    /// A copy.
-    #[must_use]
-    pub fn new(said: Said<'_>) -> Self {
-        Self {
-            user: said.user.into(),
-            name: said.name.into(),
-            body: said.body.into(),
-            key: said.key.map(Box::from),
-            reply_to: said.reply_to,
-        }
-    }
-
-    /// How much memory its texts take, in bytes.
-    #[must_use]
-    pub fn text_bytes(&self) -> usize {
-        let Self { user, name, body, key, reply_to: _ } = self;
-        user.len() + name.len() + body.len() + key.as_ref().map_or(0, |key| key.len())
-    }
-
-    /// As it is said.
-    #[must_use]
-    pub fn said(&self) -> Said<'_> {
-        Said {
-            user: &self.user,
-            name: &self.name,
-            body: &self.body,
-            key: self.key.as_deref(),
-            reply_to: self.reply_to,
-        }
-    }
 }
 
 /// Keeps the entries of rooms. Calls of [`MemoryLog`] are compiled away.

@@ -2,7 +2,8 @@
 //! and as the history keeps it, its receipt, a room's listing, the true number of those present.
 
 use crate::link::ids::{Count, Receipt};
-use crate::wire::json::{push_string, push_unsigned};
+use crate::link::said::{Act, ActText, Fate, FateText, MessageText, Said, SaidText};
+use crate::wire::json::{self, push_string, push_unsigned};
 
 /// JSON that was put together from strings and checked JSON.
 pub(crate) fn text(json: &[u8]) -> &str {
@@ -32,39 +33,169 @@ pub(crate) fn push_count(out: &mut Vec<u8>, count: Count) {
 /// The least bytes of a message as members get it.
 pub(crate) const MESSAGE_BYTES_MIN: usize = 75;
 
-/// Appends a message as members get it, and as the history keeps it.
-#[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
+/// Appends a message as members get it, and as the history keeps it. Of one that was deleted only
+/// its place and its author are left.
 pub(crate) fn push_message(
     out: &mut Vec<u8>,
     epoch: u64,
     receipt: Receipt,
-    user: &str,
-    name: &str,
-    body: &str,
-    key: Option<&str>,
-    reply_to: Option<u64>,
+    said: &Said<'_>,
+    fate: &Fate<'_>,
 ) {
     out.extend_from_slice(b"{\"at\":");
     push_unsigned(out, receipt.at_ms);
     out.extend_from_slice(b",\"body\":");
-    out.extend_from_slice(body.as_bytes());
+    out.extend_from_slice(said.body.as_bytes());
     out.extend_from_slice(b",\"id\":");
     push_id(out, epoch, receipt.offset);
-    if let Some(key) = key {
+    if let Some(key) = said.key.filter(|_| fate.deleted.is_none()) {
         out.extend_from_slice(b",\"key\":");
         push_string(out, key);
     }
     out.extend_from_slice(b",\"name\":");
-    push_string(out, name);
+    push_string(out, said.name);
     out.extend_from_slice(b",\"offset\":");
     push_unsigned(out, receipt.offset);
-    if let Some(reply_to) = reply_to {
+    if let Some(reply_to) = said.reply_to {
         out.extend_from_slice(b",\"reply_to\":");
         push_unsigned(out, reply_to);
     }
     out.extend_from_slice(b",\"user\":");
-    push_string(out, user);
+    push_string(out, said.user);
+    let is_plain = said.thread.is_none() && said.mentions.is_none() && said.data.is_none();
+    if !is_plain || fate.change > 0 {
+        push_more(out, said, fate);
+    }
     out.push(b'}');
+}
+
+/// Appends the fields that most messages have none of.
+#[cold]
+fn push_more(out: &mut Vec<u8>, said: &Said<'_>, fate: &Fate<'_>) {
+    if let Some(thread) = said.thread {
+        out.extend_from_slice(b",\"thread\":");
+        push_unsigned(out, thread);
+    }
+    for (name, value) in [("mentions", said.mentions), ("data", said.data)] {
+        if let Some(value) = value {
+            push_name(out, name);
+            out.extend_from_slice(value.as_bytes());
+        }
+    }
+    if fate.change > 0 {
+        push_name(out, "change");
+        push_unsigned(out, fate.change);
+    }
+    let Fate { change: _, edited, deleted, pinned } = *fate;
+    for (name, act) in [("edited", edited), ("deleted", deleted), ("pinned", pinned)] {
+        if let Some(act) = act {
+            push_name(out, name);
+            push_act(out, act);
+        }
+    }
+}
+
+/// Appends the name of a field that is not the first.
+fn push_name(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn push_act(out: &mut Vec<u8>, act: Act<'_>) {
+    out.extend_from_slice(b"{\"at\":");
+    push_unsigned(out, act.at_ms);
+    if let Some(by) = act.by {
+        out.extend_from_slice(b",\"by\":");
+        push_string(out, by);
+    }
+    out.push(b'}');
+}
+
+/// Appends the payload of `msg_changed`: a patch, which has the fields that are not as they were.
+/// `null` says that a field is there no more. Where it is not known how they were, all that may
+/// change are in it.
+pub(crate) fn push_patch(
+    out: &mut Vec<u8>,
+    offset: u64,
+    was: Option<(Said<'_>, Fate<'_>)>,
+    (said, fate): (Said<'_>, Fate<'_>),
+) {
+    let (was_said, was_fate) = was.unwrap_or_default();
+    out.extend_from_slice(b"{\"change\":");
+    push_unsigned(out, fate.change);
+    push_name(out, "offset");
+    push_unsigned(out, offset);
+    if was.is_none() || was_said.body != said.body {
+        push_name(out, "body");
+        out.extend_from_slice(said.body.as_bytes());
+    }
+    let values =
+        [("mentions", was_said.mentions, said.mentions), ("data", was_said.data, said.data)];
+    for (name, before, now) in values {
+        if was.is_none() || before != now {
+            push_name(out, name);
+            out.extend_from_slice(now.unwrap_or("null").as_bytes());
+        }
+    }
+    let acts = [
+        ("edited", was_fate.edited, fate.edited),
+        ("deleted", was_fate.deleted, fate.deleted),
+        ("pinned", was_fate.pinned, fate.pinned),
+    ];
+    for (name, before, now) in acts {
+        if was.is_none() || before != now {
+            push_name(out, name);
+            match now {
+                Some(act) => push_act(out, act),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+    }
+    out.push(b'}');
+}
+
+/// Appends what is left of a deleted message that is no longer kept: whoever has it forgets what it
+/// said.
+pub(crate) fn push_tombstone(out: &mut Vec<u8>, offset: u64, change: u64) {
+    out.extend_from_slice(b"{\"body\":\"\",\"change\":");
+    push_unsigned(out, change);
+    out.extend_from_slice(b",\"deleted\":{},\"offset\":");
+    push_unsigned(out, offset);
+    out.push(b'}');
+}
+
+/// Reads a message as [`push_message`] wrote it.
+pub(crate) fn read_message(message: &str) -> MessageText {
+    let [at, body, key, name, reply_to, user, thread, mentions, data] = json::fields(
+        message,
+        ["at", "body", "key", "name", "reply_to", "user", "thread", "mentions", "data"],
+    );
+    let number = |value: Option<&str>| value.and_then(json::unsigned);
+    let string = |value: Option<&str>| {
+        value.and_then(json::string).map(|text| Box::<str>::from(text.as_ref()))
+    };
+    let act = |value: Option<&str>| {
+        let [at, by] = json::fields(value?, ["at", "by"]);
+        Some(ActText { at_ms: number(at)?, by: string(by) })
+    };
+    let said = SaidText {
+        user: string(user).unwrap_or_default(),
+        name: string(name).unwrap_or_default(),
+        body: body.unwrap_or("\"\"").into(),
+        key: string(key),
+        reply_to: number(reply_to),
+        thread: number(thread),
+        mentions: mentions.map(Box::from),
+        data: data.map(Box::from),
+    };
+    let names = ["change", "edited", "deleted", "pinned"];
+    let [change, edited, deleted, pinned] = json::fields(message, names);
+    let fate = number(change).map(|change| {
+        let [edited, deleted, pinned] = [edited, deleted, pinned].map(act);
+        Box::new(FateText { change, edited, deleted, pinned })
+    });
+    MessageText { at_ms: number(at).unwrap_or_default(), said, fate }
 }
 
 /// Appends what the publisher of a message is told.
@@ -75,6 +206,13 @@ pub(crate) fn push_receipt(out: &mut Vec<u8>, epoch: u64, receipt: Receipt) {
     push_id(out, epoch, receipt.offset);
     out.extend_from_slice(b",\"offset\":");
     push_unsigned(out, receipt.offset);
+    out.push(b'}');
+}
+
+/// Appends what is told to whoever has changed a message.
+pub(crate) fn push_change_number(out: &mut Vec<u8>, change: u64) {
+    out.extend_from_slice(b"{\"change\":");
+    push_unsigned(out, change);
     out.push(b'}');
 }
 
@@ -120,7 +258,75 @@ mod tests {
     #[test]
     fn no_message_is_shorter_than_the_least() {
         let mut out = Vec::new();
-        push_message(&mut out, 1, Receipt { offset: 1, at_ms: 0 }, "", "", "\"\"", None, None);
+        let said = Said { body: "\"\"", ..Said::default() };
+        push_message(&mut out, 1, Receipt { offset: 1, at_ms: 0 }, &said, &Fate::default());
         assert_eq!(out.len(), MESSAGE_BYTES_MIN, "{}", text(&out));
+    }
+
+    fn act(at_ms: u64, by: Option<&str>) -> Option<Act<'_>> {
+        Some(Act { at_ms, by })
+    }
+
+    const RICH: Said<'_> = Said {
+        user: "u\"1",
+        name: "é",
+        body: r#""a\u0062""#,
+        key: Some("k\n"),
+        reply_to: Some(4),
+        thread: Some(2),
+        mentions: Some(r#"["bob"]"#),
+        data: Some(r#"{ "a" : 1.0}"#),
+    };
+
+    #[test]
+    fn a_message_is_read_as_it_was_written() {
+        let pinned = Fate { change: 3, pinned: act(5, Some("mod")), ..Fate::default() };
+        let edited = Fate { change: 4, edited: act(7, None), ..pinned };
+        let plain = Said { user: "u", name: "U", body: "\"x\"", ..Said::default() };
+        for (said, fate) in [(plain, Fate::default()), (RICH, Fate::default()), (RICH, edited)] {
+            let mut out = Vec::new();
+            push_message(&mut out, 1, Receipt { offset: 5, at_ms: 9 }, &said, &fate);
+            assert_eq!(read_message(text(&out)), MessageText::new(9, said, fate));
+            assert!(json::Checker::default().check(&out).is_ok(), "{}", text(&out));
+        }
+    }
+
+    #[test]
+    fn of_a_deleted_message_its_place_and_its_author_are_left() {
+        let gone = Said { body: "\"\"", mentions: None, data: None, ..RICH };
+        let fate = Fate { change: 6, deleted: act(8, Some("mod")), ..Fate::default() };
+        let mut out = Vec::new();
+        push_message(&mut out, 1, Receipt { offset: 5, at_ms: 9 }, &gone, &fate);
+        let expected = concat!(
+            r#"{"at":9,"body":"","id":"0000000000000001-5","name":"é","offset":5,"reply_to":4,"#,
+            r#""user":"u\"1","thread":2,"change":6,"deleted":{"at":8,"by":"mod"}}"#
+        );
+        assert_eq!(text(&out), expected);
+    }
+
+    #[test]
+    fn a_patch_has_what_is_not_as_it_was() {
+        let patch = |was, now| {
+            let mut out = Vec::new();
+            push_patch(&mut out, 5, was, now);
+            text(&out).to_owned()
+        };
+        let fate = Fate { change: 3, edited: act(7, None), ..Fate::default() };
+        let was = (RICH, Fate::default());
+        let now = (Said { body: "\"b\"", ..RICH }, fate);
+        let edited = r#"{"change":3,"offset":5,"body":"b","edited":{"at":7}}"#;
+        assert_eq!(patch(Some(was), now), edited);
+        let gone = Said { body: "\"\"", mentions: None, data: None, ..RICH };
+        let deleted = Fate { change: 4, deleted: act(8, Some("u")), ..Fate::default() };
+        let expected = concat!(
+            r#"{"change":4,"offset":5,"body":"","mentions":null,"data":null,"edited":null,"#,
+            r#""deleted":{"at":8,"by":"u"}}"#
+        );
+        assert_eq!(patch(Some(now), (gone, deleted)), expected);
+        let whole = concat!(
+            r#"{"change":3,"offset":5,"body":"b","mentions":["bob"],"data":{ "a" : 1.0},"#,
+            r#""edited":{"at":7},"deleted":null,"pinned":null}"#
+        );
+        assert_eq!(patch(None, now), whole, "nobody knows how it was");
     }
 }

@@ -85,6 +85,7 @@ metrics! {
     upgrades: counter "upgrades_total" "" "Sockets and sessions opened.";
     messages_in: counter "messages_in_total" "" "Messages from clients.";
     published: counter "published_total" "" "Messages that got an offset.";
+    changed: counter "changed_total" "" "Changes of messages: edits, deletions, pins.";
     delivered: counter "delivered_total" "" "Events addressed to members: each counts once for each member.";
     lagged: counter "lagged_total" "" "Members let go of because they were `limits.room_lag_bytes` behind.";
     lost_for_memory: counter "lost_for_memory_total" "" "Members let go of because memory was short: they lagged furthest.";

@@ -22,6 +22,7 @@ pub(crate) mod pressure;
 pub mod rates;
 pub(crate) mod record;
 pub(crate) mod refusal;
+pub mod said;
 pub mod settings;
 #[cfg(feature = "store")]
 pub(crate) mod store;

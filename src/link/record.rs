@@ -8,6 +8,7 @@
 //! Records never leave the process, so a record that cannot be read is a bug, and panics.
 
 use crate::auth::identity::{Identity, NEVER_S};
+use crate::auth::level::Level;
 use crate::base::arena::Key;
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Count, Cursor, RoomKey, Slot, Ticket};
 use crate::link::rates::AddressHash;
@@ -99,9 +100,12 @@ records! {
         /// client asked for it.
         2 Leave { home: RoomKey, asker: Asker, reference: Option<&'a str> }
         /// A message for the history. Answered by [`ToMember::Reply`].
-        3 Publish {
-            home: RoomKey, asker: Asker, reference: &'a str, body: &'a str, key: Option<&'a str>,
-            reply_to: Option<u64>,
+        3 Publish { home: RoomKey, asker: Asker, reference: &'a str, message: NewMessage<'a> }
+        /// Something is done to a message, by a member whose token allows `level`. Answered by
+        /// [`ToMember::Reply`].
+        13 Change {
+            home: RoomKey, asker: Asker, reference: &'a str, level: Level, offset: u64,
+            verb: Verb<'a>,
         }
         /// A custom event, passed on as it is. Answered by [`ToMember::Reply`].
         4 Custom {
@@ -221,6 +225,83 @@ pub(crate) enum From {
     Latest,
     Before(u64),
     After(u64),
+}
+
+/// A message that a member wishes to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NewMessage<'a> {
+    /// A JSON string with its quotes.
+    pub(crate) body: &'a str,
+    /// What its client calls it.
+    pub(crate) key: Option<&'a str>,
+    /// The offset of the message that it answers.
+    pub(crate) reply_to: Option<u64>,
+    /// The users whom it mentions: a JSON array of strings.
+    pub(crate) mentions: Option<&'a str>,
+    /// What its application attaches: a JSON object.
+    pub(crate) data: Option<&'a str>,
+}
+
+impl NewMessage<'_> {
+    /// What members are sent of it, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let maybe = |text: Option<&str>| text.map_or(0, str::len);
+        self.body.len() + maybe(self.mentions) + maybe(self.data)
+    }
+}
+
+/// What is done to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb<'a> {
+    /// Its author says it in another way.
+    Edit {
+        /// A JSON string with its quotes.
+        body: Option<&'a str>,
+        /// A JSON array of strings.
+        mentions: Given<'a>,
+        /// A JSON object.
+        data: Given<'a>,
+    },
+    /// Nothing is left of it but its place.
+    Delete,
+    /// It is pinned, or no longer.
+    Pin {
+        /// Which of them.
+        on: bool,
+    },
+}
+
+impl Verb<'_> {
+    /// What members are sent of it, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Edit { body, mentions, data } => {
+                body.map_or(0, str::len) + mentions.bytes() + data.bytes()
+            }
+            Self::Delete | Self::Pin { .. } => 0,
+        }
+    }
+}
+
+/// A field that may be left as it is, removed, or set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Given<'a> {
+    /// It stays as it is.
+    #[default]
+    Nothing,
+    /// It is removed.
+    Null,
+    /// It is set to this, which is JSON.
+    Value(&'a str),
+}
+
+impl Given<'_> {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Nothing | Self::Null => 0,
+            Self::Value(value) => value.len(),
+        }
+    }
 }
 
 /// What a search is for.
@@ -435,6 +516,106 @@ impl Field<'_> for Ticket {
     }
 }
 
+/// Which of the fields that few messages have are there. Nearly all have none or a key, and cost one
+/// byte.
+mod has {
+    pub(super) const KEY: u8 = 1;
+    pub(super) const REPLY_TO: u8 = 2;
+    pub(super) const MENTIONS: u8 = 4;
+    pub(super) const DATA: u8 = 8;
+}
+
+impl<'a> Field<'a> for NewMessage<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        let Self { body, key, reply_to, mentions, data } = self;
+        let flag = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
+        let flags = flag(key.is_some(), has::KEY)
+            | flag(reply_to.is_some(), has::REPLY_TO)
+            | flag(mentions.is_some(), has::MENTIONS)
+            | flag(data.is_some(), has::DATA);
+        flags.put(out);
+        body.put(out);
+        for text in [key, mentions, data].into_iter().flatten() {
+            text.put(out);
+        }
+        if let Some(reply_to) = reply_to {
+            reply_to.put(out);
+        }
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        let flags = u8::take(record);
+        let is = |flag: u8| flags & flag != 0;
+        Self {
+            body: Field::take(record),
+            key: is(has::KEY).then(|| Field::take(record)),
+            mentions: is(has::MENTIONS).then(|| Field::take(record)),
+            data: is(has::DATA).then(|| Field::take(record)),
+            reply_to: is(has::REPLY_TO).then(|| u64::take(record)),
+        }
+    }
+}
+
+impl<'a> Field<'a> for Verb<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Edit { body, mentions, data } => {
+                0_u8.put(out);
+                body.put(out);
+                mentions.put(out);
+                data.put(out);
+            }
+            Self::Delete => 1_u8.put(out),
+            Self::Pin { on } => {
+                2_u8.put(out);
+                on.put(out);
+            }
+        }
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        match u8::take(record) {
+            0 => {
+                let (body, mentions) = (Field::take(record), Field::take(record));
+                Self::Edit { body, mentions, data: Field::take(record) }
+            }
+            1 => Self::Delete,
+            _ => Self::Pin { on: bool::take(record) },
+        }
+    }
+}
+
+impl<'a> Field<'a> for Given<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Nothing => 0_u8.put(out),
+            Self::Null => 1_u8.put(out),
+            Self::Value(value) => {
+                2_u8.put(out);
+                value.put(out);
+            }
+        }
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        match u8::take(record) {
+            0 => Self::Nothing,
+            1 => Self::Null,
+            _ => Self::Value(Field::take(record)),
+        }
+    }
+}
+
+impl Field<'_> for Level {
+    fn put(self, out: &mut Vec<u8>) {
+        self.bits().put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        Self::from_bits(u8::take(record)).expect("it was one before")
+    }
+}
+
 impl<'a> Field<'a> for Searched<'a> {
     fn put(self, out: &mut Vec<u8>) {
         self.query.put(out);
@@ -548,14 +729,19 @@ mod tests {
             replaces: Some(Slot(1)),
             address: Some(AddressHash(3)),
         });
-        check(ToHome::Publish {
-            home,
-            asker,
-            reference: "\"1\"",
-            body: "\"hi\"",
-            key: None,
-            reply_to: Some(3),
-        });
+        let bare = NewMessage { body: "\"hi\"", ..NewMessage::default() };
+        let mentions = Some("[\"u\"]");
+        let rich =
+            NewMessage { key: Some("k"), reply_to: Some(3), mentions, data: Some("{}"), ..bare };
+        for message in [bare, rich, NewMessage { mentions, ..bare }] {
+            check(ToHome::Publish { home, asker, reference: "\"1\"", message });
+        }
+        let edit = Verb::Edit { body: None, mentions: Given::Null, data: Given::Value("{}") };
+        let pins = [true, false].map(|on| Verb::Pin { on });
+        for verb in [edit, Verb::Delete].into_iter().chain(pins) {
+            let level = Level::Moderate;
+            check(ToHome::Change { home, asker, reference: "1", level, offset: 7, verb });
+        }
         check(ToHome::Custom {
             home,
             asker,

@@ -37,10 +37,24 @@ pub(crate) enum Refusal {
     Unavailable,
     /// It may have been accepted: the same `key` gives the answer.
     Unconfirmed,
+    /// The message is deleted, or no longer kept.
+    Gone,
+    /// The message is another's.
+    NotYours,
+    /// The time to edit the message is over.
+    TooLate,
+    /// More of something than there may be.
+    TooMany { limit: &'static str, max: u32 },
 }
 
 /// What limits pushes, as a refusal names it.
 pub(crate) const PUBLISH_LIMIT: &str = "limits.publish_per_s";
+
+/// What limits the changed messages that a room remembers.
+pub(crate) const CHANGES_LIMIT: &str = "chat.changes";
+
+/// What limits the users that a message mentions.
+pub(crate) const MENTIONS_LIMIT: &str = "limits.mentions";
 
 /// What limits searches.
 pub(crate) const SEARCH_LIMIT: &str = "limits.search_per_s";
@@ -84,7 +98,11 @@ impl Refusal {
             | Self::Unauthorized
             | Self::Invalid { .. }
             | Self::UserMismatch
-            | Self::ReadOnly => {}
+            | Self::ReadOnly
+            | Self::Gone
+            | Self::NotYours
+            | Self::TooLate => {}
+            Self::TooMany { .. } => metrics.refused_length += 1,
             Self::Storage => metrics.refused_storage += 1,
             Self::Unavailable => metrics.refused_unavailable += 1,
             Self::Unconfirmed => metrics.refused_unconfirmed += 1,
@@ -105,7 +123,11 @@ impl Refusal {
             | Self::TooLarge { .. }
             | Self::UserMismatch
             | Self::ReadOnly
-            | Self::TooManyRooms => None,
+            | Self::TooManyRooms
+            | Self::Gone
+            | Self::NotYours
+            | Self::TooLate
+            | Self::TooMany { .. } => None,
         }
     }
 
@@ -144,6 +166,12 @@ impl Refusal {
             Self::Storage => push_reason(out, "storage", retry_ms),
             Self::Unavailable => push_reason(out, "unavailable", retry_ms),
             Self::Unconfirmed => push_reason(out, "unconfirmed", retry_ms),
+            Self::Gone => push_reason(out, "gone", None),
+            Self::NotYours => push_reason(out, "not_yours", None),
+            Self::TooLate => push_reason(out, "too_late", None),
+            Self::TooMany { limit, max } => {
+                write!(out, r#"{{"limit":"{limit}","max":{max},"reason":"too_many"}}"#)
+            }
         };
     }
 }
@@ -183,6 +211,10 @@ mod tests {
             Refusal::Storage,
             Refusal::Unavailable,
             Refusal::Unconfirmed,
+            Refusal::Gone,
+            Refusal::NotYours,
+            Refusal::TooLate,
+            Refusal::TooMany { limit: "limits.mentions", max: 50 },
         ] {
             let response = refusal.response();
             assert!(json::Checker::default().check(response.as_bytes()).is_ok());

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::limits::{
-    ADMISSION_LINE_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits, PresenceLimits, TURN_WORK,
-    WRITES_PER_FLUSH,
+    ADMISSION_LINE_BYTES_MAX, ChatLimits, GATHERED_MEMBERS, HistoryLimits, Limits, PresenceLimits,
+    TURN_WORK, WRITES_PER_FLUSH,
 };
 use crate::link::rates::Rates;
 use crate::wire::http::forwarded::TrustedProxies;
@@ -35,6 +35,8 @@ pub struct Settings {
     pub history: HistoryLimits,
     /// How presence is told.
     pub presence: PresenceLimits,
+    /// What may become of messages.
+    pub chat: ChatLimits,
     /// Origins that may connect besides the server's own.
     pub origins: Vec<String>,
     /// Whether only this machine can connect, so that a `Host` must be a name of it, or listed.
@@ -89,6 +91,7 @@ impl Settings {
             limits,
             history,
             presence,
+            chat: ChatLimits::default(),
             origins,
             is_private: false,
             trusted_proxies: TrustedProxies::default(),

@@ -2,9 +2,9 @@
 //! [`FromStore`] back to it.
 //!
 //! ```text
-//!   shard ── Open, Append, Founding, Read, Find, Close ──> writer ── Load ──> reader
-//!         <─ Opened, NotOpened, Read, Found, Kept, Failing, LetGo ──┘            │
-//!         <─ Opened, NotOpened, Read, Found, NotRead ────────────────────────────┘
+//!   shard ── Open, Append, Change, Founding, Read, Find, Close ──> writer ── Load ──> reader
+//!         <─ Opened, NotOpened, Read, Found, Kept, Failing, LetGo ───┘                  │
+//!         <─ Opened, NotOpened, Read, Found, NotRead ───────────────────────────────────┘
 //!   shard ── List ──> reader ── Listed, NotListed ──> shard
 //! ```
 //!
@@ -24,10 +24,9 @@
 //! Deliberately absent: SQL, and who waits for an answer.
 
 use crate::link::ids::RoomKey;
-use crate::link::log::{
-    Hits, ListedRoom, Marks, Opened, Part, Said, SaidText, Sought, Stretch, Wanted,
-};
+use crate::link::log::{Changed, Hits, ListedRoom, Marks, Opened, Part, Sought, Stretch, Wanted};
 use crate::link::record::{Field, records};
+use crate::link::said::{Act, Fate, MessageText, Said};
 
 records! {
     /// From a room's home to the store.
@@ -37,6 +36,8 @@ records! {
         101 Open { number: u64, room: RoomKey, topic: &'a str, epoch: u64 }
         /// A message that has its place. Its room was opened before, by this life of the shard.
         102 Append { number: u64, room: RoomKey, top: Marks, at_ms: u64, said: Said<'a> }
+        /// A message has become another one. Its room was opened before, by this life of the shard.
+        106 Change { number: u64, room: RoomKey, top: Marks, at_ms: u64, changed: Changed<'a> }
         /// The home has let go of a room.
         103 Close { room: RoomKey }
         /// The shard has begun anew, and has no room open.
@@ -171,8 +172,8 @@ records! {
         132 Found { number: u64, more_before: u64, hits: &'a [u8] }
         /// They cannot be read now: the disk does not give them, or it would take too long.
         131 NotRead { number: u64, is_late: bool }
-        /// Messages of a room up to this offset have been let go of.
-        133 LetGo { room: RoomKey, through: u64 }
+        /// Messages of a room up to this offset have been let go of; the greatest change of one.
+        133 LetGo { room: RoomKey, through: u64, floor: u64 }
     }
 }
 
@@ -202,13 +203,15 @@ pub(crate) struct Run<'a> {
     pub(crate) more: bool,
     /// The messages: see [`Found::push_message`].
     pub(crate) messages: &'a [u8],
+    /// Those that have changed: see [`push_hit`].
+    pub(crate) changed: &'a [u8],
 }
 
 impl Run<'_> {
     /// With a memory of its own.
     pub(crate) fn stretch(self) -> Stretch {
-        let Self { first, more, messages } = self;
-        Stretch { first, messages: read_messages(messages), more }
+        let Self { first, more, messages, changed } = self;
+        Stretch { first, messages: read_messages(messages), more, changed: read_placed(changed) }
     }
 }
 
@@ -217,37 +220,52 @@ impl<'a> Field<'a> for Run<'a> {
         self.first.put(out);
         self.more.put(out);
         self.messages.put(out);
+        self.changed.put(out);
     }
 
     fn take(record: &mut &'a [u8]) -> Self {
         let (first, more) = (u64::take(record), bool::take(record));
-        Self { first, more, messages: Field::take(record) }
+        Self { first, more, messages: Field::take(record), changed: Field::take(record) }
     }
 }
 
-/// Appends a message that was found, the newest first.
-pub(crate) fn push_hit(hits: &mut Vec<u8>, offset: u64, at_ms: u64, said: Said<'_>) {
+/// Appends a message with its offset: one that was found, or that has changed.
+pub(crate) fn push_hit(
+    hits: &mut Vec<u8>,
+    offset: u64,
+    at_ms: u64,
+    said: Said<'_>,
+    fate: Fate<'_>,
+) {
     offset.put(hits);
-    at_ms.put(hits);
-    said.put(hits);
+    Found::push_message(hits, at_ms, said, fate);
 }
 
 /// [`Hits`] with a memory of their own.
-pub(crate) fn read_hits(mut record: &[u8], more_before: u64) -> Hits {
-    let mut messages = Vec::new();
-    while !record.is_empty() {
-        let (offset, at_ms) = (u64::take(&mut record), u64::take(&mut record));
-        messages.push((offset, at_ms, SaidText::new(Said::take(&mut record))));
-    }
-    Hits { messages, more_before: (more_before > 0).then_some(more_before) }
+pub(crate) fn read_hits(record: &[u8], more_before: u64) -> Hits {
+    let more_before = (more_before > 0).then_some(more_before);
+    Hits { messages: read_placed(record), more_before }
 }
 
-fn read_messages(mut record: &[u8]) -> Vec<(u64, SaidText)> {
+fn read_placed(mut record: &[u8]) -> Vec<(u64, MessageText)> {
     let mut messages = Vec::new();
     while !record.is_empty() {
-        messages.push((u64::take(&mut record), SaidText::new(Said::take(&mut record))));
+        messages.push((u64::take(&mut record), read_message(&mut record)));
     }
     messages
+}
+
+fn read_messages(mut record: &[u8]) -> Vec<MessageText> {
+    let mut messages = Vec::new();
+    while !record.is_empty() {
+        messages.push(read_message(&mut record));
+    }
+    messages
+}
+
+fn read_message(record: &mut &[u8]) -> MessageText {
+    let at_ms = u64::take(record);
+    MessageText::new(at_ms, Field::take(record), Field::take(record))
 }
 
 /// [`Opened`] on its way: the tail and the lineage are read one by one.
@@ -257,6 +275,8 @@ pub(crate) struct Found<'a> {
     pub(crate) epoch: u64,
     /// Where it stands.
     pub(crate) top: Marks,
+    /// Every change above it is kept, but of messages that were let go of.
+    pub(crate) floor: u64,
     /// Its title, if it was made on purpose.
     pub(crate) founded: Option<&'a str>,
     /// The epochs before: see [`Found::push_epoch`].
@@ -273,16 +293,18 @@ impl Found<'_> {
     }
 
     /// Appends a message to a tail, the oldest first.
-    pub(crate) fn push_message(tail: &mut Vec<u8>, at_ms: u64, said: Said<'_>) {
+    pub(crate) fn push_message(tail: &mut Vec<u8>, at_ms: u64, said: Said<'_>, fate: Fate<'_>) {
         at_ms.put(tail);
         said.put(tail);
+        fate.put(tail);
     }
 
     /// With a memory of its own.
     pub(crate) fn opened(self) -> Opened {
-        let Self { epoch, top, founded, mut lineage, tail } = self;
+        let Self { epoch, top, floor, founded, mut lineage, tail } = self;
         let founded = founded.map(Box::from);
-        let mut opened = Opened { epoch, top, kept: top.offset, founded, ..Opened::default() };
+        let kept = top.offset;
+        let mut opened = Opened { epoch, top, floor, kept, founded, ..Opened::default() };
         while !lineage.is_empty() {
             opened.lineage.push((u64::take(&mut lineage), Marks::take(&mut lineage)));
         }
@@ -295,6 +317,7 @@ impl<'a> Field<'a> for Found<'a> {
     fn put(self, out: &mut Vec<u8>) {
         self.epoch.put(out);
         self.top.put(out);
+        self.floor.put(out);
         self.founded.put(out);
         self.lineage.put(out);
         self.tail.put(out);
@@ -302,8 +325,9 @@ impl<'a> Field<'a> for Found<'a> {
 
     fn take(record: &mut &'a [u8]) -> Self {
         let (epoch, top) = (u64::take(record), Marks::take(record));
-        let founded = Field::take(record);
-        Self { epoch, top, founded, lineage: Field::take(record), tail: Field::take(record) }
+        let (floor, founded) = (u64::take(record), Field::take(record));
+        let (lineage, tail) = (Field::take(record), Field::take(record));
+        Self { epoch, top, floor, founded, lineage, tail }
     }
 }
 
@@ -320,7 +344,7 @@ impl Field<'_> for Marks {
 
 impl Field<'_> for Wanted {
     fn put(self, out: &mut Vec<u8>) {
-        let Self { after, upto, part, messages, bytes } = self;
+        let Self { after, upto, part, messages, bytes, changed } = self;
         after.put(out);
         upto.put(out);
         let part: u8 = match part {
@@ -331,6 +355,7 @@ impl Field<'_> for Wanted {
         part.put(out);
         messages.put(out);
         bytes.put(out);
+        changed.put(out);
     }
 
     fn take(record: &mut &[u8]) -> Self {
@@ -340,23 +365,100 @@ impl Field<'_> for Wanted {
             1 => Part::Oldest,
             _ => Part::All,
         };
-        Self { after, upto, part, messages: u32::take(record), bytes: usize::take(record) }
+        let (messages, bytes) = (u32::take(record), usize::take(record));
+        Self { after, upto, part, messages, bytes, changed: Field::take(record) }
     }
+}
+
+/// Which of the fields that few messages have are there: most have none, and cost one byte.
+mod has {
+    pub(super) const KEY: u8 = 1;
+    pub(super) const REPLY: u8 = 2;
+    pub(super) const THREAD: u8 = 4;
+    pub(super) const MENTIONS: u8 = 8;
+    pub(super) const DATA: u8 = 16;
 }
 
 impl<'a> Field<'a> for Said<'a> {
     fn put(self, out: &mut Vec<u8>) {
-        self.user.put(out);
-        self.name.put(out);
-        self.body.put(out);
-        self.key.put(out);
-        self.reply_to.put(out);
+        let Self { user, name, body, key, reply_to, thread, mentions, data } = self;
+        let flag = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
+        let flags = flag(key.is_some(), has::KEY)
+            | flag(reply_to.is_some(), has::REPLY)
+            | flag(thread.is_some(), has::THREAD)
+            | flag(mentions.is_some(), has::MENTIONS)
+            | flag(data.is_some(), has::DATA);
+        flags.put(out);
+        for text in [Some(user), Some(name), Some(body), key, mentions, data].into_iter().flatten()
+        {
+            text.put(out);
+        }
+        for number in [reply_to, thread].into_iter().flatten() {
+            number.put(out);
+        }
     }
 
     fn take(record: &mut &'a [u8]) -> Self {
-        let (user, name) = (Field::take(record), Field::take(record));
-        let (body, key) = (Field::take(record), Field::take(record));
-        Self { user, name, body, key, reply_to: Field::take(record) }
+        let flags = u8::take(record);
+        let is = |flag: u8| flags & flag != 0;
+        Self {
+            user: Field::take(record),
+            name: Field::take(record),
+            body: Field::take(record),
+            key: is(has::KEY).then(|| Field::take(record)),
+            mentions: is(has::MENTIONS).then(|| Field::take(record)),
+            data: is(has::DATA).then(|| Field::take(record)),
+            reply_to: is(has::REPLY).then(|| u64::take(record)),
+            thread: is(has::THREAD).then(|| u64::take(record)),
+        }
+    }
+}
+
+impl<'a> Field<'a> for Act<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        self.at_ms.put(out);
+        self.by.put(out);
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        Self { at_ms: u64::take(record), by: Field::take(record) }
+    }
+}
+
+impl<'a> Field<'a> for Fate<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        let is_there = self != Self::default();
+        is_there.put(out);
+        if is_there {
+            let Self { change, edited, deleted, pinned } = self;
+            change.put(out);
+            edited.put(out);
+            deleted.put(out);
+            pinned.put(out);
+        }
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        if !bool::take(record) {
+            return Self::default();
+        }
+        let change = u64::take(record);
+        let (edited, deleted) = (Field::take(record), Field::take(record));
+        Self { change, edited, deleted, pinned: Field::take(record) }
+    }
+}
+
+impl<'a> Field<'a> for Changed<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        self.offset.put(out);
+        self.at_ms.put(out);
+        self.said.put(out);
+        self.fate.put(out);
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        let (offset, at_ms) = (u64::take(record), u64::take(record));
+        Self { offset, at_ms, said: Field::take(record), fate: Field::take(record) }
     }
 }
 
@@ -388,10 +490,30 @@ mod tests {
     #[test]
     fn what_is_read_is_what_was_written() {
         let room = Key::from_u64(0x3_0000_0004);
-        let said =
-            Said { user: "u", name: "é", body: "\"hi\"", key: Some("k"), reply_to: Some(3) };
+        let said = Said {
+            user: "u",
+            name: "é",
+            body: "\"hi\"",
+            key: Some("k"),
+            reply_to: Some(3),
+            thread: Some(2),
+            mentions: Some("[\"u\"]"),
+            data: Some("{}"),
+        };
         let top = Marks { offset: 7, change: 9 };
-        let bare = Said { key: None, reply_to: None, ..said };
+        let Said { user, name, body, .. } = said;
+        let bare = Said { user, name, body, ..Said::default() };
+        let fate = Fate {
+            change: 5,
+            edited: Some(Act { at_ms: 6, by: None }),
+            deleted: None,
+            pinned: Some(Act { at_ms: 7, by: Some("m") }),
+        };
+        for fate in [fate, Fate::default()] {
+            let changed = Changed { offset: 3, at_ms: 4, said, fate };
+            let change = ToStore::Change { number: 1, room, top, at_ms: 5, changed };
+            check(change, &mut Vec::new());
+        }
         for said in [said, bare] {
             let append = ToStore::Append { number: 1, room, top, at_ms: 5, said };
             check(append, &mut Vec::new());
@@ -403,7 +525,8 @@ mod tests {
         check(founding, &mut Vec::new());
         check(Load { shard: 3, number: 2, id: 1, part: LoadPart::Tail }, &mut Vec::new());
         for part in [Part::Newest, Part::Oldest, Part::All] {
-            let wanted = Wanted { after: 3, upto: 9, part, messages: 5, bytes: 1 << 30 };
+            let changed = Some(4);
+            let wanted = Wanted { after: 3, upto: 9, part, messages: 5, bytes: 1 << 30, changed };
             check(
                 Load { shard: 3, number: 2, id: 1, part: LoadPart::Messages(wanted) },
                 &mut Vec::new(),
@@ -417,27 +540,32 @@ mod tests {
             check(ToStore::Find { number: 1, room, sought }, &mut Vec::new());
         }
         let mut hits = Vec::new();
-        push_hit(&mut hits, 7, 9, said);
-        push_hit(&mut hits, 3, 8, bare);
+        push_hit(&mut hits, 7, 9, said, fate);
+        push_hit(&mut hits, 3, 8, bare, Fate::default());
         check(FromStore::Found { number: 4, more_before: 9, hits: &hits }, &mut Vec::new());
-        let messages = vec![(7, 9, SaidText::new(said)), (3, 8, SaidText::new(bare))];
-        assert_eq!(read_hits(&hits, 9), Hits { messages, more_before: Some(9) });
+        let placed = || {
+            let bare = MessageText::new(8, bare, Fate::default());
+            vec![(7, MessageText::new(9, said, fate)), (3, bare)]
+        };
+        assert_eq!(read_hits(&hits, 9), Hits { messages: placed(), more_before: Some(9) });
         let (mut lineage, mut tail) = (Vec::new(), Vec::new());
         Found::push_epoch(&mut lineage, 5, top);
-        Found::push_message(&mut tail, 9, said);
-        Found::push_message(&mut tail, 10, bare);
+        Found::push_message(&mut tail, 9, said, fate);
+        Found::push_message(&mut tail, 10, bare, Fate::default());
         let founded = Some("Tea");
-        let found = Found { epoch: 6, top, founded, lineage: &lineage, tail: &tail };
+        let found = Found { epoch: 6, top, floor: 8, founded, lineage: &lineage, tail: &tail };
         let mut record = Vec::new();
         check(FromStore::Opened { number: 4, found: Some(found) }, &mut record);
         let FromStore::Opened { found: Some(found), .. } = read_whole(&record) else {
             unreachable!("as above")
         };
         let opened = found.opened();
-        assert_eq!((opened.epoch, opened.top, opened.kept), (6, top, 7));
+        assert_eq!((opened.epoch, opened.top, opened.kept, opened.floor), (6, top, 7, 8));
         assert_eq!(opened.founded.as_deref(), founded);
         assert_eq!(opened.lineage, [(5, top)]);
-        assert_eq!(opened.tail, [(9, SaidText::new(said)), (10, SaidText::new(bare))]);
+        let messages =
+            [MessageText::new(9, said, fate), MessageText::new(10, bare, Fate::default())];
+        assert_eq!(opened.tail, messages);
         check(FromStore::Opened { number: 4, found: None }, &mut Vec::new());
         check(FromStore::NotOpened { number: 4, is_full: true }, &mut Vec::new());
         check(List { number: 4, after: 5 }, &mut Vec::new());
@@ -450,14 +578,14 @@ mod tests {
             ListedRoom { topic: topic.into(), founded: founded.map(Box::from) }
         });
         assert_eq!(read_listed(&rooms), listed);
-        let run = Run { first: 5, more: true, messages: &tail };
+        let run = Run { first: 5, more: true, messages: &tail, changed: &hits };
         check(FromStore::Read { number: 4, run }, &mut Vec::new());
-        let messages = vec![(9, SaidText::new(said)), (10, SaidText::new(bare))];
-        assert_eq!(run.stretch(), Stretch { first: 5, messages, more: true });
+        let (messages, changed) = (messages.to_vec(), placed());
+        assert_eq!(run.stretch(), Stretch { first: 5, messages, more: true, changed });
         check(FromStore::NotRead { number: 4, is_late: true }, &mut Vec::new());
         check(FromStore::Kept { through: 4 }, &mut Vec::new());
         check(FromStore::Failing {}, &mut Vec::new());
         check(FromStore::Healed {}, &mut Vec::new());
-        check(FromStore::LetGo { room, through: 8 }, &mut Vec::new());
+        check(FromStore::LetGo { room, through: 8, floor: 2 }, &mut Vec::new());
     }
 }

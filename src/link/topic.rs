@@ -75,6 +75,20 @@ const RESERVED: &[&str] =
 /// What a client pushes to look for messages.
 pub(crate) const SEARCH: &str = "msg_search";
 
+/// What a client pushes to say a message of its own in another way.
+pub(crate) const MSG_EDIT: &str = "msg_edit";
+
+/// What a client pushes to delete a message.
+pub(crate) const MSG_DELETE: &str = "msg_delete";
+
+/// What a client pushes to pin a message, or to unpin it.
+pub(crate) const MSG_PIN: &str = "msg_pin";
+
+/// Whether an event does something to a message that is there.
+pub(crate) fn is_verb(event: &str) -> bool {
+    matches!(event, MSG_EDIT | MSG_DELETE | MSG_PIN)
+}
+
 /// Whether an event may not be used by an application: it is refused, and never passed on.
 #[must_use]
 pub fn is_reserved(event: &str) -> bool {

@@ -4,14 +4,18 @@
 
 use std::borrow::Cow;
 
+use crate::auth::level::Level;
+use crate::base::name::is_name;
 use crate::limits::{
     KEY_BYTES_MAX, META_BYTES_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX, QUERY_BYTES_MAX,
     QUERY_BYTES_MIN, SEARCH_MESSAGES_DEFAULT, SEARCH_MESSAGES_MAX,
 };
 use crate::link::ids::Cursor;
 use crate::link::message::parse_epoch;
-use crate::link::record::{From, Searched};
-use crate::link::refusal::Refusal;
+use crate::link::record::{From, Given, NewMessage, Searched, Verb};
+use crate::link::refusal::{MENTIONS_LIMIT, Refusal};
+use crate::link::settings::Settings;
+use crate::link::topic::{MSG_EDIT, MSG_PIN};
 use crate::wire::json;
 use crate::wire::phx::Payload;
 
@@ -55,28 +59,100 @@ impl<'a> JoinParams<'a> {
     }
 }
 
+/// What a message may have at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MessageBounds {
+    /// Bytes of its body, as it comes.
+    pub(crate) body_bytes: usize,
+    /// Bytes of its data, as it comes.
+    pub(crate) data_bytes: usize,
+    /// How many it mentions.
+    pub(crate) mentions: u32,
+}
+
+impl MessageBounds {
+    /// Those of the configuration.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let (limits, chat) = (&settings.limits, &settings.chat);
+        let (data_bytes, mentions) = (chat.data_bytes, chat.mentions);
+        Self { body_bytes: limits.body_bytes, data_bytes, mentions }
+    }
+
+    /// A JSON string that may be the body of a message; empty only where there is data.
+    fn body<'a>(self, body: &'a str, has_data: bool) -> Result<&'a str, Refusal> {
+        if !body.starts_with('"') || body.len() == 2 && !has_data {
+            let message = "a string that is not empty";
+            return Err(Refusal::Invalid { field: "body", message });
+        }
+        if body.len() - 2 > self.body_bytes {
+            return Err(Refusal::TooLarge { field: "body", max_bytes: self.body_bytes });
+        }
+        Ok(body)
+    }
+
+    fn data<'a>(self, data: &'a str) -> Result<&'a str, Refusal> {
+        if !json::is_object(data) {
+            return Err(Refusal::Invalid { field: "data", message: "an object" });
+        }
+        if data.len() > self.data_bytes {
+            return Err(Refusal::TooLarge { field: "data", max_bytes: self.data_bytes });
+        }
+        Ok(data)
+    }
+
+    /// Users whom a message mentions, of whom there is one at least. All who are in the room are
+    /// mentioned by one with the level to moderate.
+    fn mentions<'a>(self, mentions: &'a str, level: Level) -> Result<&'a str, Refusal> {
+        let message = "an array of users' ids";
+        let invalid = Refusal::Invalid { field: "mentions", message };
+        let mut count = 0;
+        for user in json::elements(mentions) {
+            let user = json::string(user).ok_or(invalid)?;
+            if user == EVERYBODY && level < Level::Moderate {
+                return Err(Refusal::Unauthorized);
+            }
+            if !is_name(&user) {
+                return Err(invalid);
+            }
+            count += 1;
+        }
+        if count == 0 {
+            return Err(invalid);
+        }
+        if count > self.mentions {
+            return Err(Refusal::TooMany { limit: MENTIONS_LIMIT, max: self.mentions });
+        }
+        Ok(mentions)
+    }
+}
+
+/// Stands for all who are in the room, among those whom a message mentions.
+const EVERYBODY: &str = "@room";
+
 /// The payload of `new_msg`.
 #[derive(Debug)]
 pub(crate) struct Publish<'a> {
-    /// With its quotes, as it came.
-    pub(crate) body: &'a str,
+    /// As it came, without its key.
+    pub(crate) message: NewMessage<'a>,
     pub(crate) key: Option<Cow<'a, str>>,
-    pub(crate) reply_to: Option<u64>,
 }
 
 impl<'a> Publish<'a> {
-    pub(crate) fn parse(payload: Payload<'a>, body_bytes_max: usize) -> Result<Self, Refusal> {
+    pub(crate) fn parse(
+        payload: Payload<'a>,
+        bounds: MessageBounds,
+        level: Level,
+    ) -> Result<Self, Refusal> {
         let invalid = |field, message| Refusal::Invalid { field, message };
         let Payload::Json(object) = payload else {
             return Err(invalid("body", "a message is JSON"));
         };
-        let [body, key, reply_to] = given(object, ["body", "key", "reply_to"]);
-        let body = body
-            .filter(|body| body.starts_with('"') && body.len() > 2)
-            .ok_or(invalid("body", "a string that is not empty"))?;
-        if body.len() - 2 > body_bytes_max {
-            return Err(Refusal::TooLarge { field: "body", max_bytes: body_bytes_max });
-        }
+        let names = ["body", "key", "reply_to", "mentions", "data"];
+        let [body, key, reply_to, mentions, data] = given(object, names);
+        let data = data.map(|data| bounds.data(data)).transpose()?;
+        // With data there need be no body.
+        let body = body.or(data.map(|_| "\"\"")).unwrap_or_default();
+        let body = bounds.body(body, data.is_some())?;
         let key = key.map(|key| json::string(key).ok_or(invalid("key", "a string"))).transpose()?;
         if key.as_deref().is_some_and(str::is_empty) {
             return Err(invalid("key", "a string that is not empty"));
@@ -89,8 +165,61 @@ impl<'a> Publish<'a> {
                 json::unsigned(offset).ok_or(invalid("reply_to", "the offset of a message"))
             })
             .transpose()?;
-        Ok(Self { body, key, reply_to })
+        let mentions = mentions.map(|users| bounds.mentions(users, level)).transpose()?;
+        Ok(Self { message: NewMessage { body, key: None, reply_to, mentions, data }, key })
     }
+}
+
+/// What is done to a message by an event, one of [`is_verb`](crate::link::topic::is_verb), and to
+/// which one.
+pub(crate) fn verb_wanted<'a>(
+    event: &str,
+    payload: Payload<'a>,
+    bounds: MessageBounds,
+    level: Level,
+) -> Result<(u64, Verb<'a>), Refusal> {
+    let invalid = |field, message| Refusal::Invalid { field, message };
+    let Payload::Json(object) = payload else {
+        return Err(invalid("offset", "the offset of a message, in JSON"));
+    };
+    let [offset, on] = given(object, ["offset", "on"]);
+    let offset = offset
+        .and_then(json::unsigned)
+        .filter(|offset| *offset > 0)
+        .ok_or(invalid("offset", "the offset of a message"))?;
+    let on = on.map_or(Some(true), json::boolean).ok_or(invalid("on", "true or false"));
+    let verb = match event {
+        MSG_EDIT => edit_wanted(object, bounds, level)?,
+        MSG_PIN => Verb::Pin { on: on? },
+        _ => Verb::Delete,
+    };
+    Ok((offset, verb))
+}
+
+fn edit_wanted(object: &str, bounds: MessageBounds, level: Level) -> Result<Verb<'_>, Refusal> {
+    fn given(value: Option<&str>) -> Given<'_> {
+        match value {
+            None => Given::Nothing,
+            Some("null") => Given::Null,
+            Some(value) => Given::Value(value),
+        }
+    }
+
+    let [body, mentions, data] = json::fields(object, ["body", "mentions", "data"]);
+    if body.is_none() && mentions.is_none() && data.is_none() {
+        let message = "at least one of body, mentions and data";
+        return Err(Refusal::Invalid { field: "body", message });
+    }
+    // Whether it may be empty is known where the message is.
+    let body = body.map(|body| bounds.body(body, true)).transpose()?;
+    let (mentions, data) = (given(mentions), given(data));
+    if let Given::Value(users) = mentions {
+        bounds.mentions(users, level)?;
+    }
+    if let Given::Value(data) = data {
+        bounds.data(data)?;
+    }
+    Ok(Verb::Edit { body, mentions, data })
 }
 
 /// What `history` asks for.
@@ -204,6 +333,7 @@ pub(crate) fn signed<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::topic::MSG_DELETE;
 
     #[test]
     fn a_custom_payload_gets_its_sender_and_keeps_every_other_byte() {
@@ -237,10 +367,44 @@ mod tests {
         }
     }
 
+    const BOUNDS: MessageBounds = MessageBounds { body_bytes: 8, data_bytes: 8, mentions: 2 };
+
+    #[test]
+    fn a_verb_says_what_is_wrong_with_it() {
+        let wanted =
+            |event, payload| verb_wanted(event, Payload::Json(payload), BOUNDS, Level::Speak);
+        let edit = Verb::Edit { body: Some("\"b\""), mentions: Given::Nothing, data: Given::Null };
+        let edited = wanted(MSG_EDIT, r#"{"offset":3,"body":"b","data":null}"#);
+        assert_eq!(edited, Ok((3, edit)));
+        assert_eq!(wanted(MSG_DELETE, r#"{"offset":3}"#), Ok((3, Verb::Delete)));
+        assert_eq!(wanted(MSG_PIN, r#"{"offset":3}"#), Ok((3, Verb::Pin { on: true })));
+        let unpinned = wanted(MSG_PIN, r#"{"offset":3,"on":false}"#);
+        assert_eq!(unpinned, Ok((3, Verb::Pin { on: false })));
+        for (event, payload, field) in [
+            (MSG_DELETE, "{}", "offset"),
+            (MSG_DELETE, "[]", "offset"),
+            (MSG_DELETE, r#"{"offset":0}"#, "offset"),
+            (MSG_DELETE, r#"{"offset":"3"}"#, "offset"),
+            (MSG_EDIT, r#"{"offset":3}"#, "body"),
+            (MSG_EDIT, r#"{"offset":3,"body":null}"#, "body"),
+            (MSG_EDIT, r#"{"offset":3,"data":1}"#, "data"),
+            (MSG_EDIT, r#"{"offset":3,"mentions":{}}"#, "mentions"),
+            (MSG_PIN, r#"{"offset":3,"on":1}"#, "on"),
+        ] {
+            let Err(Refusal::Invalid { field: named, .. }) = wanted(event, payload) else {
+                panic!("{event} {payload} is invalid")
+            };
+            assert_eq!(named, field, "{event} {payload}");
+        }
+    }
+
     #[test]
     fn a_message_says_what_is_wrong_with_it() {
-        let parse = |payload| Publish::parse(Payload::Json(payload), 8);
-        assert_eq!(parse(r#"{"body":"hi","key":"k","reply_to":3}"#).expect("valid").body, "\"hi\"");
+        let parse = |payload| Publish::parse(Payload::Json(payload), BOUNDS, Level::Speak);
+        let valid = parse(r#"{"body":"hi","key":"k","reply_to":3,"mentions":["bob"]}"#);
+        assert_eq!(valid.expect("valid").message.body, "\"hi\"");
+        let data_alone = parse(r#"{"data":{"a":1}}"#).expect("valid").message;
+        assert_eq!((data_alone.body, data_alone.data), ("\"\"", Some(r#"{"a":1}"#)));
         for (payload, field) in [
             ("{}", "body"),
             ("[]", "body"),
@@ -249,13 +413,31 @@ mod tests {
             (r#"{"body":"a","key":""}"#, "key"),
             (r#"{"body":"a","key":1}"#, "key"),
             (r#"{"body":"a","reply_to":-1}"#, "reply_to"),
+            (r#"{"body":"a","mentions":"bob"}"#, "mentions"),
+            (r#"{"body":"a","mentions":[]}"#, "mentions"),
+            (r#"{"body":"a","mentions":[1]}"#, "mentions"),
+            (r#"{"body":"a","mentions":[""]}"#, "mentions"),
+            (r#"{"body":"a","data":[]}"#, "data"),
+            (r#"{"body":1,"data":{}}"#, "body"),
         ] {
             let Err(Refusal::Invalid { field: named, .. }) = parse(payload) else {
                 panic!("{payload} is invalid")
             };
             assert_eq!(named, field, "{payload}");
         }
-        assert_eq!(parse(r#"{"body":"12345678"}"#).expect("at the limit").body.len(), 10);
+        let at_the_limit = parse(r#"{"body":"12345678"}"#).expect("at the limit");
+        assert_eq!(at_the_limit.message.body.len(), 10);
+        assert!(matches!(
+            parse(r#"{"body":"a","data":{"a":1234}}"#),
+            Err(Refusal::TooLarge { field: "data", max_bytes: 8 })
+        ));
+        assert!(matches!(
+            parse(r#"{"body":"a","mentions":["a","b","c"]}"#),
+            Err(Refusal::TooMany { limit: MENTIONS_LIMIT, max: 2 })
+        ));
+        let everybody = r#"{"body":"a","mentions":["@room"]}"#;
+        assert!(matches!(parse(everybody), Err(Refusal::Unauthorized)));
+        assert!(Publish::parse(Payload::Json(everybody), BOUNDS, Level::Moderate).is_ok());
         assert!(matches!(
             parse(r#"{"body":"123456789"}"#),
             Err(Refusal::TooLarge { field: "body", max_bytes: 8 })

@@ -5,16 +5,17 @@
 use std::borrow::Cow;
 
 use super::Members;
-use super::params::{Publish, page_wanted, search_wanted, signed};
+use super::params::{MessageBounds, Publish, page_wanted, search_wanted, signed, verb_wanted};
 use crate::auth::identity::Identity;
+use crate::auth::level::Level;
 use crate::limits::{ANSWERS_UNDER_WAY_MAX, EVENT_BYTES_MAX, PUSHES_UNDER_WAY_MAX};
 use crate::link::ask::{Ask, Desk};
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Slot};
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
-use crate::link::record::ToHome;
+use crate::link::record::{NewMessage, ToHome};
 use crate::link::refusal::{PUBLISH_LIMIT, Refusal, SEARCH_LIMIT};
-use crate::link::topic::{SEARCH, is_reserved, room_of};
+use crate::link::topic::{SEARCH, is_reserved, is_verb, room_of};
 use crate::wire::phx::{Message, Payload};
 
 /// A push in a channel.
@@ -53,8 +54,9 @@ impl Members {
         let Some(record) = self.audiences.get(audience) else { return Ok(None) };
         let room = room_of(&record.topic);
         let identity = self.conns.identity(conn);
-        let may_speak = |room| identity.is_some_and(|identity| identity.may_speak(room));
-        let speaks = room.is_none_or(may_speak);
+        let level_in = |room| identity.map_or(Level::None, |identity| identity.level_in(room));
+        let level = room.map_or(Level::Speak, level_in);
+        let speaks = level >= Level::Speak;
         let reference = &*message.reference;
         let limits = &cx.settings.limits;
         let reads = matches!(event, "history" | SEARCH);
@@ -65,7 +67,7 @@ impl Members {
         if !reads && !speaks {
             return Err(Refusal::Unauthorized);
         }
-        if is_reserved(event) && event != SEARCH {
+        if is_reserved(event) && event != SEARCH && !(is_verb(event) && room.is_some()) {
             let message = "a name that the server does not keep for itself";
             return Err(Refusal::Invalid { field: "event", message });
         }
@@ -83,9 +85,10 @@ impl Members {
                 .map_err(|retry| Refusal::RateLimited { limit: SEARCH_LIMIT, retry })?;
         }
         let payload = message.payload?;
+        let bounds = MessageBounds::of(cx.settings);
         let message = match event {
             "new_msg" if room.is_some() => {
-                let Publish { body, key, reply_to } = Publish::parse(payload, limits.body_bytes)?;
+                let Publish { message, key } = Publish::parse(payload, bounds, level)?;
                 let key = key.map(|key| match key {
                     Cow::Borrowed(key) => key,
                     // The key had escapes, and was written anew.
@@ -94,7 +97,12 @@ impl Members {
                         &*desk.text
                     }
                 });
-                ToHome::Publish { home, asker, reference, body, key, reply_to }
+                let message = NewMessage { key, ..message };
+                ToHome::Publish { home, asker, reference, message }
+            }
+            _ if is_verb(event) => {
+                let (offset, verb) = verb_wanted(event, payload, bounds, level)?;
+                ToHome::Change { home, asker, reference, level, offset, verb }
             }
             "typing" => ToHome::Typing { home, asker },
             "history" => {

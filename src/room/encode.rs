@@ -38,11 +38,18 @@ pub(crate) fn push_joined(
     if room.name().is_some() {
         let journal = room.journal();
         let missed = since.and_then(|since| journal.recover(since, older, limits));
-        let recovered = match missed {
-            Some(Missed::All { older, newer }) => Some((older, newer)),
-            Some(Missed::InLog { .. }) | None => None,
+        let (recovered, changed) = match missed {
+            Some(Missed::All { older, newer, changed }) => (Some((older, newer)), changed),
+            Some(Missed::InLog { .. }) | None => (None, Vec::new()),
         };
-        out.extend_from_slice(b"\"epoch\":\"");
+        out.extend_from_slice(b"\"change\":");
+        push_unsigned(out, journal.top().change);
+        if !changed.is_empty() {
+            out.extend_from_slice(b",\"changed\":[");
+            out.extend_from_slice(&changed);
+            out.push(b']');
+        }
+        out.extend_from_slice(b",\"epoch\":\"");
         push_epoch(out, journal.epoch());
         out.extend_from_slice(b"\",");
         // What was missed begins where the client stands, so it has what is before; the page may

@@ -173,6 +173,44 @@ impl History {
         self.starts.push_back(self.trimmed + self.bytes.len() as u64);
         self.bytes.extend_from_slice(message);
         self.bytes.push(b',');
+        self.drop_beyond(limits);
+    }
+
+    /// Puts another message in the place of one that is kept, and drops old messages beyond the
+    /// bounds: perhaps that one, too. Nothing, if it is not kept.
+    pub fn replace(&mut self, offset: u64, message: &[u8], limits: &HistoryLimits) {
+        let Some(index) = self.index_of(offset) else { return };
+        let (from, to) = self.span(index);
+        let (before, after) = (to - 1 - from, message.len());
+        if after > before {
+            self.bytes.reserve_exact(after - before);
+        }
+        self.bytes.splice(from..to - 1, message.iter().copied());
+        for start in self.starts.range_mut(index + 1..) {
+            *start = *start + after as u64 - before as u64;
+        }
+        self.drop_beyond(limits);
+    }
+
+    /// A message that is kept.
+    #[must_use]
+    pub fn message(&self, offset: u64) -> Option<&[u8]> {
+        let (from, to) = self.span(self.index_of(offset)?);
+        Some(&self.bytes[from..to - 1])
+    }
+
+    fn index_of(&self, offset: u64) -> Option<usize> {
+        let index = usize::try_from(offset.checked_sub(self.first())?).ok()?;
+        (index < self.len()).then_some(index)
+    }
+
+    /// Where a kept message begins in `bytes`, and where the next one does.
+    fn span(&self, index: usize) -> (usize, usize) {
+        let to = self.starts.get(index + 1).map_or(self.bytes.len(), |start| self.place(*start));
+        (self.place(self.starts[index]), to)
+    }
+
+    fn drop_beyond(&mut self, limits: &HistoryLimits) {
         while self.len() > limits.messages as usize
             || (self.kept_bytes() > limits.room_bytes && self.len() > 1)
         {

@@ -1,21 +1,24 @@
-//! The journal of a room: its messages, its counters, its epoch with the ones before it, and the
-//! revision of its settings.
+//! The journal of a room: its messages, what became of them, its counters, its epoch with the ones
+//! before it, and the revision of its settings.
 //!
 //! Invariants:
 //!
-//! 1. only [`Journal::apply`], [`Journal::turn`] and [`Journal::drop_oldest`] change it, and none
-//!    of them can refuse;
+//! 1. only [`Journal::apply`], [`Journal::apply_change`], [`Journal::turn`] and
+//!    [`Journal::drop_oldest`] change it, and none of them can refuse;
 //! 2. an entry that is applied twice is applied once;
 //! 3. both counters are contiguous within an epoch, and go on over a turn from what is there.
 //!
 //! Deliberately absent: judging commands (`propose`), and what members hear.
 //!
-//! Called by: `room`. Calls: `history`, `resume`.
+//! Called by: `room`. Calls: `history`, `changes`, `resume`.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limits::HistoryLimits;
 use crate::link::ids::{Cursor, Receipt};
 use crate::link::log::{Judged, Marks, Opened};
-use crate::link::message::MESSAGE_BYTES_MIN;
+use crate::link::message::{MESSAGE_BYTES_MIN, push_tombstone};
+use crate::room::changes::{CHANGE_MEMORY_BYTES, Changes, Latest};
 use crate::room::history::{History, Page};
 use crate::room::keys::KeyHash;
 use crate::room::resume::{Lineage, Standing, resume};
@@ -27,17 +30,20 @@ pub(crate) enum Older<'a> {
     Gone,
     /// The room's log has them.
     InLog,
-    /// All of them behind an offset, as in a page.
-    Read { after: u64, messages: &'a [u8] },
+    /// All of them behind an offset, as in a page; and those up to it that have changed, if that
+    /// was asked.
+    Read { after: u64, messages: &'a [u8], changed: Option<&'a BTreeMap<u64, Vec<u8>>> },
 }
 
 /// What a client missed that can be told exactly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Missed<'a> {
-    /// All of it: what its log has read, and what is in memory.
-    All { older: &'a [u8], newer: Page<'a> },
-    /// The messages behind `after`, up to `upto`, are to be read by its log.
-    InLog { after: u64, upto: u64 },
+    /// All of it: what its log has read, and what is in memory; and the messages that it has and
+    /// that have changed since, separated by commas.
+    All { older: &'a [u8], newer: Page<'a>, changed: Vec<u8> },
+    /// The messages behind `after`, up to `upto`, are to be read by its log; and, if they are named,
+    /// those up to `after` that have changed behind a change.
+    InLog { after: u64, upto: u64, changed: Option<u64> },
 }
 
 /// What a room keeps. See the module.
@@ -52,10 +58,15 @@ pub(crate) struct Journal {
 #[derive(Debug, Default)]
 struct Rare {
     lineage: Lineage,
-    /// The last change. None are made yet.
+    /// The last change.
     change: u64,
-    /// Every change above it is remembered.
-    floor: u64,
+    /// The changes that are remembered here. Boxed, since few rooms have seen one.
+    changes: Option<Box<Changes>>,
+    /// Every change above it is in the log, if that has more than this.
+    log_floor: u64,
+    /// Messages that are not in the history and were changed while something was read: what is read
+    /// may be older.
+    newer: BTreeMap<u64, Box<[u8]>>,
     /// Counts the settings and standings that were applied.
     rev: u64,
     /// Up to where a log has said that messages are kept; `None` if all applied ones are.
@@ -70,12 +81,14 @@ impl Journal {
 
     /// A journal that a log has kept, without its tail, which the caller applies next.
     pub(crate) fn opened(opened: &Opened) -> Self {
-        let Opened { epoch, top, rev, kept, founded: _, lineage, tail } = opened;
+        let Opened { epoch, top, rev, kept, founded: _, lineage, floor, tail } = opened;
         let rare = Rare {
             lineage: Lineage::new(lineage.iter().copied()),
             change: top.change,
-            // The log does not tell yet which messages were changed.
-            floor: top.change,
+            // Which messages were changed is read when somebody asks.
+            changes: (top.change > 0).then(|| Box::new(Changes::above(top.change))),
+            log_floor: *floor,
+            newer: BTreeMap::new(),
             rev: *rev,
             kept: Some(*kept),
         };
@@ -128,7 +141,85 @@ impl Journal {
         limits: &HistoryLimits,
     ) {
         if !self.has(receipt.offset) {
+            let first = self.history.first();
             self.history.append(receipt, key, message, limits);
+            self.forget_changes(first);
+        }
+    }
+
+    /// Puts a message that has changed in the place of the one that it was, under the number of the
+    /// change, which must be the next one. `is_read` says whether something of the room is being
+    /// read. At most `max` changed messages are remembered.
+    ///
+    /// # Panics
+    ///
+    /// If there would be a hole before it.
+    pub(crate) fn apply_change(
+        &mut self,
+        (offset, latest): (u64, Latest),
+        message: &[u8],
+        is_read: bool,
+        (limits, max): (&HistoryLimits, usize),
+    ) {
+        let rare = self.rare.get_or_insert_default();
+        assert_eq!(latest.change, rare.change + 1, "changes are contiguous");
+        rare.change = latest.change;
+        rare.changes.get_or_insert_default().note(offset, latest, max);
+        let first = self.history.first();
+        if offset < first && is_read {
+            rare.newer.insert(offset, message.into());
+        }
+        self.history.replace(offset, message, limits);
+        self.forget_changes(first);
+    }
+
+    /// A message as it stands, if that is known here.
+    pub(crate) fn message(&self, offset: u64) -> Option<&[u8]> {
+        let newer = || self.rare.as_ref()?.newer.get(&offset).map(|message| &**message);
+        self.history.message(offset).or_else(newer)
+    }
+
+    /// Nothing of the room is being read any more.
+    pub(crate) fn note_read(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.newer.clear();
+        }
+    }
+
+    /// Whether the change with this number has been applied.
+    pub(crate) fn has_change(&self, change: u64) -> bool {
+        change <= self.top().change
+    }
+
+    /// Asserts the invariants. For tests: it looks at everything.
+    pub(crate) fn check(&self) {
+        if let Some(changes) = self.rare.as_ref().and_then(|rare| rare.changes.as_ref()) {
+            changes.check();
+        }
+    }
+
+    /// What is remembered of changes takes so much memory, in bytes.
+    pub(crate) fn changes_bytes(&self) -> usize {
+        let Some(rare) = &self.rare else { return 0 };
+        let changed = rare.changes.as_ref().map_or(0, |changes| changes.len());
+        let newer: usize = rare.newer.values().map(|message| message.len()).sum();
+        (changed + rare.newer.len()) * CHANGE_MEMORY_BYTES + newer
+    }
+
+    /// Notes that the messages from `first` up to the first in memory have been let go of.
+    fn forget_changes(&mut self, first: u64) {
+        let Some(rare) = &mut self.rare else { return };
+        let Some(changes) = &mut rare.changes else { return };
+        for offset in first..self.history.first() {
+            changes.let_go(offset);
+        }
+    }
+
+    /// Notes that the log has let go of messages with changes up to this one.
+    pub(crate) fn raise_log_floor(&mut self, floor: u64) {
+        if floor > 0 {
+            let rare = self.rare.get_or_insert_default();
+            rare.log_floor = rare.log_floor.max(floor);
         }
     }
 
@@ -157,7 +248,8 @@ impl Journal {
         *kept = Some(kept.unwrap_or_default().max(offset));
     }
 
-    /// Goes on in a new epoch, without what is behind `kept`.
+    /// Goes on in a new epoch, without what is behind `kept`. Messages whose state is lost are no
+    /// longer in memory: their log has what they are.
     pub(crate) fn turn(&mut self, epoch: u64, kept: Marks) {
         let kept = kept.min(self.top());
         let ended = self.history.turn(epoch, kept.offset);
@@ -165,12 +257,19 @@ impl Journal {
         rare.lineage.turn(ended, kept);
         rare.change = kept.change;
         rare.kept = rare.kept.map(|offset| offset.min(kept.offset));
-        rare.floor = rare.floor.min(kept.change);
+        rare.log_floor = rare.log_floor.min(kept.change);
+        rare.newer.clear();
+        let lost = rare.changes.as_mut().and_then(|changes| changes.turn(kept.change));
+        while lost.is_some_and(|lost| self.history.first() <= lost) && !self.history.is_empty() {
+            self.drop_oldest();
+        }
     }
 
     /// Drops the oldest message.
     pub(crate) fn drop_oldest(&mut self) {
+        let first = self.history.first();
         self.history.drop_oldest();
+        self.forget_changes(first);
     }
 
     /// What a client missed, if it can be told exactly what that is.
@@ -181,21 +280,28 @@ impl Journal {
         limits: &HistoryLimits,
     ) -> Option<Missed<'a>> {
         const NONE: &Lineage = &Lineage::NONE;
-        let (lineage, floor) = match &self.rare {
-            Some(rare) => (&rare.lineage, rare.floor),
-            None => (NONE, 0),
-        };
+        let lineage = self.rare.as_ref().map_or(NONE, |rare| &rare.lineage);
         let here = self.history.first();
-        let first = match older {
-            Older::Gone => here,
+        let (first, floor) = match older {
+            Older::Gone => (here, self.floor()),
             // From the first one on. A log that has let go of some says so when it is asked.
-            Older::InLog => 1,
-            Older::Read { after, .. } => here.min(after + 1),
+            Older::InLog => (1, self.log_floor()),
+            Older::Read { after, changed, .. } => {
+                let floor = if changed.is_some() { self.log_floor() } else { self.floor() };
+                (here.min(after + 1), floor)
+            }
         };
         let standing = Standing { epoch: self.epoch(), top: self.top(), first, floor, lineage };
         let newer = |has: Marks| self.history.behind(has.offset);
         let older_count = |has: Marks| here.saturating_sub(has.offset + 1);
+        // What is in the way of telling which messages have changed is asked of the log.
+        let mut changed = None;
         let bytes = |has: Marks| {
+            let read = match older {
+                Older::Read { changed, .. } => changed,
+                Older::Gone | Older::InLog => None,
+            };
+            changed = self.changed(has, read);
             let older_bytes = match older {
                 _ if older_count(has) == 0 => 0,
                 Older::Read { messages, .. } => messages.len() + 1,
@@ -204,18 +310,68 @@ impl Journal {
                     .unwrap_or(usize::MAX)
                     .saturating_mul(MESSAGE_BYTES_MIN + 1),
             };
-            newer(has).messages.len().saturating_add(older_bytes)
+            let changed_bytes = changed.as_ref().map_or(0, Vec::len);
+            newer(has).messages.len().saturating_add(older_bytes).saturating_add(changed_bytes)
         };
         let has = resume(standing, cursor, limits.page_bytes, bytes)?;
-        Some(match older {
-            _ if older_count(has) == 0 => Missed::All { older: &[], newer: newer(has) },
-            Older::Read { messages, .. } => Missed::All { older: messages, newer: newer(has) },
+        let is_older = older_count(has) > 0;
+        match (older, changed) {
+            (_, Some(changed)) if !is_older => {
+                Some(Missed::All { older: &[], newer: newer(has), changed })
+            }
+            (Older::Read { messages, .. }, Some(changed)) => {
+                Some(Missed::All { older: messages, newer: newer(has), changed })
+            }
+            // What has changed since it was read is not known here.
+            (Older::Read { .. }, None) => None,
+            (Older::Gone, _) => None,
             // What is in memory too, since memory moves on with each message that is said
             // meanwhile.
-            Older::Gone | Older::InLog => {
-                Missed::InLog { after: has.offset, upto: self.history.last() }
+            (Older::InLog, _) => {
+                let upto = if is_older { self.history.last() } else { has.offset };
+                Some(Missed::InLog { after: has.offset, upto, changed: cursor.change })
             }
-        })
+        }
+    }
+
+    /// Every change above it can be told from memory.
+    fn floor(&self) -> u64 {
+        let changes = self.rare.as_ref().and_then(|rare| rare.changes.as_ref());
+        changes.map_or(0, |changes| changes.floor())
+    }
+
+    /// Every change above it can be told by the log.
+    fn log_floor(&self) -> u64 {
+        self.rare.as_ref().map_or(0, |rare| rare.log_floor)
+    }
+
+    /// The messages that a client has and that have changed since, separated by commas: from
+    /// memory, or from what was read, where memory knows nothing newer. `None` if that is not all.
+    fn changed(&self, has: Marks, read: Option<&BTreeMap<u64, Vec<u8>>>) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        let Some(changes) = self.rare.as_ref().and_then(|rare| rare.changes.as_ref()) else {
+            return Some(out);
+        };
+        if has.change < changes.floor() && read.is_none() {
+            return None;
+        }
+        let latest: BTreeMap<u64, Latest> = changes.behind(has.change, has.offset).collect();
+        let mut offsets: BTreeSet<u64> = latest.keys().copied().collect();
+        offsets.extend(read.into_iter().flat_map(BTreeMap::keys));
+        for offset in offsets {
+            let known = self.message(offset);
+            match (known, latest.get(&offset), read.and_then(|read| read.get(&offset))) {
+                (Some(message), _, _) => out.extend_from_slice(message),
+                (None, Some(Latest { change, is_deleted: true }), _) => {
+                    push_tombstone(&mut out, offset, *change);
+                }
+                (None, _, Some(message)) => out.extend_from_slice(message),
+                (None, _, None) => return None,
+            }
+            out.push(b',');
+        }
+        out.pop();
+        Some(out)
     }
 }
 
@@ -244,7 +400,9 @@ mod tests {
 
     fn recover(journal: &Journal, cursor: Cursor) -> Option<String> {
         let missed = journal.recover(cursor, Older::Gone, &LIMITS)?;
-        let Missed::All { older: b"", newer } = missed else { panic!("it is here: {missed:?}") };
+        let Missed::All { older: b"", newer, .. } = missed else {
+            panic!("it is here: {missed:?}")
+        };
         assert!(!newer.more, "all of it");
         Some(String::from_utf8(newer.messages.to_vec()).expect("UTF-8"))
     }
@@ -279,8 +437,8 @@ mod tests {
         let recover = |journal: &Journal, cursor, older, expected: Option<&str>| {
             let missed = journal.recover(cursor, older, &LIMITS);
             let found = missed.map(|missed| match missed {
-                Missed::InLog { after, upto } => format!("{after} to {upto}"),
-                Missed::All { older, newer } => {
+                Missed::InLog { after, upto, .. } => format!("{after} to {upto}"),
+                Missed::All { older, newer, .. } => {
                     [older, newer.messages].map(String::from_utf8_lossy).join("+")
                 }
             });
@@ -290,11 +448,11 @@ mod tests {
         recover(&journal, cursor(7, 3), Older::InLog, Some("+m4,m5,m6,m7,m8"));
         recover(&journal, cursor(7, 9), Older::InLog, None);
         recover(&journal, cursor(6, 1), Older::InLog, None);
-        let read = Older::Read { after: 1, messages: b"m2,m3" };
+        let read = Older::Read { after: 1, messages: b"m2,m3", changed: None };
         recover(&journal, cursor(7, 1), read, Some("m2,m3+m4,m5,m6,m7,m8"));
         recover(&journal, cursor(7, 5), read, Some("+m6,m7,m8"));
         recover(&journal, cursor(7, 0), read, None);
-        let large = Older::Read { after: 1, messages: &[b'x'; 990] };
+        let large = Older::Read { after: 1, messages: &[b'x'; 990], changed: None };
         recover(&journal, cursor(7, 1), large, None);
         for _ in 0..20 {
             say(&mut journal, "m", &LIMITS);
@@ -363,6 +521,7 @@ mod tests {
             kept: 6,
             founded: None,
             lineage: vec![(7, Marks { offset: 6, change: 3 })],
+            floor: 0,
             tail: Vec::new(),
         };
         let mut journal = Journal::opened(&opened);

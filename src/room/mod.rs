@@ -5,7 +5,7 @@
 //!            ┌───────────────── Room ─────────────────┐
 //!   join ───>│ presence   who is there, as bits       │──> slot, answer
 //!   propose >│ (reads and judges, changes nothing)    │──> an entry for the log, or a refusal
-//!   apply ──>│ journal    messages by offset, keys    │──> receipt, the message as JSON
+//!   apply ──>│ journal    messages by offset, keys    │──> the message or its change, as JSON
 //!   typing ─>│ typists    who was said to be typing   │──> the event as JSON, or nothing
 //!   tick ───>│ pacing     when the members are told   │──> diff, count, list of those there
 //!            └────────────────────────────────────────┘
@@ -24,12 +24,13 @@
 //!
 //! Deliberately absent: connections, shards, sockets, the registry's bookkeeping.
 //!
-//! This file has the members of the room; `propose` what is said and kept, `speech` what is not
-//! kept, `announce` how members learn who is there.
+//! This file has the members of the room; `propose` what is said and kept, `verbs` what is done to
+//! messages, `speech` what is not kept, `announce` how members learn who is there.
 //!
 //! Called by: `rooms`. Calls: `journal`, `presence`, `pacing`, `encode`, `meta`.
 
 mod announce;
+mod changes;
 mod choice;
 pub(crate) mod encode;
 pub mod history;
@@ -44,6 +45,7 @@ mod search;
 pub(crate) mod speech;
 #[cfg(test)]
 mod tests;
+pub(crate) mod verbs;
 
 use smallvec::SmallVec;
 
@@ -197,7 +199,8 @@ impl Room {
     pub(crate) fn weight_bytes(&self) -> usize {
         let members =
             self.presence.live_count() as usize * MEMBER_MEMORY_BYTES + self.presence.meta_bytes();
-        ROOM_MEMORY_BYTES + members + self.history().keys_count() * KEY_MEMORY_BYTES
+        let keys = self.history().keys_count() * KEY_MEMORY_BYTES;
+        ROOM_MEMORY_BYTES + members + keys + self.journal.changes_bytes()
     }
 
     /// Checks that the asker is the member in its slot.
@@ -287,6 +290,7 @@ impl Room {
 
     /// Asserts the invariants of the module. For tests: it looks at everything.
     pub(crate) fn check_invariants(&self) {
+        self.journal.check();
         for outpost in &self.outposts {
             let members = self.presence.members();
             let there = members.filter(|(_, member)| member.place.shard == outpost.shard).count();

@@ -1,10 +1,11 @@
 //! A room proposes, its log commits: what is said and kept goes through here.
 //!
 //! ```text
-//!   command ── propose ── refused, with a reason        reads and judges, changes nothing
-//!                      └─ known: its key has been used
-//!                      └─ an entry, for the log
-//!   entry   ── apply ──── the receipt, and what members hear      changes the journal, cannot refuse
+//!   a message ── propose ── refused, with a reason       reads and judges, changes nothing
+//!                        └─ known: its key has been used
+//!                        └─ an entry, for the log
+//!   a verb ───── verbs ──── the same, of a message that is there
+//!   an entry ─── apply ──── what members hear            changes the journal, cannot refuse
 //! ```
 //!
 //! Between the two the log gives the entry its place, and other entries may come before it. So an
@@ -16,33 +17,16 @@
 //!
 //! Called by: `rooms`. Calls: `journal`.
 
-use crate::auth::identity::Identity;
 use crate::base::time::Now;
-use crate::limits::HistoryLimits;
+use crate::limits::{ChatLimits, HistoryLimits};
 use crate::link::ids::Receipt;
-use crate::link::log::{Entry, Marks, Said, What};
-use crate::link::message::push_message;
+use crate::link::log::{Changed, Entry, Marks, What};
+use crate::link::message::{push_message, push_patch, read_message, text};
 use crate::link::refusal::Refusal;
+use crate::link::said::{Fate, MessageText, Said};
 use crate::room::Room;
+use crate::room::changes::Latest;
 use crate::room::keys::KeyHash;
-
-/// A message that a member wishes to say.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Message<'a> {
-    /// A JSON string with its quotes.
-    pub(crate) body: &'a str,
-    /// What its client calls it.
-    pub(crate) key: Option<&'a str>,
-    /// The offset of the message that it answers.
-    pub(crate) reply_to: Option<u64>,
-}
-
-/// What a member wishes to be kept.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Command<'a> {
-    /// A message, with a hash of its author and key.
-    Publish(Message<'a>, Option<KeyHash>),
-}
 
 /// What a room makes of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,27 +38,33 @@ pub(crate) enum Proposal<'a> {
 }
 
 impl Room {
-    /// Judges a command by what the room knows now. Changes nothing.
+    /// Judges a message by what the room knows now: `said` is what its author wishes to say, with
+    /// a hash of its author and key. Changes nothing.
     ///
     /// # Errors
     ///
-    /// Why it is refused. No command is, so far: the verbs and standings that can be come with
-    /// moderation.
-    #[expect(clippy::unnecessary_wraps, reason = "callers handle refusals: see Errors")]
+    /// Why it is refused.
     pub(crate) fn propose<'a>(
         &self,
-        command: Command<'a>,
-        author: &'a Identity,
+        said: Said<'a>,
+        key_hash: Option<KeyHash>,
     ) -> Result<Proposal<'a>, Refusal> {
-        let Command::Publish(Message { body, key, reply_to }, key_hash) = command;
         let known = key_hash.and_then(|key_hash| self.history().of_key(key_hash));
         // What was only heard goes to the log again: it knows the key, and says when it is kept.
         if let Some(receipt) = known.filter(|receipt| self.journal.is_kept(receipt.offset)) {
             return Ok(Proposal::Known(receipt));
         }
-        let said = Said { user: author.user(), name: author.name(), body, key, reply_to };
+        if said.reply_to.is_some_and(|offset| !self.journal.has(offset) || offset == 0) {
+            let message = "the offset of a message of this room";
+            return Err(Refusal::Invalid { field: "reply_to", message });
+        }
         let entry = Entry { judged: self.journal.judged(), what: What::Message(said) };
         Ok(Proposal::Entry(entry))
+    }
+
+    /// A message as it stands, if it is in memory.
+    pub(crate) fn message(&self, offset: u64) -> Option<MessageText> {
+        self.journal.message(offset).map(|message| read_message(text(message)))
     }
 
     /// The receipt of the next message, where the home gives the order.
@@ -82,8 +72,8 @@ impl Room {
         self.history().next(now.unix_ms)
     }
 
-    /// Applies a message under its receipt, and appends it to `out` as members get it. Nothing, and
-    /// false, if it has been applied before.
+    /// Applies a message under its receipt, and appends it to `out` as members get it; of one that
+    /// was kept with what became of it. Nothing, and false, if it has been applied before.
     ///
     /// # Panics
     ///
@@ -91,6 +81,7 @@ impl Room {
     pub(crate) fn apply(
         &mut self,
         said: Said<'_>,
+        fate: Fate<'_>,
         receipt: Receipt,
         key_hash: Option<KeyHash>,
         limits: &HistoryLimits,
@@ -99,10 +90,42 @@ impl Room {
         if self.journal.has(receipt.offset) {
             return false;
         }
-        let Said { user, name, body, key, reply_to } = said;
         let epoch = self.journal.epoch_of(receipt.offset);
-        push_message(out, epoch, receipt, user, name, body, key, reply_to);
+        push_message(out, epoch, receipt, &said, &fate);
         self.journal.apply(receipt, key_hash, out, limits);
+        true
+    }
+
+    /// Applies that a message has become another one, under the number of that change, and appends
+    /// what members are told to `out`. Nothing, and false, if it has been applied before. `is_read`
+    /// says whether something of the room is being read.
+    ///
+    /// # Panics
+    ///
+    /// If there would be a hole before it: the log has broken its word.
+    pub(crate) fn apply_change(
+        &mut self,
+        changed: Changed<'_>,
+        change: u64,
+        is_read: bool,
+        limits: (&HistoryLimits, &ChatLimits),
+        out: &mut Vec<u8>,
+    ) -> bool {
+        if self.journal.has_change(change) {
+            return false;
+        }
+        let Changed { offset, at_ms, said, fate } = changed;
+        let fate = Fate { change, ..fate };
+        let was = self.message(offset);
+        let was = was.as_ref().map(|was| (was.said.said(), was.fate()));
+        push_patch(out, offset, was, (said, fate));
+        let mut message = Vec::new();
+        let epoch = self.journal.epoch_of(offset);
+        push_message(&mut message, epoch, Receipt { offset, at_ms }, &said, &fate);
+        let latest = Latest { change, is_deleted: fate.deleted.is_some() };
+        let (history, chat) = limits;
+        let max = chat.changes as usize;
+        self.journal.apply_change((offset, latest), &message, is_read, (history, max));
         true
     }
 
@@ -124,11 +147,18 @@ impl Room {
         is_lossy
     }
 
-    /// Lets go of the messages up to an offset.
-    pub(crate) fn let_go(&mut self, through: u64) {
+    /// Lets go of the messages up to an offset, as their log did, and of the changes of those,
+    /// which were up to `floor`.
+    pub(crate) fn let_go(&mut self, through: u64, floor: u64) {
+        self.journal.raise_log_floor(floor);
         while self.history().first() <= through && !self.history().is_empty() {
             self.journal.drop_oldest();
         }
+    }
+
+    /// Nothing of it is being read any more.
+    pub(crate) fn note_read(&mut self) {
+        self.journal.note_read();
     }
 
     /// Lets go of the oldest message.

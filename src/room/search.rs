@@ -81,8 +81,12 @@ impl Room {
     pub(crate) fn push_hits(&self, out: &mut Vec<u8>, hits: &Hits) {
         let top = self.history().last();
         out.extend_from_slice(b"{\"messages\":[");
-        for (offset, at_ms, said) in hits.messages.iter().filter(|(offset, ..)| *offset <= top) {
-            self.push_read(out, *offset, *at_ms, said.said());
+        for (offset, message) in hits.messages.iter().filter(|(offset, _)| *offset <= top) {
+            // It may have been deleted since it was found.
+            let now = self.message(*offset);
+            if now.as_ref().unwrap_or(message).fate().deleted.is_none() {
+                self.push_read(out, *offset, message);
+            }
         }
         out.pop_if(|last| *last == b',');
         push_end(out, hits.more_before);

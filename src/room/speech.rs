@@ -8,9 +8,10 @@
 use crate::base::time::Now;
 use crate::limits::{HistoryLimits, PresenceLimits};
 use crate::link::ids::{Receipt, Slot};
-use crate::link::log::{Part, Said, Stretch, Wanted};
+use crate::link::log::{Part, Stretch, Wanted};
 use crate::link::message::push_message;
 use crate::link::record::From;
+use crate::link::said::MessageText;
 use crate::room::Room;
 use crate::room::encode::push_page;
 use crate::room::history::Page;
@@ -65,7 +66,7 @@ impl Room {
         };
         let is_in_log = limit > 0 && after < upto && upto < first;
         let (messages, bytes) = (limit, limits.page_bytes);
-        is_in_log.then_some(Wanted { after, upto, part, messages, bytes })
+        is_in_log.then_some(Wanted { after, upto, part, messages, bytes, changed: None })
     }
 
     /// The latest messages that are in memory. `reaches_back` says whether a log has those before
@@ -118,15 +119,15 @@ impl Room {
         stretch: &Stretch,
         limits: &HistoryLimits,
     ) {
-        let Stretch { first, messages, more } = stretch;
+        let Stretch { first, messages, more, changed: _ } = stretch;
         if messages.is_empty() && wanted.part == Part::Oldest {
             // The log has let go of them: the next ones are in memory.
             let from = From::After(wanted.after);
             return self.push_page(out, (from, wanted.messages), true, limits);
         }
         let (mut read, mut ends) = (Vec::new(), vec![0]);
-        for (offset, (at_ms, said)) in (*first..).zip(messages) {
-            self.push_read(&mut read, offset, *at_ms, said.said());
+        for (offset, message) in (*first..).zip(messages) {
+            self.push_read(&mut read, offset, message);
             ends.push(read.len());
         }
         // As in memory: within its bytes, and next to what was asked.
@@ -146,11 +147,17 @@ impl Room {
         out.push(b'}');
     }
 
-    /// Appends a message that its log has read, as members were told it, and a comma.
-    pub(crate) fn push_read(&self, out: &mut Vec<u8>, offset: u64, at_ms: u64, said: Said<'_>) {
-        let Said { user, name, body, key, reply_to } = said;
-        let epoch = self.journal.epoch_of(offset);
-        push_message(out, epoch, Receipt { offset, at_ms }, user, name, body, key, reply_to);
+    /// Appends a message that its log has read, and a comma: as it stands by now, if that is known
+    /// here.
+    pub(crate) fn push_read(&self, out: &mut Vec<u8>, offset: u64, message: &MessageText) {
+        if let Some(newer) = self.journal.message(offset) {
+            out.extend_from_slice(newer);
+        } else {
+            let MessageText { at_ms, said, .. } = message;
+            let (epoch, at_ms) = (self.journal.epoch_of(offset), *at_ms);
+            let receipt = Receipt { offset, at_ms };
+            push_message(out, epoch, receipt, &said.said(), &message.fate());
+        }
         out.push(b',');
     }
 }

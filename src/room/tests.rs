@@ -4,7 +4,7 @@ use super::encode::JoinQuestion;
 use super::journal::Older;
 use super::keys::KeyHash;
 use super::pacing::Urgency;
-use super::propose::{Command, Message, Proposal};
+use super::propose::Proposal;
 use super::*;
 use crate::auth::identity::NEVER_S;
 use crate::base::arena::Key;
@@ -13,6 +13,8 @@ use crate::limits::PresenceLimits;
 use crate::link::ids::{Count, Cursor, Receipt};
 use crate::link::log::{Marks, What};
 use crate::link::record::From;
+use crate::link::refusal::Refusal;
+use crate::link::said::{Fate, Said};
 
 const HISTORY: HistoryLimits =
     HistoryLimits { messages: 3, room_bytes: 10_000, total_bytes: 0, page_bytes: 10_000 };
@@ -52,8 +54,8 @@ fn join(room: &mut Room, user: &str, shard: u16, conn: u64) -> Slot {
 fn publish(room: &mut Room, slot: Slot, body: &str, key: Option<&str>) -> (Receipt, String) {
     let key_hash = key.map(|key| KeyHash([u64::from(slot.0), key.len() as u64]));
     let author = room.member(slot).expect("a member").identity.clone();
-    let command = Command::Publish(Message { body, key, reply_to: None }, key_hash);
-    let entry = match room.propose(command, &author).expect("nothing is refused") {
+    let said = Said { user: author.user(), name: author.name(), body, key, ..Said::default() };
+    let entry = match room.propose(said, key_hash).expect("nothing is refused") {
         Proposal::Known(receipt) => return (receipt, String::new()),
         Proposal::Entry(entry) => entry,
     };
@@ -61,7 +63,7 @@ fn publish(room: &mut Room, slot: Slot, body: &str, key: Option<&str>) -> (Recei
     let What::Message(said) = entry.what else { panic!("a message") };
     let receipt = room.next_receipt(now(5));
     let mut out = Vec::new();
-    assert!(room.apply(said, receipt, key_hash, &HISTORY, &mut out));
+    assert!(room.apply(said, Fate::default(), receipt, key_hash, &HISTORY, &mut out));
     (receipt, String::from_utf8(out).expect("UTF-8"))
 }
 
@@ -80,7 +82,7 @@ fn a_join_is_answered_with_the_cursor_the_page_and_who_one_is() {
     let question = JoinQuestion { speak: false, since: None, limit: 50, older: Older::Gone };
     assert_eq!(
         written(|out| room.push_joined(out, bob, question, &HISTORY)),
-        r#"{"epoch":"000000000000005f","messages":[{"at":1000005,"body":"hi","id":"000000000000005f-1","name":"ann","offset":1,"user":"ann"}],"more":false,"offset":1,"recovered":false,"room":{"members":2,"room":"tea","title":"tea"},"you":{"name":"bob","speak":false,"user":"bob"}}"#
+        r#"{"change":0,"epoch":"000000000000005f","messages":[{"at":1000005,"body":"hi","id":"000000000000005f-1","name":"ann","offset":1,"user":"ann"}],"more":false,"offset":1,"recovered":false,"room":{"members":2,"room":"tea","title":"tea"},"you":{"name":"bob","speak":false,"user":"bob"}}"#
     );
     let since = Some(Cursor { epoch: 0x5f, offset: 1, change: None });
     let recovered = written(|out| {
@@ -181,16 +183,21 @@ fn a_proposal_changes_nothing_and_what_is_applied_twice_is_applied_once() {
     let ann = join(&mut room, "ann", 0, 1);
     room.apply_rev(3);
     let author = room.member(ann).expect("a member").identity.clone();
-    let command = Command::Publish(Message { body: "1", key: None, reply_to: Some(9) }, None);
-    let Ok(Proposal::Entry(entry)) = room.propose(command, &author) else { panic!("an entry") };
-    assert_eq!(room.propose(command, &author), Ok(Proposal::Entry(entry)));
+    let said = Said { user: author.user(), name: "A", body: "1", ..Said::default() };
+    let Ok(Proposal::Entry(entry)) = room.propose(said, None) else { panic!("an entry") };
+    assert_eq!(room.propose(said, None), Ok(Proposal::Entry(entry)));
+    for reply_to in [0, 1, u64::MAX] {
+        let answer = Said { reply_to: Some(reply_to), ..said };
+        let refused = room.propose(answer, None);
+        assert!(matches!(refused, Err(Refusal::Invalid { field: "reply_to", .. })), "{reply_to}");
+    }
     assert_eq!((entry.judged.rev, room.history().last()), (3, 0));
     let What::Message(said) = entry.what else { panic!("a message") };
     let receipt = room.next_receipt(now(5));
     let mut out = Vec::new();
-    assert!(room.apply(said, receipt, None, &HISTORY, &mut out));
+    assert!(room.apply(said, Fate::default(), receipt, None, &HISTORY, &mut out));
     let told = out.len();
-    assert!(!room.apply(said, receipt, None, &HISTORY, &mut out));
+    assert!(!room.apply(said, Fate::default(), receipt, None, &HISTORY, &mut out));
     assert_eq!((out.len(), room.history().len()), (told, 1), "and told once");
 }
 
@@ -227,11 +234,11 @@ fn pages_are_what_is_kept_from_where_it_was_asked() {
     room.drop_oldest();
     let page = written(|out| room.push_page(out, (From::Latest, 9), false, &HISTORY));
     assert!(!page.contains(r#""offset":2,"#));
-    room.let_go(3);
+    room.let_go(3, 0);
     let first = room.history().first();
-    room.let_go(2);
+    room.let_go(2, 0);
     assert_eq!((first, room.history().first()), (4, 4), "what has gone has gone");
-    room.let_go(9);
+    room.let_go(9, 0);
     let history = room.history();
     assert_eq!((history.is_empty(), history.last()), (true, 4), "an emptied room counts on");
 }

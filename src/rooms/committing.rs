@@ -17,9 +17,9 @@
 //! `reading`, `speech`.
 
 use crate::limits::PROPOSALS_MAX;
-use crate::link::ids::{Receipt, RoomKey};
+use crate::link::ids::RoomKey;
 use crate::link::io::Io;
-use crate::link::log::{Appended, Entry, FromLog, Log, Marks, Ticket, What, Why};
+use crate::link::log::{Appended, Entry, FromLog, Log, Marks, Placed, Ticket, What, Why};
 use crate::link::message::{push_epoch_told, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, Received, ToHome, ToMember, read};
@@ -44,13 +44,12 @@ impl Rooms {
         match message {
             FromLog::Opened { room, opened } => self.was_opened(cx, room, opened),
             FromLog::NotOpened { room, why } => self.was_not_opened(cx, members, room, why),
-            FromLog::Entry { room, ticket, marks, rev, at_ms, entry } => {
-                let receipt = Receipt { offset: marks.offset, at_ms };
-                self.came_back(cx, members, room, ticket, rev, receipt, entry);
+            FromLog::Entry { room, ticket, placed, rev, entry } => {
+                self.came_back(cx, members, room, ticket, rev, placed, entry);
             }
-            FromLog::Kept { room, ticket, receipt } => {
-                self.note_kept(room, receipt.offset);
-                self.pending.change(room, ticket, |entry| entry.receipt = Some(receipt));
+            FromLog::Kept { room, ticket, placed } => {
+                self.note_kept(room, placed.marks.offset);
+                self.pending.change(room, ticket, |entry| entry.placed = Some(placed));
                 self.founding_is_kept(cx, members, room, ticket);
                 // If its key had been used before, no entry of its own will come.
                 self.resolve_kept(cx, members, room, ticket);
@@ -71,7 +70,7 @@ impl Rooms {
             FromLog::Turned { room, epoch, kept } => {
                 self.turn_epoch(cx, members, room, epoch, kept);
             }
-            FromLog::LetGo { room, through } => self.let_go(cx, room, through),
+            FromLog::LetGo { room, through, floor } => self.let_go(cx, room, through, floor),
             FromLog::Listed { .. } | FromLog::NotListed => {
                 unreachable!("the shard hears it, which has the directory")
             }
@@ -79,10 +78,10 @@ impl Rooms {
     }
 
     /// Lets go of the messages up to an offset: whoever asks for them is told that they are gone.
-    fn let_go<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, through: u64) {
+    fn let_go<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, through: u64, floor: u64) {
         let Some(registered) = self.arena.get_mut(key) else { return };
         let bytes_before = registered.room.history().kept_bytes();
-        registered.room.let_go(through);
+        registered.room.let_go(through, floor);
         self.registry.weigh_history(bytes_before, &registered.room);
         self.registry.weigh(registered);
         // Of an empty room there may be nothing left to keep.
@@ -98,30 +97,33 @@ impl Rooms {
         key: RoomKey,
         ticket: Option<Ticket>,
         rev: u64,
-        receipt: Receipt,
+        placed: Placed,
         entry: Entry<'_>,
     ) {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.apply_rev(rev);
         // With this log, a message is kept only when the log says so.
         room.note_kept(0);
-        if let What::Message(said) = entry.what {
-            let key_hash = said.key.map(|key| self.hash_key(said.user, key));
-            self.commit(cx, members, key, said, receipt, key_hash);
-            // If another node used this key first, no entry will come of the message under way
-            // here.
-            if let Some((ticket, _)) = self.pending.of_key(key, key_hash) {
-                let applied_at = Some(receipt.offset);
-                self.pending.change(key, ticket, |same| same.applied_at = applied_at);
+        let applied_at = Some(placed.marks);
+        match entry.what {
+            What::Message(said) => {
+                let key_hash = said.key.map(|key| self.hash_key(said.user, key));
+                self.commit(cx, members, key, said, placed.receipt(), key_hash);
+                // If another node used this key first, no entry will come of the message under way
+                // here.
+                if let Some((ticket, _)) = self.pending.of_key(key, key_hash) {
+                    self.pending.change(key, ticket, |same| same.applied_at = applied_at);
+                }
             }
-        }
-        if let What::Founded { title } = entry.what {
-            self.was_founded(cx, key, title);
+            What::Changed(changed) => {
+                self.commit_change(cx, members, key, changed, placed.marks.change);
+            }
+            What::Founded { title } => self.was_founded(cx, key, title),
+            What::Settings => {}
         }
         let own =
             ticket.and_then(|ticket| Some((ticket, self.pending.get(key, ticket)?.membership)));
         if let Some((ticket, membership)) = own {
-            let applied_at = Some(receipt.offset);
             self.pending.change(key, ticket, |own| own.applied_at = applied_at);
             self.spoke_if_there(cx, membership);
         }
@@ -145,8 +147,8 @@ impl Rooms {
         }
     }
 
-    /// Answers a publisher whose message is kept. If the room has not applied it yet, only notes
-    /// that.
+    /// Answers whoever proposed an entry that is kept. If the room has not applied it yet, only
+    /// notes that.
     fn resolve_kept<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -154,14 +156,14 @@ impl Rooms {
         key: RoomKey,
         ticket: Ticket,
     ) {
-        let last = self.arena.get(key).map_or(0, |of| of.room.history().last());
+        let top = self.arena.get(key).map_or(Marks::default(), |of| of.room.journal().top());
         let entry = self.pending.get(key, ticket);
-        let Some(receipt) = entry.and_then(|entry| entry.receipt) else { return };
-        if receipt.offset > last {
+        let Some(placed) = entry.and_then(|entry| entry.placed) else { return };
+        if !placed.marks.is_within(top) {
             return self.pending.change(key, ticket, |entry| entry.is_confirmed = true);
         }
         let mut out = Vec::new();
-        self.push_receipt(&mut out, key, receipt);
+        self.push_placed(&mut out, key, placed);
         self.finish(cx, members, key, ticket, "ok", Payload::Json(text(&out)));
     }
 
@@ -176,11 +178,11 @@ impl Rooms {
         why: Why,
     ) {
         let Some(entry) = self.pending.get(key, ticket) else { return };
-        if why == Why::Conflict && entry.proposals < PROPOSALS_MAX {
+        if why == Why::Conflict && entry.said.is_some() && entry.proposals < PROPOSALS_MAX {
             self.pending.change(key, ticket, |entry| entry.is_parked = true);
             return self.release(cx, members, key);
         }
-        if entry.receipt.is_none() {
+        if entry.placed.is_none() {
             // A message with its key may have been heard: then it is in doubt, not refused.
             let why = if entry.applied_at.is_some() { Why::Unconfirmed } else { why };
             return self.fail(cx, members, key, ticket, why);
@@ -215,12 +217,14 @@ impl Rooms {
             let judged = room.journal().judged();
             let Some(ticket) = self.pending.next_again(key, judged) else { return };
             let Some(mut entry) = self.pending.remove(key, ticket) else { return };
+            let Some(said) = entry.said.as_ref() else { unreachable!("only messages are parked") };
+            let said = said.said();
             (entry.judged, entry.is_parked) = (judged, false);
             entry.proposals += 1;
             let again = self.pending.next_ticket();
-            let proposed = Entry { judged, what: What::Message(entry.said.said()) };
-            let receipt = room.next_receipt(cx.now);
-            let appended = cx.io.log().append(append_of(key, room, again, receipt, proposed));
+            let proposed = Entry { judged, what: What::Message(said) };
+            let at_ms = room.next_receipt(cx.now).at_ms;
+            let appended = cx.io.log().append(append_of(key, room, again, at_ms, proposed));
             self.held.rename(ticket, again);
             self.pending.insert(again, entry);
             match appended {
@@ -292,7 +296,7 @@ impl Rooms {
             push_epoch_told(&mut out, epoch, offset, change);
             deliver(cx, members, room, "room_epoch", Payload::Json(text(&out)));
         }
-        for ticket in self.pending.lose(key, Some(kept.offset)) {
+        for ticket in self.pending.lose(key, Some(kept)) {
             self.answer_unconfirmed(cx, members, ticket);
         }
         self.release(cx, members, key);

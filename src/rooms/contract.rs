@@ -25,7 +25,7 @@ use crate::base::rng::SplitMix64;
 use crate::link::ids::{Asker, Cursor};
 use crate::link::log::{FromLog, Log, LogAnswer, MemoryLog};
 use crate::link::outbox::Timer;
-use crate::link::record::{From, Received, Who, read};
+use crate::link::record::{From, NewMessage, Received, Who, read};
 
 mod judge;
 #[path = "../../tests/sim/pretend_log.rs"]
@@ -333,9 +333,7 @@ impl<L: Subject> Suite<L> {
                 home,
                 asker,
                 reference: &reference,
-                body,
-                key: key.as_deref(),
-                reply_to: None,
+                message: NewMessage { body, key: key.as_deref(), ..NewMessage::default() },
             },
             Asked::Custom => ToHome::Custom {
                 home,

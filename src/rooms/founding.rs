@@ -207,8 +207,9 @@ mod tests {
     use super::*;
     use crate::directory::{Directory, Scope};
     use crate::link::ids::Receipt;
-    use crate::link::log::{FromLog, ListedRoom, Marks, Opened, Opening, Said, SaidText};
+    use crate::link::log::{FromLog, ListedRoom, Marks, Opened, Opening, Placed};
     use crate::link::record::{Received, ToHome, read};
+    use crate::link::said::{Fate, MessageText, Said};
     use crate::rooms::tests::{Home, conn};
 
     const NONE: [u64; 0] = [];
@@ -303,7 +304,7 @@ mod tests {
         assert_eq!(home.statuses(), []);
         let (room, ticket) = (home.room(), home.ticket());
         let receipt = Receipt { offset: 0, at_ms: 1 };
-        home.said(FromLog::Kept { room, ticket, receipt });
+        home.said(FromLog::Kept { room, ticket, placed: Placed::message(receipt) });
         assert_eq!(home.statuses(), [(1, 201), (2, 200)]);
         home.create(3, "Mate");
         assert_eq!(home.statuses(), [(3, 200)]);
@@ -318,7 +319,8 @@ mod tests {
         home.said(FromLog::Refused { room, ticket, why: Why::Unconfirmed });
         home.create(2, "Tea");
         assert_eq!(home.statuses(), [(1, 503), (2, 503)]);
-        home.said(FromLog::Kept { room, ticket, receipt: Receipt { offset: 0, at_ms: 1 } });
+        let placed = Placed::message(Receipt { offset: 0, at_ms: 1 });
+        home.said(FromLog::Kept { room, ticket, placed });
         home.create(3, "Tea");
         assert_eq!(home.statuses(), [(3, 200)]);
     }
@@ -355,8 +357,8 @@ mod tests {
     impl Log for KeptLog {
         fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Opening {
             let top = Marks { offset: 3, change: 0 };
-            let said = Said { user: "u", name: "U", body: "\"hi\"", key: None, reply_to: None };
-            let tail = vec![(7, SaidText::new(said))];
+            let said = Said { user: "u", name: "U", body: "\"hi\"", ..Said::default() };
+            let tail = vec![MessageText::new(7, said, Fate::default())];
             Opening::Kept(Opened { epoch: 5, top, tail, ..Opened::default() })
         }
         fn append(&mut self, _: Append<'_>) -> Appended {

@@ -262,8 +262,9 @@ fn message_of(record: &[u8]) -> ToHome<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::log::{Append, Appended, Log, Marks, Opening, Said, SaidText};
+    use crate::link::log::{Append, Appended, Log, Marks, Opening};
     use crate::link::record::ToMember;
+    use crate::link::said::{Fate, MessageText, Said};
     use crate::rooms::tests::{Home, conn};
 
     /// A log that opens every room later, and remembers by which keys it was asked.
@@ -323,11 +324,11 @@ mod tests {
     }
 
     fn kept() -> Opened {
-        let said = Said { user: "u", name: "U", body: "\"hi\"", key: None, reply_to: None };
+        let said = Said { user: "u", name: "U", body: "\"hi\"", ..Said::default() };
         Opened {
             epoch: 5,
             top: Marks { offset: 3, change: 0 },
-            tail: vec![(7, SaidText::new(said))],
+            tail: vec![MessageText::new(7, said, Fate::default())],
             ..Opened::default()
         }
     }

@@ -8,6 +8,7 @@
 //!                  registry ───────┤  which rooms there are, what they take, which one goes
 //!                  loading ────────┤  rooms that are not there yet, and who waits for them
 //!                  reading ────────┤  what is no longer in memory, and who waits for it
+//!                  changing ───────┤  what is done to messages that are there
 //!                  founding ───────┤  rooms that are made on purpose
 //!                  listings ───────┤  what the directories are told
 //!                  greeting ───────┘  who is sent the list, and lists that are kept
@@ -32,6 +33,7 @@
 //!
 //! Called by: `shard`. Calls: `room`, `directory`, and the members through [`Tell`].
 
+mod changing;
 mod committing;
 #[cfg(test)]
 pub(crate) mod contract;
@@ -52,6 +54,7 @@ mod ticks;
 
 use std::collections::HashMap;
 
+use changing::Fetched;
 use founding::{Foundings, tell_not_made};
 use greeting::Greeting;
 use held::{Held, Membership};
@@ -92,6 +95,8 @@ pub(crate) struct Rooms {
     released: Option<(Membership, Ticket)>,
     /// Whether a push from the queue is being handled: such a push does not wait again.
     is_releasing: bool,
+    /// What was read for the push that is being handled.
+    fetched: Option<Fetched>,
     scratch: Scratch,
 }
 
@@ -123,6 +128,7 @@ impl Rooms {
             held: Held::default(),
             released: None,
             is_releasing: false,
+            fetched: None,
             scratch: Scratch::default(),
         }
     }
@@ -154,6 +160,7 @@ impl Rooms {
                 self.leave(cx, members, Membership { room: home, shard, asker }, reference);
             }
             ToHome::Publish { .. } => self.publish(cx, members, shard, message),
+            ToHome::Change { .. } => self.change(cx, members, shard, message),
             ToHome::Custom { .. } => self.custom(cx, members, shard, message),
             ToHome::Typing { home, asker } => self.typing(cx, members, shard, home, asker),
             ToHome::History { .. } => self.history(cx, members, shard, message),
@@ -177,6 +184,7 @@ impl Rooms {
     fn is_too_much<I: Io>(&self, cx: &Cx<'_, I>, shard: u16, message: &ToHome<'_>) -> bool {
         match message {
             ToHome::Publish { home, .. }
+            | ToHome::Change { home, .. }
             | ToHome::Custom { home, .. }
             | ToHome::Typing { home, .. } => self.arena.get(*home).is_some_and(|registered| {
                 registered.room.outposts().iter().any(|outpost| cx.is_busy(outpost.shard))
@@ -216,6 +224,7 @@ impl Rooms {
                 tell_not_made(cx, members, (shard, conn), refusal);
             }
             ToHome::Publish { home, asker, reference, .. }
+            | ToHome::Change { home, asker, reference, .. }
             | ToHome::Custom { home, asker, reference, .. }
             | ToHome::History { home, asker, reference, .. }
             | ToHome::Search { home, asker, reference, .. } => {
@@ -263,6 +272,7 @@ impl Rooms {
             held,
             released: _,
             is_releasing: _,
+            fetched: _,
             scratch,
         } = self;
         by_topic.trim(ENTRIES_KEPT);

@@ -27,8 +27,9 @@ use smallvec::SmallVec;
 
 use crate::base::slack::Slack;
 use crate::limits::{PENDING_MEMORY_BYTES, UNDER_WAY_PER_ROOM_MAX, WAITING_PUSHES_PER_ROOM_MAX};
-use crate::link::ids::{Receipt, RoomKey};
-use crate::link::log::{Judged, SaidText, Ticket};
+use crate::link::ids::RoomKey;
+use crate::link::log::{Judged, Marks, Placed, Ticket};
+use crate::link::said::SaidText;
 use crate::room::keys::KeyHash;
 use crate::rooms::held::Membership;
 
@@ -37,7 +38,9 @@ use crate::rooms::held::Membership;
 pub(super) struct UnderWay {
     /// Who proposed it.
     pub(super) membership: Membership,
-    pub(super) said: SaidText,
+    /// What was said, to be proposed again after a conflict. `None` of a change, which is refused
+    /// then: its client knows what it has seen.
+    pub(super) said: Option<SaidText>,
     pub(super) key_hash: Option<KeyHash>,
     /// The epoch and revision that it was judged by.
     pub(super) judged: Judged,
@@ -47,10 +50,10 @@ pub(super) struct UnderWay {
     pub(super) first_ticket: Ticket,
     /// How often it has been proposed.
     pub(super) proposals: u32,
-    /// Its offset, once it has been applied and told.
-    pub(super) applied_at: Option<u64>,
-    /// The receipt that its publisher is told once it is kept.
-    pub(super) receipt: Option<Receipt>,
+    /// Its place, once it has been applied and told.
+    pub(super) applied_at: Option<Marks>,
+    /// The place that its publisher is told once it is kept.
+    pub(super) placed: Option<Placed>,
     /// Whether it is kept, and waits only to be applied.
     pub(super) is_confirmed: bool,
     /// Whether its publisher was told that it may be kept.
@@ -60,9 +63,7 @@ pub(super) struct UnderWay {
 impl UnderWay {
     /// What it takes, in bytes.
     fn bytes(&self) -> usize {
-        let SaidText { user, name, body, key, reply_to: _ } = &self.said;
-        let key_bytes = key.as_ref().map_or(0, |key| key.len());
-        PENDING_MEMORY_BYTES + user.len() + name.len() + body.len() + key_bytes
+        PENDING_MEMORY_BYTES + self.said.as_ref().map_or(0, SaidText::text_bytes)
     }
 }
 
@@ -236,6 +237,13 @@ impl Pending {
         Some((ticket, of.under_way.get(&ticket)?.is_doubtful))
     }
 
+    /// The entry of a room that has this place, and whether it is in doubt.
+    pub(super) fn of_place(&self, room: RoomKey, marks: Marks) -> Option<(Ticket, bool)> {
+        let mut under_way = self.rooms.get(&room)?.under_way.iter();
+        let (ticket, entry) = under_way.find(|(_, entry)| entry.applied_at == Some(marks))?;
+        Some((*ticket, entry.is_doubtful))
+    }
+
     /// The entries of a room that are kept and wait to be applied.
     pub(super) fn confirmed(&self, room: RoomKey) -> SmallVec<[Ticket; 2]> {
         self.rooms.get(&room).into_iter().flat_map(|of| &of.confirmed).copied().collect()
@@ -314,14 +322,14 @@ impl Pending {
         Some(next)
     }
 
-    /// Forgets the entries that were applied beyond the offset `behind`, in a room that has turned;
-    /// without `behind` all of a room that is removed. Returns their tickets.
-    pub(super) fn lose(&mut self, room: RoomKey, behind: Option<u64>) -> Vec<Ticket> {
+    /// Forgets the entries that were applied beyond `kept`, in a room that has turned; without
+    /// `kept` all of a room that is removed. Returns their tickets.
+    pub(super) fn lose(&mut self, room: RoomKey, kept: Option<Marks>) -> Vec<Ticket> {
         let is_lost = |entry: &UnderWay| {
-            behind.is_none_or(|last| entry.applied_at.is_some_and(|offset| offset > last))
+            kept.is_none_or(|kept| entry.applied_at.is_some_and(|at| !at.is_within(kept)))
         };
         let Some(of) = self.rooms.get_mut(&room) else { return Vec::new() };
-        if behind.is_none() {
+        if kept.is_none() {
             self.bytes -= of.queue.drain(..).map(|waiting| waiting.bytes()).sum::<usize>();
             of.messages = 0;
         }
@@ -369,23 +377,27 @@ mod tests {
     use super::*;
     use crate::base::arena::Key;
     use crate::link::ids::{Asker, Slot};
-    use crate::link::log::Said;
+    use crate::link::said::Said;
 
     const ROOM: u64 = 1 << 32 | 7;
 
+    fn at(offset: u64) -> Marks {
+        Marks { offset, change: 0 }
+    }
+
     fn entry(first_ticket: Ticket, rev: u64) -> UnderWay {
         let asker = Asker { conn: Key::from_u64(1 << 32), slot: Slot(0) };
-        let said = Said { user: "u", name: "U", body: "\"hello\"", key: None, reply_to: None };
+        let said = Said { user: "u", name: "U", body: "\"hello\"", ..Said::default() };
         UnderWay {
             membership: Membership { room: Key::from_u64(ROOM), shard: 0, asker },
-            said: SaidText::new(said),
+            said: Some(SaidText::new(said)),
             key_hash: Some(KeyHash([first_ticket, 0])),
             judged: Judged { epoch: 1, rev },
             is_parked: false,
             first_ticket,
             proposals: 1,
             applied_at: None,
-            receipt: None,
+            placed: None,
             is_confirmed: false,
             is_doubtful: false,
         }
@@ -405,11 +417,11 @@ mod tests {
         // The first conflicts: it goes first, once the change is known.
         pending.change(room, 2, |entry| entry.is_parked = true);
         assert_eq!(pending.next_again(room, new), None, "the first may still conflict");
-        pending.change(room, 1, |entry| entry.applied_at = Some(1));
+        pending.change(room, 1, |entry| entry.applied_at = Some(at(1)));
         assert_eq!(pending.next_again(room, old), None, "the change is to be heard of");
         assert_eq!(pending.next_again(room, new), Some(2));
         pending.check();
-        assert_eq!(pending.lose(room, Some(0)), [1], "what had a place behind it");
+        assert_eq!(pending.lose(room, Some(at(0))), [1], "what had a place behind it");
         let of_room = pending.get(room, 3).expect("under way").membership;
         pending.queue(of_room, None, Box::from(*b"record"), true);
         assert!(pending.must_message_wait(room, old), "behind another");

@@ -4,10 +4,14 @@
 //! ```text
 //!   history, join ── Log::read ── here, in order of tickets
 //!   FromLog::Read ──┬─> a page:     the answer that is held for it
-//!                   └─> a recovery: what was read, and what is in memory by then. Where memory has
-//!                                   moved on meanwhile, the messages between are read too
+//!                   ├─> a recovery: what was read, and what is in memory by then. Where memory has
+//!                   │               moved on meanwhile, the messages between are read too
+//!                   └─> a message:  the pushes that wait for it go on, see `changing`
 //!   FromLog::NotRead ─> refused, with a time
 //! ```
+//!
+//! What is read may be older than what members have heard since it was asked. So a message that has
+//! changed meanwhile is told as memory knows it: see `Journal::message`.
 //!
 //! A page has its place among the held answers of its member. A join waits here, and its room stays
 //! for it; its client is not a member yet.
@@ -21,21 +25,25 @@
 //!
 //! Deliberately absent: deadlines. Every log answers in the end.
 //!
-//! Called by: `rooms`. Calls: `room`, `held`, `membership`, the log.
+//! Called by: `rooms`. Calls: `room`, `held`, `membership`, `changing`, the log.
 
 use std::collections::BTreeMap;
 
-use crate::limits::{ANSWER_BYTES_PER_WORK, READS_OF_ONE_MAX, READS_UNDER_WAY_MAX};
+use crate::limits::{
+    ANSWER_BYTES_PER_WORK, READS_OF_ONE_MAX, READS_UNDER_WAY_MAX, WAITING_PUSHES_PER_ROOM_MAX,
+};
 use crate::link::ids::{Cursor, RoomKey};
 use crate::link::io::Io;
-use crate::link::log::{Log, Part, Read, SaidText, Stretch, Ticket, Wanted, Why};
+use crate::link::log::{Log, Part, Read, Stretch, Ticket, Wanted, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, Received, ToHome, read};
 use crate::link::refusal::Refusal;
+use crate::link::said::MessageText;
 use crate::room::Room;
 use crate::room::journal::{Missed, Older};
 use crate::rooms::Rooms;
+use crate::rooms::changing::Fetched;
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
 use crate::wire::phx::Payload;
@@ -44,7 +52,7 @@ use crate::wire::phx::Payload;
 #[derive(Default)]
 pub(super) struct Reads {
     under_way: BTreeMap<Ticket, Reading>,
-    /// What the joins among them take, in bytes.
+    /// What the joins and pushes among them take, in bytes.
     bytes: usize,
     /// A defect that the contract suite must find: what was read of a recovery is told, though the
     /// room's memory has moved on.
@@ -72,8 +80,18 @@ enum Whom {
     Page(Membership),
     /// A client that comes back.
     Join(Returning),
+    /// Pushes about one message, in their order.
+    Pushes(Vec<Waiting>),
     /// Nobody any more.
     Nobody,
+}
+
+/// A push that waits for the message that it is about.
+struct Waiting {
+    membership: Membership,
+    /// Of its held answer.
+    ticket: Ticket,
+    record: Box<[u8]>,
 }
 
 /// A join that waits for what it missed.
@@ -82,15 +100,17 @@ struct Returning {
     /// The join.
     record: Box<[u8]>,
     /// What was read of what it missed, from its cursor on.
-    read: Vec<(u64, SaidText)>,
+    read: Vec<MessageText>,
+    /// The messages that it has and that had changed, if they were read.
+    changed: Option<Vec<(u64, MessageText)>>,
 }
 
 impl Returning {
     /// What it takes, in bytes.
     fn bytes(&self) -> usize {
-        let message_bytes =
-            |(_, said): &(u64, SaidText)| size_of::<(u64, SaidText)>() + said.text_bytes();
-        self.record.len() + self.read.iter().map(message_bytes).sum::<usize>()
+        let changed = self.changed.iter().flatten().map(|(_, message)| message);
+        let messages = self.read.iter().chain(changed);
+        self.record.len() + messages.map(MessageText::memory_bytes).sum::<usize>()
     }
 
     fn join(&self) -> ToHome<'_> {
@@ -117,6 +137,7 @@ impl Reading {
     fn bytes(&self) -> usize {
         match &self.whom {
             Whom::Join(returning) => returning.bytes(),
+            Whom::Pushes(pushes) => pushes.iter().map(|push| push.record.len()).sum(),
             Whom::Page(_) | Whom::Nobody => 0,
         }
     }
@@ -144,7 +165,12 @@ impl Reads {
         self.under_way.values().any(is_its)
     }
 
-    /// What the joins that wait take, in bytes.
+    /// Whether something of a room is being read.
+    fn has(&self, room: RoomKey) -> bool {
+        self.under_way.values().any(|of| of.room == room)
+    }
+
+    /// What the joins and pushes that wait take, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -207,9 +233,64 @@ impl Rooms {
         let (ticket, asked) = self.ask_log(cx, key, wanted, 1)?;
         let mut record = Vec::new();
         join.put(&mut record);
-        let returning = Returning { shard, record: record.into(), read: Vec::new() };
+        let record = record.into();
+        let returning = Returning { shard, record, read: Vec::new(), changed: None };
         self.reads.insert(ticket, asked.of(Whom::Join(returning)));
         Ok(true)
+    }
+
+    /// Asks the log for one message, for a push that waits for it: one read, whoever asks.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read now.
+    pub(super) fn read_message<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        membership: Membership,
+        ticket: Ticket,
+        offset: u64,
+        push: ToHome<'_>,
+    ) -> Result<(), Refusal> {
+        let key = membership.room;
+        let mut record = Vec::new();
+        push.put(&mut record);
+        let waiting = Waiting { membership, ticket, record: record.into() };
+        for reading in self.reads.under_way.values_mut() {
+            let is_it = reading.room == key && reading.wanted.upto == offset;
+            if let Whom::Pushes(pushes) = &mut reading.whom
+                && is_it
+            {
+                if pushes.len() >= WAITING_PUSHES_PER_ROOM_MAX {
+                    return Err(Refusal::Busy);
+                }
+                self.reads.bytes += waiting.record.len();
+                pushes.push(waiting);
+                return Ok(());
+            }
+        }
+        let after = offset - 1;
+        let (part, bytes) = (Part::All, usize::MAX);
+        let wanted = Wanted { after, upto: offset, part, messages: 1, bytes, changed: None };
+        let (read, asked) = self.ask_log(cx, key, wanted, 1)?;
+        self.reads.insert(read, asked.of(Whom::Pushes(vec![waiting])));
+        Ok(())
+    }
+
+    /// Whether something of a room is being read or looked for.
+    pub(super) fn is_read(&self, key: RoomKey) -> bool {
+        self.reads.has(key) || self.searches.has(key)
+    }
+
+    /// Notes that something of a room has been read or found.
+    pub(super) fn read_ends(&mut self, key: RoomKey) {
+        if self.is_read(key) {
+            return;
+        }
+        if let Some(registered) = self.arena.get_mut(key) {
+            registered.room.note_read();
+            self.registry.weigh(registered);
+        }
     }
 
     /// Gives a read to the log of a room, for the `attempts`th time. The caller notes for whom.
@@ -260,20 +341,42 @@ impl Rooms {
                 }
             }
             Whom::Join(mut returning) => {
-                let is_whole = is_of_epoch
-                    && !stretch.more
-                    && !stretch.messages.is_empty()
-                    && stretch.first == wanted.after + 1;
+                let is_next = !stretch.messages.is_empty() && stretch.first == wanted.after + 1;
+                let has_messages = is_next || wanted.upto == wanted.after;
+                let is_whole = is_of_epoch && !stretch.more && has_messages;
                 if is_whole {
                     returning.read.extend_from_slice(&stretch.messages);
+                    if wanted.changed.is_some() {
+                        returning.changed = Some(stretch.changed.clone());
+                    }
                 } else if !is_of_epoch {
                     returning.read.clear();
+                    returning.changed = None;
                 }
                 let may_go_on = is_whole || !is_of_epoch;
                 self.go_on_returning(cx, members, key, returning, may_go_on.then_some(attempts));
             }
+            Whom::Pushes(pushes) if is_of_epoch => {
+                let is_it = stretch.first == wanted.upto;
+                let message = stretch.messages.first().filter(|_| is_it);
+                for Waiting { membership, ticket, record } in pushes {
+                    let Received::ToHome(push) = read(&record) else {
+                        unreachable!("only pushes wait")
+                    };
+                    let (offset, message) = (wanted.upto, message.cloned());
+                    let fetched = Fetched { room: key, offset, message };
+                    self.go_on_fetched(cx, members, (membership, ticket), push, fetched);
+                }
+            }
+            // Its client may ask again.
+            Whom::Pushes(pushes) => {
+                for Waiting { ticket, .. } in pushes {
+                    self.refuse_held(cx, members, ticket, Refusal::Busy);
+                }
+            }
             Whom::Page(_) | Whom::Nobody => {}
         }
+        self.read_ends(key);
     }
 
     /// Handles that a log could not read something.
@@ -290,8 +393,14 @@ impl Rooms {
             Whom::Join(returning) => {
                 self.refuse_returning(cx, members, key, &returning, why.refusal());
             }
+            Whom::Pushes(pushes) => {
+                for Waiting { ticket, .. } in pushes {
+                    self.refuse_held(cx, members, ticket, why.refusal());
+                }
+            }
             Whom::Nobody => {}
         }
+        self.read_ends(key);
     }
 
     fn answer_page<I: Io>(
@@ -358,10 +467,12 @@ impl Rooms {
         if is_whole {
             return self.enter_returning(cx, members, key, &returning, true);
         }
-        let has_bytes: usize = returning.read.iter().map(|(_, said)| said.text_bytes()).sum();
+        let has_bytes: usize = returning.read.iter().map(|of| of.said.text_bytes()).sum();
         let bytes = cx.settings.history.page_bytes.saturating_sub(has_bytes);
-        let upto = returning.upto(cursor);
-        let wanted = missed_in_log(room, cursor, Some(upto), bytes, cx);
+        // After a turn nothing that was read is of use.
+        let has = returning.changed.is_some() || cursor.change.is_none();
+        let upto = has.then_some(returning.upto(cursor));
+        let wanted = missed_in_log(room, cursor, upto, bytes, cx);
         let Some(wanted) = wanted.filter(|_| attempts < READS_OF_ONE_MAX) else {
             return self.enter_returning(cx, members, key, &returning, false);
         };
@@ -386,11 +497,20 @@ impl Rooms {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let mut messages = Vec::new();
         let after = returning.cursor().map_or(0, |cursor| cursor.offset);
-        for (offset, (at_ms, said)) in (after + 1..).zip(&returning.read) {
-            room.push_read(&mut messages, offset, *at_ms, said.said());
+        for (offset, message) in (after + 1..).zip(&returning.read) {
+            room.push_read(&mut messages, offset, message);
         }
         messages.pop_if(|last| *last == b',');
-        let older = Older::Read { after, messages: &messages };
+        let changed: Option<BTreeMap<u64, Vec<u8>>> = returning.changed.as_ref().map(|changed| {
+            let read = |(offset, message): &(u64, MessageText)| {
+                let mut out = Vec::new();
+                room.push_read(&mut out, *offset, message);
+                out.pop();
+                (*offset, out)
+            };
+            changed.iter().map(read).collect()
+        });
+        let older = Older::Read { after, messages: &messages, changed: changed.as_ref() };
         let older = if is_whole { older } else { Older::InLog };
         let bytes = self.enter(cx, members, key, returning.shard, returning.join(), older);
         cx.budget.spend_for(bytes, ANSWER_BYTES_PER_WORK);
@@ -461,7 +581,8 @@ fn missed_in_log<I: Io>(
 ) -> Option<Wanted> {
     room.name()?;
     let missed = room.journal().recover(cursor, Older::InLog, &cx.settings.history)?;
-    let Missed::InLog { after, upto } = missed else { return None };
-    let after = has.unwrap_or(after);
-    Some(Wanted { after, upto, part: Part::All, messages: u32::MAX, bytes })
+    let Missed::InLog { after, upto, changed } = missed else { return None };
+    // What has changed was read with the first of it.
+    let (after, changed) = has.map_or((after, changed), |has| (has, None));
+    Some(Wanted { after, upto, part: Part::All, messages: u32::MAX, bytes, changed })
 }

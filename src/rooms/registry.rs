@@ -281,10 +281,11 @@ impl Rooms {
         let mut room = Room::with_journal(topic, Journal::opened(opened), refs_from);
         let before = opened.top.offset - opened.tail.len() as u64;
         let mut out = std::mem::take(&mut self.scratch.response);
-        for (offset, (at_ms, said)) in (before + 1..).zip(&opened.tail) {
-            let (said, receipt) = (said.said(), Receipt { offset, at_ms: *at_ms });
+        for (offset, message) in (before + 1..).zip(&opened.tail) {
+            let (said, receipt) = (message.said.said(), Receipt { offset, at_ms: message.at_ms });
             let key_hash = said.key.map(|key| self.hash_key(said.user, key));
-            room.apply(said, receipt, key_hash, &cx.settings.history, &mut out);
+            let (history, fate) = (&cx.settings.history, message.fate());
+            room.apply(said, fate, receipt, key_hash, history, &mut out);
             out.clear();
         }
         self.scratch.response = out;

@@ -32,6 +32,13 @@ use crate::wire::phx::Payload;
 #[derive(Default)]
 pub(super) struct Searches(BTreeMap<Ticket, Membership>);
 
+impl Searches {
+    /// Whether something is looked for in a room.
+    pub(super) fn has(&self, room: RoomKey) -> bool {
+        self.0.values().any(|membership| membership.room == room)
+    }
+}
+
 impl Rooms {
     /// Answers with the messages that have the words that are looked for, the newest first.
     ///
@@ -100,9 +107,19 @@ impl Rooms {
     ) {
         let Some(membership) = self.searches.0.remove(&ticket) else { return };
         // Its member may have left.
-        if !self.held.is_awaited(ticket) {
-            return;
+        if self.held.is_awaited(ticket) {
+            self.answer_found(cx, members, (membership, ticket), hits);
         }
+        self.read_ends(membership.room);
+    }
+
+    fn answer_found<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (membership, ticket): (Membership, Ticket),
+        hits: &Hits,
+    ) {
         if cx.is_busy(membership.shard) {
             return self.refuse_held(cx, members, ticket, Refusal::Busy);
         }
@@ -121,10 +138,9 @@ impl Rooms {
         ticket: Ticket,
         why: Why,
     ) -> bool {
-        let is_search = self.searches.0.remove(&ticket).is_some();
-        if is_search {
-            self.refuse_held(cx, members, ticket, why.refusal());
-        }
-        is_search
+        let Some(membership) = self.searches.0.remove(&ticket) else { return false };
+        self.refuse_held(cx, members, ticket, why.refusal());
+        self.read_ends(membership.room);
+        true
     }
 }

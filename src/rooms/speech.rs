@@ -15,14 +15,16 @@
 
 use crate::link::ids::{Asker, Receipt, RoomKey};
 use crate::link::io::Io;
-use crate::link::log::{Append, Appended, Entry, Log, Said, SaidText, What, Why};
-use crate::link::message::{push_receipt, text};
+use crate::link::log::{Append, Appended, Entry, Log, Placed, Why};
+use crate::link::message::{push_change_number, push_receipt, text};
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{ToHome, ToMember};
+use crate::link::record::{NewMessage, ToHome, ToMember};
 use crate::link::refusal::{FANOUT_LIMIT, Refusal};
+use crate::link::said::{Fate, Said, SaidText};
 use crate::room::keys::KeyHash;
-use crate::room::propose::{Command, Message, Proposal};
+use crate::room::propose::Proposal;
 use crate::room::{Outpost, Room};
+use crate::rooms::changing::NotHere;
 use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
 use crate::rooms::registry::Registered;
@@ -41,9 +43,7 @@ impl Rooms {
         shard: u16,
         push: ToHome<'_>,
     ) {
-        let ToHome::Publish { home: key, asker, reference, body, key: message_key, reply_to } =
-            push
-        else {
+        let ToHome::Publish { home: key, asker, reference, message } = push else {
             unreachable!("called for messages")
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
@@ -55,6 +55,7 @@ impl Rooms {
         let Some(author) = room.member(asker.slot).map(|member| member.identity.clone()) else {
             return;
         };
+        let NewMessage { body, key: message_key, reply_to, mentions, data } = message;
         let key_hash = message_key.map(|key| self.hash_key(author.user(), key));
         if let Some((ticket, is_doubtful)) = self.pending.of_key(key, key_hash) {
             // An earlier message with this key is still under way: both get its answer.
@@ -67,8 +68,18 @@ impl Rooms {
         if self.pending.is_behind(key) {
             return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
         }
-        let command = Command::Publish(Message { body, key: message_key, reply_to }, key_hash);
-        let entry = match room.propose(command, &author) {
+        let thread = match reply_to.map(|reply_to| self.thread_of(cx, key, reply_to)) {
+            None => None,
+            Some(Ok(thread)) => Some(thread),
+            Some(Err(NotHere)) => {
+                let reply_to = reply_to.unwrap_or_default();
+                return self.fetch(cx, members, membership, reference, reply_to, push);
+            }
+        };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let (user, name) = (author.user(), author.name());
+        let said = Said { user, name, body, key: message_key, reply_to, thread, mentions, data };
+        let entry = match room.propose(said, key_hash) {
             Ok(Proposal::Entry(entry)) => entry,
             Ok(Proposal::Known(receipt)) => {
                 return self.answer_ok(cx, members, membership, reference, receipt);
@@ -77,13 +88,12 @@ impl Rooms {
                 return self.answer_refused(cx, members, membership, reference, refusal);
             }
         };
-        let What::Message(said) = entry.what else { unreachable!("a message was proposed") };
-        if let Err(refusal) = take_fanout(cx, room, author.user(), body.len()) {
+        if let Err(refusal) = take_fanout(cx, room, user, message.bytes()) {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
         let receipt = room.next_receipt(cx.now);
         let ticket = self.pending.next_ticket();
-        let append = append_of(key, room, ticket, receipt, entry);
+        let append = append_of(key, room, ticket, receipt.at_ms, entry);
         let appended = cx.io.log().append(append);
         match appended {
             Appended::Kept | Appended::Ordered => {
@@ -108,15 +118,15 @@ impl Rooms {
             let heard = if is_ordered { Some(receipt) } else { self.heard(key, key_hash) };
             let entry = UnderWay {
                 membership,
-                said: SaidText::new(said),
+                said: Some(SaidText::new(said)),
                 key_hash,
                 judged: entry.judged,
                 is_parked: false,
                 // A message that had waited keeps its place: what was said behind it still waits.
                 first_ticket: self.released.map_or(ticket, |(_, placed)| placed),
                 proposals: 1,
-                applied_at: heard.map(|receipt| receipt.offset),
-                receipt: is_ordered.then_some(receipt),
+                applied_at: heard.map(|receipt| Placed::message(receipt).marks),
+                placed: is_ordered.then_some(Placed::message(receipt)),
                 is_confirmed: false,
                 is_doubtful: false,
             };
@@ -158,7 +168,7 @@ impl Rooms {
         let room = &mut registered.room;
         let out = &mut self.scratch.response;
         let bytes_before = room.history().kept_bytes();
-        if !room.apply(said, receipt, key_hash, &cx.settings.history, out) {
+        if !room.apply(said, Fate::default(), receipt, key_hash, &cx.settings.history, out) {
             return;
         }
         self.registry.weigh_history(bytes_before, room);
@@ -261,15 +271,32 @@ impl Rooms {
         reference: &str,
         receipt: Receipt,
     ) {
+        self.answer_placed(cx, members, membership, reference, Placed::message(receipt));
+    }
+
+    /// Answers whoever proposed an entry with the place that it has.
+    pub(super) fn answer_placed<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        reference: &str,
+        placed: Placed,
+    ) {
         let mut out = std::mem::take(&mut self.scratch.response);
-        self.push_receipt(&mut out, membership.room, receipt);
+        self.push_placed(&mut out, membership.room, placed);
         self.reply(cx, members, membership, Answer::ok(reference, text(&out)));
         out.clear();
         self.scratch.response = out;
     }
 
-    /// Appends the answer to the publisher of a message: its receipt, and the epoch of its offset.
-    pub(super) fn push_receipt(&self, out: &mut Vec<u8>, room: RoomKey, receipt: Receipt) {
+    /// Appends the answer to whoever proposed an entry: of a message its receipt and the epoch of
+    /// its offset, of a change its number.
+    pub(super) fn push_placed(&self, out: &mut Vec<u8>, room: RoomKey, placed: Placed) {
+        if placed.marks.offset == 0 {
+            return push_change_number(out, placed.marks.change);
+        }
+        let receipt = placed.receipt();
         let of = self.arena.get(room);
         let epoch = of.map_or(0, |of| of.room.journal().epoch_of(receipt.offset));
         push_receipt(out, epoch, receipt);
@@ -308,22 +335,15 @@ pub(super) fn append_of<'a>(
     key: RoomKey,
     room: &'a Room,
     ticket: u64,
-    receipt: Receipt,
+    at_ms: u64,
     entry: Entry<'a>,
 ) -> Append<'a> {
-    Append {
-        room: key,
-        topic: room.topic(),
-        ticket,
-        top: room.journal().top(),
-        at_ms: receipt.at_ms,
-        entry,
-    }
+    Append { room: key, topic: room.topic(), ticket, top: room.journal().top(), at_ms, entry }
 }
 
 /// Takes what all members together are sent of a message from what its user may say. At the home,
 /// since the speaker's own shard knows only some of the members.
-fn take_fanout<I: Io>(
+pub(super) fn take_fanout<I: Io>(
     cx: &Cx<'_, I>,
     room: &Room,
     user: &str,

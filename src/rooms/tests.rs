@@ -16,7 +16,7 @@ use crate::link::log::{Log, MemoryLog};
 use crate::link::metrics::Metrics;
 use crate::link::outbox::Timer;
 use crate::link::pressure::Pressure;
-use crate::link::record::{Field, Received, Who, read};
+use crate::link::record::{Field, NewMessage, Received, Who, read};
 use crate::link::settings::Settings;
 
 /// A pretend mesh: what waits, by shard, and what was sent; and a log.
@@ -179,7 +179,8 @@ impl<L: Log> Home<L> {
         body: &str,
         key: Option<&str>,
     ) {
-        self.hear(shard, ToHome::Publish { home, asker, reference, body, key, reply_to: None });
+        let message = NewMessage { body, key, ..NewMessage::default() };
+        self.hear(shard, ToHome::Publish { home, asker, reference, message });
     }
 
     /// What was told since the last call, in short: `shard event ...`.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use chinwag::base::arena::Key;
 use chinwag::link::ids::RoomKey;
 use chinwag::link::log::{Log, LogAnswer, LogEnd, Opened, Opening};
+use chinwag::link::said::MessageText;
 use chinwag::mesh::Wake;
 use chinwag::side::store::{Keep, Options, Promise, Start, Store, StoreLog, TailBounds};
 use rusqlite::Connection;
@@ -93,7 +94,7 @@ impl Told {
             return Err(format!("{} messages up to offset {top}", opened.tail.len()));
         }
         let mut once = HashSet::new();
-        for (offset, (_, said)) in (floor + 1..).zip(&opened.tail) {
+        for (offset, MessageText { said, .. }) in (floor + 1..).zip(&opened.tail) {
             let text = said.body.trim_matches('"');
             let number = text.split(' ').nth(1).and_then(|number| number.parse().ok());
             let is_whole = number.is_some_and(|number| text == body(client, number));
@@ -108,7 +109,7 @@ impl Told {
         }
         let at = |offset: u64| {
             let index = usize::try_from(offset - floor - 1).unwrap();
-            opened.tail.get(index).map(|(_, said)| said.body.trim_matches('"'))
+            opened.tail.get(index).map(|message| message.said.body.trim_matches('"'))
         };
         // Up to where an epoch is true; none, if it is not known.
         let kept = |epoch: u64| {

@@ -19,8 +19,9 @@ use chinwag::base::rng::SplitMix64;
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
     Append, Appended, Entry, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened, Opening,
-    Part, Read, SaidText, Sought, Stretch, Ticket, Wanted, What, Why,
+    Part, Placed, Read, Sought, Stretch, Ticket, Wanted, What, Why,
 };
+use chinwag::link::said::{Fate, MessageText, SaidText};
 
 /// Defects of a log that the suite must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,16 +124,15 @@ impl Told {
             Self::Entry { ticket, offset, rev, at_ms, said } => FromLog::Entry {
                 room,
                 ticket: *ticket,
-                marks: at(*offset),
+                placed: Placed::message(Receipt { offset: *offset, at_ms: *at_ms }),
                 rev: *rev,
-                at_ms: *at_ms,
                 entry: Entry {
                     judged: Judged::default(),
                     what: said.as_ref().map_or(What::Settings, |said| What::Message(said.said())),
                 },
             },
             Self::Kept { ticket, receipt } => {
-                FromLog::Kept { room, ticket: *ticket, receipt: *receipt }
+                FromLog::Kept { room, ticket: *ticket, placed: Placed::message(*receipt) }
             }
             Self::Refused { ticket, why } => FromLog::Refused { room, ticket: *ticket, why: *why },
             Self::Read { ticket, stretch } => FromLog::Read { room, ticket: *ticket, stretch },
@@ -425,7 +425,7 @@ impl PretendLog {
         let is_setting = self.one_in(2);
         let Some(room) = self.rooms.get_mut(topic) else { return };
         let (user, name) = ("stranger".into(), "stranger".into());
-        let said = SaidText { user, name, body, key: None, reply_to: None };
+        let said = SaidText { user, name, body, ..SaidText::default() };
         if is_setting {
             room.rev += 1;
             let (offset, rev) = (room.entries.len() as u64, room.rev);
@@ -557,11 +557,15 @@ impl Finding {
         let newest_first = entries.iter().enumerate().rev();
         let mut found = newest_first.filter_map(|(index, Kept { at_ms, said })| {
             let offset = index as u64 + 1;
-            (offset < self.before && is_it(said)).then(|| (offset, *at_ms, said.clone()))
+            (offset < self.before && is_it(said)).then(|| (offset, message(*at_ms, said)))
         });
         let messages = found.by_ref().take(self.messages).collect();
         Hits { messages, more_before: found.next().map(|(offset, ..)| offset + 1) }
     }
+}
+
+fn message(at_ms: u64, said: &SaidText) -> MessageText {
+    MessageText::new(at_ms, said.said(), Fate::default())
 }
 
 impl Room {
@@ -601,8 +605,9 @@ impl Room {
         let messages = self.entries[begin..end].iter();
         Stretch {
             first: begin as u64 + 1,
-            messages: messages.map(|kept| (kept.at_ms, kept.said.clone())).collect(),
+            messages: messages.map(|kept| message(kept.at_ms, &kept.said)).collect(),
             more: begin > after || end < upto,
+            changed: Vec::new(),
         }
     }
 
@@ -630,7 +635,8 @@ impl Room {
             kept: self.durable as u64,
             founded: self.founded.as_deref().map(Box::from),
             lineage: self.lineage.clone(),
-            tail: self.entries.iter().map(|kept| (kept.at_ms, kept.said.clone())).collect(),
+            floor: 0,
+            tail: self.entries.iter().map(|kept| message(kept.at_ms, &kept.said)).collect(),
         }
     }
 
@@ -779,6 +785,7 @@ impl Log for PretendLog {
                 room.said.push_back(Told::Kept { ticket, receipt });
                 return Appended::Ordered;
             }
+            What::Changed(_) => return Appended::Refused(Why::Busy),
             What::Settings => panic!("a home settles nothing yet"),
         };
         if pretends == Pretends::Engine {

@@ -224,6 +224,16 @@ pub(super) const ALL: &[Key] = &[
         doc: "A message's `body`, as JSON without its quotes.",
     },
     Key {
+        name: "limits.data_bytes",
+        kind: number(1, 64 * KIB, BYTES, Slot::Usize(|c| &mut c.chat.data_bytes)),
+        doc: "The `data` that an application attaches to a message.",
+    },
+    Key {
+        name: "limits.mentions",
+        kind: number(1, 1_000, "", Slot::U32(|c| &mut c.chat.mentions)),
+        doc: "Users that a message mentions.",
+    },
+    Key {
         name: "limits.publish_per_s",
         kind: number_or_zero(
             "no bound",
@@ -377,6 +387,21 @@ pub(super) const ALL: &[Key] = &[
         name: "history.keep_s",
         kind: number_or_zero("for ever", 100 * 365 * 86_400, S, Slot::U64(|c| &mut c.store.keep_s)),
         doc: "For how long messages are kept in `store.path`: older ones are deleted, within a minute or so.",
+    },
+    Key {
+        name: "chat.changes",
+        kind: number_or_zero(
+            "no message is changed",
+            100_000,
+            "",
+            Slot::U32(|c| &mut c.chat.changes),
+        ),
+        doc: "Changed messages that a room remembers, so that a client which comes back is told what became of those that it has. Beyond them it needs a store.",
+    },
+    Key {
+        name: "chat.edit_s",
+        kind: number_or_zero("for ever", 100 * 365 * 86_400, S, Slot::U64(|c| &mut c.chat.edit_s)),
+        doc: "For how long authors may edit their messages. They may delete them at any time.",
     },
     Key {
         name: "presence.tick_ms",

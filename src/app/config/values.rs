@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::auth::token::{Algorithm, Key, KeyError, Parties, Signer, Verifier};
-use crate::limits::{HistoryLimits, Limits, PresenceLimits, STORE_ROOMS};
+use crate::limits::{ChatLimits, HistoryLimits, Limits, PresenceLimits, STORE_ROOMS};
 use crate::wire::http::forwarded::{ForwardedHeader, Network};
 
 /// Everything that is configured. Its keys are listed in `docs/operating.md` under the same names.
@@ -37,6 +37,8 @@ pub struct Config {
     pub history: HistoryLimits,
     /// How presence is told.
     pub presence: PresenceLimits,
+    /// What may become of messages.
+    pub chat: ChatLimits,
     /// Where what was said is kept.
     pub store: StoreConfig,
 }
@@ -190,6 +192,7 @@ impl Default for Config {
             limits: Limits::default(),
             history: HistoryLimits::default(),
             presence: PresenceLimits::default(),
+            chat: ChatLimits::default(),
             store: StoreConfig::default(),
         }
     }

@@ -37,8 +37,8 @@ use std::time::{Duration, Instant};
 use crate::limits::STORE_WAITING_BYTES_MAX;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{
-    Append, Appended, Entry, Find, Judged, Log, LogAnswer, LogEnd, Marks, Opening, Read, SaidText,
-    Ticket, What, Why,
+    Append, Appended, Entry, Find, Judged, Log, LogAnswer, LogEnd, Marks, Opening, Placed, Read,
+    Ticket, What, WhatText, Why,
 };
 use crate::link::record::Field;
 use crate::link::store::{FromStore, List, ToStore, read_hits, read_listed, read_whole};
@@ -80,9 +80,8 @@ pub struct StoreLog {
     opening: HashMap<u64, RoomKey, ahash::RandomState>,
     /// Appends that are not known to be kept, in their order.
     under_way: VecDeque<UnderWay>,
-    /// The last place that was given in rooms of which members have not heard all that has one: its
-    /// offset, and when it was accepted.
-    unheard: HashMap<RoomKey, (u64, u64), ahash::RandomState>,
+    /// Rooms of which members have not heard all that has a place.
+    unheard: HashMap<RoomKey, Unheard, ahash::RandomState>,
     /// Up to which number appends are kept.
     kept_through: u64,
     /// Of those under way, how many are to be told that they are in doubt, and which is the next.
@@ -92,9 +91,9 @@ pub struct StoreLog {
     /// Rooms that could not be opened, and what could not be read, which have not been told.
     not_opened: Vec<(RoomKey, Why)>,
     not_read: Vec<(RoomKey, Ticket)>,
-    /// What was let go of in rooms that were still to be opened, and up to where: a reader may have
-    /// found it there.
-    let_go: Vec<(RoomKey, u64)>,
+    /// What was let go of in rooms that were still to be opened, up to which offset and change: a
+    /// reader may have found it there.
+    let_go: Vec<(RoomKey, u64, u64)>,
     is_failing: bool,
     /// Set if something was taken that the writer will never have.
     is_lost: Arc<AtomicBool>,
@@ -102,13 +101,23 @@ pub struct StoreLog {
     record: Vec<u8>,
 }
 
+/// Where a room stands of which members have not heard all that has a place.
+#[derive(Clone, Copy, Default)]
+struct Unheard {
+    top: Marks,
+    /// When the last of it was accepted.
+    at_ms: u64,
+    /// The number of that.
+    number: u64,
+}
+
 struct UnderWay {
     number: u64,
     room: RoomKey,
     ticket: Ticket,
-    receipt: Receipt,
+    placed: Placed,
     /// What members have not heard yet, and what that was judged by.
-    unheard: Option<(Judged, SaidText)>,
+    unheard: Option<(Judged, WhatText)>,
 }
 
 impl StoreLog {
@@ -201,31 +210,32 @@ impl StoreLog {
             return Some(LogAnswer::NotRead { room, ticket, why: Why::Storage });
         }
         if let Some(at) = self.let_go.iter().position(|of| self.is_open(of)) {
-            let (room, through) = self.let_go.swap_remove(at);
-            return Some(LogAnswer::LetGo { room, through });
+            let (room, through, floor) = self.let_go.swap_remove(at);
+            return Some(LogAnswer::LetGo { room, through, floor });
         }
         let first = self.under_way.front_mut().filter(|first| first.number <= self.kept_through)?;
-        let (room, ticket, receipt) = (first.room, first.ticket, first.receipt);
-        if let Some((judged, said)) = first.unheard.take() {
+        let (room, ticket, placed) = (first.room, first.ticket, first.placed);
+        if let Some((judged, what)) = first.unheard.take() {
             // Members first, and then the answer.
-            return Some(LogAnswer::Entry { room, ticket, receipt, judged, said });
+            return Some(LogAnswer::Entry { room, ticket, placed, judged, what });
         }
+        let number = first.number;
         self.under_way.pop_front();
-        if self.unheard.get(&room).is_some_and(|(last, _)| *last == receipt.offset) {
+        if self.unheard.get(&room).is_some_and(|last| last.number == number) {
             self.unheard.remove(&room);
         }
-        Some(LogAnswer::Kept { room, ticket, receipt })
+        Some(LogAnswer::Kept { room, ticket, placed })
     }
 
-    /// The place of a message: behind the last one that its room has heard of, or that has a place
-    /// and is not heard of yet.
-    fn place(&self, room: RoomKey, top: Marks, at_ms: u64) -> Receipt {
-        let (last, last_ms) = self.unheard.get(&room).copied().unwrap_or_default();
-        Receipt { offset: top.offset.max(last) + 1, at_ms: at_ms.max(last_ms) }
+    /// Where a room stands with all that has a place, whether it has heard of that or not, and when
+    /// the last of it was accepted.
+    fn top(&self, room: RoomKey, top: Marks, at_ms: u64) -> (Marks, u64) {
+        let last = self.unheard.get(&room).copied().unwrap_or_default();
+        (top.max(last.top), at_ms.max(last.at_ms))
     }
 
     /// Whether a room of which something was let go of is not to be opened first.
-    fn is_open(&self, (room, _): &(RoomKey, u64)) -> bool {
+    fn is_open(&self, (room, ..): &(RoomKey, u64, u64)) -> bool {
         self.opening.values().all(|of| of != room)
     }
 
@@ -274,7 +284,7 @@ impl StoreLog {
                 self.not_read.extend(drain_from_last(&mut self.reading));
             }
             FromStore::Healed {} => self.is_failing = false,
-            FromStore::LetGo { room, through } => self.let_go.push((room, through)),
+            FromStore::LetGo { room, through, floor } => self.let_go.push((room, through, floor)),
             FromStore::Listed { number, rooms, next } => {
                 self.listing.take_if(|awaited| *awaited == number)?;
                 return Some(LogAnswer::Listed { rooms: read_listed(rooms), next });
@@ -329,17 +339,19 @@ impl Log for StoreLog {
             return Appended::Refused(why);
         }
         let number = self.next_number();
-        let (receipt, said) = match what {
+        let (top, at_ms) = self.top(room, top, at_ms);
+        let placed = match what {
             What::Message(said) => {
-                let receipt = self.place(room, top, at_ms);
-                let Receipt { offset, at_ms } = receipt;
-                let top = Marks { offset: offset - 1, ..top };
                 self.send(ToStore::Append { number, room, top, at_ms, said });
-                (receipt, Some(said))
+                Placed::message(Receipt { offset: top.offset + 1, at_ms })
+            }
+            What::Changed(changed) => {
+                self.send(ToStore::Change { number, room, top, at_ms, changed });
+                Placed::change(top.change + 1, at_ms)
             }
             What::Founded { title } => {
                 self.send(ToStore::Founding { number, room, at_ms, title });
-                (Receipt { offset: top.offset, at_ms }, None)
+                Placed::message(Receipt { offset: top.offset, at_ms })
             }
             What::Settings => unreachable!("a home settles nothing yet"),
         };
@@ -347,15 +359,16 @@ impl Log for StoreLog {
             Promise::OkIsTaken => return Appended::Kept,
             Promise::OkIsKept => (Appended::Ordered, None),
             // A founding is heard of with its answer.
-            Promise::SeenIsKept => (
-                if said.is_some() { Appended::Later } else { Appended::Ordered },
-                said.map(|said| (judged, SaidText::new(said))),
-            ),
+            Promise::SeenIsKept => match WhatText::new(what) {
+                Some(what) => (Appended::Later, Some((judged, what))),
+                None => (Appended::Ordered, None),
+            },
         };
         if unheard.is_some() {
-            self.unheard.insert(room, (receipt.offset, receipt.at_ms));
+            let top = top.max(placed.marks);
+            self.unheard.insert(room, Unheard { top, at_ms, number });
         }
-        self.under_way.push_back(UnderWay { number, room, ticket, receipt, unheard });
+        self.under_way.push_back(UnderWay { number, room, ticket, placed, unheard });
         appended
     }
 

@@ -114,8 +114,8 @@ impl OpenRooms {
     /// Who has a room open, and what that calls it: for each of these that somebody has.
     pub(super) fn who_has<'a>(
         &'a self,
-        floors: &'a [(u32, u64)],
-    ) -> impl Iterator<Item = (u16, RoomKey, u64)> + 'a {
+        floors: &'a [(u32, Marks)],
+    ) -> impl Iterator<Item = (u16, RoomKey, Marks)> + 'a {
         self.open.iter().filter_map(move |((shard, room), of)| {
             let at = floors.binary_search_by_key(&of.id?, |(id, _)| *id).ok()?;
             Some((*shard, Key::from_u64(*room), floors[at].1))

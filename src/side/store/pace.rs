@@ -97,9 +97,19 @@ impl Pace {
 mod tests {
     use super::*;
     use crate::base::arena::Key;
-    use crate::link::log::{Marks, Said};
+    use crate::link::log::Marks;
+    use crate::link::said::Said;
 
-    const SAID: Said<'_> = Said { user: "u", name: "U", body: "\"x\"", key: None, reply_to: None };
+    const SAID: Said<'_> = Said {
+        user: "u",
+        name: "U",
+        body: "\"x\"",
+        key: None,
+        reply_to: None,
+        thread: None,
+        mentions: None,
+        data: None,
+    };
 
     fn append() -> ToStore<'static> {
         let (room, top) = (Key::from_u64(1), Marks::default());

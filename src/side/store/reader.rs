@@ -103,6 +103,7 @@ pub struct TailBounds {
 pub(super) struct Loaded {
     epoch: u64,
     top: Marks,
+    floor: u64,
     founded: Option<Box<str>>,
     lineage: Vec<u8>,
     tail: Vec<u8>,
@@ -111,8 +112,9 @@ pub(super) struct Loaded {
 impl Loaded {
     /// As it is told.
     pub(super) fn found(&self) -> Found<'_> {
-        let Self { epoch, top, founded, lineage, tail } = self;
-        Found { epoch: *epoch, top: *top, founded: founded.as_deref(), lineage, tail }
+        let Self { epoch, top, floor, founded, lineage, tail } = self;
+        let (epoch, top, floor) = (*epoch, *top, *floor);
+        Found { epoch, top, floor, founded: founded.as_deref(), lineage, tail }
     }
 }
 
@@ -122,13 +124,14 @@ pub(super) struct Page {
     first: u64,
     more: bool,
     messages: Vec<u8>,
+    changed: Vec<u8>,
 }
 
 impl Page {
     /// As they are told.
     pub(super) fn run(&self) -> Run<'_> {
-        let Self { first, more, messages } = self;
-        Run { first: *first, more: *more, messages }
+        let Self { first, more, messages, changed } = self;
+        Run { first: *first, more: *more, messages, changed }
     }
 }
 
@@ -169,8 +172,9 @@ impl Reader {
         // One look, whatever is written meanwhile.
         let look = self.conn.unchecked_transaction()?;
         let top = top_of(&look, id)?;
-        let (founded, floor) = with_room(&look, id, |room| {
-            ((room.founded != 0).then(|| room.title.into()), room.floor.cast_unsigned())
+        let (founded, floor, changed_floor) = with_room(&look, id, |room| {
+            let founded = (room.founded != 0).then(|| room.title.into());
+            (founded, room.floor.cast_unsigned(), room.changed_floor.cast_unsigned())
         })?;
         let (epoch, lineage) = epochs(&look, id)?;
         let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3");
@@ -207,7 +211,8 @@ impl Reader {
                 break;
             }
         }
-        Ok(Loaded { epoch, top, founded, lineage, tail: pieces.backwards() })
+        let tail = pieces.backwards();
+        Ok(Loaded { epoch, top, floor: changed_floor, founded, lineage, tail })
     }
 
     /// Reads messages of a room, without a hole: those next to the end of what is wanted, the upper
@@ -219,14 +224,16 @@ impl Reader {
     /// Those of SQLite, and if not one message can be read in time.
     pub(super) fn read(&mut self, id: u32, wanted: Wanted) -> Result<Page, StoreError> {
         self.begin();
-        let Wanted { after, upto, part, messages: count, bytes } = wanted;
+        let Wanted { after, upto, part, messages: count, bytes, changed } = wanted;
+        // One look, whatever is written meanwhile.
+        let look = self.conn.unchecked_transaction()?;
         let is_newest = part == Part::Newest;
         let sql = if is_newest {
             select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC")
         } else {
             select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id")
         };
-        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut statement = look.prepare_cached(sql)?;
         let mut rows = statement.query(params![id_of(id, after + 1), id_of(id, upto)])?;
         let (mut begin, mut more, mut pieces) = (0, false, Pieces::default());
         // Not beyond the last one that is wanted, as above.
@@ -269,7 +276,13 @@ impl Reader {
         }
         let first = if is_newest { (begin + 1).saturating_sub(pieces.len()) } else { begin };
         let messages = if is_newest { pieces.backwards() } else { pieces.bytes };
-        Ok(Page { first, more, messages })
+        let mut page = Page { first, more, messages, changed: Vec::new() };
+        if let Some(behind) = changed {
+            let bytes = bytes.saturating_sub(page.messages.len());
+            let (changed, is_whole) = changed_behind(&look, id, behind, after, bytes)?;
+            (page.changed, page.more) = (changed, page.more || !is_whole);
+        }
+        Ok(page)
     }
 
     /// Looks for messages of a room, the newest first; and before which offset there may be more, 0
@@ -305,7 +318,11 @@ impl Reader {
                 if count == messages || hits.len() > bytes {
                     return Ok(Some((hits, offset_of(*hit) + 1)));
                 }
-                push_hit(&mut hits, offset_of(message.id), message.at_ms, message.said);
+                if message.fate.deleted.is_some() {
+                    continue;
+                }
+                let Message { id, at_ms, said, fate } = message;
+                push_hit(&mut hits, offset_of(id), at_ms, said, fate);
                 count += 1;
             }
             match found.last() {
@@ -382,7 +399,7 @@ impl Pieces {
     /// Adds a message, unless all would be more than this; the first one may be.
     fn push(&mut self, message: &Message<'_>, bytes_max: usize) -> bool {
         let before = self.bytes.len();
-        Found::push_message(&mut self.bytes, message.at_ms, message.said);
+        Found::push_message(&mut self.bytes, message.at_ms, message.said, message.fate);
         let has_place = self.bytes.len() <= bytes_max || before == 0;
         if has_place {
             self.ends.push(self.bytes.len());
@@ -400,6 +417,31 @@ impl Pieces {
         }
         bytes
     }
+}
+
+/// The messages of a room up to an offset that have changed behind a change, in the order of their
+/// changes; and whether that is all: one may be damaged, or there may be more than `bytes`.
+fn changed_behind(
+    look: &Connection,
+    id: u32,
+    behind: u64,
+    upto: u64,
+    bytes: usize,
+) -> Result<(Vec<u8>, bool), StoreError> {
+    let sql = select_messages!("WHERE change > ?1 AND change <= ?2 AND id <= ?3 ORDER BY change");
+    let mut statement = look.prepare_cached(sql)?;
+    let range = params![id_of(id, behind), id_of(id, OFFSET_MAX), id_of(id, upto)];
+    let (mut rows, mut changed) = (statement.query(range)?, Vec::new());
+    while let Some(row) = rows.next()? {
+        let Some(Message { id, at_ms, said, fate }) = Message::of(row) else {
+            return Ok((Vec::new(), false));
+        };
+        push_hit(&mut changed, offset_of(id), at_ms, said, fate);
+        if changed.len() > bytes {
+            return Ok((Vec::new(), false));
+        }
+    }
+    Ok((changed, true))
 }
 
 /// The epoch that a room is in, and those before it.

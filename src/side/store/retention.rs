@@ -27,6 +27,7 @@ use super::transaction::WriteTransaction;
 use crate::limits::{
     STORE_SWEEP_COUNTED, STORE_SWEEP_LET_GO, STORE_SWEEP_ROOMS, STORE_VACUUM_PAGES,
 };
+use crate::link::log::Marks;
 
 /// The bytes of a message, as they are bounded: its texts, and about what its id, its time and its
 /// checksum take.
@@ -70,8 +71,16 @@ struct Size {
 pub(super) struct Step {
     /// How many messages it has deleted.
     pub(super) deleted: u64,
-    /// Of which rooms, and up to which offset.
-    pub(super) floors: Vec<(u32, u64)>,
+    /// Of which rooms, up to which offset, and up to which change of these.
+    pub(super) floors: Vec<(u32, Marks)>,
+}
+
+impl Step {
+    /// Of which rooms it let go of messages, and up to which offset.
+    #[cfg(test)]
+    pub(super) fn offsets(&self) -> Vec<(u32, u64)> {
+        self.floors.iter().map(|(room, marks)| (*room, marks.offset)).collect()
+    }
 }
 
 impl Retention {
@@ -132,8 +141,9 @@ impl Retention {
             };
             let (cut, is_all) = self.cut(&step, id, floor, unix_ms, &mut work)?;
             if cut > floor {
-                done.deleted += self.let_go(&step, id, floor, cut)?;
-                done.floors.push((id, cut));
+                let (deleted, change) = self.let_go(&step, id, floor, cut)?;
+                done.deleted += deleted;
+                done.floors.push((id, Marks { offset: cut, change }));
             }
             if !is_all {
                 break;
@@ -225,14 +235,15 @@ impl Retention {
         Ok((size.through >= top).then_some(*size))
     }
 
-    /// Deletes the messages of a room up to an offset, and notes that. Returns how many there were.
+    /// Deletes the messages of a room up to an offset, and notes that. Returns how many there were,
+    /// and up to which change what became of messages cannot be told any more.
     fn let_go(
         &mut self,
         step: &Connection,
         id: u32,
         floor: u64,
         cut: u64,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<(u64, u64), StoreError> {
         let top = top_of(step, id)?;
         let range = params![id_of(id, 0), id_of(id, cut)];
         let sql = format!(
@@ -262,7 +273,7 @@ impl Retention {
         if let Some(size) = self.sizes.get_mut(&id) {
             size.bytes -= size.bytes.min(bytes.cast_unsigned());
         }
-        Ok(count.cast_unsigned())
+        Ok((count.cast_unsigned(), changed_floor.cast_unsigned()))
     }
 }
 
@@ -352,12 +363,12 @@ mod tests {
         let mut retention = new(messages(2));
         let steps = sweep(&mut retention, &home, 0);
         // A room in which nothing was said has no row.
-        let floors = vec![(1, 3), (3, 1)];
-        assert_eq!(steps, [Step { deleted: 4, floors }]);
+        assert_eq!((steps.len(), steps[0].deleted), (1, 4));
+        assert_eq!(steps[0].offsets(), [(1, 3), (3, 1)]);
         assert_eq!((there(&home, 1), there(&home, 2)), (vec![4, 5], vec![1, 2]));
         assert_eq!(sweep(&mut retention, &home, 0), [Step::default()], "and that is all");
         home.say(1, 5, &["\"f\""]);
-        assert_eq!(sweep(&mut retention, &home, 0)[0].floors, [(1, 4)]);
+        assert_eq!(sweep(&mut retention, &home, 0)[0].offsets(), [(1, 4)]);
         assert_eq!(there(&home, 1), [5, 6]);
     }
 
@@ -368,7 +379,8 @@ mod tests {
         let mut retention = new(Keep { seconds: 1, ..Keep::default() });
         assert_eq!(sweep(&mut retention, &home, 1_100), [Step::default()], "just so old");
         let steps = sweep(&mut retention, &home, 1_103);
-        assert_eq!(steps, [Step { deleted: 6, floors: vec![(1, 3), (2, 3)] }]);
+        assert_eq!((steps.len(), steps[0].deleted), (1, 6));
+        assert_eq!(steps[0].offsets(), [(1, 3), (2, 3)]);
         assert_eq!((there(&home, 1), there(&home, 2)), (vec![], vec![4]));
         home.writer.close().unwrap();
         let (disk, writer) = folder.open();
@@ -387,11 +399,11 @@ mod tests {
         let size = 14 + ROW_BYTES;
         let mut home = filled(&folder, &[5, 3]);
         let mut retention = new(Keep { bytes: 3 * size, ..Keep::default() });
-        assert_eq!(sweep(&mut retention, &home, 0)[0].floors, [(1, 2)]);
+        assert_eq!(sweep(&mut retention, &home, 0)[0].offsets(), [(1, 2)]);
         home.say(1, 5, &["\"1234567\""]);
-        assert_eq!(sweep(&mut retention, &home, 0)[0].floors, [(1, 3)]);
+        assert_eq!(sweep(&mut retention, &home, 0)[0].offsets(), [(1, 3)]);
         home.say(2, 3, &["\"\"", "\"\"", "\"\""]);
-        assert_eq!(sweep(&mut retention, &home, 0)[0].floors, [(2, 3)]);
+        assert_eq!(sweep(&mut retention, &home, 0)[0].offsets(), [(2, 3)]);
         let counted: u64 = retention.sizes.values().map(|size| size.bytes).sum();
         let sql = format!("SELECT sum({SIZE}) FROM message");
         let there: i64 = home.writer.conn().query_row(&sql, [], |row| row.get(0)).unwrap();
@@ -405,7 +417,7 @@ mod tests {
         let steps = sweep(&mut new(messages(5)), &home, 0);
         let deleted: Vec<u64> = steps.iter().map(|step| step.deleted).collect();
         assert_eq!(deleted, [500, 500, 500, 495]);
-        assert_eq!(steps[2].floors, [(1, 1_295), (2, 205)]);
+        assert_eq!(steps[2].offsets(), [(1, 1_295), (2, 205)]);
         for room in 1..=3 {
             assert_eq!(there(&home, room).len(), 5);
         }

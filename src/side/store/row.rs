@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row};
 use sha1::{Digest, Sha1};
 
 use super::error::StoreError;
-use crate::link::log::Said;
+use crate::link::said::{Act, Fate, Said};
 
 /// How many bits of an id are its offset: 39, so 24 are its room and the sign is never used.
 const OFFSET_BITS: u32 = 39;
@@ -37,6 +37,11 @@ pub(super) fn offset_of(id: i64) -> u64 {
     id.cast_unsigned() & OFFSET_MAX
 }
 
+/// The room in an id.
+pub(super) fn room_of(id: i64) -> u32 {
+    u32::try_from(id >> OFFSET_BITS).expect("24 bits")
+}
+
 /// A number of a room's row that says how far its offsets or changes have come.
 ///
 /// # Errors
@@ -50,17 +55,23 @@ pub(super) fn checked_offset(number: i64) -> Result<u64, StoreError> {
 /// A query for rows of [`Message`], with what stands behind `FROM message`.
 macro_rules! select_messages {
     ($which:literal) => {
-        concat!("SELECT id, at, user, name, body, key, reply_to, sum FROM message ", $which)
+        concat!(
+            "SELECT id, at, user, name, body, key, reply_to, sum, thread, change, edited_at, \
+             deleted_at, deleted_by, pinned_at, pinned_by, mentions, data FROM message ",
+            $which
+        )
     };
 }
 
 pub(super) use select_messages;
 
 /// A row of `message`, as far as it is served.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Message<'a> {
     pub(super) id: i64,
     pub(super) at_ms: u64,
     pub(super) said: Said<'a>,
+    pub(super) fate: Fate<'a>,
 }
 
 impl<'a> Message<'a> {
@@ -70,26 +81,64 @@ impl<'a> Message<'a> {
         let number = |index| row.get::<_, i64>(index).ok();
         let text = |index| row.get_ref(index).ok()?.as_str().ok();
         let maybe = |index| row.get_ref(index).ok()?.as_str_or_null().ok();
+        let maybe_number = |index| {
+            let number = row.get::<_, Option<i64>>(index).ok()?;
+            Some(number.map(i64::cast_unsigned))
+        };
         let (id, at) = (number(0)?, number(1)?);
-        let reply_to = row.get::<_, Option<i64>>(6).ok()?.map(i64::cast_unsigned);
-        let (user, name, body) = (text(2)?, text(3)?, text(4)?);
-        let said = Said { user, name, body, key: maybe(5)?, reply_to };
-        let is_whole = number(7)? == sum_of(id, at, said);
-        is_whole.then_some(Self { id, at_ms: at.cast_unsigned(), said })
+        // In the same room, or it is not what was written.
+        let place = |index| match row.get::<_, Option<i64>>(index).ok()? {
+            None => Some(None),
+            Some(of) => (of >> OFFSET_BITS == id >> OFFSET_BITS).then(|| Some(offset_of(of))),
+        };
+        let said = Said {
+            user: text(2)?,
+            name: text(3)?,
+            body: text(4)?,
+            key: maybe(5)?,
+            reply_to: maybe_number(6)?,
+            thread: place(8)?,
+            mentions: maybe(15)?,
+            data: maybe(16)?,
+        };
+        let act = |at_ms: Option<u64>, by| at_ms.map(|at_ms| Act { at_ms, by });
+        let fate = Fate {
+            change: place(9)?.unwrap_or_default(),
+            edited: act(maybe_number(10)?, None),
+            deleted: act(maybe_number(11)?, maybe(12)?),
+            pinned: act(maybe_number(13)?, maybe(14)?),
+        };
+        let message = Self { id, at_ms: at.cast_unsigned(), said, fate };
+        (number(7)? == message.sum()).then_some(message)
     }
-}
 
-/// A checksum over a message and its place.
-pub(super) fn sum_of(id: i64, at_ms: i64, said: Said<'_>) -> i64 {
-    let Said { user, name, body, key, reply_to } = said;
-    let mut sum = Sum::default();
-    sum.numbers(&[id, at_ms]);
-    for text in [user, name, body, key.unwrap_or_default()] {
-        sum.text(text);
+    /// A checksum over all of it and its place. Of a message that has none of what came with later
+    /// versions, it is what it was before these.
+    pub(super) fn sum(&self) -> i64 {
+        let Self { id, at_ms, said, fate } = *self;
+        let Said { user, name, body, key, reply_to, thread, mentions, data } = said;
+        let mut sum = Sum::default();
+        sum.numbers(&[id, at_ms.cast_signed()]);
+        for text in [user, name, body, key.unwrap_or_default()] {
+            sum.text(text);
+        }
+        sum.0.update([u8::from(key.is_some()), u8::from(reply_to.is_some())]);
+        sum.0.update(reply_to.unwrap_or_default().to_le_bytes());
+        let has_more = thread.is_some() || mentions.is_some() || data.is_some();
+        if has_more || fate != Fate::default() {
+            let Fate { change, edited, deleted, pinned } = fate;
+            sum.numbers(&[thread.unwrap_or_default().cast_signed(), change.cast_signed()]);
+            for text in [mentions, data] {
+                sum.text(text.unwrap_or_default());
+            }
+            for act in [edited, deleted, pinned] {
+                let at_ms = act.map_or(-1, |act| act.at_ms.cast_signed());
+                sum.numbers(&[at_ms]);
+                sum.text(act.and_then(|act| act.by).unwrap_or_default());
+            }
+        }
+        sum.end()
     }
-    sum.0.update([u8::from(key.is_some()), u8::from(reply_to.is_some())]);
-    sum.0.update(reply_to.unwrap_or_default().to_le_bytes());
-    sum.end()
 }
 
 /// What checksums are made of: the first 8 bytes of SHA-1, which is the same on each machine and in
@@ -280,16 +329,30 @@ mod tests {
 
     #[test]
     fn whatever_is_changed_changes_the_sum() {
-        let said = Said { user: "ab", name: "c", body: "\"x\"", key: None, reply_to: None };
+        let said = Said { user: "ab", name: "c", body: "\"x\"", ..Said::default() };
+        let plain = Message { id: 1, at_ms: 2, said, fate: Fate::default() };
+        let of = |said| Message { said, ..plain };
+        let fated = |fate| Message { fate, ..plain };
+        let act = |at_ms, by| Some(Act { at_ms, by });
+        let fate = Fate { change: 3, ..Fate::default() };
         let sums = [
-            sum_of(1, 2, said),
-            sum_of(2, 2, said),
-            sum_of(1, 3, said),
-            sum_of(1, 2, Said { user: "a", name: "bc", ..said }),
-            sum_of(1, 2, Said { body: "\"y\"", ..said }),
-            sum_of(1, 2, Said { key: Some(""), ..said }),
-            sum_of(1, 2, Said { reply_to: Some(0), ..said }),
-        ];
+            plain,
+            Message { id: 2, ..plain },
+            Message { at_ms: 3, ..plain },
+            of(Said { user: "a", name: "bc", ..said }),
+            of(Said { body: "\"y\"", ..said }),
+            of(Said { key: Some(""), ..said }),
+            of(Said { reply_to: Some(0), ..said }),
+            of(Said { thread: Some(1), ..said }),
+            of(Said { mentions: Some("[]"), ..said }),
+            of(Said { data: Some("[]"), ..said }),
+            fated(fate),
+            fated(Fate { edited: act(0, None), ..fate }),
+            fated(Fate { deleted: act(0, None), ..fate }),
+            fated(Fate { deleted: act(0, Some("a")), ..fate }),
+            fated(Fate { pinned: act(0, Some("a")), ..fate }),
+        ]
+        .map(|message| message.sum());
         for (at, sum) in sums.iter().enumerate() {
             assert!(!sums[..at].contains(sum), "{at}");
         }

@@ -78,6 +78,17 @@ const MIGRATIONS: &[Migration] = &[
     ",
         then: Some(seal_all),
     },
+    // What few messages have. A deleted one has its place and its author, and no more.
+    Migration::of(
+        "
+    ALTER TABLE message ADD COLUMN mentions TEXT;
+    ALTER TABLE message ADD COLUMN data TEXT;
+    ALTER TABLE message ADD COLUMN pinned_at INTEGER;
+    ALTER TABLE message ADD COLUMN pinned_by TEXT;
+    -- thread: the id of its first message.
+    CREATE INDEX thread_of ON message(thread, id) WHERE thread IS NOT NULL;
+    ",
+    ),
 ];
 
 /// How many rows get their checksums at once.

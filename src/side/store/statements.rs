@@ -12,10 +12,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::disk::Lives;
 use super::error::StoreError;
 use super::row::{
-    EraRow, OFFSET_MAX, ROOM_MAX, RoomRow, checked_offset, id_of, offset_of, select_eras,
-    select_rooms, sum_of, with_room,
+    EraRow, Message, OFFSET_MAX, ROOM_MAX, RoomRow, checked_offset, id_of, offset_of, room_of,
+    select_eras, select_rooms, with_room,
 };
-use crate::link::log::{Marks, Said};
+use crate::link::log::Marks;
+use crate::link::said::{Act, Fate, Said};
 
 /// The room of a topic, if anything was kept of it, in an epoch that has lost nothing.
 pub(super) fn look_for(
@@ -145,22 +146,49 @@ pub(super) fn top_of(conn: &Connection, id: u32) -> Result<Marks, StoreError> {
 }
 
 /// Writes a message, once.
-pub(super) fn insert(
-    step: &Connection,
-    room: u32,
-    offset: u64,
-    at_ms: u64,
-    said: Said<'_>,
-) -> Result<(), StoreError> {
-    let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum) \
-               VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(id) DO NOTHING";
-    let (id, at) = (id_of(room, offset), number(at_ms));
-    let Said { user, name, body, key, reply_to } = said;
-    let sum = sum_of(id, at, said);
+pub(super) fn insert(step: &Connection, message: &Message<'_>) -> Result<(), StoreError> {
+    let Message { id, at_ms, said, fate } = *message;
+    let Said { user, name, body, key, reply_to, thread, mentions, data } = said;
+    let (at, sum) = (number(at_ms), message.sum());
     // Whatever a client names, all 64 bits of it: it is not known to be an offset.
     let reply_to = reply_to.map(u64::cast_signed);
-    let values = params![id, at, user, name, body, key, reply_to, sum];
-    if step.prepare_cached(sql)?.execute(values)? == 1 {
+    let is_plain = thread.is_none() && mentions.is_none() && data.is_none();
+    let written = if is_plain && fate == Fate::default() {
+        // Nearly all messages: half as many columns are bound.
+        let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum) \
+                   VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(id) DO NOTHING";
+        let values = params![id, at, user, name, body, key, reply_to, sum];
+        step.prepare_cached(sql)?.execute(values)?
+    } else {
+        let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum, thread, \
+                   mentions, data, change, edited_at, deleted_at, deleted_by, pinned_at, pinned_by) \
+                   VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
+                   ?17) ON CONFLICT(id) DO NOTHING";
+        let Fate { change, edited, deleted, pinned } = fate;
+        let place = |number: u64| id_of(room_of(id), number);
+        let change = (change > 0).then(|| place(change));
+        let values = params![
+            id,
+            at,
+            user,
+            name,
+            body,
+            key,
+            reply_to,
+            sum,
+            thread.map(place),
+            mentions,
+            data,
+            change,
+            at_of(edited),
+            at_of(deleted),
+            by_of(deleted),
+            at_of(pinned),
+            by_of(pinned)
+        ];
+        step.prepare_cached(sql)?.execute(values)?
+    };
+    if written == 1 {
         return Ok(());
     }
     // A batch that failed may have been written after all. Another message would be lost.
@@ -169,6 +197,56 @@ pub(super) fn insert(
         return Err(StoreError::Contradiction("another message has the place of a new one"));
     }
     Ok(())
+}
+
+/// Writes that a message has become another one: what it is from now on. Nothing, if it has had a
+/// later change.
+pub(super) fn change(step: &Connection, message: &Message<'_>) -> Result<(), StoreError> {
+    let Message { id, said, fate, .. } = *message;
+    let Fate { change, edited, deleted, pinned } = fate;
+    let sql = "UPDATE message SET body = ?2, mentions = ?3, data = ?4, edited_at = ?5, \
+               deleted_at = ?6, deleted_by = ?7, pinned_at = ?8, pinned_by = ?9, change = ?10, \
+               sum = ?11 WHERE id = ?1 AND coalesce(change, 0) < ?10";
+    let values = params![
+        id,
+        said.body,
+        said.mentions,
+        said.data,
+        at_of(edited),
+        at_of(deleted),
+        by_of(deleted),
+        at_of(pinned),
+        by_of(pinned),
+        id_of(room_of(id), change),
+        message.sum()
+    ];
+    if step.prepare_cached(sql)?.execute(values)? == 0 {
+        // Retention may have let go of it meanwhile: the room counts on.
+        note_change(step, room_of(id), change)?;
+    }
+    Ok(())
+}
+
+/// Notes that a room has come as far as a change whose message is not there any more.
+fn note_change(step: &Connection, id: u32, change: u64) -> Result<(), StoreError> {
+    let (change, row) = with_room(step, id, |room| {
+        let change = number(change);
+        let last_change = room.last_change.max(change);
+        let changed_floor = room.changed_floor.max(change);
+        let row = RoomRow { last_change, changed_floor, ..*room };
+        ((last_change, changed_floor), row.sum())
+    })?;
+    let sql = "UPDATE room SET last_change = ?2, changed_floor = ?3, sum = ?4 WHERE id = ?1";
+    step.prepare_cached(sql)?.execute(params![id, change.0, change.1, row])?;
+    Ok(())
+}
+
+fn at_of(act: Option<Act<'_>>) -> Option<i64> {
+    act.map(|act| number(act.at_ms))
+}
+
+fn by_of<'a>(act: Option<Act<'a>>) -> Option<&'a str> {
+    act.and_then(|act| act.by)
 }
 
 /// A number as SQLite has it.

@@ -19,8 +19,9 @@ use super::schema;
 use super::writer::{Asked, Question, Writer};
 use crate::base::arena::Key;
 use crate::link::ids::RoomKey;
-use crate::link::log::{Marks, Opened, Part, Said, SaidText, Sought, Stretch, Wanted};
+use crate::link::log::{Marks, Opened, Part, Sought, Stretch, Wanted};
 use crate::link::record::Field;
+use crate::link::said::{Fate, MessageText, Said};
 use crate::link::store::{ToStore, read_hits};
 
 const TAIL: TailBounds = TailBounds { messages: 1_000, bytes: 512 * 1_024 };
@@ -85,7 +86,7 @@ pub(super) fn push(batch: &mut Batch, record: ToStore<'_>) {
 }
 
 pub(super) fn said(body: &str) -> Said<'_> {
-    Said { user: "u", name: "Ann", body, key: None, reply_to: None }
+    Said { user: "u", name: "Ann", body, ..Said::default() }
 }
 
 /// A home with one room after another.
@@ -139,7 +140,7 @@ pub(super) fn load(reader: &mut Reader, id: Option<u32>) -> Opened {
 }
 
 pub(super) fn bodies(opened: &Opened) -> Vec<&str> {
-    opened.tail.iter().map(|(_, said)| &*said.body).collect()
+    opened.tail.iter().map(|message| &*message.said.body).collect()
 }
 
 pub(super) fn at(offset: u64) -> Marks {
@@ -187,8 +188,8 @@ fn a_room_is_there_after_an_orderly_end_in_its_epoch() {
     let opened = load(&mut reader, id);
     assert_eq!((opened.epoch, opened.top, opened.kept), (50, at(3), 3));
     assert_eq!(opened.lineage, []);
-    assert_eq!(opened.tail[0], (100, SaidText::new(said("\"a\""))));
-    assert_eq!(opened.tail[2], (u64::from(u32::MAX), SaidText::new(keyed)));
+    assert_eq!(opened.tail[0], MessageText::new(100, said("\"a\""), Fate::default()));
+    assert_eq!(opened.tail[2], MessageText::new(u64::from(u32::MAX), keyed, Fate::default()));
     assert_eq!(bodies(&opened), ["\"a\"", "\"b\"", "\"c\""]);
 }
 
@@ -276,9 +277,10 @@ fn what_is_read_is_next_to_what_was_asked_and_says_whether_there_is_more() {
     home.say(2, 0, &["\"other\""]);
     let id = home.open(1, 51).unwrap();
     let mut read = |after, upto, part, messages, bytes| {
-        let wanted = Wanted { after, upto, part, messages, bytes };
-        let Stretch { first, messages, more } = reader.read(id, wanted).unwrap().run().stretch();
-        let bodies: Vec<_> = messages.iter().map(|(_, said)| said.body.trim_matches('"')).collect();
+        let wanted = Wanted { after, upto, part, messages, bytes, changed: None };
+        let Stretch { first, messages, more, .. } =
+            reader.read(id, wanted).unwrap().run().stretch();
+        let bodies: Vec<_> = messages.iter().map(|of| of.said.body.trim_matches('"')).collect();
         (first, bodies.concat(), more)
     };
     let is = |first, bodies: &str, more| (first, bodies.to_owned(), more);
@@ -307,7 +309,14 @@ fn what_cannot_be_read_in_time_is_left_out_and_the_rest_is_told() {
     reader.set_ms_max(1);
     let bounds = TailBounds { messages: u32::MAX, bytes: usize::MAX };
     let upto = COUNT as u64;
-    let wanted = |part| Wanted { after: 0, upto, part, messages: u32::MAX, bytes: usize::MAX };
+    let wanted = |part| Wanted {
+        after: 0,
+        upto,
+        part,
+        messages: u32::MAX,
+        bytes: usize::MAX,
+        changed: None,
+    };
     let is_some = |count| (1..COUNT).contains(&count);
     // It may end before the first one: then it is asked again.
     let is_told = |read: &mut dyn FnMut() -> Result<(), StoreError>| {
@@ -370,8 +379,9 @@ fn a_page_ends_at_what_is_damaged_and_the_next_goes_on_behind_it() {
     let row = id_of(id, 3);
     meddle(&folder.file(), &format!("UPDATE message SET body = '\"!\"' WHERE id = {row}"));
     let mut read = |after, upto, part| {
-        let wanted = Wanted { after, upto, part, messages: 9, bytes: 1_000 };
-        let Stretch { first, messages, more } = reader.read(id, wanted).unwrap().run().stretch();
+        let wanted = Wanted { after, upto, part, messages: 9, bytes: 1_000, changed: None };
+        let Stretch { first, messages, more, .. } =
+            reader.read(id, wanted).unwrap().run().stretch();
         assert_eq!(reader.take_damaged(), 1);
         (first, messages.len(), more)
     };
@@ -636,7 +646,7 @@ fn what_changes_a_row_of_a_room_changes_its_checksum() {
     home.say(1, 0, &["\"a\"", "\"b\""]);
     let keep = Keep { messages: 1, ..Keep::default() };
     let step = Retention::new(keep, 60).step(home.writer.conn(), 0, 0).unwrap();
-    assert_eq!(step.floors, [(1, 1)]);
+    assert_eq!(step.offsets(), [(1, 1)]);
     let id = home.open(1, 51);
     let opened = load(&mut reader, id);
     assert_eq!((opened.founded.as_deref(), opened.top, opened.tail.len()), (Some("A"), at(2), 1));
@@ -661,7 +671,8 @@ fn a_message_that_is_missing_is_told_and_one_that_was_let_go_of_is_not() {
         assert_eq!(bodies(&load(&mut reader, id)).len(), left);
         assert_eq!(reader.take_damaged(), 1, "{offset}");
     }
-    let wanted = Wanted { after: 0, upto: 5, part: Part::Oldest, messages: 9, bytes: 1_000 };
+    let wanted =
+        Wanted { after: 0, upto: 5, part: Part::Oldest, messages: 9, bytes: 1_000, changed: None };
     let page = reader.read(id.unwrap(), wanted).unwrap();
     assert_eq!((page.run().stretch().messages.len(), page.run().more), (1, true));
     assert_eq!(reader.take_damaged(), 1);

@@ -28,11 +28,13 @@ use super::disk::{Lives, checkpoint_all};
 use super::error::{Cause, StoreError};
 use super::open_rooms::{OpenRoom, OpenRooms};
 use super::place::Place;
-use super::statements::{found, insert, look_for};
+use super::row::{Message, id_of};
+use super::statements::{change, found, insert, look_for};
 use super::transaction::WriteTransaction;
 use crate::link::ids::RoomKey;
-use crate::link::log::{Marks, Wanted};
+use crate::link::log::{Changed, Marks, Wanted};
 use crate::link::record::Field as _;
+use crate::link::said::Fate;
 use crate::link::store::{LoadPart, ToStore, read_whole};
 
 /// How often a batch is begun anew, each time without a room that the file is damaged at.
@@ -257,7 +259,17 @@ impl Writer {
                 }
                 ToStore::Append { room, top, at_ms, said, .. } => {
                     let id = self.rooms.id_in(&step, self.lives, (shard, room), top, at_ms)?;
-                    insert(&step, id, top.offset + 1, at_ms, said)?;
+                    let id_here = id_of(id, top.offset + 1);
+                    insert(&step, &Message { id: id_here, at_ms, said, fate: Fate::default() })?;
+                    if self.written.last() != Some(&id) {
+                        self.written.push(id);
+                    }
+                }
+                ToStore::Change { room, top, at_ms, changed, .. } => {
+                    let id = self.rooms.id_in(&step, self.lives, (shard, room), top, at_ms)?;
+                    let Changed { offset, at_ms, said, fate } = changed;
+                    let fate = Fate { change: top.change + 1, ..fate };
+                    change(&step, &Message { id: id_of(id, offset), at_ms, said, fate })?;
                     if self.written.last() != Some(&id) {
                         self.written.push(id);
                     }
@@ -374,8 +386,8 @@ impl Writer {
     /// Who has a room open, and what that calls it: for each of these that somebody has.
     pub(super) fn who_has<'a>(
         &'a self,
-        floors: &'a [(u32, u64)],
-    ) -> impl Iterator<Item = (u16, RoomKey, u64)> + 'a {
+        floors: &'a [(u32, Marks)],
+    ) -> impl Iterator<Item = (u16, RoomKey, Marks)> + 'a {
         self.rooms.who_has(floors)
     }
 

@@ -11,8 +11,9 @@ use rusqlite::{Connection, params};
 use super::indexer::{Indexer, STEP_MESSAGES, catch_up};
 use super::words::{Words, find};
 use super::{Behind, file_in};
+use crate::link::said::Fate;
 use crate::side::store::reader::Due;
-use crate::side::store::row::{OFFSET_MAX, id_of, offset_of, sum_of};
+use crate::side::store::row::{Message, OFFSET_MAX, id_of, offset_of};
 use crate::side::store::tests::{Folder, said};
 
 /// A store with messages in it, and its index.
@@ -43,7 +44,8 @@ impl World {
         for (offset, body) in (first..).zip(bodies) {
             let (id, body) = (id_of(room, offset), format!("\"{body}\""));
             let sql = "INSERT INTO message(id, at, user, name, body, sum) VALUES(?1, 1, 'u', 'n', ?2, ?3)";
-            let row = params![id, body, sum_of(id, 1, said(&body))];
+            let message = Message { id, at_ms: 1, said: said(&body), fate: Fate::default() };
+            let row = params![id, body, message.sum()];
             self.source.execute(sql, row).expect("a row");
         }
     }

@@ -16,13 +16,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::line::{EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
-use super::{Era, FULL_COLUMNS, Full, PAGE, RoomRow, Version, epoch_of, eras, open_to_read, rooms};
+use super::line::{ActLine, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
+use super::{Era, PAGE, RoomRow, Version, epoch_of, eras, open_to_read, rooms};
 use crate::link::message::push_epoch;
+use crate::link::said::Act;
 use crate::link::topic::room_of;
 use crate::side::store::disk::FILE;
 use crate::side::store::error::StoreError;
-use crate::side::store::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of};
+use crate::side::store::row::{Message, OFFSET_MAX, ROOM_MAX, id_of, offset_of, select_messages};
 use crate::side::store::statements::top_of;
 
 /// What is exported.
@@ -170,17 +171,16 @@ impl Export<'_> {
         from: i64,
         through: i64,
     ) -> Result<Option<i64>, StoreError> {
-        let sql = format!(
-            "SELECT {FULL_COLUMNS} FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3"
-        );
-        let mut statement = conn.prepare_cached(&sql)?;
+        let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3");
+        let mut statement = conn.prepare_cached(sql)?;
         let mut rows = statement.query(params![from, through, PAGE])?;
         let mut last = None;
         while let Some(row) = rows.next()? {
             let id = row.get(0)?;
             last = Some(id);
             let offset = offset_of(id);
-            let Some(line) = Full::of(row).and_then(|message| line_of(room, eras, &message)) else {
+            let Some(line) = Message::of(row).and_then(|message| line_of(room, eras, &message))
+            else {
                 self.damage(&format!("room {room:?}: message {offset} is not what was written"));
                 continue;
             };
@@ -192,31 +192,36 @@ impl Export<'_> {
 }
 
 /// A message as a line; none, if it is not one that could have been written.
-fn line_of<'a>(room: &'a str, eras: &[Era], message: &Full<'a>) -> Option<MessageLine<'a>> {
-    let Full { id, at, said, .. } = *message;
+fn line_of<'a>(room: &'a str, eras: &[Era], message: &Message<'a>) -> Option<MessageLine<'a>> {
+    let Message { id, at_ms, said, fate } = *message;
     let offset = offset_of(id);
     let epoch = epoch_of(eras, offset)?;
-    let body = match said.body {
-        "" => None,
-        body => Some(serde_json::from_str::<&RawValue>(body).ok()?),
+    let raw = |json: &'a str| serde_json::from_str::<&RawValue>(json).ok();
+    let maybe_raw = |json: Option<&'a str>| match json {
+        None => Some(None),
+        Some(json) => raw(json).map(Some),
     };
+    let body = if fate.deleted.is_some() { None } else { Some(raw(said.body)?) };
+    let act =
+        |act: Option<Act<'a>>| act.map(|act| ActLine { at: act.at_ms, by: act.by.map(Cow::from) });
     Some(MessageLine {
         kind: Kind::Message,
         room: room.into(),
         offset,
         id: format!("{}-{offset}", shown(epoch)).into(),
-        at,
+        at: at_ms.cast_signed(),
         user: said.user.into(),
         name: said.name.into(),
         body,
         key: said.key.map(Cow::from),
         reply_to: said.reply_to,
-        thread: message.thread.map(offset_of),
-        edited_at: message.edited_at,
-        deleted_at: message.deleted_at,
-        deleted_by: message.deleted_by.map(Cow::from),
-        extra: message.extra.map(Cow::from),
-        change: message.change.map(offset_of),
+        thread: said.thread,
+        mentions: maybe_raw(said.mentions)?,
+        data: maybe_raw(said.data)?,
+        change: fate.change,
+        edited: act(fate.edited),
+        deleted: act(fate.deleted),
+        pinned: act(fate.pinned),
     })
 }
 

@@ -13,19 +13,20 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::export::shown;
-use super::line::{Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
+use super::line::{ActLine, Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
 use super::{Era, Report, Version, epoch_of, inspect, open_to_read};
 use crate::base::name::is_name;
 use crate::limits::TITLE_BYTES_MAX;
-use crate::link::log::Said;
 use crate::link::message::parse_epoch;
+use crate::link::said::{Act, Fate, Said};
 use crate::link::topic::of_room;
 use crate::side::store::disk::{Disk, FILE, Options, checkpoint_all};
 use crate::side::store::error::StoreError;
-use crate::side::store::row::{EraRow, OFFSET_MAX, ROOM_MAX, id_of, sum_of};
-use crate::side::store::statements::{insert_era, seal_room};
+use crate::side::store::row::{EraRow, Message, OFFSET_MAX, ROOM_MAX, id_of};
+use crate::side::store::statements::{insert, insert_era, seal_room};
 
 /// The longest line, in bytes: far more than the largest message takes.
 const LINE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
@@ -145,6 +146,7 @@ struct RoomHere {
     id: u32,
     name: Box<str>,
     last: u64,
+    last_change: u64,
     eras: Vec<Era>,
     /// The last message, or what was let go of before.
     offset: u64,
@@ -241,6 +243,7 @@ impl<'a> Import<'a> {
             id: self.rooms,
             name: name.into(),
             last: line.last,
+            last_change: line.last_change,
             eras: Vec::new(),
             offset: line.floor,
             at: 0,
@@ -280,7 +283,7 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    fn message(&mut self, line: &MessageLine<'_>) -> Result<(), Fault> {
+    fn message<'l>(&mut self, line: &'l MessageLine<'_>) -> Result<(), Fault> {
         let room = here(&mut self.room, &line.room)?;
         let offset = line.offset;
         if offset <= room.offset || offset > room.last {
@@ -297,9 +300,21 @@ impl<'a> Import<'a> {
         if !(room.at..AT_MAX).contains(&line.at) {
             return Err(fault(format!("`at` is before {}, or far from now", room.at)));
         }
-        let body = line.body.map_or("", |body| body.get());
-        if !(body.is_empty() && line.deleted_at.is_some() || body.starts_with('"')) {
+        let body = line.body.map_or("\"\"", |body| body.get());
+        if line.body.is_none() && line.deleted.is_none() || !body.starts_with('"') {
             return Err(fault("`body` is no text"));
+        }
+        let act = |act: &'l Option<ActLine<'_>>| {
+            act.as_ref().map(|act| Act { at_ms: act.at, by: act.by.as_deref() })
+        };
+        let is_far =
+            |act: Option<Act<'_>>| act.is_some_and(|act| act.at_ms >= AT_MAX.cast_unsigned());
+        let (edited, deleted, pinned) = (act(&line.edited), act(&line.deleted), act(&line.pinned));
+        if is_far(edited) || is_far(deleted) || is_far(pinned) {
+            return Err(fault("`at` of what became of it is far from now"));
+        }
+        if line.change > room.last_change || line.thread.is_some_and(|thread| thread > OFFSET_MAX) {
+            return Err(fault("`change` or `thread` is beyond what the room has come to"));
         }
         let said = Said {
             user: &line.user,
@@ -307,33 +322,13 @@ impl<'a> Import<'a> {
             body,
             key: line.key.as_deref(),
             reply_to: line.reply_to,
+            thread: line.thread,
+            mentions: line.mentions.map(RawValue::get),
+            data: line.data.map(RawValue::get),
         };
+        let fate = Fate { change: line.change, edited, deleted, pinned };
         let id = id_of(room.id, offset);
-        let number_of = |offset: Option<u64>| match offset {
-            Some(offset) if offset > OFFSET_MAX => Err(fault("an offset that no message has")),
-            offset => Ok(offset.map(|offset| id_of(room.id, offset))),
-        };
-        let (thread, change) = (number_of(line.thread)?, number_of(line.change)?);
-        let reply_to = line.reply_to.map(u64::cast_signed);
-        let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum, thread, \
-                   edited_at, deleted_at, deleted_by, extra, change) VALUES(?1, ?2, ?3, ?4, ?5, \
-                   ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
-        self.step.prepare_cached(sql)?.execute(params![
-            id,
-            line.at,
-            said.user,
-            said.name,
-            body,
-            said.key,
-            reply_to,
-            sum_of(id, line.at, said),
-            thread,
-            line.edited_at,
-            line.deleted_at,
-            line.deleted_by,
-            line.extra,
-            change,
-        ])?;
+        insert(&self.step, &Message { id, at_ms: line.at.cast_unsigned(), said, fate })?;
         (room.offset, room.at) = (offset, line.at);
         self.messages += 1;
         Ok(())

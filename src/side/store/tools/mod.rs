@@ -27,7 +27,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags};
 
 pub use check::check;
 pub use export::{Choice, export};
@@ -37,9 +37,8 @@ pub use restore::{Restored, restore};
 use super::copy::{Partial, check_free, copy_all};
 use super::disk::{FILE, lock};
 use super::error::StoreError;
-use super::row::{self, EraRow, Message, select_eras, select_rooms};
+use super::row::{self, EraRow, select_eras, select_rooms};
 use super::{schema, socket};
-use crate::link::log::Said;
 
 /// How many rows are read at a time, so that no read holds up the log of a server.
 const PAGE: u32 = 1_000;
@@ -161,43 +160,6 @@ fn damages(conn: &Connection) -> Result<Vec<String>, StoreError> {
     let mut statement = conn.prepare("PRAGMA integrity_check")?;
     let found = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
     Ok(if found == ["ok"] { Vec::new() } else { found })
-}
-
-/// The columns of [`Full`], in order: first those of [`Message`].
-const FULL_COLUMNS: &str = "id, at, user, name, body, key, reply_to, sum, thread, edited_at, \
-                            deleted_at, deleted_by, extra, change";
-
-/// A whole row of `message`.
-struct Full<'a> {
-    id: i64,
-    at: i64,
-    said: Said<'a>,
-    thread: Option<i64>,
-    edited_at: Option<i64>,
-    deleted_at: Option<i64>,
-    deleted_by: Option<&'a str>,
-    extra: Option<&'a str>,
-    change: Option<i64>,
-}
-
-impl<'a> Full<'a> {
-    /// None, if it does not fit its checksum or has no such columns.
-    fn of(row: &'a Row<'_>) -> Option<Self> {
-        let maybe_number = |index| row.get::<_, Option<i64>>(index).ok();
-        let maybe = |index| row.get_ref(index).ok()?.as_str_or_null().ok();
-        let Message { id, at_ms, said } = Message::of(row)?;
-        Some(Self {
-            id,
-            at: at_ms.cast_signed(),
-            said,
-            thread: maybe_number(8)?,
-            edited_at: maybe_number(9)?,
-            deleted_at: maybe_number(10)?,
-            deleted_by: maybe(11)?,
-            extra: maybe(12)?,
-            change: maybe_number(13)?,
-        })
-    }
 }
 
 /// An epoch of a room.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::link::said::Said;
 use crate::link::store::ToStore;
 use crate::side::store::batch::Batch;
 use crate::side::store::tests::{Folder, Home, at, bodies, key, load, meddle, push, said};
@@ -291,7 +292,7 @@ fn each_damage_is_named() {
         ("UPDATE room SET name = 'tea' WHERE id = 1", "tea: it is no room's topic"),
         ("UPDATE room SET title = 'B' WHERE name = 'room:1'", "room:1: its row is not what was"),
         ("UPDATE era SET epoch = epoch + 1 WHERE room = 1", "room:1: an era is not what was"),
-        ("UPDATE message SET change = 5 WHERE id & 511 = 4", "points into another room"),
+        ("UPDATE message SET change = 5 WHERE id & 511 = 4", "room:1: message 4 is not what"),
     ] {
         let folder = Folder::new();
         fs::create_dir(&folder.0).unwrap();

@@ -11,11 +11,12 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Start, Store};
-use crate::link::ids::{Receipt, RoomKey};
+use crate::link::ids::RoomKey;
 use crate::link::log::{
-    Append, Appended, Entry, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Part, Read,
-    Said, Wanted, What, Why,
+    Append, Appended, Entry, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Part, Placed,
+    Read, Wanted, What, WhatText, Why,
 };
+use crate::link::said::Said;
 use crate::mesh::Wake;
 use crate::side::store::disk::Options;
 use crate::side::store::log::{Promise, StoreLog};
@@ -132,7 +133,8 @@ impl Home {
     }
 
     fn read(&mut self, room: RoomKey, ticket: u64, upto: u64) -> Result<(), Why> {
-        let wanted = Wanted { after: 0, upto, part: Part::Newest, messages: 3, bytes: 1_000 };
+        let wanted =
+            Wanted { after: 0, upto, part: Part::Newest, messages: 3, bytes: 1_000, changed: None };
         self.log.read(Read { room, topic: "", ticket, wanted })
     }
 
@@ -154,16 +156,23 @@ impl Home {
     /// What the home hears of only now.
     fn heard(&mut self) -> (RoomKey, u64, String) {
         match self.answer() {
-            LogAnswer::Entry { room, receipt: Receipt { offset, at_ms: 7 }, said, .. } => {
-                (room, offset, String::from(said.body))
-            }
+            LogAnswer::Entry {
+                room,
+                placed: Placed { marks: Marks { offset, .. }, at_ms: 7 },
+                what: WhatText::Message(said),
+                ..
+            } => (room, offset, String::from(said.body)),
             other => panic!("something is heard, not {other:?}"),
         }
     }
 
     fn kept(&mut self) -> (RoomKey, u64) {
         match self.answer() {
-            LogAnswer::Kept { room, receipt: Receipt { offset, at_ms: 7 }, .. } => (room, offset),
+            LogAnswer::Kept {
+                room,
+                placed: Placed { marks: Marks { offset, .. }, at_ms: 7 },
+                ..
+            } => (room, offset),
             other => panic!("something is kept, not {other:?}"),
         }
     }

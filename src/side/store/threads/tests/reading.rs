@@ -24,11 +24,11 @@ fn a_room_is_loaded_behind_all_that_was_said_in_it() {
         // They are of two threads, and come in either order.
         let mut answers = [home.answer(), home.answer()];
         answers.sort_by_key(|answer| matches!(answer, LogAnswer::Opened { .. }));
-        let [LogAnswer::Kept { room, receipt, .. }, LogAnswer::Opened { opened, .. }] = answers
+        let [LogAnswer::Kept { room, placed, .. }, LogAnswer::Opened { opened, .. }] = answers
         else {
             panic!("one is kept and one is there: {answers:?}")
         };
-        assert_eq!((room, receipt.offset), (key(round), round));
+        assert_eq!((room, placed.marks.offset), (key(round), round));
         let opened = opened.expect("it is there");
         assert_eq!((opened.top.offset, opened.epoch), (round, 50));
     }
@@ -60,7 +60,7 @@ fn a_room_is_read_behind_all_that_was_said_in_it_and_though_it_is_closed() {
         });
         let (room, ticket, stretch) = read.expect("it is read");
         assert_eq!((room, ticket), (key(1), 1_000 + round));
-        let last = stretch.messages.last().map(|(_, said)| said.body.trim_matches('"'));
+        let last = stretch.messages.last().map(|of| of.said.body.trim_matches('"'));
         assert_eq!(last, Some(&*round.to_string()));
         let count = round.min(3);
         let found = (stretch.first, stretch.messages.len() as u64, stretch.more);

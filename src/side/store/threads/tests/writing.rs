@@ -36,7 +36,7 @@ fn what_is_told_as_kept_is_there_in_the_next_life() {
             let topic = format!("room:{number}-{room}");
             let opened = homes[0].open(key(10 * number + room), &topic, 99).expect("it is there");
             assert_eq!((opened.epoch, opened.top.offset, opened.tail.len()), (50 + room, 100, 100));
-            let (_, last) = &opened.tail[99];
+            let last = &opened.tail[99].said;
             assert_eq!(&*last.body, format!("\"{number}-{room}-100\""));
         }
     }
@@ -151,7 +151,7 @@ fn what_is_seen_is_kept_and_has_its_place_before() {
     store.stop().unwrap();
     let (store, mut homes) = start(&folder, 1, 1);
     let opened = homes[0].open(key(1), "room:a", 60).unwrap();
-    let bodies: Vec<_> = opened.tail.iter().map(|(_, said)| &*said.body).collect();
+    let bodies: Vec<_> = opened.tail.iter().map(|message| &*message.said.body).collect();
     assert_eq!(bodies, ["\"a\"", "\"b\"", "\"c\"", "\"d\"", "\"e\""]);
     store.stop().unwrap();
 }

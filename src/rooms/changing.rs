@@ -1,0 +1,270 @@
+//! What members do to messages that are there: edit, delete, pin.
+//!
+//! ```text
+//!   change ── the message is in memory ── verbs::judge ── Log::append ── commit_change, answer
+//!          └─ only the log has it ── fetch ── when it is read, from the beginning
+//! ```
+//!
+//! A change is judged by the message as it stands. So it waits while an entry of its room is under
+//! way without a place; and what only a log has is read first.
+//!
+//! Invariants:
+//!
+//! 1. a change is proposed only in a room of which nothing is under way without a place;
+//! 2. of a message that is not in memory, the latest state is known as long as something older may
+//!    be read: see `Journal::message`;
+//! 3. who waits for a message that is read waits in the order in which it asked.
+//!
+//! Deliberately absent: what may be done (`room::verbs`).
+//!
+//! Called by: `rooms`. Calls: `room`, `registry`, `reading`, `pending`, `held`, the log.
+
+use crate::link::ids::RoomKey;
+use crate::link::io::Io;
+use crate::link::log::{Appended, Changed, Entry, Log, Placed, Ticket, What, Why};
+use crate::link::message::text;
+use crate::link::outbox::{Cx, Tell};
+use crate::link::record::ToHome;
+use crate::link::refusal::{CHANGES_LIMIT, Refusal};
+use crate::link::said::MessageText;
+use crate::room::verbs::{Actor, judge};
+use crate::rooms::Rooms;
+use crate::rooms::held::Membership;
+use crate::rooms::pending::UnderWay;
+use crate::rooms::registry::Registered;
+use crate::rooms::speech::{append_of, deliver, take_fanout};
+use crate::wire::phx::Payload;
+
+/// A message is not in memory, and its log may have it.
+pub(super) struct NotHere;
+
+/// A message that was read for the push that is being handled; none, if its log has let go of it.
+pub(super) struct Fetched {
+    pub(super) room: RoomKey,
+    pub(super) offset: u64,
+    pub(super) message: Option<MessageText>,
+}
+
+impl Rooms {
+    /// Handles what a member does to a message.
+    ///
+    /// Requires: the asker is a member. Changes: journal, or what is under way. Emits:
+    /// `msg_changed` to all shards with members, then the answer; with a log that answers later,
+    /// both come later.
+    pub(super) fn change<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        push: ToHome<'_>,
+    ) {
+        let ToHome::Change { home: key, asker, reference, level, offset, verb } = push else {
+            unreachable!("called for changes")
+        };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        room.assert_member(shard, asker);
+        let membership = Membership { room: key, shard, asker };
+        if !self.is_releasing && self.pending.must_event_wait(key) {
+            return self.wait(cx, members, membership, Some(reference), push);
+        }
+        if self.pending.is_behind(key) {
+            return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
+        }
+        if cx.settings.chat.changes == 0 {
+            let refusal = Refusal::TooMany { limit: CHANGES_LIMIT, max: 0 };
+            return self.answer_refused(cx, members, membership, reference, refusal);
+        }
+        let message = match self.message_at(cx, key, offset) {
+            Ok(Ok(message)) => message,
+            Ok(Err(NotHere)) => {
+                return self.fetch(cx, members, membership, reference, offset, push);
+            }
+            Err(refusal) => {
+                return self.answer_refused(cx, members, membership, reference, refusal);
+            }
+        };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let Some(author) = room.member(asker.slot).map(|member| &member.identity) else { return };
+        let now_ms = cx.now.unix_ms;
+        let actor = Actor { user: author.user(), level, now_ms };
+        let judged = judge(verb, &message, actor, cx.settings.chat.edit_s());
+        let judged = judged.and_then(|next| {
+            take_fanout(cx, room, author.user(), verb.bytes())?;
+            Ok(next)
+        });
+        let next = match judged {
+            Ok(Some(next)) => next,
+            // It is so already.
+            Ok(None) => {
+                let placed = Placed::change(message.fate().change, now_ms);
+                return self.answer_like(cx, members, membership, reference, placed);
+            }
+            Err(refusal) => {
+                return self.answer_refused(cx, members, membership, reference, refusal);
+            }
+        };
+        let (at_ms, said, fate) = (next.at_ms, next.said.said(), next.fate());
+        let changed = Changed { offset, at_ms, said, fate };
+        let entry = Entry { judged: room.journal().judged(), what: What::Changed(changed) };
+        let placed = Placed::change(room.journal().top().change + 1, now_ms);
+        let ticket = self.pending.next_ticket();
+        let appended = cx.io.log().append(append_of(key, room, ticket, now_ms, entry));
+        match appended {
+            Appended::Kept | Appended::Ordered => {
+                self.commit_change(cx, members, key, changed, placed.marks.change);
+            }
+            Appended::Later => {}
+            Appended::Refused(why) => {
+                let refusal = why.refusal();
+                return self.answer_refused(cx, members, membership, reference, refusal);
+            }
+        }
+        if appended == Appended::Kept {
+            return self.answer_placed(cx, members, membership, reference, placed);
+        }
+        let is_ordered = appended == Appended::Ordered;
+        let entry = UnderWay {
+            membership,
+            said: None,
+            key_hash: None,
+            judged: entry.judged,
+            is_parked: false,
+            first_ticket: self.released.map_or(ticket, |(_, placed)| placed),
+            proposals: 1,
+            applied_at: is_ordered.then_some(placed.marks),
+            placed: is_ordered.then_some(placed),
+            is_confirmed: false,
+            is_doubtful: false,
+        };
+        self.pending.insert(ticket, entry);
+        self.hold(membership, ticket, reference);
+    }
+
+    /// Answers as whoever changed a message to what it is: when that is kept.
+    fn answer_like<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        reference: &str,
+        placed: Placed,
+    ) {
+        match self.pending.of_place(membership.room, placed.marks) {
+            Some((ticket, false)) => self.hold(membership, ticket, reference),
+            Some((_, true)) => {
+                let refusal = Why::Unconfirmed.refusal();
+                self.answer_refused(cx, members, membership, reference, refusal);
+            }
+            None => self.answer_placed(cx, members, membership, reference, placed),
+        }
+    }
+
+    /// Applies that a message has become another one, and tells all members. Does nothing if that
+    /// was applied before.
+    ///
+    /// Requires: every earlier change has been applied. Changes: journal, registry. Emits:
+    /// `msg_changed`.
+    pub(super) fn commit_change<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        changed: Changed<'_>,
+        change: u64,
+    ) {
+        let is_read = self.is_read(key);
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        let room = &mut registered.room;
+        let out = &mut self.scratch.response;
+        let bytes_before = room.history().kept_bytes();
+        let limits = (&cx.settings.history, &cx.settings.chat);
+        if !room.apply_change(changed, change, is_read, limits, out) {
+            return;
+        }
+        self.registry.weigh_history(bytes_before, room);
+        cx.metrics.changed += 1;
+        deliver(cx, members, room, "msg_changed", Payload::Json(text(out)));
+        out.clear();
+        self.registry.weigh(registered);
+        self.bound_history(cx, key);
+    }
+
+    /// The thread that an answer to a message is in. One that nobody has any more is the root of its
+    /// answers, and so is one that was never said: an answer to that is refused.
+    pub(super) fn thread_of<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: RoomKey,
+        reply_to: u64,
+    ) -> Result<u64, NotHere> {
+        match self.message_at(cx, key, reply_to) {
+            Ok(message) => Ok(message?.said.thread.unwrap_or(reply_to)),
+            Err(_) => Ok(reply_to),
+        }
+    }
+
+    /// A message as it stands.
+    ///
+    /// # Errors
+    ///
+    /// If there is none. Inside: if it is to be read first.
+    fn message_at<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: RoomKey,
+        offset: u64,
+    ) -> Result<Result<MessageText, NotHere>, Refusal> {
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Refusal::Gone) };
+        if offset == 0 || offset > room.history().last() {
+            let message = "the offset of a message of this room";
+            return Err(Refusal::Invalid { field: "offset", message });
+        }
+        if let Some(message) = room.message(offset) {
+            return Ok(Ok(message));
+        }
+        let is_it = |fetched: &mut Fetched| (fetched.room, fetched.offset) == (key, offset);
+        match self.fetched.take_if(is_it) {
+            Some(Fetched { message, .. }) => message.map(Ok).ok_or(Refusal::Gone),
+            None if cx.io.log().reads() => Ok(Err(NotHere)),
+            None => Err(Refusal::Gone),
+        }
+    }
+
+    /// Has a message read, and then handles a push from the beginning.
+    pub(super) fn fetch<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        reference: &str,
+        offset: u64,
+        push: ToHome<'_>,
+    ) {
+        let ticket = self.pending.next_ticket();
+        match self.read_message(cx, membership, ticket, offset, push) {
+            Ok(()) => self.hold(membership, ticket, reference),
+            Err(refusal) => self.answer_refused(cx, members, membership, reference, refusal),
+        }
+    }
+
+    /// Goes on with a push for which a message was read.
+    pub(super) fn go_on_fetched<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (membership, ticket): (Membership, Ticket),
+        push: ToHome<'_>,
+        fetched: Fetched,
+    ) {
+        // Its member may have left.
+        if !self.held.is_awaited(ticket) {
+            return;
+        }
+        // Its answer already has its place among the held ones.
+        let outer = self.released.replace((membership, ticket));
+        self.fetched = Some(fetched);
+        self.hear(cx, members, membership.shard, push);
+        self.fetched = None;
+        self.released = outer;
+    }
+}
