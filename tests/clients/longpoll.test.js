@@ -10,6 +10,7 @@ import { after, before, describe, test } from "node:test";
 import { Inbox, VERSIONS, WebSocket, connect, inboxOf, join, ok, roomName, told } from "./support/client.js";
 import { Server } from "./support/server.js";
 import { channels } from "./support/suite.js";
+import { verbs } from "./support/verbs.js";
 
 const newest = VERSIONS.at(-1);
 
@@ -34,6 +35,7 @@ for (const shards of [1, 2]) {
       describe(`phoenix ${client.version}`, () => {
         pollBy(client === newest ? null : XMLHttpRequest);
         channels({ client, ...common, options: { transport: client.LongPoll } });
+        verbs({ client, ...common, options: { transport: client.LongPoll } });
         sessions({ client, ...common });
         if (client.version !== "1.6.16") binaryAndFallback({ client, ...common });
       });

@@ -18,6 +18,7 @@ import {
 } from "./support/client.js";
 import { Server } from "./support/server.js";
 import { channels } from "./support/suite.js";
+import { verbs } from "./support/verbs.js";
 
 const newest = VERSIONS.at(-1);
 const bytes = (...values) => new Uint8Array(values).buffer;
@@ -35,9 +36,13 @@ for (const shards of [1, 2]) {
     for (const client of VERSIONS) {
       describe(`phoenix ${client.version}`, () => {
         channels({ client, ...common, options: {} });
+        verbs({ client, ...common, options: {} });
         binary({ client, ...common });
       });
-      describe(`phoenix ${client.version} speaking V1`, () => channels({ client, ...common, options: V1 }));
+      describe(`phoenix ${client.version} speaking V1`, () => {
+        channels({ client, ...common, options: V1 });
+        verbs({ client, ...common, options: V1 });
+      });
     }
     describe(`phoenix ${newest.version}`, () => authToken(common));
     describe("phoenix 1.2.1, which knows V1 only", () => old(common));

@@ -242,7 +242,9 @@ impl WriterThread {
                     self.kept[usize::from(shard)] = number;
                     self.messages += 1;
                 }
-                ToStore::Founding { number, .. } => self.kept[usize::from(shard)] = number,
+                ToStore::Change { number, .. } | ToStore::Founding { number, .. } => {
+                    self.kept[usize::from(shard)] = number;
+                }
                 _ => {}
             }
             self.batch.push(shard, &self.record);
