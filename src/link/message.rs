@@ -130,6 +130,10 @@ pub(crate) fn push_patch(
         push_name(out, "body");
         out.extend_from_slice(said.body.as_bytes());
     }
+    if fate.deleted.is_some() && was.is_none_or(|(said, _)| said.key.is_some()) {
+        push_name(out, "key");
+        out.extend_from_slice(b"null");
+    }
     let values =
         [("mentions", was_said.mentions, said.mentions), ("data", was_said.data, said.data)];
     for (name, before, now) in values {
@@ -319,7 +323,8 @@ mod tests {
         let gone = Said { body: "\"\"", mentions: None, data: None, ..RICH };
         let deleted = Fate { change: 4, deleted: act(8, Some("u")), ..Fate::default() };
         let expected = concat!(
-            r#"{"change":4,"offset":5,"body":"","mentions":null,"data":null,"edited":null,"#,
+            r#"{"change":4,"offset":5,"body":"","key":null,"mentions":null,"data":null,"#,
+            r#""edited":null,"#,
             r#""deleted":{"at":8,"by":"u"}}"#
         );
         assert_eq!(patch(Some(now), (gone, deleted)), expected);

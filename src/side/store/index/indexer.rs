@@ -13,6 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::{Behind, delete, file_in};
+use crate::link::log::Marks;
 use crate::side::store::disk::{Lives, open_private};
 use crate::side::store::error::{Cause, StoreError};
 use crate::side::store::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of};
@@ -23,7 +24,7 @@ use crate::side::store::stats::StoreStats;
 const APPLICATION_ID: i64 = 0x4348_4E53;
 
 /// The number of this version's form. A file of another one is made anew.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const SCHEMA: &str = "
     -- of: which database it is of. life: up to which life of that.
@@ -32,10 +33,11 @@ const SCHEMA: &str = "
     CREATE VIRTUAL TABLE find USING fts5(
         body, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2'
     );
-    -- What lies between is indexed. life: in which life of the database that was found last.
+    -- What lies between is indexed, as it was after `change`. life: in which life of the database
+    -- that was found last.
     CREATE TABLE upto(
         room INTEGER PRIMARY KEY, floor INTEGER NOT NULL, offset INTEGER NOT NULL,
-        life INTEGER NOT NULL
+        change INTEGER NOT NULL, life INTEGER NOT NULL
     ) STRICT;
 ";
 
@@ -227,15 +229,18 @@ fn is_of(index: &Connection, of: i64, life: i64) -> Result<bool, StoreError> {
 struct Upto {
     floor: u64,
     offset: u64,
+    /// The last change of a message that is indexed.
+    change: u64,
     /// In which life that was found last.
     life: i64,
 }
 
 impl Upto {
     fn of(index: &Connection, room: u32) -> Result<Self, StoreError> {
-        let sql = "SELECT floor, offset, life FROM upto WHERE room = ?1";
+        let sql = "SELECT floor, offset, change, life FROM upto WHERE room = ?1";
         let had = index.prepare_cached(sql)?.query_row([room], |row| {
-            Ok(Self { floor: offset_in(row, 0)?, offset: offset_in(row, 1)?, life: row.get(2)? })
+            let (floor, offset) = (offset_in(row, 0)?, offset_in(row, 1)?);
+            Ok(Self { floor, offset, change: offset_in(row, 2)?, life: row.get(3)? })
         });
         Ok(had.optional()?.unwrap_or_default())
     }
@@ -256,15 +261,19 @@ impl Upto {
         if floor < self.floor {
             return Ok(self.offset.min(floor));
         }
-        let sql = "SELECT min(first) FROM era WHERE room = ?1 AND life > ?2";
-        let first = look
-            .prepare_cached(sql)?
-            .query_row(params![room, self.life], |row| row.get::<_, Option<i64>>(0))?;
-        let last = match first {
-            Some(first) => first.cast_unsigned().saturating_sub(1),
-            None => top_of(look, room)?.offset,
+        let sql = "SELECT min(first), min(first_change) FROM era WHERE room = ?1 AND life > ?2";
+        let firsts = look.prepare_cached(sql)?.query_row(params![room, self.life], |row| {
+            Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?))
+        })?;
+        let before = |first: i64| first.cast_unsigned().saturating_sub(1);
+        let last = match firsts {
+            (Some(offset), Some(change)) => {
+                Marks { offset: before(offset), change: before(change) }
+            }
+            _ => top_of(look, room)?,
         };
-        Ok(self.offset.min(last))
+        // Of which message a change was lost is not known.
+        Ok(if last.change < self.change { floor } else { self.offset.min(last.offset) })
     }
 }
 
@@ -312,26 +321,62 @@ pub(super) fn catch_up(
             Err(error) => return Err(error),
         };
         let (id, body) = (row.get::<_, i64>(0)?, row.get_ref(1)?);
-        // One that is damaged has no words.
-        let text: Option<String> =
-            body.as_str().ok().and_then(|body| serde_json::from_str(body).ok());
-        if let Some(text) = text {
-            let sql = "INSERT OR REPLACE INTO find(rowid, body) VALUES(?1, ?2)";
-            step.prepare_cached(sql)?.execute(params![id, text])?;
-        }
+        put(&step, id, body.as_str().ok())?;
         (last, count) = (offset_of(id), count + 1);
     }
-    if count == 0 && floor == had.floor && still == had.offset {
+    drop(rows);
+    // What is indexed anew is as it stands.
+    let had_change = if still < had.offset { 0 } else { had.change };
+    let (change, changed) = reindex(&look, &step, room, had_change, last)?;
+    let is_as_it_was = floor == had.floor && still == had.offset && change == had.change;
+    if count == 0 && is_as_it_was {
         return Ok(false);
     }
     if floor > had.floor {
         forget(had.floor, floor)?;
     }
-    let sql = "INSERT INTO upto(room, floor, offset, life) VALUES(?1, ?2, ?3, ?4) \
+    let sql = "INSERT INTO upto(room, floor, offset, change, life) VALUES(?1, ?2, ?3, ?4, ?5) \
                ON CONFLICT(room) DO UPDATE SET floor = excluded.floor, \
-               offset = excluded.offset, life = excluded.life";
-    let now = params![room, floor.cast_signed(), last.cast_signed(), lives.now];
-    step.prepare_cached(sql)?.execute(now)?;
+               offset = excluded.offset, change = excluded.change, life = excluded.life";
+    let [floor, last, change] = [floor, last, change].map(u64::cast_signed);
+    step.prepare_cached(sql)?.execute(params![room, floor, last, change, lives.now])?;
     step.commit()?;
-    Ok(count == STEP_MESSAGES)
+    Ok(count == STEP_MESSAGES || changed == STEP_MESSAGES)
+}
+
+/// Indexes some of the messages of a room up to an offset that have changed behind a change, as
+/// they are now. Returns the last change that is indexed, and how many there were.
+fn reindex(
+    look: &Connection,
+    step: &Connection,
+    room: u32,
+    behind: u64,
+    upto: u64,
+) -> Result<(u64, u32), StoreError> {
+    let sql = "SELECT id, body, change FROM message WHERE change > ?1 AND change <= ?2 AND id <= ?3 \
+               ORDER BY change LIMIT ?4";
+    let mut some = look.prepare_cached(sql)?;
+    let (last, end) = (id_of(room, OFFSET_MAX), id_of(room, upto));
+    let mut rows = some.query(params![id_of(room, behind), last, end, STEP_MESSAGES])?;
+    let (mut change, mut count) = (behind, 0);
+    while let Some(row) = rows.next()? {
+        let id = row.get::<_, i64>(0)?;
+        let text = row.get_ref(1)?.as_str().ok();
+        put(step, id, text)?;
+        (change, count) = (offset_of(row.get(2)?), count + 1);
+    }
+    Ok((change, count))
+}
+
+/// Puts the words of a message, which is JSON, in the place of those that it had.
+fn put(step: &Connection, id: i64, body: Option<&str>) -> Result<(), StoreError> {
+    // One that is damaged has no words, nor has one that was deleted.
+    let text: Option<String> = body.and_then(|body| serde_json::from_str(body).ok());
+    if let Some(text) = text.filter(|text| !text.is_empty()) {
+        let sql = "INSERT OR REPLACE INTO find(rowid, body) VALUES(?1, ?2)";
+        step.prepare_cached(sql)?.execute(params![id, text])?;
+    } else {
+        step.prepare_cached("DELETE FROM find WHERE rowid = ?1")?.execute([id])?;
+    }
+    Ok(())
 }

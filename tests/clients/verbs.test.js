@@ -1,0 +1,152 @@
+/** What becomes of messages, where rooms are kept and where not: beyond memory, over restarts, and by whom it is searched. */
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import { VERSIONS, connect, inboxOf, leave, ok, refused } from "./support/client.js";
+import { Server } from "./support/server.js";
+import { look, page } from "./support/verbs.js";
+
+const client = VERSIONS.at(-1);
+const TOPIC = "room:tea";
+
+const LOGS = {
+  "in memory": { "store.path": "" },
+  "in a store": {},
+  "in a store that shows what it has kept": { "store.deliver": "after_commit" },
+  "in a store that answers before that": { "store.ack": "accept_may_lose_1s" },
+};
+
+async function started(t, settings, shards = 1) {
+  const server = await Server.start({ shards, settings });
+  t.after(() => server.stop());
+  return server;
+}
+
+/** Says so many messages. */
+async function fill(channel, count) {
+  for (let n = 1; n <= count; n += 1) await ok(channel.push("new_msg", { body: `m${n}`, key: `k${n}` }));
+}
+
+for (const [name, settings] of Object.entries(LOGS)) {
+  describe(name, () => {
+    test("all verbs, a recovery, and what is there after a restart", async (t) => {
+      const server = await started(t, settings, 2);
+      const keeps = settings["store.path"] !== "";
+      const [ann, bob] = [connect(t, client, server, "ann"), connect(t, client, server, "bob")];
+      const { channel, view } = await look(ann, TOPIC);
+      await fill(channel, 3);
+      await ok(channel.push("msg_edit", { offset: 1, body: "uno", data: { a: [1.50] } }));
+      await ok(channel.push("msg_delete", { offset: 2 }));
+      await ok(channel.push("new_msg", { body: "answer", reply_to: 1, mentions: ["bob"] }));
+      const again = await ok(channel.push("new_msg", { body: "m2", key: "k2" }));
+      assert.equal(again.offset, 2, "a key brings no deleted message back");
+      const before = view.list;
+      assert.deepEqual(await page(bob, TOPIC), before);
+      if (!keeps) return;
+      const { cursor } = view;
+      await server.stop();
+      await server.start();
+      const zoe = connect(t, client, server, "zoe");
+      assert.deepEqual(await page(zoe, TOPIC), before, "as it was");
+      const { response } = await look(connect(t, client, server, "kim"), TOPIC, { since: cursor });
+      assert.deepEqual([response.recovered, response.messages, response.changed], [true, [], undefined]);
+    });
+  });
+}
+
+describe("messages that are no longer in memory", () => {
+  const few = { "history.messages": 2 };
+
+  test("are gone, where nothing else keeps them", async (t) => {
+    const server = await started(t, { ...few, "store.path": "" });
+    const { channel } = await look(connect(t, client, server, "ann"), TOPIC);
+    await fill(channel, 5);
+    assert.deepEqual(await refused(channel.push("msg_edit", { offset: 1, body: "x" })), { reason: "gone" });
+    assert.deepEqual(await refused(channel.push("msg_delete", { offset: 3 })), { reason: "gone" });
+    await ok(channel.push("msg_delete", { offset: 4 }));
+    // Its client is told of the deletion, though the message itself has gone meanwhile.
+    const { epoch } = (await look(connect(t, client, server, "bob"), TOPIC)).view.cursor;
+    await ok(channel.push("new_msg", { body: "6" }));
+    await ok(channel.push("new_msg", { body: "7" }));
+    const since = { epoch, offset: 5, change: 0 };
+    const { response } = await look(connect(t, client, server, "bob"), TOPIC, { since });
+    assert.equal(response.recovered, true);
+    assert.deepEqual(response.changed, [{ body: "", change: 1, deleted: {}, offset: 4 }]);
+  });
+
+  for (const deliver of ["at_once", "after_commit"]) {
+    test(`are changed like any other in a store that delivers ${deliver}`, async (t) => {
+      const server = await started(t, { ...few, "store.deliver": deliver });
+      const [ann, bob] = [connect(t, client, server, "ann"), connect(t, client, server, "bob")];
+      const { channel } = await look(ann, TOPIC);
+      await fill(channel, 5);
+      const { channel: other, view } = await look(bob, TOPIC);
+      assert.deepEqual(await ok(channel.push("msg_edit", { offset: 1, body: "uno" })), { change: 1 });
+      const [edit, repeat, gone, answer] = await Promise.all([
+        ok(channel.push("msg_edit", { offset: 2, body: "dos" })),
+        ok(channel.push("msg_edit", { offset: 2, body: "zwei" })),
+        ok(channel.push("msg_delete", { offset: 3 })),
+        ok(channel.push("new_msg", { body: "six", reply_to: 1 })),
+      ]);
+      assert.deepEqual([edit, repeat, gone], [{ change: 2 }, { change: 3 }, { change: 4 }]);
+      assert.equal(answer.offset, 6);
+      for (let count = 0; count < 4; count += 1) await view.changes.next();
+      const { messages } = await ok(other.push("history", { limit: 100 }));
+      const seen = messages.map(({ body, change, thread }) => [body, change, thread]);
+      const none = undefined;
+      assert.deepEqual(seen, [
+        ["uno", 1, none],
+        ["zwei", 3, none],
+        ["", 4, none],
+        ["m4", none, none],
+        ["m5", none, none],
+        ["six", none, 1],
+      ]);
+      // Whoever has all messages and no change is told the changes: from the store, too.
+      const { epoch } = view.cursor;
+      await leave(other);
+      for (const restarts of [false, true]) {
+        if (restarts) {
+          await server.stop();
+          await server.start();
+        }
+        const zoe = connect(t, client, server, "zoe");
+        const back = async (cursor) => (await look(zoe, TOPIC, { since: { epoch, ...cursor } })).response;
+        const first = await back({ offset: 3, change: 1 });
+        assert.equal(first.recovered, true);
+        assert.deepEqual(first.changed.map(({ offset, body, change }) => [offset, body, change]), [
+          [2, "zwei", 3],
+          [3, "", 4],
+        ]);
+        assert.deepEqual(first.messages.map(({ offset }) => offset), [4, 5, 6]);
+        zoe.disconnect();
+      }
+    });
+  }
+});
+
+test("what was deleted or edited is not found any more", async (t) => {
+  const server = await started(t, { "limits.search_per_s": 0 });
+  const { channel } = await look(connect(t, client, server, "ann"), TOPIC);
+  const changes = inboxOf(channel, "msg_changed");
+  await ok(channel.push("new_msg", { body: "secret plan" }));
+  await ok(channel.push("new_msg", { body: "harmless plan" }));
+  const found = async (query) => {
+    for (;;) {
+      const answer = await new Promise((resolve, reject) => {
+        const push = channel.push("msg_search", { query });
+        push.receive("ok", resolve).receive("error", (why) => (why.reason === "busy" ? resolve(null) : reject(why)));
+      });
+      if (answer) return answer.messages.map(({ offset }) => offset);
+    }
+  };
+  while ((await found("plan")).length < 2);
+  await ok(channel.push("msg_delete", { offset: 1 }));
+  await ok(channel.push("msg_edit", { offset: 2, body: "nothing at all" }));
+  await changes.next();
+  assert.deepEqual(await found("secret"), []);
+  // What an edited message says now, once the index has caught up.
+  while ((await found("plan")).length > 0);
+  while ((await found("nothing")).length < 1);
+});
