@@ -77,7 +77,7 @@ mod with_store {
             let is_config = matches!(error, StoreError::Newer { .. } | StoreError::Foreign { .. });
             let code = if is_config { EXIT_CONFIG } else { EXIT_OS };
             let mut message = format!("store.path = {:?}: {error}", config.path);
-            if matches!(error, StoreError::Folder(_)) {
+            if matches!(error, StoreError::Io(_)) {
                 message.push_str(
                     "; it must be a folder that can be made or written, and \"\" keeps nothing on disk",
                 );

@@ -411,12 +411,26 @@ impl Rooms {
         wanted: Wanted,
         stretch: &Stretch,
     ) {
+        let settings = cx.settings;
+        self.answer_read(cx, members, (membership, ticket), |room, out| {
+            room.push_page_read(out, wanted, stretch, &settings.history);
+        });
+    }
+
+    /// Answers a member with what its room makes of what was read for it. Of a read or a search.
+    pub(super) fn answer_read<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (membership, ticket): (Membership, Ticket),
+        push: impl FnOnce(&Room, &mut Vec<u8>),
+    ) {
         if cx.is_busy(membership.shard) {
             return self.refuse_held(cx, members, ticket, Refusal::Busy);
         }
         let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return };
         let mut out = Vec::new();
-        room.push_page_read(&mut out, wanted, stretch, &cx.settings.history);
+        push(room, &mut out);
         cx.budget.spend_for(out.len(), ANSWER_BYTES_PER_WORK);
         self.resolve(cx, members, ticket, "ok", Payload::Json(text(&out)));
     }

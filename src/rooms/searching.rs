@@ -10,7 +10,7 @@
 //!
 //! Deliberately absent: rates, and rights, which the member's shard checks.
 //!
-//! Called by: `rooms`. Calls: `room`, `held`, the log.
+//! Called by: `rooms`. Calls: `room`, `held`, `reading`, the log.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,6 @@ use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
 use crate::rooms::{Answer, Rooms};
 use crate::wire::json;
-use crate::wire::phx::Payload;
 
 /// All searches under way, each with whom it is for.
 #[derive(Default)]
@@ -108,26 +107,10 @@ impl Rooms {
         let Some(membership) = self.searches.0.remove(&ticket) else { return };
         // Its member may have left.
         if self.held.is_awaited(ticket) {
-            self.answer_found(cx, members, (membership, ticket), hits);
+            let to = (membership, ticket);
+            self.answer_read(cx, members, to, |room, out| room.push_hits(out, hits));
         }
         self.read_ends(membership.room);
-    }
-
-    fn answer_found<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        (membership, ticket): (Membership, Ticket),
-        hits: &Hits,
-    ) {
-        if cx.is_busy(membership.shard) {
-            return self.refuse_held(cx, members, ticket, Refusal::Busy);
-        }
-        let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return };
-        let mut out = Vec::new();
-        room.push_hits(&mut out, hits);
-        cx.budget.spend_for(out.len(), ANSWER_BYTES_PER_WORK);
-        self.resolve(cx, members, ticket, "ok", Payload::Json(text(&out)));
     }
 
     /// Handles that a log could not look for something. False if that was no search.

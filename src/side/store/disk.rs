@@ -19,7 +19,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use super::error::StoreError;
-use super::index::{Behind, Indexer, Words};
+use super::index::{IndexQueue, Indexer, Words};
 use super::place::Place;
 use super::reader::{Due, Reader};
 use super::schema;
@@ -81,7 +81,7 @@ impl Options {
 pub(super) struct Disk {
     options: Options,
     guest_secret: [u8; 32],
-    behind: Arc<Behind>,
+    index_queue: Arc<IndexQueue>,
     /// Held as long as any connection.
     lock: Arc<File>,
 }
@@ -144,8 +144,8 @@ impl Disk {
         }
         let place = Place::of(files_in(&options.path))?;
         let writer = NewWriter::new(conn, lives, options.rooms_max, place, Arc::clone(&lock))?;
-        let behind = Arc::default();
-        Ok((Self { options, guest_secret, behind, lock }, writer))
+        let index_queue = Arc::default();
+        Ok((Self { options, guest_secret, index_queue, lock }, writer))
     }
 
     /// Another connection, which can only read.
@@ -155,7 +155,7 @@ impl Disk {
     /// Those of SQLite.
     pub(super) fn reader(&self) -> Result<Reader, StoreError> {
         let due = Due::default();
-        let words = Words::new(&self.options.path, Arc::clone(&self.behind), due.clone());
+        let words = Words::new(&self.options.path, Arc::clone(&self.index_queue), due.clone());
         Reader::new(self.open_to_read()?, words, due, Arc::clone(&self.lock))
     }
 
@@ -176,8 +176,8 @@ impl Disk {
     }
 
     /// What the writer, the indexer and readers share.
-    pub(super) fn behind(&self) -> &Arc<Behind> {
-        &self.behind
+    pub(super) fn index_queue(&self) -> &Arc<IndexQueue> {
+        &self.index_queue
     }
 
     /// What indexes the words of this store.
@@ -186,8 +186,8 @@ impl Disk {
     ///
     /// Those of SQLite.
     pub(super) fn indexer(&self, stats: Arc<StoreStats>) -> Result<Indexer, StoreError> {
-        let behind = Arc::clone(&self.behind);
-        Ok(Indexer::new(self.open_to_read()?, &self.options.path, behind, stats))
+        let queue = Arc::clone(&self.index_queue);
+        Ok(Indexer::new(self.open_to_read()?, &self.options.path, queue, stats))
     }
 
     /// Signs guests' tokens, and is the same in each life.
@@ -226,7 +226,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { folder: folder.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(StoreError::Folder(error)),
+        Err(TryLockError::Error(error)) => Err(StoreError::Io(error)),
     }
 }
 

@@ -107,8 +107,9 @@ pub enum StoreError {
     },
     /// The server that has the store does not do what it was asked for.
     Refused(String),
-    /// The folder, or a file of it, cannot be made, opened or written.
-    Folder(io::Error),
+    /// A call of the operating system fails: a folder or file cannot be made, opened or written, or
+    /// a thread cannot be begun.
+    Io(io::Error),
     /// Less of the disk is free than is to stay free.
     Space {
         /// How much is free, in bytes.
@@ -151,7 +152,7 @@ impl StoreError {
     pub fn cause(&self) -> Cause {
         match self {
             Self::Sqlite(error) => cause_of(error),
-            Self::Folder(_) | Self::Busy => Cause::Io,
+            Self::Io(_) | Self::Busy => Cause::Io,
             Self::InUse { .. }
             | Self::Newer { .. }
             | Self::Foreign { .. }
@@ -197,7 +198,7 @@ impl From<rusqlite::Error> for StoreError {
 
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
-        Self::Folder(error)
+        Self::Io(error)
     }
 }
 
@@ -235,7 +236,7 @@ impl fmt::Display for StoreError {
             Self::Damaged { file, what } => write!(f, "{} is damaged: {what}", file.display()),
             Self::Line { number, what } => write!(f, "line {number}: {what}"),
             Self::Refused(why) => f.write_str(why),
-            Self::Folder(error) => error.fmt(f),
+            Self::Io(error) => error.fmt(f),
             Self::Space { free } => {
                 write!(f, "only {free} bytes of the disk are free: see store.reserve_bytes")
             }

@@ -13,7 +13,7 @@ use super::error::StoreError;
 use crate::link::said::{Act, Fate, Said};
 
 /// How many bits of an id are its offset: 39, so 24 are its room and the sign is never used.
-const OFFSET_BITS: u32 = 39;
+pub(super) const OFFSET_BITS: u32 = 39;
 
 /// The greatest offset.
 pub(super) const OFFSET_MAX: u64 = (1 << OFFSET_BITS) - 1;
@@ -32,14 +32,14 @@ pub(super) fn id_of(room: u32, offset: u64) -> i64 {
     i64::from(room) << OFFSET_BITS | offset.cast_signed()
 }
 
+/// The room in an id of [`id_of`].
+pub(super) fn room_of(id: i64) -> u32 {
+    u32::try_from(id >> OFFSET_BITS).expect("24 bits")
+}
+
 /// The offset in an id.
 pub(super) fn offset_of(id: i64) -> u64 {
     id.cast_unsigned() & OFFSET_MAX
-}
-
-/// The room in an id.
-pub(super) fn room_of(id: i64) -> u32 {
-    u32::try_from(id >> OFFSET_BITS).expect("24 bits")
 }
 
 /// A number of a room's row that says how far its offsets or changes have come.
@@ -318,7 +318,7 @@ mod tests {
         let ids = [(0, 1), (1, 0), (1, 1), (1, OFFSET_MAX), (2, 0), (ROOM_MAX, OFFSET_MAX)];
         let ids = ids.map(|(room, offset)| id_of(room, offset));
         assert!(ids.is_sorted() && ids[0] > 0, "{ids:?}");
-        assert_eq!(offset_of(id_of(3, 77)), 77);
+        assert_eq!((room_of(id_of(3, 77)), offset_of(id_of(3, 77))), (3, 77));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::disk::{Disk, Options};
 use super::error::{Cause, StoreError};
 use super::reader::{Loaded, Reader, TailBounds};
 use super::retention::{Keep, Retention};
-use super::row::id_of;
+use super::row::{OFFSET_BITS, id_of};
 use super::schema;
 use super::writer::{Asked, Question, Writer};
 use crate::base::arena::Key;
@@ -67,9 +67,11 @@ impl Kept {
 
     /// The bodies of a room, in their order.
     pub(crate) fn bodies(&self, topic: &str) -> Vec<String> {
-        let sql = "SELECT body FROM message JOIN room ON message.id >> 39 = room.id \
-                   WHERE room.name = ?1 ORDER BY message.id";
-        let mut statement = self.0.prepare_cached(sql).expect("it is SQL");
+        let sql = format!(
+            "SELECT body FROM message JOIN room ON message.id >> {OFFSET_BITS} = room.id \
+             WHERE room.name = ?1 ORDER BY message.id"
+        );
+        let mut statement = self.0.prepare_cached(&sql).expect("it is SQL");
         let bodies = statement.query_map([topic], |row| row.get(0)).expect("it is read");
         bodies.map(|body| body.expect("a text")).collect()
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::{Behind, delete, file_in};
+use super::{IndexQueue, delete, file_in};
 use crate::link::log::Marks;
 use crate::side::store::disk::{Lives, open_private};
 use crate::side::store::error::{Cause, StoreError};
@@ -59,7 +59,7 @@ pub(in crate::side::store) struct Indexer {
     /// Reads the database.
     source: Connection,
     folder: PathBuf,
-    behind: Arc<Behind>,
+    queue: Arc<IndexQueue>,
     stats: Arc<StoreStats>,
     pub(super) lives: Lives,
     /// The room after the last one that was looked at since the start; none, if all were.
@@ -70,17 +70,17 @@ impl Indexer {
     pub(in crate::side::store) fn new(
         source: Connection,
         folder: &Path,
-        behind: Arc<Behind>,
+        queue: Arc<IndexQueue>,
         stats: Arc<StoreStats>,
     ) -> Self {
         let (folder, lives) = (folder.to_owned(), Lives::default());
-        Self { source, folder, behind, stats, lives, next_room: Some(0) }
+        Self { source, folder, queue, stats, lives, next_room: Some(0) }
     }
 
     /// Indexes what is written, until it is to stop.
     pub(in crate::side::store) fn run(mut self, stop: &AtomicBool) {
         // Set once: there is one indexer.
-        let _ = self.behind.indexer.set(thread::current());
+        let _ = self.queue.indexer.set(thread::current());
         while !stop.load(Ordering::Acquire) {
             let ended = self.open().and_then(|mut index| self.follow(&mut index, stop));
             if let Err(error) = ended {
@@ -95,7 +95,7 @@ impl Indexer {
 
     /// Deletes a file that failed. Searches are refused until another one is whole.
     fn begin_anew(&mut self) {
-        self.behind.is_whole.store(false, Ordering::Release);
+        self.queue.is_whole.store(false, Ordering::Release);
         self.next_room = Some(0);
         if let Err(error) = delete(&self.folder) {
             tracing::error!(%error, "the index of words cannot be deleted");
@@ -131,7 +131,7 @@ impl Indexer {
         index.pragma_update(None, "synchronous", "NORMAL")?;
         index.pragma_update(None, "secure_delete", true)?;
         index.execute("UPDATE meta SET life = ?1", [life])?;
-        self.behind.file.fetch_add(1, Ordering::Release);
+        self.queue.file.fetch_add(1, Ordering::Release);
         Ok(index)
     }
 
@@ -150,14 +150,14 @@ impl Indexer {
     /// Indexes what there is, and then what comes.
     fn follow(&mut self, index: &mut Connection, stop: &AtomicBool) -> Result<(), StoreError> {
         while !stop.load(Ordering::Acquire) {
-            if self.behind.is_damaged() {
+            if self.queue.is_damaged() {
                 return Err(StoreError::Contradiction("a reader has found it to be damaged"));
             }
-            let room = self.behind.pop();
-            self.stats.set_search_lag(self.behind.count());
+            let room = self.queue.pop();
+            self.stats.set_search_lag(self.queue.count());
             if let Some(room) = room {
                 if catch_up(&self.source, index, self.lives, room)? {
-                    self.behind.note([room]);
+                    self.queue.note([room]);
                 }
             } else if self.next_room.is_some() {
                 self.look(index, stop)?;
@@ -200,7 +200,7 @@ impl Indexer {
         }
         self.next_room = rooms.last().map(|last| last + 1);
         if self.next_room.is_none() {
-            self.behind.is_whole.store(true, Ordering::Release);
+            self.queue.is_whole.store(true, Ordering::Release);
         }
         Ok(())
     }

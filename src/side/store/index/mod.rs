@@ -2,7 +2,7 @@
 //! time.
 //!
 //! ```text
-//!   writer ── rooms that were written in ──> Behind ── "store-indexer" ── search.db <── readers
+//!   writer ── rooms that were written in ──> IndexQueue ── "store-indexer" ── search.db <── readers
 //! ```
 //!
 //! A room is indexed up to an offset, which is committed with what was indexed. What was said since
@@ -42,7 +42,7 @@ const FILE: &str = "search.db";
 
 /// Rooms that the index is behind in, and whether there is an index: what the threads share.
 #[derive(Debug, Default)]
-pub(super) struct Behind {
+pub(super) struct IndexQueue {
     rooms: Mutex<BTreeSet<u32>>,
     indexer: OnceLock<Thread>,
     /// Counts the files that there were. Readers that have an earlier one open it again.
@@ -53,13 +53,13 @@ pub(super) struct Behind {
     is_whole: AtomicBool,
 }
 
-impl Behind {
+impl IndexQueue {
     /// Notes that something was written in rooms.
     pub(super) fn note(&self, rooms: impl IntoIterator<Item = u32>) {
-        let mut behind = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_empty = behind.is_empty();
-        behind.extend(rooms);
-        if was_empty && !behind.is_empty() {
+        let mut waiting = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = waiting.is_empty();
+        waiting.extend(rooms);
+        if was_empty && !waiting.is_empty() {
             self.wake();
         }
     }

@@ -10,17 +10,17 @@ use rusqlite::{Connection, params};
 
 use super::indexer::{Indexer, STEP_MESSAGES, catch_up};
 use super::words::{Words, find};
-use super::{Behind, file_in};
+use super::{IndexQueue, file_in};
 use crate::link::said::Fate;
 use crate::side::store::reader::Due;
-use crate::side::store::row::{Message, OFFSET_MAX, id_of, offset_of};
+use crate::side::store::row::{Message, OFFSET_BITS, OFFSET_MAX, id_of, offset_of};
 use crate::side::store::tests::{Folder, said};
 
 /// A store with messages in it, and its index.
 struct World {
     folder: Folder,
     source: Connection,
-    behind: Arc<Behind>,
+    queue: Arc<IndexQueue>,
 }
 
 impl World {
@@ -28,12 +28,12 @@ impl World {
         let folder = Folder::new();
         drop(folder.open());
         let source = Connection::open(folder.file()).expect("it is there");
-        Self { folder, source, behind: Arc::default() }
+        Self { folder, source, queue: Arc::default() }
     }
 
     fn indexer(&self) -> Indexer {
         let source = Connection::open(self.folder.file()).expect("it is there");
-        Indexer::new(source, &self.folder.0, Arc::clone(&self.behind), Arc::default())
+        Indexer::new(source, &self.folder.0, Arc::clone(&self.queue), Arc::default())
     }
 
     /// Says something in a room, from this offset on.
@@ -221,10 +221,10 @@ fn a_room_whose_number_is_given_anew_and_what_was_let_go_of_and_is_back_are_inde
     world.say(2, 1, &["tea", "tea"]);
     world.sql("UPDATE room SET floor = 2 WHERE id = 1");
     drop(world.index());
-    world.begin_again(
+    world.begin_again(&format!(
         "UPDATE room SET floor = 1 WHERE id = 1;
-         DELETE FROM room WHERE id = 2; DELETE FROM message WHERE id >> 39 = 2",
-    );
+         DELETE FROM room WHERE id = 2; DELETE FROM message WHERE id >> {OFFSET_BITS} = 2"
+    ));
     let index = world.index();
     assert_eq!(offsets(&index, 1, "tea"), [3, 2]);
     assert_eq!(offsets(&index, 2, "tea"), [0; 0], "nobody is shown another room's words");
@@ -264,7 +264,7 @@ fn a_search_that_takes_too_long_is_ended() {
     world.say(1, 1, &many);
     drop(world.index());
     let due = Due::default();
-    let mut words = Words::new(&world.folder.0, Arc::clone(&world.behind), due.clone());
+    let mut words = Words::new(&world.folder.0, Arc::clone(&world.queue), due.clone());
     let range = (id_of(1, 1), id_of(1, OFFSET_MAX));
     due.begin(60_000);
     // Each has half of them, and none has both.

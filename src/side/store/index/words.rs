@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::{Behind, file_in};
+use super::{IndexQueue, file_in};
 use crate::side::store::error::{Cause, StoreError};
 use crate::side::store::reader::Due;
 
@@ -39,7 +39,7 @@ pub(super) fn find(
 /// A reader's way into the index.
 pub(in crate::side::store) struct Words {
     folder: PathBuf,
-    behind: Arc<Behind>,
+    queue: Arc<IndexQueue>,
     due: Due,
     /// Which file is open, and it.
     open: Option<(u64, Connection)>,
@@ -47,8 +47,8 @@ pub(in crate::side::store) struct Words {
 
 impl Words {
     /// Reads it until `due`.
-    pub(in crate::side::store) fn new(folder: &Path, behind: Arc<Behind>, due: Due) -> Self {
-        Self { folder: folder.to_owned(), behind, due, open: None }
+    pub(in crate::side::store) fn new(folder: &Path, queue: Arc<IndexQueue>, due: Due) -> Self {
+        Self { folder: folder.to_owned(), queue, due, open: None }
     }
 
     /// As [`find`]. None, as long as there is no whole index: it may have been found now that there
@@ -63,12 +63,12 @@ impl Words {
         range: (i64, i64),
         limit: u32,
     ) -> Result<Option<Vec<i64>>, StoreError> {
-        let Some(file) = self.behind.file() else { return Ok(None) };
+        let Some(file) = self.queue.file() else { return Ok(None) };
         match self.index(file).and_then(|index| find(index, query, range, limit)) {
             Err(error) if error.cause() == Cause::Corrupt => {
                 tracing::warn!(%error, "the index of words is damaged");
                 self.open = None;
-                self.behind.note_damaged(file);
+                self.queue.note_damaged(file);
                 Ok(None)
             }
             found => found.map(Some),

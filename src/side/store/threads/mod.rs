@@ -126,7 +126,7 @@ impl Store {
         let (asks, requests) = mpsc::channel();
         let given = Given {
             port: writer_port,
-            behind: Arc::clone(disk.behind()),
+            index_queue: Arc::clone(disk.index_queue()),
             stats: Arc::clone(&stats),
             is_lost,
             requests,
@@ -232,7 +232,7 @@ pub(super) fn spawn<T: Send + 'static>(
     name: String,
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, StoreError> {
-    thread::Builder::new().name(name).spawn(run).map_err(StoreError::Folder)
+    thread::Builder::new().name(name).spawn(run).map_err(StoreError::Io)
 }
 
 /// Does what is to be done when a thread of the store panics.

@@ -120,7 +120,7 @@ impl WriterThread {
                 self.stats.let_go(step.deleted);
                 self.stats.set_wal_bytes(self.writer.wal_bytes());
                 // The words go too, though nobody says more in the room.
-                self.behind.note(step.floors.iter().map(|(room, _)| *room));
+                self.index_queue.note(step.floors.iter().map(|(room, _)| *room));
                 let told: Vec<_> = self.writer.who_has(&step.floors).collect();
                 for (shard, room, Marks { offset: through, change: floor }) in told {
                     self.send(shard, FromStore::LetGo { room, through, floor });

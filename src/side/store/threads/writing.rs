@@ -37,7 +37,7 @@ use crate::side::store::copy::{PAGES_PER_STEP, Partial, Request};
 use crate::side::store::disk::files_in;
 use crate::side::store::error::{Cause, StoreError};
 use crate::side::store::faults::{Faults, State};
-use crate::side::store::index::Behind;
+use crate::side::store::index::IndexQueue;
 use crate::side::store::pace::Pace;
 use crate::side::store::probe::Probe;
 use crate::side::store::retention::Retention;
@@ -49,7 +49,7 @@ pub(super) struct Given {
     /// Its end of the mesh.
     pub(super) port: Port,
     /// Where the indexer is told what was written.
-    pub(super) behind: Arc<Behind>,
+    pub(super) index_queue: Arc<IndexQueue>,
     /// Where it counts.
     pub(super) stats: Arc<StoreStats>,
     /// Whether a shard has ended before all that it had said was taken.
@@ -67,7 +67,7 @@ pub(super) struct WriterThread {
     batch: Batch,
     questions: Vec<Question>,
     /// Where the indexer is told what was written.
-    pub(super) behind: Arc<Behind>,
+    pub(super) index_queue: Arc<IndexQueue>,
     /// By shard: the number of its last append in the batch; 0 if there is none.
     kept: Vec<u64>,
     /// How many messages are in the batch.
@@ -103,7 +103,7 @@ enum Next {
 impl WriterThread {
     /// A writer of what a store is started with.
     pub(super) fn new(start: &Start, writer: Writer, given: Given) -> Self {
-        let Given { port, behind, stats, is_lost, requests } = given;
+        let Given { port, index_queue, stats, is_lost, requests } = given;
         Self {
             port,
             shards: start.shards,
@@ -111,7 +111,7 @@ impl WriterThread {
             writer,
             batch: Batch::default(),
             questions: Vec::new(),
-            behind,
+            index_queue,
             kept: vec![0; usize::from(start.shards)],
             messages: 0,
             faults: Faults::new(),
@@ -311,7 +311,7 @@ impl WriterThread {
             }
         }
         self.questions = questions;
-        self.behind.note(self.writer.written().iter().copied());
+        self.index_queue.note(self.writer.written().iter().copied());
         // Before anything else is done here: shards can go on.
         self.port.end_turn();
     }

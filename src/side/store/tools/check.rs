@@ -12,7 +12,9 @@ use super::{
 use crate::link::topic::room_of;
 use crate::side::store::disk::{FILE, lock};
 use crate::side::store::error::StoreError;
-use crate::side::store::row::{Message, OFFSET_MAX, ROOM_MAX, id_of, offset_of, select_messages};
+use crate::side::store::row::{
+    Message, OFFSET_BITS, OFFSET_MAX, ROOM_MAX, id_of, offset_of, select_messages,
+};
 use crate::side::store::statements::top_of;
 
 /// Checks a store that no server has, or with `file` that one, and tells each damage. Returns what
@@ -70,14 +72,12 @@ impl Check<'_> {
                 self.room(room)?;
             }
         }
-        for (what, sql) in [
-            (
-                "messages",
-                "SELECT count(*) FROM message WHERE id >> 39 NOT IN (SELECT id FROM room)",
-            ),
-            ("eras", "SELECT count(*) FROM era WHERE room NOT IN (SELECT id FROM room)"),
-        ] {
-            let count: i64 = self.conn.query_row(sql, [], |row| row.get(0))?;
+        for (what, table, room) in
+            [("messages", "message", &*format!("id >> {OFFSET_BITS}")), ("eras", "era", "room")]
+        {
+            let sql =
+                format!("SELECT count(*) FROM {table} WHERE {room} NOT IN (SELECT id FROM room)");
+            let count: i64 = self.conn.query_row(&sql, [], |row| row.get(0))?;
             if count > 0 {
                 self.damage(&format!("{count} {what} are of no room"));
             }
