@@ -615,8 +615,8 @@ pub struct HistoryLimits {
     /// Bytes of messages kept over all rooms of the server; the rooms that have been empty the
     /// longest go first.
     pub total_bytes: usize,
-    /// The most bytes of messages in one answer; a recovery that would be larger is not one
-    /// (`recovered: false`).
+    /// The most bytes of messages in one answer, but one message in any case; a recovery that would
+    /// be larger is not one (`recovered: false`).
     pub page_bytes: usize,
 }
 

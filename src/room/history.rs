@@ -259,33 +259,35 @@ impl History {
         self.page(usize::try_from(skipped).unwrap_or(usize::MAX), self.len())
     }
 
-    /// The latest messages: at most `count`, and at most `limits.page_bytes`. `more` is of
-    /// older ones.
+    /// The latest messages: at most `count`, and at most `limits.page_bytes`, but one in any case:
+    /// a lowered bound must not end what clients can read. `more` is of older ones.
     #[must_use]
     pub fn latest(&self, count: u32, limits: &HistoryLimits) -> Page<'_> {
         self.before(self.last + 1, count, limits)
     }
 
-    /// The messages just before an offset, ascending. `more` is of older ones.
+    /// The messages just before an offset, ascending, as many as [`History::latest`]. `more` is of
+    /// older ones.
     #[must_use]
     pub fn before(&self, offset: u64, count: u32, limits: &HistoryLimits) -> Page<'_> {
         let end = usize::try_from(offset.saturating_sub(self.first()))
             .unwrap_or(usize::MAX)
             .min(self.len());
         let mut begin = end.saturating_sub(count as usize);
-        while begin < end && self.page(begin, end).messages.len() > limits.page_bytes {
+        while begin + 1 < end && self.page(begin, end).messages.len() > limits.page_bytes {
             begin += 1;
         }
         Page { more: begin > 0, ..self.page(begin, end) }
     }
 
-    /// The messages just after an offset, ascending. `more` is of newer ones.
+    /// The messages just after an offset, ascending, as many as [`History::latest`]. `more` is of
+    /// newer ones.
     #[must_use]
     pub fn after(&self, offset: u64, count: u32, limits: &HistoryLimits) -> Page<'_> {
         let skipped = (offset.saturating_add(1)).saturating_sub(self.first());
         let begin = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.len());
         let mut end = begin.saturating_add(count as usize).min(self.len());
-        while begin < end && self.page(begin, end).messages.len() > limits.page_bytes {
+        while begin + 1 < end && self.page(begin, end).messages.len() > limits.page_bytes {
             end -= 1;
         }
         Page { more: end < self.len(), ..self.page(begin, end) }
@@ -375,6 +377,19 @@ pub(super) mod tests {
         let small = HistoryLimits { page_bytes: 5, ..LIMITS };
         check(history.latest(50, &small), "m4,m5", true);
         check(history.after(0, 50, &small), "m1,m2", true);
+    }
+
+    #[test]
+    fn a_page_has_a_message_however_long_that_is() {
+        let history = filled(5, &LIMITS);
+        let tiny = HistoryLimits { page_bytes: 1, ..LIMITS };
+        check(history.latest(50, &tiny), "m5", true);
+        check(history.before(3, 50, &tiny), "m2", true);
+        check(history.before(2, 50, &tiny), "m1", false);
+        check(history.after(0, 50, &tiny), "m1", true);
+        check(history.after(4, 50, &tiny), "m5", false);
+        check(history.before(1, 50, &tiny), "", false);
+        check(history.latest(0, &tiny), "", true);
     }
 
     #[test]

@@ -130,10 +130,10 @@ impl Room {
             self.push_read(&mut read, offset, message);
             ends.push(read.len());
         }
-        // As in memory: within its bytes, and next to what was asked.
+        // As in memory: within its bytes, but at least one, and next to what was asked.
         let (mut begin, mut end) = (0, messages.len());
         let length = |begin: usize, end: usize| ends[end].saturating_sub(ends[begin] + 1);
-        while begin < end && length(begin, end) > limits.page_bytes {
+        while begin + 1 < end && length(begin, end) > limits.page_bytes {
             if wanted.part == Part::Newest { begin += 1 } else { end -= 1 }
         }
         let more = match wanted.part {

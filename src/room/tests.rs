@@ -11,7 +11,7 @@ use crate::base::arena::Key;
 use crate::base::bitset::BitSet;
 use crate::limits::PresenceLimits;
 use crate::link::ids::{Count, Cursor, Receipt};
-use crate::link::log::{Marks, What};
+use crate::link::log::{Marks, Part, Said, SaidText, Stretch, Wanted, What};
 use crate::link::record::From;
 use crate::link::refusal::Refusal;
 use crate::link::said::{Fate, Said};
@@ -241,6 +241,33 @@ fn pages_are_what_is_kept_from_where_it_was_asked() {
     room.let_go(9, 0);
     let history = room.history();
     assert_eq!((history.is_empty(), history.last()), (true, 4), "an emptied room counts on");
+}
+
+/// The offsets of a page below 10, and whether there is more.
+fn page_of(page: &str) -> (Vec<u64>, bool) {
+    let has = |offset: &u64| page.contains(&format!(r#""offset":{offset},"#));
+    ((1..10).filter(has).collect(), page.ends_with(r#""more":true}"#))
+}
+
+#[test]
+fn a_page_that_is_read_from_the_log_has_a_message_however_long_that_is() {
+    let mut room = Room::new("room:tea", 1);
+    let ann = join(&mut room, "ann", 0, 1);
+    for body in ["1", "2", "3", "4", "5", "6"] {
+        publish(&mut room, ann, body, None);
+    }
+    let tiny = HistoryLimits { page_bytes: 1, ..HISTORY };
+    let said = Said { user: "ann", name: "Ann", body: "\"x\"", key: None, reply_to: None };
+    let page = |part, limits| {
+        let wanted = Wanted { after: 0, upto: 3, part, messages: 9, bytes: 1 };
+        let messages = vec![(7, SaidText::new(said)); 3];
+        let stretch = Stretch { first: 1, messages, more: false };
+        page_of(&written(|out| room.push_page_read(out, wanted, &stretch, limits)))
+    };
+    assert_eq!(page(Part::Newest, &HISTORY), (vec![1, 2, 3], false));
+    assert_eq!(page(Part::Newest, &tiny), (vec![3], true));
+    assert_eq!(page(Part::Oldest, &HISTORY), (vec![1, 2, 3], true));
+    assert_eq!(page(Part::Oldest, &tiny), (vec![1], true));
 }
 
 #[test]

@@ -381,7 +381,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "history.page_bytes",
         kind: number(KIB, 16 * MIB, BYTES, Slot::Usize(|c| &mut c.history.page_bytes)),
-        doc: "Messages in one answer; a recovery that would be larger is answered with `recovered: false`.",
+        doc: "Messages in one answer, but at least one message; a recovery that would be larger is answered with `recovered: false`.",
     },
     Key {
         name: "history.keep_s",
