@@ -525,8 +525,8 @@ pub struct Opened {
     pub founded: Option<Box<str>>,
     /// The epochs before it, the latest first, and up to where each is still true.
     pub lineage: Vec<(u64, Marks)>,
-    /// Every change above it is kept, but of messages that were let go of.
-    pub floor: u64,
+    /// Up to where messages, and changes of those, have been let go of.
+    pub floor: Marks,
     /// Its last messages, without a gap.
     pub tail: Vec<MessageText>,
 }

@@ -275,8 +275,8 @@ pub(crate) struct Found<'a> {
     pub(crate) epoch: u64,
     /// Where it stands.
     pub(crate) top: Marks,
-    /// Every change above it is kept, but of messages that were let go of.
-    pub(crate) floor: u64,
+    /// Up to where it has let go of messages, and of changes of those.
+    pub(crate) floor: Marks,
     /// Its title, if it was made on purpose.
     pub(crate) founded: Option<&'a str>,
     /// The epochs before: see [`Found::push_epoch`].
@@ -325,7 +325,7 @@ impl<'a> Field<'a> for Found<'a> {
 
     fn take(record: &mut &'a [u8]) -> Self {
         let (epoch, top) = (u64::take(record), Marks::take(record));
-        let (floor, founded) = (u64::take(record), Field::take(record));
+        let (floor, founded) = (Marks::take(record), Field::take(record));
         let (lineage, tail) = (Field::take(record), Field::take(record));
         Self { epoch, top, floor, founded, lineage, tail }
     }
@@ -553,14 +553,24 @@ mod tests {
         Found::push_message(&mut tail, 9, said, fate);
         Found::push_message(&mut tail, 10, bare, Fate::default());
         let founded = Some("Tea");
-        let found = Found { epoch: 6, top, floor: 8, founded, lineage: &lineage, tail: &tail };
+        let found = Found {
+            epoch: 6,
+            top,
+            floor: Marks { offset: 3, change: 8 },
+            founded,
+            lineage: &lineage,
+            tail: &tail,
+        };
         let mut record = Vec::new();
         check(FromStore::Opened { number: 4, found: Some(found) }, &mut record);
         let FromStore::Opened { found: Some(found), .. } = read_whole(&record) else {
             unreachable!("as above")
         };
         let opened = found.opened();
-        assert_eq!((opened.epoch, opened.top, opened.kept, opened.floor), (6, top, 7, 8));
+        assert_eq!(
+            (opened.epoch, opened.top, opened.kept, opened.floor),
+            (6, top, 7, Marks { offset: 3, change: 8 })
+        );
         assert_eq!(opened.founded.as_deref(), founded);
         assert_eq!(opened.lineage, [(5, top)]);
         let messages =

@@ -62,8 +62,8 @@ struct Rare {
     change: u64,
     /// The changes that are remembered here. Boxed, since few rooms have seen one.
     changes: Option<Box<Changes>>,
-    /// Every change above it is in the log, if that has more than this.
-    log_floor: u64,
+    /// Up to where the log, if that has more than this, has let go of messages and of changes.
+    log_floor: Marks,
     /// Messages that are not in the history and were changed while something was read: what is read
     /// may be older.
     newer: BTreeMap<u64, Box<[u8]>>,
@@ -215,9 +215,9 @@ impl Journal {
         }
     }
 
-    /// Notes that the log has let go of messages with changes up to this one.
-    pub(crate) fn raise_log_floor(&mut self, floor: u64) {
-        if floor > 0 {
+    /// Notes up to where the log has let go of messages, and of changes of those.
+    pub(crate) fn raise_log_floor(&mut self, floor: Marks) {
+        if floor != Marks::default() {
             let rare = self.rare.get_or_insert_default();
             rare.log_floor = rare.log_floor.max(floor);
         }
@@ -257,7 +257,7 @@ impl Journal {
         rare.lineage.turn(ended, kept);
         rare.change = kept.change;
         rare.kept = rare.kept.map(|offset| offset.min(kept.offset));
-        rare.log_floor = rare.log_floor.min(kept.change);
+        rare.log_floor = rare.log_floor.min(kept);
         rare.newer.clear();
         let lost = rare.changes.as_mut().and_then(|changes| changes.turn(kept.change));
         while lost.is_some_and(|lost| self.history.first() <= lost) && !self.history.is_empty() {
@@ -285,9 +285,9 @@ impl Journal {
         let (first, floor) = match older {
             Older::Gone => (here, self.floor()),
             // From the first one on. A log that has let go of some says so when it is asked.
-            Older::InLog => (1, self.log_floor()),
+            Older::InLog => (1, self.log_floor().change),
             Older::Read { after, changed, .. } => {
-                let floor = if changed.is_some() { self.log_floor() } else { self.floor() };
+                let floor = if changed.is_some() { self.log_floor().change } else { self.floor() };
                 (here.min(after + 1), floor)
             }
         };
@@ -340,9 +340,9 @@ impl Journal {
         changes.map_or(0, |changes| changes.floor())
     }
 
-    /// Every change above it can be told by the log.
-    fn log_floor(&self) -> u64 {
-        self.rare.as_ref().map_or(0, |rare| rare.log_floor)
+    /// Up to where the log has let go of messages, and of changes of those.
+    pub(crate) fn log_floor(&self) -> Marks {
+        self.rare.as_ref().map_or(Marks::default(), |rare| rare.log_floor)
     }
 
     /// The messages that a client has and that have changed since, separated by commas: from
@@ -521,7 +521,7 @@ mod tests {
             kept: 6,
             founded: None,
             lineage: vec![(7, Marks { offset: 6, change: 3 })],
-            floor: 0,
+            floor: Marks::default(),
             tail: Vec::new(),
         };
         let mut journal = Journal::opened(&opened);

@@ -150,7 +150,7 @@ impl Room {
     /// Lets go of the messages up to an offset, as their log did, and of the changes of those,
     /// which were up to `floor`.
     pub(crate) fn let_go(&mut self, through: u64, floor: u64) {
-        self.journal.raise_log_floor(floor);
+        self.journal.raise_log_floor(Marks { offset: through, change: floor });
         while self.history().first() <= through && !self.history().is_empty() {
             self.journal.drop_oldest();
         }

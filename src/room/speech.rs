@@ -59,10 +59,11 @@ impl Room {
         limits: &HistoryLimits,
     ) -> Option<Wanted> {
         let (first, last) = (self.history().first(), self.history().last());
+        let gone = self.journal.log_floor().offset;
         let (after, upto, part) = match from {
-            From::Latest => (0, last, Part::Newest),
-            From::Before(offset) => (0, last.min(offset.saturating_sub(1)), Part::Newest),
-            From::After(offset) => (offset, first - 1, Part::Oldest),
+            From::Latest => (gone, last, Part::Newest),
+            From::Before(offset) => (gone, last.min(offset.saturating_sub(1)), Part::Newest),
+            From::After(offset) => (offset.max(gone), first - 1, Part::Oldest),
         };
         let is_in_log = limit > 0 && after < upto && upto < first;
         let (messages, bytes) = (limit, limits.page_bytes);
@@ -89,7 +90,10 @@ impl Room {
     ) -> Page<'_> {
         let page = self.history().before(offset, limit, limits);
         let first = offset.min(self.history().last() + 1).saturating_sub(u64::from(page.count));
-        Page { more: page.more || reaches_back && first > 1, ..page }
+        Page {
+            more: page.more || reaches_back && first > self.journal.log_floor().offset + 1,
+            ..page
+        }
     }
 
     /// Appends the answer to `history` from memory. `reaches_back` says whether a log has the

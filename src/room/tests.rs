@@ -11,10 +11,10 @@ use crate::base::arena::Key;
 use crate::base::bitset::BitSet;
 use crate::limits::PresenceLimits;
 use crate::link::ids::{Count, Cursor, Receipt};
-use crate::link::log::{Marks, Part, Said, SaidText, Stretch, Wanted, What};
+use crate::link::log::{Marks, Part, Stretch, Wanted, What};
 use crate::link::record::From;
 use crate::link::refusal::Refusal;
-use crate::link::said::{Fate, Said};
+use crate::link::said::{Fate, MessageText, Said};
 
 const HISTORY: HistoryLimits =
     HistoryLimits { messages: 3, room_bytes: 10_000, total_bytes: 0, page_bytes: 10_000 };
@@ -257,17 +257,41 @@ fn a_page_that_is_read_from_the_log_has_a_message_however_long_that_is() {
         publish(&mut room, ann, body, None);
     }
     let tiny = HistoryLimits { page_bytes: 1, ..HISTORY };
-    let said = Said { user: "ann", name: "Ann", body: "\"x\"", key: None, reply_to: None };
+    let said = Said { user: "ann", name: "Ann", body: "\"x\"", ..Said::default() };
     let page = |part, limits| {
-        let wanted = Wanted { after: 0, upto: 3, part, messages: 9, bytes: 1 };
-        let messages = vec![(7, SaidText::new(said)); 3];
-        let stretch = Stretch { first: 1, messages, more: false };
+        let wanted = Wanted { after: 0, upto: 3, part, messages: 9, bytes: 1, changed: None };
+        let messages = vec![MessageText::new(7, said, Fate::default()); 3];
+        let stretch = Stretch { first: 1, messages, ..Stretch::default() };
         page_of(&written(|out| room.push_page_read(out, wanted, &stretch, limits)))
     };
     assert_eq!(page(Part::Newest, &HISTORY), (vec![1, 2, 3], false));
     assert_eq!(page(Part::Newest, &tiny), (vec![3], true));
     assert_eq!(page(Part::Oldest, &HISTORY), (vec![1, 2, 3], true));
     assert_eq!(page(Part::Oldest, &tiny), (vec![1], true));
+}
+
+#[test]
+fn there_is_nothing_more_before_what_the_log_has_let_go_of() {
+    let mut room = Room::new("room:tea", 1);
+    let ann = join(&mut room, "ann", 0, 1);
+    for body in ["1", "2", "3", "4", "5"] {
+        publish(&mut room, ann, body, None);
+    }
+    let latest = |room: &Room| {
+        let (page, wanted) = ((From::Latest, 9), room.page_in_log(From::Before(3), 9, &HISTORY));
+        let upto = wanted.map(|wanted| (wanted.after, wanted.upto));
+        (page_of(&written(|out| room.push_page(out, page, true, &HISTORY))), upto)
+    };
+    assert_eq!(latest(&room), ((vec![3, 4, 5], true), Some((0, 2))));
+    room.let_go(1, 0);
+    assert_eq!(latest(&room), ((vec![3, 4, 5], true), Some((1, 2))));
+    room.let_go(2, 0);
+    assert_eq!(latest(&room), ((vec![3, 4, 5], false), None));
+    assert!(room.page_in_log(From::After(0), 9, &HISTORY).is_none(), "they are all in memory");
+    room.let_go(1, 0);
+    assert_eq!(latest(&room), ((vec![3, 4, 5], false), None), "what has gone has gone");
+    room.let_go(5, 0);
+    assert_eq!(latest(&room), ((vec![], false), None));
 }
 
 #[test]

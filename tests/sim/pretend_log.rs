@@ -635,7 +635,7 @@ impl Room {
             kept: self.durable as u64,
             founded: self.founded.as_deref().map(Box::from),
             lineage: self.lineage.clone(),
-            floor: 0,
+            floor: Marks::default(),
             tail: self.entries.iter().map(|kept| message(kept.at_ms, &kept.said)).collect(),
         }
     }

@@ -41,7 +41,7 @@ use crate::link::log::{
     Ticket, What, WhatText, Why,
 };
 use crate::link::record::Field;
-use crate::link::store::{FromStore, List, ToStore, read_hits, read_listed, read_whole};
+use crate::link::store::{Found, FromStore, List, ToStore, read_hits, read_listed, read_whole};
 use crate::mesh::{Port, Wake};
 
 /// How long a shard that ends waits for the writer, at most.
@@ -253,7 +253,7 @@ impl StoreLog {
             FromStore::Opened { number, found } => {
                 // Of an earlier life, it is of no room.
                 let room = self.opening.remove(&number)?;
-                let opened = found.map(crate::link::store::Found::opened);
+                let opened = found.map(Found::opened);
                 return Some(LogAnswer::Opened { room, opened });
             }
             FromStore::NotOpened { number, is_full } => {

@@ -103,7 +103,7 @@ pub struct TailBounds {
 pub(super) struct Loaded {
     epoch: u64,
     top: Marks,
-    floor: u64,
+    floor: Marks,
     founded: Option<Box<str>>,
     lineage: Vec<u8>,
     tail: Vec<u8>,
@@ -172,9 +172,11 @@ impl Reader {
         // One look, whatever is written meanwhile.
         let look = self.conn.unchecked_transaction()?;
         let top = top_of(&look, id)?;
-        let (founded, floor, changed_floor) = with_room(&look, id, |room| {
+        let (founded, floor) = with_room(&look, id, |room| {
             let founded = (room.founded != 0).then(|| room.title.into());
-            (founded, room.floor.cast_unsigned(), room.changed_floor.cast_unsigned())
+            let (offset, change) = (room.floor, room.changed_floor);
+            let floor = Marks { offset: offset.cast_unsigned(), change: change.cast_unsigned() };
+            (founded, floor)
         })?;
         let (epoch, lineage) = epochs(&look, id)?;
         let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3");
@@ -183,7 +185,7 @@ impl Reader {
         let mut rows = statement.query(range)?;
         let mut pieces = Pieces::default();
         // Not beyond the first one: what lies there is another room's, and may be damaged.
-        while pieces.len() < top.offset.saturating_sub(floor) {
+        while pieces.len() < top.offset.saturating_sub(floor.offset) {
             let row = match rows.next().map_err(StoreError::from) {
                 Ok(Some(row)) => row,
                 Ok(None) => {
@@ -212,7 +214,7 @@ impl Reader {
             }
         }
         let tail = pieces.backwards();
-        Ok(Loaded { epoch, top, floor: changed_floor, founded, lineage, tail })
+        Ok(Loaded { epoch, top, floor, founded, lineage, tail })
     }
 
     /// Reads messages of a room, without a hole: those next to the end of what is wanted, the upper

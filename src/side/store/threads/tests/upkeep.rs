@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, start, start_as, start_with};
-use crate::link::log::{Log, LogAnswer, LogEnd, Opening, Why};
+use crate::link::log::{Log, LogAnswer, LogEnd, Marks, Opening, Why};
 use crate::link::record::Field;
 use crate::link::store::FromStore;
 use crate::mesh::connect_with;
@@ -58,6 +58,7 @@ fn what_is_let_go_of_is_told_to_whoever_has_the_room_and_offsets_go_on() {
     let (store, mut homes) = start(&folder, 1, 1);
     let opened = homes[0].open(key(1), "room:a", 51).expect("it is there");
     assert_eq!((opened.epoch, opened.top.offset, opened.tail.len()), (50, 5, 0));
+    assert_eq!(opened.floor, Marks { offset: 5, change: 0 }, "and what it has not is told");
     drop(homes);
     store.stop().unwrap();
 }
