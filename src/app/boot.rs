@@ -131,7 +131,7 @@ fn start(config: Config) -> Result<Server, Failure> {
     let addresses = Arc::new(addresses.behind(trusted.clone(), config.listen_proxy_protocol));
     let mut settings = Settings::new(shards, limits, history, config.presence, config.http.origins);
     if keeper.is_some() {
-        settings = settings.with_store(store.cache_bytes, store.rooms);
+        settings = settings.with_store(store.cache_bytes, store.readers, store.rooms);
     }
     settings.chat = config.chat;
     settings.echo = config.echo;
@@ -243,7 +243,7 @@ pub(super) fn memory_report(config: &Config) -> Result<String, String> {
     let (limits, history, store) = on_this_machine(config, shards)?;
     let mut settings = Settings::new(shards, limits, history, config.presence.clone(), Vec::new());
     if !store.path.is_empty() {
-        settings = settings.with_store(store.cache_bytes, store.rooms);
+        settings = settings.with_store(store.cache_bytes, store.readers, store.rooms);
     }
     Ok(memory::report(&settings, ring_words(shards)))
 }

@@ -380,6 +380,13 @@ pub const MESH_BUSY_BYTES: usize = 4 * 1_024 * 1_024;
 /// has a place.
 pub const STORE_WAITING_BYTES_MAX: usize = 1_024 * 1_024;
 
+/// From how many bytes on that wait for a shard a thread that reads the store reads no further: a
+/// shard takes its answers within a turn or two. The last answer may be over it.
+pub const STORE_ANSWERS_BYTES_MAX: usize = 1_024 * 1_024;
+
+/// How long it then waits before it looks again, in milliseconds.
+pub const STORE_ANSWERS_LOOK_MS: u64 = 1;
+
 /// How many rooms a store may have, unless it is configured: an id has place for some 16,700,000.
 pub const STORE_ROOMS: u32 = 10_000_000;
 

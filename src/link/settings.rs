@@ -27,6 +27,8 @@ pub struct Settings {
     pub store_cache_bytes: usize,
     /// Rooms that a store may have. 0: there is none.
     pub store_rooms: u32,
+    /// Threads that read a store.
+    pub store_readers: u16,
     /// Bounds of connections and messages.
     pub limits: Limits,
     /// The same, for a message that has been put together already.
@@ -87,6 +89,7 @@ impl Settings {
             },
             store_cache_bytes: 0,
             store_rooms: 0,
+            store_readers: 0,
             resumed: Limits { frame_bytes: limits.message_bytes, ..limits.clone() },
             limits,
             history,
@@ -104,15 +107,16 @@ impl Settings {
         }
     }
 
-    /// The same, where a store keeps up to `rooms` rooms, and `cache_bytes` of the memory are its
-    /// own.
+    /// The same, where a store keeps up to `rooms` rooms, is read by so many threads, and has
+    /// `cache_bytes` of the memory of its own.
     #[must_use]
-    pub fn with_store(mut self, cache_bytes: usize, rooms: u32) -> Self {
+    pub fn with_store(mut self, cache_bytes: usize, readers: u16, rooms: u32) -> Self {
         let share = cache_bytes.div_ceil(usize::from(self.shards));
         if self.memory_bytes_max != usize::MAX {
             self.memory_bytes_max = self.memory_bytes_max.saturating_sub(share);
         }
         (self.store_cache_bytes, self.store_rooms) = (cache_bytes, rooms);
+        self.store_readers = readers;
         self
     }
 

@@ -30,6 +30,7 @@ use crate::limits::{
     KEY_MEMORY_BYTES, KEYS_PER_ROOM_MAX, LISTING_MEMORY_BYTES, LOBBY_ANSWERS_BYTES_MAX,
     MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MESH_BUSY_BYTES, META_BYTES_MAX, NAME_BYTES_MAX,
     OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX, READ_BUFFER_BYTES, ROOM_MEMORY_BYTES,
+    STORE_ANSWERS_BYTES_MAX,
 };
 use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::io::Io;
@@ -203,6 +204,9 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
     let posted_bytes =
         2 * READ_BUFFER_BYTES + limits.head_bytes + HTTP_BODY_BYTES_MAX + CHUNKING_BYTES_MAX;
     let input_bytes = posted_bytes.max(held_bytes + limits.message_bytes);
+    let readers = u64::from(settings.store_readers);
+    // A room that is loaded, a page or a recovery.
+    let read_bytes = settings.history.room_bytes.max(settings.history.page_bytes);
     let log_bytes = LogMemory::new(limits.room_lag_bytes).lagging_bytes();
     let part = |what, count, each_bytes: usize| Part {
         what,
@@ -253,6 +257,18 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
         part("pages of the store", 1, settings.store_cache_bytes),
         part("first answers of the lobby", shards, LOBBY_ANSWERS_BYTES_MAX),
         part("joins that wait", shards, settings.admission_line_bytes),
+        // Twice, as lists above. A reader waits while more than that has not been taken. It has an
+        // answer in up to three forms, and so has a shard: as it came, as values, and as it goes.
+        fixed(
+            "answers of the store on their way",
+            readers.saturating_mul(shards),
+            2 * (STORE_ANSWERS_BYTES_MAX + read_bytes),
+        ),
+        fixed(
+            "answers of the store that are made or taken",
+            if readers == 0 { 0 } else { readers + shards },
+            3 * read_bytes,
+        ),
         fixed("rings", shards * shards, ring_words * size_of::<u64>()),
         fixed("records that wait for another shard", shards * (shards - 1), MESH_BUSY_BYTES),
         fixed(
@@ -302,12 +318,18 @@ mod tests {
         assert_eq!(bytes("rooms"), 200 * (2_048 + 1_000 * 96));
         assert_eq!(bytes("lists of rooms"), 2 * 200 * LISTING_MEMORY_BYTES as u64);
         assert_eq!(bytes("rings"), 4 * 8_192);
-        let kept = settings.clone().with_store(7_000_000, 300);
+        assert_eq!(bytes("answers of the store on"), 0);
+        assert_eq!(bytes("answers of the store that"), 0);
+        let history =
+            HistoryLimits { room_bytes: 500_000, page_bytes: 800_000, ..settings.history };
+        let kept = Settings { history, ..settings.clone() }.with_store(7_000_000, 3, 300);
         let parts = worst_case(&kept, 1_024);
         let bytes = |name: &str| {
             parts.iter().find(|part| part.what.starts_with(name)).expect("a part").bytes()
         };
         assert_eq!(bytes("lists of rooms"), 2 * 300 * LISTING_MEMORY_BYTES as u64);
         assert_eq!(bytes("pages of the store"), 7_000_000);
+        assert_eq!(bytes("answers of the store on"), 3 * 2 * 2 * (1_048_576 + 800_000));
+        assert_eq!(bytes("answers of the store that"), (3 + 2) * 3 * 800_000);
     }
 }

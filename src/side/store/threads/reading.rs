@@ -8,9 +8,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Start, Unpark};
+use crate::limits::{STORE_ANSWERS_BYTES_MAX, STORE_ANSWERS_LOOK_MS};
 use crate::link::log::Part;
 use crate::link::record::Field;
 use crate::link::settings::home_of;
@@ -37,24 +38,36 @@ impl ReaderThread {
     /// Reads until it is told to stop, and woken.
     pub(super) fn run(mut self, stop: &AtomicBool) {
         self.port.set_waker(Arc::new(Unpark(thread::current())));
-        let (mut record, mut answer) = (Vec::new(), Vec::new());
         while !stop.load(Ordering::Acquire) {
             self.port.woke();
-            while let Some(from) = self.port.recv(&mut record) {
-                if from < self.shards {
-                    self.list(from, &mut record);
-                    continue;
-                }
-                let load: Load<'_> = read_whole(&record);
-                let shard = load.shard;
-                answer.clear();
-                self.answer(load, &mut answer);
-                self.port.send(shard, &answer);
-                self.port.end_turn();
-            }
-            if self.port.may_sleep() {
+            if !self.answer_all() {
+                thread::park_timeout(Duration::from_millis(STORE_ANSWERS_LOOK_MS));
+            } else if self.port.may_sleep() {
                 thread::park();
             }
+        }
+    }
+
+    /// Answers what was asked, as long as shards take it. False if one does not: what is read waits
+    /// in memory, and is bounded by that.
+    fn answer_all(&mut self) -> bool {
+        let (mut record, mut answer) = (Vec::new(), Vec::new());
+        loop {
+            self.port.end_turn();
+            let is_full = |shard| self.port.waiting_bytes(shard) > STORE_ANSWERS_BYTES_MAX;
+            if (0..self.shards).any(is_full) {
+                return false;
+            }
+            let Some(from) = self.port.recv(&mut record) else { return true };
+            if from < self.shards {
+                self.list(from, &mut record);
+                continue;
+            }
+            let load: Load<'_> = read_whole(&record);
+            let shard = load.shard;
+            answer.clear();
+            self.answer(load, &mut answer);
+            self.port.send(shard, &answer);
         }
     }
 
@@ -129,6 +142,58 @@ impl ReaderThread {
             }
         }
         self.port.send(shard, record);
-        self.port.end_turn();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::log::Wanted;
+    use crate::mesh::connect_with;
+    use crate::side::store::tests::{Folder, Home};
+
+    #[test]
+    fn no_more_is_read_while_a_shard_does_not_take_what_was() {
+        let folder = Folder::new();
+        let (disk, writer) = folder.open();
+        let mut home = Home::new(writer);
+        home.open(1, 50);
+        let body = format!("\"{}\"", "x".repeat(100_000));
+        home.say(1, 0, &[&body]);
+        let id = home.open(1, 51).expect("it is there");
+        let mut ports = connect_with(3, |_, _| 64);
+        let (port, mut writer) = (ports.pop().expect("a port"), ports.pop().expect("a port"));
+        let mut shard = ports.pop().expect("a port");
+        let (reader, stats) = (disk.reader().expect("a reader"), Arc::default());
+        let tail = TailBounds { messages: 9, bytes: 1_000 };
+        let mut thread = ReaderThread { port, reader, shards: 1, tail, stats };
+        let mut record = Vec::new();
+        for number in 1..=50 {
+            let (messages, bytes) = (9, 1_000);
+            let wanted = Wanted { after: 0, upto: 1, part: Part::Newest, messages, bytes };
+            let asked = if number % 2 == 0 { LoadPart::Tail } else { LoadPart::Messages(wanted) };
+            record.clear();
+            Load { shard: 0, number, id, part: asked }.put(&mut record);
+            writer.send(2, &record);
+        }
+        let mut numbers = Vec::new();
+        while numbers.len() < 50 {
+            writer.end_turn();
+            let is_all = thread.answer_all();
+            let waiting = thread.port.waiting_bytes(0);
+            assert!(waiting < STORE_ANSWERS_BYTES_MAX + 101_000, "{waiting}");
+            assert!(is_all || waiting > STORE_ANSWERS_BYTES_MAX);
+            // A turn of the shard, which has little time.
+            if shard.recv(&mut record).is_some() {
+                match read_whole(&record) {
+                    FromStore::Opened { number, .. } | FromStore::Read { number, .. } => {
+                        numbers.push(number);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            shard.end_turn();
+        }
+        assert!((1..=50).eq(numbers), "and all of it comes, in order");
     }
 }
