@@ -25,6 +25,9 @@ pub const JSON_DEPTH_MAX: u16 = 128;
 /// in binary frames.
 pub const NAME_BYTES_MAX: usize = 128;
 
+/// The longest body of a message that [`Limits::body_bytes`] may allow, in bytes.
+pub const BODY_BYTES_MAX: usize = 1_024 * 1_024;
+
 /// The longest title of a room, in bytes: a line in a list of rooms.
 pub const TITLE_BYTES_MAX: usize = 256;
 

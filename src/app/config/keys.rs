@@ -9,7 +9,7 @@ use super::given::Given;
 use super::kind::{Kind, Slot, Word, number, number_or_zero};
 use super::values::{Config, StoreAck, StoreDeliver};
 use crate::auth::token::Algorithm;
-use crate::limits::READ_BUFFER_BYTES;
+use crate::limits::{BODY_BYTES_MAX, READ_BUFFER_BYTES};
 use crate::wire::http::forwarded::ForwardedHeader;
 
 /// One thing that can be configured.
@@ -220,7 +220,7 @@ pub(super) const ALL: &[Key] = &[
     },
     Key {
         name: "limits.body_bytes",
-        kind: number(1, MIB, BYTES, Slot::Usize(|c| &mut c.limits.body_bytes)),
+        kind: number(1, BODY_BYTES_MAX as u64, BYTES, Slot::Usize(|c| &mut c.limits.body_bytes)),
         doc: "A message's `body`, as JSON without its quotes.",
     },
     Key {

@@ -170,7 +170,8 @@ mod tests {
         let mut record = Vec::new();
         for number in 1..=50 {
             let (messages, bytes) = (9, 1_000);
-            let wanted = Wanted { after: 0, upto: 1, part: Part::Newest, messages, bytes };
+            let wanted =
+                Wanted { after: 0, upto: 1, part: Part::Newest, messages, bytes, changed: None };
             let asked = if number % 2 == 0 { LoadPart::Tail } else { LoadPart::Messages(wanted) };
             record.clear();
             Load { shard: 0, number, id, part: asked }.put(&mut record);

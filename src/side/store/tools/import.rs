@@ -19,7 +19,7 @@ use super::export::shown;
 use super::line::{ActLine, Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
 use super::{Era, Report, Version, epoch_of, inspect, open_to_read};
 use crate::base::name::is_name;
-use crate::limits::TITLE_BYTES_MAX;
+use crate::limits::{BODY_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, TITLE_BYTES_MAX};
 use crate::link::message::parse_epoch;
 use crate::link::said::{Act, Fate, Said};
 use crate::link::topic::of_room;
@@ -202,9 +202,7 @@ impl<'a> Import<'a> {
 
     fn room(&mut self, line: &RoomLine<'_>) -> Result<(), Fault> {
         let name = &*line.room;
-        if !is_name(name) {
-            return Err(fault(format!("{name:?} is no room's name")));
-        }
+        check_name("room", name)?;
         if !self.names.insert(name.into()) {
             return Err(fault(format!("room {name:?} for a second time")));
         }
@@ -215,9 +213,12 @@ impl<'a> Import<'a> {
         if line.changed_floor > line.last_change {
             return Err(fault("`changed_floor` is over `last_change`"));
         }
-        if line.title.len() > TITLE_BYTES_MAX {
-            return Err(fault(format!("`title` is longer than {TITLE_BYTES_MAX} bytes")));
+        check_length("title", line.title.len(), TITLE_BYTES_MAX)?;
+        if line.title.chars().any(char::is_control) {
+            return Err(fault("`title` has a control character"));
         }
+        line.by.as_deref().map_or(Ok(()), |by| check_name("by", by))?;
+        check_length("settings", length(line.settings.as_deref()), BODY_BYTES_MAX)?;
         if self.rooms >= ROOM_MAX {
             return Err(fault("more rooms than a store has place for"));
         }
@@ -316,6 +317,7 @@ impl<'a> Import<'a> {
         if line.change > room.last_change || line.thread.is_some_and(|thread| thread > OFFSET_MAX) {
             return Err(fault("`change` or `thread` is beyond what the room has come to"));
         }
+        check_texts(line, body)?;
         let said = Said {
             user: &line.user,
             name: &line.name,
@@ -333,6 +335,38 @@ impl<'a> Import<'a> {
         self.messages += 1;
         Ok(())
     }
+}
+
+/// Checks that the texts of a message are no longer than a server takes them, whatever its limits.
+fn check_texts(line: &MessageLine<'_>, body: &str) -> Result<(), Fault> {
+    check_name("user", &line.user)?;
+    check_name("name", &line.name)?;
+    for act in [&line.edited, &line.deleted, &line.pinned].into_iter().flatten() {
+        act.by.as_deref().map_or(Ok(()), |by| check_name("by", by))?;
+    }
+    if line.key.as_deref() == Some("") {
+        return Err(fault("`key` is empty"));
+    }
+    check_length("key", length(line.key.as_deref()), KEY_BYTES_MAX)?;
+    check_length("mentions", length(line.mentions.map(RawValue::get)), BODY_BYTES_MAX)?;
+    check_length("data", length(line.data.map(RawValue::get)), BODY_BYTES_MAX)?;
+    // Without its two quotes, as a server counts.
+    check_length("body", body.len().saturating_sub(2), BODY_BYTES_MAX)
+}
+
+fn check_name(field: &str, name: &str) -> Result<(), Fault> {
+    let what =
+        || format!("`{field}` is not 1 to {NAME_BYTES_MAX} bytes without control characters");
+    if is_name(name) { Ok(()) } else { Err(fault(what())) }
+}
+
+fn check_length(field: &str, bytes: usize, bytes_max: usize) -> Result<(), Fault> {
+    let what = || format!("`{field}` is longer than {bytes_max} bytes");
+    if bytes <= bytes_max { Ok(()) } else { Err(fault(what())) }
+}
+
+fn length(text: Option<&str>) -> usize {
+    text.map_or(0, str::len)
 }
 
 /// The room that a line is of, which must be the one whose lines come.

@@ -23,7 +23,7 @@ fn filled() -> Folder {
     home.open(2, 51);
     home.say(1, 0, &["\"a\"", "\"b \\n \\u00e9 é \\\" \\\\\"", "\"c\""]);
     home.say(2, 0, &["\"x\""]);
-    let rich = Said { key: Some("k"), reply_to: Some(2), name: "Ann \"é\"\n", ..said("\"d\"") };
+    let rich = Said { key: Some("k"), reply_to: Some(2), name: "Ann \"é\"", ..said("\"d\"") };
     let mut batch = Batch::default();
     push(
         &mut batch,
@@ -150,7 +150,7 @@ fn what_is_not_there_is_not_copied_and_what_is_there_is_not_overwritten() {
 fn what_is_exported_and_imported_is_exported_the_same() {
     let folder = filled();
     let lines = all(&folder);
-    let message = r#"{"kind":"message","room":"1","offset":4,"id":"0000000000000032-4","at":103,"user":"u","name":"Ann \"é\"\n","body":"d","key":"k","reply_to":2}"#;
+    let message = r#"{"kind":"message","room":"1","offset":4,"id":"0000000000000032-4","at":103,"user":"u","name":"Ann \"é\"","body":"d","key":"k","reply_to":2}"#;
     assert!(lines.lines().any(|line| line == message), "{lines}");
     assert!(lines.contains(r#""body":"b \n \u00e9 é \" \\""#), "byte for byte: {lines}");
     let (copy, report) = imported(&lines);
@@ -219,6 +219,7 @@ fn a_bad_line_is_named_and_nothing_is_taken_in() {
     let lines = all(&filled());
     let at = |part: &str| lines.lines().position(|line| line.contains(part)).unwrap() + 1;
     let second = at("\"offset\":2");
+    let (long, body) = ("x".repeat(129), "x".repeat(1_024 * 1_024 + 1));
     for (from, to, number, expected) in [
         ("\"format\":1", "\"format\":2", 1, "format 2"),
         ("\"kind\":\"chinwag\"", "\"kind\":\"end\"", 1, "begins with a line"),
@@ -241,6 +242,25 @@ fn a_bad_line_is_named_and_nothing_is_taken_in() {
         ("\"floor\":0,", "\"floor\":9,", 2, "`floor` is over"),
         ("\"last\":4,", "\"last\":549755813887,", 2, "beyond what there may be"),
         ("\"title\":\"", &format!("\"title\":\"{}", "x".repeat(257)), 2, "longer than 256"),
+        ("\"title\":\"", "\"title\":\"a\\n", 2, "`title` has a control character"),
+        ("\"room\":\"1\"", &format!("\"room\":\"{long}\""), 2, "`room` is not 1 to 128 bytes"),
+        ("\"user\":\"u\"", &format!("\"user\":\"{long}\""), second - 1, "`user` is not 1 to 128"),
+        ("\"user\":\"u\"", "\"user\":\"\\u0007\"", second - 1, "`user` is not 1 to 128 bytes"),
+        ("\"name\":\"Ann\"", "\"name\":\"\"", second - 1, "`name` is not 1 to 128 bytes without"),
+        ("\"key\":\"k\"", &format!("\"key\":\"{long}\""), second + 2, "`key` is longer than 64"),
+        ("\"key\":\"k\"", "\"key\":\"\"", second + 2, "`key` is empty"),
+        (
+            "\"body\":\"a\"",
+            &format!("\"body\":\"{body}\""),
+            second - 1,
+            "`body` is longer than 1048576",
+        ),
+        (
+            "\"body\":\"a\"",
+            &format!("\"body\":\"a\",\"extra\":\"{body}\""),
+            second - 1,
+            "`extra` is",
+        ),
         ("\"life\":", "\"life\":92233720368547758", 3, "so many"),
         ("\"at\":", "\"at\":-", second - 1, "`at` is before 0"),
         ("\"at\":", "\"at\":99999999999999", second - 1, "far from now"),
@@ -262,6 +282,7 @@ fn a_bad_line_is_named_and_nothing_is_taken_in() {
         let (folder, report) = imported(&lines.replacen(from, to, 1));
         let error = report.expect_err(expected).to_string();
         let begin = format!("line {number}: ");
+        let to = &to[..to.len().min(200)];
         assert!(error.starts_with(&begin) && error.contains(expected), "{to}: {error}");
         assert_eq!(all(&folder).lines().count(), 2, "nothing but its ends");
         // And the store that has nothing takes the right one.
