@@ -89,9 +89,9 @@ mod with_store {
         getrandom::fill(&mut made_secret).map_err(io::Error::other)?;
         let report = if let Some(file) = file {
             let mut input = BufReader::new(File::open(file)?);
-            tools::import(folder, &mut input, &made_secret, now_ms)
+            tools::import(folder, &mut input, &made_secret, now_ms, &mut complain)
         } else {
-            tools::import(folder, &mut io::stdin().lock(), &made_secret, now_ms)
+            tools::import(folder, &mut io::stdin().lock(), &made_secret, now_ms, &mut complain)
         };
         report.map(|report| told(&report))
     }

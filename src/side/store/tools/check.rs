@@ -177,7 +177,8 @@ impl Check<'_> {
     }
 }
 
-fn missing(first: u64, last: u64) -> String {
+/// Names messages that are missing.
+pub(super) fn missing(first: u64, last: u64) -> String {
     if first == last {
         format!("message {first} is missing")
     } else {

@@ -3,6 +3,10 @@
 //! Ids and offsets are kept. Clients may have seen more than what was exported, so each room begins
 //! a new era when it is next opened: see `disk`.
 //!
+//! What could be saved of a damaged store has holes. Where the first messages of a room are
+//! missing, they count as let go of; where the last ones are, its offsets go on from what is there.
+//! Holes between others stay, and are told: nothing in the file says that they are known.
+//!
 //! Invariants: all lines are taken, or none; what is written could have been written by a server.
 //!
 //! Deliberately absent: merging. A store that has rooms is left alone.
@@ -15,6 +19,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::check::missing;
 use super::export::shown;
 use super::line::{ActLine, Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
 use super::{Era, Report, Version, epoch_of, inspect, open_to_read};
@@ -31,7 +36,8 @@ use crate::side::store::statements::{insert, insert_era, seal_room};
 /// The longest line, in bytes: far more than the largest message takes.
 const LINE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
 
-/// Takes in an export. `made_secret` signs guests' tokens, if the store has no secret yet.
+/// Takes in an export, and tells which messages it lacks. `made_secret` signs guests' tokens, if
+/// the store has no secret yet.
 ///
 /// # Errors
 ///
@@ -42,6 +48,7 @@ pub fn import(
     input: &mut dyn BufRead,
     made_secret: &[u8; 32],
     now_ms: u64,
+    tell: &mut dyn FnMut(&str),
 ) -> Result<Report, StoreError> {
     let file = folder.join(FILE);
     if file.exists() {
@@ -55,15 +62,19 @@ pub fn import(
     // It is not closed in order: so all eras that come with it count as ended without.
     let writer = writer.here();
     let conn = writer.shared_conn();
-    take_in(&conn, input)?;
+    take_in(&conn, input, tell)?;
     checkpoint_all(&conn)?;
     drop((conn, writer, disk));
     inspect(&file, Version::This)
 }
 
-fn take_in(conn: &Connection, input: &mut dyn BufRead) -> Result<(), StoreError> {
+fn take_in(
+    conn: &Connection,
+    input: &mut dyn BufRead,
+    tell: &mut dyn FnMut(&str),
+) -> Result<(), StoreError> {
     let step = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-    let mut import = Import::new(&step);
+    let mut import = Import::new(&step, tell);
     let (mut line, mut number) = (Vec::new(), 0);
     loop {
         line.clear();
@@ -132,6 +143,7 @@ enum Part {
 
 struct Import<'a> {
     step: &'a Transaction<'a>,
+    tell: &'a mut dyn FnMut(&str),
     part: Part,
     room: Option<RoomHere>,
     names: HashSet<Box<str>, ahash::RandomState>,
@@ -147,11 +159,15 @@ struct RoomHere {
     name: Box<str>,
     last: u64,
     last_change: u64,
+    /// Up to where messages have been let go of: what is missing at its beginning, too.
+    floor: u64,
     eras: Vec<Era>,
     /// The last message, or what was let go of before.
     offset: u64,
     /// When that was accepted, in milliseconds of Unix time.
     at: i64,
+    /// What its line says: its floor, and its last message.
+    had: (u64, u64),
 }
 
 /// The first year of five digits, in milliseconds of Unix time.
@@ -161,9 +177,9 @@ const AT_MAX: i64 = 253_402_300_800_000;
 const LIFE_MAX: i64 = 1 << 48;
 
 impl<'a> Import<'a> {
-    fn new(step: &'a Transaction<'a>) -> Self {
+    fn new(step: &'a Transaction<'a>, tell: &'a mut dyn FnMut(&str)) -> Self {
         let names = HashSet::default();
-        Self { step, part: Part::Head, room: None, names, rooms: 0, messages: 0, life: 0 }
+        Self { step, tell, part: Part::Head, room: None, names, rooms: 0, messages: 0, life: 0 }
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
@@ -183,6 +199,7 @@ impl<'a> Import<'a> {
             (Part::Rooms, Kind::Message) => self.message(&parse(text)?),
             (Part::Rooms, Kind::End) => {
                 let EndLine { rooms, messages, .. } = parse(text)?;
+                self.end_room()?;
                 let (has, had) = ((u64::from(self.rooms), self.messages), (rooms, messages));
                 if has != had {
                     let (rooms, messages) = has;
@@ -201,6 +218,7 @@ impl<'a> Import<'a> {
     }
 
     fn room(&mut self, line: &RoomLine<'_>) -> Result<(), Fault> {
+        self.end_room()?;
         let name = &*line.room;
         check_name("room", name)?;
         if !self.names.insert(name.into()) {
@@ -245,10 +263,38 @@ impl<'a> Import<'a> {
             name: name.into(),
             last: line.last,
             last_change: line.last_change,
+            floor: line.floor,
             eras: Vec::new(),
             offset: line.floor,
             at: 0,
+            had: (line.floor, line.last),
         });
+        Ok(())
+    }
+
+    /// Notes of a room, when all its lines have come, what it lacks at its beginning and its end.
+    fn end_room(&mut self) -> Result<(), Fault> {
+        let Some(room) = self.room.take() else { return Ok(()) };
+        let RoomHere { id, name, last, floor, eras, offset, had, .. } = room;
+        // An era that begins behind says that there was more, whatever became of it.
+        let is_whole = eras.last().is_none_or(|era| era.first <= offset + 1);
+        let (floor, end) = if offset == floor {
+            // There is none at all.
+            (last, last)
+        } else if is_whole {
+            (floor, offset)
+        } else {
+            (floor, last)
+        };
+        if offset < last {
+            let what = missing(offset + 1, last);
+            (self.tell)(&format!("room {name:?}: {what}"));
+        }
+        if (floor, end) != had {
+            let sql = "UPDATE room SET floor = ?2, last = ?3 WHERE id = ?1";
+            self.step.prepare_cached(sql)?.execute(params![id, number(floor)?, number(end)?])?;
+            seal_room(self.step, id)?;
+        }
         Ok(())
     }
 
@@ -331,6 +377,13 @@ impl<'a> Import<'a> {
         let fate = Fate { change: line.change, edited, deleted, pinned };
         let id = id_of(room.id, offset);
         insert(&self.step, &Message { id, at_ms: line.at.cast_unsigned(), said, fate })?;
+        if offset > room.offset + 1 {
+            let what = missing(room.offset + 1, offset - 1);
+            (self.tell)(&format!("room {:?}: {what}", room.name));
+            if room.offset == room.floor {
+                room.floor = offset - 1;
+            }
+        }
         (room.offset, room.at) = (offset, line.at);
         self.messages += 1;
         Ok(())

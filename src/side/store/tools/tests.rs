@@ -45,8 +45,15 @@ fn all(folder: &Folder) -> String {
 }
 
 fn imported(lines: &str) -> (Folder, Result<Report, StoreError>) {
+    imported_telling(lines, &mut none)
+}
+
+fn imported_telling(
+    lines: &str,
+    tell: &mut dyn FnMut(&str),
+) -> (Folder, Result<Report, StoreError>) {
     let folder = Folder::new();
-    let report = import(&folder.0, &mut lines.as_bytes(), &[8; 32], 5);
+    let report = import(&folder.0, &mut lines.as_bytes(), &[8; 32], 5, tell);
     (folder, report)
 }
 
@@ -164,7 +171,7 @@ fn what_is_exported_and_imported_is_exported_the_same() {
     assert_eq!((opened.epoch, opened.lineage), (60, vec![(50, at(4))]));
     assert_eq!(disk.guest_secret(), &[8; 32], "secrets are not exported");
     drop((disk, home, reader));
-    let again = import(&copy.0, &mut lines.as_bytes(), &[8; 32], 5);
+    let again = import(&copy.0, &mut lines.as_bytes(), &[8; 32], 5, &mut none);
     assert!(matches!(again, Err(StoreError::NotEmpty { .. })), "{again:?}");
 }
 
@@ -286,13 +293,52 @@ fn a_bad_line_is_named_and_nothing_is_taken_in() {
         assert!(error.starts_with(&begin) && error.contains(expected), "{to}: {error}");
         assert_eq!(all(&folder).lines().count(), 2, "nothing but its ends");
         // And the store that has nothing takes the right one.
-        import(&folder.0, &mut lines.as_bytes(), &[8; 32], 5).unwrap();
+        import(&folder.0, &mut lines.as_bytes(), &[8; 32], 5, &mut none).unwrap();
     }
     let cut: String = lines.split_inclusive('\n').take(4).collect();
     let error = imported(&cut).1.unwrap_err().to_string();
     assert_eq!(error, "line 5: the export is cut off: its last line is missing");
     let error = imported(&lines[..lines.len() - 1]).1.unwrap_err().to_string();
     assert!(error.contains("it is cut off, or too long"), "{error}");
+}
+
+#[test]
+fn what_an_export_lacks_is_told_and_at_the_ends_of_a_room_it_counts_as_gone() {
+    let lines = all(&filled());
+    for (lost, told, is_sound, floor, last) in [
+        (&[1][..], "message 1 is missing", true, 1, 4),
+        (&[1, 2], "messages 1 to 2 are missing", true, 2, 4),
+        (&[3, 4], "messages 3 to 4 are missing", true, 0, 2),
+        (&[1, 2, 3, 4], "messages 1 to 4 are missing", true, 4, 4),
+        (&[2, 3], "messages 2 to 3 are missing", false, 0, 4),
+    ] {
+        let is_lost = |line: &&str| {
+            let is_it = |offset| line.contains(&format!("\"room\":\"1\",\"offset\":{offset},"));
+            lost.iter().any(is_it)
+        };
+        let messages = format!("\"messages\":{}", 5 - lost.len());
+        let salvaged: String = lines
+            .split_inclusive('\n')
+            .filter(|line| !is_lost(line))
+            .map(|line| line.replace("\"messages\":5", &messages))
+            .collect();
+        let mut heard = Vec::new();
+        let (copy, report) = imported_telling(&salvaged, &mut |what| heard.push(what.to_owned()));
+        assert_eq!(report.unwrap().messages, 5 - lost.len() as u64);
+        assert_eq!(heard, [format!("room \"1\": {told}")]);
+        let report = check(&copy.0, None, &mut |what| assert!(!is_sound, "{lost:?}: {what}"));
+        assert_eq!(report.unwrap().is_some(), is_sound);
+        let bounds = format!("\"floor\":{floor},\"last\":{last},");
+        assert!(all(&copy).contains(&bounds), "{lost:?}: {}", all(&copy));
+        let (disk, writer) = copy.open();
+        let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+        let opened = load(&mut reader, home.open(1, 60));
+        assert_eq!(
+            (opened.epoch, opened.top, &*opened.lineage),
+            (60, at(last), &[(50, at(last))][..])
+        );
+        home.say(1, last, &["\"new\""]);
+    }
 }
 
 #[test]
@@ -335,7 +381,7 @@ fn each_damage_is_named() {
     let (copy, report) = {
         let mut out = Vec::new();
         let _ = export(&sound.0, &Choice::default(), &mut out, &mut |_| {});
-        imported(&String::from_utf8(out).unwrap())
+        imported_telling(&String::from_utf8(out).unwrap(), &mut |_| {})
     };
     assert_eq!(report.unwrap().messages, 4, "the rest is brought back");
     drop(copy);
