@@ -52,10 +52,7 @@ mod with_store {
         let folder = Path::new(&config.path);
         let stamp = for_file_names(now_ms);
         match what {
-            Upkeep::Backup { to } => {
-                let name = format!("chinwag-{stamp}.db");
-                tools::backup(folder, to, &name).map(|report| told(&report))
-            }
+            Upkeep::Backup { to } => tools::backup(folder, to, now_ms).map(|report| told(&report)),
             Upkeep::Restore { file } => tools::restore(folder, file, &stamp).map(|restored| {
                 let mut text = told(&restored.report);
                 for moved in restored.moved {

@@ -462,6 +462,10 @@ pub const STORE_BACKUP_AGAIN_MS: u64 = 10 * 60_000;
 /// set meanwhile, in milliseconds.
 pub const STORE_BACKUP_LOOK_MS: u64 = 60_000;
 
+/// After how long without a write a copy that is not whole counts as left by a command that was
+/// killed, in milliseconds. One that is made is written to, but for a sync at its end.
+pub const STORE_BACKUP_LEFT_MS: u64 = 60 * 60_000;
+
 /// How often the store looks at how much of the disk is free, and whether its files are still at
 /// their paths, in milliseconds, at most.
 pub const STORE_SPACE_MS: u64 = 1_000;

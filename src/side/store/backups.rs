@@ -21,14 +21,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::copy::{Copier, PARTIAL};
-use super::disk::{self, FILE, sync_folder};
+use super::disk::{self, FILE, remove_if_there, sync_folder};
 use super::error::StoreError;
 use super::space::free_bytes;
 use super::tools::inspect_copy;
-use crate::limits::{STORE_BACKUP_AGAIN_MS, STORE_BACKUP_LOOK_MS};
+use crate::limits::{STORE_BACKUP_AGAIN_MS, STORE_BACKUP_LEFT_MS, STORE_BACKUP_LOOK_MS};
 use crate::wire::http::date::for_file_names;
 
 /// Which backups are made.
@@ -94,7 +94,7 @@ impl BackupThread {
 
     fn make_if_due(&self, now_ms: u64, stop: &Arc<AtomicBool>) -> Result<u64, StoreError> {
         let Backups { folder, keep, .. } = &self.backups;
-        let found = Found::look(folder)?;
+        let found = Found::look(folder, BY_CLOCK)?;
         if let Some(newest_ms) = found.newest_ms(now_ms) {
             self.copier.stats.has_backup(newest_ms);
             let due_ms = newest_ms.saturating_add(self.every_ms());
@@ -108,7 +108,7 @@ impl BackupThread {
             fs::remove_file(folder.join(partial))?;
         }
         self.check_space(folder)?;
-        let name = name_of(now_ms);
+        let name = name_of(BY_CLOCK, now_ms);
         let to = folder.join(&name);
         let mut messages = 0;
         self.copier.copy(&to, |partial| {
@@ -149,36 +149,58 @@ fn make_folder(folder: &Path) -> Result<(), StoreError> {
     sync_folder(folder.parent().unwrap_or(Path::new("")))
 }
 
-const BEGIN: &str = "chat-";
+/// What the names of backups begin with that are made by the clock, and of those that somebody asks
+/// for.
+const BY_CLOCK: &str = "chat-";
+const BY_HAND: &str = "chinwag-";
 const END: &str = ".db";
 
 /// What a backup is called that is begun then: `chat-20261128T193000Z.db`.
-fn name_of(unix_ms: u64) -> String {
-    format!("{BEGIN}{}{END}", for_file_names(unix_ms))
+fn name_of(begin: &str, unix_ms: u64) -> String {
+    format!("{begin}{}{END}", for_file_names(unix_ms))
+}
+
+/// What a backup that somebody asks for is called in a folder. Those that were not finished there
+/// go first, if nothing was written to them for [`STORE_BACKUP_LEFT_MS`]: others may be under way,
+/// of another store too.
+///
+/// # Errors
+///
+/// Those of the disk.
+pub(super) fn name_by_hand(folder: &Path, now_ms: u64) -> Result<String, StoreError> {
+    let last = UNIX_EPOCH + Duration::from_millis(now_ms.saturating_sub(STORE_BACKUP_LEFT_MS));
+    for partial in Found::look(folder, BY_HAND)?.partials {
+        let partial = folder.join(partial);
+        let is_left = partial.metadata().and_then(|of| of.modified()).is_ok_and(|at| at < last);
+        if is_left {
+            remove_if_there(&partial)?;
+        }
+    }
+    Ok(name_of(BY_HAND, now_ms))
 }
 
 /// When a backup was begun, in milliseconds of Unix time, by its name; none, if it is no such name.
-fn time_of(name: &str) -> Option<u64> {
+fn time_of(begin: &str, name: &str) -> Option<u64> {
     /// The last second with a year of four digits.
     const LAST_S: u64 = 253_402_300_799;
     let (mut from, mut to) = (0, LAST_S);
     // Names are in the order of times.
     while from < to {
         let middle = u64::midpoint(from, to);
-        if name_of(middle * 1_000).as_str() < name {
+        if name_of(begin, middle * 1_000).as_str() < name {
             from = middle + 1;
         } else {
             to = middle;
         }
     }
-    (name_of(from * 1_000) == name).then_some(from * 1_000)
+    (name_of(begin, from * 1_000) == name).then_some(from * 1_000)
 }
 
 /// Whether it is a backup that is not whole, or something that SQLite had beside one.
-fn is_partial(name: &str) -> bool {
+fn is_partial(begin: &str, name: &str) -> bool {
     ["", "-journal", "-wal", "-shm"].iter().any(|end| {
         let whole = name.strip_suffix(end).and_then(|name| name.strip_suffix(PARTIAL));
-        whole.and_then(time_of).is_some()
+        whole.and_then(|name| time_of(begin, name)).is_some()
     })
 }
 
@@ -193,7 +215,7 @@ struct Found {
 
 impl Found {
     /// Nothing, where there is no such folder.
-    fn look(folder: &Path) -> Result<Self, StoreError> {
+    fn look(folder: &Path, begin: &str) -> Result<Self, StoreError> {
         let mut found = Self::default();
         let entries = match fs::read_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
@@ -206,9 +228,9 @@ impl Found {
             if !entry.file_type()?.is_file() {
                 continue;
             }
-            if time_of(&name).is_some() {
+            if time_of(begin, &name).is_some() {
                 found.names.push(name);
-            } else if is_partial(&name) {
+            } else if is_partial(begin, &name) {
                 found.partials.push(name);
             }
         }
@@ -218,7 +240,7 @@ impl Found {
 
     /// When the newest one was begun. One of the future is of a clock that was wrong.
     fn newest_ms(&self, now_ms: u64) -> Option<u64> {
-        self.names.iter().rev().filter_map(|name| time_of(name)).find(|ms| *ms <= now_ms)
+        self.names.iter().rev().filter_map(|name| time_of(BY_CLOCK, name)).find(|ms| *ms <= now_ms)
     }
 
     /// Those that go when there is another one, so that so many are left.
@@ -242,10 +264,10 @@ mod tests {
 
     #[test]
     fn names_are_in_the_order_of_times_and_say_them() {
-        assert_eq!(name_of(NOW_MS + 999), "chat-20261122T082930Z.db");
+        assert_eq!(name_of(BY_CLOCK, NOW_MS + 999), "chat-20261122T082930Z.db");
         for ms in [0, 951_782_400_000, NOW_MS, 4_102_444_800_000] {
-            assert_eq!(time_of(&name_of(ms)), Some(ms));
-            assert!(name_of(ms) < name_of(ms + 1_000));
+            assert_eq!(time_of(BY_CLOCK, &name_of(BY_CLOCK, ms)), Some(ms));
+            assert!(name_of(BY_CLOCK, ms) < name_of(BY_CLOCK, ms + 1_000));
         }
         for name in [
             "",
@@ -258,16 +280,20 @@ mod tests {
             "chinwag-20261122T082930Z.db",
             "old-chat-20261122T082930Z.db",
         ] {
-            assert_eq!(time_of(name), None, "{name}");
+            assert_eq!(time_of(BY_CLOCK, name), None, "{name}");
         }
     }
 
     #[test]
     fn only_what_was_made_here_is_found_and_the_oldest_of_it_goes() {
         let folder = Folder::new();
-        assert_eq!(Found::look(&folder.0).unwrap(), Found::default(), "there is no folder yet");
+        assert_eq!(
+            Found::look(&folder.0, BY_CLOCK).unwrap(),
+            Found::default(),
+            "there is no folder yet"
+        );
         fs::create_dir(&folder.0).unwrap();
-        let of = |day: u64| name_of(NOW_MS + day * DAY_MS);
+        let of = |day: u64| name_of(BY_CLOCK, NOW_MS + day * DAY_MS);
         for day in [3, 1, 2] {
             fs::write(folder.0.join(of(day)), "").unwrap();
         }
@@ -279,7 +305,7 @@ mod tests {
         }
         fs::create_dir(folder.0.join("chat-20200101T000000Z.db")).unwrap();
         std::os::unix::fs::symlink("/etc", folder.0.join("chat-20200102T000000Z.db")).unwrap();
-        let mut found = Found::look(&folder.0).unwrap();
+        let mut found = Found::look(&folder.0, BY_CLOCK).unwrap();
         assert_eq!(found.names, [of(1), of(2), of(3)]);
         found.partials.sort_unstable();
         assert_eq!(found.partials, [of(4) + ".partial", of(4) + ".partial-journal"]);
@@ -318,12 +344,12 @@ mod tests {
         assert!(counts("chinwag_store_backup_failures_total 1"));
         let last_ms = NOW_MS - 600_000;
         for ms in [last_ms - 1_000_000, last_ms, NOW_MS + DAY_MS] {
-            fs::write(folder.0.join(name_of(ms)), "").unwrap();
+            fs::write(folder.0.join(name_of(BY_CLOCK, ms)), "").unwrap();
         }
         assert_eq!(thread.step(NOW_MS, &stop), last_ms + 3_600_000);
         assert!(counts(&format!("chinwag_store_last_backup_unix {}", last_ms / 1_000)));
         assert!(counts("chinwag_store_backup_failures_total 1"));
-        let left = folder.0.join(name_of(last_ms) + PARTIAL);
+        let left = folder.0.join(name_of(BY_CLOCK, last_ms) + PARTIAL);
         fs::write(&left, "").unwrap();
         let due_ms = last_ms + 3_600_000;
         assert_eq!(thread.step(due_ms, &stop), due_ms + STORE_BACKUP_AGAIN_MS);
@@ -333,6 +359,6 @@ mod tests {
         thread.reserve_bytes = u64::MAX;
         let error = thread.make_if_due(due_ms, &stop).unwrap_err().to_string();
         assert!(error.contains("a backup needs"), "{error}");
-        assert_eq!(Found::look(&folder.0).unwrap().names.len(), 3, "nothing was deleted");
+        assert_eq!(Found::look(&folder.0, BY_CLOCK).unwrap().names.len(), 3, "nothing was deleted");
     }
 }

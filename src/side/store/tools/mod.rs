@@ -34,6 +34,7 @@ pub use export::{Choice, export};
 pub use import::import;
 pub use restore::{Restored, restore};
 
+use super::backups::name_by_hand;
 use super::copy::{Partial, check_free, copy_all};
 use super::disk::{FILE, lock};
 use super::error::StoreError;
@@ -62,19 +63,20 @@ pub struct Report {
     pub newest_ms: Option<u64>,
 }
 
-/// Copies a store, which a server may have, into a file; with `name`, if `to` is a folder. The file
-/// is on disk, and has been read again, when this returns.
+/// Copies a store, which a server may have, into a file; named by the time, if `to` is a folder, of
+/// which copies go that were not finished. The file is on disk, and has been read again, when this
+/// returns.
 ///
 /// # Errors
 ///
 /// If there is no store, if there is such a file already, if a server does not do it, if the disk
 /// fails, or if what was written is not sound.
-pub fn backup(folder: &Path, to: &Path, name: &str) -> Result<Report, StoreError> {
+pub fn backup(folder: &Path, to: &Path, now_ms: u64) -> Result<Report, StoreError> {
     let store = folder.join(FILE);
     if !store.exists() {
         return Err(StoreError::Absent { file: store });
     }
-    let to = if to.is_dir() { to.join(name) } else { to.to_owned() };
+    let to = if to.is_dir() { to.join(name_by_hand(to, now_ms)?) } else { to.to_owned() };
     check_free(&to)?;
     match lock(folder) {
         Ok(_lock) => {

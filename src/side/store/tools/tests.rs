@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::link::said::Said;
@@ -62,8 +63,8 @@ fn a_restored_store_is_what_was_copied_and_its_rooms_are_in_new_epochs() {
     let folder = filled();
     let copies = Folder::new();
     fs::create_dir(&copies.0).unwrap();
-    let report = backup(&folder.0, &copies.0, "copy.db").unwrap();
-    let copy = copies.0.join("copy.db");
+    let report = backup(&folder.0, &copies.0, 0).unwrap();
+    let copy = copies.0.join("chinwag-19700101T000000Z.db");
     assert_eq!((&report.file, report.messages, report.newest_ms), (&copy, 5, Some(103)));
     assert_eq!(fs::read_dir(&copies.0).unwrap().count(), 1, "one file is all there is");
     let before = all(&folder);
@@ -99,11 +100,35 @@ fn a_restored_store_is_what_was_copied_and_its_rooms_are_in_new_epochs() {
 }
 
 #[test]
+fn what_a_backup_that_was_killed_has_left_goes_with_the_next_one_and_nothing_else_does() {
+    let (folder, copies) = (filled(), Folder::new());
+    fs::create_dir(&copies.0).unwrap();
+    let left = ["chinwag-20261122T082930Z.db.partial", "chinwag-20261122T082930Z.db.partial-wal"];
+    let made = "chinwag-20261122T082931Z.db.partial";
+    let others = ["chat-20261122T082930Z.db.partial", "chinwag-x.db.partial", "mine.db.partial"];
+    let began = SystemTime::UNIX_EPOCH + Duration::from_hours(1_000);
+    for name in left.iter().chain(&others).chain([&made]) {
+        let file = fs::File::create(copies.0.join(name)).unwrap();
+        // Somebody makes this one just now.
+        let idle = if *name == made { Duration::from_mins(59) } else { Duration::from_mins(61) };
+        file.set_modified(began - idle).unwrap();
+    }
+    backup(&folder.0, &copies.0, 1_000 * 3_600_000).unwrap();
+    let mut names: Vec<_> = fs::read_dir(&copies.0)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort_unstable();
+    let [by_clock, no_time, mine] = others;
+    assert_eq!(names, [by_clock, "chinwag-19700211T160000Z.db", made, no_time, mine]);
+}
+
+#[test]
 fn a_file_that_is_no_sound_backup_is_not_restored() {
     let folder = filled();
     let before = all(&folder);
     let copy = folder.0.join("copy.db");
-    backup(&folder.0, &copy, "").unwrap();
+    backup(&folder.0, &copy, 0).unwrap();
     let refused = |copy: &Path, expected: &str| {
         let error = restore(&folder.0, copy, "then").expect_err(expected).to_string();
         assert!(error.contains(expected), "{error}");
@@ -121,7 +146,7 @@ fn a_file_that_is_no_sound_backup_is_not_restored() {
     fs::write(&copy, &bytes).unwrap();
     refused(&copy, "is damaged");
     fs::remove_file(&copy).unwrap();
-    backup(&folder.0, &copy, "").unwrap();
+    backup(&folder.0, &copy, 0).unwrap();
     meddle(&copy, "PRAGMA user_version = 99");
     refused(&copy, "schema 99");
 }
@@ -130,7 +155,7 @@ fn a_file_that_is_no_sound_backup_is_not_restored() {
 fn a_restore_finds_no_store_and_makes_one() {
     let (folder, other) = (filled(), Folder::new());
     let copy = folder.0.join("copy.db");
-    backup(&folder.0, &copy, "").unwrap();
+    backup(&folder.0, &copy, 0).unwrap();
     let restored = restore(&other.0, &copy, "then").unwrap();
     assert_eq!((restored.report.messages, restored.moved), (5, Vec::new()));
     assert_eq!(all(&other), all(&folder));
@@ -142,13 +167,13 @@ fn what_is_not_there_is_not_copied_and_what_is_there_is_not_overwritten() {
     let absent = |result: Result<Report, StoreError>| {
         assert!(matches!(&result, Err(StoreError::Absent { .. })), "{result:?}");
     };
-    absent(backup(&folder.0, Path::new("/tmp"), "x"));
+    absent(backup(&folder.0, Path::new("/tmp/none/x"), 0));
     absent(check(&folder.0, None, &mut none).map(|report| report.expect("an error")));
     assert!(!folder.0.exists(), "looking makes nothing");
     let folder = filled();
     let copy = folder.0.join("copy.db");
     fs::write(&copy, "precious").unwrap();
-    let refused = backup(&folder.0, &copy, "");
+    let refused = backup(&folder.0, &copy, 0);
     assert!(matches!(refused, Err(StoreError::Exists { .. })), "{refused:?}");
     assert_eq!(fs::read(&copy).unwrap(), b"precious");
 }

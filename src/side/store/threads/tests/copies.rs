@@ -43,7 +43,7 @@ fn a_backup_is_made_while_messages_are_kept() {
     }
     let copy = folder.0.join("copy.db");
     let (report, kept) = thread::scope(|scope| {
-        let backup = scope.spawn(|| tools::backup(&folder.0, &copy, ""));
+        let backup = scope.spawn(|| tools::backup(&folder.0, &copy, 0));
         let mut kept = before;
         while !backup.is_finished() {
             kept = say(home);
@@ -57,10 +57,10 @@ fn a_backup_is_made_while_messages_are_kept() {
     assert!(tools::check(&folder.0, Some(&copy), damages).unwrap().is_some());
     let mode = fs::metadata(&copy).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let again = tools::backup(&folder.0, &copy, "");
+    let again = tools::backup(&folder.0, &copy, 0);
     assert!(matches!(again, Err(StoreError::Exists { .. })));
     // What cannot be written is told, and nothing else happens.
-    let nowhere = tools::backup(&folder.0, &folder.0.join("none/copy.db"), "");
+    let nowhere = tools::backup(&folder.0, &folder.0.join("none/copy.db"), 0);
     assert!(matches!(nowhere, Err(StoreError::Refused(why)) if why.contains("No such file")));
     say(home);
     let socket = folder.0.join("socket");
@@ -198,9 +198,9 @@ fn a_folder_whose_path_is_too_long_for_a_socket_has_no_backup_while_it_is_open()
     folder.0.push("x".repeat(100));
     let (store, _homes) = start(&folder, 1, 1);
     let copy = folder.0.join("copy.db");
-    let refused = tools::backup(&folder.0, &copy, "");
+    let refused = tools::backup(&folder.0, &copy, 0);
     assert!(matches!(refused, Err(StoreError::Refused(why)) if why.contains("too long")));
     store.stop().unwrap();
-    tools::backup(&folder.0, &copy, "").expect("without a server it is made here");
+    tools::backup(&folder.0, &copy, 0).expect("without a server it is made here");
     folder.0.pop();
 }
