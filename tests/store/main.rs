@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use rusqlite::Connection;
 
 /// The schema of this program.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// A folder that goes when the test ends.
 struct Folder(PathBuf);

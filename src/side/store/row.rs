@@ -78,6 +78,12 @@ impl<'a> Message<'a> {
     /// From the first columns of a row: see [`select_messages`]. None, if it does not fit its
     /// checksum or has no such columns.
     pub(super) fn of(row: &'a Row<'_>) -> Option<Self> {
+        let (message, sum) = Self::read(row)?;
+        (sum == message.sum()).then_some(message)
+    }
+
+    /// The same, and the checksum that is in the row; none, if it has no such columns.
+    pub(super) fn read(row: &'a Row<'_>) -> Option<(Self, i64)> {
         let number = |index| row.get::<_, i64>(index).ok();
         let text = |index| row.get_ref(index).ok()?.as_str().ok();
         let maybe = |index| row.get_ref(index).ok()?.as_str_or_null().ok();
@@ -108,8 +114,7 @@ impl<'a> Message<'a> {
             deleted: act(maybe_number(11)?, maybe(12)?),
             pinned: act(maybe_number(13)?, maybe(14)?),
         };
-        let message = Self { id, at_ms: at.cast_unsigned(), said, fate };
-        (number(7)? == message.sum()).then_some(message)
+        Some((Self { id, at_ms: at.cast_unsigned(), said, fate }, number(7)?))
     }
 
     /// A checksum over all of it and its place. Of a message that has none of what came with later

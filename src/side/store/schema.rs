@@ -13,8 +13,9 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::disk::{open_private, remove_if_there, sync_folder};
 use super::error::StoreError;
-use super::row::{EraRow, RoomRow, select_eras, select_rooms};
+use super::row::{EraRow, Message, RoomRow, select_eras, select_messages, select_rooms};
 use crate::limits::STORE_MIGRATE_COPY_BYTES;
+use crate::link::said::{Fate, Said};
 
 /// "CHNW": this is a database of Chinwag.
 const APPLICATION_ID: i64 = 0x4348_4E57;
@@ -79,8 +80,8 @@ const MIGRATIONS: &[Migration] = &[
         then: Some(seal_all),
     },
     // What few messages have. A deleted one has its place and its author, and no more.
-    Migration::of(
-        "
+    Migration {
+        sql: "
     ALTER TABLE message ADD COLUMN mentions TEXT;
     ALTER TABLE message ADD COLUMN data TEXT;
     ALTER TABLE message ADD COLUMN pinned_at INTEGER;
@@ -88,7 +89,8 @@ const MIGRATIONS: &[Migration] = &[
     -- thread: the id of its first message.
     CREATE INDEX thread_of ON message(thread, id) WHERE thread IS NOT NULL;
     ",
-    ),
+        then: Some(seal_fates),
+    },
 ];
 
 /// How many rows get their checksums at once.
@@ -141,6 +143,36 @@ pub(super) fn seal_all(conn: &Connection) -> Result<(), StoreError> {
             }
         }
     }
+}
+
+/// Writes the checksums of messages that have more than what was said, over all of that. No server
+/// has made such before; an import may have.
+fn seal_fates(conn: &Connection) -> Result<(), StoreError> {
+    let sql = select_messages!(
+        "WHERE thread IS NOT NULL OR edited_at IS NOT NULL OR deleted_at IS NOT NULL \
+         OR deleted_by IS NOT NULL OR extra IS NOT NULL OR change IS NOT NULL"
+    );
+    let mut statement = conn.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut sums = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Some((message, sum)) = Message::read(row) else { continue };
+        let said = Said { thread: None, ..message.said };
+        // One that is damaged stays so.
+        if (Message { said, fate: Fate::default(), ..message }).sum() == sum {
+            let is_deleted = message.fate.deleted.is_some();
+            let body = if is_deleted { "\"\"" } else { message.said.body };
+            let said = Said { body, ..message.said };
+            sums.push((message.id, is_deleted, Message { said, ..message }.sum()));
+        }
+    }
+    let sql =
+        "UPDATE message SET body = iif(?2, '\"\"', body), extra = NULL, sum = ?3 WHERE id = ?1";
+    let mut seal = conn.prepare(sql)?;
+    for (id, is_deleted, sum) in sums {
+        seal.execute(params![id, is_deleted, sum])?;
+    }
+    Ok(())
 }
 
 /// The number of this version's schema.

@@ -16,10 +16,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::line::{ActLine, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
+use super::line::{EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
 use super::{Era, PAGE, RoomRow, Version, epoch_of, eras, open_to_read, rooms};
 use crate::link::message::push_epoch;
-use crate::link::said::Act;
+use crate::link::said::{Act, Fate};
 use crate::link::topic::room_of;
 use crate::side::store::disk::FILE;
 use crate::side::store::error::StoreError;
@@ -202,8 +202,9 @@ fn line_of<'a>(room: &'a str, eras: &[Era], message: &Message<'a>) -> Option<Mes
         Some(json) => raw(json).map(Some),
     };
     let body = if fate.deleted.is_some() { None } else { Some(raw(said.body)?) };
-    let act =
-        |act: Option<Act<'a>>| act.map(|act| ActLine { at: act.at_ms, by: act.by.map(Cow::from) });
+    let Fate { change, edited, deleted, pinned } = fate;
+    let at_of = |act: Option<Act<'a>>| act.map(|act| act.at_ms);
+    let by_of = |act: Option<Act<'a>>| act.and_then(|act| act.by).map(Cow::from);
     Some(MessageLine {
         kind: Kind::Message,
         room: room.into(),
@@ -216,12 +217,15 @@ fn line_of<'a>(room: &'a str, eras: &[Era], message: &Message<'a>) -> Option<Mes
         key: said.key.map(Cow::from),
         reply_to: said.reply_to,
         thread: said.thread,
+        edited_at: at_of(edited),
+        deleted_at: at_of(deleted),
+        deleted_by: by_of(deleted),
+        pinned_at: at_of(pinned),
+        pinned_by: by_of(pinned),
         mentions: maybe_raw(said.mentions)?,
         data: maybe_raw(said.data)?,
-        change: fate.change,
-        edited: act(fate.edited),
-        deleted: act(fate.deleted),
-        pinned: act(fate.pinned),
+        _extra: None,
+        change: (change > 0).then_some(change),
     })
 }
 

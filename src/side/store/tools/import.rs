@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 
 use super::check::missing;
 use super::export::shown;
-use super::line::{ActLine, Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
+use super::line::{Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
 use super::{Era, Report, Version, epoch_of, inspect, open_to_read};
 use crate::base::name::is_name;
 use crate::limits::{BODY_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, TITLE_BYTES_MAX};
@@ -330,7 +330,7 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    fn message<'l>(&mut self, line: &'l MessageLine<'_>) -> Result<(), Fault> {
+    fn message(&mut self, line: &MessageLine<'_>) -> Result<(), Fault> {
         let room = here(&mut self.room, &line.room)?;
         let offset = line.offset;
         if offset <= room.offset || offset > room.last {
@@ -348,19 +348,19 @@ impl<'a> Import<'a> {
             return Err(fault(format!("`at` is before {}, or far from now", room.at)));
         }
         let body = line.body.map_or("\"\"", |body| body.get());
-        if line.body.is_none() && line.deleted.is_none() || !body.starts_with('"') {
+        if line.body.is_none() && line.deleted_at.is_none() || !body.starts_with('"') {
             return Err(fault("`body` is no text"));
         }
-        let act = |act: &'l Option<ActLine<'_>>| {
-            act.as_ref().map(|act| Act { at_ms: act.at, by: act.by.as_deref() })
-        };
-        let is_far =
-            |act: Option<Act<'_>>| act.is_some_and(|act| act.at_ms >= AT_MAX.cast_unsigned());
-        let (edited, deleted, pinned) = (act(&line.edited), act(&line.deleted), act(&line.pinned));
-        if is_far(edited) || is_far(deleted) || is_far(pinned) {
-            return Err(fault("`at` of what became of it is far from now"));
+        let act = |at_ms: Option<u64>, by| at_ms.map(|at_ms| Act { at_ms, by });
+        let edited = act(line.edited_at, None);
+        let deleted = act(line.deleted_at, line.deleted_by.as_deref());
+        let pinned = act(line.pinned_at, line.pinned_by.as_deref());
+        let mut acts = [edited, deleted, pinned].into_iter().flatten();
+        if acts.any(|act| act.at_ms >= AT_MAX.cast_unsigned()) {
+            return Err(fault("what became of it is far from now"));
         }
-        if line.change > room.last_change || line.thread.is_some_and(|thread| thread > OFFSET_MAX) {
+        let change = line.change.unwrap_or_default();
+        if change > room.last_change || line.thread.is_some_and(|thread| thread > OFFSET_MAX) {
             return Err(fault("`change` or `thread` is beyond what the room has come to"));
         }
         check_texts(line, body)?;
@@ -374,7 +374,7 @@ impl<'a> Import<'a> {
             mentions: line.mentions.map(RawValue::get),
             data: line.data.map(RawValue::get),
         };
-        let fate = Fate { change: line.change, edited, deleted, pinned };
+        let fate = Fate { change, edited, deleted, pinned };
         let id = id_of(room.id, offset);
         insert(&self.step, &Message { id, at_ms: line.at.cast_unsigned(), said, fate })?;
         if offset > room.offset + 1 {
@@ -394,8 +394,8 @@ impl<'a> Import<'a> {
 fn check_texts(line: &MessageLine<'_>, body: &str) -> Result<(), Fault> {
     check_name("user", &line.user)?;
     check_name("name", &line.name)?;
-    for act in [&line.edited, &line.deleted, &line.pinned].into_iter().flatten() {
-        act.by.as_deref().map_or(Ok(()), |by| check_name("by", by))?;
+    for (field, by) in [("deleted_by", &line.deleted_by), ("pinned_by", &line.pinned_by)] {
+        by.as_deref().map_or(Ok(()), |by| check_name(field, by))?;
     }
     if line.key.as_deref() == Some("") {
         return Err(fault("`key` is empty"));

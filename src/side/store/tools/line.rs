@@ -13,6 +13,7 @@
 
 use std::borrow::Cow;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -107,34 +108,26 @@ pub(super) struct MessageLine<'a> {
     pub(super) reply_to: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) thread: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) edited_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) deleted_at: Option<u64>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) deleted_by: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pinned_at: Option<u64>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) pinned_by: Option<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub(super) mentions: Option<&'a RawValue>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub(super) data: Option<&'a RawValue>,
-    /// The number of its latest change; 0 before the first.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub(super) change: u64,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub(super) edited: Option<ActLine<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub(super) deleted: Option<ActLine<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub(super) pinned: Option<ActLine<'a>>,
-}
-
-/// When something was done to a message, and by whom.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ActLine<'a> {
-    /// Unix time, in milliseconds.
-    pub(super) at: u64,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub(super) by: Option<Cow<'a, str>>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+    /// Of earlier versions, which had nothing to put there: not taken over.
+    #[serde(default, rename = "extra", skip_serializing)]
+    pub(super) _extra: Option<IgnoredAny>,
+    /// The number of its latest change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) change: Option<u64>,
 }
 
 /// The last line: without it the export was cut off.
