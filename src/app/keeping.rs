@@ -13,7 +13,7 @@ mod with_store {
     use crate::app::now_unix_ms;
     use crate::limits::{HistoryLimits, RING_WORDS, STORE_SWEEP_MS};
     use crate::side::store::{
-        Backups, Keep, Options, Promise, Start, Store, StoreError, StoreLog, TailBounds,
+        Backups, Cause, Keep, Options, Promise, Start, Store, StoreError, StoreLog, TailBounds,
     };
 
     pub(in crate::app) use crate::side::store::StoreStats as Stats;
@@ -77,7 +77,11 @@ mod with_store {
             let is_config = matches!(error, StoreError::Newer { .. } | StoreError::Foreign { .. });
             let code = if is_config { EXIT_CONFIG } else { EXIT_OS };
             let mut message = format!("store.path = {:?}: {error}", config.path);
-            if matches!(error, StoreError::Io(_)) {
+            if error.cause() == Cause::Full {
+                message.push_str(
+                    "; to open a store takes 32 KiB for chat.db-shm, and what a new or an older one is made of",
+                );
+            } else if matches!(error, StoreError::Io(_)) {
                 message.push_str(
                     "; it must be a folder that can be made or written, and \"\" keeps nothing on disk",
                 );

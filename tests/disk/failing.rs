@@ -247,6 +247,44 @@ fn a_sync_that_fails_once() {
     check_failing("sync@chat.db-wal:1:EIO\nwrite@chat.db:1:EIO:*", "sync");
 }
 
+/// A server that starts on a disk that is full, after an end as this makes it.
+#[track_caller]
+fn check_start_on_a_full_disk(end: fn(&Server)) {
+    let disk = Disk::new();
+    let server = disk.serve(METRICS);
+    let mut room = Room::enter(&server);
+    for key in 1..=10 {
+        assert_eq!(room.say(key), Answer::Offset(key));
+    }
+    end(&server);
+    until("it has ended", || has_ended(&server));
+    drop(server);
+    disk.rule("write@chat.db:1:ENOSPC:*\nwrite@chat.db-wal:1:ENOSPC:*");
+    let server = disk.serve(METRICS);
+    until("it is told", || get(&server, "/readyz") == (503, "storage\n".to_owned()));
+    assert_eq!(metric(&server, "chinwag_store_state{state=\"failing\"}"), 1);
+    let errors = || metric(&server, "chinwag_store_errors_total{code=\"full\"}");
+    until("it is tried again", || errors() > 1);
+    let refused = server.guest("Eve").join("tea", "{}");
+    assert!(refused.contains(r#""reason":"storage""#), "{refused}");
+    assert_eq!(make(&server, "elsewhere").status, 503);
+    disk.rule("");
+    until("there is space", || get(&server, "/readyz").0 == 200);
+    let mut room = Room { acked: room.acked, ..Room::enter(&server) };
+    assert_eq!(room.say(11), Answer::Offset(11));
+    room.check(&disk, server);
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_start() {
+    check_start_on_a_full_disk(Server::terminate);
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_start_after_a_kill() {
+    check_start_on_a_full_disk(Server::kill);
+}
+
 #[test]
 fn a_disk_that_heals_by_itself_needs_nobody() {
     let disk = Disk::new();

@@ -4,6 +4,9 @@
 //! messages that were not kept, so each room begins a new era when it is next opened: see
 //! `writer`. After an orderly end rooms go on as they were.
 //!
+//! That a life begins is noted in the file, which takes some space. On a disk that is full the
+//! store is open all the same, and failing: the writer begins the life when there is space.
+//!
 //! Invariants: 1 of [`super`]; the lock is held as long as the connections are.
 //!
 //! Called by: `app`, and the threads of the store. Calls: `schema`, `writer`, `reader`.
@@ -16,9 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
+};
 
-use super::error::StoreError;
+use super::error::{Cause, StoreError};
 use super::index::{IndexQueue, Indexer, Words};
 use super::place::Place;
 use super::reader::{Due, Reader};
@@ -135,15 +140,29 @@ impl Disk {
         conn.pragma_update(None, "secure_delete", true)?;
         conn.pragma_update(None, "cache_size", cache_size(options.writer_cache_bytes))?;
         // A log that has seen a failed sync is never appended to, and its end is not remembered.
-        checkpoint_all(&conn)?;
+        let emptied = match checkpoint_all(&conn) {
+            Err(error) if error.cause() != Cause::Full => return Err(error),
+            emptied => emptied,
+        };
         schema::migrate(&mut conn, &file, options.migrate_backup)?;
-        let (lives, guest_secret) = begin_life(&mut conn, made_secret, now_ms)?;
+        let life = NewLife { made_secret: *made_secret, now_ms };
+        let begun = emptied.and_then(|_| life.begin(&conn));
+        let (lives, put_off) = match begun {
+            Ok(lives) => (lives, None),
+            // It is whole, and there may be space again.
+            Err(error) if error.cause() == Cause::Full && secret_in(&conn).is_ok() => {
+                (Lives::default(), Some((life, error)))
+            }
+            Err(error) => return Err(error),
+        };
+        let guest_secret = secret_in(&conn)?;
         // SQLite syncs the folder for its log, not for the database or the folder itself.
         for folder in [Some(&*options.path), options.path.parent()].into_iter().flatten() {
             sync_folder(folder)?;
         }
         let place = Place::of(files_in(&options.path))?;
-        let writer = NewWriter::new(conn, lives, options.rooms_max, place, Arc::clone(&lock))?;
+        let rooms_max = options.rooms_max;
+        let writer = NewWriter::new(conn, lives, put_off, rooms_max, place, Arc::clone(&lock))?;
         let index_queue = Arc::default();
         Ok((Self { options, guest_secret, index_queue, lock }, writer))
     }
@@ -257,32 +276,47 @@ pub(super) fn checkpoint_all(conn: &Connection) -> Result<bool, StoreError> {
     Ok(!is_busy)
 }
 
-/// Counts this life, and notes how the last one ended.
-fn begin_life(
-    conn: &mut Connection,
-    made_secret: &[u8; 32],
+/// A life that is to begin.
+pub(super) struct NewLife {
+    /// Signs guests' tokens, in a store that has no secret yet.
+    made_secret: [u8; 32],
+    /// Unix time, in milliseconds.
     now_ms: u64,
-) -> Result<(Lives, [u8; 32]), StoreError> {
-    let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let number = |key| {
-        let sql = "SELECT value FROM meta WHERE key = ?1";
-        let found = step.query_row(sql, [key], |row| row.get::<_, i64>(0)).optional();
-        found.map(Option::unwrap_or_default)
-    };
-    let last = number("life")?;
-    let now = last.checked_add(1).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, last))?;
-    let is_clean = now == 1 || number("clean")? == 1;
-    let unclean = if is_clean { number("unclean")? } else { now };
-    let put = "INSERT INTO meta(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO ";
-    let replace = format!("{put} UPDATE SET value = excluded.value");
-    for (key, value) in [("life", now), ("unclean", unclean), ("clean", 0)] {
-        step.execute(&replace, params![key, value])?;
+}
+
+impl NewLife {
+    /// Counts it, and notes how the last one ended. Before that nothing is written in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite; then it has not begun.
+    pub(super) fn begin(&self, conn: &Connection) -> Result<Lives, StoreError> {
+        let step = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        let number = |key| {
+            let sql = "SELECT value FROM meta WHERE key = ?1";
+            let found = step.query_row(sql, [key], |row| row.get::<_, i64>(0)).optional();
+            found.map(Option::unwrap_or_default)
+        };
+        let last = number("life")?;
+        let now = last.checked_add(1).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, last))?;
+        let is_clean = now == 1 || number("clean")? == 1;
+        let unclean = if is_clean { number("unclean")? } else { now };
+        let put = "INSERT INTO meta(key, value) VALUES(?1, ?2) ON CONFLICT(key) DO ";
+        let replace = format!("{put} UPDATE SET value = excluded.value");
+        for (key, value) in [("life", now), ("unclean", unclean), ("clean", 0)] {
+            step.execute(&replace, params![key, value])?;
+        }
+        let keep = format!("{put} NOTHING");
+        let now_ms = i64::try_from(self.now_ms).unwrap_or(i64::MAX);
+        step.execute(&keep, params!["created_at", now_ms])?;
+        step.execute(&keep, params!["guest_secret", self.made_secret])?;
+        step.commit()?;
+        Ok(Lives { now, unclean })
     }
-    let keep = format!("{put} NOTHING");
-    step.execute(&keep, params!["created_at", i64::try_from(now_ms).unwrap_or(i64::MAX)])?;
-    step.execute(&keep, params!["guest_secret", made_secret])?;
+}
+
+/// What signs guests' tokens. A store has it from its first life on.
+fn secret_in(conn: &Connection) -> Result<[u8; 32], StoreError> {
     let sql = "SELECT value FROM meta WHERE key = 'guest_secret'";
-    let secret = step.query_row(sql, [], |row| row.get(0))?;
-    step.commit()?;
-    Ok((Lives { now, unclean }, secret))
+    Ok(conn.query_row(sql, [], |row| row.get(0))?)
 }

@@ -152,7 +152,11 @@ impl StoreError {
     pub fn cause(&self) -> Cause {
         match self {
             Self::Sqlite(error) => cause_of(error),
-            Self::Io(_) | Self::Busy => Cause::Io,
+            Self::Io(error) => match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Cause::Full,
+                _ => Cause::Io,
+            },
+            Self::Busy => Cause::Io,
             Self::InUse { .. }
             | Self::Newer { .. }
             | Self::Foreign { .. }
@@ -174,7 +178,8 @@ impl StoreError {
 fn cause_of(error: &rusqlite::Error) -> Cause {
     let Some(error) = error.sqlite_error() else { return Cause::Defect };
     match (error.code, error.extended_code) {
-        (ErrorCode::DiskFull, _) => Cause::Full,
+        // Or the index of the log has no place on it.
+        (ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE) => Cause::Full,
         (_, ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC) => Cause::Sync,
         (
             ErrorCode::SystemIoFailure
@@ -267,6 +272,9 @@ mod tests {
             StoreError::from(rusqlite::Error::SqliteFailure(error, None)).cause()
         };
         assert_eq!(of(ffi::SQLITE_FULL), Cause::Full);
+        assert_eq!(of(ffi::SQLITE_IOERR_SHMSIZE), Cause::Full);
+        assert_eq!(StoreError::from(io::Error::from_raw_os_error(28)).cause(), Cause::Full);
+        assert_eq!(StoreError::from(io::Error::from_raw_os_error(5)).cause(), Cause::Io);
         assert_eq!(of(ffi::SQLITE_IOERR_FSYNC), Cause::Sync);
         assert_eq!(of(ffi::SQLITE_IOERR_WRITE), Cause::Io);
         assert_eq!(of(ffi::SQLITE_CORRUPT), Cause::Corrupt);

@@ -43,7 +43,8 @@ impl Folder {
 
     fn try_open(&self) -> Result<(Disk, Writer), StoreError> {
         let (disk, writer) = Disk::open(Options::at(&self.0), &[7; 32], 1_000)?;
-        Ok((disk, writer.here()))
+        let (writer, why_not) = writer.here();
+        why_not.map_or(Ok((disk, writer)), Err)
     }
 
     pub(super) fn file(&self) -> PathBuf {

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rusqlite::Connection;
 
 use super::batch::Batch;
-use super::disk::{Lives, checkpoint_all};
+use super::disk::{Lives, NewLife, checkpoint_all};
 use super::error::{Cause, StoreError};
 use super::open_rooms::{OpenRoom, OpenRooms};
 use super::place::Place;
@@ -48,6 +48,8 @@ const WAL_PAGE_BYTES: usize = 4_096 + 24;
 pub(super) struct Writer {
     conn: Rc<Connection>,
     lives: Lives,
+    /// A life that could not begin, for the disk was full: nothing is written before.
+    put_off: Option<NewLife>,
     rooms: OpenRooms,
     /// Pages in the log, as of the last commit.
     wal_pages: Arc<AtomicUsize>,
@@ -126,6 +128,7 @@ pub(super) enum OnDisk {
 pub(super) struct NewWriter {
     conn: Connection,
     lives: Lives,
+    put_off: Option<(NewLife, StoreError)>,
     rooms_count: u32,
     rooms_max: u32,
     wal_pages: Arc<AtomicUsize>,
@@ -137,6 +140,7 @@ impl NewWriter {
     pub(super) fn new(
         mut conn: Connection,
         lives: Lives,
+        put_off: Option<(NewLife, StoreError)>,
         rooms_max: u32,
         place: Place,
         lock: Arc<File>,
@@ -149,15 +153,17 @@ impl NewWriter {
         }))?;
         let sql = "SELECT coalesce(max(id), 0) FROM room";
         let rooms_count = conn.query_row(sql, [], |row| row.get(0))?;
-        Ok(Self { conn, lives, rooms_count, rooms_max, wal_pages, place, lock })
+        Ok(Self { conn, lives, put_off, rooms_count, rooms_max, wal_pages, place, lock })
     }
 
-    /// The writer, on the thread that it stays on.
-    pub(super) fn here(self) -> Writer {
-        let Self { conn, lives, rooms_count, rooms_max, wal_pages, place, lock } = self;
-        Writer {
+    /// The writer, on the thread that it stays on; and why it must be healed first, if so.
+    pub(super) fn here(self) -> (Writer, Option<StoreError>) {
+        let Self { conn, lives, put_off, rooms_count, rooms_max, wal_pages, place, lock } = self;
+        let (put_off, why) = put_off.unzip();
+        let writer = Writer {
             conn: Rc::new(conn),
             lives,
+            put_off,
             rooms: OpenRooms::new(rooms_count, rooms_max),
             wal_pages,
             written: Vec::new(),
@@ -166,7 +172,8 @@ impl NewWriter {
             damaged: Vec::new(),
             place,
             _lock: lock,
-        }
+        };
+        (writer, why)
     }
 }
 
@@ -370,7 +377,7 @@ impl Writer {
     }
 
     /// Makes the file fit for commits again, after one has failed: a log that has seen a failed
-    /// sync is never appended to.
+    /// sync is never appended to. False if a reader was in the way.
     ///
     /// # Errors
     ///
@@ -380,7 +387,15 @@ impl Writer {
             self.conn.execute_batch("ROLLBACK")?;
         }
         self.is_wal_empty = false;
-        self.empty_wal()
+        if !self.empty_wal()? {
+            return Ok(false);
+        }
+        if let Some(life) = &self.put_off {
+            self.lives = life.begin(&self.conn)?;
+            self.put_off = None;
+            self.is_wal_empty = false;
+        }
+        Ok(true)
     }
 
     /// Who has a room open, and what that calls it: for each of these that somebody has.

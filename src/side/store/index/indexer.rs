@@ -81,6 +81,9 @@ impl Indexer {
     pub(in crate::side::store) fn run(mut self, stop: &AtomicBool) {
         // Set once: there is one indexer.
         let _ = self.queue.indexer.set(thread::current());
+        while !self.queue.is_open() && !stop.load(Ordering::Acquire) {
+            thread::park();
+        }
         while !stop.load(Ordering::Acquire) {
             let ended = self.open().and_then(|mut index| self.follow(&mut index, stop));
             if let Err(error) = ended {

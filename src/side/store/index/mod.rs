@@ -45,6 +45,8 @@ const FILE: &str = "search.db";
 pub(super) struct IndexQueue {
     rooms: Mutex<BTreeSet<u32>>,
     indexer: OnceLock<Thread>,
+    /// Whether this life of the database has begun.
+    is_open: AtomicBool,
     /// Counts the files that there were. Readers that have an earlier one open it again.
     file: AtomicU64,
     /// The last of them that a reader has found to be damaged; 0 if there was none.
@@ -62,6 +64,16 @@ impl IndexQueue {
         if was_empty && !waiting.is_empty() {
             self.wake();
         }
+    }
+
+    /// Notes that this life of the database has begun: what is indexed is true of a life.
+    pub(super) fn open(&self) {
+        self.is_open.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
     }
 
     /// Wakes the indexer, if it has begun.

@@ -135,7 +135,8 @@ impl Store {
         let (backups, reserve_bytes) = (start.backups.clone(), start.reserve_bytes);
         let writer = threads.begin("store-writer".to_owned(), move |stop| {
             // Here, for it does not leave its thread.
-            WriterThread::new(&start, new_writer.here(), given).run(stop)
+            let (writer, why_not) = new_writer.here();
+            WriterThread::new(&start, writer, given).run(why_not, stop)
         })?;
         let thread = writer.thread().clone();
         let copier = Copier { requests: asks, writer: thread, stats: Arc::clone(&stats), unix_ms };

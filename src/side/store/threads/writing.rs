@@ -130,13 +130,22 @@ impl WriterThread {
         }
     }
 
-    /// Writes until it is told to stop, and then all that was said before that.
+    /// Writes until it is told to stop, and then all that was said before that. `why_not` says why
+    /// nothing can be written at first.
     ///
     /// # Errors
     ///
     /// If it ends while it fails: then the end is one without order.
-    pub(super) fn run(mut self, stop: &AtomicBool) -> Result<(), StoreError> {
+    pub(super) fn run(
+        mut self,
+        why_not: Option<StoreError>,
+        stop: &AtomicBool,
+    ) -> Result<(), StoreError> {
         self.port.set_waker(Arc::new(Unpark(thread::current())));
+        match why_not {
+            Some(error) => self.fail(&error),
+            None => self.index_queue.open(),
+        }
         loop {
             self.port.woke();
             // Before the last look into the rings: what was said until then is written.
@@ -357,6 +366,7 @@ impl WriterThread {
         match healed {
             Ok(true) => {
                 self.faults.heal();
+                self.index_queue.open();
                 self.probe.reset();
                 self.stats.set_state(self.faults.state());
                 tracing::info!("messages are kept again");

@@ -60,7 +60,8 @@ pub fn import(
     }
     let (disk, writer) = Disk::open(Options::at(folder), made_secret, now_ms)?;
     // It is not closed in order: so all eras that come with it count as ended without.
-    let writer = writer.here();
+    let (writer, why_not) = writer.here();
+    why_not.map_or(Ok(()), Err)?;
     let conn = writer.shared_conn();
     take_in(&conn, input, tell)?;
     checkpoint_all(&conn)?;
