@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::refusal::Refusal;
-use crate::link::said::{Fate, MessageText, Said, SaidText};
+use crate::link::said::{MessageText, Said, SaidText};
 use crate::mesh::Wake;
 
 /// Names an append until its final answer. Given out once within the life of a shard.
@@ -100,7 +100,13 @@ pub enum What<'a> {
     /// A new message.
     Message(Said<'a>),
     /// A message has become another one.
-    Changed(Changed<'a>),
+    Changed {
+        /// Which message.
+        offset: u64,
+        /// What it is from now on. The number of the change is that of the entry's place. Where it
+        /// was deleted it says nothing, but its key stays.
+        message: &'a MessageText,
+    },
     /// The room was made on purpose, and is called so in lists.
     Founded {
         /// Its title.
@@ -108,19 +114,6 @@ pub enum What<'a> {
     },
     /// Settings or standings: there are none yet, so what is kept is that `rev` went up.
     Settings,
-}
-
-/// The state of a message from now on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Changed<'a> {
-    /// Which message.
-    pub offset: u64,
-    /// When that was accepted, in milliseconds of Unix time.
-    pub at_ms: u64,
-    /// What it says. Where it was deleted: nothing, but its key stays.
-    pub said: Said<'a>,
-    /// What became of it. The number of the change is that of its place.
-    pub fate: Fate<'a>,
 }
 
 /// What an entry about a message says, with memory of its own.
@@ -138,8 +131,8 @@ impl WhatText {
     pub fn new(what: What<'_>) -> Option<Self> {
         match what {
             What::Message(said) => Some(Self::Message(SaidText::new(said))),
-            What::Changed(Changed { offset, at_ms, said, fate }) => {
-                Some(Self::Changed(offset, Box::new(MessageText::new(at_ms, said, fate))))
+            What::Changed { offset, message } => {
+                Some(Self::Changed(offset, Box::new(message.clone())))
             }
             What::Founded { .. } | What::Settings => None,
         }
@@ -150,10 +143,7 @@ impl WhatText {
     pub fn entry(&self, judged: Judged) -> Entry<'_> {
         let what = match self {
             Self::Message(said) => What::Message(said.said()),
-            Self::Changed(offset, message) => {
-                let (at_ms, said, fate) = (message.at_ms, message.said.said(), message.fate());
-                What::Changed(Changed { offset: *offset, at_ms, said, fate })
-            }
+            Self::Changed(offset, message) => What::Changed { offset: *offset, message },
         };
         Entry { judged, what }
     }

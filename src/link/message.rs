@@ -267,8 +267,8 @@ mod tests {
         assert_eq!(out.len(), MESSAGE_BYTES_MIN, "{}", text(&out));
     }
 
-    fn act(at_ms: u64, by: Option<&str>) -> Option<Act<'_>> {
-        Some(Act { at_ms, by })
+    fn act(at_ms: u64, by: Option<&str>) -> Act<'_> {
+        Act { at_ms, by }
     }
 
     const RICH: Said<'_> = Said {
@@ -284,8 +284,8 @@ mod tests {
 
     #[test]
     fn a_message_is_read_as_it_was_written() {
-        let pinned = Fate { change: 3, pinned: act(5, Some("mod")), ..Fate::default() };
-        let edited = Fate { change: 4, edited: act(7, None), ..pinned };
+        let pinned = Fate { change: 3, pinned: Some(act(5, Some("mod"))), ..Fate::default() };
+        let edited = Fate { change: 4, edited: Some(act(7, None)), ..pinned };
         let plain = Said { user: "u", name: "U", body: "\"x\"", ..Said::default() };
         for (said, fate) in [(plain, Fate::default()), (RICH, Fate::default()), (RICH, edited)] {
             let mut out = Vec::new();
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn of_a_deleted_message_its_place_and_its_author_are_left() {
         let gone = Said { body: "\"\"", mentions: None, data: None, ..RICH };
-        let fate = Fate { change: 6, deleted: act(8, Some("mod")), ..Fate::default() };
+        let fate = Fate { change: 6, deleted: Some(act(8, Some("mod"))), ..Fate::default() };
         let mut out = Vec::new();
         push_message(&mut out, 1, Receipt { offset: 5, at_ms: 9 }, &gone, &fate);
         let expected = concat!(
@@ -315,13 +315,13 @@ mod tests {
             push_patch(&mut out, 5, was, now);
             text(&out).to_owned()
         };
-        let fate = Fate { change: 3, edited: act(7, None), ..Fate::default() };
+        let fate = Fate { change: 3, edited: Some(act(7, None)), ..Fate::default() };
         let was = (RICH, Fate::default());
         let now = (Said { body: "\"b\"", ..RICH }, fate);
         let edited = r#"{"change":3,"offset":5,"body":"b","edited":{"at":7}}"#;
         assert_eq!(patch(Some(was), now), edited);
         let gone = Said { body: "\"\"", mentions: None, data: None, ..RICH };
-        let deleted = Fate { change: 4, deleted: act(8, Some("u")), ..Fate::default() };
+        let deleted = Fate { change: 4, deleted: Some(act(8, Some("u"))), ..Fate::default() };
         let expected = concat!(
             r#"{"change":4,"offset":5,"body":"","key":null,"mentions":null,"data":null,"#,
             r#""edited":null,"#,

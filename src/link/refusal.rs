@@ -91,7 +91,7 @@ impl Refusal {
             Self::RateLimited { .. } => metrics.refused_join += 1,
             Self::TooManyChannels => metrics.refused_channels += 1,
             Self::TooManyRooms => metrics.refused_rooms += 1,
-            Self::TooLarge { .. } => metrics.refused_length += 1,
+            Self::TooLarge { .. } | Self::TooMany { .. } => metrics.refused_length += 1,
             Self::Busy => metrics.refused_busy += 1,
             Self::NoMemory => metrics.refused_memory += 1,
             Self::Unmatched
@@ -102,7 +102,6 @@ impl Refusal {
             | Self::Gone
             | Self::NotYours
             | Self::TooLate => {}
-            Self::TooMany { .. } => metrics.refused_length += 1,
             Self::Storage => metrics.refused_storage += 1,
             Self::Unavailable => metrics.refused_unavailable += 1,
             Self::Unconfirmed => metrics.refused_unconfirmed += 1,

@@ -24,7 +24,7 @@
 //! Deliberately absent: SQL, and who waits for an answer.
 
 use crate::link::ids::RoomKey;
-use crate::link::log::{Changed, Hits, ListedRoom, Marks, Opened, Part, Sought, Stretch, Wanted};
+use crate::link::log::{Hits, ListedRoom, Marks, Opened, Part, Sought, Stretch, Wanted};
 use crate::link::record::{Field, records};
 use crate::link::said::{Act, Fate, MessageText, Said};
 
@@ -36,8 +36,11 @@ records! {
         101 Open { number: u64, room: RoomKey, topic: &'a str, epoch: u64 }
         /// A message that has its place. Its room was opened before, by this life of the shard.
         102 Append { number: u64, room: RoomKey, top: Marks, at_ms: u64, said: Said<'a> }
-        /// A message has become another one. Its room was opened before, by this life of the shard.
-        106 Change { number: u64, room: RoomKey, top: Marks, at_ms: u64, changed: Changed<'a> }
+        /// A message has become another one: see [`Found::push_message`]. Its room was opened
+        /// before, by this life of the shard.
+        106 Change {
+            number: u64, room: RoomKey, top: Marks, at_ms: u64, offset: u64, message: &'a [u8],
+        }
         /// The home has let go of a room.
         103 Close { room: RoomKey }
         /// The shard has begun anew, and has no room open.
@@ -268,6 +271,12 @@ fn read_message(record: &mut &[u8]) -> MessageText {
     MessageText::new(at_ms, Field::take(record), Field::take(record))
 }
 
+/// The message of a [`ToStore::Change`]: when it was accepted, what it says, and what became of it.
+pub(crate) fn read_change(mut record: &[u8]) -> (u64, Said<'_>, Fate<'_>) {
+    let at_ms = u64::take(&mut record);
+    (at_ms, Field::take(&mut record), Field::take(&mut record))
+}
+
 /// [`Opened`] on its way: the tail and the lineage are read one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found<'a> {
@@ -304,7 +313,7 @@ impl Found<'_> {
         let Self { epoch, top, floor, founded, mut lineage, tail } = self;
         let founded = founded.map(Box::from);
         let kept = top.offset;
-        let mut opened = Opened { epoch, top, floor, kept, founded, ..Opened::default() };
+        let mut opened = Opened { epoch, top, kept, founded, floor, ..Opened::default() };
         while !lineage.is_empty() {
             opened.lineage.push((u64::take(&mut lineage), Marks::take(&mut lineage)));
         }
@@ -448,20 +457,6 @@ impl<'a> Field<'a> for Fate<'a> {
     }
 }
 
-impl<'a> Field<'a> for Changed<'a> {
-    fn put(self, out: &mut Vec<u8>) {
-        self.offset.put(out);
-        self.at_ms.put(out);
-        self.said.put(out);
-        self.fate.put(out);
-    }
-
-    fn take(record: &mut &'a [u8]) -> Self {
-        let (offset, at_ms) = (u64::take(record), u64::take(record));
-        Self { offset, at_ms, said: Field::take(record), fate: Field::take(record) }
-    }
-}
-
 /// Reads a record that holds one message and nothing behind it.
 ///
 /// # Panics
@@ -487,33 +482,39 @@ mod tests {
         assert_eq!(read_whole::<T>(record), message);
     }
 
+    const TOP: Marks = Marks { offset: 7, change: 9 };
+
+    const RICH: Said<'_> = Said {
+        user: "u",
+        name: "é",
+        body: "\"hi\"",
+        key: Some("k"),
+        reply_to: Some(3),
+        thread: Some(2),
+        mentions: Some("[\"u\"]"),
+        data: Some("{}"),
+    };
+
+    const FATE: Fate<'_> = Fate {
+        change: 5,
+        edited: Some(Act { at_ms: 6, by: None }),
+        deleted: None,
+        pinned: Some(Act { at_ms: 7, by: Some("m") }),
+    };
+
+    fn bare() -> Said<'static> {
+        Said { user: "u", name: "é", body: "\"hi\"", ..Said::default() }
+    }
+
     #[test]
-    fn what_is_read_is_what_was_written() {
-        let room = Key::from_u64(0x3_0000_0004);
-        let said = Said {
-            user: "u",
-            name: "é",
-            body: "\"hi\"",
-            key: Some("k"),
-            reply_to: Some(3),
-            thread: Some(2),
-            mentions: Some("[\"u\"]"),
-            data: Some("{}"),
-        };
-        let top = Marks { offset: 7, change: 9 };
-        let Said { user, name, body, .. } = said;
-        let bare = Said { user, name, body, ..Said::default() };
-        let fate = Fate {
-            change: 5,
-            edited: Some(Act { at_ms: 6, by: None }),
-            deleted: None,
-            pinned: Some(Act { at_ms: 7, by: Some("m") }),
-        };
-        for fate in [fate, Fate::default()] {
-            let changed = Changed { offset: 3, at_ms: 4, said, fate };
-            let change = ToStore::Change { number: 1, room, top, at_ms: 5, changed };
-            check(change, &mut Vec::new());
-        }
+    fn what_the_store_reads_is_what_was_written() {
+        let (room, top, said, bare) = (Key::from_u64(0x3_0000_0004), TOP, RICH, bare());
+        let mut message = Vec::new();
+        Found::push_message(&mut message, 4, said, FATE);
+        let change =
+            ToStore::Change { number: 1, room, top, at_ms: 5, offset: 3, message: &message };
+        check(change, &mut Vec::new());
+        assert_eq!(read_change(&message), (4, said, FATE));
         for said in [said, bare] {
             let append = ToStore::Append { number: 1, room, top, at_ms: 5, said };
             check(append, &mut Vec::new());
@@ -539,6 +540,11 @@ mod tests {
             check(Load { shard: 3, number: 2, id: 1, part }, &mut Vec::new());
             check(ToStore::Find { number: 1, room, sought }, &mut Vec::new());
         }
+    }
+
+    #[test]
+    fn what_a_home_reads_is_what_was_written() {
+        let (room, top, said, bare, fate) = (Key::from_u64(0x3_0000_0004), TOP, RICH, bare(), FATE);
         let mut hits = Vec::new();
         push_hit(&mut hits, 7, 9, said, fate);
         push_hit(&mut hits, 3, 8, bare, Fate::default());

@@ -79,7 +79,7 @@ impl MessageBounds {
     }
 
     /// A JSON string that may be the body of a message; empty only where there is data.
-    fn body<'a>(self, body: &'a str, has_data: bool) -> Result<&'a str, Refusal> {
+    fn body(self, body: &str, has_data: bool) -> Result<&str, Refusal> {
         if !body.starts_with('"') || body.len() == 2 && !has_data {
             let message = "a string that is not empty";
             return Err(Refusal::Invalid { field: "body", message });
@@ -90,7 +90,7 @@ impl MessageBounds {
         Ok(body)
     }
 
-    fn data<'a>(self, data: &'a str) -> Result<&'a str, Refusal> {
+    fn data(self, data: &str) -> Result<&str, Refusal> {
         if !json::is_object(data) {
             return Err(Refusal::Invalid { field: "data", message: "an object" });
         }
@@ -102,7 +102,7 @@ impl MessageBounds {
 
     /// Users whom a message mentions, of whom there is one at least. All who are in the room are
     /// mentioned by one with the level to moderate.
-    fn mentions<'a>(self, mentions: &'a str, level: Level) -> Result<&'a str, Refusal> {
+    fn mentions(self, mentions: &str, level: Level) -> Result<&str, Refusal> {
         let message = "an array of users' ids";
         let invalid = Refusal::Invalid { field: "mentions", message };
         let mut count = 0;

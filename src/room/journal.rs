@@ -323,8 +323,7 @@ impl Journal {
                 Some(Missed::All { older: messages, newer: newer(has), changed })
             }
             // What has changed since it was read is not known here.
-            (Older::Read { .. }, None) => None,
-            (Older::Gone, _) => None,
+            (Older::Read { .. }, None) | (Older::Gone, _) => None,
             // What is in memory too, since memory moves on with each message that is said
             // meanwhile.
             (Older::InLog, _) => {

@@ -20,7 +20,7 @@
 use crate::base::time::Now;
 use crate::limits::{ChatLimits, HistoryLimits};
 use crate::link::ids::Receipt;
-use crate::link::log::{Changed, Entry, Marks, What};
+use crate::link::log::{Entry, Marks, What};
 use crate::link::message::{push_message, push_patch, read_message, text};
 use crate::link::refusal::Refusal;
 use crate::link::said::{Fate, MessageText, Said};
@@ -105,7 +105,7 @@ impl Room {
     /// If there would be a hole before it: the log has broken its word.
     pub(crate) fn apply_change(
         &mut self,
-        changed: Changed<'_>,
+        (offset, message): (u64, &MessageText),
         change: u64,
         is_read: bool,
         limits: (&HistoryLimits, &ChatLimits),
@@ -114,8 +114,8 @@ impl Room {
         if self.journal.has_change(change) {
             return false;
         }
-        let Changed { offset, at_ms, said, fate } = changed;
-        let fate = Fate { change, ..fate };
+        let (at_ms, said) = (message.at_ms, message.said.said());
+        let fate = Fate { change, ..message.fate() };
         let was = self.message(offset);
         let was = was.as_ref().map(|was| (was.said.said(), was.fate()));
         push_patch(out, offset, was, (said, fate));

@@ -21,7 +21,7 @@
 
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
-use crate::link::log::{Appended, Changed, Entry, Log, Placed, Ticket, What, Why};
+use crate::link::log::{Appended, Entry, Log, Placed, Ticket, What, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::ToHome;
@@ -103,15 +103,14 @@ impl Rooms {
                 return self.answer_refused(cx, members, membership, reference, refusal);
             }
         };
-        let (at_ms, said, fate) = (next.at_ms, next.said.said(), next.fate());
-        let changed = Changed { offset, at_ms, said, fate };
-        let entry = Entry { judged: room.journal().judged(), what: What::Changed(changed) };
+        let what = What::Changed { offset, message: &next };
+        let entry = Entry { judged: room.journal().judged(), what };
         let placed = Placed::change(room.journal().top().change + 1, now_ms);
         let ticket = self.pending.next_ticket();
         let appended = cx.io.log().append(append_of(key, room, ticket, now_ms, entry));
         match appended {
             Appended::Kept | Appended::Ordered => {
-                self.commit_change(cx, members, key, changed, placed.marks.change);
+                self.commit_change(cx, members, key, (offset, &next), placed.marks.change);
             }
             Appended::Later => {}
             Appended::Refused(why) => {
@@ -169,7 +168,7 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         key: RoomKey,
-        changed: Changed<'_>,
+        changed: (u64, &MessageText),
         change: u64,
     ) {
         let is_read = self.is_read(key);

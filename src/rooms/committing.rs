@@ -115,8 +115,8 @@ impl Rooms {
                     self.pending.change(key, ticket, |same| same.applied_at = applied_at);
                 }
             }
-            What::Changed(changed) => {
-                self.commit_change(cx, members, key, changed, placed.marks.change);
+            What::Changed { offset, message } => {
+                self.commit_change(cx, members, key, (offset, message), placed.marks.change);
             }
             What::Founded { title } => self.was_founded(cx, key, title),
             What::Settings => {}

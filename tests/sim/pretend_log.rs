@@ -785,7 +785,7 @@ impl Log for PretendLog {
                 room.said.push_back(Told::Kept { ticket, receipt });
                 return Appended::Ordered;
             }
-            What::Changed(_) => return Appended::Refused(Why::Busy),
+            What::Changed { .. } => return Appended::Refused(Why::Busy),
             What::Settings => panic!("a home settles nothing yet"),
         };
         if pretends == Pretends::Engine {

@@ -41,6 +41,7 @@ use crate::link::log::{
     Ticket, What, WhatText, Why,
 };
 use crate::link::record::Field;
+use crate::link::said::MessageText;
 use crate::link::store::{Found, FromStore, List, ToStore, read_hits, read_listed, read_whole};
 use crate::mesh::{Port, Wake};
 
@@ -345,8 +346,12 @@ impl Log for StoreLog {
                 self.send(ToStore::Append { number, room, top, at_ms, said });
                 Placed::message(Receipt { offset: top.offset + 1, at_ms })
             }
-            What::Changed(changed) => {
-                self.send(ToStore::Change { number, room, top, at_ms, changed });
+            What::Changed { offset, message } => {
+                let MessageText { at_ms: said_ms, said, .. } = message;
+                let mut record = Vec::new();
+                Found::push_message(&mut record, *said_ms, said.said(), message.fate());
+                let message = &*record;
+                self.send(ToStore::Change { number, room, top, at_ms, offset, message });
                 Placed::change(top.change + 1, at_ms)
             }
             What::Founded { title } => {

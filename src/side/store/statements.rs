@@ -245,7 +245,7 @@ fn at_of(act: Option<Act<'_>>) -> Option<i64> {
     act.map(|act| number(act.at_ms))
 }
 
-fn by_of<'a>(act: Option<Act<'a>>) -> Option<&'a str> {
+fn by_of(act: Option<Act<'_>>) -> Option<&str> {
     act.and_then(|act| act.by)
 }
 

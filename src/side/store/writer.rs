@@ -32,10 +32,10 @@ use super::row::{Message, id_of};
 use super::statements::{change, found, insert, look_for};
 use super::transaction::WriteTransaction;
 use crate::link::ids::RoomKey;
-use crate::link::log::{Changed, Marks, Wanted};
+use crate::link::log::{Marks, Wanted};
 use crate::link::record::Field as _;
 use crate::link::said::Fate;
-use crate::link::store::{LoadPart, ToStore, read_whole};
+use crate::link::store::{LoadPart, ToStore, read_change, read_whole};
 
 /// How often a batch is begun anew, each time without a room that the file is damaged at.
 const ANEW_MAX: usize = 8;
@@ -272,9 +272,9 @@ impl Writer {
                         self.written.push(id);
                     }
                 }
-                ToStore::Change { room, top, at_ms, changed, .. } => {
+                ToStore::Change { room, top, at_ms, offset, message, .. } => {
                     let id = self.rooms.id_in(&step, self.lives, (shard, room), top, at_ms)?;
-                    let Changed { offset, at_ms, said, fate } = changed;
+                    let (at_ms, said, fate) = read_change(message);
                     let fate = Fate { change: top.change + 1, ..fate };
                     change(&step, &Message { id: id_of(id, offset), at_ms, said, fate })?;
                     if self.written.last() != Some(&id) {

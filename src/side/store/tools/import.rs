@@ -377,7 +377,7 @@ impl<'a> Import<'a> {
         };
         let fate = Fate { change, edited, deleted, pinned };
         let id = id_of(room.id, offset);
-        insert(&self.step, &Message { id, at_ms: line.at.cast_unsigned(), said, fate })?;
+        insert(self.step, &Message { id, at_ms: line.at.cast_unsigned(), said, fate })?;
         if offset > room.offset + 1 {
             let what = missing(room.offset + 1, offset - 1);
             (self.tell)(&format!("room {:?}: {what}", room.name));
