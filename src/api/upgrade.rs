@@ -72,7 +72,7 @@ impl Api {
         }
         let out = conns.output(key.index());
         push_switching_protocols(out, &accept, asked_phoenix, cx.now.unix_ms);
-        conns.become_socket(key, identity, serializer);
+        conns.become_socket(cx.now, key, identity, serializer);
         cx.metrics.upgrades += 1;
     }
 

@@ -113,7 +113,7 @@ fn start(config: Config) -> Result<Server, Failure> {
     let site: Arc<dyn Site + Send + Sync> = Arc::new(ChatSite {
         verifier,
         guests,
-        guest_ttl_s: config.auth.guest_ttl_s,
+        guest_ttl_s: config.auth.guest_ttl_s(),
         assets: Assets::new(),
         origins: config.http.origins.clone(),
         health: config.http.metrics.then(|| Arc::clone(&health)),
@@ -135,6 +135,7 @@ fn start(config: Config) -> Result<Server, Failure> {
     }
     settings.chat = config.chat;
     settings.echo = config.echo;
+    settings.warn_ms = config.auth.warn_s * 1_000;
     settings.is_private = is_private;
     settings.trusted_proxies = trusted;
     settings.rates = rates;

@@ -28,6 +28,12 @@ pub fn make(config: &Config, request: &TokenRequest, now_unix_s: u64) -> Result<
     let keys =
         config.auth.keys(&[]).map_err(|error| Exit::config(format!("chinwag: {error}\n")))?;
     let signer = keys.signer.ok_or_else(no_secret)?;
+    let ttl_max_s = config.auth.ttl_max_s;
+    if ttl_max_s != 0 && request.ttl_s > ttl_max_s {
+        return Err(usage(&format!(
+            "--ttl: the server takes no token that counts for more than auth.max_ttl_s = {ttl_max_s} s"
+        )));
+    }
     let mut rooms = std::collections::BTreeMap::new();
     for (pattern, level) in &request.rooms {
         if rooms.insert(pattern.clone(), *level).is_some() {
@@ -138,6 +144,12 @@ mod tests {
         }
         let exit = make(&with_secret(), &request("u", &many), NOW_S).unwrap_err();
         assert!(exit.text.contains("limits.head_bytes = 8192 leaves 7680"), "{}", exit.text);
+        let mut strict = with_secret();
+        strict.auth.ttl_max_s = 59;
+        let exit = make(&strict, &request("u", &[]), NOW_S).unwrap_err();
+        assert!(exit.code == 2 && exit.text.contains("auth.max_ttl_s = 59"), "{}", exit.text);
+        strict.auth.ttl_max_s = 60;
+        assert!(make(&strict, &request("u", &[]), NOW_S).is_ok());
         let mut wider = with_secret();
         wider.limits.head_bytes = 65_536;
         assert!(make(&wider, &request("u", &many), NOW_S).is_ok());

@@ -10,7 +10,7 @@
 //! | claim | |
 //! |---|---|
 //! | `sub` | the user's id, required. An integer is its digits |
-//! | `exp` | required; honoured for [`LEEWAY_S`] longer, for clocks that differ |
+//! | `exp` | required; honoured for [`LEEWAY_S`] longer, for clocks that differ; not too far ahead, if that is bounded |
 //! | `name` | what others see, cut at [`NAME_BYTES_MAX`]; `sub` where it cannot be shown |
 //! | `rooms` | levels by pattern, see [`Rights`]; without it every room is as its own rules say |
 //! | `nbf` | must not be in the future, by more than the leeway |
@@ -198,6 +198,8 @@ pub struct Verifier {
     algorithm: Algorithm,
     keys: Vec<Key>,
     parties: Parties,
+    /// How long a token may still live, in seconds. 0: as long as it says.
+    ttl_max_s: u64,
 }
 
 impl Verifier {
@@ -213,7 +215,14 @@ impl Verifier {
         if keys.iter().any(|key| key.algorithm != algorithm) {
             return Err(KeyError::Algorithm);
         }
-        Ok(Self { algorithm, keys, parties })
+        Ok(Self { algorithm, keys, parties, ttl_max_s: 0 })
+    }
+
+    /// The same, that refuses tokens which live longer than `ttl_max_s` seconds from now; 0 for no
+    /// bound.
+    #[must_use]
+    pub fn with_ttl_max(self, ttl_max_s: u64) -> Self {
+        Self { ttl_max_s, ..self }
     }
 
     /// Whom this token names, at the time `now_unix_s` (seconds of Unix time).
@@ -239,6 +248,11 @@ impl Verifier {
         let claims = PresentedClaims::read(&parts.claims)?;
         self.check_parties(&claims)?;
         let expires_at_s = check_times(&claims, now_unix_s)?;
+        // The issuer's clock may be ahead by as much as is honoured behind `exp`.
+        let ttl_max_s = if self.ttl_max_s == 0 { u64::MAX } else { self.ttl_max_s };
+        if expires_at_s > now_unix_s.saturating_add(ttl_max_s).saturating_add(2 * LEEWAY_S) {
+            return Err(TokenError::TooLong);
+        }
         let name = claims.name.as_deref().unwrap_or(&claims.sub);
         Identity::new(&claims.sub, name, expires_at_s, claims.rights).map_err(|error| match error {
             // A name is the id where it is not good by itself.
@@ -330,6 +344,8 @@ pub enum TokenError {
     NotYet,
     /// `exp` in the past.
     Expired,
+    /// `exp` further in the future than the server allows.
+    TooLong,
 }
 
 impl TokenError {
@@ -348,6 +364,7 @@ impl TokenError {
             Self::Issuer => "issuer",
             Self::NotYet => "not_yet",
             Self::Expired => "expired",
+            Self::TooLong => "too_long",
         }
     }
 
@@ -365,7 +382,7 @@ impl TokenError {
             Self::Audience => Some("aud"),
             Self::Issuer => Some("iss"),
             Self::NotYet => Some("nbf"),
-            Self::Expired => Some("exp"),
+            Self::Expired | Self::TooLong => Some("exp"),
             Self::Shape
             | Self::Header
             | Self::Algorithm

@@ -4,23 +4,98 @@
 //! A deadline is a time of inspection, not a verdict. It is one number in a dense array, which is
 //! swept a few times a second. So a byte that arrives costs no more than to note the time.
 //!
-//! Invariant: no deadline of an open connection is later than the end of its token, as the clock
-//! stands when it is set. [`Conns::schedule`] is the one place that sets one, for sockets and
-//! sessions of long polling alike. Since the clock may be set, each message is checked with
-//! [`Conns::has_expired`] as well.
+//! Invariant: no deadline of an open connection is later than the end of its token, nor than the
+//! warning before that, as the clock stands when it is set. [`Conns::schedule`] is the one place
+//! that sets one, for sockets and sessions of long polling alike. Since the clock may be set, each
+//! message is checked with [`Conns::has_expired`] as well.
+//!
+//! That a client has been warned is a bit of its deadline, and when it is to be is worked out from
+//! its token: so an idle connection pays nothing for it.
+
+use std::collections::HashMap;
 
 use super::Conns;
 use super::input::Input;
 use super::stage::Stage;
 use crate::auth::identity::{Identity, NEVER_S};
+use crate::base::slack::Slack;
 use crate::base::time::Now;
 use crate::limits::LINGER_MS;
 use crate::link::ids::ConnKey;
-use crate::link::io::Io;
+use crate::link::io::{Io, Warning};
 use crate::link::outbox::Cx;
 
-/// The deadline of a connection that has none.
-pub(super) const NEVER: u32 = u32::MAX;
+/// When to inspect a connection, in coarse time, and whether its client has been told that its
+/// token is about to end: the top bit. 31 bits of coarse time last 8 years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Deadline(u32);
+
+impl Deadline {
+    const WARNED: u32 = 1 << 31;
+
+    /// Of a connection that has none, and has not been told.
+    pub(super) const NEVER: Self = Self(!Self::WARNED);
+
+    /// The coarse time.
+    const fn at(self) -> u32 {
+        self.0 & !Self::WARNED
+    }
+
+    /// Changes the time alone.
+    fn set(&mut self, at: u32) {
+        self.0 = self.0 & Self::WARNED | at.min(Self::NEVER.0);
+    }
+
+    const fn is_warned(self) -> bool {
+        self.0 & Self::WARNED != 0
+    }
+
+    const fn set_warned(&mut self, is_set: bool) {
+        self.0 = self.at() | if is_set { Self::WARNED } else { 0 };
+    }
+}
+
+/// How long before the ends of their tokens clients are told.
+pub(super) struct Warnings {
+    /// In milliseconds. 0: they are not.
+    lead_ms: u64,
+    /// The same by index, for those whose token had less than twice that to live when they came:
+    /// half of what it had. Few, and not for long.
+    short_ms: HashMap<u32, u64, ahash::RandomState>,
+}
+
+impl Warnings {
+    pub(super) fn new(lead_ms: u64, hasher: ahash::RandomState) -> Self {
+        Self { lead_ms, short_ms: HashMap::with_hasher(hasher) }
+    }
+
+    fn lead_ms(&self, index: u32) -> u64 {
+        if self.short_ms.is_empty() {
+            return self.lead_ms;
+        }
+        self.short_ms.get(&index).copied().unwrap_or(self.lead_ms)
+    }
+
+    fn set(&mut self, index: u32, lead_ms: u64) {
+        if lead_ms < self.lead_ms {
+            self.short_ms.insert(index, lead_ms);
+        } else {
+            self.forget(index);
+        }
+    }
+
+    /// Forgets a connection that is gone.
+    pub(super) fn forget(&mut self, index: u32) {
+        if !self.short_ms.is_empty() {
+            self.short_ms.remove(&index);
+        }
+    }
+
+    /// Gives back memory that most of is not needed.
+    pub(super) fn trim(&mut self, kept: usize) {
+        self.short_ms.trim(kept);
+    }
+}
 
 /// A time as the dense arrays have it, rounded down: in units of 128 ms, so that 32 bits last 17
 /// years.
@@ -48,6 +123,8 @@ pub(crate) enum Verdict {
     Gone,
     /// Its token has ended.
     Expired,
+    /// Its token is about to end, and its client has not been told.
+    Expiring,
     /// It is a session of long polling: its poll has waited long enough, or no poll came in time.
     Session,
     /// No whole request came in time.
@@ -78,9 +155,49 @@ impl Conns {
     fn schedule(&mut self, now: Now, key: ConnKey, at: u32) {
         // A closing connection sends nothing more, and keeps its time to take its output.
         let is_closing = self.flags(key.index()).is_closing();
-        let left_ms = if is_closing { u64::MAX } else { self.token_left_ms(now, key) };
-        let end = coarse_after(now.mono_ms.saturating_add(left_ms));
-        self.deadlines[key.index() as usize] = at.min(end);
+        let Warning { lead_ms, is_told } = self.warning(key);
+        let until_ms = match self.token_left_ms(now, key) {
+            _ if is_closing => u64::MAX,
+            left_ms if is_told => left_ms,
+            left_ms => left_ms.saturating_sub(lead_ms),
+        };
+        let end = coarse_after(now.mono_ms.saturating_add(until_ms));
+        self.deadlines[key.index() as usize].set(at.min(end));
+    }
+
+    /// Goes on with another token of the same user, and returns the identity of the one before;
+    /// `None` if there is no such connection.
+    ///
+    /// Requires: nothing. Changes: identity, warning, deadline. Emits: nothing.
+    pub(crate) fn renew(&mut self, now: Now, key: ConnKey, identity: Identity) -> Option<Identity> {
+        let old = self.identity(key).cloned()?;
+        assert_eq!(old.user(), identity.user(), "a connection stays its user's");
+        self.identify(now, key, identity);
+        self.reconsider(key);
+        Some(old)
+    }
+
+    /// Says who a live connection belongs to from now on. What there was to tell of another token
+    /// is over.
+    ///
+    /// Requires: live; the caller schedules an inspection. Changes: identity, warning.
+    pub(super) fn identify(&mut self, now: Now, key: ConnKey, identity: Identity) {
+        let conn = self.arena.get_mut(key).expect("the caller has it");
+        conn.identity = Some(identity);
+        let lead_ms = self.token_left_ms(now, key) / 2;
+        self.set_warning(key, Warning { lead_ms, is_told: false });
+    }
+
+    /// When a client is told that its token is about to end, and whether it has been.
+    pub(crate) fn warning(&self, key: ConnKey) -> Warning {
+        let is_told = self.deadlines[key.index() as usize].is_warned();
+        Warning { lead_ms: self.warnings.lead_ms(key.index()), is_told }
+    }
+
+    /// Sets that, of one with a token; it is told no earlier than others are.
+    pub(crate) fn set_warning(&mut self, key: ConnKey, warning: Warning) {
+        self.warnings.set(key.index(), warning.lead_ms);
+        self.deadlines[key.index() as usize].set_warned(warning.is_told);
     }
 
     /// How long a connection's token is still valid, in milliseconds; [`u64::MAX`] without a token.
@@ -99,7 +216,7 @@ impl Conns {
     /// Schedules the inspection of a connection at `at_ms`, unless it is scheduled before.
     pub(super) fn set_deadline_by(&mut self, key: ConnKey, at_ms: u64) {
         let deadline = &mut self.deadlines[key.index() as usize];
-        *deadline = (*deadline).min(coarse_after(at_ms));
+        deadline.set(deadline.at().min(coarse_after(at_ms)));
     }
 
     /// Schedules the end of a closing connection: in `out_ms` while it takes an answer over HTTP,
@@ -115,7 +232,7 @@ impl Conns {
 
     /// Schedules an inspection at the next sweep, which sets a new deadline.
     pub(super) fn reconsider(&mut self, key: ConnKey) {
-        self.deadlines[key.index() as usize] = 0;
+        self.deadlines[key.index() as usize].set(0);
     }
 
     /// How many indices a sweep inspects.
@@ -125,7 +242,7 @@ impl Conns {
 
     /// The connection with this index, if its deadline has passed.
     pub(crate) fn due_at(&self, index: usize, now_ms: u64) -> Option<ConnKey> {
-        let is_due = coarse(now_ms) >= self.deadlines[index];
+        let is_due = coarse(now_ms) >= self.deadlines[index].at();
         u32::try_from(index).ok().filter(|_| is_due).and_then(|index| self.arena.key_at(index))
     }
 
@@ -145,6 +262,11 @@ impl Conns {
         }
         if self.has_expired(cx.now, key) {
             return Verdict::Expired;
+        }
+        let Warning { lead_ms, is_told } = self.warning(key);
+        if !is_told && self.token_left_ms(cx.now, key) <= lead_ms {
+            self.deadlines[index].set_warned(true);
+            return Verdict::Expiring;
         }
         match self.stages[index] {
             _ if flags.is_session() => match self.session_until_ms(key) {
@@ -200,10 +322,10 @@ mod tests {
     #[track_caller]
     fn check(end_s: u64, prepare: impl Fn(&mut Conns, ConnKey), due: &[(u64, bool)]) {
         let hasher = |salt| ahash::RandomState::with_seeds(salt, 0, 0, 0);
-        let mut conns = Conns::new(hasher);
+        let mut conns = Conns::new(0, hasher);
         let key = conns.take_in(NOW.mono_ms);
         let identity = Identity::new("ann", "Ann", end_s, None).expect("a user");
-        conns.arena.get_mut(key).expect("it is there").identity = Some(identity);
+        conns.identify(NOW, key, identity);
         prepare(&mut conns, key);
         for (at_ms, is_due) in due {
             assert_eq!(conns.due_at(0, *at_ms).is_some(), *is_due, "at {at_ms}");
@@ -239,7 +361,7 @@ mod tests {
     #[test]
     fn a_connection_that_is_not_read_may_have_said_something() {
         let hasher = |salt| ahash::RandomState::with_seeds(salt, 0, 0, 0);
-        let mut conns = Conns::new(hasher);
+        let mut conns = Conns::new(0, hasher);
         let key = conns.take_in(NOW.mono_ms);
         let then = coarse(NOW.mono_ms);
         assert_eq!(conns.last_heard(0, then + 9), then);
@@ -250,13 +372,41 @@ mod tests {
     #[test]
     fn a_token_has_ended_from_its_last_second_on() {
         let hasher = |salt| ahash::RandomState::with_seeds(salt, 0, 0, 0);
-        let mut conns = Conns::new(hasher);
+        let mut conns = Conns::new(0, hasher);
         let key = conns.take_in(NOW.mono_ms);
         assert!(!conns.has_expired(NOW, key), "nobody yet");
         let identity = Identity::new("ann", "Ann", END_S, None).expect("a user");
-        conns.arena.get_mut(key).expect("it is there").identity = Some(identity);
+        conns.identify(NOW, key, identity);
         let at = |unix_ms| Now { unix_ms, ..NOW };
         assert!(!conns.has_expired(at(END_S * 1_000 - 1), key));
         assert!(conns.has_expired(at(END_S * 1_000), key));
+    }
+    /// When a connection is inspected whose client is warned so long before the end, once it has
+    /// been told or before.
+    #[track_caller]
+    fn check_warning(warn_ms: u64, is_told: bool, at_ms: u64) {
+        let mut conns = Conns::new(warn_ms, |salt| ahash::RandomState::with_seeds(salt, 0, 0, 0));
+        let key = conns.take_in(NOW.mono_ms);
+        let identity = Identity::new("ann", "Ann", END_S, None).expect("a user");
+        conns.identify(NOW, key, identity.clone());
+        let Warning { lead_ms, .. } = conns.warning(key);
+        conns.set_warning(key, Warning { lead_ms, is_told });
+        conns.set_deadline(NOW, key, u64::MAX / 2);
+        assert!(conns.due_at(0, at_ms - 1).is_none() && conns.due_at(0, at_ms + 256).is_some());
+        conns.reconsider(key);
+        assert_eq!(conns.warning(key).is_told, is_told, "a time changes nothing else");
+        conns.identify(NOW, key, identity);
+        assert!(!conns.warning(key).is_told, "each token is another");
+        conns.forget(key);
+        assert!(conns.warnings.short_ms.is_empty() && conns.deadlines[0] == Deadline::NEVER);
+    }
+
+    #[test]
+    fn a_client_is_warned_before_the_end_at_half_of_its_time_at_the_earliest() {
+        check_warning(0, false, END_MS);
+        check_warning(3_000, false, END_MS - 3_000);
+        check_warning(5_000, false, END_MS - 5_000);
+        check_warning(60_000, false, END_MS - 5_000);
+        check_warning(60_000, true, END_MS);
     }
 }

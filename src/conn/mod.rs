@@ -43,6 +43,7 @@ use crate::auth::identity::Identity;
 use crate::base::arena::Arena;
 use crate::base::dense::Dense;
 use crate::base::slack::{ENTRIES_KEPT, Slack};
+use crate::base::time::Now;
 use crate::link::ids::{ConnKey, mark};
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
@@ -50,7 +51,7 @@ use crate::wire::phx::Serializer;
 use crate::wire::ws::close::{CloseCode, push_close};
 
 use buffers::{BufferId, Buffers};
-use deadlines::{NEVER, coarse};
+use deadlines::{Deadline, Warnings, coarse};
 use input::{Input, InputId, Inputs};
 use parking::Parking;
 use session::Session;
@@ -90,7 +91,8 @@ pub(crate) struct Conns {
     flags: Vec<Flags>,
     stages: Vec<Stage>,
     heard: Dense<u32>,
-    deadlines: Dense<u32>,
+    deadlines: Dense<Deadline>,
+    warnings: Warnings,
     session_counts: SessionCounts,
     inputs: Inputs,
     buffers: Buffers,
@@ -109,14 +111,16 @@ pub(crate) struct Conns {
 }
 
 impl Conns {
-    /// None yet. `hasher` makes a hasher from a number that is different for each table.
-    pub(crate) fn new(hasher: impl Fn(u64) -> ahash::RandomState) -> Self {
+    /// None yet. A client is told `warn_ms` before the end of its token. `hasher` makes a hasher
+    /// from a number that is different for each table.
+    pub(crate) fn new(warn_ms: u64, hasher: impl Fn(u64) -> ahash::RandomState) -> Self {
         Self {
             arena: Arena::new(),
             flags: Vec::new(),
             stages: Vec::new(),
             heard: Dense::new(),
             deadlines: Dense::new(),
+            warnings: Warnings::new(warn_ms, hasher(12)),
             session_counts: SessionCounts::new(hasher(9)),
             inputs: Inputs::default(),
             buffers: Buffers::default(),
@@ -194,7 +198,7 @@ impl Conns {
             self.flags.resize(index + 1, Flags::default());
             self.stages.resize(index + 1, Stage::Http);
             self.heard.grow(index + 1, || 0);
-            self.deadlines.grow(index + 1, || NEVER);
+            self.deadlines.grow(index + 1, || Deadline::NEVER);
         }
         self.flags[index] = Flags::default();
         self.stages[index] = Stage::Http;
@@ -205,12 +209,15 @@ impl Conns {
     /// `Http -> Unsettled`: a connection has become a WebSocket of somebody.
     pub(crate) fn become_socket(
         &mut self,
+        now: Now,
         key: ConnKey,
         identity: Identity,
         serializer: Serializer,
     ) {
-        let Some(conn) = self.arena.get_mut(key) else { return };
-        conn.identity = Some(identity);
+        if !self.contains(key) {
+            return;
+        }
+        self.identify(now, key, identity);
         let index = key.index() as usize;
         self.stages[index] = Stage::Unsettled;
         if serializer == Serializer::V1 {
@@ -282,7 +289,8 @@ impl Conns {
             self.session_counts.remove(identity.user());
         }
         self.flags[index] = Flags::default();
-        self.deadlines[index] = NEVER;
+        self.deadlines[index] = Deadline::NEVER;
+        self.warnings.forget(key.index());
         self.note_taken(key.index());
         self.parking.forget(key);
         Some(conn)
@@ -308,13 +316,13 @@ impl Conns {
     /// and handled at the end of the turn.
     pub(crate) fn arrive(
         &mut self,
-        now_ms: u64,
+        now: Now,
         identity: Identity,
         serializer: Serializer,
         held: &[u8],
     ) -> ConnKey {
-        let key = self.take_in(now_ms);
-        self.become_socket(key, identity, serializer);
+        let key = self.take_in(now.mono_ms);
+        self.become_socket(now, key, identity, serializer);
         self.stages[key.index() as usize] = Stage::Settled;
         if let Some(conn) = self.arena.get_mut(key) {
             let input = self.inputs.made(&mut conn.input);
@@ -365,6 +373,7 @@ impl Conns {
             stages: _,
             heard: _,
             deadlines: _,
+            warnings,
             session_counts,
             inputs,
             buffers,
@@ -375,6 +384,7 @@ impl Conns {
             stirred,
             stuck,
         } = self;
+        warnings.trim(ENTRIES_KEPT);
         buffers.tidy(ENTRIES_KEPT);
         inputs.trim(ENTRIES_KEPT);
         exchanges.trim(ENTRIES_KEPT);

@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     fn conns() -> (Conns, ConnKey) {
-        let mut conns = Conns::new(|salt| ahash::RandomState::with_seeds(salt, 0, 0, 0));
+        let mut conns = Conns::new(0, |salt| ahash::RandomState::with_seeds(salt, 0, 0, 0));
         let key = conns.take_in(0);
         (conns, key)
     }

@@ -177,9 +177,7 @@ impl Conns {
         let index = key.index() as usize;
         self.flags[index] = Flags::of_session(serializer == Serializer::V1);
         self.stages[index] = Stage::Settled;
-        if let Some(session) = self.arena.get_mut(key) {
-            session.identity = Some(identity);
-        }
+        self.identify(cx.now, key, identity);
         let ticket = Ticket { shard: cx.id, key, secret, answer: 0 };
         self.sessions.insert(key, Session { ticket, poller: None, until_ms: 0, is_stirred: false });
         self.set_session_deadline(cx.now, key, SESSION_TIMEOUT_MS);

@@ -309,6 +309,10 @@ pub const PUSHES_UNDER_WAY_MAX: u16 = 256;
 /// How often idle, unfinished and expired connections are looked for, in milliseconds.
 pub const SWEEP_MS: u64 = 500;
 
+/// How long before the end of its token a client is told, unless it is configured, in seconds: time
+/// to ask a backend for another one, twice.
+pub const TOKEN_WARN_S: u64 = 60;
+
 /// From how long a turn of a shard on the watchdog says so, in milliseconds. Turns take tens of
 /// milliseconds at the very most.
 pub const STALL_MS: u64 = 1_000;

@@ -86,6 +86,15 @@ pub(crate) struct Lives {
     pub(crate) to: u32,
 }
 
+/// When a client is told that its token is about to end, and whether it has been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Warning {
+    /// How long before the end, in milliseconds.
+    pub(crate) lead_ms: u64,
+    /// Whether it has been told.
+    pub(crate) is_told: bool,
+}
+
 /// A connection on its way to another shard: all but its socket.
 #[derive(Debug)]
 pub struct Handoff {
@@ -94,6 +103,7 @@ pub struct Handoff {
     /// The lives of the two shards: its place counts only between these.
     pub(crate) lives: Lives,
     pub(crate) identity: Identity,
+    pub(crate) warning: Warning,
     pub(crate) serializer: Serializer,
     /// Its input that was not handled, from its first join on.
     pub(crate) held: Vec<u8>,

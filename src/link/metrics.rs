@@ -83,6 +83,7 @@ metrics! {
     late: counter "requests_refused_total" "{reason=\"late\"}" "No whole request within `limits.handshake_ms`, or no further one within `limits.idle_ms`.";
     unauthorized: counter "requests_refused_total" "{reason=\"unauthorized\"}" "An upgrade with a bad token, version or origin.";
     upgrades: counter "upgrades_total" "" "Sockets and sessions opened.";
+    renewed: counter "tokens_renewed_total" "" "Tokens that replaced another on their connection.";
     messages_in: counter "messages_in_total" "" "Messages from clients.";
     published: counter "published_total" "" "Messages that got an offset.";
     changed: counter "changed_total" "" "Changes of messages: edits, deletions, pins.";

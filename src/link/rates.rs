@@ -25,6 +25,7 @@ enum Kind {
     Found,
     Fanout,
     Token,
+    Renew,
 }
 
 /// An address as it has rates: a hash, so that it can go along with a join.
@@ -113,6 +114,17 @@ impl Rates {
     ) -> Result<(), RetryMs> {
         let rate = rate(limits.join_per_s, limits.join_burst);
         self.take(Kind::Join, user, now_ms, rate)
+    }
+
+    /// Takes a new token of a user on a connection that there is, at the rate of joins: each is a
+    /// signature to verify.
+    pub(crate) fn take_renewal(
+        &self,
+        user: &str,
+        now_ms: u64,
+        limits: &Limits,
+    ) -> Result<(), RetryMs> {
+        self.take(Kind::Renew, user, now_ms, rate(limits.join_per_s, limits.join_burst))
     }
 
     /// Takes a session of long polling that a user opens, at the rate of joins: who begins a

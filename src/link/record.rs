@@ -127,6 +127,8 @@ records! {
         8 Create { conn: ConnKey, topic: &'a str, title: &'a str }
         /// Tells the receiving shard's directory of a room. Without `members` the room is gone.
         9 Listing { room: &'a str, title: &'a str, members: Option<u32> }
+        /// The member goes on with another token: by which name, from now on. Not answered.
+        19 Renew { home: RoomKey, asker: Asker, who: Who<'a> }
         /// How many connections the sender has, whether it is full, and how many places it gives
         /// away: see the module `handoff`.
         10 Load { conns: u32, is_full: bool, places: u32 }
@@ -754,6 +756,7 @@ mod tests {
             let searched = Searched { query: "\"é\"", from, before, limit: 9 };
             check(ToHome::Search { home, asker, reference: "1", searched });
         }
+        check(ToHome::Renew { home, asker, who: Who::There { user: "u", name: "Ü" } });
         let mut record = Vec::new();
         let created = ToMember::Created { conn: asker.conn, status: 201, retry_ms: 0, body: "{}" };
         created.put(&mut record);

@@ -25,7 +25,7 @@ pub(crate) enum Refusal {
     Busy,
     /// Memory is short.
     NoMemory,
-    /// A custom payload names somebody else.
+    /// A custom payload names somebody else, or a new token is somebody else's.
     UserMismatch,
     /// The lobby takes no pushes.
     ReadOnly,
@@ -55,6 +55,9 @@ pub(crate) const CHANGES_LIMIT: &str = "chat.changes";
 
 /// What limits the users that a message mentions.
 pub(crate) const MENTIONS_LIMIT: &str = "limits.mentions";
+
+/// What limits joins, and new tokens on a connection.
+pub(crate) const JOIN_LIMIT: &str = "limits.join_per_s";
 
 /// What limits searches.
 pub(crate) const SEARCH_LIMIT: &str = "limits.search_per_s";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::limits::{
     ADMISSION_LINE_BYTES_MAX, ChatLimits, GATHERED_MEMBERS, HistoryLimits, Limits, PresenceLimits,
-    TURN_WORK, WRITES_PER_FLUSH,
+    TOKEN_WARN_S, TURN_WORK, WRITES_PER_FLUSH,
 };
 use crate::link::rates::Rates;
 use crate::wire::http::forwarded::TrustedProxies;
@@ -47,6 +47,8 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     /// The rates of users and addresses: one table for all shards.
     pub rates: Arc<Rates>,
+    /// How long before the end of its token a client is told, in milliseconds. 0: it is not.
+    pub warn_ms: u64,
     /// Whether there is `/echo`.
     pub echo: bool,
     /// Work that entries may do in a turn: [`TURN_WORK`], or less where that is to be tried.
@@ -99,6 +101,7 @@ impl Settings {
             is_private: false,
             trusted_proxies: TrustedProxies::default(),
             rates: Arc::new(Rates::new(0)),
+            warn_ms: TOKEN_WARN_S * 1_000,
             echo: false,
             turn_work: TURN_WORK,
             writes_per_flush: WRITES_PER_FLUSH,

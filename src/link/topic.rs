@@ -70,7 +70,7 @@ pub fn is_phoenix(event: &str) -> bool {
 /// could forge answers. `access_token` carries a token in clients of Supabase, which would be told
 /// to the room. The others are the server's own verbs and events, present and to come.
 const RESERVED: &[&str] =
-    &["chan_reply_", "msg_", "room_", "user_", "file_", "token_", "access_token"];
+    &["chan_reply_", "msg_", "room_", "user_", "file_", "token_", ACCESS_TOKEN];
 
 /// What a client pushes to look for messages.
 pub(crate) const SEARCH: &str = "msg_search";
@@ -88,6 +88,9 @@ pub(crate) const MSG_PIN: &str = "msg_pin";
 pub(crate) fn is_verb(event: &str) -> bool {
     matches!(event, MSG_EDIT | MSG_DELETE | MSG_PIN)
 }
+
+/// What a client pushes to go on with another token. For the server alone, and on any topic.
+pub(crate) const ACCESS_TOKEN: &str = "access_token";
 
 /// Whether an event may not be used by an application: it is refused, and never passed on.
 #[must_use]

@@ -95,6 +95,25 @@ impl Members {
         self.say_ended(conn, audience, join_ref, "phx_close", &[b"{}"]);
     }
 
+    /// Tells a client why its channel is about to be closed: `phx_close` says no reason.
+    pub(super) fn say_removed(
+        &mut self,
+        conn: ConnKey,
+        audience: AudienceKey,
+        join_ref: &JoinRef,
+        reason: &str,
+    ) {
+        let Some(audience) = self.audiences.get(audience) else { return };
+        let message = Outgoing {
+            join_ref: join_ref.as_json(),
+            reference: "null",
+            topic: &audience.topic,
+            event: "room_removed",
+            payload: Payload::Json(&format!("{{\"reason\":\"{reason}\"}}")),
+        };
+        self.conns.push(conn, &message);
+    }
+
     /// Tells a client that its channel has ended without its asking.
     pub(super) fn say_lost(
         &mut self,

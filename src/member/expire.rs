@@ -1,12 +1,16 @@
 //! What becomes of connections whose deadline has passed.
 
+use std::fmt;
+
 use super::Members;
 use crate::audience::NO_SEAT;
+use crate::auth::identity::{Identity, NEVER_S};
 use crate::conn::Verdict;
 use crate::limits::SWEPT_PER_WORK;
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
+use crate::link::topic::PHOENIX;
 use crate::wire::phx::{Outgoing, Payload};
 use crate::wire::ws::close::CloseCode;
 
@@ -43,6 +47,11 @@ impl Members {
                 self.remove(cx, key);
             }
             Verdict::Expired => self.expire(cx, key),
+            Verdict::Expiring => {
+                self.warn(key);
+                // Why else it may have been due, and until when it has time now.
+                self.due(cx, key);
+            }
             Verdict::Session => self.session_due(cx, key),
             Verdict::Late => {
                 cx.metrics.late += 1;
@@ -67,6 +76,35 @@ impl Members {
     /// Requires: live, not closing. Changes: channels, output. Emits: later one `Leave` per joined
     /// channel.
     pub(crate) fn expire<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
+        self.say_on_own(key, "token_expired", "{}");
+        cx.metrics.expired += 1;
+        let is_session = self.conns.flags(key.index()).is_session();
+        if is_session && !self.conns.is_polled(key) && self.conns.out_bytes(key) > 0 {
+            self.leave_all(key);
+            return self.conns.end_unpolled(cx.now, key);
+        }
+        self.close(cx, key, CloseCode::TokenExpired, "token expired");
+    }
+    /// Tells a connection that its token is about to end: on its own topic where it listens, and on
+    /// that of the heartbeat, where every client can hear it.
+    ///
+    /// Requires: live, not closing. Changes: output. Emits: nothing.
+    fn warn(&mut self, key: ConnKey) {
+        let Some(identity) = self.conns.identity(key) else { return };
+        let payload = format!("{{\"expires_at\":{}}}", ExpiresAt(identity));
+        self.say_on_own(key, "token_expiring", &payload);
+        let message = Outgoing {
+            join_ref: "null",
+            reference: "null",
+            topic: PHOENIX,
+            event: "token_expiring",
+            payload: Payload::Json(&payload),
+        };
+        self.conns.push(key, &message);
+    }
+
+    /// Says something to a connection on its user's own topic, if it has joined that.
+    fn say_on_own(&mut self, key: ConnKey, event: &str, payload: &str) {
         // Not on one that is still being joined: nothing is said on a topic before the join is
         // answered.
         let joined = self.channels(key).iter().filter(|channel| channel.seat != NO_SEAT);
@@ -80,17 +118,22 @@ impl Members {
                 join_ref: join_ref.as_json(),
                 reference: "null",
                 topic: &topic,
-                event: "token_expired",
-                payload: Payload::Json("{}"),
+                event,
+                payload: Payload::Json(payload),
             };
             self.conns.push(key, &message);
         }
-        cx.metrics.expired += 1;
-        let is_session = self.conns.flags(key.index()).is_session();
-        if is_session && !self.conns.is_polled(key) && self.conns.out_bytes(key) > 0 {
-            self.leave_all(key);
-            return self.conns.end_unpolled(cx.now, key);
+    }
+}
+
+/// When a connection of this identity ends, in seconds of Unix time; `null` for never.
+pub(crate) struct ExpiresAt<'a>(pub(crate) &'a Identity);
+
+impl fmt::Display for ExpiresAt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.expires_at_s() {
+            NEVER_S => f.write_str("null"),
+            end_s => write!(f, "{end_s}"),
         }
-        self.close(cx, key, CloseCode::TokenExpired, "token expired");
     }
 }

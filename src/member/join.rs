@@ -16,7 +16,7 @@ use crate::link::io::Io;
 use crate::link::outbox::Cx;
 use crate::link::pressure::Pressure;
 use crate::link::record::{ToHome, Who};
-use crate::link::refusal::Refusal;
+use crate::link::refusal::{JOIN_LIMIT, Refusal};
 use crate::link::topic::Topic;
 use crate::wire::phx::Message;
 
@@ -90,7 +90,7 @@ impl Members {
         cx.settings
             .rates
             .take_join(identity.user(), cx.now.mono_ms, limits)
-            .map_err(|retry| Refusal::RateLimited { limit: "limits.join_per_s", retry })?;
+            .map_err(|retry| Refusal::RateLimited { limit: JOIN_LIMIT, retry })?;
         if parsed == Topic::Lobby {
             self.join_lobby(cx, directory, joiner);
             return Ok(None);

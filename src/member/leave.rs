@@ -135,7 +135,7 @@ impl Members {
     }
 
     /// `Leaving -> LeavingUnheard`: it hears nothing more until it has left.
-    fn leave_unheard(&mut self, conn: ConnKey, audience: AudienceKey) {
+    pub(super) fn leave_unheard(&mut self, conn: ConnKey, audience: AudienceKey) {
         let Some(channel) = self.channel_mut(conn, audience) else { return };
         channel.state = State::LeavingUnheard;
         let seat = std::mem::replace(&mut channel.seat, NO_SEAT);

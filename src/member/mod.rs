@@ -37,6 +37,7 @@ mod lobby;
 mod params;
 mod push;
 mod refs;
+mod renew;
 mod show;
 
 use std::borrow::Cow;
@@ -52,10 +53,12 @@ use crate::conn::{Conns, Stage};
 use crate::limits::{ANSWERS_UNDER_WAY_MAX, JOINS_UNDER_WAY_MAX, PUSHES_UNDER_WAY_MAX};
 use crate::link::ask::Ask;
 use crate::link::ids::{AudienceKey, ConnKey};
+use crate::link::settings::Settings;
 use crate::link::topic;
 use crate::wire::phx::Message;
 
 pub(crate) use channels::State;
+pub(crate) use expire::ExpiresAt;
 pub(crate) use join::Joiner;
 pub(crate) use push::Push;
 
@@ -87,19 +90,21 @@ pub(crate) enum Dispatch<'m> {
     Leave { audience: AudienceKey },
     /// A push in a channel.
     Push { audience: AudienceKey, event: Cow<'m, str> },
+    /// To go on with another token.
+    Renew { audience: AudienceKey },
 }
 
 impl Members {
     /// No members yet. `hasher` makes a hasher from a number that is different for each table.
-    pub(crate) fn new(lag_bytes: usize, hasher: impl Fn(u64) -> ahash::RandomState) -> Self {
+    pub(crate) fn new(settings: &Settings, hasher: impl Fn(u64) -> ahash::RandomState) -> Self {
         Self {
-            audiences: Audiences::new(lag_bytes, hasher(1)),
+            audiences: Audiences::new(settings.limits.room_lag_bytes, hasher(1)),
             channels: Dense::new(),
             arrivals: HashMap::with_hasher(hasher(7)),
             odd_refs: HashMap::with_hasher(hasher(8)),
             asks: VecDeque::new(),
             evicted: Vec::new(),
-            conns: Conns::new(hasher),
+            conns: Conns::new(settings.warn_ms, hasher),
         }
     }
 
@@ -163,6 +168,11 @@ impl Members {
             // Outstanding answers are bounded: the next push is not read before some of them have
             // come.
             _ if channel.outstanding >= PUSHES_UNDER_WAY_MAX => return Dispatch::Park,
+            // What a join under way is allowed must not change before it is answered.
+            Some(event) if event == topic::ACCESS_TOKEN && self.is_joining(conn) => {
+                return Dispatch::Park;
+            }
+            Some(event) if event == topic::ACCESS_TOKEN => return Dispatch::Renew { audience },
             Some(event) if !topic::is_phoenix(&event) => {
                 return Dispatch::Push { audience, event };
             }
@@ -190,9 +200,18 @@ impl Members {
     /// Whether as many joins of a connection are under way as may be. Each may be answered with a
     /// page of history, which counts against the output only when it arrives.
     fn is_joining_much(&self, conn: ConnKey) -> bool {
+        self.joins_under_way(conn) >= JOINS_UNDER_WAY_MAX
+    }
+
+    /// Whether a join of a connection is under way.
+    fn is_joining(&self, conn: ConnKey) -> bool {
+        self.joins_under_way(conn) > 0
+    }
+
+    fn joins_under_way(&self, conn: ConnKey) -> usize {
         let is_joining =
             |channel: &&Channel| matches!(channel.state, State::Joining | State::Rejoining);
-        self.channels(conn).iter().filter(is_joining).count() >= JOINS_UNDER_WAY_MAX
+        self.channels(conn).iter().filter(is_joining).count()
     }
 
     /// Whether a connection has all channels that it may have, and leaves one of them: who has
@@ -323,6 +342,10 @@ impl Members {
         for (index, channel) in channels.iter().enumerate() {
             let audience = self.audiences.get(channel.audience);
             let audience = audience.expect("a channel has an audience");
+            let may_hear = |room| self.conns.identity(conn).is_some_and(|who| who.may_join(room));
+            let hears = channel.seat != NO_SEAT;
+            let is_allowed = !hears || topic::room_of(&audience.topic).is_none_or(may_hear);
+            assert!(is_allowed, "a token allows every room that its connection hears");
             if channel.seat != NO_SEAT {
                 let taken = audience.seats[channel.seat as usize].conn;
                 assert_eq!(taken, conn.index(), "and the seat it knows is its own");

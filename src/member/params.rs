@@ -266,6 +266,18 @@ pub(crate) fn search_wanted(payload: Payload<'_>) -> Result<Searched<'_>, Refusa
     Ok(Searched { query, from, before, limit })
 }
 
+/// What `access_token` brings: a token, of so many bytes at most.
+pub(crate) fn token_given(payload: Payload<'_>, bytes_max: usize) -> Result<Cow<'_, str>, Refusal> {
+    let invalid = Refusal::Invalid { field: "token", message: "a string" };
+    let Payload::Json(object) = payload else { return Err(invalid) };
+    let [token] = given(object, ["token"]);
+    let token = token.and_then(json::string).ok_or(invalid)?;
+    if token.len() > bytes_max {
+        return Err(Refusal::TooLarge { field: "token", max_bytes: bytes_max });
+    }
+    Ok(token)
+}
+
 /// A cursor as the client keeps it. An epoch that is none of ours is a cursor into nothing, and not
 /// an error.
 fn cursor(since: &str) -> Result<Option<Cursor>, Refusal> {
@@ -396,6 +408,21 @@ mod tests {
             };
             assert_eq!(named, field, "{event} {payload}");
         }
+    }
+
+    #[test]
+    fn a_token_is_a_string_of_bounded_length() {
+        let token = |payload| token_given(Payload::Json(payload), 8);
+        assert_eq!(token(r#"{"token":"a.b.c"}"#).as_deref(), Ok("a.b.c"));
+        assert_eq!(token(r#"{"token":"a\u002eb.c"}"#).as_deref(), Ok("a.b.c"));
+        assert_eq!(token(r#"{"x":1,"token":"12345678"}"#).as_deref(), Ok("12345678"));
+        let too_large = Err(Refusal::TooLarge { field: "token", max_bytes: 8 });
+        assert_eq!(token(r#"{"token":"123456789"}"#), too_large);
+        for payload in ["{}", "[]", r#"["a"]"#, r#"{"token":null}"#, r#"{"token":1}"#] {
+            assert!(matches!(token(payload), Err(Refusal::Invalid { field: "token", .. })));
+        }
+        let binary = token_given(Payload::Binary(b"a.b.c"), 8);
+        assert!(matches!(binary, Err(Refusal::Invalid { field: "token", .. })));
     }
 
     #[test]

@@ -237,6 +237,13 @@ impl Room {
         slot
     }
 
+    /// A member goes on under another identity of the same user. Who is there has been told by the
+    /// old name, and is not told again; lists from now on have the new one.
+    pub(crate) fn renew(&mut self, slot: Slot, who: Who<'_>) {
+        let identity = self.identity_of(who);
+        self.presence.renew(slot, identity);
+    }
+
     /// An identity, shared with the user's other devices from other shards.
     fn identity_of(&self, who: Who<'_>) -> Identity {
         let known = match who {

@@ -146,6 +146,19 @@ impl<P> Presence<P> {
         slot
     }
 
+    /// Gives a member another identity of the same user.
+    ///
+    /// # Panics
+    ///
+    /// If it is another user's, or there is no member in this slot: somebody would speak as
+    /// somebody else.
+    pub fn renew(&mut self, slot: Slot, identity: Identity) {
+        let member = &mut self.members[slot.index()];
+        let is_same = member.identity.user() == identity.user();
+        assert!(member.live && is_same, "a member stays the user that it is");
+        member.identity = identity;
+    }
+
     /// Ends a membership.
     ///
     /// # Panics

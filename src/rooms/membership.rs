@@ -10,7 +10,7 @@ use crate::link::io::Io;
 use crate::link::log::Log;
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{ToHome, ToMember};
+use crate::link::record::{ToHome, ToMember, Who};
 use crate::room::encode::JoinQuestion;
 use crate::room::journal::Older;
 use crate::room::pacing::Urgency;
@@ -149,6 +149,13 @@ impl Rooms {
             members.tell(cx, shard, ToMember::Left { conn, audience, slot, reference });
         }
         self.membership_changed(cx, key, Urgency::AfterRest);
+    }
+
+    /// A member goes on with another token: what it says from now on has the name in that.
+    pub(super) fn renew(&mut self, shard: u16, key: RoomKey, asker: Asker, who: Who<'_>) {
+        let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
+        room.assert_member(shard, asker);
+        room.renew(asker.slot, who);
     }
 
     /// Ends all memberships of a shard that has begun anew.

@@ -169,6 +169,7 @@ impl Rooms {
                 let answer = Answer { reference, status, response };
                 self.reply(cx, members, Membership { room: home, shard, asker }, answer);
             }
+            ToHome::Renew { home, asker, who } => self.renew(shard, home, asker, who),
             ToHome::Create { .. } => {
                 self.ask_for_room(cx, members, shard, message);
             }

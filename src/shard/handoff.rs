@@ -199,19 +199,21 @@ impl Shard {
     }
 
     fn depart<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey, shard: u16) {
+        let warning = self.members.conns.warning(key);
         let Some((identity, serializer, held)) = self.members.conns.depart(key) else { return };
         let lives = self.handoffs.depart(shard, self.restart.life());
-        let handoff = Handoff { from: self.common.id, lives, identity, serializer, held };
+        let handoff = Handoff { from: self.common.id, lives, identity, warning, serializer, held };
         turn.io.hand_off(key.index(), shard, handoff);
     }
 
     /// Takes a connection over that another shard has handed off, with its place.
     pub fn take_over<I: Io>(&mut self, turn: &mut Turn<'_, I>, handoff: Handoff) -> ConnKey {
-        let Handoff { from, lives, identity, serializer, held } = handoff;
+        let Handoff { from, lives, identity, warning, serializer, held } = handoff;
         self.common.metrics.handed_off += 1;
         self.handoffs.arrive(from, lives, self.restart.life());
         let conns = &mut self.members.conns;
-        let key = conns.arrive(turn.now.mono_ms, identity, serializer, &held);
+        let key = conns.arrive(turn.now, identity, serializer, &held);
+        conns.set_warning(key, warning);
         if self.common.draining.is_some() {
             self.members.close(&mut self.common.cx(turn), key, CloseCode::Restart, "");
         }

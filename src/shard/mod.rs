@@ -35,6 +35,7 @@ mod invariants;
 mod machines;
 mod memory;
 mod receive;
+mod renew;
 mod restart;
 mod route;
 
@@ -113,7 +114,7 @@ impl Shard {
             )
         };
         Self {
-            members: Members::new(settings.limits.room_lag_bytes, hasher),
+            members: Members::new(&settings, hasher),
             rooms: Rooms::new(seed, hasher),
             directory: Directory::default(),
             api: Api::new(site),

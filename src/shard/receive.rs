@@ -16,6 +16,7 @@ use crate::limits::{ANSWER_BYTES_PER_WORK, CONN_WORK, MESSAGE_WORK, REQUEST_WORK
 use crate::link::ask::Ask;
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
+use crate::link::topic::ACCESS_TOKEN;
 use crate::member::{Dispatch, Joiner, Push};
 use crate::wire::phx::{Message, Payload};
 use crate::wire::ws::close::CloseCode;
@@ -270,6 +271,9 @@ impl Shard {
             }
             Dispatch::Push { audience, event } => {
                 self.push(turn, Push { conn, audience, message, event: &event });
+            }
+            Dispatch::Renew { audience } => {
+                self.renew(turn, Push { conn, audience, message, event: ACCESS_TOKEN });
             }
         }
         Flow::Next

@@ -97,6 +97,35 @@ for (const client of VERSIONS) {
       assert.deepEqual(await ok(channel.push("echo", {})), {});
     });
 
+    for (const shards of [1, 2]) {
+      test(`is told that its token is about to end, and stays with another (${shards} shards)`, async (t) => {
+        const server = await serve(t, {}, shards);
+        // A minute longer than it says, and warned at half of that: two seconds from now.
+        const exp = Math.floor(Date.now() / 1000) - 56;
+        const [ann, bob] = ["ann", "bob"].map((user) => {
+          return connect(t, client, server, user, { params: { token: server.token(user, { exp }) } });
+        });
+        const closes = [closesOf(ann), closesOf(bob)];
+        const warnings = new Inbox("token_expiring");
+        ann.onMessage(({ topic, event, payload }) => {
+          if (topic === "phoenix" && event === "token_expiring") warnings.put(payload);
+        });
+        const topic = roomName();
+        const [{ channel }, { channel: own }] = [await join(ann, topic), await join(ann, "user:ann")];
+        const { channel: other } = await join(bob, topic);
+        const heard = inboxOf(other, "access_token", "token_expiring");
+        const news = inboxOf(own, "token_expiring");
+        assert.deepEqual(await warnings.next(), { expires_at: exp + 60 });
+        assert.deepEqual(await news.next(), ["token_expiring", { expires_at: exp + 60 }]);
+        const later = exp + 3600;
+        const answer = await ok(channel.push("access_token", { token: server.token("ann", { exp: later }) }));
+        assert.deepEqual(answer, { expires_at: later + 60, user: "ann" });
+        assert.equal(await closes[1].next(), 4001, "the end of the one that has no other");
+        assert.deepEqual(await ok(channel.push("echo", { n: 1 })), { n: 1 });
+        assert.deepEqual([closes[0].items, warnings.items, heard.items], [[], [], []]);
+      });
+    }
+
     test("is told that its token has ended, and comes back with another", async (t) => {
       const server = await serve(t);
       // A token is good for a minute longer than it says, since clocks differ: this one has two seconds.

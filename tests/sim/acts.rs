@@ -7,7 +7,7 @@ use crate::client::{Ask, Client, Payload, Pending};
 use crate::faults::Bug;
 use crate::frames::{self, BINARY, CLOSE, PING, TEXT, push_frame, push_message};
 use crate::plan::{AROUND_BODY_BYTES, Act, Plan};
-use crate::site::{USERS, token};
+use crate::site::{USERS, another_token, token};
 use crate::truth::Truth;
 
 /// What there is to write, and whom to tell of it.
@@ -88,6 +88,7 @@ impl Client {
             Act::Nonsense => self.nonsense(mouth),
             Act::Poison => self.poison(mouth),
             Act::Close => self.close(mouth),
+            Act::Renew => self.renew(mouth),
         }
     }
 
@@ -367,9 +368,9 @@ impl Client {
         let room = topic.strip_prefix("room:").expect("messages are said in rooms");
         let link = self.link.as_mut().expect("who acts is connected");
         link.said += 1;
-        let (place, expires_at_s) = ((link.serial, link.said), link.expires_at_s);
+        let (place, has_ended) = ((link.serial, link.said), link.has_ended(mouth.unix_ms));
         mouth.truth.say(body, self.user, room, key, reply_to, place);
-        if expires_at_s <= mouth.unix_ms / 1_000 {
+        if has_ended {
             mouth.truth.say_too_late(body);
         }
         let too_large = json!(body).to_string().len() - 2 > mouth.plan.settings.limits.body_bytes;
@@ -572,6 +573,46 @@ impl Client {
         let text = self.text(&join_ref, &reference, topic, event, payload);
         push_message(&mut mouth.out, &mut self.draws, TEXT, text.as_bytes());
         self.expect(mouth, reference, &join_ref, topic, ask);
+    }
+
+    /// Another token: mostly a good one, which may end earlier than the one before it.
+    fn renew(&mut self, mouth: &mut Mouth<'_>) {
+        let topic = self.channel_or_topic(mouth);
+        let now_s = mouth.unix_ms / 1_000;
+        let other = (self.user + 1) % USERS.len();
+        let (token, ask) = match self.draws.below(10) {
+            0 => (json!("1.nonsense"), Ask::Wrong("unauthorized")),
+            1 => (json!(another_token(self.user, 1)), Ask::Wrong("unauthorized")),
+            2 => (json!(another_token(other, now_s + 4_000_000)), Ask::Wrong("user_mismatch")),
+            3 => (json!(7), Ask::Wrong("invalid")),
+            _ => {
+                let mut end_s = now_s + self.draws.range(2, 2 * mouth.plan.token_s.min(600));
+                let link = self.link.as_mut().expect("who acts is connected");
+                while !link.ends_s.insert(end_s) {
+                    end_s += 1;
+                }
+                (json!(another_token(self.user, end_s)), Ask::Renew { expires_at_s: end_s })
+            }
+        };
+        self.push_token(mouth, &topic, &token, ask);
+    }
+
+    /// Pushes a token on a topic.
+    pub(crate) fn push_token(
+        &mut self,
+        mouth: &mut Mouth<'_>,
+        topic: &str,
+        token: &Value,
+        ask: Ask,
+    ) {
+        let link = self.link.as_mut().expect("who acts is connected");
+        if let Ask::Renew { expires_at_s } = ask {
+            link.ends_s.insert(expires_at_s);
+        }
+        let closed = token.as_str().and_then(|token| token.split_once(".not="));
+        link.closed.extend(closed.map(|(_, room)| room.to_owned()));
+        let payload = Payload::Json(json!({"token": token}));
+        self.push(mouth, topic, "access_token", &payload, Some(ask));
     }
 
     /// Bytes after which a connection must be closed with a certain code.

@@ -60,7 +60,14 @@ pub(crate) struct Link {
     /// What may be answered or not: its channel has ended.
     pub(crate) orphans: BTreeMap<String, Pending>,
     pub(crate) channels: BTreeMap<String, Channel>,
+    /// When it ends, in seconds of Unix time, by the token that counts as far as it knows.
     pub(crate) expires_at_s: u64,
+    /// The ends of all tokens that it has shown. No two are the same.
+    pub(crate) ends_s: BTreeSet<u64>,
+    /// Rooms that a token of a story has closed, by their names.
+    pub(crate) closed: BTreeSet<String>,
+    /// The ends that it has been warned of: on the topic of the heartbeat, and on its user's.
+    pub(crate) warned_s: [BTreeSet<u64>; 2],
     pub(crate) pings: VecDeque<Vec<u8>>,
     /// What was sent that must end it, and how.
     pub(crate) poison: Option<u16>,
@@ -126,6 +133,10 @@ pub(crate) enum Ask {
     Search(String),
     Echo(Payload),
     Heartbeat,
+    /// To go on with another token, which ends then, in seconds of Unix time.
+    Renew {
+        expires_at_s: u64,
+    },
     /// Something that is refused for this reason, should nothing else stand in its way.
     Wrong(&'static str),
 }
@@ -207,6 +218,9 @@ impl Link {
             orphans: BTreeMap::new(),
             channels: BTreeMap::new(),
             expires_at_s,
+            ends_s: [expires_at_s].into(),
+            closed: BTreeSet::new(),
+            warned_s: Default::default(),
             pings: VecDeque::new(),
             poison: None,
             said_close: false,
@@ -234,6 +248,27 @@ impl Link {
     /// Whether the client would still write.
     pub(crate) fn speaks(&self) -> bool {
         self.is_open && self.poison.is_none() && !self.said_close && self.heard_close.is_none()
+    }
+
+    /// The ends of the tokens that may count now, in seconds of Unix time: which do whose answers
+    /// have not come, or never will, is not known.
+    fn ends_now_s(&self) -> impl Iterator<Item = u64> {
+        let asked = self.pending.iter().chain(self.orphans.values());
+        let renewals = asked.filter_map(|pending| match pending.ask {
+            Ask::Renew { expires_at_s } => Some(expires_at_s),
+            _ => None,
+        });
+        renewals.chain([self.expires_at_s])
+    }
+
+    /// Whether it has ended by now, for all that is known.
+    pub(crate) fn has_ended(&self, unix_ms: u64) -> bool {
+        self.ends_now_s().all(|end_s| end_s <= unix_ms / 1_000)
+    }
+
+    /// Whether it may have.
+    pub(crate) fn may_have_ended(&self, unix_ms: u64) -> bool {
+        self.ends_now_s().any(|end_s| end_s <= unix_ms / 1_000)
     }
 
     pub(crate) fn member(&self, topic: &str) -> Option<&Member> {

@@ -205,48 +205,18 @@ impl Client {
         let user = self.user();
         let link = self.link.as_mut().expect("who hears is connected");
         let topic = &*heard.topic;
-        let channel = link
+        if topic == "phoenix" {
+            assert_eq!(event, "token_expiring", "nothing else is said beside the channels");
+            return link.warned(ears, heard, 0);
+        }
+        if self.ends(ears, heard) {
+            return;
+        }
+        let link = self.link.as_mut().expect("who hears is connected");
+        let member = link
             .channels
             .get_mut(topic)
-            .unwrap_or_else(|| panic!("only members hear: {event} on {topic}"));
-        match event {
-            "phx_close" => {
-                let due = channel.closes_due.pop_front().expect("a channel is closed that ends");
-                let close_ref = heard.join_ref.as_ref().unwrap_or(&heard.reference);
-                assert_eq!(
-                    (&due, &due),
-                    (close_ref, &heard.reference),
-                    "a close names the join that ends"
-                );
-                return;
-            }
-            "phx_error" => {
-                let member = channel
-                    .member
-                    .take()
-                    .unwrap_or_else(|| panic!("only members lose a channel: {topic}"));
-                assert_eq!(heard.reference, member.join_ref, "an error names the join that ends");
-                let reason = heard.json()["reason"].as_str().expect("an error says why").to_owned();
-                match &*reason {
-                    "lagging" => {
-                        assert!(ears.was_blocked, "who reads does not lag");
-                        ears.truth.saw("lagging");
-                    }
-                    "channel_crash" => ears.truth.saw("channel_crash"),
-                    "turned" => {
-                        assert!(ears.plan.log.keeps(), "only a log that keeps can lose");
-                        ears.truth.saw("turned");
-                    }
-                    "restarted" => ears.check_restarted(),
-                    other => panic!("a channel ends for {other}"),
-                }
-                return link.orphan(topic, &member.join_ref);
-            }
-            _ => {}
-        }
-        let member = channel
-            .member
-            .as_mut()
+            .and_then(|channel| channel.member.as_mut())
             .unwrap_or_else(|| panic!("only members hear: {event} on {topic}"));
         assert_eq!(heard.reference, "null", "what answers nothing has no ref");
         if event == "presence_state"
@@ -254,7 +224,7 @@ impl Client {
         {
             let pushed_to = heard.join_ref.as_ref();
             assert!(pushed_to.is_none_or(|to| *to == member.join_ref), "a push names its join");
-        } else if event != "token_expired" {
+        } else if !event.starts_with("token_") {
             assert!(
                 heard.join_ref.as_deref().is_none_or(|none| none == "null"),
                 "a broadcast is for everybody"
@@ -286,8 +256,68 @@ impl Client {
             "presence_count" => member.count = Some(heard.json().clone()),
             "rooms" if topic == "lobby" => member.rooms_changed(user, heard.json()),
             "token_expired" => assert_eq!(topic, format!("user:{}", user.id)),
+            "token_expiring" => {
+                assert_eq!(topic, format!("user:{}", user.id));
+                link.warned(ears, heard, 1);
+            }
             _ => member.custom(ears, heard),
         }
+    }
+
+    /// Takes the end of a channel. False if what is said is something else.
+    fn ends(&mut self, ears: &mut Ears<'_>, heard: &Heard) -> bool {
+        let (topic, event) = (&*heard.topic, &*heard.event);
+        let link = self.link.as_mut().expect("who hears is connected");
+        let channel = link
+            .channels
+            .get_mut(topic)
+            .unwrap_or_else(|| panic!("only members hear: {event} on {topic}"));
+        match event {
+            "phx_close" => {
+                let due = channel.closes_due.pop_front().expect("a channel is closed that ends");
+                let close_ref = heard.join_ref.as_ref().unwrap_or(&heard.reference);
+                assert_eq!(
+                    (&due, &due),
+                    (close_ref, &heard.reference),
+                    "a close names the join that ends"
+                );
+            }
+            "phx_error" => {
+                let member = channel
+                    .member
+                    .take()
+                    .unwrap_or_else(|| panic!("only members lose a channel: {topic}"));
+                assert_eq!(heard.reference, member.join_ref, "an error names the join that ends");
+                let reason = heard.json()["reason"].as_str().expect("an error says why").to_owned();
+                match &*reason {
+                    "lagging" => {
+                        assert!(ears.was_blocked, "who reads does not lag");
+                        ears.truth.saw("lagging");
+                    }
+                    "channel_crash" => ears.truth.saw("channel_crash"),
+                    "turned" => {
+                        assert!(ears.plan.log.keeps(), "only a log that keeps can lose");
+                        ears.truth.saw("turned");
+                    }
+                    "restarted" => ears.check_restarted(),
+                    "token" => assert_eq!(topic, "lobby", "no other list depends on a token"),
+                    other => panic!("a channel ends for {other}"),
+                }
+                link.orphan(topic, &member.join_ref);
+            }
+            "room_removed" => {
+                assert_eq!(heard.json()["reason"], "token", "nobody else removes anybody");
+                let room = topic.strip_prefix("room:").unwrap_or_default();
+                assert!(link.closed.contains(room), "a room is closed by a token: {topic}");
+                let member = channel.member.take().expect("only members are removed");
+                channel.closes_due.push_back(member.join_ref.clone());
+                self.wants.remove(topic);
+                ears.truth.saw("removed");
+                link.orphan(topic, &member.join_ref);
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn reply(&mut self, ears: &mut Ears<'_>, heard: &Heard) {
@@ -449,6 +479,13 @@ impl Client {
                 ears.truth.saw("searched");
             }
             Ask::Heartbeat => assert_eq!(response.to_string(), "{}"),
+            Ask::Renew { expires_at_s } => {
+                assert_eq!(response["user"], user.id, "a connection stays its user's");
+                let is_planted = ears.plan.bug.is_some();
+                assert!(is_planted || response["expires_at"] == *expires_at_s, "{response}");
+                link.expires_at_s = *expires_at_s;
+                ears.truth.saw("renewed");
+            }
             Ask::Echo(_) => unreachable!("handled above"),
             Ask::Wrong(reason) => panic!("this is refused for {reason}: {topic} {response}"),
         }
@@ -496,7 +533,9 @@ impl Client {
             Ask::Join { .. } => {
                 match reason {
                     "unauthorized" => assert!(
-                        room.is_some_and(|room| !user.may_join(room)),
+                        room.is_some_and(|room| {
+                            !user.may_join(room) || link.closed.contains(room)
+                        }),
                         "{} may join {room:?}",
                         user.id
                     ),
@@ -561,6 +600,11 @@ impl Client {
                 let may_be = ["busy", "storage", "unmatched topic"].contains(&reason);
                 assert!(may_be, "a search is answered, or later: {reason}");
             }
+            Ask::Renew { expires_at_s } => assert!(
+                matches!(reason, "unmatched topic" | "rate_limited")
+                    || reason == "unauthorized" && *expires_at_s <= ears.unix_ms / 1_000,
+                "a good token is not refused for {reason}"
+            ),
             Ask::Leave | Ask::Heartbeat => panic!("this is not refused: {pending:?} {response}"),
             Ask::Wrong("typing") => assert!(
                 matches!(reason, "unmatched topic" | "rate_limited" | "busy" | "unauthorized"),
@@ -650,6 +694,17 @@ fn check_page(
 }
 
 impl Link {
+    /// It is told that its token is about to end: once for each that it has shown, and in time.
+    fn warned(&mut self, ears: &mut Ears<'_>, heard: &Heard, topic: usize) {
+        let end_s = heard.json()["expires_at"].as_u64().expect("a warning says when it ends");
+        assert!(self.ends_s.contains(&end_s), "a warning is of its own token: {end_s}");
+        assert!(self.warned_s[topic].insert(end_s), "a token's end is told once: {end_s}");
+        let left_ms = (end_s * 1_000).saturating_sub(ears.unix_ms);
+        let warn_ms = ears.plan.settings.warn_ms;
+        assert!(left_ms <= warn_ms, "a warning comes {warn_ms} ms before the end: {left_ms}");
+        ears.truth.saw("warned");
+    }
+
     fn check_close(&self, ears: &mut Ears<'_>, code: u16) {
         let limits = &ears.plan.settings.limits;
         let silent_ms = self.silent_ms.max(ears.now_ms - self.reached_ms);
@@ -675,10 +730,7 @@ impl Link {
                 ears.truth.saw("overflowed");
             }
             4001 => {
-                assert!(
-                    self.expires_at_s <= ears.unix_ms / 1_000,
-                    "a token is good until it expires"
-                );
+                assert!(self.may_have_ended(ears.unix_ms), "a token is good until it expires");
                 ears.truth.saw("expired");
             }
             other => {

@@ -65,6 +65,10 @@ pub(crate) enum Bug {
     IgnoreRights,
     /// A token that has let somebody in is good for ever.
     IgnoreExpiry,
+    /// Another token on a connection is good for ever.
+    RenewForEver,
+    /// The end of a connection is not moved by another token.
+    RenewInVain,
     /// A connection that does not read is kept, and all that is for it.
     UnboundedOutput,
     /// The history of a shard takes no heed of its bound.

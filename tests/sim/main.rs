@@ -86,6 +86,7 @@ const REACHED: &[&str] = &[
     "read_only",
     "recovered",
     "recovered over a turn",
+    "renewed",
     "session lost",
     "storage",
     "too many channels joined",
@@ -99,6 +100,7 @@ const REACHED: &[&str] = &[
     "unconfirmed",
     "unmatched topic",
     "user_mismatch",
+    "warned",
 ];
 
 /// What came out of a run.

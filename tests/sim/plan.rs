@@ -33,6 +33,8 @@ pub(crate) enum Act {
     Nonsense,
     Poison,
     Close,
+    /// To go on with another token.
+    Renew,
 }
 
 /// Those that a run cannot do without, and those of which each run leaves out some.
@@ -166,6 +168,11 @@ impl Plan {
         if plan.log.keeps() {
             let weight = Draws::new(seed ^ 0x5a1d).range(2, 60);
             plan.happenings.push((Happening::Log, weight));
+        }
+        let renews = &mut Draws::new(seed ^ 0x70_6b65);
+        let is_about_tokens = matches!(bug, Some(Bug::RenewForEver | Bug::RenewInVain));
+        if is_about_tokens || bug.is_none() && renews.one_in(2) {
+            plan.acts.push((Act::Renew, renews.range(1, 12)));
         }
         if plan.settings.limits.memory_bytes != 0 {
             // Keys are not let go of. With them the bound would have to be so wide that nothing

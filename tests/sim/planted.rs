@@ -153,6 +153,12 @@ fn a_token_that_has_ended_is_not_to_be_spoken_by() {
 }
 
 #[test]
+fn another_token_moves_the_end_to_its_own() {
+    check(Bug::RenewForEver, &["nobody speaks after its token ended"]);
+    check(Bug::RenewInVain, &["a token is good until it expires"]);
+}
+
+#[test]
 fn a_lost_answer_that_is_taken_for_had_is_a_gap() {
     // Whatever was in it: a message, an answer, the end of a join.
     let gaps = ["no member misses an offset", "answers come in order", "only members hear"];

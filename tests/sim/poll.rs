@@ -237,9 +237,9 @@ impl World {
             let news = if is_poll { relay.polled(&answer) } else { relay.posted(&answer) };
             match news {
                 News::Lost => {
-                    let expires_at_s =
-                        self.clients[client].link.as_ref().map(|link| link.expires_at_s);
-                    let has_expired = expires_at_s <= Some(self.latest_unix_ms / 1_000);
+                    let unix_ms = self.latest_unix_ms;
+                    let link = self.clients[client].link.as_ref();
+                    let has_expired = link.is_none_or(|link| link.may_have_ended(unix_ms));
                     // What waits for a poll is memory, and who holds the most of it may have to go.
                     let is_bounded = self.plan.settings.limits.memory_bytes != 0;
                     assert!(

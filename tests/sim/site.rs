@@ -78,23 +78,63 @@ pub(crate) fn token(user: usize, expires_at_s: u64) -> String {
     format!("{user}.{expires_at_s}")
 }
 
+/// The same, for a connection that there is.
+pub(crate) fn another_token(user: usize, expires_at_s: u64) -> String {
+    format!("{user}.{expires_at_s}.another")
+}
+
+/// What the bug makes of another token on a connection that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// Its own end.
+    Right,
+    /// A planted bug: it is good for ever.
+    ForEver,
+    /// A planted bug: it ends no later than this many seconds from now, as the one before it.
+    InVain(u64),
+}
+
 /// The server's side of it.
 pub(crate) struct TestSite {
     /// A planted bug: everybody may do everything.
     pub(crate) lenient: bool,
     /// A planted bug: a token is good for ever once it has let somebody in.
     pub(crate) forgets_ends: bool,
+    /// What becomes of another token on a connection.
+    pub(crate) renewal: Renewal,
     /// How many secrets have been given out. Nobody guesses in here.
     pub(crate) secrets: AtomicU64,
 }
 
 impl Site for TestSite {
     fn identify(&self, token: &str, now: Now) -> Option<Identity> {
-        let (user, expires_at_s) = token.split_once('.')?;
-        let user = USERS.get(user.parse::<usize>().ok()?)?;
-        let expires_at_s = expires_at_s.parse().ok()?;
-        if expires_at_s <= now.unix_ms / 1_000 {
+        let mut parts = token.split('.');
+        let user = USERS.get(parts.next()?.parse::<usize>().ok()?)?;
+        let mut expires_at_s = parts.next()?.parse().ok()?;
+        let now_s = now.unix_ms / 1_000;
+        if expires_at_s <= now_s {
             return None;
+        }
+        // For stories: a room that it does not allow, and another name.
+        let (mut closed, mut name) = (None, user.name);
+        for part in parts {
+            match (part, self.renewal) {
+                ("another", Renewal::Right) => {}
+                ("another", Renewal::ForEver) => expires_at_s = NEVER_S,
+                ("another", Renewal::InVain(left_s)) => {
+                    expires_at_s = expires_at_s.min(now_s + left_s);
+                }
+                _ => match part.split_once('=')? {
+                    ("not", room) => closed = Some(room),
+                    ("as", as_name) => name = as_name,
+                    _ => return None,
+                },
+            }
+        }
+        if closed.is_some() || name != user.name {
+            let rules = [("*", Level::Speak)].into_iter();
+            let rules = rules.chain(closed.map(|room| (room, Level::None)));
+            return Identity::new(user.id, name, expires_at_s, Rights::new(rules).ok()).ok();
         }
         if self.lenient {
             return Identity::new(user.id, user.name, NEVER_S, None).ok();

@@ -32,7 +32,7 @@ use crate::logs::SimLog;
 use crate::net::{Net, Pipe};
 use crate::plan::{AROUND_BODY_BYTES, Happening, Plan};
 use crate::pretend_log::Told;
-use crate::site::{TestSite, USERS};
+use crate::site::{Renewal, TestSite, USERS};
 use crate::truth::Truth;
 use crate::work::Work;
 
@@ -93,6 +93,11 @@ impl World {
         let site = Arc::new(TestSite {
             lenient: plan.bug == Some(Bug::IgnoreRights),
             forgets_ends: plan.bug == Some(Bug::IgnoreExpiry),
+            renewal: match plan.bug {
+                Some(Bug::RenewForEver) => Renewal::ForEver,
+                Some(Bug::RenewInVain) => Renewal::InVain(1),
+                _ => Renewal::Right,
+            },
             secrets: AtomicU64::new(0),
         });
         let hosts = (0..plan.shards)

@@ -117,7 +117,17 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "auth.guest_ttl_s",
         kind: number(60, 31_536_000, S, Slot::U64(|c| &mut c.auth.guest_ttl_s)),
-        doc: "How long a guest's token counts.",
+        doc: "How long a guest's token counts, or `auth.max_ttl_s` if that is less.",
+    },
+    Key {
+        name: "auth.max_ttl_s",
+        kind: number_or_zero("no bound", 315_360_000, S, Slot::U64(|c| &mut c.auth.ttl_max_s)),
+        doc: "How long a token may still count when it is shown; one that lives longer is refused. 60 s more are let through, for clocks that differ.",
+    },
+    Key {
+        name: "auth.warn_s",
+        kind: number_or_zero("no warning", 86_400, S, Slot::U64(|c| &mut c.auth.warn_s)),
+        doc: "How long before the end of its token a client is told (`token_expiring`); half of the token's time, if that is less.",
     },
     Key {
         name: "http.origins",

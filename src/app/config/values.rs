@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::auth::token::{Algorithm, Key, KeyError, Parties, Signer, Verifier};
-use crate::limits::{ChatLimits, HistoryLimits, Limits, PresenceLimits, STORE_ROOMS};
+use crate::limits::{ChatLimits, HistoryLimits, Limits, PresenceLimits, STORE_ROOMS, TOKEN_WARN_S};
 use crate::wire::http::forwarded::{ForwardedHeader, Network};
 
 /// Everything that is configured. Its keys are listed in `docs/operating.md` under the same names.
@@ -174,6 +174,10 @@ pub struct AuthConfig {
     pub guests: bool,
     /// For how long a guest's token counts, in seconds.
     pub guest_ttl_s: u64,
+    /// How long a token may still count when it is shown, in seconds. 0: no bound.
+    pub ttl_max_s: u64,
+    /// How long before the end of its token a client is told, in seconds. 0: it is not.
+    pub warn_s: u64,
 }
 
 impl Default for Config {
@@ -210,6 +214,8 @@ impl Default for AuthConfig {
             // As it is for what `Config::default` listens on.
             guests: true,
             guest_ttl_s: 24 * 60 * 60,
+            ttl_max_s: 0,
+            warn_s: TOKEN_WARN_S,
         }
     }
 }
@@ -279,13 +285,26 @@ impl AuthConfig {
                 .iter()
                 .map(|key| key.key(self.algorithm))
                 .collect::<Result<_, _>>()?;
-            return Ok(Keys { verifier: Verifier::new(keys, parties)?, signer: None });
+            return Ok(Keys { verifier: self.verifier(keys, parties)?, signer: None });
         }
         let secret = self.secret.as_ref().map_or(made, Secret::as_bytes);
         let secrets = [Some(secret), self.previous_secret.as_ref().map(Secret::as_bytes)];
         let keys = secrets.into_iter().flatten().map(Key::from_secret).collect::<Result<_, _>>()?;
         let signer = Signer::new(secret, parties.clone())?;
-        Ok(Keys { verifier: Verifier::new(keys, parties)?, signer: Some(signer) })
+        Ok(Keys { verifier: self.verifier(keys, parties)?, signer: Some(signer) })
+    }
+
+    fn verifier(&self, keys: Vec<Key>, parties: Parties) -> Result<Verifier, KeyError> {
+        Ok(Verifier::new(keys, parties)?.with_ttl_max(self.ttl_max_s))
+    }
+
+    /// How long a guest's token counts, in seconds: no longer than any may.
+    #[must_use]
+    pub fn guest_ttl_s(&self) -> u64 {
+        match self.ttl_max_s {
+            0 => self.guest_ttl_s,
+            ttl_max_s => self.guest_ttl_s.min(ttl_max_s),
+        }
     }
 }
 

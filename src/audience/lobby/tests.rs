@@ -284,7 +284,7 @@ impl Io for Nowhere {
 #[test]
 fn a_batch_is_told_over_several_turns_and_the_next_is_taken_when_all_have_had_it() {
     let hasher = |salt| ahash::RandomState::with_seeds(salt, 1, 2, 3);
-    let (mut audiences, mut conns) = (Audiences::new(1 << 20, hasher(9)), Conns::new(hasher));
+    let (mut audiences, mut conns) = (Audiences::new(1 << 20, hasher(9)), Conns::new(0, hasher));
     let (mut directory, mut timers) = (Directory::default(), Timers::new());
     let settings = Settings::new(
         1,

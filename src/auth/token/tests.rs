@@ -571,3 +571,19 @@ fn what_the_signer_signs_the_verifier_accepts() {
     }
     assert_eq!(Signer::new(&SECRET[..31], Parties::default()).err(), Some(KeyError::ShortSecret));
 }
+
+#[test]
+fn a_token_that_lives_too_long_is_refused_and_one_that_has_become_old_enough_is_not() {
+    let short = verifier().with_ttl_max(600);
+    let lives = |ttl_s: u64| forge(HEADER, &format!(r#"{{"sub":"u1","exp":{}}}"#, NOW_S + ttl_s));
+    check(&short, &lives(600), Ok(()));
+    check(&short, &lives(600 + LEEWAY_S), Ok(()));
+    check(&short, &lives(601 + LEEWAY_S), Err(TokenError::TooLong));
+    assert_eq!(TokenError::TooLong.claim(), Some("exp"));
+    assert!(short.verify(&lives(3_600), NOW_S + 3_000).is_ok());
+    // Bounded by nothing, and by more than there is.
+    let far = forge(HEADER, r#"{"sub":"u1","exp":253402300799}"#);
+    for ttl_max_s in [0, u64::MAX] {
+        check(&verifier().with_ttl_max(ttl_max_s), &far, Ok(()));
+    }
+}

@@ -1,11 +1,12 @@
 //! A channel between its join and its end: `member/channels.rs`.
 
-use super::{Machine, PANICS, Row, World, all, check};
+use super::{Machine, PANICS, Row, World, all, check, frame};
 use crate::base::arena::Key;
 use crate::link::ids::{AudienceKey, ConnKey, Slot};
 use crate::link::record::{Received, ToHome, ToMember, read};
 use crate::link::topic::of_room;
 use crate::member::State;
+use crate::wire::ws::frame::Opcode;
 
 all! {
     /// [`State`], and that there is none.
@@ -35,6 +36,8 @@ all! {
         Push,
         /// It pushes an event of Phoenix that no channel knows.
         Crash,
+        /// It pushes, in another channel, a token that does not allow this one.
+        Forbidden,
         /// The home has taken the member in.
         TakenIn,
         /// It has not.
@@ -54,6 +57,7 @@ const TABLE: &[Row<At, Event>] = &[
     (At::None, &[Event::Join], At::Joining, "Join"),
     (At::None, &[Event::Leave], At::None, "ok"),
     (At::None, &[Event::Push, Event::Crash], At::None, "error unmatched topic"),
+    (At::None, &[Event::Forbidden], At::None, FORBIDDEN),
     (At::None, &[Event::Refused, Event::LetGo, Event::Evicted], At::None, ""),
     (At::None, &[Event::Restarted, Event::HungUp], At::None, ""),
     // Nobody is taken in who has not asked.
@@ -61,6 +65,8 @@ const TABLE: &[Row<At, Event>] = &[
     //
     (At::Joining, &[Event::Join, Event::Leave], At::Joining, "parked"),
     (At::Joining, &[Event::Push, Event::Crash], At::Joining, "parked"),
+    // What it is allowed does not change meanwhile.
+    (At::Joining, &[Event::Forbidden], At::Joining, PARKED),
     (At::Joining, &[Event::TakenIn], At::Joined, "ok"),
     (At::Joining, &[Event::Refused], At::None, "error busy"),
     (At::Joining, &[Event::LetGo, Event::Evicted], At::Joining, ""),
@@ -72,6 +78,7 @@ const TABLE: &[Row<At, Event>] = &[
     (At::Joined, &[Event::Leave], At::Leaving, "Leave"),
     (At::Joined, &[Event::Push], At::Joined, "Publish"),
     (At::Joined, &[Event::Crash], At::None, "Leave, phx_error channel_crash"),
+    (At::Joined, &[Event::Forbidden], At::None, REMOVED),
     (At::Joined, &[Event::Evicted], At::None, "Leave, phx_error turned"),
     (At::Joined, &[Event::Restarted], At::None, "phx_error restarted"),
     (At::Joined, &[Event::HungUp], At::None, "Leave"),
@@ -81,6 +88,7 @@ const TABLE: &[Row<At, Event>] = &[
     //
     (At::Rejoining, &[Event::Join, Event::Leave], At::Rejoining, "parked"),
     (At::Rejoining, &[Event::Push, Event::Crash], At::Rejoining, "parked"),
+    (At::Rejoining, &[Event::Forbidden], At::Rejoining, PARKED),
     (At::Rejoining, &[Event::TakenIn], At::Joined, "ok, phx_close"),
     (At::Rejoining, &[Event::Evicted], At::Joining, "phx_error turned"),
     (At::Rejoining, &[Event::Restarted], At::None, "phx_error restarted"),
@@ -91,6 +99,7 @@ const TABLE: &[Row<At, Event>] = &[
     //
     (At::Leaving, &[Event::Join, Event::Leave], At::Leaving, "parked"),
     (At::Leaving, &[Event::Push, Event::Crash], At::Leaving, "parked"),
+    (At::Leaving, &[Event::Forbidden], At::LeavingUnheard, FORBIDDEN),
     (At::Leaving, &[Event::LetGo], At::None, "ok, phx_close"),
     (At::Leaving, &[Event::Evicted], At::LeavingUnheard, ""),
     (At::Leaving, &[Event::Restarted], At::None, "phx_close"),
@@ -99,12 +108,20 @@ const TABLE: &[Row<At, Event>] = &[
     //
     (At::LeavingUnheard, &[Event::Join, Event::Leave], At::LeavingUnheard, "parked"),
     (At::LeavingUnheard, &[Event::Push, Event::Crash], At::LeavingUnheard, "parked"),
+    (At::LeavingUnheard, &[Event::Forbidden], At::LeavingUnheard, FORBIDDEN),
     (At::LeavingUnheard, &[Event::LetGo], At::None, "ok, phx_close"),
     (At::LeavingUnheard, &[Event::Evicted], At::LeavingUnheard, ""),
     (At::LeavingUnheard, &[Event::Restarted], At::None, "phx_close"),
     (At::LeavingUnheard, &[Event::HungUp], At::None, ""),
     (At::LeavingUnheard, &[Event::TakenIn, Event::Refused], At::LeavingUnheard, PANICS),
 ];
+
+/// What a token tells that allows no room, pushed in the lobby: its list is another one then.
+const FORBIDDEN: &str = "ok, ok, phx_error token";
+/// The same, where it ends the channel.
+const REMOVED: &str = "Leave, ok, ok, room_removed token, phx_close, phx_error token";
+/// The same, where it waits.
+const PARKED: &str = "ok, parked";
 
 /// A connection here, and the home of a room on the other shard.
 struct Sides {
@@ -159,6 +176,14 @@ impl Machine for Sides {
             Event::Leave => self.say(world, "phx_leave", "{}"),
             Event::Push => self.say(world, "new_msg", r#"{"body":"x"}"#),
             Event::Crash => self.say(world, "phx_other", "{}"),
+            Event::Forbidden => {
+                let frames = [
+                    r#"["2","2","lobby","phx_join",{}]"#,
+                    r#"["2","3","lobby","access_token",{"token":"ann nowhere"}]"#,
+                ];
+                let frames = frames.map(|text| frame(Opcode::Text, text.as_bytes()));
+                world.receive(conn, &frames.concat());
+            }
             Event::TakenIn => {
                 self.slot += 1;
                 let (home, slot) = (Key::from_u64(1 << 32), Slot(self.slot));

@@ -23,11 +23,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::{Io, Request, Routed, Settings, Shard, Site, Turn};
-use crate::auth::identity::Identity;
+use crate::auth::identity::{Identity, Rights};
 use crate::base::time::Now;
 use crate::limits::{HistoryLimits, Limits, PresenceLimits};
 use crate::link::ids::ConnKey;
-use crate::link::io::{Handoff, Lives};
+use crate::link::io::{Handoff, Lives, Warning};
 use crate::link::log::MemoryLog;
 use crate::link::record::{Field, FromSession, Received, Restart, ToHome, read};
 use crate::link::topic::of_room;
@@ -261,13 +261,17 @@ fn sent(record: &[u8]) -> Option<String> {
     }
 }
 
-/// A site at which every token is its user's name, and valid until [`World::END_S`]. A post makes a
-/// room.
+/// A site at which every token is its user's name, and valid until [`World::END_S`]. With the word
+/// `nowhere` behind it, it allows no room. A post makes a room.
 struct Open;
 
 impl Site for Open {
     fn identify(&self, token: &str, _: Now) -> Option<Identity> {
-        Identity::new(token, token, World::END_S, None).ok()
+        let (user, rights) = match token.strip_suffix(" nowhere") {
+            Some(user) => (user, Rights::new([]).ok()),
+            None => (token, None),
+        };
+        Identity::new(user, user, World::END_S, rights).ok()
     }
 
     fn secret(&self) -> Option<u128> {
@@ -329,7 +333,9 @@ impl World {
     fn take_over(&mut self) -> ConnKey {
         let identity = Identity::new("ann", "ann", Self::END_S, None).expect("a user");
         let (lives, held) = (Lives { from: 0, to: 0 }, Vec::new());
-        let handoff = Handoff { from: 1, lives, identity, serializer: Serializer::V2, held };
+        let warning = Warning { lead_ms: 0, is_told: false };
+        let handoff =
+            Handoff { from: 1, lives, identity, warning, serializer: Serializer::V2, held };
         self.with(|shard, turn| shard.take_over(turn, handoff))
     }
 

@@ -126,6 +126,58 @@ export function channels({ client, server, shards, options }) {
     assert.deepEqual(await refused(socket.channel("nowhere:1").join()), { reason: "unmatched topic" });
   });
 
+  test("goes on with another token, of which the room hears nothing", async (t) => {
+    const [ann, bob] = [tab(t, "ann"), tab(t, "bob")];
+    const exp = Math.floor(Date.now() / 1000) + 7200;
+    for (const topic of [...(await roomOfEachShard(server(), shards)), "user:ann", "lobby"]) {
+      const { channel } = await join(ann, topic);
+      const isRoom = topic.startsWith("room:");
+      const { channel: other } = await join(bob, isRoom ? topic : "lobby");
+      const heard = [];
+      bob.onMessage((message) => heard.push(JSON.stringify(message)));
+      const token = server().token("ann", { exp, name: "Anna" });
+      assert.deepEqual(await ok(channel.push("access_token", { token })), { expires_at: exp + 60, user: "ann" });
+      assert.deepEqual(await refused(channel.push("access_token", { token: `${token}x` })), { reason: "unauthorized" });
+      const others = server().token("bob");
+      assert.deepEqual(await refused(channel.push("access_token", { token: others })), { reason: "user_mismatch" });
+      if (isRoom) {
+        const news = inboxOf(other, "new_msg");
+        await ok(channel.push("new_msg", { body: "hi" }));
+        assert.equal((await news.next())[1].name, "Anna", "it has the name in the last good one");
+      }
+      const mentions = (text) => text.includes("access_token") || text.includes(token.split(".")[1]);
+      assert.deepEqual(heard.filter(mentions), []);
+    }
+  });
+
+  // V1 cannot tell whose phx_close it is, and closes whatever channel of the topic there is: this one is the only one.
+  test("is removed from a room that another token does not allow, and does not come back", async (t) => {
+    const [ann, bob] = [tab(t, "ann"), tab(t, "bob")];
+    for (const topic of await roomOfEachShard(server(), shards)) {
+      const { channel } = await join(ann, topic);
+      const { channel: other } = await join(bob, topic);
+      const { channel: kept } = await join(ann, roomName("kept"));
+      const heard = inboxOf(channel, "room_removed", "new_msg");
+      const closed = told("phx_close", (done) => channel.onClose(done));
+      await ok(other.push("new_msg", { body: "before" }));
+      const token = server().token("ann", { rooms: { "kept-*": "speak" } });
+      await ok(kept.push("access_token", { token }));
+      await closed;
+      await ok(other.push("new_msg", { body: "after" }));
+      assert.equal((await heard.next())[1].body, "before", "what was said until then is heard");
+      assert.deepEqual(await heard.next(), ["room_removed", { reason: "token" }]);
+      assert.equal(channel.state, "closed");
+      // Not after a break either, though the token that it connects with would allow it.
+      const back = told("the connection", (done) => ann.onOpen(done));
+      breakConnection(ann);
+      await back;
+      assert.deepEqual(await ok(kept.push("echo", { n: 1 })), { n: 1 });
+      assert.ok(!ann.channels.includes(channel) && channel.state === "closed");
+      assert.deepEqual(heard.items, []);
+      await ok(kept.leave());
+    }
+  });
+
   test("joins again after phx_error", async (t) => {
     const [ann, bob] = [tab(t, "ann"), tab(t, "bob")];
     const topic = roomName();

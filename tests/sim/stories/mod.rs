@@ -6,6 +6,7 @@ mod presence;
 mod rooms;
 mod sessions;
 mod slow;
+mod tokens;
 mod ways;
 
 use chinwag::limits::{HistoryLimits, Limits, PresenceLimits};
