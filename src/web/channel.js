@@ -6,13 +6,14 @@
  *     const socket = new Socket("wss://chat.example/socket/websocket", { token: () => "eyJ..." });
  *     socket.connect();
  *
- *     let cursor;                                     // where we stand in the room: {epoch, offset}
+ *     let cursor;                                     // where we stand in the room: {epoch, offset, change}
  *     const room = socket.channel("room:tea", () => (cursor ? { since: cursor } : {}));
  *     room.on("phx_join", (answer) => {               // after the first join and after every rejoin
- *       cursor = { epoch: answer.epoch, offset: answer.offset };
+ *       cursor = { epoch: answer.epoch, offset: answer.offset, change: answer.change };
  *       answer.messages.forEach(show);                // what was said before, or what we missed
  *     });
  *     room.on("new_msg", (message) => { cursor.offset = message.offset; show(message); });
+ *     room.on("msg_changed", (patch) => { cursor.change = patch.change; amend(patch); });
  *     room.join();
  *
  *     const { offset } = await room.push("new_msg", { body: "hello", key: "k1" }, { repeat: true });
@@ -31,6 +32,7 @@
  *
  * Channel
  *   join()  leave()                  both take effect now or when the socket is open
+ *   rejoin()                         joins anew, in a moment, with what `params()` says by then: something was missed
  *   push(event, payload, options)    a promise of the answer. Kept until the channel is joined, then sent in order.
  *                                    Rejects with a PushError: `reason` is the server's, or one of
  *                                      "disconnected"  sent, and the connection broke: it may or may not have happened
@@ -283,6 +285,12 @@ export class Channel extends Emitter {
   join() {
     if (this.state === "closed" || this.state === "refused") this.#join();
     return this;
+  }
+
+  rejoin() {
+    if (this.state !== "joined") return;
+    this.#interrupt();
+    this.#joinAgain();
   }
 
   leave() {

@@ -67,6 +67,15 @@ export class Session {
     return true;
   }
 
+  /** What the token says that one may do in a room; null if it says nothing. For display: the server decides. */
+  levelIn(room) {
+    try {
+      return levelOf(claimsOf(this.current.token).rooms, room);
+    } catch {
+      return null;
+    }
+  }
+
   /** Makes the room, or finds that it is there. Throws an ApiError. */
   async createRoom(room, title) {
     const request = async (refusals) =>
@@ -148,4 +157,12 @@ function claimsOf(token) {
   } catch {
     throw new ApiError("unauthorized", "That does not look like an access token.");
   }
+}
+
+/** Rights by pattern: an exact name beats every pattern, a longer pattern a shorter one. Null where the claim is none. */
+function levelOf(rights, room) {
+  if (typeof rights !== "object" || rights === null) return null;
+  if (Object.hasOwn(rights, room)) return rights[room];
+  const patterns = Object.keys(rights).filter((pattern) => pattern.endsWith("*") && room.startsWith(pattern.slice(0, -1)));
+  return rights[patterns.sort((a, b) => b.length - a.length)[0]] ?? null;
 }

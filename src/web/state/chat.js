@@ -19,6 +19,7 @@ const DRAFTS_KEY = "chinwag.drafts";
 const TYPING_EVERY_MS = 3_000;
 const TYPING_SHOWN_MS = 5_000;
 const REMEMBER_AFTER_MS = 300;
+const MODERATING = new Set(["moderate", "own"]);
 const PAGE_MESSAGES = 100; // as many as a server gives at once: each page counts against a rate
 
 export const initialState = () => ({
@@ -36,23 +37,28 @@ export const initialState = () => ({
 });
 
 export class Chat {
-  #socket; #session; #store; #local; #tab; #onMessage;
+  #socket; #session; #store; #local; #tab; #onMessage; #onGone;
   #channels = new Map();
   #delivering = new Set(); // rooms of whose outbox a message is under way
+  #acting = new Set(); // rooms of whose acts one is under way
   #drafts; // of the page before this one
   #typedAt = -Infinity;
   #typingTimer = null;
   #rememberTimer = null;
   #readStored = new Map(); // name of a room -> what was read, as this tab last stored or found it
 
-  /** `local` outlives the tab, `tab` a reload; `onMessage(room, message)` hears each live message of somebody else. */
-  constructor({ socket, session, store, local, tab, onMessage = () => {} }) {
+  /**
+   * `local` outlives the tab, `tab` a reload; `onMessage(room, message)` hears each live message of somebody else, `onGone(room, offset)`
+   * that one does not say any more what it said; with null, that any of them may not.
+   */
+  constructor({ socket, session, store, local, tab, onMessage = () => {}, onGone = () => {} }) {
     this.#socket = socket;
     this.#session = session;
     this.#store = store;
     this.#local = local;
     this.#tab = tab;
     this.#onMessage = onMessage;
+    this.#onGone = onGone;
     this.#drafts = new Map(entriesIn(tab.getItem(DRAFTS_KEY)));
     socket.on("state", (change) => this.#connectionChanged(change));
     socket.on("rtt", (rttMs) => this.#change((state) => { state.connection.rttMs = rttMs; }));
@@ -64,6 +70,9 @@ export class Chat {
   isOwn = (user) => user === this.#session.current?.user || (this.#session.current?.former.includes(user) ?? false);
 
   get me() { return this.#state.me; }
+
+  /** The user's id of now: messages of an earlier one are ours to see, and not to change. */
+  get self() { return this.#session.current?.user; }
 
   retryNow() { this.#socket.retryNow(); }
 
@@ -125,12 +134,15 @@ export class Chat {
     this.open(name);
   }
 
-  /** Says it in the room; false if nothing of it could be seen. */
-  send(name, written) {
+  /** Says it in the room, as an answer if one is being written; false if nothing of it could be seen. `mentions` are user ids. */
+  send(name, written, mentions = []) {
     const body = roomOf.bodyOf(written);
     if (!body) return false;
     const item = { key: randomKey(), body, at: Date.now(), error: null };
+    if (mentions.length) item.mentions = mentions;
     this.#changeRoom(name, (room) => {
+      if (room.writing?.kind === "answer") item.reply_to = room.writing.offset;
+      room.writing = null;
       roomOf.clearNewLine(room);
       room.outbox.push(item);
     });
@@ -153,6 +165,47 @@ export class Chat {
     this.#rememberOutbox();
   }
 
+  /** What is written from now on answers this message. */
+  answer(name, offset) {
+    this.#changeRoom(name, (room) => { room.writing = { kind: "answer", offset }; });
+  }
+
+  /** What is written from now on takes the place of what this message of the user's says; `text`: where to begin. */
+  rewrite(name, offset, text = roomOf.messageAt(this.#state.rooms.get(name), offset)?.body) {
+    if (text === undefined) return;
+    this.#changeRoom(name, (room) => { room.writing = { kind: "edit", offset, text }; });
+  }
+
+  /** What is written is a new message again. */
+  stopWriting(name) {
+    this.#changeRoom(name, (room) => { room.writing = null; });
+  }
+
+  /** Ends the edit that is being written; false if nothing of it could be seen. */
+  edit(name, written, mentions = []) {
+    const body = roomOf.bodyOf(written);
+    const room = this.#state.rooms.get(name);
+    if (!body || room?.writing?.kind !== "edit") return false;
+    const { offset } = room.writing;
+    const message = roomOf.messageAt(room, offset);
+    this.stopWriting(name);
+    if (!message || message.deleted) return true;
+    const payload = {};
+    if (body !== message.body) payload.body = body;
+    if (mentions.join() !== (message.mentions ?? []).join()) payload.mentions = mentions.length ? mentions : null;
+    if (Object.keys(payload).length) this.#ask(name, "msg_edit", offset, payload);
+    return true;
+  }
+
+  remove(name, offset) { this.#ask(name, "msg_delete", offset, {}); }
+
+  pin(name, offset, on) { this.#ask(name, "msg_pin", offset, { on }); }
+
+  /** The user has read why something was refused. */
+  dismiss(name, id) {
+    this.#changeRoom(name, (room) => { room.acts = room.acts.filter((act) => act.id !== id); });
+  }
+
   /** Loads what came before the first message of `segment`. What the server cannot give for now is no failure: it says when it can. */
   async older(name, segment) {
     const room = this.#state.rooms.get(name);
@@ -170,9 +223,14 @@ export class Chat {
     }
   }
 
-  /** The user changed the draft. */
+  /** The user changed the draft, or the edit that is being written. */
   typed(name, draft) {
-    this.#state.rooms.get(name).draft = draft;
+    const room = this.#state.rooms.get(name);
+    if (room.writing?.kind === "edit") {
+      room.writing.text = draft;
+      return;
+    }
+    room.draft = draft;
     this.#remember();
     const now = Date.now();
     if (!draft || now - this.#typedAt < TYPING_EVERY_MS) return;
@@ -312,7 +370,7 @@ export class Chat {
   async #transmit(room, item) {
     const isWanted = () => this.#isIn(room) && room.outbox.includes(item);
     try {
-      const payload = { body: item.body, key: item.key };
+      const payload = messageOf(item);
       const answer = await this.#channels.get(room.name).push("new_msg", payload, { repeat: isWanted });
       if (answer) roomOf.confirmed(room, item.key);
       if (isWanted()) this.discard(room.name, item.key);
@@ -320,9 +378,45 @@ export class Chat {
       const retryMs = error.response?.retry_ms;
       if (typeof retryMs === "number") return pause(retryMs);
       if (!isWanted()) return;
+      // The room was begun anew since: what was answered is not there.
+      if (error.response?.field === "reply_to" && delete item.reply_to) return;
       const reason = error.reason ?? String(error);
       this.#changeRoom(room.name, () => { item.error = { ...error.response, reason }; });
       this.#rememberOutbox();
+    }
+  }
+
+  /** Asks the server for a change of a message, and shows it at once. */
+  #ask(name, event, offset, payload) {
+    const act = { id: randomKey(), event, offset, payload, at: Date.now(), by: this.self, change: null, error: null };
+    this.#changeRoom(name, (room) => {
+      room.acts = [...room.acts.filter((other) => other.offset !== offset || !other.error), act];
+    });
+    this.#carryOut(this.#state.rooms.get(name));
+  }
+
+  /** Asks for what is to become of messages, one after the other, as `#deliver` does with what is said. */
+  async #carryOut(room) {
+    if (this.#acting.has(room)) return;
+    this.#acting.add(room);
+    const next = () => (this.#isIn(room) ? room.acts.find(({ change, error }) => change === null && !error) : undefined);
+    for (let act = next(); act; act = next()) await this.#perform(room, act);
+    this.#acting.delete(room);
+  }
+
+  /** Each change sets something, so repeating it is harmless. What the server cannot do for now it can do later. */
+  async #perform(room, act) {
+    const isWanted = () => this.#isIn(room) && room.acts.includes(act);
+    try {
+      const payload = { offset: act.offset, ...act.payload };
+      const answer = await this.#channels.get(room.name).push(act.event, payload, { repeat: isWanted });
+      if (answer && isWanted()) this.#changeRoom(room.name, () => roomOf.done(room, act, answer.change));
+    } catch (error) {
+      const retryMs = error.response?.retry_ms;
+      if (typeof retryMs === "number") return pause(retryMs);
+      if (!isWanted()) return;
+      const reason = error.reason ?? String(error);
+      this.#changeRoom(room.name, () => { act.error = { ...error.response, reason }; });
     }
   }
 
@@ -347,8 +441,7 @@ export class Chat {
     this.#drafts.delete(name);
     this.#change((state) => state.rooms.set(name, room));
 
-    const cursor = () => (room.epoch === null ? {} : { since: { epoch: room.epoch, offset: room.offset } });
-    const channel = this.#socket.channel(`room:${name}`, cursor);
+    const channel = this.#socket.channel(`room:${name}`, () => roomOf.cursorOf(room));
     const presence = new Presence();
     const people = () => { room.members = roomOf.membersOf(presence.members, this.isOwn); };
     const watched = () => this.#state.watching && this.#state.active === name;
@@ -358,6 +451,9 @@ export class Chat {
       const known = room.offset;
       presence.reset();
       roomOf.joined(room, answer, this.isOwn, watched());
+      room.moderates = MODERATING.has(answer.you.level ?? this.#session.levelIn?.(name));
+      if (!answer.recovered) this.#onGone(room, null);
+      for (const { offset } of answer.changed ?? []) this.#onGone(room, offset);
       if (known && answer.recovered) answer.messages.forEach((message) => this.#heard(room, message));
       this.#remember();
       this.#rememberOutbox();
@@ -378,6 +474,10 @@ export class Chat {
       this.#heard(room, message);
       if (watched()) room.fetched = 0;
       roomOf.trim(room);
+    });
+    on("msg_changed", (patch) => {
+      if (!roomOf.changed(room, patch, this.isOwn)) return channel.rejoin();
+      if (patch.body !== undefined) this.#onGone(room, patch.offset);
     });
     on("room_epoch", (payload) => {
       roomOf.turned(room, payload);
@@ -450,6 +550,11 @@ export class Chat {
 /** `crypto.randomUUID` exists in secure contexts only, and this page is also served to a phone by http in one's own network. */
 function randomKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** What is pushed of an item of the outbox. */
+function messageOf({ body, key, reply_to, mentions }) {
+  return { body, key, ...(reply_to !== undefined && { reply_to }), ...(mentions && { mentions }) };
 }
 
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });

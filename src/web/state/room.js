@@ -7,14 +7,16 @@
  *
  * Invariants:
  * 1. within a segment offsets are contiguous, so nothing is shown twice and nothing is silently missing;
- * 2. the last segment ends at the cursor `{epoch, offset}`, which is what a rejoin sends as `since`;
+ * 2. the last segment ends at the cursor `{epoch, offset, change}`, which is what a rejoin sends as `since`;
  * 3. a message of ours is either in a segment or in the outbox, never in both: its `key` tells;
- * 4. one that was heard and not answered yet may be lost with the server: it is in `unconfirmed` until it is answered or recovered.
+ * 4. one that was heard and not answered yet may be lost with the server: it is in `unconfirmed` until it is answered or recovered;
+ * 5. every message of the line is as it was after `change` changes, or later.
  *
  * Knows nothing of sockets and of the screen. Deliberately absent: clocks, except as arguments.
  */
 
 import { wellFormed } from "../channel.js";
+import { asked, isFor, patched, possible, replaced } from "./changes.js";
 import { isUnseen, legible } from "./name.js";
 
 /** Messages of one sender that are closer than this stand under one name. */
@@ -33,8 +35,12 @@ export function createRoom(name) {
     /** The server's error, when refused. */
     refusal: null,
     speak: true,
+    /** Whether the user looks after the room: may delete and pin what others said. */
+    moderates: false,
     epoch: null,
     offset: 0,
+    /** How many changes of messages are known; null where the server does not change any. */
+    change: null,
     /** Counts how often the server began the room anew. */
     line: 0,
     /**
@@ -44,8 +50,14 @@ export function createRoom(name) {
     segments: [],
     /** How many older messages were fetched since the end was last in view: they are being read, and stay. */
     fetched: 0,
-    /** Not acknowledged yet: `[{key, body, at, error: null | {reason, ...}}]` */
+    /** Not acknowledged yet: `[{key, body, reply_to?, mentions?, at, error: null | {reason, ...}}]` */
     outbox: [],
+    /** Counts how often all that was shown was let go of, for the server told it anew. */
+    restarts: 0,
+    /** What the user asked to become of messages, and the server has not told yet: see `changes.js`. */
+    acts: [],
+    /** What the message field is for, besides new messages: null, or `{kind: "answer" | "edit", offset, text}`; `text` of an edit */
+    writing: null,
     /** Items that were in the outbox and are in a segment, and that the server has not answered. */
     unconfirmed: [],
     /** How far the user has read: `{epoch, offset}`, or null in a room that is new to them. */
@@ -65,6 +77,12 @@ export function createRoom(name) {
   };
 }
 
+/** Where we stand, as a rejoin tells it; nothing before the first join. */
+export function cursorOf({ epoch, offset, change }) {
+  if (epoch === null) return {};
+  return { since: change === null ? { epoch, offset } : { epoch, offset, change } };
+}
+
 const endOf = (segment) => segment.from + segment.messages.length - 1;
 
 /**
@@ -78,13 +96,18 @@ export function bodyOf(written) {
 
 /** Folds the answer of a join or rejoin. `watched`: the user sees it arrive. */
 export function joined(room, answer, isOwn, watched = false) {
-  const { epoch, offset, recovered, messages, more } = answer;
+  const { epoch, offset, recovered, messages, more, change = null, changed: whole = [] } = answer;
   const last = room.segments.at(-1);
   const isTurned = last !== undefined && epoch !== room.epoch;
   const goesOn = isTurned && (recovered || takeBack(room, messages, isOwn));
   const reset = isTurned && !goesOn;
+  const isStale = last !== undefined && !reset && !isKnownBy(room, answer, isTurned);
   if (goesOn) turned(room, { epoch });
   sendAgain(room, messages, goesOn && !recovered);
+  if (isStale) startOver(room, answer);
+  if (last && !reset) for (const message of [...whole, ...messages]) mend(room, message.offset, (mine) => replaced(mine, message));
+  if (last) letGo(room, reset);
+  room.change = change;
   room.status = "joined";
   room.refusal = null;
   room.title = legible(answer.room.title, legible(room.name));
@@ -97,7 +120,7 @@ export function joined(room, answer, isOwn, watched = false) {
   const from = fresh[0]?.offset ?? offset + 1;
   if (!last) addSegment(room, from, fresh, more, null);
   else if (reset) addSegment(room, from, fresh, more, "reset");
-  else if (recovered || from === room.offset + 1) room.segments.at(-1).messages.push(...fresh);
+  else if (recovered || isStale || from === room.offset + 1) room.segments.at(-1).messages.push(...fresh);
   else addSegment(room, from, fresh, more, "gap");
 
   room.epoch = epoch;
@@ -105,6 +128,91 @@ export function joined(room, answer, isOwn, watched = false) {
   if (!last && isKnown(room.read, messages)) room.read = { ...room.read, epoch };
   if (room.read === null || (room.read.epoch !== epoch && !last)) room.read = { epoch, offset };
   settle(room, fresh, isOwn, watched);
+}
+
+/**
+ * Whether the answer tells all that became of the messages that are shown. A cursor without a change, or one that cannot be recovered
+ * from, is answered without what changed before: then nothing may have. Numbers of changes that were lost are given again.
+ */
+function isKnownBy(room, { recovered, change }, isTurned) {
+  if (change === undefined || (recovered && room.change !== null)) return true;
+  return change === (room.change ?? 0) && (change === 0 || !isTurned);
+}
+
+/** Nobody knows what became of the messages that are shown: only those of the answer are. The older ones can be had again. */
+function startOver(room, { recovered, messages, offset, more }) {
+  const lost = room.segments.at(-1).broke === "lost" ? room.segments.at(-1) : null;
+  const from = messages[0]?.offset ?? offset + 1;
+  const known = messages.filter((message) => message.offset <= room.offset);
+  room.segments = room.segments.filter(({ line }) => line !== room.line);
+  room.restarts += 1;
+  addSegment(room, from, known, recovered ? from > 1 : more, room.segments.length ? "reset" : null);
+  if (lost && known.length && lost.from === room.offset + 1) room.segments.push(lost);
+}
+
+/** What was asked of messages that are gone, or has been told by now, is asked no more. */
+function letGo(room, reset) {
+  const isThere = ({ offset }) => !reset && offset <= room.offset;
+  room.acts = room.acts.filter((act) => isThere(act) && act.change === null);
+  if (room.writing && !isThere(room.writing)) room.writing = null;
+  for (const item of room.outbox) if (item.reply_to > room.offset || reset) delete item.reply_to;
+}
+
+/** Folds a `msg_changed`. False if changes before it were missed: only a rejoin can tell what they were. */
+export function changed(room, patch, isOwn) {
+  if (room.change === null || patch.change <= room.change) return true;
+  if (patch.change > room.change + 1) return false;
+  room.change = patch.change;
+  room.acts = room.acts.filter(({ change }) => change === null || change > room.change);
+  mend(room, patch.offset, (message) => patched(message, patch));
+  if (room.unread > 0) room.unread = countUnread(room, isOwn).count;
+  return true;
+}
+
+/** The server has done what was asked, with this change. What is shown of it stays until the change was told. */
+export function done(room, act, change) {
+  act.change = change;
+  if (change <= room.change) room.acts = room.acts.filter((other) => other !== act);
+}
+
+/** Puts another message in the place of one of this line, if that is here. */
+function mend(room, offset, become) {
+  const segment = segmentOf(room, room.line, offset);
+  if (segment === undefined) return;
+  const mine = segment.messages[offset - segment.from];
+  const next = become(mine);
+  if (next === mine) return;
+  segment.messages[offset - segment.from] = next;
+  room.version += 1;
+  if (next.deleted && room.writing?.kind === "edit" && room.writing.offset === offset) room.writing = null;
+}
+
+function segmentOf(room, line, offset) {
+  return room.segments.find((segment) => segment.line === line && segment.from <= offset && offset <= endOf(segment));
+}
+
+/** The message of the present line with this offset, as it is shown; undefined if it is not here. */
+export function messageAt(room, offset, line = room.line) {
+  const segment = segmentOf(room, line, offset);
+  const message = segment?.messages[offset - segment.from];
+  return message && line === room.line ? asked(message, room.acts.filter((act) => act.offset === offset)) : message;
+}
+
+/** What is pinned of what is here, the latest first. */
+export function pinned(room) {
+  const here = room.segments.filter(({ line }) => line === room.line).flatMap(({ messages }) => messages);
+  return here.filter(({ pinned, offset }) => pinned || room.acts.some((act) => act.offset === offset))
+    .map(({ offset }) => messageAt(room, offset))
+    .filter(({ pinned }) => pinned)
+    .sort((a, b) => b.pinned.at - a.pinned.at);
+}
+
+/** The user's own last message that may be edited. */
+export function lastEditable(room, self) {
+  const messages = room.segments.at(-1)?.messages ?? [];
+  const last = room.change === null ? undefined : messages.findLast(({ user, deleted }) => user === self && !deleted);
+  const message = last && messageAt(room, last.offset);
+  return message && possible(message, room, self).has("edit") ? message : undefined;
 }
 
 /** The room goes on in another epoch, with all that is shown of it. */
@@ -161,6 +269,7 @@ export function older(room, segment, { messages, more }) {
   segment.fetching = null;
   const index = room.segments.indexOf(segment);
   if (index < 0) return;
+  for (const message of messages) mend(room, message.offset, (mine) => replaced(mine, message));
   const before = isSameLine(room, index) ? room.segments[index - 1] : null;
   const fresh = messages.filter(({ offset }) => offset < segment.from && offset > (before ? endOf(before) : 0));
   const fits = fresh.length > 0 && fresh.at(-1).offset === segment.from - 1;
@@ -233,7 +342,7 @@ export const headCount = (room) => Math.max(room.count ?? 0, room.members.length
  * The conversation as a flat list of rows, each with a `key` that stays and a `signature` that changes with its looks:
  * `start`, `more`, `gap`, `reset`, `day`, `new`, `message` and `pending`. What was said today was said yesterday once `now` is past midnight.
  */
-export function rows(room, isOwn, now) {
+export function rows(room, isOwn, now, self) {
   const today = new Date(now).toDateString();
   const list = [];
   let previous = null; // the message above, if nothing stands between
@@ -267,11 +376,8 @@ export function rows(room, isOwn, now) {
     for (const message of segment.messages) {
       dayOf(message.at);
       if (message.offset === room.newFrom && segment.line === room.line) add("new", "new");
-      const lead = leads(message.user, message.at);
-      const own = isOwn(message.user);
-      list.push({
-        kind: "message", key: `${segment.line}-${message.offset}`, signature: `message ${lead} ${own}`, message, lead, own,
-      });
+      const lead = leads(message.user, message.at) || message.reply_to !== undefined;
+      list.push(messageRow(room, segment.line, message, lead, isOwn, self));
       previous = message;
     }
   });
@@ -279,10 +385,41 @@ export function rows(room, isOwn, now) {
     const lead = index === 0 && !(previous && isOwn(previous.user) && item.at - previous.at <= GROUP_MS);
     // Why it is not sent yet is said once, below the last.
     const waits = room.status !== "joined" && index === room.outbox.length - 1;
-    const looks = `${lead} ${item.error?.reason} ${waits}`;
-    list.push({ kind: "pending", key: `key ${item.key}`, signature: `pending ${looks}`, item, lead, own: true, waits });
+    const quote = quoteOf(room, room.line, item);
+    const looks = `${lead} ${item.error?.reason} ${waits} ${looksOf(room, quote)}`;
+    list.push({ kind: "pending", key: `key ${item.key}`, signature: `pending ${looks}`, item, lead, own: true, waits, quote });
   });
   return list;
+}
+
+/** A row of `kind: "message"`: it as it is shown, what may be done to it (`may`), whether something was asked and is not done (`waits`), what was refused. */
+function messageRow(room, line, message, lead, isOwn, self) {
+  const { offset } = message;
+  const key = `${line}-${offset}`;
+  const own = isOwn(message.user);
+  const isNow = line === room.line && room.change !== null;
+  const shown = isNow ? messageAt(room, offset) : message;
+  const acts = isNow ? room.acts.filter((act) => act.offset === offset) : [];
+  const may = isNow ? possible(shown, room, self) : new Set();
+  const forMe = isFor(shown, isOwn);
+  const quote = shown.deleted ? undefined : quoteOf(room, line, message);
+  const looks = [lead, own, forMe, [...may].join(), looksOf(room, message), looksOf(room, quote)].join(" ");
+  const waits = acts.some(({ error, change }) => !error && change === null);
+  const refused = acts.filter(({ error }) => error);
+  return { kind: "message", key, signature: `message ${looks}`, message: shown, lead, own, forMe, quote, may, waits, refused };
+}
+
+/** The message that one answers; null if it is not here, undefined if it answers none. */
+function quoteOf(room, line, { reply_to: answered }) {
+  return answered === undefined ? undefined : messageAt(room, answered, line) ?? null;
+}
+
+/** What changes whenever a message looks different. */
+function looksOf(room, message) {
+  if (!message) return String(message);
+  const acts = room.acts.filter(({ offset }) => offset === message.offset);
+  const states = acts.map(({ id, error, change }) => `${id}${error ? "!" : change === null ? "?" : ""}`);
+  return [room.restarts, message.change ?? 0, ...states].join("/");
 }
 
 function isSameLine(room, index) {
@@ -314,7 +451,7 @@ function countUnread(room, isOwn) {
   const isSameEpoch = room.read.epoch === room.epoch;
   const since = isSameEpoch ? room.read.offset : 0;
   const segment = room.segments.at(-1);
-  const unseen = segment.messages.filter(({ offset, user }) => offset > since && !isOwn(user));
+  const unseen = segment.messages.filter(({ offset, user, deleted }) => offset > since && !deleted && !isOwn(user));
   const missing = isSameEpoch ? Math.max(0, segment.from - 1 - since) : 0;
   return { count: unseen.length + missing, first: unseen[0]?.offset ?? null };
 }

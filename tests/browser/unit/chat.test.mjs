@@ -40,11 +40,11 @@ async function opened(options) {
   return all;
 }
 
-function admit(messages, { epoch = "e1", recovered = false, offset = messages.at(-1)?.offset ?? 0, topic } = {}) {
+function admit(messages, { epoch = "e1", recovered = false, offset = messages.at(-1)?.offset ?? 0, topic, ...more } = {}) {
   const join = wire().sent.findLast((sent) => sent[3] === "phx_join" && (!topic || sent[2] === topic));
   wire().says(join[0], join[1], join[2], "phx_reply", { status: "ok", response: {
     room: { room: "tea", title: "Tea", members: 1 }, you: { user: "me", name: "Me", speak: true },
-    epoch, offset, recovered, more: false, messages,
+    epoch, offset, recovered, more: false, messages, ...more,
   } });
 }
 
@@ -628,4 +628,124 @@ test("a store that was emptied, or holds something else, takes nobody out of a r
   const other = page({ local });
   other.chat.start();
   assert.deepEqual([...other.state.rooms.keys()], ["tea"]);
+});
+
+/** A room with two messages of ours, of a server that changes messages. */
+async function changeable(options) {
+  const all = await opened(options);
+  wire().breaks();
+  await reconnects();
+  admit([message(2, "me"), message(3, "me")], { recovered: true, change: 0, more: true });
+  return all;
+}
+const bodyOf = (room, offset) => room.segments[0].messages.find((message) => message.offset === offset).body;
+
+test("a change that was missed is asked for by a rejoin with the cursor", async () => {
+  const { room } = await changeable();
+  live("msg_changed", { change: 1, offset: 2, body: "a" });
+  assert.equal(bodyOf(room(), 2), "a");
+  live("msg_changed", { change: 3, offset: 2, body: "b" });
+  assert.equal(bodyOf(room(), 2), "a");
+  mock.timers.tick(1_000);
+  assert.deepEqual(wire().sentLast("phx_join").payload, { since: { epoch: "e1", offset: 3, change: 1 } });
+  live("msg_changed", { change: 4, offset: 2, body: "c" });
+  admit([], { recovered: true, offset: 3, change: 4, changed: [message(2, "me", { change: 4, body: "d" })] });
+  assert.deepEqual([bodyOf(room(), 2), room().change], ["d", 4]);
+});
+
+test("an edit is sent with what is different, and shown until the server has told it", async () => {
+  const { chat, room } = await changeable();
+  chat.rewrite("tea", 2);
+  assert.equal(room().writing.text, "m2");
+  assert.equal(chat.edit("tea", "  "), false);
+  assert.equal(chat.edit("tea", "m2"), true);
+  assert.equal(wire().sentLast("msg_edit"), undefined, "nothing is different");
+  chat.rewrite("tea", 2);
+  chat.edit("tea", "two", ["bob"]);
+  assert.deepEqual(wire().sentLast("msg_edit").payload, { offset: 2, body: "two", mentions: ["bob"] });
+  assert.equal(room().writing, null);
+  wire().answers("msg_edit", { change: 1 });
+  await settled();
+  assert.equal(room().acts.length, 1);
+  live("msg_changed", { change: 1, offset: 2, body: "two", mentions: ["bob"], edited: { at: 1 } });
+  assert.equal(room().acts.length, 0);
+  chat.rewrite("tea", 2);
+  chat.edit("tea", "two");
+  assert.deepEqual(wire().sentLast("msg_edit").payload, { offset: 2, mentions: null });
+});
+
+test("a change that the server cannot make now is asked for again, one that it will not is told", async () => {
+  const { chat, room } = await changeable();
+  for (const reason of ["rate_limited", "busy", "storage"]) {
+    chat.remove("tea", 2);
+    wire().answers("msg_delete", { reason, retry_ms: 400 }, "error");
+    await settled();
+    assert.deepEqual(room().acts.map(({ error }) => error), [null], reason);
+    wire().sent = wire().sent.filter(([, , , event]) => event !== "msg_delete");
+    mock.timers.tick(400);
+    await settled();
+    assert.deepEqual(wire().sentLast("msg_delete").payload, { offset: 2 }, reason);
+    wire().answers("msg_delete", { reason: "not_yours" }, "error");
+    await settled();
+    assert.equal(room().acts[0].error.reason, "not_yours");
+    assert.equal(bodyOf(room(), 2), "m2");
+    chat.dismiss("tea", room().acts[0].id);
+    assert.deepEqual(room().acts, []);
+  }
+});
+
+test("changes are asked for one after the other, and again after a break, until they are answered", async () => {
+  const { chat, room } = await changeable();
+  chat.pin("tea", 2, true);
+  chat.remove("tea", 3);
+  assert.deepEqual(wire().sentLast("msg_pin").payload, { offset: 2, on: true });
+  assert.equal(wire().sentLast("msg_delete"), undefined);
+  wire().breaks();
+  await reconnects();
+  admit([], { recovered: true, offset: 3, change: 0 });
+  assert.deepEqual(wire().sentLast("msg_pin").payload, { offset: 2, on: true });
+  wire().answers("msg_pin", { change: 1 });
+  await settled();
+  assert.deepEqual(wire().sentLast("msg_delete").payload, { offset: 3 });
+  wire().breaks();
+  await reconnects();
+  admit([], { epoch: "e2", offset: 0, change: 0 });
+  await settled();
+  assert.equal(wire().sentLast("msg_delete"), undefined, "the room was begun anew");
+  assert.deepEqual(room().acts, []);
+});
+
+test("an answer says what it answers, also after a reload, unless that is not there any more", async () => {
+  const { chat, room, local, tab } = await changeable();
+  chat.answer("tea", 2);
+  chat.send("tea", "yes", ["bob"]);
+  assert.equal(room().writing, null);
+  const { payload } = wire().sentLast("new_msg");
+  assert.deepEqual(payload, { body: "yes", key: payload.key, reply_to: 2, mentions: ["bob"] });
+
+  const again = page({ local, tab });
+  again.chat.start();
+  await settled();
+  wire().opens();
+  admit([message(1)], { topic: "room:tea", change: 0 });
+  assert.deepEqual(wire().sentLast("new_msg").payload, payload);
+  wire().answers("new_msg", { reason: "invalid", field: "reply_to" }, "error");
+  await settled();
+  assert.deepEqual(wire().sentLast("new_msg").payload, { body: "yes", key: payload.key, mentions: ["bob"] });
+});
+
+test("who looks after a room is said by the server, or else by the token", async () => {
+  const { session, room } = await changeable();
+  assert.equal(room().moderates, false);
+  const rejoin = async (you) => {
+    wire().breaks();
+    await reconnects();
+    admit([], { recovered: true, offset: 3, change: 0, you: { user: "me", name: "Me", speak: true, ...you } });
+    return room().moderates;
+  };
+  session.levelIn = () => "moderate";
+  assert.equal(await rejoin({}), true);
+  assert.equal(await rejoin({ level: "speak" }), false);
+  session.levelIn = () => null;
+  assert.equal(await rejoin({ level: "own" }), true);
 });

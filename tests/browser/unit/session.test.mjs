@@ -130,3 +130,18 @@ test("what one was in another tab meanwhile is still oneself", async () => {
   assert.deepEqual([...session.current.former].sort(), ["g_t1", "g_t2"]);
   assert.equal(session.current.user, "g_t3");
 });
+
+test("what the token says of a room is its most exact word", async () => {
+  const { session } = await entered();
+  const claims = (rooms) => `x.${Buffer.from(JSON.stringify({ rooms })).toString("base64url")}.x`;
+  const levels = (rooms, ...names) => {
+    session.current = { ...session.current, token: claims(rooms) };
+    return names.map((name) => session.levelIn(name));
+  };
+  assert.deepEqual(levels({ "*": "moderate" }, "tea"), ["moderate"]);
+  assert.deepEqual(levels({ "te*": "join", "*": "speak", "tea": "own", "teap*": "none" }, "tea", "ten", "teapot", "x"), ["own", "join", "none", "speak"]);
+  assert.deepEqual(levels({ "te*": "join" }, "x"), [null]);
+  assert.deepEqual(levels(undefined, "x"), [null]);
+  session.current = { ...session.current, token: "t1" };
+  assert.equal(session.levelIn("tea"), null);
+});

@@ -1,0 +1,58 @@
+/**
+ * What becomes of messages: how the server's changes are merged, and what the user has asked for and not been answered yet.
+ *
+ * A message is never altered, only replaced by another object, so that who has one may keep it. The larger `change` wins, whatever
+ * comes first. An *act* is `{id, event, offset, payload, at, by, change, error}`: a change that the user has asked for. It is laid over
+ * the message that is there, from the moment it is asked for until the server has told it (`change` is its number by then) or has
+ * refused it (`error` says why). So taking it back is leaving it out.
+ *
+ * Knows nothing of rooms and of the screen.
+ */
+
+const changeOf = ({ change = 0 }) => change;
+
+/** The message after a `msg_changed`: fields that are there replace, null removes. */
+export function patched(message, patch) {
+  if (changeOf(patch) <= changeOf(message)) return message;
+  return Object.fromEntries(Object.entries({ ...message, ...patch }).filter(([, value]) => value !== null));
+}
+
+/** The whole message in the place of the one that is there. Of one that is deleted and no longer kept the server knows no author. */
+export function replaced(message, whole) {
+  if (changeOf(whole) <= changeOf(message)) return message;
+  return whole.user === undefined ? { ...remains(message), ...whole } : whole;
+}
+
+/** The message as it will be if the server does what is asked. */
+export function asked(message, acts) {
+  return acts.filter(({ error }) => !error).reduce(act, message);
+}
+
+function act(message, { event, payload, at, by }) {
+  if (message.deleted) return message;
+  switch (event) {
+    case "msg_edit": return { ...message, ...payload, edited: { at } };
+    case "msg_delete": return { ...remains(message), body: "", deleted: { at, by } };
+    case "msg_pin": return { ...message, pinned: payload.on ? { at, by } : undefined };
+    default: return message;
+  }
+}
+
+function remains(message) {
+  const { at, id, name, offset, user } = message;
+  const answer = message.reply_to === undefined ? {} : { reply_to: message.reply_to, thread: message.thread };
+  return { at, id, name, offset, user, ...answer };
+}
+
+/** What may be done to a message: a set of `reply`, `edit`, `pin` and `delete`. `self` is the user's id of now. */
+export function possible(message, { speak, moderates }, self) {
+  if (message.deleted) return new Set();
+  const isAuthor = message.user === self;
+  const verbs = { reply: speak, edit: speak && isAuthor, pin: moderates, delete: isAuthor || moderates };
+  return new Set(Object.keys(verbs).filter((verb) => verbs[verb]));
+}
+
+/** Whether a message is meant for one of those that `isOwn` knows. */
+export function isFor({ mentions, user }, isOwn) {
+  return mentions !== undefined && !isOwn(user) && mentions.some((mentioned) => mentioned === "@room" || isOwn(mentioned));
+}
