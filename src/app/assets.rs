@@ -70,7 +70,7 @@ impl Asset {
 }
 
 /// Every file of `src/web`. A test fails when one is missing here.
-const FILES: [(&str, &[u8]); 24] = files![
+const FILES: [(&str, &[u8]); 27] = files![
     "index.html",
     "style.css",
     "favicon.svg",
@@ -86,11 +86,14 @@ const FILES: [(&str, &[u8]); 24] = files![
     "state/name.js",
     "state/room.js",
     "state/store.js",
+    "view/actions.js",
     "view/composer.js",
     "view/conversation.js",
     "view/dialogs.js",
     "view/dom.js",
     "view/members.js",
+    "view/mentions.js",
+    "view/pins.js",
     "view/rooms.js",
     "view/status.js",
     "view/text.js",

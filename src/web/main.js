@@ -6,9 +6,10 @@ import { legible } from "./state/name.js";
 import { createStore } from "./state/store.js";
 import { composerView } from "./view/composer.js";
 import { conversationView } from "./view/conversation.js";
-import { askName, startRoomDialog } from "./view/dialogs.js";
+import { askName, deleteDialog, startRoomDialog } from "./view/dialogs.js";
 import { byId, setText } from "./view/dom.js";
 import { membersView } from "./view/members.js";
+import { pinsView } from "./view/pins.js";
 import { hrefOf, roomIn, roomsView } from "./view/rooms.js";
 import { announcer, statusView } from "./view/status.js";
 import { drawers, keys, theme, welcomeView } from "./view/window.js";
@@ -60,10 +61,11 @@ const session = new Session({
   storage: local, fetch: (...request) => fetch(...request), onChange: sessionChanged,
 });
 const socket = new Socket(socketUrl.href, { token: (refusals) => tokenFor(refusals), every: everyInWorker });
-const announce = announcer();
+const { heard, forget } = announcer();
 const chat = new Chat({
   socket, session, store, local, tab: storage("sessionStorage"),
-  onMessage: (room, message) => announce(room, message, room.name === store.state.active),
+  onMessage: (room, message) => heard(room, message, room.name === store.state.active),
+  onGone: forget,
 });
 
 /** A guest gets a new token unasked; somebody whose token came from elsewhere has to bring another. */
@@ -103,6 +105,7 @@ const conversation = conversationView(chat, {
     input.dispatchEvent(new Event("input"));
     input.focus();
   },
+  confirmDelete: deleteDialog(),
 });
 const startRoom = startRoomDialog(chat, goTo);
 theme(local);
@@ -134,7 +137,7 @@ if (!session.current) {
 chat.start();
 for (const view of [
   welcomeView(startRoom), roomsView(chat), membersView(), composerView(chat, { afterSend: () => conversation.toEnd() }), conversation.view,
-  statusView(chat, store),
+  statusView(chat, store), pinsView(chat, { goToMessage: conversation.goToMessage }),
   (state) => setText(byId("me"), state.me ? legible(state.me.name, state.me.user) : ""),
 ]) store.show(view);
 follow();

@@ -1,5 +1,14 @@
-/** Where messages are written. Drafts belong to their room; Enter sends, Shift+Enter makes a line. */
-import { byId, isComposing, setText } from "./dom.js";
+/**
+ * Where messages are written. Drafts belong to their room; Enter sends, Shift+Enter makes a line.
+ *
+ * The same field serves for answers and for edits; a strip above it says so, and Escape or its button ends that. The draft of a new
+ * message waits meanwhile.
+ */
+import { isUnseen, legible } from "../state/name.js";
+import { headCount, lastEditable, messageAt } from "../state/room.js";
+import { byId, h, isComposing, setText } from "./dom.js";
+import { mentionList } from "./mentions.js";
+import { BLANK, excerpt } from "./text.js";
 
 /** The server's own limit (`docs/protocol.md`, 3.2), told before the way is made in vain. */
 const BODY_BYTES_MAX = 16 * 1024;
@@ -7,7 +16,13 @@ const BODY_BYTES_MAX = 16 * 1024;
 export function composerView(chat, { afterSend }) {
   const form = byId("composer");
   const input = byId("write");
+  const strip = byId("strip");
   let room = null;
+  let writing = null; // what the strip is about
+  const mentions = mentionList(input, {
+    people: () => (room.change === null ? [] : room.members),
+    everybody: () => (room.moderates && room.change !== null ? headCount(room) : 0),
+  });
 
   const bytes = () => new TextEncoder().encode(input.value).length;
   const fit = () => {
@@ -24,24 +39,46 @@ export function composerView(chat, { afterSend }) {
     setText(byId("write-hint"), text);
     return over <= 0;
   };
+  const show = (text) => {
+    input.value = text;
+    fit();
+  };
+  const end = () => {
+    chat.stopWriting(room.name);
+    input.focus();
+  };
 
   input.addEventListener("input", () => {
     chat.typed(room.name, input.value);
+    mentions.look();
     fit();
     hint();
   });
   input.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && !event.shiftKey && !event.altKey && !isComposing(event)) {
-      event.preventDefault();
-      form.requestSubmit();
-    }
+    if (isComposing(event) || event.altKey || event.ctrlKey || event.metaKey) return;
+    const own = event.key === "ArrowUp" && input.value === "" && !room.writing ? lastEditable(room, chat.self) : undefined;
+    if (!event.shiftKey && mentions.keyed(event)) { /* it was for the list */
+    } else if (event.key === "Enter" && !event.shiftKey) form.requestSubmit();
+    else if (event.key === "Escape" && room.writing) end();
+    else if (own) chat.rewrite(room.name, own.offset);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
   });
+  byId("strip-end").addEventListener("click", end);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (input.disabled || !hint() || !chat.send(room.name, input.value)) return;
-    input.value = "";
+    if (input.disabled || !hint()) return;
+    const edited = room.writing?.kind === "edit" ? messageAt(room, room.writing.offset) : null;
+    const users = mentions.mentionsIn(input.value, edited?.mentions);
+    if (edited) {
+      if (chat.edit(room.name, input.value, users)) input.focus();
+      return;
+    }
+    if (!chat.send(room.name, input.value, users)) return;
+    mentions.forget();
     chat.typed(room.name, "");
-    fit();
+    show("");
     input.focus();
     afterSend();
   });
@@ -50,9 +87,11 @@ export function composerView(chat, { afterSend }) {
     const next = state.rooms.get(state.active) ?? null;
     if (next && next !== room) {
       room = next;
-      input.value = room.draft;
+      mentions.forget();
+      mentions.close();
+      writing = room.writing;
+      show(writing?.kind === "edit" ? writing.text : room.draft);
       setText(byId("write-label"), `Message to ${room.title}`);
-      fit();
       // On a phone the keyboard would jump up and hide the conversation that was asked for.
       if (matchMedia("(hover: hover)").matches && !document.querySelector("dialog[open]")) input.focus();
     }
@@ -60,8 +99,39 @@ export function composerView(chat, { afterSend }) {
     if (!room) return;
     const silent = !room.speak || room.status === "refused";
     if (input.disabled !== silent) input.disabled = silent;
-    form.querySelector("button").disabled = silent;
+    form.querySelector("[type=submit]").disabled = silent;
     input.placeholder = silent ? "" : `Say something in ${room.title}`;
+    if (writing !== room.writing) begin(room.writing);
+    about();
     hint();
   };
+
+  /** Another message is answered or edited now, or none. */
+  function begin(next) {
+    const wasEdit = writing?.kind === "edit";
+    writing = next;
+    if (next?.kind === "edit") show(next.text);
+    else if (wasEdit) show(room.draft);
+    mentions.close();
+    if (next) {
+      input.focus();
+      input.setSelectionRange(input.value.length, input.value.length);
+    }
+  }
+
+  /** What the strip says; the message may change meanwhile. */
+  function about() {
+    const message = writing && messageAt(room, writing.offset);
+    strip.hidden = !writing;
+    if (!writing) return strip.dataset.key = byId("strip-text").textContent = "";
+    const isEdit = writing.kind === "edit";
+    const text = !message ? "an earlier message" : message.deleted ? "a deleted message" : isUnseen(message.body) ? BLANK : excerpt(message.body);
+    const key = JSON.stringify([isEdit, message?.name, text]);
+    if (strip.dataset.key === key) return;
+    strip.dataset.key = key;
+    strip.querySelector("use").setAttribute("href", isEdit ? "#i-edit" : "#i-reply");
+    byId("strip-end").setAttribute("aria-label", isEdit ? "Do not edit" : "Do not answer");
+    byId("strip-text").replaceChildren(...(isEdit ? ["Editing: ", text]
+      : ["Answer to ", ...(message && !message.deleted ? [h("b", {}, legible(message.name, message.user)), ": "] : []), text]));
+  }
 }

@@ -5,23 +5,27 @@
  * arrives below or is loaded above.
  */
 import { isUnseen, legible } from "../state/name.js";
-import { rows } from "../state/room.js";
-import { byId, colour, counted, h, keyedList, setText } from "./dom.js";
-import { BLANK, isJumbo, isLong, parts } from "./text.js";
+import { messageAt, rows } from "../state/room.js";
+import { copy, messageActions, toolbar } from "./actions.js";
+import { byId, colour, counted, h, icon, keyedList, setText } from "./dom.js";
+import { atNames, BLANK, excerpt, isJumbo, isLong, parts } from "./text.js";
 
 /** How near to the end counts as being there, and how near to the beginning as asking for more. */
 const NEAR_END_PX = 48;
 const NEAR_TOP_PX = 600;
+const FLASH_MS = 2_400;
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 const dayName = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 
-export function conversationView(chat, { editAgain }) {
+/** `editAgain(body)` gives back what was not sent; `confirmDelete(message)` asks, and resolves to whether it may be. */
+export function conversationView(chat, { editAgain, confirmDelete }) {
   const scroller = byId("scroller");
   const jump = byId("jump");
   const list = keyedList(byId("log"), (row) => makers[row.kind](row));
+  let shown = new Map(); // key of a message -> its row
   const unfolded = new Set(); // keys of rows
   let room = null;
   let version = -1;
@@ -41,10 +45,12 @@ export function conversationView(chat, { editAgain }) {
     more: ({ segment, fetching, gap }) => h("li", { class: fetching === "failed" ? "more failed" : "more" }, h("button", {
       type: "button", disabled: fetching === "now", onclick: () => chat.older(room.name, segment),
     }, fetching === "now" ? "Fetching…" : gap ? "Show what you missed" : "Earlier messages")),
-    message: ({ key, message, lead, own }) => h("li", { class: classes(lead, own) }, ...said(key, message, lead)),
-    pending: ({ key, item, lead, waits }) => h("li", { class: `${classes(lead, true)} ${item.error ? "failed" : "pending"}` },
-      ...said(key, { ...item, user: chat.me.user, name: chat.me.name }, lead), fate(item, waits)),
+    message: (row) => h("li", { class: classes(row), "data-key": row.key, tabindex: -1 },
+      ...said(row.key, row.message, row), ...row.refused.map(refusal), toolbar(row)),
+    pending: (row) => h("li", { class: `${classes({ ...row, own: true })} ${row.item.error ? "failed" : "pending"}` },
+      ...said(row.key, { ...row.item, user: chat.me.user, name: chat.me.name }, row), fate(row.item, row.waits)),
   };
+  const actions = messageActions({ rowOf: (element) => shown.get(element.dataset.key), act });
 
   scroller.addEventListener("scroll", () => {
     if (!room) return;
@@ -57,17 +63,20 @@ export function conversationView(chat, { editAgain }) {
   document.addEventListener("visibilitychange", attend);
   for (const event of ["focus", "blur"]) addEventListener(event, attend);
 
-  return { view, toEnd, page: (direction) => scroller.scrollBy({ top: direction * scroller.clientHeight * 0.85 }) };
+  return { view, toEnd, goToMessage, page: (direction) => scroller.scrollBy({ top: direction * scroller.clientHeight * 0.85 }) };
 
   function view(state) {
     const next = state.rooms.get(state.active) ?? null;
     const switched = next !== room;
     room = next;
+    if (switched) actions.close();
     if (!room) return;
     if (switched || version !== room.version) {
       version = room.version;
       const kept = switched || following ? null : anchor();
-      list(rows(room, chat.isOwn, Date.now()));
+      const all = rows(room, chat.isOwn, Date.now(), chat.self);
+      shown = new Map(all.filter(({ kind }) => kind === "message").map((row) => [row.key, row]));
+      list(all);
       if (switched) settleIn();
       else if (following) stick();
       else restore(kept);
@@ -84,16 +93,99 @@ export function conversationView(chat, { editAgain }) {
     loadIfNear();
   }
 
-  function said(key, { user, name: given, at, body }, lead) {
+  function said(key, message, { lead, quote }) {
+    const { user, name: given, at, body } = message;
     const name = legible(given, user);
-    const text = h("div", { class: isJumbo(body) ? "body jumbo" : "body", dir: "auto" });
-    if (isUnseen(body)) text.append(h("span", { class: "blank" }, BLANK));
-    else for (const part of parts(body)) {
-      text.append(part.href ? h("a", { href: part.href, target: "_blank", rel: "noopener noreferrer" }, part.text) : part.text);
+    const text = message.deleted ? tombstone(message) : h("div", { class: isJumbo(body) ? "body jumbo" : "body", dir: "auto" });
+    if (!message.deleted) {
+      if (isUnseen(body)) text.append(h("span", { class: "blank" }, BLANK));
+      else for (const part of parts(body)) {
+        text.append(...(part.href ? [h("a", { href: part.href, target: "_blank", rel: "noopener noreferrer" }, part.text)] : named(part.text, message)));
+      }
+      if (message.edited) text.append(" ", h("span", { class: "edited", title: `Edited ${full.format(message.edited.at)}` }, "(edited)"));
     }
     const who = colour(h("span", { class: lead ? "who" : "who vh", dir: "auto", title: lead ? name : null }, name), user);
     const time = h("time", { datetime: new Date(at).toISOString(), title: full.format(at) }, clock.format(at));
-    return [who, text, time, isLong(body) ? fold(key, text) : null];
+    return [who, message.pinned ? pinMark(message.pinned) : null, quote === undefined ? null : quoted(quote), text, time,
+      isLong(body) ? fold(key, text) : null];
+  }
+
+  /** A piece of text with the names of those in it whom the message mentions. */
+  function named(text, { mentions = [] }) {
+    if (mentions.length === 0) return [text];
+    const names = new Map();
+    for (const user of mentions) {
+      const name = user === "@room" ? "room" : nameOf(user);
+      if (name) names.set(name, names.get(name) || user === "@room" || chat.isOwn(user));
+    }
+    return atNames(text, [...names.keys()].sort((a, b) => b.length - a.length)).map((part) =>
+      (typeof part === "string" ? part : h("span", { class: names.get(part.name) ? "mention to-me" : "mention" }, `@${part.name}`)));
+  }
+
+  /** By what name a user is known here: undefined, if by none. */
+  function nameOf(user) {
+    const member = room.members.find((member) => member.user === user);
+    if (member) return member.name;
+    if (chat.isOwn(user)) return legible(chat.me.name, chat.me.user);
+    for (const { message } of shown.values()) if (message.user === user) return legible(message.name, user);
+    return undefined;
+  }
+
+  function tombstone({ user, deleted: { by } }) {
+    const name = by !== undefined && by !== user ? nameOf(by) : undefined;
+    const text = by === undefined ? ["Deleted"] : by === user ? ["Deleted by its author"] : ["Deleted by ", name ? h("bdi", {}, name) : "a moderator"];
+    return h("div", { class: "body gone" }, icon("trash"), h("span", {}, ...text));
+  }
+
+  function pinMark({ by }) {
+    const name = by === undefined ? undefined : nameOf(by);
+    return h("p", { class: "above" }, icon("pin"), h("span", {}, "Pinned", ...(name ? [" by ", h("bdi", {}, name)] : [])));
+  }
+
+  /** What a message answers: a way to it, if it is here. */
+  function quoted(message) {
+    if (message === null) return h("p", { class: "answered" }, h("span", {}, "An earlier message"));
+    const { user, name, body, deleted, offset } = message;
+    const text = h("span", { class: "clip", dir: "auto" }, deleted ? "A deleted message" : isUnseen(body) ? BLANK : excerpt(body));
+    return colour(h("button", { type: "button", class: chat.isOwn(user) ? "answered mine" : "answered", tabindex: -1, onclick: () => goToMessage(offset) },
+      deleted ? null : h("b", { dir: "auto" }, legible(name, user)), text), user);
+  }
+
+  /** Why a change was not made. What was written for an edit is not lost. */
+  function refusal({ id, event, offset, payload, error }) {
+    const button = (text, act) => h("button", { type: "button", onclick: act }, text);
+    const dismiss = () => chat.dismiss(room.name, id);
+    const again = payload.body !== undefined && error.reason !== "gone" && error.reason !== "too_late";
+    return h("p", { class: "state refused", role: "alert" }, `${REFUSED[event] ?? "Not done"}: ${changeReason(error, messageAt(room, offset))} `,
+      again ? button("Edit", () => { dismiss(); chat.rewrite(room.name, offset, payload.body); }) : null, button("Dismiss", dismiss));
+  }
+
+  function act(name, { message }) {
+    const { offset, body, pinned } = message;
+    switch (name) {
+      case "reply": return chat.answer(room.name, offset);
+      case "edit": return chat.rewrite(room.name, offset);
+      case "pin": return chat.pin(room.name, offset, !pinned);
+      case "copy": return copy(body).then(() => setText(byId("said"), "Copied"));
+      default: return remove(room.name, message);
+    }
+  }
+
+  async function remove(name, message) {
+    if (await confirmDelete(message)) chat.remove(name, message.offset);
+  }
+
+  /** Shows a message of the room, a third down from the top, and marks it for a moment. */
+  function goToMessage(offset) {
+    const element = [...byId("log").querySelectorAll(".said[data-key]")].findLast(({ dataset }) => dataset.key === `${room.line}-${offset}`);
+    if (!element) return;
+    const view = scroller.getBoundingClientRect();
+    scroller.scrollTop += element.getBoundingClientRect().top - view.top - view.height * 0.3;
+    following = atEnd();
+    element.focus({ preventScroll: true });
+    element.classList.add("flash");
+    setTimeout(() => element.classList.remove("flash"), FLASH_MS);
+    look();
   }
 
   /** A long message is shown in part until one asks for all of it: nobody pushes what the others said far out of sight. */
@@ -178,8 +270,9 @@ export function conversationView(chat, { editAgain }) {
   }
 }
 
-function classes(lead, own) {
-  return `said${lead ? " lead" : ""}${own ? " own" : ""}`;
+function classes({ lead, own, forMe, waits, refused, kind }) {
+  const names = { lead, own, "for-me": forMe, pending: kind === "message" && waits, failed: refused?.length > 0 };
+  return ["said", ...Object.keys(names).filter((name) => names[name])].join(" ");
 }
 
 function dayOf(at) {
@@ -198,6 +291,20 @@ function typingText(people) {
   if (!second) return [first, " is typing"];
   if (people.length === 2) return [first, " and ", second, " are typing"];
   return [first, ", ", second, ` and ${counted(people.length - 2, "other", "others")} are typing`];
+}
+
+const REFUSED = { msg_edit: "Not changed", msg_delete: "Not deleted", msg_pin: "Not pinned" };
+
+/** Why the server did not do to a message what was asked. */
+function changeReason(error, message) {
+  switch (error.reason) {
+    case "gone": return message?.deleted ? "this message was deleted." : "that message is no longer kept.";
+    case "not_yours": return "it is not yours.";
+    case "too_late": return "it is too late to change this message.";
+    case "too_many": return error.max === 0 ? "nothing can be changed here." : `there can be ${error.max} at most (${error.limit}).`;
+    case "unauthorized": return "you may not do that here.";
+    default: return reasonText(error);
+  }
 }
 
 /** The server's reasons (`docs/protocol.md`, 3.6) in words. */

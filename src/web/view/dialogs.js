@@ -1,7 +1,8 @@
-/** Saying one's name, starting a room, the list of shortcuts. */
+/** Saying one's name, starting a room, deleting a message, the list of shortcuts. */
 import { wellFormed } from "../channel.js";
 import { legible, roomName } from "../state/name.js";
-import { byId, counted, h, setText } from "./dom.js";
+import { byId, colour, counted, h, setText } from "./dom.js";
+import { excerpt } from "./text.js";
 
 const NAME_BYTES_MAX = 128;
 const NAME_LETTERS_MAX = 40;
@@ -100,6 +101,27 @@ export function startRoomDialog(chat, goTo) {
     setText(byId("start-error"), "");
     byId("room-name").value = name;
     dialog.showModal();
+  };
+}
+
+/** `(message)` asks whether it may be deleted; resolves to the answer. */
+export function deleteDialog() {
+  const dialog = byId("delete");
+  const plate = byId("delete-plate");
+  dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
+  return ({ user, name, body }) => {
+    plate.replaceChildren(colour(h("b", { dir: "auto" }, legible(name, user)), user), h("span", { class: "clip", dir: "auto" }, excerpt(body)));
+    dialog.returnValue = "";
+    dialog.showModal();
+    return new Promise((resolve) => {
+      const done = new AbortController();
+      dialog.addEventListener("submit", () => resolve(true), done);
+      dialog.addEventListener("close", () => {
+        done.abort();
+        plate.replaceChildren();
+        resolve(false);
+      }, done);
+    });
   };
 }
 

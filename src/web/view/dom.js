@@ -78,8 +78,10 @@ export function keyedList(parent, make, update) {
 }
 
 function replace(entry, element) {
+  const hadFocus = entry.element.contains(document.activeElement);
   entry.element.replaceWith(element);
   entry.element = element;
+  if (hadFocus) element.focus({ preventScroll: true });
 }
 
 /** A colour of one's own for each user: a hue in degrees, spread by a hash (FNV-1a) of the id. */

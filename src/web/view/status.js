@@ -73,33 +73,42 @@ function refusalText({ reason, limit }) {
 }
 
 /**
- * Reads new messages out, and nothing else: the visible conversation is no live region, so that neither opening a room nor loading
- * older history makes a screen reader recite it. A burst is summed up.
+ * `{heard(room, message, active), forget(room, offset)}`: reads new messages out, and nothing else: the visible conversation is no live region, so that neither opening a room nor loading
+ * older history makes a screen reader recite it. A burst is summed up. What a message does not say any more is forgotten.
  */
 export function announcer() {
   const log = byId("heard");
   let burst = [];
-  return (room, message, active) => {
+  return { heard, forget };
+
+  function heard(room, message, active) {
     if (burst.length === 0) setTimeout(flush, 600);
     burst.push({ room, message, active });
-  };
+  }
+
+  /** Without an offset: all of the room. */
+  function forget(room, offset) {
+    const isIt = (name, of) => name === room.name && (offset === null || of === offset);
+    burst = burst.filter(({ room: { name }, message }) => !isIt(name, message.offset));
+    for (const entry of [...log.children]) if (isIt(entry.dataset.room, Number(entry.dataset.offset))) entry.remove();
+  }
 
   function flush() {
     const here = burst.filter(({ active }) => active);
     const elsewhere = burst.filter(({ active }) => !active);
     burst = [];
     if (here.length > HEARD_BURST) say(counted(here.length, "new message", "new messages"));
-    else for (const { message } of here) say(heard(message));
+    else for (const { room, message } of here) say(textOf(message), { "data-room": room.name, "data-offset": message.offset });
     for (const title of new Set(elsewhere.map(({ room }) => room.title))) say(`New in ${title}`);
   }
 
-  function heard({ name, user, body }) {
+  function textOf({ name, user, body }) {
     const text = isUnseen(body) ? BLANK : body.slice(0, HEARD_TEXT_MAX);
     return `${legible(name, user)}: ${text}`;
   }
 
-  function say(text) {
-    log.append(h("p", {}, text));
+  function say(text, of = {}) {
+    log.append(h("p", of, text));
     while (log.childElementCount > HEARD_KEPT) log.firstChild.remove();
   }
 }

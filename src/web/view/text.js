@@ -51,6 +51,28 @@ export function parts(body) {
   return found;
 }
 
+/** Splits a text at the names that it mentions, which are longest first: into strings and `{name}`. */
+export function atNames(text, names) {
+  if (names.length === 0) return [text];
+  const found = [];
+  let done = 0;
+  for (let at = text.indexOf("@"); at >= 0; at = text.indexOf("@", at + 1)) {
+    const name = names.find((name) => text.startsWith(name, at + 1));
+    if (name === undefined || at < done) continue;
+    if (at > done) found.push(text.slice(done, at));
+    found.push({ name });
+    done = at + 1 + name.length;
+  }
+  if (done < text.length) found.push(text.slice(done));
+  return found;
+}
+
+/** The first of what a body says, in one line. */
+export function excerpt(body, letters = 200) {
+  const line = body.replace(/\s+/gu, " ").trim();
+  return line.length > letters ? `${line.slice(0, letters).toWellFormed?.() ?? line.slice(0, letters)}…` : line;
+}
+
 /** What stands for a body of which nothing can be seen. */
 export const BLANK = "(blank)";
 

@@ -82,7 +82,7 @@ export function keys({ chat, store, conversation, drawer, goTo }) {
   };
 
   document.addEventListener("keydown", (event) => {
-    if (isComposing(event) || document.querySelector("dialog[open]")) return;
+    if (isComposing(event) || document.querySelector("dialog[open], :popover-open")) return;
     const control = event.ctrlKey || event.metaKey;
     const vertical = { ArrowUp: -1, ArrowDown: 1, PageUp: -1, PageDown: 1 }[event.key];
     if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {

@@ -5,7 +5,7 @@ import { changed, createLobby, directory, listed } from "../../../src/web/state/
 import { legible, roomName } from "../../../src/web/state/name.js";
 import { createStore } from "../../../src/web/state/store.js";
 import { hueOf, isComposing } from "../../../src/web/view/dom.js";
-import { isJumbo, isLong, parts } from "../../../src/web/view/text.js";
+import { atNames, excerpt, isJumbo, isLong, parts } from "../../../src/web/view/text.js";
 
 const links = (body) => parts(body).filter(({ href }) => href).map(({ href }) => href);
 const whole = (body) => parts(body).map(({ text }) => text).join("");
@@ -176,4 +176,19 @@ test("a long list is cut, and says by how much", () => {
   const lobby = lobbyOf(...Array.from({ length: 130 }, (_, i) => [`r${i}`, 0]));
   const list = directory(lobby, new Map(), "");
   assert.deepEqual([list.others.length, list.hidden], [100, 30]);
+});
+
+test("only names that are mentioned are set apart, the longest that fits", () => {
+  const found = (text, ...names) => atNames(text, names).map((part) => part.name ?? part);
+  assert.deepEqual(found("hi @Ann Lee, and @Ann", "Ann Lee", "Ann"), ["hi ", "Ann Lee", ", and ", "Ann"]);
+  assert.deepEqual(found("@Bob @Ann", "Ann"), ["@Bob ", "Ann"]);
+  assert.deepEqual(found("Ann, nobody @", "Ann"), ["Ann, nobody @"]);
+  assert.deepEqual(found("@Ann"), ["@Ann"]);
+  assert.deepEqual(found("@@Ann", "Ann", "@Ann"), ["@Ann"]);
+});
+
+test("an excerpt is one line, and cuts no letter in two", () => {
+  assert.equal(excerpt(" a\n\n  b "), "a b");
+  assert.equal(excerpt("abcdef", 3), "abc…");
+  assert.equal(excerpt("ab🎉", 3).includes("\ud83c"), false);
 });
