@@ -1,12 +1,8 @@
 /** The page in Chromium against the real server: what a person would see. */
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, afterEach, before, test } from "node:test";
-import { freePort, launch, Person, Server, Wire } from "./harness.mjs";
-
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+import { assertAccessible, freePort, launch, Person, Server, Wire } from "./harness.mjs";
 
 let browser;
 let server;
@@ -61,15 +57,6 @@ function tokenFor(user, secret) {
   const part = (claims) => Buffer.from(JSON.stringify(claims)).toString("base64url");
   const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, exp: 4_000_000_000 })}`;
   return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
-}
-
-/** Fails with what axe-core finds, in the sense of WCAG 2.2 A and AA and the usual good practice. */
-async function assertAccessible(person, what) {
-  // Through the debugger's own world: a script element would, rightly, be blocked by the page's policy.
-  await person.page.evaluate(AXE);
-  const { violations } = await person.page.evaluate(() => globalThis.axe.run(document));
-  const found = violations.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`).join("\n  ")}`);
-  assert.deepEqual(found, [], what);
 }
 
 test("two people talk, see each other, and see when the other is typing", async () => {

@@ -4,9 +4,11 @@
  *
  * `CHINWAG_BIN` names the server (default: the release build), `CHROMIUM` the browser.
  */
-import { spawn } from "node:child_process";
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { connect, createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -18,6 +20,7 @@ const SCREENSHOTS = here("screenshots/");
 /** The server reads its configuration from CHINWAG_* too, and would take our own variable for a mistake. */
 const SERVER_ENV = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("CHINWAG_")));
 const READY_WITHIN_MS = 10_000;
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 export async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
@@ -39,6 +42,13 @@ export class Server {
     this.#settings = Object.entries(all).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
+    this.socket = `ws://127.0.0.1:${port}/socket`;
+  }
+
+  /** A token as an operator makes one; `options` as for `chinwag token`. */
+  token(user, ...options) {
+    const args = ["token", "--user", user, ...options, ...this.#settings];
+    return execFileSync(BINARY, args, { env: SERVER_ENV, encoding: "utf8" }).trim();
   }
 
   async start() {
@@ -122,13 +132,19 @@ export function launch(...more) {
 export class Person {
   complaints = [];
 
-  static async arrive(browser, url, name, { room = null, ...options } = {}) {
+  /** With a `token`, on a server that takes no guests, the name is the token's. */
+  static async arrive(browser, url, name, { room = null, token = null, ...options } = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
     const person = await Person.#inWindow(context, url);
     await person.page.goto(room ? `${url}/#room=${encodeURIComponent(room)}` : url);
     await person.page.getByLabel("What shall we call you?").fill(name);
     await person.page.getByRole("button", { name: "Come in" }).click();
+    if (token) {
+      await person.page.getByLabel("This server takes no guests. Your access token:").fill(token);
+      await person.page.getByRole("button", { name: "Come in" }).click();
+    }
     await person.connected();
+    if (token) person.complaints = []; // of the name that was not enough
     return person;
   }
 
@@ -172,6 +188,19 @@ export class Person {
     return this.until((text) => [...document.querySelectorAll("#log .said:not(.pending) .body")].some((body) => body.textContent === text), text);
   }
 
+  /** The message that says so, edited or not. */
+  message(text) {
+    const escaped = text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+    return this.page.locator("#log .said", { has: this.page.locator(".body", { hasText: new RegExp(`^${escaped}( \\(edited\\))?$`) }) });
+  }
+
+  /** Points at a message, opens its menu, and chooses. */
+  async choose(text, item) {
+    await this.message(text).hover();
+    await this.message(text).getByRole("button", { name: "More" }).click();
+    await this.page.getByRole("menuitem", { name: item, exact: true }).click();
+  }
+
   people() { return this.page.locator("#people .person").allTextContents(); }
   sees(...names) {
     return this.until((names) => {
@@ -182,4 +211,13 @@ export class Person {
 
   screenshot(name) { return this.page.screenshot({ path: `${SCREENSHOTS}${name}.png` }); }
   leave() { return this.context.close(); }
+}
+
+/** Fails with what axe-core finds, in the sense of WCAG 2.2 A and AA and the usual good practice. */
+export async function assertAccessible(person, what) {
+  // Through the debugger's own world: a script element would, rightly, be blocked by the page's policy.
+  await person.page.evaluate(AXE);
+  const { violations } = await person.page.evaluate(() => globalThis.axe.run(document));
+  const found = violations.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`).join("\n  ")}`);
+  assert.deepEqual(found, [], what);
 }
