@@ -70,7 +70,7 @@ impl Asset {
 }
 
 /// Every file of `src/web`. A test fails when one is missing here.
-const FILES: [(&str, &[u8]); 27] = files![
+const FILES: [(&str, &[u8]); 28] = files![
     "index.html",
     "style.css",
     "favicon.svg",
@@ -80,6 +80,7 @@ const FILES: [(&str, &[u8]); 27] = files![
     "channel.js",
     "presence.js",
     "session.js",
+    "state/acting.js",
     "state/changes.js",
     "state/chat.js",
     "state/lobby.js",

@@ -9,6 +9,7 @@
  * stored, as it is stored at that moment, and `storageChanged` follows what the others change.
  */
 import { Presence } from "../presence.js";
+import { Acting, pause } from "./acting.js";
 import * as lobbyOf from "./lobby.js";
 import { roomName } from "./name.js";
 import * as roomOf from "./room.js";
@@ -37,10 +38,9 @@ export const initialState = () => ({
 });
 
 export class Chat {
-  #socket; #session; #store; #local; #tab; #onMessage; #onGone;
+  #socket; #session; #store; #local; #tab; #onMessage; #onGone; #acting;
   #channels = new Map();
   #delivering = new Set(); // rooms of whose outbox a message is under way
-  #acting = new Set(); // rooms of whose acts one is under way
   #drafts; // of the page before this one
   #typedAt = -Infinity;
   #typingTimer = null;
@@ -59,6 +59,11 @@ export class Chat {
     this.#tab = tab;
     this.#onMessage = onMessage;
     this.#onGone = onGone;
+    this.#acting = new Acting({
+      push: (room, ...push) => this.#channels.get(room.name).push(...push),
+      change: (room, mutate) => this.#changeRoom(room.name, mutate),
+      isIn: (room) => this.#isIn(room),
+    });
     this.#drafts = new Map(entriesIn(tab.getItem(DRAFTS_KEY)));
     socket.on("state", (change) => this.#connectionChanged(change));
     socket.on("rtt", (rttMs) => this.#change((state) => { state.connection.rttMs = rttMs; }));
@@ -193,13 +198,13 @@ export class Chat {
     const payload = {};
     if (body !== message.body) payload.body = body;
     if (mentions.join() !== (message.mentions ?? []).join()) payload.mentions = mentions.length ? mentions : null;
-    if (Object.keys(payload).length) this.#ask(name, "msg_edit", offset, payload);
+    if (Object.keys(payload).length) this.#act(name, "msg_edit", offset, payload);
     return true;
   }
 
-  remove(name, offset) { this.#ask(name, "msg_delete", offset, {}); }
+  remove(name, offset) { this.#act(name, "msg_delete", offset, {}); }
 
-  pin(name, offset, on) { this.#ask(name, "msg_pin", offset, { on }); }
+  pin(name, offset, on) { this.#act(name, "msg_pin", offset, { on }); }
 
   /** The user has read why something was refused. */
   dismiss(name, id) {
@@ -386,38 +391,9 @@ export class Chat {
     }
   }
 
-  /** Asks the server for a change of a message, and shows it at once. */
-  #ask(name, event, offset, payload) {
+  #act(name, event, offset, payload) {
     const act = { id: randomKey(), event, offset, payload, at: Date.now(), by: this.self, change: null, error: null };
-    this.#changeRoom(name, (room) => {
-      room.acts = [...room.acts.filter((other) => other.offset !== offset || !other.error), act];
-    });
-    this.#carryOut(this.#state.rooms.get(name));
-  }
-
-  /** Asks for what is to become of messages, one after the other, as `#deliver` does with what is said. */
-  async #carryOut(room) {
-    if (this.#acting.has(room)) return;
-    this.#acting.add(room);
-    const next = () => (this.#isIn(room) ? room.acts.find(({ change, error }) => change === null && !error) : undefined);
-    for (let act = next(); act; act = next()) await this.#perform(room, act);
-    this.#acting.delete(room);
-  }
-
-  /** Each change sets something, so repeating it is harmless. What the server cannot do for now it can do later. */
-  async #perform(room, act) {
-    const isWanted = () => this.#isIn(room) && room.acts.includes(act);
-    try {
-      const payload = { offset: act.offset, ...act.payload };
-      const answer = await this.#channels.get(room.name).push(act.event, payload, { repeat: isWanted });
-      if (answer && isWanted()) this.#changeRoom(room.name, () => roomOf.done(room, act, answer.change));
-    } catch (error) {
-      const retryMs = error.response?.retry_ms;
-      if (typeof retryMs === "number") return pause(retryMs);
-      if (!isWanted()) return;
-      const reason = error.reason ?? String(error);
-      this.#changeRoom(room.name, () => { act.error = { ...error.response, reason }; });
-    }
+    this.#acting.ask(this.#state.rooms.get(name), act);
   }
 
   /** Whether the user is in this room still, and not in one that was joined later by its name. */
@@ -556,8 +532,6 @@ function randomKey() {
 function messageOf({ body, key, reply_to, mentions }) {
   return { body, key, ...(reply_to !== undefined && { reply_to }), ...(mentions && { mentions }) };
 }
-
-const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 /** The `[name, value]` pairs in a text from a store; what is nothing of the kind is none. */
 function entriesIn(text) {
