@@ -317,7 +317,34 @@ fn check_push(event: &str, payload: &str) {
 
 #[test]
 fn a_message_and_its_way_to_every_member_on_both_shards() {
-    check_push("new_msg", r#"{"body":"Hello, how are you? I am fine.","reply_to":1}"#);
+    check_push("new_msg", r#"{"body":"Hello, how are you? I am fine."}"#);
+}
+
+#[test]
+fn an_answer_with_mentions_and_data_in_a_room_whose_messages_change() {
+    let rooms = rooms();
+    let mut server = Server::with_rooms(&rooms);
+    let payload = r#"{"body":"Fine.","reply_to":2,"mentions":["u1"],"data":{"a":[1]}}"#;
+    for (event, payload) in [
+        ("new_msg", r#"{"body":"Hello."}"#),
+        ("new_msg", r#"{"body":"How are you?","reply_to":1}"#),
+        ("msg_edit", r#"{"offset":1,"body":"Hi."}"#),
+    ] {
+        for room in &rooms {
+            server.says(0, &frame(&format!(r#"["1","2","{room}","{event}",{payload}]"#)));
+        }
+        server.turns();
+    }
+    let frames = rooms.map(|room| frame(&format!(r#"["1","2","{room}","new_msg",{payload}]"#)));
+    check(&mut server, |server| {
+        for conn in 0..CONNS {
+            for frame in &frames {
+                server.says(conn, frame);
+            }
+        }
+        server.turns();
+        server.pass(60);
+    });
 }
 
 #[test]

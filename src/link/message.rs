@@ -169,6 +169,11 @@ pub(crate) fn push_tombstone(out: &mut Vec<u8>, offset: u64, change: u64) {
     out.push(b'}');
 }
 
+/// The thread that a message is in, which is as [`push_message`] wrote it.
+pub(crate) fn thread_of(message: &str) -> Option<u64> {
+    json::field(message, "thread").and_then(json::unsigned)
+}
+
 /// Reads a message as [`push_message`] wrote it.
 pub(crate) fn read_message(message: &str) -> MessageText {
     let [at, body, key, name, reply_to, user, thread, mentions, data] = json::fields(

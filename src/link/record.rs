@@ -518,8 +518,8 @@ impl Field<'_> for Ticket {
     }
 }
 
-/// Which of the fields that few messages have are there. Nearly all have none or a key, and cost one
-/// byte.
+/// Which of the fields that few messages have are there. Nearly all have none, or a key, and cost
+/// one byte.
 mod has {
     pub(super) const KEY: u8 = 1;
     pub(super) const REPLY_TO: u8 = 2;

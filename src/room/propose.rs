@@ -21,7 +21,7 @@ use crate::base::time::Now;
 use crate::limits::{ChatLimits, HistoryLimits};
 use crate::link::ids::Receipt;
 use crate::link::log::{Entry, Marks, What};
-use crate::link::message::{push_message, push_patch, read_message, text};
+use crate::link::message::{push_message, push_patch, read_message, text, thread_of};
 use crate::link::refusal::Refusal;
 use crate::link::said::{Fate, MessageText, Said};
 use crate::room::Room;
@@ -60,6 +60,12 @@ impl Room {
         }
         let entry = Entry { judged: self.journal.judged(), what: What::Message(said) };
         Ok(Proposal::Entry(entry))
+    }
+
+    /// The thread that an answer to a message is in, if the message is in memory.
+    pub(crate) fn thread_of(&self, reply_to: u64) -> Option<u64> {
+        let message = self.journal.message(reply_to)?;
+        Some(thread_of(text(message)).unwrap_or(reply_to))
     }
 
     /// A message as it stands, if it is in memory.

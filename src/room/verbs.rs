@@ -111,3 +111,127 @@ impl Given<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::said::{Act, Fate, Said};
+
+    const SAID: Said<'_> = Said {
+        user: "ann",
+        name: "Ann",
+        body: "\"hi\"",
+        key: Some("k"),
+        reply_to: Some(3),
+        thread: Some(2),
+        mentions: Some("[\"bob\"]"),
+        data: Some("{}"),
+    };
+
+    fn message(fate: Fate<'_>) -> MessageText {
+        MessageText::new(1_000, SAID, fate)
+    }
+
+    fn deleted() -> Fate<'static> {
+        let deleted = Some(Act { at_ms: 7, by: Some("ann") });
+        Fate { change: 1, deleted, ..Fate::default() }
+    }
+
+    fn pinned() -> Fate<'static> {
+        let pinned = Some(Act { at_ms: 7, by: Some("mod") });
+        Fate { change: 1, pinned, ..Fate::default() }
+    }
+
+    fn edit(body: &str) -> Verb<'_> {
+        Verb::Edit { body: Some(body), mentions: Given::Nothing, data: Given::Nothing }
+    }
+
+    #[test]
+    fn each_verb_is_for_whom_it_is_and_each_refusal_says_why() {
+        use Level::{Join, Moderate, None as Nobody, Own, Speak};
+        let all = [Nobody, Join, Speak, Moderate, Own];
+        let plain = Fate::default();
+        let (pin, unpin) = (Verb::Pin { on: true }, Verb::Pin { on: false });
+        // Of a message of Ann's: what she is told, and what others are by their level.
+        let own = |level| (level >= Moderate).then_some(());
+        for level in all {
+            let by = |user| Actor { user, level, now_ms: 2_000 };
+            let told = |verb, fate, user| judge(verb, &message(fate), by(user), None);
+            let is_done = |verb, fate, user| matches!(told(verb, fate, user), Ok(Some(_)));
+            let is_so = |verb, fate, user| told(verb, fate, user) == Ok(None);
+            let refused = |verb, fate, user| told(verb, fate, user).err();
+
+            assert!(is_done(edit("\"b\""), plain, "ann"), "{level:?}");
+            assert_eq!(refused(edit("\"b\""), plain, "bob"), Some(Refusal::NotYours), "{level:?}");
+            assert!(is_so(edit("\"hi\""), plain, "ann"));
+            assert_eq!(refused(edit("\"b\""), deleted(), "ann"), Some(Refusal::Gone));
+
+            assert!(is_done(Verb::Delete, plain, "ann"));
+            assert!(is_so(Verb::Delete, deleted(), "ann"));
+            let of_another = told(Verb::Delete, plain, "bob");
+            match own(level) {
+                Some(()) => assert!(matches!(of_another, Ok(Some(_))), "{level:?}"),
+                None => assert_eq!(of_another, Err(Refusal::NotYours), "{level:?}"),
+            }
+
+            for user in ["ann", "bob"] {
+                let outcomes = [
+                    told(pin, plain, user).map(|next| next.is_some()),
+                    told(pin, pinned(), user).map(|next| next.is_some()),
+                    told(unpin, pinned(), user).map(|next| next.is_some()),
+                    told(unpin, plain, user).map(|next| next.is_some()),
+                    told(pin, deleted(), user).map(|next| next.is_some()),
+                ];
+                let expected = match own(level) {
+                    Some(()) => [Ok(true), Ok(false), Ok(true), Ok(false), Err(Refusal::Gone)],
+                    None => [Err(Refusal::Unauthorized); 5],
+                };
+                assert_eq!(outcomes, expected, "{user} {level:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_edit_sets_what_it_names_and_leaves_the_rest() {
+        let actor = Actor { user: "ann", level: Level::Speak, now_ms: 2_000 };
+        let edited = |body, mentions, data| {
+            let verb = Verb::Edit { body, mentions, data };
+            judge(verb, &message(pinned()), actor, None).expect("it is allowed").expect("it is new")
+        };
+        let next = edited(None, Given::Null, Given::Value("{\"a\":1}"));
+        let expected = Said { mentions: None, data: Some("{\"a\":1}"), ..SAID };
+        assert_eq!(next.said.said(), expected);
+        let edit = Some(Act { at_ms: 2_000, by: None });
+        assert_eq!(next.fate(), Fate { edited: edit, ..pinned() }, "and it stays pinned");
+        let next = edited(Some("\"b\""), Given::Nothing, Given::Nothing);
+        assert_eq!(next.said.said(), Said { body: "\"b\"", ..SAID });
+        // Without text there must be data.
+        let verb = |data| Verb::Edit { body: Some("\"\""), mentions: Given::Nothing, data };
+        assert!(judge(verb(Given::Nothing), &message(Fate::default()), actor, None).is_ok());
+        let empty = judge(verb(Given::Null), &message(Fate::default()), actor, None);
+        assert!(matches!(empty, Err(Refusal::Invalid { field: "body", .. })), "{empty:?}");
+    }
+
+    #[test]
+    fn an_edit_is_in_time_and_a_deletion_always_is() {
+        let at = |now_ms| Actor { user: "ann", level: Level::Speak, now_ms };
+        let told = |verb, now_ms, edit_s| {
+            judge(verb, &message(Fate::default()), at(now_ms), edit_s).map(|next| next.is_some())
+        };
+        assert_eq!(told(edit("\"b\""), 11_000, Some(10)), Ok(true));
+        assert_eq!(told(edit("\"b\""), 11_001, Some(10)), Err(Refusal::TooLate));
+        assert_eq!(told(edit("\"b\""), 0, Some(10)), Ok(true), "a clock that goes back");
+        assert_eq!(told(edit("\"b\""), u64::MAX, None), Ok(true));
+        assert_eq!(told(Verb::Delete, u64::MAX, Some(1)), Ok(true));
+    }
+
+    #[test]
+    fn of_a_deleted_message_nothing_that_it_said_is_left() {
+        let actor = Actor { user: "mod", level: Level::Moderate, now_ms: 2_000 };
+        let was = Fate { edited: Some(Act { at_ms: 5, by: None }), ..pinned() };
+        let next = judge(Verb::Delete, &message(was), actor, None).expect("it may").expect("new");
+        assert_eq!(next.said.said(), Said { body: "\"\"", mentions: None, data: None, ..SAID });
+        let deleted = Some(Act { at_ms: 2_000, by: Some("mod") });
+        assert_eq!(next.fate(), Fate { change: 1, deleted, ..Fate::default() });
+    }
+}

@@ -196,6 +196,10 @@ impl Rooms {
         key: RoomKey,
         reply_to: u64,
     ) -> Result<u64, NotHere> {
+        let here = self.arena.get(key).and_then(|of| of.room.thread_of(reply_to));
+        if let Some(thread) = here {
+            return Ok(thread);
+        }
         match self.message_at(cx, key, reply_to) {
             Ok(message) => Ok(message?.said.thread.unwrap_or(reply_to)),
             Err(_) => Ok(reply_to),
