@@ -71,17 +71,29 @@ impl Changes {
 
     /// Notes that a message is no longer kept.
     pub(super) fn let_go(&mut self, offset: u64) {
-        if let Some(Latest { change, is_deleted: false }) = self.by_offset.get(&offset).copied() {
-            self.by_offset.remove(&offset);
-            self.by_change.remove(&change);
-            self.floor = self.floor.max(change);
+        let Some(Latest { change, is_deleted }) = self.by_offset.get(&offset).copied() else {
+            return;
+        };
+        if is_deleted {
+            return;
+        }
+        self.by_offset.remove(&offset);
+        self.by_change.remove(&change);
+        self.floor = self.floor.max(change);
+        // Who has all up to the floor needs none of those before it.
+        while let Some(first) = self.by_change.first_entry().filter(|of| *of.key() <= self.floor) {
+            self.by_offset.remove(&first.remove());
         }
     }
 
-    /// Forgets the changes behind `kept`, which are lost. Returns the offset of the last message
-    /// that they changed.
+    /// Forgets the changes behind `kept`, which are lost. Returns up to which offset messages may
+    /// have been changed by them.
     pub(super) fn turn(&mut self, kept: u64) -> Option<u64> {
-        self.floor = self.floor.min(kept);
+        if kept < self.floor {
+            // Which messages the lost changes were of is forgotten.
+            *self = Self::above(kept);
+            return Some(u64::MAX);
+        }
         let lost = self.by_change.split_off(&(kept + 1)).into_values().max()?;
         // Of a message that had a change before the lost one, that is not remembered.
         *self = Self::above(kept);
@@ -147,6 +159,11 @@ mod tests {
         changes.let_go(1);
         changes.let_go(2);
         assert_eq!((changes.floor(), offsets(&changes, 1)), (1, vec![2, 3]));
+        let mut others = Changes::default();
+        others.note(7, latest(1), 3);
+        others.note(1, latest(2), 3);
+        others.let_go(1);
+        assert_eq!((others.floor(), offsets(&others, 0)), (2, vec![]), "none below the floor");
         changes.note(4, latest(4), 3);
         changes.note(5, latest(5), 3);
         assert_eq!((changes.floor(), offsets(&changes, 2)), (2, vec![3, 4, 5]), "it is the oldest");
@@ -163,5 +180,7 @@ mod tests {
         assert_eq!(changes.turn(2), Some(7));
         assert_eq!((offsets(&changes, 0), changes.floor()), (vec![], 2));
         assert_eq!(changes.turn(2), None);
+        assert_eq!(changes.turn(1), Some(u64::MAX), "of which message change 2 was is forgotten");
+        assert_eq!(changes.floor(), 1);
     }
 }

@@ -64,13 +64,14 @@ struct Rare {
     changes: Option<Box<Changes>>,
     /// Up to where the log, if that has more than this, has let go of messages and of changes.
     log_floor: Marks,
-    /// Messages that are not in the history and were changed while something was read: what is read
-    /// may be older.
-    newer: BTreeMap<u64, Box<[u8]>>,
+    /// Messages that were changed while something was read, each with the number of the change: what
+    /// is read may be older. Also of those in the history, which may let go of them before it is
+    /// read.
+    newer: BTreeMap<u64, (u64, Box<[u8]>)>,
     /// Counts the settings and standings that were applied.
     rev: u64,
-    /// Up to where a log has said that messages are kept; `None` if all applied ones are.
-    kept: Option<u64>,
+    /// Up to where a log has said that entries are kept; `None` if all applied ones are.
+    kept: Option<Marks>,
 }
 
 impl Journal {
@@ -90,7 +91,11 @@ impl Journal {
             log_floor: *floor,
             newer: BTreeMap::new(),
             rev: *rev,
-            kept: Some(*kept),
+            // Changes may be behind the last message that is kept.
+            kept: Some(Marks {
+                offset: *kept,
+                change: if *kept < top.offset { 0 } else { top.change },
+            }),
         };
         let before = top.offset - tail.len() as u64;
         Self { history: History::following(*epoch, before), rare: Some(Box::new(rare)) }
@@ -166,8 +171,8 @@ impl Journal {
         rare.change = latest.change;
         rare.changes.get_or_insert_default().note(offset, latest, max);
         let first = self.history.first();
-        if offset < first && is_read {
-            rare.newer.insert(offset, message.into());
+        if is_read {
+            rare.newer.insert(offset, (latest.change, message.into()));
         }
         self.history.replace(offset, message, limits);
         self.forget_changes(first);
@@ -175,7 +180,7 @@ impl Journal {
 
     /// A message as it stands, if that is known here.
     pub(crate) fn message(&self, offset: u64) -> Option<&[u8]> {
-        let newer = || self.rare.as_ref()?.newer.get(&offset).map(|message| &**message);
+        let newer = || self.rare.as_ref()?.newer.get(&offset).map(|(_, message)| &**message);
         self.history.message(offset).or_else(newer)
     }
 
@@ -202,7 +207,7 @@ impl Journal {
     pub(crate) fn changes_bytes(&self) -> usize {
         let Some(rare) = &self.rare else { return 0 };
         let changed = rare.changes.as_ref().map_or(0, |changes| changes.len());
-        let newer: usize = rare.newer.values().map(|message| message.len()).sum();
+        let newer: usize = rare.newer.values().map(|(_, message)| message.len()).sum();
         (changed + rare.newer.len()) * CHANGE_MEMORY_BYTES + newer
     }
 
@@ -239,13 +244,19 @@ impl Journal {
     /// hear a message that a failover then loses.
     pub(crate) fn is_kept(&self, offset: u64) -> bool {
         let kept = self.rare.as_ref().and_then(|rare| rare.kept);
-        kept.is_none_or(|kept| offset <= kept)
+        kept.is_none_or(|kept| offset <= kept.offset)
     }
 
-    /// Notes that messages are kept up to an offset, and others only if their log says so.
-    pub(crate) fn note_kept(&mut self, offset: u64) {
+    /// Whether a change that has been applied is known to be kept.
+    pub(crate) fn is_change_kept(&self, change: u64) -> bool {
+        let kept = self.rare.as_ref().and_then(|rare| rare.kept);
+        kept.is_none_or(|kept| change <= kept.change)
+    }
+
+    /// Notes that entries are kept up to here, and others only if their log says so.
+    pub(crate) fn note_kept(&mut self, upto: Marks) {
         let kept = &mut self.rare.get_or_insert_default().kept;
-        *kept = Some(kept.unwrap_or_default().max(offset));
+        *kept = Some(kept.unwrap_or_default().max(upto));
     }
 
     /// Goes on in a new epoch, without what is behind `kept`. Messages whose state is lost are no
@@ -256,7 +267,7 @@ impl Journal {
         let rare = self.rare.get_or_insert_default();
         rare.lineage.turn(ended, kept);
         rare.change = kept.change;
-        rare.kept = rare.kept.map(|offset| offset.min(kept.offset));
+        rare.kept = rare.kept.map(|known| known.min(kept));
         rare.log_floor = rare.log_floor.min(kept);
         rare.newer.clear();
         let lost = rare.changes.as_mut().and_then(|changes| changes.turn(kept.change));
@@ -356,6 +367,10 @@ impl Journal {
         }
         let latest: BTreeMap<u64, Latest> = changes.behind(has.change, has.offset).collect();
         let mut offsets: BTreeSet<u64> = latest.keys().copied().collect();
+        // What the history let go of after it was read.
+        let newer = self.rare.iter().flat_map(|rare| rare.newer.range(..=has.offset));
+        let newer = newer.filter(|(_, (change, _))| *change > has.change);
+        offsets.extend(newer.map(|(offset, _)| *offset));
         offsets.extend(read.into_iter().flat_map(BTreeMap::keys));
         for offset in offsets {
             let known = self.message(offset);
@@ -526,8 +541,11 @@ mod tests {
         let mut journal = Journal::opened(&opened);
         assert_eq!((journal.epoch(), journal.top(), journal.rev()), (9, opened.top, 2));
         assert!(journal.is_kept(6) && !journal.is_kept(7));
-        journal.note_kept(5);
+        journal.note_kept(Marks { offset: 5, change: 0 });
         assert!(journal.is_kept(6), "it goes back only with a turn");
+        assert!(!journal.is_change_kept(1), "it may be behind message 7");
+        journal.note_kept(Marks { offset: 0, change: 3 });
+        assert!(journal.is_change_kept(3));
         say(&mut journal, "m8", &LIMITS);
         check(&journal, cursor(9, 7), "m8");
         assert_eq!(recover(&journal, cursor(7, 6)), None, "message 7 is not here");

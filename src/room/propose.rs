@@ -140,9 +140,9 @@ impl Room {
         self.journal.apply_rev(rev);
     }
 
-    /// Notes that messages are kept up to an offset, and others only if their log says so.
-    pub(crate) fn note_kept(&mut self, offset: u64) {
-        self.journal.note_kept(offset);
+    /// Notes that entries are kept up to here, and others only if their log says so.
+    pub(crate) fn note_kept(&mut self, upto: Marks) {
+        self.journal.note_kept(upto);
     }
 
     /// Goes on in a new epoch, without what is behind `kept`. Returns whether somebody may have

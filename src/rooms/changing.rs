@@ -95,10 +95,12 @@ impl Rooms {
         let next = match judged {
             Ok(Some(next)) => next,
             // It is so already.
-            Ok(None) => {
+            Ok(None) if self.is_answerable(key, message.fate().change) => {
                 let placed = Placed::change(message.fate().change, now_ms);
                 return self.answer_like(cx, members, membership, reference, placed);
             }
+            // It was only heard: the log says when it is kept.
+            Ok(None) => message,
             Err(refusal) => {
                 return self.answer_refused(cx, members, membership, reference, refusal);
             }
@@ -119,6 +121,10 @@ impl Rooms {
             }
         }
         if appended == Appended::Kept {
+            if cx.io.log().keeps() {
+                // Nothing more is said of it.
+                self.note_kept(key, placed.marks);
+            }
             return self.answer_placed(cx, members, membership, reference, placed);
         }
         let is_ordered = appended == Appended::Ordered;
@@ -137,6 +143,13 @@ impl Rooms {
         };
         self.pending.insert(ticket, entry);
         self.hold(membership, ticket, reference);
+    }
+
+    /// Whether it is known, or will be, that a change is kept.
+    fn is_answerable(&self, key: RoomKey, change: u64) -> bool {
+        let is_kept = |of: &Registered| of.room.journal().is_change_kept(change);
+        let marks = Placed::change(change, 0).marks;
+        self.arena.get(key).is_some_and(is_kept) || self.pending.of_place(key, marks).is_some()
     }
 
     /// Answers as whoever changed a message to what it is: when that is kept.

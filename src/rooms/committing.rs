@@ -25,6 +25,7 @@ use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, Received, ToHome, ToMember, read};
 use crate::room::Outpost;
 use crate::rooms::held::{HeldAnswer, Membership};
+use crate::rooms::pending::Kind;
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::{append_of, deliver, reply};
 use crate::rooms::{Answer, Rooms};
@@ -48,7 +49,7 @@ impl Rooms {
                 self.came_back(cx, members, room, ticket, rev, placed, entry);
             }
             FromLog::Kept { room, ticket, placed } => {
-                self.note_kept(room, placed.marks.offset);
+                self.note_kept(room, placed.marks);
                 self.pending.change(room, ticket, |entry| entry.placed = Some(placed));
                 self.founding_is_kept(cx, members, room, ticket);
                 // If its key had been used before, no entry of its own will come.
@@ -103,7 +104,7 @@ impl Rooms {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.apply_rev(rev);
         // With this log, a message is kept only when the log says so.
-        room.note_kept(0);
+        room.note_kept(Marks::default());
         let applied_at = Some(placed.marks);
         match entry.what {
             What::Message(said) => {
@@ -318,8 +319,12 @@ impl Rooms {
         let mut record = Vec::new();
         push.put(&mut record);
         let ticket = reference.map(|_| self.pending.next_ticket());
-        let is_message = matches!(push, ToHome::Publish { .. });
-        self.pending.queue(membership, ticket, record.into(), is_message);
+        let kind = match push {
+            ToHome::Publish { .. } => Kind::Message,
+            ToHome::Change { .. } => Kind::Change,
+            _ => Kind::Event,
+        };
+        self.pending.queue(membership, ticket, record.into(), kind);
         if let (Some(reference), Some(ticket)) = (reference, ticket) {
             self.hold(membership, ticket, reference);
         }
@@ -389,10 +394,44 @@ impl Rooms {
         response: Payload<'_>,
     ) {
         for membership in self.held.resolve(ticket, status, response) {
-            while let Some(held) = self.held.pop(membership) {
-                self.give(cx, members, membership, &held);
-            }
+            self.give_all(cx, members, membership);
         }
+    }
+
+    /// Sends a member the held answers that are known.
+    fn give_all<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+    ) {
+        // Of a push that is handled here, whose answer is the next one: the loop goes on with that.
+        if self.giving == Some(membership) {
+            return;
+        }
+        let outer = self.giving.replace(membership);
+        while let Some(held) = self.held.pop(membership) {
+            self.give(cx, members, membership, &held);
+        }
+        self.giving = outer;
+    }
+
+    /// Holds a push that asks what the room is, if answers to its member are held: else its answer
+    /// would be older than what the member hears before it is given. Returns whether it does.
+    pub(super) fn asks_later(
+        &mut self,
+        membership: Membership,
+        reference: &str,
+        push: ToHome<'_>,
+    ) -> bool {
+        let is_its_turn = self.released.is_some_and(|(released, _)| released == membership);
+        if is_its_turn || !self.held.holds(membership) {
+            return false;
+        }
+        let mut record = Vec::new();
+        push.put(&mut record);
+        self.held.push_asks(membership, reference, record.into());
+        true
     }
 
     fn give<I: Io>(
@@ -412,6 +451,14 @@ impl Rooms {
                     Payload::Binary(response)
                 };
                 reply(cx, members, room, membership, Answer { reference, status, response });
+            }
+            HeldAnswer::Asks { reference, record } => {
+                let Received::ToHome(push) = read(record) else { unreachable!("a push waits") };
+                let ticket = self.pending.next_ticket();
+                self.held.wait_first(membership, ticket, reference);
+                let outer = self.released.replace((membership, ticket));
+                self.hear(cx, members, membership.shard, push);
+                self.released = outer;
             }
             HeldAnswer::Leave { reference } => {
                 self.leave(cx, members, membership, Some(reference));

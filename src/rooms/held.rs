@@ -46,6 +46,9 @@ pub(super) enum HeldAnswer {
     Waits { ticket: Ticket, reference: Box<str> },
     /// The answer to a push.
     Reply { reference: Box<str>, status: Box<str>, is_json: bool, response: Box<[u8]> },
+    /// A push that asks what the room is: it is handled when those before it are answered, since
+    /// members may hear of something newer until then.
+    Asks { reference: Box<str>, record: Box<[u8]> },
     /// The member leaves, and is answered.
     Leave { reference: Box<str> },
 }
@@ -70,6 +73,7 @@ impl HeldAnswer {
         PENDING_MEMORY_BYTES
             + match self {
                 Self::Waits { reference, .. } | Self::Leave { reference } => reference.len(),
+                Self::Asks { reference, record } => reference.len() + record.len(),
                 Self::Reply { reference, status, response, .. } => {
                     reference.len() + status.len() + response.len()
                 }
@@ -121,6 +125,19 @@ impl Held {
     /// Holds an answer until those before it have been given.
     pub(super) fn push(&mut self, membership: Membership, answer: Answer<'_>) {
         self.hold(membership, HeldAnswer::new(answer));
+    }
+
+    /// Holds a push until the answers before its own have been given.
+    pub(super) fn push_asks(&mut self, membership: Membership, reference: &str, record: Box<[u8]>) {
+        self.hold(membership, HeldAnswer::Asks { reference: reference.into(), record });
+    }
+
+    /// Holds an answer, before all others, until its ticket is resolved.
+    pub(super) fn wait_first(&mut self, membership: Membership, ticket: Ticket, reference: &str) {
+        let waits = HeldAnswer::Waits { ticket, reference: reference.into() };
+        self.bytes += waits.bytes();
+        self.lines.entry(membership).or_default().push_front(waits);
+        self.waiters.entry(ticket).or_default().push(membership);
     }
 
     /// Holds a leave until the answers before it have been given.

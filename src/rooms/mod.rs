@@ -95,6 +95,8 @@ pub(crate) struct Rooms {
     released: Option<(Membership, Ticket)>,
     /// Whether a push from the queue is being handled: such a push does not wait again.
     is_releasing: bool,
+    /// Whose held answers are being given.
+    giving: Option<Membership>,
     /// What was read for the push that is being handled.
     fetched: Option<Fetched>,
     scratch: Scratch,
@@ -128,6 +130,7 @@ impl Rooms {
             held: Held::default(),
             released: None,
             is_releasing: false,
+            giving: None,
             fetched: None,
             scratch: Scratch::default(),
         }
@@ -273,6 +276,7 @@ impl Rooms {
             held,
             released: _,
             is_releasing: _,
+            giving: _,
             fetched: _,
             scratch,
         } = self;

@@ -67,6 +67,18 @@ impl UnderWay {
     }
 }
 
+/// Which pushes wait in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One that is not kept: it waits for all that was proposed before it.
+    Event,
+    /// A change waits for the same. What is said behind it waits in the queue, for the change is
+    /// proposed only then.
+    Change,
+    /// A message waits only while an entry may conflict.
+    Message,
+}
+
 /// A push that waits in its room's queue.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -74,7 +86,7 @@ pub(super) struct Waiting {
     /// What its held answer waits for. `None` of `typing`, which is not answered.
     pub(super) ticket: Option<Ticket>,
     pub(super) record: Box<[u8]>,
-    is_message: bool,
+    kind: Kind,
     /// The last ticket that was given out before it.
     behind: Ticket,
 }
@@ -100,8 +112,8 @@ struct OfRoom {
     confirmed: BTreeSet<Ticket>,
     by_key: HashMap<KeyHash, Ticket, ahash::RandomState>,
     queue: VecDeque<Waiting>,
-    /// How many of the queue are messages.
-    messages: usize,
+    /// How many of the queue will be entries.
+    entries: usize,
 }
 
 impl OfRoom {
@@ -257,7 +269,7 @@ impl Pending {
 
     /// Whether a message must wait in a room that is at `judged` now.
     pub(super) fn must_message_wait(&self, room: RoomKey, judged: Judged) -> bool {
-        let waits = |of: &OfRoom| of.messages > 0 || of.may_conflict(judged);
+        let waits = |of: &OfRoom| of.entries > 0 || of.may_conflict(judged);
         !self.is_idle() && self.rooms.get(&room).is_some_and(waits)
     }
 
@@ -279,13 +291,13 @@ impl Pending {
         membership: Membership,
         ticket: Option<Ticket>,
         record: Box<[u8]>,
-        is_message: bool,
+        kind: Kind,
     ) {
         let behind = self.tickets;
-        let waiting = Waiting { membership, ticket, record, is_message, behind };
+        let waiting = Waiting { membership, ticket, record, kind, behind };
         self.bytes += waiting.bytes();
         let of = self.rooms.entry(membership.room).or_default();
-        of.messages += usize::from(is_message);
+        of.entries += usize::from(kind != Kind::Event);
         of.queue.push_back(waiting);
     }
 
@@ -311,12 +323,15 @@ impl Pending {
             of.unordered.first().is_some_and(|(first_ticket, _)| *first_ticket <= next.behind)
         };
         let next = of.queue.front()?;
-        let waits = if next.is_message { of.may_conflict(judged) } else { is_behind(next) };
+        let waits = match next.kind {
+            Kind::Message => of.may_conflict(judged),
+            Kind::Event | Kind::Change => is_behind(next),
+        };
         if waits {
             return None;
         }
         let next = of.queue.pop_front()?;
-        of.messages -= usize::from(next.is_message);
+        of.entries -= usize::from(next.kind != Kind::Event);
         self.bytes -= next.bytes();
         self.forget_idle(room);
         Some(next)
@@ -331,7 +346,7 @@ impl Pending {
         let Some(of) = self.rooms.get_mut(&room) else { return Vec::new() };
         if kept.is_none() {
             self.bytes -= of.queue.drain(..).map(|waiting| waiting.bytes()).sum::<usize>();
-            of.messages = 0;
+            of.entries = 0;
         }
         let lost = of.under_way.iter().filter(|(_, entry)| is_lost(entry));
         let lost: Vec<_> = lost.map(|(ticket, _)| *ticket).collect();
@@ -364,8 +379,8 @@ impl Pending {
             let kept = [of.unordered.len(), of.parked.len(), of.confirmed.len(), of.by_key.len()];
             assert_eq!((counts, &judged), (kept, &of.judged), "an index is of what is under way");
             assert!(of.queue.len() <= WAITING_PUSHES_PER_ROOM_MAX, "what waits is bounded");
-            let messages = of.queue.iter().filter(|waiting| waiting.is_message);
-            assert_eq!(messages.count(), of.messages, "messages that wait are counted");
+            let entries = of.queue.iter().filter(|waiting| waiting.kind != Kind::Event);
+            assert_eq!(entries.count(), of.entries, "what will be entries is counted");
             bytes += of.queue.iter().map(Waiting::bytes).sum::<usize>();
         }
         assert_eq!(bytes, self.bytes, "and all of it is counted for what it takes");
@@ -423,7 +438,7 @@ mod tests {
         pending.check();
         assert_eq!(pending.lose(room, Some(at(0))), [1], "what had a place behind it");
         let of_room = pending.get(room, 3).expect("under way").membership;
-        pending.queue(of_room, None, Box::from(*b"record"), true);
+        pending.queue(of_room, None, Box::from(*b"record"), Kind::Message);
         assert!(pending.must_message_wait(room, old), "behind another");
         pending.check();
         assert_eq!(pending.lose(room, None), [2, 3]);

@@ -334,7 +334,15 @@ impl Rooms {
         match whom {
             // Its member may have left.
             Whom::Page(membership) if self.held.is_awaited(ticket) => {
-                if is_of_epoch {
+                let first = self.arena.get(key).map_or(0, |of| of.room.history().first());
+                // The log has let go of all of it, and memory has moved on past what is next.
+                let is_past = stretch.messages.is_empty()
+                    && wanted.part == Part::Oldest
+                    && first > wanted.upto + 1;
+                if is_of_epoch && is_past {
+                    let wanted = Wanted { after: wanted.upto, upto: first - 1, ..wanted };
+                    self.read_page_again(cx, members, (membership, ticket), wanted, attempts);
+                } else if is_of_epoch {
                     self.answer_page(cx, members, (membership, ticket), wanted, stretch);
                 } else {
                     self.read_page_again(cx, members, (membership, ticket), wanted, attempts);
@@ -359,14 +367,19 @@ impl Rooms {
             Whom::Pushes(pushes) if is_of_epoch => {
                 let is_it = stretch.first == wanted.upto;
                 let message = stretch.messages.first().filter(|_| is_it);
-                for Waiting { membership, ticket, record } in pushes {
+                // It counts as read until all of them have gone on: what one does the next one
+                // must see, and not what was read.
+                let whom = Whom::Nobody;
+                self.reads.insert(ticket, Reading { room: key, epoch, wanted, attempts, whom });
+                for Waiting { membership, ticket: of_push, record } in pushes {
                     let Received::ToHome(push) = read(&record) else {
                         unreachable!("only pushes wait")
                     };
                     let (offset, message) = (wanted.upto, message.cloned());
                     let fetched = Fetched { room: key, offset, message };
-                    self.go_on_fetched(cx, members, (membership, ticket), push, fetched);
+                    self.go_on_fetched(cx, members, (membership, of_push), push, fetched);
                 }
+                self.reads.take(ticket);
             }
             // Its client may ask again.
             Whom::Pushes(pushes) => {
@@ -435,7 +448,7 @@ impl Rooms {
         self.resolve(cx, members, ticket, "ok", Payload::Json(text(&out)));
     }
 
-    /// Asks for a page again: its room has turned while it was read.
+    /// Asks for a page again: its room has turned while it was read, or moved on.
     fn read_page_again<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,

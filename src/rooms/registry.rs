@@ -375,11 +375,13 @@ impl Rooms {
             if self.evict_from(cx, false) {
                 continue;
             }
-            let grown = self.arena.get_mut(grown).map(|registered| &mut registered.room);
-            let Some(room) = grown.filter(|room| !room.history().is_empty()) else { return };
-            let bytes_before = room.history().kept_bytes();
-            room.drop_oldest();
-            self.registry.weigh_history(bytes_before, room);
+            let grown = self.arena.get_mut(grown);
+            let Some(registered) = grown.filter(|of| !of.room.history().is_empty()) else { return };
+            let bytes_before = registered.room.history().kept_bytes();
+            registered.room.drop_oldest();
+            self.registry.weigh_history(bytes_before, &registered.room);
+            // What was remembered of its changes may have gone with it.
+            self.registry.weigh(registered);
         }
     }
 

@@ -55,6 +55,10 @@ impl Rooms {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.assert_member(shard, asker);
         let membership = Membership { room: key, shard, asker };
+        if self.asks_later(membership, reference, push) {
+            return;
+        }
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let bytes_max = cx.settings.history.page_bytes;
         if cx.io.log().finds() {
             let found = self.find_in_log(cx, key, searched, bytes_max);

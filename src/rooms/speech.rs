@@ -15,7 +15,7 @@
 
 use crate::link::ids::{Asker, Receipt, RoomKey};
 use crate::link::io::Io;
-use crate::link::log::{Append, Appended, Entry, Log, Placed, Why};
+use crate::link::log::{Append, Appended, Entry, Log, Marks, Placed, Why};
 use crate::link::message::{push_change_number, push_receipt, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{NewMessage, ToHome, ToMember};
@@ -101,7 +101,7 @@ impl Rooms {
                 self.spoke(cx, key, asker.slot);
                 if appended == Appended::Kept && cx.io.log().keeps() {
                     // Nothing more is said of it.
-                    self.note_kept(key, receipt.offset);
+                    self.note_kept(key, Placed::message(receipt).marks);
                 }
             }
             Appended::Later => {}
@@ -138,10 +138,10 @@ impl Rooms {
         }
     }
 
-    /// Notes that messages of a room are kept up to an offset.
-    pub(super) fn note_kept(&mut self, room: RoomKey, offset: u64) {
+    /// Notes that entries of a room are kept up to here.
+    pub(super) fn note_kept(&mut self, room: RoomKey, upto: Marks) {
         if let Some(Registered { room, .. }) = self.arena.get_mut(room) {
-            room.note_kept(offset);
+            room.note_kept(upto);
         }
     }
 
@@ -175,7 +175,8 @@ impl Rooms {
         cx.metrics.published += 1;
         deliver(cx, members, room, "new_msg", Payload::Json(text(out)));
         out.clear();
-        if key_hash.is_some() {
+        // The oldest message may have gone, with what was remembered of its changes.
+        if key_hash.is_some() || room.journal().top().change > 0 {
             self.registry.weigh(registered);
         }
         self.bound_history(cx, key);
@@ -248,7 +249,11 @@ impl Rooms {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.assert_member(shard, asker);
         let membership = Membership { room: key, shard, asker };
+        if self.asks_later(membership, reference, push) {
+            return;
+        }
         let reaches_back = cx.io.log().reads();
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         if reaches_back && let Some(wanted) = room.page_in_log(from, limit, &cx.settings.history) {
             if let Err(refusal) = self.read_page(cx, membership, reference, wanted) {
                 self.answer_refused(cx, members, membership, reference, refusal);
