@@ -20,6 +20,9 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(test)]
+use crate::room::planted::{self, Planted};
+
 /// What is remembered of a changed message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Latest {
@@ -74,11 +77,17 @@ impl Changes {
         let Some(Latest { change, is_deleted }) = self.by_offset.get(&offset).copied() else {
             return;
         };
+        #[cfg(test)]
+        let is_deleted = is_deleted && !planted::is(Planted::TombstoneForgotten);
         if is_deleted {
             return;
         }
         self.by_offset.remove(&offset);
         self.by_change.remove(&change);
+        #[cfg(test)]
+        if planted::is(Planted::FloorStays) || planted::is(Planted::TombstoneForgotten) {
+            return;
+        }
         self.floor = self.floor.max(change);
         // Who has all up to the floor needs none of those before it.
         while let Some(first) = self.by_change.first_entry().filter(|of| *of.key() <= self.floor) {

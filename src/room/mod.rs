@@ -38,6 +38,8 @@ pub(crate) mod journal;
 pub mod keys;
 pub(crate) mod meta;
 pub(crate) mod pacing;
+#[cfg(test)]
+pub(crate) mod planted;
 pub mod presence;
 pub(crate) mod propose;
 pub(crate) mod resume;

@@ -3,7 +3,7 @@
 use chinwag::limits::PAGE_MESSAGES_MAX;
 use serde_json::{Value, json};
 
-use crate::client::{Ask, Client, Payload, Pending};
+use crate::client::{Ask, Client, Cursor, Deed, Payload, Pending};
 use crate::faults::Bug;
 use crate::frames::{self, BINARY, CLOSE, PING, TEXT, push_frame, push_message};
 use crate::plan::{AROUND_BODY_BYTES, Act, Plan};
@@ -72,6 +72,7 @@ impl Client {
             }
             Act::Publish => self.publish(mouth, false),
             Act::PublishKeyed => self.publish(mouth, true),
+            Act::Change => self.change(mouth),
             Act::Custom => self.custom(mouth),
             Act::Typing => {
                 let topic = self.channel_or_topic(mouth);
@@ -278,13 +279,23 @@ impl Client {
         let cursor = self.cursors.get(topic).cloned();
         let since = match (cursor, self.draws.below(12)) {
             (Some(_), 0) | (None, 1..) => None,
-            (Some((epoch, offset)), 1) => Some((epoch, offset + self.draws.range(1, 3))),
-            (Some((epoch, offset)), 2) => Some((epoch, self.draws.range(0, offset))),
-            (_, 0) | (Some(_), 3) => Some(("0123456789abcdef".to_owned(), 1)),
+            (Some(cursor), 1) => {
+                Some(Cursor { offset: cursor.offset + self.draws.range(1, 3), ..cursor })
+            }
+            (Some(cursor), 2) => {
+                Some(Cursor { offset: self.draws.range(0, cursor.offset), ..cursor })
+            }
+            (_, 0) | (Some(_), 3) => {
+                let epoch = "0123456789abcdef".to_owned();
+                Some(Cursor { epoch, offset: 1, change: None })
+            }
             (cursor, _) => cursor,
         };
-        if let Some((epoch, offset)) = &since {
+        if let Some(Cursor { epoch, offset, change }) = &since {
             params["since"] = json!({"epoch": epoch, "offset": offset});
+            if let Some(change) = change {
+                params["since"]["change"] = json!(change);
+            }
         }
         let limit = self.draws.one_in(3).then(|| self.draws.range(0, u64::from(PAGE_MESSAGES_MAX)));
         if let Some(limit) = limit {
@@ -378,6 +389,36 @@ impl Client {
         self.push(mouth, topic, "new_msg", &Payload::Json(payload), Some(ask));
     }
 
+    /// Edits, deletes or pins a message: mostly one of a few.
+    fn change(&mut self, mouth: &mut Mouth<'_>) {
+        let topic = self.channel_or_topic(mouth);
+        let Some(room) = topic.strip_prefix("room:") else { return };
+        let Cursor { epoch, offset: last, .. } =
+            self.cursors.get(&topic).cloned().unwrap_or_default();
+        let few = last.min(3);
+        let offset = match self.draws.below(4) {
+            0 => self.draws.range(1, last + 1),
+            1 | 2 => (last - self.draws.range(0, few)).max(1),
+            _ => self.draws.range(1, few + 1),
+        };
+        self.said += 1;
+        let (event, deed, payload) = match self.draws.below(8) {
+            0 => ("msg_delete", Deed::Delete, json!({"offset": offset})),
+            1 | 2 => {
+                let on = !self.draws.one_in(3);
+                ("msg_pin", Deed::Pin(on), json!({"offset": offset, "on": on}))
+            }
+            _ => {
+                let body = format!("{}-{} edited \u{e9}\"\\", self.id, self.said);
+                mouth.truth.edit(&body, room, offset);
+                let payload = json!({"offset": offset, "body": body});
+                ("msg_edit", Deed::Edit(body), payload)
+            }
+        };
+        let ask = Ask::Change { offset, deed, epoch };
+        self.push(mouth, &topic, event, &Payload::Json(payload), Some(ask));
+    }
+
     fn custom(&mut self, mouth: &mut Mouth<'_>) {
         let topic = self.channel_or_topic(mouth);
         if topic == "lobby" {
@@ -438,7 +479,7 @@ impl Client {
         if !topic.starts_with("room:") {
             return;
         }
-        let offset = self.cursors.get(&topic).map_or(3, |(_, offset)| *offset);
+        let offset = self.cursors.get(&topic).map_or(3, |cursor| cursor.offset);
         let offset = self.draws.range(0, offset + 2);
         let limit = self.draws.one_in(2).then(|| self.draws.range(0, u64::from(PAGE_MESSAGES_MAX)));
         match self.draws.below(3) {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::draws::Draws;
 use crate::ears::number;
 use crate::frames::Inbox;
+use crate::merge::Has;
 use crate::poll::Relay;
 use crate::presence::Fold;
 use crate::site::{USERS, User};
@@ -32,13 +33,34 @@ pub(crate) struct Client {
     pub(crate) draws: Draws,
     /// Topics that it would be in.
     pub(crate) wants: BTreeSet<String>,
-    /// Where it stands in each room, by topic: epoch and offset.
-    pub(crate) cursors: BTreeMap<String, (String, u64)>,
+    /// Whether it knows that messages change.
+    pub(crate) knows_changes: bool,
+    /// Where it stands in each room, by topic.
+    pub(crate) cursors: BTreeMap<String, Cursor>,
+    /// What it has of each room, by topic: only if it knows that messages change.
+    pub(crate) has: BTreeMap<String, Has>,
     /// Messages with a key that have not been answered: topic, body, key.
     pub(crate) unanswered: Vec<(String, String, String)>,
     pub(crate) link: Option<Link>,
     /// Numbers what it says.
     pub(crate) said: u64,
+}
+
+/// Where a client stands in a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) epoch: String,
+    pub(crate) offset: u64,
+    /// If it knows that messages change.
+    pub(crate) change: Option<u64>,
+}
+
+/// What is done to a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Edit(String),
+    Delete,
+    Pin(bool),
 }
 
 /// A connection, as the client sees it.
@@ -106,7 +128,7 @@ pub(crate) struct Pending {
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
     Join {
-        since: Option<(String, u64)>,
+        since: Option<Cursor>,
         limit: Option<u64>,
         visible: bool,
     },
@@ -128,6 +150,12 @@ pub(crate) enum Ask {
         /// The last message that had been heard by then, and in which epoch: it may turn before
         /// the answer.
         heard: (String, u64),
+    },
+    Change {
+        offset: u64,
+        deed: Deed,
+        /// The epoch that it was in.
+        epoch: String,
     },
     /// For messages with this text in them.
     Search(String),
@@ -165,6 +193,8 @@ pub(crate) struct Member {
     pub(crate) epoch: String,
     /// The last offset that was read.
     pub(crate) last: u64,
+    /// The last change that was read.
+    pub(crate) change: u64,
     pub(crate) visible: bool,
     pub(crate) fold: Fold,
     /// What `presence_count` said last.

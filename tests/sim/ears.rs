@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use chinwag::limits::ADMISSION_LINE_BYTES_MAX;
+use chinwag::link::said::MessageText;
 use serde_json::Value;
 
 use crate::acts::UPGRADE_KEY;
-use crate::client::{Ask, Client, Link, Member, Payload, Pending};
+use crate::client::{Ask, Client, Cursor, Deed, Link, Member, Payload, Pending};
 use crate::frames::{Frame, take_answer};
 use crate::logs::LogKind;
+use crate::merge::{self, Has, change_of};
 use crate::plan::{AROUND_BODY_BYTES, Plan};
 use crate::site::User;
 use crate::truth::Truth;
@@ -119,8 +121,8 @@ impl Ears<'_> {
         let hosts = self.hosts.iter().map(|host| &host.net.log);
         let Some(log) = hosts.into_iter().find(|log| log.has(topic)) else { return };
         assert!(
-            offset <= log.durable(topic) || self.plan.log == LogKind::OkIsTaken,
-            "ok comes after it is kept: {offset} of {}",
+            offset <= log.durable(topic).offset || self.plan.log == LogKind::OkIsTaken,
+            "ok comes after it is kept: {offset} of {:?}",
             log.durable(topic)
         );
         assert_eq!(
@@ -128,6 +130,41 @@ impl Ears<'_> {
             Some(body),
             "what was acknowledged is there: {topic} at {offset}"
         );
+    }
+}
+
+impl Ears<'_> {
+    /// What was done to a message is kept, and is that.
+    fn check_done(&self, topic: &str, offset: u64, change: u64, deed: &Deed) -> bool {
+        let hosts = self.hosts.iter().map(|host| &host.net.log);
+        let Some(log) = hosts.into_iter().find(|log| log.has(topic)) else { return false };
+        let durable = log.durable(topic).change;
+        assert!(
+            change <= durable || self.plan.log == LogKind::OkIsTaken,
+            "a change is answered after it is kept: {change} of {durable}"
+        );
+        let then = log.by_change(topic, offset, change);
+        assert!(
+            then.is_some_and(|then| deed.is_done_to(&then, change)),
+            "an answered change is that: {deed:?} of {offset} by {change} in {topic}"
+        );
+        true
+    }
+}
+
+impl Deed {
+    /// Whether it has been done to a message, which has had this change.
+    pub(crate) fn is_done_to(&self, message: &MessageText, change: u64) -> bool {
+        let fate = message.fate();
+        fate.change == change
+            && match self {
+                Self::Edit(body) => {
+                    let is: String = serde_json::from_str(&message.said.body).expect("JSON");
+                    is == *body && fate.edited.is_some()
+                }
+                Self::Delete => fate.deleted.is_some(),
+                Self::Pin(on) => fate.pinned.is_some() == *on,
+            }
     }
 }
 
@@ -237,13 +274,30 @@ impl Client {
         }
         match event {
             "new_msg" if topic.starts_with("room:") => {
-                member.said(ears, topic, heard.json());
-                self.cursors.insert(topic.to_owned(), (member.epoch.clone(), member.last));
+                let message = heard.json();
+                member.said(ears, topic, message);
+                self.cursors.insert(topic.to_owned(), member.cursor(self.knows_changes));
+                if self.knows_changes {
+                    let has = self.has.entry(topic.to_owned()).or_default();
+                    has.insert(member.last, message.clone());
+                }
+            }
+            "msg_changed" if topic.starts_with("room:") => {
+                let patch = heard.json();
+                member.changed(ears, topic, patch);
+                self.cursors.insert(topic.to_owned(), member.cursor(self.knows_changes));
+                if let Some(has) = self.has.get_mut(topic).filter(|_| self.knows_changes) {
+                    merge::patch(has, patch);
+                    let offset = patch["offset"].as_u64().expect("a change names its message");
+                    if let Some(mine) = has.get(&offset) {
+                        ears.truth.state(topic, &member.epoch, mine);
+                    }
+                }
             }
             "room_epoch" => {
                 member.turned(ears, topic, heard.json());
                 if topic.starts_with("room:") {
-                    self.cursors.insert(topic.to_owned(), (member.epoch.clone(), member.last));
+                    self.cursors.insert(topic.to_owned(), member.cursor(self.knows_changes));
                 }
             }
             "typing" => member.typing(ears, heard.json()),
@@ -417,7 +471,14 @@ impl Client {
                 match (room, topic) {
                     (Some(room), _) => {
                         member.joined(ears, user, room, since.as_ref(), *limit, response);
-                        self.cursors.insert(topic.to_owned(), (member.epoch.clone(), member.last));
+                        self.cursors.insert(topic.to_owned(), member.cursor(self.knows_changes));
+                        let has = self.has.entry(topic.to_owned()).or_default();
+                        let knows = since.as_ref().is_some_and(|since| since.change.is_some());
+                        let changed = response.get("changed");
+                        assert!(changed.is_none() || knows, "it would not know what that is");
+                        if self.knows_changes {
+                            member.merge_joined(ears, topic, has, response);
+                        }
                     }
                     (None, "lobby") => member.lobby(user, response),
                     _ => assert_eq!(response["you"]["user"], user.id),
@@ -467,6 +528,13 @@ impl Client {
                 if ears.plan.log.keeps() && link.pending.iter().any(leaves) {
                     return;
                 }
+                let change = link.member(topic).map_or(0, |member| member.change);
+                check_fresh(ears, topic, &epoch, change, response);
+                if let Some(has) = self.has.get_mut(topic).filter(|_| self.knows_changes) {
+                    for message in response["messages"].as_array().into_iter().flatten() {
+                        merge::whole(has, message, true);
+                    }
+                }
                 let asked = (*before, *after, limit.unwrap_or(50));
                 let heard = if heard.0 == epoch { heard.1 } else { 0 };
                 check_page(ears, topic, &epoch, asked, heard, response);
@@ -477,6 +545,24 @@ impl Client {
                 let Some(epoch) = epoch.filter(|_| !is_orphan) else { return };
                 check_hits(ears, topic, &epoch, query, response);
                 ears.truth.saw("searched");
+            }
+            Ask::Change { offset, deed, epoch } => {
+                let room = room.expect("what changes is in rooms");
+                assert!(user.may_speak(room), "only who may speaks: {} in {room}", user.id);
+                let is_pin = matches!(deed, Deed::Pin(_));
+                assert!(!is_pin || user.may_moderate(room), "only who may pins: {}", user.id);
+                let change = response["change"].as_u64().expect("it says which change it was");
+                ears.truth.saw("done");
+                if change == 0 {
+                    // It was so already, as it was said.
+                    return;
+                }
+                if ears.check_done(topic, *offset, change, deed) {
+                    let acked = (topic.to_owned(), *offset, change, deed.clone());
+                    ears.truth.acked_changes.push(acked);
+                } else if !ears.plan.log.keeps() && !is_orphan {
+                    ears.truth.reached_change(topic, epoch, change);
+                }
             }
             Ask::Heartbeat => assert_eq!(response.to_string(), "{}"),
             Ask::Renew { expires_at_s } => {
@@ -508,6 +594,8 @@ impl Client {
             "too_many_rooms" => "too_many_rooms",
             "user_mismatch" => "user_mismatch",
             "read_only" => "read_only",
+            "not_yours" => "not_yours",
+            "gone" => "gone",
             "storage" if ears.plan.log.keeps() => "storage",
             "unavailable" if ears.plan.log.keeps() => "unavailable",
             "unconfirmed" if ears.plan.log.keeps() => "unconfirmed",
@@ -564,6 +652,7 @@ impl Client {
                     matches!(reason, "unmatched topic" | "rate_limited" | "busy")
                         || matches!(reason, "storage" | "unavailable" | "unconfirmed")
                         || reason == "too_large" && *too_large
+                        || reason == "invalid" && ears.truth.answers(body)
                         || reason == "unauthorized"
                             && room.is_some_and(|room| !user.may_speak(room)),
                     "a message is not refused for {reason}"
@@ -573,7 +662,10 @@ impl Client {
                 }
                 // The others are tried again, with the same key.
                 if key.is_some()
-                    && matches!(reason, "unmatched topic" | "too_large" | "unauthorized")
+                    && matches!(
+                        reason,
+                        "unmatched topic" | "too_large" | "unauthorized" | "invalid"
+                    )
                 {
                     self.unanswered.retain(|(_, unanswered, _)| unanswered != body);
                 }
@@ -594,6 +686,26 @@ impl Client {
                     matches!(reason, "unmatched topic" | "busy" | "rate_limited") || is_of_log,
                     "{reason}"
                 );
+            }
+            Ask::Change { deed, .. } => {
+                let may_be = match reason {
+                    "unmatched topic" | "rate_limited" | "busy" | "storage" | "unavailable"
+                    | "unconfirmed" | "gone" | "invalid" => true,
+                    "unauthorized" => room.is_some_and(|room| {
+                        let is_pin = matches!(deed, Deed::Pin(_));
+                        !user.may_speak(room) || is_pin && !user.may_moderate(room)
+                    }),
+                    "not_yours" => match deed {
+                        Deed::Edit(_) => true,
+                        Deed::Delete => room.is_some_and(|room| !user.may_moderate(room)),
+                        Deed::Pin(_) => false,
+                    },
+                    _ => false,
+                };
+                assert!(may_be, "{deed:?} is not refused for {reason}");
+                if let (Deed::Edit(body), true) = (deed, reason != "unconfirmed") {
+                    ears.truth.refuse_edit(body);
+                }
             }
             Ask::Echo(_) => assert_eq!(reason, "unmatched topic"),
             Ask::Search(_) => {
@@ -644,8 +756,22 @@ fn check_hits(ears: &mut Ears<'_>, topic: &str, epoch: &str, query: &str, found:
         let offset = ears.truth.heard(topic, epoch, message);
         assert!(offset < before, "the newest is found first: {topic} at {offset}");
         before = offset;
-        assert!(body.contains(query), "what was found has what was looked for: {body}");
+        // One that has changed since is told as it is by then.
+        let has_it = body.contains(query) || change_of(message) > 0;
+        assert!(has_it, "what was found has what was looked for: {body}");
         ears.truth.found.push((topic.to_owned(), offset, body.to_owned()));
+    }
+}
+
+/// A page is never older than what its reader has heard, which is all up to a change.
+fn check_fresh(ears: &Ears<'_>, topic: &str, epoch: &str, heard: u64, page: &Value) {
+    for message in page["messages"].as_array().expect("a page has messages") {
+        let offset = message["offset"].as_u64().expect("a message has an offset");
+        let latest = ears.truth.latest_change(topic, epoch, offset, heard);
+        assert!(
+            change_of(message) >= latest,
+            "a page is never older than what its reader has heard: {latest} of {message}"
+        );
     }
 }
 
@@ -747,6 +873,7 @@ impl Member {
             join_ref: pending.join_ref.clone(),
             epoch: String::new(),
             last: 0,
+            change: 0,
             visible,
             fold: crate::presence::Fold::default(),
             count: None,
@@ -765,7 +892,7 @@ impl Member {
         ears: &mut Ears<'_>,
         user: &User,
         room: &str,
-        since: Option<&(String, u64)>,
+        since: Option<&Cursor>,
         limit: Option<u64>,
         response: &Value,
     ) {
@@ -781,7 +908,10 @@ impl Member {
         );
         response["epoch"].as_str().expect("a room has an epoch").clone_into(&mut self.epoch);
         self.last = response["offset"].as_u64().expect("a room has an offset");
+        self.change = response["change"].as_u64().expect("a room counts its changes");
         ears.truth.reached(topic, &self.epoch, self.last);
+        ears.truth.reached_change(topic, &self.epoch, self.change);
+        check_fresh(ears, topic, &self.epoch, self.change, response);
         let messages = response["messages"].as_array().expect("a join has messages");
         let offsets: Vec<u64> =
             messages.iter().map(|message| ears.truth.heard(topic, &self.epoch, message)).collect();
@@ -795,7 +925,7 @@ impl Member {
         let recovered = response["recovered"].as_bool().expect("a join says whether it recovers");
         if recovered {
             ears.truth.saw("recovered");
-            let (epoch, offset) = since.expect("only a cursor can be recovered");
+            let Cursor { epoch, offset, .. } = since.expect("only a cursor can be recovered");
             if *epoch != self.epoch {
                 assert!(ears.plan.log.keeps(), "only within a life of the room");
                 ears.truth.saw("recovered over a turn");
@@ -825,10 +955,12 @@ impl Member {
             } else {
                 (u64::from(history.messages), room_bytes)
             };
-            if let Some((epoch, offset)) = since
+            if let Some(Cursor { epoch, offset, change }) = since
                 && *epoch == self.epoch
                 && *offset <= self.last
                 && !ears.plan.forgets_rooms
+                // Which messages were changed may be forgotten.
+                && change.is_none_or(|change| change == self.change)
             {
                 let logs = ears.hosts.iter().map(|host| host.net.log.highest(topic));
                 let missed = logs.fold(self.last, u64::max) - offset;
@@ -845,7 +977,7 @@ impl Member {
     fn said(&mut self, ears: &mut Ears<'_>, topic: &str, message: &Value) {
         if ears.plan.log == LogKind::SeenIsKept {
             let offset = message["offset"].as_u64().expect("a message has a place");
-            let kept = ears.hosts.iter().map(|host| host.net.log.durable(topic)).max();
+            let kept = ears.hosts.iter().map(|host| host.net.log.durable(topic).offset).max();
             assert!(Some(offset) <= kept, "what is heard is kept: {offset} of {kept:?} in {topic}");
         }
         let offset = ears.truth.heard(topic, &self.epoch, message);
@@ -860,10 +992,57 @@ impl Member {
         self.last = offset;
     }
 
+    /// Where it stands.
+    fn cursor(&self, knows_changes: bool) -> Cursor {
+        let change = knows_changes.then_some(self.change);
+        Cursor { epoch: self.epoch.clone(), offset: self.last, change }
+    }
+
+    /// A message of the room has become another one.
+    fn changed(&mut self, ears: &mut Ears<'_>, topic: &str, patch: &Value) {
+        let change = change_of(patch);
+        assert_eq!(
+            change,
+            self.change + 1,
+            "no member misses a change, or sees one twice: {topic}"
+        );
+        if ears.plan.log == LogKind::SeenIsKept {
+            let kept = ears.hosts.iter().map(|host| host.net.log.durable(topic).change).max();
+            assert!(Some(change) <= kept, "what is heard is kept: {change} of {kept:?} in {topic}");
+        }
+        self.change = change;
+        ears.truth.changed(topic, &self.epoch, patch);
+    }
+
+    /// A client that knows that messages change takes what its join has told it.
+    fn merge_joined(&self, ears: &mut Ears<'_>, topic: &str, has: &mut Has, response: &Value) {
+        if response["recovered"] != true {
+            has.clear();
+        }
+        for message in response["messages"].as_array().into_iter().flatten() {
+            merge::whole(has, message, true);
+        }
+        for message in response["changed"].as_array().into_iter().flatten() {
+            ears.truth.saw("changed meanwhile");
+            if message.get("id").is_some() {
+                ears.truth.heard(topic, &self.epoch, message);
+            }
+            merge::whole(has, message, false);
+        }
+        for (offset, mine) in has {
+            let latest = ears.truth.latest_change(topic, &self.epoch, *offset, self.change);
+            assert!(
+                change_of(mine) >= latest,
+                "who recovers has all that changed: {latest} of {mine} in {topic}"
+            );
+        }
+    }
+
     /// The room goes on in a new epoch, and has lost nothing that anybody here has seen.
     fn turned(&mut self, ears: &mut Ears<'_>, topic: &str, told: &Value) {
         assert!(ears.plan.log.keeps(), "only a log that keeps can turn");
         assert_eq!(told["offset"], self.last, "a turn that ends no channel loses nothing: {topic}");
+        assert_eq!(told["change"], self.change, "nor a change");
         told["epoch"].as_str().expect("it says which").clone_into(&mut self.epoch);
         ears.truth.reached(topic, &self.epoch, self.last);
         ears.truth.saw("turned without a loss");

@@ -103,6 +103,16 @@ pub(crate) enum Bug {
     ReuseOffset,
     /// A log reads a room as it was before, and has less than its reader.
     ReadTooEarly,
+    /// A change of a message does not reach the members on one shard.
+    LoseChange,
+    /// It has the number behind its own when it does.
+    SkipChange,
+    /// A recovery leaves out what has changed.
+    RecoverWithoutChanged,
+    /// A log reads messages as they were said, whatever became of them.
+    ReadAsSaid,
+    /// A log leaves out deleted messages when it is asked what has changed.
+    ForgetTombstone,
     /// A log leaves out a room when it lists those that it keeps.
     ListTooFew,
     /// A log finds what was said in another room.
@@ -119,6 +129,19 @@ pub(crate) enum Bug {
     AnswerStranger,
     /// Something in the server is random.
     Unseeded,
+}
+
+impl Bug {
+    /// Whether it is one of what becomes of messages.
+    pub(crate) fn is_of_changes(self) -> bool {
+        let is_told = matches!(self, Self::LoseChange | Self::SkipChange);
+        is_told || self == Self::RecoverWithoutChanged || self.is_of_what_is_read()
+    }
+
+    /// Whether it is one of what a log says of them when it is asked.
+    pub(crate) fn is_of_what_is_read(self) -> bool {
+        matches!(self, Self::ReadAsSaid | Self::ForgetTombstone)
+    }
 }
 
 /// The first bytes of the records in question.
@@ -203,6 +226,7 @@ pub(crate) fn meddle(
     let mut record = record.to_vec();
     let kind = record[0];
     let is_message = kind == record::DELIVER && find(&record, "new_msg").is_some();
+    let is_change = kind == record::DELIVER && find(&record, "msg_changed").is_some();
     let is_custom = kind == record::DELIVER && find(&record, "\"n\":\"e").is_some();
     let is_receipt = kind == record::REPLY && find(&record, "\"offset\":").is_some();
     let strikes = draws.one_in(6);
@@ -230,6 +254,15 @@ pub(crate) fn meddle(
         }
         Some(Bug::SpeakFromAnotherSlot) if kind == record::PUBLISH && strikes => {
             record[ADDRESS.end - 4] ^= 1;
+        }
+        Some(Bug::LoseChange) if is_change && strikes => copies = 0,
+        Some(Bug::SkipChange) if is_change && strikes => {
+            let at = find(&record, "\"change\":").expect("a change has a number");
+            let digit = &mut record[at + "\"change\":".len()];
+            *digit = if *digit == b'9' { b'8' } else { *digit + 1 };
+        }
+        Some(Bug::RecoverWithoutChanged) if kind == record::JOINED => {
+            replace(&mut record, "\"changed\":", "\"omitted\":");
         }
         Some(Bug::LoseCustom) if is_custom && strikes => copies = 0,
         Some(Bug::RepeatCustom) if is_custom && strikes => copies = 2,
@@ -333,12 +366,17 @@ fn later_cursor(record: &mut [u8]) {
     }
 }
 
+/// Whether a message begins behind the first byte, and not the time of what became of one.
+fn begins_message(bytes: &[u8]) -> bool {
+    bytes[0] != b':' && bytes[1..].starts_with(b"{\"at\":")
+}
+
 /// Takes a message out of a page, if there is another behind it: its place is filled with white
 /// space.
 fn blank(record: &mut [u8], message: usize) {
     let Some(page) = find(record, "\"messages\":[{\"at\":") else { return };
     let starts: Vec<usize> =
-        (page..record.len()).filter(|at| record[*at..].starts_with(b"{\"at\":")).collect();
+        (page..record.len()).filter(|at| begins_message(&record[*at - 1..])).collect();
     if let Some([first, next]) = starts.get(message..message + 2) {
         record[*first..*next].fill(b' ');
     }

@@ -5,7 +5,9 @@
 //! what two homes at one log get wrong.
 
 use chinwag::link::ids::RoomKey;
-use chinwag::link::log::{Append, Appended, Find, Log, MemoryLog, Opening, Read, Why};
+use chinwag::link::log::{Append, Appended, Find, Log, Marks, MemoryLog, Opening, Read, Why};
+use chinwag::link::said::{Act, MessageText};
+use serde_json::{Value, json};
 
 use crate::draws::Draws;
 use crate::faults::Bug;
@@ -33,6 +35,8 @@ impl LogKind {
                 | Bug::AnswerStranger
                 | Bug::OvertakeEntry
                 | Bug::ReadTooEarly
+                | Bug::ReadAsSaid
+                | Bug::ForgetTombstone
                 | Bug::GapInRecovery,
             ) => some,
             Some(Bug::SeeUnkept) => Self::SeenIsKept,
@@ -70,6 +74,8 @@ impl SimLog {
             Some(Bug::KeepEpoch) => Some(LogDefect::EpochKept),
             Some(Bug::ReuseOffset) => Some(LogDefect::OffsetReused),
             Some(Bug::ReadTooEarly) => Some(LogDefect::ReadTooEarly),
+            Some(Bug::ReadAsSaid) => Some(LogDefect::ReadAsSaid),
+            Some(Bug::ForgetTombstone) => Some(LogDefect::TombstoneForgotten),
             Some(Bug::SeeUnkept) => Some(LogDefect::SeenBeforeKept),
             Some(Bug::ListTooFew) => Some(LogDefect::ListsTooFew),
             Some(Bug::FindElsewhere) => Some(LogDefect::FindsElsewhere),
@@ -132,30 +138,83 @@ impl SimLog {
         self.pretend().is_some_and(|log| log.rooms.contains_key(topic))
     }
 
-    /// How many messages of a room survive anything.
-    pub(crate) fn durable(&self, topic: &str) -> u64 {
-        self.pretend().map_or(0, |log| log.durable(topic) as u64)
+    /// Up to where a room survives anything.
+    pub(crate) fn durable(&self, topic: &str) -> Marks {
+        self.pretend().map_or(Marks::default(), |log| log.durable(topic))
     }
 
     /// The offset of a room's last message.
     pub(crate) fn last(&self, topic: &str) -> u64 {
         let room = self.pretend().and_then(|log| log.rooms.get(topic));
-        room.map_or(0, |room| room.entries.len() as u64)
+        room.map_or(0, Room::last)
     }
 
     /// The highest offset that a room has ever given: what it let go of then it has not any more,
     /// though it has lost what that made place for.
     pub(crate) fn highest(&self, topic: &str) -> u64 {
         let room = self.pretend().and_then(|log| log.rooms.get(topic));
-        room.map_or(0, |room| room.longest as u64)
+        room.map_or(0, |room| room.longest)
     }
 
-    /// The body at this offset.
+    /// The body at this offset, as it was said.
     pub(crate) fn body(&self, topic: &str, offset: u64) -> Option<String> {
-        let room = self.pretend()?.rooms.get(topic)?;
-        let kept = room.entries.get(usize::try_from(offset).ok()?.checked_sub(1)?)?;
-        Some(serde_json::from_str(&kept.said.body).expect("a JSON string"))
+        Some(body_of(&self.by_change(topic, offset, 0)?))
     }
+
+    /// Whether the message at this offset has had this body at any time.
+    pub(crate) fn has_had(&self, topic: &str, offset: u64, body: &str) -> bool {
+        let change = self.latest(topic, offset).map_or(0, |latest| latest.fate().change);
+        let was = |change| self.by_change(topic, offset, change);
+        (0..=change).any(|change| was(change).is_some_and(|was| body_of(&was) == body))
+    }
+
+    /// A message as it was by a change.
+    pub(crate) fn by_change(&self, topic: &str, offset: u64, change: u64) -> Option<MessageText> {
+        self.pretend()?.rooms.get(topic)?.state_by(offset, change)
+    }
+
+    /// Which epoch a room is in, as clients see it.
+    pub(crate) fn epoch(&self, topic: &str) -> Option<String> {
+        Some(format!("{:016x}", self.pretend()?.rooms.get(topic)?.epoch()))
+    }
+
+    /// A message as it is.
+    pub(crate) fn latest(&self, topic: &str, offset: u64) -> Option<MessageText> {
+        self.by_change(topic, offset, u64::MAX)
+    }
+}
+
+fn body_of(message: &MessageText) -> String {
+    serde_json::from_str(&message.said.body).expect("a JSON string")
+}
+
+/// A message as clients get it, but for its id.
+pub(crate) fn as_told(offset: u64, message: &MessageText) -> Value {
+    let (said, fate) = (&message.said, message.fate());
+    let mut told = json!({
+        "at": message.at_ms, "body": body_of(message), "name": said.name, "offset": offset,
+        "user": said.user,
+    });
+    let key = said.key.as_deref().filter(|_| fate.deleted.is_none());
+    let act = |act: Act<'_>| match act.by {
+        Some(by) => json!({"at": act.at_ms, "by": by}),
+        None => json!({"at": act.at_ms}),
+    };
+    let fields = [
+        ("key", key.map(Value::from)),
+        ("reply_to", said.reply_to.map(Value::from)),
+        ("thread", said.thread.map(Value::from)),
+        ("change", (fate.change > 0).then(|| fate.change.into())),
+        ("edited", fate.edited.map(act)),
+        ("deleted", fate.deleted.map(act)),
+        ("pinned", fate.pinned.map(act)),
+    ];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            told[name] = value;
+        }
+    }
+    told
 }
 
 impl Log for SimLog {

@@ -16,6 +16,7 @@ mod ears;
 mod faults;
 mod frames;
 mod logs;
+mod merge;
 mod net;
 mod plan;
 mod planted;
@@ -57,10 +58,15 @@ const STEPS: u64 = 6_000;
 const REACHED: &[&str] = &[
     "answer lost",
     "busy",
+    "changed",
+    "changed meanwhile",
     "channel_crash",
     "custom",
+    "deleted",
+    "done",
     "expired",
     "founded",
+    "gone",
     "handed off",
     "history",
     "idle",
@@ -74,6 +80,7 @@ const REACHED: &[&str] = &[
     "no memory for a connection's buffers",
     "no memory for laggards",
     "not recovered",
+    "not_yours",
     "overflowed",
     "parked join",
     "parked upgrade",

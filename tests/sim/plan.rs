@@ -22,6 +22,8 @@ pub(crate) enum Act {
     Leave,
     Publish,
     PublishKeyed,
+    /// Does something to a message that is there.
+    Change,
     Custom,
     Typing,
     History,
@@ -174,6 +176,16 @@ impl Plan {
         if is_about_tokens || bug.is_none() && renews.one_in(2) {
             plan.acts.push((Act::Renew, renews.range(1, 12)));
         }
+        // Of a sequence of its own, too.
+        let changes = &mut Draws::new(seed ^ 0x00c4_a6e5);
+        if !changes.one_in(4) || plan.bug.is_some_and(Bug::is_of_changes) {
+            plan.acts.push((Act::Change, changes.range(2, 30)));
+        }
+        if plan.bug.is_some_and(Bug::is_of_what_is_read) {
+            plan.settings.history.messages = 1;
+        }
+        let many = if plan.settings.limits.memory_bytes == 0 { 1_000 } else { 5 };
+        plan.settings.chat.changes = *changes.pick(&[2, 5, many, many]);
         if plan.settings.limits.memory_bytes != 0 {
             // Keys are not let go of. With them the bound would have to be so wide that nothing
             // reached it.

@@ -254,6 +254,27 @@ fn a_recovery_with_a_gap_where_memory_has_moved_on_is_found() {
 }
 
 #[test]
+fn a_change_that_is_lost_or_has_another_number_is_missed() {
+    check(Bug::LoseChange, &["no member misses a change"]);
+    check(Bug::SkipChange, &["no member misses a change"]);
+}
+
+#[test]
+fn a_recovery_that_leaves_out_what_has_changed_is_found() {
+    check(Bug::RecoverWithoutChanged, &["who recovers has all that changed"]);
+}
+
+#[test]
+fn a_deleted_message_that_a_recovery_leaves_out_is_found() {
+    check(Bug::ForgetTombstone, &["who recovers has all that changed", "has what the log has"]);
+}
+
+#[test]
+fn a_page_that_is_older_than_a_change_that_its_reader_heard_is_found() {
+    check(Bug::ReadAsSaid, &["a page is never older than what its reader has heard"]);
+}
+
+#[test]
 fn a_run_is_the_same_each_time_unless_something_in_it_is_random() {
     let digest = |seed, bug| try_run(seed, bug).expect("the run ends").digest;
     for seed in 0..SEEDS {

@@ -3,6 +3,14 @@
 //! in between, and says later what is there of a room, or that this cannot be found out. What is
 //! read of a room it says in any order, with each other and with what it keeps.
 //!
+//! ```text
+//!   entries   m1  m2  c1  m3  c2  c3  m4        messages and changes, in one order
+//!                             │       └ the end: what the home may have heard
+//!                             └ durable: what survives anything; the rest may be torn off
+//! ```
+//!
+//! What a message is follows from its own entry and the changes behind it, up to any end.
+//!
 //! As a *store* it leaves the order to the home and keeps in batches; what its `ok` promises is as
 //! the real one's. As an *engine* it gives the order itself. Each step does one thing, drawn from
 //! its seed.
@@ -10,7 +18,7 @@
 //! What it does not model, and which test could notice: bytes on a disk (torn pages are a shorter
 //! list here) and a clock of its own (the store's and the engine's own tests); a budget of what may
 //! be under way (theirs too, here `Busy` is drawn); words, for which it takes any text
-//! (`side::store::index`); retention (the contract suite, once the port has it).
+//! (`side::store::index`).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,9 +27,9 @@ use chinwag::base::rng::SplitMix64;
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
     Append, Appended, Entry, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened, Opening,
-    Part, Placed, Read, Sought, Stretch, Ticket, Wanted, What, Why,
+    Part, Placed, Read, Sought, Stretch, Ticket, Wanted, What, WhatText, Why,
 };
-use chinwag::link::said::{Fate, MessageText, SaidText};
+use chinwag::link::said::{ActText, Fate, FateText, MessageText, SaidText};
 
 /// Defects of a log that the suite must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +42,8 @@ pub(crate) enum LogDefect {
     OffsetReused,
     /// It reads a room as it was kept when it was opened: that is less than its reader has heard.
     ReadTooEarly,
+    /// It reads messages as they were said, whatever became of them.
+    ReadAsSaid,
     /// Two who read at a time are given each other's answers.
     ReadsSwapped,
     /// It tells members of what it has not kept.
@@ -44,6 +54,10 @@ pub(crate) enum LogDefect {
     FindsElsewhere,
     /// It finds what it has not kept.
     FindsUnkept,
+    /// It gives a change the number behind the next one.
+    ChangeSkipped,
+    /// It leaves deleted messages out when it is asked what has changed.
+    TombstoneForgotten,
 }
 
 /// Which log it pretends to be.
@@ -65,9 +79,11 @@ pub(crate) struct Room {
     key: Option<RoomKey>,
     epoch: u64,
     rev: u64,
-    /// The message with offset `n` is at `n - 1`.
-    pub(crate) entries: Vec<Kept>,
-    /// How many of them survive anything.
+    entries: Vec<Kept>,
+    /// Which entries made each message what it is: its own, and its changes. That with offset `n`
+    /// is at `n - 1`.
+    versions: Vec<Vec<usize>>,
+    /// How many entries survive anything.
     durable: usize,
     /// How many of them did when the room was opened.
     opened_at: usize,
@@ -75,20 +91,45 @@ pub(crate) struct Room {
     heard: usize,
     /// Its title, if it was made on purpose.
     founded: Option<String>,
-    /// How many there ever were at a time.
-    pub(crate) longest: usize,
+    /// How many messages there ever were at a time.
+    pub(crate) longest: u64,
     lineage: Vec<(u64, Marks)>,
-    /// Appends that have an order and have not been answered, by offset.
-    unanswered: VecDeque<(usize, Ticket)>,
+    /// The messages up to this offset have been let go of,
+    pub(crate) gone: u64,
+    /// with changes up to this one.
+    floor: u64,
+    /// Appends that have an order and have not been answered.
+    unanswered: VecDeque<Unanswered>,
     /// Appends that have not been looked at.
     waiting: VecDeque<Waiting>,
     /// What is to be told, in order.
     said: VecDeque<Told>,
 }
 
-pub(crate) struct Kept {
+/// An entry.
+struct Kept {
+    /// The number that it has: of a message its offset, of a change its change.
+    number: u64,
     at_ms: u64,
-    pub(crate) said: SaidText,
+    what: WhatText,
+}
+
+impl Kept {
+    fn placed(&self) -> Placed {
+        match self.what {
+            WhatText::Message(_) => {
+                Placed::message(Receipt { offset: self.number, at_ms: self.at_ms })
+            }
+            WhatText::Changed(..) => Placed::change(self.number, self.at_ms),
+        }
+    }
+}
+
+/// An append that is answered once so many entries are durable.
+struct Unanswered {
+    entries: usize,
+    ticket: Ticket,
+    placed: Placed,
 }
 
 /// An append that has no order yet.
@@ -96,7 +137,7 @@ struct Waiting {
     ticket: Option<Ticket>,
     judged: Judged,
     at_ms: u64,
-    said: SaidText,
+    what: WhatText,
 }
 
 /// [`FromLog`] on its way.
@@ -104,13 +145,14 @@ struct Waiting {
 pub(crate) enum Told {
     Opened { opened: Option<Opened> },
     NotOpened { why: Why },
-    Entry { ticket: Option<Ticket>, offset: u64, rev: u64, at_ms: u64, said: Option<SaidText> },
-    Kept { ticket: Ticket, receipt: Receipt },
+    Entry { ticket: Option<Ticket>, placed: Placed, rev: u64, what: Option<WhatText> },
+    Kept { ticket: Ticket, placed: Placed },
     Refused { ticket: Ticket, why: Why },
     Read { ticket: Ticket, stretch: Stretch },
     Found { ticket: Ticket, hits: Hits },
     NotRead { ticket: Ticket, why: Why },
     Turned { epoch: u64, kept: Marks },
+    LetGo { through: u64, floor: u64 },
     Listed { rooms: Vec<ListedRoom>, next: Option<u64> },
     NotListed,
 }
@@ -121,24 +163,23 @@ impl Told {
         match self {
             Self::Opened { opened } => FromLog::Opened { room, opened: opened.as_ref() },
             Self::NotOpened { why } => FromLog::NotOpened { room, why: *why },
-            Self::Entry { ticket, offset, rev, at_ms, said } => FromLog::Entry {
-                room,
-                ticket: *ticket,
-                placed: Placed::message(Receipt { offset: *offset, at_ms: *at_ms }),
-                rev: *rev,
-                entry: Entry {
-                    judged: Judged::default(),
-                    what: said.as_ref().map_or(What::Settings, |said| What::Message(said.said())),
-                },
-            },
-            Self::Kept { ticket, receipt } => {
-                FromLog::Kept { room, ticket: *ticket, placed: Placed::message(*receipt) }
+            Self::Entry { ticket, placed, rev, what } => {
+                let judged = Judged::default();
+                let setting = Entry { judged, what: What::Settings };
+                let entry = what.as_ref().map_or(setting, |what| what.entry(judged));
+                FromLog::Entry { room, ticket: *ticket, placed: *placed, rev: *rev, entry }
+            }
+            Self::Kept { ticket, placed } => {
+                FromLog::Kept { room, ticket: *ticket, placed: *placed }
             }
             Self::Refused { ticket, why } => FromLog::Refused { room, ticket: *ticket, why: *why },
             Self::Read { ticket, stretch } => FromLog::Read { room, ticket: *ticket, stretch },
             Self::Found { ticket, hits } => FromLog::Found { room, ticket: *ticket, hits },
             Self::NotRead { ticket, why } => FromLog::NotRead { room, ticket: *ticket, why: *why },
             Self::Turned { epoch, kept } => FromLog::Turned { room, epoch: *epoch, kept: *kept },
+            Self::LetGo { through, floor } => {
+                FromLog::LetGo { room, through: *through, floor: *floor }
+            }
             // Of no room.
             Self::Listed { rooms, next } => FromLog::Listed { rooms, next: *next },
             Self::NotListed => FromLog::NotListed,
@@ -150,6 +191,8 @@ impl Told {
 struct Finding {
     room: RoomKey,
     ticket: Ticket,
+    /// How many entries the room had when it was asked: it is looked for behind those.
+    entries: usize,
     query: String,
     from: Option<String>,
     before: u64,
@@ -162,12 +205,10 @@ struct Reading {
     topic: String,
     ticket: Ticket,
     wanted: Wanted,
+    /// How many entries the room had when it was asked: it is read behind those.
+    entries: usize,
     /// What will be told, once somebody has looked.
     found: Option<Told>,
-}
-
-fn at(offset: u64) -> Marks {
-    Marks { offset, change: 0 }
 }
 
 /// The log. See the module.
@@ -180,6 +221,8 @@ pub(crate) struct PretendLog {
     epochs: u64,
     strangers: u64,
     pub(crate) rooms: BTreeMap<String, Room>,
+    /// Whether it lets go of old messages.
+    pub(crate) lets_go: bool,
     reads: Vec<Reading>,
     finds: Vec<Finding>,
     /// Behind which place rooms are to be listed, if they were asked for.
@@ -201,6 +244,7 @@ impl PretendLog {
             epochs: 1 << 60,
             strangers: 0,
             rooms: BTreeMap::new(),
+            lets_go: false,
             reads: Vec::new(),
             finds: Vec::new(),
             list_after: None,
@@ -227,9 +271,9 @@ impl PretendLog {
         self.is_failing = false;
     }
 
-    /// How many messages of a room survive anything.
-    pub(crate) fn durable(&self, topic: &str) -> usize {
-        self.rooms.get(topic).map_or(0, |room| room.durable)
+    /// Up to where a room survives anything.
+    pub(crate) fn durable(&self, topic: &str) -> Marks {
+        self.rooms.get(topic).map_or(Marks::default(), |room| room.marks(room.durable))
     }
 
     /// The next thing that it says, of any room.
@@ -282,18 +326,25 @@ impl PretendLog {
         }
         let index = self.rng.next_u64() % self.finds.len() as u64;
         let asked = self.finds.swap_remove(usize::try_from(index).expect("few"));
-        let Finding { room: key, ticket, .. } = asked;
+        let Finding { room: key, ticket, entries, .. } = asked;
+        let is_its = |room: &&Room| room.key == Some(key);
+        let behind = self.rooms.values().find(is_its);
+        if behind.is_some_and(|room| room.durable < entries.min(room.entries.len())) {
+            // It is looked for behind all that was said before.
+            self.finds.push(asked);
+            return None;
+        }
         if self.is_failing || self.one_in(6) {
             return Some((key, Told::NotRead { ticket, why: Why::Busy }));
         }
         let is_elsewhere = self.defect == Some(LogDefect::FindsElsewhere);
         let is_it = |room: &&Room| (room.key == Some(key)) != is_elsewhere;
         let room = self.rooms.values().find(is_it);
-        let count = room.map_or(0, |room| match self.defect {
+        let upto = |room: &Room| match self.defect {
             Some(LogDefect::FindsUnkept) => room.entries.len(),
             _ => room.durable,
-        });
-        let hits = room.map(|room| asked.hits(&room.entries[..count])).unwrap_or_default();
+        };
+        let hits = room.map(|room| asked.hits(room, upto(room))).unwrap_or_default();
         Some((key, Told::Found { ticket, hits }))
     }
 
@@ -330,16 +381,16 @@ impl PretendLog {
             self.defect == Some(LogDefect::ReadTooEarly),
             self.defect == Some(LogDefect::ReadsSwapped),
         );
-        let Reading { topic, ticket, wanted, found, .. } = &self.reads[index];
+        let Reading { topic, ticket, wanted, found, entries, .. } = &self.reads[index];
         let (ticket, wanted) = (*ticket, *wanted);
         let Some(room) = self.rooms.get(topic).filter(|_| found.is_none()) else { return };
-        let upto = usize::try_from(wanted.upto).expect("few").min(room.entries.len());
+        let asked_at = (*entries).min(room.entries.len());
         if fails {
             let why = if ticket.is_multiple_of(2) { Why::Storage } else { Why::Busy };
             self.reads[index].found = Some(Told::NotRead { ticket, why });
-        } else if room.durable >= upto || is_early {
+        } else if room.durable >= asked_at || is_early {
             let seen = if is_early { room.opened_at } else { room.durable };
-            let stretch = room.stretch(wanted, upto.min(seen));
+            let stretch = room.stretch(wanted, seen, self.defect);
             self.reads[index].found = Some(Told::Read { ticket, stretch });
         }
         if swaps {
@@ -390,6 +441,9 @@ impl PretendLog {
             return;
         }
         let topic = &topics[usize::try_from(self.rng.next_u64() % count).expect("few")];
+        if self.lets_go && self.one_in(30) {
+            self.let_go(topic);
+        }
         if self.is_engine() {
             if self.one_in(6) {
                 self.other_node(topic);
@@ -408,13 +462,13 @@ impl PretendLog {
     /// All that is not kept is in doubt: a batch failed, and stays queued.
     fn doubt_all(&mut self) {
         for room in self.rooms.values_mut() {
-            for (_, ticket) in &room.unanswered {
+            for Unanswered { ticket, .. } in &room.unanswered {
                 room.said.push_back(Told::Refused { ticket: *ticket, why: Why::Unconfirmed });
             }
         }
     }
 
-    /// Another node says something, or settles something.
+    /// Another node says something, changes something, or settles something.
     fn other_node(&mut self, topic: &str) {
         if !topic.starts_with("room:") {
             // Nothing is said in the others.
@@ -422,26 +476,47 @@ impl PretendLog {
         }
         self.strangers += 1;
         let body = format!("\"s{}\"", self.strangers).into();
-        let is_setting = self.one_in(2);
+        let (is_setting, is_change) = (self.one_in(2), self.one_in(2));
+        let draw = self.rng.next_u64();
         let Some(room) = self.rooms.get_mut(topic) else { return };
         let (user, name) = ("stranger".into(), "stranger".into());
         let said = SaidText { user, name, body, ..SaidText::default() };
         if is_setting {
             room.rev += 1;
-            let (offset, rev) = (room.entries.len() as u64, room.rev);
-            room.said.push_back(Told::Entry { ticket: None, offset, rev, at_ms: 0, said: None });
+            let offset = room.marks(room.entries.len()).offset;
+            let placed = Placed::message(Receipt { offset, at_ms: 0 });
+            room.said.push_back(Told::Entry { ticket: None, placed, rev: room.rev, what: None });
+        } else if is_change {
+            room.change_something(draw, said.body);
         } else {
             let at_ms = room.at_ms(0);
-            room.push(None, at_ms, said);
+            room.push_told(None, at_ms, WhatText::Message(said));
+        }
+    }
+
+    /// Lets go of some old messages, of those that are durable.
+    fn let_go(&mut self, topic: &str) {
+        let draw = self.rng.next_u64();
+        let Some(room) = self.rooms.get_mut(topic) else { return };
+        let Marks { offset: last, .. } = room.marks(room.durable);
+        if last <= room.gone + 1 {
+            return;
+        }
+        let through = room.gone + 1 + draw % (last - room.gone - 1);
+        let gone = (room.gone + 1..=through).filter_map(|at| room.state(at, room.durable));
+        let floor = gone.map(|message| message.fate().change).fold(room.floor, u64::max);
+        (room.gone, room.floor) = (through, floor);
+        if room.key.is_some() {
+            room.said.push_back(Told::LetGo { through, floor });
         }
     }
 
     /// Orders the next append of a room.
     fn order_next(&mut self, topic: &str) {
         let fate = if self.is_calm { 99 } else { self.rng.next_u64() % 24 };
-        let (kept_first, early) = (self.one_in(3), self.defect == Some(LogDefect::AckedBeforeKept));
+        let (kept_first, defect) = (self.one_in(3), self.defect);
         let Some(room) = self.rooms.get_mut(topic) else { return };
-        let Some(Waiting { ticket, judged, at_ms, said }) = room.waiting.pop_front() else {
+        let Some(Waiting { ticket, judged, at_ms, what }) = room.waiting.pop_front() else {
             return;
         };
         let at_ms = room.at_ms(at_ms);
@@ -454,34 +529,46 @@ impl PretendLog {
             2 => return refuse(room, Why::Busy),
             _ => {}
         }
-        if let Some(receipt) = room.of_key(&said) {
-            let offset = usize::try_from(receipt.offset).expect("few");
+        if let Some(first) = room.of_key(&what) {
+            let (entries, placed) = (first + 1, room.entries[first].placed());
             // It is told when it is kept, as the first one is.
-            return room.unanswered.extend(ticket.map(|ticket| (offset, ticket)));
+            let unanswered = ticket.map(|ticket| Unanswered { entries, ticket, placed });
+            return room.unanswered.extend(unanswered);
         }
-        if judged != (Judged { epoch: room.epoch, rev: room.rev }) {
+        if judged != (Judged { epoch: room.epoch, rev: room.rev }) || !room.is_judged_by(&what) {
             return refuse(room, Why::Conflict);
         }
         if fate == 3 {
             // It is kept, and the asker had given up.
             refuse(room, Why::Unconfirmed);
-            return room.push(ticket, at_ms, said);
+            room.push_told(ticket, at_ms, what);
+            return;
         }
-        let offset = room.entries.len() + 1;
-        if early && let Some(ticket) = ticket {
-            let receipt = Receipt { offset: offset as u64, at_ms };
-            room.push(Some(ticket), at_ms, said);
-            return room.said.push_back(Told::Kept { ticket, receipt });
+        let Some(ticket) = ticket else {
+            room.push_told(None, at_ms, what);
+            return;
+        };
+        let placed = room.next_placed(&what, at_ms);
+        let entries = room.entries.len() + 1;
+        if defect == Some(LogDefect::AckedBeforeKept) {
+            room.push_told(Some(ticket), at_ms, what);
+            return room.said.push_back(Told::Kept { ticket, placed });
         }
-        if kept_first && let Some(ticket) = ticket {
+        if kept_first {
             // The answer overtakes the push: nothing may rest on their order.
-            room.durable = room.entries.len() + 1;
-            let receipt = Receipt { offset: offset as u64, at_ms };
-            room.said.push_back(Told::Kept { ticket, receipt });
-            return room.push(Some(ticket), at_ms, said);
+            room.durable = entries;
+            room.said.push_back(Told::Kept { ticket, placed });
+            room.push_told(Some(ticket), at_ms, what);
+            return;
         }
-        room.unanswered.extend(ticket.map(|ticket| (offset, ticket)));
-        room.push(ticket, at_ms, said);
+        room.unanswered.push_back(Unanswered { entries, ticket, placed });
+        room.push_told(Some(ticket), at_ms, what);
+        if defect == Some(LogDefect::ChangeSkipped)
+            && let Some(Told::Entry { placed, .. }) = room.said.back_mut()
+            && placed.marks.change > 0
+        {
+            placed.marks.change += 1;
+        }
     }
 
     /// Keeps some of what a room has.
@@ -498,11 +585,10 @@ impl PretendLog {
         }
         let all = std::mem::take(&mut room.unanswered);
         let (kept, rest): (VecDeque<_>, _) =
-            all.into_iter().partition(|(offset, _)| *offset <= durable);
+            all.into_iter().partition(|unanswered| unanswered.entries <= durable);
         room.unanswered = rest;
-        for (offset, ticket) in kept {
-            let receipt = Receipt { offset: offset as u64, at_ms: room.entries[offset - 1].at_ms };
-            room.said.push_back(Told::Kept { ticket, receipt });
+        for Unanswered { ticket, placed, .. } in kept {
+            room.said.push_back(Told::Kept { ticket, placed });
         }
     }
 
@@ -514,11 +600,11 @@ impl PretendLog {
         let unkept = (room.entries.len() - room.durable) as u64;
         // Nothing need be lost: that is not known beforehand.
         let kept = room.durable + usize::try_from(draw % (unkept + 1)).expect("few");
-        room.entries.truncate(kept);
-        for (_, ticket) in room.unanswered.iter().filter(|(offset, _)| *offset > kept) {
+        room.truncate(kept);
+        for Unanswered { ticket, .. } in room.unanswered.iter().filter(|of| of.entries > kept) {
             room.said.push_back(Told::Refused { ticket: *ticket, why: Why::Unconfirmed });
         }
-        room.unanswered.retain(|(offset, _)| *offset <= kept);
+        room.unanswered.retain(|of| of.entries <= kept);
         room.turn(epoch, defect);
     }
 
@@ -536,7 +622,7 @@ impl PretendLog {
                 let unkept = (room.entries.len() - room.durable) as u64;
                 let drawn = if is_alone { unkept } else { draw % (unkept + 1) };
                 let kept = room.durable + usize::try_from(drawn).expect("few");
-                room.entries.truncate(kept);
+                room.truncate(kept);
                 room.durable = kept;
                 room.turn(epoch, defect);
             }
@@ -548,24 +634,22 @@ impl PretendLog {
 }
 
 impl Finding {
-    /// Those of these messages of a room that are looked for.
-    fn hits(&self, entries: &[Kept]) -> Hits {
-        let is_it = |said: &SaidText| {
+    /// The messages of a room that are looked for, as they are by its first `entries`.
+    fn hits(&self, room: &Room, entries: usize) -> Hits {
+        let is_it = |message: &MessageText| {
+            let said = &message.said;
             self.from.as_ref().is_none_or(|from| **from == *said.user)
                 && said.body.contains(&self.query)
+                && message.fate().deleted.is_none()
         };
-        let newest_first = entries.iter().enumerate().rev();
-        let mut found = newest_first.filter_map(|(index, Kept { at_ms, said })| {
-            let offset = index as u64 + 1;
-            (offset < self.before && is_it(said)).then(|| (offset, message(*at_ms, said)))
+        let newest_first = (room.gone + 1..self.before.min(room.last() + 1)).rev();
+        let mut found = newest_first.filter_map(|offset| {
+            let message = room.state(offset, entries)?;
+            is_it(&message).then_some((offset, message))
         });
         let messages = found.by_ref().take(self.messages).collect();
-        Hits { messages, more_before: found.next().map(|(offset, ..)| offset + 1) }
+        Hits { messages, more_before: found.next().map(|(offset, _)| offset + 1) }
     }
-}
-
-fn message(at_ms: u64, said: &SaidText) -> MessageText {
-    MessageText::new(at_ms, said.said(), Fate::default())
 }
 
 impl Room {
@@ -574,81 +658,224 @@ impl Room {
         self.durable > 0 || self.founded.is_some()
     }
 
+    /// Which life of it this is.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The offset of its last message.
+    pub(crate) fn last(&self) -> u64 {
+        self.versions.len() as u64
+    }
+
+    /// How far it has come.
+    pub(crate) fn top(&self) -> Marks {
+        self.marks(self.entries.len())
+    }
+
+    /// How far it had come after so many entries.
+    fn marks(&self, entries: usize) -> Marks {
+        let messages = self.versions.partition_point(|versions| versions[0] < entries);
+        Marks { offset: messages as u64, change: (entries - messages) as u64 }
+    }
+
+    /// A message as it was after so many entries, if it had been said by then.
+    fn state(&self, offset: u64, entries: usize) -> Option<MessageText> {
+        let versions = self.versions.get(usize::try_from(offset).ok()?.checked_sub(1)?)?;
+        let count = versions.partition_point(|version| *version < entries);
+        let Kept { number, at_ms, what } = &self.entries[versions[count.checked_sub(1)?]];
+        Some(match what {
+            WhatText::Message(said) => MessageText::new(*at_ms, said.said(), Fate::default()),
+            WhatText::Changed(_, message) => {
+                let fate = Fate { change: *number, ..message.fate() };
+                MessageText::new(message.at_ms, message.said.said(), fate)
+            }
+        })
+    }
+
+    /// A message as it was by a change.
+    pub(crate) fn state_by(&self, offset: u64, change: u64) -> Option<MessageText> {
+        let versions = self.versions.get(usize::try_from(offset).ok()?.checked_sub(1)?)?;
+        let is_by = |version: &usize| match &self.entries[*version] {
+            Kept { what: WhatText::Message(_), .. } => true,
+            Kept { number, .. } => *number <= change,
+        };
+        let count = versions.partition_point(is_by);
+        self.state(offset, versions[count.checked_sub(1)?] + 1)
+    }
+
+    /// A message as it is.
+    pub(crate) fn latest(&self, offset: u64) -> Option<MessageText> {
+        self.state(offset, self.entries.len())
+    }
+
     /// When a message is accepted: never before the last one.
     fn at_ms(&self, proposed_ms: u64) -> u64 {
         self.entries.last().map_or(proposed_ms, |last| last.at_ms.max(proposed_ms))
     }
 
-    /// Gives a message its place, and says so where the home did not give it.
-    fn push(&mut self, ticket: Option<Ticket>, at_ms: u64, said: SaidText) {
-        self.entries.push(Kept { at_ms, said: said.clone() });
-        self.longest = self.longest.max(self.entries.len());
-        let (offset, rev) = (self.entries.len() as u64, self.rev);
-        self.said.push_back(Told::Entry { ticket, offset, rev, at_ms, said: Some(said) });
+    /// The place that an entry is given next.
+    fn next_placed(&self, what: &WhatText, at_ms: u64) -> Placed {
+        let Marks { offset, change } = self.top();
+        match what {
+            WhatText::Message(_) => Placed::message(Receipt { offset: offset + 1, at_ms }),
+            WhatText::Changed(..) => Placed::change(change + 1, at_ms),
+        }
     }
 
-    /// What is wanted, of the first `upto` messages.
-    fn stretch(&self, wanted: Wanted, upto: usize) -> Stretch {
-        let after = usize::try_from(wanted.after).expect("few").min(upto);
-        let count = usize::try_from(wanted.messages).expect("64 bits");
+    /// Whether a change was judged by the message as it is.
+    fn is_judged_by(&self, what: &WhatText) -> bool {
+        let WhatText::Changed(offset, message) = what else { return true };
+        let latest = self.latest(*offset);
+        latest.is_some_and(|latest| latest.fate().change == message.fate().change)
+    }
+
+    /// Gives an entry its place.
+    fn push(&mut self, at_ms: u64, what: WhatText) -> Placed {
+        let placed = self.next_placed(&what, at_ms);
+        let entry = self.entries.len();
+        match &what {
+            WhatText::Message(_) => self.versions.push(vec![entry]),
+            WhatText::Changed(offset, _) => {
+                self.versions[usize::try_from(offset - 1).expect("few")].push(entry);
+            }
+        }
+        let number = placed.marks.offset.max(placed.marks.change);
+        self.entries.push(Kept { number, at_ms, what });
+        self.longest = self.longest.max(self.last());
+        placed
+    }
+
+    /// The same, and says so: the home did not give it.
+    fn push_told(&mut self, ticket: Option<Ticket>, at_ms: u64, what: WhatText) {
+        let placed = self.push(at_ms, what.clone());
+        self.said.push_back(Told::Entry { ticket, placed, rev: self.rev, what: Some(what) });
+    }
+
+    /// Loses all but so many entries.
+    fn truncate(&mut self, entries: usize) {
+        self.entries.truncate(entries);
+        for versions in &mut self.versions {
+            versions.retain(|version| *version < entries);
+        }
+        self.versions.retain(|versions| !versions.is_empty());
+    }
+
+    /// Another node edits, deletes or pins a message.
+    fn change_something(&mut self, draw: u64, body: Box<str>) {
+        if self.last() == 0 {
+            return;
+        }
+        let offset = 1 + draw / 4 % self.last();
+        let Some(mut message) = self.latest(offset) else { return };
+        let at_ms = self.at_ms(0);
+        let act = ActText { at_ms, by: Some("stranger".into()) };
+        let mut fate = message.fate.take().map_or_else(FateText::default, |fate| *fate);
+        if fate.deleted.is_some() {
+            return;
+        }
+        match draw % 4 {
+            0 => {
+                message.said.body = "\"\"".into();
+                (message.said.data, message.said.mentions) = (None, None);
+                let (change, deleted) = (fate.change, Some(act));
+                fate = FateText { change, deleted, ..FateText::default() };
+            }
+            1 => fate.pinned = if fate.pinned.is_some() { None } else { Some(act) },
+            _ => {
+                message.said.body = body;
+                fate.edited = Some(ActText { at_ms, by: None });
+            }
+        }
+        message.fate = Some(Box::new(fate));
+        self.push_told(None, at_ms, WhatText::Changed(offset, Box::new(message)));
+    }
+
+    /// What is wanted, as it is by the first `entries`.
+    fn stretch(&self, wanted: Wanted, entries: usize, defect: Option<LogDefect>) -> Stretch {
+        let upto = wanted.upto.min(self.marks(entries).offset);
+        let after = wanted.after.max(self.gone).min(upto);
         let (mut begin, mut end) = (after, upto);
+        let count = u64::from(wanted.messages);
         match wanted.part {
             Part::Newest => begin = after.max(upto.saturating_sub(count)),
             Part::Oldest | Part::All => end = upto.min(after.saturating_add(count)),
         }
-        let length = |begin: usize, end: usize| {
-            self.entries[begin..end].iter().map(|kept| kept.said.text_bytes()).sum::<usize>()
+        let as_of = |offset| match defect {
+            Some(LogDefect::ReadAsSaid) => self.state(offset, self.versions_of(offset)[0] + 1),
+            _ => self.state(offset, entries),
+        };
+        let state = |offset| as_of(offset).expect("it was said by then");
+        let length = |begin: u64, end: u64| {
+            (begin + 1..=end).map(|offset| state(offset).said.text_bytes()).sum::<usize>()
         };
         while end > begin + 1 && length(begin, end) > wanted.bytes {
             if wanted.part == Part::Newest { begin += 1 } else { end -= 1 }
         }
-        let messages = self.entries[begin..end].iter();
-        Stretch {
-            first: begin as u64 + 1,
-            messages: messages.map(|kept| message(kept.at_ms, &kept.said)).collect(),
-            more: begin > after || end < upto,
-            changed: Vec::new(),
+        let mut more = begin > after || end < upto;
+        let mut changed = Vec::new();
+        if let Some(behind) = wanted.changed {
+            let had =
+                (self.gone + 1..=wanted.after.min(self.marks(entries).offset)).map(|offset| {
+                    let message = self.state(offset, entries).expect("it was said by then");
+                    (offset, message)
+                });
+            let forgets = defect == Some(LogDefect::TombstoneForgotten);
+            let is_told = |message: &MessageText| {
+                let fate = message.fate();
+                fate.change > behind && !(forgets && fate.deleted.is_some())
+            };
+            changed.extend(had.filter(|(_, message)| is_told(message)));
+            let bytes: usize = changed.iter().map(|(_, message)| message.said.text_bytes()).sum();
+            if bytes > wanted.bytes {
+                more = true;
+                changed.truncate(1);
+            }
         }
+        let messages = (begin + 1..=end).map(state).collect();
+        Stretch { first: begin + 1, messages, more, changed }
     }
 
-    /// Tells the home of its messages up to this offset.
+    fn versions_of(&self, offset: u64) -> &[usize] {
+        &self.versions[usize::try_from(offset - 1).expect("few")]
+    }
+
+    /// Tells the home of its first `last` entries.
     fn tell_upto(&mut self, last: usize) {
         while self.heard < last {
-            let Kept { at_ms, said } = &self.entries[self.heard];
+            let kept = &self.entries[self.heard];
+            let (placed, what) = (kept.placed(), Some(kept.what.clone()));
             self.heard += 1;
-            let of = self.unanswered.iter().find(|(offset, _)| *offset == self.heard);
-            self.said.push_back(Told::Entry {
-                ticket: of.map(|(_, ticket)| *ticket),
-                offset: self.heard as u64,
-                rev: self.rev,
-                at_ms: *at_ms,
-                said: Some(said.clone()),
-            });
+            let of = self.unanswered.iter().find(|of| of.entries == self.heard);
+            let ticket = of.map(|of| of.ticket);
+            self.said.push_back(Told::Entry { ticket, placed, rev: self.rev, what });
         }
     }
 
     fn opened(&self) -> Opened {
+        let first = self.gone.min(self.last()) + 1;
         Opened {
             epoch: self.epoch,
-            top: at(self.entries.len() as u64),
+            top: self.top(),
             rev: self.rev,
-            kept: self.durable as u64,
+            kept: self.marks(self.durable).offset,
             founded: self.founded.as_deref().map(Box::from),
             lineage: self.lineage.clone(),
-            floor: Marks::default(),
-            tail: self.entries.iter().map(|kept| message(kept.at_ms, &kept.said)).collect(),
+            floor: Marks { offset: self.gone, change: self.floor },
+            tail: (first..=self.last()).filter_map(|offset| self.latest(offset)).collect(),
         }
     }
 
-    fn of_key(&self, said: &SaidText) -> Option<Receipt> {
-        let is_same = |kept: &Kept| kept.said.user == said.user && kept.said.key == said.key;
+    /// The entry that has the key of a message.
+    fn of_key(&self, what: &WhatText) -> Option<usize> {
+        let WhatText::Message(said) = what else { return None };
         said.key.as_ref()?;
-        let index = self.entries.iter().position(is_same)?;
-        Some(Receipt { offset: index as u64 + 1, at_ms: self.entries[index].at_ms })
+        let is_same = |kept: &Kept| matches!(&kept.what, WhatText::Message(of) if of.user == said.user && of.key == said.key);
+        self.entries.iter().position(is_same)
     }
 
     fn turn(&mut self, epoch: u64, defect: Option<LogDefect>) {
-        let kept = at(self.entries.len() as u64);
+        let kept = self.top();
         match defect {
             Some(LogDefect::EpochKept) => return,
             Some(LogDefect::OffsetReused) => {
@@ -658,11 +885,14 @@ impl Room {
             Some(
                 LogDefect::AckedBeforeKept
                 | LogDefect::ReadTooEarly
+                | LogDefect::ReadAsSaid
                 | LogDefect::ReadsSwapped
                 | LogDefect::SeenBeforeKept
                 | LogDefect::ListsTooFew
                 | LogDefect::FindsElsewhere
-                | LogDefect::FindsUnkept,
+                | LogDefect::FindsUnkept
+                | LogDefect::ChangeSkipped
+                | LogDefect::TombstoneForgotten,
             )
             | None => {}
         }
@@ -726,8 +956,9 @@ impl Log for PretendLog {
             return Err(if self.is_failing { Why::Storage } else { Why::Busy });
         }
         assert!(self.rooms[topic].key == Some(room), "what is read is open");
-        assert!(wanted.after < wanted.upto, "something is read");
-        self.reads.push(Reading { room, topic: topic.to_owned(), ticket, wanted, found: None });
+        assert!(wanted.after < wanted.upto || wanted.changed.is_some(), "something is read");
+        let (topic, entries) = (topic.to_owned(), self.rooms[topic].entries.len());
+        self.reads.push(Reading { room, topic, ticket, wanted, entries, found: None });
         Ok(())
     }
 
@@ -743,7 +974,9 @@ impl Log for PretendLog {
         let Sought { query, from, before, messages, bytes: _ } = sought;
         let (query, from) = (query.to_owned(), from.map(str::to_owned));
         let messages = usize::try_from(messages).expect("few");
-        self.finds.push(Finding { room, ticket, query, from, before, messages });
+        let of = self.rooms.values().find(|of| of.key == Some(room));
+        let entries = of.map_or(0, |of| of.entries.len());
+        self.finds.push(Finding { room, ticket, entries, query, from, before, messages });
         Ok(())
     }
 
@@ -774,48 +1007,55 @@ impl Log for PretendLog {
         }
         let pretends = self.pretends;
         let room = self.rooms.get_mut(topic).expect("it was opened");
-        let said = match entry.what {
-            What::Message(said) => SaidText::new(said),
+        let what = match entry.what {
             What::Founded { title } => {
                 room.founded = Some(title.to_owned());
                 if pretends == Pretends::OkIsTaken {
                     return Appended::Kept;
                 }
-                let receipt = Receipt { offset: top.offset, at_ms };
-                room.said.push_back(Told::Kept { ticket, receipt });
+                let placed = Placed::message(Receipt { offset: top.offset, at_ms });
+                room.said.push_back(Told::Kept { ticket, placed });
                 return Appended::Ordered;
             }
-            What::Changed { .. } => return Appended::Refused(Why::Busy),
             What::Settings => panic!("a home settles nothing yet"),
+            what @ (What::Message(_) | What::Changed(_)) => {
+                WhatText::new(what).expect("it is about a message")
+            }
         };
         if pretends == Pretends::Engine {
             let (ticket, judged) = (Some(ticket), entry.judged);
-            room.waiting.push_back(Waiting { ticket, judged, at_ms, said });
+            room.waiting.push_back(Waiting { ticket, judged, at_ms, what });
             return Appended::Later;
         }
         let at_ms = room.at_ms(at_ms);
         if pretends != Pretends::SeenIsKept {
-            assert_eq!(top.offset, room.entries.len() as u64, "home and store stand at one place");
+            assert_eq!(top, room.top(), "home and store stand at one place");
         }
-        room.entries.push(Kept { at_ms, said });
-        room.longest = room.longest.max(room.entries.len());
+        if pretends == Pretends::SeenIsKept && !room.is_judged_by(&what) {
+            // It was judged before a change was heard of that the log has been in doubt of.
+            return Appended::Refused(Why::Conflict);
+        }
+        assert!(
+            room.is_judged_by(&what),
+            "a change is judged by the message as it stands: {what:?}"
+        );
+        let placed = room.push(at_ms, what);
+        let entries = room.entries.len();
         match pretends {
             Pretends::OkIsTaken => return Appended::Kept,
             Pretends::SeenIsKept => {
-                room.unanswered.push_back((room.entries.len(), ticket));
+                room.unanswered.push_back(Unanswered { entries, ticket, placed });
                 if self.defect == Some(LogDefect::SeenBeforeKept) {
-                    room.tell_upto(room.entries.len());
+                    room.tell_upto(entries);
                 }
                 return Appended::Later;
             }
             Pretends::Store | Pretends::Engine => {}
         }
-        let (offset, durable) = (room.entries.len(), room.durable);
-        if self.defect == Some(LogDefect::AckedBeforeKept) && durable < offset {
-            let receipt = Receipt { offset: offset as u64, at_ms };
-            room.said.push_back(Told::Kept { ticket, receipt });
+        if self.defect == Some(LogDefect::AckedBeforeKept) && room.durable < entries {
+            room.said.push_back(Told::Kept { ticket, placed });
         } else {
-            room.unanswered.push_back((offset, ticket));
+            room.unanswered.push_back(Unanswered { entries, ticket, placed });
         }
         Appended::Ordered
     }

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chinwag::limits::{CLIENT_FRAME_HEADER_BYTES_MAX, OUT_FACTOR, READ_BUFFER_BYTES};
 use chinwag::shard::{Population, Turn};
+use serde_json::Value;
 
 use crate::client::{Client, Member};
+use crate::logs::as_told;
+use crate::merge::comparable;
 use crate::plan::{AROUND_BODY_BYTES, Plan};
 use crate::site::USERS;
 use crate::world::{Host, World};
@@ -177,12 +180,41 @@ impl World {
                     "nothing is lost without a word: client {} in {topic}",
                     client.id
                 );
+                let known = self.truth.known(topic, &member.epoch);
+                assert_eq!(
+                    member.change,
+                    known.map_or(0, |epoch| epoch.last_change),
+                    "no change is lost without a word: client {} in {topic}",
+                    client.id
+                );
             }
+            self.check_same(topic);
             self.check_log(topic);
             self.check_presence(topic);
         }
         for (client, lobby) in self.members("lobby") {
             self.check_lobby(client, lobby);
+        }
+    }
+
+    /// All who are in a room have the same messages: those of its log, if it has one.
+    fn check_same(&self, topic: &str) {
+        let log = self.hosts.iter().map(|host| &host.net.log).find(|log| log.has(topic));
+        let mut known: BTreeMap<u64, &Value> = BTreeMap::new();
+        let epoch = log.and_then(|log| log.epoch(topic));
+        for (client, member) in self.members(topic).filter(|(client, _)| client.knows_changes) {
+            let is_of_epoch = epoch.as_ref().is_none_or(|epoch| *epoch == member.epoch);
+            assert!(is_of_epoch, "a room is as its log is: client {} in {topic}", client.id);
+            for (offset, mine) in client.has.get(topic).into_iter().flatten() {
+                let first = known.entry(*offset).or_insert(mine);
+                let (first, same) = comparable(first, mine);
+                assert_eq!(first, same, "all have the same: client {} in {topic}", client.id);
+                let Some(latest) = log.and_then(|log| log.latest(topic, *offset)) else { continue };
+                let mut told = mine.clone();
+                told.as_object_mut().expect("a message").remove("id");
+                let (mine, latest) = comparable(&told, &as_told(*offset, &latest));
+                assert_eq!(mine, latest, "a client has what the log has: {} in {topic}", client.id);
+            }
         }
     }
 
@@ -197,7 +229,15 @@ impl World {
             assert!(is_there(offset, body), "what was acknowledged is there: {topic} at {offset}");
         }
         for (_, offset, body) in self.truth.found.iter().filter(|(of, ..)| of == topic) {
-            assert!(is_there(*offset, body), "what was found is kept: {topic} at {offset}");
+            let is_kept = log.has_had(topic, *offset, body);
+            assert!(is_kept, "what was found is kept: {topic} at {offset}");
+        }
+        for (_, offset, change, deed) in
+            self.truth.acked_changes.iter().filter(|(of, ..)| of == topic)
+        {
+            let then = log.by_change(topic, *offset, *change);
+            let is_there = then.is_some_and(|then| deed.is_done_to(&then, *change));
+            assert!(is_there, "an answered change is there: {deed:?} by {change} in {topic}");
         }
         let Some((client, member)) = self.members(topic).next() else { return };
         assert_eq!(

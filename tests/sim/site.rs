@@ -36,7 +36,7 @@ pub(crate) const USERS: &[User] = &[
         rights: Some(&[("*", "speak"), ("secret", "join")]),
     },
     User { id: "eve", name: "Eve", rights: Some(&[("news", "speak"), ("*", "none")]) },
-    User { id: "fay", name: "Fay", rights: None },
+    User { id: "fay", name: "Fay", rights: Some(&[("*", "moderate")]) },
 ];
 
 /// The rooms that are talked in. Those who have rights have different ones in each.
@@ -60,7 +60,11 @@ impl User {
     }
 
     pub(crate) fn may_speak(&self, room: &str) -> bool {
-        self.right_in(room) == "speak"
+        ["speak", "moderate"].contains(&self.right_in(room))
+    }
+
+    pub(crate) fn may_moderate(&self, room: &str) -> bool {
+        self.right_in(room) == "moderate"
     }
 
     fn identity(&self, expires_at_s: u64) -> Identity {

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chinwag::limits::LINEAGE_EPOCHS_MAX;
 use serde_json::Value;
 
+use crate::client::Deed;
 use crate::faults::{self, ToldOf};
+use crate::merge::{change_of, comparable};
 use crate::site::USERS;
 
 /// Whom other nodes speak for.
@@ -38,6 +40,15 @@ pub(crate) struct Said {
     late: bool,
 }
 
+/// An edit that a client has sent, by its body, which no other has.
+#[derive(Debug)]
+struct Edit {
+    room: String,
+    offset: u64,
+    is_refused: bool,
+    is_seen: bool,
+}
+
 /// One life of a room.
 #[derive(Debug, Default)]
 pub(crate) struct Epoch {
@@ -50,11 +61,22 @@ pub(crate) struct Epoch {
     pub(crate) last: u64,
     /// What those who were in this epoch have read at each offset, whenever it was said.
     pub(crate) views: BTreeMap<u64, String>,
+    /// The last change that anybody has heard of.
+    pub(crate) last_change: u64,
+    /// What was told under each change, and of which message.
+    patches: BTreeMap<u64, Value>,
+    /// The changes of each message that somebody has heard of.
+    changes: BTreeMap<u64, BTreeSet<u64>>,
+    /// What a message was by a change, by offset and change.
+    states: BTreeMap<(u64, u64), Value>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
     said: BTreeMap<String, Said>,
+    edits: BTreeMap<String, Edit>,
+    /// Changes that were acknowledged: topic, offset and change, and what was done.
+    pub(crate) acked_changes: Vec<(String, u64, u64, Deed)>,
     /// Custom events by the number in them: user, topic and event.
     customs: BTreeMap<String, (usize, String, String)>,
     epochs: BTreeMap<(String, String), Epoch>,
@@ -168,6 +190,71 @@ impl Truth {
         );
     }
 
+    /// A client sends an edit.
+    pub(crate) fn edit(&mut self, body: &str, room: &str, offset: u64) {
+        let room = room.to_owned();
+        let edit = Edit { room, offset, is_refused: false, is_seen: false };
+        self.edits.insert(body.to_owned(), edit);
+    }
+
+    /// A client was told that its edit was refused.
+    pub(crate) fn refuse_edit(&mut self, body: &str) {
+        let edit = self.edits.get_mut(body).expect("what is refused was sent");
+        edit.is_refused = true;
+        assert!(!edit.is_seen, "a push is refused or done, never both: {body}");
+    }
+
+    /// A body that a message has been given since it was said.
+    fn check_edited(&mut self, topic: &str, offset: u64, body: &str) {
+        let is_strangers = self.keeps && body.starts_with('s');
+        if body.is_empty() || is_strangers || self.said.contains_key(body) {
+            return;
+        }
+        let edit = self.edits.get_mut(body).unwrap_or_else(|| panic!("nobody has said {body}"));
+        let place = (format!("room:{}", edit.room), edit.offset);
+        assert_eq!((topic, offset), (&*place.0, place.1), "an edit is of its message: {body}");
+        edit.is_seen = true;
+        assert!(!edit.is_refused, "a push is refused or done, never both: {body}");
+    }
+
+    /// A client has heard `msg_changed`.
+    pub(crate) fn changed(&mut self, topic: &str, epoch: &str, patch: &Value) {
+        let (offset, change) = (offset_of(patch), change_of(patch));
+        if let Some(body) = patch["body"].as_str() {
+            self.check_edited(topic, offset, body);
+        }
+        if patch["deleted"].is_object() {
+            self.saw("deleted");
+        }
+        self.reached_change(topic, epoch, change);
+        let record = self.epoch(topic, epoch);
+        record.changes.entry(offset).or_default().insert(change);
+        let known = record.patches.entry(change).or_insert_with(|| patch.clone());
+        assert_eq!(known, patch, "all members hear the same change");
+        self.saw("changed");
+    }
+
+    /// What a client has made of a message that has changed, or was told of it.
+    pub(crate) fn state(&mut self, topic: &str, epoch: &str, message: &Value) {
+        let (offset, change) = (offset_of(message), change_of(message));
+        let states = &mut self.epoch(topic, epoch).states;
+        let known = states.entry((offset, change)).or_insert_with(|| message.clone());
+        let (known, mine) = comparable(known, message);
+        assert_eq!(known, mine, "a message is the same for all by a change: {topic} at {offset}");
+    }
+
+    /// Somebody has heard that a room had come so far.
+    pub(crate) fn reached_change(&mut self, topic: &str, epoch: &str, change: u64) {
+        let epoch = self.epoch(topic, epoch);
+        epoch.last_change = epoch.last_change.max(change);
+    }
+
+    /// The latest change of a message up to one, of those that were heard of.
+    pub(crate) fn latest_change(&self, topic: &str, epoch: &str, offset: u64, upto: u64) -> u64 {
+        let changes = self.known(topic, epoch).and_then(|epoch| epoch.changes.get(&offset));
+        changes.and_then(|changes| changes.range(..=upto).next_back()).copied().unwrap_or_default()
+    }
+
     pub(crate) fn epoch(&mut self, topic: &str, epoch: &str) -> &mut Epoch {
         self.epochs.entry((topic.to_owned(), epoch.to_owned())).or_default()
     }
@@ -191,6 +278,13 @@ impl Truth {
         let id = message["id"].as_str().expect("a message has an id");
         let (said_in, number) = id.split_once('-').expect("an id is epoch and offset");
         assert_eq!(number.parse(), Ok(offset), "an id is epoch and offset");
+        if change_of(message) > 0 {
+            self.reached(topic, epoch, offset);
+            assert_eq!(body.is_empty(), message["deleted"].is_object(), "deleted is empty");
+            self.check_edited(topic, offset, body);
+            self.state(topic, epoch, message);
+            return offset;
+        }
         if self.keeps {
             self.reached(topic, epoch, offset);
             let views = &mut self.epoch(topic, epoch).views;
@@ -242,9 +336,16 @@ impl Truth {
         offset
     }
 
+    /// Whether a message answers another one, which may not be there.
+    pub(crate) fn answers(&self, body: &str) -> bool {
+        self.said.get(body).is_some_and(|said| said.reply_to.is_some())
+    }
+
     /// Whether somebody here has said this in a room.
     pub(crate) fn is_said_in(&self, topic: &str, body: &str) -> bool {
-        self.said.get(body).is_some_and(|said| topic == format!("room:{}", said.room))
+        let of_room = |room: &str| topic == format!("room:{room}");
+        self.said.get(body).is_some_and(|said| of_room(&said.room))
+            || self.edits.get(body).is_some_and(|edit| of_room(&edit.room))
     }
 
     /// Notes where a message stands, and compares it with what stands there and beside it.

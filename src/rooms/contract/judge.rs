@@ -2,10 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use serde_json::Value;
+
+use super::reader::{Message, Reader, messages, object, of};
 use super::{Subject, TOPICS};
+use crate::auth::level::Level;
 use crate::base::arena::Key;
-use crate::link::ids::{Asker, AudienceKey, Cursor, RoomKey};
+use crate::link::ids::{Asker, AudienceKey, Receipt, RoomKey};
+use crate::link::log::Marks;
+use crate::link::message::{push_message, text};
 use crate::link::record::{From, ToMember};
+use crate::link::said::MessageText;
 use crate::wire::json;
 use crate::wire::phx::Payload;
 
@@ -15,6 +22,12 @@ pub(super) enum Asked {
     Message {
         body: String,
         key: Option<String>,
+        data: Option<String>,
+    },
+    Change {
+        offset: u64,
+        deed: Deed,
+        level: Level,
     },
     Custom,
     /// A page, and up to where its reader had heard all when it asked.
@@ -24,6 +37,39 @@ pub(super) enum Asked {
         heard: u64,
     },
     Leave,
+}
+
+/// What a member does to a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// With data, without it from now on, or as it was.
+    Edit {
+        body: String,
+        data: Option<Option<String>>,
+    },
+    Delete,
+    Pin(bool),
+}
+
+impl Deed {
+    /// Whether it has been done to a message.
+    fn is_done_to(&self, message: &MessageText) -> bool {
+        let fate = message.fate();
+        match self {
+            Self::Edit { body, .. } => *message.said.body == **body && fate.edited.is_some(),
+            Self::Delete => fate.deleted.is_some() && &*message.said.body == "\"\"",
+            Self::Pin(on) => fate.pinned.is_some() == *on,
+        }
+    }
+}
+
+/// A change that was answered `ok`.
+#[derive(Clone, Debug)]
+pub(super) struct AckedChange {
+    topic: usize,
+    offset: u64,
+    change: u64,
+    deed: Deed,
 }
 
 /// A member, as it sees itself.
@@ -40,25 +86,35 @@ pub(super) struct Member {
     pub(super) is_leaving: bool,
 }
 
-/// A client that went away, and the last messages that it had seen.
+/// A client that went away, with what it has.
 #[derive(Clone)]
 pub(super) struct Away {
-    pub(super) topic: usize,
-    pub(super) cursor: Cursor,
-    pub(super) bodies: Vec<String>,
+    pub(super) reader: Reader,
+    /// Whether it knows that messages change.
+    pub(super) knows_changes: bool,
 }
 
 /// The model.
 #[derive(Default)]
 pub(super) struct Judge {
     pub(super) members: Vec<Member>,
-    /// By topic and shard: the epoch and the last offset, while somebody is there to hear all.
-    pub(super) streams: BTreeMap<(usize, u16), (u64, u64)>,
-    /// What was told under each offset.
+    /// What the members of each topic and shard have been told, while somebody is there to hear
+    /// all.
+    pub(super) streams: BTreeMap<(usize, u16), Reader>,
+    /// The truth of a log that has none: one that hears all, wherever it is told.
+    pub(super) references: BTreeMap<usize, Reader>,
+    /// What was told under each offset,
     pub(super) told: BTreeMap<(usize, u64, u64), String>,
+    /// and under each change, by topic and epoch.
+    patches: BTreeMap<(usize, u64, u64), String>,
+    /// Messages of which members were told that they are deleted.
+    pub(super) deleted: BTreeSet<(usize, u64)>,
+    /// Messages that somebody has asked to change.
+    pub(super) touched: BTreeSet<(usize, u64)>,
     /// The first receipt of each user's key, and the body that has it.
     pub(super) keys: HashMap<(usize, String, String), u64>,
     pub(super) acked: BTreeSet<(usize, u64, String)>,
+    acked_changes: Vec<AckedChange>,
     pub(super) refused: BTreeSet<String>,
     pub(super) unconfirmed: BTreeSet<String>,
     pub(super) away: Vec<Away>,
@@ -68,6 +124,9 @@ pub(super) struct Judge {
     pub(super) ended: Vec<(usize, u16)>,
     pub(super) seen: BTreeSet<&'static str>,
 }
+
+/// How many clients are away.
+const AWAY_MAX: usize = 24;
 
 pub(super) fn audience(topic: usize, shard: u16) -> AudienceKey {
     Key::from_u64(9 << 32 | (topic as u64) << 8 | u64::from(shard))
@@ -88,10 +147,27 @@ pub(super) fn epoch(json: &str) -> u64 {
     u64::from_str_radix(&text[1..17], 16).expect("16 digits")
 }
 
-/// The bodies of a list of messages.
-pub(super) fn bodies(messages: &str) -> Vec<String> {
-    let parts = messages.split("\"body\":").skip(1);
-    parts.map(|part| part.split(",\"id\"").next().expect("a body").to_owned()).collect()
+/// A message as a client has it, but for its id, which names the epoch of its offset.
+fn whole(offset: u64, message: &MessageText) -> Message {
+    let mut out = Vec::new();
+    let receipt = Receipt { offset, at_ms: message.at_ms };
+    push_message(&mut out, 0, receipt, &message.said.said(), &message.fate());
+    without_id(object(text(&out)))
+}
+
+/// A message but for its id: of an epoch that many turns have ended the lineage knows nothing.
+pub(super) fn without_id(mut message: Message) -> Message {
+    message.remove("id");
+    message
+}
+
+/// What two have in common that know of one of them only that it was deleted.
+fn tombstone(message: &Message) -> Message {
+    let names = ["body", "change", "offset"];
+    let mut tombstone: Message =
+        names.iter().map(|name| ((*name).to_owned(), message[*name].clone())).collect();
+    tombstone.insert("deleted".to_owned(), message.contains_key("deleted").into());
+    tombstone
 }
 
 /// The number in a body or payload.
@@ -116,17 +192,31 @@ impl Judge {
                 match event {
                     "new_msg" => {
                         if log.shows_only_kept() {
-                            let (_, durable) = log.truth(TOPICS[topic]).expect("it keeps");
-                            let is_kept = number(payload, "offset") <= durable as u64;
-                            assert!(is_kept, "what is heard is kept: {payload} of {durable}");
+                            let durable = log.durable(TOPICS[topic]);
+                            let is_kept = number(payload, "offset") <= durable.offset;
+                            assert!(is_kept, "what is heard is kept: {payload} of {durable:?}");
                         }
-                        self.hear_message(topic, shard, payload);
+                        self.hear_message(log, topic, shard, payload);
+                    }
+                    "msg_changed" => {
+                        if log.shows_only_kept() {
+                            let durable = log.durable(TOPICS[topic]);
+                            let is_kept = number(payload, "change") <= durable.change;
+                            assert!(is_kept, "what is heard is kept: {payload} of {durable:?}");
+                        }
+                        self.hear_change(log, topic, shard, payload);
                     }
                     "ping" => self.hear_own(topic, shard, number(payload, "n")),
                     "room_epoch" => {
                         self.seen.insert("turn");
-                        let stream = (epoch(payload), number(payload, "offset"));
-                        self.streams.entry((topic, shard)).and_modify(|old| *old = stream);
+                        let at = Marks {
+                            offset: number(payload, "offset"),
+                            change: number(payload, "change"),
+                        };
+                        if let Some(stream) = self.streams.get_mut(&(topic, shard)) {
+                            assert_eq!(stream.at, at, "a turn that ends no channel loses nothing");
+                            stream.epoch = epoch(payload);
+                        }
                     }
                     _ => {}
                 }
@@ -135,8 +225,11 @@ impl Judge {
                 assert_eq!(reason, "turned");
                 self.seen.insert("ended");
                 let topic = usize::try_from(audience.to_u64() >> 8 & 0xff).expect("small");
-                self.streams.remove(&(topic, shard));
+                if let Some(reader) = self.streams.remove(&(topic, shard)) {
+                    self.goes_away(reader, true);
+                }
                 self.ended.push((topic, shard));
+                self.forget_deleted(log);
             }
             ToMember::Reply { conn, slot, reference, status, response, .. } => {
                 let Payload::Json(response) = response else { panic!("text") };
@@ -153,18 +246,159 @@ impl Judge {
         }
     }
 
-    pub(super) fn hear_message(&mut self, topic: usize, shard: u16, message: &str) {
+    pub(super) fn hear_message<L: Subject>(
+        &mut self,
+        log: &L,
+        topic: usize,
+        shard: u16,
+        message: &str,
+    ) {
         let (epoch, offset) = (epoch(message), number(message, "offset"));
         let body = field(message, "body");
-        if let Some((of, last)) = self.streams.get_mut(&(topic, shard)) {
-            assert_eq!((epoch, offset), (*of, *last + 1), "no hole without a turn");
-            *last = offset;
+        if let Some(stream) = self.streams.get_mut(&(topic, shard)) {
+            stream.said(message);
         }
+        if let Some(reference) = self.references.get_mut(&topic)
+            && (reference.epoch, reference.at.offset + 1) == (epoch, offset)
+        {
+            reference.said(message);
+        }
+        self.sees(log, topic, &object(message));
         let told = self.told.entry((topic, epoch, offset)).or_insert_with(|| body.to_owned());
         assert_eq!(told, body, "an offset has one message");
         if let Some(own) = own_number(body).filter(|_| !self.unconfirmed.contains(body)) {
             self.hear_own(topic, shard, own);
         }
+    }
+
+    /// A message has become another one.
+    fn hear_change<L: Subject>(&mut self, log: &L, topic: usize, shard: u16, patch: &str) {
+        let (change, offset) = (number(patch, "change"), number(patch, "offset"));
+        let parsed = object(patch);
+        self.sees(log, topic, &parsed);
+        if parsed.get("deleted").is_some_and(|deleted| !deleted.is_null()) {
+            self.seen.insert("deleted");
+            self.deleted.insert((topic, offset));
+        }
+        if let Some(reference) = self.references.get_mut(&topic)
+            && reference.at.change + 1 == change
+        {
+            reference.changed(patch);
+        }
+        let Some(stream) = self.streams.get_mut(&(topic, shard)) else { return };
+        stream.changed(patch);
+        let told = self.patches.entry((topic, stream.epoch, change));
+        assert_eq!(told.or_insert_with(|| patch.to_owned()), patch, "a change is one change");
+        self.seen.insert("changed");
+        let stream = &self.streams[&(topic, shard)];
+        if let Some(mine) = stream.messages.get(&offset) {
+            self.check_message(log, stream, mine, "a client has what the log has");
+        }
+    }
+
+    /// A client sees a message, or a change of one, in whatever frame.
+    pub(super) fn sees<L: Subject>(&self, log: &L, topic: usize, message: &Message) {
+        let Some(body) = message.get("body") else { return };
+        let offset = of(message, "offset");
+        // A turn that nobody has heard of yet may have lost that it was deleted.
+        let latest = log.state(TOPICS[topic], offset, u64::MAX);
+        let is_deleted = latest.is_none_or(|latest| latest.fate().deleted.is_some());
+        let is_over = is_deleted && self.deleted.contains(&(topic, offset));
+        assert!(!is_over || body == "", "a deleted body never appears again: {message:?}");
+        let body = body.to_string();
+        assert!(!self.refused.contains(&body), "what was refused is nowhere: {body}");
+    }
+
+    /// Whether the log can tell a message as it was said.
+    fn is_as_said<L: Subject>(&self, log: &L, topic: usize, offset: u64) -> bool {
+        log.tells_states() || !self.touched.contains(&(topic, offset))
+    }
+
+    /// Sees all messages of an answer.
+    pub(super) fn sees_all<L: Subject>(&self, log: &L, topic: usize, response: &str) {
+        let response = object(response);
+        for name in ["messages", "changed"] {
+            for message in messages(&response, name) {
+                self.sees(log, topic, &message);
+            }
+        }
+    }
+
+    /// Compares a message that a client has with the truth, as far as that is known.
+    pub(super) fn check_message<L: Subject>(
+        &self,
+        log: &L,
+        reader: &Reader,
+        mine: &Message,
+        rule: &str,
+    ) {
+        let (offset, topic) = (of(mine, "offset"), TOPICS[reader.topic]);
+        if offset <= log.gone(topic) {
+            // Clients hide what is too old.
+            return;
+        }
+        // What was read may be ahead of what was heard.
+        let change = reader.at.change.max(of(mine, "change"));
+        let expected = if log.epoch(topic) == Some(reader.epoch) {
+            log.state(topic, offset, change).map(|message| whole(offset, &message))
+        } else {
+            let reference = self.references.get(&reader.topic);
+            let is_it = |of: &&Reader| (of.epoch, of.at.change) == (reader.epoch, change);
+            let known = reference.filter(is_it).and_then(|of| of.messages.get(&offset));
+            known.cloned().map(without_id)
+        };
+        let (Some(mut expected), mut mine) = (expected, without_id(mine.clone())) else { return };
+        let is_bare = |message: &Message| {
+            message.get("deleted").and_then(Value::as_object).is_some_and(Message::is_empty)
+        };
+        if is_bare(&mine) || is_bare(&expected) {
+            (mine, expected) = (tombstone(&mine), tombstone(&expected));
+        }
+        assert_eq!(mine, expected, "{rule}: {topic} at {offset} by {change}");
+    }
+
+    /// Compares all that a client has with the truth.
+    pub(super) fn check_reader<L: Subject>(&self, log: &L, reader: &Reader, rule: &str) {
+        for mine in reader.messages.values() {
+            self.check_message(log, reader, mine, rule);
+        }
+    }
+
+    /// Compares all that all have.
+    pub(super) fn check_streams<L: Subject>(&self, log: &L) {
+        for reader in self.streams.values() {
+            self.check_reader(log, reader, "a client has what the log has");
+        }
+    }
+
+    /// Somebody has joined: what it was told is the truth.
+    pub(super) fn joined<L: Subject>(&mut self, log: &L, reader: &Reader) {
+        let reference = self.references.get(&reader.topic);
+        if reference.is_none_or(|reference| reference.epoch != reader.epoch) {
+            self.references.insert(reader.topic, reader.clone());
+            if !L::KEEPS {
+                // It began anew, and remembers nothing.
+                self.keys.retain(|(topic, ..), _| *topic != reader.topic);
+                self.deleted.retain(|(topic, _)| *topic != reader.topic);
+            }
+        }
+        self.check_reader(log, reader, "a page of a join is the truth");
+    }
+
+    /// A client goes away, and may come back.
+    pub(super) fn goes_away(&mut self, reader: Reader, knows_changes: bool) {
+        if self.away.len() >= AWAY_MAX {
+            self.away.remove(0);
+        }
+        self.away.push(Away { reader, knows_changes });
+    }
+
+    /// Forgets deletes that were lost: such a message may be seen again.
+    pub(super) fn forget_deleted<L: Subject>(&mut self, log: &L) {
+        self.deleted.retain(|(topic, offset)| {
+            let latest = log.state(TOPICS[*topic], *offset, u64::MAX);
+            latest.is_some_and(|latest| latest.fate().deleted.is_some())
+        });
     }
 
     /// What a member said comes back to it in the order in which it said it.
@@ -204,10 +438,16 @@ impl Judge {
         let is_in_order = !self.late.contains(&reference.parse().expect("a number"));
         let is_doubtful = response.contains("unconfirmed");
         assert!(is_in_order || is_doubtful, "own messages come back in order: {reference}");
-        if let Asked::Page { from, limit, heard } = push {
-            return self.hear_page(index, (from, limit, heard), status, response);
-        }
-        let Asked::Message { body, key } = push else { return };
+        let (body, key) = match push {
+            Asked::Page { from, limit, heard } => {
+                return self.hear_page(log, index, (from, limit, heard), status, response);
+            }
+            Asked::Change { offset, deed, level } => {
+                return self.hear_done(log, index, (offset, deed, level), status, response);
+            }
+            Asked::Message { body, key, .. } => (body, key),
+            Asked::Custom | Asked::Leave => return,
+        };
         let (topic, user) = (self.members[index].topic, self.members[index].user.clone());
         if status == "error" {
             let reason = field(response, "reason");
@@ -228,6 +468,10 @@ impl Judge {
         let mut said = body.clone();
         if let Some(key) = key {
             let first = self.keys.entry((topic, user, key)).or_insert(offset);
+            if *first <= log.gone(TOPICS[topic]) {
+                // Its key may be gone with it.
+                *first = offset;
+            }
             assert_eq!(*first, offset, "a key gives its first receipt");
             if let Some(told) = &told {
                 said = told.clone();
@@ -235,21 +479,97 @@ impl Judge {
         } else {
             assert_eq!(told.as_ref(), Some(&body), "ok comes after one's own message");
         }
-        if let Some((truth, durable)) = log.truth(TOPICS[topic]) {
-            let at = usize::try_from(offset).expect("few");
-            let is_kept = at <= durable || log.may_lose_acked();
+        if L::KEEPS {
+            let durable = log.durable(TOPICS[topic]).offset;
+            let is_kept = offset <= durable || log.may_lose_acked();
             assert!(is_kept, "ok comes after it is kept: {offset} of {durable}");
-            if told.is_some() {
-                assert_eq!(truth[at - 1], said, "and what is kept is that");
+            if self.is_as_said(log, topic, offset)
+                && let Some(kept) = log.said(TOPICS[topic], offset)
+            {
+                if told.is_some() {
+                    assert_eq!(kept, said, "and what is kept is that");
+                }
+                self.acked.insert((topic, offset, kept));
             }
-            self.acked.insert((topic, offset, truth[at - 1].clone()));
         }
         self.seen.insert("ok");
     }
 
-    /// A page: next to what was asked, and nothing in it that is not true.
-    fn hear_page(
+    /// The answer to who did something to a message.
+    fn hear_done<L: Subject>(
         &mut self,
+        log: &L,
+        index: usize,
+        (offset, deed, level): (u64, Deed, Level),
+        status: &str,
+        response: &str,
+    ) {
+        let Member { topic, shard, ref user, .. } = self.members[index];
+        let name = TOPICS[topic];
+        // Another epoch may have another message there.
+        let stream = self.streams.get(&(topic, shard));
+        let is_of_epoch = stream.is_some_and(|stream| log.epoch(name) == Some(stream.epoch));
+        let latest = log.state(name, offset, u64::MAX).filter(|_| is_of_epoch);
+        if status == "error" {
+            let reason = field(response, "reason").trim_matches('"');
+            let is_own = latest.as_ref().map(|message| *message.said.user == **user);
+            match (reason, &deed) {
+                ("unconfirmed", _) => {
+                    self.seen.insert("change unconfirmed");
+                    return;
+                }
+                ("storage" | "unavailable" | "busy", _) => {}
+                ("not_yours", Deed::Edit { .. }) => assert_ne!(is_own, Some(true)),
+                ("not_yours", Deed::Delete) => {
+                    assert!(level < Level::Moderate, "who moderates deletes what others said");
+                    assert_ne!(is_own, Some(true));
+                }
+                ("unauthorized", Deed::Pin(_)) => assert!(level < Level::Moderate),
+                ("gone", _) => {
+                    let is_deleted = latest.is_none_or(|of| of.fate().deleted.is_some());
+                    let was_deleted = self.deleted.contains(&(topic, offset)) || is_deleted;
+                    assert!(was_deleted || offset <= log.gone(name), "what is gone was deleted");
+                }
+                ("invalid", _) => {}
+                other => panic!("{other:?}"),
+            }
+            self.seen.insert(match reason {
+                "not_yours" => "not yours",
+                "gone" => "gone",
+                "unauthorized" => "unauthorized",
+                _ => "change refused",
+            });
+            if let Deed::Edit { body, .. } = deed {
+                self.refused.insert(body);
+            }
+            return;
+        }
+        let change = number(response, "change");
+        self.seen.insert("done");
+        if change == 0 {
+            // It was so already, as it was said.
+            return;
+        }
+        if let Some(stream) = self.streams.get(&(topic, shard)) {
+            let has_heard = stream.at.change >= change || log.epoch(name) != Some(stream.epoch);
+            assert!(has_heard, "ok comes after one's own change: {change} of {:?}", stream.at);
+        }
+        if let Some(then) = log.state(name, offset, change) {
+            let durable = log.durable(name).change;
+            let is_kept = change <= durable || log.may_lose_acked();
+            assert!(is_kept, "a change is answered after it is kept: {change} of {durable}");
+            assert!(
+                then.fate().change == change && deed.is_done_to(&then),
+                "an answered change is that: {deed:?} {then:?}"
+            );
+            self.acked_changes.push(AckedChange { topic, offset, change, deed });
+        }
+    }
+
+    /// A page: next to what was asked, and nothing in it that is not true.
+    fn hear_page<L: Subject>(
+        &mut self,
+        log: &L,
         index: usize,
         (from, limit, heard): (From, u32, u64),
         status: &str,
@@ -262,61 +582,76 @@ impl Judge {
             return;
         }
         self.seen.insert("page");
-        let page = field(response, "messages");
-        let messages: Vec<String> = page
-            .split("{\"at\":")
-            .skip(1)
-            .map(|part| format!("{{\"at\":{}", part.trim_end_matches([']', ','])))
-            .collect();
-        assert!(
-            messages.len() <= usize::try_from(limit).expect("few"),
-            "a page is as long as asked"
-        );
-        let offsets: Vec<u64> = messages.iter().map(|message| number(message, "offset")).collect();
+        let Member { topic, shard, .. } = self.members[index];
+        let gone = log.gone(TOPICS[topic]);
+        let page = messages(&object(response), "messages");
+        assert!(page.len() <= usize::try_from(limit).expect("few"), "a page is as long as asked");
+        let offsets: Vec<u64> = page.iter().map(|message| of(message, "offset")).collect();
         assert!(offsets.is_sorted_by(|a, b| a + 1 == *b), "a page has no hole: {offsets:?}");
         let (first, last) = (offsets.first().copied(), offsets.last().copied());
         let more = field(response, "more") == "true";
+        // What its log has let go of the home may not have heard of.
+        let is_more = |first: Option<u64>| {
+            gone > 0 || more == first.is_some_and(|first| first > 1) || !L::KEEPS
+        };
         match from {
             From::Before(offset) => {
                 assert!(last.is_none_or(|last| last < offset), "a page is what was asked for");
-                let has_all = offset < 2 || offset - 1 > heard || last == Some(offset - 1);
+                let has_all = offset < 2
+                    || offset - 1 > heard
+                    || last == Some(offset - 1)
+                    || offset - 1 <= gone
+                    || !L::KEEPS;
                 assert!(
                     has_all,
                     "a page has all that its reader has heard: {last:?} before {offset} of {heard}"
                 );
-                assert_eq!(more, first.is_some_and(|first| first > 1), "more is true: {response}");
+                assert!(is_more(first), "more is true: {response}");
             }
             From::Latest => {
                 assert!(
-                    last.unwrap_or_default() >= heard,
+                    last.unwrap_or_default() >= heard || !L::KEEPS || heard <= gone,
                     "a page has all that its reader has heard"
                 );
-                assert_eq!(more, first.is_some_and(|first| first > 1), "more is true: {response}");
+                assert!(is_more(first), "more is true: {response}");
             }
             From::After(offset) => {
                 assert!(first.is_none_or(|first| first > offset), "a page is what was asked for");
-                let has_all = offset >= heard || first == Some(offset + 1);
+                let has_all = offset >= heard
+                    || first == Some(offset + 1)
+                    || !L::KEEPS
+                    || offset < gone && first.is_none_or(|first| first <= gone + 1);
                 assert!(
                     has_all,
                     "a page has all that its reader has heard: {first:?} after {offset} of {heard}"
                 );
             }
         }
-        let topic = self.members[index].topic;
-        for (message, offset) in messages.iter().zip(offsets) {
-            let body = field(message, "body");
-            let told =
-                self.told.entry((topic, epoch(message), offset)).or_insert_with(|| body.to_owned());
-            assert_eq!(told, body, "an offset has one message");
+        for message in &page {
+            let (offset, body) = (of(message, "offset"), message["body"].to_string());
+            self.sees(log, topic, message);
+            if of(message, "change") == 0 {
+                let id = epoch(&Value::Object(message.clone()).to_string());
+                let told = self.told.entry((topic, id, offset)).or_insert_with(|| body.clone());
+                assert_eq!(*told, body, "an offset has one message");
+            }
+        }
+        let Some(stream) = self.streams.get_mut(&(topic, shard)) else { return };
+        stream.read(&page);
+        let stream = &self.streams[&(topic, shard)];
+        for message in &page {
+            let rule = "a page is never older than what its reader has heard";
+            self.check_message(log, stream, message, rule);
         }
     }
 
     /// Forgets what was answered `ok` and is not there any more, which its log has said may be.
     pub(super) fn forget_lost<L: Subject>(&mut self, log: &L) {
-        let lasts = TOPICS.map(|topic| log.truth(topic).map_or(0, |(truth, _)| truth.len() as u64));
+        let tops = TOPICS.map(|topic| log.top(topic));
         let count = self.acked.len();
-        self.acked.retain(|(topic, offset, _)| *offset <= lasts[*topic]);
-        self.keys.retain(|(topic, ..), offset| *offset <= lasts[*topic]);
+        self.acked.retain(|(topic, offset, _)| *offset <= tops[*topic].offset);
+        self.keys.retain(|(topic, ..), offset| *offset <= tops[*topic].offset);
+        self.acked_changes.retain(|acked| acked.change <= tops[acked.topic].change);
         if self.acked.len() < count {
             self.seen.insert("lost");
         }
@@ -324,9 +659,16 @@ impl Judge {
 
     pub(super) fn check_acked<L: Subject>(&self, log: &L) {
         for (topic, offset, body) in &self.acked {
-            let (truth, _) = log.truth(TOPICS[*topic]).expect("it keeps");
-            let at = usize::try_from(*offset).expect("few") - 1;
-            assert_eq!(truth.get(at), Some(body), "what was answered `ok` is there for good");
+            if self.is_as_said(log, *topic, *offset) {
+                let kept = log.said(TOPICS[*topic], *offset);
+                assert_eq!(kept.as_ref(), Some(body), "what was answered `ok` is there for good");
+            }
+        }
+        for AckedChange { topic, offset, change, deed } in &self.acked_changes {
+            let then = log.state(TOPICS[*topic], *offset, *change);
+            let is_there =
+                then.as_ref().is_some_and(|of| of.fate().change == *change && deed.is_done_to(of));
+            assert!(is_there, "an answered change is there for good: {deed:?} {change} {then:?}");
         }
     }
 }

@@ -1,0 +1,39 @@
+//! Defects of a room that the contract suite must find. Only in tests.
+
+use std::cell::Cell;
+
+/// What is wrong with all rooms of this thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Planted {
+    #[default]
+    Nothing,
+    /// The number of a change is left out when it is told.
+    ChangeSkipped,
+    /// A deleted message is forgotten when it is no longer kept.
+    TombstoneForgotten,
+    /// The floor stays where it is when a changed message is no longer kept.
+    FloorStays,
+    /// What a log has read is told as it was read, though memory knows something newer.
+    OldPage,
+    /// A recovery leaves out what has changed.
+    RecoveryWithoutChanged,
+}
+
+thread_local! {
+    static PLANTED: Cell<Planted> = const { Cell::new(Planted::Nothing) };
+}
+
+/// Plants a defect from now on.
+pub(crate) fn plant(planted: Planted) {
+    PLANTED.set(planted);
+}
+
+/// Whether the number of this change is left out.
+pub(super) fn skips(change: u64) -> bool {
+    is(Planted::ChangeSkipped) && change.is_multiple_of(5)
+}
+
+/// Whether this one is planted.
+pub(super) fn is(planted: Planted) -> bool {
+    PLANTED.get() == planted
+}

@@ -1,0 +1,148 @@
+//! A client that keeps what it has been told of a room, merged by the rule for clients.
+//!
+//! 1. `new_msg` is the next message, and `msg_changed` the next change: if a number is left out,
+//!    something was lost;
+//! 2. `msg_changed` is a patch: its fields replace mine, `null` removes;
+//! 3. messages in a page and in `changed` are whole and replace mine; of a tombstone that has
+//!    nothing else I keep who said it and when;
+//! 4. all of them only if their `change` is larger than mine; what I do not have I leave out, unless
+//!    it is a page's.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::judge::{epoch, number};
+use crate::link::ids::Cursor;
+use crate::link::log::Marks;
+
+/// A message, field by field.
+pub(super) type Message = Map<String, Value>;
+
+/// A client. See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Reader {
+    pub(super) topic: usize,
+    pub(super) epoch: u64,
+    /// Up to where it has been told all.
+    pub(super) at: Marks,
+    pub(super) messages: BTreeMap<u64, Message>,
+}
+
+/// Reads an object.
+pub(super) fn object(json: &str) -> Message {
+    serde_json::from_str(json).unwrap_or_else(|error| panic!("{error} in {json}"))
+}
+
+/// The messages in a field of an answer; none, if there is no such field.
+pub(super) fn messages(response: &Message, name: &str) -> Vec<Message> {
+    let list = response.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    list.into_iter()
+        .map(|message| match message {
+            Value::Object(message) => message,
+            other => panic!("a message is an object: {other}"),
+        })
+        .collect()
+}
+
+/// A number in a message; 0 if it is not there.
+pub(super) fn of(message: &Message, name: &str) -> u64 {
+    message.get(name).and_then(Value::as_u64).unwrap_or_default()
+}
+
+impl Reader {
+    /// One that has joined, and had not been there before.
+    pub(super) fn joined(topic: usize, response: &str) -> Self {
+        let at = Marks { offset: number(response, "offset"), change: number(response, "change") };
+        let mut reader = Self { topic, epoch: epoch(response), at, messages: BTreeMap::new() };
+        reader.read(&messages(&object(response), "messages"));
+        reader
+    }
+
+    /// Where it stands, as it says when it comes back.
+    pub(super) fn cursor(&self) -> Cursor {
+        let Marks { offset, change } = self.at;
+        Cursor { epoch: self.epoch, offset, change: Some(change) }
+    }
+
+    /// It has come back. Returns whether it has all that it missed.
+    pub(super) fn rejoined(&mut self, response: &str) -> bool {
+        let whole = object(response);
+        if whole["recovered"] != true {
+            *self = Self::joined(self.topic, response);
+            return false;
+        }
+        let missed = messages(&whole, "messages");
+        let offsets: Vec<u64> = missed.iter().map(|message| of(message, "offset")).collect();
+        let last = number(response, "offset");
+        let expected: Vec<u64> = (self.at.offset + 1..=last).collect();
+        assert_eq!(offsets, expected, "a recovery is exact");
+        self.read(&missed);
+        let had = messages(&whole, "changed");
+        for message in &had {
+            assert!(of(message, "offset") <= self.at.offset, "what changed is what it had");
+        }
+        self.merge_whole(
+            had.iter()
+                .filter(|message| self.messages.contains_key(&of(message, "offset")))
+                .cloned()
+                .collect(),
+        );
+        (self.epoch, self.at) =
+            (epoch(response), Marks { offset: last, change: number(response, "change") });
+        true
+    }
+
+    /// Hears `new_msg`.
+    pub(super) fn said(&mut self, message: &str) {
+        let at = (epoch(message), number(message, "offset"));
+        assert_eq!(at, (self.epoch, self.at.offset + 1), "no hole without a turn");
+        self.at.offset += 1;
+        self.messages.insert(self.at.offset, object(message));
+    }
+
+    /// Hears `msg_changed`. Returns the offset of the message.
+    pub(super) fn changed(&mut self, patch: &str) -> u64 {
+        let patch = object(patch);
+        let change = of(&patch, "change");
+        assert_eq!(change, self.at.change + 1, "no change is left out without a turn");
+        self.at.change = change;
+        let offset = of(&patch, "offset");
+        if let Some(mine) = self.messages.get_mut(&offset)
+            && of(mine, "change") < change
+        {
+            for (name, value) in patch {
+                if value.is_null() {
+                    mine.remove(&name);
+                } else {
+                    mine.insert(name, value);
+                }
+            }
+        }
+        offset
+    }
+
+    /// Is given a page.
+    pub(super) fn read(&mut self, page: &[Message]) {
+        self.merge_whole(page.to_vec());
+    }
+
+    fn merge_whole(&mut self, messages: Vec<Message>) {
+        for mut message in messages {
+            let offset = of(&message, "offset");
+            let Some(mine) = self.messages.get(&offset) else {
+                self.messages.insert(offset, message);
+                continue;
+            };
+            if of(mine, "change") >= of(&message, "change") {
+                continue;
+            }
+            for name in ["at", "id", "name", "reply_to", "thread", "user"] {
+                if let Some(kept) = mine.get(name).filter(|_| !message.contains_key("id")) {
+                    message.insert(name.to_owned(), kept.clone());
+                }
+            }
+            self.messages.insert(offset, message);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What a client has of a room, merged by the rule for clients: a patch or a whole message counts
+//! only if its `change` is larger than mine.
+//!
+//! The contract suite has a merging client of its own (`rooms::contract`), which knows what the log
+//! has at every cut. Here it hears through sockets and rings.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+/// The messages that a client has of a room, by offset.
+pub(crate) type Has = BTreeMap<u64, Value>;
+
+/// The number of a message's latest change; 0 before the first.
+pub(crate) fn change_of(message: &Value) -> u64 {
+    message["change"].as_u64().unwrap_or_default()
+}
+
+fn offset_of(message: &Value) -> u64 {
+    message["offset"].as_u64().expect("a message has an offset")
+}
+
+/// Hears `msg_changed`.
+pub(crate) fn patch(has: &mut Has, patch: &Value) {
+    let Some(mine) = has.get_mut(&offset_of(patch)) else { return };
+    if change_of(mine) >= change_of(patch) {
+        return;
+    }
+    let mine = mine.as_object_mut().expect("a message is an object");
+    for (name, value) in patch.as_object().expect("a patch is an object") {
+        if value.is_null() {
+            mine.remove(name);
+        } else {
+            mine.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Is given a whole message; of one that it does not have only if `is_new` says so.
+pub(crate) fn whole(has: &mut Has, message: &Value, is_new: bool) {
+    let offset = offset_of(message);
+    let Some(mine) = has.get(&offset) else {
+        if is_new {
+            has.insert(offset, message.clone());
+        }
+        return;
+    };
+    if change_of(mine) >= change_of(message) {
+        return;
+    }
+    let mut message = message.clone();
+    if message.get("id").is_none() {
+        // Of one that is no longer kept only that it was deleted is told.
+        for name in ["at", "id", "name", "reply_to", "thread", "user"] {
+            if let Some(kept) = mine.get(name) {
+                message[name] = kept.clone();
+            }
+        }
+    }
+    has.insert(offset, message);
+}
+
+/// What two can be compared by: of one of whom only that it was deleted is known, no more.
+pub(crate) fn comparable(mine: &Value, other: &Value) -> (Value, Value) {
+    let is_bare = |message: &Value| message["deleted"].as_object().is_some_and(|of| of.is_empty());
+    if !is_bare(mine) && !is_bare(other) {
+        return (mine.clone(), other.clone());
+    }
+    let bare = |message: &Value| {
+        let is_deleted = message["deleted"].is_object();
+        let names = ["body", "change", "offset"];
+        json!([names.map(|name| message[name].clone()), is_deleted])
+    };
+    (bare(mine), bare(other))
+}
