@@ -1018,7 +1018,7 @@ impl Log for PretendLog {
                 return Appended::Ordered;
             }
             What::Settings => panic!("a home settles nothing yet"),
-            what @ (What::Message(_) | What::Changed(_)) => {
+            what @ (What::Message(_) | What::Changed { .. }) => {
                 WhatText::new(what).expect("it is about a message")
             }
         };

@@ -242,7 +242,7 @@ fn who_has_expired_neither_speaks_nor_hears_whatever_it_speaks_by() {
 
 /// The last offset that the first client has heard in the room.
 fn cursor(world: &World) -> u64 {
-    world.clients[0].cursors.get(ROOM).map_or(0, |(_, offset)| *offset)
+    world.clients[0].cursors.get(ROOM).map_or(0, |cursor| cursor.offset)
 }
 
 #[test]
