@@ -1,7 +1,8 @@
 //! Stores of each released schema, as they were then: opened by the program of today, and exported.
 //!
 //! `schema-N.sql` is such a store as a dump, whose beginning says how it was made; `schema-N.jsonl`
-//! is what it must be exported as. A schema that was released never changes, and neither do these.
+//! is what it must be exported as. A schema that was released never changes, and neither do these;
+//! of `extra`, which no server has filled before schema 3, nothing is exported.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
