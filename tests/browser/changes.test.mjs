@@ -381,6 +381,11 @@ test("on a phone a long press shows what can be done, from below, and nothing is
   assert.equal(low, 0, "too small for a finger");
   await page.getByRole("menuitem", { name: "Pin" }).tap();
   await page.getByText("Pinned by Ann").waitFor();
+  await page.getByRole("button", { name: "1 pinned message" }).tap();
+  const pins = await page.locator("#pins").boundingBox();
+  assert.ok(pins.x >= 0 && pins.x + pins.width <= 390, `from ${pins.x} to ${pins.x + pins.width}`);
+  await page.touchscreen.tap(200, 300);
+  await page.locator("#pins").waitFor({ state: "hidden" });
 
   await touch.send("Input.dispatchTouchEvent", { type: "touchStart", ...at });
   await page.getByRole("menu", { name: "Message" }).waitFor();
