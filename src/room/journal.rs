@@ -43,8 +43,8 @@ pub(crate) enum Missed<'a> {
     /// All of it: what its log has read, and what is in memory; and the messages that it has and
     /// that have changed since, separated by commas.
     All { older: &'a [u8], newer: Page<'a>, changed: Vec<u8> },
-    /// The messages behind `after`, up to `upto`, are to be read by its log; and, if they are named,
-    /// those up to `after` that have changed behind a change.
+    /// The messages behind `after`, up to `upto`, are to be read by its log; and, if they are
+    /// named, those up to `after` that have changed behind a change.
     InLog { after: u64, upto: u64, changed: Option<u64> },
 }
 
@@ -66,9 +66,9 @@ struct Rare {
     changes: Option<Box<Changes>>,
     /// Up to where the log, if that has more than this, has let go of messages and of changes.
     log_floor: Marks,
-    /// Messages that were changed while something was read, each with the number of the change: what
-    /// is read may be older. Also of those in the history, which may let go of them before it is
-    /// read.
+    /// Messages that were changed while something was read, each with the number of the change:
+    /// what is read may be older. Also of those in the history, which may let go of them before it
+    /// is read.
     newer: BTreeMap<u64, (u64, Box<[u8]>)>,
     /// Counts the settings and standings that were applied.
     rev: u64,

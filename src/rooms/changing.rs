@@ -201,8 +201,8 @@ impl Rooms {
         self.bound_history(cx, key);
     }
 
-    /// The thread that an answer to a message is in. One that nobody has any more is the root of its
-    /// answers, and so is one that was never said: an answer to that is refused.
+    /// The thread that an answer to a message is in. One that nobody has any more is the root of
+    /// its answers, and so is one that was never said: an answer to that is refused.
     pub(super) fn thread_of<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,

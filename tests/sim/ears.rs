@@ -477,6 +477,9 @@ impl Client {
                         let changed = response.get("changed");
                         assert!(changed.is_none() || knows, "it would not know what that is");
                         if self.knows_changes {
+                            // What is beyond the cursor it is told anew.
+                            let upto = since.as_ref().map_or(0, |since| since.offset);
+                            has.retain(|offset, _| *offset <= upto);
                             member.merge_joined(ears, topic, has, response);
                         }
                     }
@@ -1045,6 +1048,7 @@ impl Member {
         assert_eq!(told["change"], self.change, "nor a change");
         told["epoch"].as_str().expect("it says which").clone_into(&mut self.epoch);
         ears.truth.reached(topic, &self.epoch, self.last);
+        ears.truth.reached_change(topic, &self.epoch, self.change);
         ears.truth.saw("turned without a loss");
     }
 
