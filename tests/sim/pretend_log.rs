@@ -329,7 +329,9 @@ impl PretendLog {
         let Finding { room: key, ticket, entries, .. } = asked;
         let is_its = |room: &&Room| room.key == Some(key);
         let behind = self.rooms.values().find(is_its);
-        if behind.is_some_and(|room| room.durable < entries.min(room.entries.len())) {
+        let waits = self.defect != Some(LogDefect::FindsUnkept);
+        let is_before = |room: &Room| room.durable < entries.min(room.entries.len());
+        if waits && behind.is_some_and(is_before) {
             // It is looked for behind all that was said before.
             self.finds.push(asked);
             return None;

@@ -242,7 +242,7 @@ fn what_is_found_was_said_in_that_room_and_is_kept_over_restarts() {
 }
 
 #[test]
-#[should_panic(expected = "what was found was said there")]
+#[should_panic(expected = "what was found has what was looked for")]
 fn planted_a_message_of_another_room_that_is_found_is_noticed() {
     story_of_searches(LogKind::Store, Some(Bug::FindElsewhere));
 }
