@@ -477,9 +477,15 @@ impl Client {
                         let changed = response.get("changed");
                         assert!(changed.is_none() || knows, "it would not know what that is");
                         if self.knows_changes {
-                            // What is beyond the cursor it is told anew.
-                            let upto = since.as_ref().map_or(0, |since| since.offset);
-                            has.retain(|offset, _| *offset <= upto);
+                            // What is beyond the cursor it is told anew: a turn may have lost
+                            // what an answer had told ahead of it.
+                            let upto = since.clone().unwrap_or_default();
+                            let change = upto.change.unwrap_or_default();
+                            let is_same = upto.epoch == member.epoch;
+                            has.retain(|offset, mine| {
+                                let is_ahead = change_of(mine) > change && !is_same;
+                                *offset <= upto.offset && !is_ahead
+                            });
                             member.merge_joined(ears, topic, has, response);
                         }
                     }
