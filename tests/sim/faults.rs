@@ -335,16 +335,17 @@ pub(crate) fn meddle(
     queue.extend(std::iter::repeat_n(record, copies));
 }
 
-/// Makes the key of a push another one of the same length: the text behind the ref and the body, if
-/// there is one.
+/// Makes the key of a push another one of the same length. Behind the ref stands which fields there
+/// are, a key by the lowest bit; then come the body and the key.
 fn forget_key(record: &mut [u8]) {
-    let mut at = ADDRESS.end;
-    for _ in 0..2 {
+    let behind = |record: &[u8], at: usize| {
         let length = u32::from_le_bytes(*record[at..].first_chunk().expect("a length"));
-        at += 4 + usize::try_from(length).expect("short");
-    }
-    if record[at] == 1 {
-        record[at + 5] = b'K';
+        at + 4 + usize::try_from(length).expect("short")
+    };
+    let flags = behind(record, ADDRESS.end);
+    let key = behind(record, flags + 1);
+    if record[flags] & 1 == 1 {
+        record[key + 4] = b'K';
     }
 }
 

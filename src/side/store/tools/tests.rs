@@ -287,12 +287,7 @@ fn a_bad_line_is_named_and_nothing_is_taken_in() {
             second - 1,
             "`body` is longer than 1048576",
         ),
-        (
-            "\"body\":\"a\"",
-            &format!("\"body\":\"a\",\"extra\":\"{body}\""),
-            second - 1,
-            "`extra` is",
-        ),
+        ("\"body\":\"a\"", &format!("\"body\":\"a\",\"data\":\"{body}\""), second - 1, "`data` is"),
         ("\"life\":", "\"life\":92233720368547758", 3, "so many"),
         ("\"at\":", "\"at\":-", second - 1, "`at` is before 0"),
         ("\"at\":", "\"at\":99999999999999", second - 1, "far from now"),
