@@ -61,9 +61,12 @@ impl Rooms {
         let ToHome::Change { home: key, asker, reference, level, offset, verb } = push else {
             unreachable!("called for changes")
         };
+        let membership = Membership { room: key, shard, asker };
+        if self.has_lined_up(cx, members, membership, reference, push) {
+            return;
+        }
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.assert_member(shard, asker);
-        let membership = Membership { room: key, shard, asker };
         if !self.is_releasing && self.pending.must_event_wait(key) {
             return self.wait(cx, members, membership, Some(reference), push);
         }
@@ -246,6 +249,28 @@ impl Rooms {
         }
     }
 
+    /// Whether a push waits from now on, behind one of the same member that waits for a message; or
+    /// is refused, since too many do.
+    pub(super) fn has_lined_up<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        reference: &str,
+        push: ToHome<'_>,
+    ) -> bool {
+        if self.is_releasing {
+            return false;
+        }
+        match self.line_up(membership, reference, push) {
+            Ok(has_lined_up) => has_lined_up,
+            Err(refusal) => {
+                self.answer_refused(cx, members, membership, reference, refusal);
+                true
+            }
+        }
+    }
+
     /// Has a message read, and then handles a push from the beginning.
     pub(super) fn fetch<I: Io>(
         &mut self,
@@ -270,7 +295,7 @@ impl Rooms {
         members: &mut impl Tell<I>,
         (membership, ticket): (Membership, Ticket),
         push: ToHome<'_>,
-        fetched: Fetched,
+        fetched: Option<Fetched>,
     ) {
         // Its member may have left.
         if !self.held.is_awaited(ticket) {
@@ -278,7 +303,7 @@ impl Rooms {
         }
         // Its answer already has its place among the held ones.
         let outer = self.released.replace((membership, ticket));
-        self.fetched = Some(fetched);
+        self.fetched = fetched;
         self.hear(cx, members, membership.shard, push);
         self.fetched = None;
         self.released = outer;

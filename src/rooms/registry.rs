@@ -316,8 +316,7 @@ impl Rooms {
             let Some((key, emptied)) = self.registry.queue(is_silent).pop_front() else {
                 return false;
             };
-            let is_awaited =
-                self.pending.has(key) || self.is_awaited(key) || self.foundings.has(key);
+            let is_awaited = self.is_awaited(key) || self.foundings.has(key);
             let Some(registered) = self.arena.get_mut(key) else { continue };
             // It may have gained or lost its history since it was queued.
             let is_silent_now = registered.room.history().is_empty();

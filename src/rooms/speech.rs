@@ -46,9 +46,12 @@ impl Rooms {
         let ToHome::Publish { home: key, asker, reference, message } = push else {
             unreachable!("called for messages")
         };
+        let membership = Membership { room: key, shard, asker };
+        if self.has_lined_up(cx, members, membership, reference, push) {
+            return;
+        }
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.assert_member(shard, asker);
-        let membership = Membership { room: key, shard, asker };
         if !self.is_releasing && self.pending.must_message_wait(key, room.journal().judged()) {
             return self.wait(cx, members, membership, Some(reference), push);
         }
@@ -193,9 +196,12 @@ impl Rooms {
         let ToHome::Custom { home: key, asker, reference, event, payload } = push else {
             unreachable!("called for custom events")
         };
+        let membership = Membership { room: key, shard, asker };
+        if self.has_lined_up(cx, members, membership, reference, push) {
+            return;
+        }
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.assert_member(shard, asker);
-        let membership = Membership { room: key, shard, asker };
         if !self.is_releasing && self.pending.must_event_wait(key) {
             return self.wait(cx, members, membership, Some(reference), push);
         }

@@ -273,15 +273,7 @@ pub(crate) fn meddle(
         Some(Bug::LoseAnswer) if kind == record::REPLY && strikes => copies = 0,
         Some(Bug::LoseJoined) if kind == record::JOINED && strikes => copies = 0,
         Some(Bug::RepeatAnswer) if kind == record::REPLY && strikes => copies = 2,
-        Some(Bug::RefuseWhatIsDone) if is_receipt && strikes => {
-            let at = find(&record, "{\"at\"").expect("a receipt");
-            let response = br#"{"reason":"busy","retry_ms":250}"#;
-            record.truncate(at - 4);
-            record.extend_from_slice(&u32::try_from(response.len()).expect("short").to_le_bytes());
-            record.extend_from_slice(response);
-            let ok_at = find(&record, "\x02\0\0\0ok").expect("a status");
-            record.splice(ok_at..ok_at + 6, *b"\x05\0\0\0error");
-        }
+        Some(Bug::RefuseWhatIsDone) if is_receipt && strikes => refuse(&mut record),
         Some(Bug::WrongReceipt) if is_receipt && strikes => {
             // In the id, and in the offset at the end.
             let id_end = find(&record, "\",\"offset\":").expect("a receipt");
@@ -333,6 +325,17 @@ pub(crate) fn meddle(
         _ => {}
     }
     queue.extend(std::iter::repeat_n(record, copies));
+}
+
+/// Makes of a receipt a refusal.
+fn refuse(record: &mut Vec<u8>) {
+    let at = find(record, "{\"at\"").expect("a receipt");
+    let response = br#"{"reason":"busy","retry_ms":250}"#;
+    record.truncate(at - 4);
+    record.extend_from_slice(&u32::try_from(response.len()).expect("short").to_le_bytes());
+    record.extend_from_slice(response);
+    let ok_at = find(record, "\x02\0\0\0ok").expect("a status");
+    record.splice(ok_at..ok_at + 6, *b"\x05\0\0\0error");
 }
 
 /// Makes the key of a push another one of the same length. Behind the ref stands which fields there

@@ -62,7 +62,8 @@ pub(crate) fn whole(has: &mut Has, message: &Value, is_new: bool) {
 
 /// What two can be compared by: of one of whom only that it was deleted is known, no more.
 pub(crate) fn comparable(mine: &Value, other: &Value) -> (Value, Value) {
-    let is_bare = |message: &Value| message["deleted"].as_object().is_some_and(|of| of.is_empty());
+    let is_bare =
+        |message: &Value| message["deleted"].as_object().is_some_and(serde_json::Map::is_empty);
     if !is_bare(mine) && !is_bare(other) {
         return (mine.clone(), other.clone());
     }

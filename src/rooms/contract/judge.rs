@@ -39,14 +39,18 @@ pub(super) enum Asked {
     Leave,
 }
 
+/// What an edit makes of the data of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Data {
+    Stays,
+    Goes,
+    Is(String),
+}
+
 /// What a member does to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Deed {
-    /// With data, without it from now on, or as it was.
-    Edit {
-        body: String,
-        data: Option<Option<String>>,
-    },
+    Edit { body: String, data: Data },
     Delete,
     Pin(bool),
 }
@@ -518,7 +522,7 @@ impl Judge {
                     self.seen.insert("change unconfirmed");
                     return;
                 }
-                ("storage" | "unavailable" | "busy", _) => {}
+                ("storage" | "unavailable" | "busy" | "invalid", _) => {}
                 ("not_yours", Deed::Edit { .. }) => assert_ne!(is_own, Some(true)),
                 ("not_yours", Deed::Delete) => {
                     assert!(level < Level::Moderate, "who moderates deletes what others said");
@@ -530,7 +534,6 @@ impl Judge {
                     let was_deleted = self.deleted.contains(&(topic, offset)) || is_deleted;
                     assert!(was_deleted || offset <= log.gone(name), "what is gone was deleted");
                 }
-                ("invalid", _) => {}
                 other => panic!("{other:?}"),
             }
             self.seen.insert(match reason {

@@ -5,8 +5,8 @@
 //! 2. `msg_changed` is a patch: its fields replace mine, `null` removes;
 //! 3. messages in a page and in `changed` are whole and replace mine; of a tombstone that has
 //!    nothing else I keep who said it and when;
-//! 4. all of them only if their `change` is larger than mine; what I do not have I leave out, unless
-//!    it is a page's.
+//! 4. all of them only if their `change` is larger than mine; what I do not have I leave out,
+//!    unless it is a page's.
 
 use std::collections::BTreeMap;
 

@@ -161,9 +161,9 @@ pub(super) fn insert(step: &Connection, message: &Message<'_>) -> Result<(), Sto
         step.prepare_cached(sql)?.execute(values)?
     } else {
         let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum, thread, \
-                   mentions, data, change, edited_at, deleted_at, deleted_by, pinned_at, pinned_by) \
-                   VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
-                   ?17) ON CONFLICT(id) DO NOTHING";
+                   mentions, data, change, edited_at, deleted_at, deleted_by, pinned_at, \
+                   pinned_by) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
+                   ?14, ?15, ?16, ?17) ON CONFLICT(id) DO NOTHING";
         let Fate { change, edited, deleted, pinned } = fate;
         let place = |number: u64| id_of(room_of(id), number);
         let change = (change > 0).then(|| place(change));
