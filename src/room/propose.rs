@@ -64,10 +64,11 @@ impl Room {
         Ok(Proposal::Entry(entry))
     }
 
-    /// The thread that an answer to a message is in, if the message is in memory.
-    pub(crate) fn thread_of(&self, reply_to: u64) -> Option<u64> {
-        let message = self.journal.message(reply_to)?;
-        Some(thread_of(text(message)).unwrap_or(reply_to))
+    /// The thread that an answer to a message is in. A message that is not in memory is the first
+    /// of one: an answer that waited for the disk would be overtaken by what its author says next.
+    pub(crate) fn thread_of(&self, reply_to: u64) -> u64 {
+        let message = self.journal.message(reply_to);
+        message.and_then(|message| thread_of(text(message))).unwrap_or(reply_to)
     }
 
     /// A message as it stands, if it is in memory.

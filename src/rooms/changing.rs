@@ -62,9 +62,6 @@ impl Rooms {
             unreachable!("called for changes")
         };
         let membership = Membership { room: key, shard, asker };
-        if self.has_lined_up(cx, members, membership, reference, push) {
-            return;
-        }
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.assert_member(shard, asker);
         if !self.is_releasing && self.pending.must_event_wait(key) {
@@ -204,24 +201,6 @@ impl Rooms {
         self.bound_history(cx, key);
     }
 
-    /// The thread that an answer to a message is in. One that nobody has any more is the root of
-    /// its answers, and so is one that was never said: an answer to that is refused.
-    pub(super) fn thread_of<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        key: RoomKey,
-        reply_to: u64,
-    ) -> Result<u64, NotHere> {
-        let here = self.arena.get(key).and_then(|of| of.room.thread_of(reply_to));
-        if let Some(thread) = here {
-            return Ok(thread);
-        }
-        match self.message_at(cx, key, reply_to) {
-            Ok(message) => Ok(message?.said.thread.unwrap_or(reply_to)),
-            Err(_) => Ok(reply_to),
-        }
-    }
-
     /// A message as it stands.
     ///
     /// # Errors
@@ -249,28 +228,6 @@ impl Rooms {
         }
     }
 
-    /// Whether a push waits from now on, behind one of the same member that waits for a message; or
-    /// is refused, since too many do.
-    pub(super) fn has_lined_up<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        membership: Membership,
-        reference: &str,
-        push: ToHome<'_>,
-    ) -> bool {
-        if self.is_releasing {
-            return false;
-        }
-        match self.line_up(membership, reference, push) {
-            Ok(has_lined_up) => has_lined_up,
-            Err(refusal) => {
-                self.answer_refused(cx, members, membership, reference, refusal);
-                true
-            }
-        }
-    }
-
     /// Has a message read, and then handles a push from the beginning.
     pub(super) fn fetch<I: Io>(
         &mut self,
@@ -295,7 +252,7 @@ impl Rooms {
         members: &mut impl Tell<I>,
         (membership, ticket): (Membership, Ticket),
         push: ToHome<'_>,
-        fetched: Option<Fetched>,
+        fetched: Fetched,
     ) {
         // Its member may have left.
         if !self.held.is_awaited(ticket) {
@@ -303,7 +260,7 @@ impl Rooms {
         }
         // Its answer already has its place among the held ones.
         let outer = self.released.replace((membership, ticket));
-        self.fetched = fetched;
+        self.fetched = Some(fetched);
         self.hear(cx, members, membership.shard, push);
         self.fetched = None;
         self.released = outer;

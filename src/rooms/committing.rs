@@ -267,8 +267,6 @@ impl Rooms {
         self.pending.remove(key, ticket);
         self.resolve(cx, members, ticket, status, response);
         self.release(cx, members, key);
-        // Its members may have left meanwhile: then it stayed for this.
-        self.retire_if_empty(cx, key);
     }
 
     /// Moves a room to a new epoch. If a member may have seen what is lost, all its channels end.

@@ -241,10 +241,9 @@ impl Rooms {
         }
     }
 
-    /// Whether joins wait for a room, or to be told of it, or what was said in it has no answer of
-    /// its log: then it stays, though nobody is in it.
+    /// Whether joins wait for a room, or to be told of it: then it stays, though nobody is in it.
     fn is_awaited(&self, key: RoomKey) -> bool {
-        self.loading.has(key) || self.reads.has_join(key) || self.pending.has(key)
+        self.loading.has(key) || self.reads.has_join(key)
     }
 
     /// How many rooms there are.

@@ -92,8 +92,6 @@ struct Waiting {
     /// Of its held answer.
     ticket: Ticket,
     record: Box<[u8]>,
-    /// Whether it is not about the message, and waits only behind one of the same member that is.
-    is_behind: bool,
 }
 
 /// A join that waits for what it missed.
@@ -257,7 +255,7 @@ impl Rooms {
         let key = membership.room;
         let mut record = Vec::new();
         push.put(&mut record);
-        let waiting = Waiting { membership, ticket, record: record.into(), is_behind: false };
+        let waiting = Waiting { membership, ticket, record: record.into() };
         for reading in self.reads.under_way.values_mut() {
             let is_it = reading.room == key && reading.wanted.upto == offset;
             if let Whom::Pushes(pushes) = &mut reading.whom
@@ -277,39 +275,6 @@ impl Rooms {
         let (read, asked) = self.ask_log(cx, key, wanted, 1)?;
         self.reads.insert(read, asked.of(Whom::Pushes(vec![waiting])));
         Ok(())
-    }
-
-    /// Has a push wait behind one of the same member that waits for a message, or it would overtake
-    /// that. False if none does.
-    ///
-    /// # Errors
-    ///
-    /// If as many wait there as may.
-    pub(super) fn line_up(
-        &mut self,
-        membership: Membership,
-        reference: &str,
-        push: ToHome<'_>,
-    ) -> Result<bool, Refusal> {
-        let lines = self.reads.under_way.values_mut().filter_map(|of| match &mut of.whom {
-            Whom::Pushes(pushes) => Some(pushes),
-            Whom::Page(_) | Whom::Join(_) | Whom::Nobody => None,
-        });
-        let is_its = |pushes: &&mut Vec<Waiting>| {
-            pushes.iter().any(|waiting| waiting.membership == membership)
-        };
-        let Some(line) = { lines }.find(is_its) else { return Ok(false) };
-        if line.len() >= WAITING_PUSHES_PER_ROOM_MAX {
-            return Err(Refusal::Busy);
-        }
-        let ticket = self.pending.next_ticket();
-        let mut record = Vec::new();
-        push.put(&mut record);
-        self.reads.bytes += record.len();
-        let record = record.into();
-        line.push(Waiting { membership, ticket, record, is_behind: true });
-        self.hold(membership, ticket, reference);
-        Ok(true)
     }
 
     /// Whether something of a room is being read or looked for.
@@ -406,15 +371,22 @@ impl Rooms {
                 // must see, and not what was read.
                 let whom = Whom::Nobody;
                 self.reads.insert(ticket, Reading { room: key, epoch, wanted, attempts, whom });
-                for waiting in pushes {
+                for Waiting { membership, ticket: of_push, record } in pushes {
+                    let Received::ToHome(push) = read(&record) else {
+                        unreachable!("only pushes wait")
+                    };
                     let (offset, message) = (wanted.upto, message.cloned());
                     let fetched = Fetched { room: key, offset, message };
-                    self.go_on_waiting(cx, members, &waiting, Some(fetched));
+                    self.go_on_fetched(cx, members, (membership, of_push), push, fetched);
                 }
                 self.reads.take(ticket);
             }
             // Its client may ask again.
-            Whom::Pushes(pushes) => self.refuse_waiting(cx, members, &pushes, Refusal::Busy),
+            Whom::Pushes(pushes) => {
+                for Waiting { ticket, .. } in pushes {
+                    self.refuse_held(cx, members, ticket, Refusal::Busy);
+                }
+            }
             Whom::Page(_) | Whom::Nobody => {}
         }
         self.read_ends(key);
@@ -434,40 +406,14 @@ impl Rooms {
             Whom::Join(returning) => {
                 self.refuse_returning(cx, members, key, &returning, why.refusal());
             }
-            Whom::Pushes(pushes) => self.refuse_waiting(cx, members, &pushes, why.refusal()),
+            Whom::Pushes(pushes) => {
+                for Waiting { ticket, .. } in pushes {
+                    self.refuse_held(cx, members, ticket, why.refusal());
+                }
+            }
             Whom::Nobody => {}
         }
         self.read_ends(key);
-    }
-
-    /// Goes on with a push that waited for a message, or behind one that did.
-    fn go_on_waiting<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        waiting: &Waiting,
-        fetched: Option<Fetched>,
-    ) {
-        let Waiting { membership, ticket, record, .. } = waiting;
-        let Received::ToHome(push) = read(record) else { unreachable!("only pushes wait") };
-        self.go_on_fetched(cx, members, (*membership, *ticket), push, fetched);
-    }
-
-    /// Refuses the pushes that waited for a message; those behind them go on.
-    fn refuse_waiting<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        pushes: &[Waiting],
-        refusal: Refusal,
-    ) {
-        for waiting in pushes {
-            if waiting.is_behind {
-                self.go_on_waiting(cx, members, waiting, None);
-            } else {
-                self.refuse_held(cx, members, waiting.ticket, refusal);
-            }
-        }
     }
 
     fn answer_page<I: Io>(

@@ -316,7 +316,8 @@ impl Rooms {
             let Some((key, emptied)) = self.registry.queue(is_silent).pop_front() else {
                 return false;
             };
-            let is_awaited = self.is_awaited(key) || self.foundings.has(key);
+            let is_awaited =
+                self.pending.has(key) || self.is_awaited(key) || self.foundings.has(key);
             let Some(registered) = self.arena.get_mut(key) else { continue };
             // It may have gained or lost its history since it was queued.
             let is_silent_now = registered.room.history().is_empty();
@@ -338,9 +339,11 @@ impl Rooms {
 
     /// Removes a room with its history. If its log keeps it, it stays in the list.
     pub(super) fn remove<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
+        // What its log has been given it will keep, though nobody here hears of it any more.
+        let is_asked = self.pending.has(key);
         let Some(registered) = self.take_out(cx, key) else { return };
         if let Some(name) = registered.room.name() {
-            let is_kept = registered.has_begun() && cx.io.log().keeps();
+            let is_kept = (registered.has_begun() || is_asked) && cx.io.log().keeps();
             self.listings.note_removed(name, is_kept.then(|| registered.room.title()));
         }
     }

@@ -24,7 +24,6 @@ use crate::link::said::{Fate, Said, SaidText};
 use crate::room::keys::KeyHash;
 use crate::room::propose::Proposal;
 use crate::room::{Outpost, Room};
-use crate::rooms::changing::NotHere;
 use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
 use crate::rooms::registry::Registered;
@@ -47,9 +46,6 @@ impl Rooms {
             unreachable!("called for messages")
         };
         let membership = Membership { room: key, shard, asker };
-        if self.has_lined_up(cx, members, membership, reference, push) {
-            return;
-        }
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.assert_member(shard, asker);
         if !self.is_releasing && self.pending.must_message_wait(key, room.journal().judged()) {
@@ -71,15 +67,7 @@ impl Rooms {
         if self.pending.is_behind(key) {
             return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
         }
-        let thread = match reply_to.map(|reply_to| self.thread_of(cx, key, reply_to)) {
-            None => None,
-            Some(Ok(thread)) => Some(thread),
-            Some(Err(NotHere)) => {
-                let reply_to = reply_to.unwrap_or_default();
-                return self.fetch(cx, members, membership, reference, reply_to, push);
-            }
-        };
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let thread = reply_to.map(|reply_to| room.thread_of(reply_to));
         let (user, name) = (author.user(), author.name());
         let said = Said { user, name, body, key: message_key, reply_to, thread, mentions, data };
         let entry = match room.propose(said, key_hash) {
@@ -197,9 +185,6 @@ impl Rooms {
             unreachable!("called for custom events")
         };
         let membership = Membership { room: key, shard, asker };
-        if self.has_lined_up(cx, members, membership, reference, push) {
-            return;
-        }
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.assert_member(shard, asker);
         if !self.is_releasing && self.pending.must_event_wait(key) {

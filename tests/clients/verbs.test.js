@@ -92,7 +92,8 @@ describe("messages that are no longer in memory", () => {
       assert.deepEqual([edit, repeat, gone], [{ change: 2 }, { change: 3 }, { change: 4 }]);
       assert.equal(answer.offset, 6);
       for (let count = 0; count < 4; count += 1) await view.changes.next();
-      const { messages } = await ok(other.push("history", { limit: 100 }));
+      const [older, newer] = [{ before: 5 }, { after: 4 }].map((wanted) => ok(other.push("history", wanted)));
+      const messages = [...(await older).messages, ...(await newer).messages];
       const seen = messages.map(({ body, change, thread }) => [body, change, thread]);
       const none = undefined;
       assert.deepEqual(seen, [

@@ -45,7 +45,9 @@ pub(crate) fn whole(has: &mut Has, message: &Value, is_new: bool) {
         }
         return;
     };
-    if change_of(mine) >= change_of(message) {
+    // Another message has its place: what was there is lost.
+    let is_another = message.get("id").is_some_and(|id| mine.get("id") != Some(id));
+    if change_of(mine) >= change_of(message) && !is_another {
         return;
     }
     let mut message = message.clone();

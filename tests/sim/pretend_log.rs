@@ -711,9 +711,11 @@ impl Room {
         self.state(offset, self.entries.len())
     }
 
-    /// When a message is accepted: never before the last one.
+    /// When an entry is accepted: never before the last message.
     fn at_ms(&self, proposed_ms: u64) -> u64 {
-        self.entries.last().map_or(proposed_ms, |last| last.at_ms.max(proposed_ms))
+        let mut newest_first = self.entries.iter().rev();
+        let last = newest_first.find(|of| matches!(of.what, WhatText::Message(_)));
+        last.map_or(proposed_ms, |last| last.at_ms.max(proposed_ms))
     }
 
     /// The place that an entry is given next.
