@@ -68,7 +68,7 @@ fn written(disk: &Disk) -> (Vec<u8>, Written) {
             assert!(peer.join(room, "{}").contains(r#""status":"ok""#));
             for number in 2..10 {
                 let body = format!("{name} says {number} in {room}");
-                let more = if number % 2 == 0 { r#","key":"k","reply_to":1"# } else { "" };
+                let more = if number % 2 == 1 { r#","key":"k","reply_to":1"# } else { "" };
                 let more = more.replace('k', &format!("k{number}"));
                 let payload = format!(r#"{{"body":"{body}"{more}}}"#);
                 let push = format!(r#"["1","{number}","room:{room}","new_msg",{payload}]"#);
