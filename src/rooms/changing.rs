@@ -35,9 +35,6 @@ use crate::rooms::registry::Registered;
 use crate::rooms::speech::{append_of, deliver, take_fanout};
 use crate::wire::phx::Payload;
 
-/// A message is not in memory, and its log may have it.
-pub(super) struct NotHere;
-
 /// A message that was read for the push that is being handled; none, if its log has let go of it.
 pub(super) struct Fetched {
     pub(super) room: RoomKey,
@@ -75,10 +72,8 @@ impl Rooms {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
         let message = match self.message_at(cx, key, offset) {
-            Ok(Ok(message)) => message,
-            Ok(Err(NotHere)) => {
-                return self.fetch(cx, members, membership, reference, offset, push);
-            }
+            Ok(Some(message)) => message,
+            Ok(None) => return self.fetch(cx, members, membership, reference, offset, push),
             Err(refusal) => {
                 return self.answer_refused(cx, members, membership, reference, refusal);
             }
@@ -95,16 +90,19 @@ impl Rooms {
         let next = match judged {
             Ok(Some(next)) => next,
             // It is so already.
-            Ok(None) if self.is_answerable(key, message.fate().change) => {
+            Ok(None) => {
                 let placed = Placed::change(message.fate().change, now_ms);
-                return self.answer_like(cx, members, membership, reference, placed);
+                if self.answer_like(cx, members, membership, reference, placed) {
+                    return;
+                }
+                // It was only heard: the log says when it is kept.
+                message
             }
-            // It was only heard: the log says when it is kept.
-            Ok(None) => message,
             Err(refusal) => {
                 return self.answer_refused(cx, members, membership, reference, refusal);
             }
         };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let what = What::Changed { offset, message: &next };
         let entry = Entry { judged: room.journal().judged(), what };
         let placed = Placed::change(room.journal().top().change + 1, now_ms);
@@ -121,38 +119,19 @@ impl Rooms {
             }
         }
         if appended == Appended::Kept {
-            if cx.io.log().keeps() {
-                // Nothing more is said of it.
-                self.note_kept(key, placed.marks);
-            }
-            return self.answer_placed(cx, members, membership, reference, placed);
+            return self.answer_kept(cx, members, membership, reference, placed);
         }
         let is_ordered = appended == Appended::Ordered;
         let entry = UnderWay {
-            membership,
-            said: None,
-            key_hash: None,
-            judged: entry.judged,
-            is_parked: false,
-            first_ticket: self.released.map_or(ticket, |(_, placed)| placed),
-            proposals: 1,
             applied_at: is_ordered.then_some(placed.marks),
             placed: is_ordered.then_some(placed),
-            is_confirmed: false,
-            is_doubtful: false,
+            ..UnderWay::new(membership, ticket, entry.judged)
         };
-        self.pending.insert(ticket, entry);
-        self.hold(membership, ticket, reference);
+        self.hold_under_way(ticket, reference, entry);
     }
 
-    /// Whether it is known, or will be, that a change is kept.
-    fn is_answerable(&self, key: RoomKey, change: u64) -> bool {
-        let is_kept = |of: &Registered| of.room.journal().is_change_kept(change);
-        let marks = Placed::change(change, 0).marks;
-        self.arena.get(key).is_some_and(is_kept) || self.pending.of_place(key, marks).is_some()
-    }
-
-    /// Answers as whoever changed a message to what it is: when that is kept.
+    /// Answers as whoever changed a message to what it is: when that is kept. Returns false, and
+    /// answers nothing, if that is not known and will not be.
     fn answer_like<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -160,15 +139,21 @@ impl Rooms {
         membership: Membership,
         reference: &str,
         placed: Placed,
-    ) {
-        match self.pending.of_place(membership.room, placed.marks) {
+    ) -> bool {
+        let Membership { room: key, .. } = membership;
+        let is_kept = |of: &Registered| of.room.journal().is_change_kept(placed.marks.change);
+        match self.pending.of_place(key, placed.marks) {
             Some((ticket, false)) => self.hold(membership, ticket, reference),
             Some((_, true)) => {
                 let refusal = Why::Unconfirmed.refusal();
                 self.answer_refused(cx, members, membership, reference, refusal);
             }
-            None => self.answer_placed(cx, members, membership, reference, placed),
+            None if self.arena.get(key).is_some_and(is_kept) => {
+                self.answer_placed(cx, members, membership, reference, placed);
+            }
+            None => return false,
         }
+        true
     }
 
     /// Applies that a message has become another one, and tells all members. Does nothing if that
@@ -201,35 +186,35 @@ impl Rooms {
         self.bound_history(cx, key);
     }
 
-    /// A message as it stands.
+    /// A message as it stands; `None`, if it is to be read first.
     ///
     /// # Errors
     ///
-    /// If there is none. Inside: if it is to be read first.
+    /// If there is no such message.
     fn message_at<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         key: RoomKey,
         offset: u64,
-    ) -> Result<Result<MessageText, NotHere>, Refusal> {
+    ) -> Result<Option<MessageText>, Refusal> {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Refusal::Gone) };
         if offset == 0 || offset > room.history().last() {
             let message = "the offset of a message of this room";
             return Err(Refusal::Invalid { field: "offset", message });
         }
         if let Some(message) = room.message(offset) {
-            return Ok(Ok(message));
+            return Ok(Some(message));
         }
         let is_it = |fetched: &mut Fetched| (fetched.room, fetched.offset) == (key, offset);
         match self.fetched.take_if(is_it) {
-            Some(Fetched { message, .. }) => message.map(Ok).ok_or(Refusal::Gone),
-            None if cx.io.log().reads() => Ok(Err(NotHere)),
+            Some(Fetched { message, .. }) => message.map(Some).ok_or(Refusal::Gone),
+            None if cx.io.log().reads() => Ok(None),
             None => Err(Refusal::Gone),
         }
     }
 
     /// Has a message read, and then handles a push from the beginning.
-    pub(super) fn fetch<I: Io>(
+    fn fetch<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
@@ -258,11 +243,8 @@ impl Rooms {
         if !self.held.is_awaited(ticket) {
             return;
         }
-        // Its answer already has its place among the held ones.
-        let outer = self.released.replace((membership, ticket));
         self.fetched = Some(fetched);
-        self.hear(cx, members, membership.shard, push);
+        self.hear_held(cx, members, membership, Some(ticket), push);
         self.fetched = None;
-        self.released = outer;
     }
 }

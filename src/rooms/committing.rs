@@ -16,6 +16,8 @@
 //! Called by: `rooms`, and `shard` with what a log says. Calls: `room`, `held`, `pending`,
 //! `reading`, `speech`.
 
+use std::mem;
+
 use crate::limits::PROPOSALS_MAX;
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
@@ -25,7 +27,7 @@ use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, Received, ToHome, ToMember, read};
 use crate::room::Outpost;
 use crate::rooms::held::{HeldAnswer, Membership};
-use crate::rooms::pending::Kind;
+use crate::rooms::pending::{Kind, UnderWay};
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::{append_of, deliver, reply};
 use crate::rooms::{Answer, Rooms};
@@ -191,19 +193,7 @@ impl Rooms {
         // The home gave the order and members have seen it: the log keeps it in the end, or the
         // room turns. Until then it is in doubt, and so is every message with its key.
         self.pending.change(key, ticket, |entry| entry.is_doubtful = true);
-        self.answer_unconfirmed(cx, members, ticket);
-    }
-
-    /// Tells a publisher that its message may or may not be kept.
-    fn answer_unconfirmed<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        ticket: Ticket,
-    ) {
-        let refusal = Why::Unconfirmed.refusal();
-        refusal.count(cx.metrics);
-        self.resolve(cx, members, ticket, "error", Payload::Json(&refusal.response()));
+        self.refuse_held(cx, members, ticket, Why::Unconfirmed.refusal());
     }
 
     /// Proposes again the entries that conflicted, judged by the room as it is now, in the order in
@@ -298,7 +288,7 @@ impl Rooms {
             deliver(cx, members, room, "room_epoch", Payload::Json(text(&out)));
         }
         for ticket in self.pending.lose(key, Some(kept)) {
-            self.answer_unconfirmed(cx, members, ticket);
+            self.refuse_held(cx, members, ticket, Why::Unconfirmed.refusal());
         }
         self.release(cx, members, key);
         self.remove_if_deserted(cx, key);
@@ -346,13 +336,35 @@ impl Rooms {
             let Received::ToHome(push) = read(&next.record) else {
                 unreachable!("only pushes wait")
             };
-            // Its answer already has its place among the held ones.
-            self.released = next.ticket.map(|ticket| (next.membership, ticket));
             self.is_releasing = true;
-            self.hear(cx, members, shard, push);
+            self.hear_held(cx, members, next.membership, next.ticket, push);
             self.is_releasing = false;
-            self.released = None;
         }
+    }
+
+    /// Handles a push that had waited: its answer, if it has one, already has its place among the
+    /// held ones.
+    pub(super) fn hear_held<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        ticket: Option<Ticket>,
+        push: ToHome<'_>,
+    ) {
+        let released = ticket.map(|ticket| (membership, ticket));
+        let outer = mem::replace(&mut self.released, released);
+        self.hear(cx, members, membership.shard, push);
+        self.released = outer;
+    }
+
+    /// Holds the answer to an entry until its log has answered for good.
+    pub(super) fn hold_under_way(&mut self, ticket: Ticket, reference: &str, entry: UnderWay) {
+        // What had waited keeps its place: what was said behind it still waits.
+        let first_ticket = self.released.map_or(ticket, |(_, placed)| placed);
+        let membership = entry.membership;
+        self.pending.insert(ticket, UnderWay { first_ticket, ..entry });
+        self.hold(membership, ticket, reference);
     }
 
     /// Holds an answer until its ticket is resolved. A push that had waited keeps its place in the
@@ -456,9 +468,7 @@ impl Rooms {
                 let Received::ToHome(push) = read(record) else { unreachable!("a push waits") };
                 let ticket = self.pending.next_ticket();
                 self.held.wait_first(membership, ticket, reference);
-                let outer = self.released.replace((membership, ticket));
-                self.hear(cx, members, membership.shard, push);
-                self.released = outer;
+                self.hear_held(cx, members, membership, Some(ticket), push);
             }
             HeldAnswer::Leave { reference } => {
                 self.leave(cx, members, membership, Some(reference));

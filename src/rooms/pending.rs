@@ -61,6 +61,23 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
+    /// An entry that nothing is known of yet but that it was proposed.
+    pub(super) const fn new(membership: Membership, ticket: Ticket, judged: Judged) -> Self {
+        Self {
+            membership,
+            said: None,
+            key_hash: None,
+            judged,
+            is_parked: false,
+            first_ticket: ticket,
+            proposals: 1,
+            applied_at: None,
+            placed: None,
+            is_confirmed: false,
+            is_doubtful: false,
+        }
+    }
+
     /// What it takes, in bytes.
     fn bytes(&self) -> usize {
         PENDING_MEMORY_BYTES + self.said.as_ref().map_or(0, SaidText::text_bytes)
@@ -403,18 +420,11 @@ mod tests {
     fn entry(first_ticket: Ticket, rev: u64) -> UnderWay {
         let asker = Asker { conn: Key::from_u64(1 << 32), slot: Slot(0) };
         let said = Said { user: "u", name: "U", body: "\"hello\"", ..Said::default() };
+        let membership = Membership { room: Key::from_u64(ROOM), shard: 0, asker };
         UnderWay {
-            membership: Membership { room: Key::from_u64(ROOM), shard: 0, asker },
             said: Some(SaidText::new(said)),
             key_hash: Some(KeyHash([first_ticket, 0])),
-            judged: Judged { epoch: 1, rev },
-            is_parked: false,
-            first_ticket,
-            proposals: 1,
-            applied_at: None,
-            placed: None,
-            is_confirmed: false,
-            is_doubtful: false,
+            ..UnderWay::new(membership, first_ticket, Judged { epoch: 1, rev })
         }
     }
 

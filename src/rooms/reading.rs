@@ -339,13 +339,12 @@ impl Rooms {
                 let is_past = stretch.messages.is_empty()
                     && wanted.part == Part::Oldest
                     && first > wanted.upto + 1;
-                if is_of_epoch && is_past {
-                    let wanted = Wanted { after: wanted.upto, upto: first - 1, ..wanted };
+                let next = Wanted { after: wanted.upto, upto: first - 1, ..wanted };
+                let again = if is_of_epoch { is_past.then_some(next) } else { Some(wanted) };
+                if let Some(wanted) = again {
                     self.read_page_again(cx, members, (membership, ticket), wanted, attempts);
-                } else if is_of_epoch {
-                    self.answer_page(cx, members, (membership, ticket), wanted, stretch);
                 } else {
-                    self.read_page_again(cx, members, (membership, ticket), wanted, attempts);
+                    self.answer_page(cx, members, (membership, ticket), wanted, stretch);
                 }
             }
             Whom::Join(mut returning) => {
@@ -382,11 +381,7 @@ impl Rooms {
                 self.reads.take(ticket);
             }
             // Its client may ask again.
-            Whom::Pushes(pushes) => {
-                for Waiting { ticket, .. } in pushes {
-                    self.refuse_held(cx, members, ticket, Refusal::Busy);
-                }
-            }
+            Whom::Pushes(pushes) => self.refuse_pushes(cx, members, &pushes, Refusal::Busy),
             Whom::Page(_) | Whom::Nobody => {}
         }
         self.read_ends(key);
@@ -406,14 +401,22 @@ impl Rooms {
             Whom::Join(returning) => {
                 self.refuse_returning(cx, members, key, &returning, why.refusal());
             }
-            Whom::Pushes(pushes) => {
-                for Waiting { ticket, .. } in pushes {
-                    self.refuse_held(cx, members, ticket, why.refusal());
-                }
-            }
+            Whom::Pushes(pushes) => self.refuse_pushes(cx, members, &pushes, why.refusal()),
             Whom::Nobody => {}
         }
         self.read_ends(key);
+    }
+
+    fn refuse_pushes<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        pushes: &[Waiting],
+        refusal: Refusal,
+    ) {
+        for Waiting { ticket, .. } in pushes {
+            self.refuse_held(cx, members, *ticket, refusal);
+        }
     }
 
     fn answer_page<I: Io>(

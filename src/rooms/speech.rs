@@ -90,10 +90,6 @@ impl Rooms {
             Appended::Kept | Appended::Ordered => {
                 self.commit(cx, members, key, said, receipt, key_hash);
                 self.spoke(cx, key, asker.slot);
-                if appended == Appended::Kept && cx.io.log().keeps() {
-                    // Nothing more is said of it.
-                    self.note_kept(key, Placed::message(receipt).marks);
-                }
             }
             Appended::Later => {}
             Appended::Refused(why) => {
@@ -102,27 +98,20 @@ impl Rooms {
                 return self.answer_refused(cx, members, membership, reference, why.refusal());
             }
         }
+        let placed = Placed::message(receipt);
         if appended == Appended::Kept {
-            self.answer_ok(cx, members, membership, reference, receipt);
+            self.answer_kept(cx, members, membership, reference, placed);
         } else {
             let is_ordered = appended == Appended::Ordered;
             let heard = if is_ordered { Some(receipt) } else { self.heard(key, key_hash) };
             let entry = UnderWay {
-                membership,
                 said: Some(SaidText::new(said)),
                 key_hash,
-                judged: entry.judged,
-                is_parked: false,
-                // A message that had waited keeps its place: what was said behind it still waits.
-                first_ticket: self.released.map_or(ticket, |(_, placed)| placed),
-                proposals: 1,
                 applied_at: heard.map(|receipt| Placed::message(receipt).marks),
-                placed: is_ordered.then_some(Placed::message(receipt)),
-                is_confirmed: false,
-                is_doubtful: false,
+                placed: is_ordered.then_some(placed),
+                ..UnderWay::new(membership, ticket, entry.judged)
             };
-            self.pending.insert(ticket, entry);
-            self.hold(membership, ticket, reference);
+            self.hold_under_way(ticket, reference, entry);
         }
         if appended != Appended::Later {
             self.tell_along(cx, members, key);
@@ -268,6 +257,22 @@ impl Rooms {
         receipt: Receipt,
     ) {
         self.answer_placed(cx, members, membership, reference, Placed::message(receipt));
+    }
+
+    /// Answers whoever proposed an entry that its log has kept in the call.
+    pub(super) fn answer_kept<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        reference: &str,
+        placed: Placed,
+    ) {
+        if cx.io.log().keeps() {
+            // Nothing more is said of it.
+            self.note_kept(membership.room, placed.marks);
+        }
+        self.answer_placed(cx, members, membership, reference, placed);
     }
 
     /// Answers whoever proposed an entry with the place that it has.
