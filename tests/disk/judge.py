@@ -19,7 +19,8 @@ and against a store:
 
  5. its offsets are 1, 2, 3, ... in each room, each body once, and each was sent by somebody;
  6. what was acked stands where it was acked, and in no epoch that has come to an end before it;
- 7. what was seen in the epoch that is still going on is there.
+ 7. what was seen in the epoch that is still going on is there, if the server has ended in order:
+    one that is killed lets members see what it has not kept yet.
 """
 import json
 import sqlite3
@@ -161,7 +162,7 @@ def main(arguments):
                 judge.object(number, f"it cannot be read: {error!r}: {text[:200]}")
     if "--store" in arguments:
         judge.store(arguments[arguments.index("--store") + 1])
-    for objection in judge.objections[:50]:
+    for objection in judge.objections:
         print(objection)
     print(json.dumps({**judge.counts, "objections": len(judge.objections)}))
     return 1 if judge.objections else 0

@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 mod faulty;
@@ -41,11 +42,20 @@ impl Server {
     pub(crate) fn pid(&self) -> String {
         self.child.id().to_string()
     }
+
+    /// Asks it to end, and waits until it has ended in order.
+    pub(crate) fn terminate(mut self) {
+        let process = Pid::from_child(&self.child);
+        rustix::process::kill_process(process, Signal::TERM).expect("it runs");
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}");
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.child.kill().expect("it runs");
+        // One that has ended already is left alone.
+        let _ = self.child.kill();
         self.child.wait().expect("it ends");
     }
 }
