@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, TransactionBehavior, params};
 
 use super::{IndexQueue, delete, file_in};
 use crate::link::log::Marks;
@@ -315,14 +315,7 @@ pub(super) fn catch_up(
     let range = params![id_of(room, last + 1), id_of(room, OFFSET_MAX), STEP_MESSAGES];
     let mut rows = some.query(range)?;
     let mut count = 0;
-    loop {
-        let row = match rows.next().map_err(StoreError::from) {
-            Ok(Some(row)) => row,
-            Ok(None) => break,
-            // What lies behind a damaged page of the database has no words, and other rooms have.
-            Err(error) if error.cause() == Cause::Corrupt => break,
-            Err(error) => return Err(error),
-        };
+    while let Some(row) = next_row(&mut rows)? {
         let (id, body) = (row.get::<_, i64>(0)?, row.get_ref(1)?);
         put(&step, id, body.as_str().ok())?;
         (last, count) = (offset_of(id), count + 1);
@@ -362,13 +355,22 @@ fn reindex(
     let (last, end) = (id_of(room, OFFSET_MAX), id_of(room, upto));
     let mut rows = some.query(params![id_of(room, behind), last, end, STEP_MESSAGES])?;
     let (mut change, mut count) = (behind, 0);
-    while let Some(row) = rows.next()? {
+    while let Some(row) = next_row(&mut rows)? {
         let id = row.get::<_, i64>(0)?;
         let text = row.get_ref(1)?.as_str().ok();
         put(step, id, text)?;
         (change, count) = (offset_of(row.get(2)?), count + 1);
     }
     Ok((change, count))
+}
+
+/// The next row. None also where a page of the database is damaged: what lies behind it has no
+/// words, and other rooms have.
+fn next_row<'r, 's>(rows: &'r mut Rows<'s>) -> Result<Option<&'r Row<'s>>, StoreError> {
+    match rows.next().map_err(StoreError::from) {
+        Err(error) if error.cause() == Cause::Corrupt => Ok(None),
+        row => row,
+    }
 }
 
 /// Puts the words of a message, which is JSON, in the place of those that it had.

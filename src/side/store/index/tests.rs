@@ -237,11 +237,19 @@ fn a_room_whose_number_is_given_anew_and_what_was_let_go_of_and_is_back_are_inde
 
 #[test]
 fn a_damaged_page_of_the_database_takes_words_of_its_room_only() {
+    check_damaged_page("");
+    // And where messages are read by their changes.
+    check_damaged_page("UPDATE message SET change = id");
+}
+
+#[track_caller]
+fn check_damaged_page(sql: &str) {
     let world = World::new();
     let long = "tea ".repeat(200);
     for room in 1..=3 {
         world.say(room, 1, &[&*long; 20]);
     }
+    world.sql(sql);
     world.source.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("it is moved");
     let file = world.folder.file();
     let mut bytes = fs::read(&file).expect("a file");
