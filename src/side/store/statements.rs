@@ -199,8 +199,8 @@ pub(super) fn insert(step: &Connection, message: &Message<'_>) -> Result<(), Sto
     Ok(())
 }
 
-/// Writes that a message has become another one: what it is from now on. Nothing, if it has had a
-/// later change.
+/// Writes that a message has become another one: what it is from now on. Nothing, if it has had
+/// that change, or a later one.
 pub(super) fn change(step: &Connection, message: &Message<'_>) -> Result<(), StoreError> {
     let Message { id, said, fate, .. } = *message;
     let Fate { change, edited, deleted, pinned } = fate;
@@ -220,8 +220,10 @@ pub(super) fn change(step: &Connection, message: &Message<'_>) -> Result<(), Sto
         id_of(room_of(id), change),
         message.sum()
     ];
-    if step.prepare_cached(sql)?.execute(values)? == 0 {
-        // Retention may have let go of it meanwhile: the room counts on.
+    let is_written = step.prepare_cached(sql)?.execute(values)? > 0;
+    let there = "SELECT 1 FROM message WHERE id = ?1";
+    if !is_written && !step.prepare_cached(there)?.exists([id])? {
+        // Retention has let go of it meanwhile: the room counts on.
         note_change(step, room_of(id), change)?;
     }
     Ok(())

@@ -413,6 +413,29 @@ fn what_was_written_before_is_written_once_and_another_message_is_not_in_its_pla
 }
 
 #[test]
+fn a_change_that_was_written_before_hides_nothing_and_one_of_what_is_gone_does() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 50);
+    home.say(1, 0, &["\"tea\""]);
+    let mut change = |after, offset| {
+        let top = Marks { offset: 1, change: after };
+        let (room, said, fate) = (key(1), said("\"mate\""), Fate::default());
+        let mut batch = Batch::default();
+        let (number, at_ms, said_ms) = (9, 200, 100);
+        let record = ToStore::Change { number, room, top, at_ms, offset, said_ms, said, fate };
+        push(&mut batch, record);
+        home.writer.write(&batch, &mut Vec::new()).expect("it is written");
+        let opened = load(&mut disk.reader().expect("it opens"), Some(1));
+        (opened.top.change, opened.floor.change)
+    };
+    assert_eq!(change(0, 1), (1, 0));
+    assert_eq!(change(0, 1), (1, 0), "nobody can tell that it was a second time");
+    assert_eq!(change(1, 7), (2, 2), "what became of it cannot be told any more");
+}
+
+#[test]
 fn a_room_that_the_index_mistakes_for_another_is_not_opened_and_others_are() {
     let folder = Folder::new();
     let (_, writer) = folder.open();
