@@ -381,6 +381,7 @@ mod tests {
         assert!(!conns.has_expired(at(END_S * 1_000 - 1), key));
         assert!(conns.has_expired(at(END_S * 1_000), key));
     }
+
     /// When a connection is inspected whose client is warned so long before the end, once it has
     /// been told or before.
     #[track_caller]

@@ -85,6 +85,7 @@ impl Members {
         }
         self.close(cx, key, CloseCode::TokenExpired, "token expired");
     }
+
     /// Tells a connection that its token is about to end: on its own topic where it listens, and on
     /// that of the heartbeat, where every client can hear it.
     ///

@@ -346,7 +346,7 @@ impl Members {
             let hears = channel.seat != NO_SEAT;
             let is_allowed = !hears || topic::room_of(&audience.topic).is_none_or(may_hear);
             assert!(is_allowed, "a token allows every room that its connection hears");
-            if channel.seat != NO_SEAT {
+            if hears {
                 let taken = audience.seats[channel.seat as usize].conn;
                 assert_eq!(taken, conn.index(), "and the seat it knows is its own");
             }

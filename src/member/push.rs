@@ -85,10 +85,10 @@ impl Members {
                 .map_err(|retry| Refusal::RateLimited { limit: SEARCH_LIMIT, retry })?;
         }
         let payload = message.payload?;
-        let bounds = MessageBounds::of(cx.settings);
+        let bounds = || MessageBounds::of(cx.settings);
         let message = match event {
             "new_msg" if room.is_some() => {
-                let Publish { message, key } = Publish::parse(payload, bounds, level)?;
+                let Publish { message, key } = Publish::parse(payload, bounds(), level)?;
                 let key = key.map(|key| match key {
                     Cow::Borrowed(key) => key,
                     // The key had escapes, and was written anew.
@@ -101,7 +101,7 @@ impl Members {
                 ToHome::Publish { home, asker, reference, message }
             }
             _ if is_verb(event) => {
-                let (offset, verb) = verb_wanted(event, payload, bounds, level)?;
+                let (offset, verb) = verb_wanted(event, payload, bounds(), level)?;
                 ToHome::Change { home, asker, reference, level, offset, verb }
             }
             "typing" => ToHome::Typing { home, asker },
