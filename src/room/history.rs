@@ -17,6 +17,7 @@
 //! Called by: `journal`, `room`. Calls: `keys`.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::base::slack;
 use crate::limits::HistoryLimits;
@@ -180,12 +181,12 @@ impl History {
     /// bounds: perhaps that one, too. Nothing, if it is not kept.
     pub fn replace(&mut self, offset: u64, message: &[u8], limits: &HistoryLimits) {
         let Some(index) = self.index_of(offset) else { return };
-        let (from, to) = self.span(index);
-        let (before, after) = (to - 1 - from, message.len());
+        let place = self.places(index, index + 1);
+        let (before, after) = (place.len(), message.len());
         if after > before {
             self.bytes.reserve_exact(after - before);
         }
-        self.bytes.splice(from..to - 1, message.iter().copied());
+        self.bytes.splice(place, message.iter().copied());
         for start in self.starts.range_mut(index + 1..) {
             *start = *start + after as u64 - before as u64;
         }
@@ -195,8 +196,8 @@ impl History {
     /// A message that is kept.
     #[must_use]
     pub fn message(&self, offset: u64) -> Option<&[u8]> {
-        let (from, to) = self.span(self.index_of(offset)?);
-        Some(&self.bytes[from..to - 1])
+        let index = self.index_of(offset)?;
+        Some(&self.bytes[self.places(index, index + 1)])
     }
 
     fn index_of(&self, offset: u64) -> Option<usize> {
@@ -204,10 +205,11 @@ impl History {
         (index < self.len()).then_some(index)
     }
 
-    /// Where a kept message begins in `bytes`, and where the next one does.
-    fn span(&self, index: usize) -> (usize, usize) {
-        let to = self.starts.get(index + 1).map_or(self.bytes.len(), |start| self.place(*start));
-        (self.place(self.starts[index]), to)
+    /// Where in `bytes` the kept messages are from index `begin` up to `end`, of which there is one
+    /// at least, without the last comma.
+    fn places(&self, begin: usize, end: usize) -> Range<usize> {
+        let to = self.starts.get(end).map_or(self.bytes.len(), |start| self.place(*start));
+        self.place(self.starts[begin])..to - 1
     }
 
     fn drop_beyond(&mut self, limits: &HistoryLimits) {
@@ -296,7 +298,8 @@ impl History {
     /// The messages before an offset, the newest first.
     pub fn newest_before(&self, offset: u64) -> impl Iterator<Item = &[u8]> {
         let end = usize::try_from(offset.saturating_sub(self.first())).unwrap_or(usize::MAX);
-        (0..end.min(self.len())).rev().map(|index| self.page(index, index + 1).messages)
+        let messages = (0..end.min(self.len())).rev();
+        messages.map(|index| &self.bytes[self.places(index, index + 1)])
     }
 
     /// The offset of the oldest message that is kept; the next offset if there is none.
@@ -310,12 +313,8 @@ impl History {
         if begin >= end {
             return NO_PAGE;
         }
-        let from = self.place(self.starts[begin]);
-        let to = self.starts.get(end).map_or(self.bytes.len(), |start| self.place(*start));
-        // Without the last comma.
-        let messages = &self.bytes[from..to - 1];
         Page {
-            messages,
+            messages: &self.bytes[self.places(begin, end)],
             count: u32::try_from(end - begin).expect("bounded by HistoryLimits::messages"),
             more: false,
         }
