@@ -147,15 +147,6 @@ impl WhatText {
         };
         Entry { judged, what }
     }
-
-    /// How much memory its texts take, in bytes.
-    #[must_use]
-    pub fn text_bytes(&self) -> usize {
-        match self {
-            Self::Message(said) => said.text_bytes(),
-            Self::Changed(_, message) => message.memory_bytes(),
-        }
-    }
 }
 
 /// The place of an entry: the counter that it has moved, and when.
@@ -443,10 +434,9 @@ pub enum FromLog<'a> {
     LetGo {
         /// The room.
         room: RoomKey,
-        /// Up to which offset.
-        through: u64,
-        /// The greatest change among them: what became of messages up to it cannot be told.
-        floor: u64,
+        /// Up to which offset, and the greatest change among them: what became of messages up to
+        /// it cannot be told.
+        floor: Marks,
     },
 }
 
@@ -463,7 +453,7 @@ pub enum LogAnswer {
     Read { room: RoomKey, ticket: Ticket, stretch: Stretch },
     Found { room: RoomKey, ticket: Ticket, hits: Hits },
     NotRead { room: RoomKey, ticket: Ticket, why: Why },
-    LetGo { room: RoomKey, through: u64, floor: u64 },
+    LetGo { room: RoomKey, floor: Marks },
     Listed { rooms: Vec<ListedRoom>, next: Option<u64> },
     NotListed,
 }
@@ -484,7 +474,7 @@ impl LogAnswer {
             Self::Read { room, ticket, ref stretch } => FromLog::Read { room, ticket, stretch },
             Self::Found { room, ticket, ref hits } => FromLog::Found { room, ticket, hits },
             Self::NotRead { room, ticket, why } => FromLog::NotRead { room, ticket, why },
-            Self::LetGo { room, through, floor } => FromLog::LetGo { room, through, floor },
+            Self::LetGo { room, floor } => FromLog::LetGo { room, floor },
             Self::Listed { ref rooms, next } => FromLog::Listed { rooms, next },
             Self::NotListed => FromLog::NotListed,
         }

@@ -72,27 +72,40 @@ pub(crate) fn push_message(
 /// Appends the fields that most messages have none of.
 #[cold]
 fn push_more(out: &mut Vec<u8>, said: &Said<'_>, fate: &Fate<'_>) {
-    if let Some(thread) = said.thread {
-        out.extend_from_slice(b",\"thread\":");
-        push_unsigned(out, thread);
-    }
-    for (name, value) in [("mentions", said.mentions), ("data", said.data)] {
-        if let Some(value) = value {
-            push_name(out, name);
-            out.extend_from_slice(value.as_bytes());
-        }
-    }
+    push_unlike(out, "thread", Some(None), said.thread, push_unsigned);
+    push_unlike(out, "mentions", Some(None), said.mentions, push_json);
+    push_unlike(out, "data", Some(None), said.data, push_json);
     if fate.change > 0 {
         push_name(out, "change");
         push_unsigned(out, fate.change);
     }
     let Fate { change: _, edited, deleted, pinned } = *fate;
     for (name, act) in [("edited", edited), ("deleted", deleted), ("pinned", pinned)] {
-        if let Some(act) = act {
-            push_name(out, name);
-            push_act(out, act);
-        }
+        push_unlike(out, name, Some(None), act, push_act);
     }
+}
+
+/// Appends a field, unless it is as it `was`, which may not be known; `null`, where it is there no
+/// more.
+fn push_unlike<T: PartialEq>(
+    out: &mut Vec<u8>,
+    name: &str,
+    was: Option<Option<T>>,
+    now: Option<T>,
+    push: impl FnOnce(&mut Vec<u8>, T),
+) {
+    if was.is_some_and(|was| was == now) {
+        return;
+    }
+    push_name(out, name);
+    match now {
+        Some(now) => push(out, now),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn push_json(out: &mut Vec<u8>, json: &str) {
+    out.extend_from_slice(json.as_bytes());
 }
 
 /// Appends the name of a field that is not the first.
@@ -121,41 +134,24 @@ pub(crate) fn push_patch(
     was: Option<(Said<'_>, Fate<'_>)>,
     (said, fate): (Said<'_>, Fate<'_>),
 ) {
-    let (was_said, was_fate) = was.unwrap_or_default();
+    let (was_said, was_fate) = was.unzip();
     out.extend_from_slice(b"{\"change\":");
     push_unsigned(out, fate.change);
     push_name(out, "offset");
     push_unsigned(out, offset);
-    if was.is_none() || was_said.body != said.body {
+    if was_said.is_none_or(|was| was.body != said.body) {
         push_name(out, "body");
         out.extend_from_slice(said.body.as_bytes());
     }
-    if fate.deleted.is_some() && was.is_none_or(|(said, _)| said.key.is_some()) {
+    if fate.deleted.is_some() && was_said.is_none_or(|was| was.key.is_some()) {
         push_name(out, "key");
         out.extend_from_slice(b"null");
     }
-    let values =
-        [("mentions", was_said.mentions, said.mentions), ("data", was_said.data, said.data)];
-    for (name, before, now) in values {
-        if was.is_none() || before != now {
-            push_name(out, name);
-            out.extend_from_slice(now.unwrap_or("null").as_bytes());
-        }
-    }
-    let acts = [
-        ("edited", was_fate.edited, fate.edited),
-        ("deleted", was_fate.deleted, fate.deleted),
-        ("pinned", was_fate.pinned, fate.pinned),
-    ];
-    for (name, before, now) in acts {
-        if was.is_none() || before != now {
-            push_name(out, name);
-            match now {
-                Some(act) => push_act(out, act),
-                None => out.extend_from_slice(b"null"),
-            }
-        }
-    }
+    push_unlike(out, "mentions", was_said.map(|was| was.mentions), said.mentions, push_json);
+    push_unlike(out, "data", was_said.map(|was| was.data), said.data, push_json);
+    push_unlike(out, "edited", was_fate.map(|was| was.edited), fate.edited, push_act);
+    push_unlike(out, "deleted", was_fate.map(|was| was.deleted), fate.deleted, push_act);
+    push_unlike(out, "pinned", was_fate.map(|was| was.pinned), fate.pinned, push_act);
     out.push(b'}');
 }
 
@@ -176,10 +172,12 @@ pub(crate) fn thread_of(message: &str) -> Option<u64> {
 
 /// Reads a message as [`push_message`] wrote it.
 pub(crate) fn read_message(message: &str) -> MessageText {
-    let [at, body, key, name, reply_to, user, thread, mentions, data] = json::fields(
-        message,
-        ["at", "body", "key", "name", "reply_to", "user", "thread", "mentions", "data"],
-    );
+    let names = [
+        "at", "body", "key", "name", "reply_to", "user", "thread", "mentions", "data", "change",
+        "edited", "deleted", "pinned",
+    ];
+    let [at, body, key, name, reply_to, user, thread, mentions, data, fate @ ..] =
+        json::fields(message, names);
     let number = |value: Option<&str>| value.and_then(json::unsigned);
     let string = |value: Option<&str>| {
         value.and_then(json::string).map(|text| Box::<str>::from(text.as_ref()))
@@ -198,12 +196,11 @@ pub(crate) fn read_message(message: &str) -> MessageText {
         mentions: mentions.map(Box::from),
         data: data.map(Box::from),
     };
-    let names = ["change", "edited", "deleted", "pinned"];
-    let [change, edited, deleted, pinned] = json::fields(message, names);
-    let fate = number(change).map(|change| {
-        let [edited, deleted, pinned] = [edited, deleted, pinned].map(act);
-        Box::new(FateText { change, edited, deleted, pinned })
-    });
+    let [change, edited, deleted, pinned] = fate;
+    let has_fate = fate.iter().any(Option::is_some);
+    let [edited, deleted, pinned] = [edited, deleted, pinned].map(act);
+    let fate = FateText { change: number(change).unwrap_or_default(), edited, deleted, pinned };
+    let fate = has_fate.then(|| Box::new(fate));
     MessageText { at_ms: number(at).unwrap_or_default(), said, fate }
 }
 
@@ -292,7 +289,11 @@ mod tests {
         let pinned = Fate { change: 3, pinned: Some(act(5, Some("mod"))), ..Fate::default() };
         let edited = Fate { change: 4, edited: Some(act(7, None)), ..pinned };
         let plain = Said { user: "u", name: "U", body: "\"x\"", ..Said::default() };
-        for (said, fate) in [(plain, Fate::default()), (RICH, Fate::default()), (RICH, edited)] {
+        // Of another server, which does not number its changes.
+        let imported = Fate { deleted: Some(act(8, None)), ..Fate::default() };
+        for (said, fate) in
+            [(plain, Fate::default()), (plain, imported), (RICH, Fate::default()), (RICH, edited)]
+        {
             let mut out = Vec::new();
             push_message(&mut out, 1, Receipt { offset: 5, at_ms: 9 }, &said, &fate);
             assert_eq!(read_message(text(&out)), MessageText::new(9, said, fate));

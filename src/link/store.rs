@@ -25,7 +25,7 @@
 
 use crate::link::ids::RoomKey;
 use crate::link::log::{Hits, ListedRoom, Marks, Opened, Part, Sought, Stretch, Wanted};
-use crate::link::record::{Field, records};
+use crate::link::record::{Field, NewMessage, records};
 use crate::link::said::{Act, Fate, MessageText, Said};
 
 records! {
@@ -36,10 +36,11 @@ records! {
         101 Open { number: u64, room: RoomKey, topic: &'a str, epoch: u64 }
         /// A message that has its place. Its room was opened before, by this life of the shard.
         102 Append { number: u64, room: RoomKey, top: Marks, at_ms: u64, said: Said<'a> }
-        /// A message has become another one: see [`Found::push_message`]. Its room was opened
+        /// A message, which was accepted at `said_ms`, has become another one. Its room was opened
         /// before, by this life of the shard.
         106 Change {
-            number: u64, room: RoomKey, top: Marks, at_ms: u64, offset: u64, message: &'a [u8],
+            number: u64, room: RoomKey, top: Marks, at_ms: u64, offset: u64, said_ms: u64,
+            said: Said<'a>, fate: Fate<'a>,
         }
         /// The home has let go of a room.
         103 Close { room: RoomKey }
@@ -171,12 +172,12 @@ records! {
         127 NotListed { number: u64 }
         /// Messages that were read.
         130 Read { number: u64, run: Run<'a> }
-        /// Messages that were found: see [`push_hit`].
+        /// Messages that were found: see [`push_numbered`].
         132 Found { number: u64, more_before: u64, hits: &'a [u8] }
         /// They cannot be read now: the disk does not give them, or it would take too long.
         131 NotRead { number: u64, is_late: bool }
-        /// Messages of a room up to this offset have been let go of; the greatest change of one.
-        133 LetGo { room: RoomKey, through: u64, floor: u64 }
+        /// Messages of a room have been let go of, up to this offset and with this greatest change.
+        133 LetGo { room: RoomKey, floor: Marks }
     }
 }
 
@@ -206,7 +207,7 @@ pub(crate) struct Run<'a> {
     pub(crate) more: bool,
     /// The messages: see [`Found::push_message`].
     pub(crate) messages: &'a [u8],
-    /// Those that have changed: see [`push_hit`].
+    /// Those that have changed: see [`push_numbered`].
     pub(crate) changed: &'a [u8],
 }
 
@@ -214,7 +215,7 @@ impl Run<'_> {
     /// With a memory of its own.
     pub(crate) fn stretch(self) -> Stretch {
         let Self { first, more, messages, changed } = self;
-        Stretch { first, messages: read_messages(messages), more, changed: read_placed(changed) }
+        Stretch { first, messages: read_messages(messages), more, changed: read_numbered(changed) }
     }
 }
 
@@ -233,24 +234,24 @@ impl<'a> Field<'a> for Run<'a> {
 }
 
 /// Appends a message with its offset: one that was found, or that has changed.
-pub(crate) fn push_hit(
-    hits: &mut Vec<u8>,
+pub(crate) fn push_numbered(
+    messages: &mut Vec<u8>,
     offset: u64,
     at_ms: u64,
     said: Said<'_>,
     fate: Fate<'_>,
 ) {
-    offset.put(hits);
-    Found::push_message(hits, at_ms, said, fate);
+    offset.put(messages);
+    Found::push_message(messages, at_ms, said, fate);
 }
 
 /// [`Hits`] with a memory of their own.
 pub(crate) fn read_hits(record: &[u8], more_before: u64) -> Hits {
     let more_before = (more_before > 0).then_some(more_before);
-    Hits { messages: read_placed(record), more_before }
+    Hits { messages: read_numbered(record), more_before }
 }
 
-fn read_placed(mut record: &[u8]) -> Vec<(u64, MessageText)> {
+fn read_numbered(mut record: &[u8]) -> Vec<(u64, MessageText)> {
     let mut messages = Vec::new();
     while !record.is_empty() {
         messages.push((u64::take(&mut record), read_message(&mut record)));
@@ -269,12 +270,6 @@ fn read_messages(mut record: &[u8]) -> Vec<MessageText> {
 fn read_message(record: &mut &[u8]) -> MessageText {
     let at_ms = u64::take(record);
     MessageText::new(at_ms, Field::take(record), Field::take(record))
-}
-
-/// The message of a [`ToStore::Change`]: when it was accepted, what it says, and what became of it.
-pub(crate) fn read_change(mut record: &[u8]) -> (u64, Said<'_>, Fate<'_>) {
-    let at_ms = u64::take(&mut record);
-    (at_ms, Field::take(&mut record), Field::take(&mut record))
 }
 
 /// [`Opened`] on its way: the tail and the lineage are read one by one.
@@ -379,47 +374,20 @@ impl Field<'_> for Wanted {
     }
 }
 
-/// Which of the fields that few messages have are there: most have none, and cost one byte.
-mod has {
-    pub(super) const KEY: u8 = 1;
-    pub(super) const REPLY: u8 = 2;
-    pub(super) const THREAD: u8 = 4;
-    pub(super) const MENTIONS: u8 = 8;
-    pub(super) const DATA: u8 = 16;
-}
-
 impl<'a> Field<'a> for Said<'a> {
     fn put(self, out: &mut Vec<u8>) {
         let Self { user, name, body, key, reply_to, thread, mentions, data } = self;
-        let flag = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
-        let flags = flag(key.is_some(), has::KEY)
-            | flag(reply_to.is_some(), has::REPLY)
-            | flag(thread.is_some(), has::THREAD)
-            | flag(mentions.is_some(), has::MENTIONS)
-            | flag(data.is_some(), has::DATA);
-        flags.put(out);
-        for text in [Some(user), Some(name), Some(body), key, mentions, data].into_iter().flatten()
-        {
-            text.put(out);
-        }
-        for number in [reply_to, thread].into_iter().flatten() {
-            number.put(out);
-        }
+        user.put(out);
+        name.put(out);
+        NewMessage { body, key, reply_to, mentions, data }.put(out);
+        thread.put(out);
     }
 
     fn take(record: &mut &'a [u8]) -> Self {
-        let flags = u8::take(record);
-        let is = |flag: u8| flags & flag != 0;
-        Self {
-            user: Field::take(record),
-            name: Field::take(record),
-            body: Field::take(record),
-            key: is(has::KEY).then(|| Field::take(record)),
-            mentions: is(has::MENTIONS).then(|| Field::take(record)),
-            data: is(has::DATA).then(|| Field::take(record)),
-            reply_to: is(has::REPLY).then(|| u64::take(record)),
-            thread: is(has::THREAD).then(|| u64::take(record)),
-        }
+        let (user, name) = (Field::take(record), Field::take(record));
+        let NewMessage { body, key, reply_to, mentions, data } = Field::take(record);
+        let thread = Field::take(record);
+        Self { user, name, body, key, reply_to, thread, mentions, data }
     }
 }
 
@@ -509,15 +477,13 @@ mod tests {
     #[test]
     fn what_the_store_reads_is_what_was_written() {
         let (room, top, said, bare) = (Key::from_u64(0x3_0000_0004), TOP, RICH, bare());
-        let mut message = Vec::new();
-        Found::push_message(&mut message, 4, said, FATE);
-        let change =
-            ToStore::Change { number: 1, room, top, at_ms: 5, offset: 3, message: &message };
-        check(change, &mut Vec::new());
-        assert_eq!(read_change(&message), (4, said, FATE));
+        let (number, at_ms, offset, said_ms) = (1, 5, 3, 4);
         for said in [said, bare] {
-            let append = ToStore::Append { number: 1, room, top, at_ms: 5, said };
+            let append = ToStore::Append { number, room, top, at_ms, said };
             check(append, &mut Vec::new());
+            let fate = FATE;
+            let change = ToStore::Change { number, room, top, at_ms, offset, said_ms, said, fate };
+            check(change, &mut Vec::new());
         }
         check(ToStore::Open { number: 1, room, topic: "room:é", epoch: u64::MAX }, &mut Vec::new());
         check(ToStore::Close { room }, &mut Vec::new());
@@ -546,8 +512,8 @@ mod tests {
     fn what_a_home_reads_is_what_was_written() {
         let (room, top, said, bare, fate) = (Key::from_u64(0x3_0000_0004), TOP, RICH, bare(), FATE);
         let mut hits = Vec::new();
-        push_hit(&mut hits, 7, 9, said, fate);
-        push_hit(&mut hits, 3, 8, bare, Fate::default());
+        push_numbered(&mut hits, 7, 9, said, fate);
+        push_numbered(&mut hits, 3, 8, bare, Fate::default());
         check(FromStore::Found { number: 4, more_before: 9, hits: &hits }, &mut Vec::new());
         let placed = || {
             let bare = MessageText::new(8, bare, Fate::default());
@@ -602,6 +568,6 @@ mod tests {
         check(FromStore::Kept { through: 4 }, &mut Vec::new());
         check(FromStore::Failing {}, &mut Vec::new());
         check(FromStore::Healed {}, &mut Vec::new());
-        check(FromStore::LetGo { room, through: 8, floor: 2 }, &mut Vec::new());
+        check(FromStore::LetGo { room, floor: Marks { offset: 8, change: 2 } }, &mut Vec::new());
     }
 }

@@ -160,11 +160,10 @@ impl Room {
         is_lossy
     }
 
-    /// Lets go of the messages up to an offset, as their log did, and of the changes of those,
-    /// which were up to `floor`.
-    pub(crate) fn let_go(&mut self, through: u64, floor: u64) {
-        self.journal.raise_log_floor(Marks { offset: through, change: floor });
-        while self.history().first() <= through && !self.history().is_empty() {
+    /// Lets go of the messages up to an offset, and of the changes of those, as their log did.
+    pub(crate) fn let_go(&mut self, floor: Marks) {
+        self.journal.raise_log_floor(floor);
+        while self.history().first() <= floor.offset && !self.history().is_empty() {
             self.journal.drop_oldest();
         }
     }

@@ -234,13 +234,18 @@ fn pages_are_what_is_kept_from_where_it_was_asked() {
     room.drop_oldest();
     let page = written(|out| room.push_page(out, (From::Latest, 9), false, &HISTORY));
     assert!(!page.contains(r#""offset":2,"#));
-    room.let_go(3, 0);
+    room.let_go(up_to(3));
     let first = room.history().first();
-    room.let_go(2, 0);
+    room.let_go(up_to(2));
     assert_eq!((first, room.history().first()), (4, 4), "what has gone has gone");
-    room.let_go(9, 0);
+    room.let_go(up_to(9));
     let history = room.history();
     assert_eq!((history.is_empty(), history.last()), (true, 4), "an emptied room counts on");
+}
+
+/// Messages up to this offset, of which none was changed.
+fn up_to(offset: u64) -> Marks {
+    Marks { offset, change: 0 }
 }
 
 /// The offsets of a page below 10, and whether there is more.
@@ -283,14 +288,14 @@ fn there_is_nothing_more_before_what_the_log_has_let_go_of() {
         (page_of(&written(|out| room.push_page(out, page, true, &HISTORY))), upto)
     };
     assert_eq!(latest(&room), ((vec![3, 4, 5], true), Some((0, 2))));
-    room.let_go(1, 0);
+    room.let_go(up_to(1));
     assert_eq!(latest(&room), ((vec![3, 4, 5], true), Some((1, 2))));
-    room.let_go(2, 0);
+    room.let_go(up_to(2));
     assert_eq!(latest(&room), ((vec![3, 4, 5], false), None));
     assert!(room.page_in_log(From::After(0), 9, &HISTORY).is_none(), "they are all in memory");
-    room.let_go(1, 0);
+    room.let_go(up_to(1));
     assert_eq!(latest(&room), ((vec![3, 4, 5], false), None), "what has gone has gone");
-    room.let_go(5, 0);
+    room.let_go(up_to(5));
     assert_eq!(latest(&room), ((vec![], false), None));
 }
 

@@ -73,18 +73,18 @@ impl Rooms {
             FromLog::Turned { room, epoch, kept } => {
                 self.turn_epoch(cx, members, room, epoch, kept);
             }
-            FromLog::LetGo { room, through, floor } => self.let_go(cx, room, through, floor),
+            FromLog::LetGo { room, floor } => self.let_go(cx, room, floor),
             FromLog::Listed { .. } | FromLog::NotListed => {
                 unreachable!("the shard hears it, which has the directory")
             }
         }
     }
 
-    /// Lets go of the messages up to an offset: whoever asks for them is told that they are gone.
-    fn let_go<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, through: u64, floor: u64) {
+    /// Lets go of messages: whoever asks for them is told that they are gone.
+    fn let_go<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, floor: Marks) {
         let Some(registered) = self.arena.get_mut(key) else { return };
         let bytes_before = registered.room.history().kept_bytes();
-        registered.room.let_go(through, floor);
+        registered.room.let_go(floor);
         self.registry.weigh_history(bytes_before, &registered.room);
         self.registry.weigh(registered);
         // Of an empty room there may be nothing left to keep.

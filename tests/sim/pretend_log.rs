@@ -152,7 +152,7 @@ pub(crate) enum Told {
     Found { ticket: Ticket, hits: Hits },
     NotRead { ticket: Ticket, why: Why },
     Turned { epoch: u64, kept: Marks },
-    LetGo { through: u64, floor: u64 },
+    LetGo { floor: Marks },
     Listed { rooms: Vec<ListedRoom>, next: Option<u64> },
     NotListed,
 }
@@ -177,9 +177,7 @@ impl Told {
             Self::Found { ticket, hits } => FromLog::Found { room, ticket: *ticket, hits },
             Self::NotRead { ticket, why } => FromLog::NotRead { room, ticket: *ticket, why: *why },
             Self::Turned { epoch, kept } => FromLog::Turned { room, epoch: *epoch, kept: *kept },
-            Self::LetGo { through, floor } => {
-                FromLog::LetGo { room, through: *through, floor: *floor }
-            }
+            Self::LetGo { floor } => FromLog::LetGo { room, floor: *floor },
             // Of no room.
             Self::Listed { rooms, next } => FromLog::Listed { rooms, next: *next },
             Self::NotListed => FromLog::NotListed,
@@ -509,7 +507,8 @@ impl PretendLog {
         let floor = gone.map(|message| message.fate().change).fold(room.floor, u64::max);
         (room.gone, room.floor) = (through, floor);
         if room.key.is_some() {
-            room.said.push_back(Told::LetGo { through, floor });
+            let floor = Marks { offset: through, change: floor };
+            room.said.push_back(Told::LetGo { floor });
         }
     }
 

@@ -41,7 +41,6 @@ use crate::link::log::{
     Ticket, What, WhatText, Why,
 };
 use crate::link::record::Field;
-use crate::link::said::MessageText;
 use crate::link::store::{Found, FromStore, List, ToStore, read_hits, read_listed, read_whole};
 use crate::mesh::{Port, Wake};
 
@@ -92,9 +91,9 @@ pub struct StoreLog {
     /// Rooms that could not be opened, and what could not be read, which have not been told.
     not_opened: Vec<(RoomKey, Why)>,
     not_read: Vec<(RoomKey, Ticket)>,
-    /// What was let go of in rooms that were still to be opened, up to which offset and change: a
-    /// reader may have found it there.
-    let_go: Vec<(RoomKey, u64, u64)>,
+    /// What was let go of in rooms that were still to be opened, up to where: a reader may have
+    /// found it there.
+    let_go: Vec<(RoomKey, Marks)>,
     is_failing: bool,
     /// Set if something was taken that the writer will never have.
     is_lost: Arc<AtomicBool>,
@@ -211,8 +210,8 @@ impl StoreLog {
             return Some(LogAnswer::NotRead { room, ticket, why: Why::Storage });
         }
         if let Some(at) = self.let_go.iter().position(|of| self.is_open(of)) {
-            let (room, through, floor) = self.let_go.swap_remove(at);
-            return Some(LogAnswer::LetGo { room, through, floor });
+            let (room, floor) = self.let_go.swap_remove(at);
+            return Some(LogAnswer::LetGo { room, floor });
         }
         let first = self.under_way.front_mut().filter(|first| first.number <= self.kept_through)?;
         let (room, ticket, placed) = (first.room, first.ticket, first.placed);
@@ -236,7 +235,7 @@ impl StoreLog {
     }
 
     /// Whether a room of which something was let go of is not to be opened first.
-    fn is_open(&self, (room, ..): &(RoomKey, u64, u64)) -> bool {
+    fn is_open(&self, (room, _): &(RoomKey, Marks)) -> bool {
         self.opening.values().all(|of| of != room)
     }
 
@@ -285,7 +284,7 @@ impl StoreLog {
                 self.not_read.extend(drain_from_last(&mut self.reading));
             }
             FromStore::Healed {} => self.is_failing = false,
-            FromStore::LetGo { room, through, floor } => self.let_go.push((room, through, floor)),
+            FromStore::LetGo { room, floor } => self.let_go.push((room, floor)),
             FromStore::Listed { number, rooms, next } => {
                 self.listing.take_if(|awaited| *awaited == number)?;
                 return Some(LogAnswer::Listed { rooms: read_listed(rooms), next });
@@ -347,11 +346,10 @@ impl Log for StoreLog {
                 Placed::message(Receipt { offset: top.offset + 1, at_ms })
             }
             What::Changed { offset, message } => {
-                let MessageText { at_ms: said_ms, said, .. } = message;
-                let mut record = Vec::new();
-                Found::push_message(&mut record, *said_ms, said.said(), message.fate());
-                let message = &*record;
-                self.send(ToStore::Change { number, room, top, at_ms, offset, message });
+                let (said_ms, said, fate) = (message.at_ms, message.said.said(), message.fate());
+                let change =
+                    ToStore::Change { number, room, top, at_ms, offset, said_ms, said, fate };
+                self.send(change);
                 Placed::change(top.change + 1, at_ms)
             }
             What::Founded { title } => {

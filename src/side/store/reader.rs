@@ -21,7 +21,7 @@ use super::row::{
 use super::statements::top_of;
 use crate::limits::{LINEAGE_EPOCHS_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX};
 use crate::link::log::{Marks, Part, Sought, Wanted};
-use crate::link::store::{Found, Run, push_hit, push_listed};
+use crate::link::store::{Found, Run, push_listed, push_numbered};
 
 /// How long a read may take, in milliseconds.
 const READ_MS_MAX: u64 = 500;
@@ -324,7 +324,7 @@ impl Reader {
                     continue;
                 }
                 let Message { id, at_ms, said, fate } = message;
-                push_hit(&mut hits, offset_of(id), at_ms, said, fate);
+                push_numbered(&mut hits, offset_of(id), at_ms, said, fate);
                 count += 1;
             }
             match found.last() {
@@ -438,7 +438,7 @@ fn changed_behind(
         let Some(Message { id, at_ms, said, fate }) = Message::of(row) else {
             return Ok((Vec::new(), false));
         };
-        push_hit(&mut changed, offset_of(id), at_ms, said, fate);
+        push_numbered(&mut changed, offset_of(id), at_ms, said, fate);
         if changed.len() > bytes {
             return Ok((Vec::new(), false));
         }

@@ -35,7 +35,7 @@ use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Wanted};
 use crate::link::record::Field as _;
 use crate::link::said::Fate;
-use crate::link::store::{LoadPart, ToStore, read_change, read_whole};
+use crate::link::store::{LoadPart, ToStore, read_whole};
 
 /// How often a batch is begun anew, each time without a room that the file is damaged at.
 const ANEW_MAX: usize = 8;
@@ -272,11 +272,11 @@ impl Writer {
                         self.written.push(id);
                     }
                 }
-                ToStore::Change { room, top, at_ms, offset, message, .. } => {
+                ToStore::Change { room, top, at_ms, offset, said_ms, said, fate, .. } => {
                     let id = self.rooms.id_in(&step, self.lives, (shard, room), top, at_ms)?;
-                    let (at_ms, said, fate) = read_change(message);
                     let fate = Fate { change: top.change + 1, ..fate };
-                    change(&step, &Message { id: id_of(id, offset), at_ms, said, fate })?;
+                    let id_here = id_of(id, offset);
+                    change(&step, &Message { id: id_here, at_ms: said_ms, said, fate })?;
                     if self.written.last() != Some(&id) {
                         self.written.push(id);
                     }

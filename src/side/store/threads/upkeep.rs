@@ -21,7 +21,6 @@ use crate::limits::{
     STORE_CHECKPOINT_BYTES, STORE_CHECKPOINT_IDLE_BYTES, STORE_GATHER_MS, STORE_REST_MS,
     STORE_SPACE_MS, STORE_VACUUM_PAGES,
 };
-use crate::link::log::Marks;
 use crate::link::store::FromStore;
 use crate::side::store::error::StoreError;
 use crate::side::store::retention::vacuum;
@@ -122,8 +121,8 @@ impl WriterThread {
                 // The words go too, though nobody says more in the room.
                 self.index_queue.note(step.floors.iter().map(|(room, _)| *room));
                 let told: Vec<_> = self.writer.who_has(&step.floors).collect();
-                for (shard, room, Marks { offset: through, change: floor }) in told {
-                    self.send(shard, FromStore::LetGo { room, through, floor });
+                for (shard, room, floor) in told {
+                    self.send(shard, FromStore::LetGo { room, floor });
                 }
                 self.port.end_turn();
                 self.checkpoint(STORE_CHECKPOINT_BYTES);

@@ -31,8 +31,8 @@ fn what_is_let_go_of_is_told_to_whoever_has_the_room_and_offsets_go_on() {
     // In one step or in several, as they are kept.
     loop {
         match home.answer() {
-            LogAnswer::LetGo { room, through: 3, .. } if room == key(1) => break,
-            LogAnswer::LetGo { room, through: 1..3, .. } if room == key(1) => {}
+            LogAnswer::LetGo { room, floor } if room == key(1) && floor.offset == 3 => break,
+            LogAnswer::LetGo { room, floor: Marks { offset: 1..3, .. } } if room == key(1) => {}
             LogAnswer::Kept { .. } => {}
             other => panic!("something is let go of, not {other:?}"),
         }
@@ -77,9 +77,10 @@ fn what_is_let_go_of_while_a_room_is_loaded_is_told_behind_what_was_found() {
         writer.send(0, &record);
         writer.end_turn();
     };
-    let let_go = |room| LogAnswer::LetGo { room: key(room), through: 3, floor: 0 };
-    say(FromStore::LetGo { room: key(1), through: 3, floor: 0 });
-    say(FromStore::LetGo { room: key(2), through: 3, floor: 0 });
+    let floor = Marks { offset: 3, change: 0 };
+    let let_go = |room| LogAnswer::LetGo { room: key(room), floor };
+    say(FromStore::LetGo { room: key(1), floor });
+    say(FromStore::LetGo { room: key(2), floor });
     assert_eq!(log.next(), Some(let_go(2)), "that one is open");
     assert_eq!(log.next(), None);
     // A reader had looked before.
