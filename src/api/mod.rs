@@ -299,10 +299,13 @@ fn create_room<'m, I: Io>(
     desk.text = topic::of_room(room);
     let topic_bytes = desk.text.len();
     desk.text.push_str(title);
-    let (topic, title) = desk.text.split_at(topic_bytes);
+    let title_end = desk.text.len();
+    desk.text.push_str(user);
+    let (topic, rest) = desk.text.split_at(topic_bytes);
+    let (title, user) = rest.split_at(title_end - topic_bytes);
     let shard = cx.home_of(topic);
     conns.wait(key, Exchange::Create { manner, shard, origin });
-    Some(Ask::Home { shard, message: ToHome::Create { conn: key, topic, title } })
+    Some(Ask::Home { shard, message: ToHome::Create { conn: key, topic, title, user } })
 }
 
 /// Answers what is no request that can be taken, and closes.

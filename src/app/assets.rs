@@ -70,7 +70,7 @@ impl Asset {
 }
 
 /// Every file of `src/web`. A test fails when one is missing here.
-const FILES: [(&str, &[u8]); 28] = files![
+const FILES: [(&str, &[u8]); 35] = files![
     "index.html",
     "style.css",
     "favicon.svg",
@@ -83,9 +83,12 @@ const FILES: [(&str, &[u8]); 28] = files![
     "state/acting.js",
     "state/changes.js",
     "state/chat.js",
+    "state/delivery.js",
     "state/lobby.js",
     "state/name.js",
+    "state/rights.js",
     "state/room.js",
+    "state/ruling.js",
     "state/store.js",
     "view/actions.js",
     "view/composer.js",
@@ -94,11 +97,15 @@ const FILES: [(&str, &[u8]); 28] = files![
     "view/dom.js",
     "view/members.js",
     "view/mentions.js",
+    "view/menu.js",
+    "view/people.js",
     "view/pins.js",
     "view/rooms.js",
+    "view/settings.js",
     "view/status.js",
     "view/text.js",
     "view/window.js",
+    "view/words.js",
 ];
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::keeping::Stats;
 use super::memory::major_page_faults;
 use crate::auth::identity::Identity;
 use crate::auth::token::{Claims, Signer, Verifier};
-use crate::base::name::is_name;
+use crate::base::name::{is_name, is_title};
 use crate::base::rate_table::RetryMs;
 use crate::base::time::Now;
 use crate::directory::Scope;
@@ -379,8 +379,7 @@ impl ChatSite {
             return Err(problem(Status::BadRequest, "bad_request", message));
         }
         let title = wanted.title.as_deref().unwrap_or("-");
-        if title.is_empty() || title.len() > TITLE_BYTES_MAX || title.chars().any(char::is_control)
-        {
+        if !is_title(title) {
             let message = format!("title: 1 to {TITLE_BYTES_MAX} bytes without control characters");
             return Err(problem(Status::BadRequest, "bad_request", message));
         }

@@ -11,8 +11,7 @@
 //! in a room; and the room's settings. The last two are known at the room's home, so the token's
 //! level goes there, in three bits.
 //!
-//! Deliberately absent: times (whether a ban or a mute is over is said by whoever knows the time),
-//! and who may change whose standing.
+//! Deliberately absent: clocks, and who may change whose standing (`room::rights`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -89,62 +88,125 @@ impl fmt::Display for NoLevel {
 
 impl std::error::Error for NoLevel {}
 
-/// What a member of a room is there. Each role includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// One of those whose room it is.
-    Member,
-    /// One who looks after it.
-    Moderator,
-    /// One who decides.
-    Owner,
+/// Declares words that protocol, records and files share, the number of each being its place.
+macro_rules! words {
+    (
+        $(#[$doc:meta])* $name:ident {
+            $($(#[$word_doc:meta])* $word:ident = $text:literal),* $(,)?
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$word_doc])* $word,)*
+        }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$word),*];
+
+            /// The word for it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$word => $text,)*
+                }
+            }
+
+            /// What the word stands for, if it is one.
+            #[must_use]
+            pub fn of(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.as_str() == word)
+            }
+        }
+    };
 }
 
-/// Who may join a room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Joiners {
-    /// Everybody whose token allows it.
-    #[default]
-    All,
-    /// Only who has a role in it.
-    Members,
+words! {
+    /// What a member of a room is there. Each role includes those before it.
+    Role {
+        /// One of those whose room it is.
+        Member = "member",
+        /// One who looks after it.
+        Moderator = "moderator",
+        /// One who decides.
+        Owner = "owner",
+    }
 }
 
-/// Who may speak in a room, of those who may join it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Speakers {
-    /// Everybody whose token allows it.
-    #[default]
-    All,
-    /// Only who has a role in it.
-    Members,
-    /// Only who may look after it.
-    Moderators,
+words! {
+    /// Who may join a room.
+    Joiners {
+        /// Everybody whose token allows it.
+        All = "all",
+        /// Only who has a role in it.
+        Members = "members",
+    }
 }
+
+words! {
+    /// Who may speak in a room, of those who may join it.
+    Speakers {
+        /// Everybody whose token allows it.
+        All = "all",
+        /// Only who has a role in it.
+        Members = "members",
+        /// Only who may look after it.
+        Moderators = "moderators",
+    }
+}
+
+/// A time that never comes, in milliseconds of Unix time: a ban until then is for ever.
+pub const NEVER_MS: u64 = i64::MAX.cast_unsigned();
 
 /// How a user stands in a room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Standing {
-    /// Kept out, of this room or of the server.
-    pub is_banned: bool,
-    /// May read, and not speak.
-    pub is_muted: bool,
     /// `None` of one who is no member.
     pub role: Option<Role>,
+    /// Until then it may read, and not speak: milliseconds of Unix time, 0 if it may.
+    pub muted_until_ms: u64,
+    /// Until then it is kept out.
+    pub banned_until_ms: u64,
 }
 
-/// The level of somebody in a room.
+impl Standing {
+    /// Whether it is kept out at this time.
+    #[must_use]
+    pub const fn is_banned(&self, now_ms: u64) -> bool {
+        self.banned_until_ms > now_ms
+    }
+
+    /// Whether it may not speak at this time.
+    #[must_use]
+    pub const fn is_muted(&self, now_ms: u64) -> bool {
+        self.muted_until_ms > now_ms
+    }
+
+    /// Whether there is anything that holds at this time or later.
+    #[must_use]
+    pub const fn holds(&self, now_ms: u64) -> bool {
+        self.role.is_some() || self.is_banned(now_ms) || self.is_muted(now_ms)
+    }
+}
+
+/// The level of somebody in a room, at a time in milliseconds of Unix time.
 ///
 /// The token's level is a ceiling for joining and speaking, and a grant of the levels above: whose
 /// token says `join` speaks nowhere, and whose token says `moderate` needs no role. A ban comes
 /// before everything. A mute caps everybody, moderators too: it is only ever given by one who
 /// stands above.
 #[must_use]
-pub fn level_of(token: Level, standing: Standing, (join, speak): (Joiners, Speakers)) -> Level {
-    let Standing { is_banned, is_muted, role } = standing;
-    if is_banned || token == Level::None {
+pub fn level_of(
+    token: Level,
+    standing: Standing,
+    (join, speak): (Joiners, Speakers),
+    now_ms: u64,
+) -> Level {
+    if standing.is_banned(now_ms) || token == Level::None {
         return Level::None;
     }
+    let role = standing.role;
     let by_role = match role {
         Some(Role::Owner) => Level::Own,
         Some(Role::Moderator) => Level::Moderate,
@@ -163,7 +225,7 @@ pub fn level_of(token: Level, standing: Standing, (join, speak): (Joiners, Speak
         };
         token.min(by_room)
     };
-    if is_muted { level.min(Level::Join) } else { level }
+    if standing.is_muted(now_ms) { level.min(Level::Join) } else { level }
 }
 
 #[cfg(test)]
@@ -185,6 +247,16 @@ mod tests {
         }
         let told = NoLevel.to_string();
         assert!(Level::ALL.iter().all(|level| told.contains(&format!("`{}`", level.as_str()))));
+    }
+
+    #[test]
+    fn a_standing_holds_as_long_as_something_of_it_does() {
+        let over = Standing { role: None, muted_until_ms: 7, banned_until_ms: 6 };
+        assert!(!over.holds(7) && over.holds(6));
+        assert!(Standing { banned_until_ms: NEVER_MS, ..over }.holds(NEVER_MS - 1));
+        assert!(Standing { role: Some(Role::Member), ..over }.holds(7));
+        assert!(Role::ALL.iter().all(|role| Role::of(role.as_str()) == Some(*role)));
+        assert_eq!((Role::of("owner"), Role::of("Owner")), (Some(Role::Owner), None));
     }
 
     /// One letter a level, for each token from `none` to `own`.
@@ -234,8 +306,10 @@ mod tests {
                 (true, false, nothing),
                 (true, true, nothing),
             ] {
-                let standing = Standing { is_banned, is_muted, role };
-                let levels = Level::ALL.map(|token| level_of(token, standing, (join, speak)));
+                let until = |is: bool| if is { 8 } else { 7 };
+                let (muted_until_ms, banned_until_ms) = (until(is_muted), until(is_banned));
+                let standing = Standing { role, muted_until_ms, banned_until_ms };
+                let levels = Level::ALL.map(|token| level_of(token, standing, (join, speak), 7));
                 assert_eq!(letters(levels), expected, "{standing:?} {join:?} {speak:?}");
             }
         }

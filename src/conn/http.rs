@@ -120,6 +120,7 @@ impl Conns {
         let status = match status {
             200 => Status::Ok,
             201 => Status::Created,
+            403 => Status::Forbidden,
             _ => Status::Unavailable,
         };
         let wait_s = retry_ms.div_ceil(1_000).to_string();

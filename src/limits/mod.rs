@@ -179,6 +179,18 @@ pub const FANOUT_FREE_BYTES: u64 = 64 * 1_024;
 /// history, and what is under way counts against nothing yet.
 pub const JOINS_UNDER_WAY_MAX: usize = 4;
 
+/// The longest topic of a room, in bytes of its JSON.
+pub const TOPIC_BYTES_MAX: usize = 1_024;
+
+/// The longest reason for what is decided of a user, in bytes of its JSON.
+pub const REASON_BYTES_MAX: usize = 1_024;
+
+/// The slowest slow mode, in seconds: six hours.
+pub const SLOW_S_MAX: u32 = 21_600;
+
+/// How many messages of a user are deleted at once, with a ban.
+pub const PURGED_MESSAGES_MAX: usize = 100;
+
 /// How many searches of a shard its log may have under way. The next one is answered `busy`.
 pub const SEARCHES_UNDER_WAY_MAX: usize = 16;
 
@@ -273,6 +285,9 @@ pub const MEMBER_MEMORY_BYTES: usize = 256;
 /// What a room takes, in bytes, without its history: its home, or its members' record on one shard;
 /// its topic and title.
 pub const ROOM_MEMORY_BYTES: usize = 2 * 1_024;
+
+/// What a user takes in a room of which something was decided, in bytes, roughly.
+pub const STANDING_MEMORY_BYTES: usize = 128;
 
 /// What a room takes in a shard's directory, in bytes, with name and title as long as they may be,
 /// in a table that grows.
@@ -660,6 +675,8 @@ pub struct ChatLimits {
     pub data_bytes: usize,
     /// Users that a message mentions.
     pub mentions: u32,
+    /// Users that stand in a room otherwise than others: with a role, muted or banned.
+    pub members_per_room: u32,
 }
 
 impl ChatLimits {
@@ -672,7 +689,13 @@ impl ChatLimits {
 
 impl Default for ChatLimits {
     fn default() -> Self {
-        Self { changes: 1_000, edit_s: 0, data_bytes: 4_096, mentions: 50 }
+        Self {
+            changes: 1_000,
+            edit_s: 0,
+            data_bytes: 4_096,
+            mentions: 50,
+            members_per_room: 10_000,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A key is marked by an empty type, so that a record or a timer can name a connection without its
 //! holder knowing what a connection is.
 
+use crate::auth::level::Level;
 use crate::base::arena::Key;
 
 /// Types that mark keys and have no values.
@@ -42,14 +43,18 @@ impl Slot {
     }
 }
 
-/// Where a member is.
+/// Where a member is, and what it may do there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     /// The shard that its connection is on.
     pub shard: u16,
+    /// What the token of its connection allows. Beside the shard, where it takes no memory.
+    pub token: Level,
     /// The connection.
     pub conn: ConnKey,
 }
+
+const _: () = assert!(size_of::<Address>() == 12);
 
 /// Which membership asks, so that the answer finds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

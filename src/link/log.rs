@@ -39,6 +39,7 @@
 
 use std::sync::Arc;
 
+use crate::auth::level::Standing;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::refusal::Refusal;
 use crate::link::said::{MessageText, Said, SaidText};
@@ -111,9 +112,23 @@ pub enum What<'a> {
     Founded {
         /// Its title.
         title: &'a str,
+        /// The user whose it is from now on.
+        owner: Option<&'a str>,
     },
-    /// Settings or standings: there are none yet, so what is kept is that `rev` went up.
-    Settings,
+    /// The settings of the room are these from now on, and it stays when it is empty.
+    Settings {
+        /// What it is called in lists.
+        title: &'a str,
+        /// All others: see [`RoomSettings`](crate::link::facts::RoomSettings).
+        settings: &'a str,
+    },
+    /// A user stands so in the room from now on.
+    Standing {
+        /// The user's id.
+        user: &'a str,
+        /// All that holds of it.
+        standing: Standing,
+    },
 }
 
 /// What an entry about a message says, with memory of its own.
@@ -126,7 +141,8 @@ pub enum WhatText {
 }
 
 impl WhatText {
-    /// A copy, of what is about a message.
+    /// A copy, of what is about a message. What is decided of the room holds from the call on, and
+    /// has nothing that comes later.
     #[must_use]
     pub fn new(what: What<'_>) -> Option<Self> {
         match what {
@@ -134,7 +150,7 @@ impl WhatText {
             What::Changed { offset, message } => {
                 Some(Self::Changed(offset, Box::new(message.clone())))
             }
-            What::Founded { .. } | What::Settings => None,
+            What::Founded { .. } | What::Settings { .. } | What::Standing { .. } => None,
         }
     }
 
@@ -164,6 +180,12 @@ impl Placed {
     pub fn message(receipt: Receipt) -> Self {
         let Receipt { offset, at_ms } = receipt;
         Self { marks: Marks { offset, change: 0 }, at_ms }
+    }
+
+    /// Of what is decided of the room: neither counter.
+    #[must_use]
+    pub fn decision(at_ms: u64) -> Self {
+        Self { marks: Marks::default(), at_ms }
     }
 
     /// Of a change.
@@ -499,10 +521,14 @@ pub struct Opened {
     pub top: Marks,
     /// The revision of its settings and standings.
     pub rev: u64,
-    /// Messages up to this offset are kept for good.
-    pub kept: u64,
+    /// What is up to here is kept for good.
+    pub kept: Marks,
     /// Its title, if it was made on purpose.
     pub founded: Option<Box<str>>,
+    /// Its settings, if some were decided.
+    pub settings: Option<Box<str>>,
+    /// How users stand in it.
+    pub standings: Vec<(Box<str>, Standing)>,
     /// The epochs before it, the latest first, and up to where each is still true.
     pub lineage: Vec<(u64, Marks)>,
     /// Up to where messages, and changes of those, have been let go of.

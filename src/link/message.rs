@@ -10,15 +10,20 @@ pub(crate) fn text(json: &[u8]) -> &str {
     simdutf8::basic::from_utf8(json).expect("JSON is UTF-8")
 }
 
-/// Appends what the API, the lobby and a join say of a room.
+/// Appends what the API and the lobby say of a room.
 pub(crate) fn push_listing(out: &mut Vec<u8>, room: &str, title: &str, members: u32) {
+    push_listing_start(out, room, title, members);
+    out.push(b'}');
+}
+
+/// Appends the same, as an object without its end: its members are told more.
+pub(crate) fn push_listing_start(out: &mut Vec<u8>, room: &str, title: &str, members: u32) {
     out.extend_from_slice(b"{\"members\":");
     push_unsigned(out, u64::from(members));
     out.extend_from_slice(b",\"room\":");
     push_string(out, room);
     out.extend_from_slice(b",\"title\":");
     push_string(out, title);
-    out.push(b'}');
 }
 
 /// Appends the payload of `presence_count`.
@@ -72,36 +77,46 @@ pub(crate) fn push_message(
 /// Appends the fields that most messages have none of.
 #[cold]
 fn push_more(out: &mut Vec<u8>, said: &Said<'_>, fate: &Fate<'_>) {
-    push_unlike(out, "thread", Some(None), said.thread, push_unsigned);
-    push_unlike(out, "mentions", Some(None), said.mentions, push_json);
-    push_unlike(out, "data", Some(None), said.data, push_json);
-    if fate.change > 0 {
-        push_name(out, "change");
-        push_unsigned(out, fate.change);
-    }
-    let Fate { change: _, edited, deleted, pinned } = *fate;
-    for (name, act) in [("edited", edited), ("deleted", deleted), ("pinned", pinned)] {
-        push_unlike(out, name, Some(None), act, push_act);
+    push_given(out, "thread", said.thread, push_unsigned);
+    push_given(out, "mentions", said.mentions, push_json);
+    push_given(out, "data", said.data, push_json);
+    let Fate { change, edited, deleted, pinned } = *fate;
+    push_given(out, "change", (change > 0).then_some(change), push_unsigned);
+    push_given(out, "edited", edited, push_act);
+    push_given(out, "deleted", deleted, push_act);
+    push_given(out, "pinned", pinned, push_act);
+}
+
+/// Appends a field, if it is there.
+fn push_given<T>(
+    out: &mut Vec<u8>,
+    name: &str,
+    value: Option<T>,
+    push: impl FnOnce(&mut Vec<u8>, T),
+) {
+    if let Some(value) = value {
+        push_name(out, name);
+        push(out, value);
     }
 }
 
-/// Appends a field, unless it is as it `was`, which may not be known; `null`, where it is there no
-/// more.
+/// Appends a field of a patch, unless it is as it `was`, which may not be known: `null`, where it
+/// is there no more.
 fn push_unlike<T: PartialEq>(
     out: &mut Vec<u8>,
     name: &str,
-    was: Option<Option<T>>,
+    was: Option<&Option<T>>,
     now: Option<T>,
     push: impl FnOnce(&mut Vec<u8>, T),
 ) {
-    if was.is_some_and(|was| was == now) {
+    if was == Some(&now) {
         return;
     }
-    push_name(out, name);
-    match now {
-        Some(now) => push(out, now),
-        None => out.extend_from_slice(b"null"),
+    if now.is_some() {
+        return push_given(out, name, now, push);
     }
+    push_name(out, name);
+    out.extend_from_slice(b"null");
 }
 
 fn push_json(out: &mut Vec<u8>, json: &str) {
@@ -135,23 +150,22 @@ pub(crate) fn push_patch(
     (said, fate): (Said<'_>, Fate<'_>),
 ) {
     let (was_said, was_fate) = was.unzip();
+    let (was_said, was_fate) = (was_said.as_ref(), was_fate.as_ref());
     out.extend_from_slice(b"{\"change\":");
     push_unsigned(out, fate.change);
     push_name(out, "offset");
     push_unsigned(out, offset);
     if was_said.is_none_or(|was| was.body != said.body) {
-        push_name(out, "body");
-        out.extend_from_slice(said.body.as_bytes());
+        push_given(out, "body", Some(said.body), push_json);
     }
     if fate.deleted.is_some() && was_said.is_none_or(|was| was.key.is_some()) {
-        push_name(out, "key");
-        out.extend_from_slice(b"null");
+        push_given(out, "key", Some("null"), push_json);
     }
-    push_unlike(out, "mentions", was_said.map(|was| was.mentions), said.mentions, push_json);
-    push_unlike(out, "data", was_said.map(|was| was.data), said.data, push_json);
-    push_unlike(out, "edited", was_fate.map(|was| was.edited), fate.edited, push_act);
-    push_unlike(out, "deleted", was_fate.map(|was| was.deleted), fate.deleted, push_act);
-    push_unlike(out, "pinned", was_fate.map(|was| was.pinned), fate.pinned, push_act);
+    push_unlike(out, "mentions", was_said.map(|was| &was.mentions), said.mentions, push_json);
+    push_unlike(out, "data", was_said.map(|was| &was.data), said.data, push_json);
+    push_unlike(out, "edited", was_fate.map(|was| &was.edited), fate.edited, push_act);
+    push_unlike(out, "deleted", was_fate.map(|was| &was.deleted), fate.deleted, push_act);
+    push_unlike(out, "pinned", was_fate.map(|was| &was.pinned), fate.pinned, push_act);
     out.push(b'}');
 }
 

@@ -57,6 +57,7 @@ metrics! {
     turns: counter "turns_total" "" "Turns of the event loops.";
     accepted: counter "accepted_total" "" "Connections taken in.";
     accept_failures: counter "accept_failures_total" "" "Failures to accept a connection, for want of descriptors or memory.";
+    put_out: counter "put_out_total" "" "Memberships that a room has ended: by a ban, a kick, or since it is for members only.";
     handed_off: counter "handed_off_total" "" "Connections that went to another shard before their first join: to where their room lives.";
     parked_upgrades: counter "admissions_parked_total" "{what=\"upgrade\"}" "Upgrades.";
     parked_joins: counter "admissions_parked_total" "{what=\"join\"}" "Joins.";
@@ -72,6 +73,7 @@ metrics! {
     refused_tokens: counter "refused_total" "{limit=\"limits.tokens_per_s_per_ip\"}" "Guests' tokens.";
     refused_channels: counter "refused_total" "{limit=\"limits.channels_per_conn\"}" "Joins of one channel too many.";
     refused_rooms: counter "refused_total" "{limit=\"limits.rooms\"}" "Joins of one room too many.";
+    refused_moderated: counter "refused_total" "{limit=\"moderation\"}" "What a room does not take of a user: it is muted or banned, the room is in slow mode, a link.";
     refused_length: counter "refused_total" "{limit=\"limits.body_bytes\"}" "A body that is too long, or another field of a message.";
     refused_busy: counter "refused_total" "{limit=\"busy\"}" "The way to another shard was full, or a join waited too long.";
     refused_storage: counter "refused_total" "{limit=\"storage\"}" "Messages that the disk did not take.";

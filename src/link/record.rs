@@ -10,6 +10,7 @@
 use crate::auth::identity::{Identity, NEVER_S};
 use crate::auth::level::Level;
 use crate::base::arena::Key;
+use crate::link::facts::{MemberWish, RollWanted, SettingsWish};
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Count, Cursor, RoomKey, Slot, Ticket};
 use crate::link::rates::AddressHash;
 use crate::wire::phx::Payload;
@@ -88,10 +89,10 @@ records! {
     ToHome {
         /// Asks to become a member. Answered by [`ToMember::Joined`] or [`ToMember::Refused`].
         ///
-        /// `speak` is only told back; `replaces` is the membership that this one takes the place
-        /// of; `address` is where it comes from, if its shard knows of no such room.
+        /// `level` is what the token allows; `replaces` is the membership that this one takes the
+        /// place of; `address` is where it comes from, if its shard knows of no such room.
         1 Join {
-            conn: ConnKey, audience: AudienceKey, topic: &'a str, who: Who<'a>, speak: bool,
+            conn: ConnKey, audience: AudienceKey, topic: &'a str, who: Who<'a>, level: Level,
             visible: bool,
             since: Option<Cursor>, limit: u32, meta: Option<&'a str>, replaces: Option<Slot>,
             address: Option<AddressHash>,
@@ -101,12 +102,14 @@ records! {
         2 Leave { home: RoomKey, asker: Asker, reference: Option<&'a str> }
         /// A message for the history. Answered by [`ToMember::Reply`].
         3 Publish { home: RoomKey, asker: Asker, reference: &'a str, message: NewMessage<'a> }
-        /// Something is done to a message, by a member whose token allows `level`. Answered by
-        /// [`ToMember::Reply`].
-        13 Change {
-            home: RoomKey, asker: Asker, reference: &'a str, level: Level, offset: u64,
-            verb: Verb<'a>,
-        }
+        /// Something is done to a message. Answered by [`ToMember::Reply`].
+        13 Change { home: RoomKey, asker: Asker, reference: &'a str, offset: u64, verb: Verb<'a> }
+        /// The settings of the room are to be others. Answered by [`ToMember::Reply`].
+        14 Set { home: RoomKey, asker: Asker, reference: &'a str, wish: SettingsWish<'a> }
+        /// A user is to stand otherwise in the room. Answered by [`ToMember::Reply`].
+        15 Stand { home: RoomKey, asker: Asker, reference: &'a str, wish: MemberWish<'a> }
+        /// Asks how users stand in the room. Answered by [`ToMember::Reply`].
+        16 Roll { home: RoomKey, asker: Asker, reference: &'a str, wanted: RollWanted<'a> }
         /// A custom event, passed on as it is. Answered by [`ToMember::Reply`].
         4 Custom {
             home: RoomKey, asker: Asker, reference: &'a str, event: &'a str, payload: Payload<'a>,
@@ -123,12 +126,14 @@ records! {
             home: RoomKey, asker: Asker, reference: &'a str, status: &'a str,
             response: Payload<'a>,
         }
-        /// Asks for a room without joining it. Answered by [`ToMember::Created`].
-        8 Create { conn: ConnKey, topic: &'a str, title: &'a str }
+        /// Asks for a room without joining it, which is to be this user's. Answered by
+        /// [`ToMember::Created`].
+        8 Create { conn: ConnKey, topic: &'a str, title: &'a str, user: &'a str }
         /// Tells the receiving shard's directory of a room. Without `members` the room is gone.
         9 Listing { room: &'a str, title: &'a str, members: Option<u32> }
-        /// The member goes on with another token: by which name, from now on. Not answered.
-        19 Renew { home: RoomKey, asker: Asker, who: Who<'a> }
+        /// The member goes on with another token: by which name, and what that allows, from now
+        /// on. Not answered.
+        19 Renew { home: RoomKey, asker: Asker, who: Who<'a>, level: Level }
         /// How many connections the sender has, whether it is full, and how many places it gives
         /// away: see the module `handoff`.
         10 Load { conns: u32, is_full: bool, places: u32 }
@@ -163,6 +168,13 @@ records! {
         /// The channels of all members of the audience end with `phx_error`: stock clients join
         /// again with their cursors. Each membership ends as that of an evicted laggard does.
         29 Ended { audience: AudienceKey, reason: &'a str }
+        /// An event for this member only. The payload is JSON.
+        30 Told {
+            conn: ConnKey, audience: AudienceKey, slot: Slot, event: &'a str, payload: &'a str,
+        }
+        /// The member is put out: `room_removed` with this payload, which is JSON, then
+        /// `phx_close`. Its membership ends with the [`ToHome::Leave`] that follows.
+        31 Removed { conn: ConnKey, audience: AudienceKey, slot: Slot, payload: &'a str }
     }
 }
 
@@ -260,9 +272,9 @@ pub(crate) enum Verb<'a> {
         /// A JSON string with its quotes.
         body: Option<&'a str>,
         /// A JSON array of strings.
-        mentions: Given<'a>,
+        mentions: Given<&'a str>,
         /// A JSON object.
-        data: Given<'a>,
+        data: Given<&'a str>,
     },
     /// Nothing is left of it but its place.
     Delete,
@@ -287,17 +299,40 @@ impl Verb<'_> {
 
 /// A field that may be left as it is, removed, or set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Given<'a> {
+pub(crate) enum Given<T> {
     /// It stays as it is.
     #[default]
     Nothing,
     /// It is removed.
     Null,
-    /// It is set to this, which is JSON.
-    Value(&'a str),
+    /// It is set to this. A text is JSON.
+    Value(T),
 }
 
-impl Given<'_> {
+impl<T> Given<T> {
+    /// Sets what is given, and leaves the rest as it is.
+    pub(crate) fn set<U>(self, field: &mut Option<U>)
+    where
+        T: Into<U>,
+    {
+        match self {
+            Self::Nothing => {}
+            Self::Null => *field = None,
+            Self::Value(value) => *field = Some(value.into()),
+        }
+    }
+}
+
+impl<'a> Given<&'a str> {
+    /// What a field of an object is that may be null.
+    pub(crate) fn of(value: Option<&'a str>) -> Self {
+        match value {
+            None => Self::Nothing,
+            Some("null") => Self::Null,
+            Some(value) => Self::Value(value),
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Nothing | Self::Null => 0,
@@ -587,7 +622,7 @@ impl<'a> Field<'a> for Verb<'a> {
     }
 }
 
-impl<'a> Field<'a> for Given<'a> {
+impl<'a, T: Field<'a>> Field<'a> for Given<T> {
     fn put(self, out: &mut Vec<u8>) {
         match self {
             Self::Nothing => 0_u8.put(out),
@@ -706,6 +741,8 @@ impl Field<'_> for From {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::level::{Joiners, Role, Speakers};
+    use crate::link::facts::{Roll, Sentence};
 
     #[track_caller]
     fn check(message: ToHome<'_>) {
@@ -723,7 +760,7 @@ mod tests {
             audience: Key::from_u64(0x5_0000_0006),
             topic: "room:é",
             who: Who::There { user: "u", name: "" },
-            speak: true,
+            level: Level::Speak,
             visible: false,
             since: Some(Cursor { epoch: u64::MAX, offset: 1, change: Some(2) }),
             limit: 50,
@@ -741,8 +778,7 @@ mod tests {
         let edit = Verb::Edit { body: None, mentions: Given::Null, data: Given::Value("{}") };
         let pins = [true, false].map(|on| Verb::Pin { on });
         for verb in [edit, Verb::Delete].into_iter().chain(pins) {
-            let level = Level::Moderate;
-            check(ToHome::Change { home, asker, reference: "1", level, offset: 7, verb });
+            check(ToHome::Change { home, asker, reference: "1", offset: 7, verb });
         }
         check(ToHome::Custom {
             home,
@@ -756,7 +792,38 @@ mod tests {
             let searched = Searched { query: "\"é\"", from, before, limit: 9 };
             check(ToHome::Search { home, asker, reference: "1", searched });
         }
-        check(ToHome::Renew { home, asker, who: Who::There { user: "u", name: "Ü" } });
+        let who = Who::There { user: "u", name: "Ü" };
+        check(ToHome::Renew { home, asker, who, level: Level::Own });
+        let given = SettingsWish {
+            title: Some("\"é\""),
+            topic: Given::Null,
+            join: Some(Joiners::Members),
+            speak: Some(Speakers::Moderators),
+            slow_s: Some(5),
+            edit_s: Given::Value(7),
+            links: Some(false),
+            data: Given::Value("{}"),
+        };
+        for wish in [given, SettingsWish::default()] {
+            check(ToHome::Set { home, asker, reference: "1", wish });
+        }
+        let given = MemberWish {
+            user: "é",
+            role: Given::Value(Role::Owner),
+            mute: Some(Sentence::Seconds(5)),
+            ban: Some(Sentence::ForEver),
+            kick: true,
+            purge_s: Some(9),
+            reason: Some("\"é\""),
+        };
+        let lifts = MemberWish { mute: Some(Sentence::Lifted), ..MemberWish::default() };
+        for wish in [given, lifts] {
+            check(ToHome::Stand { home, asker, reference: "1", wish });
+        }
+        for roll in [Roll::Roles, Roll::Muted, Roll::Banned] {
+            let wanted = RollWanted { roll, after: "é", limit: 7 };
+            check(ToHome::Roll { home, asker, reference: "1", wanted });
+        }
         let mut record = Vec::new();
         let created = ToMember::Created { conn: asker.conn, status: 201, retry_ms: 0, body: "{}" };
         created.put(&mut record);

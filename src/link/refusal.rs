@@ -45,6 +45,16 @@ pub(crate) enum Refusal {
     TooLate,
     /// More of something than there may be.
     TooMany { limit: &'static str, max: u32 },
+    /// The user may read and not speak here, until this time: 0 is for ever.
+    Muted { until_ms: u64 },
+    /// The user is kept out of the room, until this time: 0 is for ever.
+    Banned { until_ms: u64 },
+    /// The room is in slow mode: the next message may come after this time.
+    SlowMode { retry_ms: u32 },
+    /// The room does not take such a message.
+    Rejected { text: &'static str },
+    /// The last owner of a room stays its owner.
+    LastOwner,
 }
 
 /// What limits pushes, as a refusal names it.
@@ -55,6 +65,9 @@ pub(crate) const CHANGES_LIMIT: &str = "chat.changes";
 
 /// What limits the users that a message mentions.
 pub(crate) const MENTIONS_LIMIT: &str = "limits.mentions";
+
+/// What limits the users that stand in a room otherwise than others.
+pub(crate) const MEMBERS_LIMIT: &str = "limits.members_per_room";
 
 /// What limits joins, and new tokens on a connection.
 pub(crate) const JOIN_LIMIT: &str = "limits.join_per_s";
@@ -104,7 +117,12 @@ impl Refusal {
             | Self::ReadOnly
             | Self::Gone
             | Self::NotYours
-            | Self::TooLate => {}
+            | Self::TooLate
+            | Self::LastOwner => {}
+            Self::Muted { .. }
+            | Self::Banned { .. }
+            | Self::SlowMode { .. }
+            | Self::Rejected { .. } => metrics.refused_moderated += 1,
             Self::Storage => metrics.refused_storage += 1,
             Self::Unavailable => metrics.refused_unavailable += 1,
             Self::Unconfirmed => metrics.refused_unconfirmed += 1,
@@ -114,7 +132,9 @@ impl Refusal {
     /// After how many milliseconds a client may try again what a home has refused.
     pub(crate) fn retry_ms(self) -> Option<u32> {
         match self {
-            Self::RateLimited { retry: RetryMs(retry_ms), .. } => Some(retry_ms),
+            Self::RateLimited { retry: RetryMs(retry_ms), .. } | Self::SlowMode { retry_ms } => {
+                Some(retry_ms)
+            }
             Self::Busy => Some(BUSY_RETRY_MS),
             Self::NoMemory => Some(MEMORY_RETRY_MS),
             Self::Storage | Self::Unavailable | Self::Unconfirmed => Some(LOG_RETRY_MS),
@@ -129,7 +149,11 @@ impl Refusal {
             | Self::Gone
             | Self::NotYours
             | Self::TooLate
-            | Self::TooMany { .. } => None,
+            | Self::TooMany { .. }
+            | Self::Muted { .. }
+            | Self::Banned { .. }
+            | Self::Rejected { .. }
+            | Self::LastOwner => None,
         }
     }
 
@@ -174,6 +198,17 @@ impl Refusal {
             Self::TooMany { limit, max } => {
                 write!(out, r#"{{"limit":"{limit}","max":{max},"reason":"too_many"}}"#)
             }
+            Self::Muted { until_ms } => {
+                write!(out, r#"{{"reason":"muted","until":{until_ms}}}"#)
+            }
+            Self::Banned { until_ms } => {
+                write!(out, r#"{{"reason":"banned","until":{until_ms}}}"#)
+            }
+            Self::SlowMode { .. } => push_reason(out, "slow_mode", retry_ms),
+            Self::Rejected { text } => {
+                write!(out, r#"{{"reason":"rejected","text":"{text}"}}"#)
+            }
+            Self::LastOwner => push_reason(out, "last_owner", None),
         };
     }
 }
@@ -217,6 +252,11 @@ mod tests {
             Refusal::NotYours,
             Refusal::TooLate,
             Refusal::TooMany { limit: "limits.mentions", max: 50 },
+            Refusal::Muted { until_ms: 5 },
+            Refusal::Banned { until_ms: 0 },
+            Refusal::SlowMode { retry_ms: 5 },
+            Refusal::Rejected { text: "no links" },
+            Refusal::LastOwner,
         ] {
             let response = refusal.response();
             assert!(json::Checker::default().check(response.as_bytes()).is_ok());

@@ -2,7 +2,8 @@
 //! [`FromStore`] back to it.
 //!
 //! ```text
-//!   shard ── Open, Append, Change, Founding, Read, Find, Close ──> writer ── Load ──> reader
+//!   shard ── Open, Append, Change, Founding, Settings, Standing,
+//!            Read, Find, Close ──────────────────────────> writer ── Load ──> reader
 //!         <─ Opened, NotOpened, Read, Found, Kept, Failing, LetGo ───┘                  │
 //!         <─ Opened, NotOpened, Read, Found, NotRead ───────────────────────────────────┘
 //!   shard ── List ──> reader ── Listed, NotListed ──> shard
@@ -23,6 +24,7 @@
 //!
 //! Deliberately absent: SQL, and who waits for an answer.
 
+use crate::auth::level::Standing;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Hits, ListedRoom, Marks, Opened, Part, Sought, Stretch, Wanted};
 use crate::link::record::{Field, NewMessage, records};
@@ -47,11 +49,40 @@ records! {
         /// The shard has begun anew, and has no room open.
         104 Restarted {}
         /// A room was made on purpose. It was opened before, by this life of the shard.
-        105 Founding { number: u64, room: RoomKey, at_ms: u64, title: &'a str }
+        105 Founding {
+            number: u64, room: RoomKey, at_ms: u64, title: &'a str, owner: Option<&'a str>,
+        }
+        /// The settings of a room are these from now on. It was opened before, by this life of the
+        /// shard.
+        107 Settings {
+            number: u64, room: RoomKey, at_ms: u64, title: &'a str, settings: &'a str,
+        }
+        /// A user stands so in a room from now on. It was opened before, by this life of the shard.
+        108 Standing {
+            number: u64, room: RoomKey, at_ms: u64, user: &'a str, standing: Standing,
+        }
         /// Messages of a room that is open.
         110 Read { number: u64, room: RoomKey, wanted: Wanted }
         /// Messages of a room that is open, by their words.
         111 Find { number: u64, room: RoomKey, sought: Sought<'a> }
+    }
+}
+
+impl ToStore<'_> {
+    /// The number of what is to be kept; none of what only asks.
+    pub(crate) const fn entry_number(&self) -> Option<u64> {
+        match self {
+            Self::Append { number, .. }
+            | Self::Change { number, .. }
+            | Self::Founding { number, .. }
+            | Self::Settings { number, .. }
+            | Self::Standing { number, .. } => Some(*number),
+            Self::Open { .. }
+            | Self::Close { .. }
+            | Self::Restarted {}
+            | Self::Read { .. }
+            | Self::Find { .. } => None,
+        }
     }
 }
 
@@ -283,6 +314,10 @@ pub(crate) struct Found<'a> {
     pub(crate) floor: Marks,
     /// Its title, if it was made on purpose.
     pub(crate) founded: Option<&'a str>,
+    /// Its settings, if some were decided.
+    pub(crate) settings: Option<&'a str>,
+    /// How users stand in it: see [`Found::push_standing`].
+    pub(crate) standings: &'a [u8],
     /// The epochs before: see [`Found::push_epoch`].
     pub(crate) lineage: &'a [u8],
     /// The last messages: see [`Found::push_message`].
@@ -296,6 +331,12 @@ impl Found<'_> {
         kept.put(lineage);
     }
 
+    /// Appends how a user stands.
+    pub(crate) fn push_standing(standings: &mut Vec<u8>, user: &str, standing: Standing) {
+        user.put(standings);
+        standing.put(standings);
+    }
+
     /// Appends a message to a tail, the oldest first.
     pub(crate) fn push_message(tail: &mut Vec<u8>, at_ms: u64, said: Said<'_>, fate: Fate<'_>) {
         at_ms.put(tail);
@@ -305,10 +346,14 @@ impl Found<'_> {
 
     /// With a memory of its own.
     pub(crate) fn opened(self) -> Opened {
-        let Self { epoch, top, floor, founded, mut lineage, tail } = self;
-        let founded = founded.map(Box::from);
-        let kept = top.offset;
-        let mut opened = Opened { epoch, top, kept, founded, floor, ..Opened::default() };
+        let Self { epoch, top, floor, founded, settings, mut standings, mut lineage, tail } = self;
+        let (founded, settings) = (founded.map(Box::from), settings.map(Box::from));
+        let kept = top;
+        let mut opened = Opened { epoch, top, kept, founded, settings, floor, ..Opened::default() };
+        while !standings.is_empty() {
+            let user = <&str>::take(&mut standings).into();
+            opened.standings.push((user, Field::take(&mut standings)));
+        }
         while !lineage.is_empty() {
             opened.lineage.push((u64::take(&mut lineage), Marks::take(&mut lineage)));
         }
@@ -323,6 +368,8 @@ impl<'a> Field<'a> for Found<'a> {
         self.top.put(out);
         self.floor.put(out);
         self.founded.put(out);
+        self.settings.put(out);
+        self.standings.put(out);
         self.lineage.put(out);
         self.tail.put(out);
     }
@@ -330,8 +377,9 @@ impl<'a> Field<'a> for Found<'a> {
     fn take(record: &mut &'a [u8]) -> Self {
         let (epoch, top) = (u64::take(record), Marks::take(record));
         let (floor, founded) = (Marks::take(record), Field::take(record));
+        let (settings, standings) = (Field::take(record), Field::take(record));
         let (lineage, tail) = (Field::take(record), Field::take(record));
-        Self { epoch, top, floor, founded, lineage, tail }
+        Self { epoch, top, floor, founded, settings, standings, lineage, tail }
     }
 }
 
@@ -439,6 +487,7 @@ pub(crate) fn read_whole<'a, T: Field<'a>>(mut record: &'a [u8]) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::level::Role;
     use crate::base::arena::Key;
 
     #[track_caller]
@@ -488,8 +537,17 @@ mod tests {
         check(ToStore::Open { number: 1, room, topic: "room:é", epoch: u64::MAX }, &mut Vec::new());
         check(ToStore::Close { room }, &mut Vec::new());
         check(ToStore::Restarted {}, &mut Vec::new());
-        let founding = ToStore::Founding { number: 1, room, at_ms: 5, title: "Tea & é" };
+        let (title, owner) = ("Tea & é", Some("é"));
+        let founding = ToStore::Founding { number: 1, room, at_ms: 5, title, owner };
         check(founding, &mut Vec::new());
+        let settings = "{}";
+        let set = ToStore::Settings { number: 1, room, at_ms: 5, title, settings };
+        check(set, &mut Vec::new());
+        for role in [None, Some(Role::Member), Some(Role::Moderator), Some(Role::Owner)] {
+            let standing = Standing { role, muted_until_ms: 1, banned_until_ms: u64::MAX };
+            let stands = ToStore::Standing { number: 1, room, at_ms: 5, user: "é", standing };
+            check(stands, &mut Vec::new());
+        }
         check(Load { shard: 3, number: 2, id: 1, part: LoadPart::Tail }, &mut Vec::new());
         for part in [Part::Newest, Part::Oldest, Part::All] {
             let changed = Some(4);
@@ -525,11 +583,16 @@ mod tests {
         Found::push_message(&mut tail, 9, said, fate);
         Found::push_message(&mut tail, 10, bare, Fate::default());
         let founded = Some("Tea");
+        let standing = Standing { role: Some(Role::Owner), ..Standing::default() };
+        let mut standings = Vec::new();
+        Found::push_standing(&mut standings, "é", standing);
         let found = Found {
             epoch: 6,
             top,
             floor: Marks { offset: 3, change: 8 },
             founded,
+            settings: Some("{}"),
+            standings: &standings,
             lineage: &lineage,
             tail: &tail,
         };
@@ -541,9 +604,11 @@ mod tests {
         let opened = found.opened();
         assert_eq!(
             (opened.epoch, opened.top, opened.kept, opened.floor),
-            (6, top, 7, Marks { offset: 3, change: 8 })
+            (6, top, top, Marks { offset: 3, change: 8 })
         );
         assert_eq!(opened.founded.as_deref(), founded);
+        assert_eq!((opened.settings.as_deref(), opened.standings.len()), (Some("{}"), 1));
+        assert_eq!(opened.standings[0], ("é".into(), standing));
         assert_eq!(opened.lineage, [(5, top)]);
         let messages =
             [MessageText::new(9, said, fate), MessageText::new(10, bare, Fate::default())];

@@ -84,6 +84,20 @@ pub(crate) const MSG_DELETE: &str = "msg_delete";
 /// What a client pushes to pin a message, or to unpin it.
 pub(crate) const MSG_PIN: &str = "msg_pin";
 
+/// What a client pushes to have other settings of a room.
+pub(crate) const ROOM_SET: &str = "room_set";
+
+/// What a client pushes to have a user stand otherwise in a room.
+pub(crate) const ROOM_MEMBER: &str = "room_member";
+
+/// What a client pushes to be told how users stand in a room.
+pub(crate) const ROOM_MEMBERS: &str = "room_members";
+
+/// Whether an event is about the room itself, and who may do what in it.
+pub(crate) fn is_about_room(event: &str) -> bool {
+    matches!(event, ROOM_SET | ROOM_MEMBER | ROOM_MEMBERS)
+}
+
 /// Whether an event does something to a message that is there.
 pub(crate) fn is_verb(event: &str) -> bool {
     matches!(event, MSG_EDIT | MSG_DELETE | MSG_PIN)

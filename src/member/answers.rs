@@ -95,21 +95,22 @@ impl Members {
         self.say_ended(conn, audience, join_ref, "phx_close", &[b"{}"]);
     }
 
-    /// Tells a client why its channel is about to be closed: `phx_close` says no reason.
-    pub(super) fn say_removed(
+    /// Tells one client an event in its channel, such as why that is about to be closed: `phx_close`
+    /// says no reason. The payload is JSON.
+    pub(super) fn say_alone(
         &mut self,
         conn: ConnKey,
         audience: AudienceKey,
         join_ref: &JoinRef,
-        reason: &str,
+        (event, payload): (&str, &str),
     ) {
         let Some(audience) = self.audiences.get(audience) else { return };
         let message = Outgoing {
             join_ref: join_ref.as_json(),
             reference: "null",
             topic: &audience.topic,
-            event: "room_removed",
-            payload: Payload::Json(&format!("{{\"reason\":\"{reason}\"}}")),
+            event,
+            payload: Payload::Json(payload),
         };
         self.conns.push(conn, &message);
     }

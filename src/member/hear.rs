@@ -41,6 +41,12 @@ impl Members {
             ToMember::State { audience, list, count, own } => {
                 self.show(cx, audience, list, count, own);
             }
+            ToMember::Told { conn, audience, slot, event, payload } => {
+                self.told(conn, audience, slot, (event, payload));
+            }
+            ToMember::Removed { conn, audience, slot, payload } => {
+                self.removed(conn, audience, slot, payload);
+            }
             ToMember::Ended { audience, reason } => self.end_all(audience, reason),
             ToMember::Created { conn, status, retry_ms, body } => {
                 self.conns.created(cx, conn, status, retry_ms, body);

@@ -9,6 +9,7 @@ use super::params::JoinParams;
 use super::refs::{JoinRef, Ref};
 use super::{Dispatch, Members};
 use crate::auth::identity::Identity;
+use crate::auth::level::Level;
 use crate::directory::Directory;
 use crate::link::ask::Ask;
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Slot};
@@ -66,12 +67,13 @@ impl Members {
         let Joiner { conn, identity, message, topic } = *joiner;
         let parsed = Topic::parse(topic).ok_or(Refusal::Unmatched)?;
         let limits = &cx.settings.limits;
-        let (allowed, speak) = match parsed {
-            Topic::Room(room) => (identity.may_join(room), identity.may_speak(room)),
-            Topic::User(user) => (identity.user() == user, true),
-            Topic::Lobby => (true, false),
+        let level = match parsed {
+            Topic::Room(room) => identity.level_in(room),
+            Topic::User(user) if identity.user() == user => Level::Speak,
+            Topic::User(_) => Level::None,
+            Topic::Lobby => Level::Join,
         };
-        if !allowed {
+        if level < Level::Join {
             return Err(Refusal::Unauthorized);
         }
         let known = self.audiences.find(topic);
@@ -118,7 +120,7 @@ impl Members {
             audience,
             topic,
             who,
-            speak,
+            level,
             visible,
             since,
             limit,

@@ -39,6 +39,7 @@ mod push;
 mod refs;
 mod renew;
 mod show;
+mod wishes;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};

@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 
-use crate::auth::level::Level;
 use crate::base::name::is_name;
 use crate::limits::{
     KEY_BYTES_MAX, META_BYTES_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX, QUERY_BYTES_MAX,
@@ -90,7 +89,7 @@ impl MessageBounds {
         Ok(body)
     }
 
-    fn data(self, data: &str) -> Result<&str, Refusal> {
+    pub(super) fn data(self, data: &str) -> Result<&str, Refusal> {
         if !json::is_object(data) {
             return Err(Refusal::Invalid { field: "data", message: "an object" });
         }
@@ -100,17 +99,13 @@ impl MessageBounds {
         Ok(data)
     }
 
-    /// Users whom a message mentions, of whom there is one at least. All who are in the room are
-    /// mentioned by one with the level to moderate.
-    fn mentions(self, mentions: &str, level: Level) -> Result<&str, Refusal> {
+    /// Users whom a message mentions, of whom there is one at least.
+    fn mentions(self, mentions: &str) -> Result<&str, Refusal> {
         let message = "an array of users' ids";
         let invalid = Refusal::Invalid { field: "mentions", message };
         let mut count = 0;
         for user in json::elements(mentions) {
             let user = json::string(user).ok_or(invalid)?;
-            if user == EVERYBODY && level < Level::Moderate {
-                return Err(Refusal::Unauthorized);
-            }
             if !is_name(&user) {
                 return Err(invalid);
             }
@@ -126,9 +121,6 @@ impl MessageBounds {
     }
 }
 
-/// Stands for all who are in the room, among those whom a message mentions.
-const EVERYBODY: &str = "@room";
-
 /// The payload of `new_msg`.
 #[derive(Debug)]
 pub(crate) struct Publish<'a> {
@@ -138,11 +130,7 @@ pub(crate) struct Publish<'a> {
 }
 
 impl<'a> Publish<'a> {
-    pub(crate) fn parse(
-        payload: Payload<'a>,
-        bounds: MessageBounds,
-        level: Level,
-    ) -> Result<Self, Refusal> {
+    pub(crate) fn parse(payload: Payload<'a>, bounds: MessageBounds) -> Result<Self, Refusal> {
         let invalid = |field, message| Refusal::Invalid { field, message };
         let Payload::Json(object) = payload else {
             return Err(invalid("body", "a message is JSON"));
@@ -165,7 +153,7 @@ impl<'a> Publish<'a> {
                 json::unsigned(offset).ok_or(invalid("reply_to", "the offset of a message"))
             })
             .transpose()?;
-        let mentions = mentions.map(|users| bounds.mentions(users, level)).transpose()?;
+        let mentions = mentions.map(|users| bounds.mentions(users)).transpose()?;
         Ok(Self { message: NewMessage { body, key: None, reply_to, mentions, data }, key })
     }
 }
@@ -176,7 +164,6 @@ pub(crate) fn verb_wanted<'a>(
     event: &str,
     payload: Payload<'a>,
     bounds: MessageBounds,
-    level: Level,
 ) -> Result<(u64, Verb<'a>), Refusal> {
     let invalid = |field, message| Refusal::Invalid { field, message };
     let Payload::Json(object) = payload else {
@@ -189,22 +176,14 @@ pub(crate) fn verb_wanted<'a>(
         .ok_or(invalid("offset", "the offset of a message"))?;
     let on = on.map_or(Some(true), json::boolean).ok_or(invalid("on", "true or false"));
     let verb = match event {
-        MSG_EDIT => edit_wanted(object, bounds, level)?,
+        MSG_EDIT => edit_wanted(object, bounds)?,
         MSG_PIN => Verb::Pin { on: on? },
         _ => Verb::Delete,
     };
     Ok((offset, verb))
 }
 
-fn edit_wanted(object: &str, bounds: MessageBounds, level: Level) -> Result<Verb<'_>, Refusal> {
-    fn given(value: Option<&str>) -> Given<'_> {
-        match value {
-            None => Given::Nothing,
-            Some("null") => Given::Null,
-            Some(value) => Given::Value(value),
-        }
-    }
-
+fn edit_wanted(object: &str, bounds: MessageBounds) -> Result<Verb<'_>, Refusal> {
     let [body, mentions, data] = json::fields(object, ["body", "mentions", "data"]);
     if body.is_none() && mentions.is_none() && data.is_none() {
         let message = "at least one of body, mentions and data";
@@ -212,9 +191,9 @@ fn edit_wanted(object: &str, bounds: MessageBounds, level: Level) -> Result<Verb
     }
     // Whether it may be empty is known where the message is.
     let body = body.map(|body| bounds.body(body, true)).transpose()?;
-    let (mentions, data) = (given(mentions), given(data));
+    let (mentions, data) = (Given::of(mentions), Given::of(data));
     if let Given::Value(users) = mentions {
-        bounds.mentions(users, level)?;
+        bounds.mentions(users)?;
     }
     if let Given::Value(data) = data {
         bounds.data(data)?;
@@ -303,7 +282,7 @@ fn page_limit(limit: &str) -> Result<u32, Refusal> {
 }
 
 /// Those of these fields that are there and not null.
-fn given<'a, const N: usize>(object: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
+pub(super) fn given<'a, const N: usize>(object: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
     json::fields(object, names).map(|value| value.filter(|value| *value != "null"))
 }
 
@@ -383,8 +362,7 @@ mod tests {
 
     #[test]
     fn a_verb_says_what_is_wrong_with_it() {
-        let wanted =
-            |event, payload| verb_wanted(event, Payload::Json(payload), BOUNDS, Level::Speak);
+        let wanted = |event, payload| verb_wanted(event, Payload::Json(payload), BOUNDS);
         let edit = Verb::Edit { body: Some("\"b\""), mentions: Given::Nothing, data: Given::Null };
         let edited = wanted(MSG_EDIT, r#"{"offset":3,"body":"b","data":null}"#);
         assert_eq!(edited, Ok((3, edit)));
@@ -427,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_message_says_what_is_wrong_with_it() {
-        let parse = |payload| Publish::parse(Payload::Json(payload), BOUNDS, Level::Speak);
+        let parse = |payload| Publish::parse(Payload::Json(payload), BOUNDS);
         let valid = parse(r#"{"body":"hi","key":"k","reply_to":3,"mentions":["bob"]}"#);
         assert_eq!(valid.expect("valid").message.body, "\"hi\"");
         let data_alone = parse(r#"{"data":{"a":1}}"#).expect("valid").message;
@@ -462,9 +440,6 @@ mod tests {
             parse(r#"{"body":"a","mentions":["a","b","c"]}"#),
             Err(Refusal::TooMany { limit: MENTIONS_LIMIT, max: 2 })
         ));
-        let everybody = r#"{"body":"a","mentions":["@room"]}"#;
-        assert!(matches!(parse(everybody), Err(Refusal::Unauthorized)));
-        assert!(Publish::parse(Payload::Json(everybody), BOUNDS, Level::Moderate).is_ok());
         assert!(matches!(
             parse(r#"{"body":"123456789"}"#),
             Err(Refusal::TooLarge { field: "body", max_bytes: 8 })

@@ -6,16 +6,20 @@ use std::borrow::Cow;
 
 use super::Members;
 use super::params::{MessageBounds, Publish, page_wanted, search_wanted, signed, verb_wanted};
+use super::wishes::{member_wanted, roll_wanted, settings_wanted};
 use crate::auth::identity::Identity;
 use crate::auth::level::Level;
 use crate::limits::{ANSWERS_UNDER_WAY_MAX, EVENT_BYTES_MAX, PUSHES_UNDER_WAY_MAX};
 use crate::link::ask::{Ask, Desk};
-use crate::link::ids::{Asker, AudienceKey, ConnKey, Slot};
+use crate::link::ids::{Asker, AudienceKey, ConnKey, RoomKey, Slot};
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
 use crate::link::record::{NewMessage, ToHome};
 use crate::link::refusal::{PUBLISH_LIMIT, Refusal, SEARCH_LIMIT};
-use crate::link::topic::{SEARCH, is_reserved, is_verb, room_of};
+use crate::link::settings::Settings;
+use crate::link::topic::{
+    ROOM_MEMBER, ROOM_MEMBERS, ROOM_SET, SEARCH, is_about_room, is_reserved, is_verb, room_of,
+};
 use crate::wire::phx::{Message, Payload};
 
 /// A push in a channel.
@@ -57,17 +61,18 @@ impl Members {
         let level_in = |room| identity.map_or(Level::None, |identity| identity.level_in(room));
         let level = room.map_or(Level::Speak, level_in);
         let speaks = level >= Level::Speak;
-        let reference = &*message.reference;
         let limits = &cx.settings.limits;
-        let reads = matches!(event, "history" | SEARCH);
+        let reads = matches!(event, "history" | SEARCH | ROOM_MEMBERS);
         if reads && room.is_none() {
             let message = "there is no history here";
             return Err(Refusal::Invalid { field: "event", message });
         }
-        if !reads && !speaks {
+        // Whose token lets it only read may still leave a room that it is a member of.
+        if !reads && !speaks && event != ROOM_MEMBER {
             return Err(Refusal::Unauthorized);
         }
-        if is_reserved(event) && event != SEARCH && !(is_verb(event) && room.is_some()) {
+        let is_ours = event == SEARCH || is_verb(event) || is_about_room(event);
+        if is_reserved(event) && !(is_ours && room.is_some()) {
             let message = "a name that the server does not keep for itself";
             return Err(Refusal::Invalid { field: "event", message });
         }
@@ -84,11 +89,36 @@ impl Members {
                 .take_search(user, cx.now.mono_ms, limits)
                 .map_err(|retry| Refusal::RateLimited { limit: SEARCH_LIMIT, retry })?;
         }
+        let to = (home, asker, room.is_some());
+        let message = self.for_home(cx.settings, push, to, desk)?;
+        if cx.is_busy(shard) {
+            return Err(Refusal::Busy);
+        }
+        if !matches!(message, ToHome::Typing { .. }) {
+            self.expect_answer(conn, audience);
+        }
+        Ok(Some(Ask::Home { shard, message }))
+    }
+
+    /// What a push that is allowed says to the room's home.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with its payload.
+    fn for_home<'m>(
+        &self,
+        settings: &Settings,
+        push: Push<'m>,
+        (home, asker, is_room): (RoomKey, Asker, bool),
+        desk: &'m mut Desk,
+    ) -> Result<ToHome<'m>, Refusal> {
+        let Push { conn, audience: _, message, event } = push;
+        let reference = &*message.reference;
         let payload = message.payload?;
-        let bounds = || MessageBounds::of(cx.settings);
-        let message = match event {
-            "new_msg" if room.is_some() => {
-                let Publish { message, key } = Publish::parse(payload, bounds(), level)?;
+        let bounds = || MessageBounds::of(settings);
+        Ok(match event {
+            "new_msg" if is_room => {
+                let Publish { message, key } = Publish::parse(payload, bounds())?;
                 let key = key.map(|key| match key {
                     Cow::Borrowed(key) => key,
                     // The key had escapes, and was written anew.
@@ -101,8 +131,20 @@ impl Members {
                 ToHome::Publish { home, asker, reference, message }
             }
             _ if is_verb(event) => {
-                let (offset, verb) = verb_wanted(event, payload, bounds(), level)?;
-                ToHome::Change { home, asker, reference, level, offset, verb }
+                let (offset, verb) = verb_wanted(event, payload, bounds())?;
+                ToHome::Change { home, asker, reference, offset, verb }
+            }
+            ROOM_SET => {
+                let wish = settings_wanted(payload, bounds())?;
+                ToHome::Set { home, asker, reference, wish }
+            }
+            ROOM_MEMBER => {
+                let wish = member_wanted(payload, &mut desk.text)?;
+                ToHome::Stand { home, asker, reference, wish }
+            }
+            ROOM_MEMBERS => {
+                let wanted = roll_wanted(payload, &mut desk.text)?;
+                ToHome::Roll { home, asker, reference, wanted }
             }
             "typing" => ToHome::Typing { home, asker },
             "history" => {
@@ -116,8 +158,8 @@ impl Members {
             _ => {
                 // The bound of a body: a payload is sent to every member, so each of its bytes
                 // costs once a member.
-                if payload.bytes_count() > limits.body_bytes {
-                    let max_bytes = limits.body_bytes;
+                if payload.bytes_count() > settings.limits.body_bytes {
+                    let max_bytes = settings.limits.body_bytes;
                     return Err(Refusal::TooLarge { field: "payload", max_bytes });
                 }
                 let user = self.conns.identity(conn).map_or("", Identity::user);
@@ -127,14 +169,7 @@ impl Members {
                 };
                 ToHome::Custom { home, asker, reference, event, payload }
             }
-        };
-        if cx.is_busy(shard) {
-            return Err(Refusal::Busy);
-        }
-        if !matches!(message, ToHome::Typing { .. }) {
-            self.expect_answer(conn, audience);
-        }
-        Ok(Some(Ask::Home { shard, message }))
+        })
     }
 
     /// Answers here. If answers of the home are outstanding, asks the home to send this one back

@@ -15,14 +15,15 @@
 use std::borrow::Cow;
 
 use super::Members;
-use super::channels::State;
+use super::channels::{Channel, State};
 use super::params::token_given;
 use super::push::Push;
 use crate::auth::identity::Identity;
+use crate::auth::level::Level;
 use crate::base::time::Now;
 use crate::directory::Scope;
 use crate::link::ask::Ask;
-use crate::link::ids::{Asker, AudienceKey, ConnKey};
+use crate::link::ids::{Asker, AudienceKey, ConnKey, Slot};
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
 use crate::link::record::{ToHome, Who};
@@ -87,7 +88,7 @@ impl Members {
         let channels = self.channels(conn).iter().map(|channel| channel.audience);
         for audience in channels.collect::<Vec<_>>() {
             if !self.is_allowed(identity, audience) {
-                self.end_forbidden(conn, audience);
+                self.end_forbidden(conn, audience, "{\"reason\":\"token\"}");
             } else if !sees_the_same && self.is_lobby(audience) {
                 // Its list is another one now. A stock client joins again, and is sent that.
                 self.evict(conn, audience, "token");
@@ -95,27 +96,61 @@ impl Members {
         }
     }
 
+    /// A room's home puts a member out. A newer join under way is answered first, and then ended in
+    /// its turn.
+    pub(super) fn removed(
+        &mut self,
+        conn: ConnKey,
+        audience: AudienceKey,
+        slot: Slot,
+        payload: &str,
+    ) {
+        let channel = self.channel(conn, audience);
+        let is_it = |one: &&Channel| one.slot == slot && one.state != State::Rejoining;
+        if channel.as_ref().is_some_and(is_it) {
+            self.end_forbidden(conn, audience, payload);
+        }
+    }
+
+    /// A room's home tells a member something, behind all that it has said before.
+    pub(super) fn told(
+        &mut self,
+        conn: ConnKey,
+        audience: AudienceKey,
+        slot: Slot,
+        message: (&str, &str),
+    ) {
+        let channel = self.channel(conn, audience);
+        let is_it = |one: &&Channel| {
+            one.slot == slot && matches!(one.state, State::Joined | State::Rejoining)
+        };
+        let Some(channel) = channel.filter(is_it).copied() else { return };
+        let join_ref = self.join_ref(conn, &channel);
+        self.audiences.settle(&mut self.conns, audience, channel.seat);
+        self.say_alone(conn, audience, &join_ref, message);
+    }
+
     fn is_lobby(&self, audience: AudienceKey) -> bool {
         self.audiences.get(audience).is_some_and(|audience| &*audience.topic == LOBBY)
     }
 
-    /// `Joined -> (gone)`, `Leaving -> LeavingUnheard`: a channel ends that the token does not
-    /// allow, so that a stock client does not join it again.
+    /// `Joined -> (gone)`, `Leaving -> LeavingUnheard`: a channel ends that its user may not have
+    /// any more, so that a stock client does not join it again. `why` is JSON.
     ///
     /// Requires: no join of it under way. Changes: the channel, its seat. Emits: `room_removed`,
     /// `phx_close`; later a `Leave`.
-    fn end_forbidden(&mut self, conn: ConnKey, audience: AudienceKey) {
+    fn end_forbidden(&mut self, conn: ConnKey, audience: AudienceKey, why: &str) {
         let Some(channel) = self.channel(conn, audience).copied() else { return };
         match channel.state {
             State::Joined => {}
             State::Leaving => return self.leave_unheard(conn, audience),
             State::LeavingUnheard => return,
-            State::Joining | State::Rejoining => unreachable!("a token waits for joins"),
+            State::Joining | State::Rejoining => unreachable!("it waits for joins"),
         }
         let join_ref = self.join_ref(conn, &channel);
         // What was said until now was for it.
         self.audiences.settle(&mut self.conns, audience, channel.seat);
-        self.say_removed(conn, audience, &join_ref, "token");
+        self.say_alone(conn, audience, &join_ref, ("room_removed", why));
         self.say_closed(conn, audience, &join_ref);
         let home = self.audiences.home(audience);
         self.remove_channel(conn, audience);
@@ -136,7 +171,9 @@ impl Members {
         let channel = self.channels(conn).get(at).filter(|one| one.state == State::Joined)?;
         let (shard, home) = self.audiences.home(channel.audience)?;
         let asker = Asker { conn, slot: channel.slot };
-        let message = ToHome::Renew { home, asker, who: Who::Here(identity) };
+        let room = self.audiences.get(channel.audience).and_then(|of| room_of(&of.topic));
+        let level = room.map_or(Level::Speak, |room| identity.level_in(room));
+        let message = ToHome::Renew { home, asker, who: Who::Here(identity), level };
         Some(Ask::Home { shard, message })
     }
 }

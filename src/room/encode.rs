@@ -4,6 +4,7 @@
 //!
 //! Called by: `room`. Calls: `journal`, `presence`.
 
+use crate::auth::level::Level;
 use crate::limits::HistoryLimits;
 use crate::link::ids::{Cursor, Slot};
 use crate::link::message::push_epoch;
@@ -17,8 +18,8 @@ use crate::wire::json::{push_string, push_unsigned};
 /// What a join asks to be told besides that it took place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JoinQuestion<'a> {
-    /// Whether the member may speak: only told back.
-    pub(crate) speak: bool,
+    /// Now, in milliseconds of Unix time.
+    pub(crate) now_ms: u64,
     /// Where the client stood, if it has been here before.
     pub(crate) since: Option<Cursor>,
     /// How many messages the latest page is to have.
@@ -35,7 +36,7 @@ pub(crate) fn push_joined(
     question: JoinQuestion<'_>,
     limits: &HistoryLimits,
 ) {
-    let JoinQuestion { speak, since, limit, older } = question;
+    let JoinQuestion { now_ms, since, limit, older } = question;
     out.push(b'{');
     if room.name().is_some() {
         let journal = room.journal();
@@ -70,19 +71,21 @@ pub(crate) fn push_joined(
             b",\"recovered\":false,"
         });
         out.extend_from_slice(b"\"room\":");
-        room.push_listing(out);
+        room.push_room(out);
         out.push(b',');
     }
     out.extend_from_slice(b"\"you\":{");
     if let Some(member) = room.member(slot) {
         out.extend_from_slice(b"\"name\":");
         push_string(out, member.identity.name());
-        out.extend_from_slice(if speak {
+        let speaks = room.level_at(slot, now_ms) >= Level::Speak;
+        out.extend_from_slice(if speaks {
             b",\"speak\":true,\"user\":"
         } else {
             b",\"speak\":false,\"user\":"
         });
         push_string(out, member.identity.user());
+        room.push_rights(out, slot, now_ms);
     }
     out.extend_from_slice(b"}}");
 }

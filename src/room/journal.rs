@@ -84,7 +84,7 @@ impl Journal {
 
     /// A journal that a log has kept, without its tail, which the caller applies next.
     pub(crate) fn opened(opened: &Opened) -> Self {
-        let Opened { epoch, top, rev, kept, founded: _, lineage, floor, tail } = opened;
+        let Opened { epoch, top, rev, kept, lineage, floor, tail, .. } = opened;
         let rare = Rare {
             lineage: Lineage::new(lineage.iter().copied()),
             change: top.change,
@@ -93,11 +93,7 @@ impl Journal {
             log_floor: *floor,
             newer: BTreeMap::new(),
             rev: *rev,
-            // Changes may be behind the last message that is kept.
-            kept: Some(Marks {
-                offset: *kept,
-                change: if *kept < top.offset { 0 } else { top.change },
-            }),
+            kept: Some(*kept),
         };
         let before = top.offset - tail.len() as u64;
         Self { history: History::following(*epoch, before), rare: Some(Box::new(rare)) }
@@ -237,9 +233,10 @@ impl Journal {
         offset <= self.history.last()
     }
 
-    /// Notes the revision of the room's settings.
+    /// Notes the revision of the room's settings. What comes back from a log may have been judged by
+    /// an earlier one.
     pub(crate) fn apply_rev(&mut self, rev: u64) {
-        if rev != self.rev() {
+        if rev > self.rev() {
             self.rare.get_or_insert_default().rev = rev;
         }
     }
@@ -536,18 +533,17 @@ mod tests {
             epoch: 9,
             top: Marks { offset: 7, change: 3 },
             rev: 2,
-            kept: 6,
-            founded: None,
+            kept: Marks { offset: 6, change: 0 },
             lineage: vec![(7, Marks { offset: 6, change: 3 })],
             floor: Marks::default(),
-            tail: Vec::new(),
+            ..Opened::default()
         };
         let mut journal = Journal::opened(&opened);
         assert_eq!((journal.epoch(), journal.top(), journal.rev()), (9, opened.top, 2));
         assert!(journal.is_kept(6) && !journal.is_kept(7));
         journal.note_kept(Marks { offset: 5, change: 0 });
         assert!(journal.is_kept(6), "it goes back only with a turn");
-        assert!(!journal.is_change_kept(1), "it may be behind message 7");
+        assert!(!journal.is_change_kept(1), "it is behind message 7");
         journal.note_kept(Marks { offset: 0, change: 3 });
         assert!(journal.is_change_kept(3));
         say(&mut journal, "m8", &LIMITS);

@@ -5,6 +5,7 @@
 //!            ┌───────────────── Room ─────────────────┐
 //!   join ───>│ presence   who is there, as bits       │──> slot, answer
 //!   propose >│ (reads and judges, changes nothing)    │──> an entry for the log, or a refusal
+//!   decide ─>│ facts      settings, standings         │──> who may stay, and who is told what
 //!   apply ──>│ journal    messages by offset, keys    │──> the message or its change, as JSON
 //!   typing ─>│ typists    who was said to be typing   │──> the event as JSON, or nothing
 //!   tick ───>│ pacing     when the members are told   │──> diff, count, list of those there
@@ -25,7 +26,8 @@
 //! Deliberately absent: connections, shards, sockets, the registry's bookkeeping.
 //!
 //! This file has the members of the room; `propose` what is said and kept, `verbs` what is done to
-//! messages, `speech` what is not kept, `announce` how members learn who is there.
+//! messages, `facts` what is decided of the room, `rights` who may do and decide what, `speech` what
+//! is not kept, `announce` how members learn who is there.
 //!
 //! Called by: `rooms`. Calls: `journal`, `presence`, `pacing`, `encode`, `meta`.
 
@@ -33,6 +35,7 @@ mod announce;
 mod changes;
 mod choice;
 pub(crate) mod encode;
+pub(crate) mod facts;
 pub mod history;
 pub(crate) mod journal;
 pub mod keys;
@@ -43,6 +46,9 @@ pub(crate) mod planted;
 pub mod presence;
 pub(crate) mod propose;
 pub(crate) mod resume;
+mod rights;
+#[cfg(test)]
+mod rights_tests;
 mod search;
 pub(crate) mod speech;
 #[cfg(test)]
@@ -52,12 +58,14 @@ pub(crate) mod verbs;
 use smallvec::SmallVec;
 
 use encode::{JoinQuestion, push_joined};
+use facts::Facts;
 use history::History;
 use journal::Journal;
 use pacing::Pacing;
 use presence::{Member, Presence};
 
 use crate::auth::identity::Identity;
+use crate::auth::level::Level;
 use crate::base::time::Now;
 use crate::limits::{HistoryLimits, KEY_MEMORY_BYTES, MEMBER_MEMORY_BYTES, ROOM_MEMORY_BYTES};
 use crate::link::ids::{Address, Asker, AudienceKey, Slot};
@@ -81,6 +89,8 @@ pub(crate) struct Room {
     topic: Box<str>,
     title: Box<str>,
     journal: Journal,
+    /// What was decided of it. Boxed, since nothing was of nearly all rooms.
+    facts: Option<Box<Facts>>,
     /// What the refs of its members begin with. Not the epoch: a device keeps its ref over a turn,
     /// or its leave would name another.
     refs_from: u64,
@@ -125,6 +135,7 @@ impl Room {
             topic: topic.into(),
             title: room_of(topic).unwrap_or_default().into(),
             journal,
+            facts: None,
             refs_from,
             presence: Presence::default(),
             outposts: SmallVec::new(),
@@ -167,8 +178,8 @@ impl Room {
 
     /// Whether the asker is the member in its slot.
     pub(crate) fn is_member(&self, shard: u16, asker: Asker) -> bool {
-        let address = self.presence.member(asker.slot).map(|member| member.place);
-        address == Some(Address { shard, conn: asker.conn })
+        let member = self.presence.member(asker.slot);
+        member.is_some_and(|member| (member.place.shard, member.place.conn) == (shard, asker.conn))
     }
 
     /// The member in a slot, if there is one that has not left.
@@ -202,7 +213,8 @@ impl Room {
         let members =
             self.presence.live_count() as usize * MEMBER_MEMORY_BYTES + self.presence.meta_bytes();
         let keys = self.history().keys_count() * KEY_MEMORY_BYTES;
-        ROOM_MEMORY_BYTES + members + keys + self.journal.changes_bytes()
+        let facts = self.facts.as_ref().map_or(0, |facts| facts.bytes());
+        ROOM_MEMORY_BYTES + members + keys + facts + self.journal.changes_bytes()
     }
 
     /// Checks that the asker is the member in its slot.
@@ -239,11 +251,12 @@ impl Room {
         slot
     }
 
-    /// A member goes on under another identity of the same user. Who is there has been told by the
-    /// old name, and is not told again; lists from now on have the new one.
-    pub(crate) fn renew(&mut self, slot: Slot, who: Who<'_>) {
+    /// A member goes on under another identity of the same user, whose token allows so much. Who is
+    /// there has been told by the old name, and is not told again; lists from now on have the new
+    /// one.
+    pub(crate) fn renew(&mut self, slot: Slot, who: Who<'_>, token: Level) {
         let identity = self.identity_of(who);
-        self.presence.renew(slot, identity);
+        self.presence.renew(slot, identity, |place| place.token = token);
     }
 
     /// An identity, shared with the user's other devices from other shards.

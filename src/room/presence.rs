@@ -146,17 +146,18 @@ impl<P> Presence<P> {
         slot
     }
 
-    /// Gives a member another identity of the same user.
+    /// Gives a member another identity of the same user, and changes its place.
     ///
     /// # Panics
     ///
     /// If it is another user's, or there is no member in this slot: somebody would speak as
     /// somebody else.
-    pub fn renew(&mut self, slot: Slot, identity: Identity) {
+    pub fn renew(&mut self, slot: Slot, identity: Identity, change: impl FnOnce(&mut P)) {
         let member = &mut self.members[slot.index()];
         let is_same = member.identity.user() == identity.user();
         assert!(member.live && is_same, "a member stays the user that it is");
         member.identity = identity;
+        change(&mut member.place);
     }
 
     /// Ends a membership.

@@ -21,21 +21,21 @@ const HISTORY: HistoryLimits =
 const PRESENCE: PresenceLimits =
     PresenceLimits { tick_ms: 50, tick_max_ms: 2_000, full_max: 1_000, listed: 100 };
 
-fn now(ms: u64) -> Now {
+pub(super) fn now(ms: u64) -> Now {
     Now { mono_ms: ms, unix_ms: 1_000_000 + ms }
 }
 
-fn identity(user: &str) -> Identity {
+pub(super) fn identity(user: &str) -> Identity {
     Identity::new(user, user, NEVER_S, None).expect("a valid user")
 }
 
-fn asker(conn: u64, slot: Slot) -> Asker {
+pub(super) fn asker(conn: u64, slot: Slot) -> Asker {
     Asker { conn: Key::from_u64(1 << 32 | conn), slot }
 }
 
 fn arrival(who: Who<'_>, shard: u16, conn: u64) -> Arrival<'_> {
     Arrival {
-        address: Address { shard, conn: Key::from_u64(1 << 32 | conn) },
+        address: Address { shard, token: Level::Speak, conn: Key::from_u64(1 << 32 | conn) },
         audience: Key::from_u64(7 << 32 | u64::from(shard)),
         who,
         visible: true,
@@ -48,6 +48,14 @@ fn join(room: &mut Room, user: &str, shard: u16, conn: u64) -> Slot {
     let slot = room.join(now(0), arrival(Who::Here(&identity(user)), shard, conn));
     room.check_invariants();
     slot
+}
+
+/// Lets a user join whose token allows so much.
+pub(super) fn join_as(room: &mut Room, user: &str, token: Level, conn: u64) -> Slot {
+    let identity = identity(user);
+    let mut arrival = arrival(Who::Here(&identity), 0, conn);
+    arrival.address.token = token;
+    room.join(now(0), arrival)
 }
 
 /// Publishes as it is done with a log in memory. Gives the receipt, and what members hear.
@@ -67,7 +75,7 @@ fn publish(room: &mut Room, slot: Slot, body: &str, key: Option<&str>) -> (Recei
     (receipt, String::from_utf8(out).expect("UTF-8"))
 }
 
-fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+pub(super) fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = Vec::new();
     write(&mut out);
     String::from_utf8(out).expect("UTF-8")
@@ -78,8 +86,8 @@ fn a_join_is_answered_with_the_cursor_the_page_and_who_one_is() {
     let mut room = Room::new("room:tea", 0x5f);
     let ann = join(&mut room, "ann", 0, 1);
     publish(&mut room, ann, "\"hi\"", None);
-    let bob = join(&mut room, "bob", 1, 1);
-    let question = JoinQuestion { speak: false, since: None, limit: 50, older: Older::Gone };
+    let bob = join_as(&mut room, "bob", Level::Join, 2);
+    let question = JoinQuestion { now_ms: 0, since: None, limit: 50, older: Older::Gone };
     assert_eq!(
         written(|out| room.push_joined(out, bob, question, &HISTORY)),
         r#"{"change":0,"epoch":"000000000000005f","messages":[{"at":1000005,"body":"hi","id":"000000000000005f-1","name":"ann","offset":1,"user":"ann"}],"more":false,"offset":1,"recovered":false,"room":{"members":2,"room":"tea","title":"tea"},"you":{"name":"bob","speak":false,"user":"bob"}}"#
@@ -97,7 +105,7 @@ fn a_users_own_topic_has_neither_history_nor_a_list() {
     assert_eq!(room.name(), None);
     let ann = join(&mut room, "ann", 0, 1);
     assert_eq!((room.members_count(), room.present_count()), (1, 0));
-    let question = JoinQuestion { speak: true, since: None, limit: 50, older: Older::Gone };
+    let question = JoinQuestion { now_ms: 0, since: None, limit: 50, older: Older::Gone };
     assert_eq!(
         written(|out| room.push_joined(out, ann, question, &HISTORY)),
         r#"{"you":{"name":"ann","speak":true,"user":"ann"}}"#

@@ -13,7 +13,7 @@
 //! Called by: `rooms`. Calls: nothing.
 
 use crate::auth::level::Level;
-use crate::link::record::{Given, Verb};
+use crate::link::record::Verb;
 use crate::link::refusal::Refusal;
 use crate::link::said::{ActText, MessageText};
 
@@ -101,20 +101,10 @@ pub(crate) fn judge(
     Ok(Some(next))
 }
 
-impl Given<'_> {
-    /// Sets what is given, and leaves the rest as it is.
-    fn set(self, text: &mut Option<Box<str>>) {
-        match self {
-            Self::Nothing => {}
-            Self::Null => *text = None,
-            Self::Value(value) => *text = Some(value.into()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::record::Given;
     use crate::link::said::{Act, Fate, Said};
 
     const SAID: Said<'_> = Said {

@@ -42,6 +42,15 @@ pub(super) struct Fetched {
     pub(super) message: Option<MessageText>,
 }
 
+/// What has become of an entry that its log took.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+pub(super) enum Proposed {
+    /// It is kept, at this place.
+    Kept(Placed),
+    /// Its log will say more of it, by this ticket.
+    UnderWay(Ticket, UnderWay),
+}
+
 impl Rooms {
     /// Handles what a member does to a message.
     ///
@@ -55,7 +64,7 @@ impl Rooms {
         shard: u16,
         push: ToHome<'_>,
     ) {
-        let ToHome::Change { home: key, asker, reference, level, offset, verb } = push else {
+        let ToHome::Change { home: key, asker, reference, offset, verb } = push else {
             unreachable!("called for changes")
         };
         let membership = Membership { room: key, shard, asker };
@@ -66,6 +75,9 @@ impl Rooms {
         }
         if self.pending.is_behind(key) {
             return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
+        }
+        if let Err(refusal) = room.may_change(asker.slot, verb, cx.now.unix_ms) {
+            return self.answer_refused(cx, members, membership, reference, refusal);
         }
         if cx.settings.chat.changes == 0 {
             let refusal = Refusal::TooMany { limit: CHANGES_LIMIT, max: 0 };
@@ -81,8 +93,10 @@ impl Rooms {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let Some(author) = room.member(asker.slot).map(|member| &member.identity) else { return };
         let now_ms = cx.now.unix_ms;
+        let level = room.level_at(asker.slot, now_ms);
         let actor = Actor { user: author.user(), level, now_ms };
-        let judged = judge(verb, &message, actor, cx.settings.chat.edit_s());
+        let edit_s = room.settings().edit_s.or(cx.settings.chat.edit_s());
+        let judged = judge(verb, &message, actor, edit_s);
         let judged = judged.and_then(|next| {
             take_fanout(cx, room, author.user(), verb.bytes())?;
             Ok(next)
@@ -102,24 +116,47 @@ impl Rooms {
                 return self.answer_refused(cx, members, membership, reference, refusal);
             }
         };
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        let what = What::Changed { offset, message: &next };
-        let entry = Entry { judged: room.journal().judged(), what };
+        match self.propose_change(cx, members, membership, (offset, &next)) {
+            Ok(Proposed::Kept(placed)) => {
+                self.answer_kept(cx, members, membership, reference, placed);
+            }
+            Ok(Proposed::UnderWay(ticket, entry)) => self.hold_under_way(ticket, reference, entry),
+            Err(why) => {
+                self.answer_refused(cx, members, membership, reference, why.refusal());
+            }
+        }
+    }
+
+    /// Gives its log that a message is to be another one. What has its place holds, and is told.
+    ///
+    /// # Errors
+    ///
+    /// Why the log does not take it.
+    pub(super) fn propose_change<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        (offset, next): (u64, &MessageText),
+    ) -> Result<Proposed, Why> {
+        let (key, now_ms) = (membership.room, cx.now.unix_ms);
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Why::Busy) };
+        let entry = Entry {
+            judged: room.journal().judged(),
+            what: What::Changed { offset, message: next },
+        };
         let placed = Placed::change(room.journal().top().change + 1, now_ms);
         let ticket = self.pending.next_ticket();
         let appended = cx.io.log().append(append_of(key, room, ticket, now_ms, entry));
         match appended {
             Appended::Kept | Appended::Ordered => {
-                self.commit_change(cx, members, key, (offset, &next), placed.marks.change);
+                self.commit_change(cx, members, key, (offset, next), placed.marks.change);
             }
             Appended::Later => {}
-            Appended::Refused(why) => {
-                let refusal = why.refusal();
-                return self.answer_refused(cx, members, membership, reference, refusal);
-            }
+            Appended::Refused(why) => return Err(why),
         }
         if appended == Appended::Kept {
-            return self.answer_kept(cx, members, membership, reference, placed);
+            return Ok(Proposed::Kept(placed));
         }
         let is_ordered = appended == Appended::Ordered;
         let entry = UnderWay {
@@ -127,7 +164,7 @@ impl Rooms {
             placed: is_ordered.then_some(placed),
             ..UnderWay::new(membership, ticket, entry.judged)
         };
-        self.hold_under_way(ticket, reference, entry);
+        Ok(Proposed::UnderWay(ticket, entry))
     }
 
     /// Answers as whoever changed a message to what it is: when that is kept. Returns false, and

@@ -19,13 +19,16 @@
 use std::mem;
 
 use crate::limits::PROPOSALS_MAX;
+use crate::link::facts::RoomSettings;
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
 use crate::link::log::{Appended, Entry, FromLog, Log, Marks, Placed, Ticket, What, Why};
 use crate::link::message::{push_epoch_told, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, Received, ToHome, ToMember, read};
+use crate::link::refusal::Refusal;
 use crate::room::Outpost;
+use crate::room::facts::Removal;
 use crate::rooms::held::{HeldAnswer, Membership};
 use crate::rooms::pending::{Kind, UnderWay};
 use crate::rooms::registry::Registered;
@@ -121,8 +124,14 @@ impl Rooms {
             What::Changed { offset, message } => {
                 self.commit_change(cx, members, key, (offset, message), placed.marks.change);
             }
-            What::Founded { title } => self.was_founded(cx, key, title),
-            What::Settings => {}
+            What::Founded { title, owner } => self.was_founded(cx, key, title, owner),
+            What::Settings { title, settings } => {
+                self.was_set(cx, members, key, title, RoomSettings::read(settings), "");
+            }
+            What::Standing { user, standing } => {
+                let why = Removal { is_kicked: false, by: "", text: None };
+                self.stands(cx, members, key, (user, standing), why);
+            }
         }
         let own =
             ticket.and_then(|ticket| Some((ticket, self.pending.get(key, ticket)?.membership)));
@@ -166,7 +175,10 @@ impl Rooms {
             return self.pending.change(key, ticket, |entry| entry.is_confirmed = true);
         }
         let mut out = Vec::new();
-        self.push_placed(&mut out, key, placed);
+        match self.pending.get(key, ticket).and_then(|entry| entry.answer.as_ref()) {
+            Some(answer) => out.extend_from_slice(answer.as_bytes()),
+            None => self.push_placed(&mut out, key, placed),
+        }
         self.finish(cx, members, key, ticket, "ok", Payload::Json(text(&out)));
     }
 
@@ -188,7 +200,7 @@ impl Rooms {
         if entry.placed.is_none() {
             // A message with its key may have been heard: then it is in doubt, not refused.
             let why = if entry.applied_at.is_some() { Why::Unconfirmed } else { why };
-            return self.fail(cx, members, key, ticket, why);
+            return self.fail(cx, members, key, ticket, why.refusal());
         }
         // The home gave the order and members have seen it: the log keeps it in the end, or the
         // room turns. Until then it is in doubt, and so is every message with its key.
@@ -210,6 +222,15 @@ impl Rooms {
             let Some(mut entry) = self.pending.remove(key, ticket) else { return };
             let Some(said) = entry.said.as_ref() else { unreachable!("only messages are parked") };
             let said = said.said();
+            let Membership { shard, asker, .. } = entry.membership;
+            // What has changed may be what its author may do. One that has left said it before.
+            if room.is_member(shard, asker)
+                && let Err(refusal) = room.may_speak(asker.slot, cx.now.unix_ms)
+            {
+                self.pending.insert(ticket, entry);
+                self.fail(cx, members, key, ticket, refusal);
+                continue;
+            }
             (entry.judged, entry.is_parked) = (judged, false);
             entry.proposals += 1;
             let again = self.pending.next_ticket();
@@ -220,7 +241,7 @@ impl Rooms {
             self.pending.insert(again, entry);
             match appended {
                 Appended::Later => {}
-                Appended::Refused(why) => self.fail(cx, members, key, again, why),
+                Appended::Refused(why) => self.fail(cx, members, key, again, why.refusal()),
                 Appended::Kept | Appended::Ordered => {
                     unreachable!("a log that gives the order in the call has no conflicts")
                 }
@@ -235,9 +256,8 @@ impl Rooms {
         members: &mut impl Tell<I>,
         key: RoomKey,
         ticket: Ticket,
-        why: Why,
+        refusal: Refusal,
     ) {
-        let refusal = why.refusal();
         refusal.count(cx.metrics);
         self.finish(cx, members, key, ticket, "error", Payload::Json(&refusal.response()));
     }
@@ -311,7 +331,7 @@ impl Rooms {
         let ticket = reference.map(|_| self.pending.next_ticket());
         let kind = match push {
             ToHome::Publish { .. } => Kind::Message,
-            ToHome::Change { .. } => Kind::Change,
+            ToHome::Change { .. } | ToHome::Set { .. } | ToHome::Stand { .. } => Kind::Change,
             _ => Kind::Event,
         };
         self.pending.queue(membership, ticket, record.into(), kind);

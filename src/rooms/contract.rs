@@ -273,12 +273,13 @@ impl<L: Subject> Suite<L> {
         // Few users, who are here on many devices.
         let user = format!("u{}", self.below(4));
         let identity = Identity::new(&user, &user, NEVER_S, None).expect("valid");
+        let level = if self.below(2) == 0 { Level::Speak } else { Level::Moderate };
         let join = ToHome::Join {
             conn: conn(number),
             audience: audience(topic, shard),
             topic: TOPICS[topic],
             who: Who::Here(&identity),
-            speak: true,
+            level,
             visible: true,
             since,
             limit: 100_000,
@@ -299,6 +300,7 @@ impl<L: Subject> Suite<L> {
             room: home,
             asker,
             user,
+            level,
             asked: VecDeque::new(),
             last_own: 0,
             is_leaving: false,
@@ -397,9 +399,8 @@ impl<L: Subject> Suite<L> {
                 Deed::Edit { body, data }
             }
         };
-        let level = if self.below(2) == 0 { Level::Speak } else { Level::Moderate };
         self.judge.touched.insert((topic, offset));
-        self.push(index, &Asked::Change { offset, deed, level });
+        self.push(index, &Asked::Change { offset, deed });
     }
 
     /// Asks for a page of what the member has heard of, or of the latest.
@@ -433,21 +434,20 @@ impl<L: Subject> Suite<L> {
                 let message = NewMessage { body, key, data, ..NewMessage::default() };
                 ToHome::Publish { home, asker, reference: &reference, message }
             }
-            Asked::Change { offset, deed, level } => {
+            Asked::Change { offset, deed } => {
                 let verb = match deed {
                     Deed::Edit { body, data } => {
                         let data = match data {
                             Data::Stays => Given::Nothing,
                             Data::Goes => Given::Null,
-                            Data::Is(data) => Given::Value(data),
+                            Data::Is(data) => Given::Value(data.as_str()),
                         };
                         Verb::Edit { body: Some(body.as_str()), mentions: Given::Nothing, data }
                     }
                     Deed::Delete => Verb::Delete,
                     Deed::Pin(on) => Verb::Pin { on: *on },
                 };
-                let (level, offset) = (*level, *offset);
-                ToHome::Change { home, asker, reference: &reference, level, offset, verb }
+                ToHome::Change { home, asker, reference: &reference, offset: *offset, verb }
             }
             Asked::Custom => ToHome::Custom {
                 home,

@@ -16,6 +16,7 @@
 
 use std::collections::HashMap;
 
+use crate::auth::level::{Level, Role, Standing};
 use crate::base::slack::Slack;
 use crate::link::ids::{ConnKey, RoomKey};
 use crate::link::io::Io;
@@ -34,6 +35,9 @@ const THERE: u16 = 200;
 
 /// And of one that cannot be made.
 const NOT_MADE: u16 = 503;
+
+/// And of one that is there, and not for whoever asks.
+const FORBIDDEN: u16 = 403;
 
 /// Foundings that a log has not kept yet. See the module.
 #[derive(Default)]
@@ -76,6 +80,7 @@ pub(super) fn tell_not_made<I: Io>(
 ) {
     let message = match refusal {
         Refusal::TooManyRooms => "no new room can be made",
+        Refusal::Unauthorized | Refusal::Banned { .. } => "the room is not open to this user",
         Refusal::Unconfirmed => "it is not known whether the room is kept: try again",
         _ => "the room cannot be kept now: try again",
     };
@@ -83,7 +88,11 @@ pub(super) fn tell_not_made<I: Io>(
     let reason = response.strip_prefix('{').expect("an object");
     let body = &*format!(r#"{{"error":{{"message":"{message}",{reason}}}"#);
     let retry_ms = refusal.retry_ms().unwrap_or_default();
-    members.tell(cx, shard, ToMember::Created { conn, status: NOT_MADE, retry_ms, body });
+    let status = match refusal {
+        Refusal::Unauthorized | Refusal::Banned { .. } => FORBIDDEN,
+        _ => NOT_MADE,
+    };
+    members.tell(cx, shard, ToMember::Created { conn, status, retry_ms, body });
 }
 
 impl Rooms {
@@ -95,9 +104,14 @@ impl Rooms {
         members: &mut impl Tell<I>,
         key: RoomKey,
         creator: Creator,
-        title: &str,
+        (title, user): (&str, &str),
     ) {
         let Some(registered) = self.arena.get_mut(key) else { return };
+        if let Err(refusal) = registered.room.may_join(user, Level::Speak, cx.now.unix_ms) {
+            refusal.count(cx.metrics);
+            tell_not_made(cx, members, creator, refusal);
+            return;
+        }
         if let Some(founding) = self.foundings.0.get_mut(&key) {
             if founding.is_doubtful {
                 return not_created(cx, members, creator, Why::Storage);
@@ -122,13 +136,13 @@ impl Rooms {
             ticket,
             top,
             at_ms: cx.now.unix_ms,
-            entry: Entry { judged, what: What::Founded { title } },
+            entry: Entry { judged, what: What::Founded { title, owner: Some(user) } },
         });
         if let Appended::Refused(why) = appended {
             not_created(cx, members, creator, why);
             return self.remove_if_deserted(cx, key);
         }
-        self.was_founded(cx, key, title);
+        self.was_founded(cx, key, title, Some(user));
         if appended == Appended::Kept {
             return self.answer_created(cx, members, key, creator, MADE);
         }
@@ -136,11 +150,22 @@ impl Rooms {
         self.foundings.0.insert(key, Founding { ticket, waiting, is_doubtful: false });
     }
 
-    /// Notes that a room was made on purpose, and is called so.
-    pub(super) fn was_founded<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, title: &str) {
+    /// Notes that a room was made on purpose, is called so, and whose it is.
+    pub(super) fn was_founded<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: RoomKey,
+        title: &str,
+        owner: Option<&str>,
+    ) {
         let Some(registered) = self.arena.get_mut(key) else { return };
         registered.is_founded = true;
         registered.room.set_title(title);
+        if let Some(owner) = owner {
+            let standing = Standing { role: Some(Role::Owner), ..Standing::default() };
+            registered.room.apply_standing(owner, standing, cx.now.unix_ms);
+            self.registry.weigh(registered);
+        }
         self.list(key);
         self.retire_if_empty(cx, key);
     }
@@ -258,7 +283,10 @@ mod tests {
 
     impl Home<FoundingLog> {
         fn create(&mut self, number: u64, title: &str) {
-            self.hear(1, ToHome::Create { conn: conn(number), topic: "room:tea", title });
+            self.hear(
+                1,
+                ToHome::Create { conn: conn(number), topic: "room:tea", title, user: "ann" },
+            );
         }
 
         /// The number of each connection that was answered, and the status.
@@ -370,7 +398,10 @@ mod tests {
     #[test]
     fn a_room_that_its_log_has_is_listed_whoever_asks_for_it() {
         let (mut home, mut directory) = (Home::with_log(KeptLog), Directory::default());
-        home.hear(1, ToHome::Create { conn: conn(1), topic: "room:tea", title: "Tea" });
+        home.hear(
+            1,
+            ToHome::Create { conn: conn(1), topic: "room:tea", title: "Tea", user: "ann" },
+        );
         home.with(|rooms, cx, _| rooms.send_listings(cx, &mut directory));
         assert_eq!(directory.page(None, 10, &Scope::all()).0.len(), 1);
     }

@@ -170,7 +170,8 @@ impl Rooms {
             registered.is_to_list = false;
             let room = &registered.room;
             if let Some(name) = room.name() {
-                send_listing(cx, directory, name, room.title(), Some(room.present_count()));
+                let members = (!room.is_private()).then(|| room.present_count());
+                send_listing(cx, directory, name, room.title(), members);
             }
         }
         for (name, kept) in std::mem::take(&mut self.listings.removed) {

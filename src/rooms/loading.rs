@@ -301,7 +301,10 @@ mod tests {
 
         fn create(&mut self, number: u64, name: &str) {
             let topic = format!("room:{name}");
-            self.hear(1, ToHome::Create { conn: conn(number), topic: &topic, title: "Tea" });
+            self.hear(
+                1,
+                ToHome::Create { conn: conn(number), topic: &topic, title: "Tea", user: "ann" },
+            );
         }
 
         /// Who was told what: the number of each connection, and what it was.

@@ -2,15 +2,17 @@
 //!
 //! Deliberately absent: the pace of joins (`shard::admission`).
 //!
-//! Called by: `rooms`, `shard`. Calls: `room`, `registry`, `reading`, `listings`, `greeting`,
-//! `ticks`.
+//! Called by: `rooms`, `shard`. Calls: `room`, `registry`, `reading`, `deciding`, `listings`,
+//! `greeting`, `ticks`.
 
+use crate::auth::level::Level;
 use crate::link::ids::{Address, Asker, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::Log;
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, ToMember, Who};
+use crate::link::refusal::Refusal;
 use crate::room::encode::JoinQuestion;
 use crate::room::journal::Older;
 use crate::room::pacing::Urgency;
@@ -55,8 +57,13 @@ impl Rooms {
         shard: u16,
         message: ToHome<'_>,
     ) -> usize {
-        if let ToHome::Create { conn, title, .. } = message {
-            self.create(cx, members, key, (shard, conn), title);
+        if let ToHome::Create { conn, title, user, .. } = message {
+            self.create(cx, members, key, (shard, conn), (title, user));
+            return 0;
+        }
+        if let Err(refusal) = self.may_enter(cx, key, &message) {
+            self.refuse_because(cx, members, shard, message, refusal);
+            self.retire_if_empty(cx, key);
             return 0;
         }
         let older = if cx.io.log().reads() { Older::InLog } else { Older::Gone };
@@ -72,6 +79,22 @@ impl Rooms {
             }
         }
         self.enter(cx, members, key, shard, message, older)
+    }
+
+    /// Whether a join may come into a room that is open. One that replaces a membership may: a home
+    /// takes in again whoever is in already, and then puts it out.
+    fn may_enter<I: Io>(
+        &self,
+        cx: &Cx<'_, I>,
+        key: RoomKey,
+        join: &ToHome<'_>,
+    ) -> Result<(), Refusal> {
+        let ToHome::Join { who, level, replaces, .. } = join else { return Ok(()) };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(()) };
+        match room.may_join(who.user(), *level, cx.now.unix_ms) {
+            Err(refusal) if replaces.is_none() => Err(refusal),
+            _ => Ok(()),
+        }
     }
 
     /// Lets a member into a room that is there. `older` is what there is of the messages before
@@ -90,7 +113,7 @@ impl Rooms {
             audience,
             topic: _,
             who,
-            speak,
+            level,
             visible,
             since,
             limit,
@@ -106,13 +129,13 @@ impl Rooms {
             self.held.end(Membership { room: key, shard, asker: Asker { conn, slot } });
         }
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return 0 };
-        let address = Address { shard, conn };
+        let address = Address { shard, token: level, conn };
         let slot = room.join(cx.now, Arrival { address, audience, who, visible, meta, replaces });
         #[cfg(test)]
         self.held.hand_over(Membership { room: key, shard, asker: Asker { conn, slot } });
         let is_greeted = visible && room.name().is_some();
         let out = &mut self.scratch.response;
-        let question = JoinQuestion { speak, since, limit, older };
+        let question = JoinQuestion { now_ms: cx.now.unix_ms, since, limit, older };
         room.push_joined(out, slot, question, &cx.settings.history);
         let joined = ToMember::Joined { conn, audience, home: key, slot, response: text(out) };
         members.tell(cx, shard, joined);
@@ -121,6 +144,9 @@ impl Rooms {
         self.membership_changed(cx, key, Urgency::Now);
         if is_greeted {
             self.expect_greeting(cx, key, slot);
+        }
+        if replaces.is_some() {
+            self.put_out_if_unwanted(cx, members, key, slot);
         }
         response_bytes
     }
@@ -151,11 +177,22 @@ impl Rooms {
         self.membership_changed(cx, key, Urgency::AfterRest);
     }
 
-    /// A member goes on with another token: what it says from now on has the name in that.
-    pub(super) fn renew(&mut self, shard: u16, key: RoomKey, asker: Asker, who: Who<'_>) {
+    /// A member goes on with another token: what it says from now on has the name in that, and is
+    /// judged by what that allows.
+    pub(super) fn renew<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        who: Who<'_>,
+        token: Level,
+    ) {
+        let Membership { room: key, shard, asker } = membership;
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.assert_member(shard, asker);
-        room.renew(asker.slot, who);
+        room.renew(asker.slot, who, token);
+        // With less, it may be no moderator any more, in a room that is for members.
+        self.put_out_if_unwanted(cx, members, key, asker.slot);
     }
 
     /// Ends all memberships of a shard that has begun anew.

@@ -9,6 +9,7 @@
 //!                  loading ────────┤  rooms that are not there yet, and who waits for them
 //!                  reading ────────┤  what is no longer in memory, and who waits for it
 //!                  changing ───────┤  what is done to messages that are there
+//!                  deciding ───────┤  what is decided of a room, and who must go
 //!                  founding ───────┤  rooms that are made on purpose
 //!                  listings ───────┤  what the directories are told
 //!                  greeting ───────┘  who is sent the list, and lists that are kept
@@ -37,6 +38,9 @@ mod changing;
 mod committing;
 #[cfg(test)]
 pub(crate) mod contract;
+mod deciding;
+#[cfg(test)]
+mod deciding_tests;
 mod founding;
 mod greeting;
 mod held;
@@ -172,7 +176,13 @@ impl Rooms {
                 let answer = Answer { reference, status, response };
                 self.reply(cx, members, Membership { room: home, shard, asker }, answer);
             }
-            ToHome::Renew { home, asker, who } => self.renew(shard, home, asker, who),
+            ToHome::Set { .. } => self.set(cx, members, shard, message),
+            ToHome::Stand { .. } => self.stand(cx, members, shard, message),
+            ToHome::Roll { .. } => self.roll(cx, members, shard, message),
+            ToHome::Renew { home, asker, who, level } => {
+                let membership = Membership { room: home, shard, asker };
+                self.renew(cx, members, membership, who, level);
+            }
             ToHome::Create { .. } => {
                 self.ask_for_room(cx, members, shard, message);
             }
@@ -189,11 +199,15 @@ impl Rooms {
         match message {
             ToHome::Publish { home, .. }
             | ToHome::Change { home, .. }
+            | ToHome::Set { home, .. }
+            | ToHome::Stand { home, .. }
             | ToHome::Custom { home, .. }
             | ToHome::Typing { home, .. } => self.arena.get(*home).is_some_and(|registered| {
                 registered.room.outposts().iter().any(|outpost| cx.is_busy(outpost.shard))
             }),
-            ToHome::History { .. } | ToHome::Search { .. } => cx.is_busy(shard),
+            ToHome::History { .. } | ToHome::Search { .. } | ToHome::Roll { .. } => {
+                cx.is_busy(shard)
+            }
             _ => false,
         }
     }
@@ -229,6 +243,9 @@ impl Rooms {
             }
             ToHome::Publish { home, asker, reference, .. }
             | ToHome::Change { home, asker, reference, .. }
+            | ToHome::Set { home, asker, reference, .. }
+            | ToHome::Stand { home, asker, reference, .. }
+            | ToHome::Roll { home, asker, reference, .. }
             | ToHome::Custom { home, asker, reference, .. }
             | ToHome::History { home, asker, reference, .. }
             | ToHome::Search { home, asker, reference, .. } => {

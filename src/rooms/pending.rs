@@ -54,6 +54,8 @@ pub(super) struct UnderWay {
     pub(super) applied_at: Option<Marks>,
     /// The place that its publisher is told once it is kept.
     pub(super) placed: Option<Placed>,
+    /// What is told instead, of a decision about the room.
+    pub(super) answer: Option<Box<str>>,
     /// Whether it is kept, and waits only to be applied.
     pub(super) is_confirmed: bool,
     /// Whether its publisher was told that it may be kept.
@@ -73,6 +75,7 @@ impl UnderWay {
             proposals: 1,
             applied_at: None,
             placed: None,
+            answer: None,
             is_confirmed: false,
             is_doubtful: false,
         }
@@ -80,7 +83,8 @@ impl UnderWay {
 
     /// What it takes, in bytes.
     fn bytes(&self) -> usize {
-        PENDING_MEMORY_BYTES + self.said.as_ref().map_or(0, SaidText::text_bytes)
+        let answer = self.answer.as_ref().map_or(0, |answer| answer.len());
+        PENDING_MEMORY_BYTES + self.said.as_ref().map_or(0, SaidText::text_bytes) + answer
     }
 }
 

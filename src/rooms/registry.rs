@@ -66,12 +66,12 @@ impl Registered {
 
     /// Whether it stays when it is empty.
     pub(super) fn is_worth_keeping(&self) -> bool {
-        self.is_founded || !self.room.history().is_empty()
+        self.is_founded || self.room.has_facts() || !self.room.history().is_empty()
     }
 
     /// Whether there is something of it that a log keeps beyond its memory.
     pub(super) fn has_begun(&self) -> bool {
-        self.is_founded || self.room.journal().top().offset > 0
+        self.is_founded || self.room.has_facts() || self.room.journal().top().offset > 0
     }
 
     /// Whether it is empty, and does not stay.
@@ -292,6 +292,8 @@ impl Rooms {
         if let Some(title) = &opened.founded {
             room.set_title(title);
         }
+        let standings = opened.standings.iter().map(|(user, standing)| (&**user, *standing));
+        room.reopen_facts(opened.settings.as_deref(), standings, cx.now.unix_ms);
         Registered { is_founded: opened.founded.is_some(), ..Registered::new(room) }
     }
 
@@ -343,7 +345,8 @@ impl Rooms {
         let is_asked = self.pending.has(key);
         let Some(registered) = self.take_out(cx, key) else { return };
         if let Some(name) = registered.room.name() {
-            let is_kept = (registered.has_begun() || is_asked) && cx.io.log().keeps();
+            let may_list = !registered.room.is_private();
+            let is_kept = may_list && (registered.has_begun() || is_asked) && cx.io.log().keeps();
             self.listings.note_removed(name, is_kept.then(|| registered.room.title()));
         }
     }

@@ -8,8 +8,8 @@
 //! Invariant: nothing is done for an asker before it is known to be a member
 //! ([`Room::assert_member`]).
 //!
-//! Deliberately absent: rights, and rates other than that of bytes to all members, which the
-//! member's shard checks.
+//! Deliberately absent: what a token allows at all, and rates other than that of bytes to all
+//! members, which the member's shard checks.
 //!
 //! Called by: `rooms`. Calls: `room`, `registry`, `reading`, `ticks`, `pending`, `held`, the log.
 
@@ -55,6 +55,10 @@ impl Rooms {
             return;
         };
         let NewMessage { body, key: message_key, reply_to, mentions, data } = message;
+        let now_ms = cx.now.unix_ms;
+        if let Err(refusal) = room.may_send(asker.slot, body, mentions, now_ms) {
+            return self.answer_refused(cx, members, membership, reference, refusal);
+        }
         let key_hash = message_key.map(|key| self.hash_key(author.user(), key));
         if let Some((ticket, is_doubtful)) = self.pending.of_key(key, key_hash) {
             // An earlier message with this key is still under way: both get its answer.
@@ -79,7 +83,12 @@ impl Rooms {
                 return self.answer_refused(cx, members, membership, reference, refusal);
             }
         };
-        if let Err(refusal) = take_fanout(cx, room, user, message.bytes()) {
+        let is_slow = room.settings().slow_s > 0;
+        let speaker = if is_slow { self.key_hashers[0].hash_one(user) } else { 0 };
+        let allowed = room
+            .may_speak_again(asker.slot, speaker, (now_ms, cx.now.mono_ms))
+            .and_then(|()| take_fanout(cx, room, user, message.bytes()));
+        if let Err(refusal) = allowed {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
         let receipt = room.next_receipt(cx.now);
@@ -97,6 +106,10 @@ impl Rooms {
                 let why = if is_heard { Why::Unconfirmed } else { why };
                 return self.answer_refused(cx, members, membership, reference, why.refusal());
             }
+        }
+        if is_slow && let Some(registered) = self.arena.get_mut(key) {
+            registered.room.note_spoken(speaker, cx.now.mono_ms);
+            self.registry.weigh(registered);
         }
         let placed = Placed::message(receipt);
         if appended == Appended::Kept {
@@ -181,7 +194,10 @@ impl Rooms {
         }
         let Some(member) = room.member(asker.slot) else { return };
         let user = member.identity.user();
-        if let Err(refusal) = take_fanout(cx, room, user, payload.bytes_count()) {
+        let allowed = room
+            .may_speak(asker.slot, cx.now.unix_ms)
+            .and_then(|()| take_fanout(cx, room, user, payload.bytes_count()));
+        if let Err(refusal) = allowed {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
         self.spoke(cx, key, asker.slot);
@@ -207,6 +223,9 @@ impl Rooms {
             return self.wait(cx, members, membership, None, ToHome::Typing { home: key, asker });
         }
         let Some(member) = room.member(asker.slot) else { return };
+        if room.may_speak(asker.slot, cx.now.unix_ms).is_err() {
+            return;
+        }
         let typist = self.key_hashers[0].hash_one(member.identity.user());
         let out = &mut self.scratch.response;
         if room.typing(cx.now, asker.slot, typist, &cx.settings.presence, out) {
@@ -268,10 +287,7 @@ impl Rooms {
         reference: &str,
         placed: Placed,
     ) {
-        if cx.io.log().keeps() {
-            // Nothing more is said of it.
-            self.note_kept(membership.room, placed.marks);
-        }
+        self.note_kept_if_told(cx, membership.room, placed);
         self.answer_placed(cx, members, membership, reference, placed);
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::auth::identity::{Identity, NEVER_S};
+use crate::auth::level::Level;
 use crate::base::arena::Key;
 use crate::base::budget::Budget;
 use crate::base::time::Now;
@@ -138,18 +139,30 @@ impl<L: Log> Home<L> {
 
     /// Lets a user join; what it is told is left unread.
     pub(super) fn try_join(&mut self, shard: u16, number: u64, topic: &str, user: &str) -> usize {
+        self.try_join_as(shard, number, topic, (user, Level::Speak), None)
+    }
+
+    /// The same, of a user whose token allows so much, and who may be there already.
+    pub(super) fn try_join_as(
+        &mut self,
+        shard: u16,
+        number: u64,
+        topic: &str,
+        (user, level): (&str, Level),
+        replaces: Option<Slot>,
+    ) -> usize {
         let identity = Identity::new(user, user, NEVER_S, None).expect("valid");
         let join = ToHome::Join {
             conn: conn(number),
             audience: Key::from_u64(9 << 32 | u64::from(shard)),
             topic,
             who: Who::Here(&identity),
-            speak: true,
+            level,
             visible: true,
             since: None,
             limit: 50,
             meta: None,
-            replaces: None,
+            replaces,
             address: None,
         };
         self.with(|rooms, cx, told| rooms.ask_for_room(cx, told, shard, join))
@@ -219,6 +232,12 @@ fn short(shard: u16, record: &[u8]) -> String {
         ToMember::State { list, own, .. } => format!("{shard} state {} {}", list.len(), own.len()),
         ToMember::Created { status, .. } => format!("{shard} created {status}"),
         ToMember::Ended { reason, .. } => format!("{shard} ended {reason}"),
+        ToMember::Told { conn, event, payload, .. } => {
+            format!("{shard} {event} to {} {payload}", conn.index())
+        }
+        ToMember::Removed { conn, payload, .. } => {
+            format!("{shard} removed {} {payload}", conn.index())
+        }
     }
 }
 
@@ -300,7 +319,10 @@ fn when_there_is_no_place_the_longest_empty_room_goes_and_then_nobody_comes_in()
 fn a_room_made_on_purpose_stays_and_is_made_once() {
     let mut home = Home::new();
     let create = |home: &mut Home<MemoryLog>| {
-        home.hear(1, ToHome::Create { conn: conn(1), topic: "room:tea", title: "Tea time" });
+        home.hear(
+            1,
+            ToHome::Create { conn: conn(1), topic: "room:tea", title: "Tea time", user: "ann" },
+        );
         home.take_told()
     };
     assert_eq!(create(&mut home), ["1 created 201"]);

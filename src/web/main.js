@@ -9,8 +9,10 @@ import { conversationView } from "./view/conversation.js";
 import { askName, deleteDialog, startRoomDialog } from "./view/dialogs.js";
 import { byId, setText } from "./view/dom.js";
 import { membersView } from "./view/members.js";
+import { personDialog } from "./view/people.js";
 import { pinsView } from "./view/pins.js";
 import { hrefOf, roomIn, roomsView } from "./view/rooms.js";
+import { settingsView } from "./view/settings.js";
 import { announcer, statusView } from "./view/status.js";
 import { drawers, keys, theme, welcomeView } from "./view/window.js";
 
@@ -98,15 +100,8 @@ function follow() {
 }
 
 const drawer = drawers();
-const conversation = conversationView(chat, {
-  editAgain: (body) => {
-    const input = byId("write");
-    input.value = input.value ? `${input.value}\n${body}` : body;
-    input.dispatchEvent(new Event("input"));
-    input.focus();
-  },
-  confirmDelete: deleteDialog(),
-});
+const askPerson = personDialog(chat);
+const conversation = conversationView(chat, { confirmDelete: deleteDialog(), askPerson });
 const startRoom = startRoomDialog(chat, goTo);
 theme(local);
 keys({ chat, store, conversation, drawer, goTo });
@@ -136,7 +131,8 @@ if (!session.current) {
 }
 chat.start();
 for (const view of [
-  welcomeView(startRoom), roomsView(chat), membersView(), composerView(chat, { afterSend: () => conversation.toEnd() }), conversation.view,
+  welcomeView(startRoom), roomsView(chat), membersView(chat, { askPerson }), settingsView(chat),
+  composerView(chat, { afterSend: () => conversation.toEnd() }), conversation.view,
   statusView(chat, store), pinsView(chat, { goToMessage: conversation.goToMessage }),
   (state) => setText(byId("me"), state.me ? legible(state.me.name, state.me.user) : ""),
 ]) store.show(view);

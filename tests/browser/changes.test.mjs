@@ -1,45 +1,18 @@
 /** What becomes of messages, in Chromium against the real server: edited, deleted, pinned, answered, and who is mentioned in them. */
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 import { connect, join, VERSIONS } from "../clients/support/client.js";
-import { assertAccessible, freePort, launch, Person, Server, Wire } from "./harness.mjs";
+import { assertAccessible, freePort, Server, setUp, write } from "./harness.mjs";
 
 const SETTINGS = { "auth.guests": false, "auth.secret": "what signs the tokens of these tests" };
-
-let browser;
-let server;
-let people = [];
-let rooms = 0;
-
-before(async () => {
-  browser = await launch();
-  server = new Server(await freePort(), SETTINGS);
-  await server.start();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-afterEach(async () => {
-  await Promise.all(people.map((person) => person.leave()));
-  people = [];
-});
-
-/** A room that no other test uses. */
-const aRoom = () => `room ${(rooms += 1)}`;
+const { server, aRoom, aWire, arrive: enter } = await setUp(SETTINGS);
 
 async function arrive(user, room, { of = server, url = of.url, level = "speak", ...options } = {}) {
   const token = of.token(user.toLowerCase(), "--name", user, "--rooms", `*=${level}`);
-  const person = await Person.arrive(browser, url, user, { room, token, ...options });
-  people.push(person);
-  return person;
+  return enter(user, { room, token, url, ...options });
 }
 
 const moderator = (user, room, options) => arrive(user, room, { level: "moderate", ...options });
-
-const write = ({ page }) => page.getByRole("textbox", { name: /^Message to/ });
 
 /** All that is said, with what stands around it: what somebody sees of the conversation, but for times. */
 const seen = ({ page }) => page.locator("#log .said").evaluateAll((rows) => rows.map((row) =>
@@ -59,7 +32,7 @@ test("what one edits, deletes and answers the other sees, also after a reload an
   await bob.hears("the third");
 
   await ann.choose("second", "Edit");
-  assert.equal(await write(ann).inputValue(), "second");
+  await ann.until(() => document.getElementById("write").value === "second");
   await write(ann).fill("second, and better");
   await write(ann).press("Enter");
   await bob.message("second, and better").waitFor();
@@ -228,11 +201,9 @@ test("what the server refuses is taken back, and the page says why", async (t) =
   await row.getByRole("alert").waitFor({ state: "hidden" });
 });
 
-test("what one changes while away shows at once, is done when the wire is mended, and yields to what came before it", async (t) => {
+test("what one changes while away shows at once, is done when the wire is mended, and yields to what came before it", async () => {
   const room = aRoom();
-  const wire = new Wire(server.port);
-  t.after(() => wire.close());
-  await wire.open();
+  const wire = await aWire();
   const ann = await arrive("Ann", room, { url: wire.url });
   const mo = await moderator("Mo", room);
   await ann.say("one", "two");
@@ -244,6 +215,7 @@ test("what one changes while away shows at once, is done when the wire is mended
     await write(ann).fill(next);
     await write(ann).press("Enter");
   }
+  for (const text of ["uno", "due"]) await ann.message(text).waitFor();
   assert.deepEqual(await seen(ann), [["uno (edited)"], ["due (edited)"]]);
   await mo.choose("two", "Delete for everybody");
   await mo.page.getByRole("button", { name: "Delete", exact: true }).click();
@@ -316,8 +288,8 @@ test("all that can be done to a message can be done by keyboard, and the focus g
   await ann.hears("three");
 
   await write(ann).press("ArrowUp");
-  assert.equal(await write(ann).inputValue(), "three");
   await page.getByText("Editing: three").waitFor();
+  assert.equal(await write(ann).inputValue(), "three");
   await page.keyboard.press("Escape");
   await page.getByText("Editing: three").waitFor({ state: "hidden" });
   await page.keyboard.type("a draft");
@@ -342,7 +314,7 @@ test("all that can be done to a message can be done by keyboard, and the focus g
   await page.getByRole("button", { name: "1 pinned message" }).waitFor();
   await ann.until(() => document.activeElement.textContent.includes("two"), "the row was made anew");
   await page.keyboard.press("e");
-  assert.equal(await focused(), "write");
+  await ann.until(() => document.activeElement.id === "write");
   await page.keyboard.type(" and a half");
   await page.keyboard.press("Enter");
   await ann.message("two and a half").waitFor();

@@ -1,32 +1,10 @@
 /** The page in Chromium against the real server: what a person would see. */
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
-import { after, afterEach, before, test } from "node:test";
-import { assertAccessible, freePort, launch, Person, Server, Wire } from "./harness.mjs";
+import { test } from "node:test";
+import { assertAccessible, freePort, launch, Person, Server, setUp } from "./harness.mjs";
 
-let browser;
-let server;
-let people = [];
-let wires = [];
-let rooms = 0;
-
-before(async () => {
-  browser = await launch();
-  server = new Server(await freePort());
-  await server.start();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-afterEach(async () => {
-  await Promise.all(people.map((person) => person.leave()));
-  for (const wire of wires) wire.close();
-  people = [];
-  wires = [];
-});
+const { browser, server, people, aRoom, arrive, aWire } = await setUp();
 
 /** A server whose rooms are in memory only, and end with it. */
 async function startForgetful(t) {
@@ -34,22 +12,6 @@ async function startForgetful(t) {
   t.after(() => forgetful.stop());
   await forgetful.start();
   return forgetful;
-}
-
-/** A room that no other test uses. */
-const aRoom = () => `room ${(rooms += 1)}`;
-
-async function arrive(name, options) {
-  const person = await Person.arrive(browser, options?.url ?? server.url, name, options);
-  people.push(person);
-  return person;
-}
-
-async function aWire(port = server.port) {
-  const wire = new Wire(port);
-  wires.push(wire);
-  await wire.open();
-  return wire;
 }
 
 /** A token for `user` as an application would sign it. */

@@ -10,6 +10,7 @@ import { once } from "node:events";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { connect, createServer } from "node:net";
+import { after, afterEach } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { newFolder } from "../clients/support/folder.js";
@@ -128,6 +129,49 @@ export function launch(...more) {
   });
 }
 
+/**
+ * What the tests of one file share: a browser, and a server with these `settings`, until the last
+ * of them is done. Who came and which wires were laid during a test is gone when it ends.
+ */
+export async function setUp(settings) {
+  const browser = await launch();
+  after(() => browser.close());
+  const server = new Server(await freePort(), settings);
+  after(() => server.stop());
+  await server.start();
+
+  const people = [];
+  const wires = [];
+  afterEach(async () => {
+    await Promise.all(people.splice(0).map((person) => person.leave()));
+    for (const wire of wires.splice(0)) wire.close();
+  });
+  let rooms = 0;
+
+  return {
+    browser, server, people,
+
+    /** A room that no other test uses. */
+    aRoom: () => `room ${(rooms += 1)}`,
+
+    async aWire(port = server.port) {
+      const wire = new Wire(port);
+      wires.push(wire);
+      await wire.open();
+      return wire;
+    },
+
+    async arrive(name, { url = server.url, ...options } = {}) {
+      const person = await Person.arrive(browser, url, name, options);
+      people.push(person);
+      return person;
+    },
+  };
+}
+
+/** The field in which one writes. */
+export const write = ({ page }) => page.getByRole("textbox", { name: /^Message to/ });
+
 /** One person with a browser window of their own. What the console says about errors is collected in `person.complaints`. */
 export class Person {
   complaints = [];
@@ -170,11 +214,11 @@ export class Person {
   /** Shows a room, in the way a link to it does. */
   async goTo(room) {
     await this.page.goto(`${this.url}/#room=${encodeURIComponent(room)}`);
-    await this.page.getByRole("textbox", { name: /^Message to/ }).waitFor();
+    await write(this).waitFor();
   }
 
   async say(...texts) {
-    const input = this.page.getByRole("textbox", { name: /^Message to/ });
+    const input = write(this);
     for (const text of texts) {
       await input.fill(text);
       await input.press("Enter");

@@ -22,6 +22,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use chinwag::auth::level::{Role, Standing};
 use chinwag::base::arena::Key;
 use chinwag::base::rng::SplitMix64;
 use chinwag::link::ids::{Receipt, RoomKey};
@@ -91,6 +92,10 @@ pub(crate) struct Room {
     heard: usize,
     /// Its title, if it was made on purpose.
     founded: Option<String>,
+    /// Its settings, if some were decided.
+    settings: Option<String>,
+    /// How users stand in it.
+    standings: BTreeMap<String, Standing>,
     /// How many messages there ever were at a time.
     pub(crate) longest: u64,
     lineage: Vec<(u64, Marks)>,
@@ -165,7 +170,9 @@ impl Told {
             Self::NotOpened { why } => FromLog::NotOpened { room, why: *why },
             Self::Entry { ticket, placed, rev, what } => {
                 let judged = Judged::default();
-                let setting = Entry { judged, what: What::Settings };
+                // Something is decided there that concerns nobody here.
+                let (user, standing) = ("nobody", Standing::default());
+                let setting = Entry { judged, what: What::Standing { user, standing } };
                 let entry = what.as_ref().map_or(setting, |what| what.entry(judged));
                 FromLog::Entry { room, ticket: *ticket, placed: *placed, rev: *rev, entry }
             }
@@ -726,6 +733,26 @@ impl Room {
         }
     }
 
+    /// Keeps what is decided of it, for good.
+    fn decide(&mut self, what: What<'_>) {
+        match what {
+            What::Founded { title, owner } => {
+                self.founded = Some(title.to_owned());
+                let standing = Standing { role: Some(Role::Owner), ..Standing::default() };
+                self.standings.extend(owner.map(|owner| (owner.to_owned(), standing)));
+            }
+            What::Settings { title, settings } => {
+                (self.founded, self.settings) = (Some(title.to_owned()), Some(settings.to_owned()));
+                self.rev += 1;
+            }
+            What::Standing { user, standing } => {
+                self.standings.insert(user.to_owned(), standing);
+                self.rev += 1;
+            }
+            What::Message(_) | What::Changed { .. } => unreachable!("it is about a message"),
+        }
+    }
+
     /// Whether a change was judged by the message as it is.
     fn is_judged_by(&self, what: &WhatText) -> bool {
         let WhatText::Changed(offset, message) = what else { return true };
@@ -861,8 +888,14 @@ impl Room {
             epoch: self.epoch,
             top: self.top(),
             rev: self.rev,
-            kept: self.marks(self.durable).offset,
+            kept: self.marks(self.durable),
             founded: self.founded.as_deref().map(Box::from),
+            settings: self.settings.as_deref().map(Box::from),
+            standings: self
+                .standings
+                .iter()
+                .map(|(user, of)| (user.as_str().into(), *of))
+                .collect(),
             lineage: self.lineage.clone(),
             floor: Marks { offset: self.gone, change: self.floor },
             tail: (first..=self.last()).filter_map(|offset| self.latest(offset)).collect(),
@@ -1011,16 +1044,19 @@ impl Log for PretendLog {
         let pretends = self.pretends;
         let room = self.rooms.get_mut(topic).expect("it was opened");
         let what = match entry.what {
-            What::Founded { title } => {
-                room.founded = Some(title.to_owned());
+            What::Founded { .. } | What::Settings { .. } | What::Standing { .. } => {
+                let is_founding = matches!(entry.what, What::Founded { .. });
+                if pretends == Pretends::Engine && !is_founding && entry.judged.rev != room.rev {
+                    return Appended::Refused(Why::Conflict);
+                }
+                room.decide(entry.what);
                 if pretends == Pretends::OkIsTaken {
                     return Appended::Kept;
                 }
-                let placed = Placed::message(Receipt { offset: top.offset, at_ms });
+                let placed = Placed::decision(at_ms);
                 room.said.push_back(Told::Kept { ticket, placed });
                 return Appended::Ordered;
             }
-            What::Settings => panic!("a home settles nothing yet"),
             what @ (What::Message(_) | What::Changed { .. }) => {
                 WhatText::new(what).expect("it is about a message")
             }

@@ -244,6 +244,11 @@ pub(super) const ALL: &[Key] = &[
         doc: "Users that a message mentions.",
     },
     Key {
+        name: "limits.members_per_room",
+        kind: number(0, 100_000, "", Slot::U32(|c| &mut c.chat.members_per_room)),
+        doc: "Users of whom a room remembers something: a role, a mute, a ban.",
+    },
+    Key {
         name: "limits.publish_per_s",
         kind: number_or_zero(
             "no bound",

@@ -27,7 +27,6 @@ pub(super) enum Asked {
     Change {
         offset: u64,
         deed: Deed,
-        level: Level,
     },
     Custom,
     /// A page, and up to where its reader had heard all when it asked.
@@ -83,6 +82,8 @@ pub(super) struct Member {
     pub(super) room: RoomKey,
     pub(super) asker: Asker,
     pub(super) user: String,
+    /// What its token allows.
+    pub(super) level: Level,
     /// What is still to be answered, by its ref.
     pub(super) asked: VecDeque<(String, Asked)>,
     /// The number of the last of its own that came back.
@@ -446,8 +447,8 @@ impl Judge {
             Asked::Page { from, limit, heard } => {
                 return self.hear_page(log, index, (from, limit, heard), status, response);
             }
-            Asked::Change { offset, deed, level } => {
-                return self.hear_done(log, index, (offset, deed, level), status, response);
+            Asked::Change { offset, deed } => {
+                return self.hear_done(log, index, (offset, deed), status, response);
             }
             Asked::Message { body, key, .. } => (body, key),
             Asked::Custom | Asked::Leave => return,
@@ -504,11 +505,11 @@ impl Judge {
         &mut self,
         log: &L,
         index: usize,
-        (offset, deed, level): (u64, Deed, Level),
+        (offset, deed): (u64, Deed),
         status: &str,
         response: &str,
     ) {
-        let Member { topic, shard, ref user, .. } = self.members[index];
+        let Member { topic, shard, ref user, level, .. } = self.members[index];
         let name = TOPICS[topic];
         // Another epoch may have another message there.
         let stream = self.streams.get(&(topic, shard));

@@ -159,9 +159,9 @@ impl StoreLog {
         opening.is_empty() && reading.is_empty() && under_way.is_empty() && !self.has_due()
     }
 
-    fn send(&mut self, message: ToStore<'_>) {
+    fn send(&mut self, message: &ToStore<'_>) {
         self.record.clear();
-        message.put(&mut self.record);
+        (*message).put(&mut self.record);
         self.port.send(self.writer, &self.record);
     }
 
@@ -193,7 +193,7 @@ impl StoreLog {
         }
         let number = self.next_number();
         self.reading.insert(number, (room, ticket));
-        self.send(question(number));
+        self.send(&question(number));
         Ok(())
     }
 
@@ -329,7 +329,7 @@ impl Log for StoreLog {
         }
         let number = self.next_number();
         self.opening.insert(number, room);
-        self.send(ToStore::Open { number, room, topic, epoch: fresh_epoch });
+        self.send(&ToStore::Open { number, room, topic, epoch: fresh_epoch });
         Opening::Later
     }
 
@@ -342,26 +342,33 @@ impl Log for StoreLog {
         let (top, at_ms) = self.top(room, top, at_ms);
         let placed = match what {
             What::Message(said) => {
-                self.send(ToStore::Append { number, room, top, at_ms, said });
+                self.send(&ToStore::Append { number, room, top, at_ms, said });
                 Placed::message(Receipt { offset: top.offset + 1, at_ms })
             }
             What::Changed { offset, message } => {
                 let (said_ms, said, fate) = (message.at_ms, message.said.said(), message.fate());
                 let change =
                     ToStore::Change { number, room, top, at_ms, offset, said_ms, said, fate };
-                self.send(change);
+                self.send(&change);
                 Placed::change(top.change + 1, at_ms)
             }
-            What::Founded { title } => {
-                self.send(ToStore::Founding { number, room, at_ms, title });
-                Placed::message(Receipt { offset: top.offset, at_ms })
+            What::Founded { title, owner } => {
+                self.send(&ToStore::Founding { number, room, at_ms, title, owner });
+                Placed::decision(at_ms)
             }
-            What::Settings => unreachable!("a home settles nothing yet"),
+            What::Settings { title, settings } => {
+                self.send(&ToStore::Settings { number, room, at_ms, title, settings });
+                Placed::decision(at_ms)
+            }
+            What::Standing { user, standing } => {
+                self.send(&ToStore::Standing { number, room, at_ms, user, standing });
+                Placed::decision(at_ms)
+            }
         };
         let (appended, unheard) = match self.promise {
             Promise::OkIsTaken => return Appended::Kept,
             Promise::OkIsKept => (Appended::Ordered, None),
-            // A founding is heard of with its answer.
+            // What is decided of the room holds from now on, and is answered when it is kept.
             Promise::SeenIsKept => match WhatText::new(what) {
                 Some(what) => (Appended::Later, Some((judged, what))),
                 None => (Appended::Ordered, None),
@@ -395,7 +402,7 @@ impl Log for StoreLog {
 
     fn close(&mut self, room: RoomKey) {
         self.unheard.remove(&room);
-        self.send(ToStore::Close { room });
+        self.send(&ToStore::Close { room });
     }
 
     fn list(&mut self, after: u64) -> bool {
@@ -449,6 +456,6 @@ impl LogEnd for StoreLog {
         self.not_read.clear();
         self.let_go.clear();
         self.listing = None;
-        self.send(ToStore::Restarted {});
+        self.send(&ToStore::Restarted {});
     }
 }

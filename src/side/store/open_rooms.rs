@@ -111,6 +111,17 @@ impl OpenRooms {
         Ok(id)
     }
 
+    /// The id of a room of which something is decided. Nothing was said in one that begins by that.
+    pub(super) fn id_to_decide(
+        &mut self,
+        step: &Connection,
+        lives: Lives,
+        room: (u16, RoomKey),
+        at_ms: u64,
+    ) -> Result<u32, StoreError> {
+        self.id_in(step, lives, room, Marks::default(), at_ms)
+    }
+
     /// Who has a room open, and what that calls it: for each of these that somebody has.
     pub(super) fn who_has<'a>(
         &'a self,

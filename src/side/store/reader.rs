@@ -15,11 +15,13 @@ use rusqlite::{Connection, params};
 use super::error::{Cause, StoreError};
 use super::index::Words;
 use super::row::{
-    EraRow, Message, OFFSET_MAX, RoomRow, id_of, offset_of, select_eras, select_messages,
-    select_rooms, with_room,
+    EraRow, Message, OFFSET_MAX, RoomRow, StandingRow, each_standing, id_of, offset_of,
+    select_eras, select_messages, select_rooms, with_room,
 };
 use super::statements::top_of;
+use crate::auth::level::Joiners;
 use crate::limits::{LINEAGE_EPOCHS_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX};
+use crate::link::facts::RoomSettings;
 use crate::link::log::{Marks, Part, Sought, Wanted};
 use crate::link::store::{Found, Run, push_listed, push_numbered};
 
@@ -105,6 +107,8 @@ pub(super) struct Loaded {
     top: Marks,
     floor: Marks,
     founded: Option<Box<str>>,
+    settings: Option<Box<str>>,
+    standings: Vec<u8>,
     lineage: Vec<u8>,
     tail: Vec<u8>,
 }
@@ -112,9 +116,10 @@ pub(super) struct Loaded {
 impl Loaded {
     /// As it is told.
     pub(super) fn found(&self) -> Found<'_> {
-        let Self { epoch, top, floor, founded, lineage, tail } = self;
+        let Self { epoch, top, floor, founded, settings, standings, lineage, tail } = self;
         let (epoch, top, floor) = (*epoch, *top, *floor);
-        Found { epoch, top, floor, founded: founded.as_deref(), lineage, tail }
+        let (founded, settings) = (founded.as_deref(), settings.as_deref());
+        Found { epoch, top, floor, founded, settings, standings, lineage, tail }
     }
 }
 
@@ -172,12 +177,21 @@ impl Reader {
         // One look, whatever is written meanwhile.
         let look = self.conn.unchecked_transaction()?;
         let top = top_of(&look, id)?;
-        let (founded, floor) = with_room(&look, id, |room| {
+        let (founded, settings, floor) = with_room(&look, id, |room| {
             let founded = (room.founded != 0).then(|| room.title.into());
             let (offset, change) = (room.floor, room.changed_floor);
             let floor = Marks { offset: offset.cast_unsigned(), change: change.cast_unsigned() };
-            (founded, floor)
+            (founded, room.settings.map(Box::from), floor)
         })?;
+        let mut standings = Vec::new();
+        let damaged = each_standing(&look, id, |StandingRow { user, standing, .. }| {
+            Found::push_standing(&mut standings, user, standing);
+            Ok(())
+        })?;
+        if damaged > 0 {
+            tracing::error!(id, damaged, "how users stand in a room is not what was written");
+            self.damaged += damaged;
+        }
         let (epoch, lineage) = epochs(&look, id)?;
         let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3");
         let mut statement = look.prepare_cached(sql)?;
@@ -214,7 +228,7 @@ impl Reader {
             }
         }
         let tail = pieces.backwards();
-        Ok(Loaded { epoch, top, floor, founded, lineage, tail })
+        Ok(Loaded { epoch, top, floor, founded, settings, standings, lineage, tail })
     }
 
     /// Reads messages of a room, without a hole: those next to the end of what is wanted, the upper
@@ -362,7 +376,8 @@ impl Reader {
                 self.damaged += 1;
                 continue;
             };
-            if is_wanted(room.topic) {
+            let is_private = |settings: &str| RoomSettings::read(settings).join != Joiners::All;
+            if is_wanted(room.topic) && !room.settings.is_some_and(is_private) {
                 push_listed(rooms, room.topic, (room.founded != 0).then_some(room.title));
                 listed += 1;
             }

@@ -10,6 +10,7 @@ use rusqlite::{Connection, Row};
 use sha1::{Digest, Sha1};
 
 use super::error::StoreError;
+use crate::auth::level::{Role, Standing};
 use crate::link::said::{Act, Fate, Said};
 
 /// How many bits of an id are its offset: 39, so 24 are its room and the sign is never used.
@@ -314,6 +315,69 @@ impl EraRow {
     }
 }
 
+/// A row of `standing`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StandingRow<'a> {
+    pub(super) room: u32,
+    pub(super) user: &'a str,
+    pub(super) standing: Standing,
+}
+
+impl<'a> StandingRow<'a> {
+    /// From a row: see [`each_standing`]. None, if it does not fit its checksum or has no such
+    /// columns.
+    fn of(row: &'a Row<'_>) -> Option<Self> {
+        let number = |index| row.get::<_, i64>(index).ok();
+        let role = match row.get_ref(2).ok()?.as_str_or_null().ok()? {
+            Some(word) => Some(Role::of(word)?),
+            None => None,
+        };
+        let (muted_until_ms, banned_until_ms) =
+            (number(3)?.cast_unsigned(), number(4)?.cast_unsigned());
+        let standing = Standing { role, muted_until_ms, banned_until_ms };
+        let user = row.get_ref(1).ok()?.as_str().ok()?;
+        let read = Self { room: row.get(0).ok()?, user, standing };
+        (number(5)? == read.sum()).then_some(read)
+    }
+
+    /// Its checksum.
+    pub(super) fn sum(self) -> i64 {
+        let Self { room, user, standing } = self;
+        let Standing { role, muted_until_ms, banned_until_ms } = standing;
+        let mut sum = Sum::default();
+        let untils = [muted_until_ms, banned_until_ms].map(u64::cast_signed);
+        sum.numbers(&[i64::from(room), untils[0], untils[1]]);
+        sum.text(user);
+        sum.text(role.map_or("", Role::as_str));
+        sum.end()
+    }
+}
+
+/// Goes through how users stand in a room, in the order of their ids. Returns how many rows are not
+/// what was written.
+///
+/// # Errors
+///
+/// Those of SQLite, and those of `each`.
+pub(super) fn each_standing(
+    conn: &Connection,
+    room: u32,
+    mut each: impl FnMut(StandingRow<'_>) -> Result<(), StoreError>,
+) -> Result<u64, StoreError> {
+    let sql = "SELECT room, user, role, muted_until, banned_until, sum FROM standing \
+               WHERE room = ?1 ORDER BY user";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([room])?;
+    let mut damaged = 0;
+    while let Some(row) = rows.next()? {
+        match StandingRow::of(row) {
+            Some(standing) => each(standing)?,
+            None => damaged += 1,
+        }
+    }
+    Ok(damaged)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,7 +468,21 @@ mod tests {
             EraRow { epoch: 4, ..era },
             EraRow { life: 6, ..era },
         ];
-        let sums: Vec<i64> = rooms.iter().map(RoomRow::sum).chain(eras.map(EraRow::sum)).collect();
+        let standing = Standing { role: None, muted_until_ms: 2, banned_until_ms: 3 };
+        let stands = |role, standing| StandingRow {
+            room: 1,
+            user: "ann",
+            standing: Standing { role, ..standing },
+        };
+        let standings = [
+            stands(None, standing),
+            stands(Some(Role::Owner), standing),
+            stands(None, Standing { muted_until_ms: 3, banned_until_ms: 2, ..standing }),
+            StandingRow { room: 2, ..stands(None, standing) },
+            StandingRow { user: "bob", ..stands(None, standing) },
+        ];
+        let sums = rooms.iter().map(RoomRow::sum).chain(eras.map(EraRow::sum));
+        let sums: Vec<i64> = sums.chain(standings.map(StandingRow::sum)).collect();
         for (at, sum) in sums.iter().enumerate() {
             assert!(!sums[..at].contains(sum), "{at}");
         }

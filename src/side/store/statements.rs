@@ -1,4 +1,4 @@
-//! What is written of rooms and messages, row by row: each within the transaction of whoever calls.
+//! What is written of rooms, messages and standings, row by row: each within the transaction of whoever calls.
 //!
 //! Invariants: 3 of [`super`]; a room has an era before it has messages; each row of a room, of an
 //! era and of a message has its checksum.
@@ -12,9 +12,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::disk::Lives;
 use super::error::StoreError;
 use super::row::{
-    EraRow, Message, OFFSET_MAX, ROOM_MAX, RoomRow, checked_offset, id_of, offset_of, room_of,
-    select_eras, select_rooms, with_room,
+    EraRow, Message, OFFSET_MAX, ROOM_MAX, RoomRow, StandingRow, checked_offset, id_of, offset_of,
+    room_of, select_eras, select_rooms, with_room,
 };
+use crate::auth::level::{Role, Standing};
 use crate::link::log::Marks;
 use crate::link::said::{Act, Fate, Said};
 
@@ -65,11 +66,57 @@ pub(super) fn begin_room(
     Ok(id)
 }
 
-/// Notes that a room was made on purpose, and what it is called.
-pub(super) fn found(step: &Connection, id: u32, title: &str) -> Result<(), StoreError> {
-    let sum = with_room(step, id, |room| RoomRow { title, founded: 1, ..*room }.sum())?;
-    let sql = "UPDATE room SET title = ?2, founded = 1, sum = ?3 WHERE id = ?1";
-    step.prepare_cached(sql)?.execute(params![id, title, sum])?;
+/// Notes that a room was made on purpose, what it is called, and whose it is.
+pub(super) fn found(
+    step: &Connection,
+    id: u32,
+    title: &str,
+    owner: Option<&str>,
+) -> Result<(), StoreError> {
+    let sum = with_room(step, id, |room| RoomRow { title, founded: 1, by: owner, ..*room }.sum())?;
+    let sql = "UPDATE room SET title = ?2, founded = 1, by = ?3, sum = ?4 WHERE id = ?1";
+    step.prepare_cached(sql)?.execute(params![id, title, owner, sum])?;
+    if let Some(user) = owner {
+        let standing = Standing { role: Some(Role::Owner), ..Standing::default() };
+        stand(step, StandingRow { room: id, user, standing })?;
+    }
+    Ok(())
+}
+
+/// Writes the settings of a room, which is one made on purpose from now on.
+pub(super) fn set(
+    step: &Connection,
+    id: u32,
+    title: &str,
+    settings: &str,
+) -> Result<(), StoreError> {
+    let settings = Some(settings);
+    let sum = with_room(step, id, |room| RoomRow { title, founded: 1, settings, ..*room }.sum())?;
+    let sql = "UPDATE room SET title = ?2, founded = 1, settings = ?3, sum = ?4 WHERE id = ?1";
+    step.prepare_cached(sql)?.execute(params![id, title, settings, sum])?;
+    Ok(())
+}
+
+/// Writes how a user stands in a room.
+pub(super) fn stand(step: &Connection, row: StandingRow<'_>) -> Result<(), StoreError> {
+    let StandingRow { room, user, standing } = row;
+    let Standing { role, muted_until_ms, banned_until_ms } = standing;
+    if standing == Standing::default() {
+        let sql = "DELETE FROM standing WHERE room = ?1 AND user = ?2";
+        step.prepare_cached(sql)?.execute(params![room, user])?;
+        return Ok(());
+    }
+    let sql = "INSERT OR REPLACE INTO standing(room, user, role, muted_until, banned_until, sum) \
+               VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+    let values = params![
+        room,
+        user,
+        role.map(Role::as_str),
+        number(muted_until_ms),
+        number(banned_until_ms),
+        row.sum()
+    ];
+    step.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }
 

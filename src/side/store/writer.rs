@@ -28,8 +28,8 @@ use super::disk::{Lives, NewLife, checkpoint_all};
 use super::error::{Cause, StoreError};
 use super::open_rooms::{OpenRoom, OpenRooms};
 use super::place::Place;
-use super::row::{Message, id_of};
-use super::statements::{change, found, insert, look_for};
+use super::row::{Message, StandingRow, id_of};
+use super::statements::{change, found, insert, look_for, set, stand};
 use super::transaction::WriteTransaction;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Wanted};
@@ -281,10 +281,17 @@ impl Writer {
                         self.written.push(id);
                     }
                 }
-                ToStore::Founding { room, at_ms, title, .. } => {
-                    let top = Marks::default();
-                    let id = self.rooms.id_in(&step, self.lives, (shard, room), top, at_ms)?;
-                    found(&step, id, title)?;
+                ToStore::Founding { room, at_ms, title, owner, .. } => {
+                    let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
+                    found(&step, id, title, owner)?;
+                }
+                ToStore::Settings { room, at_ms, title, settings, .. } => {
+                    let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
+                    set(&step, id, title, settings)?;
+                }
+                ToStore::Standing { room, at_ms, user, standing, .. } => {
+                    let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
+                    stand(&step, StandingRow { room: id, user, standing })?;
                 }
                 ToStore::Read { number, room, wanted } => {
                     let id = self.rooms.id_of(shard, room);

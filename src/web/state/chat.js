@@ -10,9 +10,12 @@
  */
 import { Presence } from "../presence.js";
 import { Acting, pause } from "./acting.js";
+import { Delivery } from "./delivery.js";
 import * as lobbyOf from "./lobby.js";
 import { roomName } from "./name.js";
+import { isOut } from "./rights.js";
 import * as roomOf from "./room.js";
+import { Ruling } from "./ruling.js";
 
 const ROOMS_KEY = "chinwag.rooms";
 const OUTBOX_KEY = "chinwag.outbox";
@@ -20,7 +23,6 @@ const DRAFTS_KEY = "chinwag.drafts";
 const TYPING_EVERY_MS = 3_000;
 const TYPING_SHOWN_MS = 5_000;
 const REMEMBER_AFTER_MS = 300;
-const MODERATING = new Set(["moderate", "own"]);
 const PAGE_MESSAGES = 100; // as many as a server gives at once: each page counts against a rate
 
 export const initialState = () => ({
@@ -38,9 +40,8 @@ export const initialState = () => ({
 });
 
 export class Chat {
-  #socket; #session; #store; #local; #tab; #onMessage; #onGone; #acting;
+  #socket; #session; #store; #local; #tab; #onMessage; #onGone; #acting; #delivery; #ruling;
   #channels = new Map();
-  #delivering = new Set(); // rooms of whose outbox a message is under way
   #drafts; // of the page before this one
   #typedAt = -Infinity;
   #typingTimer = null;
@@ -59,10 +60,25 @@ export class Chat {
     this.#tab = tab;
     this.#onMessage = onMessage;
     this.#onGone = onGone;
-    this.#acting = new Acting({
+    const means = {
       push: (room, ...push) => this.#channels.get(room.name).push(...push),
       change: (room, mutate) => this.#changeRoom(room.name, mutate),
       isIn: (room) => this.#isIn(room),
+    };
+    this.#acting = new Acting(means);
+    this.#ruling = new Ruling({
+      ...means,
+      tokenLevel: ({ name }) => session.levelIn?.(name),
+      onFree: (room) => this.#delivery.deliver(room),
+    });
+    this.#delivery = new Delivery({
+      ...means,
+      ruling: this.#ruling,
+      change: (room, mutate) => {
+        means.change(room, mutate);
+        this.#rememberOutbox();
+        this.#remember();
+      },
     });
     this.#drafts = new Map(entriesIn(tab.getItem(DRAFTS_KEY)));
     socket.on("state", (change) => this.#connectionChanged(change));
@@ -93,13 +109,16 @@ export class Chat {
     this.#socket.connect();
   }
 
-  /** Shows the room, joining it if need be, once more if it was refused; null shows none. */
+  /**
+   * Shows the room, joining it if need be, once more if it was refused; null shows none. A room
+   * that one was put out of is only shown.
+   */
   open(wanted) {
     const name = wanted === null ? null : this.#nameOf(wanted);
     if (name !== null) {
       this.#join(name);
-      const { read } = this.#state.rooms.get(name);
-      this.#changeStored((entries) => { if (!entries.has(name)) entries.set(name, read); });
+      const room = this.#state.rooms.get(name);
+      if (!isOut(room)) this.#keep(room);
     }
     this.#change((state) => {
       const before = state.rooms.get(state.active);
@@ -107,6 +126,12 @@ export class Chat {
       state.active = name;
     });
     this.#remember();
+  }
+
+  /** Asks to be let into a room again that one was put out of. */
+  comeBack(name) {
+    this.#keep(this.#state.rooms.get(name));
+    this.#joinAgain(name);
   }
 
   leave(name) {
@@ -127,8 +152,10 @@ export class Chat {
     }
     for (const name of before.keys()) {
       const room = this.#state.rooms.get(name);
-      const isNeeded = name === this.#state.active || room?.draft || room?.outbox.length;
-      if (room && !after.has(name) && !isNeeded) this.#forget(name);
+      if (!room || after.has(name)) continue;
+      // Of a room that one was put out of it is still to be read why.
+      const isNeeded = name === this.#state.active || room.draft || room.outbox.length || isOut(room);
+      if (!isNeeded) this.#forget(name);
     }
   }
 
@@ -153,7 +180,7 @@ export class Chat {
     });
     this.#typedAt = -Infinity;
     this.#rememberOutbox();
-    this.#deliver(this.#state.rooms.get(name));
+    this.#delivery.deliver(this.#state.rooms.get(name));
     return true;
   }
 
@@ -162,12 +189,35 @@ export class Chat {
     const item = room.outbox.find((item) => item.key === key);
     this.#changeRoom(name, () => { item.error = null; });
     this.#rememberOutbox();
-    this.#deliver(room);
+    this.#delivery.deliver(room);
   }
 
   discard(name, key) {
-    this.#changeRoom(name, (room) => { room.outbox = room.outbox.filter((item) => item.key !== key); });
+    this.#changeRoom(name, (room) => roomOf.discarded(room, key));
     this.#rememberOutbox();
+  }
+
+  /** What was not sent is written on. */
+  reclaim(name, key) {
+    const item = this.#state.rooms.get(name).outbox.find((item) => item.key === key);
+    this.#changeRoom(name, (room) => roomOf.reclaimed(room, item));
+    this.#rememberOutbox();
+    this.#remember();
+  }
+
+  /** Changes the room's settings. Throws the server's error. */
+  async setRoom(name, settings) {
+    await this.#ruling.set(this.#state.rooms.get(name), settings);
+  }
+
+  /** Changes what a user is in the room. Throws the server's error. */
+  async setMember(name, user, fields) {
+    await this.#ruling.setMember(this.#state.rooms.get(name), user, fields);
+  }
+
+  /** Who has a role in the room, or is in this `state`: "muted" or "banned". Throws the error. */
+  async listMembers(name, state) {
+    return this.#ruling.list(this.#state.rooms.get(name), state);
   }
 
   /** What is written from now on answers this message. */
@@ -304,6 +354,11 @@ export class Chat {
     if (after !== before) this.#local.setItem(ROOMS_KEY, after);
   }
 
+  /** The room is one of those that all tabs share, and a later visit finds again. */
+  #keep({ name, read }) {
+    this.#changeStored((entries) => { if (!entries.has(name)) entries.set(name, read); });
+  }
+
   #readElsewhere(name, read) {
     const room = this.#state.rooms.get(name);
     if (!room || !roomOf.isFurther(read, room.read)) return;
@@ -352,42 +407,7 @@ export class Chat {
       this.#join(name); // another tab may have left the room since
       const room = this.#state.rooms.get(name);
       this.#changeRoom(name, () => { room.outbox = outbox; });
-      this.#deliver(room);
-    }
-  }
-
-  /**
-   * Sends the outbox of a room, a message at a time: the next follows when the last was answered.
-   * With several under way the server could refuse one for its pace and take the one behind it.
-   */
-  async #deliver(room) {
-    if (this.#delivering.has(room)) return;
-    this.#delivering.add(room);
-    const next = () => (this.#isIn(room) ? room.outbox.find(({ error }) => !error) : undefined);
-    for (let item = next(); item; item = next()) await this.#transmit(room, item);
-    this.#delivering.delete(room);
-  }
-
-  /**
-   * Sends until answered. The key makes repeating safe, so neither a break nor a reload loses or
-   * doubles a message. What the server cannot take for now is no failure: it says when it can.
-   */
-  async #transmit(room, item) {
-    const isWanted = () => this.#isIn(room) && room.outbox.includes(item);
-    try {
-      const payload = messageOf(item);
-      const answer = await this.#channels.get(room.name).push("new_msg", payload, { repeat: isWanted });
-      if (answer) roomOf.confirmed(room, item.key);
-      if (isWanted()) this.discard(room.name, item.key);
-    } catch (error) {
-      const retryMs = error.response?.retry_ms;
-      if (typeof retryMs === "number") return pause(retryMs);
-      if (!isWanted()) return;
-      // The room was begun anew since: what was answered is not there.
-      if (error.response?.field === "reply_to" && delete item.reply_to) return;
-      const reason = error.reason ?? String(error);
-      this.#changeRoom(room.name, () => { item.error = { ...error.response, reason }; });
-      this.#rememberOutbox();
+      this.#delivery.deliver(room);
     }
   }
 
@@ -409,7 +429,10 @@ export class Chat {
   }
 
   #join(name, lastRead = null) {
-    if (this.#state.rooms.has(name)) return this.#joinRefused(name);
+    const known = this.#state.rooms.get(name);
+    // What was refused may be granted by now: another room was left, or the server has place.
+    if (known?.status === "refused" && !isOut(known)) this.#joinAgain(name);
+    if (known) return;
     const room = roomOf.createRoom(name);
     room.read = lastRead;
     this.#readStored.set(name, lastRead);
@@ -427,7 +450,7 @@ export class Chat {
       const known = room.offset;
       presence.reset();
       roomOf.joined(room, answer, this.isOwn, watched());
-      room.moderates = MODERATING.has(answer.you.level ?? this.#session.levelIn?.(name));
+      this.#ruling.joined(room, answer);
       if (!answer.recovered) this.#onGone(room, null);
       for (const { offset } of answer.changed ?? []) this.#onGone(room, offset);
       if (known && answer.recovered) answer.messages.forEach((message) => this.#heard(room, message));
@@ -443,7 +466,14 @@ export class Chat {
       room.status = "away";
       room.typing.clear();
     });
-    on("phx_close", () => { room.status = "away"; });
+    on("phx_close", () => { if (!isOut(room)) room.status = "away"; });
+    on("room_changed", (info) => this.#ruling.described(room, info));
+    on("room_you", (you) => this.#ruling.you(room, you));
+    on("room_removed", (payload) => {
+      this.#ruling.removed(room, payload);
+      // A later visit does not come back by itself either.
+      this.#changeStored((entries) => entries.delete(name));
+    });
     on("new_msg", (message) => {
       if (!roomOf.received(room, message, this.isOwn, watched())) return;
       this.#remember();
@@ -472,9 +502,7 @@ export class Chat {
     channel.join();
   }
 
-  /** What was refused may be granted by now: another room was left, or the server has place again. */
-  #joinRefused(name) {
-    if (this.#state.rooms.get(name).status !== "refused") return;
+  #joinAgain(name) {
     this.#changeRoom(name, (room) => Object.assign(room, { status: "joining", refusal: null }));
     this.#channels.get(name).join();
   }
@@ -526,11 +554,6 @@ export class Chat {
 /** `crypto.randomUUID` exists in secure contexts only, and this page is also served to a phone by http in one's own network. */
 function randomKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/** What is pushed of an item of the outbox. */
-function messageOf({ body, key, reply_to, mentions }) {
-  return { body, key, ...(reply_to !== undefined && { reply_to }), ...(mentions && { mentions }) };
 }
 
 /** The `[name, value]` pairs in a text from a store; what is nothing of the kind is none. */

@@ -18,6 +18,7 @@
 import { wellFormed } from "../channel.js";
 import { asked, isFor, patched, possible, replaced } from "./changes.js";
 import { isUnseen, legible } from "./name.js";
+import { isOut, moderates, powersOver } from "./rights.js";
 
 /** Messages of one sender that are closer than this stand under one name. */
 const GROUP_MS = 5 * 60_000;
@@ -32,11 +33,22 @@ export function createRoom(name) {
     title: legible(name),
     /** "joining" | "joined" | "away" | "refused" */
     status: "joining",
-    /** The server's error, when refused. */
+    /** The server's error, when refused; or what was told when one was put out. */
     refusal: null,
-    speak: true,
-    /** Whether the user looks after the room: may delete and pin what others said. */
-    moderates: false,
+    /** The room object: `{title, topic?, join?, speak?, slow_s?, links?, ...}`, whole */
+    info: {},
+    /**
+     * What the user is here: `{level, unmuted, role, mutedUntil, reads}`; `unmuted`: the level
+     * without a mute; `mutedUntil` in Unix ms, 0 for ever, null if not muted; `reads`: the server
+     * lets them read alone, whatever the room says
+     */
+    you: { level: "speak", unmuted: "speak", role: null, mutedUntil: null, reads: false },
+    /** Why the user may not speak: null, or `{reason, until}`; "muted" and whom the room lets. */
+    silence: null,
+    /** When the user may speak again in slow mode, or null. */
+    slowUntil: null,
+    /** user -> role, as far as known: asked for by those who look after the room */
+    roles: new Map(),
     epoch: null,
     offset: 0,
     /** How many changes of messages are known; null where the server does not change any. */
@@ -110,8 +122,6 @@ export function joined(room, answer, isOwn, watched = false) {
   room.change = change;
   room.status = "joined";
   room.refusal = null;
-  room.title = legible(answer.room.title, legible(room.name));
-  room.speak = answer.you.speak;
 
   for (const segment of room.segments) segment.fetching = null;
   if (reset) Object.assign(room, { line: room.line + 1, unread: 0, newFrom: null });
@@ -191,20 +201,41 @@ function segmentOf(room, line, offset) {
   return room.segments.find((segment) => segment.line === line && segment.from <= offset && offset <= endOf(segment));
 }
 
+function storedAt(room, line, offset) {
+  const segment = segmentOf(room, line, offset);
+  return segment?.messages[offset - segment.from];
+}
+
 /** The message of the present line with this offset, as it is shown; undefined if it is not here. */
 export function messageAt(room, offset, line = room.line) {
-  const segment = segmentOf(room, line, offset);
-  const message = segment?.messages[offset - segment.from];
-  return message && line === room.line ? asked(message, room.acts.filter((act) => act.offset === offset)) : message;
+  const message = storedAt(room, line, offset);
+  return message && withActs(room, line, message).shown;
+}
+
+/** A message as it is shown, and what the user has asked to become of it: of this line alone. */
+function withActs(room, line, message) {
+  if (line !== room.line || room.change === null) return { shown: message, acts: [] };
+  const acts = room.acts.filter(({ offset }) => offset === message.offset);
+  return { shown: asked(message, acts), acts };
 }
 
 /** What is pinned of what is here, the latest first. */
 export function pinned(room) {
-  const here = room.segments.filter(({ line }) => line === room.line).flatMap(({ messages }) => messages);
-  return here.filter(({ pinned, offset }) => pinned || room.acts.some((act) => act.offset === offset))
-    .map(({ offset }) => messageAt(room, offset))
+  return room.segments.filter(({ line }) => line === room.line)
+    .flatMap(({ messages }) => messages.map((message) => withActs(room, room.line, message).shown))
     .filter(({ pinned }) => pinned)
     .sort((a, b) => b.pinned.at - a.pinned.at);
+}
+
+/** By what name a user is known here: undefined, if by none. */
+export function nameOf(room, user) {
+  const member = room.members.find((member) => member.user === user);
+  if (member) return member.name;
+  for (const { messages } of room.segments.toReversed()) {
+    const message = messages.findLast((message) => message.user === user);
+    if (message) return legible(message.name, user);
+  }
+  return undefined;
 }
 
 /** The user's own last message that may be edited. */
@@ -212,8 +243,10 @@ export function lastEditable(room, self) {
   const messages = room.segments.at(-1)?.messages ?? [];
   const last = room.change === null ? undefined : messages.findLast(({ user, deleted }) => user === self && !deleted);
   const message = last && messageAt(room, last.offset);
-  return message && possible(message, room, self).has("edit") ? message : undefined;
+  return message && possible(message, rightsIn(room), self).has("edit") ? message : undefined;
 }
+
+const rightsIn = (room) => ({ speak: room.silence === null, moderates: moderates(room) });
 
 /** The room goes on in another epoch, with all that is shown of it. */
 export function turned(room, { epoch }) {
@@ -224,6 +257,18 @@ export function turned(room, { epoch }) {
 /** The server has answered a message of ours: it is kept. */
 export function confirmed(room, key) {
   room.unconfirmed = room.unconfirmed.filter((item) => item.key !== key);
+}
+
+/** An item of the outbox is not to be sent any more. */
+export function discarded(room, key) {
+  room.outbox = room.outbox.filter((item) => item.key !== key);
+}
+
+/** An item of the outbox is a draft again, behind what is being written. */
+export function reclaimed(room, { key, body, reply_to: answered }) {
+  discarded(room, key);
+  room.draft = room.draft ? `${room.draft}\n${body}` : body;
+  if (answered !== undefined) room.writing ??= { kind: "answer", offset: answered };
 }
 
 /**
@@ -339,8 +384,9 @@ export function membersOf(presence, isOwn) {
 export const headCount = (room) => Math.max(room.count ?? 0, room.members.length);
 
 /**
- * The conversation as a flat list of rows, each with a `key` that stays and a `signature` that changes with its looks:
- * `start`, `more`, `gap`, `reset`, `day`, `new`, `message` and `pending`. What was said today was said yesterday once `now` is past midnight.
+ * The conversation as a flat list of rows, each with a `key` that stays and a `signature` that
+ * changes with its looks: `start`, `more`, `gap`, `reset`, `day`, `new`, `message`, `pending` and
+ * `out`. What was said today was said yesterday once `now` is past midnight.
  */
 export function rows(room, isOwn, now, self) {
   const today = new Date(now).toDateString();
@@ -385,10 +431,14 @@ export function rows(room, isOwn, now, self) {
     const lead = index === 0 && !(previous && isOwn(previous.user) && item.at - previous.at <= GROUP_MS);
     // Why it is not sent yet is said once, below the last.
     const waits = room.status !== "joined" && index === room.outbox.length - 1;
+    const isSlow = room.slowUntil !== null && index === room.outbox.length - 1;
     const quote = quoteOf(room, room.line, item);
-    const looks = `${lead} ${item.error?.reason} ${waits} ${looksOf(room, quote)}`;
-    list.push({ kind: "pending", key: `key ${item.key}`, signature: `pending ${looks}`, item, lead, own: true, waits, quote });
+    const looks = `${lead} ${item.error?.reason} ${waits} ${isSlow} ${looksOf(room, quote)}`;
+    const row = { kind: "pending", key: `key ${item.key}`, signature: `pending ${looks}` };
+    list.push({ ...row, item, lead, own: true, waits, isSlow, quote: quote?.shown ?? quote });
   });
+  const { refusal } = room;
+  if (isOut(room)) add("out", "out", { refusal }, JSON.stringify(refusal));
   return list;
 }
 
@@ -398,28 +448,33 @@ function messageRow(room, line, message, lead, isOwn, self) {
   const key = `${line}-${offset}`;
   const own = isOwn(message.user);
   const isNow = line === room.line && room.change !== null;
-  const shown = isNow ? messageAt(room, offset) : message;
-  const acts = isNow ? room.acts.filter((act) => act.offset === offset) : [];
-  const may = isNow ? possible(shown, room, self) : new Set();
+  const { acts, shown } = withActs(room, line, message);
+  const may = isNow ? possible(shown, rightsIn(room), self) : new Set();
+  if (may.size > 0) for (const power of powersOver(room, message.user, isOwn)) may.add(power);
   const forMe = isFor(shown, isOwn);
   const quote = shown.deleted ? undefined : quoteOf(room, line, message);
-  const looks = [lead, own, forMe, [...may].join(), looksOf(room, message), looksOf(room, quote)].join(" ");
+  const looks = [lead, own, forMe, [...may], looksOf(room, { shown, acts }), looksOf(room, quote)];
   const waits = acts.some(({ error, change }) => !error && change === null);
   const refused = acts.filter(({ error }) => error);
-  return { kind: "message", key, signature: `message ${looks}`, message: shown, lead, own, forMe, quote, may, waits, refused };
+  const signature = `message ${looks.join(" ")}`;
+  const row = { kind: "message", key, signature, message: shown, lead, own, forMe, may };
+  return { ...row, quote: quote?.shown ?? quote, waits, refused };
 }
 
-/** The message that one answers; null if it is not here, undefined if it answers none. */
+/** What one answers, with acts; null if it is not here, undefined if it answers none. */
 function quoteOf(room, line, { reply_to: answered }) {
-  return answered === undefined ? undefined : messageAt(room, answered, line) ?? null;
+  if (answered === undefined) return undefined;
+  const message = storedAt(room, line, answered);
+  return message ? withActs(room, line, message) : null;
 }
 
-/** What changes whenever a message looks different. */
+/** What changes whenever a message, with acts, looks different; it may be none. */
 function looksOf(room, message) {
   if (!message) return String(message);
-  const acts = room.acts.filter(({ offset }) => offset === message.offset);
-  const states = acts.map(({ id, error, change }) => `${id}${error ? "!" : change === null ? "?" : ""}`);
-  return [room.restarts, message.change ?? 0, ...states].join("/");
+  const { shown, acts } = message;
+  const mark = ({ error, change }) => (error ? "!" : change === null ? "?" : "");
+  const states = acts.map((act) => `${act.id}${mark(act)}`);
+  return [room.restarts, shown.change ?? 0, ...states].join("/");
 }
 
 function isSameLine(room, index) {

@@ -1,14 +1,16 @@
 /**
- * What can be done to a message: the toolbar that comes with the pointer and the focus, the menu, its keys, and the long press.
+ * What can be done to a message, and to who wrote it: the toolbar that comes with the pointer and
+ * the focus, the menu, its keys, and the long press.
  *
  * The conversation is one tab stop. Arrows go from message to message; Enter, the menu key, a click on "More" or a long press open the
  * menu. What one may not do is not there.
  */
 import { byId, h, icon, isComposing } from "./dom.js";
+import { menuIn } from "./menu.js";
+import { actionsOn } from "./people.js";
 
 const LONG_PRESS_MS = 400;
 const SLIPPED_PX = 10;
-const GAP_PX = 4;
 
 /** In the order of the menu. `verb` is what a row's `may` must have. */
 const ACTIONS = [
@@ -36,8 +38,7 @@ export function toolbar(row) {
 export function messageActions({ rowOf, act }) {
   const log = byId("log");
   const scroller = byId("scroller");
-  const menu = byId("actions");
-  let opened = null; // {row, element}
+  const menu = menuIn(byId("actions"));
   let pressed = null; // {timer, x, y}
   let isLong = false; // the finger that opened the menu is still down
 
@@ -52,7 +53,7 @@ export function messageActions({ rowOf, act }) {
     else act(button.dataset.act, rowOf(element));
   });
   scroller.addEventListener("keydown", keyed);
-  scroller.addEventListener("wheel", () => close(false), { passive: true });
+  scroller.addEventListener("wheel", () => menu.close(false), { passive: true });
   scroller.addEventListener("scroll", release, { passive: true });
 
   // A long press, and not what the browser would do of its own then.
@@ -77,35 +78,10 @@ export function messageActions({ rowOf, act }) {
   });
   for (const event of ["pointerup", "pointercancel"]) log.addEventListener(event, release);
   log.addEventListener("contextmenu", (event) => {
-    if (event.pointerType === "touch" || opened) event.preventDefault();
+    if (event.pointerType === "touch" || menu.isOpen()) event.preventDefault();
   });
 
-  // While the menu is open, the first press elsewhere closes it, and does nothing else.
-  document.addEventListener("pointerdown", (event) => {
-    if (!opened || menu.contains(event.target)) return;
-    close(true);
-    const once = { capture: true, once: true };
-    const swallow = (click) => {
-      if (click.detail === 0) return; // by a key
-      click.preventDefault();
-      click.stopPropagation();
-    };
-    document.addEventListener("click", swallow, once);
-    document.addEventListener("pointerdown", () => document.removeEventListener("click", swallow, once), once);
-  }, true);
-  menu.addEventListener("keydown", (event) => {
-    const items = [...menu.querySelectorAll("[role=menuitem]")];
-    const at = items.indexOf(document.activeElement);
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1 + items.length, Home: 0, End: items.length - 1 }[event.key];
-    if (to !== undefined) items[to % items.length].focus();
-    else if (event.key === "Escape" || event.key === "Tab") close(true);
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
-  });
-  addEventListener("resize", () => close(true));
-
-  return { close: () => close(false) };
+  return { close: () => menu.close(false) };
 
   function release() {
     clearTimeout(pressed?.timer);
@@ -151,44 +127,28 @@ export function messageActions({ rowOf, act }) {
   function open(element, button = null) {
     const row = rowOf(element);
     const actions = row ? offered(row) : [];
-    close(false);
+    menu.close(false);
     if (actions.length === 0) return;
-    opened = { row, element };
     element.classList.add("active");
-    menu.replaceChildren(...actions.flatMap((action, index) => [
-      action.bad && index > 0 ? h("hr") : null,
-      h("button", { type: "button", role: "menuitem", tabindex: -1, class: action.bad ? "bad" : null, onclick: () => choose(action.name) },
-        icon(action.icon), h("span", {}, action.text(row)), h("kbd", { "aria-hidden": "true" }, action.key)),
-    ]).filter(Boolean));
-    menu.showPopover();
-    place(button ?? element, button === null);
-    menu.querySelector("[role=menuitem]").focus();
-  }
-
-  /** Under the button, or above it where there is no room; of a message without one, at its end. On a phone the style says where. */
-  function place(anchor, isMessage) {
-    const at = anchor.getBoundingClientRect();
+    // What has scrolled out of sight is no place for a menu.
+    const at = (button ?? element).getBoundingClientRect();
     const view = scroller.getBoundingClientRect();
-    const [top, bottom] = [Math.max(at.top, view.top), Math.min(at.bottom, view.bottom)];
-    const { offsetWidth: width, offsetHeight: height } = menu;
-    const below = isMessage ? top + GAP_PX : bottom + GAP_PX;
-    const y = below + height > innerHeight ? Math.max(GAP_PX, (isMessage ? bottom : top) - height - GAP_PX) : below;
-    menu.style.setProperty("--top", `${y}px`);
-    menu.style.setProperty("--left", `${Math.max(GAP_PX, Math.min(at.right - width, innerWidth - width - GAP_PX))}px`);
+    menu.open([
+      ...actions.filter(({ bad }) => !bad).map((action) => itemFor(action, row)),
+      ...actionsOn([...row.may], (verb) => act(verb, row)),
+      ...actions.filter(({ bad }) => bad).map((action) => itemFor(action, row)),
+    ], {
+      top: Math.max(at.top, view.top), bottom: Math.min(at.bottom, view.bottom), right: at.right,
+      isOver: button === null, closed: (takesFocus) => closed(row, element, takesFocus),
+    });
   }
 
-  function choose(name) {
-    const { row } = opened;
-    close(true);
-    act(name, row);
+  function itemFor({ name, icon, text, key, bad }, row) {
+    return { icon, text: text(row), key, bad, act: () => act(name, row) };
   }
 
   /** Gives the focus back to the message, if it is here still, or else to the conversation. */
-  function close(takesFocus) {
-    if (!opened) return;
-    const { row, element } = opened;
-    opened = null;
-    menu.hidePopover();
+  function closed(row, element, takesFocus) {
     element.classList.remove("active");
     const again = messages().find(({ dataset }) => dataset.key === row.key);
     again?.classList.remove("active");

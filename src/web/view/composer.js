@@ -4,11 +4,13 @@
  * The same field serves for answers and for edits; a strip above it says so, and Escape or its button ends that. The draft of a new
  * message waits meanwhile.
  */
-import { isUnseen, legible } from "../state/name.js";
+import { legible } from "../state/name.js";
+import { moderates } from "../state/rights.js";
 import { headCount, lastEditable, messageAt } from "../state/room.js";
 import { byId, h, isComposing, setText } from "./dom.js";
 import { mentionList } from "./mentions.js";
-import { BLANK, excerpt } from "./text.js";
+import { excerpt } from "./text.js";
+import { silenceText, slowText, spanText } from "./words.js";
 
 /** The server's own limit (`docs/protocol.md`, 3.2), told before the way is made in vain. */
 const BODY_BYTES_MAX = 16 * 1024;
@@ -19,9 +21,12 @@ export function composerView(chat, { afterSend }) {
   const strip = byId("strip");
   let room = null;
   let writing = null; // what the strip is about
+  let told; // the text as the state last had it
+  let silence = ""; // why one may not speak, as it was last said
+  let ticking; // until the hint counts down again
   const mentions = mentionList(input, {
     people: () => (room.change === null ? [] : room.members),
-    everybody: () => (room.moderates && room.change !== null ? headCount(room) : 0),
+    everybody: () => (moderates(room) && room.change !== null ? headCount(room) : 0),
   });
 
   const bytes = () => new TextEncoder().encode(input.value).length;
@@ -32,14 +37,24 @@ export function composerView(chat, { afterSend }) {
   const hint = () => {
     const over = input.value.length > BODY_BYTES_MAX / 4 ? bytes() - BODY_BYTES_MAX : 0;
     form.classList.toggle("over", over > 0);
+    const waitMs = isSlow() ? room.slowUntil - Date.now() : 0;
     const text = over > 0 ? `${over.toLocaleString()} bytes too long`
-      : !room?.speak ? "You can read here, but not write."
-      : room.refusal ? "You are not in this room."
+      : room?.refusal ? "You are not in this room."
+      : silence ? silence
+      : waitMs > 0 ? `You can write again in ${spanText(waitMs)}.`
+      : room?.info.slow_s && !moderates(room) ? slowText(room.info)
       : "";
     setText(byId("write-hint"), text);
+    clearTimeout(ticking);
+    if (waitMs > 0) ticking = setTimeout(hint, 1_000);
     return over <= 0;
   };
+  /** Whether a new message has to wait; edits need not. */
+  const isSlow = () => Boolean(room?.slowUntil) && room.writing?.kind !== "edit";
+  /** What the field should say: what was being written here, whatever was written elsewhere. */
+  const textOf = () => (room.writing?.kind === "edit" ? room.writing.text : room.draft);
   const show = (text) => {
+    told = text;
     input.value = text;
     fit();
   };
@@ -50,6 +65,7 @@ export function composerView(chat, { afterSend }) {
 
   input.addEventListener("input", () => {
     chat.typed(room.name, input.value);
+    told = textOf();
     mentions.look();
     fit();
     hint();
@@ -68,7 +84,7 @@ export function composerView(chat, { afterSend }) {
   byId("strip-end").addEventListener("click", end);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (input.disabled || !hint()) return;
+    if (input.disabled || !hint() || isSlow()) return;
     const edited = room.writing?.kind === "edit" ? messageAt(room, room.writing.offset) : null;
     const users = mentions.mentionsIn(input.value, edited?.mentions);
     if (edited) {
@@ -90,28 +106,35 @@ export function composerView(chat, { afterSend }) {
       mentions.forget();
       mentions.close();
       writing = room.writing;
-      show(writing?.kind === "edit" ? writing.text : room.draft);
+      silence = "";
+      show(textOf());
       setText(byId("write-label"), `Message to ${room.title}`);
       // On a phone the keyboard would jump up and hide the conversation that was asked for.
       if (matchMedia("(hover: hover)").matches && !document.querySelector("dialog[open]")) input.focus();
     }
     room = next;
     if (!room) return;
-    const silent = !room.speak || room.status === "refused";
+    const silent = room.silence !== null || room.status === "refused";
     if (input.disabled !== silent) input.disabled = silent;
-    form.querySelector("[type=submit]").disabled = silent;
+    form.querySelector("[type=submit]").disabled = silent || isSlow();
+    hush();
     input.placeholder = silent ? "" : `Say something in ${room.title}`;
+    if (told !== textOf()) show(textOf());
     if (writing !== room.writing) begin(room.writing);
     about();
     hint();
   };
 
+  /** A field that is no longer there to write in cannot say why: the focus has left it. */
+  function hush() {
+    const text = room.silence ? silenceText(room.silence) : "";
+    if (text !== silence) setText(byId("said"), text || "You can write again.");
+    silence = text;
+  }
+
   /** Another message is answered or edited now, or none. */
   function begin(next) {
-    const wasEdit = writing?.kind === "edit";
     writing = next;
-    if (next?.kind === "edit") show(next.text);
-    else if (wasEdit) show(room.draft);
     mentions.close();
     if (next) {
       input.focus();
@@ -125,7 +148,8 @@ export function composerView(chat, { afterSend }) {
     strip.hidden = !writing;
     if (!writing) return strip.dataset.key = byId("strip-text").textContent = "";
     const isEdit = writing.kind === "edit";
-    const text = !message ? "an earlier message" : message.deleted ? "a deleted message" : isUnseen(message.body) ? BLANK : excerpt(message.body);
+    const text = !message ? "an earlier message"
+      : message.deleted ? "a deleted message" : excerpt(message.body);
     const key = JSON.stringify([isEdit, message?.name, text]);
     if (strip.dataset.key === key) return;
     strip.dataset.key = key;

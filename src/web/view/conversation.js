@@ -5,10 +5,11 @@
  * arrives below or is loaded above.
  */
 import { isUnseen, legible } from "../state/name.js";
-import { messageAt, rows } from "../state/room.js";
+import { messageAt, nameOf, rows } from "../state/room.js";
 import { copy, messageActions, toolbar } from "./actions.js";
 import { byId, colour, counted, h, icon, keyedList, setText } from "./dom.js";
 import { atNames, BLANK, excerpt, isJumbo, isLong, parts } from "./text.js";
+import { changeReason, reasonText, untilText } from "./words.js";
 
 /** How near to the end counts as being there, and how near to the beginning as asking for more. */
 const NEAR_END_PX = 48;
@@ -20,8 +21,11 @@ const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: 
 const dayName = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 
-/** `editAgain(body)` gives back what was not sent; `confirmDelete(message)` asks, and resolves to whether it may be. */
-export function conversationView(chat, { editAgain, confirmDelete }) {
+/**
+ * `confirmDelete(message)` asks, and resolves to whether it may be; `askPerson(room, person, verb)`
+ * asks how to do something to who wrote a message, and does it.
+ */
+export function conversationView(chat, { confirmDelete, askPerson }) {
   const scroller = byId("scroller");
   const jump = byId("jump");
   const list = keyedList(byId("log"), (row) => makers[row.kind](row));
@@ -48,7 +52,10 @@ export function conversationView(chat, { editAgain, confirmDelete }) {
     message: (row) => h("li", { class: classes(row), "data-key": row.key, tabindex: -1 },
       ...said(row.key, row.message, row), ...row.refused.map(refusal), toolbar(row)),
     pending: (row) => h("li", { class: `${classes({ ...row, own: true })} ${row.item.error ? "failed" : "pending"}` },
-      ...said(row.key, { ...row.item, user: chat.me.user, name: chat.me.name }, row), fate(row.item, row.waits)),
+      ...said(row.key, { ...row.item, user: chat.me.user, name: chat.me.name }, row), fate(row)),
+    out: ({ refusal }) => h("li", { class: "out" }, h("p", { role: "alert" }, ...outText(refusal)),
+      h("button", { type: "button", class: "primary", onclick: () => chat.comeBack(room.name) },
+        refusal.reason === "kicked" ? "Come in again" : "Try again")),
   };
   const actions = messageActions({ rowOf: (element) => shown.get(element.dataset.key), act });
 
@@ -115,7 +122,7 @@ export function conversationView(chat, { editAgain, confirmDelete }) {
     if (mentions.length === 0) return [text];
     const names = new Map();
     for (const user of mentions) {
-      const name = user === "@room" ? "room" : nameOf(user);
+      const name = user === "@room" ? "room" : nameFor(user);
       if (name) names.set(name, names.get(name) || user === "@room" || chat.isOwn(user));
     }
     return atNames(text, [...names.keys()].sort((a, b) => b.length - a.length)).map((part) =>
@@ -123,22 +130,18 @@ export function conversationView(chat, { editAgain, confirmDelete }) {
   }
 
   /** By what name a user is known here: undefined, if by none. */
-  function nameOf(user) {
-    const member = room.members.find((member) => member.user === user);
-    if (member) return member.name;
-    if (chat.isOwn(user)) return legible(chat.me.name, chat.me.user);
-    for (const { message } of shown.values()) if (message.user === user) return legible(message.name, user);
-    return undefined;
+  function nameFor(user) {
+    return chat.isOwn(user) ? legible(chat.me.name, chat.me.user) : nameOf(room, user);
   }
 
   function tombstone({ user, deleted: { by } }) {
-    const name = by !== undefined && by !== user ? nameOf(by) : undefined;
+    const name = by !== undefined && by !== user ? nameFor(by) : undefined;
     const text = by === undefined ? ["Deleted"] : by === user ? ["Deleted by its author"] : ["Deleted by ", name ? h("bdi", {}, name) : "a moderator"];
     return h("div", { class: "body gone" }, icon("trash"), h("span", {}, ...text));
   }
 
   function pinMark({ by }) {
-    const name = by === undefined ? undefined : nameOf(by);
+    const name = by === undefined ? undefined : nameFor(by);
     return h("p", { class: "above" }, icon("pin"), h("span", {}, "Pinned", ...(name ? [" by ", h("bdi", {}, name)] : [])));
   }
 
@@ -146,7 +149,8 @@ export function conversationView(chat, { editAgain, confirmDelete }) {
   function quoted(message) {
     if (message === null) return h("p", { class: "answered" }, h("span", {}, "An earlier message"));
     const { user, name, body, deleted, offset } = message;
-    const text = h("span", { class: "clip", dir: "auto" }, deleted ? "A deleted message" : isUnseen(body) ? BLANK : excerpt(body));
+    const said = deleted ? "A deleted message" : excerpt(body);
+    const text = h("span", { class: "clip", dir: "auto" }, said);
     return colour(h("button", { type: "button", class: chat.isOwn(user) ? "answered mine" : "answered", tabindex: -1, onclick: () => goToMessage(offset) },
       deleted ? null : h("b", { dir: "auto" }, legible(name, user)), text), user);
   }
@@ -167,7 +171,8 @@ export function conversationView(chat, { editAgain, confirmDelete }) {
       case "edit": return chat.rewrite(room.name, offset);
       case "pin": return chat.pin(room.name, offset, !pinned);
       case "copy": return copy(body).then(() => setText(byId("said"), "Copied"));
-      default: return remove(room.name, message);
+      case "delete": return remove(room.name, message);
+      default: return askPerson(room, message, name);
     }
   }
 
@@ -208,12 +213,13 @@ export function conversationView(chat, { editAgain, confirmDelete }) {
   }
 
   /** What becomes of a message that is not acknowledged. */
-  function fate(item, waits) {
-    if (!item.error) return waits ? h("p", { class: "state" }, "Waiting for the connection") : null;
+  function fate({ item, waits, isSlow }) {
+    const why = waits ? "Waiting for the connection" : isSlow ? "Slow mode: sent in a while" : null;
+    if (!item.error) return why && h("p", { class: "state" }, why);
     const button = (text, act) => h("button", { type: "button", onclick: act }, text);
     return h("p", { class: "state", role: "alert" }, `Not sent: ${reasonText(item.error)} `,
       button("Try again", () => chat.retry(room.name, item.key)),
-      button("Edit", () => { chat.discard(room.name, item.key); editAgain(item.body); }),
+      button("Edit", () => { chat.reclaim(room.name, item.key); byId("write").focus(); }),
       button("Discard", () => chat.discard(room.name, item.key)));
   }
 
@@ -295,29 +301,17 @@ function typingText(people) {
 
 const REFUSED = { msg_edit: "Not changed", msg_delete: "Not deleted", msg_pin: "Not pinned" };
 
-/** Why the server did not do to a message what was asked. */
-function changeReason(error, message) {
-  switch (error.reason) {
-    case "gone": return message?.deleted ? "this message was deleted." : "that message is no longer kept.";
-    case "not_yours": return "it is not yours.";
-    case "too_late": return "it is too late to change this message.";
-    case "too_many": return error.max === 0 ? "nothing can be changed here." : `there can be ${error.max} at most (${error.limit}).`;
-    case "unauthorized": return "you may not do that here.";
-    default: return reasonText(error);
-  }
-}
-
-/** The server's reasons (`docs/protocol.md`, 3.6) in words. */
-function reasonText({ reason, max_bytes: maxBytes }) {
+/** Why one is not in the room: by whom, until when, and with what words. */
+function outText({ reason, until, by, text }) {
+  const who = by ? [h("bdi", {}, by)] : [];
+  const why = text ? [": “", h("bdi", {}, text), "”."] : ["."];
+  const did = (active, passive) => (by ? [...who, ` has ${active} you`] : [`You ${passive}`]);
   switch (reason) {
-    case "rate_limited": return "that was too much at once.";
-    case "too_large": return `it is longer than the ${maxBytes?.toLocaleString()} bytes that fit.`;
-    case "unauthorized": return "you may not write here.";
-    case "busy": return "the server is too busy.";
-    case "invalid": return "the server did not understand it.";
-    case "fatal": return "the server ended the connection each time it was sent.";
-    case "storage": return "the server cannot store it right now.";
-    case "closed": case "unmatched topic": return "you are not in this room.";
-    default: return `${reason}.`;
+    case "banned":
+      return [...did("banned", "are banned"), ` from this room${untilText(until)}`, ...why];
+    case "kicked": return [...did("removed", "were removed"), " from this room", ...why];
+    case "members": return ["This room is for its members only now."];
+    case "token": return ["Your access token lets you in here no longer."];
+    default: return ["You are no longer in this room", ...why];
   }
 }

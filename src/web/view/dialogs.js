@@ -1,4 +1,4 @@
-/** Saying one's name, starting a room, deleting a message, the list of shortcuts. */
+/** Saying one's name, starting a room, deleting a message; and what dialogs with a form share. */
 import { wellFormed } from "../channel.js";
 import { legible, roomName } from "../state/name.js";
 import { byId, colour, counted, h, setText } from "./dom.js";
@@ -74,35 +74,63 @@ export function askName(session, { room = null, canCancel = false, problem = "" 
 }
 
 export function startRoomDialog(chat, goTo) {
-  const dialog = byId("start");
-  const form = dialog.querySelector("form");
-  const submit = form.querySelector(".primary");
-  dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
+  const { open } = formDialog("start", async () => {
     const name = roomName(byId("room-name").value.trim());
     const title = wellFormed(byId("room-title").value.trim());
-    if (!name) return;
-    if (tooLong(name)) return setText(byId("start-error"), "That name is too long.");
-    setText(byId("start-error"), "");
+    if (!name) return false;
+    if (tooLong(name)) throw new Error("That name is too long.");
+    await chat.create(name, title);
+    goTo(name);
+    return true;
+  }, problemText);
+  return (name = "") => {
+    open();
+    byId("room-name").value = name;
+  };
+}
+
+/**
+ * A dialog with a form that does something. `act()` does it, and what it throws stands, in the
+ * words of `wordsFor(error)`, in the dialog, which stays open; as it does where `act` says false.
+ * Returns `{element, open(), problem(error)}`; it opens with its form as the page has it.
+ */
+export function formDialog(id, act, wordsFor) {
+  const element = byId(id);
+  const form = element.querySelector("form");
+  const submit = form.querySelector("[type=submit]");
+  const say = (text) => setText(element.querySelector(".error"), text);
+  const problem = (error) => say(wordsFor(error));
+  element.querySelector("[data-close]").addEventListener("click", () => element.close());
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    say("");
     submit.disabled = true;
     try {
-      await chat.create(name, title);
-      dialog.close();
-      goTo(name);
+      if (await act() !== false) element.close();
     } catch (error) {
-      setText(byId("start-error"), problemText(error));
+      problem(error);
     } finally {
       submit.disabled = false;
     }
   });
-  return (name = "") => {
+  const open = () => {
     form.reset();
-    setText(byId("start-error"), "");
-    byId("room-name").value = name;
-    dialog.showModal();
+    say("");
+    element.showModal();
   };
+  return { element, open, problem };
 }
+
+/** Makes a fieldset a choice of one among `[value, text]`; one that is not `enabled` only tells. */
+export function choices(fieldset, title, options, value, enabled = true) {
+  const radio = (of) =>
+    h("input", { type: "radio", name: fieldset.id, value: of, checked: of === value });
+  fieldset.replaceChildren(h("legend", {}, title),
+    ...options.map(([of, text]) => h("label", {}, radio(of), text)));
+  fieldset.disabled = !enabled;
+}
+
+export const chosen = (fieldset) => fieldset.querySelector(":checked")?.value;
 
 /** `(message)` asks whether it may be deleted; resolves to the answer. */
 export function deleteDialog() {

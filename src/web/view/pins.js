@@ -1,8 +1,8 @@
 /** What is pinned in the room, as far as it is loaded: a number in the head, and a list that leads to each. */
-import { isUnseen, legible } from "../state/name.js";
+import { legible } from "../state/name.js";
 import { pinned } from "../state/room.js";
 import { byId, colour, h, setText } from "./dom.js";
-import { BLANK, excerpt } from "./text.js";
+import { excerpt } from "./text.js";
 
 const time = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
@@ -39,6 +39,6 @@ export function pinsView(chat, { goToMessage }) {
     byId("pins-list").replaceChildren(...(room ? pinned(room) : []).map(({ offset, user, name, at, body }) => h("li", {},
       h("button", { type: "button", onclick: () => { panel.hidePopover(); goToMessage(offset); } },
         h("span", { class: "by" }, colour(h("b", { dir: "auto" }, legible(name, user)), user), h("time", { datetime: new Date(at).toISOString() }, time.format(at))),
-        h("span", { class: "clipped", dir: "auto" }, isUnseen(body) ? BLANK : excerpt(body))))));
+        h("span", { class: "clipped", dir: "auto" }, excerpt(body))))));
   }
 }

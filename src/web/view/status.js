@@ -1,5 +1,6 @@
 /** The connection, what a screen reader is told, and the title of the window. */
 import { isUnseen, legible } from "../state/name.js";
+import { isOut } from "../state/rights.js";
 import { byId, counted, h, setText } from "./dom.js";
 import { BLANK } from "./text.js";
 
@@ -28,7 +29,8 @@ export function statusView(chat, store) {
     byId("lamp").className = `lamp ${open ? "on" : connection.state === "waiting" ? "off" : "trying"}`;
 
     const lost = !open && (ever ? Date.now() - connection.lostAt > BANNER_AFTER_MS : connection.state === "waiting");
-    const refused = state.rooms.get(state.active)?.refusal;
+    const active = state.rooms.get(state.active);
+    const refused = active && !isOut(active) ? active.refusal : null; // the conversation tells that
     byId("banner").hidden = !lost && !refused;
     byId("retry-now").hidden = lost ? connection.state !== "waiting" : !refused || FOREVER.has(refused.reason);
     setText(byId("banner-text"), lost ? lostText(connection, ever) : refused ? refusalText(refused) : "");

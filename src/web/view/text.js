@@ -3,6 +3,8 @@
  * Pure: strings in, plain data out.
  */
 
+import { isUnseen } from "../state/name.js";
+
 /**
  * What ends an address although nothing separates it from the sentence, for there are scripts that
  * write no blanks: the punctuation of East Asia with its wide and vertical forms, and quotation
@@ -67,8 +69,9 @@ export function atNames(text, names) {
   return found;
 }
 
-/** The first of what a body says, in one line. */
+/** The first of what a body says, in one line; `BLANK`, if nothing of it could be seen. */
 export function excerpt(body, letters = 200) {
+  if (isUnseen(body)) return BLANK;
   const line = body.replace(/\s+/gu, " ").trim();
   return line.length > letters ? `${line.slice(0, letters).toWellFormed?.() ?? line.slice(0, letters)}…` : line;
 }

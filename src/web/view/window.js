@@ -1,4 +1,5 @@
 /** What belongs to the window rather than to a part of it: theme, drawers, keys, and what stands where no conversation does. */
+import { isOut } from "../state/rights.js";
 import { byId, counted, h, isComposing, setText } from "./dom.js";
 import { hrefOf } from "./rooms.js";
 
@@ -113,10 +114,13 @@ export function welcomeView(startRoom) {
     const room = state.rooms.get(state.active);
     byId("room").hidden = !room;
     byId("leave").hidden = !room;
-    byId("open-members").hidden = !room;
+    byId("open-members").hidden = !room || isOut(room);
     setText(byId("title"), room?.title ?? "Chinwag");
     byId("title").title = room?.title ?? "";
     setText(byId("subtitle"), room ? subtitle(room) : "");
+    const { topic = "" } = room?.info ?? {};
+    setText(byId("topic"), topic);
+    byId("topic").title = topic;
     const silent = room && room.segments.length > 0 && room.segments.every(({ messages }) => messages.length === 0) && room.outbox.length === 0;
     const welcome = byId("welcome");
     const busiest = room ? [] : [...state.lobby.rooms.values()].sort((a, b) => b.members - a.members).slice(0, 4);
@@ -146,5 +150,7 @@ export function welcomeView(startRoom) {
 /** The room's name, where its title is another, and what is special about it. */
 function subtitle(room) {
   if (room.status === "joining") return "Going in…";
-  return [room.title === room.name ? "" : room.name, room.speak ? "" : "read only"].filter(Boolean).join(" · ");
+  const mayRead = room.silence !== null && room.silence.reason !== "muted";
+  const name = room.title === room.name ? "" : room.name;
+  return [name, mayRead ? "read only" : ""].filter(Boolean).join(" · ");
 }

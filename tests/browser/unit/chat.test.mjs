@@ -1,60 +1,13 @@
 /** The controller with the real protocol client, against a server played by the test. */
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
-import { Socket } from "../../../src/web/channel.js";
-import { Chat, initialState } from "../../../src/web/state/chat.js";
+import { moderates } from "../../../src/web/state/rights.js";
 import { headCount } from "../../../src/web/state/room.js";
-import { createStore } from "../../../src/web/state/store.js";
-import { FakeSharedStorage, FakeStorage, FakeWebSocket, settled } from "./fake.mjs";
+import { FakeSharedStorage, FakeStorage, settled } from "./fake.mjs";
+import { admit, begin, live, message, opened, page, reconnects, wire } from "./page.mjs";
 
-beforeEach(() => {
-  FakeWebSocket.made = [];
-  mock.timers.reset();
-  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] });
-});
+beforeEach(begin);
 
-const wire = () => FakeWebSocket.last;
-const message = (offset, user = "ann", more = {}) => ({ offset, user, name: user, at: offset, body: `m${offset}`, ...more });
-
-function page(options = {}) {
-  const local = options.local ?? new FakeStorage();
-  const tab = options.tab ?? new FakeStorage();
-  const session = { current: { user: "me", name: "Me", former: [] } };
-  const socket = new Socket("ws://x", { WebSocket: FakeWebSocket, random: () => 1 });
-  let rendered = 0;
-  const store = createStore(initialState(), (render) => render());
-  store.show(() => { rendered += 1; });
-  const heard = [];
-  const chat = new Chat({ socket, session, store, local, tab, onMessage: (_, { body }) => heard.push(body) });
-  return { chat, state: store.state, local, tab, session, heard, renders: () => rendered, room: (name = "tea") => store.state.rooms.get(name) };
-}
-
-async function opened(options) {
-  const all = page(options);
-  all.chat.start();
-  await settled();
-  wire().opens();
-  all.chat.watch(true);
-  all.chat.open("tea");
-  admit([message(1)]);
-  return all;
-}
-
-function admit(messages, { epoch = "e1", recovered = false, offset = messages.at(-1)?.offset ?? 0, topic, ...more } = {}) {
-  const join = wire().sent.findLast((sent) => sent[3] === "phx_join" && (!topic || sent[2] === topic));
-  wire().says(join[0], join[1], join[2], "phx_reply", { status: "ok", response: {
-    room: { room: "tea", title: "Tea", members: 1 }, you: { user: "me", name: "Me", speak: true },
-    epoch, offset, recovered, more: false, messages, ...more,
-  } });
-}
-
-async function reconnects() {
-  mock.timers.tick(60_000);
-  await settled();
-  wire().opens();
-}
-
-const live = (event, payload, topic = "room:tea") => wire().says(null, null, topic, event, payload);
 const offsets = (room) => room.segments.flatMap(({ messages }) => messages.map(({ offset }) => offset));
 
 test("a message is pending until it comes back, and then there once", async () => {
@@ -736,12 +689,12 @@ test("an answer says what it answers, also after a reload, unless that is not th
 
 test("who looks after a room is said by the server, or else by the token", async () => {
   const { session, room } = await changeable();
-  assert.equal(room().moderates, false);
+  assert.equal(moderates(room()), false);
   const rejoin = async (you) => {
     wire().breaks();
     await reconnects();
     admit([], { recovered: true, offset: 3, change: 0, you: { user: "me", name: "Me", speak: true, ...you } });
-    return room().moderates;
+    return moderates(room());
   };
   session.levelIn = () => "moderate";
   assert.equal(await rejoin({}), true);

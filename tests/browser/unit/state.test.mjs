@@ -190,5 +190,6 @@ test("only names that are mentioned are set apart, the longest that fits", () =>
 test("an excerpt is one line, and cuts no letter in two", () => {
   assert.equal(excerpt(" a\n\n  b "), "a b");
   assert.equal(excerpt("abcdef", 3), "abc…");
+  assert.equal(excerpt(" \u200b\n"), "(blank)");
   assert.equal(excerpt("ab🎉", 3).includes("\ud83c"), false);
 });

@@ -246,16 +246,10 @@ impl WriterThread {
             let Some(shard) = self.port.recv(&mut self.record) else { return };
             let record = read_whole(&self.record);
             self.pace.note_gathered(&record, now_us);
-            match record {
-                ToStore::Append { number, .. } => {
-                    self.kept[usize::from(shard)] = number;
-                    self.messages += 1;
-                }
-                ToStore::Change { number, .. } | ToStore::Founding { number, .. } => {
-                    self.kept[usize::from(shard)] = number;
-                }
-                _ => {}
+            if let Some(number) = record.entry_number() {
+                self.kept[usize::from(shard)] = number;
             }
+            self.messages += usize::from(matches!(record, ToStore::Append { .. }));
             self.batch.push(shard, &self.record);
         }
     }

@@ -13,7 +13,7 @@ use crate::link::topic::room_of;
 use crate::side::store::disk::{FILE, lock};
 use crate::side::store::error::StoreError;
 use crate::side::store::row::{
-    Message, OFFSET_BITS, OFFSET_MAX, ROOM_MAX, id_of, offset_of, select_messages,
+    Message, OFFSET_BITS, OFFSET_MAX, ROOM_MAX, each_standing, id_of, offset_of, select_messages,
 };
 use crate::side::store::statements::top_of;
 
@@ -72,9 +72,11 @@ impl Check<'_> {
                 self.room(room)?;
             }
         }
-        for (what, table, room) in
-            [("messages", "message", &*format!("id >> {OFFSET_BITS}")), ("eras", "era", "room")]
-        {
+        for (what, table, room) in [
+            ("messages", "message", &*format!("id >> {OFFSET_BITS}")),
+            ("eras", "era", "room"),
+            ("standings", "standing", "room"),
+        ] {
             let sql =
                 format!("SELECT count(*) FROM {table} WHERE {room} NOT IN (SELECT id FROM room)");
             let count: i64 = self.conn.query_row(&sql, [], |row| row.get(0))?;
@@ -122,6 +124,9 @@ impl Check<'_> {
         }
         if eras.last().is_some_and(|era| era.first > top.offset + 1) {
             say("its last messages are missing: an era begins behind them");
+        }
+        if each_standing(conn, id, |_| Ok(()))? > 0 {
+            self.damage(&format!("{topic}: how a user stands is not what was written"));
         }
         self.messages(row, &eras, top.offset)
     }

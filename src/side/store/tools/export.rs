@@ -16,14 +16,17 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::line::{EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
+use super::line::{EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine, StandingLine};
 use super::{Era, PAGE, RoomRow, Version, epoch_of, eras, open_to_read, rooms};
+use crate::link::facts::told_until;
 use crate::link::message::push_epoch;
 use crate::link::said::{Act, Fate};
 use crate::link::topic::room_of;
 use crate::side::store::disk::FILE;
 use crate::side::store::error::StoreError;
-use crate::side::store::row::{Message, OFFSET_MAX, ROOM_MAX, id_of, offset_of, select_messages};
+use crate::side::store::row::{
+    Message, OFFSET_MAX, ROOM_MAX, StandingRow, each_standing, id_of, offset_of, select_messages,
+};
 use crate::side::store::statements::top_of;
 
 /// What is exported.
@@ -149,6 +152,20 @@ impl Export<'_> {
                 epoch: shown(era.epoch).into(),
                 life: era.life,
             })?;
+        }
+        let damaged = each_standing(conn, id, |StandingRow { user, standing, .. }| {
+            let until = |until_ms| (until_ms > 0).then_some(told_until(until_ms));
+            self.line(&StandingLine {
+                kind: Kind::Standing,
+                room: name.into(),
+                user: user.into(),
+                role: standing.role.map(|role| role.as_str().into()),
+                muted_until: until(standing.muted_until_ms),
+                banned_until: until(standing.banned_until_ms),
+            })
+        })?;
+        if damaged > 0 {
+            self.damage(&format!("room {name:?}: how a user stands is not what was written"));
         }
         let mut next = floor + 1;
         while next <= top.offset {

@@ -21,17 +21,21 @@ use serde_json::value::RawValue;
 
 use super::check::missing;
 use super::export::shown;
-use super::line::{Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine};
+use super::line::{
+    Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine, StandingLine,
+};
 use super::{Era, Report, Version, epoch_of, inspect, open_to_read};
+use crate::auth::level::{NEVER_MS, Role, Standing};
 use crate::base::name::is_name;
 use crate::limits::{BODY_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, TITLE_BYTES_MAX};
+use crate::link::facts::RoomSettings;
 use crate::link::message::parse_epoch;
 use crate::link::said::{Act, Fate, Said};
 use crate::link::topic::of_room;
 use crate::side::store::disk::{Disk, FILE, Options, checkpoint_all};
 use crate::side::store::error::StoreError;
-use crate::side::store::row::{EraRow, Message, OFFSET_MAX, ROOM_MAX, id_of};
-use crate::side::store::statements::{insert, insert_era, seal_room};
+use crate::side::store::row::{EraRow, Message, OFFSET_MAX, ROOM_MAX, StandingRow, id_of};
+use crate::side::store::statements::{insert, insert_era, seal_room, stand};
 
 /// The longest line, in bytes: far more than the largest message takes.
 const LINE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
@@ -197,6 +201,7 @@ impl<'a> Import<'a> {
             }
             (Part::Rooms, Kind::Room) => self.room(&parse(text)?),
             (Part::Rooms, Kind::Era) => self.era(&parse(text)?),
+            (Part::Rooms, Kind::Standing) => self.standing(&parse(text)?),
             (Part::Rooms, Kind::Message) => self.message(&parse(text)?),
             (Part::Rooms, Kind::End) => {
                 let EndLine { rooms, messages, .. } = parse(text)?;
@@ -238,6 +243,7 @@ impl<'a> Import<'a> {
         }
         line.by.as_deref().map_or(Ok(()), |by| check_name("by", by))?;
         check_length("settings", length(line.settings.as_deref()), BODY_BYTES_MAX)?;
+        let settings = line.settings.as_deref().map(settings_of).transpose()?;
         if self.rooms >= ROOM_MAX {
             return Err(fault("more rooms than a store has place for"));
         }
@@ -252,7 +258,7 @@ impl<'a> Import<'a> {
             line.founded,
             line.created_at,
             line.by,
-            line.settings,
+            settings,
             number(line.floor)?,
             number(line.last)?,
             number(line.last_change)?,
@@ -331,6 +337,24 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
+    fn standing(&mut self, line: &StandingLine<'_>) -> Result<(), Fault> {
+        let room = here(&mut self.room, &line.room)?.id;
+        check_name("user", &line.user)?;
+        let role = line.role.as_deref().map(|word| {
+            Role::of(word).ok_or_else(|| {
+                fault(format!("{word:?} is no role: \"member\", \"moderator\" or \"owner\""))
+            })
+        });
+        let until = |until: Option<u64>| match until {
+            None => 0,
+            Some(0) => NEVER_MS,
+            Some(until_ms) => until_ms.min(NEVER_MS),
+        };
+        let (muted_until_ms, banned_until_ms) = (until(line.muted_until), until(line.banned_until));
+        let standing = Standing { role: role.transpose()?, muted_until_ms, banned_until_ms };
+        Ok(stand(self.step, StandingRow { room, user: &line.user, standing })?)
+    }
+
     fn message(&mut self, line: &MessageLine<'_>) -> Result<(), Fault> {
         let room = here(&mut self.room, &line.room)?;
         let offset = line.offset;
@@ -406,6 +430,14 @@ fn check_texts(line: &MessageLine<'_>, body: &str) -> Result<(), Fault> {
     check_length("data", length(line.data.map(RawValue::get)), BODY_BYTES_MAX)?;
     // Without its two quotes, as a server counts.
     check_length("body", body.len().saturating_sub(2), BODY_BYTES_MAX)
+}
+
+/// The settings of a room as a server writes them: what it does not know is left out.
+fn settings_of(settings: &str) -> Result<String, Fault> {
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(settings) {
+        Ok(_) => Ok(RoomSettings::read(settings).json()),
+        Err(error) => Err(fault(format!("`settings` are no object of JSON: {error}"))),
+    }
 }
 
 fn check_name(field: &str, name: &str) -> Result<(), Fault> {

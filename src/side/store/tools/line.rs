@@ -5,6 +5,7 @@
 //!   chinwag            once, at the beginning: the number of the format
 //!   room               each room: its name, where it stands
 //!     era              its epochs, the oldest first
+//!     standing         how users stand in it, by their ids
 //!     message          what was said in it, in order
 //!   end                how many rooms and messages there are
 //! ```
@@ -27,6 +28,7 @@ pub(super) enum Kind {
     Chinwag,
     Room,
     Era,
+    Standing,
     Message,
     End,
 }
@@ -80,6 +82,24 @@ pub(super) struct EraLine<'a> {
     #[serde(borrow)]
     pub(super) epoch: Cow<'a, str>,
     pub(super) life: i64,
+}
+
+/// How a user stands in a room.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StandingLine<'a> {
+    pub(super) kind: Kind,
+    #[serde(borrow)]
+    pub(super) room: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) user: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) role: Option<Cow<'a, str>>,
+    /// Unix time, in milliseconds; 0 is for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) muted_until: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) banned_until: Option<u64>,
 }
 
 /// A message.

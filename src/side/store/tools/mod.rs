@@ -37,7 +37,7 @@ pub use restore::{Restored, restore};
 use super::backups::name_by_hand;
 use super::copy::{Partial, check_free, copy_all};
 use super::disk::{FILE, lock};
-use super::error::StoreError;
+use super::error::{Cause, StoreError};
 use super::row::{self, EraRow, select_eras, select_rooms};
 use super::{schema, socket};
 
@@ -160,8 +160,14 @@ fn inspect_by(conn: &Connection, file: &Path) -> Result<Report, StoreError> {
 /// What SQLite finds wrong with a file.
 fn damages(conn: &Connection) -> Result<Vec<String>, StoreError> {
     let mut statement = conn.prepare("PRAGMA integrity_check")?;
-    let found = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-    Ok(if found == ["ok"] { Vec::new() } else { found })
+    let found = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>();
+    match found.map_err(StoreError::from) {
+        Ok(found) if found == ["ok"] => Ok(Vec::new()),
+        Ok(found) => Ok(found),
+        // It may not even get so far as to name what is wrong.
+        Err(error) if error.cause() == Cause::Corrupt => Ok(vec![error.to_string()]),
+        Err(error) => Err(error),
+    }
 }
 
 /// An epoch of a room.

@@ -147,8 +147,12 @@ impl Home {
     }
 
     fn found(&mut self, room: RoomKey, title: &str) -> Appended {
+        self.decide(room, What::Founded { title, owner: None })
+    }
+
+    fn decide(&mut self, room: RoomKey, what: What<'_>) -> Appended {
         self.next += 1;
-        let entry = Entry { judged: Judged::default(), what: What::Founded { title } };
+        let entry = Entry { judged: Judged::default(), what };
         let (ticket, topic, top) = (self.next, "", Marks::default());
         self.log.append(Append { room, topic, ticket, top, at_ms: 7, entry })
     }

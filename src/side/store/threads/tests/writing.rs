@@ -3,7 +3,8 @@
 use std::thread;
 
 use super::{start, start_promising};
-use crate::link::log::{Appended, Log, LogAnswer, LogEnd, Opening, Why};
+use crate::auth::level::{NEVER_MS, Role, Standing};
+use crate::link::log::{Appended, Log, LogAnswer, LogEnd, Opening, What, Why};
 use crate::side::store::disk::Options;
 use crate::side::store::log::Promise;
 use crate::side::store::tests::{Folder, key, said};
@@ -202,4 +203,47 @@ fn what_is_answered_at_once_is_written_and_a_store_that_fails_takes_nothing() {
     let (store, mut homes) = start(&folder, 1, 1);
     assert_eq!(homes[0].open(key(1), "room:a", 60).unwrap().top.offset, offset);
     store.stop().unwrap();
+}
+
+#[test]
+fn what_is_decided_of_a_room_is_told_as_kept_and_is_there_in_the_next_life() {
+    let role = |role| Standing { role: Some(role), ..Standing::default() };
+    let banned = Standing { banned_until_ms: NEVER_MS, ..Standing::default() };
+    for promise in [Promise::OkIsKept, Promise::SeenIsKept] {
+        let folder = Folder::new();
+        let (store, mut homes) = start_promising(Options::at(&folder.0), 1, 1, promise);
+        let home = &mut homes[0];
+        home.open(key(1), "room:a", 50);
+        home.open(key(2), "room:b", 60);
+        let (title, owner, settings) = ("Tea", Some("ann"), r#"{"slow_s":5}"#);
+        for (room, what) in [
+            (1, What::Founded { title, owner }),
+            (1, What::Settings { title: "Mate", settings }),
+            (1, What::Standing { user: "bob", standing: role(Role::Moderator) }),
+            (1, What::Standing { user: "cat", standing: banned }),
+            (1, What::Standing { user: "bob", standing: role(Role::Member) }),
+            (1, What::Standing { user: "cat", standing: Standing::default() }),
+            // Of a room of which nothing else is there.
+            (2, What::Standing { user: "dan", standing: banned }),
+        ] {
+            // It holds from the call on, whatever members see first.
+            assert_eq!(home.decide(key(room), what), Appended::Ordered);
+        }
+        for _ in 0..7 {
+            assert_eq!(home.kept().1, 0);
+        }
+        store.stop().unwrap();
+        drop(homes);
+        let (store, mut homes) = start_promising(Options::at(&folder.0), 1, 1, promise);
+        let first = homes[0].open(key(3), "room:a", 99).expect("it is there");
+        assert_eq!(first.founded.as_deref(), Some("Mate"));
+        assert_eq!(first.settings.as_deref(), Some(settings));
+        let expected = [("ann", role(Role::Owner)), ("bob", role(Role::Member))];
+        assert_eq!(first.standings, expected.map(|(user, standing)| (user.into(), standing)));
+        let second = homes[0].open(key(4), "room:b", 99).expect("it is there");
+        assert_eq!((second.founded, second.settings), (None, None));
+        assert_eq!(second.standings, [("dan".into(), banned)]);
+        assert_eq!((second.epoch, second.top.offset), (60, 0));
+        store.stop().unwrap();
+    }
 }

@@ -1,0 +1,412 @@
+//! What is decided of a room: its settings, and how users stand in it. And the wishes to decide it
+//! otherwise, as they come from a member's shard.
+//!
+//! Settings are one JSON object, in which those with their default values are left out: so they
+//! stand in the file of a store and in an export, and so members are told of them.
+//!
+//! Deliberately absent: who may wish what (`room::rights`).
+
+use crate::auth::level::{Joiners, NEVER_MS, Role, Speakers, Standing};
+use crate::link::record::{Field, Given};
+use crate::wire::json::{self, push_string, push_unsigned};
+
+/// The settings of a room, but for its title.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomSettings {
+    /// What it is about: a JSON string.
+    pub topic: Option<Box<str>>,
+    /// Who may join.
+    pub join: Joiners,
+    /// Who may speak.
+    pub speak: Speakers,
+    /// After a message its author waits so long before the next one, in seconds; 0: not at all.
+    pub slow_s: u32,
+    /// For how long an author may edit a message, in seconds; `None`: as on the whole server.
+    pub edit_s: Option<u64>,
+    /// Whether those who do not look after it may send links.
+    pub links: bool,
+    /// What its application attaches: a JSON object.
+    pub data: Option<Box<str>>,
+}
+
+impl Default for RoomSettings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl RoomSettings {
+    /// Those of a room of which nothing was decided.
+    pub const DEFAULT: Self = Self {
+        topic: None,
+        join: Joiners::All,
+        speak: Speakers::All,
+        slow_s: 0,
+        edit_s: None,
+        links: true,
+        data: None,
+    };
+
+    /// Appends those that are not as the default, each behind a comma: the end of an object's
+    /// inside.
+    pub fn push_fields(&self, out: &mut Vec<u8>) {
+        let Self { topic, join, speak, slow_s, edit_s, links, data } = self;
+        let mut field = |name: &str, value: &str| {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            out.extend_from_slice(value.as_bytes());
+        };
+        if let Some(topic) = topic {
+            field("topic", topic);
+        }
+        if *join != Joiners::All {
+            field("join", &format!("\"{}\"", join.as_str()));
+        }
+        if *speak != Speakers::All {
+            field("speak", &format!("\"{}\"", speak.as_str()));
+        }
+        if *slow_s > 0 {
+            field("slow_s", &slow_s.to_string());
+        }
+        if let Some(edit_s) = edit_s {
+            field("edit_s", &edit_s.to_string());
+        }
+        if !links {
+            field("links", "false");
+        }
+        if let Some(data) = data {
+            field("data", data);
+        }
+    }
+
+    /// As one object; `{}` of those that are as the default.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let mut fields = Vec::new();
+        self.push_fields(&mut fields);
+        let inside = String::from_utf8_lossy(fields.get(1..).unwrap_or_default());
+        format!("{{{inside}}}")
+    }
+
+    /// Reads what [`RoomSettings::json`] wrote. What is none of it is as the default.
+    #[must_use]
+    pub fn read(object: &str) -> Self {
+        let names = ["topic", "join", "speak", "slow_s", "edit_s", "links", "data"];
+        let [topic, join, speak, slow_s, edit_s, links, data] = json::fields(object, names);
+        let word =
+            |value: Option<&str>| value.and_then(json::string).unwrap_or_default().into_owned();
+        let slow_s = slow_s.and_then(json::unsigned).and_then(|slow_s| u32::try_from(slow_s).ok());
+        Self {
+            topic: topic.filter(|topic| topic.starts_with('"')).map(Box::from),
+            join: Joiners::of(&word(join)).unwrap_or(Joiners::All),
+            speak: Speakers::of(&word(speak)).unwrap_or(Speakers::All),
+            slow_s: slow_s.unwrap_or_default(),
+            edit_s: edit_s.and_then(json::unsigned),
+            links: links.and_then(json::boolean).unwrap_or(true),
+            data: data.filter(|data| json::is_object(data)).map(Box::from),
+        }
+    }
+
+    /// What its texts take, in bytes.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let bytes = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        bytes(&self.topic) + bytes(&self.data)
+    }
+
+    /// These, as a wish would have them.
+    #[must_use]
+    pub(crate) fn with(&self, wish: &SettingsWish<'_>) -> Self {
+        let mut next = self.clone();
+        wish.topic.set(&mut next.topic);
+        wish.data.set(&mut next.data);
+        next.join = wish.join.unwrap_or(next.join);
+        next.speak = wish.speak.unwrap_or(next.speak);
+        next.slow_s = wish.slow_s.unwrap_or(next.slow_s);
+        wish.edit_s.set(&mut next.edit_s);
+        next.links = wish.links.unwrap_or(next.links);
+        next
+    }
+}
+
+/// What `room_set` asks for; what it does not name stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SettingsWish<'a> {
+    /// What the room is called: a JSON string.
+    pub(crate) title: Option<&'a str>,
+    pub(crate) topic: Given<&'a str>,
+    pub(crate) join: Option<Joiners>,
+    pub(crate) speak: Option<Speakers>,
+    pub(crate) slow_s: Option<u32>,
+    /// `Null`: as on the whole server.
+    pub(crate) edit_s: Given<u64>,
+    pub(crate) links: Option<bool>,
+    pub(crate) data: Given<&'a str>,
+}
+
+impl SettingsWish<'_> {
+    /// Whether it asks for a title, and nothing else.
+    pub(crate) fn is_title_only(&self) -> bool {
+        self.title.is_some() && Self { title: None, ..*self } == SettingsWish::default()
+    }
+}
+
+/// What `room_member` asks for: what is to become of a user in the room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MemberWish<'a> {
+    /// The user's id.
+    pub(crate) user: &'a str,
+    /// `Null`: it is to be no member any more.
+    pub(crate) role: Given<Role>,
+    /// For how long it may not speak.
+    pub(crate) mute: Option<Sentence>,
+    /// For how long it is kept out.
+    pub(crate) ban: Option<Sentence>,
+    /// Whether it is put out, and may come back.
+    pub(crate) kick: bool,
+    /// Its messages of the last so many seconds are deleted.
+    pub(crate) purge_s: Option<u64>,
+    /// Why, as it is told: a JSON string.
+    pub(crate) reason: Option<&'a str>,
+}
+
+impl MemberWish<'_> {
+    /// Whether it asks for nothing but a role.
+    pub(crate) fn is_role_only(&self) -> bool {
+        self.mute.is_none() && self.ban.is_none() && !self.kick && self.purge_s.is_none()
+    }
+}
+
+/// For how long something is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sentence {
+    /// It is lifted.
+    Lifted,
+    /// So many seconds from now on.
+    Seconds(u64),
+    /// For ever.
+    ForEver,
+}
+
+impl Sentence {
+    /// Until when, in milliseconds of Unix time; 0, if it is lifted.
+    pub(crate) fn until_ms(self, now_ms: u64) -> u64 {
+        match self {
+            Self::Lifted => 0,
+            Self::Seconds(s) => now_ms.saturating_add(s.saturating_mul(1_000)).min(NEVER_MS),
+            Self::ForEver => NEVER_MS,
+        }
+    }
+}
+
+/// Which users of a room are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Roll {
+    /// Those with a role.
+    #[default]
+    Roles,
+    /// Those who may not speak.
+    Muted,
+    /// Those who are kept out.
+    Banned,
+}
+
+/// What `room_members` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RollWanted<'a> {
+    pub(crate) roll: Roll,
+    /// Users behind this id.
+    pub(crate) after: &'a str,
+    /// So many at most.
+    pub(crate) limit: u32,
+}
+
+/// Appends a time until which something holds, as clients are told it: 0, if that is for ever.
+pub(crate) fn push_until(out: &mut Vec<u8>, until_ms: u64) {
+    push_unsigned(out, told_until(until_ms));
+}
+
+/// A time until which something holds, as clients are told it: 0, if that is for ever.
+pub(crate) const fn told_until(until_ms: u64) -> u64 {
+    if until_ms >= NEVER_MS { 0 } else { until_ms }
+}
+
+/// Appends how a user stands, as members are told: an object without its end.
+pub(crate) fn push_standing(out: &mut Vec<u8>, user: &str, standing: Standing, now_ms: u64) {
+    out.extend_from_slice(b"{\"user\":");
+    push_string(out, user);
+    push_role(out, standing.role);
+    if standing.is_muted(now_ms) {
+        out.extend_from_slice(b",\"muted_until\":");
+        push_until(out, standing.muted_until_ms);
+    }
+    if standing.is_banned(now_ms) {
+        out.extend_from_slice(b",\"banned_until\":");
+        push_until(out, standing.banned_until_ms);
+    }
+}
+
+/// Appends the field of a role, if there is one, behind a comma.
+pub(crate) fn push_role(out: &mut Vec<u8>, role: Option<Role>) {
+    if let Some(role) = role {
+        out.extend_from_slice(b",\"role\":\"");
+        out.extend_from_slice(role.as_str().as_bytes());
+        out.push(b'"');
+    }
+}
+
+/// Encodes words as their place among all of them.
+macro_rules! word_fields {
+    ($($word:ident),*) => { $(
+        impl Field<'_> for $word {
+            fn put(self, out: &mut Vec<u8>) {
+                (self as u8).put(out);
+            }
+
+            fn take(record: &mut &[u8]) -> Self {
+                Self::ALL[usize::from(u8::take(record))]
+            }
+        }
+    )* };
+}
+
+word_fields!(Role, Joiners, Speakers);
+
+/// Encodes a structure as its fields, in this order.
+macro_rules! struct_fields {
+    ($name:ident<$life:lifetime> { $($field:ident),* $(,)? }) => {
+        impl<$life> Field<$life> for $name<$life> {
+            fn put(self, out: &mut Vec<u8>) {
+                let Self { $($field),* } = self;
+                $($field.put(out);)*
+            }
+
+            fn take(record: &mut &$life [u8]) -> Self {
+                $(let $field = Field::take(record);)*
+                Self { $($field),* }
+            }
+        }
+    };
+}
+
+struct_fields!(SettingsWish<'a> { title, topic, join, speak, slow_s, edit_s, links, data });
+struct_fields!(MemberWish<'a> { user, role, mute, ban, kick, purge_s, reason });
+struct_fields!(RollWanted<'a> { roll, after, limit });
+
+impl Field<'_> for Standing {
+    fn put(self, out: &mut Vec<u8>) {
+        let Self { role, muted_until_ms, banned_until_ms } = self;
+        role.put(out);
+        muted_until_ms.put(out);
+        banned_until_ms.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        let role = Field::take(record);
+        let (muted_until_ms, banned_until_ms) = (u64::take(record), u64::take(record));
+        Self { role, muted_until_ms, banned_until_ms }
+    }
+}
+
+impl Field<'_> for Sentence {
+    fn put(self, out: &mut Vec<u8>) {
+        let seconds = match self {
+            Self::Lifted => 0,
+            Self::Seconds(seconds) => seconds,
+            Self::ForEver => u64::MAX,
+        };
+        seconds.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        match u64::take(record) {
+            0 => Self::Lifted,
+            u64::MAX => Self::ForEver,
+            seconds => Self::Seconds(seconds),
+        }
+    }
+}
+
+impl Field<'_> for Roll {
+    fn put(self, out: &mut Vec<u8>) {
+        (self as u8).put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        match u8::take(record) {
+            0 => Self::Roles,
+            1 => Self::Muted,
+            _ => Self::Banned,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rich() -> RoomSettings {
+        RoomSettings {
+            topic: Some("\"t\\\"é\"".into()),
+            join: Joiners::Members,
+            speak: Speakers::Moderators,
+            slow_s: 5,
+            edit_s: Some(0),
+            links: false,
+            data: Some("{\"join\":\"all\"}".into()),
+        }
+    }
+
+    #[test]
+    fn settings_are_read_as_they_were_written() {
+        assert_eq!(RoomSettings::default().json(), "{}");
+        let json = rich().json();
+        assert_eq!(
+            json,
+            r#"{"topic":"t\"é","join":"members","speak":"moderators","slow_s":5,"edit_s":0,"links":false,"data":{"join":"all"}}"#
+        );
+        assert_eq!(RoomSettings::read(&json), rich());
+        let other = r#"{"slow_s":-1,"join":"nobody","speak":7,"links":"no","topic":7,"data":[]}"#;
+        assert_eq!(RoomSettings::read(other), RoomSettings::default());
+    }
+
+    #[test]
+    fn a_wish_changes_what_it_names() {
+        let nothing = SettingsWish::default();
+        assert_eq!(rich().with(&nothing), rich());
+        let wish = SettingsWish {
+            topic: Given::Null,
+            speak: Some(Speakers::All),
+            edit_s: Given::Null,
+            ..nothing
+        };
+        let expected = RoomSettings { topic: None, speak: Speakers::All, edit_s: None, ..rich() };
+        assert_eq!(rich().with(&wish), expected);
+        assert!(SettingsWish { title: Some("\"T\""), ..nothing }.is_title_only());
+        assert!(!SettingsWish { title: Some("\"T\""), ..wish }.is_title_only());
+    }
+
+    #[test]
+    fn a_sentence_ends_at_its_time_or_never() {
+        assert_eq!(Sentence::Lifted.until_ms(7), 0);
+        assert_eq!(Sentence::Seconds(2).until_ms(7), 2_007);
+        assert_eq!(Sentence::Seconds(u64::MAX - 1).until_ms(7), NEVER_MS);
+        assert_eq!(told_until(Sentence::ForEver.until_ms(7)), 0);
+        assert_eq!(told_until(9), 9);
+    }
+
+    #[test]
+    fn a_standing_is_told_without_what_is_over() {
+        let standing =
+            Standing { role: Some(Role::Member), muted_until_ms: 9, banned_until_ms: NEVER_MS };
+        let told = |now_ms| {
+            let mut out = Vec::new();
+            push_standing(&mut out, "é", standing, now_ms);
+            String::from_utf8(out).expect("UTF-8")
+        };
+        let whole = r#"{"user":"é","role":"member","muted_until":9,"banned_until":0"#;
+        assert_eq!(told(8), whole);
+        assert_eq!(told(9), whole.replace(r#","muted_until":9"#, ""));
+    }
+}

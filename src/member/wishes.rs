@@ -1,0 +1,179 @@
+//! What the payloads of pushes about a room itself ask for, read and checked: `room_set`,
+//! `room_member`, `room_members`.
+//!
+//! Deliberately absent: whether it is granted (`room::rights`).
+
+use crate::auth::level::{Joiners, Role, Speakers};
+use crate::base::name::{is_name, is_title};
+use crate::limits::{PAGE_MESSAGES_MAX, REASON_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX};
+use crate::link::facts::{MemberWish, Roll, RollWanted, Sentence, SettingsWish};
+use crate::link::record::Given;
+use crate::link::refusal::Refusal;
+use crate::member::params::{MessageBounds, given};
+use crate::wire::json;
+use crate::wire::phx::Payload;
+
+const fn invalid(field: &'static str, message: &'static str) -> Refusal {
+    Refusal::Invalid { field, message }
+}
+
+/// An object, or why it is none that `field` could be in.
+fn object<'a>(payload: Payload<'a>, field: &'static str) -> Result<&'a str, Refusal> {
+    match payload {
+        Payload::Json(object) if json::is_object(object) => Ok(object),
+        Payload::Json(_) | Payload::Binary(_) => Err(invalid(field, "in an object of JSON")),
+    }
+}
+
+/// What `room_set` asks for.
+pub(super) fn settings_wanted(
+    payload: Payload<'_>,
+    bounds: MessageBounds,
+) -> Result<SettingsWish<'_>, Refusal> {
+    let object = object(payload, "title")?;
+    let [topic, edit_s, data] = json::fields(object, ["topic", "edit_s", "data"]).map(Given::of);
+    let names = ["title", "join", "speak", "slow_s", "links"];
+    let [title, join, speak, slow_s, links] = given(object, names);
+    if title.is_some_and(|title| !json::string(title).is_some_and(|title| is_title(&title))) {
+        return Err(invalid("title", "a string of 1 to 256 bytes without control characters"));
+    }
+    if let Given::Value(topic) = topic {
+        text_within(topic, "topic", TOPIC_BYTES_MAX)?;
+    }
+    if let Given::Value(data) = data {
+        bounds.data(data)?;
+    }
+    let edit_s = match edit_s {
+        Given::Nothing => Given::Nothing,
+        Given::Null | Given::Value("-1") => Given::Null,
+        Given::Value(edit_s) => {
+            let message = "a number of seconds, or -1: as on the whole server";
+            Given::Value(json::unsigned(edit_s).ok_or(invalid("edit_s", message))?)
+        }
+    };
+    let slow_s = slow_s.map(|slow_s| {
+        let slow_s = json::unsigned(slow_s).and_then(|slow_s| u32::try_from(slow_s).ok());
+        slow_s.filter(|slow_s| *slow_s <= SLOW_S_MAX).ok_or(invalid("slow_s", "0 to 21600 seconds"))
+    });
+    let links = links.map(|links| json::boolean(links).ok_or(invalid("links", "true or false")));
+    let join = join.map(|join| {
+        word(join, Joiners::of).ok_or(invalid("join", "one of \\\"all\\\" and \\\"members\\\""))
+    });
+    let speak = speak.map(|speak| {
+        let message = "one of \\\"all\\\", \\\"members\\\" and \\\"moderators\\\"";
+        word(speak, Speakers::of).ok_or(invalid("speak", message))
+    });
+    let wish = SettingsWish {
+        title,
+        topic,
+        join: join.transpose()?,
+        speak: speak.transpose()?,
+        slow_s: slow_s.transpose()?,
+        edit_s,
+        links: links.transpose()?,
+        data,
+    };
+    if wish == SettingsWish::default() {
+        let message = "at least one of title, topic, join, speak, slow_s, edit_s, links and data";
+        return Err(invalid("title", message));
+    }
+    Ok(wish)
+}
+
+/// What `room_member` asks for. The user's id is written to `desk`.
+pub(super) fn member_wanted<'a>(
+    payload: Payload<'a>,
+    desk: &'a mut String,
+) -> Result<MemberWish<'a>, Refusal> {
+    let object = object(payload, "user")?;
+    let [role] = json::fields(object, ["role"]).map(Given::of);
+    let names = ["user", "muted_s", "banned_s", "kick", "purge_s", "reason"];
+    let [user, muted_s, banned_s, kick, purge_s, reason] = given(object, names);
+    let user = user.and_then(json::string).filter(|user| is_name(user));
+    let user = user.ok_or(invalid("user", "a user's id"))?;
+    let role = match role {
+        Given::Nothing => Given::Nothing,
+        Given::Null => Given::Null,
+        Given::Value(role) => {
+            let message = "one of \\\"member\\\", \\\"moderator\\\", \\\"owner\\\" and null";
+            Given::Value(word(role, Role::of).ok_or(invalid("role", message))?)
+        }
+    };
+    let mute = muted_s.map(|muted_s| sentence(muted_s, "muted_s")).transpose()?;
+    let ban = banned_s.map(|banned_s| sentence(banned_s, "banned_s")).transpose()?;
+    let kick = kick.map_or(Some(false), json::boolean).ok_or(invalid("kick", "true or false"))?;
+    let purge_s = purge_s
+        .map(|purge_s| json::unsigned(purge_s).ok_or(invalid("purge_s", "a number of seconds")))
+        .transpose()?;
+    if let Some(reason) = reason {
+        text_within(reason, "reason", REASON_BYTES_MAX)?;
+    }
+    desk.clear();
+    desk.push_str(&user);
+    let wish = MemberWish { user: desk, role, mute, ban, kick, purge_s, reason };
+    if wish.is_role_only() && role == Given::Nothing {
+        return Err(invalid("role", "at least one of role, muted_s, banned_s, kick and purge_s"));
+    }
+    Ok(wish)
+}
+
+fn sentence(value: &str, field: &'static str) -> Result<Sentence, Refusal> {
+    let message = "a number of seconds, 0 to lift it, or -1: for ever";
+    match (value, json::unsigned(value)) {
+        ("-1", _) => Ok(Sentence::ForEver),
+        (_, Some(0)) => Ok(Sentence::Lifted),
+        (_, Some(seconds)) => Ok(Sentence::Seconds(seconds)),
+        (_, None) => Err(invalid(field, message)),
+    }
+}
+
+/// What `room_members` asks for. The id that it begins behind is written to `desk`.
+pub(super) fn roll_wanted<'a>(
+    payload: Payload<'_>,
+    desk: &'a mut String,
+) -> Result<RollWanted<'a>, Refusal> {
+    let object = object(payload, "after")?;
+    let [after, limit, state] = given(object, ["after", "limit", "state"]);
+    let after = after.map(|after| json::string(after).ok_or(invalid("after", "a user's id")));
+    let after = after.transpose()?.unwrap_or_default();
+    let limit = limit.map_or(Some(PAGE_MESSAGES_MAX), |limit| {
+        json::unsigned(limit).and_then(|limit| u32::try_from(limit).ok())
+    });
+    let limit = limit
+        .filter(|limit| (1..=PAGE_MESSAGES_MAX).contains(limit))
+        .ok_or(invalid("limit", "a number from 1 to 100"))?;
+    let roll = match state.map(|state| word(state, state_of)) {
+        None => Roll::Roles,
+        Some(Some(roll)) => roll,
+        Some(None) => {
+            return Err(invalid("state", "one of \\\"banned\\\" and \\\"muted\\\""));
+        }
+    };
+    desk.clear();
+    desk.push_str(&after);
+    Ok(RollWanted { roll, after: desk, limit })
+}
+
+fn state_of(word: &str) -> Option<Roll> {
+    match word {
+        "muted" => Some(Roll::Muted),
+        "banned" => Some(Roll::Banned),
+        _ => None,
+    }
+}
+
+/// What a JSON string stands for, if it is one of some words.
+fn word<T>(value: &str, of: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    of(&json::string(value)?)
+}
+
+/// That a value is a string of at most so many bytes, as it comes.
+fn text_within(value: &str, field: &'static str, max_bytes: usize) -> Result<(), Refusal> {
+    if !value.starts_with('"') {
+        return Err(invalid(field, "a string"));
+    }
+    if value.len() - 2 > max_bytes {
+        return Err(Refusal::TooLarge { field, max_bytes });
+    }
+    Ok(())
+}

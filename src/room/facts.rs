@@ -1,0 +1,219 @@
+//! What was decided of a room: its settings, and how users stand in it; and how that is told.
+//!
+//! A room of which nothing was decided has no [`Facts`]: nearly all rooms.
+//!
+//! Invariant: a user stands in it only if something of that holds, or did when it was decided.
+//!
+//! Deliberately absent: what follows from it for a member (`rights`).
+//!
+//! Called by: `rooms`. Calls: nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+
+use crate::auth::level::{Joiners, Level, Standing};
+use crate::limits::STANDING_MEMORY_BYTES;
+use crate::link::facts::{Roll, RollWanted, RoomSettings, push_role, push_standing, push_until};
+use crate::link::ids::Slot;
+use crate::link::message::push_listing_start;
+use crate::room::Room;
+use crate::wire::json::push_string;
+
+/// What was decided of a room. Few rooms have any.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) settings: RoomSettings,
+    pub(super) standings: BTreeMap<Box<str>, Standing>,
+    /// When those who spoke of late may speak again, by a hash of their ids: milliseconds of
+    /// monotonic time. Only in slow mode.
+    pub(super) speak_again_ms: HashMap<u64, u64, ahash::RandomState>,
+}
+
+/// From how many on those who may speak again are forgotten.
+pub(super) const SPEAKERS_SWEPT: usize = 1_024;
+
+impl Facts {
+    /// What they take, in bytes, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let Self { settings, standings, speak_again_ms } = self;
+        size_of::<Self>()
+            + settings.text_bytes()
+            + standings.len() * STANDING_MEMORY_BYTES
+            + speak_again_ms.capacity() * 2 * size_of::<u64>()
+    }
+}
+
+impl Room {
+    /// Whether something was decided of it.
+    pub(crate) fn has_facts(&self) -> bool {
+        self.facts.is_some()
+    }
+
+    /// Its settings, but for its title.
+    pub(crate) fn settings(&self) -> &RoomSettings {
+        self.facts.as_ref().map_or(&RoomSettings::DEFAULT, |facts| &facts.settings)
+    }
+
+    /// Whether it is in no list.
+    pub(crate) fn is_private(&self) -> bool {
+        self.settings().join == Joiners::Members
+    }
+
+    /// How a user stands in it.
+    pub(crate) fn standing(&self, user: &str) -> Standing {
+        let standings = self.facts.as_ref().map(|facts| &facts.standings);
+        standings.and_then(|standings| standings.get(user)).copied().unwrap_or_default()
+    }
+
+    /// It is called so from now on, and these are its settings.
+    pub(crate) fn apply_settings(&mut self, title: &str, settings: RoomSettings) {
+        self.title = title.into();
+        if self.facts.is_some() || settings != RoomSettings::DEFAULT {
+            self.facts.get_or_insert_default().settings = settings;
+        }
+    }
+
+    /// A user stands so from now on.
+    pub(crate) fn apply_standing(&mut self, user: &str, standing: Standing, now_ms: u64) {
+        if standing.holds(now_ms) {
+            let facts = self.facts.get_or_insert_default();
+            facts.standings.insert(user.into(), standing);
+        } else if let Some(facts) = &mut self.facts {
+            facts.standings.remove(user);
+            if facts.standings.is_empty() && facts.settings == RoomSettings::DEFAULT {
+                self.facts = None;
+            }
+        }
+    }
+
+    /// What a log has kept: nothing was said of it since.
+    pub(crate) fn reopen_facts<'a>(
+        &mut self,
+        settings: Option<&str>,
+        standings: impl Iterator<Item = (&'a str, Standing)>,
+        now_ms: u64,
+    ) {
+        let settings = settings.map(RoomSettings::read).unwrap_or_default();
+        let standings = standings.filter(|(_, standing)| standing.holds(now_ms));
+        let standings: BTreeMap<Box<str>, Standing> =
+            standings.map(|(user, standing)| (user.into(), standing)).collect();
+        if !standings.is_empty() || settings != RoomSettings::DEFAULT {
+            let facts = Facts { settings, standings, ..Facts::default() };
+            self.facts = Some(Box::new(facts));
+        }
+    }
+
+    /// Appends what members are told of the room: what lists say of it, and its settings.
+    pub(crate) fn push_room(&self, out: &mut Vec<u8>) {
+        let name = self.name().unwrap_or_default();
+        push_listing_start(out, name, &self.title, self.present_count());
+        if let Some(facts) = &self.facts {
+            facts.settings.push_fields(out);
+        }
+        out.push(b'}');
+    }
+
+    /// Appends what a member may do, as fields behind another one.
+    pub(crate) fn push_rights(&self, out: &mut Vec<u8>, slot: Slot, now_ms: u64) {
+        let level = self.level_at(slot, now_ms);
+        if level >= Level::Moderate {
+            out.extend_from_slice(b",\"level\":\"");
+            out.extend_from_slice(level.as_str().as_bytes());
+            out.push(b'"');
+        }
+        let Some(member) = self.member(slot).filter(|_| self.facts.is_some()) else { return };
+        let standing = self.standing(member.identity.user());
+        push_role(out, standing.role);
+        if standing.is_muted(now_ms) {
+            out.extend_from_slice(b",\"muted_until\":");
+            push_until(out, standing.muted_until_ms);
+        }
+    }
+
+    /// Appends the payload of `room_you`: what a member may do, by whose decision.
+    pub(crate) fn push_you(&self, out: &mut Vec<u8>, slot: Slot, by: &str, now_ms: u64) {
+        let speaks = self.level_at(slot, now_ms) >= Level::Speak;
+        out.extend_from_slice(if speaks { b"{\"speak\":true" } else { b"{\"speak\":false" });
+        self.push_rights(out, slot, now_ms);
+        out.extend_from_slice(b",\"by\":");
+        push_string(out, by);
+        out.push(b'}');
+    }
+
+    /// Appends the payload of `room_removed`: why a user is put out, until when, and by whom.
+    pub(crate) fn push_removed(
+        &self,
+        out: &mut Vec<u8>,
+        user: &str,
+        why: Removal<'_>,
+        now_ms: u64,
+    ) {
+        let Removal { is_kicked, by, text } = why;
+        let standing = self.standing(user);
+        if standing.is_banned(now_ms) {
+            out.extend_from_slice(b"{\"reason\":\"banned\",\"until\":");
+            push_until(out, standing.banned_until_ms);
+        } else if is_kicked {
+            out.extend_from_slice(b"{\"reason\":\"kicked\"");
+        } else {
+            out.extend_from_slice(b"{\"reason\":\"members\"");
+        }
+        out.extend_from_slice(b",\"by\":");
+        push_string(out, by);
+        if let Some(text) = text {
+            out.extend_from_slice(b",\"text\":");
+            out.extend_from_slice(text.as_bytes());
+        }
+        out.push(b'}');
+    }
+
+    /// Appends how users stand in the room: the answer to `room_members`.
+    pub(crate) fn push_roll(&self, out: &mut Vec<u8>, wanted: RollWanted<'_>, now_ms: u64) {
+        let RollWanted { roll, after, limit } = wanted;
+        out.extend_from_slice(b"{\"members\":[");
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        let standings = self.facts.iter().flat_map(|facts| facts.standings.range::<str, _>(behind));
+        let mut wanted = standings.filter(|(_, standing)| match roll {
+            Roll::Roles => standing.role.is_some(),
+            Roll::Muted => standing.is_muted(now_ms),
+            Roll::Banned => standing.is_banned(now_ms),
+        });
+        for (at, (user, standing)) in wanted.by_ref().take(limit as usize).enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            push_standing(out, user, *standing, now_ms);
+            out.push(b'}');
+        }
+        let more = wanted.next().is_some();
+        out.extend_from_slice(if more { b"],\"more\":true}" } else { b"],\"more\":false}" });
+    }
+
+    /// The latest messages in memory that a user has said since a time, the newest first: their
+    /// offsets, at most so many.
+    pub(crate) fn said_by(&self, user: &str, since_ms: u64, max: usize) -> Vec<u64> {
+        let mut found = Vec::new();
+        for offset in (self.history().first()..=self.history().last()).rev() {
+            let Some(message) = self.message(offset) else { continue };
+            if message.at_ms < since_ms || found.len() == max {
+                break;
+            }
+            let is_deleted = message.fate().deleted.is_some();
+            if *message.said.user == *user && !is_deleted {
+                found.push(offset);
+            }
+        }
+        found
+    }
+}
+
+/// Why a member is put out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Removal<'a> {
+    /// Whether it may come back.
+    pub(crate) is_kicked: bool,
+    /// By which user's decision.
+    pub(crate) by: &'a str,
+    /// What that user says of it: a JSON string.
+    pub(crate) text: Option<&'a str>,
+}

@@ -1,0 +1,318 @@
+//! Who may do what in a room, and who may decide that otherwise.
+//!
+//! ```text
+//!   token ──── Address::token ────┐
+//!   standing ─ Facts::standings ──┼─ level ──> may it join, speak, look after the room?
+//!   settings ─ Facts::settings ───┘
+//!
+//!   a wish ── judge_settings, judge_standing ── refused, with a reason     changes nothing
+//!                                            └─ as it is already
+//!                                            └─ as it is to be from now on
+//! ```
+//!
+//! A room of which nothing was decided asks its members' tokens only.
+//!
+//! Deliberately absent: what was decided (`facts`), how that is kept, and who is told
+//! (`rooms::deciding`).
+//!
+//! Called by: `rooms`. Calls: `facts`.
+
+use crate::auth::level::{Level, Role, Standing, level_of};
+use crate::link::facts::{MemberWish, Roll, RoomSettings, SettingsWish, told_until};
+use crate::link::ids::{Address, Asker, Slot};
+use crate::link::record::{Given, Verb};
+use crate::link::refusal::{MEMBERS_LIMIT, Refusal};
+use crate::room::Room;
+use crate::room::facts::SPEAKERS_SWEPT;
+use crate::wire::json;
+
+impl Room {
+    /// What a user may do here whose token allows so much.
+    fn level(&self, user: &str, token: Level, now_ms: u64) -> Level {
+        match &self.facts {
+            None => token,
+            Some(facts) => {
+                let RoomSettings { join, speak, .. } = facts.settings;
+                level_of(token, self.standing(user), (join, speak), now_ms)
+            }
+        }
+    }
+
+    /// What a member may do.
+    pub(crate) fn level_at(&self, slot: Slot, now_ms: u64) -> Level {
+        let Some(member) = self.member(slot) else { return Level::None };
+        self.level(member.identity.user(), member.place.token, now_ms)
+    }
+
+    /// Whether a user may join whose token allows so much.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn may_join(&self, user: &str, token: Level, now_ms: u64) -> Result<(), Refusal> {
+        if self.level(user, token, now_ms) >= Level::Join {
+            return Ok(());
+        }
+        let standing = self.standing(user);
+        if standing.is_banned(now_ms) {
+            return Err(Refusal::Banned { until_ms: told_until(standing.banned_until_ms) });
+        }
+        Err(Refusal::Unauthorized)
+    }
+
+    /// Whether a member may say, or do, something in the room.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn may_speak(&self, slot: Slot, now_ms: u64) -> Result<(), Refusal> {
+        if self.facts.is_none() || self.level_at(slot, now_ms) >= Level::Speak {
+            return Ok(());
+        }
+        let Some(member) = self.member(slot) else { return Err(Refusal::Unauthorized) };
+        let user = member.identity.user();
+        self.may_join(user, member.place.token, now_ms)?;
+        let standing = self.standing(user);
+        if standing.is_muted(now_ms) {
+            return Err(Refusal::Muted { until_ms: told_until(standing.muted_until_ms) });
+        }
+        Err(Refusal::Unauthorized)
+    }
+
+    /// Whether a member may send a text, a JSON string, that mentions these users.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn may_send(
+        &self,
+        slot: Slot,
+        body: &str,
+        mentions: Option<&str>,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        self.may_speak(slot, now_ms)?;
+        let is_free = |room: &Self| room.level_at(slot, now_ms) >= Level::Moderate;
+        if mentions.is_some_and(mentions_everybody) && !is_free(self) {
+            return Err(Refusal::Unauthorized);
+        }
+        if !self.settings().links && has_link(body) && !is_free(self) {
+            return Err(Refusal::Rejected { text: "links are not taken in this room" });
+        }
+        Ok(())
+    }
+
+    /// Whether a member may do this to a message, whosever that is.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn may_change(
+        &self,
+        slot: Slot,
+        verb: Verb<'_>,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        match verb {
+            Verb::Edit { body, mentions, .. } => {
+                let mentions = match mentions {
+                    Given::Value(mentions) => Some(mentions),
+                    Given::Nothing | Given::Null => None,
+                };
+                self.may_send(slot, body.unwrap_or_default(), mentions, now_ms)
+            }
+            Verb::Delete | Verb::Pin { .. } => self.may_speak(slot, now_ms),
+        }
+    }
+
+    /// Whether a member may see such a list of users.
+    ///
+    /// # Errors
+    ///
+    /// If not.
+    pub(crate) fn may_list(&self, slot: Slot, roll: Roll, now_ms: u64) -> Result<(), Refusal> {
+        let needed = match roll {
+            Roll::Roles => Level::Join,
+            Roll::Muted | Roll::Banned => Level::Moderate,
+        };
+        if self.level_at(slot, now_ms) < needed { Err(Refusal::Unauthorized) } else { Ok(()) }
+    }
+
+    /// Whether a member may say its next message already; `speaker` is a hash of its user's id.
+    ///
+    /// # Errors
+    ///
+    /// If the room is in slow mode, and it has spoken just now.
+    pub(crate) fn may_speak_again(
+        &self,
+        slot: Slot,
+        speaker: u64,
+        (now_ms, mono_ms): (u64, u64),
+    ) -> Result<(), Refusal> {
+        let Some(facts) = self.facts.as_ref().filter(|facts| facts.settings.slow_s > 0) else {
+            return Ok(());
+        };
+        let again_ms = facts.speak_again_ms.get(&speaker).copied().unwrap_or_default();
+        // Slow mode may have become faster since.
+        let wait_ms =
+            again_ms.saturating_sub(mono_ms).min(u64::from(facts.settings.slow_s) * 1_000);
+        if wait_ms == 0 || self.level_at(slot, now_ms) >= Level::Moderate {
+            return Ok(());
+        }
+        Err(Refusal::SlowMode { retry_ms: u32::try_from(wait_ms).unwrap_or(u32::MAX) })
+    }
+
+    /// Notes that somebody has said a message, whose id has this hash.
+    pub(crate) fn note_spoken(&mut self, speaker: u64, mono_ms: u64) {
+        let Some(facts) = self.facts.as_mut().filter(|facts| facts.settings.slow_s > 0) else {
+            return;
+        };
+        if facts.speak_again_ms.len() >= SPEAKERS_SWEPT.max(facts.speak_again_ms.capacity() / 2) {
+            facts.speak_again_ms.retain(|_, again_ms| *again_ms > mono_ms);
+        }
+        let again_ms = mono_ms + u64::from(facts.settings.slow_s) * 1_000;
+        facts.speak_again_ms.insert(speaker, again_ms);
+    }
+
+    /// The title and settings that the room is to have from now on; `None` if it has them already.
+    ///
+    /// # Errors
+    ///
+    /// Why this member may not decide that.
+    pub(crate) fn judge_settings(
+        &self,
+        asker: Asker,
+        wish: &SettingsWish<'_>,
+        now_ms: u64,
+    ) -> Result<Option<(Box<str>, RoomSettings)>, Refusal> {
+        let level = self.level_at(asker.slot, now_ms);
+        let is_own = wish.join.is_some() || wish.speak.is_some();
+        let has_title = Some(&*self.title) != self.name();
+        let needed = match () {
+            () if is_own => Level::Own,
+            // Whoever speaks in a room that has no title may give it one.
+            () if wish.is_title_only() && !has_title => Level::Speak,
+            () => Level::Moderate,
+        };
+        if level < needed {
+            self.may_speak(asker.slot, now_ms)?;
+            return Err(Refusal::Unauthorized);
+        }
+        let title = wish.title.and_then(json::string);
+        let title = title.map_or_else(|| self.title.clone(), |title| title.as_ref().into());
+        let settings = self.settings().with(wish);
+        let is_so = title == self.title && settings == *self.settings();
+        Ok((!is_so).then_some((title, settings)))
+    }
+
+    /// How a user is to stand from now on; `None` if it stands so already.
+    ///
+    /// # Errors
+    ///
+    /// Why this member may not decide that, or nobody may.
+    pub(crate) fn judge_standing(
+        &self,
+        asker: Asker,
+        wish: &MemberWish<'_>,
+        now_ms: u64,
+        max: u32,
+    ) -> Result<Option<Standing>, Refusal> {
+        let Some(member) = self.member(asker.slot) else { return Err(Refusal::Unauthorized) };
+        let is_self = member.identity.user() == wish.user;
+        let level = self.level_at(asker.slot, now_ms);
+        let was = self.standing(wish.user);
+        match (wish.role, was.role) {
+            (Given::Nothing, _) | (Given::Null, None) => {}
+            (Given::Value(role), Some(is)) if role == is => {}
+            // Only an owner stops being one.
+            (_, Some(Role::Owner)) if !is_self => return Err(Refusal::Unauthorized),
+            (_, Some(Role::Owner)) if self.owners_count() == 1 => return Err(Refusal::LastOwner),
+            // Anybody becomes less.
+            (Given::Null, Some(_)) if is_self => {}
+            (Given::Value(role), Some(is)) if is_self && role < is => {}
+            (Given::Value(Role::Member), None) if is_self && level >= Level::Join => {}
+            (Given::Value(Role::Member), None) | (Given::Null, Some(Role::Member))
+                if level >= Level::Moderate => {}
+            _ if level >= Level::Own => {}
+            _ => return Err(Refusal::Unauthorized),
+        }
+        let is_above = level >= Level::Moderate && level > self.greatest_level(wish.user, now_ms);
+        let is_purge_only = wish.mute.is_none() && wish.ban.is_none() && !wish.kick;
+        let may_purge_own = is_self && is_purge_only && level >= Level::Speak;
+        if !wish.is_role_only() && !is_above && !may_purge_own {
+            return Err(Refusal::Unauthorized);
+        }
+        let mut next = was;
+        wish.role.set(&mut next.role);
+        if let Some(mute) = wish.mute {
+            next.muted_until_ms = mute.until_ms(now_ms);
+        }
+        if let Some(ban) = wish.ban {
+            next.banned_until_ms = ban.until_ms(now_ms);
+        }
+        let is_new = !was.holds(now_ms) && next.holds(now_ms);
+        if is_new && self.standings_count(now_ms) >= max as usize {
+            return Err(Refusal::TooMany { limit: MEMBERS_LIMIT, max });
+        }
+        Ok((next != was).then_some(next))
+    }
+
+    /// The greatest level that a user has here, on any device: without a role, that of its token.
+    fn greatest_level(&self, user: &str, now_ms: u64) -> Level {
+        let tokens = self.of_user(user).map(|(_, address)| address.token);
+        // A ban or a mute does not put an owner below a moderator.
+        let Standing { role, .. } = self.standing(user);
+        let standing = Standing { role, ..Standing::default() };
+        let settings = (self.settings().join, self.settings().speak);
+        let levels = tokens.chain([Level::Speak]);
+        let levels = levels.map(|token| level_of(token, standing, settings, now_ms));
+        levels.max().unwrap_or(Level::None)
+    }
+
+    fn owners_count(&self) -> usize {
+        let standings = self.facts.iter().flat_map(|facts| facts.standings.values());
+        standings.filter(|standing| standing.role == Some(Role::Owner)).count()
+    }
+
+    /// How many users stand in it otherwise than those of whom nothing was decided.
+    fn standings_count(&self, now_ms: u64) -> usize {
+        let standings = self.facts.iter().flat_map(|facts| facts.standings.values());
+        standings.filter(|standing| standing.holds(now_ms)).count()
+    }
+
+    /// The memberships of a user: each with its slot and where it is.
+    pub(crate) fn of_user<'a>(
+        &'a self,
+        user: &'a str,
+    ) -> impl Iterator<Item = (Slot, Address)> + 'a {
+        let members = self.presence.members();
+        let is_it = move |member: &super::presence::Member<Address>| member.identity.user() == user;
+        let own = members.filter(move |(_, member)| is_it(member));
+        own.map(|(slot, member)| (slot, member.place))
+    }
+
+    /// The members that may not be here any more.
+    pub(crate) fn out(&self, now_ms: u64) -> Vec<(Slot, Address)> {
+        let members = self.presence.members().map(|(slot, member)| (slot, member.place));
+        members.filter(|(slot, _)| self.level_at(*slot, now_ms) == Level::None).collect()
+    }
+}
+
+/// Stands for all who are in the room, among those whom a message mentions.
+const EVERYBODY: &str = "@room";
+
+/// Whether a JSON array of users' ids has the one that stands for all who are in the room.
+fn mentions_everybody(mentions: &str) -> bool {
+    json::elements(mentions).any(|user| json::string(user).as_deref() == Some(EVERYBODY))
+}
+
+/// Whether a JSON string has a link in it: `http://` or `https://`, however it is written.
+fn has_link(body: &str) -> bool {
+    let Some(text) = json::string(body) else { return false };
+    let text = text.as_bytes();
+    let ends_with = |before: &[u8], word: &[u8]| {
+        before.len() >= word.len() && before[before.len() - word.len()..].eq_ignore_ascii_case(word)
+    };
+    memchr::memmem::find_iter(text, b"://")
+        .any(|at| ends_with(&text[..at], b"http") || ends_with(&text[..at], b"https"))
+}

@@ -1,0 +1,345 @@
+//! Who may do what in a room, and who may decide that otherwise: each level, each refusal.
+
+use super::facts::Removal;
+use super::tests::{asker, identity, join_as, now, written};
+use super::*;
+use crate::auth::level::{Joiners, Role, Speakers, Standing};
+use crate::link::facts::{MemberWish, Roll, RollWanted, RoomSettings, Sentence, SettingsWish};
+use crate::link::record::Given;
+use crate::link::refusal::Refusal;
+
+const NOW: u64 = 1_000_000;
+
+/// A room with one of each: their slots are 0 to 4.
+struct World {
+    room: Room,
+}
+
+/// Who is there, what its token allows, and its role.
+const THERE: [(&str, Level, Option<Role>); 5] = [
+    ("owner", Level::Speak, Some(Role::Owner)),
+    ("mod", Level::Speak, Some(Role::Moderator)),
+    ("member", Level::Speak, Some(Role::Member)),
+    ("guest", Level::Speak, None),
+    ("reader", Level::Join, None),
+];
+
+impl World {
+    fn new() -> Self {
+        let mut room = Room::new("room:tea", 7);
+        for (number, (user, token, role)) in (0..).zip(THERE) {
+            join_as(&mut room, user, token, number);
+            room.apply_standing(user, Standing { role, ..Standing::default() }, NOW);
+        }
+        Self { room }
+    }
+
+    fn slot(user: &str) -> Slot {
+        let at = THERE.iter().position(|(of, ..)| *of == user).expect("it is there");
+        Slot(u32::try_from(at).expect("few"))
+    }
+
+    fn asker(user: &str) -> Asker {
+        let slot = Self::slot(user);
+        asker(u64::from(slot.0), slot)
+    }
+
+    fn settings(&mut self, change: impl FnOnce(&mut RoomSettings)) {
+        let mut settings = self.room.settings().clone();
+        change(&mut settings);
+        self.room.apply_settings("Tea", settings);
+    }
+
+    fn stands(&mut self, user: &str, change: impl FnOnce(&mut Standing)) {
+        let mut standing = self.room.standing(user);
+        change(&mut standing);
+        self.room.apply_standing(user, standing, NOW);
+    }
+
+    fn may_speak(&self, user: &str) -> Result<(), Refusal> {
+        self.room.may_speak(Self::slot(user), NOW)
+    }
+
+    fn decides(&self, by: &str, wish: MemberWish<'_>) -> Result<bool, Refusal> {
+        let judged = self.room.judge_standing(Self::asker(by), &wish, NOW, 100);
+        judged.map(|next| next.is_some())
+    }
+}
+
+const NO: Result<bool, Refusal> = Err(Refusal::Unauthorized);
+
+fn wish(user: &str) -> MemberWish<'_> {
+    MemberWish { user, ..MemberWish::default() }
+}
+
+#[test]
+fn a_room_of_which_nothing_was_decided_asks_tokens_only() {
+    let mut room = Room::new("room:tea", 7);
+    for (number, token) in (0..).zip([Level::Join, Level::Speak, Level::Moderate, Level::Own]) {
+        let slot = join_as(&mut room, "ann", token, number);
+        assert_eq!(room.level_at(slot, NOW), token);
+    }
+    assert!(!room.has_facts() && !room.is_private());
+    assert_eq!(written(|out| room.push_room(out)), r#"{"members":4,"room":"tea","title":"tea"}"#);
+}
+
+#[test]
+fn who_may_speak_is_decided_by_token_room_role_and_mute() {
+    let speakers = |world: &World| THERE.map(|(user, ..)| world.may_speak(user).is_ok());
+    let mut world = World::new();
+    assert_eq!(speakers(&world), [true, true, true, true, false]);
+    world.settings(|settings| settings.speak = Speakers::Members);
+    assert_eq!(speakers(&world), [true, true, true, false, false]);
+    world.settings(|settings| settings.speak = Speakers::Moderators);
+    assert_eq!(speakers(&world), [true, true, false, false, false]);
+    assert_eq!(world.may_speak("member"), Err(Refusal::Unauthorized));
+    world.stands("mod", |standing| standing.muted_until_ms = NOW + 5);
+    assert_eq!(world.may_speak("mod"), Err(Refusal::Muted { until_ms: NOW + 5 }));
+    assert_eq!(world.room.may_speak(World::slot("mod"), NOW + 5), Ok(()), "it is over");
+    world.stands("mod", |standing| standing.banned_until_ms = Sentence::ForEver.until_ms(NOW));
+    assert_eq!(world.may_speak("mod"), Err(Refusal::Banned { until_ms: 0 }));
+}
+
+#[test]
+fn who_may_join_is_decided_by_ban_and_role() {
+    let mut world = World::new();
+    let joins = |world: &World, user, token| world.room.may_join(user, token, NOW);
+    assert_eq!(joins(&world, "stranger", Level::Speak), Ok(()));
+    assert_eq!(joins(&world, "stranger", Level::None), Err(Refusal::Unauthorized));
+    world.settings(|settings| settings.join = Joiners::Members);
+    assert!(world.room.is_private());
+    assert_eq!(joins(&world, "stranger", Level::Speak), Err(Refusal::Unauthorized));
+    assert_eq!(joins(&world, "stranger", Level::Moderate), Ok(()));
+    assert_eq!(joins(&world, "member", Level::Join), Ok(()));
+    world.stands("member", |standing| standing.banned_until_ms = NOW + 1);
+    assert_eq!(joins(&world, "member", Level::Own), Err(Refusal::Banned { until_ms: NOW + 1 }));
+    let out = world.room.out(NOW);
+    let out: Vec<u32> = out.iter().map(|(slot, _)| slot.0).collect();
+    assert_eq!(out, ["member", "guest", "reader"].map(|user| World::slot(user).0));
+}
+
+/// For each act one row: who may do it, of the five, to a guest, a member, a moderator, an owner.
+#[test]
+fn each_act_is_for_whom_it_is() {
+    let world = World::new();
+    let role = |role| MemberWish { role, ..MemberWish::default() };
+    let muted = MemberWish { mute: Some(Sentence::Seconds(5)), ..MemberWish::default() };
+    let banned = MemberWish { ban: Some(Sentence::ForEver), ..MemberWish::default() };
+    let purged = MemberWish { purge_s: Some(5), ..MemberWish::default() };
+    let kicked = MemberWish { kick: true, ..MemberWish::default() };
+    let over = [["guest", "om"], ["member", "om"], ["mod", "o"], ["owner", ""]];
+    let rows = [
+        (
+            "member",
+            role(Given::Value(Role::Member)),
+            [["guest", "omg"], ["member", "omegr"], ["mod", "om"], ["owner", ""]],
+        ),
+        (
+            "moderator",
+            role(Given::Value(Role::Moderator)),
+            [["guest", "o"], ["member", "o"], ["mod", "omegr"], ["owner", ""]],
+        ),
+        (
+            "owner",
+            role(Given::Value(Role::Owner)),
+            [["guest", "o"], ["member", "o"], ["mod", "o"], ["owner", "omegr"]],
+        ),
+        (
+            "none",
+            role(Given::Null),
+            [["guest", "omegr"], ["member", "ome"], ["mod", "om"], ["owner", ""]],
+        ),
+        ("mute", muted, over),
+        ("ban", banned, over),
+        ("kick", kicked, over),
+        ("purge", purged, [["guest", "omg"], ["member", "ome"], ["mod", "om"], ["owner", "o"]]),
+    ];
+    for (act, wish, expected) in rows {
+        for [user, may] in expected {
+            for ((by, ..), letter) in THERE.iter().zip("omegr".chars()) {
+                let told = world.decides(by, MemberWish { user, ..wish });
+                let is_last = (*by, user) == ("owner", "owner") && told == Err(Refusal::LastOwner);
+                assert_eq!(told.is_ok(), may.contains(letter), "{act} of {user} by {by}: {told:?}");
+                assert!(told.is_ok() || is_last || told == NO, "{act} of {user} by {by}: {told:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_last_owner_stays_and_another_may_go() {
+    let mut world = World::new();
+    let leaves = MemberWish { role: Given::Null, ..wish("owner") };
+    assert_eq!(world.decides("owner", leaves), Err(Refusal::LastOwner));
+    world.stands("guest", |standing| standing.role = Some(Role::Owner));
+    assert_eq!(world.decides("owner", leaves), Ok(true));
+    assert_eq!(world.decides("guest", leaves), NO, "but not by another's will");
+}
+
+#[test]
+fn a_token_that_moderates_stands_above_a_moderator_s_mute() {
+    let mut world = World::new();
+    let bans = MemberWish { ban: Some(Sentence::ForEver), ..wish("staff") };
+    assert_eq!(world.decides("mod", bans), Ok(true), "who is not here is as everybody");
+    join_as(&mut world.room, "staff", Level::Moderate, 9);
+    assert_eq!(world.decides("mod", bans), NO);
+    assert_eq!(world.decides("owner", bans), Ok(true));
+}
+
+#[test]
+fn a_decision_is_none_if_it_is_so_and_is_bounded() {
+    let mut world = World::new();
+    let lifts = MemberWish { mute: Some(Sentence::Lifted), ..wish("guest") };
+    assert_eq!(world.decides("owner", lifts), Ok(false));
+    let mutes = MemberWish { mute: Some(Sentence::Seconds(1)), ..wish("guest") };
+    let judged = world.room.judge_standing(World::asker("owner"), &mutes, NOW, 3);
+    let full = Refusal::TooMany { limit: "limits.members_per_room", max: 3 };
+    assert_eq!(judged, Err(full));
+    // Who stands in it already may stand otherwise.
+    let bans = MemberWish { ban: Some(Sentence::Seconds(1)), ..wish("member") };
+    assert!(world.room.judge_standing(World::asker("owner"), &bans, NOW, 3).is_ok());
+    // What is over takes no place.
+    world.stands("gone", |standing| standing.banned_until_ms = NOW + 1);
+    assert!(world.room.judge_standing(World::asker("owner"), &mutes, NOW, 4).is_err());
+    assert!(world.room.judge_standing(World::asker("owner"), &mutes, NOW + 1, 4).is_ok());
+}
+
+#[test]
+fn settings_are_for_moderators_and_who_joins_and_speaks_for_owners() {
+    let world = World::new();
+    let sets = |by: &str, wish: SettingsWish<'_>| {
+        world.room.judge_settings(World::asker(by), &wish, NOW).map(|next| next.is_some())
+    };
+    let none = SettingsWish::default();
+    let slow = SettingsWish { slow_s: Some(5), ..none };
+    let speak = SettingsWish { speak: Some(Speakers::Members), slow_s: Some(5), ..none };
+    let by = |wish| THERE.map(|(user, ..)| sets(user, wish).is_ok());
+    assert_eq!(by(slow), [true, true, false, false, false]);
+    assert_eq!(by(speak), [true, false, false, false, false]);
+    assert_eq!(sets("guest", slow), NO);
+    assert_eq!(sets("mod", SettingsWish { slow_s: Some(0), ..none }), Ok(false), "it is so");
+    // A room that is called as it is named has no title.
+    let title = SettingsWish { title: Some("\"Tea\""), ..none };
+    assert_eq!(by(title), [true, true, true, true, false]);
+    assert_eq!(sets("guest", SettingsWish { topic: Given::Value("\"t\""), ..title }), NO);
+    let mut titled = World::new();
+    titled.room.set_title("Tea");
+    let other = SettingsWish { title: Some("\"Mate\""), ..none };
+    assert!(titled.room.judge_settings(World::asker("guest"), &other, NOW).is_err());
+}
+
+#[test]
+fn slow_mode_lets_wait_whom_it_is_for_and_no_longer_than_it_is_slow() {
+    let mut world = World::new();
+    let again = |world: &World, user, mono_ms| {
+        world.room.may_speak_again(World::slot(user), 42, (NOW, mono_ms))
+    };
+    world.room.note_spoken(42, 100);
+    assert_eq!(again(&world, "guest", 100), Ok(()), "it is not slow");
+    world.settings(|settings| settings.slow_s = 10);
+    assert_eq!(again(&world, "guest", 100), Ok(()), "the first one");
+    world.room.note_spoken(42, 100);
+    assert_eq!(again(&world, "guest", 100), Err(Refusal::SlowMode { retry_ms: 10_000 }));
+    assert_eq!(again(&world, "guest", 10_099), Err(Refusal::SlowMode { retry_ms: 1 }));
+    assert_eq!(again(&world, "guest", 10_100), Ok(()));
+    assert_eq!(again(&world, "mod", 100), Ok(()));
+    world.settings(|settings| settings.slow_s = 2);
+    assert_eq!(again(&world, "guest", 100), Err(Refusal::SlowMode { retry_ms: 2_000 }));
+    // Whoever spoke long ago is forgotten.
+    for speaker in 0..5_000 {
+        world.room.note_spoken(speaker, speaker * 10_000);
+    }
+    assert!(world.room.weight_bytes() < 200_000, "{}", world.room.weight_bytes());
+}
+
+#[test]
+fn links_and_all_who_are_there_are_for_moderators_where_that_was_decided() {
+    let mut world = World::new();
+    let sends = |world: &World, user, body, mentions| {
+        world.room.may_send(World::slot(user), body, mentions, NOW)
+    };
+    let everybody = Some(r#"["bob","@\u0072oom"]"#);
+    assert_eq!(sends(&world, "member", "\"hi\"", everybody), Err(Refusal::Unauthorized));
+    assert_eq!(sends(&world, "mod", "\"hi\"", everybody), Ok(()));
+    assert_eq!(sends(&world, "member", "\"hi\"", Some("[\"@rooms\"]")), Ok(()));
+    let link = r#""see \u0068TTPS:\/\/x""#;
+    assert_eq!(sends(&world, "guest", link, None), Ok(()));
+    world.settings(|settings| settings.links = false);
+    for (body, is_taken) in [
+        (link, false),
+        ("\"http://\"", false),
+        ("\"://http ftp://\"", true),
+        ("\"ttp://\"", true),
+        ("\"\"", true),
+    ] {
+        let told = sends(&world, "guest", body, None);
+        assert_eq!(told.is_ok(), is_taken, "{body}");
+        assert!(is_taken || matches!(told, Err(Refusal::Rejected { .. })));
+        assert_eq!(sends(&world, "mod", body, None), Ok(()));
+    }
+}
+
+#[test]
+fn what_is_over_is_not_told_and_takes_no_memory() {
+    let mut world = World::new();
+    world.stands("guest", |standing| standing.muted_until_ms = NOW + 5);
+    let you =
+        |user, now_ms| written(|out| world.room.push_you(out, World::slot(user), "mod", now_ms));
+    assert_eq!(you("guest", NOW), r#"{"speak":false,"muted_until":1000005,"by":"mod"}"#);
+    assert_eq!(you("guest", NOW + 5), r#"{"speak":true,"by":"mod"}"#);
+    assert_eq!(you("owner", NOW), r#"{"speak":true,"level":"own","role":"owner","by":"mod"}"#);
+    let roll = |roll, after, limit| {
+        written(|out| world.room.push_roll(out, RollWanted { roll, after, limit }, NOW))
+    };
+    let all = roll(Roll::Roles, "", 100);
+    assert_eq!(
+        all,
+        r#"{"members":[{"user":"member","role":"member"},{"user":"mod","role":"moderator"},{"user":"owner","role":"owner"}],"more":false}"#
+    );
+    assert_eq!(
+        roll(Roll::Roles, "member", 1),
+        r#"{"members":[{"user":"mod","role":"moderator"}],"more":true}"#
+    );
+    assert_eq!(
+        roll(Roll::Muted, "", 9),
+        r#"{"members":[{"user":"guest","muted_until":1000005}],"more":false}"#
+    );
+    assert_eq!(roll(Roll::Banned, "", 9), r#"{"members":[],"more":false}"#);
+
+    let mut room = Room::new("room:tea", 7);
+    let plain = room.weight_bytes();
+    let over = Standing { banned_until_ms: NOW, ..Standing::default() };
+    let kept = [("a", over), ("b", over)];
+    room.reopen_facts(Some("{}"), kept.into_iter(), NOW);
+    assert_eq!((room.has_facts(), room.weight_bytes()), (false, plain));
+    room.reopen_facts(Some(r#"{"slow_s":5}"#), kept.into_iter(), NOW - 1);
+    assert!(room.has_facts() && room.settings().slow_s == 5 && room.weight_bytes() > plain);
+    assert!(room.standing("a").is_banned(NOW - 1));
+}
+
+#[test]
+fn who_is_put_out_is_told_why_by_whom_and_until_when() {
+    let mut world = World::new();
+    let told = |world: &World, is_kicked, text| {
+        let why = Removal { is_kicked, by: "mod", text };
+        written(|out| world.room.push_removed(out, "guest", why, NOW))
+    };
+    assert_eq!(told(&world, false, None), r#"{"reason":"members","by":"mod"}"#);
+    assert_eq!(
+        told(&world, true, Some("\"bye\"")),
+        r#"{"reason":"kicked","by":"mod","text":"bye"}"#
+    );
+    world.stands("guest", |standing| standing.banned_until_ms = NOW + 5);
+    assert_eq!(told(&world, true, None), r#"{"reason":"banned","until":1000005,"by":"mod"}"#);
+}
+
+#[test]
+fn a_member_goes_on_by_what_its_new_token_allows() {
+    let mut world = World::new();
+    let guest = World::slot("guest");
+    let other = identity("guest");
+    world.room.renew(guest, Who::Here(&other), Level::Join);
+    assert_eq!(world.may_speak("guest"), Err(Refusal::Unauthorized));
+    world.room.renew(guest, Who::Here(&other), Level::Moderate);
+    assert_eq!(world.room.level_at(guest, now(0).unix_ms), Level::Moderate);
+}

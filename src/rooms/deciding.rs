@@ -1,0 +1,406 @@
+//! What members decide of a room: its settings, how users stand in it, and who must go.
+//!
+//! ```text
+//!   set ──── judge_settings ─┐                      ┌─ all hear `room_changed`
+//!   stand ── judge_standing ─┴─ Log::append ── holds ┼─ the one concerned hears `room_you`,
+//!                                                   └─ or `room_removed`, and is out
+//! ```
+//!
+//! A decision holds from the call on, in all modes of a log that leaves the order to the home; its
+//! answer comes when it is kept. It is judged by the room as it stands, so it waits while an entry
+//! of its room is under way without a place.
+//!
+//! Who is put out stays a member until its shard says that it has left: what was pushed before that
+//! is on its way, and is refused.
+//!
+//! Deliberately absent: who may decide what (`room::rights`).
+//!
+//! Called by: `rooms`. Calls: `room`, `registry`, `changing`, `listings`, `pending`, `held`, the
+//! log.
+
+use crate::auth::level::{Level, Standing};
+use crate::limits::PURGED_MESSAGES_MAX;
+use crate::link::facts::{RoomSettings, push_standing};
+use crate::link::ids::{Address, RoomKey, Slot};
+use crate::link::io::Io;
+use crate::link::log::{Appended, Entry, Log, Placed, What, Why};
+use crate::link::message::text;
+use crate::link::outbox::{Cx, Tell};
+use crate::link::record::{ToHome, ToMember, Verb};
+use crate::link::refusal::Refusal;
+use crate::room::facts::Removal;
+use crate::room::verbs::{Actor, judge};
+use crate::rooms::changing::Proposed;
+use crate::rooms::held::Membership;
+use crate::rooms::pending::UnderWay;
+use crate::rooms::registry::Registered;
+use crate::rooms::speech::{append_of, deliver};
+use crate::rooms::{Answer, Rooms};
+use crate::wire::phx::Payload;
+
+impl Rooms {
+    /// Handles that the settings of a room are to be others.
+    ///
+    /// Requires: the asker is a member. Changes: facts, or what is under way. Emits: `room_changed`
+    /// to all members, `room_removed` to those who may not be there any more, then the answer.
+    pub(super) fn set<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        push: ToHome<'_>,
+    ) {
+        let ToHome::Set { home: key, asker, reference, wish } = push else {
+            unreachable!("called for settings")
+        };
+        let membership = Membership { room: key, shard, asker };
+        let Some((by, now_ms)) = self.decides(cx, members, membership, reference, push) else {
+            return;
+        };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        match room.judge_settings(asker, &wish, now_ms) {
+            Ok(None) => self.answer_decided(cx, members, membership, reference, None),
+            Ok(Some((title, settings))) => {
+                let json = settings.json();
+                let what = What::Settings { title: &title, settings: &json };
+                match self.propose_decision(cx, membership, what) {
+                    Ok(under_way) => {
+                        self.was_set(cx, members, key, &title, settings, &by);
+                        self.answer_decided(cx, members, membership, reference, under_way);
+                    }
+                    Err(why) => {
+                        self.answer_refused(cx, members, membership, reference, why.refusal());
+                    }
+                }
+            }
+            Err(refusal) => self.answer_refused(cx, members, membership, reference, refusal),
+        }
+    }
+
+    /// Handles that a user is to stand otherwise in a room.
+    ///
+    /// Requires: the asker is a member. Changes: facts, messages that are purged, or what is under
+    /// way. Emits: `room_you` or `room_removed` to the devices of that user, `msg_changed` to all
+    /// for each message that is purged, then the answer.
+    pub(super) fn stand<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        push: ToHome<'_>,
+    ) {
+        let ToHome::Stand { home: key, asker, reference, wish } = push else {
+            unreachable!("called for standings")
+        };
+        let membership = Membership { room: key, shard, asker };
+        let Some((by, now_ms)) = self.decides(cx, members, membership, reference, push) else {
+            return;
+        };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let max = cx.settings.chat.members_per_room;
+        let standing = match room.judge_standing(asker, &wish, now_ms, max) {
+            Ok(standing) => standing,
+            Err(refusal) => {
+                return self.answer_refused(cx, members, membership, reference, refusal);
+            }
+        };
+        let user = wish.user;
+        let mut under_way = None;
+        if let Some(standing) = standing {
+            match self.propose_decision(cx, membership, What::Standing { user, standing }) {
+                Ok(proposed) => under_way = proposed,
+                Err(why) => {
+                    return self.answer_refused(cx, members, membership, reference, why.refusal());
+                }
+            }
+            let why = Removal { is_kicked: wish.kick, by: &by, text: wish.reason };
+            self.stands(cx, members, key, (user, standing), why);
+        } else if wish.kick {
+            let why = Removal { is_kicked: true, by: &by, text: wish.reason };
+            self.put_out_user(cx, members, key, user, why);
+        }
+        if let Some(purge_s) = wish.purge_s {
+            let since_ms = now_ms.saturating_sub(purge_s.saturating_mul(1_000));
+            self.purge(cx, members, membership, (user, since_ms), &by);
+        }
+        let mut answer = Vec::new();
+        if let Some(Registered { room, .. }) = self.arena.get(key) {
+            push_standing(&mut answer, user, room.standing(user), now_ms);
+            answer.push(b'}');
+        }
+        self.answer_with(cx, members, membership, reference, under_way, text(&answer));
+    }
+
+    /// Answers how users stand in a room.
+    pub(super) fn roll<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        push: ToHome<'_>,
+    ) {
+        let ToHome::Roll { home: key, asker, reference, wanted } = push else {
+            unreachable!("called for lists of users")
+        };
+        let membership = Membership { room: key, shard, asker };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        room.assert_member(shard, asker);
+        if self.asks_later(membership, reference, push) {
+            return;
+        }
+        let now_ms = cx.now.unix_ms;
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        if let Err(refusal) = room.may_list(asker.slot, wanted.roll, now_ms) {
+            return self.answer_refused(cx, members, membership, reference, refusal);
+        }
+        let mut out = Vec::new();
+        room.push_roll(&mut out, wanted, now_ms);
+        self.reply(cx, members, membership, Answer::ok(reference, text(&out)));
+    }
+
+    /// Whether a decision may be judged now: who decides, and the time. None, if it waits or was
+    /// refused.
+    fn decides<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        reference: &str,
+        push: ToHome<'_>,
+    ) -> Option<(Box<str>, u64)> {
+        let Membership { room: key, shard, asker } = membership;
+        let Registered { room, .. } = self.arena.get(key)?;
+        room.assert_member(shard, asker);
+        if !self.is_releasing && self.pending.must_event_wait(key) {
+            self.wait(cx, members, membership, Some(reference), push);
+            return None;
+        }
+        if self.pending.is_behind(key) {
+            self.answer_refused(cx, members, membership, reference, Refusal::Busy);
+            return None;
+        }
+        let by = room.member(asker.slot)?.identity.user().into();
+        Some((by, cx.now.unix_ms))
+    }
+
+    /// Gives its log what was decided of a room. Returns what its answer waits for; `None` if it is
+    /// kept already.
+    ///
+    /// # Errors
+    ///
+    /// Why the log does not take it.
+    fn propose_decision<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        membership: Membership,
+        what: What<'_>,
+    ) -> Result<Option<(u64, UnderWay)>, Why> {
+        let key = membership.room;
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Why::Busy) };
+        let judged = room.journal().judged();
+        let placed = Placed::decision(cx.now.unix_ms);
+        let ticket = self.pending.next_ticket();
+        let append = append_of(key, room, ticket, placed.at_ms, Entry { judged, what });
+        let appended = cx.io.log().append(append);
+        if let Appended::Refused(why) = appended {
+            return Err(why);
+        }
+        if let Some(Registered { room, .. }) = self.arena.get_mut(key) {
+            room.apply_rev(judged.rev + 1);
+        }
+        match appended {
+            Appended::Kept => Ok(None),
+            Appended::Ordered => {
+                let entry = UnderWay {
+                    applied_at: Some(placed.marks),
+                    placed: Some(placed),
+                    ..UnderWay::new(membership, ticket, judged)
+                };
+                Ok(Some((ticket, entry)))
+            }
+            Appended::Later | Appended::Refused(_) => {
+                unreachable!("a decision holds from the call on, or not at all")
+            }
+        }
+    }
+
+    /// Answers a decision about the room with what the room is, when that is kept.
+    fn answer_decided<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        reference: &str,
+        under_way: Option<(u64, UnderWay)>,
+    ) {
+        let mut answer = Vec::new();
+        if let Some(Registered { room, .. }) = self.arena.get(membership.room) {
+            room.push_room(&mut answer);
+        }
+        self.answer_with(cx, members, membership, reference, under_way, text(&answer));
+    }
+
+    fn answer_with<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        reference: &str,
+        under_way: Option<(u64, UnderWay)>,
+        answer: &str,
+    ) {
+        match under_way {
+            Some((ticket, entry)) => {
+                let entry = UnderWay { answer: Some(answer.into()), ..entry };
+                self.hold_under_way(ticket, reference, entry);
+            }
+            None => self.reply(cx, members, membership, Answer::ok(reference, answer)),
+        }
+    }
+
+    /// The settings of a room are these from now on, by decision of a user.
+    pub(super) fn was_set<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        title: &str,
+        settings: RoomSettings,
+        by: &str,
+    ) {
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        registered.is_founded = true;
+        registered.room.apply_settings(title, settings);
+        self.registry.weigh(registered);
+        let room = &registered.room;
+        let mut out = Vec::new();
+        room.push_room(&mut out);
+        deliver(cx, members, room, "room_changed", Payload::Json(text(&out)));
+        self.list(key);
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let why = Removal { is_kicked: false, by, text: None };
+        for (slot, address) in room.out(cx.now.unix_ms) {
+            self.put_out(cx, members, key, (slot, address), why);
+        }
+    }
+
+    /// A user stands so in a room from now on, by decision of another.
+    pub(super) fn stands<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        (user, standing): (&str, Standing),
+        why: Removal<'_>,
+    ) {
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        registered.room.apply_standing(user, standing, cx.now.unix_ms);
+        self.registry.weigh(registered);
+        self.put_out_user(cx, members, key, user, why);
+    }
+
+    /// Puts out the devices of a user that may not be in a room any more, or all of them if it is
+    /// kicked, and tells the others how they stand.
+    fn put_out_user<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        user: &str,
+        why: Removal<'_>,
+    ) {
+        let now_ms = cx.now.unix_ms;
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let devices: Vec<_> = room.of_user(user).collect();
+        for (slot, address) in devices {
+            let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+            if why.is_kicked || room.level_at(slot, now_ms) == Level::None {
+                self.put_out(cx, members, key, (slot, address), why);
+            } else {
+                let mut out = Vec::new();
+                room.push_you(&mut out, slot, why.by, now_ms);
+                let Address { shard, conn, .. } = address;
+                let Some(audience) = room.audience(shard) else { continue };
+                let (event, payload) = ("room_you", text(&out));
+                members.tell(cx, shard, ToMember::Told { conn, audience, slot, event, payload });
+            }
+        }
+    }
+
+    /// Puts a member out that has come in, or goes on, as it may not.
+    pub(super) fn put_out_if_unwanted<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        slot: Slot,
+    ) {
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let Some(member) = room.member(slot) else { return };
+        if room.level_at(slot, cx.now.unix_ms) == Level::None {
+            let address = member.place;
+            let why = Removal { is_kicked: false, by: "", text: None };
+            self.put_out(cx, members, key, (slot, address), why);
+        }
+    }
+
+    /// Tells a member, and its shard, that it is out. Its membership ends when that says so.
+    fn put_out<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        (slot, address): (Slot, Address),
+        why: Removal<'_>,
+    ) {
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let Some(member) = room.member(slot) else { return };
+        let mut out = Vec::new();
+        room.push_removed(&mut out, member.identity.user(), why, cx.now.unix_ms);
+        cx.metrics.put_out += 1;
+        let Address { shard, conn, .. } = address;
+        let Some(audience) = room.audience(shard) else { return };
+        let payload = text(&out);
+        members.tell(cx, shard, ToMember::Removed { conn, audience, slot, payload });
+    }
+
+    /// Deletes what a user has said since a time, as far as it is in memory.
+    fn purge<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        (user, since_ms): (&str, u64),
+        by: &str,
+    ) {
+        if cx.settings.chat.changes == 0 {
+            return;
+        }
+        let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return };
+        let actor = Actor { user: by, level: Level::Moderate, now_ms: cx.now.unix_ms };
+        for offset in room.said_by(user, since_ms, PURGED_MESSAGES_MAX) {
+            let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return };
+            let message = room.message(offset);
+            let next = message.map(|message| judge(Verb::Delete, &message, actor, None));
+            let Some(Ok(Some(next))) = next else { continue };
+            match self.propose_change(cx, members, membership, (offset, &next)) {
+                Ok(Proposed::Kept(placed)) => self.note_kept_if_told(cx, membership.room, placed),
+                // Nobody waits for an answer to this one.
+                Ok(Proposed::UnderWay(ticket, entry)) => self.pending.insert(ticket, entry),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Notes that an entry is kept, of which its log says nothing more.
+    pub(super) fn note_kept_if_told<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        room: RoomKey,
+        placed: Placed,
+    ) {
+        if cx.io.log().keeps() {
+            self.note_kept(room, placed.marks);
+        }
+    }
+}

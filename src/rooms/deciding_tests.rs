@@ -1,0 +1,299 @@
+//! What members are told of what is decided of their room, and who is put out.
+
+use super::tests::{Home, conn};
+use crate::auth::identity::{Identity, NEVER_S};
+use crate::auth::level::{Joiners, Level, Role, Speakers, Standing};
+use crate::directory::{Directory, Scope};
+use crate::link::facts::{MemberWish, Roll, RollWanted, Sentence, SettingsWish};
+use crate::link::ids::{Asker, RoomKey};
+use crate::link::log::{
+    Append, Appended, FromLog, Log, MemoryLog, Opened, Opening, Placed, Ticket, What, Why,
+};
+use crate::link::record::{Given, Received, ToHome, ToMember, Verb, Who, read};
+
+const TOPIC: &str = "room:tea";
+
+impl<L: Log> Home<L> {
+    /// Lets a user in on a device; what it is told is left unread.
+    fn enter(&mut self, shard: u16, number: u64, user: &str, level: Level) -> (RoomKey, Asker) {
+        self.try_join_as(shard, number, TOPIC, (user, level), None);
+        let (_, record) = self.told.0.pop().expect("an answer");
+        let Received::ToMember(ToMember::Joined { home, slot, .. }) = read(&record) else {
+            panic!("it may join: {:?}", read(&record))
+        };
+        (home, Asker { conn: conn(number), slot })
+    }
+
+    fn set(&mut self, (home, asker): (RoomKey, Asker), wish: SettingsWish<'_>) {
+        self.hear(0, ToHome::Set { home, asker, reference: "1", wish });
+    }
+
+    fn stand(&mut self, (home, asker): (RoomKey, Asker), wish: MemberWish<'_>) {
+        self.hear(0, ToHome::Stand { home, asker, reference: "1", wish });
+    }
+
+    /// What the entry of a user comes to.
+    fn joins(&mut self, number: u64, user: &str) -> String {
+        self.take_told();
+        self.try_join_as(0, number, TOPIC, (user, Level::Speak), None);
+        self.take_told().pop().expect("an answer")
+    }
+}
+
+fn bans(user: &str) -> MemberWish<'_> {
+    MemberWish { user, ban: Some(Sentence::ForEver), ..MemberWish::default() }
+}
+
+#[test]
+fn a_ban_is_told_on_each_device_and_holds_for_what_is_on_its_way_and_for_joins() {
+    let mut home = Home::new();
+    let mods = home.enter(0, 1, "mod", Level::Moderate);
+    let (room, here) = home.enter(0, 2, "bob", Level::Speak);
+    home.enter(1, 3, "bob", Level::Speak);
+    home.take_told();
+    home.stand(mods, MemberWish { reason: Some("\"spam\""), ..bans("bob") });
+    let why = r#"{"reason":"banned","until":0,"by":"mod","text":"spam"}"#;
+    assert_eq!(
+        home.take_told(),
+        [
+            format!("0 removed 2 {why}"),
+            format!("1 removed 3 {why}"),
+            r#"0 reply 1 ok {"user":"bob","banned_until":0}"#.to_owned(),
+        ]
+    );
+    // What it has said meanwhile is not taken, whatever it is.
+    home.publish(room, here, "5", "\"hi\"");
+    home.hear(0, ToHome::Typing { home: room, asker: here });
+    let verb = Verb::Delete;
+    home.hear(0, ToHome::Change { home: room, asker: here, reference: "6", offset: 1, verb });
+    let refused =
+        |reference| format!(r#"0 reply {reference} error {{"reason":"banned","until":0}}"#);
+    assert_eq!(home.take_told(), [refused(5), refused(6)]);
+    home.hear(0, ToHome::Leave { home: room, asker: here, reference: None });
+    assert_eq!(home.joins(4, "bob"), r#"0 refused {"reason":"banned","until":0}"#);
+    home.stand(mods, MemberWish { ban: Some(Sentence::Lifted), ..bans("bob") });
+    assert_eq!(home.joins(5, "bob"), "0 joined");
+}
+
+#[test]
+fn whoever_rejoins_what_it_was_banned_from_comes_in_and_is_put_out() {
+    let mut home = Home::new();
+    let mods = home.enter(0, 1, "mod", Level::Moderate);
+    let (_, bob) = home.enter(0, 2, "bob", Level::Speak);
+    home.stand(mods, bans("bob"));
+    home.take_told();
+    home.try_join_as(0, 2, TOPIC, ("bob", Level::Speak), Some(bob.slot));
+    let told = home.take_told();
+    assert_eq!((&*told[0], told[1].split(' ').nth(1)), ("0 joined", Some("removed")), "{told:?}");
+}
+
+#[test]
+fn a_kick_puts_out_who_may_come_back_and_a_mute_is_told_to_whom_it_concerns() {
+    let mut home = Home::new();
+    let mods = home.enter(0, 1, "mod", Level::Moderate);
+    let (room, bob) = home.enter(0, 2, "bob", Level::Speak);
+    home.take_told();
+    let mute = Some(Sentence::Seconds(60));
+    home.stand(mods, MemberWish { user: "bob", mute, ..MemberWish::default() });
+    assert_eq!(
+        home.take_told(),
+        [
+            r#"0 room_you to 2 {"speak":false,"muted_until":1061000,"by":"mod"}"#,
+            r#"0 reply 1 ok {"user":"bob","muted_until":1061000}"#,
+        ]
+    );
+    home.publish(room, bob, "5", "\"hi\"");
+    assert_eq!(home.take_told(), [r#"0 reply 5 error {"reason":"muted","until":1061000}"#]);
+    home.now_ms += 60_000;
+    home.publish(room, bob, "6", "\"hi\"");
+    assert!(home.take_told()[0].contains("new_msg"), "it is over by itself");
+    home.stand(mods, MemberWish { user: "bob", kick: true, ..MemberWish::default() });
+    let told = home.take_told();
+    assert_eq!(told[0], r#"0 removed 2 {"reason":"kicked","by":"mod"}"#);
+    home.hear(0, ToHome::Leave { home: room, asker: bob, reference: None });
+    assert_eq!(home.joins(3, "bob"), "0 joined");
+}
+
+#[test]
+fn settings_are_told_to_all_and_a_room_for_members_puts_out_who_is_none_and_is_in_no_list() {
+    let mut home = Home::new();
+    let mut directory = Directory::default();
+    let mut is_listed = |home: &mut Home<MemoryLog>| {
+        home.with(|rooms, cx, _| rooms.send_listings(cx, &mut directory));
+        !directory.page(None, 10, &Scope::all()).0.is_empty()
+    };
+    let owner = home.enter(0, 1, "ann", Level::Own);
+    home.enter(0, 2, "bob", Level::Speak);
+    assert!(is_listed(&mut home));
+    let member = Given::Value(Role::Member);
+    home.stand(owner, MemberWish { user: "cat", role: member, ..MemberWish::default() });
+    home.take_told();
+    let wish = SettingsWish {
+        title: Some("\"Tea\""),
+        join: Some(Joiners::Members),
+        speak: Some(Speakers::Moderators),
+        ..SettingsWish::default()
+    };
+    home.set(owner, wish);
+    let room = r#"{"members":2,"room":"tea","title":"Tea","join":"members","speak":"moderators"}"#;
+    assert_eq!(
+        home.take_told(),
+        [
+            format!("0 room_changed {room}"),
+            r#"0 removed 2 {"reason":"members","by":"ann"}"#.to_owned(),
+            format!("0 reply 1 ok {room}"),
+        ]
+    );
+    assert!(!is_listed(&mut home));
+    assert_eq!(home.joins(3, "dan"), r#"0 refused {"reason":"unauthorized"}"#);
+    assert_eq!(home.joins(4, "cat"), "0 joined");
+    let create = ToHome::Create { conn: conn(9), topic: TOPIC, title: "Mine", user: "dan" };
+    home.hear(1, create);
+    assert_eq!(home.take_told().last().map(String::as_str), Some("1 created 403"));
+    // Nothing is done twice.
+    home.set(owner, wish);
+    let again = home.take_told();
+    assert!(again.len() == 1 && again[0].starts_with("0 reply 1 ok"), "{again:?}");
+    home.set(owner, SettingsWish { join: Some(Joiners::All), ..SettingsWish::default() });
+    assert!(is_listed(&mut home));
+}
+
+#[test]
+fn a_room_that_is_made_on_purpose_is_its_maker_s_and_stays_so_when_all_have_left() {
+    let mut home = Home::new();
+    home.hear(1, ToHome::Create { conn: conn(9), topic: TOPIC, title: "Tea", user: "ann" });
+    let (room, ann) = home.enter(0, 1, "ann", Level::Speak);
+    home.stand((room, ann), bans("bob"));
+    home.hear(0, ToHome::Leave { home: room, asker: ann, reference: None });
+    assert_eq!(home.joins(2, "bob"), r#"0 refused {"reason":"banned","until":0}"#);
+    let cat = home.enter(0, 3, "cat", Level::Speak);
+    home.take_told();
+    home.stand(cat, bans("dan"));
+    assert_eq!(home.take_told(), [r#"0 reply 1 error {"reason":"unauthorized"}"#]);
+    let wanted = RollWanted { roll: Roll::Banned, after: "", limit: 9 };
+    let (home_key, asker) = cat;
+    home.hear(0, ToHome::Roll { home: home_key, asker, reference: "7", wanted });
+    assert_eq!(home.take_told(), [r#"0 reply 7 error {"reason":"unauthorized"}"#]);
+}
+
+#[test]
+fn a_ban_takes_what_was_said_of_late_with_it() {
+    let mut home = Home::new();
+    let mods = home.enter(0, 1, "mod", Level::Moderate);
+    let (room, bob) = home.enter(0, 2, "bob", Level::Speak);
+    for (body, later_ms) in [("\"old\"", 0), ("\"new\"", 20_000), ("\"newer\"", 0)] {
+        home.now_ms += later_ms;
+        home.publish(room, bob, "5", body);
+    }
+    home.publish(room, mods.1, "5", "\"mine\"");
+    home.take_told();
+    home.stand(mods, MemberWish { purge_s: Some(10), ..bans("bob") });
+    let told = home.take_told();
+    let gone: Vec<_> = told.iter().filter(|told| told.contains("msg_changed")).collect();
+    assert_eq!(gone.len(), 2, "{told:?}");
+    assert!(gone[0].contains("\"offset\":3") && gone[1].contains("\"offset\":2"), "{gone:?}");
+    assert!(gone[0].contains(r#""deleted":{"at":1021000,"by":"mod"}"#), "{gone:?}");
+    assert!(told.last().is_some_and(|told| told.starts_with("0 reply 1 ok")), "behind them");
+}
+
+#[test]
+fn slow_mode_counts_what_was_taken_and_nothing_else() {
+    let mut home = Home::new();
+    let mods = home.enter(0, 1, "mod", Level::Moderate);
+    let (room, bob) = home.enter(0, 2, "bob", Level::Speak);
+    home.set(mods, SettingsWish { slow_s: Some(10), ..SettingsWish::default() });
+    home.publish_to(0, room, bob, "4", "\"hi\"", Some("k"));
+    home.take_told();
+    home.now_ms += 4_000;
+    home.publish(room, bob, "5", "\"hi\"");
+    assert_eq!(home.take_told(), [r#"0 reply 5 error {"reason":"slow_mode","retry_ms":6000}"#]);
+    // Whoever asks for the receipt again is no faster than it was.
+    home.publish_to(0, room, bob, "6", "\"hi\"", Some("k"));
+    assert!(home.take_told()[0].contains("reply 6 ok"));
+    home.now_ms += 6_000;
+    home.publish(room, bob, "7", "\"hi\"");
+    assert!(home.take_told().iter().any(|told| told.contains("reply 7 ok")));
+}
+
+#[test]
+fn a_token_with_less_is_told_out_of_a_room_for_members() {
+    let mut home = Home::new();
+    let (room, staff) = home.enter(0, 1, "staff", Level::Own);
+    let wish = SettingsWish { join: Some(Joiners::Members), ..SettingsWish::default() };
+    home.set((room, staff), wish);
+    home.take_told();
+    let identity = Identity::new("staff", "S", NEVER_S, None).expect("valid");
+    let who = Who::Here(&identity);
+    home.hear(0, ToHome::Renew { home: room, asker: staff, who, level: Level::Speak });
+    assert_eq!(home.take_told(), [r#"0 removed 1 {"reason":"members","by":""}"#]);
+}
+
+/// A log that keeps what is decided when it is told to, and remembers it.
+#[derive(Default)]
+struct DecidingLog {
+    asked: Vec<(Ticket, String)>,
+    fails: bool,
+}
+
+impl Log for DecidingLog {
+    fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Opening {
+        Opening::Kept(Opened {
+            epoch: 5,
+            founded: Some("Tea".into()),
+            settings: Some(r#"{"slow_s":7}"#.into()),
+            standings: vec![("ann".into(), owner())],
+            ..Opened::default()
+        })
+    }
+    fn append(&mut self, append: Append<'_>) -> Appended {
+        if self.fails {
+            return Appended::Refused(Why::Storage);
+        }
+        let what = match append.entry.what {
+            What::Settings { title, settings } => format!("{title} {settings}"),
+            What::Standing { user, standing } => format!("{user} {}", standing.banned_until_ms),
+            other => format!("{other:?}"),
+        };
+        self.asked.push((append.ticket, what));
+        Appended::Ordered
+    }
+    fn close(&mut self, _: RoomKey) {}
+}
+
+fn owner() -> Standing {
+    Standing { role: Some(Role::Owner), ..Standing::default() }
+}
+
+#[test]
+fn a_decision_holds_at_once_and_is_answered_when_it_is_kept() {
+    let mut home = Home::with_log(DecidingLog::default());
+    let ann = home.enter(0, 1, "ann", Level::Speak);
+    let (room, bob) = home.enter(0, 2, "bob", Level::Speak);
+    home.take_told();
+    home.stand(ann, MemberWish { ban: Some(Sentence::Seconds(1)), ..bans("bob") });
+    let told = home.take_told();
+    assert!(told.len() == 1 && told[0].starts_with("0 removed 2"), "{told:?}");
+    home.publish(room, bob, "5", "\"hi\"");
+    assert_eq!(home.take_told(), [r#"0 reply 5 error {"reason":"banned","until":1002000}"#]);
+    home.set(ann, SettingsWish { speak: Some(Speakers::Members), ..SettingsWish::default() });
+    let asked = std::mem::take(&mut home.mesh.log.asked);
+    assert_eq!(asked[0].1, "bob 1002000");
+    assert_eq!(asked[1].1, r#"Tea {"speak":"members","slow_s":7}"#);
+    // Bob's shard has not said yet that he has left.
+    let told: Vec<_> = home.take_told().iter().map(|told| told[..14].to_owned()).collect();
+    assert_eq!(told, ["0 room_changed", "0 removed 2 {\""], "and who decided it waits");
+    for (ticket, _) in asked {
+        let placed = Placed::decision(1);
+        home.with(|rooms, cx, told| {
+            rooms.hear_log(cx, told, FromLog::Kept { room, ticket, placed });
+        });
+    }
+    let told = home.take_told();
+    assert_eq!(told[0], r#"0 reply 1 ok {"user":"bob","banned_until":1002000}"#);
+    assert!(told[1].starts_with("0 reply 1 ok {\"members\":2"), "{told:?}");
+    home.mesh.log.fails = true;
+    home.stand(ann, bans("cat"));
+    let refused = r#"0 reply 1 error {"reason":"storage","retry_ms":1000}"#;
+    assert_eq!(home.take_told(), [refused]);
+    assert_eq!(home.joins(7, "cat"), "0 joined", "nothing was decided");
+}

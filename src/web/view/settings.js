@@ -1,0 +1,143 @@
+/**
+ * A room's settings, for those who look after it: what it is called and is about, who may come in
+ * and speak, and who is what in it.
+ *
+ * Only what was changed is sent: of the rest another moderator may have changed something.
+ */
+import { wellFormed } from "../channel.js";
+import { legible } from "../state/name.js";
+import { moderates, owns } from "../state/rights.js";
+import { nameOf } from "../state/room.js";
+import { chosen, choices, formDialog } from "./dialogs.js";
+import { byId, colour, h, setText } from "./dom.js";
+import { rulingReason, spanText, untilText } from "./words.js";
+
+const JOIN = [["all", "Everybody"], ["members", "Members"]];
+const SPEAK = [["all", "Everybody"], ["members", "Members"], ["moderators", "Moderators"]];
+const SLOW = [
+  ["0", "Off"], ["5", "5 s"], ["30", "30 s"], ["60", "1 min"], ["300", "5 min"], ["3600", "1 h"],
+];
+const ROLES = { owner: "Owner", moderator: "Moderator", member: "Member" };
+/** Owners first, and of each role in the order of the server. */
+const RANK = Object.keys(ROLES);
+
+/** What is told of somebody in a state, and what lifts it. */
+const STATES = {
+  muted: { said: "Muted", until: "muted_until", lift: { muted_s: 0 }, verb: "mute" },
+  banned: { said: "Banned", until: "banned_until", lift: { banned_s: 0 }, verb: "ban" },
+};
+
+export function settingsView(chat) {
+  const button = byId("open-settings");
+  const dialog = formDialog("settings", save, rulingReason);
+  let room = null;
+  let before; // the settings as the form had them when it opened
+
+  button.addEventListener("click", open);
+
+  return (state) => {
+    const active = state.rooms.get(state.active) ?? null;
+    button.hidden = !active || active.status === "refused" || !moderates(active);
+    const isOver = active !== room || button.hidden;
+    if (isOver && dialog.element.open) dialog.element.close();
+    room = active;
+  };
+
+  function open() {
+    const { title, topic = "", join = "all", speak = "all", links = true } = room.info;
+    const { slow_s: slowS = 0 } = room.info;
+    const isOwner = owns(room);
+    dialog.open();
+    byId("settings-name").value = title;
+    byId("settings-topic").value = topic;
+    choices(byId("settings-join"), "Who may join", JOIN, join, isOwner);
+    choices(byId("settings-speak"), "Who may speak", SPEAK, speak, isOwner);
+    byId("settings-owners").hidden = isOwner;
+    const slow = [...SLOW];
+    // Set elsewhere, to a time that is none of ours.
+    const isOurs = slow.some(([value]) => value === `${slowS}`);
+    if (!isOurs) slow.push([`${slowS}`, spanText(slowS * 1000)]);
+    choices(byId("settings-slow"), "Slow mode", slow, `${slowS}`);
+    byId("settings-links").checked = links;
+    before = shown();
+    list();
+  }
+
+  /** The settings as the form has them. */
+  function shown() {
+    return {
+      title: wellFormed(byId("settings-name").value.trim()),
+      topic: wellFormed(byId("settings-topic").value.trim()),
+      join: chosen(byId("settings-join")),
+      speak: chosen(byId("settings-speak")),
+      slow_s: Number(chosen(byId("settings-slow"))),
+      links: byId("settings-links").checked,
+    };
+  }
+
+  async function save() {
+    const changed = Object.entries(shown()).filter(([name, value]) => value !== before[name]);
+    if (changed.length) await chat.setRoom(room.name, Object.fromEntries(changed));
+  }
+
+  /** Both lists, anew. They are not followed while they are shown. */
+  async function list() {
+    const { name } = room;
+    for (const id of ["settings-members", "settings-states"]) fill(id, [note("…")]);
+    const ask = (state) => chat.listMembers(name, state).catch((error) => error);
+    const [members, muted, banned] = await Promise.all([ask(), ask("muted"), ask("banned")]);
+    if (room?.name !== name) return;
+    fill("settings-members", rowsOf(members, memberRow, "Nobody has a role here."));
+    const states = [muted, banned].find((answer) => answer instanceof Error)
+      ?? [...muted.map(stateRow("muted")), ...banned.map(stateRow("banned"))];
+    fill("settings-states", rowsOf(states, (row) => row, "Nobody is."));
+  }
+
+  function memberRow({ user, role }) {
+    return h("li", {}, named(user), h("span", { class: "tag" }, ROLES[role] ?? role));
+  }
+
+  function stateRow(state) {
+    const { said, until, lift, verb } = STATES[state];
+    return ({ user, [until]: at }) => {
+      const row = h("li", {}, named(user), h("span", { class: "tag" }, `${said}${untilText(at)}`),
+        h("button", {
+          type: "button", class: "small", onclick: () => free(row, user, lift),
+          "aria-label": `Lift the ${verb} of ${nameFor(user)}`,
+        }, "Lift"));
+      return row;
+    };
+  }
+
+  async function free(row, user, lift) {
+    try {
+      await chat.setMember(room.name, user, lift);
+      setText(byId("said"), "Lifted");
+      byId("settings-states-title").focus();
+      await list();
+    } catch (error) {
+      dialog.problem(error);
+    }
+  }
+
+  function nameFor(user) {
+    return nameOf(room, user) ?? legible(user);
+  }
+
+  function named(user) {
+    const name = nameFor(user);
+    return colour(h("span", { class: "person", dir: "auto", title: user }, name), user);
+  }
+}
+
+const note = (text) => h("li", { class: "faint" }, text);
+
+function rowsOf(list, make, otherwise) {
+  if (list instanceof Error) return [note(rulingReason(list))];
+  const ranked = list.toSorted((a, b) => RANK.indexOf(a.role) - RANK.indexOf(b.role));
+  return ranked.length ? ranked.map(make) : [note(otherwise)];
+}
+
+function fill(id, items) {
+  byId(id).replaceChildren(...items);
+}

@@ -1,0 +1,250 @@
+/** Settings, and who may do what: by every stock client, over each transport, in memory and in a store, over a restart. */
+
+import { XMLHttpRequest } from "./support/browser.js";
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import { V1, VERSIONS, breakConnection, connect, inboxOf, join, leave, ok, refused } from "./support/client.js";
+import { Server } from "./support/server.js";
+
+const TOPIC = "room:tea";
+const OWNS = { rooms: { "*": "own" } };
+const MODERATES = { rooms: { "*": "moderate" } };
+const READS = { rooms: { "*": "join" } };
+
+const LOGS = {
+  "in memory": { "store.path": "" },
+  "in a store": {},
+  "in a store that shows what it has kept": { "store.deliver": "after_commit" },
+};
+
+async function started(t, settings, shards = 2) {
+  const server = await Server.start({ shards, settings: { "limits.publish_per_s": 0, ...settings } });
+  t.after(() => server.stop());
+  return server;
+}
+
+/** A user's socket; `claims` are those of its token. */
+function tab(t, server, user, { claims, client = VERSIONS.at(-1), ...options } = {}) {
+  const more = claims ? { params: { token: server.token(user, claims) } } : {};
+  return connect(t, client, server, user, { ...options, ...more });
+}
+
+/** Resolves when a channel is out, with what it was told before. */
+async function out(channel) {
+  const news = inboxOf(channel, "room_removed", "phx_close");
+  const [event, why] = await news.next();
+  assert.equal(event, "room_removed");
+  assert.equal((await news.next())[0], "phx_close");
+  assert.equal(channel.state, "closed");
+  return why;
+}
+
+/** What each verb comes to for each level of a token, in one letter a level. */
+const TABLE = [
+  // The event, its payload, and who is answered `ok`: reader, speaker, moderator, owner.
+  ["new_msg", { body: "hi" }, "smo"],
+  ["new_msg", { body: "hi", mentions: ["@room"] }, "mo"],
+  ["drawing", { x: 1 }, "smo"],
+  ["msg_edit", { offset: 1, body: "hi" }, ""],
+  ["msg_delete", { offset: 1 }, "mo"],
+  ["msg_pin", { offset: 1, on: false }, "mo"],
+  ["history", {}, "rsmo"],
+  ["msg_search", { query: "hi" }, "rsmo"],
+  ["room_set", { slow_s: 0 }, "mo"],
+  ["room_set", { join: "all" }, "o"],
+  ["room_set", { speak: "all" }, "o"],
+  ["room_member", { user: "zoe", role: "member" }, "mo"],
+  ["room_member", { user: "zoe", role: "moderator" }, "o"],
+  ["room_member", { user: "zoe", role: null }, "o"],
+  ["room_member", { user: "kim", muted_s: 0 }, "mo"],
+  ["room_member", { user: "kim", banned_s: 0 }, "mo"],
+  ["room_member", { user: "kim", kick: true }, "mo"],
+  ["room_members", {}, "rsmo"],
+  ["room_members", { state: "banned" }, "mo"],
+];
+
+const CLAIMS = { r: READS, s: undefined, m: MODERATES, o: OWNS };
+
+for (const [name, settings] of Object.entries(LOGS)) {
+  describe(name, () => {
+    test("each verb is for each level, and each refusal says why", async (t) => {
+      const server = await started(t, settings);
+      const { channel: author } = await join(tab(t, server, "ann"), TOPIC);
+      for (const [event, payload, who] of TABLE) {
+        await ok(author.push("new_msg", { body: "a message", key: "k" }));
+        for (const [level, claims] of Object.entries(CLAIMS)) {
+          const socket = tab(t, server, `user-${level}`, { claims });
+          const { channel } = await join(socket, TOPIC);
+          const what = `${event} ${JSON.stringify(payload)} by ${level}`;
+          // A message that was deleted cannot be unpinned.
+          const gone = event === "msg_pin";
+          if (who.includes(level) && !gone) {
+            await ok(channel.push(event, payload)).catch((error) => assert.fail(`${what}: ${error}`));
+          } else {
+            const { reason } = await refused(channel.push(event, payload)).catch(() => assert.fail(what));
+            const reasons = gone && who.includes(level) ? ["gone"] : ["unauthorized", "not_yours", "gone"];
+            assert.ok(reasons.includes(reason), `${what}: ${reason}`);
+          }
+          await leave(channel);
+          socket.disconnect();
+        }
+      }
+    });
+
+    test("a room that is made is its maker's, who decides, and it is so after a restart", async (t) => {
+      const server = await started(t, settings);
+      const post = (user, body) =>
+        fetch(`${server.http}/api/rooms`, {
+          method: "POST",
+          headers: { authorization: `Bearer ${server.token(user)}`, "content-type": "application/json" },
+          body: JSON.stringify(body),
+        });
+      assert.equal((await post("ann", { room: "tea", title: "Tea time" })).status, 201);
+      const { channel, response } = await join(tab(t, server, "ann"), TOPIC);
+      assert.deepEqual(response.you, { name: "ann", speak: true, user: "ann", level: "own", role: "owner" });
+      const { channel: bob } = await join(tab(t, server, "bob"), TOPIC);
+      const news = inboxOf(bob, "room_changed", "room_you");
+      const wish = { topic: "Green \u{1f375}", speak: "members", slow_s: 5, links: false, data: { a: [1.5] } };
+      const room = { members: 2, room: "tea", title: "Tea time", ...wish };
+      assert.deepEqual(await ok(channel.push("room_set", wish)), room);
+      assert.deepEqual(await news.next(), ["room_changed", room]);
+      assert.equal((await refused(bob.push("new_msg", { body: "x" }))).reason, "unauthorized");
+      await ok(channel.push("room_member", { user: "bob", role: "member" }));
+      assert.deepEqual(await news.next(), ["room_you", { speak: true, role: "member", by: "ann" }]);
+      await ok(bob.push("new_msg", { body: "one" }));
+      const slow = await refused(bob.push("new_msg", { body: "two" }));
+      assert.ok(slow.reason === "slow_mode" && slow.retry_ms > 0 && slow.retry_ms <= 5_000, JSON.stringify(slow));
+      assert.equal((await refused(bob.push("msg_edit", { offset: 1, body: "http://x" }))).reason, "rejected");
+      await ok(channel.push("room_member", { user: "cat", banned_s: -1 }));
+      await ok(channel.push("room_set", { join: "members" }));
+      const headers = { authorization: `Bearer ${server.token("ann")}` };
+      const list = async () => (await (await fetch(`${server.http}/api/rooms`, { headers })).json()).rooms;
+      for (let tries = 0; (await list()).length > 0; tries += 1) assert.ok(tries < 1_000, "it is in no list");
+      if (settings["store.path"] === "") return;
+      await server.stop();
+      await server.start();
+      const dan = tab(t, server, "dan").channel(TOPIC, {});
+      assert.equal((await refused(dan.join())).reason, "unauthorized");
+      assert.equal((await post("dan", { room: "tea" })).status, 403);
+      assert.deepEqual(await list(), []);
+      const cat = tab(t, server, "cat").channel(TOPIC, {});
+      assert.deepEqual(await refused(cat.join()), { reason: "banned", until: 0 });
+      const again = (await join(tab(t, server, "ann"), TOPIC)).response;
+      const { members } = again.room;
+      assert.deepEqual(again.room, { ...room, members, join: "members" });
+      assert.equal(again.you.role, "owner");
+    });
+
+    test("a ban reaches all devices, and none of them is heard or comes back", async (t) => {
+      const server = await started(t, settings);
+      const { channel: mod } = await join(tab(t, server, "mod", { claims: MODERATES }), TOPIC);
+      const tabs = Array.from({ length: 40 }, () => tab(t, server, "bob"));
+      const channels = await Promise.all(tabs.map(async (socket) => (await join(socket, TOPIC)).channel));
+      const ends = channels.map(out);
+      const heard = inboxOf(mod, "new_msg");
+      const until = Date.now() + 3_600_000;
+      const answer = await ok(mod.push("room_member", { user: "bob", banned_s: 3_600, reason: "spam" }));
+      // What is on its way when the moderator is answered is not taken.
+      for (const channel of channels) channel.push("new_msg", { body: "late" });
+      assert.ok(answer.banned_until >= until && answer.banned_until < until + 60_000);
+      for (const why of await Promise.all(ends)) {
+        assert.deepEqual(why, { reason: "banned", until: answer.banned_until, by: "mod", text: "spam" });
+      }
+      await ok(mod.push("new_msg", { body: "mine" }));
+      assert.equal((await heard.next())[1].body, "mine", "and nothing of theirs before");
+      // A stock client that lost its channel so does not ask for it again, also not on a new socket.
+      for (const socket of tabs) breakConnection(socket);
+      const { reason } = await refused(tab(t, server, "bob").channel(TOPIC, {}).join());
+      assert.equal(reason, "banned");
+      assert.deepEqual(channels.map(({ state }) => state).filter((state) => state !== "closed"), []);
+      const list = await ok(mod.push("room_members", { state: "banned" }));
+      assert.deepEqual(list, { members: [{ user: "bob", banned_until: answer.banned_until }], more: false });
+      await ok(mod.push("room_member", { user: "bob", banned_s: 0 }));
+      await join(tab(t, server, "bob"), TOPIC);
+    });
+  });
+}
+
+// What clients that poll ask with, where there is no browser.
+globalThis.XMLHttpRequest = XMLHttpRequest;
+
+for (const client of VERSIONS) {
+  const transports = { websocket: {}, "version 1": V1, polling: { transport: client.LongPoll } };
+  for (const [transport, options] of Object.entries(transports)) {
+    test(`phoenix ${client.version} over ${transport}: muted, kicked, and back`, async (t) => {
+      const server = await started(t, {});
+      const { channel: mod } = await join(tab(t, server, "mod", { claims: MODERATES, client, ...options }), TOPIC);
+      const socket = tab(t, server, "bob", { client, ...options });
+      const { channel: bob } = await join(socket, TOPIC);
+      const news = inboxOf(bob, "room_you");
+      const { muted_until: until } = await ok(mod.push("room_member", { user: "bob", muted_s: 600 }));
+      assert.deepEqual((await news.next())[1], { speak: false, muted_until: until, by: "mod" });
+      assert.deepEqual(await refused(bob.push("new_msg", { body: "x" })), { reason: "muted", until });
+      await ok(bob.push("history", {}));
+      await ok(mod.push("room_member", { user: "bob", muted_s: 0 }));
+      assert.deepEqual((await news.next())[1], { speak: true, by: "mod" });
+      await ok(bob.push("new_msg", { body: "x" }));
+      const [why] = await Promise.all([out(bob), ok(mod.push("room_member", { user: "bob", kick: true }))]);
+      assert.deepEqual(why, { reason: "kicked", by: "mod" });
+      const { response } = await join(socket, TOPIC);
+      assert.equal(response.you.speak, true);
+    });
+  }
+}
+
+test("who knows only new_msg notices nothing else", async (t) => {
+  const server = await started(t, {});
+  const { channel: owner } = await join(tab(t, server, "ann", { claims: OWNS }), TOPIC);
+  const old = VERSIONS[0];
+  const { channel, response } = await join(tab(t, server, "bob", { client: old }), TOPIC);
+  assert.deepEqual(response.room, { members: 2, room: "tea", title: "tea" });
+  assert.deepEqual(response.you, { name: "bob", speak: true, user: "bob" });
+  const heard = inboxOf(channel, "new_msg");
+  await ok(owner.push("room_set", { topic: "x", slow_s: 1 }));
+  await ok(owner.push("room_member", { user: "bob", role: "member" }));
+  await ok(owner.push("room_member", { user: "zoe", banned_s: 60 }));
+  await ok(owner.push("new_msg", { body: "hi" }));
+  const [, { body, offset }] = await heard.next();
+  assert.deepEqual([body, offset, channel.state], ["hi", 1, "joined"]);
+});
+
+test("what is wrong with a wish is said", async (t) => {
+  const server = await started(t, { "limits.members_per_room": 1 });
+  const { channel } = await join(tab(t, server, "ann", { claims: OWNS }), TOPIC);
+  for (const [event, payload, field] of [
+    ["room_set", {}, "title"],
+    ["room_set", [], "title"],
+    ["room_set", { title: "" }, "title"],
+    ["room_set", { title: "a\nb" }, "title"],
+    ["room_set", { topic: 5 }, "topic"],
+    ["room_set", { join: "nobody" }, "join"],
+    ["room_set", { speak: "owners" }, "speak"],
+    ["room_set", { slow_s: 21_601 }, "slow_s"],
+    ["room_set", { slow_s: 1.5 }, "slow_s"],
+    ["room_set", { edit_s: -2 }, "edit_s"],
+    ["room_set", { links: 1 }, "links"],
+    ["room_set", { data: [] }, "data"],
+    ["room_member", { role: "member" }, "user"],
+    ["room_member", { user: "bob" }, "role"],
+    ["room_member", { user: "bob", role: "king" }, "role"],
+    ["room_member", { user: "bob", muted_s: -2 }, "muted_s"],
+    ["room_member", { user: "bob", banned_s: "1" }, "banned_s"],
+    ["room_member", { user: "bob", kick: 1 }, "kick"],
+    ["room_member", { user: "bob", kick: true, reason: 1 }, "reason"],
+    ["room_member", { user: "bob", purge_s: -1 }, "purge_s"],
+    ["room_members", { limit: 0 }, "limit"],
+    ["room_members", { state: "owners" }, "state"],
+    ["room_members", { after: 1 }, "after"],
+  ]) {
+    const told = await refused(channel.push(event, payload));
+    assert.deepEqual([told.reason, told.field], ["invalid", field], JSON.stringify(payload));
+    assert.equal(typeof told.message, "string");
+  }
+  const long = await refused(channel.push("room_set", { topic: "x".repeat(1_025) }));
+  assert.deepEqual(long, { reason: "too_large", field: "topic", max_bytes: 1_024 });
+  await ok(channel.push("room_member", { user: "bob", role: "member" }));
+  const full = await refused(channel.push("room_member", { user: "cat", muted_s: 1 }));
+  assert.deepEqual(full, { reason: "too_many", limit: "limits.members_per_room", max: 1 });
+});
