@@ -95,8 +95,8 @@ impl Members {
         self.say_ended(conn, audience, join_ref, "phx_close", &[b"{}"]);
     }
 
-    /// Tells one client an event in its channel, such as why that is about to be closed: `phx_close`
-    /// says no reason. The payload is JSON.
+    /// Tells one client an event in its channel, such as why that is about to be closed:
+    /// `phx_close` says no reason. The payload is JSON.
     pub(super) fn say_alone(
         &mut self,
         conn: ConnKey,

@@ -233,8 +233,8 @@ impl Journal {
         offset <= self.history.last()
     }
 
-    /// Notes the revision of the room's settings. What comes back from a log may have been judged by
-    /// an earlier one.
+    /// Notes the revision of the room's settings. What comes back from a log may have been judged
+    /// by an earlier one.
     pub(crate) fn apply_rev(&mut self, rev: u64) {
         if rev > self.rev() {
             self.rare.get_or_insert_default().rev = rev;

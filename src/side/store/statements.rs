@@ -1,4 +1,5 @@
-//! What is written of rooms, messages and standings, row by row: each within the transaction of whoever calls.
+//! What is written of rooms, messages and standings, row by row: each within the transaction of
+//! whoever calls.
 //!
 //! Invariants: 3 of [`super`]; a room has an era before it has messages; each row of a room, of an
 //! era and of a message has its checksum.
