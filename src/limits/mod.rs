@@ -49,6 +49,10 @@ pub const META_BYTES_MAX: usize = 1_024;
 /// The most messages in one answer to `history`, and in the first page of a join.
 pub const PAGE_MESSAGES_MAX: u32 = 100;
 
+/// The most messages that a room may have pinned: a log that opens it says which they are, and so
+/// does the answer to each join. Of a room with more, which was imported, it says the last ones.
+pub const PINS_MAX: u32 = 1_000;
+
 /// Messages in a page when the client names no number.
 pub const PAGE_MESSAGES_DEFAULT: u32 = 50;
 
@@ -677,6 +681,8 @@ pub struct ChatLimits {
     pub mentions: u32,
     /// Users that stand in a room otherwise than others: with a role, muted or banned.
     pub members_per_room: u32,
+    /// Pinned messages of a room: all of them are told to whoever joins.
+    pub pins: u32,
 }
 
 impl ChatLimits {
@@ -695,6 +701,7 @@ impl Default for ChatLimits {
             data_bytes: 4_096,
             mentions: 50,
             members_per_room: 10_000,
+            pins: 50,
         }
     }
 }

@@ -262,6 +262,20 @@ pub struct Wanted {
     /// And also, of those up to `after`, all that have changed behind this change, if they are
     /// asked for.
     pub changed: Option<u64>,
+    /// Among which messages: the bounds above are of these.
+    pub view: View,
+}
+
+/// Among which messages of a room something is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// All of them.
+    #[default]
+    Room,
+    /// Those of a thread: the message with this offset, and all whose `thread` that is.
+    Thread(u64),
+    /// Those that are pinned.
+    Pins,
 }
 
 /// Which part of a range of messages is read.
@@ -273,6 +287,9 @@ pub enum Part {
     Oldest,
     /// All of it, for a recovery: only of use if it is whole. Read from the oldest on.
     All,
+    /// Those around the message with this offset, which is one of them: on each side the nearest.
+    /// Of all messages of the room only.
+    Around(u64),
 }
 
 /// Messages of a room that were read, in order and without a gap.
@@ -289,6 +306,16 @@ pub struct Stretch {
     /// The messages that have changed, if they were asked for, each with its offset, in the order
     /// of these: all of them, or there is `more`.
     pub changed: Vec<(u64, MessageText)>,
+    /// The messages, each with its offset, in the order of these, where they were not wanted among
+    /// all of the room. Then there is nothing in `messages`.
+    pub picked: Vec<(u64, MessageText)>,
+}
+
+impl Stretch {
+    /// Whether a message is among [`Stretch::messages`].
+    pub(crate) fn has(&self, offset: u64) -> bool {
+        (self.first..self.first + self.messages.len() as u64).contains(&offset)
+    }
 }
 
 /// What a log is asked to look for in an open room.
@@ -533,6 +560,11 @@ pub struct Opened {
     pub lineage: Vec<(u64, Marks)>,
     /// Up to where messages, and changes of those, have been let go of.
     pub floor: Marks,
+    /// The offsets of its pinned messages, ascending; of very many the last ones.
+    pub pins: Vec<u64>,
+    /// By which of the changes that are not kept for good a message was pinned, or was so no more:
+    /// in order, each with the offset.
+    pub unkept_pins: Vec<(u64, u64)>,
     /// Its last messages, without a gap.
     pub tail: Vec<MessageText>,
 }

@@ -12,6 +12,7 @@ use crate::auth::level::Level;
 use crate::base::arena::Key;
 use crate::link::facts::{MemberWish, RollWanted, SettingsWish};
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Count, Cursor, RoomKey, Slot, Ticket};
+use crate::link::log::View;
 use crate::link::rates::AddressHash;
 use crate::wire::phx::Payload;
 
@@ -117,7 +118,9 @@ records! {
         /// A member types. Not answered.
         5 Typing { home: RoomKey, asker: Asker }
         /// Asks for a page of the history. Answered by [`ToMember::Reply`].
-        6 History { home: RoomKey, asker: Asker, reference: &'a str, from: From, limit: u32 }
+        6 History {
+            home: RoomKey, asker: Asker, reference: &'a str, view: View, from: From, limit: u32,
+        }
         /// Looks for messages. Answered by [`ToMember::Reply`].
         12 Search { home: RoomKey, asker: Asker, reference: &'a str, searched: Searched<'a> }
         /// An answer of the member's shard, which must not overtake the home's answers under way.
@@ -239,6 +242,7 @@ pub(crate) enum From {
     Latest,
     Before(u64),
     After(u64),
+    Around(u64),
 }
 
 /// A message that a member wishes to say.
@@ -723,6 +727,7 @@ impl Field<'_> for From {
             Self::Latest => (0u8, 0),
             Self::Before(offset) => (1, offset),
             Self::After(offset) => (2, offset),
+            Self::Around(offset) => (3, offset),
         };
         number.put(out);
         offset.put(out);
@@ -733,7 +738,29 @@ impl Field<'_> for From {
         match number {
             0 => Self::Latest,
             1 => Self::Before(offset),
-            _ => Self::After(offset),
+            2 => Self::After(offset),
+            _ => Self::Around(offset),
+        }
+    }
+}
+
+impl Field<'_> for View {
+    fn put(self, out: &mut Vec<u8>) {
+        let (number, root) = match self {
+            Self::Room => (0u8, 0),
+            Self::Thread(root) => (1, root),
+            Self::Pins => (2, 0),
+        };
+        number.put(out);
+        root.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        let (number, root) = (u8::take(record), u64::take(record));
+        match number {
+            0 => Self::Room,
+            1 => Self::Thread(root),
+            _ => Self::Pins,
         }
     }
 }
@@ -787,7 +814,12 @@ mod tests {
             event: "e",
             payload: Payload::Binary(b"\xff"),
         });
-        check(ToHome::History { home, asker, reference: "1", from: From::After(9), limit: 0 });
+        for view in [View::Room, View::Thread(7), View::Pins] {
+            let (reference, limit) = ("1", 0);
+            for from in [From::Latest, From::Before(8), From::After(9), From::Around(10)] {
+                check(ToHome::History { home, asker, reference, view, from, limit });
+            }
+        }
         for (from, before) in [(None, None), (Some("\"u\""), Some(4))] {
             let searched = Searched { query: "\"é\"", from, before, limit: 9 };
             check(ToHome::Search { home, asker, reference: "1", searched });

@@ -69,6 +69,9 @@ pub(crate) const MENTIONS_LIMIT: &str = "limits.mentions";
 /// What limits the users that stand in a room otherwise than others.
 pub(crate) const MEMBERS_LIMIT: &str = "limits.members_per_room";
 
+/// What limits the pinned messages of a room.
+pub(crate) const PINS_LIMIT: &str = "limits.pins";
+
 /// What limits joins, and new tokens on a connection.
 pub(crate) const JOIN_LIMIT: &str = "limits.join_per_s";
 

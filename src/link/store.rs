@@ -240,13 +240,16 @@ pub(crate) struct Run<'a> {
     pub(crate) messages: &'a [u8],
     /// Those that have changed: see [`push_numbered`].
     pub(crate) changed: &'a [u8],
+    /// Those that are not all of the room's: see [`push_numbered`].
+    pub(crate) picked: &'a [u8],
 }
 
 impl Run<'_> {
     /// With a memory of its own.
     pub(crate) fn stretch(self) -> Stretch {
-        let Self { first, more, messages, changed } = self;
-        Stretch { first, messages: read_messages(messages), more, changed: read_numbered(changed) }
+        let Self { first, more, messages, changed, picked } = self;
+        let (changed, picked) = (read_numbered(changed), read_numbered(picked));
+        Stretch { first, messages: read_messages(messages), more, changed, picked }
     }
 }
 
@@ -256,11 +259,13 @@ impl<'a> Field<'a> for Run<'a> {
         self.more.put(out);
         self.messages.put(out);
         self.changed.put(out);
+        self.picked.put(out);
     }
 
     fn take(record: &mut &'a [u8]) -> Self {
         let (first, more) = (u64::take(record), bool::take(record));
-        Self { first, more, messages: Field::take(record), changed: Field::take(record) }
+        let (messages, changed) = (Field::take(record), Field::take(record));
+        Self { first, more, messages, changed, picked: Field::take(record) }
     }
 }
 
@@ -320,6 +325,8 @@ pub(crate) struct Found<'a> {
     pub(crate) standings: &'a [u8],
     /// The epochs before: see [`Found::push_epoch`].
     pub(crate) lineage: &'a [u8],
+    /// The offsets of its pinned messages, one behind the other.
+    pub(crate) pins: &'a [u8],
     /// The last messages: see [`Found::push_message`].
     pub(crate) tail: &'a [u8],
 }
@@ -346,7 +353,17 @@ impl Found<'_> {
 
     /// With a memory of its own.
     pub(crate) fn opened(self) -> Opened {
-        let Self { epoch, top, floor, founded, settings, mut standings, mut lineage, tail } = self;
+        let Self {
+            epoch,
+            top,
+            floor,
+            founded,
+            settings,
+            mut standings,
+            mut lineage,
+            mut pins,
+            tail,
+        } = self;
         let (founded, settings) = (founded.map(Box::from), settings.map(Box::from));
         let kept = top;
         let mut opened = Opened { epoch, top, kept, founded, settings, floor, ..Opened::default() };
@@ -356,6 +373,9 @@ impl Found<'_> {
         }
         while !lineage.is_empty() {
             opened.lineage.push((u64::take(&mut lineage), Marks::take(&mut lineage)));
+        }
+        while !pins.is_empty() {
+            opened.pins.push(u64::take(&mut pins));
         }
         opened.tail = read_messages(tail);
         opened
@@ -371,6 +391,7 @@ impl<'a> Field<'a> for Found<'a> {
         self.settings.put(out);
         self.standings.put(out);
         self.lineage.put(out);
+        self.pins.put(out);
         self.tail.put(out);
     }
 
@@ -378,8 +399,9 @@ impl<'a> Field<'a> for Found<'a> {
         let (epoch, top) = (u64::take(record), Marks::take(record));
         let (floor, founded) = (Marks::take(record), Field::take(record));
         let (settings, standings) = (Field::take(record), Field::take(record));
-        let (lineage, tail) = (Field::take(record), Field::take(record));
-        Self { epoch, top, floor, founded, settings, standings, lineage, tail }
+        let (lineage, pins) = (Field::take(record), Field::take(record));
+        let tail = Field::take(record);
+        Self { epoch, top, floor, founded, settings, standings, lineage, pins, tail }
     }
 }
 
@@ -396,29 +418,34 @@ impl Field<'_> for Marks {
 
 impl Field<'_> for Wanted {
     fn put(self, out: &mut Vec<u8>) {
-        let Self { after, upto, part, messages, bytes, changed } = self;
+        let Self { after, upto, part, messages, bytes, changed, view } = self;
         after.put(out);
         upto.put(out);
-        let part: u8 = match part {
-            Part::Newest => 0,
-            Part::Oldest => 1,
-            Part::All => 2,
+        let (part, middle): (u8, u64) = match part {
+            Part::Newest => (0, 0),
+            Part::Oldest => (1, 0),
+            Part::All => (2, 0),
+            Part::Around(offset) => (3, offset),
         };
         part.put(out);
+        middle.put(out);
         messages.put(out);
         bytes.put(out);
         changed.put(out);
+        view.put(out);
     }
 
     fn take(record: &mut &[u8]) -> Self {
         let (after, upto) = (u64::take(record), u64::take(record));
-        let part = match u8::take(record) {
-            0 => Part::Newest,
-            1 => Part::Oldest,
-            _ => Part::All,
+        let part = match (u8::take(record), u64::take(record)) {
+            (0, _) => Part::Newest,
+            (1, _) => Part::Oldest,
+            (2, _) => Part::All,
+            (_, offset) => Part::Around(offset),
         };
         let (messages, bytes) = (u32::take(record), usize::take(record));
-        Self { after, upto, part, messages, bytes, changed: Field::take(record) }
+        let (changed, view) = (Field::take(record), Field::take(record));
+        Self { after, upto, part, messages, bytes, changed, view }
     }
 }
 
@@ -489,6 +516,7 @@ mod tests {
     use super::*;
     use crate::auth::level::Role;
     use crate::base::arena::Key;
+    use crate::link::log::View;
 
     #[track_caller]
     fn check<'a, T: Field<'a> + Copy + PartialEq + std::fmt::Debug>(
@@ -549,9 +577,11 @@ mod tests {
             check(stands, &mut Vec::new());
         }
         check(Load { shard: 3, number: 2, id: 1, part: LoadPart::Tail }, &mut Vec::new());
-        for part in [Part::Newest, Part::Oldest, Part::All] {
-            let changed = Some(4);
-            let wanted = Wanted { after: 3, upto: 9, part, messages: 5, bytes: 1 << 30, changed };
+        let views = [View::Room, View::Thread(4), View::Pins, View::Room];
+        let parts = [Part::Newest, Part::Oldest, Part::All, Part::Around(6)];
+        for (part, view) in parts.into_iter().zip(views) {
+            let (messages, bytes, changed) = (5, 1 << 30, Some(4));
+            let wanted = Wanted { after: 3, upto: 9, part, messages, bytes, changed, view };
             check(
                 Load { shard: 3, number: 2, id: 1, part: LoadPart::Messages(wanted) },
                 &mut Vec::new(),
@@ -586,6 +616,9 @@ mod tests {
         let standing = Standing { role: Some(Role::Owner), ..Standing::default() };
         let mut standings = Vec::new();
         Found::push_standing(&mut standings, "é", standing);
+        let mut pins = Vec::new();
+        4_u64.put(&mut pins);
+        7_u64.put(&mut pins);
         let found = Found {
             epoch: 6,
             top,
@@ -594,6 +627,7 @@ mod tests {
             settings: Some("{}"),
             standings: &standings,
             lineage: &lineage,
+            pins: &pins,
             tail: &tail,
         };
         let mut record = Vec::new();
@@ -609,7 +643,7 @@ mod tests {
         assert_eq!(opened.founded.as_deref(), founded);
         assert_eq!((opened.settings.as_deref(), opened.standings.len()), (Some("{}"), 1));
         assert_eq!(opened.standings[0], ("é".into(), standing));
-        assert_eq!(opened.lineage, [(5, top)]);
+        assert_eq!((&*opened.lineage, &*opened.pins), (&[(5, top)][..], &[4, 7][..]));
         let messages =
             [MessageText::new(9, said, fate), MessageText::new(10, bare, Fate::default())];
         assert_eq!(opened.tail, messages);
@@ -625,10 +659,10 @@ mod tests {
             ListedRoom { topic: topic.into(), founded: founded.map(Box::from) }
         });
         assert_eq!(read_listed(&rooms), listed);
-        let run = Run { first: 5, more: true, messages: &tail, changed: &hits };
+        let run = Run { first: 5, more: true, messages: &tail, changed: &hits, picked: &hits };
         check(FromStore::Read { number: 4, run }, &mut Vec::new());
-        let (messages, changed) = (messages.to_vec(), placed());
-        assert_eq!(run.stretch(), Stretch { first: 5, messages, more: true, changed });
+        let (messages, changed, picked) = (messages.to_vec(), placed(), placed());
+        assert_eq!(run.stretch(), Stretch { first: 5, messages, more: true, changed, picked });
         check(FromStore::NotRead { number: 4, is_late: true }, &mut Vec::new());
         check(FromStore::Kept { through: 4 }, &mut Vec::new());
         check(FromStore::Failing {}, &mut Vec::new());

@@ -10,6 +10,7 @@ use crate::limits::{
     QUERY_BYTES_MIN, SEARCH_MESSAGES_DEFAULT, SEARCH_MESSAGES_MAX,
 };
 use crate::link::ids::Cursor;
+use crate::link::log::View;
 use crate::link::message::parse_epoch;
 use crate::link::record::{From, Given, NewMessage, Searched, Verb};
 use crate::link::refusal::{MENTIONS_LIMIT, Refusal};
@@ -202,20 +203,42 @@ fn edit_wanted(object: &str, bounds: MessageBounds) -> Result<Verb<'_>, Refusal>
 }
 
 /// What `history` asks for.
-pub(crate) fn page_wanted(payload: Payload<'_>) -> Result<(From, u32), Refusal> {
-    let invalid = |field| Refusal::Invalid { field, message: "the offset of a message" };
-    let Payload::Json(object) = payload else { return Ok((From::Latest, PAGE_MESSAGES_DEFAULT)) };
-    let [before, after, limit] = given(object, ["before", "after", "limit"]);
-    let limit = limit.map_or(Ok(PAGE_MESSAGES_DEFAULT), page_limit)?;
-    let from = match (before, after) {
-        (None, None) => From::Latest,
-        (Some(before), None) => From::Before(json::unsigned(before).ok_or(invalid("before"))?),
-        (None, Some(after)) => From::After(json::unsigned(after).ok_or(invalid("after"))?),
-        (Some(_), Some(_)) => {
-            return Err(Refusal::Invalid { field: "after", message: "not together with before" });
-        }
+pub(crate) fn page_wanted(payload: Payload<'_>) -> Result<(View, From, u32), Refusal> {
+    let invalid = |field, message| Err(Refusal::Invalid { field, message });
+    let object = match payload {
+        Payload::Json(object) => object,
+        Payload::Binary(_) => "{}",
     };
-    Ok((from, limit))
+    let names = ["before", "after", "around", "limit", "thread", "pinned"];
+    let [before, after, around, limit, thread, pinned] = given(object, names);
+    let limit = limit.map_or(Ok(PAGE_MESSAGES_DEFAULT), page_limit)?;
+    let offset = |field, offset: &str| {
+        let message = "the offset of a message";
+        json::unsigned(offset).ok_or(Refusal::Invalid { field, message })
+    };
+    let from = match (before, after, around) {
+        (None, None, None) => From::Latest,
+        (Some(before), None, None) => From::Before(offset("before", before)?),
+        (None, Some(after), None) => From::After(offset("after", after)?),
+        (None, None, Some(around)) => From::Around(offset("around", around)?),
+        (Some(_), Some(_), _) => return invalid("after", "not together with before"),
+        (_, _, Some(_)) => return invalid("around", "not together with before or after"),
+    };
+    let is_pinned = match pinned.map(json::boolean) {
+        None => false,
+        Some(Some(is_pinned)) => is_pinned,
+        Some(None) => return invalid("pinned", "true or false"),
+    };
+    let view = match thread {
+        None if is_pinned => View::Pins,
+        None => View::Room,
+        Some(_) if is_pinned => return invalid("pinned", "not together with thread"),
+        Some(thread) => View::Thread(offset("thread", thread)?),
+    };
+    if view != View::Room && matches!(from, From::Around(_)) {
+        return invalid("around", "not together with thread or pinned");
+    }
+    Ok((view, from, limit))
 }
 
 /// What `msg_search` asks for.
@@ -385,6 +408,42 @@ mod tests {
                 panic!("{event} {payload} is invalid")
             };
             assert_eq!(named, field, "{event} {payload}");
+        }
+    }
+
+    #[test]
+    fn a_page_says_what_is_wrong_with_it() {
+        let wanted = |payload| page_wanted(Payload::Json(payload));
+        for (payload, expected) in [
+            ("{}", (View::Room, From::Latest, 50)),
+            ("[]", (View::Room, From::Latest, 50)),
+            (r#"{"before":3,"limit":0}"#, (View::Room, From::Before(3), 0)),
+            (r#"{"around":3,"before":null,"pinned":false}"#, (View::Room, From::Around(3), 50)),
+            (r#"{"thread":7}"#, (View::Thread(7), From::Latest, 50)),
+            (r#"{"thread":7,"after":9}"#, (View::Thread(7), From::After(9), 50)),
+            (r#"{"pinned":true,"before":9}"#, (View::Pins, From::Before(9), 50)),
+        ] {
+            assert_eq!(wanted(payload), Ok(expected), "{payload}");
+        }
+        assert_eq!(page_wanted(Payload::Binary(b"x")), Ok((View::Room, From::Latest, 50)));
+        for (payload, field) in [
+            (r#"{"before":1,"after":1}"#, "after"),
+            (r#"{"before":1,"around":1}"#, "around"),
+            (r#"{"after":1,"around":1}"#, "around"),
+            (r#"{"before":-1}"#, "before"),
+            (r#"{"after":"1"}"#, "after"),
+            (r#"{"around":1.5}"#, "around"),
+            (r#"{"limit":101}"#, "limit"),
+            (r#"{"thread":true}"#, "thread"),
+            (r#"{"thread":1,"around":1}"#, "around"),
+            (r#"{"pinned":true,"around":1}"#, "around"),
+            (r#"{"pinned":1}"#, "pinned"),
+            (r#"{"pinned":true,"thread":1}"#, "pinned"),
+        ] {
+            let Err(Refusal::Invalid { field: named, .. }) = wanted(payload) else {
+                panic!("{payload} is invalid")
+            };
+            assert_eq!(named, field, "{payload}");
         }
     }
 

@@ -148,8 +148,8 @@ impl Members {
             }
             "typing" => ToHome::Typing { home, asker },
             "history" => {
-                let (from, limit) = page_wanted(payload)?;
-                ToHome::History { home, asker, reference, from, limit }
+                let (view, from, limit) = page_wanted(payload)?;
+                ToHome::History { home, asker, reference, view, from, limit }
             }
             SEARCH => {
                 let searched = search_wanted(payload)?;

@@ -60,9 +60,9 @@ pub(crate) fn push_joined(
         out.extend_from_slice(b"\",");
         // What was missed begins where the client stands, so it has what is before; the page may
         // have more before it.
-        let (older, page) =
+        let (before, page) =
             recovered.unwrap_or_else(|| (&[], room.latest(limit, older != Older::Gone, limits)));
-        push_page(out, older, page);
+        push_page(out, before, page);
         out.extend_from_slice(b",\"offset\":");
         push_unsigned(out, room.history().last());
         out.extend_from_slice(if recovered.is_some() {
@@ -72,6 +72,7 @@ pub(crate) fn push_joined(
         });
         out.extend_from_slice(b"\"room\":");
         room.push_room(out);
+        push_pins(out, room, older != Older::Gone);
         out.push(b',');
     }
     out.extend_from_slice(b"\"you\":{");
@@ -88,6 +89,20 @@ pub(crate) fn push_joined(
         room.push_rights(out, slot, now_ms);
     }
     out.extend_from_slice(b"}}");
+}
+
+/// Appends which messages are pinned to a room's listing, if any are.
+fn push_pins(out: &mut Vec<u8>, room: &Room, reaches_back: bool) {
+    let mut pins = room.pins(reaches_back);
+    let Some(first) = pins.next() else { return };
+    out.pop_if(|last| *last == b'}');
+    out.extend_from_slice(b",\"pins\":[");
+    push_unsigned(out, first);
+    for offset in pins {
+        out.push(b',');
+        push_unsigned(out, offset);
+    }
+    out.extend_from_slice(b"]}");
 }
 
 /// Appends a page of history, with messages before it: the inside of an object.

@@ -295,6 +295,27 @@ impl History {
         Page { more: end < self.len(), ..self.page(begin, end) }
     }
 
+    /// The messages around one that is kept, ascending: half of `count` before it, and the rest
+    /// from it on; within `limits.page_bytes`, but with that one in any case, by leaving out what
+    /// is farthest. `more` is of older ones, and the second value says whether there are newer
+    /// ones. None, if it is not kept.
+    #[must_use]
+    pub fn around(
+        &self,
+        offset: u64,
+        count: u32,
+        limits: &HistoryLimits,
+    ) -> Option<(Page<'_>, bool)> {
+        let middle = self.index_of(offset)?;
+        let behind = (count - count / 2) as usize;
+        let mut begin = middle.saturating_sub((count / 2) as usize);
+        let mut end = middle.saturating_add(behind).min(self.len());
+        while begin + 1 < end && self.page(begin, end).messages.len() > limits.page_bytes {
+            if leaves_out_first(begin, middle, end) { begin += 1 } else { end -= 1 }
+        }
+        Some((Page { more: begin > 0, ..self.page(begin, end) }, end < self.len()))
+    }
+
     /// The messages before an offset, the newest first.
     pub fn newest_before(&self, offset: u64) -> impl Iterator<Item = &[u8]> {
         let end = usize::try_from(offset.saturating_sub(self.first())).unwrap_or(usize::MAX);
@@ -323,6 +344,12 @@ impl History {
     fn place(&self, start: u64) -> usize {
         usize::try_from(start - self.trimmed).expect("kept bytes fit in memory")
     }
+}
+
+/// Of a page from `begin` up to `end` that is too long: whether its first message is no nearer to
+/// its middle than its last one.
+pub(super) fn leaves_out_first(begin: usize, middle: usize, end: usize) -> bool {
+    middle - begin >= end - 1 - middle
 }
 
 #[cfg(test)]
@@ -389,6 +416,30 @@ pub(super) mod tests {
         check(history.after(4, 50, &tiny), "m5", false);
         check(history.before(1, 50, &tiny), "", false);
         check(history.latest(0, &tiny), "", true);
+    }
+
+    #[test]
+    fn a_page_around_a_message_has_it_in_the_middle_and_says_on_which_side_there_is_more() {
+        let history = filled(8, &LIMITS);
+        let around = |offset, count, limits, messages, more, more_after| {
+            let (page, newer) = history.around(offset, count, limits).expect("it is kept");
+            check(page, messages, more);
+            assert_eq!(newer, more_after, "{messages}");
+        };
+        around(6, 3, &LIMITS, "m5,m6,m7", true, true);
+        around(6, 2, &LIMITS, "m5,m6", true, true);
+        around(6, 1, &LIMITS, "m6", true, true);
+        around(6, 0, &LIMITS, "", true, true);
+        around(6, 50, &LIMITS, "m4,m5,m6,m7,m8", false, false);
+        around(4, 4, &LIMITS, "m4,m5", false, true);
+        around(8, 4, &LIMITS, "m6,m7,m8", true, false);
+        assert!(history.around(3, 9, &LIMITS).is_none() && history.around(9, 9, &LIMITS).is_none());
+        let small = HistoryLimits { page_bytes: 8, ..LIMITS };
+        around(6, 50, &small, "m5,m6,m7", true, true);
+        around(4, 50, &small, "m4,m5,m6", false, true);
+        around(8, 50, &small, "m6,m7,m8", true, false);
+        let tiny = HistoryLimits { page_bytes: 1, ..LIMITS };
+        around(6, 50, &tiny, "m6", true, true);
     }
 
     #[test]

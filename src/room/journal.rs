@@ -10,9 +10,10 @@
 //!
 //! Deliberately absent: judging commands (`propose`), and what members hear.
 //!
-//! Called by: `room`. Calls: `history`, `changes`, `resume`.
+//! Called by: `room`. Calls: `history`, `changes`, `pins`, `resume`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeBounds;
 
 use crate::limits::HistoryLimits;
 use crate::link::ids::{Cursor, Receipt};
@@ -21,6 +22,7 @@ use crate::link::message::{MESSAGE_BYTES_MIN, push_tombstone};
 use crate::room::changes::{CHANGE_MEMORY_BYTES, Changes, Latest};
 use crate::room::history::{History, Page};
 use crate::room::keys::KeyHash;
+use crate::room::pins::Pins;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
 use crate::room::resume::{Lineage, Standing, resume};
@@ -64,6 +66,8 @@ struct Rare {
     change: u64,
     /// The changes that are remembered here. Boxed, since few rooms have seen one.
     changes: Option<Box<Changes>>,
+    /// The messages that are pinned.
+    pins: Pins,
     /// Up to where the log, if that has more than this, has let go of messages and of changes.
     log_floor: Marks,
     /// Messages that were changed while something was read, each with the number of the change:
@@ -84,12 +88,13 @@ impl Journal {
 
     /// A journal that a log has kept, without its tail, which the caller applies next.
     pub(crate) fn opened(opened: &Opened) -> Self {
-        let Opened { epoch, top, rev, kept, lineage, floor, tail, .. } = opened;
+        let Opened { epoch, top, rev, kept, lineage, floor, pins, unkept_pins, tail, .. } = opened;
         let rare = Rare {
             lineage: Lineage::new(lineage.iter().copied()),
             change: top.change,
             // Which messages were changed is read when somebody asks.
             changes: (top.change > 0).then(|| Box::new(Changes::above(top.change))),
+            pins: Pins::opened(pins, unkept_pins),
             log_floor: *floor,
             newer: BTreeMap::new(),
             rev: *rev,
@@ -178,6 +183,30 @@ impl Journal {
         self.forget_changes(first);
     }
 
+    /// Notes whether a message is pinned after a change that has just been applied.
+    pub(crate) fn note_pin(&mut self, offset: u64, change: u64, is_pinned: bool) {
+        let rare = self.rare.get_or_insert_default();
+        rare.pins.note(offset, change, is_pinned, rare.kept.map(|kept| kept.change));
+    }
+
+    /// The pinned messages in a range of offsets, ascending.
+    pub(crate) fn pins(
+        &self,
+        range: impl RangeBounds<u64>,
+    ) -> impl DoubleEndedIterator<Item = u64> {
+        self.rare.iter().flat_map(move |rare| {
+            let range = (range.start_bound().cloned(), range.end_bound().cloned());
+            rare.pins.range(range)
+        })
+    }
+
+    /// Forgets pinned messages before `first`, which are no longer kept.
+    pub(crate) fn let_go_of_pins(&mut self, first: u64) {
+        if let Some(rare) = &mut self.rare {
+            rare.pins.let_go(first);
+        }
+    }
+
     /// A message as it stands, if that is known here.
     pub(crate) fn message(&self, offset: u64) -> Option<&[u8]> {
         let newer = || self.rare.as_ref()?.newer.get(&offset).map(|(_, message)| &**message);
@@ -208,7 +237,7 @@ impl Journal {
         let Some(rare) = &self.rare else { return 0 };
         let changed = rare.changes.as_ref().map_or(0, |changes| changes.len());
         let newer: usize = rare.newer.values().map(|(_, message)| message.len()).sum();
-        (changed + rare.newer.len()) * CHANGE_MEMORY_BYTES + newer
+        (changed + rare.newer.len()) * CHANGE_MEMORY_BYTES + newer + rare.pins.bytes()
     }
 
     /// Notes that the messages from `first` up to the first in memory have been let go of.
@@ -225,6 +254,7 @@ impl Journal {
         if floor != Marks::default() {
             let rare = self.rare.get_or_insert_default();
             rare.log_floor = rare.log_floor.max(floor);
+            rare.pins.let_go(rare.log_floor.offset + 1);
         }
     }
 
@@ -268,6 +298,11 @@ impl Journal {
         let rare = self.rare.get_or_insert_default();
         rare.lineage.turn(ended, kept);
         rare.change = kept.change;
+        #[cfg(test)]
+        let pins_kept = if planted::is(Planted::PinsStay) { u64::MAX } else { kept.change };
+        #[cfg(not(test))]
+        let pins_kept = kept.change;
+        rare.pins.turn(pins_kept);
         rare.kept = rare.kept.map(|known| known.min(kept));
         rare.log_floor = rare.log_floor.min(kept);
         rare.newer.clear();

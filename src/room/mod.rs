@@ -27,7 +27,8 @@
 //!
 //! This file has the members of the room; `propose` what is said and kept, `verbs` what is done to
 //! messages, `facts` what is decided of the room, `rights` who may do and decide what, `speech`
-//! what is not kept, `announce` how members learn who is there.
+//! what is not kept, `views` what else is asked of messages, `announce` how members learn who is
+//! there.
 //!
 //! Called by: `rooms`. Calls: `journal`, `presence`, `pacing`, `encode`, `meta`.
 
@@ -41,6 +42,7 @@ pub(crate) mod journal;
 pub mod keys;
 pub(crate) mod meta;
 pub(crate) mod pacing;
+mod pins;
 #[cfg(test)]
 pub(crate) mod planted;
 pub mod presence;
@@ -54,6 +56,7 @@ pub(crate) mod speech;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verbs;
+pub(crate) mod views;
 
 use smallvec::SmallVec;
 

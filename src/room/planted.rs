@@ -17,6 +17,10 @@ pub(crate) enum Planted {
     OldPage,
     /// A recovery leaves out what has changed.
     RecoveryWithoutChanged,
+    /// A turn takes back no pin that it has lost.
+    PinsStay,
+    /// Pins are not counted.
+    PinsUncounted,
 }
 
 thread_local! {

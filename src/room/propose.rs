@@ -139,6 +139,7 @@ impl Room {
         let (history, chat) = limits;
         let max = chat.changes as usize;
         self.journal.apply_change((offset, latest), &message, is_read, (history, max));
+        self.journal.note_pin(offset, change, fate.pinned.is_some());
         true
     }
 

@@ -8,13 +8,14 @@
 use crate::base::time::Now;
 use crate::limits::{HistoryLimits, PresenceLimits};
 use crate::link::ids::{Receipt, Slot};
-use crate::link::log::{Part, Stretch, Wanted};
+use crate::link::log::{Part, Stretch, View, Wanted};
 use crate::link::message::push_message;
 use crate::link::record::From;
 use crate::link::said::MessageText;
 use crate::room::Room;
 use crate::room::encode::push_page;
-use crate::room::history::Page;
+use crate::room::history::{Page, leaves_out_first};
+use crate::room::views::push_around;
 use crate::wire::json::push_string;
 
 impl Room {
@@ -64,10 +65,12 @@ impl Room {
             From::Latest => (gone, last, Part::Newest),
             From::Before(offset) => (gone, last.min(offset.saturating_sub(1)), Part::Newest),
             From::After(offset) => (offset.max(gone), first - 1, Part::Oldest),
+            From::Around(_) => unreachable!("a view: see `views`"),
         };
         let is_in_log = limit > 0 && after < upto && upto < first;
         let (messages, bytes) = (limit, limits.page_bytes);
-        is_in_log.then_some(Wanted { after, upto, part, messages, bytes, changed: None })
+        let (changed, view) = (None, View::Room);
+        is_in_log.then_some(Wanted { after, upto, part, messages, bytes, changed, view })
     }
 
     /// The latest messages that are in memory. `reaches_back` says whether a log has those before
@@ -109,6 +112,7 @@ impl Room {
             From::Latest => self.latest(limit, reaches_back, limits),
             From::Before(offset) => self.before(offset, limit, reaches_back, limits),
             From::After(offset) => self.history().after(offset, limit, limits),
+            From::Around(_) => unreachable!("a view: see `views`"),
         };
         out.push(b'{');
         push_page(out, &[], page);
@@ -123,7 +127,7 @@ impl Room {
         stretch: &Stretch,
         limits: &HistoryLimits,
     ) {
-        let Stretch { first, messages, more, changed: _ } = stretch;
+        let Stretch { first, messages, more, changed: _, picked: _ } = stretch;
         if messages.is_empty() && wanted.part == Part::Oldest {
             // The log has let go of them: the next ones are in memory.
             let from = From::After(wanted.after);
@@ -138,16 +142,31 @@ impl Room {
         let (mut begin, mut end) = (0, messages.len());
         let length = |begin: usize, end: usize| ends[end].saturating_sub(ends[begin] + 1);
         while begin + 1 < end && length(begin, end) > limits.page_bytes {
-            if wanted.part == Part::Newest { begin += 1 } else { end -= 1 }
+            let leaves_out_first = match wanted.part {
+                Part::Newest => true,
+                Part::Oldest | Part::All => false,
+                Part::Around(offset) => {
+                    let middle = usize::try_from(offset - first).unwrap_or(usize::MAX);
+                    leaves_out_first(begin, middle, end)
+                }
+            };
+            if leaves_out_first { begin += 1 } else { end -= 1 }
         }
+        let is_before = first + begin as u64 > self.journal.log_floor().offset + 1;
+        let is_behind = first + end as u64 <= self.history().last();
         let more = match wanted.part {
             Part::Newest => *more || begin > 0,
-            Part::Oldest | Part::All => first + (end as u64) <= self.history().last(),
+            Part::Oldest | Part::All => is_behind,
+            Part::Around(_) => is_before,
         };
         let messages = if begin == end { &[] } else { &read[ends[begin]..ends[end] - 1] };
         let count = u32::try_from(end - begin).unwrap_or(u32::MAX);
+        let page = Page { messages, count, more };
+        if matches!(wanted.part, Part::Around(_)) {
+            return push_around(out, page, is_behind);
+        }
         out.push(b'{');
-        push_page(out, &[], Page { messages, count, more });
+        push_page(out, &[], page);
         out.push(b'}');
     }
 

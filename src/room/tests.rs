@@ -11,7 +11,7 @@ use crate::base::arena::Key;
 use crate::base::bitset::BitSet;
 use crate::limits::PresenceLimits;
 use crate::link::ids::{Count, Cursor, Receipt};
-use crate::link::log::{Marks, Part, Stretch, Wanted, What};
+use crate::link::log::{Marks, Part, Stretch, View, Wanted, What};
 use crate::link::record::From;
 use crate::link::refusal::Refusal;
 use crate::link::said::{Fate, MessageText, Said};
@@ -272,7 +272,15 @@ fn a_page_that_is_read_from_the_log_has_a_message_however_long_that_is() {
     let tiny = HistoryLimits { page_bytes: 1, ..HISTORY };
     let said = Said { user: "ann", name: "Ann", body: "\"x\"", ..Said::default() };
     let page = |part, limits| {
-        let wanted = Wanted { after: 0, upto: 3, part, messages: 9, bytes: 1, changed: None };
+        let wanted = Wanted {
+            after: 0,
+            upto: 3,
+            part,
+            messages: 9,
+            bytes: 1,
+            changed: None,
+            view: View::Room,
+        };
         let messages = vec![MessageText::new(7, said, Fate::default()); 3];
         let stretch = Stretch { first: 1, messages, ..Stretch::default() };
         page_of(&written(|out| room.push_page_read(out, wanted, &stretch, limits)))

@@ -24,8 +24,8 @@ use crate::link::io::Io;
 use crate::link::log::{Appended, Entry, Log, Placed, Ticket, What, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::ToHome;
-use crate::link::refusal::{CHANGES_LIMIT, Refusal};
+use crate::link::record::{ToHome, Verb};
+use crate::link::refusal::{CHANGES_LIMIT, PINS_LIMIT, Refusal};
 use crate::link::said::MessageText;
 use crate::room::verbs::{Actor, judge};
 use crate::rooms::Rooms;
@@ -100,6 +100,11 @@ impl Rooms {
         let judged = judged.and_then(|next| {
             take_fanout(cx, room, author.user(), verb.bytes())?;
             Ok(next)
+        });
+        let is_new_pin = verb == Verb::Pin { on: true };
+        let judged = judged.and_then(|next| match next {
+            Some(_) if is_new_pin => self.take_pin(cx, key).map(|()| next),
+            _ => Ok(next),
         });
         let next = match judged {
             Ok(Some(next)) => next,
@@ -221,6 +226,22 @@ impl Rooms {
         out.clear();
         self.registry.weigh(registered);
         self.bound_history(cx, key);
+    }
+
+    /// Looks whether one more message may be pinned.
+    ///
+    /// # Errors
+    ///
+    /// If there are as many as may be.
+    fn take_pin<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) -> Result<(), Refusal> {
+        let Some(registered) = self.arena.get_mut(key) else { return Ok(()) };
+        let max = cx.settings.chat.pins;
+        let count = registered.room.count_pins(cx.io.log().reads());
+        self.registry.weigh(registered);
+        if count >= max as usize {
+            return Err(Refusal::TooMany { limit: PINS_LIMIT, max });
+        }
+        Ok(())
     }
 
     /// A message as it stands; `None`, if it is to be read first.

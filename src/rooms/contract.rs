@@ -13,7 +13,9 @@
 //!    the first message ever kept is reached, in memory or not;
 //! 8. changes of messages are told in order, without a hole; who merges them has at every cut what
 //!    the log has, live, by pages that are read meanwhile, and by a recovery;
-//! 9. what was deleted is never seen again, unless a turn has lost that it was.
+//! 9. a page around a message, of a thread or of what is pinned has all of it that its reader has
+//!    heard, and nothing else; whoever joins is told what is pinned, and no more is than may be;
+//! 10. what was deleted is never seen again, unless a turn has lost that it was.
 //!
 //! Each rule is seen to bark: a defect is planted, and the rule that is for it must find it.
 
@@ -27,7 +29,7 @@ use crate::auth::identity::{Identity, NEVER_S};
 use crate::auth::level::Level;
 use crate::base::rng::SplitMix64;
 use crate::link::ids::{Asker, Cursor};
-use crate::link::log::{FromLog, Log, LogAnswer, Marks, MemoryLog};
+use crate::link::log::{FromLog, Log, LogAnswer, Marks, MemoryLog, View};
 use crate::link::outbox::Timer;
 use crate::link::record::{From, Given, NewMessage, Received, Verb, Who, read};
 use crate::link::said::MessageText;
@@ -37,6 +39,7 @@ mod judge;
 #[path = "../../tests/sim/pretend_log.rs"]
 mod pretend;
 mod reader;
+mod views;
 
 use judge::{Asked, Away, Data, Deed, Judge, Member, audience, field, number, without_id};
 use pretend::{LogDefect, PretendLog, Pretends};
@@ -107,6 +110,14 @@ pub(crate) trait Subject: Log {
     fn state(&self, _topic: &str, _offset: u64, _change: u64) -> Option<MessageText> {
         None
     }
+    /// The offsets of the messages that were pinned after a change, if the log can tell.
+    fn pins_by(&self, _topic: &str, _change: u64) -> Option<Vec<u64>> {
+        None
+    }
+    /// Whether others than its home change messages.
+    fn has_others(&self) -> bool {
+        false
+    }
     /// Up to which offset it has let go of messages.
     fn gone(&self, _topic: &str) -> u64 {
         0
@@ -163,6 +174,17 @@ impl Subject for PretendLog {
     fn state(&self, topic: &str, offset: u64, change: u64) -> Option<MessageText> {
         self.rooms.get(topic)?.state_by(offset, change)
     }
+    fn pins_by(&self, topic: &str, change: u64) -> Option<Vec<u64>> {
+        let room = self.rooms.get(topic)?;
+        let is_pinned = |offset: &u64| {
+            let by = room.state_by(*offset, change);
+            by.is_some_and(|message| message.fate().pinned.is_some())
+        };
+        Some((room.gone + 1..=room.last()).filter(is_pinned).collect())
+    }
+    fn has_others(&self) -> bool {
+        self.pretends() == Pretends::Engine
+    }
     fn gone(&self, topic: &str) -> u64 {
         self.rooms.get(topic).map_or(0, |room| room.gone)
     }
@@ -197,12 +219,15 @@ impl<L: Subject> Suite<L> {
         let of_four = |seed: u64| usize::try_from(seed % 4).expect("small");
         home.settings.history.messages = [100_000, 1, 4, 0][of_four(seed)];
         home.settings.chat.changes = [1_000, 3, 1_000, 8][of_four(seed / 4)];
+        home.settings.chat.pins = [50, 2, 1, 3][of_four(seed / 2)];
         home.settings.rooms_max = 10;
         home.rooms.held.planted = bugs.held;
         home.rooms.reads.has_gaps = bugs.gap_in_recovery;
         plant(bugs.room);
         let rng = SplitMix64::new(seed ^ 0x5eed);
-        Self { home, judge: Judge::default(), rng, numbers: 0, lives: 1, is_over: false }
+        let mut judge = Judge::default();
+        judge.pins_max = home.settings.chat.pins as usize;
+        Self { home, judge, rng, numbers: 0, lives: 1, is_over: false }
     }
 
     fn below(&mut self, count: usize) -> usize {
@@ -312,6 +337,7 @@ impl<L: Subject> Suite<L> {
             let reader = Reader::joined(topic, &response);
             self.judge.joined(&self.home.mesh.log, &reader);
         }
+        self.judge.check_pins(&self.home.mesh.log, topic, &response);
         Some((member, response))
     }
 
@@ -373,7 +399,10 @@ impl<L: Subject> Suite<L> {
         let body = format!("\"b{}\"", self.numbers + 1);
         let key = (self.below(2) == 0).then(|| format!("k{}", self.below(12)));
         let data = (self.below(3) == 0).then(|| format!("{{\"d\":{}}}", self.numbers));
-        self.push(index, &Asked::Message { body, key, data });
+        let Member { topic, shard, .. } = self.judge.members[index];
+        let heard = self.judge.streams.get(&(topic, shard)).map_or(0, |stream| stream.at.offset);
+        let reply_to = (heard > 0 && self.below(3) == 0).then(|| 1 + self.rng.below(heard.min(5)));
+        self.push(index, &Asked::Message { body, key, data, reply_to });
     }
 
     /// Does something to a message that the member has heard of: mostly to one of a few.
@@ -388,7 +417,7 @@ impl<L: Subject> Suite<L> {
         };
         let deed = match self.below(8) {
             0 => Deed::Delete,
-            1 | 2 => Deed::Pin(self.below(3) > 0),
+            1 | 2 => Deed::Pin(self.below(4) > 0),
             _ => {
                 let body = format!("\"e{}\"", self.numbers + 1);
                 let data = match self.below(4) {
@@ -400,7 +429,8 @@ impl<L: Subject> Suite<L> {
             }
         };
         self.judge.touched.insert((topic, offset));
-        self.push(index, &Asked::Change { offset, deed });
+        let since = self.judge.streams.get(&(topic, shard)).map_or(0, |stream| stream.at.change);
+        self.push(index, &Asked::Change { offset, deed, since });
     }
 
     /// Asks for a page of what the member has heard of, or of the latest.
@@ -408,13 +438,19 @@ impl<L: Subject> Suite<L> {
         let Member { topic, shard, .. } = self.judge.members[index];
         let heard = self.judge.streams.get(&(topic, shard)).map_or(0, |stream| stream.at.offset);
         let at = self.rng.below(heard + 3);
-        let from = match self.below(4) {
+        let view = match self.below(6) {
+            0 | 1 => View::Thread(1 + self.rng.below(heard.min(5) + 1)),
+            2 => View::Pins,
+            _ => View::Room,
+        };
+        let from = match self.below(6) {
             0 => From::Latest,
             1 => From::After(at),
+            2 | 3 if view == View::Room => From::Around(at),
             _ => From::Before(at),
         };
         let limit = 1 + u32::try_from(self.below(4)).expect("small");
-        self.push(index, &Asked::Page { from, limit, heard });
+        self.push(index, &Asked::Page { view, from, limit, heard });
     }
 
     fn push(&mut self, index: usize, what: &Asked) {
@@ -429,12 +465,12 @@ impl<L: Subject> Suite<L> {
         member.asked.push_back((reference.clone(), what.clone()));
         let payload = format!("{{\"n\":{number}}}");
         let push = match what {
-            Asked::Message { body, key, data } => {
-                let (key, data) = (key.as_deref(), data.as_deref());
-                let message = NewMessage { body, key, data, ..NewMessage::default() };
+            Asked::Message { body, key, data, reply_to } => {
+                let (key, data, reply_to) = (key.as_deref(), data.as_deref(), *reply_to);
+                let message = NewMessage { body, key, data, reply_to, ..NewMessage::default() };
                 ToHome::Publish { home, asker, reference: &reference, message }
             }
-            Asked::Change { offset, deed } => {
+            Asked::Change { offset, deed, since: _ } => {
                 let verb = match deed {
                     Deed::Edit { body, data } => {
                         let data = match data {
@@ -456,9 +492,9 @@ impl<L: Subject> Suite<L> {
                 event: "ping",
                 payload: Payload::Json(&payload),
             },
-            Asked::Page { from, limit, .. } => {
-                let (from, limit) = (*from, *limit);
-                ToHome::History { home, asker, reference: &reference, from, limit }
+            Asked::Page { view, from, limit, .. } => {
+                let (reference, view, from, limit) = (&*reference, *view, *from, *limit);
+                ToHome::History { home, asker, reference, view, from, limit }
             }
             Asked::Leave => ToHome::Leave { home, asker, reference: Some(&reference) },
         };
@@ -648,11 +684,8 @@ impl<L: Subject> Suite<L> {
     fn read_before(&mut self, member: &Member, offset: u64) -> String {
         let reference = self.next_number().to_string();
         let (home, asker, from) = (member.room, member.asker, From::Before(offset));
-        let limit = 3;
-        self.home.hear(
-            member.shard,
-            ToHome::History { home, asker, reference: &reference, from, limit },
-        );
+        let (reference, view, limit) = (&*reference, View::Room, 3);
+        self.home.hear(member.shard, ToHome::History { home, asker, reference, view, from, limit });
         loop {
             for (_, record) in std::mem::take(&mut self.home.told.0) {
                 let Received::ToMember(message) = read(&record) else { panic!("for a member") };
@@ -706,16 +739,19 @@ pub(crate) fn check_some<L: Subject>(seeds: u64, log: impl Fn(u64) -> L, reached
 /// What happens with pages and recoveries.
 const READ: [&str; 4] = ["page", "page refused", "recovered under way", "read again"];
 
+/// And with views.
+const VIEWED: [&str; 5] = ["around", "thread", "pinned page", "pins", "too many pins"];
+
 #[test]
 fn memory_keeps_the_contract() {
     let reached = ["ok", "crash", "recovered", "not recovered"];
-    check(|_| MemoryLog, &[&reached[..], &CHANGED].concat());
+    check(|_| MemoryLog, &[&reached[..], &CHANGED, &VIEWED].concat());
 }
 
 #[test]
 fn a_store_keeps_the_contract() {
     let reached = ["ok", "crash", "recovered", "not recovered", "refused", "unconfirmed"];
-    let reached = [&reached[..], &["waited", "not opened"], &READ, &CHANGED].concat();
+    let reached = [&reached[..], &["waited", "not opened"], &READ, &CHANGED, &VIEWED].concat();
     check(|seed| PretendLog::new(seed, Pretends::Store, None), &reached);
 }
 
@@ -735,7 +771,7 @@ fn a_store_that_answers_before_the_commit_keeps_the_rest_of_the_contract() {
 fn an_engine_keeps_the_contract() {
     let reached =
         ["ok", "crash", "recovered", "not recovered", "refused", "unconfirmed", "turn", "ended"];
-    let reached = [&reached[..], &["waited", "not opened"], &READ, &CHANGED].concat();
+    let reached = [&reached[..], &["waited", "not opened"], &READ, &CHANGED, &VIEWED].concat();
     check(|seed| PretendLog::new(seed, Pretends::Engine, None), &reached);
 }
 
@@ -892,6 +928,28 @@ fn a_recovery_that_leaves_out_what_has_changed_is_found() {
     let rules = ["a recovery makes equal"];
     bark_in_room(InRoom::RecoveryWithoutChanged, &rules);
     bark(|_| MemoryLog, Bugs { room: InRoom::RecoveryWithoutChanged, ..NONE }, &rules);
+}
+
+#[test]
+fn a_view_that_is_older_than_what_its_reader_heard_is_found() {
+    let rules = ["a view has all that its reader has heard"];
+    let defect = Some(LogDefect::ViewTooEarly);
+    bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
+}
+
+#[test]
+fn a_pin_that_is_not_taken_back_by_a_turn_is_found() {
+    let rules = ["whoever joins is told what is pinned"];
+    let bugs = Bugs { room: InRoom::PinsStay, ..NONE };
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, None), bugs, &rules);
+}
+
+#[test]
+fn a_pin_that_is_not_counted_is_found() {
+    let rules = ["no more is pinned than may be"];
+    let bugs = Bugs { room: InRoom::PinsUncounted, ..NONE };
+    bark(|seed| PretendLog::new(seed, Pretends::Store, None), bugs, &rules);
 }
 
 #[test]

@@ -34,10 +34,10 @@ use crate::limits::{
 };
 use crate::link::ids::{Cursor, RoomKey};
 use crate::link::io::Io;
-use crate::link::log::{Log, Part, Read, Stretch, Ticket, Wanted, Why};
+use crate::link::log::{Log, Part, Read, Stretch, Ticket, View, Wanted, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{Field, Received, ToHome, read};
+use crate::link::record::{Field, From, Received, ToHome, read};
 use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
 use crate::room::Room;
@@ -76,8 +76,8 @@ struct Reading {
 
 /// Who waits for a read.
 enum Whom {
-    /// A member, for a page. Its answer is held.
-    Page(Membership),
+    /// A member, for a page that begins or ends there. Its answer is held.
+    Page(Membership, From),
     /// A client that comes back.
     Join(Returning),
     /// Pushes about one message, in their order.
@@ -138,7 +138,7 @@ impl Reading {
         match &self.whom {
             Whom::Join(returning) => returning.bytes(),
             Whom::Pushes(pushes) => pushes.iter().map(|push| push.record.len()).sum(),
-            Whom::Page(_) | Whom::Nobody => 0,
+            Whom::Page(..) | Whom::Nobody => 0,
         }
     }
 }
@@ -201,10 +201,11 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         membership: Membership,
         reference: &str,
+        from: From,
         wanted: Wanted,
     ) -> Result<(), Refusal> {
         let (ticket, asked) = self.ask_log(cx, membership.room, wanted, 1)?;
-        self.reads.insert(ticket, asked.of(Whom::Page(membership)));
+        self.reads.insert(ticket, asked.of(Whom::Page(membership, from)));
         self.hold(membership, ticket, reference);
         Ok(())
     }
@@ -270,8 +271,9 @@ impl Rooms {
             }
         }
         let after = offset - 1;
-        let (part, bytes) = (Part::All, usize::MAX);
-        let wanted = Wanted { after, upto: offset, part, messages: 1, bytes, changed: None };
+        let (part, messages, bytes) = (Part::All, 1, usize::MAX);
+        let (upto, changed, view) = (offset, None, View::Room);
+        let wanted = Wanted { after, upto, part, messages, bytes, changed, view };
         let (read, asked) = self.ask_log(cx, key, wanted, 1)?;
         self.reads.insert(read, asked.of(Whom::Pushes(vec![waiting])));
         Ok(())
@@ -333,18 +335,19 @@ impl Rooms {
         let is_of_epoch = present == Some(epoch);
         match whom {
             // Its member may have left.
-            Whom::Page(membership) if self.held.is_awaited(ticket) => {
+            Whom::Page(membership, from) if self.held.is_awaited(ticket) => {
                 let first = self.arena.get(key).map_or(0, |of| of.room.history().first());
                 // The log has let go of all of it, and memory has moved on past what is next.
                 let is_past = stretch.messages.is_empty()
-                    && wanted.part == Part::Oldest
+                    && (wanted.view, wanted.part) == (View::Room, Part::Oldest)
                     && first > wanted.upto + 1;
                 let next = Wanted { after: wanted.upto, upto: first - 1, ..wanted };
                 let again = if is_of_epoch { is_past.then_some(next) } else { Some(wanted) };
                 if let Some(wanted) = again {
-                    self.read_page_again(cx, members, (membership, ticket), wanted, attempts);
+                    let of = (membership, ticket, from);
+                    self.read_page_again(cx, members, of, wanted, attempts);
                 } else {
-                    self.answer_page(cx, members, (membership, ticket), wanted, stretch);
+                    self.answer_page(cx, members, (membership, ticket, from), wanted, stretch);
                 }
             }
             Whom::Join(mut returning) => {
@@ -382,7 +385,7 @@ impl Rooms {
             }
             // Its client may ask again.
             Whom::Pushes(pushes) => self.refuse_pushes(cx, members, &pushes, Refusal::Busy),
-            Whom::Page(_) | Whom::Nobody => {}
+            Whom::Page(..) | Whom::Nobody => {}
         }
         self.read_ends(key);
     }
@@ -397,7 +400,7 @@ impl Rooms {
     ) {
         let Some(Reading { room: key, whom, .. }) = self.reads.take(ticket) else { return };
         match whom {
-            Whom::Page(_) => self.refuse_held(cx, members, ticket, why.refusal()),
+            Whom::Page(..) => self.refuse_held(cx, members, ticket, why.refusal()),
             Whom::Join(returning) => {
                 self.refuse_returning(cx, members, key, &returning, why.refusal());
             }
@@ -423,13 +426,19 @@ impl Rooms {
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
-        (membership, ticket): (Membership, Ticket),
+        (membership, ticket, from): (Membership, Ticket, From),
         wanted: Wanted,
         stretch: &Stretch,
     ) {
+        if let Part::Around(offset) = wanted.part
+            && !stretch.has(offset)
+        {
+            // Its log has let go of it meanwhile, or it is damaged.
+            return self.refuse_held(cx, members, ticket, Refusal::Gone);
+        }
         let settings = cx.settings;
         self.answer_read(cx, members, (membership, ticket), |room, out| {
-            room.push_page_read(out, wanted, stretch, &settings.history);
+            room.push_view_read(out, from, wanted, stretch, &settings.history);
         });
     }
 
@@ -456,7 +465,7 @@ impl Rooms {
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
-        (membership, ticket): (Membership, Ticket),
+        (membership, ticket, from): (Membership, Ticket, From),
         wanted: Wanted,
         attempts: u32,
     ) {
@@ -467,7 +476,7 @@ impl Rooms {
         };
         match again {
             Ok((again, asked)) => {
-                self.reads.insert(again, asked.of(Whom::Page(membership)));
+                self.reads.insert(again, asked.of(Whom::Page(membership, from)));
                 self.held.rename(ticket, again);
             }
             Err(refusal) => self.refuse_held(cx, members, ticket, refusal),
@@ -614,5 +623,6 @@ fn missed_in_log<I: Io>(
     let Missed::InLog { after, upto, changed } = missed else { return None };
     // What has changed was read with the first of it.
     let (after, changed) = has.map_or((after, changed), |has| (has, None));
-    Some(Wanted { after, upto, part: Part::All, messages: u32::MAX, bytes, changed })
+    let (part, messages, view) = (Part::All, u32::MAX, View::Room);
+    Some(Wanted { after, upto, part, messages, bytes, changed, view })
 }

@@ -13,6 +13,7 @@
 //!
 //! Called by: `rooms`. Calls: `room`, `registry`, `reading`, `ticks`, `pending`, `held`, the log.
 
+use crate::limits::ANSWER_BYTES_PER_WORK;
 use crate::link::ids::{Asker, Receipt, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::{Append, Appended, Entry, Log, Marks, Placed, Why};
@@ -242,7 +243,7 @@ impl Rooms {
         shard: u16,
         push: ToHome<'_>,
     ) {
-        let ToHome::History { home: key, asker, reference, from, limit } = push else {
+        let ToHome::History { home: key, asker, reference, view, from, limit } = push else {
             unreachable!("called for pages")
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
@@ -251,16 +252,29 @@ impl Rooms {
         if self.asks_later(membership, reference, push) {
             return;
         }
-        let reaches_back = cx.io.log().reads();
+        let (reaches_back, limits) = (cx.io.log().reads(), &cx.settings.history);
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        if reaches_back && let Some(wanted) = room.page_in_log(from, limit, &cx.settings.history) {
-            if let Err(refusal) = self.read_page(cx, membership, reference, wanted) {
-                self.answer_refused(cx, members, membership, reference, refusal);
+        let checked = room.check_page(view, from, reaches_back);
+        let in_log = || reaches_back.then(|| room.view_in_log(view, from, limit, limits)).flatten();
+        let asked = match checked.map(|()| in_log()) {
+            Ok(None) => Ok(false),
+            Ok(Some(wanted)) => {
+                self.read_page(cx, membership, reference, from, wanted).map(|()| true)
             }
-            return;
+            Err(refusal) => Err(refusal),
+        };
+        match asked {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(refusal) => {
+                return self.answer_refused(cx, members, membership, reference, refusal);
+            }
         }
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let mut out = std::mem::take(&mut self.scratch.response);
-        room.push_page(&mut out, (from, limit), reaches_back, &cx.settings.history);
+        let looked_at_bytes = room.push_view(&mut out, (view, from, limit), reaches_back, limits);
+        // What was looked at costs as much as if it were told.
+        cx.budget.spend_for(looked_at_bytes, ANSWER_BYTES_PER_WORK);
         self.reply(cx, members, membership, Answer::ok(reference, text(&out)));
         out.clear();
         self.scratch.response = out;

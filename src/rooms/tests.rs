@@ -13,7 +13,7 @@ use crate::directory::Directory;
 use crate::limits::{HistoryLimits, Limits, MESH_BUSY_BYTES, PresenceLimits, TURN_WORK};
 use crate::link::ids::{Asker, ConnKey, Slot};
 use crate::link::io::Handoff;
-use crate::link::log::{Log, MemoryLog};
+use crate::link::log::{Log, MemoryLog, View};
 use crate::link::metrics::Metrics;
 use crate::link::outbox::Timer;
 use crate::link::pressure::Pressure;
@@ -274,7 +274,8 @@ fn what_cannot_be_done_now_is_refused_and_leaves_no_trace() {
     assert_eq!(home.take_told(), [r#"0 reply 5 error {"reason":"busy","retry_ms":250}"#]);
     assert_eq!((home.metrics.published, home.metrics.refused_busy), (0, 2));
     let from = crate::link::record::From::Latest;
-    home.hear(0, ToHome::History { home: room, asker: ann, reference: "6", from, limit: 9 });
+    let (reference, view, limit) = ("6", View::Room, 9);
+    home.hear(0, ToHome::History { home: room, asker: ann, reference, view, from, limit });
     assert_eq!(home.take_told(), [r#"0 reply 6 ok {"messages":[],"more":false}"#]);
     home.hear(0, ToHome::Leave { home: room, asker: ann, reference: Some("7") });
     assert_eq!(home.take_told(), ["0 left 7"], "what ends something is never too much");

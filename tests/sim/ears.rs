@@ -604,6 +604,7 @@ impl Client {
             "user_mismatch" => "user_mismatch",
             "read_only" => "read_only",
             "not_yours" => "not_yours",
+            "too_many" => "too_many",
             "gone" => "gone",
             "storage" if ears.plan.log.keeps() => "storage",
             "unavailable" if ears.plan.log.keeps() => "unavailable",
@@ -709,6 +710,11 @@ impl Client {
                         Deed::Delete => room.is_some_and(|room| !user.may_moderate(room)),
                         Deed::Pin(_) => false,
                     },
+                    "too_many" => {
+                        assert_eq!(response["limit"], "limits.pins");
+                        assert_eq!(response["max"], ears.plan.settings.chat.pins);
+                        matches!(deed, Deed::Pin(true))
+                    }
                     _ => false,
                 };
                 assert!(may_be, "{deed:?} is not refused for {reason}");

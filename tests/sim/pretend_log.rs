@@ -28,7 +28,7 @@ use chinwag::base::rng::SplitMix64;
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
     Append, Appended, Entry, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened, Opening,
-    Part, Placed, Read, Sought, Stretch, Ticket, Wanted, What, WhatText, Why,
+    Part, Placed, Read, Sought, Stretch, Ticket, View, Wanted, What, WhatText, Why,
 };
 use chinwag::link::said::{ActText, Fate, FateText, MessageText, SaidText};
 
@@ -43,6 +43,8 @@ pub(crate) enum LogDefect {
     OffsetReused,
     /// It reads a room as it was kept when it was opened: that is less than its reader has heard.
     ReadTooEarly,
+    /// It reads threads and pinned messages as they were when the room was opened.
+    ViewTooEarly,
     /// It reads messages as they were said, whatever became of them.
     ReadAsSaid,
     /// Two who read at a time are given each other's answers.
@@ -823,6 +825,9 @@ impl Room {
 
     /// What is wanted, as it is by the first `entries`.
     fn stretch(&self, wanted: Wanted, entries: usize, defect: Option<LogDefect>) -> Stretch {
+        if wanted.view != View::Room {
+            return self.picked(wanted, entries, defect);
+        }
         let upto = wanted.upto.min(self.marks(entries).offset);
         let after = wanted.after.max(self.gone).min(upto);
         let (mut begin, mut end) = (after, upto);
@@ -830,6 +835,8 @@ impl Room {
         match wanted.part {
             Part::Newest => begin = after.max(upto.saturating_sub(count)),
             Part::Oldest | Part::All => end = upto.min(after.saturating_add(count)),
+            Part::Around(offset) if offset > after && offset <= upto => {}
+            Part::Around(_) => end = begin,
         }
         let as_of = |offset| match defect {
             Some(LogDefect::ReadAsSaid) => self.state(offset, self.versions_of(offset)[0] + 1),
@@ -840,7 +847,12 @@ impl Room {
             (begin + 1..=end).map(|offset| state(offset).said.text_bytes()).sum::<usize>()
         };
         while end > begin + 1 && length(begin, end) > wanted.bytes {
-            if wanted.part == Part::Newest { begin += 1 } else { end -= 1 }
+            let leaves_out_first = match wanted.part {
+                Part::Newest => true,
+                Part::Oldest | Part::All => false,
+                Part::Around(offset) => offset - begin > end - offset,
+            };
+            if leaves_out_first { begin += 1 } else { end -= 1 }
         }
         let mut more = begin > after || end < upto;
         let mut changed = Vec::new();
@@ -863,7 +875,49 @@ impl Room {
             }
         }
         let messages = (begin + 1..=end).map(state).collect();
-        Stretch { first: begin + 1, messages, more, changed }
+        Stretch { first: begin + 1, messages, more, changed, ..Stretch::default() }
+    }
+
+    /// What is wanted of a view, as it is by the first `entries`.
+    fn picked(&self, wanted: Wanted, entries: usize, defect: Option<LogDefect>) -> Stretch {
+        let Wanted { after, upto, part, messages: count, bytes, changed: _, view } = wanted;
+        let is_in = |offset: u64, message: &MessageText| match view {
+            View::Room => true,
+            View::Thread(root) => offset == root || message.said.thread == Some(root),
+            View::Pins => message.fate().pinned.is_some(),
+        };
+        let entries = match defect {
+            Some(LogDefect::ViewTooEarly) => self.opened_at.min(entries),
+            _ => entries,
+        };
+        let upto = upto.min(self.marks(entries).offset);
+        let mut offsets: Vec<u64> = (after.max(self.gone) + 1..=upto).collect();
+        if part == Part::Newest {
+            offsets.reverse();
+        }
+        let (mut picked, mut length, mut more) = (Vec::new(), 0, false);
+        for offset in offsets {
+            let state = match defect {
+                Some(LogDefect::ReadAsSaid) if view != View::Pins => {
+                    self.state(offset, self.versions_of(offset)[0] + 1)
+                }
+                _ => self.state(offset, entries),
+            };
+            let message = state.expect("it was said by then");
+            if !is_in(offset, &message) {
+                continue;
+            }
+            length += message.said.text_bytes();
+            if picked.len() == count as usize || length > bytes && !picked.is_empty() {
+                more = true;
+                break;
+            }
+            picked.push((offset, message));
+        }
+        if part == Part::Newest {
+            picked.reverse();
+        }
+        Stretch { picked, more, ..Stretch::default() }
     }
 
     fn versions_of(&self, offset: u64) -> &[usize] {
@@ -898,8 +952,34 @@ impl Room {
                 .collect(),
             lineage: self.lineage.clone(),
             floor: Marks { offset: self.gone, change: self.floor },
+            pins: self.pins(first),
+            unkept_pins: self.unkept_pins(),
             tail: (first..=self.last()).filter_map(|offset| self.latest(offset)).collect(),
         }
+    }
+
+    /// The pinned messages from `first` on.
+    pub(crate) fn pins(&self, first: u64) -> Vec<u64> {
+        let is_pinned = |offset: &u64| {
+            self.latest(*offset).is_some_and(|message| message.fate().pinned.is_some())
+        };
+        (first..=self.last()).filter(is_pinned).collect()
+    }
+
+    /// By which changes that are not durable a message was pinned, or was so no more.
+    fn unkept_pins(&self) -> Vec<(u64, u64)> {
+        let is_pinned = |offset, entries| {
+            let state = self.state(offset, entries);
+            state.is_some_and(|message| message.fate().pinned.is_some())
+        };
+        let unkept = self.entries.iter().enumerate().skip(self.durable);
+        let pins = unkept.filter_map(|(at, kept)| match kept.what {
+            WhatText::Changed(offset, _) if is_pinned(offset, at) != is_pinned(offset, at + 1) => {
+                Some((kept.number, offset))
+            }
+            _ => None,
+        });
+        pins.collect()
     }
 
     /// The entry that has the key of a message.
@@ -921,6 +1001,7 @@ impl Room {
             Some(
                 LogDefect::AckedBeforeKept
                 | LogDefect::ReadTooEarly
+                | LogDefect::ViewTooEarly
                 | LogDefect::ReadAsSaid
                 | LogDefect::ReadsSwapped
                 | LogDefect::SeenBeforeKept

@@ -9,7 +9,7 @@ use super::given::Given;
 use super::kind::{Kind, Slot, Word, number, number_or_zero};
 use super::values::{Config, StoreAck, StoreDeliver};
 use crate::auth::token::Algorithm;
-use crate::limits::{BODY_BYTES_MAX, READ_BUFFER_BYTES};
+use crate::limits::{BODY_BYTES_MAX, PINS_MAX, READ_BUFFER_BYTES};
 use crate::wire::http::forwarded::ForwardedHeader;
 
 /// One thing that can be configured.
@@ -247,6 +247,11 @@ pub(super) const ALL: &[Key] = &[
         name: "limits.members_per_room",
         kind: number(0, 100_000, "", Slot::U32(|c| &mut c.chat.members_per_room)),
         doc: "Users of whom a room remembers something: a role, a mute, a ban.",
+    },
+    Key {
+        name: "limits.pins",
+        kind: number(0, PINS_MAX as u64, "", Slot::U32(|c| &mut c.chat.pins)),
+        doc: "Pinned messages of a room.",
     },
     Key {
         name: "limits.publish_per_s",

@@ -9,7 +9,7 @@ use super::{Subject, TOPICS};
 use crate::auth::level::Level;
 use crate::base::arena::Key;
 use crate::link::ids::{Asker, AudienceKey, Receipt, RoomKey};
-use crate::link::log::Marks;
+use crate::link::log::{Marks, View};
 use crate::link::message::{push_message, text};
 use crate::link::record::{From, ToMember};
 use crate::link::said::MessageText;
@@ -23,14 +23,18 @@ pub(super) enum Asked {
         body: String,
         key: Option<String>,
         data: Option<String>,
+        reply_to: Option<u64>,
     },
+    /// Something is done to a message, and up to which change its member had heard then.
     Change {
         offset: u64,
         deed: Deed,
+        since: u64,
     },
     Custom,
     /// A page, and up to where its reader had heard all when it asked.
     Page {
+        view: View,
         from: From,
         limit: u32,
         heard: u64,
@@ -128,6 +132,8 @@ pub(super) struct Judge {
     /// Whose channels end.
     pub(super) ended: Vec<(usize, u16)>,
     pub(super) seen: BTreeSet<&'static str>,
+    /// How many messages may be pinned.
+    pub(super) pins_max: usize,
 }
 
 /// How many clients are away.
@@ -444,10 +450,19 @@ impl Judge {
         let is_doubtful = response.contains("unconfirmed");
         assert!(is_in_order || is_doubtful, "own messages come back in order: {reference}");
         let (body, key) = match push {
-            Asked::Page { from, limit, heard } => {
-                return self.hear_page(log, index, (from, limit, heard), status, response);
+            Asked::Page { view, from, limit, heard } => {
+                let asked = (from, limit, heard);
+                if view == View::Room && !matches!(from, From::Around(_)) {
+                    return self.hear_page(log, index, asked, status, response);
+                }
+                return self.hear_view(log, index, (view, asked), status, response);
             }
-            Asked::Change { offset, deed } => {
+            Asked::Change { offset, deed: Deed::Pin(true), since }
+                if response.contains("too_many") =>
+            {
+                return self.hear_too_many(log, index, offset, since, response);
+            }
+            Asked::Change { offset, deed, since: _ } => {
                 return self.hear_done(log, index, (offset, deed), status, response);
             }
             Asked::Message { body, key, .. } => (body, key),
@@ -461,7 +476,8 @@ impl Judge {
                     self.seen.insert("unconfirmed");
                     self.unconfirmed.insert(body);
                 }
-                "\"storage\"" | "\"unavailable\"" | "\"busy\"" => {
+                // What it answers may have been lost since it was heard.
+                "\"storage\"" | "\"unavailable\"" | "\"busy\"" | "\"invalid\"" => {
                     self.seen.insert("refused");
                     self.refused.insert(body);
                 }
@@ -566,6 +582,7 @@ impl Judge {
                 then.fate().change == change && deed.is_done_to(&then),
                 "an answered change is that: {deed:?} {then:?}"
             );
+            self.check_pin(log, topic, &deed, change);
             self.acked_changes.push(AckedChange { topic, offset, change, deed });
         }
     }
@@ -619,6 +636,7 @@ impl Judge {
                 );
                 assert!(is_more(first), "more is true: {response}");
             }
+            From::Around(_) => unreachable!("a view"),
             From::After(offset) => {
                 assert!(first.is_none_or(|first| first > offset), "a page is what was asked for");
                 let has_all = offset >= heard
@@ -631,7 +649,17 @@ impl Judge {
                 );
             }
         }
-        for message in &page {
+        self.read_page(log, (topic, shard), &page);
+    }
+
+    /// A page is read: nothing in it is older than what its reader has heard.
+    pub(super) fn read_page<L: Subject>(
+        &mut self,
+        log: &L,
+        (topic, shard): (usize, u16),
+        page: &[Message],
+    ) {
+        for message in page {
             let (offset, body) = (of(message, "offset"), message["body"].to_string());
             self.sees(log, topic, message);
             if of(message, "change") == 0 {
@@ -641,9 +669,9 @@ impl Judge {
             }
         }
         let Some(stream) = self.streams.get_mut(&(topic, shard)) else { return };
-        stream.read(&page);
+        stream.read(page);
         let stream = &self.streams[&(topic, shard)];
-        for message in &page {
+        for message in page {
             let rule = "a page is never older than what its reader has heard";
             self.check_message(log, stream, message, rule);
         }

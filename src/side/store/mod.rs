@@ -66,6 +66,7 @@ mod tests;
 mod threads;
 pub mod tools;
 mod transaction;
+mod views;
 mod writer;
 
 #[cfg(test)]

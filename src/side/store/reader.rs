@@ -19,10 +19,11 @@ use super::row::{
     select_eras, select_messages, select_rooms, with_room,
 };
 use super::statements::top_of;
+use super::views::{pins, view};
 use crate::auth::level::Joiners;
 use crate::limits::{LINEAGE_EPOCHS_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX};
 use crate::link::facts::RoomSettings;
-use crate::link::log::{Marks, Part, Sought, Wanted};
+use crate::link::log::{Marks, Part, Sought, View, Wanted};
 use crate::link::store::{Found, Run, push_listed, push_numbered};
 
 /// How long a read may take, in milliseconds.
@@ -110,16 +111,17 @@ pub(super) struct Loaded {
     settings: Option<Box<str>>,
     standings: Vec<u8>,
     lineage: Vec<u8>,
+    pins: Vec<u8>,
     tail: Vec<u8>,
 }
 
 impl Loaded {
     /// As it is told.
     pub(super) fn found(&self) -> Found<'_> {
-        let Self { epoch, top, floor, founded, settings, standings, lineage, tail } = self;
+        let Self { epoch, top, floor, founded, settings, standings, lineage, pins, tail } = self;
         let (epoch, top, floor) = (*epoch, *top, *floor);
         let (founded, settings) = (founded.as_deref(), settings.as_deref());
-        Found { epoch, top, floor, founded, settings, standings, lineage, tail }
+        Found { epoch, top, floor, founded, settings, standings, lineage, pins, tail }
     }
 }
 
@@ -129,14 +131,22 @@ pub(super) struct Page {
     first: u64,
     more: bool,
     messages: Vec<u8>,
+    /// How many messages those are.
+    count: u64,
     changed: Vec<u8>,
+    picked: Vec<u8>,
 }
 
 impl Page {
+    /// Of messages that are not all of the room's.
+    pub(super) fn of_view(picked: Vec<u8>, more: bool) -> Self {
+        Self { picked, more, ..Self::default() }
+    }
+
     /// As they are told.
     pub(super) fn run(&self) -> Run<'_> {
-        let Self { first, more, messages, changed } = self;
-        Run { first: *first, more: *more, messages, changed }
+        let Self { first, more, messages, count: _, changed, picked } = self;
+        Run { first: *first, more: *more, messages, changed, picked }
     }
 }
 
@@ -193,6 +203,7 @@ impl Reader {
             self.damaged += damaged;
         }
         let (epoch, lineage) = epochs(&look, id)?;
+        let pins = pins(&look, id, &mut self.damaged)?;
         let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3");
         let mut statement = look.prepare_cached(sql)?;
         let range = params![id_of(id, 1), id_of(id, top.offset), bounds.messages];
@@ -228,7 +239,7 @@ impl Reader {
             }
         }
         let tail = pieces.backwards();
-        Ok(Loaded { epoch, top, floor, founded, settings, standings, lineage, tail })
+        Ok(Loaded { epoch, top, floor, founded, settings, standings, lineage, pins, tail })
     }
 
     /// Reads messages of a room, without a hole: those next to the end of what is wanted, the upper
@@ -240,65 +251,15 @@ impl Reader {
     /// Those of SQLite, and if not one message can be read in time.
     pub(super) fn read(&mut self, id: u32, wanted: Wanted) -> Result<Page, StoreError> {
         self.begin();
-        let Wanted { after, upto, part, messages: count, bytes, changed } = wanted;
         // One look, whatever is written meanwhile.
         let look = self.conn.unchecked_transaction()?;
-        let is_newest = part == Part::Newest;
-        let sql = if is_newest {
-            select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC")
-        } else {
-            select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id")
-        };
-        let mut statement = look.prepare_cached(sql)?;
-        let mut rows = statement.query(params![id_of(id, after + 1), id_of(id, upto)])?;
-        let (mut begin, mut more, mut pieces) = (0, false, Pieces::default());
-        // Not beyond the last one that is wanted, as above.
-        while pieces.len() < upto.saturating_sub(after) {
-            let row = match rows.next().map_err(StoreError::from) {
-                Ok(Some(row)) => row,
-                Ok(None) => break,
-                Err(error) if error.cause() == Cause::Corrupt && pieces.len() > 0 => {
-                    self.damaged += 1;
-                    more = true;
-                    break;
-                }
-                // Whoever asks again would not get further.
-                Err(error) if error.is_late() && pieces.len() > 0 => {
-                    more = true;
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
-            let Some(message) = Message::of(row) else {
-                self.damaged += 1;
-                if pieces.len() == 0 {
-                    continue;
-                }
-                more = true;
-                break;
-            };
-            let offset = offset_of(message.id);
-            if pieces.len() == 0 {
-                begin = offset;
+        match wanted {
+            Wanted { view: View::Room, part: Part::Around(offset), .. } => {
+                around(&look, id, wanted, offset, &mut self.damaged)
             }
-            let next = if is_newest { begin - pieces.len() } else { begin + pieces.len() };
-            // Behind what was let go of offsets have no gap.
-            self.damaged += u64::from(offset != next);
-            let is_one_more = offset == next && pieces.len() < u64::from(count);
-            if !is_one_more || !pieces.push(&message, bytes) {
-                more = true;
-                break;
-            }
+            Wanted { view: View::Room, .. } => run(&look, id, wanted, &mut self.damaged),
+            _ => view(&look, id, wanted, &mut self.damaged),
         }
-        let first = if is_newest { (begin + 1).saturating_sub(pieces.len()) } else { begin };
-        let messages = if is_newest { pieces.backwards() } else { pieces.bytes };
-        let mut page = Page { first, more, messages, changed: Vec::new() };
-        if let Some(behind) = changed {
-            let bytes = bytes.saturating_sub(page.messages.len());
-            let (changed, is_whole) = changed_behind(&look, id, behind, after, bytes)?;
-            (page.changed, page.more) = (changed, page.more || !is_whole);
-        }
-        Ok(page)
     }
 
     /// Looks for messages of a room, the newest first; and before which offset there may be more, 0
@@ -393,6 +354,98 @@ impl Reader {
         self.begin();
         &self.conn
     }
+}
+
+/// Messages of a room, without a hole: see [`Reader::read`].
+fn run(look: &Connection, id: u32, wanted: Wanted, damaged: &mut u64) -> Result<Page, StoreError> {
+    let Wanted { after, upto, part, messages: count, bytes, changed, view: _ } = wanted;
+    let is_newest = part == Part::Newest;
+    let sql = if is_newest {
+        select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC")
+    } else {
+        select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id")
+    };
+    let mut statement = look.prepare_cached(sql)?;
+    let mut rows = statement.query(params![id_of(id, after + 1), id_of(id, upto)])?;
+    let (mut begin, mut more, mut pieces) = (0, false, Pieces::default());
+    // Not beyond the last one that is wanted, as above.
+    while pieces.len() < upto.saturating_sub(after) {
+        let row = match rows.next().map_err(StoreError::from) {
+            Ok(Some(row)) => row,
+            Ok(None) => break,
+            Err(error) if error.cause() == Cause::Corrupt && pieces.len() > 0 => {
+                *damaged += 1;
+                more = true;
+                break;
+            }
+            // Whoever asks again would not get further.
+            Err(error) if error.is_late() && pieces.len() > 0 => {
+                more = true;
+                break;
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(message) = Message::of(row) else {
+            *damaged += 1;
+            if pieces.len() == 0 {
+                continue;
+            }
+            more = true;
+            break;
+        };
+        let offset = offset_of(message.id);
+        if pieces.len() == 0 {
+            begin = offset;
+        }
+        let next = if is_newest { begin - pieces.len() } else { begin + pieces.len() };
+        // Behind what was let go of offsets have no gap.
+        *damaged += u64::from(offset != next);
+        let is_one_more = offset == next && pieces.len() < u64::from(count);
+        if !is_one_more || !pieces.push(&message, bytes) {
+            more = true;
+            break;
+        }
+    }
+    let first = if is_newest { (begin + 1).saturating_sub(pieces.len()) } else { begin };
+    let count = pieces.len();
+    let messages = if is_newest { pieces.backwards() } else { pieces.bytes };
+    let mut page = Page { first, more, messages, count, ..Page::default() };
+    if let Some(behind) = changed {
+        let bytes = bytes.saturating_sub(page.messages.len());
+        let (changed, is_whole) = changed_behind(look, id, behind, after, bytes)?;
+        (page.changed, page.more) = (changed, page.more || !is_whole);
+    }
+    Ok(page)
+}
+
+/// Messages of a room around one, without a hole; none, if that one cannot be told.
+fn around(
+    look: &Connection,
+    id: u32,
+    wanted: Wanted,
+    offset: u64,
+    damaged: &mut u64,
+) -> Result<Page, StoreError> {
+    let bytes = wanted.bytes / 2;
+    let before = Wanted { upto: offset, part: Part::Newest, bytes, ..wanted };
+    let mut page = run(look, id, before, damaged)?;
+    if page.first + page.count != offset + 1 {
+        return Ok(Page::default());
+    }
+    let bytes = wanted.bytes.saturating_sub(page.messages.len());
+    let behind = Wanted { after: offset, part: Part::Oldest, bytes, ..wanted };
+    match run(look, id, behind, damaged) {
+        Ok(behind) if behind.count > 0 && behind.first == offset + 1 => {
+            page.messages.extend_from_slice(&behind.messages);
+            page.count += behind.count;
+            page.more |= behind.more;
+        }
+        // There is none, or the first one is damaged.
+        Ok(behind) => page.more |= behind.count > 0,
+        Err(error) if error.is_late() => page.more = true,
+        Err(error) => return Err(error),
+    }
+    Ok(page)
 }
 
 /// Messages on their way, in the order in which they were read.

@@ -92,13 +92,15 @@ const MIGRATIONS: &[Migration] = &[
         then: Some(seal_fates),
     },
     // How users stand in rooms: those of whom something was decided. role: 'member', 'moderator',
-    // 'owner'. muted_until, banned_until: Unix ms, 0 if not, 2^63 - 1 for ever.
+    // 'owner'. muted_until, banned_until: Unix ms, 0 if not, 2^63 - 1 for ever. And a room's pinned
+    // messages, which its home is told of each time that it is opened.
     Migration::of(
         "
     CREATE TABLE standing(
         room INTEGER NOT NULL, user TEXT NOT NULL, role TEXT, muted_until INTEGER NOT NULL,
         banned_until INTEGER NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY(room, user)
     ) STRICT, WITHOUT ROWID;
+    CREATE INDEX pinned ON message(id) WHERE pinned_at IS NOT NULL;
     ",
     ),
 ];

@@ -19,7 +19,7 @@ use super::schema;
 use super::writer::{Asked, Question, Writer};
 use crate::base::arena::Key;
 use crate::link::ids::RoomKey;
-use crate::link::log::{Marks, Opened, Part, Sought, Stretch, Wanted};
+use crate::link::log::{Marks, Opened, Part, Sought, Stretch, View, Wanted};
 use crate::link::record::Field;
 use crate::link::said::{Fate, MessageText, Said};
 use crate::link::store::{ToStore, read_hits};
@@ -281,7 +281,7 @@ fn what_is_read_is_next_to_what_was_asked_and_says_whether_there_is_more() {
     home.say(2, 0, &["\"other\""]);
     let id = home.open(1, 51).unwrap();
     let mut read = |after, upto, part, messages, bytes| {
-        let wanted = Wanted { after, upto, part, messages, bytes, changed: None };
+        let wanted = Wanted { after, upto, part, messages, bytes, changed: None, view: View::Room };
         let Stretch { first, messages, more, .. } =
             reader.read(id, wanted).unwrap().run().stretch();
         let bodies: Vec<_> = messages.iter().map(|of| of.said.body.trim_matches('"')).collect();
@@ -320,6 +320,7 @@ fn what_cannot_be_read_in_time_is_left_out_and_the_rest_is_told() {
         messages: u32::MAX,
         bytes: usize::MAX,
         changed: None,
+        view: View::Room,
     };
     let is_some = |count| (1..COUNT).contains(&count);
     // It may end before the first one: then it is asked again.
@@ -383,7 +384,15 @@ fn a_page_ends_at_what_is_damaged_and_the_next_goes_on_behind_it() {
     let row = id_of(id, 3);
     meddle(&folder.file(), &format!("UPDATE message SET body = '\"!\"' WHERE id = {row}"));
     let mut read = |after, upto, part| {
-        let wanted = Wanted { after, upto, part, messages: 9, bytes: 1_000, changed: None };
+        let wanted = Wanted {
+            after,
+            upto,
+            part,
+            messages: 9,
+            bytes: 1_000,
+            changed: None,
+            view: View::Room,
+        };
         let Stretch { first, messages, more, .. } =
             reader.read(id, wanted).unwrap().run().stretch();
         assert_eq!(reader.take_damaged(), 1);
@@ -698,8 +707,15 @@ fn a_message_that_is_missing_is_told_and_one_that_was_let_go_of_is_not() {
         assert_eq!(bodies(&load(&mut reader, id)).len(), left);
         assert_eq!(reader.take_damaged(), 1, "{offset}");
     }
-    let wanted =
-        Wanted { after: 0, upto: 5, part: Part::Oldest, messages: 9, bytes: 1_000, changed: None };
+    let wanted = Wanted {
+        after: 0,
+        upto: 5,
+        part: Part::Oldest,
+        messages: 9,
+        bytes: 1_000,
+        changed: None,
+        view: View::Room,
+    };
     let page = reader.read(id.unwrap(), wanted).unwrap();
     assert_eq!((page.run().stretch().messages.len(), page.run().more), (1, true));
     assert_eq!(reader.take_damaged(), 1);

@@ -148,7 +148,7 @@ impl ReaderThread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::log::Wanted;
+    use crate::link::log::{View, Wanted};
     use crate::mesh::connect_with;
     use crate::side::store::tests::{Folder, Home};
 
@@ -170,8 +170,15 @@ mod tests {
         let mut record = Vec::new();
         for number in 1..=50 {
             let (messages, bytes) = (9, 1_000);
-            let wanted =
-                Wanted { after: 0, upto: 1, part: Part::Newest, messages, bytes, changed: None };
+            let wanted = Wanted {
+                after: 0,
+                upto: 1,
+                part: Part::Newest,
+                messages,
+                bytes,
+                changed: None,
+                view: View::Room,
+            };
             let asked = if number % 2 == 0 { LoadPart::Tail } else { LoadPart::Messages(wanted) };
             record.clear();
             Load { shard: 0, number, id, part: asked }.put(&mut record);

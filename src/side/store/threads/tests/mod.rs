@@ -14,7 +14,7 @@ use super::{Start, Store};
 use crate::link::ids::RoomKey;
 use crate::link::log::{
     Append, Appended, Entry, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Part, Placed,
-    Read, Wanted, What, WhatText, Why,
+    Read, View, Wanted, What, WhatText, Why,
 };
 use crate::link::said::Said;
 use crate::mesh::Wake;
@@ -133,8 +133,15 @@ impl Home {
     }
 
     fn read(&mut self, room: RoomKey, ticket: u64, upto: u64) -> Result<(), Why> {
-        let wanted =
-            Wanted { after: 0, upto, part: Part::Newest, messages: 3, bytes: 1_000, changed: None };
+        let wanted = Wanted {
+            after: 0,
+            upto,
+            part: Part::Newest,
+            messages: 3,
+            bytes: 1_000,
+            changed: None,
+            view: View::Room,
+        };
         self.log.read(Read { room, topic: "", ticket, wanted })
     }
 
