@@ -26,9 +26,8 @@
 //! Deliberately absent: connections, shards, sockets, the registry's bookkeeping.
 //!
 //! This file has the members of the room; `propose` what is said and kept, `verbs` what is done to
-//! messages, `facts` what is decided of the room, `rights` who may do and decide what, `speech`
-//! what is not kept, `views` what else is asked of messages, `announce` how members learn who is
-//! there.
+//! messages, `facts` what is decided of the room, `rights` who may do and decide what, `views`
+//! pages of some messages, `speech` what is not kept, `announce` how members learn who is there.
 //!
 //! Called by: `rooms`. Calls: `journal`, `presence`, `pacing`, `encode`, `meta`.
 

@@ -467,7 +467,7 @@ impl<L: Subject> Suite<L> {
         let push = match what {
             Asked::Message { body, key, data, reply_to } => {
                 let (key, data, reply_to) = (key.as_deref(), data.as_deref(), *reply_to);
-                let message = NewMessage { body, key, data, reply_to, ..NewMessage::default() };
+                let message = NewMessage { body, key, reply_to, data, ..NewMessage::default() };
                 ToHome::Publish { home, asker, reference: &reference, message }
             }
             Asked::Change { offset, deed, since: _ } => {
@@ -933,7 +933,7 @@ fn a_recovery_that_leaves_out_what_has_changed_is_found() {
 #[test]
 fn a_view_that_is_older_than_what_its_reader_heard_is_found() {
     let rules = ["a view has all that its reader has heard"];
-    let defect = Some(LogDefect::ViewTooEarly);
+    let defect = Some(LogDefect::ReadTooEarly);
     bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
     bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
 }

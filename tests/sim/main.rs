@@ -98,6 +98,7 @@ const REACHED: &[&str] = &[
     "storage",
     "too many channels joined",
     "too_large",
+    "too_many",
     "too_many_rooms",
     "turned",
     "turned without a loss",

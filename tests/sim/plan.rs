@@ -186,6 +186,9 @@ impl Plan {
         }
         let many = if plan.settings.limits.memory_bytes == 0 { 1_000 } else { 5 };
         plan.settings.chat.changes = *changes.pick(&[2, 5, many, many]);
+        if plan.bug.is_none() {
+            plan.settings.chat.pins = *changes.pick(&[1, 3, 50]);
+        }
         if plan.settings.limits.memory_bytes != 0 {
             // Keys are not let go of. With them the bound would have to be so wide that nothing
             // reached it.

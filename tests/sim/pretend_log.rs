@@ -43,8 +43,6 @@ pub(crate) enum LogDefect {
     OffsetReused,
     /// It reads a room as it was kept when it was opened: that is less than its reader has heard.
     ReadTooEarly,
-    /// It reads threads and pinned messages as they were when the room was opened.
-    ViewTooEarly,
     /// It reads messages as they were said, whatever became of them.
     ReadAsSaid,
     /// Two who read at a time are given each other's answers.
@@ -886,10 +884,6 @@ impl Room {
             View::Thread(root) => offset == root || message.said.thread == Some(root),
             View::Pins => message.fate().pinned.is_some(),
         };
-        let entries = match defect {
-            Some(LogDefect::ViewTooEarly) => self.opened_at.min(entries),
-            _ => entries,
-        };
         let upto = upto.min(self.marks(entries).offset);
         let mut offsets: Vec<u64> = (after.max(self.gone) + 1..=upto).collect();
         if part == Part::Newest {
@@ -917,7 +911,7 @@ impl Room {
         if part == Part::Newest {
             picked.reverse();
         }
-        Stretch { picked, more, ..Stretch::default() }
+        Stretch { more, picked, ..Stretch::default() }
     }
 
     fn versions_of(&self, offset: u64) -> &[usize] {
@@ -1001,7 +995,6 @@ impl Room {
             Some(
                 LogDefect::AckedBeforeKept
                 | LogDefect::ReadTooEarly
-                | LogDefect::ViewTooEarly
                 | LogDefect::ReadAsSaid
                 | LogDefect::ReadsSwapped
                 | LogDefect::SeenBeforeKept

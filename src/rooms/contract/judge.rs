@@ -451,11 +451,11 @@ impl Judge {
         assert!(is_in_order || is_doubtful, "own messages come back in order: {reference}");
         let (body, key) = match push {
             Asked::Page { view, from, limit, heard } => {
-                let asked = (from, limit, heard);
+                let page = (from, limit, heard);
                 if view == View::Room && !matches!(from, From::Around(_)) {
-                    return self.hear_page(log, index, asked, status, response);
+                    return self.hear_page(log, index, page, status, response);
                 }
-                return self.hear_view(log, index, (view, asked), status, response);
+                return self.hear_view(log, index, (view, page), status, response);
             }
             Asked::Change { offset, deed: Deed::Pin(true), since }
                 if response.contains("too_many") =>

@@ -54,39 +54,11 @@ impl Judge {
         assert!(offsets.is_sorted_by(|a, b| a < b), "a page is ascending: {offsets:?}");
         if let From::Around(offset) = from {
             self.seen.insert("around");
-            self.check_around(log, topic, (offset, limit, heard), &offsets, response);
+            check_around(log, topic, (offset, limit, heard), &offsets, response);
         } else {
             self.check_view(log, (topic, shard), (view, from, heard), &page, response);
         }
         self.read_page(log, (topic, shard), &page);
-    }
-
-    fn check_around<L: Subject>(
-        &self,
-        log: &L,
-        topic: usize,
-        (offset, limit, heard): (u64, u32, u64),
-        offsets: &[u64],
-        response: &str,
-    ) {
-        assert!(offsets.is_sorted_by(|a, b| a + 1 == *b), "a page has no hole: {offsets:?}");
-        let (before, gone) = (u64::from(limit / 2), log.gone(TOPICS[topic]));
-        let last = offset + u64::from(limit) - before - 1;
-        let (Some(first_here), Some(last_here)) = (offsets.first(), offsets.last()) else {
-            panic!("a page around a message has it: {response}")
-        };
-        let is_around = (*first_here..=*last_here).contains(&offset)
-            && *first_here + before >= offset
-            && *last_here <= last;
-        assert!(is_around, "a page is around what was asked for: {offsets:?} around {offset}");
-        let expected = offset.saturating_sub(before).max(1);
-        let has_older = *first_here == expected || !L::KEEPS || *first_here <= gone + 1;
-        let has_newer = *last_here >= last.min(heard);
-        let rule = "a view has all that its reader has heard";
-        assert!(has_older && has_newer, "{rule}: {offsets:?} around {offset} of {heard}");
-        let [more, more_after] = ["more", "more_after"].map(|name| field(response, name) == "true");
-        assert!(more == (*first_here > 1) || gone > 0 || !L::KEEPS, "more is true: {response}");
-        assert!(more_after || *last_here >= heard, "more_after is true: {response}");
     }
 
     fn check_view<L: Subject>(
@@ -98,9 +70,9 @@ impl Judge {
         response: &str,
     ) {
         let name = TOPICS[topic];
-        let (is_in, what): (Box<dyn Fn(&Message) -> bool>, _) = match view {
-            View::Thread(root) => (Box::new(move |of| is_in_thread(of, root)), "thread"),
-            _ => (Box::new(is_pinned), "pinned page"),
+        let is_its = |message: &Message| match view {
+            View::Thread(root) => is_in_thread(message, root),
+            _ => is_pinned(message),
         };
         let is_asked = |offset: u64| match from {
             From::Before(before) => offset < before,
@@ -108,11 +80,11 @@ impl Judge {
             From::Latest | From::Around(_) => true,
         };
         for message in page {
-            let is_it = is_in(message) && is_asked(of(message, "offset"));
-            assert!(is_it, "a page is what was asked for: {message:?} of {view:?} {from:?}");
+            let is_wanted = is_its(message) && is_asked(of(message, "offset"));
+            assert!(is_wanted, "a page is what was asked for: {message:?} of {view:?} {from:?}");
         }
         if !page.is_empty() {
-            self.seen.insert(what);
+            self.seen.insert(if view == View::Pins { "pinned page" } else { "thread" });
         }
         let Some(stream) = self.streams.get(&(topic, shard)) else { return };
         let (gone, more) = (log.gone(name), field(response, "more") == "true");
@@ -121,7 +93,7 @@ impl Judge {
             let offset = of(mine, "offset");
             let is_heard = of(mine, "change") <= stream.at.change;
             let is_kept = offset > gone && offset <= heard;
-            is_heard && is_kept && is_in(mine) && is_asked(offset)
+            is_heard && is_kept && is_its(mine) && is_asked(offset)
         });
         let offsets: Vec<u64> = page.iter().map(|message| of(message, "offset")).collect();
         let (first, last) = (offsets.first().copied(), offsets.last().copied());
@@ -193,4 +165,32 @@ impl Judge {
         let is_known = log.gone(name) == 0 && !log.has_others();
         assert!(is_true || !is_known, "who may not pin is told why: {offset}");
     }
+}
+
+/// A page around a message has it, and has half of the others before it.
+fn check_around<L: Subject>(
+    log: &L,
+    topic: usize,
+    (offset, limit, heard): (u64, u32, u64),
+    offsets: &[u64],
+    response: &str,
+) {
+    assert!(offsets.is_sorted_by(|a, b| a + 1 == *b), "a page has no hole: {offsets:?}");
+    let (before, gone) = (u64::from(limit / 2), log.gone(TOPICS[topic]));
+    let last = offset + u64::from(limit) - before - 1;
+    let (Some(first_here), Some(last_here)) = (offsets.first(), offsets.last()) else {
+        panic!("a page around a message has it: {response}")
+    };
+    let is_around = (*first_here..=*last_here).contains(&offset)
+        && *first_here + before >= offset
+        && *last_here <= last;
+    assert!(is_around, "a page is around what was asked for: {offsets:?} around {offset}");
+    let expected = offset.saturating_sub(before).max(1);
+    let has_older = *first_here == expected || !L::KEEPS || *first_here <= gone + 1;
+    let has_newer = *last_here >= last.min(heard);
+    let rule = "a view has all that its reader has heard";
+    assert!(has_older && has_newer, "{rule}: {offsets:?} around {offset} of {heard}");
+    let [more, more_after] = ["more", "more_after"].map(|name| field(response, name) == "true");
+    assert!(more == (*first_here > 1) || gone > 0 || !L::KEEPS, "more is true: {response}");
+    assert!(more_after || *last_here >= heard, "more_after is true: {response}");
 }

@@ -140,7 +140,7 @@ pub(super) struct Page {
 impl Page {
     /// Of messages that are not all of the room's.
     pub(super) fn of_view(picked: Vec<u8>, more: bool) -> Self {
-        Self { picked, more, ..Self::default() }
+        Self { more, picked, ..Self::default() }
     }
 
     /// As they are told.
