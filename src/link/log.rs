@@ -571,6 +571,7 @@ pub struct Opened {
 
 /// What a log says in the call when it is asked to open a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub enum Opening {
     /// The room is new, and begins in the epoch that was given.
     New,

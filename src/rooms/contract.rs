@@ -866,7 +866,11 @@ fn a_page_that_is_older_than_what_its_reader_heard_is_found() {
 
 #[test]
 fn a_page_that_another_asked_for_is_found() {
-    let rules = ["a page has all that its reader has heard", "a page is what was asked for"];
+    let rules = [
+        "a page has all that its reader has heard",
+        "a page is what was asked for",
+        "what is gone was deleted",
+    ];
     let defect = Some(LogDefect::ReadsSwapped);
     bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
     bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
@@ -917,6 +921,7 @@ fn an_old_page_that_is_laid_over_a_newer_state_is_found() {
     let rules = [
         "a page is never older than what its reader has heard",
         "a deleted body never appears again",
+        "a recovery makes equal",
     ];
     bark_in_room(InRoom::OldPage, &rules);
     let defect = Some(LogDefect::ReadAsSaid);
