@@ -46,9 +46,9 @@ impl Channel {
 ///   Joining ── refused ──> None
 ///   Joined ── join ──> Rejoining ── taken in ──> Joined
 ///
-///   Joined ── crash, evicted, forbidden ──> None
+///   Joined ── crash, evicted, forbidden, put out ──> None
 ///   Rejoining ── evicted ──> Joining
-///   Leaving ── evicted, forbidden ──> LeavingUnheard ── let go ──> None
+///   Leaving ── evicted, forbidden, put out ──> LeavingUnheard ── let go ──> None
 ///   Joining, Joined, Rejoining, Leaving, LeavingUnheard ── restarted, hung up ──> None
 ///   Joined, Rejoining ── let go ──> None
 /// ```

@@ -135,8 +135,7 @@ impl Room {
         let speaks = self.level_at(slot, now_ms) >= Level::Speak;
         out.extend_from_slice(if speaks { b"{\"speak\":true" } else { b"{\"speak\":false" });
         self.push_rights(out, slot, now_ms);
-        out.extend_from_slice(b",\"by\":");
-        push_string(out, by);
+        push_by(out, by);
         out.push(b'}');
     }
 
@@ -158,8 +157,7 @@ impl Room {
         } else {
             out.extend_from_slice(b"{\"reason\":\"members\"");
         }
-        out.extend_from_slice(b",\"by\":");
-        push_string(out, by);
+        push_by(out, by);
         if let Some(text) = text {
             out.extend_from_slice(b",\"text\":");
             out.extend_from_slice(text.as_bytes());
@@ -207,12 +205,20 @@ impl Room {
     }
 }
 
+/// Appends who has decided something, if that is known.
+fn push_by(out: &mut Vec<u8>, by: &str) {
+    if !by.is_empty() {
+        out.extend_from_slice(b",\"by\":");
+        push_string(out, by);
+    }
+}
+
 /// Why a member is put out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Removal<'a> {
     /// Whether it may come back.
     pub(crate) is_kicked: bool,
-    /// By which user's decision.
+    /// By which user's decision; empty, if it is nobody's now.
     pub(crate) by: &'a str,
     /// What that user says of it: a JSON string.
     pub(crate) text: Option<&'a str>,

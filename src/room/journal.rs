@@ -25,7 +25,7 @@ use crate::room::keys::KeyHash;
 use crate::room::pins::Pins;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
-use crate::room::resume::{Lineage, Standing, resume};
+use crate::room::resume::{Lineage, Numbering, resume};
 
 /// What there is of the messages before those in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -338,7 +338,7 @@ impl Journal {
                 (here.min(after + 1), floor)
             }
         };
-        let standing = Standing { epoch: self.epoch(), top: self.top(), first, floor, lineage };
+        let numbering = Numbering { epoch: self.epoch(), top: self.top(), first, floor, lineage };
         let newer = |has: Marks| self.history.behind(has.offset);
         let older_count = |has: Marks| here.saturating_sub(has.offset + 1);
         // What is in the way of telling which messages have changed is asked of the log.
@@ -360,7 +360,7 @@ impl Journal {
             let changed_bytes = changed.as_ref().map_or(0, Vec::len);
             newer(has).messages.len().saturating_add(older_bytes).saturating_add(changed_bytes)
         };
-        let has = resume(standing, cursor, limits.page_bytes, bytes)?;
+        let has = resume(numbering, cursor, limits.page_bytes, bytes)?;
         let is_older = older_count(has) > 0;
         match (older, changed) {
             (_, Some(changed)) if !is_older => {

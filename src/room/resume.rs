@@ -55,7 +55,7 @@ impl Lineage {
 
 /// The state of a room that decides a recovery.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing<'a> {
+pub(crate) struct Numbering<'a> {
     /// The present epoch.
     pub(crate) epoch: u64,
     /// The room's counters.
@@ -74,12 +74,12 @@ pub(crate) struct Standing<'a> {
 /// `docs/ARCHITECTURE.md` lists the rules. A cursor without `change` is of a client that knows no
 /// changes: it is judged by its offset alone, and told none.
 pub(crate) fn resume(
-    standing: Standing<'_>,
+    numbering: Numbering<'_>,
     cursor: Cursor,
     bytes_max: usize,
     bytes: impl FnOnce(Marks) -> usize,
 ) -> Option<Marks> {
-    let Standing { epoch, top, first, floor, lineage } = standing;
+    let Numbering { epoch, top, first, floor, lineage } = numbering;
     let has = Marks { offset: cursor.offset, change: cursor.change.unwrap_or(top.change) };
     // It has been told nothing that was lost since. Both counters are compared, since one may be
     //    ahead while the other is behind.

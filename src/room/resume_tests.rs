@@ -148,8 +148,8 @@ impl Home {
         }
     }
 
-    fn standing(&self) -> Standing<'_> {
-        Standing {
+    fn numbering(&self) -> Numbering<'_> {
+        Numbering {
             epoch: self.epoch,
             top: self.now.top,
             first: self.first(),
@@ -202,7 +202,7 @@ impl Client {
             let (new, changed) = missed(has);
             new.count() + changed.count()
         };
-        let has = self.cursor.and_then(|cursor| resume(home.standing(), cursor, bytes_max, bytes));
+        let has = self.cursor.and_then(|cursor| resume(home.numbering(), cursor, bytes_max, bytes));
         recovered[usize::from(has.is_some())] += 1;
         if let Some(has) = has {
             let (new, changed) = missed(has);

@@ -225,7 +225,7 @@ fn a_token_with_less_is_told_out_of_a_room_for_members() {
     let identity = Identity::new("staff", "S", NEVER_S, None).expect("valid");
     let who = Who::Here(&identity);
     home.hear(0, ToHome::Renew { home: room, asker: staff, who, level: Level::Speak });
-    assert_eq!(home.take_told(), [r#"0 removed 1 {"reason":"members","by":""}"#]);
+    assert_eq!(home.take_told(), [r#"0 removed 1 {"reason":"members"}"#]);
 }
 
 /// A log that keeps what is decided when it is told to, and remembers it.

@@ -53,9 +53,15 @@ impl Shard {
             self.common.metrics.renewed += 1;
             self.members.renew(turn.now, push.conn, &identity);
             self.relay(turn);
-            for at in 0..self.members.channels_count(push.conn) {
+            let mut at = 0;
+            while at < self.members.channels_count(push.conn) {
+                let count = self.members.channels_count(push.conn);
                 if let Some(ask) = self.members.tell_renewed(push.conn, at, &identity) {
                     self.ask(turn, ask);
+                }
+                // Its home may have ended that channel in the call: the next one is in its place.
+                if self.members.channels_count(push.conn) == count {
+                    at += 1;
                 }
             }
         }

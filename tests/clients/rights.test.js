@@ -194,6 +194,24 @@ for (const client of VERSIONS) {
   }
 }
 
+test("a new token is told to each room, also behind one that it ends", async (t) => {
+  for (const shards of [1, 2]) {
+    const server = await started(t, {}, shards);
+    const staff = tab(t, server, "staff", { claims: OWNS });
+    const rooms = ["room:a", "room:b", "room:c", "room:d"];
+    const channels = [];
+    for (const topic of rooms) channels.push((await join(staff, topic)).channel);
+    const [first, , third, last] = channels;
+    for (const channel of [first, third]) await ok(channel.push("room_set", { join: "members" }));
+    const ends = [out(first), out(third)];
+    await ok(last.push("access_token", { token: server.token("staff") }));
+    for (const why of await Promise.all(ends)) assert.deepEqual(why, { reason: "members" });
+    for (const channel of [channels[1], last]) {
+      assert.equal((await refused(channel.push("room_set", { slow_s: 1 }))).reason, "unauthorized", channel.topic);
+    }
+  }
+});
+
 test("who knows only new_msg notices nothing else", async (t) => {
   const server = await started(t, {});
   const { channel: owner } = await join(tab(t, server, "ann", { claims: OWNS }), TOPIC);

@@ -39,6 +39,10 @@ pub(crate) struct Member {
     pub offset: u64,
     /// Messages heard.
     pub heard: u64,
+    /// Whether it was put out of a room. What it says there from then on is refused:
+    pub is_out: bool,
+    /// so often.
+    pub refused: u32,
     /// Whether a channel was ended with `lagging`.
     pub has_lagged: bool,
     /// The code of the close frame.
@@ -202,7 +206,12 @@ impl Member {
 
     fn hear(&mut self, text: &str) {
         let front = &text[..text.floor_char_boundary(100)];
-        if front.contains("\"phx_reply\"") {
+        if front.contains("\"room_removed\"") {
+            self.is_out = true;
+        } else if self.is_out && front.contains("\"phx_reply\"") {
+            assert!(text.ends_with(r#","status":"error"}]"#), "{text}");
+            self.refused += 1;
+        } else if front.contains("\"phx_reply\"") {
             // A response has an offset where it is a join's, and the message's own where it is a
             // push's.
             assert!(text.ends_with(r#","status":"ok"}]"#), "{text}");

@@ -17,6 +17,7 @@ mod metrics;
 mod panic;
 mod peer;
 mod proxy;
+mod rights;
 mod search;
 mod server;
 mod slow;

@@ -44,6 +44,8 @@ all! {
         Refused,
         /// It has let the member go.
         LetGo,
+        /// The home puts the member out.
+        PutOut,
         /// The member is too far behind, or the room goes on in another epoch.
         Evicted,
         /// The shard of the home has begun anew.
@@ -58,7 +60,7 @@ const TABLE: &[Row<At, Event>] = &[
     (At::None, &[Event::Leave], At::None, "ok"),
     (At::None, &[Event::Push, Event::Crash], At::None, "error unmatched topic"),
     (At::None, &[Event::Forbidden], At::None, FORBIDDEN),
-    (At::None, &[Event::Refused, Event::LetGo, Event::Evicted], At::None, ""),
+    (At::None, &[Event::Refused, Event::LetGo, Event::PutOut, Event::Evicted], At::None, ""),
     (At::None, &[Event::Restarted, Event::HungUp], At::None, ""),
     // Nobody is taken in who has not asked.
     (At::None, &[Event::TakenIn], At::None, PANICS),
@@ -69,7 +71,7 @@ const TABLE: &[Row<At, Event>] = &[
     (At::Joining, &[Event::Forbidden], At::Joining, PARKED),
     (At::Joining, &[Event::TakenIn], At::Joined, "ok"),
     (At::Joining, &[Event::Refused], At::None, "error busy"),
-    (At::Joining, &[Event::LetGo, Event::Evicted], At::Joining, ""),
+    (At::Joining, &[Event::LetGo, Event::PutOut, Event::Evicted], At::Joining, ""),
     (At::Joining, &[Event::Restarted], At::None, "phx_error restarted"),
     // The answer to the join will find nobody, and is a leave then.
     (At::Joining, &[Event::HungUp], At::None, ""),
@@ -79,6 +81,7 @@ const TABLE: &[Row<At, Event>] = &[
     (At::Joined, &[Event::Push], At::Joined, "Publish"),
     (At::Joined, &[Event::Crash], At::None, "Leave, phx_error channel_crash"),
     (At::Joined, &[Event::Forbidden], At::None, REMOVED),
+    (At::Joined, &[Event::PutOut], At::None, "Leave, room_removed banned, phx_close"),
     (At::Joined, &[Event::Evicted], At::None, "Leave, phx_error turned"),
     (At::Joined, &[Event::Restarted], At::None, "phx_error restarted"),
     (At::Joined, &[Event::HungUp], At::None, "Leave"),
@@ -90,6 +93,8 @@ const TABLE: &[Row<At, Event>] = &[
     (At::Rejoining, &[Event::Push, Event::Crash], At::Rejoining, "parked"),
     (At::Rejoining, &[Event::Forbidden], At::Rejoining, PARKED),
     (At::Rejoining, &[Event::TakenIn], At::Joined, "ok, phx_close"),
+    // The home takes it in again, and then puts it out.
+    (At::Rejoining, &[Event::PutOut], At::Rejoining, ""),
     (At::Rejoining, &[Event::Evicted], At::Joining, "phx_error turned"),
     (At::Rejoining, &[Event::Restarted], At::None, "phx_error restarted"),
     (At::Rejoining, &[Event::HungUp], At::None, ""),
@@ -101,7 +106,7 @@ const TABLE: &[Row<At, Event>] = &[
     (At::Leaving, &[Event::Push, Event::Crash], At::Leaving, "parked"),
     (At::Leaving, &[Event::Forbidden], At::LeavingUnheard, FORBIDDEN),
     (At::Leaving, &[Event::LetGo], At::None, "ok, phx_close"),
-    (At::Leaving, &[Event::Evicted], At::LeavingUnheard, ""),
+    (At::Leaving, &[Event::PutOut, Event::Evicted], At::LeavingUnheard, ""),
     (At::Leaving, &[Event::Restarted], At::None, "phx_close"),
     (At::Leaving, &[Event::HungUp], At::None, ""),
     (At::Leaving, &[Event::TakenIn, Event::Refused], At::Leaving, PANICS),
@@ -110,7 +115,7 @@ const TABLE: &[Row<At, Event>] = &[
     (At::LeavingUnheard, &[Event::Push, Event::Crash], At::LeavingUnheard, "parked"),
     (At::LeavingUnheard, &[Event::Forbidden], At::LeavingUnheard, FORBIDDEN),
     (At::LeavingUnheard, &[Event::LetGo], At::None, "ok, phx_close"),
-    (At::LeavingUnheard, &[Event::Evicted], At::LeavingUnheard, ""),
+    (At::LeavingUnheard, &[Event::PutOut, Event::Evicted], At::LeavingUnheard, ""),
     (At::LeavingUnheard, &[Event::Restarted], At::None, "phx_close"),
     (At::LeavingUnheard, &[Event::HungUp], At::None, ""),
     (At::LeavingUnheard, &[Event::TakenIn, Event::Refused], At::LeavingUnheard, PANICS),
@@ -196,6 +201,10 @@ impl Machine for Sides {
             Event::LetGo => {
                 let (slot, reference) = (Slot(self.slot), "\"9\"");
                 world.hear(ToMember::Left { conn, audience, slot, reference });
+            }
+            Event::PutOut => {
+                let (slot, payload) = (Slot(self.slot), r#"{"reason":"banned"}"#);
+                world.hear(ToMember::Removed { conn, audience, slot, payload });
             }
             Event::Evicted => world.hear(ToMember::Ended { audience, reason: "turned" }),
             Event::Restarted => world.hear_restart(),

@@ -39,12 +39,12 @@ export function silenceText({ reason, until }) {
 }
 
 /** The server's reasons (`docs/protocol.md`, 3.6). */
-export function reasonText({ reason, max_bytes: maxBytes, until, message }) {
+export function reasonText({ reason, max_bytes: maxBytes, until, text }) {
   switch (reason) {
     case "rate_limited": return "that was too much at once.";
     case "slow_mode": return "slow mode is on.";
     case "muted": return `you are muted${until === 0 ? " here" : untilText(until)}.`;
-    case "rejected": return message ?? "this room does not take it; it may be a link in it.";
+    case "rejected": return text ? `${text}.` : "this room does not take it.";
     case "too_large": return `it is longer than the ${maxBytes?.toLocaleString()} bytes that fit.`;
     case "unauthorized": return "you may not write here.";
     case "busy": return "the server is too busy.";
