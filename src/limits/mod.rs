@@ -189,6 +189,9 @@ pub const TOPIC_BYTES_MAX: usize = 1_024;
 /// The longest reason for what is decided of a user, in bytes of its JSON.
 pub const REASON_BYTES_MAX: usize = 1_024;
 
+/// The longest time for edits that a room may set, in seconds: some thirty years.
+pub const EDIT_S_MAX: u64 = 1_000_000_000;
+
 /// The slowest slow mode, in seconds: six hours.
 pub const SLOW_S_MAX: u32 = 21_600;
 

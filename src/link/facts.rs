@@ -7,6 +7,7 @@
 //! Deliberately absent: who may wish what (`room::rights`).
 
 use crate::auth::level::{Joiners, NEVER_MS, Role, Speakers, Standing};
+use crate::limits::SLOW_S_MAX;
 use crate::link::record::{Field, Given};
 use crate::wire::json::{self, push_string, push_unsigned};
 
@@ -97,11 +98,16 @@ impl RoomSettings {
         let word =
             |value: Option<&str>| value.and_then(json::string).unwrap_or_default().into_owned();
         let slow_s = slow_s.and_then(json::unsigned).and_then(|slow_s| u32::try_from(slow_s).ok());
+        // What is not known lets nobody in.
+        let join =
+            join.map_or(Joiners::All, |_| Joiners::of(&word(join)).unwrap_or(Joiners::Members));
+        let speak = speak
+            .map_or(Speakers::All, |_| Speakers::of(&word(speak)).unwrap_or(Speakers::Moderators));
         Self {
             topic: topic.filter(|topic| topic.starts_with('"')).map(Box::from),
-            join: Joiners::of(&word(join)).unwrap_or(Joiners::All),
-            speak: Speakers::of(&word(speak)).unwrap_or(Speakers::All),
-            slow_s: slow_s.unwrap_or_default(),
+            join,
+            speak,
+            slow_s: slow_s.unwrap_or_default().min(SLOW_S_MAX),
             edit_s: edit_s.and_then(json::unsigned),
             links: links.and_then(json::boolean).unwrap_or(true),
             data: data.filter(|data| json::is_object(data)).map(Box::from),
@@ -146,6 +152,11 @@ pub(crate) struct SettingsWish<'a> {
 }
 
 impl SettingsWish<'_> {
+    /// What members are sent of it, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.title.map_or(0, str::len) + self.topic.bytes() + self.data.bytes()
+    }
+
     /// Whether it asks for a title, and nothing else.
     pub(crate) fn is_title_only(&self) -> bool {
         self.title.is_some() && Self { title: None, ..*self } == SettingsWish::default()
@@ -172,6 +183,11 @@ pub(crate) struct MemberWish<'a> {
 }
 
 impl MemberWish<'_> {
+    /// Whether it asks for nothing that is remembered of the user.
+    pub(crate) fn is_kick_or_purge_only(&self) -> bool {
+        self.role == Given::Nothing && self.mute.is_none() && self.ban.is_none()
+    }
+
     /// Whether it asks for nothing but a role.
     pub(crate) fn is_role_only(&self) -> bool {
         self.mute.is_none() && self.ban.is_none() && !self.kick && self.purge_s.is_none()
@@ -367,8 +383,11 @@ mod tests {
             r#"{"topic":"t\"é","join":"members","speak":"moderators","slow_s":5,"edit_s":0,"links":false,"data":{"join":"all"}}"#
         );
         assert_eq!(RoomSettings::read(&json), rich());
-        let other = r#"{"slow_s":-1,"join":"nobody","speak":7,"links":"no","topic":7,"data":[]}"#;
+        let other = r#"{"slow_s":-1,"links":"no","topic":7,"data":[]}"#;
         assert_eq!(RoomSettings::read(other), RoomSettings::default());
+        let unknown = RoomSettings::read(r#"{"slow_s":99999,"join":"nobody","speak":7}"#);
+        let closed = (unknown.join, unknown.speak, unknown.slow_s);
+        assert_eq!(closed, (Joiners::Members, Speakers::Moderators, SLOW_S_MAX));
     }
 
     #[test]

@@ -188,6 +188,12 @@ impl Placed {
         Self { marks: Marks::default(), at_ms }
     }
 
+    /// Whether it is that of a decision.
+    #[must_use]
+    pub fn is_decision(self) -> bool {
+        self.marks == Marks::default()
+    }
+
     /// Of a change.
     #[must_use]
     pub fn change(change: u64, at_ms: u64) -> Self {

@@ -337,7 +337,7 @@ impl<'a> Given<&'a str> {
         }
     }
 
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Nothing | Self::Null => 0,
             Self::Value(value) => value.len(),

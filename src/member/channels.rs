@@ -77,6 +77,9 @@ pub(crate) struct Arrival {
     /// The ref that its answer carries.
     pub(crate) reference: Ref,
     pub(crate) visible: bool,
+    /// Why the home puts out the membership that this one replaces, if it does: then this one ends
+    /// as soon as it is answered. The payload of `room_removed`.
+    pub(crate) put_out: Option<Box<str>>,
 }
 
 /// The channels of one connection, in the order in which they were joined.

@@ -111,7 +111,8 @@ impl Members {
             self.insert_channel(conn, Channel::joining(audience), &join_ref);
         }
         let reference = Ref::of(&message.reference);
-        let arrival = Arrival { join_ref, reference, visible: params.visible };
+        let visible = params.visible;
+        let arrival = Arrival { join_ref, reference, visible, put_out: None };
         self.arrivals.insert((conn, audience), arrival);
         let JoinParams { since, limit, visible, meta } = params;
         let who = Who::Here(identity);
@@ -152,7 +153,7 @@ impl Members {
             self.audiences.drop_if_deserted(audience);
             return;
         };
-        let Arrival { join_ref, reference, visible } = arrival;
+        let Arrival { join_ref, reference, visible, put_out } = arrival;
         let old = match self.channel(conn, audience).map(|channel| channel.state) {
             Some(State::Joining) => None,
             Some(State::Rejoining) => self.remove_channel(conn, audience).map(|old| {
@@ -178,6 +179,9 @@ impl Members {
             self.say_closed(conn, audience, &old);
         }
         self.conns.unpark(conn);
+        if let Some(why) = put_out {
+            self.end_forbidden(conn, audience, &why);
+        }
     }
 
     /// `Joining -> (gone)`: the home has not taken the member in.

@@ -105,10 +105,14 @@ impl Members {
         slot: Slot,
         payload: &str,
     ) {
-        let channel = self.channel(conn, audience);
-        let is_it = |one: &&Channel| one.slot == slot && one.state != State::Rejoining;
-        if channel.as_ref().is_some_and(is_it) {
-            self.end_forbidden(conn, audience, payload);
+        match self.channel(conn, audience).filter(|one| one.slot == slot).map(|one| one.state) {
+            None => {}
+            Some(State::Rejoining) => {
+                if let Some(arrival) = self.arrivals.get_mut(&(conn, audience)) {
+                    arrival.put_out = Some(payload.into());
+                }
+            }
+            Some(_) => self.end_forbidden(conn, audience, payload),
         }
     }
 
@@ -139,7 +143,7 @@ impl Members {
     ///
     /// Requires: no join of it under way. Changes: the channel, its seat. Emits: `room_removed`,
     /// `phx_close`; later a `Leave`.
-    fn end_forbidden(&mut self, conn: ConnKey, audience: AudienceKey, why: &str) {
+    pub(super) fn end_forbidden(&mut self, conn: ConnKey, audience: AudienceKey, why: &str) {
         let Some(channel) = self.channel(conn, audience).copied() else { return };
         match channel.state {
             State::Joined => {}

@@ -5,7 +5,7 @@
 
 use crate::auth::level::{Joiners, Role, Speakers};
 use crate::base::name::{is_name, is_title};
-use crate::limits::{PAGE_MESSAGES_MAX, REASON_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX};
+use crate::limits::{EDIT_S_MAX, PAGE_MESSAGES_MAX, REASON_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX};
 use crate::link::facts::{MemberWish, Roll, RollWanted, Sentence, SettingsWish};
 use crate::link::record::Given;
 use crate::link::refusal::Refusal;
@@ -48,7 +48,8 @@ pub(super) fn settings_wanted(
         Given::Null | Given::Value("-1") => Given::Null,
         Given::Value(edit_s) => {
             let message = "a number of seconds, or -1: as on the whole server";
-            Given::Value(json::unsigned(edit_s).ok_or(invalid("edit_s", message))?)
+            let edit_s = json::unsigned(edit_s).filter(|edit_s| *edit_s <= EDIT_S_MAX);
+            Given::Value(edit_s.ok_or(invalid("edit_s", message))?)
         }
     };
     let slow_s = slow_s.map(|slow_s| {

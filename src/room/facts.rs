@@ -24,10 +24,15 @@ use crate::wire::json::push_string;
 pub(super) struct Facts {
     pub(super) settings: RoomSettings,
     pub(super) standings: BTreeMap<Box<str>, Standing>,
+    /// At how many of them those that are over are forgotten.
+    swept_at: usize,
     /// When those who spoke of late may speak again, by a hash of their ids: milliseconds of
     /// monotonic time. Only in slow mode.
     pub(super) speak_again_ms: HashMap<u64, u64, ahash::RandomState>,
 }
+
+/// Fewer standings are not looked through.
+const STANDINGS_SWEPT_MIN: usize = 16;
 
 /// From how many on those who may speak again are forgotten.
 pub(super) const SPEAKERS_SWEPT: usize = 1_024;
@@ -35,7 +40,7 @@ pub(super) const SPEAKERS_SWEPT: usize = 1_024;
 impl Facts {
     /// What they take, in bytes, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let Self { settings, standings, speak_again_ms } = self;
+        let Self { settings, standings, swept_at: _, speak_again_ms } = self;
         size_of::<Self>()
             + settings.text_bytes()
             + standings.len() * STANDING_MEMORY_BYTES
@@ -78,6 +83,10 @@ impl Room {
         if standing.holds(now_ms) {
             let facts = self.facts.get_or_insert_default();
             facts.standings.insert(user.into(), standing);
+            if facts.standings.len() > facts.swept_at {
+                facts.standings.retain(|_, standing| standing.holds(now_ms));
+                facts.swept_at = 2 * facts.standings.len() + STANDINGS_SWEPT_MIN;
+            }
         } else if let Some(facts) = &mut self.facts {
             facts.standings.remove(user);
             if facts.standings.is_empty() && facts.settings == RoomSettings::DEFAULT {

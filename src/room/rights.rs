@@ -174,7 +174,7 @@ impl Room {
         facts.speak_again_ms.insert(speaker, again_ms);
     }
 
-    /// The title and settings that the room is to have from now on; `None` if it has them already.
+    /// The title and settings that the room is to have from now on.
     ///
     /// # Errors
     ///
@@ -184,10 +184,11 @@ impl Room {
         asker: Asker,
         wish: &SettingsWish<'_>,
         now_ms: u64,
-    ) -> Result<Option<(Box<str>, RoomSettings)>, Refusal> {
+    ) -> Result<(Box<str>, RoomSettings), Refusal> {
         let level = self.level_at(asker.slot, now_ms);
         let is_own = wish.join.is_some() || wish.speak.is_some();
-        let has_title = Some(&*self.title) != self.name();
+        // One that was made on purpose has an owner, and a title, though it may be its name.
+        let has_title = Some(&*self.title) != self.name() || self.owners_count() > 0;
         let needed = match () {
             () if is_own => Level::Own,
             // Whoever speaks in a room that has no title may give it one.
@@ -201,11 +202,15 @@ impl Room {
         let title = wish.title.and_then(json::string);
         let title = title.map_or_else(|| self.title.clone(), |title| title.as_ref().into());
         let settings = self.settings().with(wish);
-        let is_so = title == self.title && settings == *self.settings();
-        Ok((!is_so).then_some((title, settings)))
+        Ok((title, settings))
     }
 
-    /// How a user is to stand from now on; `None` if it stands so already.
+    /// Whether it is called so, and has these settings.
+    pub(crate) fn is_set(&self, title: &str, settings: &RoomSettings) -> bool {
+        title == &*self.title && settings == self.settings()
+    }
+
+    /// How a user is to stand from now on.
     ///
     /// # Errors
     ///
@@ -216,7 +221,7 @@ impl Room {
         wish: &MemberWish<'_>,
         now_ms: u64,
         max: u32,
-    ) -> Result<Option<Standing>, Refusal> {
+    ) -> Result<Standing, Refusal> {
         let Some(member) = self.member(asker.slot) else { return Err(Refusal::Unauthorized) };
         let is_self = member.identity.user() == wish.user;
         let level = self.level_at(asker.slot, now_ms);
@@ -240,6 +245,7 @@ impl Room {
         let is_purge_only = wish.mute.is_none() && wish.ban.is_none() && !wish.kick;
         let may_purge_own = is_self && is_purge_only && level >= Level::Speak;
         if !wish.is_role_only() && !is_above && !may_purge_own {
+            self.may_speak(asker.slot, now_ms)?;
             return Err(Refusal::Unauthorized);
         }
         let mut next = was;
@@ -251,10 +257,12 @@ impl Room {
             next.banned_until_ms = ban.until_ms(now_ms);
         }
         let is_new = !was.holds(now_ms) && next.holds(now_ms);
-        if is_new && self.standings_count(now_ms) >= max as usize {
+        // Those who make themselves members leave half of it for what is decided of others.
+        let places = if is_self { max / 2 } else { max };
+        if is_new && self.standings_count(now_ms) >= places as usize {
             return Err(Refusal::TooMany { limit: MEMBERS_LIMIT, max });
         }
-        Ok((next != was).then_some(next))
+        Ok(next)
     }
 
     /// The greatest level that a user has here, on any device: without a role, that of its token.

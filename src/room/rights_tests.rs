@@ -62,7 +62,7 @@ impl World {
 
     fn decides(&self, by: &str, wish: MemberWish<'_>) -> Result<bool, Refusal> {
         let judged = self.room.judge_standing(Self::asker(by), &wish, NOW, 100);
-        judged.map(|next| next.is_some())
+        judged.map(|next| next != self.room.standing(wish.user))
     }
 }
 
@@ -208,7 +208,8 @@ fn a_decision_is_none_if_it_is_so_and_is_bounded() {
 fn settings_are_for_moderators_and_who_joins_and_speaks_for_owners() {
     let world = World::new();
     let sets = |by: &str, wish: SettingsWish<'_>| {
-        world.room.judge_settings(World::asker(by), &wish, NOW).map(|next| next.is_some())
+        let judged = world.room.judge_settings(World::asker(by), &wish, NOW);
+        judged.map(|(title, settings)| !world.room.is_set(&title, &settings))
     };
     let none = SettingsWish::default();
     let slow = SettingsWish { slow_s: Some(5), ..none };
@@ -218,10 +219,14 @@ fn settings_are_for_moderators_and_who_joins_and_speaks_for_owners() {
     assert_eq!(by(speak), [true, false, false, false, false]);
     assert_eq!(sets("guest", slow), NO);
     assert_eq!(sets("mod", SettingsWish { slow_s: Some(0), ..none }), Ok(false), "it is so");
-    // A room that is called as it is named has no title.
+    // A room that is called as it is named has a title only if it has an owner.
     let title = SettingsWish { title: Some("\"Tea\""), ..none };
-    assert_eq!(by(title), [true, true, true, true, false]);
-    assert_eq!(sets("guest", SettingsWish { topic: Given::Value("\"t\""), ..title }), NO);
+    assert_eq!(by(title), [true, true, false, false, false]);
+    let mut plain = Room::new("room:tea", 7);
+    let speaker = asker(1, join_as(&mut plain, "ann", Level::Speak, 1));
+    assert!(plain.judge_settings(speaker, &title, NOW).is_ok());
+    let more = SettingsWish { topic: Given::Value("\"t\""), ..title };
+    assert_eq!(plain.judge_settings(speaker, &more, NOW), Err(Refusal::Unauthorized));
     let mut titled = World::new();
     titled.room.set_title("Tea");
     let other = SettingsWish { title: Some("\"Mate\""), ..none };

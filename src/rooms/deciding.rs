@@ -23,18 +23,18 @@ use crate::limits::PURGED_MESSAGES_MAX;
 use crate::link::facts::{RoomSettings, push_standing};
 use crate::link::ids::{Address, RoomKey, Slot};
 use crate::link::io::Io;
-use crate::link::log::{Appended, Entry, Log, Placed, What, Why};
-use crate::link::message::text;
+use crate::link::log::{Appended, Entry, Log, Placed, Ticket, What, Why};
+use crate::link::message::{MESSAGE_BYTES_MIN, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, ToMember, Verb};
-use crate::link::refusal::Refusal;
+use crate::link::refusal::{CHANGES_LIMIT, Refusal};
 use crate::room::facts::Removal;
 use crate::room::verbs::{Actor, judge};
 use crate::rooms::changing::Proposed;
 use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
 use crate::rooms::registry::Registered;
-use crate::rooms::speech::{append_of, deliver};
+use crate::rooms::speech::{append_of, deliver, take_fanout};
 use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;
 
@@ -58,23 +58,36 @@ impl Rooms {
             return;
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        match room.judge_settings(asker, &wish, now_ms) {
-            Ok(None) => self.answer_decided(cx, members, membership, reference, None),
-            Ok(Some((title, settings))) => {
-                let json = settings.json();
-                let what = What::Settings { title: &title, settings: &json };
-                match self.propose_decision(cx, membership, what) {
-                    Ok(under_way) => {
-                        self.was_set(cx, members, key, &title, settings, &by);
-                        self.answer_decided(cx, members, membership, reference, under_way);
-                    }
-                    Err(why) => {
-                        self.answer_refused(cx, members, membership, reference, why.refusal());
-                    }
+        let judged = room.judge_settings(asker, &wish, now_ms).and_then(|judged| {
+            take_fanout(cx, room, &by, wish.bytes())?;
+            Ok(judged)
+        });
+        let (title, settings) = match judged {
+            Ok(judged) => judged,
+            Err(refusal) => {
+                return self.answer_refused(cx, members, membership, reference, refusal);
+            }
+        };
+        let mut under_way = None;
+        if self.is_to_be_kept(key, room.is_set(&title, &settings)) {
+            let json = settings.json();
+            match self.propose_decision(
+                cx,
+                membership,
+                What::Settings { title: &title, settings: &json },
+            ) {
+                Ok(proposed) => under_way = proposed,
+                Err(why) => {
+                    return self.answer_refused(cx, members, membership, reference, why.refusal());
                 }
             }
-            Err(refusal) => self.answer_refused(cx, members, membership, reference, refusal),
+            self.was_set(cx, members, key, &title, settings, &by);
         }
+        let mut answer = Vec::new();
+        if let Some(Registered { room, .. }) = self.arena.get(key) {
+            room.push_room(&mut answer);
+        }
+        self.answer_with(cx, members, membership, reference, under_way, text(&answer));
     }
 
     /// Handles that a user is to stand otherwise in a room.
@@ -98,30 +111,51 @@ impl Rooms {
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let max = cx.settings.chat.members_per_room;
-        let standing = match room.judge_standing(asker, &wish, now_ms, max) {
+        let purges = wish.purge_s.is_some();
+        let judged = match room.judge_standing(asker, &wish, now_ms, max) {
+            Ok(_) if purges && cx.settings.chat.changes == 0 => {
+                Err(Refusal::TooMany { limit: CHANGES_LIMIT, max: 0 })
+            }
+            judged => judged,
+        };
+        let standing = match judged {
             Ok(standing) => standing,
             Err(refusal) => {
                 return self.answer_refused(cx, members, membership, reference, refusal);
             }
         };
         let user = wish.user;
+        let why = Removal { is_kicked: wish.kick, by: &by, text: wish.reason };
         let mut under_way = None;
-        if let Some(standing) = standing {
+        let is_so = standing == room.standing(user);
+        if !wish.is_kick_or_purge_only() && self.is_to_be_kept(key, is_so) {
             match self.propose_decision(cx, membership, What::Standing { user, standing }) {
                 Ok(proposed) => under_way = proposed,
                 Err(why) => {
                     return self.answer_refused(cx, members, membership, reference, why.refusal());
                 }
             }
-            let why = Removal { is_kicked: wish.kick, by: &by, text: wish.reason };
             self.stands(cx, members, key, (user, standing), why);
         } else if wish.kick {
-            let why = Removal { is_kicked: true, by: &by, text: wish.reason };
             self.put_out_user(cx, members, key, user, why);
         }
         if let Some(purge_s) = wish.purge_s {
             let since_ms = now_ms.saturating_sub(purge_s.saturating_mul(1_000));
-            self.purge(cx, members, membership, (user, since_ms), &by);
+            match self.purge(cx, members, membership, (user, since_ms), &by) {
+                Ok(None) => {}
+                Ok(last) => {
+                    // They are kept in order, so the last of them says it for all.
+                    if let Some((ticket, decision)) = std::mem::replace(&mut under_way, last) {
+                        self.pending.insert(ticket, decision);
+                    }
+                }
+                Err(refusal) => {
+                    if let Some((ticket, decision)) = under_way {
+                        self.pending.insert(ticket, decision);
+                    }
+                    return self.answer_refused(cx, members, membership, reference, refusal);
+                }
+            }
         }
         let mut answer = Vec::new();
         if let Some(Registered { room, .. }) = self.arena.get(key) {
@@ -129,6 +163,12 @@ impl Rooms {
             answer.push(b'}');
         }
         self.answer_with(cx, members, membership, reference, under_way, text(&answer));
+    }
+
+    /// Whether a decision is given to the log: also one that holds already, while another is not
+    /// known to be kept. Its answer says that it is.
+    fn is_to_be_kept(&self, key: RoomKey, is_so: bool) -> bool {
+        !is_so || self.pending.has_decision(key) || self.foundings.has(key)
     }
 
     /// Answers how users stand in a room.
@@ -194,7 +234,7 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         membership: Membership,
         what: What<'_>,
-    ) -> Result<Option<(u64, UnderWay)>, Why> {
+    ) -> Result<Option<(Ticket, UnderWay)>, Why> {
         let key = membership.room;
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Why::Busy) };
         let judged = room.journal().judged();
@@ -224,29 +264,14 @@ impl Rooms {
         }
     }
 
-    /// Answers a decision about the room with what the room is, when that is kept.
-    fn answer_decided<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        membership: Membership,
-        reference: &str,
-        under_way: Option<(u64, UnderWay)>,
-    ) {
-        let mut answer = Vec::new();
-        if let Some(Registered { room, .. }) = self.arena.get(membership.room) {
-            room.push_room(&mut answer);
-        }
-        self.answer_with(cx, members, membership, reference, under_way, text(&answer));
-    }
-
+    /// Answers a decision, when it is kept.
     fn answer_with<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         membership: Membership,
         reference: &str,
-        under_way: Option<(u64, UnderWay)>,
+        under_way: Option<(Ticket, UnderWay)>,
         answer: &str,
     ) {
         match under_way {
@@ -269,6 +294,9 @@ impl Rooms {
         by: &str,
     ) {
         let Some(registered) = self.arena.get_mut(key) else { return };
+        if registered.is_founded && registered.room.is_set(title, &settings) {
+            return;
+        }
         registered.is_founded = true;
         registered.room.apply_settings(title, settings);
         self.registry.weigh(registered);
@@ -364,7 +392,12 @@ impl Rooms {
         members.tell(cx, shard, ToMember::Removed { conn, audience, slot, payload });
     }
 
-    /// Deletes what a user has said since a time, as far as it is in memory.
+    /// Deletes what a user has said since a time, as far as it is in memory. Returns the last
+    /// deletion, if its log will say more of it.
+    ///
+    /// # Errors
+    ///
+    /// Why not all of it is deleted.
     fn purge<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -372,24 +405,30 @@ impl Rooms {
         membership: Membership,
         (user, since_ms): (&str, u64),
         by: &str,
-    ) {
-        if cx.settings.chat.changes == 0 {
-            return;
-        }
-        let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return };
+    ) -> Result<Option<(Ticket, UnderWay)>, Refusal> {
+        let Some(Registered { room, .. }) = self.arena.get(membership.room) else {
+            return Ok(None);
+        };
+        let said = room.said_by(user, since_ms, PURGED_MESSAGES_MAX);
+        take_fanout(cx, room, by, said.len() * MESSAGE_BYTES_MIN)?;
         let actor = Actor { user: by, level: Level::Moderate, now_ms: cx.now.unix_ms };
-        for offset in room.said_by(user, since_ms, PURGED_MESSAGES_MAX) {
-            let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return };
+        let mut last = None;
+        for offset in said {
+            let Some(Registered { room, .. }) = self.arena.get(membership.room) else { break };
             let message = room.message(offset);
             let next = message.map(|message| judge(Verb::Delete, &message, actor, None));
             let Some(Ok(Some(next))) = next else { continue };
-            match self.propose_change(cx, members, membership, (offset, &next)) {
-                Ok(Proposed::Kept(placed)) => self.note_kept_if_told(cx, membership.room, placed),
-                // Nobody waits for an answer to this one.
-                Ok(Proposed::UnderWay(ticket, entry)) => self.pending.insert(ticket, entry),
-                Err(_) => return,
+            let proposed = self.propose_change(cx, members, membership, (offset, &next));
+            // Nobody waits for an answer to the ones before the last.
+            if let Some((ticket, entry)) = last.take() {
+                self.pending.insert(ticket, entry);
+            }
+            match proposed.map_err(Why::refusal)? {
+                Proposed::Kept(placed) => self.note_kept_if_told(cx, membership.room, placed),
+                Proposed::UnderWay(ticket, entry) => last = Some((ticket, entry)),
             }
         }
+        Ok(last)
     }
 
     /// Notes that an entry is kept, of which its log says nothing more.

@@ -5,7 +5,7 @@ use crate::auth::identity::{Identity, NEVER_S};
 use crate::auth::level::{Joiners, Level, Role, Speakers, Standing};
 use crate::directory::{Directory, Scope};
 use crate::link::facts::{MemberWish, Roll, RollWanted, Sentence, SettingsWish};
-use crate::link::ids::{Asker, RoomKey};
+use crate::link::ids::{Asker, Receipt, RoomKey};
 use crate::link::log::{
     Append, Appended, FromLog, Log, MemoryLog, Opened, Opening, Placed, Ticket, What, Why,
 };
@@ -174,6 +174,48 @@ fn a_room_that_is_made_on_purpose_is_its_maker_s_and_stays_so_when_all_have_left
     let (home_key, asker) = cat;
     home.hear(0, ToHome::Roll { home: home_key, asker, reference: "7", wanted });
     assert_eq!(home.take_told(), [r#"0 reply 7 error {"reason":"unauthorized"}"#]);
+}
+
+#[test]
+fn what_holds_already_is_answered_when_the_first_of_it_is_kept() {
+    let mut home = Home::with_log(DecidingLog::default());
+    let ann = home.enter(0, 1, "ann", Level::Speak);
+    home.take_told();
+    home.stand(ann, bans("bob"));
+    home.stand(ann, bans("bob"));
+    assert_eq!(home.take_told(), [] as [&str; 0], "neither is known to be kept");
+    let asked = std::mem::take(&mut home.mesh.log.asked);
+    assert_eq!((asked.len(), &asked[0].1), (2, &asked[1].1));
+    for (ticket, _) in asked {
+        let (room, placed) = (ann.0, Placed::decision(1));
+        home.with(|rooms, cx, told| {
+            rooms.hear_log(cx, told, FromLog::Kept { room, ticket, placed });
+        });
+    }
+    assert_eq!(home.take_told().len(), 2);
+    home.stand(ann, bans("bob"));
+    assert_eq!(home.take_told().len(), 1, "now it is");
+    assert_eq!(home.mesh.log.asked.len(), 0);
+}
+
+#[test]
+fn a_purge_is_refused_where_nothing_can_be_deleted() {
+    let mut home = Home::with_log(DecidingLog::default());
+    let ann = home.enter(0, 1, "ann", Level::Speak);
+    home.publish(ann.0, ann.1, "2", "\"hi\"");
+    let (room, ticket) = (ann.0, home.mesh.log.asked[0].0);
+    let placed = Placed::message(Receipt { offset: 1, at_ms: 1 });
+    home.with(|rooms, cx, told| rooms.hear_log(cx, told, FromLog::Kept { room, ticket, placed }));
+    home.take_told();
+    home.mesh.log.fails = true;
+    let purge = MemberWish { user: "ann", purge_s: Some(9), ..MemberWish::default() };
+    home.stand(ann, purge);
+    let told = home.take_told();
+    assert_eq!(told, [r#"0 reply 1 error {"reason":"storage","retry_ms":1000}"#]);
+    home.mesh.log.fails = false;
+    home.settings.chat.changes = 0;
+    home.stand(ann, purge);
+    assert!(home.take_told()[0].contains("too_many"));
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Rooms {
 
     /// Whether a join may come into a room that is open. One that replaces a membership may: a home
     /// takes in again whoever is in already, and then puts it out.
-    fn may_enter<I: Io>(
+    pub(super) fn may_enter<I: Io>(
         &self,
         cx: &Cx<'_, I>,
         key: RoomKey,

@@ -294,6 +294,13 @@ impl Pending {
         !self.is_idle() && self.rooms.get(&room).is_some_and(waits)
     }
 
+    /// Whether a decision about a room is not known to be kept.
+    pub(super) fn has_decision(&self, room: RoomKey) -> bool {
+        let is_one = |entry: &UnderWay| entry.placed.is_some_and(Placed::is_decision);
+        let has_one = |of: &OfRoom| of.under_way.values().any(is_one);
+        !self.is_idle() && self.rooms.get(&room).is_some_and(has_one)
+    }
+
     /// Whether as many pushes wait in a room as may.
     pub(super) fn is_full(&self, room: RoomKey) -> bool {
         let is_full = |of: &OfRoom| of.queue.len() >= WAITING_PUSHES_PER_ROOM_MAX;

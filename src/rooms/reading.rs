@@ -533,6 +533,10 @@ impl Rooms {
         if is_first(returning) && cx.is_busy(returning.shard) {
             return self.refuse_returning(cx, members, key, returning, Refusal::Busy);
         }
+        // It may have been banned while it waited.
+        if let Err(refusal) = self.may_enter(cx, key, &returning.join()) {
+            return self.refuse_returning(cx, members, key, returning, refusal);
+        }
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let mut messages = Vec::new();
         let after = returning.cursor().map_or(0, |cursor| cursor.offset);

@@ -5,7 +5,19 @@ import { XMLHttpRequest } from "./support/browser.js";
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { V1, VERSIONS, breakConnection, connect, inboxOf, join, leave, ok, refused } from "./support/client.js";
+import {
+  V1,
+  VERSIONS,
+  breakConnection,
+  connect,
+  inboxOf,
+  join,
+  leave,
+  ok,
+  patiently,
+  refused,
+  roomOfEachShard,
+} from "./support/client.js";
 import { Server } from "./support/server.js";
 
 const TOPIC = "room:tea";
@@ -212,6 +224,53 @@ test("a new token is told to each room, also behind one that it ends", async (t)
   }
 });
 
+test("who waits for the disk while it is banned, or its room becomes private, does not get in", async (t) => {
+  const server = await started(t, { "history.messages": 16, "limits.join_per_s": 0 });
+  const owner = tab(t, server, "ann", { claims: OWNS });
+  for (let tries = 0; tries < 20; tries += 1) {
+    const topic = `room:tea-${tries}`;
+    const { channel, response } = await join(owner, topic);
+    for (let n = 1; n < 200; n += 1) channel.push("new_msg", { body: `m${n}` });
+    await ok(channel.push("new_msg", { body: "last" }));
+    const socket = tab(t, server, "bob");
+    await join(socket, "room:elsewhere");
+    const since = { epoch: response.epoch, offset: 5, change: 0 };
+    const bob = socket.channel(topic, { since });
+    const end = new Promise((resolve) => {
+      bob.on("room_removed", () => resolve("out"));
+      bob.join().receive("error", ({ reason }) => resolve(reason));
+    });
+    const isBan = tries % 2 === 0;
+    const wish = isBan ? ["room_member", { user: "bob", banned_s: -1 }] : ["room_set", { join: "members" }];
+    await ok(channel.push(...wish));
+    const how = await patiently("the end of a join", end);
+    assert.ok(["out", "banned", "unauthorized"].includes(how), how);
+    socket.disconnect();
+    await leave(channel);
+  }
+});
+
+test("who is kicked while it joins again is out", async (t) => {
+  const server = await started(t, { "limits.join_per_s": 0 });
+  const [elsewhere, topic] = await roomOfEachShard(server, 2);
+  const { channel: mod } = await join(tab(t, server, "mod", { claims: MODERATES }), topic);
+  for (let tries = 0; tries < 20; tries += 1) {
+    const socket = tab(t, server, "bob");
+    // It stays where that room is: the home of the other one is another shard.
+    await join(socket, elsewhere);
+    await join(socket, topic);
+    const out = new Promise((resolve) => {
+      socket.onMessage((message) => message.topic === topic && message.event === "room_removed" && resolve());
+    });
+    const kicked = ok(mod.push("room_member", { user: "bob", kick: true }));
+    const ref = socket.makeRef();
+    socket.push({ topic, event: "phx_join", payload: {}, ref, join_ref: ref });
+    await kicked;
+    await patiently("the kick", out);
+    socket.disconnect();
+  }
+});
+
 test("who knows only new_msg notices nothing else", async (t) => {
   const server = await started(t, {});
   const { channel: owner } = await join(tab(t, server, "ann", { claims: OWNS }), TOPIC);
@@ -232,6 +291,7 @@ test("what is wrong with a wish is said", async (t) => {
   const server = await started(t, { "limits.members_per_room": 1 });
   const { channel } = await join(tab(t, server, "ann", { claims: OWNS }), TOPIC);
   for (const [event, payload, field] of [
+    ["room_set", { edit_s: 1e10 }, "edit_s"],
     ["room_set", {}, "title"],
     ["room_set", [], "title"],
     ["room_set", { title: "" }, "title"],

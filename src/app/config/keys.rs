@@ -245,7 +245,7 @@ pub(super) const ALL: &[Key] = &[
     },
     Key {
         name: "limits.members_per_room",
-        kind: number(0, 100_000, "", Slot::U32(|c| &mut c.chat.members_per_room)),
+        kind: number(1, 100_000, "", Slot::U32(|c| &mut c.chat.members_per_room)),
         doc: "Users of whom a room remembers something: a role, a mute, a ban.",
     },
     Key {
