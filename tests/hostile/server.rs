@@ -44,9 +44,11 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let port = line.split_once("localhost:").and_then(|(_, rest)| rest.split(' ').next());
-        let port: u16 = port
-            .and_then(|port| port.parse().ok())
-            .unwrap_or_else(|| panic!("no port in {line:?}"));
+        let Some(port) = port.and_then(|port| port.parse::<u16>().ok()) else {
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            panic!("no port in {line:?}: {}: {said}", output.status)
+        };
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, sink) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
         let logger = thread::spawn(move || {
@@ -81,11 +83,18 @@ impl Server {
         Peer::open(self, &self.token(name))
     }
 
-    /// Ends it without a word, as `kill -9` does.
+    /// Ends it without a word, as `kill -9` does, and waits until it holds no file any more.
     pub(crate) fn kill(&self) {
         let status =
             Command::new("kill").args(["-KILL", &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
+        // One that has ended, and that nobody has waited for, is a zombie: its last thread.
+        let at = |name: &str| format!("/proc/{}/{name}", self.pid());
+        until("it has ended", || {
+            let is_zombie = |stat: String| stat.contains(") Z ");
+            let threads = fs::read_dir(at("task")).map_or(0, Iterator::count);
+            threads <= 1 && fs::read_to_string(at("stat")).map_or(true, is_zombie)
+        });
     }
 
     /// Sends SIGTERM.
