@@ -15,8 +15,8 @@ use rusqlite::{Connection, params};
 use super::error::{Cause, StoreError};
 use super::index::Words;
 use super::row::{
-    EraRow, Message, OFFSET_MAX, RoomRow, StandingRow, each_standing, id_of, offset_of,
-    select_eras, select_messages, select_rooms, with_room,
+    EraRow, Message, Next, OFFSET_MAX, RoomRow, StandingRow, each_standing, id_of, next_row,
+    offset_of, select_eras, select_messages, select_rooms, with_room,
 };
 use super::statements::top_of;
 use super::views::{pins, view};
@@ -370,20 +370,13 @@ fn run(look: &Connection, id: u32, wanted: Wanted, damaged: &mut u64) -> Result<
     let (mut begin, mut more, mut pieces) = (0, false, Pieces::default());
     // Not beyond the last one that is wanted, as above.
     while pieces.len() < upto.saturating_sub(after) {
-        let row = match rows.next().map_err(StoreError::from) {
-            Ok(Some(row)) => row,
-            Ok(None) => break,
-            Err(error) if error.cause() == Cause::Corrupt && pieces.len() > 0 => {
-                *damaged += 1;
+        let row = match next_row(&mut rows, pieces.len() > 0, damaged)? {
+            Next::Row(row) => row,
+            Next::End => break,
+            Next::Cut => {
                 more = true;
                 break;
             }
-            // Whoever asks again would not get further.
-            Err(error) if error.is_late() && pieces.len() > 0 => {
-                more = true;
-                break;
-            }
-            Err(error) => return Err(error),
         };
         let Some(message) = Message::of(row) else {
             *damaged += 1;

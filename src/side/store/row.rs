@@ -1,4 +1,4 @@
-//! The form of a message in the file: its id, its row, and its checksum.
+//! The form of rows in the file: the ids of messages, what a row has, and its checksum.
 //!
 //! SQLite has no checksums of its own, so a bit that changed on the disk would be somebody else's
 //! words. The sum is over all that is served, and over the id, so that a row which lies in the
@@ -6,10 +6,10 @@
 //!
 //! Deliberately absent: which rows are read.
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, Rows};
 use sha1::{Digest, Sha1};
 
-use super::error::StoreError;
+use super::error::{Cause, StoreError};
 use crate::auth::level::{Role, Standing};
 use crate::link::said::{Act, Fate, Said};
 
@@ -376,6 +376,37 @@ pub(super) fn each_standing(
         }
     }
     Ok(damaged)
+}
+
+/// What comes next of the rows that a page is made of.
+pub(super) enum Next<'rows> {
+    Row(&'rows Row<'rows>),
+    /// That was all.
+    End,
+    /// It is damaged, or would take too long. There may be more behind it.
+    Cut,
+}
+
+/// Takes a row for a page, which may end before one that cannot be read if it has something.
+///
+/// # Errors
+///
+/// Those of SQLite, if it may not end.
+pub(super) fn next_row<'rows>(
+    rows: &'rows mut Rows<'_>,
+    may_end: bool,
+    damaged: &mut u64,
+) -> Result<Next<'rows>, StoreError> {
+    match rows.next().map_err(StoreError::from) {
+        Ok(row) => Ok(row.map_or(Next::End, Next::Row)),
+        Err(error) if may_end && error.cause() == Cause::Corrupt => {
+            *damaged += 1;
+            Ok(Next::Cut)
+        }
+        // Whoever asks again would not get further.
+        Err(error) if may_end && error.is_late() => Ok(Next::Cut),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -78,8 +78,7 @@ pub(super) fn found(
     let sql = "UPDATE room SET title = ?2, founded = 1, by = ?3, sum = ?4 WHERE id = ?1";
     step.prepare_cached(sql)?.execute(params![id, title, owner, sum])?;
     if let Some(user) = owner {
-        let standing = Standing { role: Some(Role::Owner), ..Standing::default() };
-        stand(step, StandingRow { room: id, user, standing })?;
+        stand(step, StandingRow { room: id, user, standing: Standing::OWNER })?;
     }
     Ok(())
 }

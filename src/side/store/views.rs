@@ -9,9 +9,9 @@
 
 use rusqlite::{Connection, Rows, params};
 
-use super::error::{Cause, StoreError};
+use super::error::StoreError;
 use super::reader::Page;
-use super::row::{Message, OFFSET_MAX, id_of, offset_of, select_messages};
+use super::row::{Message, Next, OFFSET_MAX, id_of, next_row, offset_of, select_messages};
 use crate::limits::PINS_MAX;
 use crate::link::log::{Part, View, Wanted};
 use crate::link::record::Field as _;
@@ -111,16 +111,10 @@ impl Picked {
     /// Picks rows as long as there may be more. Whether that is all.
     fn pick(&mut self, rows: &mut Rows<'_>, damaged: &mut u64) -> Result<bool, StoreError> {
         loop {
-            let row = match rows.next().map_err(StoreError::from) {
-                Ok(Some(row)) => row,
-                Ok(None) => return Ok(true),
-                Err(error) if error.cause() == Cause::Corrupt && !self.pieces.is_empty() => {
-                    *damaged += 1;
-                    return Ok(false);
-                }
-                // Whoever asks again would not get further.
-                Err(error) if error.is_late() && !self.pieces.is_empty() => return Ok(false),
-                Err(error) => return Err(error),
+            let row = match next_row(rows, !self.pieces.is_empty(), damaged)? {
+                Next::Row(row) => row,
+                Next::End => return Ok(true),
+                Next::Cut => return Ok(false),
             };
             if self.pieces.len() == self.messages_max as usize {
                 return Ok(false);
