@@ -16,55 +16,67 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What somebody may do in a room. Each level includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Level {
-    /// Nothing: the room might as well not exist.
-    None = 0,
-    /// To join and to read.
-    Join = 1,
-    /// To read and to write.
-    Speak = 2,
-    /// To look after the room: what others wrote, and who may write.
-    Moderate = 3,
-    /// To decide whose room it is.
-    Own = 4,
+/// Declares words that tokens, protocol, records and files share, the number of each being its
+/// place.
+macro_rules! words {
+    (
+        $(#[$doc:meta])* $name:ident {
+            $($(#[$word_doc:meta])* $word:ident = $text:literal),* $(,)?
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum $name {
+            $($(#[$word_doc])* $word,)*
+        }
+
+        impl $name {
+            /// All of them, in their order.
+            pub const ALL: [Self; [$($text),*].len()] = [$(Self::$word),*];
+
+            /// The word for it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$word => $text,)*
+                }
+            }
+
+            /// What the word stands for, if it is one.
+            #[must_use]
+            pub fn of(word: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|one| one.as_str() == word)
+            }
+
+            /// The number for it in records.
+            #[must_use]
+            pub const fn bits(self) -> u8 {
+                self as u8
+            }
+
+            /// What the number stands for, if it is one.
+            #[must_use]
+            pub fn from_bits(bits: u8) -> Option<Self> {
+                Self::ALL.get(usize::from(bits)).copied()
+            }
+        }
+    };
 }
 
-impl Level {
-    /// All of them, from the least on.
-    pub const ALL: [Self; 5] = [Self::None, Self::Join, Self::Speak, Self::Moderate, Self::Own];
-
-    /// The word for it in tokens and on the command line.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Join => "join",
-            Self::Speak => "speak",
-            Self::Moderate => "moderate",
-            Self::Own => "own",
-        }
-    }
-
-    /// The number for it in records: 0 to 4, which three bits hold.
-    #[must_use]
-    pub const fn bits(self) -> u8 {
-        self as u8
-    }
-
-    /// The level with this number; `None` of 5 and more.
-    #[must_use]
-    pub const fn from_bits(bits: u8) -> Option<Self> {
-        match bits {
-            0 => Some(Self::None),
-            1 => Some(Self::Join),
-            2 => Some(Self::Speak),
-            3 => Some(Self::Moderate),
-            4 => Some(Self::Own),
-            _ => None,
-        }
+words! {
+    /// What somebody may do in a room. Each level includes those before it.
+    Level {
+        /// Nothing: the room might as well not exist.
+        None = "none",
+        /// To join and to read.
+        Join = "join",
+        /// To read and to write.
+        Speak = "speak",
+        /// To look after the room: what others wrote, and who may write.
+        Moderate = "moderate",
+        /// To decide whose room it is.
+        Own = "own",
     }
 }
 
@@ -72,7 +84,7 @@ impl FromStr for Level {
     type Err = NoLevel;
 
     fn from_str(word: &str) -> Result<Self, NoLevel> {
-        Self::ALL.into_iter().find(|level| level.as_str() == word).ok_or(NoLevel)
+        Self::of(word).ok_or(NoLevel)
     }
 }
 
@@ -87,40 +99,6 @@ impl fmt::Display for NoLevel {
 }
 
 impl std::error::Error for NoLevel {}
-
-/// Declares words that protocol, records and files share, the number of each being its place.
-macro_rules! words {
-    (
-        $(#[$doc:meta])* $name:ident {
-            $($(#[$word_doc:meta])* $word:ident = $text:literal),* $(,)?
-        }
-    ) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name {
-            $($(#[$word_doc])* $word,)*
-        }
-
-        impl $name {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$word),*];
-
-            /// The word for it.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$word => $text,)*
-                }
-            }
-
-            /// What the word stands for, if it is one.
-            #[must_use]
-            pub fn of(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|one| one.as_str() == word)
-            }
-        }
-    };
-}
 
 words! {
     /// What a member of a room is there. Each role includes those before it.
@@ -156,6 +134,16 @@ words! {
     }
 }
 
+words! {
+    /// What a user may be held to in a room, for a time.
+    Restraint {
+        /// It may not speak.
+        Muted = "muted",
+        /// It is kept out.
+        Banned = "banned",
+    }
+}
+
 /// A time that never comes, in milliseconds of Unix time: a ban until then is for ever.
 pub const NEVER_MS: u64 = i64::MAX.cast_unsigned();
 
@@ -171,6 +159,9 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Of whoever has made the room.
+    pub const OWNER: Self = Self { role: Some(Role::Owner), muted_until_ms: 0, banned_until_ms: 0 };
+
     /// Whether it is kept out at this time.
     #[must_use]
     pub const fn is_banned(&self, now_ms: u64) -> bool {

@@ -6,9 +6,9 @@
 //!
 //! Deliberately absent: who may wish what (`room::rights`).
 
-use crate::auth::level::{Joiners, NEVER_MS, Role, Speakers, Standing};
+use crate::auth::level::{Joiners, NEVER_MS, Restraint, Role, Speakers, Standing};
 use crate::limits::SLOW_S_MAX;
-use crate::link::record::{Field, Given};
+use crate::link::record::{Field, Given, struct_fields};
 use crate::wire::json::{self, push_string, push_unsigned};
 
 /// The settings of a room, but for its title.
@@ -216,22 +216,11 @@ impl Sentence {
     }
 }
 
-/// Which users of a room are asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Roll {
-    /// Those with a role.
-    #[default]
-    Roles,
-    /// Those who may not speak.
-    Muted,
-    /// Those who are kept out.
-    Banned,
-}
-
 /// What `room_members` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RollWanted<'a> {
-    pub(crate) roll: Roll,
+    /// Those who are held to this now; `None`: those with a role.
+    pub(crate) restraint: Option<Restraint>,
     /// Users behind this id.
     pub(crate) after: &'a str,
     /// So many at most.
@@ -252,78 +241,30 @@ pub(crate) const fn told_until(until_ms: u64) -> u64 {
 pub(crate) fn push_standing(out: &mut Vec<u8>, user: &str, standing: Standing, now_ms: u64) {
     out.extend_from_slice(b"{\"user\":");
     push_string(out, user);
-    push_role(out, standing.role);
-    if standing.is_muted(now_ms) {
-        out.extend_from_slice(b",\"muted_until\":");
-        push_until(out, standing.muted_until_ms);
-    }
+    push_role_and_mute(out, standing, now_ms);
     if standing.is_banned(now_ms) {
         out.extend_from_slice(b",\"banned_until\":");
         push_until(out, standing.banned_until_ms);
     }
 }
 
-/// Appends the field of a role, if there is one, behind a comma.
-pub(crate) fn push_role(out: &mut Vec<u8>, role: Option<Role>) {
-    if let Some(role) = role {
+/// Appends what a user is told of how it stands itself: fields, each behind a comma.
+pub(crate) fn push_role_and_mute(out: &mut Vec<u8>, standing: Standing, now_ms: u64) {
+    if let Some(role) = standing.role {
         out.extend_from_slice(b",\"role\":\"");
         out.extend_from_slice(role.as_str().as_bytes());
         out.push(b'"');
     }
-}
-
-/// Encodes words as their place among all of them.
-macro_rules! word_fields {
-    ($($word:ident),*) => { $(
-        impl Field<'_> for $word {
-            fn put(self, out: &mut Vec<u8>) {
-                (self as u8).put(out);
-            }
-
-            fn take(record: &mut &[u8]) -> Self {
-                Self::ALL[usize::from(u8::take(record))]
-            }
-        }
-    )* };
-}
-
-word_fields!(Role, Joiners, Speakers);
-
-/// Encodes a structure as its fields, in this order.
-macro_rules! struct_fields {
-    ($name:ident<$life:lifetime> { $($field:ident),* $(,)? }) => {
-        impl<$life> Field<$life> for $name<$life> {
-            fn put(self, out: &mut Vec<u8>) {
-                let Self { $($field),* } = self;
-                $($field.put(out);)*
-            }
-
-            fn take(record: &mut &$life [u8]) -> Self {
-                $(let $field = Field::take(record);)*
-                Self { $($field),* }
-            }
-        }
-    };
+    if standing.is_muted(now_ms) {
+        out.extend_from_slice(b",\"muted_until\":");
+        push_until(out, standing.muted_until_ms);
+    }
 }
 
 struct_fields!(SettingsWish<'a> { title, topic, join, speak, slow_s, edit_s, links, data });
 struct_fields!(MemberWish<'a> { user, role, mute, ban, kick, purge_s, reason });
-struct_fields!(RollWanted<'a> { roll, after, limit });
-
-impl Field<'_> for Standing {
-    fn put(self, out: &mut Vec<u8>) {
-        let Self { role, muted_until_ms, banned_until_ms } = self;
-        role.put(out);
-        muted_until_ms.put(out);
-        banned_until_ms.put(out);
-    }
-
-    fn take(record: &mut &[u8]) -> Self {
-        let role = Field::take(record);
-        let (muted_until_ms, banned_until_ms) = (u64::take(record), u64::take(record));
-        Self { role, muted_until_ms, banned_until_ms }
-    }
-}
+struct_fields!(RollWanted<'a> { restraint, after, limit });
+struct_fields!(Standing { role, muted_until_ms, banned_until_ms });
 
 impl Field<'_> for Sentence {
     fn put(self, out: &mut Vec<u8>) {
@@ -340,20 +281,6 @@ impl Field<'_> for Sentence {
             0 => Self::Lifted,
             u64::MAX => Self::ForEver,
             seconds => Self::Seconds(seconds),
-        }
-    }
-}
-
-impl Field<'_> for Roll {
-    fn put(self, out: &mut Vec<u8>) {
-        (self as u8).put(out);
-    }
-
-    fn take(record: &mut &[u8]) -> Self {
-        match u8::take(record) {
-            0 => Self::Roles,
-            1 => Self::Muted,
-            _ => Self::Banned,
         }
     }
 }

@@ -8,7 +8,7 @@
 //! Records never leave the process, so a record that cannot be read is a bug, and panics.
 
 use crate::auth::identity::{Identity, NEVER_S};
-use crate::auth::level::Level;
+use crate::auth::level::{Joiners, Level, Restraint, Role, Speakers};
 use crate::base::arena::Key;
 use crate::link::facts::{MemberWish, RollWanted, SettingsWish};
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Count, Cursor, RoomKey, Slot, Ticket};
@@ -521,41 +521,54 @@ impl Field<'_> for AddressHash {
     }
 }
 
-impl Field<'_> for Count {
-    fn put(self, out: &mut Vec<u8>) {
-        self.present.put(out);
-        self.listed.put(out);
-    }
+/// Encodes a structure as its fields, in this order.
+macro_rules! struct_fields {
+    ($name:ident { $($field:ident),* $(,)? }) => {
+        impl Field<'_> for $name {
+            struct_fields!(@of '_ $($field),*);
+        }
+    };
+    ($name:ident<$life:lifetime> { $($field:ident),* $(,)? }) => {
+        impl<$life> Field<$life> for $name<$life> {
+            struct_fields!(@of $life $($field),*);
+        }
+    };
+    (@of $life:lifetime $($field:ident),*) => {
+        fn put(self, out: &mut Vec<u8>) {
+            let Self { $($field),* } = self;
+            $($field.put(out);)*
+        }
 
-    fn take(record: &mut &[u8]) -> Self {
-        Self { present: u32::take(record), listed: u32::take(record) }
-    }
+        fn take(record: &mut &$life [u8]) -> Self {
+            Self { $($field: Field::take(record)),* }
+        }
+    };
 }
 
-impl Field<'_> for Asker {
-    fn put(self, out: &mut Vec<u8>) {
-        self.conn.put(out);
-        self.slot.put(out);
-    }
+pub(super) use struct_fields;
 
-    fn take(record: &mut &[u8]) -> Self {
-        Self { conn: Key::take(record), slot: Slot::take(record) }
-    }
+struct_fields!(Count { present, listed });
+struct_fields!(Asker { conn, slot });
+struct_fields!(Ticket { shard, key, secret, answer });
+struct_fields!(Cursor { epoch, offset, change });
+struct_fields!(Searched<'a> { query, from, before, limit });
+
+/// Encodes words as their numbers.
+macro_rules! word_fields {
+    ($($word:ident),*) => { $(
+        impl Field<'_> for $word {
+            fn put(self, out: &mut Vec<u8>) {
+                self.bits().put(out);
+            }
+
+            fn take(record: &mut &[u8]) -> Self {
+                Self::from_bits(u8::take(record)).expect("it was one before")
+            }
+        }
+    )* };
 }
 
-impl Field<'_> for Ticket {
-    fn put(self, out: &mut Vec<u8>) {
-        self.shard.put(out);
-        self.key.put(out);
-        self.secret.put(out);
-        self.answer.put(out);
-    }
-
-    fn take(record: &mut &[u8]) -> Self {
-        let (shard, key) = (u16::take(record), Key::take(record));
-        Self { shard, key, secret: u128::take(record), answer: u32::take(record) }
-    }
-}
+word_fields!(Level, Role, Joiners, Speakers, Restraint);
 
 /// Which of the fields that few messages have are there. Nearly all have none, or a key, and cost
 /// one byte.
@@ -647,42 +660,6 @@ impl<'a, T: Field<'a>> Field<'a> for Given<T> {
     }
 }
 
-impl Field<'_> for Level {
-    fn put(self, out: &mut Vec<u8>) {
-        self.bits().put(out);
-    }
-
-    fn take(record: &mut &[u8]) -> Self {
-        Self::from_bits(u8::take(record)).expect("it was one before")
-    }
-}
-
-impl<'a> Field<'a> for Searched<'a> {
-    fn put(self, out: &mut Vec<u8>) {
-        self.query.put(out);
-        self.from.put(out);
-        self.before.put(out);
-        self.limit.put(out);
-    }
-
-    fn take(record: &mut &'a [u8]) -> Self {
-        let (query, from) = (Field::take(record), Field::take(record));
-        Self { query, from, before: Field::take(record), limit: u32::take(record) }
-    }
-}
-
-impl Field<'_> for Cursor {
-    fn put(self, out: &mut Vec<u8>) {
-        self.epoch.put(out);
-        self.offset.put(out);
-        self.change.put(out);
-    }
-
-    fn take(record: &mut &[u8]) -> Self {
-        Self { epoch: u64::take(record), offset: u64::take(record), change: Field::take(record) }
-    }
-}
-
 impl<'a> Field<'a> for Who<'a> {
     fn put(self, out: &mut Vec<u8>) {
         let (user, name) = match self {
@@ -768,8 +745,7 @@ impl Field<'_> for View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::level::{Joiners, Role, Speakers};
-    use crate::link::facts::{Roll, Sentence};
+    use crate::link::facts::Sentence;
 
     #[track_caller]
     fn check(message: ToHome<'_>) {
@@ -852,8 +828,8 @@ mod tests {
         for wish in [given, lifts] {
             check(ToHome::Stand { home, asker, reference: "1", wish });
         }
-        for roll in [Roll::Roles, Roll::Muted, Roll::Banned] {
-            let wanted = RollWanted { roll, after: "é", limit: 7 };
+        for restraint in [None, Some(Restraint::Muted), Some(Restraint::Banned)] {
+            let wanted = RollWanted { restraint, after: "é", limit: 7 };
             check(ToHome::Roll { home, asker, reference: "1", wanted });
         }
         let mut record = Vec::new();

@@ -27,7 +27,7 @@
 use crate::auth::level::Standing;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Hits, ListedRoom, Marks, Opened, Part, Sought, Stretch, Wanted};
-use crate::link::record::{Field, NewMessage, records};
+use crate::link::record::{Field, NewMessage, records, struct_fields};
 use crate::link::said::{Act, Fate, MessageText, Said};
 
 records! {
@@ -134,35 +134,9 @@ impl<'a> Field<'a> for LoadPart<'a> {
     }
 }
 
-impl<'a> Field<'a> for Sought<'a> {
-    fn put(self, out: &mut Vec<u8>) {
-        self.query.put(out);
-        self.from.put(out);
-        self.before.put(out);
-        self.messages.put(out);
-        self.bytes.put(out);
-    }
+struct_fields!(Sought<'a> { query, from, before, messages, bytes });
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        let (query, from) = (Field::take(record), Field::take(record));
-        let (before, messages) = (u64::take(record), u32::take(record));
-        Self { query, from, before, messages, bytes: usize::take(record) }
-    }
-}
-
-impl<'a> Field<'a> for Load<'a> {
-    fn put(self, out: &mut Vec<u8>) {
-        self.shard.put(out);
-        self.number.put(out);
-        self.id.put(out);
-        self.part.put(out);
-    }
-
-    fn take(record: &mut &'a [u8]) -> Self {
-        let (shard, number) = (u16::take(record), u64::take(record));
-        Self { shard, number, id: u32::take(record), part: Field::take(record) }
-    }
-}
+struct_fields!(Load<'a> { shard, number, id, part });
 
 /// From a shard to a reader: which rooms are kept whose home it is?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,16 +147,7 @@ pub(crate) struct List {
     pub(crate) after: u64,
 }
 
-impl Field<'_> for List {
-    fn put(self, out: &mut Vec<u8>) {
-        self.number.put(out);
-        self.after.put(out);
-    }
-
-    fn take(record: &mut &[u8]) -> Self {
-        Self { number: u64::take(record), after: u64::take(record) }
-    }
-}
+struct_fields!(List { number, after });
 
 records! {
     /// From the store to a room's home.
@@ -253,21 +218,7 @@ impl Run<'_> {
     }
 }
 
-impl<'a> Field<'a> for Run<'a> {
-    fn put(self, out: &mut Vec<u8>) {
-        self.first.put(out);
-        self.more.put(out);
-        self.messages.put(out);
-        self.changed.put(out);
-        self.picked.put(out);
-    }
-
-    fn take(record: &mut &'a [u8]) -> Self {
-        let (first, more) = (u64::take(record), bool::take(record));
-        let (messages, changed) = (Field::take(record), Field::take(record));
-        Self { first, more, messages, changed, picked: Field::take(record) }
-    }
-}
+struct_fields!(Run<'a> { first, more, messages, changed, picked });
 
 /// Appends a message with its offset: one that was found, or that has changed.
 pub(crate) fn push_numbered(
@@ -382,39 +333,11 @@ impl Found<'_> {
     }
 }
 
-impl<'a> Field<'a> for Found<'a> {
-    fn put(self, out: &mut Vec<u8>) {
-        self.epoch.put(out);
-        self.top.put(out);
-        self.floor.put(out);
-        self.founded.put(out);
-        self.settings.put(out);
-        self.standings.put(out);
-        self.lineage.put(out);
-        self.pins.put(out);
-        self.tail.put(out);
-    }
+struct_fields!(Found<'a> {
+    epoch, top, floor, founded, settings, standings, lineage, pins, tail,
+});
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        let (epoch, top) = (u64::take(record), Marks::take(record));
-        let (floor, founded) = (Marks::take(record), Field::take(record));
-        let (settings, standings) = (Field::take(record), Field::take(record));
-        let (lineage, pins) = (Field::take(record), Field::take(record));
-        let tail = Field::take(record);
-        Self { epoch, top, floor, founded, settings, standings, lineage, pins, tail }
-    }
-}
-
-impl Field<'_> for Marks {
-    fn put(self, out: &mut Vec<u8>) {
-        self.offset.put(out);
-        self.change.put(out);
-    }
-
-    fn take(record: &mut &[u8]) -> Self {
-        Self { offset: u64::take(record), change: u64::take(record) }
-    }
-}
+struct_fields!(Marks { offset, change });
 
 impl Field<'_> for Wanted {
     fn put(self, out: &mut Vec<u8>) {
@@ -466,16 +389,7 @@ impl<'a> Field<'a> for Said<'a> {
     }
 }
 
-impl<'a> Field<'a> for Act<'a> {
-    fn put(self, out: &mut Vec<u8>) {
-        self.at_ms.put(out);
-        self.by.put(out);
-    }
-
-    fn take(record: &mut &'a [u8]) -> Self {
-        Self { at_ms: u64::take(record), by: Field::take(record) }
-    }
-}
+struct_fields!(Act<'a> { at_ms, by });
 
 impl<'a> Field<'a> for Fate<'a> {
     fn put(self, out: &mut Vec<u8>) {

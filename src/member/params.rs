@@ -3,6 +3,7 @@
 //! Deliberately absent: whether it is granted.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use crate::base::name::is_name;
 use crate::limits::{
@@ -18,6 +19,23 @@ use crate::link::settings::Settings;
 use crate::link::topic::{MSG_EDIT, MSG_PIN};
 use crate::wire::json;
 use crate::wire::phx::Payload;
+
+/// A field that is not as it must be.
+pub(super) const fn invalid(field: &'static str, message: &'static str) -> Refusal {
+    Refusal::Invalid { field, message }
+}
+
+/// A number within bounds, which the message names.
+pub(super) fn number_within(
+    value: &str,
+    bounds: RangeInclusive<u32>,
+    (field, message): (&'static str, &'static str),
+) -> Result<u32, Refusal> {
+    json::unsigned(value)
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|number| bounds.contains(number))
+        .ok_or(invalid(field, message))
+}
 
 /// What a join asks for besides the topic.
 #[derive(Debug)]
@@ -42,13 +60,11 @@ impl<'a> JoinParams<'a> {
             params.limit = page_limit(limit)?;
         }
         if let Some(presence) = presence {
-            let message = "true or false";
-            params.visible =
-                json::boolean(presence).ok_or(Refusal::Invalid { field: "presence", message })?;
+            params.visible = json::boolean(presence).ok_or(invalid("presence", "true or false"))?;
         }
         if let Some(meta) = meta {
             if !json::is_object(meta) {
-                return Err(Refusal::Invalid { field: "meta", message: "an object" });
+                return Err(invalid("meta", "an object"));
             }
             if meta.len() > META_BYTES_MAX {
                 return Err(Refusal::TooLarge { field: "meta", max_bytes: META_BYTES_MAX });
@@ -81,8 +97,7 @@ impl MessageBounds {
     /// A JSON string that may be the body of a message; empty only where there is data.
     fn body(self, body: &str, has_data: bool) -> Result<&str, Refusal> {
         if !body.starts_with('"') || body.len() == 2 && !has_data {
-            let message = "a string that is not empty";
-            return Err(Refusal::Invalid { field: "body", message });
+            return Err(invalid("body", "a string that is not empty"));
         }
         if body.len() - 2 > self.body_bytes {
             return Err(Refusal::TooLarge { field: "body", max_bytes: self.body_bytes });
@@ -92,7 +107,7 @@ impl MessageBounds {
 
     pub(super) fn data(self, data: &str) -> Result<&str, Refusal> {
         if !json::is_object(data) {
-            return Err(Refusal::Invalid { field: "data", message: "an object" });
+            return Err(invalid("data", "an object"));
         }
         if data.len() > self.data_bytes {
             return Err(Refusal::TooLarge { field: "data", max_bytes: self.data_bytes });
@@ -102,8 +117,7 @@ impl MessageBounds {
 
     /// Users whom a message mentions, of whom there is one at least.
     fn mentions(self, mentions: &str) -> Result<&str, Refusal> {
-        let message = "an array of users' ids";
-        let invalid = Refusal::Invalid { field: "mentions", message };
+        let invalid = invalid("mentions", "an array of users' ids");
         let mut count = 0;
         for user in json::elements(mentions) {
             let user = json::string(user).ok_or(invalid)?;
@@ -132,7 +146,6 @@ pub(crate) struct Publish<'a> {
 
 impl<'a> Publish<'a> {
     pub(crate) fn parse(payload: Payload<'a>, bounds: MessageBounds) -> Result<Self, Refusal> {
-        let invalid = |field, message| Refusal::Invalid { field, message };
         let Payload::Json(object) = payload else {
             return Err(invalid("body", "a message is JSON"));
         };
@@ -166,7 +179,6 @@ pub(crate) fn verb_wanted<'a>(
     payload: Payload<'a>,
     bounds: MessageBounds,
 ) -> Result<(u64, Verb<'a>), Refusal> {
-    let invalid = |field, message| Refusal::Invalid { field, message };
     let Payload::Json(object) = payload else {
         return Err(invalid("offset", "the offset of a message, in JSON"));
     };
@@ -187,8 +199,7 @@ pub(crate) fn verb_wanted<'a>(
 fn edit_wanted(object: &str, bounds: MessageBounds) -> Result<Verb<'_>, Refusal> {
     let [body, mentions, data] = json::fields(object, ["body", "mentions", "data"]);
     if body.is_none() && mentions.is_none() && data.is_none() {
-        let message = "at least one of body, mentions and data";
-        return Err(Refusal::Invalid { field: "body", message });
+        return Err(invalid("body", "at least one of body, mentions and data"));
     }
     // Whether it may be empty is known where the message is.
     let body = body.map(|body| bounds.body(body, true)).transpose()?;
@@ -204,7 +215,6 @@ fn edit_wanted(object: &str, bounds: MessageBounds) -> Result<Verb<'_>, Refusal>
 
 /// What `history` asks for.
 pub(crate) fn page_wanted(payload: Payload<'_>) -> Result<(View, From, u32), Refusal> {
-    let invalid = |field, message| Err(Refusal::Invalid { field, message });
     let object = match payload {
         Payload::Json(object) => object,
         Payload::Binary(_) => "{}",
@@ -213,37 +223,35 @@ pub(crate) fn page_wanted(payload: Payload<'_>) -> Result<(View, From, u32), Ref
     let [before, after, around, limit, thread, pinned] = given(object, names);
     let limit = limit.map_or(Ok(PAGE_MESSAGES_DEFAULT), page_limit)?;
     let offset = |field, offset: &str| {
-        let message = "the offset of a message";
-        json::unsigned(offset).ok_or(Refusal::Invalid { field, message })
+        json::unsigned(offset).ok_or(invalid(field, "the offset of a message"))
     };
     let from = match (before, after, around) {
         (None, None, None) => From::Latest,
         (Some(before), None, None) => From::Before(offset("before", before)?),
         (None, Some(after), None) => From::After(offset("after", after)?),
         (None, None, Some(around)) => From::Around(offset("around", around)?),
-        (Some(_), Some(_), _) => return invalid("after", "not together with before"),
-        (_, _, Some(_)) => return invalid("around", "not together with before or after"),
+        (Some(_), Some(_), _) => return Err(invalid("after", "not together with before")),
+        (_, _, Some(_)) => return Err(invalid("around", "not together with before or after")),
     };
     let is_pinned = match pinned.map(json::boolean) {
         None => false,
         Some(Some(is_pinned)) => is_pinned,
-        Some(None) => return invalid("pinned", "true or false"),
+        Some(None) => return Err(invalid("pinned", "true or false")),
     };
     let view = match thread {
         None if is_pinned => View::Pins,
         None => View::Room,
-        Some(_) if is_pinned => return invalid("pinned", "not together with thread"),
+        Some(_) if is_pinned => return Err(invalid("pinned", "not together with thread")),
         Some(thread) => View::Thread(offset("thread", thread)?),
     };
     if view != View::Room && matches!(from, From::Around(_)) {
-        return invalid("around", "not together with thread or pinned");
+        return Err(invalid("around", "not together with thread or pinned"));
     }
     Ok((view, from, limit))
 }
 
 /// What `msg_search` asks for.
 pub(crate) fn search_wanted(payload: Payload<'_>) -> Result<Searched<'_>, Refusal> {
-    let invalid = |field, message| Refusal::Invalid { field, message };
     let Payload::Json(object) = payload else {
         return Err(invalid("query", "a search is JSON"));
     };
@@ -259,18 +267,15 @@ pub(crate) fn search_wanted(payload: Payload<'_>) -> Result<Searched<'_>, Refusa
     let before = before
         .map(|before| json::unsigned(before).ok_or(invalid("before", "the offset of a message")))
         .transpose()?;
-    let limit = limit
-        .map_or(Some(SEARCH_MESSAGES_DEFAULT), |limit| {
-            json::unsigned(limit).and_then(|limit| u32::try_from(limit).ok())
-        })
-        .filter(|limit| (1..=SEARCH_MESSAGES_MAX).contains(limit))
-        .ok_or(invalid("limit", "a number from 1 to 50"))?;
+    let limit = limit.map_or(Ok(SEARCH_MESSAGES_DEFAULT), |limit| {
+        number_within(limit, 1..=SEARCH_MESSAGES_MAX, ("limit", "a number from 1 to 50"))
+    })?;
     Ok(Searched { query, from, before, limit })
 }
 
 /// What `access_token` brings: a token, of so many bytes at most.
 pub(crate) fn token_given(payload: Payload<'_>, bytes_max: usize) -> Result<Cow<'_, str>, Refusal> {
-    let invalid = Refusal::Invalid { field: "token", message: "a string" };
+    let invalid = invalid("token", "a string");
     let Payload::Json(object) = payload else { return Err(invalid) };
     let [token] = given(object, ["token"]);
     let token = token.and_then(json::string).ok_or(invalid)?;
@@ -283,10 +288,10 @@ pub(crate) fn token_given(payload: Payload<'_>, bytes_max: usize) -> Result<Cow<
 /// A cursor as the client keeps it. An epoch that is none of ours is a cursor into nothing, and not
 /// an error.
 fn cursor(since: &str) -> Result<Option<Cursor>, Refusal> {
-    let invalid = Refusal::Invalid {
-        field: "since",
-        message: "an object with an epoch (string), an offset and perhaps a change (numbers)",
-    };
+    let invalid = invalid(
+        "since",
+        "an object with an epoch (string), an offset and perhaps a change (numbers)",
+    );
     let [epoch, offset, change] = given(since, ["epoch", "offset", "change"]);
     let epoch = epoch.and_then(json::string).ok_or(invalid)?;
     let offset = offset.and_then(json::unsigned).ok_or(invalid)?;
@@ -298,10 +303,7 @@ fn cursor(since: &str) -> Result<Option<Cursor>, Refusal> {
 }
 
 fn page_limit(limit: &str) -> Result<u32, Refusal> {
-    json::unsigned(limit)
-        .and_then(|limit| u32::try_from(limit).ok())
-        .filter(|limit| *limit <= PAGE_MESSAGES_MAX)
-        .ok_or(Refusal::Invalid { field: "limit", message: "a number from 0 to 100" })
+    number_within(limit, 0..=PAGE_MESSAGES_MAX, ("limit", "a number from 0 to 100"))
 }
 
 /// Those of these fields that are there and not null.
@@ -319,7 +321,7 @@ pub(crate) fn signed<'a>(
     out: &'a mut Vec<u8>,
 ) -> Result<&'a str, Refusal> {
     if !json::is_object(object) {
-        return Err(Refusal::Invalid { field: "payload", message: "an object" });
+        return Err(invalid("payload", "an object"));
     }
     let mut named = false;
     for (key, value) in json::members(object) {

@@ -3,19 +3,15 @@
 //!
 //! Deliberately absent: whether it is granted (`room::rights`).
 
-use crate::auth::level::{Joiners, Role, Speakers};
+use crate::auth::level::{Joiners, Restraint, Role, Speakers};
 use crate::base::name::{is_name, is_title};
 use crate::limits::{EDIT_S_MAX, PAGE_MESSAGES_MAX, REASON_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX};
-use crate::link::facts::{MemberWish, Roll, RollWanted, Sentence, SettingsWish};
+use crate::link::facts::{MemberWish, RollWanted, Sentence, SettingsWish};
 use crate::link::record::Given;
 use crate::link::refusal::Refusal;
-use crate::member::params::{MessageBounds, given};
+use crate::member::params::{MessageBounds, given, invalid, number_within};
 use crate::wire::json;
 use crate::wire::phx::Payload;
-
-const fn invalid(field: &'static str, message: &'static str) -> Refusal {
-    Refusal::Invalid { field, message }
-}
 
 /// An object, or why it is none that `field` could be in.
 fn object<'a>(payload: Payload<'a>, field: &'static str) -> Result<&'a str, Refusal> {
@@ -52,10 +48,8 @@ pub(super) fn settings_wanted(
             Given::Value(edit_s.ok_or(invalid("edit_s", message))?)
         }
     };
-    let slow_s = slow_s.map(|slow_s| {
-        let slow_s = json::unsigned(slow_s).and_then(|slow_s| u32::try_from(slow_s).ok());
-        slow_s.filter(|slow_s| *slow_s <= SLOW_S_MAX).ok_or(invalid("slow_s", "0 to 21600 seconds"))
-    });
+    let slow_s = slow_s
+        .map(|slow_s| number_within(slow_s, 0..=SLOW_S_MAX, ("slow_s", "0 to 21600 seconds")));
     let links = links.map(|links| json::boolean(links).ok_or(invalid("links", "true or false")));
     let join = join.map(|join| {
         word(join, Joiners::of).ok_or(invalid("join", "one of \\\"all\\\" and \\\"members\\\""))
@@ -137,30 +131,16 @@ pub(super) fn roll_wanted<'a>(
     let [after, limit, state] = given(object, ["after", "limit", "state"]);
     let after = after.map(|after| json::string(after).ok_or(invalid("after", "a user's id")));
     let after = after.transpose()?.unwrap_or_default();
-    let limit = limit.map_or(Some(PAGE_MESSAGES_MAX), |limit| {
-        json::unsigned(limit).and_then(|limit| u32::try_from(limit).ok())
-    });
-    let limit = limit
-        .filter(|limit| (1..=PAGE_MESSAGES_MAX).contains(limit))
-        .ok_or(invalid("limit", "a number from 1 to 100"))?;
-    let roll = match state.map(|state| word(state, state_of)) {
-        None => Roll::Roles,
-        Some(Some(roll)) => roll,
-        Some(None) => {
-            return Err(invalid("state", "one of \\\"banned\\\" and \\\"muted\\\""));
-        }
-    };
+    let limit = limit.map_or(Ok(PAGE_MESSAGES_MAX), |limit| {
+        number_within(limit, 1..=PAGE_MESSAGES_MAX, ("limit", "a number from 1 to 100"))
+    })?;
+    let message = "one of \\\"banned\\\" and \\\"muted\\\"";
+    let restraint = state
+        .map(|state| word(state, Restraint::of).ok_or(invalid("state", message)))
+        .transpose()?;
     desk.clear();
     desk.push_str(&after);
-    Ok(RollWanted { roll, after: desk, limit })
-}
-
-fn state_of(word: &str) -> Option<Roll> {
-    match word {
-        "muted" => Some(Roll::Muted),
-        "banned" => Some(Roll::Banned),
-        _ => None,
-    }
+    Ok(RollWanted { restraint, after: desk, limit })
 }
 
 /// What a JSON string stands for, if it is one of some words.

@@ -11,9 +11,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-use crate::auth::level::{Joiners, Level, Standing};
+use crate::auth::level::{Joiners, Level, Restraint, Standing};
 use crate::limits::STANDING_MEMORY_BYTES;
-use crate::link::facts::{Roll, RollWanted, RoomSettings, push_role, push_standing, push_until};
+use crate::link::facts::{RollWanted, RoomSettings, push_role_and_mute, push_standing, push_until};
 use crate::link::ids::Slot;
 use crate::link::message::push_listing_start;
 use crate::room::Room;
@@ -131,12 +131,7 @@ impl Room {
             out.push(b'"');
         }
         let Some(member) = self.member(slot).filter(|_| self.facts.is_some()) else { return };
-        let standing = self.standing(member.identity.user());
-        push_role(out, standing.role);
-        if standing.is_muted(now_ms) {
-            out.extend_from_slice(b",\"muted_until\":");
-            push_until(out, standing.muted_until_ms);
-        }
+        push_role_and_mute(out, self.standing(member.identity.user()), now_ms);
     }
 
     /// Appends the payload of `room_you`: what a member may do, by whose decision.
@@ -176,14 +171,14 @@ impl Room {
 
     /// Appends how users stand in the room: the answer to `room_members`.
     pub(crate) fn push_roll(&self, out: &mut Vec<u8>, wanted: RollWanted<'_>, now_ms: u64) {
-        let RollWanted { roll, after, limit } = wanted;
+        let RollWanted { restraint, after, limit } = wanted;
         out.extend_from_slice(b"{\"members\":[");
         let behind = (Bound::Excluded(after), Bound::Unbounded);
         let standings = self.facts.iter().flat_map(|facts| facts.standings.range::<str, _>(behind));
-        let mut wanted = standings.filter(|(_, standing)| match roll {
-            Roll::Roles => standing.role.is_some(),
-            Roll::Muted => standing.is_muted(now_ms),
-            Roll::Banned => standing.is_banned(now_ms),
+        let mut wanted = standings.filter(|(_, standing)| match restraint {
+            None => standing.role.is_some(),
+            Some(Restraint::Muted) => standing.is_muted(now_ms),
+            Some(Restraint::Banned) => standing.is_banned(now_ms),
         });
         for (at, (user, standing)) in wanted.by_ref().take(limit as usize).enumerate() {
             if at > 0 {

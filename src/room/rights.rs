@@ -18,7 +18,7 @@
 //! Called by: `rooms`. Calls: `facts`.
 
 use crate::auth::level::{Level, Role, Standing, level_of};
-use crate::link::facts::{MemberWish, Roll, RoomSettings, SettingsWish, told_until};
+use crate::link::facts::{MemberWish, RollWanted, RoomSettings, SettingsWish, told_until};
 use crate::link::ids::{Address, Asker, Slot};
 use crate::link::record::{Given, Verb};
 use crate::link::refusal::{MEMBERS_LIMIT, Refusal};
@@ -130,11 +130,13 @@ impl Room {
     /// # Errors
     ///
     /// If not.
-    pub(crate) fn may_list(&self, slot: Slot, roll: Roll, now_ms: u64) -> Result<(), Refusal> {
-        let needed = match roll {
-            Roll::Roles => Level::Join,
-            Roll::Muted | Roll::Banned => Level::Moderate,
-        };
+    pub(crate) fn may_list(
+        &self,
+        slot: Slot,
+        wanted: RollWanted<'_>,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        let needed = if wanted.restraint.is_some() { Level::Moderate } else { Level::Join };
         if self.level_at(slot, now_ms) < needed { Err(Refusal::Unauthorized) } else { Ok(()) }
     }
 

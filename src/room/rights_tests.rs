@@ -3,8 +3,8 @@
 use super::facts::Removal;
 use super::tests::{asker, identity, join_as, now, written};
 use super::*;
-use crate::auth::level::{Joiners, Role, Speakers, Standing};
-use crate::link::facts::{MemberWish, Roll, RollWanted, RoomSettings, Sentence, SettingsWish};
+use crate::auth::level::{Joiners, Restraint, Role, Speakers, Standing};
+use crate::link::facts::{MemberWish, RollWanted, RoomSettings, Sentence, SettingsWish};
 use crate::link::record::Given;
 use crate::link::refusal::Refusal;
 
@@ -293,23 +293,23 @@ fn what_is_over_is_not_told_and_takes_no_memory() {
     assert_eq!(you("guest", NOW), r#"{"speak":false,"muted_until":1000005,"by":"mod"}"#);
     assert_eq!(you("guest", NOW + 5), r#"{"speak":true,"by":"mod"}"#);
     assert_eq!(you("owner", NOW), r#"{"speak":true,"level":"own","role":"owner","by":"mod"}"#);
-    let roll = |roll, after, limit| {
-        written(|out| world.room.push_roll(out, RollWanted { roll, after, limit }, NOW))
+    let roll = |restraint, after, limit| {
+        written(|out| world.room.push_roll(out, RollWanted { restraint, after, limit }, NOW))
     };
-    let all = roll(Roll::Roles, "", 100);
+    let all = roll(None, "", 100);
     assert_eq!(
         all,
         r#"{"members":[{"user":"member","role":"member"},{"user":"mod","role":"moderator"},{"user":"owner","role":"owner"}],"more":false}"#
     );
     assert_eq!(
-        roll(Roll::Roles, "member", 1),
+        roll(None, "member", 1),
         r#"{"members":[{"user":"mod","role":"moderator"}],"more":true}"#
     );
     assert_eq!(
-        roll(Roll::Muted, "", 9),
+        roll(Some(Restraint::Muted), "", 9),
         r#"{"members":[{"user":"guest","muted_until":1000005}],"more":false}"#
     );
-    assert_eq!(roll(Roll::Banned, "", 9), r#"{"members":[],"more":false}"#);
+    assert_eq!(roll(Some(Restraint::Banned), "", 9), r#"{"members":[],"more":false}"#);
 
     let mut room = Room::new("room:tea", 7);
     let plain = room.weight_bytes();

@@ -143,16 +143,10 @@ impl Rooms {
             let since_ms = now_ms.saturating_sub(purge_s.saturating_mul(1_000));
             match self.purge(cx, members, membership, (user, since_ms), &by) {
                 Ok(None) => {}
-                Ok(last) => {
-                    // They are kept in order, so the last of them says it for all.
-                    if let Some((ticket, decision)) = std::mem::replace(&mut under_way, last) {
-                        self.pending.insert(ticket, decision);
-                    }
-                }
+                // They are kept in order, so the last of them says it for all.
+                Ok(last) => self.await_unheard(std::mem::replace(&mut under_way, last)),
                 Err(refusal) => {
-                    if let Some((ticket, decision)) = under_way {
-                        self.pending.insert(ticket, decision);
-                    }
+                    self.await_unheard(under_way);
                     return self.answer_refused(cx, members, membership, reference, refusal);
                 }
             }
@@ -190,7 +184,7 @@ impl Rooms {
         }
         let now_ms = cx.now.unix_ms;
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        if let Err(refusal) = room.may_list(asker.slot, wanted.roll, now_ms) {
+        if let Err(refusal) = room.may_list(asker.slot, wanted, now_ms) {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
         let mut out = Vec::new();
@@ -419,16 +413,20 @@ impl Rooms {
             let next = message.map(|message| judge(Verb::Delete, &message, actor, None));
             let Some(Ok(Some(next))) = next else { continue };
             let proposed = self.propose_change(cx, members, membership, (offset, &next));
-            // Nobody waits for an answer to the ones before the last.
-            if let Some((ticket, entry)) = last.take() {
-                self.pending.insert(ticket, entry);
-            }
+            self.await_unheard(last.take());
             match proposed.map_err(Why::refusal)? {
                 Proposed::Kept(placed) => self.note_kept_if_told(cx, membership.room, placed),
                 Proposed::UnderWay(ticket, entry) => last = Some((ticket, entry)),
             }
         }
         Ok(last)
+    }
+
+    /// Waits for an entry to be kept, of which nobody is told by itself.
+    fn await_unheard(&mut self, under_way: Option<(Ticket, UnderWay)>) {
+        if let Some((ticket, entry)) = under_way {
+            self.pending.insert(ticket, entry);
+        }
     }
 
     /// Notes that an entry is kept, of which its log says nothing more.

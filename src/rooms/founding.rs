@@ -16,7 +16,7 @@
 
 use std::collections::HashMap;
 
-use crate::auth::level::{Level, Role, Standing};
+use crate::auth::level::{Level, Standing};
 use crate::base::slack::Slack;
 use crate::link::ids::{ConnKey, RoomKey};
 use crate::link::io::Io;
@@ -78,20 +78,18 @@ pub(super) fn tell_not_made<I: Io>(
     (shard, conn): Creator,
     refusal: Refusal,
 ) {
-    let message = match refusal {
-        Refusal::TooManyRooms => "no new room can be made",
-        Refusal::Unauthorized | Refusal::Banned { .. } => "the room is not open to this user",
-        Refusal::Unconfirmed => "it is not known whether the room is kept: try again",
-        _ => "the room cannot be kept now: try again",
+    let (status, message) = match refusal {
+        Refusal::TooManyRooms => (NOT_MADE, "no new room can be made"),
+        Refusal::Unauthorized | Refusal::Banned { .. } => {
+            (FORBIDDEN, "the room is not open to this user")
+        }
+        Refusal::Unconfirmed => (NOT_MADE, "it is not known whether the room is kept: try again"),
+        _ => (NOT_MADE, "the room cannot be kept now: try again"),
     };
     let response = refusal.response();
     let reason = response.strip_prefix('{').expect("an object");
     let body = &*format!(r#"{{"error":{{"message":"{message}",{reason}}}"#);
     let retry_ms = refusal.retry_ms().unwrap_or_default();
-    let status = match refusal {
-        Refusal::Unauthorized | Refusal::Banned { .. } => FORBIDDEN,
-        _ => NOT_MADE,
-    };
     members.tell(cx, shard, ToMember::Created { conn, status, retry_ms, body });
 }
 
@@ -162,8 +160,7 @@ impl Rooms {
         registered.is_founded = true;
         registered.room.set_title(title);
         if let Some(owner) = owner {
-            let standing = Standing { role: Some(Role::Owner), ..Standing::default() };
-            registered.room.apply_standing(owner, standing, cx.now.unix_ms);
+            registered.room.apply_standing(owner, Standing::OWNER, cx.now.unix_ms);
             self.registry.weigh(registered);
         }
         self.list(key);

@@ -254,23 +254,16 @@ impl Rooms {
         }
         let (reaches_back, limits) = (cx.io.log().reads(), &cx.settings.history);
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        let checked = room.check_page(view, from, reaches_back);
-        let in_log = || reaches_back.then(|| room.view_in_log(view, from, limit, limits)).flatten();
-        let asked = match checked.map(|()| in_log()) {
-            Ok(None) => Ok(false),
-            Ok(Some(wanted)) => {
-                self.read_page(cx, membership, reference, from, wanted).map(|()| true)
-            }
-            Err(refusal) => Err(refusal),
-        };
-        match asked {
-            Ok(false) => {}
-            Ok(true) => return,
-            Err(refusal) => {
-                return self.answer_refused(cx, members, membership, reference, refusal);
-            }
+        if let Err(refusal) = room.check_page(view, from, reaches_back) {
+            return self.answer_refused(cx, members, membership, reference, refusal);
         }
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let in_log = reaches_back.then(|| room.view_in_log(view, from, limit, limits)).flatten();
+        if let Some(wanted) = in_log {
+            if let Err(refusal) = self.read_page(cx, membership, reference, from, wanted) {
+                self.answer_refused(cx, members, membership, reference, refusal);
+            }
+            return;
+        }
         let mut out = std::mem::take(&mut self.scratch.response);
         let looked_at_bytes = room.push_view(&mut out, (view, from, limit), reaches_back, limits);
         // What was looked at costs as much as if it were told.
