@@ -83,6 +83,25 @@ test("messages in other rooms are marked unread, counted in the title, and set a
   assert.deepEqual(await ann.page.locator("#log li.fresh").allTextContents(), ["New"]);
 });
 
+test("what is said in one room stands in no other, though it is the first thing said in both", async () => {
+  const [room, other] = [aRoom(), aRoom()];
+  const ann = await arrive("Ann", { room });
+  const long = (name) => Array.from({ length: 30 }, (_, line) => `${name} ${line}`).join("\n");
+  await ann.say(long("here"));
+  await ann.hears(long("here"));
+  await ann.page.getByRole("button", { name: "Show all" }).click();
+  await ann.goTo(other);
+  await ann.say(long("there"));
+  await ann.hears(long("there"));
+  await ann.page.getByRole("button", { name: "Show all" }).waitFor();
+  for (const [name, text, fold] of [[room, "here", "Show less"], [other, "there", "Show all"]]) {
+    await ann.page.getByRole("link", { name: new RegExp(`^${name} `) }).click();
+    await ann.hears(long(text));
+    assert.deepEqual(await ann.said(), [long(text)]);
+    await ann.page.getByRole("button", { name: fold }).waitFor();
+  }
+});
+
 test("older history comes in while scrolling up, and what one reads stays where it is", async () => {
   const room = aRoom();
   let bob;

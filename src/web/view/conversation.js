@@ -30,7 +30,7 @@ export function conversationView(chat, { confirmDelete, askPerson }) {
   const jump = byId("jump");
   const list = keyedList(byId("log"), (row) => makers[row.kind](row));
   let shown = new Map(); // key of a message -> its row
-  const unfolded = new Set(); // keys of rows
+  const unfolded = new WeakMap(); // room -> keys of rows
   let room = null;
   let version = -1;
   let following = true;
@@ -76,7 +76,10 @@ export function conversationView(chat, { confirmDelete, askPerson }) {
     const next = state.rooms.get(state.active) ?? null;
     const switched = next !== room;
     room = next;
-    if (switched) actions.close();
+    if (switched) {
+      actions.close();
+      list([]); // keys tell apart the rows of one room
+    }
     if (!room) return;
     if (switched || version !== room.version) {
       version = room.version;
@@ -195,18 +198,20 @@ export function conversationView(chat, { confirmDelete, askPerson }) {
 
   /** A long message is shown in part until one asks for all of it: nobody pushes what the others said far out of sight. */
   function fold(key, text) {
+    const keys = unfolded.get(room) ?? new Set();
+    unfolded.set(room, keys);
     const button = h("button", { type: "button", class: "fold", onclick: () => {
       const top = button.getBoundingClientRect().top;
-      if (!unfolded.delete(key)) unfolded.add(key);
+      if (!keys.delete(key)) keys.add(key);
       show();
-      if (!unfolded.has(key)) scroller.scrollTop += button.getBoundingClientRect().top - top; // one is still at the same place
+      if (!keys.has(key)) scroller.scrollTop += button.getBoundingClientRect().top - top; // one is still at the same place
       following = atEnd();
       look();
     } });
     const show = () => {
-      text.classList.toggle("folded", !unfolded.has(key));
-      button.setAttribute("aria-expanded", String(unfolded.has(key)));
-      setText(button, unfolded.has(key) ? "Show less" : "Show all");
+      text.classList.toggle("folded", !keys.has(key));
+      button.setAttribute("aria-expanded", String(keys.has(key)));
+      setText(button, keys.has(key) ? "Show less" : "Show all");
     };
     show();
     return button;
