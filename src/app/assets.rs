@@ -70,7 +70,7 @@ impl Asset {
 }
 
 /// Every file of `src/web`. A test fails when one is missing here.
-const FILES: [(&str, &[u8]); 35] = files![
+const FILES: [(&str, &[u8]); 36] = files![
     "index.html",
     "style.css",
     "favicon.svg",
@@ -88,6 +88,7 @@ const FILES: [(&str, &[u8]); 35] = files![
     "state/name.js",
     "state/rights.js",
     "state/room.js",
+    "state/rows.js",
     "state/ruling.js",
     "state/store.js",
     "view/actions.js",

@@ -5,7 +5,8 @@
  * arrives below or is loaded above.
  */
 import { isUnseen, legible } from "../state/name.js";
-import { messageAt, nameOf, rows } from "../state/room.js";
+import { messageAt, nameOf } from "../state/room.js";
+import { rows } from "../state/rows.js";
 import { copy, messageActions, toolbar } from "./actions.js";
 import { byId, colour, counted, h, icon, keyedList, setText } from "./dom.js";
 import { atNames, BLANK, excerpt, isJumbo, isLong, parts } from "./text.js";

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { asked, isFor, patched, possible, replaced } from "../../../src/web/state/changes.js";
 import * as roomOf from "../../../src/web/state/room.js";
+import { rows } from "../../../src/web/state/rows.js";
 
 const isOwn = (user) => user === "me";
 
@@ -26,8 +27,8 @@ function roomWith(messages, options) {
 const rejoined = (room, messages, options) => roomOf.joined(room, answer(messages, options), isOwn);
 const change = (room, patch) => roomOf.changed(room, patch, isOwn);
 const bodies = (room) => shown(room).map(({ body }) => body);
-const shown = (room) => roomOf.rows(room, isOwn, 0, "me").filter(({ kind }) => kind === "message").map(({ message }) => message);
-const kinds = (room) => roomOf.rows(room, isOwn, 0, "me").map(({ kind }) => kind).filter((kind) => !["message", "day", "new"].includes(kind));
+const shown = (room) => rows(room, isOwn, 0, "me").filter(({ kind }) => kind === "message").map(({ message }) => message);
+const kinds = (room) => rows(room, isOwn, 0, "me").map(({ kind }) => kind).filter((kind) => !["message", "day", "new"].includes(kind));
 const act = (room, event, offset, payload = {}) => {
   const one = { id: `a${room.acts.length}`, event, offset, payload, at: 9, by: "me", change: null, error: null };
   room.acts = [...room.acts, one];
@@ -100,7 +101,7 @@ test("where nobody can tell what became of what is shown only the answer is", ()
 test("numbers of changes that were lost with an epoch are given again", () => {
   const room = roomWith([...range(1, 3), message(4, { user: "bob" })]);
   change(room, { change: 1, offset: 2, body: "lost" });
-  const looks = () => roomOf.rows(room, isOwn, 0, "me").find(({ key }) => key === "0-2").signature;
+  const looks = () => rows(room, isOwn, 0, "me").find(({ key }) => key === "0-2").signature;
   const before = looks();
   rejoined(room, [message(1), message(2, { body: "kept", change: 1 }), message(3)], { epoch: "e2", change: 1 });
   assert.deepEqual([bodies(room), kinds(room)], [["m1", "kept", "m3"], ["start", "lost"]]);
@@ -123,7 +124,7 @@ test("a server that changes nothing is sent no change, and nothing is offered", 
   room.you.level = "moderate";
   assert.equal(change(room, { change: 1, offset: 1, body: "x" }), true);
   assert.deepEqual([bodies(room), roomOf.cursorOf(room)], [["m1"], { since: { epoch: "e1", offset: 1 } }]);
-  assert.equal(roomOf.rows(room, isOwn, 0, "me").at(-1).may.size, 0);
+  assert.equal(rows(room, isOwn, 0, "me").at(-1).may.size, 0);
   assert.equal(roomOf.lastEditable(room, "me"), undefined);
   rejoined(room, range(2, 2), { recovered: true, change: 3 });
   assert.deepEqual([bodies(room), kinds(room)], [["m2"], ["more"]], "it does by now: nobody knows what");
@@ -132,7 +133,7 @@ test("a server that changes nothing is sent no change, and nothing is offered", 
 test("what is asked for is shown at once, until it is told or refused", () => {
   const room = roomWith([message(1, { user: "me" }), message(2)]);
   const edit = act(room, "msg_edit", 1, { body: "new", mentions: ["bob"] });
-  const looks = () => roomOf.rows(room, isOwn, 0, "me").find(({ kind }) => kind === "message").signature;
+  const looks = () => rows(room, isOwn, 0, "me").find(({ kind }) => kind === "message").signature;
   const first = looks();
   assert.deepEqual([shown(room)[0].body, shown(room)[0].edited], ["new", { at: 9 }]);
   roomOf.done(room, edit, 1);
@@ -145,7 +146,7 @@ test("what is asked for is shown at once, until it is told or refused", () => {
   assert.deepEqual([bodies(room), shown(room)[0].deleted.by], [["", "m2"], "me"]);
   removal.error = { reason: "not_yours" };
   assert.deepEqual(bodies(room), ["new", "m2"], "it is taken back");
-  assert.deepEqual(roomOf.rows(room, isOwn, 0, "me").find(({ message }) => message?.offset === 1).refused, [removal]);
+  assert.deepEqual(rows(room, isOwn, 0, "me").find(({ message }) => message?.offset === 1).refused, [removal]);
 
   const pin = act(room, "msg_pin", 2, { on: true });
   assert.deepEqual(roomOf.pinned(room).map(({ offset }) => offset), [2]);
@@ -169,7 +170,7 @@ test("a deleted message is not unread, is in no quote, and ends the edit of it",
   roomOf.received(room, message(3), isOwn);
   roomOf.received(room, message(4, { reply_to: 3 }), isOwn);
   room.writing = { kind: "edit", offset: 2, text: "" };
-  const quote = () => roomOf.rows(room, isOwn, 0, "me").at(-1).quote;
+  const quote = () => rows(room, isOwn, 0, "me").at(-1).quote;
   assert.deepEqual([room.unread, quote().body], [2, "m3"]);
   change(room, { change: 1, offset: 3, body: "", deleted: { at: 1, by: "ann" } });
   assert.deepEqual([room.unread, quote().body], [1, ""]);

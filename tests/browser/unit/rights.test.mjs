@@ -1,7 +1,8 @@
 /** What one may do in a room: as data, and with the real protocol client, the test as server. */
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
-import { createRoom, nameOf, rows } from "../../../src/web/state/room.js";
+import { createRoom, nameOf } from "../../../src/web/state/room.js";
+import { rows } from "../../../src/web/state/rows.js";
 import * as rights from "../../../src/web/state/rights.js";
 import { rulingReason, silenceText, spanText, untilText } from "../../../src/web/view/words.js";
 import { settled } from "./fake.mjs";

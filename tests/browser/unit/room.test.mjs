@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as roomOf from "../../../src/web/state/room.js";
+import { rows } from "../../../src/web/state/rows.js";
 
 const isOwn = (user) => user === "me";
 const NOON = Date.UTC(2026, 10, 22, 12);
@@ -21,7 +22,7 @@ function roomWith(messages, options) {
 }
 
 /** The conversation in short: offsets of messages, names of all other rows. */
-const seen = (room, hidden = ["day", "new"]) => roomOf.rows(room, isOwn).filter(({ kind }) => !hidden.includes(kind))
+const seen = (room, hidden = ["day", "new"]) => rows(room, isOwn).filter(({ kind }) => !hidden.includes(kind))
   .map((row) => (row.kind === "message" ? row.message.offset : row.kind === "pending" ? row.item.key : row.kind));
 
 test("what is written keeps the indentation of its first line, and loses blank lines around it", () => {
@@ -83,7 +84,7 @@ test("what the server no longer keeps is counted", () => {
   roomOf.joined(room, answer(range(8, 9), { more: true }), isOwn);
   roomOf.older(room, room.segments[1], { messages: range(6, 7), more: false });
   assert.deepEqual(seen(room), ["start", 1, 2, 3, "gap", 6, 7, 8, 9]);
-  assert.equal(roomOf.rows(room, isOwn).find(({ kind }) => kind === "gap").missing, 2);
+  assert.equal(rows(room, isOwn).find(({ kind }) => kind === "gap").missing, 2);
 });
 
 test("a new epoch is a line in the conversation, and what was said before stays above it", () => {
@@ -112,7 +113,7 @@ test("the older messages of a new epoch come in below its line", () => {
 test("a room that goes on in another epoch goes on where we were", () => {
   const room = roomWith(range(4, 6));
   roomOf.markRead(room);
-  const keys = () => roomOf.rows(room, isOwn).map(({ key }) => key);
+  const keys = () => rows(room, isOwn).map(({ key }) => key);
   const before = keys();
   roomOf.joined(room, answer(range(7, 8), { epoch: "e2", recovered: true }), isOwn);
   assert.deepEqual(seen(room), ["more", 4, 5, 6, 7, 8]);
@@ -128,7 +129,7 @@ test("what was shown and not kept is taken back, and what others had said of it 
   const room = roomWith([...range(4, 6), ...range(7, 8, { user: "bob" }), ...range(9, 9, { user: "me" })]);
   roomOf.joined(room, answer(range(3, 6), { epoch: "e2" }), isOwn);
   assert.deepEqual(seen(room), ["more", 4, 5, 6, "lost"]);
-  assert.equal(roomOf.rows(room, isOwn).find(({ kind }) => kind === "lost").lost, 2);
+  assert.equal(rows(room, isOwn).find(({ kind }) => kind === "lost").lost, 2);
   roomOf.received(room, message(7), isOwn);
   assert.deepEqual(seen(room), ["more", 4, 5, 6, "lost", 7]);
 
@@ -264,16 +265,16 @@ test("messages stand under one name unless time, day or another sender comes bet
     message(1), message(2), message(3, { user: "bob" }), message(4), message(5, { at: NOON + 3_600_000 }),
     message(6, { at: NOON + 86_400_000 * 2 }),
   ]);
-  const list = roomOf.rows(room, isOwn);
+  const list = rows(room, isOwn);
   assert.deepEqual(list.filter(({ kind }) => kind === "message").map(({ lead }) => lead), [true, false, true, true, true, true]);
   assert.equal(list.filter(({ kind }) => kind === "day").length, 2);
 });
 
 test("rows keep their keys when history is loaded above them", () => {
   const room = roomWith(range(50, 99));
-  const before = roomOf.rows(room, isOwn).filter(({ kind }) => kind === "message").map(({ key }) => key);
+  const before = rows(room, isOwn).filter(({ kind }) => kind === "message").map(({ key }) => key);
   roomOf.older(room, room.segments[0], { messages: range(1, 49), more: false });
-  const after = roomOf.rows(room, isOwn).map(({ key }) => key);
+  const after = rows(room, isOwn).map(({ key }) => key);
   assert.ok(before.every((key) => after.includes(key)));
   assert.equal(new Set(after).size, after.length, "no key twice");
 });
@@ -304,7 +305,7 @@ test("members are listed once each, oneself first, then by name", () => {
 
 test("what was said today was said yesterday once it is past midnight", () => {
   const room = roomWith(range(1, 2));
-  const day = (now) => roomOf.rows(room, isOwn, now).find(({ kind }) => kind === "day");
+  const day = (now) => rows(room, isOwn, now).find(({ kind }) => kind === "day");
   assert.equal(day(NOON).signature, day(NOON + 1_000).signature);
   assert.notEqual(day(NOON).signature, day(NOON + 86_400_000).signature);
   assert.equal(day(NOON).key, day(NOON + 86_400_000).key);

@@ -1,0 +1,112 @@
+/**
+ * The conversation of a room as the screen shows it: a flat list of rows.
+ *
+ * Pure: a room in, plain data out. Knows nothing of elements.
+ */
+import { isFor, possible } from "./changes.js";
+import { isOut, powersOver } from "./rights.js";
+import { endOf, isSameLine, rightsIn, storedAt, withActs } from "./room.js";
+
+/** Messages of one sender that are closer than this stand under one name. */
+const GROUP_MS = 5 * 60_000;
+
+/**
+ * The conversation as a flat list of rows, each with a `key` that stays and a `signature` that
+ * changes with its looks: `start`, `more`, `gap`, `reset`, `day`, `new`, `message`, `pending` and
+ * `out`. What was said today was said yesterday once `now` is past midnight.
+ */
+export function rows(room, isOwn, now, self) {
+  const today = new Date(now).toDateString();
+  const list = [];
+  let previous = null; // the message above, if nothing stands between
+  let day = null;
+
+  const add = (kind, key, data = {}, looks = "") => {
+    list.push({ kind, key, signature: `${kind} ${looks}`, ...data });
+    previous = null;
+  };
+  const dayOf = (at) => {
+    const date = new Date(at).toDateString();
+    if (date !== day) add("day", `day ${date}`, { at }, today);
+    day = date;
+  };
+  const leads = (user, at) =>
+    previous === null || previous.user !== user || at - previous.at > GROUP_MS;
+
+  room.segments.forEach((segment, index) => {
+    const key = `${segment.line} ${segment.from}`;
+    const name = `${segment.line} ${index}`;
+    if (segment.broke === "lost") add("lost", `lost ${name}`, { lost: segment.lost }, segment.lost);
+    if (segment.broke === "reset") add("reset", `reset ${name}`, { above: list.length > 0 });
+    if (segment.broke === "gap" && !segment.more) {
+      const before = isSameLine(room, index) ? room.segments[index - 1] : null;
+      const missing = before ? segment.from - endOf(before) - 1 : 0;
+      add("gap", `gap ${name}`, { missing }, missing);
+    }
+    if (segment.more && segment.line === room.line) {
+      const { fetching, broke } = segment;
+      add("more", `more ${key}`, { segment, fetching, gap: broke === "gap" }, fetching);
+    } else if (index === 0 && segment.from === 1 && segment.messages.length) {
+      add("start", "start");
+    }
+    for (const message of segment.messages) {
+      dayOf(message.at);
+      if (message.offset === room.newFrom && segment.line === room.line) add("new", "new");
+      const lead = leads(message.user, message.at) || message.reply_to !== undefined;
+      list.push(messageRow(room, segment.line, message, lead, isOwn, self));
+      previous = message;
+    }
+  });
+  room.outbox.forEach((item, index) => {
+    const isBelowOwn = previous && isOwn(previous.user) && item.at - previous.at <= GROUP_MS;
+    const lead = index === 0 && !isBelowOwn;
+    // Why it is not sent yet is said once, below the last.
+    const waits = room.status !== "joined" && index === room.outbox.length - 1;
+    const isSlow = room.slowUntil !== null && index === room.outbox.length - 1;
+    const quote = quoteOf(room, room.line, item);
+    const looks = `${lead} ${item.error?.reason} ${waits} ${isSlow} ${looksOf(room, quote)}`;
+    const row = { kind: "pending", key: `key ${item.key}`, signature: `pending ${looks}` };
+    list.push({ ...row, item, lead, own: true, waits, isSlow, quote: quote?.shown ?? quote });
+  });
+  const { refusal } = room;
+  if (isOut(room)) add("out", "out", { refusal }, JSON.stringify(refusal));
+  return list;
+}
+
+/**
+ * A row of `kind: "message"`: it as it is shown, what may be done to it (`may`), whether something
+ * was asked and is not done (`waits`), what was refused.
+ */
+function messageRow(room, line, message, lead, isOwn, self) {
+  const { offset } = message;
+  const key = `${line}-${offset}`;
+  const own = isOwn(message.user);
+  const isNow = line === room.line && room.change !== null;
+  const { acts, shown } = withActs(room, line, message);
+  const may = isNow ? possible(shown, rightsIn(room), self) : new Set();
+  if (may.size > 0) for (const power of powersOver(room, message.user, isOwn)) may.add(power);
+  const forMe = isFor(shown, isOwn);
+  const quote = shown.deleted ? undefined : quoteOf(room, line, message);
+  const looks = [lead, own, forMe, [...may], looksOf(room, { shown, acts }), looksOf(room, quote)];
+  const waits = acts.some(({ error, change }) => !error && change === null);
+  const refused = acts.filter(({ error }) => error);
+  const signature = `message ${looks.join(" ")}`;
+  const row = { kind: "message", key, signature, message: shown, lead, own, forMe, may };
+  return { ...row, quote: quote?.shown ?? quote, waits, refused };
+}
+
+/** What one answers, with acts; null if it is not here, undefined if it answers none. */
+function quoteOf(room, line, { reply_to: answered }) {
+  if (answered === undefined) return undefined;
+  const message = storedAt(room, line, answered);
+  return message ? withActs(room, line, message) : null;
+}
+
+/** What changes whenever a message, with acts, looks different; it may be none. */
+function looksOf(room, message) {
+  if (!message) return String(message);
+  const { shown, acts } = message;
+  const mark = ({ error, change }) => (error ? "!" : change === null ? "?" : "");
+  const states = acts.map((act) => `${act.id}${mark(act)}`);
+  return [room.restarts, shown.change ?? 0, ...states].join("/");
+}
