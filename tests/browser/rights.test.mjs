@@ -2,36 +2,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { assertAccessible, setUp, write } from "./harness.mjs";
+import { decide, forTime, found as foundBy, set, settings } from "./settings.mjs";
 
 const { aRoom, arrive } = await setUp();
 
-/** Makes a room by the page, so that it is one's own. */
-async function found(name, room) {
-  const person = await arrive(name);
-  const { page } = person;
-  await page.getByRole("button", { name: "Start a room" }).first().click();
-  await page.getByLabel("Name", { exact: true }).fill(room);
-  await page.getByRole("button", { name: "Start it" }).click();
-  await write(person).waitFor();
-  await page.getByRole("button", { name: "Room settings" }).waitFor();
-  return person;
-}
-
-const settings = ({ page }) => page.getByRole("dialog", { name: "Room settings" });
+const found = async (name, room) => foundBy(await arrive(name), room);
 const hint = ({ page }, text) => page.locator("#write-hint", { hasText: text }).waitFor();
 const isOut = ({ page }, text) => page.locator("#log .out", { hasText: text }).waitFor();
 const mayWrite = (person) => person.until(() => !document.getElementById("write").disabled);
-
-/** Opens the settings, makes each choice `[legend, label]`, and saves. */
-async function set(person, ...choices) {
-  await person.page.getByRole("button", { name: "Room settings" }).click();
-  for (const [legend, label] of choices) {
-    const group = settings(person).getByRole("group", { name: legend });
-    await group.getByText(label, { exact: true }).click();
-  }
-  await settings(person).getByRole("button", { name: "Save" }).click();
-  await settings(person).waitFor({ state: "hidden" });
-}
 
 /** Lifts what the settings say of somebody. */
 async function lift(person, what, name) {
@@ -40,17 +18,6 @@ async function lift(person, what, name) {
   await settings(person).getByText("Nobody is.").waitFor();
   await person.page.keyboard.press("Escape");
 }
-
-/** Says yes in the dialog with this title, after `fill(dialog)`. */
-async function decide({ page }, title, yes, fill = () => {}) {
-  const dialog = page.getByRole("dialog", { name: title });
-  await dialog.waitFor();
-  await fill(dialog);
-  await dialog.getByRole("button", { name: yes, exact: true }).click();
-  await dialog.waitFor({ state: "hidden" });
-}
-
-const forTime = (time) => (dialog) => dialog.getByText(time, { exact: true }).click();
 
 /** Opens the menu of somebody in the list of people. */
 const openMenuOf = ({ page }, name) =>
