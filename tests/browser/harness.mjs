@@ -2,14 +2,17 @@
  * What the page's test needs around it: the real server on a port of its own with a store of its own, a wire that can be
  * cut, and Chromium.
  *
- * `CHINWAG_BIN` names the server (default: the release build), `CHROMIUM` the browser.
+ * `CHINWAG_BIN` names the server (default: the release build), `CHROMIUM` the browser. With
+ * `CHINWAG_WEB` the page's files come from this folder, with the server's headers: work on the page
+ * then needs no build of the server, whose files they are otherwise.
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { connect, createServer } from "node:net";
+import { extname, join } from "node:path";
 import { after, afterEach } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -17,10 +20,15 @@ import { newFolder } from "../clients/support/folder.js";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const BINARY = process.env.CHINWAG_BIN ?? here("../../target/release/chinwag");
+const WEB = process.env.CHINWAG_WEB;
 const SCREENSHOTS = here("screenshots/");
 /** The server reads its configuration from CHINWAG_* too, and would take our own variable for a mistake. */
 const SERVER_ENV = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("CHINWAG_")));
 const READY_WITHIN_MS = 10_000;
+const MEDIA_TYPES = {
+  ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
+};
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 export async function freePort() {
@@ -169,6 +177,21 @@ export async function setUp(settings) {
   };
 }
 
+/** Gives the page its files from `WEB`, where the server's own would else come. */
+async function serveFrom(context, url) {
+  const headers = Object.fromEntries((await fetch(url)).headers);
+  for (const name of ["content-length", "content-encoding", "etag"]) delete headers[name];
+  // To Chromium such a page comes from nowhere, and so may not reach a server on this machine.
+  await context.grantPermissions(["local-network-access"]);
+  await context.route((at) => at.origin === new URL(url).origin, (route) => {
+    const { pathname } = new URL(route.request().url());
+    const path = join(WEB, pathname === "/" ? "index.html" : pathname);
+    if (!existsSync(path) || !MEDIA_TYPES[extname(path)]) return route.continue();
+    const type = MEDIA_TYPES[extname(path)];
+    return route.fulfill({ path, headers: { ...headers, "content-type": type } });
+  });
+}
+
 /** The field in which one writes. */
 export const write = ({ page }) => page.getByRole("textbox", { name: /^Message to/ });
 
@@ -179,6 +202,7 @@ export class Person {
   /** With a `token`, on a server that takes no guests, the name is the token's. */
   static async arrive(browser, url, name, { room = null, token = null, ...options } = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
+    if (WEB) await serveFrom(context, url);
     const person = await Person.#inWindow(context, url);
     await person.page.goto(room ? `${url}/#room=${encodeURIComponent(room)}` : url);
     await person.page.getByLabel("What shall we call you?").fill(name);
@@ -241,7 +265,7 @@ export class Person {
   /** Points at a message, opens its menu, and chooses. */
   async choose(text, item) {
     await this.message(text).hover();
-    await this.message(text).getByRole("button", { name: "More" }).click();
+    await this.message(text).getByRole("button", { name: "More", exact: true }).click();
     await this.page.getByRole("menuitem", { name: item, exact: true }).click();
   }
 
