@@ -135,6 +135,16 @@ words! {
 }
 
 words! {
+    /// Who may react to messages in a room, of those who may join it.
+    Reactors {
+        /// Who may speak.
+        Speakers = "speakers",
+        /// Who may read, unless muted.
+        All = "all",
+    }
+}
+
+words! {
     /// What a user may be held to in a room, for a time.
     Restraint {
         /// It may not speak.

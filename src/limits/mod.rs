@@ -53,6 +53,16 @@ pub const PAGE_MESSAGES_MAX: u32 = 100;
 /// does the answer to each join. Of a room with more, which was imported, it says the last ones.
 pub const PINS_MAX: u32 = 1_000;
 
+/// The longest emoji, in bytes: one may be put together of a dozen characters.
+pub const EMOJI_BYTES_MAX: usize = 64;
+
+/// Of those who have reacted to a message with an emoji members are told so many: all are counted.
+pub const REACTORS_TOLD: usize = 10;
+
+/// What all who have reacted to a message may take, in bytes: the message is written with all of
+/// them each time that one comes.
+pub const REACTED_BYTES_MAX: usize = 256 * 1_024;
+
 /// Messages in a page when the client names no number.
 pub const PAGE_MESSAGES_DEFAULT: u32 = 50;
 
@@ -319,6 +329,13 @@ pub const WAITING_PUSHES_PER_ROOM_MAX: usize = 256;
 /// How many messages of a room may be under way to its log; the next one is answered `busy`. A disk
 /// that takes 50 ms to keep what it has is behind by so many where 80,000 are said in a second.
 pub const UNDER_WAY_PER_ROOM_MAX: usize = 4_096;
+
+/// How many additions to messages of a room may be collected until they are told; the next one is
+/// answered `busy`. A tick of a room in which 40,000 react in a second has so many.
+pub const COLLECTED_PER_ROOM_MAX: usize = 10_000;
+
+/// To how many messages of a room a turn tells what was added: each is written anew.
+pub const COLLECTED_MESSAGES_PER_TURN_MAX: u32 = 64;
 
 /// What a message that is under way takes, a push that waits behind it, or an answer that is held
 /// for it, in bytes without its texts: the record, and its places in several indices.
@@ -686,6 +703,15 @@ pub struct ChatLimits {
     pub members_per_room: u32,
     /// Pinned messages of a room: all of them are told to whoever joins.
     pub pins: u32,
+    /// Different emoji that there are reactions with to a message.
+    pub emoji_per_message: u32,
+    /// Reactions to a message, of all users.
+    pub reactions_per_message: u32,
+    /// Reactions of a user to a message.
+    pub reactions_per_user: u32,
+    /// What is done often to a message is collected for so long, in milliseconds, before all are
+    /// told of it at once.
+    pub react_tick_ms: u64,
 }
 
 impl ChatLimits {
@@ -705,6 +731,10 @@ impl Default for ChatLimits {
             mentions: 50,
             members_per_room: 10_000,
             pins: 50,
+            emoji_per_message: 20,
+            reactions_per_message: 10_000,
+            reactions_per_user: 5,
+            react_tick_ms: 250,
         }
     }
 }

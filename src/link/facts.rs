@@ -6,7 +6,7 @@
 //!
 //! Deliberately absent: who may wish what (`room::rights`).
 
-use crate::auth::level::{Joiners, NEVER_MS, Restraint, Role, Speakers, Standing};
+use crate::auth::level::{Joiners, NEVER_MS, Reactors, Restraint, Role, Speakers, Standing};
 use crate::limits::SLOW_S_MAX;
 use crate::link::record::{Field, Given, struct_fields};
 use crate::wire::json::{self, push_string, push_unsigned};
@@ -20,6 +20,8 @@ pub struct RoomSettings {
     pub join: Joiners,
     /// Who may speak.
     pub speak: Speakers,
+    /// Who may react.
+    pub react: Reactors,
     /// After a message its author waits so long before the next one, in seconds; 0: not at all.
     pub slow_s: u32,
     /// For how long an author may edit a message, in seconds; `None`: as on the whole server.
@@ -42,6 +44,7 @@ impl RoomSettings {
         topic: None,
         join: Joiners::All,
         speak: Speakers::All,
+        react: Reactors::Speakers,
         slow_s: 0,
         edit_s: None,
         links: true,
@@ -51,7 +54,7 @@ impl RoomSettings {
     /// Appends those that are not as the default, each behind a comma: the end of an object's
     /// inside.
     pub fn push_fields(&self, out: &mut Vec<u8>) {
-        let Self { topic, join, speak, slow_s, edit_s, links, data } = self;
+        let Self { topic, join, speak, react, slow_s, edit_s, links, data } = self;
         let mut field = |name: &str, value: &str| {
             out.extend_from_slice(b",\"");
             out.extend_from_slice(name.as_bytes());
@@ -66,6 +69,9 @@ impl RoomSettings {
         }
         if *speak != Speakers::All {
             field("speak", &format!("\"{}\"", speak.as_str()));
+        }
+        if *react != Reactors::Speakers {
+            field("react", &format!("\"{}\"", react.as_str()));
         }
         if *slow_s > 0 {
             field("slow_s", &slow_s.to_string());
@@ -93,8 +99,8 @@ impl RoomSettings {
     /// Reads what [`RoomSettings::json`] wrote. What is none of it is as the default.
     #[must_use]
     pub fn read(object: &str) -> Self {
-        let names = ["topic", "join", "speak", "slow_s", "edit_s", "links", "data"];
-        let [topic, join, speak, slow_s, edit_s, links, data] = json::fields(object, names);
+        let names = ["topic", "join", "speak", "react", "slow_s", "edit_s", "links", "data"];
+        let [topic, join, speak, react, slow_s, edit_s, links, data] = json::fields(object, names);
         let word =
             |value: Option<&str>| value.and_then(json::string).unwrap_or_default().into_owned();
         let slow_s = slow_s.and_then(json::unsigned).and_then(|slow_s| u32::try_from(slow_s).ok());
@@ -107,6 +113,7 @@ impl RoomSettings {
             topic: topic.filter(|topic| topic.starts_with('"')).map(Box::from),
             join,
             speak,
+            react: Reactors::of(&word(react)).unwrap_or(Reactors::Speakers),
             slow_s: slow_s.unwrap_or_default().min(SLOW_S_MAX),
             edit_s: edit_s.and_then(json::unsigned),
             links: links.and_then(json::boolean).unwrap_or(true),
@@ -129,6 +136,7 @@ impl RoomSettings {
         wish.data.set(&mut next.data);
         next.join = wish.join.unwrap_or(next.join);
         next.speak = wish.speak.unwrap_or(next.speak);
+        next.react = wish.react.unwrap_or(next.react);
         next.slow_s = wish.slow_s.unwrap_or(next.slow_s);
         wish.edit_s.set(&mut next.edit_s);
         next.links = wish.links.unwrap_or(next.links);
@@ -144,6 +152,7 @@ pub(crate) struct SettingsWish<'a> {
     pub(crate) topic: Given<&'a str>,
     pub(crate) join: Option<Joiners>,
     pub(crate) speak: Option<Speakers>,
+    pub(crate) react: Option<Reactors>,
     pub(crate) slow_s: Option<u32>,
     /// `Null`: as on the whole server.
     pub(crate) edit_s: Given<u64>,
@@ -261,7 +270,7 @@ pub(crate) fn push_role_and_mute(out: &mut Vec<u8>, standing: Standing, now_ms: 
     }
 }
 
-struct_fields!(SettingsWish<'a> { title, topic, join, speak, slow_s, edit_s, links, data });
+struct_fields!(SettingsWish<'a> { title, topic, join, speak, react, slow_s, edit_s, links, data });
 struct_fields!(MemberWish<'a> { user, role, mute, ban, kick, purge_s, reason });
 struct_fields!(RollWanted<'a> { restraint, after, limit });
 struct_fields!(Standing { role, muted_until_ms, banned_until_ms });
@@ -294,6 +303,7 @@ mod tests {
             topic: Some("\"t\\\"é\"".into()),
             join: Joiners::Members,
             speak: Speakers::Moderators,
+            react: Reactors::All,
             slow_s: 5,
             edit_s: Some(0),
             links: false,
@@ -307,7 +317,7 @@ mod tests {
         let json = rich().json();
         assert_eq!(
             json,
-            r#"{"topic":"t\"é","join":"members","speak":"moderators","slow_s":5,"edit_s":0,"links":false,"data":{"join":"all"}}"#
+            r#"{"topic":"t\"é","join":"members","speak":"moderators","react":"all","slow_s":5,"edit_s":0,"links":false,"data":{"join":"all"}}"#
         );
         assert_eq!(RoomSettings::read(&json), rich());
         let other = r#"{"slow_s":-1,"links":"no","topic":7,"data":[]}"#;

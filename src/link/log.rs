@@ -318,6 +318,13 @@ pub struct Stretch {
 }
 
 impl Stretch {
+    /// The messages that there are reactions to, each with who has reacted.
+    pub(crate) fn reactions(&self) -> impl Iterator<Item = (u64, &str)> {
+        let messages = (self.first..).zip(&self.messages);
+        let placed = self.changed.iter().chain(&self.picked).map(|(offset, of)| (*offset, of));
+        messages.chain(placed).filter_map(|(offset, of)| Some((offset, of.reacted()?)))
+    }
+
     /// Whether a message is among [`Stretch::messages`].
     pub(crate) fn has(&self, offset: u64) -> bool {
         (self.first..self.first + self.messages.len() as u64).contains(&offset)

@@ -2,6 +2,7 @@
 //! and as the history keeps it, its receipt, a room's listing, the true number of those present.
 
 use crate::link::ids::{Count, Receipt};
+use crate::link::reacted::{push_reactions, push_toggled};
 use crate::link::said::{Act, ActText, Fate, FateText, MessageText, Said, SaidText};
 use crate::wire::json::{self, push_string, push_unsigned};
 
@@ -80,11 +81,12 @@ fn push_more(out: &mut Vec<u8>, said: &Said<'_>, fate: &Fate<'_>) {
     push_given(out, "thread", said.thread, push_unsigned);
     push_given(out, "mentions", said.mentions, push_json);
     push_given(out, "data", said.data, push_json);
-    let Fate { change, edited, deleted, pinned } = *fate;
+    let Fate { change, edited, deleted, pinned, reacted } = *fate;
     push_given(out, "change", (change > 0).then_some(change), push_unsigned);
     push_given(out, "edited", edited, push_act);
     push_given(out, "deleted", deleted, push_act);
     push_given(out, "pinned", pinned, push_act);
+    push_given(out, "reactions", reacted, push_reactions);
 }
 
 /// Appends a field, if it is there.
@@ -142,7 +144,7 @@ fn push_act(out: &mut Vec<u8>, act: Act<'_>) {
 
 /// Appends the payload of `msg_changed`: a patch, which has the fields that are not as they were.
 /// `null` says that a field is there no more. Where it is not known how they were, all that may
-/// change are in it.
+/// change are in it, but for who has just reacted.
 pub(crate) fn push_patch(
     out: &mut Vec<u8>,
     offset: u64,
@@ -166,6 +168,13 @@ pub(crate) fn push_patch(
     push_unlike(out, "edited", was_fate.map(|was| &was.edited), fate.edited, push_act);
     push_unlike(out, "deleted", was_fate.map(|was| &was.deleted), fate.deleted, push_act);
     push_unlike(out, "pinned", was_fate.map(|was| &was.pinned), fate.pinned, push_act);
+    let was_reacted = was_fate.map(|was| &was.reacted);
+    push_unlike(out, "reactions", was_reacted, fate.reacted, push_reactions);
+    // Whoever did it learns of it on all devices. With the message all of them are gone.
+    if let Some(was) = was_reacted.filter(|was| **was != fate.reacted && fate.deleted.is_none()) {
+        push_name(out, "by");
+        push_toggled(out, was.unwrap_or_default(), fate.reacted.unwrap_or_default());
+    }
     out.push(b'}');
 }
 
@@ -184,7 +193,8 @@ pub(crate) fn thread_of(message: &str) -> Option<u64> {
     json::field(message, "thread").and_then(json::unsigned)
 }
 
-/// Reads a message as [`push_message`] wrote it.
+/// Reads a message as [`push_message`] wrote it, but for who has reacted to it: that is not all in
+/// it.
 pub(crate) fn read_message(message: &str) -> MessageText {
     let names = [
         "at", "body", "key", "name", "reply_to", "user", "thread", "mentions", "data", "change",
@@ -213,7 +223,8 @@ pub(crate) fn read_message(message: &str) -> MessageText {
     let [change, edited, deleted, pinned] = fate;
     let has_fate = fate.iter().any(Option::is_some);
     let [edited, deleted, pinned] = [edited, deleted, pinned].map(act);
-    let fate = FateText { change: number(change).unwrap_or_default(), edited, deleted, pinned };
+    let change = number(change).unwrap_or_default();
+    let fate = FateText { change, edited, deleted, pinned, reacted: None };
     let fate = has_fate.then(|| Box::new(fate));
     MessageText { at_ms: number(at).unwrap_or_default(), said, fate }
 }
@@ -350,8 +361,19 @@ mod tests {
         assert_eq!(patch(Some(now), (gone, deleted)), expected);
         let whole = concat!(
             r#"{"change":3,"offset":5,"body":"b","mentions":["bob"],"data":{ "a" : 1.0},"#,
-            r#""edited":{"at":7},"deleted":null,"pinned":null}"#
+            r#""edited":{"at":7},"deleted":null,"pinned":null,"reactions":null}"#
         );
         assert_eq!(patch(None, now), whole, "nobody knows how it was");
+        let reacted = |reacted| (RICH, Fate { change: 5, reacted, ..Fate::default() });
+        let (none, one, two) = (reacted(None), reacted(Some("a\tu\n")), Some("a\tu\tw\n"));
+        let expected = concat!(
+            r#"{"change":5,"offset":5,"reactions":{"a":{"count":2,"users":["u","w"]}},"#,
+            r#""by":[["w","a",true]]}"#
+        );
+        assert_eq!(patch(Some(one), reacted(two)), expected);
+        let expected = r#"{"change":5,"offset":5,"reactions":null,"by":[["u","a",false]]}"#;
+        assert_eq!(patch(Some(one), none), expected);
+        let gone = patch(Some(one), (gone, deleted));
+        assert!(gone.ends_with(r#","reactions":null}"#), "{gone}");
     }
 }

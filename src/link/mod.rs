@@ -21,6 +21,7 @@ pub mod metrics;
 pub(crate) mod outbox;
 pub(crate) mod pressure;
 pub mod rates;
+pub(crate) mod reacted;
 pub(crate) mod record;
 pub(crate) mod refusal;
 pub mod said;

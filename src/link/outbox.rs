@@ -20,6 +20,8 @@ use crate::link::settings::Settings;
 pub(crate) enum Timer {
     /// A room's presence.
     Room(RoomKey),
+    /// What is collected in a room is told.
+    Collected(RoomKey),
     /// A large room may be flushed again.
     Pace(AudienceKey),
     /// What changed in the rooms here goes to the directories.

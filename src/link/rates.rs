@@ -28,6 +28,9 @@ enum Kind {
     Renew,
 }
 
+/// What a push costs of the rate of pushes, in quarters.
+pub(crate) const PUSH_QUARTERS: u64 = 4;
+
 /// An address as it has rates: a hash, so that it can go along with a join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AddressHash(pub(crate) u64);
@@ -79,7 +82,7 @@ impl Rates {
         (!address.is_loopback()).then(|| AddressHash(self.0.key(address)))
     }
 
-    /// Takes a push of a user.
+    /// Takes a push of a user, or so many quarters of one.
     ///
     /// # Errors
     ///
@@ -87,11 +90,13 @@ impl Rates {
     pub(crate) fn take_publish(
         &self,
         user: &str,
+        quarters: u64,
         now_ms: u64,
         limits: &Limits,
     ) -> Result<(), RetryMs> {
-        let rate = rate(limits.publish_per_s, limits.publish_burst);
-        self.take(Kind::Publish, user, now_ms, rate)
+        let Rate { per_s, burst } = rate(limits.publish_per_s, limits.publish_burst);
+        let rate = Rate { per_s: per_s * PUSH_QUARTERS, burst: burst * PUSH_QUARTERS };
+        self.0.take(self.0.key((Kind::Publish, user)), now_ms, quarters, rate)
     }
 
     /// Takes a search of a user.
@@ -226,9 +231,10 @@ mod tests {
     #[test]
     fn a_user_has_one_rate_of_each_kind_and_nobody_elses() {
         let (rates, limits) = (Rates::new(1), limits());
-        let pushes = [(); 3].map(|()| rates.take_publish("ann", 5, &limits).is_ok());
-        assert_eq!(pushes, [true, true, false]);
-        assert_eq!(rates.take_publish("bob", 5, &limits), Ok(()));
+        let push = |user, quarters| rates.take_publish(user, quarters, 5, &limits).is_ok();
+        assert_eq!([(); 3].map(|()| push("ann", PUSH_QUARTERS)), [true, true, false]);
+        assert!(push("bob", PUSH_QUARTERS));
+        assert_eq!([(); 5].map(|()| push("bob", 1)), [true, true, true, true, false]);
         assert_eq!(rates.take_join("ann", 5, &limits), Ok(()), "another kind");
         assert_eq!(rates.take_join("ann", 5, &limits), Err(RetryMs(1_000)));
         assert_eq!(rates.take_session("ann", None, 5, &limits), Ok(()), "another kind");

@@ -8,7 +8,7 @@
 //! Records never leave the process, so a record that cannot be read is a bug, and panics.
 
 use crate::auth::identity::{Identity, NEVER_S};
-use crate::auth::level::{Joiners, Level, Restraint, Role, Speakers};
+use crate::auth::level::{Joiners, Level, Reactors, Restraint, Role, Speakers};
 use crate::base::arena::Key;
 use crate::link::facts::{MemberWish, RollWanted, SettingsWish};
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Count, Cursor, RoomKey, Slot, Ticket};
@@ -105,6 +105,10 @@ records! {
         3 Publish { home: RoomKey, asker: Asker, reference: &'a str, message: NewMessage<'a> }
         /// Something is done to a message. Answered by [`ToMember::Reply`].
         13 Change { home: RoomKey, asker: Asker, reference: &'a str, offset: u64, verb: Verb<'a> }
+        /// Something is added to a message, as often happens. Answered by [`ToMember::Reply`].
+        17 Add {
+            home: RoomKey, asker: Asker, reference: &'a str, offset: u64, addition: Addition<'a>,
+        }
         /// The settings of the room are to be others. Answered by [`ToMember::Reply`].
         14 Set { home: RoomKey, asker: Asker, reference: &'a str, wish: SettingsWish<'a> }
         /// A user is to stand otherwise in the room. Answered by [`ToMember::Reply`].
@@ -297,6 +301,27 @@ impl Verb<'_> {
                 body.map_or(0, str::len) + mentions.bytes() + data.bytes()
             }
             Self::Delete | Self::Pin { .. } => 0,
+        }
+    }
+}
+
+/// What is added to a message: by many, or often, so that it is collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addition<'a> {
+    /// A reaction, or it is taken back.
+    Reaction {
+        /// With what: see [`is_emoji`](crate::link::reacted::is_emoji).
+        emoji: &'a str,
+        /// Which of them.
+        on: bool,
+    },
+}
+
+impl Addition<'_> {
+    /// What members are sent of it, in bytes, besides by whom it is.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Reaction { emoji, .. } => emoji.len(),
         }
     }
 }
@@ -568,7 +593,7 @@ macro_rules! word_fields {
     )* };
 }
 
-word_fields!(Level, Role, Joiners, Speakers, Restraint);
+word_fields!(Level, Role, Joiners, Speakers, Reactors, Restraint);
 
 /// Which of the fields that few messages have are there. Nearly all have none, or a key, and cost
 /// one byte.
@@ -636,6 +661,21 @@ impl<'a> Field<'a> for Verb<'a> {
             1 => Self::Delete,
             _ => Self::Pin { on: bool::take(record) },
         }
+    }
+}
+
+impl<'a> Field<'a> for Addition<'a> {
+    fn put(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Reaction { emoji, on } => {
+                emoji.put(out);
+                on.put(out);
+            }
+        }
+    }
+
+    fn take(record: &mut &'a [u8]) -> Self {
+        Self::Reaction { emoji: Field::take(record), on: bool::take(record) }
     }
 }
 
@@ -783,6 +823,10 @@ mod tests {
         for verb in [edit, Verb::Delete].into_iter().chain(pins) {
             check(ToHome::Change { home, asker, reference: "1", offset: 7, verb });
         }
+        for on in [true, false] {
+            let addition = Addition::Reaction { emoji: "👍", on };
+            check(ToHome::Add { home, asker, reference: "1", offset: 7, addition });
+        }
         check(ToHome::Custom {
             home,
             asker,
@@ -807,6 +851,7 @@ mod tests {
             topic: Given::Null,
             join: Some(Joiners::Members),
             speak: Some(Speakers::Moderators),
+            react: Some(Reactors::All),
             slow_s: Some(5),
             edit_s: Given::Value(7),
             links: Some(false),

@@ -72,6 +72,15 @@ pub(crate) const MEMBERS_LIMIT: &str = "limits.members_per_room";
 /// What limits the pinned messages of a room.
 pub(crate) const PINS_LIMIT: &str = "limits.pins";
 
+/// What limits the different emoji that there are reactions with to a message.
+pub(crate) const EMOJI_LIMIT: &str = "limits.emoji_per_message";
+
+/// What limits the reactions to a message.
+pub(crate) const REACTIONS_LIMIT: &str = "limits.reactions_per_message";
+
+/// What limits the reactions of a user to a message.
+pub(crate) const USER_REACTIONS_LIMIT: &str = "limits.reactions_per_user";
+
 /// What limits joins, and new tokens on a connection.
 pub(crate) const JOIN_LIMIT: &str = "limits.join_per_s";
 

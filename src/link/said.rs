@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Said ── its author's, said once, never another          new_msg
-//!   Fate ── edited, deleted, pinned: as it is by now        msg_changed
+//!   Fate ── edited, deleted, pinned, reacted to             msg_changed
 //! ```
 //!
 //! Each borrows, and has a twin with memory of its own, called `...Text`.
@@ -50,6 +50,8 @@ pub struct Fate<'a> {
     pub deleted: Option<Act<'a>>,
     /// Since when it is pinned.
     pub pinned: Option<Act<'a>>,
+    /// Who has reacted to it: see [`reacted`](crate::link::reacted). Members are told how many.
+    pub reacted: Option<&'a str>,
 }
 
 /// [`Said`] with memory of its own.
@@ -136,24 +138,25 @@ pub struct FateText {
     pub edited: Option<ActText>,
     pub deleted: Option<ActText>,
     pub pinned: Option<ActText>,
+    pub reacted: Option<Box<str>>,
 }
 
 impl FateText {
     /// A copy.
     #[must_use]
     pub fn new(fate: Fate<'_>) -> Self {
-        let Fate { change, edited, deleted, pinned } = fate;
+        let Fate { change, edited, deleted, pinned, reacted } = fate;
         let [edited, deleted, pinned] = [edited, deleted, pinned].map(|act| act.map(ActText::new));
-        Self { change, edited, deleted, pinned }
+        Self { change, edited, deleted, pinned, reacted: reacted.map(Box::from) }
     }
 
     /// As it is.
     #[must_use]
     pub fn fate(&self) -> Fate<'_> {
-        let Self { change, edited, deleted, pinned } = self;
+        let Self { change, edited, deleted, pinned, reacted } = self;
         let [edited, deleted, pinned] =
             [edited, deleted, pinned].map(|act| act.as_ref().map(ActText::act));
-        Fate { change: *change, edited, deleted, pinned }
+        Fate { change: *change, edited, deleted, pinned, reacted: reacted.as_deref() }
     }
 }
 
@@ -183,10 +186,18 @@ impl MessageText {
         self.fate.as_deref().map(FateText::fate).unwrap_or_default()
     }
 
+    /// Who has reacted to it.
+    #[must_use]
+    pub fn reacted(&self) -> Option<&str> {
+        self.fate.as_deref()?.reacted.as_deref()
+    }
+
     /// How much memory it takes, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let fate = self.fate.as_ref().map_or(0, |_| size_of::<FateText>());
+        let fate = self.fate.as_ref().map_or(0, |fate| {
+            size_of::<FateText>() + fate.reacted.as_ref().map_or(0, |reacted| reacted.len())
+        });
         size_of::<Self>() + self.said.text_bytes() + fate
     }
 }

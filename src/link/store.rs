@@ -396,11 +396,12 @@ impl<'a> Field<'a> for Fate<'a> {
         let is_there = self != Self::default();
         is_there.put(out);
         if is_there {
-            let Self { change, edited, deleted, pinned } = self;
+            let Self { change, edited, deleted, pinned, reacted } = self;
             change.put(out);
             edited.put(out);
             deleted.put(out);
             pinned.put(out);
+            reacted.put(out);
         }
     }
 
@@ -410,7 +411,8 @@ impl<'a> Field<'a> for Fate<'a> {
         }
         let change = u64::take(record);
         let (edited, deleted) = (Field::take(record), Field::take(record));
-        Self { change, edited, deleted, pinned: Field::take(record) }
+        let (pinned, reacted) = (Field::take(record), Field::take(record));
+        Self { change, edited, deleted, pinned, reacted }
     }
 }
 
@@ -459,6 +461,7 @@ mod tests {
         edited: Some(Act { at_ms: 6, by: None }),
         deleted: None,
         pinned: Some(Act { at_ms: 7, by: Some("m") }),
+        reacted: Some("a\tu\n"),
     };
 
     fn bare() -> Said<'static> {

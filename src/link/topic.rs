@@ -84,6 +84,9 @@ pub(crate) const MSG_DELETE: &str = "msg_delete";
 /// What a client pushes to pin a message, or to unpin it.
 pub(crate) const MSG_PIN: &str = "msg_pin";
 
+/// What a client pushes to react to a message, or not any more.
+pub(crate) const MSG_REACT: &str = "msg_react";
+
 /// What a client pushes to have other settings of a room.
 pub(crate) const ROOM_SET: &str = "room_set";
 
@@ -101,6 +104,11 @@ pub(crate) fn is_about_room(event: &str) -> bool {
 /// Whether an event does something to a message that is there.
 pub(crate) fn is_verb(event: &str) -> bool {
     matches!(event, MSG_EDIT | MSG_DELETE | MSG_PIN)
+}
+
+/// Whether an event adds something to a message that is there, as often happens.
+pub(crate) fn is_addition(event: &str) -> bool {
+    event == MSG_REACT
 }
 
 /// What a client pushes to go on with another token. For the server alone, and on any topic.

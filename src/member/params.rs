@@ -13,7 +13,8 @@ use crate::limits::{
 use crate::link::ids::Cursor;
 use crate::link::log::View;
 use crate::link::message::parse_epoch;
-use crate::link::record::{From, Given, NewMessage, Searched, Verb};
+use crate::link::reacted::is_emoji;
+use crate::link::record::{Addition, From, Given, NewMessage, Searched, Verb};
 use crate::link::refusal::{MENTIONS_LIMIT, Refusal};
 use crate::link::settings::Settings;
 use crate::link::topic::{MSG_EDIT, MSG_PIN};
@@ -182,18 +183,42 @@ pub(crate) fn verb_wanted<'a>(
     let Payload::Json(object) = payload else {
         return Err(invalid("offset", "the offset of a message, in JSON"));
     };
-    let [offset, on] = given(object, ["offset", "on"]);
-    let offset = offset
-        .and_then(json::unsigned)
-        .filter(|offset| *offset > 0)
-        .ok_or(invalid("offset", "the offset of a message"))?;
-    let on = on.map_or(Some(true), json::boolean).ok_or(invalid("on", "true or false"));
+    let (offset, on) = offset_and_on(object)?;
     let verb = match event {
         MSG_EDIT => edit_wanted(object, bounds)?,
         MSG_PIN => Verb::Pin { on: on? },
         _ => Verb::Delete,
     };
     Ok((offset, verb))
+}
+
+/// Which message something is done to, and whether it is done or taken back, if it says so.
+fn offset_and_on(object: &str) -> Result<(u64, Result<bool, Refusal>), Refusal> {
+    let [offset, on] = given(object, ["offset", "on"]);
+    let offset = offset
+        .and_then(json::unsigned)
+        .filter(|offset| *offset > 0)
+        .ok_or(invalid("offset", "the offset of a message"))?;
+    let on = on.map_or(Some(true), json::boolean).ok_or(invalid("on", "true or false"));
+    Ok((offset, on))
+}
+
+/// What `msg_react` does, and to which message. The emoji is written to `desk`.
+pub(crate) fn reaction_wanted<'a>(
+    payload: Payload<'_>,
+    desk: &'a mut String,
+) -> Result<(u64, Addition<'a>), Refusal> {
+    let Payload::Json(object) = payload else {
+        return Err(invalid("offset", "the offset of a message, in JSON"));
+    };
+    let (offset, on) = offset_and_on(object)?;
+    let [emoji] = given(object, ["emoji"]);
+    let emoji = emoji.and_then(json::string).filter(|emoji| is_emoji(emoji));
+    let message = "a string of 1 to 64 bytes without control characters";
+    let emoji = emoji.ok_or(invalid("emoji", message))?;
+    desk.clear();
+    desk.push_str(&emoji);
+    Ok((offset, Addition::Reaction { emoji: desk, on: on? }))
 }
 
 fn edit_wanted(object: &str, bounds: MessageBounds) -> Result<Verb<'_>, Refusal> {
@@ -410,6 +435,36 @@ mod tests {
                 panic!("{event} {payload} is invalid")
             };
             assert_eq!(named, field, "{event} {payload}");
+        }
+    }
+
+    #[test]
+    fn a_reaction_says_what_is_wrong_with_it() {
+        for (payload, emoji, on) in [
+            (r#"{"offset":3,"emoji":"\ud83d\udc4d"}"#, "👍", true),
+            (r#"{"offset":3,"emoji":"ok","on":false}"#, "ok", false),
+        ] {
+            let mut desk = String::new();
+            let wanted = reaction_wanted(Payload::Json(payload), &mut desk);
+            assert_eq!(wanted, Ok((3, Addition::Reaction { emoji, on })));
+        }
+        let long = format!(r#"{{"offset":3,"emoji":"{}"}}"#, "x".repeat(65));
+        for (payload, field) in [
+            (r#"{"emoji":"a"}"#, "offset"),
+            (r#"{"offset":3}"#, "emoji"),
+            (r#"{"offset":3,"emoji":""}"#, "emoji"),
+            (r#"{"offset":3,"emoji":"a\tb"}"#, "emoji"),
+            (r#"{"offset":3,"emoji":["a"]}"#, "emoji"),
+            (&long, "emoji"),
+            (r#"{"offset":3,"emoji":"a","on":1}"#, "on"),
+        ] {
+            let mut desk = String::new();
+            let Err(Refusal::Invalid { field: named, .. }) =
+                reaction_wanted(Payload::Json(payload), &mut desk)
+            else {
+                panic!("{payload} is invalid")
+            };
+            assert_eq!(named, field, "{payload}");
         }
     }
 

@@ -5,7 +5,9 @@
 use std::borrow::Cow;
 
 use super::Members;
-use super::params::{MessageBounds, Publish, page_wanted, search_wanted, signed, verb_wanted};
+use super::params::{
+    MessageBounds, Publish, page_wanted, reaction_wanted, search_wanted, signed, verb_wanted,
+};
 use super::wishes::{member_wanted, roll_wanted, settings_wanted};
 use crate::auth::identity::Identity;
 use crate::auth::level::Level;
@@ -14,11 +16,13 @@ use crate::link::ask::{Ask, Desk};
 use crate::link::ids::{Asker, AudienceKey, ConnKey, RoomKey, Slot};
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
+use crate::link::rates::PUSH_QUARTERS;
 use crate::link::record::{NewMessage, ToHome};
 use crate::link::refusal::{PUBLISH_LIMIT, Refusal, SEARCH_LIMIT};
 use crate::link::settings::Settings;
 use crate::link::topic::{
-    ROOM_MEMBER, ROOM_MEMBERS, ROOM_SET, SEARCH, is_about_room, is_reserved, is_verb, room_of,
+    MSG_REACT, ROOM_MEMBER, ROOM_MEMBERS, ROOM_SET, SEARCH, is_about_room, is_addition,
+    is_reserved, is_verb, room_of,
 };
 use crate::wire::phx::{Message, Payload};
 
@@ -68,10 +72,12 @@ impl Members {
             return Err(Refusal::Invalid { field: "event", message });
         }
         // Whose token lets it only read may still leave a room that it is a member of.
-        if !reads && !speaks && event != ROOM_MEMBER {
+        // And react, where the room lets readers.
+        if !reads && !speaks && !matches!(event, ROOM_MEMBER | MSG_REACT) {
             return Err(Refusal::Unauthorized);
         }
-        let is_ours = event == SEARCH || is_verb(event) || is_about_room(event);
+        let is_ours =
+            event == SEARCH || is_verb(event) || is_addition(event) || is_about_room(event);
         if is_reserved(event) && !(is_ours && room.is_some()) {
             let message = "a name that the server does not keep for itself";
             return Err(Refusal::Invalid { field: "event", message });
@@ -81,8 +87,9 @@ impl Members {
         }
         // History too: a question of forty bytes is answered with up to a page.
         let (rates, user) = (&cx.settings.rates, identity.map_or("", Identity::user));
+        let quarters = if matches!(event, MSG_REACT | "typing") { 1 } else { PUSH_QUARTERS };
         rates
-            .take_publish(user, cx.now.mono_ms, limits)
+            .take_publish(user, quarters, cx.now.mono_ms, limits)
             .map_err(|retry| Refusal::RateLimited { limit: PUBLISH_LIMIT, retry })?;
         if event == SEARCH {
             rates
@@ -133,6 +140,10 @@ impl Members {
             _ if is_verb(event) => {
                 let (offset, verb) = verb_wanted(event, payload, bounds())?;
                 ToHome::Change { home, asker, reference, offset, verb }
+            }
+            MSG_REACT => {
+                let (offset, addition) = reaction_wanted(payload, &mut desk.text)?;
+                ToHome::Add { home, asker, reference, offset, addition }
             }
             ROOM_SET => {
                 let wish = settings_wanted(payload, bounds())?;

@@ -3,7 +3,7 @@
 //!
 //! Deliberately absent: whether it is granted (`room::rights`).
 
-use crate::auth::level::{Joiners, Restraint, Role, Speakers};
+use crate::auth::level::{Joiners, Reactors, Restraint, Role, Speakers};
 use crate::base::name::{is_name, is_title};
 use crate::limits::{EDIT_S_MAX, PAGE_MESSAGES_MAX, REASON_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX};
 use crate::link::facts::{MemberWish, RollWanted, Sentence, SettingsWish};
@@ -28,8 +28,8 @@ pub(super) fn settings_wanted(
 ) -> Result<SettingsWish<'_>, Refusal> {
     let object = object(payload, "title")?;
     let [topic, edit_s, data] = json::fields(object, ["topic", "edit_s", "data"]).map(Given::of);
-    let names = ["title", "join", "speak", "slow_s", "links"];
-    let [title, join, speak, slow_s, links] = given(object, names);
+    let names = ["title", "join", "speak", "react", "slow_s", "links"];
+    let [title, join, speak, react, slow_s, links] = given(object, names);
     if title.is_some_and(|title| !json::string(title).is_some_and(|title| is_title(&title))) {
         return Err(invalid("title", "a string of 1 to 256 bytes without control characters"));
     }
@@ -58,18 +58,24 @@ pub(super) fn settings_wanted(
         let message = "one of \\\"all\\\", \\\"members\\\" and \\\"moderators\\\"";
         word(speak, Speakers::of).ok_or(invalid("speak", message))
     });
+    let react = react.map(|react| {
+        let message = "one of \\\"speakers\\\" and \\\"all\\\"";
+        word(react, Reactors::of).ok_or(invalid("react", message))
+    });
     let wish = SettingsWish {
         title,
         topic,
         join: join.transpose()?,
         speak: speak.transpose()?,
+        react: react.transpose()?,
         slow_s: slow_s.transpose()?,
         edit_s,
         links: links.transpose()?,
         data,
     };
     if wish == SettingsWish::default() {
-        let message = "at least one of title, topic, join, speak, slow_s, edit_s, links and data";
+        let message =
+            "at least one of title, topic, join, speak, react, slow_s, edit_s, links and data";
         return Err(invalid("title", message));
     }
     Ok(wish)

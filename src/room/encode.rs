@@ -37,6 +37,7 @@ pub(crate) fn push_joined(
     limits: &HistoryLimits,
 ) {
     let JoinQuestion { now_ms, since, limit, older } = question;
+    let start = out.len();
     out.push(b'{');
     if room.name().is_some() {
         let journal = room.journal();
@@ -76,7 +77,8 @@ pub(crate) fn push_joined(
         out.push(b',');
     }
     out.extend_from_slice(b"\"you\":{");
-    if let Some(member) = room.member(slot) {
+    let member = room.member(slot);
+    if let Some(member) = member {
         out.extend_from_slice(b"\"name\":");
         push_string(out, member.identity.name());
         let speaks = room.level_at(slot, now_ms) >= Level::Speak;
@@ -89,6 +91,10 @@ pub(crate) fn push_joined(
         room.push_rights(out, slot, now_ms);
     }
     out.extend_from_slice(b"}}");
+    if let Some(member) = member {
+        let read = if let Older::Read { reactions, .. } = older { reactions } else { &[] };
+        room.push_mine(out, start, member.identity.user(), read.iter().copied());
+    }
 }
 
 /// Appends which messages are pinned to a room's listing, if any are.

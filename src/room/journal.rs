@@ -10,7 +10,8 @@
 //!
 //! Deliberately absent: judging commands (`propose`), and what members hear.
 //!
-//! Called by: `room`. Calls: `history`, `changes`, `pins`, `resume`.
+//! Called by: `room`. Calls: `history`, `changes`, `pins`, `reactions`,
+//! `resume`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
@@ -25,6 +26,7 @@ use crate::room::keys::KeyHash;
 use crate::room::pins::Pins;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
+use crate::room::reactions::Reactions;
 use crate::room::resume::{Lineage, Numbering, resume};
 
 /// What there is of the messages before those in memory.
@@ -35,8 +37,13 @@ pub(crate) enum Older<'a> {
     /// The room's log has them.
     InLog,
     /// All of them behind an offset, as in a page; and those up to it that have changed, if that
-    /// was asked.
-    Read { after: u64, messages: &'a [u8], changed: Option<&'a BTreeMap<u64, Vec<u8>>> },
+    /// was asked. Of those that there are reactions to, who has reacted.
+    Read {
+        after: u64,
+        messages: &'a [u8],
+        changed: Option<&'a BTreeMap<u64, Vec<u8>>>,
+        reactions: &'a [(u64, &'a str)],
+    },
 }
 
 /// What a client missed that can be told exactly.
@@ -73,11 +80,28 @@ struct Rare {
     /// Messages that were changed while something was read, each with the number of the change:
     /// what is read may be older. Also of those in the history, which may let go of them before it
     /// is read.
-    newer: BTreeMap<u64, (u64, Box<[u8]>)>,
+    newer: BTreeMap<u64, Newer>,
+    /// Who has reacted to the messages that are in memory.
+    reactions: Reactions,
     /// Counts the settings and standings that were applied.
     rev: u64,
     /// Up to where a log has said that entries are kept; `None` if all applied ones are.
     kept: Option<Marks>,
+}
+
+/// A message as it stands since a change that what is being read may not have.
+#[derive(Debug)]
+struct Newer {
+    change: u64,
+    message: Box<[u8]>,
+    reacted: Option<Box<str>>,
+}
+
+impl Newer {
+    fn bytes(&self) -> usize {
+        let reacted = self.reacted.as_ref().map_or(0, |reacted| reacted.len());
+        CHANGE_MEMORY_BYTES + self.message.len() + reacted
+    }
 }
 
 impl Journal {
@@ -97,6 +121,7 @@ impl Journal {
             pins: Pins::opened(pins, unkept_pins),
             log_floor: *floor,
             newer: BTreeMap::new(),
+            reactions: Reactions::default(),
             rev: *rev,
             kept: Some(*kept),
         };
@@ -136,7 +161,8 @@ impl Journal {
         Judged { epoch: self.epoch(), rev: self.rev() }
     }
 
-    /// Keeps a message, which must be the next one. Does nothing if it is kept already.
+    /// Keeps a message, which must be the next one, and who has reacted to it. Does nothing if it
+    /// is kept already.
     ///
     /// # Panics
     ///
@@ -145,12 +171,15 @@ impl Journal {
         &mut self,
         receipt: Receipt,
         key: Option<KeyHash>,
-        message: &[u8],
+        (message, reacted): (&[u8], Option<&str>),
         limits: &HistoryLimits,
     ) {
         if !self.has(receipt.offset) {
             let first = self.history.first();
             self.history.append(receipt, key, message, limits);
+            if reacted.is_some() {
+                self.rare.get_or_insert_default().reactions.set(receipt.offset, reacted);
+            }
             self.forget_changes(first);
         }
     }
@@ -165,7 +194,7 @@ impl Journal {
     pub(crate) fn apply_change(
         &mut self,
         (offset, latest): (u64, Latest),
-        message: &[u8],
+        (message, reacted): (&[u8], Option<&str>),
         is_read: bool,
         (limits, max): (&HistoryLimits, usize),
     ) {
@@ -177,7 +206,11 @@ impl Journal {
         #[cfg(test)]
         let is_read = is_read && !planted::is(Planted::OldPage);
         if is_read {
-            rare.newer.insert(offset, (latest.change, message.into()));
+            let (message, reacted) = (message.into(), reacted.map(Box::from));
+            rare.newer.insert(offset, Newer { change: latest.change, message, reacted });
+        }
+        if offset >= first {
+            rare.reactions.set(offset, reacted);
         }
         self.history.replace(offset, message, limits);
         self.forget_changes(first);
@@ -209,8 +242,28 @@ impl Journal {
 
     /// A message as it stands, if that is known here.
     pub(crate) fn message(&self, offset: u64) -> Option<&[u8]> {
-        let newer = || self.rare.as_ref()?.newer.get(&offset).map(|(_, message)| &**message);
+        let newer = || self.rare.as_ref()?.newer.get(&offset).map(|newer| &*newer.message);
         self.history.message(offset).or_else(newer)
+    }
+
+    /// Who has reacted to a message, of which [`Journal::message`] says how it stands.
+    pub(crate) fn reacted(&self, offset: u64) -> Option<&str> {
+        let rare = self.rare.as_ref()?;
+        if offset >= self.history.first() {
+            return rare.reactions.of(offset);
+        }
+        rare.newer.get(&offset)?.reacted.as_deref()
+    }
+
+    /// The messages that there are reactions to, of those that are known here, each with who has
+    /// reacted.
+    pub(crate) fn reactions(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.rare.iter().flat_map(|rare| {
+            let first = self.history.first();
+            let newer = rare.newer.range(..first);
+            let newer = newer.filter_map(|(offset, of)| Some((*offset, of.reacted.as_deref()?)));
+            newer.chain(rare.reactions.all())
+        })
     }
 
     /// Nothing of the room is being read any more.
@@ -230,19 +283,23 @@ impl Journal {
         if let Some(changes) = self.rare.as_ref().and_then(|rare| rare.changes.as_ref()) {
             changes.check();
         }
+        if let Some(rare) = &self.rare {
+            rare.reactions.check(self.history.first()..=self.history.last());
+        }
     }
 
     /// What is remembered of changes takes so much memory, in bytes.
     pub(crate) fn changes_bytes(&self) -> usize {
         let Some(rare) = &self.rare else { return 0 };
         let changed = rare.changes.as_ref().map_or(0, |changes| changes.len());
-        let newer: usize = rare.newer.values().map(|(_, message)| message.len()).sum();
-        (changed + rare.newer.len()) * CHANGE_MEMORY_BYTES + newer + rare.pins.bytes()
+        let newer: usize = rare.newer.values().map(Newer::bytes).sum();
+        changed * CHANGE_MEMORY_BYTES + newer + rare.pins.bytes() + rare.reactions.bytes()
     }
 
     /// Notes that the messages from `first` up to the first in memory have been let go of.
     fn forget_changes(&mut self, first: u64) {
         let Some(rare) = &mut self.rare else { return };
+        rare.reactions.let_go(self.history.first());
         let Some(changes) = &mut rare.changes else { return };
         for offset in first..self.history.first() {
             changes.let_go(offset);
@@ -306,6 +363,7 @@ impl Journal {
         rare.kept = rare.kept.map(|known| known.min(kept));
         rare.log_floor = rare.log_floor.min(kept);
         rare.newer.clear();
+        rare.reactions.turn(kept.offset);
         let lost = rare.changes.as_mut().and_then(|changes| changes.turn(kept.change));
         while lost.is_some_and(|lost| self.history.first() <= lost) && !self.history.is_empty() {
             self.drop_oldest();
@@ -405,7 +463,7 @@ impl Journal {
         let mut offsets: BTreeSet<u64> = latest.keys().copied().collect();
         // What the history let go of after it was read.
         let newer = self.rare.iter().flat_map(|rare| rare.newer.range(..=has.offset));
-        let newer = newer.filter(|(_, (change, _))| *change > has.change);
+        let newer = newer.filter(|(_, newer)| newer.change > has.change);
         offsets.extend(newer.map(|(offset, _)| *offset));
         offsets.extend(read.into_iter().flat_map(BTreeMap::keys));
         for offset in offsets {
@@ -441,7 +499,7 @@ mod tests {
 
     fn say(journal: &mut Journal, message: &str, limits: &HistoryLimits) {
         let receipt = journal.history.next(0);
-        journal.apply(receipt, None, message.as_bytes(), limits);
+        journal.apply(receipt, None, (message.as_bytes(), None), limits);
     }
 
     fn cursor(epoch: u64, offset: u64) -> Cursor {
@@ -498,11 +556,13 @@ mod tests {
         recover(&journal, cursor(7, 3), Older::InLog, Some("+m4,m5,m6,m7,m8"));
         recover(&journal, cursor(7, 9), Older::InLog, None);
         recover(&journal, cursor(6, 1), Older::InLog, None);
-        let read = Older::Read { after: 1, messages: b"m2,m3", changed: None };
+        let messages = b"m2,m3";
+        let read = Older::Read { after: 1, messages, changed: None, reactions: &[] };
         recover(&journal, cursor(7, 1), read, Some("m2,m3+m4,m5,m6,m7,m8"));
         recover(&journal, cursor(7, 5), read, Some("+m6,m7,m8"));
         recover(&journal, cursor(7, 0), read, None);
-        let large = Older::Read { after: 1, messages: &[b'x'; 990], changed: None };
+        let messages = &[b'x'; 990];
+        let large = Older::Read { after: 1, messages, changed: None, reactions: &[] };
         recover(&journal, cursor(7, 1), large, None);
         for _ in 0..20 {
             say(&mut journal, "m", &LIMITS);
@@ -551,7 +611,7 @@ mod tests {
     fn what_is_applied_twice_is_applied_once() {
         let mut journal = filled(2, &LIMITS);
         let again = Receipt { offset: 2, at_ms: 0 };
-        journal.apply(again, None, b"other", &LIMITS);
+        journal.apply(again, None, (b"other", None), &LIMITS);
         check(&journal, cursor(7, 0), "m1,m2");
     }
 
@@ -559,7 +619,7 @@ mod tests {
     #[should_panic(expected = "offsets are contiguous")]
     fn a_hole_is_a_defect() {
         let mut journal = filled(2, &LIMITS);
-        journal.apply(Receipt { offset: 4, at_ms: 0 }, None, b"m4", &LIMITS);
+        journal.apply(Receipt { offset: 4, at_ms: 0 }, None, (b"m4", None), &LIMITS);
     }
 
     #[test]

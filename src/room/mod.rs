@@ -26,8 +26,9 @@
 //! Deliberately absent: connections, shards, sockets, the registry's bookkeeping.
 //!
 //! This file has the members of the room; `propose` what is said and kept, `verbs` what is done to
-//! messages, `facts` what is decided of the room, `rights` who may do and decide what, `views`
-//! pages of some messages, `speech` what is not kept, `announce` how members learn who is there.
+//! messages, `reactions` who has reacted to them, `facts` what is decided of the room, `rights` who
+//! may do and decide what, `views` pages of some messages, `speech` what is not kept, and also
+//! `announce` how members learn who is there.
 //!
 //! Called by: `rooms`. Calls: `journal`, `presence`, `pacing`, `encode`, `meta`.
 
@@ -46,6 +47,7 @@ mod pins;
 pub(crate) mod planted;
 pub mod presence;
 pub(crate) mod propose;
+pub(crate) mod reactions;
 pub(crate) mod resume;
 mod rights;
 #[cfg(test)]

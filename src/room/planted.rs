@@ -21,6 +21,12 @@ pub(crate) enum Planted {
     PinsStay,
     /// Pins are not counted.
     PinsUncounted,
+    /// A message that is not all told is taken for all that there is of it.
+    ReactorsForgotten,
+    /// Who reacts is answered though that is not kept.
+    ReactionsUnkept,
+    /// Of what a log has read nothing is one's own.
+    MineForgotten,
 }
 
 thread_local! {
@@ -38,6 +44,6 @@ pub(super) fn skips(change: u64) -> bool {
 }
 
 /// Whether this one is planted.
-pub(super) fn is(planted: Planted) -> bool {
+pub(crate) fn is(planted: Planted) -> bool {
     PLANTED.get() == planted
 }

@@ -73,7 +73,15 @@ impl Room {
 
     /// A message as it stands, if it is in memory.
     pub(crate) fn message(&self, offset: u64) -> Option<MessageText> {
-        self.journal.message(offset).map(|message| read_message(text(message)))
+        let mut message = read_message(text(self.journal.message(offset)?));
+        #[cfg(test)]
+        if planted::is(planted::Planted::ReactorsForgotten) {
+            return Some(message);
+        }
+        if let Some(reacted) = self.journal.reacted(offset) {
+            message.fate.get_or_insert_default().reacted = Some(reacted.into());
+        }
+        Some(message)
     }
 
     /// The receipt of the next message, where the home gives the order.
@@ -101,20 +109,20 @@ impl Room {
         }
         let epoch = self.journal.epoch_of(receipt.offset);
         push_message(out, epoch, receipt, &said, &fate);
-        self.journal.apply(receipt, key_hash, out, limits);
+        self.journal.apply(receipt, key_hash, (out, fate.reacted), limits);
         true
     }
 
     /// Applies that a message has become another one, under the number of that change, and appends
-    /// what members are told to `out`. Nothing, and false, if it has been applied before. `is_read`
-    /// says whether something of the room is being read.
+    /// what members are told to `out`. Nothing, and false, if it has been applied before. What it
+    /// `was`, if that is not in memory. `is_read` says whether something of the room is being read.
     ///
     /// # Panics
     ///
     /// If there would be a hole before it: the log has broken its word.
     pub(crate) fn apply_change(
         &mut self,
-        (offset, message): (u64, &MessageText),
+        (offset, was, message): (u64, Option<&MessageText>, &MessageText),
         change: u64,
         is_read: bool,
         limits: (&HistoryLimits, &ChatLimits),
@@ -125,20 +133,21 @@ impl Room {
         }
         let (at_ms, said) = (message.at_ms, message.said.said());
         let fate = Fate { change, ..message.fate() };
-        let was = self.message(offset);
-        let was = was.as_ref().map(|was| (was.said.said(), was.fate()));
+        let here = self.message(offset);
+        let was = here.as_ref().or(was).map(|was| (was.said.said(), was.fate()));
         #[cfg(test)]
         let told = Fate { change: change + u64::from(planted::skips(change)), ..fate };
         #[cfg(not(test))]
         let told = fate;
         push_patch(out, offset, was, (said, told));
-        let mut message = Vec::new();
+        let mut told = Vec::new();
         let epoch = self.journal.epoch_of(offset);
-        push_message(&mut message, epoch, Receipt { offset, at_ms }, &said, &fate);
+        push_message(&mut told, epoch, Receipt { offset, at_ms }, &said, &fate);
         let latest = Latest { change, is_deleted: fate.deleted.is_some() };
         let (history, chat) = limits;
         let max = chat.changes as usize;
-        self.journal.apply_change((offset, latest), &message, is_read, (history, max));
+        let message = (&*told, fate.reacted);
+        self.journal.apply_change((offset, latest), message, is_read, (history, max));
         self.journal.note_pin(offset, change, fate.pinned.is_some());
         true
     }

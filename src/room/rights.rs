@@ -17,10 +17,10 @@
 //!
 //! Called by: `rooms`. Calls: `facts`.
 
-use crate::auth::level::{Level, Role, Standing, level_of};
+use crate::auth::level::{Level, Reactors, Role, Standing, level_of};
 use crate::link::facts::{MemberWish, RollWanted, RoomSettings, SettingsWish, told_until};
 use crate::link::ids::{Address, Asker, Slot};
-use crate::link::record::{Given, Verb};
+use crate::link::record::{Addition, Given, Verb};
 use crate::link::refusal::{MEMBERS_LIMIT, Refusal};
 use crate::room::Room;
 use crate::room::facts::SPEAKERS_SWEPT;
@@ -123,6 +123,36 @@ impl Room {
             }
             Verb::Delete | Verb::Pin { .. } => self.may_speak(slot, now_ms),
         }
+    }
+
+    /// Whether a member may add this to a message, whosever that is.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn may_add(
+        &self,
+        slot: Slot,
+        addition: Addition<'_>,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        match addition {
+            Addition::Reaction { .. } => {
+                let level = self.level_at(slot, now_ms);
+                let readers_may = self.settings().react == Reactors::All && level >= Level::Join;
+                if level >= Level::Speak || readers_may && !self.is_muted(slot, now_ms) {
+                    return Ok(());
+                }
+                // Whose token only lets it read has no other reason.
+                self.may_speak(slot, now_ms)?;
+                Err(Refusal::Unauthorized)
+            }
+        }
+    }
+
+    fn is_muted(&self, slot: Slot, now_ms: u64) -> bool {
+        let member = self.member(slot);
+        member.is_some_and(|member| self.standing(member.identity.user()).is_muted(now_ms))
     }
 
     /// Whether a member may see such a list of users.

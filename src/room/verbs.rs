@@ -80,7 +80,7 @@ pub(crate) fn judge(
                 return Ok(None);
             }
             (next.said.body, next.said.mentions, next.said.data) = ("\"\"".into(), None, None);
-            (fate.edited, fate.pinned) = (None, None);
+            (fate.edited, fate.pinned, fate.reacted) = (None, None, None);
             fate.deleted = Some(ActText { at_ms: actor.now_ms, by: Some(actor.user.into()) });
         }
         Verb::Pin { on } => {
@@ -218,7 +218,8 @@ mod tests {
     #[test]
     fn of_a_deleted_message_nothing_that_it_said_is_left() {
         let actor = Actor { user: "mod", level: Level::Moderate, now_ms: 2_000 };
-        let was = Fate { edited: Some(Act { at_ms: 5, by: None }), ..pinned() };
+        let edited = Some(Act { at_ms: 5, by: None });
+        let was = Fate { edited, reacted: Some("a\tb\n"), ..pinned() };
         let next = judge(Verb::Delete, &message(was), actor, None).expect("it may").expect("new");
         assert_eq!(next.said.said(), Said { body: "\"\"", mentions: None, data: None, ..SAID });
         let deleted = Some(Act { at_ms: 2_000, by: Some("mod") });

@@ -21,7 +21,7 @@
 
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
-use crate::link::log::{Appended, Entry, Log, Placed, Ticket, What, Why};
+use crate::link::log::{Appended, Entry, Log, Marks, Placed, Ticket, What, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, Verb};
@@ -40,6 +40,18 @@ pub(super) struct Fetched {
     pub(super) room: RoomKey,
     pub(super) offset: u64,
     pub(super) message: Option<MessageText>,
+}
+
+/// What is known of a change that has been applied.
+pub(super) enum Known {
+    /// It is kept.
+    Kept,
+    /// Its log will say whether it is.
+    UnderWay(Ticket),
+    /// Whoever proposed it was told that it may be kept.
+    Doubtful,
+    /// It was proposed elsewhere, and only heard: nothing will be said of it.
+    Heard,
 }
 
 /// What has become of an entry that its log took.
@@ -106,8 +118,8 @@ impl Rooms {
             Some(_) if is_new_pin => self.take_pin(cx, key).map(|()| next),
             _ => Ok(next),
         });
-        let next = match judged {
-            Ok(Some(next)) => next,
+        let (was, next) = match judged {
+            Ok(Some(next)) => (Some(message), next),
             // It is so already.
             Ok(None) => {
                 let placed = Placed::change(message.fate().change, now_ms);
@@ -115,13 +127,14 @@ impl Rooms {
                     return;
                 }
                 // It was only heard: the log says when it is kept.
-                message
+                (None, message)
             }
             Err(refusal) => {
                 return self.answer_refused(cx, members, membership, reference, refusal);
             }
         };
-        match self.propose_change(cx, members, membership, (offset, &next)) {
+        let changed = (offset, was.as_ref(), &next);
+        match self.propose_change(cx, members, membership, changed) {
             Ok(Proposed::Kept(placed)) => {
                 self.answer_kept(cx, members, membership, reference, placed);
             }
@@ -132,7 +145,8 @@ impl Rooms {
         }
     }
 
-    /// Gives its log that a message is to be another one. What has its place holds, and is told.
+    /// Gives its log that a message is to be another one than it was, if that is known. What has
+    /// its place holds, and is told.
     ///
     /// # Errors
     ///
@@ -142,7 +156,7 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         membership: Membership,
-        (offset, next): (u64, &MessageText),
+        (offset, was, next): (u64, Option<&MessageText>, &MessageText),
     ) -> Result<Proposed, Why> {
         let (key, now_ms) = (membership.room, cx.now.unix_ms);
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Why::Busy) };
@@ -155,7 +169,8 @@ impl Rooms {
         let appended = cx.io.log().append(append_of(key, room, ticket, now_ms, entry));
         match appended {
             Appended::Kept | Appended::Ordered => {
-                self.commit_change(cx, members, key, (offset, next), placed.marks.change);
+                let changed = (offset, was, next);
+                self.commit_change(cx, members, key, changed, placed.marks.change);
             }
             Appended::Later => {}
             Appended::Refused(why) => return Err(why),
@@ -164,7 +179,10 @@ impl Rooms {
             return Ok(Proposed::Kept(placed));
         }
         let is_ordered = appended == Appended::Ordered;
+        let expected = placed.marks.change;
+        let was = was.filter(|_| !is_ordered).map(|was| Box::new((expected, was.clone())));
         let entry = UnderWay {
+            was,
             applied_at: is_ordered.then_some(placed.marks),
             placed: is_ordered.then_some(placed),
             ..UnderWay::new(membership, ticket, entry.judged)
@@ -182,20 +200,27 @@ impl Rooms {
         reference: &str,
         placed: Placed,
     ) -> bool {
-        let Membership { room: key, .. } = membership;
-        let is_kept = |of: &Registered| of.room.journal().is_change_kept(placed.marks.change);
-        match self.pending.of_place(key, placed.marks) {
-            Some((ticket, false)) => self.hold(membership, ticket, reference),
-            Some((_, true)) => {
+        match self.known_of(membership.room, placed.marks) {
+            Known::UnderWay(ticket) => self.hold(membership, ticket, reference),
+            Known::Doubtful => {
                 let refusal = Why::Unconfirmed.refusal();
                 self.answer_refused(cx, members, membership, reference, refusal);
             }
-            None if self.arena.get(key).is_some_and(is_kept) => {
-                self.answer_placed(cx, members, membership, reference, placed);
-            }
-            None => return false,
+            Known::Kept => self.answer_placed(cx, members, membership, reference, placed),
+            Known::Heard => return false,
         }
         true
+    }
+
+    /// What is known of a change that has been applied.
+    pub(super) fn known_of(&self, key: RoomKey, marks: Marks) -> Known {
+        let is_kept = |of: &Registered| of.room.journal().is_change_kept(marks.change);
+        match self.pending.of_place(key, marks) {
+            Some((ticket, false)) => Known::UnderWay(ticket),
+            Some((_, true)) => Known::Doubtful,
+            None if self.arena.get(key).is_some_and(is_kept) => Known::Kept,
+            None => Known::Heard,
+        }
     }
 
     /// Applies that a message has become another one, and tells all members. Does nothing if that
@@ -208,7 +233,7 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         key: RoomKey,
-        changed: (u64, &MessageText),
+        changed: (u64, Option<&MessageText>, &MessageText),
         change: u64,
     ) {
         let is_read = self.is_read(key);
@@ -249,7 +274,7 @@ impl Rooms {
     /// # Errors
     ///
     /// If there is no such message.
-    fn message_at<I: Io>(
+    pub(super) fn message_at<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         key: RoomKey,
@@ -272,7 +297,7 @@ impl Rooms {
     }
 
     /// Has a message read, and then handles a push from the beginning.
-    fn fetch<I: Io>(
+    pub(super) fn fetch<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,

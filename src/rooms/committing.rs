@@ -122,7 +122,11 @@ impl Rooms {
                 }
             }
             What::Changed { offset, message } => {
-                self.commit_change(cx, members, key, (offset, message), placed.marks.change);
+                let change = placed.marks.change;
+                let own = ticket.and_then(|ticket| self.pending.get(key, ticket)?.was.clone());
+                let was = own.filter(|was| was.0 == change).map(|was| was.1);
+                let changed = (offset, was.as_ref(), message);
+                self.commit_change(cx, members, key, changed, change);
             }
             What::Founded { title, owner } => self.was_founded(cx, key, title, owner),
             What::Settings { title, settings } => {
@@ -205,7 +209,10 @@ impl Rooms {
         // The home gave the order and members have seen it: the log keeps it in the end, or the
         // room turns. Until then it is in doubt, and so is every message with its key.
         self.pending.change(key, ticket, |entry| entry.is_doubtful = true);
-        self.refuse_held(cx, members, ticket, Why::Unconfirmed.refusal());
+        let along = self.pending.take_along(key, ticket);
+        for ticket in std::iter::once(ticket).chain(along.into_iter().map(|(along, _)| along)) {
+            self.refuse_held(cx, members, ticket, Why::Unconfirmed.refusal());
+        }
     }
 
     /// Proposes again the entries that conflicted, judged by the room as it is now, in the order in
@@ -274,8 +281,13 @@ impl Rooms {
         status: &str,
         response: Payload<'_>,
     ) {
+        let along = self.pending.take_along(key, ticket);
         self.pending.remove(key, ticket);
         self.resolve(cx, members, ticket, status, response);
+        for (along, answer) in along {
+            let response = if status == "ok" { Payload::Json(&answer) } else { response };
+            self.resolve(cx, members, along, status, response);
+        }
         self.release(cx, members, key);
     }
 
@@ -307,6 +319,8 @@ impl Rooms {
             push_epoch_told(&mut out, epoch, offset, change);
             deliver(cx, members, room, "room_epoch", Payload::Json(text(&out)));
         }
+        // It was to be judged by messages that may be lost. Nothing of it was accepted.
+        self.refuse_collected(cx, members, key, Refusal::Busy);
         for ticket in self.pending.lose(key, Some(kept)) {
             self.refuse_held(cx, members, ticket, Why::Unconfirmed.refusal());
         }
@@ -331,7 +345,10 @@ impl Rooms {
         let ticket = reference.map(|_| self.pending.next_ticket());
         let kind = match push {
             ToHome::Publish { .. } => Kind::Message,
-            ToHome::Change { .. } | ToHome::Set { .. } | ToHome::Stand { .. } => Kind::Change,
+            ToHome::Change { .. }
+            | ToHome::Add { .. }
+            | ToHome::Set { .. }
+            | ToHome::Stand { .. } => Kind::Change,
             _ => Kind::Event,
         };
         self.pending.queue(membership, ticket, record.into(), kind);

@@ -15,7 +15,9 @@
 //!    the log has, live, by pages that are read meanwhile, and by a recovery;
 //! 9. a page around a message, of a thread or of what is pinned has all of it that its reader has
 //!    heard, and nothing else; whoever joins is told what is pinned, and no more is than may be;
-//! 10. what was deleted is never seen again, unless a turn has lost that it was.
+//! 10. a reaction is answered after it is kept, and is there for good; all are told who has
+//!     reacted, and whoever asks which reactions are its own;
+//! 11. what was deleted is never seen again, unless a turn has lost that it was.
 //!
 //! Each rule is seen to bark: a defect is planted, and the rule that is for it must find it.
 
@@ -31,18 +33,20 @@ use crate::base::rng::SplitMix64;
 use crate::link::ids::{Asker, Cursor};
 use crate::link::log::{FromLog, Log, LogAnswer, Marks, MemoryLog, View};
 use crate::link::outbox::Timer;
-use crate::link::record::{From, Given, NewMessage, Received, Verb, Who, read};
+use crate::link::record::{Addition, From, Given, NewMessage, Received, Verb, Who, read};
 use crate::link::said::MessageText;
 use crate::room::planted::{Planted as InRoom, plant};
 
 mod judge;
 #[path = "../../tests/sim/pretend_log.rs"]
 mod pretend;
+mod reactions;
 mod reader;
 mod views;
 
 use judge::{Asked, Away, Data, Deed, Judge, Member, audience, field, number, without_id};
 use pretend::{LogDefect, PretendLog, Pretends};
+use reactions::Reaction;
 use reader::{Reader, messages, object};
 
 /// What a log says later.
@@ -220,6 +224,8 @@ impl<L: Subject> Suite<L> {
         home.settings.history.messages = [100_000, 1, 4, 0][of_four(seed)];
         home.settings.chat.changes = [1_000, 3, 1_000, 8][of_four(seed / 4)];
         home.settings.chat.pins = [50, 2, 1, 3][of_four(seed / 2)];
+        home.settings.chat.emoji_per_message = [20, 2, 20, 3][of_four(seed / 2)];
+        home.settings.chat.react_tick_ms = [250, 1, 60, 1_000][of_four(seed)];
         home.settings.rooms_max = 10;
         home.rooms.held.planted = bugs.held;
         home.rooms.reads.has_gaps = bugs.gap_in_recovery;
@@ -333,6 +339,7 @@ impl<L: Subject> Suite<L> {
         let response = response.to_owned();
         self.judge_told();
         self.judge.sees_all(&self.home.mesh.log, topic, &response);
+        self.judge.check_mine(&self.home.mesh.log, (topic, &member.user), &response);
         if field(&response, "recovered") == "false" {
             let reader = Reader::joined(topic, &response);
             self.judge.joined(&self.home.mesh.log, &reader);
@@ -343,7 +350,7 @@ impl<L: Subject> Suite<L> {
 
     fn act(&mut self) {
         let count = self.judge.members.len();
-        match self.below(34) {
+        match self.below(37) {
             0..=2 if count < 8 => {
                 let topic = self.below(TOPICS.len());
                 let (member, response) = self.join(topic, None);
@@ -374,11 +381,11 @@ impl<L: Subject> Suite<L> {
             }
             15 => {
                 self.home.now_ms += 40;
-                while let Some(timer) = self.home.timers.pop_due(self.home.now_ms) {
-                    if let Timer::Room(key) = timer {
-                        self.home.with(|rooms, cx, told| rooms.tick(cx, told, key));
-                    }
-                }
+                self.fire();
+            }
+            34..=36 if count > 0 => {
+                let index = self.below(count);
+                self.react(index);
             }
             26..=32 if count > 0 => {
                 let index = self.below(count);
@@ -395,6 +402,17 @@ impl<L: Subject> Suite<L> {
         self.judge_told();
     }
 
+    /// Timers that are due.
+    fn fire(&mut self) {
+        while let Some(timer) = self.home.timers.pop_due(self.home.now_ms) {
+            self.home.with(|rooms, cx, told| match timer {
+                Timer::Room(key) => rooms.tick(cx, told, key),
+                Timer::Collected(key) => rooms.tell_collected(cx, told, key),
+                _ => {}
+            });
+        }
+    }
+
     fn say(&mut self, index: usize) {
         let body = format!("\"b{}\"", self.numbers + 1);
         let key = (self.below(2) == 0).then(|| format!("k{}", self.below(12)));
@@ -405,16 +423,33 @@ impl<L: Subject> Suite<L> {
         self.push(index, &Asked::Message { body, key, data, reply_to });
     }
 
-    /// Does something to a message that the member has heard of: mostly to one of a few.
-    fn change(&mut self, index: usize) {
+    /// A message that a member has heard of, or the next one: mostly one of a few.
+    fn some_message(&mut self, index: usize) -> u64 {
         let Member { topic, shard, .. } = self.judge.members[index];
         let heard = self.judge.streams.get(&(topic, shard)).map_or(0, |stream| stream.at.offset);
         let few = heard.min(3);
-        let offset = match self.below(4) {
+        match self.below(4) {
             0 => 1 + self.rng.below(heard + 1),
             1 | 2 => (heard + 1).saturating_sub(1 + self.rng.below(few + 1)).max(1),
             _ => 1 + self.rng.below(few + 1),
-        };
+        }
+    }
+
+    /// Reacts to a message, or does no longer, and often does so twice.
+    fn react(&mut self, index: usize) {
+        let offset = self.some_message(index);
+        let emoji = ["👍", "🎉", "\"", "ok", "x"][self.below(5)].to_owned();
+        let on = self.below(4) > 0;
+        for _ in 0..1 + self.below(2) {
+            let (offset, emoji) = (offset, emoji.clone());
+            self.push(index, &Asked::React(Reaction { offset, emoji, on }));
+        }
+    }
+
+    /// Does something to a message.
+    fn change(&mut self, index: usize) {
+        let Member { topic, shard, .. } = self.judge.members[index];
+        let offset = self.some_message(index);
         let deed = match self.below(8) {
             0 => Deed::Delete,
             1 | 2 => Deed::Pin(self.below(4) > 0),
@@ -460,7 +495,8 @@ impl<L: Subject> Suite<L> {
         if member.is_leaving {
             return;
         }
-        let (home, asker, shard) = (member.room, member.asker, member.shard);
+        let (home, asker, shard, topic) = (member.room, member.asker, member.shard, member.topic);
+        let user = member.user.clone();
         member.is_leaving = matches!(what, Asked::Leave);
         member.asked.push_back((reference.clone(), what.clone()));
         let payload = format!("{{\"n\":{number}}}");
@@ -484,6 +520,12 @@ impl<L: Subject> Suite<L> {
                     Deed::Pin(on) => Verb::Pin { on: *on },
                 };
                 ToHome::Change { home, asker, reference: &reference, offset: *offset, verb }
+            }
+            Asked::React(reaction) => {
+                self.judge.reacts(topic, &user, reaction);
+                let (offset, emoji, on) = (reaction.offset, &*reaction.emoji, reaction.on);
+                let addition = Addition::Reaction { emoji, on };
+                ToHome::Add { home, asker, reference: &reference, offset, addition }
             }
             Asked::Custom => ToHome::Custom {
                 home,
@@ -613,7 +655,9 @@ impl<L: Subject> Suite<L> {
     fn finish(&mut self) {
         self.is_over = true;
         self.home.mesh.log.calm();
-        while !self.home.mesh.log.is_idle() {
+        while !self.home.mesh.log.is_idle() || !self.home.rooms.collected.is_empty() {
+            self.home.now_ms += 40;
+            self.fire();
             self.home.mesh.log.step();
             self.hear_next();
             self.judge_told();
@@ -744,8 +788,11 @@ const VIEWED: [&str; 5] = ["around", "thread", "pinned page", "pins", "too many 
 
 #[test]
 fn memory_keeps_the_contract() {
-    let reached = ["ok", "crash", "recovered", "not recovered"];
-    check(|_| MemoryLog, &[&reached[..], &CHANGED, &VIEWED].concat());
+    let reached = ["ok", "crash", "recovered", "not recovered", "too many emoji"];
+    // It has no other state than what members are told.
+    let is_told = |what: &&&str| !["mine", "told by whom"].contains(*what);
+    let changed: Vec<_> = CHANGED.iter().filter(is_told).copied().collect();
+    check(|_| MemoryLog, &[&reached[..], &changed, &VIEWED].concat());
 }
 
 #[test]
@@ -776,7 +823,18 @@ fn an_engine_keeps_the_contract() {
 }
 
 /// What happens to messages that are there.
-const CHANGED: [&str; 6] = ["done", "changed", "deleted", "gone", "not yours", "changed meanwhile"];
+const CHANGED: [&str; 10] = [
+    "done",
+    "changed",
+    "deleted",
+    "gone",
+    "not yours",
+    "changed meanwhile",
+    "reacted",
+    "reaction refused",
+    "mine",
+    "told by whom",
+];
 
 fn letting_go(seed: u64) -> PretendLog {
     let mut log = PretendLog::new(seed, Pretends::Store, None);
@@ -941,6 +999,24 @@ fn a_view_that_is_older_than_what_its_reader_heard_is_found() {
     let defect = Some(LogDefect::ReadTooEarly);
     bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
     bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
+}
+
+#[test]
+fn reactors_that_are_forgotten_are_found() {
+    let rules = ["an answered reaction is there for good", "who reacts is told"];
+    bark_in_room(InRoom::ReactorsForgotten, &rules);
+}
+
+#[test]
+fn a_reaction_that_is_answered_before_it_is_kept_is_found() {
+    let rules = ["a reaction is answered after it is kept"];
+    bark_in_room(InRoom::ReactionsUnkept, &rules);
+}
+
+#[test]
+fn an_own_reaction_that_is_not_said_to_be_is_found() {
+    let rules = ["what is one's own is said"];
+    bark_in_room(InRoom::MineForgotten, &rules);
 }
 
 #[test]

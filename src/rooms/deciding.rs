@@ -410,9 +410,10 @@ impl Rooms {
         for offset in said {
             let Some(Registered { room, .. }) = self.arena.get(membership.room) else { break };
             let message = room.message(offset);
-            let next = message.map(|message| judge(Verb::Delete, &message, actor, None));
-            let Some(Ok(Some(next))) = next else { continue };
-            let proposed = self.propose_change(cx, members, membership, (offset, &next));
+            let Some(was) = message else { continue };
+            let Ok(Some(next)) = judge(Verb::Delete, &was, actor, None) else { continue };
+            let changed = (offset, Some(&was), &next);
+            let proposed = self.propose_change(cx, members, membership, changed);
             self.await_unheard(last.take());
             match proposed.map_err(Why::refusal)? {
                 Proposed::Kept(placed) => self.note_kept_if_told(cx, membership.room, placed),

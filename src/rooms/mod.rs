@@ -9,6 +9,7 @@
 //!                  loading ────────┤  rooms that are not there yet, and who waits for them
 //!                  reading ────────┤  what is no longer in memory, and who waits for it
 //!                  changing ───────┤  what is done to messages that are there
+//!                  collecting ─────┤  what is added to them, until it is told
 //!                  deciding ───────┤  what is decided of a room, and who must go
 //!                  founding ───────┤  rooms that are made on purpose
 //!                  listings ───────┤  what the directories are told
@@ -35,6 +36,7 @@
 //! Called by: `shard`. Calls: `room`, `directory`, and the members through [`Tell`].
 
 mod changing;
+mod collecting;
 mod committing;
 #[cfg(test)]
 pub(crate) mod contract;
@@ -59,6 +61,7 @@ mod ticks;
 use std::collections::HashMap;
 
 use changing::Fetched;
+use collecting::Collected;
 use founding::{Foundings, tell_not_made};
 use greeting::Greeting;
 use held::{Held, Membership};
@@ -94,6 +97,7 @@ pub(crate) struct Rooms {
     /// Hash a user and the key of a message. The first alone hashes a user who types.
     key_hashers: [ahash::RandomState; 2],
     pending: Pending,
+    collected: Collected,
     held: Held,
     /// The push from the queue that is being handled, and the ticket of its held answer.
     released: Option<(Membership, Ticket)>,
@@ -131,6 +135,7 @@ impl Rooms {
             greeting: Greeting::default(),
             key_hashers: [hasher(3), hasher(4)],
             pending: Pending::default(),
+            collected: Collected::default(),
             held: Held::default(),
             released: None,
             is_releasing: false,
@@ -168,6 +173,7 @@ impl Rooms {
             }
             ToHome::Publish { .. } => self.publish(cx, members, shard, message),
             ToHome::Change { .. } => self.change(cx, members, shard, message),
+            ToHome::Add { .. } => self.add(cx, members, shard, message),
             ToHome::Custom { .. } => self.custom(cx, members, shard, message),
             ToHome::Typing { home, asker } => self.typing(cx, members, shard, home, asker),
             ToHome::History { .. } => self.history(cx, members, shard, message),
@@ -199,6 +205,7 @@ impl Rooms {
         match message {
             ToHome::Publish { home, .. }
             | ToHome::Change { home, .. }
+            | ToHome::Add { home, .. }
             | ToHome::Set { home, .. }
             | ToHome::Stand { home, .. }
             | ToHome::Custom { home, .. }
@@ -243,6 +250,7 @@ impl Rooms {
             }
             ToHome::Publish { home, asker, reference, .. }
             | ToHome::Change { home, asker, reference, .. }
+            | ToHome::Add { home, asker, reference, .. }
             | ToHome::Set { home, asker, reference, .. }
             | ToHome::Stand { home, asker, reference, .. }
             | ToHome::Roll { home, asker, reference, .. }
@@ -290,6 +298,7 @@ impl Rooms {
             greeting,
             key_hashers: _,
             pending,
+            collected,
             held,
             released: _,
             is_releasing: _,
@@ -304,6 +313,7 @@ impl Rooms {
         foundings.trim(ENTRIES_KEPT);
         greeting.trim(ENTRIES_KEPT, SCRATCH_BYTES_KEPT);
         pending.trim(ENTRIES_KEPT);
+        collected.trim(ENTRIES_KEPT);
         held.trim(ENTRIES_KEPT);
         // A set of slots is as long as the largest room was.
         let Scratch { response, seen: _ } = scratch;
@@ -332,6 +342,7 @@ impl Rooms {
         self.check_reads();
         self.held.check();
         self.pending.check();
+        self.check_collected();
         self.check_weight();
         self.check_lists();
     }

@@ -29,7 +29,7 @@ use crate::base::slack::Slack;
 use crate::limits::{PENDING_MEMORY_BYTES, UNDER_WAY_PER_ROOM_MAX, WAITING_PUSHES_PER_ROOM_MAX};
 use crate::link::ids::RoomKey;
 use crate::link::log::{Judged, Marks, Placed, Ticket};
-use crate::link::said::SaidText;
+use crate::link::said::{MessageText, SaidText};
 use crate::room::keys::KeyHash;
 use crate::rooms::held::Membership;
 
@@ -42,6 +42,9 @@ pub(super) struct UnderWay {
     /// then: its client knows what it has seen.
     pub(super) said: Option<SaidText>,
     pub(super) key_hash: Option<KeyHash>,
+    /// What a message was that has changed, and the number that its change has if no other comes
+    /// before it: of one that may not be in memory by then.
+    pub(super) was: Option<Box<(u64, MessageText)>>,
     /// The epoch and revision that it was judged by.
     pub(super) judged: Judged,
     /// Whether it conflicted, and is to be proposed again.
@@ -56,6 +59,8 @@ pub(super) struct UnderWay {
     pub(super) placed: Option<Placed>,
     /// What is told instead, of a decision about the room.
     pub(super) answer: Option<Box<str>>,
+    /// The others whose part is in it, each with what it is told once that is kept.
+    pub(super) along: Vec<(Ticket, Box<str>)>,
     /// Whether it is kept, and waits only to be applied.
     pub(super) is_confirmed: bool,
     /// Whether its publisher was told that it may be kept.
@@ -69,6 +74,7 @@ impl UnderWay {
             membership,
             said: None,
             key_hash: None,
+            was: None,
             judged,
             is_parked: false,
             first_ticket: ticket,
@@ -76,6 +82,7 @@ impl UnderWay {
             applied_at: None,
             placed: None,
             answer: None,
+            along: Vec::new(),
             is_confirmed: false,
             is_doubtful: false,
         }
@@ -84,6 +91,10 @@ impl UnderWay {
     /// What it takes, in bytes.
     fn bytes(&self) -> usize {
         let answer = self.answer.as_ref().map_or(0, |answer| answer.len());
+        let along =
+            self.along.iter().map(|(_, answer)| size_of::<(Ticket, Box<str>)>() + answer.len());
+        let was = self.was.as_ref().map_or(0, |was| was.1.memory_bytes());
+        let answer = answer + along.sum::<usize>() + was;
         PENDING_MEMORY_BYTES + self.said.as_ref().map_or(0, SaidText::text_bytes) + answer
     }
 }
@@ -247,6 +258,35 @@ impl Pending {
         }
     }
 
+    /// Answers others along with an entry that is still under way.
+    pub(super) fn answer_along(
+        &mut self,
+        room: RoomKey,
+        ticket: Ticket,
+        answers: impl IntoIterator<Item = (Ticket, Box<str>)>,
+    ) {
+        self.weighed(room, ticket, |entry| entry.along.extend(answers));
+    }
+
+    /// Takes those who are answered along with an entry.
+    pub(super) fn take_along(&mut self, room: RoomKey, ticket: Ticket) -> Vec<(Ticket, Box<str>)> {
+        self.weighed(room, ticket, |entry| std::mem::take(&mut entry.along)).unwrap_or_default()
+    }
+
+    /// Changes what an entry takes.
+    fn weighed<R>(
+        &mut self,
+        room: RoomKey,
+        ticket: Ticket,
+        change: impl FnOnce(&mut UnderWay) -> R,
+    ) -> Option<R> {
+        let entry = self.rooms.get_mut(&room)?.under_way.get_mut(&ticket)?;
+        self.bytes -= entry.bytes();
+        let changed = change(entry);
+        self.bytes += entry.bytes();
+        Some(changed)
+    }
+
     pub(super) fn remove(&mut self, room: RoomKey, ticket: Ticket) -> Option<UnderWay> {
         let entry = self.rooms.get_mut(&room)?.remove(ticket)?;
         self.bytes -= entry.bytes();
@@ -366,7 +406,7 @@ impl Pending {
     }
 
     /// Forgets the entries that were applied beyond `kept`, in a room that has turned; without
-    /// `kept` all of a room that is removed. Returns their tickets.
+    /// `kept` all of a room that is removed. Returns their tickets, and those along with them.
     pub(super) fn lose(&mut self, room: RoomKey, kept: Option<Marks>) -> Vec<Ticket> {
         let is_lost = |entry: &UnderWay| {
             kept.is_none_or(|kept| entry.applied_at.is_some_and(|at| !at.is_within(kept)))
@@ -378,11 +418,15 @@ impl Pending {
         }
         let lost = of.under_way.iter().filter(|(_, entry)| is_lost(entry));
         let lost: Vec<_> = lost.map(|(ticket, _)| *ticket).collect();
-        for ticket in &lost {
-            self.bytes -= of.remove(*ticket).map_or(0, |entry| entry.bytes());
+        let mut tickets = Vec::new();
+        for ticket in lost {
+            let Some(entry) = of.remove(ticket) else { continue };
+            self.bytes -= entry.bytes();
+            tickets.push(ticket);
+            tickets.extend(entry.along.into_iter().map(|(along, _)| along));
         }
         self.forget_idle(room);
-        lost
+        tickets
     }
 
     /// Asserts that the indices agree with the entries. For [`crate::rooms::Rooms::check`].

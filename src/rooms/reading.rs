@@ -279,9 +279,10 @@ impl Rooms {
         Ok(())
     }
 
-    /// Whether something of a room is being read or looked for.
+    /// Whether something of a room is being read or looked for, or a message is to stay
+    /// known.
     pub(super) fn is_read(&self, key: RoomKey) -> bool {
-        self.reads.has(key) || self.searches.has(key)
+        self.reads.has(key) || self.searches.has(key) || self.collected.has_known(key)
     }
 
     /// Notes that something of a room has been read or found.
@@ -439,6 +440,9 @@ impl Rooms {
         let settings = cx.settings;
         self.answer_read(cx, members, (membership, ticket), |room, out| {
             room.push_view_read(out, from, wanted, stretch, &settings.history);
+            if let Some(member) = room.member(membership.asker.slot) {
+                room.push_mine(out, 0, member.identity.user(), stretch.reactions());
+            }
         });
     }
 
@@ -553,7 +557,12 @@ impl Rooms {
             };
             changed.iter().map(read).collect()
         });
-        let older = Older::Read { after, messages: &messages, changed: changed.as_ref() };
+        let changed_texts = returning.changed.iter().flatten().map(|(offset, of)| (*offset, of));
+        let read = (after + 1..).zip(&returning.read).chain(changed_texts);
+        let reactions = read.filter_map(|(offset, of)| Some((offset, of.reacted()?)));
+        let reactions = &*reactions.collect::<Vec<_>>();
+        let older =
+            Older::Read { after, messages: &messages, changed: changed.as_ref(), reactions };
         let older = if is_whole { older } else { Older::InLog };
         let bytes = self.enter(cx, members, key, returning.shard, returning.join(), older);
         cx.budget.spend_for(bytes, ANSWER_BYTES_PER_WORK);

@@ -359,6 +359,7 @@ impl Rooms {
     ) -> Option<Registered> {
         self.let_list_go(key);
         let registered = self.arena.remove(key)?;
+        self.collected.forget(key);
         if registered.room.name().is_some() {
             cx.io.log().close(key);
         }
@@ -407,6 +408,7 @@ impl Rooms {
         self.registry.rooms_bytes
             + 2 * self.registry.history_bytes
             + self.pending.bytes()
+            + self.collected.bytes()
             + self.held.bytes()
             + self.awaiting_bytes()
             + self.reads.bytes()

@@ -13,6 +13,8 @@
 //!
 //! Called by: `rooms`. Calls: `room`, `registry`, `reading`, `ticks`, `pending`, `held`, the log.
 
+use std::iter;
+
 use crate::limits::ANSWER_BYTES_PER_WORK;
 use crate::link::ids::{Asker, Receipt, RoomKey};
 use crate::link::io::Io;
@@ -266,6 +268,9 @@ impl Rooms {
         }
         let mut out = std::mem::take(&mut self.scratch.response);
         let looked_at_bytes = room.push_view(&mut out, (view, from, limit), reaches_back, limits);
+        if let Some(member) = room.member(asker.slot) {
+            room.push_mine(&mut out, 0, member.identity.user(), iter::empty());
+        }
         // What was looked at costs as much as if it were told.
         cx.budget.spend_for(looked_at_bytes, ANSWER_BYTES_PER_WORK);
         self.reply(cx, members, membership, Answer::ok(reference, text(&out)));

@@ -62,6 +62,7 @@ const TABLE = [
   ["msg_edit", { offset: 1, body: "hi" }, ""],
   ["msg_delete", { offset: 1 }, "mo"],
   ["msg_pin", { offset: 1, on: false }, "mo"],
+  ["msg_react", { offset: 1, emoji: "x" }, "smo"],
   ["history", {}, "rsmo"],
   ["msg_search", { query: "hi" }, "rsmo"],
   ["room_set", { slow_s: 0 }, "mo"],
@@ -90,8 +91,8 @@ for (const [name, settings] of Object.entries(LOGS)) {
           const socket = tab(t, server, `user-${level}`, { claims });
           const { channel } = await join(socket, TOPIC);
           const what = `${event} ${JSON.stringify(payload)} by ${level}`;
-          // A message that was deleted cannot be unpinned.
-          const gone = event === "msg_pin";
+          // A message that was deleted cannot be unpinned or reacted to.
+          const gone = ["msg_pin", "msg_react"].includes(event);
           if (who.includes(level) && !gone) {
             await ok(channel.push(event, payload)).catch((error) => assert.fail(`${what}: ${error}`));
           } else {
@@ -299,6 +300,7 @@ test("what is wrong with a wish is said", async (t) => {
     ["room_set", { topic: 5 }, "topic"],
     ["room_set", { join: "nobody" }, "join"],
     ["room_set", { speak: "owners" }, "speak"],
+    ["room_set", { react: "nobody" }, "react"],
     ["room_set", { slow_s: 21_601 }, "slow_s"],
     ["room_set", { slow_s: 1.5 }, "slow_s"],
     ["room_set", { edit_s: -2 }, "edit_s"],

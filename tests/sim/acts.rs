@@ -73,6 +73,7 @@ impl Client {
             Act::Publish => self.publish(mouth, false),
             Act::PublishKeyed => self.publish(mouth, true),
             Act::Change => self.change(mouth),
+            Act::React => self.react(mouth),
             Act::Custom => self.custom(mouth),
             Act::Typing => {
                 let topic = self.channel_or_topic(mouth);
@@ -389,18 +390,36 @@ impl Client {
         self.push(mouth, topic, "new_msg", &Payload::Json(payload), Some(ask));
     }
 
-    /// Edits, deletes or pins a message: mostly one of a few.
-    fn change(&mut self, mouth: &mut Mouth<'_>) {
-        let topic = self.channel_or_topic(mouth);
-        let Some(room) = topic.strip_prefix("room:") else { return };
-        let Cursor { epoch, offset: last, .. } =
-            self.cursors.get(&topic).cloned().unwrap_or_default();
+    /// A message of a topic that it has heard of, or the next one: mostly one of a few.
+    fn some_message(&mut self, topic: &str) -> u64 {
+        let last = self.cursors.get(topic).map_or(0, |cursor| cursor.offset);
         let few = last.min(3);
-        let offset = match self.draws.below(4) {
+        match self.draws.below(4) {
             0 => self.draws.range(1, last + 1),
             1 | 2 => (last - self.draws.range(0, few)).max(1),
             _ => self.draws.range(1, few + 1),
-        };
+        }
+    }
+
+    /// Reacts to a message, or does no longer.
+    fn react(&mut self, mouth: &mut Mouth<'_>) {
+        let topic = self.channel_or_topic(mouth);
+        if !topic.starts_with("room:") {
+            return;
+        }
+        let offset = self.some_message(&topic);
+        let emoji = *self.draws.pick(&["\u{1f44d}", "\u{1f389}", "\"", "ok"]);
+        let on = !self.draws.one_in(4);
+        let payload = Payload::Json(json!({"offset": offset, "emoji": emoji, "on": on}));
+        self.push(mouth, &topic, "msg_react", &payload, Some(Ask::React { on }));
+    }
+
+    /// Edits, deletes or pins a message.
+    fn change(&mut self, mouth: &mut Mouth<'_>) {
+        let topic = self.channel_or_topic(mouth);
+        let Some(room) = topic.strip_prefix("room:") else { return };
+        let Cursor { epoch, .. } = self.cursors.get(&topic).cloned().unwrap_or_default();
+        let offset = self.some_message(&topic);
         self.said += 1;
         let (event, deed, payload) = match self.draws.below(8) {
             0 => ("msg_delete", Deed::Delete, json!({"offset": offset})),

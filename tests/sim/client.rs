@@ -157,6 +157,10 @@ pub(crate) enum Ask {
         /// The epoch that it was in.
         epoch: String,
     },
+    /// To react, or not any more.
+    React {
+        on: bool,
+    },
     /// For messages with this text in them.
     Search(String),
     Echo(Payload),

@@ -11,7 +11,7 @@ use crate::client::{Ask, Client, Cursor, Deed, Link, Member, Payload, Pending};
 use crate::frames::{Frame, take_answer};
 use crate::logs::LogKind;
 use crate::merge::{self, Has, change_of};
-use crate::plan::{AROUND_BODY_BYTES, Plan};
+use crate::plan::{AROUND_BODY_BYTES, Act, Plan};
 use crate::site::User;
 use crate::truth::Truth;
 use crate::world::Host;
@@ -455,8 +455,10 @@ impl Client {
                     "only who may joins: {} in {topic}",
                     user.id
                 );
-                if ears.plan.log.keeps() {
-                    // What waited for the log in the channel that ends is answered no more.
+                let collects = ears.plan.acts.iter().any(|(act, _)| *act == Act::React);
+                if ears.plan.log.keeps() || collects {
+                    // What waited for the log, or for a reaction to be told, in the channel that
+                    // ends is answered no more.
                     link.orphan_before(topic, number(&pending.reference));
                 }
                 let before: Vec<_> =
@@ -572,6 +574,12 @@ impl Client {
                 } else if !ears.plan.log.keeps() && !is_orphan {
                     ears.truth.reached_change(topic, epoch, change);
                 }
+            }
+            Ask::React { .. } => {
+                let room = room.expect("reactions are in rooms");
+                assert!(user.may_speak(room), "only who may reacts: {} in {room}", user.id);
+                assert!(response["count"].is_u64(), "it says how many have reacted: {response}");
+                ears.truth.saw("reacted");
             }
             Ask::Heartbeat => assert_eq!(response.to_string(), "{}"),
             Ask::Renew { expires_at_s } => {
@@ -721,6 +729,16 @@ impl Client {
                 if let (Deed::Edit(body), true) = (deed, reason != "unconfirmed") {
                     ears.truth.refuse_edit(body);
                 }
+            }
+            Ask::React { on } => {
+                let may_be = match reason {
+                    "unmatched topic" | "rate_limited" | "busy" | "storage" | "unavailable"
+                    | "unconfirmed" | "gone" | "invalid" => true,
+                    "unauthorized" => room.is_some_and(|room| !user.may_speak(room)),
+                    "too_many" => *on,
+                    _ => false,
+                };
+                assert!(may_be, "a reaction is not refused for {reason}");
             }
             Ask::Echo(_) => assert_eq!(reason, "unmatched topic"),
             Ask::Search(_) => {

@@ -208,6 +208,7 @@ pub(crate) fn as_told(offset: u64, message: &MessageText) -> Value {
         ("edited", fate.edited.map(act)),
         ("deleted", fate.deleted.map(act)),
         ("pinned", fate.pinned.map(act)),
+        ("reactions", fate.reacted.map(reactions)),
     ];
     for (name, value) in fields {
         if let Some(value) = value {
@@ -215,6 +216,19 @@ pub(crate) fn as_told(offset: u64, message: &MessageText) -> Value {
         }
     }
     told
+}
+
+/// What members are told of who has reacted: lines of an emoji and its users.
+fn reactions(reacted: &str) -> Value {
+    let mut reactions = json!({});
+    for line in reacted.lines() {
+        let mut users = line.split('\t');
+        let emoji = users.next().expect("an emoji");
+        let users: Vec<&str> = users.collect();
+        let first = &users[..users.len().min(10)];
+        reactions[emoji] = json!({"count": users.len(), "users": first});
+    }
+    reactions
 }
 
 impl Log for SimLog {

@@ -89,6 +89,7 @@ const REACHED: &[&str] = &[
     "posted",
     "published",
     "rate_limited",
+    "reacted",
     "records left for the next turn",
     "read_only",
     "recovered",

@@ -24,6 +24,8 @@ pub(crate) enum Act {
     PublishKeyed,
     /// Does something to a message that is there.
     Change,
+    /// Reacts to one, or does no longer.
+    React,
     Custom,
     Typing,
     History,
@@ -189,6 +191,13 @@ impl Plan {
         if plan.bug.is_none() {
             plan.settings.chat.pins = *changes.pick(&[1, 3, 50]);
         }
+        let reactions = &mut Draws::new(seed ^ 0x072e_ac75);
+        if reactions.one_in(2) && plan.bug.is_none() {
+            plan.acts.push((Act::React, reactions.range(2, 20)));
+        }
+        plan.settings.chat.react_tick_ms = *reactions.pick(&[1, 50, 250, 2_000]);
+        plan.settings.chat.emoji_per_message = *reactions.pick(&[2, 20]);
+        plan.settings.chat.reactions_per_user = *reactions.pick(&[1, 5]);
         if plan.settings.limits.memory_bytes != 0 {
             // Keys are not let go of. With them the bound would have to be so wide that nothing
             // reached it.

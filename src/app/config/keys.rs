@@ -254,6 +254,21 @@ pub(super) const ALL: &[Key] = &[
         doc: "Pinned messages of a room.",
     },
     Key {
+        name: "limits.emoji_per_message",
+        kind: number(1, 100, "", Slot::U32(|c| &mut c.chat.emoji_per_message)),
+        doc: "Different emoji that there are reactions with to a message.",
+    },
+    Key {
+        name: "limits.reactions_per_message",
+        kind: number(1, 20_000, "", Slot::U32(|c| &mut c.chat.reactions_per_message)),
+        doc: "Reactions to a message, of all users together. All who have reacted take 256 KiB at most.",
+    },
+    Key {
+        name: "limits.reactions_per_user",
+        kind: number(1, 100, "", Slot::U32(|c| &mut c.chat.reactions_per_user)),
+        doc: "Reactions of one user to a message, each with another emoji.",
+    },
+    Key {
         name: "limits.publish_per_s",
         kind: number_or_zero(
             "no bound",
@@ -422,6 +437,11 @@ pub(super) const ALL: &[Key] = &[
         name: "chat.edit_s",
         kind: number_or_zero("for ever", 100 * 365 * 86_400, S, Slot::U64(|c| &mut c.chat.edit_s)),
         doc: "For how long authors may edit their messages. They may delete them at any time.",
+    },
+    Key {
+        name: "chat.react_tick_ms",
+        kind: number(1, 10_000, MS, Slot::U64(|c| &mut c.chat.react_tick_ms)),
+        doc: "After telling of reactions, and of text that was appended, a room collects for so long before it tells again. If it was quiet it tells at once.",
     },
     Key {
         name: "presence.tick_ms",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use serde_json::Value;
 
+use super::reactions::{Reaction, Reactions};
 use super::reader::{Message, Reader, messages, object, of};
 use super::{Subject, TOPICS};
 use crate::auth::level::Level;
@@ -31,6 +32,8 @@ pub(super) enum Asked {
         deed: Deed,
         since: u64,
     },
+    /// Somebody reacts to a message, or does no longer.
+    React(Reaction),
     Custom,
     /// A page, and up to where its reader had heard all when it asked.
     Page {
@@ -132,6 +135,7 @@ pub(super) struct Judge {
     /// Whose channels end.
     pub(super) ended: Vec<(usize, u16)>,
     pub(super) seen: BTreeSet<&'static str>,
+    pub(super) reactions: Reactions,
     /// How many messages may be pinned.
     pub(super) pins_max: usize,
 }
@@ -287,6 +291,7 @@ impl Judge {
         let (change, offset) = (number(patch, "change"), number(patch, "offset"));
         let parsed = object(patch);
         self.sees(log, topic, &parsed);
+        self.check_by(log, topic, &parsed);
         if parsed.get("deleted").is_some_and(|deleted| !deleted.is_null()) {
             self.seen.insert("deleted");
             self.deleted.insert((topic, offset));
@@ -451,6 +456,12 @@ impl Judge {
         assert!(is_in_order || is_doubtful, "own messages come back in order: {reference}");
         let (body, key) = match push {
             Asked::Page { view, from, limit, heard } => {
+                let Member { topic, shard, ref user, .. } = self.members[index];
+                if self.ended.contains(&(topic, shard)) {
+                    // Its channel has ended before that: what it had heard may be lost.
+                    return;
+                }
+                self.check_mine(log, (topic, &user.clone()), response);
                 let page = (from, limit, heard);
                 if view == View::Room && !matches!(from, From::Around(_)) {
                     return self.hear_page(log, index, page, status, response);
@@ -464,6 +475,9 @@ impl Judge {
             }
             Asked::Change { offset, deed, since: _ } => {
                 return self.hear_done(log, index, (offset, deed), status, response);
+            }
+            Asked::React(reaction) => {
+                return self.hear_reacted(log, index, reaction, status, response);
             }
             Asked::Message { body, key, .. } => (body, key),
             Asked::Custom | Asked::Leave => return,
@@ -690,6 +704,7 @@ impl Judge {
     }
 
     pub(super) fn check_acked<L: Subject>(&self, log: &L) {
+        self.check_reactions(log);
         for (topic, offset, body) in &self.acked {
             if self.is_as_said(log, *topic, *offset) {
                 let kept = log.said(TOPICS[*topic], *offset);

@@ -111,7 +111,8 @@ impl Reader {
         if let Some(mine) = self.messages.get_mut(&offset)
             && of(mine, "change") < change
         {
-            for (name, value) in patch {
+            // Who has just reacted is for whoever keeps which reactions are its own.
+            for (name, value) in patch.into_iter().filter(|(name, _)| name != "by") {
                 if value.is_null() {
                     mine.remove(&name);
                 } else {

@@ -58,7 +58,7 @@ macro_rules! select_messages {
     ($which:literal) => {
         concat!(
             "SELECT id, at, user, name, body, key, reply_to, sum, thread, change, edited_at, \
-             deleted_at, deleted_by, pinned_at, pinned_by, mentions, data FROM message ",
+             deleted_at, deleted_by, pinned_at, pinned_by, mentions, data, reacted FROM message ",
             $which
         )
     };
@@ -114,6 +114,7 @@ impl<'a> Message<'a> {
             edited: act(maybe_number(10)?, None),
             deleted: act(maybe_number(11)?, maybe(12)?),
             pinned: act(maybe_number(13)?, maybe(14)?),
+            reacted: maybe(17)?,
         };
         Some((Self { id, at_ms: at.cast_unsigned(), said, fate }, number(7)?))
     }
@@ -132,7 +133,7 @@ impl<'a> Message<'a> {
         sum.0.update(reply_to.unwrap_or_default().to_le_bytes());
         let has_more = thread.is_some() || mentions.is_some() || data.is_some();
         if has_more || fate != Fate::default() {
-            let Fate { change, edited, deleted, pinned } = fate;
+            let Fate { change, edited, deleted, pinned, reacted } = fate;
             sum.numbers(&[thread.unwrap_or_default().cast_signed(), change.cast_signed()]);
             for text in [mentions, data] {
                 sum.text(text.unwrap_or_default());
@@ -141,6 +142,9 @@ impl<'a> Message<'a> {
                 let at_ms = act.map_or(-1, |act| act.at_ms.cast_signed());
                 sum.numbers(&[at_ms]);
                 sum.text(act.and_then(|act| act.by).unwrap_or_default());
+            }
+            if let Some(reacted) = reacted {
+                sum.text(reacted);
             }
         }
         sum.end()

@@ -13,7 +13,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::disk::{open_private, remove_if_there, sync_folder};
 use super::error::StoreError;
-use super::row::{EraRow, Message, RoomRow, select_eras, select_messages, select_rooms};
+use super::row::{EraRow, Message, RoomRow, select_eras, select_rooms};
 use crate::limits::STORE_MIGRATE_COPY_BYTES;
 use crate::link::said::{Fate, Said};
 
@@ -103,6 +103,9 @@ const MIGRATIONS: &[Migration] = &[
     CREATE INDEX pinned ON message(id) WHERE pinned_at IS NOT NULL;
     ",
     ),
+    // Who has reacted to a message: a line for each emoji, with its users. In the row, so that a
+    // message is one thing, whoever reads or copies it.
+    Migration::of("ALTER TABLE message ADD COLUMN reacted TEXT;"),
 ];
 
 /// How many rows get their checksums at once.
@@ -160,10 +163,11 @@ pub(super) fn seal_all(conn: &Connection) -> Result<(), StoreError> {
 /// Writes the checksums of messages that have more than what was said, over all of that. No server
 /// has made such before; an import may have.
 fn seal_fates(conn: &Connection) -> Result<(), StoreError> {
-    let sql = select_messages!(
-        "WHERE thread IS NOT NULL OR edited_at IS NOT NULL OR deleted_at IS NOT NULL \
-         OR deleted_by IS NOT NULL OR extra IS NOT NULL OR change IS NOT NULL"
-    );
+    // The columns that there are by then.
+    let sql = "SELECT id, at, user, name, body, key, reply_to, sum, thread, change, edited_at, \
+               deleted_at, deleted_by, pinned_at, pinned_by, mentions, data, NULL FROM message \
+               WHERE thread IS NOT NULL OR edited_at IS NOT NULL OR deleted_at IS NOT NULL \
+               OR deleted_by IS NOT NULL OR extra IS NOT NULL OR change IS NOT NULL";
     let mut statement = conn.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut sums = Vec::new();

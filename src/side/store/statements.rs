@@ -209,9 +209,9 @@ pub(super) fn insert(step: &Connection, message: &Message<'_>) -> Result<(), Sto
     } else {
         let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum, thread, \
                    mentions, data, change, edited_at, deleted_at, deleted_by, pinned_at, \
-                   pinned_by) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
-                   ?14, ?15, ?16, ?17) ON CONFLICT(id) DO NOTHING";
-        let Fate { change, edited, deleted, pinned } = fate;
+                   pinned_by, reacted) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, \
+                   ?13, ?14, ?15, ?16, ?17, ?18) ON CONFLICT(id) DO NOTHING";
+        let Fate { change, edited, deleted, pinned, reacted } = fate;
         let place = |number: u64| id_of(room_of(id), number);
         let change = (change > 0).then(|| place(change));
         let values = params![
@@ -231,7 +231,8 @@ pub(super) fn insert(step: &Connection, message: &Message<'_>) -> Result<(), Sto
             at_of(deleted),
             by_of(deleted),
             at_of(pinned),
-            by_of(pinned)
+            by_of(pinned),
+            reacted
         ];
         step.prepare_cached(sql)?.execute(values)?
     };
@@ -250,10 +251,10 @@ pub(super) fn insert(step: &Connection, message: &Message<'_>) -> Result<(), Sto
 /// that change, or a later one.
 pub(super) fn change(step: &Connection, message: &Message<'_>) -> Result<(), StoreError> {
     let Message { id, said, fate, .. } = *message;
-    let Fate { change, edited, deleted, pinned } = fate;
+    let Fate { change, edited, deleted, pinned, reacted } = fate;
     let sql = "UPDATE message SET body = ?2, mentions = ?3, data = ?4, edited_at = ?5, \
                deleted_at = ?6, deleted_by = ?7, pinned_at = ?8, pinned_by = ?9, change = ?10, \
-               sum = ?11 WHERE id = ?1 AND coalesce(change, 0) < ?10";
+               sum = ?11, reacted = ?12 WHERE id = ?1 AND coalesce(change, 0) < ?10";
     let values = params![
         id,
         said.body,
@@ -265,7 +266,8 @@ pub(super) fn change(step: &Connection, message: &Message<'_>) -> Result<(), Sto
         at_of(pinned),
         by_of(pinned),
         id_of(room_of(id), change),
-        message.sum()
+        message.sum(),
+        reacted
     ];
     let is_written = step.prepare_cached(sql)?.execute(values)? > 0;
     let there = "SELECT 1 FROM message WHERE id = ?1";

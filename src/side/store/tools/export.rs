@@ -20,6 +20,7 @@ use super::line::{EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLin
 use super::{Era, PAGE, RoomRow, Version, epoch_of, eras, open_to_read, rooms};
 use crate::link::facts::told_until;
 use crate::link::message::push_epoch;
+use crate::link::reacted::by_emoji;
 use crate::link::said::{Act, Fate};
 use crate::link::topic::room_of;
 use crate::side::store::disk::FILE;
@@ -219,9 +220,13 @@ fn line_of<'a>(room: &'a str, eras: &[Era], message: &Message<'a>) -> Option<Mes
         Some(json) => raw(json).map(Some),
     };
     let body = if fate.deleted.is_some() { None } else { Some(raw(said.body)?) };
-    let Fate { change, edited, deleted, pinned } = fate;
+    let Fate { change, edited, deleted, pinned, reacted } = fate;
     let at_of = |act: Option<Act<'a>>| act.map(|act| act.at_ms);
     let by_of = |act: Option<Act<'a>>| act.and_then(|act| act.by).map(Cow::from);
+    let reactions = reacted.map(|reacted| {
+        let lines = by_emoji(reacted);
+        lines.map(|(emoji, users)| (emoji.into(), users.map(Cow::from).collect())).collect()
+    });
     Some(MessageLine {
         kind: Kind::Message,
         room: room.into(),
@@ -241,6 +246,7 @@ fn line_of<'a>(room: &'a str, eras: &[Era], message: &Message<'a>) -> Option<Mes
         pinned_by: by_of(pinned),
         mentions: maybe_raw(said.mentions)?,
         data: maybe_raw(said.data)?,
+        reactions,
         _extra: None,
         change: (change > 0).then_some(change),
     })

@@ -22,14 +22,17 @@ use serde_json::value::RawValue;
 use super::check::missing;
 use super::export::shown;
 use super::line::{
-    Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine, StandingLine,
+    Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, Reaction, RoomLine, StandingLine,
 };
 use super::{Era, Report, Version, epoch_of, inspect, open_to_read};
 use crate::auth::level::{NEVER_MS, Role, Standing};
 use crate::base::name::is_name;
-use crate::limits::{BODY_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, TITLE_BYTES_MAX};
+use crate::limits::{
+    BODY_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, REACTED_BYTES_MAX, TITLE_BYTES_MAX,
+};
 use crate::link::facts::RoomSettings;
 use crate::link::message::parse_epoch;
+use crate::link::reacted::is_sound;
 use crate::link::said::{Act, Fate, Said};
 use crate::link::topic::of_room;
 use crate::side::store::disk::{Disk, FILE, Options, checkpoint_all};
@@ -399,7 +402,8 @@ impl<'a> Import<'a> {
             mentions: line.mentions.map(RawValue::get),
             data: line.data.map(RawValue::get),
         };
-        let fate = Fate { change, edited, deleted, pinned };
+        let reacted = line.reactions.as_deref().map(reacted_of).transpose()?;
+        let fate = Fate { change, edited, deleted, pinned, reacted: reacted.as_deref() };
         let id = id_of(room.id, offset);
         insert(self.step, &Message { id, at_ms: line.at.cast_unsigned(), said, fate })?;
         if offset > room.offset + 1 {
@@ -430,6 +434,25 @@ fn check_texts(line: &MessageLine<'_>, body: &str) -> Result<(), Fault> {
     check_length("data", length(line.data.map(RawValue::get)), BODY_BYTES_MAX)?;
     // Without its two quotes, as a server counts.
     check_length("body", body.len().saturating_sub(2), BODY_BYTES_MAX)
+}
+
+/// Who has reacted to a message, as a server writes it.
+fn reacted_of(reactions: &[Reaction<'_>]) -> Result<String, Fault> {
+    let mut reacted = String::new();
+    for (emoji, users) in reactions {
+        reacted.push_str(emoji);
+        for user in users {
+            reacted.push('\t');
+            reacted.push_str(user);
+        }
+        reacted.push('\n');
+    }
+    check_length("reactions", reacted.len(), REACTED_BYTES_MAX)?;
+    if is_sound(&reacted) {
+        Ok(reacted)
+    } else {
+        Err(fault("`reactions` are no emoji, each once and with its users"))
+    }
 }
 
 /// The settings of a room as a server writes them: what it does not know is left out.

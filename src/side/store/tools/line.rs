@@ -102,6 +102,9 @@ pub(super) struct StandingLine<'a> {
     pub(super) banned_until: Option<u64>,
 }
 
+/// An emoji, and who has reacted with it.
+pub(super) type Reaction<'a> = (Cow<'a, str>, Vec<Cow<'a, str>>);
+
 /// A message.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -142,6 +145,9 @@ pub(super) struct MessageLine<'a> {
     pub(super) mentions: Option<&'a RawValue>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub(super) data: Option<&'a RawValue>,
+    /// Who has reacted to it: each emoji with its users, in the order in which they came.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) reactions: Option<Vec<Reaction<'a>>>,
     /// Of earlier versions, which had nothing to put there: not taken over.
     #[serde(default, rename = "extra", skip_serializing)]
     pub(super) _extra: Option<IgnoredAny>,

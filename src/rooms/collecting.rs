@@ -1,0 +1,415 @@
+//! What is added to messages by many, or often: it is collected, and told of a message at once.
+//!
+//! ```text
+//!   add ── the message is there ── collected ─┬─ the room was quiet: told now
+//!                                             └─ else at its tick: tell_collected
+//!   tell_collected ── each message as it is by then, and all that is added ── Log::append ── told
+//!                                                             └─ each is answered when it is kept
+//! ```
+//!
+//! However many react to a message, it changes once in a tick. What is answered is kept: so all
+//! whose part is in a change are answered with it.
+//!
+//! Invariants:
+//!
+//! 1. what is collected is judged by the room and the message as they are when it is told;
+//! 2. a message stays known while something is collected for it, though memory lets go of it: see
+//!    `Journal::message`;
+//! 3. what is collected is bounded, and counted.
+//!
+//! Deliberately absent: who may add what (`room::rights`), and how many there may be
+//! (`room::reactions`).
+//!
+//! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `changing`, `pending`, `held`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::base::slack::Slack;
+use crate::limits::{
+    COLLECTED_MESSAGES_PER_TURN_MAX, COLLECTED_PER_ROOM_MAX, PENDING_MEMORY_BYTES,
+};
+use crate::link::ids::RoomKey;
+use crate::link::io::Io;
+use crate::link::log::{Log, Placed, Ticket, Why};
+use crate::link::outbox::{Cx, Tell, Timer};
+use crate::link::record::{Addition, Field, Received, ToHome, read};
+use crate::link::refusal::{CHANGES_LIMIT, Refusal};
+use crate::link::said::MessageText;
+#[cfg(test)]
+use crate::room::planted::{self, Planted};
+use crate::room::reactions::Toggling;
+use crate::rooms::Rooms;
+use crate::rooms::changing::{Known, Proposed};
+use crate::rooms::held::Membership;
+use crate::rooms::pending::UnderWay;
+use crate::rooms::registry::Registered;
+use crate::rooms::speech::take_fanout;
+use crate::wire::phx::Payload;
+
+/// What is collected in all rooms. See the module.
+#[derive(Default)]
+pub(super) struct Collected {
+    /// Those that are not quiet.
+    rooms: HashMap<RoomKey, OfRoom, ahash::RandomState>,
+    /// What all of it takes, in bytes.
+    bytes: usize,
+}
+
+/// What is collected in a room.
+struct OfRoom {
+    /// When it is told, in milliseconds of monotonic time.
+    due_ms: u64,
+    by_offset: BTreeMap<u64, Batch>,
+    /// How many additions there are.
+    count: usize,
+}
+
+/// What is collected for a message.
+#[derive(Default)]
+struct Batch {
+    /// As it was when the first one came, where memory may let go of it before its log does.
+    known: Option<MessageText>,
+    added: Vec<Added>,
+}
+
+/// An addition that waits. Its answer is held.
+struct Added {
+    membership: Membership,
+    ticket: Ticket,
+    record: Box<[u8]>,
+}
+
+impl Batch {
+    fn bytes(&self) -> usize {
+        let added: usize = self.added.iter().map(Added::bytes).sum();
+        added + self.known.as_ref().map_or(0, MessageText::memory_bytes)
+    }
+}
+
+impl Added {
+    fn bytes(&self) -> usize {
+        PENDING_MEMORY_BYTES + self.record.len()
+    }
+
+    fn push(&self) -> ToHome<'_> {
+        let Received::ToHome(push) = read(&self.record) else { unreachable!("a push waits") };
+        push
+    }
+}
+
+impl Collected {
+    /// Whether as much is collected in a room as may be.
+    fn is_full(&self, room: RoomKey) -> bool {
+        self.rooms.get(&room).is_some_and(|of| of.count >= COLLECTED_PER_ROOM_MAX)
+    }
+
+    /// Whether something is collected in a room for a message as it was.
+    pub(super) fn has_known(&self, room: RoomKey) -> bool {
+        let has_known = |of: &OfRoom| of.by_offset.values().any(|batch| batch.known.is_some());
+        !self.rooms.is_empty() && self.rooms.get(&room).is_some_and(has_known)
+    }
+
+    /// Adds to what is collected for a message.
+    fn push(&mut self, room: RoomKey, offset: u64, known: Option<MessageText>, added: Added) {
+        let of = self.rooms.entry(room).or_insert_with(|| OfRoom {
+            due_ms: 0,
+            by_offset: BTreeMap::new(),
+            count: 0,
+        });
+        let batch = of.by_offset.entry(offset).or_default();
+        self.bytes += added.bytes();
+        if batch.added.is_empty() {
+            self.bytes += known.as_ref().map_or(0, MessageText::memory_bytes);
+            batch.known = known;
+        }
+        batch.added.push(added);
+        of.count += 1;
+    }
+
+    /// Takes what is collected for the first message.
+    fn pop(&mut self, room: RoomKey) -> Option<(u64, Batch)> {
+        let of = self.rooms.get_mut(&room)?;
+        let (offset, batch) = of.by_offset.pop_first()?;
+        of.count -= batch.added.len();
+        self.bytes -= batch.bytes();
+        Some((offset, batch))
+    }
+
+    /// Forgets what is collected in a room that is gone: nobody waits for it.
+    pub(super) fn forget(&mut self, room: RoomKey) {
+        let of = if self.rooms.is_empty() { None } else { self.rooms.remove(&room) };
+        let batches = of.iter().flat_map(|of| of.by_offset.values());
+        self.bytes -= batches.map(Batch::bytes).sum::<usize>();
+    }
+
+    /// What all of it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing is collected in any room.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.rooms.values().all(|of| of.by_offset.is_empty())
+    }
+
+    /// Gives back memory that many rooms at once needed.
+    pub(super) fn trim(&mut self, kept: usize) {
+        self.rooms.trim(kept);
+    }
+}
+
+impl Rooms {
+    /// Handles what a member adds to a message.
+    ///
+    /// Requires: the asker is a member. Changes: what is collected, or the journal. Emits:
+    /// `msg_changed` to all shards with members, and the answer when that is kept.
+    pub(super) fn add<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        push: ToHome<'_>,
+    ) {
+        let ToHome::Add { home: key, asker, reference, offset, addition } = push else {
+            unreachable!("called for additions")
+        };
+        let membership = Membership { room: key, shard, asker };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        room.assert_member(shard, asker);
+        if !self.is_releasing && self.pending.must_event_wait(key) {
+            return self.wait(cx, members, membership, Some(reference), push);
+        }
+        let is_full = self.pending.is_behind(key) || self.collected.is_full(key);
+        let allowed = match room.may_add(asker.slot, addition, cx.now.unix_ms) {
+            Ok(()) if cx.settings.chat.changes == 0 => {
+                Err(Refusal::TooMany { limit: CHANGES_LIMIT, max: 0 })
+            }
+            Ok(()) if is_full => Err(Refusal::Busy),
+            allowed => allowed,
+        };
+        if let Err(refusal) = allowed {
+            return self.answer_refused(cx, members, membership, reference, refusal);
+        }
+        let message = match self.message_at(cx, key, offset) {
+            Ok(Some(message)) if message.fate().deleted.is_some() => Err(Refusal::Gone),
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => return self.fetch(cx, members, membership, reference, offset, push),
+            Err(refusal) => Err(refusal),
+        };
+        let message = match message {
+            Ok(message) => message,
+            Err(refusal) => {
+                return self.answer_refused(cx, members, membership, reference, refusal);
+            }
+        };
+        let mut record = Vec::new();
+        push.put(&mut record);
+        let ticket = self.pending.next_ticket();
+        self.hold(membership, ticket, reference);
+        let added = Added { membership, ticket, record: record.into() };
+        let known = cx.io.log().reads().then_some(message);
+        self.collected.push(key, offset, known, added);
+        let due_ms = self.collected.rooms.get(&key).map_or(0, |of| of.due_ms);
+        if due_ms == 0 {
+            self.tell_collected(cx, members, key);
+        }
+    }
+
+    /// Tells what is collected in a room, if it is time: as many messages as a turn may. If nothing
+    /// is, the room has become quiet.
+    pub(crate) fn tell_collected<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+    ) {
+        let Some(of) = self.collected.rooms.get_mut(&key) else { return };
+        if cx.now.mono_ms < of.due_ms {
+            return;
+        }
+        if of.by_offset.is_empty() {
+            self.collected.rooms.remove(&key);
+            return;
+        }
+        let tick_ms = cx.settings.chat.react_tick_ms;
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let is_filling = room.outposts().iter().any(|outpost| cx.is_filling(outpost.shard));
+        // A change is judged by the message as it stands.
+        let waits = is_filling || self.pending.must_event_wait(key) || self.pending.is_behind(key);
+        let mut next_ms = cx.now.mono_ms + tick_ms;
+        if !waits {
+            for _ in 0..COLLECTED_MESSAGES_PER_TURN_MAX {
+                let Some((offset, batch)) = self.collected.pop(key) else { break };
+                self.tell_batch(cx, members, key, offset, &batch);
+                if self.pending.must_event_wait(key) {
+                    break;
+                }
+            }
+            self.read_ends(key);
+        }
+        let Some(of) = self.collected.rooms.get_mut(&key) else { return };
+        if !waits && !of.by_offset.is_empty() {
+            next_ms = cx.now.mono_ms + 1;
+        }
+        of.due_ms = next_ms;
+        cx.timers.push(next_ms, Timer::Collected(key));
+    }
+
+    /// Tells what is added to a message.
+    fn tell_batch<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        offset: u64,
+        batch: &Batch,
+    ) {
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let is_let_go = offset <= room.journal().log_floor().offset;
+        let message = room.message(offset).or_else(|| batch.known.clone());
+        let message = message.filter(|message| !is_let_go && message.fate().deleted.is_none());
+        let Some(message) = message else {
+            return self.refuse_batch(cx, members, batch, Refusal::Gone);
+        };
+        let mut reactions = Toggling::new(message.reacted().unwrap_or_default());
+        let (mut told, mut refused, mut first) = (Vec::new(), Vec::new(), None);
+        for added in &batch.added {
+            let Membership { shard, asker, .. } = added.membership;
+            // Whoever has left meanwhile was not answered, and has added nothing.
+            let is_there = room.is_member(shard, asker) && self.held.is_awaited(added.ticket);
+            let ToHome::Add { addition, .. } = added.push() else { continue };
+            let Some(member) = room.member(asker.slot).filter(|_| is_there) else { continue };
+            let user = member.identity.user();
+            let Addition::Reaction { emoji, on } = addition;
+            let is_so = room
+                .may_add(asker.slot, addition, cx.now.unix_ms)
+                .and_then(|()| take_fanout(cx, room, user, addition.bytes() + user.len()))
+                .and_then(|()| reactions.toggle(user, (emoji, on), &cx.settings.chat));
+            match is_so {
+                Ok(()) => told.push((added.ticket, emoji)),
+                Err(refusal) => refused.push((added.ticket, refusal)),
+            }
+            first.get_or_insert(added.membership);
+        }
+        let answer = |(ticket, emoji): (Ticket, &str)| {
+            (ticket, format!("{{\"count\":{}}}", reactions.count(emoji)).into_boxed_str())
+        };
+        let answers: Vec<_> = told.into_iter().map(answer).collect();
+        let next = reactions.is_changed().then(|| {
+            let mut next = message.clone();
+            next.fate.get_or_insert_default().reacted = reactions.text();
+            next
+        });
+        for (ticket, refusal) in refused {
+            self.refuse_held(cx, members, ticket, refusal);
+        }
+        let Some(first) = first.filter(|_| !answers.is_empty()) else { return };
+        self.propose_added(cx, members, first, (offset, &message, next), answers);
+    }
+
+    /// Gives its log what a message is to be with all that was added; answers each when it is kept.
+    fn propose_added<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        (offset, was, next): (u64, &MessageText, Option<MessageText>),
+        answers: Vec<(Ticket, Box<str>)>,
+    ) {
+        let key = membership.room;
+        let changed = if let Some(next) = &next {
+            (offset, Some(was), next)
+        } else {
+            // It is so already, by a change that may not be kept yet.
+            let Placed { marks, .. } = Placed::change(was.fate().change, cx.now.unix_ms);
+            match self.known_of(key, marks) {
+                Known::Kept => return self.answer_added(cx, members, &answers),
+                Known::UnderWay(ticket) => {
+                    return self.pending.answer_along(key, ticket, answers);
+                }
+                Known::Doubtful => {
+                    let refusal = Why::Unconfirmed.refusal();
+                    return self.refuse_added(cx, members, &answers, refusal);
+                }
+                Known::Heard => (offset, None, was),
+            }
+        };
+        match self.propose_change(cx, members, membership, changed) {
+            Ok(Proposed::Kept(placed)) => {
+                if cx.io.log().keeps() {
+                    self.note_kept(key, placed.marks);
+                }
+                self.answer_added(cx, members, &answers);
+            }
+            Ok(Proposed::UnderWay(ticket, entry)) => {
+                #[cfg(test)]
+                if planted::is(Planted::ReactionsUnkept) {
+                    self.answer_added(cx, members, &answers);
+                }
+                self.pending.insert(ticket, UnderWay { along: answers, ..entry });
+            }
+            Err(why) => self.refuse_added(cx, members, &answers, why.refusal()),
+        }
+    }
+
+    fn answer_added<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        answers: &[(Ticket, Box<str>)],
+    ) {
+        for (ticket, answer) in answers {
+            self.resolve(cx, members, *ticket, "ok", Payload::Json(answer));
+        }
+    }
+
+    fn refuse_added<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        answers: &[(Ticket, Box<str>)],
+        refusal: Refusal,
+    ) {
+        for (ticket, _) in answers {
+            self.refuse_held(cx, members, *ticket, refusal);
+        }
+    }
+
+    fn refuse_batch<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        batch: &Batch,
+        refusal: Refusal,
+    ) {
+        for Added { ticket, .. } in &batch.added {
+            self.refuse_held(cx, members, *ticket, refusal);
+        }
+    }
+
+    /// Refuses all that is collected in a room.
+    pub(super) fn refuse_collected<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        refusal: Refusal,
+    ) {
+        while let Some((_, batch)) = self.collected.pop(key) {
+            self.refuse_batch(cx, members, &batch, refusal);
+        }
+    }
+
+    /// Asserts the invariants of the module. For [`Rooms::check`].
+    pub(super) fn check_collected(&self) {
+        let mut bytes = 0;
+        for (key, of) in &self.collected.rooms {
+            assert!(self.arena.contains(*key), "what is collected is of a room");
+            let count: usize = of.by_offset.values().map(|batch| batch.added.len()).sum();
+            assert_eq!(count, of.count, "what is collected is counted");
+            bytes += of.by_offset.values().map(Batch::bytes).sum::<usize>();
+        }
+        assert_eq!(bytes, self.collected.bytes, "for what it takes");
+    }
+}
