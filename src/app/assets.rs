@@ -70,7 +70,7 @@ impl Asset {
 }
 
 /// Every file of `src/web`. A test fails when one is missing here.
-const FILES: [(&str, &[u8]); 36] = files![
+const FILES: [(&str, &[u8]); 38] = files![
     "index.html",
     "style.css",
     "favicon.svg",
@@ -86,6 +86,7 @@ const FILES: [(&str, &[u8]); 36] = files![
     "state/delivery.js",
     "state/lobby.js",
     "state/name.js",
+    "state/reactions.js",
     "state/rights.js",
     "state/room.js",
     "state/rows.js",
@@ -101,6 +102,7 @@ const FILES: [(&str, &[u8]); 36] = files![
     "view/menu.js",
     "view/people.js",
     "view/pins.js",
+    "view/reactions.js",
     "view/rooms.js",
     "view/settings.js",
     "view/status.js",

@@ -4,6 +4,7 @@
  *
  * Knows how the answers fold into the room; nothing of sockets and of the screen.
  */
+import { isSameReaction } from "./reactions.js";
 import { done } from "./room.js";
 
 export const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
@@ -19,10 +20,16 @@ export class Acting {
     this.#isIn = isIn;
   }
 
-  /** Shows the act at once, and asks for it. What was refused before of the same message is forgotten. */
+  /**
+   * Shows the act at once, and asks for it. What was refused before of the same message is
+   * forgotten, and so is what was asked before of the same reaction: what is under way of it has
+   * its answer before this is sent.
+   */
   ask(room, act) {
+    const isOver = (other) =>
+      (other.error ? other.offset === act.offset : isSameReaction(other, act));
     this.#change(room, () => {
-      room.acts = [...room.acts.filter(({ offset, error }) => offset !== act.offset || !error), act];
+      room.acts = [...room.acts.filter((other) => !isOver(other)), act];
     });
     this.#carryOut(room);
   }
@@ -40,7 +47,7 @@ export class Acting {
     const isWanted = () => this.#isIn(room) && room.acts.includes(act);
     try {
       const answer = await this.#push(room, act.event, { offset: act.offset, ...act.payload }, { repeat: isWanted });
-      if (answer && isWanted()) this.#change(room, () => done(room, act, answer.change));
+      if (answer && isWanted()) this.#change(room, () => done(room, act, answer));
     } catch (error) {
       const retryMs = error.response?.retry_ms;
       if (typeof retryMs === "number") return pause(retryMs);

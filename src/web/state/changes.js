@@ -1,5 +1,6 @@
 /**
  * What becomes of messages: how the server's changes are merged, and what the user has asked for and not been answered yet.
+ * Reactions have more rules than that, and a file of their own.
  *
  * A message is never altered, only replaced by another object, so that who has one may keep it. The larger `change` wins, whatever
  * comes first. An *act* is `{id, event, offset, payload, at, by, change, error}`: a change that the user has asked for. It is laid over
@@ -8,18 +9,39 @@
  *
  * Knows nothing of rooms and of the screen.
  */
+import { mineAfter, REACT, reacted, retold } from "./reactions.js";
+
+/** What a patch has that tells of reactions alone. */
+const OF_REACTIONS = new Set(["change", "offset", "reactions", "by"]);
 
 const changeOf = ({ change = 0 }) => change;
 
-/** The message after a `msg_changed`: fields that are there replace, null removes. */
-export function patched(message, patch) {
+/** The last change of a message that was not of its reactions alone. */
+export const textChangeOf = ({ textChange, change = 0 }) => textChange ?? change;
+
+/**
+ * The message after a `msg_changed`: fields that are there replace, null removes. `user` is
+ * oneself: who did what, a patch tells of everybody.
+ */
+export function patched(message, patch, user) {
   if (changeOf(patch) <= changeOf(message)) return message;
-  return Object.fromEntries(Object.entries({ ...message, ...patch }).filter(([, value]) => value !== null));
+  const { by: _, ...fields } = patch;
+  const isOfReactions = Object.keys(patch).every((name) => OF_REACTIONS.has(name));
+  const mine = mineAfter(message, patch, user);
+  const all = {
+    ...message, ...fields, mine: mine.length ? mine : null,
+    textChange: isOfReactions ? textChangeOf(message) : null,
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== null));
 }
 
-/** The whole message in the place of the one that is there. Of one that is deleted and no longer kept the server knows no author. */
+/**
+ * The whole message in the place of the one that is there. Of one that is deleted and no longer
+ * kept the server knows no author. Of one that is as new it still tells what is one's own.
+ */
 export function replaced(message, whole) {
-  if (changeOf(whole) <= changeOf(message)) return message;
+  if (changeOf(whole) < changeOf(message)) return message;
+  if (changeOf(whole) === changeOf(message)) return retold(message, whole);
   return whole.user === undefined ? { ...remains(message), ...whole } : whole;
 }
 
@@ -34,6 +56,7 @@ function act(message, { event, payload, at, by }) {
     case "msg_edit": return { ...message, ...payload, edited: { at } };
     case "msg_delete": return { ...remains(message), body: "", deleted: { at, by } };
     case "msg_pin": return { ...message, pinned: payload.on ? { at, by } : undefined };
+    case REACT: return reacted(message, payload, by);
     default: return message;
   }
 }
@@ -44,11 +67,16 @@ function remains(message) {
   return { at, id, name, offset, user, ...answer };
 }
 
-/** What may be done to a message: a set of `reply`, `edit`, `pin` and `delete`. `self` is the user's id of now. */
-export function possible(message, { speak, moderates }, self) {
+/**
+ * What may be done to a message: a set of `reply`, `react`, `edit`, `pin` and `delete`. `self` is
+ * the user's id of now.
+ */
+export function possible(message, { speak, react, moderates }, self) {
   if (message.deleted) return new Set();
   const isAuthor = message.user === self;
-  const verbs = { reply: speak, edit: speak && isAuthor, pin: moderates, delete: isAuthor || moderates };
+  const verbs = {
+    reply: speak, react, edit: speak && isAuthor, pin: moderates, delete: isAuthor || moderates,
+  };
   return new Set(Object.keys(verbs).filter((verb) => verbs[verb]));
 }
 

@@ -13,6 +13,7 @@ import { Acting, pause } from "./acting.js";
 import { Delivery } from "./delivery.js";
 import * as lobbyOf from "./lobby.js";
 import { roomName } from "./name.js";
+import { REACT } from "./reactions.js";
 import { isOut } from "./rights.js";
 import * as roomOf from "./room.js";
 import { Ruling } from "./ruling.js";
@@ -255,6 +256,9 @@ export class Chat {
   remove(name, offset) { this.#act(name, "msg_delete", offset, {}); }
 
   pin(name, offset, on) { this.#act(name, "msg_pin", offset, { on }); }
+
+  /** Reacts to a message with an emoji, or takes that back. */
+  react(name, offset, emoji, on) { this.#act(name, REACT, offset, { emoji, on }); }
 
   /** The user has read why something was refused. */
   dismiss(name, id) {

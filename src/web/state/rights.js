@@ -20,6 +20,14 @@ export const moderates = ({ you }) => MODERATING.has(you.level);
 /** Whether the room is the user's own. */
 export const owns = ({ you }) => you.level === "own";
 
+/**
+ * Whether one may react to messages: as who speaks, or where the room lets all react who read. A
+ * muted user may not.
+ */
+export function mayReact({ info, silence }) {
+  return silence === null || (info.react === "all" && silence.reason !== "muted");
+}
+
 /** Whether the user was put out, or is kept out, and stays so until they ask to come in. */
 export const isOut = ({ refusal }) => Boolean(refusal?.isRemoval) || refusal?.reason === "banned";
 

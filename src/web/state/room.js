@@ -10,7 +10,8 @@
  * 2. the last segment ends at the cursor `{epoch, offset, change}`, which is what a rejoin sends as `since`;
  * 3. a message of ours is either in a segment or in the outbox, never in both: its `key` tells;
  * 4. one that was heard and not answered yet may be lost with the server: it is in `unconfirmed` until it is answered or recovered;
- * 5. every message of the line is as it was after `change` changes, or later.
+ * 5. every message of the line is as it was after `change` changes, or later;
+ * 6. `mine` of a message is of the user that the server knows one by here, `user`.
  *
  * Knows nothing of sockets and of the screen. Deliberately absent: clocks, except as arguments.
  */
@@ -18,7 +19,8 @@
 import { wellFormed } from "../channel.js";
 import { asked, patched, possible, replaced } from "./changes.js";
 import { isUnseen, legible } from "./name.js";
-import { moderates } from "./rights.js";
+import { REACT, reacted, untold, withMine, withoutMine } from "./reactions.js";
+import { mayReact, moderates } from "./rights.js";
 
 /** What a page that stays open for days keeps of a room; older messages can be had from the server again. */
 export const MESSAGES_KEPT_MAX = 1_000;
@@ -33,7 +35,7 @@ export function createRoom(name) {
     status: "joining",
     /** The server's error, when refused; or what was told when one was put out. */
     refusal: null,
-    /** The room object: `{title, topic?, join?, speak?, slow_s?, links?, ...}`, whole */
+    /** The room object: `{title, topic?, join?, speak?, react?, slow_s?, links?, ...}`, whole */
     info: {},
     /**
      * What the user is here: `{level, unmuted, role, mutedUntil, reads}`; `unmuted`: the level
@@ -41,6 +43,8 @@ export function createRoom(name) {
      * lets them read alone, whatever the room says
      */
     you: { level: "speak", unmuted: "speak", role: null, mutedUntil: null, reads: false },
+    /** By what id the server knows the user here; null before the first join. */
+    user: null,
     /** Why the user may not speak: null, or `{reason, until}`; "muted" and whom the room lets. */
     silence: null,
     /** When the user may speak again in slow mode, or null. */
@@ -106,8 +110,10 @@ export function bodyOf(written) {
 }
 
 /** Folds the answer of a join or rejoin. `watched`: the user sees it arrive. */
-export function joined(room, answer, isOwn, watched = false) {
-  const { epoch, offset, recovered, messages, more, change = null, changed: whole = [] } = answer;
+export function joined(room, told, isOwn, watched = false) {
+  const answer = withMine(told);
+  const { epoch, offset, recovered, messages, more, change = null, changed: whole } = answer;
+  recognise(room, answer.you.user);
   const last = room.segments.at(-1);
   const isTurned = last !== undefined && epoch !== room.epoch;
   const goesOn = isTurned && (recovered || takeBack(room, messages, isOwn));
@@ -137,6 +143,14 @@ export function joined(room, answer, isOwn, watched = false) {
   if (!last && isKnown(room.read, messages)) room.read = { ...room.read, epoch };
   if (room.read === null || (room.read.epoch !== epoch && !last)) room.read = { epoch, offset };
   settle(room, fresh, isOwn, watched);
+}
+
+/** Who comes back as somebody else, a guest with a new token, has reacted to nothing. */
+function recognise(room, user) {
+  if (room.user !== null && room.user !== user) {
+    for (const segment of room.segments) segment.messages = segment.messages.map(withoutMine);
+  }
+  room.user = user;
 }
 
 /**
@@ -172,16 +186,25 @@ export function changed(room, patch, isOwn) {
   if (room.change === null || patch.change <= room.change) return true;
   if (patch.change > room.change + 1) return false;
   room.change = patch.change;
-  room.acts = room.acts.filter(({ change }) => change === null || change > room.change);
-  mend(room, patch.offset, (message) => patched(message, patch));
+  room.acts = untold(room.acts, patch, room.user)
+    .filter(({ change }) => change === null || change > room.change);
+  mend(room, patch.offset, (message) => patched(message, patch, room.user));
   if (room.unread > 0) room.unread = countUnread(room, isOwn).count;
   return true;
 }
 
-/** The server has done what was asked, with this change. What is shown of it stays until the change was told. */
-export function done(room, act, change) {
-  act.change = change;
-  if (change <= room.change) room.acts = room.acts.filter((other) => other !== act);
+/**
+ * The server has done what was asked, with this change. What is shown of it stays until the change
+ * was told. To a reaction it answers no change, for it tells many in one, but how many there are.
+ */
+export function done(room, act, { change, count }) {
+  const isReaction = act.event === REACT;
+  if (isReaction) {
+    mend(room, act.offset, (message) => reacted(message, act.payload, room.user, count));
+  } else {
+    act.change = change;
+  }
+  if (isReaction || change <= room.change) room.acts = room.acts.filter((other) => other !== act);
 }
 
 /** Puts another message in the place of one of this line, if that is here. */
@@ -247,7 +270,8 @@ export function lastEditable(room, self) {
 }
 
 /** What `possible` asks of a room. */
-export const rightsIn = (room) => ({ speak: room.silence === null, moderates: moderates(room) });
+export const rightsIn = (room) =>
+  ({ speak: room.silence === null, react: mayReact(room), moderates: moderates(room) });
 
 /** The room goes on in another epoch, with all that is shown of it. */
 export function turned(room, { epoch }) {
@@ -311,7 +335,8 @@ export function received(room, message, isOwn, watched = false) {
 }
 
 /** Folds the answer to `history` before the first message of `segment`. */
-export function older(room, segment, { messages, more }) {
+export function older(room, segment, answer) {
+  const { messages, more } = withMine(answer);
   segment.fetching = null;
   const index = room.segments.indexOf(segment);
   if (index < 0) return;

@@ -3,17 +3,22 @@
  *
  * Pure: a room in, plain data out. Knows nothing of elements.
  */
-import { isFor, possible } from "./changes.js";
+import { isFor, possible, textChangeOf } from "./changes.js";
+import { REACT } from "./reactions.js";
 import { isOut, powersOver } from "./rights.js";
 import { endOf, isSameLine, rightsIn, storedAt, withActs } from "./room.js";
 
 /** Messages of one sender that are closer than this stand under one name. */
 const GROUP_MS = 5 * 60_000;
 
+/** Whether a row waits, or looks otherwise, for an act. Reactions show beside it, as if done. */
+const isShown = ({ event, error }) => event !== REACT || error !== null;
+
 /**
  * The conversation as a flat list of rows, each with a `key` that stays and a `signature` that
- * changes with its looks: `start`, `more`, `gap`, `reset`, `day`, `new`, `message`, `pending` and
- * `out`. What was said today was said yesterday once `now` is past midnight.
+ * changes with its looks, but for reactions: `start`, `more`, `gap`, `reset`, `day`, `new`,
+ * `message`, `pending` and `out`. What was said today was said yesterday once `now` is past
+ * midnight.
  */
 export function rows(room, isOwn, now, self) {
   const today = new Date(now).toDateString();
@@ -88,7 +93,7 @@ function messageRow(room, line, message, lead, isOwn, self) {
   const forMe = isFor(shown, isOwn);
   const quote = shown.deleted ? undefined : quoteOf(room, line, message);
   const looks = [lead, own, forMe, [...may], looksOf(room, { shown, acts }), looksOf(room, quote)];
-  const waits = acts.some(({ error, change }) => !error && change === null);
+  const waits = acts.filter(isShown).some(({ error, change }) => !error && change === null);
   const refused = acts.filter(({ error }) => error);
   const signature = `message ${looks.join(" ")}`;
   const row = { kind: "message", key, signature, message: shown, lead, own, forMe, may };
@@ -102,11 +107,11 @@ function quoteOf(room, line, { reply_to: answered }) {
   return message ? withActs(room, line, message) : null;
 }
 
-/** What changes whenever a message, with acts, looks different; it may be none. */
+/** What changes whenever a message, with acts, looks otherwise but for reactions; it may be none. */
 function looksOf(room, message) {
   if (!message) return String(message);
   const { shown, acts } = message;
   const mark = ({ error, change }) => (error ? "!" : change === null ? "?" : "");
-  const states = acts.map((act) => `${act.id}${mark(act)}`);
-  return [room.restarts, shown.change ?? 0, ...states].join("/");
+  const states = acts.filter(isShown).map((act) => `${act.id}${mark(act)}`);
+  return [room.restarts, textChangeOf(shown), ...states].join("/");
 }

@@ -5,7 +5,7 @@
  * message waits meanwhile.
  */
 import { legible } from "../state/name.js";
-import { moderates } from "../state/rights.js";
+import { mayReact, moderates } from "../state/rights.js";
 import { headCount, lastEditable, messageAt } from "../state/room.js";
 import { byId, h, isComposing, setText } from "./dom.js";
 import { mentionList } from "./mentions.js";
@@ -127,7 +127,7 @@ export function composerView(chat, { afterSend }) {
 
   /** A field that is no longer there to write in cannot say why: the focus has left it. */
   function hush() {
-    const text = room.silence ? silenceText(room.silence) : "";
+    const text = room.silence ? silenceText(room.silence, mayReact(room)) : "";
     if (text !== silence) setText(byId("said"), text || "You can write again.");
     silence = text;
   }

@@ -5,10 +5,12 @@
  * arrives below or is loaded above.
  */
 import { isUnseen, legible } from "../state/name.js";
+import { REACT } from "../state/reactions.js";
 import { messageAt, nameOf } from "../state/room.js";
 import { rows } from "../state/rows.js";
 import { copy, messageActions, toolbar } from "./actions.js";
 import { byId, colour, counted, h, icon, keyedList, setText } from "./dom.js";
+import { chipsView, placeForChips } from "./reactions.js";
 import { atNames, BLANK, excerpt, isJumbo, isLong, parts } from "./text.js";
 import { changeReason, reasonText, untilText } from "./words.js";
 
@@ -32,6 +34,7 @@ export function conversationView(chat, { confirmDelete, askPerson }) {
   const list = keyedList(byId("log"), (row) => makers[row.kind](row));
   let shown = new Map(); // key of a message -> its row
   const unfolded = new WeakMap(); // room -> keys of rows
+  const known = new Map(); // user -> by what name, as far as looked up in this turn
   let room = null;
   let version = -1;
   let following = true;
@@ -51,14 +54,23 @@ export function conversationView(chat, { confirmDelete, askPerson }) {
       type: "button", disabled: fetching === "now", onclick: () => chat.older(room.name, segment),
     }, fetching === "now" ? "Fetching…" : gap ? "Show what you missed" : "Earlier messages")),
     message: (row) => h("li", { class: classes(row), "data-key": row.key, tabindex: -1 },
-      ...said(row.key, row.message, row), ...row.refused.map(refusal), toolbar(row)),
+      ...said(row.key, row.message, row), row.message.deleted ? null : placeForChips(),
+      ...row.refused.map(refusal), toolbar(row)),
     pending: (row) => h("li", { class: `${classes({ ...row, own: true })} ${row.item.error ? "failed" : "pending"}` },
       ...said(row.key, { ...row.item, user: chat.me.user, name: chat.me.name }, row), fate(row)),
     out: ({ refusal }) => h("li", { class: "out" }, h("p", { role: "alert" }, ...outText(refusal)),
       h("button", { type: "button", class: "primary", onclick: () => chat.comeBack(room.name) },
         refusal.reason === "kicked" ? "Come in again" : "Try again")),
   };
-  const actions = messageActions({ rowOf: (element) => shown.get(element.dataset.key), act });
+  const actions = messageActions({
+    rowOf: (element) => shown.get(element.dataset.key), act,
+    react: ({ message: { offset } }, emoji, on) => {
+      react(offset, emoji, on);
+      // The focus goes back to the message, which does not say so.
+      setText(byId("said"), on ? `Reacted with ${emoji}` : `Took ${emoji} back`);
+    },
+  });
+  const chips = chipsView({ nameFor, self: () => chat.self, react });
 
   scroller.addEventListener("scroll", () => {
     if (!room) return;
@@ -87,7 +99,9 @@ export function conversationView(chat, { confirmDelete, askPerson }) {
       const kept = switched || following ? null : anchor();
       const all = rows(room, chat.isOwn, Date.now(), chat.self);
       shown = new Map(all.filter(({ kind }) => kind === "message").map((row) => [row.key, row]));
-      list(all);
+      known.clear();
+      const elements = list(all);
+      for (const row of shown.values()) chips(elements.get(row.key), row, room.members);
       if (switched) settleIn();
       else if (following) stick();
       else restore(kept);
@@ -135,7 +149,9 @@ export function conversationView(chat, { confirmDelete, askPerson }) {
 
   /** By what name a user is known here: undefined, if by none. */
   function nameFor(user) {
-    return chat.isOwn(user) ? legible(chat.me.name, chat.me.user) : nameOf(room, user);
+    if (chat.isOwn(user)) return legible(chat.me.name, chat.me.user);
+    if (!known.has(user)) known.set(user, nameOf(room, user));
+    return known.get(user);
   }
 
   function tombstone({ user, deleted: { by } }) {
@@ -164,7 +180,10 @@ export function conversationView(chat, { confirmDelete, askPerson }) {
     const button = (text, act) => h("button", { type: "button", onclick: act }, text);
     const dismiss = () => chat.dismiss(room.name, id);
     const again = payload.body !== undefined && error.reason !== "gone" && error.reason !== "too_late";
-    return h("p", { class: "state refused", role: "alert" }, `${REFUSED[event] ?? "Not done"}: ${changeReason(error, messageAt(room, offset))} `,
+    const isTakenBack = event === REACT && !payload.on;
+    const what = isTakenBack ? "Reaction not taken back" : REFUSED[event] ?? "Not done";
+    const why = changeReason(error, messageAt(room, offset));
+    return h("p", { class: "state refused", role: "alert" }, `${what}: ${why} `,
       again ? button("Edit", () => { dismiss(); chat.rewrite(room.name, offset, payload.body); }) : null, button("Dismiss", dismiss));
   }
 
@@ -179,6 +198,8 @@ export function conversationView(chat, { confirmDelete, askPerson }) {
       default: return askPerson(room, message, name);
     }
   }
+
+  function react(offset, emoji, on) { chat.react(room.name, offset, emoji, on); }
 
   async function remove(name, message) {
     if (await confirmDelete(message)) chat.remove(name, message.offset);
@@ -305,7 +326,9 @@ function typingText(people) {
   return [first, ", ", second, ` and ${counted(people.length - 2, "other", "others")} are typing`];
 }
 
-const REFUSED = { msg_edit: "Not changed", msg_delete: "Not deleted", msg_pin: "Not pinned" };
+const REFUSED = {
+  msg_edit: "Not changed", msg_delete: "Not deleted", msg_pin: "Not pinned", [REACT]: "Not reacted",
+};
 
 /** Why one is not in the room: by whom, until when, and with what words. */
 function outText({ reason, until, by, text }) {

@@ -45,8 +45,9 @@ export function setText(element, text) {
 }
 
 /**
- * A list that follows rows of `{key, signature}`. An element lives as long as its key; when the signature changes, `update(element,
- * row)` is called, or without one the element is made anew. The focus stays where it was.
+ * A list that follows rows of `{key, signature}`, and returns the elements by key. An element lives
+ * as long as its key; when the signature changes, `update(element, row)` is called, or without one
+ * the element is made anew. The focus stays where it was.
  */
 export function keyedList(parent, make, update) {
   let shown = new Map();
@@ -74,6 +75,7 @@ export function keyedList(parent, make, update) {
     }
     shown = next;
     if (focused?.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true });
+    return new Map([...next].map(([key, { element }]) => [key, element]));
   };
 }
 

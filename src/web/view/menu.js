@@ -1,16 +1,18 @@
 /**
  * One menu: a list of actions that opens at a thing, and that arrows, Esc and a press elsewhere
- * serve as they do in any menu. What the actions are, and where the focus goes back to, is told
- * by whoever opens it.
+ * serve as they do in any menu. Above the list there may be a row of things to switch. What the
+ * actions are, and where the focus goes back to, is told by whoever opens it.
  */
 import { h, icon } from "./dom.js";
 
 const GAP_PX = 4;
+const SWITCH = "[role=menuitemcheckbox]";
 
 /**
- * `{open(actions, {top, bottom, right, isOver, closed}), close(), isOpen()}`. An action is
- * `{icon, text, key?, bad?, act}`. `top`, `bottom` and `right` are where the thing is, in pixels;
- * `isOver`: the menu may cover it. `closed(takesFocus)` is called whenever the menu is gone.
+ * `{open(actions, {top, bottom, right, isOver, closed}, switches), close(), isOpen()}`. An action
+ * is `{icon, text, key?, bad?, act}`. `top`, `bottom` and `right` are where the thing is, in
+ * pixels; `isOver`: the menu may cover it. `closed(takesFocus)` is called whenever the menu is
+ * gone. `switches` are `{label, items: [{text, label, isOn, act}]}`, or null; `act(on)` is called.
  */
 export function menuIn(element) {
   let closed = null; // of the open menu
@@ -30,11 +32,8 @@ export function menuIn(element) {
     document.addEventListener("pointerdown", forget, once);
   }, true);
   element.addEventListener("keydown", (event) => {
-    const items = [...element.querySelectorAll("[role=menuitem]")];
-    const at = items.indexOf(document.activeElement);
-    const last = items.length - 1;
-    const to = { ArrowDown: at + 1, ArrowUp: at + last, Home: 0, End: last }[event.key];
-    if (to !== undefined) items[to % items.length].focus();
+    const next = nextFor(event.key);
+    if (next) next.focus();
     else if (event.key === "Escape" || event.key === "Tab") close(true);
     else return;
     event.preventDefault();
@@ -44,16 +43,45 @@ export function menuIn(element) {
 
   return { open, close, isOpen: () => closed !== null };
 
-  function open(actions, { closed: whenClosed, ...where }) {
+  function open(actions, { closed: whenClosed, ...where }, switches = null) {
     close(false);
     closed = whenClosed;
     const firstBad = actions.findIndex(({ bad }) => bad);
-    element.replaceChildren(...actions.flatMap((action, index) => [
+    const items = actions.flatMap((action, index) => [
       ...(index > 0 && index === firstBad ? [h("hr")] : []), item(action),
-    ]));
+    ]);
+    element.replaceChildren(...(switches ? [rowOf(switches)] : []), ...items);
     element.showPopover();
     place(where);
-    element.querySelector("[role=menuitem]").focus();
+    (items[0] ?? element.querySelector(SWITCH)).focus();
+  }
+
+  /** Where a key leads from what has the focus. */
+  function nextFor(key) {
+    const switches = [...element.querySelectorAll(SWITCH)];
+    const items = [...element.querySelectorAll("[role=menuitem]")];
+    const { activeElement: focused } = document;
+    const among = switches.indexOf(focused);
+    const aside = { ArrowRight: 1, ArrowLeft: switches.length - 1 }[key];
+    if (among >= 0 && aside) return switches[(among + aside) % switches.length];
+
+    // The switches are one line of the list, unless they are all there is.
+    const lines = items.length > 0 ? [...switches.slice(0, 1), ...items] : switches;
+    const at = lines.indexOf(among >= 0 && items.length > 0 ? switches[0] : focused);
+    const last = lines.length - 1;
+    const to = { ArrowDown: at + 1, ArrowUp: at + last, Home: 0, End: last }[key];
+    return to === undefined ? undefined : lines[to % lines.length];
+  }
+
+  function rowOf({ label, items }) {
+    return h("div", { class: "switches", role: "group", "aria-label": label },
+      ...items.map(({ text, label, isOn, act }) => h("button", {
+        type: "button", role: "menuitemcheckbox", tabindex: -1, "aria-checked": String(isOn),
+        "aria-label": label, title: label, onclick: () => {
+          close(true);
+          act(!isOn);
+        },
+      }, text)));
   }
 
   function item({ icon: picture, text, key, bad, act }) {

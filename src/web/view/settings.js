@@ -1,6 +1,6 @@
 /**
- * A room's settings, for those who look after it: what it is called and is about, who may come in
- * and speak, and who is what in it.
+ * A room's settings, for those who look after it: what it is called and is about, who may come
+ * in, speak and react, and who is what in it.
  *
  * Only what was changed is sent: of the rest another moderator may have changed something.
  */
@@ -14,6 +14,7 @@ import { rulingReason, spanText, untilText } from "./words.js";
 
 const JOIN = [["all", "Everybody"], ["members", "Members"]];
 const SPEAK = [["all", "Everybody"], ["members", "Members"], ["moderators", "Moderators"]];
+const REACT = [["speakers", "Speakers"], ["all", "All who may read"]];
 const SLOW = [
   ["0", "Off"], ["5", "5 s"], ["30", "30 s"], ["60", "1 min"], ["300", "5 min"], ["3600", "1 h"],
 ];
@@ -45,7 +46,7 @@ export function settingsView(chat) {
 
   function open() {
     const { title, topic = "", join = "all", speak = "all", links = true } = room.info;
-    const { slow_s: slowS = 0 } = room.info;
+    const { react = "speakers", slow_s: slowS = 0 } = room.info;
     const isOwner = owns(room);
     dialog.open();
     byId("settings-name").value = title;
@@ -53,6 +54,7 @@ export function settingsView(chat) {
     choices(byId("settings-join"), "Who may join", JOIN, join, isOwner);
     choices(byId("settings-speak"), "Who may speak", SPEAK, speak, isOwner);
     byId("settings-owners").hidden = isOwner;
+    choices(byId("settings-react"), "Who may react", REACT, react);
     const slow = [...SLOW];
     // Set elsewhere, to a time that is none of ours.
     const isOurs = slow.some(([value]) => value === `${slowS}`);
@@ -70,6 +72,7 @@ export function settingsView(chat) {
       topic: wellFormed(byId("settings-topic").value.trim()),
       join: chosen(byId("settings-join")),
       speak: chosen(byId("settings-speak")),
+      react: chosen(byId("settings-react")),
       slow_s: Number(chosen(byId("settings-slow"))),
       links: byId("settings-links").checked,
     };

@@ -3,7 +3,7 @@
  * Pure: strings in, plain data out.
  */
 
-import { isUnseen } from "../state/name.js";
+import { isUnseen, legible } from "../state/name.js";
 
 /**
  * What ends an address although nothing separates it from the sentence, for there are scripts that
@@ -23,6 +23,8 @@ const CLOSING = { ")": "(", "]": "[", "}": "{" };
 const LONG_LETTERS = 2_000;
 const LONG_LINES = 20;
 const JUMBO_LENGTH_MAX = 64; // more than three of the longest
+/** Code points: a family of four of different colours of skin has 11 (UTS 51). */
+const EMOJI_LETTERS_MAX = 16;
 /**
  * An emoji (UTS 51, 1.4): a flag, a keycap, or pictures joined by U+200D, perhaps with tags (flags
  * of England and the like). The first picture must be one by default, or be made one by U+FE0F: ©,
@@ -74,6 +76,13 @@ export function excerpt(body, letters = 200) {
   if (isUnseen(body)) return BLANK;
   const line = body.replace(/\s+/gu, " ").trim();
   return line.length > letters ? `${line.slice(0, letters).toWellFormed?.() ?? line.slice(0, letters)}…` : line;
+}
+
+/** An emoji of a reaction, which may be any text: as much of it as the longest emoji has. */
+export function emojiText(emoji) {
+  const letters = [...legible(emoji, BLANK).replace(/\s+/gu, " ")];
+  const isCut = letters.length > EMOJI_LETTERS_MAX;
+  return isCut ? `${letters.slice(0, EMOJI_LETTERS_MAX).join("")}…` : letters.join("");
 }
 
 /** What stands for a body of which nothing can be seen. */

@@ -1,6 +1,9 @@
 /**
- * What the server says in reasons and times, in words of this page. Pure: plain data in, text out.
+ * What the server says in reasons, times and numbers, in words of this page. Pure: plain data in,
+ * text out.
  */
+import { counted } from "./dom.js";
+
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const weekday = new Intl.DateTimeFormat(undefined, {
   weekday: "long", hour: "numeric", minute: "2-digit",
@@ -24,17 +27,27 @@ export function spanText(ms) {
   return seconds <= 5_400 ? `${Math.ceil(seconds / 60)} min` : `${Math.ceil(seconds / 3_600)} h`;
 }
 
+/** "Ann", "Ann and bob", "Ann, bob and 10 more": `names` are the first of `count`. */
+export function whoText(names, count) {
+  const others = count - names.length;
+  if (names.length === 0) return counted(count, "person", "people");
+  if (others > 0) return `${names.join(", ")} and ${others.toLocaleString()} more`;
+  if (names.length === 1) return names[0];
+  return `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+}
+
 /** What slow mode is, where one need not wait just now. */
 export const slowText = ({ slow_s: slowS }) =>
   `Slow mode: a message every ${spanText(slowS * 1000)}.`;
 
 /** Why one may not speak: `room.silence` in words. */
-export function silenceText({ reason, until }) {
+export function silenceText({ reason, until }, canReact = false) {
+  const can = canReact ? "You can read and react." : "You can read.";
   switch (reason) {
     case "muted": return `You are muted${until === 0 ? " in this room" : untilText(until)}.`;
-    case "moderators": return "Only moderators speak here. You can read.";
-    case "members": return "Only members speak here. You can read.";
-    default: return "You can read here, but not write.";
+    case "moderators": return `Only moderators speak here. ${can}`;
+    case "members": return `Only members speak here. ${can}`;
+    default: return `You can read${canReact ? " and react" : ""} here, but not write.`;
   }
 }
 
@@ -63,10 +76,20 @@ export function changeReason(error, message) {
       return message?.deleted ? "this message was deleted." : "that message is no longer kept.";
     case "not_yours": return "it is not yours.";
     case "too_late": return "it is too late to change this message.";
-    case "too_many": return error.max === 0 ? "nothing can be changed here."
-      : `there can be ${error.max} at most (${error.limit}).`;
+    case "too_many": return tooManyText(error);
     case "unauthorized": return "you may not do that here.";
     default: return reasonText(error);
+  }
+}
+
+function tooManyText({ limit, max }) {
+  const most = max?.toLocaleString();
+  switch (limit) {
+    case "limits.emoji_per_message": return `there can be ${most} different emoji at most.`;
+    case "limits.reactions_per_message": return "it has as many reactions as a message can have.";
+    case "limits.reactions_per_user": return `each can react with ${most} emoji at most.`;
+    default: return max === 0 ? "nothing can be changed here."
+      : `there can be ${max} at most (${limit}).`;
   }
 }
 

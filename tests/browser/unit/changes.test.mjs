@@ -136,7 +136,7 @@ test("what is asked for is shown at once, until it is told or refused", () => {
   const looks = () => rows(room, isOwn, 0, "me").find(({ kind }) => kind === "message").signature;
   const first = looks();
   assert.deepEqual([shown(room)[0].body, shown(room)[0].edited], ["new", { at: 9 }]);
-  roomOf.done(room, edit, 1);
+  roomOf.done(room, edit, { change: 1 });
   assert.deepEqual(bodies(room), ["new", "m2"], "answered and not told yet");
   assert.notEqual(looks(), first);
   change(room, { change: 1, offset: 1, body: "new", edited: { at: 8 } });
@@ -150,7 +150,7 @@ test("what is asked for is shown at once, until it is told or refused", () => {
 
   const pin = act(room, "msg_pin", 2, { on: true });
   assert.deepEqual(roomOf.pinned(room).map(({ offset }) => offset), [2]);
-  roomOf.done(room, pin, 1);
+  roomOf.done(room, pin, { change: 1 });
   assert.deepEqual(roomOf.pinned(room), [], "it was told before the answer");
 });
 
