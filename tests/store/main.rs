@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use rusqlite::Connection;
 
 /// The schema of this program.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 /// A folder that goes when the test ends.
 struct Folder(PathBuf);
