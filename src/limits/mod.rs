@@ -712,6 +712,8 @@ pub struct ChatLimits {
     /// What is done often to a message is collected for so long, in milliseconds, before all are
     /// told of it at once.
     pub react_tick_ms: u64,
+    /// A message that grows is whole when it has not grown for so long, in seconds.
+    pub stream_s: u64,
 }
 
 impl ChatLimits {
@@ -735,6 +737,7 @@ impl Default for ChatLimits {
             reactions_per_message: 10_000,
             reactions_per_user: 5,
             react_tick_ms: 250,
+            stream_s: 60,
         }
     }
 }

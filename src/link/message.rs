@@ -68,7 +68,8 @@ pub(crate) fn push_message(
     }
     out.extend_from_slice(b",\"user\":");
     push_string(out, said.user);
-    let is_plain = said.thread.is_none() && said.mentions.is_none() && said.data.is_none();
+    let is_plain =
+        said.thread.is_none() && said.mentions.is_none() && said.data.is_none() && !said.stream;
     if !is_plain || *fate != Fate::default() {
         push_more(out, said, fate);
     }
@@ -81,6 +82,7 @@ fn push_more(out: &mut Vec<u8>, said: &Said<'_>, fate: &Fate<'_>) {
     push_given(out, "thread", said.thread, push_unsigned);
     push_given(out, "mentions", said.mentions, push_json);
     push_given(out, "data", said.data, push_json);
+    push_given(out, "stream", said.stream.then_some("true"), push_json);
     let Fate { change, edited, deleted, pinned, reacted } = *fate;
     push_given(out, "change", (change > 0).then_some(change), push_unsigned);
     push_given(out, "edited", edited, push_act);
@@ -157,9 +159,29 @@ pub(crate) fn push_patch(
     push_unsigned(out, fate.change);
     push_name(out, "offset");
     push_unsigned(out, offset);
-    if was_said.is_none_or(|was| was.body != said.body) {
-        push_given(out, "body", Some(said.body), push_json);
+    let is_edited = was_fate.is_none_or(|was| was.edited != fate.edited);
+    match was_said.and_then(|was| appended(was.body, said.body).filter(|_| was.stream)) {
+        // Whoever has what it was gets the rest. Others fetch all of it.
+        Some("") if !is_edited && fate.deleted.is_none() => {}
+        Some(more) if !is_edited && fate.deleted.is_none() => {
+            push_given(out, "prev", was_fate.map(|was| was.change), push_unsigned);
+            push_name(out, "append");
+            out.push(b'"');
+            out.extend_from_slice(more.as_bytes());
+            out.push(b'"');
+        }
+        _ if was_said.is_none_or(|was| was.body != said.body) => {
+            push_given(out, "body", Some(said.body), push_json);
+        }
+        _ => {}
     }
+    push_unlike(
+        out,
+        "stream",
+        was_said.map(|was| was.stream.then_some("true")).as_ref(),
+        said.stream.then_some("true"),
+        push_json,
+    );
     if fate.deleted.is_some() && was_said.is_none_or(|was| was.key.is_some()) {
         push_given(out, "key", Some("null"), push_json);
     }
@@ -176,6 +198,11 @@ pub(crate) fn push_patch(
         push_toggled(out, was.unwrap_or_default(), fate.reacted.unwrap_or_default());
     }
     out.push(b'}');
+}
+
+/// What a JSON string has more than another one that it begins with, without quotes.
+fn appended<'a>(was: &str, now: &'a str) -> Option<&'a str> {
+    now.strip_prefix(was.strip_suffix('"')?)?.strip_suffix('"')
 }
 
 /// Appends what is left of a deleted message that is no longer kept: whoever has it forgets what it
@@ -198,9 +225,9 @@ pub(crate) fn thread_of(message: &str) -> Option<u64> {
 pub(crate) fn read_message(message: &str) -> MessageText {
     let names = [
         "at", "body", "key", "name", "reply_to", "user", "thread", "mentions", "data", "change",
-        "edited", "deleted", "pinned",
+        "stream", "edited", "deleted", "pinned",
     ];
-    let [at, body, key, name, reply_to, user, thread, mentions, data, fate @ ..] =
+    let [at, body, key, name, reply_to, user, thread, mentions, data, change, stream, acts @ ..] =
         json::fields(message, names);
     let number = |value: Option<&str>| value.and_then(json::unsigned);
     let string = |value: Option<&str>| {
@@ -219,10 +246,10 @@ pub(crate) fn read_message(message: &str) -> MessageText {
         thread: number(thread),
         mentions: mentions.map(Box::from),
         data: data.map(Box::from),
+        stream: stream.is_some(),
     };
-    let [change, edited, deleted, pinned] = fate;
-    let has_fate = fate.iter().any(Option::is_some);
-    let [edited, deleted, pinned] = [edited, deleted, pinned].map(act);
+    let has_fate = change.is_some() || acts.iter().any(Option::is_some);
+    let [edited, deleted, pinned] = acts.map(act);
     let change = number(change).unwrap_or_default();
     let fate = FateText { change, edited, deleted, pinned, reacted: None };
     let fate = has_fate.then(|| Box::new(fate));
@@ -307,6 +334,7 @@ mod tests {
         thread: Some(2),
         mentions: Some(r#"["bob"]"#),
         data: Some(r#"{ "a" : 1.0}"#),
+        stream: false,
     };
 
     #[test]
@@ -315,10 +343,15 @@ mod tests {
         let edited = Fate { change: 4, edited: Some(act(7, None)), ..pinned };
         let plain = Said { user: "u", name: "U", body: "\"x\"", ..Said::default() };
         // Of another server, which does not number its changes.
+        let grows = Said { stream: true, ..plain };
         let imported = Fate { deleted: Some(act(8, None)), ..Fate::default() };
-        for (said, fate) in
-            [(plain, Fate::default()), (plain, imported), (RICH, Fate::default()), (RICH, edited)]
-        {
+        for (said, fate) in [
+            (plain, Fate::default()),
+            (grows, Fate::default()),
+            (plain, imported),
+            (RICH, Fate::default()),
+            (RICH, edited),
+        ] {
             let mut out = Vec::new();
             push_message(&mut out, 1, Receipt { offset: 5, at_ms: 9 }, &said, &fate);
             assert_eq!(read_message(text(&out)), MessageText::new(9, said, fate));
@@ -337,6 +370,30 @@ mod tests {
             r#""user":"u\"1","thread":2,"change":6,"deleted":{"at":8,"by":"mod"}}"#
         );
         assert_eq!(text(&out), expected);
+    }
+
+    #[test]
+    fn a_patch_of_a_message_that_grows_has_what_is_new() {
+        let patch = |was: (Said<'_>, Fate<'_>), now| {
+            let mut out = Vec::new();
+            push_patch(&mut out, 5, Some(was), now);
+            text(&out).to_owned()
+        };
+        let said = |body, stream| Said { user: "u", body, stream, ..Said::default() };
+        let at = |change| Fate { change, ..Fate::default() };
+        let grows = (said(r#""a\n""#, true), at(2));
+        let more = patch(grows, (said(r#""a\nb\"c""#, true), at(3)));
+        assert_eq!(more, r#"{"change":3,"offset":5,"prev":2,"append":"b\"c"}"#);
+        let last = patch(grows, (said(r#""a\nb""#, false), at(3)));
+        assert_eq!(last, r#"{"change":3,"offset":5,"prev":2,"append":"b","stream":null}"#);
+        let ended = patch(grows, (said(r#""a\n""#, false), at(3)));
+        assert_eq!(ended, r#"{"change":3,"offset":5,"stream":null}"#);
+        let edited = Fate { edited: Some(act(7, None)), ..at(3) };
+        let other = patch(grows, (said(r#""a\nb""#, true), edited));
+        assert_eq!(other, r#"{"change":3,"offset":5,"body":"a\nb","edited":{"at":7}}"#);
+        let deleted = Fate { deleted: Some(act(7, None)), ..at(3) };
+        let gone = patch((said("\"\"", true), at(0)), (said("\"\"", false), deleted));
+        assert_eq!(gone, r#"{"change":3,"offset":5,"stream":null,"deleted":{"at":7}}"#);
     }
 
     #[test]
@@ -360,7 +417,7 @@ mod tests {
         );
         assert_eq!(patch(Some(now), (gone, deleted)), expected);
         let whole = concat!(
-            r#"{"change":3,"offset":5,"body":"b","mentions":["bob"],"data":{ "a" : 1.0},"#,
+            r#"{"change":3,"offset":5,"body":"b","stream":null,"mentions":["bob"],"data":{ "a" : 1.0},"#,
             r#""edited":{"at":7},"deleted":null,"pinned":null,"reactions":null}"#
         );
         assert_eq!(patch(None, now), whole, "nobody knows how it was");

@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     Room(RoomKey),
     /// What is collected in a room is told.
     Collected(RoomKey),
+    /// Messages of a room may have grown for the last time.
+    Streams(RoomKey),
     /// A large room may be flushed again.
     Pace(AudienceKey),
     /// What changed in the rooms here goes to the directories.

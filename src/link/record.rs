@@ -262,6 +262,8 @@ pub(crate) struct NewMessage<'a> {
     pub(crate) mentions: Option<&'a str>,
     /// What its application attaches: a JSON object.
     pub(crate) data: Option<&'a str>,
+    /// Whether there is more to come.
+    pub(crate) stream: bool,
 }
 
 impl NewMessage<'_> {
@@ -315,6 +317,13 @@ pub(crate) enum Addition<'a> {
         /// Which of them.
         on: bool,
     },
+    /// More of what it says, by its author.
+    Text {
+        /// A JSON string with its quotes.
+        text: &'a str,
+        /// Whether nothing more is to come.
+        is_last: bool,
+    },
 }
 
 impl Addition<'_> {
@@ -322,6 +331,7 @@ impl Addition<'_> {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Reaction { emoji, .. } => emoji.len(),
+            Self::Text { text, .. } => text.len(),
         }
     }
 }
@@ -602,16 +612,18 @@ mod has {
     pub(super) const REPLY_TO: u8 = 2;
     pub(super) const MENTIONS: u8 = 4;
     pub(super) const DATA: u8 = 8;
+    pub(super) const MORE_TO_COME: u8 = 16;
 }
 
 impl<'a> Field<'a> for NewMessage<'a> {
     fn put(self, out: &mut Vec<u8>) {
-        let Self { body, key, reply_to, mentions, data } = self;
+        let Self { body, key, reply_to, mentions, data, stream } = self;
         let flag = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
         let flags = flag(key.is_some(), has::KEY)
             | flag(reply_to.is_some(), has::REPLY_TO)
             | flag(mentions.is_some(), has::MENTIONS)
-            | flag(data.is_some(), has::DATA);
+            | flag(data.is_some(), has::DATA)
+            | flag(stream, has::MORE_TO_COME);
         flags.put(out);
         body.put(out);
         for text in [key, mentions, data].into_iter().flatten() {
@@ -631,6 +643,7 @@ impl<'a> Field<'a> for NewMessage<'a> {
             mentions: is(has::MENTIONS).then(|| Field::take(record)),
             data: is(has::DATA).then(|| Field::take(record)),
             reply_to: is(has::REPLY_TO).then(|| u64::take(record)),
+            stream: is(has::MORE_TO_COME),
         }
     }
 }
@@ -668,14 +681,23 @@ impl<'a> Field<'a> for Addition<'a> {
     fn put(self, out: &mut Vec<u8>) {
         match self {
             Self::Reaction { emoji, on } => {
+                0_u8.put(out);
                 emoji.put(out);
                 on.put(out);
+            }
+            Self::Text { text, is_last } => {
+                1_u8.put(out);
+                text.put(out);
+                is_last.put(out);
             }
         }
     }
 
     fn take(record: &mut &'a [u8]) -> Self {
-        Self::Reaction { emoji: Field::take(record), on: bool::take(record) }
+        match u8::take(record) {
+            0 => Self::Reaction { emoji: Field::take(record), on: bool::take(record) },
+            _ => Self::Text { text: Field::take(record), is_last: bool::take(record) },
+        }
     }
 }
 
@@ -815,7 +837,8 @@ mod tests {
         let mentions = Some("[\"u\"]");
         let rich =
             NewMessage { key: Some("k"), reply_to: Some(3), mentions, data: Some("{}"), ..bare };
-        for message in [bare, rich, NewMessage { mentions, ..bare }] {
+        let grows = NewMessage { stream: true, ..bare };
+        for message in [bare, rich, grows, NewMessage { mentions, ..bare }] {
             check(ToHome::Publish { home, asker, reference: "\"1\"", message });
         }
         let edit = Verb::Edit { body: None, mentions: Given::Null, data: Given::Value("{}") };
@@ -825,6 +848,8 @@ mod tests {
         }
         for on in [true, false] {
             let addition = Addition::Reaction { emoji: "👍", on };
+            check(ToHome::Add { home, asker, reference: "1", offset: 7, addition });
+            let addition = Addition::Text { text: "\"é\"", is_last: on };
             check(ToHome::Add { home, asker, reference: "1", offset: 7, addition });
         }
         check(ToHome::Custom {

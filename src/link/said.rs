@@ -28,6 +28,8 @@ pub struct Said<'a> {
     pub mentions: Option<&'a str>,
     /// What its author's application attached: a JSON object.
     pub data: Option<&'a str>,
+    /// Whether there is more to come: its author appends to it.
+    pub stream: bool,
 }
 
 /// When something was done to a message, and by whom.
@@ -66,6 +68,7 @@ pub struct SaidText {
     pub thread: Option<u64>,
     pub mentions: Option<Box<str>>,
     pub data: Option<Box<str>>,
+    pub stream: bool,
 }
 
 impl SaidText {
@@ -81,13 +84,14 @@ impl SaidText {
             thread: said.thread,
             mentions: said.mentions.map(Box::from),
             data: said.data.map(Box::from),
+            stream: said.stream,
         }
     }
 
     /// How much memory its texts take, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
-        let Self { user, name, body, key, reply_to: _, thread: _, mentions, data } = self;
+        let Self { user, name, body, key, mentions, data, .. } = self;
         let maybe = [key, mentions, data].map(|text| text.as_ref().map_or(0, |text| text.len()));
         user.len() + name.len() + body.len() + maybe.iter().sum::<usize>()
     }
@@ -104,6 +108,7 @@ impl SaidText {
             thread: self.thread,
             mentions: self.mentions.as_deref(),
             data: self.data.as_deref(),
+            stream: self.stream,
         }
     }
 }

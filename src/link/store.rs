@@ -374,18 +374,18 @@ impl Field<'_> for Wanted {
 
 impl<'a> Field<'a> for Said<'a> {
     fn put(self, out: &mut Vec<u8>) {
-        let Self { user, name, body, key, reply_to, thread, mentions, data } = self;
+        let Self { user, name, body, key, reply_to, thread, mentions, data, stream } = self;
         user.put(out);
         name.put(out);
-        NewMessage { body, key, reply_to, mentions, data }.put(out);
+        NewMessage { body, key, reply_to, mentions, data, stream }.put(out);
         thread.put(out);
     }
 
     fn take(record: &mut &'a [u8]) -> Self {
         let (user, name) = (Field::take(record), Field::take(record));
-        let NewMessage { body, key, reply_to, mentions, data } = Field::take(record);
+        let NewMessage { body, key, reply_to, mentions, data, stream } = Field::take(record);
         let thread = Field::take(record);
-        Self { user, name, body, key, reply_to, thread, mentions, data }
+        Self { user, name, body, key, reply_to, thread, mentions, data, stream }
     }
 }
 
@@ -454,6 +454,7 @@ mod tests {
         thread: Some(2),
         mentions: Some("[\"u\"]"),
         data: Some("{}"),
+        stream: true,
     };
 
     const FATE: Fate<'_> = Fate {

@@ -87,6 +87,9 @@ pub(crate) const MSG_PIN: &str = "msg_pin";
 /// What a client pushes to react to a message, or not any more.
 pub(crate) const MSG_REACT: &str = "msg_react";
 
+/// What a client pushes to append to a message of its own that grows.
+pub(crate) const MSG_APPEND: &str = "msg_append";
+
 /// What a client pushes to have other settings of a room.
 pub(crate) const ROOM_SET: &str = "room_set";
 
@@ -108,7 +111,7 @@ pub(crate) fn is_verb(event: &str) -> bool {
 
 /// Whether an event adds something to a message that is there, as often happens.
 pub(crate) fn is_addition(event: &str) -> bool {
-    event == MSG_REACT
+    matches!(event, MSG_REACT | MSG_APPEND)
 }
 
 /// What a client pushes to go on with another token. For the server alone, and on any topic.

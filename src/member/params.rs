@@ -150,12 +150,16 @@ impl<'a> Publish<'a> {
         let Payload::Json(object) = payload else {
             return Err(invalid("body", "a message is JSON"));
         };
-        let names = ["body", "key", "reply_to", "mentions", "data"];
-        let [body, key, reply_to, mentions, data] = given(object, names);
+        let names = ["body", "key", "reply_to", "mentions", "data", "stream"];
+        let [body, key, reply_to, mentions, data, stream] = given(object, names);
         let data = data.map(|data| bounds.data(data)).transpose()?;
-        // With data there need be no body.
-        let body = body.or(data.map(|_| "\"\"")).unwrap_or_default();
-        let body = bounds.body(body, data.is_some())?;
+        let stream =
+            stream.map(|stream| json::boolean(stream).ok_or(invalid("stream", "true or false")));
+        let stream = stream.transpose()?.unwrap_or_default();
+        // With data there need be no body, nor where it is to come.
+        let may_be_empty = data.is_some() || stream;
+        let body = body.or(may_be_empty.then_some("\"\"")).unwrap_or_default();
+        let body = bounds.body(body, may_be_empty)?;
         let key = key.map(|key| json::string(key).ok_or(invalid("key", "a string"))).transpose()?;
         if key.as_deref().is_some_and(str::is_empty) {
             return Err(invalid("key", "a string that is not empty"));
@@ -169,7 +173,7 @@ impl<'a> Publish<'a> {
             })
             .transpose()?;
         let mentions = mentions.map(|users| bounds.mentions(users)).transpose()?;
-        Ok(Self { message: NewMessage { body, key: None, reply_to, mentions, data }, key })
+        Ok(Self { message: NewMessage { body, key: None, reply_to, mentions, data, stream }, key })
     }
 }
 
@@ -219,6 +223,23 @@ pub(crate) fn reaction_wanted<'a>(
     desk.clear();
     desk.push_str(&emoji);
     Ok((offset, Addition::Reaction { emoji: desk, on: on? }))
+}
+
+/// What `msg_append` appends, and to which message.
+pub(crate) fn text_wanted(payload: Payload<'_>) -> Result<(u64, Addition<'_>), Refusal> {
+    let Payload::Json(object) = payload else {
+        return Err(invalid("offset", "the offset of a message, in JSON"));
+    };
+    let (offset, _) = offset_and_on(object)?;
+    let [text, done] = given(object, ["text", "done"]);
+    let is_last =
+        done.map_or(Some(false), json::boolean).ok_or(invalid("done", "true or false"))?;
+    // The end alone need say nothing.
+    let text = text.or(is_last.then_some("\"\"")).unwrap_or_default();
+    if !text.starts_with('"') || text.len() == 2 && !is_last {
+        return Err(invalid("text", "a string that is not empty, unless it is done"));
+    }
+    Ok((offset, Addition::Text { text, is_last }))
 }
 
 fn edit_wanted(object: &str, bounds: MessageBounds) -> Result<Verb<'_>, Refusal> {
@@ -469,6 +490,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_appended_says_what_is_wrong_with_it() {
+        for (payload, text, is_last) in [
+            (r#"{"offset":3,"text":"a"}"#, "\"a\"", false),
+            (r#"{"offset":3,"text":"a","done":true}"#, "\"a\"", true),
+            (r#"{"offset":3,"done":true}"#, "\"\"", true),
+        ] {
+            let wanted = text_wanted(Payload::Json(payload));
+            assert_eq!(wanted, Ok((3, Addition::Text { text, is_last })), "{payload}");
+        }
+        for (payload, field) in [
+            (r#"{"text":"a"}"#, "offset"),
+            (r#"{"offset":3}"#, "text"),
+            (r#"{"offset":3,"text":""}"#, "text"),
+            (r#"{"offset":3,"text":1,"done":true}"#, "text"),
+            (r#"{"offset":3,"text":"a","done":1}"#, "done"),
+        ] {
+            let Err(Refusal::Invalid { field: named, .. }) = text_wanted(Payload::Json(payload))
+            else {
+                panic!("{payload} is invalid")
+            };
+            assert_eq!(named, field, "{payload}");
+        }
+    }
+
+    #[test]
     fn a_page_says_what_is_wrong_with_it() {
         let wanted = |payload| page_wanted(Payload::Json(payload));
         for (payload, expected) in [
@@ -526,6 +572,8 @@ mod tests {
         assert_eq!(valid.expect("valid").message.body, "\"hi\"");
         let data_alone = parse(r#"{"data":{"a":1}}"#).expect("valid").message;
         assert_eq!((data_alone.body, data_alone.data), ("\"\"", Some(r#"{"a":1}"#)));
+        let grows = parse(r#"{"stream":true}"#).expect("valid").message;
+        assert_eq!((grows.body, grows.stream), ("\"\"", true));
         for (payload, field) in [
             ("{}", "body"),
             ("[]", "body"),
@@ -540,6 +588,8 @@ mod tests {
             (r#"{"body":"a","mentions":[""]}"#, "mentions"),
             (r#"{"body":"a","data":[]}"#, "data"),
             (r#"{"body":1,"data":{}}"#, "body"),
+            (r#"{"body":"a","stream":1}"#, "stream"),
+            (r#"{"body":"","stream":false}"#, "body"),
         ] {
             let Err(Refusal::Invalid { field: named, .. }) = parse(payload) else {
                 panic!("{payload} is invalid")

@@ -6,7 +6,8 @@ use std::borrow::Cow;
 
 use super::Members;
 use super::params::{
-    MessageBounds, Publish, page_wanted, reaction_wanted, search_wanted, signed, verb_wanted,
+    MessageBounds, Publish, page_wanted, reaction_wanted, search_wanted, signed, text_wanted,
+    verb_wanted,
 };
 use super::wishes::{member_wanted, roll_wanted, settings_wanted};
 use crate::auth::identity::Identity;
@@ -21,7 +22,7 @@ use crate::link::record::{NewMessage, ToHome};
 use crate::link::refusal::{PUBLISH_LIMIT, Refusal, SEARCH_LIMIT};
 use crate::link::settings::Settings;
 use crate::link::topic::{
-    MSG_REACT, ROOM_MEMBER, ROOM_MEMBERS, ROOM_SET, SEARCH, is_about_room, is_addition,
+    MSG_APPEND, MSG_REACT, ROOM_MEMBER, ROOM_MEMBERS, ROOM_SET, SEARCH, is_about_room, is_addition,
     is_reserved, is_verb, room_of,
 };
 use crate::wire::phx::{Message, Payload};
@@ -143,6 +144,10 @@ impl Members {
             }
             MSG_REACT => {
                 let (offset, addition) = reaction_wanted(payload, &mut desk.text)?;
+                ToHome::Add { home, asker, reference, offset, addition }
+            }
+            MSG_APPEND => {
+                let (offset, addition) = text_wanted(payload)?;
                 ToHome::Add { home, asker, reference, offset, addition }
             }
             ROOM_SET => {

@@ -26,9 +26,9 @@
 //! Deliberately absent: connections, shards, sockets, the registry's bookkeeping.
 //!
 //! This file has the members of the room; `propose` what is said and kept, `verbs` what is done to
-//! messages, `reactions` who has reacted to them, `facts` what is decided of the room, `rights` who
-//! may do and decide what, `views` pages of some messages, `speech` what is not kept, and also
-//! `announce` how members learn who is there.
+//! messages, `growth` how they grow, `reactions` who has reacted, `facts` what is decided of the
+//! room, `rights` who may do and decide what, `views` pages of some messages, `speech` what is not
+//! kept, `announce` how members learn who is there.
 //!
 //! Called by: `rooms`. Calls: `journal`, `presence`, `pacing`, `encode`, `meta`.
 
@@ -37,6 +37,7 @@ mod changes;
 mod choice;
 pub(crate) mod encode;
 pub(crate) mod facts;
+pub(crate) mod growth;
 pub mod history;
 pub(crate) mod journal;
 pub mod keys;

@@ -147,6 +147,8 @@ impl Room {
                 self.may_speak(slot, now_ms)?;
                 Err(Refusal::Unauthorized)
             }
+            // What it may say is judged with what it says already.
+            Addition::Text { .. } => self.may_speak(slot, now_ms),
         }
     }
 

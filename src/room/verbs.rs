@@ -80,6 +80,7 @@ pub(crate) fn judge(
                 return Ok(None);
             }
             (next.said.body, next.said.mentions, next.said.data) = ("\"\"".into(), None, None);
+            next.said.stream = false;
             (fate.edited, fate.pinned, fate.reacted) = (None, None, None);
             fate.deleted = Some(ActText { at_ms: actor.now_ms, by: Some(actor.user.into()) });
         }
@@ -116,6 +117,7 @@ mod tests {
         thread: Some(2),
         mentions: Some("[\"bob\"]"),
         data: Some("{}"),
+        stream: false,
     };
 
     fn message(fate: Fate<'_>) -> MessageText {

@@ -249,8 +249,11 @@ impl Rooms {
         cx.metrics.changed += 1;
         deliver(cx, members, room, "msg_changed", Payload::Json(text(out)));
         out.clear();
+
         self.registry.weigh(registered);
         self.bound_history(cx, key);
+        let (offset, _, message) = changed;
+        self.note_stream(cx, key, offset, message.said.stream);
     }
 
     /// Looks whether one more message may be pinned.

@@ -17,8 +17,8 @@
 //!    `Journal::message`;
 //! 3. what is collected is bounded, and counted.
 //!
-//! Deliberately absent: who may add what (`room::rights`), and how many there may be
-//! (`room::reactions`).
+//! Deliberately absent: who may add what (`room::rights`), and what becomes of it
+//! (`room::reactions`, `room::growth`).
 //!
 //! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `changing`, `pending`, `held`.
 
@@ -35,6 +35,7 @@ use crate::link::outbox::{Cx, Tell, Timer};
 use crate::link::record::{Addition, Field, Received, ToHome, read};
 use crate::link::refusal::{CHANGES_LIMIT, Refusal};
 use crate::link::said::MessageText;
+use crate::room::growth::Growth;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
 use crate::room::reactions::Toggling;
@@ -70,6 +71,14 @@ struct Batch {
     /// As it was when the first one came, where memory may let go of it before its log does.
     known: Option<MessageText>,
     added: Vec<Added>,
+}
+
+/// What somebody is told who has added something.
+enum Told<'a> {
+    /// How many have reacted with this emoji.
+    Count(&'a str),
+    /// How many bytes the message has.
+    Bytes(usize),
 }
 
 /// An addition that waits. Its answer is held.
@@ -273,6 +282,7 @@ impl Rooms {
             return self.refuse_batch(cx, members, batch, Refusal::Gone);
         };
         let mut reactions = Toggling::new(message.reacted().unwrap_or_default());
+        let mut growth = Growth::new(&message.said);
         let (mut told, mut refused, mut first) = (Vec::new(), Vec::new(), None);
         for added in &batch.added {
             let Membership { shard, asker, .. } = added.membership;
@@ -281,24 +291,44 @@ impl Rooms {
             let ToHome::Add { addition, .. } = added.push() else { continue };
             let Some(member) = room.member(asker.slot).filter(|_| is_there) else { continue };
             let user = member.identity.user();
-            let Addition::Reaction { emoji, on } = addition;
-            let is_so = room
+            let allowed = room
                 .may_add(asker.slot, addition, cx.now.unix_ms)
-                .and_then(|()| take_fanout(cx, room, user, addition.bytes() + user.len()))
-                .and_then(|()| reactions.toggle(user, (emoji, on), &cx.settings.chat));
+                .and_then(|()| take_fanout(cx, room, user, addition.bytes() + user.len()));
+            let is_so = allowed.and_then(|()| match addition {
+                Addition::Reaction { emoji, on } => {
+                    reactions.toggle(user, (emoji, on), &cx.settings.chat)?;
+                    Ok(Told::Count(emoji))
+                }
+                Addition::Text { text, is_last } => {
+                    // What may not be said may come in two pieces.
+                    let whole = growth.with(text);
+                    room.may_send(asker.slot, &whole, None, cx.now.unix_ms)?;
+                    let bytes_max = cx.settings.limits.body_bytes;
+                    growth.append(user, (text, is_last), bytes_max).map(Told::Bytes)
+                }
+            });
             match is_so {
-                Ok(()) => told.push((added.ticket, emoji)),
+                Ok(what) => told.push((added.ticket, what)),
                 Err(refusal) => refused.push((added.ticket, refusal)),
             }
             first.get_or_insert(added.membership);
         }
-        let answer = |(ticket, emoji): (Ticket, &str)| {
-            (ticket, format!("{{\"count\":{}}}", reactions.count(emoji)).into_boxed_str())
+        let answer = |(ticket, what)| {
+            let answer = match what {
+                Told::Count(emoji) => format!("{{\"count\":{}}}", reactions.count(emoji)),
+                Told::Bytes(bytes) => format!("{{\"bytes\":{bytes}}}"),
+            };
+            (ticket, answer.into_boxed_str())
         };
         let answers: Vec<_> = told.into_iter().map(answer).collect();
-        let next = reactions.is_changed().then(|| {
+        let next = (reactions.is_changed() || growth.is_changed()).then(|| {
             let mut next = message.clone();
-            next.fate.get_or_insert_default().reacted = reactions.text();
+            if reactions.is_changed() {
+                next.fate.get_or_insert_default().reacted = reactions.text();
+            }
+            if growth.is_changed() {
+                growth.finish(&mut next.said);
+            }
             next
         });
         for (ticket, refusal) in refused {

@@ -47,7 +47,7 @@ mod views;
 use judge::{Asked, Away, Data, Deed, Judge, Member, audience, field, number, without_id};
 use pretend::{LogDefect, PretendLog, Pretends};
 use reactions::Reaction;
-use reader::{Reader, messages, object};
+use reader::{Message, Reader, messages, object};
 
 /// What a log says later.
 pub(crate) enum Heard {
@@ -194,6 +194,9 @@ impl Subject for PretendLog {
     }
 }
 
+/// So long it may take until nothing happens any more.
+const REST_MS_MAX: u64 = 1_000_000;
+
 const TOPICS: [&str; 2] = ["room:tea", "room:mate"];
 const SHARDS: u16 = 2;
 
@@ -224,8 +227,9 @@ impl<L: Subject> Suite<L> {
         home.settings.history.messages = [100_000, 1, 4, 0][of_four(seed)];
         home.settings.chat.changes = [1_000, 3, 1_000, 8][of_four(seed / 4)];
         home.settings.chat.pins = [50, 2, 1, 3][of_four(seed / 2)];
-        home.settings.chat.emoji_per_message = [20, 2, 20, 3][of_four(seed / 2)];
+        home.settings.chat.emoji_per_message = [20, 1, 20, 2][of_four(seed / 2)];
         home.settings.chat.react_tick_ms = [250, 1, 60, 1_000][of_four(seed)];
+        home.settings.chat.stream_s = [60, 1, 60, 2][of_four(seed / 4)];
         home.settings.rooms_max = 10;
         home.rooms.held.planted = bugs.held;
         home.rooms.reads.has_gaps = bugs.gap_in_recovery;
@@ -350,7 +354,7 @@ impl<L: Subject> Suite<L> {
 
     fn act(&mut self) {
         let count = self.judge.members.len();
-        match self.below(37) {
+        match self.below(39) {
             0..=2 if count < 8 => {
                 let topic = self.below(TOPICS.len());
                 let (member, response) = self.join(topic, None);
@@ -387,6 +391,10 @@ impl<L: Subject> Suite<L> {
                 let index = self.below(count);
                 self.react(index);
             }
+            37 | 38 if count > 0 => {
+                let index = self.below(count);
+                self.append(index);
+            }
             26..=32 if count > 0 => {
                 let index = self.below(count);
                 self.change(index);
@@ -408,6 +416,7 @@ impl<L: Subject> Suite<L> {
             self.home.with(|rooms, cx, told| match timer {
                 Timer::Room(key) => rooms.tick(cx, told, key),
                 Timer::Collected(key) => rooms.tell_collected(cx, told, key),
+                Timer::Streams(key) => rooms.end_streams(cx, told, key),
                 _ => {}
             });
         }
@@ -420,7 +429,8 @@ impl<L: Subject> Suite<L> {
         let Member { topic, shard, .. } = self.judge.members[index];
         let heard = self.judge.streams.get(&(topic, shard)).map_or(0, |stream| stream.at.offset);
         let reply_to = (heard > 0 && self.below(3) == 0).then(|| 1 + self.rng.below(heard.min(5)));
-        self.push(index, &Asked::Message { body, key, data, reply_to });
+        let stream = self.below(4) == 0;
+        self.push(index, &Asked::Message { body, key, data, reply_to, stream });
     }
 
     /// A message that a member has heard of, or the next one: mostly one of a few.
@@ -435,12 +445,29 @@ impl<L: Subject> Suite<L> {
         }
     }
 
+    /// Appends to a message, mostly to one of its own that grows.
+    fn append(&mut self, index: usize) {
+        let Member { topic, shard, ref user, .. } = self.judge.members[index];
+        let stream = self.judge.streams.get(&(topic, shard));
+        let is_its = |message: &&Message| {
+            message.contains_key("stream") && message["user"].as_str() == Some(user)
+        };
+        let own = stream.and_then(|stream| stream.messages.values().rfind(is_its));
+        let own = own.map(|message| reader::of(message, "offset"));
+        let offset = own.unwrap_or_else(|| self.some_message(index));
+        for _ in 0..=self.below(2) {
+            let text = format!("p{}", self.numbers + 1);
+            let is_last = self.below(6) == 0;
+            self.push(index, &Asked::Append { offset, text, is_last });
+        }
+    }
+
     /// Reacts to a message, or does no longer, and often does so twice.
     fn react(&mut self, index: usize) {
         let offset = self.some_message(index);
         let emoji = ["👍", "🎉", "\"", "ok", "x"][self.below(5)].to_owned();
         let on = self.below(4) > 0;
-        for _ in 0..1 + self.below(2) {
+        for _ in 0..=self.below(2) {
             let (offset, emoji) = (offset, emoji.clone());
             self.push(index, &Asked::React(Reaction { offset, emoji, on }));
         }
@@ -500,10 +527,12 @@ impl<L: Subject> Suite<L> {
         member.is_leaving = matches!(what, Asked::Leave);
         member.asked.push_back((reference.clone(), what.clone()));
         let payload = format!("{{\"n\":{number}}}");
+        let piece;
         let push = match what {
-            Asked::Message { body, key, data, reply_to } => {
-                let (key, data, reply_to) = (key.as_deref(), data.as_deref(), *reply_to);
-                let message = NewMessage { body, key, reply_to, data, ..NewMessage::default() };
+            Asked::Message { body, key, data, reply_to, stream } => {
+                let (key, data, stream) = (key.as_deref(), data.as_deref(), *stream);
+                let message = NewMessage { body, key, data, stream, ..NewMessage::default() };
+                let message = NewMessage { reply_to: *reply_to, ..message };
                 ToHome::Publish { home, asker, reference: &reference, message }
             }
             Asked::Change { offset, deed, since: _ } => {
@@ -526,6 +555,12 @@ impl<L: Subject> Suite<L> {
                 let (offset, emoji, on) = (reaction.offset, &*reaction.emoji, reaction.on);
                 let addition = Addition::Reaction { emoji, on };
                 ToHome::Add { home, asker, reference: &reference, offset, addition }
+            }
+            Asked::Append { offset, text, is_last } => {
+                self.judge.touched.insert((topic, *offset));
+                piece = format!("\"{text}\"");
+                let addition = Addition::Text { text: &piece, is_last: *is_last };
+                ToHome::Add { home, asker, reference: &reference, offset: *offset, addition }
             }
             Asked::Custom => ToHome::Custom {
                 home,
@@ -655,7 +690,9 @@ impl<L: Subject> Suite<L> {
     fn finish(&mut self) {
         self.is_over = true;
         self.home.mesh.log.calm();
+        let rests_at_ms = self.home.now_ms + REST_MS_MAX;
         while !self.home.mesh.log.is_idle() || !self.home.rooms.collected.is_empty() {
+            assert!(self.home.now_ms < rests_at_ms, "everything comes to rest");
             self.home.now_ms += 40;
             self.fire();
             self.home.mesh.log.step();
@@ -823,7 +860,7 @@ fn an_engine_keeps_the_contract() {
 }
 
 /// What happens to messages that are there.
-const CHANGED: [&str; 10] = [
+const CHANGED: [&str; 12] = [
     "done",
     "changed",
     "deleted",
@@ -834,6 +871,8 @@ const CHANGED: [&str; 10] = [
     "reaction refused",
     "mine",
     "told by whom",
+    "appended",
+    "append refused",
 ];
 
 fn letting_go(seed: u64) -> PretendLog {
@@ -1003,7 +1042,8 @@ fn a_view_that_is_older_than_what_its_reader_heard_is_found() {
 
 #[test]
 fn reactors_that_are_forgotten_are_found() {
-    let rules = ["an answered reaction is there for good", "who reacts is told"];
+    let rules =
+        ["an answered reaction is there for good", "who reacts is told", "nobody reacts unseen"];
     bark_in_room(InRoom::ReactorsForgotten, &rules);
 }
 

@@ -26,7 +26,7 @@ use smallvec::SmallVec;
 
 use crate::base::slack::Slack;
 use crate::limits::PENDING_MEMORY_BYTES;
-use crate::link::ids::{Asker, RoomKey};
+use crate::link::ids::{Asker, ConnKey, RoomKey, Slot};
 use crate::link::log::Ticket;
 use crate::rooms::Answer;
 use crate::wire::phx::Payload;
@@ -37,6 +37,14 @@ pub(super) struct Membership {
     pub(super) room: RoomKey,
     pub(super) shard: u16,
     pub(super) asker: Asker,
+}
+
+impl Membership {
+    /// Of nobody: whom the server itself acts for. Nobody is ever in its slot.
+    pub(super) fn of_nobody(room: RoomKey) -> Self {
+        let asker = Asker { conn: ConnKey::from_u64(1 << 32), slot: Slot(u32::MAX) };
+        Self { room, shard: 0, asker }
+    }
 }
 
 /// An answer in a line.

@@ -10,6 +10,7 @@
 //!                  reading ────────┤  what is no longer in memory, and who waits for it
 //!                  changing ───────┤  what is done to messages that are there
 //!                  collecting ─────┤  what is added to them, until it is told
+//!                  streaming ──────┤  those that grow, until they are whole
 //!                  deciding ───────┤  what is decided of a room, and who must go
 //!                  founding ───────┤  rooms that are made on purpose
 //!                  listings ───────┤  what the directories are told
@@ -54,6 +55,7 @@ mod reading;
 mod registry;
 mod searching;
 mod speech;
+mod streaming;
 #[cfg(test)]
 mod tests;
 mod ticks;
@@ -71,6 +73,7 @@ use pending::Pending;
 use reading::Reads;
 use registry::{Registered, Registry};
 use searching::Searches;
+use streaming::Streams;
 
 use crate::base::arena::Arena;
 use crate::base::bitset::BitSet;
@@ -98,6 +101,7 @@ pub(crate) struct Rooms {
     key_hashers: [ahash::RandomState; 2],
     pending: Pending,
     collected: Collected,
+    streams: Streams,
     held: Held,
     /// The push from the queue that is being handled, and the ticket of its held answer.
     released: Option<(Membership, Ticket)>,
@@ -136,6 +140,7 @@ impl Rooms {
             key_hashers: [hasher(3), hasher(4)],
             pending: Pending::default(),
             collected: Collected::default(),
+            streams: Streams::default(),
             held: Held::default(),
             released: None,
             is_releasing: false,
@@ -299,6 +304,7 @@ impl Rooms {
             key_hashers: _,
             pending,
             collected,
+            streams,
             held,
             released: _,
             is_releasing: _,
@@ -314,6 +320,7 @@ impl Rooms {
         greeting.trim(ENTRIES_KEPT, SCRATCH_BYTES_KEPT);
         pending.trim(ENTRIES_KEPT);
         collected.trim(ENTRIES_KEPT);
+        streams.trim(ENTRIES_KEPT);
         held.trim(ENTRIES_KEPT);
         // A set of slots is as long as the largest room was.
         let Scratch { response, seen: _ } = scratch;

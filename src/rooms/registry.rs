@@ -234,7 +234,9 @@ impl Rooms {
                 }
                 (Registered::new(Room::new(topic, epoch)), Found::Open(key))
             }
-            Opening::Kept(opened) => (self.reopen(cx, topic, &opened, epoch), Found::Open(key)),
+            Opening::Kept(opened) => {
+                (self.reopen(cx, key, topic, &opened, epoch), Found::Open(key))
+            }
             // An empty room holds the place meanwhile, and nobody is told of it.
             Opening::Later => {
                 self.loading.begin(key, epoch);
@@ -262,7 +264,7 @@ impl Rooms {
     ) {
         let Some(registered) = self.arena.get(key) else { return };
         let topic: Box<str> = registered.room.topic().into();
-        let Registered { room, is_founded, .. } = self.reopen(cx, &topic, opened, refs_from);
+        let Registered { room, is_founded, .. } = self.reopen(cx, key, &topic, opened, refs_from);
         let Some(registered) = self.arena.get_mut(key) else { return };
         (registered.room, registered.is_founded) = (room, is_founded);
         self.registry.weigh(registered);
@@ -273,7 +275,8 @@ impl Rooms {
     /// Makes a room from what its log has kept.
     fn reopen<I: Io>(
         &mut self,
-        cx: &Cx<'_, I>,
+        cx: &mut Cx<'_, I>,
+        key: RoomKey,
         topic: &str,
         opened: &Opened,
         refs_from: u64,
@@ -289,6 +292,7 @@ impl Rooms {
             out.clear();
         }
         self.scratch.response = out;
+        self.await_streams(cx, key, opened);
         if let Some(title) = &opened.founded {
             room.set_title(title);
         }
@@ -360,6 +364,7 @@ impl Rooms {
         self.let_list_go(key);
         let registered = self.arena.remove(key)?;
         self.collected.forget(key);
+        self.streams.forget(key);
         if registered.room.name().is_some() {
             cx.io.log().close(key);
         }
@@ -409,6 +414,7 @@ impl Rooms {
             + 2 * self.registry.history_bytes
             + self.pending.bytes()
             + self.collected.bytes()
+            + self.streams.bytes()
             + self.held.bytes()
             + self.awaiting_bytes()
             + self.reads.bytes()

@@ -22,7 +22,7 @@ use crate::link::log::{Append, Appended, Entry, Log, Marks, Placed, Why};
 use crate::link::message::{push_change_number, push_receipt, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{NewMessage, ToHome, ToMember};
-use crate::link::refusal::{FANOUT_LIMIT, Refusal};
+use crate::link::refusal::{CHANGES_LIMIT, FANOUT_LIMIT, Refusal};
 use crate::link::said::{Fate, Said, SaidText};
 use crate::room::keys::KeyHash;
 use crate::room::propose::Proposal;
@@ -57,7 +57,7 @@ impl Rooms {
         let Some(author) = room.member(asker.slot).map(|member| member.identity.clone()) else {
             return;
         };
-        let NewMessage { body, key: message_key, reply_to, mentions, data } = message;
+        let NewMessage { body, key: message_key, reply_to, mentions, data, stream } = message;
         let now_ms = cx.now.unix_ms;
         if let Err(refusal) = room.may_send(asker.slot, body, mentions, now_ms) {
             return self.answer_refused(cx, members, membership, reference, refusal);
@@ -76,7 +76,13 @@ impl Rooms {
         }
         let thread = reply_to.map(|reply_to| room.thread_of(reply_to));
         let (user, name) = (author.user(), author.name());
-        let said = Said { user, name, body, key: message_key, reply_to, thread, mentions, data };
+        if stream && cx.settings.chat.changes == 0 {
+            let refusal = Refusal::TooMany { limit: CHANGES_LIMIT, max: 0 };
+            return self.answer_refused(cx, members, membership, reference, refusal);
+        }
+        let key = message_key;
+        let said = Said { user, name, body, key, reply_to, thread, mentions, data, stream };
+        let key = membership.room;
         let entry = match room.propose(said, key_hash) {
             Ok(Proposal::Entry(entry)) => entry,
             Ok(Proposal::Known(receipt)) => {
@@ -171,11 +177,15 @@ impl Rooms {
         cx.metrics.published += 1;
         deliver(cx, members, room, "new_msg", Payload::Json(text(out)));
         out.clear();
+
         // The oldest message may have gone, with what was remembered of its changes.
         if key_hash.is_some() || room.journal().top().change > 0 {
             self.registry.weigh(registered);
         }
         self.bound_history(cx, key);
+        if said.stream {
+            self.note_stream(cx, key, receipt.offset, true);
+        }
     }
 
     /// Handles a custom event, which is passed on as it is and not kept.

@@ -28,7 +28,7 @@ pub(crate) fn patch(has: &mut Has, patch: &Value) {
     }
     let mine = mine.as_object_mut().expect("a message is an object");
     let fields = patch.as_object().expect("a patch is an object").iter();
-    // Who has just reacted is for whoever keeps which reactions are its own.
+    // Who has just reacted is for whoever keeps which reactions are its own. Nothing grows here.
     for (name, value) in fields.filter(|(name, _)| *name != "by") {
         if value.is_null() {
             mine.remove(name);

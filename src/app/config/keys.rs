@@ -444,6 +444,11 @@ pub(super) const ALL: &[Key] = &[
         doc: "After telling of reactions, and of text that was appended, a room collects for so long before it tells again. If it was quiet it tells at once.",
     },
     Key {
+        name: "chat.stream_s",
+        kind: number(1, 3_600, S, Slot::U64(|c| &mut c.chat.stream_s)),
+        doc: "A message that is said piece by piece is whole when nothing has been appended to it for so long.",
+    },
+    Key {
         name: "presence.tick_ms",
         kind: number(1, 60_000, MS, Slot::U64(|c| &mut c.presence.tick_ms)),
         doc: "After telling who came and left, a room collects for so long times its members and one. If it was quiet it tells at once.",

@@ -25,6 +25,13 @@ pub(super) enum Asked {
         key: Option<String>,
         data: Option<String>,
         reply_to: Option<u64>,
+        stream: bool,
+    },
+    /// More of a message that grows: perhaps the last of it.
+    Append {
+        offset: u64,
+        text: String,
+        is_last: bool,
     },
     /// Something is done to a message, and up to which change its member had heard then.
     Change {
@@ -476,6 +483,9 @@ impl Judge {
             Asked::Change { offset, deed, since: _ } => {
                 return self.hear_done(log, index, (offset, deed), status, response);
             }
+            Asked::Append { offset, text, is_last: _ } => {
+                return self.hear_appended(log, index, (offset, &text), status, response);
+            }
             Asked::React(reaction) => {
                 return self.hear_reacted(log, index, reaction, status, response);
             }
@@ -528,6 +538,35 @@ impl Judge {
             }
         }
         self.seen.insert("ok");
+    }
+
+    /// The answer to who appends to a message.
+    fn hear_appended<L: Subject>(
+        &mut self,
+        log: &L,
+        index: usize,
+        (offset, text): (u64, &str),
+        status: &str,
+        response: &str,
+    ) {
+        let Member { topic, ref user, .. } = self.members[index];
+        if status == "error" {
+            let reason = field(response, "reason").trim_matches('"');
+            let latest = log.state(TOPICS[topic], offset, u64::MAX);
+            let is_own = latest.as_ref().map(|message| *message.said.user == **user);
+            let reasons = ["unconfirmed", "storage", "unavailable", "busy", "invalid", "gone"];
+            let is_its = reason == "not_yours" && is_own != Some(true) || reason == "too_late";
+            assert!(reasons.contains(&reason) || is_its, "{response}");
+            self.seen.insert("append refused");
+            return;
+        }
+        self.seen.insert("appended");
+        let durable = log.durable(TOPICS[topic]).change;
+        let Some(kept) = log.state(TOPICS[topic], offset, durable) else { return };
+        // Its author may have said it in another way since.
+        let is_as_said = kept.fate().deleted.is_none() && kept.fate().edited.is_none();
+        let is_there = kept.said.body.contains(text) || log.may_lose_acked() || !is_as_said;
+        assert!(is_there, "what is appended is answered after it is kept: {text} {kept:?}");
     }
 
     /// The answer to who did something to a message.

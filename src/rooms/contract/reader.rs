@@ -2,7 +2,8 @@
 //!
 //! 1. `new_msg` is the next message, and `msg_changed` the next change: if a number is left out,
 //!    something was lost;
-//! 2. `msg_changed` is a patch: its fields replace mine, `null` removes;
+//! 2. `msg_changed` is a patch: its fields replace mine, `null` removes; `append` adds to my body, if
+//!    my message is as it was before that;
 //! 3. messages in a page and in `changed` are whole and replace mine; of a tombstone that has
 //!    nothing else I keep who said it and when;
 //! 4. all of them only if their `change` is larger than mine; what I do not have I leave out,
@@ -111,8 +112,19 @@ impl Reader {
         if let Some(mine) = self.messages.get_mut(&offset)
             && of(mine, "change") < change
         {
+            let more = patch.get("append").and_then(Value::as_str).map(str::to_owned);
+            if let Some(more) = more {
+                if of(&patch, "prev") != of(mine, "change") {
+                    // It would have to be fetched.
+                    self.messages.remove(&offset);
+                    return offset;
+                }
+                let whole = [mine["body"].as_str().unwrap_or_default(), &more].concat();
+                mine.insert("body".to_owned(), whole.into());
+            }
+            let names = ["by", "prev", "append"];
             // Who has just reacted is for whoever keeps which reactions are its own.
-            for (name, value) in patch.into_iter().filter(|(name, _)| name != "by") {
+            for (name, value) in patch.into_iter().filter(|(name, _)| !names.contains(&&**name)) {
                 if value.is_null() {
                     mine.remove(&name);
                 } else {

@@ -109,6 +109,7 @@ mod tests {
         thread: None,
         mentions: None,
         data: None,
+        stream: false,
     };
 
     fn append() -> ToStore<'static> {

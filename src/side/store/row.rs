@@ -58,7 +58,7 @@ macro_rules! select_messages {
     ($which:literal) => {
         concat!(
             "SELECT id, at, user, name, body, key, reply_to, sum, thread, change, edited_at, \
-             deleted_at, deleted_by, pinned_at, pinned_by, mentions, data, reacted FROM message ",
+             deleted_at, deleted_by, pinned_at, pinned_by, mentions, data, reacted, stream FROM message ",
             $which
         )
     };
@@ -107,6 +107,7 @@ impl<'a> Message<'a> {
             thread: place(8)?,
             mentions: maybe(15)?,
             data: maybe(16)?,
+            stream: row.get::<_, Option<i64>>(18).ok()?.is_some(),
         };
         let act = |at_ms: Option<u64>, by| at_ms.map(|at_ms| Act { at_ms, by });
         let fate = Fate {
@@ -123,7 +124,7 @@ impl<'a> Message<'a> {
     /// versions, it is what it was before these.
     pub(super) fn sum(&self) -> i64 {
         let Self { id, at_ms, said, fate } = *self;
-        let Said { user, name, body, key, reply_to, thread, mentions, data } = said;
+        let Said { user, name, body, key, reply_to, thread, mentions, data, stream } = said;
         let mut sum = Sum::default();
         sum.numbers(&[id, at_ms.cast_signed()]);
         for text in [user, name, body, key.unwrap_or_default()] {
@@ -131,7 +132,7 @@ impl<'a> Message<'a> {
         }
         sum.0.update([u8::from(key.is_some()), u8::from(reply_to.is_some())]);
         sum.0.update(reply_to.unwrap_or_default().to_le_bytes());
-        let has_more = thread.is_some() || mentions.is_some() || data.is_some();
+        let has_more = thread.is_some() || mentions.is_some() || data.is_some() || stream;
         if has_more || fate != Fate::default() {
             let Fate { change, edited, deleted, pinned, reacted } = fate;
             sum.numbers(&[thread.unwrap_or_default().cast_signed(), change.cast_signed()]);
@@ -145,6 +146,9 @@ impl<'a> Message<'a> {
             }
             if let Some(reacted) = reacted {
                 sum.text(reacted);
+            }
+            if stream {
+                sum.numbers(&[1]);
             }
         }
         sum.end()

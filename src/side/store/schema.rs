@@ -103,9 +103,14 @@ const MIGRATIONS: &[Migration] = &[
     CREATE INDEX pinned ON message(id) WHERE pinned_at IS NOT NULL;
     ",
     ),
-    // Who has reacted to a message: a line for each emoji, with its users. In the row, so that a
-    // message is one thing, whoever reads or copies it.
-    Migration::of("ALTER TABLE message ADD COLUMN reacted TEXT;"),
+    // reacted: who has reacted to a message, a line for each emoji, with its users. In the row, so
+    // that a message is one thing, whoever reads or copies it. stream: 1 while it grows.
+    Migration::of(
+        "
+    ALTER TABLE message ADD COLUMN reacted TEXT;
+    ALTER TABLE message ADD COLUMN stream INTEGER;
+    ",
+    ),
 ];
 
 /// How many rows get their checksums at once.
@@ -165,7 +170,8 @@ pub(super) fn seal_all(conn: &Connection) -> Result<(), StoreError> {
 fn seal_fates(conn: &Connection) -> Result<(), StoreError> {
     // The columns that there are by then.
     let sql = "SELECT id, at, user, name, body, key, reply_to, sum, thread, change, edited_at, \
-               deleted_at, deleted_by, pinned_at, pinned_by, mentions, data, NULL FROM message \
+               deleted_at, deleted_by, pinned_at, pinned_by, mentions, data, NULL, NULL \
+               FROM message \
                WHERE thread IS NOT NULL OR edited_at IS NOT NULL OR deleted_at IS NOT NULL \
                OR deleted_by IS NOT NULL OR extra IS NOT NULL OR change IS NOT NULL";
     let mut statement = conn.prepare(sql)?;

@@ -195,11 +195,11 @@ pub(super) fn top_of(conn: &Connection, id: u32) -> Result<Marks, StoreError> {
 /// Writes a message, once.
 pub(super) fn insert(step: &Connection, message: &Message<'_>) -> Result<(), StoreError> {
     let Message { id, at_ms, said, fate } = *message;
-    let Said { user, name, body, key, reply_to, thread, mentions, data } = said;
+    let Said { user, name, body, key, reply_to, thread, mentions, data, stream } = said;
     let (at, sum) = (number(at_ms), message.sum());
     // Whatever a client names, all 64 bits of it: it is not known to be an offset.
     let reply_to = reply_to.map(u64::cast_signed);
-    let is_plain = thread.is_none() && mentions.is_none() && data.is_none();
+    let is_plain = thread.is_none() && mentions.is_none() && data.is_none() && !stream;
     let written = if is_plain && fate == Fate::default() {
         // Nearly all messages: half as many columns are bound.
         let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum) \
@@ -209,8 +209,8 @@ pub(super) fn insert(step: &Connection, message: &Message<'_>) -> Result<(), Sto
     } else {
         let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum, thread, \
                    mentions, data, change, edited_at, deleted_at, deleted_by, pinned_at, \
-                   pinned_by, reacted) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, \
-                   ?13, ?14, ?15, ?16, ?17, ?18) ON CONFLICT(id) DO NOTHING";
+                   pinned_by, reacted, stream) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, \
+                   ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) ON CONFLICT(id) DO NOTHING";
         let Fate { change, edited, deleted, pinned, reacted } = fate;
         let place = |number: u64| id_of(room_of(id), number);
         let change = (change > 0).then(|| place(change));
@@ -232,7 +232,8 @@ pub(super) fn insert(step: &Connection, message: &Message<'_>) -> Result<(), Sto
             by_of(deleted),
             at_of(pinned),
             by_of(pinned),
-            reacted
+            reacted,
+            stream.then_some(1)
         ];
         step.prepare_cached(sql)?.execute(values)?
     };
@@ -254,7 +255,7 @@ pub(super) fn change(step: &Connection, message: &Message<'_>) -> Result<(), Sto
     let Fate { change, edited, deleted, pinned, reacted } = fate;
     let sql = "UPDATE message SET body = ?2, mentions = ?3, data = ?4, edited_at = ?5, \
                deleted_at = ?6, deleted_by = ?7, pinned_at = ?8, pinned_by = ?9, change = ?10, \
-               sum = ?11, reacted = ?12 WHERE id = ?1 AND coalesce(change, 0) < ?10";
+               sum = ?11, reacted = ?12, stream = ?13 WHERE id = ?1 AND coalesce(change, 0) < ?10";
     let values = params![
         id,
         said.body,
@@ -267,7 +268,8 @@ pub(super) fn change(step: &Connection, message: &Message<'_>) -> Result<(), Sto
         by_of(pinned),
         id_of(room_of(id), change),
         message.sum(),
-        reacted
+        reacted,
+        said.stream.then_some(1)
     ];
     let is_written = step.prepare_cached(sql)?.execute(values)? > 0;
     let there = "SELECT 1 FROM message WHERE id = ?1";

@@ -36,8 +36,13 @@ export class View {
     assert.equal(patch.change, this.cursor.change + 1, "changes come without a gap");
     this.cursor.change = patch.change;
     const mine = this.messages.get(patch.offset);
+    const { prev, append, by, ...fields } = patch;
     if (mine && patch.change > (mine.change ?? 0)) {
-      for (const [name, value] of Object.entries(patch)) {
+      if (append !== undefined) {
+        assert.equal(prev, mine.change ?? 0, "what is appended belongs behind what was there");
+        mine.body += append;
+      }
+      for (const [name, value] of Object.entries(fields)) {
         if (value === null) delete mine[name];
         else mine[name] = value;
       }

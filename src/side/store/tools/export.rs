@@ -246,6 +246,7 @@ fn line_of<'a>(room: &'a str, eras: &[Era], message: &Message<'a>) -> Option<Mes
         pinned_by: by_of(pinned),
         mentions: maybe_raw(said.mentions)?,
         data: maybe_raw(said.data)?,
+        stream: said.stream,
         reactions,
         _extra: None,
         change: (change > 0).then_some(change),

@@ -401,6 +401,7 @@ impl<'a> Import<'a> {
             thread: line.thread,
             mentions: line.mentions.map(RawValue::get),
             data: line.data.map(RawValue::get),
+            stream: line.stream,
         };
         let reacted = line.reactions.as_deref().map(reacted_of).transpose()?;
         let fate = Fate { change, edited, deleted, pinned, reacted: reacted.as_deref() };

@@ -145,6 +145,9 @@ pub(super) struct MessageLine<'a> {
     pub(super) mentions: Option<&'a RawValue>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub(super) data: Option<&'a RawValue>,
+    /// Whether there is more to come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) stream: bool,
     /// Who has reacted to it: each emoji with its users, in the order in which they came.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub(super) reactions: Option<Vec<Reaction<'a>>>,

@@ -1,0 +1,168 @@
+/** Messages that grow: by every stock client, over each transport, in each log, over restarts. */
+
+import { XMLHttpRequest } from "./support/browser.js";
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import { V1, VERSIONS, connect, inboxOf, join, leave, ok, refused, roomOfEachShard } from "./support/client.js";
+import { Server } from "./support/server.js";
+import { look, page } from "./support/verbs.js";
+
+const TOPIC = "room:tea";
+const MODERATES = { rooms: { "*": "moderate" } };
+
+const LOGS = {
+  "in memory": { "store.path": "" },
+  "in a store": {},
+  "in a store that shows what it has kept": { "store.deliver": "after_commit" },
+  "in a store that answers before that": { "store.ack": "accept_may_lose_1s" },
+};
+
+async function started(t, settings = {}, shards = 2) {
+  const server = await Server.start({ shards, settings: { "limits.publish_per_s": 0, ...settings } });
+  t.after(() => server.stop());
+  return server;
+}
+
+/** A user's socket; `claims` are those of its token. */
+function tab(t, server, user, { claims, client = VERSIONS.at(-1), ...options } = {}) {
+  const more = claims ? { params: { token: server.token(user, claims) } } : {};
+  return connect(t, client, server, user, { ...options, ...more });
+}
+
+// What clients that poll ask with, where there is no browser.
+globalThis.XMLHttpRequest = XMLHttpRequest;
+
+for (const client of VERSIONS) {
+  const transports = { websocket: {}, "version 1": V1, polling: { transport: client.LongPoll } };
+  for (const [transport, options] of Object.entries(transports)) {
+    test(`phoenix ${client.version} over ${transport}: says a message piece by piece`, async (t) => {
+      const server = await started(t);
+      const [bot, ann, zoe] = ["bot", "ann", "zoe"].map((user) => tab(t, server, user, { client, ...options }));
+      for (const topic of await roomOfEachShard(server, 2)) {
+        const { channel } = await look(bot, topic);
+        const { view } = await look(ann, topic);
+        const { offset } = await ok(channel.push("new_msg", { body: "The ", stream: true }));
+        const pieces = ["quick ", "brown ", "f\u00f6x \u{1f98a} ", '"jumps"\n'];
+        let bytes = 4;
+        for (const text of pieces) {
+          bytes += JSON.stringify(text).length - 2 + (Buffer.byteLength(text) - text.length);
+          assert.deepEqual(await ok(channel.push("msg_append", { offset, text })), { bytes });
+        }
+        await ok(channel.push("msg_append", { offset, done: true }));
+        let last;
+        do last = await view.changes.next();
+        while (last.stream !== null);
+        const [message] = view.list;
+        assert.deepEqual([message.body, message.stream], [`The ${pieces.join("")}`, undefined]);
+        assert.deepEqual(await page(zoe, topic), view.list, "and a newcomer sees the same");
+      }
+    });
+  }
+}
+
+for (const [name, settings] of Object.entries(LOGS)) {
+  describe(name, () => {
+    test("however often it grows, it is one change to whoever comes back", async (t) => {
+      const server = await started(t, { ...settings, "chat.changes": 2 });
+      const bot = tab(t, server, "bot");
+      const { channel, view } = await look(bot, TOPIC);
+      await ok(channel.push("new_msg", { stream: true }));
+      const { epoch } = view.cursor;
+      const words = Array.from({ length: 200 }, (_, n) => `w${n} `);
+      await Promise.all(words.map((text) => ok(channel.push("msg_append", { offset: 1, text }))));
+      let last;
+      do last = await view.changes.next();
+      while (!view.list[0].body.endsWith("w199 "));
+      assert.equal(view.list[0].body, words.join(""), "in the order in which it was said");
+      assert.ok(last.change < 100, `${last.change} changes`);
+      const { response } = await look(tab(t, server, "ann"), TOPIC, { since: { epoch, offset: 1, change: 0 } });
+      assert.equal(response.recovered, true);
+      assert.deepEqual(response.changed, view.list);
+    });
+
+    test("it grows on after a restart, and is ended when its author is silent", async (t) => {
+      const server = await started(t, { ...settings, "chat.stream_s": 2 });
+      const { channel } = await look(tab(t, server, "bot"), TOPIC);
+      await ok(channel.push("new_msg", { body: "a", stream: true }));
+      await ok(channel.push("msg_append", { offset: 1, text: "b" }));
+      if (settings["store.path"] !== "") {
+        await server.stop();
+        await server.start();
+      }
+      const { channel: again } = await join(tab(t, server, "bot"), TOPIC);
+      const { view } = await look(tab(t, server, "ann"), TOPIC);
+      const [message] = view.list;
+      assert.deepEqual([message.body, message.stream], ["ab", true]);
+      await ok(again.push("msg_append", { offset: 1, text: "c" }));
+      let last;
+      do last = await view.changes.next();
+      while (last.stream !== null);
+      assert.deepEqual([last.append, last.body], [undefined, undefined], "nothing but that it is over");
+      assert.equal(view.list[0].body, "abc");
+      assert.deepEqual(await refused(again.push("msg_append", { offset: 1, text: "d" })), { reason: "too_late" });
+    });
+  });
+}
+
+test("is its author's, and no larger or freer than what is said at once", async (t) => {
+  const server = await started(t, { "limits.body_bytes": 8 });
+  const { channel: mod } = await join(tab(t, server, "mod", { claims: MODERATES }), TOPIC);
+  await ok(mod.push("room_set", { links: false }));
+  const { channel: bot, view } = await look(tab(t, server, "bot"), TOPIC);
+  const { channel: ann } = await join(tab(t, server, "ann"), TOPIC);
+  const append = (channel, offset, more) => channel.push("msg_append", { offset, ...more });
+  const { offset } = await ok(bot.push("new_msg", { body: "http:", stream: true }));
+  assert.deepEqual(await refused(append(ann, offset, { text: "x" })), { reason: "not_yours" });
+  assert.deepEqual(await refused(append(mod, offset, { text: "x" })), { reason: "not_yours" });
+  assert.equal((await refused(append(bot, offset, { text: "//x" }))).reason, "rejected");
+  const large = { reason: "too_large", field: "text", max_bytes: 8 };
+  assert.deepEqual(await refused(append(bot, offset, { text: "1234" })), large);
+  assert.deepEqual(await ok(append(bot, offset, { text: "123" })), { bytes: 8 });
+  assert.deepEqual(await ok(append(bot, offset, { done: true })), { bytes: 8 });
+  assert.deepEqual(await refused(append(bot, offset, { text: "1" })), { reason: "too_late" });
+  const plain = await ok(bot.push("new_msg", { body: "whole" }));
+  assert.deepEqual(await refused(append(bot, plain.offset, { text: "1" })), { reason: "too_late" });
+  const third = await ok(bot.push("new_msg", { body: "a", stream: true }));
+  await ok(mod.push("room_member", { user: "bot", muted_s: 60 }));
+  assert.equal((await refused(append(bot, third.offset, { text: "b" }))).reason, "muted");
+  await ok(mod.push("room_member", { user: "bot", muted_s: 0 }));
+  await ok(bot.push("msg_edit", { offset: third.offset, body: "A" }));
+  assert.deepEqual(await ok(append(bot, third.offset, { text: "b" })), { bytes: 2 }, "what it says by now");
+  await ok(mod.push("msg_delete", { offset: third.offset }));
+  assert.deepEqual(await refused(append(bot, third.offset, { text: "c" })), { reason: "gone" });
+  let last;
+  do last = await view.changes.next();
+  while (!last.deleted);
+  const { body, stream } = view.messages.get(third.offset);
+  assert.deepEqual([body, stream], ["", undefined]);
+  for (const [payload, field] of [
+    [{ offset: 9, text: "x" }, "offset"],
+    [{ text: "x" }, "offset"],
+    [{ offset, text: 1 }, "text"],
+    [{ offset, text: "" }, "text"],
+    [{ offset, text: "x", done: 1 }, "done"],
+  ]) {
+    const told = await refused(bot.push("msg_append", payload));
+    assert.deepEqual([told.reason, told.field], ["invalid", field], JSON.stringify(payload));
+  }
+  const none = await started(t, { "chat.changes": 0 }, 1);
+  const { channel } = await join(tab(t, none, "bot"), TOPIC);
+  const told = await refused(channel.push("new_msg", { body: "a", stream: true }));
+  assert.deepEqual(told, { reason: "too_many", limit: "chat.changes", max: 0 });
+});
+
+test("who knows only new_msg sees how it began, and all of it in a page", async (t) => {
+  const server = await started(t);
+  const { channel: bot } = await join(tab(t, server, "bot"), TOPIC);
+  const old = tab(t, server, "ann", { client: VERSIONS[0] });
+  const { channel } = await join(old, TOPIC);
+  const heard = inboxOf(channel, "new_msg");
+  await ok(bot.push("new_msg", { body: "a", stream: true }));
+  await ok(bot.push("msg_append", { offset: 1, text: "b", done: true }));
+  await ok(bot.push("new_msg", { body: "next" }));
+  assert.deepEqual([(await heard.next())[1].body, (await heard.next())[1].body], ["a", "next"]);
+  await leave(channel);
+  assert.deepEqual((await page(old, TOPIC)).map(({ body }) => body), ["ab", "next"]);
+});
