@@ -216,6 +216,14 @@ pub const SEARCHES_UNDER_WAY_MAX: usize = 16;
 /// [`HistoryLimits::page_bytes`], and the threads that read have some milliseconds of work then.
 pub const READS_UNDER_WAY_MAX: usize = 64;
 
+/// How many of them may be of single messages that pushes wait for: the others are for whoever
+/// comes back, or looks back.
+pub const READS_OF_MESSAGES_MAX: usize = READS_UNDER_WAY_MAX / 2;
+
+/// How many times as many bytes as are told a page may have on its way from the store: who has
+/// reacted goes along, so that a member is told which reactions are its own.
+pub const UNTOLD_FACTOR: usize = 16;
+
 /// How often the log is asked for one page or recovery: once, and three times again if the room has
 /// moved on meanwhile.
 pub const READS_OF_ONE_MAX: u32 = 4;
@@ -337,6 +345,10 @@ pub const COLLECTED_PER_ROOM_MAX: usize = 10_000;
 /// To how many messages of a room a turn tells what was added: each is written anew.
 pub const COLLECTED_MESSAGES_PER_TURN_MAX: u32 = 64;
 
+/// And how many bytes each member is told by then, about: a small part of what a reader may lag
+/// behind.
+pub const COLLECTED_BYTES_PER_TURN: usize = 64 * 1_024;
+
 /// What a message that is under way takes, a push that waits behind it, or an answer that is held
 /// for it, in bytes without its texts: the record, and its places in several indices.
 pub const PENDING_MEMORY_BYTES: usize = 256;
@@ -425,6 +437,10 @@ pub const MESH_BUSY_BYTES: usize = 4 * 1_024 * 1_024;
 /// From how many bytes that wait for the store's writer on a message is answered `busy`, before it
 /// has a place.
 pub const STORE_WAITING_BYTES_MAX: usize = 1_024 * 1_024;
+
+/// And from how many on what is added to messages waits until there are fewer: each addition is
+/// written with all that was added before, and must not take the place of what people say.
+pub const STORE_FILLING_BYTES: usize = STORE_WAITING_BYTES_MAX / 4;
 
 /// From how many bytes on that wait for a shard a thread that reads the store reads no further: a
 /// shard takes its answers within a turn or two. The last answer may be over it.

@@ -610,6 +610,13 @@ pub trait Log {
     /// Takes an entry of an open room.
     fn append(&mut self, append: Append<'_>) -> Appended;
 
+    /// Whether so much waits for it that what may come later should: messages have the rest of the
+    /// place.
+    #[inline]
+    fn is_filling(&self) -> bool {
+        false
+    }
+
     /// Whether it has more of a room than the room's memory: [`Log::read`] is called only then.
     #[inline]
     fn reads(&self) -> bool {

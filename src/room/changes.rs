@@ -54,6 +54,11 @@ impl Changes {
         self.floor
     }
 
+    /// What is remembered of a message.
+    pub(super) fn latest(&self, offset: u64) -> Option<Latest> {
+        self.by_offset.get(&offset).copied()
+    }
+
     /// How many messages are remembered.
     pub(super) fn len(&self) -> usize {
         self.by_change.len()

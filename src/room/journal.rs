@@ -181,6 +181,15 @@ impl Journal {
                 self.rare.get_or_insert_default().reactions.set(receipt.offset, reacted);
             }
             self.forget_changes(first);
+            self.bound_reactions(limits);
+        }
+    }
+
+    /// Who has reacted takes no more than the messages may: the oldest go with theirs.
+    fn bound_reactions(&mut self, limits: &HistoryLimits) {
+        let bytes = |journal: &Self| journal.rare.as_ref().map_or(0, |rare| rare.reactions.bytes());
+        while bytes(self) > limits.room_bytes && self.history.len() > 1 {
+            self.drop_oldest();
         }
     }
 
@@ -214,6 +223,7 @@ impl Journal {
         }
         self.history.replace(offset, message, limits);
         self.forget_changes(first);
+        self.bound_reactions(limits);
     }
 
     /// Notes whether a message is pinned after a change that has just been applied.
@@ -255,14 +265,19 @@ impl Journal {
         rare.newer.get(&offset)?.reacted.as_deref()
     }
 
-    /// The messages that there are reactions to, of those that are known here, each with who has
-    /// reacted.
-    pub(crate) fn reactions(&self) -> impl Iterator<Item = (u64, &str)> {
-        self.rare.iter().flat_map(|rare| {
-            let first = self.history.first();
-            let newer = rare.newer.range(..first);
-            let newer = newer.filter_map(|(offset, of)| Some((*offset, of.reacted.as_deref()?)));
-            newer.chain(rare.reactions.all())
+    /// Whether there may be reactions to messages that are known here.
+    pub(crate) fn has_reactions(&self) -> bool {
+        let rare = self.rare.as_ref();
+        rare.is_some_and(|rare| !rare.reactions.is_empty() || !rare.newer.is_empty())
+    }
+
+    /// Whether a message is known to be as it was by a change, when the room had come as far as
+    /// `top`.
+    pub(crate) fn is_as_by(&self, offset: u64, change: u64, top: u64) -> bool {
+        let changes = self.rare.as_ref().and_then(|rare| rare.changes.as_ref());
+        changes.is_none_or(|changes| match changes.latest(offset) {
+            Some(latest) => latest.change == change,
+            None => changes.floor() <= top,
         })
     }
 

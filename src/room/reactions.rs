@@ -44,9 +44,9 @@ impl Reactions {
         self.by_offset.get(&offset).map(|reacted| &**reacted)
     }
 
-    /// All of them, by offset.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &str)> {
-        self.by_offset.iter().map(|(offset, reacted)| (*offset, &**reacted))
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_offset.is_empty()
     }
 
     /// What they take, in bytes.
@@ -105,9 +105,10 @@ pub(crate) struct Toggling<'a> {
     reacted: HashSet<(usize, &'a str)>,
     /// How many each user has.
     of_user: HashMap<&'a str, u32>,
+    /// How many emoji somebody has reacted with.
+    used: usize,
     /// The bytes of all of it as a text.
     bytes: usize,
-    is_changed: bool,
 }
 
 impl<'a> Toggling<'a> {
@@ -118,8 +119,8 @@ impl<'a> Toggling<'a> {
             places: HashMap::new(),
             reacted: HashSet::new(),
             of_user: HashMap::new(),
+            used: 0,
             bytes: 0,
-            is_changed: false,
         };
         for (emoji, users) in by_emoji(reacted) {
             users.for_each(|user| toggling.add(user, emoji));
@@ -130,11 +131,6 @@ impl<'a> Toggling<'a> {
     /// How many have reacted with an emoji.
     pub(crate) fn count(&self, emoji: &str) -> usize {
         self.places.get(emoji).map_or(0, |place| self.emojis[*place].1.len())
-    }
-
-    /// Whether there are others than in the beginning.
-    pub(crate) fn is_changed(&self) -> bool {
-        self.is_changed
     }
 
     /// A user reacts, or does no longer. So it may be already.
@@ -159,7 +155,6 @@ impl<'a> Toggling<'a> {
             self.may_add(user, emoji, limits)?;
             self.add(user, emoji);
         }
-        self.is_changed = true;
         Ok(())
     }
 
@@ -168,8 +163,7 @@ impl<'a> Toggling<'a> {
         if self.of_user.get(user).is_some_and(|count| *count >= limits.reactions_per_user) {
             return refused(USER_REACTIONS_LIMIT, limits.reactions_per_user);
         }
-        let emojis = self.emojis.iter().filter(|(_, users)| !users.is_empty()).count();
-        if self.count(emoji) == 0 && emojis >= limits.emoji_per_message as usize {
+        if self.count(emoji) == 0 && self.used >= limits.emoji_per_message as usize {
             return refused(EMOJI_LIMIT, limits.emoji_per_message);
         }
         let is_full = self.reacted.len() >= limits.reactions_per_message as usize;
@@ -186,6 +180,7 @@ impl<'a> Toggling<'a> {
             self.emojis.push((emoji, Vec::new()));
             self.places.insert(emoji, self.emojis.len() - 1);
             self.bytes += emoji.len() + 1;
+            self.used += 1;
             self.emojis.len() - 1
         });
         self.emojis[place].1.push(user);
@@ -200,6 +195,7 @@ impl<'a> Toggling<'a> {
         self.bytes -= user.len() + 1;
         if users.is_empty() {
             self.bytes -= emoji.len() + 1;
+            self.used -= 1;
         }
         self.reacted.remove(&(place, user));
         if let Some(count) = self.of_user.get_mut(user) {
@@ -234,34 +230,35 @@ impl Room {
         user: &str,
         read: impl Iterator<Item = (u64, &'a str)>,
     ) {
-        let read = read.filter(|(offset, _)| self.journal.message(*offset).is_none());
         #[cfg(test)]
         let read = read.filter(|_| !planted::is(Planted::MineForgotten));
-        let all = self.journal.reactions().chain(read);
-        let own = |(offset, reacted): (u64, &'a str)| {
-            let mut emoji = emoji_of(reacted, user).peekable();
-            emoji.peek().is_some().then_some(())?;
-            Some((offset, emoji.collect::<Vec<_>>()))
-        };
-        let own: BTreeMap<u64, Vec<&str>> = all.filter_map(own).collect();
-        // Of most rooms, and to most users.
-        if own.is_empty() {
+        let read: BTreeMap<u64, &str> = read.collect();
+        // Of most rooms.
+        if read.is_empty() && !self.journal.has_reactions() {
             return;
         }
         let answer = text(&out[start..]);
         let lists = json::fields(answer, ["messages", "changed"]).into_iter().flatten();
         let listed = lists.flat_map(json::elements).filter_map(|message| {
-            let offset = json::unsigned(json::field(message, "offset")?)?;
-            own.get_key_value(&offset)
+            let [offset, reactions] = json::fields(message, ["offset", "reactions"]);
+            reactions.and(offset).and_then(json::unsigned)
         });
-        let listed: BTreeMap<_, _> = listed.collect();
-        if listed.is_empty() {
+        let own = listed.filter_map(|offset| {
+            let reacted = match self.journal.message(offset) {
+                Some(_) => self.journal.reacted(offset),
+                None => read.get(&offset).copied(),
+            };
+            let emoji: Vec<&str> = emoji_of(reacted?, user).collect();
+            (!emoji.is_empty()).then_some((offset, emoji))
+        });
+        let own: BTreeMap<u64, Vec<&str>> = own.collect();
+        if own.is_empty() {
             return;
         }
         out.pop_if(|last| *last == b'}');
-        for (at, (offset, emoji)) in listed.into_iter().enumerate() {
+        for (at, (offset, emoji)) in own.into_iter().enumerate() {
             out.extend_from_slice(if at == 0 { b",\"mine\":{\"" } else { b",\"" });
-            push_unsigned(out, *offset);
+            push_unsigned(out, offset);
             out.extend_from_slice(b"\":");
             push_list(out, emoji.iter(), |out, emoji| push_string(out, emoji));
         }
@@ -288,13 +285,12 @@ mod tests {
             let is_so = toggling.toggle(user, (emoji, on), &limits);
             assert_eq!((is_so, toggling.count(emoji)), (Ok(()), count), "{user} {emoji} {on}");
         }
-        assert!(toggling.is_changed());
         assert_eq!(toggling.text().as_deref(), Some("🎉\tbob\tcyd\n👍\tbob\n"));
         let mut same = Toggling::new("👍\tann\n");
         assert_eq!(same.toggle("ann", ("👍", true), &limits), Ok(()));
-        assert!(!same.is_changed());
+        assert_eq!(same.text().as_deref(), Some("👍\tann\n"));
         assert_eq!(same.toggle("ann", ("👍", false), &limits), Ok(()));
-        assert_eq!((same.is_changed(), same.text()), (true, None));
+        assert_eq!(same.text(), None);
     }
 
     #[test]

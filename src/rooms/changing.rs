@@ -179,8 +179,8 @@ impl Rooms {
             return Ok(Proposed::Kept(placed));
         }
         let is_ordered = appended == Appended::Ordered;
-        let expected = placed.marks.change;
-        let was = was.filter(|_| !is_ordered).map(|was| Box::new((expected, was.clone())));
+        let top = placed.marks.change - 1;
+        let was = was.filter(|_| !is_ordered).map(|was| Box::new((top, was.clone())));
         let entry = UnderWay {
             was,
             applied_at: is_ordered.then_some(placed.marks),

@@ -22,16 +22,18 @@
 //!
 //! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `changing`, `pending`, `held`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::base::slack::Slack;
 use crate::limits::{
-    COLLECTED_MESSAGES_PER_TURN_MAX, COLLECTED_PER_ROOM_MAX, PENDING_MEMORY_BYTES,
+    COLLECTED_BYTES_PER_TURN, COLLECTED_MESSAGES_PER_TURN_MAX, COLLECTED_PER_ROOM_MAX,
+    PENDING_MEMORY_BYTES,
 };
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
 use crate::link::log::{Log, Placed, Ticket, Why};
 use crate::link::outbox::{Cx, Tell, Timer};
+use crate::link::reacted::push_reactions;
 use crate::link::record::{Addition, Field, Received, ToHome, read};
 use crate::link::refusal::{CHANGES_LIMIT, Refusal};
 use crate::link::said::MessageText;
@@ -61,6 +63,8 @@ struct OfRoom {
     /// When it is told, in milliseconds of monotonic time.
     due_ms: u64,
     by_offset: BTreeMap<u64, Batch>,
+    /// The messages in the order in which they are told: none waits for ever behind others.
+    order: VecDeque<u64>,
     /// How many additions there are.
     count: usize,
 }
@@ -123,11 +127,13 @@ impl Collected {
         let of = self.rooms.entry(room).or_insert_with(|| OfRoom {
             due_ms: 0,
             by_offset: BTreeMap::new(),
+            order: VecDeque::new(),
             count: 0,
         });
         let batch = of.by_offset.entry(offset).or_default();
         self.bytes += added.bytes();
         if batch.added.is_empty() {
+            of.order.push_back(offset);
             self.bytes += known.as_ref().map_or(0, MessageText::memory_bytes);
             batch.known = known;
         }
@@ -138,7 +144,8 @@ impl Collected {
     /// Takes what is collected for the first message.
     fn pop(&mut self, room: RoomKey) -> Option<(u64, Batch)> {
         let of = self.rooms.get_mut(&room)?;
-        let (offset, batch) = of.by_offset.pop_first()?;
+        let offset = of.order.pop_front()?;
+        let batch = of.by_offset.remove(&offset)?;
         of.count -= batch.added.len();
         self.bytes -= batch.bytes();
         Some((offset, batch))
@@ -225,6 +232,20 @@ impl Rooms {
         }
     }
 
+    /// Tells what is collected in a room that had to wait for its log, and need not any more.
+    pub(super) fn tell_collected_late<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+    ) {
+        let waits = |of: &OfRoom| !of.by_offset.is_empty() && of.due_ms <= cx.now.mono_ms;
+        let has_waiting = self.collected.rooms.get(&key).is_some_and(waits);
+        if has_waiting && !self.pending.must_event_wait(key) {
+            self.tell_collected(cx, members, key);
+        }
+    }
+
     /// Tells what is collected in a room, if it is time: as many messages as a turn may. If nothing
     /// is, the room has become quiet.
     pub(crate) fn tell_collected<I: Io>(
@@ -241,31 +262,29 @@ impl Rooms {
             self.collected.rooms.remove(&key);
             return;
         }
+        let now_ms = cx.now.mono_ms;
         let tick_ms = cx.settings.chat.react_tick_ms;
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let is_filling = room.outposts().iter().any(|outpost| cx.is_filling(outpost.shard));
-        // A change is judged by the message as it stands.
-        let waits = is_filling || self.pending.must_event_wait(key) || self.pending.is_behind(key);
-        let mut next_ms = cx.now.mono_ms + tick_ms;
-        if !waits {
-            for _ in 0..COLLECTED_MESSAGES_PER_TURN_MAX {
-                let Some((offset, batch)) = self.collected.pop(key) else { break };
-                self.tell_batch(cx, members, key, offset, &batch);
-                if self.pending.must_event_wait(key) {
-                    break;
-                }
+        // A change is judged by the message as it stands. See `tell_collected_late`.
+        if is_filling || self.pending.must_event_wait(key) || self.pending.is_behind(key) {
+            return cx.timers.push(now_ms + tick_ms, Timer::Collected(key));
+        }
+        let mut told_bytes = 0;
+        for _ in 0..COLLECTED_MESSAGES_PER_TURN_MAX {
+            if told_bytes > COLLECTED_BYTES_PER_TURN || cx.io.log().is_filling() {
+                break;
             }
-            self.read_ends(key);
+            let Some((offset, batch)) = self.collected.pop(key) else { break };
+            told_bytes += self.tell_batch(cx, members, key, offset, &batch);
         }
+        self.read_ends(key);
         let Some(of) = self.collected.rooms.get_mut(&key) else { return };
-        if !waits && !of.by_offset.is_empty() {
-            next_ms = cx.now.mono_ms + 1;
-        }
-        of.due_ms = next_ms;
-        cx.timers.push(next_ms, Timer::Collected(key));
+        of.due_ms = now_ms + if of.by_offset.is_empty() { tick_ms } else { 1 };
+        cx.timers.push(of.due_ms, Timer::Collected(key));
     }
 
-    /// Tells what is added to a message.
+    /// Tells what is added to a message. Returns how many bytes each member is told, about.
     fn tell_batch<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -273,14 +292,19 @@ impl Rooms {
         key: RoomKey,
         offset: u64,
         batch: &Batch,
-    ) {
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+    ) -> usize {
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return 0 };
         let is_let_go = offset <= room.journal().log_floor().offset;
         let message = room.message(offset).or_else(|| batch.known.clone());
         let message = message.filter(|message| !is_let_go && message.fate().deleted.is_none());
         let Some(message) = message else {
-            return self.refuse_batch(cx, members, batch, Refusal::Gone);
+            self.refuse_batch(cx, members, batch, Refusal::Gone);
+            return 0;
         };
+        // All are told what there is of them, whoever reacts.
+        let mut summary = Vec::new();
+        push_reactions(&mut summary, message.reacted().unwrap_or_default());
+        let mut told_bytes = summary.len();
         let mut reactions = Toggling::new(message.reacted().unwrap_or_default());
         let mut growth = Growth::new(&message.said);
         let (mut told, mut refused, mut first) = (Vec::new(), Vec::new(), None);
@@ -291,9 +315,15 @@ impl Rooms {
             let ToHome::Add { addition, .. } = added.push() else { continue };
             let Some(member) = room.member(asker.slot).filter(|_| is_there) else { continue };
             let user = member.identity.user();
+            let bytes = addition.bytes() + user.len();
+            told_bytes += bytes;
+            let shown_bytes = match addition {
+                Addition::Reaction { .. } => bytes + summary.len(),
+                Addition::Text { .. } => bytes,
+            };
             let allowed = room
                 .may_add(asker.slot, addition, cx.now.unix_ms)
-                .and_then(|()| take_fanout(cx, room, user, addition.bytes() + user.len()));
+                .and_then(|()| take_fanout(cx, room, user, shown_bytes));
             let is_so = allowed.and_then(|()| match addition {
                 Addition::Reaction { emoji, on } => {
                     reactions.toggle(user, (emoji, on), &cx.settings.chat)?;
@@ -321,10 +351,12 @@ impl Rooms {
             (ticket, answer.into_boxed_str())
         };
         let answers: Vec<_> = told.into_iter().map(answer).collect();
-        let next = (reactions.is_changed() || growth.is_changed()).then(|| {
+        let reacted = reactions.text();
+        let has_reactions = reacted.as_deref() != message.reacted();
+        let next = (has_reactions || growth.is_changed()).then(|| {
             let mut next = message.clone();
-            if reactions.is_changed() {
-                next.fate.get_or_insert_default().reacted = reactions.text();
+            if has_reactions {
+                next.fate.get_or_insert_default().reacted = reacted;
             }
             if growth.is_changed() {
                 growth.finish(&mut next.said);
@@ -334,8 +366,10 @@ impl Rooms {
         for (ticket, refusal) in refused {
             self.refuse_held(cx, members, ticket, refusal);
         }
-        let Some(first) = first.filter(|_| !answers.is_empty()) else { return };
-        self.propose_added(cx, members, first, (offset, &message, next), answers);
+        if let Some(first) = first.filter(|_| !answers.is_empty()) {
+            self.propose_added(cx, members, first, (offset, &message, next), answers);
+        }
+        told_bytes
     }
 
     /// Gives its log what a message is to be with all that was added; answers each when it is kept.
@@ -438,6 +472,7 @@ impl Rooms {
             assert!(self.arena.contains(*key), "what is collected is of a room");
             let count: usize = of.by_offset.values().map(|batch| batch.added.len()).sum();
             assert_eq!(count, of.count, "what is collected is counted");
+            assert_eq!(of.order.len(), of.by_offset.len(), "and each message is told once");
             bytes += of.by_offset.values().map(Batch::bytes).sum::<usize>();
         }
         assert_eq!(bytes, self.collected.bytes, "for what it takes");

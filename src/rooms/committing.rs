@@ -27,6 +27,7 @@ use crate::link::message::{push_epoch_told, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
+use crate::link::said::MessageText;
 use crate::room::Outpost;
 use crate::room::facts::Removal;
 use crate::rooms::held::{HeldAnswer, Membership};
@@ -124,7 +125,11 @@ impl Rooms {
             What::Changed { offset, message } => {
                 let change = placed.marks.change;
                 let own = ticket.and_then(|ticket| self.pending.get(key, ticket)?.was.clone());
-                let was = own.filter(|was| was.0 == change).map(|was| was.1);
+                // Others may have changed it meanwhile.
+                let is_it = |(top, was): &(u64, MessageText)| {
+                    room.journal().is_as_by(offset, was.fate().change, *top)
+                };
+                let was = own.filter(|own| is_it(own)).map(|own| own.1);
                 let changed = (offset, was.as_ref(), message);
                 self.commit_change(cx, members, key, changed, change);
             }
@@ -141,9 +146,12 @@ impl Rooms {
             ticket.and_then(|ticket| Some((ticket, self.pending.get(key, ticket)?.membership)));
         if let Some((ticket, membership)) = own {
             self.pending.change(key, ticket, |own| own.applied_at = applied_at);
-            self.spoke_if_there(cx, membership);
+            if matches!(entry.what, What::Message(_)) {
+                self.spoke_if_there(cx, membership);
+            }
         }
         self.release(cx, members, key);
+        self.tell_collected_late(cx, members, key);
         // After `release`, so that answers come behind what was said before them. `Kept` may have
         // come before this entry.
         self.resolve_applied(cx, members, key);
@@ -289,6 +297,7 @@ impl Rooms {
             self.resolve(cx, members, along, status, response);
         }
         self.release(cx, members, key);
+        self.tell_collected_late(cx, members, key);
     }
 
     /// Moves a room to a new epoch. If a member may have seen what is lost, all its channels end.

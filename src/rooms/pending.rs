@@ -42,8 +42,8 @@ pub(super) struct UnderWay {
     /// then: its client knows what it has seen.
     pub(super) said: Option<SaidText>,
     pub(super) key_hash: Option<KeyHash>,
-    /// What a message was that has changed, and the number that its change has if no other comes
-    /// before it: of one that may not be in memory by then.
+    /// What a message was that has changed, and the last change of its room by then: of one that
+    /// may not be in memory when its log has placed the entry.
     pub(super) was: Option<Box<(u64, MessageText)>>,
     /// The epoch and revision that it was judged by.
     pub(super) judged: Judged,

@@ -30,7 +30,8 @@
 use std::collections::BTreeMap;
 
 use crate::limits::{
-    ANSWER_BYTES_PER_WORK, READS_OF_ONE_MAX, READS_UNDER_WAY_MAX, WAITING_PUSHES_PER_ROOM_MAX,
+    ANSWER_BYTES_PER_WORK, READS_OF_MESSAGES_MAX, READS_OF_ONE_MAX, READS_UNDER_WAY_MAX,
+    WAITING_PUSHES_PER_ROOM_MAX,
 };
 use crate::link::ids::{Cursor, RoomKey};
 use crate::link::io::Io;
@@ -269,6 +270,10 @@ impl Rooms {
                 pushes.push(waiting);
                 return Ok(());
             }
+        }
+        let of_pushes = |of: &&Reading| matches!(of.whom, Whom::Pushes(_));
+        if self.reads.under_way.values().filter(of_pushes).count() >= READS_OF_MESSAGES_MAX {
+            return Err(Refusal::Busy);
         }
         let after = offset - 1;
         let (part, messages, bytes) = (Part::All, 1, usize::MAX);

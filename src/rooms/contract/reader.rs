@@ -2,8 +2,8 @@
 //!
 //! 1. `new_msg` is the next message, and `msg_changed` the next change: if a number is left out,
 //!    something was lost;
-//! 2. `msg_changed` is a patch: its fields replace mine, `null` removes; `append` adds to my body, if
-//!    my message is as it was before that;
+//! 2. `msg_changed` is a patch: its fields replace mine, `null` removes; `append` adds to my body,
+//!    if my message is as it was before that;
 //! 3. messages in a page and in `changed` are whole and replace mine; of a tombstone that has
 //!    nothing else I keep who said it and when;
 //! 4. all of them only if their `change` is larger than mine; what I do not have I leave out,

@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::limits::STORE_WAITING_BYTES_MAX;
+use crate::limits::{STORE_FILLING_BYTES, STORE_WAITING_BYTES_MAX};
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{
     Append, Appended, Entry, Find, Judged, Log, LogAnswer, LogEnd, Marks, Opening, Placed, Read,
@@ -331,6 +331,10 @@ impl Log for StoreLog {
         self.opening.insert(number, room);
         self.send(&ToStore::Open { number, room, topic, epoch: fresh_epoch });
         Opening::Later
+    }
+
+    fn is_filling(&self) -> bool {
+        self.port.waiting_bytes(self.writer) > STORE_FILLING_BYTES
     }
 
     fn append(&mut self, append: Append<'_>) -> Appended {

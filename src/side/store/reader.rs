@@ -21,7 +21,7 @@ use super::row::{
 use super::statements::top_of;
 use super::views::{pins, view};
 use crate::auth::level::Joiners;
-use crate::limits::{LINEAGE_EPOCHS_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX};
+use crate::limits::{LINEAGE_EPOCHS_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX, UNTOLD_FACTOR};
 use crate::link::facts::RoomSettings;
 use crate::link::log::{Marks, Part, Sought, View, Wanted};
 use crate::link::store::{Found, Run, push_listed, push_numbered};
@@ -133,6 +133,8 @@ pub(super) struct Page {
     messages: Vec<u8>,
     /// How many messages those are.
     count: u64,
+    /// How many of their bytes members are not told.
+    untold: usize,
     changed: Vec<u8>,
     picked: Vec<u8>,
 }
@@ -145,7 +147,7 @@ impl Page {
 
     /// As they are told.
     pub(super) fn run(&self) -> Run<'_> {
-        let Self { first, more, messages, count: _, changed, picked } = self;
+        let Self { first, more, messages, count: _, untold: _, changed, picked } = self;
         Run { first: *first, more: *more, messages, changed, picked }
     }
 }
@@ -400,11 +402,11 @@ fn run(look: &Connection, id: u32, wanted: Wanted, damaged: &mut u64) -> Result<
         }
     }
     let first = if is_newest { (begin + 1).saturating_sub(pieces.len()) } else { begin };
-    let count = pieces.len();
+    let (count, untold) = (pieces.len(), pieces.untold);
     let messages = if is_newest { pieces.backwards() } else { pieces.bytes };
-    let mut page = Page { first, more, messages, count, ..Page::default() };
+    let mut page = Page { first, more, messages, count, untold, ..Page::default() };
     if let Some(behind) = changed {
-        let bytes = bytes.saturating_sub(page.messages.len());
+        let bytes = bytes.saturating_sub(page.messages.len() - untold);
         let (changed, is_whole) = changed_behind(look, id, behind, after, bytes)?;
         (page.changed, page.more) = (changed, page.more || !is_whole);
     }
@@ -425,7 +427,7 @@ fn around(
     if page.first + page.count != offset + 1 {
         return Ok(Page::default());
     }
-    let bytes = wanted.bytes.saturating_sub(page.messages.len());
+    let bytes = wanted.bytes.saturating_sub(page.messages.len() - page.untold);
     let behind = Wanted { after: offset, part: Part::Oldest, bytes, ..wanted };
     match run(look, id, behind, damaged) {
         Ok(behind) if behind.count > 0 && behind.first == offset + 1 => {
@@ -444,13 +446,15 @@ fn around(
 /// Messages on their way, in the order in which they were read.
 struct Pieces {
     bytes: Vec<u8>,
+    /// How many of them members are not told.
+    untold: usize,
     /// Where each begins, and where the last one ends.
     ends: Vec<usize>,
 }
 
 impl Default for Pieces {
     fn default() -> Self {
-        Self { bytes: Vec::new(), ends: vec![0] }
+        Self { bytes: Vec::new(), untold: 0, ends: vec![0] }
     }
 }
 
@@ -463,8 +467,10 @@ impl Pieces {
     fn push(&mut self, message: &Message<'_>, bytes_max: usize) -> bool {
         let before = self.bytes.len();
         Found::push_message(&mut self.bytes, message.at_ms, message.said, message.fate);
-        let has_place = self.bytes.len() <= bytes_max || before == 0;
+        let untold = self.untold + message.untold_bytes();
+        let has_place = fits(self.bytes.len(), untold, bytes_max) || before == 0;
         if has_place {
+            self.untold = untold;
             self.ends.push(self.bytes.len());
         } else {
             self.bytes.truncate(before);
@@ -482,6 +488,12 @@ impl Pieces {
     }
 }
 
+/// Whether messages on their way may have so many bytes, of which so many are not told, where so
+/// many may be told.
+pub(super) fn fits(bytes: usize, untold: usize, bytes_max: usize) -> bool {
+    bytes - untold <= bytes_max && bytes <= bytes_max.saturating_mul(UNTOLD_FACTOR)
+}
+
 /// The messages of a room up to an offset that have changed behind a change, in the order of their
 /// changes; and whether that is all: one may be damaged, or there may be more than `bytes`.
 fn changed_behind(
@@ -494,13 +506,15 @@ fn changed_behind(
     let sql = select_messages!("WHERE change > ?1 AND change <= ?2 AND id <= ?3 ORDER BY change");
     let mut statement = look.prepare_cached(sql)?;
     let range = params![id_of(id, behind), id_of(id, OFFSET_MAX), id_of(id, upto)];
-    let (mut rows, mut changed) = (statement.query(range)?, Vec::new());
+    let (mut rows, mut changed, mut untold) = (statement.query(range)?, Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        let Some(Message { id, at_ms, said, fate }) = Message::of(row) else {
+        let Some(message) = Message::of(row) else {
             return Ok((Vec::new(), false));
         };
+        untold += message.untold_bytes();
+        let Message { id, at_ms, said, fate } = message;
         push_numbered(&mut changed, offset_of(id), at_ms, said, fate);
-        if changed.len() > bytes {
+        if !fits(changed.len(), untold, bytes) {
             return Ok((Vec::new(), false));
         }
     }

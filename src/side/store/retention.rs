@@ -29,10 +29,10 @@ use crate::limits::{
 };
 use crate::link::log::Marks;
 
-/// The bytes of a message, as they are bounded: its texts, and about what its id, its time and its
-/// checksum take.
+/// The bytes of a message, as they are bounded: its texts, who has reacted to it, and about what
+/// its id, its time and its checksum take.
 const SIZE: &str = "(octet_length(user) + octet_length(name) + octet_length(body) \
-                    + ifnull(octet_length(key), 0) + 32)";
+                    + ifnull(octet_length(key), 0) + ifnull(octet_length(reacted), 0) + 32)";
 
 /// What is kept of each room. 0: no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Keep {
     pub seconds: u64,
     /// How many messages.
     pub messages: u64,
-    /// How many bytes: of a message its text, its author and its key, and 32.
+    /// How many bytes: of a message its text, its author, its key, who has reacted, and 32.
     pub bytes: u64,
 }
 

@@ -120,6 +120,11 @@ impl<'a> Message<'a> {
         Some((Self { id, at_ms: at.cast_unsigned(), said, fate }, number(7)?))
     }
 
+    /// How many bytes of it go along to its home, and are not told. About.
+    pub(super) fn untold_bytes(&self) -> usize {
+        self.fate.reacted.map_or(0, str::len)
+    }
+
     /// A checksum over all of it and its place. Of a message that has none of what came with later
     /// versions, it is what it was before these.
     pub(super) fn sum(&self) -> i64 {

@@ -10,7 +10,7 @@
 use rusqlite::{Connection, Rows, params};
 
 use super::error::StoreError;
-use super::reader::Page;
+use super::reader::{Page, fits};
 use super::row::{Message, Next, OFFSET_MAX, id_of, next_row, offset_of, select_messages};
 use crate::limits::PINS_MAX;
 use crate::link::log::{Part, View, Wanted};
@@ -50,8 +50,13 @@ pub(super) fn view(
 ) -> Result<Page, StoreError> {
     let Wanted { after, upto, part, messages, bytes, changed: _, view } = wanted;
     let is_newest = part == Part::Newest;
-    let mut picked =
-        Picked { pieces: Vec::new(), bytes: 0, messages_max: messages, bytes_max: bytes };
+    let mut picked = Picked {
+        pieces: Vec::new(),
+        bytes: 0,
+        untold: 0,
+        messages_max: messages,
+        bytes_max: bytes,
+    };
     let range = (id_of(id, after + 1), id_of(id, upto));
     let is_all = match view {
         View::Room => unreachable!("read as a run"),
@@ -103,6 +108,8 @@ pub(super) fn view(
 struct Picked {
     pieces: Vec<Vec<u8>>,
     bytes: usize,
+    /// How many of them members are not told.
+    untold: usize,
     messages_max: u32,
     bytes_max: usize,
 }
@@ -124,10 +131,12 @@ impl Picked {
                 continue;
             };
             let mut piece = Vec::new();
+            self.untold += message.untold_bytes();
             let Message { id, at_ms, said, fate } = message;
             push_numbered(&mut piece, offset_of(id), at_ms, said, fate);
             self.bytes += piece.len();
-            if self.bytes > self.bytes_max && !self.pieces.is_empty() {
+            let fits = fits(self.bytes, self.untold, self.bytes_max);
+            if !fits && !self.pieces.is_empty() {
                 return Ok(false);
             }
             self.pieces.push(piece);

@@ -32,7 +32,7 @@ use crate::limits::{
 };
 use crate::link::facts::RoomSettings;
 use crate::link::message::parse_epoch;
-use crate::link::reacted::is_sound;
+use crate::link::reacted::{is_emoji, is_sound};
 use crate::link::said::{Act, Fate, Said};
 use crate::link::topic::of_room;
 use crate::side::store::disk::{Disk, FILE, Options, checkpoint_all};
@@ -403,6 +403,9 @@ impl<'a> Import<'a> {
             data: line.data.map(RawValue::get),
             stream: line.stream,
         };
+        if deleted.is_some() && (line.reactions.is_some() || line.stream) {
+            return Err(fault("it is deleted, and has `reactions` or `stream`"));
+        }
         let reacted = line.reactions.as_deref().map(reacted_of).transpose()?;
         let fate = Fate { change, edited, deleted, pinned, reacted: reacted.as_deref() };
         let id = id_of(room.id, offset);
@@ -441,6 +444,9 @@ fn check_texts(line: &MessageLine<'_>, body: &str) -> Result<(), Fault> {
 fn reacted_of(reactions: &[Reaction<'_>]) -> Result<String, Fault> {
     let mut reacted = String::new();
     for (emoji, users) in reactions {
+        if !is_emoji(emoji) || !users.iter().all(|user| is_name(user)) {
+            return Err(fault("`reactions` have an emoji or a user that is none"));
+        }
         reacted.push_str(emoji);
         for user in users {
             reacted.push('\t');
