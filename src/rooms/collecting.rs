@@ -193,7 +193,10 @@ impl Rooms {
         let membership = Membership { room: key, shard, asker };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.assert_member(shard, asker);
-        if !self.is_releasing && self.pending.must_event_wait(key) {
+        // What is appended comes behind what its author did to the message before. A reaction has
+        // no such order, and is judged when it is told.
+        let is_text = matches!(addition, Addition::Text { .. });
+        if is_text && !self.is_releasing && self.pending.must_event_wait(key) {
             return self.wait(cx, members, membership, Some(reference), push);
         }
         let is_full = self.pending.is_behind(key) || self.collected.is_full(key);
