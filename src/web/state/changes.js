@@ -19,13 +19,19 @@ const changeOf = ({ change = 0 }) => change;
 /** The last change of a message that was not of its reactions alone. */
 export const textChangeOf = ({ textChange, change = 0 }) => textChange ?? change;
 
+/** Whether a patch fits a message: what is appended belongs behind what was there before it. */
+export function fits(message, { change, append, prev }) {
+  return append === undefined || prev === changeOf(message) || change <= changeOf(message);
+}
+
 /**
- * The message after a `msg_changed`: fields that are there replace, null removes. `user` is
- * oneself: who did what, a patch tells of everybody.
+ * The message after a `msg_changed` that fits it: fields that are there replace, null removes,
+ * `append` adds to the text. `user` is oneself: who did what, a patch tells of everybody.
  */
 export function patched(message, patch, user) {
   if (changeOf(patch) <= changeOf(message)) return message;
-  const { by: _, ...fields } = patch;
+  const { by: _, prev: __, append, ...fields } = patch;
+  if (append !== undefined) fields.body = message.body + append;
   const isOfReactions = Object.keys(patch).every((name) => OF_REACTIONS.has(name));
   const mine = mineAfter(message, patch, user);
   const all = {

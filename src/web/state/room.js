@@ -17,7 +17,7 @@
  */
 
 import { wellFormed } from "../channel.js";
-import { asked, patched, possible, replaced } from "./changes.js";
+import { asked, fits, patched, possible, replaced } from "./changes.js";
 import { isUnseen, legible } from "./name.js";
 import { REACT, reacted, untold, withMine, withoutMine } from "./reactions.js";
 import { mayReact, moderates } from "./rights.js";
@@ -181,10 +181,15 @@ function letGo(room, reset) {
   for (const item of room.outbox) if (item.reply_to > room.offset || reset) delete item.reply_to;
 }
 
-/** Folds a `msg_changed`. False if changes before it were missed: only a rejoin can tell what they were. */
+/**
+ * Folds a `msg_changed`. False if changes before it were missed: only a rejoin can tell what they
+ * were.
+ */
 export function changed(room, patch, isOwn) {
   if (room.change === null || patch.change <= room.change) return true;
   if (patch.change > room.change + 1) return false;
+  const message = storedAt(room, room.line, patch.offset);
+  if (message && !fits(message, patch)) return false;
   room.change = patch.change;
   room.acts = untold(room.acts, patch, room.user)
     .filter(({ change }) => change === null || change > room.change);

@@ -121,9 +121,12 @@ export function conversationView(chat, { confirmDelete, askPerson }) {
   function said(key, message, { lead, quote }) {
     const { user, name: given, at, body } = message;
     const name = legible(given, user);
-    const text = message.deleted ? tombstone(message) : h("div", { class: isJumbo(body) ? "body jumbo" : "body", dir: "auto" });
+    const looks = ["body", isJumbo(body) && !message.stream ? "jumbo" : "", message.stream ? "grows" : ""];
+    const text = message.deleted ? tombstone(message)
+      : h("div", { class: looks.filter(Boolean).join(" "), dir: "auto", "aria-busy": message.stream ? "true" : null });
     if (!message.deleted) {
-      if (isUnseen(body)) text.append(h("span", { class: "blank" }, BLANK));
+      if (message.stream && body === "") text.append("");
+      else if (isUnseen(body)) text.append(h("span", { class: "blank" }, BLANK));
       else for (const part of parts(body)) {
         text.append(...(part.href ? [h("a", { href: part.href, target: "_blank", rel: "noopener noreferrer" }, part.text)] : named(part.text, message)));
       }

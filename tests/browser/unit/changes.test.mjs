@@ -1,7 +1,7 @@
 /** What becomes of messages that are there: how it is merged, asked for and taken back. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { asked, isFor, patched, possible, replaced } from "../../../src/web/state/changes.js";
+import { asked, fits, isFor, patched, possible, replaced } from "../../../src/web/state/changes.js";
 import * as roomOf from "../../../src/web/state/room.js";
 import { rows } from "../../../src/web/state/rows.js";
 
@@ -51,6 +51,16 @@ test("a patch replaces the fields that it has, and null takes a field away", () 
   const after = patched(before, { change: 2, offset: 1, body: "x", data: null, edited: { at: 5 } });
   assert.deepEqual(after, { ...message(1), mentions: ["bob"], body: "x", change: 2, edited: { at: 5 } });
   assert.deepEqual(before.data, { a: 1 }, "who has the one before keeps it");
+});
+
+test("what is appended is added to the text, behind what was there before it", () => {
+  const grows = message(1, { body: "a", stream: true, change: 3 });
+  const piece = { change: 5, offset: 1, prev: 3, append: "b\n" };
+  assert.ok(fits(grows, piece) && fits(message(1, { change: 5 }), piece), "or it is there already");
+  assert.ok(!fits(message(1, { change: 2 }), piece) && !fits(message(1), piece));
+  assert.deepEqual(patched(grows, piece), { ...grows, body: "ab\n", change: 5 });
+  const last = patched(grows, { ...piece, stream: null });
+  assert.deepEqual([last.body, last.stream, last.prev, last.append], ["ab\n", undefined, undefined, undefined]);
 });
 
 test("a whole message replaces all, but for the author of one that is no longer kept", () => {
