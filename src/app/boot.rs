@@ -134,6 +134,7 @@ fn start(config: Config) -> Result<Server, Failure> {
         settings = settings.with_store(store.cache_bytes, store.readers, store.rooms);
     }
     settings.chat = config.chat;
+    settings.implicit_rooms = config.rooms.implicit;
     settings.echo = config.echo;
     settings.warn_ms = config.auth.warn_s * 1_000;
     settings.is_private = is_private;

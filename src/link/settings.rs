@@ -39,6 +39,8 @@ pub struct Settings {
     pub presence: PresenceLimits,
     /// What may become of messages.
     pub chat: ChatLimits,
+    /// Whether a room that does not exist is made by joining it.
+    pub implicit_rooms: bool,
     /// Origins that may connect besides the server's own.
     pub origins: Vec<String>,
     /// Whether only this machine can connect, so that a `Host` must be a name of it, or listed.
@@ -97,6 +99,7 @@ impl Settings {
             history,
             presence,
             chat: ChatLimits::default(),
+            implicit_rooms: true,
             origins,
             is_private: false,
             trusted_proxies: TrustedProxies::default(),

@@ -48,6 +48,8 @@ struct Load {
     refs_from: u64,
     /// Whether the log has not opened it yet.
     is_awaited: bool,
+    /// Whether the log had nothing of it, so that it begins with a request that waits.
+    is_new: bool,
 }
 
 struct Waiting {
@@ -58,7 +60,7 @@ struct Waiting {
 impl Loading {
     /// Begins to load a room.
     pub(super) fn begin(&mut self, room: RoomKey, refs_from: u64) {
-        let load = Load { waiting: VecDeque::new(), refs_from, is_awaited: true };
+        let load = Load { waiting: VecDeque::new(), refs_from, is_awaited: true, is_new: false };
         self.rooms.insert(room, load);
     }
 
@@ -79,9 +81,9 @@ impl Loading {
         waiting.fold((0, 0), |(count, bytes), waiting| (count + 1, bytes + waiting.record.len()))
     }
 
-    /// Takes the first request that may go on. `is_filling` says whether the way to a shard is
-    /// filling.
-    fn pop(&mut self, is_filling: impl Fn(u16) -> bool) -> Option<(RoomKey, Waiting)> {
+    /// Takes the first request that may go on, with whether the log had nothing of its room.
+    /// `is_filling` says whether the way to a shard is filling.
+    fn pop(&mut self, is_filling: impl Fn(u16) -> bool) -> Option<(RoomKey, bool, Waiting)> {
         for _ in 0..self.ready.len() {
             let key = self.ready.pop_front()?;
             let Some(load) = self.rooms.get_mut(&key) else { continue };
@@ -91,12 +93,13 @@ impl Loading {
             };
             self.waiting -= 1;
             self.waiting_bytes -= next.record.len();
+            let is_new = load.is_new;
             if load.waiting.is_empty() {
                 self.rooms.remove(&key);
             } else {
                 self.ready.push_front(key);
             }
-            return Some((key, next));
+            return Some((key, is_new, next));
         }
         self.is_blocked = true;
         None
@@ -135,6 +138,7 @@ impl Rooms {
             return;
         };
         load.is_awaited = false;
+        load.is_new = opened.is_none();
         let refs_from = load.refs_from;
         if load.waiting.is_empty() {
             // All of them were of a shard that has begun anew.
@@ -174,9 +178,10 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
     ) -> Option<usize> {
-        let (key, Waiting { shard, record }) = self.loading.pop(|shard| cx.is_filling(shard))?;
+        let next = self.loading.pop(|shard| cx.is_filling(shard))?;
+        let (key, is_new, Waiting { shard, record }) = next;
         let message = message_of(&record);
-        if let Err(refusal) = self.take_if_made(cx, key, &message) {
+        if is_new && let Err(refusal) = self.take_if_made(cx, key, &message) {
             self.refuse_because(cx, members, shard, message, refusal);
             self.remove_if_deserted(cx, key);
             return Some(0);
@@ -184,8 +189,8 @@ impl Rooms {
         Some(self.go_on_in_room(cx, members, key, shard, message))
     }
 
-    /// Takes a room from what may be made, if it begins with this request: one that its log had is
-    /// made by nobody.
+    /// Takes a room that its log did not have from what may be made, if it begins with this
+    /// request, and not with one before it.
     fn take_if_made<I: Io>(
         &self,
         cx: &Cx<'_, I>,
@@ -432,6 +437,43 @@ mod tests {
         }
         assert_eq!(home.answers(), [(4, "joined"), (5, "refused")], "those begin");
         assert_eq!(home.rooms.len(), 4, "and a room that nobody may make is none");
+    }
+
+    #[test]
+    fn where_rooms_are_made_on_purpose_whoever_joins_one_that_its_log_has_not_is_refused() {
+        let mut home = Home::with_log(LateLog::default());
+        home.settings.implicit_rooms = false;
+        home.settings.rooms_max = 10;
+        (home.settings.limits.rooms_per_s, home.settings.limits.rooms_burst) = (1, 1);
+        for number in 1..4 {
+            home.try_join(0, number, "room:none", "ann");
+        }
+        home.opened(None);
+        home.let_in();
+        assert_eq!(home.answers(), [(1, "refused"), (2, "refused"), (3, "refused")]);
+        assert_eq!((home.rooms.len(), home.mesh.log.closed.len()), (0, 1), "no trace of it");
+
+        home.try_join(0, 1, "room:tea", "ann");
+        home.create(2, "tea");
+        home.try_join(0, 3, "room:tea", "ann");
+        home.opened(None);
+        home.let_in();
+        assert_eq!(home.answers(), [(1, "refused"), (2, "created"), (3, "joined")]);
+
+        // All that was decided of it is as by default again: its log has it all the same.
+        let bare = Opened { epoch: 5, ..Opened::default() };
+        for (number, topic, opened) in [(1, "room:said", kept()), (2, "room:bare", bare)] {
+            home.try_join(0, number, topic, "ann");
+            home.opened(Some(&opened));
+            home.let_in();
+            assert_eq!(home.answers(), [(number, "joined")], "{topic}");
+        }
+
+        home.settings.implicit_rooms = true;
+        home.try_join(0, 1, "room:new", "ann");
+        home.opened(None);
+        home.let_in();
+        assert_eq!(home.answers(), [(1, "joined")], "nothing was taken from what she may make");
     }
 
     #[test]

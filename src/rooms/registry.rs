@@ -193,8 +193,8 @@ impl Rooms {
     ///
     /// # Errors
     ///
-    /// If there is no place and no room can be evicted for it, if the log cannot open it, or if the
-    /// user or its address makes too many.
+    /// If there is no place and no room can be evicted for it, if the log cannot open it, if the
+    /// user or its address makes too many, or if none is made by joining it.
     pub(super) fn find_or_make<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -208,6 +208,7 @@ impl Rooms {
         // A topic of a user has nothing that is kept: a log that fails does not matter to it.
         let has_log = room_of(topic).is_some();
         let keeps = has_log && cx.io.log().keeps();
+        // Before another room is evicted for it.
         if !keeps {
             take_making(cx, topic, purpose)?;
         }
@@ -431,6 +432,9 @@ impl Rooms {
 
 /// Takes a room that a user makes by joining it from what the user and its address may make. A room
 /// made on purpose is taken before its home is asked.
+///
+/// Where no room is made by joining it, nothing is taken: the answer is that of a room that is
+/// there and not for this user, and so is what it costs.
 pub(super) fn take_making<I: Io>(
     cx: &Cx<'_, I>,
     topic: &str,
@@ -439,6 +443,9 @@ pub(super) fn take_making<I: Io>(
     let Purpose::Join { user, address } = purpose else { return Ok(()) };
     if room_of(topic).is_none() {
         return Ok(());
+    }
+    if !cx.settings.implicit_rooms {
+        return Err(Refusal::Unauthorized);
     }
     let (rates, limits) = (&cx.settings.rates, &cx.settings.limits);
     rates

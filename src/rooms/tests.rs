@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::auth::identity::{Identity, NEVER_S};
-use crate::auth::level::Level;
+use crate::auth::level::{Joiners, Level};
 use crate::base::arena::Key;
 use crate::base::budget::Budget;
 use crate::base::time::Now;
 use crate::base::timers::Timers;
 use crate::directory::Directory;
 use crate::limits::{HistoryLimits, Limits, MESH_BUSY_BYTES, PresenceLimits, TURN_WORK};
+use crate::link::facts::RoomSettings;
 use crate::link::ids::{Asker, ConnKey, Slot};
 use crate::link::io::Handoff;
 use crate::link::log::{Log, MemoryLog, View};
@@ -331,6 +332,41 @@ fn a_room_made_on_purpose_stays_and_is_made_once() {
     let (room, asker) = home.join(0, 1, "room:tea");
     home.hear(0, ToHome::Leave { home: room, asker, reference: None });
     assert_eq!(home.rooms.len(), 1);
+}
+
+#[test]
+fn where_rooms_are_made_on_purpose_one_that_is_not_there_is_as_one_that_is_private() {
+    let (mut home, mut directory) = (Home::new(), Directory::default());
+    home.settings.implicit_rooms = false;
+    (home.settings.limits.rooms_per_s, home.settings.limits.rooms_burst) = (1, 1);
+    for (number, topic) in [(1, "room:private"), (2, "room:open")] {
+        home.hear(1, ToHome::Create { conn: conn(number), topic, title: "Tea", user: "ann" });
+    }
+    let private = home.rooms.by_topic["room:private"];
+    let settings = RoomSettings { join: Joiners::Members, ..RoomSettings::default() };
+    let registered = home.rooms.arena.get_mut(private).expect("it is there");
+    registered.room.apply_settings("Tea", settings);
+    home.with(|rooms, cx, _| rooms.send_listings(cx, &mut directory));
+    home.take_told();
+    home.mesh.sent.clear();
+    // Where there is no place either, and no room goes for one that is none.
+    for rooms_max in [3, 2] {
+        home.settings.rooms_max = rooms_max;
+        for topic in ["room:private", "room:none", "room:private", "room:none"] {
+            assert_eq!(home.try_join(0, 3, topic, "eve"), 0);
+            assert_eq!(home.take_told(), [r#"0 refused {"reason":"unauthorized"}"#], "{topic}");
+        }
+    }
+    home.with(|rooms, cx, _| rooms.send_listings(cx, &mut directory));
+    assert_eq!((home.rooms.len(), home.mesh.sent.len()), (2, 0), "no trace of it");
+    assert_eq!(home.metrics.refused_rooms, 0);
+    home.settings.rooms_max = 9;
+    for (number, topic) in [(4, "room:open"), (5, "user:u5")] {
+        home.join(0, number, topic);
+    }
+    assert!(home.try_join(0, 6, "room:private", "ann") > 0, "it is hers");
+    home.settings.implicit_rooms = true;
+    assert!(home.try_join(0, 7, "room:new", "eve") > 0, "nothing was taken of what eve may make");
 }
 
 #[test]

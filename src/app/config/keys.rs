@@ -449,6 +449,11 @@ pub(super) const ALL: &[Key] = &[
         doc: "A message that is said piece by piece is whole when nothing has been appended to it for so long.",
     },
     Key {
+        name: "chat.implicit_rooms",
+        kind: Kind::Flag(|c| &mut c.rooms.implicit),
+        doc: "Whether a room that does not exist is made by joining it. If not, that is refused as a private room is, so that nobody can tell one from the other.",
+    },
+    Key {
         name: "presence.tick_ms",
         kind: number(1, 60_000, MS, Slot::U64(|c| &mut c.presence.tick_ms)),
         doc: "After telling who came and left, a room collects for so long times its members and one. If it was quiet it tells at once.",

@@ -39,8 +39,23 @@ pub struct Config {
     pub presence: PresenceLimits,
     /// What may become of messages.
     pub chat: ChatLimits,
+    /// How rooms come to be.
+    pub rooms: RoomsConfig,
     /// Where what was said is kept.
     pub store: StoreConfig,
+}
+
+/// How rooms come to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomsConfig {
+    /// Whether one that does not exist is made by joining it.
+    pub implicit: bool,
+}
+
+impl Default for RoomsConfig {
+    fn default() -> Self {
+        Self { implicit: true }
+    }
 }
 
 /// Where what was said is kept.
@@ -197,6 +212,7 @@ impl Default for Config {
             history: HistoryLimits::default(),
             presence: PresenceLimits::default(),
             chat: ChatLimits::default(),
+            rooms: RoomsConfig::default(),
             store: StoreConfig::default(),
         }
     }
