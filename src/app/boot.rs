@@ -23,7 +23,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use super::assets::Assets;
-use super::config::{Config, Keys, StoreAck, StoreConfig};
+use super::config::{Config, CreateRooms, Keys, StoreAck, StoreConfig};
 use super::keeping::{self, Keeper};
 use super::memory;
 use super::site::ChatSite;
@@ -124,6 +124,7 @@ fn start(config: Config) -> Result<Server, Failure> {
         ],
         rates: Arc::clone(&rates),
         limits: limits.clone(),
+        users_make_rooms: config.rooms.create == CreateRooms::All,
     });
     let trusted = TrustedProxies::from_iter(config.http.trusted_proxies)
         .telling_by(config.http.forwarded_header);

@@ -50,6 +50,8 @@ pub(super) struct ChatSite {
     pub(super) rates: Arc<Rates>,
     /// How much that is.
     pub(super) limits: Limits,
+    /// Whether users make rooms on purpose, as far as their tokens allow.
+    pub(super) users_make_rooms: bool,
 }
 
 /// The rooms in one page of the list, unless fewer are asked for, and at most.
@@ -373,6 +375,11 @@ impl ChatSite {
 
     fn room_wanted(&self, request: &Request<'_, '_>) -> Result<(Box<str>, NewRoom), Problem> {
         let caller = self.caller(request)?.ok_or_else(unauthorized)?;
+        // Whatever the room, so that nobody learns which there are.
+        if !self.users_make_rooms {
+            let message = "no user's token makes rooms here";
+            return Err(problem(Status::Forbidden, "forbidden", message));
+        }
         let wanted: NewRoom = body(request)?;
         if !is_name(&wanted.room) {
             let message = format!("room: 1 to {NAME_BYTES_MAX} bytes without control characters");

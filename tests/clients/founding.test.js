@@ -105,3 +105,22 @@ test("what was said in a room that was made by joining it is there when rooms ar
     await server.stop();
   }
 });
+
+test("where only keys make rooms no token does, and joining one is another matter", async (t) => {
+  for (const implicit of [true, false]) {
+    const only = { "chat.create_rooms": "keys", "chat.implicit_rooms": implicit };
+    const server = await started(t, 2, only);
+    const forbidden = { error: { message: "no user's token makes rooms here", reason: "forbidden" } };
+    assert.deepEqual(await made(server, "ann", "tea"), [403, forbidden]);
+    const tea = connect(t, LAST, server, "ann").channel("room:tea", {});
+    if (implicit) {
+      const { you } = await ok(tea.join());
+      assert.equal(you.role, undefined, "and nobody owns it");
+      assert.deepEqual(await made(server, "ann", "tea"), [403, forbidden], "whether it is there or not");
+    } else {
+      assert.deepEqual(await refused(tea.join()), { reason: "unauthorized" });
+    }
+    const anonymous = await fetch(`${server.http}/api/rooms`, { method: "POST", body: "{}" });
+    assert.equal(anonymous.status, 401);
+  }
+});

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::given::Given;
 use super::kind::{Kind, Slot, Word, number, number_or_zero};
-use super::values::{Config, StoreAck, StoreDeliver};
+use super::values::{Config, CreateRooms, StoreAck, StoreDeliver};
 use crate::auth::token::Algorithm;
 use crate::limits::{BODY_BYTES_MAX, PINS_MAX, READ_BUFFER_BYTES};
 use crate::wire::http::forwarded::ForwardedHeader;
@@ -452,6 +452,15 @@ pub(super) const ALL: &[Key] = &[
         name: "chat.implicit_rooms",
         kind: Kind::Flag(|c| &mut c.rooms.implicit),
         doc: "Whether a room that does not exist is made by joining it. If not, that is refused as a private room is, so that nobody can tell one from the other.",
+    },
+    Key {
+        name: "chat.create_rooms",
+        kind: Kind::Word(Word {
+            words: &CreateRooms::NAMES,
+            set: |c, index| c.rooms.create = CreateRooms::ALL[index],
+            index: |c| CreateRooms::ALL.iter().position(|create| *create == c.rooms.create),
+        }),
+        doc: "Who makes rooms on purpose (`POST /api/rooms`): `all` whose token allows the room, or `keys` of the API alone. There are none yet, so that nobody does.",
     },
     Key {
         name: "presence.tick_ms",

@@ -291,6 +291,10 @@ fn bad_values_are_refused() {
         ("auth.audience = \"a\\nb\"", "c.toml:1: auth.audience = \"a\\nb\": must be"),
         ("http.origins = [1]", "c.toml:1: http.origins = (array): must be SCHEME"),
         ("http.origins = ['*']", "c.toml:1: http.origins = [\"*\"]: must be SCHEME"),
+        (
+            "chat.create_rooms = 'none'",
+            "c.toml:1: chat.create_rooms = \"none\": must be all or keys",
+        ),
         ("echo = 2026-01-01", "c.toml:1: echo = (datetime): must be true or false"),
         ("date = 2026-01-01", "c.toml:1: date: no such key; chinwag --help lists them"),
         ("[empty]", "c.toml:1: empty: no such key"),

@@ -50,11 +50,29 @@ pub struct Config {
 pub struct RoomsConfig {
     /// Whether one that does not exist is made by joining it.
     pub implicit: bool,
+    /// Who makes rooms on purpose.
+    pub create: CreateRooms,
+}
+
+/// Who makes rooms on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateRooms {
+    /// Whoever has a token that allows the room.
+    All,
+    /// Keys of the API alone, and no user's token.
+    Keys,
+}
+
+impl CreateRooms {
+    /// All of them.
+    pub(super) const ALL: [Self; 2] = [Self::All, Self::Keys];
+    /// Their names, in that order.
+    pub(super) const NAMES: [&'static str; 2] = ["all", "keys"];
 }
 
 impl Default for RoomsConfig {
     fn default() -> Self {
-        Self { implicit: true }
+        Self { implicit: true, create: CreateRooms::All }
     }
 }
 
