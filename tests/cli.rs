@@ -96,6 +96,22 @@ fn check_reads_the_file_and_opens_nothing() {
         "",
         &format!("  {file}:3: limits.idle_ms = 0: must be 1_000 to 86_400_000 ms\n"),
     );
+    let words = directory.join("words.txt");
+    let words = words.to_str().unwrap();
+    std::fs::write(&path, format!("chat.blocked_file = {words:?}\n")).unwrap();
+    std::fs::write(words, "# animals\ncat\n").unwrap();
+    check(&run(&["check", file], &[]), 0, "ok\n", "");
+    std::fs::write(words, "cat\nd\u{0}g\n").unwrap();
+    check(
+        &run(&["check", file], &[]),
+        78,
+        "",
+        &format!("  {file}:1: chat.blocked_file: {words}:2: has a control character\n"),
+    );
+    std::fs::write(words, b"cat\n\xff\n").unwrap();
+    let told = format!("  {file}:1: chat.blocked_file: {words}: is no text in UTF-8\n");
+    check(&run(&["check", file], &[]), 78, "", &told);
+    std::fs::remove_file(words).unwrap();
     std::fs::remove_file(&path).unwrap();
     check(
         &run(&["check", file], &[]),

@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use chinwag::auth::identity::{Identity, NEVER_S};
+use chinwag::base::phrases::Phrases;
 use chinwag::base::time::Now;
 use chinwag::limits::{HistoryLimits, Limits, PresenceLimits};
 use chinwag::link::ids::ConnKey;
@@ -195,12 +196,17 @@ fn upgrade(number: usize) -> String {
 
 impl Server {
     fn new() -> Self {
+        Self::with_settings(|_| {})
+    }
+
+    fn with_settings(change: impl FnOnce(&mut Settings)) -> Self {
         let limits = Limits { publish_per_s: 0, join_per_s: 0, ..Limits::default() };
         // So few messages that the history is full, and stays as large as it is.
         let history = HistoryLimits { messages: 20, ..HistoryLimits::default() };
         let mut settings = Settings::new(2, limits, history, PresenceLimits::default(), Vec::new());
         // Rooms are on both.
         settings.gathered_members = 0;
+        change(&mut settings);
         let settings = Arc::new(settings);
         let now = Now { mono_ms: 1_000_000, unix_ms: 1_795_336_253_000 };
         let shard = |id: u16| Shard::new(id, settings.clone(), Arc::new(Open), u64::from(id), now);
@@ -226,7 +232,11 @@ impl Server {
 
     /// A server with everybody in both rooms.
     fn with_rooms(rooms: &[String; 2]) -> Self {
-        let mut server = Self::new();
+        Self::new().joined(rooms)
+    }
+
+    fn joined(mut self, rooms: &[String; 2]) -> Self {
+        let server = &mut self;
         for conn in 0..CONNS {
             for room in rooms {
                 server.says(conn, &frame(&format!(r#"["1","1","{room}","phx_join",{{}}]"#)));
@@ -234,7 +244,7 @@ impl Server {
         }
         server.turns();
         server.pass(1_000);
-        server
+        self
     }
 
     fn says(&mut self, conn: usize, bytes: &[u8]) {
@@ -318,6 +328,31 @@ fn check_push(event: &str, payload: &str) {
 #[test]
 fn a_message_and_its_way_to_every_member_on_both_shards() {
     check_push("new_msg", r#"{"body":"Hello, how are you? I am fine."}"#);
+}
+
+#[test]
+fn a_message_that_is_searched_for_phrases_and_has_none_but_in_longer_words() {
+    let rooms = rooms();
+    let phrases = Phrases::parse("cat\nK\u{e4}se\nfree money").expect("good").map(Arc::new);
+    let server = Server::with_settings(|settings| settings.blocked = phrases);
+    let mut server = server.joined(&rooms);
+    let bodies =
+        ["Hello, how are you?", "Concat the \u{c4}rger.", "k\u{c4}SEbrot", "free\u{a0} moneys"];
+    let frames = bodies.map(|body| {
+        let push = |room| format!(r#"["1","2","{room}","new_msg",{{"body":"{body}"}}]"#);
+        rooms.each_ref().map(|room| frame(&push(room)))
+    });
+    check(&mut server, |server| {
+        for frames in &frames {
+            for conn in 0..CONNS {
+                for frame in frames {
+                    server.says(conn, frame);
+                }
+            }
+            server.turns();
+            server.pass(60);
+        }
+    });
 }
 
 #[test]

@@ -136,6 +136,9 @@ fn start(config: Config) -> Result<Server, Failure> {
     }
     settings.chat = config.chat;
     settings.implicit_rooms = config.rooms.implicit;
+    let blocked = config.blocked.phrases();
+    let blocked = blocked.map_err(|_| "chat.blocked_file: some line is no phrase".to_owned())?;
+    settings.blocked = blocked.map(Arc::new);
     settings.echo = config.echo;
     settings.warn_ms = config.auth.warn_s * 1_000;
     settings.is_private = is_private;

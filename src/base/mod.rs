@@ -8,6 +8,7 @@ pub mod bitset;
 pub mod budget;
 pub mod dense;
 pub mod name;
+pub mod phrases;
 pub mod rate_table;
 pub mod rng;
 pub mod slack;

@@ -28,6 +28,16 @@ pub const NAME_BYTES_MAX: usize = 128;
 /// The longest body of a message that [`Limits::body_bytes`] may allow, in bytes.
 pub const BODY_BYTES_MAX: usize = 1_024 * 1_024;
 
+/// The longest phrase that messages may not have, in bytes as it is compared: a sentence.
+pub const PHRASE_BYTES_MAX: usize = 256;
+
+/// The most phrases that messages may not have.
+pub const PHRASES_MAX: usize = 10_000;
+
+/// The largest file of them, in bytes. In memory they take some sixteen times as much at most, once
+/// for all shards.
+pub const PHRASES_BYTES_MAX: usize = 256 * 1_024;
+
 /// The longest title of a room, in bytes: a line in a list of rooms.
 pub const TITLE_BYTES_MAX: usize = 256;
 
@@ -785,6 +795,7 @@ const _: () = {
     // A topic is `room:` and a name, and its length one byte in binary frames.
     assert!(NAME_BYTES_MAX + 5 <= 255);
     assert!(EVENT_BYTES_MAX <= 255);
+    assert!(PHRASE_BYTES_MAX <= PHRASES_BYTES_MAX && PHRASES_MAX <= PHRASES_BYTES_MAX);
     // A client that is read once can be told everything about one frame's worth of pushes before it
     // is read again.
     assert!(READ_BUFFER_BYTES >= 16 * 1_024);

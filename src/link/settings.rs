@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::base::phrases::Phrases;
 use crate::limits::{
     ADMISSION_LINE_BYTES_MAX, ChatLimits, GATHERED_MEMBERS, HistoryLimits, Limits, PresenceLimits,
     TOKEN_WARN_S, TURN_WORK, WRITES_PER_FLUSH,
@@ -41,6 +42,9 @@ pub struct Settings {
     pub chat: ChatLimits,
     /// Whether a room that does not exist is made by joining it.
     pub implicit_rooms: bool,
+    /// What messages may not have in their text, unless whoever moderates the room sends them: one
+    /// table for all shards. `None`: they may have anything.
+    pub blocked: Option<Arc<Phrases>>,
     /// Origins that may connect besides the server's own.
     pub origins: Vec<String>,
     /// Whether only this machine can connect, so that a `Host` must be a name of it, or listed.
@@ -100,6 +104,7 @@ impl Settings {
             presence,
             chat: ChatLimits::default(),
             implicit_rooms: true,
+            blocked: None,
             origins,
             is_private: false,
             trusted_proxies: TrustedProxies::default(),

@@ -18,6 +18,7 @@
 //! Called by: `rooms`. Calls: `facts`.
 
 use crate::auth::level::{Level, Reactors, Role, Standing, level_of};
+use crate::base::phrases::Phrases;
 use crate::link::facts::{MemberWish, RollWanted, RoomSettings, SettingsWish, told_until};
 use crate::link::ids::{Address, Asker, Slot};
 use crate::link::record::{Addition, Given, Verb};
@@ -79,7 +80,8 @@ impl Room {
         Err(Refusal::Unauthorized)
     }
 
-    /// Whether a member may send a text, a JSON string, that mentions these users.
+    /// Whether a member may send a text, a JSON string, that mentions these users. `blocked` is
+    /// what the text may not have in it.
     ///
     /// # Errors
     ///
@@ -89,6 +91,7 @@ impl Room {
         slot: Slot,
         body: &str,
         mentions: Option<&str>,
+        blocked: Option<&Phrases>,
         now_ms: u64,
     ) -> Result<(), Refusal> {
         self.may_speak(slot, now_ms)?;
@@ -99,10 +102,16 @@ impl Room {
         if !self.settings().links && has_link(body) && !is_free(self) {
             return Err(Refusal::Rejected { text: "links are not taken in this room" });
         }
+        if blocked.is_some_and(|phrases| has_any(body, phrases)) && !is_free(self) {
+            return Err(Refusal::Rejected {
+                text: "the message has words that are not taken here",
+            });
+        }
         Ok(())
     }
 
-    /// Whether a member may do this to a message, whosever that is.
+    /// Whether a member may do this to a message, whosever that is. `blocked` is what a text may
+    /// not have in it.
     ///
     /// # Errors
     ///
@@ -111,6 +120,7 @@ impl Room {
         &self,
         slot: Slot,
         verb: Verb<'_>,
+        blocked: Option<&Phrases>,
         now_ms: u64,
     ) -> Result<(), Refusal> {
         match verb {
@@ -119,7 +129,7 @@ impl Room {
                     Given::Value(mentions) => Some(mentions),
                     Given::Nothing | Given::Null => None,
                 };
-                self.may_send(slot, body.unwrap_or_default(), mentions, now_ms)
+                self.may_send(slot, body.unwrap_or_default(), mentions, blocked, now_ms)
             }
             Verb::Delete | Verb::Pin { .. } => self.may_speak(slot, now_ms),
         }
@@ -357,4 +367,9 @@ fn has_link(body: &str) -> bool {
     };
     memchr::memmem::find_iter(text, b"://")
         .any(|at| ends_with(&text[..at], b"http") || ends_with(&text[..at], b"https"))
+}
+
+/// Whether a JSON string has one of these phrases in it, however it is written.
+fn has_any(body: &str, phrases: &Phrases) -> bool {
+    json::string(body).is_some_and(|text| phrases.is_any_in(&text))
 }

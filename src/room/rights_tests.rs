@@ -4,8 +4,9 @@ use super::facts::Removal;
 use super::tests::{asker, identity, join_as, now, written};
 use super::*;
 use crate::auth::level::{Joiners, Restraint, Role, Speakers, Standing};
+use crate::base::phrases::Phrases;
 use crate::link::facts::{MemberWish, RollWanted, RoomSettings, Sentence, SettingsWish};
-use crate::link::record::Given;
+use crate::link::record::{Given, Verb};
 use crate::link::refusal::Refusal;
 
 const NOW: u64 = 1_000_000;
@@ -261,7 +262,7 @@ fn slow_mode_lets_wait_whom_it_is_for_and_no_longer_than_it_is_slow() {
 fn links_and_all_who_are_there_are_for_moderators_where_that_was_decided() {
     let mut world = World::new();
     let sends = |world: &World, user, body, mentions| {
-        world.room.may_send(World::slot(user), body, mentions, NOW)
+        world.room.may_send(World::slot(user), body, mentions, None, NOW)
     };
     let everybody = Some(r#"["bob","@\u0072oom"]"#);
     assert_eq!(sends(&world, "member", "\"hi\"", everybody), Err(Refusal::Unauthorized));
@@ -282,6 +283,46 @@ fn links_and_all_who_are_there_are_for_moderators_where_that_was_decided() {
         assert!(is_taken || matches!(told, Err(Refusal::Rejected { .. })));
         assert_eq!(sends(&world, "mod", body, None), Ok(()));
     }
+}
+
+#[test]
+fn phrases_that_messages_may_not_have_are_for_moderators_however_they_are_written() {
+    let mut world = World::new();
+    let blocked = Phrases::parse("cat\nkäse\nfree money").expect("good");
+    for (body, is_taken) in [
+        (r#""a Cat.""#, false),
+        (r#""c\u0061t""#, false),
+        (r#""\"cat\"""#, false),
+        (r#""line\ncat""#, false),
+        (r#""K\u00C4SE""#, false),
+        (r#""free\n\tmoney""#, false),
+        (r#""\ud83d\ude00cat\ud83d\ude00""#, false),
+        (r#""cat\u0073""#, true),
+        (r#""\u00fccat""#, true),
+        (r#""\\ncats""#, true),
+        (r#""concat""#, true),
+        (r#""""#, true),
+    ] {
+        let edit = Verb::Edit { body: Some(body), mentions: Given::Nothing, data: Given::Nothing };
+        for user in ["guest", "member", "mod", "owner"] {
+            let (slot, blocked) = (World::slot(user), blocked.as_ref());
+            let is_free = matches!(user, "mod" | "owner");
+            for told in [
+                world.room.may_send(slot, body, None, blocked, NOW),
+                world.room.may_change(slot, edit, blocked, NOW),
+            ] {
+                assert_eq!(told.is_ok(), is_taken || is_free, "{body} by {user}");
+                assert!(told.is_ok() || matches!(told, Err(Refusal::Rejected { .. })));
+            }
+            assert_eq!(world.room.may_send(slot, body, None, None, NOW), Ok(()));
+        }
+    }
+    // What has no text has no phrase.
+    let edit = Verb::Edit { body: None, mentions: Given::Null, data: Given::Nothing };
+    assert_eq!(world.room.may_change(World::slot("guest"), edit, blocked.as_ref(), NOW), Ok(()));
+    world.stands("guest", |standing| standing.muted_until_ms = NOW + 5);
+    let told = world.room.may_send(World::slot("guest"), "\"cat\"", None, blocked.as_ref(), NOW);
+    assert_eq!(told, Err(Refusal::Muted { until_ms: NOW + 5 }), "that is said first");
 }
 
 #[test]

@@ -88,7 +88,8 @@ impl Rooms {
         if self.pending.is_behind(key) {
             return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
         }
-        if let Err(refusal) = room.may_change(asker.slot, verb, cx.now.unix_ms) {
+        let blocked = cx.settings.blocked.as_deref();
+        if let Err(refusal) = room.may_change(asker.slot, verb, blocked, cx.now.unix_ms) {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
         if cx.settings.chat.changes == 0 {

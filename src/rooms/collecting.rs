@@ -335,7 +335,8 @@ impl Rooms {
                 Addition::Text { text, is_last } => {
                     // What may not be said may come in two pieces.
                     let whole = growth.with(text);
-                    room.may_send(asker.slot, &whole, None, cx.now.unix_ms)?;
+                    let blocked = cx.settings.blocked.as_deref();
+                    room.may_send(asker.slot, &whole, None, blocked, cx.now.unix_ms)?;
                     let bytes_max = cx.settings.limits.body_bytes;
                     growth.append(user, (text, is_last), bytes_max).map(Told::Bytes)
                 }

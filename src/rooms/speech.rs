@@ -58,8 +58,8 @@ impl Rooms {
             return;
         };
         let NewMessage { body, key: message_key, reply_to, mentions, data, stream } = message;
-        let now_ms = cx.now.unix_ms;
-        if let Err(refusal) = room.may_send(asker.slot, body, mentions, now_ms) {
+        let (now_ms, blocked) = (cx.now.unix_ms, cx.settings.blocked.as_deref());
+        if let Err(refusal) = room.may_send(asker.slot, body, mentions, blocked, now_ms) {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
         let key_hash = message_key.map(|key| self.hash_key(author.user(), key));

@@ -463,6 +463,11 @@ pub(super) const ALL: &[Key] = &[
         doc: "Who makes rooms on purpose (`POST /api/rooms`): `all` whose token allows the room, or `keys` of the API alone. There are none yet, so that nobody does.",
     },
     Key {
+        name: "chat.blocked_file",
+        kind: Kind::File(|c| &mut c.blocked.path),
+        doc: "A file of phrases, one a line, that messages may not have unless a moderator sends them; relative to the working directory.",
+    },
+    Key {
         name: "presence.tick_ms",
         kind: number(1, 60_000, MS, Slot::U64(|c| &mut c.presence.tick_ms)),
         doc: "After telling who came and left, a room collects for so long times its members and one. If it was quiet it tells at once.",

@@ -16,6 +16,7 @@ pub(super) enum Kind {
     Word(Word),
     Text(fn(&mut Config) -> &mut Option<Box<str>>),
     Folder(fn(&mut Config) -> &mut String),
+    File(fn(&mut Config) -> &mut String),
     Secret(fn(&mut Config) -> &mut Option<Secret>),
     Networks(fn(&mut Config) -> &mut Vec<Network>),
     Origins(fn(&mut Config) -> &mut Vec<String>),
@@ -83,7 +84,7 @@ impl Kind {
                         && !is_padded(text)
                 })
                 .map(|text| *slot(config) = Some(text.into())),
-            Self::Folder(slot) => given
+            Self::Folder(slot) | Self::File(slot) => given
                 .as_text()
                 .filter(|text| text.len() <= 4_096 && !text.chars().any(char::is_control))
                 .map(|text| *slot(config) = text.into()),
@@ -121,6 +122,7 @@ impl Kind {
                     .into()
             }
             Self::Folder(_) => "FOLDER, or \"\" (none)".into(),
+            Self::File(_) => "FILE, or \"\" (none)".into(),
             Self::Secret(_) => format!(
                 "text of at least {SECRET_BYTES_MIN} bytes, without white space at its ends"
             ),
@@ -155,7 +157,7 @@ impl Kind {
                 .map_or("", |word| *word)
                 .into(),
             Self::Text(slot) => slot(&mut copy).as_deref().unwrap_or_default().into(),
-            Self::Folder(slot) => slot(&mut copy).clone(),
+            Self::Folder(slot) | Self::File(slot) => slot(&mut copy).clone(),
             Self::Secret(slot) => slot(&mut copy).as_ref().map_or("", |_| "(secret)").into(),
             Self::Networks(slot) => {
                 slot(&mut copy).iter().map(ToString::to_string).collect::<Vec<_>>().join(",")

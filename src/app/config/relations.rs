@@ -3,6 +3,7 @@
 //! A relation is not looked at while one of its values is bad: it would complain of a value that
 //! nobody wanted.
 
+use std::io;
 use std::path::Path;
 
 use super::draft::Draft;
@@ -12,6 +13,7 @@ use super::problem::Problem;
 use super::sources::Surroundings;
 use super::values::{Config, StoreAck, StoreConfig, StoreDeliver};
 use crate::auth::token::Algorithm;
+use crate::base::phrases::Fault;
 use crate::limits::FRAME_HEADER_BYTES_MAX;
 
 /// What a message in the history has besides its body, in bytes: topic, event, names, id, each at
@@ -117,6 +119,7 @@ pub(super) fn check(draft: &mut Draft, surroundings: &Surroundings<'_>) {
     check_store(draft);
     check_backups(draft);
     read_public_keys(draft, surroundings);
+    read_phrases(draft, surroundings);
 }
 
 impl AtLeast {
@@ -261,5 +264,30 @@ fn read_public_keys(draft: &mut Draft, surroundings: &Surroundings<'_>) {
     }
     for message in found {
         draft.add(Problem::new(draft.origin("auth.public_key_file"), message));
+    }
+}
+
+fn read_phrases(draft: &mut Draft, surroundings: &Surroundings<'_>) {
+    let blocked = &mut draft.config.blocked;
+    if blocked.path.is_empty() {
+        return;
+    }
+    let path = blocked.path.clone();
+    let found = match (surroundings.read)(Path::new(&path)) {
+        Ok(text) => {
+            blocked.text = text.into();
+            blocked.phrases().err().unwrap_or_default()
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            vec![Fault { line: None, reason: "is no text in UTF-8".to_owned() }]
+        }
+        Err(error) => vec![Fault { line: None, reason: error.to_string() }],
+    };
+    for Fault { line, reason } in found {
+        let message = match line {
+            None => format!("chat.blocked_file: {path}: {reason}"),
+            Some(line) => format!("chat.blocked_file: {path}:{line}: {reason}"),
+        };
+        draft.add(Problem::new(draft.origin("chat.blocked_file"), message));
     }
 }

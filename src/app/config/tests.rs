@@ -33,6 +33,9 @@ impl Start<'_> {
             Some("c.toml") => Ok(self.file.unwrap_or_default().to_owned()),
             Some("ed.pem" | "./a=b.pem") => Ok(ED_PEM.to_owned()),
             Some("text.pem") => Ok("no key".to_owned()),
+            Some("words.txt") => Ok("# animals\n\ncat\nD\u{f6}g\n".to_owned()),
+            Some("bad.txt") => Ok(format!("cat\n\nd\u{0}g\n{}\n", "x".repeat(300))),
+            Some("bytes.txt") => Err(io::ErrorKind::InvalidData.into()),
             _ => Err(io::ErrorKind::NotFound.into()),
         };
         let variables: Vec<(OsString, OsString)> =
@@ -488,6 +491,33 @@ fn what_is_only_in_memory_is_kept_for_no_time() {
         from_set(&[&set]);
         from_set(&[&format!("{key}=0")]);
     }
+}
+
+#[test]
+fn phrases_that_messages_may_not_have_are_read_and_what_is_none_is_said_by_its_line() {
+    let counted = |file: &str| {
+        let phrases = from_file(file).blocked.phrases().expect("it was checked");
+        phrases.map(|phrases| phrases.count())
+    };
+    assert_eq!(counted("chat.blocked_file = 'words.txt'"), Some(2));
+    assert_eq!(counted("chat.blocked_file = ''"), None);
+    assert_eq!(counted(""), None);
+    check_file(
+        "\nchat.blocked_file = 'bad.txt'",
+        &[
+            "c.toml:2: chat.blocked_file: bad.txt:3: has a control character",
+            "c.toml:2: chat.blocked_file: bad.txt:4: has 300 bytes, and may have 256",
+        ],
+    );
+    check_set(&["chat.blocked_file=none.txt"], &["--set: chat.blocked_file: none.txt: "]);
+    check_set(
+        &["chat.blocked_file=bytes.txt"],
+        &["--set: chat.blocked_file: bytes.txt: is no text"],
+    );
+    check_file(
+        "chat.blocked_file = 1",
+        &["c.toml:1: chat.blocked_file = 1: must be FILE, or \"\" (none)"],
+    );
 }
 
 #[test]

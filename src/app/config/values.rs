@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::auth::token::{Algorithm, Key, KeyError, Parties, Signer, Verifier};
+use crate::base::phrases::{Fault, Phrases};
 use crate::limits::{ChatLimits, HistoryLimits, Limits, PresenceLimits, STORE_ROOMS, TOKEN_WARN_S};
 use crate::wire::http::forwarded::{ForwardedHeader, Network};
 
@@ -41,6 +42,8 @@ pub struct Config {
     pub chat: ChatLimits,
     /// How rooms come to be.
     pub rooms: RoomsConfig,
+    /// What messages may not have.
+    pub blocked: BlockedFile,
     /// Where what was said is kept.
     pub store: StoreConfig,
 }
@@ -73,6 +76,26 @@ impl CreateRooms {
 impl Default for RoomsConfig {
     fn default() -> Self {
         Self { implicit: true, create: CreateRooms::All }
+    }
+}
+
+/// Phrases that messages may not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockedFile {
+    /// The file that they are in. Empty: there are none.
+    pub path: String,
+    /// What the file contains.
+    pub text: Box<str>,
+}
+
+impl BlockedFile {
+    /// The phrases; `None` if there are none.
+    ///
+    /// # Errors
+    ///
+    /// With what is wrong with them. A loaded configuration has been checked for that.
+    pub fn phrases(&self) -> Result<Option<Phrases>, Vec<Fault>> {
+        Phrases::parse(&self.text)
     }
 }
 
@@ -231,6 +254,7 @@ impl Default for Config {
             presence: PresenceLimits::default(),
             chat: ChatLimits::default(),
             rooms: RoomsConfig::default(),
+            blocked: BlockedFile::default(),
             store: StoreConfig::default(),
         }
     }
