@@ -538,7 +538,7 @@ pub(super) const ALL: &[Key] = &[
             BYTES,
             Slot::U64(|c| &mut c.store.keep_bytes),
         ),
-        doc: "The same, in bytes: of a message its text, author and key, and 32.",
+        doc: "The same, in bytes: of a message its text, author, key and who has reacted, and 32.",
     },
     Key {
         name: "store.reserve_bytes",
