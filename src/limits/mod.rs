@@ -352,6 +352,9 @@ pub const UNDER_WAY_PER_ROOM_MAX: usize = 4_096;
 /// answered `busy`. A tick of a room in which 40,000 react in a second has so many.
 pub const COLLECTED_PER_ROOM_MAX: usize = 10_000;
 
+/// And how many bytes they may take, with the messages that they are for.
+pub const COLLECTED_BYTES_PER_ROOM_MAX: usize = 16 * 1_024 * 1_024;
+
 /// To how many messages of a room a turn tells what was added: each is written anew.
 pub const COLLECTED_MESSAGES_PER_TURN_MAX: u32 = 64;
 
@@ -814,6 +817,10 @@ const _: () = {
     // into the messages of 1 MiB that clients accept; and more than one of them is kept.
     assert!(LOBBY_ANSWER_BYTES_MAX <= 1_024 * 1_024);
     assert!(LOBBY_ANSWERS_BYTES_MAX >= 4 * LOBBY_ANSWER_BYTES_MAX);
+    // Who has reacted has a place, and leaves some for others.
+    assert!(EMOJI_BYTES_MAX + NAME_BYTES_MAX + 2 <= REACTED_BYTES_MAX);
+    assert!(STORE_FILLING_BYTES + REACTED_BYTES_MAX < STORE_WAITING_BYTES_MAX);
+    assert!(READS_OF_MESSAGES_MAX < READS_UNDER_WAY_MAX);
     // A commit that syncs comes in time.
     assert!(2 * STORE_GATHER_MS <= STORE_SYNC_MS);
     // The sweep must be finer than what it enforces.

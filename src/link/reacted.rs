@@ -64,8 +64,11 @@ pub(crate) fn is_sound(reacted: &str) -> bool {
 
 /// Appends what members are told: for each emoji how many, and the first of them.
 pub(crate) fn push_reactions(out: &mut Vec<u8>, reacted: &str) {
+    out.push(b'{');
     for (at, (emoji, users)) in by_emoji(reacted).enumerate() {
-        out.push(if at == 0 { b'{' } else { b',' });
+        if at > 0 {
+            out.push(b',');
+        }
         push_string(out, emoji);
         let users: Vec<_> = users.collect();
         out.extend_from_slice(b":{\"count\":");

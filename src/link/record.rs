@@ -314,7 +314,7 @@ pub(crate) enum Addition<'a> {
     Reaction {
         /// With what: see [`is_emoji`](crate::link::reacted::is_emoji).
         emoji: &'a str,
-        /// Which of them.
+        /// Whether it is set; else it is taken back.
         on: bool,
     },
     /// More of what it says, by its author.
@@ -612,7 +612,7 @@ mod has {
     pub(super) const REPLY_TO: u8 = 2;
     pub(super) const MENTIONS: u8 = 4;
     pub(super) const DATA: u8 = 8;
-    pub(super) const MORE_TO_COME: u8 = 16;
+    pub(super) const STREAM: u8 = 16;
 }
 
 impl<'a> Field<'a> for NewMessage<'a> {
@@ -623,7 +623,7 @@ impl<'a> Field<'a> for NewMessage<'a> {
             | flag(reply_to.is_some(), has::REPLY_TO)
             | flag(mentions.is_some(), has::MENTIONS)
             | flag(data.is_some(), has::DATA)
-            | flag(stream, has::MORE_TO_COME);
+            | flag(stream, has::STREAM);
         flags.put(out);
         body.put(out);
         for text in [key, mentions, data].into_iter().flatten() {
@@ -643,7 +643,7 @@ impl<'a> Field<'a> for NewMessage<'a> {
             mentions: is(has::MENTIONS).then(|| Field::take(record)),
             data: is(has::DATA).then(|| Field::take(record)),
             reply_to: is(has::REPLY_TO).then(|| u64::take(record)),
-            stream: is(has::MORE_TO_COME),
+            stream: is(has::STREAM),
         }
     }
 }

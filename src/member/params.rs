@@ -226,7 +226,10 @@ pub(crate) fn reaction_wanted<'a>(
 }
 
 /// What `msg_append` appends, and to which message.
-pub(crate) fn text_wanted(payload: Payload<'_>) -> Result<(u64, Addition<'_>), Refusal> {
+pub(crate) fn text_wanted(
+    payload: Payload<'_>,
+    bounds: MessageBounds,
+) -> Result<(u64, Addition<'_>), Refusal> {
     let Payload::Json(object) = payload else {
         return Err(invalid("offset", "the offset of a message, in JSON"));
     };
@@ -238,6 +241,9 @@ pub(crate) fn text_wanted(payload: Payload<'_>) -> Result<(u64, Addition<'_>), R
     let text = text.or(is_last.then_some("\"\"")).unwrap_or_default();
     if !text.starts_with('"') || text.len() == 2 && !is_last {
         return Err(invalid("text", "a string that is not empty, unless it is done"));
+    }
+    if text.len() - 2 > bounds.body_bytes {
+        return Err(Refusal::TooLarge { field: "text", max_bytes: bounds.body_bytes });
     }
     Ok((offset, Addition::Text { text, is_last }))
 }
@@ -496,7 +502,7 @@ mod tests {
             (r#"{"offset":3,"text":"a","done":true}"#, "\"a\"", true),
             (r#"{"offset":3,"done":true}"#, "\"\"", true),
         ] {
-            let wanted = text_wanted(Payload::Json(payload));
+            let wanted = text_wanted(Payload::Json(payload), BOUNDS);
             assert_eq!(wanted, Ok((3, Addition::Text { text, is_last })), "{payload}");
         }
         for (payload, field) in [
@@ -506,7 +512,8 @@ mod tests {
             (r#"{"offset":3,"text":1,"done":true}"#, "text"),
             (r#"{"offset":3,"text":"a","done":1}"#, "done"),
         ] {
-            let Err(Refusal::Invalid { field: named, .. }) = text_wanted(Payload::Json(payload))
+            let Err(Refusal::Invalid { field: named, .. }) =
+                text_wanted(Payload::Json(payload), BOUNDS)
             else {
                 panic!("{payload} is invalid")
             };

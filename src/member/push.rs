@@ -147,7 +147,7 @@ impl Members {
                 ToHome::Add { home, asker, reference, offset, addition }
             }
             MSG_APPEND => {
-                let (offset, addition) = text_wanted(payload)?;
+                let (offset, addition) = text_wanted(payload, bounds())?;
                 ToHome::Add { home, asker, reference, offset, addition }
             }
             ROOM_SET => {

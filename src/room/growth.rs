@@ -24,33 +24,41 @@ impl Growth {
         Self { author: said.user.clone(), body, is_open: said.stream, is_changed: false }
     }
 
-    /// Appends a text, a JSON string; it may be the last one. Returns how many bytes the message
-    /// has by then, as its bound counts them.
+    /// Whether a user may append a text, a JSON string.
     ///
     /// # Errors
     ///
     /// Why it does not grow.
-    pub(crate) fn append(
-        &mut self,
+    pub(crate) fn may_append(
+        &self,
         user: &str,
-        (text, is_last): (&str, bool),
+        text: &str,
         bytes_max: usize,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<(), Refusal> {
         if user != &*self.author {
             return Err(Refusal::NotYours);
         }
         if !self.is_open {
             return Err(Refusal::TooLate);
         }
-        let text = text.get(1..text.len().saturating_sub(1)).unwrap_or_default();
-        let bytes = self.body.len() - 1 + text.len();
-        if bytes > bytes_max {
+        if self.bytes() + inside(text).len() > bytes_max {
             return Err(Refusal::TooLarge { field: "text", max_bytes: bytes_max });
         }
+        Ok(())
+    }
+
+    /// Appends a text that may be appended; it may be the last one. Returns how many bytes the
+    /// message has by then, as its bound counts them.
+    pub(crate) fn append(&mut self, text: &str, is_last: bool) -> usize {
+        let text = inside(text);
         self.body.push_str(text);
         self.is_open = !is_last;
         self.is_changed |= is_last || !text.is_empty();
-        Ok(bytes)
+        self.bytes()
+    }
+
+    fn bytes(&self) -> usize {
+        self.body.len() - 1
     }
 
     /// What it would say with this text: a JSON string.
@@ -70,6 +78,11 @@ impl Growth {
     }
 }
 
+/// A JSON string without its quotes.
+fn inside(text: &str) -> &str {
+    text.get(1..text.len().saturating_sub(1)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,30 +92,41 @@ mod tests {
         SaidText::new(Said { user: "bot", body: "\"a\"", stream, ..Said::default() })
     }
 
+    /// What comes of appending a text.
+    fn append(
+        growth: &mut Growth,
+        user: &str,
+        (text, is_last): (&str, bool),
+        bytes_max: usize,
+    ) -> Result<usize, Refusal> {
+        growth.may_append(user, text, bytes_max)?;
+        Ok(growth.append(text, is_last))
+    }
+
     #[test]
     fn a_message_grows_by_its_author_until_it_is_done() {
         let mut growth = Growth::new(&said(true));
-        assert_eq!(growth.append("ann", ("\"x\"", false), 9), Err(Refusal::NotYours));
-        assert_eq!(growth.append("bot", ("\"\"", false), 9), Ok(1));
+        assert_eq!(append(&mut growth, "ann", ("\"x\"", false), 9), Err(Refusal::NotYours));
+        assert_eq!(append(&mut growth, "bot", ("\"\"", false), 9), Ok(1));
         assert!(!growth.is_changed());
         assert_eq!(growth.with("\"b\""), "\"ab\"");
-        assert_eq!(growth.append("bot", (r#""\n\"b""#, false), 9), Ok(6));
-        assert_eq!(growth.append("bot", ("\"c\"", true), 9), Ok(7));
-        assert_eq!(growth.append("bot", ("\"d\"", false), 9), Err(Refusal::TooLate));
+        assert_eq!(append(&mut growth, "bot", (r#""\n\"b""#, false), 9), Ok(6));
+        assert_eq!(append(&mut growth, "bot", ("\"c\"", true), 9), Ok(7));
+        assert_eq!(append(&mut growth, "bot", ("\"d\"", false), 9), Err(Refusal::TooLate));
         assert!(growth.is_changed());
         let mut grown = said(true);
         growth.finish(&mut grown);
         assert_eq!((&*grown.body, grown.stream), (r#""a\n\"bc""#, false));
         let mut whole = Growth::new(&said(false));
-        assert_eq!(whole.append("bot", ("\"x\"", true), 9), Err(Refusal::TooLate));
+        assert_eq!(append(&mut whole, "bot", ("\"x\"", true), 9), Err(Refusal::TooLate));
     }
 
     #[test]
     fn a_message_grows_no_larger_than_others_are() {
         let mut growth = Growth::new(&said(true));
         let too_large = Err(Refusal::TooLarge { field: "text", max_bytes: 3 });
-        assert_eq!(growth.append("bot", ("\"123\"", false), 3), too_large);
-        assert_eq!(growth.append("bot", ("\"12\"", false), 3), Ok(3));
-        assert_eq!(growth.append("bot", ("\"\"", true), 3), Ok(3));
+        assert_eq!(append(&mut growth, "bot", ("\"123\"", false), 3), too_large);
+        assert_eq!(append(&mut growth, "bot", ("\"12\"", false), 3), Ok(3));
+        assert_eq!(append(&mut growth, "bot", ("\"\"", true), 3), Ok(3));
     }
 }

@@ -253,8 +253,11 @@ impl Rooms {
 
         self.registry.weigh(registered);
         self.bound_history(cx, key);
-        let (offset, _, message) = changed;
-        self.note_stream(cx, key, offset, message.said.stream);
+        let (offset, was, message) = changed;
+        let has_grown = was.is_none_or(|was| was.said.body != message.said.body);
+        // There may have been no place for all of the room.
+        let grows = message.said.stream && self.arena.contains(key);
+        self.note_stream(cx, key, offset, (grows, has_grown));
     }
 
     /// Looks whether one more message may be pinned.

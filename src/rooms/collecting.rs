@@ -26,8 +26,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::base::slack::Slack;
 use crate::limits::{
-    COLLECTED_BYTES_PER_TURN, COLLECTED_MESSAGES_PER_TURN_MAX, COLLECTED_PER_ROOM_MAX,
-    PENDING_MEMORY_BYTES,
+    COLLECTED_BYTES_PER_ROOM_MAX, COLLECTED_BYTES_PER_TURN, COLLECTED_MESSAGES_PER_TURN_MAX,
+    COLLECTED_PER_ROOM_MAX, PENDING_MEMORY_BYTES, UNTOLD_FACTOR,
 };
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
@@ -62,11 +62,15 @@ pub(super) struct Collected {
 struct OfRoom {
     /// When it is told, in milliseconds of monotonic time.
     due_ms: u64,
+    /// When its timer fires, if it has one.
+    armed_ms: Option<u64>,
     by_offset: BTreeMap<u64, Batch>,
     /// The messages in the order in which they are told: none waits for ever behind others.
     order: VecDeque<u64>,
     /// How many additions there are.
     count: usize,
+    /// What they take, in bytes.
+    bytes: usize,
 }
 
 /// What is collected for a message.
@@ -113,12 +117,22 @@ impl Added {
 impl Collected {
     /// Whether as much is collected in a room as may be.
     fn is_full(&self, room: RoomKey) -> bool {
-        self.rooms.get(&room).is_some_and(|of| of.count >= COLLECTED_PER_ROOM_MAX)
+        let is_full = |of: &OfRoom| {
+            of.count >= COLLECTED_PER_ROOM_MAX || of.bytes >= COLLECTED_BYTES_PER_ROOM_MAX
+        };
+        self.rooms.get(&room).is_some_and(is_full)
+    }
+
+    /// A message as it is known here, since something is collected for it.
+    fn known(&self, room: RoomKey, offset: u64) -> Option<&MessageText> {
+        self.rooms.get(&room)?.by_offset.get(&offset)?.known.as_ref()
     }
 
     /// Whether something is collected in a room for a message as it was.
     pub(super) fn has_known(&self, room: RoomKey) -> bool {
-        let has_known = |of: &OfRoom| of.by_offset.values().any(|batch| batch.known.is_some());
+        // A log has all of them, or none.
+        let has_known =
+            |of: &OfRoom| of.by_offset.values().next().is_some_and(|batch| batch.known.is_some());
         !self.rooms.is_empty() && self.rooms.get(&room).is_some_and(has_known)
     }
 
@@ -126,36 +140,60 @@ impl Collected {
     fn push(&mut self, room: RoomKey, offset: u64, known: Option<MessageText>, added: Added) {
         let of = self.rooms.entry(room).or_insert_with(|| OfRoom {
             due_ms: 0,
+            armed_ms: None,
             by_offset: BTreeMap::new(),
             order: VecDeque::new(),
             count: 0,
+            bytes: 0,
         });
         let batch = of.by_offset.entry(offset).or_default();
-        self.bytes += added.bytes();
+        let before = batch.bytes();
         if batch.added.is_empty() {
             of.order.push_back(offset);
-            self.bytes += known.as_ref().map_or(0, MessageText::memory_bytes);
             batch.known = known;
         }
         batch.added.push(added);
+        let bytes = batch.bytes() - before;
         of.count += 1;
+        of.bytes += bytes;
+        self.bytes += bytes;
     }
 
-    /// Takes what is collected for the first message.
+    /// Takes what is collected for the first message, as many additions as a turn tells. The others
+    /// stay, and are the next.
     fn pop(&mut self, room: RoomKey) -> Option<(u64, Batch)> {
         let of = self.rooms.get_mut(&room)?;
         let offset = of.order.pop_front()?;
-        let batch = of.by_offset.remove(&offset)?;
+        let mut batch = of.by_offset.remove(&offset)?;
+        let mut bytes = 0;
+        let fits = |added: &Added| {
+            bytes += added.record.len();
+            bytes <= COLLECTED_BYTES_PER_TURN
+        };
+        let count = batch.added.iter().map(fits).take_while(|fits| *fits).count().max(1);
+        let before = batch.bytes();
+        let left = Batch { known: batch.known.clone(), added: batch.added.split_off(count) };
         of.count -= batch.added.len();
-        self.bytes -= batch.bytes();
+        let mut taken = before;
+        if !left.added.is_empty() {
+            taken -= left.bytes();
+            of.order.push_front(offset);
+            of.by_offset.insert(offset, left);
+        }
+        of.bytes -= taken;
+        self.bytes -= taken;
         Some((offset, batch))
+    }
+
+    /// Whether something is collected for a message.
+    fn has(&self, room: RoomKey, offset: u64) -> bool {
+        self.rooms.get(&room).is_some_and(|of| of.by_offset.contains_key(&offset))
     }
 
     /// Forgets what is collected in a room that is gone: nobody waits for it.
     pub(super) fn forget(&mut self, room: RoomKey) {
         let of = if self.rooms.is_empty() { None } else { self.rooms.remove(&room) };
-        let batches = of.iter().flat_map(|of| of.by_offset.values());
-        self.bytes -= batches.map(Batch::bytes).sum::<usize>();
+        self.bytes -= of.map_or(0, |of| of.bytes);
     }
 
     /// What all of it takes, in bytes.
@@ -196,7 +234,7 @@ impl Rooms {
         // What is appended comes behind what its author did to the message before. A reaction has
         // no such order, and is judged when it is told.
         let is_text = matches!(addition, Addition::Text { .. });
-        if is_text && !self.is_releasing && self.pending.must_event_wait(key) {
+        if is_text && !self.is_releasing && self.pending.must_text_wait(key) {
             return self.wait(cx, members, membership, Some(reference), push);
         }
         let is_full = self.pending.is_behind(key) || self.collected.is_full(key);
@@ -210,7 +248,11 @@ impl Rooms {
         if let Err(refusal) = allowed {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
-        let message = match self.message_at(cx, key, offset) {
+        let here = match (room.has_message(offset), self.collected.known(key, offset)) {
+            (false, Some(known)) => Ok(Some(known.clone())),
+            _ => self.message_at(cx, key, offset),
+        };
+        let message = match here {
             Ok(Some(message)) if message.fate().deleted.is_some() => Err(Refusal::Gone),
             Ok(Some(message)) => Ok(message),
             Ok(None) => return self.fetch(cx, members, membership, reference, offset, push),
@@ -229,9 +271,32 @@ impl Rooms {
         let added = Added { membership, ticket, record: record.into() };
         let known = cx.io.log().reads().then_some(message);
         self.collected.push(key, offset, known, added);
-        let due_ms = self.collected.rooms.get(&key).map_or(0, |of| of.due_ms);
-        if due_ms == 0 {
+        if self.collected.rooms.get(&key).is_some_and(|of| of.armed_ms.is_none()) {
             self.tell_collected(cx, members, key);
+        }
+    }
+
+    /// Handles that the timer of a room has fired.
+    pub(crate) fn collected_due<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+    ) {
+        let now_ms = cx.now.mono_ms;
+        let Some(of) = self.collected.rooms.get_mut(&key) else { return };
+        if of.armed_ms.is_some_and(|armed_ms| armed_ms <= now_ms) {
+            of.armed_ms = None;
+            self.tell_collected(cx, members, key);
+        }
+    }
+
+    /// Has a room's timer fire at this time, or before.
+    fn arm_collected<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, at_ms: u64) {
+        let Some(of) = self.collected.rooms.get_mut(&key) else { return };
+        if of.armed_ms.is_none_or(|armed_ms| armed_ms > at_ms) {
+            of.armed_ms = Some(at_ms);
+            cx.timers.push(at_ms, Timer::Collected(key));
         }
     }
 
@@ -244,14 +309,17 @@ impl Rooms {
     ) {
         let waits = |of: &OfRoom| !of.by_offset.is_empty() && of.due_ms <= cx.now.mono_ms;
         let has_waiting = self.collected.rooms.get(&key).is_some_and(waits);
-        if has_waiting && !self.pending.must_event_wait(key) {
+        if has_waiting && !self.pending.must_change_wait(key) {
             self.tell_collected(cx, members, key);
         }
     }
 
     /// Tells what is collected in a room, if it is time: as many messages as a turn may. If nothing
     /// is, the room has become quiet.
-    pub(crate) fn tell_collected<I: Io>(
+    ///
+    /// Changes: what is collected, the journal or what is under way. Emits: `msg_changed` to all
+    /// shards with members, and answers.
+    fn tell_collected<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
@@ -259,7 +327,8 @@ impl Rooms {
     ) {
         let Some(of) = self.collected.rooms.get_mut(&key) else { return };
         if cx.now.mono_ms < of.due_ms {
-            return;
+            let due_ms = of.due_ms;
+            return self.arm_collected(cx, key, due_ms);
         }
         if of.by_offset.is_empty() {
             self.collected.rooms.remove(&key);
@@ -270,24 +339,31 @@ impl Rooms {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let is_filling = room.outposts().iter().any(|outpost| cx.is_filling(outpost.shard));
         // A change is judged by the message as it stands. See `tell_collected_late`.
-        if is_filling || self.pending.must_event_wait(key) || self.pending.is_behind(key) {
-            return cx.timers.push(now_ms + tick_ms, Timer::Collected(key));
+        if is_filling || self.pending.must_change_wait(key) || self.pending.is_behind(key) {
+            return self.arm_collected(cx, key, now_ms + tick_ms);
         }
-        let mut told_bytes = 0;
+        let mut bytes = 0;
         for _ in 0..COLLECTED_MESSAGES_PER_TURN_MAX {
-            if told_bytes > COLLECTED_BYTES_PER_TURN || cx.io.log().is_filling() {
+            if bytes > COLLECTED_BYTES_PER_TURN || cx.io.log().is_filling() {
                 break;
             }
             let Some((offset, batch)) = self.collected.pop(key) else { break };
-            told_bytes += self.tell_batch(cx, members, key, offset, &batch);
+            bytes += self.tell_batch(cx, members, key, offset, &batch);
+            // The rest of it is judged by what it is then.
+            if self.collected.has(key, offset) {
+                break;
+            }
         }
         self.read_ends(key);
+        let is_filling = cx.io.log().is_filling();
         let Some(of) = self.collected.rooms.get_mut(&key) else { return };
-        of.due_ms = now_ms + if of.by_offset.is_empty() { tick_ms } else { 1 };
-        cx.timers.push(of.due_ms, Timer::Collected(key));
+        of.due_ms = now_ms + if of.by_offset.is_empty() || is_filling { tick_ms } else { 1 };
+        let due_ms = of.due_ms;
+        self.arm_collected(cx, key, due_ms);
     }
 
-    /// Tells what is added to a message. Returns how many bytes each member is told, about.
+    /// Tells what is added to a message. Returns how much that is, in bytes: what each member is
+    /// told, and a part of what is written.
     fn tell_batch<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -307,7 +383,7 @@ impl Rooms {
         // All are told what there is of them, whoever reacts.
         let mut summary = Vec::new();
         push_reactions(&mut summary, message.reacted().unwrap_or_default());
-        let mut told_bytes = summary.len();
+        let mut told_bytes = summary.len() + message.memory_bytes() / UNTOLD_FACTOR;
         let mut reactions = Toggling::new(message.reacted().unwrap_or_default());
         let mut growth = Growth::new(&message.said);
         let (mut told, mut refused, mut first) = (Vec::new(), Vec::new(), None);
@@ -320,32 +396,33 @@ impl Rooms {
             let user = member.identity.user();
             let bytes = addition.bytes() + user.len();
             told_bytes += bytes;
-            let shown_bytes = match addition {
-                Addition::Reaction { .. } => bytes + summary.len(),
-                Addition::Text { .. } => bytes,
-            };
-            let allowed = room
-                .may_add(asker.slot, addition, cx.now.unix_ms)
-                .and_then(|()| take_fanout(cx, room, user, shown_bytes));
+            let allowed = room.may_add(asker.slot, addition, cx.now.unix_ms);
             let is_so = allowed.and_then(|()| match addition {
                 Addition::Reaction { emoji, on } => {
+                    take_fanout(cx, room, user, bytes + summary.len())?;
                     reactions.toggle(user, (emoji, on), &cx.settings.chat)?;
                     Ok(Told::Count(emoji))
                 }
                 Addition::Text { text, is_last } => {
-                    // What may not be said may come in two pieces.
-                    let whole = growth.with(text);
-                    let blocked = cx.settings.blocked.as_deref();
-                    room.may_send(asker.slot, &whole, None, blocked, cx.now.unix_ms)?;
                     let bytes_max = cx.settings.limits.body_bytes;
-                    growth.append(user, (text, is_last), bytes_max).map(Told::Bytes)
+                    growth.may_append(user, text, bytes_max)?;
+                    take_fanout(cx, room, user, bytes)?;
+                    // What may not be said may come in two pieces.
+                    let blocked = cx.settings.blocked.as_deref();
+                    if blocked.is_some() || !room.settings().links {
+                        let whole = growth.with(text);
+                        room.may_send(asker.slot, &whole, None, blocked, cx.now.unix_ms)?;
+                    }
+                    Ok(Told::Bytes(growth.append(text, is_last)))
                 }
             });
             match is_so {
-                Ok(what) => told.push((added.ticket, what)),
+                Ok(what) => {
+                    told.push((added.ticket, what));
+                    first.get_or_insert(added.membership);
+                }
                 Err(refusal) => refused.push((added.ticket, refusal)),
             }
-            first.get_or_insert(added.membership);
         }
         let answer = |(ticket, what)| {
             let answer = match what {
@@ -370,7 +447,7 @@ impl Rooms {
         for (ticket, refusal) in refused {
             self.refuse_held(cx, members, ticket, refusal);
         }
-        if let Some(first) = first.filter(|_| !answers.is_empty()) {
+        if let Some(first) = first {
             self.propose_added(cx, members, first, (offset, &message, next), answers);
         }
         told_bytes
@@ -405,9 +482,7 @@ impl Rooms {
         };
         match self.propose_change(cx, members, membership, changed) {
             Ok(Proposed::Kept(placed)) => {
-                if cx.io.log().keeps() {
-                    self.note_kept(key, placed.marks);
-                }
+                self.note_kept_if_told(cx, key, placed);
                 self.answer_added(cx, members, &answers);
             }
             Ok(Proposed::UnderWay(ticket, entry)) => {
@@ -477,8 +552,11 @@ impl Rooms {
             let count: usize = of.by_offset.values().map(|batch| batch.added.len()).sum();
             assert_eq!(count, of.count, "what is collected is counted");
             assert_eq!(of.order.len(), of.by_offset.len(), "and each message is told once");
-            bytes += of.by_offset.values().map(Batch::bytes).sum::<usize>();
+            let of_bytes = of.by_offset.values().map(Batch::bytes).sum::<usize>();
+            assert_eq!(of_bytes, of.bytes, "for what it takes");
+            assert!(of.armed_ms.is_some(), "and has a timer");
+            bytes += of_bytes;
         }
-        assert_eq!(bytes, self.collected.bytes, "for what it takes");
+        assert_eq!(bytes, self.collected.bytes, "in all");
     }
 }

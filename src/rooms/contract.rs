@@ -415,7 +415,7 @@ impl<L: Subject> Suite<L> {
         while let Some(timer) = self.home.timers.pop_due(self.home.now_ms) {
             self.home.with(|rooms, cx, told| match timer {
                 Timer::Room(key) => rooms.tick(cx, told, key),
-                Timer::Collected(key) => rooms.tell_collected(cx, told, key),
+                Timer::Collected(key) => rooms.collected_due(cx, told, key),
                 Timer::Streams(key) => rooms.end_streams(cx, told, key),
                 _ => {}
             });
@@ -456,7 +456,7 @@ impl<L: Subject> Suite<L> {
         let own = own.map(|message| reader::of(message, "offset"));
         let offset = own.unwrap_or_else(|| self.some_message(index));
         for _ in 0..=self.below(2) {
-            let text = format!("p{}", self.numbers + 1);
+            let text = format!("p{}.", self.numbers + 1);
             let is_last = self.below(6) == 0;
             self.push(index, &Asked::Append { offset, text, is_last });
         }

@@ -350,6 +350,7 @@ impl Rooms {
         self.held.check();
         self.pending.check();
         self.check_collected();
+        self.check_streams();
         self.check_weight();
         self.check_lists();
     }

@@ -136,6 +136,8 @@ struct OfRoom {
     under_way: BTreeMap<Ticket, UnderWay>,
     /// The entries without a place, by first ticket and ticket.
     unordered: BTreeSet<(Ticket, Ticket)>,
+    /// How many of `unordered` are no messages: what they change is not known yet.
+    changes: usize,
     /// How many of `unordered` were judged by each epoch and revision.
     judged: BTreeMap<Judged, u32>,
     /// The entries to be proposed again, by first ticket and ticket.
@@ -158,6 +160,7 @@ impl OfRoom {
         let place = (entry.first_ticket, ticket);
         if entry.applied_at.is_none() {
             self.unordered.insert(place);
+            self.changes += usize::from(entry.said.is_none());
             *self.judged.entry(entry.judged).or_default() += 1;
         }
         if entry.is_parked {
@@ -175,12 +178,13 @@ impl OfRoom {
     fn remove(&mut self, ticket: Ticket) -> Option<UnderWay> {
         let entry = self.under_way.remove(&ticket)?;
         let place = (entry.first_ticket, ticket);
-        if self.unordered.remove(&place)
-            && let Some(count) = self.judged.get_mut(&entry.judged)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.judged.remove(&entry.judged);
+        if self.unordered.remove(&place) {
+            self.changes -= usize::from(entry.said.is_none());
+            if let Some(count) = self.judged.get_mut(&entry.judged) {
+                *count -= 1;
+                if *count == 0 {
+                    self.judged.remove(&entry.judged);
+                }
             }
         }
         self.parked.remove(&place);
@@ -328,6 +332,19 @@ impl Pending {
         !self.is_idle() && self.rooms.get(&room).is_some_and(waits)
     }
 
+    /// Whether what is judged by messages as they stand must wait in a room: one of them may have
+    /// become another one. What is said meanwhile is no hindrance, or it might wait for ever.
+    pub(super) fn must_change_wait(&self, room: RoomKey) -> bool {
+        !self.is_idle() && self.rooms.get(&room).is_some_and(|of| of.changes > 0)
+    }
+
+    /// Whether what somebody appends to a message must wait in a room: it comes behind what its
+    /// author did to that before.
+    pub(super) fn must_text_wait(&self, room: RoomKey) -> bool {
+        let waits = |of: &OfRoom| of.changes > 0 || of.entries > 0;
+        !self.is_idle() && self.rooms.get(&room).is_some_and(waits)
+    }
+
     /// Whether a message must wait in a room that is at `judged` now.
     pub(super) fn must_message_wait(&self, room: RoomKey, judged: Judged) -> bool {
         let waits = |of: &OfRoom| of.entries > 0 || of.may_conflict(judged);
@@ -436,6 +453,8 @@ impl Pending {
             assert!(!of.is_idle(), "a room with nothing under way is forgotten");
             let mut judged = BTreeMap::new();
             let mut counts = [0; 4];
+            let changes = |entry: &&UnderWay| entry.applied_at.is_none() && entry.said.is_none();
+            assert_eq!(of.under_way.values().filter(changes).count(), of.changes, "as are changes");
             for (ticket, entry) in &of.under_way {
                 bytes += entry.bytes();
                 let place = (entry.first_ticket, *ticket);

@@ -80,9 +80,8 @@ impl Rooms {
             let refusal = Refusal::TooMany { limit: CHANGES_LIMIT, max: 0 };
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
-        let key = message_key;
-        let said = Said { user, name, body, key, reply_to, thread, mentions, data, stream };
-        let key = membership.room;
+        let said =
+            Said { user, name, body, key: message_key, reply_to, thread, mentions, data, stream };
         let entry = match room.propose(said, key_hash) {
             Ok(Proposal::Entry(entry)) => entry,
             Ok(Proposal::Known(receipt)) => {
@@ -183,8 +182,9 @@ impl Rooms {
             self.registry.weigh(registered);
         }
         self.bound_history(cx, key);
-        if said.stream {
-            self.note_stream(cx, key, receipt.offset, true);
+        // There may have been no place for all of the room.
+        if said.stream && self.arena.contains(key) {
+            self.note_stream(cx, key, receipt.offset, (true, true));
         }
     }
 

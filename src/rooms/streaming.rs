@@ -14,9 +14,11 @@
 //!
 //! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `changing`, `pending`.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::base::slack::Slack;
+use crate::limits::COLLECTED_MESSAGES_PER_TURN_MAX;
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
 use crate::link::log::{Log, Opened};
@@ -26,27 +28,40 @@ use crate::rooms::changing::Proposed;
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
 
+/// How much later those are looked at again that could not be ended, at least, in milliseconds.
+const LATER_MS: u64 = 500;
+
 /// About what a message that grows takes here, in bytes.
 const STREAM_MEMORY_BYTES: usize = 64;
 
 /// The messages that grow, in all rooms. See the module.
 #[derive(Default)]
 pub(super) struct Streams {
+    rooms: HashMap<RoomKey, OfRoom, ahash::RandomState>,
+    /// How many there are.
+    count: usize,
+}
+
+/// The messages of a room that grow.
+#[derive(Default)]
+struct OfRoom {
     /// When each is ended unless it grows, in milliseconds of monotonic time, by offset.
-    rooms: HashMap<RoomKey, BTreeMap<u64, u64>, ahash::RandomState>,
+    due_ms: BTreeMap<u64, u64>,
+    /// Whether a timer will look at them.
+    is_armed: bool,
 }
 
 impl Streams {
     /// Forgets those of a room that is gone.
     pub(super) fn forget(&mut self, room: RoomKey) {
         if !self.rooms.is_empty() {
-            self.rooms.remove(&room);
+            self.count -= self.rooms.remove(&room).map_or(0, |of| of.due_ms.len());
         }
     }
 
     /// What all of them take, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.rooms.values().map(BTreeMap::len).sum::<usize>() * STREAM_MEMORY_BYTES
+        self.count * STREAM_MEMORY_BYTES
     }
 
     /// Gives back memory that many rooms at once needed.
@@ -56,26 +71,41 @@ impl Streams {
 }
 
 impl Rooms {
-    /// Notes whether a message grows, as it has just been said or changed.
+    /// Notes whether a message grows, as it has just been said or changed: by something appended,
+    /// or otherwise.
     pub(super) fn note_stream<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         key: RoomKey,
         offset: u64,
-        grows: bool,
+        (grows, has_grown): (bool, bool),
     ) {
         if grows {
             let due_ms = cx.now.mono_ms + cx.settings.chat.stream_s * 1_000;
             let of = self.streams.rooms.entry(key).or_default();
-            if of.insert(offset, due_ms).is_none() {
-                cx.timers.push(due_ms, Timer::Streams(key));
+            match of.due_ms.entry(offset) {
+                Entry::Vacant(place) => {
+                    place.insert(due_ms);
+                    self.streams.count += 1;
+                }
+                Entry::Occupied(mut place) if has_grown => *place.get_mut() = due_ms,
+                Entry::Occupied(_) => {}
             }
+            self.arm_streams(cx, key);
         } else if let Some(of) = self.streams.rooms.get_mut(&key) {
-            of.remove(&offset);
-            if of.is_empty() {
-                self.streams.rooms.remove(&key);
-            }
+            self.streams.count -= usize::from(of.due_ms.remove(&offset).is_some());
         }
+    }
+
+    /// Has a timer look at the messages of a room when the first of them may be over.
+    fn arm_streams<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
+        let Some(of) = self.streams.rooms.get_mut(&key).filter(|of| !of.is_armed) else { return };
+        let Some(next_ms) = of.due_ms.values().min() else {
+            self.streams.rooms.remove(&key);
+            return;
+        };
+        of.is_armed = true;
+        cx.timers.push((*next_ms).max(cx.now.mono_ms + LATER_MS), Timer::Streams(key));
     }
 
     /// Awaits the rest of the messages of a room that its log has kept, of those in memory.
@@ -88,34 +118,33 @@ impl Rooms {
         let before = opened.top.offset - opened.tail.len() as u64;
         let tail = (before + 1..).zip(&opened.tail);
         for (offset, _) in tail.filter(|(_, message)| message.said.stream) {
-            self.note_stream(cx, key, offset, true);
+            self.note_stream(cx, key, offset, (true, true));
         }
     }
 
-    /// Ends the messages of a room that have not grown for so long.
+    /// Ends the messages of a room that have not grown for so long: as many as a turn may.
+    ///
+    /// Changes: the journal, or what is under way. Emits: `msg_changed` to all shards with members.
     pub(crate) fn end_streams<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         key: RoomKey,
     ) {
-        let Some(of) = self.streams.rooms.get(&key) else { return };
-        let due: Vec<u64> = of
-            .iter()
-            .filter(|(_, due_ms)| **due_ms <= cx.now.mono_ms)
-            .map(|(offset, _)| *offset)
-            .collect();
+        let Some(of) = self.streams.rooms.get_mut(&key) else { return };
+        of.is_armed = false;
+        let is_due = |(_, due_ms): &(&u64, &u64)| **due_ms <= cx.now.mono_ms;
+        let due = of.due_ms.iter().filter(is_due).map(|(offset, _)| *offset);
+        let due: Vec<u64> = due.take(COLLECTED_MESSAGES_PER_TURN_MAX as usize).collect();
+        // A change is judged by the message as it stands, and those that are told once are enough.
+        let waits = self.pending.must_change_wait(key) || self.pending.is_behind(key);
         for offset in due {
-            // A change is judged by the message as it stands.
-            if self.pending.must_event_wait(key) || self.pending.is_behind(key) {
+            if waits || cx.io.log().is_filling() || cx.is_any_filling() {
                 break;
             }
             self.end_stream(cx, members, key, offset);
         }
-        let Some(next_ms) = self.streams.rooms.get(&key).and_then(|of| of.values().min()) else {
-            return;
-        };
-        cx.timers.push((*next_ms).max(cx.now.mono_ms + 1_000), Timer::Streams(key));
+        self.arm_streams(cx, key);
     }
 
     fn end_stream<I: Io>(
@@ -127,20 +156,26 @@ impl Rooms {
     ) {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let Some(was) = room.message(offset).filter(|message| message.said.stream) else {
-            return self.note_stream(cx, key, offset, false);
+            return self.note_stream(cx, key, offset, (false, false));
         };
         let mut next = was.clone();
         next.said.stream = false;
         let nobody = Membership::of_nobody(key);
         match self.propose_change(cx, members, nobody, (offset, Some(&was), &next)) {
-            Ok(Proposed::Kept(placed)) => {
-                if cx.io.log().keeps() {
-                    self.note_kept(key, placed.marks);
-                }
-            }
+            Ok(Proposed::Kept(placed)) => self.note_kept_if_told(cx, key, placed),
             Ok(Proposed::UnderWay(ticket, entry)) => self.pending.insert(ticket, entry),
             // It is tried again.
             Err(_) => {}
+        }
+    }
+
+    /// Asserts that they are counted. For [`Rooms::check`].
+    pub(super) fn check_streams(&self) {
+        let count: usize = self.streams.rooms.values().map(|of| of.due_ms.len()).sum();
+        assert_eq!(count, self.streams.count, "messages that grow are counted");
+        for (key, of) in &self.streams.rooms {
+            assert!(self.arena.contains(*key), "and of a room");
+            assert!(of.is_armed, "and none is forgotten");
         }
     }
 }

@@ -178,7 +178,7 @@ impl Shard {
         let cx = &mut self.common.cx(turn);
         match timer {
             Timer::Room(room) => self.rooms.tick(cx, &mut self.members, room),
-            Timer::Collected(room) => self.rooms.tell_collected(cx, &mut self.members, room),
+            Timer::Collected(room) => self.rooms.collected_due(cx, &mut self.members, room),
             Timer::Streams(room) => self.rooms.end_streams(cx, &mut self.members, room),
             // Nothing to do: these timers only wake the loop. Touched rooms and memory are looked
             // at in each turn.

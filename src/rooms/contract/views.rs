@@ -105,7 +105,11 @@ impl Judge {
             };
             let may_lack = more && is_beyond && !page.is_empty() || !L::KEEPS;
             let rule = "a view has all that its reader has heard";
-            let is_there = offsets.contains(&offset) || may_lack;
+            // What is read may be newer than what was heard.
+            let latest = log.state(name, offset, u64::MAX);
+            let is_pinned = latest.is_none_or(|latest| latest.fate().pinned.is_some());
+            let is_no_more = view == View::Pins && !is_pinned;
+            let is_there = offsets.contains(&offset) || may_lack || is_no_more;
             assert!(is_there, "{rule}: {offset} of {view:?} {from:?} in {offsets:?}");
         }
         let makes_headway = !page.is_empty() || !more || gone > 0;

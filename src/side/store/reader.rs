@@ -433,6 +433,7 @@ fn around(
         Ok(behind) if behind.count > 0 && behind.first == offset + 1 => {
             page.messages.extend_from_slice(&behind.messages);
             page.count += behind.count;
+            page.untold += behind.untold;
             page.more |= behind.more;
         }
         // There is none, or the first one is damaged.

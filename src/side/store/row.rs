@@ -58,7 +58,8 @@ macro_rules! select_messages {
     ($which:literal) => {
         concat!(
             "SELECT id, at, user, name, body, key, reply_to, sum, thread, change, edited_at, \
-             deleted_at, deleted_by, pinned_at, pinned_by, mentions, data, reacted, stream FROM message ",
+             deleted_at, deleted_by, pinned_at, pinned_by, mentions, data, reacted, stream \
+             FROM message ",
             $which
         )
     };
