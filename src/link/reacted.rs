@@ -13,6 +13,7 @@
 //!
 //! Called by: `message`, `room`, `side::store`. Calls: nothing.
 
+#[cfg(any(test, feature = "store"))]
 use std::collections::HashSet;
 
 use memchr::memmem;
@@ -50,6 +51,7 @@ fn is_in(reacted: &str, user: &str) -> bool {
 }
 
 /// Whether a text is of this form: each emoji once, and with it each user.
+#[cfg(any(test, feature = "store"))]
 pub(crate) fn is_sound(reacted: &str) -> bool {
     let mut emojis = HashSet::new();
     let mut is_line = |line: &str| {
