@@ -71,11 +71,6 @@ impl Room {
         message.and_then(|message| thread_of(text(message))).unwrap_or(reply_to)
     }
 
-    /// Whether a message is in memory.
-    pub(crate) fn has_message(&self, offset: u64) -> bool {
-        self.journal.message(offset).is_some()
-    }
-
     /// A message as it stands, if it is in memory.
     pub(crate) fn message(&self, offset: u64) -> Option<MessageText> {
         let mut message = read_message(text(self.journal.message(offset)?));

@@ -10,14 +10,15 @@
 //!
 //! Invariants:
 //!
-//! 1. a change is proposed only in a room of which nothing is under way without a place;
+//! 1. a change is proposed only in a room of which no other change is under way without a place;
 //! 2. of a message that is not in memory, the latest state is known as long as something older may
 //!    be read: see `Journal::message`;
 //! 3. who waits for a message that is read waits in the order in which it asked.
 //!
 //! Deliberately absent: what may be done (`room::verbs`).
 //!
-//! Called by: `rooms`. Calls: `room`, `registry`, `reading`, `pending`, `held`, the log.
+//! Called by: `rooms`, `collecting`, `streaming`, `deciding`. Calls: `room`, `registry`, `reading`,
+//! `speech`, `pending`, `held`, the log.
 
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
@@ -89,11 +90,10 @@ impl Rooms {
             return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
         }
         let blocked = cx.settings.blocked.as_deref();
-        if let Err(refusal) = room.may_change(asker.slot, verb, blocked, cx.now.unix_ms) {
-            return self.answer_refused(cx, members, membership, reference, refusal);
-        }
-        if cx.settings.chat.changes == 0 {
-            let refusal = Refusal::TooMany { limit: CHANGES_LIMIT, max: 0 };
+        let allowed = room
+            .may_change(asker.slot, verb, blocked, cx.now.unix_ms)
+            .and_then(|()| may_change_at_all(cx));
+        if let Err(refusal) = allowed {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
         let message = match self.message_at(cx, key, offset) {
@@ -250,7 +250,6 @@ impl Rooms {
         cx.metrics.changed += 1;
         deliver(cx, members, room, "msg_changed", Payload::Json(text(out)));
         out.clear();
-
         self.registry.weigh(registered);
         self.bound_history(cx, key);
         let (offset, was, message) = changed;
@@ -336,5 +335,17 @@ impl Rooms {
         self.fetched = Some(fetched);
         self.hear_held(cx, members, membership, Some(ticket), push);
         self.fetched = None;
+    }
+}
+
+/// Whether messages may change at all where this server runs.
+///
+/// # Errors
+///
+/// If none is remembered to have.
+pub(super) fn may_change_at_all<I: Io>(cx: &Cx<'_, I>) -> Result<(), Refusal> {
+    match cx.settings.chat.changes {
+        0 => Err(Refusal::TooMany { limit: CHANGES_LIMIT, max: 0 }),
+        _ => Ok(()),
     }
 }

@@ -20,7 +20,8 @@
 //! Deliberately absent: who may add what (`room::rights`), and what becomes of it
 //! (`room::reactions`, `room::growth`).
 //!
-//! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `changing`, `pending`, `held`.
+//! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `changing`, `committing`,
+//! `reading`, `speech`, `pending`, `held`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -29,20 +30,21 @@ use crate::limits::{
     COLLECTED_BYTES_PER_ROOM_MAX, COLLECTED_BYTES_PER_TURN, COLLECTED_MESSAGES_PER_TURN_MAX,
     COLLECTED_PER_ROOM_MAX, PENDING_MEMORY_BYTES, UNTOLD_FACTOR,
 };
-use crate::link::ids::RoomKey;
+use crate::link::ids::{RoomKey, Slot};
 use crate::link::io::Io;
 use crate::link::log::{Log, Placed, Ticket, Why};
 use crate::link::outbox::{Cx, Tell, Timer};
 use crate::link::reacted::push_reactions;
 use crate::link::record::{Addition, Field, Received, ToHome, read};
-use crate::link::refusal::{CHANGES_LIMIT, Refusal};
+use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
+use crate::room::Room;
 use crate::room::growth::Growth;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
 use crate::room::reactions::Toggling;
 use crate::rooms::Rooms;
-use crate::rooms::changing::{Known, Proposed};
+use crate::rooms::changing::{Known, Proposed, may_change_at_all};
 use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
 use crate::rooms::registry::Registered;
@@ -81,14 +83,6 @@ struct Batch {
     added: Vec<Added>,
 }
 
-/// What somebody is told who has added something.
-enum Told<'a> {
-    /// How many have reacted with this emoji.
-    Count(&'a str),
-    /// How many bytes the message has.
-    Bytes(usize),
-}
-
 /// An addition that waits. Its answer is held.
 struct Added {
     membership: Membership,
@@ -96,11 +90,34 @@ struct Added {
     record: Box<[u8]>,
 }
 
+/// A message while what was collected for it is added.
+struct Sum<'a> {
+    message: &'a MessageText,
+    /// Who has reacted by now, once somebody reacts, and what members are told of all who had, in
+    /// bytes: that is told again, whoever reacts.
+    reactions: Option<(Toggling<'a>, usize)>,
+    /// What it says by now, once something is appended.
+    growth: Option<Growth>,
+}
+
+/// What somebody is told who has added something.
+#[derive(Clone, Copy)]
+enum Told<'a> {
+    /// How many have reacted with this emoji.
+    Count(&'a str),
+    /// How many bytes the message has.
+    Bytes(usize),
+}
+
 impl Batch {
     fn bytes(&self) -> usize {
         let added: usize = self.added.iter().map(Added::bytes).sum();
-        added + self.known.as_ref().map_or(0, MessageText::memory_bytes)
+        added + bytes_known(self.known.as_ref())
     }
+}
+
+fn bytes_known(known: Option<&MessageText>) -> usize {
+    known.map_or(0, MessageText::memory_bytes)
 }
 
 impl Added {
@@ -123,11 +140,6 @@ impl Collected {
         self.rooms.get(&room).is_some_and(is_full)
     }
 
-    /// A message as it is known here, since something is collected for it.
-    fn known(&self, room: RoomKey, offset: u64) -> Option<&MessageText> {
-        self.rooms.get(&room)?.by_offset.get(&offset)?.known.as_ref()
-    }
-
     /// Whether something is collected in a room for a message as it was.
     pub(super) fn has_known(&self, room: RoomKey) -> bool {
         // A log has all of them, or none.
@@ -136,7 +148,7 @@ impl Collected {
         !self.rooms.is_empty() && self.rooms.get(&room).is_some_and(has_known)
     }
 
-    /// Adds to what is collected for a message.
+    /// Adds to what is collected for a message, which is `known` if it is the first.
     fn push(&mut self, room: RoomKey, offset: u64, known: Option<MessageText>, added: Added) {
         let of = self.rooms.entry(room).or_insert_with(|| OfRoom {
             due_ms: 0,
@@ -147,13 +159,13 @@ impl Collected {
             bytes: 0,
         });
         let batch = of.by_offset.entry(offset).or_default();
-        let before = batch.bytes();
+        let mut bytes = added.bytes();
         if batch.added.is_empty() {
             of.order.push_back(offset);
+            bytes += bytes_known(known.as_ref());
             batch.known = known;
         }
         batch.added.push(added);
-        let bytes = batch.bytes() - before;
         of.count += 1;
         of.bytes += bytes;
         self.bytes += bytes;
@@ -171,15 +183,14 @@ impl Collected {
             bytes <= COLLECTED_BYTES_PER_TURN
         };
         let count = batch.added.iter().map(fits).take_while(|fits| *fits).count().max(1);
-        let before = batch.bytes();
-        let left = Batch { known: batch.known.clone(), added: batch.added.split_off(count) };
-        of.count -= batch.added.len();
-        let mut taken = before;
-        if !left.added.is_empty() {
+        let mut taken = batch.bytes();
+        if count < batch.added.len() {
+            let left = Batch { known: batch.known.clone(), added: batch.added.split_off(count) };
             taken -= left.bytes();
             of.order.push_front(offset);
             of.by_offset.insert(offset, left);
         }
+        of.count -= batch.added.len();
         of.bytes -= taken;
         self.bytes -= taken;
         Some((offset, batch))
@@ -213,6 +224,96 @@ impl Collected {
     }
 }
 
+impl<'a> Sum<'a> {
+    fn new(message: &'a MessageText) -> Self {
+        Self { message, reactions: None, growth: None }
+    }
+
+    /// Adds what a member adds. Returns what it is told.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not.
+    fn add<I: Io>(
+        &mut self,
+        cx: &Cx<'_, I>,
+        room: &'a Room,
+        (slot, user): (Slot, &'a str),
+        addition: Addition<'a>,
+    ) -> Result<Told<'a>, Refusal> {
+        room.may_add(slot, addition, cx.now.unix_ms)?;
+        let bytes = addition.bytes() + user.len();
+        match addition {
+            Addition::Reaction { emoji, on } => {
+                let reacted = self.message.reacted().unwrap_or_default();
+                let (reactions, told_bytes) = self
+                    .reactions
+                    .get_or_insert_with(|| (Toggling::new(reacted), bytes_told(reacted)));
+                take_fanout(cx, room, user, bytes + *told_bytes)?;
+                reactions.toggle(user, (emoji, on), &cx.settings.chat)?;
+                Ok(Told::Count(emoji))
+            }
+            Addition::Text { text, is_last } => {
+                let growth = self.growth.get_or_insert_with(|| Growth::new(&self.message.said));
+                growth.may_append(user, text, cx.settings.limits.body_bytes)?;
+                take_fanout(cx, room, user, bytes)?;
+                // What may not be said may come in two pieces.
+                let blocked = cx.settings.blocked.as_deref();
+                if blocked.is_some() || !room.settings().links {
+                    let whole = growth.with(text);
+                    room.may_send(slot, &whole, None, blocked, cx.now.unix_ms)?;
+                }
+                Ok(Told::Bytes(growth.append(text, is_last)))
+            }
+        }
+    }
+
+    /// What somebody is told in the end.
+    fn answer(&self, told: Told<'_>) -> Box<str> {
+        let (name, number) = match told {
+            Told::Count(emoji) => {
+                ("count", self.reactions.as_ref().map_or(0, |(of, _)| of.count(emoji)))
+            }
+            Told::Bytes(bytes) => ("bytes", bytes),
+        };
+        format!("{{\"{name}\":{number}}}").into()
+    }
+
+    /// What members are told of who had reacted before, in bytes, if that is told.
+    fn summary_bytes(&self) -> usize {
+        self.reactions.as_ref().map_or(0, |(_, told_bytes)| *told_bytes)
+    }
+
+    /// What the message has become; none, if it is as it was.
+    fn finish(self) -> Option<MessageText> {
+        let reacted = self.reactions.map(|(of, _)| of.text());
+        let reacted = reacted.filter(|reacted| reacted.as_deref() != self.message.reacted());
+        let growth = self.growth.filter(Growth::is_changed);
+        if reacted.is_none() && growth.is_none() {
+            return None;
+        }
+        let mut next = self.message.clone();
+        if let Some(reacted) = reacted {
+            next.fate.get_or_insert_default().reacted = reacted;
+        }
+        if let Some(growth) = growth {
+            growth.finish(&mut next.said);
+        }
+        Some(next)
+    }
+}
+
+fn tickets_of(added: &[Added]) -> impl Iterator<Item = Ticket> {
+    added.iter().map(|added| added.ticket)
+}
+
+/// What members are told of who has reacted, in bytes.
+fn bytes_told(reacted: &str) -> usize {
+    let mut out = Vec::new();
+    push_reactions(&mut out, reacted);
+    out.len()
+}
+
 impl Rooms {
     /// Handles what a member adds to a message.
     ///
@@ -238,38 +339,34 @@ impl Rooms {
             return self.wait(cx, members, membership, Some(reference), push);
         }
         let is_full = self.pending.is_behind(key) || self.collected.is_full(key);
-        let allowed = match room.may_add(asker.slot, addition, cx.now.unix_ms) {
-            Ok(()) if cx.settings.chat.changes == 0 => {
-                Err(Refusal::TooMany { limit: CHANGES_LIMIT, max: 0 })
-            }
-            Ok(()) if is_full => Err(Refusal::Busy),
-            allowed => allowed,
-        };
+        let allowed = room
+            .may_add(asker.slot, addition, cx.now.unix_ms)
+            .and_then(|()| may_change_at_all(cx))
+            .and(if is_full { Err(Refusal::Busy) } else { Ok(()) });
         if let Err(refusal) = allowed {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
-        let here = match (room.has_message(offset), self.collected.known(key, offset)) {
-            (false, Some(known)) => Ok(Some(known.clone())),
-            _ => self.message_at(cx, key, offset),
-        };
-        let message = match here {
-            Ok(Some(message)) if message.fate().deleted.is_some() => Err(Refusal::Gone),
-            Ok(Some(message)) => Ok(message),
-            Ok(None) => return self.fetch(cx, members, membership, reference, offset, push),
-            Err(refusal) => Err(refusal),
-        };
-        let message = match message {
-            Ok(message) => message,
-            Err(refusal) => {
-                return self.answer_refused(cx, members, membership, reference, refusal);
+        let mut known = None;
+        // Behind the first one, what the message is by then is looked at when it is told.
+        if !self.collected.has(key, offset) {
+            match self.message_at(cx, key, offset) {
+                Ok(Some(message)) if message.fate().deleted.is_none() => {
+                    known = cx.io.log().reads().then_some(message);
+                }
+                Ok(None) => {
+                    return self.fetch(cx, members, membership, reference, offset, push);
+                }
+                gone => {
+                    let refusal = gone.err().unwrap_or(Refusal::Gone);
+                    return self.answer_refused(cx, members, membership, reference, refusal);
+                }
             }
-        };
+        }
         let mut record = Vec::new();
         push.put(&mut record);
         let ticket = self.pending.next_ticket();
         self.hold(membership, ticket, reference);
         let added = Added { membership, ticket, record: record.into() };
-        let known = cx.io.log().reads().then_some(message);
         self.collected.push(key, offset, known, added);
         if self.collected.rooms.get(&key).is_some_and(|of| of.armed_ms.is_none()) {
             self.tell_collected(cx, members, key);
@@ -348,7 +445,7 @@ impl Rooms {
                 break;
             }
             let Some((offset, batch)) = self.collected.pop(key) else { break };
-            bytes += self.tell_batch(cx, members, key, offset, &batch);
+            bytes += self.tell_batch(cx, members, key, offset, batch);
             // The rest of it is judged by what it is then.
             if self.collected.has(key, offset) {
                 break;
@@ -370,53 +467,29 @@ impl Rooms {
         members: &mut impl Tell<I>,
         key: RoomKey,
         offset: u64,
-        batch: &Batch,
+        batch: Batch,
     ) -> usize {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return 0 };
         let is_let_go = offset <= room.journal().log_floor().offset;
-        let message = room.message(offset).or_else(|| batch.known.clone());
+        let Batch { known, added } = batch;
+        let message = room.message(offset).or(known);
         let message = message.filter(|message| !is_let_go && message.fate().deleted.is_none());
         let Some(message) = message else {
-            self.refuse_batch(cx, members, batch, Refusal::Gone);
+            self.refuse_all(cx, members, tickets_of(&added), Refusal::Gone);
             return 0;
         };
-        // All are told what there is of them, whoever reacts.
-        let mut summary = Vec::new();
-        push_reactions(&mut summary, message.reacted().unwrap_or_default());
-        let mut told_bytes = summary.len() + message.memory_bytes() / UNTOLD_FACTOR;
-        let mut reactions = Toggling::new(message.reacted().unwrap_or_default());
-        let mut growth = Growth::new(&message.said);
+        let mut told_bytes = message.memory_bytes() / UNTOLD_FACTOR;
+        let mut sum = Sum::new(&message);
         let (mut told, mut refused, mut first) = (Vec::new(), Vec::new(), None);
-        for added in &batch.added {
+        for added in &added {
             let Membership { shard, asker, .. } = added.membership;
             // Whoever has left meanwhile was not answered, and has added nothing.
             let is_there = room.is_member(shard, asker) && self.held.is_awaited(added.ticket);
             let ToHome::Add { addition, .. } = added.push() else { continue };
             let Some(member) = room.member(asker.slot).filter(|_| is_there) else { continue };
             let user = member.identity.user();
-            let bytes = addition.bytes() + user.len();
-            told_bytes += bytes;
-            let allowed = room.may_add(asker.slot, addition, cx.now.unix_ms);
-            let is_so = allowed.and_then(|()| match addition {
-                Addition::Reaction { emoji, on } => {
-                    take_fanout(cx, room, user, bytes + summary.len())?;
-                    reactions.toggle(user, (emoji, on), &cx.settings.chat)?;
-                    Ok(Told::Count(emoji))
-                }
-                Addition::Text { text, is_last } => {
-                    let bytes_max = cx.settings.limits.body_bytes;
-                    growth.may_append(user, text, bytes_max)?;
-                    take_fanout(cx, room, user, bytes)?;
-                    // What may not be said may come in two pieces.
-                    let blocked = cx.settings.blocked.as_deref();
-                    if blocked.is_some() || !room.settings().links {
-                        let whole = growth.with(text);
-                        room.may_send(asker.slot, &whole, None, blocked, cx.now.unix_ms)?;
-                    }
-                    Ok(Told::Bytes(growth.append(text, is_last)))
-                }
-            });
-            match is_so {
+            told_bytes += addition.bytes() + user.len();
+            match sum.add(cx, room, (asker.slot, user), addition) {
                 Ok(what) => {
                     told.push((added.ticket, what));
                     first.get_or_insert(added.membership);
@@ -424,26 +497,9 @@ impl Rooms {
                 Err(refusal) => refused.push((added.ticket, refusal)),
             }
         }
-        let answer = |(ticket, what)| {
-            let answer = match what {
-                Told::Count(emoji) => format!("{{\"count\":{}}}", reactions.count(emoji)),
-                Told::Bytes(bytes) => format!("{{\"bytes\":{bytes}}}"),
-            };
-            (ticket, answer.into_boxed_str())
-        };
-        let answers: Vec<_> = told.into_iter().map(answer).collect();
-        let reacted = reactions.text();
-        let has_reactions = reacted.as_deref() != message.reacted();
-        let next = (has_reactions || growth.is_changed()).then(|| {
-            let mut next = message.clone();
-            if has_reactions {
-                next.fate.get_or_insert_default().reacted = reacted;
-            }
-            if growth.is_changed() {
-                growth.finish(&mut next.said);
-            }
-            next
-        });
+        told_bytes += sum.summary_bytes();
+        let answers = told.into_iter().map(|(ticket, told)| (ticket, sum.answer(told))).collect();
+        let next = sum.finish();
         for (ticket, refusal) in refused {
             self.refuse_held(cx, members, ticket, refusal);
         }
@@ -475,7 +531,7 @@ impl Rooms {
                 }
                 Known::Doubtful => {
                     let refusal = Why::Unconfirmed.refusal();
-                    return self.refuse_added(cx, members, &answers, refusal);
+                    return self.refuse_all(cx, members, answers.iter().map(|of| of.0), refusal);
                 }
                 Known::Heard => (offset, None, was),
             }
@@ -492,7 +548,7 @@ impl Rooms {
                 }
                 self.pending.insert(ticket, UnderWay { along: answers, ..entry });
             }
-            Err(why) => self.refuse_added(cx, members, &answers, why.refusal()),
+            Err(why) => self.refuse_all(cx, members, answers.iter().map(|of| of.0), why.refusal()),
         }
     }
 
@@ -507,30 +563,6 @@ impl Rooms {
         }
     }
 
-    fn refuse_added<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        answers: &[(Ticket, Box<str>)],
-        refusal: Refusal,
-    ) {
-        for (ticket, _) in answers {
-            self.refuse_held(cx, members, *ticket, refusal);
-        }
-    }
-
-    fn refuse_batch<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        batch: &Batch,
-        refusal: Refusal,
-    ) {
-        for Added { ticket, .. } in &batch.added {
-            self.refuse_held(cx, members, *ticket, refusal);
-        }
-    }
-
     /// Refuses all that is collected in a room.
     pub(super) fn refuse_collected<I: Io>(
         &mut self,
@@ -540,7 +572,7 @@ impl Rooms {
         refusal: Refusal,
     ) {
         while let Some((_, batch)) = self.collected.pop(key) {
-            self.refuse_batch(cx, members, &batch, refusal);
+            self.refuse_all(cx, members, tickets_of(&batch.added), refusal);
         }
     }
 

@@ -16,7 +16,7 @@
 //! Called by: `rooms`, and `shard` with what a log says. Calls: `room`, `held`, `pending`,
 //! `reading`, `speech`.
 
-use std::mem;
+use std::{iter, mem};
 
 use crate::limits::PROPOSALS_MAX;
 use crate::link::facts::RoomSettings;
@@ -218,9 +218,8 @@ impl Rooms {
         // room turns. Until then it is in doubt, and so is every message with its key.
         self.pending.change(key, ticket, |entry| entry.is_doubtful = true);
         let along = self.pending.take_along(key, ticket);
-        for ticket in std::iter::once(ticket).chain(along.into_iter().map(|(along, _)| along)) {
-            self.refuse_held(cx, members, ticket, Why::Unconfirmed.refusal());
-        }
+        let all = iter::once(ticket).chain(along.into_iter().map(|(along, _)| along));
+        self.refuse_all(cx, members, all, Why::Unconfirmed.refusal());
     }
 
     /// Proposes again the entries that conflicted, judged by the room as it is now, in the order in
@@ -330,9 +329,8 @@ impl Rooms {
         }
         // It was to be judged by messages that may be lost. Nothing of it was accepted.
         self.refuse_collected(cx, members, key, Refusal::Busy);
-        for ticket in self.pending.lose(key, Some(kept)) {
-            self.refuse_held(cx, members, ticket, Why::Unconfirmed.refusal());
-        }
+        let lost = self.pending.lose(key, Some(kept));
+        self.refuse_all(cx, members, lost, Why::Unconfirmed.refusal());
         self.release(cx, members, key);
         self.remove_if_deserted(cx, key);
     }

@@ -27,10 +27,10 @@ use crate::link::log::{Appended, Entry, Log, Placed, Ticket, What, Why};
 use crate::link::message::{MESSAGE_BYTES_MIN, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, ToMember, Verb};
-use crate::link::refusal::{CHANGES_LIMIT, Refusal};
+use crate::link::refusal::Refusal;
 use crate::room::facts::Removal;
 use crate::room::verbs::{Actor, judge};
-use crate::rooms::changing::Proposed;
+use crate::rooms::changing::{Proposed, may_change_at_all};
 use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
 use crate::rooms::registry::Registered;
@@ -111,13 +111,12 @@ impl Rooms {
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let max = cx.settings.chat.members_per_room;
-        let purges = wish.purge_s.is_some();
-        let judged = match room.judge_standing(asker, &wish, now_ms, max) {
-            Ok(_) if purges && cx.settings.chat.changes == 0 => {
-                Err(Refusal::TooMany { limit: CHANGES_LIMIT, max: 0 })
+        let judged = room.judge_standing(asker, &wish, now_ms, max).and_then(|standing| {
+            if wish.purge_s.is_some() {
+                may_change_at_all(cx)?;
             }
-            judged => judged,
-        };
+            Ok(standing)
+        });
         let standing = match judged {
             Ok(standing) => standing,
             Err(refusal) => {

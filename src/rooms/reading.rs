@@ -284,8 +284,7 @@ impl Rooms {
         Ok(())
     }
 
-    /// Whether something of a room is being read or looked for, or a message is to stay
-    /// known.
+    /// Whether something of a room is being read or looked for, or a message is to stay known.
     pub(super) fn is_read(&self, key: RoomKey) -> bool {
         self.reads.has(key) || self.searches.has(key) || self.collected.has_known(key)
     }
@@ -390,7 +389,9 @@ impl Rooms {
                 self.reads.take(ticket);
             }
             // Its client may ask again.
-            Whom::Pushes(pushes) => self.refuse_pushes(cx, members, &pushes, Refusal::Busy),
+            Whom::Pushes(pushes) => {
+                self.refuse_all(cx, members, tickets_of(&pushes), Refusal::Busy);
+            }
             Whom::Page(..) | Whom::Nobody => {}
         }
         self.read_ends(key);
@@ -410,22 +411,12 @@ impl Rooms {
             Whom::Join(returning) => {
                 self.refuse_returning(cx, members, key, &returning, why.refusal());
             }
-            Whom::Pushes(pushes) => self.refuse_pushes(cx, members, &pushes, why.refusal()),
+            Whom::Pushes(pushes) => {
+                self.refuse_all(cx, members, tickets_of(&pushes), why.refusal());
+            }
             Whom::Nobody => {}
         }
         self.read_ends(key);
-    }
-
-    fn refuse_pushes<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        pushes: &[Waiting],
-        refusal: Refusal,
-    ) {
-        for Waiting { ticket, .. } in pushes {
-            self.refuse_held(cx, members, *ticket, refusal);
-        }
     }
 
     fn answer_page<I: Io>(
@@ -602,6 +593,19 @@ impl Rooms {
         self.resolve(cx, members, ticket, "error", Payload::Json(&refusal.response()));
     }
 
+    /// Refuses what all of these held answers wait for.
+    pub(super) fn refuse_all<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        tickets: impl IntoIterator<Item = Ticket>,
+        refusal: Refusal,
+    ) {
+        for ticket in tickets {
+            self.refuse_held(cx, members, ticket, refusal);
+        }
+    }
+
     /// Asserts the invariants of the module. For [`Rooms::check`].
     pub(super) fn check_reads(&self) {
         let Reads { under_way, bytes, .. } = &self.reads;
@@ -613,6 +617,10 @@ impl Rooms {
             assert!(stays, "a room stays while a join to it waits");
         }
     }
+}
+
+fn tickets_of(pushes: &[Waiting]) -> impl Iterator<Item = Ticket> {
+    pushes.iter().map(|waiting| waiting.ticket)
 }
 
 /// Whether a client is not in the room already.

@@ -22,11 +22,12 @@ use crate::link::log::{Append, Appended, Entry, Log, Marks, Placed, Why};
 use crate::link::message::{push_change_number, push_receipt, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{NewMessage, ToHome, ToMember};
-use crate::link::refusal::{CHANGES_LIMIT, FANOUT_LIMIT, Refusal};
+use crate::link::refusal::{FANOUT_LIMIT, Refusal};
 use crate::link::said::{Fate, Said, SaidText};
 use crate::room::keys::KeyHash;
 use crate::room::propose::Proposal;
 use crate::room::{Outpost, Room};
+use crate::rooms::changing::may_change_at_all;
 use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
 use crate::rooms::registry::Registered;
@@ -76,8 +77,7 @@ impl Rooms {
         }
         let thread = reply_to.map(|reply_to| room.thread_of(reply_to));
         let (user, name) = (author.user(), author.name());
-        if stream && cx.settings.chat.changes == 0 {
-            let refusal = Refusal::TooMany { limit: CHANGES_LIMIT, max: 0 };
+        if stream && let Err(refusal) = may_change_at_all(cx) {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
         let said =
@@ -176,7 +176,6 @@ impl Rooms {
         cx.metrics.published += 1;
         deliver(cx, members, room, "new_msg", Payload::Json(text(out)));
         out.clear();
-
         // The oldest message may have gone, with what was remembered of its changes.
         if key_hash.is_some() || room.journal().top().change > 0 {
             self.registry.weigh(registered);
