@@ -27,6 +27,7 @@ use tree::Tree;
 
 use crate::limits::{LISTED_CHANGES_MAX, LISTING_MEMORY_BYTES, NAME_BYTES_MAX, TITLE_BYTES_MAX};
 use crate::link::message::push_listing;
+use crate::wire::json::push_array;
 
 /// What a changed room takes in [`Directory::changed`], in bytes: its name, and its place in the
 /// map.
@@ -202,14 +203,9 @@ impl Directory {
 
 /// Appends `[{"members":..,"room":..,"title":..}, ...]`.
 pub fn push_rooms<'a>(out: &mut Vec<u8>, rooms: impl Iterator<Item = (&'a str, &'a Listing)>) {
-    out.push(b'[');
-    for (number, (room, listing)) in rooms.enumerate() {
-        if number > 0 {
-            out.push(b',');
-        }
+    push_array(out, rooms, |out, (room, listing)| {
         push_listing(out, room, &listing.title, listing.members);
-    }
-    out.push(b']');
+    });
 }
 
 #[cfg(test)]

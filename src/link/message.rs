@@ -160,10 +160,11 @@ pub(crate) fn push_patch(
     push_name(out, "offset");
     push_unsigned(out, offset);
     let is_edited = was_fate.is_none_or(|was| was.edited != fate.edited);
-    match was_said.and_then(|was| appended(was.body, said.body).filter(|_| was.stream)) {
+    let grew = was_said.filter(|was| was.stream && !is_edited && fate.deleted.is_none());
+    match grew.and_then(|was| appended(was.body, said.body)) {
+        Some("") => {}
         // Whoever has what it was gets the rest. Others fetch all of it.
-        Some("") if !is_edited && fate.deleted.is_none() => {}
-        Some(more) if !is_edited && fate.deleted.is_none() => {
+        Some(more) => {
             push_given(out, "prev", was_fate.map(|was| was.change), push_unsigned);
             push_name(out, "append");
             out.push(b'"');

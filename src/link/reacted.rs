@@ -11,7 +11,7 @@
 //!
 //! Deliberately absent: who may react, and how often (`room::reactions`).
 //!
-//! Called by: `message`, `room`, `side::store`. Calls: nothing.
+//! Called by: `message`, `room`, `rooms`, `member`, `side::store`. Calls: nothing.
 
 #[cfg(any(test, feature = "store"))]
 use std::collections::HashSet;
@@ -20,7 +20,7 @@ use memchr::memmem;
 
 use crate::base::name::is_name;
 use crate::limits::{EMOJI_BYTES_MAX, REACTORS_TOLD};
-use crate::wire::json::{push_string, push_unsigned};
+use crate::wire::json::{push_array, push_string, push_unsigned};
 
 /// Whether a text may be an emoji: 1 to [`EMOJI_BYTES_MAX`] bytes without control characters.
 pub(crate) fn is_emoji(text: &str) -> bool {
@@ -76,7 +76,7 @@ pub(crate) fn push_reactions(out: &mut Vec<u8>, reacted: &str) {
         out.extend_from_slice(b":{\"count\":");
         push_unsigned(out, users.len() as u64);
         out.extend_from_slice(b",\"users\":");
-        push_list(out, users.iter().take(REACTORS_TOLD), |out, user| push_string(out, user));
+        push_array(out, users.iter().take(REACTORS_TOLD), |out, user| push_string(out, user));
         out.push(b'}');
     }
     out.push(b'}');
@@ -98,12 +98,12 @@ pub(crate) fn push_toggled(out: &mut Vec<u8>, was: &str, now: &str) {
     for (emoji, users) in by_emoji(now).filter(|(emoji, _)| users_of(was, emoji).next().is_none()) {
         toggled.extend(users.map(|user| (user, emoji, true)));
     }
-    push_list(out, toggled.iter(), |out, (user, emoji, on)| {
+    push_array(out, toggled, |out, (user, emoji, on)| {
         out.push(b'[');
         push_string(out, user);
         out.push(b',');
         push_string(out, emoji);
-        out.extend_from_slice(if *on { b",true]" } else { b",false]" });
+        out.extend_from_slice(if on { b",true]" } else { b",false]" });
     });
 }
 
@@ -111,22 +111,6 @@ pub(crate) fn push_toggled(out: &mut Vec<u8>, was: &str, now: &str) {
 fn users_of<'a>(reacted: &'a str, emoji: &str) -> impl Iterator<Item = &'a str> {
     let users = by_emoji(reacted).find(|(of, _)| *of == emoji);
     users.into_iter().flat_map(|(_, users)| users)
-}
-
-/// Appends an array.
-pub(crate) fn push_list<T>(
-    out: &mut Vec<u8>,
-    items: impl Iterator<Item = T>,
-    mut push: impl FnMut(&mut Vec<u8>, T),
-) {
-    out.push(b'[');
-    for (at, item) in items.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        push(out, item);
-    }
-    out.push(b']');
 }
 
 #[cfg(test)]

@@ -184,27 +184,29 @@ pub(crate) fn verb_wanted<'a>(
     payload: Payload<'a>,
     bounds: MessageBounds,
 ) -> Result<(u64, Verb<'a>), Refusal> {
-    let Payload::Json(object) = payload else {
-        return Err(invalid("offset", "the offset of a message, in JSON"));
-    };
-    let (offset, on) = offset_and_on(object)?;
+    let (object, offset) = offset_wanted(payload)?;
     let verb = match event {
         MSG_EDIT => edit_wanted(object, bounds)?,
-        MSG_PIN => Verb::Pin { on: on? },
+        MSG_PIN => Verb::Pin { on: on_wanted(object)? },
         _ => Verb::Delete,
     };
     Ok((offset, verb))
 }
 
-/// Which message something is done to, and whether it is done or taken back, if it says so.
-fn offset_and_on(object: &str) -> Result<(u64, Result<bool, Refusal>), Refusal> {
-    let [offset, on] = given(object, ["offset", "on"]);
-    let offset = offset
-        .and_then(json::unsigned)
-        .filter(|offset| *offset > 0)
-        .ok_or(invalid("offset", "the offset of a message"))?;
-    let on = on.map_or(Some(true), json::boolean).ok_or(invalid("on", "true or false"));
-    Ok((offset, on))
+/// The fields of what is done to a message, and which one it is done to.
+fn offset_wanted(payload: Payload<'_>) -> Result<(&str, u64), Refusal> {
+    let Payload::Json(object) = payload else {
+        return Err(invalid("offset", "the offset of a message, in JSON"));
+    };
+    let [offset] = given(object, ["offset"]);
+    let offset = offset.and_then(json::unsigned).filter(|offset| *offset > 0);
+    Ok((object, offset.ok_or(invalid("offset", "the offset of a message"))?))
+}
+
+/// Whether it is done, as if that is not said, or taken back.
+fn on_wanted(object: &str) -> Result<bool, Refusal> {
+    let [on] = given(object, ["on"]);
+    on.map_or(Some(true), json::boolean).ok_or(invalid("on", "true or false"))
 }
 
 /// What `msg_react` does, and to which message. The emoji is written to `desk`.
@@ -212,17 +214,14 @@ pub(crate) fn reaction_wanted<'a>(
     payload: Payload<'_>,
     desk: &'a mut String,
 ) -> Result<(u64, Addition<'a>), Refusal> {
-    let Payload::Json(object) = payload else {
-        return Err(invalid("offset", "the offset of a message, in JSON"));
-    };
-    let (offset, on) = offset_and_on(object)?;
+    let (object, offset) = offset_wanted(payload)?;
     let [emoji] = given(object, ["emoji"]);
     let emoji = emoji.and_then(json::string).filter(|emoji| is_emoji(emoji));
     let message = "a string of 1 to 64 bytes without control characters";
     let emoji = emoji.ok_or(invalid("emoji", message))?;
     desk.clear();
     desk.push_str(&emoji);
-    Ok((offset, Addition::Reaction { emoji: desk, on: on? }))
+    Ok((offset, Addition::Reaction { emoji: desk, on: on_wanted(object)? }))
 }
 
 /// What `msg_append` appends, and to which message.
@@ -230,10 +229,7 @@ pub(crate) fn text_wanted(
     payload: Payload<'_>,
     bounds: MessageBounds,
 ) -> Result<(u64, Addition<'_>), Refusal> {
-    let Payload::Json(object) = payload else {
-        return Err(invalid("offset", "the offset of a message, in JSON"));
-    };
-    let (offset, _) = offset_and_on(object)?;
+    let (object, offset) = offset_wanted(payload)?;
     let [text, done] = given(object, ["text", "done"]);
     let is_last =
         done.map_or(Some(false), json::boolean).ok_or(invalid("done", "true or false"))?;

@@ -13,7 +13,7 @@ use crate::room::history::Page;
 use crate::room::journal::{Missed, Older};
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
-use crate::wire::json::{push_string, push_unsigned};
+use crate::wire::json::{push_array, push_string, push_unsigned};
 
 /// What a join asks to be told besides that it took place.
 #[derive(Clone, Copy, Debug)]
@@ -99,16 +99,14 @@ pub(crate) fn push_joined(
 
 /// Appends which messages are pinned to a room's listing, if any are.
 fn push_pins(out: &mut Vec<u8>, room: &Room, reaches_back: bool) {
-    let mut pins = room.pins(reaches_back);
-    let Some(first) = pins.next() else { return };
-    out.pop_if(|last| *last == b'}');
-    out.extend_from_slice(b",\"pins\":[");
-    push_unsigned(out, first);
-    for offset in pins {
-        out.push(b',');
-        push_unsigned(out, offset);
+    let mut pins = room.pins(reaches_back).peekable();
+    if pins.peek().is_none() {
+        return;
     }
-    out.extend_from_slice(b"]}");
+    out.pop_if(|last| *last == b'}');
+    out.extend_from_slice(b",\"pins\":");
+    push_array(out, pins, push_unsigned);
+    out.push(b'}');
 }
 
 /// Appends a page of history, with messages before it: the inside of an object.

@@ -17,7 +17,7 @@ use crate::link::facts::{RollWanted, RoomSettings, push_role_and_mute, push_stan
 use crate::link::ids::Slot;
 use crate::link::message::push_listing_start;
 use crate::room::Room;
-use crate::wire::json::push_string;
+use crate::wire::json::{push_array, push_string};
 
 /// What was decided of a room. Few rooms have any.
 #[derive(Debug, Default)]
@@ -172,7 +172,7 @@ impl Room {
     /// Appends how users stand in the room: the answer to `room_members`.
     pub(crate) fn push_roll(&self, out: &mut Vec<u8>, wanted: RollWanted<'_>, now_ms: u64) {
         let RollWanted { restraint, after, limit } = wanted;
-        out.extend_from_slice(b"{\"members\":[");
+        out.extend_from_slice(b"{\"members\":");
         let behind = (Bound::Excluded(after), Bound::Unbounded);
         let standings = self.facts.iter().flat_map(|facts| facts.standings.range::<str, _>(behind));
         let mut wanted = standings.filter(|(_, standing)| match restraint {
@@ -180,15 +180,12 @@ impl Room {
             Some(Restraint::Muted) => standing.is_muted(now_ms),
             Some(Restraint::Banned) => standing.is_banned(now_ms),
         });
-        for (at, (user, standing)) in wanted.by_ref().take(limit as usize).enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
+        push_array(out, wanted.by_ref().take(limit as usize), |out, (user, standing)| {
             push_standing(out, user, *standing, now_ms);
             out.push(b'}');
-        }
+        });
         let more = wanted.next().is_some();
-        out.extend_from_slice(if more { b"],\"more\":true}" } else { b"],\"more\":false}" });
+        out.extend_from_slice(if more { b",\"more\":true}" } else { b",\"more\":false}" });
     }
 
     /// The latest messages in memory that a user has said since a time, the newest first: their

@@ -9,7 +9,7 @@ use data_encoding::BASE64URL;
 use crate::base::bitset::BitSet;
 use crate::link::ids::Slot;
 use crate::room::presence::{Member, Presence};
-use crate::wire::json::{push_string, push_unsigned};
+use crate::wire::json::{push_array, push_string, push_unsigned};
 
 /// Appends `{"joins":{...},"leaves":{...}}` of the tick that has been worked out. For `seen` see
 /// [`Presence::each_user`].
@@ -52,14 +52,11 @@ pub(crate) fn push_user<'a, P: 'a>(
     refs_from: u64,
 ) {
     push_string(out, user);
-    out.extend_from_slice(b":{\"metas\":[");
-    for (number, (slot, device)) in devices.enumerate() {
-        if number > 0 {
-            out.push(b',');
-        }
+    out.extend_from_slice(b":{\"metas\":");
+    push_array(out, devices, |out, (slot, device)| {
         push_meta(out, presence.meta(slot), device, refs_from);
-    }
-    out.extend_from_slice(b"]}");
+    });
+    out.push(b'}');
 }
 
 fn push_meta(out: &mut Vec<u8>, meta: Option<&str>, member: &Member<impl Sized>, refs_from: u64) {

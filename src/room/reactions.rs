@@ -13,19 +13,19 @@
 //! Deliberately absent: when it is told (`rooms::collecting`), and how it is written down
 //! (`link::reacted`).
 //!
-//! Called by: `journal`, `rooms`, `encode`, `views`. Calls: nothing.
+//! Called by: `journal`, `encode`, `rooms`. Calls: `journal`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
 use crate::limits::{ChatLimits, REACTED_BYTES_MAX};
 use crate::link::message::text;
-use crate::link::reacted::{by_emoji, emoji_of, push_list};
+use crate::link::reacted::{by_emoji, emoji_of};
 use crate::link::refusal::{EMOJI_LIMIT, REACTIONS_LIMIT, Refusal, USER_REACTIONS_LIMIT};
 use crate::room::Room;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
-use crate::wire::json::{self, push_string, push_unsigned};
+use crate::wire::json::{self, push_array, push_string, push_unsigned};
 
 /// About what a message with reactions takes here, besides who has reacted, in bytes.
 const REACTED_MEMORY_BYTES: usize = 48;
@@ -97,12 +97,12 @@ fn bytes_of(reacted: &str) -> usize {
 /// Many may come at once, to a message that has many. So who has reacted is looked up, and not
 /// looked for.
 pub(crate) struct Toggling<'a> {
-    /// The emoji in the order in which they came, with their users in theirs. One of which nobody
-    /// is left is nobody's, and is left out in the end.
-    emojis: Vec<(&'a str, Vec<&'a str>)>,
+    /// The emoji in the order in which they came. One of which nobody is left is nobody's, and is
+    /// left out in the end.
+    emojis: Vec<Line<'a>>,
     places: HashMap<&'a str, usize>,
-    /// Whose reactions there are, by place and user.
-    reacted: HashSet<(usize, &'a str)>,
+    /// Whose reactions there are, by the emoji's place and user: the user's place.
+    reacted: HashMap<(usize, &'a str), usize>,
     /// How many each user has.
     of_user: HashMap<&'a str, u32>,
     /// How many emoji somebody has reacted with.
@@ -111,13 +111,21 @@ pub(crate) struct Toggling<'a> {
     bytes: usize,
 }
 
+/// Who has reacted with an emoji, in the order in which they came. Who has gone leaves a gap.
+struct Line<'a> {
+    emoji: &'a str,
+    users: Vec<Option<&'a str>>,
+    /// How many have not gone.
+    count: usize,
+}
+
 impl<'a> Toggling<'a> {
     /// The reactions that there are.
     pub(crate) fn new(reacted: &'a str) -> Self {
         let mut toggling = Self {
             emojis: Vec::new(),
             places: HashMap::new(),
-            reacted: HashSet::new(),
+            reacted: HashMap::new(),
             of_user: HashMap::new(),
             used: 0,
             bytes: 0,
@@ -130,7 +138,7 @@ impl<'a> Toggling<'a> {
 
     /// How many have reacted with an emoji.
     pub(crate) fn count(&self, emoji: &str) -> usize {
-        self.places.get(emoji).map_or(0, |place| self.emojis[*place].1.len())
+        self.places.get(emoji).map_or(0, |place| self.emojis[*place].count)
     }
 
     /// A user reacts, or does no longer. So it may be already.
@@ -145,7 +153,7 @@ impl<'a> Toggling<'a> {
         limits: &ChatLimits,
     ) -> Result<(), Refusal> {
         let place = self.places.get(emoji).copied();
-        let is_on = place.is_some_and(|place| self.reacted.contains(&(place, user)));
+        let is_on = place.is_some_and(|place| self.reacted.contains_key(&(place, user)));
         if is_on == on {
             return Ok(());
         }
@@ -175,29 +183,32 @@ impl<'a> Toggling<'a> {
 
     fn add(&mut self, user: &'a str, emoji: &'a str) {
         // Whose last one has gone has lost its place.
-        let known = self.places.get(emoji).filter(|place| !self.emojis[**place].1.is_empty());
+        let known = self.places.get(emoji).filter(|place| self.emojis[**place].count > 0);
         let place = known.copied().unwrap_or_else(|| {
-            self.emojis.push((emoji, Vec::new()));
+            self.emojis.push(Line { emoji, users: Vec::new(), count: 0 });
             self.places.insert(emoji, self.emojis.len() - 1);
             self.bytes += emoji.len() + 1;
             self.used += 1;
             self.emojis.len() - 1
         });
-        self.emojis[place].1.push(user);
-        self.reacted.insert((place, user));
+        let line = &mut self.emojis[place];
+        self.reacted.insert((place, user), line.users.len());
+        line.users.push(Some(user));
+        line.count += 1;
         *self.of_user.entry(user).or_default() += 1;
         self.bytes += user.len() + 1;
     }
 
     fn remove(&mut self, user: &'a str, place: usize) {
-        let (emoji, users) = &mut self.emojis[place];
-        users.retain(|other| *other != user);
+        let line = &mut self.emojis[place];
+        let Some(at) = self.reacted.remove(&(place, user)) else { return };
+        line.users[at] = None;
+        line.count -= 1;
         self.bytes -= user.len() + 1;
-        if users.is_empty() {
-            self.bytes -= emoji.len() + 1;
+        if line.count == 0 {
+            self.bytes -= line.emoji.len() + 1;
             self.used -= 1;
         }
-        self.reacted.remove(&(place, user));
         if let Some(count) = self.of_user.get_mut(user) {
             *count -= 1;
         }
@@ -206,9 +217,9 @@ impl<'a> Toggling<'a> {
     /// As a text; none, if there is no reaction.
     pub(crate) fn text(&self) -> Option<Box<str>> {
         let mut out = String::with_capacity(self.bytes);
-        for (emoji, users) in self.emojis.iter().filter(|(_, users)| !users.is_empty()) {
+        for Line { emoji, users, .. } in self.emojis.iter().filter(|line| line.count > 0) {
             out.push_str(emoji);
-            for user in users {
+            for user in users.iter().flatten() {
                 out.push('\t');
                 out.push_str(user);
             }
@@ -260,7 +271,7 @@ impl Room {
             out.extend_from_slice(if at == 0 { b",\"mine\":{\"" } else { b",\"" });
             push_unsigned(out, offset);
             out.extend_from_slice(b"\":");
-            push_list(out, emoji.iter(), |out, emoji| push_string(out, emoji));
+            push_array(out, emoji, push_string);
         }
         out.extend_from_slice(b"}}");
     }

@@ -8,7 +8,8 @@
 //! Two things can be wrong with a text. It is no JSON at all, or it is well-formed and has more in
 //! it than is passed on to others ([`Excess`]). The second can still be walked.
 //!
-//! Deliberately absent: numbers beyond `u64`, and writing of anything but strings and integers.
+//! Deliberately absent: numbers beyond `u64`, and writing of anything but strings, integers and
+//! arrays.
 
 use std::borrow::Cow;
 
@@ -356,6 +357,22 @@ fn plain_bytes(bytes: &[u8]) -> usize {
 /// Appends a whole number.
 pub fn push_unsigned(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends an array. `push` appends an element of it.
+pub fn push_array<T>(
+    out: &mut Vec<u8>,
+    elements: impl IntoIterator<Item = T>,
+    mut push: impl FnMut(&mut Vec<u8>, T),
+) {
+    out.push(b'[');
+    for (at, element) in elements.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        push(out, element);
+    }
+    out.push(b']');
 }
 
 #[cfg(test)]
