@@ -33,6 +33,17 @@ const GIB: u64 = 1_024 * MIB;
 const LEVELS: [tracing::Level; 4] =
     [tracing::Level::ERROR, tracing::Level::WARN, tracing::Level::INFO, tracing::Level::DEBUG];
 
+/// A value of a type that lists `ALL` of them, and their `NAMES` in that order.
+macro_rules! one_of {
+    ($values:ty, |$config:ident| $place:expr) => {
+        Kind::Word(Word {
+            words: &<$values>::NAMES,
+            set: |$config, index| $place = <$values>::ALL[index],
+            index: |$config| <$values>::ALL.iter().position(|value| *value == $place),
+        })
+    };
+}
+
 /// In the order of the documentation.
 pub(super) const ALL: &[Key] = &[
     Key {
@@ -141,11 +152,7 @@ pub(super) const ALL: &[Key] = &[
     },
     Key {
         name: "http.forwarded_header",
-        kind: Kind::Word(Word {
-            words: &ForwardedHeader::NAMES,
-            set: |c, index| c.http.forwarded_header = ForwardedHeader::ALL[index],
-            index: |c| Some(c.http.forwarded_header as usize),
-        }),
+        kind: one_of!(ForwardedHeader, |c| c.http.forwarded_header),
         doc: "The header that `http.trusted_proxies` set. The other one is not looked at: a proxy may pass it on as its client wrote it.",
     },
     Key {
@@ -455,11 +462,7 @@ pub(super) const ALL: &[Key] = &[
     },
     Key {
         name: "chat.create_rooms",
-        kind: Kind::Word(Word {
-            words: &CreateRooms::NAMES,
-            set: |c, index| c.rooms.create = CreateRooms::ALL[index],
-            index: |c| CreateRooms::ALL.iter().position(|create| *create == c.rooms.create),
-        }),
+        kind: one_of!(CreateRooms, |c| c.rooms.create),
         doc: "Who makes rooms on purpose (`POST /api/rooms`): `all` whose token allows the room, or `keys` of the API alone. There are none yet, so that nobody does.",
     },
     Key {
@@ -499,20 +502,12 @@ pub(super) const ALL: &[Key] = &[
     },
     Key {
         name: "store.ack",
-        kind: Kind::Word(Word {
-            words: &StoreAck::NAMES,
-            set: |c, index| c.store.ack = StoreAck::ALL[index],
-            index: |c| StoreAck::ALL.iter().position(|ack| *ack == c.store.ack),
-        }),
+        kind: one_of!(StoreAck, |c| c.store.ack),
         doc: "When a message is answered `ok`: when it is on disk, or at once. The latter loses what was answered in the last second when the power fails, and in the last 50 ms when the process is killed.",
     },
     Key {
         name: "store.deliver",
-        kind: Kind::Word(Word {
-            words: &StoreDeliver::NAMES,
-            set: |c, index| c.store.deliver = StoreDeliver::ALL[index],
-            index: |c| StoreDeliver::ALL.iter().position(|deliver| *deliver == c.store.deliver),
-        }),
+        kind: one_of!(StoreDeliver, |c| c.store.deliver),
         doc: "When the members of a room see a message: at once, or when it is on disk, so that nobody sees what may be lost.",
     },
     Key {
