@@ -1,18 +1,17 @@
 /** Phrases that messages may not have: by every stock client, over each transport, in memory and in a store. */
 
-import { XMLHttpRequest } from "./support/browser.js";
+import "./support/polling.js";
 
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join as within } from "node:path";
 import { test } from "node:test";
 
-import { V1, VERSIONS, connect, inboxOf, join, ok, refused } from "./support/client.js";
+import { MODERATES, V1, VERSIONS, inboxOf, join, ok, refused, tab } from "./support/client.js";
 import { newFolder } from "./support/folder.js";
-import { Server } from "./support/server.js";
+import { Server, started } from "./support/server.js";
 
 const TOPIC = "room:tea";
-const MODERATES = { rooms: { "*": "moderate" } };
 const REJECTED = { reason: "rejected", text: "the message has words that are not taken here" };
 const LOGS = { "in memory": { "store.path": "" }, "in a store": {} };
 
@@ -26,24 +25,15 @@ function phrases(text) {
   return { "chat.blocked_file": path };
 }
 
-async function started(t, settings) {
-  const server = await Server.start({ shards: 2, settings });
-  t.after(() => server.stop());
-  return server;
-}
-
-// What clients that poll ask with, where there is no browser.
-globalThis.XMLHttpRequest = XMLHttpRequest;
-
 for (const [log, settings] of Object.entries(LOGS)) {
   for (const client of VERSIONS) {
     const transports = { websocket: {}, "version 1": V1, polling: { transport: client.LongPoll } };
     for (const [transport, options] of Object.entries(transports)) {
       test(`phoenix ${client.version} over ${transport}, ${log}: what is not taken is not heard`, async (t) => {
         const server = await started(t, { ...settings, ...phrases("# animals\ncat\n\nkäse\r\nFree Money\n") });
-        const params = { token: server.token("mod", MODERATES) };
-        const { channel: mod } = await join(connect(t, client, server, "mod", { params, ...options }), TOPIC);
-        const { channel: bob } = await join(connect(t, client, server, "bob", options), TOPIC);
+        const moderator = tab(t, server, "mod", { claims: MODERATES, client, ...options });
+        const { channel: mod } = await join(moderator, TOPIC);
+        const { channel: bob } = await join(tab(t, server, "bob", { client, ...options }), TOPIC);
         const heard = inboxOf(mod, "new_msg", "msg_changed");
         for (const body of NOT_TAKEN) assert.deepEqual(await refused(bob.push("new_msg", { body })), REJECTED, body);
         for (const body of TAKEN) await ok(bob.push("new_msg", { body }));
@@ -68,8 +58,8 @@ test("an owner is as free as a moderator, and who is none any more is not", asyn
   const headers = { authorization: `Bearer ${server.token("ann")}` };
   const body = JSON.stringify({ room: "tea" });
   assert.equal((await fetch(`${server.http}/api/rooms`, { method: "POST", headers, body })).status, 201);
-  const { channel: ann } = await join(connect(t, VERSIONS.at(-1), server, "ann"), TOPIC);
-  const { channel: bob } = await join(connect(t, VERSIONS.at(-1), server, "bob"), TOPIC);
+  const { channel: ann } = await join(tab(t, server, "ann"), TOPIC);
+  const { channel: bob } = await join(tab(t, server, "bob"), TOPIC);
   await ok(ann.push("new_msg", { body: "a cat" }));
   await ok(ann.push("room_member", { user: "bob", role: "moderator" }));
   const { offset } = await ok(bob.push("new_msg", { body: "a cat" }));
@@ -82,7 +72,7 @@ test("an owner is as free as a moderator, and who is none any more is not", asyn
 test("without a file, and with one that has only comments, all is taken", async (t) => {
   for (const settings of [{}, phrases("# cat\n\n")]) {
     const server = await started(t, settings);
-    const { channel } = await join(connect(t, VERSIONS.at(-1), server, "ann"), TOPIC);
+    const { channel } = await join(tab(t, server, "ann"), TOPIC);
     await ok(channel.push("new_msg", { body: "# cat" }));
   }
 });

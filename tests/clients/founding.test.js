@@ -3,22 +3,15 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { VERSIONS, connect, inboxOf, join, ok, refused } from "./support/client.js";
+import { VERSIONS, inboxOf, join, ok, refused, tab } from "./support/client.js";
 import { newFolder } from "./support/folder.js";
-import { Server } from "./support/server.js";
+import { started } from "./support/server.js";
 
 const LOGS = {
   "in memory": () => ({ "store.path": "" }),
   "in a store": () => ({ "store.path": newFolder() }),
 };
 const ON_PURPOSE = { "chat.implicit_rooms": false };
-const LAST = VERSIONS.at(-1);
-
-async function started(t, shards, settings) {
-  const server = await Server.start({ shards, settings });
-  t.after(() => server.stop());
-  return server;
-}
 
 /** Asks for a room to be made: the status, and the body. */
 async function made(server, user, room) {
@@ -54,14 +47,14 @@ for (const [log, settings] of Object.entries(LOGS)) {
       for (const client of VERSIONS) {
         test(`phoenix ${client.version}: a room that is not there is as one that is private`, async (t) => {
           const rates = { "limits.rooms_per_s": 1, "limits.rooms_burst": 2, "http.metrics": true };
-          const server = await started(t, shards, { ...settings(), ...ON_PURPOSE, ...rates });
+          const server = await started(t, { ...settings(), ...ON_PURPOSE, ...rates }, shards);
           for (const room of ["private", "open"]) assert.equal((await made(server, "ann", room))[0], 201);
-          const { channel } = await join(connect(t, client, server, "ann"), "room:private");
+          const { channel } = await join(tab(t, server, "ann", { client }), "room:private");
           await ok(channel.push("room_set", { join: "members" }));
-          const lobby = connect(t, LAST, server, "cat").channel("lobby", {});
+          const lobby = tab(t, server, "cat").channel("lobby", {});
           const news = inboxOf(lobby, "rooms");
           await ok(lobby.join());
-          const socket = connect(t, client, server, "bob");
+          const socket = tab(t, server, "bob", { client });
           // Of each shard some are at home there.
           const names = ["private", "a", "b", "c", "d", "e", "f", "private"];
           for (const name of names) {
@@ -86,8 +79,8 @@ for (const [log, settings] of Object.entries(LOGS)) {
 test("what was said in a room that was made by joining it is there when rooms are made on purpose", async (t) => {
   for (const shards of [1, 2]) {
     const store = { "store.path": newFolder() };
-    const before = await started(t, shards, store);
-    const ann = connect(t, LAST, before, "ann");
+    const before = await started(t, store, shards);
+    const ann = tab(t, before, "ann");
     const { channel: said } = await join(ann, "room:said");
     await ok(said.push("new_msg", { body: "hi" }));
     await join(ann, "room:silent");
@@ -95,8 +88,8 @@ test("what was said in a room that was made by joining it is there when rooms ar
     ann.disconnect();
     assert.equal(await before.stop(), 0);
 
-    const server = await started(t, shards, { ...store, ...ON_PURPOSE });
-    const bob = connect(t, LAST, server, "bob");
+    const server = await started(t, { ...store, ...ON_PURPOSE }, shards);
+    const bob = tab(t, server, "bob");
     const { response } = await join(bob, "room:said");
     assert.deepEqual(response.messages.map(({ body }) => body), ["hi"]);
     await join(bob, "room:made");
@@ -109,10 +102,10 @@ test("what was said in a room that was made by joining it is there when rooms ar
 test("where only keys make rooms no token does, and joining one is another matter", async (t) => {
   for (const implicit of [true, false]) {
     const only = { "chat.create_rooms": "keys", "chat.implicit_rooms": implicit };
-    const server = await started(t, 2, only);
+    const server = await started(t, only);
     const forbidden = { error: { message: "no user's token makes rooms here", reason: "forbidden" } };
     assert.deepEqual(await made(server, "ann", "tea"), [403, forbidden]);
-    const tea = connect(t, LAST, server, "ann").channel("room:tea", {});
+    const tea = tab(t, server, "ann").channel("room:tea", {});
     if (implicit) {
       const { you } = await ok(tea.join());
       assert.equal(you.role, undefined, "and nobody owns it");

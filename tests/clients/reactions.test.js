@@ -1,45 +1,33 @@
 /** Reactions: by every stock client, over each transport, in each log, over restarts, and a crowd of them at once. */
 
-import { XMLHttpRequest } from "./support/browser.js";
+import "./support/polling.js";
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { V1, VERSIONS, connect, inboxOf, join, leave, ok, refused, roomOfEachShard } from "./support/client.js";
-import { Server } from "./support/server.js";
+import {
+  MODERATES,
+  READS,
+  V1,
+  VERSIONS,
+  inboxOf,
+  join,
+  leave,
+  ok,
+  refused,
+  roomOfEachShard,
+  tab,
+} from "./support/client.js";
+import { LOGS, started } from "./support/server.js";
 import { look } from "./support/verbs.js";
 
 const TOPIC = "room:tea";
-const MODERATES = { rooms: { "*": "moderate" } };
-const READS = { rooms: { "*": "join" } };
 const [UP, TADA] = ["\u{1f44d}", "\u{1f389}"];
-
-const LOGS = {
-  "in memory": { "store.path": "" },
-  "in a store": {},
-  "in a store that shows what it has kept": { "store.deliver": "after_commit" },
-  "in a store that answers before that": { "store.ack": "accept_may_lose_1s" },
-};
-
-async function started(t, settings = {}, shards = 2) {
-  const server = await Server.start({ shards, settings: { "limits.publish_per_s": 0, ...settings } });
-  t.after(() => server.stop());
-  return server;
-}
-
-/** A user's socket; `claims` are those of its token. */
-function tab(t, server, user, { claims, client = VERSIONS.at(-1), ...options } = {}) {
-  const more = claims ? { params: { token: server.token(user, claims) } } : {};
-  return connect(t, client, server, user, { ...options, ...more });
-}
 
 /** Reacts to a message, or does no longer. */
 function react(channel, offset, emoji, on = true) {
   return ok(channel.push("msg_react", { offset, emoji, on }));
 }
-
-// What clients that poll ask with, where there is no browser.
-globalThis.XMLHttpRequest = XMLHttpRequest;
 
 for (const client of VERSIONS) {
   const transports = { websocket: {}, "version 1": V1, polling: { transport: client.LongPoll } };

@@ -1,15 +1,17 @@
 /** Settings, and who may do what: by every stock client, over each transport, in memory and in a store, over a restart. */
 
-import { XMLHttpRequest } from "./support/browser.js";
+import "./support/polling.js";
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import {
+  MODERATES,
+  OWNS,
+  READS,
   V1,
   VERSIONS,
   breakConnection,
-  connect,
   inboxOf,
   join,
   leave,
@@ -17,31 +19,11 @@ import {
   patiently,
   refused,
   roomOfEachShard,
+  tab,
 } from "./support/client.js";
-import { Server } from "./support/server.js";
+import { LOGS, started } from "./support/server.js";
 
 const TOPIC = "room:tea";
-const OWNS = { rooms: { "*": "own" } };
-const MODERATES = { rooms: { "*": "moderate" } };
-const READS = { rooms: { "*": "join" } };
-
-const LOGS = {
-  "in memory": { "store.path": "" },
-  "in a store": {},
-  "in a store that shows what it has kept": { "store.deliver": "after_commit" },
-};
-
-async function started(t, settings, shards = 2) {
-  const server = await Server.start({ shards, settings: { "limits.publish_per_s": 0, ...settings } });
-  t.after(() => server.stop());
-  return server;
-}
-
-/** A user's socket; `claims` are those of its token. */
-function tab(t, server, user, { claims, client = VERSIONS.at(-1), ...options } = {}) {
-  const more = claims ? { params: { token: server.token(user, claims) } } : {};
-  return connect(t, client, server, user, { ...options, ...more });
-}
 
 /** Resolves when a channel is out, with what it was told before. */
 async function out(channel) {
@@ -179,9 +161,6 @@ for (const [name, settings] of Object.entries(LOGS)) {
     });
   });
 }
-
-// What clients that poll ask with, where there is no browser.
-globalThis.XMLHttpRequest = XMLHttpRequest;
 
 for (const client of VERSIONS) {
   const transports = { websocket: {}, "version 1": V1, polling: { transport: client.LongPoll } };

@@ -3,25 +3,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { VERSIONS, connect, inboxOf, leave, ok, refused } from "./support/client.js";
-import { Server } from "./support/server.js";
+import { inboxOf, leave, ok, refused, tab } from "./support/client.js";
+import { LOGS, started } from "./support/server.js";
 import { look, page } from "./support/verbs.js";
 
-const client = VERSIONS.at(-1);
 const TOPIC = "room:tea";
-
-const LOGS = {
-  "in memory": { "store.path": "" },
-  "in a store": {},
-  "in a store that shows what it has kept": { "store.deliver": "after_commit" },
-  "in a store that answers before that": { "store.ack": "accept_may_lose_1s" },
-};
-
-async function started(t, settings, shards = 1) {
-  const server = await Server.start({ shards, settings });
-  t.after(() => server.stop());
-  return server;
-}
 
 /** Says so many messages. */
 async function fill(channel, count) {
@@ -31,9 +17,9 @@ async function fill(channel, count) {
 for (const [name, settings] of Object.entries(LOGS)) {
   describe(name, () => {
     test("all verbs, a recovery, and what is there after a restart", async (t) => {
-      const server = await started(t, settings, 2);
+      const server = await started(t, settings);
       const keeps = settings["store.path"] !== "";
-      const [ann, bob] = [connect(t, client, server, "ann"), connect(t, client, server, "bob")];
+      const [ann, bob] = [tab(t, server, "ann"), tab(t, server, "bob")];
       const { channel, view } = await look(ann, TOPIC);
       await fill(channel, 3);
       await ok(channel.push("msg_edit", { offset: 1, body: "uno", data: { a: [1.50] } }));
@@ -47,9 +33,9 @@ for (const [name, settings] of Object.entries(LOGS)) {
       const { cursor } = view;
       await server.stop();
       await server.start();
-      const zoe = connect(t, client, server, "zoe");
+      const zoe = tab(t, server, "zoe");
       assert.deepEqual(await page(zoe, TOPIC), before, "as it was");
-      const { response } = await look(connect(t, client, server, "kim"), TOPIC, { since: cursor });
+      const { response } = await look(tab(t, server, "kim"), TOPIC, { since: cursor });
       assert.deepEqual([response.recovered, response.messages, response.changed], [true, [], undefined]);
     });
   });
@@ -59,26 +45,26 @@ describe("messages that are no longer in memory", () => {
   const few = { "history.messages": 2 };
 
   test("are gone, where nothing else keeps them", async (t) => {
-    const server = await started(t, { ...few, "store.path": "" });
-    const { channel } = await look(connect(t, client, server, "ann"), TOPIC);
+    const server = await started(t, { ...few, "store.path": "" }, 1);
+    const { channel } = await look(tab(t, server, "ann"), TOPIC);
     await fill(channel, 5);
     assert.deepEqual(await refused(channel.push("msg_edit", { offset: 1, body: "x" })), { reason: "gone" });
     assert.deepEqual(await refused(channel.push("msg_delete", { offset: 3 })), { reason: "gone" });
     await ok(channel.push("msg_delete", { offset: 4 }));
     // Its client is told of the deletion, though the message itself has gone meanwhile.
-    const { epoch } = (await look(connect(t, client, server, "bob"), TOPIC)).view.cursor;
+    const { epoch } = (await look(tab(t, server, "bob"), TOPIC)).view.cursor;
     await ok(channel.push("new_msg", { body: "6" }));
     await ok(channel.push("new_msg", { body: "7" }));
     const since = { epoch, offset: 5, change: 0 };
-    const { response } = await look(connect(t, client, server, "bob"), TOPIC, { since });
+    const { response } = await look(tab(t, server, "bob"), TOPIC, { since });
     assert.equal(response.recovered, true);
     assert.deepEqual(response.changed, [{ body: "", change: 1, deleted: {}, offset: 4 }]);
   });
 
   for (const deliver of ["at_once", "after_commit"]) {
     test(`are changed like any other in a store that delivers ${deliver}`, async (t) => {
-      const server = await started(t, { ...few, "store.deliver": deliver });
-      const [ann, bob] = [connect(t, client, server, "ann"), connect(t, client, server, "bob")];
+      const server = await started(t, { ...few, "store.deliver": deliver }, 1);
+      const [ann, bob] = [tab(t, server, "ann"), tab(t, server, "bob")];
       const { channel } = await look(ann, TOPIC);
       await fill(channel, 5);
       const { channel: other, view } = await look(bob, TOPIC);
@@ -115,7 +101,7 @@ describe("messages that are no longer in memory", () => {
           await server.stop();
           await server.start();
         }
-        const zoe = connect(t, client, server, "zoe");
+        const zoe = tab(t, server, "zoe");
         const back = async (cursor) => (await look(zoe, TOPIC, { since: { epoch, ...cursor } })).response;
         const first = await back({ offset: 3, change: 1 });
         assert.equal(first.recovered, true);
@@ -131,8 +117,8 @@ describe("messages that are no longer in memory", () => {
 });
 
 test("what was deleted or edited is not found any more", async (t) => {
-  const server = await started(t, { "limits.search_per_s": 0, "limits.publish_per_s": 0 });
-  const { channel } = await look(connect(t, client, server, "ann"), TOPIC);
+  const server = await started(t, { "limits.search_per_s": 0 }, 1);
+  const { channel } = await look(tab(t, server, "ann"), TOPIC);
   const changes = inboxOf(channel, "msg_changed");
   await ok(channel.push("new_msg", { body: "secret plan" }));
   await ok(channel.push("new_msg", { body: "harmless plan" }));

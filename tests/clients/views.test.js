@@ -3,11 +3,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { VERSIONS, connect, join, leave, ok, refused } from "./support/client.js";
-import { Server } from "./support/server.js";
+import { MODERATES, join, leave, ok, refused, tab } from "./support/client.js";
+import { started } from "./support/server.js";
 import { look } from "./support/verbs.js";
 
-const client = VERSIONS.at(-1);
 const TOPIC = "room:tea";
 
 const LOGS = {
@@ -18,15 +17,12 @@ const LOGS = {
   "in a store that shows what it has kept": { "history.messages": 3, "store.deliver": "after_commit" },
 };
 
-const MODERATES = { rooms: { "*": "moderate" } };
-
-const moderator = (t, server) => connect(t, client, server, "mod", { params: { token: server.token("mod", MODERATES) } });
+const moderator = (t, server) => tab(t, server, "mod", { claims: MODERATES });
 
 /** Messages 1 to 12: 5, 7 and 11 are in the thread of message 2; messages 3, 7 and 10 are pinned. */
 async function filled(t, settings) {
-  const server = await Server.start({ shards: 2, settings });
-  t.after(() => server.stop());
-  const [ann, mod] = [connect(t, client, server, "ann"), moderator(t, server)];
+  const server = await started(t, settings);
+  const [ann, mod] = [tab(t, server, "ann"), moderator(t, server)];
   const { channel } = await look(ann, TOPIC);
   const { channel: pins, view } = await look(mod, TOPIC);
   const answered = { 5: 2, 7: 2, 11: 2 };
@@ -86,11 +82,11 @@ for (const [name, settings] of Object.entries(LOGS)) {
       for (const { offset, pinned: act } of pinned.messages) {
         assert.deepEqual(view.messages.get(offset).pinned, act, "as it was told");
       }
-      assert.deepEqual((await join(connect(t, client, server, "zoe"), TOPIC)).response.room.pins, [3, 7, 10]);
+      assert.deepEqual((await join(tab(t, server, "zoe"), TOPIC)).response.room.pins, [3, 7, 10]);
       if (settings["store.path"] === "") return;
       await server.stop();
       await server.start();
-      const { channel: later, response } = await join(connect(t, client, server, "kim"), TOPIC);
+      const { channel: later, response } = await join(tab(t, server, "kim"), TOPIC);
       assert.deepEqual(response.room.pins, [3, 7, 10]);
       assert.deepEqual(await pages(later), EXPECTED);
     });

@@ -100,6 +100,17 @@ export function connect(t, client, server, user, options = {}) {
   return socket;
 }
 
+/** Claims of tokens: what a user is in all rooms. */
+export const OWNS = { rooms: { "*": "own" } };
+export const MODERATES = { rooms: { "*": "moderate" } };
+export const READS = { rooms: { "*": "join" } };
+
+/** A user's socket; `claims` are those of its token, and the client is the newest unless it is another. */
+export function tab(t, server, user, { claims, client = VERSIONS.at(-1), ...options } = {}) {
+  const more = claims ? { params: { token: server.token(user, claims) } } : {};
+  return connect(t, client, server, user, { ...options, ...more });
+}
+
 /** Resolves with the response if a push is answered with `ok`, and rejects with the status otherwise. */
 export function ok(push) {
   return patiently(

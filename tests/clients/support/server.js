@@ -6,6 +6,8 @@
  *     await server.stop();          // SIGTERM, and its exit code
  *     await server.start();         // again, on the same port, with the same secret and store
  *
+ *     started(t, settings, shards)  // one that ends with its test
+ *
  * The binary is `CHINWAG_BIN`, or the one that `cargo build` makes.
  */
 
@@ -100,4 +102,19 @@ export class Server {
     const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, exp, ...claims })}`;
     return `${signed}.${createHmac("sha256", SECRET).update(signed).digest("base64url")}`;
   }
+}
+
+/** What keeps rooms: the settings. */
+export const LOGS = {
+  "in memory": { "store.path": "" },
+  "in a store": {},
+  "in a store that shows what it has kept": { "store.deliver": "after_commit" },
+  "in a store that answers before that": { "store.ack": "accept_may_lose_1s" },
+};
+
+/** A server that ends with the test, and lets its users say as much as they like. */
+export async function started(t, settings = {}, shards = 2) {
+  const server = await Server.start({ shards, settings: { "limits.publish_per_s": 0, ...settings } });
+  t.after(() => server.stop());
+  return server;
 }

@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Inbox, connect, join, leave, ok, refused, roomName, roomOfEachShard } from "./client.js";
+import { Inbox, MODERATES, join, leave, ok, refused, roomName, roomOfEachShard, tab as tabOf } from "./client.js";
 
 /** What a client knows of a room. */
 export class View {
@@ -73,14 +73,10 @@ export async function page(socket, topic) {
 
 /** The tests that hold over any transport; `options` are those of the client's socket. */
 export function verbs({ client, server, shards, options }) {
-  const tab = (t, user, claims) => {
-    const more = claims ? { params: { token: server().token(user, claims) } } : {};
-    return connect(t, client, server(), user, { ...options, ...more });
-  };
-  const moderates = { rooms: { "*": "moderate" } };
+  const tab = (t, user, claims) => tabOf(t, server(), user, { claims, client, ...options });
 
   test("edits, deletes and pins, and everybody is told what has changed", async (t) => {
-    const [ann, bob, mod, zoe] = [tab(t, "ann"), tab(t, "bob"), tab(t, "mod", moderates), tab(t, "zoe")];
+    const [ann, bob, mod, zoe] = [tab(t, "ann"), tab(t, "bob"), tab(t, "mod", MODERATES), tab(t, "zoe")];
     for (const topic of await roomOfEachShard(server(), shards)) {
       const { channel, view } = await look(ann, topic);
       const { view: other } = await look(bob, topic);
