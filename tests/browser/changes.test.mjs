@@ -1,7 +1,7 @@
 /** What becomes of messages, in Chromium against the real server: edited, deleted, pinned, answered, and who is mentioned in them. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connect, join, VERSIONS } from "../clients/support/client.js";
+import { connect, join, ok, VERSIONS } from "../clients/support/client.js";
 import { assertAccessible, freePort, Server, setUp, write } from "./harness.mjs";
 
 const SETTINGS = { "auth.guests": false, "auth.secret": "what signs the tokens of these tests" };
@@ -430,4 +430,27 @@ test("markup in what is edited, quoted, pinned or mentioned is text", async () =
     assert.equal(await person.page.locator("img").count(), 0);
     assert.deepEqual(person.complaints, []);
   }
+});
+
+test("a message that grows shows that it does, until it is whole", async (t) => {
+  const room = aRoom();
+  const ann = await arrive("Ann", room);
+  const client = VERSIONS.find(({ version }) => version.startsWith("1.8"));
+  const { channel } = await join(connect(t, client, server, "bot"), `room:${room}`);
+  /** What stands behind the text, or `none`. */
+  const cursor = (text) => ann.message(text).locator(".body").evaluate((body) => getComputedStyle(body, "::after").content);
+
+  const { offset } = await ok(channel.push("new_msg", { body: "The quick", stream: true }));
+  await ann.message("The quick").locator(".body[aria-busy=true]").waitFor();
+  assert.equal(await cursor("The quick"), '"▍"');
+  await ok(channel.push("msg_append", { offset, text: " brown fox" }));
+  await ann.message("The quick brown fox").waitFor();
+  assert.equal(await cursor("The quick brown fox"), '"▍"');
+  await assertAccessible(ann, "a message that grows");
+
+  await ok(channel.push("msg_append", { offset, done: true }));
+  await ann.message("The quick brown fox").locator(".body:not([aria-busy])").waitFor();
+  assert.equal(await cursor("The quick brown fox"), "none");
+  assert.deepEqual(await ann.said(), ["The quick brown fox"]);
+  assert.deepEqual(ann.complaints, []);
 });

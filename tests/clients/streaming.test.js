@@ -61,7 +61,7 @@ for (const [name, settings] of Object.entries(LOGS)) {
 
     test("it grows on after a restart, and is ended when its author is silent", async (t) => {
       const server = await started(t, { ...settings, "chat.stream_s": 2 });
-      const { channel } = await look(tab(t, server, "bot"), TOPIC);
+      const { channel } = await join(tab(t, server, "bot"), TOPIC);
       await ok(channel.push("new_msg", { body: "a", stream: true }));
       await ok(channel.push("msg_append", { offset: 1, text: "b" }));
       if (settings["store.path"] !== "") {
