@@ -64,6 +64,8 @@ macro_rules! words {
     };
 }
 
+pub(crate) use words;
+
 words! {
     /// What somebody may do in a room. Each level includes those before it.
     Level {

@@ -218,6 +218,23 @@ pub const SLOW_S_MAX: u32 = 21_600;
 /// How many messages of a user are deleted at once, with a ban.
 pub const PURGED_MESSAGES_MAX: usize = 100;
 
+/// The longest text of a report, in bytes of its JSON.
+pub const REPORT_BYTES_MAX: usize = 1_024;
+
+/// How many reports of a room are known again when they are repeated: the latest ones.
+pub const REPORTS_KNOWN_MAX: usize = 64;
+
+/// How many lines of an audit trail are told at once, if that is not said.
+pub const AUDIT_LINES_DEFAULT: u32 = 50;
+
+/// How many lines of its audit trail a room keeps on disk: the newest ones. Years of most rooms,
+/// and 2 MiB.
+pub const AUDIT_LINES_MAX: u64 = 10_000;
+
+/// What the audit trail of a room may take in memory, in bytes, where that is the only place: some
+/// 300 lines.
+pub const AUDIT_MEMORY_BYTES_MAX: usize = 64 * 1_024;
+
 /// How many searches of a shard its log may have under way. The next one is answered `busy`.
 pub const SEARCHES_UNDER_WAY_MAX: usize = 16;
 

@@ -40,6 +40,7 @@
 use std::sync::Arc;
 
 use crate::auth::level::Standing;
+use crate::link::audit::{AuditLine, AuditWanted};
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::refusal::Refusal;
 use crate::link::said::{MessageText, Said, SaidText};
@@ -84,6 +85,8 @@ pub struct Entry<'a> {
     pub judged: Judged,
     /// What it says.
     pub what: What<'a>,
+    /// What the room's audit trail says of it, which is kept with it.
+    pub audit: Option<&'a AuditLine<'a>>,
 }
 
 /// What an entry was judged by.
@@ -129,6 +132,8 @@ pub enum What<'a> {
         /// All that holds of it.
         standing: Standing,
     },
+    /// Nothing, but for the line of the audit trail.
+    Noted,
 }
 
 /// What an entry about a message says, with memory of its own.
@@ -150,7 +155,9 @@ impl WhatText {
             What::Changed { offset, message } => {
                 Some(Self::Changed(offset, Box::new(message.clone())))
             }
-            What::Founded { .. } | What::Settings { .. } | What::Standing { .. } => None,
+            What::Founded { .. } | What::Settings { .. } | What::Standing { .. } | What::Noted => {
+                None
+            }
         }
     }
 
@@ -161,7 +168,7 @@ impl WhatText {
             Self::Message(said) => What::Message(said.said()),
             Self::Changed(offset, message) => What::Changed { offset: *offset, message },
         };
-        Entry { judged, what }
+        Entry { judged, what, audit: None }
     }
 }
 
@@ -357,6 +364,19 @@ pub struct Sought<'a> {
     pub bytes: usize,
 }
 
+/// What a log is asked to read of the audit trail of an open room.
+#[derive(Clone, Copy, Debug)]
+pub struct Audit {
+    /// The room, as the answer names it.
+    pub room: RoomKey,
+    /// Names the question in its answer.
+    pub ticket: Ticket,
+    /// Which lines.
+    pub wanted: AuditWanted,
+    /// How many bytes they may have, about.
+    pub bytes: usize,
+}
+
 /// Messages that were found, the newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hits {
@@ -464,6 +484,15 @@ pub enum FromLog<'a> {
         /// The messages.
         hits: &'a Hits,
     },
+    /// The lines of an audit trail.
+    Audited {
+        /// The room.
+        room: RoomKey,
+        /// Which question.
+        ticket: Ticket,
+        /// The answer: see [`AuditPage`](crate::link::audit::AuditPage).
+        page: &'a str,
+    },
     /// Something could not be read or looked for.
     NotRead {
         /// The room.
@@ -514,6 +543,7 @@ pub enum LogAnswer {
     Refused { room: RoomKey, ticket: Ticket, why: Why },
     Read { room: RoomKey, ticket: Ticket, stretch: Stretch },
     Found { room: RoomKey, ticket: Ticket, hits: Hits },
+    Audited { room: RoomKey, ticket: Ticket, page: Box<str> },
     NotRead { room: RoomKey, ticket: Ticket, why: Why },
     LetGo { room: RoomKey, floor: Marks },
     Listed { rooms: Vec<ListedRoom>, next: Option<u64> },
@@ -535,6 +565,7 @@ impl LogAnswer {
             Self::Refused { room, ticket, why } => FromLog::Refused { room, ticket, why },
             Self::Read { room, ticket, ref stretch } => FromLog::Read { room, ticket, stretch },
             Self::Found { room, ticket, ref hits } => FromLog::Found { room, ticket, hits },
+            Self::Audited { room, ticket, ref page } => FromLog::Audited { room, ticket, page },
             Self::NotRead { room, ticket, why } => FromLog::NotRead { room, ticket, why },
             Self::LetGo { room, floor } => FromLog::LetGo { room, floor },
             Self::Listed { ref rooms, next } => FromLog::Listed { rooms, next },
@@ -569,6 +600,8 @@ pub struct Opened {
     pub settings: Option<Box<str>>,
     /// How users stand in it.
     pub standings: Vec<(Box<str>, Standing)>,
+    /// The number of the last line of its audit trail; 0, if it has none.
+    pub audited: u64,
     /// The epochs before it, the latest first, and up to where each is still true.
     pub lineage: Vec<(u64, Marks)>,
     /// Up to where messages, and changes of those, have been let go of.
@@ -645,6 +678,16 @@ pub trait Log {
     ///
     /// Why nothing can be looked for now. Then there is no answer.
     fn find(&mut self, _: Find<'_>) -> Result<(), Why> {
+        Err(Why::Unavailable)
+    }
+
+    /// Reads lines of the audit trail of an open room, where [`Log::reads`]. The answer will
+    /// follow: [`FromLog::Audited`] or [`FromLog::NotRead`].
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be read now. Then there is no answer.
+    fn audit(&mut self, _: Audit) -> Result<(), Why> {
         Err(Why::Unavailable)
     }
 

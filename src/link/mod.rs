@@ -12,6 +12,7 @@
 //! stores share.
 
 pub(crate) mod ask;
+pub mod audit;
 pub mod facts;
 pub mod ids;
 pub mod io;

@@ -10,6 +10,7 @@
 use crate::auth::identity::{Identity, NEVER_S};
 use crate::auth::level::{Joiners, Level, Reactors, Restraint, Role, Speakers};
 use crate::base::arena::Key;
+use crate::link::audit::AuditWanted;
 use crate::link::facts::{MemberWish, RollWanted, SettingsWish};
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Count, Cursor, RoomKey, Slot, Ticket};
 use crate::link::log::View;
@@ -115,6 +116,12 @@ records! {
         15 Stand { home: RoomKey, asker: Asker, reference: &'a str, wish: MemberWish<'a> }
         /// Asks how users stand in the room. Answered by [`ToMember::Reply`].
         16 Roll { home: RoomKey, asker: Asker, reference: &'a str, wanted: RollWanted<'a> }
+        /// A message is reported to those who look after the room. Answered by [`ToMember::Reply`].
+        18 Report {
+            home: RoomKey, asker: Asker, reference: &'a str, offset: u64, text: Option<&'a str>,
+        }
+        /// Asks for lines of the audit trail. Answered by [`ToMember::Reply`].
+        20 Audit { home: RoomKey, asker: Asker, reference: &'a str, wanted: AuditWanted }
         /// A custom event, passed on as it is. Answered by [`ToMember::Reply`].
         4 Custom {
             home: RoomKey, asker: Asker, reference: &'a str, event: &'a str, payload: Payload<'a>,
@@ -603,6 +610,8 @@ macro_rules! word_fields {
     )* };
 }
 
+pub(super) use word_fields;
+
 word_fields!(Level, Role, Joiners, Speakers, Reactors, Restraint);
 
 /// Which of the fields that few messages have are there. Nearly all have none, or a key, and cost
@@ -807,6 +816,7 @@ impl Field<'_> for View {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::audit::AuditAct;
     use crate::link::facts::Sentence;
 
     #[track_caller]
@@ -901,6 +911,13 @@ mod tests {
         for restraint in [None, Some(Restraint::Muted), Some(Restraint::Banned)] {
             let wanted = RollWanted { restraint, after: "é", limit: 7 };
             check(ToHome::Roll { home, asker, reference: "1", wanted });
+        }
+        for text in [None, Some("\"é\"")] {
+            check(ToHome::Report { home, asker, reference: "1", offset: 7, text });
+        }
+        for act in [None, Some(AuditAct::MsgReport)] {
+            let wanted = AuditWanted { before: 9, limit: 7, act };
+            check(ToHome::Audit { home, asker, reference: "1", wanted });
         }
         let mut record = Vec::new();
         let created = ToMember::Created { conn: asker.conn, status: 201, retry_ms: 0, body: "{}" };

@@ -2,10 +2,10 @@
 //! [`FromStore`] back to it.
 //!
 //! ```text
-//!   shard ── Open, Append, Change, Founding, Settings, Standing,
-//!            Read, Find, Close ──────────────────────────> writer ── Load ──> reader
-//!         <─ Opened, NotOpened, Read, Found, Kept, Failing, LetGo ───┘                  │
-//!         <─ Opened, NotOpened, Read, Found, NotRead ───────────────────────────────────┘
+//!   shard ── Open, Append, Change, Founding, Settings, Standing, Note,
+//!            Read, Find, Audit, Close ───────────────────> writer ── Load ──> reader
+//!         <─ Opened, NotOpened, Read, Found, Audited, Kept, Failing, LetGo ──┘          │
+//!         <─ Opened, NotOpened, Read, Found, Audited, NotRead ──────────────────────────┘
 //!   shard ── List ──> reader ── Listed, NotListed ──> shard
 //! ```
 //!
@@ -18,20 +18,23 @@
 //! 1. the writer handles the records of a shard in their order, so that a room is loaded, and read,
 //!    after all that was said in it before is kept;
 //! 2. each [`ToStore::Open`] is answered once, with [`FromStore::Opened`] or
-//!    [`FromStore::NotOpened`], and each [`ToStore::Read`] and [`ToStore::Find`]
-//!    with [`FromStore::Read`], [`FromStore::Found`] or [`FromStore::NotRead`];
+//!    [`FromStore::NotOpened`], and each [`ToStore::Read`], [`ToStore::Find`] and
+//!    [`ToStore::Audit`] with [`FromStore::Read`], [`FromStore::Found`], [`FromStore::Audited`] or
+//!    [`FromStore::NotRead`];
 //! 3. appends are kept in the order of their numbers.
 //!
 //! Deliberately absent: SQL, and who waits for an answer.
 
 use crate::auth::level::Standing;
+use crate::link::audit::AuditWanted;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Hits, ListedRoom, Marks, Opened, Part, Sought, Stretch, Wanted};
 use crate::link::record::{Field, NewMessage, records, struct_fields};
 use crate::link::said::{Act, Fate, MessageText, Said};
 
 records! {
-    /// From a room's home to the store.
+    /// From a room's home to the store. `audit` is an [`AuditLine`](crate::link::audit::AuditLine)
+    /// as a record, or empty: few entries have one.
     ToStore {
         /// What is there of a room? `epoch` is new: the room's, if it begins or if its latest one
         /// may have lost something.
@@ -42,7 +45,7 @@ records! {
         /// before, by this life of the shard.
         106 Change {
             number: u64, room: RoomKey, top: Marks, at_ms: u64, offset: u64, said_ms: u64,
-            said: Said<'a>, fate: Fate<'a>,
+            said: Said<'a>, fate: Fate<'a>, audit: &'a [u8],
         }
         /// The home has let go of a room.
         103 Close { room: RoomKey }
@@ -56,15 +59,22 @@ records! {
         /// shard.
         107 Settings {
             number: u64, room: RoomKey, at_ms: u64, title: &'a str, settings: &'a str,
+            audit: &'a [u8],
         }
         /// A user stands so in a room from now on. It was opened before, by this life of the shard.
         108 Standing {
             number: u64, room: RoomKey, at_ms: u64, user: &'a str, standing: Standing,
+            audit: &'a [u8],
         }
+        /// A line of a room's audit trail, of what changes nothing. The room was opened before, by
+        /// this life of the shard.
+        109 Note { number: u64, room: RoomKey, at_ms: u64, line: &'a [u8] }
         /// Messages of a room that is open.
         110 Read { number: u64, room: RoomKey, wanted: Wanted }
         /// Messages of a room that is open, by their words.
         111 Find { number: u64, room: RoomKey, sought: Sought<'a> }
+        /// Lines of the audit trail of a room that is open, of so many bytes about.
+        112 Audit { number: u64, room: RoomKey, wanted: AuditWanted, bytes: usize }
     }
 }
 
@@ -76,12 +86,14 @@ impl ToStore<'_> {
             | Self::Change { number, .. }
             | Self::Founding { number, .. }
             | Self::Settings { number, .. }
-            | Self::Standing { number, .. } => Some(*number),
+            | Self::Standing { number, .. }
+            | Self::Note { number, .. } => Some(*number),
             Self::Open { .. }
             | Self::Close { .. }
             | Self::Restarted {}
             | Self::Read { .. }
-            | Self::Find { .. } => None,
+            | Self::Find { .. }
+            | Self::Audit { .. } => None,
         }
     }
 }
@@ -108,6 +120,8 @@ pub(crate) enum LoadPart<'a> {
     Messages(Wanted),
     /// Messages with words in them.
     Words(Sought<'a>),
+    /// Lines of its audit trail, of so many bytes about.
+    Audit(AuditWanted, usize),
 }
 
 impl<'a> Field<'a> for LoadPart<'a> {
@@ -122,6 +136,11 @@ impl<'a> Field<'a> for LoadPart<'a> {
                 2_u8.put(out);
                 sought.put(out);
             }
+            Self::Audit(wanted, bytes) => {
+                3_u8.put(out);
+                wanted.put(out);
+                bytes.put(out);
+            }
         }
     }
 
@@ -129,7 +148,8 @@ impl<'a> Field<'a> for LoadPart<'a> {
         match u8::take(record) {
             0 => Self::Tail,
             1 => Self::Messages(Field::take(record)),
-            _ => Self::Words(Field::take(record)),
+            2 => Self::Words(Field::take(record)),
+            _ => Self::Audit(Field::take(record), Field::take(record)),
         }
     }
 }
@@ -170,6 +190,8 @@ records! {
         130 Read { number: u64, run: Run<'a> }
         /// Messages that were found: see [`push_numbered`].
         132 Found { number: u64, more_before: u64, hits: &'a [u8] }
+        /// Lines of an audit trail: the answer as it is told.
+        134 Audited { number: u64, page: &'a str }
         /// They cannot be read now: the disk does not give them, or it would take too long.
         131 NotRead { number: u64, is_late: bool }
         /// Messages of a room have been let go of, up to this offset and with this greatest change.
@@ -274,6 +296,8 @@ pub(crate) struct Found<'a> {
     pub(crate) settings: Option<&'a str>,
     /// How users stand in it: see [`Found::push_standing`].
     pub(crate) standings: &'a [u8],
+    /// The number of the last line of its audit trail.
+    pub(crate) audited: u64,
     /// The epochs before: see [`Found::push_epoch`].
     pub(crate) lineage: &'a [u8],
     /// The offsets of its pinned messages, one behind the other.
@@ -311,13 +335,15 @@ impl Found<'_> {
             founded,
             settings,
             mut standings,
+            audited,
             mut lineage,
             mut pins,
             tail,
         } = self;
         let (founded, settings) = (founded.map(Box::from), settings.map(Box::from));
         let kept = top;
-        let mut opened = Opened { epoch, top, kept, founded, settings, floor, ..Opened::default() };
+        let mut opened =
+            Opened { epoch, top, kept, founded, settings, audited, floor, ..Opened::default() };
         while !standings.is_empty() {
             let user = <&str>::take(&mut standings).into();
             opened.standings.push((user, Field::take(&mut standings)));
@@ -334,7 +360,7 @@ impl Found<'_> {
 }
 
 struct_fields!(Found<'a> {
-    epoch, top, floor, founded, settings, standings, lineage, pins, tail,
+    epoch, top, floor, founded, settings, standings, audited, lineage, pins, tail,
 });
 
 struct_fields!(Marks { offset, change });
@@ -432,6 +458,7 @@ mod tests {
     use super::*;
     use crate::auth::level::Role;
     use crate::base::arena::Key;
+    use crate::link::audit::AuditAct;
     use crate::link::log::View;
 
     #[track_caller]
@@ -477,8 +504,20 @@ mod tests {
             let append = ToStore::Append { number, room, top, at_ms, said };
             check(append, &mut Vec::new());
             let fate = FATE;
-            let change = ToStore::Change { number, room, top, at_ms, offset, said_ms, said, fate };
-            check(change, &mut Vec::new());
+            for audit in [&[][..], &[1, 2]] {
+                let change = ToStore::Change {
+                    number,
+                    room,
+                    top,
+                    at_ms,
+                    offset,
+                    said_ms,
+                    said,
+                    fate,
+                    audit,
+                };
+                check(change, &mut Vec::new());
+            }
         }
         check(ToStore::Open { number: 1, room, topic: "room:é", epoch: u64::MAX }, &mut Vec::new());
         check(ToStore::Close { room }, &mut Vec::new());
@@ -486,13 +525,21 @@ mod tests {
         let (title, owner) = ("Tea & é", Some("é"));
         let founding = ToStore::Founding { number: 1, room, at_ms: 5, title, owner };
         check(founding, &mut Vec::new());
-        let settings = "{}";
-        let set = ToStore::Settings { number: 1, room, at_ms: 5, title, settings };
+        let (settings, audit) = ("{}", &[3][..]);
+        let set = ToStore::Settings { number: 1, room, at_ms: 5, title, settings, audit };
         check(set, &mut Vec::new());
         for role in [None, Some(Role::Member), Some(Role::Moderator), Some(Role::Owner)] {
             let standing = Standing { role, muted_until_ms: 1, banned_until_ms: u64::MAX };
-            let stands = ToStore::Standing { number: 1, room, at_ms: 5, user: "é", standing };
+            let stands =
+                ToStore::Standing { number: 1, room, at_ms: 5, user: "é", standing, audit };
             check(stands, &mut Vec::new());
+        }
+        check(ToStore::Note { number: 1, room, at_ms: 5, line: audit }, &mut Vec::new());
+        for act in [None, Some(AuditAct::MsgPin)] {
+            let wanted = AuditWanted { before: 3, limit: 4, act };
+            check(ToStore::Audit { number: 1, room, wanted, bytes: 5 }, &mut Vec::new());
+            let part = LoadPart::Audit(wanted, 5);
+            check(Load { shard: 3, number: 2, id: 1, part }, &mut Vec::new());
         }
         check(Load { shard: 3, number: 2, id: 1, part: LoadPart::Tail }, &mut Vec::new());
         let views = [View::Room, View::Thread(4), View::Pins, View::Room];
@@ -544,6 +591,7 @@ mod tests {
             founded,
             settings: Some("{}"),
             standings: &standings,
+            audited: 12,
             lineage: &lineage,
             pins: &pins,
             tail: &tail,
@@ -560,13 +608,14 @@ mod tests {
         );
         assert_eq!(opened.founded.as_deref(), founded);
         assert_eq!((opened.settings.as_deref(), opened.standings.len()), (Some("{}"), 1));
-        assert_eq!(opened.standings[0], ("é".into(), standing));
+        assert_eq!((&opened.standings[0], opened.audited), (&("é".into(), standing), 12));
         assert_eq!((&*opened.lineage, &*opened.pins), (&[(5, top)][..], &[4, 7][..]));
         let messages =
             [MessageText::new(9, said, fate), MessageText::new(10, bare, Fate::default())];
         assert_eq!(opened.tail, messages);
         check(FromStore::Opened { number: 4, found: None }, &mut Vec::new());
         check(FromStore::NotOpened { number: 4, is_full: true }, &mut Vec::new());
+        check(FromStore::Audited { number: 4, page: "{\"acts\":[]}" }, &mut Vec::new());
         check(List { number: 4, after: 5 }, &mut Vec::new());
         let mut rooms = Vec::new();
         push_listed(&mut rooms, "room:tea", Some("Tea"));

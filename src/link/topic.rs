@@ -90,6 +90,9 @@ pub(crate) const MSG_REACT: &str = "msg_react";
 /// What a client pushes to append to a message of its own that grows.
 pub(crate) const MSG_APPEND: &str = "msg_append";
 
+/// What a client pushes to report a message to those who look after its room.
+pub(crate) const MSG_REPORT: &str = "msg_report";
+
 /// What a client pushes to have other settings of a room.
 pub(crate) const ROOM_SET: &str = "room_set";
 
@@ -99,9 +102,12 @@ pub(crate) const ROOM_MEMBER: &str = "room_member";
 /// What a client pushes to be told how users stand in a room.
 pub(crate) const ROOM_MEMBERS: &str = "room_members";
 
+/// What a client pushes to be told what was done to a room, and what was reported.
+pub(crate) const ROOM_AUDIT: &str = "room_audit";
+
 /// Whether an event is about the room itself, and who may do what in it.
 pub(crate) fn is_about_room(event: &str) -> bool {
-    matches!(event, ROOM_SET | ROOM_MEMBER | ROOM_MEMBERS)
+    matches!(event, ROOM_SET | ROOM_MEMBER | ROOM_MEMBERS | ROOM_AUDIT | MSG_REPORT)
 }
 
 /// Whether an event does something to a message that is there.

@@ -194,7 +194,7 @@ pub(crate) fn verb_wanted<'a>(
 }
 
 /// The fields of what is done to a message, and which one it is done to.
-fn offset_wanted(payload: Payload<'_>) -> Result<(&str, u64), Refusal> {
+pub(super) fn offset_wanted(payload: Payload<'_>) -> Result<(&str, u64), Refusal> {
     let Payload::Json(object) = payload else {
         return Err(invalid("offset", "the offset of a message, in JSON"));
     };

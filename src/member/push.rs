@@ -9,7 +9,7 @@ use super::params::{
     MessageBounds, Publish, page_wanted, reaction_wanted, search_wanted, signed, text_wanted,
     verb_wanted,
 };
-use super::wishes::{member_wanted, roll_wanted, settings_wanted};
+use super::wishes::{audit_wanted, member_wanted, report_wanted, roll_wanted, settings_wanted};
 use crate::auth::identity::Identity;
 use crate::auth::level::Level;
 use crate::limits::{ANSWERS_UNDER_WAY_MAX, EVENT_BYTES_MAX, PUSHES_UNDER_WAY_MAX};
@@ -22,8 +22,8 @@ use crate::link::record::{NewMessage, ToHome};
 use crate::link::refusal::{PUBLISH_LIMIT, Refusal, SEARCH_LIMIT};
 use crate::link::settings::Settings;
 use crate::link::topic::{
-    MSG_APPEND, MSG_REACT, ROOM_MEMBER, ROOM_MEMBERS, ROOM_SET, SEARCH, is_about_room, is_addition,
-    is_reserved, is_verb, room_of,
+    MSG_APPEND, MSG_REACT, MSG_REPORT, ROOM_AUDIT, ROOM_MEMBER, ROOM_MEMBERS, ROOM_SET, SEARCH,
+    is_about_room, is_addition, is_reserved, is_verb, room_of,
 };
 use crate::wire::phx::{Message, Payload};
 
@@ -67,14 +67,14 @@ impl Members {
         let level = room.map_or(Level::Speak, level_in);
         let speaks = level >= Level::Speak;
         let limits = &cx.settings.limits;
-        let reads = matches!(event, "history" | SEARCH | ROOM_MEMBERS);
+        let reads = matches!(event, "history" | SEARCH | ROOM_MEMBERS | ROOM_AUDIT);
         if reads && room.is_none() {
             let message = "there is no history here";
             return Err(Refusal::Invalid { field: "event", message });
         }
         // Whose token lets it only read may still leave a room that it is a member of.
-        // And react, where the room lets readers.
-        if !reads && !speaks && !matches!(event, ROOM_MEMBER | MSG_REACT) {
+        // And react, where the room lets readers; and report what it has read.
+        if !reads && !speaks && !matches!(event, ROOM_MEMBER | MSG_REACT | MSG_REPORT) {
             return Err(Refusal::Unauthorized);
         }
         let is_ours =
@@ -92,7 +92,8 @@ impl Members {
         rates
             .take_publish(user, quarters, cx.now.mono_ms, limits)
             .map_err(|retry| Refusal::RateLimited { limit: PUBLISH_LIMIT, retry })?;
-        if event == SEARCH {
+        // What the disk is asked for, or what somebody has to look at.
+        if matches!(event, SEARCH | ROOM_AUDIT | MSG_REPORT) {
             rates
                 .take_search(user, cx.now.mono_ms, limits)
                 .map_err(|retry| Refusal::RateLimited { limit: SEARCH_LIMIT, retry })?;
@@ -161,6 +162,14 @@ impl Members {
             ROOM_MEMBERS => {
                 let wanted = roll_wanted(payload, &mut desk.text)?;
                 ToHome::Roll { home, asker, reference, wanted }
+            }
+            ROOM_AUDIT => {
+                let wanted = audit_wanted(payload)?;
+                ToHome::Audit { home, asker, reference, wanted }
+            }
+            MSG_REPORT => {
+                let (offset, text) = report_wanted(payload)?;
+                ToHome::Report { home, asker, reference, offset, text }
             }
             "typing" => ToHome::Typing { home, asker },
             "history" => {

@@ -1,15 +1,19 @@
 //! What the payloads of pushes about a room itself ask for, read and checked: `room_set`,
-//! `room_member`, `room_members`.
+//! `room_member`, `room_members`, `room_audit`, `msg_report`.
 //!
 //! Deliberately absent: whether it is granted (`room::rights`).
 
 use crate::auth::level::{Joiners, Reactors, Restraint, Role, Speakers};
 use crate::base::name::{is_name, is_title};
-use crate::limits::{EDIT_S_MAX, PAGE_MESSAGES_MAX, REASON_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX};
+use crate::limits::{
+    AUDIT_LINES_DEFAULT, EDIT_S_MAX, PAGE_MESSAGES_MAX, REASON_BYTES_MAX, REPORT_BYTES_MAX,
+    SLOW_S_MAX, TOPIC_BYTES_MAX,
+};
+use crate::link::audit::{AuditAct, AuditWanted};
 use crate::link::facts::{MemberWish, RollWanted, Sentence, SettingsWish};
 use crate::link::record::Given;
 use crate::link::refusal::Refusal;
-use crate::member::params::{MessageBounds, given, invalid, number_within};
+use crate::member::params::{MessageBounds, given, invalid, number_within, offset_wanted};
 use crate::wire::json;
 use crate::wire::phx::Payload;
 
@@ -149,6 +153,34 @@ pub(super) fn roll_wanted<'a>(
     Ok(RollWanted { restraint, after: desk, limit })
 }
 
+/// What `room_audit` asks for.
+pub(super) fn audit_wanted(payload: Payload<'_>) -> Result<AuditWanted, Refusal> {
+    let object = object(payload, "before")?;
+    let [before, limit, act] = given(object, ["before", "limit", "act"]);
+    let before = before.map(|before| json::unsigned(before).ok_or(invalid("before", "a number")));
+    let limit = limit.map_or(Ok(AUDIT_LINES_DEFAULT), |limit| {
+        number_within(limit, 1..=PAGE_MESSAGES_MAX, ("limit", "a number from 1 to 100"))
+    })?;
+    let message = "one of \\\"room_set\\\", \\\"room_member\\\", \\\"msg_delete\\\", \
+                   \\\"msg_pin\\\" and \\\"msg_report\\\"";
+    let act = act.map(|act| word(act, AuditAct::of).ok_or(invalid("act", message)));
+    Ok(AuditWanted {
+        before: before.transpose()?.unwrap_or(u64::MAX),
+        limit,
+        act: act.transpose()?,
+    })
+}
+
+/// What `msg_report` says, and of which message.
+pub(super) fn report_wanted(payload: Payload<'_>) -> Result<(u64, Option<&str>), Refusal> {
+    let (object, offset) = offset_wanted(payload)?;
+    let [text] = given(object, ["text"]);
+    if let Some(text) = text {
+        text_within(text, "text", REPORT_BYTES_MAX)?;
+    }
+    Ok((offset, text))
+}
+
 /// What a JSON string stands for, if it is one of some words.
 fn word<T>(value: &str, of: impl FnOnce(&str) -> Option<T>) -> Option<T> {
     of(&json::string(value)?)
@@ -163,4 +195,51 @@ fn text_within(value: &str, field: &'static str, max_bytes: usize) -> Result<(),
         return Err(Refusal::TooLarge { field, max_bytes });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn field_of<T: std::fmt::Debug>(read: Result<T, Refusal>) -> &'static str {
+        match read.expect_err("it is refused") {
+            Refusal::Invalid { field, .. } | Refusal::TooLarge { field, .. } => field,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn lines_of_the_trail_are_wanted_by_number_and_act() {
+        let wanted = |object| audit_wanted(Payload::Json(object));
+        let all = AuditWanted { before: u64::MAX, limit: AUDIT_LINES_DEFAULT, act: None };
+        assert_eq!(wanted("{}"), Ok(all));
+        let reports = r#"{"before":9,"limit":100,"act":"msg_report"}"#;
+        let expected = AuditWanted { before: 9, limit: 100, act: Some(AuditAct::MsgReport) };
+        assert_eq!(wanted(reports), Ok(expected));
+        for (object, field) in [
+            ("[]", "before"),
+            (r#"{"before":-1}"#, "before"),
+            (r#"{"limit":0}"#, "limit"),
+            (r#"{"limit":101}"#, "limit"),
+            (r#"{"act":"sing"}"#, "act"),
+            (r#"{"act":1}"#, "act"),
+        ] {
+            assert_eq!(field_of(wanted(object)), field, "{object}");
+        }
+    }
+
+    #[test]
+    fn a_report_is_of_a_message_and_may_say_why() {
+        let wanted = |object| report_wanted(Payload::Json(object));
+        assert_eq!(wanted(r#"{"offset":3}"#), Ok((3, None)));
+        assert_eq!(wanted(r#"{"offset":3,"text":null}"#), Ok((3, None)));
+        assert_eq!(wanted(r#"{"offset":3,"text":"\u00e9"}"#), Ok((3, Some(r#""\u00e9""#))));
+        let long = format!(r#"{{"offset":3,"text":"{}"}}"#, "x".repeat(REPORT_BYTES_MAX + 1));
+        for (object, field) in
+            [("{}", "offset"), (r#"{"offset":3,"text":1}"#, "text"), (&long, "text")]
+        {
+            assert_eq!(field_of(report_wanted(Payload::Json(object))), field, "{object}");
+        }
+    }
 }

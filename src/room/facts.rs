@@ -17,6 +17,7 @@ use crate::link::facts::{RollWanted, RoomSettings, push_role_and_mute, push_stan
 use crate::link::ids::Slot;
 use crate::link::message::push_listing_start;
 use crate::room::Room;
+use crate::room::audit::Trail;
 use crate::wire::json::{push_array, push_string};
 
 /// What was decided of a room. Few rooms have any.
@@ -29,6 +30,8 @@ pub(super) struct Facts {
     /// When those who spoke of late may speak again, by a hash of their ids: milliseconds of
     /// monotonic time. Only in slow mode.
     pub(super) speak_again_ms: HashMap<u64, u64, ahash::RandomState>,
+    /// What was done to it.
+    pub(super) trail: Trail,
 }
 
 /// Fewer standings are not looked through.
@@ -40,11 +43,12 @@ pub(super) const SPEAKERS_SWEPT: usize = 1_024;
 impl Facts {
     /// What they take, in bytes, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let Self { settings, standings, swept_at: _, speak_again_ms } = self;
+        let Self { settings, standings, swept_at: _, speak_again_ms, trail } = self;
         size_of::<Self>()
             + settings.text_bytes()
             + standings.len() * STANDING_MEMORY_BYTES
             + speak_again_ms.capacity() * 2 * size_of::<u64>()
+            + trail.bytes()
     }
 }
 
@@ -89,7 +93,8 @@ impl Room {
             }
         } else if let Some(facts) = &mut self.facts {
             facts.standings.remove(user);
-            if facts.standings.is_empty() && facts.settings == RoomSettings::DEFAULT {
+            let is_plain = facts.standings.is_empty() && facts.settings == RoomSettings::DEFAULT;
+            if is_plain && facts.trail.is_empty() {
                 self.facts = None;
             }
         }
@@ -100,14 +105,16 @@ impl Room {
         &mut self,
         settings: Option<&str>,
         standings: impl Iterator<Item = (&'a str, Standing)>,
+        audited: u64,
         now_ms: u64,
     ) {
         let settings = settings.map(RoomSettings::read).unwrap_or_default();
         let standings = standings.filter(|(_, standing)| standing.holds(now_ms));
         let standings: BTreeMap<Box<str>, Standing> =
             standings.map(|(user, standing)| (user.into(), standing)).collect();
-        if !standings.is_empty() || settings != RoomSettings::DEFAULT {
-            let facts = Facts { settings, standings, ..Facts::default() };
+        let trail = Trail::reopened(audited);
+        if !standings.is_empty() || settings != RoomSettings::DEFAULT || !trail.is_empty() {
+            let facts = Facts { settings, standings, trail, ..Facts::default() };
             self.facts = Some(Box::new(facts));
         }
     }

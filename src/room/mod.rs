@@ -33,6 +33,7 @@
 //! Called by: `rooms`. Calls: `journal`, `presence`, `pacing`, `encode`, `meta`.
 
 mod announce;
+pub(crate) mod audit;
 mod changes;
 mod choice;
 pub(crate) mod encode;

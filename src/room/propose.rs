@@ -60,7 +60,7 @@ impl Room {
             let message = "the offset of a message of this room";
             return Err(Refusal::Invalid { field: "reply_to", message });
         }
-        let entry = Entry { judged: self.journal.judged(), what: What::Message(said) };
+        let entry = Entry { judged: self.journal.judged(), what: What::Message(said), audit: None };
         Ok(Proposal::Entry(entry))
     }
 

@@ -110,6 +110,18 @@ impl Room {
         Ok(())
     }
 
+    /// Whether a member looks after the room.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn may_look_after(&self, slot: Slot, now_ms: u64) -> Result<(), Refusal> {
+        if self.level_at(slot, now_ms) >= Level::Moderate {
+            return Ok(());
+        }
+        Err(Refusal::Unauthorized)
+    }
+
     /// Whether a member may do this to a message, whosever that is. `blocked` is what a text may
     /// not have in it.
     ///
@@ -178,8 +190,10 @@ impl Room {
         wanted: RollWanted<'_>,
         now_ms: u64,
     ) -> Result<(), Refusal> {
-        let needed = if wanted.restraint.is_some() { Level::Moderate } else { Level::Join };
-        if self.level_at(slot, now_ms) < needed { Err(Refusal::Unauthorized) } else { Ok(()) }
+        if wanted.restraint.is_some() {
+            return self.may_look_after(slot, now_ms);
+        }
+        if self.level_at(slot, now_ms) < Level::Join { Err(Refusal::Unauthorized) } else { Ok(()) }
     }
 
     /// Whether a member may say its next message already; `speaker` is a hash of its user's id.

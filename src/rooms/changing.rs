@@ -20,6 +20,7 @@
 //! Called by: `rooms`, `collecting`, `streaming`, `deciding`. Calls: `room`, `registry`, `reading`,
 //! `speech`, `pending`, `held`, the log.
 
+use crate::link::audit::AuditLine;
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
 use crate::link::log::{Appended, Entry, Log, Marks, Placed, Ticket, What, Why};
@@ -30,6 +31,7 @@ use crate::link::refusal::{CHANGES_LIMIT, PINS_LIMIT, Refusal};
 use crate::link::said::MessageText;
 use crate::room::verbs::{Actor, judge};
 use crate::rooms::Rooms;
+use crate::rooms::auditing::audited;
 use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
 use crate::rooms::registry::Registered;
@@ -108,6 +110,7 @@ impl Rooms {
         let now_ms = cx.now.unix_ms;
         let level = room.level_at(asker.slot, now_ms);
         let actor = Actor { user: author.user(), level, now_ms };
+        let (by, number) = (Box::<str>::from(actor.user), room.next_audit_number());
         let edit_s = room.settings().edit_s.or(cx.settings.chat.edit_s());
         let judged = judge(verb, &message, actor, edit_s);
         let judged = judged.and_then(|next| {
@@ -135,7 +138,8 @@ impl Rooms {
             }
         };
         let changed = (offset, was.as_ref(), &next);
-        match self.propose_change(cx, members, membership, changed) {
+        let audit = audited(number, verb, &by, (offset, &next)).filter(|_| was.is_some());
+        match self.propose_change(cx, members, membership, changed, audit.as_ref()) {
             Ok(Proposed::Kept(placed)) => {
                 self.answer_kept(cx, members, membership, reference, placed);
             }
@@ -146,8 +150,8 @@ impl Rooms {
         }
     }
 
-    /// Gives its log that a message is to be another one than it was, if that is known. What has
-    /// its place holds, and is told.
+    /// Gives its log that a message is to be another one than it was, if that is known, with what
+    /// the audit trail says of it. What has its place holds, and is told.
     ///
     /// # Errors
     ///
@@ -158,12 +162,14 @@ impl Rooms {
         members: &mut impl Tell<I>,
         membership: Membership,
         (offset, was, next): (u64, Option<&MessageText>, &MessageText),
+        audit: Option<&AuditLine<'_>>,
     ) -> Result<Proposed, Why> {
         let (key, now_ms) = (membership.room, cx.now.unix_ms);
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Why::Busy) };
         let entry = Entry {
             judged: room.journal().judged(),
             what: What::Changed { offset, message: next },
+            audit,
         };
         let placed = Placed::change(room.journal().top().change + 1, now_ms);
         let ticket = self.pending.next_ticket();
@@ -175,6 +181,9 @@ impl Rooms {
             }
             Appended::Later => {}
             Appended::Refused(why) => return Err(why),
+        }
+        if let Some(line) = audit {
+            self.note_audit(cx, key, line, now_ms);
         }
         if appended == Appended::Kept {
             return Ok(Proposed::Kept(placed));

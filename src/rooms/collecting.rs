@@ -536,7 +536,7 @@ impl Rooms {
                 Known::Heard => (offset, None, was),
             }
         };
-        match self.propose_change(cx, members, membership, changed) {
+        match self.propose_change(cx, members, membership, changed, None) {
             Ok(Proposed::Kept(placed)) => {
                 self.note_kept_if_told(cx, key, placed);
                 self.answer_added(cx, members, &answers);

@@ -69,6 +69,9 @@ impl Rooms {
                 self.was_read(cx, members, ticket, stretch);
             }
             FromLog::Found { room: _, ticket, hits } => self.was_found(cx, members, ticket, hits),
+            FromLog::Audited { room: _, ticket, page } => {
+                self.was_audited(cx, members, ticket, page);
+            }
             FromLog::NotRead { room: _, ticket, why } => {
                 if !self.was_not_found(cx, members, ticket, why) {
                     self.was_not_read(cx, members, ticket, why);
@@ -141,6 +144,7 @@ impl Rooms {
                 let why = Removal { is_kicked: false, by: "", text: None };
                 self.stands(cx, members, key, (user, standing), why);
             }
+            What::Noted => {}
         }
         let own =
             ticket.and_then(|ticket| Some((ticket, self.pending.get(key, ticket)?.membership)));
@@ -248,7 +252,7 @@ impl Rooms {
             (entry.judged, entry.is_parked) = (judged, false);
             entry.proposals += 1;
             let again = self.pending.next_ticket();
-            let proposed = Entry { judged, what: What::Message(said) };
+            let proposed = Entry { judged, what: What::Message(said), audit: None };
             let at_ms = room.next_receipt(cx.now).at_ms;
             let appended = cx.io.log().append(append_of(key, room, again, at_ms, proposed));
             self.held.rename(ticket, again);

@@ -18,8 +18,9 @@
 //! Called by: `rooms`. Calls: `room`, `registry`, `changing`, `listings`, `pending`, `held`, the
 //! log.
 
-use crate::auth::level::{Level, Standing};
+use crate::auth::level::{Level, Role, Standing};
 use crate::limits::PURGED_MESSAGES_MAX;
+use crate::link::audit::{AuditAct, AuditLine};
 use crate::link::facts::{RoomSettings, push_standing};
 use crate::link::ids::{Address, RoomKey, Slot};
 use crate::link::io::Io;
@@ -69,13 +70,22 @@ impl Rooms {
             }
         };
         let mut under_way = None;
-        if self.is_to_be_kept(key, room.is_set(&title, &settings)) {
+        let is_set = room.is_set(&title, &settings);
+        let set = wish.audited();
+        let audit = AuditLine {
+            number: room.next_audit_number(),
+            act: AuditAct::RoomSet,
+            by: &by,
+            user: None,
+            offset: None,
+            text: None,
+            set: set.as_deref(),
+        };
+        if self.is_to_be_kept(key, is_set) {
             let json = settings.json();
-            match self.propose_decision(
-                cx,
-                membership,
-                What::Settings { title: &title, settings: &json },
-            ) {
+            let what = What::Settings { title: &title, settings: &json };
+            let audit = Some(&audit).filter(|_| !is_set);
+            match self.propose_decision(cx, membership, what, audit) {
                 Ok(proposed) => under_way = proposed,
                 Err(why) => {
                     return self.answer_refused(cx, members, membership, reference, why.refusal());
@@ -126,17 +136,39 @@ impl Rooms {
         let user = wish.user;
         let why = Removal { is_kicked: wish.kick, by: &by, text: wish.reason };
         let mut under_way = None;
-        let is_so = standing == room.standing(user);
+        let was = room.standing(user);
+        let is_so = standing == was;
+        // Whoever comes and goes by itself is nobody's concern.
+        let is_own = *user == *by
+            && wish.is_role_only()
+            && was.role.max(standing.role) <= Some(Role::Member);
+        let is_audited = (!is_so || wish.kick || wish.purge_s.is_some()) && !is_own;
+        let set = wish.audited();
+        let audit = AuditLine {
+            number: room.next_audit_number(),
+            act: AuditAct::RoomMember,
+            by: &by,
+            user: Some(user),
+            offset: None,
+            text: wish.reason,
+            set: set.as_deref(),
+        };
+        let audit = Some(&audit).filter(|_| is_audited);
         if !wish.is_kick_or_purge_only() && self.is_to_be_kept(key, is_so) {
-            match self.propose_decision(cx, membership, What::Standing { user, standing }) {
+            match self.propose_decision(cx, membership, What::Standing { user, standing }, audit) {
                 Ok(proposed) => under_way = proposed,
                 Err(why) => {
                     return self.answer_refused(cx, members, membership, reference, why.refusal());
                 }
             }
             self.stands(cx, members, key, (user, standing), why);
-        } else if wish.kick {
-            self.put_out_user(cx, members, key, user, why);
+        } else if audit.is_some() {
+            // Whoever is put out goes, though the disk may not take that it was.
+            let noted = self.propose_decision(cx, membership, What::Noted, audit);
+            under_way = noted.ok().flatten();
+            if wish.kick {
+                self.put_out_user(cx, members, key, user, why);
+            }
         }
         if let Some(purge_s) = wish.purge_s {
             let since_ms = now_ms.saturating_sub(purge_s.saturating_mul(1_000));
@@ -193,7 +225,7 @@ impl Rooms {
 
     /// Whether a decision may be judged now: who decides, and the time. None, if it waits or was
     /// refused.
-    fn decides<I: Io>(
+    pub(super) fn decides<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
@@ -216,30 +248,35 @@ impl Rooms {
         Some((by, cx.now.unix_ms))
     }
 
-    /// Gives its log what was decided of a room. Returns what its answer waits for; `None` if it is
-    /// kept already.
+    /// Gives its log what was decided of a room, with what the audit trail says of it. Returns what
+    /// its answer waits for; `None` if it is kept already.
     ///
     /// # Errors
     ///
     /// Why the log does not take it.
-    fn propose_decision<I: Io>(
+    pub(super) fn propose_decision<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         membership: Membership,
         what: What<'_>,
+        audit: Option<&AuditLine<'_>>,
     ) -> Result<Option<(Ticket, UnderWay)>, Why> {
         let key = membership.room;
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Why::Busy) };
         let judged = room.journal().judged();
         let placed = Placed::decision(cx.now.unix_ms);
         let ticket = self.pending.next_ticket();
-        let append = append_of(key, room, ticket, placed.at_ms, Entry { judged, what });
+        let append = append_of(key, room, ticket, placed.at_ms, Entry { judged, what, audit });
         let appended = cx.io.log().append(append);
         if let Appended::Refused(why) = appended {
             return Err(why);
         }
-        if let Some(Registered { room, .. }) = self.arena.get_mut(key) {
+        let is_decision = what != What::Noted;
+        if let Some(Registered { room, .. }) = self.arena.get_mut(key).filter(|_| is_decision) {
             room.apply_rev(judged.rev + 1);
+        }
+        if let Some(line) = audit {
+            self.note_audit(cx, key, line, placed.at_ms);
         }
         match appended {
             Appended::Kept => Ok(None),
@@ -258,7 +295,7 @@ impl Rooms {
     }
 
     /// Answers a decision, when it is kept.
-    fn answer_with<I: Io>(
+    pub(super) fn answer_with<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
@@ -412,7 +449,7 @@ impl Rooms {
             let Some(was) = message else { continue };
             let Ok(Some(next)) = judge(Verb::Delete, &was, actor, None) else { continue };
             let changed = (offset, Some(&was), &next);
-            let proposed = self.propose_change(cx, members, membership, changed);
+            let proposed = self.propose_change(cx, members, membership, changed, None);
             self.await_unheard(last.take());
             match proposed.map_err(Why::refusal)? {
                 Proposed::Kept(placed) => self.note_kept_if_told(cx, membership.room, placed),

@@ -15,7 +15,13 @@ const TOPIC: &str = "room:tea";
 
 impl<L: Log> Home<L> {
     /// Lets a user in on a device; what it is told is left unread.
-    fn enter(&mut self, shard: u16, number: u64, user: &str, level: Level) -> (RoomKey, Asker) {
+    pub(super) fn enter(
+        &mut self,
+        shard: u16,
+        number: u64,
+        user: &str,
+        level: Level,
+    ) -> (RoomKey, Asker) {
         self.try_join_as(shard, number, TOPIC, (user, level), None);
         let (_, record) = self.told.0.pop().expect("an answer");
         let Received::ToMember(ToMember::Joined { home, slot, .. }) = read(&record) else {
@@ -24,11 +30,11 @@ impl<L: Log> Home<L> {
         (home, Asker { conn: conn(number), slot })
     }
 
-    fn set(&mut self, (home, asker): (RoomKey, Asker), wish: SettingsWish<'_>) {
+    pub(super) fn set(&mut self, (home, asker): (RoomKey, Asker), wish: SettingsWish<'_>) {
         self.hear(0, ToHome::Set { home, asker, reference: "1", wish });
     }
 
-    fn stand(&mut self, (home, asker): (RoomKey, Asker), wish: MemberWish<'_>) {
+    pub(super) fn stand(&mut self, (home, asker): (RoomKey, Asker), wish: MemberWish<'_>) {
         self.hear(0, ToHome::Stand { home, asker, reference: "1", wish });
     }
 
@@ -40,7 +46,7 @@ impl<L: Log> Home<L> {
     }
 }
 
-fn bans(user: &str) -> MemberWish<'_> {
+pub(super) fn bans(user: &str) -> MemberWish<'_> {
     MemberWish { user, ban: Some(Sentence::ForEver), ..MemberWish::default() }
 }
 

@@ -134,7 +134,7 @@ impl Rooms {
             ticket,
             top,
             at_ms: cx.now.unix_ms,
-            entry: Entry { judged, what: What::Founded { title, owner: Some(user) } },
+            entry: Entry { judged, what: What::Founded { title, owner: Some(user) }, audit: None },
         });
         if let Appended::Refused(why) = appended {
             not_created(cx, members, creator, why);

@@ -12,6 +12,7 @@
 //!                  collecting ─────┤  what is added to them, until it is told
 //!                  streaming ──────┤  those that grow, until they are whole
 //!                  deciding ───────┤  what is decided of a room, and who must go
+//!                  auditing ───────┤  what is reported, and what the audit trail says
 //!                  founding ───────┤  rooms that are made on purpose
 //!                  listings ───────┤  what the directories are told
 //!                  greeting ───────┘  who is sent the list, and lists that are kept
@@ -36,6 +37,9 @@
 //!
 //! Called by: `shard`. Calls: `room`, `directory`, and the members through [`Tell`].
 
+mod auditing;
+#[cfg(test)]
+mod auditing_tests;
 mod changing;
 mod collecting;
 mod committing;
@@ -190,6 +194,8 @@ impl Rooms {
             ToHome::Set { .. } => self.set(cx, members, shard, message),
             ToHome::Stand { .. } => self.stand(cx, members, shard, message),
             ToHome::Roll { .. } => self.roll(cx, members, shard, message),
+            ToHome::Report { .. } => self.report(cx, members, shard, message),
+            ToHome::Audit { .. } => self.audit(cx, members, shard, message),
             ToHome::Renew { home, asker, who, level } => {
                 let membership = Membership { room: home, shard, asker };
                 self.renew(cx, members, membership, who, level);
@@ -217,9 +223,10 @@ impl Rooms {
             | ToHome::Typing { home, .. } => self.arena.get(*home).is_some_and(|registered| {
                 registered.room.outposts().iter().any(|outpost| cx.is_busy(outpost.shard))
             }),
-            ToHome::History { .. } | ToHome::Search { .. } | ToHome::Roll { .. } => {
-                cx.is_busy(shard)
-            }
+            ToHome::History { .. }
+            | ToHome::Search { .. }
+            | ToHome::Roll { .. }
+            | ToHome::Audit { .. } => cx.is_busy(shard),
             _ => false,
         }
     }
@@ -259,6 +266,8 @@ impl Rooms {
             | ToHome::Set { home, asker, reference, .. }
             | ToHome::Stand { home, asker, reference, .. }
             | ToHome::Roll { home, asker, reference, .. }
+            | ToHome::Report { home, asker, reference, .. }
+            | ToHome::Audit { home, asker, reference, .. }
             | ToHome::Custom { home, asker, reference, .. }
             | ToHome::History { home, asker, reference, .. }
             | ToHome::Search { home, asker, reference, .. } => {

@@ -298,7 +298,7 @@ impl Rooms {
             room.set_title(title);
         }
         let standings = opened.standings.iter().map(|(user, standing)| (&**user, *standing));
-        room.reopen_facts(opened.settings.as_deref(), standings, cx.now.unix_ms);
+        room.reopen_facts(opened.settings.as_deref(), standings, opened.audited, cx.now.unix_ms);
         Registered { is_founded: opened.founded.is_some(), ..Registered::new(room) }
     }
 

@@ -27,7 +27,7 @@ use crate::rooms::registry::Registered;
 use crate::rooms::{Answer, Rooms};
 use crate::wire::json;
 
-/// All searches under way, each with whom it is for.
+/// All searches under way, and what is looked up in audit trails: each with whom it is for.
 #[derive(Default)]
 pub(super) struct Searches(BTreeMap<Ticket, Membership>);
 
@@ -35,6 +35,18 @@ impl Searches {
     /// Whether something is looked for in a room.
     pub(super) fn has(&self, room: RoomKey) -> bool {
         self.0.values().any(|membership| membership.room == room)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= SEARCHES_UNDER_WAY_MAX
+    }
+
+    pub(super) fn insert(&mut self, ticket: Ticket, membership: Membership) {
+        self.0.insert(ticket, membership);
+    }
+
+    pub(super) fn take(&mut self, ticket: Ticket) -> Option<Membership> {
+        self.0.remove(&ticket)
     }
 }
 
@@ -64,7 +76,7 @@ impl Rooms {
             let found = self.find_in_log(cx, key, searched, bytes_max);
             return match found {
                 Ok(ticket) => {
-                    self.searches.0.insert(ticket, membership);
+                    self.searches.insert(ticket, membership);
                     self.hold(membership, ticket, reference);
                 }
                 Err(refusal) => self.answer_refused(cx, members, membership, reference, refusal),
@@ -87,7 +99,7 @@ impl Rooms {
         searched: Searched<'_>,
         bytes: usize,
     ) -> Result<Ticket, Refusal> {
-        if self.searches.0.len() >= SEARCHES_UNDER_WAY_MAX {
+        if self.searches.is_full() {
             return Err(Refusal::Busy);
         }
         let Searched { query, from, before, limit: messages } = searched;
@@ -108,7 +120,7 @@ impl Rooms {
         ticket: Ticket,
         hits: &Hits,
     ) {
-        let Some(membership) = self.searches.0.remove(&ticket) else { return };
+        let Some(membership) = self.searches.take(ticket) else { return };
         // Its member may have left.
         if self.held.is_awaited(ticket) {
             let to = (membership, ticket);
@@ -125,7 +137,7 @@ impl Rooms {
         ticket: Ticket,
         why: Why,
     ) -> bool {
-        let Some(membership) = self.searches.0.remove(&ticket) else { return false };
+        let Some(membership) = self.searches.take(ticket) else { return false };
         self.refuse_held(cx, members, ticket, why.refusal());
         self.read_ends(membership.room);
         true

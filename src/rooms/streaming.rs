@@ -161,7 +161,7 @@ impl Rooms {
         let mut next = was.clone();
         next.said.stream = false;
         let nobody = Membership::of_nobody(key);
-        match self.propose_change(cx, members, nobody, (offset, Some(&was), &next)) {
+        match self.propose_change(cx, members, nobody, (offset, Some(&was), &next), None) {
             Ok(Proposed::Kept(placed)) => self.note_kept_if_told(cx, key, placed),
             Ok(Proposed::UnderWay(ticket, entry)) => self.pending.insert(ticket, entry),
             // It is tried again.

@@ -25,10 +25,11 @@ use std::collections::{BTreeMap, VecDeque};
 use chinwag::auth::level::{Role, Standing};
 use chinwag::base::arena::Key;
 use chinwag::base::rng::SplitMix64;
+use chinwag::link::audit::{AuditAct, AuditLine, AuditPage, AuditWanted};
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
-    Append, Appended, Entry, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened, Opening,
-    Part, Placed, Read, Sought, Stretch, Ticket, View, Wanted, What, WhatText, Why,
+    Append, Appended, Audit, Entry, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened,
+    Opening, Part, Placed, Read, Sought, Stretch, Ticket, View, Wanted, What, WhatText, Why,
 };
 use chinwag::link::said::{ActText, Fate, FateText, MessageText, SaidText};
 
@@ -96,6 +97,8 @@ pub(crate) struct Room {
     settings: Option<String>,
     /// How users stand in it.
     standings: BTreeMap<String, Standing>,
+    /// Its audit trail: the number and the act of each line, and what is told of it.
+    audited: Vec<(u64, AuditAct, Vec<u8>)>,
     /// How many messages there ever were at a time.
     pub(crate) longest: u64,
     lineage: Vec<(u64, Marks)>,
@@ -155,6 +158,7 @@ pub(crate) enum Told {
     Refused { ticket: Ticket, why: Why },
     Read { ticket: Ticket, stretch: Stretch },
     Found { ticket: Ticket, hits: Hits },
+    Audited { ticket: Ticket, page: String },
     NotRead { ticket: Ticket, why: Why },
     Turned { epoch: u64, kept: Marks },
     LetGo { floor: Marks },
@@ -172,7 +176,8 @@ impl Told {
                 let judged = Judged::default();
                 // Something is decided there that concerns nobody here.
                 let (user, standing) = ("nobody", Standing::default());
-                let setting = Entry { judged, what: What::Standing { user, standing } };
+                let what_else = What::Standing { user, standing };
+                let setting = Entry { judged, what: what_else, audit: None };
                 let entry = what.as_ref().map_or(setting, |what| what.entry(judged));
                 FromLog::Entry { room, ticket: *ticket, placed: *placed, rev: *rev, entry }
             }
@@ -182,6 +187,7 @@ impl Told {
             Self::Refused { ticket, why } => FromLog::Refused { room, ticket: *ticket, why: *why },
             Self::Read { ticket, stretch } => FromLog::Read { room, ticket: *ticket, stretch },
             Self::Found { ticket, hits } => FromLog::Found { room, ticket: *ticket, hits },
+            Self::Audited { ticket, page } => FromLog::Audited { room, ticket: *ticket, page },
             Self::NotRead { ticket, why } => FromLog::NotRead { room, ticket: *ticket, why: *why },
             Self::Turned { epoch, kept } => FromLog::Turned { room, epoch: *epoch, kept: *kept },
             Self::LetGo { floor } => FromLog::LetGo { room, floor: *floor },
@@ -749,8 +755,29 @@ impl Room {
                 self.standings.insert(user.to_owned(), standing);
                 self.rev += 1;
             }
+            What::Noted => {}
             What::Message(_) | What::Changed { .. } => unreachable!("it is about a message"),
         }
+    }
+
+    /// Keeps a line of its audit trail, for good.
+    fn note(&mut self, line: Option<&AuditLine<'_>>, at_ms: u64) {
+        let Some(line) = line else { return };
+        let mut told = Vec::new();
+        line.push(&mut told, at_ms);
+        self.audited.push((line.number, line.act, told));
+    }
+
+    /// The lines of it that are wanted.
+    fn audit_page(&self, wanted: AuditWanted) -> String {
+        let AuditWanted { before, limit, act } = wanted;
+        let is_wanted = |number, of| number < before && act.is_none_or(|act| act == of);
+        let mut lines = self.audited.iter().rev().filter(|(number, of, _)| is_wanted(*number, *of));
+        let mut page = AuditPage::default();
+        for (_, _, line) in lines.by_ref().take(limit as usize) {
+            page.push(|out| out.extend_from_slice(line));
+        }
+        String::from_utf8(page.end(lines.next().is_some())).expect("JSON is UTF-8")
     }
 
     /// Whether a change was judged by the message as it is.
@@ -944,6 +971,7 @@ impl Room {
                 .iter()
                 .map(|(user, of)| (user.as_str().into(), *of))
                 .collect(),
+            audited: self.audited.last().map_or(0, |(number, ..)| *number),
             lineage: self.lineage.clone(),
             floor: Marks { offset: self.gone, change: self.floor },
             pins: self.pins(first),
@@ -1090,6 +1118,17 @@ impl Log for PretendLog {
         Ok(())
     }
 
+    fn audit(&mut self, audit: Audit) -> Result<(), Why> {
+        if self.is_failing {
+            return Err(Why::Storage);
+        }
+        let is_it = |of: &&mut Room| of.key == Some(audit.room);
+        let room = self.rooms.values_mut().find(is_it).expect("it was opened");
+        let (ticket, page) = (audit.ticket, room.audit_page(audit.wanted));
+        room.said.push_back(Told::Audited { ticket, page });
+        Ok(())
+    }
+
     fn list(&mut self, after: u64) -> bool {
         // An engine would list rooms of other nodes, which are not tried yet.
         if self.is_engine() {
@@ -1118,12 +1157,13 @@ impl Log for PretendLog {
         let pretends = self.pretends;
         let room = self.rooms.get_mut(topic).expect("it was opened");
         let what = match entry.what {
-            What::Founded { .. } | What::Settings { .. } | What::Standing { .. } => {
+            What::Founded { .. } | What::Settings { .. } | What::Standing { .. } | What::Noted => {
                 let is_founding = matches!(entry.what, What::Founded { .. });
                 if pretends == Pretends::Engine && !is_founding && entry.judged.rev != room.rev {
                     return Appended::Refused(Why::Conflict);
                 }
                 room.decide(entry.what);
+                room.note(entry.audit, at_ms);
                 if pretends == Pretends::OkIsTaken {
                     return Appended::Kept;
                 }
@@ -1153,6 +1193,7 @@ impl Log for PretendLog {
             "a change is judged by the message as it stands: {what:?}"
         );
         let placed = room.push(at_ms, what);
+        room.note(entry.audit, at_ms);
         let entries = room.entries.len();
         match pretends {
             Pretends::OkIsTaken => return Appended::Kept,

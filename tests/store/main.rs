@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use rusqlite::Connection;
 
 /// The schema of this program.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 
 /// A folder that goes when the test ends.
 struct Folder(PathBuf);

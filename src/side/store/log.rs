@@ -37,8 +37,8 @@ use std::time::{Duration, Instant};
 use crate::limits::{STORE_FILLING_BYTES, STORE_WAITING_BYTES_MAX};
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{
-    Append, Appended, Entry, Find, Judged, Log, LogAnswer, LogEnd, Marks, Opening, Placed, Read,
-    Ticket, What, WhatText, Why,
+    Append, Appended, Audit, Entry, Find, Judged, Log, LogAnswer, LogEnd, Marks, Opening, Placed,
+    Read, Ticket, What, WhatText, Why,
 };
 use crate::link::record::Field;
 use crate::link::store::{Found, FromStore, List, ToStore, read_hits, read_listed, read_whole};
@@ -269,6 +269,10 @@ impl StoreLog {
                 let (room, ticket) = self.reading.remove(&number)?;
                 return Some(LogAnswer::Found { room, ticket, hits: read_hits(hits, more_before) });
             }
+            FromStore::Audited { number, page } => {
+                let (room, ticket) = self.reading.remove(&number)?;
+                return Some(LogAnswer::Audited { room, ticket, page: page.into() });
+            }
             FromStore::NotRead { number, is_late } => {
                 let (room, ticket) = self.reading.remove(&number)?;
                 let why = if is_late { Why::Busy } else { Why::Storage };
@@ -338,7 +342,13 @@ impl Log for StoreLog {
     }
 
     fn append(&mut self, append: Append<'_>) -> Appended {
-        let Append { room, ticket, top, at_ms, entry: Entry { judged, what }, .. } = append;
+        let Append { room, ticket, top, at_ms, entry, .. } = append;
+        let Entry { judged, what, audit } = entry;
+        let mut line = Vec::new();
+        if let Some(audit) = audit {
+            (*audit).put(&mut line);
+        }
+        let audit = &*line;
         if let Some(why) = self.refuses() {
             return Appended::Refused(why);
         }
@@ -351,9 +361,17 @@ impl Log for StoreLog {
             }
             What::Changed { offset, message } => {
                 let (said_ms, said, fate) = (message.at_ms, message.said.said(), message.fate());
-                let change =
-                    ToStore::Change { number, room, top, at_ms, offset, said_ms, said, fate };
-                self.send(&change);
+                self.send(&ToStore::Change {
+                    number,
+                    room,
+                    top,
+                    at_ms,
+                    offset,
+                    said_ms,
+                    said,
+                    fate,
+                    audit,
+                });
                 Placed::change(top.change + 1, at_ms)
             }
             What::Founded { title, owner } => {
@@ -361,11 +379,15 @@ impl Log for StoreLog {
                 Placed::decision(at_ms)
             }
             What::Settings { title, settings } => {
-                self.send(&ToStore::Settings { number, room, at_ms, title, settings });
+                self.send(&ToStore::Settings { number, room, at_ms, title, settings, audit });
                 Placed::decision(at_ms)
             }
             What::Standing { user, standing } => {
-                self.send(&ToStore::Standing { number, room, at_ms, user, standing });
+                self.send(&ToStore::Standing { number, room, at_ms, user, standing, audit });
+                Placed::decision(at_ms)
+            }
+            What::Noted => {
+                self.send(&ToStore::Note { number, room, at_ms, line: audit });
                 Placed::decision(at_ms)
             }
         };
@@ -402,6 +424,11 @@ impl Log for StoreLog {
     fn find(&mut self, find: Find<'_>) -> Result<(), Why> {
         let Find { room, ticket, sought } = find;
         self.ask(room, ticket, |number| ToStore::Find { number, room, sought })
+    }
+
+    fn audit(&mut self, audit: Audit) -> Result<(), Why> {
+        let Audit { room, ticket, wanted, bytes } = audit;
+        self.ask(room, ticket, |number| ToStore::Audit { number, room, wanted, bytes })
     }
 
     fn close(&mut self, room: RoomKey) {

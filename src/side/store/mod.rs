@@ -21,7 +21,7 @@
 //! | `disk` | the folder: made, locked, opened; lives |
 //! | `writer` | the connection that writes, its log and checkpoints |
 //! | `batch`, `transaction`, `pace` | what goes into a commit, what that is, and when it is made |
-//! | `open_rooms`, `statements` | rooms that shards have open; what is written of a room |
+//! | `open_rooms`, `statements`, `audit` | rooms that shards have open; what is written of a room, and of what was done to it |
 //! | `reader` | a connection that reads: rooms, pages, recoveries |
 //! | `row`, `schema` | the form of a row; what is in the file, and its migrations |
 //! | `faults`, `error`, `probe`, `place`, `space` | what a failure means; whose it is; whether it is damage; whether the files are still there; what is free |
@@ -41,6 +41,7 @@
 //!
 //! Deliberately absent: what a room is, who may read it, and when a message is answered.
 
+mod audit;
 mod backups;
 mod batch;
 mod copy;

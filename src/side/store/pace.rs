@@ -39,8 +39,13 @@ impl Pace {
     /// Notes that a record has come into the batch.
     pub(super) fn note_gathered(&mut self, record: &ToStore<'_>, now_us: u64) {
         let since_us = *self.unsynced_us.get_or_insert(now_us);
-        let is_question =
-            matches!(record, ToStore::Open { .. } | ToStore::Read { .. } | ToStore::Find { .. });
+        let is_question = matches!(
+            record,
+            ToStore::Open { .. }
+                | ToStore::Read { .. }
+                | ToStore::Find { .. }
+                | ToStore::Audit { .. }
+        );
         let due_us = match self.promise {
             _ if is_question => now_us,
             Promise::SeenIsKept => now_us,

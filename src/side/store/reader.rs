@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use rusqlite::{Connection, params};
 
+use super::audit;
 use super::error::{Cause, StoreError};
 use super::index::Words;
 use super::row::{
@@ -22,6 +23,7 @@ use super::statements::top_of;
 use super::views::{pins, view};
 use crate::auth::level::Joiners;
 use crate::limits::{LINEAGE_EPOCHS_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX, UNTOLD_FACTOR};
+use crate::link::audit::AuditWanted;
 use crate::link::facts::RoomSettings;
 use crate::link::log::{Marks, Part, Sought, View, Wanted};
 use crate::link::store::{Found, Run, push_listed, push_numbered};
@@ -110,6 +112,7 @@ pub(super) struct Loaded {
     founded: Option<Box<str>>,
     settings: Option<Box<str>>,
     standings: Vec<u8>,
+    audited: u64,
     lineage: Vec<u8>,
     pins: Vec<u8>,
     tail: Vec<u8>,
@@ -118,10 +121,11 @@ pub(super) struct Loaded {
 impl Loaded {
     /// As it is told.
     pub(super) fn found(&self) -> Found<'_> {
-        let Self { epoch, top, floor, founded, settings, standings, lineage, pins, tail } = self;
-        let (epoch, top, floor) = (*epoch, *top, *floor);
+        let Self { epoch, top, floor, founded, settings, standings, audited, lineage, pins, tail } =
+            self;
+        let (epoch, top, floor, audited) = (*epoch, *top, *floor, *audited);
         let (founded, settings) = (founded.as_deref(), settings.as_deref());
-        Found { epoch, top, floor, founded, settings, standings, lineage, pins, tail }
+        Found { epoch, top, floor, founded, settings, standings, audited, lineage, pins, tail }
     }
 }
 
@@ -204,6 +208,7 @@ impl Reader {
             tracing::error!(id, damaged, "how users stand in a room is not what was written");
             self.damaged += damaged;
         }
+        let audited = audit::last(&look, id)?;
         let (epoch, lineage) = epochs(&look, id)?;
         let pins = pins(&look, id, &mut self.damaged)?;
         let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3");
@@ -241,7 +246,7 @@ impl Reader {
             }
         }
         let tail = pieces.backwards();
-        Ok(Loaded { epoch, top, floor, founded, settings, standings, lineage, pins, tail })
+        Ok(Loaded { epoch, top, floor, founded, settings, standings, audited, lineage, pins, tail })
     }
 
     /// Reads messages of a room, without a hole: those next to the end of what is wanted, the upper
@@ -310,6 +315,21 @@ impl Reader {
             }
         }
         Ok(Some((hits, last + 1)))
+    }
+
+    /// Reads lines of the audit trail of a room, the newest first: the answer as it is told.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite, and if it takes too long.
+    pub(super) fn audit(
+        &mut self,
+        id: u32,
+        wanted: AuditWanted,
+        bytes: usize,
+    ) -> Result<Vec<u8>, StoreError> {
+        self.begin();
+        audit::page(&self.conn, id, wanted, bytes, &mut self.damaged)
     }
 
     /// Appends some of the rooms behind an id that `is_wanted` names to a list. Returns behind

@@ -164,22 +164,22 @@ impl<'a> Message<'a> {
 /// What checksums are made of: the first 8 bytes of SHA-1, which is the same on each machine and in
 /// each version, and is a dependency already.
 #[derive(Default)]
-struct Sum(Sha1);
+pub(super) struct Sum(Sha1);
 
 impl Sum {
-    fn numbers(&mut self, numbers: &[i64]) {
+    pub(super) fn numbers(&mut self, numbers: &[i64]) {
         for number in numbers {
             self.0.update(number.to_le_bytes());
         }
     }
 
     /// With its length, so that no text can take a letter of the next one.
-    fn text(&mut self, text: &str) {
+    pub(super) fn text(&mut self, text: &str) {
         self.0.update((text.len() as u64).to_le_bytes());
         self.0.update(text.as_bytes());
     }
 
-    fn end(self) -> i64 {
+    pub(super) fn end(self) -> i64 {
         let digest: [u8; 20] = self.0.finalize().into();
         let (first, _) = digest.split_first_chunk().expect("20 bytes");
         i64::from_le_bytes(*first)

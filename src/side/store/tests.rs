@@ -434,7 +434,8 @@ fn a_change_that_was_written_before_hides_nothing_and_one_of_what_is_gone_does()
         let (room, said, fate) = (key(1), said("\"mate\""), Fate::default());
         let mut batch = Batch::default();
         let (number, at_ms, said_ms) = (9, 200, 100);
-        let record = ToStore::Change { number, room, top, at_ms, offset, said_ms, said, fate };
+        let record =
+            ToStore::Change { number, room, top, at_ms, offset, said_ms, said, fate, audit: &[] };
         push(&mut batch, record);
         home.writer.write(&batch, &mut Vec::new()).expect("it is written");
         let opened = load(&mut disk.reader().expect("it opens"), Some(1));

@@ -184,7 +184,17 @@ mod tests {
             let (at_ms, said_ms) = (2, 1);
             push(
                 &mut batch,
-                ToStore::Change { number, room, top, at_ms, offset, said_ms, said, fate },
+                ToStore::Change {
+                    number,
+                    room,
+                    top,
+                    at_ms,
+                    offset,
+                    said_ms,
+                    said,
+                    fate,
+                    audit: &[],
+                },
             );
         }
         home.writer.write(&batch, &mut Vec::new()).unwrap();

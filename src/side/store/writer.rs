@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rusqlite::Connection;
 
+use super::audit::note_read;
 use super::batch::Batch;
 use super::disk::{Lives, NewLife, checkpoint_all};
 use super::error::{Cause, StoreError};
@@ -31,6 +32,7 @@ use super::place::Place;
 use super::row::{Message, StandingRow, id_of};
 use super::statements::{change, found, insert, look_for, set, stand};
 use super::transaction::WriteTransaction;
+use crate::link::audit::AuditWanted;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Wanted};
 use crate::link::record::Field as _;
@@ -91,6 +93,8 @@ pub(super) enum Asked {
     Messages(Wanted),
     /// Messages with these words: a [`Sought`](crate::link::log::Sought) as a record.
     Words(Box<[u8]>),
+    /// Lines of the audit trail, of so many bytes about.
+    Audit(AuditWanted, usize),
 }
 
 impl Asked {
@@ -100,6 +104,7 @@ impl Asked {
             Self::Tail => LoadPart::Tail,
             Self::Messages(wanted) => LoadPart::Messages(*wanted),
             Self::Words(record) => LoadPart::Words(read_whole(record)),
+            Self::Audit(wanted, bytes) => LoadPart::Audit(*wanted, *bytes),
         }
     }
 }
@@ -272,11 +277,14 @@ impl Writer {
                         self.written.push(id);
                     }
                 }
-                ToStore::Change { room, top, at_ms, offset, said_ms, said, fate, .. } => {
+                ToStore::Change {
+                    room, top, at_ms, offset, said_ms, said, fate, audit, ..
+                } => {
                     let id = self.rooms.id_in(&step, self.lives, (shard, room), top, at_ms)?;
                     let fate = Fate { change: top.change + 1, ..fate };
                     let id_here = id_of(id, offset);
                     change(&step, &Message { id: id_here, at_ms: said_ms, said, fate })?;
+                    note_read(&step, id, at_ms, audit)?;
                     if self.written.last() != Some(&id) {
                         self.written.push(id);
                     }
@@ -285,13 +293,19 @@ impl Writer {
                     let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
                     found(&step, id, title, owner)?;
                 }
-                ToStore::Settings { room, at_ms, title, settings, .. } => {
+                ToStore::Settings { room, at_ms, title, settings, audit, .. } => {
                     let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
                     set(&step, id, title, settings)?;
+                    note_read(&step, id, at_ms, audit)?;
                 }
-                ToStore::Standing { room, at_ms, user, standing, .. } => {
+                ToStore::Standing { room, at_ms, user, standing, audit, .. } => {
                     let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
                     stand(&step, StandingRow { room: id, user, standing })?;
+                    note_read(&step, id, at_ms, audit)?;
+                }
+                ToStore::Note { room, at_ms, line, .. } => {
+                    let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
+                    note_read(&step, id, at_ms, line)?;
                 }
                 ToStore::Read { number, room, wanted } => {
                     let id = self.rooms.id_of(shard, room);
@@ -303,6 +317,11 @@ impl Writer {
                     let mut record = Vec::new();
                     sought.put(&mut record);
                     let asked = Asked::Words(record.into());
+                    questions.push(Question { shard, number, id, is_full: false, asked });
+                }
+                ToStore::Audit { number, room, wanted, bytes } => {
+                    let id = self.rooms.id_of(shard, room);
+                    let asked = Asked::Audit(wanted, bytes);
                     questions.push(Question { shard, number, id, is_full: false, asked });
                 }
                 ToStore::Close { room } => self.rooms.close((shard, room.to_u64())),

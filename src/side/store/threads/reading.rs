@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::{Start, Unpark};
 use crate::limits::{STORE_ANSWERS_BYTES_MAX, STORE_ANSWERS_LOOK_MS};
 use crate::link::log::Part;
+use crate::link::message::text;
 use crate::link::record::Field;
 use crate::link::settings::home_of;
 use crate::link::store::{FromStore, List, Load, LoadPart, read_whole};
@@ -101,6 +102,13 @@ impl ReaderThread {
                     Err(error) => self.not_read(number, id, error, "looked for").put(record),
                 }
                 ReadKind::Search
+            }
+            LoadPart::Audit(wanted, bytes) => {
+                match self.reader.audit(id, wanted, bytes) {
+                    Ok(page) => FromStore::Audited { number, page: text(&page) }.put(record),
+                    Err(error) => self.not_read(number, id, &error, "read").put(record),
+                }
+                ReadKind::Page
             }
             LoadPart::Messages(wanted) => {
                 match &self.reader.read(id, wanted) {

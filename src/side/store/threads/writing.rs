@@ -29,6 +29,8 @@ use super::{Start, Unpark};
 use crate::limits::{
     STORE_BATCH_BYTES_MAX, STORE_BATCH_MAX, STORE_CHECKPOINT_BYTES, STORE_SPACE_MS,
 };
+use crate::link::audit::AuditPage;
+use crate::link::message::text;
 use crate::link::record::Field;
 use crate::link::store::{FromStore, Load, LoadPart, Run, ToStore, read_whole};
 use crate::mesh::Port;
@@ -305,6 +307,10 @@ impl WriterThread {
                 }
                 (None, LoadPart::Words(_)) => {
                     self.send(shard, FromStore::Found { number, more_before: 0, hits: &[] });
+                }
+                (None, LoadPart::Audit(..)) => {
+                    let page = AuditPage::default().end(false);
+                    self.send(shard, FromStore::Audited { number, page: text(&page) });
                 }
                 (Some(id), part) => {
                     let readers = u32::from(self.readers);

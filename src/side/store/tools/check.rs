@@ -10,6 +10,7 @@ use super::{
     PAGE, Report, RoomRow, Version, damages, epoch_of, eras, inspect, open_to_read, rooms,
 };
 use crate::link::topic::room_of;
+use crate::side::store::audit::each_audited;
 use crate::side::store::disk::{FILE, lock};
 use crate::side::store::error::StoreError;
 use crate::side::store::row::{
@@ -76,6 +77,7 @@ impl Check<'_> {
             ("messages", "message", &*format!("id >> {OFFSET_BITS}")),
             ("eras", "era", "room"),
             ("standings", "standing", "room"),
+            ("lines of an audit trail", "audit", "room"),
         ] {
             let sql =
                 format!("SELECT count(*) FROM {table} WHERE {room} NOT IN (SELECT id FROM room)");
@@ -127,6 +129,9 @@ impl Check<'_> {
         }
         if each_standing(conn, id, |_| Ok(()))? > 0 {
             self.damage(&format!("{topic}: how a user stands is not what was written"));
+        }
+        if each_audited(conn, id, |_| Ok(()))? > 0 {
+            self.damage(&format!("{topic}: its audit trail is not what was written"));
         }
         self.messages(row, &eras, top.offset)
     }

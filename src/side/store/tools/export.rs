@@ -16,13 +16,17 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::line::{EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine, StandingLine};
+use super::line::{
+    EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, RoomLine, StandingLine, TrailLine,
+};
 use super::{Era, PAGE, RoomRow, Version, epoch_of, eras, open_to_read, rooms};
+use crate::link::audit::AuditLine;
 use crate::link::facts::told_until;
 use crate::link::message::push_epoch;
 use crate::link::reacted::by_emoji;
 use crate::link::said::{Act, Fate};
 use crate::link::topic::room_of;
+use crate::side::store::audit::{AuditRow, each_audited};
 use crate::side::store::disk::FILE;
 use crate::side::store::error::StoreError;
 use crate::side::store::row::{
@@ -168,6 +172,30 @@ impl Export<'_> {
         if damaged > 0 {
             self.damage(&format!("room {name:?}: how a user stands is not what was written"));
         }
+        let mut no_json = 0;
+        let damaged = each_audited(conn, id, |AuditRow { at, line, .. }| {
+            let AuditLine { number: n, act, by, user, offset, text, set } = line;
+            let [text, set] = [text, set].map(|json| json.map(raw));
+            if text.is_some_and(|text| text.is_none()) || set.is_some_and(|set| set.is_none()) {
+                no_json += 1;
+                return Ok(());
+            }
+            self.line(&TrailLine {
+                kind: Kind::Audit,
+                room: name.into(),
+                n,
+                at,
+                act: act.as_str().into(),
+                by: by.into(),
+                user: user.map(Cow::from),
+                offset,
+                text: text.flatten(),
+                set: set.flatten(),
+            })
+        })?;
+        if damaged + no_json > 0 {
+            self.damage(&format!("room {name:?}: its audit trail is not what was written"));
+        }
         let mut next = floor + 1;
         while next <= top.offset {
             let Some(last) =
@@ -209,12 +237,16 @@ impl Export<'_> {
     }
 }
 
+/// JSON as it stands; none, if it is none.
+fn raw(json: &str) -> Option<&RawValue> {
+    serde_json::from_str(json).ok()
+}
+
 /// A message as a line; none, if it is not one that could have been written.
 fn line_of<'a>(room: &'a str, eras: &[Era], message: &Message<'a>) -> Option<MessageLine<'a>> {
     let Message { id, at_ms, said, fate } = *message;
     let offset = offset_of(id);
     let epoch = epoch_of(eras, offset)?;
-    let raw = |json: &'a str| serde_json::from_str::<&RawValue>(json).ok();
     let maybe_raw = |json: Option<&'a str>| match json {
         None => Some(None),
         Some(json) => raw(json).map(Some),

@@ -23,6 +23,7 @@ use super::check::missing;
 use super::export::shown;
 use super::line::{
     Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, Reaction, RoomLine, StandingLine,
+    TrailLine,
 };
 use super::{Era, Report, Version, epoch_of, inspect, open_to_read};
 use crate::auth::level::{NEVER_MS, Role, Standing};
@@ -30,11 +31,13 @@ use crate::base::name::is_name;
 use crate::limits::{
     BODY_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, REACTED_BYTES_MAX, TITLE_BYTES_MAX,
 };
+use crate::link::audit::{AuditAct, AuditLine};
 use crate::link::facts::RoomSettings;
 use crate::link::message::parse_epoch;
 use crate::link::reacted::{is_emoji, is_sound};
 use crate::link::said::{Act, Fate, Said};
 use crate::link::topic::of_room;
+use crate::side::store::audit::note;
 use crate::side::store::disk::{Disk, FILE, Options, checkpoint_all};
 use crate::side::store::error::StoreError;
 use crate::side::store::row::{EraRow, Message, OFFSET_MAX, ROOM_MAX, StandingRow, id_of};
@@ -170,6 +173,8 @@ struct RoomHere {
     /// Up to where messages have been let go of: what is missing at its beginning, too.
     floor: u64,
     eras: Vec<Era>,
+    /// The last line of its audit trail.
+    audited: u64,
     /// The last message, or what was let go of before.
     offset: u64,
     /// When that was accepted, in milliseconds of Unix time.
@@ -180,6 +185,9 @@ struct RoomHere {
 
 /// The first year of five digits, in milliseconds of Unix time.
 const AT_MAX: i64 = 253_402_300_800_000;
+
+/// More than was ever asked for at once, in bytes: the `data` of a room, and some.
+const AUDIT_VALUE_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
 
 /// More lives than a store has.
 const LIFE_MAX: i64 = 1 << 48;
@@ -205,6 +213,7 @@ impl<'a> Import<'a> {
             (Part::Rooms, Kind::Room) => self.room(&parse(text)?),
             (Part::Rooms, Kind::Era) => self.era(&parse(text)?),
             (Part::Rooms, Kind::Standing) => self.standing(&parse(text)?),
+            (Part::Rooms, Kind::Audit) => self.trail(&parse(text)?),
             (Part::Rooms, Kind::Message) => self.message(&parse(text)?),
             (Part::Rooms, Kind::End) => {
                 let EndLine { rooms, messages, .. } = parse(text)?;
@@ -275,6 +284,7 @@ impl<'a> Import<'a> {
             last_change: line.last_change,
             floor: line.floor,
             eras: Vec::new(),
+            audited: 0,
             offset: line.floor,
             at: 0,
             had: (line.floor, line.last),
@@ -356,6 +366,36 @@ impl<'a> Import<'a> {
         let (muted_until_ms, banned_until_ms) = (until(line.muted_until), until(line.banned_until));
         let standing = Standing { role: role.transpose()?, muted_until_ms, banned_until_ms };
         Ok(stand(self.step, StandingRow { room, user: &line.user, standing })?)
+    }
+
+    fn trail(&mut self, line: &TrailLine<'_>) -> Result<(), Fault> {
+        let room = here(&mut self.room, &line.room)?;
+        let TrailLine { n, at, offset, .. } = *line;
+        if n <= room.audited || n > OFFSET_MAX || offset.is_some_and(|offset| offset > OFFSET_MAX) {
+            return Err(fault(format!(
+                "`n` or `offset` is beyond what there may be, or `n` is not behind {}",
+                room.audited
+            )));
+        }
+        if !(0..AT_MAX).contains(&at) {
+            return Err(fault("`at` is far from now"));
+        }
+        let act = AuditAct::of(&line.act)
+            .ok_or_else(|| fault(format!("{:?} is no act that is noted", line.act)))?;
+        check_name("by", &line.by)?;
+        line.user.as_deref().map_or(Ok(()), |user| check_name("user", user))?;
+        let (text, set) = (line.text.map(RawValue::get), line.set.map(RawValue::get));
+        for (field, value, first) in [("text", text, '"'), ("set", set, '{')] {
+            check_length(field, length(value), AUDIT_VALUE_BYTES_MAX)?;
+            if value.is_some_and(|value| !value.starts_with(first)) {
+                return Err(fault(format!("`{field}` does not begin with {first}")));
+            }
+        }
+        let (by, user) = (&*line.by, line.user.as_deref());
+        let row = AuditLine { number: n, act, by, user, offset, text, set };
+        note(self.step, room.id, at.cast_unsigned(), row)?;
+        room.audited = n;
+        Ok(())
     }
 
     fn message(&mut self, line: &MessageLine<'_>) -> Result<(), Fault> {

@@ -6,6 +6,7 @@
 //!   room               each room: its name, where it stands
 //!     era              its epochs, the oldest first
 //!     standing         how users stand in it, by their ids
+//!     audit            its audit trail, in order
 //!     message          what was said in it, in order
 //!   end                how many rooms and messages there are
 //! ```
@@ -29,6 +30,7 @@ pub(super) enum Kind {
     Room,
     Era,
     Standing,
+    Audit,
     Message,
     End,
 }
@@ -100,6 +102,33 @@ pub(super) struct StandingLine<'a> {
     pub(super) muted_until: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) banned_until: Option<u64>,
+}
+
+/// A line of a room's audit trail: what was done to it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TrailLine<'a> {
+    pub(super) kind: Kind,
+    #[serde(borrow)]
+    pub(super) room: Cow<'a, str>,
+    pub(super) n: u64,
+    /// Unix time, in milliseconds.
+    pub(super) at: i64,
+    /// The event that asked for it.
+    #[serde(borrow)]
+    pub(super) act: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) by: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) offset: Option<u64>,
+    /// Why: a string.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) text: Option<&'a RawValue>,
+    /// What was asked for: an object.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) set: Option<&'a RawValue>,
 }
 
 /// An emoji, and who has reacted with it.

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::link::audit::{AuditAct, AuditLine};
+use crate::link::record::Field as _;
 use crate::link::said::Said;
 use crate::link::store::ToStore;
 use crate::side::store::batch::Batch;
@@ -30,6 +32,18 @@ fn filled() -> Folder {
         &mut batch,
         ToStore::Append { number: 9, room: key(1), top: at(3), at_ms: 103, said: rich },
     );
+    let mut line = Vec::new();
+    AuditLine {
+        number: 7,
+        act: AuditAct::MsgReport,
+        by: "u",
+        user: Some("v"),
+        offset: Some(2),
+        text: Some("\"why\""),
+        set: Some("{ \"a\":1.0}"),
+    }
+    .put(&mut line);
+    push(&mut batch, ToStore::Note { number: 10, room: key(1), at_ms: 104, line: &line });
     home.writer.write(&batch, &mut Vec::new()).unwrap();
     home.writer.close().unwrap();
     folder
@@ -184,6 +198,8 @@ fn what_is_exported_and_imported_is_exported_the_same() {
     let lines = all(&folder);
     let message = r#"{"kind":"message","room":"1","offset":4,"id":"0000000000000032-4","at":103,"user":"u","name":"Ann \"é\"","body":"d","key":"k","reply_to":2}"#;
     assert!(lines.lines().any(|line| line == message), "{lines}");
+    let noted = r#"{"kind":"audit","room":"1","n":7,"at":104,"act":"msg_report","by":"u","user":"v","offset":2,"text":"why","set":{ "a":1.0}}"#;
+    assert!(lines.lines().any(|line| line == noted), "{lines}");
     assert!(lines.contains(r#""body":"b \n \u00e9 é \" \\""#), "byte for byte: {lines}");
     let (copy, report) = imported(&lines);
     assert_eq!(report.unwrap().messages, 5);
@@ -250,15 +266,15 @@ fn pages_follow_each_other() {
 fn a_bad_line_is_named_and_nothing_is_taken_in() {
     let lines = all(&filled());
     let at = |part: &str| lines.lines().position(|line| line.contains(part)).unwrap() + 1;
-    let second = at("\"offset\":2");
+    let (second, noted) = (at("\"offset\":2,\"id\""), at("\"n\":7"));
     let (long, body) = ("x".repeat(129), "x".repeat(1_024 * 1_024 + 1));
     for (from, to, number, expected) in [
         ("\"format\":1", "\"format\":2", 1, "format 2"),
         ("\"kind\":\"chinwag\"", "\"kind\":\"end\"", 1, "begins with a line"),
-        ("\"offset\":2,", "\"offset\":3,", second, "would be \"0000000000000032-3\""),
-        ("\"offset\":2,", "\"offset\":1,", second, "offset 1 is not behind 1"),
-        ("\"offset\":2,", "\"offset\":9,", second, "up to 4"),
-        ("\"offset\":2,", "\"offset\":-2,", second, "invalid value"),
+        ("\"offset\":2,\"id", "\"offset\":3,\"id", second, "would be \"0000000000000032-3\""),
+        ("\"offset\":2,\"id", "\"offset\":1,\"id", second, "offset 1 is not behind 1"),
+        ("\"offset\":2,\"id", "\"offset\":9,\"id", second, "up to 4"),
+        ("\"offset\":2,\"id", "\"offset\":-2,\"id", second, "invalid value"),
         ("\"body\":\"a\"", "\"body\":1", second - 1, "no text"),
         ("\"body\":\"a\"", "\"body\":\"\n\"", second - 1, "control character"),
         (",\"body\":\"a\"", "", second - 1, "no text"),
@@ -288,9 +304,16 @@ fn a_bad_line_is_named_and_nothing_is_taken_in() {
             "`body` is longer than 1048576",
         ),
         ("\"body\":\"a\"", &format!("\"body\":\"a\",\"data\":\"{body}\""), second - 1, "`data` is"),
+        ("\"act\":\"msg_report\"", "\"act\":\"sing\"", noted, "no act that is noted"),
+        ("\"n\":7", "\"n\":0", noted, "`n` is not behind 0"),
+        ("\"at\":104", "\"at\":99999999999999999", noted, "far from now"),
+        ("\"text\":\"why\"", "\"text\":1", noted, "`text` does not begin with \""),
+        ("\"set\":{", "\"set\":[{}],\"x\":{", noted, "unknown field `x`"),
+        ("\"set\":{ \"a\":1.0}", "\"set\":[]", noted, "`set` does not begin with {"),
+        ("\"by\":\"u\"", "\"by\":\"\"", noted, "`by` is not 1 to 128 bytes"),
         ("\"life\":", "\"life\":92233720368547758", 3, "so many"),
-        ("\"at\":", "\"at\":-", second - 1, "`at` is before 0"),
-        ("\"at\":", "\"at\":99999999999999", second - 1, "far from now"),
+        ("-1\",\"at\":", "-1\",\"at\":-", second - 1, "`at` is before 0"),
+        ("-1\",\"at\":", "-1\",\"at\":99999999999999", second - 1, "far from now"),
         (
             "{\"kind\":\"era\",\"room\":\"1\"",
             "{\"kind\":\"era\",\"room\":\"2\"",
@@ -379,6 +402,8 @@ fn each_damage_is_named() {
         ("UPDATE room SET name = 'tea' WHERE id = 1", "tea: it is no room's topic"),
         ("UPDATE room SET title = 'B' WHERE name = 'room:1'", "room:1: its row is not what was"),
         ("UPDATE era SET epoch = epoch + 1 WHERE room = 1", "room:1: an era is not what was"),
+        ("UPDATE audit SET by = 'z'", "room:1: its audit trail is not what was written"),
+        ("UPDATE audit SET room = 9", "1 lines of an audit trail are of no room"),
         ("UPDATE message SET change = 5 WHERE id & 511 = 4", "room:1: message 4 is not what"),
     ] {
         let folder = Folder::new();

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Start, Store};
+use crate::link::audit::AuditLine;
 use crate::link::ids::RoomKey;
 use crate::link::log::{
     Append, Appended, Entry, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Part, Placed,
@@ -147,7 +148,7 @@ impl Home {
 
     fn append(&mut self, room: RoomKey, offset: u64, said: Said<'_>) -> Appended {
         self.next += 1;
-        let entry = Entry { judged: Judged::default(), what: What::Message(said) };
+        let entry = Entry { judged: Judged::default(), what: What::Message(said), audit: None };
         let top = Marks { offset: offset - 1, change: 0 };
         let (ticket, topic) = (self.next, "");
         self.log.append(Append { room, topic, ticket, top, at_ms: 7, entry })
@@ -158,8 +159,17 @@ impl Home {
     }
 
     fn decide(&mut self, room: RoomKey, what: What<'_>) -> Appended {
+        self.decide_noted(room, what, None)
+    }
+
+    fn decide_noted(
+        &mut self,
+        room: RoomKey,
+        what: What<'_>,
+        audit: Option<&AuditLine<'_>>,
+    ) -> Appended {
         self.next += 1;
-        let entry = Entry { judged: Judged::default(), what };
+        let entry = Entry { judged: Judged::default(), what, audit };
         let (ticket, topic, top) = (self.next, "", Marks::default());
         self.log.append(Append { room, topic, ticket, top, at_ms: 7, entry })
     }

@@ -2,9 +2,10 @@
 
 use std::thread;
 
-use super::{start, start_promising};
+use super::{Home, start, start_promising};
 use crate::auth::level::{NEVER_MS, Role, Standing};
-use crate::link::log::{Appended, Log, LogAnswer, LogEnd, Opening, What, Why};
+use crate::link::audit::{AuditAct, AuditLine, AuditWanted};
+use crate::link::log::{Appended, Audit, Log, LogAnswer, LogEnd, Opening, What, Why};
 use crate::side::store::disk::Options;
 use crate::side::store::log::Promise;
 use crate::side::store::tests::{Folder, key, said};
@@ -202,6 +203,63 @@ fn what_is_answered_at_once_is_written_and_a_store_that_fails_takes_nothing() {
     store.stop().unwrap();
     let (store, mut homes) = start(&folder, 1, 1);
     assert_eq!(homes[0].open(key(1), "room:a", 60).unwrap().top.offset, offset);
+    store.stop().unwrap();
+}
+
+#[test]
+fn what_is_noted_is_kept_with_what_was_done_and_is_told_in_the_next_life() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    home.open(key(2), "room:b", 60);
+    let line = |number, act, set| AuditLine {
+        number,
+        act,
+        by: "ann",
+        user: Some("bob"),
+        offset: None,
+        text: Some("\"why\""),
+        set,
+    };
+    let (user, standing) = ("bob", Standing { banned_until_ms: NEVER_MS, ..Standing::default() });
+    let ban = line(1, AuditAct::RoomMember, Some("{\"banned_s\":-1}"));
+    home.decide_noted(key(1), What::Standing { user, standing }, Some(&ban));
+    let (title, settings) = ("Tea", "{}");
+    let set = line(2, AuditAct::RoomSet, None);
+    home.decide_noted(key(1), What::Settings { title, settings }, Some(&set));
+    home.decide_noted(key(1), What::Noted, Some(&line(3, AuditAct::MsgReport, None)));
+    for _ in 0..3 {
+        assert_eq!(home.kept().1, 0);
+    }
+    let wanted = AuditWanted { before: u64::MAX, limit: 2, act: None };
+    let page = |home: &mut Home, room, wanted| {
+        home.log.audit(Audit { room, ticket: 7, wanted, bytes: 10_000 }).expect("it is asked");
+        match home.answer() {
+            LogAnswer::Audited { room: of, ticket: 7, page } if of == room => page,
+            other => panic!("lines are told, not {other:?}"),
+        }
+    };
+    let told = |number, act, more| {
+        format!(
+            r#"{{"n":{number},"at":7,"by":"ann","act":"{act}","user":"bob","text":"why"{more}}}"#
+        )
+    };
+    let (report, set) = (told(3, "msg_report", ""), told(2, "room_set", ""));
+    let expected = format!(r#"{{"acts":[{report},{set}],"more":true}}"#);
+    assert_eq!(*page(home, key(1), wanted), *expected);
+    let nothing = r#"{"acts":[],"more":false}"#;
+    assert_eq!(&*page(home, key(2), wanted), nothing, "of a room of which nothing is kept");
+    store.stop().unwrap();
+    drop(homes);
+
+    let (store, mut homes) = start(&folder, 1, 1);
+    let home = &mut homes[0];
+    assert_eq!(home.open(key(3), "room:a", 70).expect("it is there").audited, 3);
+    assert_eq!(*page(home, key(3), wanted), *expected);
+    let ban = told(1, "room_member", r#","set":{"banned_s":-1}"#);
+    let older = AuditWanted { before: 3, act: Some(AuditAct::RoomMember), ..wanted };
+    assert_eq!(*page(home, key(3), older), *format!(r#"{{"acts":[{ban}],"more":false}}"#));
     store.stop().unwrap();
 }
 

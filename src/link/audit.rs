@@ -1,0 +1,314 @@
+//! The audit trail of a room: what those who look after it have done, and what was reported to
+//! them.
+//!
+//! A line belongs to the entry of what was done, and is kept with that or not at all. A report has
+//! an entry of its own. Lines have a number each, which grows, and are never changed.
+//!
+//! Deliberately absent: who may see it (`room::rights`), and where it is kept.
+
+use crate::auth::level::{Joiners, Reactors, Speakers, words};
+use crate::link::facts::{MemberWish, Sentence, SettingsWish};
+use crate::link::record::{Field, Given, struct_fields, word_fields};
+use crate::wire::json::{push_string, push_unsigned};
+
+words! {
+    /// What was done: the event that asked for it.
+    AuditAct {
+        /// The settings of the room are others.
+        RoomSet = "room_set",
+        /// A user stands otherwise, was put out, or its messages are deleted.
+        RoomMember = "room_member",
+        /// A message was deleted by another than its author.
+        MsgDelete = "msg_delete",
+        /// A message was pinned, or is not any more.
+        MsgPin = "msg_pin",
+        /// A message was reported.
+        MsgReport = "msg_report",
+    }
+}
+
+/// A line of a room's audit trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditLine<'a> {
+    /// Its number in the room: from 1 on.
+    pub number: u64,
+    /// What was done.
+    pub act: AuditAct,
+    /// By which user.
+    pub by: &'a str,
+    /// To which user; of a message, its author.
+    pub user: Option<&'a str>,
+    /// To which message.
+    pub offset: Option<u64>,
+    /// What was said of it: a JSON string.
+    pub text: Option<&'a str>,
+    /// What was asked for, by the names of the push: a JSON object.
+    pub set: Option<&'a str>,
+}
+
+impl AuditLine<'_> {
+    /// Appends it as it is told: an object.
+    pub fn push(&self, out: &mut Vec<u8>, at_ms: u64) {
+        let Self { number, act, by, user, offset, text, set } = *self;
+        out.extend_from_slice(b"{\"n\":");
+        push_unsigned(out, number);
+        out.extend_from_slice(b",\"at\":");
+        push_unsigned(out, at_ms);
+        out.extend_from_slice(b",\"by\":");
+        push_string(out, by);
+        out.extend_from_slice(b",\"act\":\"");
+        out.extend_from_slice(act.as_str().as_bytes());
+        out.push(b'"');
+        if let Some(user) = user {
+            out.extend_from_slice(b",\"user\":");
+            push_string(out, user);
+        }
+        if let Some(offset) = offset {
+            out.extend_from_slice(b",\"offset\":");
+            push_unsigned(out, offset);
+        }
+        for (name, value) in [("text", text), ("set", set)] {
+            if let Some(value) = value {
+                push_field(out, b',', name, value);
+            }
+        }
+        out.push(b'}');
+    }
+}
+
+/// Which lines of an audit trail are wanted, the newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditWanted {
+    /// Those before this number.
+    pub before: u64,
+    /// So many at most.
+    pub limit: u32,
+    /// Those of this act only.
+    pub act: Option<AuditAct>,
+}
+
+/// The answer to `room_audit`, as it is written: lines, the newest first.
+#[derive(Debug)]
+pub struct AuditPage {
+    json: Vec<u8>,
+    count: u32,
+}
+
+impl Default for AuditPage {
+    fn default() -> Self {
+        Self { json: b"{\"acts\":[".to_vec(), count: 0 }
+    }
+}
+
+impl AuditPage {
+    /// How many lines it has.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// How long it is, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.json.len()
+    }
+
+    /// Appends a line.
+    pub fn push(&mut self, push: impl FnOnce(&mut Vec<u8>)) {
+        if self.count > 0 {
+            self.json.push(b',');
+        }
+        self.count += 1;
+        push(&mut self.json);
+    }
+
+    /// The whole answer. `more`: whether there are older ones.
+    #[must_use]
+    pub fn end(mut self, more: bool) -> Vec<u8> {
+        self.json.extend_from_slice(if more { b"],\"more\":true}" } else { b"],\"more\":false}" });
+        self.json
+    }
+}
+
+/// Appends a field of an object, with a value that is JSON, behind `before`.
+fn push_field(out: &mut Vec<u8>, before: u8, name: &str, value: &str) {
+    out.push(before);
+    push_string(out, name);
+    out.push(b':');
+    out.extend_from_slice(value.as_bytes());
+}
+
+/// An object that is written field by field.
+#[derive(Default)]
+struct Object(Vec<u8>);
+
+impl Object {
+    fn field(&mut self, name: &str, value: &str) {
+        let before = if self.0.is_empty() { b'{' } else { b',' };
+        push_field(&mut self.0, before, name, value);
+    }
+
+    fn maybe(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.field(name, value);
+        }
+    }
+
+    fn given(&mut self, name: &str, value: Given<&str>) {
+        match value {
+            Given::Nothing => {}
+            Given::Null => self.field(name, "null"),
+            Given::Value(value) => self.field(name, value),
+        }
+    }
+
+    fn word(&mut self, name: &str, word: Option<&str>) {
+        if let Some(word) = word {
+            self.field(name, &format!("\"{word}\""));
+        }
+    }
+
+    fn number(&mut self, name: &str, number: Option<u64>) {
+        if let Some(number) = number {
+            self.field(name, &number.to_string());
+        }
+    }
+
+    /// The object; none, if nothing is in it.
+    fn end(mut self) -> Option<String> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.push(b'}');
+        Some(String::from_utf8(self.0).expect("names and JSON are UTF-8"))
+    }
+}
+
+impl SettingsWish<'_> {
+    /// What it asks for, as its trail says it.
+    pub(crate) fn audited(&self) -> Option<String> {
+        let Self { title, topic, join, speak, react, slow_s, edit_s, links, data } = *self;
+        let mut set = Object::default();
+        set.maybe("title", title);
+        set.given("topic", topic);
+        set.word("join", join.map(Joiners::as_str));
+        set.word("speak", speak.map(Speakers::as_str));
+        set.word("react", react.map(Reactors::as_str));
+        set.number("slow_s", slow_s.map(u64::from));
+        match edit_s {
+            Given::Nothing => {}
+            Given::Null => set.field("edit_s", "null"),
+            Given::Value(edit_s) => set.number("edit_s", Some(edit_s)),
+        }
+        set.maybe("links", links.map(|links| if links { "true" } else { "false" }));
+        set.given("data", data);
+        set.end()
+    }
+}
+
+impl MemberWish<'_> {
+    /// What it asks for, but for whom and why, as its trail says it.
+    pub(crate) fn audited(&self) -> Option<String> {
+        let Self { user: _, role, mute, ban, kick, purge_s, reason: _ } = *self;
+        let mut set = Object::default();
+        match role {
+            Given::Nothing => {}
+            Given::Null => set.field("role", "null"),
+            Given::Value(role) => set.word("role", Some(role.as_str())),
+        }
+        let sentence = |sentence| match sentence {
+            Sentence::Lifted => "0".to_owned(),
+            Sentence::Seconds(seconds) => seconds.to_string(),
+            Sentence::ForEver => "-1".to_owned(),
+        };
+        set.maybe("muted_s", mute.map(sentence).as_deref());
+        set.maybe("banned_s", ban.map(sentence).as_deref());
+        set.maybe("kick", kick.then_some("true"));
+        set.number("purge_s", purge_s);
+        set.end()
+    }
+}
+
+word_fields!(AuditAct);
+struct_fields!(AuditLine<'a> { number, act, by, user, offset, text, set });
+struct_fields!(AuditWanted { before, limit, act });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::level::Role;
+
+    fn told(line: AuditLine<'_>) -> String {
+        let mut out = Vec::new();
+        line.push(&mut out, 7);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_line_tells_what_it_has_and_no_more() {
+        let plain = AuditLine {
+            number: 1,
+            act: AuditAct::RoomSet,
+            by: "a\"",
+            user: None,
+            offset: None,
+            text: None,
+            set: None,
+        };
+        assert_eq!(told(plain), r#"{"n":1,"at":7,"by":"a\"","act":"room_set"}"#);
+        let rich = AuditLine {
+            act: AuditAct::MsgReport,
+            user: Some("é"),
+            offset: Some(3),
+            text: Some("\"why\""),
+            set: Some("{}"),
+            ..plain
+        };
+        let whole = r#"{"n":1,"at":7,"by":"a\"","act":"msg_report","user":"é","offset":3,"text":"why","set":{}}"#;
+        assert_eq!(told(rich), whole);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_said_by_the_names_of_the_push() {
+        assert_eq!(SettingsWish::default().audited(), None);
+        let wish = SettingsWish {
+            title: Some("\"T\""),
+            topic: Given::Null,
+            join: Some(Joiners::Members),
+            speak: Some(Speakers::Moderators),
+            slow_s: Some(5),
+            edit_s: Given::Value(9),
+            links: Some(false),
+            data: Given::Value("{\"a\":1}"),
+            ..SettingsWish::default()
+        };
+        let whole = r#"{"title":"T","topic":null,"join":"members","speak":"moderators","slow_s":5,"edit_s":9,"links":false,"data":{"a":1}}"#;
+        assert_eq!(wish.audited().as_deref(), Some(whole));
+        let nothing = MemberWish { user: "bob", reason: Some("\"x\""), ..MemberWish::default() };
+        assert_eq!(nothing.audited(), None);
+        let wish = MemberWish {
+            role: Given::Value(Role::Member),
+            mute: Some(Sentence::Lifted),
+            ban: Some(Sentence::ForEver),
+            kick: true,
+            purge_s: Some(60),
+            ..nothing
+        };
+        let whole = r#"{"role":"member","muted_s":0,"banned_s":-1,"kick":true,"purge_s":60}"#;
+        assert_eq!(wish.audited().as_deref(), Some(whole));
+        let wish = MemberWish { role: Given::Null, ban: Some(Sentence::Seconds(3)), ..nothing };
+        assert_eq!(wish.audited().as_deref(), Some(r#"{"role":null,"banned_s":3}"#));
+    }
+
+    #[test]
+    fn a_page_is_whole_with_any_number_of_lines() {
+        let page = |count: u32, more| {
+            let mut page = AuditPage::default();
+            (0..count).for_each(|_| page.push(|out| out.extend_from_slice(b"{}")));
+            assert_eq!(page.count(), count);
+            String::from_utf8(page.end(more)).expect("UTF-8")
+        };
+        assert_eq!(page(0, false), r#"{"acts":[],"more":false}"#);
+        assert_eq!(page(2, true), r#"{"acts":[{},{}],"more":true}"#);
+    }
+}

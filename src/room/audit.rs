@@ -1,0 +1,181 @@
+//! The audit trail of a room: the last number of its lines, and the lines themselves, where its log
+//! has no more of a room than its memory.
+//!
+//! Deliberately absent: what is worth a line (`rooms::auditing`).
+//!
+//! Called by: `rooms`, `facts`. Calls: nothing.
+
+use std::collections::VecDeque;
+
+use crate::limits::{AUDIT_MEMORY_BYTES_MAX, REPORTS_KNOWN_MAX};
+use crate::link::audit::{AuditAct, AuditLine, AuditPage, AuditWanted};
+use crate::room::Room;
+
+/// See the module. Most rooms of which something was decided have a short one.
+#[derive(Debug, Default)]
+pub(super) struct Trail {
+    /// The number of the last line.
+    last: u64,
+    /// The newest ones, the oldest first; none, where the log has them.
+    lines: VecDeque<Line>,
+    /// What those take, in bytes.
+    bytes: usize,
+    /// The latest reports, by a hash of who reported which message.
+    reports: VecDeque<u64>,
+}
+
+#[derive(Debug)]
+struct Line {
+    number: u64,
+    act: AuditAct,
+    /// As it is told.
+    json: Box<str>,
+}
+
+impl Line {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.json.len()
+    }
+}
+
+impl Trail {
+    /// One of which the log has all lines up to this.
+    pub(super) fn reopened(last: u64) -> Self {
+        Self { last, ..Self::default() }
+    }
+
+    /// Whether nothing was ever noted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.last == 0
+    }
+
+    /// What it takes, in bytes, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let Self { last: _, lines: _, bytes, reports } = self;
+        bytes + reports.capacity() * size_of::<u64>()
+    }
+}
+
+impl Room {
+    /// The number of the next line.
+    pub(crate) fn next_audit_number(&self) -> u64 {
+        1 + self.facts.as_ref().map_or(0, |facts| facts.trail.last)
+    }
+
+    /// Something is noted, which was done now. Its line stays in memory if that is the only place.
+    pub(crate) fn apply_audit(&mut self, line: &AuditLine<'_>, at_ms: u64, is_only_here: bool) {
+        let trail = &mut self.facts.get_or_insert_default().trail;
+        trail.last = line.number;
+        if !is_only_here {
+            return;
+        }
+        let mut json = Vec::new();
+        line.push(&mut json, at_ms);
+        let json = String::from_utf8(json).expect("a line is UTF-8").into();
+        let line = Line { number: line.number, act: line.act, json };
+        trail.bytes += line.bytes();
+        trail.lines.push_back(line);
+        while trail.bytes > AUDIT_MEMORY_BYTES_MAX
+            && let Some(oldest) = trail.lines.pop_front()
+        {
+            trail.bytes -= oldest.bytes();
+        }
+    }
+
+    /// Whether somebody has reported a message lately, by a hash of both.
+    pub(crate) fn is_reported(&self, report: u64) -> bool {
+        self.facts.as_ref().is_some_and(|facts| facts.trail.reports.contains(&report))
+    }
+
+    /// Notes that somebody has reported a message.
+    pub(crate) fn note_report(&mut self, report: u64) {
+        let reports = &mut self.facts.get_or_insert_default().trail.reports;
+        if reports.len() == REPORTS_KNOWN_MAX {
+            reports.pop_front();
+        }
+        reports.push_back(report);
+    }
+
+    /// The lines in memory that are wanted: the answer to `room_audit`.
+    pub(crate) fn audit_page(&self, wanted: AuditWanted) -> Vec<u8> {
+        let AuditWanted { before, limit, act } = wanted;
+        let lines = self.facts.iter().flat_map(|facts| facts.trail.lines.iter().rev());
+        let mut lines =
+            lines.filter(|line| line.number < before && act.is_none_or(|act| act == line.act));
+        let mut page = AuditPage::default();
+        for line in lines.by_ref().take(limit as usize) {
+            page.push(|out| out.extend_from_slice(line.json.as_bytes()));
+        }
+        page.end(lines.next().is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(number: u64, act: AuditAct, text: &str) -> AuditLine<'_> {
+        let (user, offset, set) = (None, None, None);
+        AuditLine { number, act, by: "ann", user, offset, text: Some(text), set }
+    }
+
+    /// The numbers of the lines that are wanted, and whether there are more.
+    fn numbers(room: &Room, before: u64, limit: u32, act: Option<AuditAct>) -> (Vec<u64>, bool) {
+        let page = room.audit_page(AuditWanted { before, limit, act });
+        let page: serde_json::Value = serde_json::from_slice(&page).expect("JSON");
+        let acts = page["acts"].as_array().expect("an array");
+        let numbers = acts.iter().map(|act| act["n"].as_u64().expect("a number")).collect();
+        (numbers, page["more"].as_bool().expect("true or false"))
+    }
+
+    #[test]
+    fn lines_are_told_the_newest_first_and_by_act() {
+        let mut room = Room::new("room:tea", 7);
+        let plain = room.weight_bytes();
+        assert_eq!(room.next_audit_number(), 1);
+        assert_eq!(numbers(&room, u64::MAX, 9, None), (vec![], false));
+        for number in 1..=5 {
+            let act = if number % 2 == 0 { AuditAct::MsgReport } else { AuditAct::RoomSet };
+            assert_eq!(room.next_audit_number(), number);
+            room.apply_audit(&line(number, act, "\"x\""), 7, true);
+        }
+        assert!(room.weight_bytes() > plain, "it counts");
+        assert_eq!(numbers(&room, u64::MAX, 2, None), (vec![5, 4], true));
+        assert_eq!(numbers(&room, 4, 9, None), (vec![3, 2, 1], false));
+        assert_eq!(numbers(&room, u64::MAX, 9, Some(AuditAct::MsgReport)), (vec![4, 2], false));
+        assert_eq!(numbers(&room, 4, 1, Some(AuditAct::RoomSet)), (vec![3], true));
+        assert_eq!(numbers(&room, 0, 9, None), (vec![], false));
+    }
+
+    #[test]
+    fn the_oldest_lines_go_where_they_are_too_many_and_numbers_go_on() {
+        let mut room = Room::new("room:tea", 7);
+        let text = format!("\"{}\"", "x".repeat(1_000));
+        for number in 1..=200 {
+            room.apply_audit(&line(number, AuditAct::MsgReport, &text), 7, true);
+        }
+        let (kept, more) = numbers(&room, u64::MAX, 1_000, None);
+        assert!(!more && kept.len() > 50 && kept.len() < 66, "{}", kept.len());
+        assert!((1..=200).rev().take(kept.len()).eq(kept));
+        assert_eq!(room.next_audit_number(), 201);
+    }
+
+    #[test]
+    fn where_the_log_has_them_only_the_number_is_known() {
+        let mut room = Room::new("room:tea", 7);
+        room.apply_audit(&line(7, AuditAct::RoomSet, "\"x\""), 7, false);
+        assert_eq!(room.next_audit_number(), 8);
+        assert_eq!(numbers(&room, u64::MAX, 9, None), (vec![], false));
+    }
+
+    #[test]
+    fn the_latest_reports_are_known() {
+        let mut room = Room::new("room:tea", 7);
+        assert!(!room.is_reported(1));
+        for report in 0..=REPORTS_KNOWN_MAX as u64 {
+            room.note_report(report);
+        }
+        assert!(!room.is_reported(0) && room.is_reported(1));
+        assert!(room.is_reported(REPORTS_KNOWN_MAX as u64));
+    }
+}

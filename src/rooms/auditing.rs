@@ -1,0 +1,186 @@
+//! The audit trail of rooms: reports, which are nothing but a line of it, and what it is told as.
+//! The lines of what was done come with that: see `deciding` and `changing`.
+//!
+//! ```text
+//!   msg_report ── the message is there ── a line by itself ── answered when it is kept
+//!   room_audit ─┬─ the log has more than memory: Log::audit ── here ── the held answer
+//!               └─ else: what the room has in memory
+//! ```
+//!
+//! Deliberately absent: what a line says (`link::audit`), and who may see it (`room::rights`).
+//!
+//! Called by: `rooms`, `deciding`, `changing`. Calls: `room`, `registry`, `deciding`, `changing`,
+//! `searching`, the log.
+
+use crate::link::audit::{AuditAct, AuditLine, AuditWanted};
+use crate::link::ids::RoomKey;
+use crate::link::io::Io;
+use crate::link::log::{Audit, Log, Ticket, What, Why};
+use crate::link::message::text;
+use crate::link::outbox::{Cx, Tell};
+use crate::link::record::{ToHome, Verb};
+use crate::link::refusal::Refusal;
+use crate::link::said::MessageText;
+use crate::rooms::held::Membership;
+use crate::rooms::registry::Registered;
+use crate::rooms::{Answer, Rooms};
+
+impl Rooms {
+    /// Handles that a member reports a message to those who look after the room.
+    ///
+    /// Requires: the asker is a member. Changes: the trail, or what is under way. Emits: the
+    /// answer; nobody else hears of it.
+    pub(super) fn report<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        push: ToHome<'_>,
+    ) {
+        let ToHome::Report { home: key, asker, reference, offset, text } = push else {
+            unreachable!("called for reports")
+        };
+        let membership = Membership { room: key, shard, asker };
+        let Some((by, _)) = self.decides(cx, members, membership, reference, push) else {
+            return;
+        };
+        let found = self.message_at(cx, key, offset).and_then(|found| match found {
+            Some(message) if message.fate().deleted.is_some() => Err(Refusal::Gone),
+            found => Ok(found),
+        });
+        let message = match found {
+            Ok(Some(message)) => message,
+            Ok(None) => return self.fetch(cx, members, membership, reference, offset, push),
+            Err(refusal) => {
+                return self.answer_refused(cx, members, membership, reference, refusal);
+            }
+        };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let report = self.key_hashers[0].hash_one((&*by, offset));
+        // While another line is under way, this one may be: then it is no answer that it is known.
+        if room.is_reported(report) && !self.pending.has_decision(key) {
+            return self.reply(cx, members, membership, Answer::ok(reference, "{}"));
+        }
+        let line = AuditLine {
+            number: room.next_audit_number(),
+            act: AuditAct::MsgReport,
+            by: &by,
+            user: Some(&message.said.user),
+            offset: Some(offset),
+            text,
+            set: None,
+        };
+        match self.propose_decision(cx, membership, What::Noted, Some(&line)) {
+            Ok(under_way) => {
+                if let Some(registered) = self.arena.get_mut(key) {
+                    registered.room.note_report(report);
+                    self.registry.weigh(registered);
+                }
+                self.answer_with(cx, members, membership, reference, under_way, "{}");
+            }
+            Err(why) => {
+                self.answer_refused(cx, members, membership, reference, why.refusal());
+            }
+        }
+    }
+
+    /// Answers what the audit trail of a room says.
+    ///
+    /// Requires: the asker is a member. Emits: the answer, or `Log::audit` and the answer later.
+    pub(super) fn audit<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        push: ToHome<'_>,
+    ) {
+        let ToHome::Audit { home: key, asker, reference, wanted } = push else {
+            unreachable!("called for the audit trail")
+        };
+        let membership = Membership { room: key, shard, asker };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        room.assert_member(shard, asker);
+        if self.asks_later(membership, reference, push) {
+            return;
+        }
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        if let Err(refusal) = room.may_look_after(asker.slot, cx.now.unix_ms) {
+            return self.answer_refused(cx, members, membership, reference, refusal);
+        }
+        if !cx.io.log().reads() {
+            let page = room.audit_page(wanted);
+            return self.reply(cx, members, membership, Answer::ok(reference, text(&page)));
+        }
+        match self.audit_in_log(cx, key, wanted) {
+            Ok(ticket) => {
+                self.searches.insert(ticket, membership);
+                self.hold(membership, ticket, reference);
+            }
+            Err(refusal) => self.answer_refused(cx, members, membership, reference, refusal),
+        }
+    }
+
+    /// Asks the log for lines.
+    fn audit_in_log<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        room: RoomKey,
+        wanted: AuditWanted,
+    ) -> Result<Ticket, Refusal> {
+        if self.searches.is_full() {
+            return Err(Refusal::Busy);
+        }
+        let ticket = self.pending.next_ticket();
+        let bytes = cx.settings.history.page_bytes;
+        cx.io.log().audit(Audit { room, ticket, wanted, bytes }).map_err(Why::refusal)?;
+        Ok(ticket)
+    }
+
+    /// Handles lines that a log has read.
+    pub(super) fn was_audited<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        ticket: Ticket,
+        page: &str,
+    ) {
+        let Some(membership) = self.searches.take(ticket) else { return };
+        // Its member may have left.
+        if self.held.is_awaited(ticket) {
+            let to = (membership, ticket);
+            self.answer_read(cx, members, to, |_, out| out.extend_from_slice(page.as_bytes()));
+        }
+        self.read_ends(membership.room);
+    }
+
+    /// Notes a line that its log has taken.
+    pub(super) fn note_audit<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: RoomKey,
+        line: &AuditLine<'_>,
+        at_ms: u64,
+    ) {
+        let is_only_here = !cx.io.log().reads();
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        registered.room.apply_audit(line, at_ms, is_only_here);
+        self.registry.weigh(registered);
+    }
+}
+
+/// What the trail says of what somebody does to a message; none of what concerns nobody else.
+pub(super) fn audited<'a>(
+    number: u64,
+    verb: Verb<'_>,
+    by: &'a str,
+    (offset, message): (u64, &'a MessageText),
+) -> Option<AuditLine<'a>> {
+    let (act, set) = match verb {
+        Verb::Delete if *message.said.user != *by => (AuditAct::MsgDelete, None),
+        Verb::Pin { on: true } => (AuditAct::MsgPin, Some("{\"on\":true}")),
+        Verb::Pin { on: false } => (AuditAct::MsgPin, Some("{\"on\":false}")),
+        Verb::Edit { .. } | Verb::Delete => return None,
+    };
+    let (user, offset, text) = (Some(&*message.said.user), Some(offset), None);
+    Some(AuditLine { number, act, by, user, offset, text, set })
+}
