@@ -58,6 +58,8 @@ const TABLE = [
   ["room_member", { user: "kim", kick: true }, "mo"],
   ["room_members", {}, "rsmo"],
   ["room_members", { state: "banned" }, "mo"],
+  ["msg_report", { offset: 1 }, "rsmo"],
+  ["room_audit", {}, "mo"],
 ];
 
 const CLAIMS = { r: READS, s: undefined, m: MODERATES, o: OWNS };
@@ -73,8 +75,8 @@ for (const [name, settings] of Object.entries(LOGS)) {
           const socket = tab(t, server, `user-${level}`, { claims });
           const { channel } = await join(socket, TOPIC);
           const what = `${event} ${JSON.stringify(payload)} by ${level}`;
-          // A message that was deleted cannot be unpinned or reacted to.
-          const gone = ["msg_pin", "msg_react"].includes(event);
+          // A message that was deleted cannot be unpinned, reacted to or reported.
+          const gone = ["msg_pin", "msg_react", "msg_report"].includes(event);
           if (who.includes(level) && !gone) {
             await ok(channel.push(event, payload)).catch((error) => assert.fail(`${what}: ${error}`));
           } else {
@@ -296,6 +298,10 @@ test("what is wrong with a wish is said", async (t) => {
     ["room_members", { limit: 0 }, "limit"],
     ["room_members", { state: "owners" }, "state"],
     ["room_members", { after: 1 }, "after"],
+    ["room_audit", { before: -1 }, "before"],
+    ["room_audit", { act: "sing" }, "act"],
+    ["msg_report", { offset: 9 }, "offset"],
+    ["msg_report", { text: "x" }, "offset"],
   ]) {
     const told = await refused(channel.push(event, payload));
     assert.deepEqual([told.reason, told.field], ["invalid", field], JSON.stringify(payload));
