@@ -70,7 +70,7 @@ impl Asset {
 }
 
 /// Every file of `src/web`. A test fails when one is missing here.
-const FILES: [(&str, &[u8]); 38] = files![
+const FILES: [(&str, &[u8]); 39] = files![
     "index.html",
     "style.css",
     "favicon.svg",
@@ -93,6 +93,7 @@ const FILES: [(&str, &[u8]); 38] = files![
     "state/ruling.js",
     "state/store.js",
     "view/actions.js",
+    "view/audit.js",
     "view/composer.js",
     "view/conversation.js",
     "view/dialogs.js",

@@ -4,6 +4,7 @@ import { Session } from "./session.js";
 import { Chat, initialState } from "./state/chat.js";
 import { legible } from "./state/name.js";
 import { createStore } from "./state/store.js";
+import { auditView, reportDialog } from "./view/audit.js";
 import { composerView } from "./view/composer.js";
 import { conversationView } from "./view/conversation.js";
 import { askName, deleteDialog, startRoomDialog } from "./view/dialogs.js";
@@ -101,7 +102,9 @@ function follow() {
 
 const drawer = drawers();
 const askPerson = personDialog(chat);
-const conversation = conversationView(chat, { confirmDelete: deleteDialog(), askPerson });
+const conversation = conversationView(chat, {
+  confirmDelete: deleteDialog(), askPerson, askReport: reportDialog(chat),
+});
 const startRoom = startRoomDialog(chat, goTo);
 theme(local);
 keys({ chat, store, conversation, drawer, goTo });
@@ -134,6 +137,7 @@ for (const view of [
   welcomeView(startRoom), roomsView(chat), membersView(chat, { askPerson }), settingsView(chat),
   composerView(chat, { afterSend: () => conversation.toEnd() }), conversation.view,
   statusView(chat, store), pinsView(chat, { goToMessage: conversation.goToMessage }),
+  auditView(chat, { goToMessage: conversation.goToMessage }),
   (state) => setText(byId("me"), state.me ? legible(state.me.name, state.me.user) : ""),
 ]) store.show(view);
 follow();

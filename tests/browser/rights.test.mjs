@@ -270,3 +270,64 @@ test("all of it can be done by keyboard, in a narrow window too, and in nobody's
   await ann.screenshot("mute-narrow");
   for (const { complaints } of [ann, bob]) assert.deepEqual(complaints, []);
 });
+
+test("what is reported those see who look after the room, and what they do is there to be read", async () => {
+  const room = aRoom();
+  const ann = await found("Ann", room);
+  const bob = await arrive("Bob", { room });
+  const cat = await arrive("Cat", { room });
+  await bob.say("buy followers now", "hello");
+  await cat.hears("hello");
+  await ann.hears("hello");
+  const log = ann.page.getByRole("dialog", { name: "Reports and log" });
+  const open = () => ann.page.getByRole("button", { name: "Reports and log" }).click();
+  const lines = () => log.locator("#audit-list li").evaluateAll((lines) => lines.map((line) =>
+    [...line.querySelectorAll("div, q")].map(({ textContent }) => textContent).join(" | ")));
+  const shows = (text) => log.locator("#audit-list li", { hasText: text }).first().waitFor();
+
+  await open();
+  await shows("No reports. Good.");
+  await ann.page.keyboard.press("Escape");
+  assert.deepEqual(await offered(bob, "buy followers now"), ["Reply", "Edit", "Copy the text", "Delete"]);
+  assert.ok(!(await offered(ann, "hello")).includes("Report…"), "who looks after it");
+
+  await cat.choose("buy followers now", "Report…");
+  await decide(cat, "Report this message?", "Report", async (dialog) => {
+    await dialog.getByText("buy followers now").waitFor();
+    await assertAccessible(cat, "report");
+    await dialog.getByLabel("What is wrong with it").fill("Advertising");
+  });
+  await cat.page.getByText("Reported to those who look after the room").waitFor({ state: "attached" });
+  await open();
+  await shows("reported a message of");
+  assert.deepEqual(await lines(), ["Cat reported a message of Bob | Advertising"]);
+  await assertAccessible(ann, "reports");
+  await ann.screenshot("reports");
+  await log.getByRole("button", { name: "Show in the room" }).click();
+  await log.waitFor({ state: "hidden" });
+  await ann.page.locator("#log .said.flash", { hasText: "buy followers now" }).waitFor();
+
+  await ann.choose("buy followers now", "Ban…");
+  await decide(ann, "Ban Bob", "Ban", async (dialog) => {
+    await forTime("For ever")(dialog);
+    await dialog.getByLabel("Reason").fill("spam");
+  });
+  await set(ann, ["Slow mode", "5 s"]);
+  await open();
+  await log.getByText("All that was done").click();
+  await shows("changed the room");
+  assert.deepEqual(await lines(), [
+    "Ann changed the room: slow mode",
+    "Ann banned Bob for ever | spam",
+    "Cat reported a message of Bob | Advertising",
+  ]);
+  await ann.page.setViewportSize({ width: 320, height: 600 });
+  const overflow = await ann.page.evaluate(() => {
+    const { scrollWidth, clientWidth } = document.querySelector("dialog[open]");
+    return scrollWidth - clientWidth;
+  });
+  assert.equal(overflow, 0);
+  await ann.screenshot("audit-narrow");
+  assert.equal(await cat.page.getByRole("button", { name: "Reports and log" }).isVisible(), false);
+  for (const { complaints } of [ann, cat]) assert.deepEqual(complaints, []);
+});

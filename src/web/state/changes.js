@@ -77,11 +77,12 @@ function remains(message) {
  * What may be done to a message: a set of `reply`, `react`, `edit`, `pin` and `delete`. `self` is
  * the user's id of now.
  */
-export function possible(message, { speak, react, moderates }, self) {
+export function possible(message, { speak, react, moderates, report }, self) {
   if (message.deleted) return new Set();
   const isAuthor = message.user === self;
   const verbs = {
     reply: speak, react, edit: speak && isAuthor, pin: moderates, delete: isAuthor || moderates,
+    report: report && !isAuthor,
   };
   return new Set(Object.keys(verbs).filter((verb) => verbs[verb]));
 }

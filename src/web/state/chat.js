@@ -216,6 +216,16 @@ export class Chat {
     await this.#ruling.setMember(this.#state.rooms.get(name), user, fields);
   }
 
+  /** Tells those who look after the room of a message. Throws the error. */
+  async report(name, offset, text) {
+    await this.#ruling.report(this.#state.rooms.get(name), offset, text);
+  }
+
+  /** What was done to the room, and what was reported: see `Ruling`. Throws the error. */
+  async audit(name, wanted) {
+    return this.#ruling.audit(this.#state.rooms.get(name), wanted);
+  }
+
   /** Who has a role in the room, or is in this `state`: "muted" or "banned". Throws the error. */
   async listMembers(name, state) {
     return this.#ruling.list(this.#state.rooms.get(name), state);

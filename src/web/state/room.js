@@ -275,8 +275,11 @@ export function lastEditable(room, self) {
 }
 
 /** What `possible` asks of a room. */
-export const rightsIn = (room) =>
-  ({ speak: room.silence === null, react: mayReact(room), moderates: moderates(room) });
+export const rightsIn = (room) => ({
+  speak: room.silence === null, react: mayReact(room), moderates: moderates(room),
+  // Who looks after the room needs to tell nobody.
+  report: !moderates(room) && room.status !== "refused",
+});
 
 /** The room goes on in another epoch, with all that is shown of it. */
 export function turned(room, { epoch }) {

@@ -85,6 +85,19 @@ export class Ruling {
     this.#change(room, () => setRole(room, user, role));
   }
 
+  /** Tells those who look after the room of a message. Throws the server's error. */
+  async report(room, offset, text) {
+    await this.#ask(room, "msg_report", { offset, ...(text && { text }) });
+  }
+
+  /**
+   * What was done to the room, and what was reported, the newest first: `{acts, more}`. `wanted` is
+   * the payload of `room_audit`. Throws the server's error.
+   */
+  async audit(room, wanted) {
+    return this.#ask(room, "room_audit", wanted);
+  }
+
   /** Who has a role, or with `state` who is in it: `[{user, role?, muted_until?, ...}]`. */
   async list(room, state) {
     const all = [];

@@ -21,6 +21,7 @@ const ACTIONS = [
   { name: "edit", verb: "edit", icon: "edit", text: () => "Edit", key: "E" },
   { name: "copy", icon: "copy", text: () => "Copy the text", key: "C" },
   { name: "pin", verb: "pin", icon: "pin", text: ({ message }) => (message.pinned ? "Unpin" : "Pin"), key: "P" },
+  { name: "report", verb: "report", icon: "flag", text: () => "Report…", bad: true },
   { name: "delete", verb: "delete", icon: "trash", text: ({ own }) => (own ? "Delete" : "Delete for everybody"), key: "Del", bad: true },
 ];
 

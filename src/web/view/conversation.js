@@ -26,9 +26,10 @@ const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 
 /**
  * `confirmDelete(message)` asks, and resolves to whether it may be; `askPerson(room, person, verb)`
- * asks how to do something to who wrote a message, and does it.
+ * asks how to do something to who wrote a message, and does it; `askReport(room, message)` why it
+ * is reported, and does that.
  */
-export function conversationView(chat, { confirmDelete, askPerson }) {
+export function conversationView(chat, { confirmDelete, askPerson, askReport }) {
   const scroller = byId("scroller");
   const jump = byId("jump");
   const list = keyedList(byId("log"), (row) => makers[row.kind](row));
@@ -198,6 +199,7 @@ export function conversationView(chat, { confirmDelete, askPerson }) {
       case "pin": return chat.pin(room.name, offset, !pinned);
       case "copy": return copy(body).then(() => setText(byId("said"), "Copied"));
       case "delete": return remove(room.name, message);
+      case "report": return askReport(room.name, message);
       default: return askPerson(room, message, name);
     }
   }

@@ -132,13 +132,21 @@ export function choices(fieldset, title, options, value, enabled = true) {
 
 export const chosen = (fieldset) => fieldset.querySelector(":checked")?.value;
 
+/** What a dialog shows of the message that it is about. */
+export function plateOf({ user, name, body }) {
+  return [
+    colour(h("b", { dir: "auto" }, legible(name, user)), user),
+    h("span", { class: "clip", dir: "auto" }, excerpt(body)),
+  ];
+}
+
 /** `(message)` asks whether it may be deleted; resolves to the answer. */
 export function deleteDialog() {
   const dialog = byId("delete");
   const plate = byId("delete-plate");
   dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
   return ({ user, name, body }) => {
-    plate.replaceChildren(colour(h("b", { dir: "auto" }, legible(name, user)), user), h("span", { class: "clip", dir: "auto" }, excerpt(body)));
+    plate.replaceChildren(...plateOf({ user, name, body }));
     dialog.returnValue = "";
     dialog.showModal();
     return new Promise((resolve) => {

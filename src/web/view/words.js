@@ -20,11 +20,12 @@ export function untilText(at, now = Date.now()) {
   return ` until ${format.format(at)}`;
 }
 
-/** "12 s", "4 min", "2 h": what is left, rounded up. */
+/** "12 s", "4 min", "2 h", "7 days": what is left, rounded up. */
 export function spanText(ms) {
   const seconds = Math.max(1, Math.ceil(ms / 1000));
   if (seconds <= 90) return `${seconds} s`;
-  return seconds <= 5_400 ? `${Math.ceil(seconds / 60)} min` : `${Math.ceil(seconds / 3_600)} h`;
+  if (seconds <= 5_400) return `${Math.ceil(seconds / 60)} min`;
+  return seconds <= 172_800 ? `${Math.ceil(seconds / 3_600)} h` : `${Math.ceil(seconds / 86_400)} days`;
 }
 
 /** "Ann", "Ann and bob", "Ann, bob and 10 more": `names` are the first of `count`. */
@@ -32,8 +33,13 @@ export function whoText(names, count) {
   const others = count - names.length;
   if (names.length === 0) return counted(count, "person", "people");
   if (others > 0) return `${names.join(", ")} and ${others.toLocaleString()} more`;
-  if (names.length === 1) return names[0];
-  return `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+  return listText(names);
+}
+
+/** "a", "a and b", "a, b and c" */
+function listText(items) {
+  if (items.length <= 1) return items.join();
+  return `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;
 }
 
 /** What slow mode is, where one need not wait just now. */
@@ -108,3 +114,42 @@ export function rulingReason({ reason, response = {} }) {
     }
   }
 }
+
+/** What a line of a room's audit trail says: texts, and `{user}` where a name stands. */
+export function actParts({ by, act, user, set = {} }) {
+  const whom = [{ user: by }, " "];
+  switch (act) {
+    case "room_set": return [...whom, `changed the room: ${settingsText(set)}`];
+    case "room_member": return [...whom, ...memberParts(user, set)];
+    case "msg_delete": return [...whom, "deleted a message of ", { user }];
+    case "msg_pin": return [...whom, `${set.on ? "pinned" : "unpinned"} a message of `, { user }];
+    case "msg_report": return [...whom, "reported a message of ", { user }];
+    default: return [...whom, act];
+  }
+}
+
+const SETTINGS = {
+  title: "its title", topic: "its topic", join: "who may join", speak: "who may speak",
+  react: "who may react", slow_s: "slow mode", edit_s: "how long one may edit", links: "links",
+  keep_s: "how long messages are kept", data: "its data",
+};
+
+const settingsText = (set) => listText(Object.keys(set).map((name) => SETTINGS[name] ?? name));
+
+/** What was done to somebody, one thing behind the other. */
+function memberParts(user, { role, muted_s: mutedS, banned_s: bannedS, kick, purge_s: purgeS }) {
+  const forTime = (seconds) => (seconds < 0 ? "for ever" : `for ${spanText(seconds * 1000)}`);
+  const done = [];
+  if (role !== undefined) done.push(roleParts(user, role));
+  if (mutedS === 0) done.push(["let ", { user }, " speak again"]);
+  else if (mutedS !== undefined) done.push(["muted ", { user }, ` ${forTime(mutedS)}`]);
+  if (bannedS === 0) done.push(["lifted the ban of ", { user }]);
+  else if (bannedS !== undefined) done.push(["banned ", { user }, ` ${forTime(bannedS)}`]);
+  if (kick) done.push(["removed ", { user }]);
+  if (purgeS !== undefined) done.push(["deleted what ", { user }, " said of late"]);
+  return done.flatMap((parts, index) => (index === 0 ? parts : [" and ", ...parts]));
+}
+
+const roleParts = (user, role) => (role === null
+  ? ["took ", { user }, " out of the members"]
+  : ["made ", { user }, ` ${role === "owner" ? "an" : "a"} ${role}`]);

@@ -195,6 +195,8 @@ test("what may be done to a message depends on whose it is, and on what one is h
   assert.equal(rights(message(1), { moderates: true }), "reply pin delete");
   assert.equal(rights(message(1, { user: "me" }), { speak: false }), "delete");
   assert.equal(rights(message(1, { user: "me", deleted: {} }), { moderates: true }), "");
+  assert.equal(rights(message(1), { speak: false, report: true }), "report");
+  assert.equal(rights(message(1, { user: "me" }), { report: true }), "reply edit delete");
 });
 
 test("a message is for those whom it mentions, and for all who are there, but not for its author", () => {

@@ -4,7 +4,7 @@ import { beforeEach, mock, test } from "node:test";
 import { createRoom, nameOf } from "../../../src/web/state/room.js";
 import { rows } from "../../../src/web/state/rows.js";
 import * as rights from "../../../src/web/state/rights.js";
-import { rulingReason, silenceText, spanText, untilText } from "../../../src/web/view/words.js";
+import { actParts, rulingReason, silenceText, spanText, untilText } from "../../../src/web/view/words.js";
 import { settled } from "./fake.mjs";
 import { admit, begin, live, message, opened, reconnects, wire } from "./page.mjs";
 
@@ -104,10 +104,35 @@ test("times are said as one would say them", () => {
   const part = (at, options) => new Intl.DateTimeFormat(undefined, options).format(at);
   assert.ok(untilText(inDays, now).includes(part(inDays, { weekday: "long" })));
   assert.ok(untilText(inWeeks, now).includes(part(inWeeks, { dateStyle: "long" })));
-  const spans = [1, 12_000, 90_000, 91_000, 5_400_000, 5_401_000];
-  assert.deepEqual(spans.map(spanText), ["1 s", "12 s", "90 s", "2 min", "90 min", "2 h"]);
+  const spans = [1, 12_000, 90_000, 91_000, 5_400_000, 5_401_000, 604_800_000];
+  assert.deepEqual(spans.map(spanText), ["1 s", "12 s", "90 s", "2 min", "90 min", "2 h", "7 days"]);
   assert.equal(silenceText({ reason: "muted", until: 0 }), "You are muted in this room.");
   assert.match(rulingReason({ reason: "last_owner" }), /only owner/);
+});
+
+test("a line of the audit trail is a sentence", () => {
+  const said = (line) => actParts({ by: "ann", ...line })
+    .map((part) => (part.user === undefined ? part : `<${part.user}>`)).join("");
+  const member = (set) => said({ act: "room_member", user: "bob", set });
+  for (const [line, expected] of [
+    [{ act: "msg_report", user: "bob", offset: 3 }, "<ann> reported a message of <bob>"],
+    [{ act: "msg_delete", user: "bob", offset: 3 }, "<ann> deleted a message of <bob>"],
+    [{ act: "msg_pin", user: "bob", set: { on: false } }, "<ann> unpinned a message of <bob>"],
+    [{ act: "room_set", set: { slow_s: 5 } }, "<ann> changed the room: slow mode"],
+    [{ act: "room_set", set: { title: "T", links: true, new_one: 1 } },
+      "<ann> changed the room: its title, links and new_one"],
+    [{ act: "of_tomorrow" }, "<ann> of_tomorrow"],
+  ]) assert.equal(said(line), expected);
+  for (const [set, expected] of [
+    [{ role: "owner" }, "made <bob> an owner"],
+    [{ role: "moderator" }, "made <bob> a moderator"],
+    [{ role: null }, "took <bob> out of the members"],
+    [{ muted_s: 600 }, "muted <bob> for 10 min"],
+    [{ muted_s: 0 }, "let <bob> speak again"],
+    [{ banned_s: 0 }, "lifted the ban of <bob>"],
+    [{ kick: true }, "removed <bob>"],
+    [{ banned_s: -1, purge_s: 3600 }, "banned <bob> for ever and deleted what <bob> said of late"],
+  ]) assert.equal(member(set), `<ann> ${expected}`);
 });
 
 test("the room is followed as it is changed, and so is what one is in it", async () => {
