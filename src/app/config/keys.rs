@@ -298,7 +298,7 @@ pub(super) const ALL: &[Key] = &[
             PER_S,
             Slot::U32(|c| &mut c.limits.search_per_s),
         ),
-        doc: "Searches (`msg_search`) that a user may make, by all its connections; they count as pushes too.",
+        doc: "Searches (`msg_search`), reports (`msg_report`) and looks at audit trails (`room_audit`) that a user may make, by all its connections; they count as pushes too.",
     },
     Key {
         name: "limits.search_burst",
