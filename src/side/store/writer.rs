@@ -31,6 +31,7 @@ use super::place::Place;
 use super::row::{Message, StandingRow, id_of};
 use super::statements::{change, found, insert, look_for, set, stand};
 use super::transaction::WriteTransaction;
+use crate::link::facts::RoomSettings;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Wanted};
 use crate::link::record::Field as _;
@@ -55,6 +56,8 @@ pub(super) struct Writer {
     wal_pages: Arc<AtomicUsize>,
     /// Rooms that were written in by the last batch, some more than once.
     written: Vec<u32>,
+    /// Rooms that were told by the last batch for how long to keep messages.
+    timed: Vec<u32>,
     /// Whether nothing was committed since the log was emptied.
     is_wal_empty: bool,
     /// When a commit is on disk, if that was said.
@@ -167,6 +170,7 @@ impl NewWriter {
             rooms: OpenRooms::new(rooms_count, rooms_max),
             wal_pages,
             written: Vec::new(),
+            timed: Vec::new(),
             is_wal_empty: false,
             sync: None,
             damaged: Vec::new(),
@@ -213,6 +217,7 @@ impl Writer {
         questions: &mut Vec<Question>,
     ) -> Result<(), StoreError> {
         self.written.clear();
+        self.timed.clear();
         let count = questions.len();
         self.damaged.clear();
         for _ in 0..ANEW_MAX {
@@ -288,6 +293,9 @@ impl Writer {
                 ToStore::Settings { room, at_ms, title, settings, .. } => {
                     let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
                     set(&step, id, title, settings)?;
+                    if RoomSettings::keep_s_in(settings).is_some() {
+                        self.timed.push(id);
+                    }
                 }
                 ToStore::Standing { room, at_ms, user, standing, .. } => {
                     let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
@@ -328,6 +336,12 @@ impl Writer {
     /// The rooms that were written in by the last batch, some more than once.
     pub(super) fn written(&self) -> &[u32] {
         &self.written
+    }
+
+    /// The rooms that were told by the last batch for how long to keep messages, some of them by
+    /// settings that others have followed.
+    pub(super) fn timed(&self) -> &[u32] {
+        &self.timed
     }
 
     /// The rooms of the last batch that cannot be opened, and are not among its openings.
