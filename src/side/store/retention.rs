@@ -25,7 +25,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, params};
 
 use super::error::{Cause, StoreError};
-use super::row::{OFFSET_MAX, ROOM_MAX, RoomRow, id_of, offset_of, select_rooms, with_room};
+use super::row::{OFFSET_MAX, RoomRow, id_of, offset_of, select_rooms, with_room};
 use super::statements::{number, top_of};
 use super::transaction::WriteTransaction;
 use crate::base::bitset::BitSet;
@@ -190,30 +190,25 @@ impl Retention {
     /// Looks through the next rooms for those with a time of their own.
     fn seek(&mut self, conn: &Connection, behind: u32) -> Result<(), StoreError> {
         let through = behind.saturating_add(STORE_SWEEP_SOUGHT);
-        let last = match self.seek_through(conn, behind, through) {
-            Ok(last) => last,
-            // All else goes on without those that cannot be read, here as where rooms are opened.
-            Err(error) if error.cause() == Cause::Corrupt => {
-                tracing::error!(%error, "some rooms keep what is old: the file is damaged");
-                ROOM_MAX
-            }
-            Err(error) => return Err(error),
-        };
-        self.sought = (through < last).then_some(through);
+        if_readable(self.seek_through(conn, behind, through))?;
+        let sql = "SELECT coalesce(max(id), 0) FROM room";
+        let last =
+            conn.prepare_cached(sql).and_then(|mut last| last.query_row([], |row| row.get(0)));
+        let last: Option<u32> = if_readable(last.map_err(StoreError::from))?;
+        self.sought = last.filter(|last| through < *last).map(|_| through);
         if self.sought.is_none() && self.own.is_empty() {
             self.due_ms = u64::MAX;
         }
         Ok(())
     }
 
-    /// Notes which of these rooms may have a time of their own. Returns the last room that there
-    /// is.
+    /// Notes which of these rooms may have a time of their own.
     fn seek_through(
         &mut self,
         conn: &Connection,
         behind: u32,
         through: u32,
-    ) -> Result<u32, StoreError> {
+    ) -> Result<(), StoreError> {
         // What is no setting is seen when the room is gone through.
         let sql =
             "SELECT id FROM room WHERE id > ?1 AND id <= ?2 AND instr(settings, 'keep_s') > 0";
@@ -222,8 +217,7 @@ impl Retention {
         while let Some(row) = rows.next()? {
             self.own.set(row.get(0)?, true);
         }
-        let sql = "SELECT coalesce(max(id), 0) FROM room";
-        Ok(conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+        Ok(())
     }
 
     /// The next rooms that are gone through, as many as a step looks at.
@@ -409,6 +403,18 @@ impl Retention {
             size.bytes -= size.bytes.min(bytes.cast_unsigned());
         }
         Ok((count.cast_unsigned(), changed_floor.cast_unsigned()))
+    }
+}
+
+/// What was found, unless the file is damaged there: where nothing bounds all rooms, all else goes
+/// on without what cannot be read.
+fn if_readable<T>(found: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(error) if error.cause() == Cause::Corrupt => {
+            tracing::error!(%error, "some rooms keep what is old: the file is damaged");
+            Ok(None)
+        }
+        found => found.map(Some),
     }
 }
 
