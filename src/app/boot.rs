@@ -135,6 +135,7 @@ fn start(config: Config) -> Result<Server, Failure> {
         settings = settings.with_store(store.cache_bytes, store.readers, store.rooms);
     }
     settings.chat = config.chat;
+    settings.keep_s = store.keep_s;
     settings.implicit_rooms = config.rooms.implicit;
     let blocked = config.blocked.phrases();
     let blocked = blocked.map_err(|_| "chat.blocked_file: some line is no phrase".to_owned())?;

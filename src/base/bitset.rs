@@ -66,6 +66,16 @@ impl BitSet {
         ones(self.words.iter().copied())
     }
 
+    /// The members from `first` on, ascending. What is before it costs nothing.
+    pub fn iter_from(&self, first: u32) -> impl Iterator<Item = u32> + '_ {
+        let (skipped, bit) = place(first);
+        let words = (skipped..self.words.len()).map(move |word| (word, self.words[word]));
+        words.flat_map(move |(word, bits)| {
+            let bits = if word == skipped { bits & !(bit - 1) } else { bits };
+            Ones { bits, first: index_of(word) }
+        })
+    }
+
     /// The numbers that are in exactly one of the two sets, ascending.
     pub fn xor_iter<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = u32> + 'a {
         let words = self.words.len().max(other.words.len());
@@ -141,6 +151,16 @@ mod tests {
         let (a, b) = (set(a), set(b));
         assert_eq!(a.xor_iter(&b).collect::<Vec<_>>(), expected);
         assert_eq!(b.xor_iter(&a).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn members_from_one_on_are_those_that_are_not_before_it() {
+        let members = [0, 1, 63, 64, 65, 200];
+        for first in (0..300).chain([u32::MAX]) {
+            let expected = members.into_iter().filter(|member| *member >= first);
+            assert!(set(&members).iter_from(first).eq(expected), "{first}");
+        }
+        assert_eq!(BitSet::new().iter_from(0).next(), None);
     }
 
     #[test]

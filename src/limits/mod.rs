@@ -212,6 +212,10 @@ pub const REASON_BYTES_MAX: usize = 1_024;
 /// The longest time for edits that a room may set, in seconds: some thirty years.
 pub const EDIT_S_MAX: u64 = 1_000_000_000;
 
+/// The longest time for which a room, or the server, may be told to keep messages, in seconds: a
+/// hundred years. What is meant for ever is said so.
+pub const KEEP_S_MAX: u64 = 100 * 365 * 86_400;
+
 /// The slowest slow mode, in seconds: six hours.
 pub const SLOW_S_MAX: u32 = 21_600;
 
@@ -387,6 +391,21 @@ pub const PENDING_MEMORY_BYTES: usize = 256;
 /// of a connection has more pushes in it than that only where nobody would wait for the answers.
 pub const PUSHES_UNDER_WAY_MAX: u16 = 256;
 
+/// How often rooms in memory that keep messages for a time let go of what is older, in
+/// milliseconds. So long it stays beyond its time; a hundred thousand such rooms take a hundredth
+/// of a shard.
+pub const AGE_SWEEP_MS: u64 = 5_000;
+
+/// How many of these rooms are looked at in a turn: some ten microseconds, where nothing is old.
+pub const AGED_ROOMS_PER_TURN_MAX: usize = 64;
+
+/// How many messages they let go of in a turn: about a hundred microseconds.
+pub const AGED_MESSAGES_PER_TURN_MAX: usize = 500;
+
+/// How many of these rooms that are looked at, or of their messages that go, cost one unit of
+/// [`TURN_WORK`].
+pub const AGED_PER_WORK: usize = 4;
+
 /// How often idle, unfinished and expired connections are looked for, in milliseconds.
 pub const SWEEP_MS: u64 = 500;
 
@@ -529,6 +548,10 @@ pub const STORE_SWEEP_MS: u64 = 60_000;
 
 /// How many rooms retention looks at in a step between two commits: a millisecond or so.
 pub const STORE_SWEEP_ROOMS: u32 = 100;
+
+/// How many rooms retention looks through in a step for those with a time of their own, after a
+/// start: a millisecond or so, since SQLite alone reads them.
+pub const STORE_SWEEP_SOUGHT: u32 = 2_000;
 
 /// How many messages retention lets go of in a step: a transaction as large as a batch.
 pub const STORE_SWEEP_LET_GO: u64 = 500;

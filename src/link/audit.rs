@@ -187,7 +187,7 @@ impl Object {
 impl SettingsWish<'_> {
     /// What it asks for, as its trail says it.
     pub(crate) fn audited(&self) -> Option<String> {
-        let Self { title, topic, join, speak, react, slow_s, edit_s, links, data } = *self;
+        let Self { title, topic, join, speak, react, slow_s, edit_s, keep_s, links, data } = *self;
         let mut set = Object::default();
         set.maybe("title", title);
         set.given("topic", topic);
@@ -195,10 +195,12 @@ impl SettingsWish<'_> {
         set.word("speak", speak.map(Speakers::as_str));
         set.word("react", react.map(Reactors::as_str));
         set.number("slow_s", slow_s.map(u64::from));
-        match edit_s {
-            Given::Nothing => {}
-            Given::Null => set.field("edit_s", "null"),
-            Given::Value(edit_s) => set.number("edit_s", Some(edit_s)),
+        for (name, seconds) in [("edit_s", edit_s), ("keep_s", keep_s)] {
+            match seconds {
+                Given::Nothing => {}
+                Given::Null => set.field(name, "null"),
+                Given::Value(seconds) => set.number(name, Some(seconds)),
+            }
         }
         set.maybe("links", links.map(|links| if links { "true" } else { "false" }));
         set.given("data", data);
@@ -278,11 +280,12 @@ mod tests {
             speak: Some(Speakers::Moderators),
             slow_s: Some(5),
             edit_s: Given::Value(9),
+            keep_s: Given::Null,
             links: Some(false),
             data: Given::Value("{\"a\":1}"),
             ..SettingsWish::default()
         };
-        let whole = r#"{"title":"T","topic":null,"join":"members","speak":"moderators","slow_s":5,"edit_s":9,"links":false,"data":{"a":1}}"#;
+        let whole = r#"{"title":"T","topic":null,"join":"members","speak":"moderators","slow_s":5,"edit_s":9,"keep_s":null,"links":false,"data":{"a":1}}"#;
         assert_eq!(wish.audited().as_deref(), Some(whole));
         let nothing = MemberWish { user: "bob", reason: Some("\"x\""), ..MemberWish::default() };
         assert_eq!(nothing.audited(), None);

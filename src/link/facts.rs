@@ -7,7 +7,7 @@
 //! Deliberately absent: who may wish what (`room::rights`).
 
 use crate::auth::level::{Joiners, NEVER_MS, Reactors, Restraint, Role, Speakers, Standing};
-use crate::limits::SLOW_S_MAX;
+use crate::limits::{KEEP_S_MAX, SLOW_S_MAX};
 use crate::link::record::{Field, Given, struct_fields};
 use crate::wire::json::{self, push_string, push_unsigned};
 
@@ -26,6 +26,8 @@ pub struct RoomSettings {
     pub slow_s: u32,
     /// For how long an author may edit a message, in seconds; `None`: as on the whole server.
     pub edit_s: Option<u64>,
+    /// For how long its messages are kept, in seconds; `None`: as on the whole server.
+    pub keep_s: Option<u64>,
     /// Whether those who do not look after it may send links.
     pub links: bool,
     /// What its application attaches: a JSON object.
@@ -47,6 +49,7 @@ impl RoomSettings {
         react: Reactors::Speakers,
         slow_s: 0,
         edit_s: None,
+        keep_s: None,
         links: true,
         data: None,
     };
@@ -54,7 +57,7 @@ impl RoomSettings {
     /// Appends those that are not as the default, each behind a comma: the end of an object's
     /// inside.
     pub fn push_fields(&self, out: &mut Vec<u8>) {
-        let Self { topic, join, speak, react, slow_s, edit_s, links, data } = self;
+        let Self { topic, join, speak, react, slow_s, edit_s, keep_s, links, data } = self;
         let mut field = |name: &str, value: &str| {
             out.extend_from_slice(b",\"");
             out.extend_from_slice(name.as_bytes());
@@ -78,6 +81,9 @@ impl RoomSettings {
         }
         if let Some(edit_s) = edit_s {
             field("edit_s", &edit_s.to_string());
+        }
+        if let Some(keep_s) = keep_s {
+            field("keep_s", &keep_s.to_string());
         }
         if !links {
             field("links", "false");
@@ -116,9 +122,18 @@ impl RoomSettings {
             react: Reactors::of(&word(react)).unwrap_or(Reactors::Speakers),
             slow_s: slow_s.unwrap_or_default().min(SLOW_S_MAX),
             edit_s: edit_s.and_then(json::unsigned),
+            keep_s: Self::keep_s_in(object),
             links: links.and_then(json::boolean).unwrap_or(true),
             data: data.filter(|data| json::is_object(data)).map(Box::from),
         }
+    }
+
+    /// For how long messages are kept, by what [`RoomSettings::json`] wrote. What is no time lets
+    /// go of nothing that the server keeps.
+    #[must_use]
+    pub fn keep_s_in(object: &str) -> Option<u64> {
+        let keep_s = json::field(object, "keep_s").and_then(json::unsigned);
+        keep_s.filter(|keep_s| *keep_s > 0).map(|keep_s| keep_s.min(KEEP_S_MAX))
     }
 
     /// What its texts take, in bytes.
@@ -139,6 +154,7 @@ impl RoomSettings {
         next.react = wish.react.unwrap_or(next.react);
         next.slow_s = wish.slow_s.unwrap_or(next.slow_s);
         wish.edit_s.set(&mut next.edit_s);
+        wish.keep_s.set(&mut next.keep_s);
         next.links = wish.links.unwrap_or(next.links);
         next
     }
@@ -156,6 +172,8 @@ pub(crate) struct SettingsWish<'a> {
     pub(crate) slow_s: Option<u32>,
     /// `Null`: as on the whole server.
     pub(crate) edit_s: Given<u64>,
+    /// `Null`: as on the whole server.
+    pub(crate) keep_s: Given<u64>,
     pub(crate) links: Option<bool>,
     pub(crate) data: Given<&'a str>,
 }
@@ -270,7 +288,9 @@ pub(crate) fn push_role_and_mute(out: &mut Vec<u8>, standing: Standing, now_ms: 
     }
 }
 
-struct_fields!(SettingsWish<'a> { title, topic, join, speak, react, slow_s, edit_s, links, data });
+struct_fields!(SettingsWish<'a> {
+    title, topic, join, speak, react, slow_s, edit_s, keep_s, links, data
+});
 struct_fields!(MemberWish<'a> { user, role, mute, ban, kick, purge_s, reason });
 struct_fields!(RollWanted<'a> { restraint, after, limit });
 struct_fields!(Standing { role, muted_until_ms, banned_until_ms });
@@ -306,6 +326,7 @@ mod tests {
             react: Reactors::All,
             slow_s: 5,
             edit_s: Some(0),
+            keep_s: Some(86_400),
             links: false,
             data: Some("{\"join\":\"all\"}".into()),
         }
@@ -317,7 +338,7 @@ mod tests {
         let json = rich().json();
         assert_eq!(
             json,
-            r#"{"topic":"t\"é","join":"members","speak":"moderators","react":"all","slow_s":5,"edit_s":0,"links":false,"data":{"join":"all"}}"#
+            r#"{"topic":"t\"é","join":"members","speak":"moderators","react":"all","slow_s":5,"edit_s":0,"keep_s":86400,"links":false,"data":{"join":"all"}}"#
         );
         assert_eq!(RoomSettings::read(&json), rich());
         let other = r#"{"slow_s":-1,"links":"no","topic":7,"data":[]}"#;
@@ -328,6 +349,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_time_to_keep_messages_for_lets_go_of_none() {
+        for (keep_s, expected) in [
+            ("1", Some(1)),
+            ("3153600000", Some(KEEP_S_MAX)),
+            ("18446744073709551615", Some(KEEP_S_MAX)),
+            ("18446744073709551616", None),
+            ("0", None),
+            ("-1", None),
+            ("1.5", None),
+            ("\"1\"", None),
+            ("null", None),
+        ] {
+            let read =
+                RoomSettings::read(&format!(r#"{{"data":{{"keep_s":7}},"keep_s":{keep_s}}}"#));
+            assert_eq!(read.keep_s, expected, "{keep_s}");
+        }
+        assert_eq!(RoomSettings::read(r#"{"data":{"keep_s":7}}"#).keep_s, None, "an application's");
+    }
+
+    #[test]
     fn a_wish_changes_what_it_names() {
         let nothing = SettingsWish::default();
         assert_eq!(rich().with(&nothing), rich());
@@ -335,9 +376,16 @@ mod tests {
             topic: Given::Null,
             speak: Some(Speakers::All),
             edit_s: Given::Null,
+            keep_s: Given::Value(60),
             ..nothing
         };
-        let expected = RoomSettings { topic: None, speak: Speakers::All, edit_s: None, ..rich() };
+        let expected = RoomSettings {
+            topic: None,
+            speak: Speakers::All,
+            edit_s: None,
+            keep_s: Some(60),
+            ..rich()
+        };
         assert_eq!(rich().with(&wish), expected);
         assert!(SettingsWish { title: Some("\"T\""), ..nothing }.is_title_only());
         assert!(!SettingsWish { title: Some("\"T\""), ..wish }.is_title_only());

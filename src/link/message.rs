@@ -221,6 +221,12 @@ pub(crate) fn thread_of(message: &str) -> Option<u64> {
     json::field(message, "thread").and_then(json::unsigned)
 }
 
+/// When a message was said, as [`push_message`] wrote it, in milliseconds of Unix time.
+pub(crate) fn said_at_ms(message: &str) -> u64 {
+    let at_ms = json::field(message, "at").and_then(json::unsigned);
+    at_ms.expect("a message has a time")
+}
+
 /// Reads a message as [`push_message`] wrote it, but for who has reacted to it: that is not all in
 /// it.
 pub(crate) fn read_message(message: &str) -> MessageText {

@@ -24,6 +24,8 @@ pub(crate) enum Timer {
     Collected(RoomKey),
     /// Messages of a room may have grown for the last time.
     Streams(RoomKey),
+    /// Messages of rooms in memory may be older than they are kept.
+    Ages,
     /// A large room may be flushed again.
     Pace(AudienceKey),
     /// What changed in the rooms here goes to the directories.

@@ -889,6 +889,7 @@ mod tests {
             react: Some(Reactors::All),
             slow_s: Some(5),
             edit_s: Given::Value(7),
+            keep_s: Given::Null,
             links: Some(false),
             data: Given::Value("{}"),
         };

@@ -36,6 +36,9 @@ pub struct Settings {
     pub(crate) resumed: Limits,
     /// What rooms remember.
     pub history: HistoryLimits,
+    /// For how long rooms in memory keep messages, in seconds, unless they have a time of their
+    /// own. 0: as long as there is place. A store has its own.
+    pub keep_s: u64,
     /// How presence is told.
     pub presence: PresenceLimits,
     /// What may become of messages.
@@ -101,6 +104,7 @@ impl Settings {
             resumed: Limits { frame_bytes: limits.message_bytes, ..limits.clone() },
             limits,
             history,
+            keep_s: 0,
             presence,
             chat: ChatLimits::default(),
             implicit_rooms: true,

@@ -6,8 +6,8 @@
 use crate::auth::level::{Joiners, Reactors, Restraint, Role, Speakers};
 use crate::base::name::{is_name, is_title};
 use crate::limits::{
-    AUDIT_LINES_DEFAULT, EDIT_S_MAX, PAGE_MESSAGES_MAX, REASON_BYTES_MAX, REPORT_BYTES_MAX,
-    SLOW_S_MAX, TOPIC_BYTES_MAX,
+    AUDIT_LINES_DEFAULT, EDIT_S_MAX, KEEP_S_MAX, PAGE_MESSAGES_MAX, REASON_BYTES_MAX,
+    REPORT_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX,
 };
 use crate::link::audit::{AuditAct, AuditWanted};
 use crate::link::facts::{MemberWish, RollWanted, Sentence, SettingsWish};
@@ -31,7 +31,8 @@ pub(super) fn settings_wanted(
     bounds: MessageBounds,
 ) -> Result<SettingsWish<'_>, Refusal> {
     let object = object(payload, "title")?;
-    let [topic, edit_s, data] = json::fields(object, ["topic", "edit_s", "data"]).map(Given::of);
+    let names = ["topic", "edit_s", "keep_s", "data"];
+    let [topic, edit_s, keep_s, data] = json::fields(object, names).map(Given::of);
     let names = ["title", "join", "speak", "react", "slow_s", "links"];
     let [title, join, speak, react, slow_s, links] = given(object, names);
     if title.is_some_and(|title| !json::string(title).is_some_and(|title| is_title(&title))) {
@@ -50,6 +51,15 @@ pub(super) fn settings_wanted(
             let message = "a number of seconds, or -1: as on the whole server";
             let edit_s = json::unsigned(edit_s).filter(|edit_s| *edit_s <= EDIT_S_MAX);
             Given::Value(edit_s.ok_or(invalid("edit_s", message))?)
+        }
+    };
+    let keep_s = match keep_s {
+        Given::Nothing => Given::Nothing,
+        Given::Null => Given::Null,
+        Given::Value(keep_s) => {
+            let message = "1 to 3153600000 seconds, or null: as on the whole server";
+            let keep_s = json::unsigned(keep_s).filter(|keep_s| (1..=KEEP_S_MAX).contains(keep_s));
+            Given::Value(keep_s.ok_or(invalid("keep_s", message))?)
         }
     };
     let slow_s = slow_s
@@ -74,12 +84,13 @@ pub(super) fn settings_wanted(
         react: react.transpose()?,
         slow_s: slow_s.transpose()?,
         edit_s,
+        keep_s,
         links: links.transpose()?,
         data,
     };
     if wish == SettingsWish::default() {
-        let message =
-            "at least one of title, topic, join, speak, react, slow_s, edit_s, links and data";
+        let message = "at least one of title, topic, join, speak, react, slow_s, edit_s, keep_s, \
+                       links and data";
         return Err(invalid("title", message));
     }
     Ok(wish)

@@ -21,7 +21,7 @@ use crate::base::time::Now;
 use crate::limits::{ChatLimits, HistoryLimits};
 use crate::link::ids::Receipt;
 use crate::link::log::{Entry, Marks, What};
-use crate::link::message::{push_message, push_patch, read_message, text, thread_of};
+use crate::link::message::{push_message, push_patch, read_message, said_at_ms, text, thread_of};
 use crate::link::refusal::Refusal;
 use crate::link::said::{Fate, MessageText, Said};
 use crate::room::Room;
@@ -176,6 +176,19 @@ impl Room {
         while self.history().first() <= floor.offset && !self.history().is_empty() {
             self.journal.drop_oldest();
         }
+    }
+
+    /// Lets go of messages that were said before a time, the oldest first, so many at most. Returns
+    /// how many there were.
+    pub(crate) fn let_go_before(&mut self, at_ms: u64, max: usize) -> usize {
+        // Time never goes back within a room, so the first that stays ends it.
+        let is_old = |message: &[u8]| said_at_ms(text(message)) < at_ms;
+        let mut count = 0;
+        while count < max && self.history().message(self.history().first()).is_some_and(is_old) {
+            self.journal.drop_oldest();
+            count += 1;
+        }
+        count
     }
 
     /// Nothing of it is being read any more.

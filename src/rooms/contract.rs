@@ -417,6 +417,7 @@ impl<L: Subject> Suite<L> {
                 Timer::Room(key) => rooms.tick(cx, told, key),
                 Timer::Collected(key) => rooms.collected_due(cx, told, key),
                 Timer::Streams(key) => rooms.end_streams(cx, told, key),
+                Timer::Ages => rooms.let_age(cx),
                 _ => {}
             });
         }

@@ -330,7 +330,8 @@ impl Rooms {
         registered.is_founded = true;
         registered.room.apply_settings(title, settings);
         self.registry.weigh(registered);
-        let room = &registered.room;
+        self.note_age(cx, key);
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let mut out = Vec::new();
         room.push_room(&mut out);
         deliver(cx, members, room, "room_changed", Payload::Json(text(&out)));

@@ -11,6 +11,7 @@
 //!                  changing ───────┤  what is done to messages that are there
 //!                  collecting ─────┤  what is added to them, until it is told
 //!                  streaming ──────┤  those that grow, until they are whole
+//!                  aging ──────────┤  those that are too old
 //!                  deciding ───────┤  what is decided of a room, and who must go
 //!                  auditing ───────┤  what is reported, and what the audit trail says
 //!                  founding ───────┤  rooms that are made on purpose
@@ -37,6 +38,7 @@
 //!
 //! Called by: `shard`. Calls: `room`, `directory`, and the members through [`Tell`].
 
+mod aging;
 mod auditing;
 #[cfg(test)]
 mod auditing_tests;
@@ -66,6 +68,7 @@ mod ticks;
 
 use std::collections::HashMap;
 
+use aging::Ages;
 use changing::Fetched;
 use collecting::Collected;
 use founding::{Foundings, tell_not_made};
@@ -106,6 +109,7 @@ pub(crate) struct Rooms {
     pending: Pending,
     collected: Collected,
     streams: Streams,
+    ages: Ages,
     held: Held,
     /// The push from the queue that is being handled, and the ticket of its held answer.
     released: Option<(Membership, Ticket)>,
@@ -145,6 +149,7 @@ impl Rooms {
             pending: Pending::default(),
             collected: Collected::default(),
             streams: Streams::default(),
+            ages: Ages::default(),
             held: Held::default(),
             released: None,
             is_releasing: false,
@@ -314,6 +319,8 @@ impl Rooms {
             pending,
             collected,
             streams,
+            // A tree.
+            ages: _,
             held,
             released: _,
             is_releasing: _,
@@ -360,6 +367,7 @@ impl Rooms {
         self.pending.check();
         self.check_collected();
         self.check_streams();
+        self.check_ages();
         self.check_weight();
         self.check_lists();
     }

@@ -250,6 +250,7 @@ impl Rooms {
         let inserted = self.arena.insert(registered);
         assert_eq!(inserted, key, "its log calls it so");
         self.by_topic.insert(topic.into(), key);
+        self.note_age(cx, key);
         self.bound_history(cx, key);
         Ok(found)
     }
@@ -366,6 +367,7 @@ impl Rooms {
         let registered = self.arena.remove(key)?;
         self.collected.forget(key);
         self.streams.forget(key);
+        self.ages.forget(key);
         if registered.room.name().is_some() {
             cx.io.log().close(key);
         }
@@ -416,6 +418,7 @@ impl Rooms {
             + self.pending.bytes()
             + self.collected.bytes()
             + self.streams.bytes()
+            + self.ages.bytes()
             + self.held.bytes()
             + self.awaiting_bytes()
             + self.reads.bytes()

@@ -170,7 +170,19 @@ impl<L: Log> Home<L> {
     }
 
     pub(super) fn join(&mut self, shard: u16, number: u64, topic: &str) -> (RoomKey, Asker) {
-        let bytes = self.try_join(shard, number, topic, &format!("u{number}"));
+        self.join_as(shard, number, topic, Level::Speak)
+    }
+
+    /// The same, of a user whose token allows so much.
+    pub(super) fn join_as(
+        &mut self,
+        shard: u16,
+        number: u64,
+        topic: &str,
+        level: Level,
+    ) -> (RoomKey, Asker) {
+        let user = format!("u{number}");
+        let bytes = self.try_join_as(shard, number, topic, (&user, level), None);
         let (_, record) = self.told.0.pop().expect("an answer");
         let Received::ToMember(ToMember::Joined { home, slot, conn, response, .. }) = read(&record)
         else {

@@ -180,6 +180,7 @@ impl Shard {
             Timer::Room(room) => self.rooms.tick(cx, &mut self.members, room),
             Timer::Collected(room) => self.rooms.collected_due(cx, &mut self.members, room),
             Timer::Streams(room) => self.rooms.end_streams(cx, &mut self.members, room),
+            Timer::Ages => self.rooms.let_age(cx),
             // Nothing to do: these timers only wake the loop. Touched rooms and memory are looked
             // at in each turn.
             Timer::Pace(_) | Timer::Weigh => {}

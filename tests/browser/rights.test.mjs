@@ -195,8 +195,8 @@ test("what a room is about stands under its title, and moderators may change it"
 
   await bob.page.getByRole("button", { name: "Room settings" }).click();
   const dialog = settings(bob);
-  await dialog.getByText("Only owners change who may join and speak.").waitFor();
-  for (const legend of ["Who may join", "Who may speak"]) {
+  await dialog.getByText("Only owners change who may join and speak, and for how long messages are kept.").waitFor();
+  for (const legend of ["Who may join", "Who may speak", "Messages are kept"]) {
     const radios = dialog.getByRole("group", { name: legend }).getByRole("radio");
     assert.equal(await radios.first().isDisabled(), true, legend);
   }
@@ -214,6 +214,32 @@ test("what a room is about stands under its title, and moderators may change it"
   await cy.page.getByText("Leaves, <b>not</b> bags").waitFor();
   await cy.say("see https://example.com");
   await cy.page.getByText(/^Not sent: /).waitFor();
+});
+
+test("owners choose for how long messages are kept", async () => {
+  const room = aRoom();
+  const ann = await found("Ann", room);
+  await ann.say("hello");
+  const shown = async (label) => {
+    await ann.page.getByRole("button", { name: "Room settings" }).click();
+    const group = settings(ann).getByRole("group", { name: "Messages are kept" });
+    await group.getByRole("radio", { name: label, exact: true, checked: true }).waitFor();
+    await ann.page.keyboard.press("Escape");
+  };
+  await shown("As on the server");
+  await set(ann, ["Messages are kept", "7 days"]);
+  await shown("7 days");
+  await ann.page.reload();
+  await ann.hears("hello");
+  await shown("7 days");
+  await set(ann, ["Slow mode", "5 s"]);
+  await shown("7 days");
+  await set(ann, ["Messages are kept", "As on the server"]);
+  await shown("As on the server");
+  await ann.page.reload();
+  await ann.hears("hello");
+  await shown("As on the server");
+  assert.deepEqual(ann.complaints, []);
 });
 
 test("all of it can be done by keyboard, in a narrow window too, and in nobody's way", async () => {

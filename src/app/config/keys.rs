@@ -9,7 +9,7 @@ use super::given::Given;
 use super::kind::{Kind, Slot, Word, number, number_or_zero};
 use super::values::{Config, CreateRooms, StoreAck, StoreDeliver};
 use crate::auth::token::Algorithm;
-use crate::limits::{BODY_BYTES_MAX, PINS_MAX, READ_BUFFER_BYTES};
+use crate::limits::{BODY_BYTES_MAX, KEEP_S_MAX, PINS_MAX, READ_BUFFER_BYTES};
 use crate::wire::http::forwarded::ForwardedHeader;
 
 /// One thing that can be configured.
@@ -427,8 +427,8 @@ pub(super) const ALL: &[Key] = &[
     },
     Key {
         name: "history.keep_s",
-        kind: number_or_zero("for ever", 100 * 365 * 86_400, S, Slot::U64(|c| &mut c.store.keep_s)),
-        doc: "For how long messages are kept in `store.path`: older ones are deleted, within a minute or so.",
+        kind: number_or_zero("for ever", KEEP_S_MAX, S, Slot::U64(|c| &mut c.store.keep_s)),
+        doc: "For how long messages are kept, unless a room has its own `keep_s`: older ones are deleted, within a minute or so, on disk too. Without `store.path` they go sooner where there is no place.",
     },
     Key {
         name: "chat.changes",

@@ -233,12 +233,12 @@ fn check_keys(draft: &mut Draft) {
     }
 }
 
-/// What is only in memory is not kept for a time.
+/// What is only in memory has bounds of its own: `history.messages`, `history.room_bytes`.
 fn check_retention(draft: &mut Draft) {
     if draft.is_bad("store.path") || !draft.config.store.path.is_empty() {
         return;
     }
-    for key in ["history.keep_s", "store.keep_messages", "store.keep_bytes"] {
+    for key in ["store.keep_messages", "store.keep_bytes"] {
         if draft.is_set(key) && !draft.is_bad(key) && keys::value_of(&draft.config, key) > 0 {
             let message = format!("{key}: is nothing without store.path");
             draft.add(Problem::new(draft.origin(key), message));

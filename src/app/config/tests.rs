@@ -481,8 +481,9 @@ fn guests_are_welcome_by_default_only_where_nobody_else_can_come() {
 }
 
 #[test]
-fn what_is_only_in_memory_is_kept_for_no_time() {
-    for key in ["history.keep_s", "store.keep_messages", "store.keep_bytes"] {
+fn what_bounds_a_store_is_nothing_without_one_and_a_time_is_for_memory_too() {
+    assert_eq!(from_set(&["history.keep_s=9", "store.path="]).store.keep_s, 9);
+    for key in ["store.keep_messages", "store.keep_bytes"] {
         let set = format!("{key}=1000");
         check_set(
             &[&set, "store.path="],

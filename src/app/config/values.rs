@@ -113,7 +113,7 @@ pub struct StoreConfig {
     pub readers: u16,
     /// Whether all of a room can be searched, and not only what is in memory.
     pub search: bool,
-    /// For how long messages are kept, in seconds. 0: no bound.
+    /// For how long messages are kept, in seconds, in memory only too. 0: no bound.
     pub keep_s: u64,
     /// How many messages are kept of each room. 0: no bound.
     pub keep_messages: u64,

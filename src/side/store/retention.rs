@@ -10,6 +10,10 @@
 //!
 //! The bytes of a room are counted once, in pieces, and then by what comes and goes.
 //!
+//! A room's own time goes before that of all rooms, whichever is longer. Where nothing bounds all
+//! rooms, only those with a time of their own are gone through. Which ones these are is looked for
+//! once, and then told by the writer: a store in which there are none is left alone.
+//!
 //! Invariants: a step is bounded; what is let go of is at the beginning of a room, without a gap.
 //!
 //! Deliberately absent: telling the rooms' homes (`threads`).
@@ -20,13 +24,16 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 
-use super::error::StoreError;
+use super::error::{Cause, StoreError};
 use super::row::{OFFSET_MAX, RoomRow, id_of, offset_of, select_rooms, with_room};
 use super::statements::{number, top_of};
 use super::transaction::WriteTransaction;
+use crate::base::bitset::BitSet;
 use crate::limits::{
-    STORE_SWEEP_COUNTED, STORE_SWEEP_LET_GO, STORE_SWEEP_ROOMS, STORE_VACUUM_PAGES,
+    STORE_SWEEP_COUNTED, STORE_SWEEP_LET_GO, STORE_SWEEP_ROOMS, STORE_SWEEP_SOUGHT,
+    STORE_VACUUM_PAGES,
 };
+use crate::link::facts::RoomSettings;
 use crate::link::log::Marks;
 
 /// The bytes of a message, as they are bounded: its texts, who has reacted to it, and about what
@@ -34,7 +41,7 @@ use crate::link::log::Marks;
 const SIZE: &str = "(octet_length(user) + octet_length(name) + octet_length(body) \
                     + ifnull(octet_length(key), 0) + ifnull(octet_length(reacted), 0) + 32)";
 
-/// What is kept of each room. 0: no bound.
+/// What is kept of each room, unless it has its own. 0: no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
     /// For how long, in seconds.
@@ -55,6 +62,15 @@ pub(super) struct Retention {
     due_ms: u64,
     /// The room behind which it goes on.
     behind: u32,
+    /// When it went through all of them last.
+    ended_ms: Option<u64>,
+    /// Behind which room it looks for those with a time of their own; none, if it knows them, or
+    /// goes through all rooms anyway.
+    sought: Option<u32>,
+    /// Those that may have one: a bit for each room, 2 MiB at most.
+    own: BitSet,
+    /// The room that is looked at.
+    at: Option<u32>,
     sizes: HashMap<u32, Size, ahash::RandomState>,
 }
 
@@ -64,6 +80,22 @@ struct Size {
     bytes: u64,
     /// Up to which offset that is counted.
     through: u64,
+}
+
+/// A room that is gone through.
+struct Swept {
+    id: u32,
+    /// Up to where it was let go of; none, if its row is damaged.
+    floor: Option<u64>,
+    /// Its own time, in seconds.
+    keep_s: Option<u64>,
+}
+
+impl Swept {
+    fn of(id: u32, row: Option<RoomRow<'_>>) -> Self {
+        let keep_s = row.and_then(|row| row.settings).and_then(RoomSettings::keep_s_in);
+        Self { id, floor: row.map(|row| row.floor.cast_unsigned()), keep_s }
+    }
 }
 
 /// What a step has done.
@@ -86,9 +118,38 @@ impl Step {
 impl Retention {
     /// The first step is due at once.
     pub(super) fn new(keep: Keep, rest_ms: u64) -> Self {
-        let is_bounded = keep != Keep::default();
-        let due_ms = if is_bounded { 0 } else { u64::MAX };
-        Self { keep, rest_ms, due_ms, behind: 0, sizes: HashMap::default() }
+        let sought = (keep == Keep::default()).then_some(0);
+        Self {
+            keep,
+            rest_ms,
+            due_ms: 0,
+            behind: 0,
+            ended_ms: None,
+            sought,
+            own: BitSet::new(),
+            at: None,
+            sizes: HashMap::default(),
+        }
+    }
+
+    /// Notes that a room may have a time of its own from now on: its messages are looked at at
+    /// once, or as soon after others were as these will be again.
+    pub(super) fn note(&mut self, rooms: impl Iterator<Item = u32>, now_ms: u64) {
+        if self.is_of_all() {
+            return;
+        }
+        for room in rooms {
+            self.own.set(room, true);
+            if self.due_ms == u64::MAX {
+                let rested_ms = self.ended_ms.map_or(0, |ended_ms| ended_ms + self.rest_ms);
+                self.due_ms = rested_ms.max(now_ms);
+            }
+        }
+    }
+
+    /// Whether something bounds all rooms.
+    fn is_of_all(&self) -> bool {
+        self.keep != Keep::default()
     }
 
     /// When the next step is due; none, if there is no bound.
@@ -108,12 +169,75 @@ impl Retention {
         now_ms: u64,
         unix_ms: u64,
     ) -> Result<Step, StoreError> {
-        let stepped = self.try_step(conn, now_ms, unix_ms);
-        if stepped.is_err() {
-            // They may be ahead of what is there.
-            self.sizes.clear();
+        if let Some(behind) = self.sought {
+            return self.seek(conn, behind).map(|()| Step::default());
         }
-        stepped
+        let stepped = self.try_step(conn, now_ms, unix_ms);
+        let Err(error) = stepped else { return stepped };
+        // They may be ahead of what is there.
+        self.sizes.clear();
+        match self.at.take() {
+            // One that cannot be read does not keep what is said in others from being kept.
+            Some(room) if error.cause() == Cause::Corrupt && !self.is_of_all() => {
+                tracing::error!(%error, room, "what is old in a room stays: the file is damaged");
+                self.own.set(room, false);
+                Ok(Step::default())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Looks through the next rooms for those with a time of their own.
+    fn seek(&mut self, conn: &Connection, behind: u32) -> Result<(), StoreError> {
+        let through = behind.saturating_add(STORE_SWEEP_SOUGHT);
+        if_readable(self.seek_through(conn, behind, through))?;
+        let sql = "SELECT coalesce(max(id), 0) FROM room";
+        let last =
+            conn.prepare_cached(sql).and_then(|mut last| last.query_row([], |row| row.get(0)));
+        let last: Option<u32> = if_readable(last.map_err(StoreError::from))?;
+        self.sought = last.filter(|last| through < *last).map(|_| through);
+        if self.sought.is_none() && self.own.is_empty() {
+            self.due_ms = u64::MAX;
+        }
+        Ok(())
+    }
+
+    /// Notes which of these rooms may have a time of their own.
+    fn seek_through(
+        &mut self,
+        conn: &Connection,
+        behind: u32,
+        through: u32,
+    ) -> Result<(), StoreError> {
+        // What is no setting is seen when the room is gone through.
+        let sql =
+            "SELECT id FROM room WHERE id > ?1 AND id <= ?2 AND instr(settings, 'keep_s') > 0";
+        let mut statement = conn.prepare_cached(sql)?;
+        let mut rows = statement.query(params![behind, through])?;
+        while let Some(row) = rows.next()? {
+            self.own.set(row.get(0)?, true);
+        }
+        Ok(())
+    }
+
+    /// The next rooms that are gone through, as many as a step looks at.
+    fn next_rooms(&mut self, step: &Connection) -> Result<Vec<Swept>, StoreError> {
+        if self.is_of_all() {
+            let sql = select_rooms!("WHERE id > ?1 ORDER BY id LIMIT ?2");
+            let mut statement = step.prepare_cached(sql)?;
+            let found = statement.query_map(params![self.behind, STORE_SWEEP_ROOMS], |row| {
+                Ok(Swept::of(row.get(0)?, RoomRow::of(row)))
+            })?;
+            return Ok(found.collect::<Result<_, _>>()?);
+        }
+        let mut statement = step.prepare_cached(select_rooms!("WHERE id = ?1"))?;
+        let ids = self.own.iter_from(self.behind + 1).take(STORE_SWEEP_ROOMS as usize);
+        ids.map(|id| {
+            self.at = Some(id);
+            let mut rows = statement.query([id])?;
+            Ok(Swept::of(id, rows.next()?.and_then(RoomRow::of)))
+        })
+        .collect()
     }
 
     fn try_step(
@@ -123,23 +247,24 @@ impl Retention {
         unix_ms: u64,
     ) -> Result<Step, StoreError> {
         let step = WriteTransaction::begin(conn)?;
-        let rooms = {
-            let sql = select_rooms!("WHERE id > ?1 ORDER BY id LIMIT ?2");
-            let mut statement = step.prepare_cached(sql)?;
-            let found = statement.query_map(params![self.behind, STORE_SWEEP_ROOMS], |row| {
-                Ok((row.get(0)?, RoomRow::of(row).map(|room| room.floor.cast_unsigned())))
-            })?;
-            found.collect::<Result<Vec<(u32, Option<u64>)>, _>>()?
-        };
+        let rooms = self.next_rooms(&step)?;
         let mut work = Work { let_go: STORE_SWEEP_LET_GO, counted: STORE_SWEEP_COUNTED };
         let (mut done, mut behind) = (Step::default(), self.behind);
-        for &(id, floor) in &rooms {
+        for &Swept { id, floor, keep_s } in &rooms {
             // A room whose row is damaged is left alone.
             let Some(floor) = floor else {
                 behind = id;
                 continue;
             };
-            let (cut, is_all) = self.cut(&step, id, floor, unix_ms, &mut work)?;
+            self.at = Some(id);
+            if keep_s.is_none() && !self.is_of_all() {
+                // It is kept for ever again.
+                self.own.set(id, false);
+                behind = id;
+                continue;
+            }
+            let seconds = keep_s.unwrap_or(self.keep.seconds);
+            let (cut, is_all) = self.cut(&step, (id, floor), (seconds, unix_ms), &mut work)?;
             if cut > floor {
                 let (deleted, change) = self.let_go(&step, id, floor, cut)?;
                 done.deleted += deleted;
@@ -150,23 +275,27 @@ impl Retention {
             }
             behind = id;
         }
+        // What fails from here on is no room's.
+        self.at = None;
         step.commit()?;
         let is_end = rooms.len() < STORE_SWEEP_ROOMS as usize
-            && rooms.last().is_none_or(|(last, _)| *last == behind);
+            && rooms.last().is_none_or(|last| last.id == behind);
         self.behind = if is_end { 0 } else { behind };
         if is_end {
-            self.due_ms = now_ms + self.rest_ms;
+            let is_needed = self.is_of_all() || !self.own.is_empty();
+            self.due_ms = if is_needed { now_ms + self.rest_ms } else { u64::MAX };
+            self.ended_ms = Some(now_ms);
         }
         Ok(done)
     }
 
-    /// Up to where a room is to be let go of now, and whether that is all there is to do in it.
+    /// Up to where a room is to be let go of now, whose messages are kept for so long, and whether
+    /// that is all there is to do in it. 0 seconds: for ever.
     fn cut(
         &mut self,
         step: &Connection,
-        id: u32,
-        floor: u64,
-        unix_ms: u64,
+        (id, floor): (u32, u64),
+        (seconds, unix_ms): (u64, u64),
         work: &mut Work,
     ) -> Result<(u64, bool), StoreError> {
         let top = top_of(step, id)?.offset;
@@ -176,8 +305,8 @@ impl Retention {
         if self.keep.messages > 0 {
             wanted = wanted.max(top.saturating_sub(self.keep.messages));
         }
-        if self.keep.seconds > 0 {
-            let before_ms = unix_ms.saturating_sub(self.keep.seconds.saturating_mul(1_000));
+        if seconds > 0 {
+            let before_ms = unix_ms.saturating_sub(seconds.saturating_mul(1_000));
             // Times of a room never decrease, so the first that stays ends it.
             let sql = "SELECT id, at FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
             let mut statement = step.prepare_cached(sql)?;
@@ -277,6 +406,18 @@ impl Retention {
     }
 }
 
+/// What was found, unless the file is damaged there: where nothing bounds all rooms, all else goes
+/// on without what cannot be read.
+fn if_readable<T>(found: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(error) if error.cause() == Cause::Corrupt => {
+            tracing::error!(%error, "some rooms keep what is old: the file is damaged");
+            Ok(None)
+        }
+        found => found.map(Some),
+    }
+}
+
 /// How much a step may still do.
 struct Work {
     let_go: u64,
@@ -350,10 +491,109 @@ mod tests {
         found.map(Result::unwrap).collect()
     }
 
+    /// Settings that keep messages for so long.
+    fn keeps(home: &mut Home, room: u64, keep_s: Option<u64>) {
+        let settings = RoomSettings { keep_s, ..RoomSettings::default() };
+        home.set(room, &settings.json());
+    }
+
     #[test]
-    fn without_a_bound_nothing_is_due() {
-        assert_eq!(new(Keep::default()).due_ms(), None);
+    fn without_a_bound_nothing_is_due_once_no_room_is_found_to_have_one() {
+        let folder = Folder::new();
+        let home = filled(&folder, &[2, 2]);
+        let mut retention = new(Keep::default());
+        assert_eq!(retention.step(home.writer.conn(), 0, u64::MAX / 2).unwrap(), Step::default());
+        assert_eq!(retention.due_ms(), None);
         assert_eq!(new(messages(1)).due_ms(), Some(0));
+    }
+
+    #[test]
+    fn a_rooms_own_time_goes_before_that_of_all_whichever_is_longer() {
+        let folder = Folder::new();
+        let mut home = filled(&folder, &[3, 3, 3, 3]);
+        keeps(&mut home, 1, Some(1));
+        keeps(&mut home, 2, Some(100));
+        // Of an application, and of nobody.
+        home.set(3, r#"{"data":{"keep_s":1}}"#);
+        home.set(4, r#"{"keep_s":"1"}"#);
+        let mut alone = new(Keep::default());
+        let let_go = |steps: Vec<Step>| -> Vec<(u32, u64)> {
+            steps.iter().flat_map(Step::offsets).collect()
+        };
+        let found = let_go(sweep(&mut alone, &home, 1_102));
+        assert_eq!(found, [(1, 2)], "and no other, where nothing bounds all");
+        assert_eq!(alone.own.iter_ones().collect::<Vec<_>>(), [1, 2]);
+        let mut beside = new(Keep { seconds: 50, ..Keep::default() });
+        assert_eq!(let_go(sweep(&mut beside, &home, 50_102)), [(1, 3), (3, 2), (4, 2)]);
+        assert_eq!(let_go(sweep(&mut beside, &home, 100_103)), [(2, 3), (3, 3), (4, 3)]);
+        let mut few = new(messages(1));
+        home.say(2, 3, &["\"d\"", "\"e\""]);
+        assert_eq!(let_go(sweep(&mut few, &home, 0)), [(2, 4)], "what is narrower counts");
+    }
+
+    #[test]
+    fn a_time_is_in_force_soon_after_it_was_set_and_until_it_is_none() {
+        let folder = Folder::new();
+        let mut home = filled(&folder, &[3]);
+        let mut retention = new(Keep::default());
+        let mut at = |home: &Home, noted: bool, now_ms| {
+            if noted {
+                retention.note(home.writer.timed().iter().copied(), now_ms);
+            }
+            let mut deleted = 0;
+            while retention.due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
+                deleted += retention.step(home.writer.conn(), now_ms, 1_102).unwrap().deleted;
+            }
+            (deleted, retention.due_ms())
+        };
+        assert_eq!(at(&home, false, 0), (0, None));
+        keeps(&mut home, 1, Some(1));
+        assert_eq!(at(&home, true, 10), (2, Some(70)), "at once");
+        keeps(&mut home, 1, None);
+        assert_eq!(at(&home, true, 20), (0, Some(70)), "it is none, and that is not known yet");
+        assert_eq!(at(&home, false, 70), (0, None));
+        home.say(1, 3, &["\"d\""]);
+        keeps(&mut home, 1, Some(1));
+        assert_eq!(at(&home, true, 80), (0, Some(130)), "not more often than others");
+        assert_eq!(at(&home, false, 130), (0, Some(190)));
+    }
+
+    #[test]
+    fn many_rooms_with_a_time_of_their_own_are_gone_through_in_pieces() {
+        let folder = Folder::new();
+        let mut home = filled(&folder, &[700; 3]);
+        let count = STORE_SWEEP_SOUGHT + 250;
+        let more = format!(
+            "WITH RECURSIVE n(id) AS (VALUES(4) UNION ALL SELECT id + 1 FROM n WHERE id < {count}) \
+             INSERT INTO room(id, name, title, founded, created_at) \
+             SELECT id, 'room:' || id, '', 0, 0 FROM n"
+        );
+        home.writer.conn().execute_batch(&more).unwrap();
+        let timed = "UPDATE room SET settings = '{\"keep_s\":1}' WHERE id = 2 OR id % 10 = 1";
+        home.writer.conn().execute_batch(timed).unwrap();
+        crate::side::store::schema::seal_all(home.writer.conn()).unwrap();
+        let mut retention = new(Keep::default());
+        let steps = sweep(&mut retention, &home, 1_000_000);
+        let deleted: Vec<u64> = steps.iter().map(|step| step.deleted).collect();
+        // Two to look for them, then as many messages as a step may, or a hundred rooms.
+        assert_eq!(deleted, [0, 0, 500, 500, 400, 0, 0], "{steps:?}");
+        assert_eq!(there(&home, 3).len(), 700);
+        assert_eq!(retention.own.count_ones(), 226);
+        home.say(2, 700, &["\"late\""]);
+        let again = sweep(&mut retention, &home, 1_000_000);
+        assert_eq!((again.len(), again[0].offsets()), (3, vec![(2, 701)]), "all others rest");
+    }
+
+    #[test]
+    fn a_room_whose_row_is_damaged_keeps_all_and_others_do_not() {
+        let folder = Folder::new();
+        let mut home = filled(&folder, &[2, 2]);
+        keeps(&mut home, 1, Some(1));
+        keeps(&mut home, 2, Some(1));
+        home.writer.conn().execute_batch("UPDATE room SET title = 'other' WHERE id = 1").unwrap();
+        let steps = sweep(&mut new(Keep::default()), &home, 1_000_000);
+        assert_eq!(steps.last().unwrap().offsets(), [(2, 2)]);
+        assert_eq!(there(&home, 1), [1, 2]);
     }
 
     #[test]

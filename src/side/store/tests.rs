@@ -125,6 +125,15 @@ impl Home {
         written.expect("it is written");
     }
 
+    /// Gives a room these settings.
+    pub(super) fn set(&mut self, room: u64, settings: &str) {
+        let mut batch = Batch::default();
+        self.next += 1;
+        let (number, room, title) = (self.next, key(room), "T");
+        push(&mut batch, ToStore::Settings { number, room, at_ms: 7, title, settings, audit: &[] });
+        self.writer.write(&batch, &mut Vec::new()).expect("it is written");
+    }
+
     fn try_say(&mut self, room: u64, after: u64, bodies: &[&str]) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         for (offset, body) in (after..).zip(bodies) {

@@ -33,6 +33,7 @@ use super::row::{Message, StandingRow, id_of};
 use super::statements::{change, found, insert, look_for, set, stand};
 use super::transaction::WriteTransaction;
 use crate::link::audit::AuditWanted;
+use crate::link::facts::RoomSettings;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Wanted};
 use crate::link::record::Field as _;
@@ -57,6 +58,8 @@ pub(super) struct Writer {
     wal_pages: Arc<AtomicUsize>,
     /// Rooms that were written in by the last batch, some more than once.
     written: Vec<u32>,
+    /// Rooms that were told by the last batch for how long to keep messages.
+    timed: Vec<u32>,
     /// Whether nothing was committed since the log was emptied.
     is_wal_empty: bool,
     /// When a commit is on disk, if that was said.
@@ -172,6 +175,7 @@ impl NewWriter {
             rooms: OpenRooms::new(rooms_count, rooms_max),
             wal_pages,
             written: Vec::new(),
+            timed: Vec::new(),
             is_wal_empty: false,
             sync: None,
             damaged: Vec::new(),
@@ -218,6 +222,7 @@ impl Writer {
         questions: &mut Vec<Question>,
     ) -> Result<(), StoreError> {
         self.written.clear();
+        self.timed.clear();
         let count = questions.len();
         self.damaged.clear();
         for _ in 0..ANEW_MAX {
@@ -297,6 +302,9 @@ impl Writer {
                     let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
                     set(&step, id, title, settings)?;
                     note_read(&step, id, at_ms, audit)?;
+                    if RoomSettings::keep_s_in(settings).is_some() {
+                        self.timed.push(id);
+                    }
                 }
                 ToStore::Standing { room, at_ms, user, standing, audit, .. } => {
                     let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
@@ -347,6 +355,12 @@ impl Writer {
     /// The rooms that were written in by the last batch, some more than once.
     pub(super) fn written(&self) -> &[u32] {
         &self.written
+    }
+
+    /// The rooms that were told by the last batch for how long to keep messages, some of them by
+    /// settings that others have followed.
+    pub(super) fn timed(&self) -> &[u32] {
+        &self.timed
     }
 
     /// The rooms of the last batch that cannot be opened, and are not among its openings.

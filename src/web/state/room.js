@@ -35,7 +35,7 @@ export function createRoom(name) {
     status: "joining",
     /** The server's error, when refused; or what was told when one was put out. */
     refusal: null,
-    /** The room object: `{title, topic?, join?, speak?, react?, slow_s?, links?, ...}`, whole */
+    /** The room object: `{title, topic?, join?, speak?, react?, slow_s?, keep_s?, links?, ...}`, whole */
     info: {},
     /**
      * What the user is here: `{level, unmuted, role, mutedUntil, reads}`; `unmuted`: the level

@@ -1,6 +1,6 @@
 /**
  * A room's settings, for those who look after it: what it is called and is about, who may come
- * in, speak and react, and who is what in it.
+ * in, speak and react, for how long messages are kept, and who is what in it.
  *
  * Only what was changed is sent: of the rest another moderator may have changed something.
  */
@@ -17,6 +17,11 @@ const SPEAK = [["all", "Everybody"], ["members", "Members"], ["moderators", "Mod
 const REACT = [["speakers", "Speakers"], ["all", "All who may read"]];
 const SLOW = [
   ["0", "Off"], ["5", "5 s"], ["30", "30 s"], ["60", "1 min"], ["300", "5 min"], ["3600", "1 h"],
+];
+const DAY_S = 86_400;
+const KEEP = [
+  ["", "As on the server"], [`${DAY_S}`, "1 day"], [`${7 * DAY_S}`, "7 days"],
+  [`${30 * DAY_S}`, "30 days"], [`${365 * DAY_S}`, "1 year"],
 ];
 const ROLES = { owner: "Owner", moderator: "Moderator", member: "Member" };
 /** Owners first, and of each role in the order of the server. */
@@ -46,19 +51,18 @@ export function settingsView(chat) {
 
   function open() {
     const { title, topic = "", join = "all", speak = "all", links = true } = room.info;
-    const { react = "speakers", slow_s: slowS = 0 } = room.info;
+    const { react = "speakers", slow_s: slowS = 0, keep_s: keepS = "" } = room.info;
     const isOwner = owns(room);
     dialog.open();
     byId("settings-name").value = title;
     byId("settings-topic").value = topic;
     choices(byId("settings-join"), "Who may join", JOIN, join, isOwner);
     choices(byId("settings-speak"), "Who may speak", SPEAK, speak, isOwner);
+    const keep = withOther(KEEP, `${keepS}`, daysText);
+    choices(byId("settings-keep"), "Messages are kept", keep, `${keepS}`, isOwner);
     byId("settings-owners").hidden = isOwner;
     choices(byId("settings-react"), "Who may react", REACT, react);
-    const slow = [...SLOW];
-    // Set elsewhere, to a time that is none of ours.
-    const isOurs = slow.some(([value]) => value === `${slowS}`);
-    if (!isOurs) slow.push([`${slowS}`, spanText(slowS * 1000)]);
+    const slow = withOther(SLOW, `${slowS}`, (seconds) => spanText(seconds * 1000));
     choices(byId("settings-slow"), "Slow mode", slow, `${slowS}`);
     byId("settings-links").checked = links;
     before = shown();
@@ -72,6 +76,7 @@ export function settingsView(chat) {
       topic: wellFormed(byId("settings-topic").value.trim()),
       join: chosen(byId("settings-join")),
       speak: chosen(byId("settings-speak")),
+      keep_s: Number(chosen(byId("settings-keep"))) || null,
       react: chosen(byId("settings-react")),
       slow_s: Number(chosen(byId("settings-slow"))),
       links: byId("settings-links").checked,
@@ -131,6 +136,18 @@ export function settingsView(chat) {
     const name = nameFor(user);
     return colour(h("span", { class: "person", dir: "auto", title: user }, name), user);
   }
+}
+
+/** Choices of times, and one that was set elsewhere, which is none of them. */
+function withOther(times, value, textOf) {
+  const isOurs = times.some(([time]) => time === value);
+  return isOurs ? times : [...times, [value, textOf(Number(value))]];
+}
+
+/** "12 days"; what is shorter in hours. */
+function daysText(seconds) {
+  const days = Math.round(seconds / DAY_S);
+  return seconds < 2 * DAY_S ? spanText(seconds * 1000) : `${days.toLocaleString()} days`;
 }
 
 const note = (text) => h("li", { class: "faint" }, text);

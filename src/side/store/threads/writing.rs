@@ -321,6 +321,7 @@ impl WriterThread {
         }
         self.questions = questions;
         self.index_queue.note(self.writer.written().iter().copied());
+        self.retention.note(self.writer.timed().iter().copied(), self.now_ms());
         // Before anything else is done here: shards can go on.
         self.port.end_turn();
     }

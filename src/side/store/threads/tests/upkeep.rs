@@ -7,14 +7,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, start, start_as, start_with};
-use crate::link::log::{Log, LogAnswer, LogEnd, Marks, Opening, Why};
+use crate::link::log::{Log, LogAnswer, LogEnd, Marks, Opening, What, Why};
 use crate::link::record::Field;
 use crate::link::store::FromStore;
 use crate::mesh::connect_with;
 use crate::side::store::disk::Options;
 use crate::side::store::log::{Promise, StoreLog};
 use crate::side::store::retention::Keep;
-use crate::side::store::tests::{Folder, key, said};
+use crate::side::store::tests::{Folder, Home as Direct, key, said};
 
 #[test]
 fn what_is_let_go_of_is_told_to_whoever_has_the_room_and_offsets_go_on() {
@@ -59,6 +59,56 @@ fn what_is_let_go_of_is_told_to_whoever_has_the_room_and_offsets_go_on() {
     let opened = homes[0].open(key(1), "room:a", 51).expect("it is there");
     assert_eq!((opened.epoch, opened.top.offset, opened.tail.len()), (50, 5, 0));
     assert_eq!(opened.floor, Marks { offset: 5, change: 0 }, "and what it has not is told");
+    drop(homes);
+    store.stop().unwrap();
+}
+
+#[test]
+fn a_rooms_own_time_is_in_force_at_once_and_in_the_next_life_where_nothing_bounds_all() {
+    let folder = Folder::new();
+    let (store, mut homes) = start(&folder, 1, 1);
+    let home = &mut homes[0];
+    for (room, topic) in [(1, "room:1"), (2, "room:2")] {
+        home.open(key(room), topic, 50);
+    }
+    for (room, offset) in [1, 2].into_iter().flat_map(|room| (1..=3).map(move |at| (room, at))) {
+        home.append(key(room), offset, said("\"x\""));
+    }
+    let settings = r#"{"keep_s":900}"#;
+    home.decide(key(1), What::Settings { title: "Tea", settings });
+    home.log.end_turn();
+    loop {
+        match home.answer() {
+            LogAnswer::LetGo { room, floor } => {
+                assert_eq!((room, floor), (key(1), Marks { offset: 3, change: 0 }));
+                break;
+            }
+            LogAnswer::Kept { .. } => {}
+            other => panic!("something is let go of, not {other:?}"),
+        }
+    }
+    drop(homes);
+    store.stop().unwrap();
+    // Said at the end of a life, before anything was let go of again.
+    let (disk, writer) = folder.open();
+    let mut last = Direct::new(writer);
+    last.open(1, 51);
+    last.say(1, 3, &["\"y\""]);
+    last.writer.close().unwrap();
+    drop(disk);
+    let (store, mut homes) = start(&folder, 1, 1);
+    let deleted = |count: u32| {
+        let mut text = String::new();
+        store.stats().push_text(&mut text);
+        text.contains(&format!("chinwag_store_retention_deleted_total {count}"))
+    };
+    let began = Instant::now();
+    while !deleted(1) {
+        assert!(began.elapsed() < PATIENCE, "it is looked for");
+        thread::yield_now();
+    }
+    let opened = homes[0].open(key(2), "room:2", 51).expect("it is there");
+    assert_eq!((opened.tail.len(), opened.floor), (3, Marks::default()), "and in no other");
     drop(homes);
     store.stop().unwrap();
 }
