@@ -70,7 +70,7 @@ impl Asset {
 }
 
 /// Every file of `src/web`. A test fails when one is missing here.
-const FILES: [(&str, &[u8]); 39] = files![
+const FILES: [(&str, &[u8]); 40] = files![
     "index.html",
     "style.css",
     "favicon.svg",
@@ -98,6 +98,7 @@ const FILES: [(&str, &[u8]); 39] = files![
     "view/conversation.js",
     "view/dialogs.js",
     "view/dom.js",
+    "view/invite.js",
     "view/members.js",
     "view/mentions.js",
     "view/menu.js",

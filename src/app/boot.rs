@@ -27,6 +27,7 @@ use super::config::{Config, CreateRooms, Keys, StoreAck, StoreConfig};
 use super::keeping::{self, Keeper};
 use super::memory;
 use super::site::ChatSite;
+use crate::auth::invite::Inviter;
 use crate::limits::{GIVE_UP_OVER_MS, HistoryLimits, Limits, RING_WORDS, STALL_MS};
 use crate::link::log::{LogEnd, MemoryLog};
 use crate::link::rates::Rates;
@@ -140,6 +141,7 @@ fn start(config: Config) -> Result<Server, Failure> {
     let blocked = config.blocked.phrases();
     let blocked = blocked.map_err(|_| "chat.blocked_file: some line is no phrase".to_owned())?;
     settings.blocked = blocked.map(Arc::new);
+    settings.inviter = Some(Arc::new(Inviter::new(&made)));
     settings.echo = config.echo;
     settings.warn_ms = config.auth.warn_s * 1_000;
     settings.is_private = is_private;

@@ -147,6 +147,16 @@ words! {
 }
 
 words! {
+    /// Who may invite others to a room.
+    Inviters {
+        /// Only who may look after it.
+        Moderators = "moderators",
+        /// Who has a role in it.
+        Members = "members",
+    }
+}
+
+words! {
     /// What a user may be held to in a room, for a time.
     Restraint {
         /// It may not speak.

@@ -4,8 +4,10 @@
 //! ```text
 //!   token (text) ── token::Verifier ── Claims ── identity::Identity: user, name, rights, expiry
 //!                                                 └ level::Level, by pattern of room
+//!   invite (text) ── invite::Inviter ── Invite
 //! ```
 
 pub mod identity;
+pub mod invite;
 pub mod level;
 pub mod token;

@@ -222,6 +222,15 @@ pub const SLOW_S_MAX: u32 = 21_600;
 /// How many messages of a user are deleted at once, with a ban.
 pub const PURGED_MESSAGES_MAX: usize = 100;
 
+/// How long an invite is good, in seconds, if that is not said: a week.
+pub const INVITE_S_DEFAULT: u64 = 7 * 86_400;
+
+/// How long an invite is good at most, in seconds: a year.
+pub const INVITE_S_MAX: u64 = 365 * 86_400;
+
+/// The longest invite, in bytes of its JSON: with the longest names of a room and a user.
+pub const INVITE_BYTES_MAX: usize = 1_024;
+
 /// The longest text of a report, in bytes of its JSON.
 pub const REPORT_BYTES_MAX: usize = 1_024;
 

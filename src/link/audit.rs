@@ -6,7 +6,7 @@
 //!
 //! Deliberately absent: who may see it (`room::rights`), and where it is kept.
 
-use crate::auth::level::{Joiners, Reactors, Speakers, words};
+use crate::auth::level::{Inviters, Joiners, Reactors, Speakers, words};
 use crate::link::facts::{MemberWish, Sentence, SettingsWish};
 use crate::link::record::{Field, Given, struct_fields, word_fields};
 use crate::wire::json::{push_string, push_unsigned};
@@ -187,7 +187,8 @@ impl Object {
 impl SettingsWish<'_> {
     /// What it asks for, as its trail says it.
     pub(crate) fn audited(&self) -> Option<String> {
-        let Self { title, topic, join, speak, react, slow_s, edit_s, keep_s, links, data } = *self;
+        let Self { title, topic, join, speak, react, slow_s, edit_s, keep_s, .. } = *self;
+        let Self { links, invite, revoke_invites, data, .. } = *self;
         let mut set = Object::default();
         set.maybe("title", title);
         set.given("topic", topic);
@@ -203,6 +204,8 @@ impl SettingsWish<'_> {
             }
         }
         set.maybe("links", links.map(|links| if links { "true" } else { "false" }));
+        set.word("invite", invite.map(Inviters::as_str));
+        set.maybe("revoke_invites", revoke_invites.then_some("true"));
         set.given("data", data);
         set.end()
     }
@@ -282,10 +285,12 @@ mod tests {
             edit_s: Given::Value(9),
             keep_s: Given::Null,
             links: Some(false),
+            invite: Some(Inviters::Members),
+            revoke_invites: true,
             data: Given::Value("{\"a\":1}"),
             ..SettingsWish::default()
         };
-        let whole = r#"{"title":"T","topic":null,"join":"members","speak":"moderators","slow_s":5,"edit_s":9,"keep_s":null,"links":false,"data":{"a":1}}"#;
+        let whole = r#"{"title":"T","topic":null,"join":"members","speak":"moderators","slow_s":5,"edit_s":9,"keep_s":null,"links":false,"invite":"members","revoke_invites":true,"data":{"a":1}}"#;
         assert_eq!(wish.audited().as_deref(), Some(whole));
         let nothing = MemberWish { user: "bob", reason: Some("\"x\""), ..MemberWish::default() };
         assert_eq!(nothing.audited(), None);

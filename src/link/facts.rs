@@ -6,7 +6,9 @@
 //!
 //! Deliberately absent: who may wish what (`room::rights`).
 
-use crate::auth::level::{Joiners, NEVER_MS, Reactors, Restraint, Role, Speakers, Standing};
+use crate::auth::level::{
+    Inviters, Joiners, NEVER_MS, Reactors, Restraint, Role, Speakers, Standing,
+};
 use crate::limits::{KEEP_S_MAX, SLOW_S_MAX};
 use crate::link::record::{Field, Given, struct_fields};
 use crate::wire::json::{self, push_string, push_unsigned};
@@ -30,6 +32,10 @@ pub struct RoomSettings {
     pub keep_s: Option<u64>,
     /// Whether those who do not look after it may send links.
     pub links: bool,
+    /// Who may invite others.
+    pub invite: Inviters,
+    /// How often all invites were taken back: those made before that are void.
+    pub invites: u32,
     /// What its application attaches: a JSON object.
     pub data: Option<Box<str>>,
 }
@@ -51,13 +57,16 @@ impl RoomSettings {
         edit_s: None,
         keep_s: None,
         links: true,
+        invite: Inviters::Moderators,
+        invites: 0,
         data: None,
     };
 
     /// Appends those that are not as the default, each behind a comma: the end of an object's
     /// inside.
     pub fn push_fields(&self, out: &mut Vec<u8>) {
-        let Self { topic, join, speak, react, slow_s, edit_s, keep_s, links, data } = self;
+        let Self { topic, join, speak, react, slow_s, edit_s, keep_s, .. } = self;
+        let Self { links, invite, invites, data, .. } = self;
         let mut field = |name: &str, value: &str| {
             out.extend_from_slice(b",\"");
             out.extend_from_slice(name.as_bytes());
@@ -88,6 +97,12 @@ impl RoomSettings {
         if !links {
             field("links", "false");
         }
+        if *invite != Inviters::Moderators {
+            field("invite", &format!("\"{}\"", invite.as_str()));
+        }
+        if *invites > 0 {
+            field("invites", &invites.to_string());
+        }
         if let Some(data) = data {
             field("data", data);
         }
@@ -107,9 +122,10 @@ impl RoomSettings {
     pub fn read(object: &str) -> Self {
         let names = ["topic", "join", "speak", "react", "slow_s", "edit_s", "links", "data"];
         let [topic, join, speak, react, slow_s, edit_s, links, data] = json::fields(object, names);
+        let [invite, invites] = json::fields(object, ["invite", "invites"]);
+        let count = |value: Option<&str>| u32::try_from(value.and_then(json::unsigned)?).ok();
         let word =
             |value: Option<&str>| value.and_then(json::string).unwrap_or_default().into_owned();
-        let slow_s = slow_s.and_then(json::unsigned).and_then(|slow_s| u32::try_from(slow_s).ok());
         // What is not known lets nobody in.
         let join =
             join.map_or(Joiners::All, |_| Joiners::of(&word(join)).unwrap_or(Joiners::Members));
@@ -120,10 +136,12 @@ impl RoomSettings {
             join,
             speak,
             react: Reactors::of(&word(react)).unwrap_or(Reactors::Speakers),
-            slow_s: slow_s.unwrap_or_default().min(SLOW_S_MAX),
+            slow_s: count(slow_s).unwrap_or_default().min(SLOW_S_MAX),
             edit_s: edit_s.and_then(json::unsigned),
             keep_s: Self::keep_s_in(object),
             links: links.and_then(json::boolean).unwrap_or(true),
+            invite: Inviters::of(&word(invite)).unwrap_or(Inviters::Moderators),
+            invites: count(invites).unwrap_or_default(),
             data: data.filter(|data| json::is_object(data)).map(Box::from),
         }
     }
@@ -156,6 +174,8 @@ impl RoomSettings {
         wish.edit_s.set(&mut next.edit_s);
         wish.keep_s.set(&mut next.keep_s);
         next.links = wish.links.unwrap_or(next.links);
+        next.invite = wish.invite.unwrap_or(next.invite);
+        next.invites = next.invites.saturating_add(u32::from(wish.revoke_invites));
         next
     }
 }
@@ -175,6 +195,9 @@ pub(crate) struct SettingsWish<'a> {
     /// `Null`: as on the whole server.
     pub(crate) keep_s: Given<u64>,
     pub(crate) links: Option<bool>,
+    pub(crate) invite: Option<Inviters>,
+    /// Whether all invites that were made are void from now on.
+    pub(crate) revoke_invites: bool,
     pub(crate) data: Given<&'a str>,
 }
 
@@ -289,7 +312,7 @@ pub(crate) fn push_role_and_mute(out: &mut Vec<u8>, standing: Standing, now_ms: 
 }
 
 struct_fields!(SettingsWish<'a> {
-    title, topic, join, speak, react, slow_s, edit_s, keep_s, links, data
+    title, topic, join, speak, react, slow_s, edit_s, keep_s, links, invite, revoke_invites, data
 });
 struct_fields!(MemberWish<'a> { user, role, mute, ban, kick, purge_s, reason });
 struct_fields!(RollWanted<'a> { restraint, after, limit });
@@ -328,6 +351,8 @@ mod tests {
             edit_s: Some(0),
             keep_s: Some(86_400),
             links: false,
+            invite: Inviters::Members,
+            invites: 3,
             data: Some("{\"join\":\"all\"}".into()),
         }
     }
@@ -338,7 +363,7 @@ mod tests {
         let json = rich().json();
         assert_eq!(
             json,
-            r#"{"topic":"t\"é","join":"members","speak":"moderators","react":"all","slow_s":5,"edit_s":0,"keep_s":86400,"links":false,"data":{"join":"all"}}"#
+            r#"{"topic":"t\"é","join":"members","speak":"moderators","react":"all","slow_s":5,"edit_s":0,"keep_s":86400,"links":false,"invite":"members","invites":3,"data":{"join":"all"}}"#
         );
         assert_eq!(RoomSettings::read(&json), rich());
         let other = r#"{"slow_s":-1,"links":"no","topic":7,"data":[]}"#;

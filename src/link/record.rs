@@ -8,7 +8,7 @@
 //! Records never leave the process, so a record that cannot be read is a bug, and panics.
 
 use crate::auth::identity::{Identity, NEVER_S};
-use crate::auth::level::{Joiners, Level, Reactors, Restraint, Role, Speakers};
+use crate::auth::level::{Inviters, Joiners, Level, Reactors, Restraint, Role, Speakers};
 use crate::base::arena::Key;
 use crate::link::audit::AuditWanted;
 use crate::link::facts::{MemberWish, RollWanted, SettingsWish};
@@ -92,12 +92,13 @@ records! {
         /// Asks to become a member. Answered by [`ToMember::Joined`] or [`ToMember::Refused`].
         ///
         /// `level` is what the token allows; `replaces` is the membership that this one takes the
-        /// place of; `address` is where it comes from, if its shard knows of no such room.
+        /// place of; `address` is where it comes from, if its shard knows of no such room; `invite`
+        /// is what it brings, a JSON string.
         1 Join {
             conn: ConnKey, audience: AudienceKey, topic: &'a str, who: Who<'a>, level: Level,
             visible: bool,
             since: Option<Cursor>, limit: u32, meta: Option<&'a str>, replaces: Option<Slot>,
-            address: Option<AddressHash>,
+            address: Option<AddressHash>, invite: Option<&'a str>,
         }
         /// Ends a membership. Answered by [`ToMember::Left`] if there is a `reference`: then the
         /// client asked for it.
@@ -122,6 +123,8 @@ records! {
         }
         /// Asks for lines of the audit trail. Answered by [`ToMember::Reply`].
         20 Audit { home: RoomKey, asker: Asker, reference: &'a str, wanted: AuditWanted }
+        /// Asks for an invite that is good for so many seconds. Answered by [`ToMember::Reply`].
+        11 Invite { home: RoomKey, asker: Asker, reference: &'a str, for_s: u64 }
         /// A custom event, passed on as it is. Answered by [`ToMember::Reply`].
         4 Custom {
             home: RoomKey, asker: Asker, reference: &'a str, event: &'a str, payload: Payload<'a>,
@@ -612,7 +615,7 @@ macro_rules! word_fields {
 
 pub(super) use word_fields;
 
-word_fields!(Level, Role, Joiners, Speakers, Reactors, Restraint);
+word_fields!(Level, Role, Joiners, Speakers, Reactors, Inviters, Restraint);
 
 /// Which of the fields that few messages have are there. Nearly all have none, or a key, and cost
 /// one byte.
@@ -842,7 +845,9 @@ mod tests {
             meta: Some("{}"),
             replaces: Some(Slot(1)),
             address: Some(AddressHash(3)),
+            invite: Some("\"inv_é\""),
         });
+        check(ToHome::Invite { home, asker, reference: "1", for_s: 7 });
         let bare = NewMessage { body: "\"hi\"", ..NewMessage::default() };
         let mentions = Some("[\"u\"]");
         let rich =
@@ -891,6 +896,8 @@ mod tests {
             edit_s: Given::Value(7),
             keep_s: Given::Null,
             links: Some(false),
+            invite: Some(Inviters::Members),
+            revoke_invites: true,
             data: Given::Value("{}"),
         };
         for wish in [given, SettingsWish::default()] {

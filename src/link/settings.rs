@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::auth::invite::Inviter;
 use crate::base::phrases::Phrases;
 use crate::limits::{
     ADMISSION_LINE_BYTES_MAX, ChatLimits, GATHERED_MEMBERS, HistoryLimits, Limits, PresenceLimits,
@@ -48,6 +49,9 @@ pub struct Settings {
     /// What messages may not have in their text, unless whoever moderates the room sends them: one
     /// table for all shards. `None`: they may have anything.
     pub blocked: Option<Arc<Phrases>>,
+    /// Who makes invites, and reads them: one for all shards, and all lives of the server. `None`:
+    /// there are none.
+    pub inviter: Option<Arc<Inviter>>,
     /// Origins that may connect besides the server's own.
     pub origins: Vec<String>,
     /// Whether only this machine can connect, so that a `Host` must be a name of it, or listed.
@@ -109,6 +113,7 @@ impl Settings {
             chat: ChatLimits::default(),
             implicit_rooms: true,
             blocked: None,
+            inviter: None,
             origins,
             is_private: false,
             trusted_proxies: TrustedProxies::default(),

@@ -105,9 +105,12 @@ pub(crate) const ROOM_MEMBERS: &str = "room_members";
 /// What a client pushes to be told what was done to a room, and what was reported.
 pub(crate) const ROOM_AUDIT: &str = "room_audit";
 
+/// What a client pushes to get an invite.
+pub(crate) const ROOM_INVITE: &str = "room_invite";
+
 /// Whether an event is about the room itself, and who may do what in it.
 pub(crate) fn is_about_room(event: &str) -> bool {
-    matches!(event, ROOM_SET | ROOM_MEMBER | ROOM_MEMBERS | ROOM_AUDIT | MSG_REPORT)
+    matches!(event, ROOM_SET | ROOM_MEMBER | ROOM_MEMBERS | ROOM_AUDIT | ROOM_INVITE | MSG_REPORT)
 }
 
 /// Whether an event does something to a message that is there.

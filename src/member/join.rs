@@ -114,7 +114,7 @@ impl Members {
         let visible = params.visible;
         let arrival = Arrival { join_ref, reference, visible, put_out: None };
         self.arrivals.insert((conn, audience), arrival);
-        let JoinParams { since, limit, visible, meta } = params;
+        let JoinParams { since, limit, visible, meta, invite } = params;
         let who = Who::Here(identity);
         let message = ToHome::Join {
             conn,
@@ -128,6 +128,7 @@ impl Members {
             meta,
             replaces,
             address,
+            invite,
         };
         Ok(Some(Ask::Home { shard, message }))
     }

@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 
 use crate::base::name::is_name;
 use crate::limits::{
-    KEY_BYTES_MAX, META_BYTES_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX, QUERY_BYTES_MAX,
-    QUERY_BYTES_MIN, SEARCH_MESSAGES_DEFAULT, SEARCH_MESSAGES_MAX,
+    INVITE_BYTES_MAX, KEY_BYTES_MAX, META_BYTES_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX,
+    QUERY_BYTES_MAX, QUERY_BYTES_MIN, SEARCH_MESSAGES_DEFAULT, SEARCH_MESSAGES_MAX,
 };
 use crate::link::ids::Cursor;
 use crate::link::log::View;
@@ -38,6 +38,21 @@ pub(super) fn number_within(
         .ok_or(invalid(field, message))
 }
 
+/// That a value is a string of at most so many bytes, as it comes.
+pub(super) fn text_within(
+    value: &str,
+    field: &'static str,
+    max_bytes: usize,
+) -> Result<(), Refusal> {
+    if !value.starts_with('"') {
+        return Err(invalid(field, "a string"));
+    }
+    if value.len() - 2 > max_bytes {
+        return Err(Refusal::TooLarge { field, max_bytes });
+    }
+    Ok(())
+}
+
 /// What a join asks for besides the topic.
 #[derive(Debug)]
 pub(crate) struct JoinParams<'a> {
@@ -45,15 +60,22 @@ pub(crate) struct JoinParams<'a> {
     pub(crate) limit: u32,
     pub(crate) visible: bool,
     pub(crate) meta: Option<&'a str>,
+    pub(crate) invite: Option<&'a str>,
 }
 
 impl<'a> JoinParams<'a> {
     pub(crate) fn parse(payload: Payload<'a>) -> Result<Self, Refusal> {
-        let mut params =
-            Self { since: None, limit: PAGE_MESSAGES_DEFAULT, visible: true, meta: None };
+        let mut params = Self {
+            since: None,
+            limit: PAGE_MESSAGES_DEFAULT,
+            visible: true,
+            meta: None,
+            invite: None,
+        };
         // Phoenix takes any payload for a join; only an object can ask for something.
         let Payload::Json(object) = payload else { return Ok(params) };
-        let [since, limit, presence, meta] = given(object, ["since", "limit", "presence", "meta"]);
+        let names = ["since", "limit", "presence", "meta", "invite"];
+        let [since, limit, presence, meta, invite] = given(object, names);
         if let Some(since) = since {
             params.since = cursor(since)?;
         }
@@ -71,6 +93,10 @@ impl<'a> JoinParams<'a> {
                 return Err(Refusal::TooLarge { field: "meta", max_bytes: META_BYTES_MAX });
             }
             params.meta = Some(meta);
+        }
+        if let Some(invite) = invite {
+            text_within(invite, "invite", INVITE_BYTES_MAX)?;
+            params.invite = Some(invite);
         }
         Ok(params)
     }

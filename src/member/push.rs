@@ -9,7 +9,9 @@ use super::params::{
     MessageBounds, Publish, page_wanted, reaction_wanted, search_wanted, signed, text_wanted,
     verb_wanted,
 };
-use super::wishes::{audit_wanted, member_wanted, report_wanted, roll_wanted, settings_wanted};
+use super::wishes::{
+    audit_wanted, invite_wanted, member_wanted, report_wanted, roll_wanted, settings_wanted,
+};
 use crate::auth::identity::Identity;
 use crate::auth::level::Level;
 use crate::limits::{ANSWERS_UNDER_WAY_MAX, EVENT_BYTES_MAX, PUSHES_UNDER_WAY_MAX};
@@ -22,8 +24,8 @@ use crate::link::record::{NewMessage, ToHome};
 use crate::link::refusal::{PUBLISH_LIMIT, Refusal, SEARCH_LIMIT};
 use crate::link::settings::Settings;
 use crate::link::topic::{
-    MSG_APPEND, MSG_REACT, MSG_REPORT, ROOM_AUDIT, ROOM_MEMBER, ROOM_MEMBERS, ROOM_SET, SEARCH,
-    is_about_room, is_addition, is_reserved, is_verb, room_of,
+    MSG_APPEND, MSG_REACT, MSG_REPORT, ROOM_AUDIT, ROOM_INVITE, ROOM_MEMBER, ROOM_MEMBERS,
+    ROOM_SET, SEARCH, is_about_room, is_addition, is_reserved, is_verb, room_of,
 };
 use crate::wire::phx::{Message, Payload};
 
@@ -67,7 +69,7 @@ impl Members {
         let level = room.map_or(Level::Speak, level_in);
         let speaks = level >= Level::Speak;
         let limits = &cx.settings.limits;
-        let reads = matches!(event, "history" | SEARCH | ROOM_MEMBERS | ROOM_AUDIT);
+        let reads = matches!(event, "history" | SEARCH | ROOM_MEMBERS | ROOM_AUDIT | ROOM_INVITE);
         if reads && room.is_none() {
             let message = "there is no history here";
             return Err(Refusal::Invalid { field: "event", message });
@@ -166,6 +168,10 @@ impl Members {
             ROOM_AUDIT => {
                 let wanted = audit_wanted(payload)?;
                 ToHome::Audit { home, asker, reference, wanted }
+            }
+            ROOM_INVITE => {
+                let for_s = invite_wanted(payload)?;
+                ToHome::Invite { home, asker, reference, for_s }
             }
             MSG_REPORT => {
                 let (offset, text) = report_wanted(payload)?;

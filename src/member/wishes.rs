@@ -1,19 +1,21 @@
 //! What the payloads of pushes about a room itself ask for, read and checked: `room_set`,
-//! `room_member`, `room_members`, `room_audit`, `msg_report`.
+//! `room_member`, `room_members`, `room_audit`, `room_invite`, `msg_report`.
 //!
 //! Deliberately absent: whether it is granted (`room::rights`).
 
-use crate::auth::level::{Joiners, Reactors, Restraint, Role, Speakers};
+use crate::auth::level::{Inviters, Joiners, Reactors, Restraint, Role, Speakers};
 use crate::base::name::{is_name, is_title};
 use crate::limits::{
-    AUDIT_LINES_DEFAULT, EDIT_S_MAX, KEEP_S_MAX, PAGE_MESSAGES_MAX, REASON_BYTES_MAX,
-    REPORT_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX,
+    AUDIT_LINES_DEFAULT, EDIT_S_MAX, INVITE_S_DEFAULT, INVITE_S_MAX, KEEP_S_MAX, PAGE_MESSAGES_MAX,
+    REASON_BYTES_MAX, REPORT_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX,
 };
 use crate::link::audit::{AuditAct, AuditWanted};
 use crate::link::facts::{MemberWish, RollWanted, Sentence, SettingsWish};
 use crate::link::record::Given;
 use crate::link::refusal::Refusal;
-use crate::member::params::{MessageBounds, given, invalid, number_within, offset_wanted};
+use crate::member::params::{
+    MessageBounds, given, invalid, number_within, offset_wanted, text_within,
+};
 use crate::wire::json;
 use crate::wire::phx::Payload;
 
@@ -33,8 +35,8 @@ pub(super) fn settings_wanted(
     let object = object(payload, "title")?;
     let names = ["topic", "edit_s", "keep_s", "data"];
     let [topic, edit_s, keep_s, data] = json::fields(object, names).map(Given::of);
-    let names = ["title", "join", "speak", "react", "slow_s", "links"];
-    let [title, join, speak, react, slow_s, links] = given(object, names);
+    let names = ["title", "join", "speak", "react", "slow_s", "links", "invite", "revoke_invites"];
+    let [title, join, speak, react, slow_s, links, invite, revoke_invites] = given(object, names);
     if title.is_some_and(|title| !json::string(title).is_some_and(|title| is_title(&title))) {
         return Err(invalid("title", "a string of 1 to 256 bytes without control characters"));
     }
@@ -76,6 +78,11 @@ pub(super) fn settings_wanted(
         let message = "one of \\\"speakers\\\" and \\\"all\\\"";
         word(react, Reactors::of).ok_or(invalid("react", message))
     });
+    let invite = invite.map(|invite| {
+        let message = "one of \\\"moderators\\\" and \\\"members\\\"";
+        word(invite, Inviters::of).ok_or(invalid("invite", message))
+    });
+    let revoke_invites = revoke_invites.map_or(Some(false), json::boolean);
     let wish = SettingsWish {
         title,
         topic,
@@ -86,6 +93,8 @@ pub(super) fn settings_wanted(
         edit_s,
         keep_s,
         links: links.transpose()?,
+        invite: invite.transpose()?,
+        revoke_invites: revoke_invites.ok_or(invalid("revoke_invites", "true or false"))?,
         data,
     };
     if wish == SettingsWish::default() {
@@ -182,6 +191,16 @@ pub(super) fn audit_wanted(payload: Payload<'_>) -> Result<AuditWanted, Refusal>
     })
 }
 
+/// For how many seconds `room_invite` wants an invite.
+pub(super) fn invite_wanted(payload: Payload<'_>) -> Result<u64, Refusal> {
+    let object = object(payload, "for_s")?;
+    let [for_s] = given(object, ["for_s"]);
+    let Some(for_s) = for_s else { return Ok(INVITE_S_DEFAULT) };
+    json::unsigned(for_s)
+        .filter(|for_s| (1..=INVITE_S_MAX).contains(for_s))
+        .ok_or(invalid("for_s", "1 to 31536000 seconds"))
+}
+
 /// What `msg_report` says, and of which message.
 pub(super) fn report_wanted(payload: Payload<'_>) -> Result<(u64, Option<&str>), Refusal> {
     let (object, offset) = offset_wanted(payload)?;
@@ -195,17 +214,6 @@ pub(super) fn report_wanted(payload: Payload<'_>) -> Result<(u64, Option<&str>),
 /// What a JSON string stands for, if it is one of some words.
 fn word<T>(value: &str, of: impl FnOnce(&str) -> Option<T>) -> Option<T> {
     of(&json::string(value)?)
-}
-
-/// That a value is a string of at most so many bytes, as it comes.
-fn text_within(value: &str, field: &'static str, max_bytes: usize) -> Result<(), Refusal> {
-    if !value.starts_with('"') {
-        return Err(invalid(field, "a string"));
-    }
-    if value.len() - 2 > max_bytes {
-        return Err(Refusal::TooLarge { field, max_bytes });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

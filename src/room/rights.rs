@@ -17,7 +17,8 @@
 //!
 //! Called by: `rooms`. Calls: `facts`.
 
-use crate::auth::level::{Level, Reactors, Role, Standing, level_of};
+use crate::auth::invite::Invite;
+use crate::auth::level::{Inviters, Level, Reactors, Role, Standing, level_of};
 use crate::base::phrases::Phrases;
 use crate::link::facts::{MemberWish, RollWanted, RoomSettings, SettingsWish, told_until};
 use crate::link::ids::{Address, Asker, Slot};
@@ -108,6 +109,53 @@ impl Room {
             });
         }
         Ok(())
+    }
+
+    /// Whether a member may invite others.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn may_invite(&self, slot: Slot, now_ms: u64) -> Result<(), Refusal> {
+        if self.settings().invite == Inviters::Moderators {
+            return self.may_look_after(slot, now_ms);
+        }
+        let Some(member) = self.member(slot) else { return Err(Refusal::Unauthorized) };
+        let standing = self.standing(member.identity.user());
+        if standing.is_muted(now_ms) {
+            return Err(Refusal::Muted { until_ms: told_until(standing.muted_until_ms) });
+        }
+        if standing.role.is_some() && self.level_at(slot, now_ms) >= Level::Join {
+            return Ok(());
+        }
+        self.may_look_after(slot, now_ms)
+    }
+
+    /// Whether an invite makes something of a user whose token allows so much.
+    pub(crate) fn may_be_invited(&self, user: &str, token: Level, now_ms: u64) -> bool {
+        let standing = self.standing(user);
+        token >= Level::Join && standing.role.is_none() && !standing.is_banned(now_ms)
+    }
+
+    /// Whether an invite is to this room, is not taken back, and is of somebody who is not banned.
+    pub(crate) fn takes_invite(&self, invite: &Invite, now_ms: u64) -> bool {
+        let Invite { room, by, exp: _, generation } = invite;
+        self.name() == Some(room)
+            && *generation == self.settings().invites
+            && !self.standing(by).is_banned(now_ms)
+    }
+
+    /// Whether there is a place for one more user of whom something is decided.
+    ///
+    /// # Errors
+    ///
+    /// If there are as many as may be. Those who come by themselves, or are invited, leave half of
+    /// the places for what is decided of others.
+    pub(crate) fn may_one_more_come(&self, max: u32, now_ms: u64) -> Result<(), Refusal> {
+        if self.standings_count(now_ms) < (max / 2) as usize {
+            return Ok(());
+        }
+        Err(Refusal::TooMany { limit: MEMBERS_LIMIT, max })
     }
 
     /// Whether a member looks after the room.

@@ -321,6 +321,7 @@ impl<L: Subject> Suite<L> {
             meta: None,
             replaces: None,
             address: None,
+            invite: None,
         };
         self.home.with(|rooms, cx, told| rooms.ask_for_room(cx, told, shard, join));
         let (_, record) = self.await_join()?;

@@ -461,7 +461,7 @@ impl Rooms {
     }
 
     /// Waits for an entry to be kept, of which nobody is told by itself.
-    fn await_unheard(&mut self, under_way: Option<(Ticket, UnderWay)>) {
+    pub(super) fn await_unheard(&mut self, under_way: Option<(Ticket, UnderWay)>) {
         if let Some((ticket, entry)) = under_way {
             self.pending.insert(ticket, entry);
         }

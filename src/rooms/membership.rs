@@ -61,7 +61,8 @@ impl Rooms {
             self.create(cx, members, key, (shard, conn), (title, user));
             return 0;
         }
-        if let Err(refusal) = self.may_enter(cx, key, &message) {
+        let accepted = self.accept_invite(cx, members, key, &message);
+        if let Err(refusal) = accepted.and_then(|()| self.may_enter(cx, key, &message)) {
             self.refuse_because(cx, members, shard, message, refusal);
             self.retire_if_empty(cx, key);
             return 0;
@@ -120,6 +121,7 @@ impl Rooms {
             meta,
             replaces,
             address: _,
+            invite: _,
         } = message
         else {
             unreachable!("called for joins")

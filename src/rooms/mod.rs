@@ -13,6 +13,7 @@
 //!                  streaming ──────┤  those that grow, until they are whole
 //!                  aging ──────────┤  those that are too old
 //!                  deciding ───────┤  what is decided of a room, and who must go
+//!                  inviting ───────┤  who is invited, and who comes so
 //!                  auditing ───────┤  what is reported, and what the audit trail says
 //!                  founding ───────┤  rooms that are made on purpose
 //!                  listings ───────┤  what the directories are told
@@ -53,6 +54,9 @@ mod deciding_tests;
 mod founding;
 mod greeting;
 mod held;
+mod inviting;
+#[cfg(test)]
+mod inviting_tests;
 mod listings;
 mod loading;
 mod membership;
@@ -201,6 +205,7 @@ impl Rooms {
             ToHome::Roll { .. } => self.roll(cx, members, shard, message),
             ToHome::Report { .. } => self.report(cx, members, shard, message),
             ToHome::Audit { .. } => self.audit(cx, members, shard, message),
+            ToHome::Invite { .. } => self.invite(cx, members, shard, message),
             ToHome::Renew { home, asker, who, level } => {
                 let membership = Membership { room: home, shard, asker };
                 self.renew(cx, members, membership, who, level);
@@ -231,7 +236,8 @@ impl Rooms {
             ToHome::History { .. }
             | ToHome::Search { .. }
             | ToHome::Roll { .. }
-            | ToHome::Audit { .. } => cx.is_busy(shard),
+            | ToHome::Audit { .. }
+            | ToHome::Invite { .. } => cx.is_busy(shard),
             _ => false,
         }
     }
@@ -273,6 +279,7 @@ impl Rooms {
             | ToHome::Roll { home, asker, reference, .. }
             | ToHome::Report { home, asker, reference, .. }
             | ToHome::Audit { home, asker, reference, .. }
+            | ToHome::Invite { home, asker, reference, .. }
             | ToHome::Custom { home, asker, reference, .. }
             | ToHome::History { home, asker, reference, .. }
             | ToHome::Search { home, asker, reference, .. } => {

@@ -149,8 +149,20 @@ impl<L: Log> Home<L> {
         shard: u16,
         number: u64,
         topic: &str,
-        (user, level): (&str, Level),
+        user: (&str, Level),
         replaces: Option<Slot>,
+    ) -> usize {
+        self.try_join_with(shard, number, topic, user, (replaces, None))
+    }
+
+    /// The same, of one who may bring an invite.
+    pub(super) fn try_join_with(
+        &mut self,
+        shard: u16,
+        number: u64,
+        topic: &str,
+        (user, level): (&str, Level),
+        (replaces, invite): (Option<Slot>, Option<&str>),
     ) -> usize {
         let identity = Identity::new(user, user, NEVER_S, None).expect("valid");
         let join = ToHome::Join {
@@ -165,6 +177,7 @@ impl<L: Log> Home<L> {
             meta: None,
             replaces,
             address: None,
+            invite,
         };
         self.with(|rooms, cx, told| rooms.ask_for_room(cx, told, shard, join))
     }

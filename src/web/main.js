@@ -9,10 +9,11 @@ import { composerView } from "./view/composer.js";
 import { conversationView } from "./view/conversation.js";
 import { askName, deleteDialog, startRoomDialog } from "./view/dialogs.js";
 import { byId, setText } from "./view/dom.js";
+import { inviteView } from "./view/invite.js";
 import { membersView } from "./view/members.js";
 import { personDialog } from "./view/people.js";
 import { pinsView } from "./view/pins.js";
-import { hrefOf, roomIn, roomsView } from "./view/rooms.js";
+import { hrefOf, inviteIn, roomIn, roomsView } from "./view/rooms.js";
 import { settingsView } from "./view/settings.js";
 import { announcer, statusView } from "./view/status.js";
 import { drawers, keys, theme, welcomeView } from "./view/window.js";
@@ -96,7 +97,11 @@ function goTo(name) {
 }
 
 function follow() {
-  chat.open(roomIn(location.hash));
+  const invite = inviteIn(location.hash);
+  const name = roomIn(location.hash);
+  // Whoever is shown the page, or its address, need not be invited by it.
+  if (invite) history.replaceState(null, "", hrefOf(name));
+  chat.open(name, invite);
   drawer.close();
 }
 
@@ -137,7 +142,7 @@ for (const view of [
   welcomeView(startRoom), roomsView(chat), membersView(chat, { askPerson }), settingsView(chat),
   composerView(chat, { afterSend: () => conversation.toEnd() }), conversation.view,
   statusView(chat, store), pinsView(chat, { goToMessage: conversation.goToMessage }),
-  auditView(chat, { goToMessage: conversation.goToMessage }),
+  inviteView(chat), auditView(chat, { goToMessage: conversation.goToMessage }),
   (state) => setText(byId("me"), state.me ? legible(state.me.name, state.me.user) : ""),
 ]) store.show(view);
 follow();

@@ -162,7 +162,7 @@ test("an owner makes a moderator, who bans another and nobody above", async () =
   await ann.say("welcome");
   await cy.say("noise");
   for (const person of [ann, bob]) await person.hears("noise");
-  assert.deepEqual(await offered(bob, "noise"), ["Reply", "Copy the text"]);
+  assert.deepEqual(await offered(bob, "noise"), ["Reply", "Copy the text", "Report…"]);
 
   await openMenuOf(ann, "Bob");
   await choose(ann, "Make moderator");
@@ -356,4 +356,43 @@ test("what is reported those see who look after the room, and what they do is th
   await ann.screenshot("audit-narrow");
   assert.equal(await cat.page.getByRole("button", { name: "Reports and log" }).isVisible(), false);
   for (const { complaints } of [ann, cat]) assert.deepEqual(complaints, []);
+});
+
+test("a link lets somebody into a private room, as a member, until all links are ended", async () => {
+  const room = aRoom();
+  const ann = await found("Ann", room);
+  await set(ann, ["Who may join", "Members"]);
+  const dialog = ann.page.getByRole("dialog", { name: `Invite to ${room}` });
+  const link = dialog.getByLabel("Anybody with this link can come in, and is a member then");
+  await ann.page.getByRole("button", { name: "Invite by link" }).click();
+  await ann.until(() => document.getElementById("invite-link").value !== "");
+  const first = await link.inputValue();
+  assert.ok(first.includes(`#room=${encodeURIComponent(room)}&invite=inv_`), first);
+  await assertAccessible(ann, "invite");
+  await ann.screenshot("invite");
+  await dialog.getByText("1 day").click();
+  await ann.until((first) => ![first, ""].includes(document.getElementById("invite-link").value), first);
+  const second = await link.inputValue();
+  await ann.page.keyboard.press("Escape");
+
+  const bob = await arrive("Bob");
+  await bob.page.goto(second);
+  await mayWrite(bob);
+  await bob.page.waitForFunction(() => !location.hash.includes("invite"));
+  await bob.say("thank you");
+  await ann.hears("thank you");
+  await bob.page.reload();
+  await bob.hears("thank you");
+  assert.equal(await bob.page.getByRole("button", { name: "Invite by link" }).isVisible(), false);
+  await set(ann, ["Who may invite", "Members"]);
+  await bob.page.getByRole("button", { name: "Invite by link" }).waitFor();
+
+  await ann.page.getByRole("button", { name: "Room settings" }).click();
+  await settings(ann).getByText("Bob").waitFor();
+  await settings(ann).getByRole("button", { name: "End all invite links" }).click();
+  await ann.page.getByText("All invite links have ended").waitFor({ state: "attached" });
+  const cat = await arrive("Cat");
+  await cat.page.goto(first);
+  await cat.page.getByText("You may not enter this room.").first().waitFor();
+  for (const { complaints } of [ann, bob]) assert.deepEqual(complaints, []);
 });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { MODERATES, OWNS, inboxOf, join, ok, refused, tab } from "./support/client.js";
+import { MODERATES, OWNS, PATIENCE_MS, inboxOf, join, ok, refused, searched, tab } from "./support/client.js";
 import { started } from "./support/server.js";
 
 const TOPIC = "room:tea";
@@ -13,9 +13,6 @@ const LOGS = {
   "in a store": {},
   "in a store, and few of it in memory": { "history.messages": 2 },
 };
-
-/** How long the last thing that retention does may take. */
-const PATIENCE_MS = 30_000;
 
 const owner = (t, server, topic = TOPIC) => join(tab(t, server, "ann", { claims: OWNS }), topic);
 
@@ -46,15 +43,8 @@ const aged = (channel) => until(channel, (messages) => Date.now() > messages.at(
 
 const emptied = (channel) => until(channel, (messages) => messages.length === 0);
 
-/** What a search finds, once the index is whole. */
-async function found(channel, query) {
-  const end = Date.now() + PATIENCE_MS;
-  for (;;) {
-    const answer = await ok(channel.push("msg_search", { query })).catch(({ message }) => message);
-    if (typeof answer !== "string") return offsets(answer);
-    assert.ok(answer.includes("busy") && Date.now() < end, answer);
-  }
-}
+/** What a search finds. */
+const found = async (channel, query) => offsets(await searched(channel, { query }));
 
 for (const [name, settings] of Object.entries(LOGS)) {
   const isKept = settings["store.path"] !== "";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { inboxOf, leave, ok, refused, tab } from "./support/client.js";
+import { inboxOf, leave, ok, refused, searched, tab } from "./support/client.js";
 import { LOGS, started } from "./support/server.js";
 import { look, page } from "./support/verbs.js";
 
@@ -122,15 +122,7 @@ test("what was deleted or edited is not found any more", async (t) => {
   const changes = inboxOf(channel, "msg_changed");
   await ok(channel.push("new_msg", { body: "secret plan" }));
   await ok(channel.push("new_msg", { body: "harmless plan" }));
-  const found = async (query) => {
-    for (;;) {
-      const answer = await new Promise((resolve, reject) => {
-        const push = channel.push("msg_search", { query });
-        push.receive("ok", resolve).receive("error", (why) => (why.reason === "busy" ? resolve(null) : reject(why)));
-      });
-      if (answer) return answer.messages.map(({ offset }) => offset);
-    }
-  };
+  const found = async (query) => (await searched(channel, { query })).messages.map(({ offset }) => offset);
   while ((await found("plan")).length < 2);
   await ok(channel.push("msg_delete", { offset: 1 }));
   await ok(channel.push("msg_edit", { offset: 2, body: "nothing at all" }));

@@ -112,12 +112,12 @@ export class Chat {
 
   /**
    * Shows the room, joining it if need be, once more if it was refused; null shows none. A room
-   * that one was put out of is only shown.
+   * that one was put out of is only shown. `invite` is what one brings, or null.
    */
-  open(wanted) {
+  open(wanted, invite = null) {
     const name = wanted === null ? null : this.#nameOf(wanted);
     if (name !== null) {
-      this.#join(name);
+      this.#join(name, null, invite);
       const room = this.#state.rooms.get(name);
       if (!isOut(room)) this.#keep(room);
     }
@@ -214,6 +214,11 @@ export class Chat {
   /** Changes what a user is in the room. Throws the server's error. */
   async setMember(name, user, fields) {
     await this.#ruling.setMember(this.#state.rooms.get(name), user, fields);
+  }
+
+  /** An invite to the room that is good for so many seconds. Throws the server's error. */
+  async invite(name, forS) {
+    return this.#ruling.invite(this.#state.rooms.get(name), forS);
   }
 
   /** Tells those who look after the room of a message. Throws the error. */
@@ -442,19 +447,21 @@ export class Chat {
     channel.join();
   }
 
-  #join(name, lastRead = null) {
+  #join(name, lastRead = null, invite = null) {
     const known = this.#state.rooms.get(name);
+    if (known && invite !== null) known.invite = invite;
     // What was refused may be granted by now: another room was left, or the server has place.
     if (known?.status === "refused" && !isOut(known)) this.#joinAgain(name);
     if (known) return;
     const room = roomOf.createRoom(name);
     room.read = lastRead;
+    room.invite = invite;
     this.#readStored.set(name, lastRead);
     room.draft = this.#drafts.get(name) ?? "";
     this.#drafts.delete(name);
     this.#change((state) => state.rooms.set(name, room));
 
-    const channel = this.#socket.channel(`room:${name}`, () => roomOf.cursorOf(room));
+    const channel = this.#socket.channel(`room:${name}`, () => roomOf.joinParams(room));
     const presence = new Presence();
     const people = () => { room.members = roomOf.membersOf(presence.members, this.isOwn); };
     const watched = () => this.#state.watching && this.#state.active === name;
@@ -463,6 +470,7 @@ export class Chat {
     on("phx_join", (answer) => {
       const known = room.offset;
       presence.reset();
+      room.invite = null;
       roomOf.joined(room, answer, this.isOwn, watched());
       this.#ruling.joined(room, answer);
       if (!answer.recovered) this.#onGone(room, null);

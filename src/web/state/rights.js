@@ -28,6 +28,13 @@ export function mayReact({ info, silence }) {
   return silence === null || (info.react === "all" && silence.reason !== "muted");
 }
 
+/** Whether the user may invite others. */
+export function mayInvite(room) {
+  const { info, you, silence } = room;
+  const isMember = info.invite === "members" && you.role !== null;
+  return moderates(room) || (isMember && silence?.reason !== "muted");
+}
+
 /** Whether the user was put out, or is kept out, and stays so until they ask to come in. */
 export const isOut = ({ refusal }) => Boolean(refusal?.isRemoval) || refusal?.reason === "banned";
 

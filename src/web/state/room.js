@@ -43,6 +43,8 @@ export function createRoom(name) {
      * lets them read alone, whatever the room says
      */
     you: { level: "speak", unmuted: "speak", role: null, mutedUntil: null, reads: false },
+    /** The invite that the user brings, until it is let in; or null. */
+    invite: null,
     /** By what id the server knows the user here; null before the first join. */
     user: null,
     /** Why the user may not speak: null, or `{reason, until}`; "muted" and whom the room lets. */
@@ -91,10 +93,12 @@ export function createRoom(name) {
   };
 }
 
-/** Where we stand, as a rejoin tells it; nothing before the first join. */
-export function cursorOf({ epoch, offset, change }) {
-  if (epoch === null) return {};
-  return { since: change === null ? { epoch, offset } : { epoch, offset, change } };
+/** What a join brings: where we stand, which is nowhere before the first one, and an invite. */
+export function joinParams({ epoch, offset, change, invite }) {
+  const brought = invite === null ? {} : { invite };
+  if (epoch === null) return brought;
+  const since = change === null ? { epoch, offset } : { epoch, offset, change };
+  return { since, ...brought };
 }
 
 /** The last offset of a segment. */

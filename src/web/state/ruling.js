@@ -85,6 +85,12 @@ export class Ruling {
     this.#change(room, () => setRole(room, user, role));
   }
 
+  /** An invite that is good for so many seconds. Throws the server's error. */
+  async invite(room, forS) {
+    const { invite } = await this.#ask(room, "room_invite", { for_s: forS });
+    return invite;
+  }
+
   /** Tells those who look after the room of a message. Throws the server's error. */
   async report(room, offset, text) {
     await this.#ask(room, "msg_report", { offset, ...(text && { text }) });

@@ -189,15 +189,18 @@ export function messageActions({ rowOf, act, react }) {
   }
 }
 
-/** Copies a text, also where the page came by plain http, to which browsers give no clipboard. */
-export async function copy(text) {
+/**
+ * Copies a text, also where the page came by plain http, to which browsers give no clipboard: then
+ * by way of a field in `place`, which must not lie behind an open dialog.
+ */
+export async function copy(text, place = document.body) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
     const field = h("textarea", { class: "vh" });
     const focused = document.activeElement;
     field.value = text;
-    document.body.append(field);
+    place.append(field);
     field.select();
     document.execCommand("copy");
     field.remove();

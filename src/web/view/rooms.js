@@ -4,11 +4,18 @@ import { legible, roomName } from "../state/name.js";
 import { headCount } from "../state/room.js";
 import { byId, counted, h, isComposing, keyedList, setText } from "./dom.js";
 
-export const hrefOf = (name) => `#room=${encodeURIComponent(name)}`;
+/** The hash of an address of a room, to which it may invite. */
+export const hrefOf = (name, invite = null) =>
+  `#room=${encodeURIComponent(name)}${invite === null ? "" : `&invite=${invite}`}`;
+
+const HASH = /^#room=(.+?)(?:&invite=(inv_[\w.-]+))?$/;
+
+/** The invite in the hash of an address, or null. */
+export const inviteIn = (hash) => hash.match(HASH)?.[2] ?? null;
 
 /** The name of the room in the hash of an address, or null. */
 export function roomIn(hash) {
-  const [, name] = hash.match(/^#room=(.+)/) ?? [];
+  const [, name] = hash.match(HASH) ?? [];
   try {
     return name ? decodeURIComponent(name) : null;
   } catch {

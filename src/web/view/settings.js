@@ -15,6 +15,7 @@ import { rulingReason, spanText, untilText } from "./words.js";
 const JOIN = [["all", "Everybody"], ["members", "Members"]];
 const SPEAK = [["all", "Everybody"], ["members", "Members"], ["moderators", "Moderators"]];
 const REACT = [["speakers", "Speakers"], ["all", "All who may read"]];
+const INVITE = [["moderators", "Moderators"], ["members", "Members"]];
 const SLOW = [
   ["0", "Off"], ["5", "5 s"], ["30", "30 s"], ["60", "1 min"], ["300", "5 min"], ["3600", "1 h"],
 ];
@@ -40,6 +41,7 @@ export function settingsView(chat) {
   let before; // the settings as the form had them when it opened
 
   button.addEventListener("click", open);
+  byId("settings-revoke").addEventListener("click", revoke);
 
   return (state) => {
     const active = state.rooms.get(state.active) ?? null;
@@ -65,6 +67,8 @@ export function settingsView(chat) {
     const slow = withOther(SLOW, `${slowS}`, (seconds) => spanText(seconds * 1000));
     choices(byId("settings-slow"), "Slow mode", slow, `${slowS}`);
     byId("settings-links").checked = links;
+    const { invite = "moderators" } = room.info;
+    choices(byId("settings-invite"), "Who may invite", INVITE, invite);
     before = shown();
     list();
   }
@@ -80,6 +84,7 @@ export function settingsView(chat) {
       react: chosen(byId("settings-react")),
       slow_s: Number(chosen(byId("settings-slow"))),
       links: byId("settings-links").checked,
+      invite: chosen(byId("settings-invite")),
     };
   }
 
@@ -115,6 +120,15 @@ export function settingsView(chat) {
         }, "Lift"));
       return row;
     };
+  }
+
+  async function revoke() {
+    try {
+      await chat.setRoom(room.name, { revoke_invites: true });
+      setText(byId("said"), "All invite links have ended");
+    } catch (error) {
+      dialog.problem(error);
+    }
   }
 
   async function free(row, user, lift) {

@@ -131,6 +131,7 @@ export function actParts({ by, act, user, set = {} }) {
 const SETTINGS = {
   title: "its title", topic: "its topic", join: "who may join", speak: "who may speak",
   react: "who may react", slow_s: "slow mode", edit_s: "how long one may edit", links: "links",
+  invite: "who may invite", revoke_invites: "that no invite is good any more",
   keep_s: "how long messages are kept", data: "its data",
 };
 

@@ -77,7 +77,7 @@ test("changes are folded in their order, and one that is missing is noticed", ()
   assert.equal(change(room, { change: 3, offset: 1, body: "lost" }), false);
   assert.deepEqual([bodies(room), room.change], [["m1", "two", "m3"], 1]);
   assert.equal(change(room, { change: 2, offset: 99, body: "of one that is not here" }), true);
-  assert.deepEqual(roomOf.cursorOf(room), { since: { epoch: "e1", offset: 3, change: 2 } });
+  assert.deepEqual(roomOf.joinParams(room), { since: { epoch: "e1", offset: 3, change: 2 } });
 });
 
 test("what has changed while one was away comes with the rejoin", () => {
@@ -133,7 +133,7 @@ test("a server that changes nothing is sent no change, and nothing is offered", 
   const room = roomWith([message(1, { user: "me" })], { change: null });
   room.you.level = "moderate";
   assert.equal(change(room, { change: 1, offset: 1, body: "x" }), true);
-  assert.deepEqual([bodies(room), roomOf.cursorOf(room)], [["m1"], { since: { epoch: "e1", offset: 1 } }]);
+  assert.deepEqual([bodies(room), roomOf.joinParams(room)], [["m1"], { since: { epoch: "e1", offset: 1 } }]);
   assert.equal(rows(room, isOwn, 0, "me").at(-1).may.size, 0);
   assert.equal(roomOf.lastEditable(room, "me"), undefined);
   rejoined(room, range(2, 2), { recovered: true, change: 3 });

@@ -5,6 +5,7 @@ import { createRoom, nameOf } from "../../../src/web/state/room.js";
 import { rows } from "../../../src/web/state/rows.js";
 import * as rights from "../../../src/web/state/rights.js";
 import { actParts, rulingReason, silenceText, spanText, untilText } from "../../../src/web/view/words.js";
+import { hrefOf, inviteIn, roomIn } from "../../../src/web/view/rooms.js";
 import { settled } from "./fake.mjs";
 import { admit, begin, live, message, opened, reconnects, wire } from "./page.mjs";
 
@@ -108,6 +109,14 @@ test("times are said as one would say them", () => {
   assert.deepEqual(spans.map(spanText), ["1 s", "12 s", "90 s", "2 min", "90 min", "2 h", "7 days"]);
   assert.equal(silenceText({ reason: "muted", until: 0 }), "You are muted in this room.");
   assert.match(rulingReason({ reason: "last_owner" }), /only owner/);
+});
+
+test("an address leads to a room, and may have an invite to it", () => {
+  for (const [name, invite] of [["tea", null], ["a&b=c #ü", "inv_a-b.c_d.e"], ["x&invite=y", null]]) {
+    const href = hrefOf(name, invite);
+    assert.deepEqual([roomIn(href), inviteIn(href)], [name, invite]);
+  }
+  assert.deepEqual([roomIn("#room=a%"), inviteIn("#room=a&invite=no")], ["a%", null]);
 });
 
 test("a line of the audit trail is a sentence", () => {

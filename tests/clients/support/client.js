@@ -14,7 +14,7 @@ import WebSocket from "ws";
 export { WebSocket };
 
 /** How long a test waits for what never takes long. */
-const PATIENCE_MS = 30_000;
+export const PATIENCE_MS = 30_000;
 
 /** The clients in the field, newest last. */
 export const VERSIONS = [
@@ -122,6 +122,16 @@ export function ok(push) {
         .receive("timeout", () => reject(new Error("timeout")));
     }),
   );
+}
+
+/** Resolves with what a search is answered, once the index is whole: until then it is `busy`. */
+export async function searched(channel, payload) {
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const answer = await ok(channel.push("msg_search", payload)).catch((error) => error);
+    if (!(answer instanceof Error)) return answer;
+    if (!answer.message.includes("busy") || Date.now() > end) throw answer;
+  }
 }
 
 /** Resolves with the response if a push is answered with `error`. */

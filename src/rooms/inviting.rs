@@ -1,0 +1,146 @@
+//! Invites to a room: who makes them, and what becomes of who brings one.
+//!
+//! ```text
+//!   room_invite ── it may invite ── signed, and answered: nothing is kept of it
+//!   a join with one ── it is of this room, not over, not taken back ── a member from now on,
+//!                      by decision of who has invited; then the join goes on
+//! ```
+//!
+//! What is none of that changes nothing: its bearer joins as everybody does, or is refused as
+//! everybody is. So nobody learns by it whether a room exists, and a client that brings an old
+//! invite each time it joins again is none the worse for it.
+//!
+//! Deliberately absent: signatures (`auth::invite`), and who may invite (`room::rights`).
+//!
+//! Called by: `rooms`, `membership`. Calls: `room`, `deciding`, `pending`, the log.
+
+use crate::auth::invite::Invite;
+use crate::auth::level::{Role, Standing};
+use crate::link::audit::{AuditAct, AuditLine};
+use crate::link::ids::RoomKey;
+use crate::link::io::Io;
+use crate::link::log::{What, Why};
+use crate::link::message::text;
+use crate::link::outbox::{Cx, Tell};
+use crate::link::record::ToHome;
+use crate::link::refusal::Refusal;
+use crate::room::facts::Removal;
+use crate::rooms::held::Membership;
+use crate::rooms::registry::Registered;
+use crate::rooms::{Answer, Rooms};
+use crate::wire::json::{self, push_string, push_unsigned};
+
+/// What the audit trail says of who has become a member so.
+const AUDITED: &str = "{\"role\":\"member\",\"invite\":true}";
+
+impl Rooms {
+    /// Answers with an invite.
+    ///
+    /// Requires: the asker is a member. Emits: the answer.
+    pub(super) fn invite<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        shard: u16,
+        push: ToHome<'_>,
+    ) {
+        let ToHome::Invite { home: key, asker, reference, for_s } = push else {
+            unreachable!("called for invites")
+        };
+        let membership = Membership { room: key, shard, asker };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        room.assert_member(shard, asker);
+        if self.asks_later(membership, reference, push) {
+            return;
+        }
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let Some(by) = room.member(asker.slot).map(|member| member.identity.user()) else { return };
+        let allowed = room.may_invite(asker.slot, cx.now.unix_ms);
+        let made = allowed.and_then(|()| {
+            let inviter = cx.settings.inviter.as_ref().ok_or(Refusal::Unauthorized)?;
+            let exp = (cx.now.unix_ms / 1_000).saturating_add(for_s);
+            let room_name = room.name().unwrap_or_default().to_owned();
+            let generation = room.settings().invites;
+            let invite = Invite { room: room_name, by: by.to_owned(), exp, generation };
+            Ok((inviter.sign(&invite), exp))
+        });
+        let (invite, exp) = match made {
+            Ok(made) => made,
+            Err(refusal) => {
+                return self.answer_refused(cx, members, membership, reference, refusal);
+            }
+        };
+        let mut out = b"{\"expires_at\":".to_vec();
+        push_unsigned(&mut out, exp.saturating_mul(1_000));
+        out.extend_from_slice(b",\"invite\":");
+        push_string(&mut out, &invite);
+        out.push(b'}');
+        self.reply(cx, members, membership, Answer::ok(reference, text(&out)));
+    }
+
+    /// Makes a member of who brings an invite with its join, if that is good for something.
+    ///
+    /// Changes: facts, or what is under way. Emits: `room_you` to its other devices.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not come in, though its invite is good.
+    pub(super) fn accept_invite<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        join: &ToHome<'_>,
+    ) -> Result<(), Refusal> {
+        let ToHome::Join { who, level: token, invite: Some(invite), .. } = join else {
+            return Ok(());
+        };
+        let (user, now_ms) = (who.user(), cx.now.unix_ms);
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(()) };
+        if !room.may_be_invited(user, *token, now_ms) {
+            return Ok(());
+        }
+        let invite = json::string(invite).zip(cx.settings.inviter.as_ref());
+        let invite = invite.and_then(|(invite, inviter)| inviter.read(&invite, now_ms / 1_000));
+        let Some(invite) = invite.filter(|invite| room.takes_invite(invite, now_ms)) else {
+            return Ok(());
+        };
+        let may_do_without = room.may_join(user, *token, now_ms).is_ok();
+        let made = self.become_member(cx, members, key, user, &invite.by);
+        if may_do_without { Ok(()) } else { made }
+    }
+
+    /// A user is a member from now on, by decision of who has invited it.
+    fn become_member<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        user: &str,
+        by: &str,
+    ) -> Result<(), Refusal> {
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(()) };
+        if self.pending.must_event_wait(key) || self.pending.is_behind(key) {
+            return Err(Refusal::Busy);
+        }
+        room.may_one_more_come(cx.settings.chat.members_per_room, cx.now.unix_ms)?;
+        let standing = Standing { role: Some(Role::Member), ..room.standing(user) };
+        let line = AuditLine {
+            number: room.next_audit_number(),
+            act: AuditAct::RoomMember,
+            by,
+            user: Some(user),
+            offset: None,
+            text: None,
+            set: Some(AUDITED),
+        };
+        let what = What::Standing { user, standing };
+        let nobody = Membership::of_nobody(key);
+        let decided = self.propose_decision(cx, nobody, what, Some(&line));
+        // Its join is not held for that: whoever comes again brings its invite again.
+        self.await_unheard(decided.map_err(Why::refusal)?);
+        let why = Removal { is_kicked: false, by, text: None };
+        self.stands(cx, members, key, (user, standing), why);
+        Ok(())
+    }
+}

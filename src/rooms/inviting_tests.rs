@@ -1,0 +1,180 @@
+//! Who makes invites to a room, and what becomes of who brings one.
+
+use std::sync::Arc;
+
+use super::deciding_tests::bans;
+use super::tests::Home;
+use crate::auth::invite::Inviter;
+use crate::auth::level::{Inviters, Joiners, Level, Role, Standing};
+use crate::link::audit::AuditWanted;
+use crate::link::facts::{MemberWish, Sentence, SettingsWish};
+use crate::link::ids::{Asker, RoomKey};
+use crate::link::log::{Append, Appended, Log, MemoryLog, Opened, Opening, Why};
+use crate::link::record::{Given, Received, ToHome, ToMember, read};
+
+const TOPIC: &str = "room:tea";
+const REFUSED: &str = r#"0 refused {"reason":"unauthorized"}"#;
+
+type Who = (RoomKey, Asker);
+
+impl<L: Log> Home<L> {
+    /// What somebody is answered who asks for an invite: as a JSON string, or why not.
+    fn invite(&mut self, (home, asker): Who, for_s: u64) -> Result<String, String> {
+        self.take_told();
+        self.hear(0, ToHome::Invite { home, asker, reference: "1", for_s });
+        let told = self.take_told().pop().expect("an answer");
+        let (_, invite) = told.split_once(",\"invite\":").ok_or(told.clone())?;
+        Ok(invite.trim_end_matches('}').to_owned())
+    }
+
+    /// What a join with an invite comes to.
+    fn comes(&mut self, number: u64, user: (&str, Level), invite: Option<&str>) -> String {
+        self.take_told();
+        self.try_join_with(0, number, TOPIC, user, (None, invite));
+        self.take_told().pop().expect("an answer")
+    }
+}
+
+/// A home with a room for members, whose owner is there.
+fn private() -> (Home<MemoryLog>, Who) {
+    let mut home = Home::new();
+    home.settings.inviter = Some(Arc::new(Inviter::new(&[7; 32])));
+    let owner = home.enter(0, 1, "ann", Level::Own);
+    let join = Some(Joiners::Members);
+    home.set(owner, SettingsWish { join, ..SettingsWish::default() });
+    (home, owner)
+}
+
+#[test]
+fn who_is_invited_is_a_member_from_then_on_by_decision_of_who_invited() {
+    let (mut home, owner) = private();
+    let bob = ("bob", Level::Speak);
+    assert_eq!(home.comes(2, bob, None), REFUSED);
+    let invite = home.invite(owner, 60).expect("it may invite");
+    assert!(invite.starts_with("\"inv_"), "{invite}");
+    assert_eq!(home.comes(2, bob, Some(&invite)), "0 joined");
+    assert_eq!(home.comes(3, bob, None), "0 joined", "it needs none any more");
+    assert_eq!(home.comes(4, bob, Some(&invite)), "0 joined", "and changes nothing by it");
+    let wanted = AuditWanted { before: u64::MAX, limit: 1, act: None };
+    home.take_told();
+    home.hear(0, ToHome::Audit { home: owner.0, asker: owner.1, reference: "1", wanted });
+    let line = r#"{"n":2,"at":1001000,"by":"ann","act":"room_member","user":"bob","set":{"role":"member","invite":true}}"#;
+    assert_eq!(home.take_told(), [format!(r#"0 reply 1 ok {{"acts":[{line}],"more":true}}"#)]);
+}
+
+#[test]
+fn an_invite_that_is_none_or_is_over_changes_nothing() {
+    let (mut home, owner) = private();
+    let bob = ("bob", Level::Speak);
+    let invite = home.invite(owner, 60).expect("it may invite");
+    for none in ["\"\"", "\"inv_x\"", &invite.replace("inv_", "")] {
+        assert_eq!(home.comes(2, bob, Some(none)), REFUSED, "{none}");
+    }
+    // What it is for, and whom it lets in.
+    assert_eq!(home.comes(2, ("bob", Level::None), Some(&invite)), REFUSED);
+    home.stand(owner, bans("cat"));
+    let banned = r#"0 refused {"reason":"banned","until":0}"#;
+    assert_eq!(home.comes(2, ("cat", Level::Speak), Some(&invite)), banned);
+    home.now_ms += 59_000;
+    assert_eq!(home.comes(2, ("dan", Level::Speak), Some(&invite)), "0 joined");
+    home.now_ms += 2_000;
+    assert_eq!(home.comes(3, bob, Some(&invite)), REFUSED, "it is over");
+
+    let invite = home.invite(owner, 60).expect("it may invite");
+    home.set(owner, SettingsWish { revoke_invites: true, ..SettingsWish::default() });
+    assert_eq!(home.comes(3, bob, Some(&invite)), REFUSED, "it was taken back");
+    let invite = home.invite(owner, 60).expect("it may invite");
+    assert_eq!(home.comes(3, bob, Some(&invite)), "0 joined");
+}
+
+#[test]
+fn an_invite_is_to_one_room() {
+    let (mut home, _) = private();
+    home.try_join_as(0, 9, "room:other", ("ann", Level::Own), None);
+    let (_, record) = home.told.0.pop().expect("an answer");
+    let Received::ToMember(ToMember::Joined { home: other, slot, conn, .. }) = read(&record) else {
+        panic!("it joins")
+    };
+    let invite = home.invite((other, Asker { conn, slot }), 60).expect("it may invite");
+    assert_eq!(home.comes(2, ("bob", Level::Speak), Some(&invite)), REFUSED);
+}
+
+#[test]
+fn those_invite_who_look_after_the_room_and_members_if_it_is_set() {
+    let (mut home, owner) = private();
+    let role = Given::Value(Role::Member);
+    home.stand(owner, MemberWish { user: "bob", role, ..MemberWish::default() });
+    let bob = home.enter(0, 2, "bob", Level::Speak);
+    let refused = r#"0 reply 1 error {"reason":"unauthorized"}"#;
+    assert_eq!(home.invite(bob, 60).unwrap_err(), refused);
+    let open = SettingsWish {
+        invite: Some(Inviters::Members),
+        join: Some(Joiners::All),
+        ..SettingsWish::default()
+    };
+    home.set(owner, open);
+    let invite = home.invite(bob, 60).expect("a member may");
+    let guest = home.enter(0, 3, "cat", Level::Speak);
+    assert_eq!(home.invite(guest, 60).unwrap_err(), refused, "it is no member");
+    let mute = Some(Sentence::ForEver);
+    home.stand(owner, MemberWish { user: "bob", mute, ..MemberWish::default() });
+    assert_eq!(
+        home.invite(bob, 60).unwrap_err(),
+        r#"0 reply 1 error {"reason":"muted","until":0}"#
+    );
+    // Whoever may come in anyway becomes a member by it too.
+    assert_eq!(home.comes(4, ("dan", Level::Speak), Some(&invite)), "0 joined");
+    home.set(owner, SettingsWish { join: Some(Joiners::Members), ..SettingsWish::default() });
+    assert_eq!(home.comes(5, ("dan", Level::Speak), None), "0 joined");
+    // Nobody comes in by somebody who is banned by now.
+    home.stand(owner, bans("bob"));
+    assert_eq!(home.comes(6, ("eve", Level::Speak), Some(&invite)), REFUSED);
+
+    home.settings.inviter = None;
+    assert_eq!(home.invite(owner, 60).unwrap_err(), refused);
+}
+
+#[test]
+fn there_are_no_more_members_by_invites_than_by_themselves() {
+    let (mut home, owner) = private();
+    home.settings.chat.members_per_room = 2;
+    let invite = home.invite(owner, 60).expect("it may invite");
+    assert_eq!(home.comes(2, ("bob", Level::Speak), Some(&invite)), "0 joined");
+    let full = home.comes(3, ("cat", Level::Speak), Some(&invite));
+    assert!(full.contains("too_many"), "{full}");
+}
+
+/// A log that may keep nothing.
+#[derive(Default)]
+struct FailingLog {
+    fails: bool,
+}
+
+impl Log for FailingLog {
+    fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Opening {
+        let owner = Standing { role: Some(Role::Owner), ..Standing::default() };
+        let standings = vec![("ann".into(), owner)];
+        Opening::Kept(Opened { epoch: 5, standings, ..Opened::default() })
+    }
+    fn append(&mut self, _: Append<'_>) -> Appended {
+        if self.fails { Appended::Refused(Why::Storage) } else { Appended::Kept }
+    }
+    fn close(&mut self, _: RoomKey) {}
+}
+
+#[test]
+fn where_it_cannot_be_kept_nobody_becomes_a_member_and_who_may_comes_in_all_the_same() {
+    let mut home = Home::with_log(FailingLog::default());
+    home.settings.inviter = Some(Arc::new(Inviter::new(&[7; 32])));
+    let owner = home.enter(0, 1, "ann", Level::Speak);
+    let invite = home.invite(owner, 60).expect("it may invite");
+    home.mesh.log.fails = true;
+    assert_eq!(home.comes(2, ("bob", Level::Speak), Some(&invite)), "0 joined");
+    home.mesh.log.fails = false;
+    home.set(owner, SettingsWish { join: Some(Joiners::Members), ..SettingsWish::default() });
+    home.mesh.log.fails = true;
+    let refused = r#"0 refused {"reason":"storage","retry_ms":1000}"#;
+    assert_eq!(home.comes(3, ("cat", Level::Speak), Some(&invite)), refused);
+    home.mesh.log.fails = false;
+    assert_eq!(home.comes(3, ("cat", Level::Speak), Some(&invite)), "0 joined");
+}
