@@ -11,6 +11,7 @@
 
 mod acts;
 mod client;
+mod deciding;
 mod draws;
 mod ears;
 mod faults;
@@ -24,6 +25,7 @@ mod poll;
 mod presence;
 mod pretend_log;
 mod rest;
+mod rights;
 mod site;
 mod stories;
 mod truth;
@@ -57,11 +59,13 @@ const STEPS: u64 = 6_000;
 /// reached.
 const REACHED: &[&str] = &[
     "answer lost",
+    "banned",
     "busy",
     "changed",
     "changed meanwhile",
     "channel_crash",
     "custom",
+    "decided",
     "deleted",
     "done",
     "expired",
@@ -74,8 +78,11 @@ const REACHED: &[&str] = &[
     "join that waits for a way",
     "joined",
     "joined again",
+    "kept out",
+    "kicked",
     "lagging",
     "left",
+    "muted",
     "no memory for a connection or join",
     "no memory for a connection's buffers",
     "no memory for laggards",
@@ -88,16 +95,21 @@ const REACHED: &[&str] = &[
     "polled",
     "posted",
     "published",
+    "put out of a private room",
     "rate_limited",
     "reacted",
     "records left for the next turn",
     "read_only",
     "recovered",
     "recovered over a turn",
+    "rejected",
     "renewed",
+    "restarted",
     "session lost",
+    "slow_mode",
     "storage",
     "too many channels joined",
+    "too_late",
     "too_large",
     "too_many",
     "too_many_rooms",

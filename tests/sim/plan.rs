@@ -39,6 +39,8 @@ pub(crate) enum Act {
     Close,
     /// To go on with another token.
     Renew,
+    /// Decides something of a room, or of somebody in it.
+    Decide,
 }
 
 /// Those that a run cannot do without, and those of which each run leaves out some.
@@ -91,6 +93,8 @@ pub(crate) enum Happening {
     CutPoll,
     /// A log says its next thing.
     Log,
+    /// A shard begins anew.
+    Restart,
 }
 
 /// A run, before it begins.
@@ -198,6 +202,25 @@ impl Plan {
         plan.settings.chat.react_tick_ms = *reactions.pick(&[1, 50, 250, 2_000]);
         plan.settings.chat.emoji_per_message = *reactions.pick(&[2, 20]);
         plan.settings.chat.reactions_per_user = *reactions.pick(&[1, 5]);
+        let rights = &mut Draws::new(seed ^ 0x0041_6874);
+        if rights.one_in(2) && plan.bug.is_none() || plan.bug.is_some_and(Bug::is_of_rights) {
+            plan.acts.push((Act::Decide, rights.range(3, 30)));
+            if plan.bug == Some(Bug::DoForMuted) {
+                plan.acts.push((Act::Custom, 60));
+            }
+            if plan.log != LogKind::Engine {
+                // Where few meet, nobody is put out. A room of an engine would turn too often.
+                plan.rooms.truncate(rights.size(1, 2));
+            }
+            let forgets = plan.bug == Some(Bug::ForgetDecision);
+            if plan.log.keeps() && (rights.one_in(2) || forgets) {
+                plan.happenings.push((Happening::Restart, if forgets { 6 } else { 1 }));
+            }
+            if plan.bug.is_some() || rights.one_in(2) {
+                (plan.settings.limits.publish_per_s, plan.settings.limits.join_per_s) = (0, 0);
+                plan.token_s = 1_000_000;
+            }
+        }
         if plan.settings.limits.memory_bytes != 0 {
             // Keys are not let go of. With them the bound would have to be so wide that nothing
             // reached it.
@@ -208,6 +231,11 @@ impl Plan {
 }
 
 impl Plan {
+    /// Whether anything is decided in its rooms.
+    pub(crate) fn decides(&self) -> bool {
+        self.acts.iter().any(|(act, _)| *act == Act::Decide)
+    }
+
     /// What the server is told, which is what the checks know, unless that is the bug.
     pub(crate) fn settings(&self) -> Settings {
         let mut settings = self.settings.clone();
