@@ -93,6 +93,7 @@ impl Client {
             Act::Close => self.close(mouth),
             Act::Renew => self.renew(mouth),
             Act::Decide => self.decide(mouth),
+            Act::Grow => self.grow(mouth),
         }
     }
 
@@ -385,6 +386,21 @@ impl Client {
         if let Some(reply_to) = reply_to {
             payload["reply_to"] = json!(reply_to);
         }
+        self.say_payload(mouth, topic, (body, key, reply_to), payload);
+    }
+
+    /// Says a message with this body and more.
+    pub(crate) fn say(&mut self, mouth: &mut Mouth<'_>, topic: &str, body: &str, payload: Value) {
+        self.say_payload(mouth, topic, (body, None, None), payload);
+    }
+
+    fn say_payload(
+        &mut self,
+        mouth: &mut Mouth<'_>,
+        topic: &str,
+        (body, key, reply_to): (&str, Option<&str>, Option<u64>),
+        payload: Value,
+    ) {
         let room = topic.strip_prefix("room:").expect("messages are said in rooms");
         let link = self.link.as_mut().expect("who acts is connected");
         link.said += 1;
@@ -399,7 +415,7 @@ impl Client {
     }
 
     /// A message of a topic that it has heard of, or the next one: mostly one of a few.
-    fn some_message(&mut self, topic: &str) -> u64 {
+    pub(crate) fn some_message(&mut self, topic: &str) -> u64 {
         let last = self.cursors.get(topic).map_or(0, |cursor| cursor.offset);
         let few = last.min(3);
         match self.draws.below(4) {

@@ -167,6 +167,11 @@ pub(crate) enum Ask {
     React {
         on: bool,
     },
+    /// To append a piece to a message.
+    Append {
+        offset: u64,
+        piece: String,
+    },
     /// That something be decided of a room, or of somebody in it.
     Decide(Wish),
     /// For messages with this text in them.

@@ -12,7 +12,7 @@ use crate::client::{Ask, Client, Cursor, Deed, Link, Member, Payload, Pending};
 use crate::frames::{Frame, take_answer};
 use crate::logs::LogKind;
 use crate::merge::{self, Has, change_of};
-use crate::plan::{AROUND_BODY_BYTES, Act, Plan};
+use crate::plan::{AROUND_BODY_BYTES, Plan};
 use crate::rights::Facts;
 use crate::site::User;
 use crate::truth::Truth;
@@ -297,6 +297,7 @@ impl Client {
                     merge::patch(has, patch);
                     let offset = patch["offset"].as_u64().expect("a change names its message");
                     if let Some(mine) = has.get(&offset) {
+                        ears.truth.grown(topic, mine);
                         ears.truth.state(topic, &member.epoch, mine);
                     }
                 }
@@ -479,8 +480,7 @@ impl Client {
                     "only who may joins: {} in {topic}",
                     user.id
                 );
-                let collects = ears.plan.acts.iter().any(|(act, _)| *act == Act::React);
-                if ears.plan.log.keeps() || collects {
+                if ears.plan.log.keeps() || ears.collects() {
                     // What waited for the log, or for a reaction to be told, in the channel that
                     // ends is answered no more.
                     link.orphan_before(topic, number(&pending.reference));
@@ -610,6 +610,11 @@ impl Client {
                 assert!(facts.iter().any(may_be), "only who may reacts: {} in {topic}", user.id);
                 assert!(response["count"].is_u64(), "it says how many have reacted: {response}");
                 ears.truth.saw("reacted");
+            }
+            Ask::Append { offset, piece } => {
+                ears.check_might(user, pending, Level::Speak);
+                let mine = self.has.get(topic).and_then(|has| has.get(offset));
+                ears.appended(mine, piece, response);
             }
             Ask::Decide(_) => ears.check_decided(user, pending, response),
             Ask::Heartbeat => assert_eq!(response.to_string(), "{}"),
@@ -784,6 +789,20 @@ impl Client {
                     _ => false,
                 };
                 assert!(may_be, "a reaction is not refused for {reason}");
+            }
+            Ask::Append { piece, .. } => {
+                let is_link = might.facts.iter().any(|facts| !facts.takes_links());
+                let may_be = match reason {
+                    "unmatched topic" | "rate_limited" | "busy" | "storage" | "unavailable"
+                    | "unconfirmed" | "gone" | "invalid" | "not_yours" | "too_late"
+                    | "too_large" => true,
+                    "rejected" => is_link,
+                    _ => might.be_refused_for(reason, Level::Speak),
+                };
+                assert!(may_be, "a piece is not refused for {reason}");
+                if reason != "unconfirmed" {
+                    ears.not_appended(piece);
+                }
             }
             Ask::Decide(wish) => assert!(
                 matches!(reason, "unmatched topic" | "rate_limited" | "busy")

@@ -240,6 +240,7 @@ pub(crate) fn as_told(offset: u64, message: &MessageText) -> Value {
         ("key", key.map(Value::from)),
         ("reply_to", said.reply_to.map(Value::from)),
         ("thread", said.thread.map(Value::from)),
+        ("stream", said.stream.then_some(true.into())),
         ("change", (fate.change > 0).then(|| fate.change.into())),
         ("edited", fate.edited.map(act)),
         ("deleted", fate.deleted.map(act)),

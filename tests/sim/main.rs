@@ -16,6 +16,7 @@ mod draws;
 mod ears;
 mod faults;
 mod frames;
+mod growing;
 mod logs;
 mod merge;
 mod net;
@@ -59,6 +60,7 @@ const STEPS: u64 = 6_000;
 /// reached.
 const REACHED: &[&str] = &[
     "answer lost",
+    "appended",
     "banned",
     "busy",
     "changed",

@@ -302,12 +302,38 @@ fn what_is_decided_and_not_told_is_missed() {
 #[test]
 fn a_decision_that_a_log_forgets_is_missed() {
     check(Bug::ForgetDecision, &["nobody speaks against what was decided"]);
-    check(Bug::ForgetDecision, &["who is kept out is not let in"]);
+    check(Bug::ForgetDecision, &["a member is told how it stands"]);
 }
 
 #[test]
 fn a_decision_that_is_answered_before_it_is_kept_is_found() {
     check(Bug::AckUndecided, &["a decision is answered after it is kept"]);
+}
+
+#[test]
+fn a_piece_that_is_appended_twice_is_found() {
+    check(Bug::AppendTwice, &["a piece stands once"]);
+}
+
+#[test]
+fn a_piece_that_is_lost_is_missed() {
+    check(Bug::AppendNothing, &["what was answered is appended"]);
+    check(Bug::LosePiece, &["a message is the same for all by a change"]);
+}
+
+#[test]
+fn a_piece_that_comes_behind_another_change_is_found() {
+    check(Bug::WrongPrev, &["a patch that appends names the change before it"]);
+}
+
+#[test]
+fn who_appends_and_is_told_another_length_notices() {
+    check(Bug::WrongBytes, &["who appends is told how long it is by then"]);
+}
+
+#[test]
+fn a_message_that_grows_for_ever_is_found() {
+    check(Bug::GrowForEver, &["no message grows for ever"]);
 }
 
 #[test]

@@ -195,6 +195,7 @@ impl World {
             self.check_log(topic);
             self.check_presence(topic);
             self.check_decisions(topic);
+            self.check_grown(topic);
         }
         for (client, lobby) in self.members("lobby") {
             self.check_lobby(client, lobby);

@@ -238,8 +238,10 @@ impl Ledger {
         if let What::Message(said) = what {
             let (slow_ms, now) = (self.facts(topic).slow_ms(), self.now);
             let of = self.rooms.entry((*topic).to_owned()).or_default();
+            let is_again = of.given.contains_key(&text_of(said.body));
             of.given.entry(text_of(said.body)).or_insert_with(moment);
-            if let Some(now) = now.filter(|_| slow_ms > 0) {
+            // One that is proposed again was counted before.
+            if let Some(now) = now.filter(|_| slow_ms > 0 && !is_again) {
                 of.speaks_again.insert(said.user.to_owned(), now.mono_ms + slow_ms);
             }
             return;

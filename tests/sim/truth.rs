@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use crate::client::Deed;
 use crate::faults::{self, ToldOf};
+use crate::growing::{Pieces, base, check_pieces};
+use crate::logs::SimLog;
 use crate::merge::{change_of, comparable};
 use crate::site::USERS;
 
@@ -75,6 +77,7 @@ pub(crate) struct Epoch {
 pub(crate) struct Truth {
     said: BTreeMap<String, Said>,
     edits: BTreeMap<String, Edit>,
+    pub(crate) pieces: Pieces,
     /// Changes that were acknowledged: topic, offset and change, and what was done.
     pub(crate) acked_changes: Vec<(String, u64, u64, Deed)>,
     /// Custom events by the number in them: user, topic and event.
@@ -99,7 +102,7 @@ pub(crate) struct Truth {
     /// Users who have gone on under another name, and say nothing more by the old one.
     pub(crate) renamed: BTreeMap<&'static str, &'static str>,
     /// How many lives a room has had for its log, by topic.
-    pub(crate) lives: BTreeMap<String, usize>,
+    lives: BTreeMap<String, usize>,
     /// Who was to be kicked, by the topics of the rooms.
     pub(crate) kicked: BTreeSet<(String, String)>,
     /// Customs that were refused.
@@ -141,6 +144,11 @@ impl Truth {
             }
             None => {}
         }
+    }
+
+    /// A log has begun another life of one of its rooms.
+    pub(crate) fn note_lives(&mut self, log: &SimLog) {
+        self.lives.extend(log.lives().map(|(topic, lives)| (topic.clone(), lives)));
     }
 
     pub(crate) fn saw(&mut self, what: &'static str) {
@@ -210,6 +218,8 @@ impl Truth {
 
     /// A body that a message has been given since it was said.
     fn check_edited(&mut self, topic: &str, offset: u64, body: &str) {
+        check_pieces(&mut self.pieces, topic, offset, body);
+        let body = base(body);
         let is_strangers = self.keeps && body.starts_with('s');
         if body.is_empty() || is_strangers || self.said.contains_key(body) {
             return;
@@ -236,6 +246,12 @@ impl Truth {
         let known = record.patches.entry(change).or_insert_with(|| patch.clone());
         assert_eq!(known, patch, "all members hear the same change");
         self.saw("changed");
+    }
+
+    /// A client has a message as it has become, which may have grown.
+    pub(crate) fn grown(&mut self, topic: &str, message: &Value) {
+        let body = message["body"].as_str().expect("a message has a body");
+        check_pieces(&mut self.pieces, topic, offset_of(message), body);
     }
 
     /// What a client has made of a message that has changed, or was told of it.

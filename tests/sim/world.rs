@@ -368,6 +368,7 @@ impl World {
         shard.last_words(net);
         net.is_dying = false;
         net.begin_anew();
+        self.truth.note_lives(&net.log);
         *shard = shard.next_life(now);
         work.restart(shard);
         shard.say_restarted(&mut Turn { now, io: net });
@@ -383,7 +384,7 @@ impl World {
         crate::trace!("the log of shard {host} says {told:?}");
         *is_busy = true;
         if matches!(told, Told::Turned { .. }) {
-            self.truth.lives.extend(net.log.lives().map(|(topic, lives)| (topic.clone(), lives)));
+            self.truth.note_lives(&net.log);
         }
         if let Told::Listed { rooms, .. } = &told
             && !rooms.is_empty()
