@@ -276,6 +276,22 @@ fn a_token_with_less_is_told_out_of_a_room_for_members() {
     assert_eq!(home.take_told(), [r#"0 removed 1 {"reason":"members"}"#]);
 }
 
+#[test]
+fn who_leaves_a_message_as_it_was_said_is_not_given_the_answer_to_a_decision() {
+    let mut home = Home::with_log(DecidingLog::default());
+    let ann = home.enter(0, 1, "ann", Level::Speak);
+    let (room, staff) = home.enter(0, 2, "mod", Level::Moderate);
+    home.publish(room, staff, "5", "\"hi\"");
+    let (ticket, _) = home.mesh.log.asked.remove(0);
+    let placed = Placed::message(Receipt { offset: 1, at_ms: 1 });
+    home.with(|rooms, cx, told| rooms.hear_log(cx, told, FromLog::Kept { room, ticket, placed }));
+    home.stand(ann, bans("bob"));
+    home.take_told();
+    let verb = Verb::Pin { on: false };
+    home.hear(0, ToHome::Change { home: room, asker: staff, reference: "6", offset: 1, verb });
+    assert_eq!(home.take_told(), [r#"0 reply 6 ok {"change":0}"#]);
+}
+
 /// A log that keeps what is decided when it is told to, and remembers it.
 #[derive(Default)]
 struct DecidingLog {

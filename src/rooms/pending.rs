@@ -314,8 +314,12 @@ impl Pending {
         Some((ticket, of.under_way.get(&ticket)?.is_doubtful))
     }
 
-    /// The entry of a room that has this place, and whether it is in doubt.
+    /// The entry of a room that has this place, and whether it is in doubt. A decision has none.
     pub(super) fn of_place(&self, room: RoomKey, marks: Marks) -> Option<(Ticket, bool)> {
+        // Of a message that has never changed this is asked, too.
+        if marks == Marks::default() {
+            return None;
+        }
         let mut under_way = self.rooms.get(&room)?.under_way.iter();
         let (ticket, entry) = under_way.find(|(_, entry)| entry.applied_at == Some(marks))?;
         Some((*ticket, entry.is_doubtful))

@@ -7,6 +7,7 @@ use crate::client::{Ask, Client, Cursor, Deed, Payload, Pending};
 use crate::faults::Bug;
 use crate::frames::{self, BINARY, CLOSE, PING, TEXT, push_frame, push_message};
 use crate::plan::{AROUND_BODY_BYTES, Act, Plan};
+use crate::rights::moment;
 use crate::site::{USERS, another_token, token};
 use crate::truth::Truth;
 
@@ -91,6 +92,8 @@ impl Client {
             Act::Poison => self.poison(mouth),
             Act::Close => self.close(mouth),
             Act::Renew => self.renew(mouth),
+            Act::Decide => self.decide(mouth),
+            Act::Grow => self.grow(mouth),
         }
     }
 
@@ -114,7 +117,7 @@ impl Client {
     }
 
     /// A topic that it is in, if there is one.
-    fn channel_or_topic(&mut self, mouth: &Mouth<'_>) -> String {
+    pub(crate) fn channel_or_topic(&mut self, mouth: &Mouth<'_>) -> String {
         let link = self.link.as_ref().expect("who acts is connected");
         let channels: Vec<&String> =
             link.channels.keys().filter(|topic| link.newest_join_ref(topic).is_some()).collect();
@@ -207,8 +210,11 @@ impl Client {
         ask: Ask,
     ) {
         let (join_ref, topic) = (join_ref.to_owned(), topic.to_owned());
-        let pending = Pending { reference, join_ref, topic, ask, asked_ms: mouth.now_ms };
-        self.link.as_mut().expect("who acts is connected").pending.push_back(pending);
+        let link = self.link.as_mut().expect("who acts is connected");
+        let (asked_ms, asked) = (mouth.now_ms, moment());
+        let is_within = link.newest_join_ref(&topic).is_some();
+        let pending = Pending { reference, join_ref, topic, ask, asked_ms, asked, is_within };
+        link.pending.push_back(pending);
     }
 
     /// The same of something that need not be answered.
@@ -352,6 +358,9 @@ impl Client {
         let length =
             if self.draws.one_in(4) { self.draws.size(0, mouth.plan.body_bytes) } else { 0 };
         body.push_str(&"x".repeat(length.saturating_sub(body.len())));
+        if mouth.plan.decides() && self.draws.one_in(8) {
+            body.push_str(" http://x.example");
+        }
         let key = with_key.then(|| format!("k{}-{}", self.id, self.said));
         let reply_to = self.draws.one_in(8).then(|| self.draws.below(5));
         if let Some(key) = &key
@@ -377,6 +386,21 @@ impl Client {
         if let Some(reply_to) = reply_to {
             payload["reply_to"] = json!(reply_to);
         }
+        self.say_payload(mouth, topic, (body, key, reply_to), payload);
+    }
+
+    /// Says a message with this body and more.
+    pub(crate) fn say(&mut self, mouth: &mut Mouth<'_>, topic: &str, body: &str, payload: Value) {
+        self.say_payload(mouth, topic, (body, None, None), payload);
+    }
+
+    fn say_payload(
+        &mut self,
+        mouth: &mut Mouth<'_>,
+        topic: &str,
+        (body, key, reply_to): (&str, Option<&str>, Option<u64>),
+        payload: Value,
+    ) {
         let room = topic.strip_prefix("room:").expect("messages are said in rooms");
         let link = self.link.as_mut().expect("who acts is connected");
         link.said += 1;
@@ -391,7 +415,7 @@ impl Client {
     }
 
     /// A message of a topic that it has heard of, or the next one: mostly one of a few.
-    fn some_message(&mut self, topic: &str) -> u64 {
+    pub(crate) fn some_message(&mut self, topic: &str) -> u64 {
         let last = self.cursors.get(topic).map_or(0, |cursor| cursor.offset);
         let few = last.min(3);
         match self.draws.below(4) {

@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
+use crate::deciding::Wish;
 use crate::draws::Draws;
 use crate::ears::number;
 use crate::frames::Inbox;
 use crate::merge::Has;
 use crate::poll::Relay;
 use crate::presence::Fold;
+use crate::rights::Moment;
 use crate::site::{USERS, User};
 
 /// Somebody with a program that speaks the protocol, for the length of a run.
@@ -120,8 +122,12 @@ pub(crate) struct Pending {
     pub(crate) join_ref: String,
     pub(crate) topic: String,
     pub(crate) ask: Ask,
-    /// When it was asked, in milliseconds.
+    /// When it was asked, in milliseconds,
     pub(crate) asked_ms: u64,
+    /// and among all that happens.
+    pub(crate) asked: Moment,
+    /// Whether its topic was joined then, or about to be, for all that the client knew.
+    pub(crate) is_within: bool,
 }
 
 /// What was asked.
@@ -161,6 +167,13 @@ pub(crate) enum Ask {
     React {
         on: bool,
     },
+    /// To append a piece to a message.
+    Append {
+        offset: u64,
+        piece: String,
+    },
+    /// That something be decided of a room, or of somebody in it.
+    Decide(Wish),
     /// For messages with this text in them.
     Search(String),
     Echo(Payload),
@@ -215,6 +228,11 @@ pub(crate) struct Member {
     pub(crate) typing: BTreeMap<String, u64>,
     /// The lobby: members by room.
     pub(crate) rooms: BTreeMap<String, Value>,
+    /// When the join was asked for, among all that happens.
+    pub(crate) asked: Moment,
+    /// A room: what it was told last of its settings, and of how it stands there.
+    pub(crate) settings: Value,
+    pub(crate) you: Value,
 }
 
 impl Client {
@@ -317,6 +335,30 @@ impl Link {
             .rev()
             .find(|pending| pending.topic == topic && matches!(pending.ask, Ask::Join { .. }));
         asked.map(|pending| &*pending.join_ref).or_else(|| Some(&*self.member(topic)?.join_ref))
+    }
+
+    fn join_under_way(&self, topic: &str, join_ref: &str) -> Option<usize> {
+        let is_it = |pending: &Pending| {
+            let is_join = matches!(pending.ask, Ask::Join { .. });
+            is_join && pending.topic == topic && pending.join_ref == join_ref
+        };
+        self.pending.iter().position(is_it)
+    }
+
+    /// Whether a topic's join with this ref has not been answered.
+    pub(crate) fn is_under_way(&self, topic: &str, join_ref: &str) -> bool {
+        join_ref != "null" && self.join_under_way(topic, join_ref).is_some()
+    }
+
+    /// A join will not be answered any more, and what it was to replace has ended with it.
+    pub(crate) fn forget_join(&mut self, topic: &str, join_ref: &str) {
+        let at = self.join_under_way(topic, join_ref);
+        at.and_then(|at| self.pending.remove(at));
+        self.orphan(topic, join_ref);
+        let old = self.channels.get_mut(topic).and_then(|channel| channel.member.take());
+        if let Some(old) = old {
+            self.orphan(topic, &old.join_ref);
+        }
     }
 
     /// The channel of a topic has ended: what was asked in it need not be answered any more.

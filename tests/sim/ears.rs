@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chinwag::auth::level::Level;
 use chinwag::limits::ADMISSION_LINE_BYTES_MAX;
 use chinwag::link::said::MessageText;
 use serde_json::Value;
@@ -11,7 +12,8 @@ use crate::client::{Ask, Client, Cursor, Deed, Link, Member, Payload, Pending};
 use crate::frames::{Frame, take_answer};
 use crate::logs::LogKind;
 use crate::merge::{self, Has, change_of};
-use crate::plan::{AROUND_BODY_BYTES, Act, Plan};
+use crate::plan::{AROUND_BODY_BYTES, Plan};
+use crate::rights::Facts;
 use crate::site::User;
 use crate::truth::Truth;
 use crate::world::Host;
@@ -250,13 +252,15 @@ impl Client {
             return;
         }
         let link = self.link.as_mut().expect("who hears is connected");
+        let is_join = |one: &Pending| one.topic == topic && matches!(one.ask, Ask::Join { .. });
+        let is_joining = link.pending.iter().any(is_join);
         let member = link
             .channels
             .get_mut(topic)
             .and_then(|channel| channel.member.as_mut())
             .unwrap_or_else(|| panic!("only members hear: {event} on {topic}"));
         assert_eq!(heard.reference, "null", "what answers nothing has no ref");
-        if event == "presence_state"
+        if matches!(event, "presence_state" | "room_you")
             || event == "presence_count" && heard.join_ref.as_deref() != Some("null")
         {
             let pushed_to = heard.join_ref.as_ref();
@@ -275,6 +279,9 @@ impl Client {
         match event {
             "new_msg" if topic.starts_with("room:") => {
                 let message = heard.json();
+                if !is_joining {
+                    ears.check_audience(user, topic, message);
+                }
                 member.said(ears, topic, message);
                 self.cursors.insert(topic.to_owned(), member.cursor(self.knows_changes));
                 if self.knows_changes {
@@ -290,6 +297,7 @@ impl Client {
                     merge::patch(has, patch);
                     let offset = patch["offset"].as_u64().expect("a change names its message");
                     if let Some(mine) = has.get(&offset) {
+                        ears.truth.grown(topic, mine);
                         ears.truth.state(topic, &member.epoch, mine);
                     }
                 }
@@ -301,6 +309,8 @@ impl Client {
                 }
             }
             "typing" => member.typing(ears, heard.json()),
+            "room_changed" => member.told_room(ears, topic, heard.json()),
+            "room_you" => member.told_you(ears, user, topic, heard.json()),
             "presence_diff" => member.fold.sync_diff(heard.json()),
             "presence_state" => {
                 assert!(member.visible, "who hides is sent no list");
@@ -320,14 +330,32 @@ impl Client {
 
     /// Takes the end of a channel. False if what is said is something else.
     fn ends(&mut self, ears: &mut Ears<'_>, heard: &Heard) -> bool {
-        let (topic, event) = (&*heard.topic, &*heard.event);
+        let (topic, event, user) = (&*heard.topic, &*heard.event, self.user());
         let link = self.link.as_mut().expect("who hears is connected");
+        if event == "phx_error" && link.is_under_way(topic, &heard.reference) {
+            assert_eq!(heard.json()["reason"], "restarted", "only a home ends what it is asked");
+            ears.check_restarted();
+            link.forget_join(topic, &heard.reference);
+            return true;
+        }
         let channel = link
             .channels
             .get_mut(topic)
             .unwrap_or_else(|| panic!("only members hear: {event} on {topic}"));
         match event {
             "phx_close" => {
+                if channel.closes_due.is_empty()
+                    && let Some(member) = channel.member.take()
+                {
+                    // It was leaving when its home began anew, and is not answered.
+                    let is_leave =
+                        |one: &Pending| one.topic == topic && matches!(one.ask, Ask::Leave);
+                    assert!(link.pending.iter().any(is_leave), "a channel is closed that ends");
+                    ears.check_restarted();
+                    channel.closes_due.push_back(member.join_ref.clone());
+                    link.orphan(topic, &member.join_ref);
+                }
+                let channel = link.channels.get_mut(topic).expect("it is there");
                 let due = channel.closes_due.pop_front().expect("a channel is closed that ends");
                 let close_ref = heard.join_ref.as_ref().unwrap_or(&heard.reference);
                 assert_eq!(
@@ -360,14 +388,11 @@ impl Client {
                 link.orphan(topic, &member.join_ref);
             }
             "room_removed" => {
-                assert_eq!(heard.json()["reason"], "token", "nobody else removes anybody");
-                let room = topic.strip_prefix("room:").unwrap_or_default();
-                assert!(link.closed.contains(room), "a room is closed by a token: {topic}");
                 let member = channel.member.take().expect("only members are removed");
                 channel.closes_due.push_back(member.join_ref.clone());
                 self.wants.remove(topic);
-                ears.truth.saw("removed");
                 link.orphan(topic, &member.join_ref);
+                link.check_removed(ears, user, topic, (member.asked, heard.json()));
             }
             _ => return false,
         }
@@ -455,8 +480,7 @@ impl Client {
                     "only who may joins: {} in {topic}",
                     user.id
                 );
-                let collects = ears.plan.acts.iter().any(|(act, _)| *act == Act::React);
-                if ears.plan.log.keeps() || collects {
+                if ears.plan.log.keeps() || ears.collects() {
                     // What waited for the log, or for a reaction to be told, in the channel that
                     // ends is answered no more.
                     link.orphan_before(topic, number(&pending.reference));
@@ -469,6 +493,7 @@ impl Client {
                         .all(|other| number(&other.reference) > number(&pending.reference)),
                     "what was asked before a join is answered before it: {before:?}"
                 );
+                ears.check_entry(user, pending);
                 let mut member = Member::new(pending, *visible);
                 match (room, topic) {
                     (Some(room), _) => {
@@ -512,6 +537,7 @@ impl Client {
             Ask::Publish { body, key, too_large } => {
                 let room = room.expect("messages are said in rooms");
                 assert!(user.may_speak(room), "only who may speaks: {} in {room}", user.id);
+                ears.check_might(user, pending, Level::Speak);
                 assert!(!too_large, "a body has a limit");
                 ears.truth.receipt(topic, body, response);
                 let offset = response["offset"].as_u64().expect("a receipt has an offset");
@@ -527,6 +553,7 @@ impl Client {
                     "only who may speaks: {} in {topic}",
                     user.id
                 );
+                ears.check_might(user, pending, Level::Speak);
                 assert_eq!(response.to_string(), "{}");
             }
             Ask::History { before, after, limit, heard } => {
@@ -561,7 +588,8 @@ impl Client {
                 let room = room.expect("what changes is in rooms");
                 assert!(user.may_speak(room), "only who may speaks: {} in {room}", user.id);
                 let is_pin = matches!(deed, Deed::Pin(_));
-                assert!(!is_pin || user.may_moderate(room), "only who may pins: {}", user.id);
+                let needed = if is_pin { Level::Moderate } else { Level::Speak };
+                ears.check_might(user, pending, needed);
                 let change = response["change"].as_u64().expect("it says which change it was");
                 ears.truth.saw("done");
                 if change == 0 {
@@ -576,11 +604,19 @@ impl Client {
                 }
             }
             Ask::React { .. } => {
-                let room = room.expect("reactions are in rooms");
-                assert!(user.may_speak(room), "only who may reacts: {} in {room}", user.id);
+                let token = user.level_in(room.expect("reactions are in rooms"));
+                let facts = ears.might(user, topic, pending.asked).facts;
+                let may_be = |facts: &Facts| facts.may_react(user.id, token, ears.unix_ms);
+                assert!(facts.iter().any(may_be), "only who may reacts: {} in {topic}", user.id);
                 assert!(response["count"].is_u64(), "it says how many have reacted: {response}");
                 ears.truth.saw("reacted");
             }
+            Ask::Append { offset, piece } => {
+                ears.check_might(user, pending, Level::Speak);
+                let mine = self.has.get(topic).and_then(|has| has.get(offset));
+                ears.appended(mine, piece, response);
+            }
+            Ask::Decide(_) => ears.check_decided(user, pending, response),
             Ask::Heartbeat => assert_eq!(response.to_string(), "{}"),
             Ask::Renew { expires_at_s } => {
                 assert_eq!(response["user"], user.id, "a connection stays its user's");
@@ -614,6 +650,12 @@ impl Client {
             "not_yours" => "not_yours",
             "too_many" => "too_many",
             "gone" => "gone",
+            "muted" => "muted",
+            "banned" => "kept out",
+            "slow_mode" => "slow_mode",
+            "rejected" => "rejected",
+            "too_late" => "too_late",
+            "last_owner" => "last_owner",
             "storage" if ears.plan.log.keeps() => "storage",
             "unavailable" if ears.plan.log.keeps() => "unavailable",
             "unconfirmed" if ears.plan.log.keeps() => "unconfirmed",
@@ -635,12 +677,13 @@ impl Client {
             "invalid" => assert!(response["field"].is_string() && response["message"].is_string()),
             _ => {}
         }
+        let might = ears.might(user, &pending.topic, pending.asked);
         match &pending.ask {
             Ask::Join { .. } => {
                 match reason {
-                    "unauthorized" => assert!(
+                    "unauthorized" | "banned" => assert!(
                         room.is_some_and(|room| {
-                            !user.may_join(room) || link.closed.contains(room)
+                            might.be_refused_for(reason, Level::Join) || link.closed.contains(room)
                         }),
                         "{} may join {room:?}",
                         user.id
@@ -655,8 +698,10 @@ impl Client {
                     "rate_limited" | "busy" | "storage" | "unavailable" => {}
                     other => panic!("a join is not refused for {other}"),
                 }
-                if matches!(reason, "unauthorized" | "too many channels joined" | "too_many_rooms")
-                {
+                if matches!(
+                    reason,
+                    "unauthorized" | "banned" | "too many channels joined" | "too_many_rooms"
+                ) {
                     self.wants.remove(&pending.topic);
                 }
                 // The channel that there is goes on; what was said in the one that there is not is
@@ -671,8 +716,7 @@ impl Client {
                         || matches!(reason, "storage" | "unavailable" | "unconfirmed")
                         || reason == "too_large" && *too_large
                         || reason == "invalid" && ears.truth.answers(body)
-                        || reason == "unauthorized"
-                            && room.is_some_and(|room| !user.may_speak(room)),
+                        || might.refuse_message(body, reason),
                     "a message is not refused for {reason}"
                 );
                 if reason != "unconfirmed" {
@@ -692,8 +736,7 @@ impl Client {
                 assert!(
                     matches!(reason, "unmatched topic" | "rate_limited" | "busy")
                         || reason == "too_large" && *may_be_too_large
-                        || reason == "unauthorized"
-                            && room.is_some_and(|room| !user.may_speak(room)),
+                        || might.be_refused_for(reason, Level::Speak),
                     "an event is not refused for {reason}"
                 );
                 ears.truth.refuse_custom(number);
@@ -709,15 +752,20 @@ impl Client {
                 let may_be = match reason {
                     "unmatched topic" | "rate_limited" | "busy" | "storage" | "unavailable"
                     | "unconfirmed" | "gone" | "invalid" => true,
-                    "unauthorized" => room.is_some_and(|room| {
+                    "unauthorized" | "muted" | "banned" => {
                         let is_pin = matches!(deed, Deed::Pin(_));
-                        !user.may_speak(room) || is_pin && !user.may_moderate(room)
-                    }),
+                        let needed = if is_pin { Level::Moderate } else { Level::Speak };
+                        might.be_refused_for(reason, needed)
+                    }
                     "not_yours" => match deed {
                         Deed::Edit(_) => true,
-                        Deed::Delete => room.is_some_and(|room| !user.may_moderate(room)),
+                        Deed::Delete => might.least < Level::Moderate,
                         Deed::Pin(_) => false,
                     },
+                    "too_late" => {
+                        let has_end = |facts: &Facts| facts.settings["edit_s"].is_u64();
+                        matches!(deed, Deed::Edit(_)) && might.facts.iter().any(has_end)
+                    }
                     "too_many" => {
                         assert_eq!(response["limit"], "limits.pins");
                         assert_eq!(response["max"], ears.plan.settings.chat.pins);
@@ -734,12 +782,34 @@ impl Client {
                 let may_be = match reason {
                     "unmatched topic" | "rate_limited" | "busy" | "storage" | "unavailable"
                     | "unconfirmed" | "gone" | "invalid" => true,
-                    "unauthorized" => room.is_some_and(|room| !user.may_speak(room)),
                     "too_many" => *on,
+                    "unauthorized" | "muted" | "banned" => {
+                        might.be_refused_for(reason, Level::Speak)
+                    }
                     _ => false,
                 };
                 assert!(may_be, "a reaction is not refused for {reason}");
             }
+            Ask::Append { piece, .. } => {
+                let is_link = might.facts.iter().any(|facts| !facts.takes_links());
+                let may_be = match reason {
+                    "unmatched topic" | "rate_limited" | "busy" | "storage" | "unavailable"
+                    | "unconfirmed" | "gone" | "invalid" | "not_yours" | "too_late"
+                    | "too_large" => true,
+                    "rejected" => is_link,
+                    _ => might.be_refused_for(reason, Level::Speak),
+                };
+                assert!(may_be, "a piece is not refused for {reason}");
+                if reason != "unconfirmed" {
+                    ears.not_appended(piece);
+                }
+            }
+            Ask::Decide(wish) => assert!(
+                matches!(reason, "unmatched topic" | "rate_limited" | "busy")
+                    || matches!(reason, "storage" | "unavailable" | "unconfirmed")
+                    || might.refuse_decision(wish, reason),
+                "a decision is not refused for {reason}: {wish:?}"
+            ),
             Ask::Echo(_) => assert_eq!(reason, "unmatched topic"),
             Ask::Search(_) => {
                 let may_be = ["busy", "storage", "unmatched topic"].contains(&reason);
@@ -764,7 +834,8 @@ impl Client {
                             | "busy"
                             | "unauthorized"
                             | "too many channels joined"
-                    ),
+                    )
+                    || might.be_refused_for(reason, Level::Speak),
                 "{pending:?} is not refused for {reason}"
             ),
         }
@@ -916,6 +987,9 @@ impl Member {
             asked_ms: pending.asked_ms,
             typing: BTreeMap::new(),
             rooms: BTreeMap::new(),
+            asked: pending.asked,
+            settings: Value::Null,
+            you: Value::Null,
         }
     }
 
@@ -923,7 +997,7 @@ impl Member {
     fn joined(
         &mut self,
         ears: &mut Ears<'_>,
-        user: &User,
+        user: &'static User,
         room: &str,
         since: Option<&Cursor>,
         limit: Option<u64>,
@@ -933,12 +1007,8 @@ impl Member {
         assert_eq!(response["room"]["room"], room);
         assert_eq!(response["you"]["user"], user.id);
         assert_eq!(response["you"]["name"], user.name);
-        assert_eq!(
-            response["you"]["speak"],
-            user.may_speak(room),
-            "a member is told what it may do: {} in {room}",
-            user.id
-        );
+        self.told_room(ears, topic, &response["room"]);
+        self.told_you(ears, user, topic, &response["you"]);
         response["epoch"].as_str().expect("a room has an epoch").clone_into(&mut self.epoch);
         self.last = response["offset"].as_u64().expect("a room has an offset");
         self.change = response["change"].as_u64().expect("a room counts its changes");

@@ -127,6 +127,36 @@ pub(crate) enum Bug {
     SwapAnswers,
     /// A member is given the answer to another.
     AnswerStranger,
+    /// What somebody appends reaches the home twice.
+    AppendTwice,
+    /// Only that it is the end reaches it, and not the last piece.
+    AppendNothing,
+    /// A piece does not reach the members on one shard.
+    LosePiece,
+    /// They are told that it comes behind another change.
+    WrongPrev,
+    /// Who appends is told another length.
+    WrongBytes,
+    /// A message to which nobody appends is not ended.
+    GrowForEver,
+    /// A home judges what is said by a clock that is ahead, so that whoever is muted may speak.
+    TakeMuted,
+    /// The same of what is done to messages, and of custom events.
+    DoForMuted,
+    /// A home judges who joins by a clock that is ahead, so that whoever is banned may come in.
+    LetBannedIn,
+    /// Shards are not told that members are put out.
+    LosePutOut,
+    /// They are not in the end, when nobody says anything more.
+    LoseLastPutOut,
+    /// A member is not told, in the end, that it stands otherwise.
+    LoseYou,
+    /// The members on one shard are not told, in the end, that the settings of a room are others.
+    LoseSettings,
+    /// A log opens a room again without what was decided of its users.
+    ForgetDecision,
+    /// A log says that it keeps what is decided before it does.
+    AckUndecided,
     /// Something in the server is random.
     Unseeded,
 }
@@ -136,6 +166,35 @@ impl Bug {
     pub(crate) fn is_of_changes(self) -> bool {
         let is_told = matches!(self, Self::LoseChange | Self::SkipChange);
         is_told || self == Self::RecoverWithoutChanged || self.is_of_what_is_read()
+    }
+
+    /// Whether it is one of messages that grow.
+    pub(crate) fn is_of_growing(self) -> bool {
+        let is_of_told = matches!(self, Self::LosePiece | Self::WrongPrev | Self::WrongBytes);
+        let is_of_asked = matches!(self, Self::AppendTwice | Self::AppendNothing);
+        is_of_told || is_of_asked || self == Self::GrowForEver
+    }
+
+    /// Whether it is there only while the last words are said, and behind them.
+    pub(crate) fn is_late(self) -> bool {
+        let is_of_words = matches!(self, Self::LoseLastMessage | Self::ForgetLastLeave);
+        is_of_words || matches!(self, Self::LoseLastPutOut | Self::LoseYou | Self::LoseSettings)
+    }
+
+    /// Whether it is one of what is decided of rooms.
+    pub(crate) fn is_of_rights(self) -> bool {
+        matches!(
+            self,
+            Self::TakeMuted
+                | Self::LetBannedIn
+                | Self::DoForMuted
+                | Self::LosePutOut
+                | Self::LoseLastPutOut
+                | Self::LoseYou
+                | Self::LoseSettings
+                | Self::ForgetDecision
+                | Self::AckUndecided
+        )
     }
 
     /// Whether it is one of what a log says of them when it is asked.
@@ -149,11 +208,16 @@ mod record {
     pub(super) const JOIN: u8 = 1;
     pub(super) const LEAVE: u8 = 2;
     pub(super) const PUBLISH: u8 = 3;
+    pub(super) const CUSTOM: u8 = 4;
     pub(super) const LISTING: u8 = 9;
+    pub(super) const CHANGE: u8 = 13;
+    pub(super) const ADD: u8 = 17;
     pub(super) const JOINED: u8 = 21;
     pub(super) const REPLY: u8 = 24;
     pub(super) const DELIVER: u8 = 25;
     pub(super) const ENDED: u8 = 29;
+    pub(super) const TOLD: u8 = 30;
+    pub(super) const REMOVED: u8 = 31;
 }
 
 fn find(record: &[u8], text: &str) -> Option<usize> {
@@ -171,6 +235,16 @@ fn replace(record: &mut [u8], text: &str, other: &str) {
 /// Whether a record is handled though no work is left for it.
 pub(crate) fn is_unbudgeted(bug: Option<Bug>, record: &[u8]) -> bool {
     bug == Some(Bug::UnbudgetedEntry) && record[0] == record::PUBLISH
+}
+
+/// Whether a record is handled by a clock that is ahead of all others.
+pub(crate) fn is_ahead(bug: Option<Bug>, record: &[u8]) -> bool {
+    match bug {
+        Some(Bug::TakeMuted) => record[0] == record::PUBLISH,
+        Some(Bug::DoForMuted) => matches!(record[0], record::CUSTOM | record::CHANGE),
+        Some(Bug::LetBannedIn) => record[0] == record::JOIN,
+        _ => false,
+    }
 }
 
 /// What a record tells an audience, by its key.
@@ -230,7 +304,8 @@ pub(crate) fn meddle(
     let is_custom = kind == record::DELIVER && find(&record, "\"n\":\"e").is_some();
     let is_receipt = kind == record::REPLY && find(&record, "\"offset\":").is_some();
     let strikes = draws.one_in(6);
-    let mut copies = 1;
+    let mut copies = usize::from(!loses_decision(bug, &record, strikes));
+    copies += meddle_with_growing(bug, &mut record, strikes);
     match bug {
         Some(Bug::LoseMessage | Bug::LoseLastMessage) if is_message && strikes => copies = 0,
         Some(Bug::RepeatMessage) if is_message && strikes => copies = 2,
@@ -256,11 +331,7 @@ pub(crate) fn meddle(
             record[ADDRESS.end - 4] ^= 1;
         }
         Some(Bug::LoseChange) if is_change && strikes => copies = 0,
-        Some(Bug::SkipChange) if is_change && strikes => {
-            let at = find(&record, "\"change\":").expect("a change has a number");
-            let digit = &mut record[at + "\"change\":".len()];
-            *digit = if *digit == b'9' { b'8' } else { *digit + 1 };
-        }
+        Some(Bug::SkipChange) if is_change && strikes => change_digit(&mut record, "\"change\":"),
         Some(Bug::RecoverWithoutChanged) if kind == record::JOINED => {
             replace(&mut record, "\"changed\":", "\"omitted\":");
         }
@@ -325,6 +396,50 @@ pub(crate) fn meddle(
         _ => {}
     }
     queue.extend(std::iter::repeat_n(record, copies));
+}
+
+/// Does what a bug does to a piece on its way, and says how many more of it arrive.
+fn meddle_with_growing(bug: Option<Bug>, record: &mut Vec<u8>, strikes: bool) -> usize {
+    let (piece, kind) = (find(record, "\"+"), record[0]);
+    match (bug, piece) {
+        (Some(Bug::AppendTwice), Some(_)) if kind == record::ADD => return 1,
+        (Some(Bug::AppendNothing), Some(at)) if kind == record::ADD => {
+            // A text with its length before it, and then whether it is the last.
+            let length = u32::from_le_bytes(*record[at - 4..].first_chunk().expect("a length"));
+            let end = at + usize::try_from(length).expect("short");
+            record.splice(at - 4..end, *b"\x02\0\0\0\"\"");
+            *record.last_mut().expect("whether it is the last") = 1;
+        }
+        (Some(Bug::LosePiece), Some(_)) if kind == record::DELIVER && strikes => {
+            replace(record, "\"append\":", "\"lacked\":");
+        }
+        (Some(Bug::WrongPrev), Some(_)) if kind == record::DELIVER => {
+            change_digit(record, "\"prev\":");
+        }
+        (Some(Bug::WrongBytes), _) if kind == record::REPLY => change_digit(record, "{\"bytes\":"),
+        _ => {}
+    }
+    0
+}
+
+/// Makes the number behind a name another one of the same length.
+fn change_digit(record: &mut [u8], name: &str) {
+    if let Some(at) = find(record, name) {
+        let digit = &mut record[at + name.len()];
+        *digit = if *digit == b'9' { b'8' } else { *digit + 1 };
+    }
+}
+
+/// Whether what a record tells of a decision is lost.
+fn loses_decision(bug: Option<Bug>, record: &[u8], strikes: bool) -> bool {
+    match (bug, record[0]) {
+        (Some(Bug::LosePutOut | Bug::LoseLastPutOut), record::REMOVED) => true,
+        (Some(Bug::LoseYou), record::TOLD) => strikes,
+        (Some(Bug::LoseSettings), record::DELIVER) => {
+            strikes && find(record, "room_changed").is_some()
+        }
+        _ => false,
+    }
 }
 
 /// Makes of a receipt a refusal.

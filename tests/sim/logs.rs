@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::draws::Draws;
 use crate::faults::Bug;
-use crate::pretend_log::{LogDefect, PretendLog, Pretends, Room, Told};
+use crate::pretend_log::{Decided, LogDefect, PretendLog, Pretends, Room, Told};
+use crate::rights::{Facts, Ledger};
 
 /// Which log a run has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +38,13 @@ impl LogKind {
                 | Bug::ReadTooEarly
                 | Bug::ReadAsSaid
                 | Bug::ForgetTombstone
-                | Bug::GapInRecovery,
+                | Bug::GapInRecovery
+                | Bug::ForgetDecision,
             ) => some,
             Some(Bug::SeeUnkept) => Self::SeenIsKept,
-            Some(Bug::ListTooFew | Bug::FindElsewhere | Bug::FindUnkept) => Self::Store,
+            Some(Bug::ListTooFew | Bug::FindElsewhere | Bug::FindUnkept | Bug::AckUndecided) => {
+                Self::Store
+            }
             Some(_) => Self::Memory,
             // Of a sequence of its own: what seeds with memory draw is not changed by it.
             None => match Draws::new(seed ^ 0x10_6b00c).below(8) {
@@ -61,8 +65,14 @@ impl LogKind {
     }
 }
 
-/// A log of one of the kinds.
-pub(crate) enum SimLog {
+/// A log of one of the kinds, and what it has been given.
+pub(crate) struct SimLog {
+    kept: Kept,
+    pub(crate) ledger: Ledger,
+}
+
+/// What a log keeps.
+enum Kept {
     Memory(MemoryLog),
     Pretend(Box<PretendLog>),
 }
@@ -70,7 +80,7 @@ pub(crate) enum SimLog {
 impl SimLog {
     pub(crate) fn new(kind: LogKind, seed: u64, bug: Option<Bug>) -> Self {
         let defect = match bug {
-            Some(Bug::AckUnkept) => Some(LogDefect::AckedBeforeKept),
+            Some(Bug::AckUnkept | Bug::AckUndecided) => Some(LogDefect::AckedBeforeKept),
             Some(Bug::KeepEpoch) => Some(LogDefect::EpochKept),
             Some(Bug::ReuseOffset) => Some(LogDefect::OffsetReused),
             Some(Bug::ReadTooEarly) => Some(LogDefect::ReadTooEarly),
@@ -80,46 +90,60 @@ impl SimLog {
             Some(Bug::ListTooFew) => Some(LogDefect::ListsTooFew),
             Some(Bug::FindElsewhere) => Some(LogDefect::FindsElsewhere),
             Some(Bug::FindUnkept) => Some(LogDefect::FindsUnkept),
+            Some(Bug::ForgetDecision) => Some(LogDefect::DecisionForgotten),
             _ => None,
         };
         let pretends = match kind {
-            LogKind::Memory => return Self::Memory(MemoryLog),
+            LogKind::Memory => {
+                return Self { kept: Kept::Memory(MemoryLog), ledger: Ledger::default() };
+            }
             LogKind::Store => Pretends::Store,
             LogKind::SeenIsKept => Pretends::SeenIsKept,
             LogKind::OkIsTaken => Pretends::OkIsTaken,
             LogKind::Engine => Pretends::Engine,
         };
-        Self::Pretend(Box::new(PretendLog::new(seed, pretends, defect)))
+        let kept = Kept::Pretend(Box::new(PretendLog::new(seed, pretends, defect)));
+        Self { kept, ledger: Ledger::default() }
     }
 
     fn pretend(&self) -> Option<&PretendLog> {
-        match self {
-            Self::Memory(_) => None,
-            Self::Pretend(log) => Some(log),
+        match &self.kept {
+            Kept::Memory(_) => None,
+            Kept::Pretend(log) => Some(log),
         }
     }
 
     /// Does one thing, and says the next, if there is anything to say.
     pub(crate) fn says(&mut self) -> Option<(RoomKey, Told)> {
-        let Self::Pretend(log) = self else { return None };
+        let Kept::Pretend(log) = &mut self.kept else { return None };
         log.step();
         log.next()
     }
 
     /// From now on nothing goes wrong.
     pub(crate) fn calm(&mut self) {
-        if let Self::Pretend(log) = self {
+        if let Kept::Pretend(log) = &mut self.kept {
             log.calm();
         }
     }
 
     /// Its home has ended without a word.
     pub(crate) fn crash(&mut self) {
-        if let Self::Pretend(log) = self {
+        if let Kept::Pretend(log) = &mut self.kept {
             // A shard that panics is not the thread that writes. Of what is answered at once, the
             // contract suite tries what is lost with both.
             log.crash(log.pretends() == Pretends::OkIsTaken);
         }
+        let log = self.pretend();
+        let mut ledger = self.ledger.clone();
+        ledger.crashed(|topic| {
+            let room = log.and_then(|log| log.rooms.get(topic));
+            room.map_or_else(Facts::default, |room| {
+                let Decided { settings, standings, .. } = &room.decided;
+                Facts::new(settings.as_deref(), standings.clone())
+            })
+        });
+        self.ledger = ledger;
     }
 
     /// Whether there is nothing left to do or to say.
@@ -131,6 +155,18 @@ impl SimLog {
     pub(crate) fn lists(&self, topic: &str) -> bool {
         let is_kept = |log: &PretendLog| log.rooms.get(topic).is_some_and(Room::is_kept);
         self.pretend().is_some_and(|log| log.pretends() != Pretends::Engine && is_kept(log))
+    }
+
+    /// How many lives each room has had.
+    pub(crate) fn lives(&self) -> impl Iterator<Item = (&String, usize)> {
+        let rooms = self.pretend().into_iter().flat_map(|log| &log.rooms);
+        rooms.map(|(topic, room)| (topic, room.lineage.len() + 1))
+    }
+
+    /// How many of the decisions of a room may still be lost: those that it was given last.
+    pub(crate) fn unkept_decisions(&self, topic: &str) -> usize {
+        let room = self.pretend().and_then(|log| log.rooms.get(topic));
+        room.map_or(0, |room| room.deciding.len())
     }
 
     /// Whether it has this room.
@@ -204,6 +240,7 @@ pub(crate) fn as_told(offset: u64, message: &MessageText) -> Value {
         ("key", key.map(Value::from)),
         ("reply_to", said.reply_to.map(Value::from)),
         ("thread", said.thread.map(Value::from)),
+        ("stream", said.stream.then_some(true.into())),
         ("change", (fate.change > 0).then(|| fate.change.into())),
         ("edited", fate.edited.map(act)),
         ("deleted", fate.deleted.map(act)),
@@ -237,58 +274,65 @@ impl Log for SimLog {
     }
 
     fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
-        match self {
-            Self::Memory(log) => log.open(room, topic, fresh_epoch),
-            Self::Pretend(log) => log.open(room, topic, fresh_epoch),
+        self.ledger.opened(room, topic, self.pretend().is_some());
+        match &mut self.kept {
+            Kept::Memory(log) => log.open(room, topic, fresh_epoch),
+            Kept::Pretend(log) => log.open(room, topic, fresh_epoch),
         }
     }
 
     fn append(&mut self, append: Append<'_>) -> Appended {
-        match self {
-            Self::Memory(log) => log.append(append),
-            Self::Pretend(log) => log.append(append),
+        self.ledger.check(&append);
+        let appended = match &mut self.kept {
+            Kept::Memory(log) => log.append(append),
+            Kept::Pretend(log) => log.append(append),
+        };
+        if !matches!(appended, Appended::Refused(_)) {
+            self.ledger.took(&append);
         }
+        appended
     }
 
     fn finds(&self) -> bool {
-        match self {
-            Self::Memory(log) => log.finds(),
-            Self::Pretend(log) => log.finds(),
+        match &self.kept {
+            Kept::Memory(log) => log.finds(),
+            Kept::Pretend(log) => log.finds(),
         }
     }
 
     fn find(&mut self, find: Find<'_>) -> Result<(), Why> {
-        match self {
-            Self::Memory(log) => log.find(find),
-            Self::Pretend(log) => log.find(find),
+        match &mut self.kept {
+            Kept::Memory(log) => log.find(find),
+            Kept::Pretend(log) => log.find(find),
         }
     }
 
     fn list(&mut self, after: u64) -> bool {
-        match self {
-            Self::Memory(log) => log.list(after),
-            Self::Pretend(log) => log.list(after),
+        match &mut self.kept {
+            Kept::Memory(log) => log.list(after),
+            Kept::Pretend(log) => log.list(after),
         }
     }
 
     fn close(&mut self, room: RoomKey) {
-        match self {
-            Self::Memory(log) => log.close(room),
-            Self::Pretend(log) => log.close(room),
+        self.ledger.closed(room);
+        match &mut self.kept {
+            Kept::Memory(log) => log.close(room),
+            Kept::Pretend(log) => log.close(room),
         }
     }
 
     fn reads(&self) -> bool {
-        match self {
-            Self::Memory(log) => log.reads(),
-            Self::Pretend(log) => log.reads(),
+        match &self.kept {
+            Kept::Memory(log) => log.reads(),
+            Kept::Pretend(log) => log.reads(),
         }
     }
 
     fn read(&mut self, read: Read<'_>) -> Result<(), Why> {
-        match self {
-            Self::Memory(log) => log.read(read),
-            Self::Pretend(log) => log.read(read),
+        match &mut self.kept {
+            Kept::Memory(log) => log.read(read),
+            Kept::Pretend(log) => log.read(read),
         }
     }
 }

@@ -11,10 +11,12 @@
 
 mod acts;
 mod client;
+mod deciding;
 mod draws;
 mod ears;
 mod faults;
 mod frames;
+mod growing;
 mod logs;
 mod merge;
 mod net;
@@ -24,6 +26,7 @@ mod poll;
 mod presence;
 mod pretend_log;
 mod rest;
+mod rights;
 mod site;
 mod stories;
 mod truth;
@@ -57,11 +60,14 @@ const STEPS: u64 = 6_000;
 /// reached.
 const REACHED: &[&str] = &[
     "answer lost",
+    "appended",
+    "banned",
     "busy",
     "changed",
     "changed meanwhile",
     "channel_crash",
     "custom",
+    "decided",
     "deleted",
     "done",
     "expired",
@@ -74,8 +80,11 @@ const REACHED: &[&str] = &[
     "join that waits for a way",
     "joined",
     "joined again",
+    "kept out",
+    "kicked",
     "lagging",
     "left",
+    "muted",
     "no memory for a connection or join",
     "no memory for a connection's buffers",
     "no memory for laggards",
@@ -88,16 +97,21 @@ const REACHED: &[&str] = &[
     "polled",
     "posted",
     "published",
+    "put out of a private room",
     "rate_limited",
     "reacted",
     "records left for the next turn",
     "read_only",
     "recovered",
     "recovered over a turn",
+    "rejected",
     "renewed",
+    "restarted",
     "session lost",
+    "slow_mode",
     "storage",
     "too many channels joined",
+    "too_late",
     "too_large",
     "too_many",
     "too_many_rooms",

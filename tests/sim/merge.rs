@@ -26,10 +26,16 @@ pub(crate) fn patch(has: &mut Has, patch: &Value) {
     if change_of(mine) >= change_of(patch) {
         return;
     }
+    if let Some(more) = patch["append"].as_str() {
+        // Whoever has heard all that came before has the message as it was.
+        let prev = patch["prev"].as_u64().expect("what is appended says to what");
+        assert_eq!(change_of(mine), prev, "a patch that appends names the change before it");
+        mine["body"] = json!([mine["body"].as_str().expect("a body"), more].concat());
+    }
     let mine = mine.as_object_mut().expect("a message is an object");
     let fields = patch.as_object().expect("a patch is an object").iter();
-    // Who has just reacted is for whoever keeps which reactions are its own. Nothing grows here.
-    for (name, value) in fields.filter(|(name, _)| *name != "by") {
+    // Who has just reacted is for whoever keeps which reactions are its own.
+    for (name, value) in fields.filter(|(name, _)| !["by", "prev", "append"].contains(&&***name)) {
         if value.is_null() {
             mine.remove(name);
         } else {

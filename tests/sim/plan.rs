@@ -39,6 +39,10 @@ pub(crate) enum Act {
     Close,
     /// To go on with another token.
     Renew,
+    /// Appends to a message that grows, or begins one.
+    Grow,
+    /// Decides something of a room, or of somebody in it.
+    Decide,
 }
 
 /// Those that a run cannot do without, and those of which each run leaves out some.
@@ -91,6 +95,8 @@ pub(crate) enum Happening {
     CutPoll,
     /// A log says its next thing.
     Log,
+    /// A shard begins anew.
+    Restart,
 }
 
 /// A run, before it begins.
@@ -198,6 +204,8 @@ impl Plan {
         plan.settings.chat.react_tick_ms = *reactions.pick(&[1, 50, 250, 2_000]);
         plan.settings.chat.emoji_per_message = *reactions.pick(&[2, 20]);
         plan.settings.chat.reactions_per_user = *reactions.pick(&[1, 5]);
+        plan.let_messages_grow();
+        plan.let_members_decide();
         if plan.settings.limits.memory_bytes != 0 {
             // Keys are not let go of. With them the bound would have to be so wide that nothing
             // reached it.
@@ -208,12 +216,64 @@ impl Plan {
 }
 
 impl Plan {
+    /// Messages grow in half of the seeds. Of sequences of their own, as what follows.
+    fn let_messages_grow(&mut self) {
+        let draws = &mut Draws::new(self.seed ^ 0x6_9204);
+        self.settings.chat.stream_s = *draws.pick(&[1, 2, 60]);
+        if self.bug.is_some_and(Bug::is_of_growing) {
+            let is_endless = self.bug == Some(Bug::GrowForEver);
+            self.settings.chat.stream_s = if is_endless { 1 } else { 60 };
+            self.rooms.truncate(2);
+            self.let_all_speak();
+        } else if !draws.one_in(2) || self.bug.is_some() {
+            return;
+        }
+        self.acts.push((Act::Grow, draws.range(4, 40)));
+    }
+
+    /// Something is decided in half of them; and in some of those shards begin anew.
+    fn let_members_decide(&mut self) {
+        let draws = &mut Draws::new(self.seed ^ 0x0041_6874);
+        let is_planted = self.bug.is_some_and(Bug::is_of_rights);
+        if !is_planted && (!draws.one_in(2) || self.bug.is_some()) {
+            return;
+        }
+        let least = if is_planted { 30 } else { 3 };
+        self.acts.push((Act::Decide, draws.range(least, 30)));
+        if self.bug == Some(Bug::DoForMuted) {
+            self.acts.push((Act::Custom, 60));
+        }
+        if self.log != LogKind::Engine {
+            // Where few meet, nobody is put out. A room of an engine would turn too often.
+            self.rooms.truncate(draws.size(1, 2));
+        }
+        let forgets = self.bug == Some(Bug::ForgetDecision);
+        if self.log.keeps() && (draws.one_in(2) || forgets) {
+            self.happenings.push((Happening::Restart, if forgets { 3 } else { 1 }));
+        }
+        if self.bug.is_some() || draws.one_in(2) {
+            self.let_all_speak();
+        }
+    }
+
+    /// Nobody is kept from speaking by rates, or for long.
+    fn let_all_speak(&mut self) {
+        (self.settings.limits.publish_per_s, self.settings.limits.join_per_s) = (0, 0);
+        self.token_s = 1_000_000;
+    }
+
+    /// Whether anything is decided in its rooms.
+    pub(crate) fn decides(&self) -> bool {
+        self.acts.iter().any(|(act, _)| *act == Act::Decide)
+    }
+
     /// What the server is told, which is what the checks know, unless that is the bug.
     pub(crate) fn settings(&self) -> Settings {
         let mut settings = self.settings.clone();
         // A server has a table of rates of its own, which all its shards share.
         settings.rates = Arc::new(Rates::new(self.seed));
         match self.bug {
+            Some(Bug::GrowForEver) => settings.chat.stream_s = 1_000_000,
             Some(Bug::UnboundedOutput) => settings.limits.conn_out_bytes = usize::MAX,
             Some(Bug::UnboundedMemory) => settings.memory_bytes_max = usize::MAX,
             Some(Bug::UnboundedHistory) => settings.history_bytes_max = usize::MAX,

@@ -14,7 +14,7 @@ fn check(bug: Bug, checks: &[&str]) {
     for seed in 0..SEEDS {
         match try_run(seed, Some(bug)) {
             Err(failure) if checks.iter().any(|check| failure.contains(check)) => return,
-            Err(failure) => others.push(failure),
+            Err(failure) => others.push(format!("{seed:#x}: {failure}")),
             Ok(_) => {}
         }
     }
@@ -274,6 +274,66 @@ fn a_deleted_message_that_a_recovery_leaves_out_is_found() {
 #[test]
 fn a_page_that_is_older_than_a_change_that_its_reader_heard_is_found() {
     check(Bug::ReadAsSaid, &["a page is never older than what its reader has heard"]);
+}
+
+#[test]
+fn a_muted_members_message_that_is_taken_is_found() {
+    check(Bug::TakeMuted, &["nobody speaks against what was decided"]);
+    check(Bug::DoForMuted, &["nobody acts against what was decided"]);
+}
+
+#[test]
+fn a_banned_user_that_is_let_in_again_is_found() {
+    check(Bug::LetBannedIn, &["who is kept out is not let in"]);
+}
+
+#[test]
+fn a_member_that_is_put_out_and_hears_on_is_found() {
+    check(Bug::LosePutOut, &["who is out hears nothing"]);
+    check(Bug::LoseLastPutOut, &["nobody is where it may not be"]);
+}
+
+#[test]
+fn what_is_decided_and_not_told_is_missed() {
+    check(Bug::LoseYou, &["what members were told of themselves is the truth"]);
+    check(Bug::LoseSettings, &["what members were told of their room is the truth"]);
+}
+
+#[test]
+fn a_decision_that_a_log_forgets_is_missed() {
+    check(Bug::ForgetDecision, &["nobody speaks against what was decided"]);
+    check(Bug::ForgetDecision, &["a member is told how it stands"]);
+}
+
+#[test]
+fn a_decision_that_is_answered_before_it_is_kept_is_found() {
+    check(Bug::AckUndecided, &["a decision is answered after it is kept"]);
+}
+
+#[test]
+fn a_piece_that_is_appended_twice_is_found() {
+    check(Bug::AppendTwice, &["a piece stands once"]);
+}
+
+#[test]
+fn a_piece_that_is_lost_is_missed() {
+    check(Bug::AppendNothing, &["what was answered is appended"]);
+    check(Bug::LosePiece, &["a message is the same for all by a change"]);
+}
+
+#[test]
+fn a_piece_that_comes_behind_another_change_is_found() {
+    check(Bug::WrongPrev, &["a patch that appends names the change before it"]);
+}
+
+#[test]
+fn who_appends_and_is_told_another_length_notices() {
+    check(Bug::WrongBytes, &["who appends is told how long it is by then"]);
+}
+
+#[test]
+fn a_message_that_grows_for_ever_is_found() {
+    check(Bug::GrowForEver, &["no message grows for ever"]);
 }
 
 #[test]

@@ -18,7 +18,8 @@
 //! What it does not model, and which test could notice: bytes on a disk (torn pages are a shorter
 //! list here) and a clock of its own (the store's and the engine's own tests); a budget of what may
 //! be under way (theirs too, here `Busy` is drawn); words, for which it takes any text
-//! (`side::store::index`).
+//! (`side::store::index`); audit trails that lose with an entry its line
+//! (`side::store::threads::tests`).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -60,6 +61,8 @@ pub(crate) enum LogDefect {
     ChangeSkipped,
     /// It leaves deleted messages out when it is asked what has changed.
     TombstoneForgotten,
+    /// It opens a room again without what was decided of its users.
+    DecisionForgotten,
 }
 
 /// Which log it pretends to be.
@@ -91,17 +94,19 @@ pub(crate) struct Room {
     opened_at: usize,
     /// How many of them the home has heard of, where that comes after they are kept.
     heard: usize,
-    /// Its title, if it was made on purpose.
-    founded: Option<String>,
-    /// Its settings, if some were decided.
-    settings: Option<String>,
-    /// How users stand in it.
-    standings: BTreeMap<String, Standing>,
+    /// What was decided of it.
+    pub(crate) decided: Decided,
+    /// What of it survives anything,
+    decided_durably: Decided,
+    /// and what may be torn off, in order: how many entries were before it, what was decided by
+    /// then, and whom to tell when it is kept.
+    pub(crate) deciding: VecDeque<(usize, Decided, Option<Ticket>)>,
     /// Its audit trail: the number and the act of each line, and what is told of it.
     audited: Vec<(u64, AuditAct, Vec<u8>)>,
     /// How many messages there ever were at a time.
     pub(crate) longest: u64,
-    lineage: Vec<(u64, Marks)>,
+    /// The lives before this one.
+    pub(crate) lineage: Vec<(u64, Marks)>,
     /// The messages up to this offset have been let go of,
     pub(crate) gone: u64,
     /// with changes up to this one.
@@ -112,6 +117,17 @@ pub(crate) struct Room {
     waiting: VecDeque<Waiting>,
     /// What is to be told, in order.
     said: VecDeque<Told>,
+}
+
+/// What was decided of a room.
+#[derive(Clone, Default)]
+pub(crate) struct Decided {
+    /// Its title, if it was made on purpose.
+    founded: Option<String>,
+    /// Its settings, if some were decided.
+    pub(crate) settings: Option<String>,
+    /// How users stand in it.
+    pub(crate) standings: BTreeMap<String, Standing>,
 }
 
 /// An entry.
@@ -325,7 +341,7 @@ impl PretendLog {
         rooms.truncate(LISTED);
         let rooms = rooms.into_iter().map(|(topic, room)| ListedRoom {
             topic: topic.as_str().into(),
-            founded: room.founded.as_deref().map(Box::from),
+            founded: room.decided_durably.founded.as_deref().map(Box::from),
         });
         Some(Told::Listed { rooms: rooms.collect(), next })
     }
@@ -434,7 +450,8 @@ impl PretendLog {
             return false;
         }
         let is_idle = |room: &Room| {
-            let has_said_all = room.said.is_empty() && room.unanswered.is_empty();
+            let is_answered = room.unanswered.is_empty() && room.deciding.is_empty();
+            let has_said_all = room.said.is_empty() && is_answered;
             room.waiting.is_empty() && (has_said_all || room.key.is_none())
         };
         self.rooms.values().all(is_idle)
@@ -477,6 +494,9 @@ impl PretendLog {
         for room in self.rooms.values_mut() {
             for Unanswered { ticket, .. } in &room.unanswered {
                 room.said.push_back(Told::Refused { ticket: *ticket, why: Why::Unconfirmed });
+            }
+            for ticket in room.deciding.iter().filter_map(|(.., ticket)| *ticket) {
+                room.said.push_back(Told::Refused { ticket, why: Why::Unconfirmed });
             }
         }
     }
@@ -594,6 +614,7 @@ impl PretendLog {
         let count = if is_calm { new } else { draw % (new + 1) };
         room.durable += usize::try_from(count).expect("few");
         let durable = room.durable;
+        room.keep_decisions(if is_calm { u64::MAX } else { draw >> 32 & 3 });
         if pretends == Pretends::SeenIsKept && room.key.is_some() {
             room.tell_upto(durable);
         }
@@ -638,6 +659,8 @@ impl PretendLog {
                 let kept = room.durable + usize::try_from(drawn).expect("few");
                 room.truncate(kept);
                 room.durable = kept;
+                room.keep_decisions(if is_alone { u64::MAX } else { draw >> 32 & 3 });
+                room.forget_decisions();
                 room.turn(epoch, defect);
             }
             if let Some(room) = self.rooms.get_mut(&topic) {
@@ -669,7 +692,7 @@ impl Finding {
 impl Room {
     /// Whether something of it survives anything.
     pub(crate) fn is_kept(&self) -> bool {
-        self.durable > 0 || self.founded.is_some()
+        self.durable > 0 || self.decided_durably.founded.is_some()
     }
 
     /// Which life of it this is.
@@ -739,20 +762,50 @@ impl Room {
         }
     }
 
-    /// Keeps what is decided of it, for good.
+    /// What is decided of it survives anything: all before the first `durable` entries, and of what
+    /// comes right behind them at most `more`.
+    fn keep_decisions(&mut self, mut more: u64) {
+        while let Some((entries, ..)) = self.deciding.front() {
+            if *entries > self.durable || *entries == self.durable && more == 0 {
+                return;
+            }
+            more -= u64::from(*entries == self.durable);
+            let Some((_, decided, ticket)) = self.deciding.pop_front() else { return };
+            self.decided_durably = decided;
+            let placed = Placed::decision(0);
+            self.said.extend(ticket.map(|ticket| Told::Kept { ticket, placed }));
+        }
+    }
+
+    /// All that is decided of it survives anything.
+    fn keep_all_decisions(&mut self) {
+        let durable = std::mem::replace(&mut self.durable, usize::MAX);
+        self.keep_decisions(u64::MAX);
+        self.durable = durable;
+    }
+
+    /// Loses what was decided and is not kept.
+    fn forget_decisions(&mut self) {
+        self.deciding.clear();
+        self.decided = self.decided_durably.clone();
+    }
+
+    /// Takes in what is decided of it.
     fn decide(&mut self, what: What<'_>) {
+        let decided = &mut self.decided;
         match what {
             What::Founded { title, owner } => {
-                self.founded = Some(title.to_owned());
+                decided.founded = Some(title.to_owned());
                 let standing = Standing { role: Some(Role::Owner), ..Standing::default() };
-                self.standings.extend(owner.map(|owner| (owner.to_owned(), standing)));
+                decided.standings.extend(owner.map(|owner| (owner.to_owned(), standing)));
             }
             What::Settings { title, settings } => {
-                (self.founded, self.settings) = (Some(title.to_owned()), Some(settings.to_owned()));
+                decided.founded = Some(title.to_owned());
+                decided.settings = Some(settings.to_owned());
                 self.rev += 1;
             }
             What::Standing { user, standing } => {
-                self.standings.insert(user.to_owned(), standing);
+                decided.standings.insert(user.to_owned(), standing);
                 self.rev += 1;
             }
             What::Noted => {}
@@ -957,20 +1010,18 @@ impl Room {
         }
     }
 
-    fn opened(&self) -> Opened {
+    fn opened(&self, defect: Option<LogDefect>) -> Opened {
         let first = self.gone.min(self.last()) + 1;
+        let (decided, forgets) = (&self.decided, defect == Some(LogDefect::DecisionForgotten));
+        let standings = decided.standings.iter().filter(|_| !forgets);
         Opened {
             epoch: self.epoch,
             top: self.top(),
             rev: self.rev,
             kept: self.marks(self.durable),
-            founded: self.founded.as_deref().map(Box::from),
-            settings: self.settings.as_deref().map(Box::from),
-            standings: self
-                .standings
-                .iter()
-                .map(|(user, of)| (user.as_str().into(), *of))
-                .collect(),
+            founded: decided.founded.as_deref().map(Box::from),
+            settings: decided.settings.as_deref().map(Box::from),
+            standings: standings.map(|(user, of)| (user.as_str().into(), *of)).collect(),
             audited: self.audited.last().map_or(0, |(number, ..)| *number),
             lineage: self.lineage.clone(),
             floor: Marks { offset: self.gone, change: self.floor },
@@ -1030,7 +1081,8 @@ impl Room {
                 | LogDefect::FindsElsewhere
                 | LogDefect::FindsUnkept
                 | LogDefect::ChangeSkipped
-                | LogDefect::TombstoneForgotten,
+                | LogDefect::TombstoneForgotten
+                | LogDefect::DecisionForgotten,
             )
             | None => {}
         }
@@ -1049,6 +1101,9 @@ impl Room {
         for waiting in &mut self.waiting {
             waiting.ticket = None;
         }
+        for (.., ticket) in &mut self.deciding {
+            *ticket = None;
+        }
     }
 }
 
@@ -1059,6 +1114,7 @@ impl Log for PretendLog {
             return Opening::Refused(Why::Busy);
         }
         let (is_new, pretends) = (!self.rooms.contains_key(topic), self.pretends);
+        let defect = self.defect;
         let kept = self.rooms.entry(topic.to_owned()).or_default();
         kept.key = Some(room);
         kept.opened_at = kept.durable;
@@ -1070,8 +1126,9 @@ impl Log for PretendLog {
             // It is opened behind all that was said in it before, and the home hears of all of it.
             kept.durable = kept.entries.len();
             kept.heard = kept.durable;
+            kept.keep_decisions(u64::MAX);
         }
-        let opened = (!is_new).then(|| kept.opened());
+        let opened = (!is_new).then(|| kept.opened(defect));
         if !is_later {
             return opened.map_or(Opening::New, Opening::Kept);
         }
@@ -1164,12 +1221,19 @@ impl Log for PretendLog {
                 }
                 room.decide(entry.what);
                 room.note(entry.audit, at_ms);
-                if pretends == Pretends::OkIsTaken {
-                    return Appended::Kept;
+                let is_taken = pretends == Pretends::OkIsTaken;
+                let is_early = self.defect == Some(LogDefect::AckedBeforeKept);
+                if is_early && !is_taken {
+                    let placed = Placed::decision(at_ms);
+                    room.said.push_back(Told::Kept { ticket, placed });
                 }
-                let placed = Placed::decision(at_ms);
-                room.said.push_back(Told::Kept { ticket, placed });
-                return Appended::Ordered;
+                let ticket = (!is_taken && !is_early).then_some(ticket);
+                room.deciding.push_back((room.entries.len(), room.decided.clone(), ticket));
+                if pretends == Pretends::Engine {
+                    // An engine keeps them beside the entries, and no failover loses them.
+                    room.keep_all_decisions();
+                }
+                return if is_taken { Appended::Kept } else { Appended::Ordered };
             }
             what @ (What::Message(_) | What::Changed { .. }) => {
                 WhatText::new(what).expect("it is about a message")

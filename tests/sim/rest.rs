@@ -12,7 +12,7 @@ use crate::logs::as_told;
 use crate::merge::comparable;
 use crate::plan::{AROUND_BODY_BYTES, Plan};
 use crate::site::USERS;
-use crate::world::{Host, World};
+use crate::world::{Host, World, ledger_of};
 
 /// How long nothing must have happened for the world to be quiet, in milliseconds: longer than any
 /// tick.
@@ -137,7 +137,10 @@ impl World {
     }
 
     /// Everybody who is in a topic, with what it knows of it.
-    fn members<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = (&'a Client, &'a Member)> {
+    pub(crate) fn members<'a>(
+        &'a self,
+        topic: &'a str,
+    ) -> impl Iterator<Item = (&'a Client, &'a Member)> {
         self.clients
             .iter()
             .filter_map(move |client| Some((client, client.link.as_ref()?.member(topic)?)))
@@ -191,6 +194,8 @@ impl World {
             self.check_same(topic);
             self.check_log(topic);
             self.check_presence(topic);
+            self.check_decisions(topic);
+            self.check_grown(topic);
         }
         for (client, lobby) in self.members("lobby") {
             self.check_lobby(client, lobby);
@@ -315,7 +320,12 @@ impl World {
         for room in &self.plan.rooms {
             let topic = format!("room:{room}");
             let is_there = self.members(&topic).next().is_some();
+            let ledger = ledger_of(&self.hosts, &topic);
+            let is_private = ledger.is_some_and(|of| of.facts(&topic).is_private());
             let Some(listing) = lobby.rooms.get(*room) else {
+                if is_private {
+                    continue;
+                }
                 let is_kept = self.hosts.iter().any(|host| host.net.log.lists(&topic));
                 // Without memory nobody is told of what is not open.
                 let is_told = self.plan.settings.limits.memory_bytes == 0;
@@ -331,6 +341,7 @@ impl World {
                 );
                 continue;
             };
+            assert!(!is_private, "a private room is in no list: {room} for client {}", client.id);
             let present: usize = self.present(&topic).values().sum();
             assert_eq!(
                 listing["members"], present,
@@ -349,7 +360,13 @@ impl World {
                 .iter()
                 .filter(|user| self.members(&format!("user:{user}")).next().is_some())
                 .count();
-            let listed = lobby.rooms.len() + own;
+            let is_hidden = |room: &&&str| {
+                let topic = format!("room:{room}");
+                let ledger = ledger_of(&self.hosts, &topic);
+                ledger.is_some_and(|of| of.is_open(&topic) && of.facts(&topic).is_private())
+            };
+            let hidden = self.plan.rooms.iter().filter(is_hidden).count();
+            let listed = lobby.rooms.len() + own + hidden;
             // Those that a log keeps are listed whether they are open or not.
             let is_right = if self.plan.log.keeps() { homes <= listed } else { homes == listed };
             assert!(
@@ -367,6 +384,17 @@ impl World {
         }
         for client in 0..self.clients.len() {
             self.write(client, |client, mouth| client.publish(mouth, false));
+        }
+        self.rest();
+    }
+
+    /// Everybody who may decides some more, and nobody says anything.
+    fn decide_last(&mut self) {
+        if !self.plan.decides() {
+            return;
+        }
+        for client in 0..self.clients.len() {
+            self.write(client, |client, mouth| (0..3).for_each(|_| client.decide_or_not(mouth)));
         }
         self.rest();
     }
@@ -436,6 +464,7 @@ impl World {
         self.heal();
         self.rest();
         self.say_last_words();
+        self.decide_last();
         self.check_rest();
         self.audit();
         self.check_rest();

@@ -37,7 +37,11 @@ pub(crate) const USERS: &[User] = &[
     },
     User { id: "eve", name: "Eve", rights: Some(&[("news", "speak"), ("*", "none")]) },
     User { id: "fay", name: "Fay", rights: Some(&[("*", "moderate")]) },
+    User { id: "gil", name: "Gil", rights: Some(&[("*", "own"), ("news", "speak")]) },
 ];
+
+/// Which of them decides whose the rooms are.
+pub(crate) const OWNER: usize = 6;
 
 /// The rooms that are talked in. Those who have rights have different ones in each.
 pub(crate) const ROOMS: &[&str] =
@@ -60,11 +64,12 @@ impl User {
     }
 
     pub(crate) fn may_speak(&self, room: &str) -> bool {
-        ["speak", "moderate"].contains(&self.right_in(room))
+        self.level_in(room) >= Level::Speak
     }
 
-    pub(crate) fn may_moderate(&self, room: &str) -> bool {
-        self.right_in(room) == "moderate"
+    /// What its token allows in a room.
+    pub(crate) fn level_in(&self, room: &str) -> Level {
+        self.right_in(room).parse().expect("a level")
     }
 
     fn identity(&self, expires_at_s: u64) -> Identity {

@@ -7,8 +7,8 @@
 //!
 //! What it does not model, and which test could notice: threads, of which each has its turn here
 //! while the others stand still (the loom tests of `mesh`, `tests/hostile`); a turn that takes time
-//! (`tests/hostile/stall.rs`); and a shard that panics at any moment, for only a story has one begin
-//! anew (`tests/hostile/panic.rs`).
+//! (`tests/hostile/stall.rs`); and a shard that panics within a turn, for here one begins anew
+//! between two of them, and only where its log keeps rooms (`tests/hostile/panic.rs`).
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -26,13 +26,14 @@ use crate::acts::Mouth;
 use crate::client::{Client, Link};
 use crate::draws::Draws;
 use crate::ears::Ears;
-use crate::faults::{Bug, is_unbudgeted};
+use crate::faults::{Bug, is_ahead, is_unbudgeted};
 use crate::frames::take_answer;
 use crate::logs::SimLog;
 use crate::net::{Net, Pipe};
 use crate::plan::{AROUND_BODY_BYTES, Happening, Plan};
 use crate::pretend_log::Told;
-use crate::site::{Renewal, TestSite, USERS};
+use crate::rights::{Ledger, Moment, moment};
+use crate::site::{OWNER, Renewal, TestSite, USERS};
 use crate::truth::Truth;
 use crate::work::Work;
 
@@ -44,6 +45,10 @@ fn ghost_ms(history: &HistoryLimits) -> u64 {
     let received_ms = slow_link_ms(POLL_ANSWER_BYTES + 2 * page_bytes);
     POLL_WINDOW_MS + SESSION_TIMEOUT_MS + received_ms + 3 * SWEEP_MS
 }
+
+/// By how much a clock that is ahead is so: by more than anybody is muted or banned, unless it is for
+/// ever.
+const AHEAD_MS: u64 = 24 * 3_600_000;
 
 /// A shard and what it acts on.
 pub(crate) struct Host {
@@ -61,6 +66,7 @@ struct Errand {
     pipe: usize,
     room: String,
     title: String,
+    asked: Moment,
     heard: Vec<u8>,
 }
 
@@ -127,7 +133,18 @@ impl World {
             .collect();
         // One that polls has several connections, and asks on for them where there are few.
         let may_poll = plan.settings.limits.connections == 0;
-        let clients = (0..plan.clients).map(|id| client(id, &mut draws, may_poll)).collect();
+        let mut clients: Vec<Client> =
+            (0..plan.clients).map(|id| client(id, &mut draws, may_poll)).collect();
+        if plan.decides() {
+            // Somebody is there who may.
+            clients[0].user = OWNER;
+        }
+        if plan.happenings.iter().any(|(happening, _)| *happening == Happening::Restart) {
+            // Without a ref one does not know which of two joins has ended.
+            for client in &mut clients {
+                client.refless = false;
+            }
+        }
         Self {
             plan: plan.clone(),
             draws,
@@ -219,6 +236,10 @@ impl World {
                 let host = self.draws.index(self.hosts.len());
                 self.log_says(host);
             }
+            Happening::Restart => {
+                let host = self.draws.index(self.hosts.len());
+                self.restart(host);
+            }
             Happening::Request => self.request(),
             Happening::CutPoll => self.cut_poll(),
             Happening::SetClock => {
@@ -228,6 +249,7 @@ impl World {
                 self.pass(0);
                 self.truth.clock_sets += 1;
                 self.now.unix_ms -= self.draws.below(2 * hour_ms);
+                self.pass(0);
             }
         }
     }
@@ -306,6 +328,9 @@ impl World {
         self.now.mono_ms += ms;
         self.now.unix_ms += ms;
         self.latest_unix_ms = self.latest_unix_ms.max(self.now.unix_ms);
+        for Host { net, .. } in &mut self.hosts {
+            net.log.ledger.now = Some(self.now);
+        }
     }
 
     pub(crate) fn turn(&mut self, host: usize) {
@@ -327,7 +352,9 @@ impl World {
         // Each shard has a share, and places go from one to another.
         let conns: usize = self.hosts.iter().map(|host| host.shard.conns_count()).sum();
         let places = self.hosts.len() * self.plan.settings.conns_max as usize;
-        assert!(conns <= places, "connections are bounded: {conns} of {places}");
+        // One that begins anew has all of its own again, and those that it gave away are there yet.
+        let has_restarted = self.truth.seen.contains_key("restarted");
+        assert!(conns <= places || has_restarted, "connections are bounded: {conns} of {places}");
         let host = &self.hosts[host];
         host.shard.check_invariants();
         crate::rest::check_memory(&self.plan, host);
@@ -337,8 +364,11 @@ impl World {
     pub(crate) fn restart(&mut self, host: usize) {
         let now = self.now;
         let Host { shard, net, is_busy, work } = &mut self.hosts[host];
+        net.is_dying = true;
         shard.last_words(net);
+        net.is_dying = false;
         net.begin_anew();
+        self.truth.note_lives(&net.log);
         *shard = shard.next_life(now);
         work.restart(shard);
         shard.say_restarted(&mut Turn { now, io: net });
@@ -353,6 +383,9 @@ impl World {
         let Some((room, told)) = net.log.says() else { return false };
         crate::trace!("the log of shard {host} says {told:?}");
         *is_busy = true;
+        if matches!(told, Told::Turned { .. }) {
+            self.truth.note_lives(&net.log);
+        }
         if let Told::Listed { rooms, .. } = &told
             && !rooms.is_empty()
         {
@@ -606,6 +639,8 @@ impl World {
             let Host { shard, net, is_busy, work } = &mut self.hosts[to];
             *is_busy = true;
             work.hear(&self.plan.settings, &record);
+            let ahead_ms = if is_ahead(self.plan.bug, &record) { AHEAD_MS } else { 0 };
+            let now = Now { unix_ms: now.unix_ms + ahead_ms, ..now };
             shard.heard_from(&mut Turn { now, io: net }, from, &record);
             self.check(to);
         }
@@ -666,7 +701,8 @@ impl World {
             body.len()
         );
         self.hosts[host].net.pipes[pipe].to_server.extend_from_slice(request.as_bytes());
-        self.errands.push(Errand { host, pipe, room, title, heard: Vec::new() });
+        let (asked, heard) = (moment(), Vec::new());
+        self.errands.push(Errand { host, pipe, room, title, asked, heard });
     }
 
     /// The oldest request under way hears its answer, in part or whole. False if there is nothing.
@@ -701,10 +737,21 @@ impl World {
                 self.truth.founded.insert(errand.room.clone(), errand.title.clone());
                 self.truth.saw("founded");
             }
-            503 => assert!(
-                self.plan.forgets_rooms || self.plan.log.keeps(),
-                "there is place for a room"
-            ),
+            403 => {
+                let topic = format!("room:{}", errand.room);
+                let ledger = ledger_of(&self.hosts, &topic);
+                let held = ledger.map(|of| of.between(&topic, errand.asked, moment()));
+                let may_be = held.into_iter().flatten().any(|facts| facts.is_private());
+                assert!(may_be, "a room that is open to all is there for who asks for it: {body}");
+                self.truth.saw("no room for a stranger");
+            }
+            503 => {
+                let may_be = self.plan.forgets_rooms || self.plan.log.keeps();
+                assert!(may_be, "there is place for a room");
+                if body["error"]["reason"] == "unconfirmed" {
+                    self.truth.founded_perhaps.insert(errand.room.clone());
+                }
+            }
             429 => assert_ne!(self.plan.settings.limits.rooms_per_s, 0, "making rooms has a rate"),
             other => panic!("a room is made, or there, or too many: {other}"),
         }
@@ -712,7 +759,7 @@ impl World {
             take_answer(&mut errand.heard).expect("and the next request after it").status,
             200
         );
-        pipe.client_fin = true;
+        self.hosts[errand.host].net.pipes[errand.pipe].client_fin = true;
         self.errands.remove(at);
         true
     }
@@ -744,6 +791,11 @@ impl Link {
         );
         assert!(was_cut || !self.inbox.is_within_a_frame(), "and not within a frame");
     }
+}
+
+/// What the home of a room has decided of it, if there was one.
+pub(crate) fn ledger_of<'a>(hosts: &'a [Host], topic: &str) -> Option<&'a Ledger> {
+    hosts.iter().map(|host| &host.net.log.ledger).find(|ledger| ledger.knows(topic))
 }
 
 /// Bytes, into a digest.
