@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::acts::Mouth;
 use crate::client::{Ask, Client, Payload};
 use crate::ears::Ears;
+use crate::logs::LogKind;
 use crate::merge::Has;
 use crate::plan::Act;
 use crate::world::World;
@@ -143,7 +144,9 @@ impl World {
     pub(crate) fn check_grown(&self, topic: &str) {
         let settings = &self.plan.settings;
         let history = &settings.history;
-        let is_in_memory = history.messages >= 1_000
+        // A turn lets go of what its lost changes were of, whatever the bounds.
+        let is_in_memory = self.plan.log != LogKind::Engine
+            && history.messages >= 1_000
             && history.room_bytes >= 512 * 1_024
             && !self.plan.forgets_rooms;
         let ends = is_in_memory && settings.chat.stream_s <= STREAM_S_SHORT;

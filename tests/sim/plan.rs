@@ -248,7 +248,9 @@ impl Plan {
             self.rooms.truncate(draws.size(1, 2));
         }
         let forgets = self.bug == Some(Bug::ForgetDecision);
-        if self.log.keeps() && (draws.one_in(2) || forgets) {
+        // A room of an engine turns often enough, and forgets in which life something was said.
+        let may_restart = !matches!(self.log, LogKind::Memory | LogKind::Engine) || forgets;
+        if may_restart && (draws.one_in(2) || forgets) {
             self.happenings.push((Happening::Restart, if forgets { 3 } else { 1 }));
         }
         if self.bug.is_some() || draws.one_in(2) {
