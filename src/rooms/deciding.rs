@@ -184,7 +184,12 @@ impl Rooms {
         }
         let mut answer = Vec::new();
         if let Some(Registered { room, .. }) = self.arena.get(key) {
-            push_standing(&mut answer, user, room.standing(user), now_ms);
+            // What others are held to concerns those alone who look after the room.
+            let is_told = *user == *by || room.may_look_after(asker.slot, now_ms).is_ok();
+            let standing = room.standing(user);
+            let role_alone = Standing { role: standing.role, ..Standing::default() };
+            let told = if is_told { standing } else { role_alone };
+            push_standing(&mut answer, user, told, now_ms);
             answer.push(b'}');
         }
         self.answer_with(cx, members, membership, reference, under_way, text(&answer));

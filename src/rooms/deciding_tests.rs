@@ -277,6 +277,27 @@ fn a_token_with_less_is_told_out_of_a_room_for_members() {
 }
 
 #[test]
+fn what_others_are_held_to_is_told_to_those_alone_who_look_after_the_room() {
+    let mut home = Home::new();
+    let mods = home.enter(0, 1, "mod", Level::Moderate);
+    let guest = home.enter(0, 2, "cat", Level::Speak);
+    let bob = home.enter(0, 3, "bob", Level::Speak);
+    let mute = Some(Sentence::ForEver);
+    home.stand(mods, MemberWish { user: "bob", mute, ..MemberWish::default() });
+    // It is so already, so anybody may ask for it.
+    let no_role = MemberWish { user: "bob", role: Given::Null, ..MemberWish::default() };
+    for (who, expected) in [
+        (guest, r#"0 reply 1 ok {"user":"bob"}"#),
+        (mods, r#"0 reply 1 ok {"user":"bob","muted_until":0}"#),
+        (bob, r#"0 reply 1 ok {"user":"bob","muted_until":0}"#),
+    ] {
+        home.take_told();
+        home.stand(who, no_role);
+        assert_eq!(home.take_told(), [expected]);
+    }
+}
+
+#[test]
 fn who_leaves_a_message_as_it_was_said_is_not_given_the_answer_to_a_decision() {
     let mut home = Home::with_log(DecidingLog::default());
     let ann = home.enter(0, 1, "ann", Level::Speak);

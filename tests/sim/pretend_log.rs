@@ -111,6 +111,8 @@ pub(crate) struct Room {
     pub(crate) gone: u64,
     /// with changes up to this one.
     floor: u64,
+    /// How many entries it had when the store failed last: until those are kept it takes none.
+    in_doubt: usize,
     /// Appends that have an order and have not been answered.
     unanswered: VecDeque<Unanswered>,
     /// Appends that have not been looked at.
@@ -492,6 +494,9 @@ impl PretendLog {
     /// All that is not kept is in doubt: a batch failed, and stays queued.
     fn doubt_all(&mut self) {
         for room in self.rooms.values_mut() {
+            if !room.unanswered.is_empty() {
+                room.in_doubt = room.entries.len();
+            }
             for Unanswered { ticket, .. } in &room.unanswered {
                 room.said.push_back(Told::Refused { ticket: *ticket, why: Why::Unconfirmed });
             }
@@ -811,6 +816,17 @@ impl Room {
             What::Noted => {}
             What::Message(_) | What::Changed { .. } => unreachable!("it is about a message"),
         }
+    }
+
+    /// Whether its home has not heard yet that all is kept which was in doubt when the store
+    /// failed last.
+    fn is_in_doubt(&mut self) -> bool {
+        let is_news = |told: &Told| matches!(told, Told::Entry { .. } | Told::Kept { .. });
+        let is_kept = self.durable >= self.in_doubt.min(self.entries.len());
+        if is_kept && !self.said.iter().any(is_news) {
+            self.in_doubt = 0;
+        }
+        self.in_doubt > 0
     }
 
     /// Keeps a line of its audit trail, for good.
@@ -1213,6 +1229,9 @@ impl Log for PretendLog {
         }
         let pretends = self.pretends;
         let room = self.rooms.get_mut(topic).expect("it was opened");
+        if room.is_in_doubt() {
+            return Appended::Refused(Why::Storage);
+        }
         let what = match entry.what {
             What::Founded { .. } | What::Settings { .. } | What::Standing { .. } | What::Noted => {
                 let is_founding = matches!(entry.what, What::Founded { .. });

@@ -21,7 +21,8 @@
 //!
 //! 1. an append that was taken is told as kept once, or in doubt and later as kept; of
 //!    [`Promise::OkIsTaken`] nothing more is told;
-//! 2. while the store fails, nothing is taken that would need a place;
+//! 2. while the store fails, and until what was in doubt then is kept, nothing is taken that would
+//!    need a place;
 //! 3. what waits for the writer is bounded;
 //! 4. what was taken reaches the writer, or the store's end is one without order: members may have
 //!    seen it.
@@ -95,6 +96,10 @@ pub struct StoreLog {
     /// found it there.
     let_go: Vec<(RoomKey, Marks)>,
     is_failing: bool,
+    /// Up to which number appends were in doubt when it failed last. Until these are told as kept
+    /// nothing is taken: a publisher may say the same again, and a home that has not heard of it
+    /// does not know its key.
+    in_doubt_through: u64,
     /// Set if something was taken that the writer will never have.
     is_lost: Arc<AtomicBool>,
     /// Memory to write and read a record in.
@@ -147,6 +152,7 @@ impl StoreLog {
             not_read: Vec::new(),
             let_go: Vec::new(),
             is_failing: false,
+            in_doubt_through: 0,
             is_lost,
             record: Vec::new(),
         }
@@ -172,7 +178,8 @@ impl StoreLog {
 
     /// Why nothing is taken now, if so.
     fn refuses(&self) -> Option<Why> {
-        if self.is_failing {
+        let is_in_doubt = |first: &UnderWay| first.number <= self.in_doubt_through;
+        if self.is_failing || self.under_way.front().is_some_and(is_in_doubt) {
             Some(Why::Storage)
         } else if self.port.waiting_bytes(self.writer) > STORE_WAITING_BYTES_MAX {
             Some(Why::Busy)
@@ -281,6 +288,7 @@ impl StoreLog {
             FromStore::Kept { through } => self.kept_through = through,
             FromStore::Failing {} => {
                 self.is_failing = true;
+                self.in_doubt_through = self.under_way.back().map_or(0, |last| last.number);
                 self.doubted = 0..self.under_way.len();
                 // Nobody knows for how long.
                 let opening = drain_from_last(&mut self.opening);
@@ -482,6 +490,7 @@ impl LogEnd for StoreLog {
         self.under_way.clear();
         self.unheard.clear();
         self.doubted = 0..0;
+        self.in_doubt_through = 0;
         self.reading.clear();
         self.not_opened.clear();
         self.not_read.clear();

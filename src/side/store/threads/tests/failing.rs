@@ -1,11 +1,16 @@
 //! What shards hear when the disk fails, the file is damaged or the files are elsewhere.
 
 use std::fs;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{PATIENCE, start};
+use super::{Home, PATIENCE, start};
 use crate::link::log::{Appended, Log, LogAnswer, LogEnd, Opening, Why};
+use crate::link::record::Field;
+use crate::link::store::FromStore;
+use crate::mesh::connect_with;
+use crate::side::store::log::{Promise, StoreLog};
 use crate::side::store::tests::{Folder, key, said};
 
 #[test]
@@ -141,6 +146,39 @@ fn what_is_under_way_when_the_disk_fails_is_in_doubt_and_kept_when_it_works_agai
     let opened = homes[0].open(key(1), "room:a", 60).unwrap();
     assert_eq!((opened.epoch, opened.tail.len()), (50, 4));
     store.stop().unwrap();
+}
+
+#[test]
+fn nothing_is_taken_before_what_was_in_doubt_is_kept() {
+    let mut ports = connect_with(2, |_, _| 64);
+    let mut writer = ports.pop().unwrap();
+    let log =
+        StoreLog::new(ports.pop().unwrap(), Promise::SeenIsKept, (1, 1), true, Arc::default());
+    let mut home = Home { log, next: 0 };
+    let mut say = |message: FromStore<'_>| {
+        let mut record = Vec::new();
+        message.put(&mut record);
+        writer.send(0, &record);
+        writer.end_turn();
+    };
+    assert_eq!(home.log.open(key(1), "room:a", 50), Opening::Later);
+    say(FromStore::Opened { number: 1, found: None });
+    assert_eq!(home.log.next(), Some(LogAnswer::Opened { room: key(1), opened: None }));
+    // One is in the batch that fails, and one behind it in the ring.
+    for offset in [1, 2] {
+        assert_eq!(home.append(key(1), offset, said("\"a\"")), Appended::Later);
+    }
+    say(FromStore::Failing {});
+    assert_eq!(home.refused(), (1, Why::Unconfirmed));
+    assert_eq!(home.refused(), (2, Why::Unconfirmed));
+    say(FromStore::Kept { through: 2 });
+    say(FromStore::Healed {});
+    while home.log.next().is_some() {}
+    // Nobody has heard of the second one, so that its key would be taken again.
+    assert_eq!(home.append(key(1), 3, said("\"a\"")), Appended::Refused(Why::Storage));
+    say(FromStore::Kept { through: 3 });
+    assert_eq!(home.heard().1, 2);
+    assert_eq!(home.append(key(1), 3, said("\"b\"")), Appended::Later);
 }
 
 #[test]
