@@ -27,9 +27,9 @@ pub struct Invite {
     pub by: String,
     /// From when on it is void, in seconds of Unix time.
     pub exp: u64,
-    /// How often the room had taken back its invites when it was made.
+    /// A number that is another one once the room has taken back its invites.
     #[serde(rename = "gen")]
-    pub generation: u32,
+    pub generation: u64,
 }
 
 /// Makes invites, and reads them.

@@ -241,12 +241,15 @@ pub const REPORTS_KNOWN_MAX: usize = 64;
 pub const AUDIT_LINES_DEFAULT: u32 = 50;
 
 /// How many lines of its audit trail a room keeps on disk: the newest ones. Years of most rooms,
-/// and 2 MiB.
+/// and at most some 15 MiB, if all of them are reports of a KiB.
 pub const AUDIT_LINES_MAX: u64 = 10_000;
 
 /// What the audit trail of a room may take in memory, in bytes, where that is the only place: some
 /// 300 lines.
 pub const AUDIT_MEMORY_BYTES_MAX: usize = 64 * 1_024;
+
+/// And in a room that nobody is in, of which there may be many: some ten lines.
+pub const AUDIT_EMPTY_BYTES_MAX: usize = 2 * 1_024;
 
 /// How many searches of a shard its log may have under way. The next one is answered `busy`.
 pub const SEARCHES_UNDER_WAY_MAX: usize = 16;

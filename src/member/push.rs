@@ -69,19 +69,19 @@ impl Members {
         let level = room.map_or(Level::Speak, level_in);
         let speaks = level >= Level::Speak;
         let limits = &cx.settings.limits;
-        let reads = matches!(event, "history" | SEARCH | ROOM_MEMBERS | ROOM_AUDIT | ROOM_INVITE);
-        if reads && room.is_none() {
-            let message = "there is no history here";
+        let is_ours =
+            event == SEARCH || is_verb(event) || is_addition(event) || is_about_room(event);
+        if (is_ours || event == "history") && room.is_none() {
+            let message = "there is no such thing here: this is no room";
             return Err(Refusal::Invalid { field: "event", message });
         }
+        let reads = matches!(event, "history" | SEARCH | ROOM_MEMBERS | ROOM_AUDIT | ROOM_INVITE);
         // Whose token lets it only read may still leave a room that it is a member of.
         // And react, where the room lets readers; and report what it has read.
         if !reads && !speaks && !matches!(event, ROOM_MEMBER | MSG_REACT | MSG_REPORT) {
             return Err(Refusal::Unauthorized);
         }
-        let is_ours =
-            event == SEARCH || is_verb(event) || is_addition(event) || is_about_room(event);
-        if is_reserved(event) && !(is_ours && room.is_some()) {
+        if is_reserved(event) && !is_ours {
             let message = "a name that the server does not keep for itself";
             return Err(Refusal::Invalid { field: "event", message });
         }

@@ -99,7 +99,7 @@ pub(super) fn settings_wanted(
     };
     if wish == SettingsWish::default() {
         let message = "at least one of title, topic, join, speak, react, slow_s, edit_s, keep_s, \
-                       links and data";
+                       links, invite, revoke_invites and data";
         return Err(invalid("title", message));
     }
     Ok(wish)

@@ -7,8 +7,9 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::{AUDIT_MEMORY_BYTES_MAX, REPORTS_KNOWN_MAX};
+use crate::limits::{AUDIT_EMPTY_BYTES_MAX, AUDIT_MEMORY_BYTES_MAX, REPORTS_KNOWN_MAX};
 use crate::link::audit::{AuditAct, AuditLine, AuditPage, AuditWanted};
+use crate::link::log::Ticket;
 use crate::room::Room;
 
 /// See the module. Most rooms of which something was decided have a short one.
@@ -20,8 +21,10 @@ pub(super) struct Trail {
     lines: VecDeque<Line>,
     /// What those take, in bytes.
     bytes: usize,
-    /// The latest reports, by a hash of who reported which message.
-    reports: VecDeque<u64>,
+    /// What the reports among them take.
+    reports_bytes: usize,
+    /// The latest reports, by a hash of who reported which message, and how each was proposed.
+    reports: VecDeque<(u64, Ticket)>,
 }
 
 #[derive(Debug)]
@@ -36,12 +39,36 @@ impl Line {
     fn bytes(&self) -> usize {
         size_of::<Self>() + self.json.len()
     }
+
+    /// The same, of a report.
+    fn report_bytes(&self) -> usize {
+        if self.act == AuditAct::MsgReport { self.bytes() } else { 0 }
+    }
 }
 
 impl Trail {
     /// One of which the log has all lines up to this.
     pub(super) fn reopened(last: u64) -> Self {
         Self { last, ..Self::default() }
+    }
+
+    fn push(&mut self, line: Line) {
+        self.bytes += line.bytes();
+        self.reports_bytes += line.report_bytes();
+        self.lines.push_back(line);
+    }
+
+    /// Lets go of the oldest lines, so that they take no more than `max` bytes; the newest stays.
+    /// Reports, which anybody makes, take the place of each other where they have half of it.
+    fn shrink(&mut self, max: usize) {
+        while self.bytes > max && self.lines.len() > 1 {
+            let are_many = self.reports_bytes > max / 2;
+            let is_one = |line: &Line| (line.act == AuditAct::MsgReport) == are_many;
+            let at = self.lines.iter().position(is_one).unwrap_or_default();
+            let Some(line) = self.lines.remove(at) else { return };
+            self.bytes -= line.bytes();
+            self.reports_bytes -= line.report_bytes();
+        }
     }
 
     /// Whether nothing was ever noted.
@@ -51,8 +78,8 @@ impl Trail {
 
     /// What it takes, in bytes, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let Self { last: _, lines: _, bytes, reports } = self;
-        bytes + reports.capacity() * size_of::<u64>()
+        let Self { last: _, lines: _, bytes, reports_bytes: _, reports } = self;
+        bytes + reports.capacity() * size_of::<(u64, Ticket)>()
     }
 }
 
@@ -73,27 +100,37 @@ impl Room {
         line.push(&mut json, at_ms);
         let json = String::from_utf8(json).expect("a line is UTF-8").into();
         let line = Line { number: line.number, act: line.act, json };
-        trail.bytes += line.bytes();
-        trail.lines.push_back(line);
-        while trail.bytes > AUDIT_MEMORY_BYTES_MAX
-            && let Some(oldest) = trail.lines.pop_front()
-        {
-            trail.bytes -= oldest.bytes();
+        trail.push(line);
+        trail.shrink(AUDIT_MEMORY_BYTES_MAX);
+    }
+
+    /// Nobody is in the room any more: of its trail the newest lines stay in memory.
+    pub(crate) fn shrink_trail(&mut self) {
+        if let Some(facts) = &mut self.facts {
+            facts.trail.shrink(AUDIT_EMPTY_BYTES_MAX);
         }
     }
 
-    /// Whether somebody has reported a message lately, by a hash of both.
-    pub(crate) fn is_reported(&self, report: u64) -> bool {
-        self.facts.as_ref().is_some_and(|facts| facts.trail.reports.contains(&report))
+    /// What was reported may be lost: it may be reported again.
+    pub(crate) fn forget_reports(&mut self) {
+        if let Some(facts) = &mut self.facts {
+            facts.trail.reports = VecDeque::new();
+        }
+    }
+
+    /// How it was proposed that somebody reports a message, by a hash of both, if that was lately.
+    pub(crate) fn reported(&self, report: u64) -> Option<Ticket> {
+        let mut reports = self.facts.iter().flat_map(|facts| &facts.trail.reports);
+        reports.find(|(of, _)| *of == report).map(|(_, ticket)| *ticket)
     }
 
     /// Notes that somebody has reported a message.
-    pub(crate) fn note_report(&mut self, report: u64) {
+    pub(crate) fn note_report(&mut self, report: u64, ticket: Ticket) {
         let reports = &mut self.facts.get_or_insert_default().trail.reports;
         if reports.len() == REPORTS_KNOWN_MAX {
             reports.pop_front();
         }
-        reports.push_back(report);
+        reports.push_back((report, ticket));
     }
 
     /// The lines in memory that are wanted: the answer to `room_audit`.
@@ -161,6 +198,29 @@ mod tests {
     }
 
     #[test]
+    fn reports_take_each_other_s_place_and_not_that_of_what_was_done() {
+        let mut room = Room::new("room:tea", 7);
+        room.apply_audit(&line(1, AuditAct::RoomMember, "\"ban\""), 7, true);
+        let text = format!("\"{}\"", "x".repeat(1_000));
+        for number in 2..=200 {
+            room.apply_audit(&line(number, AuditAct::MsgReport, &text), 7, true);
+        }
+        assert_eq!(numbers(&room, u64::MAX, 9, Some(AuditAct::RoomMember)), (vec![1], false));
+        for number in 201..=400 {
+            room.apply_audit(&line(number, AuditAct::RoomSet, &text), 7, true);
+        }
+        assert_eq!(numbers(&room, 2, 9, None), (vec![], false), "each has its part");
+        let reports = numbers(&room, u64::MAX, 1_000, Some(AuditAct::MsgReport)).0.len();
+        assert!(reports > 25 && reports < 33, "{reports}");
+        room.shrink_trail();
+        let rest = numbers(&room, u64::MAX, 1_000, None).0;
+        assert!(rest.len() <= 2 && rest[0] == 400, "{rest:?}");
+        let large = format!("\"{}\"", "x".repeat(100_000));
+        room.apply_audit(&line(401, AuditAct::RoomSet, &large), 7, true);
+        assert_eq!(numbers(&room, u64::MAX, 9, None), (vec![401], false), "the newest stays");
+    }
+
+    #[test]
     fn where_the_log_has_them_only_the_number_is_known() {
         let mut room = Room::new("room:tea", 7);
         room.apply_audit(&line(7, AuditAct::RoomSet, "\"x\""), 7, false);
@@ -171,11 +231,13 @@ mod tests {
     #[test]
     fn the_latest_reports_are_known() {
         let mut room = Room::new("room:tea", 7);
-        assert!(!room.is_reported(1));
+        assert_eq!(room.reported(1), None);
         for report in 0..=REPORTS_KNOWN_MAX as u64 {
-            room.note_report(report);
+            room.note_report(report, report + 100);
         }
-        assert!(!room.is_reported(0) && room.is_reported(1));
-        assert!(room.is_reported(REPORTS_KNOWN_MAX as u64));
+        assert_eq!((room.reported(0), room.reported(1)), (None, Some(101)));
+        assert!(room.reported(REPORTS_KNOWN_MAX as u64).is_some());
+        room.forget_reports();
+        assert_eq!(room.reported(1), None);
     }
 }

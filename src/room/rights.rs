@@ -125,7 +125,7 @@ impl Room {
         if standing.is_muted(now_ms) {
             return Err(Refusal::Muted { until_ms: told_until(standing.muted_until_ms) });
         }
-        if standing.role.is_some() && self.level_at(slot, now_ms) >= Level::Join {
+        if standing.role.is_some() && member.place.token >= Level::Speak {
             return Ok(());
         }
         self.may_look_after(slot, now_ms)
@@ -137,12 +137,11 @@ impl Room {
         token >= Level::Join && standing.role.is_none() && !standing.is_banned(now_ms)
     }
 
-    /// Whether an invite is to this room, is not taken back, and is of somebody who is not banned.
-    pub(crate) fn takes_invite(&self, invite: &Invite, now_ms: u64) -> bool {
+    /// Whether an invite is to this room, is of the present generation, and of somebody who is not
+    /// banned.
+    pub(crate) fn takes_invite(&self, invite: &Invite, present: u64, now_ms: u64) -> bool {
         let Invite { room, by, exp: _, generation } = invite;
-        self.name() == Some(room)
-            && *generation == self.settings().invites
-            && !self.standing(by).is_banned(now_ms)
+        self.name() == Some(room) && *generation == present && !self.standing(by).is_banned(now_ms)
     }
 
     /// Whether there is a place for one more user of whom something is decided.
@@ -152,7 +151,9 @@ impl Room {
     /// If there are as many as may be. Those who come by themselves, or are invited, leave half of
     /// the places for what is decided of others.
     pub(crate) fn may_one_more_come(&self, max: u32, now_ms: u64) -> Result<(), Refusal> {
-        if self.standings_count(now_ms) < (max / 2) as usize {
+        let standings = self.facts.iter().flat_map(|facts| facts.standings.values());
+        let members = standings.filter(|standing| standing.role == Some(Role::Member)).count();
+        if members < (max / 2) as usize && self.standings_count(now_ms) < max as usize {
             return Ok(());
         }
         Err(Refusal::TooMany { limit: MEMBERS_LIMIT, max })
@@ -363,9 +364,9 @@ impl Room {
             next.banned_until_ms = ban.until_ms(now_ms);
         }
         let is_new = !was.holds(now_ms) && next.holds(now_ms);
-        // Those who make themselves members leave half of it for what is decided of others.
-        let places = if is_self { max / 2 } else { max };
-        if is_new && self.standings_count(now_ms) >= places as usize {
+        if is_new && is_self {
+            self.may_one_more_come(max, now_ms)?;
+        } else if is_new && self.standings_count(now_ms) >= max as usize {
             return Err(Refusal::TooMany { limit: MEMBERS_LIMIT, max });
         }
         Ok(next)

@@ -57,9 +57,15 @@ impl Rooms {
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let report = self.key_hashers[0].hash_one((&*by, offset));
-        // While another line is under way, this one may be: then it is no answer that it is known.
-        if room.is_reported(report) && !self.pending.has_decision(key) {
-            return self.reply(cx, members, membership, Answer::ok(reference, "{}"));
+        if let Some(ticket) = room.reported(report) {
+            return match self.pending.get(key, ticket).map(|entry| entry.is_doubtful) {
+                None => self.reply(cx, members, membership, Answer::ok(reference, "{}")),
+                Some(false) => self.hold(membership, ticket, reference),
+                Some(true) => {
+                    let refusal = Why::Unconfirmed.refusal();
+                    self.answer_refused(cx, members, membership, reference, refusal);
+                }
+            };
         }
         let line = AuditLine {
             number: room.next_audit_number(),
@@ -72,8 +78,9 @@ impl Rooms {
         };
         match self.propose_decision(cx, membership, What::Noted, Some(&line)) {
             Ok(under_way) => {
+                let ticket = under_way.as_ref().map_or(0, |(ticket, _)| *ticket);
                 if let Some(registered) = self.arena.get_mut(key) {
-                    registered.room.note_report(report);
+                    registered.room.note_report(report, ticket);
                     self.registry.weigh(registered);
                 }
                 self.answer_with(cx, members, membership, reference, under_way, "{}");

@@ -3,6 +3,7 @@
 use super::deciding_tests::bans;
 use super::tests::Home;
 use crate::auth::level::{Joiners, Level, Role, Standing};
+use crate::limits::PURGED_MESSAGES_MAX;
 use crate::link::audit::{AuditAct, AuditWanted};
 use crate::link::facts::{MemberWish, Sentence, SettingsWish};
 use crate::link::ids::{Asker, RoomKey};
@@ -92,6 +93,11 @@ fn what_changes_nothing_and_what_concerns_nobody_else_is_no_line() {
     }
     home.set(owner, SettingsWish { links: Some(true), ..SettingsWish::default() });
     home.stand(owner, MemberWish { ban: Some(Sentence::Lifted), ..bans("dan") });
+    // Of oneself, of nobody who is there, and of nothing that was said.
+    let purge_s = Some(60);
+    home.publish(bob.0, bob.1, "5", "\"two\"");
+    home.stand(bob, MemberWish { user: "bob", purge_s, ..MemberWish::default() });
+    home.stand(owner, MemberWish { user: "eve", purge_s, kick: true, ..MemberWish::default() });
     // Refused, so it was not done.
     home.stand(bob, bans("dan"));
     home.set(bob, SettingsWish { join: Some(Joiners::Members), ..SettingsWish::default() });
@@ -100,6 +106,25 @@ fn what_changes_nothing_and_what_concerns_nobody_else_is_no_line() {
     home.stand(owner, bans("dan"));
     let told = home.audit(owner, ALL);
     assert_eq!(told[0].matches("\"n\":").count(), 1, "once: {told:?}");
+    // Done whole, or not at all: so many are told that it counts, and one time is enough.
+    for number in 10..20 {
+        home.enter(0, number, "guest", Level::Speak);
+    }
+    let limits = &mut home.settings.limits;
+    (limits.fanout_bytes_per_s, limits.fanout_burst_bytes) = (1, 1);
+    let say_much = |home: &mut Home<_>| {
+        for _ in 0..PURGED_MESSAGES_MAX {
+            home.publish(bob.0, bob.1, "5", "\"more\"");
+        }
+        home.take_told();
+    };
+    say_much(&mut home);
+    home.stand(owner, MemberWish { user: "bob", purge_s, ..MemberWish::default() });
+    say_much(&mut home);
+    let told = home.audit(owner, ALL);
+    home.stand(owner, MemberWish { purge_s, ..bans("bob") });
+    assert!(home.take_told()[0].contains("rate_limited"));
+    assert_eq!(home.audit(owner, ALL), told);
 }
 
 #[test]
@@ -173,7 +198,11 @@ fn a_line_goes_with_what_was_done_and_a_report_is_answered_when_it_is_kept() {
     home.publish(bob.0, bob.1, "5", "\"spam\"");
     home.change(ann, 1, Verb::Pin { on: true });
     assert_eq!(home.report(bob, 1, None), [] as [&str; 0], "it waits");
-    assert_eq!(home.report(bob, 1, None), [] as [&str; 0], "so does a second one");
+    assert_eq!(
+        home.report(bob, 1, None),
+        [] as [&str; 0],
+        "so does a second one, for the same line"
+    );
     home.stand(ann, MemberWish { user: "bob", kick: true, ..MemberWish::default() });
     home.stand(ann, bans("bob"));
     let asked = std::mem::take(&mut home.mesh.log.asked);
@@ -182,9 +211,8 @@ fn a_line_goes_with_what_was_done_and_a_report_is_answered_when_it_is_kept() {
         "message ",
         "changed 41 msg_pin",
         "noted 42 msg_report",
-        "noted 43 msg_report",
-        "noted 44 room_member",
-        "standing 45 room_member",
+        "noted 43 room_member",
+        "standing 44 room_member",
     ];
     assert_eq!(entries, expected);
     home.take_told();

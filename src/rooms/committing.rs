@@ -317,6 +317,7 @@ impl Rooms {
         let Some(registered) = self.arena.get_mut(key) else { return };
         let bytes_before = registered.room.history().kept_bytes();
         let is_lossy = registered.room.turn(epoch, kept);
+        registered.room.forget_reports();
         self.registry.weigh_history(bytes_before, &registered.room);
         self.registry.weigh(registered);
         let room = &registered.room;

@@ -122,13 +122,16 @@ impl Rooms {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let max = cx.settings.chat.members_per_room;
         let judged = room.judge_standing(asker, &wish, now_ms, max).and_then(|standing| {
-            if wish.purge_s.is_some() {
-                may_change_at_all(cx)?;
-            }
-            Ok(standing)
+            let Some(purge_s) = wish.purge_s else { return Ok((standing, Vec::new())) };
+            may_change_at_all(cx)?;
+            let since_ms = now_ms.saturating_sub(purge_s.saturating_mul(1_000));
+            let said = room.said_by(wish.user, since_ms, PURGED_MESSAGES_MAX);
+            // Before anything is decided: it is done whole or refused.
+            take_fanout(cx, room, &by, said.len() * MESSAGE_BYTES_MIN)?;
+            Ok((standing, said))
         });
-        let standing = match judged {
-            Ok(standing) => standing,
+        let (standing, purged) = match judged {
+            Ok(judged) => judged,
             Err(refusal) => {
                 return self.answer_refused(cx, members, membership, reference, refusal);
             }
@@ -138,11 +141,11 @@ impl Rooms {
         let mut under_way = None;
         let was = room.standing(user);
         let is_so = standing == was;
-        // Whoever comes and goes by itself is nobody's concern.
-        let is_own = *user == *by
-            && wish.is_role_only()
-            && was.role.max(standing.role) <= Some(Role::Member);
-        let is_audited = (!is_so || wish.kick || wish.purge_s.is_some()) && !is_own;
+        let is_done =
+            !is_so || !purged.is_empty() || wish.kick && room.of_user(user).next().is_some();
+        // What one does to oneself is nobody's concern, unless one looks after the room no more.
+        let is_own = *user == *by && was.role.max(standing.role) <= Some(Role::Member);
+        let is_audited = is_done && !is_own;
         let set = wish.audited();
         let audit = AuditLine {
             number: room.next_audit_number(),
@@ -162,24 +165,23 @@ impl Rooms {
                 }
             }
             self.stands(cx, members, key, (user, standing), why);
-        } else if audit.is_some() {
-            // Whoever is put out goes, though the disk may not take that it was.
-            let noted = self.propose_decision(cx, membership, What::Noted, audit);
-            under_way = noted.ok().flatten();
+        } else {
+            if audit.is_some() {
+                // Whoever is put out goes, though the disk may not take that it was.
+                let noted = self.propose_decision(cx, membership, What::Noted, audit);
+                under_way = noted.ok().flatten();
+            }
             if wish.kick {
                 self.put_out_user(cx, members, key, user, why);
             }
         }
-        if let Some(purge_s) = wish.purge_s {
-            let since_ms = now_ms.saturating_sub(purge_s.saturating_mul(1_000));
-            match self.purge(cx, members, membership, (user, since_ms), &by) {
-                Ok(None) => {}
-                // They are kept in order, so the last of them says it for all.
-                Ok(last) => self.await_unheard(std::mem::replace(&mut under_way, last)),
-                Err(refusal) => {
-                    self.await_unheard(under_way);
-                    return self.answer_refused(cx, members, membership, reference, refusal);
-                }
+        match self.purge(cx, members, membership, purged, &by) {
+            Ok(None) => {}
+            // They are kept in order, so the last of them says it for all.
+            Ok(last) => self.await_unheard(std::mem::replace(&mut under_way, last)),
+            Err(why) => {
+                self.await_unheard(under_way);
+                return self.answer_refused(cx, members, membership, reference, why.refusal());
             }
         }
         let mut answer = Vec::new();
@@ -428,8 +430,8 @@ impl Rooms {
         members.tell(cx, shard, ToMember::Removed { conn, audience, slot, payload });
     }
 
-    /// Deletes what a user has said since a time, as far as it is in memory. Returns the last
-    /// deletion, if its log will say more of it.
+    /// Deletes these messages, as far as they are in memory. Returns the last deletion, if its log
+    /// will say more of it.
     ///
     /// # Errors
     ///
@@ -439,17 +441,12 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         membership: Membership,
-        (user, since_ms): (&str, u64),
+        offsets: Vec<u64>,
         by: &str,
-    ) -> Result<Option<(Ticket, UnderWay)>, Refusal> {
-        let Some(Registered { room, .. }) = self.arena.get(membership.room) else {
-            return Ok(None);
-        };
-        let said = room.said_by(user, since_ms, PURGED_MESSAGES_MAX);
-        take_fanout(cx, room, by, said.len() * MESSAGE_BYTES_MIN)?;
+    ) -> Result<Option<(Ticket, UnderWay)>, Why> {
         let actor = Actor { user: by, level: Level::Moderate, now_ms: cx.now.unix_ms };
         let mut last = None;
-        for offset in said {
+        for offset in offsets {
             let Some(Registered { room, .. }) = self.arena.get(membership.room) else { break };
             let message = room.message(offset);
             let Some(was) = message else { continue };
@@ -457,7 +454,7 @@ impl Rooms {
             let changed = (offset, Some(&was), &next);
             let proposed = self.propose_change(cx, members, membership, changed, None);
             self.await_unheard(last.take());
-            match proposed.map_err(Why::refusal)? {
+            match proposed? {
                 Proposed::Kept(placed) => self.note_kept_if_told(cx, membership.room, placed),
                 Proposed::UnderWay(ticket, entry) => last = Some((ticket, entry)),
             }

@@ -19,11 +19,12 @@ use crate::auth::level::{Role, Standing};
 use crate::link::audit::{AuditAct, AuditLine};
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
-use crate::link::log::{What, Why};
+use crate::link::log::{Log, What, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::ToHome;
 use crate::link::refusal::Refusal;
+use crate::room::Room;
 use crate::room::facts::Removal;
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
@@ -60,7 +61,7 @@ impl Rooms {
             let inviter = cx.settings.inviter.as_ref().ok_or(Refusal::Unauthorized)?;
             let exp = (cx.now.unix_ms / 1_000).saturating_add(for_s);
             let room_name = room.name().unwrap_or_default().to_owned();
-            let generation = room.settings().invites;
+            let generation = generation(cx, room);
             let invite = Invite { room: room_name, by: by.to_owned(), exp, generation };
             Ok((inviter.sign(&invite), exp))
         });
@@ -102,7 +103,9 @@ impl Rooms {
         }
         let invite = json::string(invite).zip(cx.settings.inviter.as_ref());
         let invite = invite.and_then(|(invite, inviter)| inviter.read(&invite, now_ms / 1_000));
-        let Some(invite) = invite.filter(|invite| room.takes_invite(invite, now_ms)) else {
+        let Some(invite) =
+            invite.filter(|invite| room.takes_invite(invite, generation(cx, room), now_ms))
+        else {
             return Ok(());
         };
         let may_do_without = room.may_join(user, *token, now_ms).is_ok();
@@ -120,7 +123,8 @@ impl Rooms {
         by: &str,
     ) -> Result<(), Refusal> {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(()) };
-        if self.pending.must_event_wait(key) || self.pending.is_behind(key) {
+        // It does not wait as other decisions do: no entry under way says how this user stands.
+        if self.pending.is_behind(key) {
             return Err(Refusal::Busy);
         }
         room.may_one_more_come(cx.settings.chat.members_per_room, cx.now.unix_ms)?;
@@ -143,4 +147,11 @@ impl Rooms {
         self.stands(cx, members, key, (user, standing), why);
         Ok(())
     }
+}
+
+/// What invites of a room must say that were made since it last took back all that there were. A
+/// room that no log keeps may be another one by the same name.
+fn generation<I: Io>(cx: &mut Cx<'_, I>, room: &Room) -> u64 {
+    let life = if cx.io.log().keeps() { 0 } else { room.journal().epoch() };
+    life.wrapping_add(u64::from(room.settings().invites))
 }

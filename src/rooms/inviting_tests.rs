@@ -88,6 +88,20 @@ fn an_invite_that_is_none_or_is_over_changes_nothing() {
 }
 
 #[test]
+fn an_invite_is_not_to_another_room_that_has_the_name_later() {
+    let (mut home, owner) = private();
+    let invite = home.invite(owner, 60).expect("it may invite");
+    let mut later = Home::new();
+    later.settings.inviter = home.settings.inviter.take();
+    // Rooms of another shard's life begin in other epochs.
+    later.with(|rooms, _, _| *rooms = super::Rooms::new(70, |_| ahash::RandomState::new()));
+    let owner = later.enter(0, 1, "zed", Level::Own);
+    let join = Some(Joiners::Members);
+    later.set(owner, SettingsWish { join, ..SettingsWish::default() });
+    assert_eq!(later.comes(2, ("bob", Level::Speak), Some(&invite)), REFUSED);
+}
+
+#[test]
 fn an_invite_is_to_one_room() {
     let (mut home, _) = private();
     home.try_join_as(0, 9, "room:other", ("ann", Level::Own), None);
@@ -142,6 +156,13 @@ fn there_are_no_more_members_by_invites_than_by_themselves() {
     assert_eq!(home.comes(2, ("bob", Level::Speak), Some(&invite)), "0 joined");
     let full = home.comes(3, ("cat", Level::Speak), Some(&invite));
     assert!(full.contains("too_many"), "{full}");
+    // What is decided of others takes no place of theirs.
+    home.settings.chat.members_per_room = 4;
+    for user in ["dan", "eve"] {
+        home.stand(owner, bans(user));
+    }
+    home.stand(owner, MemberWish { ban: Some(Sentence::Lifted), ..bans("dan") });
+    assert_eq!(home.comes(3, ("cat", Level::Speak), Some(&invite)), "0 joined");
 }
 
 /// A log that may keep nothing.

@@ -7,7 +7,7 @@
 use rusqlite::{Connection, Row, params};
 
 use super::error::StoreError;
-use super::row::Sum;
+use super::row::{OFFSET_MAX, Sum, id_of, offset_of, room_of};
 use super::statements::number;
 use crate::limits::AUDIT_LINES_MAX;
 use crate::link::audit::{AuditAct, AuditLine, AuditPage, AuditWanted};
@@ -16,7 +16,7 @@ use crate::link::store::read_whole;
 /// A query for rows of [`AuditRow`], with what stands behind `FROM audit`.
 macro_rules! select_audit {
     ($which:literal) => {
-        concat!("SELECT room, n, at, act, by, user, message, text, asked, sum FROM audit ", $which)
+        concat!("SELECT id, at, act, by, user, message, text, asked, sum FROM audit ", $which)
     };
 }
 
@@ -35,17 +35,18 @@ impl<'a> AuditRow<'a> {
         let number = |index| row.get::<_, i64>(index).ok();
         let text = |index| row.get_ref(index).ok()?.as_str().ok();
         let maybe = |index| row.get_ref(index).ok()?.as_str_or_null().ok();
+        let id = number(0)?;
         let line = AuditLine {
-            number: number(1)?.cast_unsigned(),
-            act: AuditAct::of(text(3)?)?,
-            by: text(4)?,
-            user: maybe(5)?,
-            offset: row.get::<_, Option<i64>>(6).ok()?.map(i64::cast_unsigned),
-            text: maybe(7)?,
-            set: maybe(8)?,
+            number: offset_of(id),
+            act: AuditAct::of(text(2)?)?,
+            by: text(3)?,
+            user: maybe(4)?,
+            offset: row.get::<_, Option<i64>>(5).ok()?.map(i64::cast_unsigned),
+            text: maybe(6)?,
+            set: maybe(7)?,
         };
-        let read = Self { room: row.get(0).ok()?, at: number(2)?, line };
-        (number(9)? == read.sum()).then_some(read)
+        let read = Self { room: room_of(id), at: number(1)?, line };
+        (number(8)? == read.sum()).then_some(read)
     }
 
     /// Its checksum.
@@ -75,8 +76,9 @@ pub(super) fn each_audited(
     room: u32,
     mut each: impl FnMut(AuditRow<'_>) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {
-    let mut statement = conn.prepare_cached(select_audit!("WHERE room = ?1 ORDER BY n"))?;
-    let mut rows = statement.query([room])?;
+    let mut statement =
+        conn.prepare_cached(select_audit!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id"))?;
+    let mut rows = statement.query(params![id_of(room, 0), id_of(room, OFFSET_MAX)])?;
     let mut damaged = 0;
     while let Some(row) = rows.next()? {
         match AuditRow::of(row) {
@@ -96,20 +98,21 @@ pub(super) fn note(
 ) -> Result<(), StoreError> {
     let row = AuditRow { room, at: number(at_ms), line };
     let AuditLine { number: n, act, by, user, offset, text, set } = line;
-    let sql = "INSERT INTO audit(room, n, at, act, by, user, message, text, asked, sum) \
-               VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT(room, n) DO NOTHING";
+    let sql = "INSERT INTO audit(id, at, act, by, user, message, text, asked, sum) \
+               VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT(id) DO NOTHING";
     let offset = offset.map(u64::cast_signed);
-    let (n, act) = (number(n), act.as_str());
-    let values = params![room, n, row.at, act, by, user, offset, text, set, row.sum()];
+    let (id, act) = (id_of(room, n), act.as_str());
+    let values = params![id, row.at, act, by, user, offset, text, set, row.sum()];
     if step.prepare_cached(sql)?.execute(values)? == 0 {
         // A batch that failed may have been written after all.
-        let mut there = step.prepare_cached("SELECT sum FROM audit WHERE room = ?1 AND n = ?2")?;
-        if there.query_row(params![room, n], |row| row.get::<_, i64>(0))? != row.sum() {
+        let mut there = step.prepare_cached("SELECT sum FROM audit WHERE id = ?1")?;
+        if there.query_row([id], |row| row.get::<_, i64>(0))? != row.sum() {
             return Err(StoreError::Contradiction("another line has the place of a new one"));
         }
     }
-    let sql = "DELETE FROM audit WHERE room = ?1 AND n <= ?2";
-    step.prepare_cached(sql)?.execute(params![room, n - number(AUDIT_LINES_MAX)])?;
+    let through = n.saturating_sub(AUDIT_LINES_MAX);
+    let sql = "DELETE FROM audit WHERE id BETWEEN ?1 AND ?2";
+    step.prepare_cached(sql)?.execute(params![id_of(room, 0), id_of(room, through)])?;
     Ok(())
 }
 
@@ -129,9 +132,10 @@ pub(super) fn note_read(
 ///
 /// Those of SQLite.
 pub(super) fn last(conn: &Connection, room: u32) -> Result<u64, StoreError> {
-    let sql = "SELECT coalesce(max(n), 0) FROM audit WHERE room = ?1";
-    let last = conn.prepare_cached(sql)?.query_row([room], |row| row.get::<_, i64>(0))?;
-    Ok(last.cast_unsigned())
+    let sql = "SELECT max(id) FROM audit WHERE id BETWEEN ?1 AND ?2";
+    let range = params![id_of(room, 0), id_of(room, OFFSET_MAX)];
+    let last = conn.prepare_cached(sql)?.query_row(range, |row| row.get::<_, Option<i64>>(0))?;
+    Ok(last.map_or(0, offset_of))
 }
 
 /// Reads lines of a room's trail, of so many bytes about: the answer as it is told. Damaged ones
@@ -149,10 +153,10 @@ pub(super) fn page(
 ) -> Result<Vec<u8>, StoreError> {
     let AuditWanted { before, limit, act } = wanted;
     let sql =
-        select_audit!("WHERE room = ?1 AND n < ?2 AND (?3 IS NULL OR act = ?3) ORDER BY n DESC");
-    let before = i64::try_from(before).unwrap_or(i64::MAX);
+        select_audit!("WHERE id BETWEEN ?1 AND ?2 AND (?3 IS NULL OR act = ?3) ORDER BY id DESC");
+    let range = (id_of(room, 0), id_of(room, before.clamp(1, OFFSET_MAX) - 1));
     let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params![room, before, act.map(AuditAct::as_str)])?;
+    let mut rows = statement.query(params![range.0, range.1, act.map(AuditAct::as_str)])?;
     let mut page = AuditPage::default();
     while let Some(row) = rows.next()? {
         let Some(AuditRow { at, line, .. }) = AuditRow::of(row) else {
@@ -229,7 +233,6 @@ mod tests {
         let conn = home.writer.conn();
         let mut damaged = 0;
         for (count, change) in (1..).zip([
-            "room = 2, n = 9",
             "at = 8",
             "act = 'msg_report'",
             "act = 'sing'",
@@ -245,7 +248,7 @@ mod tests {
         ]) {
             note(conn, 1, 7, line(1)).expect("it is written");
             note(conn, 1, 7, line(2)).expect("it is written");
-            let sql = format!("UPDATE audit SET {change} WHERE n = 1; UPDATE audit SET room = 1");
+            let sql = format!("UPDATE audit SET {change} WHERE id & 511 = 1");
             conn.execute_batch(&sql).expect("it is changed");
             assert_eq!(numbers(conn, &mut damaged), [2], "{change}");
             assert_eq!(damaged, count, "{change}");

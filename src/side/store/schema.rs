@@ -111,15 +111,15 @@ const MIGRATIONS: &[Migration] = &[
     ALTER TABLE message ADD COLUMN stream INTEGER;
     ",
     ),
-    // The audit trails of rooms. n: from 1 on in each. act: the event that asked for it. message:
-    // its offset. text: why, as JSON. asked: what was asked for, as JSON.
+    // The audit trails of rooms. id: `room.id << 39 | n`, and n from 1 on in each. act: the event
+    // that asked for it. message: its offset. text: why, as JSON. asked: what was asked for, as
+    // JSON.
     Migration::of(
         "
     CREATE TABLE audit(
-        room INTEGER NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL, act TEXT NOT NULL,
-        by TEXT NOT NULL, user TEXT, message INTEGER, text TEXT, asked TEXT, sum INTEGER NOT NULL,
-        PRIMARY KEY(room, n)
-    ) STRICT, WITHOUT ROWID;
+        id INTEGER PRIMARY KEY, at INTEGER NOT NULL, act TEXT NOT NULL, by TEXT NOT NULL,
+        user TEXT, message INTEGER, text TEXT, asked TEXT, sum INTEGER NOT NULL
+    ) STRICT;
     ",
     ),
 ];

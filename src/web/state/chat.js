@@ -470,7 +470,6 @@ export class Chat {
     on("phx_join", (answer) => {
       const known = room.offset;
       presence.reset();
-      room.invite = null;
       roomOf.joined(room, answer, this.isOwn, watched());
       this.#ruling.joined(room, answer);
       if (!answer.recovered) this.#onGone(room, null);

@@ -43,7 +43,7 @@ export function createRoom(name) {
      * lets them read alone, whatever the room says
      */
     you: { level: "speak", unmuted: "speak", role: null, mutedUntil: null, reads: false },
-    /** The invite that the user brings, until it is let in; or null. */
+    /** The invite that the user brings with each join, for it may not be kept that it has; or null. */
     invite: null,
     /** By what id the server knows the user here; null before the first join. */
     user: null,

@@ -77,7 +77,7 @@ impl Check<'_> {
             ("messages", "message", &*format!("id >> {OFFSET_BITS}")),
             ("eras", "era", "room"),
             ("standings", "standing", "room"),
-            ("lines of an audit trail", "audit", "room"),
+            ("lines of an audit trail", "audit", &*format!("id >> {OFFSET_BITS}")),
         ] {
             let sql =
                 format!("SELECT count(*) FROM {table} WHERE {room} NOT IN (SELECT id FROM room)");

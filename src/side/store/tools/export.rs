@@ -94,7 +94,11 @@ struct Export<'a> {
 
 impl Export<'_> {
     fn line(&mut self, line: &impl Serialize) -> Result<(), StoreError> {
-        let text = serde_json::to_vec(line).map_err(std::io::Error::from)?;
+        let mut text = serde_json::to_vec(line).map_err(std::io::Error::from)?;
+        // JSON that is passed on as it came may have the ends of lines between its values.
+        for end in text.iter_mut().filter(|byte| **byte == b'\n') {
+            *end = b' ';
+        }
         self.out.write_all(&text)?;
         Ok(self.out.write_all(b"\n")?)
     }

@@ -40,7 +40,7 @@ fn filled() -> Folder {
         user: Some("v"),
         offset: Some(2),
         text: Some("\"why\""),
-        set: Some("{ \"a\":1.0}"),
+        set: Some("{\n\"a\":1.0}"),
     }
     .put(&mut line);
     push(&mut batch, ToStore::Note { number: 10, room: key(1), at_ms: 104, line: &line });
@@ -403,7 +403,7 @@ fn each_damage_is_named() {
         ("UPDATE room SET title = 'B' WHERE name = 'room:1'", "room:1: its row is not what was"),
         ("UPDATE era SET epoch = epoch + 1 WHERE room = 1", "room:1: an era is not what was"),
         ("UPDATE audit SET by = 'z'", "room:1: its audit trail is not what was written"),
-        ("UPDATE audit SET room = 9", "1 lines of an audit trail are of no room"),
+        ("UPDATE audit SET id = id | 9 << 39", "1 lines of an audit trail are of no room"),
         ("UPDATE message SET change = 5 WHERE id & 511 = 4", "room:1: message 4 is not what"),
     ] {
         let folder = Folder::new();

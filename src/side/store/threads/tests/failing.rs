@@ -178,6 +178,8 @@ fn nothing_is_taken_before_what_was_in_doubt_is_kept() {
     assert_eq!(home.append(key(1), 3, said("\"a\"")), Appended::Refused(Why::Storage));
     say(FromStore::Kept { through: 3 });
     assert_eq!(home.heard().1, 2);
+    assert_eq!(home.append(key(1), 3, said("\"a\"")), Appended::Refused(Why::Storage));
+    assert_eq!(home.kept().1, 2);
     assert_eq!(home.append(key(1), 3, said("\"b\"")), Appended::Later);
 }
 
