@@ -129,8 +129,8 @@ records! {
         4 Custom {
             home: RoomKey, asker: Asker, reference: &'a str, event: &'a str, payload: Payload<'a>,
         }
-        /// A member types. Not answered.
-        5 Typing { home: RoomKey, asker: Asker }
+        /// A member types, perhaps in the thread of this message. Not answered.
+        5 Typing { home: RoomKey, asker: Asker, thread: Option<u64> }
         /// Asks for a page of the history. Answered by [`ToMember::Reply`].
         6 History {
             home: RoomKey, asker: Asker, reference: &'a str, view: View, from: From, limit: u32,
@@ -867,6 +867,9 @@ mod tests {
             let addition = Addition::Text { text: "\"é\"", is_last: on };
             check(ToHome::Add { home, asker, reference: "1", offset: 7, addition });
         }
+        for thread in [None, Some(7)] {
+            check(ToHome::Typing { home, asker, thread });
+        }
         check(ToHome::Custom {
             home,
             asker,
@@ -886,6 +889,16 @@ mod tests {
         }
         let who = Who::There { user: "u", name: "Ü" };
         check(ToHome::Renew { home, asker, who, level: Level::Own });
+        let mut record = Vec::new();
+        let created = ToMember::Created { conn: asker.conn, status: 201, retry_ms: 0, body: "{}" };
+        created.put(&mut record);
+        assert_eq!(read(&record), Received::ToMember(created));
+    }
+
+    #[test]
+    fn what_is_wished_of_a_room_is_read_as_it_was_written() {
+        let asker = Asker { conn: Key::from_u64(0x1_0000_0002), slot: Slot(7) };
+        let home = Key::from_u64(0x3_0000_0004);
         let given = SettingsWish {
             title: Some("\"é\""),
             topic: Given::Null,
@@ -927,9 +940,5 @@ mod tests {
             let wanted = AuditWanted { before: 9, limit: 7, act };
             check(ToHome::Audit { home, asker, reference: "1", wanted });
         }
-        let mut record = Vec::new();
-        let created = ToMember::Created { conn: asker.conn, status: 201, retry_ms: 0, body: "{}" };
-        created.put(&mut record);
-        assert_eq!(read(&record), Received::ToMember(created));
     }
 }

@@ -235,6 +235,15 @@ fn on_wanted(object: &str) -> Result<bool, Refusal> {
     on.map_or(Some(true), json::boolean).ok_or(invalid("on", "true or false"))
 }
 
+/// In which thread a member types, if in one.
+pub(crate) fn typing_wanted(payload: Payload<'_>) -> Result<Option<u64>, Refusal> {
+    // Any payload will do for one that says no more.
+    let Payload::Json(object) = payload else { return Ok(None) };
+    let [thread] = given(object, ["thread"]);
+    let thread = thread.map(|thread| json::unsigned(thread).filter(|thread| *thread > 0));
+    thread.map(|thread| thread.ok_or(invalid("thread", "the offset of a message"))).transpose()
+}
+
 /// What `msg_react` does, and to which message. The emoji is written to `desk`.
 pub(crate) fn reaction_wanted<'a>(
     payload: Payload<'_>,

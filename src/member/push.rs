@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use super::Members;
 use super::params::{
     MessageBounds, Publish, page_wanted, reaction_wanted, search_wanted, signed, text_wanted,
-    verb_wanted,
+    typing_wanted, verb_wanted,
 };
 use super::wishes::{
     audit_wanted, invite_wanted, member_wanted, report_wanted, roll_wanted, settings_wanted,
@@ -177,7 +177,7 @@ impl Members {
                 let (offset, text) = report_wanted(payload)?;
                 ToHome::Report { home, asker, reference, offset, text }
             }
-            "typing" => ToHome::Typing { home, asker },
+            "typing" => ToHome::Typing { home, asker, thread: typing_wanted(payload)? },
             "history" => {
                 let (view, from, limit) = page_wanted(payload)?;
                 ToHome::History { home, asker, reference, view, from, limit }

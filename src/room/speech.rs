@@ -16,7 +16,7 @@ use crate::room::Room;
 use crate::room::encode::push_page;
 use crate::room::history::{Page, leaves_out_first};
 use crate::room::views::push_around;
-use crate::wire::json::push_string;
+use crate::wire::json::{push_string, push_unsigned};
 
 impl Room {
     /// Notes that a member spoke. Returns whether the list of those present changes by it.
@@ -29,8 +29,7 @@ impl Room {
     pub(crate) fn typing(
         &mut self,
         now: Now,
-        slot: Slot,
-        typist: u64,
+        (slot, typist, thread): (Slot, u64, Option<u64>),
         limits: &PresenceLimits,
         out: &mut Vec<u8>,
     ) -> bool {
@@ -45,6 +44,10 @@ impl Room {
         self.typists.push(typist);
         out.extend_from_slice(b"{\"name\":");
         push_string(out, member.identity.name());
+        if let Some(thread) = thread {
+            out.extend_from_slice(b",\"thread\":");
+            push_unsigned(out, thread);
+        }
         out.extend_from_slice(b",\"user\":");
         push_string(out, member.identity.user());
         out.push(b'}');

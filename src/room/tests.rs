@@ -320,17 +320,20 @@ fn a_user_types_once_for_a_while_on_whatever_device() {
     let mut room = Room::new("room:tea", 1);
     let ann = join(&mut room, "ann", 0, 1);
     let phone = join(&mut room, "ann", 1, 1);
-    let mut types = |slot, typist, ms| {
+    let mut types_in = |slot, typist, thread, ms| {
         let mut out = Vec::new();
-        let told = room.typing(now(ms), slot, typist, &PRESENCE, &mut out);
+        let told = room.typing(now(ms), (slot, typist, thread), &PRESENCE, &mut out);
         assert_eq!(told, !out.is_empty());
         told.then(|| String::from_utf8(out).expect("UTF-8"))
     };
+    let mut types = |slot, typist, ms| types_in(slot, typist, None, ms);
     assert_eq!(types(ann, 1, 100).as_deref(), Some(r#"{"name":"ann","user":"ann"}"#));
     assert_eq!(types(phone, 1, 149), None);
     assert!(types(phone, 2, 149).is_some(), "another user, by its hash");
     assert!(types(phone, 1, 150).is_some(), "the while is over");
     assert_eq!(types(Slot(9), 3, 150), None, "nobody is there");
+    let in_thread = types_in(ann, 4, Some(7), 150);
+    assert_eq!(in_thread.as_deref(), Some(r#"{"name":"ann","thread":7,"user":"ann"}"#));
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn a_ban_is_told_on_each_device_and_holds_for_what_is_on_its_way_and_for_joins()
     );
     // What it has said meanwhile is not taken, whatever it is.
     home.publish(room, here, "5", "\"hi\"");
-    home.hear(0, ToHome::Typing { home: room, asker: here });
+    home.hear(0, ToHome::Typing { home: room, asker: here, thread: None });
     let verb = Verb::Delete;
     home.hear(0, ToHome::Change { home: room, asker: here, reference: "6", offset: 1, verb });
     let refused =

@@ -193,7 +193,7 @@ impl Rooms {
             ToHome::Change { .. } => self.change(cx, members, shard, message),
             ToHome::Add { .. } => self.add(cx, members, shard, message),
             ToHome::Custom { .. } => self.custom(cx, members, shard, message),
-            ToHome::Typing { home, asker } => self.typing(cx, members, shard, home, asker),
+            ToHome::Typing { .. } => self.typing(cx, members, shard, message),
             ToHome::History { .. } => self.history(cx, members, shard, message),
             ToHome::Search { .. } => self.search(cx, members, shard, message),
             ToHome::Bounce { home, asker, reference, status, response } => {

@@ -225,14 +225,16 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         shard: u16,
-        key: RoomKey,
-        asker: Asker,
+        push: ToHome<'_>,
     ) {
+        let ToHome::Typing { home: key, asker, thread } = push else {
+            unreachable!("called for members who type")
+        };
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.assert_member(shard, asker);
         if !self.is_releasing && self.pending.must_event_wait(key) {
             let membership = Membership { room: key, shard, asker };
-            return self.wait(cx, members, membership, None, ToHome::Typing { home: key, asker });
+            return self.wait(cx, members, membership, None, push);
         }
         let Some(member) = room.member(asker.slot) else { return };
         if room.may_speak(asker.slot, cx.now.unix_ms).is_err() {
@@ -240,7 +242,8 @@ impl Rooms {
         }
         let typist = self.key_hashers[0].hash_one(member.identity.user());
         let out = &mut self.scratch.response;
-        if room.typing(cx.now, asker.slot, typist, &cx.settings.presence, out) {
+        let limits = &cx.settings.presence;
+        if room.typing(cx.now, (asker.slot, typist, thread), limits, out) {
             deliver(cx, members, room, "typing", Payload::Json(text(out)));
             out.clear();
         }

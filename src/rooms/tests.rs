@@ -296,7 +296,7 @@ fn what_cannot_be_done_now_is_refused_and_leaves_no_trace() {
     home.take_told();
     home.mesh.waiting.insert(1, MESH_BUSY_BYTES + 1);
     home.publish(room, ann, "5", "\"hi\"");
-    home.hear(0, ToHome::Typing { home: room, asker: ann });
+    home.hear(0, ToHome::Typing { home: room, asker: ann, thread: None });
     assert_eq!(home.take_told(), [r#"0 reply 5 error {"reason":"busy","retry_ms":250}"#]);
     assert_eq!((home.metrics.published, home.metrics.refused_busy), (0, 2));
     let from = crate::link::record::From::Latest;
@@ -315,7 +315,7 @@ fn a_room_that_is_gone_answers_nobody() {
     home.take_told();
     assert_eq!(home.rooms.len(), 0, "nothing in it was worth keeping");
     home.publish(room, ann, "5", "\"hi\"");
-    home.hear(0, ToHome::Typing { home: room, asker: ann });
+    home.hear(0, ToHome::Typing { home: room, asker: ann, thread: None });
     assert_eq!(home.take_told(), Vec::<String>::new());
 }
 

@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Inbox, MODERATES, join, leave, ok, refused, roomName, roomOfEachShard, tab as tabOf } from "./client.js";
+import { Inbox, MODERATES, inboxOf, join, leave, ok, refused, roomName, roomOfEachShard, tab as tabOf } from "./client.js";
 
 /** What a client knows of a room. */
 export class View {
@@ -141,6 +141,12 @@ export function verbs({ client, server, shards, options }) {
       [1, 1],
       [2, 1],
     ]);
+    const { channel: other } = await join(tab(t, "bob"), topic);
+    const typing = inboxOf(other, "typing");
+    channel.push("typing", { thread: 1 });
+    assert.deepEqual((await typing.next())[1], { name: "ann", thread: 1, user: "ann" });
+    const { reason, field } = await refused(channel.push("typing", { thread: 0 }));
+    assert.deepEqual([reason, field], ["invalid", "thread"]);
   });
 
   test("comes back and is told exactly what has become of what it has", async (t) => {
