@@ -457,6 +457,7 @@ impl Rooms {
         for membership in self.held.resolve(ticket, status, response) {
             self.give_all(cx, members, membership);
         }
+        self.go_on_invited(cx, members, ticket, status, response);
     }
 
     /// Sends a member the held answers that are known.

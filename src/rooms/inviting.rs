@@ -3,7 +3,7 @@
 //! ```text
 //!   room_invite ── it may invite ── signed, and answered: nothing is kept of it
 //!   a join with one ── it is of this room, not over, not taken back ── a member from now on,
-//!                      by decision of who has invited; then the join goes on
+//!                      by decision of who has invited; the join goes on when that is kept
 //! ```
 //!
 //! What is none of that changes nothing: its bearer joins as everybody does, or is refused as
@@ -12,17 +12,23 @@
 //!
 //! Deliberately absent: signatures (`auth::invite`), and who may invite (`room::rights`).
 //!
-//! Called by: `rooms`, `membership`. Calls: `room`, `deciding`, `pending`, the log.
+//! Invariant: a room stays while a join waits for it.
+//!
+//! Called by: `rooms`, `membership`, `committing`. Calls: `room`, `deciding`, `membership`,
+//! `pending`, the log.
+
+use std::collections::BTreeMap;
 
 use crate::auth::invite::Invite;
 use crate::auth::level::{Role, Standing};
+use crate::limits::PENDING_MEMORY_BYTES;
 use crate::link::audit::{AuditAct, AuditLine};
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
-use crate::link::log::{Log, What, Why};
+use crate::link::log::{Log, Ticket, What, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::ToHome;
+use crate::link::record::{Field as _, Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
 use crate::room::Room;
 use crate::room::facts::Removal;
@@ -30,9 +36,40 @@ use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
 use crate::rooms::{Answer, Rooms};
 use crate::wire::json::{self, push_string, push_unsigned};
+use crate::wire::phx::Payload;
 
 /// What the audit trail says of who has become a member so.
 const AUDITED: &str = "{\"role\":\"member\",\"invite\":true}";
+
+/// The joins that wait until it is kept that who is invited is a member.
+#[derive(Default)]
+pub(super) struct Invited(BTreeMap<Ticket, Comer>);
+
+/// A join that waits.
+struct Comer {
+    room: RoomKey,
+    shard: u16,
+    /// The join.
+    record: Box<[u8]>,
+}
+
+impl Invited {
+    /// Whether a join to a room waits: then the room stays.
+    pub(super) fn has(&self, room: RoomKey) -> bool {
+        self.0.values().any(|comer| comer.room == room)
+    }
+
+    /// Forgets the joins of a shard that has begun anew. Returns their rooms.
+    pub(super) fn forget(&mut self, shard: u16) -> Vec<RoomKey> {
+        let forgotten = self.0.extract_if(.., |_, comer| comer.shard == shard);
+        forgotten.map(|(_, comer)| comer.room).collect()
+    }
+
+    /// What they take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.values().map(|comer| PENDING_MEMORY_BYTES + comer.record.len()).sum()
+    }
+}
 
 impl Rooms {
     /// Answers with an invite.
@@ -79,7 +116,8 @@ impl Rooms {
         self.reply(cx, members, membership, Answer::ok(reference, text(&out)));
     }
 
-    /// Makes a member of who brings an invite with its join, if that is good for something.
+    /// Makes a member of who brings an invite with its join, if that is good for something. True,
+    /// if the join waits until that is kept.
     ///
     /// Changes: facts, or what is under way. Emits: `room_you` to its other devices.
     ///
@@ -91,29 +129,63 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         key: RoomKey,
+        shard: u16,
         join: &ToHome<'_>,
-    ) -> Result<(), Refusal> {
-        let ToHome::Join { who, level: token, invite: Some(invite), .. } = join else {
-            return Ok(());
+    ) -> Result<bool, Refusal> {
+        let ToHome::Join { who, level: token, invite: Some(invite), replaces, .. } = *join else {
+            return Ok(false);
         };
         let (user, now_ms) = (who.user(), cx.now.unix_ms);
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(()) };
-        if !room.may_be_invited(user, *token, now_ms) {
-            return Ok(());
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(false) };
+        if !room.may_be_invited(user, token, now_ms) {
+            return Ok(false);
         }
         let invite = json::string(invite).zip(cx.settings.inviter.as_ref());
         let invite = invite.and_then(|(invite, inviter)| inviter.read(&invite, now_ms / 1_000));
         let Some(invite) =
             invite.filter(|invite| room.takes_invite(invite, generation(cx, room), now_ms))
         else {
-            return Ok(());
+            return Ok(false);
         };
-        let may_do_without = room.may_join(user, *token, now_ms).is_ok();
-        let made = self.become_member(cx, members, key, user, &invite.by);
-        if may_do_without { Ok(()) } else { made }
+        let may_do_without = room.may_join(user, token, now_ms).is_ok();
+        match self.become_member(cx, members, key, user, &invite.by) {
+            // A home takes in again whoever is in already.
+            Ok(Some(ticket)) if replaces.is_none() => {
+                let mut record = Vec::new();
+                join.put(&mut record);
+                self.invited.0.insert(ticket, Comer { room: key, shard, record: record.into() });
+                Ok(true)
+            }
+            Err(refusal) if !may_do_without => Err(refusal),
+            Ok(_) | Err(_) => Ok(false),
+        }
     }
 
-    /// A user is a member from now on, by decision of who has invited it.
+    /// Goes on with a join that has waited, if there is one: it is kept that its user is a member,
+    /// or why that is not known.
+    pub(super) fn go_on_invited<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        ticket: Ticket,
+        status: &str,
+        response: Payload<'_>,
+    ) {
+        let Some(Comer { room, shard, record }) = self.invited.0.remove(&ticket) else { return };
+        let Received::ToHome(join) = read(&record) else { unreachable!("a join waits") };
+        match (join, response) {
+            (ToHome::Join { conn, audience, .. }, Payload::Json(response)) if status != "ok" => {
+                members.tell(cx, shard, ToMember::Refused { conn, audience, response });
+                self.retire_if_empty(cx, room);
+            }
+            _ => {
+                self.go_on_in_room(cx, members, room, shard, join);
+            }
+        }
+    }
+
+    /// A user is a member from now on, by decision of who has invited it. Returns what says that
+    /// this is kept; none, if it is.
     fn become_member<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -121,8 +193,8 @@ impl Rooms {
         key: RoomKey,
         user: &str,
         by: &str,
-    ) -> Result<(), Refusal> {
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(()) };
+    ) -> Result<Option<Ticket>, Refusal> {
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(None) };
         // It does not wait as other decisions do: no entry under way says how this user stands.
         if self.pending.is_behind(key) {
             return Err(Refusal::Busy);
@@ -141,11 +213,12 @@ impl Rooms {
         let what = What::Standing { user, standing };
         let nobody = Membership::of_nobody(key);
         let decided = self.propose_decision(cx, nobody, what, Some(&line));
-        // Its join is not held for that: whoever comes again brings its invite again.
-        self.await_unheard(decided.map_err(Why::refusal)?);
+        let under_way = decided.map_err(Why::refusal)?;
+        let ticket = under_way.as_ref().map(|(ticket, _)| *ticket);
+        self.await_unheard(under_way);
         let why = Removal { is_kicked: false, by, text: None };
         self.stands(cx, members, key, (user, standing), why);
-        Ok(())
+        Ok(ticket)
     }
 }
 

@@ -9,7 +9,9 @@ use crate::auth::level::{Inviters, Joiners, Level, Role, Standing};
 use crate::link::audit::AuditWanted;
 use crate::link::facts::{MemberWish, Sentence, SettingsWish};
 use crate::link::ids::{Asker, RoomKey};
-use crate::link::log::{Append, Appended, Log, MemoryLog, Opened, Opening, Why};
+use crate::link::log::{
+    Append, Appended, FromLog, Log, MemoryLog, Opened, Opening, Placed, Ticket, Why,
+};
 use crate::link::record::{Given, Received, ToHome, ToMember, read};
 
 const TOPIC: &str = "room:tea";
@@ -165,10 +167,12 @@ fn there_are_no_more_members_by_invites_than_by_themselves() {
     assert_eq!(home.comes(3, ("cat", Level::Speak), Some(&invite)), "0 joined");
 }
 
-/// A log that may keep nothing.
+/// A log that may keep nothing, or only later what it is asked to.
 #[derive(Default)]
 struct FailingLog {
     fails: bool,
+    is_late: bool,
+    asked: Vec<Ticket>,
 }
 
 impl Log for FailingLog {
@@ -177,8 +181,13 @@ impl Log for FailingLog {
         let standings = vec![("ann".into(), owner)];
         Opening::Kept(Opened { epoch: 5, standings, ..Opened::default() })
     }
-    fn append(&mut self, _: Append<'_>) -> Appended {
-        if self.fails { Appended::Refused(Why::Storage) } else { Appended::Kept }
+    fn append(&mut self, append: Append<'_>) -> Appended {
+        self.asked.push(append.ticket);
+        match (self.fails, self.is_late) {
+            (true, _) => Appended::Refused(Why::Storage),
+            (_, true) => Appended::Ordered,
+            (false, false) => Appended::Kept,
+        }
     }
     fn close(&mut self, _: RoomKey) {}
 }
@@ -198,4 +207,35 @@ fn where_it_cannot_be_kept_nobody_becomes_a_member_and_who_may_comes_in_all_the_
     assert_eq!(home.comes(3, ("cat", Level::Speak), Some(&invite)), refused);
     home.mesh.log.fails = false;
     assert_eq!(home.comes(3, ("cat", Level::Speak), Some(&invite)), "0 joined");
+}
+
+#[test]
+fn a_join_by_an_invite_is_answered_when_it_is_kept_that_one_is_a_member() {
+    let mut home = Home::with_log(FailingLog::default());
+    home.settings.inviter = Some(Arc::new(Inviter::new(&[7; 32])));
+    let owner = home.enter(0, 1, "ann", Level::Speak);
+    home.set(owner, SettingsWish { join: Some(Joiners::Members), ..SettingsWish::default() });
+    let invite = home.invite(owner, 60).expect("it may invite");
+    home.mesh.log.is_late = true;
+    let comes = |home: &mut Home<FailingLog>, number, user| {
+        home.take_told();
+        home.try_join_with(0, number, TOPIC, (user, Level::Speak), (None, Some(&invite)));
+        assert_eq!(home.take_told(), [] as [&str; 0], "it waits");
+        *home.mesh.log.asked.last().expect("it was asked")
+    };
+    let placed = Placed::decision(1);
+    let (ticket, doubtful) = (comes(&mut home, 2, "bob"), comes(&mut home, 3, "cat"));
+    let room = owner.0;
+    home.with(|rooms, cx, told| rooms.hear_log(cx, told, FromLog::Kept { room, ticket, placed }));
+    assert_eq!(home.take_told(), ["0 joined"]);
+    let (ticket, why) = (doubtful, Why::Unconfirmed);
+    home.with(|rooms, cx, told| rooms.hear_log(cx, told, FromLog::Refused { room, ticket, why }));
+    let told = home.take_told();
+    assert!(told[0].starts_with(r#"0 refused {"reason":"unconfirmed""#), "{told:?}");
+    // Whose shard begins anew has not asked.
+    let ticket = comes(&mut home, 4, "dan");
+    home.with(|rooms, cx, _| rooms.forget_members(cx, 0));
+    home.take_told();
+    home.with(|rooms, cx, told| rooms.hear_log(cx, told, FromLog::Kept { room, ticket, placed }));
+    assert_eq!(home.take_told(), [] as [&str; 0]);
 }

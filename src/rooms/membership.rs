@@ -61,8 +61,12 @@ impl Rooms {
             self.create(cx, members, key, (shard, conn), (title, user));
             return 0;
         }
-        let accepted = self.accept_invite(cx, members, key, &message);
-        if let Err(refusal) = accepted.and_then(|()| self.may_enter(cx, key, &message)) {
+        let accepted = match self.accept_invite(cx, members, key, shard, &message) {
+            Ok(true) => return 0,
+            Ok(false) => self.may_enter(cx, key, &message),
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = accepted {
             self.refuse_because(cx, members, shard, message, refusal);
             self.retire_if_empty(cx, key);
             return 0;
@@ -201,7 +205,8 @@ impl Rooms {
     pub(crate) fn forget_members<I: Io>(&mut self, cx: &mut Cx<'_, I>, shard: u16) {
         self.held.retain(|membership| membership.shard != shard);
         self.forget_awaiting(cx, shard);
-        for key in self.reads.forget(shard) {
+        let awaited = self.reads.forget(shard).into_iter().chain(self.invited.forget(shard));
+        for key in awaited.collect::<Vec<_>>() {
             self.retire_if_empty(cx, key);
         }
         for key in self.keys(|room| room.audience(shard).is_some()) {

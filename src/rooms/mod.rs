@@ -78,6 +78,7 @@ use collecting::Collected;
 use founding::{Foundings, tell_not_made};
 use greeting::Greeting;
 use held::{Held, Membership};
+use inviting::Invited;
 use listings::Listings;
 use loading::Loading;
 use pending::Pending;
@@ -106,6 +107,7 @@ pub(crate) struct Rooms {
     loading: Loading,
     reads: Reads,
     searches: Searches,
+    invited: Invited,
     foundings: Foundings,
     greeting: Greeting,
     /// Hash a user and the key of a message. The first alone hashes a user who types.
@@ -147,6 +149,7 @@ impl Rooms {
             loading: Loading::default(),
             reads: Reads::default(),
             searches: Searches::default(),
+            invited: Invited::default(),
             foundings: Foundings::default(),
             greeting: Greeting::default(),
             key_hashers: [hasher(3), hasher(4)],
@@ -294,7 +297,7 @@ impl Rooms {
 
     /// Whether joins wait for a room, or to be told of it: then it stays, though nobody is in it.
     fn is_awaited(&self, key: RoomKey) -> bool {
-        self.loading.has(key) || self.reads.has_join(key)
+        self.loading.has(key) || self.reads.has_join(key) || self.invited.has(key)
     }
 
     /// How many rooms there are.
@@ -320,6 +323,7 @@ impl Rooms {
             // At most some dozens, in a tree.
             reads: _,
             searches: _,
+            invited: _,
             foundings,
             greeting,
             key_hashers: _,

@@ -422,6 +422,7 @@ impl Rooms {
             + self.held.bytes()
             + self.awaiting_bytes()
             + self.reads.bytes()
+            + self.invited.bytes()
     }
 
     /// Asserts that the counted memory is what the rooms take. For [`Rooms::check`].

@@ -98,7 +98,7 @@ test("a moderator deletes and pins what others said, and nobody else is offered 
   await mo.say("from Mo");
   await ann.message("from Mo").hover();
   await ann.message("from Mo").getByRole("button", { name: "More" }).click();
-  assert.deepEqual(await ann.page.getByRole("menuitem").locator("span").allTextContents(), ["Reply", "Copy the text"]);
+  assert.deepEqual(await ann.page.getByRole("menuitem").locator("span").allTextContents(), ["Reply", "Copy the text", "Report…"]);
   await ann.page.keyboard.press("Escape");
   await ann.message("something else").hover();
   await ann.message("something else").getByRole("button", { name: "More" }).click();

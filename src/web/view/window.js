@@ -46,7 +46,7 @@ export function drawers() {
     }
     byId("app").classList.toggle("has-drawer", name !== null);
     for (const id of ["skip", "rooms", "talk", "members"]) byId(id).inert = name !== null && id !== name;
-    if (name) byId(name).querySelector("a, button, input").focus();
+    if (name) byId(name).querySelector("a, button:not([hidden]), input").focus();
   };
   const close = () => {
     if (!open) return false;
