@@ -136,7 +136,8 @@ fn what_was_acked_is_there_after_a_power_cut_at_any_moment() {
     let records = run(&disk, "", &[]);
     let count = |is: fn(&Record) -> bool| records.iter().filter(|record| is(record)).count();
     let syncs = count(|record| matches!(record, Record::SyncEnded { .. }));
-    assert!(syncs > 200, "{syncs} syncs: the disk is not watched");
+    // A slow disk has fewer commits, each with more in it.
+    assert!(syncs > 100, "{syncs} syncs: the disk is not watched");
     // Each life ends with one, and begins with one; 4 MiB are more often full than that.
     let checkpoints = count(|record| matches!(record, Record::Truncated { .. }));
     assert!(checkpoints > 5, "{checkpoints} times the log was cut");
