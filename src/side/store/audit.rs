@@ -183,7 +183,7 @@ mod tests {
     }
 
     /// A file that has one room, the first one.
-    fn store(_: &Folder, home: &mut Home) {
+    fn store(home: &mut Home) {
         home.open(1, 50);
         home.say(1, 0, &["\"x\""]);
     }
@@ -200,7 +200,7 @@ mod tests {
     fn a_line_is_written_once_and_its_place_is_its_own() {
         let folder = Folder::new();
         let mut home = Home::new(folder.open().1);
-        store(&folder, &mut home);
+        store(&mut home);
         let conn = home.writer.conn();
         for _ in 0..2 {
             note(conn, 1, 7, line(1)).expect("it is written, or was before");
@@ -217,7 +217,7 @@ mod tests {
     fn the_oldest_lines_go_where_they_are_too_many() {
         let folder = Folder::new();
         let mut home = Home::new(folder.open().1);
-        store(&folder, &mut home);
+        store(&mut home);
         let conn = home.writer.conn();
         for number in [1, 2, AUDIT_LINES_MAX, AUDIT_LINES_MAX + 1] {
             note(conn, 1, 7, line(number)).expect("it is written");
@@ -229,7 +229,7 @@ mod tests {
     fn whatever_is_changed_of_a_line_is_noticed_and_it_is_left_out() {
         let folder = Folder::new();
         let mut home = Home::new(folder.open().1);
-        store(&folder, &mut home);
+        store(&mut home);
         let conn = home.writer.conn();
         let mut damaged = 0;
         for (count, change) in (1..).zip([
