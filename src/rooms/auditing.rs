@@ -12,10 +12,10 @@
 //! Called by: `rooms`, `deciding`, `changing`. Calls: `room`, `registry`, `deciding`, `changing`,
 //! `searching`, the log.
 
-use crate::link::audit::{AuditAct, AuditLine, AuditWanted};
+use crate::link::audit::{AuditAct, AuditLine};
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
-use crate::link::log::{Audit, Log, Ticket, What, Why};
+use crate::link::log::{Audit, Log, What, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, Verb};
@@ -105,8 +105,6 @@ impl Rooms {
             unreachable!("called for the audit trail")
         };
         let membership = Membership { room: key, shard, asker };
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        room.assert_member(shard, asker);
         if self.asks_later(membership, reference, push) {
             return;
         }
@@ -118,46 +116,10 @@ impl Rooms {
             let page = room.audit_page(wanted);
             return self.reply(cx, members, membership, Answer::ok(reference, text(&page)));
         }
-        match self.audit_in_log(cx, key, wanted) {
-            Ok(ticket) => {
-                self.searches.insert(ticket, membership);
-                self.hold(membership, ticket, reference);
-            }
-            Err(refusal) => self.answer_refused(cx, members, membership, reference, refusal),
-        }
-    }
-
-    /// Asks the log for lines.
-    fn audit_in_log<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        room: RoomKey,
-        wanted: AuditWanted,
-    ) -> Result<Ticket, Refusal> {
-        if self.searches.is_full() {
-            return Err(Refusal::Busy);
-        }
-        let ticket = self.pending.next_ticket();
         let bytes = cx.settings.history.page_bytes;
-        cx.io.log().audit(Audit { room, ticket, wanted, bytes }).map_err(Why::refusal)?;
-        Ok(ticket)
-    }
-
-    /// Handles lines that a log has read.
-    pub(super) fn was_audited<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        ticket: Ticket,
-        page: &str,
-    ) {
-        let Some(membership) = self.searches.take(ticket) else { return };
-        // Its member may have left.
-        if self.held.is_awaited(ticket) {
-            let to = (membership, ticket);
-            self.answer_read(cx, members, to, |_, out| out.extend_from_slice(page.as_bytes()));
-        }
-        self.read_ends(membership.room);
+        self.look_up(cx, members, membership, reference, |cx, ticket| {
+            cx.io.log().audit(Audit { room: key, ticket, wanted, bytes })
+        });
     }
 
     /// Notes a line that its log has taken.

@@ -28,8 +28,8 @@ use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
-use crate::room::Outpost;
 use crate::room::facts::Removal;
+use crate::room::{Outpost, Room};
 use crate::rooms::held::{HeldAnswer, Membership};
 use crate::rooms::pending::{Kind, UnderWay};
 use crate::rooms::registry::Registered;
@@ -68,9 +68,12 @@ impl Rooms {
             FromLog::Read { room: _, ticket, stretch } => {
                 self.was_read(cx, members, ticket, stretch);
             }
-            FromLog::Found { room: _, ticket, hits } => self.was_found(cx, members, ticket, hits),
+            FromLog::Found { room: _, ticket, hits } => {
+                self.was_found(cx, members, ticket, |room, out| room.push_hits(out, hits));
+            }
             FromLog::Audited { room: _, ticket, page } => {
-                self.was_audited(cx, members, ticket, page);
+                let push = |_: &Room, out: &mut Vec<u8>| out.extend_from_slice(page.as_bytes());
+                self.was_found(cx, members, ticket, push);
             }
             FromLog::NotRead { room: _, ticket, why } => {
                 if !self.was_not_found(cx, members, ticket, why) {
@@ -479,13 +482,18 @@ impl Rooms {
     }
 
     /// Holds a push that asks what the room is, if answers to its member are held: else its answer
-    /// would be older than what the member hears before it is given. Returns whether it does.
+    /// would be older than what the member hears before it is given. Returns whether there is
+    /// nothing to answer now: it is held, or its room is gone.
+    ///
+    /// Requires: the asker is a member.
     pub(super) fn asks_later(
         &mut self,
         membership: Membership,
         reference: &str,
         push: ToHome<'_>,
     ) -> bool {
+        let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return true };
+        room.assert_member(membership.shard, membership.asker);
         let is_its_turn = self.released.is_some_and(|(released, _)| released == membership);
         if is_its_turn || !self.held.holds(membership) {
             return false;

@@ -215,8 +215,6 @@ impl Rooms {
             unreachable!("called for lists of users")
         };
         let membership = Membership { room: key, shard, asker };
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        room.assert_member(shard, asker);
         if self.asks_later(membership, reference, push) {
             return;
         }

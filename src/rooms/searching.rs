@@ -17,11 +17,12 @@ use std::collections::BTreeMap;
 use crate::limits::{ANSWER_BYTES_PER_WORK, SEARCHES_UNDER_WAY_MAX};
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
-use crate::link::log::{Find, Hits, Log, Sought, Ticket, Why};
+use crate::link::log::{Find, Log, Sought, Ticket, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Searched, ToHome};
 use crate::link::refusal::Refusal;
+use crate::room::Room;
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
 use crate::rooms::{Answer, Rooms};
@@ -35,18 +36,6 @@ impl Searches {
     /// Whether something is looked for in a room.
     pub(super) fn has(&self, room: RoomKey) -> bool {
         self.0.values().any(|membership| membership.room == room)
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= SEARCHES_UNDER_WAY_MAX
-    }
-
-    pub(super) fn insert(&mut self, ticket: Ticket, membership: Membership) {
-        self.0.insert(ticket, membership);
-    }
-
-    pub(super) fn take(&mut self, ticket: Ticket) -> Option<Membership> {
-        self.0.remove(&ticket)
     }
 }
 
@@ -64,8 +53,6 @@ impl Rooms {
         let ToHome::Search { home: key, asker, reference, searched } = push else {
             unreachable!("called for searches")
         };
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        room.assert_member(shard, asker);
         let membership = Membership { room: key, shard, asker };
         if self.asks_later(membership, reference, push) {
             return;
@@ -73,14 +60,15 @@ impl Rooms {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let bytes_max = cx.settings.history.page_bytes;
         if cx.io.log().finds() {
-            let found = self.find_in_log(cx, key, searched, bytes_max);
-            return match found {
-                Ok(ticket) => {
-                    self.searches.insert(ticket, membership);
-                    self.hold(membership, ticket, reference);
-                }
-                Err(refusal) => self.answer_refused(cx, members, membership, reference, refusal),
-            };
+            let Searched { query, from, before, limit: messages } = searched;
+            let query = json::string(query).unwrap_or_default();
+            let from = from.and_then(json::string);
+            let before = before.unwrap_or(u64::MAX);
+            let (query, from, bytes) = (&*query, from.as_deref(), bytes_max);
+            let sought = Sought { query, from, before, messages, bytes };
+            return self.look_up(cx, members, membership, reference, |cx, ticket| {
+                cx.io.log().find(Find { room: key, ticket, sought })
+            });
         }
         let mut out = std::mem::take(&mut self.scratch.response);
         let looked_at_bytes = room.push_found(&mut out, searched, bytes_max);
@@ -91,40 +79,42 @@ impl Rooms {
         self.scratch.response = out;
     }
 
-    /// Asks the log for messages.
-    fn find_in_log<I: Io>(
+    /// Asks the log for what a member wants to know, and holds the answer until that is found.
+    pub(super) fn look_up<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
-        room: RoomKey,
-        searched: Searched<'_>,
-        bytes: usize,
-    ) -> Result<Ticket, Refusal> {
-        if self.searches.is_full() {
-            return Err(Refusal::Busy);
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        reference: &str,
+        ask: impl FnOnce(&mut Cx<'_, I>, Ticket) -> Result<(), Why>,
+    ) {
+        if self.searches.0.len() >= SEARCHES_UNDER_WAY_MAX {
+            return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
         }
-        let Searched { query, from, before, limit: messages } = searched;
-        let query = json::string(query).unwrap_or_default();
-        let from = from.and_then(json::string);
-        let before = before.unwrap_or(u64::MAX);
-        let sought = Sought { query: &query, from: from.as_deref(), before, messages, bytes };
         let ticket = self.pending.next_ticket();
-        cx.io.log().find(Find { room, ticket, sought }).map_err(Why::refusal)?;
-        Ok(ticket)
+        match ask(cx, ticket) {
+            Ok(()) => {
+                self.searches.0.insert(ticket, membership);
+                self.hold(membership, ticket, reference);
+            }
+            Err(why) => {
+                self.answer_refused(cx, members, membership, reference, why.refusal());
+            }
+        }
     }
 
-    /// Handles what a log has found.
+    /// Answers with what a log has found: `push` appends it.
     pub(super) fn was_found<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         ticket: Ticket,
-        hits: &Hits,
+        push: impl FnOnce(&Room, &mut Vec<u8>),
     ) {
-        let Some(membership) = self.searches.take(ticket) else { return };
+        let Some(membership) = self.searches.0.remove(&ticket) else { return };
         // Its member may have left.
         if self.held.is_awaited(ticket) {
-            let to = (membership, ticket);
-            self.answer_read(cx, members, to, |room, out| room.push_hits(out, hits));
+            self.answer_read(cx, members, (membership, ticket), push);
         }
         self.read_ends(membership.room);
     }
@@ -137,7 +127,7 @@ impl Rooms {
         ticket: Ticket,
         why: Why,
     ) -> bool {
-        let Some(membership) = self.searches.take(ticket) else { return false };
+        let Some(membership) = self.searches.0.remove(&ticket) else { return false };
         self.refuse_held(cx, members, ticket, why.refusal());
         self.read_ends(membership.room);
         true

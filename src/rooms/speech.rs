@@ -260,8 +260,6 @@ impl Rooms {
         let ToHome::History { home: key, asker, reference, view, from, limit } = push else {
             unreachable!("called for pages")
         };
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        room.assert_member(shard, asker);
         let membership = Membership { room: key, shard, asker };
         if self.asks_later(membership, reference, push) {
             return;
