@@ -240,8 +240,8 @@ pub const REPORTS_KNOWN_MAX: usize = 64;
 /// How many lines of an audit trail are told at once, if that is not said.
 pub const AUDIT_LINES_DEFAULT: u32 = 50;
 
-/// How many lines of its audit trail a room keeps on disk: the newest ones. Years of most rooms,
-/// and at most some 15 MiB, if all of them are reports of a KiB.
+/// How many lines of its audit trail a room keeps on disk: the newest ones. Years of most rooms.
+/// The most that they can take is as many reports of a KiB each.
 pub const AUDIT_LINES_MAX: u64 = 10_000;
 
 /// What the audit trail of a room may take in memory, in bytes, where that is the only place: some
