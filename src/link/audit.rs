@@ -46,7 +46,13 @@ pub struct AuditLine<'a> {
     pub set: Option<&'a str>,
 }
 
-impl AuditLine<'_> {
+impl<'a> AuditLine<'a> {
+    /// That somebody did something, and no more.
+    #[must_use]
+    pub fn new(number: u64, act: AuditAct, by: &'a str) -> Self {
+        Self { number, act, by, user: None, offset: None, text: None, set: None }
+    }
+
     /// Appends it as it is told: an object.
     pub fn push(&self, out: &mut Vec<u8>, at_ms: u64) {
         let Self { number, act, by, user, offset, text, set } = *self;
@@ -187,8 +193,20 @@ impl Object {
 impl SettingsWish<'_> {
     /// What it asks for, as its trail says it.
     pub(crate) fn audited(&self) -> Option<String> {
-        let Self { title, topic, join, speak, react, slow_s, edit_s, keep_s, .. } = *self;
-        let Self { links, invite, revoke_invites, data, .. } = *self;
+        let Self {
+            title,
+            topic,
+            join,
+            speak,
+            react,
+            slow_s,
+            edit_s,
+            keep_s,
+            links,
+            invite,
+            revoke_invites,
+            data,
+        } = *self;
         let mut set = Object::default();
         set.maybe("title", title);
         set.given("topic", topic);
@@ -251,15 +269,7 @@ mod tests {
 
     #[test]
     fn a_line_tells_what_it_has_and_no_more() {
-        let plain = AuditLine {
-            number: 1,
-            act: AuditAct::RoomSet,
-            by: "a\"",
-            user: None,
-            offset: None,
-            text: None,
-            set: None,
-        };
+        let plain = AuditLine::new(1, AuditAct::RoomSet, "a\"");
         assert_eq!(told(plain), r#"{"n":1,"at":7,"by":"a\"","act":"room_set"}"#);
         let rich = AuditLine {
             act: AuditAct::MsgReport,

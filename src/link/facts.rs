@@ -65,8 +65,19 @@ impl RoomSettings {
     /// Appends those that are not as the default, each behind a comma: the end of an object's
     /// inside.
     pub fn push_fields(&self, out: &mut Vec<u8>) {
-        let Self { topic, join, speak, react, slow_s, edit_s, keep_s, .. } = self;
-        let Self { links, invite, invites, data, .. } = self;
+        let Self {
+            topic,
+            join,
+            speak,
+            react,
+            slow_s,
+            edit_s,
+            keep_s,
+            links,
+            invite,
+            invites,
+            data,
+        } = self;
         let mut field = |name: &str, value: &str| {
             out.extend_from_slice(b",\"");
             out.extend_from_slice(name.as_bytes());

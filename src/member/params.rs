@@ -27,13 +27,13 @@ pub(super) const fn invalid(field: &'static str, message: &'static str) -> Refus
 }
 
 /// A number within bounds, which the message names.
-pub(super) fn number_within(
+pub(super) fn number_within<T: TryFrom<u64> + PartialOrd>(
     value: &str,
-    bounds: RangeInclusive<u32>,
+    bounds: RangeInclusive<T>,
     (field, message): (&'static str, &'static str),
-) -> Result<u32, Refusal> {
+) -> Result<T, Refusal> {
     json::unsigned(value)
-        .and_then(|number| u32::try_from(number).ok())
+        .and_then(|number| T::try_from(number).ok())
         .filter(|number| bounds.contains(number))
         .ok_or(invalid(field, message))
 }

@@ -51,8 +51,7 @@ pub(super) fn settings_wanted(
         Given::Null | Given::Value("-1") => Given::Null,
         Given::Value(edit_s) => {
             let message = "a number of seconds, or -1: as on the whole server";
-            let edit_s = json::unsigned(edit_s).filter(|edit_s| *edit_s <= EDIT_S_MAX);
-            Given::Value(edit_s.ok_or(invalid("edit_s", message))?)
+            Given::Value(number_within(edit_s, 0..=EDIT_S_MAX, ("edit_s", message))?)
         }
     };
     let keep_s = match keep_s {
@@ -60,8 +59,7 @@ pub(super) fn settings_wanted(
         Given::Null => Given::Null,
         Given::Value(keep_s) => {
             let message = "1 to 3153600000 seconds, or null: as on the whole server";
-            let keep_s = json::unsigned(keep_s).filter(|keep_s| (1..=KEEP_S_MAX).contains(keep_s));
-            Given::Value(keep_s.ok_or(invalid("keep_s", message))?)
+            Given::Value(number_within(keep_s, 1..=KEEP_S_MAX, ("keep_s", message))?)
         }
     };
     let slow_s = slow_s
@@ -195,10 +193,9 @@ pub(super) fn audit_wanted(payload: Payload<'_>) -> Result<AuditWanted, Refusal>
 pub(super) fn invite_wanted(payload: Payload<'_>) -> Result<u64, Refusal> {
     let object = object(payload, "for_s")?;
     let [for_s] = given(object, ["for_s"]);
-    let Some(for_s) = for_s else { return Ok(INVITE_S_DEFAULT) };
-    json::unsigned(for_s)
-        .filter(|for_s| (1..=INVITE_S_MAX).contains(for_s))
-        .ok_or(invalid("for_s", "1 to 31536000 seconds"))
+    for_s.map_or(Ok(INVITE_S_DEFAULT), |for_s| {
+        number_within(for_s, 1..=INVITE_S_MAX, ("for_s", "1 to 31536000 seconds"))
+    })
 }
 
 /// What `msg_report` says, and of which message.

@@ -104,11 +104,13 @@ impl Room {
         trail.shrink(AUDIT_MEMORY_BYTES_MAX);
     }
 
-    /// Nobody is in the room any more: of its trail the newest lines stay in memory.
-    pub(crate) fn shrink_trail(&mut self) {
-        if let Some(facts) = &mut self.facts {
-            facts.trail.shrink(AUDIT_EMPTY_BYTES_MAX);
-        }
+    /// Nobody is in the room any more: of its trail the newest lines stay in memory. Whether that
+    /// let go of any.
+    pub(crate) fn shrink_trail(&mut self) -> bool {
+        let Some(facts) = &mut self.facts else { return false };
+        let before = facts.trail.bytes;
+        facts.trail.shrink(AUDIT_EMPTY_BYTES_MAX);
+        facts.trail.bytes < before
     }
 
     /// What was reported may be lost: it may be reported again.

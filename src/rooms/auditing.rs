@@ -68,13 +68,10 @@ impl Rooms {
             };
         }
         let line = AuditLine {
-            number: room.next_audit_number(),
-            act: AuditAct::MsgReport,
-            by: &by,
             user: Some(&message.said.user),
             offset: Some(offset),
             text,
-            set: None,
+            ..AuditLine::new(room.next_audit_number(), AuditAct::MsgReport, &by)
         };
         match self.propose_decision(cx, membership, What::Noted, Some(&line)) {
             Ok(under_way) => {

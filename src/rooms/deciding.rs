@@ -73,13 +73,8 @@ impl Rooms {
         let is_set = room.is_set(&title, &settings);
         let set = wish.audited();
         let audit = AuditLine {
-            number: room.next_audit_number(),
-            act: AuditAct::RoomSet,
-            by: &by,
-            user: None,
-            offset: None,
-            text: None,
             set: set.as_deref(),
+            ..AuditLine::new(room.next_audit_number(), AuditAct::RoomSet, &by)
         };
         if self.is_to_be_kept(key, is_set) {
             let json = settings.json();
@@ -148,13 +143,10 @@ impl Rooms {
         let is_audited = is_done && !is_own;
         let set = wish.audited();
         let audit = AuditLine {
-            number: room.next_audit_number(),
-            act: AuditAct::RoomMember,
-            by: &by,
             user: Some(user),
-            offset: None,
             text: wish.reason,
             set: set.as_deref(),
+            ..AuditLine::new(room.next_audit_number(), AuditAct::RoomMember, &by)
         };
         let audit = Some(&audit).filter(|_| is_audited);
         if !wish.is_kick_or_purge_only() && self.is_to_be_kept(key, is_so) {

@@ -200,13 +200,9 @@ impl Rooms {
         room.may_one_more_come(cx.settings.chat.members_per_room, cx.now.unix_ms)?;
         let standing = Standing { role: Some(Role::Member), ..room.standing(user) };
         let line = AuditLine {
-            number: room.next_audit_number(),
-            act: AuditAct::RoomMember,
-            by,
             user: Some(user),
-            offset: None,
-            text: None,
             set: Some(AUDITED),
+            ..AuditLine::new(room.next_audit_number(), AuditAct::RoomMember, by)
         };
         let what = What::Standing { user, standing };
         let nobody = Membership::of_nobody(key);

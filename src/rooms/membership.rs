@@ -242,8 +242,9 @@ impl Rooms {
             return;
         }
         if registered.is_worth_keeping() {
-            registered.room.shrink_trail();
-            self.registry.weigh(registered);
+            if registered.room.shrink_trail() {
+                self.registry.weigh(registered);
+            }
             self.registry.note_empty(key, registered);
         } else {
             self.remove(cx, key);

@@ -6,15 +6,13 @@ import { wellFormed } from "../channel.js";
 import { legible } from "../state/name.js";
 import { moderates } from "../state/rights.js";
 import { nameOf } from "../state/room.js";
-import { chosen, choices, formDialog, plateOf } from "./dialogs.js";
+import { aboutRoom, chosen, choices, formDialog, plateOf } from "./dialogs.js";
 import { byId, colour, h, setText } from "./dom.js";
-import { actParts, rulingReason } from "./words.js";
+import { actParts, moment, rulingReason } from "./words.js";
 
 const WHICH = [["msg_report", "Reports"], ["", "All that was done"]];
 const [[REPORTS]] = WHICH;
 const LINES = 50;
-
-const time = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 /** `(room, message)` asks what is wrong with it, and reports it when that is said yes to. */
 export function reportDialog(chat) {
@@ -36,6 +34,7 @@ export function reportDialog(chat) {
 export function auditView(chat, { goToMessage }) {
   const button = byId("open-audit");
   const dialog = byId("audit");
+  const follow = aboutRoom(button, dialog, moderates);
   const list = byId("audit-list");
   const more = byId("audit-more");
   let room = null;
@@ -51,10 +50,7 @@ export function auditView(chat, { goToMessage }) {
   more.addEventListener("click", () => fetch(oldest));
 
   return (state) => {
-    const active = state.rooms.get(state.active) ?? null;
-    button.hidden = !active || active.status === "refused" || !moderates(active);
-    if ((active !== room || button.hidden) && dialog.open) dialog.close();
-    room = active;
+    room = follow(state);
   };
 
   async function fetch(before) {
@@ -88,7 +84,7 @@ export function auditView(chat, { goToMessage }) {
     };
     return h("li", { tabindex: -1 }, h("div", {}, ...parts), line.text
       ? h("q", { dir: "auto" }, line.text) : null,
-    h("footer", {}, h("time", { datetime: new Date(line.at).toISOString() }, time.format(line.at)),
+    h("footer", {}, h("time", { datetime: new Date(line.at).toISOString() }, moment.format(line.at)),
       line.offset === undefined ? null
         : h("button", { type: "button", class: "small", onclick: show }, "Show in the room")));
   }

@@ -121,6 +121,22 @@ export function formDialog(id, act, wordsFor) {
   return { element, open, problem };
 }
 
+/**
+ * A button that opens a dialog about the room on show, where that `isOffered(room)`. Returns
+ * `(state)`, which shows the button or not, closes a dialog about another room, and returns the
+ * room on show.
+ */
+export function aboutRoom(button, dialog, isOffered) {
+  let room = null;
+  return (state) => {
+    const active = state.rooms.get(state.active) ?? null;
+    button.hidden = !active || active.status === "refused" || !isOffered(active);
+    if ((active !== room || button.hidden) && dialog.open) dialog.close();
+    room = active;
+    return room;
+  };
+}
+
 /** Makes a fieldset a choice of one among `[value, text]`; one that is not `enabled` only tells. */
 export function choices(fieldset, title, options, value, enabled = true) {
   const radio = (of) =>

@@ -1,7 +1,7 @@
 /** A link that lets others into the room: for how long, made anew with each choice, and copied. */
 import { mayInvite } from "../state/rights.js";
 import { copy } from "./actions.js";
-import { chosen, choices } from "./dialogs.js";
+import { aboutRoom, chosen, choices } from "./dialogs.js";
 import { byId, h, setText } from "./dom.js";
 import { hrefOf } from "./rooms.js";
 import { rulingReason } from "./words.js";
@@ -15,6 +15,7 @@ const TIME_AT_FIRST = `${7 * DAY_S}`;
 export function inviteView(chat) {
   const button = byId("open-invite");
   const dialog = byId("invite");
+  const follow = aboutRoom(button, dialog, mayInvite);
   const link = byId("invite-link");
   let room = null;
   let asked = 0; // counts what was asked: only the last answer is shown
@@ -33,10 +34,7 @@ export function inviteView(chat) {
   });
 
   return (state) => {
-    const active = state.rooms.get(state.active) ?? null;
-    button.hidden = !active || active.status === "refused" || !mayInvite(active);
-    if ((active !== room || button.hidden) && dialog.open) dialog.close();
-    room = active;
+    room = follow(state);
   };
 
   async function make() {

@@ -3,8 +3,7 @@ import { legible } from "../state/name.js";
 import { pinned } from "../state/room.js";
 import { byId, colour, h, setText } from "./dom.js";
 import { excerpt } from "./text.js";
-
-const time = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+import { moment } from "./words.js";
 
 export function pinsView(chat, { goToMessage }) {
   const panel = byId("pins");
@@ -38,7 +37,7 @@ export function pinsView(chat, { goToMessage }) {
   function fill() {
     byId("pins-list").replaceChildren(...(room ? pinned(room) : []).map(({ offset, user, name, at, body }) => h("li", {},
       h("button", { type: "button", onclick: () => { panel.hidePopover(); goToMessage(offset); } },
-        h("span", { class: "by" }, colour(h("b", { dir: "auto" }, legible(name, user)), user), h("time", { datetime: new Date(at).toISOString() }, time.format(at))),
+        h("span", { class: "by" }, colour(h("b", { dir: "auto" }, legible(name, user)), user), h("time", { datetime: new Date(at).toISOString() }, moment.format(at))),
         h("span", { class: "clipped", dir: "auto" }, excerpt(body))))));
   }
 }

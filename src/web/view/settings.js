@@ -8,7 +8,7 @@ import { wellFormed } from "../channel.js";
 import { legible } from "../state/name.js";
 import { moderates, owns } from "../state/rights.js";
 import { nameOf } from "../state/room.js";
-import { chosen, choices, formDialog } from "./dialogs.js";
+import { aboutRoom, chosen, choices, formDialog } from "./dialogs.js";
 import { byId, colour, h, setText } from "./dom.js";
 import { rulingReason, spanText, untilText } from "./words.js";
 
@@ -37,6 +37,7 @@ const STATES = {
 export function settingsView(chat) {
   const button = byId("open-settings");
   const dialog = formDialog("settings", save, rulingReason);
+  const follow = aboutRoom(button, dialog.element, moderates);
   let room = null;
   let before; // the settings as the form had them when it opened
 
@@ -44,11 +45,7 @@ export function settingsView(chat) {
   byId("settings-revoke").addEventListener("click", revoke);
 
   return (state) => {
-    const active = state.rooms.get(state.active) ?? null;
-    button.hidden = !active || active.status === "refused" || !moderates(active);
-    const isOver = active !== room || button.hidden;
-    if (isOver && dialog.element.open) dialog.element.close();
-    room = active;
+    room = follow(state);
   };
 
   function open() {

@@ -9,6 +9,10 @@ const weekday = new Intl.DateTimeFormat(undefined, {
   weekday: "long", hour: "numeric", minute: "2-digit",
 });
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeStyle: "short" });
+/** When something was, with its day: "Nov 29, 2026, 18:35". */
+export const moment = new Intl.DateTimeFormat(undefined, {
+  dateStyle: "medium", timeStyle: "short",
+});
 const WEEK_MS = 7 * 86_400_000;
 
 /** " until 11:40", " until Sunday, 10:45", " for ever" (0); nothing where no time is known. */

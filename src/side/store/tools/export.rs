@@ -179,11 +179,10 @@ impl Export<'_> {
         let mut no_json = 0;
         let damaged = each_audited(conn, id, |AuditRow { at, line, .. }| {
             let AuditLine { number: n, act, by, user, offset, text, set } = line;
-            let [text, set] = [text, set].map(|json| json.map(raw));
-            if text.is_some_and(|text| text.is_none()) || set.is_some_and(|set| set.is_none()) {
+            let (Ok(text), Ok(set)) = (maybe_raw(text), maybe_raw(set)) else {
                 no_json += 1;
                 return Ok(());
-            }
+            };
             self.line(&TrailLine {
                 kind: Kind::Audit,
                 room: name.into(),
@@ -193,8 +192,8 @@ impl Export<'_> {
                 by: by.into(),
                 user: user.map(Cow::from),
                 offset,
-                text: text.flatten(),
-                set: set.flatten(),
+                text,
+                set,
             })
         })?;
         if damaged + no_json > 0 {
@@ -241,9 +240,14 @@ impl Export<'_> {
     }
 }
 
-/// JSON as it stands; none, if it is none.
-fn raw(json: &str) -> Option<&RawValue> {
-    serde_json::from_str(json).ok()
+/// JSON as it stands; an error, if it is none.
+fn raw(json: &str) -> Result<&RawValue, serde_json::Error> {
+    serde_json::from_str(json)
+}
+
+/// The same, where there is any.
+fn maybe_raw(json: Option<&str>) -> Result<Option<&RawValue>, serde_json::Error> {
+    json.map(raw).transpose()
 }
 
 /// A message as a line; none, if it is not one that could have been written.
@@ -251,11 +255,7 @@ fn line_of<'a>(room: &'a str, eras: &[Era], message: &Message<'a>) -> Option<Mes
     let Message { id, at_ms, said, fate } = *message;
     let offset = offset_of(id);
     let epoch = epoch_of(eras, offset)?;
-    let maybe_raw = |json: Option<&'a str>| match json {
-        None => Some(None),
-        Some(json) => raw(json).map(Some),
-    };
-    let body = if fate.deleted.is_some() { None } else { Some(raw(said.body)?) };
+    let body = if fate.deleted.is_some() { None } else { Some(raw(said.body).ok()?) };
     let Fate { change, edited, deleted, pinned, reacted } = fate;
     let at_of = |act: Option<Act<'a>>| act.map(|act| act.at_ms);
     let by_of = |act: Option<Act<'a>>| act.and_then(|act| act.by).map(Cow::from);
@@ -280,8 +280,8 @@ fn line_of<'a>(room: &'a str, eras: &[Era], message: &Message<'a>) -> Option<Mes
         deleted_by: by_of(deleted),
         pinned_at: at_of(pinned),
         pinned_by: by_of(pinned),
-        mentions: maybe_raw(said.mentions)?,
-        data: maybe_raw(said.data)?,
+        mentions: maybe_raw(said.mentions).ok()?,
+        data: maybe_raw(said.data).ok()?,
         stream: said.stream,
         reactions,
         _extra: None,
