@@ -7,7 +7,7 @@
 //! Deliberately absent: who may see it (`room::rights`), and where it is kept.
 
 use crate::auth::level::{Inviters, Joiners, Reactors, Speakers, words};
-use crate::link::facts::{MemberWish, Sentence, SettingsWish};
+use crate::link::facts::{MemberWish, Sentence, SettingsWish, told_seconds};
 use crate::link::record::{Field, Given, struct_fields, word_fields};
 use crate::wire::json::{push_string, push_unsigned};
 
@@ -218,7 +218,7 @@ impl SettingsWish<'_> {
             match seconds {
                 Given::Nothing => {}
                 Given::Null => set.field(name, "null"),
-                Given::Value(seconds) => set.number(name, Some(seconds)),
+                Given::Value(seconds) => set.field(name, &told_seconds(seconds)),
             }
         }
         set.maybe("links", links.map(|links| if links { "true" } else { "false" }));
@@ -260,6 +260,7 @@ struct_fields!(AuditWanted { before, limit, act });
 mod tests {
     use super::*;
     use crate::auth::level::Role;
+    use crate::limits::EDIT_FOR_EVER_S;
 
     fn told(line: AuditLine<'_>) -> String {
         let mut out = Vec::new();
@@ -292,7 +293,7 @@ mod tests {
             join: Some(Joiners::Members),
             speak: Some(Speakers::Moderators),
             slow_s: Some(5),
-            edit_s: Given::Value(9),
+            edit_s: Given::Value(EDIT_FOR_EVER_S),
             keep_s: Given::Null,
             links: Some(false),
             invite: Some(Inviters::Members),
@@ -300,7 +301,7 @@ mod tests {
             data: Given::Value("{\"a\":1}"),
             ..SettingsWish::default()
         };
-        let whole = r#"{"title":"T","topic":null,"join":"members","speak":"moderators","slow_s":5,"edit_s":9,"keep_s":null,"links":false,"invite":"members","revoke_invites":true,"data":{"a":1}}"#;
+        let whole = r#"{"title":"T","topic":null,"join":"members","speak":"moderators","slow_s":5,"edit_s":-1,"keep_s":null,"links":false,"invite":"members","revoke_invites":true,"data":{"a":1}}"#;
         assert_eq!(wish.audited().as_deref(), Some(whole));
         let nothing = MemberWish { user: "bob", reason: Some("\"x\""), ..MemberWish::default() };
         assert_eq!(nothing.audited(), None);

@@ -9,7 +9,7 @@
 use crate::auth::level::{
     Inviters, Joiners, NEVER_MS, Reactors, Restraint, Role, Speakers, Standing,
 };
-use crate::limits::{KEEP_S_MAX, SLOW_S_MAX};
+use crate::limits::{EDIT_FOR_EVER_S, KEEP_S_MAX, SLOW_S_MAX};
 use crate::link::record::{Field, Given, struct_fields};
 use crate::wire::json::{self, push_string, push_unsigned};
 
@@ -26,7 +26,8 @@ pub struct RoomSettings {
     pub react: Reactors,
     /// After a message its author waits so long before the next one, in seconds; 0: not at all.
     pub slow_s: u32,
-    /// For how long an author may edit a message, in seconds; `None`: as on the whole server.
+    /// For how long an author may edit a message, in seconds: up to [`EDIT_S_MAX`], or
+    /// [`EDIT_FOR_EVER_S`]. `None`: as on the whole server.
     pub edit_s: Option<u64>,
     /// For how long its messages are kept, in seconds; `None`: as on the whole server.
     pub keep_s: Option<u64>,
@@ -100,7 +101,7 @@ impl RoomSettings {
             field("slow_s", &slow_s.to_string());
         }
         if let Some(edit_s) = edit_s {
-            field("edit_s", &edit_s.to_string());
+            field("edit_s", &told_seconds(*edit_s));
         }
         if let Some(keep_s) = keep_s {
             field("keep_s", &keep_s.to_string());
@@ -148,7 +149,10 @@ impl RoomSettings {
             speak,
             react: Reactors::of(&word(react)).unwrap_or(Reactors::Speakers),
             slow_s: count(slow_s).unwrap_or_default().min(SLOW_S_MAX),
-            edit_s: edit_s.and_then(json::unsigned),
+            edit_s: edit_s.and_then(|edit_s| match edit_s {
+                "-1" => Some(EDIT_FOR_EVER_S),
+                edit_s => json::unsigned(edit_s),
+            }),
             keep_s: Self::keep_s_in(object),
             links: links.and_then(json::boolean).unwrap_or(true),
             invite: Inviters::of(&word(invite)).unwrap_or(Inviters::Moderators),
@@ -298,6 +302,11 @@ pub(crate) const fn told_until(until_ms: u64) -> u64 {
     if until_ms >= NEVER_MS { 0 } else { until_ms }
 }
 
+/// A time in seconds as clients are told it: -1, if it has no end.
+pub(crate) fn told_seconds(seconds: u64) -> String {
+    if seconds == EDIT_FOR_EVER_S { "-1".to_owned() } else { seconds.to_string() }
+}
+
 /// Appends how a user stands, as members are told: an object without its end.
 pub(crate) fn push_standing(out: &mut Vec<u8>, user: &str, standing: Standing, now_ms: u64) {
     out.extend_from_slice(b"{\"user\":");
@@ -382,6 +391,13 @@ mod tests {
         let unknown = RoomSettings::read(r#"{"slow_s":99999,"join":"nobody","speak":7}"#);
         let closed = (unknown.join, unknown.speak, unknown.slow_s);
         assert_eq!(closed, (Joiners::Members, Speakers::Moderators, SLOW_S_MAX));
+    }
+
+    #[test]
+    fn a_time_for_edits_may_have_no_end() {
+        let settings = RoomSettings { edit_s: Some(EDIT_FOR_EVER_S), ..RoomSettings::default() };
+        assert_eq!(settings.json(), r#"{"edit_s":-1}"#);
+        assert_eq!(RoomSettings::read(r#"{"edit_s":-1}"#), settings);
     }
 
     #[test]

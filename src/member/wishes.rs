@@ -6,8 +6,8 @@
 use crate::auth::level::{Inviters, Joiners, Reactors, Restraint, Role, Speakers};
 use crate::base::name::{is_name, is_title};
 use crate::limits::{
-    AUDIT_LINES_DEFAULT, EDIT_S_MAX, INVITE_S_DEFAULT, INVITE_S_MAX, KEEP_S_MAX, PAGE_MESSAGES_MAX,
-    REASON_BYTES_MAX, REPORT_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX,
+    AUDIT_LINES_DEFAULT, EDIT_FOR_EVER_S, EDIT_S_MAX, INVITE_S_DEFAULT, INVITE_S_MAX, KEEP_S_MAX,
+    PAGE_MESSAGES_MAX, REASON_BYTES_MAX, REPORT_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX,
 };
 use crate::link::audit::{AuditAct, AuditWanted};
 use crate::link::facts::{MemberWish, RollWanted, Sentence, SettingsWish};
@@ -48,9 +48,10 @@ pub(super) fn settings_wanted(
     }
     let edit_s = match edit_s {
         Given::Nothing => Given::Nothing,
-        Given::Null | Given::Value("-1") => Given::Null,
+        Given::Null => Given::Null,
+        Given::Value("-1") => Given::Value(EDIT_FOR_EVER_S),
         Given::Value(edit_s) => {
-            let message = "a number of seconds, or -1: as on the whole server";
+            let message = "0 to 1000000000 seconds, -1: for ever, or null: as on the whole server";
             Given::Value(number_within(edit_s, 0..=EDIT_S_MAX, ("edit_s", message))?)
         }
     };
@@ -222,6 +223,22 @@ mod tests {
         match read.expect_err("it is refused") {
             Refusal::Invalid { field, .. } | Refusal::TooLarge { field, .. } => field,
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_time_for_edits_is_seconds_or_for_ever_or_the_servers() {
+        let bounds = MessageBounds { body_bytes: 8, data_bytes: 8, mentions: 1 };
+        let wanted = |edit_s: &str| {
+            let object = format!(r#"{{"links":true,"edit_s":{edit_s}}}"#);
+            settings_wanted(Payload::Json(&object), bounds).map(|wish| wish.edit_s)
+        };
+        assert_eq!(wanted("0"), Ok(Given::Value(0)));
+        assert_eq!(wanted("1000000000"), Ok(Given::Value(EDIT_S_MAX)));
+        assert_eq!(wanted("-1"), Ok(Given::Value(EDIT_FOR_EVER_S)));
+        assert_eq!(wanted("null"), Ok(Given::Null));
+        for edit_s in ["1000000001", "18446744073709551615", "-2", "1.5", "\"9\""] {
+            assert_eq!(field_of(wanted(edit_s)), "edit_s", "{edit_s}");
         }
     }
 

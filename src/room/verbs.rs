@@ -105,6 +105,7 @@ pub(crate) fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::EDIT_FOR_EVER_S;
     use crate::link::record::Given;
     use crate::link::said::{Act, Fate, Said};
 
@@ -214,6 +215,7 @@ mod tests {
         assert_eq!(told(edit("\"b\""), 11_001, Some(10)), Err(Refusal::TooLate));
         assert_eq!(told(edit("\"b\""), 0, Some(10)), Ok(true), "a clock that goes back");
         assert_eq!(told(edit("\"b\""), u64::MAX, None), Ok(true));
+        assert_eq!(told(edit("\"b\""), u64::MAX, Some(EDIT_FOR_EVER_S)), Ok(true));
         assert_eq!(told(Verb::Delete, u64::MAX, Some(1)), Ok(true));
     }
 

@@ -119,7 +119,7 @@ impl Client {
             1 => json!({"speak": draws.pick(&["all", "all", "members", "moderators"])}),
             2 => json!({"react": draws.pick(&["all", "speakers"])}),
             3 => json!({"slow_s": draws.pick(&[0, 1, 5])}),
-            4 => json!({"edit_s": draws.pick(&[-1, 0, 5])}),
+            4 => json!({"edit_s": draws.pick(&[Value::Null, json!(-1), json!(0), json!(5)])}),
             _ => json!({"links": draws.one_in(2), "slow_s": 0}),
         })
     }
@@ -166,7 +166,7 @@ fn are_as_wished(settings: &Value, wish: &Value) -> bool {
         "join" | "speak" => json!("all"),
         "react" => json!("speakers"),
         "slow_s" => json!(0),
-        "edit_s" => json!(-1),
+        "edit_s" => Value::Null,
         _ => json!(true),
     };
     let mut wishes = wish.as_object().expect("a wish is an object").iter();

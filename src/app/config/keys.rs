@@ -97,7 +97,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "auth.secret",
         kind: Kind::Secret(|c| &mut c.auth.secret),
-        doc: "The key of HS256. Without it one is made at start, and nobody's token outlives the process.",
+        doc: "The key of HS256. Without it one is made at the first start, and kept in `store.path`; without that folder nobody's token outlives the process.",
     },
     Key {
         name: "auth.previous_secret",
@@ -413,7 +413,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "history.room_bytes",
         kind: number(KIB, GIB, BYTES, Slot::Usize(|c| &mut c.history.room_bytes)),
-        doc: "The same in bytes.",
+        doc: "The same in bytes: at most 16_777_216, unless `chat.changes` is 0.",
     },
     Key {
         name: "history.total_bytes",

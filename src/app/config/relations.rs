@@ -14,7 +14,7 @@ use super::sources::Surroundings;
 use super::values::{Config, StoreAck, StoreConfig, StoreDeliver};
 use crate::auth::token::Algorithm;
 use crate::base::phrases::Fault;
-use crate::limits::FRAME_HEADER_BYTES_MAX;
+use crate::limits::{CHANGING_ROOM_BYTES_MAX, FRAME_HEADER_BYTES_MAX};
 
 /// What a message in the history has besides its body, in bytes: topic, event, names, id, each at
 /// its longest, rounded up.
@@ -116,6 +116,7 @@ pub(super) fn check(draft: &mut Draft, surroundings: &Surroundings<'_>) {
     }
     check_keys(draft);
     check_retention(draft);
+    check_changes(draft);
     check_store(draft);
     check_backups(draft);
     read_public_keys(draft, surroundings);
@@ -244,6 +245,23 @@ fn check_retention(draft: &mut Draft) {
             draft.add(Problem::new(draft.origin(key), message));
         }
     }
+}
+
+/// A change rewrites a room's history where it lies, and moves all that lies behind it, while the
+/// other rooms of the shard wait.
+fn check_changes(draft: &mut Draft) {
+    let (room_bytes, changes) = (draft.config.history.room_bytes, draft.config.chat.changes);
+    let is_bad = ["history.room_bytes", "chat.changes"].iter().any(|key| draft.is_bad(key));
+    if is_bad || room_bytes <= CHANGING_ROOM_BYTES_MAX || changes == 0 {
+        return;
+    }
+    let message = format!(
+        "history.room_bytes = {}: must be at most {} where messages can be changed, because a \
+         change moves all that lies behind it; or set chat.changes = 0",
+        grouped(room_bytes as u64),
+        grouped(CHANGING_ROOM_BYTES_MAX as u64),
+    );
+    draft.add(Problem::new(draft.origin("history.room_bytes"), message));
 }
 
 fn read_public_keys(draft: &mut Draft, surroundings: &Surroundings<'_>) {
