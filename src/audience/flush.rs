@@ -19,7 +19,8 @@ use crate::wire::ws::frame::frame_bytes_at;
 pub(crate) const NO_SEAT: u32 = u32::MAX;
 
 impl Audiences {
-    /// Sends members what they have not had, as many members as a turn may write to.
+    /// Sends members what they have not had, as many members as a turn may write to: of one
+    /// audience, and `turn_left` of all.
     ///
     /// Requires: live, not resting. Changes: cursors, output, `laggards`. Emits: writes. To be
     /// followed by [`Audiences::next_laggard`] until there is none, and [`Audiences::end_slice`].
@@ -29,9 +30,11 @@ impl Audiences {
         conns: &mut Conns,
         key: AudienceKey,
         began_us: u64,
+        turn_left: &mut u32,
     ) {
         let Some(audience) = self.arena.get_mut(key) else { return };
-        let mut writes_left = cx.settings.writes_per_flush;
+        let writes_max = cx.settings.writes_per_flush.min(*turn_left);
+        let mut writes_left = writes_max;
         let mut seat = audience.next_seat;
         if seat == 0 {
             audience.cadence.begin(began_us);
@@ -46,8 +49,9 @@ impl Audiences {
             if pending.is_empty() {
                 continue;
             }
+            // Also for one that is only appended to: its connection is written to instead.
+            writes_left -= 1;
             if flags.is_clear() {
-                writes_left -= 1;
                 let written = conns.write(cx.io, conn, pending);
                 if written == pending.len() {
                     audience.seats[this].cursor = log.end();
@@ -72,6 +76,7 @@ impl Audiences {
             }
         }
         audience.next_seat = seat;
+        *turn_left -= writes_max - writes_left;
     }
 
     /// Takes the next seat that lags too far. From the back, since removing a seat moves the last

@@ -49,6 +49,8 @@ pub(crate) struct Audiences {
     log_memory: LogMemory,
     /// The audiences to be flushed.
     touched: Vec<AudienceKey>,
+    /// Whether the writes of the last turn did not suffice for all of them.
+    is_behind: bool,
     /// Seats that have been found to lag too far, in the flush under way.
     laggards: Vec<usize>,
     lobby: Lobby,
@@ -62,6 +64,7 @@ impl Audiences {
             by_topic: HashMap::with_hasher(hasher),
             log_memory: LogMemory::new(lag_bytes),
             touched: Vec::new(),
+            is_behind: false,
             laggards: Vec::new(),
             lobby: Lobby::default(),
         }
@@ -154,9 +157,16 @@ impl Audiences {
     }
 
     /// See [`Audiences::take_touched`]. What was touched while flushing waits for the next turn.
-    pub(crate) fn put_touched(&mut self, mut touched: Vec<AudienceKey>) {
+    /// `is_behind`: some were not reached.
+    pub(crate) fn put_touched(&mut self, mut touched: Vec<AudienceKey>, is_behind: bool) {
         touched.append(&mut self.touched);
         self.touched = touched;
+        self.is_behind = is_behind;
+    }
+
+    /// Whether the writes of the last turn did not suffice for all that were touched.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     /// Whether an audience collects for a while before it is flushed; `None` if it is gone.
@@ -202,7 +212,7 @@ impl Audiences {
 
     /// Gives back memory that is mostly unused.
     pub(crate) fn tidy(&mut self) {
-        let Self { arena: _, by_topic, log_memory, touched, laggards, lobby } = self;
+        let Self { arena: _, by_topic, log_memory, touched, is_behind: _, laggards, lobby } = self;
         lobby.tidy();
         log_memory.tidy();
         by_topic.trim(ENTRIES_KEPT);

@@ -183,6 +183,12 @@ pub const VISITS_PER_WORK: usize = 16;
 /// array.
 pub const SWEPT_PER_WORK: usize = 256;
 
+/// What the end of a connection costs, in units of [`TURN_WORK`]: most of it is the kernel's.
+pub const ENDING_WORK: u32 = 32;
+
+/// What each channel costs that a connection leaves at its end, in units of [`TURN_WORK`].
+pub const LEAVING_WORK: u32 = 1;
+
 /// How many polls that wait are answered at the end of a turn: each is a write, as those of
 /// [`WRITES_PER_FLUSH`].
 pub const POLLS_PER_TURN_MAX: u32 = 64;
@@ -284,6 +290,10 @@ pub const ANSWERS_UNDER_WAY_MAX: u16 = 4;
 /// others have their turn, and what was said meanwhile is taken along. A turn costs as much as half
 /// a write.
 pub const WRITES_PER_FLUSH: u32 = 64;
+
+/// To how many members of all rooms together a turn writes: some 3 ms of the kernel's time. The
+/// rooms that are not reached are the first in the next turn.
+pub const WRITES_PER_TURN: u32 = 8 * WRITES_PER_FLUSH;
 
 /// Up to how many members a room gathers on one shard, as far as those come who join nothing
 /// before. Waking another shard for a message costs as much as some 4 writes, so from here on it is
@@ -462,6 +472,10 @@ pub const LOBBY_TICK_MS: u64 = 500;
 /// [`LOBBY_TICK_MS`] a member needs to read at most 128 KiB a second, whatever others do to rooms;
 /// some 1,000 rooms fit, and what does not fit waits for the next frame.
 pub const LOBBY_FRAME_BYTES_MAX: usize = 64 * 1_024;
+
+/// From how many bytes on the list of who is there is told in parts, each in a frame of its own:
+/// clients take messages of 1 MiB at most, some by default no more than that.
+pub const PRESENCE_PART_BYTES: usize = 64 * 1_024;
 
 /// How many bytes of the lobby's changes a turn gives to members who may not see every room: some
 /// 500 µs of copying and writing. The rest of these members have the same frame in the next turns.

@@ -7,7 +7,7 @@ use crate::auth::invite::Inviter;
 use crate::base::phrases::Phrases;
 use crate::limits::{
     ADMISSION_LINE_BYTES_MAX, ChatLimits, GATHERED_MEMBERS, HistoryLimits, Limits, PresenceLimits,
-    TOKEN_WARN_S, TURN_WORK, WRITES_PER_FLUSH,
+    TOKEN_WARN_S, TURN_WORK, WRITES_PER_FLUSH, WRITES_PER_TURN,
 };
 use crate::link::rates::Rates;
 use crate::wire::http::forwarded::TrustedProxies;
@@ -69,6 +69,8 @@ pub struct Settings {
     /// To how many members of a room a turn writes at most: [`WRITES_PER_FLUSH`], or less where
     /// that is to be tried.
     pub writes_per_flush: u32,
+    /// To how many members of all rooms: [`WRITES_PER_TURN`], or less where that is to be tried.
+    pub writes_per_turn: u32,
     /// Up to how many members a room gathers on one shard: [`GATHERED_MEMBERS`], or another number
     /// where that is to be tried.
     pub gathered_members: u32,
@@ -122,6 +124,7 @@ impl Settings {
             echo: false,
             turn_work: TURN_WORK,
             writes_per_flush: WRITES_PER_FLUSH,
+            writes_per_turn: WRITES_PER_TURN,
             gathered_members: GATHERED_MEMBERS,
             admission_line_bytes: ADMISSION_LINE_BYTES_MAX,
         }
@@ -138,6 +141,12 @@ impl Settings {
         (self.store_cache_bytes, self.store_rooms) = (cache_bytes, rooms);
         self.store_readers = readers;
         self
+    }
+
+    /// Work that ends of connections may do in a turn: half of all.
+    #[must_use]
+    pub fn endings_work(&self) -> u32 {
+        (self.turn_work / 2).max(1)
     }
 
     /// The shard that a topic's home is on: the same for everybody, whatever the shard.

@@ -15,18 +15,29 @@ use crate::wire::phx::{Outgoing, Payload};
 use crate::wire::ws::close::CloseCode;
 
 impl Members {
-    /// Ends or re-arms every connection whose time has come.
-    pub(crate) fn sweep<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+    /// Ends or re-arms the connections whose time has come, as many as a turn may end. False if the
+    /// sweep is to go on in another turn.
+    pub(crate) fn sweep<I: Io>(&mut self, cx: &mut Cx<'_, I>) -> bool {
         let now_ms = cx.now.mono_ms;
-        cx.budget.spend_for(self.conns.deadlines_count(), SWEPT_PER_WORK);
-        for index in 0..self.conns.deadlines_count() {
+        let from = std::mem::take(&mut self.endings.swept);
+        let count = self.conns.deadlines_count();
+        cx.budget.spend_for(count.saturating_sub(from), SWEPT_PER_WORK);
+        for index in from..count {
             if let Some(key) = self.conns.due_at(index, now_ms) {
+                if !self.endings.has_left() {
+                    self.endings.swept = index;
+                    return false;
+                }
                 self.due(cx, key);
             }
         }
         for key in self.conns.stuck_for(now_ms, cx.settings.limits.out_ms) {
             if self.conns.flags(key.index()).is_closing() {
                 continue;
+            }
+            if !self.endings.has_left() {
+                self.endings.swept = count;
+                return false;
             }
             cx.metrics.overflowed += 1;
             if self.conns.stage(key).is_open() {
@@ -35,6 +46,7 @@ impl Members {
                 self.remove(cx, key);
             }
         }
+        true
     }
 
     /// A deadline has passed. It is when to look, not yet a verdict.
@@ -80,7 +92,7 @@ impl Members {
         cx.metrics.expired += 1;
         let is_session = self.conns.flags(key.index()).is_session();
         if is_session && !self.conns.is_polled(key) && self.conns.out_bytes(key) > 0 {
-            self.leave_all(key);
+            self.leave_all(cx, key);
             return self.conns.end_unpolled(cx.now, key);
         }
         self.close(cx, key, CloseCode::TokenExpired, "token expired");

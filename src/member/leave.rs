@@ -6,7 +6,9 @@ use super::refs::JoinRef;
 use crate::audience::NO_SEAT;
 use crate::link::ask::Ask;
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Slot};
+use crate::link::io::Io;
 use crate::link::metrics::Metrics;
+use crate::link::outbox::Cx;
 use crate::link::record::ToHome;
 use crate::wire::phx::Payload;
 
@@ -150,7 +152,8 @@ impl Members {
     /// Ends every membership of a connection.
     ///
     /// Requires: nothing. Changes: channels, seats. Emits: later one `Leave` per joined channel.
-    pub(super) fn leave_all(&mut self, conn: ConnKey) {
+    pub(super) fn leave_all<I: Io>(&mut self, cx: &mut Cx<'_, I>, conn: ConnKey) {
+        self.endings.spend(cx, self.channels(conn).len());
         while let Some(audience) = self.channels(conn).last().map(|last| last.audience) {
             let home = self.audiences.home(audience);
             let Some(Departed { channel, .. }) = self.remove_channel(conn, audience) else {

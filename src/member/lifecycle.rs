@@ -40,26 +40,48 @@ impl Members {
         }
     }
 
-    /// Flushes every touched audience that does not rest.
+    /// Flushes the touched audiences that do not rest, as far as the writes of a turn go. Those
+    /// that are not reached are the first in the next turn.
     pub(crate) fn flush_audiences<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+        self.flush_by(cx, cx.settings.writes_per_turn);
+    }
+
+    /// The same by so many writes.
+    fn flush_by<I: Io>(&mut self, cx: &mut Cx<'_, I>, mut writes_left: u32) {
         let mut touched = self.audiences.take_touched();
-        touched.retain(|key| match self.audiences.is_resting(*key, cx.now.mono_ms) {
-            None => false,
-            Some(true) => true,
-            Some(false) => {
-                if self.audiences.is_long(*key) {
-                    self.flush_conns(cx);
-                }
-                self.flush_audience(cx, *key)
+        // How many of those that stay have had their part.
+        let mut served = 0;
+        touched.retain(|key| {
+            if writes_left == 0 {
+                return true;
             }
+            let stays = match self.audiences.is_resting(*key, cx.now.mono_ms) {
+                None => false,
+                Some(true) => true,
+                Some(false) => {
+                    if self.audiences.is_long(*key) {
+                        self.flush_conns(cx);
+                    }
+                    self.flush_audience(cx, *key, &mut writes_left)
+                }
+            };
+            served += usize::from(stays);
+            stays
         });
-        self.audiences.put_touched(touched);
+        let is_behind = served < touched.len();
+        touched.rotate_left(served);
+        self.audiences.put_touched(touched, is_behind);
     }
 
     /// Flushes a slice of an audience. True if it is to go on.
-    fn flush_audience<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: AudienceKey) -> bool {
+    fn flush_audience<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: AudienceKey,
+        writes_left: &mut u32,
+    ) -> bool {
         let began_us = cx.io.elapsed_us();
-        self.audiences.flush_slice(cx, &mut self.conns, key, began_us);
+        self.audiences.flush_slice(cx, &mut self.conns, key, began_us, writes_left);
         while let Some(seat) = self.audiences.next_laggard() {
             self.evict_laggard(cx.metrics, key, seat);
         }
@@ -97,12 +119,25 @@ impl Members {
                 return;
             }
         }
-        self.remove(cx, key);
+        self.hung_up(cx, key);
     }
 
-    /// Handles that a connection is broken, or ended by both sides.
+    /// Handles that a connection is broken, or ended by both sides: now, or in a later turn where
+    /// many are at once.
     pub(crate) fn hung_up<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
-        self.remove(cx, key);
+        if self.endings.has_left() {
+            self.remove(cx, key);
+        } else {
+            self.endings.wait(key);
+        }
+    }
+
+    /// Begins a turn: removes connections that are broken, as far as its work goes.
+    pub(crate) fn remove_broken<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+        self.endings.refill(cx);
+        while let Some(key) = self.endings.next_broken() {
+            self.remove(cx, key);
+        }
     }
 
     /// Closes a connection for what it sent.
@@ -131,7 +166,7 @@ impl Members {
         if !self.conns.contains(key) || flags.is_closing() && !flags.is_session() {
             return;
         }
-        self.leave_all(key);
+        self.leave_all(cx, key);
         if flags.is_session() {
             return self.end_session(cx, key);
         }
@@ -143,7 +178,7 @@ impl Members {
     /// Requires: nothing. Changes: everything of it. Emits: later one `Leave` per joined channel,
     /// and an `Abandon` if it polled.
     pub(crate) fn remove<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
-        self.leave_all(key);
+        self.leave_all(cx, key);
         if let Some(Exchange::Poll { ticket, .. }) = self.conns.remove(cx, key) {
             let message = ToSession::Abandon { conn: key, ticket };
             self.asks.push_back(Ask::Session { shard: ticket.shard, message });
@@ -154,12 +189,12 @@ impl Members {
     /// written to.
     pub(crate) fn flush_logs<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
         let keys = self.audiences.wake_all();
-        self.flush_audiences(cx);
+        self.flush_by(cx, u32::MAX);
         let is_half_flushed = |audiences: &crate::audience::Audiences, key: &AudienceKey| {
             audiences.get(*key).is_some_and(crate::audience::Audience::is_half_flushed)
         };
         while keys.iter().any(|key| is_half_flushed(&self.audiences, key)) {
-            self.flush_audiences(cx);
+            self.flush_by(cx, u32::MAX);
         }
     }
 

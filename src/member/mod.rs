@@ -27,6 +27,7 @@
 
 mod answers;
 mod channels;
+mod endings;
 mod expire;
 mod fetch;
 mod hear;
@@ -45,6 +46,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
 use channels::{Arrival, Channel, Channels};
+use endings::Endings;
 use refs::{JoinRef, PackedRef};
 
 use crate::audience::{Audiences, NO_SEAT};
@@ -76,6 +78,7 @@ pub(crate) struct Members {
     asks: VecDeque<Ask<'static>>,
     /// Ends of memberships by eviction. Homes are told at the end of a flush.
     evicted: Vec<Ask<'static>>,
+    endings: Endings,
 }
 
 /// What a message asks for.
@@ -105,6 +108,7 @@ impl Members {
             odd_refs: HashMap::with_hasher(hasher(8)),
             asks: VecDeque::new(),
             evicted: Vec::new(),
+            endings: Endings::default(),
             conns: Conns::new(settings.warn_ms, hasher),
         }
     }
@@ -286,18 +290,22 @@ impl Members {
 
     /// Whether the next turn has work here.
     pub(crate) fn has_work(&self) -> bool {
-        self.conns.has_work() || !self.asks.is_empty() || !self.evicted.is_empty()
+        let has_asks = !self.asks.is_empty() || !self.evicted.is_empty();
+        let has_endings = self.endings.has_broken();
+        self.conns.has_work() || self.audiences.is_behind() || has_asks || has_endings
     }
 
     /// Gives back memory that is mostly unused.
     pub(crate) fn tidy(&mut self) {
-        let Self { conns, audiences, channels: _, arrivals, odd_refs, asks, evicted } = self;
+        let Self { conns, audiences, channels: _, arrivals, odd_refs, asks, evicted, endings } =
+            self;
         conns.tidy();
         audiences.tidy();
         arrivals.trim(ENTRIES_KEPT);
         odd_refs.trim(ENTRIES_KEPT);
         asks.trim(ENTRIES_KEPT);
         evicted.trim(ENTRIES_KEPT);
+        endings.trim();
     }
 
     /// Panics if the parts do not agree. For tests: it looks at everything.

@@ -143,6 +143,8 @@ impl Shard {
         // Connections that waited for a way go first: their input came before that of this turn.
         self.members.conns.unpause(&self.common.cx(turn));
         self.handle_starved(turn);
+        self.members.remove_broken(&mut self.common.cx(turn));
+        self.relay(turn);
         self.admit_waiting(turn);
         // Whatever the steps before have unparked goes on in this turn.
         self.handle_unparked(turn);
@@ -190,11 +192,14 @@ impl Shard {
                 audiences.lobby_tick(cx, conns, &mut self.directory);
             }
             Timer::Sweep => {
-                self.members.sweep(cx);
+                let is_over = self.members.sweep(cx);
                 self.relay(turn);
-                self.tell_load(turn);
-                self.tidy();
-                self.common.timers.push(turn.now.mono_ms + SWEEP_MS, Timer::Sweep);
+                if is_over {
+                    self.tell_load(turn);
+                    self.tidy();
+                }
+                let pause_ms = if is_over { SWEEP_MS } else { 1 };
+                self.common.timers.push(turn.now.mono_ms + pause_ms, Timer::Sweep);
             }
             Timer::Drain => self.drain_some(turn),
         }

@@ -26,6 +26,8 @@ pub(crate) struct Pipe {
     pub(crate) client_fin: bool,
     /// The client's machine has said that there is no connection.
     pub(crate) reset: bool,
+    /// The shard was told that it has ended so, which it is once.
+    pub(crate) is_end_told: bool,
     /// What the server has written, and the client has not read.
     pub(crate) to_client: Vec<u8>,
     /// The server writes no more.
@@ -55,6 +57,7 @@ impl Pipe {
             to_server: Vec::new(),
             client_fin: false,
             reset: false,
+            is_end_told: false,
             to_client: Vec::new(),
             server_fin: false,
             away: false,
@@ -76,9 +79,15 @@ impl Pipe {
     /// Whether the server has something to read, be it the end.
     pub(crate) fn is_readable(&self) -> bool {
         // That it is broken is seen even by who does not want to read.
-        let has_news =
-            self.reset || !self.stopped && (self.client_fin || !self.to_server.is_empty());
-        !self.gone && !self.away && has_news
+        let has_end = (self.reset || self.client_fin && !self.stopped) && !self.is_end_told;
+        let has_bytes = !self.reset && !self.stopped && !self.to_server.is_empty();
+        !self.gone && !self.away && (has_end || has_bytes)
+    }
+
+    /// The client's machine says that there is no connection.
+    pub(crate) fn reset(&mut self) {
+        self.to_server.clear();
+        (self.reset, self.is_end_told) = (true, false);
     }
 
     pub(crate) fn is_writable(&self) -> bool {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chinwag::limits::{
     ADMISSION_LINE_BYTES_MAX, FRAME_HEADER_BYTES_MAX, GATHERED_MEMBERS, HistoryLimits, Limits,
     MEMBER_MEMORY_BYTES, PresenceLimits, ROOM_MEMORY_BYTES, TURN_WORK, WRITES_PER_FLUSH,
+    WRITES_PER_TURN,
 };
 use chinwag::link::rates::Rates;
 use chinwag::shard::Settings;
@@ -141,6 +142,7 @@ impl Plan {
             * memory_bytes(draws, steps, clients, rooms.len(), &history, body_bytes);
         let presence = presence(draws);
         let writes_per_flush = *draws.pick(&[1, 2, 5, WRITES_PER_FLUSH]);
+        let writes_per_turn = *draws.pick(&[1, 2, 7, WRITES_PER_TURN]);
         let turn_work = *draws.pick(&[1, 5, 50, TURN_WORK]);
         let gathered_members = *draws.pick(&[0, 0, 1, 2, GATHERED_MEMBERS]);
         // Some are too long.
@@ -151,6 +153,7 @@ impl Plan {
             || limits.memory_bytes != 0;
         let mut settings = Settings::new(shards, limits, history, presence, Vec::new());
         settings.writes_per_flush = writes_per_flush;
+        settings.writes_per_turn = writes_per_turn;
         settings.turn_work = turn_work;
         settings.gathered_members = gathered_members;
         let mut plan = Self {

@@ -299,9 +299,8 @@ impl World {
         let mut heard = std::mem::take(&mut relay.poll.heard);
         let pipe = &mut self.hosts[host].net.pipes[pipe];
         heard.append(&mut pipe.to_client);
-        pipe.reset = true;
+        pipe.reset();
         pipe.window = usize::MAX;
-        pipe.to_server.clear();
         let lost = String::from_utf8_lossy(&heard);
         if lost.contains("\"status\":200") {
             self.truth.saw("answer lost");

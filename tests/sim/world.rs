@@ -488,6 +488,7 @@ impl World {
         if reset || net.pipes[pipe].to_server.is_empty() {
             crate::trace!("shard {host} hears the end of {key:?}");
             *is_busy = true;
+            net.pipes[pipe].is_end_told = true;
             shard.hung_up(&mut Turn { now, io: net }, key);
             return self.check(host);
         }
@@ -657,7 +658,7 @@ impl World {
         let Host { shard, net, is_busy, .. } = &mut self.hosts[to];
         *is_busy = true;
         let key = shard.take_over(&mut Turn { now, io: net }, handoff);
-        let there = net.insert(Pipe { key, away: false, ..left });
+        let there = net.insert(Pipe { key, away: false, is_end_told: false, ..left });
         crate::trace!("shard {to} takes {key:?} over");
         let links = self.clients.iter_mut().filter_map(|client| client.link.as_mut());
         if let Some(link) = links.into_iter().find(|link| (link.host, link.pipe) == (from, pipe)) {
@@ -676,9 +677,8 @@ impl World {
         for (host, pipe) in link.pipes() {
             let pipe = &mut self.hosts[host].net.pipes[pipe];
             if is_reset {
-                pipe.reset = true;
+                pipe.reset();
                 pipe.blocked = pipe.blocked && !pipe.gone;
-                pipe.to_server.clear();
             } else {
                 let left = self.draws.size(0, pipe.to_server.len());
                 pipe.to_server.truncate(left);

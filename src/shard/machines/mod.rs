@@ -10,9 +10,12 @@
 //! The shard is a real one, the first of two. What it writes, sends and closes is noted as *told*.
 //! The tests play the other shard.
 //!
+//! [`bounds`] has the same shard do more than a turn's work.
+//!
 //! Deliberately absent: the content of messages (`tests/conformance`), and sequences of events
 //! (`tests/sim`).
 
+mod bounds;
 mod channel;
 mod connection;
 mod session;
@@ -300,9 +303,15 @@ impl World {
     const END_S: u64 = 2_000_000;
 
     fn new() -> Self {
+        Self::with_settings(|_| ())
+    }
+
+    /// One where some settings are others.
+    fn with_settings(set: impl FnOnce(&mut Settings)) -> Self {
         let limits = (Limits::default(), HistoryLimits::default(), PresenceLimits::default());
         let mut settings = Settings::new(2, limits.0, limits.1, limits.2, Vec::new());
         settings.echo = true;
+        set(&mut settings);
         let now = Now { mono_ms: 1_000_000, unix_ms: 1_000_000_000 };
         let shard = Shard::new(0, Arc::new(settings), Arc::new(Open), 7, now);
         Self { shard, net: Net::default(), now }
