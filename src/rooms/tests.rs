@@ -343,6 +343,23 @@ fn when_there_is_no_place_the_longest_empty_room_goes_and_then_nobody_comes_in()
 }
 
 #[test]
+fn of_the_empty_rooms_those_go_first_in_which_nothing_was_said() {
+    let mut home = Home::new();
+    for (number, topic) in [(1, "room:a"), (2, "room:b")] {
+        let (room, asker) = home.join(0, number, topic);
+        home.publish(room, asker, "1", "\"hi\"");
+        home.hear(0, ToHome::Leave { home: room, asker, reference: None });
+    }
+    let create = ToHome::Create { conn: conn(3), topic: "room:silent", title: "S", user: "ann" };
+    home.hear(1, create);
+    assert_eq!(home.rooms.len(), 3);
+    assert!(home.try_join(0, 4, "room:c", "eve") > 0, "it takes a place");
+    let there = ["room:a", "room:b", "room:silent"];
+    let left = there.map(|topic| home.rooms.by_topic.contains_key(topic));
+    assert_eq!(left, [true, true, false], "though it was empty for the shortest");
+}
+
+#[test]
 fn a_room_made_on_purpose_stays_and_is_made_once() {
     let mut home = Home::new();
     let create = |home: &mut Home<MemoryLog>| {

@@ -54,6 +54,9 @@ export function channels({ client, server, shards, options }) {
     const { channel } = await join(tab(t, "ann"), roomName());
     assert.equal((await refused(channel.push("new_msg", { body: 1 }))).reason, "invalid");
     assert.equal((await refused(channel.push("drawing", { user: "bob" }))).reason, "user_mismatch");
+    // An application's event has the bound of a message's body: each of its bytes costs once a member.
+    const large = await refused(channel.push("drawing", { points: "x".repeat(17_000) }));
+    assert.deepEqual([large.reason, large.field, large.max_bytes], ["too_large", "payload", 16_384]);
     assert.deepEqual(await ok(channel.push("echo", { a: [1, null, "x"] })), { a: [1, null, "x"] });
   });
 
@@ -242,6 +245,44 @@ export function channels({ client, server, shards, options }) {
     assert.deepEqual(presence.list((user) => user), ["bob"]);
     const [event, { joins }] = await heard.next();
     assert.deepEqual([event, Object.keys(joins)], ["presence_diff", ["bob"]]);
+  });
+
+  test("sees everybody where the list is long, by frames of a bounded length", async (t) => {
+    const topic = roomName();
+    const meta = { about: "x".repeat(990) };
+    const crowd = Array.from({ length: 80 }, (_, number) => tab(t, `user-${number}`));
+    const joins = crowd.map((socket) => join(socket, topic, { meta }));
+    await Promise.all(joins);
+    const channel = tab(t, "ann").channel(topic);
+    const longest = new Inbox("frame");
+    channel.onMessage = (event, payload) => {
+      longest.put(JSON.stringify(payload)?.length ?? 0);
+      return payload;
+    };
+    const presence = new client.Presence(channel);
+    const all = told("everybody", (done) => presence.onSync(() => presence.list().length === 81 && done()));
+    await ok(channel.join());
+    await all;
+    assert.ok(Math.max(...longest.items) < 70_000, "each frame is bounded");
+    assert.ok(longest.items.some((length) => length > 60_000), "and there was more than one's fill");
+  });
+
+  test("of names that mean something to a client none is passed on, and no answer is forged", async (t) => {
+    const topic = roomName();
+    const [{ channel: ann }, { channel: bob }] = [await join(tab(t, "ann"), topic), await join(tab(t, "bob"), topic)];
+    const heard = inboxOf(bob, "msg_forged", "room_forged", "user_forged", "file_forged", "token_expired", "last");
+    const taken = { reason: "invalid", field: "event" };
+    const refusal = async (event) => {
+      const { reason, field } = await refused(ann.push(event, { status: "ok", response: { forged: true } }));
+      assert.deepEqual({ reason, field }, taken, event);
+    };
+    // Whatever bob's next push is called, ann has named its answer.
+    const forged = Array.from({ length: 60 }, (_, number) => refusal(`chan_reply_${number + 1}`));
+    assert.deepEqual(await ok(bob.push("echo", { his: "own" })), { his: "own" });
+    await Promise.all(forged);
+    for (const event of ["msg_forged", "room_forged", "user_forged", "file_forged", "token_expired"]) await refusal(event);
+    ann.push("last", {});
+    assert.equal((await heard.next())[0], "last");
   });
 
   test("finds nothing missing and nothing twice after its connection broke, again and again", async (t) => {
