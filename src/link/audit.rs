@@ -27,6 +27,9 @@ words! {
     }
 }
 
+/// What a line says of who has become a member by an invite.
+pub(crate) const INVITED: &str = "{\"role\":\"member\",\"invite\":true}";
+
 /// A line of a room's audit trail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditLine<'a> {
@@ -47,6 +50,11 @@ pub struct AuditLine<'a> {
 }
 
 impl<'a> AuditLine<'a> {
+    /// Whether anybody can make any number of its kind: reports, and who comes in by an invite.
+    pub(crate) fn is_anybodys(&self) -> bool {
+        self.act == AuditAct::MsgReport || self.set == Some(INVITED)
+    }
+
     /// That somebody did something, and no more.
     #[must_use]
     pub fn new(number: u64, act: AuditAct, by: &'a str) -> Self {

@@ -44,8 +44,8 @@ impl Members {
             ToMember::Told { conn, audience, slot, event, payload } => {
                 self.told(conn, audience, slot, (event, payload));
             }
-            ToMember::Removed { conn, audience, slot, payload } => {
-                self.removed(conn, audience, slot, payload);
+            ToMember::Removed { conn, audience, slot, may_return, payload } => {
+                self.removed((conn, audience, slot), may_return, payload);
             }
             ToMember::Ended { audience, reason } => self.end_all(audience, reason),
             ToMember::Created { conn, status, retry_ms, body } => {

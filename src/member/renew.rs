@@ -96,19 +96,20 @@ impl Members {
         }
     }
 
-    /// A room's home puts a member out. A newer join under way is answered first, and then ended in
-    /// its turn.
+    /// A room's home puts a member out. A newer join under way is answered first. If the member may
+    /// return, the home lets that in, and it is ended here in its turn; else the home has judged,
+    /// or judges, the join by what holds then.
     pub(super) fn removed(
         &mut self,
-        conn: ConnKey,
-        audience: AudienceKey,
-        slot: Slot,
+        (conn, audience, slot): (ConnKey, AudienceKey, Slot),
+        may_return: bool,
         payload: &str,
     ) {
         match self.channel(conn, audience).filter(|one| one.slot == slot).map(|one| one.state) {
             None => {}
             Some(State::Rejoining) => {
-                if let Some(arrival) = self.arrivals.get_mut(&(conn, audience)) {
+                let arrival = self.arrivals.get_mut(&(conn, audience));
+                if let Some(arrival) = arrival.filter(|_| may_return) {
                     arrival.put_out = Some(payload.into());
                 }
             }

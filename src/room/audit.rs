@@ -21,8 +21,8 @@ pub(super) struct Trail {
     lines: VecDeque<Line>,
     /// What those take, in bytes.
     bytes: usize,
-    /// What the reports among them take.
-    reports_bytes: usize,
+    /// What those of them take that are anybody's.
+    anybodys_bytes: usize,
     /// The latest reports, by a hash of who reported which message, and how each was proposed.
     reports: VecDeque<(u64, Ticket)>,
 }
@@ -31,6 +31,8 @@ pub(super) struct Trail {
 struct Line {
     number: u64,
     act: AuditAct,
+    /// See [`AuditLine::is_anybodys`].
+    is_anybodys: bool,
     /// As it is told.
     json: Box<str>,
 }
@@ -40,9 +42,9 @@ impl Line {
         size_of::<Self>() + self.json.len()
     }
 
-    /// The same, of a report.
-    fn report_bytes(&self) -> usize {
-        if self.act == AuditAct::MsgReport { self.bytes() } else { 0 }
+    /// The same, if it is anybody's.
+    fn anybodys_bytes(&self) -> usize {
+        if self.is_anybodys { self.bytes() } else { 0 }
     }
 }
 
@@ -54,20 +56,20 @@ impl Trail {
 
     fn push(&mut self, line: Line) {
         self.bytes += line.bytes();
-        self.reports_bytes += line.report_bytes();
+        self.anybodys_bytes += line.anybodys_bytes();
         self.lines.push_back(line);
     }
 
     /// Lets go of the oldest lines, so that they take no more than `max` bytes; the newest stays.
-    /// Reports, which anybody makes, take the place of each other where they have half of it.
+    /// Those that are anybody's take the place of each other where they have half of it.
     fn shrink(&mut self, max: usize) {
         while self.bytes > max && self.lines.len() > 1 {
-            let are_many = self.reports_bytes > max / 2;
-            let is_one = |line: &Line| (line.act == AuditAct::MsgReport) == are_many;
+            let are_many = self.anybodys_bytes > max / 2;
+            let is_one = |line: &Line| line.is_anybodys == are_many;
             let at = self.lines.iter().position(is_one).unwrap_or_default();
             let Some(line) = self.lines.remove(at) else { return };
             self.bytes -= line.bytes();
-            self.reports_bytes -= line.report_bytes();
+            self.anybodys_bytes -= line.anybodys_bytes();
         }
     }
 
@@ -78,7 +80,7 @@ impl Trail {
 
     /// What it takes, in bytes, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let Self { last: _, lines: _, bytes, reports_bytes: _, reports } = self;
+        let Self { last: _, lines: _, bytes, anybodys_bytes: _, reports } = self;
         bytes + reports.capacity() * size_of::<(u64, Ticket)>()
     }
 }
@@ -99,7 +101,8 @@ impl Room {
         let mut json = Vec::new();
         line.push(&mut json, at_ms);
         let json = String::from_utf8(json).expect("a line is UTF-8").into();
-        let line = Line { number: line.number, act: line.act, json };
+        let (number, act, is_anybodys) = (line.number, line.act, line.is_anybodys());
+        let line = Line { number, act, is_anybodys, json };
         trail.push(line);
         trail.shrink(AUDIT_MEMORY_BYTES_MAX);
     }
@@ -152,6 +155,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::audit::INVITED;
 
     fn line(number: u64, act: AuditAct, text: &str) -> AuditLine<'_> {
         let (user, offset, set) = (None, None, None);
@@ -220,6 +224,22 @@ mod tests {
         let large = format!("\"{}\"", "x".repeat(100_000));
         room.apply_audit(&line(401, AuditAct::RoomSet, &large), 7, true);
         assert_eq!(numbers(&room, u64::MAX, 9, None), (vec![401], false), "the newest stays");
+    }
+
+    #[test]
+    fn who_comes_in_by_invites_pushes_out_nothing_that_was_done() {
+        let mut room = Room::new("room:tea", 7);
+        room.apply_audit(&line(1, AuditAct::RoomMember, "\"ban\""), 7, true);
+        for number in 2..=2_000 {
+            let invited = AuditLine {
+                text: None,
+                set: Some(INVITED),
+                ..line(number, AuditAct::RoomMember, "")
+            };
+            room.apply_audit(&invited, 7, true);
+        }
+        let lines = numbers(&room, u64::MAX, 2_000, None).0;
+        assert!(lines.len() < 1_000 && lines.last() == Some(&1), "{}", lines.len());
     }
 
     #[test]

@@ -27,9 +27,9 @@ pub(super) struct Facts {
     pub(super) standings: BTreeMap<Box<str>, Standing>,
     /// At how many of them those that are over are forgotten.
     swept_at: usize,
-    /// When those who spoke of late may speak again, by a hash of their ids: milliseconds of
-    /// monotonic time. Only in slow mode.
-    pub(super) speak_again_ms: HashMap<u64, u64, ahash::RandomState>,
+    /// When those who spoke of late did, by a hash of their ids: milliseconds of monotonic time.
+    /// Only in slow mode.
+    pub(super) spoken_ms: HashMap<u64, u64, ahash::RandomState>,
     /// What was done to it.
     pub(super) trail: Trail,
 }
@@ -37,17 +37,22 @@ pub(super) struct Facts {
 /// Fewer standings are not looked through.
 const STANDINGS_SWEPT_MIN: usize = 16;
 
-/// From how many on those who may speak again are forgotten.
+/// From how many speakers on those who may speak again are forgotten.
 pub(super) const SPEAKERS_SWEPT: usize = 1_024;
 
 impl Facts {
+    /// How long its author waits after a message, in milliseconds.
+    pub(super) fn slow_ms(&self) -> u64 {
+        u64::from(self.settings.slow_s) * 1_000
+    }
+
     /// What they take, in bytes, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let Self { settings, standings, swept_at: _, speak_again_ms, trail } = self;
+        let Self { settings, standings, swept_at: _, spoken_ms, trail } = self;
         size_of::<Self>()
             + settings.text_bytes()
             + standings.len() * STANDING_MEMORY_BYTES
-            + speak_again_ms.capacity() * 2 * size_of::<u64>()
+            + spoken_ms.capacity() * 2 * size_of::<u64>()
             + trail.bytes()
     }
 }

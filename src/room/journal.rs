@@ -139,6 +139,12 @@ impl Journal {
         self.history.epoch()
     }
 
+    /// Whether the room is, or was, in an epoch.
+    pub(crate) fn has_epoch(&self, epoch: u64) -> bool {
+        let was = self.rare.as_ref().is_some_and(|rare| rare.lineage.has(epoch));
+        was || epoch == self.epoch()
+    }
+
     /// The epoch in which a message was said: a part of its id, which it keeps over a turn.
     pub(crate) fn epoch_of(&self, offset: u64) -> u64 {
         let before = self.rare.as_ref().and_then(|rare| rare.lineage.epoch_of(offset));

@@ -48,6 +48,11 @@ impl Lineage {
         said.map(|(epoch, _)| *epoch)
     }
 
+    /// Whether an epoch is one of it.
+    pub(crate) fn has(&self, epoch: u64) -> bool {
+        self.kept_of(epoch).is_some()
+    }
+
     fn kept_of(&self, epoch: u64) -> Option<Marks> {
         self.0.iter().find(|(old, _)| *old == epoch).map(|(_, kept)| *kept)
     }

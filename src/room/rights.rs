@@ -56,7 +56,10 @@ impl Room {
             return Ok(());
         }
         let standing = self.standing(user);
-        if standing.is_banned(now_ms) {
+        let without_ban = Standing { banned_until_ms: 0, ..standing };
+        let RoomSettings { join, speak, .. } = *self.settings();
+        // Whoever could not come in anyway learns nothing of the room by its ban.
+        if level_of(token, without_ban, (join, speak), now_ms) >= Level::Join {
             return Err(Refusal::Banned { until_ms: told_until(standing.banned_until_ms) });
         }
         Err(Refusal::Unauthorized)
@@ -137,11 +140,18 @@ impl Room {
         token >= Level::Join && standing.role.is_none() && !standing.is_banned(now_ms)
     }
 
-    /// Whether an invite is to this room, is of the present generation, and of somebody who is not
-    /// banned.
-    pub(crate) fn takes_invite(&self, invite: &Invite, present: u64, now_ms: u64) -> bool {
+    /// What an invite says that is made now: in which life of the room, and after how many times
+    /// that all were taken back. Another room by the same name has other epochs.
+    pub(crate) fn invite_generation(&self) -> u64 {
+        self.journal().epoch().wrapping_add(u64::from(self.settings().invites))
+    }
+
+    /// Whether an invite is to this room, was not taken back, and is of somebody who is not banned.
+    pub(crate) fn takes_invite(&self, invite: &Invite, now_ms: u64) -> bool {
         let Invite { room, by, exp: _, generation } = invite;
-        self.name() == Some(room) && *generation == present && !self.standing(by).is_banned(now_ms)
+        let epoch = generation.wrapping_sub(u64::from(self.settings().invites));
+        let is_of_it = self.name() == Some(room) && self.journal().has_epoch(epoch);
+        is_of_it && !self.standing(by).is_banned(now_ms)
     }
 
     /// Whether there is a place for one more user of whom something is decided.
@@ -259,10 +269,8 @@ impl Room {
         let Some(facts) = self.facts.as_ref().filter(|facts| facts.settings.slow_s > 0) else {
             return Ok(());
         };
-        let again_ms = facts.speak_again_ms.get(&speaker).copied().unwrap_or_default();
-        // Slow mode may have become faster since.
-        let wait_ms =
-            again_ms.saturating_sub(mono_ms).min(u64::from(facts.settings.slow_s) * 1_000);
+        let Some(spoken_ms) = facts.spoken_ms.get(&speaker) else { return Ok(()) };
+        let wait_ms = (spoken_ms + facts.slow_ms()).saturating_sub(mono_ms);
         if wait_ms == 0 || self.level_at(slot, now_ms) >= Level::Moderate {
             return Ok(());
         }
@@ -274,11 +282,11 @@ impl Room {
         let Some(facts) = self.facts.as_mut().filter(|facts| facts.settings.slow_s > 0) else {
             return;
         };
-        if facts.speak_again_ms.len() >= SPEAKERS_SWEPT.max(facts.speak_again_ms.capacity() / 2) {
-            facts.speak_again_ms.retain(|_, again_ms| *again_ms > mono_ms);
+        if facts.spoken_ms.len() >= SPEAKERS_SWEPT.max(facts.spoken_ms.capacity() / 2) {
+            let slow_ms = facts.slow_ms();
+            facts.spoken_ms.retain(|_, spoken_ms| *spoken_ms + slow_ms > mono_ms);
         }
-        let again_ms = mono_ms + u64::from(facts.settings.slow_s) * 1_000;
-        facts.speak_again_ms.insert(speaker, again_ms);
+        facts.spoken_ms.insert(speaker, mono_ms);
     }
 
     /// The title and settings that the room is to have from now on.

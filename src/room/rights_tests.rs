@@ -3,7 +3,7 @@
 use super::facts::Removal;
 use super::tests::{asker, identity, join_as, now, written};
 use super::*;
-use crate::auth::level::{Joiners, Restraint, Role, Speakers, Standing};
+use crate::auth::level::{Joiners, NEVER_MS, Restraint, Role, Speakers, Standing};
 use crate::base::phrases::Phrases;
 use crate::link::facts::{MemberWish, RollWanted, RoomSettings, Sentence, SettingsWish};
 use crate::link::record::{Given, Verb};
@@ -239,6 +239,25 @@ fn settings_are_for_moderators_and_who_joins_and_speaks_for_owners() {
 }
 
 #[test]
+fn a_ban_tells_nobody_of_a_room_who_could_not_come_in_anyway() {
+    let mut world = World::new();
+    let told = |world: &World, user, token| world.room.may_join(user, token, NOW);
+    let nothing = Err(Refusal::Unauthorized);
+    let banned = Err(Refusal::Banned { until_ms: 0 });
+    for user in ["stranger", "member"] {
+        let role = world.room.standing(user).role;
+        let standing = Standing { role, banned_until_ms: NEVER_MS, ..Standing::default() };
+        world.room.apply_standing(user, standing, NOW);
+        assert_eq!(told(&world, user, Level::Speak), banned);
+        assert_eq!(told(&world, user, Level::None), nothing);
+    }
+    world.settings(|settings| settings.join = Joiners::Members);
+    assert_eq!(told(&world, "stranger", Level::Speak), nothing);
+    assert_eq!(told(&world, "stranger", Level::Moderate), banned);
+    assert_eq!(told(&world, "member", Level::Speak), banned);
+}
+
+#[test]
 fn slow_mode_lets_wait_whom_it_is_for_and_no_longer_than_it_is_slow() {
     let mut world = World::new();
     let again = |world: &World, user, mono_ms| {
@@ -255,6 +274,7 @@ fn slow_mode_lets_wait_whom_it_is_for_and_no_longer_than_it_is_slow() {
     assert_eq!(again(&world, "mod", 100), Ok(()));
     world.settings(|settings| settings.slow_s = 2);
     assert_eq!(again(&world, "guest", 100), Err(Refusal::SlowMode { retry_ms: 2_000 }));
+    assert_eq!(again(&world, "guest", 2_100), Ok(()), "it counts from when it spoke");
     // Whoever spoke long ago is forgotten.
     for speaker in 0..5_000 {
         world.room.note_spoken(speaker, speaker * 10_000);

@@ -417,7 +417,9 @@ impl Rooms {
         let Address { shard, conn, .. } = address;
         let Some(audience) = room.audience(shard) else { return };
         let payload = text(&out);
-        members.tell(cx, shard, ToMember::Removed { conn, audience, slot, payload });
+        let may_return = why.is_kicked && room.level_at(slot, cx.now.unix_ms) > Level::None;
+        let removed = ToMember::Removed { conn, audience, slot, may_return, payload };
+        members.tell(cx, shard, removed);
     }
 
     /// Deletes these messages, as far as they are in memory. Returns the last deletion, if its log

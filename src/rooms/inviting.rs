@@ -22,15 +22,14 @@ use std::collections::BTreeMap;
 use crate::auth::invite::Invite;
 use crate::auth::level::{Role, Standing};
 use crate::limits::PENDING_MEMORY_BYTES;
-use crate::link::audit::{AuditAct, AuditLine};
+use crate::link::audit::{AuditAct, AuditLine, INVITED};
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
-use crate::link::log::{Log, Ticket, What, Why};
+use crate::link::log::{Ticket, What, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field as _, Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
-use crate::room::Room;
 use crate::room::facts::Removal;
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
@@ -38,16 +37,14 @@ use crate::rooms::{Answer, Rooms};
 use crate::wire::json::{self, push_string, push_unsigned};
 use crate::wire::phx::Payload;
 
-/// What the audit trail says of who has become a member so.
-const AUDITED: &str = "{\"role\":\"member\",\"invite\":true}";
-
 /// The joins that wait until it is kept that who is invited is a member.
 #[derive(Default)]
-pub(super) struct Invited(BTreeMap<Ticket, Comer>);
+pub(super) struct Invited(BTreeMap<Ticket, Vec<Comer>>);
 
 /// A join that waits.
 struct Comer {
     room: RoomKey,
+    user: Box<str>,
     shard: u16,
     /// The join.
     record: Box<[u8]>,
@@ -56,18 +53,44 @@ struct Comer {
 impl Invited {
     /// Whether a join to a room waits: then the room stays.
     pub(super) fn has(&self, room: RoomKey) -> bool {
-        self.0.values().any(|comer| comer.room == room)
+        self.0.values().flatten().any(|comer| comer.room == room)
     }
 
     /// Forgets the joins of a shard that has begun anew. Returns their rooms.
     pub(super) fn forget(&mut self, shard: u16) -> Vec<RoomKey> {
-        let forgotten = self.0.extract_if(.., |_, comer| comer.shard == shard);
-        forgotten.map(|(_, comer)| comer.room).collect()
+        let mut rooms = Vec::new();
+        self.0.retain(|_, comers| {
+            rooms.extend(comers.extract_if(.., |comer| comer.shard == shard).map(|one| one.room));
+            !comers.is_empty()
+        });
+        rooms
+    }
+
+    /// A join waits for what a ticket stands for.
+    fn insert(
+        &mut self,
+        ticket: Ticket,
+        (room, user): (RoomKey, &str),
+        shard: u16,
+        join: &ToHome<'_>,
+    ) {
+        let mut record = Vec::new();
+        join.put(&mut record);
+        let comer = Comer { room, user: user.into(), shard, record: record.into() };
+        self.0.entry(ticket).or_default().push(comer);
+    }
+
+    /// What another join of a user to a room waits for, if one does.
+    fn waits_for(&self, room: RoomKey, user: &str) -> Option<Ticket> {
+        let is_its = |comer: &Comer| comer.room == room && *comer.user == *user;
+        let waits = self.0.iter().find(|(_, comers)| comers.iter().any(is_its));
+        waits.map(|(ticket, _)| *ticket)
     }
 
     /// What they take, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.0.values().map(|comer| PENDING_MEMORY_BYTES + comer.record.len()).sum()
+        let comers = self.0.values().flatten();
+        comers.map(|one| PENDING_MEMORY_BYTES + one.user.len() + one.record.len()).sum()
     }
 }
 
@@ -96,7 +119,7 @@ impl Rooms {
             let inviter = cx.settings.inviter.as_ref().ok_or(Refusal::Unauthorized)?;
             let exp = (cx.now.unix_ms / 1_000).saturating_add(for_s);
             let room_name = room.name().unwrap_or_default().to_owned();
-            let generation = generation(cx, room);
+            let generation = room.invite_generation();
             let invite = Invite { room: room_name, by: by.to_owned(), exp, generation };
             Ok((inviter.sign(&invite), exp))
         });
@@ -135,31 +158,29 @@ impl Rooms {
         };
         let (user, now_ms) = (who.user(), cx.now.unix_ms);
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(false) };
-        if !room.may_be_invited(user, token, now_ms) {
-            return Ok(false);
-        }
         let invite = json::string(invite).zip(cx.settings.inviter.as_ref());
         let invite = invite.and_then(|(invite, inviter)| inviter.read(&invite, now_ms / 1_000));
-        let Some(invite) =
-            invite.filter(|invite| room.takes_invite(invite, generation(cx, room), now_ms))
-        else {
+        let Some(invite) = invite.filter(|invite| room.takes_invite(invite, now_ms)) else {
             return Ok(false);
         };
         let may_do_without = room.may_join(user, token, now_ms).is_ok();
-        match self.become_member(cx, members, key, user, &invite.by) {
-            // A home takes in again whoever is in already.
-            Ok(Some(ticket)) if replaces.is_none() => {
-                let mut record = Vec::new();
-                join.put(&mut record);
-                self.invited.0.insert(ticket, Comer { room: key, shard, record: record.into() });
+        let kept_with = if room.may_be_invited(user, token, now_ms) {
+            self.become_member(cx, members, key, user, &invite.by)
+        } else {
+            Ok(self.invited.waits_for(key, user))
+        };
+        match kept_with {
+            Ok(Some(ticket)) => {
+                self.invited.insert(ticket, (key, user), shard, join);
                 Ok(true)
             }
-            Err(refusal) if !may_do_without => Err(refusal),
-            Ok(_) | Err(_) => Ok(false),
+            // A home takes in again whoever is in already.
+            Err(refusal) if !may_do_without && replaces.is_none() => Err(refusal),
+            Ok(None) | Err(_) => Ok(false),
         }
     }
 
-    /// Goes on with a join that has waited, if there is one: it is kept that its user is a member,
+    /// Goes on with the joins that have waited for this: it is kept that their users are members,
     /// or why that is not known.
     pub(super) fn go_on_invited<I: Io>(
         &mut self,
@@ -169,15 +190,25 @@ impl Rooms {
         status: &str,
         response: Payload<'_>,
     ) {
-        let Some(Comer { room, shard, record }) = self.invited.0.remove(&ticket) else { return };
-        let Received::ToHome(join) = read(&record) else { unreachable!("a join waits") };
-        match (join, response) {
-            (ToHome::Join { conn, audience, .. }, Payload::Json(response)) if status != "ok" => {
-                members.tell(cx, shard, ToMember::Refused { conn, audience, response });
-                self.retire_if_empty(cx, room);
-            }
-            _ => {
-                self.go_on_in_room(cx, members, room, shard, join);
+        for Comer { room, user: _, shard, record } in
+            self.invited.0.remove(&ticket).unwrap_or_default()
+        {
+            let Received::ToHome(mut join) = read(&record) else { unreachable!("a join waits") };
+            let ToHome::Join { conn, audience, replaces, invite, .. } = &mut join else {
+                unreachable!("a join waits")
+            };
+            match response {
+                // A home takes in again whoever is in already.
+                Payload::Json(response) if status != "ok" && replaces.is_none() => {
+                    let (conn, audience) = (*conn, *audience);
+                    members.tell(cx, shard, ToMember::Refused { conn, audience, response });
+                    self.retire_if_empty(cx, room);
+                }
+                _ => {
+                    // It has done what it is good for.
+                    *invite = None;
+                    self.go_on_in_room(cx, members, room, shard, join);
+                }
             }
         }
     }
@@ -201,7 +232,7 @@ impl Rooms {
         let standing = Standing { role: Some(Role::Member), ..room.standing(user) };
         let line = AuditLine {
             user: Some(user),
-            set: Some(AUDITED),
+            set: Some(INVITED),
             ..AuditLine::new(room.next_audit_number(), AuditAct::RoomMember, by)
         };
         let what = What::Standing { user, standing };
@@ -214,11 +245,4 @@ impl Rooms {
         self.stands(cx, members, key, (user, standing), why);
         Ok(ticket)
     }
-}
-
-/// What invites of a room must say that were made since it last took back all that there were. A
-/// room that no log keeps may be another one by the same name.
-fn generation<I: Io>(cx: &mut Cx<'_, I>, room: &Room) -> u64 {
-    let life = if cx.io.log().keeps() { 0 } else { room.journal().epoch() };
-    life.wrapping_add(u64::from(room.settings().invites))
 }

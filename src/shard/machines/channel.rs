@@ -204,7 +204,8 @@ impl Machine for Sides {
             }
             Event::PutOut => {
                 let (slot, payload) = (Slot(self.slot), r#"{"reason":"banned"}"#);
-                world.hear(ToMember::Removed { conn, audience, slot, payload });
+                let may_return = false;
+                world.hear(ToMember::Removed { conn, audience, slot, may_return, payload });
             }
             Event::Evicted => world.hear(ToMember::Ended { audience, reason: "turned" }),
             Event::Restarted => world.hear_restart(),
