@@ -92,12 +92,3 @@ for (const [name, settings] of Object.entries(LOGS)) {
     });
   });
 }
-
-test("who reports too much waits", async (t) => {
-  const server = await started(t, { "limits.search_burst": 2 });
-  const { channel } = await join(tab(t, server, "ann"), TOPIC);
-  for (let offset = 1; offset <= 3; offset += 1) await ok(channel.push("new_msg", { body: "x" }));
-  for (const offset of [1, 2]) await ok(channel.push("msg_report", { offset }));
-  const told = await refused(channel.push("msg_report", { offset: 3 }));
-  assert.deepEqual([told.reason, told.limit], ["rate_limited", "limits.search_per_s"]);
-});

@@ -5,7 +5,7 @@ import "./support/polling.js";
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { MODERATES, OWNS, V1, VERSIONS, join, ok, refused, roomOfEachShard, tab } from "./support/client.js";
+import { OWNS, V1, VERSIONS, join, ok, refused, roomOfEachShard, tab } from "./support/client.js";
 import { LOGS, started } from "./support/server.js";
 
 const TOPIC = "room:tea";
@@ -66,23 +66,3 @@ for (const [name, settings] of Object.entries(LOGS)) {
     });
   });
 }
-
-test("what is wrong with an invite, or with asking for one, is said", async (t) => {
-  const server = await started(t);
-  const { channel } = await join(tab(t, server, "mod", { claims: MODERATES }), TOPIC);
-  for (const payload of [{ for_s: 0 }, { for_s: 31_536_001 }, { for_s: "1" }, []]) {
-    const { reason, field } = await refused(channel.push("room_invite", payload));
-    assert.deepEqual([reason, field], ["invalid", "for_s"], JSON.stringify(payload));
-  }
-  for (const [payload, field] of [[{ invite: "all" }, "invite"], [{ revoke_invites: 1 }, "revoke_invites"]]) {
-    const told = await refused(channel.push("room_set", payload));
-    assert.deepEqual([told.reason, told.field], ["invalid", field]);
-  }
-  const { channel: guest } = await join(tab(t, server, "guest"), TOPIC);
-  assert.equal((await refused(guest.push("room_invite", {}))).reason, "unauthorized");
-  const socket = tab(t, server, "bob");
-  const odd = await refused(socket.channel(TOPIC, { invite: 7 }).join());
-  assert.deepEqual([odd.reason, odd.field], ["invalid", "invite"]);
-  const long = await refused(socket.channel("room:other", { invite: "x".repeat(1_025) }).join());
-  assert.deepEqual([long.reason, long.field], ["too_large", "invite"]);
-});

@@ -175,7 +175,7 @@ test("is for whom it is, by token, setting and mute", async (t) => {
   await react(speaker, 1, TADA);
 });
 
-test("what is wrong with a reaction, or too much, is said", async (t) => {
+test("no message has more reactions than it may, and nobody more of them", async (t) => {
   const server = await started(t, {
     "limits.emoji_per_message": 2,
     "limits.reactions_per_message": 3,
@@ -185,19 +185,6 @@ test("what is wrong with a reaction, or too much, is said", async (t) => {
   const { channel: bob } = await join(tab(t, server, "bob"), TOPIC);
   const { channel: cat } = await join(tab(t, server, "cat"), TOPIC);
   await ok(ann.push("new_msg", { body: "hi" }));
-  for (const [payload, field] of [
-    [{ emoji: UP }, "offset"],
-    [{ offset: 2, emoji: UP }, "offset"],
-    [{ offset: 0, emoji: UP }, "offset"],
-    [{ offset: 1 }, "emoji"],
-    [{ offset: 1, emoji: "" }, "emoji"],
-    [{ offset: 1, emoji: "a\tb" }, "emoji"],
-    [{ offset: 1, emoji: "x".repeat(65) }, "emoji"],
-    [{ offset: 1, emoji: UP, on: 1 }, "on"],
-  ]) {
-    const told = await refused(ann.push("msg_react", payload));
-    assert.deepEqual([told.reason, told.field], ["invalid", field], JSON.stringify(payload));
-  }
   const full = async (channel, emoji) => {
     const { reason, limit, max } = await refused(channel.push("msg_react", { offset: 1, emoji }));
     assert.equal(reason, "too_many");

@@ -114,16 +114,6 @@ test("is its author's, and no larger or freer than what is said at once", async 
   while (!last.deleted);
   const { body, stream } = view.messages.get(third.offset);
   assert.deepEqual([body, stream], ["", undefined]);
-  for (const [payload, field] of [
-    [{ offset: 9, text: "x" }, "offset"],
-    [{ text: "x" }, "offset"],
-    [{ offset, text: 1 }, "text"],
-    [{ offset, text: "" }, "text"],
-    [{ offset, text: "x", done: 1 }, "done"],
-  ]) {
-    const told = await refused(bot.push("msg_append", payload));
-    assert.deepEqual([told.reason, told.field], ["invalid", field], JSON.stringify(payload));
-  }
   const none = await started(t, { "chat.changes": 0 }, 1);
   const { channel } = await join(tab(t, none, "bot"), TOPIC);
   const told = await refused(channel.push("new_msg", { body: "a", stream: true }));

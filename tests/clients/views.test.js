@@ -117,28 +117,6 @@ for (const [name, settings] of Object.entries(LOGS)) {
   });
 }
 
-test("what is wrong with a page is said", async (t) => {
-  for (const settings of [{ "store.path": "" }, { "history.messages": 3 }]) {
-    const { channel } = await filled(t, settings);
-    for (const [wanted, field] of [
-      [{ before: 1, after: 1 }, "after"],
-      [{ before: 1, around: 1 }, "around"],
-      [{ after: 1, around: 1 }, "around"],
-      [{ around: 0 }, "around"],
-      [{ around: 13 }, "around"],
-      [{ around: "1" }, "around"],
-      [{ thread: 0 }, "thread"],
-      [{ thread: 13 }, "thread"],
-      [{ thread: 2, around: 2 }, "around"],
-      [{ thread: 2, pinned: true }, "pinned"],
-      [{ pinned: 1 }, "pinned"],
-    ]) {
-      const why = await refused(channel.push("history", wanted));
-      assert.deepEqual([why.reason, why.field], ["invalid", field], JSON.stringify(wanted));
-    }
-  }
-});
-
 test("in memory, what is no longer kept is gone, is in no thread, and is pinned no more", async (t) => {
   const { channel, pins } = await filled(t, { "store.path": "", "history.messages": 10, "limits.pins": 4 });
   for (let n = 13; n <= 16; n += 1) await ok(channel.push("new_msg", { body: `m${n}` }));

@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Inbox, MODERATES, inboxOf, join, leave, ok, refused, roomName, roomOfEachShard, tab as tabOf } from "./client.js";
+import { Inbox, MODERATES, inboxOf, join, leave, ok, roomName, roomOfEachShard, tab as tabOf } from "./client.js";
 
 /** What a client knows of a room. */
 export class View {
@@ -103,29 +103,12 @@ export function verbs({ client, server, shards, options }) {
     }
   });
 
-  test("is told why it may not", async (t) => {
-    const [ann, bob] = [tab(t, "ann"), tab(t, "bob")];
-    const topic = roomName();
-    const { channel, view } = await look(ann, topic);
-    const { channel: other } = await join(bob, topic);
+  test("does once what it asks for twice", async (t) => {
+    const { channel, view } = await look(tab(t, "ann"), roomName());
     await ok(channel.push("new_msg", { body: "one" }));
-    const reason = async (push) => (await refused(push)).reason;
-    assert.equal(await reason(other.push("msg_edit", { offset: 1, body: "x" })), "not_yours");
-    assert.equal(await reason(other.push("msg_delete", { offset: 1 })), "not_yours");
-    assert.equal(await reason(channel.push("msg_pin", { offset: 1 })), "unauthorized");
-    assert.equal(await reason(channel.push("new_msg", { body: "all", mentions: ["@room"] })), "unauthorized");
-    for (const offset of [0, 2, -1, "1", null]) {
-      const { reason, field } = await refused(channel.push("msg_edit", { offset, body: "x" }));
-      assert.deepEqual([reason, field], ["invalid", "offset"], `${offset}`);
-    }
-    const answered = await refused(channel.push("new_msg", { body: "x", reply_to: 9 }));
-    assert.deepEqual([answered.reason, answered.field], ["invalid", "reply_to"]);
-    assert.equal(await reason(channel.push("msg_nonsense", { offset: 1 })), "invalid");
-
     assert.deepEqual(await ok(channel.push("msg_edit", { offset: 1, body: "one" })), { change: 0 }, "it is so already");
     assert.deepEqual(await ok(channel.push("msg_delete", { offset: 1 })), { change: 1 });
-    assert.deepEqual(await ok(channel.push("msg_delete", { offset: 1 })), { change: 1 }, "once");
-    assert.equal(await reason(channel.push("msg_edit", { offset: 1, body: "x" })), "gone");
+    assert.deepEqual(await ok(channel.push("msg_delete", { offset: 1 })), { change: 1 });
     await view.changes.next();
     assert.equal(view.changes.items.length, 0);
   });
@@ -145,8 +128,6 @@ export function verbs({ client, server, shards, options }) {
     const typing = inboxOf(other, "typing");
     channel.push("typing", { thread: 1 });
     assert.deepEqual((await typing.next())[1], { name: "ann", thread: 1, user: "ann" });
-    const { reason, field } = await refused(channel.push("typing", { thread: 0 }));
-    assert.deepEqual([reason, field], ["invalid", "thread"]);
   });
 
   test("comes back and is told exactly what has become of what it has", async (t) => {

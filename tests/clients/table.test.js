@@ -1,0 +1,582 @@
+/**
+ * What every verb comes to for everybody: each push, in each form that it has, by each actor, and exactly what that is
+ * answered; over each transport, in each log.
+ *
+ * A row has a letter for each actor of `ACTORS`, in their order: three who are outside, six who read, two who speak,
+ * two who moderate, two who own, and those in the lobby and in their own topic.
+ *
+ *     + ok    - it is not in the room    u unauthorized    b banned    m muted    n not_yours    r read_only
+ *     e invalid, as there is no such event    l too_large, the whole payload    ! what stands at the end of the row
+ *     # phx_error    o room_removed    ~ no answer, and others hear it    . no answer, and nobody does
+ */
+
+import "./support/polling.js";
+
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join as within } from "node:path";
+import { test } from "node:test";
+
+import { V1, VERSIONS } from "./support/client.js";
+import { newFolder } from "./support/folder.js";
+import { LOGS, started } from "./support/server.js";
+import { ACTORS, GIVEN, OUTCOMES, World } from "./support/table.js";
+
+const {
+  OWN, OWN_OLDER, OWN_DELETED, OWN_GROWING, OTHERS, OTHERS_DELETED, OTHERS_GROWING, OTHERS_PINNED, OTHERS_FULL,
+  BEYOND_PINS, NEVER_GIVEN, ONESELF, STRANGER, MEMBER, MODERATOR, OWNER, MUTED, BANNED, PRESENT_MODERATOR,
+  ITS_TOKEN, OTHERS_TOKEN, INVITE,
+} = GIVEN;
+
+const because = (reason) => ({ reason });
+const invalid = (field) => ({ reason: "invalid", field });
+const tooLarge = (field, maxBytes) => ({ reason: "too_large", field, max_bytes: maxBytes });
+const tooMany = (limit, max) => ({ reason: "too_many", limit, max });
+const longer = (bytes) => "x".repeat(bytes + 1);
+const rateLimited = (limit) => ({ reason: "rate_limited", limit });
+const times = (count, push) => Array.from({ length: count }, () => push);
+const inRoom = (pushes) => [["room:USER", "phx_join"], ...pushes.map((push) => ["room:USER", ...push])];
+const decided = (settings) => ({ decided: [["room_set", settings]] });
+
+const [NO_LINKS, NO_TIME] = [decided({ links: false }), decided({ edit_s: 0 })];
+const ANOTHER_OWNER = { decided: [["room_member", { user: "zoe", role: "owner" }]] };
+
+const UP = "\u{1f44d}";
+const MANY = Array.from({ length: 51 }, (_, n) => `user-${n}`);
+
+/** By verb: the payload, who is answered what, what `!` stands for, and what else is so in that row. */
+const TABLE = {
+  phx_join: [
+    [{},                                            "ubu ++++++ ++ ++ ++ ++"],
+    [{ limit: 0, presence: false, meta: { a: 1 } }, "ubu ++++++ ++ ++ ++ ++"],
+    [{ since: { epoch: "x", offset: 1 } },          "ubu ++++++ ++ ++ ++ ++"],
+    [{ invite: INVITE },                            "ub+ ++++++ ++ ++ ++ ++"],
+    [{ invite: "inv_x" },                           "ubu ++++++ ++ ++ ++ ++"],
+    [{ limit: 101 },                                "u!! !!!!!! !! !! !! !!", invalid("limit")],
+    [{ presence: 1 },                               "u!! !!!!!! !! !! !! !!", invalid("presence")],
+    [{ since: {} },                                 "u!! !!!!!! !! !! !! !!", invalid("since")],
+    [{ meta: 1 },                                   "u!! !!!!!! !! !! !! !!", invalid("meta")],
+    [{ meta: { a: longer(1_024) } },                "u!! !!!!!! !! !! !! !!", tooLarge("meta", 1_024)],
+    [{ invite: 1 },                                 "u!! !!!!!! !! !! !! !!", invalid("invite")],
+    [{ invite: longer(1_024) },                     "u!! !!!!!! !! !! !! !!", tooLarge("invite", 1_024)],
+  ],
+
+  phx_leave: [[{},                                  "+++ ++++++ ++ ++ ++ ++"]],
+
+  new_msg: [
+    [{ body: "hi" },                                "--- uuuumm ++ ++ ++ r+"],
+    [{ body: "hi", key: "k" },                      "--- uuuumm ++ ++ ++ r+"],
+    [{ body: "hi", reply_to: OTHERS },              "--- uuuumm ++ ++ ++ r+"],
+    [{ body: "hi", mentions: ["zoe"] },             "--- uuuumm ++ ++ ++ r+"],
+    [{ body: "hi", mentions: ["@room"] },           "--- uuuumm uu ++ ++ r+"],
+    [{ body: "hi", data: { a: [1.5] } },            "--- uuuumm ++ ++ ++ r+"],
+    [{ data: {} },                                  "--- uuuumm ++ ++ ++ r+"],
+    [{ stream: true },                              "--- uuuumm ++ ++ ++ r+"],
+    [{ body: "https://x" },                         "--- uuuumm ++ ++ ++ r+"],
+    [{ body: "https://x" },                         "--- uuuumm !! ++ ++ r+", because("rejected"), NO_LINKS],
+    [{ body: "a swordfish" },                       "--- uuuumm !! ++ ++ r+", because("rejected")],
+    [{ body: "two" },                               "--- uuuumm !! ++ ++ r+", because("slow_mode"),
+      { ...decided({ slow_s: 600 }), before: ["new_msg", { body: "one" }] }],
+    [{},                                            "--- uu!!!! !! !! !! r+", invalid("body")],
+    [{ body: "" },                                  "--- uu!!!! !! !! !! r+", invalid("body")],
+    [{ body: 1 },                                   "--- uu!!!! !! !! !! r+", invalid("body")],
+    [{ body: longer(16_384) },                      "--- uu!!!! !! !! !! rl", tooLarge("body", 16_384)],
+    [{ body: "hi", key: "" },                       "--- uu!!!! !! !! !! r+", invalid("key")],
+    [{ body: "hi", key: 1 },                        "--- uu!!!! !! !! !! r+", invalid("key")],
+    [{ body: "hi", key: longer(64) },               "--- uu!!!! !! !! !! r+", tooLarge("key", 64)],
+    [{ body: "hi", reply_to: "1" },                 "--- uu!!!! !! !! !! r+", invalid("reply_to")],
+    [{ body: "hi", reply_to: NEVER_GIVEN },         "--- uuuumm !! !! !! r+", invalid("reply_to")],
+    [{ body: "hi", mentions: [] },                  "--- uu!!!! !! !! !! r+", invalid("mentions")],
+    [{ body: "hi", mentions: MANY },                "--- uu!!!! !! !! !! r+", tooMany("limits.mentions", 50)],
+    [{ body: "hi", data: [] },                      "--- uu!!!! !! !! !! r+", invalid("data")],
+    [{ body: "hi", data: { a: longer(4_096) } },    "--- uu!!!! !! !! !! r+", tooLarge("data", 4_096)],
+    [{ body: "hi", stream: 1 },                     "--- uu!!!! !! !! !! r+", invalid("stream")],
+  ],
+
+  msg_edit: [
+    [{ offset: OWN, body: "uno" },                  "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN, body: "a message" },            "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN, mentions: ["zoe"] },            "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN, mentions: null },               "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN, data: { a: 1 } },               "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN, data: null },                   "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN_GROWING, body: "uno" },          "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN, mentions: ["@room"] },          "--- uuuumm uu ++ ++ re"],
+    [{ offset: OTHERS, body: "uno" },               "--- uuuumm nn nn nn re"],
+    [{ offset: OWN_DELETED, body: "uno" },          "--- uuuumm !! !! !! re", because("gone")],
+    [{ offset: OTHERS_DELETED, body: "uno" },       "--- uuuumm !! !! !! re", because("gone")],
+    [{ offset: OWN_OLDER, body: "uno" },            "--- uuuumm !! !! !! re", because("too_late"), NO_TIME],
+    [{ offset: OWN, body: "http://x" },             "--- uuuumm !! ++ ++ re", because("rejected"), NO_LINKS],
+    [{ offset: OWN, body: "a swordfish" },          "--- uuuumm !! ++ ++ re", because("rejected")],
+    [{ offset: NEVER_GIVEN, body: "uno" },          "--- uuuumm !! !! !! re", invalid("offset")],
+    [{ offset: 0, body: "uno" },                    "--- uu!!!! !! !! !! re", invalid("offset")],
+    [{ body: "uno" },                               "--- uu!!!! !! !! !! re", invalid("offset")],
+    [{ offset: OWN },                               "--- uu!!!! !! !! !! re", invalid("body")],
+    [{ offset: OWN, body: 1 },                      "--- uu!!!! !! !! !! re", invalid("body")],
+    [{ offset: OWN, body: "" },                     "--- uuuumm !! !! !! re", invalid("body")],
+    [{ offset: OWN, body: longer(16_384) },         "--- uu!!!! !! !! !! re", tooLarge("body", 16_384)],
+    [{ offset: OWN, mentions: [] },                 "--- uu!!!! !! !! !! re", invalid("mentions")],
+    [{ offset: OWN, mentions: MANY },               "--- uu!!!! !! !! !! re", tooMany("limits.mentions", 50)],
+    [{ offset: OWN, data: [] },                     "--- uu!!!! !! !! !! re", invalid("data")],
+    [{ offset: OWN, data: { a: longer(4_096) } },   "--- uu!!!! !! !! !! re", tooLarge("data", 4_096)],
+  ],
+
+  msg_delete: [
+    [{ offset: OWN },                               "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN_DELETED },                       "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN_GROWING },                       "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN_OLDER },                         "--- uuuumm ++ ++ ++ re", null, NO_TIME],
+    [{ offset: OTHERS },                            "--- uuuumm nn ++ ++ re"],
+    [{ offset: OTHERS_DELETED },                    "--- uuuumm nn ++ ++ re"],
+    [{ offset: NEVER_GIVEN },                       "--- uuuumm !! !! !! re", invalid("offset")],
+    [{},                                            "--- uu!!!! !! !! !! re", invalid("offset")],
+    [{ offset: "1" },                               "--- uu!!!! !! !! !! re", invalid("offset")],
+  ],
+
+  msg_pin: [
+    [{ offset: OTHERS },                            "--- uuuumm uu ++ ++ re"],
+    [{ offset: OTHERS, on: true },                  "--- uuuumm uu ++ ++ re"],
+    [{ offset: OTHERS, on: false },                 "--- uuuumm uu ++ ++ re"],
+    [{ offset: OTHERS_PINNED },                     "--- uuuumm uu ++ ++ re"],
+    [{ offset: OTHERS_PINNED, on: false },          "--- uuuumm uu ++ ++ re"],
+    [{ offset: OWN },                               "--- uuuumm uu ++ ++ re"],
+    [{ offset: OTHERS_DELETED },                    "--- uuuumm uu !! !! re", because("gone")],
+    [{ offset: OTHERS_DELETED, on: false },         "--- uuuumm uu !! !! re", because("gone")],
+    [{ offset: BEYOND_PINS },                       "--- uuuumm uu !! !! re", tooMany("limits.pins", 2)],
+    [{ offset: NEVER_GIVEN },                       "--- uuuumm !! !! !! re", invalid("offset")],
+    [{ on: true },                                  "--- uu!!!! !! !! !! re", invalid("offset")],
+    [{ offset: OTHERS, on: 1 },                     "--- uu!!!! !! !! !! re", invalid("on")],
+  ],
+
+  msg_react: [
+    [{ offset: OTHERS, emoji: UP },                 "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OTHERS, emoji: UP, on: true },       "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OTHERS, emoji: UP, on: false },      "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN, emoji: UP },                    "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OTHERS, emoji: UP },                 "--- ++++mm ++ ++ ++ re", null, decided({ react: "all" })],
+    [{ offset: OTHERS_DELETED, emoji: UP },         "--- uuuumm !! !! !! re", because("gone")],
+    [{ offset: OTHERS_FULL, emoji: UP },            "--- uuuumm !! !! !! re", tooMany("limits.emoji_per_message", 2)],
+    [{ offset: NEVER_GIVEN, emoji: UP },            "--- uuuumm !! !! !! re", invalid("offset")],
+    [{ emoji: UP },                                 "--- !!!!!! !! !! !! re", invalid("offset")],
+    [{ offset: OTHERS },                            "--- !!!!!! !! !! !! re", invalid("emoji")],
+    [{ offset: OTHERS, emoji: longer(64) },         "--- !!!!!! !! !! !! re", invalid("emoji")],
+    [{ offset: OTHERS, emoji: "a\tb" },             "--- !!!!!! !! !! !! re", invalid("emoji")],
+    [{ offset: OTHERS, emoji: UP, on: 1 },          "--- !!!!!! !! !! !! re", invalid("on")],
+  ],
+
+  msg_append: [
+    [{ offset: OWN_GROWING, text: "!" },            "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN_GROWING, text: "!", done: true }, "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN_GROWING, done: true },           "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OTHERS_GROWING, text: "!" },         "--- uuuumm nn nn nn re"],
+    [{ offset: OTHERS, text: "!" },                 "--- uuuumm nn nn nn re"],
+    [{ offset: OWN, text: "!" },                    "--- uuuumm !! !! !! re", because("too_late")],
+    [{ offset: OWN, done: true },                   "--- uuuumm !! !! !! re", because("too_late")],
+    [{ offset: OWN_DELETED, text: "!" },            "--- uuuumm !! !! !! re", because("gone")],
+    [{ offset: OWN_GROWING, text: " swordfish" },   "--- uuuumm !! ++ ++ re", because("rejected")],
+    [{ offset: OWN_GROWING, text: " http://x" },    "--- uuuumm !! ++ ++ re", because("rejected"), NO_LINKS],
+    [{ offset: OWN_GROWING, text: longer(16_380) }, "--- uuuumm !! !! !! re", tooLarge("text", 16_384)],
+    [{ offset: OWN_GROWING, text: longer(16_384) }, "--- uu!!!! !! !! !! re", tooLarge("text", 16_384)],
+    [{ offset: NEVER_GIVEN, text: "!" },            "--- uuuumm !! !! !! re", invalid("offset")],
+    [{ text: "!" },                                 "--- uu!!!! !! !! !! re", invalid("offset")],
+    [{ offset: OWN_GROWING },                       "--- uu!!!! !! !! !! re", invalid("text")],
+    [{ offset: OWN_GROWING, text: "" },             "--- uu!!!! !! !! !! re", invalid("text")],
+    [{ offset: OWN_GROWING, text: "!", done: 1 },   "--- uu!!!! !! !! !! re", invalid("done")],
+  ],
+
+  history: [
+    [{},                                            "--- ++++++ ++ ++ ++ re"],
+    [{ limit: 0 },                                  "--- ++++++ ++ ++ ++ re"],
+    [{ before: OTHERS },                            "--- ++++++ ++ ++ ++ re"],
+    [{ after: OTHERS },                             "--- ++++++ ++ ++ ++ re"],
+    [{ around: OTHERS },                            "--- ++++++ ++ ++ ++ re"],
+    [{ around: OTHERS_DELETED },                    "--- ++++++ ++ ++ ++ re"],
+    [{ thread: OTHERS },                            "--- ++++++ ++ ++ ++ re"],
+    [{ thread: OTHERS, before: OTHERS },            "--- ++++++ ++ ++ ++ re"],
+    [{ pinned: true },                              "--- ++++++ ++ ++ ++ re"],
+    [{ pinned: true, after: OTHERS_PINNED },        "--- ++++++ ++ ++ ++ re"],
+    [{ limit: 101 },                                "--- !!!!!! !! !! !! re", invalid("limit")],
+    [{ before: "1" },                               "--- !!!!!! !! !! !! re", invalid("before")],
+    [{ after: -1 },                                 "--- !!!!!! !! !! !! re", invalid("after")],
+    [{ around: 0 },                                 "--- !!!!!! !! !! !! re", invalid("around")],
+    [{ around: "1" },                               "--- !!!!!! !! !! !! re", invalid("around")],
+    [{ around: NEVER_GIVEN },                       "--- !!!!!! !! !! !! re", invalid("around")],
+    [{ thread: NEVER_GIVEN },                       "--- !!!!!! !! !! !! re", invalid("thread")],
+    [{ pinned: 1 },                                 "--- !!!!!! !! !! !! re", invalid("pinned")],
+    [{ before: OTHERS, after: OTHERS },             "--- !!!!!! !! !! !! re", invalid("after")],
+    [{ before: OTHERS, around: OTHERS },            "--- !!!!!! !! !! !! re", invalid("around")],
+    [{ thread: OTHERS, pinned: true },              "--- !!!!!! !! !! !! re", invalid("pinned")],
+    [{ thread: OTHERS, around: OTHERS },            "--- !!!!!! !! !! !! re", invalid("around")],
+  ],
+
+  msg_search: [
+    [{ query: "message" },                          "--- ++++++ ++ ++ ++ re"],
+    [{ query: "me", from: "host", before: OTHERS, limit: 1 }, "--- ++++++ ++ ++ ++ re"],
+    [{},                                            "--- !!!!!! !! !! !! re", invalid("query")],
+    [{ query: "m" },                                "--- !!!!!! !! !! !! re", invalid("query")],
+    [{ query: longer(128) },                        "--- !!!!!! !! !! !! re", invalid("query")],
+    [{ query: "me", from: 1 },                      "--- !!!!!! !! !! !! re", invalid("from")],
+    [{ query: "me", before: "1" },                  "--- !!!!!! !! !! !! re", invalid("before")],
+    [{ query: "me", limit: 51 },                    "--- !!!!!! !! !! !! re", invalid("limit")],
+  ],
+
+  typing: [
+    [{},                                            "--- uu.... ~~ ~~ ~~ r~"],
+    [{ thread: OTHERS },                            "--- uu.... ~~ ~~ ~~ r~"],
+    [{ thread: 0 },                                 "--- uu!!!! !! !! !! r!", invalid("thread")],
+  ],
+
+  echo: [
+    [{ a: [1, null] },                              "--- ++++++ ++ ++ ++ ++"],
+    [[1, null],                                     "--- ++++++ ++ ++ ++ ++"],
+  ],
+
+  access_token: [
+    [{ token: ITS_TOKEN },                          "--- ++++++ ++ ++ ++ ++"],
+    [{ token: "x" },                                "--- uuuuuu uu uu uu uu"],
+    [{ token: OTHERS_TOKEN },                       "--- !!!!!! !! !! !! !!", because("user_mismatch")],
+    [{ token: longer(8_192) },                      "--- !!!!!! !! !! !! !!", tooLarge("token", 8_192)],
+    [{},                                            "--- !!!!!! !! !! !! !!", invalid("token")],
+  ],
+
+  room_set: [
+    // Only where nothing was decided there is neither a title nor an owner.
+    [{ title: "Tea" },                              "--- uuuumm +u ++ ++ re"],
+    [{ title: "Tea" },                              "--- uuuumm uu ++ ++ re", null, decided({ title: "Coffee" })],
+    [{ title: "Tea" },                              "--- uuuumm uu ++ ++ re", null, ANOTHER_OWNER],
+    [{ title: "Tea", topic: "Green" },              "--- uuuumm uu ++ ++ re"],
+    [{ topic: "Green" },                            "--- uuuumm uu ++ ++ re"],
+    [{ topic: null },                               "--- uuuumm uu ++ ++ re"],
+    [{ join: "all" },                               "--- uuuumm uu uu ++ re"],
+    [{ join: "members" },                           "--- uuuumm uu uu ++ re"],
+    [{ speak: "all" },                              "--- uuuumm uu uu ++ re"],
+    [{ speak: "members" },                          "--- uuuumm uu uu ++ re"],
+    [{ speak: "moderators" },                       "--- uuuumm uu uu ++ re"],
+    [{ react: "all" },                              "--- uuuumm uu ++ ++ re"],
+    [{ react: "speakers" },                         "--- uuuumm uu ++ ++ re"],
+    [{ slow_s: 5 },                                 "--- uuuumm uu ++ ++ re"],
+    [{ slow_s: 0 },                                 "--- uuuumm uu ++ ++ re"],
+    [{ edit_s: 60 },                                "--- uuuumm uu ++ ++ re"],
+    [{ edit_s: -1 },                                "--- uuuumm uu ++ ++ re"],
+    [{ keep_s: 60 },                                "--- uuuumm uu uu ++ re"],
+    [{ keep_s: null },                              "--- uuuumm uu uu ++ re"],
+    [{ links: false },                              "--- uuuumm uu ++ ++ re"],
+    [{ links: true },                               "--- uuuumm uu ++ ++ re"],
+    [{ invite: "members" },                         "--- uuuumm uu ++ ++ re"],
+    [{ invite: "moderators" },                      "--- uuuumm uu ++ ++ re"],
+    [{ revoke_invites: true },                      "--- uuuumm uu ++ ++ re"],
+    [{ data: { a: 1 } },                            "--- uuuumm uu ++ ++ re"],
+    [{ data: null },                                "--- uuuumm uu ++ ++ re"],
+    [{},                                            "--- uu!!!! !! !! !! re", invalid("title")],
+    [[],                                            "--- uu!!!! !! !! !! re", invalid("title")],
+    [{ invites: 5 },                                "--- uu!!!! !! !! !! re", invalid("title")],
+    [{ title: "" },                                 "--- uu!!!! !! !! !! re", invalid("title")],
+    [{ title: longer(256) },                        "--- uu!!!! !! !! !! re", invalid("title")],
+    [{ title: "a\nb" },                             "--- uu!!!! !! !! !! re", invalid("title")],
+    [{ topic: 5 },                                  "--- uu!!!! !! !! !! re", invalid("topic")],
+    [{ topic: longer(1_024) },                      "--- uu!!!! !! !! !! re", tooLarge("topic", 1_024)],
+    [{ join: "nobody" },                            "--- uu!!!! !! !! !! re", invalid("join")],
+    [{ speak: "owners" },                           "--- uu!!!! !! !! !! re", invalid("speak")],
+    [{ react: "nobody" },                           "--- uu!!!! !! !! !! re", invalid("react")],
+    [{ slow_s: 21_601 },                            "--- uu!!!! !! !! !! re", invalid("slow_s")],
+    [{ slow_s: 1.5 },                               "--- uu!!!! !! !! !! re", invalid("slow_s")],
+    [{ edit_s: -2 },                                "--- uu!!!! !! !! !! re", invalid("edit_s")],
+    [{ edit_s: 1e10 },                              "--- uu!!!! !! !! !! re", invalid("edit_s")],
+    [{ keep_s: 0 },                                 "--- uu!!!! !! !! !! re", invalid("keep_s")],
+    [{ keep_s: -1 },                                "--- uu!!!! !! !! !! re", invalid("keep_s")],
+    [{ keep_s: 1.5 },                               "--- uu!!!! !! !! !! re", invalid("keep_s")],
+    [{ keep_s: "60" },                              "--- uu!!!! !! !! !! re", invalid("keep_s")],
+    [{ keep_s: 3_153_600_001 },                     "--- uu!!!! !! !! !! re", invalid("keep_s")],
+    [{ links: 1 },                                  "--- uu!!!! !! !! !! re", invalid("links")],
+    [{ invite: "all" },                             "--- uu!!!! !! !! !! re", invalid("invite")],
+    [{ revoke_invites: 1 },                         "--- uu!!!! !! !! !! re", invalid("revoke_invites")],
+    [{ data: [] },                                  "--- uu!!!! !! !! !! re", invalid("data")],
+    [{ data: { a: longer(4_096) } },                "--- uu!!!! !! !! !! re", tooLarge("data", 4_096)],
+  ],
+
+  room_member: [
+    [{ user: ONESELF, role: "member" },             "--- ++++++ ++ ++ !+ re", because("last_owner")],
+    [{ user: ONESELF, role: null },                 "--- +o+o++ +o o+ !+ re", because("last_owner")],
+    [{ user: ONESELF, role: null },                 "--- +o+o++ +o o+ o+ re", null, ANOTHER_OWNER],
+    [{ user: ONESELF, role: "moderator" },          "--- u+uuu+ uu +u !+ re", because("last_owner")],
+    [{ user: ONESELF, role: "owner" },              "--- uuuuuu uu uu ++ re"],
+    [{ user: ONESELF, muted_s: 60 },                "--- uuuumm uu uu uu re"],
+    [{ user: ONESELF, muted_s: 0 },                 "--- uuuumm uu uu uu re"],
+    [{ user: ONESELF, banned_s: 60 },               "--- uuuumm uu uu uu re"],
+    [{ user: ONESELF, kick: true },                 "--- uuuumm uu uu uu re"],
+    [{ user: ONESELF, purge_s: 60 },                "--- uuuumm ++ ++ ++ re"],
+
+    [{ user: STRANGER, role: "member" },            "--- uuuuuu uu ++ ++ re"],
+    [{ user: STRANGER, role: "moderator" },         "--- uuuuuu uu uu ++ re"],
+    [{ user: STRANGER, role: "owner" },             "--- uuuuuu uu uu ++ re"],
+    [{ user: STRANGER, muted_s: 60 },               "--- uuuumm uu ++ ++ re"],
+    [{ user: STRANGER, muted_s: -1 },               "--- uuuumm uu ++ ++ re"],
+    [{ user: STRANGER, muted_s: 0 },                "--- uuuumm uu ++ ++ re"],
+    [{ user: STRANGER, banned_s: 60 },              "--- uuuumm uu ++ ++ re"],
+    [{ user: STRANGER, banned_s: -1, reason: "x" }, "--- uuuumm uu ++ ++ re"],
+    [{ user: STRANGER, banned_s: 0 },               "--- uuuumm uu ++ ++ re"],
+    [{ user: STRANGER, kick: true },                "--- uuuumm uu ++ ++ re"],
+    [{ user: STRANGER, purge_s: 60 },               "--- uuuumm uu ++ ++ re"],
+    [{ user: STRANGER, role: "member", muted_s: 9 }, "--- uuuuuu uu ++ ++ re"],
+    [{ user: MUTED, muted_s: 0 },                   "--- uuuumm uu ++ ++ re"],
+    [{ user: BANNED, banned_s: 0 },                 "--- uuuumm uu ++ ++ re"],
+
+    // What is so already is nobody's decision.
+    [{ user: STRANGER, role: null },                "--- ++++++ ++ ++ ++ re"],
+    [{ user: MEMBER, role: "member" },              "--- ++++++ ++ ++ ++ re"],
+    [{ user: MODERATOR, role: "moderator" },        "--- ++++++ ++ ++ ++ re"],
+    [{ user: OWNER, role: "owner" },                "--- ++++++ ++ ++ ++ re"],
+
+    [{ user: MEMBER, role: null },                  "--- uuuuuu uu ++ ++ re"],
+    [{ user: MEMBER, role: "moderator" },           "--- uuuuuu uu uu ++ re"],
+    [{ user: MEMBER, role: "owner" },               "--- uuuuuu uu uu ++ re"],
+    [{ user: MEMBER, muted_s: 60 },                 "--- uuuumm uu ++ ++ re"],
+    [{ user: MEMBER, banned_s: 60 },                "--- uuuumm uu ++ ++ re"],
+    [{ user: MEMBER, kick: true },                  "--- uuuumm uu ++ ++ re"],
+    [{ user: MEMBER, purge_s: 60 },                 "--- uuuumm uu ++ ++ re"],
+
+    [{ user: MODERATOR, role: null },               "--- uuuuuu uu uu ++ re"],
+    [{ user: MODERATOR, role: "member" },           "--- uuuuuu uu uu ++ re"],
+    [{ user: MODERATOR, role: "owner" },            "--- uuuuuu uu uu ++ re"],
+    [{ user: MODERATOR, muted_s: 60 },              "--- uuuumm uu uu ++ re"],
+    [{ user: MODERATOR, banned_s: 60 },             "--- uuuumm uu uu ++ re"],
+    [{ user: MODERATOR, kick: true },               "--- uuuumm uu uu ++ re"],
+    [{ user: MODERATOR, purge_s: 60 },              "--- uuuumm uu uu ++ re"],
+    [{ user: PRESENT_MODERATOR, muted_s: 60 },      "--- uuuumm uu uu ++ re"],
+    [{ user: PRESENT_MODERATOR, kick: true },       "--- uuuumm uu uu ++ re"],
+
+    [{ user: OWNER, role: null },                   "--- uuuuuu uu uu uu re"],
+    [{ user: OWNER, role: "member" },               "--- uuuuuu uu uu uu re"],
+    [{ user: OWNER, role: "moderator" },            "--- uuuuuu uu uu uu re"],
+    [{ user: OWNER, muted_s: 60 },                  "--- uuuumm uu uu uu re"],
+    [{ user: OWNER, banned_s: 60 },                 "--- uuuumm uu uu uu re"],
+    [{ user: OWNER, kick: true },                   "--- uuuumm uu uu uu re"],
+    [{ user: OWNER, purge_s: 60 },                  "--- uuuumm uu uu uu re"],
+
+    [{ role: "member" },                            "--- !!!!!! !! !! !! re", invalid("user")],
+    [{ user: STRANGER },                            "--- !!!!!! !! !! !! re", invalid("role")],
+    [{ user: STRANGER, role: "king" },              "--- !!!!!! !! !! !! re", invalid("role")],
+    [{ user: STRANGER, muted_s: -2 },               "--- !!!!!! !! !! !! re", invalid("muted_s")],
+    [{ user: STRANGER, banned_s: "1" },             "--- !!!!!! !! !! !! re", invalid("banned_s")],
+    [{ user: STRANGER, kick: 1 },                   "--- !!!!!! !! !! !! re", invalid("kick")],
+    [{ user: STRANGER, purge_s: -1 },               "--- !!!!!! !! !! !! re", invalid("purge_s")],
+    [{ user: STRANGER, kick: true, reason: 1 },     "--- !!!!!! !! !! !! re", invalid("reason")],
+    [{ user: STRANGER, kick: true, reason: longer(1_024) }, "--- !!!!!! !! !! !! re", tooLarge("reason", 1_024)],
+  ],
+
+  room_members: [
+    [{},                                            "--- ++++++ ++ ++ ++ re"],
+    [{ after: "a", limit: 1 },                      "--- ++++++ ++ ++ ++ re"],
+    [{ state: "muted" },                            "--- uuuuuu uu ++ ++ re"],
+    [{ state: "banned" },                           "--- uuuuuu uu ++ ++ re"],
+    [{ limit: 0 },                                  "--- !!!!!! !! !! !! re", invalid("limit")],
+    [{ limit: 101 },                                "--- !!!!!! !! !! !! re", invalid("limit")],
+    [{ after: 1 },                                  "--- !!!!!! !! !! !! re", invalid("after")],
+    [{ state: "owners" },                           "--- !!!!!! !! !! !! re", invalid("state")],
+  ],
+
+  room_invite: [
+    [{},                                            "--- uuuuuu uu ++ ++ re"],
+    [{ for_s: 60 },                                 "--- uuuuuu uu ++ ++ re"],
+    [{},                                            "--- uuu+mm u+ ++ ++ re", null, decided({ invite: "members" })],
+    [{ for_s: 0 },                                  "--- !!!!!! !! !! !! re", invalid("for_s")],
+    [{ for_s: 31_536_001 },                         "--- !!!!!! !! !! !! re", invalid("for_s")],
+    [[],                                            "--- !!!!!! !! !! !! re", invalid("for_s")],
+    [{ for_s: "1" },                                "--- !!!!!! !! !! !! re", invalid("for_s")],
+  ],
+
+  room_audit: [
+    [{},                                            "--- uuuuuu uu ++ ++ re"],
+    [{ before: 5, limit: 1, act: "msg_report" },    "--- uuuuuu uu ++ ++ re"],
+    [{ before: -1 },                                "--- !!!!!! !! !! !! re", invalid("before")],
+    [{ limit: 0 },                                  "--- !!!!!! !! !! !! re", invalid("limit")],
+    [{ act: "sing" },                               "--- !!!!!! !! !! !! re", invalid("act")],
+  ],
+
+  msg_report: [
+    [{ offset: OTHERS },                            "--- ++++++ ++ ++ ++ re"],
+    [{ offset: OTHERS, text: "spam" },              "--- ++++++ ++ ++ ++ re"],
+    [{ offset: OWN },                               "--- ++++++ ++ ++ ++ re"],
+    [{ offset: OTHERS_DELETED },                    "--- !!!!!! !! !! !! re", because("gone")],
+    [{ offset: NEVER_GIVEN },                       "--- !!!!!! !! !! !! re", invalid("offset")],
+    [{ text: "spam" },                              "--- !!!!!! !! !! !! re", invalid("offset")],
+    [{ offset: OTHERS, text: 1 },                   "--- !!!!!! !! !! !! re", invalid("text")],
+    [{ offset: OTHERS, text: longer(1_024) },       "--- !!!!!! !! !! !! re", tooLarge("text", 1_024)],
+  ],
+
+  // What an application calls its own events.
+  drawing: [
+    [{ x: 1 },                                      "--- uuuumm ++ ++ ++ r+"],
+    [{ user: ONESELF },                             "--- uuuumm ++ ++ ++ r+"],
+    [{ user: STRANGER },                            "--- uu!!!! !! !! !! r!", because("user_mismatch")],
+    [[],                                            "--- uu!!!! !! !! !! r!", invalid("payload")],
+    [{ x: longer(16_384) },                         "--- uullll ll ll ll rl"],
+  ],
+  [longer(128)]: [[{},                              "--- uu!!!! !! !! !! r!", tooLarge("event", 128)]],
+
+  // Names that are reserved.
+  msg_nonsense: [[{},                               "--- uueeee ee ee ee re"]],
+  room_epoch: [[{},                                 "--- uueeee ee ee ee re"]],
+  chan_reply_1: [[{},                               "--- uueeee ee ee ee re"]],
+  user_changed: [[{},                               "--- uueeee ee ee ee re"]],
+  file_new: [[{},                                   "--- uueeee ee ee ee re"]],
+  token_expired: [[{},                              "--- uueeee ee ee ee re"]],
+  access_token_2: [[{},                             "--- uueeee ee ee ee re"]],
+  phx_nonsense: [[{},                               "--- ###### ## ## ## ##"]],
+  presence_diff: [[{},                              "--- ###### ## ## ## ##"]],
+};
+
+/** What an answer has in it, if it is one; what ends in a question mark need not be there. */
+const ANSWERS = {
+  new_msg: "at id offset",
+  msg_edit: "change",
+  msg_delete: "change",
+  msg_pin: "change",
+  msg_react: "count",
+  msg_append: "bytes",
+  history: "messages more more_after? mine?",
+  msg_search: "messages more before?",
+  access_token: "expires_at user",
+  room_set: "room title members topic? join? speak? react? slow_s? edit_s? keep_s? links? invite? invites? data?",
+  room_member: "user role? muted_until? banned_until?",
+  room_members: "members more",
+  room_invite: "invite expires_at",
+  room_audit: "acts more",
+  msg_report: "",
+};
+
+/** The settings under which `LIMITS` are met. */
+const TIGHT = {
+  "limits.channels_per_conn": 2,
+  "limits.publish_per_s": 1,
+  "limits.publish_burst": 3,
+  "limits.join_per_s": 1,
+  "limits.join_burst": 3,
+  "limits.search_per_s": 1,
+  "limits.search_burst": 1,
+  "limits.rooms_per_s": 1,
+  "limits.rooms_burst": 1,
+  "limits.members_per_room": 1,
+  "limits.reactions_per_user": 1,
+};
+
+/** Pushes of a user of its own each time, of which the last is one too many, and what that is answered. */
+const LIMITS = [
+  [[["lobby", "phx_join"], ["user:USER", "phx_join"], ["room:USER", "phx_join"]], because("too many channels joined")],
+  [[["room:USER", "phx_join"], ["room:USER more", "phx_join"]], rateLimited("limits.rooms_per_s")],
+  [inRoom(times(3, ["phx_join"])), rateLimited("limits.join_per_s")],
+  [inRoom(times(4, ["access_token", { token: "x" }])), rateLimited("limits.join_per_s")],
+  [inRoom([...times(3, ["history"]), ["new_msg", { body: "hi" }]]), rateLimited("limits.publish_per_s")],
+  [inRoom([["room_audit"], ["msg_search", { query: "hi" }]]), rateLimited("limits.search_per_s")],
+  [inRoom([["msg_search", { query: "hi" }], ["msg_report", { offset: 1 }]]), rateLimited("limits.search_per_s")],
+  [inRoom(["zoe", "kim"].map((user) => ["room_member", { user, muted_s: 9 }])), tooMany("limits.members_per_room", 1)],
+  [inRoom([["new_msg", { body: "hi" }], ...["a", "b"].map((emoji) => ["msg_react", { offset: 1, emoji }])]),
+    tooMany("limits.reactions_per_user", 1)],
+];
+
+/** What neither has, since it is no client's doing, and where it is. */
+const ELSEWHERE = {
+  busy: "tests/sim/stories/ways.rs",
+  too_many_rooms: "tests/hostile/floods.rs",
+  storage: "tests/disk/failing.rs",
+  unconfirmed: "tests/disk/failing.rs",
+  unavailable: "tests/sim/main.rs",
+};
+
+/** Those after which the actor, or the room, stands otherwise. */
+const CHANGING = ["phx_join", "phx_leave", "phx_nonsense", "presence_diff", "typing", "msg_pin", "room_set"];
+
+const ROWS = Object.entries(TABLE).flatMap(([verb, forms]) =>
+  forms.map(([payload, letters, refusal, more = {}]) => {
+    const isAlone = CHANGING.includes(verb) || payload.user === ONESELF || Object.keys(more).length > 0;
+    return { verb, payload, letters: letters.replaceAll(" ", ""), refusal, isAlone, ...more };
+  }),
+);
+
+const text = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
+
+/** Whether an answer has what it is said to have, and nothing else. */
+function assertAnswer(verb, response) {
+  const names = (ANSWERS[verb] ?? "").split(" ").filter((name) => name !== "");
+  const needed = names.filter((name) => !name.endsWith("?"));
+  const known = names.map((name) => name.replace("?", ""));
+  assert.deepEqual(needed.filter((name) => !(name in response)), [], `${verb}: ${JSON.stringify(response)}`);
+  assert.deepEqual(Object.keys(response).filter((name) => !known.includes(name)), [], verb);
+}
+
+test("no cell is missing, no verb, and no refusal", () => {
+  for (const { verb, payload, letters } of ROWS) {
+    assert.equal(letters.length, ACTORS.length, `${verb} ${JSON.stringify(payload)}`);
+  }
+  const protocol = text("docs/protocol.md");
+  const pushes = firstCells(protocol, "| event | payload | answer | to the room |");
+  const events = text("src/link/topic.rs").matchAll(/const \w+: &str = "(\w+_\w+)";/g);
+  const verbs = [...pushes, ...[...events].map(([, event]) => event)];
+  assert.ok(pushes.length >= 17 && verbs.length > pushes.length, `${verbs}`);
+  assert.deepEqual(verbs.filter((verb) => !(verb in TABLE)), [], "verbs without a row");
+
+  const refusals = [...ROWS.map(({ refusal }) => refusal), ...LIMITS.map(([, refusal]) => refusal)];
+  const letters = ROWS.flatMap(({ letters }) => [...letters]).map((letter) => OUTCOMES[letter]);
+  const known = new Set([...refusals, ...letters].map((refusal) => refusal?.reason));
+  for (const [reason, path] of Object.entries(ELSEWHERE)) {
+    assert.ok(text(path).includes(reason), path);
+    known.add(reason);
+  }
+  const reasons = firstCells(protocol, "| reason | when | more in `response` |");
+  assert.ok(reasons.length >= 20, `${reasons}`);
+  assert.deepEqual(reasons.filter((reason) => !known.has(reason)), [], "refusals without a row");
+});
+
+/** What is in backticks in the first cells of the table with this head. */
+function firstCells(page, head) {
+  const rows = page.split(`${head}\n`)[1].split("\n\n")[0].split("\n");
+  return rows.flatMap((row) => [...row.split("|")[1].matchAll(/`([^`]+)`/g)].map(([, name]) => name));
+}
+
+const TRANSPORTS = {
+  "WebSocket V2": {},
+  "WebSocket V1": V1,
+  "long polling": { transport: VERSIONS.at(-1).LongPoll },
+};
+
+/** So that nothing is refused for being too much, and some things soon. */
+function settings() {
+  const phrases = within(newFolder(), "phrases.txt");
+  writeFileSync(phrases, "swordfish\n");
+  const free = ["limits.search_per_s", "limits.join_per_s", "limits.rooms_per_s", "limits.fanout_bytes_per_s"];
+  return {
+    ...Object.fromEntries(free.map((key) => [key, 0])),
+    "limits.channels_per_conn": 10_000,
+    "limits.emoji_per_message": 2,
+    "limits.pins": 2,
+    "chat.react_tick_ms": 1,
+    "chat.blocked_file": phrases,
+  };
+}
+
+for (const log of ["in memory", "in a store", "in a store that shows what it has kept"]) {
+  const kept = LOGS[log];
+  for (const [transport, options] of Object.entries(TRANSPORTS)) {
+    test(`each push by each actor is answered as the table says, over ${transport}, ${log}`, async (t) => {
+      const server = await started(t, { ...kept, ...settings() });
+      const world = new World(t, server, transport, options);
+      const wrong = ACTORS.map(async (actor, column) => {
+        const told = await world.tries(actor, ROWS);
+        return ROWS.flatMap(({ verb, payload, letters }, index) => {
+          const { letter, answer } = told[index];
+          if (letter === "+" && verb in ANSWERS && !actor.topic) assertAnswer(verb, answer.response);
+          if (letter === letters[column]) return [];
+          return `${verb} ${JSON.stringify(payload).slice(0, 80)} by ${actor.name}: ${letter}, not ${letters[column]}`;
+        });
+      });
+      assert.deepEqual((await Promise.all(wrong)).flat(), []);
+    });
+
+    test(`what is too much is refused by the limit's name, over ${transport}, ${log}`, async (t) => {
+      const world = new World(t, await started(t, { ...kept, ...TIGHT }), transport, options);
+      for (const [pushes, refusal] of LIMITS) {
+        assert.equal(await world.meets(pushes, refusal), "!", JSON.stringify(refusal));
+      }
+    });
+  }
+}
