@@ -204,16 +204,3 @@ test("no message has more reactions than it may, and nobody more of them", async
   const told = await refused(channel.push("msg_react", { offset: 1, emoji: UP }));
   assert.deepEqual(told, { reason: "too_many", limit: "chat.changes", max: 0 });
 });
-
-test("who knows only new_msg notices nothing, and a user's own topic has none", async (t) => {
-  const server = await started(t);
-  const { channel: ann } = await join(tab(t, server, "ann"), TOPIC);
-  const { channel: old } = await join(tab(t, server, "bob", { client: VERSIONS[0] }), TOPIC);
-  const heard = inboxOf(old, "new_msg");
-  await ok(ann.push("new_msg", { body: "one" }));
-  await react(ann, 1, UP);
-  await ok(ann.push("new_msg", { body: "two" }));
-  assert.deepEqual([(await heard.next())[1].body, (await heard.next())[1].body, old.state], ["one", "two", "joined"]);
-  const { channel: own } = await join(tab(t, server, "ann"), "user:ann");
-  assert.equal((await refused(own.push("msg_react", { offset: 1, emoji: UP }))).field, "event");
-});

@@ -198,19 +198,3 @@ test("who is kicked while it joins again is out", async (t) => {
     socket.disconnect();
   }
 });
-
-test("who knows only new_msg notices nothing else", async (t) => {
-  const server = await started(t, {});
-  const { channel: owner } = await join(tab(t, server, "ann", { claims: OWNS }), TOPIC);
-  const old = VERSIONS[0];
-  const { channel, response } = await join(tab(t, server, "bob", { client: old }), TOPIC);
-  assert.deepEqual(response.room, { members: 2, room: "tea", title: "tea" });
-  assert.deepEqual(response.you, { name: "bob", speak: true, user: "bob" });
-  const heard = inboxOf(channel, "new_msg");
-  await ok(owner.push("room_set", { topic: "x", slow_s: 1 }));
-  await ok(owner.push("room_member", { user: "bob", role: "member" }));
-  await ok(owner.push("room_member", { user: "zoe", banned_s: 60 }));
-  await ok(owner.push("new_msg", { body: "hi" }));
-  const [, { body, offset }] = await heard.next();
-  assert.deepEqual([body, offset, channel.state], ["hi", 1, "joined"]);
-});

@@ -13,12 +13,13 @@
 import "./support/polling.js";
 
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join as within } from "node:path";
 import { test } from "node:test";
 
 import { V1, VERSIONS } from "./support/client.js";
 import { newFolder } from "./support/folder.js";
+import { pushes, reasons, textOf } from "./support/protocol.js";
 import { LOGS, started } from "./support/server.js";
 import { ACTORS, GIVEN, OUTCOMES, World } from "./support/table.js";
 
@@ -35,7 +36,7 @@ const tooMany = (limit, max) => ({ reason: "too_many", limit, max });
 const longer = (bytes) => "x".repeat(bytes + 1);
 const rateLimited = (limit) => ({ reason: "rate_limited", limit });
 const times = (count, push) => Array.from({ length: count }, () => push);
-const inRoom = (pushes) => [["room:USER", "phx_join"], ...pushes.map((push) => ["room:USER", ...push])];
+const inRoom = (some) => [["room:USER", "phx_join"], ...some.map((push) => ["room:USER", ...push])];
 const decided = (settings) => ({ decided: [["room_set", settings]] });
 
 const [NO_LINKS, NO_TIME] = [decided({ links: false }), decided({ edit_s: 0 })];
@@ -493,8 +494,6 @@ const ROWS = Object.entries(TABLE).flatMap(([verb, forms]) =>
   }),
 );
 
-const text = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
-
 /** Whether an answer has what it is said to have, and nothing else. */
 function assertAnswer(verb, response) {
   const names = (ANSWERS[verb] ?? "").split(" ").filter((name) => name !== "");
@@ -508,30 +507,21 @@ test("no cell is missing, no verb, and no refusal", () => {
   for (const { verb, payload, letters } of ROWS) {
     assert.equal(letters.length, ACTORS.length, `${verb} ${JSON.stringify(payload)}`);
   }
-  const protocol = text("docs/protocol.md");
-  const pushes = firstCells(protocol, "| event | payload | answer | to the room |");
-  const events = text("src/link/topic.rs").matchAll(/const \w+: &str = "(\w+_\w+)";/g);
-  const verbs = [...pushes, ...[...events].map(([, event]) => event)];
-  assert.ok(pushes.length >= 17 && verbs.length > pushes.length, `${verbs}`);
+  const events = textOf("src/link/topic.rs").matchAll(/const \w+: &str = "(\w+_\w+)";/g);
+  const verbs = [...pushes(), ...[...events].map(([, event]) => event)];
+  assert.ok(pushes().length >= 17 && verbs.length > pushes().length, `${verbs}`);
   assert.deepEqual(verbs.filter((verb) => !(verb in TABLE)), [], "verbs without a row");
 
   const refusals = [...ROWS.map(({ refusal }) => refusal), ...LIMITS.map(([, refusal]) => refusal)];
   const letters = ROWS.flatMap(({ letters }) => [...letters]).map((letter) => OUTCOMES[letter]);
   const known = new Set([...refusals, ...letters].map((refusal) => refusal?.reason));
   for (const [reason, path] of Object.entries(ELSEWHERE)) {
-    assert.ok(text(path).includes(reason), path);
+    assert.ok(textOf(path).includes(reason), path);
     known.add(reason);
   }
-  const reasons = firstCells(protocol, "| reason | when | more in `response` |");
-  assert.ok(reasons.length >= 20, `${reasons}`);
-  assert.deepEqual(reasons.filter((reason) => !known.has(reason)), [], "refusals without a row");
+  assert.ok(reasons().length >= 20, `${reasons()}`);
+  assert.deepEqual(reasons().filter((reason) => !known.has(reason)), [], "refusals without a row");
 });
-
-/** What is in backticks in the first cells of the table with this head. */
-function firstCells(page, head) {
-  const rows = page.split(`${head}\n`)[1].split("\n\n")[0].split("\n");
-  return rows.flatMap((row) => [...row.split("|")[1].matchAll(/`([^`]+)`/g)].map(([, name]) => name));
-}
 
 const TRANSPORTS = {
   "WebSocket V2": {},
@@ -574,8 +564,8 @@ for (const log of ["in memory", "in a store", "in a store that shows what it has
 
     test(`what is too much is refused by the limit's name, over ${transport}, ${log}`, async (t) => {
       const world = new World(t, await started(t, { ...kept, ...TIGHT }), transport, options);
-      for (const [pushes, refusal] of LIMITS) {
-        assert.equal(await world.meets(pushes, refusal), "!", JSON.stringify(refusal));
+      for (const [some, refusal] of LIMITS) {
+        assert.equal(await world.meets(some, refusal), "!", JSON.stringify(refusal));
       }
     });
   }
