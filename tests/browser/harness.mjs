@@ -269,6 +269,13 @@ export class Person {
     await this.page.getByRole("menuitem", { name: item, exact: true }).click();
   }
 
+  /** Points at a message, and chooses an emoji from what its toolbar opens. */
+  async react(text, emoji) {
+    await this.message(text).hover();
+    await this.message(text).getByRole("button", { name: "React (+)", exact: true }).click();
+    await this.page.getByRole("menuitemcheckbox", { name: `React with ${emoji}` }).click();
+  }
+
   people() { return this.page.locator("#people .person").allTextContents(); }
   sees(...names) {
     return this.until((names) => {

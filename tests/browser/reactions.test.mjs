@@ -28,13 +28,6 @@ const isGone = (person, text) =>
 
 const title = (person, text, emoji) => chip(person, text, emoji).getAttribute("title");
 
-/** Chooses an emoji from what the toolbar of a message opens. */
-async function react(person, text, emoji) {
-  await person.message(text).hover();
-  await person.message(text).getByRole("button", { name: "React (+)", exact: true }).click();
-  await person.page.getByRole("menuitemcheckbox", { name: `React with ${emoji}` }).click();
-}
-
 /** How many ways there are to react to a message that says so, once one points at it. */
 async function waysToReact(person, text) {
   await person.message(text).hover();
@@ -57,7 +50,7 @@ test("the other sees what one reacts with, and a reload keeps whose is whose", a
   await bob.hears("tea?");
   await ann.sees("Ann", "Bob");
 
-  await react(ann, "tea?", "👍");
+  await ann.react("tea?", "👍");
   await shows(ann, "tea?", "👍", 1, true);
   await shows(bob, "tea?", "👍", 1, false);
   assert.equal(await title(bob, "tea?", "👍"), "👍 1: Ann. Click to react too.");
@@ -73,7 +66,7 @@ test("the other sees what one reacts with, and a reload keeps whose is whose", a
   await chip(ann, "tea?", "👍").click();
   await shows(ann, "tea?", "👍", 1, false);
   await shows(bob, "tea?", "👍", 1, true);
-  await react(bob, "tea?", "🎉");
+  await bob.react("tea?", "🎉");
   await shows(ann, "tea?", "🎉", 1, false);
   for (const { page } of [ann, bob]) await page.reload();
   for (const [person, isOwn] of [[ann, false], [bob, true]]) {
@@ -85,7 +78,7 @@ test("the other sees what one reacts with, and a reload keeps whose is whose", a
   await ann.message("tea?").locator("[title='👍 1: Bob. Click to react too.']").waitFor();
 
   await bob.message("tea?").hover();
-  await react(bob, "tea?", "🎉");
+  await bob.react("tea?", "🎉");
   await chip(ann, "tea?", "🎉").waitFor({ state: "detached" });
   await ann.choose("tea?", "Delete");
   await ann.page.getByRole("button", { name: "Delete", exact: true }).click();
@@ -108,7 +101,7 @@ test("who may not react sees reactions and has no button; readers may if it is s
   await bob.hears("hear, hear");
   await set(ann, ["Who may speak", "Moderators"]);
   await bob.page.locator("#write-hint", { hasText: "You can read." }).waitFor();
-  await react(ann, "hear, hear", "👍");
+  await ann.react("hear, hear", "👍");
   await bob.message("hear, hear").locator(".reaction", { hasText: "👍" }).waitFor();
   assert.equal(await waysToReact(bob, "hear, hear"), 0);
   await bob.message("hear, hear").locator("[title='👍 1: Ann']").waitFor();
@@ -118,7 +111,7 @@ test("who may not react sees reactions and has no button; readers may if it is s
   await set(ann, ["Who may react", "All who may read"]);
   await bob.page.locator("#write-hint", { hasText: "You can read and react." }).waitFor();
   await chip(bob, "hear, hear", "👍").click();
-  await react(bob, "hear, hear", "🎉");
+  await bob.react("hear, hear", "🎉");
   await shows(ann, "hear, hear", "👍", 2, true);
   await shows(ann, "hear, hear", "🎉", 1, false);
   await bob.page.reload();
@@ -145,8 +138,8 @@ test("what the server refuses is taken back, and the page says why", async (t) =
   const ann = await arrive("Ann", { room: aRoom(), url: strict.url });
   await ann.say("one is enough");
   await ann.hears("one is enough");
-  await react(ann, "one is enough", "👍");
-  await react(ann, "one is enough", "🎉");
+  await ann.react("one is enough", "👍");
+  await ann.react("one is enough", "🎉");
   const row = ann.message("one is enough");
   await row.getByText("Not reacted: each can react with 1 emoji at most.").waitFor();
   assert.deepEqual(await chips(ann, "one is enough"), ["👍 1"]);
@@ -155,7 +148,7 @@ test("what the server refuses is taken back, and the page says why", async (t) =
   await row.getByRole("alert").waitFor({ state: "hidden" });
 
   // What is done next ends it as well.
-  await react(ann, "one is enough", "🎉");
+  await ann.react("one is enough", "🎉");
   await row.getByRole("alert").waitFor();
   await chip(ann, "one is enough", "👍").click();
   await row.getByRole("alert").waitFor({ state: "hidden" });
@@ -169,16 +162,16 @@ test("what one reacts with while away shows at once, and is done when one is bac
   const bob = await arrive("Bob", { room });
   await ann.say("one", "two");
   await bob.hears("two");
-  await react(ann, "two", "👀");
+  await ann.react("two", "👀");
   await shows(bob, "two", "👀", 1, false);
   wire.cut();
   await ann.page.getByText(/^Connection lost/).first().waitFor();
-  await react(ann, "one", "👍");
+  await ann.react("one", "👍");
   await shows(ann, "one", "👍", 1, true);
   await chip(ann, "two", "👀").click();
   await isGone(ann, "two");
   await chip(bob, "two", "👀").click();
-  await react(bob, "one", "🎉");
+  await bob.react("one", "🎉");
   await shows(bob, "two", "👀", 2, true);
   wire.mend();
   await ann.page.evaluate(() => dispatchEvent(new Event("online")));
@@ -196,7 +189,7 @@ test("what one reacts with in one window is one's own in the other", async () =>
   await ann.hears("both");
   const elsewhere = await ann.secondWindow(room);
   await elsewhere.hears("both");
-  await react(ann, "both", "🙏");
+  await ann.react("both", "🙏");
   await shows(elsewhere, "both", "🙏", 1, true);
   await chip(elsewhere, "both", "🙏").click();
   await isGone(ann, "both");
@@ -241,8 +234,8 @@ test("all of it can be done by keyboard, in light and in dark, and in nobody's w
   const { page } = ann;
   await ann.say("one", "two");
   await bob.hears("two");
-  await react(bob, "two", "👍");
-  await react(bob, "two", "❤️");
+  await bob.react("two", "👍");
+  await bob.react("two", "❤️");
   await shows(ann, "two", "❤️", 1, false);
   const focused = () => page.evaluate(() => {
     const { ariaLabel, textContent } = document.activeElement;

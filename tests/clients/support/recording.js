@@ -107,7 +107,7 @@ export async function recorded(t, server, { client, options = {}, others = OTHER
 }
 
 /** All that comes to a socket, as it comes. */
-function record(socket) {
+export function record(socket) {
   const frames = { all: [], waiting: null };
   const { decode } = socket;
   socket.decode = (frame, callback) => {
