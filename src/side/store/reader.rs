@@ -204,9 +204,9 @@ impl Reader {
             Found::push_standing(&mut standings, user, standing);
             Ok(())
         })?;
+        // It may be a ban: rather nobody comes in than somebody who was put out.
         if damaged > 0 {
-            tracing::error!(id, damaged, "how users stand in a room is not what was written");
-            self.damaged += damaged;
+            return Err(StoreError::Room { id, what: "how its users stand" });
         }
         let audited = audit::last(&look, id)?;
         let (epoch, lineage) = epochs(&look, id)?;
@@ -427,7 +427,7 @@ fn run(look: &Connection, id: u32, wanted: Wanted, damaged: &mut u64) -> Result<
     let mut page = Page { first, more, messages, count, untold, ..Page::default() };
     if let Some(behind) = changed {
         let bytes = bytes.saturating_sub(page.messages.len() - untold);
-        let (changed, is_whole) = changed_behind(look, id, behind, after, bytes)?;
+        let (changed, is_whole) = changed_behind(look, id, (behind, after), bytes, damaged)?;
         (page.changed, page.more) = (changed, page.more || !is_whole);
     }
     Ok(page)
@@ -515,14 +515,14 @@ pub(super) fn fits(bytes: usize, untold: usize, bytes_max: usize) -> bool {
     bytes - untold <= bytes_max && bytes <= bytes_max.saturating_mul(UNTOLD_FACTOR)
 }
 
-/// The messages of a room up to an offset that have changed behind a change, in the order of their
-/// changes; and whether that is all: one may be damaged, or there may be more than `bytes`.
+/// The messages of a room that have changed behind a change, those up to an offset, in the order of
+/// their changes; and whether that is all: one may be damaged, or there may be more than `bytes`.
 fn changed_behind(
     look: &Connection,
     id: u32,
-    behind: u64,
-    upto: u64,
+    (behind, upto): (u64, u64),
     bytes: usize,
+    damaged: &mut u64,
 ) -> Result<(Vec<u8>, bool), StoreError> {
     let sql = select_messages!("WHERE change > ?1 AND change <= ?2 AND id <= ?3 ORDER BY change");
     let mut statement = look.prepare_cached(sql)?;
@@ -530,6 +530,7 @@ fn changed_behind(
     let (mut rows, mut changed, mut untold) = (statement.query(range)?, Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let Some(message) = Message::of(row) else {
+            *damaged += 1;
             return Ok((Vec::new(), false));
         };
         untold += message.untold_bytes();

@@ -338,9 +338,9 @@ pub(super) struct StandingRow<'a> {
 }
 
 impl<'a> StandingRow<'a> {
-    /// From a row: see [`each_standing`]. None, if it does not fit its checksum or has no such
+    /// From a row, with the checksum that is in it: see [`each_standing`]. None, if it has no such
     /// columns.
-    fn of(row: &'a Row<'_>) -> Option<Self> {
+    fn read(row: &'a Row<'_>) -> Option<(Self, i64)> {
         let number = |index| row.get::<_, i64>(index).ok();
         let role = match row.get_ref(2).ok()?.as_str_or_null().ok()? {
             Some(word) => Some(Role::of(word)?),
@@ -350,8 +350,7 @@ impl<'a> StandingRow<'a> {
             (number(3)?.cast_unsigned(), number(4)?.cast_unsigned());
         let standing = Standing { role, muted_until_ms, banned_until_ms };
         let user = row.get_ref(1).ok()?.as_str().ok()?;
-        let read = Self { room: row.get(0).ok()?, user, standing };
-        (number(5)? == read.sum()).then_some(read)
+        Some((Self { room: row.get(0).ok()?, user, standing }, number(5)?))
     }
 
     /// Its checksum.
@@ -367,8 +366,27 @@ impl<'a> StandingRow<'a> {
     }
 }
 
+/// Whether a row of [`StandingRow`] is not what was written, and may have been this room's.
+fn is_damaged_in(row: &Row<'_>, room: u32) -> bool {
+    match StandingRow::read(row) {
+        Some((read, sum)) if read.sum() == sum => false,
+        Some((read, sum)) => read.room == room || StandingRow { room, ..read }.sum() == sum,
+        None => row.get::<_, u32>(0).map_or(true, |of| of == room),
+    }
+}
+
+/// A query for rows of [`StandingRow`], with what stands behind `FROM standing`.
+macro_rules! select_standings {
+    ($which:literal) => {
+        concat!("SELECT room, user, role, muted_until, banned_until, sum FROM standing ", $which)
+    };
+}
+
 /// Goes through how users stand in a room, in the order of their ids. Returns how many rows are not
 /// what was written.
+///
+/// A row whose room is altered lies where it was, so the rows next to the room's are looked at too:
+/// otherwise it would hide itself, and those behind it.
 ///
 /// # Errors
 ///
@@ -378,15 +396,20 @@ pub(super) fn each_standing(
     room: u32,
     mut each: impl FnMut(StandingRow<'_>) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {
-    let sql = "SELECT room, user, role, muted_until, banned_until, sum FROM standing \
-               WHERE room = ?1 ORDER BY user";
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query([room])?;
     let mut damaged = 0;
+    let before = select_standings!("WHERE room < ?1 ORDER BY room DESC, user DESC LIMIT 1");
+    let mut statement = conn.prepare_cached(before)?;
+    if let Some(row) = statement.query([room])?.next()? {
+        damaged += u64::from(is_damaged_in(row, room));
+    }
+    let from = select_standings!("WHERE room >= ?1 ORDER BY room, user");
+    let mut statement = conn.prepare_cached(from)?;
+    let mut rows = statement.query([room])?;
     while let Some(row) = rows.next()? {
-        match StandingRow::of(row) {
-            Some(standing) => each(standing)?,
-            None => damaged += 1,
+        match StandingRow::read(row) {
+            Some((row, sum)) if row.sum() == sum && row.room == room => each(row)?,
+            Some((row, sum)) if row.sum() == sum => break,
+            _ => damaged += u64::from(is_damaged_in(row, room)),
         }
     }
     Ok(damaged)

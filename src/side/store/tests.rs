@@ -14,9 +14,11 @@ use super::disk::{Disk, Options};
 use super::error::{Cause, StoreError};
 use super::reader::{Loaded, Reader, TailBounds};
 use super::retention::{Keep, Retention};
-use super::row::{OFFSET_BITS, id_of};
+use super::row::{OFFSET_BITS, StandingRow, id_of};
 use super::schema;
+use super::statements::stand;
 use super::writer::{Asked, Question, Writer};
+use crate::auth::level::Standing;
 use crate::base::arena::Key;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Opened, Part, Sought, Stretch, View, Wanted};
@@ -676,6 +678,42 @@ fn a_room_whose_own_row_or_era_is_altered_is_not_opened_nor_listed_and_others_ar
         let damaged = home.writer.take_damaged();
         assert!(matches!(&damaged[..], [room] if room.number == 8), "{damaged:?}");
         assert_eq!(damaged[0].error.to_string(), loaded.to_string());
+    }
+}
+
+#[test]
+fn a_room_in_which_a_standing_is_altered_is_not_opened_and_others_are() {
+    for alter in [
+        "UPDATE standing SET banned_until = 0 WHERE user = 'bob'",
+        "UPDATE standing SET muted_until = 0 WHERE user = 'bob'",
+        "UPDATE standing SET role = 'owner' WHERE user = 'bob'",
+        "UPDATE standing SET role = 'sing' WHERE user = 'bob'",
+        "UPDATE standing SET user = 'bod' WHERE user = 'bob'",
+        "UPDATE standing SET sum = 0 WHERE user = 'bob'",
+    ] {
+        let folder = Folder::new();
+        let (disk, writer) = folder.open();
+        let mut home = Home::new(writer);
+        let mut reader = disk.reader().unwrap();
+        let mut ids = Vec::new();
+        for room in 1..=3 {
+            home.open(room, 50);
+            home.say(room, 0, &["\"a\""]);
+            ids.extend(home.open(room, 51));
+        }
+        let standing = Standing { muted_until_ms: 9, banned_until_ms: 9, ..Standing::default() };
+        // Next to each other in the file.
+        for (room, user) in [(ids[0], "ann"), (ids[1], "bob"), (ids[2], "cat")] {
+            stand(home.writer.conn(), StandingRow { room, user, standing }).unwrap();
+        }
+        reader.load(ids[1], TAIL).expect("all is whole");
+        meddle(&folder.file(), alter);
+        let refused = reader.load(ids[1], TAIL).expect_err(alter);
+        assert_eq!(refused.to_string(), "room 2: how its users stand is not what was written");
+        assert_eq!(refused.cause(), Cause::Corrupt);
+        for id in [ids[0], ids[2]] {
+            assert_eq!(bodies(&load(&mut reader, Some(id))), ["\"a\""], "{alter}");
+        }
     }
 }
 
