@@ -15,7 +15,8 @@
  *             die         write: half of it, and the process is killed there
  *             drop        sync: EIO, and what was written since the last one never reaches the disk
  *             lie         sync: a success that has done nothing
- *             lazy        sync: it is done when another file is written, as synchronous=NORMAL does
+ *             lazy        sync: it is done when another file is written, as synchronous=NORMAL does;
+ *                         but after its first byte was written at once, as that does with a log's head
  *             sleep=MS    the call is done after so long
  *     TIMES   how many calls it is for, 1 if left out; * for all that follow
  *
@@ -59,8 +60,9 @@ struct __attribute__((packed)) head {
 };
 
 struct file {
-  uint32_t handle; /* 0: not watched. Never given twice. */
-  int is_lazy;     /* A sync was put off. */
+  uint32_t handle;  /* 0: not watched. Never given twice. */
+  int is_lazy;      /* A sync was put off. */
+  int has_new_head; /* Its first byte was written since it was last synced. */
   char path[PATH_BYTES];
 };
 
@@ -239,6 +241,7 @@ static ssize_t written(int fd, const void *data, size_t bytes, off_t at) {
     int error = errno;
     catch_up(file);
     if (done > 0) put('W', file->handle, (uint64_t)from, data, (size_t)done);
+    file->has_new_head |= from == 0;
     if (what == DIE) syscall(SYS_kill, getpid(), SIGKILL);
     errno = error;
   }
@@ -288,6 +291,8 @@ static int synced(int fd, long call) {
   put('B', file->handle, 0, 0, 0);
   enum what what = judge("sync", file->path);
   int done = 0;
+  if (what == LAZY && file->has_new_head) what = NOTHING;
+  file->has_new_head = 0;
   switch (what) {
     case FAIL: done = -1; break;
     case DROP: put('D', file->handle, 0, 0, 0); errno = EIO; done = -1; break;
