@@ -38,7 +38,8 @@ pub(crate) trait Judge {
 /// What clients were told is in the store, and how much of it was asked for.
 struct Asked {
     told: Told,
-    asked: usize,
+    acked: usize,
+    changes: usize,
 }
 
 impl Judge for Asked {
@@ -47,7 +48,8 @@ impl Judge for Asked {
     }
 
     fn check(&mut self, disk: &Path) -> Result<(), String> {
-        self.asked += self.told.acked();
+        self.acked += self.told.acked();
+        self.changes += self.told.changes();
         self.told.check(&disk.join("store"))
     }
 }
@@ -55,8 +57,9 @@ impl Judge for Asked {
 /// What a run of power cuts has shown.
 pub(crate) struct Found {
     cuts: usize,
-    /// How much had been acked before all cuts together.
+    /// How much had been acked before all cuts together, and how many changes among that.
     asked: usize,
+    changes: usize,
     /// One for each cut after which not all was as it should be.
     pub(crate) faults: Vec<String>,
 }
@@ -121,13 +124,13 @@ pub(crate) fn cut_at(
     faults
 }
 
-/// Cuts the power at moments at random.
-fn cut(disk: &Disk, records: &[Record], count: usize, seed: u64) -> Found {
+/// Cuts the power at moments at random, and asks for what is told.
+fn cut(disk: &Disk, records: &[Record], told: Told, count: usize, seed: u64) -> Found {
     let mut draws = Draws(seed);
     let points = moments(records, count, &mut draws);
-    let mut judge = Asked { told: Told::default(), asked: 0 };
+    let mut judge = Asked { told, acked: 0, changes: 0 };
     let faults = cut_at(disk, Model::default(), records, points, &mut draws, &mut judge);
-    Found { cuts: count, asked: judge.asked, faults }
+    Found { cuts: count, asked: judge.acked, changes: judge.changes, faults }
 }
 
 #[test]
@@ -142,34 +145,39 @@ fn what_was_acked_is_there_after_a_power_cut_at_any_moment() {
     let checkpoints = count(|record| matches!(record, Record::Truncated { .. }));
     assert!(checkpoints > 5, "{checkpoints} times the log was cut");
     let seed = from_env("DISK_SEED", usize::try_from(SEED).unwrap()) as u64;
-    let found = cut(&disk, &records, from_env("DISK_CUTS", CUTS), seed);
-    println!("{} cuts, {} asked for, {} records", found.cuts, found.asked, records.len());
-    assert!(found.asked > 50 * found.cuts, "enough was acked: {}", found.asked);
+    let found = cut(&disk, &records, Told::default(), from_env("DISK_CUTS", CUTS), seed);
+    let Found { cuts, asked, changes, .. } = found;
+    println!(
+        "{cuts} cuts, {asked} asked for, {changes} of them changes, {} records",
+        records.len()
+    );
+    assert!(asked > 50 * cuts && changes > 5 * cuts, "enough was acked: {asked}, {changes}");
     assert!(found.faults.is_empty(), "{} faults: {:#?}", found.faults.len(), found.faults);
 }
 
-/// Planted: the power cuts must find it.
-fn planted(rules: &str) -> Found {
+/// Planted: the power cuts must find it, and would if nobody looked for messages.
+#[track_caller]
+fn planted(rules: &str, faults_min: usize, is_it: fn(&String) -> bool) {
     let disk = Disk::new();
     let records = run(&disk, rules, &[]);
-    let found = cut(&disk, &records, CUTS / 3, SEED);
-    println!("{rules}: {} faults in {} cuts", found.faults.len(), found.cuts);
-    found
+    for told in [Told::default(), Told::of_changes()] {
+        let Found { cuts, faults, .. } = cut(&disk, &records, told, CUTS / 3, SEED);
+        println!("{rules}: {} faults in {cuts} cuts", faults.len());
+        assert!(faults.iter().all(is_it), "{faults:#?}");
+        assert!(faults.len() > faults_min, "{faults:#?}");
+    }
 }
 
 #[test]
 fn planted_a_sync_that_lies_is_found() {
-    let found = planted("sync:1:lie:*");
-    assert!(found.faults.len() > found.cuts / 4, "{:#?}", found.faults);
+    planted("sync:1:lie:*", CUTS / 12, |_| true);
 }
 
 #[test]
 fn planted_a_log_that_is_synced_before_checkpoints_only_is_found() {
     // What `synchronous=NORMAL` does: nothing is ever damaged, and what was acked last is lost.
-    let found = planted("sync@-wal:1:lazy:*");
-    let lost = |fault: &String| fault.contains("was acked and is not there");
-    assert!(found.faults.iter().all(lost), "{:#?}", found.faults);
-    assert!(found.faults.len() > found.cuts / 10, "{:#?}", found.faults);
+    let is_lost = |fault: &String| fault.contains("was acked and is not there");
+    planted("sync@-wal:1:lazy:*", CUTS / 30, is_lost);
 }
 
 #[test]
@@ -184,7 +192,7 @@ fn a_sync_that_fails_once_and_drops_what_was_written_loses_nothing_that_was_acke
         let records = disk.read_journal();
         let is_dropped = |record: &Record| matches!(record, Record::Dropped { .. });
         assert_eq!(records.iter().any(is_dropped), rules.ends_with("drop"), "{rules}");
-        let found = cut(&disk, &records, CUTS / 3, SEED);
+        let found = cut(&disk, &records, Told::default(), CUTS / 3, SEED);
         assert!(found.faults.is_empty(), "{rules}: {:#?}", found.faults);
     }
 }

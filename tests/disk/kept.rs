@@ -8,23 +8,34 @@ use std::thread;
 use std::time::Duration;
 
 use chinwag::base::arena::Key;
+use chinwag::link::audit::AuditWanted;
 use chinwag::link::ids::RoomKey;
-use chinwag::link::log::{Log, LogAnswer, LogEnd, Opened, Opening};
+use chinwag::link::log::{
+    Audit, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Part, Read, Stretch, View, Wanted,
+};
 use chinwag::link::said::MessageText;
 use chinwag::mesh::Wake;
 use chinwag::side::store::{Keep, Options, Promise, Start, Store, StoreLog, TailBounds};
 use rusqlite::Connection;
 
+use crate::changed::Changed;
 use crate::load::{CLIENTS, body, room};
 
 /// The epoch that a room begins in which must begin one when it is opened here.
 const FRESH: u64 = 1;
+
+/// The bound of what is read at once, in bytes: more than there is.
+const BYTES_MAX: usize = 1 << 30;
 
 /// What clients were told so far.
 #[derive(Clone, Default)]
 pub(crate) struct Told {
     /// How many messages of each room are not let go of, if not all.
     keep: Option<u64>,
+    /// Whether messages that are lost are passed over, to see what is lost of the rest.
+    of_changes_only: bool,
+    /// What became of messages, users and rooms, by room.
+    changed: [Changed; CLIENTS],
     /// By room and offset: the epoch, and what was said.
     acked: BTreeMap<(usize, u64), (u64, String)>,
     /// By room, epoch and offset. It may never have been kept.
@@ -34,7 +45,17 @@ pub(crate) struct Told {
 impl Told {
     /// How much was acked.
     pub(crate) fn acked(&self) -> usize {
-        self.acked.len()
+        self.acked.len() + self.changes()
+    }
+
+    /// How many changes were.
+    pub(crate) fn changes(&self) -> usize {
+        self.changed.iter().map(Changed::acked).sum()
+    }
+
+    /// Of changes and decisions, wherever there are messages.
+    pub(crate) fn of_changes() -> Self {
+        Self { of_changes_only: true, ..Self::default() }
     }
 
     /// Of a store that lets go of older ones.
@@ -44,14 +65,21 @@ impl Told {
 
     /// What was acked by then, and seen by now.
     pub(crate) fn seen_since(&self, now: &Self) -> Self {
-        Self { seen: now.seen.clone(), ..self.clone() }
+        let both = self.changed.iter().zip(&now.changed);
+        let changed: Vec<Changed> = both.map(|(then, now)| then.told_since(now)).collect();
+        let changed = changed.try_into().expect("one of each client");
+        Self { changed, seen: now.seen.clone(), ..self.clone() }
     }
 
     /// Takes a client's note: see `load`.
     pub(crate) fn note(&mut self, note: &str) {
-        let mut parts = note.splitn(4, ' ');
-        let mut part = || parts.next().unwrap();
-        let (what, room, id, body) = (part(), part().parse().unwrap(), part(), part());
+        let (what, rest) = note.split_once(' ').unwrap();
+        let (room, rest) = rest.split_once(' ').unwrap();
+        let room: usize = room.parse().unwrap();
+        if !["ack", "seen"].contains(&what) {
+            return self.changed[room].note(what, rest);
+        }
+        let (id, body) = rest.split_once(' ').unwrap();
         let (epoch, offset) = id.split_once('-').unwrap();
         let epoch = u64::from_str_radix(epoch, 16).unwrap();
         let offset = offset.parse().unwrap();
@@ -66,16 +94,12 @@ impl Told {
     /// Whether a folder keeps all that was acked, once, in order and unaltered, and tells who has
     /// seen more. The error says what it does not.
     pub(crate) fn check(&self, folder: &Path) -> Result<(), String> {
-        let opened = Look::begin(folder).and_then(|mut look| {
-            let all = (0..CLIENTS).map(|client| look.open(&format!("room:{}", room(client))));
-            let all: Result<Vec<_>, _> = all.collect();
-            look.end()?;
-            all
-        })?;
-        for (client, opened) in opened.into_iter().enumerate() {
-            let opened = opened.unwrap_or_default();
-            self.check_room(client, &opened).map_err(|what| format!("room {client}: {what}"))?;
+        let mut look = Look::begin(folder)?;
+        for client in 0..CLIENTS {
+            let topic = format!("room:{}", room(client));
+            self.check_in(&mut look, client, &topic).map_err(|what| format!("{topic}: {what}"))?;
         }
+        look.end()?;
         let sql = "PRAGMA integrity_check";
         let check = Connection::open(folder.join("chat.db"))
             .and_then(|conn| conn.query_row(sql, [], |row| row.get::<_, String>(0)));
@@ -86,7 +110,30 @@ impl Told {
         }
     }
 
-    fn check_room(&self, client: usize, opened: &Opened) -> Result<(), String> {
+    fn check_in(&self, look: &mut Look, client: usize, topic: &str) -> Result<(), String> {
+        let found = look.open(topic)?;
+        let is_there = found.is_some();
+        let opened = found.unwrap_or_default();
+        let (numbers, said) = said(client, &opened)?;
+        if !self.of_changes_only {
+            self.check_room(client, &opened, &numbers, &said)?;
+        }
+        let changed = &self.changed[client];
+        changed.check(&opened, &said, |epoch| kept(&opened, epoch))?;
+        if is_there {
+            changed.check_audit(&look.audit()?)?;
+            check_recovery(look, topic, &opened)?;
+        }
+        Ok(())
+    }
+
+    fn check_room(
+        &self,
+        client: usize,
+        opened: &Opened,
+        numbers: &[u64],
+        said: &[String],
+    ) -> Result<(), String> {
         let top = opened.top.offset;
         // What is there has no gap.
         let floor = top - opened.tail.len() as u64;
@@ -94,31 +141,12 @@ impl Told {
             return Err(format!("{} messages up to offset {top}", opened.tail.len()));
         }
         let mut once = HashSet::new();
-        for (offset, MessageText { said, .. }) in (floor + 1..).zip(&opened.tail) {
-            let text = said.body.trim_matches('"');
-            let number = text.split(' ').nth(1).and_then(|number| number.parse().ok());
-            let is_whole = number.is_some_and(|number| text == body(client, number));
-            if !is_whole
-                || said.key.as_deref() != number.map(|number| number.to_string()).as_deref()
-            {
-                return Err(format!("{offset} is altered: {text}"));
-            }
-            if !once.insert(number) {
-                return Err(format!("{number:?} is there twice"));
-            }
+        if let Some(number) = numbers.iter().find(|number| !once.insert(**number)) {
+            return Err(format!("{number} is there twice"));
         }
-        let at = |offset: u64| {
-            let index = usize::try_from(offset - floor - 1).unwrap();
-            opened.tail.get(index).map(|message| message.said.body.trim_matches('"'))
-        };
-        // Up to where an epoch is true; none, if it is not known.
-        let kept = |epoch: u64| {
-            if epoch == opened.epoch {
-                return Some(top);
-            }
-            let of = |(old, kept): &(u64, _)| (*old == epoch).then_some(*kept);
-            opened.lineage.iter().find_map(of).map(|marks| marks.offset)
-        };
+        // What was said there at first, whatever it says now.
+        let at = |offset: u64| said.get(usize::try_from(offset - floor - 1).unwrap());
+        let kept = |epoch| kept(opened, epoch).map(|marks| marks.offset);
         let is_let_go_of = |offset: u64| offset <= floor;
         for ((_, offset), (epoch, text)) in self.acked.range((client, 0)..(client + 1, 0)) {
             if is_let_go_of(*offset) {
@@ -146,6 +174,46 @@ impl Told {
         }
         Ok(())
     }
+}
+
+/// What the messages of a room said at first, by the numbers that their client gave them, and these.
+fn said(client: usize, opened: &Opened) -> Result<(Vec<u64>, Vec<String>), String> {
+    let of = |message: &MessageText| {
+        let number = message.said.key.as_deref().and_then(|key| key.parse().ok());
+        let number = number.ok_or_else(|| format!("it is altered: {message:?}"))?;
+        Ok((number, body(client, number)))
+    };
+    opened.tail.iter().map(of).collect()
+}
+
+/// Up to where an epoch is true; none, if it is not known.
+fn kept(opened: &Opened, epoch: u64) -> Option<Marks> {
+    let of = |(old, kept): &(u64, Marks)| (*old == epoch).then_some(*kept);
+    if epoch == opened.epoch { Some(opened.top) } else { opened.lineage.iter().find_map(of) }
+}
+
+/// Whether a cursor in the middle of a room recovers what is behind it, and nothing else.
+fn check_recovery(look: &mut Look, topic: &str, opened: &Opened) -> Result<(), String> {
+    let Opened { top, floor, tail, .. } = opened;
+    if floor.offset + tail.len() as u64 != top.offset {
+        return Err(format!("{} messages from {floor:?} to {top:?}", tail.len()));
+    }
+    let since = Marks {
+        offset: floor.offset.midpoint(top.offset),
+        change: floor.change.midpoint(top.change),
+    };
+    let stretch = look.recover(topic, since, *top)?;
+    let (before, behind) =
+        tail.split_at(tail.len() - usize::try_from(top.offset - since.offset).unwrap());
+    let first = since.offset + 1 - before.len() as u64;
+    let has_changed = |(_, message): &(u64, &MessageText)| message.fate().change > since.change;
+    let mut changed: Vec<(u64, &MessageText)> = (first..).zip(before).filter(has_changed).collect();
+    changed.sort_by_key(|(_, message)| message.fate().change);
+    let told = stretch.changed.iter().map(|(offset, message)| (*offset, message));
+    if stretch.more || stretch.messages != behind || !told.eq(changed) {
+        return Err(format!("a cursor at {since:?} recovers another room than there is"));
+    }
+    Ok(())
 }
 
 /// A store that is opened to look at what it keeps.
@@ -194,17 +262,60 @@ impl Look {
     /// What is there of a room.
     pub(crate) fn open(&mut self, topic: &str) -> Result<Option<Opened>, String> {
         self.next += 1;
-        let room: RoomKey = Key::from_u64(1 << 32 | self.next);
-        if self.log.open(room, topic, FRESH) != Opening::Later {
+        if self.log.open(self.room(), topic, FRESH) != Opening::Later {
             return Err(format!("{topic} is refused"));
         }
+        match self.answer()? {
+            LogAnswer::Opened { opened, .. } => Ok(opened),
+            LogAnswer::NotOpened { .. } => Err(format!("{topic} cannot be read")),
+            other => panic!("{topic} is opened, not {other:?}"),
+        }
+    }
+
+    /// The audit trail of the room that was opened last.
+    pub(crate) fn audit(&mut self) -> Result<Box<str>, String> {
+        let wanted = AuditWanted { before: u64::MAX, limit: u32::MAX, act: None };
+        let (room, bytes) = (self.room(), BYTES_MAX);
+        let asked = self.log.audit(Audit { room, ticket: 1, wanted, bytes });
+        match asked.map(|()| self.answer()) {
+            Ok(Ok(LogAnswer::Audited { page, .. })) => Ok(page),
+            other => Err(format!("its audit trail cannot be read: {other:?}")),
+        }
+    }
+
+    /// What a cursor of the room that was opened last recovers.
+    pub(crate) fn recover(
+        &mut self,
+        topic: &str,
+        since: Marks,
+        top: Marks,
+    ) -> Result<Stretch, String> {
+        let wanted = Wanted {
+            after: since.offset,
+            upto: top.offset,
+            part: Part::All,
+            messages: u32::MAX,
+            bytes: BYTES_MAX,
+            changed: Some(since.change),
+            view: View::Room,
+        };
+        let asked = self.log.read(Read { room: self.room(), topic, ticket: 1, wanted });
+        match asked.map(|()| self.answer()) {
+            Ok(Ok(LogAnswer::Read { stretch, .. })) => Ok(stretch),
+            other => Err(format!("a cursor at {since:?} cannot be recovered: {other:?}")),
+        }
+    }
+
+    /// The room that was opened last.
+    fn room(&self) -> RoomKey {
+        Key::from_u64(1 << 32 | self.next)
+    }
+
+    fn answer(&mut self) -> Result<LogAnswer, String> {
         loop {
             self.log.woke();
-            match self.log.next() {
-                Some(LogAnswer::Opened { room: of, opened }) if of == room => return Ok(opened),
-                Some(LogAnswer::NotOpened { .. }) => return Err(format!("{topic} cannot be read")),
-                Some(other) => panic!("{topic} is opened, not {other:?}"),
-                None => {}
+            if let Some(answer) = self.log.next() {
+                return Ok(answer);
             }
             if self.has_panicked.load(Ordering::SeqCst) {
                 return Err("a thread of the store has panicked".to_owned());

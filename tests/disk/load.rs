@@ -1,4 +1,5 @@
-//! Clients that talk until the server has gone, and note what they were told.
+//! Clients that talk, and do what `acts` has, until the server has gone; and note what they were
+//! told.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -7,6 +8,7 @@ use std::thread;
 
 use serde_json::Value;
 
+use crate::acts::{Act, Said};
 use crate::peer::{Peer, TEXT, text};
 use crate::server::{Server, until};
 use crate::shim::{Notes, has_ended};
@@ -29,16 +31,23 @@ pub(crate) fn room(client: usize) -> String {
 /// The body of a client's message with this number. Nobody else says the same, and whether it is
 /// whole can be seen.
 pub(crate) fn body(client: usize, number: u64) -> String {
-    let letter = char::from(b'a' + u8::try_from(number % 26).unwrap());
+    let letter = &"abcdefghijklmnopqrstuvwxyz"[usize::try_from(number % 26).unwrap()..][..1];
     let pad = number * number * 37 % if number.is_multiple_of(9) { BODY_BYTES_MAX } else { 300 };
-    let pad: String = std::iter::repeat_n(letter, usize::try_from(pad).unwrap()).collect();
+    let pad = letter.repeat(usize::try_from(pad).unwrap());
     format!("{client} {number} {pad}")
 }
 
-/// What each client will say next, over the lives of a server.
+/// The clients, over the lives of a server.
 #[derive(Default)]
-pub(crate) struct Load {
-    next: [u64; CLIENTS],
+pub(crate) struct Load([Client; CLIENTS]);
+
+/// One of them. Its room is its own.
+#[derive(Default)]
+struct Client {
+    /// The number of its last push.
+    last: u64,
+    token: String,
+    said: Said,
 }
 
 impl Load {
@@ -52,12 +61,16 @@ impl Load {
         end: impl FnOnce(&Server),
     ) -> Server {
         let acks = AtomicU32::new(0);
-        let tokens: Vec<String> = (0..CLIENTS).map(|_| server.token("Ann")).collect();
+        for (number, client) in self.0.iter_mut().enumerate() {
+            if client.token.is_empty() {
+                client.token = server.token("Ann");
+                server.found(&client.token, &room(number));
+            }
+        }
         thread::scope(|scope| {
-            let clients = self.next.iter_mut().zip(&tokens).enumerate();
-            for (client, (next, token)) in clients {
-                let (server, acks) = (&server, &acks);
-                scope.spawn(move || talk(client, next, Peer::open(server, token), notes, acks));
+            for (number, client) in self.0.iter_mut().enumerate() {
+                let (peer, acks) = (Peer::open(&server, &client.token), &acks);
+                scope.spawn(move || client.talk(number, peer, notes, acks));
             }
             // However this ends: they talk until it has.
             let _ended = Ended(&server);
@@ -78,45 +91,77 @@ impl Drop for Ended<'_> {
     }
 }
 
-fn talk(client: usize, next: &mut u64, mut peer: Peer, notes: &Notes, acks: &AtomicU32) {
-    let room = room(client);
-    let answer = peer.join(&room, r#"{"presence":false,"limit":0}"#);
-    assert!(answer.contains(r#""status":"ok""#), "{answer}");
-    let mut under_way: HashMap<String, String> = HashMap::new();
-    loop {
-        while under_way.len() < UNDER_WAY[client] {
-            *next += 1;
-            let body = body(client, *next);
-            let push = format!(
-                r#"["1","{next}","room:{room}","new_msg",{{"body":"{body}","key":"{next}"}}]"#
-            );
-            under_way.insert(next.to_string(), body);
-            if peer.stream.write_all(&text(&push)).is_err() {
-                break;
+impl Client {
+    fn talk(&mut self, client: usize, mut peer: Peer, notes: &Notes, acks: &AtomicU32) {
+        let answer = peer.join(&room(client), r#"{"presence":false,"limit":0}"#);
+        assert!(answer.contains(r#""status":"ok""#), "{answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let mut epoch = answer[4]["response"]["epoch"].as_str().unwrap().to_owned();
+        // By their numbers; what was said, unless it is an act.
+        let mut under_way: HashMap<String, Option<String>> = HashMap::new();
+        loop {
+            while under_way.len() < UNDER_WAY[client] {
+                let (push, said) = self.next(client, notes);
+                under_way.insert(self.last.to_string(), said);
+                if peer.stream.write_all(&text(&push)).is_err() {
+                    break;
+                }
             }
-        }
-        let Some((opcode, payload)) = peer.frame() else { return };
-        if opcode != TEXT {
-            continue;
-        }
-        let frame: Value = serde_json::from_slice(&payload).unwrap();
-        let (reference, payload) = (&frame[1], &frame[4]);
-        let (what, message, body) = match frame[3].as_str().unwrap() {
-            "new_msg" => ("seen", payload, payload["body"].as_str().unwrap().to_owned()),
-            "phx_reply" if payload["status"] == "ok" => {
-                acks.fetch_add(1, Ordering::Relaxed);
-                let body = under_way.remove(reference.as_str().unwrap()).unwrap();
-                ("ack", &payload["response"], body)
-            }
-            // It says so itself, and nothing is promised then.
-            "phx_reply" => {
-                under_way.remove(reference.as_str().unwrap()).unwrap();
+            let Some((opcode, payload)) = peer.frame() else { return };
+            if opcode != TEXT {
                 continue;
             }
-            _ => continue,
+            let frame: Value = serde_json::from_slice(&payload).unwrap();
+            let (reference, payload) = (&frame[1], &frame[4]);
+            match frame[3].as_str().unwrap() {
+                "new_msg" => {
+                    let (id, body) = (payload["id"].as_str(), payload["body"].as_str());
+                    notes.put(&format!("seen {client} {} {}", id.unwrap(), body.unwrap()));
+                }
+                "msg_changed" => {
+                    let (change, offset) = (&payload["change"], &payload["offset"]);
+                    notes.put(&format!("told {client} {epoch} {change} {offset}"));
+                }
+                "room_epoch" => payload["epoch"].as_str().unwrap().clone_into(&mut epoch),
+                "phx_reply" => {
+                    let number = reference.as_str().unwrap();
+                    let said = under_way.remove(number).unwrap();
+                    // Otherwise it says so itself, and nothing is promised.
+                    if payload["status"] == "ok" {
+                        acks.fetch_add(1, Ordering::Relaxed);
+                        let response = &payload["response"];
+                        let told = if let Some(body) = said {
+                            self.said_at(client, response, &body)
+                        } else {
+                            let change = response["change"].as_u64().unwrap_or_default();
+                            format!("did {client} {number} {epoch} {change}")
+                        };
+                        notes.put(&told);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The note of a message that was acked: the epoch in which it was said, its offset, its body.
+    fn said_at(&mut self, client: usize, response: &Value, body: &str) -> String {
+        self.said.acked(response["offset"].as_u64().unwrap());
+        format!("ack {client} {} {body}", response["id"].as_str().unwrap())
+    }
+
+    /// What comes next: the push, and what is said with it, unless it is an act.
+    fn next(&mut self, client: usize, notes: &Notes) -> (String, Option<String>) {
+        self.last += 1;
+        let (number, room) = (self.last, room(client));
+        let (event, payload, said) = if let Some(act) = self.said.act(number) {
+            let Act { event, payload, target, state } = act;
+            notes.put(&format!("ask {client} {number} {target} {state}"));
+            (event, payload, None)
+        } else {
+            let body = body(client, number);
+            ("new_msg", format!(r#"{{"body":"{body}","key":"{number}"}}"#), Some(body))
         };
-        // The epoch in which it was said, and its offset.
-        let id = message["id"].as_str().unwrap();
-        notes.put(&format!("{what} {client} {id} {body}"));
+        (format!(r#"["1","{number}","room:{room}","{event}",{payload}]"#), said)
     }
 }

@@ -1,8 +1,10 @@
-//! Bit rot: one bit of a store's file is altered after another, and each time all rooms are opened.
+//! Bit rot: one bit of a store's file is altered after another, and each time all rooms are opened,
+//! what is old in them is read, and what their audit trails say.
 //!
 //! What is served must be what was written, and what is not served must be told: the file is
-//! refused, a room is, or a row is counted as damaged. What SQLite itself cannot see is counted
-//! here, so that it does not grow unseen: see [`SILENT_IN_1000_MAX`].
+//! refused, a room is, or a row is counted as damaged. Of how users stand each row is served as it
+//! was, or nobody comes in: a ban that is missing lets somebody in. What SQLite itself cannot see
+//! is counted here, so that it does not grow unseen: see [`SILENT_IN_1000_MAX`].
 //!
 //! Deliberately absent: bits that change while the server runs, in pages that it has in memory.
 
@@ -11,10 +13,12 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use chinwag::link::log::Opened;
+use chinwag::link::log::{Marks, Opened, Stretch};
+use chinwag::link::said::MessageText;
+use serde_json::Value;
 
 use crate::kept::Look;
-use crate::peer::text;
+use crate::peer::{Peer, text};
 use crate::server::{PATIENCE, Server};
 use crate::shim::Disk;
 use crate::{Draws, from_env};
@@ -25,9 +29,10 @@ const FLIPS: usize = 600;
 /// Of 1,000 bits, how many may be altered so that something is missing and nobody is told.
 ///
 /// SQLite has no checksums of its pages. Each row has one, and what is missing between messages is
-/// seen; but a bit in the index of names may hide a room, and one in the page of its last messages
-/// those, which `integrity_check` sees. Of 16,384 bits 21 did.
-const SILENT_IN_1000_MAX: usize = 5;
+/// seen; but a bit in the index of names may hide a room, one in that of changes a change from a
+/// recovery, one in the page of its last messages or lines those. `store check` sees each of them.
+/// Of 12,000 bits 41 did.
+const SILENT_IN_1000_MAX: usize = 8;
 
 /// A page of the file.
 const PAGE_BYTES: usize = 4_096;
@@ -35,10 +40,29 @@ const PAGE_BYTES: usize = 4_096;
 /// The first byte of a page that ends the tree of an index (the file format of SQLite, 1.6).
 const INDEX_LEAF: u8 = 0x0a;
 
+/// What such a page begins with (the same), for each room's users: its head, and where each row is.
+const STANDINGS_HEAD_BYTES: usize = 8 + 2 * ROOMS.len() * (STANDINGS.len() + 1);
+
 const ROOMS: [&str; 3] = ["tea", "coffee", "cocoa"];
 
+/// What is decided of a user in each room, beside that one has made it.
+const STANDINGS: [(&str, &str); 3] =
+    [("eve", r#""banned_s":-1"#), ("max", r#""muted_s":-1"#), ("zoe", r#""role":"moderator""#)];
+
 /// What was there before anything was altered.
-type Written = BTreeMap<&'static str, Opened>;
+type Written = BTreeMap<&'static str, Room>;
+
+/// What is read of a room.
+struct Room {
+    opened: Opened,
+    /// What a cursor in the middle recovers.
+    recovered: Stretch,
+    /// The lines of its audit trail.
+    audited: Vec<Value>,
+}
+
+/// Where a cursor is in the middle: half of the messages are behind it, and all but one change.
+const MIDDLE: Marks = Marks { offset: 8, change: 1 };
 
 /// What came of one bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,30 +86,55 @@ struct Counts {
 /// A store with a little of everything, as the bytes of its file.
 fn written(disk: &Disk) -> (Vec<u8>, Written) {
     let server = disk.serve(&[]);
+    let owner = server.token("Ann");
     for room in ROOMS {
-        for name in ["Ann", "Bob"] {
-            let mut peer = server.guest(name);
+        server.found(&owner, room);
+        let (mut ann, mut bob) = (Peer::open(&server, &owner), server.guest("Bob"));
+        for (name, peer) in [("Ann", &mut ann), ("Bob", &mut bob)] {
             assert!(peer.join(room, "{}").contains(r#""status":"ok""#));
             for number in 2..10 {
                 let body = format!("{name} says {number} in {room}");
                 let more = if number % 2 == 1 { r#","key":"k","reply_to":1"# } else { "" };
                 let more = more.replace('k', &format!("k{number}"));
-                let payload = format!(r#"{{"body":"{body}"{more}}}"#);
-                let push = format!(r#"["1","{number}","room:{room}","new_msg",{payload}]"#);
-                peer.send_raw(&text(&push));
-                assert!(peer.await_text("phx_reply").contains(r#""status":"ok""#));
+                ask(peer, room, number, "new_msg", &format!(r#""body":"{body}"{more}"#));
             }
+        }
+        let of_messages = [
+            ("msg_edit", format!(r#""offset":2,"body":"edited in {room}""#)),
+            ("msg_delete", r#""offset":3"#.to_owned()),
+            ("msg_pin", r#""offset":4"#.to_owned()),
+            ("msg_pin", r#""offset":12"#.to_owned()),
+            ("msg_react", format!(r#""offset":5,"emoji":"+{room}""#)),
+            ("room_set", format!(r#""topic":"about {room}","join":"members""#)),
+        ];
+        let of_users = STANDINGS.map(|(user, how)| {
+            ("room_member", format!(r#""user":"{user}",{how},"reason":"so in {room}""#))
+        });
+        for (number, (event, payload)) in (10..).zip(of_messages.into_iter().chain(of_users)) {
+            ask(&mut ann, room, number, event, &payload);
         }
     }
     server.terminate();
     let (status, log) = Server::wait(server, PATIENCE);
     assert_eq!(status.code(), Some(0), "{log}");
     let mut look = Look::begin(&disk.store()).unwrap();
-    let open = |room| (room, look.open(&topic(room)).unwrap().expect("it was written"));
-    let all: Written = ROOMS.into_iter().map(open).collect();
-    assert!(all.values().all(|room| room.tail.len() == 16));
+    let mut all = Written::new();
+    for room in ROOMS {
+        let read = Room::read(&mut look, room).unwrap().expect("it was written");
+        assert_eq!((read.opened.tail.len(), read.recovered.messages.len()), (16, 8));
+        assert_eq!((read.opened.pins.len(), read.recovered.changed.len()), (2, 3));
+        assert_eq!((read.opened.standings.len(), read.audited.len()), (4, 6));
+        all.insert(room, read);
+    }
     look.end().unwrap();
     (fs::read(disk.store().join("chat.db")).unwrap(), all)
+}
+
+/// Pushes something, and waits until it is acked.
+fn ask(peer: &mut Peer, room: &str, number: u64, event: &str, payload: &str) {
+    peer.send_raw(&text(&format!(r#"["1","{number}","room:{room}","{event}",{{{payload}}}]"#)));
+    let answer = peer.await_text(&format!(r#"["1","{number}","room:{room}","phx_reply""#));
+    assert!(answer.contains(r#""status":"ok""#), "{answer}");
 }
 
 fn topic(room: &str) -> String {
@@ -103,14 +152,14 @@ fn look(folder: &Path, file: &[u8], written: &Written) -> Result<Outcome, String
     };
     let mut outcome = Outcome::Unseen;
     for (room, was) in written {
-        let opened = look.open(&topic(room));
+        let read = Room::read(&mut look, room);
         if look.has_panicked() {
             return Err("a panic of a thread".to_owned());
         }
-        let of = match opened {
+        let of = match read {
             Err(_) => Outcome::Told,
             Ok(None) => Outcome::Silent,
-            Ok(Some(opened)) => judge(room, &opened, was)?,
+            Ok(Some(read)) => was.judge(&read).map_err(|what| format!("{room}: {what}"))?,
         };
         outcome = outcome.max(of);
     }
@@ -121,20 +170,47 @@ fn look(folder: &Path, file: &[u8], written: &Written) -> Result<Outcome, String
     Ok(if outcome == Outcome::Silent && is_told { Outcome::Told } else { outcome })
 }
 
-/// What is served of a room must be what was written.
-fn judge(room: &str, opened: &Opened, was: &Opened) -> Result<Outcome, String> {
-    let top = opened.top.offset;
-    let first = top - opened.tail.len() as u64;
-    for (offset, message) in (first..).zip(&opened.tail) {
-        let before = usize::try_from(offset).ok().and_then(|offset| was.tail.get(offset));
-        if before != Some(message) {
-            return Err(format!("{room}, {}: {message:?} was {before:?}", offset + 1));
-        }
+impl Room {
+    /// Reads all of a room. The error says what cannot be read of it.
+    fn read(look: &mut Look, room: &str) -> Result<Option<Self>, String> {
+        let Some(opened) = look.open(&topic(room))? else { return Ok(None) };
+        let recovered = look.recover(&topic(room), MIDDLE, opened.top)?;
+        let audited: Value = serde_json::from_str(&look.audit()?).map_err(|e| e.to_string())?;
+        let audited = audited["acts"].as_array().ok_or("no lines")?.clone();
+        Ok(Some(Self { opened, recovered, audited }))
     }
-    let is_same = (opened.epoch, opened.top, &opened.tail) == (was.epoch, was.top, &was.tail);
-    // With another epoch all that had a cursor are told by that.
-    let is_told = opened.epoch != was.epoch;
-    Ok(if is_same || is_told { Outcome::Unseen } else { Outcome::Silent })
+
+    /// What is served of a room must be what was written. The error says what is not.
+    fn judge(&self, read: &Self) -> Result<Outcome, String> {
+        let (was, opened) = (&self.opened, &read.opened);
+        let top = opened.top.offset;
+        let said = |(offset, message): (u64, &MessageText)| {
+            let before = usize::try_from(offset - 1).ok().and_then(|index| was.tail.get(index));
+            let is_same = before == Some(message);
+            if is_same { Ok(()) } else { Err(format!("{offset}: {message:?} was {before:?}")) }
+        };
+        let first = top + 1 - opened.tail.len() as u64;
+        (first..).zip(&opened.tail).try_for_each(said)?;
+        let Stretch { first, messages, changed, more, .. } = &read.recovered;
+        (*first..).zip(messages).try_for_each(said)?;
+        changed.iter().map(|(offset, message)| (*offset, message)).try_for_each(said)?;
+        if let Some(line) = read.audited.iter().find(|line| !self.audited.contains(line)) {
+            return Err(format!("{line} is no line of {:?}", self.audited));
+        }
+        let settings = |opened: &Opened| (opened.founded.clone(), opened.settings.clone());
+        let is_altered = |standing| !was.standings.contains(standing);
+        if settings(opened) != settings(was) || opened.standings.iter().any(is_altered) {
+            return Err(format!("what was decided: {opened:?}"));
+        }
+        let is_same = (opened.epoch, opened.top, &opened.tail) == (was.epoch, was.top, &was.tail)
+            && (&opened.pins, opened.audited) == (&was.pins, was.audited)
+            && opened.standings == was.standings
+            && (*more || read.recovered == self.recovered)
+            && read.audited == self.audited;
+        // With another epoch all that had a cursor are told by that.
+        let is_told = opened.epoch != was.epoch;
+        Ok(if is_same || is_told { Outcome::Unseen } else { Outcome::Silent })
+    }
 }
 
 /// Alters bits, one after another, and counts what comes of them.
@@ -186,4 +262,26 @@ fn no_room_is_ever_served_as_another() {
     let end = (page + 1) * PAGE_BYTES;
     let counts = flip(&disk, &file, &written, (end - 60) * 8..end * 8);
     assert!(counts.told > 30, "{counts:?}");
+}
+
+#[test]
+fn nobody_is_let_in_by_an_altered_bit() {
+    let disk = Disk::new();
+    let (file, written) = written(&disk);
+    // Each bit of where the rows of all rooms lie, and of one of the room between the others.
+    let (banned, _) = STANDINGS[0];
+    let places = |page: &[u8]| -> Vec<usize> {
+        let is_leaf = page[0] == INDEX_LEAF;
+        let at = |at: &usize| is_leaf && page[*at..].starts_with(banned.as_bytes());
+        (0..page.len()).filter(at).collect()
+    };
+    let mut pages = file.chunks(PAGE_BYTES).map(places).enumerate();
+    let (page, places) = pages.find(|(_, places)| places.len() == ROOMS.len()).expect("standings");
+    let begin = page * PAGE_BYTES;
+    let row = begin + places[1];
+    let bytes = (begin..begin + STANDINGS_HEAD_BYTES).chain(row - 9..row + 20);
+    let counts = flip(&disk, &file, &written, bytes.flat_map(|byte| byte * 8..byte * 8 + 8));
+    assert!(counts.told > 300, "{counts:?}");
+    // What only all of the file could tell: the page is said to have fewer rows.
+    assert!(counts.silent <= 2, "{counts:?}");
 }

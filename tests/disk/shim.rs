@@ -104,6 +104,8 @@ impl Disk {
     fn start(&self, settings: &[&str], env: &[(&str, &OsStr)]) -> Server {
         let path = self.path();
         let mut all = vec![&*path, "shards=2", "limits.publish_per_s=0", "limits.join_per_s=0"];
+        // Whoever reacts waits for it.
+        all.push("chat.react_tick_ms=1");
         all.extend(settings);
         let (watched, rules) = (self.watched(), self.root.join("rules"));
         let mut layer = layer(&watched, &rules).to_vec();

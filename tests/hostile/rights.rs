@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::crowd::Crowd;
-use crate::peer::{Peer, ask, join, publish, upgrade};
+use crate::peer::{Peer, join, publish, upgrade};
 use crate::server::Server;
 
 const CONNECTIONS: usize = 1_000;
@@ -12,17 +12,7 @@ const CONNECTIONS: usize = 1_000;
 fn a_ban_puts_out_a_thousand_connections_and_none_of_them_is_heard_or_comes_back() {
     let server = Server::start(&["limits.join_burst=10000", "limits.publish_burst=10000"]);
     let token = server.token("Mod");
-    let body = r#"{"room":"tea"}"#;
-    let made = ask(
-        &server,
-        format!(
-            "POST /api/rooms HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
-             content-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .as_bytes(),
-    );
-    assert_eq!(made.status, 201);
+    server.found(&token, "tea");
     let mut owner = Peer::open(&server, &token);
     owner.join("tea", "{}");
     let token = server.token("Bob");

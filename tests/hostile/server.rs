@@ -78,6 +78,16 @@ impl Server {
         rest.split('"').next().unwrap().to_owned()
     }
 
+    /// Makes a room on purpose: whose token it is decides in it.
+    pub(crate) fn found(&self, token: &str, room: &str) {
+        let body = format!(r#"{{"room":"{room}"}}"#);
+        let head = "POST /api/rooms HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer";
+        let length = body.len();
+        let request = format!("{head} {token}\r\ncontent-length: {length}\r\n\r\n{body}");
+        let made = peer::ask(self, request.as_bytes());
+        assert_eq!(made.status, 201, "{made:?}");
+    }
+
     /// A guest with an open socket.
     pub(crate) fn guest(&self, name: &str) -> Peer {
         Peer::open(self, &self.token(name))
