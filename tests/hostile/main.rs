@@ -4,6 +4,9 @@
 //! and gone past by one. Conditions are awaited, and times are asserted only as deadlines, with
 //! room to spare.
 
+#[path = "../disk/acts.rs"]
+#[allow(dead_code, reason = "what is not needed here is elsewhere")]
+mod acts;
 mod crowd;
 mod descriptors;
 mod drain;
@@ -24,6 +27,7 @@ mod slow;
 mod slowloris;
 mod stall;
 mod store;
+mod store_changes;
 mod store_rooms;
 mod storm;
 mod upkeep;

@@ -40,6 +40,9 @@ impl Folder {
             "history.room_bytes=16777216",
             "history.page_bytes=8388608",
             "limits.conn_out_bytes=16777216",
+            "limits.search_per_s=0",
+            // Whoever reacts waits for it.
+            "chat.react_tick_ms=1",
         ])
     }
 }
