@@ -339,6 +339,72 @@ fn a_slow_disk_delays_the_answers_that_wait_for_it_and_nothing_else() {
     room.check(&disk, server);
 }
 
+/// What comes of a cursor: what there is behind it, or nothing if it is told that it does not hold.
+fn recover(server: &Server, token: &str, since: (&str, u64, u64)) -> Option<(Value, Value)> {
+    let (epoch, offset, change) = since;
+    let since = format!(r#"{{"epoch":"{epoch}","offset":{offset},"change":{change}}}"#);
+    let params = format!(r#"{{"presence":false,"since":{since}}}"#);
+    let joined = parse(&Peer::open(server, token).join("tea", &params));
+    let response = &joined[4]["response"];
+    let recovered = response["recovered"].as_bool().unwrap();
+    recovered.then(|| (response["messages"].clone(), response["changed"].clone()))
+}
+
+/// Pushes something, and waits until it is acked.
+fn ack(peer: &mut Peer, reference: u64, event: &str, payload: &str) {
+    peer.send(&format!(r#"["1","{reference}","room:tea","{event}",{payload}]"#));
+    let answer = peer.await_text(&format!(r#"["1","{reference}","room:tea","phx_reply""#));
+    assert!(answer.contains(r#""status":"ok""#), "{answer}");
+}
+
+#[test]
+fn a_cursor_at_what_was_seen_and_not_kept_is_told_after_kill_9_and_those_before_are_exact() {
+    let disk = Disk::new();
+    let server = disk.serve(METRICS);
+    let token = server.token("Ann");
+    let (mut ann, mut bob) = (Peer::open(&server, &token), server.guest("Bob"));
+    bob.join("tea", "{}");
+    let joined = parse(&ann.join("tea", "{}"));
+    let epoch = joined[4]["response"]["epoch"].as_str().unwrap();
+    for number in 1..=3 {
+        ack(&mut ann, number, "new_msg", r#"{"body":"kept"}"#);
+    }
+    ack(&mut ann, 4, "msg_edit", r#"{"offset":1,"body":"kept too"}"#);
+    // No commit comes to its end any more.
+    disk.rule("write@chat.db-wal:1:sleep=60000:*");
+    ann.send(r#"["1","5","room:tea","new_msg",{"body":"lost"}]"#);
+    bob.await_text(r#""body":"lost""#);
+    ann.send(r#"["1","6","room:tea","msg_edit",{"offset":2,"body":"lost too"}]"#);
+    bob.await_text(r#""body":"lost too""#);
+    server.kill();
+    drop(server);
+    disk.rule("");
+
+    let server = disk.serve(&[]);
+    let none = || (Value::Array(Vec::new()), Value::Null);
+    assert_eq!(recover(&server, &token, (epoch, 3, 1)), Some(none()), "at what was acked");
+    let ahead = [(epoch, 4, 2), (epoch, 4, 1), (epoch, 3, 2)];
+    for since in ahead {
+        assert_eq!(recover(&server, &token, since), None, "{since:?}");
+    }
+    // Nor once there is something else of these numbers.
+    let mut ann = Peer::open(&server, &token);
+    ann.join("tea", "{}");
+    ack(&mut ann, 1, "new_msg", r#"{"body":"another"}"#);
+    ack(&mut ann, 2, "msg_edit", r#"{"offset":3,"body":"another too"}"#);
+    for since in ahead {
+        assert_eq!(recover(&server, &token, since), None, "{since:?}");
+    }
+    let (messages, changed) = recover(&server, &token, (epoch, 3, 1)).expect("it was acked");
+    let of = |list: &Value| -> Vec<(u64, String)> {
+        let list = list.as_array().unwrap().iter();
+        let text = |of: &Value| of["body"].as_str().unwrap().to_owned();
+        list.map(|of| (of["offset"].as_u64().unwrap(), text(of))).collect()
+    };
+    assert_eq!(of(&messages), [(4, "another".to_owned())]);
+    assert_eq!(of(&changed), [(3, "another too".to_owned())]);
+}
+
 #[test]
 fn sigterm_under_load_loses_nothing_that_was_acked() {
     let disk = Disk::new();
