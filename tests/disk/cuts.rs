@@ -180,19 +180,47 @@ fn planted_a_log_that_is_synced_before_checkpoints_only_is_found() {
     planted("sync@-wal:1:lazy:*", CUTS / 30, is_lost);
 }
 
+/// A disk that fails for a while and heals, by these rules. Then it is cut.
+#[track_caller]
+fn check_healed(rules: &str) {
+    let disk = Disk::new();
+    disk.rule(rules);
+    let notes = disk.notes();
+    let mut load = Load::default();
+    let dies = dies(&mut Draws(9));
+    load.run(disk.serve_with_journal(&[]), &notes, 1_500, |_: &Server| disk.rule(&dies));
+    let records = disk.read_journal();
+    let is_dropped = |record: &Record| matches!(record, Record::Dropped { .. });
+    assert_eq!(records.iter().any(is_dropped), rules.ends_with("drop"), "{rules}");
+    // What is slow refuses nothing.
+    let is_refused =
+        |record: &Record| matches!(record, Record::Noted(note) if note.starts_with("refused "));
+    assert_eq!(records.iter().any(is_refused), !rules.contains("sleep"), "{rules}");
+    let found = cut(&disk, &records, Told::default(), CUTS / 3, SEED);
+    assert!(found.faults.is_empty(), "{rules}: {:#?}", found.faults);
+}
+
 #[test]
 fn a_sync_that_fails_once_and_drops_what_was_written_loses_nothing_that_was_acked() {
     for rules in ["sync@-wal:40:drop", "sync@chat.db:4:drop", "sync@-wal:40:EIO"] {
-        let disk = Disk::new();
-        disk.rule(rules);
-        let notes = disk.notes();
-        let mut load = Load::default();
-        let dies = dies(&mut Draws(9));
-        load.run(disk.serve_with_journal(&[]), &notes, 1_500, |_: &Server| disk.rule(&dies));
-        let records = disk.read_journal();
-        let is_dropped = |record: &Record| matches!(record, Record::Dropped { .. });
-        assert_eq!(records.iter().any(is_dropped), rules.ends_with("drop"), "{rules}");
-        let found = cut(&disk, &records, Told::default(), CUTS / 3, SEED);
-        assert!(found.faults.is_empty(), "{rules}: {:#?}", found.faults);
+        check_healed(rules);
     }
+}
+
+#[test]
+fn writes_that_fail_for_a_while_lose_nothing_that_was_acked() {
+    for rules in [
+        "write@-wal:400:EIO",
+        // The first pages of a commit are there, and half of another.
+        "write@-wal:401:short\nwrite@-wal:402:ENOSPC:3",
+        // A checkpoint that comes to its end later.
+        "write@chat.db:40:short\nwrite@chat.db:41:ENOSPC",
+    ] {
+        check_healed(rules);
+    }
+}
+
+#[test]
+fn a_slow_disk_loses_nothing_that_was_acked() {
+    check_healed("sync@-wal:40:sleep=200:3");
 }

@@ -76,8 +76,10 @@ impl Told {
         let (what, rest) = note.split_once(' ').unwrap();
         let (room, rest) = rest.split_once(' ').unwrap();
         let room: usize = room.parse().unwrap();
-        if !["ack", "seen"].contains(&what) {
-            return self.changed[room].note(what, rest);
+        match what {
+            "ack" | "seen" => {}
+            "refused" => return,
+            _ => return self.changed[room].note(what, rest),
         }
         let (id, body) = rest.split_once(' ').unwrap();
         let (epoch, offset) = id.split_once('-').unwrap();

@@ -126,7 +126,6 @@ impl Client {
                 "phx_reply" => {
                     let number = reference.as_str().unwrap();
                     let said = under_way.remove(number).unwrap();
-                    // Otherwise it says so itself, and nothing is promised.
                     if payload["status"] == "ok" {
                         acks.fetch_add(1, Ordering::Relaxed);
                         let response = &payload["response"];
@@ -137,6 +136,9 @@ impl Client {
                             format!("did {client} {number} {epoch} {change}")
                         };
                         notes.put(&told);
+                    } else {
+                        // Nothing is promised then.
+                        notes.put(&format!("refused {client} {number}"));
                     }
                 }
                 _ => {}

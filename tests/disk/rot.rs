@@ -15,6 +15,7 @@ use std::path::Path;
 
 use chinwag::link::log::{Marks, Opened, Stretch};
 use chinwag::link::said::MessageText;
+use chinwag::side::store::tools;
 use serde_json::Value;
 
 use crate::kept::Look;
@@ -53,6 +54,7 @@ const STANDINGS: [(&str, &str); 3] =
 type Written = BTreeMap<&'static str, Room>;
 
 /// What is read of a room.
+#[derive(Debug, PartialEq)]
 struct Room {
     opened: Opened,
     /// What a cursor in the middle recovers.
@@ -83,8 +85,8 @@ struct Counts {
     silent: usize,
 }
 
-/// A store with a little of everything, as the bytes of its file.
-fn written(disk: &Disk) -> (Vec<u8>, Written) {
+/// A server whose store has a little of everything.
+fn talked(disk: &Disk) -> Server {
     let server = disk.serve(&[]);
     let owner = server.token("Ann");
     for room in ROOMS {
@@ -114,6 +116,12 @@ fn written(disk: &Disk) -> (Vec<u8>, Written) {
             ask(&mut ann, room, number, event, &payload);
         }
     }
+    server
+}
+
+/// Such a store after an orderly end, as the bytes of its file.
+fn written(disk: &Disk) -> (Vec<u8>, Written) {
+    let server = talked(disk);
     server.terminate();
     let (status, log) = Server::wait(server, PATIENCE);
     assert_eq!(status.code(), Some(0), "{log}");
@@ -141,11 +149,18 @@ fn topic(room: &str) -> String {
     format!("room:{room}")
 }
 
-/// Opens all rooms of a file. The error says what may never be.
-fn look(folder: &Path, file: &[u8], written: &Written) -> Result<Outcome, String> {
+/// Makes a folder anew, with these files.
+fn fill(folder: &Path, files: &[(&str, &[u8])]) {
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder).unwrap();
-    fs::write(folder.join("chat.db"), file).unwrap();
+    for (name, bytes) in files {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+/// Opens all rooms of a file. The error says what may never be.
+fn look(folder: &Path, file: &[u8], written: &Written) -> Result<Outcome, String> {
+    fill(folder, &[("chat.db", file)]);
     let begun = catch_unwind(AssertUnwindSafe(|| Look::begin(folder)));
     let Ok(mut look) = begun.map_err(|_| "a panic at the start")? else {
         return Ok(Outcome::Told);
@@ -178,6 +193,12 @@ impl Room {
         let audited: Value = serde_json::from_str(&look.audit()?).map_err(|e| e.to_string())?;
         let audited = audited["acts"].as_array().ok_or("no lines")?.clone();
         Ok(Some(Self { opened, recovered, audited }))
+    }
+
+    /// Without its epochs.
+    fn timeless(self) -> Self {
+        let opened = Opened { epoch: 0, lineage: Vec::new(), ..self.opened };
+        Self { opened, ..self }
     }
 
     /// What is served of a room must be what was written. The error says what is not.
@@ -213,6 +234,19 @@ impl Room {
     }
 }
 
+/// Whether `store check` names a damage of a file.
+fn is_named(folder: &Path, file: &[u8]) -> bool {
+    fill(folder, &[("chat.db", file)]);
+    let mut named = 0;
+    match tools::check(folder, None, &mut |_| named += 1) {
+        Ok(report) => {
+            assert_eq!(report.is_none(), named > 0, "what is not sound has a name");
+            named > 0
+        }
+        Err(_) => true,
+    }
+}
+
 /// Alters bits, one after another, and counts what comes of them.
 fn flip(disk: &Disk, file: &[u8], written: &Written, bits: impl Iterator<Item = usize>) -> Counts {
     let mut counts = Counts::default();
@@ -220,7 +254,11 @@ fn flip(disk: &Disk, file: &[u8], written: &Written, bits: impl Iterator<Item = 
     for bit in bits {
         let mut altered = file.to_vec();
         altered[bit / 8] ^= 1 << (bit % 8);
-        match look(disk.scratch(), &altered, written) {
+        let outcome = look(disk.scratch(), &altered, written);
+        if outcome != Ok(Outcome::Unseen) && !is_named(disk.scratch(), &altered) {
+            faults.push(format!("byte {}, bit {}: `store check` is content", bit / 8, bit % 8));
+        }
+        match outcome {
             Ok(Outcome::Unseen) => counts.unseen += 1,
             Ok(Outcome::Told) => counts.told += 1,
             Ok(Outcome::Silent) => {
@@ -262,6 +300,44 @@ fn no_room_is_ever_served_as_another() {
     let end = (page + 1) * PAGE_BYTES;
     let counts = flip(&disk, &file, &written, (end - 60) * 8..end * 8);
     assert!(counts.told > 30, "{counts:?}");
+}
+
+/// The head of a log, in bytes, and what it has for each page (the same, 4.1).
+const LOG_HEAD_BYTES: usize = 32;
+const LOG_PAGE_BYTES: usize = 24 + PAGE_BYTES;
+
+#[test]
+fn an_altered_bit_of_the_log_ends_it_there_and_alters_nothing_before() {
+    let disk = Disk::new();
+    let server = talked(&disk);
+    // What was said last is in no other place.
+    server.kill();
+    let [file, log] =
+        ["chat.db", "chat.db-wal"].map(|name| fs::read(disk.store().join(name)).unwrap());
+    // Without epochs, which begin anew after such an end.
+    let read = |log: &[u8]| -> Result<Vec<Option<Room>>, String> {
+        fill(disk.scratch(), &[("chat.db", &file), ("chat.db-wal", log)]);
+        let mut look = Look::begin(disk.scratch())?;
+        let rooms = ROOMS.map(|room| Room::read(&mut look, room).map(|of| of.map(Room::timeless)));
+        look.end()?;
+        rooms.into_iter().collect()
+    };
+    let whole = read(&log);
+    assert!(whole.iter().flatten().all(Option::is_some), "{whole:?}");
+    let flips = from_env("DISK_FLIPS", FLIPS) / 10;
+    let mut draws = Draws(from_env("DISK_SEED", 0x5eed) as u64);
+    let mut shorter = 0;
+    for _ in 0..flips {
+        let at = draws.below(log.len());
+        let pages = at.checked_sub(LOG_HEAD_BYTES).map(|behind| behind / LOG_PAGE_BYTES);
+        let end = pages.map_or(0, |pages| LOG_HEAD_BYTES + pages * LOG_PAGE_BYTES);
+        let mut altered = log.clone();
+        altered[at] ^= 1 << draws.below(8);
+        let (found, expected) = (read(&altered), read(&log[..end]));
+        assert_eq!(found, expected, "byte {at} of {}", log.len());
+        shorter += usize::from(found != whole);
+    }
+    assert!(shorter > flips / 2, "it is looked at: {shorter} of {flips}");
 }
 
 #[test]
