@@ -17,7 +17,7 @@ use super::error::{Cause, StoreError};
 use super::index::Words;
 use super::row::{
     EraRow, Message, Next, OFFSET_MAX, RoomRow, StandingRow, each_standing, id_of, next_row,
-    offset_of, select_eras, select_messages, select_rooms, with_room,
+    offset_of, room_of, select_eras, select_messages, select_rooms, with_room,
 };
 use super::statements::top_of;
 use super::views::{pins, view};
@@ -524,15 +524,30 @@ fn changed_behind(
     bytes: usize,
     damaged: &mut u64,
 ) -> Result<(Vec<u8>, bool), StoreError> {
-    let sql = select_messages!("WHERE change > ?1 AND change <= ?2 AND id <= ?3 ORDER BY change");
+    let (mut changed, mut untold, mut last) = (Vec::new(), 0, behind);
+    if hides_changes(look, id, behind)? {
+        *damaged += 1;
+        return Ok((changed, false));
+    }
+    // Up to the first one of another room, and not up to the last change that there may be: an
+    // entry of the index that is altered lies where it was, and would hide those behind it.
+    let sql = select_messages!("INDEXED BY changed WHERE change > ?1 ORDER BY change");
     let mut statement = look.prepare_cached(sql)?;
-    let range = params![id_of(id, behind), id_of(id, OFFSET_MAX), id_of(id, upto)];
-    let (mut rows, mut changed, mut untold) = (statement.query(range)?, Vec::new(), 0);
+    let mut rows = statement.query([id_of(id, behind)])?;
     while let Some(row) = rows.next()? {
-        let Some(message) = Message::of(row) else {
-            *damaged += 1;
-            return Ok((Vec::new(), false));
+        // Each row says itself that it is the one that the index means.
+        let message = match Message::of(row) {
+            Some(message) if room_of(message.id) != id => break,
+            Some(message) if message.fate.change > last => message,
+            _ => {
+                *damaged += 1;
+                return Ok((Vec::new(), false));
+            }
         };
+        last = message.fate.change;
+        if offset_of(message.id) > upto {
+            continue;
+        }
         untold += message.untold_bytes();
         let Message { id, at_ms, said, fate } = message;
         push_numbered(&mut changed, offset_of(id), at_ms, said, fate);
@@ -541,6 +556,18 @@ fn changed_behind(
         }
     }
     Ok((changed, true))
+}
+
+/// Whether the entry of the index of changes that lies before those of a room behind a change is
+/// one of them: it is altered, and would hide itself.
+fn hides_changes(look: &Connection, id: u32, behind: u64) -> Result<bool, StoreError> {
+    let sql =
+        select_messages!("INDEXED BY changed WHERE change <= ?1 ORDER BY change DESC LIMIT 1");
+    let mut statement = look.prepare_cached(sql)?;
+    let mut rows = statement.query([id_of(id, behind)])?;
+    let is_hidden =
+        |message: Message<'_>| room_of(message.id) == id && message.fate.change > behind;
+    Ok(rows.next()?.is_some_and(|row| Message::of(row).is_none_or(is_hidden)))
 }
 
 /// The epoch that a room is in, and those before it.
