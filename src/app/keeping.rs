@@ -11,7 +11,7 @@ mod with_store {
     use crate::app::cli::EXIT_CONFIG;
     use crate::app::config::{StoreAck, StoreConfig, StoreDeliver};
     use crate::app::now_unix_ms;
-    use crate::limits::{HistoryLimits, RING_WORDS, STORE_SWEEP_MS};
+    use crate::limits::{HistoryLimits, RING_WORDS, STORE_ERASE_MS, STORE_SWEEP_MS};
     use crate::side::store::{
         Backups, Cause, Keep, Options, Promise, Start, Store, StoreError, StoreLog, TailBounds,
     };
@@ -62,6 +62,7 @@ mod with_store {
                 bytes: config.keep_bytes,
             },
             sweep_ms: STORE_SWEEP_MS,
+            erase_ms: STORE_ERASE_MS,
             reserve_bytes: config.reserve_bytes,
             unix_ms: now_unix_ms,
             backups: (!config.backup.is_empty()).then(|| Backups {

@@ -45,6 +45,7 @@ impl RealLog {
             promise: Promise::OkIsKept,
             keep: Keep::default(),
             sweep_ms: 60_000,
+            erase_ms: 60_000,
             reserve_bytes: 0,
             unix_ms: || 1_000,
             backups: None,

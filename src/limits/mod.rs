@@ -617,6 +617,14 @@ pub const STORE_SPACE_MS: u64 = 1_000;
 /// After how long without a commit the store's log is emptied, in milliseconds.
 pub const STORE_REST_MS: u64 = 10_000;
 
+/// After something was deleted or edited, the logs of the store's files are emptied after so long
+/// at the latest, in milliseconds, whatever is said meanwhile: they have what was there before. It
+/// costs the store some syncs, and a reader may be in the way for a while; within a minute in all.
+pub const STORE_ERASE_MS: u64 = 20_000;
+
+/// When that is tried again, if a reader was in the way: by then it has ended.
+pub const STORE_ERASE_AGAIN_MS: u64 = 500;
+
 /// How many buffers a shard keeps for the next connection that needs one, and how large a kept one
 /// may be.
 pub const POOL_BUFFERS_MAX: usize = 256;

@@ -199,14 +199,18 @@ impl Disk {
         &self.index_queue
     }
 
-    /// What indexes the words of this store.
+    /// What indexes the words of this store. What it takes out is gone from its log after `erase`.
     ///
     /// # Errors
     ///
     /// Those of SQLite.
-    pub(super) fn indexer(&self, stats: Arc<StoreStats>) -> Result<Indexer, StoreError> {
+    pub(super) fn indexer(
+        &self,
+        stats: Arc<StoreStats>,
+        erase: Duration,
+    ) -> Result<Indexer, StoreError> {
         let queue = Arc::clone(&self.index_queue);
-        Ok(Indexer::new(self.open_to_read()?, &self.options.path, queue, stats))
+        Ok(Indexer::new(self.open_to_read()?, &self.options.path, queue, stats, erase))
     }
 
     /// Signs guests' tokens, and is the same in each life.

@@ -364,7 +364,7 @@ fn a_search_that_passes_over_many_names_where_it_goes_on() {
     let mut home = Home::new(writer);
     home.open(1, 50);
     home.say(1, 0, &vec!["\"tea\""; 5_000]);
-    let mut indexer = disk.indexer(Arc::default()).unwrap();
+    let mut indexer = disk.indexer(Arc::default(), Duration::ZERO).unwrap();
     let mut index = indexer.open().unwrap();
     for _ in 0..2 {
         indexer.look(&mut index, &AtomicBool::new(false)).unwrap();
@@ -829,7 +829,7 @@ fn what_is_kept_is_for_its_owner_alone_in_a_folder_that_is_not() {
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).unwrap();
     let (disk, writer) = folder.open();
     Home::new(writer).open(1, 50);
-    drop(disk.indexer(Arc::default()).unwrap().open().unwrap());
+    drop(disk.indexer(Arc::default(), Duration::ZERO).unwrap().open().unwrap());
     for file in fs::read_dir(&folder.0).unwrap() {
         let file = file.unwrap();
         let mode = file.metadata().unwrap().permissions().mode();

@@ -60,6 +60,8 @@ pub(super) struct Writer {
     written: Vec<u32>,
     /// Rooms that were told by the last batch for how long to keep messages.
     timed: Vec<u32>,
+    /// Whether the last batch has changed messages: what they were is in the log.
+    has_overwritten: bool,
     /// Whether nothing was committed since the log was emptied.
     is_wal_empty: bool,
     /// When a commit is on disk, if that was said.
@@ -176,6 +178,7 @@ impl NewWriter {
             wal_pages,
             written: Vec::new(),
             timed: Vec::new(),
+            has_overwritten: false,
             is_wal_empty: false,
             sync: None,
             damaged: Vec::new(),
@@ -223,6 +226,7 @@ impl Writer {
     ) -> Result<(), StoreError> {
         self.written.clear();
         self.timed.clear();
+        self.has_overwritten = false;
         let count = questions.len();
         self.damaged.clear();
         for _ in 0..ANEW_MAX {
@@ -289,6 +293,7 @@ impl Writer {
                     let fate = Fate { change: top.change + 1, ..fate };
                     let id_here = id_of(id, offset);
                     change(&step, &Message { id: id_here, at_ms: said_ms, said, fate })?;
+                    self.has_overwritten = true;
                     note_read(&step, id, at_ms, audit)?;
                     if self.written.last() != Some(&id) {
                         self.written.push(id);
@@ -361,6 +366,12 @@ impl Writer {
     /// settings that others have followed.
     pub(super) fn timed(&self) -> &[u32] {
         &self.timed
+    }
+
+    /// Whether the last batch has changed messages: what they were is in the log until that is
+    /// emptied.
+    pub(super) fn has_overwritten(&self) -> bool {
+        self.has_overwritten
     }
 
     /// The rooms of the last batch that cannot be opened, and are not among its openings.

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Row, Rows, TransactionBehavior, params};
 
 use super::{IndexQueue, delete, file_in};
 use crate::link::log::Marks;
-use crate::side::store::disk::{Lives, open_private};
+use crate::side::store::disk::{Lives, checkpoint_all, open_private};
 use crate::side::store::error::{Cause, StoreError};
 use crate::side::store::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of};
 use crate::side::store::statements::top_of;
@@ -24,15 +24,14 @@ use crate::side::store::stats::StoreStats;
 const APPLICATION_ID: i64 = 0x4348_4E53;
 
 /// The number of this version's form. A file of another one is made anew.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 const SCHEMA: &str = "
     -- of: which database it is of. life: up to which life of that.
     CREATE TABLE meta(of INTEGER NOT NULL, life INTEGER NOT NULL) STRICT;
-    -- rowid: the id of the message. The text is in the database.
-    CREATE VIRTUAL TABLE find USING fts5(
-        body, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2'
-    );
+    -- rowid: the id of the message. With its text: without that its words cannot be found again, to
+    -- take them out.
+    CREATE VIRTUAL TABLE find USING fts5(body, tokenize='unicode61 remove_diacritics 2');
     -- What lies between is indexed, as it was after `change`. life: in which life of the database
     -- that was found last.
     CREATE TABLE upto(
@@ -41,7 +40,8 @@ const SCHEMA: &str = "
     ) STRICT;
 ";
 
-/// How many messages a transaction of the index has at most.
+/// How many messages a transaction of the index has at most, and how many it takes out. To take out
+/// 30 words is a millisecond, however large the index is.
 pub(super) const STEP_MESSAGES: u32 = 1_000;
 
 /// How many rooms are looked at together at the start.
@@ -64,6 +64,10 @@ pub(in crate::side::store) struct Indexer {
     pub(super) lives: Lives,
     /// The room after the last one that was looked at since the start; none, if all were.
     pub(super) next_room: Option<u32>,
+    /// After how long what was taken out is gone from the log too.
+    erase: Duration,
+    /// When the log is emptied next; none, if nothing is in it.
+    erase_due: Option<Instant>,
 }
 
 impl Indexer {
@@ -72,9 +76,11 @@ impl Indexer {
         folder: &Path,
         queue: Arc<IndexQueue>,
         stats: Arc<StoreStats>,
+        erase: Duration,
     ) -> Self {
         let (folder, lives) = (folder.to_owned(), Lives::default());
-        Self { source, folder, queue, stats, lives, next_room: Some(0) }
+        let (next_room, erase_due) = (Some(0), None);
+        Self { source, folder, queue, stats, lives, next_room, erase, erase_due }
     }
 
     /// Indexes what is written, until it is to stop.
@@ -124,8 +130,10 @@ impl Indexer {
             let step = index.transaction_with_behavior(TransactionBehavior::Immediate)?;
             step.execute_batch(SCHEMA)?;
             step.execute("INSERT INTO meta VALUES(?1, ?2)", params![of, life])?;
-            // Deleted words are gone from the file when their segments are merged.
-            step.execute("INSERT INTO find(find, rank) VALUES('deletemerge', 1)", [])?;
+            // What is deleted is taken out of the pages that have it, at once. Else it would stay
+            // until its segment is merged: of an index that is hardly written to, never. To merge
+            // for its sake is to write all of the index again for each message.
+            step.execute("INSERT INTO find(find, rank) VALUES('secure-delete', 1)", [])?;
             step.pragma_update(None, "application_id", APPLICATION_ID)?;
             step.pragma_update(None, "user_version", VERSION)?;
             step.commit()?;
@@ -156,20 +164,48 @@ impl Indexer {
             if self.queue.is_damaged() {
                 return Err(StoreError::Contradiction("a reader has found it to be damaged"));
             }
+            self.erase_if_due(index)?;
             let room = self.queue.pop();
             self.stats.set_search_lag(self.queue.count());
             if let Some(room) = room {
-                if catch_up(&self.source, index, self.lives, room)? {
+                if self.catch_up(index, room)? {
                     self.queue.note([room]);
                 }
             } else if self.next_room.is_some() {
                 self.look(index, stop)?;
             } else {
-                thread::park();
+                self.rest();
                 if !stop.load(Ordering::Acquire) {
                     thread::park_timeout(GATHER);
                 }
             }
+        }
+        // Where this fails, the next life does it.
+        let _ = checkpoint_all(index);
+        Ok(())
+    }
+
+    /// Indexes some of a room: see [`catch_up`].
+    fn catch_up(&mut self, index: &mut Connection, room: u32) -> Result<bool, StoreError> {
+        let erase = self.erase;
+        self.erase_due.get_or_insert_with(|| Instant::now() + erase);
+        catch_up(&self.source, index, self.lives, room)
+    }
+
+    /// Waits until it is woken, or the log is to be emptied.
+    fn rest(&self) {
+        match self.erase_due {
+            Some(due) => thread::park_timeout(due.saturating_duration_since(Instant::now())),
+            None => thread::park(),
+        }
+    }
+
+    /// Empties the log, if that is due: what was taken out of the index is still there. A search
+    /// that is in the way ends in time, and is waited for.
+    fn erase_if_due(&mut self, index: &Connection) -> Result<(), StoreError> {
+        if self.erase_due.is_some_and(|due| due <= Instant::now()) {
+            let is_empty = checkpoint_all(index)?;
+            self.erase_due = (!is_empty).then(|| Instant::now() + self.erase);
         }
         Ok(())
     }
@@ -198,7 +234,7 @@ impl Indexer {
                 if stop.load(Ordering::Acquire) {
                     return Ok(());
                 }
-                is_behind = catch_up(&self.source, index, self.lives, *id)?;
+                is_behind = self.catch_up(index, *id)?;
             }
         }
         self.next_room = rooms.last().map(|last| last + 1);
@@ -246,6 +282,29 @@ impl Upto {
             Ok(Self { floor, offset, change: offset_in(row, 2)?, life: row.get(3)? })
         });
         Ok(had.optional()?.unwrap_or_default())
+    }
+
+    /// Notes that of a room.
+    fn put(self, index: &Connection, room: u32) -> Result<(), StoreError> {
+        let sql = "INSERT INTO upto(room, floor, offset, change, life) VALUES(?1, ?2, ?3, ?4, ?5) \
+                   ON CONFLICT(room) DO UPDATE SET floor = excluded.floor, \
+                   offset = excluded.offset, change = excluded.change, life = excluded.life";
+        let [floor, offset, change] = [self.floor, self.offset, self.change].map(u64::cast_signed);
+        index.prepare_cached(sql)?.execute(params![room, floor, offset, change, self.life])?;
+        Ok(())
+    }
+
+    /// What is left of it behind a step, and which offsets that takes out, where more is to be
+    /// taken out than a step may. It stays of its life, in which that is found again.
+    fn less_by_a_step(self, still: u64, floor: u64) -> Option<(Self, u64, u64)> {
+        let most = u64::from(STEP_MESSAGES);
+        if self.offset.saturating_sub(still) > most {
+            let offset = self.offset - most;
+            return Some((Self { offset, ..self }, offset + 1, self.offset));
+        }
+        let is_more = floor.min(still).saturating_sub(self.floor) > most;
+        let less = Self { floor: self.floor + most, ..self };
+        is_more.then_some((less, self.floor + 1, less.floor))
     }
 
     /// Up to which offset that is true still. After an end without order the database may have lost
@@ -306,6 +365,12 @@ pub(super) fn catch_up(
         step.prepare_cached(sql)?.execute(params![id_of(room, first), id_of(room, last)])?;
         Ok(())
     };
+    if let Some((less, first, last)) = had.less_by_a_step(still, floor) {
+        forget(first, last)?;
+        less.put(&step, room)?;
+        step.commit()?;
+        return Ok(true);
+    }
     if still < had.offset {
         forget(still + 1, had.offset)?;
     }
@@ -331,11 +396,7 @@ pub(super) fn catch_up(
     if floor > had.floor {
         forget(had.floor, floor)?;
     }
-    let sql = "INSERT INTO upto(room, floor, offset, change, life) VALUES(?1, ?2, ?3, ?4, ?5) \
-               ON CONFLICT(room) DO UPDATE SET floor = excluded.floor, \
-               offset = excluded.offset, change = excluded.change, life = excluded.life";
-    let [floor, last, change] = [floor, last, change].map(u64::cast_signed);
-    step.prepare_cached(sql)?.execute(params![room, floor, last, change, lives.now])?;
+    Upto { floor, offset: last, change, life: lives.now }.put(&step, room)?;
     step.commit()?;
     Ok(count == STEP_MESSAGES || changed == STEP_MESSAGES)
 }

@@ -10,6 +10,9 @@
 //! the database itself. A file that is damaged, of another version, or of another database is
 //! deleted and made anew; readers that meet damage say so.
 //!
+//! What is deleted in the database is taken out of the index, word by word, which costs the same
+//! however large that is. Its log is emptied soon after.
+//!
 //! The index may know messages that a power cut has taken from the database, whose offsets are then
 //! given to others. So the life in which a room was indexed is committed too: what is behind an era
 //! that began later is indexed anew.

@@ -33,7 +33,8 @@ impl World {
 
     fn indexer(&self) -> Indexer {
         let source = Connection::open(self.folder.file()).expect("it is there");
-        Indexer::new(source, &self.folder.0, Arc::clone(&self.queue), Arc::default())
+        let (queue, stats) = (Arc::clone(&self.queue), Arc::default());
+        Indexer::new(source, &self.folder.0, queue, stats, Duration::ZERO)
     }
 
     /// Says something in a room, from this offset on.
@@ -174,6 +175,43 @@ fn what_retention_has_let_go_of_is_not_found() {
     world.sql("UPDATE room SET floor = 2");
     catch_up(&world.source, &mut index, indexer.lives, 1).expect("it is indexed");
     assert_eq!(offsets(&index, 1, "tea"), [3]);
+}
+
+#[test]
+fn what_is_not_to_be_found_any_more_is_taken_out_in_steps() {
+    let many = STEP_MESSAGES * 2 + 5;
+    for is_power_cut in [false, true] {
+        let world = World::new();
+        let bodies: Vec<_> = (1..=many).map(|n| format!("tea w{n}")).collect();
+        world.say(7, 1, &bodies.iter().map(String::as_str).collect::<Vec<_>>());
+        world.say(8, 1, &["tea"]);
+        let (mut indexer, mut index) = world.indexed();
+        if is_power_cut {
+            drop(index);
+            world.begin_again(&format!("DELETE FROM message WHERE id > {}", id_of(7, 2)));
+            indexer = world.indexer();
+            index = indexer.open().expect("it opens");
+        } else {
+            world.sql(&format!("UPDATE room SET floor = {many} - 2"));
+        }
+        let count = |index: &Connection| {
+            let sql = "SELECT count(*) FROM find WHERE find MATCH 'tea'";
+            index.query_row(sql, [], |row| row.get::<_, u32>(0)).expect("it is asked")
+        };
+        let before = count(&index);
+        let mut more = || {
+            catch_up(&world.source, &mut index, indexer.lives, 7)
+                .map(|more| (more, before - count(&index)))
+        };
+        assert_eq!(more().expect("it is indexed"), (true, STEP_MESSAGES), "{is_power_cut}");
+        assert_eq!(more().expect("it is indexed"), (true, STEP_MESSAGES * 2));
+        assert_eq!(more().expect("it is indexed"), (false, many - 2));
+        let left = if is_power_cut { vec![2, 1] } else { [many, many - 1].map(u64::from).into() };
+        assert_eq!(offsets(&index, 7, "tea"), left);
+        index
+            .execute("INSERT INTO find(find, rank) VALUES('integrity-check', 1)", [])
+            .expect("no word is left of what is not there");
+    }
 }
 
 #[test]

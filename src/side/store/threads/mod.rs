@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
 
 use self::reading::ReaderThread;
 use self::writing::{Given, WriterThread};
@@ -72,6 +73,9 @@ pub struct Start {
     pub keep: Keep,
     /// After how long it is looked for what is not to be kept, in milliseconds.
     pub sweep_ms: u64,
+    /// After how long what was deleted or edited away is gone from the logs of the files too, in
+    /// milliseconds, whatever is said meanwhile.
+    pub erase_ms: u64,
     /// How much of the disk stays free, in bytes: with less, nothing more is taken. 0: it is not
     /// looked at.
     pub reserve_bytes: u64,
@@ -118,7 +122,8 @@ impl Store {
             readers.push(threads.begin(name, move |stop| reader.run(stop))?);
         }
         let indexer = if disk.has_index() {
-            let indexer = disk.indexer(Arc::clone(&stats))?;
+            let erase = Duration::from_millis(start.erase_ms);
+            let indexer = disk.indexer(Arc::clone(&stats), erase)?;
             Some(threads.begin("store-indexer".to_owned(), move |stop| indexer.run(stop))?)
         } else {
             None

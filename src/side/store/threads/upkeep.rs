@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   before a batch  is it time to sync? are the files there, and is enough of the disk free?
+//!                   is it time to empty the log of what was deleted?
 //!   behind a batch  a log that has grown is moved into the database
 //!   at rest         retention ─ pages that nothing is in ─ the log: moved, and emptied
 //! ```
@@ -18,8 +19,8 @@ use std::path::{Path, PathBuf};
 use super::Start;
 use super::writing::WriterThread;
 use crate::limits::{
-    STORE_CHECKPOINT_BYTES, STORE_CHECKPOINT_IDLE_BYTES, STORE_GATHER_MS, STORE_REST_MS,
-    STORE_SPACE_MS, STORE_VACUUM_PAGES,
+    STORE_CHECKPOINT_BYTES, STORE_CHECKPOINT_IDLE_BYTES, STORE_ERASE_AGAIN_MS, STORE_GATHER_MS,
+    STORE_REST_MS, STORE_SPACE_MS, STORE_VACUUM_PAGES,
 };
 use crate::link::store::FromStore;
 use crate::side::store::error::StoreError;
@@ -56,6 +57,39 @@ impl WriterThread {
     pub(super) fn sync_if_due(&mut self) {
         if self.pace.sync_due_us().is_some_and(|due_us| due_us <= self.now_us()) {
             self.checkpoint(0);
+        }
+    }
+
+    /// Notes that something was overwritten or deleted: it is in the log as it was.
+    pub(super) fn note_erased(&mut self) {
+        let due_ms = self.now_ms() + self.erase_ms;
+        self.erase_due_ms.get_or_insert(due_ms);
+    }
+
+    /// Empties the log, if something was deleted and that is due.
+    pub(super) fn erase_if_due(&mut self) {
+        let now_ms = self.now_ms();
+        if self.erase_due_ms.is_some_and(|due_ms| due_ms <= now_ms) && !self.empty_wal() {
+            self.erase_due_ms = Some(now_ms + STORE_ERASE_AGAIN_MS);
+        }
+    }
+
+    /// Moves what is in the log into the database, and empties it. False if that is to be tried
+    /// again: a reader is in the way, which ends in time, or the disk fails.
+    fn empty_wal(&mut self) -> bool {
+        match self.writer.empty_wal() {
+            Ok(is_empty) => {
+                if is_empty {
+                    self.stats.set_wal_bytes(0);
+                    self.pace.note_synced();
+                    self.erase_due_ms = None;
+                }
+                is_empty
+            }
+            Err(error) => {
+                self.fail(&error);
+                false
+            }
         }
     }
 
@@ -115,6 +149,7 @@ impl WriterThread {
             Ok(step) if step.deleted > 0 => {
                 self.writer.note_written();
                 self.written_ms = now_ms;
+                self.note_erased();
                 self.may_vacuum = true;
                 self.stats.let_go(step.deleted);
                 self.stats.set_wal_bytes(self.writer.wal_bytes());
@@ -175,7 +210,8 @@ impl WriterThread {
             (due_us / 1_000).saturating_sub(self.now_ms()).max(STORE_GATHER_MS)
         });
         let rest_ms = self.tidy();
-        [due_ms, sync_ms, rest_ms].into_iter().flatten().min()
+        let erase_ms = self.erase_due_ms.map(|due_ms| due_ms.saturating_sub(self.now_ms()));
+        [due_ms, sync_ms, rest_ms, erase_ms].into_iter().flatten().min()
     }
 
     /// Moves and empties the log, if it is large or was left alone for long. Returns as
@@ -190,18 +226,6 @@ impl WriterThread {
         if rest_ms > 0 {
             return Some(rest_ms);
         }
-        match self.writer.empty_wal() {
-            Ok(true) => {
-                self.stats.set_wal_bytes(0);
-                self.pace.note_synced();
-                None
-            }
-            // A reader is in the way: it ends in time.
-            Ok(false) => Some(STORE_REST_MS),
-            Err(error) => {
-                self.fail(&error);
-                Some(0)
-            }
-        }
+        (!self.empty_wal()).then_some(STORE_REST_MS)
     }
 }

@@ -90,6 +90,11 @@ pub(super) struct WriterThread {
     pub(super) retention: Retention,
     /// Whether there may be pages in the file that nothing is in.
     pub(super) may_vacuum: bool,
+    /// After how long what was deleted is gone from the log too.
+    pub(super) erase_ms: u64,
+    /// When the log is to be emptied for that, in milliseconds since it began; none, if nothing was
+    /// deleted.
+    pub(super) erase_due_ms: Option<u64>,
     pub(super) unix_ms: fn() -> u64,
     pub(super) space: Space,
 }
@@ -127,6 +132,9 @@ impl WriterThread {
             requests,
             retention: Retention::new(start.keep, start.sweep_ms),
             may_vacuum: true,
+            erase_ms: start.erase_ms,
+            // What an earlier life has deleted may be in the log of that still.
+            erase_due_ms: Some(start.erase_ms),
             unix_ms: start.unix_ms,
             space: Space::of(start),
         }
@@ -188,6 +196,7 @@ impl WriterThread {
     /// then the file.
     fn work(&mut self, is_last: bool) -> Next {
         self.sync_if_due();
+        self.erase_if_due();
         if !self.can_write() {
             return Next::Again;
         }
@@ -276,6 +285,9 @@ impl WriterThread {
         self.pace.note_committed(sync, began_us, ended_us);
         self.stats.committed(self.messages, ended_us - began_us, self.writer.wal_bytes());
         self.written_ms = ended_us / 1_000;
+        if self.writer.has_overwritten() {
+            self.note_erased();
+        }
         Ok(())
     }
 
@@ -398,6 +410,7 @@ impl WriterThread {
             }
             self.port.woke();
             self.sync_if_due();
+            self.erase_if_due();
             self.gather();
             if !self.batch.is_empty() && self.can_write() {
                 self.write();

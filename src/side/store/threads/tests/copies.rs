@@ -86,6 +86,7 @@ fn begin_with_backups(folder: &Folder, copies: &Folder) -> (Store, Vec<Home>) {
         readers: 1,
         keep: Keep::default(),
         sweep_ms: 60_000,
+        erase_ms: 60_000,
         reserve_bytes: 0,
         unix_ms: seconds,
         backups: Some(Backups { folder: copies.0.clone(), every_s: 2, keep: 2 }),

@@ -17,7 +17,7 @@ use crate::link::log::{
     Append, Appended, Entry, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Part, Placed,
     Read, View, Wanted, What, WhatText, Why,
 };
-use crate::link::said::Said;
+use crate::link::said::{MessageText, Said};
 use crate::mesh::Wake;
 use crate::side::store::disk::Options;
 use crate::side::store::log::{Promise, StoreLog};
@@ -83,6 +83,7 @@ fn start_as(
         readers,
         keep,
         sweep_ms: 1,
+        erase_ms: 1,
         reserve_bytes,
         unix_ms: || 1_000_000,
         backups: None,
@@ -152,6 +153,15 @@ impl Home {
         let top = Marks { offset: offset - 1, change: 0 };
         let (ticket, topic) = (self.next, "");
         self.log.append(Append { room, topic, ticket, top, at_ms: 7, entry })
+    }
+
+    /// A message has become another one, behind so many messages and changes.
+    fn change(&mut self, room: RoomKey, top: Marks, offset: u64, message: &MessageText) {
+        self.next += 1;
+        let what = What::Changed { offset, message };
+        let entry = Entry { judged: Judged::default(), what, audit: None };
+        let (ticket, topic) = (self.next, "");
+        self.log.append(Append { room, topic, ticket, top, at_ms: 7, entry });
     }
 
     fn found(&mut self, room: RoomKey, title: &str) -> Appended {

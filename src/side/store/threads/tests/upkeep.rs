@@ -1,14 +1,17 @@
-//! What is let go of, and a disk with too little space.
+//! What is let go of, what is deleted and gone from all files, and a disk with too little space.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{PATIENCE, start, start_as, start_with};
+use super::{Home, PATIENCE, start, start_as, start_with};
+use crate::limits::STORE_REST_MS;
 use crate::link::log::{Log, LogAnswer, LogEnd, Marks, Opening, What, Why};
 use crate::link::record::Field;
+use crate::link::said::{Act, Fate, MessageText};
 use crate::link::store::FromStore;
 use crate::mesh::connect_with;
 use crate::side::store::disk::Options;
@@ -111,6 +114,71 @@ fn a_rooms_own_time_is_in_force_at_once_and_in_the_next_life_where_nothing_bound
     assert_eq!((opened.tail.len(), opened.floor), (3, Marks::default()), "and in no other");
     drop(homes);
     store.stop().unwrap();
+}
+
+#[test]
+fn what_is_deleted_or_edited_away_is_gone_from_all_files_while_others_speak() {
+    check_gone(Keep::default(), |home| {
+        let top = |change| Marks { offset: 2, change };
+        let edited = Fate { edited: Some(Act { at_ms: 7, by: None }), ..Fate::default() };
+        home.change(key(1), top(0), 1, &MessageText::new(7, said("\"tea\""), edited));
+        let deleted = Fate { deleted: Some(Act { at_ms: 7, by: None }), ..Fate::default() };
+        home.change(key(1), top(1), 2, &MessageText::new(7, said("\"\""), deleted));
+    });
+}
+
+#[test]
+fn what_a_room_does_not_keep_any_more_is_gone_from_all_files_while_others_speak() {
+    check_gone(Keep::default(), |home| {
+        let settings = r#"{"keep_s":900}"#;
+        home.decide(key(1), What::Settings { title: "Tea", settings });
+    });
+    check_gone(Keep { messages: 2, ..Keep::default() }, |home| {
+        for offset in 3..=4 {
+            home.append(key(1), offset, said("\"mate\""));
+        }
+    });
+}
+
+/// Two words are said, and are gone from all files after `act`, though nothing rests.
+#[track_caller]
+fn check_gone(keep: Keep, act: impl FnOnce(&mut Home)) {
+    const WORDS: [&str; 2] = ["zanzibar", "timbuktu"];
+    let folder = Folder::new();
+    let (store, mut homes) = start_with(&folder, 1, 1, keep, 0);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    home.open(key(2), "room:b", 50);
+    for (offset, word) in (1..).zip(WORDS) {
+        home.append(key(1), offset, said(&format!("\"{word}\"")));
+    }
+    let has = |files: [&str; 2], word: &str| {
+        let files = files.map(|file| fs::read(folder.0.join(file)).unwrap_or_default());
+        files.iter().any(|file| file.windows(word.len()).any(|part| part == word.as_bytes()))
+    };
+    let is_there = |word| has(["chat.db", "chat.db-wal"], word);
+    let is_indexed = |word| has(["search.db", "search.db-wal"], word);
+    let began = Instant::now();
+    while !WORDS.iter().all(|word| is_there(word) && is_indexed(word)) {
+        assert!(began.elapsed() < PATIENCE, "they are kept, and indexed");
+        thread::yield_now();
+    }
+    act(home);
+    // So often that nothing rests, and so seldom that logs and segments do not go by their size.
+    let said_apart = Duration::from_millis(STORE_REST_MS / 2);
+    let (acted, mut offset) = (Instant::now(), 0_u32);
+    while WORDS.iter().any(|word| is_there(word) || is_indexed(word)) {
+        if acted.elapsed() >= said_apart * offset {
+            offset += 1;
+            home.append(key(2), offset.into(), said("\"mate\""));
+            home.log.end_turn();
+        }
+        assert!(acted.elapsed() < PATIENCE, "{WORDS:?} are gone");
+        thread::yield_now();
+    }
+    drop(homes);
+    store.stop().unwrap();
+    assert!(WORDS.iter().all(|word| !is_there(word) && !is_indexed(word)), "and stay so");
 }
 
 #[test]
