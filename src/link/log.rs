@@ -611,8 +611,21 @@ pub struct Opened {
     /// By which of the changes that are not kept for good a message was pinned, or was so no more:
     /// in order, each with the offset.
     pub unkept_pins: Vec<(u64, u64)>,
+    /// Which keys messages before the tail were given, in their order.
+    pub keys: Vec<Keyed>,
     /// Its last messages, without a gap.
     pub tail: Vec<MessageText>,
+}
+
+/// The key that a user gave a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyed {
+    /// The user's id.
+    pub user: Box<str>,
+    /// Its key.
+    pub key: Box<str>,
+    /// The receipt of the message.
+    pub receipt: Receipt,
 }
 
 /// What a log says in the call when it is asked to open a room.

@@ -27,8 +27,8 @@
 
 use crate::auth::level::Standing;
 use crate::link::audit::AuditWanted;
-use crate::link::ids::RoomKey;
-use crate::link::log::{Hits, ListedRoom, Marks, Opened, Part, Sought, Stretch, Wanted};
+use crate::link::ids::{Receipt, RoomKey};
+use crate::link::log::{Hits, Keyed, ListedRoom, Marks, Opened, Part, Sought, Stretch, Wanted};
 use crate::link::record::{Field, NewMessage, records, struct_fields};
 use crate::link::said::{Act, Fate, MessageText, Said};
 
@@ -302,6 +302,8 @@ pub(crate) struct Found<'a> {
     pub(crate) lineage: &'a [u8],
     /// The offsets of its pinned messages, one behind the other.
     pub(crate) pins: &'a [u8],
+    /// The keys of messages before the tail: see [`Found::push_key`].
+    pub(crate) keys: &'a [u8],
     /// The last messages: see [`Found::push_message`].
     pub(crate) tail: &'a [u8],
 }
@@ -317,6 +319,13 @@ impl Found<'_> {
     pub(crate) fn push_standing(standings: &mut Vec<u8>, user: &str, standing: Standing) {
         user.put(standings);
         standing.put(standings);
+    }
+
+    /// Appends the key of a message, the newest first.
+    pub(crate) fn push_key(keys: &mut Vec<u8>, user: &str, key: &str, receipt: Receipt) {
+        user.put(keys);
+        key.put(keys);
+        receipt.put(keys);
     }
 
     /// Appends a message to a tail, the oldest first.
@@ -338,6 +347,7 @@ impl Found<'_> {
             audited,
             mut lineage,
             mut pins,
+            mut keys,
             tail,
         } = self;
         let (founded, settings) = (founded.map(Box::from), settings.map(Box::from));
@@ -354,16 +364,23 @@ impl Found<'_> {
         while !pins.is_empty() {
             opened.pins.push(u64::take(&mut pins));
         }
+        while !keys.is_empty() {
+            let [user, key] = [(); 2].map(|()| <&str>::take(&mut keys).into());
+            opened.keys.push(Keyed { user, key, receipt: Receipt::take(&mut keys) });
+        }
+        opened.keys.reverse();
         opened.tail = read_messages(tail);
         opened
     }
 }
 
 struct_fields!(Found<'a> {
-    epoch, top, floor, founded, settings, standings, audited, lineage, pins, tail,
+    epoch, top, floor, founded, settings, standings, audited, lineage, pins, keys, tail,
 });
 
 struct_fields!(Marks { offset, change });
+
+struct_fields!(Receipt { offset, at_ms });
 
 impl Field<'_> for Wanted {
     fn put(self, out: &mut Vec<u8>) {
@@ -584,6 +601,10 @@ mod tests {
         let mut pins = Vec::new();
         4_u64.put(&mut pins);
         7_u64.put(&mut pins);
+        let mut keys = Vec::new();
+        let receipts = [8, 3].map(|offset| Receipt { offset, at_ms: 5 });
+        Found::push_key(&mut keys, "é", "k2", receipts[0]);
+        Found::push_key(&mut keys, "", "k1", receipts[1]);
         let found = Found {
             epoch: 6,
             top,
@@ -594,6 +615,7 @@ mod tests {
             audited: 12,
             lineage: &lineage,
             pins: &pins,
+            keys: &keys,
             tail: &tail,
         };
         let mut record = Vec::new();
@@ -613,6 +635,10 @@ mod tests {
         let messages =
             [MessageText::new(9, said, fate), MessageText::new(10, bare, Fate::default())];
         assert_eq!(opened.tail, messages);
+        let keyed =
+            |user: &str, key: &str, receipt| Keyed { user: user.into(), key: key.into(), receipt };
+        let keys = [keyed("", "k1", receipts[1]), keyed("é", "k2", receipts[0])];
+        assert_eq!(opened.keys, keys, "the oldest first");
         check(FromStore::Opened { number: 4, found: None }, &mut Vec::new());
         check(FromStore::NotOpened { number: 4, is_full: true }, &mut Vec::new());
         check(FromStore::Audited { number: 4, page: "{\"acts\":[]}" }, &mut Vec::new());

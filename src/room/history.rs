@@ -148,6 +148,12 @@ impl History {
         self.keys.receipt(key)
     }
 
+    /// Remembers the key of a message that is not kept here. It must be older than all that are
+    /// remembered or kept behind it.
+    pub fn remember_key(&mut self, key: KeyHash, receipt: Receipt) {
+        self.keys.remember(key, receipt);
+    }
+
     /// Keeps a message under the receipt of [`History::next`], and drops old messages beyond the
     /// bounds.
     ///

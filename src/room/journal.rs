@@ -167,6 +167,11 @@ impl Journal {
         Judged { epoch: self.epoch(), rev: self.rev() }
     }
 
+    /// Remembers the key of a message before all that are applied from now on.
+    pub(crate) fn remember_key(&mut self, key: KeyHash, receipt: Receipt) {
+        self.history.remember_key(key, receipt);
+    }
+
     /// Keeps a message, which must be the next one, and who has reacted to it. Does nothing if it
     /// is kept already.
     ///

@@ -67,6 +67,7 @@ use encode::{JoinQuestion, push_joined};
 use facts::Facts;
 use history::History;
 use journal::Journal;
+use keys::KeyHash;
 use pacing::Pacing;
 use presence::{Member, Presence};
 
@@ -74,7 +75,7 @@ use crate::auth::identity::Identity;
 use crate::auth::level::Level;
 use crate::base::time::Now;
 use crate::limits::{HistoryLimits, KEY_MEMORY_BYTES, MEMBER_MEMORY_BYTES, ROOM_MEMORY_BYTES};
-use crate::link::ids::{Address, Asker, AudienceKey, Slot};
+use crate::link::ids::{Address, Asker, AudienceKey, Receipt, Slot};
 use crate::link::message::push_listing;
 use crate::link::record::Who;
 use crate::link::topic::room_of;
@@ -175,6 +176,11 @@ impl Room {
     /// What it keeps.
     pub(crate) fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// Remembers the key of a message that its log has, and that is before its tail.
+    pub(crate) fn remember_key(&mut self, key: KeyHash, receipt: Receipt) {
+        self.journal.remember_key(key, receipt);
     }
 
     /// The messages that it keeps.

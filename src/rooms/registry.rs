@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use crate::base::slack::Slack;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::io::Io;
-use crate::link::log::{Log, Opened, Opening};
+use crate::link::log::{Keyed, Log, Opened, Opening};
 use crate::link::outbox::Cx;
 use crate::link::pressure::Pressure;
 use crate::link::rates::AddressHash;
@@ -284,6 +284,9 @@ impl Rooms {
         refs_from: u64,
     ) -> Registered {
         let mut room = Room::with_journal(topic, Journal::opened(opened), refs_from);
+        for Keyed { user, key, receipt } in &opened.keys {
+            room.remember_key(self.hash_key(user, key), *receipt);
+        }
         let before = opened.top.offset - opened.tail.len() as u64;
         let mut out = std::mem::take(&mut self.scratch.response);
         for (offset, message) in (before + 1..).zip(&opened.tail) {

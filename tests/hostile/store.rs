@@ -229,6 +229,32 @@ fn what_was_acked_is_there_after_kill_9_once_and_in_order_and_cursors_go_on() {
 }
 
 #[test]
+fn a_message_that_is_said_again_after_kill_9_is_one_however_much_was_said_behind_it() {
+    let folder = Folder::new();
+    let serve = || Server::start(&[&folder.setting(), "shards=1", "limits.publish_per_s=0"]);
+    let server = serve();
+    let token = server.token("Ann");
+    let say_it = |server: &Server, much: u64| {
+        let mut peer = Peer::open(server, &token);
+        peer.join("tea", r#"{"presence":false}"#);
+        peer.send_raw(&say("tea", 1));
+        let answer = peer.await_text("phx_reply");
+        // More than a room has in memory.
+        let long = "x".repeat(15_000);
+        for _ in 0..much {
+            let push = format!(r#"["1","2","room:tea","new_msg",{{"body":"{long}"}}]"#);
+            peer.send_raw(&text(&push));
+            peer.await_text("phx_reply");
+        }
+        (number(&answer, "offset"), number(&answer, "at"))
+    };
+    let first = say_it(&server, 40);
+    drop(Killed(&server));
+    drop(server);
+    assert_eq!(say_it(&serve(), 0), first);
+}
+
+#[test]
 fn an_orderly_stop_keeps_epochs_and_a_cursor_ahead_of_all_acks() {
     let folder = Folder::new();
     let server = folder.serve();

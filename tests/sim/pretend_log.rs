@@ -1043,6 +1043,8 @@ impl Room {
             floor: Marks { offset: self.gone, change: self.floor },
             pins: self.pins(first),
             unkept_pins: self.unkept_pins(),
+            // Its tail has all that there is.
+            keys: Vec::new(),
             tail: (first..=self.last()).filter_map(|offset| self.latest(offset)).collect(),
         }
     }

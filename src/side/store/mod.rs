@@ -22,7 +22,7 @@
 //! | `writer` | the connection that writes, its log and checkpoints |
 //! | `batch`, `transaction`, `pace` | what goes into a commit, what that is, and when it is made |
 //! | `open_rooms`, `statements`, `audit` | rooms that shards have open; what is written of a room, and of what was done to it |
-//! | `reader` | a connection that reads: rooms, pages, recoveries |
+//! | `reader`, `keys` | a connection that reads: rooms, pages, recoveries; the keys that messages were given |
 //! | `row`, `schema` | the form of a row; what is in the file, and its migrations |
 //! | `faults`, `error`, `probe`, `place`, `space` | what a failure means; whose it is; whether it is damage; whether the files are still there; what is free |
 //! | `retention` | lets go of what is old |
@@ -49,6 +49,7 @@ mod disk;
 mod error;
 mod faults;
 mod index;
+mod keys;
 mod log;
 mod open_rooms;
 mod pace;

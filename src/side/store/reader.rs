@@ -15,6 +15,7 @@ use rusqlite::{Connection, params};
 use super::audit;
 use super::error::{Cause, StoreError};
 use super::index::Words;
+use super::keys::keys_before;
 use super::row::{
     EraRow, Message, Next, OFFSET_MAX, RoomRow, StandingRow, each_standing, id_of, next_row,
     offset_of, room_of, select_eras, select_messages, select_rooms, with_room,
@@ -115,17 +116,26 @@ pub(super) struct Loaded {
     audited: u64,
     lineage: Vec<u8>,
     pins: Vec<u8>,
+    keys: Vec<u8>,
     tail: Vec<u8>,
 }
 
 impl Loaded {
     /// As it is told.
     pub(super) fn found(&self) -> Found<'_> {
-        let Self { epoch, top, floor, founded, settings, standings, audited, lineage, pins, tail } =
-            self;
-        let (epoch, top, floor, audited) = (*epoch, *top, *floor, *audited);
-        let (founded, settings) = (founded.as_deref(), settings.as_deref());
-        Found { epoch, top, floor, founded, settings, standings, audited, lineage, pins, tail }
+        Found {
+            epoch: self.epoch,
+            top: self.top,
+            floor: self.floor,
+            founded: self.founded.as_deref(),
+            settings: self.settings.as_deref(),
+            standings: &self.standings,
+            audited: self.audited,
+            lineage: &self.lineage,
+            pins: &self.pins,
+            keys: &self.keys,
+            tail: &self.tail,
+        }
     }
 }
 
@@ -246,7 +256,21 @@ impl Reader {
             }
         }
         let tail = pieces.backwards();
-        Ok(Loaded { epoch, top, floor, founded, settings, standings, audited, lineage, pins, tail })
+        let first = top.offset + 1 - pieces.len();
+        let keys = keys_before(&look, id, (first, top.offset), &mut self.damaged)?;
+        Ok(Loaded {
+            epoch,
+            top,
+            floor,
+            founded,
+            settings,
+            standings,
+            audited,
+            lineage,
+            pins,
+            keys,
+            tail,
+        })
     }
 
     /// Reads messages of a room, without a hole: those next to the end of what is wanted, the upper

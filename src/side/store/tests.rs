@@ -20,8 +20,8 @@ use super::statements::stand;
 use super::writer::{Asked, Question, Writer};
 use crate::auth::level::Standing;
 use crate::base::arena::Key;
-use crate::link::ids::RoomKey;
-use crate::link::log::{Marks, Opened, Part, Sought, Stretch, View, Wanted};
+use crate::link::ids::{Receipt, RoomKey};
+use crate::link::log::{Keyed, Marks, Opened, Part, Sought, Stretch, View, Wanted};
 use crate::link::record::Field;
 use crate::link::said::{Fate, MessageText, Said};
 use crate::link::store::{ToStore, read_hits};
@@ -279,6 +279,46 @@ fn a_tail_is_bounded_and_ends_with_the_last_message() {
     assert_eq!(tail(TailBounds { messages: 0, ..TAIL }), "");
     assert_eq!(tail(TailBounds { bytes: 1, ..TAIL }), "\"d\"", "one is there, however long");
     assert_eq!(tail(TailBounds { bytes: 100, ..TAIL }), "\"b\",\"c\",\"d\"");
+}
+
+#[test]
+fn the_keys_of_the_last_thousand_messages_are_there_whatever_the_tail_has() {
+    let folder = Folder::new();
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    // Another room's, before and behind it.
+    for room in 1..=3 {
+        home.open(room, 50);
+    }
+    let mut say = |room, keyed: &[u64], upto| {
+        let mut batch = Batch::default();
+        for offset in 1..=upto {
+            let top = Marks { offset: offset - 1, change: 0 };
+            let key_text = format!("k{offset}");
+            let is_keyed = keyed.contains(&offset);
+            let said = Said { key: is_keyed.then_some(&*key_text), ..said("\"x\"") };
+            let (number, at_ms, room) = (9, 100 + offset, key(room));
+            push(&mut batch, ToStore::Append { number, room, top, at_ms, said });
+        }
+        home.writer.write(&batch, &mut Vec::new()).expect("it is written");
+    };
+    say(1, &[2], 2);
+    say(2, &[4, 5, 6, 1_001, 1_002, 1_003], 1_004);
+    say(3, &[1], 1);
+    let id = home.open(2, 51).unwrap();
+    let keys = |reader: &mut Reader, messages| {
+        let opened = reader.load(id, TailBounds { messages, ..TAIL }).unwrap().found().opened();
+        assert_eq!(opened.tail.len(), messages as usize);
+        let told = |of: &Keyed| {
+            let Keyed { user, key, receipt: Receipt { offset, at_ms } } = of;
+            assert_eq!((&**user, &**key, *at_ms), ("u", &*format!("k{offset}"), 100 + offset));
+            *offset
+        };
+        opened.keys.iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&mut reader, 3), [5, 6, 1_001], "those of the tail go with it");
+    assert_eq!(keys(&mut reader, 999), [5]);
+    assert_eq!(keys(&mut reader, 1_000), [0; 0]);
 }
 
 #[test]
