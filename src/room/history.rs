@@ -515,5 +515,8 @@ pub(super) mod tests {
         history.append(history.next(1_000), None, b"m", &LIMITS);
         assert_eq!(history.next(900).at_ms, 1_000);
         assert_eq!(history.next(1_100).at_ms, 1_100);
+        let none = HistoryLimits { messages: 0, ..LIMITS };
+        history.append(history.next(1_200), None, b"m", &none);
+        assert_eq!(history.next(900).at_ms, 1_200, "of what is not kept, too");
     }
 }

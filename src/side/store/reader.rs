@@ -223,7 +223,9 @@ impl Reader {
         let pins = pins(&look, id, &mut self.damaged)?;
         let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3");
         let mut statement = look.prepare_cached(sql)?;
-        let range = params![id_of(id, 1), id_of(id, top.offset), bounds.messages];
+        // One at least: it says how late it was in the room.
+        let messages = bounds.messages.max(1);
+        let range = params![id_of(id, 1), id_of(id, top.offset), messages];
         let mut rows = statement.query(range)?;
         let mut pieces = Pieces::default();
         // Not beyond the first one: what lies there is another room's, and may be damaged.
@@ -232,7 +234,7 @@ impl Reader {
                 Ok(Some(row)) => row,
                 Ok(None) => {
                     // Offsets have no gap: what is not there is hidden by damage of its page.
-                    self.damaged += u64::from(pieces.len() < u64::from(bounds.messages));
+                    self.damaged += u64::from(pieces.len() < u64::from(messages));
                     break;
                 }
                 Err(error) if error.cause() == Cause::Corrupt => {

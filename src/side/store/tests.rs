@@ -276,7 +276,7 @@ fn a_tail_is_bounded_and_ends_with_the_last_message() {
         bodies(&opened).join(",")
     };
     assert_eq!(tail(TailBounds { messages: 2, ..TAIL }), "\"c\",\"d\"");
-    assert_eq!(tail(TailBounds { messages: 0, ..TAIL }), "");
+    assert_eq!(tail(TailBounds { messages: 0, ..TAIL }), "\"d\"", "which says how late it is");
     assert_eq!(tail(TailBounds { bytes: 1, ..TAIL }), "\"d\"", "one is there, however long");
     assert_eq!(tail(TailBounds { bytes: 100, ..TAIL }), "\"b\",\"c\",\"d\"");
 }
