@@ -24,6 +24,7 @@ use crate::limits::{
 };
 use crate::link::store::FromStore;
 use crate::side::store::error::StoreError;
+use crate::side::store::faults::State;
 use crate::side::store::retention::vacuum;
 
 /// How much of the disk is to stay free.
@@ -111,8 +112,12 @@ impl WriterThread {
     }
 
     /// Whether the files are there and enough of the disk is free; if not, it is failing from now
-    /// on.
+    /// on. No, too, if it has been failing since this turn began: what is committed then is told as
+    /// kept by a store that is about to heal.
     pub(super) fn can_write(&mut self) -> bool {
+        if self.faults.state() != State::Working {
+            return false;
+        }
         let found = self.look_at_disk();
         if let Err(error) = &found {
             self.fail(error);
