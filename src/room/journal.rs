@@ -225,7 +225,8 @@ impl Journal {
         let first = self.history.first();
         #[cfg(test)]
         let is_read = is_read && !planted::is(Planted::OldPage);
-        if is_read {
+        // What is known here stays true until it is forgotten, though nothing is read any more.
+        if is_read || rare.newer.contains_key(&offset) {
             let (message, reacted) = (message.into(), reacted.map(Box::from));
             rare.newer.insert(offset, Newer { change: latest.change, message, reacted });
         }
