@@ -27,6 +27,10 @@ pub(crate) enum Planted {
     ReactionsUnkept,
     /// Of what a log has read nothing is one's own.
     MineForgotten,
+    /// What is not in memory is taken for the first of a thread.
+    ThreadsGuessed,
+    /// A message that waits for a read is overtaken by what its member says next.
+    OwnOvertaken,
 }
 
 thread_local! {

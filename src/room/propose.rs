@@ -51,9 +51,7 @@ impl Room {
         said: Said<'a>,
         key_hash: Option<KeyHash>,
     ) -> Result<Proposal<'a>, Refusal> {
-        let known = key_hash.and_then(|key_hash| self.history().of_key(key_hash));
-        // What was only heard goes to the log again: it knows the key, and says when it is kept.
-        if let Some(receipt) = known.filter(|receipt| self.journal.is_kept(receipt.offset)) {
+        if let Some(receipt) = self.known(key_hash) {
             return Ok(Proposal::Known(receipt));
         }
         if said.reply_to.is_some_and(|offset| !self.journal.has(offset) || offset == 0) {
@@ -64,11 +62,25 @@ impl Room {
         Ok(Proposal::Entry(entry))
     }
 
-    /// The thread that an answer to a message is in. A message that is not in memory is the first
-    /// of one: an answer that waited for the disk would be overtaken by what its author says next.
-    pub(crate) fn thread_of(&self, reply_to: u64) -> u64 {
-        let message = self.journal.message(reply_to);
-        message.and_then(|message| thread_of(text(message))).unwrap_or(reply_to)
+    /// The receipt of the message that used a key, if that is known to be kept. What was only heard
+    /// goes to the log again: it knows the key, and says when it is kept.
+    pub(crate) fn known(&self, key_hash: Option<KeyHash>) -> Option<Receipt> {
+        let known = self.history().of_key(key_hash?);
+        known.filter(|receipt| self.journal.is_kept(receipt.offset))
+    }
+
+    /// The thread that an answer to a message is in; none, if its log has that message, and must
+    /// say. What is kept no more is the first of a thread. `reaches_back` says whether a log has
+    /// the messages before those in memory.
+    pub(crate) fn thread_of(&self, reply_to: u64, reaches_back: bool) -> Option<u64> {
+        let kept = self.first_kept(reaches_back)..=self.history().last();
+        #[cfg(test)]
+        let reaches_back = reaches_back && !planted::is(planted::Planted::ThreadsGuessed);
+        match self.journal.message(reply_to) {
+            Some(message) => thread_of(text(message)).or(Some(reply_to)),
+            None if reaches_back && kept.contains(&reply_to) => None,
+            None => Some(reply_to),
+        }
     }
 
     /// A message as it stands, if it is in memory.

@@ -220,7 +220,7 @@ impl Room {
     }
 
     /// The first message that can be told.
-    fn first_kept(&self, reaches_back: bool) -> u64 {
+    pub(super) fn first_kept(&self, reaches_back: bool) -> u64 {
         if reaches_back { self.journal.log_floor().offset + 1 } else { self.history().first() }
     }
 

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A change is judged by the message as it stands. So it waits while an entry of its room is under
-//! way without a place; and what only a log has is read first.
+//! way without a place; and what only a log has is read first. So is the message that another one
+//! answers, for its thread (`speech`).
 //!
 //! Invariants:
 //!
@@ -17,8 +18,8 @@
 //!
 //! Deliberately absent: what may be done (`room::verbs`).
 //!
-//! Called by: `rooms`, `collecting`, `streaming`, `deciding`. Calls: `room`, `registry`, `reading`,
-//! `speech`, `pending`, `held`, the log.
+//! Called by: `rooms`, `speech`, `collecting`, `streaming`, `deciding`. Calls: `room`, `registry`,
+//! `reading`, `speech`, `pending`, `held`, the log.
 
 use crate::link::audit::AuditLine;
 use crate::link::ids::RoomKey;
@@ -29,6 +30,7 @@ use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, Verb};
 use crate::link::refusal::{CHANGES_LIMIT, PINS_LIMIT, Refusal};
 use crate::link::said::MessageText;
+use crate::room::Room;
 use crate::room::verbs::{Actor, judge};
 use crate::rooms::Rooms;
 use crate::rooms::auditing::audited;
@@ -43,6 +45,18 @@ pub(super) struct Fetched {
     pub(super) room: RoomKey,
     pub(super) offset: u64,
     pub(super) message: Option<MessageText>,
+}
+
+impl Fetched {
+    fn is(&self, room: RoomKey, offset: u64) -> bool {
+        (self.room, self.offset) == (room, offset)
+    }
+
+    /// The thread that an answer to a message is in, if that is this one.
+    fn thread(&self, room: RoomKey, offset: u64) -> Option<u64> {
+        let thread = self.message.as_ref().and_then(|message| message.said.thread);
+        self.is(room, offset).then(|| thread.unwrap_or(offset))
+    }
 }
 
 /// What is known of a change that has been applied.
@@ -85,7 +99,7 @@ impl Rooms {
         let membership = Membership { room: key, shard, asker };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.assert_member(shard, asker);
-        if !self.is_releasing && self.pending.must_event_wait(key) {
+        if !self.is_releasing && self.pending.must_event_wait(membership) {
             return self.wait(cx, members, membership, Some(reference), push);
         }
         if self.pending.is_behind(key) {
@@ -303,15 +317,15 @@ impl Rooms {
         if let Some(message) = room.message(offset) {
             return Ok(Some(message));
         }
-        let is_it = |fetched: &mut Fetched| (fetched.room, fetched.offset) == (key, offset);
-        match self.fetched.take_if(is_it) {
+        match self.fetched.take_if(|fetched| fetched.is(key, offset)) {
             Some(Fetched { message, .. }) => message.map(Some).ok_or(Refusal::Gone),
             None if cx.io.log().reads() => Ok(None),
             None => Err(Refusal::Gone),
         }
     }
 
-    /// Has a message read, and then handles a push from the beginning.
+    /// Has a message read, and then handles a push from the beginning. What the member of a message
+    /// pushes meanwhile waits behind that.
     pub(super) fn fetch<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -321,30 +335,57 @@ impl Rooms {
         offset: u64,
         push: ToHome<'_>,
     ) {
-        let ticket = self.pending.next_ticket();
+        let ticket = self.hold_waiting(membership, reference);
         match self.read_message(cx, membership, ticket, offset, push) {
-            Ok(()) => self.hold(membership, ticket, reference),
-            Err(refusal) => self.answer_refused(cx, members, membership, reference, refusal),
+            Ok(read) if matches!(push, ToHome::Publish { .. }) => {
+                self.pending.note_reader(membership, read);
+                self.move_behind(cx, members, membership, read);
+            }
+            Ok(_) => {}
+            Err(refusal) => self.refuse_held(cx, members, ticket, refusal),
         }
     }
 
-    /// Goes on with a push for which a message was read.
+    /// Goes on with a push for which a message was read, or which waited behind such a one.
     pub(super) fn go_on_fetched<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
-        (membership, ticket): (Membership, Ticket),
+        (membership, ticket): (Membership, Option<Ticket>),
         push: ToHome<'_>,
-        fetched: Fetched,
+        fetched: Option<Fetched>,
     ) {
+        let Membership { room, shard, asker } = membership;
+        let is_member = |of: &Registered| of.room.is_member(shard, asker);
+        let is_there = match ticket {
+            Some(ticket) => self.held.is_awaited(ticket),
+            None => self.arena.get(room).is_some_and(is_member),
+        };
         // Its member may have left.
-        if !self.held.is_awaited(ticket) {
+        if !is_there {
             return;
         }
-        self.fetched = Some(fetched);
-        self.hear_held(cx, members, membership, Some(ticket), push);
+        // Its place is behind what others have said since it came: they did not wait.
+        let place = ticket.map(|ticket| {
+            let place = self.pending.next_ticket();
+            self.held.rename(ticket, place);
+            place
+        });
+        self.fetched = fetched;
+        self.hear_held(cx, members, membership, place, push);
         self.fetched = None;
     }
+}
+
+/// The thread that an answer to a message is in; none, if that message is to be read first.
+pub(super) fn thread_of<I: Io>(
+    cx: &mut Cx<'_, I>,
+    room: &Room,
+    fetched: Option<&Fetched>,
+    (key, reply_to): (RoomKey, u64),
+) -> Option<u64> {
+    let fetched = fetched.and_then(|fetched| fetched.thread(key, reply_to));
+    fetched.or_else(|| room.thread_of(reply_to, cx.io.log().reads()))
 }
 
 /// Whether messages may change at all where this server runs.

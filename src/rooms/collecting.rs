@@ -335,7 +335,7 @@ impl Rooms {
         // What is appended comes behind what its author did to the message before. A reaction has
         // no such order, and is judged when it is told.
         let is_text = matches!(addition, Addition::Text { .. });
-        if is_text && !self.is_releasing && self.pending.must_text_wait(key) {
+        if is_text && !self.is_releasing && self.pending.must_text_wait(membership) {
             return self.wait(cx, members, membership, Some(reference), push);
         }
         let is_full = self.pending.is_behind(key) || self.collected.is_full(key);

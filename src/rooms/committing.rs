@@ -343,7 +343,8 @@ impl Rooms {
         self.remove_if_deserted(cx, key);
     }
 
-    /// Queues a push until its room may go on.
+    /// Queues a push until its room may go on; behind a message of its member that waits for a
+    /// read, if there is one.
     pub(super) fn wait<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -352,12 +353,15 @@ impl Rooms {
         reference: Option<&str>,
         push: ToHome<'_>,
     ) {
+        if let Some(read) = self.pending.read_of(membership) {
+            return self.wait_behind(cx, members, membership, read, reference, push);
+        }
         if self.pending.is_full(membership.room) {
             return self.refuse(cx, members, membership.shard, push);
         }
         let mut record = Vec::new();
         push.put(&mut record);
-        let ticket = reference.map(|_| self.pending.next_ticket());
+        let ticket = reference.map(|reference| self.hold_waiting(membership, reference));
         let kind = match push {
             ToHome::Publish { .. } => Kind::Message,
             ToHome::Change { .. }
@@ -367,9 +371,6 @@ impl Rooms {
             _ => Kind::Event,
         };
         self.pending.queue(membership, ticket, record.into(), kind);
-        if let (Some(reference), Some(ticket)) = (reference, ticket) {
-            self.hold(membership, ticket, reference);
-        }
     }
 
     /// Goes on with what waits in a room: first entries that conflicted, then pushes behind them.
@@ -408,6 +409,17 @@ impl Rooms {
         let outer = mem::replace(&mut self.released, released);
         self.hear(cx, members, membership.shard, push);
         self.released = outer;
+    }
+
+    /// Holds the answer to a push that waits, and returns its ticket. A push that had waited keeps
+    /// that: it is its place in the order in which things were said, too.
+    pub(super) fn hold_waiting(&mut self, membership: Membership, reference: &str) -> Ticket {
+        if let Some((_, placed)) = self.released.take_if(|(released, _)| *released == membership) {
+            return placed;
+        }
+        let ticket = self.pending.next_ticket();
+        self.held.wait(membership, ticket, reference);
+        ticket
     }
 
     /// Holds the answer to an entry until its log has answered for good.

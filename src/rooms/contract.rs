@@ -17,7 +17,8 @@
 //!    heard, and nothing else; whoever joins is told what is pinned, and no more is than may be;
 //! 10. a reaction is answered after it is kept, and is there for good; all are told who has
 //!     reacted, and whoever asks which reactions are its own;
-//! 11. what was deleted is never seen again, unless a turn has lost that it was.
+//! 11. what was deleted is never seen again, unless a turn has lost that it was;
+//! 12. a message that answers another one is in the thread of that, in memory or not.
 //!
 //! Each rule is seen to bark: a defect is planted, and the rule that is for it must find it.
 
@@ -708,6 +709,7 @@ impl<L: Subject> Suite<L> {
         assert!(self.home.rooms.pending.is_idle(), "and nothing is under way");
         if L::KEEPS {
             self.judge.check_acked(&self.home.mesh.log);
+            self.judge.check_threads(&self.home.mesh.log);
         }
         self.judge.check_streams(&self.home.mesh.log);
         for (topic, name) in TOPICS.iter().enumerate() {
@@ -838,7 +840,8 @@ fn memory_keeps_the_contract() {
 #[test]
 fn a_store_keeps_the_contract() {
     let reached = ["ok", "crash", "recovered", "not recovered", "refused", "unconfirmed"];
-    let reached = [&reached[..], &["waited", "not opened"], &READ, &CHANGED, &VIEWED].concat();
+    let others = ["waited", "not opened", "an answer to an answer"];
+    let reached = [&reached[..], &others, &READ, &CHANGED, &VIEWED].concat();
     check(|seed| PretendLog::new(seed, Pretends::Store, None), &reached);
 }
 
@@ -1041,6 +1044,18 @@ fn a_view_that_is_older_than_what_its_reader_heard_is_found() {
     let defect = Some(LogDefect::ReadTooEarly);
     bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
     bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
+}
+
+#[test]
+fn an_answer_in_another_thread_is_found() {
+    let rules = ["an answer is in the thread of what it answers"];
+    let bugs = Bugs { room: InRoom::ThreadsGuessed, ..NONE };
+    bark(|seed| PretendLog::new(seed, Pretends::Store, None), bugs, &rules);
+}
+
+#[test]
+fn a_message_that_overtakes_one_that_waits_for_a_read_is_found() {
+    bark_in_room(InRoom::OwnOvertaken, &["own messages come back in order"]);
 }
 
 #[test]

@@ -233,7 +233,7 @@ impl Rooms {
         let Membership { room: key, shard, asker } = membership;
         let Registered { room, .. } = self.arena.get(key)?;
         room.assert_member(shard, asker);
-        if !self.is_releasing && self.pending.must_event_wait(key) {
+        if !self.is_releasing && self.pending.must_event_wait(membership) {
             self.wait(cx, members, membership, Some(reference), push);
             return None;
         }

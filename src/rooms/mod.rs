@@ -68,6 +68,8 @@ mod speech;
 mod streaming;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod threads_tests;
 mod ticks;
 
 use std::collections::HashMap;

@@ -10,6 +10,9 @@
 //! older revision than the room's may conflict, and be proposed again. So further messages of the
 //! room wait while such an entry is under way.
 //!
+//! A message may wait for what is read: see `reading`. It holds up what its own member pushes next,
+//! which waits behind it there, and nobody else.
+//!
 //! Invariants:
 //!
 //! 1. a room has a queue only while an entry of it is under way without an order;
@@ -31,6 +34,8 @@ use crate::link::ids::RoomKey;
 use crate::link::log::{Judged, Marks, Placed, Ticket};
 use crate::link::said::{MessageText, SaidText};
 use crate::room::keys::KeyHash;
+#[cfg(test)]
+use crate::room::planted::{self, Planted};
 use crate::rooms::held::Membership;
 
 /// An entry that has not been answered for good.
@@ -119,7 +124,7 @@ pub(super) struct Waiting {
     pub(super) ticket: Option<Ticket>,
     pub(super) record: Box<[u8]>,
     kind: Kind,
-    /// The last ticket that was given out before it.
+    /// What was proposed by a ticket up to this one was pushed before it.
     behind: Ticket,
 }
 
@@ -146,13 +151,31 @@ struct OfRoom {
     confirmed: BTreeSet<Ticket>,
     by_key: HashMap<KeyHash, Ticket, ahash::RandomState>,
     queue: VecDeque<Waiting>,
-    /// How many of the queue will be entries.
+    /// How many pushes will be entries, of those that wait: in the queue, or for what is read.
     entries: usize,
+    /// The members of whom a message waits for a read, each once, and that read.
+    readers: SmallVec<[(Membership, Ticket); 1]>,
 }
 
 impl OfRoom {
     fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && self.queue.is_empty()
+        self.under_way.is_empty() && self.queue.is_empty() && self.readers.is_empty()
+    }
+
+    /// The read that a message of a member waits for.
+    fn read_of(&self, membership: Membership) -> Option<Ticket> {
+        #[cfg(test)]
+        if planted::is(Planted::OwnOvertaken) {
+            return None;
+        }
+        let of_member = self.readers.iter().find(|(reader, _)| *reader == membership);
+        of_member.map(|(_, read)| *read)
+    }
+
+    /// Whether a push that will be an entry is before one of this member.
+    fn is_behind_entry(&self, membership: Membership) -> bool {
+        self.entries > 0
+            && (self.entries > self.readers.len() || self.read_of(membership).is_some())
     }
 
     /// Inserts an entry, or inserts it again after a change.
@@ -330,10 +353,12 @@ impl Pending {
         self.rooms.get(&room).into_iter().flat_map(|of| &of.confirmed).copied().collect()
     }
 
-    /// Whether an event that is not kept must wait in a room.
-    pub(super) fn must_event_wait(&self, room: RoomKey) -> bool {
-        let waits = |of: &OfRoom| !of.queue.is_empty() || !of.unordered.is_empty();
-        !self.is_idle() && self.rooms.get(&room).is_some_and(waits)
+    /// Whether an event of a member that is not kept must wait.
+    pub(super) fn must_event_wait(&self, membership: Membership) -> bool {
+        let waits = |of: &OfRoom| {
+            !of.queue.is_empty() || !of.unordered.is_empty() || of.read_of(membership).is_some()
+        };
+        !self.is_idle() && self.rooms.get(&membership.room).is_some_and(waits)
     }
 
     /// Whether what is judged by messages as they stand must wait in a room: one of them may have
@@ -342,17 +367,60 @@ impl Pending {
         !self.is_idle() && self.rooms.get(&room).is_some_and(|of| of.changes > 0)
     }
 
-    /// Whether what somebody appends to a message must wait in a room: it comes behind what its
-    /// author did to that before.
-    pub(super) fn must_text_wait(&self, room: RoomKey) -> bool {
-        let waits = |of: &OfRoom| of.changes > 0 || of.entries > 0;
-        !self.is_idle() && self.rooms.get(&room).is_some_and(waits)
+    /// Whether what a member appends to a message must wait: it comes behind what its author did to
+    /// that before.
+    pub(super) fn must_text_wait(&self, membership: Membership) -> bool {
+        let waits = |of: &OfRoom| of.changes > 0 || of.is_behind_entry(membership);
+        !self.is_idle() && self.rooms.get(&membership.room).is_some_and(waits)
     }
 
-    /// Whether a message must wait in a room that is at `judged` now.
-    pub(super) fn must_message_wait(&self, room: RoomKey, judged: Judged) -> bool {
-        let waits = |of: &OfRoom| of.entries > 0 || of.may_conflict(judged);
-        !self.is_idle() && self.rooms.get(&room).is_some_and(waits)
+    /// Whether a message of a member must wait, in a room that is at `judged` now.
+    pub(super) fn must_message_wait(&self, membership: Membership, judged: Judged) -> bool {
+        let waits = |of: &OfRoom| of.is_behind_entry(membership) || of.may_conflict(judged);
+        !self.is_idle() && self.rooms.get(&membership.room).is_some_and(waits)
+    }
+
+    /// Notes that a message of a member waits for a read.
+    pub(super) fn note_reader(&mut self, membership: Membership, read: Ticket) {
+        let of = self.rooms.entry(membership.room).or_default();
+        of.readers.push((membership, read));
+        of.entries += 1;
+    }
+
+    /// Nothing waits for a read of a room any more.
+    pub(super) fn forget_readers(&mut self, room: RoomKey, read: Ticket) {
+        let Some(of) = self.rooms.get_mut(&room) else { return };
+        let count = of.readers.len();
+        of.readers.retain(|(_, of_reader)| *of_reader != read);
+        of.entries -= count - of.readers.len();
+        self.forget_idle(room);
+    }
+
+    /// The read that a message of a member waits for.
+    pub(super) fn read_of(&self, membership: Membership) -> Option<Ticket> {
+        self.rooms.get(&membership.room)?.read_of(membership)
+    }
+
+    /// Takes the pushes of a member out of the queue of its room, each with what its held answer
+    /// waits for.
+    pub(super) fn take_queued(
+        &mut self,
+        membership: Membership,
+    ) -> Vec<(Option<Ticket>, Box<[u8]>)> {
+        let Some(of) = self.rooms.get_mut(&membership.room) else { return Vec::new() };
+        let is_its = |next: &Waiting| next.membership == membership;
+        let (taken, left): (Vec<_>, _) = of.queue.drain(..).partition(is_its);
+        of.queue = left.into();
+        of.entries -= taken.iter().filter(|next| next.kind != Kind::Event).count();
+        self.bytes -= taken.iter().map(Waiting::bytes).sum::<usize>();
+        self.forget_idle(membership.room);
+        taken.into_iter().map(|next| (next.ticket, next.record)).collect()
+    }
+
+    /// The members of whom a message waits for a read, and that read. For
+    /// [`crate::rooms::Rooms::check`].
+    pub(super) fn readers(&self) -> impl Iterator<Item = &(Membership, Ticket)> {
+        self.rooms.values().flat_map(|of| &of.readers)
     }
 
     /// Whether a decision about a room is not known to be kept.
@@ -382,7 +450,7 @@ impl Pending {
         record: Box<[u8]>,
         kind: Kind,
     ) {
-        let behind = self.tickets;
+        let behind = ticket.unwrap_or(self.tickets);
         let waiting = Waiting { membership, ticket, record, kind, behind };
         self.bytes += waiting.bytes();
         let of = self.rooms.entry(membership.room).or_default();
@@ -435,6 +503,7 @@ impl Pending {
         let Some(of) = self.rooms.get_mut(&room) else { return Vec::new() };
         if kept.is_none() {
             self.bytes -= of.queue.drain(..).map(|waiting| waiting.bytes()).sum::<usize>();
+            of.readers.clear();
             of.entries = 0;
         }
         let lost = of.under_way.iter().filter(|(_, entry)| is_lost(entry));
@@ -475,7 +544,8 @@ impl Pending {
             assert_eq!((counts, &judged), (kept, &of.judged), "an index is of what is under way");
             assert!(of.queue.len() <= WAITING_PUSHES_PER_ROOM_MAX, "what waits is bounded");
             let entries = of.queue.iter().filter(|waiting| waiting.kind != Kind::Event);
-            assert_eq!(entries.count(), of.entries, "what will be entries is counted");
+            let entries = entries.count() + of.readers.len();
+            assert_eq!(entries, of.entries, "what will be entries is counted");
             bytes += of.queue.iter().map(Waiting::bytes).sum::<usize>();
         }
         assert_eq!(bytes, self.bytes, "and all of it is counted for what it takes");
@@ -515,7 +585,9 @@ mod tests {
         }
         pending.check();
         assert!(pending.bytes() > 3 * PENDING_MEMORY_BYTES);
-        assert!(!pending.must_message_wait(room, old) && pending.must_message_wait(room, new));
+        let of_room = pending.get(room, 3).expect("under way").membership;
+        assert!(!pending.must_message_wait(of_room, old));
+        assert!(pending.must_message_wait(of_room, new));
         assert_eq!(pending.of_key(room, Some(KeyHash([2, 0]))), Some((2, false)));
         // The first conflicts: it goes first, once the change is known.
         pending.change(room, 2, |entry| entry.is_parked = true);
@@ -525,13 +597,43 @@ mod tests {
         assert_eq!(pending.next_again(room, new), Some(2));
         pending.check();
         assert_eq!(pending.lose(room, Some(at(0))), [1], "what had a place behind it");
-        let of_room = pending.get(room, 3).expect("under way").membership;
         pending.queue(of_room, None, Box::from(*b"record"), Kind::Message);
-        assert!(pending.must_message_wait(room, old), "behind another");
+        assert!(pending.must_message_wait(of_room, old), "behind another");
         pending.check();
         assert_eq!(pending.lose(room, None), [2, 3]);
         assert!(pending.is_idle() && pending.bytes() == 0);
         pending.check();
+    }
+
+    #[test]
+    fn a_message_that_waits_for_a_read_holds_up_its_own_member_alone() {
+        let (room, mut pending) = (Key::from_u64(ROOM), Pending::default());
+        let judged = Judged { epoch: 1, rev: 1 };
+        let ann = entry(1, 1).membership;
+        let bob = Membership { shard: 1, ..ann };
+        pending.note_reader(ann, 7);
+        pending.check();
+        let waits = |pending: &Pending, member| {
+            let (message, event) =
+                (pending.must_message_wait(member, judged), pending.must_event_wait(member));
+            assert_eq!((message, event), (pending.must_text_wait(member), message));
+            message
+        };
+        assert_eq!((waits(&pending, ann), waits(&pending, bob)), (true, false));
+        assert_eq!((pending.read_of(ann), pending.read_of(bob)), (Some(7), None));
+        pending.queue(bob, None, Box::from(*b"record"), Kind::Message);
+        assert!(waits(&pending, bob));
+        pending.forget_readers(room, 8);
+        assert_eq!(pending.read_of(ann), Some(7), "that was another read");
+        pending.forget_readers(room, 7);
+        pending.check();
+        assert!(waits(&pending, ann), "behind what is in the queue");
+        assert!(pending.take_queued(ann).is_empty());
+        assert_eq!(pending.take_queued(bob), [(None, Box::from(*b"record"))]);
+        assert!(pending.is_idle() && pending.bytes() == 0);
+        pending.note_reader(ann, 9);
+        assert_eq!(pending.lose(room, None), [0; 0]);
+        assert!(pending.is_idle() && pending.bytes() == 0);
     }
 
     #[test]

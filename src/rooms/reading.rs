@@ -6,8 +6,9 @@
 //!   FromLog::Read ──┬─> a page:     the answer that is held for it
 //!                   ├─> a recovery: what was read, and what is in memory by then. Where memory has
 //!                   │               moved on meanwhile, the messages between are read too
-//!                   └─> a message:  the pushes that wait for it go on, see `changing`
-//!   FromLog::NotRead ─> refused, with a time
+//!                   └─> a message:  the pushes that wait for it go on, see `changing`, and those
+//!                                   behind a message of their own member among them
+//!   FromLog::NotRead ─> refused, with a time; what waits behind a message goes on
 //! ```
 //!
 //! What is read may be older than what members have heard since it was asked. So a message that has
@@ -28,6 +29,7 @@
 //! Called by: `rooms`. Calls: `room`, `held`, `membership`, `changing`, the log.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use crate::limits::{
     ANSWER_BYTES_PER_WORK, READS_OF_MESSAGES_MAX, READS_OF_ONE_MAX, READS_UNDER_WAY_MAX,
@@ -90,9 +92,24 @@ enum Whom {
 /// A push that waits for the message that it is about.
 struct Waiting {
     membership: Membership,
-    /// Of its held answer.
-    ticket: Ticket,
+    /// Of its held answer. `None` of `typing`, which is not answered.
+    ticket: Option<Ticket>,
     record: Box<[u8]>,
+    /// Whether it only waits behind a message of its member, which waits for that.
+    is_behind: bool,
+}
+
+impl Waiting {
+    fn new(
+        membership: Membership,
+        ticket: Option<Ticket>,
+        push: ToHome<'_>,
+        is_behind: bool,
+    ) -> Self {
+        let mut record = Vec::new();
+        push.put(&mut record);
+        Self { membership, ticket, record: record.into(), is_behind }
+    }
 }
 
 /// A join that waits for what it missed.
@@ -158,6 +175,28 @@ impl Reads {
         let reading = self.under_way.remove(&ticket)?;
         self.bytes -= reading.bytes();
         Some(reading)
+    }
+
+    /// The read of one message that pushes wait for, if it is under way.
+    fn of_message(&self, room: RoomKey, offset: u64) -> Option<Ticket> {
+        let is_it = |(_, of): &(&Ticket, &Reading)| {
+            (of.room, of.wanted.upto) == (room, offset) && matches!(of.whom, Whom::Pushes(_))
+        };
+        self.under_way.iter().find(is_it).map(|(ticket, _)| *ticket)
+    }
+
+    /// Adds a push to those that wait for a read of one message.
+    fn add(&mut self, read: Ticket, waiting: Waiting) -> Result<(), Refusal> {
+        let reading = self.under_way.get_mut(&read);
+        let Some(Reading { whom: Whom::Pushes(pushes), .. }) = reading else {
+            unreachable!("pushes wait for it")
+        };
+        if pushes.len() >= WAITING_PUSHES_PER_ROOM_MAX {
+            return Err(Refusal::Busy);
+        }
+        self.bytes += waiting.record.len();
+        pushes.push(waiting);
+        Ok(())
     }
 
     /// Whether a join to a room waits: then the room stays.
@@ -241,7 +280,8 @@ impl Rooms {
         Ok(true)
     }
 
-    /// Asks the log for one message, for a push that waits for it: one read, whoever asks.
+    /// Asks the log for one message, for a push that waits for it: one read, whoever asks. Returns
+    /// its ticket.
     ///
     /// # Errors
     ///
@@ -253,23 +293,12 @@ impl Rooms {
         ticket: Ticket,
         offset: u64,
         push: ToHome<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Ticket, Refusal> {
         let key = membership.room;
-        let mut record = Vec::new();
-        push.put(&mut record);
-        let waiting = Waiting { membership, ticket, record: record.into() };
-        for reading in self.reads.under_way.values_mut() {
-            let is_it = reading.room == key && reading.wanted.upto == offset;
-            if let Whom::Pushes(pushes) = &mut reading.whom
-                && is_it
-            {
-                if pushes.len() >= WAITING_PUSHES_PER_ROOM_MAX {
-                    return Err(Refusal::Busy);
-                }
-                self.reads.bytes += waiting.record.len();
-                pushes.push(waiting);
-                return Ok(());
-            }
+        let waiting = Waiting::new(membership, Some(ticket), push, false);
+        if let Some(read) = self.reads.of_message(key, offset) {
+            self.reads.add(read, waiting)?;
+            return Ok(read);
         }
         let of_pushes = |of: &&Reading| matches!(of.whom, Whom::Pushes(_));
         if self.reads.under_way.values().filter(of_pushes).count() >= READS_OF_MESSAGES_MAX {
@@ -281,7 +310,54 @@ impl Rooms {
         let wanted = Wanted { after, upto, part, messages, bytes, changed, view };
         let (read, asked) = self.ask_log(cx, key, wanted, 1)?;
         self.reads.insert(read, asked.of(Whom::Pushes(vec![waiting])));
-        Ok(())
+        Ok(read)
+    }
+
+    /// Has a push wait behind a message of its member that waits for a read.
+    pub(super) fn wait_behind<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        read: Ticket,
+        reference: Option<&str>,
+        push: ToHome<'_>,
+    ) {
+        let ticket = reference.map(|reference| self.hold_waiting(membership, reference));
+        let waiting = Waiting::new(membership, ticket, push, true);
+        self.add_behind(cx, members, read, waiting);
+    }
+
+    /// Has what a member pushed behind a message wait behind that, if it came from the queue of its
+    /// room: there they are behind it no more.
+    pub(super) fn move_behind<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        read: Ticket,
+    ) {
+        // Otherwise all of it was pushed before that message.
+        if !self.is_releasing {
+            return;
+        }
+        for (ticket, record) in self.pending.take_queued(membership) {
+            let waiting = Waiting { membership, ticket, record, is_behind: true };
+            self.add_behind(cx, members, read, waiting);
+        }
+    }
+
+    fn add_behind<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        read: Ticket,
+        waiting: Waiting,
+    ) {
+        let ticket = waiting.ticket;
+        if let (Err(refusal), Some(ticket)) = (self.reads.add(read, waiting), ticket) {
+            self.refuse_held(cx, members, ticket, refusal);
+        }
     }
 
     /// Whether something of a room is being read or looked for, or a message is to stay known.
@@ -371,26 +447,13 @@ impl Rooms {
                 let may_go_on = is_whole || !is_of_epoch;
                 self.go_on_returning(cx, members, key, returning, may_go_on.then_some(attempts));
             }
-            Whom::Pushes(pushes) if is_of_epoch => {
+            Whom::Pushes(pushes) => {
                 let is_it = stretch.first == wanted.upto;
                 let message = stretch.messages.first().filter(|_| is_it);
-                // It counts as read until all of them have gone on: what one does the next one
-                // must see, and not what was read.
-                let whom = Whom::Nobody;
-                self.reads.insert(ticket, Reading { room: key, epoch, wanted, attempts, whom });
-                for Waiting { membership, ticket: of_push, record } in pushes {
-                    let Received::ToHome(push) = read(&record) else {
-                        unreachable!("only pushes wait")
-                    };
-                    let (offset, message) = (wanted.upto, message.cloned());
-                    let fetched = Fetched { room: key, offset, message };
-                    self.go_on_fetched(cx, members, (membership, of_push), push, fetched);
-                }
-                self.reads.take(ticket);
-            }
-            // Its client may ask again.
-            Whom::Pushes(pushes) => {
-                self.refuse_all(cx, members, tickets_of(&pushes), Refusal::Busy);
+                // Of another epoch it is nothing to judge by. Its client may ask again.
+                let message = if is_of_epoch { Ok(message) } else { Err(Refusal::Busy) };
+                let read = Reading { room: key, epoch, wanted, attempts, whom: Whom::Nobody };
+                self.go_on_waiting(cx, members, (ticket, read), pushes, message);
             }
             Whom::Page(..) | Whom::Nobody => {}
         }
@@ -405,18 +468,50 @@ impl Rooms {
         ticket: Ticket,
         why: Why,
     ) {
-        let Some(Reading { room: key, whom, .. }) = self.reads.take(ticket) else { return };
-        match whom {
+        let Some(mut read) = self.reads.take(ticket) else { return };
+        let key = read.room;
+        match mem::replace(&mut read.whom, Whom::Nobody) {
             Whom::Page(..) => self.refuse_held(cx, members, ticket, why.refusal()),
             Whom::Join(returning) => {
                 self.refuse_returning(cx, members, key, &returning, why.refusal());
             }
             Whom::Pushes(pushes) => {
-                self.refuse_all(cx, members, tickets_of(&pushes), why.refusal());
+                self.go_on_waiting(cx, members, (ticket, read), pushes, Err(why.refusal()));
             }
             Whom::Nobody => {}
         }
         self.read_ends(key);
+    }
+
+    /// Goes on with the pushes that waited for a read of one message, in their order. If there is
+    /// nothing to judge them by, those about that message are refused.
+    fn go_on_waiting<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (read_ticket, asked): (Ticket, Reading),
+        pushes: Vec<Waiting>,
+        message: Result<Option<&MessageText>, Refusal>,
+    ) {
+        let (key, offset) = (asked.room, asked.wanted.upto);
+        // What one of them waits for from now on is another read.
+        self.pending.forget_readers(key, read_ticket);
+        // It counts as read until all of them have gone on: what one does the next one must see,
+        // and not what was read.
+        self.reads.insert(read_ticket, asked);
+        for Waiting { membership, ticket, record, is_behind } in pushes {
+            let fetched = match (message, ticket) {
+                (Ok(message), _) => Some(Fetched { room: key, offset, message: message.cloned() }),
+                (Err(refusal), Some(ticket)) if !is_behind => {
+                    self.refuse_held(cx, members, ticket, refusal);
+                    continue;
+                }
+                (Err(_), _) => None,
+            };
+            let Received::ToHome(push) = read(&record) else { unreachable!("only pushes wait") };
+            self.go_on_fetched(cx, members, (membership, ticket), push, fetched);
+        }
+        self.reads.take(read_ticket);
     }
 
     fn answer_page<I: Io>(
@@ -616,11 +711,13 @@ impl Rooms {
             let stays = !matches!(reading.whom, Whom::Join(_)) || self.arena.contains(reading.room);
             assert!(stays, "a room stays while a join to it waits");
         }
+        for (membership, read) in self.pending.readers() {
+            let whom = under_way.get(read).map(|reading| &reading.whom);
+            let is_its = |waiting: &Waiting| waiting.membership == *membership;
+            let waits = matches!(whom, Some(Whom::Pushes(pushes)) if pushes.iter().any(is_its));
+            assert!(waits, "a message that waits for a read is among those that do");
+        }
     }
-}
-
-fn tickets_of(pushes: &[Waiting]) -> impl Iterator<Item = Ticket> {
-    pushes.iter().map(|waiting| waiting.ticket)
 }
 
 /// Whether a client is not in the room already.

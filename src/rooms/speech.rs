@@ -1,8 +1,9 @@
 //! What members say in the rooms of a shard, and the pages of history that they ask for.
 //!
 //! ```text
-//!   publish ── Room::propose ── Log::append ── Kept, Ordered: commit ── deliver, answer
-//!                                          └─ Later: hold    (committing goes on)
+//!   publish ─┬ only the log has what it answers ── fetch      (`changing` goes on)
+//!            └ Room::propose ── Log::append ─┬ Kept, Ordered: commit ── deliver, answer
+//!                                            └ Later: hold    (`committing` goes on)
 //! ```
 //!
 //! Invariant: nothing is done for an asker before it is known to be a member
@@ -11,7 +12,8 @@
 //! Deliberately absent: what a token allows at all, and rates other than that of bytes to all
 //! members, which the member's shard checks.
 //!
-//! Called by: `rooms`. Calls: `room`, `registry`, `reading`, `ticks`, `pending`, `held`, the log.
+//! Called by: `rooms`. Calls: `room`, `registry`, `reading`, `changing`, `ticks`, `pending`,
+//! `held`, the log.
 
 use std::iter;
 
@@ -27,7 +29,7 @@ use crate::link::said::{Fate, Said, SaidText};
 use crate::room::keys::KeyHash;
 use crate::room::propose::Proposal;
 use crate::room::{Outpost, Room};
-use crate::rooms::changing::may_change_at_all;
+use crate::rooms::changing::{may_change_at_all, thread_of};
 use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
 use crate::rooms::registry::Registered;
@@ -52,7 +54,8 @@ impl Rooms {
         let membership = Membership { room: key, shard, asker };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.assert_member(shard, asker);
-        if !self.is_releasing && self.pending.must_message_wait(key, room.journal().judged()) {
+        let judged = room.journal().judged();
+        if !self.is_releasing && self.pending.must_message_wait(membership, judged) {
             return self.wait(cx, members, membership, Some(reference), push);
         }
         let Some(author) = room.member(asker.slot).map(|member| member.identity.clone()) else {
@@ -75,10 +78,16 @@ impl Rooms {
         if self.pending.is_behind(key) {
             return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
         }
-        let thread = reply_to.map(|reply_to| room.thread_of(reply_to));
         let (user, name) = (author.user(), author.name());
         if stream && let Err(refusal) = may_change_at_all(cx) {
             return self.answer_refused(cx, members, membership, reference, refusal);
+        }
+        let mut thread = None;
+        if let Some(reply_to) = reply_to {
+            thread = thread_of(cx, room, self.fetched.as_ref(), (key, reply_to));
+            if thread.is_none() && room.known(key_hash).is_none() {
+                return self.fetch(cx, members, membership, reference, reply_to, push);
+            }
         }
         let said =
             Said { user, name, body, key: message_key, reply_to, thread, mentions, data, stream };
@@ -201,7 +210,7 @@ impl Rooms {
         let membership = Membership { room: key, shard, asker };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         room.assert_member(shard, asker);
-        if !self.is_releasing && self.pending.must_event_wait(key) {
+        if !self.is_releasing && self.pending.must_event_wait(membership) {
             return self.wait(cx, members, membership, Some(reference), push);
         }
         let Some(member) = room.member(asker.slot) else { return };
@@ -232,8 +241,8 @@ impl Rooms {
         };
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.assert_member(shard, asker);
-        if !self.is_releasing && self.pending.must_event_wait(key) {
-            let membership = Membership { room: key, shard, asker };
+        let membership = Membership { room: key, shard, asker };
+        if !self.is_releasing && self.pending.must_event_wait(membership) {
             return self.wait(cx, members, membership, None, push);
         }
         let Some(member) = room.member(asker.slot) else { return };

@@ -91,6 +91,22 @@ for (const [name, settings] of Object.entries(LOGS)) {
       assert.deepEqual(await pages(later), EXPECTED);
     });
 
+    test("an answer to an answer is in its thread, and what is pushed behind it comes behind it", async (t) => {
+      const { server, channel } = await filled(t, settings);
+      // Messages 7 and 5 are answers themselves, and 5 is deleted.
+      const pushed = [7, 5, undefined, 3].map((replyTo) => ok(channel.push("new_msg", { body: "a", reply_to: replyTo })));
+      const said = await Promise.all(pushed);
+      assert.deepEqual(said.map(({ offset }) => offset), [13, 14, 15, 16]);
+      assert.deepEqual(offsets(await ok(channel.push("history", { thread: 2 }))), [2, 5, 7, 11, 13, 14]);
+      assert.deepEqual(offsets(await ok(channel.push("history", { thread: 3 }))), [3, 16]);
+      if (settings["store.path"] === "") return;
+      await server.stop();
+      await server.start();
+      const { channel: later } = await join(tab(t, server, "kim"), TOPIC);
+      await ok(later.push("new_msg", { body: "b", reply_to: 13 }));
+      assert.deepEqual(offsets(await ok(later.push("history", { thread: 2 }))), [2, 5, 7, 11, 13, 14, 17]);
+    });
+
     test("no more is pinned than may be, whatever is in memory", async (t) => {
       const { server, channel: author, pins } = await filled(t, { ...settings, "limits.pins": 4 });
       const full = { limit: "limits.pins", max: 4, reason: "too_many" };

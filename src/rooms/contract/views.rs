@@ -116,6 +116,28 @@ impl Judge {
         assert!(makes_headway, "a page makes headway: {view:?} {from:?}");
     }
 
+    /// A message that answers another one is in the thread of that. Where others say messages too,
+    /// or a turn has lost what was answered, that may be another one by now.
+    pub(super) fn check_threads<L: Subject>(&mut self, log: &L) {
+        for name in TOPICS.iter().filter(|_| !log.has_others()) {
+            for offset in log.gone(name) + 1..=log.top(name).offset {
+                let said = log.state(name, offset, u64::MAX).map(|message| message.said);
+                let reply_to = said.as_ref().and_then(|said| said.reply_to);
+                let Some((said, reply_to)) = said.zip(reply_to) else { continue };
+                if reply_to <= log.gone(name) {
+                    continue;
+                }
+                let Some(answered) = log.state(name, reply_to, u64::MAX) else { continue };
+                let root = answered.said.thread.unwrap_or(reply_to);
+                let rule = "an answer is in the thread of what it answers";
+                assert_eq!(said.thread, Some(root), "{rule}: {offset} answers {reply_to}");
+                if root != reply_to {
+                    self.seen.insert("an answer to an answer");
+                }
+            }
+        }
+    }
+
     /// The answer to a join says what is pinned.
     pub(super) fn check_pins<L: Subject>(&mut self, log: &L, topic: usize, response: &str) {
         let told = object(response)["room"]["pins"].as_array().cloned().unwrap_or_default();
