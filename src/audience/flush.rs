@@ -49,9 +49,8 @@ impl Audiences {
             if pending.is_empty() {
                 continue;
             }
-            // Also for one that is only appended to: its connection is written to instead.
-            writes_left -= 1;
             if flags.is_clear() {
+                writes_left -= 1;
                 let written = conns.write(cx.io, conn, pending);
                 if written == pending.len() {
                     audience.seats[this].cursor = log.end();
@@ -64,6 +63,7 @@ impl Audiences {
                 }
             } else if !flags.is_blocked() {
                 // Its own output goes first, and the room's along with it in the same write.
+                writes_left -= 1;
                 conns.output_untouched(conn).extend_from_slice(pending);
                 audience.seats[this].cursor = log.end();
                 continue;

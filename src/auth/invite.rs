@@ -2,7 +2,7 @@
 //!
 //! An invite is a JWT (RFC 7519) behind `inv_`, signed with a key that nothing else is signed with:
 //! it is no token, and no token is one. It says all that there is to know, so nothing is kept of
-//! it. A room that counts on takes back all that were made before.
+//! it. A room takes back all that were made before by counting on.
 //!
 //! Deliberately absent: the clock, which is passed in; who may invite, and what an invite is good
 //! for (`room::rights`).
@@ -27,9 +27,10 @@ pub struct Invite {
     pub by: String,
     /// From when on it is void, in seconds of Unix time.
     pub exp: u64,
-    /// A number that is another one once the room has taken back its invites.
-    #[serde(rename = "gen")]
-    pub generation: u64,
+    /// In which life of the room it was made: another room by the same name has others.
+    pub epoch: u64,
+    /// How often the room had taken back all its invites by then.
+    pub taken_back: u32,
 }
 
 /// Makes invites, and reads them.
@@ -90,7 +91,7 @@ mod tests {
     const SECRET: [u8; 32] = [7; 32];
 
     fn invite() -> Invite {
-        Invite { room: "té".to_owned(), by: "ann".to_owned(), exp: 100, generation: 3 }
+        Invite { room: "té".to_owned(), by: "ann".to_owned(), exp: 100, epoch: 3, taken_back: 1 }
     }
 
     #[test]

@@ -473,8 +473,9 @@ pub const LOBBY_TICK_MS: u64 = 500;
 /// some 1,000 rooms fit, and what does not fit waits for the next frame.
 pub const LOBBY_FRAME_BYTES_MAX: usize = 64 * 1_024;
 
-/// From how many bytes on the list of who is there is told in parts, each in a frame of its own:
-/// clients take messages of 1 MiB at most, some by default no more than that.
+/// From how many bytes on the list of who is there, or of who has come and gone, is told in parts,
+/// each in a frame of its own: there are clients that take no message over 1 MiB, and while a frame
+/// is on its way nothing else is.
 pub const PRESENCE_PART_BYTES: usize = 64 * 1_024;
 
 /// How many bytes of the lobby's changes a turn gives to members who may not see every room: some
@@ -624,6 +625,9 @@ pub const STORE_ERASE_MS: u64 = 20_000;
 
 /// When that is tried again, if a reader was in the way: by then it has ended.
 pub const STORE_ERASE_AGAIN_MS: u64 = 500;
+
+/// How often that is tried before a reader is waited for, which holds up what is to be written.
+pub const STORE_ERASE_TRIES: u32 = 10;
 
 /// How many buffers a shard keeps for the next connection that needs one, and how large a kept one
 /// may be.

@@ -51,7 +51,7 @@ pub struct AuditLine<'a> {
 
 impl<'a> AuditLine<'a> {
     /// Whether anybody can make any number of its kind: reports, and who comes in by an invite.
-    pub(crate) fn is_anybodys(&self) -> bool {
+    pub(crate) fn is_unprivileged(&self) -> bool {
         self.act == AuditAct::MsgReport || self.set == Some(INVITED)
     }
 

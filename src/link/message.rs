@@ -1,6 +1,11 @@
 //! The JSON that a room's home, its members' shards and the API share: a message as members get it
 //! and as the history keeps it, its receipt, a room's listing, the true number of those present.
 
+use std::borrow::Cow;
+
+use smallvec::{SmallVec, smallvec};
+
+use crate::limits::PRESENCE_PART_BYTES;
 use crate::link::ids::{Count, Receipt};
 use crate::link::reacted::{push_reactions, push_toggled};
 use crate::link::said::{Act, ActText, Fate, FateText, MessageText, Said, SaidText};
@@ -34,6 +39,44 @@ pub(crate) fn push_count(out: &mut Vec<u8>, count: Count) {
     out.extend_from_slice(b",\"listed\":");
     push_unsigned(out, u64::from(count.listed));
     out.push(b'}');
+}
+
+/// A list of who is there, whose entries are `"user":{...}` without white space, in parts of at most
+/// [`PRESENCE_PART_BYTES`]; one at least. An entry is never cut.
+pub(crate) fn presence_parts(list: &str) -> SmallVec<[&str; 1]> {
+    if list.len() <= PRESENCE_PART_BYTES {
+        return smallvec![list];
+    }
+    let (mut parts, mut begin, mut end) = (SmallVec::new(), 0, 0);
+    for (user, entry) in json::members(&format!("{{{list}}}")) {
+        let next_end = end + user.len() + ":".len() + entry.len();
+        if end > begin && next_end - begin > PRESENCE_PART_BYTES {
+            parts.push(&list[begin..end - ",".len()]);
+            begin = end;
+        }
+        end = next_end + ",".len();
+    }
+    parts.push(&list[begin..]);
+    parts
+}
+
+/// The payload of a `presence_diff`, of entries one behind the other, in pieces.
+pub(crate) const fn presence_diff<'a>(joins: &'a str, leaves: &'a str) -> [&'a str; 5] {
+    ["{\"joins\":{", joins, "},\"leaves\":{", leaves, "}}"]
+}
+
+/// The payload of a `presence_diff` in several: whoever applies one after the other has the same.
+/// One that is short stays as it is.
+pub(crate) fn presence_diffs(diff: &str) -> SmallVec<[Cow<'_, str>; 1]> {
+    if diff.len() <= PRESENCE_PART_BYTES {
+        return smallvec![diff.into()];
+    }
+    let entries = json::fields(diff, ["joins", "leaves"]).map(Option::unwrap_or_default);
+    let [joins, leaves] = entries.map(|object| object.get(1..object.len() - 1).unwrap_or_default());
+    let parts = |list| presence_parts(list).into_iter().filter(|part| !part.is_empty());
+    let joined = parts(joins).map(|part| presence_diff(part, ""));
+    let left = parts(leaves).map(|part| presence_diff("", part));
+    joined.chain(left).map(|pieces| pieces.concat().into()).collect()
 }
 
 /// The least bytes of a message as members get it.
@@ -439,5 +482,40 @@ mod tests {
         assert_eq!(patch(Some(one), none), expected);
         let gone = patch(Some(one), (gone, deleted));
         assert!(gone.ends_with(r#","reactions":null}"#), "{gone}");
+    }
+
+    #[test]
+    fn a_long_list_is_told_in_parts_and_nobody_is_left_out() {
+        let entry = |user: u32| format!("\"u{user}\":{{\"metas\":[\"{}\"]}}", "x".repeat(1_000));
+        for (count, expected) in [(0, 1), (1, 1), (60, 1), (70, 2), (990, 16)] {
+            let list = (0..count).map(entry).collect::<Vec<_>>().join(",");
+            let parts = presence_parts(&list);
+            assert_eq!(parts.len(), expected, "{count}");
+            assert!(parts.iter().all(|part| part.len() <= PRESENCE_PART_BYTES));
+            assert_eq!(parts.join(","), list);
+        }
+        let large = format!("\"a\":\"{}\"", "x".repeat(2 * PRESENCE_PART_BYTES));
+        let list = format!("{large},\"b\":1");
+        assert_eq!(presence_parts(&list)[..], [&*large, "\"b\":1"]);
+    }
+
+    #[test]
+    fn a_long_diff_is_told_in_several_that_come_to_the_same() {
+        let entries = |users: std::ops::Range<u32>| {
+            let entry = |user| format!("\"u{user}\":{{\"metas\":[\"{}\"]}}", "x".repeat(1_000));
+            users.map(entry).collect::<Vec<_>>().join(",")
+        };
+        let (joins, leaves) = (entries(0..100), entries(90..170));
+        let short = presence_diff("\"a\":1", "").concat();
+        assert_eq!(presence_diffs(&short)[..], [&*short]);
+        let whole = presence_diff(&joins, &leaves).concat();
+        let diffs = presence_diffs(&whole);
+        let all = |name: &str| {
+            let parts = diffs.iter().filter_map(|diff| json::fields(diff, [name])[0]);
+            let inside = parts.map(|part| &part[1..part.len() - 1]).filter(|part| !part.is_empty());
+            inside.collect::<Vec<_>>().join(",")
+        };
+        assert_eq!((all("joins"), all("leaves")), (joins.clone(), leaves.clone()));
+        assert!(diffs.len() == 4 && diffs.iter().all(|diff| diff.len() < PRESENCE_PART_BYTES + 40));
     }
 }

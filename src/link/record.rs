@@ -190,8 +190,9 @@ records! {
             conn: ConnKey, audience: AudienceKey, slot: Slot, event: &'a str, payload: &'a str,
         }
         /// The member is put out: `room_removed` with this payload, which is JSON, then
-        /// `phx_close`. Its membership ends with the [`ToHome::Leave`] that follows. One that
-        /// `may_return` is out for once: a home judges its next join as anybody's.
+        /// `phx_close`. Its membership ends with the [`ToHome::Leave`] that follows. `may_return`:
+        /// it was only kicked, so its home lets in a join that is under way, and that is to be
+        /// ended as well; any other the home judges itself.
         31 Removed {
             conn: ConnKey, audience: AudienceKey, slot: Slot, may_return: bool, payload: &'a str,
         }

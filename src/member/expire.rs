@@ -21,16 +21,17 @@ impl Members {
         let now_ms = cx.now.mono_ms;
         let from = std::mem::take(&mut self.endings.swept);
         let count = self.conns.deadlines_count();
-        cx.budget.spend_for(count.saturating_sub(from), SWEPT_PER_WORK);
         for index in from..count {
             if let Some(key) = self.conns.due_at(index, now_ms) {
                 if !self.endings.has_left() {
+                    cx.budget.spend_for(index - from, SWEPT_PER_WORK);
                     self.endings.swept = index;
                     return false;
                 }
                 self.due(cx, key);
             }
         }
+        cx.budget.spend_for(count.saturating_sub(from), SWEPT_PER_WORK);
         for key in self.conns.stuck_for(now_ms, cx.settings.limits.out_ms) {
             if self.conns.flags(key.index()).is_closing() {
                 continue;

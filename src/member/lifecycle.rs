@@ -125,6 +125,10 @@ impl Members {
     /// Handles that a connection is broken, or ended by both sides: now, or in a later turn where
     /// many are at once.
     pub(crate) fn hung_up<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
+        // It may be told several times.
+        if !self.conns.contains(key) {
+            return;
+        }
         if self.endings.has_left() {
             self.remove(cx, key);
         } else {
@@ -136,7 +140,9 @@ impl Members {
     pub(crate) fn remove_broken<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
         self.endings.refill(cx);
         while let Some(key) = self.endings.next_broken() {
-            self.remove(cx, key);
+            if self.conns.contains(key) {
+                self.remove(cx, key);
+            }
         }
     }
 

@@ -1,16 +1,13 @@
 //! How newcomers are told who is there: the list, with one's own entry in it if it has none. What
 //! does not fit into one frame follows as if it had joined just now.
 
-use smallvec::{SmallVec, smallvec};
-
 use super::Members;
-use crate::limits::{POOL_BUFFER_BYTES_MAX, PRESENCE_PART_BYTES};
+use crate::limits::POOL_BUFFER_BYTES_MAX;
 use crate::link::ids::{AudienceKey, ConnKey, Count};
 use crate::link::io::Io;
-use crate::link::message::{push_count, text};
+use crate::link::message::{presence_diff, presence_parts, push_count, text};
 use crate::link::outbox::Cx;
 use crate::link::record::OwnEntries;
-use crate::wire::json;
 use crate::wire::phx::{Outgoing, Payload};
 
 /// About what a `presence_count` takes, in bytes.
@@ -32,7 +29,7 @@ impl Members {
         let Some(audience) = self.audiences.get_mut(key) else { return };
         let mut newcomers = std::mem::take(&mut audience.newcomers);
         let mut own = OwnEntries::of(own);
-        let parts = parts_of(text(list));
+        let parts = presence_parts(text(list));
         for conn in newcomers.drain(..) {
             self.show_to(key, conn, &parts, count, own.entry(conn));
             if self.conns.out_bytes(conn) > POOL_BUFFER_BYTES_MAX {
@@ -73,8 +70,7 @@ impl Members {
         serializer.push_parts(out, &state, &[b"{", first.as_bytes(), comma, own, b"}"]);
         let diff = Outgoing { event: "presence_diff", ..state };
         for part in rest {
-            let parts = [b"{\"joins\":{", part.as_bytes(), b"},\"leaves\":{}}"];
-            serializer.push_parts(out, &diff, &parts);
+            serializer.push_parts(out, &diff, &presence_diff(part, "").map(str::as_bytes));
         }
         if let Some(count) = count {
             let mut payload = Vec::with_capacity(COUNT_BYTES);
@@ -82,44 +78,5 @@ impl Members {
             let payload = Payload::Json(text(&payload));
             serializer.push(out, &Outgoing { event: "presence_count", payload, ..state });
         }
-    }
-}
-
-/// A list of entries, which are `"user":{...}` without white space, in parts of at most
-/// [`PRESENCE_PART_BYTES`]; one at least. An entry is never cut.
-fn parts_of(list: &str) -> SmallVec<[&str; 1]> {
-    if list.len() <= PRESENCE_PART_BYTES {
-        return smallvec![list];
-    }
-    let (mut parts, mut begin, mut end) = (SmallVec::new(), 0, 0);
-    for (user, entry) in json::members(&format!("{{{list}}}")) {
-        let next_end = end + user.len() + ":".len() + entry.len();
-        if end > begin && next_end - begin > PRESENCE_PART_BYTES {
-            parts.push(&list[begin..end - ",".len()]);
-            begin = end;
-        }
-        end = next_end + ",".len();
-    }
-    parts.push(&list[begin..]);
-    parts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_list_is_told_in_parts_and_nobody_is_left_out() {
-        let entry = |user: u32| format!("\"u{user}\":{{\"metas\":[\"{}\"]}}", "x".repeat(1_000));
-        for (count, expected) in [(0, 1), (1, 1), (60, 1), (70, 2), (990, 16)] {
-            let list = (0..count).map(entry).collect::<Vec<_>>().join(",");
-            let parts = parts_of(&list);
-            assert_eq!(parts.len(), expected, "{count}");
-            assert!(parts.iter().all(|part| part.len() <= PRESENCE_PART_BYTES));
-            assert_eq!(parts.join(","), list);
-        }
-        let large = format!("\"a\":\"{}\"", "x".repeat(2 * PRESENCE_PART_BYTES));
-        let list = format!("{large},\"b\":1");
-        assert_eq!(parts_of(&list)[..], [&*large, "\"b\":1"]);
     }
 }

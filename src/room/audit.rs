@@ -22,7 +22,7 @@ pub(super) struct Trail {
     /// What those take, in bytes.
     bytes: usize,
     /// What those of them take that are anybody's.
-    anybodys_bytes: usize,
+    unprivileged_bytes: usize,
     /// The latest reports, by a hash of who reported which message, and how each was proposed.
     reports: VecDeque<(u64, Ticket)>,
 }
@@ -31,8 +31,8 @@ pub(super) struct Trail {
 struct Line {
     number: u64,
     act: AuditAct,
-    /// See [`AuditLine::is_anybodys`].
-    is_anybodys: bool,
+    /// See [`AuditLine::is_unprivileged`].
+    is_unprivileged: bool,
     /// As it is told.
     json: Box<str>,
 }
@@ -43,8 +43,8 @@ impl Line {
     }
 
     /// The same, if it is anybody's.
-    fn anybodys_bytes(&self) -> usize {
-        if self.is_anybodys { self.bytes() } else { 0 }
+    fn unprivileged_bytes(&self) -> usize {
+        if self.is_unprivileged { self.bytes() } else { 0 }
     }
 }
 
@@ -56,7 +56,7 @@ impl Trail {
 
     fn push(&mut self, line: Line) {
         self.bytes += line.bytes();
-        self.anybodys_bytes += line.anybodys_bytes();
+        self.unprivileged_bytes += line.unprivileged_bytes();
         self.lines.push_back(line);
     }
 
@@ -64,12 +64,12 @@ impl Trail {
     /// Those that are anybody's take the place of each other where they have half of it.
     fn shrink(&mut self, max: usize) {
         while self.bytes > max && self.lines.len() > 1 {
-            let are_many = self.anybodys_bytes > max / 2;
-            let is_one = |line: &Line| line.is_anybodys == are_many;
+            let are_many = self.unprivileged_bytes > max / 2;
+            let is_one = |line: &Line| line.is_unprivileged == are_many;
             let at = self.lines.iter().position(is_one).unwrap_or_default();
             let Some(line) = self.lines.remove(at) else { return };
             self.bytes -= line.bytes();
-            self.anybodys_bytes -= line.anybodys_bytes();
+            self.unprivileged_bytes -= line.unprivileged_bytes();
         }
     }
 
@@ -80,7 +80,7 @@ impl Trail {
 
     /// What it takes, in bytes, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let Self { last: _, lines: _, bytes, anybodys_bytes: _, reports } = self;
+        let Self { last: _, lines: _, bytes, unprivileged_bytes: _, reports } = self;
         bytes + reports.capacity() * size_of::<(u64, Ticket)>()
     }
 }
@@ -101,8 +101,8 @@ impl Room {
         let mut json = Vec::new();
         line.push(&mut json, at_ms);
         let json = String::from_utf8(json).expect("a line is UTF-8").into();
-        let (number, act, is_anybodys) = (line.number, line.act, line.is_anybodys());
-        let line = Line { number, act, is_anybodys, json };
+        let (number, act, is_unprivileged) = (line.number, line.act, line.is_unprivileged());
+        let line = Line { number, act, is_unprivileged, json };
         trail.push(line);
         trail.shrink(AUDIT_MEMORY_BYTES_MAX);
     }

@@ -140,18 +140,11 @@ impl Room {
         token >= Level::Join && standing.role.is_none() && !standing.is_banned(now_ms)
     }
 
-    /// What an invite says that is made now: in which life of the room, and after how many times
-    /// that all were taken back. Another room by the same name has other epochs.
-    pub(crate) fn invite_generation(&self) -> u64 {
-        self.journal().epoch().wrapping_add(u64::from(self.settings().invites))
-    }
-
     /// Whether an invite is to this room, was not taken back, and is of somebody who is not banned.
     pub(crate) fn takes_invite(&self, invite: &Invite, now_ms: u64) -> bool {
-        let Invite { room, by, exp: _, generation } = invite;
-        let epoch = generation.wrapping_sub(u64::from(self.settings().invites));
-        let is_of_it = self.name() == Some(room) && self.journal().has_epoch(epoch);
-        is_of_it && !self.standing(by).is_banned(now_ms)
+        let Invite { room, by, exp: _, epoch, taken_back } = invite;
+        let is_of_it = self.name() == Some(room) && self.journal().has_epoch(*epoch);
+        is_of_it && *taken_back == self.settings().invites && !self.standing(by).is_banned(now_ms)
     }
 
     /// Whether there is a place for one more user of whom something is decided.

@@ -53,7 +53,7 @@ impl Fetched {
     }
 
     /// The thread that an answer to a message is in, if that is this one.
-    fn thread(&self, room: RoomKey, offset: u64) -> Option<u64> {
+    pub(super) fn thread(&self, room: RoomKey, offset: u64) -> Option<u64> {
         let thread = self.message.as_ref().and_then(|message| message.said.thread);
         self.is(room, offset).then(|| thread.unwrap_or(offset))
     }

@@ -25,7 +25,7 @@ use crate::link::io::Io;
 use crate::link::log::{Appended, Entry, FromLog, Log, Marks, Placed, Ticket, What, Why};
 use crate::link::message::{push_epoch_told, text};
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{Field, Received, ToHome, ToMember, read};
+use crate::link::record::{Field, NewMessage, Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
 use crate::room::facts::Removal;
@@ -370,7 +370,14 @@ impl Rooms {
             | ToHome::Stand { .. } => Kind::Change,
             _ => Kind::Event,
         };
-        self.pending.queue(membership, ticket, record.into(), kind);
+        let thread = match push {
+            ToHome::Publish { message: NewMessage { reply_to: Some(to), .. }, .. } => {
+                // It is not read again: while it is, others go before it.
+                self.fetched.as_ref().and_then(|fetched| fetched.thread(membership.room, to))
+            }
+            _ => None,
+        };
+        self.pending.queue(membership, ticket, record.into(), (kind, thread));
     }
 
     /// Goes on with what waits in a room: first entries that conflicted, then pushes behind them.
@@ -389,9 +396,9 @@ impl Rooms {
             let Received::ToHome(push) = read(&next.record) else {
                 unreachable!("only pushes wait")
             };
-            self.is_releasing = true;
+            (self.is_releasing, self.read_thread) = (true, next.thread);
             self.hear_held(cx, members, next.membership, next.ticket, push);
-            self.is_releasing = false;
+            (self.is_releasing, self.read_thread) = (false, None);
         }
     }
 

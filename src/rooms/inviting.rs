@@ -118,9 +118,13 @@ impl Rooms {
         let made = allowed.and_then(|()| {
             let inviter = cx.settings.inviter.as_ref().ok_or(Refusal::Unauthorized)?;
             let exp = (cx.now.unix_ms / 1_000).saturating_add(for_s);
-            let room_name = room.name().unwrap_or_default().to_owned();
-            let generation = room.invite_generation();
-            let invite = Invite { room: room_name, by: by.to_owned(), exp, generation };
+            let invite = Invite {
+                room: room.name().unwrap_or_default().to_owned(),
+                by: by.to_owned(),
+                exp,
+                epoch: room.journal().epoch(),
+                taken_back: room.settings().invites,
+            };
             Ok((inviter.sign(&invite), exp))
         });
         let (invite, exp) = match made {
@@ -138,7 +142,7 @@ impl Rooms {
     }
 
     /// Makes a member of who brings an invite with its join, if that is good for something. True,
-    /// if the join waits until that is kept.
+    /// if the join waits until that is kept, or for the same as another one of its user does.
     ///
     /// Changes: facts, or what is under way. Emits: `room_you` to its other devices.
     ///
@@ -153,23 +157,26 @@ impl Rooms {
         shard: u16,
         join: &ToHome<'_>,
     ) -> Result<bool, Refusal> {
-        let ToHome::Join { who, level: token, invite: Some(invite), replaces, .. } = *join else {
+        let ToHome::Join { who, level: token, invite, replaces, .. } = *join else {
             return Ok(false);
         };
         let (user, now_ms) = (who.user(), cx.now.unix_ms);
+        if let Some(ticket) = self.invited.waits_for(key, user) {
+            // Another device of the same user is in by the same decision.
+            self.invited.insert(ticket, (key, user), shard, join);
+            return Ok(true);
+        }
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(false) };
+        let Some(invite) = invite.filter(|_| room.may_be_invited(user, token, now_ms)) else {
+            return Ok(false);
+        };
         let invite = json::string(invite).zip(cx.settings.inviter.as_ref());
         let invite = invite.and_then(|(invite, inviter)| inviter.read(&invite, now_ms / 1_000));
         let Some(invite) = invite.filter(|invite| room.takes_invite(invite, now_ms)) else {
             return Ok(false);
         };
         let may_do_without = room.may_join(user, token, now_ms).is_ok();
-        let kept_with = if room.may_be_invited(user, token, now_ms) {
-            self.become_member(cx, members, key, user, &invite.by)
-        } else {
-            Ok(self.invited.waits_for(key, user))
-        };
-        match kept_with {
+        match self.become_member(cx, members, key, user, &invite.by) {
             Ok(Some(ticket)) => {
                 self.invited.insert(ticket, (key, user), shard, join);
                 Ok(true)

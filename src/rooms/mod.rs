@@ -127,6 +127,8 @@ pub(crate) struct Rooms {
     giving: Option<Membership>,
     /// What was read for the push that is being handled.
     fetched: Option<Fetched>,
+    /// The thread of the answer that is released, if that was read before it had to wait.
+    read_thread: Option<u64>,
     scratch: Scratch,
 }
 
@@ -164,6 +166,7 @@ impl Rooms {
             is_releasing: false,
             giving: None,
             fetched: None,
+            read_thread: None,
             scratch: Scratch::default(),
         }
     }
@@ -339,6 +342,7 @@ impl Rooms {
             is_releasing: _,
             giving: _,
             fetched: _,
+            read_thread: _,
             scratch,
         } = self;
         by_topic.trim(ENTRIES_KEPT);

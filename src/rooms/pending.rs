@@ -124,8 +124,10 @@ pub(super) struct Waiting {
     pub(super) ticket: Option<Ticket>,
     pub(super) record: Box<[u8]>,
     kind: Kind,
-    /// What was proposed by a ticket up to this one was pushed before it.
+    /// Entries whose first ticket is at most this one go before it.
     behind: Ticket,
+    /// Of an answer to a message that was read for it: the thread that it is in.
+    pub(super) thread: Option<u64>,
 }
 
 impl Waiting {
@@ -448,10 +450,10 @@ impl Pending {
         membership: Membership,
         ticket: Option<Ticket>,
         record: Box<[u8]>,
-        kind: Kind,
+        (kind, thread): (Kind, Option<u64>),
     ) {
         let behind = ticket.unwrap_or(self.tickets);
-        let waiting = Waiting { membership, ticket, record, kind, behind };
+        let waiting = Waiting { membership, ticket, record, kind, behind, thread };
         self.bytes += waiting.bytes();
         let of = self.rooms.entry(membership.room).or_default();
         of.entries += usize::from(kind != Kind::Event);
@@ -597,7 +599,7 @@ mod tests {
         assert_eq!(pending.next_again(room, new), Some(2));
         pending.check();
         assert_eq!(pending.lose(room, Some(at(0))), [1], "what had a place behind it");
-        pending.queue(of_room, None, Box::from(*b"record"), Kind::Message);
+        pending.queue(of_room, None, Box::from(*b"record"), (Kind::Message, None));
         assert!(pending.must_message_wait(of_room, old), "behind another");
         pending.check();
         assert_eq!(pending.lose(room, None), [2, 3]);
@@ -621,7 +623,7 @@ mod tests {
         };
         assert_eq!((waits(&pending, ann), waits(&pending, bob)), (true, false));
         assert_eq!((pending.read_of(ann), pending.read_of(bob)), (Some(7), None));
-        pending.queue(bob, None, Box::from(*b"record"), Kind::Message);
+        pending.queue(bob, None, Box::from(*b"record"), (Kind::Message, None));
         assert!(waits(&pending, bob));
         pending.forget_readers(room, 8);
         assert_eq!(pending.read_of(ann), Some(7), "that was another read");

@@ -32,8 +32,8 @@ use std::collections::BTreeMap;
 use std::mem;
 
 use crate::limits::{
-    ANSWER_BYTES_PER_WORK, READS_OF_MESSAGES_MAX, READS_OF_ONE_MAX, READS_UNDER_WAY_MAX,
-    WAITING_PUSHES_PER_ROOM_MAX,
+    ANSWER_BYTES_PER_WORK, MESSAGE_WORK, READS_OF_MESSAGES_MAX, READS_OF_ONE_MAX,
+    READS_UNDER_WAY_MAX, WAITING_PUSHES_PER_ROOM_MAX,
 };
 use crate::link::ids::{Cursor, RoomKey};
 use crate::link::io::Io;
@@ -509,6 +509,7 @@ impl Rooms {
                 (Err(_), _) => None,
             };
             let Received::ToHome(push) = read(&record) else { unreachable!("only pushes wait") };
+            cx.budget.spend(MESSAGE_WORK);
             self.go_on_fetched(cx, members, (membership, ticket), push, fetched);
         }
         self.reads.take(read_ticket);

@@ -84,7 +84,9 @@ impl Rooms {
         }
         let mut thread = None;
         if let Some(reply_to) = reply_to {
-            thread = thread_of(cx, room, self.fetched.as_ref(), (key, reply_to));
+            let read = self.read_thread.take();
+            let known = || thread_of(cx, room, self.fetched.as_ref(), (key, reply_to));
+            thread = read.or_else(known);
             if thread.is_none() && room.known(key_hash).is_none() {
                 return self.fetch(cx, members, membership, reference, reply_to, push);
             }

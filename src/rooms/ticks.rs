@@ -6,7 +6,7 @@
 
 use crate::link::ids::{RoomKey, Slot};
 use crate::link::io::Io;
-use crate::link::message::text;
+use crate::link::message::{presence_diffs, text};
 use crate::link::outbox::{Cx, Tell, Timer};
 use crate::room::pacing::Urgency;
 use crate::rooms::Rooms;
@@ -73,7 +73,9 @@ impl Rooms {
         let (out, seen) = (&mut self.scratch.response, &mut self.scratch.seen);
         let has_diff = room.tick(limits, seen, out);
         if has_diff {
-            deliver(cx, members, room, "presence_diff", Payload::Json(text(out)));
+            for diff in presence_diffs(text(out)) {
+                deliver(cx, members, room, "presence_diff", Payload::Json(&diff));
+            }
             out.clear();
         }
         let has_count = room.push_count_news(out);

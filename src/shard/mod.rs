@@ -143,6 +143,7 @@ impl Shard {
         // Connections that waited for a way go first: their input came before that of this turn.
         self.members.conns.unpause(&self.common.cx(turn));
         self.handle_starved(turn);
+        // Before others are let in: those who go make place.
         self.members.remove_broken(&mut self.common.cx(turn));
         self.relay(turn);
         self.admit_waiting(turn);

@@ -72,7 +72,10 @@ for (const [name, settings] of Object.entries(LOGS)) {
       assert.equal((await refused(dan.join())).reason, "unauthorized");
       assert.equal((await post("dan", { room: "tea" })).status, 403);
       assert.deepEqual(await list(), []);
-      const cat = tab(t, server, "cat").channel(TOPIC, {});
+      // Whoever could not come in anyway is told nothing by its ban.
+      const stranger = tab(t, server, "cat").channel(TOPIC, {});
+      assert.deepEqual(await refused(stranger.join()), { reason: "unauthorized" });
+      const cat = tab(t, server, "cat", { claims: MODERATES }).channel(TOPIC, {});
       assert.deepEqual(await refused(cat.join()), { reason: "banned", until: 0 });
       const again = (await join(tab(t, server, "ann"), TOPIC)).response;
       const { members } = again.room;

@@ -5,7 +5,7 @@
 //! target from then on. So of each target there is a list of states, and a room shows one of them:
 //! the last one that was acked, or a later one.
 //!
-//! Deliberately absent: who asks, and how (`load`, and `tests/hostile/store.rs`).
+//! Deliberately absent: who asks, and how (`load`, and `tests/hostile/store_changes.rs`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

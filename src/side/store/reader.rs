@@ -30,7 +30,7 @@ use crate::link::log::{Marks, Part, Sought, View, Wanted};
 use crate::link::store::{Found, Run, push_listed, push_numbered};
 
 /// How long a read may take, in milliseconds.
-const READ_MS_MAX: u64 = 500;
+pub(super) const READ_MS_MAX: u64 = 500;
 
 /// After how many steps of SQLite's machine the clock is looked at: some microseconds.
 const STEPS_PER_LOOK: i32 = 1_000;

@@ -20,6 +20,7 @@ use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -29,6 +30,7 @@ use super::disk::{Lives, NewLife, checkpoint_all};
 use super::error::{Cause, StoreError};
 use super::open_rooms::{OpenRoom, OpenRooms};
 use super::place::Place;
+use super::reader::READ_MS_MAX;
 use super::row::{Message, StandingRow, id_of};
 use super::statements::{change, found, insert, look_for, set, stand};
 use super::transaction::WriteTransaction;
@@ -60,7 +62,7 @@ pub(super) struct Writer {
     written: Vec<u32>,
     /// Rooms that were told by the last batch for how long to keep messages.
     timed: Vec<u32>,
-    /// Whether the last batch has changed messages: what they were is in the log.
+    /// Whether the last batch has changed what was there: that is in the log as it was.
     has_overwritten: bool,
     /// Whether nothing was committed since the log was emptied.
     is_wal_empty: bool,
@@ -306,6 +308,7 @@ impl Writer {
                 ToStore::Settings { room, at_ms, title, settings, audit, .. } => {
                     let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
                     set(&step, id, title, settings)?;
+                    self.has_overwritten = true;
                     note_read(&step, id, at_ms, audit)?;
                     if RoomSettings::keep_s_in(settings).is_some() {
                         self.timed.push(id);
@@ -314,6 +317,7 @@ impl Writer {
                 ToStore::Standing { room, at_ms, user, standing, audit, .. } => {
                     let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
                     stand(&step, StandingRow { room: id, user, standing })?;
+                    self.has_overwritten = true;
                     note_read(&step, id, at_ms, audit)?;
                 }
                 ToStore::Note { room, at_ms, line, .. } => {
@@ -368,7 +372,7 @@ impl Writer {
         &self.timed
     }
 
-    /// Whether the last batch has changed messages: what they were is in the log until that is
+    /// Whether the last batch has changed what was there: as it was it is in the log until that is
     /// emptied.
     pub(super) fn has_overwritten(&self) -> bool {
         self.has_overwritten
@@ -425,6 +429,19 @@ impl Writer {
             self.is_wal_empty = true;
         }
         Ok(is_empty)
+    }
+
+    /// The same, with as much patience as a read takes at most: those that begin meanwhile are in
+    /// nobody's way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::checkpoint`].
+    pub(super) fn empty_wal_at_last(&mut self) -> Result<bool, StoreError> {
+        self.conn.busy_timeout(Duration::from_millis(2 * READ_MS_MAX))?;
+        let is_empty = self.empty_wal();
+        self.conn.busy_timeout(Duration::ZERO)?;
+        is_empty
     }
 
     /// Makes the file fit for commits again, after one has failed: a log that has seen a failed

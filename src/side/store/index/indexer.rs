@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, Row, Rows, TransactionBehavior, params};
 
 use super::{IndexQueue, delete, file_in};
+use crate::limits::STORE_ERASE_AGAIN_MS;
 use crate::link::log::Marks;
 use crate::side::store::disk::{Lives, checkpoint_all, open_private};
 use crate::side::store::error::{Cause, StoreError};
@@ -205,7 +206,8 @@ impl Indexer {
     fn erase_if_due(&mut self, index: &Connection) -> Result<(), StoreError> {
         if self.erase_due.is_some_and(|due| due <= Instant::now()) {
             let is_empty = checkpoint_all(index)?;
-            self.erase_due = (!is_empty).then(|| Instant::now() + self.erase);
+            let again = Duration::from_millis(STORE_ERASE_AGAIN_MS);
+            self.erase_due = (!is_empty).then(|| Instant::now() + again);
         }
         Ok(())
     }

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use super::Start;
 use super::writing::WriterThread;
 use crate::limits::{
-    STORE_CHECKPOINT_BYTES, STORE_CHECKPOINT_IDLE_BYTES, STORE_ERASE_AGAIN_MS, STORE_GATHER_MS,
-    STORE_REST_MS, STORE_SPACE_MS, STORE_VACUUM_PAGES,
+    STORE_CHECKPOINT_BYTES, STORE_CHECKPOINT_IDLE_BYTES, STORE_ERASE_AGAIN_MS, STORE_ERASE_TRIES,
+    STORE_GATHER_MS, STORE_REST_MS, STORE_SPACE_MS, STORE_VACUUM_PAGES,
 };
 use crate::link::store::FromStore;
 use crate::side::store::error::StoreError;
@@ -70,15 +70,26 @@ impl WriterThread {
     /// Empties the log, if something was deleted and that is due.
     pub(super) fn erase_if_due(&mut self) {
         let now_ms = self.now_ms();
-        if self.erase_due_ms.is_some_and(|due_ms| due_ms <= now_ms) && !self.empty_wal() {
+        if self.erase_due_ms.is_none_or(|due_ms| due_ms > now_ms) {
+            return;
+        }
+        // Where there are always readers one of them is always in the way, unless it is waited for.
+        self.erase_tries += 1;
+        let is_last = self.erase_tries >= STORE_ERASE_TRIES;
+        if self.empty_wal(is_last) {
+            self.erase_tries = 0;
+        } else {
             self.erase_due_ms = Some(now_ms + STORE_ERASE_AGAIN_MS);
         }
     }
 
     /// Moves what is in the log into the database, and empties it. False if that is to be tried
-    /// again: a reader is in the way, which ends in time, or the disk fails.
-    fn empty_wal(&mut self) -> bool {
-        match self.writer.empty_wal() {
+    /// again: a reader is in the way, which ends in time and is waited for if this is the `is_last`
+    /// try, or the disk fails.
+    fn empty_wal(&mut self, is_last: bool) -> bool {
+        let emptied =
+            if is_last { self.writer.empty_wal_at_last() } else { self.writer.empty_wal() };
+        match emptied {
             Ok(is_empty) => {
                 if is_empty {
                     self.stats.set_wal_bytes(0);
@@ -231,6 +242,6 @@ impl WriterThread {
         if rest_ms > 0 {
             return Some(rest_ms);
         }
-        (!self.empty_wal()).then_some(STORE_REST_MS)
+        (!self.empty_wal(false)).then_some(STORE_REST_MS)
     }
 }

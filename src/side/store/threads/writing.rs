@@ -95,6 +95,8 @@ pub(super) struct WriterThread {
     /// When the log is to be emptied for that, in milliseconds since it began; none, if nothing was
     /// deleted.
     pub(super) erase_due_ms: Option<u64>,
+    /// How often that was tried.
+    pub(super) erase_tries: u32,
     pub(super) unix_ms: fn() -> u64,
     pub(super) space: Space,
 }
@@ -135,6 +137,7 @@ impl WriterThread {
             erase_ms: start.erase_ms,
             // What an earlier life has deleted may be in the log of that still.
             erase_due_ms: Some(start.erase_ms),
+            erase_tries: 0,
             unix_ms: start.unix_ms,
             space: Space::of(start),
         }
