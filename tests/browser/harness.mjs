@@ -267,6 +267,8 @@ export class Person {
     await this.message(text).hover();
     await this.message(text).getByRole("button", { name: "More", exact: true }).click();
     await this.page.getByRole("menuitem", { name: item, exact: true }).click();
+    // With the next frame: what was written before that would be overwritten.
+    if (item === "Edit") await this.page.getByText(/^Editing: /).waitFor();
   }
 
   /** Points at a message, and chooses an emoji from what its toolbar opens. */
