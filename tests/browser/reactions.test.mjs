@@ -1,7 +1,7 @@
 /** Reactions, in Chromium against the real server: who has reacted with what, who may, and how. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connect, join, ok, VERSIONS } from "../clients/support/client.js";
+import { connect, inboxOf, join, ok, VERSIONS } from "../clients/support/client.js";
 import { assertAccessible, freePort, Server, setUp, write } from "./harness.mjs";
 import { decide, forTime, found, set, settings } from "./settings.mjs";
 
@@ -39,7 +39,11 @@ async function waysToReact(person, text) {
 async function aProgram(t, room, user) {
   const client = VERSIONS.find(({ version }) => version.startsWith("1.8"));
   const { channel } = await join(connect(t, client, server, user), `room:${room}`);
-  return { react: (offset, emoji) => ok(channel.push("msg_react", { offset, emoji })) };
+  const news = inboxOf(channel, "msg_changed");
+  return {
+    react: (offset, emoji) => ok(channel.push("msg_react", { offset, emoji })),
+    hears: (emoji, count) => news.until(([, { reactions }]) => reactions?.[emoji]?.count === count),
+  };
 }
 
 test("the other sees what one reacts with, and a reload keeps whose is whose", async () => {
@@ -327,6 +331,8 @@ test("an emoji may be any text, and is never more than that", async (t) => {
     await chip(ann, "plain", name).click();
     await shows(ann, "plain", name, 2, true);
   }
+  // The page shows what is still on its way, and a reload would end that.
+  await program.hears("constructor", 2);
   await ann.page.reload();
   await shows(ann, "plain", "__proto__", 2, true);
   assert.equal(await ann.page.locator("img").count(), 0);
