@@ -474,9 +474,9 @@ pub const LOBBY_TICK_MS: u64 = 500;
 pub const LOBBY_FRAME_BYTES_MAX: usize = 64 * 1_024;
 
 /// From how many bytes on the list of who is there, or of who has come and gone, is told in parts,
-/// each in a frame of its own: there are clients that take no message over 1 MiB, and while a frame
-/// is on its way nothing else is.
-pub const PRESENCE_PART_BYTES: usize = 64 * 1_024;
+/// each in a frame of its own: there are clients that take no message over 1 MiB. Not from fewer,
+/// since the list is walked through then, which costs more than to copy it.
+pub const PRESENCE_PART_BYTES: usize = 512 * 1_024;
 
 /// How many bytes of the lobby's changes a turn gives to members who may not see every room: some
 /// 500 µs of copying and writing. The rest of these members have the same frame in the next turns.

@@ -487,7 +487,7 @@ mod tests {
     #[test]
     fn a_long_list_is_told_in_parts_and_nobody_is_left_out() {
         let entry = |user: u32| format!("\"u{user}\":{{\"metas\":[\"{}\"]}}", "x".repeat(1_000));
-        for (count, expected) in [(0, 1), (1, 1), (60, 1), (70, 2), (990, 16)] {
+        for (count, expected) in [(0, 1), (1, 1), (500, 1), (600, 2), (1_100, 3)] {
             let list = (0..count).map(entry).collect::<Vec<_>>().join(",");
             let parts = presence_parts(&list);
             assert_eq!(parts.len(), expected, "{count}");
@@ -505,7 +505,7 @@ mod tests {
             let entry = |user| format!("\"u{user}\":{{\"metas\":[\"{}\"]}}", "x".repeat(1_000));
             users.map(entry).collect::<Vec<_>>().join(",")
         };
-        let (joins, leaves) = (entries(0..100), entries(90..170));
+        let (joins, leaves) = (entries(0..600), entries(550..1_100));
         let short = presence_diff("\"a\":1", "").concat();
         assert_eq!(presence_diffs(&short)[..], [&*short]);
         let whole = presence_diff(&joins, &leaves).concat();

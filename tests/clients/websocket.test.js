@@ -45,7 +45,32 @@ for (const shards of [1, 2]) {
       });
     }
     describe(`phoenix ${newest.version}`, () => authToken(common));
+    describe(`phoenix ${newest.version}`, () => manyThere(common));
     describe("phoenix 1.2.1, which knows V1 only", () => old(common));
+  });
+}
+
+/** More people, each with more to say of themselves, than one frame of a bounded length can list. */
+function manyThere({ server }) {
+  test("sees everybody where the list is long, by frames of a bounded length", async (t) => {
+    const COUNT = 600;
+    const topic = roomName();
+    const meta = { about: "x".repeat(990) };
+    const tab = (user) => connect(t, newest, server(), user);
+    await Promise.all(Array.from({ length: COUNT }, (_, number) => join(tab(`user-${number}`), topic, { meta })));
+    const channel = tab("ann").channel(topic);
+    const lengths = [];
+    channel.onMessage = (event, payload) => {
+      lengths.push(JSON.stringify(payload)?.length ?? 0);
+      return payload;
+    };
+    const presence = new newest.Presence(channel);
+    const all = told("everybody", (done) => presence.onSync(() => presence.list().length === COUNT + 1 && done()));
+    await ok(channel.join());
+    await all;
+    const bound = 512 * 1_024 + 1_024;
+    assert.ok(lengths.every((length) => length < bound), `each frame is bounded: ${lengths}`);
+    assert.ok(lengths.some((length) => length > bound / 2), `and there was more than one's fill: ${lengths}`);
   });
 }
 
