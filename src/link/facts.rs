@@ -26,7 +26,7 @@ pub struct RoomSettings {
     pub react: Reactors,
     /// After a message its author waits so long before the next one, in seconds; 0: not at all.
     pub slow_s: u32,
-    /// For how long an author may edit a message, in seconds: up to [`EDIT_S_MAX`], or
+    /// For how long an author may edit a message, in seconds: up to `EDIT_S_MAX`, or
     /// [`EDIT_FOR_EVER_S`]. `None`: as on the whole server.
     pub edit_s: Option<u64>,
     /// For how long its messages are kept, in seconds; `None`: as on the whole server.
