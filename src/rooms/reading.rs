@@ -26,7 +26,8 @@
 //!
 //! Deliberately absent: deadlines. Every log answers in the end.
 //!
-//! Called by: `rooms`. Calls: `room`, `held`, `membership`, `changing`, the log.
+//! Called by: `rooms`. Calls: `room`, `held`, `pending`, `membership`, `changing`, `committing`,
+//! the log.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -337,7 +338,7 @@ impl Rooms {
         membership: Membership,
         read: Ticket,
     ) {
-        // Otherwise all of it was pushed before that message.
+        // What the queue has of this member was pushed before, unless the message came out of it.
         if !self.is_releasing {
             return;
         }
