@@ -70,7 +70,9 @@ impl WriterThread {
     /// Empties the log, if something was deleted and that is due.
     pub(super) fn erase_if_due(&mut self) {
         let now_ms = self.now_ms();
-        if self.erase_due_ms.is_none_or(|due_ms| due_ms > now_ms) {
+        let is_due = self.erase_due_ms.is_some_and(|due_ms| due_ms <= now_ms);
+        // Where a sync has failed just now, one more failure would be for good; healing empties it.
+        if !is_due || self.faults.state() != State::Working {
             return;
         }
         // Where there are always readers one of them is always in the way, unless it is waited for.
