@@ -168,11 +168,12 @@ impl Object {
         }
     }
 
-    fn given(&mut self, name: &str, value: Given<&str>) {
+    /// `json` makes of a value what it is in JSON.
+    fn given<T>(&mut self, name: &str, value: Given<T>, json: impl FnOnce(T) -> String) {
         match value {
             Given::Nothing => {}
             Given::Null => self.field(name, "null"),
-            Given::Value(value) => self.field(name, value),
+            Given::Value(value) => self.field(name, &json(value)),
         }
     }
 
@@ -217,22 +218,17 @@ impl SettingsWish<'_> {
         } = *self;
         let mut set = Object::default();
         set.maybe("title", title);
-        set.given("topic", topic);
+        set.given("topic", topic, str::to_owned);
         set.word("join", join.map(Joiners::as_str));
         set.word("speak", speak.map(Speakers::as_str));
         set.word("react", react.map(Reactors::as_str));
         set.number("slow_s", slow_s.map(u64::from));
-        for (name, seconds) in [("edit_s", edit_s), ("keep_s", keep_s)] {
-            match seconds {
-                Given::Nothing => {}
-                Given::Null => set.field(name, "null"),
-                Given::Value(seconds) => set.field(name, &told_seconds(seconds)),
-            }
-        }
+        set.given("edit_s", edit_s, told_seconds);
+        set.given("keep_s", keep_s, told_seconds);
         set.maybe("links", links.map(|links| if links { "true" } else { "false" }));
         set.word("invite", invite.map(Inviters::as_str));
         set.maybe("revoke_invites", revoke_invites.then_some("true"));
-        set.given("data", data);
+        set.given("data", data, str::to_owned);
         set.end()
     }
 }
@@ -242,11 +238,7 @@ impl MemberWish<'_> {
     pub(crate) fn audited(&self) -> Option<String> {
         let Self { user: _, role, mute, ban, kick, purge_s, reason: _ } = *self;
         let mut set = Object::default();
-        match role {
-            Given::Nothing => {}
-            Given::Null => set.field("role", "null"),
-            Given::Value(role) => set.word("role", Some(role.as_str())),
-        }
+        set.given("role", role, |role| format!("\"{}\"", role.as_str()));
         let sentence = |sentence| match sentence {
             Sentence::Lifted => "0".to_owned(),
             Sentence::Seconds(seconds) => seconds.to_string(),

@@ -363,6 +363,19 @@ pub(crate) enum Given<T> {
 }
 
 impl<T> Given<T> {
+    /// What is given by another value, if that is one.
+    ///
+    /// # Errors
+    ///
+    /// That of `map`.
+    pub(crate) fn try_map<U, E>(self, map: impl FnOnce(T) -> Result<U, E>) -> Result<Given<U>, E> {
+        match self {
+            Self::Nothing => Ok(Given::Nothing),
+            Self::Null => Ok(Given::Null),
+            Self::Value(value) => map(value).map(Given::Value),
+        }
+    }
+
     /// Sets what is given, and leaves the rest as it is.
     pub(crate) fn set<U>(self, field: &mut Option<U>)
     where
@@ -463,6 +476,13 @@ pub(crate) trait Field<'a>: Sized {
     fn put(self, out: &mut Vec<u8>);
     /// Takes a value from the front.
     fn take(record: &mut &'a [u8]) -> Self;
+
+    /// A record of this value alone, to be read later.
+    fn into_record(self) -> Box<[u8]> {
+        let mut record = Vec::new();
+        self.put(&mut record);
+        record.into()
+    }
 }
 
 macro_rules! numbers {

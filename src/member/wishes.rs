@@ -46,23 +46,17 @@ pub(super) fn settings_wanted(
     if let Given::Value(data) = data {
         bounds.data(data)?;
     }
-    let edit_s = match edit_s {
-        Given::Nothing => Given::Nothing,
-        Given::Null => Given::Null,
-        Given::Value("-1") => Given::Value(EDIT_FOR_EVER_S),
-        Given::Value(edit_s) => {
-            let message = "0 to 1000000000 seconds, -1: for ever, or null: as on the whole server";
-            Given::Value(number_within(edit_s, 0..=EDIT_S_MAX, ("edit_s", message))?)
+    let edit_s = edit_s.try_map(|edit_s| {
+        let message = "0 to 1000000000 seconds, -1: for ever, or null: as on the whole server";
+        match edit_s {
+            "-1" => Ok(EDIT_FOR_EVER_S),
+            edit_s => number_within(edit_s, 0..=EDIT_S_MAX, ("edit_s", message)),
         }
-    };
-    let keep_s = match keep_s {
-        Given::Nothing => Given::Nothing,
-        Given::Null => Given::Null,
-        Given::Value(keep_s) => {
-            let message = "1 to 3153600000 seconds, or null: as on the whole server";
-            Given::Value(number_within(keep_s, 1..=KEEP_S_MAX, ("keep_s", message))?)
-        }
-    };
+    })?;
+    let keep_s = keep_s.try_map(|keep_s| {
+        let message = "1 to 3153600000 seconds, or null: as on the whole server";
+        number_within(keep_s, 1..=KEEP_S_MAX, ("keep_s", message))
+    })?;
     let slow_s = slow_s
         .map(|slow_s| number_within(slow_s, 0..=SLOW_S_MAX, ("slow_s", "0 to 21600 seconds")));
     let links = links.map(|links| json::boolean(links).ok_or(invalid("links", "true or false")));
@@ -115,14 +109,10 @@ pub(super) fn member_wanted<'a>(
     let [user, muted_s, banned_s, kick, purge_s, reason] = given(object, names);
     let user = user.and_then(json::string).filter(|user| is_name(user));
     let user = user.ok_or(invalid("user", "a user's id"))?;
-    let role = match role {
-        Given::Nothing => Given::Nothing,
-        Given::Null => Given::Null,
-        Given::Value(role) => {
-            let message = "one of \\\"member\\\", \\\"moderator\\\", \\\"owner\\\" and null";
-            Given::Value(word(role, Role::of).ok_or(invalid("role", message))?)
-        }
-    };
+    let role = role.try_map(|role| {
+        let message = "one of \\\"member\\\", \\\"moderator\\\", \\\"owner\\\" and null";
+        word(role, Role::of).ok_or(invalid("role", message))
+    })?;
     let mute = muted_s.map(|muted_s| sentence(muted_s, "muted_s")).transpose()?;
     let ban = banned_s.map(|banned_s| sentence(banned_s, "banned_s")).transpose()?;
     let kick = kick.map_or(Some(false), json::boolean).ok_or(invalid("kick", "true or false"))?;

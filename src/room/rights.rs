@@ -31,13 +31,14 @@ use crate::wire::json;
 impl Room {
     /// What a user may do here whose token allows so much.
     fn level(&self, user: &str, token: Level, now_ms: u64) -> Level {
-        match &self.facts {
-            None => token,
-            Some(facts) => {
-                let RoomSettings { join, speak, .. } = facts.settings;
-                level_of(token, self.standing(user), (join, speak), now_ms)
-            }
-        }
+        self.level_if(self.standing(user), token, now_ms)
+    }
+
+    /// The same of a user who stands so.
+    fn level_if(&self, standing: Standing, token: Level, now_ms: u64) -> Level {
+        let Some(facts) = &self.facts else { return token };
+        let RoomSettings { join, speak, .. } = facts.settings;
+        level_of(token, standing, (join, speak), now_ms)
     }
 
     /// What a member may do.
@@ -57,9 +58,8 @@ impl Room {
         }
         let standing = self.standing(user);
         let without_ban = Standing { banned_until_ms: 0, ..standing };
-        let RoomSettings { join, speak, .. } = *self.settings();
         // Whoever could not come in anyway learns nothing of the room by its ban.
-        if level_of(token, without_ban, (join, speak), now_ms) >= Level::Join {
+        if self.level_if(without_ban, token, now_ms) >= Level::Join {
             return Err(Refusal::Banned { until_ms: told_until(standing.banned_until_ms) });
         }
         Err(Refusal::Unauthorized)

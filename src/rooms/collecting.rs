@@ -362,11 +362,9 @@ impl Rooms {
                 }
             }
         }
-        let mut record = Vec::new();
-        push.put(&mut record);
         let ticket = self.pending.next_ticket();
         self.hold(membership, ticket, reference);
-        let added = Added { membership, ticket, record: record.into() };
+        let added = Added { membership, ticket, record: push.into_record() };
         self.collected.push(key, offset, known, added);
         if self.collected.rooms.get(&key).is_some_and(|of| of.armed_ms.is_none()) {
             self.tell_collected(cx, members, key);

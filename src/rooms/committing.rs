@@ -359,8 +359,6 @@ impl Rooms {
         if self.pending.is_full(membership.room) {
             return self.refuse(cx, members, membership.shard, push);
         }
-        let mut record = Vec::new();
-        push.put(&mut record);
         let ticket = reference.map(|reference| self.hold_waiting(membership, reference));
         let kind = match push {
             ToHome::Publish { .. } => Kind::Message,
@@ -377,7 +375,7 @@ impl Rooms {
             }
             _ => None,
         };
-        self.pending.queue(membership, ticket, record.into(), (kind, thread));
+        self.pending.queue(membership, ticket, push.into_record(), (kind, thread));
     }
 
     /// Goes on with what waits in a room: first entries that conflicted, then pushes behind them.
@@ -517,9 +515,7 @@ impl Rooms {
         if is_its_turn || !self.held.holds(membership) {
             return false;
         }
-        let mut record = Vec::new();
-        push.put(&mut record);
-        self.held.push_asks(membership, reference, record.into());
+        self.held.push_asks(membership, reference, push.into_record());
         true
     }
 

@@ -74,9 +74,7 @@ impl Invited {
         shard: u16,
         join: &ToHome<'_>,
     ) {
-        let mut record = Vec::new();
-        join.put(&mut record);
-        let comer = Comer { room, user: user.into(), shard, record: record.into() };
+        let comer = Comer { room, user: user.into(), shard, record: join.into_record() };
         self.0.entry(ticket).or_default().push(comer);
     }
 

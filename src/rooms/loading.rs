@@ -120,11 +120,10 @@ impl Rooms {
             return self.refuse(cx, members, shard, message);
         }
         let Some(load) = self.loading.rooms.get_mut(&key) else { return };
-        let mut record = Vec::new();
-        message.put(&mut record);
+        let record = message.into_record();
         self.loading.waiting += 1;
         self.loading.waiting_bytes += record.len();
-        load.waiting.push_back(Waiting { shard, record: record.into() });
+        load.waiting.push_back(Waiting { shard, record });
     }
 
     /// Handles that a log has opened a room: with what it kept, or as a new room for `None`.

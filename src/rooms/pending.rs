@@ -153,7 +153,7 @@ struct OfRoom {
     confirmed: BTreeSet<Ticket>,
     by_key: HashMap<KeyHash, Ticket, ahash::RandomState>,
     queue: VecDeque<Waiting>,
-    /// How many pushes will be entries, of those that wait: in the queue, or for what is read.
+    /// How many of the queue will be entries.
     entries: usize,
     /// The members of whom a message waits for a read, each once, and that read.
     readers: SmallVec<[(Membership, Ticket); 1]>,
@@ -176,8 +176,7 @@ impl OfRoom {
 
     /// Whether a push that will be an entry is before one of this member.
     fn is_behind_entry(&self, membership: Membership) -> bool {
-        self.entries > 0
-            && (self.entries > self.readers.len() || self.read_of(membership).is_some())
+        self.entries > 0 || self.read_of(membership).is_some()
     }
 
     /// Inserts an entry, or inserts it again after a change.
@@ -386,15 +385,12 @@ impl Pending {
     pub(super) fn note_reader(&mut self, membership: Membership, read: Ticket) {
         let of = self.rooms.entry(membership.room).or_default();
         of.readers.push((membership, read));
-        of.entries += 1;
     }
 
     /// Nothing waits for a read of a room any more.
     pub(super) fn forget_readers(&mut self, room: RoomKey, read: Ticket) {
         let Some(of) = self.rooms.get_mut(&room) else { return };
-        let count = of.readers.len();
         of.readers.retain(|(_, of_reader)| *of_reader != read);
-        of.entries -= count - of.readers.len();
         self.forget_idle(room);
     }
 
@@ -546,8 +542,7 @@ impl Pending {
             assert_eq!((counts, &judged), (kept, &of.judged), "an index is of what is under way");
             assert!(of.queue.len() <= WAITING_PUSHES_PER_ROOM_MAX, "what waits is bounded");
             let entries = of.queue.iter().filter(|waiting| waiting.kind != Kind::Event);
-            let entries = entries.count() + of.readers.len();
-            assert_eq!(entries, of.entries, "what will be entries is counted");
+            assert_eq!(entries.count(), of.entries, "what will be entries is counted");
             bytes += of.queue.iter().map(Waiting::bytes).sum::<usize>();
         }
         assert_eq!(bytes, self.bytes, "and all of it is counted for what it takes");

@@ -107,9 +107,7 @@ impl Waiting {
         push: ToHome<'_>,
         is_behind: bool,
     ) -> Self {
-        let mut record = Vec::new();
-        push.put(&mut record);
-        Self { membership, ticket, record: record.into(), is_behind }
+        Self { membership, ticket, record: push.into_record(), is_behind }
     }
 }
 
@@ -273,9 +271,7 @@ impl Rooms {
             return Ok(false);
         };
         let (ticket, asked) = self.ask_log(cx, key, wanted, 1)?;
-        let mut record = Vec::new();
-        join.put(&mut record);
-        let record = record.into();
+        let record = join.into_record();
         let returning = Returning { shard, record, read: Vec::new(), changed: None };
         self.reads.insert(ticket, asked.of(Whom::Join(returning)));
         Ok(true)

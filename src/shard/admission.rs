@@ -211,10 +211,9 @@ impl Shard {
             let cx = &mut self.common.cx(turn);
             return self.rooms.refuse(cx, &mut self.members, shard, message);
         }
-        let mut record = Vec::new();
-        message.put(&mut record);
+        let record = message.into_record();
         self.admission.line_bytes += record.len();
-        let what = Entrant::Join { shard, record: record.into() };
+        let what = Entrant::Join { shard, record };
         self.admission.line.push_back(Waiting { since_ms: turn.now.mono_ms, what });
         self.common.metrics.parked_joins += 1;
     }

@@ -4,14 +4,11 @@
 use super::{World, frame, upgrade};
 use crate::limits::{ENDING_WORK, SWEEP_MS};
 use crate::link::ids::ConnKey;
-use crate::link::topic::of_room;
 use crate::wire::ws::frame::Opcode;
 
 /// Rooms whose home is the shard.
 fn rooms(count: usize) -> Vec<String> {
-    let settings = World::new().shard.settings().clone();
-    let names = (0..).map(|number| format!("r{number}"));
-    names.filter(|room| settings.home_of(&of_room(room)) == 0).take(count).collect()
+    World::rooms(0).take(count).collect()
 }
 
 /// A connection in these rooms.

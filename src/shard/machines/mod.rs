@@ -308,8 +308,7 @@ impl World {
 
     /// One where some settings are others.
     fn with_settings(set: impl FnOnce(&mut Settings)) -> Self {
-        let limits = (Limits::default(), HistoryLimits::default(), PresenceLimits::default());
-        let mut settings = Settings::new(2, limits.0, limits.1, limits.2, Vec::new());
+        let mut settings = Self::settings();
         settings.echo = true;
         set(&mut settings);
         let now = Now { mono_ms: 1_000_000, unix_ms: 1_000_000_000 };
@@ -317,12 +316,21 @@ impl World {
         Self { shard, net: Net::default(), now }
     }
 
+    fn settings() -> Settings {
+        let limits = (Limits::default(), HistoryLimits::default(), PresenceLimits::default());
+        Settings::new(2, limits.0, limits.1, limits.2, Vec::new())
+    }
+
     /// A room whose home is this shard.
     fn room(home: u16) -> String {
-        let limits = (Limits::default(), HistoryLimits::default(), PresenceLimits::default());
-        let settings = Settings::new(2, limits.0, limits.1, limits.2, Vec::new());
-        let mut rooms = (0..).map(|number| format!("r{number}"));
-        rooms.find(|room| settings.home_of(&of_room(room)) == home).expect("half of all")
+        Self::rooms(home).next().expect("half of all")
+    }
+
+    /// All of them.
+    fn rooms(home: u16) -> impl Iterator<Item = String> {
+        let settings = Self::settings();
+        let rooms = (0..).map(|number| format!("r{number}"));
+        rooms.filter(move |room| settings.home_of(&of_room(room)) == home)
     }
 
     /// Calls the shard, and ends the turn.

@@ -331,9 +331,7 @@ impl Writer {
                 }
                 ToStore::Find { number, room, sought } => {
                     let id = self.rooms.id_of(shard, room);
-                    let mut record = Vec::new();
-                    sought.put(&mut record);
-                    let asked = Asked::Words(record.into());
+                    let asked = Asked::Words(sought.into_record());
                     questions.push(Question { shard, number, id, is_full: false, asked });
                 }
                 ToStore::Audit { number, room, wanted, bytes } => {
