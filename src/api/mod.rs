@@ -156,6 +156,7 @@ impl Api {
             Ok(None) => return Read::Partial,
             Err(error) => return refuse(cx, conns, key, error),
         };
+        // RFC 9110, 7.2 and 15.5.20: who asks for another host than this one is misdirected.
         if cx.settings.is_private && !loopback_host_allowed(head.host(), &cx.settings.origins) {
             self.site.host_refused(&head, client(cx, key, &head));
             return refuse(cx, conns, key, HttpError::Misdirected);

@@ -181,7 +181,8 @@ impl Site for ChatSite {
         };
         if let Err(Problem { status, reason, message, retry }) = done {
             let body = json!({"error": {"reason": reason, "message": message}}).to_string();
-            // RFC 9110, 15.5.2: a refusal for want of a token says which kind is wanted.
+            // RFC 9110, 15.5.2 and 11.6.1: a refusal for want of a token MUST say which kind is
+            // wanted.
             let challenge = [("www-authenticate", "Bearer")];
             let retry_s = retry.map(|RetryMs(ms)| ms.div_ceil(1_000).to_string());
             let later = retry_s.as_deref().map(|retry_s| ("retry-after", retry_s));
@@ -222,7 +223,7 @@ impl ChatSite {
         push(request, &Response { status, headers: &headers, body }, out);
     }
 
-    // RFC 9110, 15.5.6: the refusal names the methods that are allowed.
+    // RFC 9110, 15.5.6 and 10.2.1: the refusal MUST name the methods that are allowed.
     fn not_allowed(&self, request: &Request<'_, '_>, allowed: &str, out: &mut Vec<u8>) {
         let message = format!("allowed: {allowed}");
         let body = json!({"error": {"reason": "method_not_allowed", "message": message}});
@@ -288,6 +289,8 @@ impl ChatSite {
         }
         let mut headers = vec![("content-type", asset.media_type), ("etag", &*asset.etag)];
         headers.extend(PAGE_HEADERS);
+        // RFC 9110, 13.2.2 and 15.4.5: only a request that would succeed gets here, so what it
+        // depends on may be looked at; a 304 MUST have the tag and the headers that a 200 has.
         let is_known = request
             .head
             .list("if-none-match")

@@ -307,7 +307,7 @@ impl Verifier {
 fn check_times(claims: &PresentedClaims, now_unix_s: u64) -> Result<u64, TokenError> {
     let latest_s = now_unix_s.saturating_add(LEEWAY_S);
     // RFC 7519, 4.1.5: before `nbf` a token MUST NOT be accepted. `iat` only says how old it is
-    // (4.1.6).
+    // (RFC 7519, 4.1.6).
     if claims.nbf.is_some_and(|NumericDate(from_s)| from_s > latest_s) {
         return Err(TokenError::NotYet);
     }
@@ -568,8 +568,8 @@ struct Header<'a> {
     typ: Option<Cow<'a, str>>,
     #[serde(borrow, deserialize_with = "present")]
     kid: Option<Cow<'a, str>>,
-    // What would make the token choose its own key (RFC 8725, 3.10), or ask for an extension: none
-    // is understood, so none is ignored (RFC 7515, 4.1.11).
+    // What would make the token choose its own key (RFC 8725, 3.10), be packed (RFC 8725, 3.6) or
+    // ask for an extension: none is understood, so none is ignored (RFC 7515, 4.1.11).
     crit: IsPresent,
     enc: IsPresent,
     jku: IsPresent,

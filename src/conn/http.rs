@@ -58,7 +58,8 @@ pub(crate) fn manner<I: Io>(cx: &Cx<'_, I>, head: &Head<'_>) -> Manner {
 
 impl Conns {
     /// `Http -> Waiting`: keeps a request, and whatever the connection sends behind it, until
-    /// another shard has answered.
+    /// another shard has answered: answers MUST go out in the order of their requests (RFC 9112,
+    /// 9.3.2).
     pub(crate) fn wait(&mut self, key: ConnKey, exchange: Exchange) {
         if self.contains(key) {
             self.stages[key.index() as usize] = Stage::Waiting;

@@ -109,6 +109,8 @@ impl Conns {
         let Some(conn) = self.arena.get_mut(key) else { return Begun::Closing };
         let index = key.index() as usize;
         self.heard[index] = coarse(now_ms);
+        // RFC 6455, 7.1.7: what comes after a connection has failed MUST NOT be handled, nor does a
+        // close frame get a second answer.
         if self.flags[index].is_closing() {
             return Begun::Closing;
         }

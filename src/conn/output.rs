@@ -166,6 +166,7 @@ impl Conns {
             self.read_on(key);
         }
         let flags = &mut self.flags[index];
+        // RFC 6455, 7.1.1: a server closes first, so that it is the one whose port rests.
         if flags.is_closing() && !flags.is_shut() {
             flags.set_shut();
             cx.io.shut(key.index());
