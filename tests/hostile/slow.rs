@@ -143,6 +143,47 @@ fn who_lagged_recovers_exactly_what_it_missed() {
     assert_eq!(offsets, missed);
 }
 
+#[test]
+fn who_joins_many_rooms_in_one_write_and_reads_slowly_is_let_into_all_of_them() {
+    const ROOMS: usize = 80;
+    const MESSAGES: u64 = 50;
+    // What the rooms have to say is nine times as much as may ever wait for a connection.
+    let server = Server::start(&[
+        "shards=2",
+        "limits.join_per_s=0",
+        "limits.publish_per_s=0",
+        "history.page_bytes=65536",
+        "limits.conn_out_bytes=131072",
+    ]);
+    let mut speaker = server.guest("Ann");
+    let body = "x".repeat(1_200);
+    let rooms: Vec<_> = (0..ROOMS).map(|number| format!("room {number}")).collect();
+    for room in &rooms {
+        speaker.join(room, r#"{"presence":false}"#);
+        (1..=MESSAGES).for_each(|reference| speaker.send_raw(&publish(room, reference, &body)));
+        let last = format!(r#""offset":{MESSAGES}}},"status":"ok"}}"#);
+        while !speaker.await_text("phx_reply").contains(&last) {}
+    }
+    let stream = connect(&server);
+    socket2::SockRef::from(&stream).set_recv_buffer_size(32 * 1_024).unwrap();
+    let mut slow = Peer::open_on(stream, &server.token("Slow"));
+    let joins: Vec<u8> =
+        rooms.iter().flat_map(|room| join(room, r#"{"presence":false}"#)).collect();
+    slow.send_raw(&joins);
+    let mut joined: Vec<_> = rooms
+        .iter()
+        .map(|_| {
+            let answer = slow.await_text("phx_reply");
+            assert_eq!(answer.matches(&body).count() as u64, MESSAGES);
+            answer.split('"').nth(5).unwrap().strip_prefix("room:").unwrap().to_owned()
+        })
+        .collect();
+    joined.sort_unstable_by_key(|room| rooms.iter().position(|named| named == room));
+    assert_eq!(joined, rooms);
+    slow.send(r#"[null,"2","phoenix","heartbeat",{}]"#);
+    slow.await_text("phoenix");
+}
+
 /// Far more than the kernel keeps for a socket.
 const ANSWERS_BYTES: usize = 8 << 20;
 const ASSET: &[u8] = b"GET /style.css HTTP/1.1\r\nHost: localhost\r\n\r\n";
