@@ -44,7 +44,7 @@ mod with_store {
     use crate::app::boot::EXIT_OS;
     use crate::app::cli::{EXIT_CONFIG, Exit, Upkeep};
     use crate::app::config::StoreConfig;
-    use crate::side::store::tools::{self, Choice, Report};
+    use crate::side::store::tools::{self, Again, Choice, Report, Restored};
     use crate::side::store::{Cause, StoreError};
     use crate::wire::http::date::{for_file_names, rfc3339};
 
@@ -53,14 +53,7 @@ mod with_store {
         let stamp = for_file_names(now_ms);
         match what {
             Upkeep::Backup { to } => tools::backup(folder, to, now_ms).map(|report| told(&report)),
-            Upkeep::Restore { file } => tools::restore(folder, file, &stamp).map(|restored| {
-                let mut text = told(&restored.report);
-                for moved in restored.moved {
-                    // Writing to a string cannot fail.
-                    let _ = writeln!(text, "before: {}", moved.display());
-                }
-                text
-            }),
+            Upkeep::Restore { file } => restore(folder, file, &stamp),
             Upkeep::Export { room, since_ms } => {
                 let choice = Choice { room: room.clone(), since_ms: *since_ms };
                 let mut out = BufWriter::new(io::stdout().lock());
@@ -79,6 +72,30 @@ mod with_store {
             },
         }
         .map_err(|error| exit(&error))
+    }
+
+    fn restore(folder: &Path, file: &Path, stamp: &str) -> Result<String, StoreError> {
+        let mut epoch = [0; 8];
+        getrandom::fill(&mut epoch).map_err(io::Error::other)?;
+        let restored = tools::restore(folder, file, stamp, u64::from_ne_bytes(epoch))?;
+        let Restored { report, moved, again, known_since_ms, damaged_lines } = restored;
+        let Again { deleted, stands, damaged } = again;
+        let mut text = told(&report);
+        for moved in moved {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "before: {}", moved.display());
+        }
+        let _ = writeln!(text, "taken away again: {deleted} messages, {stands} users of rooms");
+        let since =
+            known_since_ms.map_or("nothing".to_owned(), |at| format!("all since {}", time(at)));
+        let _ = writeln!(text, "known of what was taken away: {since}");
+        if damaged + damaged_lines > 0 {
+            complain(&format!(
+                "{damaged_lines} lines of removed.log are damaged, and {damaged} of the others are \
+                 of what is damaged in the backup: look at what is there"
+            ));
+        }
+        Ok(text)
     }
 
     fn import(folder: &Path, file: Option<&Path>, now_ms: u64) -> Result<String, StoreError> {

@@ -611,6 +611,10 @@ pub const STORE_BACKUP_LOOK_MS: u64 = 60_000;
 /// killed, in milliseconds. One that is made is written to, but for a sync at its end.
 pub const STORE_BACKUP_LEFT_MS: u64 = 60 * 60_000;
 
+/// How large the file becomes in which a store notes what was taken away, in bytes; the one before
+/// it stays beside it. Some 200,000 messages that were deleted one by one.
+pub const STORE_REMOVED_BYTES: u64 = 32 * 1_024 * 1_024;
+
 /// How often the store looks at how much of the disk is free, and whether its files are still at
 /// their paths, in milliseconds, at most.
 pub const STORE_SPACE_MS: u64 = 1_000;

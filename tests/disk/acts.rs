@@ -190,6 +190,20 @@ impl Courses {
         then
     }
 
+    /// The same, with what was taken away by now: messages that were deleted, and how users stand.
+    pub(crate) fn taken_away_since(&self, now: &Self) -> Self {
+        let mut then = self.asked_since(now);
+        for (target, course) in &mut then.of {
+            let acked = now.of[target].acked;
+            let taken = match target.parse::<u64>() {
+                Ok(_) => course.states[..=acked].iter().rposition(|state| state == "deleted"),
+                Err(_) => (target != ROOM).then_some(acked),
+            };
+            course.acked = course.acked.max(taken.unwrap_or_default());
+        }
+        then
+    }
+
     /// What is decided of: users, and the room.
     pub(crate) fn decided(&self) -> impl Iterator<Item = &str> {
         self.of.keys().map(String::as_str).filter(|target| target.parse::<u64>().is_err())

@@ -46,6 +46,12 @@ impl Changed {
         Self { courses, told: now.told.clone(), ..self.clone() }
     }
 
+    /// The same, and what was taken away by now.
+    pub(crate) fn taken_away_since(&self, now: &Self) -> Self {
+        let courses = self.courses.taken_away_since(&now.courses);
+        Self { courses, ..self.told_since(now) }
+    }
+
     /// Takes a client's note.
     pub(crate) fn note(&mut self, what: &str, rest: &str) {
         let mut parts = rest.splitn(3, ' ');

@@ -65,8 +65,17 @@ impl Told {
 
     /// What was acked by then, and seen by now.
     pub(crate) fn seen_since(&self, now: &Self) -> Self {
+        self.since(now, Changed::told_since)
+    }
+
+    /// The same, without what was taken away by now.
+    pub(crate) fn restored_since(&self, now: &Self) -> Self {
+        self.since(now, Changed::taken_away_since)
+    }
+
+    fn since(&self, now: &Self, by: impl Fn(&Changed, &Changed) -> Changed) -> Self {
         let both = self.changed.iter().zip(&now.changed);
-        let changed: Vec<Changed> = both.map(|(then, now)| then.told_since(now)).collect();
+        let changed: Vec<Changed> = both.map(|(then, now)| by(then, now)).collect();
         let changed = changed.try_into().expect("one of each client");
         Self { changed, seen: now.seen.clone(), ..self.clone() }
     }

@@ -267,7 +267,7 @@ impl Judge for Restoring {
         }
         copy_files(&store, &look);
         let backup = self.backup.as_ref().expect("it was made before");
-        let new = backup.seen_since(&self.told).check(&look);
+        let new = backup.restored_since(&self.told).check(&look);
         new.map_err(|new| format!("neither the old one ({old}) nor the new one ({new})"))?;
         self.seen.1 += 1;
         let kept = files(&store).into_iter().find(|file| name_of(file).contains(".before-"));
@@ -318,6 +318,74 @@ fn a_restore_that_a_power_cut_ends_leaves_the_old_store_or_the_new_one() {
 fn planted_a_store_that_has_its_name_before_it_is_on_disk_is_found() {
     let (faults, _) = restore("sync@.partial:1:lie:*", CUTS / 2);
     assert!(!faults.is_empty(), "none of the cuts finds it");
+}
+
+// What was taken away since a backup.
+
+/// At each cut the backup is brought back.
+struct TakenAway {
+    told: Told,
+    backup: Option<(PathBuf, Told)>,
+    /// How much was taken away again, over all cuts.
+    again: u64,
+}
+
+impl Judge for TakenAway {
+    fn note(&mut self, note: &str) {
+        match note.split_once(' ') {
+            Some(("backup", file)) => self.backup = Some((file.into(), self.told.clone())),
+            _ => self.told.note(note),
+        }
+    }
+
+    fn check(&mut self, disk: &Path) -> Result<(), String> {
+        let Some((file, then)) = &self.backup else { return Ok(()) };
+        let store = disk.join("store");
+        let restored = tools::restore(&store, file, "then", 9).map_err(|e| e.to_string())?;
+        if restored.again.damaged + restored.damaged_lines > 0 {
+            return Err(format!("something is damaged: {restored:?}"));
+        }
+        self.again += restored.again.deleted + restored.again.stands;
+        then.restored_since(&self.told).check(&store)
+    }
+}
+
+/// A server from which something is taken away behind a backup. Returns the faults, and how much
+/// was taken away again.
+fn take_away(rules: &str, count: usize) -> (Vec<String>, u64) {
+    let disk = Disk::new();
+    let (notes, mut load) = (disk.notes(), Load::default());
+    let backup = disk.elsewhere("backup.db");
+    load.run(disk.serve_with_journal(&[]), &notes, 200, Server::terminate);
+    let output = disk.run(&[OsStr::new("backup"), backup.as_os_str()], false);
+    assert!(output.status.success(), "{output:?}");
+    notes.put(&format!("backup {}", backup.display()));
+    disk.rule(rules);
+    load.run(disk.serve_with_journal(&[]), &notes, 300, Server::terminate);
+    let records = disk.read_journal();
+    let is_backup =
+        |record: &Record| matches!(record, Record::Noted(note) if note.starts_with("backup "));
+    let begin = records.iter().position(is_backup).unwrap();
+    let mut draws = draws();
+    let points = moments(&records[begin..], count, &mut draws);
+    let points = points.into_iter().map(|point| begin + point).collect();
+    let mut judge = TakenAway { told: Told::default(), backup: None, again: 0 };
+    let faults = cut_at(&disk, Model::default(), &records, points, &mut draws, &mut judge);
+    (faults, judge.again)
+}
+
+#[test]
+fn what_was_taken_away_before_a_power_cut_is_not_brought_back_by_a_backup() {
+    let (faults, again) = take_away("", cuts_count());
+    assert!(faults.is_empty(), "{} faults: {faults:#?}", faults.len());
+    assert!(again > CUTS as u64, "{again}: something was taken away again each time");
+}
+
+#[test]
+fn planted_what_is_taken_away_before_that_is_on_disk_is_found() {
+    let (faults, _) = take_away("sync@removed.log:1:lie:*", CUTS / 2);
+    let is_back = |fault: &String| fault.contains("was acked and is not there");
+    assert!(faults.iter().any(is_back), "{faults:#?}");
 }
 
 // Migration.

@@ -27,6 +27,7 @@ use super::error::{Cause, StoreError};
 use super::index::{IndexQueue, Indexer, Words};
 use super::place::Place;
 use super::reader::{Due, Reader};
+use super::removed::RemovedLog;
 use super::schema;
 use super::space::free_bytes;
 use super::stats::StoreStats;
@@ -145,13 +146,13 @@ impl Disk {
             emptied => emptied,
         };
         schema::migrate(&mut conn, &file, options.migrate_backup)?;
-        let life = NewLife { made_secret: *made_secret, now_ms };
+        let life = NewLife { folder: options.path.clone(), made_secret: *made_secret, now_ms };
         let begun = emptied.and_then(|_| life.begin(&conn));
-        let (lives, put_off) = match begun {
-            Ok(lives) => (lives, None),
+        let life = match begun {
+            Ok(life) => Ok(life),
             // It is whole, and there may be space again.
             Err(error) if error.cause() == Cause::Full && secret_in(&conn).is_ok() => {
-                (Lives::default(), Some((life, error)))
+                Err((life, error))
             }
             Err(error) => return Err(error),
         };
@@ -162,7 +163,7 @@ impl Disk {
         }
         let place = Place::of(files_in(&options.path))?;
         let rooms_max = options.rooms_max;
-        let writer = NewWriter::new(conn, lives, put_off, rooms_max, place, Arc::clone(&lock))?;
+        let writer = NewWriter::new(conn, life, rooms_max, place, Arc::clone(&lock))?;
         let index_queue = Arc::default();
         Ok((Self { options, guest_secret, index_queue, lock }, writer))
     }
@@ -280,8 +281,19 @@ pub(super) fn checkpoint_all(conn: &Connection) -> Result<bool, StoreError> {
     Ok(!is_busy)
 }
 
+/// A life that has begun.
+#[derive(Default)]
+pub(super) struct Life {
+    /// Which one it is.
+    pub(super) lives: Lives,
+    /// Where what is taken away in it is noted. None, before it has begun.
+    pub(super) removed: Option<RemovedLog>,
+}
+
 /// A life that is to begin.
 pub(super) struct NewLife {
+    /// Where the store is.
+    folder: PathBuf,
     /// Signs guests' tokens, in a store that has no secret yet.
     made_secret: [u8; 32],
     /// Unix time, in milliseconds.
@@ -293,8 +305,8 @@ impl NewLife {
     ///
     /// # Errors
     ///
-    /// Those of SQLite; then it has not begun.
-    pub(super) fn begin(&self, conn: &Connection) -> Result<Lives, StoreError> {
+    /// Those of SQLite and of the disk; then it has not begun.
+    pub(super) fn begin(&self, conn: &Connection) -> Result<Life, StoreError> {
         let step = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
         let number = |key| {
             let sql = "SELECT value FROM meta WHERE key = ?1";
@@ -314,8 +326,12 @@ impl NewLife {
         let now_ms = i64::try_from(self.now_ms).unwrap_or(i64::MAX);
         step.execute(&keep, params!["created_at", now_ms])?;
         step.execute(&keep, params!["guest_secret", self.made_secret])?;
+        let mut removed = RemovedLog::open(&self.folder, self.now_ms)?;
+        if !is_clean {
+            removed.settle(&step)?;
+        }
         step.commit()?;
-        Ok(Lives { now, unclean })
+        Ok(Life { lives: Lives { now, unclean }, removed: Some(removed) })
     }
 }
 

@@ -25,6 +25,7 @@
 //! | `reader`, `keys` | a connection that reads: rooms, pages, recoveries; the keys that messages were given |
 //! | `row`, `schema` | the form of a row; what is in the file, and its migrations |
 //! | `faults`, `error`, `probe`, `place`, `space` | what a failure means; whose it is; whether it is damage; whether the files are still there; what is free |
+//! | `removed` | what was taken away, for a backup that still has it |
 //! | `retention` | lets go of what is old |
 //! | `copy`, `socket`, `backups` | makes a copy; is asked for one; makes them by the clock |
 //! | `index` | words: the indexer, and a reader's way in |
@@ -56,6 +57,7 @@ mod pace;
 mod place;
 mod probe;
 mod reader;
+mod removed;
 mod retention;
 mod row;
 mod schema;

@@ -85,6 +85,16 @@ impl OpenRooms {
         self.open.get(&(shard, room.to_u64())).and_then(|room| room.id)
     }
 
+    /// The topic of a room that something is kept of.
+    ///
+    /// # Panics
+    ///
+    /// If the shard does not have it open.
+    pub(super) fn topic_of(&self, shard: u16, room: RoomKey) -> &str {
+        let room = self.open.get(&(shard, room.to_u64()));
+        &room.expect("something was just written in it").topic
+    }
+
     /// The id of a room that something is to be kept of. It begins, if that is the first thing.
     ///
     /// # Panics

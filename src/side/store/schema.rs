@@ -264,8 +264,8 @@ fn migrate_by(
     copied_bytes: u64,
 ) -> Result<(), StoreError> {
     let found = version_of(conn)?;
-    let steps = || (1..).zip(migrations).filter(|(number, _)| *number > found);
-    if found > 0 && steps().next().is_some() {
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    if found > 0 && found < known {
         let bytes = file.metadata()?.len();
         if bytes < copied_bytes {
             keep_copy(conn, file, found)?;
@@ -273,7 +273,23 @@ fn migrate_by(
             tracing::warn!(found, bytes, "the store is migrated without a copy: it is large");
         }
     }
-    for (number, Migration { sql, then }) in steps() {
+    apply(migrations, conn, found)
+}
+
+/// Brings a copy to this version, which [`check`] has found to be ours. Nobody needs it as it was.
+///
+/// # Errors
+///
+/// Those of SQLite.
+pub(super) fn migrate_copy(conn: &mut Connection) -> Result<(), StoreError> {
+    let found = version_of(conn)?;
+    apply(MIGRATIONS, conn, found)
+}
+
+/// Applies the steps behind the first `found`.
+fn apply(migrations: &[Migration], conn: &mut Connection, found: i64) -> Result<(), StoreError> {
+    let steps = (1..).zip(migrations).filter(|(number, _)| *number > found);
+    for (number, Migration { sql, then }) in steps {
         let step = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         step.execute_batch(sql)?;
         if let Some(then) = then {

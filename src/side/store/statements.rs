@@ -13,8 +13,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::disk::Lives;
 use super::error::StoreError;
 use super::row::{
-    EraRow, Message, OFFSET_MAX, ROOM_MAX, RoomRow, StandingRow, checked_offset, id_of, offset_of,
-    room_of, select_eras, select_rooms, with_room,
+    EraRow, Message, OFFSET_MAX, ROOM_MAX, RoomRow, StandingRow, checked_offset, each_standing,
+    id_of, offset_of, room_of, select_eras, select_rooms, with_room,
 };
 use crate::auth::level::{Role, Standing};
 use crate::link::log::Marks;
@@ -35,7 +35,7 @@ pub(super) fn look_for(
 }
 
 /// The room of a topic, if anything was kept of it.
-fn find(step: &Connection, topic: &str) -> Result<Option<u32>, StoreError> {
+pub(super) fn find(step: &Connection, topic: &str) -> Result<Option<u32>, StoreError> {
     // The index says where a room is, and the room says that it is the one: a bit that changed in
     // either must not lead to what was said in another.
     let sql = "SELECT id FROM room WHERE name = ?1";
@@ -120,9 +120,33 @@ pub(super) fn stand(step: &Connection, row: StandingRow<'_>) -> Result<(), Store
     Ok(())
 }
 
+/// How a user stands in the room of a topic.
+///
+/// # Errors
+///
+/// Those of SQLite, and if the room is not what was written.
+pub(super) fn standing_in(
+    step: &Connection,
+    topic: &str,
+    user: &str,
+) -> Result<Standing, StoreError> {
+    let mut found = Standing::default();
+    let Some(id) = find(step, topic)? else { return Ok(found) };
+    let damaged = each_standing(step, id, |row| {
+        if row.user == user {
+            found = row.standing;
+        }
+        Ok(())
+    })?;
+    if damaged > 0 {
+        return Err(StoreError::Room { id, what: "how a user stands" });
+    }
+    Ok(found)
+}
+
 /// Begins a new era of a room whose latest one may have lost something that somebody saw: it is of
 /// a life that has ended without order.
-fn begin_era_if_stale(
+pub(super) fn begin_era_if_stale(
     step: &Connection,
     lives: Lives,
     id: u32,

@@ -13,17 +13,18 @@ use super::batch::Batch;
 use super::disk::{Disk, Options};
 use super::error::{Cause, StoreError};
 use super::reader::{Loaded, Reader, TailBounds};
+use super::removed::{Removal, Removed, RemovedLog};
 use super::retention::{Keep, Retention};
 use super::row::{OFFSET_BITS, StandingRow, id_of};
 use super::schema;
 use super::statements::stand;
 use super::writer::{Asked, Question, Writer};
-use crate::auth::level::Standing;
+use crate::auth::level::{NEVER_MS, Standing};
 use crate::base::arena::Key;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{Keyed, Marks, Opened, Part, Sought, Stretch, View, Wanted};
 use crate::link::record::Field;
-use crate::link::said::{Fate, MessageText, Said};
+use crate::link::said::{Act, Fate, MessageText, Said};
 use crate::link::store::{ToStore, read_hits};
 
 const TAIL: TailBounds = TailBounds { messages: 1_000, bytes: 512 * 1_024 };
@@ -134,6 +135,39 @@ impl Home {
         let (number, room, title) = (self.next, key(room), "T");
         push(&mut batch, ToStore::Settings { number, room, at_ms: 7, title, settings, audit: &[] });
         self.writer.write(&batch, &mut Vec::new()).expect("it is written");
+    }
+
+    /// Deletes a message of [`Home::say`], of a room that stands at `top`.
+    pub(super) fn delete(&mut self, room: u64, top: Marks, offset: u64) {
+        let mut batch = Batch::default();
+        self.next += 1;
+        let (number, room, said_ms) = (self.next, key(room), 99 + offset);
+        let deleted = Some(Act { at_ms: 900, by: Some("mod") });
+        let fate = Fate { deleted, ..Fate::default() };
+        let (at_ms, said, audit) = (900, said("\"\""), &[]);
+        let record =
+            ToStore::Change { number, room, top, at_ms, offset, said_ms, said, fate, audit };
+        push(&mut batch, record);
+        self.writer.write(&batch, &mut Vec::new()).expect("it is written");
+    }
+
+    /// From now on a user is banned in a room until then.
+    pub(super) fn ban(&mut self, room: u64, user: &str, banned_until_ms: u64) {
+        self.try_ban(room, user, banned_until_ms).expect("it is written");
+    }
+
+    pub(super) fn try_ban(
+        &mut self,
+        room: u64,
+        user: &str,
+        banned_until_ms: u64,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        self.next += 1;
+        let (number, room, at_ms, audit) = (self.next, key(room), 900, &[]);
+        let standing = Standing { banned_until_ms, ..Standing::default() };
+        push(&mut batch, ToStore::Standing { number, room, at_ms, user, standing, audit });
+        self.writer.write(&batch, &mut Vec::new())
     }
 
     fn try_say(&mut self, room: u64, after: u64, bodies: &[&str]) -> Result<(), StoreError> {
@@ -632,6 +666,40 @@ fn what_a_batch_that_fails_has_opened_and_closed_is_as_it_was_when_it_is_written
         let id = home.open(room, 60);
         assert_eq!(bodies(&load(&mut reader, id)), said);
     }
+}
+
+#[test]
+fn what_was_noted_as_taken_away_without_its_commit_is_put_right_by_the_next_life() {
+    let folder = Folder::new();
+    let last_word = || {
+        let stands = Removed::read(&folder.0).unwrap().stands;
+        let words = stands.into_values().filter_map(|of| of.standing());
+        words.map(|standing| standing.banned_until_ms).collect::<Vec<_>>()
+    };
+    let (_, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 50);
+    home.ban(1, "eve", NEVER_MS);
+    assert_eq!(last_word(), [NEVER_MS]);
+    meddle(
+        &folder.file(),
+        "CREATE TRIGGER full BEFORE DELETE ON standing BEGIN SELECT RAISE(ABORT, 'no'); END",
+    );
+    home.try_ban(1, "eve", 0).expect_err("it is not written");
+    assert_eq!(last_word(), [NEVER_MS], "what has failed before is not noted");
+    drop(home);
+    // As a power cut leaves it that comes between the note and its commit.
+    let mut removal = Removal::default();
+    removal.push_standing("room:1", "eve", 901, Standing::default());
+    RemovedLog::open(&folder.0, 0).unwrap().note(&removal).unwrap();
+    assert_eq!(last_word(), [0]);
+    let (_, writer) = folder.open();
+    assert_eq!(last_word(), [NEVER_MS], "that is how it stands");
+    writer.close().unwrap();
+    let size = || folder.0.join("removed.log").metadata().unwrap().len();
+    let before = size();
+    folder.open().1.close().unwrap();
+    assert_eq!(size(), before, "there is nothing more to be put right");
 }
 
 #[test]

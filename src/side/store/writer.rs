@@ -12,7 +12,8 @@
 //!
 //! 1. a batch is written whole or not at all, and can be written again: what it says is final;
 //! 2. an era is written ahead of what is said in it;
-//! 3. nobody else checkpoints.
+//! 3. what a batch takes away is noted on disk before it is committed: see `removed`;
+//! 4. nobody else checkpoints.
 //!
 //! Deliberately absent: what is done about a failure (`faults`), and reading rooms (`reader`).
 
@@ -26,14 +27,16 @@ use rusqlite::Connection;
 
 use super::audit::note_read;
 use super::batch::Batch;
-use super::disk::{Lives, NewLife, checkpoint_all};
+use super::disk::{Life, NewLife, checkpoint_all};
 use super::error::{Cause, StoreError};
 use super::open_rooms::{OpenRoom, OpenRooms};
 use super::place::Place;
 use super::reader::READ_MS_MAX;
+use super::removed::Removal;
 use super::row::{Message, StandingRow, id_of};
 use super::statements::{change, found, insert, look_for, set, stand};
 use super::transaction::WriteTransaction;
+use crate::auth::level::Standing;
 use crate::link::audit::AuditWanted;
 use crate::link::facts::RoomSettings;
 use crate::link::ids::RoomKey;
@@ -52,7 +55,7 @@ const WAL_PAGE_BYTES: usize = 4_096 + 24;
 /// made shares it: see `copy`.
 pub(super) struct Writer {
     conn: Rc<Connection>,
-    lives: Lives,
+    life: Life,
     /// A life that could not begin, for the disk was full: nothing is written before.
     put_off: Option<NewLife>,
     rooms: OpenRooms,
@@ -105,6 +108,16 @@ pub(super) enum Asked {
 }
 
 impl Asked {
+    /// What a record asks.
+    fn by(record: &ToStore<'_>) -> Self {
+        match *record {
+            ToStore::Read { wanted, .. } => Self::Messages(wanted),
+            ToStore::Find { sought, .. } => Self::Words(sought.into_record()),
+            ToStore::Audit { wanted, bytes, .. } => Self::Audit(wanted, bytes),
+            _ => Self::Tail,
+        }
+    }
+
     /// As a reader is told.
     pub(super) fn part(&self) -> LoadPart<'_> {
         match self {
@@ -139,8 +152,7 @@ pub(super) enum OnDisk {
 /// A writer that has not come to its thread.
 pub(super) struct NewWriter {
     conn: Connection,
-    lives: Lives,
-    put_off: Option<(NewLife, StoreError)>,
+    life: Result<Life, (NewLife, StoreError)>,
     rooms_count: u32,
     rooms_max: u32,
     wal_pages: Arc<AtomicUsize>,
@@ -151,8 +163,7 @@ pub(super) struct NewWriter {
 impl NewWriter {
     pub(super) fn new(
         mut conn: Connection,
-        lives: Lives,
-        put_off: Option<(NewLife, StoreError)>,
+        life: Result<Life, (NewLife, StoreError)>,
         rooms_max: u32,
         place: Place,
         lock: Arc<File>,
@@ -165,16 +176,19 @@ impl NewWriter {
         }))?;
         let sql = "SELECT coalesce(max(id), 0) FROM room";
         let rooms_count = conn.query_row(sql, [], |row| row.get(0))?;
-        Ok(Self { conn, lives, put_off, rooms_count, rooms_max, wal_pages, place, lock })
+        Ok(Self { conn, life, rooms_count, rooms_max, wal_pages, place, lock })
     }
 
     /// The writer, on the thread that it stays on; and why it must be healed first, if so.
     pub(super) fn here(self) -> (Writer, Option<StoreError>) {
-        let Self { conn, lives, put_off, rooms_count, rooms_max, wal_pages, place, lock } = self;
-        let (put_off, why) = put_off.unzip();
+        let Self { conn, life, rooms_count, rooms_max, wal_pages, place, lock } = self;
+        let (life, put_off, why) = match life {
+            Ok(life) => (life, None, None),
+            Err((life, why)) => (Life::default(), Some(life), Some(why)),
+        };
         let writer = Writer {
             conn: Rc::new(conn),
-            lives,
+            life,
             put_off,
             rooms: OpenRooms::new(rooms_count, rooms_max),
             wal_pages,
@@ -235,6 +249,9 @@ impl Writer {
             let written = self.try_write(batch, questions);
             if matches!(written, Ok(true)) {
                 self.rooms.committed();
+                if let Some(removed) = &mut self.life.removed {
+                    removed.note_committed();
+                }
                 return Ok(());
             }
             questions.truncate(count);
@@ -253,6 +270,7 @@ impl Writer {
         questions: &mut Vec<Question>,
     ) -> Result<bool, StoreError> {
         let step = WriteTransaction::begin(&self.conn)?;
+        let mut removal = Removal::default();
         for (shard, record) in batch.iter() {
             match record {
                 ToStore::Open { number, room, topic, epoch } => {
@@ -260,7 +278,7 @@ impl Writer {
                     if self.damaged.iter().any(is_it) {
                         continue;
                     }
-                    let id = match look_for(&step, self.lives, topic, epoch) {
+                    let id = match look_for(&step, self.life.lives, topic, epoch) {
                         Ok(id) => id,
                         // One room that cannot be read does not keep all others from being kept.
                         Err(error) if error.cause() == Cause::Corrupt => {
@@ -274,39 +292,43 @@ impl Writer {
                         }
                         Err(error) => return Err(error),
                     };
-                    let room_here = OpenRoom { topic: topic.into(), epoch, id };
-                    self.rooms.open(shard, room, room_here);
-                    let is_full = id.is_none() && self.rooms.is_full();
-                    let asked = Asked::Tail;
+                    self.rooms.open(shard, room, OpenRoom { topic: topic.into(), epoch, id });
+                    let (is_full, asked) = (id.is_none() && self.rooms.is_full(), Asked::Tail);
                     questions.push(Question { shard, number, id, asked, is_full });
                 }
                 ToStore::Append { room, top, at_ms, said, .. } => {
-                    let id = self.rooms.id_in(&step, self.lives, (shard, room), top, at_ms)?;
+                    let id = self.rooms.id_in(&step, self.life.lives, (shard, room), top, at_ms)?;
                     let id_here = id_of(id, top.offset + 1);
                     insert(&step, &Message { id: id_here, at_ms, said, fate: Fate::default() })?;
-                    if self.written.last() != Some(&id) {
-                        self.written.push(id);
-                    }
+                    note_written(&mut self.written, id);
                 }
                 ToStore::Change {
                     room, top, at_ms, offset, said_ms, said, fate, audit, ..
                 } => {
-                    let id = self.rooms.id_in(&step, self.lives, (shard, room), top, at_ms)?;
+                    let id = self.rooms.id_in(&step, self.life.lives, (shard, room), top, at_ms)?;
                     let fate = Fate { change: top.change + 1, ..fate };
+                    if let Some(act) = fate.deleted {
+                        let topic = self.rooms.topic_of(shard, room);
+                        removal.push_deleted(topic, offset, said_ms, act);
+                    }
                     let id_here = id_of(id, offset);
                     change(&step, &Message { id: id_here, at_ms: said_ms, said, fate })?;
                     self.has_overwritten = true;
                     note_read(&step, id, at_ms, audit)?;
-                    if self.written.last() != Some(&id) {
-                        self.written.push(id);
-                    }
+                    note_written(&mut self.written, id);
                 }
                 ToStore::Founding { room, at_ms, title, owner, .. } => {
-                    let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
+                    let id =
+                        self.rooms.id_to_decide(&step, self.life.lives, (shard, room), at_ms)?;
                     found(&step, id, title, owner)?;
+                    if let Some(owner) = owner {
+                        let topic = self.rooms.topic_of(shard, room);
+                        removal.push_standing(topic, owner, at_ms, Standing::OWNER);
+                    }
                 }
                 ToStore::Settings { room, at_ms, title, settings, audit, .. } => {
-                    let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
+                    let id =
+                        self.rooms.id_to_decide(&step, self.life.lives, (shard, room), at_ms)?;
                     set(&step, id, title, settings)?;
                     self.has_overwritten = true;
                     note_read(&step, id, at_ms, audit)?;
@@ -315,28 +337,23 @@ impl Writer {
                     }
                 }
                 ToStore::Standing { room, at_ms, user, standing, audit, .. } => {
-                    let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
+                    let id =
+                        self.rooms.id_to_decide(&step, self.life.lives, (shard, room), at_ms)?;
                     stand(&step, StandingRow { room: id, user, standing })?;
+                    let topic = self.rooms.topic_of(shard, room);
+                    removal.push_standing(topic, user, at_ms, standing);
                     self.has_overwritten = true;
                     note_read(&step, id, at_ms, audit)?;
                 }
                 ToStore::Note { room, at_ms, line, .. } => {
-                    let id = self.rooms.id_to_decide(&step, self.lives, (shard, room), at_ms)?;
+                    let id =
+                        self.rooms.id_to_decide(&step, self.life.lives, (shard, room), at_ms)?;
                     note_read(&step, id, at_ms, line)?;
                 }
-                ToStore::Read { number, room, wanted } => {
-                    let id = self.rooms.id_of(shard, room);
-                    let asked = Asked::Messages(wanted);
-                    questions.push(Question { shard, number, id, is_full: false, asked });
-                }
-                ToStore::Find { number, room, sought } => {
-                    let id = self.rooms.id_of(shard, room);
-                    let asked = Asked::Words(sought.into_record());
-                    questions.push(Question { shard, number, id, is_full: false, asked });
-                }
-                ToStore::Audit { number, room, wanted, bytes } => {
-                    let id = self.rooms.id_of(shard, room);
-                    let asked = Asked::Audit(wanted, bytes);
+                ToStore::Read { number, room, .. }
+                | ToStore::Find { number, room, .. }
+                | ToStore::Audit { number, room, .. } => {
+                    let (id, asked) = (self.rooms.id_of(shard, room), Asked::by(&record));
                     questions.push(Question { shard, number, id, is_full: false, asked });
                 }
                 ToStore::Close { room } => self.rooms.close((shard, room.to_u64())),
@@ -345,6 +362,9 @@ impl Writer {
         }
         // What would be in a file that nobody finds again is not kept.
         self.place.check()?;
+        if let Some(removed) = &mut self.life.removed {
+            removed.note(&removal)?;
+        }
         step.commit()?;
         self.is_wal_empty = false;
         Ok(true)
@@ -457,7 +477,7 @@ impl Writer {
             return Ok(false);
         }
         if let Some(life) = &self.put_off {
-            self.lives = life.begin(&self.conn)?;
+            self.life = life.begin(&self.conn)?;
             self.put_off = None;
             self.is_wal_empty = false;
         }
@@ -493,5 +513,12 @@ impl Writer {
 
     pub(super) fn conn(&self) -> &Connection {
         &self.conn
+    }
+}
+
+/// Notes that a room was written in.
+fn note_written(written: &mut Vec<u32>, id: u32) {
+    if written.last() != Some(&id) {
+        written.push(id);
     }
 }

@@ -13,6 +13,7 @@ use crate::link::topic::room_of;
 use crate::side::store::audit::each_audited;
 use crate::side::store::disk::{FILE, lock};
 use crate::side::store::error::StoreError;
+use crate::side::store::removed::Removed;
 use crate::side::store::row::{
     Message, OFFSET_BITS, OFFSET_MAX, ROOM_MAX, each_standing, id_of, offset_of, select_messages,
 };
@@ -30,7 +31,7 @@ pub fn check(
     tell: &mut dyn FnMut(&str),
 ) -> Result<Option<Report>, StoreError> {
     let store = folder.join(FILE);
-    let (file, _lock) = match file {
+    let (file, lock) = match file {
         Some(file) => (file, None),
         None if !store.exists() => return Err(StoreError::Absent { file: store }),
         // It takes one long look, and the log of a server would grow for so long.
@@ -41,6 +42,10 @@ pub fn check(
     // With a file that is not sound, the rest may not be readable.
     if let Err(error) = check.all() {
         check.damage(&error.to_string());
+    }
+    let noted = lock.is_some().then(|| Removed::read(folder)).transpose()?;
+    if let Some(Removed { damaged: lines @ 1.., .. }) = noted {
+        check.damage(&format!("removed.log: {lines} lines are not what was written"));
     }
     if check.damaged {
         return Ok(None);

@@ -3,7 +3,7 @@
 //! ```text
 //!   backup ── is there a server? ── yes: it makes the copy (`socket`)
 //!                                └─ no:  it is made here
-//!   restore ─ a copy in place of the store, whose rooms begin new eras
+//!   restore ─ a copy in place of the store, without what was taken away since (`again`)
 //!   export ── lines, by pages: a server may have the store
 //!   import ── lines into an empty store, all or nothing
 //!   check ─── names each damage
@@ -16,6 +16,7 @@
 //! Called by: `app`. Calls: `side::store::copy`, `side::store::socket`,
 //! `side::store::disk`, `side::store::schema`.
 
+mod again;
 mod check;
 mod export;
 mod import;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use again::Again;
 pub use check::check;
 pub use export::{Choice, export};
 pub use import::import;

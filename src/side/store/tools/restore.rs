@@ -1,4 +1,4 @@
-//! A backup in place of the store.
+//! A backup in place of the store, without what was taken away since.
 //!
 //! Clients have seen what was said after it. So it counts as the end of a life without order: each
 //! room begins a new era when it is next opened, and a cursor beyond the backup is told so.
@@ -6,19 +6,21 @@
 //! Invariants: whenever the power is cut, the folder has the old store or the new one; the old one
 //! stays, under another name.
 //!
-//! Deliberately absent: migration. The server does it at its next start, from any version.
+//! Deliberately absent: how something is taken away again (`again`).
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use super::again::{Again, take_away_again};
 use super::{Report, Version, inspect, open_to_read};
 use crate::side::store::copy::{Partial, copy_all};
-use crate::side::store::disk::{FILE, checkpoint_all, lock, sync_folder};
+use crate::side::store::disk::{FILE, Lives, checkpoint_all, lock, sync_folder};
 use crate::side::store::error::StoreError;
-use crate::side::store::index;
+use crate::side::store::removed::Removed;
+use crate::side::store::{index, schema};
 
 /// What a restore has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,15 +29,28 @@ pub struct Restored {
     pub report: Report,
     /// What was there before, under its new names.
     pub moved: Vec<PathBuf>,
+    /// What was taken away from it again.
+    pub again: Again,
+    /// Since when it is known what was taken away, in milliseconds of Unix time; none, if it is not
+    /// known at all.
+    pub known_since_ms: Option<u64>,
+    /// How many lines of that are not what was written.
+    pub damaged_lines: u64,
 }
 
-/// Puts a backup in place of the store. What was there is called `*.before-STAMP` from then on.
+/// Puts a backup in place of the store, without what was taken away from that since. What was there
+/// is called `*.before-STAMP` from then on. `epoch` is a number that nobody can guess.
 ///
 /// # Errors
 ///
 /// If a server has the store, if the file is no sound backup or of a later version, or if the disk
 /// fails. Then the store is what it was.
-pub fn restore(folder: &Path, backup: &Path, stamp: &str) -> Result<Restored, StoreError> {
+pub fn restore(
+    folder: &Path,
+    backup: &Path,
+    stamp: &str,
+    epoch: u64,
+) -> Result<Restored, StoreError> {
     // Before the folder may be made.
     inspect(backup, Version::UpToThis)?;
     let _lock = lock(folder)?;
@@ -43,13 +58,29 @@ pub fn restore(folder: &Path, backup: &Path, stamp: &str) -> Result<Restored, St
     let from = open_to_read(backup, Version::UpToThis)?;
     let (partial, mut into) = Partial::begin(&store)?;
     copy_all(&from, &mut into)?;
-    into.execute("UPDATE meta SET value = 0 WHERE key = 'clean'", [])?;
+    schema::migrate_copy(&mut into)?;
+    let removed = Removed::read(folder)?;
+    let again = begin_anew(&into, epoch, &removed)?;
     drop((from, into));
     let moved = set_aside(folder, stamp)?;
     index::delete(folder)?;
     partial.replace()?;
     let report = inspect(&store, Version::UpToThis)?;
-    Ok(Restored { report, moved })
+    let Removed { since_ms: known_since_ms, damaged: damaged_lines, .. } = removed;
+    Ok(Restored { report, moved, again, known_since_ms, damaged_lines })
+}
+
+/// Ends the life that a copy is of, without order, and takes away again what was taken away since.
+fn begin_anew(copy: &Connection, epoch: u64, removed: &Removed) -> Result<Again, StoreError> {
+    // What is taken away is gone from the file too.
+    copy.pragma_update(None, "secure_delete", true)?;
+    let step = Transaction::new_unchecked(copy, TransactionBehavior::Immediate)?;
+    step.execute("UPDATE meta SET value = 0 WHERE key = 'clean'", [])?;
+    let sql = "UPDATE meta SET value = value + 1 WHERE key = 'life' RETURNING value";
+    let now = step.query_row(sql, [], |row| row.get(0))?;
+    let again = take_away_again(&step, Lives { now, unclean: now }, epoch, removed)?;
+    step.commit()?;
+    Ok(again)
 }
 
 /// Gives the files of a store second names, and takes away the first ones of all but the database.

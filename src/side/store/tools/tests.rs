@@ -5,9 +5,11 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::auth::level::{NEVER_MS, Standing};
 use crate::link::audit::{AuditAct, AuditLine};
+use crate::link::log::{Marks, Opened};
 use crate::link::record::Field as _;
-use crate::link::said::Said;
+use crate::link::said::{Act, Fate, Said};
 use crate::link::store::ToStore;
 use crate::side::store::batch::Batch;
 use crate::side::store::tests::{Folder, Home, at, bodies, key, load, meddle, push, said};
@@ -87,7 +89,7 @@ fn a_restored_store_is_what_was_copied_and_its_rooms_are_in_new_epochs() {
     let mut home = Home::new(writer);
     home.open(1, 60);
     home.say(1, 4, &["\"lost\""]);
-    let refused = restore(&folder.0, &copy, "then");
+    let refused = restore(&folder.0, &copy, "then", 1);
     assert!(matches!(refused, Err(StoreError::InUse { .. })), "{refused:?}");
     home.writer.close().unwrap();
     drop(disk);
@@ -95,7 +97,7 @@ fn a_restored_store_is_what_was_copied_and_its_rooms_are_in_new_epochs() {
     let index = folder.0.join("search.db");
     fs::write(&index, "it knows what the copy does not have").unwrap();
 
-    let Restored { report, moved } = restore(&folder.0, &copy, "then").unwrap();
+    let Restored { report, moved, .. } = restore(&folder.0, &copy, "then", 1).unwrap();
     assert_eq!((report.file, report.messages), (folder.file(), 5));
     assert_eq!(moved, [folder.0.join("chat.db.before-then")]);
     assert_eq!(all(&folder), before, "what was copied");
@@ -111,6 +113,110 @@ fn a_restored_store_is_what_was_copied_and_its_rooms_are_in_new_epochs() {
     assert_eq!(opened.lineage, [(50, at(4))], "a cursor beyond it is told");
     assert_eq!(*bodies(&opened).last().unwrap(), "\"d\"");
     assert_eq!(disk.guest_secret(), &[7; 32]);
+}
+
+/// A room as it is in a store that was restored: opened by a server that starts there.
+fn reopened(folder: &Folder, room: u64) -> Option<Opened> {
+    let (disk, writer) = folder.open();
+    let (mut home, mut reader) = (Home::new(writer), disk.reader().unwrap());
+    home.open(room, 70).map(|id| load(&mut reader, Some(id)))
+}
+
+#[test]
+fn what_was_taken_away_since_a_backup_is_not_brought_back_by_it() {
+    let folder = Folder::new();
+    let copy = folder.0.join("copy.db");
+    let (_, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 50);
+    home.open(2, 51);
+    home.say(1, 0, &["\"a\"", "\"b\"", "\"c\""]);
+    home.ban(1, "lifted", NEVER_MS);
+    home.writer.close().unwrap();
+    backup(&folder.0, &copy, 0).unwrap();
+
+    let (_, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 60);
+    home.open(2, 61);
+    home.delete(1, at(3), 2);
+    home.ban(1, "eve", 5_000);
+    home.ban(1, "eve", NEVER_MS);
+    home.ban(1, "lifted", 0);
+    // A room that the backup does not know, and a message.
+    home.ban(2, "eve", NEVER_MS);
+    home.say(1, 3, &["\"d\""]);
+    home.delete(1, Marks { offset: 4, change: 1 }, 4);
+    home.writer.close().unwrap();
+
+    let restored = restore(&folder.0, &copy, "then", 9).unwrap();
+    assert_eq!(restored.again, Again { deleted: 1, stands: 3, damaged: 0 });
+    assert_eq!((restored.known_since_ms, restored.damaged_lines), (Some(1_000), 0));
+    check(&folder.0, None, &mut none).unwrap().expect("it is sound");
+    let has = |text: &str| {
+        let bytes = fs::read(folder.file()).unwrap();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    assert!(has("\"a\"") && !has("\"b\""), "it is gone from the file");
+    let opened = reopened(&folder, 1).expect("it is there");
+    assert_eq!(bodies(&opened), ["\"a\"", "\"\"", "\"c\""]);
+    let deleted = Some(Act { at_ms: 900, by: Some("mod") });
+    assert_eq!(opened.tail[1].fate(), Fate { change: 1, deleted, ..Fate::default() });
+    let banned = Standing { banned_until_ms: NEVER_MS, ..Standing::default() };
+    assert_eq!(opened.standings, [("eve".into(), banned)]);
+    // A client that had seen another change 1 in epoch 50 or 60 has not seen this one.
+    assert_eq!(opened.top, Marks { offset: 3, change: 1 });
+    assert_eq!(opened.lineage, [(9, opened.top), (50, at(3))]);
+    assert_eq!(reopened(&folder, 2).expect("it is there").standings, [("eve".into(), banned)]);
+
+    // Once more: nothing is left to be done but of what the backup has. And what is said in the
+    // place of a message that was deleted is another one.
+    let (_, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 80);
+    let mut batch = Batch::default();
+    let (number, room, at_ms) = (9, key(1), 7_000);
+    push(&mut batch, ToStore::Append { number, room, top: at(3), at_ms, said: said("\"e\"") });
+    home.writer.write(&batch, &mut Vec::new()).unwrap();
+    home.writer.close().unwrap();
+    let later = folder.0.join("later.db");
+    backup(&folder.0, &later, 0).unwrap();
+    let restored = restore(&folder.0, &later, "later", 9).unwrap();
+    assert_eq!(restored.again, Again::default());
+    assert_eq!(bodies(&reopened(&folder, 1).unwrap()), ["\"a\"", "\"\"", "\"c\"", "\"e\""]);
+}
+
+#[test]
+fn what_is_damaged_in_a_backup_or_in_what_was_noted_is_counted_and_the_rest_is_taken_away() {
+    let folder = Folder::new();
+    let copy = folder.0.join("copy.db");
+    let (_, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 50);
+    home.say(1, 0, &["\"a\"", "\"b\"", "\"c\""]);
+    backup_of(&home, &copy);
+    for offset in 1..=3 {
+        home.delete(1, Marks { offset: 3, change: offset - 1 }, offset);
+    }
+    home.writer.close().unwrap();
+    meddle(&copy, "UPDATE message SET user = 'w' WHERE id & 511 = 1");
+    let log = folder.0.join("removed.log");
+    let lines = fs::read_to_string(&log).unwrap();
+    fs::write(&log, lines.replacen("\"offset\":2", "\"offset\":9", 1)).unwrap();
+    let restored = restore(&folder.0, &copy, "then", 9).unwrap();
+    assert_eq!(restored.again, Again { deleted: 1, stands: 0, damaged: 1 });
+    assert_eq!(restored.damaged_lines, 1);
+    let mut told = Vec::new();
+    assert_eq!(check(&folder.0, None, &mut |what| told.push(what.to_owned())).unwrap(), None);
+    assert!(told.contains(&"removed.log: 1 lines are not what was written".to_owned()), "{told:?}");
+}
+
+/// A copy of what is written.
+fn backup_of(home: &Home, copy: &Path) {
+    let (partial, mut into) = Partial::begin(copy).unwrap();
+    copy_all(home.writer.conn(), &mut into).unwrap();
+    drop(into);
+    partial.finish().unwrap();
 }
 
 #[test]
@@ -144,7 +250,7 @@ fn a_file_that_is_no_sound_backup_is_not_restored() {
     let copy = folder.0.join("copy.db");
     backup(&folder.0, &copy, 0).unwrap();
     let refused = |copy: &Path, expected: &str| {
-        let error = restore(&folder.0, copy, "then").expect_err(expected).to_string();
+        let error = restore(&folder.0, copy, "then", 1).expect_err(expected).to_string();
         assert!(error.contains(expected), "{error}");
         assert_eq!(all(&folder), before);
         assert!(!folder.0.join("chat.db.before-then").exists());
@@ -170,7 +276,7 @@ fn a_restore_finds_no_store_and_makes_one() {
     let (folder, other) = (filled(), Folder::new());
     let copy = folder.0.join("copy.db");
     backup(&folder.0, &copy, 0).unwrap();
-    let restored = restore(&other.0, &copy, "then").unwrap();
+    let restored = restore(&other.0, &copy, "then", 1).unwrap();
     assert_eq!((restored.report.messages, restored.moved), (5, Vec::new()));
     assert_eq!(all(&other), all(&folder));
 }

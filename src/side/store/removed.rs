@@ -1,0 +1,458 @@
+//! What was taken away, for a backup that still has it: which messages were deleted, and how users
+//! stand. Ids and times, and nothing that was said.
+//!
+//! ```text
+//!   commit:   what it takes away ── one line ── synced ── then COMMIT
+//!   restore:  removed.log.old, removed.log ── the last word of each ──> the backup
+//! ```
+//!
+//! A line is a checksum and a JSON object. The first one of a file says since when it has all that
+//! was taken away. A file that has grown large becomes the old one, and what was the old one goes.
+//!
+//! Invariants:
+//!
+//! 1. what a commit takes away is on disk here before it is committed;
+//! 2. only the last line may be without its commit: a life that follows an end without order adds
+//!    what holds instead;
+//! 3. what is here is bounded.
+//!
+//! Deliberately absent: taking it away from a backup (`tools`), and messages that were edited, for
+//! which that would take their texts.
+//!
+//! Called by: `writer`, `disk`, `tools`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+
+use super::disk::{open_private, sync_folder};
+use super::error::{Cause, StoreError};
+use super::place::Place;
+use super::row::Sum;
+use super::statements::standing_in;
+use crate::auth::level::{Role, Standing};
+use crate::limits::STORE_REMOVED_BYTES;
+use crate::link::said::Act;
+
+/// The names of the files in the folder of the store.
+const NAME: &str = "removed.log";
+const OLD: &str = "removed.log.old";
+
+/// How many digits a checksum has.
+const SUM_DIGITS: usize = 16;
+
+/// What a commit takes away: a line.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Removal {
+    /// In the first line of a file: since when it has all, in milliseconds of Unix time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    deleted: Vec<Deleted>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stands: Vec<Stands>,
+}
+
+/// A message that was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Deleted {
+    pub(super) topic: Box<str>,
+    pub(super) offset: u64,
+    /// When it was said: after a restore another one may have its offset. All times are in
+    /// milliseconds of Unix time.
+    pub(super) said: u64,
+    /// When it was deleted.
+    pub(super) at: u64,
+    /// By whom, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<Box<str>>,
+}
+
+/// How a user stands in a room from then on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stands {
+    pub(super) topic: Box<str>,
+    pub(super) user: Box<str>,
+    /// When that was decided.
+    pub(super) at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<Box<str>>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    muted_until: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    banned_until: u64,
+}
+
+impl Stands {
+    /// The same, as a value; none, if there is no such role.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        let role = match &self.role {
+            Some(word) => Some(Role::of(word)?),
+            None => None,
+        };
+        let (muted_until_ms, banned_until_ms) = (self.muted_until, self.banned_until);
+        Some(Standing { role, muted_until_ms, banned_until_ms })
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Removal {
+    /// Adds a message that is deleted.
+    pub(super) fn push_deleted(&mut self, topic: &str, offset: u64, said: u64, act: Act<'_>) {
+        let (topic, by) = (topic.into(), act.by.map(Box::from));
+        self.deleted.push(Deleted { topic, offset, said, at: act.at_ms, by });
+    }
+
+    /// Adds how a user stands from now on.
+    pub(super) fn push_standing(&mut self, topic: &str, user: &str, at: u64, standing: Standing) {
+        let Standing { role, muted_until_ms, banned_until_ms } = standing;
+        self.stands.push(Stands {
+            topic: topic.into(),
+            user: user.into(),
+            at,
+            role: role.map(|role| role.as_str().into()),
+            muted_until: muted_until_ms,
+            banned_until: banned_until_ms,
+        });
+    }
+
+    /// When the first of it was done; none, if nothing is taken away.
+    fn first_ms(&self) -> Option<u64> {
+        let deleted = self.deleted.first().map(|of| of.at);
+        deleted.or(self.stands.first().map(|of| of.at))
+    }
+
+    /// As a line, with its end.
+    fn line(&self) -> String {
+        let text = serde_json::to_string(self).expect("texts and numbers");
+        format!("{:016x} {text}\n", sum_of(&text))
+    }
+
+    /// From a line without its end; none, if it is not what was written.
+    fn of(line: &[u8]) -> Option<Self> {
+        let (sum, text) = str::from_utf8(line).ok()?.split_at_checked(SUM_DIGITS)?;
+        let text = text.strip_prefix(' ')?;
+        let is_whole = u64::from_str_radix(sum, 16).ok()? == sum_of(text);
+        is_whole.then(|| serde_json::from_str(text).ok())?
+    }
+}
+
+fn sum_of(text: &str) -> u64 {
+    let mut sum = Sum::default();
+    sum.text(text);
+    sum.end().cast_unsigned()
+}
+
+/// The file that is written. See the module.
+pub(super) struct RemovedLog {
+    folder: PathBuf,
+    file: File,
+    /// Where it is.
+    place: Place,
+    /// How much of the file is known to be on disk.
+    bytes: u64,
+    /// How large it may become.
+    bytes_max: u64,
+    /// The last line, if its commit may not have been done.
+    last: Option<String>,
+}
+
+impl RemovedLog {
+    /// Opens the file of a store, and begins it if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk.
+    pub(super) fn open(folder: &Path, now_ms: u64) -> Result<Self, StoreError> {
+        Self::open_bounded(folder, now_ms, STORE_REMOVED_BYTES)
+    }
+
+    fn open_bounded(folder: &Path, now_ms: u64, bytes_max: u64) -> Result<Self, StoreError> {
+        let path = folder.join(NAME);
+        let file = open_private(&path)?;
+        let text = fs::read(&path)?;
+        let last = text.split_inclusive(|byte| *byte == b'\n').next_back().unwrap_or_default();
+        let is_whole = last.strip_suffix(b"\n").is_some_and(|line| Removal::of(line).is_some());
+        // A power cut has torn it, and nothing is appended to a part of a line.
+        let torn = if is_whole { 0 } else { last.len() };
+        let bytes = (text.len() - torn) as u64;
+        file.set_len(bytes)?;
+        let last = is_whole.then(|| String::from_utf8_lossy(last).into_owned());
+        let (folder, place) = (folder.to_owned(), Place::of(vec![path])?);
+        let mut log = Self { folder, file, place, bytes, bytes_max, last };
+        if log.bytes == 0 {
+            log.begin(now_ms)?;
+        }
+        Ok(log)
+    }
+
+    /// Notes what the next commit takes away. When this has returned it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk, and if the file is not where it was. Then it is not to be committed, and
+    /// may be noted again.
+    pub(super) fn note(&mut self, removal: &Removal) -> Result<(), StoreError> {
+        let Some(at_ms) = removal.first_ms() else { return Ok(()) };
+        let line = removal.line();
+        if self.last.as_ref() == Some(&line) {
+            // The commit has failed, and is tried again.
+            return Ok(());
+        }
+        self.place.check()?;
+        if self.bytes + line.len() as u64 > self.bytes_max {
+            fs::rename(self.folder.join(NAME), self.folder.join(OLD))?;
+            let path = self.folder.join(NAME);
+            self.file = open_private(&path)?;
+            self.place = Place::of(vec![path])?;
+            self.begin(at_ms)?;
+        }
+        self.append(&line)?;
+        self.last = Some(line);
+        Ok(())
+    }
+
+    /// What was noted last is committed.
+    pub(super) fn note_committed(&mut self) {
+        self.last = None;
+    }
+
+    /// Adds how users stand whom the last line is about, if that is something else: it is without
+    /// its commit.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite and of the disk.
+    pub(super) fn settle(&mut self, conn: &Connection) -> Result<(), StoreError> {
+        let Some(last) = self.last.take() else { return Ok(()) };
+        let last = Removal::of(last.trim_end().as_bytes()).unwrap_or_default();
+        let mut holds = Removal::default();
+        for of in &last.stands {
+            match standing_in(conn, &of.topic, &of.user) {
+                Ok(standing) if Some(standing) == of.standing() => {}
+                Ok(standing) => holds.push_standing(&of.topic, &of.user, of.at, standing),
+                // What holds there is not known, and the room is not opened.
+                Err(error) if error.cause() == Cause::Corrupt => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.note(&holds)
+    }
+
+    /// Begins a file, which has all from then on.
+    fn begin(&mut self, since_ms: u64) -> Result<(), StoreError> {
+        self.bytes = 0;
+        self.append(&Removal { since: Some(since_ms), ..Removal::default() }.line())?;
+        sync_folder(&self.folder)
+    }
+
+    /// Appends a line. Whatever has become of it before, if that has failed: it is written anew, in
+    /// the same place, so a sync that succeeds is one of this.
+    fn append(&mut self, line: &str) -> Result<(), StoreError> {
+        self.file.write_all_at(line.as_bytes(), self.bytes)?;
+        self.file.sync_data()?;
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+}
+
+/// What the files of a store say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Removed {
+    /// Since when they have all that was taken away; none, if that is not known.
+    pub(super) since_ms: Option<u64>,
+    /// Messages that were deleted.
+    pub(super) deleted: Vec<Deleted>,
+    /// How users stand, by room and user: the last word of each.
+    pub(super) stands: BTreeMap<(Box<str>, Box<str>), Stands>,
+    /// How many lines are not what was written.
+    pub(super) damaged: u64,
+}
+
+impl Removed {
+    /// Reads the files of a store.
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk.
+    pub(super) fn read(folder: &Path) -> Result<Self, StoreError> {
+        let mut removed = Self::default();
+        for (index, name) in [OLD, NAME].into_iter().enumerate() {
+            let text = match fs::read(folder.join(name)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                text => text?,
+            };
+            let is_first = index == 0 || removed == Self::default();
+            removed.take(&text, is_first);
+        }
+        Ok(removed)
+    }
+
+    fn take(&mut self, text: &[u8], is_first: bool) {
+        // Behind the last end there is a line that was not written whole, or nothing.
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let Some(line) = line.strip_suffix(b"\n") else { continue };
+            let Some(Removal { since, deleted, stands }) = Removal::of(line) else {
+                self.damaged += 1;
+                continue;
+            };
+            if is_first {
+                self.since_ms = self.since_ms.or(since);
+            }
+            self.deleted.extend(deleted);
+            for of in stands {
+                self.stands.insert((of.topic.clone(), of.user.clone()), of);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::side::store::tests::Folder;
+
+    fn new(folder: &Folder) -> RemovedLog {
+        fs::create_dir_all(&folder.0).unwrap();
+        RemovedLog::open_bounded(&folder.0, 7, 400).unwrap()
+    }
+
+    /// That a message is deleted.
+    fn deleted(offset: u64) -> Removal {
+        let mut removal = Removal::default();
+        removal.push_deleted("room:a", offset, 100, Act { at_ms: 200 + offset, by: Some("mod") });
+        removal
+    }
+
+    fn banned(user: &str, at: u64, banned_until_ms: u64) -> Removal {
+        let mut removal = Removal::default();
+        let standing = Standing { banned_until_ms, ..Standing::default() };
+        removal.push_standing("room:a", user, at, standing);
+        removal
+    }
+
+    fn offsets(folder: &Folder) -> Vec<u64> {
+        let removed = Removed::read(&folder.0).unwrap();
+        removed.deleted.iter().map(|of| of.offset).collect()
+    }
+
+    #[test]
+    fn what_is_noted_is_read_and_of_how_a_user_stands_the_last_word() {
+        let folder = Folder::new();
+        assert_eq!(Removed::read(&folder.0).unwrap(), Removed::default(), "there is nothing yet");
+        let mut log = new(&folder);
+        log.note(&Removal::default()).unwrap();
+        log.note(&deleted(1)).unwrap();
+        log.note(&banned("eve", 300, 9)).unwrap();
+        log = new(&folder);
+        log.note(&banned("eve", 301, 0)).unwrap();
+        let removed = Removed::read(&folder.0).unwrap();
+        assert_eq!((removed.since_ms, removed.damaged), (Some(7), 0));
+        assert_eq!(removed.deleted, deleted(1).deleted);
+        let words: Vec<_> = removed.stands.into_values().collect();
+        assert_eq!(words, banned("eve", 301, 0).stands);
+        let lines = fs::read_to_string(folder.0.join(NAME)).unwrap();
+        assert_eq!(lines.lines().count(), 4, "nothing is noted of nothing: {lines}");
+    }
+
+    #[test]
+    fn what_is_tried_again_is_noted_once_and_what_is_done_again_twice() {
+        let folder = Folder::new();
+        let mut log = new(&folder);
+        log.note(&deleted(1)).unwrap();
+        log.note(&deleted(1)).unwrap();
+        assert_eq!(offsets(&folder), [1]);
+        log.note_committed();
+        log.note(&deleted(1)).unwrap();
+        assert_eq!(offsets(&folder), [1, 1]);
+    }
+
+    #[test]
+    fn wherever_the_last_line_is_torn_it_is_gone_and_what_follows_is_whole() {
+        let folder = Folder::new();
+        let mut log = new(&folder);
+        log.note(&deleted(1)).unwrap();
+        let before = log.bytes;
+        log.note(&deleted(2)).unwrap();
+        let whole = fs::read(folder.0.join(NAME)).unwrap();
+        for end in 0..=whole.len() {
+            fs::write(folder.0.join(NAME), &whole[..end]).unwrap();
+            new(&folder).note(&deleted(3)).unwrap();
+            let removed = Removed::read(&folder.0).unwrap();
+            let is_first = end as u64 >= before;
+            let expected = [(is_first, 1), (end == whole.len(), 2), (true, 3)];
+            let expected: Vec<u64> = expected.iter().filter(|of| of.0).map(|of| of.1).collect();
+            assert_eq!(offsets(&folder), expected, "cut at {end}");
+            assert_eq!((removed.since_ms, removed.damaged), (Some(7), 0), "cut at {end}");
+        }
+        // One sector of several is there.
+        let mut torn = whole.clone();
+        torn[usize::try_from(before).unwrap()..][..20].fill(0);
+        fs::write(folder.0.join(NAME), &torn).unwrap();
+        new(&folder).note(&deleted(3)).unwrap();
+        assert_eq!(offsets(&folder), [1, 3]);
+        assert_eq!(Removed::read(&folder.0).unwrap().damaged, 0);
+    }
+
+    #[test]
+    fn whichever_byte_is_altered_its_line_is_damaged_and_the_others_are_not() {
+        let folder = Folder::new();
+        let mut log = new(&folder);
+        log.note(&deleted(1)).unwrap();
+        log.note(&deleted(2)).unwrap();
+        let whole = fs::read(folder.0.join(NAME)).unwrap();
+        let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let second = first + deleted(1).line().len();
+        for at in first..second - 1 {
+            let mut altered = whole.clone();
+            altered[at] ^= 1;
+            fs::write(folder.0.join(NAME), &altered).unwrap();
+            let removed = Removed::read(&folder.0).unwrap();
+            assert!(removed.damaged > 0, "{at}");
+            assert_eq!(offsets(&folder), [2], "{at}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_has_grown_large_is_the_old_one_and_the_one_before_goes() {
+        let folder = Folder::new();
+        let mut log = new(&folder);
+        let mut noted = Vec::new();
+        for offset in 1..=9 {
+            log.note(&deleted(offset)).unwrap();
+            log.note_committed();
+            noted.push(offset);
+            let found = offsets(&folder);
+            assert!(noted.ends_with(&found), "{found:?}: the newest ones, in their order");
+            let removed = Removed::read(&folder.0).unwrap();
+            let since = if found.len() == noted.len() { 7 } else { 200 + found[0] };
+            assert_eq!(removed.since_ms, Some(since));
+        }
+        let found = offsets(&folder).len();
+        assert!((3..9).contains(&found), "{found}");
+        for name in [NAME, OLD] {
+            assert!(folder.0.join(name).metadata().unwrap().len() <= 400, "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_noted_in_a_file_that_is_not_where_it_was() {
+        let folder = Folder::new();
+        let mut log = new(&folder);
+        fs::rename(folder.0.join(NAME), folder.0.join("elsewhere")).unwrap();
+        let gone = log.note(&deleted(1));
+        assert!(matches!(gone, Err(StoreError::Gone { .. })), "{gone:?}");
+        fs::rename(folder.0.join("elsewhere"), folder.0.join(NAME)).unwrap();
+        log.note(&deleted(1)).unwrap();
+        assert_eq!(offsets(&folder), [1]);
+    }
+}
