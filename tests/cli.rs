@@ -6,6 +6,9 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+/// As `openssl rand -base64 48` writes one.
+const SECRET: &str = "aEQYTpD+4wEPCQEcH206uMvn2CwlK1Y9EWjSjA7hz6AdyfTIG1cl/SN1bYkQPh7L";
+
 /// Runs `chinwag` with these arguments and, of the environment, nothing but these variables.
 fn run(args: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_chinwag"))
@@ -53,7 +56,7 @@ fn a_variable_of_somebody_else_is_told_and_stops_nothing() {
     let own = [("CHINWAG_BIN", "hunter2")];
     let told = "CHINWAG_BIN: no such key; chinwag --help lists them";
     check(&run(&["check"], &own), 78, "", told);
-    let secret = ("CHINWAG_AUTH__SECRET", "a secret of at least 32 bytes ...");
+    let secret = ("CHINWAG_AUTH__SECRET", SECRET);
     check(&run(&["token", "--user", "u1"], &[own[0], secret]), 0, ".", told);
     let mut command = Command::new(env!("CARGO_BIN_EXE_chinwag"));
     command.args(["--listen", "127.0.0.1:0", "--set", "store.path="]).env_clear().envs(own);
@@ -130,7 +133,7 @@ fn check_fails_where_the_machine_would_not_let_the_server_start() {
 
 #[test]
 fn a_token_is_one_line_and_needs_a_secret() {
-    let secret = [("CHINWAG_AUTH__SECRET", "a secret of at least 32 bytes ...")];
+    let secret = [("CHINWAG_AUTH__SECRET", SECRET)];
     let output = run(&["token", "--user", "u1", "--rooms", "team-*=speak"], &secret);
     check(&output, 0, ".", "");
     let token = String::from_utf8(output.stdout).unwrap();
@@ -173,12 +176,7 @@ fn a_log_that_cannot_be_written_is_lost_and_nothing_else() {
     assert!(line.starts_with("Chinwag "), "{line}");
     stops_well(server);
     let mut bad = Command::new(env!("CARGO_BIN_EXE_chinwag"));
-    bad.args([
-        "--listen",
-        "203.0.113.1:4000",
-        "--set",
-        "auth.secret=a secret of at least 32 bytes ...",
-    ]);
+    bad.args(["--listen", "203.0.113.1:4000", "--set", &format!("auth.secret={SECRET}")]);
     assert_eq!(bad.env_clear().stderr(full()).status().unwrap().code(), Some(71));
 }
 

@@ -296,8 +296,7 @@ mod tests {
 
     use super::*;
 
-    const CONFIG: &str =
-        "[auth]\nsecret = 'a secret of at least 32 bytes ...'\n[limits]\nidle_ms = 5_000\n";
+    const CONFIG: &str = "[auth]\nsecret = '9GkXo0fXcQm1mUqv3T2bJ7yqkq8WcR5hZ4nVtA6sLpE='\n[limits]\nidle_ms = 5_000\n";
 
     fn read(path: &Path) -> io::Result<String> {
         match path.to_str() {

@@ -94,7 +94,7 @@ mod tests {
 
     fn with_secret() -> Config {
         config(&[
-            "auth.secret=a secret of at least 32 bytes ...",
+            "auth.secret=9GkXo0fXcQm1mUqv3T2bJ7yqkq8WcR5hZ4nVtA6sLpE=",
             "auth.audience=chat",
             "auth.issuer=me",
         ])

@@ -5,9 +5,11 @@
 //!   token (text) ── token::Verifier ── Claims ── identity::Identity: user, name, rights, expiry
 //!                                                 └ level::Level, by pattern of room
 //!   invite (text) ── invite::Inviter ── Invite
+//!   secret (text) ── secret::weakness ── why it is none of a generator's
 //! ```
 
 pub mod identity;
 pub mod invite;
 pub mod level;
+pub mod secret;
 pub mod token;

@@ -6,7 +6,7 @@ import { record } from "../clients/support/recording.js";
 import { launch, Person, setUp, write } from "./harness.mjs";
 import { decide, forTime, found } from "./settings.mjs";
 
-const { server, people, aRoom } = await setUp({ "auth.guests": true, "auth.secret": "what signs the tokens of these tests" });
+const { server, people, aRoom } = await setUp({ "auth.guests": true, "auth.secret": "aEQYTpD+4wEPCQEcH206uMvn2CwlK1Y9EWjSjA7hz6AdyfTIG1cl/SN1bYkQPh7L" });
 
 /** Somebody in a browser that nobody else has. */
 async function arrive(name, options) {

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { connect, join, ok, VERSIONS } from "../clients/support/client.js";
 import { assertAccessible, freePort, Server, setUp, write } from "./harness.mjs";
 
-const SETTINGS = { "auth.guests": false, "auth.secret": "what signs the tokens of these tests" };
+const SETTINGS = { "auth.guests": false, "auth.secret": "aEQYTpD+4wEPCQEcH206uMvn2CwlK1Y9EWjSjA7hz6AdyfTIG1cl/SN1bYkQPh7L" };
 const { server, aRoom, aWire, arrive: enter } = await setUp(SETTINGS);
 
 async function arrive(user, room, { of = server, url = of.url, level = "speak", ...options } = {}) {

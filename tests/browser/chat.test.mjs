@@ -1,6 +1,6 @@
 /** The page in Chromium against the real server: what a person would see. */
 import assert from "node:assert/strict";
-import { createHmac } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { test } from "node:test";
 import { assertAccessible, freePort, launch, Person, Server, setUp } from "./harness.mjs";
 
@@ -559,7 +559,7 @@ for (const [signal, how] of [["SIGTERM", "a restart of the server"], ["SIGKILL",
 
 test("where there are no guests one comes in with a token, and with another when it is no longer good", async () => {
   const port = await freePort();
-  const secrets = ["one".repeat(20), "two".repeat(20)];
+  const secrets = ["first", "second"].map((seed) => createHash("sha256").update(seed).digest("hex"));
   const [first, second] = secrets.map((secret) => new Server(port, { "auth.guests": false, "auth.secret": secret }));
   const page = await (await browser.newContext()).newPage();
   const enter = async (text) => {

@@ -5,7 +5,7 @@ import { connect, inboxOf, join, ok, VERSIONS } from "../clients/support/client.
 import { assertAccessible, freePort, Server, setUp, write } from "./harness.mjs";
 import { decide, forTime, found, set, settings } from "./settings.mjs";
 
-const SETTINGS = { "auth.guests": true, "auth.secret": "what signs the tokens of these tests" };
+const SETTINGS = { "auth.guests": true, "auth.secret": "aEQYTpD+4wEPCQEcH206uMvn2CwlK1Y9EWjSjA7hz6AdyfTIG1cl/SN1bYkQPh7L" };
 const { server, aRoom, aWire, arrive } = await setUp(SETTINGS);
 
 /** The chip of an emoji under a message that says so. */

@@ -5,7 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chinwag");
-const SECRET: (&str, &str) = ("CHINWAG_AUTH__SECRET", "what signs the tokens of these tests");
+const SECRET: (&str, &str) =
+    ("CHINWAG_AUTH__SECRET", "9GkXo0fXcQm1mUqv3T2bJ7yqkq8WcR5hZ4nVtA6sLpE=");
 
 /// Who takes part. None of them may join `room:deny`.
 pub(crate) const USERS: [&str; 3] = ["alice", "bob", "v1"];

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::given::Given;
 use super::values::{Config, PublicKey, Secret};
+use crate::auth::secret::weakness;
 use crate::auth::token::SECRET_BYTES_MIN;
 use crate::wire::http::forwarded::Network;
 use crate::wire::http::origin::Origin;
@@ -91,6 +92,7 @@ impl Kind {
             Self::Secret(slot) => given
                 .as_text()
                 .filter(|text| text.len() >= SECRET_BYTES_MIN && !is_padded(text))
+                .filter(|text| weakness(text).is_none())
                 .map(|text| *slot(config) = Some(Secret(text.into()))),
             Self::Networks(slot) => given
                 .as_list()
@@ -124,7 +126,7 @@ impl Kind {
             Self::Folder(_) => "FOLDER, or \"\" (none)".into(),
             Self::File(_) => "FILE, or \"\" (none)".into(),
             Self::Secret(_) => format!(
-                "text of at least {SECRET_BYTES_MIN} bytes, without white space at its ends"
+                "text of at least {SECRET_BYTES_MIN} bytes from a generator, without white space at its ends"
             ),
             Self::Networks(_) => {
                 "ADDRESS or ADDRESS/BITS with no bits set behind these, as 10.0.0.0/8, and not /0"
@@ -136,13 +138,17 @@ impl Kind {
     }
 
     /// What to say of a value that is not allowed, and cannot be shown.
-    pub(super) fn hint(&self, given: &Given) -> &'static str {
-        match self {
-            Self::Secret(_) if given.as_text().is_some_and(is_padded) => {
-                "; this has some, perhaps the line end that `echo` writes"
-            }
-            _ => "",
+    pub(super) fn hint(&self, given: &Given) -> String {
+        let (Self::Secret(_), Some(text)) = (self, given.as_text()) else { return String::new() };
+        if is_padded(text) {
+            return "; this has some, perhaps the line end that `echo` writes".to_owned();
         }
+        let why = if text.len() < SECRET_BYTES_MIN {
+            "is too short".to_owned()
+        } else {
+            weakness(text).map_or(String::new(), |weakness| weakness.to_string())
+        };
+        format!("; this {why}: take what `openssl rand -base64 48` writes")
     }
 
     /// Its value, as it could be written.

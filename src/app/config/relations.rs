@@ -206,7 +206,7 @@ fn check_keys(draft: &mut Draft) {
         if !config.is_private() && !is_set("auth.secret") && !is_set("auth.public_key_file") {
             let message = format!(
                 "{} can be reached by others, so tokens need a key: set auth.secret to at least 32 random bytes, for \
-                 example CHINWAG_AUTH__SECRET=$(openssl rand -base64 32), or auth.algorithm and auth.public_key_file",
+                 example CHINWAG_AUTH__SECRET=$(openssl rand -base64 48), or auth.algorithm and auth.public_key_file",
                 config.listen
             );
             found.push(("listen", message));

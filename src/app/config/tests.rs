@@ -9,7 +9,7 @@ use super::*;
 use crate::auth::token::KeyError;
 use crate::limits::NAME_BYTES_MAX;
 
-const SECRET: &str = "hunter2 hunter2 hunter2 hunter2 hunter2";
+const SECRET: &str = "hunter2-9GkXo0fXcQm1mUqv3T2bJ7yqkq8WcR5hZ4nVtA6s";
 
 /// The public key of RFC 8032's first test, so that nobody needs to look for its private half.
 const ED_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
@@ -222,7 +222,8 @@ fn a_variable_that_is_no_key_does_not_keep_a_server_from_starting_and_is_told() 
 
 #[test]
 fn a_secret_with_something_unseen_at_an_end_is_refused() {
-    let allowed = "must be text of at least 32 bytes, without white space at its ends";
+    let allowed =
+        "must be text of at least 32 bytes from a generator, without white space at its ends";
     for key in ["auth.secret", "auth.previous_secret"] {
         let set = |secret: String| format!("{key}={secret}");
         let good = [format!("auth.secret={SECRET}"), set(format!("{SECRET}\n a"))];
@@ -237,6 +238,44 @@ fn a_secret_with_something_unseen_at_an_end_is_refused() {
     }
     check_set(&["auth.issuer=me "], &["--set: auth.issuer = \"me \": must be 1 to 256 bytes"]);
     check_set(&["auth.audience= me"], &["--set: auth.audience = \" me\": must be"]);
+}
+
+#[test]
+fn a_secret_that_can_be_guessed_is_refused_with_what_to_do() {
+    let remedy = "take what `openssl rand -base64 48` writes";
+    for key in ["auth.secret", "auth.previous_secret"] {
+        for (secret, why) in [
+            ("hunter2".to_owned(), "is too short"),
+            ("a".repeat(32), "is one character again and again"),
+            ("hunter2 ".repeat(5) + "hunter2", "is the same 8 characters again and again"),
+            ("01".repeat(15) + "11", "has only 2 different characters"),
+            ("abcdefghijklmnopqrstuvwxyz012345".to_owned(), "follows the alphabet"),
+            ("a secret of at least 32 bytes ...".to_owned(), "is made of words"),
+        ] {
+            let good = format!("auth.secret={SECRET}");
+            let text = Start { set: &[&good, &format!("{key}={secret}")], ..Start::default() };
+            let text = text.load().unwrap_err();
+            let expected = format!(
+                "  --set: {key}: must be text of at least 32 bytes from a generator, without white \
+                 space at its ends; this {why}"
+            );
+            assert!(text.contains(&expected) && text.contains(remedy), "{secret}: {text}");
+        }
+    }
+}
+
+#[test]
+fn no_secret_of_the_pages_is_one_that_a_server_takes() {
+    let pages =
+        [include_str!("../../../README.md"), include_str!("../../../docs/operating.md")].concat();
+    let secrets = pages.lines().filter_map(|line| line.trim().strip_prefix("secret = "));
+    let secrets: Vec<_> = secrets.collect();
+    assert!(secrets.len() >= 2, "they are found: {secrets:?}");
+    for secret in secrets {
+        let file = format!("[auth]\nsecret = {secret}\n");
+        let refused = Start { file: Some(&file), ..Start::default() }.load().unwrap_err();
+        assert!(refused.contains("c.toml:2: auth.secret: must be text"), "{secret}: {refused}");
+    }
 }
 
 #[test]
@@ -473,7 +512,7 @@ fn a_public_address_needs_a_key() {
         assert!(config.auth.guests && !config.auth.has_key());
     }
     let text = Start { set: &["listen=0.0.0.0:1"], ..Start::default() }.load().unwrap_err();
-    assert!(text.contains("CHINWAG_AUTH__SECRET=$(openssl rand -base64 32)"), "{text}");
+    assert!(text.contains("CHINWAG_AUTH__SECRET=$(openssl rand -base64 48)"), "{text}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { newFolder } from "./folder.js";
 
-const SECRET = "what signs the tokens of the client tests";
+const SECRET = "aEQYTpD+4wEPCQEcH206uMvn2CwlK1Y9EWjSjA7hz6AdyfTIG1cl/SN1bYkQPh7L";
 
 function binary() {
   const built = (profile) => fileURLToPath(new URL(`../../../target/${profile}/chinwag`, import.meta.url));
