@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::config::{self, Config, Flags, Loaded, Problems, Surroundings};
 use crate::auth::level::Level;
@@ -53,11 +53,20 @@ pub enum Upkeep {
         room: Option<String>,
         /// Only messages from this time on, in milliseconds of Unix time.
         since_ms: Option<u64>,
+        /// As pages to read, into this folder.
+        html: Option<PathBuf>,
     },
     /// Fill it from such lines.
     Import {
         /// From this file; none: from standard input.
         file: Option<PathBuf>,
+    },
+    /// Fill it from what another product has exported.
+    ImportFrom {
+        /// Whose it is.
+        product: Foreign,
+        /// The export.
+        file: PathBuf,
     },
     /// Look for damage.
     Check {
@@ -162,7 +171,7 @@ enum Sub {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
-    /// Write the store as lines of JSON, while a server runs or not
+    /// Write the store as lines of JSON or as pages to read, while a server runs or not
     Export {
         /// Only the room with this name
         #[arg(long, value_name = "NAME")]
@@ -170,18 +179,45 @@ enum Sub {
         /// Only messages from this time on: milliseconds of Unix time, as in `at`
         #[arg(long, value_name = "MS")]
         since: Option<u64>,
+        /// As lines of JSON, which `chinwag import` takes, or as pages of HTML
+        #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
+        format: Format,
+        /// The folder for pages, which is not there yet or empty
+        #[arg(long, value_name = "FOLDER", required_if_eq("format", "html"))]
+        to: Option<PathBuf>,
     },
-    /// Fill an empty store with what `chinwag export` has written
+    /// Fill an empty store with what `chinwag export` has written, or another product
     Import {
-        /// The lines [default: standard input]
+        /// The lines [default: standard input]; of another product its zip, file or folder
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
+        /// The product that has exported it
+        #[arg(long, value_name = "PRODUCT", requires = "file")]
+        from: Option<Foreign>,
     },
     /// Look after the store
     Store {
         #[command(subcommand)]
         command: StoreSub,
     },
+}
+
+/// How a store is written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Jsonl,
+    Html,
+}
+
+/// A product that rooms come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Foreign {
+    /// A workspace's export: the zip, or the folder in it
+    Slack,
+    /// A bulk export: the zip, or the lines in it
+    Mattermost,
+    /// Channels as JSON by `DiscordChatExporter`: a file, or a folder or zip of some
+    Discord,
 }
 
 #[derive(Subcommand)]
@@ -221,8 +257,14 @@ pub fn parse(
         None => Ok(Command::Serve(Box::new(loaded))),
         Some(Sub::Backup { to }) => upkeep(Upkeep::Backup { to }),
         Some(Sub::Restore { file }) => upkeep(Upkeep::Restore { file }),
-        Some(Sub::Export { room, since }) => upkeep(Upkeep::Export { room, since_ms: since }),
-        Some(Sub::Import { file }) => upkeep(Upkeep::Import { file }),
+        Some(Sub::Export { room, since, format, to }) => {
+            let html = to.filter(|_| format == Format::Html);
+            upkeep(Upkeep::Export { room, since_ms: since, html })
+        }
+        Some(Sub::Import { file: Some(file), from: Some(product) }) => {
+            upkeep(Upkeep::ImportFrom { product, file })
+        }
+        Some(Sub::Import { file, .. }) => upkeep(Upkeep::Import { file }),
         Some(Sub::Store { command: StoreSub::Check { file } }) => upkeep(Upkeep::Check { file }),
         Some(Sub::Check { .. }) => {
             loaded.flawless().map(|config| Command::Check(Box::new(config))).map_err(exit)
@@ -406,8 +448,12 @@ mod tests {
         let config = "--config good.toml";
         upkeep(&format!("backup /b {config}"), &Upkeep::Backup { to: "/b".into() });
         upkeep(&format!("{config} restore b.db"), &Upkeep::Restore { file: "b.db".into() });
-        upkeep("export", &Upkeep::Export { room: None, since_ms: None });
-        let part = Upkeep::Export { room: Some("tea".into()), since_ms: Some(1_795_336_170_000) };
+        upkeep("export", &Upkeep::Export { room: None, since_ms: None, html: None });
+        let part = Upkeep::Export {
+            room: Some("tea".into()),
+            since_ms: Some(1_795_336_170_000),
+            html: None,
+        };
         upkeep("export --room tea --since 1795336170000", &part);
         upkeep("import", &Upkeep::Import { file: None });
         upkeep("import x.jsonl", &Upkeep::Import { file: Some("x.jsonl".into()) });

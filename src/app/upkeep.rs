@@ -42,9 +42,9 @@ mod with_store {
 
     use super::EXIT_DATA;
     use crate::app::boot::EXIT_OS;
-    use crate::app::cli::{EXIT_CONFIG, Exit, Upkeep};
+    use crate::app::cli::{EXIT_CONFIG, Exit, Foreign, Upkeep};
     use crate::app::config::StoreConfig;
-    use crate::side::store::tools::{self, Again, Choice, Report, Restored};
+    use crate::side::store::tools::{self, Again, Choice, Product, Report, Restored};
     use crate::side::store::{Cause, StoreError};
     use crate::wire::http::date::{for_file_names, rfc3339};
 
@@ -54,10 +54,14 @@ mod with_store {
         match what {
             Upkeep::Backup { to } => tools::backup(folder, to, now_ms).map(|report| told(&report)),
             Upkeep::Restore { file } => restore(folder, file, &stamp),
-            Upkeep::Export { room, since_ms } => {
+            Upkeep::Export { room, since_ms, html } => {
                 let choice = Choice { room: room.clone(), since_ms: *since_ms };
-                let mut out = BufWriter::new(io::stdout().lock());
-                let damaged = tools::export(folder, &choice, &mut out, &mut complain);
+                let damaged = if let Some(to) = html {
+                    tools::export_html(folder, &choice, to, &mut complain)
+                } else {
+                    let mut out = BufWriter::new(io::stdout().lock());
+                    tools::export(folder, &choice, &mut out, &mut complain)
+                };
                 match damaged {
                     Ok(0) => Ok(String::new()),
                     Ok(count) => return Err(damage(&format!("{count} not exported"))),
@@ -65,6 +69,7 @@ mod with_store {
                 }
             }
             Upkeep::Import { file } => import(folder, file.as_deref(), now_ms),
+            Upkeep::ImportFrom { product, file } => import_from(folder, *product, file, now_ms),
             Upkeep::Check { file } => match tools::check(folder, file.as_deref(), &mut complain) {
                 Ok(Some(report)) => Ok(format!("ok\n{}", told(&report))),
                 Ok(None) => return Err(damage("it is damaged")),
@@ -108,6 +113,23 @@ mod with_store {
             tools::import(folder, &mut io::stdin().lock(), &made_secret, now_ms, &mut complain)
         };
         report.map(|report| told(&report))
+    }
+
+    fn import_from(
+        folder: &Path,
+        product: Foreign,
+        file: &Path,
+        now_ms: u64,
+    ) -> Result<String, StoreError> {
+        let mut made_secret = [0; 32];
+        getrandom::fill(&mut made_secret).map_err(io::Error::other)?;
+        let product = match product {
+            Foreign::Slack => Product::Slack,
+            Foreign::Mattermost => Product::Mattermost,
+            Foreign::Discord => Product::Discord,
+        };
+        tools::import_from(product, folder, file, &made_secret, now_ms, &mut complain)
+            .map(|report| told(&report))
     }
 
     fn told(report: &Report) -> String {

@@ -4,6 +4,8 @@
 //! is what it must be exported as. A schema that was released never changes, and neither do these;
 //! of `extra`, which no server has filled before schema 3, nothing is exported.
 
+mod foreign;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -4,8 +4,9 @@
 //!   backup ── is there a server? ── yes: it makes the copy (`socket`)
 //!                                └─ no:  it is made here
 //!   restore ─ a copy in place of the store, without what was taken away since (`again`)
-//!   export ── lines, by pages: a server may have the store
-//!   import ── lines into an empty store, all or nothing
+//!   export ── lines, by pages: a server may have the store; `html` makes pages of them to read
+//!   import ── lines into an empty store, all or nothing; `foreign` makes lines of what other
+//!             products export
 //!   check ─── names each damage
 //! ```
 //!
@@ -19,6 +20,8 @@
 mod again;
 mod check;
 mod export;
+mod foreign;
+mod html;
 mod import;
 mod line;
 mod restore;
@@ -33,6 +36,8 @@ use rusqlite::{Connection, OpenFlags};
 pub use again::Again;
 pub use check::check;
 pub use export::{Choice, export};
+pub use foreign::{Product, import_from};
+pub use html::export_html;
 pub use import::import;
 pub use restore::{Restored, restore};
 

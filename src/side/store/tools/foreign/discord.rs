@@ -1,0 +1,192 @@
+//! Channels of Discord as `DiscordChatExporter` writes them in JSON: a file for each.
+//!
+//! Source: the format's description and its `JsonMessageWriter`.
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::archive::Archive;
+use super::lines::Lines;
+use super::{Attached, Post, Room};
+use crate::side::store::error::StoreError;
+
+#[derive(Deserialize)]
+struct Export {
+    channel: Channel,
+    messages: Vec<Message>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Channel {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    name: String,
+    topic: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Message {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    timestamp: String,
+    timestamp_edited: Option<String>,
+    is_pinned: bool,
+    content: String,
+    author: Author,
+    attachments: Vec<Attachment>,
+    embeds: Vec<Embed>,
+    reactions: Vec<Reaction>,
+    mentions: Vec<Author>,
+    reference: Option<Reference>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Author {
+    id: String,
+    name: String,
+    nickname: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Attachment {
+    url: Option<String>,
+    file_name: String,
+    file_size_bytes: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Embed {
+    title: Option<String>,
+    description: Option<String>,
+    url: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Reaction {
+    emoji: Emoji,
+    /// Not in exports of earlier versions.
+    users: Vec<Author>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Emoji {
+    /// Of a server's own one.
+    id: Option<String>,
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Reference {
+    message_id: Option<String>,
+}
+
+/// Kinds of messages that somebody has said: what is said to a bot has the number 20.
+const SAID: [&str; 4] = ["Default", "Reply", "ChatInputCommand", "20"];
+
+pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(), StoreError> {
+    let mut names = archive.names().to_vec();
+    if names.is_empty() {
+        names.push(String::new());
+    }
+    names.retain(|name| name.is_empty() || name.ends_with(".json"));
+    let (mut rooms_count, mut direct_count) = (0, 0);
+    let (mut unnamed_count, mut notes_count) = (0, 0);
+    for name in names {
+        let Some(Export { channel, messages }) = archive.json::<Export>(&name)? else { continue };
+        if channel.kind.starts_with("Direct") {
+            direct_count += 1;
+            continue;
+        }
+        let nameless =
+            messages.iter().flat_map(|message| &message.reactions).filter(|of| of.users.is_empty());
+        unnamed_count += nameless.count();
+        let nobodys = messages.iter().filter(|message| !SAID.contains(&&*message.kind));
+        notes_count += nobodys.count();
+        let room = room(channel, messages).map_err(|what| archive.damaged(&name, what))?;
+        rooms_count += usize::from(!room.is_private);
+        lines.room(room)?;
+    }
+    if rooms_count + direct_count == 0 {
+        return Err(archive.damaged("", "it is no export of Discord: no .json has a channel"));
+    }
+    lines.leave_out(direct_count, "direct conversations");
+    lines.leave_out(notes_count, "notes of who came and went");
+    lines.leave_out(unnamed_count, "reactions of which the export does not say whose they are");
+    lines.note(format!(
+        "open to all, for an export of Discord does not say who may see a channel: {rooms_count} \
+         rooms"
+    ));
+    Ok(())
+}
+
+fn room(channel: Channel, messages: Vec<Message>) -> Result<Room, String> {
+    let posts: Result<Vec<_>, String> =
+        messages.into_iter().filter(|message| SAID.contains(&&*message.kind)).map(post).collect();
+    let posts = posts?;
+    Ok(Room {
+        id: channel.id,
+        title: channel.name.clone(),
+        name: channel.name,
+        topic: channel.topic.unwrap_or_default(),
+        is_private: channel.kind.contains("Private"),
+        created_ms: posts.iter().map(|post| post.at_ms).min().unwrap_or_default(),
+        posts,
+        ..Room::default()
+    })
+}
+
+fn post(message: Message) -> Result<Post, String> {
+    let body =
+        if message.content.trim().is_empty() { embedded(&message.embeds) } else { message.content };
+    let files = message.attachments.into_iter().map(|attachment| Attached {
+        name: attachment.file_name,
+        media_type: None,
+        bytes: attachment.file_size_bytes,
+        // What comes behind it signs it for a day.
+        url: attachment.url.map(|url| url.split('?').next().unwrap_or_default().to_owned()),
+    });
+    let reactions = message.reactions.into_iter().map(|Reaction { emoji, users }| {
+        let is_own = emoji.id.is_some_and(|id| !id.is_empty());
+        let name = if is_own { format!(":{}:", emoji.name) } else { emoji.name };
+        (name, users.into_iter().map(|user| user.id).collect())
+    });
+    let at_ms = milliseconds(&message.timestamp)?;
+    Ok(Post {
+        at_ms,
+        name: message.author.nickname.unwrap_or(message.author.name),
+        user: message.author.id,
+        body,
+        reply_to: message.reference.and_then(|reference| reference.message_id),
+        edited_ms: message.timestamp_edited.as_deref().map(milliseconds).transpose()?,
+        pinned_ms: message.is_pinned.then_some(at_ms),
+        mentions: message.mentions.into_iter().map(|user| user.id).collect(),
+        files: files.collect(),
+        reactions: reactions.collect(),
+        id: message.id,
+    })
+}
+
+/// What bots show below a message, where there is no other text.
+fn embedded(embeds: &[Embed]) -> String {
+    let lines = embeds.iter().flat_map(|embed| [&embed.title, &embed.description, &embed.url]);
+    lines.flatten().map(String::as_str).collect::<Vec<_>>().join("\n")
+}
+
+/// A time of ISO 8601.
+fn milliseconds(text: &str) -> Result<u64, String> {
+    let time = OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|error| format!("{text:?} is no time: {error}"))?;
+    u64::try_from(time.unix_timestamp_nanos() / 1_000_000)
+        .map_err(|_| format!("{text:?} is before 1970"))
+}

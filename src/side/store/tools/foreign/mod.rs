@@ -1,0 +1,157 @@
+//! What other products export, as the lines of an export of ours: `import` judges these like any
+//! others, so what is written could have been written by a server.
+//!
+//! ```text
+//!   zip, folder or file ── Archive ── slack | mattermost | discord ── Room ── Lines ── import
+//! ```
+//!
+//! Users are known here by the ids that the product has of them. What has no place here is left
+//! out, and told: direct messages, files (but for their names), what nobody said.
+//!
+//! Deliberately absent: reading again what was imported before. An import fills an empty store.
+
+mod archive;
+mod discord;
+mod lines;
+mod mattermost;
+mod slack;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::Path;
+use std::thread;
+
+use serde::Serialize;
+
+use self::archive::Archive;
+use self::lines::Lines;
+use super::Report;
+use super::import::import;
+use crate::side::store::error::StoreError;
+
+/// A product that rooms come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// A workspace's export: a zip, or the folder in it.
+    Slack,
+    /// A bulk export: lines of JSON, or the zip around them.
+    Mattermost,
+    /// Channels as JSON by `DiscordChatExporter`: one file, or a folder or zip of some.
+    Discord,
+}
+
+/// Takes in what another product has exported. `made_secret` signs guests' tokens, if the store has
+/// no secret yet.
+///
+/// # Errors
+///
+/// If the store has rooms or a server, if it is no such export, or if the disk fails. Then nothing
+/// was taken in.
+pub fn import_from(
+    product: Product,
+    folder: &Path,
+    file: &Path,
+    made_secret: &[u8; 32],
+    now_ms: u64,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Report, StoreError> {
+    let archive = Archive::open(file)?;
+    let (read, write) = io::pipe()?;
+    let (imported, converted) = thread::scope(|scope| {
+        let converting = scope.spawn(move || convert(product, archive, &mut BufWriter::new(write)));
+        // The reader goes with the call: should it end early, the other side does too.
+        let imported = import(folder, &mut BufReader::new(read), made_secret, now_ms, tell);
+        (imported, converting.join())
+    });
+    match (imported, converted.unwrap_or_else(|panic| std::panic::resume_unwind(panic))) {
+        (Ok(report), Ok(notes)) => {
+            notes.iter().for_each(|what| tell(what));
+            Ok(report)
+        }
+        // What it did not take any more says less than why.
+        (Err(error), Ok(_) | Err(StoreError::Io(_))) | (_, Err(error)) => Err(error),
+    }
+}
+
+/// Writes an export of another product as lines. Returns what is to be told of it.
+fn convert(
+    product: Product,
+    archive: Archive,
+    out: &mut dyn Write,
+) -> Result<Vec<String>, StoreError> {
+    let mut lines = Lines::begin(product, out)?;
+    match product {
+        Product::Slack => slack::convert(archive, &mut lines)?,
+        Product::Mattermost => mattermost::convert(archive, &mut lines)?,
+        Product::Discord => discord::convert(archive, &mut lines)?,
+    }
+    lines.end()
+}
+
+/// A room of another product, with all that was said in it.
+#[derive(Default)]
+struct Room {
+    /// Which one it is, to the product.
+    id: String,
+    name: String,
+    title: String,
+    topic: String,
+    /// Only its members join it.
+    is_private: bool,
+    /// Nobody speaks in it any more.
+    is_archived: bool,
+    /// Unix time, in milliseconds.
+    created_ms: u64,
+    creator: Option<String>,
+    /// Of a private one.
+    members: Vec<String>,
+    /// In any order.
+    posts: Vec<Post>,
+}
+
+/// A message of another product.
+#[derive(Default)]
+struct Post {
+    /// Which one of the room it is, to the product.
+    id: String,
+    /// Unix time, in milliseconds.
+    at_ms: u64,
+    user: String,
+    name: String,
+    body: String,
+    /// Which one it answers.
+    reply_to: Option<String>,
+    edited_ms: Option<u64>,
+    pinned_ms: Option<u64>,
+    mentions: Vec<String>,
+    files: Vec<Attached>,
+    /// Emoji, with who has reacted.
+    reactions: Vec<(String, Vec<String>)>,
+}
+
+/// A file that hung on a message, by the names that `data.files` has for it.
+#[derive(Clone, Debug, Serialize)]
+struct Attached {
+    name: String,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    media_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+}
+
+/// The emoji of a short name, as most products write it; of one that is a product's own, the name
+/// between colons.
+fn emoji(name: &str) -> String {
+    // The colour of a skin comes behind, and some have it alone.
+    let base = name.split("::").next().unwrap_or(name);
+    emojis::get_by_shortcode(base)
+        .map_or_else(|| format!(":{base}:"), |emoji| emoji.as_str().to_owned())
+}
+
+/// The first of some texts that is not empty.
+fn first_of<'a>(texts: impl IntoIterator<Item = Option<&'a str>>) -> Option<&'a str> {
+    texts.into_iter().flatten().find(|text| !text.trim().is_empty())
+}

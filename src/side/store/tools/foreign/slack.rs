@@ -1,0 +1,287 @@
+//! A workspace's export of Slack: `channels.json`, `groups.json` (private channels), `users.json`,
+//! and a folder for each channel with a file for each day.
+//!
+//! Source: "How to read Slack data exports", and the message object of Slack's Web API.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::archive::Archive;
+use super::lines::Lines;
+use super::{Attached, Post, Room, emoji, first_of};
+use crate::side::store::error::StoreError;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct User {
+    id: String,
+    name: String,
+    real_name: Option<String>,
+    profile: Option<Profile>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Profile {
+    display_name: Option<String>,
+    real_name: Option<String>,
+}
+
+impl User {
+    /// What others see.
+    fn shown(&self) -> &str {
+        let profile = self.profile.as_ref();
+        first_of([
+            profile.and_then(|profile| profile.display_name.as_deref()),
+            profile.and_then(|profile| profile.real_name.as_deref()),
+            self.real_name.as_deref(),
+            Some(&self.name),
+        ])
+        .unwrap_or(&self.id)
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Channel {
+    id: String,
+    name: String,
+    /// Unix time, in seconds.
+    created: u64,
+    creator: Option<String>,
+    is_archived: bool,
+    members: Vec<String>,
+    topic: Option<Text>,
+    purpose: Option<Text>,
+    pins: Vec<Pin>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Text {
+    value: Option<String>,
+}
+
+/// A message that is pinned, by its time.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Pin {
+    id: String,
+    /// Unix time, in seconds.
+    created: u64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Message {
+    subtype: Option<String>,
+    user: Option<String>,
+    bot_id: Option<String>,
+    username: Option<String>,
+    text: Option<String>,
+    ts: String,
+    thread_ts: Option<String>,
+    edited: Option<Edited>,
+    reactions: Vec<Reaction>,
+    files: Vec<File>,
+    attachments: Vec<Attachment>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Edited {
+    ts: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Reaction {
+    name: String,
+    users: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct File {
+    name: Option<String>,
+    title: Option<String>,
+    mimetype: Option<String>,
+    size: Option<u64>,
+}
+
+/// What an app shows below a message, or instead of one.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Attachment {
+    fallback: Option<String>,
+    text: Option<String>,
+}
+
+/// Kinds of messages that somebody has said; of the others Slack itself tells who came and went.
+const SAID: [&str; 4] = ["bot_message", "me_message", "thread_broadcast", "file_share"];
+
+/// Who everybody is, and how channels are called: by ids.
+struct Known {
+    users: HashMap<String, User>,
+    channels: HashMap<String, String>,
+}
+
+pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(), StoreError> {
+    let Some(public) = archive.json::<Vec<Channel>>("channels.json")? else {
+        return Err(archive.damaged("", "it is no export of Slack: there is no channels.json"));
+    };
+    let private: Vec<Channel> = archive.json("groups.json")?.unwrap_or_default();
+    let users: Vec<User> = archive.json("users.json")?.unwrap_or_default();
+    let mut direct_count = 0;
+    for name in ["dms.json", "mpims.json"] {
+        let direct: Option<Vec<serde::de::IgnoredAny>> = archive.json(name)?;
+        direct_count += direct.map_or(0, |direct| direct.len());
+    }
+    lines.leave_out(direct_count, "direct conversations");
+    let both = public.iter().chain(&private);
+    let channels = both.map(|channel| (channel.id.clone(), channel.name.clone())).collect();
+    let users = users.into_iter().map(|user| (user.id.clone(), user)).collect();
+    let known = Known { users, channels };
+    let mut notes_count = 0;
+    let public = public.iter().map(|channel| (channel, false));
+    for (channel, is_private) in public.chain(private.iter().map(|channel| (channel, true))) {
+        let mut room = room(channel, is_private, &known);
+        notes_count += say(&mut archive, channel, &known, &mut room.posts)?;
+        lines.room(room)?;
+    }
+    lines.leave_out(notes_count, "notes of who came and went");
+    Ok(())
+}
+
+fn room(channel: &Channel, is_private: bool, known: &Known) -> Room {
+    let topic = [&channel.topic, &channel.purpose]
+        .map(|text| text.as_ref().and_then(|text| text.value.as_deref()));
+    Room {
+        id: channel.id.clone(),
+        name: channel.name.clone(),
+        title: channel.name.clone(),
+        topic: plain(first_of(topic).unwrap_or_default(), known, &mut Vec::new()),
+        is_private,
+        is_archived: channel.is_archived,
+        created_ms: channel.created * 1_000,
+        creator: channel.creator.clone(),
+        members: channel.members.clone(),
+        posts: Vec::new(),
+    }
+}
+
+/// Reads what was said in a channel. Returns how much of it nobody has said.
+fn say(
+    archive: &mut Archive,
+    channel: &Channel,
+    known: &Known,
+    posts: &mut Vec<Post>,
+) -> Result<usize, StoreError> {
+    let pins: HashMap<_, _> = channel.pins.iter().map(|pin| (&*pin.id, pin.created)).collect();
+    let folder = format!("{}/", channel.name);
+    let of_folder = |name: &&String| name.starts_with(&folder) && name.ends_with(".json");
+    let days: Vec<_> = archive.names().iter().filter(of_folder).cloned().collect();
+    let mut notes_count = 0;
+    for day in days {
+        for message in archive.json::<Vec<Message>>(&day)?.unwrap_or_default() {
+            let is_said = message.subtype.as_deref().is_none_or(|kind| SAID.contains(&kind));
+            let Some(at_ms) = milliseconds(&message.ts).filter(|_| is_said) else {
+                notes_count += 1;
+                continue;
+            };
+            let pinned_ms = pins.get(&*message.ts).map(|created| created * 1_000);
+            posts.push(post(message, at_ms, pinned_ms, known));
+        }
+    }
+    Ok(notes_count)
+}
+
+fn post(message: Message, at_ms: u64, pinned_ms: Option<u64>, known: &Known) -> Post {
+    let shown = message.user.as_ref().and_then(|id| known.users.get(id)).map(User::shown);
+    let name = first_of([message.username.as_deref(), shown, message.user.as_deref()]);
+    let user = first_of([message.user.as_deref(), message.bot_id.as_deref()]);
+    let mut mentions = Vec::new();
+    let texts = message.attachments.iter().flat_map(|attachment| {
+        [attachment.fallback.as_deref(), attachment.text.as_deref()].into_iter()
+    });
+    let text = first_of(std::iter::once(message.text.as_deref()).chain(texts)).unwrap_or_default();
+    Post {
+        at_ms,
+        user: user.unwrap_or("bot").to_owned(),
+        name: name.unwrap_or("bot").to_owned(),
+        body: plain(text, known, &mut mentions),
+        // The first message of a thread names itself.
+        reply_to: message.thread_ts.filter(|thread| *thread != message.ts),
+        edited_ms: message.edited.and_then(|edited| milliseconds(&edited.ts)),
+        pinned_ms,
+        mentions,
+        files: message
+            .files
+            .into_iter()
+            .map(|file| Attached {
+                name: file.name.or(file.title).unwrap_or_default(),
+                media_type: file.mimetype,
+                bytes: file.size,
+                // Slack's own is for its members, and may have a token in it.
+                url: None,
+            })
+            .collect(),
+        reactions: message
+            .reactions
+            .into_iter()
+            .map(|reaction| (emoji(&reaction.name), reaction.users))
+            .collect(),
+        id: message.ts,
+    }
+}
+
+/// A text as people read it: what stands in angle brackets is a user, a channel, a word to all, or
+/// a link, perhaps with what to show for it.
+fn plain(text: &str, known: &Known, mentions: &mut Vec<String>) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, marked)) = rest.split_once('<') {
+        let Some((inside, after)) = marked.split_once('>') else { break };
+        plain.push_str(&unescaped(before));
+        let (what, label) = match inside.split_once('|') {
+            Some((what, label)) => (what, Some(unescaped(label))),
+            None => (inside, None),
+        };
+        if let Some(id) = what.strip_prefix('@') {
+            mentions.push(id.to_owned());
+            let name = known.users.get(id).map(|user| user.shown().to_owned());
+            plain.push('@');
+            plain.push_str(&name.or(label).unwrap_or_else(|| id.to_owned()));
+        } else if let Some(id) = what.strip_prefix('#') {
+            plain.push('#');
+            let name = known.channels.get(id).cloned();
+            plain.push_str(&name.or(label).unwrap_or_else(|| id.to_owned()));
+        } else if let Some(word) = what.strip_prefix('!') {
+            let word = word.split('^').next().unwrap_or(word);
+            plain.push_str(&label.unwrap_or_else(|| format!("@{word}")));
+        } else {
+            let link = unescaped(what);
+            match label.filter(|label| *label != link && !link.ends_with(&**label)) {
+                Some(label) => plain.push_str(&format!("{label} ({link})")),
+                None => plain.push_str(&link),
+            }
+        }
+        rest = after;
+    }
+    plain.push_str(&unescaped(rest));
+    plain
+}
+
+/// Slack escapes three characters, and no other.
+fn unescaped(text: &str) -> String {
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+}
+
+/// The time of a message, by which Slack names it: `1512085950.000216`.
+fn milliseconds(ts: &str) -> Option<u64> {
+    let (seconds, parts) = ts.split_once('.').unwrap_or((ts, ""));
+    let thousandths = format!("{parts:0<3}");
+    let seconds: u64 = seconds.parse().ok()?;
+    Some(seconds.checked_mul(1_000)? + thousandths.get(..3)?.parse::<u64>().ok()?)
+}

@@ -1,0 +1,93 @@
+//! What other products have exported, in their documented shapes, and what comes of it: as an
+//! export of ours, and as pages to read.
+//!
+//! `UPDATE_FIXTURES=1` writes what is expected anew: then read the difference.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Folder;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store/foreign")
+}
+
+/// Compares with what is expected.
+fn expect(name: &str, text: &str) {
+    let file = fixtures().join(name);
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+    }
+    assert_eq!(text, fs::read_to_string(&file).unwrap(), "{name}");
+}
+
+/// A store in a folder of this name, filled with a product's export, and what was told of it.
+fn imported(name: &str, product: &str, export: &str) -> (Folder, String) {
+    let folder = Folder::new(name);
+    let file = fixtures().join(export);
+    let output = folder.run(&["import", "--from", product, file.to_str().unwrap()]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    (folder, told)
+}
+
+fn exported(folder: &Folder) -> String {
+    let output = folder.run(&["export"]);
+    assert_eq!(output.status.code(), Some(0));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_other_products_export_is_taken_in_as_rooms_with_messages_threads_and_reactions() {
+    for (product, export) in
+        [("slack", "slack"), ("mattermost", "mattermost.jsonl"), ("discord", "discord.json")]
+    {
+        let (folder, told) = imported(&format!("from-{product}"), product, export);
+        expect(&format!("{product}.expected.jsonl"), &exported(&folder));
+        expect(&format!("{product}.expected.txt"), &told);
+        folder.serve();
+        assert_eq!(folder.run(&["store", "check"]).status.code(), Some(0), "{product}");
+    }
+}
+
+#[test]
+fn what_is_no_export_of_a_product_is_refused_and_the_store_stays_empty() {
+    let expected = [
+        ("slack", "discord.json", "there is no channels.json"),
+        ("mattermost", "discord.json", "line 1 is no line of such an export"),
+        ("mattermost", "slack", "there is no .jsonl"),
+        ("discord", "mattermost.jsonl", "missing field `channel`"),
+        ("discord", "slack", "board/2017-11-30.json: "),
+    ];
+    for (product, export, wanted) in expected {
+        let folder = Folder::new(&format!("not-from-{product}-{export}"));
+        let file = fixtures().join(export);
+        let output = folder.run(&["import", "--from", product, file.to_str().unwrap()]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(65), "{product} {export}: {told}");
+        assert!(told.contains(wanted), "{product} {export}: {told}");
+        assert_eq!(exported(&folder).lines().count(), 2, "a beginning and an end");
+    }
+}
+
+#[test]
+fn a_store_is_written_as_pages_to_read_without_what_not_everybody_may() {
+    let (folder, _) = imported("pages", "slack", "slack");
+    let to = folder.0.join("pages");
+    let write = ["export", "--format", "html", "--to", to.to_str().unwrap()];
+    assert_eq!(folder.run(&write).status.code(), Some(0));
+    let mut names: Vec<_> = fs::read_dir(&to).unwrap().map(|of| of.unwrap().file_name()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["general", "index.html", "random"], "and not the private one");
+    for page in ["index.html", "general/1.html"] {
+        let text = fs::read_to_string(to.join(page)).unwrap();
+        expect(&format!("slack.pages/{page}"), &text);
+    }
+    // A second time it would lie over what is there.
+    assert_eq!(folder.run(&write).status.code(), Some(71));
+    let asked = folder.0.join("asked");
+    let write = ["export", "--format", "html", "--room", "board", "--to", asked.to_str().unwrap()];
+    assert_eq!(folder.run(&write).status.code(), Some(0));
+    assert!(fs::read_to_string(asked.join("board/1.html")).unwrap().contains("between us"));
+}
