@@ -71,6 +71,7 @@ mod with_store {
                 keep: config.backup_keep,
             }),
             promise,
+            limits: config.limits,
             ring_words: RING_WORDS,
             on_panic,
         };

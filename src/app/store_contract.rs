@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::thread;
 
+use crate::limits::StoreLimits;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Append, Appended, Log, LogEnd, Opening, Read, Why};
 use crate::mesh::Wake;
@@ -43,6 +44,7 @@ impl RealLog {
             // So small that records cross in pieces.
             ring_words: 64,
             promise: Promise::OkIsKept,
+            limits: StoreLimits::default(),
             keep: Keep::default(),
             sweep_ms: 60_000,
             erase_ms: 60_000,

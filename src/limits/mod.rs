@@ -516,13 +516,12 @@ pub const MESH_PAUSE_BYTES: usize = 256 * 1_024;
 /// what is posted to a session there refused.
 pub const MESH_BUSY_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// From how many bytes that wait for the store's writer on a message is answered `busy`, before it
-/// has a place.
-pub const STORE_WAITING_BYTES_MAX: usize = 1_024 * 1_024;
+/// The least that [`StoreLimits::waiting_bytes`] may be: who has reacted to a message has a place
+/// behind what [`StoreLimits::filling_bytes`] is, and leaves some for others.
+pub const STORE_WAITING_BYTES_MIN: usize = 512 * 1_024;
 
-/// And from how many on what is added to messages waits until there are fewer: each addition is
-/// written with all that was added before, and must not take the place of what people say.
-pub const STORE_FILLING_BYTES: usize = STORE_WAITING_BYTES_MAX / 4;
+/// Of what may wait for the store's writer, from which part on what is added to messages waits.
+const STORE_FILLING_PART: usize = 4;
 
 /// From how many bytes on that wait for a shard a thread that reads the store reads no further: a
 /// shard takes its answers within a turn or two. The last answer may be over it.
@@ -564,16 +563,8 @@ pub const STORE_WAITED_US: u64 = 500;
 /// Within which time such a commit is on disk, in milliseconds: what a power cut may lose.
 pub const STORE_SYNC_MS: u64 = 1_000;
 
-/// How many records go into one commit of the store: with more, it would not cost less for each.
-pub const STORE_BATCH_MAX: usize = 1_000;
-
-/// How many bytes of records go into one commit of the store; the last one may be over it.
-pub const STORE_BATCH_BYTES_MAX: usize = 1_024 * 1_024;
-
-/// From how many bytes on the store's log is moved into the database between two commits.
-pub const STORE_CHECKPOINT_BYTES: usize = 4 * 1_024 * 1_024;
-
-/// The same, when there is nothing to commit.
+/// From how many bytes on the store's log is moved into the database when there is nothing to
+/// commit.
 pub const STORE_CHECKPOINT_IDLE_BYTES: usize = 1_024 * 1_024;
 
 /// How long after it was done retention goes through the rooms of a store again, in milliseconds.
@@ -805,6 +796,42 @@ impl Default for HistoryLimits {
     }
 }
 
+/// What the store's writer takes at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreLimits {
+    /// Records in one commit: messages, and whatever else is to be kept or read. With more than
+    /// some, it would not cost less for each.
+    pub batch_messages: usize,
+    /// Bytes of records in one commit; the last one may be over it.
+    pub batch_bytes: usize,
+    /// From how many bytes of a shard that wait for the writer on a message is answered `busy`,
+    /// before it has a place.
+    pub waiting_bytes: usize,
+    /// From how many bytes on the log is moved into the database between two commits.
+    pub checkpoint_bytes: usize,
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        Self {
+            batch_messages: 1_000,
+            batch_bytes: 1_024 * 1_024,
+            waiting_bytes: 1_024 * 1_024,
+            checkpoint_bytes: 4 * 1_024 * 1_024,
+        }
+    }
+}
+
+impl StoreLimits {
+    /// From how many waiting bytes on what is added to messages waits until there are fewer: each
+    /// addition is written with all that was added before, and must not take the place of what
+    /// people say.
+    #[must_use]
+    pub const fn filling_bytes(&self) -> usize {
+        self.waiting_bytes / STORE_FILLING_PART
+    }
+}
+
 /// What may become of messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatLimits {
@@ -907,7 +934,9 @@ const _: () = {
     assert!(LOBBY_ANSWERS_BYTES_MAX >= 4 * LOBBY_ANSWER_BYTES_MAX);
     // Who has reacted has a place, and leaves some for others.
     assert!(EMOJI_BYTES_MAX + NAME_BYTES_MAX + 2 <= REACTED_BYTES_MAX);
-    assert!(STORE_FILLING_BYTES + REACTED_BYTES_MAX < STORE_WAITING_BYTES_MAX);
+    assert!(
+        STORE_WAITING_BYTES_MIN / STORE_FILLING_PART + REACTED_BYTES_MAX < STORE_WAITING_BYTES_MIN
+    );
     assert!(READS_OF_MESSAGES_MAX < READS_UNDER_WAY_MAX);
     // A commit that syncs comes in time.
     assert!(2 * STORE_GATHER_MS <= STORE_SYNC_MS);

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use chinwag::base::arena::Key;
+use chinwag::limits::StoreLimits;
 use chinwag::link::audit::AuditWanted;
 use chinwag::link::ids::RoomKey;
 use chinwag::link::log::{
@@ -257,6 +258,7 @@ impl Look {
             readers: 1,
             ring_words: 64 * 1_024,
             promise: Promise::OkIsKept,
+            limits: StoreLimits::default(),
             keep: Keep::default(),
             sweep_ms: 60_000,
             erase_ms: 60_000,

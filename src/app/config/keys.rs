@@ -9,7 +9,9 @@ use super::given::Given;
 use super::kind::{Kind, Slot, Word, number, number_or_zero};
 use super::values::{Config, CreateRooms, StoreAck, StoreDeliver};
 use crate::auth::token::Algorithm;
-use crate::limits::{BODY_BYTES_MAX, KEEP_S_MAX, PINS_MAX, READ_BUFFER_BYTES};
+use crate::limits::{
+    BODY_BYTES_MAX, KEEP_S_MAX, PINS_MAX, READ_BUFFER_BYTES, STORE_WAITING_BYTES_MIN,
+};
 use crate::wire::http::forwarded::ForwardedHeader;
 
 /// One thing that can be configured.
@@ -509,6 +511,31 @@ pub(super) const ALL: &[Key] = &[
         name: "store.deliver",
         kind: one_of!(StoreDeliver, |c| c.store.deliver),
         doc: "When the members of a room see a message: at once, or when it is on disk, so that nobody sees what may be lost.",
+    },
+    Key {
+        name: "store.batch_messages",
+        kind: number(1, 100_000, "", Slot::Usize(|c| &mut c.store.limits.batch_messages)),
+        doc: "Messages, and whatever else is to be kept or read, in one commit.",
+    },
+    Key {
+        name: "store.batch_bytes",
+        kind: number(4 * KIB, 64 * MIB, BYTES, Slot::Usize(|c| &mut c.store.limits.batch_bytes)),
+        doc: "The same, in bytes; the last message may be over it.",
+    },
+    Key {
+        name: "store.waiting_bytes",
+        kind: number(
+            STORE_WAITING_BYTES_MIN as u64,
+            GIB,
+            BYTES,
+            Slot::Usize(|c| &mut c.store.limits.waiting_bytes),
+        ),
+        doc: "What may wait of each shard to be written; with more, a message is answered `busy`, before it has a place.",
+    },
+    Key {
+        name: "store.checkpoint_bytes",
+        kind: number(MIB, GIB, BYTES, Slot::Usize(|c| &mut c.store.limits.checkpoint_bytes)),
+        doc: "How large the log becomes before it is moved into the database between two commits. The more, the less often commits wait for that, and the longer; the log may be larger while reads are under way.",
     },
     Key {
         name: "store.readers",

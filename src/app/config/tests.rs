@@ -528,6 +528,16 @@ fn guests_are_welcome_by_default_only_where_nobody_else_can_come() {
 #[test]
 fn what_bounds_a_store_is_nothing_without_one_and_a_time_is_for_memory_too() {
     assert_eq!(from_set(&["history.keep_s=9", "store.path="]).store.keep_s, 9);
+    check_set(
+        &["store.waiting_bytes=1000", "store.batch_messages=0"],
+        &[
+            "--set: store.waiting_bytes = \"1000\": must be 524_288 to 1_073_741_824 bytes",
+            "--set: store.batch_messages = \"0\": must be 1 to 100_000",
+        ],
+    );
+    let limits =
+        from_set(&["store.checkpoint_bytes=8388608", "store.batch_bytes=4096"]).store.limits;
+    assert_eq!((limits.checkpoint_bytes, limits.batch_bytes), (8 << 20, 4_096));
     for key in ["store.keep_messages", "store.keep_bytes"] {
         let set = format!("{key}=1000");
         check_set(

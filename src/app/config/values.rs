@@ -9,7 +9,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::auth::token::{Algorithm, Key, KeyError, Parties, Signer, Verifier};
 use crate::base::phrases::{Fault, Phrases};
-use crate::limits::{ChatLimits, HistoryLimits, Limits, PresenceLimits, STORE_ROOMS, TOKEN_WARN_S};
+use crate::limits::{
+    ChatLimits, HistoryLimits, Limits, PresenceLimits, STORE_ROOMS, StoreLimits, TOKEN_WARN_S,
+};
 use crate::wire::http::forwarded::{ForwardedHeader, Network};
 
 /// Everything that is configured. Its keys are listed in `docs/operating.md` under the same names.
@@ -109,6 +111,8 @@ pub struct StoreConfig {
     pub ack: StoreAck,
     /// When the members of a room see it.
     pub deliver: StoreDeliver,
+    /// What the writer takes at a time.
+    pub limits: StoreLimits,
     /// How many threads read rooms.
     pub readers: u16,
     /// Whether all of a room can be searched, and not only what is in memory.
@@ -173,6 +177,7 @@ impl Default for StoreConfig {
             path: if cfg!(feature = "store") { "chinwag-data" } else { "" }.to_owned(),
             ack: StoreAck::Commit,
             deliver: StoreDeliver::AtOnce,
+            limits: StoreLimits::default(),
             readers: 2,
             search: true,
             keep_s: 0,

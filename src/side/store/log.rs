@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::limits::{STORE_FILLING_BYTES, STORE_WAITING_BYTES_MAX};
+use crate::limits::StoreLimits;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{
     Append, Appended, Audit, Entry, Find, Judged, Log, LogAnswer, LogEnd, Marks, Opening, Placed,
@@ -67,6 +67,7 @@ pub enum Promise {
 pub struct StoreLog {
     port: Port,
     promise: Promise,
+    limits: StoreLimits,
     /// What the mesh calls the writer.
     writer: u16,
     /// And the reader that lists rooms for this shard.
@@ -130,6 +131,7 @@ impl StoreLog {
     pub(super) fn new(
         port: Port,
         promise: Promise,
+        limits: StoreLimits,
         (writer, lister): (u16, u16),
         finds: bool,
         is_lost: Arc<AtomicBool>,
@@ -137,6 +139,7 @@ impl StoreLog {
         Self {
             port,
             promise,
+            limits,
             writer,
             finds,
             lister,
@@ -181,7 +184,7 @@ impl StoreLog {
         let is_in_doubt = |first: &UnderWay| first.number <= self.in_doubt_through;
         if self.is_failing || self.under_way.front().is_some_and(is_in_doubt) {
             Some(Why::Storage)
-        } else if self.port.waiting_bytes(self.writer) > STORE_WAITING_BYTES_MAX {
+        } else if self.port.waiting_bytes(self.writer) > self.limits.waiting_bytes {
             Some(Why::Busy)
         } else {
             None
@@ -346,7 +349,7 @@ impl Log for StoreLog {
     }
 
     fn is_filling(&self) -> bool {
-        self.port.waiting_bytes(self.writer) > STORE_FILLING_BYTES
+        self.port.waiting_bytes(self.writer) > self.limits.filling_bytes()
     }
 
     fn append(&mut self, append: Append<'_>) -> Appended {

@@ -38,6 +38,7 @@ use super::reader::TailBounds;
 use super::retention::Keep;
 use super::socket::Requests;
 use super::stats::StoreStats;
+use crate::limits::StoreLimits;
 use crate::mesh::{Port, Wake, connect_with};
 
 /// A store that runs. It ends with [`Store::stop`]; dropped without that, its end is one without
@@ -85,6 +86,8 @@ pub struct Start {
     pub backups: Option<Backups>,
     /// What an `ok` promises.
     pub promise: Promise,
+    /// What the writer takes at a time.
+    pub limits: StoreLimits,
     /// The size of a ring between a shard and a thread, in words: a power of two.
     pub ring_words: usize,
     /// What is done when a thread of the store panics: it is a defect, and nothing is kept from
@@ -112,7 +115,7 @@ impl Store {
         let end = |(shard, port)| {
             let lister = start.shards + 1 + shard % start.readers;
             let (ends, finds) = ((start.shards, lister), disk.has_index());
-            StoreLog::new(port, start.promise, ends, finds, Arc::clone(&is_lost))
+            StoreLog::new(port, start.promise, start.limits, ends, finds, Arc::clone(&is_lost))
         };
         let logs = (0..).zip(shard_ports).map(end).collect();
         let mut readers = Vec::new();

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use super::Start;
 use super::writing::WriterThread;
 use crate::limits::{
-    STORE_CHECKPOINT_BYTES, STORE_CHECKPOINT_IDLE_BYTES, STORE_ERASE_AGAIN_MS, STORE_ERASE_TRIES,
-    STORE_GATHER_MS, STORE_REST_MS, STORE_SPACE_MS, STORE_VACUUM_PAGES,
+    STORE_CHECKPOINT_IDLE_BYTES, STORE_ERASE_AGAIN_MS, STORE_ERASE_TRIES, STORE_GATHER_MS,
+    STORE_REST_MS, STORE_SPACE_MS, STORE_VACUUM_PAGES,
 };
 use crate::link::store::FromStore;
 use crate::side::store::error::StoreError;
@@ -178,7 +178,7 @@ impl WriterThread {
                     self.send(shard, FromStore::LetGo { room, floor });
                 }
                 self.port.end_turn();
-                self.checkpoint(STORE_CHECKPOINT_BYTES);
+                self.checkpoint(self.limits.checkpoint_bytes);
             }
             Ok(_) => {}
             Err(error) => self.fail(&error),
@@ -206,7 +206,7 @@ impl WriterThread {
                 }
                 self.may_vacuum = free > STORE_VACUUM_PAGES;
                 // The pages have only come into the log by that, and it must not grow for it.
-                self.checkpoint(STORE_CHECKPOINT_BYTES);
+                self.checkpoint(self.limits.checkpoint_bytes);
                 self.may_vacuum
             }
             Err(error) => {

@@ -26,9 +26,7 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::upkeep::Space;
 use super::{Start, Unpark};
-use crate::limits::{
-    STORE_BATCH_BYTES_MAX, STORE_BATCH_MAX, STORE_CHECKPOINT_BYTES, STORE_SPACE_MS,
-};
+use crate::limits::{STORE_SPACE_MS, StoreLimits};
 use crate::link::audit::AuditPage;
 use crate::link::message::text;
 use crate::link::record::Field;
@@ -63,6 +61,7 @@ pub(super) struct Given {
 /// The thread. See the module.
 pub(super) struct WriterThread {
     pub(super) port: Port,
+    pub(super) limits: StoreLimits,
     shards: u16,
     readers: u16,
     pub(super) writer: Writer,
@@ -115,6 +114,7 @@ impl WriterThread {
         let Given { port, index_queue, stats, is_lost, requests } = given;
         Self {
             port,
+            limits: start.limits,
             shards: start.shards,
             readers: start.readers,
             writer,
@@ -250,7 +250,8 @@ impl WriterThread {
 
     /// Whether the batch has as much as a commit may have.
     fn is_batch_full(&self) -> bool {
-        self.batch.len() >= STORE_BATCH_MAX || self.batch.bytes() >= STORE_BATCH_BYTES_MAX
+        self.batch.len() >= self.limits.batch_messages
+            || self.batch.bytes() >= self.limits.batch_bytes
     }
 
     /// Takes what the rings hold, up to what a commit may have.
@@ -273,7 +274,7 @@ impl WriterThread {
         match self.commit(self.pace.sync_of_commit(self.now_us())) {
             Ok(()) => {
                 self.tell_written();
-                self.checkpoint(STORE_CHECKPOINT_BYTES);
+                self.checkpoint(self.limits.checkpoint_bytes);
             }
             Err(error) => self.fail(&error),
         }
@@ -295,7 +296,7 @@ impl WriterThread {
     }
 
     fn tell_written(&mut self) {
-        self.batch.clear(STORE_BATCH_BYTES_MAX);
+        self.batch.clear(self.limits.batch_bytes);
         self.messages = 0;
         for shard in 0..self.shards {
             let through = std::mem::take(&mut self.kept[usize::from(shard)]);

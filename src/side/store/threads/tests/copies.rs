@@ -9,13 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::{Start, Store};
-use super::{Home, TAIL, begin, start};
+use super::{Home, begin, start, start_of};
 use crate::link::log::Appended;
 use crate::side::store::backups::Backups;
 use crate::side::store::disk::Options;
 use crate::side::store::error::StoreError;
-use crate::side::store::log::Promise;
-use crate::side::store::retention::Keep;
 use crate::side::store::stats::StoreStats;
 use crate::side::store::tests::{Folder, key, said};
 use crate::side::store::tools;
@@ -78,21 +76,11 @@ fn seconds() -> u64 {
 /// A store that makes a backup every other second, and keeps two of them.
 fn begin_with_backups(folder: &Folder, copies: &Folder) -> (Store, Vec<Home>) {
     begin(Start {
-        options: Options::at(&folder.0),
-        tail: TAIL,
-        made_secret: [7; 32],
-        now_ms: 1_000,
-        shards: 1,
-        readers: 1,
-        keep: Keep::default(),
         sweep_ms: 60_000,
         erase_ms: 60_000,
-        reserve_bytes: 0,
         unix_ms: seconds,
         backups: Some(Backups { folder: copies.0.clone(), every_s: 2, keep: 2 }),
-        promise: Promise::OkIsKept,
-        ring_words: 64,
-        on_panic: Arc::new(|| {}),
+        ..start_of(Options::at(&folder.0), 1, 1)
     })
 }
 

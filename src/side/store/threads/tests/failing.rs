@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Home, PATIENCE, start};
+use crate::limits::StoreLimits;
 use crate::link::log::{Appended, Log, LogAnswer, LogEnd, Opening, Why};
 use crate::link::record::Field;
 use crate::link::store::FromStore;
@@ -152,8 +153,14 @@ fn what_is_under_way_when_the_disk_fails_is_in_doubt_and_kept_when_it_works_agai
 fn nothing_is_taken_before_what_was_in_doubt_is_kept() {
     let mut ports = connect_with(2, |_, _| 64);
     let mut writer = ports.pop().unwrap();
-    let log =
-        StoreLog::new(ports.pop().unwrap(), Promise::SeenIsKept, (1, 1), true, Arc::default());
+    let log = StoreLog::new(
+        ports.pop().unwrap(),
+        Promise::SeenIsKept,
+        StoreLimits::default(),
+        (1, 1),
+        true,
+        Arc::default(),
+    );
     let mut home = Home { log, next: 0 };
     let mut say = |message: FromStore<'_>| {
         let mut record = Vec::new();

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Start, Store};
+use crate::limits::StoreLimits;
 use crate::link::audit::AuditLine;
 use crate::link::ids::RoomKey;
 use crate::link::log::{
@@ -74,24 +75,30 @@ fn start_as(
     promise: Promise,
     (keep, reserve_bytes): (Keep, u64),
 ) -> (Store, Vec<Home>) {
-    begin(Start {
+    begin(Start { promise, keep, reserve_bytes, ..start_of(options, shards, readers) })
+}
+
+/// What nearly all are started with.
+fn start_of(options: Options, shards: u16, readers: u16) -> Start {
+    Start {
         options,
         tail: TAIL,
         made_secret: [7; 32],
         now_ms: 1_000,
         shards,
         readers,
-        keep,
+        keep: Keep::default(),
         sweep_ms: 1,
         erase_ms: 1,
-        reserve_bytes,
+        reserve_bytes: 0,
         unix_ms: || 1_000_000,
         backups: None,
-        promise,
+        promise: Promise::OkIsKept,
+        limits: StoreLimits::default(),
         // So small that records cross in pieces.
         ring_words: 64,
         on_panic: Arc::new(|| {}),
-    })
+    }
 }
 
 fn begin(start: Start) -> (Store, Vec<Home>) {

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Home, PATIENCE, start, start_as, start_with};
-use crate::limits::STORE_REST_MS;
+use crate::limits::{STORE_REST_MS, StoreLimits};
 use crate::link::log::{Log, LogAnswer, LogEnd, Marks, Opening, What, Why};
 use crate::link::record::Field;
 use crate::link::said::{Act, Fate, MessageText};
@@ -185,8 +185,14 @@ fn check_gone(keep: Keep, act: impl FnOnce(&mut Home)) {
 fn what_is_let_go_of_while_a_room_is_loaded_is_told_behind_what_was_found() {
     let mut ports = connect_with(2, |_, _| 64);
     let mut writer = ports.pop().unwrap();
-    let mut log =
-        StoreLog::new(ports.pop().unwrap(), Promise::OkIsKept, (1, 1), true, Arc::default());
+    let mut log = StoreLog::new(
+        ports.pop().unwrap(),
+        Promise::OkIsKept,
+        StoreLimits::default(),
+        (1, 1),
+        true,
+        Arc::default(),
+    );
     assert_eq!(log.open(key(1), "room:a", 50), Opening::Later);
     log.end_turn();
     let mut say = |message: FromStore<'_>| {

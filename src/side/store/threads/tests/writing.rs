@@ -2,8 +2,9 @@
 
 use std::thread;
 
-use super::{Home, start, start_promising};
+use super::{Home, Start, begin, start, start_of, start_promising};
 use crate::auth::level::{NEVER_MS, Role, Standing};
+use crate::limits::{RING_WORDS, STORE_WAITING_BYTES_MIN, StoreLimits};
 use crate::link::audit::{AuditAct, AuditLine, AuditWanted};
 use crate::link::log::{Appended, Audit, Log, LogAnswer, LogEnd, Opening, What, Why};
 use crate::side::store::disk::Options;
@@ -83,8 +84,16 @@ fn a_shard_that_begins_anew_hears_nothing_of_its_old_life() {
 
 #[test]
 fn too_much_that_waits_is_refused_before_it_has_a_place() {
+    for waiting_bytes in [STORE_WAITING_BYTES_MIN, StoreLimits::default().waiting_bytes] {
+        check_that_too_much_is_refused(waiting_bytes);
+    }
+}
+
+fn check_that_too_much_is_refused(waiting_bytes: usize) {
     let folder = Folder::new();
-    let (store, mut homes) = start(&folder, 1, 1);
+    let limits = StoreLimits { waiting_bytes, ..StoreLimits::default() };
+    let start = Start { limits, ..start_of(Options::at(&folder.0), 1, 1) };
+    let (store, mut homes) = begin(start);
     let home = &mut homes[0];
     home.open(key(1), "room:a", 50);
     let body = format!("\"{}\"", "x".repeat(10_000));
@@ -98,6 +107,9 @@ fn too_much_that_waits_is_refused_before_it_has_a_place() {
         assert!(offset < 1_000, "a megabyte is enough");
     };
     assert_eq!(refused, Appended::Refused(Why::Busy));
+    // As much as may wait, and the last one.
+    let taken = (usize::try_from(offset).unwrap() - 1) * body.len();
+    assert!((waiting_bytes * 9 / 10..waiting_bytes + body.len()).contains(&taken), "{taken}");
     assert_eq!(home.log.open(key(2), "room:b", 51), Opening::Refused(Why::Busy));
     for kept in 1..offset {
         assert_eq!(home.kept(), (key(1), kept));
@@ -105,6 +117,47 @@ fn too_much_that_waits_is_refused_before_it_has_a_place() {
     assert_eq!(home.append(key(1), offset, said(&body)), Appended::Ordered);
     assert_eq!(home.kept(), (key(1), offset), "and goes on behind what was taken");
     store.stop().unwrap();
+}
+
+/// How many commits it takes to keep 100 messages that are said at once, and how many of them have
+/// at most 10.
+fn commits(limits: StoreLimits) -> (u64, u64) {
+    let folder = Folder::new();
+    // So large that all of them cross at once.
+    let start = Start { limits, ring_words: RING_WORDS, ..start_of(Options::at(&folder.0), 1, 1) };
+    let (store, mut homes) = begin(start);
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    let body = format!("\"{}\"", "x".repeat(1_000));
+    for offset in 1..=100 {
+        assert_eq!(home.append(key(1), offset, said(&body)), Appended::Ordered);
+    }
+    for offset in 1..=100 {
+        assert_eq!(home.kept(), (key(1), offset));
+    }
+    let mut text = String::new();
+    store.stats().push_text(&mut text);
+    let count = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.expect("it is there").trim().parse().unwrap()
+    };
+    let few = count("chinwag_store_batch_messages_bucket{le=\"10\"}");
+    let all = count("chinwag_store_batch_messages_count");
+    store.stop().unwrap();
+    (all, few)
+}
+
+#[test]
+fn a_commit_has_as_much_as_it_may_and_the_next_one_has_the_rest() {
+    let limits = StoreLimits::default();
+    let (all, few) = commits(limits);
+    assert!(all > few, "without a bound that is met, one has more: {all}, {few}");
+    for limits in
+        [StoreLimits { batch_messages: 10, ..limits }, StoreLimits { batch_bytes: 9_000, ..limits }]
+    {
+        let (all, few) = commits(limits);
+        assert!(all == few && all >= 10, "{limits:?}: {all}, {few}");
+    }
 }
 
 #[test]
