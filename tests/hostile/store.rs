@@ -315,8 +315,12 @@ fn the_numbers_of_the_store_are_served() {
         "chinwag_store_batch_messages_sum 1",
         "chinwag_store_reads_total{kind=\"page\"} 0",
         "chinwag_store_errors_total{code=\"full\"} 0",
+        "chinwag_store_waiting_bytes{shard=\"0\"} 0",
+        "chinwag_store_checkpoint_pages_left 0",
     ] {
         assert!(metrics.lines().any(|of| of == line), "{line} in {metrics}");
     }
+    let db_bytes = metrics.lines().find_map(|line| line.strip_prefix("chinwag_store_db_bytes "));
+    assert!(db_bytes.unwrap().parse::<u64>().unwrap() >= 4_096, "{metrics}");
     assert_eq!(get("/readyz").status, 200);
 }

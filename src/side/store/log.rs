@@ -35,6 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::stats::Waiting;
 use crate::limits::StoreLimits;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{
@@ -103,6 +104,8 @@ pub struct StoreLog {
     in_doubt_through: u64,
     /// Set if something was taken that the writer will never have.
     is_lost: Arc<AtomicBool>,
+    /// Where it says what waits.
+    waiting: Arc<Waiting>,
     /// Memory to write and read a record in.
     record: Vec<u8>,
 }
@@ -135,6 +138,7 @@ impl StoreLog {
         (writer, lister): (u16, u16),
         finds: bool,
         is_lost: Arc<AtomicBool>,
+        waiting: Arc<Waiting>,
     ) -> Self {
         Self {
             port,
@@ -157,6 +161,7 @@ impl StoreLog {
             is_failing: false,
             in_doubt_through: 0,
             is_lost,
+            waiting,
             record: Vec::new(),
         }
     }
@@ -478,6 +483,7 @@ impl LogEnd for StoreLog {
 
     fn end_turn(&mut self) {
         self.port.end_turn();
+        self.waiting.set(self.port.waiting_bytes(self.writer), self.under_way.len());
     }
 
     fn may_sleep(&mut self) -> bool {

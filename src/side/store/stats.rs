@@ -1,8 +1,10 @@
 //! What the store has counted, for other threads to read, and the text of it for Prometheus.
 //!
-//! Deliberately absent: sums over shards. There is one store.
+//! Deliberately absent: sums over shards. There is one store, and what shards have for it is told of
+//! each.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use super::error::Cause;
@@ -49,8 +51,14 @@ const STATES: [&str; 3] = ["ok", "failing", "failed"];
 pub struct StoreStats {
     state: AtomicU8,
     commit_us: Histogram<{ COMMIT_US.len() }>,
+    fsync_us: Histogram<{ COMMIT_US.len() }>,
+    checkpoint_us: Histogram<{ COMMIT_US.len() }>,
+    checkpoint_pages_left: AtomicU64,
     batch_messages: Histogram<{ BATCH_MESSAGES.len() }>,
     wal_bytes: AtomicU64,
+    db_bytes: AtomicU64,
+    /// By shard.
+    waiting: Vec<Arc<Waiting>>,
     errors: [AtomicU64; CAUSES.len()],
     /// By kind.
     read_us: [Histogram<{ READ_US.len() }>; READ_KINDS.len()],
@@ -60,6 +68,21 @@ pub struct StoreStats {
     free_disk_bytes: AtomicU64,
     last_backup_s: AtomicU64,
     backup_failures: AtomicU64,
+}
+
+/// What a shard has for the store, as it says at the end of its turns.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    bytes: AtomicU64,
+    held: AtomicU64,
+}
+
+impl Waiting {
+    /// So many bytes wait to be given to the writer, and so much is not known to be kept.
+    pub(super) fn set(&self, bytes: usize, held: usize) {
+        self.bytes.store(bytes as u64, Ordering::Relaxed);
+        self.held.store(held as u64, Ordering::Relaxed);
+    }
 }
 
 /// Counts by bounds, each for what is at most that.
@@ -107,6 +130,16 @@ impl<const N: usize> Histogram<N> {
 }
 
 impl StoreStats {
+    /// Of a store with so many shards.
+    pub(super) fn of(shards: u16) -> Self {
+        Self { waiting: (0..shards).map(|_| Arc::default()).collect(), ..Self::default() }
+    }
+
+    /// Where a shard says what it has for the store.
+    pub(super) fn waiting(&self, shard: u16) -> &Arc<Waiting> {
+        &self.waiting[usize::from(shard)]
+    }
+
     /// Whether messages are kept.
     #[must_use]
     pub fn is_working(&self) -> bool {
@@ -127,6 +160,21 @@ impl StoreStats {
         self.commit_us.count(&COMMIT_US, took_us);
         self.batch_messages.count(&BATCH_MESSAGES, messages as u64);
         self.set_wal_bytes(wal_bytes);
+    }
+
+    /// The disk has taken so long for a commit that is synced.
+    pub(super) fn synced(&self, took_us: u64) {
+        self.fsync_us.count(&COMMIT_US, took_us);
+    }
+
+    /// What is in the log was moved into the database, all but so many pages.
+    pub(super) fn checkpointed(&self, took_us: u64, pages_left: u64) {
+        self.checkpoint_us.count(&COMMIT_US, took_us);
+        self.checkpoint_pages_left.store(pages_left, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_db_bytes(&self, bytes: u64) {
+        self.db_bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn set_wal_bytes(&self, bytes: usize) {
@@ -190,10 +238,10 @@ impl StoreStats {
             let is_now = u8::from(number == now);
             let _ = writeln!(out, "chinwag_store_state{{state=\"{state}\"}} {is_now}");
         }
-        push_head(out, "store_commit_us", "histogram", "How long commits took, in microseconds.");
-        self.commit_us.push_text(out, "store_commit_us", "", &COMMIT_US);
+        self.push_times(out);
         push_head(out, "store_batch_messages", "histogram", "Messages in a commit.");
         self.batch_messages.push_text(out, "store_batch_messages", "", &BATCH_MESSAGES);
+        self.push_waiting(out);
         push_head(out, "store_reads_total", "counter", "What was read of rooms.");
         for (kind, read_us) in READ_KINDS.iter().zip(&self.read_us) {
             let count = read_us.count_of_all();
@@ -213,6 +261,13 @@ impl StoreStats {
         }
         for (name, kind, help, value) in [
             ("wal_bytes", "gauge", "The log of the database, in bytes.", &self.wal_bytes),
+            ("db_bytes", "gauge", "The database without its log, in bytes.", &self.db_bytes),
+            (
+                "checkpoint_pages_left",
+                "gauge",
+                "Pages that a read has kept in the log when it was moved last.",
+                &self.checkpoint_pages_left,
+            ),
             (
                 "search_lag_rooms",
                 "gauge",
@@ -257,6 +312,49 @@ impl StoreStats {
             );
         }
     }
+
+    /// How long it waits for the disk.
+    fn push_times(&self, out: &mut String) {
+        for (name, help, took_us) in [
+            ("store_commit_us", "How long commits took, in microseconds.", &self.commit_us),
+            (
+                "store_fsync_us",
+                "How long the disk took for commits that are synced: a part of `store_commit_us`.",
+                &self.fsync_us,
+            ),
+            (
+                "store_checkpoint_us",
+                "How long it took to move the log into the database, in microseconds.",
+                &self.checkpoint_us,
+            ),
+        ] {
+            push_head(out, name, "histogram", help);
+            took_us.push_text(out, name, "", &COMMIT_US);
+        }
+    }
+
+    /// What shards have for it.
+    fn push_waiting(&self, out: &mut String) {
+        for (name, help, of) in [
+            (
+                "store_waiting_bytes",
+                "What waits to be given to the writer, in bytes, by shard.",
+                (|of| &of.bytes) as fn(&Waiting) -> &AtomicU64,
+            ),
+            (
+                "store_held_answers",
+                "Messages and decisions whose answers wait until they are kept, by shard.",
+                |of| &of.held,
+            ),
+        ] {
+            push_head(out, name, "gauge", help);
+            for (shard, waiting) in self.waiting.iter().enumerate() {
+                let value = of(waiting).load(Ordering::Relaxed);
+                // Writing to a string cannot fail.
+                let _ = writeln!(out, "chinwag_{name}{{shard=\"{shard}\"}} {value}");
+            }
+        }
+    }
 }
 
 fn push_head(out: &mut String, name: &str, kind: &str, help: &str) {
@@ -270,7 +368,11 @@ mod tests {
 
     #[test]
     fn the_text_has_what_was_counted() {
-        let stats = StoreStats::default();
+        let stats = StoreStats::of(2);
+        stats.waiting(1).set(70, 3);
+        stats.synced(240);
+        stats.checkpointed(2_000, 5);
+        stats.set_db_bytes(40_960);
         stats.committed(3, 250, 8_000);
         stats.committed(1_000, 251, 9_000);
         stats.failed(Cause::Full);
@@ -298,6 +400,13 @@ mod tests {
             "chinwag_store_batch_messages_bucket{le=\"500\"} 1",
             "chinwag_store_batch_messages_count 2",
             "chinwag_store_batch_messages_sum 1003",
+            "chinwag_store_fsync_us_bucket{le=\"250\"} 1",
+            "chinwag_store_checkpoint_us_sum 2000",
+            "chinwag_store_checkpoint_pages_left 5",
+            "chinwag_store_db_bytes 40960",
+            "chinwag_store_waiting_bytes{shard=\"0\"} 0",
+            "chinwag_store_waiting_bytes{shard=\"1\"} 70",
+            "chinwag_store_held_answers{shard=\"1\"} 3",
             "chinwag_store_errors_total{code=\"full\"} 1",
             "chinwag_store_wal_bytes 9000",
             "chinwag_store_reads_total{kind=\"room\"} 1",

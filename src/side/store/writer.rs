@@ -21,7 +21,7 @@ use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -65,6 +65,8 @@ pub(super) struct Writer {
     written: Vec<u32>,
     /// Rooms that were told by the last batch for how long to keep messages.
     timed: Vec<u32>,
+    /// How long the disk has taken for the last batch.
+    committed_in: Duration,
     /// Whether the last batch has changed what was there: that is in the log as it was.
     has_overwritten: bool,
     /// Whether nothing was committed since the log was emptied.
@@ -194,6 +196,7 @@ impl NewWriter {
             wal_pages,
             written: Vec::new(),
             timed: Vec::new(),
+            committed_in: Duration::ZERO,
             has_overwritten: false,
             is_wal_empty: false,
             sync: None,
@@ -365,9 +368,16 @@ impl Writer {
         if let Some(removed) = &mut self.life.removed {
             removed.note(&removal)?;
         }
+        let began = Instant::now();
         step.commit()?;
+        self.committed_in = began.elapsed();
         self.is_wal_empty = false;
         Ok(true)
+    }
+
+    /// How long the disk has taken for the last batch: to write it to the log, and to sync that.
+    pub(super) fn committed_in(&self) -> Duration {
+        self.committed_in
     }
 
     /// Looks whether the files are where they were.
@@ -412,13 +422,13 @@ impl Writer {
     }
 
     /// Moves what is in the log into the database, and syncs it, as far as no reader is in the way.
-    /// Whether that is all.
+    /// Returns how many pages are left.
     ///
     /// # Errors
     ///
     /// Those of SQLite, and if the database is not where it was: what is in the log may be only
     /// there then.
-    pub(super) fn checkpoint(&mut self) -> Result<bool, StoreError> {
+    pub(super) fn checkpoint(&mut self) -> Result<u64, StoreError> {
         self.place.check()?;
         let sql = "PRAGMA wal_checkpoint(PASSIVE)";
         let (pages, moved): (i64, i64) =
@@ -427,7 +437,7 @@ impl Writer {
             // The next commit begins it anew.
             self.wal_pages.store(0, Ordering::Relaxed);
         }
-        Ok(pages == moved)
+        Ok(u64::try_from(pages - moved).unwrap_or_default())
     }
 
     /// Moves all that is in the log into the database, and empties it. False if a reader was in the

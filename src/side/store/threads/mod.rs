@@ -109,13 +109,14 @@ impl Store {
         assert!(start.readers > 0, "rooms are loaded by a reader");
         let options = start.options.clone();
         let (disk, new_writer) = Disk::open(options, &start.made_secret, start.now_ms)?;
-        let (threads, stats) = (Threads::of(&start), Arc::<StoreStats>::default());
+        let (threads, stats) = (Threads::of(&start), Arc::new(StoreStats::of(start.shards)));
         let is_lost = Arc::new(AtomicBool::new(false));
         let (shard_ports, writer_port, reader_ports) = connect(&start);
-        let end = |(shard, port)| {
+        let end = |(shard, port): (u16, Port)| {
             let lister = start.shards + 1 + shard % start.readers;
             let (ends, finds) = ((start.shards, lister), disk.has_index());
-            StoreLog::new(port, start.promise, start.limits, ends, finds, Arc::clone(&is_lost))
+            let (is_lost, waiting) = (Arc::clone(&is_lost), Arc::clone(stats.waiting(shard)));
+            StoreLog::new(port, start.promise, start.limits, ends, finds, is_lost, waiting)
         };
         let logs = (0..).zip(shard_ports).map(end).collect();
         let mut readers = Vec::new();

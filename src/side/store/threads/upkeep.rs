@@ -23,6 +23,7 @@ use crate::limits::{
     STORE_REST_MS, STORE_SPACE_MS, STORE_VACUUM_PAGES,
 };
 use crate::link::store::FromStore;
+use crate::side::store::disk::FILE;
 use crate::side::store::error::StoreError;
 use crate::side::store::faults::State;
 use crate::side::store::retention::vacuum;
@@ -89,11 +90,13 @@ impl WriterThread {
     /// again: a reader is in the way, which ends in time and is waited for if this is the `is_last`
     /// try, or the disk fails.
     fn empty_wal(&mut self, is_last: bool) -> bool {
+        let began_us = self.now_us();
         let emptied =
             if is_last { self.writer.empty_wal_at_last() } else { self.writer.empty_wal() };
         match emptied {
             Ok(is_empty) => {
                 if is_empty {
+                    self.stats.checkpointed(self.now_us() - began_us, 0);
                     self.stats.set_wal_bytes(0);
                     self.pace.note_synced();
                     self.erase_due_ms = None;
@@ -113,9 +116,11 @@ impl WriterThread {
         if self.writer.wal_bytes() <= bytes_max {
             return;
         }
+        let began_us = self.now_us();
         match self.writer.checkpoint() {
-            Ok(is_all) => {
-                if is_all {
+            Ok(pages_left) => {
+                self.stats.checkpointed(self.now_us() - began_us, pages_left);
+                if pages_left == 0 {
                     self.pace.note_synced();
                 }
                 self.stats.set_wal_bytes(self.writer.wal_bytes());
@@ -145,6 +150,7 @@ impl WriterThread {
         }
         self.space.due_ms = now_ms + STORE_SPACE_MS;
         self.writer.check_place()?;
+        self.stats.set_db_bytes(self.space.folder.join(FILE).metadata()?.len());
         if self.space.reserve_bytes == 0 {
             return Ok(());
         }

@@ -288,6 +288,10 @@ impl WriterThread {
         let ended_us = self.now_us();
         self.pace.note_committed(sync, began_us, ended_us);
         self.stats.committed(self.messages, ended_us - began_us, self.writer.wal_bytes());
+        if sync == OnDisk::Now {
+            let took = self.writer.committed_in().as_micros();
+            self.stats.synced(u64::try_from(took).unwrap_or(u64::MAX));
+        }
         self.written_ms = ended_us / 1_000;
         if self.writer.has_overwritten() {
             self.note_erased();

@@ -9,12 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::{Start, Store};
-use super::{Home, begin, start, start_of};
+use super::{Home, begin, counted, start, start_of};
 use crate::link::log::Appended;
 use crate::side::store::backups::Backups;
 use crate::side::store::disk::Options;
 use crate::side::store::error::StoreError;
-use crate::side::store::stats::StoreStats;
 use crate::side::store::tests::{Folder, key, said};
 use crate::side::store::tools;
 
@@ -82,14 +81,6 @@ fn begin_with_backups(folder: &Folder, copies: &Folder) -> (Store, Vec<Home>) {
         backups: Some(Backups { folder: copies.0.clone(), every_s: 2, keep: 2 }),
         ..start_of(Options::at(&folder.0), 1, 1)
     })
-}
-
-/// The number of a line of the metrics.
-fn counted(stats: &StoreStats, name: &str) -> u64 {
-    let mut text = String::new();
-    stats.push_text(&mut text);
-    let name = format!("chinwag_store_{name} ");
-    text.lines().find_map(|line| line.strip_prefix(&*name)?.parse().ok()).expect("it is there")
 }
 
 #[test]

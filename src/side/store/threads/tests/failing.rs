@@ -160,6 +160,7 @@ fn nothing_is_taken_before_what_was_in_doubt_is_kept() {
         (1, 1),
         true,
         Arc::default(),
+        Arc::default(),
     );
     let mut home = Home { log, next: 0 };
     let mut say = |message: FromStore<'_>| {

@@ -24,6 +24,7 @@ use crate::side::store::disk::Options;
 use crate::side::store::log::{Promise, StoreLog};
 use crate::side::store::reader::TailBounds;
 use crate::side::store::retention::Keep;
+use crate::side::store::stats::StoreStats;
 use crate::side::store::tests::Folder;
 
 const TAIL: TailBounds = TailBounds { messages: 1_000, bytes: 512 * 1_024 };
@@ -75,7 +76,7 @@ fn start_as(
     promise: Promise,
     (keep, reserve_bytes): (Keep, u64),
 ) -> (Store, Vec<Home>) {
-    begin(Start { promise, keep, reserve_bytes, ..start_of(options, shards, readers) })
+    begin(Start { keep, reserve_bytes, promise, ..start_of(options, shards, readers) })
 }
 
 /// What nearly all are started with.
@@ -108,6 +109,14 @@ fn begin(start: Start) -> (Store, Vec<Home>) {
         Home { log, next: 0 }
     };
     (store, logs.into_iter().map(home).collect())
+}
+
+/// The number of a line of the metrics.
+fn counted(stats: &StoreStats, name: &str) -> u64 {
+    let mut text = String::new();
+    stats.push_text(&mut text);
+    let name = format!("chinwag_store_{name} ");
+    text.lines().find_map(|line| line.strip_prefix(&*name)?.parse().ok()).expect("it is there")
 }
 
 impl Home {

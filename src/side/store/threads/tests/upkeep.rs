@@ -192,6 +192,7 @@ fn what_is_let_go_of_while_a_room_is_loaded_is_told_behind_what_was_found() {
         (1, 1),
         true,
         Arc::default(),
+        Arc::default(),
     );
     assert_eq!(log.open(key(1), "room:a", 50), Opening::Later);
     log.end_turn();

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::{Home, Start, begin, start, start_of, start_promising};
+use super::{Home, Start, begin, counted, start, start_of, start_promising};
 use crate::auth::level::{NEVER_MS, Role, Standing};
 use crate::limits::{RING_WORDS, STORE_WAITING_BYTES_MIN, StoreLimits};
 use crate::link::audit::{AuditAct, AuditLine, AuditWanted};
@@ -111,11 +111,19 @@ fn check_that_too_much_is_refused(waiting_bytes: usize) {
     let taken = (usize::try_from(offset).unwrap() - 1) * body.len();
     assert!((waiting_bytes * 9 / 10..waiting_bytes + body.len()).contains(&taken), "{taken}");
     assert_eq!(home.log.open(key(2), "room:b", 51), Opening::Refused(Why::Busy));
+    home.log.end_turn();
+    assert_eq!(counted(store.stats(), "held_answers{shard=\"0\"}"), offset - 1);
+    let waiting = counted(store.stats(), "waiting_bytes{shard=\"0\"}");
+    assert!(waiting > waiting_bytes as u64 / 2, "{waiting}: a ring has some");
     for kept in 1..offset {
         assert_eq!(home.kept(), (key(1), kept));
     }
     assert_eq!(home.append(key(1), offset, said(&body)), Appended::Ordered);
     assert_eq!(home.kept(), (key(1), offset), "and goes on behind what was taken");
+    home.log.end_turn();
+    for name in ["held_answers{shard=\"0\"}", "waiting_bytes{shard=\"0\"}"] {
+        assert_eq!(counted(store.stats(), name), 0, "{name}");
+    }
     store.stop().unwrap();
 }
 
@@ -135,14 +143,12 @@ fn commits(limits: StoreLimits) -> (u64, u64) {
     for offset in 1..=100 {
         assert_eq!(home.kept(), (key(1), offset));
     }
-    let mut text = String::new();
-    store.stats().push_text(&mut text);
-    let count = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.expect("it is there").trim().parse().unwrap()
-    };
-    let few = count("chinwag_store_batch_messages_bucket{le=\"10\"}");
-    let all = count("chinwag_store_batch_messages_count");
+    let few = counted(store.stats(), "batch_messages_bucket{le=\"10\"}");
+    let all = counted(store.stats(), "batch_messages_count");
+    assert_eq!(counted(store.stats(), "fsync_us_count"), counted(store.stats(), "commit_us_count"));
+    let (disk_us, all_us) =
+        (counted(store.stats(), "fsync_us_sum"), counted(store.stats(), "commit_us_sum"));
+    assert!((1..=all_us).contains(&disk_us), "{disk_us} of {all_us}");
     store.stop().unwrap();
     (all, few)
 }
