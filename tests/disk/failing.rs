@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::journal::Record;
-use crate::kept::Told;
+use crate::kept::{Look, Told};
 use crate::load::Load;
 use crate::peer::{self as http, Peer, ask, publish, text};
 use crate::server::{PATIENCE, Server, until};
@@ -337,6 +337,67 @@ fn a_slow_disk_delays_the_answers_that_wait_for_it_and_nothing_else() {
     room.acked.push((2, "m2".to_owned()));
     assert_eq!(room.say(3), Answer::Offset(3));
     room.check(&disk, server);
+}
+
+#[test]
+fn a_store_that_does_not_get_on_refuses_before_a_message_has_a_place_and_holds_so_much() {
+    const WAITING_BYTES: usize = 512 * 1_024;
+    const LONG: usize = 15_000;
+    let disk = Disk::new();
+    let waiting = format!("store.waiting_bytes={WAITING_BYTES}");
+    let settings = [METRICS, &["shards=1", "limits.publish_per_s=0", &waiting]].concat();
+    let server = disk.serve(&settings);
+    let mut room = Room::enter(&server);
+    let mut eve = server.guest("Eve");
+    eve.join("tea", "{}");
+    assert_eq!(room.say(1), Answer::Offset(1));
+    assert_eq!(room.heard(), (1, "m1".to_owned()));
+    disk.rule("sync@chat.db-wal:1:sleep=3000:1");
+    // More than a ring, what may wait behind it, and the commit that is under way have place for.
+    let long = |number: u64| format!("m{number} {}", "x".repeat(LONG));
+    let numbers = 2..=100;
+    for number in numbers.clone() {
+        let payload = format!(r#"{{"body":"{}"}}"#, long(number));
+        room.ann.send(&format!(r#"["1","{number}","room:tea","new_msg",{payload}]"#));
+    }
+    // All of it is handled by then. Her own answers wait for their turn.
+    room.ann.send(r#"[null,"8","phoenix","heartbeat",{}]"#);
+    let first = room.ann.await_text("phx_reply");
+    assert!(first.contains("phoenix"), "before any message: {first}");
+    eve.send(r#"["1","9","room:tea","new_msg",{"body":"more"}]"#);
+    let refused = eve.await_text(r#"["1","9","room:tea","phx_reply""#);
+    assert!(refused.contains(r#""reason":"busy""#) && !refused.contains("offset"), "{refused}");
+    let waits = metric(&server, "chinwag_store_waiting_bytes{shard=\"0\"}");
+    let most = (WAITING_BYTES + 2 * LONG) as u64;
+    assert!((WAITING_BYTES as u64..most).contains(&waits), "{waits} bytes wait");
+    let held = metric(&server, "chinwag_store_held_answers{shard=\"0\"}");
+    let (mut taken, mut refused) = (1, 0);
+    for number in numbers {
+        match room.answer(number) {
+            // Those that are refused have no place, and leave none empty.
+            Answer::Offset(offset) => {
+                taken += 1;
+                assert_eq!((offset, refused), (taken, 0), "and the next is taken no more");
+                assert_eq!(room.heard(), (offset, long(number)));
+                room.acked.push((offset, long(number)));
+            }
+            Answer::Refused(why) => {
+                refused += 1;
+                assert_eq!(why, "busy");
+            }
+        }
+    }
+    assert_eq!(held, taken - 1, "no more is held than was taken");
+    assert!(refused > 0, "all of {taken} were taken");
+    let offset = room.say_until_taken(101);
+    assert_eq!((offset, room.heard()), (taken + 1, (taken + 1, "m101".to_owned())));
+    server.kill();
+    drop(server);
+    let mut look = Look::begin(&disk.store()).unwrap();
+    let opened = look.open("room:tea").unwrap().unwrap();
+    let bodies = opened.tail.iter().map(|message| message.said.body.trim_matches('"'));
+    assert!(bodies.eq(room.acked.iter().map(|(_, body)| &**body)), "and no other");
+    look.end().unwrap();
 }
 
 /// What comes of a cursor: what there is behind it, or nothing if it is told that it does not hold.
