@@ -31,6 +31,7 @@ use super::*;
 use crate::auth::identity::{Identity, NEVER_S};
 use crate::auth::level::Level;
 use crate::base::rng::SplitMix64;
+use crate::limits::LINEAGE_EPOCHS_MAX;
 use crate::link::ids::{Asker, Cursor};
 use crate::link::log::{FromLog, Log, LogAnswer, Marks, MemoryLog, View};
 use crate::link::outbox::Timer;
@@ -123,6 +124,10 @@ pub(crate) trait Subject: Log {
     fn has_others(&self) -> bool {
         false
     }
+    /// Up to where a cursor of an epoch is true, if the log can tell and remembers that one.
+    fn kept_of(&self, _topic: &str, _epoch: u64) -> Option<Marks> {
+        None
+    }
     /// Up to which offset it has let go of messages.
     fn gone(&self, _topic: &str) -> u64 {
         0
@@ -189,6 +194,12 @@ impl Subject for PretendLog {
     }
     fn has_others(&self) -> bool {
         self.pretends() == Pretends::Engine
+    }
+    fn kept_of(&self, topic: &str, epoch: u64) -> Option<Marks> {
+        let room = self.rooms.get(topic)?;
+        let mut ended = room.lineage.iter().take(LINEAGE_EPOCHS_MAX);
+        let kept = ended.find(|(of, _)| *of == epoch).map(|(_, kept)| *kept);
+        if epoch == room.epoch() { Some(room.top()) } else { kept }
     }
     fn gone(&self, topic: &str) -> u64 {
         self.rooms.get(topic).map_or(0, |room| room.gone)
@@ -637,8 +648,23 @@ impl<L: Subject> Suite<L> {
             }
         } else {
             self.judge.seen.insert("not recovered");
+            // While things go wrong, what was missed may be out of reach.
+            if self.is_over {
+                self.check_not_kept(TOPICS[reader.topic], cursor);
+            }
         }
         member
+    }
+
+    /// A cursor that is not recovered is not true any more, or what it has missed has been let go of.
+    fn check_not_kept(&self, topic: &str, cursor: Cursor) {
+        let log = &self.home.mesh.log;
+        let is_kept = log.kept_of(topic, cursor.epoch).is_some_and(|kept| {
+            cursor.offset <= kept.offset && cursor.change.is_none_or(|of| of <= kept.change)
+        });
+        // Of what was let go of, changes that came later may be missed too.
+        let is_gone = log.gone(topic) > 0;
+        assert!(is_gone || !is_kept, "a cursor at what is kept is recovered: {topic} {cursor:?}");
     }
 
     fn hear_next(&mut self) {
@@ -941,6 +967,29 @@ fn an_offset_that_is_used_again_is_found() {
     let rules = ["an offset has one message"];
     bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
     bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
+}
+
+#[test]
+fn an_epoch_that_is_forgotten_is_found() {
+    let defect = Some(LogDefect::LineageForgotten);
+    let rules = ["a cursor at what is kept is recovered"];
+    bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
+}
+
+#[test]
+fn an_answer_that_is_left_out_of_those_of_a_batch_is_found() {
+    let defect = Some(LogDefect::LastAnsweredOnly);
+    let rules = ["everything is answered"];
+    bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
+}
+
+#[test]
+fn a_load_that_crosses_with_what_is_said_is_found() {
+    let defect = Some(LogDefect::TailCrossed);
+    let rules = ["an offset has one message", "a page of a join is the truth"];
+    bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
 }
 
 #[test]

@@ -155,6 +155,8 @@ pub(crate) enum Bug {
     LoseSettings,
     /// A log opens a room again without what was decided of its users.
     ForgetDecision,
+    /// Of what a log keeps at a time it answers the last only.
+    AnswerLastOnly,
     /// A log says that it keeps what is decided before it does.
     AckUndecided,
     /// Something in the server is random.

@@ -39,7 +39,8 @@ impl LogKind {
                 | Bug::ReadAsSaid
                 | Bug::ForgetTombstone
                 | Bug::GapInRecovery
-                | Bug::ForgetDecision,
+                | Bug::ForgetDecision
+                | Bug::AnswerLastOnly,
             ) => some,
             Some(Bug::SeeUnkept) => Self::SeenIsKept,
             Some(Bug::ListTooFew | Bug::FindElsewhere | Bug::FindUnkept | Bug::AckUndecided) => {
@@ -91,6 +92,7 @@ impl SimLog {
             Some(Bug::FindElsewhere) => Some(LogDefect::FindsElsewhere),
             Some(Bug::FindUnkept) => Some(LogDefect::FindsUnkept),
             Some(Bug::ForgetDecision) => Some(LogDefect::DecisionForgotten),
+            Some(Bug::AnswerLastOnly) => Some(LogDefect::LastAnsweredOnly),
             _ => None,
         };
         let pretends = match kind {

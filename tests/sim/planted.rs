@@ -244,6 +244,11 @@ fn an_offset_that_is_given_twice_is_found() {
 }
 
 #[test]
+fn an_answer_that_is_left_out_of_those_of_a_batch_is_waited_for() {
+    check(Bug::AnswerLastOnly, &["every request is answered"]);
+}
+
+#[test]
 fn a_page_that_is_older_than_what_its_reader_heard_is_found() {
     check(Bug::ReadTooEarly, &["a page has all that its reader has heard"]);
 }

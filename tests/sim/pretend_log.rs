@@ -63,6 +63,12 @@ pub(crate) enum LogDefect {
     TombstoneForgotten,
     /// It opens a room again without what was decided of its users.
     DecisionForgotten,
+    /// Of what it keeps at a time it answers the last only.
+    LastAnsweredOnly,
+    /// It opens a room again without the epochs that it has been in.
+    LineageForgotten,
+    /// It looks where a room stands before the last thing is kept, and reads its tail behind that.
+    TailCrossed,
 }
 
 /// Which log it pretends to be.
@@ -627,7 +633,11 @@ impl PretendLog {
         let (kept, rest): (VecDeque<_>, _) =
             all.into_iter().partition(|unanswered| unanswered.entries <= durable);
         room.unanswered = rest;
-        for Unanswered { ticket, placed, .. } in kept {
+        let unanswered = match self.defect {
+            Some(LogDefect::LastAnsweredOnly) => kept.len().saturating_sub(1),
+            _ => 0,
+        };
+        for Unanswered { ticket, placed, .. } in kept.into_iter().skip(unanswered) {
             room.said.push_back(Told::Kept { ticket, placed });
         }
     }
@@ -1030,22 +1040,28 @@ impl Room {
         let first = self.gone.min(self.last()) + 1;
         let (decided, forgets) = (&self.decided, defect == Some(LogDefect::DecisionForgotten));
         let standings = decided.standings.iter().filter(|_| !forgets);
+        let crossed = usize::from(defect == Some(LogDefect::TailCrossed));
+        let is_alone = defect == Some(LogDefect::LineageForgotten);
+        let lineage = if is_alone { Vec::new() } else { self.lineage.clone() };
+        let top = self.marks(self.entries.len().saturating_sub(crossed));
+        // It has as many messages all the same.
+        let tail_first = first + self.last() - top.offset;
         Opened {
             epoch: self.epoch,
-            top: self.top(),
+            top,
             rev: self.rev,
             kept: self.marks(self.durable),
             founded: decided.founded.as_deref().map(Box::from),
             settings: decided.settings.as_deref().map(Box::from),
             standings: standings.map(|(user, of)| (user.as_str().into(), *of)).collect(),
             audited: self.audited.last().map_or(0, |(number, ..)| *number),
-            lineage: self.lineage.clone(),
+            lineage,
             floor: Marks { offset: self.gone, change: self.floor },
             pins: self.pins(first),
             unkept_pins: self.unkept_pins(),
             // Its tail has all that there is.
             keys: Vec::new(),
-            tail: (first..=self.last()).filter_map(|offset| self.latest(offset)).collect(),
+            tail: (tail_first..=self.last()).filter_map(|offset| self.latest(offset)).collect(),
         }
     }
 
@@ -1100,7 +1116,10 @@ impl Room {
                 | LogDefect::FindsUnkept
                 | LogDefect::ChangeSkipped
                 | LogDefect::TombstoneForgotten
-                | LogDefect::DecisionForgotten,
+                | LogDefect::DecisionForgotten
+                | LogDefect::LastAnsweredOnly
+                | LogDefect::LineageForgotten
+                | LogDefect::TailCrossed,
             )
             | None => {}
         }
