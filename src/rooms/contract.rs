@@ -269,7 +269,7 @@ impl<L: Subject> Suite<L> {
             }
             self.judge.seen.insert("not opened");
             // What is in the way passes.
-            self.home.mesh.log.step();
+            self.step();
             self.hear_next();
             self.judge_told();
         }
@@ -308,7 +308,7 @@ impl<L: Subject> Suite<L> {
             if self.home.mesh.log.is_idle() || self.below(3) > 0 {
                 self.hear_next();
             } else {
-                self.home.mesh.log.step();
+                self.step();
             }
             while self.home.with(Rooms::let_in_awaiting).is_some() {}
         }
@@ -416,7 +416,7 @@ impl<L: Subject> Suite<L> {
             16 => self.go_away(),
             17 if self.below(8) == 0 => self.crash(),
             _ => {
-                self.home.mesh.log.step();
+                self.step();
                 self.hear_next();
             }
         }
@@ -667,6 +667,15 @@ impl<L: Subject> Suite<L> {
         assert!(is_gone || !is_kept, "a cursor at what is kept is recovered: {topic} {cursor:?}");
     }
 
+    /// The log does one thing. What was deleted, and is not any more, it has just lost.
+    fn step(&mut self) {
+        let log = &mut self.home.mesh.log;
+        log.step();
+        if log.tells_states() {
+            self.judge.forget_deleted(log);
+        }
+    }
+
     fn hear_next(&mut self) {
         if let Some(heard) = self.home.mesh.log.next() {
             self.home.with(|rooms, cx, members| rooms.hear_log(cx, members, heard.message()));
@@ -725,7 +734,7 @@ impl<L: Subject> Suite<L> {
             assert!(rounds < ROUNDS_MAX, "everything comes to rest");
             self.home.now_ms += 40;
             self.fire();
-            self.home.mesh.log.step();
+            self.step();
             self.hear_next();
             self.judge_told();
         }
@@ -806,7 +815,7 @@ impl<L: Subject> Suite<L> {
                     return response.to_owned();
                 }
             }
-            self.home.mesh.log.step();
+            self.step();
             self.hear_next();
         }
     }

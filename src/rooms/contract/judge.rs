@@ -298,10 +298,15 @@ impl Judge {
         let (change, offset) = (number(patch, "change"), number(patch, "offset"));
         let parsed = object(patch);
         self.sees(log, topic, &parsed);
-        self.check_by(log, topic, &parsed);
+        let is_of_epoch = self.is_of_epoch(log, topic, shard);
+        if is_of_epoch {
+            self.check_by(log, topic, &parsed);
+        }
         if parsed.get("deleted").is_some_and(|deleted| !deleted.is_null()) {
             self.seen.insert("deleted");
-            self.deleted.insert((topic, offset));
+            if is_of_epoch {
+                self.deleted.insert((topic, offset));
+            }
         }
         if let Some(reference) = self.references.get_mut(&topic)
             && reference.at.change + 1 == change
@@ -330,6 +335,13 @@ impl Judge {
         assert!(!is_over || body == "", "a deleted body never appears again: {message:?}");
         let body = body.to_string();
         assert!(!self.refused.contains(&body), "what was refused is nowhere: {body}");
+    }
+
+    /// Whether the members on a shard have heard of all turns of a room. Until then the log may have
+    /// other messages in the places that they know, and other changes under the same numbers.
+    fn is_of_epoch<L: Subject>(&self, log: &L, topic: usize, shard: u16) -> bool {
+        let Some(stream) = self.streams.get(&(topic, shard)) else { return false };
+        log.epoch(TOPICS[topic]).is_none_or(|epoch| epoch == stream.epoch)
     }
 
     /// Whether the log can tell a message as it was said.
@@ -468,7 +480,9 @@ impl Judge {
                     // Its channel has ended before that: what it had heard may be lost.
                     return;
                 }
-                self.check_mine(log, (topic, &user.clone()), response);
+                if self.is_of_epoch(log, topic, shard) {
+                    self.check_mine(log, (topic, &user.clone()), response);
+                }
                 let page = (from, limit, heard);
                 if view == View::Room && !matches!(from, From::Around(_)) {
                     return self.hear_page(log, index, page, status, response);
@@ -580,9 +594,7 @@ impl Judge {
     ) {
         let Member { topic, shard, ref user, level, .. } = self.members[index];
         let name = TOPICS[topic];
-        // Another epoch may have another message there.
-        let stream = self.streams.get(&(topic, shard));
-        let is_of_epoch = stream.is_some_and(|stream| log.epoch(name) == Some(stream.epoch));
+        let is_of_epoch = self.is_of_epoch(log, topic, shard);
         let latest = log.state(name, offset, u64::MAX).filter(|_| is_of_epoch);
         if status == "error" {
             let reason = field(response, "reason").trim_matches('"');
