@@ -79,7 +79,9 @@ impl Client {
             Act::Typing => {
                 let topic = self.channel_or_topic(mouth);
                 if topic != "lobby" {
-                    self.typing(mouth, &topic);
+                    let is_within = mouth.plan.is_rich && self.draws.one_in(2);
+                    let thread = is_within.then(|| self.draws.range(1, 5));
+                    self.typing(mouth, &topic, thread);
                 }
             }
             Act::History => self.history(mouth),
@@ -93,6 +95,7 @@ impl Client {
             Act::Close => self.close(mouth),
             Act::Renew => self.renew(mouth),
             Act::Decide => self.decide(mouth),
+            Act::Roll => self.ask_roll(mouth),
             Act::Grow => self.grow(mouth),
         }
     }
@@ -368,7 +371,15 @@ impl Client {
         {
             self.unanswered.push((topic.clone(), body.clone(), key.clone()));
         }
-        self.publish_body(mouth, &topic, &body, key.as_deref(), reply_to);
+        let mut payload = self.some_more(mouth);
+        payload["body"] = json!(body);
+        if let Some(key) = &key {
+            payload["key"] = json!(key);
+        }
+        if let Some(reply_to) = reply_to {
+            payload["reply_to"] = json!(reply_to);
+        }
+        self.say_payload(mouth, &topic, (&body, key.as_deref(), reply_to), payload);
     }
 
     pub(crate) fn publish_body(
@@ -379,7 +390,9 @@ impl Client {
         key: Option<&str>,
         reply_to: Option<u64>,
     ) {
-        let mut payload = json!({"body": body});
+        // What is said again is said as it was.
+        let mut payload = mouth.truth.more_of(body);
+        payload["body"] = json!(body);
         if let Some(key) = key {
             payload["key"] = json!(key);
         }
@@ -387,6 +400,21 @@ impl Client {
             payload["reply_to"] = json!(reply_to);
         }
         self.say_payload(mouth, topic, (body, key, reply_to), payload);
+    }
+
+    /// What a message has besides its body: mostly nothing.
+    fn some_more(&mut self, mouth: &Mouth<'_>) -> Value {
+        let mut more = json!({});
+        if mouth.plan.is_rich && self.draws.one_in(4) {
+            let mentions = ["ann", "bob", "nobody \u{e9}", "@room"];
+            let count = self.draws.size(1, 2);
+            let mentions: Vec<_> = (0..count).map(|_| *self.draws.pick(&mentions)).collect();
+            more["mentions"] = json!(mentions);
+        }
+        if mouth.plan.is_rich && self.draws.one_in(4) {
+            more["data"] = json!({"n": self.said, "deep": {"body": [1.5, "\u{e9}\""]}});
+        }
+        more
     }
 
     /// Says a message with this body and more.
@@ -405,12 +433,20 @@ impl Client {
         let link = self.link.as_mut().expect("who acts is connected");
         link.said += 1;
         let (place, has_ended) = ((link.serial, link.said), link.has_ended(mouth.unix_ms));
-        mouth.truth.say(body, self.user, room, key, reply_to, place);
+        let mut more = json!({});
+        for name in ["mentions", "data"] {
+            if let Some(value) = payload.get(name) {
+                more[name] = value.clone();
+            }
+        }
+        let calls_all = calls_all(&payload);
+        mouth.truth.say(body, self.user, room, key, (reply_to, more), place);
         if has_ended {
             mouth.truth.say_too_late(body);
         }
         let too_large = json!(body).to_string().len() - 2 > mouth.plan.settings.limits.body_bytes;
-        let ask = Ask::Publish { body: body.to_owned(), key: key.map(str::to_owned), too_large };
+        let (body, key) = (body.to_owned(), key.map(str::to_owned));
+        let ask = Ask::Publish { body, key, too_large, calls_all };
         self.push(mouth, topic, "new_msg", &Payload::Json(payload), Some(ask));
     }
 
@@ -454,11 +490,17 @@ impl Client {
             _ => {
                 let body = format!("{}-{} edited \u{e9}\"\\", self.id, self.said);
                 mouth.truth.edit(&body, room, offset);
-                let payload = json!({"offset": offset, "body": body});
+                let mut payload = self.some_more(mouth);
+                payload["offset"] = json!(offset);
+                payload["body"] = json!(body);
+                if mouth.plan.is_rich && self.draws.one_in(6) {
+                    payload["data"] = Value::Null;
+                }
                 ("msg_edit", Deed::Edit(body), payload)
             }
         };
-        let ask = Ask::Change { offset, deed, epoch };
+        let calls_all = calls_all(&payload);
+        let ask = Ask::Change { offset, deed, calls_all, epoch };
         self.push(mouth, &topic, event, &Payload::Json(payload), Some(ask));
     }
 
@@ -494,11 +536,13 @@ impl Client {
         !self.v1 && join_ref.is_some_and(|join_ref| join_ref != "null")
     }
 
-    pub(crate) fn typing(&mut self, mouth: &mut Mouth<'_>, topic: &str) {
+    pub(crate) fn typing(&mut self, mouth: &mut Mouth<'_>, topic: &str, thread: Option<u64>) {
         // It is answered only if it is refused.
         let link = self.link.as_ref().expect("who acts is connected");
         let join_ref = link.newest_join_ref(topic).unwrap_or("null").to_owned();
-        let reference = self.send_as_text_under(mouth, &join_ref, topic, "typing");
+        mouth.truth.typed.insert((topic.to_owned(), self.user().id, thread));
+        let payload = thread.map_or_else(|| json!({}), |thread| json!({"thread": thread}));
+        let reference = self.send_as_text_under(mouth, &join_ref, topic, "typing", &payload);
         self.half_expect(mouth, reference, &join_ref, topic, Ask::Wrong("typing"));
     }
 
@@ -508,11 +552,12 @@ impl Client {
         join_ref: &str,
         topic: &str,
         event: &str,
+        payload: &Value,
     ) -> String {
         let link = self.link.as_mut().expect("who acts is connected");
         link.refs += 1;
         let reference = format!("\"{}\"", link.refs);
-        let text = self.text(join_ref, &reference, topic, event, &json!({}));
+        let text = self.text(join_ref, &reference, topic, event, payload);
         push_message(&mut mouth.out, &mut self.draws, TEXT, text.as_bytes());
         reference
     }
@@ -601,7 +646,7 @@ impl Client {
         // Answered if there is no channel, and else with its end.
         let link = self.link.as_ref().expect("who acts is connected");
         let join_ref = link.newest_join_ref(&topic).unwrap_or("null").to_owned();
-        let reference = self.send_as_text_under(mouth, &join_ref, &topic, event);
+        let reference = self.send_as_text_under(mouth, &join_ref, &topic, event, &json!({}));
         let ask = Ask::Wrong("unmatched topic");
         self.expect(mouth, reference, &join_ref, &topic, ask);
     }
@@ -755,4 +800,9 @@ impl Client {
         push_frame(&mut mouth.out, &mut self.draws, CLOSE, true, payload);
         self.link.as_mut().expect("who acts is connected").said_close = true;
     }
+}
+
+/// Whether somebody mentions all who are in the room.
+fn calls_all(payload: &Value) -> bool {
+    payload["mentions"].as_array().is_some_and(|users| users.contains(&json!("@room")))
 }

@@ -86,6 +86,8 @@ pub(crate) struct Link {
     pub(crate) channels: BTreeMap<String, Channel>,
     /// When it ends, in seconds of Unix time, by the token that counts as far as it knows.
     pub(crate) expires_at_s: u64,
+    /// The number of the push that brought that token; 0, if it came with the connection.
+    pub(crate) renewed: u64,
     /// The ends of all tokens that it has shown. No two are the same.
     pub(crate) ends_s: BTreeSet<u64>,
     /// Rooms that a token of a story has closed, by their names.
@@ -143,6 +145,8 @@ pub(crate) enum Ask {
         body: String,
         key: Option<String>,
         too_large: bool,
+        /// Whether it mentions everybody.
+        calls_all: bool,
     },
     Custom {
         number: String,
@@ -160,6 +164,8 @@ pub(crate) enum Ask {
     Change {
         offset: u64,
         deed: Deed,
+        /// Whether everybody is mentioned from then on.
+        calls_all: bool,
         /// The epoch that it was in.
         epoch: String,
     },
@@ -174,6 +180,8 @@ pub(crate) enum Ask {
     },
     /// That something be decided of a room, or of somebody in it.
     Decide(Wish),
+    /// How users stand in a room: what was wanted.
+    Roll(Value),
     /// For messages with this text in them.
     Search(String),
     Echo(Payload),
@@ -270,6 +278,7 @@ impl Link {
             orphans: BTreeMap::new(),
             channels: BTreeMap::new(),
             expires_at_s,
+            renewed: 0,
             ends_s: [expires_at_s].into(),
             closed: BTreeSet::new(),
             warned_s: Default::default(),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::acts::Mouth;
 use crate::client::{Ask, Client, Link, Member, Payload, Pending};
 use crate::ears::Ears;
+use crate::faults::Bug;
 use crate::logs::LogKind;
 use crate::rights::{Facts, Moment, moment, told_until};
 use crate::site::{USERS, User};
@@ -30,6 +31,8 @@ pub(crate) struct Might {
     pub(crate) most: Level,
     pub(crate) facts: Vec<Facts>,
     user: &'static str,
+    token: Level,
+    now_ms: u64,
 }
 
 impl Might {
@@ -48,19 +51,37 @@ impl Might {
     pub(crate) fn refuse_decision(&self, wish: &Wish, reason: &str) -> bool {
         match (wish, reason) {
             (Wish::Settings(wish), "unauthorized") => {
-                let is_own = wish.get("join").or(wish.get("speak")).is_some();
-                self.least < if is_own { Level::Own } else { Level::Moderate }
+                self.facts.iter().any(|facts| self.least < facts.needed_for(wish))
             }
             // It depends on the other one, too.
             (Wish::Standing(_), "unauthorized") => true,
-            (Wish::Standing(wish), "last_owner") => wish.get("role").is_some(),
+            (Wish::Standing(wish), "last_owner") => {
+                let is_last = |facts: &Facts| facts.is_last_owner(self.user);
+                let is_lowered = wish.get("role").is_some_and(|role| role != "owner");
+                is_lowered && wish["user"] == self.user && self.facts.iter().any(is_last)
+            }
             _ => self.be_refused_for(reason, Level::None),
         }
     }
 
+    /// Whether it might have wished these settings.
+    fn wish_settings(&self, wish: &Value) -> bool {
+        let level = |facts: &Facts| facts.level(self.user, self.token, self.now_ms);
+        self.facts.iter().any(|facts| level(facts) >= facts.needed_for(wish))
+    }
+
+    /// Whether a list of users may be refused for this.
+    pub(crate) fn refuse_roll(&self, wanted: &Value, reason: &str) -> bool {
+        let is_looked_after = wanted.get("state").is_some();
+        let needed = if is_looked_after { Level::Moderate } else { Level::Join };
+        reason == "unauthorized" && self.least < needed
+    }
+
     /// Whether a message with this body may be refused for what was decided of the room.
-    pub(crate) fn refuse_message(&self, body: &str, reason: &str) -> bool {
+    /// `calls_all`: it mentions everybody.
+    pub(crate) fn refuse_message(&self, body: &str, calls_all: bool, reason: &str) -> bool {
         match reason {
+            "unauthorized" if calls_all => self.least < Level::Moderate,
             "slow_mode" => self.facts.iter().any(|facts| facts.slow_ms() > 0),
             "rejected" => {
                 body.contains("http://") && self.facts.iter().any(|facts| !facts.takes_links())
@@ -94,7 +115,8 @@ impl Client {
     }
 
     fn decide_of(&mut self, mouth: &mut Mouth<'_>, topic: &str) {
-        let wish = if self.draws.one_in(3) { self.some_settings() } else { self.some_standing() };
+        let is_of_room = self.draws.one_in(3);
+        let wish = if is_of_room { self.some_settings(mouth) } else { self.some_standing() };
         self.wish(mouth, topic, wish);
     }
 
@@ -112,15 +134,25 @@ impl Client {
         self.push(mouth, topic, event, &payload, Some(Ask::Decide(wish)));
     }
 
-    fn some_settings(&mut self) -> Wish {
+    fn some_settings(&mut self, mouth: &Mouth<'_>) -> Wish {
         let draws = &mut self.draws;
-        Wish::Settings(match draws.below(6) {
+        // Where a log lets go of messages by itself, that is not its time.
+        let is_in_memory = !mouth.plan.log.keeps() && mouth.plan.bug.is_none();
+        let keep_s = if is_in_memory { [1, 30, 1_000_000] } else { [1_000_000; 3] };
+        Wish::Settings(match draws.below(13) {
             0 => json!({"join": draws.pick(&["all", "all", "members"])}),
             1 => json!({"speak": draws.pick(&["all", "all", "members", "moderators"])}),
             2 => json!({"react": draws.pick(&["all", "speakers"])}),
             3 => json!({"slow_s": draws.pick(&[0, 1, 5])}),
             4 => json!({"edit_s": draws.pick(&[Value::Null, json!(-1), json!(0), json!(5)])}),
-            _ => json!({"links": draws.one_in(2), "slow_s": 0}),
+            5 => json!({"links": draws.one_in(2), "slow_s": 0}),
+            6 | 7 => json!({"title": draws.pick(&["Tea time", "\u{e9} \"t\"", "tea"])}),
+            8 => json!({"topic": draws.pick(&[Value::Null, json!("of \u{e9}\\")])}),
+            9 => json!({"data": draws.pick(&[Value::Null, json!({"join": ["all", 1.5]})])}),
+            10 => json!({"invite": draws.pick(&["members", "members", "moderators"])}),
+            11 => json!({"revoke_invites": true}),
+            _ if draws.one_in(2) => json!({"keep_s": null}),
+            _ => json!({"keep_s": draws.pick(&keep_s)}),
         })
     }
 
@@ -141,36 +173,50 @@ impl Client {
             }
             5 => wish["purge_s"] = json!(draws.range(0, 60)),
             _ => {
-                let roles = [json!("member"), json!("member"), json!("moderator"), Value::Null];
-                wish["role"] = draws.pick(&roles).clone();
+                let word = ["member", "member", "moderator", "owner", ""];
+                let role = *draws.pick(&word);
+                if draws.one_in(3) {
+                    wish["user"] = own.into();
+                }
+                wish["role"] = if role.is_empty() { Value::Null } else { role.into() };
             }
         }
         Wish::Standing(wish)
     }
 }
 
-/// The settings of a room, of all that is told of it.
+/// The settings of a room, of all that is told of it: with its title, if that is not its name.
 fn settings_of(room: &Value) -> Value {
     let mut settings = room.clone();
     let fields = settings.as_object_mut().expect("a room is an object");
     for name in ["room", "title", "members"] {
-        assert!(fields.remove(name).is_some(), "it is always there: {name} in {room}");
+        assert!(fields.contains_key(name), "it is always there: {name} in {room}");
     }
+    let name = fields.remove("room");
+    if fields.get("title") == name.as_ref() {
+        fields.remove("title");
+    }
+    fields.remove("members");
     fields.remove("pins");
     settings
 }
 
-/// Whether settings are as a wish has them.
-fn are_as_wished(settings: &Value, wish: &Value) -> bool {
+/// Whether the settings of a room are as a wish has them.
+fn are_as_wished(room: &str, settings: &Value, wish: &Value) -> bool {
     let default = |name: &str| match name {
+        "title" => json!(room),
         "join" | "speak" => json!("all"),
         "react" => json!("speakers"),
+        "invite" => json!("moderators"),
         "slow_s" => json!(0),
-        "edit_s" => Value::Null,
+        "edit_s" | "keep_s" | "topic" | "data" => Value::Null,
         _ => json!(true),
     };
     let mut wishes = wish.as_object().expect("a wish is an object").iter();
-    wishes.all(|(name, value)| settings.get(name).unwrap_or(&default(name)) == value)
+    wishes.all(|(name, value)| match &**name {
+        "revoke_invites" => settings["invites"].as_u64() > Some(0),
+        name => settings.get(name).unwrap_or(&default(name)) == value,
+    })
 }
 
 /// Whether a time until which something holds is told as it is.
@@ -199,14 +245,14 @@ impl Ears<'_> {
     pub(crate) fn might(&self, user: &'static User, topic: &str, since: Moment) -> Might {
         let facts = self.held_since(topic, since);
         let Some(room) = topic.strip_prefix("room:") else {
-            let (least, most) = (Level::Speak, Level::Speak);
-            return Might { least, most, facts, user: user.id };
+            let (least, most, token) = (Level::Speak, Level::Speak, Level::Speak);
+            return Might { least, most, facts, user: user.id, token, now_ms: self.unix_ms };
         };
         let token = user.level_in(room);
         let levels = |now_ms| facts.iter().map(move |facts| facts.level(user.id, token, now_ms));
         let least = levels(0).min().expect("something holds");
         let most = levels(self.unix_ms).max().expect("something holds");
-        Might { least, most, facts, user: user.id }
+        Might { least, most, facts, user: user.id, token, now_ms: self.unix_ms }
     }
 
     /// Whoever does something in a room might do it.
@@ -254,10 +300,12 @@ impl Ears<'_> {
         let Ask::Decide(wish) = &pending.ask else { unreachable!("called for decisions") };
         let (now_ms, topic) = (self.unix_ms, &*pending.topic);
         let (needed, waits) = match wish {
-            Wish::Settings(wish) if wish.get("join").or(wish.get("speak")).is_some() => {
-                (Level::Own, true)
+            Wish::Settings(wish) => {
+                let might = self.might(user, topic, pending.asked);
+                let may_be = might.wish_settings(wish);
+                assert!(may_be, "nobody acts against what was decided: {} in {pending:?}", user.id);
+                (Level::None, true)
             }
-            Wish::Settings(_) => (Level::Moderate, true),
             Wish::Standing(wish) => {
                 let whose = wish["user"].as_str().expect("it is of somebody");
                 let waits = ["role", "muted_s", "banned_s"];
@@ -275,7 +323,8 @@ impl Ears<'_> {
         let is_it = |facts: &Facts| match wish {
             Wish::Settings(wish) => {
                 let settings = settings_of(told);
-                facts.settings == settings && are_as_wished(&settings, wish)
+                let room = topic.strip_prefix("room:").expect("decisions are of rooms");
+                facts.settings == settings && are_as_wished(room, &settings, wish)
             }
             Wish::Standing(wish) => {
                 let user = wish["user"].as_str().expect("it is of somebody");
@@ -313,6 +362,46 @@ impl Ears<'_> {
     }
 }
 
+impl Client {
+    /// Asks how users stand in a room.
+    pub(crate) fn ask_roll(&mut self, mouth: &mut Mouth<'_>) {
+        let topic = self.channel_or_topic(mouth);
+        if !topic.starts_with("room:") {
+            return;
+        }
+        let draws = &mut self.draws;
+        let mut wanted = json!({});
+        if draws.one_in(2) {
+            wanted["state"] = json!(draws.pick(&["muted", "banned"]));
+        }
+        if draws.one_in(4) {
+            wanted["after"] = json!(draws.pick(USERS).id);
+        }
+        if draws.one_in(3) {
+            wanted["limit"] = json!(draws.range(1, 3));
+        }
+        let payload = Payload::Json(wanted.clone());
+        self.push(mouth, &topic, "room_members", &payload, Some(Ask::Roll(wanted)));
+    }
+}
+
+impl Ears<'_> {
+    /// A list of users was answered: it is the truth of some time since it was asked for.
+    pub(crate) fn check_roll(&mut self, user: &'static User, pending: &Pending, told: &Value) {
+        let Ask::Roll(wanted) = &pending.ask else { unreachable!("called for lists of users") };
+        let is_looked_after = wanted.get("state").is_some();
+        let needed = if is_looked_after { Level::Moderate } else { Level::Join };
+        self.check_might(user, pending, needed);
+        let held = self.held_since(&pending.topic, pending.asked);
+        let is_it = |facts: &Facts| {
+            // What is over is so from its end on.
+            facts.ends_ms().any(|now_ms| facts.roll(wanted, now_ms) == *told)
+        };
+        assert!(held.iter().any(is_it), "a list of users is the truth: {told} of {held:?}");
+        self.truth.saw("users listed");
+    }
+}
+
 impl Member {
     /// What it is told of the room in which it is: as it has been since it asked to come in.
     pub(crate) fn told_room(&mut self, ears: &Ears<'_>, topic: &str, room: &Value) {
@@ -332,6 +421,10 @@ impl Member {
         topic: &str,
         you: &Value,
     ) {
+        if ears.plan.bug == Some(Bug::LetAllModerate) {
+            // What comes of it is to be found, and not that it is told.
+            return;
+        }
         let might = ears.might(user, topic, self.asked);
         let speaks = you["speak"].as_bool().expect("it says whether it may speak");
         assert!(

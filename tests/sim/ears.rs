@@ -16,7 +16,7 @@ use crate::plan::{AROUND_BODY_BYTES, Plan};
 use crate::rights::Facts;
 use crate::site::User;
 use crate::truth::Truth;
-use crate::world::Host;
+use crate::world::{Host, ledger_of};
 
 /// What reading needs besides the client.
 pub(crate) struct Ears<'a> {
@@ -308,7 +308,7 @@ impl Client {
                     self.cursors.insert(topic.to_owned(), member.cursor(self.knows_changes));
                 }
             }
-            "typing" => member.typing(ears, heard.json()),
+            "typing" => member.typing(ears, topic, heard.json()),
             "room_changed" => member.told_room(ears, topic, heard.json()),
             "room_you" => member.told_you(ears, user, topic, heard.json()),
             "presence_diff" => member.fold.sync_diff(heard.json()),
@@ -534,10 +534,14 @@ impl Client {
                     ears.truth.saw("left");
                 }
             }
-            Ask::Publish { body, key, too_large } => {
+            Ask::Publish { body, key, too_large, calls_all } => {
                 let room = room.expect("messages are said in rooms");
                 assert!(user.may_speak(room), "only who may speaks: {} in {room}", user.id);
-                ears.check_might(user, pending, Level::Speak);
+                let needed = if *calls_all { Level::Moderate } else { Level::Speak };
+                ears.check_might(user, pending, needed);
+                if *calls_all {
+                    ears.truth.saw("mentioned all");
+                }
                 assert!(!too_large, "a body has a limit");
                 ears.truth.receipt(topic, body, response);
                 let offset = response["offset"].as_u64().expect("a receipt has an offset");
@@ -584,11 +588,11 @@ impl Client {
                 check_hits(ears, topic, &epoch, query, response);
                 ears.truth.saw("searched");
             }
-            Ask::Change { offset, deed, epoch } => {
+            Ask::Change { offset, deed, calls_all, epoch } => {
                 let room = room.expect("what changes is in rooms");
                 assert!(user.may_speak(room), "only who may speaks: {} in {room}", user.id);
-                let is_pin = matches!(deed, Deed::Pin(_));
-                let needed = if is_pin { Level::Moderate } else { Level::Speak };
+                let is_high = matches!(deed, Deed::Pin(_)) || *calls_all;
+                let needed = if is_high { Level::Moderate } else { Level::Speak };
                 ears.check_might(user, pending, needed);
                 let change = response["change"].as_u64().expect("it says which change it was");
                 ears.truth.saw("done");
@@ -617,12 +621,17 @@ impl Client {
                 ears.appended(mine, piece, response);
             }
             Ask::Decide(_) => ears.check_decided(user, pending, response),
+            Ask::Roll(_) => ears.check_roll(user, pending, response),
             Ask::Heartbeat => assert_eq!(response.to_string(), "{}"),
             Ask::Renew { expires_at_s } => {
                 assert_eq!(response["user"], user.id, "a connection stays its user's");
                 let is_planted = ears.plan.bug.is_some();
                 assert!(is_planted || response["expires_at"] == *expires_at_s, "{response}");
-                link.expires_at_s = *expires_at_s;
+                // Of two topics the answers come in any order, and the tokens counted as they came.
+                let asked = number(&pending.reference);
+                if asked > link.renewed {
+                    (link.renewed, link.expires_at_s) = (asked, *expires_at_s);
+                }
                 ears.truth.saw("renewed");
             }
             Ask::Echo(_) => unreachable!("handled above"),
@@ -710,13 +719,13 @@ impl Client {
                     link.orphan(&pending.topic, &pending.join_ref);
                 }
             }
-            Ask::Publish { body, key, too_large } => {
+            Ask::Publish { body, key, too_large, calls_all } => {
                 assert!(
                     matches!(reason, "unmatched topic" | "rate_limited" | "busy")
                         || matches!(reason, "storage" | "unavailable" | "unconfirmed")
                         || reason == "too_large" && *too_large
                         || reason == "invalid" && ears.truth.answers(body)
-                        || might.refuse_message(body, reason),
+                        || might.refuse_message(body, *calls_all, reason),
                     "a message is not refused for {reason}"
                 );
                 if reason != "unconfirmed" {
@@ -748,13 +757,13 @@ impl Client {
                     "{reason}"
                 );
             }
-            Ask::Change { deed, .. } => {
+            Ask::Change { deed, calls_all, .. } => {
                 let may_be = match reason {
                     "unmatched topic" | "rate_limited" | "busy" | "storage" | "unavailable"
                     | "unconfirmed" | "gone" | "invalid" => true,
                     "unauthorized" | "muted" | "banned" => {
-                        let is_pin = matches!(deed, Deed::Pin(_));
-                        let needed = if is_pin { Level::Moderate } else { Level::Speak };
+                        let is_high = matches!(deed, Deed::Pin(_)) || *calls_all;
+                        let needed = if is_high { Level::Moderate } else { Level::Speak };
                         might.be_refused_for(reason, needed)
                     }
                     "not_yours" => match deed {
@@ -809,6 +818,11 @@ impl Client {
                     || matches!(reason, "storage" | "unavailable" | "unconfirmed")
                     || might.refuse_decision(wish, reason),
                 "a decision is not refused for {reason}: {wish:?}"
+            ),
+            Ask::Roll(wanted) => assert!(
+                matches!(reason, "unmatched topic" | "rate_limited" | "busy")
+                    || might.refuse_roll(wanted, reason),
+                "a list of users is not refused for {reason}: {wanted}"
             ),
             Ask::Echo(_) => assert_eq!(reason, "unmatched topic"),
             Ask::Search(_) => {
@@ -1062,6 +1076,7 @@ impl Member {
                 && *epoch == self.epoch
                 && *offset <= self.last
                 && !ears.plan.forgets_rooms
+                && ledger_of(ears.hosts, topic).is_none_or(|of| of.keep_ms(topic).is_none())
                 // Which messages were changed may be forgotten.
                 && change.is_none_or(|change| change == self.change)
             {
@@ -1187,8 +1202,13 @@ impl Member {
     }
 
     /// Somebody is typing: once a tick, and ticks are so far apart.
-    fn typing(&mut self, ears: &mut Ears<'_>, payload: &Value) {
+    fn typing(&mut self, ears: &mut Ears<'_>, topic: &str, payload: &Value) {
         let user = payload["user"].as_str().expect("typing says who").to_owned();
+        let thread = payload.get("thread").map(|thread| thread.as_u64().expect("an offset"));
+        let is_it = |(of, who, within): &(String, &str, Option<u64>)| {
+            (&**of, *who, *within) == (topic, &*user, thread)
+        };
+        assert!(ears.truth.typed.iter().any(is_it), "whoever types is told to: {payload}");
         let count = self.typing.entry(user).or_default();
         *count += 1;
         let ticks = (ears.now_ms - self.asked_ms) / ears.plan.settings.presence.tick_ms;

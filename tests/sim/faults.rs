@@ -159,6 +159,16 @@ pub(crate) enum Bug {
     AnswerLastOnly,
     /// A log says that it keeps what is decided before it does.
     AckUndecided,
+    /// Whatever tokens say, their owners look after all rooms, and are not told so.
+    LetAllModerate,
+    /// Others are mentioned than were.
+    MentionOthers,
+    /// A message has other data than was given.
+    AlterData,
+    /// Who types is said to do it in another thread.
+    TypeElsewhere,
+    /// A member is said to own the room when users are listed.
+    ListWrongRole,
     /// Something in the server is random.
     Unseeded,
 }
@@ -196,7 +206,18 @@ impl Bug {
                 | Self::LoseSettings
                 | Self::ForgetDecision
                 | Self::AckUndecided
-        )
+        ) || self.is_of_looking_after()
+    }
+
+    /// Whether it is one of what is asked of a room.
+    pub(crate) fn is_of_looking_after(self) -> bool {
+        matches!(self, Self::LetAllModerate | Self::ListWrongRole)
+    }
+
+    /// Whether it is one of what messages have besides their bodies.
+    pub(crate) fn is_of_rich(self) -> bool {
+        let is_told = matches!(self, Self::MentionOthers | Self::AlterData | Self::TypeElsewhere);
+        is_told || self == Self::LetAllModerate
     }
 
     /// Whether it is one of what a log says of them when it is asked.
@@ -395,6 +416,17 @@ pub(crate) fn meddle(
             }
         }
         Some(Bug::ForgetListing) if kind == record::LISTING && strikes => copies = 0,
+        Some(Bug::MentionOthers) if is_message => replace(&mut record, "[\"ann\"", "[\"amy\""),
+        Some(Bug::AlterData) if is_message => replace(&mut record, "1.5", "2.5"),
+        Some(Bug::TypeElsewhere) if kind == record::DELIVER => {
+            change_digit(&mut record, "\"thread\":");
+        }
+        Some(Bug::ListWrongRole) if kind == record::REPLY => {
+            let listed = find(&record, "{\"members\":[").is_some();
+            if listed {
+                replace(&mut record, "\"role\":\"member\"", "\"role\":\"owner\" ");
+            }
+        }
         _ => {}
     }
     queue.extend(std::iter::repeat_n(record, copies));

@@ -13,7 +13,7 @@ use crate::ears::Ears;
 use crate::logs::LogKind;
 use crate::merge::Has;
 use crate::plan::Act;
-use crate::world::World;
+use crate::world::{World, ledger_of};
 
 /// What each piece begins with, and nothing else has in it.
 const MARK: char = '+';
@@ -148,7 +148,8 @@ impl World {
         let is_in_memory = self.plan.log != LogKind::Engine
             && history.messages >= 1_000
             && history.room_bytes >= 512 * 1_024
-            && !self.plan.forgets_rooms;
+            && !self.plan.forgets_rooms
+            && ledger_of(&self.hosts, topic).is_none_or(|of| of.keep_ms(topic).is_none());
         let ends = is_in_memory && settings.chat.stream_s <= STREAM_S_SHORT;
         for (client, member) in self.members(topic) {
             for (offset, message) in client.has.get(topic).into_iter().flatten() {

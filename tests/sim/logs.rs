@@ -141,8 +141,8 @@ impl SimLog {
         ledger.crashed(|topic| {
             let room = log.and_then(|log| log.rooms.get(topic));
             room.map_or_else(Facts::default, |room| {
-                let Decided { settings, standings, .. } = &room.decided;
-                Facts::new(settings.as_deref(), standings.clone())
+                let Decided { founded, settings, standings } = &room.decided;
+                Facts::new(topic, founded.as_deref(), settings.as_deref(), standings.clone())
             })
         });
         self.ledger = ledger;
@@ -242,6 +242,8 @@ pub(crate) fn as_told(offset: u64, message: &MessageText) -> Value {
         ("key", key.map(Value::from)),
         ("reply_to", said.reply_to.map(Value::from)),
         ("thread", said.thread.map(Value::from)),
+        ("mentions", said.mentions.as_deref().map(parsed)),
+        ("data", said.data.as_deref().map(parsed)),
         ("stream", said.stream.then_some(true.into())),
         ("change", (fate.change > 0).then(|| fate.change.into())),
         ("edited", fate.edited.map(act)),
@@ -255,6 +257,10 @@ pub(crate) fn as_told(offset: u64, message: &MessageText) -> Value {
         }
     }
     told
+}
+
+fn parsed(json: &str) -> Value {
+    serde_json::from_str(json).expect("it is JSON")
 }
 
 /// What members are told of who has reacted: lines of an emoji and its users.

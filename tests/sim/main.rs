@@ -83,7 +83,9 @@ const REACHED: &[&str] = &[
     "kept out",
     "kicked",
     "lagging",
+    "last_owner",
     "left",
+    "mentioned all",
     "muted",
     "no memory for a connection or join",
     "no memory for a connection's buffers",
@@ -123,6 +125,7 @@ const REACHED: &[&str] = &[
     "unconfirmed",
     "unmatched topic",
     "user_mismatch",
+    "users listed",
     "warned",
 ];
 

@@ -44,6 +44,8 @@ pub(crate) enum Act {
     Grow,
     /// Decides something of a room, or of somebody in it.
     Decide,
+    /// Asks how users stand in a room.
+    Roll,
 }
 
 /// Those that a run cannot do without, and those of which each run leaves out some.
@@ -123,6 +125,8 @@ pub(crate) struct Plan {
     pub(crate) slow_work: u64,
     /// The longest body of a message.
     pub(crate) body_bytes: usize,
+    /// Whether messages mention users and have data, and threads are typed in.
+    pub(crate) is_rich: bool,
     /// How long tokens last, in seconds.
     pub(crate) token_s: u64,
     /// Whether rooms may be let go although somebody may still want them.
@@ -171,6 +175,7 @@ impl Plan {
             short_write: *draws.pick(&[2, 10, 1_000]),
             slow_work: *draws.pick(&[10, 100, u64::MAX]),
             body_bytes,
+            is_rich: bug.map_or(seed % 5 < 3, Bug::is_of_rich),
             token_s: *draws.pick(&[20, 600, 1_000_000]),
             forgets_rooms,
             settings,
@@ -209,6 +214,7 @@ impl Plan {
         plan.settings.chat.reactions_per_user = *reactions.pick(&[1, 5]);
         plan.let_messages_grow();
         plan.let_members_decide();
+        plan.let_members_look_after();
         if plan.settings.limits.memory_bytes != 0 {
             // Keys are not let go of. With them the bound would have to be so wide that nothing
             // reached it.
@@ -258,6 +264,15 @@ impl Plan {
         }
         if self.bug.is_some() || draws.one_in(2) {
             self.let_all_speak();
+        }
+    }
+
+    /// Where something is decided, members look at that.
+    fn let_members_look_after(&mut self) {
+        let is_planted = self.bug.is_some_and(Bug::is_of_looking_after);
+        if self.decides() && (is_planted || self.bug.is_none()) {
+            let draws = &mut Draws::new(self.seed ^ 0x100c_af7e);
+            self.acts.push((Act::Roll, draws.range(2, 8)));
         }
     }
 

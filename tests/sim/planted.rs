@@ -316,6 +316,29 @@ fn a_decision_that_is_answered_before_it_is_kept_is_found() {
 }
 
 #[test]
+fn whoever_does_what_only_others_may_is_found() {
+    check(Bug::LetAllModerate, &["who mentions everybody looks after the room"]);
+    check(Bug::LetAllModerate, &["nobody decides what it may not"]);
+    check(Bug::LetAllModerate, &["nobody acts against what was decided"]);
+}
+
+#[test]
+fn what_a_message_has_besides_its_body_is_compared_with_what_was_given() {
+    check(Bug::MentionOthers, &["a message has what was given"]);
+    check(Bug::AlterData, &["a message has what was given"]);
+}
+
+#[test]
+fn who_types_elsewhere_than_it_is_told_is_found() {
+    check(Bug::TypeElsewhere, &["whoever types is told to"]);
+}
+
+#[test]
+fn a_list_of_users_that_is_wrong_is_found() {
+    check(Bug::ListWrongRole, &["a list of users is the truth"]);
+}
+
+#[test]
 fn a_piece_that_is_appended_twice_is_found() {
     check(Bug::AppendTwice, &["a piece stands once"]);
 }

@@ -131,7 +131,7 @@ pub(crate) struct Room {
 #[derive(Clone, Default)]
 pub(crate) struct Decided {
     /// Its title, if it was made on purpose.
-    founded: Option<String>,
+    pub(crate) founded: Option<String>,
     /// Its settings, if some were decided.
     pub(crate) settings: Option<String>,
     /// How users stand in it.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chinwag::limits::{CLIENT_FRAME_HEADER_BYTES_MAX, OUT_FACTOR, READ_BUFFER_BYTES};
+use chinwag::limits::{AGE_SWEEP_MS, CLIENT_FRAME_HEADER_BYTES_MAX, OUT_FACTOR, READ_BUFFER_BYTES};
 use chinwag::shard::{Population, Turn};
 use serde_json::Value;
 
@@ -348,10 +348,9 @@ impl World {
                 "the lobby counts right: {room} for client {}",
                 client.id
             );
-            if !self.plan.forgets_rooms && !self.truth.founded_perhaps.contains(*room) {
-                let title = self.truth.founded.get(*room).map_or(*room, |title| title);
-                assert_eq!(listing["title"], title, "a room keeps its title: {room}");
-            }
+            let facts = ledger.map(|of| of.facts(&topic)).unwrap_or_default();
+            let title = facts.settings["title"].as_str().unwrap_or(room);
+            assert_eq!(listing["title"], title, "a room keeps its title: {room}");
         }
         if client.user().rights.is_none() {
             let homes: usize = self.hosts.iter().map(|host| host.shard.population().homes).sum();
@@ -402,6 +401,9 @@ impl World {
             self.write(client, |client, mouth| (0..3).for_each(|_| client.decide_or_not(mouth)));
         }
         self.rest();
+        // What is too old by then is let go of before anybody looks.
+        self.pass(AGE_SWEEP_MS);
+        self.rest();
     }
 
     /// Reads the whole history of every room in which there is somebody to read it.
@@ -411,8 +413,10 @@ impl World {
             let Some((client, member)) = self.members(&topic).next() else { continue };
             let (id, epoch, last) = (client.id, member.epoch.clone(), member.last);
             let mut kept: Vec<u64> = Vec::new();
+            let mut asked_ms;
             loop {
                 let before = kept.first().copied();
+                asked_ms = self.now.unix_ms;
                 self.truth.pages.clear();
                 let limit = self.draws.range(1, 9);
                 self.write(id, |client, mouth| {
@@ -431,6 +435,20 @@ impl World {
                 }
             }
             self.check_history(&topic, &epoch, last, &kept);
+            self.check_age(&topic, &epoch, asked_ms, &kept);
+        }
+    }
+
+    /// Nothing is there that is too old for its room, where that is for the room to see to.
+    fn check_age(&self, topic: &str, epoch: &str, asked_ms: u64, kept: &[u64]) {
+        let facts = ledger_of(&self.hosts, topic).map(|of| of.facts(topic)).unwrap_or_default();
+        let keep_s = facts.settings["keep_s"].as_u64().filter(|_| !self.plan.log.keeps());
+        let (Some(keep_s), Some(known)) = (keep_s, self.truth.known(topic, epoch)) else { return };
+        for said_ms in kept.iter().filter_map(|offset| known.said_ms(*offset)) {
+            assert!(
+                said_ms + keep_s * 1_000 + AGE_SWEEP_MS >= asked_ms,
+                "what is too old is let go of: of {said_ms} at {asked_ms} in {topic}, {keep_s} s"
+            );
         }
     }
 
@@ -457,8 +475,15 @@ impl World {
             && (count >= u64::from(history.messages)
                 || bytes > history.room_bytes as u64
                 || self.plan.forgets_rooms);
+        // A clock that was set back has let go of more.
+        let keep_ms = ledger_of(&self.hosts, topic).and_then(|of| of.keep_ms(topic));
+        let is_old = |keep_ms| {
+            let said_ms = known.said_ms(first - 1).filter(|_| self.truth.clock_sets == 0);
+            said_ms.is_none_or(|said_ms| said_ms + keep_ms <= self.now.unix_ms)
+        };
+        let is_aged = first > 1 && keep_ms.is_some_and(is_old);
         assert!(
-            first == 1 || is_full,
+            first == 1 || is_full || is_aged,
             "nothing that was acknowledged is forgotten: {topic} from {first} on"
         );
     }

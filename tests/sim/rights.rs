@@ -11,8 +11,8 @@
 //! judged by what held at some time between question and answer, and what a log is given by what
 //! holds then.
 //!
-//! What it does not model, and which test could notice: `mentions` of everybody and words that the
-//! operator has listed (`room::rights_tests`), lists of users (`rooms::deciding_tests`).
+//! What it does not model, and which test could notice: words that the operator has listed
+//! (`room::rights_tests`), and what the token of somebody allows who is not there.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub(crate) fn moment() -> Moment {
 /// What was decided of a room.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Facts {
-    /// Those that are not as by default.
+    /// Those that are not as by default, the title among them.
     pub(crate) settings: Value,
     standings: BTreeMap<String, Standing>,
 }
@@ -54,9 +54,14 @@ impl Default for Facts {
 
 impl Facts {
     /// What was decided of a room, as a log has kept it.
-    pub(crate) fn new(settings: Option<&str>, standings: BTreeMap<String, Standing>) -> Self {
+    pub(crate) fn new(
+        topic: &str,
+        title: Option<&str>,
+        settings: Option<&str>,
+        standings: BTreeMap<String, Standing>,
+    ) -> Self {
         let settings = settings.map_or_else(|| json!({}), parsed);
-        Self { settings, standings }
+        Self { settings: titled(settings, topic, title), standings }
     }
 
     pub(crate) fn standing(&self, user: &str) -> Standing {
@@ -79,9 +84,97 @@ impl Facts {
         self.settings["links"] != false
     }
 
+    /// The level that somebody needs who wishes these settings.
+    pub(crate) fn needed_for(&self, wish: &Value) -> Level {
+        let wish = wish.as_object().expect("a wish is an object");
+        let has_title = self.settings.get("title").is_some() || self.owners() > 0;
+        if ["join", "speak", "keep_s"].iter().any(|name| wish.contains_key(*name)) {
+            Level::Own
+        } else if wish.len() == 1 && wish.contains_key("title") && !has_title {
+            Level::Speak
+        } else {
+            Level::Moderate
+        }
+    }
+
+    fn owners(&self) -> usize {
+        self.standings.values().filter(|standing| standing.role == Some(Role::Owner)).count()
+    }
+
+    /// Whether nobody but this user owns it.
+    pub(crate) fn is_last_owner(&self, user: &str) -> bool {
+        self.standing(user).role == Some(Role::Owner) && self.owners() == 1
+    }
+
+    /// Whether a user whose token allows so much may decide that another stands so.
+    fn may_stand(
+        &self,
+        (by, token): (&str, Level),
+        (user, next): (&str, Standing),
+        now_ms: u64,
+    ) -> bool {
+        let (was, level) = (self.standing(user), self.level(by, token, now_ms));
+        let is_self = by == user;
+        let is_role_given = match (was.role, next.role) {
+            (was, next) if was == next => true,
+            (Some(Role::Owner), _) => is_self && !self.is_last_owner(user),
+            (Some(_), None) if is_self => true,
+            (Some(is), Some(role)) if is_self && role < is => true,
+            (None, Some(Role::Member)) if is_self => level >= Level::Join,
+            (None, Some(Role::Member)) | (Some(Role::Member), None) => level >= Level::Moderate,
+            _ => level >= Level::Own,
+        };
+        let is_held = |standing: Standing| (standing.muted_until_ms, standing.banned_until_ms);
+        let role_alone = Standing { role: was.role, ..Standing::default() };
+        // Whoever is not there has no token that says more.
+        let other = self.level_of(role_alone, Level::Speak, now_ms);
+        let is_above = level >= Level::Moderate && level > other;
+        is_role_given && (is_held(was) == is_held(next) || is_above)
+    }
+
+    /// What `room_members` is answered.
+    pub(crate) fn roll(&self, wanted: &Value, now_ms: u64) -> Value {
+        let after = wanted["after"].as_str().unwrap_or_default();
+        let limit = wanted["limit"].as_u64().unwrap_or(100);
+        let is_wanted = |standing: &Standing| match wanted["state"].as_str() {
+            Some("muted") => standing.muted_until_ms > now_ms,
+            Some("banned") => standing.banned_until_ms > now_ms,
+            _ => standing.role.is_some(),
+        };
+        let behind = self.standings.iter().filter(|(user, _)| user.as_str() > after);
+        let mut behind = behind.filter(|(_, standing)| is_wanted(standing));
+        let mut members = Vec::new();
+        for (user, standing) in behind.by_ref().take(usize::try_from(limit).expect("few")) {
+            let mut told = json!({"user": user});
+            let fields = [
+                ("role", standing.role.map(|role| role.as_str().into())),
+                ("muted_until", told_until(standing.muted_until_ms, now_ms).map(Value::from)),
+                ("banned_until", told_until(standing.banned_until_ms, now_ms).map(Value::from)),
+            ];
+            for (name, value) in fields {
+                if let Some(value) = value {
+                    told[name] = value;
+                }
+            }
+            members.push(told);
+        }
+        json!({"members": members, "more": behind.next().is_some()})
+    }
+
+    /// The times at which somebody is free of something, and one before all of them.
+    pub(crate) fn ends_ms(&self) -> impl Iterator<Item = u64> {
+        let standings = self.standings.values();
+        let ends = standings.flat_map(|of| [of.muted_until_ms, of.banned_until_ms]);
+        std::iter::once(0).chain(ends)
+    }
+
     /// What a user may do whose token allows so much.
     pub(crate) fn level(&self, user: &str, token: Level, now_ms: u64) -> Level {
-        let Standing { role, muted_until_ms, banned_until_ms } = self.standing(user);
+        self.level_of(self.standing(user), token, now_ms)
+    }
+
+    fn level_of(&self, standing: Standing, token: Level, now_ms: u64) -> Level {
+        let Standing { role, muted_until_ms, banned_until_ms } = standing;
         if banned_until_ms > now_ms || token == Level::None {
             return Level::None;
         }
@@ -114,19 +207,30 @@ impl Facts {
         level >= Level::Speak || readers_may
     }
 
-    fn decide(&mut self, what: What<'_>) -> bool {
+    fn decide(&mut self, topic: &str, what: What<'_>) -> bool {
         match what {
-            What::Settings { settings, .. } => self.settings = parsed(settings),
+            What::Settings { title, settings } => {
+                self.settings = titled(parsed(settings), topic, Some(title));
+            }
             What::Standing { user, standing } => {
                 self.standings.insert(user.to_owned(), standing);
             }
-            What::Founded { owner, .. } => {
+            What::Founded { title, owner } => {
+                self.settings = titled(self.settings.take(), topic, Some(title));
                 self.standings.extend(owner.map(|owner| (owner.to_owned(), Standing::OWNER)));
             }
             What::Message(_) | What::Changed { .. } | What::Noted => return false,
         }
         true
     }
+}
+
+/// Settings, with a title that is not the name of the room.
+fn titled(mut settings: Value, topic: &str, title: Option<&str>) -> Value {
+    if let Some(title) = title.filter(|title| topic.strip_prefix("room:") != Some(title)) {
+        settings["title"] = title.into();
+    }
+    settings
 }
 
 fn parsed(settings: &str) -> Value {
@@ -196,15 +300,20 @@ impl Ledger {
     /// An entry is given to a log: it is as what was decided allows.
     pub(crate) fn check(&self, append: &Append<'_>) {
         let Some(now) = self.now else { return };
-        let Append { topic, entry: Entry { what, .. }, .. } = append;
+        let Append { topic, entry, .. } = append;
         let facts = self.facts(topic);
-        match what {
+        match &entry.what {
             What::Message(said) => {
                 let Some((user, token)) = token_of(said.user, topic) else { return };
                 let level = facts.level(user, token, now.unix_ms);
                 assert!(
                     level >= Level::Speak,
                     "nobody speaks against what was decided: {user} in {topic} of {facts:?}"
+                );
+                let calls_all = said.mentions.is_some_and(|users| users.contains("\"@room\""));
+                assert!(
+                    !calls_all || level >= Level::Moderate,
+                    "who mentions everybody looks after the room: {user} in {topic}"
                 );
                 let has_link = said.body.contains("http://");
                 assert!(
@@ -228,7 +337,10 @@ impl Ledger {
                     check_edit(topic, &facts, (message.at_ms, at_ms), now);
                 }
             }
-            What::Founded { .. } | What::Settings { .. } | What::Standing { .. } | What::Noted => {}
+            What::Settings { .. } | What::Standing { .. } => {
+                check_decision(topic, &facts, entry, now.unix_ms);
+            }
+            What::Founded { .. } | What::Noted => {}
         }
     }
 
@@ -252,7 +364,7 @@ impl Ledger {
             return;
         }
         let mut facts = self.facts(topic);
-        if facts.decide(*what) {
+        if facts.decide(topic, *what) {
             let of = self.rooms.entry((*topic).to_owned()).or_default();
             if of.versions.is_empty() {
                 of.versions.push((0, Facts::default()));
@@ -267,6 +379,12 @@ impl Ledger {
     /// Whether there is something to know of a room.
     pub(crate) fn knows(&self, topic: &str) -> bool {
         self.rooms.contains_key(topic)
+    }
+
+    /// The shortest time for which a room was ever to keep its messages, in milliseconds.
+    pub(crate) fn keep_ms(&self, topic: &str) -> Option<u64> {
+        let versions = self.rooms.get(topic).into_iter().flat_map(|of| &of.versions);
+        versions.filter_map(|(_, facts)| Some(facts.settings["keep_s"].as_u64()? * 1_000)).min()
     }
 
     /// How many things there were to know of a room, one behind the other.
@@ -307,6 +425,25 @@ impl Ledger {
 fn token_of(user: &str, topic: &str) -> Option<(&'static str, Level)> {
     let user = USERS.iter().find(|known| known.id == user)?;
     Some((user.id, user.level_in(topic.strip_prefix("room:")?)))
+}
+
+/// Whoever decides something may do so.
+fn check_decision(topic: &str, facts: &Facts, entry: &Entry<'_>, now_ms: u64) {
+    let by = |user| token_of(entry.audit.map_or(user, |line| line.by), topic);
+    let is_allowed = match entry.what {
+        What::Settings { .. } => {
+            let Some(line) = entry.audit else { return };
+            let wish = parsed(line.set.expect("it says what was asked for"));
+            let level = |(by, token)| facts.level(by, token, now_ms);
+            by("").is_none_or(|by| level(by) >= facts.needed_for(&wish))
+        }
+        What::Standing { user, standing } => {
+            let next = (user, standing);
+            by(user).is_none_or(|by| facts.may_stand(by, next, now_ms))
+        }
+        _ => true,
+    };
+    assert!(is_allowed, "nobody decides what it may not: {entry:?} in {topic} of {facts:?}");
 }
 
 /// Who edits does it in time: when it was said, and edited.

@@ -107,6 +107,8 @@ pub(crate) enum Renewal {
 pub(crate) struct TestSite {
     /// A planted bug: everybody may do everything.
     pub(crate) lenient: bool,
+    /// A planted bug: everybody may look after every room.
+    pub(crate) lets_all_moderate: bool,
     /// A planted bug: a token is good for ever once it has let somebody in.
     pub(crate) forgets_ends: bool,
     /// What becomes of another token on a connection.
@@ -147,6 +149,10 @@ impl Site for TestSite {
         }
         if self.lenient {
             return Identity::new(user.id, user.name, NEVER_S, None).ok();
+        }
+        if self.lets_all_moderate {
+            let rights = Rights::new([("*", Level::Moderate)]).ok();
+            return Identity::new(user.id, user.name, expires_at_s, rights).ok();
         }
         Some(user.identity(if self.forgets_ends { NEVER_S } else { expires_at_s }))
     }

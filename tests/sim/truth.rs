@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chinwag::limits::LINEAGE_EPOCHS_MAX;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::Deed;
 use crate::faults::{self, ToldOf};
@@ -26,6 +26,8 @@ pub(crate) struct Said {
     room: String,
     key: Option<String>,
     reply_to: Option<u64>,
+    /// What else its author gave: `mentions` and `data`, if any.
+    more: Value,
     /// The connection that it was sent on, and how many had been sent on it before; `None` if it
     /// was sent more than once.
     place: Option<(u64, u64)>,
@@ -91,10 +93,6 @@ pub(crate) struct Truth {
     told: BTreeMap<(usize, [u8; 8]), u64>,
     /// Where what other nodes say stands: the id by topic and body.
     strangers: BTreeMap<(String, String), String>,
-    /// Rooms made by request, with their titles.
-    pub(crate) founded: BTreeMap<String, String>,
-    /// Rooms that were asked for, without an answer.
-    pub(crate) founded_perhaps: BTreeSet<String>,
     /// How often things happened that a run should have seen.
     pub(crate) seen: BTreeMap<&'static str, u64>,
     /// How often the wall clock was set back: a token may be good again then.
@@ -105,6 +103,8 @@ pub(crate) struct Truth {
     lives: BTreeMap<String, usize>,
     /// Who was to be kicked, by the topics of the rooms.
     pub(crate) kicked: BTreeSet<(String, String)>,
+    /// Who was said to type in which thread: topic, user and thread.
+    pub(crate) typed: BTreeSet<(String, &'static str, Option<u64>)>,
     /// Customs that were refused.
     refused_customs: BTreeSet<String>,
     /// The pages of history that were read last: the offsets in them, and whether there is more.
@@ -168,7 +168,7 @@ impl Truth {
         user: usize,
         room: &str,
         key: Option<&str>,
-        reply_to: Option<u64>,
+        (reply_to, more): (Option<u64>, Value),
         place: (u64, u64),
     ) {
         let said = self.said.entry(body.to_owned()).or_insert_with(|| Said {
@@ -176,6 +176,7 @@ impl Truth {
             room: room.to_owned(),
             key: key.map(str::to_owned),
             reply_to,
+            more,
             place: Some(place),
             sent: 0,
             refused: 0,
@@ -188,6 +189,11 @@ impl Truth {
         if said.sent > 1 {
             said.place = None;
         }
+    }
+
+    /// What was given with a message besides its body, when it was first sent.
+    pub(crate) fn more_of(&self, body: &str) -> Value {
+        self.said.get(body).map_or_else(|| json!({}), |said| said.more.clone())
     }
 
     /// The message that was just sent came after the end of its author's token.
@@ -344,6 +350,9 @@ impl Truth {
         let name = self.renamed.get(user.id).copied().unwrap_or(user.name);
         assert_eq!(message["name"], name, "and by which name: {body}");
         assert_eq!(message["reply_to"].as_u64(), said.reply_to, "and what it answers: {body}");
+        for name in ["mentions", "data"] {
+            assert_eq!(message[name], said.more[name], "a message has what was given: {body}");
+        }
         assert!(
             said.refused < said.sent,
             "a push is refused or done, never both: {body} was refused and stands at {offset}"
@@ -534,6 +543,11 @@ impl Truth {
 }
 
 impl Epoch {
+    /// When a message was said, if that was heard.
+    pub(crate) fn said_ms(&self, offset: u64) -> Option<u64> {
+        self.messages.get(&offset).map(time_of)
+    }
+
     /// The offsets above a number that were acknowledged or seen.
     pub(crate) fn kept_above(&self, offset: u64) -> BTreeSet<u64> {
         let seen = self.messages.range(offset + 1..).map(|(offset, _)| *offset);

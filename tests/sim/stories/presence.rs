@@ -55,7 +55,7 @@ fn a_user_types_once_a_tick_on_however_many_devices() {
         tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
     }
     for client in [0, 1, 0, 1] {
-        world.write(client, |client, mouth| client.typing(mouth, ROOM));
+        world.write(client, |client, mouth| client.typing(mouth, ROOM, None));
     }
     world.rest();
     assert_eq!(count(&world, "typing"), 3, "each member hears it once");
