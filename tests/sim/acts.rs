@@ -1,5 +1,6 @@
 //! What a client does: each act appends to the bytes that it writes.
 
+use chinwag::auth::invite::Invite;
 use chinwag::limits::PAGE_MESSAGES_MAX;
 use serde_json::{Value, json};
 
@@ -18,6 +19,8 @@ pub(crate) struct Mouth<'a> {
     pub(crate) now_ms: u64,
     pub(crate) unix_ms: u64,
     pub(crate) out: Vec<u8>,
+    /// The invites that were brought: by topic and user.
+    pub(crate) brought: Vec<(String, &'static str, Invite)>,
 }
 
 /// The key of every upgrade; the answer to it is known from RFC 6455, 1.3.
@@ -96,6 +99,9 @@ impl Client {
             Act::Renew => self.renew(mouth),
             Act::Decide => self.decide(mouth),
             Act::Roll => self.ask_roll(mouth),
+            Act::Report => self.report(mouth),
+            Act::Audit => self.ask_audit(mouth),
+            Act::Invite => self.ask_invite(mouth),
             Act::Grow => self.grow(mouth),
         }
     }
@@ -317,6 +323,13 @@ impl Client {
         if self.draws.one_in(4) {
             params["meta"] = json!({"at": self.id, "\u{e9}": [1, 2.5e3]});
         }
+        let mut invited = None;
+        if topic.starts_with("room:")
+            && let Some((text, invite)) = self.some_invite(mouth, topic)
+        {
+            params["invite"] = text;
+            invited = invite;
+        }
         let own = if self.refless { None } else { Some("own") };
         let text = self.refless && !self.v1;
         let reference = if text {
@@ -326,19 +339,14 @@ impl Client {
         };
         let join_ref = if self.refless { "null".to_owned() } else { reference.clone() };
         // What a binary join asks for is not read.
-        self.expect(
-            mouth,
-            reference,
-            &join_ref,
-            topic,
-            Ask::Join { since, limit, visible: !self.hides },
-        );
+        let ask = Ask::Join { since, limit, visible: !self.hides, invited };
+        self.expect(mouth, reference, &join_ref, topic, ask);
     }
 
     /// Joins a topic as somebody who knows nothing of it.
     pub(crate) fn join_anew(&mut self, mouth: &mut Mouth<'_>, topic: &str) {
         let reference = self.send(mouth, Some("own"), topic, "phx_join", &Payload::Json(json!({})));
-        let ask = Ask::Join { since: None, limit: None, visible: true };
+        let ask = Ask::Join { since: None, limit: None, visible: true, invited: None };
         self.expect(mouth, reference.clone(), &reference, topic, ask);
     }
 

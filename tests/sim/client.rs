@@ -12,6 +12,7 @@ use crate::deciding::Wish;
 use crate::draws::Draws;
 use crate::ears::number;
 use crate::frames::Inbox;
+use crate::inviting::Invited;
 use crate::merge::Has;
 use crate::poll::Relay;
 use crate::presence::Fold;
@@ -139,6 +140,8 @@ pub(crate) enum Ask {
         since: Option<Cursor>,
         limit: Option<u64>,
         visible: bool,
+        /// What it brings, if that is an invite.
+        invited: Option<Invited>,
     },
     Leave,
     Publish {
@@ -182,6 +185,12 @@ pub(crate) enum Ask {
     Decide(Wish),
     /// How users stand in a room: what was wanted.
     Roll(Value),
+    /// That the message at this offset be looked at.
+    Report(u64),
+    /// For lines of the audit trail: what was wanted.
+    Audit(Value),
+    /// For an invite.
+    Invite,
     /// For messages with this text in them.
     Search(String),
     Echo(Payload),

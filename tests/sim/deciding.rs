@@ -236,7 +236,7 @@ fn is_standing(told: &Value, standing: Standing, now_ms: u64) -> bool {
 
 impl Ears<'_> {
     /// All that has held in a room since a moment.
-    fn held_since(&self, topic: &str, since: Moment) -> Vec<Facts> {
+    pub(crate) fn held_since(&self, topic: &str, since: Moment) -> Vec<Facts> {
         let ledger = ledger_of(self.hosts, topic);
         ledger.map_or_else(|| vec![Facts::default()], |of| of.between(topic, since, moment()))
     }

@@ -218,6 +218,9 @@ impl Client {
                 panic!("a pong that nobody asked for");
             }
             message => {
+                if let Frame::Text(text) = &message {
+                    link.check_secret(text);
+                }
                 let heard = Heard::parse(message, v1);
                 if crate::is_traced() {
                     eprintln!(
@@ -467,7 +470,7 @@ impl Client {
         }
         let Payload::Json(response) = response else { panic!("only echoes are binary") };
         match &pending.ask {
-            Ask::Join { since, limit, visible } => {
+            Ask::Join { since, limit, visible, invited } => {
                 assert!(!is_orphan, "a join belongs to no channel that could end before");
                 assert!(
                     heard
@@ -494,6 +497,7 @@ impl Client {
                     "what was asked before a join is answered before it: {before:?}"
                 );
                 ears.check_entry(user, pending);
+                ears.check_invited(user, pending, invited.as_ref());
                 let mut member = Member::new(pending, *visible);
                 match (room, topic) {
                     (Some(room), _) => {
@@ -622,6 +626,14 @@ impl Client {
             }
             Ask::Decide(_) => ears.check_decided(user, pending, response),
             Ask::Roll(_) => ears.check_roll(user, pending, response),
+            // Of a room that has been left there may be nothing any more.
+            Ask::Report(_) | Ask::Audit(_) if is_orphan => {}
+            Ask::Report(_) => ears.check_reported(user, pending),
+            Ask::Audit(_) => {
+                let since = link.member(topic).map_or(pending.asked, |member| member.asked);
+                ears.check_trail(user, pending, since, response);
+            }
+            Ask::Invite => ears.check_invite(user, pending, response),
             Ask::Heartbeat => assert_eq!(response.to_string(), "{}"),
             Ask::Renew { expires_at_s } => {
                 assert_eq!(response["user"], user.id, "a connection stays its user's");
@@ -688,7 +700,10 @@ impl Client {
         }
         let might = ears.might(user, &pending.topic, pending.asked);
         match &pending.ask {
-            Ask::Join { .. } => {
+            Ask::Join { invited, .. } => {
+                if matches!(reason, "unauthorized" | "banned") {
+                    ears.check_not_invited(user, pending, invited.as_ref());
+                }
                 match reason {
                     "unauthorized" | "banned" => assert!(
                         room.is_some_and(|room| {
@@ -818,6 +833,17 @@ impl Client {
                     || matches!(reason, "storage" | "unavailable" | "unconfirmed")
                     || might.refuse_decision(wish, reason),
                 "a decision is not refused for {reason}: {wish:?}"
+            ),
+            Ask::Report(_) => assert!(
+                matches!(reason, "unmatched topic" | "rate_limited" | "busy" | "gone" | "invalid")
+                    || matches!(reason, "storage" | "unavailable" | "unconfirmed")
+                    || might.be_refused_for(reason, Level::Join),
+                "a report is not refused for {reason}"
+            ),
+            Ask::Audit(_) | Ask::Invite => assert!(
+                matches!(reason, "unmatched topic" | "rate_limited" | "busy" | "storage")
+                    || might.be_refused_for(reason, Level::Moderate),
+                "{pending:?} is not refused for {reason}"
             ),
             Ask::Roll(wanted) => assert!(
                 matches!(reason, "unmatched topic" | "rate_limited" | "busy")

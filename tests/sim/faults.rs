@@ -169,6 +169,14 @@ pub(crate) enum Bug {
     TypeElsewhere,
     /// A member is said to own the room when users are listed.
     ListWrongRole,
+    /// A log leaves lines out of an audit trail.
+    ForgetLine,
+    /// All hear what is reported.
+    TellReport,
+    /// An invite is not good for anything.
+    LoseInvite,
+    /// Nobody holds an invite, for all that the checks know.
+    HoldNothing,
     /// Something in the server is random.
     Unseeded,
 }
@@ -211,7 +219,10 @@ impl Bug {
 
     /// Whether it is one of what is asked of a room.
     pub(crate) fn is_of_looking_after(self) -> bool {
-        matches!(self, Self::LetAllModerate | Self::ListWrongRole)
+        let is_of_trail = matches!(self, Self::ForgetLine | Self::TellReport);
+        let is_of_invites = matches!(self, Self::LoseInvite | Self::HoldNothing);
+        let is_told = matches!(self, Self::LetAllModerate | Self::ListWrongRole);
+        is_of_trail || is_of_invites || is_told
     }
 
     /// Whether it is one of what messages have besides their bodies.
@@ -235,6 +246,7 @@ mod record {
     pub(super) const LISTING: u8 = 9;
     pub(super) const CHANGE: u8 = 13;
     pub(super) const ADD: u8 = 17;
+    pub(super) const REPORT: u8 = 18;
     pub(super) const JOINED: u8 = 21;
     pub(super) const REPLY: u8 = 24;
     pub(super) const DELIVER: u8 = 25;
@@ -421,6 +433,10 @@ pub(crate) fn meddle(
         Some(Bug::TypeElsewhere) if kind == record::DELIVER => {
             change_digit(&mut record, "\"thread\":");
         }
+        Some(Bug::TellReport) if kind == record::REPORT => tell_all(&mut record),
+        Some(Bug::LoseInvite) if kind == record::JOIN => {
+            replace(&mut record, "\"inv_", "\"not_");
+        }
         Some(Bug::ListWrongRole) if kind == record::REPLY => {
             let listed = find(&record, "{\"members\":[").is_some();
             if listed {
@@ -487,13 +503,38 @@ fn refuse(record: &mut Vec<u8>) {
     record.splice(ok_at..ok_at + 6, *b"\x05\0\0\0error");
 }
 
+/// What stands behind a text with its length before it.
+fn behind(record: &[u8], at: usize) -> usize {
+    let length = u32::from_le_bytes(*record[at..].first_chunk().expect("a length"));
+    at + 4 + usize::try_from(length).expect("short")
+}
+
+/// Makes of a report a custom event with its text. Behind the ref stand the offset, and whether
+/// there is a text.
+fn tell_all(record: &mut Vec<u8>) {
+    let offset = behind(record, ADDRESS.end);
+    if record[offset + 8] == 0 {
+        return;
+    }
+    let text = String::from_utf8_lossy(&record[offset + 13..]).into_owned();
+    record.truncate(offset);
+    record[0] = record::CUSTOM;
+    let payload = format!("{{\"n\":{text}}}");
+    push_text(record, "wave");
+    // A payload of JSON has a zero before it.
+    record.push(0);
+    push_text(record, &payload);
+}
+
+/// Appends a text with its length before it.
+fn push_text(record: &mut Vec<u8>, text: &str) {
+    record.extend_from_slice(&u32::try_from(text.len()).expect("short").to_le_bytes());
+    record.extend_from_slice(text.as_bytes());
+}
+
 /// Makes the key of a push another one of the same length. Behind the ref stands which fields there
 /// are, a key by the lowest bit; then come the body and the key.
 fn forget_key(record: &mut [u8]) {
-    let behind = |record: &[u8], at: usize| {
-        let length = u32::from_le_bytes(*record[at..].first_chunk().expect("a length"));
-        at + 4 + usize::try_from(length).expect("short")
-    };
     let flags = behind(record, ADDRESS.end);
     let key = behind(record, flags + 1);
     if record[flags] & 1 == 1 {

@@ -5,7 +5,9 @@
 //! what two homes at one log get wrong.
 
 use chinwag::link::ids::RoomKey;
-use chinwag::link::log::{Append, Appended, Find, Log, Marks, MemoryLog, Opening, Read, Why};
+use chinwag::link::log::{
+    Append, Appended, Audit, Find, Log, Marks, MemoryLog, Opening, Read, Why,
+};
 use chinwag::link::said::{Act, MessageText};
 use serde_json::{Value, json};
 
@@ -43,9 +45,13 @@ impl LogKind {
                 | Bug::AnswerLastOnly,
             ) => some,
             Some(Bug::SeeUnkept) => Self::SeenIsKept,
-            Some(Bug::ListTooFew | Bug::FindElsewhere | Bug::FindUnkept | Bug::AckUndecided) => {
-                Self::Store
-            }
+            Some(
+                Bug::ListTooFew
+                | Bug::FindElsewhere
+                | Bug::FindUnkept
+                | Bug::AckUndecided
+                | Bug::ForgetLine,
+            ) => Self::Store,
             Some(_) => Self::Memory,
             // Of a sequence of its own: what seeds with memory draw is not changed by it.
             None => match Draws::new(seed ^ 0x10_6b00c).below(8) {
@@ -93,6 +99,7 @@ impl SimLog {
             Some(Bug::FindUnkept) => Some(LogDefect::FindsUnkept),
             Some(Bug::ForgetDecision) => Some(LogDefect::DecisionForgotten),
             Some(Bug::AnswerLastOnly) => Some(LogDefect::LastAnsweredOnly),
+            Some(Bug::ForgetLine) => Some(LogDefect::LineForgotten),
             _ => None,
         };
         let pretends = match kind {
@@ -105,7 +112,8 @@ impl SimLog {
             LogKind::Engine => Pretends::Engine,
         };
         let kept = Kept::Pretend(Box::new(PretendLog::new(seed, pretends, defect)));
-        Self { kept, ledger: Ledger::default() }
+        let gives_order = matches!(kind, LogKind::Engine | LogKind::SeenIsKept);
+        Self { kept, ledger: Ledger::new(gives_order) }
     }
 
     fn pretend(&self) -> Option<&PretendLog> {
@@ -282,7 +290,7 @@ impl Log for SimLog {
     }
 
     fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
-        self.ledger.opened(room, topic, self.pretend().is_some());
+        self.ledger.open(room, topic);
         match &mut self.kept {
             Kept::Memory(log) => log.open(room, topic, fresh_epoch),
             Kept::Pretend(log) => log.open(room, topic, fresh_epoch),
@@ -312,6 +320,13 @@ impl Log for SimLog {
         match &mut self.kept {
             Kept::Memory(log) => log.find(find),
             Kept::Pretend(log) => log.find(find),
+        }
+    }
+
+    fn audit(&mut self, audit: Audit) -> Result<(), Why> {
+        match &mut self.kept {
+            Kept::Memory(log) => log.audit(audit),
+            Kept::Pretend(log) => log.audit(audit),
         }
     }
 

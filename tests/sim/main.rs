@@ -10,6 +10,7 @@
 //! ```
 
 mod acts;
+mod auditing;
 mod client;
 mod deciding;
 mod draws;
@@ -17,6 +18,7 @@ mod ears;
 mod faults;
 mod frames;
 mod growing;
+mod inviting;
 mod logs;
 mod merge;
 mod net;
@@ -61,8 +63,10 @@ const STEPS: u64 = 6_000;
 const REACHED: &[&str] = &[
     "answer lost",
     "appended",
+    "audited",
     "banned",
     "busy",
+    "came with an invite",
     "changed",
     "changed meanwhile",
     "channel_crash",
@@ -77,6 +81,7 @@ const REACHED: &[&str] = &[
     "history",
     "idle",
     "invalid",
+    "invited",
     "join that waits for a way",
     "joined",
     "joined again",
@@ -108,6 +113,7 @@ const REACHED: &[&str] = &[
     "recovered over a turn",
     "rejected",
     "renewed",
+    "reported",
     "restarted",
     "session lost",
     "slow_mode",

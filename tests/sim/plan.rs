@@ -13,6 +13,7 @@ use chinwag::shard::Settings;
 
 use crate::draws::Draws;
 use crate::faults::Bug;
+use crate::inviting::inviter;
 use crate::logs::LogKind;
 use crate::site::ROOMS;
 
@@ -46,6 +47,12 @@ pub(crate) enum Act {
     Decide,
     /// Asks how users stand in a room.
     Roll,
+    /// Reports a message.
+    Report,
+    /// Asks what has been done in a room.
+    Audit,
+    /// Asks for an invite.
+    Invite,
 }
 
 /// Those that a run cannot do without, and those of which each run leaves out some.
@@ -160,6 +167,7 @@ impl Plan {
         settings.writes_per_turn = writes_per_turn;
         settings.turn_work = turn_work;
         settings.gathered_members = gathered_members;
+        settings.inviter = Some(Arc::new(inviter()));
         let mut plan = Self {
             seed,
             steps,
@@ -272,7 +280,9 @@ impl Plan {
         let is_planted = self.bug.is_some_and(Bug::is_of_looking_after);
         if self.decides() && (is_planted || self.bug.is_none()) {
             let draws = &mut Draws::new(self.seed ^ 0x100c_af7e);
-            self.acts.push((Act::Roll, draws.range(2, 8)));
+            for act in [Act::Roll, Act::Report, Act::Audit, Act::Invite] {
+                self.acts.push((act, draws.range(2, 8)));
+            }
         }
     }
 

@@ -334,6 +334,22 @@ fn who_types_elsewhere_than_it_is_told_is_found() {
 }
 
 #[test]
+fn a_line_that_an_audit_trail_leaves_out_is_missed() {
+    check(Bug::ForgetLine, &["the trail has all that was done"]);
+}
+
+#[test]
+fn a_report_that_others_hear_of_is_found() {
+    check(Bug::TellReport, &["what is reported is told to nobody else"]);
+}
+
+#[test]
+fn an_invite_that_is_good_for_nothing_or_for_others_is_found() {
+    check(Bug::LoseInvite, &["who brings a good invite is let in as a member"]);
+    check(Bug::HoldNothing, &["an invite lets in exactly those who hold it"]);
+}
+
+#[test]
 fn a_list_of_users_that_is_wrong_is_found() {
     check(Bug::ListWrongRole, &["a list of users is the truth"]);
 }

@@ -69,6 +69,8 @@ pub(crate) enum LogDefect {
     LineageForgotten,
     /// It looks where a room stands before the last thing is kept, and reads its tail behind that.
     TailCrossed,
+    /// It leaves out lines when it is asked for an audit trail.
+    LineForgotten,
 }
 
 /// Which log it pretends to be.
@@ -848,9 +850,12 @@ impl Room {
     }
 
     /// The lines of it that are wanted.
-    fn audit_page(&self, wanted: AuditWanted) -> String {
+    fn audit_page(&self, wanted: AuditWanted, defect: Option<LogDefect>) -> String {
         let AuditWanted { before, limit, act } = wanted;
-        let is_wanted = |number, of| number < before && act.is_none_or(|act| act == of);
+        let forgets =
+            |number: u64| defect == Some(LogDefect::LineForgotten) && number.is_multiple_of(3);
+        let is_wanted =
+            |number, of| number < before && act.is_none_or(|act| act == of) && !forgets(number);
         let mut lines = self.audited.iter().rev().filter(|(number, of, _)| is_wanted(*number, *of));
         let mut page = AuditPage::default();
         for (_, _, line) in lines.by_ref().take(limit as usize) {
@@ -1119,7 +1124,8 @@ impl Room {
                 | LogDefect::DecisionForgotten
                 | LogDefect::LastAnsweredOnly
                 | LogDefect::LineageForgotten
-                | LogDefect::TailCrossed,
+                | LogDefect::TailCrossed
+                | LogDefect::LineForgotten,
             )
             | None => {}
         }
@@ -1218,7 +1224,7 @@ impl Log for PretendLog {
         }
         let is_it = |of: &&mut Room| of.key == Some(audit.room);
         let room = self.rooms.values_mut().find(is_it).expect("it was opened");
-        let (ticket, page) = (audit.ticket, room.audit_page(audit.wanted));
+        let (ticket, page) = (audit.ticket, room.audit_page(audit.wanted, self.defect));
         room.said.push_back(Told::Audited { ticket, page });
         Ok(())
     }

@@ -17,10 +17,13 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use chinwag::auth::invite::Invite;
 use chinwag::auth::level::{Level, NEVER_MS, Role, Standing};
 use chinwag::base::time::Now;
+use chinwag::link::audit::{AuditAct, AuditLine};
 use chinwag::link::ids::RoomKey;
 use chinwag::link::log::{Append, Entry, What};
+use chinwag::link::said::MessageText;
 use serde_json::{Value, json};
 
 use crate::site::USERS;
@@ -124,12 +127,11 @@ impl Facts {
             (None, Some(Role::Member)) | (Some(Role::Member), None) => level >= Level::Moderate,
             _ => level >= Level::Own,
         };
-        let is_held = |standing: Standing| (standing.muted_until_ms, standing.banned_until_ms);
         let role_alone = Standing { role: was.role, ..Standing::default() };
         // Whoever is not there has no token that says more.
         let other = self.level_of(role_alone, Level::Speak, now_ms);
         let is_above = level >= Level::Moderate && level > other;
-        is_role_given && (is_held(was) == is_held(next) || is_above)
+        is_role_given && (held(was, now_ms) == held(next, now_ms) || is_above)
     }
 
     /// What `room_members` is answered.
@@ -159,6 +161,19 @@ impl Facts {
             members.push(told);
         }
         json!({"members": members, "more": behind.next().is_some()})
+    }
+
+    /// How often its invites were taken back.
+    pub(crate) fn invites(&self) -> u64 {
+        self.settings["invites"].as_u64().unwrap_or_default()
+    }
+
+    /// Whether a user may invite others, whose token allows so much.
+    pub(crate) fn may_invite(&self, user: &str, token: Level, now_ms: u64) -> bool {
+        let Standing { role, muted_until_ms, .. } = self.standing(user);
+        let is_for_members = self.settings["invite"] == "members";
+        let is_member = role.is_some() && token >= Level::Speak && muted_until_ms <= now_ms;
+        is_for_members && is_member || self.level(user, token, now_ms) >= Level::Moderate
     }
 
     /// The times at which somebody is free of something, and one before all of them.
@@ -242,9 +257,47 @@ pub(crate) fn told_until(until_ms: u64, now_ms: u64) -> Option<u64> {
     (until_ms > now_ms).then_some(if until_ms == NEVER_MS { 0 } else { until_ms })
 }
 
+/// A line of a room's audit trail, as it was given to its log.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) number: u64,
+    pub(crate) given: Moment,
+    /// As it is told; a log may give it another time.
+    pub(crate) told: Value,
+}
+
+impl Line {
+    fn new(line: &AuditLine<'_>, at_ms: u64) -> Self {
+        let mut told = Vec::new();
+        line.push(&mut told, at_ms);
+        let told = serde_json::from_slice(&told).expect("a line is JSON");
+        Self { number: line.number, given: moment(), told }
+    }
+
+    /// Whether it is told so.
+    pub(crate) fn is_told_as(&self, told: &Value) -> bool {
+        let mut told = told.clone();
+        told["at"] = self.told["at"].clone();
+        told == self.told
+    }
+}
+
+/// What the trail says of who has become a member by an invite.
+const INVITED: &str = r#"{"role":"member","invite":true}"#;
+
+/// Until when somebody is muted and banned. What is over is forgotten at any time.
+fn held(standing: Standing, now_ms: u64) -> [Option<u64>; 2] {
+    let until_ms = [standing.muted_until_ms, standing.banned_until_ms];
+    until_ms.map(|until_ms| told_until(until_ms, now_ms))
+}
+
 /// What a room's log has been given.
 #[derive(Clone, Debug, Default)]
 struct Decided {
+    /// Its audit trail.
+    lines: Vec<Line>,
+    /// When its home was given it last.
+    opened: Moment,
     /// What held from each moment on, in order.
     versions: Vec<(Moment, Facts)>,
     /// Whether it has a home now.
@@ -262,20 +315,51 @@ struct Decided {
 pub(crate) struct Ledger {
     rooms: BTreeMap<String, Decided>,
     topics: BTreeMap<u64, String>,
+    /// The invites that users have brought to joins: topic, user and what it says.
+    brought: Vec<(String, &'static str, Invite)>,
+    /// Whether the log gives entries their order, which may be proposed again then.
+    gives_order: bool,
+    /// Whether it keeps rooms beyond the lives of their homes.
+    keeps: bool,
     /// The time that it is.
     pub(crate) now: Option<Now>,
 }
 
 impl Ledger {
+    /// That of a log that keeps rooms.
+    pub(crate) fn new(gives_order: bool) -> Self {
+        Self { gives_order, keeps: true, ..Self::default() }
+    }
+
     /// A room has a home again. What was decided of one that is not kept is forgotten.
-    pub(crate) fn opened(&mut self, key: RoomKey, topic: &str, keeps: bool) {
+    pub(crate) fn open(&mut self, key: RoomKey, topic: &str) {
+        let keeps = self.keeps;
         self.topics.insert(key.to_u64(), topic.to_owned());
         let of = self.rooms.entry(topic.to_owned()).or_default();
         of.is_open = true;
+        of.opened = moment();
         of.speaks_again.clear();
+        if !keeps {
+            of.lines.clear();
+        }
         if !keeps && !of.versions.is_empty() {
             of.versions.push((moment(), Facts::default()));
         }
+    }
+
+    /// A user brings an invite to a join.
+    pub(crate) fn bring(&mut self, brought: (String, &'static str, Invite)) {
+        self.brought.push(brought);
+    }
+
+    /// When a room's home was given it last.
+    pub(crate) fn opened(&self, topic: &str) -> Moment {
+        self.rooms.get(topic).map_or(0, |of| of.opened)
+    }
+
+    /// The lines of a room's audit trail, in the order in which its log was given them.
+    pub(crate) fn lines(&self, topic: &str) -> &[Line] {
+        self.rooms.get(topic).map_or(&[], |of| &of.lines)
     }
 
     /// A room has none any more.
@@ -331,21 +415,101 @@ impl Ledger {
                 );
             }
             What::Changed { offset, message } => {
+                self.check_audited(append, *offset, message);
                 let of = self.rooms.get(*topic).and_then(|of| of.edited.get(offset));
                 let edited = message.fate().edited.map(|edited| edited.at_ms);
                 if let (Some(at_ms), true) = (edited, edited != of.copied()) {
                     check_edit(topic, &facts, (message.at_ms, at_ms), now);
                 }
             }
+            What::Standing { user, standing } if is_invited(entry) => {
+                let line = entry.audit.expect("an invite is noted");
+                self.check_invited(topic, line.by, (user, *standing), now);
+            }
             What::Settings { .. } | What::Standing { .. } => {
                 check_decision(topic, &facts, entry, now.unix_ms);
             }
-            What::Founded { .. } | What::Noted => {}
+            What::Noted => self.check_noted(topic, &facts, entry, now.unix_ms),
+            What::Founded { .. } => {}
         }
+    }
+
+    /// A user becomes a member by an invite: one that it has brought, and that is good.
+    fn check_invited(&self, topic: &str, by: &str, (user, next): (&str, Standing), now: Now) {
+        let facts = self.facts(topic);
+        let was = facts.standing(user);
+        let is_banned = |user| facts.standing(user).banned_until_ms > now.unix_ms;
+        let may_be = was.role.is_none() && !is_banned(user) && !is_banned(by);
+        let is_it = |(of, whom, says): &(String, &str, Invite)| {
+            let is_in_force = u64::from(says.taken_back) == facts.invites();
+            let is_its = (&**of, *whom, &*says.by) == (topic, user, by);
+            is_its && is_in_force && says.exp > now.unix_ms / 1_000
+        };
+        assert!(
+            may_be && self.brought.iter().any(is_it),
+            "an invite lets in exactly those who hold it: {user} in {topic}, by {by}"
+        );
+        let is_held_so = held(next, now.unix_ms) == held(was, now.unix_ms);
+        let is_member = next.role == Some(Role::Member) && is_held_so;
+        assert!(is_member, "an invite changes nothing else: {user} in {topic}");
+    }
+
+    /// What is done to a message of another has a line, and so has each pin.
+    fn check_audited(&self, append: &Append<'_>, offset: u64, message: &MessageText) {
+        let Append { topic, at_ms, entry, .. } = append;
+        let (Some(now), author) = (self.now, &*message.said.user) else { return };
+        if let Some(line) = entry.audit {
+            let level = |(by, token)| self.facts(topic).level(by, token, now.unix_ms);
+            assert_eq!((line.user, line.offset), (Some(author), Some(offset)), "a line says whose");
+            assert!(
+                token_of(line.by, topic).is_none_or(|by| level(by) >= Level::Moderate),
+                "nobody decides what it may not: {line:?} in {topic}"
+            );
+            return;
+        }
+        let by = message.fate().deleted.and_then(|deleted| deleted.by);
+        let is_of_another = by.is_some_and(|by| by != author);
+        // Those that are purged have one line, which comes before.
+        let is_purge = |line: &Line| {
+            let told = &line.told;
+            let is_its = told["by"].as_str() == by && told["user"] == author;
+            is_its && told["at"] == *at_ms && told["set"]["purge_s"].is_u64()
+        };
+        assert!(
+            self.gives_order || !is_of_another || self.lines(topic).iter().any(is_purge),
+            "what is done to others has a line: {offset} in {topic} by {by:?}"
+        );
+    }
+
+    /// Something is noted that changes nothing else: who does it may, and reports nothing twice.
+    fn check_noted(&self, topic: &str, facts: &Facts, entry: &Entry<'_>, now_ms: u64) {
+        let line = entry.audit.expect("what is noted is a line");
+        let needed = match line.act {
+            AuditAct::MsgReport => Level::Join,
+            _ => Level::Moderate,
+        };
+        let level = |(by, token)| facts.level(by, token, now_ms);
+        assert!(
+            token_of(line.by, topic).is_none_or(|by| level(by) >= needed),
+            "nobody decides what it may not: {line:?} in {topic}"
+        );
+        let is_same = |of: &Line| {
+            of.told["act"] == "msg_report"
+                && of.told["by"] == line.by
+                && of.told["offset"].as_u64() == line.offset
+        };
+        assert!(
+            line.act != AuditAct::MsgReport || self.keeps || !self.lines(topic).iter().any(is_same),
+            "who reports again adds nothing: {line:?} in {topic}"
+        );
     }
 
     /// A log has taken an entry.
     pub(crate) fn took(&mut self, append: &Append<'_>) {
+        if let Some(line) = append.entry.audit {
+            let of = self.rooms.entry(append.topic.to_owned()).or_default();
+            of.lines.push(Line::new(line, append.at_ms));
+        }
         let Append { topic, entry: Entry { what, .. }, .. } = append;
         if let What::Message(said) = what {
             let (slow_ms, now) = (self.facts(topic).slow_ms(), self.now);
@@ -427,12 +591,21 @@ fn token_of(user: &str, topic: &str) -> Option<(&'static str, Level)> {
     Some((user.id, user.level_in(topic.strip_prefix("room:")?)))
 }
 
-/// Whoever decides something may do so.
+/// Whether somebody becomes a member by an invite.
+fn is_invited(entry: &Entry<'_>) -> bool {
+    entry.audit.is_some_and(|line| line.set == Some(INVITED))
+}
+
+/// Whoever decides something may do so, and what others are concerned by has a line.
 fn check_decision(topic: &str, facts: &Facts, entry: &Entry<'_>, now_ms: u64) {
     let by = |user| token_of(entry.audit.map_or(user, |line| line.by), topic);
     let is_allowed = match entry.what {
-        What::Settings { .. } => {
-            let Some(line) = entry.audit else { return };
+        What::Settings { title, settings } => {
+            let Some(line) = entry.audit else {
+                let next = titled(parsed(settings), topic, Some(title));
+                assert_eq!(facts.settings, next, "what is decided has a line: {topic}");
+                return;
+            };
             let wish = parsed(line.set.expect("it says what was asked for"));
             let level = |(by, token)| facts.level(by, token, now_ms);
             by("").is_none_or(|by| level(by) >= facts.needed_for(&wish))

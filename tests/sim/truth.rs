@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::client::Deed;
 use crate::faults::{self, ToldOf};
 use crate::growing::{Pieces, base, check_pieces};
+use crate::inviting::Invited;
 use crate::logs::SimLog;
 use crate::merge::{change_of, comparable};
 use crate::site::USERS;
@@ -105,6 +106,8 @@ pub(crate) struct Truth {
     pub(crate) kicked: BTreeSet<(String, String)>,
     /// Who was said to type in which thread: topic, user and thread.
     pub(crate) typed: BTreeSet<(String, &'static str, Option<u64>)>,
+    /// The invites that were made.
+    pub(crate) invites: Vec<Invited>,
     /// Customs that were refused.
     refused_customs: BTreeSet<String>,
     /// The pages of history that were read last: the offsets in them, and whether there is more.

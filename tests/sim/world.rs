@@ -465,9 +465,15 @@ impl World {
         let Some(link) = client.link.as_ref().filter(|link| link.speaks()) else { return };
         let (host, pipe) = (link.host, link.pipe);
         let (now_ms, unix_ms) = (now.mono_ms, now.unix_ms);
-        let mut mouth = Mouth { plan, truth, now_ms, unix_ms, out: Vec::new() };
+        let (out, brought) = (Vec::new(), Vec::new());
+        let mut mouth = Mouth { plan, truth, now_ms, unix_ms, out, brought };
         say(client, &mut mouth);
-        let out = mouth.out;
+        let Mouth { out, brought, .. } = mouth;
+        for brought in brought {
+            for Host { net, .. } in &mut *hosts {
+                net.log.ledger.bring(brought.clone());
+            }
+        }
         if client.polls {
             client.link.as_mut().expect("it has one").wrote_ms = now.mono_ms;
             let id = client.id;
