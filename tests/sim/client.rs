@@ -229,6 +229,8 @@ pub(crate) struct Member {
     pub(crate) last: u64,
     /// The last change that was read.
     pub(crate) change: u64,
+    /// The messages of which it has heard that they are deleted.
+    pub(crate) deleted: BTreeSet<u64>,
     pub(crate) visible: bool,
     pub(crate) fold: Fold,
     /// What `presence_count` said last.

@@ -320,6 +320,7 @@ impl Ears<'_> {
             }
         };
         self.check_might(user, pending, needed);
+        let least = self.might(user, topic, pending.asked).least;
         let is_it = |facts: &Facts| match wish {
             Wish::Settings(wish) => {
                 let settings = settings_of(told);
@@ -327,15 +328,20 @@ impl Ears<'_> {
                 facts.settings == settings && are_as_wished(room, &settings, wish)
             }
             Wish::Standing(wish) => {
-                let user = wish["user"].as_str().expect("it is of somebody");
-                let standing = facts.standing(user);
+                let whose = wish["user"].as_str().expect("it is of somebody");
+                let mut standing = facts.standing(whose);
+                // What others are held to is told to those alone who look after the room.
+                let is_held = told.get("muted_until").or(told.get("banned_until")).is_some();
+                if whose != user.id && least < Level::Moderate && !is_held {
+                    standing = Standing { role: standing.role, ..Standing::default() };
+                }
                 let is_for = |wished: &Value, told: &Value| match wished.as_i64() {
                     None => true,
                     Some(-1) => *told == 0,
                     Some(0) => told.is_null(),
                     Some(_) => told.as_u64().is_some_and(|until| until > 0),
                 };
-                told["user"] == user
+                told["user"] == whose
                     && is_standing(told, standing, now_ms)
                     && is_told(&told["banned_until"], standing.banned_until_ms, now_ms)
                     && is_for(&wish["muted_s"], &told["muted_until"])

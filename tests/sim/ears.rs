@@ -241,6 +241,10 @@ impl Client {
 
     fn message(&mut self, ears: &mut Ears<'_>, heard: &Heard) {
         let event = &*heard.event;
+        let link = self.link.as_ref().expect("who hears is connected");
+        if let (Payload::Json(told), Some(member)) = (&heard.payload, link.member(&heard.topic)) {
+            member.check_deleted(&heard.topic, told);
+        }
         if event == "phx_reply" || event.starts_with("phx_reply ") {
             return self.reply(ears, heard);
         }
@@ -1018,6 +1022,7 @@ impl Member {
             epoch: String::new(),
             last: 0,
             change: 0,
+            deleted: std::collections::BTreeSet::new(),
             visible,
             fold: crate::presence::Fold::default(),
             count: None,
@@ -1156,6 +1161,32 @@ impl Member {
         }
         self.change = change;
         ears.truth.changed(topic, &self.epoch, patch);
+        if patch["deleted"].is_object() {
+            self.deleted.extend(patch["offset"].as_u64());
+        }
+    }
+
+    /// Of a message of which it has heard that it is deleted it is told nothing any more.
+    fn check_deleted(&self, topic: &str, told: &Value) {
+        let text = |name: &str| told[name].as_str().unwrap_or_default();
+        let says = !text("body").is_empty() || !text("append").is_empty();
+        let is_deleted = told["offset"].as_u64().is_some_and(|of| self.deleted.contains(&of));
+        assert!(
+            !says || !is_deleted,
+            "a deleted body is in no frame after that: {told} in {topic}"
+        );
+        // Another life of the room has other messages.
+        let is_another = |epoch: &str| epoch != self.epoch;
+        if told["epoch"].as_str().is_some_and(is_another) {
+            return;
+        }
+        for name in ["response", "messages", "changed"] {
+            match &told[name] {
+                Value::Array(all) => all.iter().for_each(|one| self.check_deleted(topic, one)),
+                one @ Value::Object(_) => self.check_deleted(topic, one),
+                _ => {}
+            }
+        }
     }
 
     /// A client that knows that messages change takes what its join has told it.

@@ -109,6 +109,12 @@ pub(crate) enum Bug {
     SkipChange,
     /// A recovery leaves out what has changed.
     RecoverWithoutChanged,
+    /// A recovery leaves out that a message is deleted which is no longer kept.
+    LoseTombstone,
+    /// A recovery begins one change too late, as if less had been let go of.
+    RecoverTooFewChanges,
+    /// A message that all hear says whose it is to one of them.
+    TellMine,
     /// A log reads messages as they were said, whatever became of them.
     ReadAsSaid,
     /// A log leaves out deleted messages when it is asked what has changed.
@@ -185,7 +191,11 @@ impl Bug {
     /// Whether it is one of what becomes of messages.
     pub(crate) fn is_of_changes(self) -> bool {
         let is_told = matches!(self, Self::LoseChange | Self::SkipChange);
-        is_told || self == Self::RecoverWithoutChanged || self.is_of_what_is_read()
+        let is_of_recovery = matches!(
+            self,
+            Self::RecoverWithoutChanged | Self::LoseTombstone | Self::RecoverTooFewChanges
+        );
+        is_told || is_of_recovery || self.is_of_what_is_read()
     }
 
     /// Whether it is one of messages that grow.
@@ -370,6 +380,10 @@ pub(crate) fn meddle(
         Some(Bug::RecoverWithoutChanged) if kind == record::JOINED => {
             replace(&mut record, "\"changed\":", "\"omitted\":");
         }
+        Some(Bug::LoseTombstone) if kind == record::JOINED => lose_tombstone(&mut record),
+        Some(Bug::TellMine) if is_message && strikes => {
+            replace(&mut record, "\"user\":", "\"mine\":");
+        }
         Some(Bug::LoseCustom) if is_custom && strikes => copies = 0,
         Some(Bug::RepeatCustom) if is_custom && strikes => copies = 2,
         Some(Bug::DropWhenFull) if is_message && is_full => copies = 0,
@@ -394,7 +408,12 @@ pub(crate) fn meddle(
             record[at + "{\"at\":1".len()] = b'0';
         }
         Some(Bug::RecoverTooLittle) if kind == record::JOIN && find(&record, "room:").is_some() => {
-            later_cursor(&mut record);
+            later_cursor(&mut record, false);
+        }
+        Some(Bug::RecoverTooFewChanges)
+            if kind == record::JOIN && find(&record, "room:").is_some() =>
+        {
+            later_cursor(&mut record, true);
         }
         Some(Bug::ClaimRecovery) if kind == record::JOINED && strikes => {
             replace(&mut record, "\"recovered\":false", "\"recovered\":true ");
@@ -542,9 +561,29 @@ fn forget_key(record: &mut [u8]) {
     }
 }
 
-/// Moves the cursor in a join by one: an epoch of eight bytes, which begins with the seed's top
-/// half, and an offset of eight.
-fn later_cursor(record: &mut [u8]) {
+/// Takes out of a recovery that a message is deleted which is no longer kept.
+fn lose_tombstone(record: &mut [u8]) {
+    let (begins, ends) = ("{\"body\":\"\",\"change\":", "\"deleted\":{},\"offset\":");
+    let Some(at) = find(record, begins) else { return };
+    let whole = &record[at + begins.len()..];
+    let change = whole.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let Some(rest) = whole[change + 1..].strip_prefix(ends.as_bytes()) else { return };
+    let offset = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let length = begins.len() + change + 1 + ends.len() + offset + 1;
+    // With the comma behind it, or before.
+    let (mut first, mut end) = (at, at + length);
+    match (record[first - 1], record[end]) {
+        (_, b',') => end += 1,
+        (b',', _) => first -= 1,
+        _ => {}
+    }
+    record[first..end].fill(b' ');
+}
+
+/// Moves the cursor in a join by one, its offset or its change: an epoch of eight bytes, which
+/// begins with the seed's top half, an offset of eight, and a change of eight behind a byte that
+/// says whether there is one.
+fn later_cursor(record: &mut [u8], is_of_change: bool) {
     let Some(topic) = find(record, "room:") else { return };
     // Behind the topic: user and name (a length and a text each), whether it speaks and is seen,
     // and whether there is a cursor.
@@ -554,10 +593,13 @@ fn later_cursor(record: &mut [u8]) {
         at += 4 + usize::try_from(length).expect("short");
     }
     at += 2;
-    if record[at] == 1 {
-        let offset = record[at + 9..].first_chunk_mut::<8>().expect("an offset");
-        *offset = (u64::from_le_bytes(*offset) + 1).to_le_bytes();
+    let has_change = record[at] == 1 && record[at + 17] == 1;
+    if record[at] == 0 || is_of_change && !has_change {
+        return;
     }
+    let number = if is_of_change { at + 18 } else { at + 9 };
+    let number = record[number..].first_chunk_mut::<8>().expect("a number");
+    *number = (u64::from_le_bytes(*number) + 1).to_le_bytes();
 }
 
 /// Whether a message begins behind the first byte, and not the time of what became of one.

@@ -208,6 +208,10 @@ impl Plan {
         if plan.bug.is_some_and(Bug::is_of_what_is_read) {
             plan.settings.history.messages = 1;
         }
+        if plan.bug == Some(Bug::LoseTombstone) {
+            plan.settings.history.messages = 3;
+            plan.let_all_speak();
+        }
         let many = if plan.settings.limits.memory_bytes == 0 { 1_000 } else { 5 };
         plan.settings.chat.changes = *changes.pick(&[2, 5, many, many]);
         if plan.bug.is_none() {

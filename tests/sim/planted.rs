@@ -282,6 +282,26 @@ fn a_page_that_is_older_than_a_change_that_its_reader_heard_is_found() {
 }
 
 #[test]
+fn a_deleted_body_that_is_in_a_later_frame_is_found() {
+    check(Bug::ReadAsSaid, &["a deleted body is in no frame after that"]);
+}
+
+#[test]
+fn a_tombstone_that_is_forgotten_is_missed() {
+    check(Bug::LoseTombstone, &["who recovers has all that changed"]);
+}
+
+#[test]
+fn a_recovery_from_before_what_was_let_go_of_is_found() {
+    check(Bug::RecoverTooFewChanges, &["who recovers has all that changed"]);
+}
+
+#[test]
+fn what_depends_on_its_reader_is_found_in_what_is_shared() {
+    check(Bug::TellMine, &["what is shared is the same for all"]);
+}
+
+#[test]
 fn a_muted_members_message_that_is_taken_is_found() {
     check(Bug::TakeMuted, &["nobody speaks against what was decided"]);
     check(Bug::DoForMuted, &["nobody acts against what was decided"]);

@@ -122,6 +122,13 @@ fn time_of(message: &Value) -> u64 {
     message["at"].as_u64().expect("a message has a time")
 }
 
+/// Nothing in a message depends on who reads it.
+fn check_shared(message: &Value) {
+    for name in ["mine", "read", "unread"] {
+        assert!(message.get(name).is_none(), "what is shared is the same for all: {message}");
+    }
+}
+
 impl Truth {
     /// Nothing yet. Of a log that keeps rooms more is known, and more may happen.
     pub(crate) fn new(keeps: bool) -> Self {
@@ -249,6 +256,7 @@ impl Truth {
     /// A client has heard `msg_changed`.
     pub(crate) fn changed(&mut self, topic: &str, epoch: &str, patch: &Value) {
         let (offset, change) = (offset_of(patch), change_of(patch));
+        check_shared(patch);
         if let Some(body) = patch["body"].as_str() {
             self.check_edited(topic, offset, body);
         }
@@ -309,6 +317,7 @@ impl Truth {
     /// A client has read a message of a room, live or from the history. Returns its offset.
     pub(crate) fn heard(&mut self, topic: &str, epoch: &str, message: &Value) -> u64 {
         let offset = offset_of(message);
+        check_shared(message);
         assert!(offset > 0, "offsets begin at 1: {message}");
         let body = message["body"].as_str().expect("a message has a body");
         let id = message["id"].as_str().expect("a message has an id");
