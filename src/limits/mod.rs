@@ -533,6 +533,10 @@ pub const STORE_ANSWERS_LOOK_MS: u64 = 1;
 /// How many rooms a store may have, unless it is configured: an id has place for some 16,700,000.
 pub const STORE_ROOMS: u32 = 10_000_000;
 
+/// How many answers in a thread are counted for a page whose messages a store reads: an index is
+/// walked for that, some 10,000 entries in a millisecond.
+pub const STORE_REPLIES_COUNTED_MAX: u32 = 10_000;
+
 /// How many rooms a home is told of at a time that its store keeps: about a tenth of a turn's work,
 /// with the other shards' directories.
 pub const STORE_LISTED_MAX: u32 = 128;

@@ -8,7 +8,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::limits::PRESENCE_PART_BYTES;
 use crate::link::ids::{Count, Receipt};
 use crate::link::reacted::{push_reactions, push_toggled};
-use crate::link::said::{Act, ActText, Fate, FateText, MessageText, Said, SaidText};
+use crate::link::said::{Act, ActText, Fate, FateText, MessageText, Replies, Said, SaidText};
 use crate::wire::json::{self, push_string, push_unsigned};
 
 /// JSON that was put together from strings and checked JSON.
@@ -126,12 +126,34 @@ fn push_more(out: &mut Vec<u8>, said: &Said<'_>, fate: &Fate<'_>) {
     push_given(out, "mentions", said.mentions, push_json);
     push_given(out, "data", said.data, push_json);
     push_given(out, "stream", said.stream.then_some("true"), push_json);
-    let Fate { change, edited, deleted, pinned, reacted } = *fate;
+    let Fate { change, edited, deleted, pinned, reacted, replies: _ } = *fate;
     push_given(out, "change", (change > 0).then_some(change), push_unsigned);
     push_given(out, "edited", edited, push_act);
     push_given(out, "deleted", deleted, push_act);
     push_given(out, "pinned", pinned, push_act);
     push_given(out, "reactions", reacted, push_reactions);
+}
+
+/// Appends to a message as [`push_message`] wrote it how often it was answered, which is its last
+/// field.
+pub(crate) fn push_replies(message: &mut Vec<u8>, replies: Replies) {
+    message.pop_if(|last| *last == b'}');
+    push_name(message, "replies");
+    message.extend_from_slice(b"{\"count\":");
+    push_unsigned(message, replies.count);
+    push_name(message, "last");
+    push_unsigned(message, replies.last);
+    message.extend_from_slice(b"}}");
+}
+
+/// How often a message was answered, and the message without that.
+pub(crate) fn split_replies(message: &[u8]) -> (Option<Replies>, Cow<'_, [u8]>) {
+    let Some(object) = json::field(text(message), "replies") else { return (None, message.into()) };
+    let number = |value: Option<&str>| value.and_then(json::unsigned).unwrap_or_default();
+    let [count, last] = json::fields(object, ["count", "last"]).map(number);
+    let field_bytes = ",\"replies\":".len() + object.len() + "}".len();
+    let rest = [&message[..message.len() - field_bytes], b"}"].concat();
+    (Some(Replies { count, last }), rest.into())
 }
 
 /// Appends a field, if it is there.
@@ -301,7 +323,7 @@ pub(crate) fn read_message(message: &str) -> MessageText {
     let has_fate = change.is_some() || acts.iter().any(Option::is_some);
     let [edited, deleted, pinned] = acts.map(act);
     let change = number(change).unwrap_or_default();
-    let fate = FateText { change, edited, deleted, pinned, reacted: None };
+    let fate = FateText { change, edited, deleted, pinned, ..FateText::default() };
     let fate = has_fate.then(|| Box::new(fate));
     MessageText { at_ms: number(at).unwrap_or_default(), said, fate }
 }
@@ -406,6 +428,22 @@ mod tests {
             push_message(&mut out, 1, Receipt { offset: 5, at_ms: 9 }, &said, &fate);
             assert_eq!(read_message(text(&out)), MessageText::new(9, said, fate));
             assert!(json::Checker::default().check(&out).is_ok(), "{}", text(&out));
+        }
+    }
+
+    #[test]
+    fn how_often_a_message_was_answered_is_its_last_field() {
+        let data = Some(r#"{"replies":{"count":1,"last":2}}"#);
+        for said in [Said { body: "\"x\"", ..Said::default() }, Said { data, ..RICH }] {
+            let mut plain = Vec::new();
+            push_message(&mut plain, 1, Receipt { offset: 5, at_ms: 9 }, &said, &Fate::default());
+            assert_eq!(split_replies(&plain), (None, Cow::from(&plain)));
+            let replies = Replies { count: 3, last: 47 };
+            let mut answered = plain.clone();
+            push_replies(&mut answered, replies);
+            assert!(answered.ends_with(br#","replies":{"count":3,"last":47}}"#));
+            assert_eq!(split_replies(&answered), (Some(replies), Cow::from(&plain)));
+            assert_eq!(read_message(text(&answered)), read_message(text(&plain)));
         }
     }
 

@@ -54,6 +54,18 @@ pub struct Fate<'a> {
     pub pinned: Option<Act<'a>>,
     /// Who has reacted to it: see [`reacted`](crate::link::reacted). Members are told how many.
     pub reacted: Option<&'a str>,
+    /// How often it was answered. Only of what a log has read: a room counts by itself.
+    pub replies: Option<Replies>,
+}
+
+/// How often a message was answered that is the first of a thread. Derived from the answers, and not
+/// kept: deleted ones count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replies {
+    /// How many answers there are, up to the last one.
+    pub count: u64,
+    /// The offset of the last one.
+    pub last: u64,
 }
 
 /// [`Said`] with memory of its own.
@@ -144,24 +156,26 @@ pub struct FateText {
     pub deleted: Option<ActText>,
     pub pinned: Option<ActText>,
     pub reacted: Option<Box<str>>,
+    pub replies: Option<Replies>,
 }
 
 impl FateText {
     /// A copy.
     #[must_use]
     pub fn new(fate: Fate<'_>) -> Self {
-        let Fate { change, edited, deleted, pinned, reacted } = fate;
+        let Fate { change, edited, deleted, pinned, reacted, replies } = fate;
         let [edited, deleted, pinned] = [edited, deleted, pinned].map(|act| act.map(ActText::new));
-        Self { change, edited, deleted, pinned, reacted: reacted.map(Box::from) }
+        Self { change, edited, deleted, pinned, reacted: reacted.map(Box::from), replies }
     }
 
     /// As it is.
     #[must_use]
     pub fn fate(&self) -> Fate<'_> {
-        let Self { change, edited, deleted, pinned, reacted } = self;
+        let Self { change, edited, deleted, pinned, reacted, replies } = self;
         let [edited, deleted, pinned] =
             [edited, deleted, pinned].map(|act| act.as_ref().map(ActText::act));
-        Fate { change: *change, edited, deleted, pinned, reacted: reacted.as_deref() }
+        let (change, replies) = (*change, *replies);
+        Fate { change, edited, deleted, pinned, reacted: reacted.as_deref(), replies }
     }
 }
 

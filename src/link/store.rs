@@ -30,7 +30,7 @@ use crate::link::audit::AuditWanted;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{Hits, Keyed, ListedRoom, Marks, Opened, Part, Sought, Stretch, Wanted};
 use crate::link::record::{Field, NewMessage, records, struct_fields};
-use crate::link::said::{Act, Fate, MessageText, Said};
+use crate::link::said::{Act, Fate, MessageText, Replies, Said};
 
 records! {
     /// From a room's home to the store. `audit` is an [`AuditLine`](crate::link::audit::AuditLine)
@@ -434,17 +434,20 @@ impl<'a> Field<'a> for Said<'a> {
 
 struct_fields!(Act<'a> { at_ms, by });
 
+struct_fields!(Replies { count, last });
+
 impl<'a> Field<'a> for Fate<'a> {
     fn put(self, out: &mut Vec<u8>) {
         let is_there = self != Self::default();
         is_there.put(out);
         if is_there {
-            let Self { change, edited, deleted, pinned, reacted } = self;
+            let Self { change, edited, deleted, pinned, reacted, replies } = self;
             change.put(out);
             edited.put(out);
             deleted.put(out);
             pinned.put(out);
             reacted.put(out);
+            replies.put(out);
         }
     }
 
@@ -455,7 +458,8 @@ impl<'a> Field<'a> for Fate<'a> {
         let change = u64::take(record);
         let (edited, deleted) = (Field::take(record), Field::take(record));
         let (pinned, reacted) = (Field::take(record), Field::take(record));
-        Self { change, edited, deleted, pinned, reacted }
+        let replies = Field::take(record);
+        Self { change, edited, deleted, pinned, reacted, replies }
     }
 }
 
@@ -507,6 +511,7 @@ mod tests {
         deleted: None,
         pinned: Some(Act { at_ms: 7, by: Some("m") }),
         reacted: Some("a\tu\n"),
+        replies: Some(Replies { count: 3, last: 9 }),
     };
 
     fn bare() -> Said<'static> {

@@ -193,6 +193,9 @@ impl History {
             self.bytes.reserve_exact(after - before);
         }
         self.bytes.splice(place, message.iter().copied());
+        if after == before {
+            return;
+        }
         for start in self.starts.range_mut(index + 1..) {
             *start = *start + after as u64 - before as u64;
         }

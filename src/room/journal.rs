@@ -13,13 +13,17 @@
 //! Called by: `room`. Calls: `history`, `changes`, `pins`, `reactions`,
 //! `resume`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
 
 use crate::limits::HistoryLimits;
 use crate::link::ids::{Cursor, Receipt};
 use crate::link::log::{Judged, Marks, Opened};
-use crate::link::message::{MESSAGE_BYTES_MIN, push_tombstone};
+use crate::link::message::{
+    MESSAGE_BYTES_MIN, push_replies, push_tombstone, split_replies, text, thread_of,
+};
+use crate::link::said::Replies;
 use crate::room::changes::{CHANGE_MEMORY_BYTES, Changes, Latest};
 use crate::room::history::{History, Page};
 use crate::room::keys::KeyHash;
@@ -81,6 +85,9 @@ struct Rare {
     /// what is read may be older. Also of those in the history, which may let go of them before it
     /// is read.
     newer: BTreeMap<u64, Newer>,
+    /// The answers in each thread that were said while something was read, by its first message:
+    /// what is read may not count them.
+    answered: BTreeMap<u64, Vec<u64>>,
     /// Who has reacted to the messages that are in memory.
     reactions: Reactions,
     /// Counts the settings and standings that were applied.
@@ -96,6 +103,9 @@ struct Newer {
     message: Box<[u8]>,
     reacted: Option<Box<str>>,
 }
+
+/// About what is remembered of an answer while something is read, in bytes.
+const ANSWER_MEMORY_BYTES: usize = 32;
 
 impl Newer {
     fn bytes(&self) -> usize {
@@ -121,6 +131,7 @@ impl Journal {
             pins: Pins::opened(pins, unkept_pins),
             log_floor: *floor,
             newer: BTreeMap::new(),
+            answered: BTreeMap::new(),
             reactions: Reactions::default(),
             rev: *rev,
             kept: Some(*kept),
@@ -196,6 +207,44 @@ impl Journal {
         }
     }
 
+    /// Counts an answer that has just been applied at the first message of its thread, if that is in
+    /// memory: so are all the answers to it. `is_read` says whether something of the room is being
+    /// read.
+    pub(crate) fn note_reply(
+        &mut self,
+        (root, reply): (u64, u64),
+        is_read: bool,
+        limits: &HistoryLimits,
+    ) {
+        let first = self.history.first();
+        if let Some(message) = self.history.message(root) {
+            let (replies, rest) = split_replies(message);
+            let count = replies.map_or(0, |replies| replies.count) + 1;
+            let mut message = rest.into_owned();
+            push_replies(&mut message, Replies { count, last: reply });
+            self.history.replace(root, &message, limits);
+            self.forget_changes(first);
+        }
+        #[cfg(test)]
+        let is_read = is_read && !planted::is(Planted::RepliesUncounted);
+        if is_read {
+            let rare = self.rare.get_or_insert_default();
+            rare.answered.entry(root).or_default().push(reply);
+        }
+    }
+
+    /// How often a message was answered that is not in memory, when it was read as answered so
+    /// often.
+    pub(crate) fn replies(&self, offset: u64, read: Option<Replies>) -> Option<Replies> {
+        let answered = self.rare.as_ref().and_then(|rare| rare.answered.get(&offset));
+        let counted = read.map_or(0, |read| read.last);
+        let new = answered.into_iter().flatten().filter(|reply| **reply > counted);
+        new.fold(read, |replies, reply| {
+            let count = replies.map_or(0, |replies| replies.count) + 1;
+            Some(Replies { count, last: *reply })
+        })
+    }
+
     /// Who has reacted takes no more than the messages may: the oldest go with theirs.
     fn bound_reactions(&mut self, limits: &HistoryLimits) {
         let bytes = |journal: &Self| journal.rare.as_ref().map_or(0, |rare| rare.reactions.bytes());
@@ -233,7 +282,13 @@ impl Journal {
         if offset >= first {
             rare.reactions.set(offset, reacted);
         }
-        self.history.replace(offset, message, limits);
+        // It is answered as often as before.
+        let replies = self.history.message(offset).and_then(|message| split_replies(message).0);
+        let mut message = Cow::from(message);
+        if let Some(replies) = replies {
+            push_replies(message.to_mut(), replies);
+        }
+        self.history.replace(offset, &message, limits);
         self.forget_changes(first);
         self.bound_reactions(limits);
     }
@@ -262,7 +317,8 @@ impl Journal {
         }
     }
 
-    /// A message as it stands, if that is known here.
+    /// A message as it stands, if that is known here. How often it was answered is in it only if it
+    /// is in memory: see [`Journal::replies`].
     pub(crate) fn message(&self, offset: u64) -> Option<&[u8]> {
         let newer = || self.rare.as_ref()?.newer.get(&offset).map(|newer| &*newer.message);
         self.history.message(offset).or_else(newer)
@@ -297,6 +353,7 @@ impl Journal {
     pub(crate) fn note_read(&mut self) {
         if let Some(rare) = &mut self.rare {
             rare.newer.clear();
+            rare.answered.clear();
         }
     }
 
@@ -320,7 +377,12 @@ impl Journal {
         let Some(rare) = &self.rare else { return 0 };
         let changed = rare.changes.as_ref().map_or(0, |changes| changes.len());
         let newer: usize = rare.newer.values().map(Newer::bytes).sum();
-        changed * CHANGE_MEMORY_BYTES + newer + rare.pins.bytes() + rare.reactions.bytes()
+        let answered: usize = rare.answered.values().map(Vec::len).sum();
+        changed * CHANGE_MEMORY_BYTES
+            + newer
+            + answered * ANSWER_MEMORY_BYTES
+            + rare.pins.bytes()
+            + rare.reactions.bytes()
     }
 
     /// Notes that the messages from `first` up to the first in memory have been let go of.
@@ -378,6 +440,9 @@ impl Journal {
     /// longer in memory: their log has what they are.
     pub(crate) fn turn(&mut self, epoch: u64, kept: Marks) {
         let kept = kept.min(self.top());
+        let miscounted = self.answered_behind(kept.offset);
+        #[cfg(test)]
+        let miscounted = miscounted.filter(|_| !planted::is(Planted::RepliesStay));
         let ended = self.history.turn(epoch, kept.offset);
         let rare = self.rare.get_or_insert_default();
         rare.lineage.turn(ended, kept);
@@ -390,11 +455,20 @@ impl Journal {
         rare.kept = rare.kept.map(|known| known.min(kept));
         rare.log_floor = rare.log_floor.min(kept);
         rare.newer.clear();
+        rare.answered.clear();
         rare.reactions.turn(kept.offset);
         let lost = rare.changes.as_mut().and_then(|changes| changes.turn(kept.change));
+        let lost = lost.max(miscounted);
         while lost.is_some_and(|lost| self.history.first() <= lost) && !self.history.is_empty() {
             self.drop_oldest();
         }
+    }
+
+    /// The last message up to an offset that is answered behind that.
+    fn answered_behind(&self, offset: u64) -> Option<u64> {
+        let behind = offset + 1..=self.history.last();
+        let threads = behind.filter_map(|reply| thread_of(text(self.history.message(reply)?)));
+        threads.filter(|root| *root <= offset).max()
     }
 
     /// Drops the oldest message.
@@ -494,8 +568,10 @@ impl Journal {
         offsets.extend(newer.map(|(offset, _)| *offset));
         offsets.extend(read.into_iter().flat_map(BTreeMap::keys));
         for offset in offsets {
-            let known = self.message(offset);
-            match (known, latest.get(&offset), read.and_then(|read| read.get(&offset))) {
+            let read_as = read.and_then(|read| read.get(&offset));
+            let newer = || self.message(offset).map(|newer| read_as.map_or(newer, Vec::as_slice));
+            let known = self.history.message(offset).or_else(newer);
+            match (known, latest.get(&offset), read_as) {
                 (Some(message), _, _) => out.extend_from_slice(message),
                 (None, Some(Latest { change, is_deleted: true }), _) => {
                     push_tombstone(&mut out, offset, *change);
@@ -632,6 +708,71 @@ mod tests {
         assert_eq!(recover(&journal, cursor(8, 2)), None);
         say(&mut journal, "o2", &LIMITS);
         assert_eq!([1, 2].map(|offset| journal.epoch_of(offset)), [7, 9]);
+    }
+
+    /// What a journal says of how often message 1 was answered: the end of it.
+    fn replies(journal: &Journal) -> Option<(u64, u64)> {
+        let (replies, rest) = split_replies(journal.history.message(1).expect("it is there"));
+        assert!(rest.ends_with(b"}") && rest.starts_with(b"{"), "{}", text(&rest));
+        replies.map(|replies| (replies.count, replies.last))
+    }
+
+    /// A journal after a message, an answer to it, another message and another answer.
+    fn answered() -> Journal {
+        let mut journal = filled(0, &LIMITS);
+        for (offset, thread) in [(1, None), (2, Some(1)), (3, None), (4, Some(1))] {
+            let thread = thread.map_or(String::new(), |thread| format!(",\"thread\":{thread}"));
+            say(&mut journal, &format!("{{\"offset\":{offset}{thread}}}"), &LIMITS);
+            if !thread.is_empty() {
+                journal.note_reply((1, offset), false, &LIMITS);
+            }
+        }
+        journal
+    }
+
+    #[test]
+    fn a_message_says_how_often_it_was_answered_whatever_becomes_of_it() {
+        let mut journal = answered();
+        assert_eq!(replies(&journal), Some((2, 4)));
+        let latest = Latest { change: 1, is_deleted: true };
+        let changed = br#"{"offset":1,"data":{"replies":{"count":9,"last":9}}}"#;
+        journal.apply_change((1, latest), (changed, None), false, (&LIMITS, 9));
+        assert_eq!(replies(&journal), Some((2, 4)));
+        say(&mut journal, "{\"thread\":1}", &LIMITS);
+        journal.note_reply((1, 5), false, &LIMITS);
+        assert_eq!(replies(&journal), Some((3, 5)));
+        journal.check();
+        // What is not kept is not answered.
+        journal.note_reply((9, 10), false, &LIMITS);
+        assert_eq!(journal.history.message(9), None);
+    }
+
+    #[test]
+    fn what_was_answered_while_it_was_read_is_counted_once() {
+        let mut journal = answered();
+        let read = |count, last| Some(Replies { count, last });
+        assert_eq!(journal.replies(1, read(7, 3)), read(7, 3));
+        for reply in [5, 6] {
+            say(&mut journal, "{\"thread\":1}", &LIMITS);
+            journal.note_reply((1, reply), true, &LIMITS);
+        }
+        assert_eq!(journal.replies(1, read(7, 3)), read(9, 6));
+        assert_eq!(journal.replies(1, read(8, 5)), read(9, 6), "it was read with one of them");
+        assert_eq!(journal.replies(1, read(9, 6)), read(9, 6));
+        assert_eq!(journal.replies(1, None), read(2, 6));
+        assert_eq!(journal.replies(2, None), None);
+        assert_eq!(journal.changes_bytes(), 2 * ANSWER_MEMORY_BYTES);
+        journal.note_read();
+        assert_eq!((journal.replies(1, None), journal.changes_bytes()), (None, 0));
+    }
+
+    #[test]
+    fn after_a_turn_that_lost_an_answer_its_log_says_how_often_a_message_was_answered() {
+        for (kept, first) in [(4, 1), (3, 2), (2, 2), (1, 2)] {
+            let mut journal = answered();
+            journal.turn(8, Marks { offset: kept, change: 0 });
+            assert_eq!((journal.history.first(), journal.history.last()), (first, kept), "{kept}");
+        }
     }
 
     #[test]

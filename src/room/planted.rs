@@ -27,6 +27,10 @@ pub(crate) enum Planted {
     ReactionsUnkept,
     /// Of what a log has read nothing is one's own.
     MineForgotten,
+    /// Answers that are said while something is read are not counted.
+    RepliesUncounted,
+    /// A turn takes back no answer that it has lost from the count.
+    RepliesStay,
     /// What is not in memory is taken for the first of a thread.
     ThreadsGuessed,
     /// A message that waits for a read is overtaken by what its member says next.

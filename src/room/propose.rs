@@ -125,6 +125,12 @@ impl Room {
         true
     }
 
+    /// Counts an answer that has just been applied, in the thread that it is in. `is_read` says
+    /// whether something of the room is being read.
+    pub(crate) fn note_reply(&mut self, reply: (u64, u64), is_read: bool, limits: &HistoryLimits) {
+        self.journal.note_reply(reply, is_read, limits);
+    }
+
     /// Applies that a message has become another one, under the number of that change, and appends
     /// what members are told to `out`. Nothing, and false, if it has been applied before. What it
     /// `was`, if that is not in memory. `is_read` says whether something of the room is being read.

@@ -9,7 +9,7 @@ use crate::base::time::Now;
 use crate::limits::{HistoryLimits, PresenceLimits};
 use crate::link::ids::{Receipt, Slot};
 use crate::link::log::{Part, Stretch, View, Wanted};
-use crate::link::message::push_message;
+use crate::link::message::{push_message, push_replies};
 use crate::link::record::From;
 use crate::link::said::MessageText;
 use crate::room::Room;
@@ -176,13 +176,18 @@ impl Room {
     /// Appends a message that its log has read, and a comma: as it stands by now, if that is known
     /// here.
     pub(crate) fn push_read(&self, out: &mut Vec<u8>, offset: u64, message: &MessageText) {
+        let fate = message.fate();
         if let Some(newer) = self.journal.message(offset) {
             out.extend_from_slice(newer);
         } else {
             let MessageText { at_ms, said, .. } = message;
             let (epoch, at_ms) = (self.journal.epoch_of(offset), *at_ms);
-            let receipt = Receipt { offset, at_ms };
-            push_message(out, epoch, receipt, &said.said(), &message.fate());
+            push_message(out, epoch, Receipt { offset, at_ms }, &said.said(), &fate);
+        }
+        // In memory each says how often it was answered.
+        let is_here = offset >= self.history().first();
+        if let Some(replies) = self.journal.replies(offset, fate.replies).filter(|_| !is_here) {
+            push_replies(out, replies);
         }
         out.push(b',');
     }

@@ -25,6 +25,7 @@ use crate::link::log::{Part, Stretch, View, Wanted};
 use crate::link::message::{text, thread_of};
 use crate::link::record::From;
 use crate::link::refusal::Refusal;
+use crate::link::said::MessageText;
 use crate::room::Room;
 use crate::room::encode::push_page;
 use crate::room::history::Page;
@@ -209,6 +210,25 @@ impl Room {
         self.journal().pins(self.first_kept(reaches_back)..)
     }
 
+    /// Whether what a log has read of the pinned messages is without one that it was asked too early
+    /// for: how often that was answered is not known here.
+    pub(crate) fn lacks_pin(&self, wanted: Wanted, stretch: &Stretch) -> bool {
+        if wanted.view != View::Pins {
+            return false;
+        }
+        let picked = &stretch.picked;
+        let end = |of: Option<&(u64, MessageText)>| of.filter(|_| stretch.more).map(|(at, _)| *at);
+        let reached = match wanted.part {
+            Part::Newest => end(picked.first()).unwrap_or(wanted.after + 1)..=wanted.upto,
+            _ => wanted.after + 1..=end(picked.last()).unwrap_or(wanted.upto),
+        };
+        let before = self.history().first();
+        let mut pins = self.journal().pins(reached).filter(|offset| *offset < before);
+        pins.any(|pin| {
+            self.journal().message(pin).is_some() && picked.iter().all(|(offset, _)| *offset != pin)
+        })
+    }
+
     /// How many messages are pinned, of those that are kept; others are forgotten.
     pub(crate) fn count_pins(&mut self, reaches_back: bool) -> usize {
         self.journal.let_go_of_pins(self.first_kept(reaches_back));
@@ -273,16 +293,19 @@ impl Room {
                 taken.more = true;
                 break;
             }
-            let here = self.journal().message(offset);
+            let here = self.history().message(offset);
+            let newer = || self.journal().message(offset);
             match (here, read) {
                 (Some(message), _) => taken.push(message, limits.page_bytes),
                 (None, None) => return None,
-                (None, Some(read)) => match read.messages.get(&offset) {
-                    Some(message) => taken.push(message, limits.page_bytes),
-                    // It is damaged.
-                    None if read.reaches(offset, from) => {}
-                    None => taken.more = true,
-                },
+                (None, Some(read)) => {
+                    match read.messages.get(&offset).map(Vec::as_slice).or_else(newer) {
+                        Some(message) => taken.push(message, limits.page_bytes),
+                        // It is damaged.
+                        None if read.reaches(offset, from) => {}
+                        None => taken.more = true,
+                    }
+                }
             }
             if taken.more {
                 break;

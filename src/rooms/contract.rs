@@ -1117,6 +1117,14 @@ fn a_message_that_overtakes_one_that_waits_for_a_read_is_found() {
 }
 
 #[test]
+fn answers_that_are_not_counted_are_found() {
+    bark_in_room(InRoom::RepliesUncounted, &["a message is answered as often as was heard"]);
+    let bugs = Bugs { room: InRoom::RepliesStay, ..NONE };
+    let rules = ["a message is answered as often as its log has it"];
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, None), bugs, &rules);
+}
+
+#[test]
 fn reactors_that_are_forgotten_are_found() {
     let rules =
         ["an answered reaction is there for good", "who reacts is told", "nobody reacts unseen"];

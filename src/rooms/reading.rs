@@ -43,7 +43,7 @@ use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, From, Received, ToHome, read};
 use crate::link::refusal::Refusal;
-use crate::link::said::MessageText;
+use crate::link::said::{Fate, MessageText};
 use crate::room::Room;
 use crate::room::journal::{Missed, Older};
 use crate::rooms::Rooms;
@@ -420,7 +420,13 @@ impl Rooms {
                     && (wanted.view, wanted.part) == (View::Room, Part::Oldest)
                     && first > wanted.upto + 1;
                 let next = Wanted { after: wanted.upto, upto: first - 1, ..wanted };
-                let again = if is_of_epoch { is_past.then_some(next) } else { Some(wanted) };
+                let is_early = attempts < READS_OF_ONE_MAX
+                    && self.arena.get(key).is_some_and(|of| of.room.lacks_pin(wanted, stretch));
+                let again = match is_past {
+                    _ if !is_of_epoch || is_early => Some(wanted),
+                    true => Some(next),
+                    false => None,
+                };
                 if let Some(wanted) = again {
                     let of = (membership, ticket, from);
                     self.read_page_again(cx, members, of, wanted, attempts);
@@ -498,7 +504,9 @@ impl Rooms {
         self.reads.insert(read_ticket, asked);
         for Waiting { membership, ticket, record, is_behind } in pushes {
             let fetched = match (message, ticket) {
-                (Ok(message), _) => Some(Fetched { room: key, offset, message: message.cloned() }),
+                (Ok(message), _) => {
+                    Some(Fetched { room: key, offset, message: message.map(as_kept) })
+                }
                 (Err(refusal), Some(ticket)) if !is_behind => {
                     self.refuse_held(cx, members, ticket, refusal);
                     continue;
@@ -716,6 +724,11 @@ impl Rooms {
             assert!(waits, "a message that waits for a read is among those that do");
         }
     }
+}
+
+/// A message without what only a read says of it.
+fn as_kept(read: &MessageText) -> MessageText {
+    MessageText::new(read.at_ms, read.said.said(), Fate { replies: None, ..read.fate() })
 }
 
 /// Whether a client is not in the room already.

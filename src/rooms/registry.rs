@@ -295,6 +295,9 @@ impl Rooms {
             let (history, fate) = (&cx.settings.history, message.fate());
             room.apply(said, fate, receipt, key_hash, history, &mut out);
             out.clear();
+            if let Some(root) = said.thread {
+                room.note_reply((root, offset), false, history);
+            }
         }
         self.scratch.response = out;
         self.await_streams(cx, key, opened);

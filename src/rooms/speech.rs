@@ -176,6 +176,7 @@ impl Rooms {
         receipt: Receipt,
         key_hash: Option<KeyHash>,
     ) {
+        let is_read = said.thread.is_some() && self.is_read(key);
         let Some(registered) = self.arena.get_mut(key) else { return };
         let room = &mut registered.room;
         let out = &mut self.scratch.response;
@@ -183,12 +184,15 @@ impl Rooms {
         if !room.apply(said, Fate::default(), receipt, key_hash, &cx.settings.history, out) {
             return;
         }
+        if let Some(root) = said.thread {
+            room.note_reply((root, receipt.offset), is_read, &cx.settings.history);
+        }
         self.registry.weigh_history(bytes_before, room);
         cx.metrics.published += 1;
         deliver(cx, members, room, "new_msg", Payload::Json(text(out)));
         out.clear();
         // The oldest message may have gone, with what was remembered of its changes.
-        if key_hash.is_some() || room.journal().top().change > 0 {
+        if key_hash.is_some() || is_read || room.journal().top().change > 0 {
             self.registry.weigh(registered);
         }
         self.bound_history(cx, key);

@@ -293,6 +293,7 @@ impl Client {
                 self.cursors.insert(topic.to_owned(), member.cursor(self.knows_changes));
                 if self.knows_changes {
                     let has = self.has.entry(topic.to_owned()).or_default();
+                    merge::count_reply(has, message);
                     has.insert(member.last, message.clone());
                 }
             }
@@ -506,6 +507,7 @@ impl Client {
                 match (room, topic) {
                     (Some(room), _) => {
                         member.joined(ears, user, room, since.as_ref(), *limit, response);
+                        let had = self.cursors.get(topic).map_or(0, |cursor| cursor.offset);
                         self.cursors.insert(topic.to_owned(), member.cursor(self.knows_changes));
                         let has = self.has.entry(topic.to_owned()).or_default();
                         let knows = since.as_ref().is_some_and(|since| since.change.is_some());
@@ -517,6 +519,10 @@ impl Client {
                             let upto = since.clone().unwrap_or_default();
                             let change = upto.change.unwrap_or_default();
                             let is_same = upto.epoch == member.epoch;
+                            // Whoever says that it has what it has not cannot count.
+                            if upto.offset > had {
+                                has.clear();
+                            }
                             has.retain(|offset, mine| {
                                 let is_ahead = change_of(mine) > change && !is_same;
                                 *offset <= upto.offset && !is_ahead
@@ -1195,6 +1201,9 @@ impl Member {
             has.clear();
         }
         for message in response["messages"].as_array().into_iter().flatten() {
+            if response["recovered"] == true {
+                merge::count_reply(has, message);
+            }
             merge::whole(has, message, true);
         }
         for message in response["changed"].as_array().into_iter().flatten() {

@@ -8,7 +8,7 @@ use chinwag::link::ids::RoomKey;
 use chinwag::link::log::{
     Append, Appended, Audit, Find, Log, Marks, MemoryLog, Opening, Read, Why,
 };
-use chinwag::link::said::{Act, MessageText};
+use chinwag::link::said::{Act, MessageText, Replies};
 use serde_json::{Value, json};
 
 use crate::draws::Draws;
@@ -222,6 +222,11 @@ impl SimLog {
     /// Which epoch a room is in, as clients see it.
     pub(crate) fn epoch(&self, topic: &str) -> Option<String> {
         Some(format!("{:016x}", self.pretend()?.rooms.get(topic)?.epoch()))
+    }
+
+    /// How often a message was answered, if it was.
+    pub(crate) fn replies(&self, topic: &str, root: u64) -> Option<Replies> {
+        self.pretend()?.rooms.get(topic)?.replies(root, u64::MAX)
     }
 
     /// A message as it is.

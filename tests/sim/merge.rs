@@ -44,6 +44,23 @@ pub(crate) fn patch(has: &mut Has, patch: &Value) {
     }
 }
 
+/// How often a message was answered, and by which one last.
+fn replies_of(message: &Value) -> (u64, u64) {
+    let number = |name| message["replies"][name].as_u64().unwrap_or_default();
+    (number("count"), number("last"))
+}
+
+/// Is told a message that moves its cursor: it counts at the first one of its thread, unless it
+/// does so already.
+pub(crate) fn count_reply(has: &mut Has, message: &Value) {
+    let thread = message["thread"].as_u64();
+    let Some(root) = thread.and_then(|thread| has.get_mut(&thread)) else { return };
+    let ((count, last), offset) = (replies_of(root), offset_of(message));
+    if offset > last {
+        root["replies"] = json!({"count": count + 1, "last": offset});
+    }
+}
+
 /// Is given a whole message; of one that it does not have only if `is_new` says so.
 pub(crate) fn whole(has: &mut Has, message: &Value, is_new: bool) {
     let offset = offset_of(message);
@@ -55,10 +72,15 @@ pub(crate) fn whole(has: &mut Has, message: &Value, is_new: bool) {
     };
     // Another message has its place: what was there is lost.
     let is_another = message.get("id").is_some_and(|id| mine.get("id") != Some(id));
-    if change_of(mine) >= change_of(message) && !is_another {
-        return;
+    // How often it was answered is no change of it: what counts more of them is newer.
+    let counts_more = replies_of(mine).1 < replies_of(message).1;
+    let counted = if counts_more || is_another { message } else { mine };
+    let replies = counted.get("replies").cloned();
+    let is_newer = change_of(mine) < change_of(message) || is_another;
+    let mut message = if is_newer { message.clone() } else { mine.clone() };
+    if let Some(replies) = replies {
+        message["replies"] = replies;
     }
-    let mut message = message.clone();
     if message.get("id").is_none() {
         // Of one that is no longer kept only that it was deleted is told.
         for name in ["at", "id", "name", "reply_to", "thread", "user"] {

@@ -32,7 +32,7 @@ use chinwag::link::log::{
     Append, Appended, Audit, Entry, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened,
     Opening, Part, Placed, Read, Sought, Stretch, Ticket, View, Wanted, What, WhatText, Why,
 };
-use chinwag::link::said::{ActText, Fate, FateText, MessageText, SaidText};
+use chinwag::link::said::{ActText, Fate, FateText, MessageText, Replies, SaidText};
 
 /// Defects of a log that the suite must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -698,7 +698,7 @@ impl Finding {
         };
         let newest_first = (room.gone + 1..self.before.min(room.last() + 1)).rev();
         let mut found = newest_first.filter_map(|offset| {
-            let message = room.state(offset, entries)?;
+            let message = room.told(offset, entries)?;
             is_it(&message).then_some((offset, message))
         });
         let messages = found.by_ref().take(self.messages).collect();
@@ -745,6 +745,24 @@ impl Room {
                 MessageText::new(message.at_ms, message.said.said(), fate)
             }
         })
+    }
+
+    /// A message as it was by the first `entries`, and how often it was answered by then.
+    fn told(&self, offset: u64, entries: usize) -> Option<MessageText> {
+        let message = self.state(offset, entries)?;
+        let replies = self.replies(offset, self.marks(entries).offset);
+        let fate = Fate { replies, ..message.fate() };
+        Some(MessageText::new(message.at_ms, message.said.said(), fate))
+    }
+
+    /// How often a message was answered up to an offset.
+    pub(crate) fn replies(&self, root: u64, upto: u64) -> Option<Replies> {
+        let is_its = |offset: &u64| {
+            let said = self.latest(*offset).map(|message| message.said);
+            said.is_some_and(|said| said.thread == Some(root))
+        };
+        let answers: Vec<u64> = (root + 1..=upto.min(self.last())).filter(is_its).collect();
+        Some(Replies { count: answers.len() as u64, last: *answers.last()? })
     }
 
     /// A message as it was by a change.
@@ -949,7 +967,7 @@ impl Room {
         }
         let as_of = |offset| match defect {
             Some(LogDefect::ReadAsSaid) => self.state(offset, self.versions_of(offset)[0] + 1),
-            _ => self.state(offset, entries),
+            _ => self.told(offset, entries),
         };
         let state = |offset| as_of(offset).expect("it was said by then");
         let length = |begin: u64, end: u64| {
@@ -968,7 +986,7 @@ impl Room {
         if let Some(behind) = wanted.changed {
             let had =
                 (self.gone + 1..=wanted.after.min(self.marks(entries).offset)).map(|offset| {
-                    let message = self.state(offset, entries).expect("it was said by then");
+                    let message = self.told(offset, entries).expect("it was said by then");
                     (offset, message)
                 });
             let forgets = defect == Some(LogDefect::TombstoneForgotten);
@@ -1006,7 +1024,7 @@ impl Room {
                 Some(LogDefect::ReadAsSaid) if view != View::Pins => {
                     self.state(offset, self.versions_of(offset)[0] + 1)
                 }
-                _ => self.state(offset, entries),
+                _ => self.told(offset, entries),
             };
             let message = state.expect("it was said by then");
             if !is_in(offset, &message) {

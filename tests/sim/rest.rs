@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chinwag::limits::{AGE_SWEEP_MS, CLIENT_FRAME_HEADER_BYTES_MAX, OUT_FACTOR, READ_BUFFER_BYTES};
 use chinwag::shard::{Population, Turn};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::{Client, Member};
 use crate::logs::as_told;
@@ -217,7 +217,11 @@ impl World {
                 let Some(latest) = log.and_then(|log| log.latest(topic, *offset)) else { continue };
                 let mut told = mine.clone();
                 told.as_object_mut().expect("a message").remove("id");
-                let (mine, latest) = comparable(&told, &as_told(*offset, &latest), false);
+                let mut latest = as_told(*offset, &latest);
+                if let Some(replies) = log.and_then(|log| log.replies(topic, *offset)) {
+                    latest["replies"] = json!({"count": replies.count, "last": replies.last});
+                }
+                let (mine, latest) = comparable(&told, &latest, false);
                 assert_eq!(mine, latest, "a client has what the log has: {} in {topic}", client.id);
             }
         }

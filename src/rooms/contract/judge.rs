@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use serde_json::Value;
 
 use super::reactions::{Reaction, Reactions};
-use super::reader::{Message, Reader, messages, object, of};
+use super::reader::{Message, Reader, messages, object, of, replies};
 use super::{Subject, TOPICS};
 use crate::auth::level::Level;
 use crate::base::arena::Key;
@@ -199,6 +199,25 @@ pub(super) fn own_number(text: &str) -> Option<u64> {
     if text.contains('s') { None } else { digits.parse().ok() }
 }
 
+/// A message is answered as often as its log has answers up to the last one that counts, and that
+/// is none before one that its reader has heard.
+fn check_replies<L: Subject>(log: &L, reader: &Reader, mine: &Message) {
+    let (root, topic) = (of(mine, "offset"), TOPICS[reader.topic]);
+    let (count, last) = replies(mine);
+    let is_heard = |of: &&Message| super::reader::of(of, "offset") <= reader.at.offset;
+    let heard = reader.messages.values().filter(|message| of(message, "thread") == root);
+    let heard = heard.filter(is_heard).map(|message| of(message, "offset")).max();
+    let rule = "a message is answered as often as was heard";
+    assert!(heard.is_none_or(|heard| heard <= last), "{rule}: {root} up to {last}, not {heard:?}");
+    let is_its = |offset: &u64| {
+        let said = log.state(topic, *offset, u64::MAX).map(|message| message.said);
+        said.is_some_and(|said| said.thread == Some(root))
+    };
+    let answers: Vec<u64> = (root + 1..=last).filter(is_its).collect();
+    let told = (answers.len() as u64, answers.last().copied().unwrap_or_default());
+    assert_eq!((count, last), told, "a message is answered as often as its log has it: {root}");
+}
+
 impl Judge {
     pub(super) fn left(&mut self, member: &Member) {
         let is_there = |other: &Member| (other.topic, other.shard) == (member.topic, member.shard);
@@ -388,7 +407,11 @@ impl Judge {
         };
         if is_bare(&mine) || is_bare(&expected) {
             (mine, expected) = (tombstone(&mine), tombstone(&expected));
+        } else if log.epoch(topic) == Some(reader.epoch) {
+            check_replies(log, reader, &mine);
         }
+        mine.remove("replies");
+        expected.remove("replies");
         assert_eq!(mine, expected, "{rule}: {topic} at {offset} by {change}");
     }
 

@@ -6,12 +6,15 @@
 //!    if my message is as it was before that;
 //! 3. messages in a page and in `changed` are whole and replace mine; of a tombstone that has
 //!    nothing else I keep who said it and when;
-//! 4. all of them only if their `change` is larger than mine; what I do not have I leave out,
+//! 4. how often a message was answered follows from the messages that move the cursor: each in its
+//!    thread behind the last one that counts is one more; of what a page says of it, that with the
+//!    later `last` holds;
+//! 5. all others only if their `change` is larger than mine; what I do not have I leave out,
 //!    unless it is a page's.
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::judge::{epoch, number};
 use crate::link::ids::Cursor;
@@ -51,6 +54,12 @@ pub(super) fn of(message: &Message, name: &str) -> u64 {
     message.get(name).and_then(Value::as_u64).unwrap_or_default()
 }
 
+/// How often a message was answered, and by which one last.
+pub(super) fn replies(message: &Message) -> (u64, u64) {
+    let number = |name| message.get("replies").and_then(|replies| replies[name].as_u64());
+    (number("count").unwrap_or_default(), number("last").unwrap_or_default())
+}
+
 impl Reader {
     /// One that has joined, and had not been there before.
     pub(super) fn joined(topic: usize, response: &str) -> Self {
@@ -74,6 +83,9 @@ impl Reader {
             return false;
         }
         let missed = messages(&whole, "messages");
+        for message in &missed {
+            self.count_reply(message);
+        }
         let offsets: Vec<u64> = missed.iter().map(|message| of(message, "offset")).collect();
         let last = number(response, "offset");
         let expected: Vec<u64> = (self.at.offset + 1..=last).collect();
@@ -99,7 +111,18 @@ impl Reader {
         let at = (epoch(message), number(message, "offset"));
         assert_eq!(at, (self.epoch, self.at.offset + 1), "no hole without a turn");
         self.at.offset += 1;
+        self.count_reply(&object(message));
         self.messages.insert(self.at.offset, object(message));
+    }
+
+    /// Counts a message at the first one of its thread.
+    fn count_reply(&mut self, message: &Message) {
+        let Some(root) = self.messages.get_mut(&of(message, "thread")) else { return };
+        let (count, last) = replies(root);
+        let offset = of(message, "offset");
+        if offset > last {
+            root.insert("replies".to_owned(), json!({"count": count + 1, "last": offset}));
+        }
     }
 
     /// Hears `msg_changed`. Returns the offset of the message.
@@ -147,8 +170,14 @@ impl Reader {
                 self.messages.insert(offset, message);
                 continue;
             };
+            let (mine_counts, told) =
+                (mine.get("replies").cloned(), message.get("replies").cloned());
+            let counted = if replies(mine).1 < replies(&message).1 { told } else { mine_counts };
             if of(mine, "change") >= of(&message, "change") {
-                continue;
+                message = mine.clone();
+            }
+            if let Some(counted) = counted {
+                message.insert("replies".to_owned(), counted);
             }
             for name in ["at", "id", "name", "reply_to", "thread", "user"] {
                 if let Some(kept) = mine.get(name).filter(|_| !message.contains_key("id")) {

@@ -58,6 +58,7 @@ mod place;
 mod probe;
 mod reader;
 mod removed;
+mod replies;
 mod retention;
 mod row;
 mod schema;

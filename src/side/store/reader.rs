@@ -16,6 +16,7 @@ use super::audit;
 use super::error::{Cause, StoreError};
 use super::index::Words;
 use super::keys::keys_before;
+use super::replies::Answers;
 use super::row::{
     EraRow, Message, Next, OFFSET_MAX, RoomRow, StandingRow, each_standing, id_of, next_row,
     offset_of, room_of, select_eras, select_messages, select_rooms, with_room,
@@ -311,6 +312,7 @@ impl Reader {
         let (mut hits, mut count) = (Vec::new(), 0);
         let mut last = before.clamp(1, OFFSET_MAX + 1) - 1;
         let mut statement = self.conn.prepare_cached(select_messages!("WHERE id = ?1"))?;
+        let answers = Answers::of(&self.conn, id)?;
         // Some at a time: those of other users are passed over, and those without a row.
         for _ in 0..FIND_STEPS_MAX {
             let range = (id_of(id, 1), id_of(id, last));
@@ -318,7 +320,7 @@ impl Reader {
             for hit in &found {
                 let mut rows = statement.query([hit])?;
                 let Some(row) = rows.next()? else { continue };
-                let Some(message) = Message::of(row) else {
+                let Some(mut message) = Message::of(row) else {
                     self.damaged += 1;
                     continue;
                 };
@@ -331,6 +333,7 @@ impl Reader {
                 if message.fate.deleted.is_some() {
                     continue;
                 }
+                answers.note(&mut message)?;
                 let Message { id, at_ms, said, fate } = message;
                 push_numbered(&mut hits, offset_of(id), at_ms, said, fate);
                 count += 1;
@@ -415,6 +418,7 @@ fn run(look: &Connection, id: u32, wanted: Wanted, damaged: &mut u64) -> Result<
     };
     let mut statement = look.prepare_cached(sql)?;
     let mut rows = statement.query(params![id_of(id, after + 1), id_of(id, upto)])?;
+    let answers = Answers::of(look, id)?;
     let (mut begin, mut more, mut pieces) = (0, false, Pieces::default());
     // Not beyond the last one that is wanted, as above.
     while pieces.len() < upto.saturating_sub(after) {
@@ -426,7 +430,7 @@ fn run(look: &Connection, id: u32, wanted: Wanted, damaged: &mut u64) -> Result<
                 break;
             }
         };
-        let Some(message) = Message::of(row) else {
+        let Some(mut message) = Message::of(row) else {
             *damaged += 1;
             if pieces.len() == 0 {
                 continue;
@@ -437,6 +441,10 @@ fn run(look: &Connection, id: u32, wanted: Wanted, damaged: &mut u64) -> Result<
         let offset = offset_of(message.id);
         if pieces.len() == 0 {
             begin = offset;
+        }
+        if !answers.note_in_time(&mut message, pieces.len() > 0)? {
+            more = true;
+            break;
         }
         let next = if is_newest { begin - pieces.len() } else { begin + pieces.len() };
         // Behind what was let go of offsets have no gap.
@@ -453,7 +461,8 @@ fn run(look: &Connection, id: u32, wanted: Wanted, damaged: &mut u64) -> Result<
     let mut page = Page { first, more, messages, count, untold, ..Page::default() };
     if let Some(behind) = changed {
         let bytes = bytes.saturating_sub(page.messages.len() - untold);
-        let (changed, is_whole) = changed_behind(look, id, (behind, after), bytes, damaged)?;
+        let behind = (behind, after);
+        let (changed, is_whole) = changed_behind(look, (id, &answers), behind, bytes, damaged)?;
         (page.changed, page.more) = (changed, page.more || !is_whole);
     }
     Ok(page)
@@ -545,7 +554,7 @@ pub(super) fn fits(bytes: usize, untold: usize, bytes_max: usize) -> bool {
 /// their changes; and whether that is all: one may be damaged, or there may be more than `bytes`.
 fn changed_behind(
     look: &Connection,
-    id: u32,
+    (id, answers): (u32, &Answers<'_>),
     (behind, upto): (u64, u64),
     bytes: usize,
     damaged: &mut u64,
@@ -562,7 +571,7 @@ fn changed_behind(
     let mut rows = statement.query([id_of(id, behind)])?;
     while let Some(row) = rows.next()? {
         // Each row says itself that it is the one that the index means.
-        let message = match Message::of(row) {
+        let mut message = match Message::of(row) {
             Some(message) if room_of(message.id) != id => break,
             Some(message) if message.fate.change > last => message,
             _ => {
@@ -575,6 +584,7 @@ fn changed_behind(
             continue;
         }
         untold += message.untold_bytes();
+        answers.note(&mut message)?;
         let Message { id, at_ms, said, fate } = message;
         push_numbered(&mut changed, offset_of(id), at_ms, said, fate);
         if !fits(changed.len(), untold, bytes) {

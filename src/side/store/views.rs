@@ -5,12 +5,13 @@
 //!
 //! Deliberately absent: who may read.
 //!
-//! Called by: `reader`. Calls: `row`.
+//! Called by: `reader`. Calls: `row`, `replies`.
 
 use rusqlite::{Connection, Rows, params};
 
 use super::error::StoreError;
 use super::reader::{Page, fits};
+use super::replies::Answers;
 use super::row::{Message, Next, OFFSET_MAX, id_of, next_row, offset_of, select_messages};
 use crate::limits::PINS_MAX;
 use crate::link::log::{Part, View, Wanted};
@@ -51,6 +52,7 @@ pub(super) fn view(
     let Wanted { after, upto, part, messages, bytes, changed: _, view } = wanted;
     let is_newest = part == Part::Newest;
     let mut picked = Picked {
+        answers: Answers::of(look, id)?,
         pieces: Vec::new(),
         bytes: 0,
         untold: 0,
@@ -105,7 +107,8 @@ pub(super) fn view(
 }
 
 /// Messages that are picked out, as they are told.
-struct Picked {
+struct Picked<'look> {
+    answers: Answers<'look>,
     pieces: Vec<Vec<u8>>,
     bytes: usize,
     /// How many of them members are not told.
@@ -114,7 +117,7 @@ struct Picked {
     bytes_max: usize,
 }
 
-impl Picked {
+impl Picked<'_> {
     /// Picks rows as long as there may be more. Whether that is all.
     fn pick(&mut self, rows: &mut Rows<'_>, damaged: &mut u64) -> Result<bool, StoreError> {
         loop {
@@ -126,10 +129,13 @@ impl Picked {
             if self.pieces.len() == self.messages_max as usize {
                 return Ok(false);
             }
-            let Some(message) = Message::of(row) else {
+            let Some(mut message) = Message::of(row) else {
                 *damaged += 1;
                 continue;
             };
+            if !self.answers.note_in_time(&mut message, !self.pieces.is_empty())? {
+                return Ok(false);
+            }
             let mut piece = Vec::new();
             self.untold += message.untold_bytes();
             let Message { id, at_ms, said, fate } = message;

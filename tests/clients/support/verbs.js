@@ -2,7 +2,7 @@
  * What becomes of messages, by every stock client, whatever its version, its transport and the number of shards.
  *
  * A `View` merges what it is told as a client should: a patch or a whole message, only if its change is later than the
- * one that it has.
+ * one that it has. How often a message was answered it counts as docs/protocol.md says.
  */
 
 import assert from "node:assert/strict";
@@ -17,18 +17,31 @@ export class View {
   changes = new Inbox("changes");
 
   constructor(channel) {
-    channel.on("new_msg", (message) => this.whole(message));
+    channel.on("new_msg", (message) => this.said(message));
     channel.on("msg_changed", (patch) => this.patch(patch));
   }
 
   joined(response) {
-    for (const message of [...response.messages, ...(response.changed ?? [])]) this.whole(message);
+    for (const message of response.messages) {
+      if (response.recovered) this.said(message);
+      else this.whole(message);
+    }
+    for (const message of response.changed ?? []) this.whole(message);
     this.cursor = { epoch: response.epoch, offset: response.offset, change: response.change };
+  }
+
+  said(message) {
+    const root = this.messages.get(message.thread);
+    const { count = 0, last = 0 } = root?.replies ?? {};
+    if (root && message.offset > last) root.replies = { count: count + 1, last: message.offset };
+    this.whole(message);
   }
 
   whole(message) {
     const mine = this.messages.get(message.offset);
-    if (!mine || (message.change ?? 0) > (mine.change ?? 0)) this.messages.set(message.offset, message);
+    const counted = (mine?.replies?.last ?? 0) > (message.replies?.last ?? 0) ? mine : message;
+    const newest = !mine || (message.change ?? 0) > (mine.change ?? 0) ? message : mine;
+    this.messages.set(message.offset, counted.replies ? { ...newest, replies: counted.replies } : newest);
     if (this.cursor) this.cursor.offset = Math.max(this.cursor.offset, message.offset);
   }
 

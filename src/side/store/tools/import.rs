@@ -447,7 +447,8 @@ impl<'a> Import<'a> {
             return Err(fault("it is deleted, and has `reactions` or `stream`"));
         }
         let reacted = line.reactions.as_deref().map(reacted_of).transpose()?;
-        let fate = Fate { change, edited, deleted, pinned, reacted: reacted.as_deref() };
+        let reacted = reacted.as_deref();
+        let fate = Fate { change, edited, deleted, pinned, reacted, replies: None };
         let id = id_of(room.id, offset);
         insert(self.step, &Message { id, at_ms: line.at.cast_unsigned(), said, fate })?;
         if offset > room.offset + 1 {
