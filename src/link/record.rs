@@ -125,6 +125,9 @@ records! {
         20 Audit { home: RoomKey, asker: Asker, reference: &'a str, wanted: AuditWanted }
         /// Asks for an invite that is good for so many seconds. Answered by [`ToMember::Reply`].
         11 Invite { home: RoomKey, asker: Asker, reference: &'a str, for_s: u64 }
+        /// The member attaches another meta to its presence, or none. Answered by
+        /// [`ToMember::Reply`].
+        0 Meta { home: RoomKey, asker: Asker, reference: &'a str, meta: Option<&'a str> }
         /// A custom event, passed on as it is. Answered by [`ToMember::Reply`].
         4 Custom {
             home: RoomKey, asker: Asker, reference: &'a str, event: &'a str, payload: Payload<'a>,
@@ -872,6 +875,9 @@ mod tests {
             invite: Some("\"inv_é\""),
         });
         check(ToHome::Invite { home, asker, reference: "1", for_s: 7 });
+        for meta in [None, Some("{}")] {
+            check(ToHome::Meta { home, asker, reference: "1", meta });
+        }
         let bare = NewMessage { body: "\"hi\"", ..NewMessage::default() };
         let mentions = Some("[\"u\"]");
         let rich =

@@ -108,9 +108,13 @@ pub(crate) const ROOM_AUDIT: &str = "room_audit";
 /// What a client pushes to get an invite.
 pub(crate) const ROOM_INVITE: &str = "room_invite";
 
+/// What a client pushes to attach another meta to its presence.
+pub(crate) const ROOM_META: &str = "room_meta";
+
 /// Whether an event is about the room itself, and who may do what in it.
 pub(crate) fn is_about_room(event: &str) -> bool {
-    matches!(event, ROOM_SET | ROOM_MEMBER | ROOM_MEMBERS | ROOM_AUDIT | ROOM_INVITE | MSG_REPORT)
+    let is_of_all = matches!(event, ROOM_SET | ROOM_MEMBER | ROOM_MEMBERS | ROOM_AUDIT);
+    is_of_all || matches!(event, ROOM_INVITE | ROOM_META | MSG_REPORT)
 }
 
 /// Whether an event does something to a message that is there.

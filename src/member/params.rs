@@ -53,6 +53,17 @@ pub(super) fn text_within(
     Ok(())
 }
 
+/// A meta, if it is an object and not too long.
+pub(super) fn meta_within(meta: &str) -> Result<&str, Refusal> {
+    if !json::is_object(meta) {
+        return Err(invalid("meta", "an object"));
+    }
+    if meta.len() > META_BYTES_MAX {
+        return Err(Refusal::TooLarge { field: "meta", max_bytes: META_BYTES_MAX });
+    }
+    Ok(meta)
+}
+
 /// What a join asks for besides the topic.
 #[derive(Debug)]
 pub(crate) struct JoinParams<'a> {
@@ -86,13 +97,7 @@ impl<'a> JoinParams<'a> {
             params.visible = json::boolean(presence).ok_or(invalid("presence", "true or false"))?;
         }
         if let Some(meta) = meta {
-            if !json::is_object(meta) {
-                return Err(invalid("meta", "an object"));
-            }
-            if meta.len() > META_BYTES_MAX {
-                return Err(Refusal::TooLarge { field: "meta", max_bytes: META_BYTES_MAX });
-            }
-            params.meta = Some(meta);
+            params.meta = Some(meta_within(meta)?);
         }
         if let Some(invite) = invite {
             text_within(invite, "invite", INVITE_BYTES_MAX)?;

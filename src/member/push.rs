@@ -10,7 +10,8 @@ use super::params::{
     typing_wanted, verb_wanted,
 };
 use super::wishes::{
-    audit_wanted, invite_wanted, member_wanted, report_wanted, roll_wanted, settings_wanted,
+    audit_wanted, invite_wanted, member_wanted, meta_wanted, report_wanted, roll_wanted,
+    settings_wanted,
 };
 use crate::auth::identity::Identity;
 use crate::auth::level::Level;
@@ -25,7 +26,7 @@ use crate::link::refusal::{PUBLISH_LIMIT, Refusal, SEARCH_LIMIT};
 use crate::link::settings::Settings;
 use crate::link::topic::{
     MSG_APPEND, MSG_REACT, MSG_REPORT, ROOM_AUDIT, ROOM_INVITE, ROOM_MEMBER, ROOM_MEMBERS,
-    ROOM_SET, SEARCH, is_about_room, is_addition, is_reserved, is_verb, room_of,
+    ROOM_META, ROOM_SET, SEARCH, is_about_room, is_addition, is_reserved, is_verb, room_of,
 };
 use crate::wire::phx::{Message, Payload};
 
@@ -75,7 +76,10 @@ impl Members {
             let message = "there is no such thing here: this is no room";
             return Err(Refusal::Invalid { field: "event", message });
         }
-        let reads = matches!(event, "history" | SEARCH | ROOM_MEMBERS | ROOM_AUDIT | ROOM_INVITE);
+        let reads = matches!(
+            event,
+            "history" | SEARCH | ROOM_MEMBERS | ROOM_AUDIT | ROOM_INVITE | ROOM_META
+        );
         // Whose token lets it only read may still leave a room that it is a member of.
         // And react, where the room lets readers; and report what it has read.
         if !reads && !speaks && !matches!(event, ROOM_MEMBER | MSG_REACT | MSG_REPORT) {
@@ -172,6 +176,10 @@ impl Members {
             ROOM_INVITE => {
                 let for_s = invite_wanted(payload)?;
                 ToHome::Invite { home, asker, reference, for_s }
+            }
+            ROOM_META => {
+                let meta = meta_wanted(payload)?;
+                ToHome::Meta { home, asker, reference, meta }
             }
             MSG_REPORT => {
                 let (offset, text) = report_wanted(payload)?;

@@ -1,5 +1,5 @@
 //! What the payloads of pushes about a room itself ask for, read and checked: `room_set`,
-//! `room_member`, `room_members`, `room_audit`, `room_invite`, `msg_report`.
+//! `room_member`, `room_members`, `room_audit`, `room_invite`, `room_meta`, `msg_report`.
 //!
 //! Deliberately absent: whether it is granted (`room::rights`).
 
@@ -14,7 +14,7 @@ use crate::link::facts::{MemberWish, RollWanted, Sentence, SettingsWish};
 use crate::link::record::Given;
 use crate::link::refusal::Refusal;
 use crate::member::params::{
-    MessageBounds, given, invalid, number_within, offset_wanted, text_within,
+    MessageBounds, given, invalid, meta_within, number_within, offset_wanted, text_within,
 };
 use crate::wire::json;
 use crate::wire::phx::Payload;
@@ -189,6 +189,17 @@ pub(super) fn invite_wanted(payload: Payload<'_>) -> Result<u64, Refusal> {
     })
 }
 
+/// Which meta `room_meta` attaches to a presence; none, if it is to have none.
+pub(super) fn meta_wanted(payload: Payload<'_>) -> Result<Option<&str>, Refusal> {
+    let object = object(payload, "meta")?;
+    let [meta] = json::fields(object, ["meta"]);
+    match Given::of(meta) {
+        Given::Nothing => Err(invalid("meta", "an object, or null")),
+        Given::Null => Ok(None),
+        Given::Value(meta) => meta_within(meta).map(Some),
+    }
+}
+
 /// What `msg_report` says, and of which message.
 pub(super) fn report_wanted(payload: Payload<'_>) -> Result<(u64, Option<&str>), Refusal> {
     let (object, offset) = offset_wanted(payload)?;
@@ -207,6 +218,7 @@ fn word<T>(value: &str, of: impl FnOnce(&str) -> Option<T>) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::META_BYTES_MAX;
 
     #[track_caller]
     fn field_of<T: std::fmt::Debug>(read: Result<T, Refusal>) -> &'static str {
@@ -250,6 +262,18 @@ mod tests {
         ] {
             assert_eq!(field_of(wanted(object)), field, "{object}");
         }
+    }
+
+    #[test]
+    fn a_meta_is_an_object_or_null_and_bounded() {
+        let wanted = |object| meta_wanted(Payload::Json(object));
+        assert_eq!(wanted(r#"{"meta":{"a":[1]}}"#), Ok(Some(r#"{"a":[1]}"#)));
+        assert_eq!(wanted(r#"{"meta":null}"#), Ok(None));
+        let long = format!(r#"{{"meta":{{"a":"{}"}}}}"#, "x".repeat(META_BYTES_MAX));
+        for object in ["{}", "[]", r#"{"meta":1}"#, r#"{"meta":[]}"#, &long] {
+            assert_eq!(field_of(wanted(object)), "meta", "{object}");
+        }
+        assert_eq!(field_of(meta_wanted(Payload::Binary(b"{}"))), "meta");
     }
 
     #[test]

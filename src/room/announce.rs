@@ -13,12 +13,18 @@ use crate::link::ids::{Count, Slot};
 use crate::link::message::push_count;
 use crate::link::record::Field;
 use crate::room::pacing::Urgency;
+use crate::room::presence::As;
 use crate::room::{Room, meta};
 
 /// Memory for this many newcomers at once is kept.
 const NEWCOMERS_KEPT: usize = 4;
 
 impl Room {
+    /// Attaches another meta to a member, or none. Returns whether there is something to tell.
+    pub(crate) fn set_meta(&mut self, slot: Slot, meta: Option<&str>) -> bool {
+        self.presence.set_meta(slot, meta.map(Box::from))
+    }
+
     /// Asks for a tick. Returns the time to set a timer for, if none is set that is early enough.
     pub(crate) fn request_tick(
         &mut self,
@@ -97,7 +103,8 @@ impl Room {
 
     /// Appends the list of announced members: the inside of a JSON object.
     pub(crate) fn push_list(&self, out: &mut Vec<u8>, seen: &mut BitSet) {
-        meta::push_users(out, &self.presence, self.presence.announced(), self.refs_from, seen);
+        let announced = (self.presence.announced(), As::Announced);
+        meta::push_users(out, &self.presence, announced, self.refs_from, seen);
     }
 
     /// The number that goes with the list, where it is not complete.
@@ -121,7 +128,7 @@ impl Room {
         0u32.put(out);
         if self.presence.is_unlisted(slot) {
             let device = std::iter::once((slot, member));
-            let user = member.identity.user();
+            let user = (member.identity.user(), As::Present);
             meta::push_user(out, &self.presence, user, device, self.refs_from);
         }
         let bytes = u32::try_from(out.len() - begin - 4).expect("an entry is small");

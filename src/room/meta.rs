@@ -8,7 +8,7 @@ use data_encoding::BASE64URL;
 
 use crate::base::bitset::BitSet;
 use crate::link::ids::Slot;
-use crate::room::presence::{Member, Presence};
+use crate::room::presence::{As, Entry, Member, Presence, Version};
 use crate::wire::json::{push_array, push_string, push_unsigned};
 
 /// Appends `{"joins":{...},"leaves":{...}}` of the tick that has been worked out. For `seen` see
@@ -20,9 +20,9 @@ pub(crate) fn push_diff<P>(
     seen: &mut BitSet,
 ) {
     out.extend_from_slice(b"{\"joins\":{");
-    push_users(out, presence, presence.joins(), refs_from, seen);
+    push_users(out, presence, (presence.joins(), As::Present), refs_from, seen);
     out.extend_from_slice(b"},\"leaves\":{");
-    push_users(out, presence, presence.leaves(), refs_from, seen);
+    push_users(out, presence, (presence.leaves(), As::Announced), refs_from, seen);
     out.extend_from_slice(b"}}");
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn push_diff<P>(
 pub(crate) fn push_users<P>(
     out: &mut Vec<u8>,
     presence: &Presence<P>,
-    set: &BitSet,
+    (set, which): (&BitSet, As),
     refs_from: u64,
     seen: &mut BitSet,
 ) {
@@ -39,7 +39,7 @@ pub(crate) fn push_users<P>(
         if !std::mem::take(&mut first) {
             out.push(b',');
         }
-        push_user(out, presence, user, devices, refs_from);
+        push_user(out, presence, (user, which), devices, refs_from);
     });
 }
 
@@ -47,19 +47,20 @@ pub(crate) fn push_users<P>(
 pub(crate) fn push_user<'a, P: 'a>(
     out: &mut Vec<u8>,
     presence: &Presence<P>,
-    user: &str,
+    (user, which): (&str, As),
     devices: impl Iterator<Item = (Slot, &'a Member<P>)>,
     refs_from: u64,
 ) {
     push_string(out, user);
     out.extend_from_slice(b":{\"metas\":");
     push_array(out, devices, |out, (slot, device)| {
-        push_meta(out, presence.meta(slot), device, refs_from);
+        push_meta(out, presence.entry(slot, which), device, refs_from);
     });
     out.push(b'}');
 }
 
-fn push_meta(out: &mut Vec<u8>, meta: Option<&str>, member: &Member<impl Sized>, refs_from: u64) {
+fn push_meta(out: &mut Vec<u8>, entry: Entry<'_>, member: &Member<impl Sized>, refs_from: u64) {
+    let Entry { meta, version: Version { number, replaces } } = entry;
     out.push(b'{');
     if let Some(meta) = meta {
         out.extend_from_slice(b"\"meta\":");
@@ -71,15 +72,23 @@ fn push_meta(out: &mut Vec<u8>, meta: Option<&str>, member: &Member<impl Sized>,
     out.extend_from_slice(b",\"online_at\":");
     push_unsigned(out, u64::from(member.online_at_s));
     out.extend_from_slice(b",\"phx_ref\":\"");
-    // As Phoenix' is, 12 bytes in 16 characters: this life of the room, and which of its joins.
+    out.extend_from_slice(&reference(number, refs_from));
+    if let Some(replaces) = replaces {
+        out.extend_from_slice(b"\",\"phx_ref_prev\":\"");
+        out.extend_from_slice(&reference(replaces, refs_from));
+    }
+    out.extend_from_slice(b"\"}");
+}
+
+/// The ref of an entry. As Phoenix' is, 12 bytes in 16 characters: this life of the room, and which
+/// of its joins.
+fn reference(number: u32, refs_from: u64) -> [u8; 16] {
     let mut reference = [0; 12];
-    reference[..8]
-        .copy_from_slice(&refs_from.wrapping_add(u64::from(member.arrival)).to_be_bytes());
-    reference[8..].copy_from_slice(&member.arrival.to_be_bytes());
+    reference[..8].copy_from_slice(&refs_from.wrapping_add(u64::from(number)).to_be_bytes());
+    reference[8..].copy_from_slice(&number.to_be_bytes());
     let mut text = [0; 16];
     BASE64URL.encode_mut(&reference, &mut text);
-    out.extend_from_slice(&text);
-    out.extend_from_slice(b"\"}");
+    text
 }
 
 #[cfg(test)]
@@ -87,6 +96,89 @@ mod tests {
     use super::*;
     use crate::auth::identity::{Identity, NEVER_S};
     use crate::limits::PresenceLimits;
+
+    fn identity(user: &str) -> Identity {
+        Identity::new(user, "A", NEVER_S, None).expect("valid")
+    }
+
+    /// The diff of a tick; empty, if there is no news.
+    fn diff(presence: &mut Presence<()>) -> String {
+        let mut out = Vec::new();
+        if presence.tick(&PresenceLimits::default()) {
+            push_diff(&mut out, presence, 0, &mut BitSet::new());
+            presence.announce();
+        }
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    /// The list that a newcomer is sent.
+    fn list(presence: &Presence<()>) -> String {
+        let mut out = Vec::new();
+        let announced = (presence.announced(), As::Announced);
+        push_users(&mut out, presence, announced, 0, &mut BitSet::new());
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    fn entry(meta: &str, reference: &str, prev: &str) -> String {
+        let prev =
+            if prev.is_empty() { String::new() } else { format!(r#","phx_ref_prev":"{prev}""#) };
+        format!(
+            r#""ann":{{"metas":[{{{meta}"name":"A","online_at":7,"phx_ref":"{reference}"{prev}}}]}}"#
+        )
+    }
+
+    const REFS: [&str; 3] = ["AAAAAAAAAAEAAAAB", "AAAAAAAAAAIAAAAC", "AAAAAAAAAAMAAAAD"];
+
+    #[test]
+    fn another_meta_is_a_leave_and_a_join_in_one_diff_as_phoenix_sends_it() {
+        let mut presence = Presence::default();
+        let slot = presence.join(identity("ann"), (), Some("{\"x\":1}".into()), 7, true);
+        let before = entry(r#""meta":{"x":1},"#, REFS[0], "");
+        assert_eq!(diff(&mut presence), format!(r#"{{"joins":{{{before}}},"leaves":{{}}}}"#));
+        assert!(presence.set_meta(slot, Some("{\"x\":2}".into())));
+        // Those who come now are told what the others know.
+        assert_eq!(list(&presence), before);
+        let then = entry(r#""meta":{"x":2},"#, REFS[1], REFS[0]);
+        let expected = format!(r#"{{"joins":{{{then}}},"leaves":{{{before}}}}}"#);
+        assert_eq!(diff(&mut presence), expected);
+        assert_eq!(list(&presence), then, "and it keeps what it replaced");
+        assert!(!presence.set_meta(slot, Some("{\"x\":2}".into())), "it is so already");
+        assert!(presence.set_meta(slot, None));
+        let bare = entry("", REFS[2], REFS[1]);
+        let expected = format!(r#"{{"joins":{{{bare}}},"leaves":{{{then}}}}}"#);
+        assert_eq!(diff(&mut presence), expected);
+        assert_eq!(diff(&mut presence), "");
+    }
+
+    #[test]
+    fn of_metas_that_are_collected_only_the_last_one_is_seen() {
+        let mut presence = Presence::default();
+        let slot = presence.join(identity("ann"), (), None, 7, true);
+        assert!(!presence.set_meta(slot, Some("{}".into())), "nobody knows of it yet");
+        let first = entry(r#""meta":{},"#, REFS[0], "");
+        assert_eq!(diff(&mut presence), format!(r#"{{"joins":{{{first}}},"leaves":{{}}}}"#));
+        for meta in ["{\"x\":1}", "{\"x\":2}"] {
+            assert!(presence.set_meta(slot, Some(meta.into())));
+        }
+        let last = entry(r#""meta":{"x":2},"#, REFS[2], REFS[0]);
+        let expected = format!(r#"{{"joins":{{{last}}},"leaves":{{{first}}}}}"#);
+        assert_eq!(diff(&mut presence), expected);
+    }
+
+    #[test]
+    fn whoever_leaves_leaves_the_entry_that_the_others_know_and_no_memory() {
+        let mut presence = Presence::default();
+        let slot = presence.join(identity("ann"), (), None, 7, true);
+        diff(&mut presence);
+        assert!(presence.set_meta(slot, Some("{}".into())));
+        presence.leave(slot);
+        let known = entry("", REFS[0], "");
+        assert_eq!(diff(&mut presence), format!(r#"{{"joins":{{}},"leaves":{{{known}}}}}"#));
+        assert_eq!(presence.meta_bytes(), 0);
+        assert!(!presence.set_meta(slot, Some("{}".into())), "it is gone");
+        let next = presence.join(identity("ann"), (), None, 7, true);
+        assert_eq!((next, presence.entry(next, As::Present).version.replaces), (slot, None));
+    }
 
     #[test]
     fn a_diff_is_what_phoenix_sends() {

@@ -10,20 +10,24 @@
 //! At a tick the news is `target XOR announced`. A member that came and left in between has changed
 //! no bit.
 //!
+//! A member may attach another meta to itself. Then it has another ref, and its entry that was
+//! announced leaves with the tick in which the new one joins.
+//!
 //! Invariants:
 //!
 //! 1. a slot is reused only when its last member is neither there nor announced: the news of a
 //!    leave needs its meta;
 //! 2. `announced` is exactly the state of a client that has applied every diff since the room
 //!    began;
-//! 3. each user stands once in a diff, with its devices from the oldest to the newest.
+//! 3. each user stands once in a diff, with its devices from the oldest to the newest;
+//! 4. whoever has an entry that is told no more is announced, and leaves it with the next tick.
 //!
 //! Deliberately absent: the members that a large room lists (`choice`), the JSON (`meta`), the time
 //! of ticks (`pacing`), and the meaning of a member's place `P`, which is kept for the caller.
 //!
 //! Called by: `room`, `meta`. Calls: `choice`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use hashbrown::HashTable;
 use slab::Slab;
@@ -61,6 +65,50 @@ pub struct Member<P> {
 // For a place of 12 bytes.
 const _: () = assert!(size_of::<Member<[u32; 3]>>() <= 32);
 
+/// What tells one entry of a member from another: a number out of the count of joins, and that of
+/// the entry before it, if its member has replaced one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Of this entry.
+    pub number: u32,
+    /// Of the one before.
+    pub replaces: Option<u32>,
+}
+
+/// How a member stands in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// What its client attached: a JSON object.
+    pub meta: Option<&'a str>,
+    /// Which of its entries it is.
+    pub version: Version,
+}
+
+/// Which entry of a member is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum As {
+    /// The one that the others know.
+    Announced,
+    /// The one that they are to know.
+    Present,
+}
+
+/// An entry that the others know, and that is no longer true.
+#[derive(Debug)]
+struct Outdated {
+    meta: Option<Box<str>>,
+    version: Version,
+}
+
+/// The members who have attached another meta than the one that they joined with, by slot.
+#[derive(Debug, Default)]
+struct Replaced {
+    /// Which entry is theirs. Others have the number of their arrival.
+    versions: BTreeMap<u32, Version>,
+    /// What the others know of them, where that is an entry before.
+    outdated: BTreeMap<u32, Outdated>,
+}
+
 /// The members of one room, each with a place `P`.
 #[derive(Debug)]
 pub struct Presence<P> {
@@ -70,6 +118,8 @@ pub struct Presence<P> {
     /// The metas that clients attached, if any: JSON objects, by slot.
     metas: HashMap<u32, Box<str>, ahash::RandomState>,
     meta_bytes: usize,
+    /// Boxed, since in few rooms somebody has.
+    replaced: Option<Box<Replaced>>,
     /// Visible members that are there or announced, by their user's id.
     by_user: HashTable<Slot>,
     hasher: ahash::RandomState,
@@ -90,6 +140,7 @@ impl<P> Default for Presence<P> {
             arrivals: 0,
             metas: HashMap::default(),
             meta_bytes: 0,
+            replaced: None,
             by_user: HashTable::new(),
             hasher: ahash::RandomState::default(),
             present: BitSet::new(),
@@ -160,6 +211,80 @@ impl<P> Presence<P> {
         change(&mut member.place);
     }
 
+    /// Attaches another meta to a member that is seen, or none. Returns whether there is something
+    /// to tell.
+    pub fn set_meta(&mut self, slot: Slot, meta: Option<Box<str>>) -> bool {
+        let is_seen = self.member(slot).is_some_and(|member| member.visible);
+        if !is_seen || self.meta(slot) == meta.as_deref() {
+            return false;
+        }
+        let version = self.version(slot);
+        let before = self.replace_meta(slot, meta);
+        // An entry that nobody knows of yet is told as it is by then.
+        if !self.announced.contains(slot.0) {
+            return false;
+        }
+        self.arrivals = self.arrivals.wrapping_add(1);
+        let Replaced { versions, outdated } = &mut **self.replaced.get_or_insert_default();
+        let before_bytes = before.as_ref().map_or(0, |before| before.len());
+        let known = outdated.entry(slot.0).or_insert_with(|| {
+            self.meta_bytes += VERSION_MEMORY_BYTES + before_bytes;
+            Outdated { meta: before, version }
+        });
+        let next = Version { number: self.arrivals, replaces: Some(known.version.number) };
+        if versions.insert(slot.0, next).is_none() {
+            self.meta_bytes += VERSION_MEMORY_BYTES;
+        }
+        true
+    }
+
+    fn replace_meta(&mut self, slot: Slot, meta: Option<Box<str>>) -> Option<Box<str>> {
+        self.members[slot.index()].has_meta = meta.is_some();
+        self.meta_bytes += meta.as_ref().map_or(0, |meta| meta.len());
+        let before = match meta {
+            Some(meta) => self.metas.insert(slot.0, meta),
+            None => self.metas.remove(&slot.0),
+        };
+        self.meta_bytes -= before.as_ref().map_or(0, |before| before.len());
+        before
+    }
+
+    /// Forgets what the others knew of a member: they have been told that it is over.
+    fn forget_outdated(&mut self, slot: u32) {
+        let outdated = self.replaced.as_mut().and_then(|replaced| replaced.outdated.remove(&slot));
+        if let Some(Outdated { meta, .. }) = outdated {
+            self.meta_bytes -= VERSION_MEMORY_BYTES + meta.map_or(0, |meta| meta.len());
+        }
+    }
+
+    fn forget_version(&mut self, slot: Slot) {
+        let Some(replaced) = &mut self.replaced else { return };
+        if replaced.versions.remove(&slot.0).is_some() {
+            self.meta_bytes -= VERSION_MEMORY_BYTES;
+        }
+        if replaced.versions.is_empty() {
+            assert!(replaced.outdated.is_empty(), "who has another entry has a version");
+            self.replaced = None;
+        }
+    }
+
+    fn version(&self, slot: Slot) -> Version {
+        let arrived = || Version { number: self.members[slot.index()].arrival, replaces: None };
+        let replaced = self.replaced.as_ref();
+        let version = replaced.and_then(|replaced| replaced.versions.get(&slot.0));
+        version.copied().unwrap_or_else(arrived)
+    }
+
+    /// How a member stands in a list.
+    #[must_use]
+    pub fn entry(&self, slot: Slot, which: As) -> Entry<'_> {
+        let replaced = self.replaced.as_ref().filter(|_| which == As::Announced);
+        match replaced.and_then(|replaced| replaced.outdated.get(&slot.0)) {
+            Some(Outdated { meta, version }) => Entry { meta: meta.as_deref(), version: *version },
+            None => Entry { meta: self.meta(slot), version: self.version(slot) },
+        }
+    }
+
     /// Ends a membership.
     ///
     /// # Panics
@@ -221,7 +346,7 @@ impl<P> Presence<P> {
     ///
     /// To be followed by [`Presence::announce`] once it is written down.
     pub fn tick(&mut self, limits: &PresenceLimits) -> bool {
-        let Self { members, present, announced, joins, leaves, choice, .. } = self;
+        let Self { members, replaced, present, announced, joins, leaves, choice, .. } = self;
         joins.clear();
         leaves.clear();
         choice.note_present(present.count_ones(), limits);
@@ -230,6 +355,11 @@ impl<P> Presence<P> {
             split_news(&choice.target(present, arrival, limits), announced, joins, leaves);
         } else {
             split_news(present, announced, joins, leaves);
+        }
+        for slot in replaced.iter().flat_map(|replaced| replaced.outdated.keys()) {
+            // Whoever is told no more only leaves.
+            joins.set(*slot, !leaves.contains(*slot));
+            leaves.set(*slot, true);
         }
         !self.joins.is_empty() || !self.leaves.is_empty()
     }
@@ -256,13 +386,14 @@ impl<P> Presence<P> {
     pub fn announce(&mut self) {
         let joins = std::mem::take(&mut self.joins);
         let leaves = std::mem::take(&mut self.leaves);
-        joins.iter_ones().for_each(|slot| self.announced.set(slot, true));
         for slot in leaves.iter_ones() {
+            self.forget_outdated(slot);
             self.announced.set(slot, false);
             if !self.members[slot as usize].live {
                 self.forget(Slot(slot));
             }
         }
+        joins.iter_ones().for_each(|slot| self.announced.set(slot, true));
         (self.joins, self.leaves) = (joins, leaves);
         self.trim();
     }
@@ -358,7 +489,7 @@ impl<P> Presence<P> {
         let is_theirs = |slot: &&Slot| self.members[slot.index()].identity.user() == user;
         let mut devices: SmallVec<[Slot; 8]> = with_hash.filter(is_theirs).copied().collect();
         // The count of arrivals may have started over.
-        let age = |slot: &Slot| self.arrivals.wrapping_sub(self.members[slot.index()].arrival);
+        let age = |slot: &Slot| self.arrivals.wrapping_sub(self.version(*slot).number);
         devices.sort_unstable_by_key(|slot| std::cmp::Reverse(age(slot)));
         devices
     }
@@ -377,6 +508,7 @@ impl<P> Presence<P> {
 
     /// Frees a slot.
     fn forget(&mut self, slot: Slot) {
+        self.forget_version(slot);
         let member = self.members.remove(slot.index());
         if member.has_meta
             && let Some(meta) = self.metas.remove(&slot.0)
@@ -393,6 +525,9 @@ impl<P> Presence<P> {
 
 /// Memory for this many members that have gone is kept.
 const MEMBERS_KEPT: usize = 8;
+
+/// About what it takes to know of a version, or of an entry that is outdated, in bytes.
+const VERSION_MEMORY_BYTES: usize = 48;
 
 fn split_news(target: &BitSet, announced: &BitSet, joins: &mut BitSet, leaves: &mut BitSet) {
     for slot in target.xor_iter(announced) {

@@ -65,6 +65,16 @@ impl Room {
         Err(Refusal::Unauthorized)
     }
 
+    /// Whether a member may be in the room by now.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn may_be_here(&self, slot: Slot, now_ms: u64) -> Result<(), Refusal> {
+        let Some(member) = self.member(slot) else { return Err(Refusal::Unauthorized) };
+        self.may_join(member.identity.user(), member.place.token, now_ms)
+    }
+
     /// Whether a member may say, or do, something in the room.
     ///
     /// # Errors
@@ -74,10 +84,9 @@ impl Room {
         if self.facts.is_none() || self.level_at(slot, now_ms) >= Level::Speak {
             return Ok(());
         }
+        self.may_be_here(slot, now_ms)?;
         let Some(member) = self.member(slot) else { return Err(Refusal::Unauthorized) };
-        let user = member.identity.user();
-        self.may_join(user, member.place.token, now_ms)?;
-        let standing = self.standing(user);
+        let standing = self.standing(member.identity.user());
         if standing.is_muted(now_ms) {
             return Err(Refusal::Muted { until_ms: told_until(standing.muted_until_ms) });
         }

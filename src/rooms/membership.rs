@@ -17,9 +17,9 @@ use crate::room::encode::JoinQuestion;
 use crate::room::journal::Older;
 use crate::room::pacing::Urgency;
 use crate::room::{Arrival, Room};
-use crate::rooms::Rooms;
 use crate::rooms::held::Membership;
 use crate::rooms::registry::{Found, Purpose, Registered};
+use crate::rooms::{Answer, Rooms};
 
 impl Rooms {
     /// Handles a join or a creation: finds the room or makes it, and goes on in it. If the room is
@@ -199,6 +199,31 @@ impl Rooms {
         room.renew(asker.slot, who, token);
         // With less, it may be no moderator any more, in a room that is for members.
         self.put_out_if_unwanted(cx, members, key, asker.slot);
+    }
+
+    /// A member attaches another meta to its presence, or none: the others see that with the next
+    /// tick, as if it had left and joined in one.
+    pub(super) fn attach<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        reference: &str,
+        meta: Option<&str>,
+    ) {
+        let Membership { room: key, shard, asker } = membership;
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        registered.room.assert_member(shard, asker);
+        // It may have been put out, and not know it yet.
+        if let Err(refusal) = registered.room.may_be_here(asker.slot, cx.now.unix_ms) {
+            return self.answer_refused(cx, members, membership, reference, refusal);
+        }
+        let is_news = registered.room.set_meta(asker.slot, meta);
+        self.registry.weigh(registered);
+        if is_news {
+            self.set_tick(cx, key, Urgency::Now);
+        }
+        self.reply(cx, members, membership, Answer::ok(reference, "{}"));
     }
 
     /// Ends all memberships of a shard that has begun anew.

@@ -214,6 +214,10 @@ impl Rooms {
             ToHome::Report { .. } => self.report(cx, members, shard, message),
             ToHome::Audit { .. } => self.audit(cx, members, shard, message),
             ToHome::Invite { .. } => self.invite(cx, members, shard, message),
+            ToHome::Meta { home, asker, reference, meta } => {
+                let membership = Membership { room: home, shard, asker };
+                self.attach(cx, members, membership, reference, meta);
+            }
             ToHome::Renew { home, asker, who, level } => {
                 let membership = Membership { room: home, shard, asker };
                 self.renew(cx, members, membership, who, level);
@@ -245,7 +249,8 @@ impl Rooms {
             | ToHome::Search { .. }
             | ToHome::Roll { .. }
             | ToHome::Audit { .. }
-            | ToHome::Invite { .. } => cx.is_busy(shard),
+            | ToHome::Invite { .. }
+            | ToHome::Meta { .. } => cx.is_busy(shard),
             _ => false,
         }
     }
@@ -288,6 +293,7 @@ impl Rooms {
             | ToHome::Report { home, asker, reference, .. }
             | ToHome::Audit { home, asker, reference, .. }
             | ToHome::Invite { home, asker, reference, .. }
+            | ToHome::Meta { home, asker, reference, .. }
             | ToHome::Custom { home, asker, reference, .. }
             | ToHome::History { home, asker, reference, .. }
             | ToHome::Search { home, asker, reference, .. } => {

@@ -365,6 +365,14 @@ const TABLE = {
     [{ user: STRANGER, kick: true, reason: longer(1_024) }, "--- !!!!!! !! !! !! re", tooLarge("reason", 1_024)],
   ],
 
+  room_meta: [
+    [{ meta: { status: "away" } },                  "--- ++++++ ++ ++ ++ re"],
+    [{ meta: null },                                "--- ++++++ ++ ++ ++ re"],
+    [{},                                            "--- !!!!!! !! !! !! re", invalid("meta")],
+    [{ meta: "away" },                              "--- !!!!!! !! !! !! re", invalid("meta")],
+    [{ meta: { a: longer(1_024) } },                "--- !!!!!! !! !! !! re", tooLarge("meta", 1_024)],
+  ],
+
   room_members: [
     [{},                                            "--- ++++++ ++ ++ ++ re"],
     [{ after: "a", limit: 1 },                      "--- ++++++ ++ ++ ++ re"],
@@ -439,8 +447,9 @@ const ANSWERS = {
   msg_search: "messages more before?",
   access_token: "expires_at user",
   room_set: "room title members topic? join? speak? react? slow_s? edit_s? keep_s? links? invite? invites? data?",
-  room_member: "user role? muted_until? banned_until?",
-  room_members: "members more",
+  room_member: "user role? muted_until? banned_until? purged? more?",
+  room_members: "members more after?",
+  room_meta: "",
   room_invite: "invite expires_at",
   room_audit: "acts more",
   msg_report: "",

@@ -39,6 +39,7 @@ async function inventive(t, server) {
       await push(mod, "msg_react", { offset: 3, emoji: "\u{1f44d}" });
       await push(mod, "msg_pin", { offset: 3 });
       await push(mod, "room_set", { topic: "x", slow_s: 0, react: "all", links: false, data: { a: 1 } });
+      await push(kim, "room_meta", { meta: { status: "busy" } });
       await push(mod, "access_token", { token: server.token("mod", OWNS) });
     },
 

@@ -102,6 +102,7 @@ impl Client {
             Act::Report => self.report(mouth),
             Act::Audit => self.ask_audit(mouth),
             Act::Invite => self.ask_invite(mouth),
+            Act::Attach => self.attach(mouth),
             Act::Grow => self.grow(mouth),
         }
     }
@@ -536,6 +537,19 @@ impl Client {
         let may_be_too_large = size + around > mouth.plan.settings.limits.body_bytes;
         let ask = Ask::Custom { number, may_be_too_large };
         self.push(mouth, &topic, event, &payload, Some(ask));
+    }
+
+    /// Attaches another meta to its presence.
+    fn attach(&mut self, mouth: &mut Mouth<'_>) {
+        let topic = self.channel_or_topic(mouth);
+        if !topic.starts_with("room:") {
+            return;
+        }
+        self.said += 1;
+        let is_none = self.draws.one_in(4);
+        let meta = if is_none { Value::Null } else { json!({"n": self.said, "of": self.id}) };
+        let payload = Payload::Json(json!({"meta": meta}));
+        self.push(mouth, &topic, "room_meta", &payload, Some(Ask::Attach { meta }));
     }
 
     /// A binary push must name its join: an empty ref is one that no join has.

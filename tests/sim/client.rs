@@ -176,6 +176,10 @@ pub(crate) enum Ask {
     React {
         on: bool,
     },
+    /// To attach another meta to its presence, or none.
+    Attach {
+        meta: Value,
+    },
     /// To append a piece to a message.
     Append {
         offset: u64,
@@ -233,6 +237,8 @@ pub(crate) struct Member {
     pub(crate) deleted: BTreeSet<u64>,
     pub(crate) visible: bool,
     pub(crate) fold: Fold,
+    /// What it has attached to its presence since it joined.
+    pub(crate) meta: Option<Value>,
     /// What `presence_count` said last.
     pub(crate) count: Option<Value>,
     /// Custom events since the last offset, and whether all of them: the member was there when it

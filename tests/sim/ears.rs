@@ -565,6 +565,16 @@ impl Client {
                 }
                 ears.truth.saw("published");
             }
+            Ask::Attach { meta } => {
+                ears.check_might(user, pending, Level::Join);
+                assert_eq!(response.to_string(), "{}");
+                ears.truth.saw("another meta");
+                let channel = link.channels.get_mut(topic);
+                let member = channel.and_then(|channel| channel.member.as_mut());
+                if let Some(member) = member.filter(|of| of.join_ref == pending.join_ref) {
+                    member.meta = Some(meta.clone());
+                }
+            }
             Ask::Custom { .. } => {
                 assert!(
                     room.is_none_or(|room| user.may_speak(room)),
@@ -774,6 +784,11 @@ impl Client {
                     "an event is not refused for {reason}"
                 );
                 ears.truth.refuse_custom(number);
+            }
+            Ask::Attach { .. } => {
+                let is_of_way = matches!(reason, "unmatched topic" | "rate_limited" | "busy");
+                let is_decided = might.be_refused_for(reason, Level::Join);
+                assert!(is_of_way || is_decided, "a meta is not refused for {reason}");
             }
             Ask::History { .. } => {
                 let is_of_log = matches!(reason, "storage" | "unavailable");
@@ -1035,6 +1050,7 @@ impl Member {
             since_last: Vec::new(),
             since_whole: false,
             customs: std::collections::BTreeSet::new(),
+            meta: None,
             asked_ms: pending.asked_ms,
             typing: BTreeMap::new(),
             rooms: BTreeMap::new(),

@@ -61,6 +61,7 @@ const STEPS: u64 = 6_000;
 /// What must have been seen once the usual number of seeds has been run: the limits are there to be
 /// reached.
 const REACHED: &[&str] = &[
+    "another meta",
     "answer lost",
     "appended",
     "audited",

@@ -53,6 +53,8 @@ pub(crate) enum Act {
     Audit,
     /// Asks for an invite.
     Invite,
+    /// Attaches another meta to its presence.
+    Attach,
 }
 
 /// Those that a run cannot do without, and those of which each run leaves out some.
@@ -227,6 +229,7 @@ impl Plan {
         plan.let_messages_grow();
         plan.let_members_decide();
         plan.let_members_look_after();
+        plan.let_metas_change();
         if plan.settings.limits.memory_bytes != 0 {
             // Keys are not let go of. With them the bound would have to be so wide that nothing
             // reached it.
@@ -250,6 +253,13 @@ impl Plan {
             return;
         }
         self.acts.push((Act::Grow, draws.range(4, 40)));
+    }
+
+    /// In half of them members attach other metas.
+    fn let_metas_change(&mut self) {
+        if self.bug.is_none() && Draws::new(self.seed ^ 0x006d_6574).one_in(2) {
+            self.acts.push((Act::Attach, 5));
+        }
     }
 
     /// Something is decided in half of them; and in some of those shards begin anew.

@@ -313,8 +313,12 @@ impl World {
                     "the last count was true too: {topic}"
                 );
             }
-            let mine: BTreeSet<String> =
-                state.values().flatten().map(|meta| meta["phx_ref"].to_string()).collect();
+            for (other, member) in self.members(topic).filter(|(_, member)| member.visible) {
+                let Some(meta) = &member.meta else { continue };
+                let is_there = state[other.user().id].iter().any(|of| of["meta"] == *meta);
+                assert!(is_there, "the last meta is seen: {meta} of {} in {topic}", other.id);
+            }
+            let mine: BTreeSet<String> = state.values().flatten().map(Value::to_string).collect();
             let known = references.get_or_insert_with(|| mine.clone());
             assert_eq!(*known, mine, "everybody sees the same devices: {topic}");
         }
