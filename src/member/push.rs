@@ -25,8 +25,9 @@ use crate::link::record::{NewMessage, ToHome};
 use crate::link::refusal::{PUBLISH_LIMIT, Refusal, SEARCH_LIMIT};
 use crate::link::settings::Settings;
 use crate::link::topic::{
-    MSG_APPEND, MSG_REACT, MSG_REPORT, ROOM_AUDIT, ROOM_INVITE, ROOM_MEMBER, ROOM_MEMBERS,
-    ROOM_META, ROOM_SET, SEARCH, is_about_room, is_addition, is_reserved, is_verb, room_of,
+    MSG_APPEND, MSG_DELETE, MSG_REACT, MSG_REPORT, ROOM_AUDIT, ROOM_INVITE, ROOM_MEMBER,
+    ROOM_MEMBERS, ROOM_META, ROOM_SET, SEARCH, is_about_room, is_addition, is_reserved, is_verb,
+    room_of,
 };
 use crate::wire::phx::{Message, Payload};
 
@@ -81,8 +82,10 @@ impl Members {
             "history" | SEARCH | ROOM_MEMBERS | ROOM_AUDIT | ROOM_INVITE | ROOM_META
         );
         // Whose token lets it only read may still leave a room that it is a member of.
-        // And react, where the room lets readers; and report what it has read.
-        if !reads && !speaks && !matches!(event, ROOM_MEMBER | MSG_REACT | MSG_REPORT) {
+        // And react, where the room lets readers; report what it has read, and take back what it
+        // has said.
+        let is_for_readers = matches!(event, ROOM_MEMBER | MSG_REACT | MSG_REPORT | MSG_DELETE);
+        if !reads && !speaks && !is_for_readers {
             return Err(Refusal::Unauthorized);
         }
         if is_reserved(event) && !is_ours {

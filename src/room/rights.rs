@@ -204,6 +204,8 @@ impl Room {
                 };
                 self.may_send(slot, body.unwrap_or_default(), mentions, blocked, now_ms)
             }
+            // Whoever is in the room may take back what it has said, muted or not.
+            Verb::Delete if self.level_at(slot, now_ms) >= Level::Join => Ok(()),
             Verb::Delete | Verb::Pin { .. } => self.may_speak(slot, now_ms),
         }
     }

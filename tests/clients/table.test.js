@@ -123,15 +123,15 @@ const TABLE = {
   ],
 
   msg_delete: [
-    [{ offset: OWN },                               "--- uuuumm ++ ++ ++ re"],
-    [{ offset: OWN_DELETED },                       "--- uuuumm ++ ++ ++ re"],
-    [{ offset: OWN_GROWING },                       "--- uuuumm ++ ++ ++ re"],
-    [{ offset: OWN_OLDER },                         "--- uuuumm ++ ++ ++ re", null, NO_TIME],
-    [{ offset: OTHERS },                            "--- uuuumm nn ++ ++ re"],
-    [{ offset: OTHERS_DELETED },                    "--- uuuumm nn ++ ++ re"],
-    [{ offset: NEVER_GIVEN },                       "--- uuuumm !! !! !! re", invalid("offset")],
-    [{},                                            "--- uu!!!! !! !! !! re", invalid("offset")],
-    [{ offset: "1" },                               "--- uu!!!! !! !! !! re", invalid("offset")],
+    [{ offset: OWN },                               "--- ++++++ ++ ++ ++ re"],
+    [{ offset: OWN_DELETED },                       "--- ++++++ ++ ++ ++ re"],
+    [{ offset: OWN_GROWING },                       "--- ++++++ ++ ++ ++ re"],
+    [{ offset: OWN_OLDER },                         "--- ++++++ ++ ++ ++ re", null, NO_TIME],
+    [{ offset: OTHERS },                            "--- nnnnnn nn ++ ++ re"],
+    [{ offset: OTHERS_DELETED },                    "--- nnnnnn nn ++ ++ re"],
+    [{ offset: NEVER_GIVEN },                       "--- !!!!!! !! !! !! re", invalid("offset")],
+    [{},                                            "--- !!!!!! !! !! !! re", invalid("offset")],
+    [{ offset: "1" },                               "--- !!!!!! !! !! !! re", invalid("offset")],
   ],
 
   msg_pin: [

@@ -155,6 +155,15 @@ impl Ears<'_> {
 }
 
 impl Deed {
+    /// What level it needs at least. Whoever is in a room may take back what it has said.
+    pub(crate) fn needs(&self) -> Level {
+        match self {
+            Self::Edit(_) => Level::Speak,
+            Self::Delete => Level::Join,
+            Self::Pin(_) => Level::Moderate,
+        }
+    }
+
     /// Whether it has been done to a message, which has had this change.
     pub(crate) fn is_done_to(&self, message: &MessageText, change: u64) -> bool {
         let fate = message.fate();
@@ -614,9 +623,9 @@ impl Client {
             }
             Ask::Change { offset, deed, calls_all, epoch } => {
                 let room = room.expect("what changes is in rooms");
-                assert!(user.may_speak(room), "only who may speaks: {} in {room}", user.id);
-                let is_high = matches!(deed, Deed::Pin(_)) || *calls_all;
-                let needed = if is_high { Level::Moderate } else { Level::Speak };
+                let needed = if *calls_all { Level::Moderate } else { deed.needs() };
+                let may = needed < Level::Speak || user.may_speak(room);
+                assert!(may, "only who may speaks: {} in {room}", user.id);
                 ears.check_might(user, pending, needed);
                 let change = response["change"].as_u64().expect("it says which change it was");
                 ears.truth.saw("done");
@@ -801,9 +810,9 @@ impl Client {
                 let may_be = match reason {
                     "unmatched topic" | "rate_limited" | "busy" | "storage" | "unavailable"
                     | "unconfirmed" | "gone" | "invalid" => true,
+                    "muted" if *deed == Deed::Delete => false,
                     "unauthorized" | "muted" | "banned" => {
-                        let is_high = matches!(deed, Deed::Pin(_)) || *calls_all;
-                        let needed = if is_high { Level::Moderate } else { Level::Speak };
+                        let needed = if *calls_all { Level::Moderate } else { deed.needs() };
                         might.be_refused_for(reason, needed)
                     }
                     "not_yours" => match deed {
