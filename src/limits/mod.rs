@@ -179,6 +179,10 @@ pub const ANSWER_BYTES_PER_WORK: usize = 1_024;
 /// tree, whose memory may have to be fetched.
 pub const VISITS_PER_WORK: usize = 16;
 
+/// How many standings are looked through for an answer to `room_members`: some hundred
+/// microseconds.
+pub const ROLL_LOOKS_MAX: usize = 2_000;
+
 /// How many connections that a sweep looks at cost one unit of [`TURN_WORK`]: it walks over a dense
 /// array.
 pub const SWEPT_PER_WORK: usize = 256;
@@ -233,6 +237,16 @@ pub const SLOW_S_MAX: u32 = 21_600;
 
 /// How many messages of a user are deleted at once, with a ban.
 pub const PURGED_MESSAGES_MAX: usize = 100;
+
+/// How many messages a purge looks at together that are not in memory: some hundred microseconds of
+/// a turn, besides the deletions.
+pub const PURGE_READ_MESSAGES: u32 = 500;
+
+/// How often it does. A user who has said nothing in so many messages has said enough.
+pub const PURGE_READS_MAX: u32 = 100;
+
+/// How many purges of a shard may go on beyond memory at a time.
+pub const PURGES_UNDER_WAY_MAX: usize = 8;
 
 /// How long an invite is good, in seconds, if that is not said: a week.
 pub const INVITE_S_DEFAULT: u64 = 7 * 86_400;

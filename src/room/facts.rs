@@ -16,9 +16,10 @@ use crate::limits::STANDING_MEMORY_BYTES;
 use crate::link::facts::{RollWanted, RoomSettings, push_role_and_mute, push_standing, push_until};
 use crate::link::ids::Slot;
 use crate::link::message::push_listing_start;
+use crate::link::said::MessageText;
 use crate::room::Room;
 use crate::room::audit::Trail;
-use crate::wire::json::{push_array, push_string};
+use crate::wire::json::push_string;
 
 /// What was decided of a room. Few rooms have any.
 #[derive(Debug, Default)]
@@ -181,28 +182,53 @@ impl Room {
         out.push(b'}');
     }
 
-    /// Appends how users stand in the room: the answer to `room_members`.
-    pub(crate) fn push_roll(&self, out: &mut Vec<u8>, wanted: RollWanted<'_>, now_ms: u64) {
+    /// Appends how users stand in the room: the answer to `room_members`. It looks at so many of
+    /// them at most, and says then where to go on. Returns how many it looked at.
+    pub(crate) fn push_roll(
+        &self,
+        out: &mut Vec<u8>,
+        wanted: RollWanted<'_>,
+        looks_max: usize,
+        now_ms: u64,
+    ) -> usize {
         let RollWanted { restraint, after, limit } = wanted;
-        out.extend_from_slice(b"{\"members\":");
         let behind = (Bound::Excluded(after), Bound::Unbounded);
         let standings = self.facts.iter().flat_map(|facts| facts.standings.range::<str, _>(behind));
-        let mut wanted = standings.filter(|(_, standing)| match restraint {
+        let is_wanted = |standing: &Standing| match restraint {
             None => standing.role.is_some(),
             Some(Restraint::Muted) => standing.is_muted(now_ms),
             Some(Restraint::Banned) => standing.is_banned(now_ms),
-        });
-        push_array(out, wanted.by_ref().take(limit as usize), |out, (user, standing)| {
+        };
+        let (mut told, mut looks, mut last, mut more) = (0, 0, None, false);
+        out.extend_from_slice(b"{\"members\":[");
+        for (user, standing) in standings {
+            more = looks == looks_max || told == limit && is_wanted(standing);
+            if more {
+                break;
+            }
+            (looks, last) = (looks + 1, Some(user));
+            if told == limit || !is_wanted(standing) {
+                continue;
+            }
+            if told > 0 {
+                out.push(b',');
+            }
             push_standing(out, user, *standing, now_ms);
             out.push(b'}');
-        });
-        let more = wanted.next().is_some();
-        out.extend_from_slice(if more { b",\"more\":true}" } else { b",\"more\":false}" });
+            told += 1;
+        }
+        out.extend_from_slice(if more { b"],\"more\":true" } else { b"],\"more\":false" });
+        if let Some(last) = last.filter(|_| more && told < limit) {
+            out.extend_from_slice(b",\"after\":");
+            push_string(out, last);
+        }
+        out.push(b'}');
+        looks
     }
 
-    /// The latest messages in memory that a user has said since a time, the newest first: their
-    /// offsets, at most so many.
-    pub(crate) fn said_by(&self, user: &str, since_ms: u64, max: usize) -> Vec<u64> {
+    /// The latest messages in memory that a user has said since a time, the newest first, at most so
+    /// many: each with its offset.
+    pub(crate) fn said_by(&self, user: &str, since_ms: u64, max: usize) -> Vec<(u64, MessageText)> {
         let mut found = Vec::new();
         for offset in (self.history().first()..=self.history().last()).rev() {
             let Some(message) = self.message(offset) else { continue };
@@ -211,7 +237,7 @@ impl Room {
             }
             let is_deleted = message.fate().deleted.is_some();
             if *message.said.user == *user && !is_deleted {
-                found.push(offset);
+                found.push((offset, message));
             }
         }
         found

@@ -358,9 +358,14 @@ fn what_is_over_is_not_told_and_takes_no_memory() {
     assert_eq!(you("guest", NOW), r#"{"speak":false,"muted_until":1000005,"by":"mod"}"#);
     assert_eq!(you("guest", NOW + 5), r#"{"speak":true,"by":"mod"}"#);
     assert_eq!(you("owner", NOW), r#"{"speak":true,"level":"own","role":"owner","by":"mod"}"#);
-    let roll = |restraint, after, limit| {
-        written(|out| world.room.push_roll(out, RollWanted { restraint, after, limit }, NOW))
+    let roll_of = |restraint, after, limit, looks_max| {
+        let wanted = RollWanted { restraint, after, limit };
+        written(|out| {
+            let looks = world.room.push_roll(out, wanted, looks_max, NOW);
+            assert!(looks <= looks_max, "{looks}");
+        })
     };
+    let roll = |restraint, after, limit| roll_of(restraint, after, limit, usize::MAX);
     let all = roll(None, "", 100);
     assert_eq!(
         all,
@@ -375,6 +380,13 @@ fn what_is_over_is_not_told_and_takes_no_memory() {
         r#"{"members":[{"user":"guest","muted_until":1000005}],"more":false}"#
     );
     assert_eq!(roll(Some(Restraint::Banned), "", 9), r#"{"members":[],"more":false}"#);
+    // Of many it looks at some, and says where to go on.
+    let some = |restraint, after| roll_of(restraint, after, 9, 2);
+    let none = r#"{"members":[],"more":true,"after":"member"}"#;
+    assert_eq!(some(Some(Restraint::Banned), ""), none);
+    assert_eq!(some(Some(Restraint::Banned), "member"), r#"{"members":[],"more":false}"#);
+    let first = r#"{"members":[{"user":"member","role":"member"}],"more":true,"after":"member"}"#;
+    assert_eq!(some(None, ""), first);
 
     let mut room = Room::new("room:tea", 7);
     let plain = room.weight_bytes();

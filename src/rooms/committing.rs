@@ -478,6 +478,7 @@ impl Rooms {
             self.give_all(cx, members, membership);
         }
         self.go_on_invited(cx, members, ticket, status, response);
+        self.go_on_purged(cx, members, ticket, status, response);
     }
 
     /// Sends a member the held answers that are known.

@@ -15,11 +15,11 @@
 //!
 //! Deliberately absent: who may decide what (`room::rights`).
 //!
-//! Called by: `rooms`. Calls: `room`, `registry`, `changing`, `listings`, `pending`, `held`, the
-//! log.
+//! Called by: `rooms`. Calls: `room`, `registry`, `changing`, `purging`, `listings`, `pending`,
+//! `held`, the log.
 
 use crate::auth::level::{Level, Role, Standing};
-use crate::limits::PURGED_MESSAGES_MAX;
+use crate::limits::{PURGE_READS_MAX, PURGED_MESSAGES_MAX, ROLL_LOOKS_MAX, VISITS_PER_WORK};
 use crate::link::audit::{AuditAct, AuditLine};
 use crate::link::facts::{RoomSettings, push_standing};
 use crate::link::ids::{Address, RoomKey, Slot};
@@ -27,13 +27,13 @@ use crate::link::io::Io;
 use crate::link::log::{Appended, Entry, Log, Placed, Ticket, What, Why};
 use crate::link::message::{MESSAGE_BYTES_MIN, text};
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{ToHome, ToMember, Verb};
+use crate::link::record::{ToHome, ToMember};
 use crate::link::refusal::Refusal;
 use crate::room::facts::Removal;
-use crate::room::verbs::{Actor, judge};
-use crate::rooms::changing::{Proposed, may_change_at_all};
+use crate::rooms::changing::may_change_at_all;
 use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
+use crate::rooms::purging::{Purge, push_purged};
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::{append_of, deliver, take_fanout};
 use crate::rooms::{Answer, Rooms};
@@ -119,9 +119,9 @@ impl Rooms {
         let judged = room.judge_standing(asker, &wish, now_ms, max).and_then(|standing| {
             let Some(purge_s) = wish.purge_s else { return Ok((standing, Vec::new())) };
             may_change_at_all(cx)?;
-            let since_ms = now_ms.saturating_sub(purge_s.saturating_mul(1_000));
+            let since_ms = purged_since_ms(now_ms, purge_s);
             let said = room.said_by(wish.user, since_ms, PURGED_MESSAGES_MAX);
-            // Before anything is decided: it is done whole or refused.
+            // Before anything is decided.
             take_fanout(cx, room, &by, said.len() * MESSAGE_BYTES_MIN)?;
             Ok((standing, said))
         });
@@ -167,15 +167,19 @@ impl Rooms {
                 self.put_out_user(cx, members, key, user, why);
             }
         }
-        match self.purge(cx, members, membership, purged, &by) {
-            Ok(None) => {}
-            // They are kept in order, so the last of them says it for all.
-            Ok(last) => self.await_unheard(std::mem::replace(&mut under_way, last)),
+        let count = match self.purge(cx, members, membership, purged, &by) {
+            Ok((count, last)) => {
+                // They are kept in order, so the last of them says it for all.
+                if last.is_some() {
+                    self.await_unheard(std::mem::replace(&mut under_way, last));
+                }
+                count
+            }
             Err(why) => {
                 self.await_unheard(under_way);
                 return self.answer_refused(cx, members, membership, reference, why.refusal());
             }
-        }
+        };
         let mut answer = Vec::new();
         if let Some(Registered { room, .. }) = self.arena.get(key) {
             // What others are held to concerns those alone who look after the room.
@@ -184,8 +188,31 @@ impl Rooms {
             let role_alone = Standing { role: standing.role, ..Standing::default() };
             let told = if is_told { standing } else { role_alone };
             push_standing(&mut answer, user, told, now_ms);
-            answer.push(b'}');
         }
+        if let Some(purge_s) = wish.purge_s {
+            let since_ms = purged_since_ms(now_ms, purge_s);
+            let (is_full, reaches_back) = (count == PURGED_MESSAGES_MAX, cx.io.log().reads());
+            let room = self.arena.get(key).map(|registered| &registered.room);
+            let before = room.and_then(|room| room.purged_in_log(since_ms, reaches_back));
+            if before.is_some() && !is_full && self.may_purge_on() {
+                let held = self.pending.next_ticket();
+                self.hold(membership, held, reference);
+                let purge = Purge {
+                    room: key,
+                    user: user.into(),
+                    by,
+                    since_ms,
+                    count,
+                    held,
+                    answer,
+                    before,
+                    reads_left: PURGE_READS_MAX,
+                };
+                return self.go_on_purging(cx, members, purge, under_way);
+            }
+            push_purged(&mut answer, count, is_full || before.is_some());
+        }
+        answer.push(b'}');
         self.answer_with(cx, members, membership, reference, under_way, text(&answer));
     }
 
@@ -216,7 +243,8 @@ impl Rooms {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
         let mut out = Vec::new();
-        room.push_roll(&mut out, wanted, now_ms);
+        let looks = room.push_roll(&mut out, wanted, ROLL_LOOKS_MAX, now_ms);
+        cx.budget.spend_for(looks, VISITS_PER_WORK);
         self.reply(cx, members, membership, Answer::ok(reference, text(&out)));
     }
 
@@ -422,54 +450,15 @@ impl Rooms {
         members.tell(cx, shard, removed);
     }
 
-    /// Deletes these messages, as far as they are in memory. Returns the last deletion, if its log
-    /// will say more of it.
-    ///
-    /// # Errors
-    ///
-    /// Why not all of it is deleted.
-    fn purge<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        membership: Membership,
-        offsets: Vec<u64>,
-        by: &str,
-    ) -> Result<Option<(Ticket, UnderWay)>, Why> {
-        let actor = Actor { user: by, level: Level::Moderate, now_ms: cx.now.unix_ms };
-        let mut last = None;
-        for offset in offsets {
-            let Some(Registered { room, .. }) = self.arena.get(membership.room) else { break };
-            let message = room.message(offset);
-            let Some(was) = message else { continue };
-            let Ok(Some(next)) = judge(Verb::Delete, &was, actor, None) else { continue };
-            let changed = (offset, Some(&was), &next);
-            let proposed = self.propose_change(cx, members, membership, changed, None);
-            self.await_unheard(last.take());
-            match proposed? {
-                Proposed::Kept(placed) => self.note_kept_if_told(cx, membership.room, placed),
-                Proposed::UnderWay(ticket, entry) => last = Some((ticket, entry)),
-            }
-        }
-        Ok(last)
-    }
-
     /// Waits for an entry to be kept, of which nobody is told by itself.
     pub(super) fn await_unheard(&mut self, under_way: Option<(Ticket, UnderWay)>) {
         if let Some((ticket, entry)) = under_way {
             self.pending.insert(ticket, entry);
         }
     }
+}
 
-    /// Notes that an entry is kept, of which its log says nothing more.
-    pub(super) fn note_kept_if_told<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        room: RoomKey,
-        placed: Placed,
-    ) {
-        if cx.io.log().keeps() {
-            self.note_kept(room, placed.marks);
-        }
-    }
+/// From when on messages are purged that were said in the last so many seconds.
+fn purged_since_ms(now_ms: u64, purge_s: u64) -> u64 {
+    now_ms.saturating_sub(purge_s.saturating_mul(1_000))
 }

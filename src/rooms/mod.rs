@@ -61,6 +61,7 @@ mod listings;
 mod loading;
 mod membership;
 mod pending;
+mod purging;
 mod reading;
 mod registry;
 mod searching;
@@ -84,6 +85,7 @@ use inviting::Invited;
 use listings::Listings;
 use loading::Loading;
 use pending::Pending;
+use purging::Purges;
 use reading::Reads;
 use registry::{Registered, Registry};
 use searching::Searches;
@@ -110,6 +112,7 @@ pub(crate) struct Rooms {
     reads: Reads,
     searches: Searches,
     invited: Invited,
+    purges: Purges,
     foundings: Foundings,
     greeting: Greeting,
     /// Hash a user and the key of a message. The first alone hashes a user who types.
@@ -154,6 +157,7 @@ impl Rooms {
             reads: Reads::default(),
             searches: Searches::default(),
             invited: Invited::default(),
+            purges: Purges::default(),
             foundings: Foundings::default(),
             greeting: Greeting::default(),
             key_hashers: [hasher(3), hasher(4)],
@@ -335,6 +339,7 @@ impl Rooms {
             reads: _,
             searches: _,
             invited: _,
+            purges: _,
             foundings,
             greeting,
             key_hashers: _,

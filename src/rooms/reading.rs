@@ -26,8 +26,8 @@
 //!
 //! Deliberately absent: deadlines. Every log answers in the end.
 //!
-//! Called by: `rooms`. Calls: `room`, `held`, `pending`, `membership`, `changing`, `committing`,
-//! the log.
+//! Called by: `rooms`, `purging`. Calls: `room`, `held`, `pending`, `membership`, `changing`,
+//! `committing`, `purging`, the log.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -49,6 +49,7 @@ use crate::room::journal::{Missed, Older};
 use crate::rooms::Rooms;
 use crate::rooms::changing::Fetched;
 use crate::rooms::held::Membership;
+use crate::rooms::purging::Purge;
 use crate::rooms::registry::Registered;
 use crate::wire::phx::Payload;
 
@@ -86,6 +87,8 @@ enum Whom {
     Join(Returning),
     /// Pushes about one message, in their order.
     Pushes(Vec<Waiting>),
+    /// A purge.
+    Purge(Box<Purge>),
     /// Nobody any more.
     Nobody,
 }
@@ -155,7 +158,7 @@ impl Reading {
         match &self.whom {
             Whom::Join(returning) => returning.bytes(),
             Whom::Pushes(pushes) => pushes.iter().map(|push| push.record.len()).sum(),
-            Whom::Page(..) | Whom::Nobody => 0,
+            Whom::Page(..) | Whom::Purge(_) | Whom::Nobody => 0,
         }
     }
 }
@@ -196,6 +199,12 @@ impl Reads {
         self.bytes += waiting.record.len();
         pushes.push(waiting);
         Ok(())
+    }
+
+    /// How many purges wait.
+    pub(super) fn purges_count(&self) -> usize {
+        let is_purge = |of: &&Reading| matches!(of.whom, Whom::Purge(_));
+        self.under_way.values().filter(is_purge).count()
     }
 
     /// Whether a join to a room waits: then the room stays.
@@ -308,6 +317,20 @@ impl Rooms {
         let (read, asked) = self.ask_log(cx, key, wanted, 1)?;
         self.reads.insert(read, asked.of(Whom::Pushes(vec![waiting])));
         Ok(read)
+    }
+
+    /// Asks the log for messages that a purge may be of. Gives it back, if they cannot be read now.
+    pub(super) fn read_for_purge<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        wanted: Wanted,
+        purge: Purge,
+    ) -> Result<(), Purge> {
+        let Ok((ticket, asked)) = self.ask_log(cx, purge.room, wanted, 1) else {
+            return Err(purge);
+        };
+        self.reads.insert(ticket, asked.of(Whom::Purge(Box::new(purge))));
+        Ok(())
     }
 
     /// Has a push wait behind a message of its member that waits for a read.
@@ -458,6 +481,9 @@ impl Rooms {
                 let read = Reading { room: key, epoch, wanted, attempts, whom: Whom::Nobody };
                 self.go_on_waiting(cx, members, (ticket, read), pushes, message);
             }
+            Whom::Purge(purge) => {
+                self.purge_read(cx, members, *purge, Some(stretch).filter(|_| is_of_epoch));
+            }
             Whom::Page(..) | Whom::Nobody => {}
         }
         self.read_ends(key);
@@ -481,6 +507,7 @@ impl Rooms {
             Whom::Pushes(pushes) => {
                 self.go_on_waiting(cx, members, (ticket, read), pushes, Err(why.refusal()));
             }
+            Whom::Purge(purge) => self.refuse_held(cx, members, purge.held, why.refusal()),
             Whom::Nobody => {}
         }
         self.read_ends(key);
@@ -727,7 +754,7 @@ impl Rooms {
 }
 
 /// A message without what only a read says of it.
-fn as_kept(read: &MessageText) -> MessageText {
+pub(super) fn as_kept(read: &MessageText) -> MessageText {
     MessageText::new(read.at_ms, read.said.said(), Fate { replies: None, ..read.fate() })
 }
 

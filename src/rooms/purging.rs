@@ -1,0 +1,248 @@
+//! Purges: what a user has said of late is deleted, in memory or not.
+//!
+//! ```text
+//!   stand ── in memory: purge ─┬─ that is all of it ── the answer, when it is kept
+//!                              └─ go on: kept ── Log::read ── here ── purge ── kept ── ...
+//! ```
+//!
+//! What is no longer in memory is read a stretch at a time, the newest first, each when the
+//! deletions of the one before are kept. So a turn has the work of one stretch. It ends at the time
+//! from which on messages are to go, after [`PURGED_MESSAGES_MAX`] of them, or where it has looked
+//! through as many as it may: then its answer says that there may be more.
+//!
+//! Invariants: the purges under way are bounded; each has an answer that is held, or nobody who
+//! waits for it any more, and goes on without.
+//!
+//! Deliberately absent: who may purge (`room::rights`).
+//!
+//! Called by: `deciding`, `reading`, `rooms`. Calls: `room`, `changing`, `reading`, `pending`,
+//! `held`, the log.
+
+use std::collections::BTreeMap;
+
+use crate::auth::level::Level;
+use crate::limits::{
+    PURGE_READ_MESSAGES, PURGED_MESSAGES_MAX, PURGES_UNDER_WAY_MAX, VISITS_PER_WORK,
+};
+use crate::link::ids::RoomKey;
+use crate::link::io::Io;
+use crate::link::log::{Log, Part, Placed, Stretch, Ticket, View, Wanted, Why};
+use crate::link::message::{MESSAGE_BYTES_MIN, text};
+use crate::link::outbox::{Cx, Tell};
+use crate::link::record::Verb;
+use crate::link::said::MessageText;
+use crate::room::Room;
+use crate::room::verbs::{Actor, judge};
+use crate::rooms::Rooms;
+use crate::rooms::changing::Proposed;
+use crate::rooms::held::Membership;
+use crate::rooms::pending::UnderWay;
+use crate::rooms::reading::as_kept;
+use crate::rooms::registry::Registered;
+use crate::rooms::speech::take_fanout;
+use crate::wire::json::push_unsigned;
+use crate::wire::phx::Payload;
+
+/// The purges that wait for a deletion, or a decision, to be kept: by that.
+#[derive(Default)]
+pub(super) struct Purges(BTreeMap<Ticket, Purge>);
+
+/// A purge under way.
+pub(super) struct Purge {
+    pub(super) room: RoomKey,
+    /// Whose messages go, by whose decision.
+    pub(super) user: Box<str>,
+    pub(super) by: Box<str>,
+    /// Those that were said from then on, in milliseconds of Unix time.
+    pub(super) since_ms: u64,
+    /// How many are gone.
+    pub(super) count: usize,
+    /// The answer that is held, and how it begins.
+    pub(super) held: Ticket,
+    pub(super) answer: Vec<u8>,
+    /// What is before this offset is still to be looked at; none, if that is all.
+    pub(super) before: Option<u64>,
+    /// How often it may still read.
+    pub(super) reads_left: u32,
+}
+
+/// Appends to an object, without its end, how many messages a purge has deleted, and whether there
+/// may be more.
+pub(super) fn push_purged(out: &mut Vec<u8>, count: usize, more: bool) {
+    out.extend_from_slice(b",\"purged\":");
+    push_unsigned(out, count as u64);
+    if more {
+        out.extend_from_slice(b",\"more\":true");
+    }
+}
+
+impl Room {
+    /// Before which offset there may be messages that are not in memory and were said since a time;
+    /// none, if its log has none.
+    pub(super) fn purged_in_log(&self, since_ms: u64, reaches_back: bool) -> Option<u64> {
+        let first = self.history().first();
+        let is_before = |message: MessageText| message.at_ms < since_ms;
+        let is_reached = self.message(first).is_some_and(is_before);
+        let has_more = reaches_back && first > self.journal().log_floor().offset + 1;
+        (has_more && !is_reached).then_some(first)
+    }
+}
+
+impl Rooms {
+    /// Deletes these messages, as far as they are known to be there. Returns how many, and the last
+    /// deletion, if its log will say more of it.
+    ///
+    /// # Errors
+    ///
+    /// Why not all of them are deleted.
+    pub(super) fn purge<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        messages: Vec<(u64, MessageText)>,
+        by: &str,
+    ) -> Result<(usize, Option<(Ticket, UnderWay)>), Why> {
+        let actor = Actor { user: by, level: Level::Moderate, now_ms: cx.now.unix_ms };
+        let (mut count, mut last) = (0, None);
+        for (offset, was) in messages {
+            let Ok(Some(next)) = judge(Verb::Delete, &was, actor, None) else { continue };
+            let changed = (offset, Some(&was), &next);
+            let proposed = self.propose_change(cx, members, membership, changed, None);
+            self.await_unheard(last.take());
+            match proposed? {
+                Proposed::Kept(placed) => self.note_kept_if_told(cx, membership.room, placed),
+                Proposed::UnderWay(ticket, entry) => last = Some((ticket, entry)),
+            }
+            count += 1;
+        }
+        Ok((count, last))
+    }
+
+    /// Notes that an entry is kept, of which its log says nothing more.
+    pub(super) fn note_kept_if_told<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        room: RoomKey,
+        placed: Placed,
+    ) {
+        if cx.io.log().keeps() {
+            self.note_kept(room, placed.marks);
+        }
+    }
+
+    /// Whether one more purge may go on beyond memory.
+    pub(super) fn may_purge_on(&self) -> bool {
+        self.purges.0.len() + self.reads.purges_count() < PURGES_UNDER_WAY_MAX
+    }
+
+    /// Goes on with a purge when what it has done is kept.
+    pub(super) fn go_on_purging<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        purge: Purge,
+        under_way: Option<(Ticket, UnderWay)>,
+    ) {
+        match under_way {
+            Some((ticket, entry)) => {
+                self.await_unheard(Some((ticket, entry)));
+                self.purges.0.insert(ticket, purge);
+            }
+            None => self.purge_next(cx, members, purge),
+        }
+    }
+
+    /// An entry was answered for good, which a purge may wait for.
+    pub(super) fn go_on_purged<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        ticket: Ticket,
+        status: &str,
+        response: Payload<'_>,
+    ) {
+        let Some(purge) = self.purges.0.remove(&ticket) else { return };
+        if status == "ok" {
+            return self.purge_next(cx, members, purge);
+        }
+        self.resolve(cx, members, purge.held, status, response);
+    }
+
+    /// Reads the next messages that may be a purge's, or ends it.
+    fn purge_next<I: Io>(&mut self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, purge: Purge) {
+        let Some(Registered { room, .. }) = self.arena.get(purge.room) else { return };
+        let after = room.journal().log_floor().offset;
+        let before = purge.before.filter(|before| *before > after + 1);
+        let Some(before) = before.filter(|_| purge.count < PURGED_MESSAGES_MAX) else {
+            let more = before.is_some();
+            return self.end_purge(cx, members, purge, more);
+        };
+        let (part, messages, changed) = (Part::Newest, PURGE_READ_MESSAGES, None);
+        let (upto, bytes, view) = (before - 1, cx.settings.history.page_bytes, View::Room);
+        let wanted = Wanted { after, upto, part, messages, bytes, changed, view };
+        if purge.reads_left == 0 {
+            return self.end_purge(cx, members, purge, true);
+        }
+        let purge = Purge { reads_left: purge.reads_left - 1, ..purge };
+        if let Err(purge) = self.read_for_purge(cx, wanted, purge) {
+            self.end_purge(cx, members, purge, true);
+        }
+    }
+
+    /// Deletes what a log has read of what is a purge's. `stretch` is none, if that cannot be used.
+    pub(super) fn purge_read<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        purge: Purge,
+        stretch: Option<&Stretch>,
+    ) {
+        let Some(stretch) = stretch else { return self.purge_next(cx, members, purge) };
+        let Purge { room: key, ref user, ref by, since_ms, count, .. } = purge;
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let (mut found, mut before) = (Vec::new(), Some(stretch.first));
+        cx.budget.spend_for(stretch.messages.len(), VISITS_PER_WORK);
+        for (index, read) in stretch.messages.iter().enumerate().rev() {
+            let offset = stretch.first + index as u64;
+            // What is known here is newer.
+            let message = room.message(offset).unwrap_or_else(|| as_kept(read));
+            let is_before = message.at_ms < since_ms;
+            if is_before || count + found.len() == PURGED_MESSAGES_MAX {
+                before = Some(offset + 1).filter(|_| !is_before);
+                break;
+            }
+            if message.said.user == *user && message.fate().deleted.is_none() {
+                found.push((offset, message));
+            }
+        }
+        let before = before.filter(|_| !stretch.messages.is_empty());
+        let nobody = Membership::of_nobody(key);
+        let allowed = take_fanout(cx, room, by, found.len() * MESSAGE_BYTES_MIN);
+        // What is done is done, and whoever asks again goes on with the rest.
+        if allowed.is_err() || self.pending.is_behind(key) {
+            return self.end_purge(cx, members, purge, true);
+        }
+        match self.purge(cx, members, nobody, found, by) {
+            Ok((new, under_way)) => {
+                let purge = Purge { count: count + new, before, ..purge };
+                self.go_on_purging(cx, members, purge, under_way);
+            }
+            Err(why) => self.refuse_held(cx, members, purge.held, why.refusal()),
+        }
+    }
+
+    /// Answers a purge.
+    fn end_purge<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        purge: Purge,
+        more: bool,
+    ) {
+        let Purge { held, mut answer, count, .. } = purge;
+        push_purged(&mut answer, count, more);
+        answer.push(b'}');
+        self.resolve(cx, members, held, "ok", Payload::Json(text(&answer)));
+    }
+}
