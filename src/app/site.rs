@@ -18,7 +18,7 @@ use crate::base::name::{is_name, is_title};
 use crate::base::rate_table::RetryMs;
 use crate::base::time::Now;
 use crate::directory::Scope;
-use crate::limits::{Limits, NAME_BYTES_MAX, TITLE_BYTES_MAX};
+use crate::limits::{Limits, NAME_BYTES_MAX, TITLE_GIVEN_BYTES_MAX};
 use crate::link::rates::Rates;
 use crate::reactor::Health;
 use crate::shard::{API_HEADERS, Request, Routed, Site, push_rooms, push_text};
@@ -390,7 +390,8 @@ impl ChatSite {
         }
         let title = wanted.title.as_deref().unwrap_or("-");
         if !is_title(title) {
-            let message = format!("title: 1 to {TITLE_BYTES_MAX} bytes without control characters");
+            let message =
+                format!("title: 1 to {TITLE_GIVEN_BYTES_MAX} bytes without control characters");
             return Err(problem(Status::BadRequest, "bad_request", message));
         }
         if !caller.may_speak(&wanted.room) {

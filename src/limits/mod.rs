@@ -38,8 +38,16 @@ pub const PHRASES_MAX: usize = 10_000;
 /// for all shards.
 pub const PHRASES_BYTES_MAX: usize = 256 * 1_024;
 
-/// The longest title of a room, in bytes: a line in a list of rooms.
+/// The longest title that a room is given, in bytes: a line in a list of rooms.
+pub const TITLE_GIVEN_BYTES_MAX: usize = 128;
+
+/// The longest title that a room may have, in bytes. Rooms that were kept by an earlier version
+/// stay as they are.
 pub const TITLE_BYTES_MAX: usize = 256;
+
+// A room that is made without a title is called by its name.
+const _: () = assert!(NAME_BYTES_MAX <= TITLE_GIVEN_BYTES_MAX);
+const _: () = assert!(TITLE_GIVEN_BYTES_MAX <= TITLE_BYTES_MAX);
 
 /// The longest event name, in bytes: one byte must hold its length in binary frames.
 pub const EVENT_BYTES_MAX: usize = 128;

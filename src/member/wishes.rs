@@ -38,7 +38,7 @@ pub(super) fn settings_wanted(
     let names = ["title", "join", "speak", "react", "slow_s", "links", "invite", "revoke_invites"];
     let [title, join, speak, react, slow_s, links, invite, revoke_invites] = given(object, names);
     if title.is_some_and(|title| !json::string(title).is_some_and(|title| is_title(&title))) {
-        return Err(invalid("title", "a string of 1 to 256 bytes without control characters"));
+        return Err(invalid("title", "a string of 1 to 128 bytes without control characters"));
     }
     if let Given::Value(topic) = topic {
         text_within(topic, "topic", TOPIC_BYTES_MAX)?;
@@ -242,6 +242,17 @@ mod tests {
         for edit_s in ["1000000001", "18446744073709551615", "-2", "1.5", "\"9\""] {
             assert_eq!(field_of(wanted(edit_s)), "edit_s", "{edit_s}");
         }
+    }
+
+    #[test]
+    fn a_title_is_given_in_128_bytes() {
+        let bounds = MessageBounds { body_bytes: 8, data_bytes: 8, mentions: 1 };
+        let wanted = |bytes: usize| {
+            let object = format!(r#"{{"title":"{}"}}"#, "é".repeat(bytes / 2));
+            settings_wanted(Payload::Json(&object), bounds).map(|wish| wish.title.is_some())
+        };
+        assert_eq!(wanted(128), Ok(true));
+        assert_eq!(field_of(wanted(130)), "title");
     }
 
     #[test]

@@ -272,7 +272,7 @@ const TABLE = {
     [[],                                            "--- uu!!!! !! !! !! re", invalid("title")],
     [{ invites: 5 },                                "--- uu!!!! !! !! !! re", invalid("title")],
     [{ title: "" },                                 "--- uu!!!! !! !! !! re", invalid("title")],
-    [{ title: longer(256) },                        "--- uu!!!! !! !! !! re", invalid("title")],
+    [{ title: longer(128) },                        "--- uu!!!! !! !! !! re", invalid("title")],
     [{ title: "a\nb" },                             "--- uu!!!! !! !! !! re", invalid("title")],
     [{ topic: 5 },                                  "--- uu!!!! !! !! !! re", invalid("topic")],
     [{ topic: longer(1_024) },                      "--- uu!!!! !! !! !! re", tooLarge("topic", 1_024)],

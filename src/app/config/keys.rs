@@ -255,7 +255,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "limits.members_per_room",
         kind: number(1, 100_000, "", Slot::U32(|c| &mut c.chat.members_per_room)),
-        doc: "Users of whom a room remembers something: a role, a mute, a ban.",
+        doc: "Users of whom a room remembers something: a role, a mute, a ban. Each takes some 100 bytes, and whoever is new among them costs a look at all: with 100_000, some 6 ms of the shard.",
     },
     Key {
         name: "limits.pins",
