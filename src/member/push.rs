@@ -97,9 +97,8 @@ impl Members {
         }
         // History too: a question of forty bytes is answered with up to a page.
         let (rates, user) = (&cx.settings.rates, identity.map_or("", Identity::user));
-        let quarters = if matches!(event, MSG_REACT | "typing") { 1 } else { PUSH_QUARTERS };
         rates
-            .take_publish(user, quarters, cx.now.mono_ms, limits)
+            .take_publish(user, quarters_of(event), cx.now.mono_ms, limits)
             .map_err(|retry| Refusal::RateLimited { limit: PUBLISH_LIMIT, retry })?;
         // What the disk is asked for, or what somebody has to look at.
         if matches!(event, SEARCH | ROOM_AUDIT | MSG_REPORT) {
@@ -265,5 +264,23 @@ impl Members {
         }
         self.audiences.settle(&mut self.conns, audience, seat);
         self.answer(conn, audience, reference, status, response);
+    }
+}
+
+/// What an event costs of the rate of pushes, in quarters of one: what comes often costs least.
+fn quarters_of(event: &str) -> u64 {
+    if matches!(event, MSG_REACT | "typing") { 1 } else { PUSH_QUARTERS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_types_or_reacts_pays_a_quarter_of_a_push_and_a_push_is_four_of_them() {
+        assert_eq!([MSG_REACT, "typing"].map(quarters_of), [1, 1]);
+        let others = ["new_msg", "history", MSG_APPEND, MSG_DELETE, ROOM_META, "an event"];
+        assert_eq!(others.map(quarters_of), [PUSH_QUARTERS; 6]);
+        assert_eq!(PUSH_QUARTERS, 4);
     }
 }
