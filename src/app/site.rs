@@ -301,7 +301,7 @@ impl ChatSite {
         Ok(())
     }
 
-    /// Makes a guest: a new user under the name it likes.
+    /// Makes a guest: a new user under the name it likes, or the one whose token it brings.
     fn open_session(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Result<(), Problem> {
         let Some(signer) = &self.guests else {
             return Err(problem(
@@ -316,6 +316,7 @@ impl ChatSite {
             let message = format!("name: 1 to {NAME_BYTES_MAX} bytes without control characters");
             return Err(problem(Status::BadRequest, "bad_request", message));
         }
+        let known = self.known_guest(request)?;
         if let Some(client) = request.client
             && let Err(retry) = self.rates.take_token(client, request.now.mono_ms, &self.limits)
         {
@@ -323,20 +324,27 @@ impl ChatSite {
             let too_many = problem(Status::TooManyRequests, "rate_limited", message);
             return Err(Problem { retry: Some(retry), ..too_many });
         }
-        let mut id = [0; 10];
-        getrandom::fill(&mut id).map_err(|_| {
-            problem(Status::Unavailable, "busy", "no random numbers to be had just now")
-        })?;
-        let user = format!("g_{}", BASE32_NOPAD.encode(&id).to_ascii_lowercase());
+        let user = known.map_or_else(new_guest, Ok)?;
         let iat = request.now.unix_ms / 1_000;
         let exp = iat + self.guest_ttl_s;
-        let claims =
-            Claims { sub: user.clone(), name: Some(name.to_owned()), exp, iat, rooms: None };
+        let (sub, name_claim) = (user.clone(), Some(name.to_owned()));
+        let claims = Claims { sub, name: name_claim, exp, iat, rooms: None, guest: true };
         let token = signer.sign(&claims);
         let body =
             json!({"token": token, "user": user, "name": name, "expires_at": exp}).to_string();
         self.push_api(request, Status::Created, &[], body.as_bytes(), out);
         Ok(())
+    }
+
+    /// The guest whose token comes with the request, if one does.
+    fn known_guest(&self, request: &Request<'_, '_>) -> Result<Option<String>, Problem> {
+        if request.head.header("authorization").is_none() {
+            return Ok(None);
+        }
+        let token = bearer(request).ok_or_else(unauthorized)?;
+        let guest = self.verifier.verify_guest(token, request.now.unix_ms / 1_000);
+        // Another user's token is no better than none: it is not to be had under another name.
+        guest.map(|guest| Some(guest.user().to_owned())).ok_or_else(unauthorized)
     }
 
     fn list_rooms(&self, request: &Request<'_, '_>, out: &mut Vec<u8>) -> Result<(), Problem> {
@@ -406,14 +414,29 @@ impl ChatSite {
 
     /// Who asks, if the request says so; a token that is not good is worse than none.
     fn caller(&self, request: &Request<'_, '_>) -> Result<Option<Identity>, Problem> {
-        let Some(authorization) = request.head.header("authorization") else { return Ok(None) };
-        authorization
-            .split_once(' ')
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .and_then(|(_, token)| self.identify(token.trim(), request.now))
+        if request.head.header("authorization").is_none() {
+            return Ok(None);
+        }
+        bearer(request)
+            .and_then(|token| self.identify(token, request.now))
             .map(Some)
             .ok_or_else(unauthorized)
     }
+}
+
+/// The token in the head of a request (RFC 6750, 2.1).
+fn bearer<'a>(request: &Request<'a, '_>) -> Option<&'a str> {
+    let (scheme, token) = request.head.header("authorization")?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The id of a guest whom nobody knows yet.
+fn new_guest() -> Result<String, Problem> {
+    let mut id = [0; 10];
+    getrandom::fill(&mut id).map_err(|_| {
+        problem(Status::Unavailable, "busy", "no random numbers to be had just now")
+    })?;
+    Ok(format!("g_{}", BASE32_NOPAD.encode(&id).to_ascii_lowercase()))
 }
 
 fn unauthorized() -> Problem {

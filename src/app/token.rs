@@ -46,6 +46,7 @@ pub fn make(config: &Config, request: &TokenRequest, now_unix_s: u64) -> Result<
         exp: now_unix_s.saturating_add(request.ttl_s),
         iat: now_unix_s,
         rooms: (!request.rooms.is_empty()).then_some(rooms),
+        guest: false,
     };
     let token = signer.sign(&claims);
     let room_bytes = config.limits.head_bytes.saturating_sub(HEAD_BYTES_BESIDE);

@@ -129,7 +129,7 @@ mod tests {
         let verifier = Verifier::new(vec![key], parties()).expect("a key");
         let signer = Signer::new(&SECRET, parties()).expect("it is long enough");
         let (sub, name, rooms) = ("ann".to_owned(), None, None);
-        let claims = Claims { sub, name, exp: 100, iat: 0, rooms };
+        let claims = Claims { sub, name, exp: 100, iat: 0, rooms, guest: false };
         let token = signer.sign(&claims);
         assert!(verifier.verify(&token, 0).is_ok());
         let inviter = Inviter::new(&SECRET);

@@ -16,6 +16,7 @@
 //! | `nbf` | must not be in the future, by more than the leeway |
 //! | `aud` | must be the configured one; where none is, the token is for somebody else |
 //! | `iss` | must be the configured one, if one is |
+//! | `guest` | `true` in a token that this server has made for a guest: see [`Verifier::verify_guest`] |
 //!
 //! Deliberately absent: the clock (it is passed in), a bound of the length (a token stands in a
 //! request's head, which has one), revocation (keep tokens short-lived), and reasons for the peer,
@@ -232,6 +233,20 @@ impl Verifier {
     /// Where the token is not to be honoured. The reason is for logs and metrics; the peer is told
     /// nothing.
     pub fn verify(&self, token: &str, now_unix_s: u64) -> Result<Identity, TokenError> {
+        self.verify_any(token, now_unix_s).map(|(identity, _)| identity)
+    }
+
+    /// The guest whom this token names, at the time `now_unix_s` (seconds of Unix time): one that
+    /// says of itself that it was made for a guest, and restricts nothing. Another user's must not
+    /// be exchanged for one without its restrictions.
+    #[must_use]
+    pub fn verify_guest(&self, token: &str, now_unix_s: u64) -> Option<Identity> {
+        let (identity, is_guest) = self.verify_any(token, now_unix_s).ok()?;
+        (is_guest && identity.is_unrestricted()).then_some(identity)
+    }
+
+    /// Whom this token names, and whether that is a guest.
+    fn verify_any(&self, token: &str, now_unix_s: u64) -> Result<(Identity, bool), TokenError> {
         let parts = Parts::decode(token)?;
         // RFC 8725, 3.7: only UTF-8 is JSON; `serde_json` takes nothing else.
         let header: Header = object(&parts.header).ok_or(TokenError::Header)?;
@@ -254,11 +269,13 @@ impl Verifier {
             return Err(TokenError::TooLong);
         }
         let name = claims.name.as_deref().unwrap_or(&claims.sub);
-        Identity::new(&claims.sub, name, expires_at_s, claims.rights).map_err(|error| match error {
+        let identity = Identity::new(&claims.sub, name, expires_at_s, claims.rights);
+        let identity = identity.map_err(|error| match error {
             // A name is the id where it is not good by itself.
             IdentityError::User | IdentityError::Name => TokenError::Claim(Claim::Sub),
             IdentityError::Pattern | IdentityError::PatternTwice => TokenError::Claim(Claim::Rooms),
-        })
+        })?;
+        Ok((identity, claims.is_guest))
     }
 
     fn verify_signature(&self, parts: &Parts<'_>, kid: Option<&str>) -> Result<(), TokenError> {
@@ -495,6 +512,9 @@ pub struct Claims {
     /// Levels by pattern. None: `speak` everywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rooms: Option<BTreeMap<String, Level>>,
+    /// Whether it is a guest's, who may have another under another name.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub guest: bool,
 }
 
 #[derive(Serialize)]
@@ -632,6 +652,8 @@ struct ClaimTexts<'a> {
     aud: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]
     iss: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    guest: Option<&'a RawValue>,
 }
 
 /// What the claims say.
@@ -645,6 +667,7 @@ struct PresentedClaims {
     aud: Option<AudienceClaim>,
     /// `None` also where it is no text, and so nobody's.
     iss: Option<String>,
+    is_guest: bool,
 }
 
 impl PresentedClaims {
@@ -661,6 +684,7 @@ impl PresentedClaims {
             nbf: read(texts.nbf, Claim::Nbf)?,
             aud: read(texts.aud, Claim::Aud)?,
             iss: texts.iss.and_then(|text| serde_json::from_str(text.get()).ok()),
+            is_guest: texts.guest.is_some_and(|guest| guest.get() == "true"),
         })
     }
 }

@@ -3,7 +3,8 @@
  *
  * A guest has a token, kept in `localStorage` so that all tabs are one person and a reload changes nothing. When the server no
  * longer takes it (it expired, or the server was restarted with another secret) a new one is fetched under the same name, and the
- * old user id is remembered: messages it wrote are still ours.
+ * old user id is remembered: messages it wrote are still ours. A guest who takes another name brings its token, and stays the same
+ * user.
  *
  * Knows nothing of sockets and of what is on the screen. `storage` and `fetch` are passed in, so that tests need no browser.
  */
@@ -34,9 +35,21 @@ export class Session {
     this.current = parse(storage.getItem(KEY));
   }
 
-  /** Becomes a guest of this name. Throws an ApiError. */
+  /** Becomes a guest of this name, or goes on as the one that it is under this name. Throws an ApiError. */
   async enter(name) {
-    this.#keep(await this.#guest(name));
+    this.refresh();
+    this.#keep(await this.#renamed(name));
+  }
+
+  /** The same user, if the server takes its token as a guest's, or else another one. */
+  async #renamed(name) {
+    if (!this.current?.guest) return this.#guest(name);
+    try {
+      return await this.#guest(name, this.current.token);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      return this.#guest(name);
+    }
   }
 
   /** Uses a token made elsewhere, for servers that take no guests. The server is asked whether it likes it. */
@@ -97,8 +110,8 @@ export class Session {
     if (!isReplaced()) this.#keep(guest);
   }
 
-  async #guest(wanted) {
-    const { user, name, token } = await this.#api("POST", "api/session", { body: { name: wanted } });
+  async #guest(wanted, known) {
+    const { user, name, token } = await this.#api("POST", "api/session", { body: { name: wanted }, token: known });
     return { user, name, token, guest: true };
   }
 

@@ -201,7 +201,8 @@ fn starts_with(text: &str, bracket: char) -> bool {
 const SECRET: &[u8] = b"a secret of at least 32 bytes, for fuzzing";
 
 static GOOD: LazyLock<(Verifier, String)> = LazyLock::new(|| {
-    let claims = Claims { sub: "u1".to_owned(), name: None, exp: 2_000, iat: 1_000, rooms: None };
+    let sub = "u1".to_owned();
+    let claims = Claims { sub, name: None, exp: 2_000, iat: 1_000, rooms: None, guest: false };
     let token = Signer::new(SECRET, Parties::default()).unwrap().sign(&claims);
     (Verifier::new(vec![Key::from_secret(SECRET).unwrap()], Parties::default()).unwrap(), token)
 });

@@ -557,6 +557,7 @@ fn what_the_signer_signs_the_verifier_accepts() {
         exp: NOW_S + 60,
         iat: NOW_S,
         rooms: Some([("team-*".into(), Level::Speak), ("news".into(), Level::Join)].into()),
+        guest: false,
     };
     for parties in [Parties::default(), parties("chat", "me")] {
         let signer = Signer::new(SECRET, parties.clone()).unwrap();
@@ -570,6 +571,38 @@ fn what_the_signer_signs_the_verifier_accepts() {
         assert!(identity.name() == "g_7f3a" && identity.is_unrestricted());
     }
     assert_eq!(Signer::new(&SECRET[..31], Parties::default()).err(), Some(KeyError::ShortSecret));
+}
+
+#[test]
+fn only_a_token_that_was_made_for_a_guest_is_a_guests() {
+    let claims = Claims {
+        sub: "g_7f3a".into(),
+        name: Some("Ann".into()),
+        exp: NOW_S + 60,
+        iat: NOW_S,
+        rooms: None,
+        guest: true,
+    };
+    let signed = |claims: &Claims| {
+        Signer::new(SECRET, Parties::default()).expect("long enough").sign(claims)
+    };
+    let guest = |token: &str, now_s| {
+        verifier().verify_guest(token, now_s).map(|identity| identity.user().to_owned())
+    };
+    let token = signed(&claims);
+    assert_eq!(guest(&token, NOW_S).as_deref(), Some("g_7f3a"));
+    assert!(verifier().verify(&token, NOW_S).is_ok(), "and it is a token as others are");
+    assert_eq!(guest(&token, NOW_S + 60 + LEEWAY_S), None, "it is over");
+    assert_eq!(guest(&signed(&Claims { guest: false, ..claims.clone() }), NOW_S), None);
+    let rooms = Some([("news".into(), Level::Join)].into());
+    assert_eq!(guest(&signed(&Claims { rooms, ..claims.clone() }), NOW_S), None);
+    let stranger = Signer::new(OTHER_SECRET, Parties::default()).expect("long enough");
+    assert_eq!(guest(&stranger.sign(&claims), NOW_S), None);
+    for value in ["false", "null", "1", r#""true""#, "[true]"] {
+        let token = with_claims(&format!(r#""guest":{value}"#));
+        assert_eq!(guest(&token, NOW_S), None, "{value}");
+        check(&verifier(), &token, Ok(()));
+    }
 }
 
 #[test]

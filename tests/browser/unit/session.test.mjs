@@ -5,17 +5,19 @@ import { FakeStorage } from "./fake.mjs";
 
 /** A server that makes tokens t1, t2, ... and takes those in `accepted`. */
 function server({ guests = true } = {}) {
-  const state = { accepted: new Set(), made: 0, down: false, requests: [] };
+  const state = { accepted: new Set(), users: new Map(), made: 0, down: false, requests: [] };
   state.fetch = async (path, { method, headers, body }) => {
     if (state.down) throw new TypeError("network");
     state.requests.push(`${method} ${path}`);
     const answer = (status, result) => ({ ok: status < 400, status, json: async () => result, headers: new Headers() });
     const token = headers.Authorization?.replace("Bearer ", "");
     if (path === "api/session" && !guests) return answer(403, { error: { reason: "guests_disabled", message: "No guests." } });
-    if (path === "api/session") {
+    if (path === "api/session" && (!token || state.accepted.has(token))) {
       const made = `t${(state.made += 1)}`;
       state.accepted.add(made);
-      return answer(201, { token: made, user: `g_${made}`, name: JSON.parse(body).name });
+      const user = state.users.get(token) ?? `g_${made}`;
+      state.users.set(made, user);
+      return answer(201, { token: made, user, name: JSON.parse(body).name });
     }
     return state.accepted.has(token) ? answer(200, { rooms: [] }) : answer(401, { error: { reason: "unauthorized", message: "No." } });
   };
@@ -52,6 +54,16 @@ test("a guest whose token the server refuses gets a new one under the same name,
   assert.equal(await session.token(1), "t2");
   assert.equal(session.current.name, "Ann");
   assert.deepEqual(session.current.former, ["g_t1"]);
+});
+
+test("a guest who takes another name stays the same user, and becomes another only where the server does not know it any more", async () => {
+  const { host, session } = await entered();
+  await session.enter("Anna");
+  const { user, name, token, former } = session.current;
+  assert.deepEqual([user, name, token, former], ["g_t1", "Anna", "t2", []]);
+  host.accepted.clear();
+  await session.enter("Anne");
+  assert.deepEqual([session.current.user, session.current.name, session.current.former], ["g_t3", "Anne", ["g_t1"]]);
 });
 
 test("an attempt that failed for another reason costs no token", async () => {
@@ -118,14 +130,16 @@ test("a name that was given in another tab is taken over", async () => {
   const other = new Session({ storage, fetch: host.fetch });
   await other.enter("Anna");
   assert.equal(session.refresh(), true);
-  assert.deepEqual([session.current.name, session.current.former], ["Anna", ["g_t1"]]);
+  assert.deepEqual([session.current.name, session.current.user, session.current.former], ["Anna", "g_t1", []]);
   assert.equal(session.refresh(), false);
 });
 
 test("what one was in another tab meanwhile is still oneself", async () => {
   const { host, storage, session } = await entered();
   const other = new Session({ storage, fetch: host.fetch });
+  host.accepted.clear();
   await other.enter("Anna");
+  host.accepted.clear();
   await session.enter("Anne");
   assert.deepEqual([...session.current.former].sort(), ["g_t1", "g_t2"]);
   assert.equal(session.current.user, "g_t3");
