@@ -3,7 +3,7 @@
 //! ```text
 //!   main thread        joins the shards, and says how it ended
 //!   "signals"          SIGTERM, SIGINT: the first one drains, the second one stops
-//!   "watchdog"         says when a shard is stuck
+//!   "watchdog"         says when a shard is stuck, and to a service manager that none is
 //!   "log"              writes lines (`log`)
 //!   "store-…"          a writer and readers, where rooms are kept
 //!   "shard-0" …        a reactor each: own listener, own sockets, own rooms; rings between them
@@ -25,10 +25,11 @@ use signal_hook::iterator::Signals;
 use super::assets::Assets;
 use super::config::{Config, CreateRooms, Keys, StoreAck, StoreConfig};
 use super::keeping::{self, Keeper};
+use super::manager::{self, Pulse};
 use super::memory;
 use super::site::ChatSite;
 use crate::auth::invite::Inviter;
-use crate::limits::{GIVE_UP_OVER_MS, HistoryLimits, Limits, RING_WORDS, STALL_MS};
+use crate::limits::{GIVE_UP_OVER_MS, HistoryLimits, Limits, RING_WORDS};
 use crate::link::log::{LogEnd, MemoryLog};
 use crate::link::rates::Rates;
 use crate::mesh::{self, Port};
@@ -94,7 +95,8 @@ fn start(config: Config) -> Result<Server, Failure> {
     let (limits, history, store) = on_this_machine(&config, shards)?;
     let control = Arc::new(Control::default());
     // Before the store, whose end would be one without order if there were no server.
-    let listeners = listen_all(config.listen, shards)?;
+    let passed = manager::listeners(is_private, shards)?;
+    let listeners = passed.map_or_else(|| listen_all(config.listen, shards), Ok)?;
     let address = listeners[0].local_addr().unwrap_or(config.listen);
     // A server that keeps nothing although it should is none.
     let failing = Arc::clone(&control);
@@ -167,8 +169,10 @@ fn start(config: Config) -> Result<Server, Failure> {
     obey_signals(Arc::clone(&control), config.drain_s.saturating_mul(1_000))?;
     watch(clock, health)?;
     memory::log(&settings, ring_words(shards));
+    let greeting = greeting(address, shards, has_key, has_guests, &store);
+    manager::say_ready(&greeting);
     // Who starts it may have left: that is no reason not to serve.
-    let _ = writeln!(io::stdout(), "{}", greeting(address, shards, has_key, has_guests, &store));
+    let _ = writeln!(io::stdout(), "{greeting}");
     Ok(Server { shards: shards_begun, control, keeper })
 }
 
@@ -378,6 +382,7 @@ fn obey_signals(control: Arc<Control>, drain_ms: u64) -> Result<(), String> {
         for _ in signals.forever() {
             if control.phase() == Phase::Serve {
                 tracing::info!(drain_ms, "stopping; once more to stop at once");
+                manager::say_stopping();
                 control.begin(Phase::Drain { over_ms: drain_ms });
             } else {
                 control.begin(Phase::Stop);
@@ -388,15 +393,19 @@ fn obey_signals(control: Arc<Control>, drain_ms: u64) -> Result<(), String> {
     thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
 }
 
-/// Looks after the shards, and says when one is stuck: nothing else would.
+/// Looks after the shards, and says when one is stuck: nothing else would. A service manager that
+/// asked for it is told as long as none is.
 fn watch(clock: Clock, health: Arc<[Arc<Health>]>) -> Result<(), String> {
+    let mut pulse = Pulse::asked();
     let run = move || loop {
-        thread::sleep(Duration::from_millis(STALL_MS / 2));
+        thread::sleep(Duration::from_millis(pulse.look_ms()));
+        let now_ms = clock.now().mono_ms;
         for (shard, health) in health.iter().enumerate() {
-            if let Some(turn_ms) = health.stalled_ms(clock.now().mono_ms) {
+            if let Some(turn_ms) = health.stalled_ms(now_ms) {
                 tracing::error!(shard, turn_ms, "a shard is stuck in one turn");
             }
         }
+        pulse.beat(now_ms, health.iter().any(|health| health.is_stuck(now_ms)));
     };
     let thread = thread::Builder::new().name("watchdog".to_owned()).spawn(run);
     thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 mod keeping;
 pub mod log;
+mod manager;
 mod memory;
 mod site;
 #[cfg(all(test, feature = "store"))]

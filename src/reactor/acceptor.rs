@@ -18,13 +18,13 @@
 //! Called by: the reactor. Calls: [`Addresses`].
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use socket2::TcpKeepalive;
+use socket2::{SockRef, Socket, TcpKeepalive};
 
 use super::addresses::{Addresses, Crowded, Permit};
 use crate::limits::{ACCEPT_RETRY_MS, NOTSENT_BYTES, TCP_KEEPALIVE_EACH_S, TCP_KEEPALIVE_S};
@@ -35,21 +35,40 @@ const BACKLOG: i32 = 4_096;
 /// Opens the listening socket of one shard. All of them share the address; the kernel spreads the
 /// connections.
 ///
-/// What is set here every accepted socket inherits (Linux clones the listener's; `strace` shows no
-/// call for it), so it costs no connection anything.
-///
 /// # Errors
 ///
 /// Those of the system calls.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(
-        domain,
-        socket2::Type::STREAM.nonblocking(),
-        Some(socket2::Protocol::TCP),
-    )?;
+    let socket =
+        Socket::new(domain, socket2::Type::STREAM.nonblocking(), Some(socket2::Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
+    prepare(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Takes a socket that somebody else has opened as that of one shard. Others may have it too: all
+/// are told of a connection, and one of them gets it.
+///
+/// # Errors
+///
+/// Those of the system calls.
+pub fn inherit(socket: &net::TcpListener) -> io::Result<TcpListener> {
+    let socket = socket.try_clone()?;
+    socket.set_nonblocking(true)?;
+    let options = SockRef::from(&socket);
+    prepare(&options)?;
+    // The backlog is ours, and not what whoever opened it thought enough.
+    options.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket))
+}
+
+/// Sets what every accepted socket inherits (Linux clones the listener's; `strace` shows no call
+/// for it), so that it costs no connection anything.
+fn prepare(socket: &Socket) -> io::Result<()> {
     // Chat messages are small, and must not wait for more.
     socket.set_tcp_nodelay(true)?;
     // A reader that takes little, and steadily, is heard of while it does: the kernel says that a
@@ -60,10 +79,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(TCP_KEEPALIVE_S))
         .with_interval(Duration::from_secs(TCP_KEEPALIVE_EACH_S));
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// What the shard has place for, as far as it matters to accepting.

@@ -35,19 +35,24 @@ impl Health {
         self.restarts.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether the shard has been in one turn for too long.
+    #[must_use]
+    pub fn is_stuck(&self, now_ms: u64) -> bool {
+        let since_ms = self.busy_since_ms.load(Ordering::Relaxed);
+        since_ms != 0 && now_ms.saturating_sub(since_ms) >= STALL_MS
+    }
+
     /// How long the shard has been in one turn, if that is too long and has not been said of this
     /// turn yet. Counted.
     pub fn stalled_ms(&self, now_ms: u64) -> Option<u64> {
         let since_ms = self.busy_since_ms.load(Ordering::Relaxed);
-        let turn_ms = now_ms.saturating_sub(since_ms);
-        if since_ms == 0
-            || turn_ms < STALL_MS
+        if !self.is_stuck(now_ms)
             || self.stalled_since_ms.swap(since_ms, Ordering::Relaxed) == since_ms
         {
             return None;
         }
         self.stalls.fetch_add(1, Ordering::Relaxed);
-        Some(turn_ms)
+        Some(now_ms.saturating_sub(since_ms))
     }
 
     /// How many turns took too long.
@@ -75,7 +80,9 @@ mod tests {
         assert_eq!(health.stalled_ms(99 + STALL_MS), None);
         assert_eq!(health.stalled_ms(100 + STALL_MS), Some(STALL_MS));
         assert_eq!(health.stalled_ms(500 + STALL_MS), None);
+        assert!(health.is_stuck(500 + STALL_MS), "it is, whether that was said or not");
         health.waits();
+        assert!(!health.is_stuck(900 + STALL_MS));
         assert_eq!(health.stalled_ms(900 + STALL_MS), None);
         health.turns(1_000);
         assert_eq!((health.stalled_ms(1_000 + STALL_MS), health.stalls()), (Some(STALL_MS), 2));

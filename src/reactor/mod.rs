@@ -37,8 +37,8 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
-pub use acceptor::listen;
 use acceptor::{Accepted, Acceptor, Capacity};
+pub use acceptor::{inherit, listen};
 pub use addresses::Addresses;
 pub use clock::Clock;
 pub use control::{Control, Phase};

@@ -15,6 +15,7 @@ mod handoff;
 mod history;
 mod http;
 mod logs;
+mod manager;
 mod memory;
 mod metrics;
 mod panic;
