@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -160,6 +160,14 @@ fn serve_with(args: &[&str], stdout: Stdio, stderr: Stdio) -> Child {
     command.stdout(stdout).stderr(stderr).spawn().expect("the program can be started")
 }
 
+/// Where a server says that it is, by the first line on its standard output.
+fn address_of(server: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let (_, address) = line.split_once("http://").expect("it says where it is");
+    address.split(' ').next().unwrap_or_default().replace("localhost", "127.0.0.1")
+}
+
 /// Asks it to stop: it must do so as if its outputs were whole.
 #[track_caller]
 fn stops_well(mut server: Child) {
@@ -213,11 +221,7 @@ fn rooms_are_kept_beside_where_it_is_started_and_a_folder_that_cannot_be_made_is
 fn a_log_that_nobody_reads_holds_nobody_up() {
     // The pipe is there, and full after some hundred lines.
     let mut server = serve_with(&["--set", "log.level=debug"], Stdio::piped(), Stdio::piped());
-    let mut line = String::new();
-    let mut greeting = BufReader::new(server.stdout.take().unwrap());
-    greeting.read_line(&mut line).unwrap();
-    let (_, address) = line.split_once("http://").expect("it says where it is");
-    let address = address.split(' ').next().unwrap_or_default();
+    let address = address_of(&mut server);
     let ask = |stream: &mut TcpStream, path: &str| {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\n\r\n"
@@ -227,7 +231,7 @@ fn a_log_that_nobody_reads_holds_nobody_up() {
         let count = stream.read(&mut answer).expect("it is answered");
         String::from_utf8_lossy(&answer[..count]).into_owned()
     };
-    let mut stream = TcpStream::connect(address).unwrap();
+    let mut stream = TcpStream::connect(&address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     for _ in 0..3_000 {
         let refused = ask(&mut stream, "/socket/websocket?vsn=2.0.0&token=a.b.c");
@@ -249,4 +253,49 @@ fn a_greeting_that_nobody_takes_does_not_end_the_server() {
     stops_well(server);
     log.read_to_string(&mut line).unwrap();
     assert!(!line.contains("level=error"), "{line}");
+}
+
+#[test]
+fn health_asks_the_server_where_it_listens() {
+    for setting in ["listen_proxy_protocol=false", "listen_proxy_protocol=true"] {
+        let mut server = serve_with(&["--set", setting], Stdio::piped(), Stdio::null());
+        let address = address_of(&mut server);
+        let ask = || run(&["health", "--listen", &address, "--set", setting], &[]);
+        check(&ask(), 0, "ready\n", "");
+        stops_well(server);
+        check(&ask(), 1, "", &format!("chinwag: nobody answers at {address}: "));
+    }
+}
+
+#[test]
+fn health_is_not_deceived_by_something_else() {
+    for (answer, said) in [
+        ("HTTP/1.1 503 Service Unavailable\r\n\r\nstorage\n", "chinwag: not ready: 503 storage\n"),
+        ("220 mail.example ESMTP\r\n", "is no server of ours\n"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let other = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1_024];
+            let _ = stream.read(&mut request).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        check(&run(&["health", "--listen", &address], &[]), 1, "", said);
+        other.join().unwrap();
+    }
+}
+
+#[test]
+fn the_manual_is_a_page_for_each_command() {
+    let folder = std::env::temp_dir().join(format!("chinwag-man-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    check(&run(&["man", folder.to_str().unwrap()], &[]), 0, "", "");
+    let page = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    assert!(page("chinwag.1").contains("limits.idle_ms"), "every key stands there");
+    for command in ["check", "health", "token", "backup", "restore", "export", "import", "store"] {
+        assert!(page(&format!("chinwag-{command}.1")).contains(".TH chinwag-"), "{command}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    check(&run(&["man", folder.to_str().unwrap()], &[]), 71, "", "No such file");
 }

@@ -6,10 +6,12 @@
 //! opened, printed or ended.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::config::{self, Config, Flags, Loaded, Problems, Surroundings};
 use crate::auth::level::Level;
@@ -32,6 +34,13 @@ pub enum Command {
     Token(Box<Loaded>, TokenRequest),
     /// Do something with the store.
     Upkeep(Box<Loaded>, Upkeep),
+    /// Ask the server that has this configuration whether it is ready.
+    Health(Box<Loaded>),
+    /// Write the manual pages.
+    Manual {
+        /// Into this folder.
+        folder: PathBuf,
+    },
 }
 
 /// What is to be done with the store that is configured.
@@ -121,17 +130,24 @@ struct Sources {
     /// Read the configuration from this TOML file
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// Listen here [default: 127.0.0.1:4000]
-    #[arg(long, value_name = "ADDRESS:PORT", global = true)]
-    listen: Option<String>,
-    /// Serve with so many threads [default: 0, as many as cores]
-    #[arg(long, value_name = "N", global = true)]
-    shards: Option<String>,
-    /// Set any key of the configuration; --help lists them
+    /// Set any key of the configuration; chinwag --help lists them
     #[arg(long, value_name = "KEY=VALUE", global = true)]
     set: Vec<String>,
+    #[command(flatten)]
+    serving: Serving,
+}
+
+/// Flags that only a server heeds, and what says whether one would start.
+#[derive(Args)]
+struct Serving {
+    /// Listen here [default: 127.0.0.1:4000]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Serve with so many threads [default: 0, as many as cores]
+    #[arg(long, value_name = "N")]
+    shards: Option<String>,
     /// Serve /echo, a WebSocket endpoint that sends everything back, for conformance tests
-    #[arg(long, global = true)]
+    #[arg(long)]
     echo: bool,
 }
 
@@ -142,6 +158,14 @@ enum Sub {
         /// The file to check, together with environment and flags
         #[arg(value_name = "FILE", conflicts_with = "config")]
         file: Option<PathBuf>,
+        #[command(flatten)]
+        serving: Serving,
+    },
+    /// Ask the server whether it is ready (GET /readyz), as the check of a container
+    Health {
+        /// Where the server listens, by its configuration or in place of that
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        listen: Option<String>,
     },
     /// Print a token, signed with the configured secret
     Token {
@@ -200,6 +224,18 @@ enum Sub {
         #[command(subcommand)]
         command: StoreSub,
     },
+    /// Print what completes this command line in a shell
+    Completions {
+        /// Which shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write the manual pages, one for each command
+    Man {
+        /// Into this folder, which must be there
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
 }
 
 /// How a store is written.
@@ -239,16 +275,22 @@ pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     surroundings: &Surroundings<'_>,
 ) -> Result<Command, Exit> {
-    let cli = Cli::command()
-        .after_long_help(config::help())
+    let cli = command()
         .try_get_matches_from(args)
         .and_then(|matches| Cli::from_arg_matches(&matches))
         .map_err(|error| usage(&error))?;
     let mut flags = cli.sources.flags();
-    if let Some(Sub::Check { file }) = &cli.command
-        && file.is_some()
-    {
-        flags.config.clone_from(file);
+    match &cli.command {
+        Some(Sub::Man { folder }) => return Ok(Command::Manual { folder: folder.clone() }),
+        Some(Sub::Completions { shell }) => return Err(completions(*shell)),
+        Some(Sub::Check { file, serving }) => {
+            flags.named.extend(serving.named());
+            flags.config = file.clone().or(flags.config);
+        }
+        Some(Sub::Health { listen }) => {
+            flags.named.extend(listen.clone().map(|at| ("listen", "--listen", at)));
+        }
+        _ => {}
     }
     let exit = |problems: Problems| Exit::config(problems.to_string());
     let loaded = Config::load(&flags, surroundings).map_err(exit)?;
@@ -266,6 +308,8 @@ pub fn parse(
         }
         Some(Sub::Import { file, .. }) => upkeep(Upkeep::Import { file }),
         Some(Sub::Store { command: StoreSub::Check { file } }) => upkeep(Upkeep::Check { file }),
+        Some(Sub::Man { .. } | Sub::Completions { .. }) => unreachable!("need no configuration"),
+        Some(Sub::Health { .. }) => Ok(Command::Health(Box::new(loaded))),
         Some(Sub::Check { .. }) => {
             loaded.flawless().map(|config| Command::Check(Box::new(config))).map_err(exit)
         }
@@ -284,22 +328,47 @@ fn usage(error: &clap::Error) -> Exit {
     Exit { code, text: error.render().to_string() }
 }
 
+/// The command line, with every key in its long help.
+fn command() -> clap::Command {
+    Cli::command().after_long_help(config::help())
+}
+
+/// What a shell reads to complete this command line.
+fn completions(shell: Shell) -> Exit {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "chinwag", &mut text);
+    Exit { code: 0, text: String::from_utf8_lossy(&text).into_owned() }
+}
+
+/// Writes a manual page for each command into a folder.
+///
+/// # Errors
+///
+/// Those of writing files.
+pub(super) fn write_manual(folder: &Path) -> io::Result<()> {
+    clap_mangen::generate_to(command(), folder)
+}
+
 impl Sources {
     fn flags(&self) -> Flags {
+        Flags {
+            config: self.config.clone(),
+            set: self.set.clone(),
+            named: self.serving.named().collect(),
+        }
+    }
+}
+
+impl Serving {
+    /// The key, flag and value of each that is given.
+    fn named(&self) -> impl Iterator<Item = (&'static str, &'static str, String)> {
         let echo = self.echo.then(|| "true".to_owned());
         let named = [
             ("listen", "--listen", self.listen.clone()),
             ("shards", "--shards", self.shards.clone()),
             ("echo", "--echo", echo),
         ];
-        Flags {
-            config: self.config.clone(),
-            set: self.set.clone(),
-            named: named
-                .into_iter()
-                .filter_map(|(key, flag, value)| Some((key, flag, value?)))
-                .collect(),
-        }
+        named.into_iter().filter_map(|(key, flag, value)| Some((key, flag, value?)))
     }
 }
 
@@ -333,9 +402,6 @@ fn parse_rule(text: &str) -> Result<(String, Level), String> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::path::Path;
-
     use super::*;
 
     const CONFIG: &str = "[auth]\nsecret = '9GkXo0fXcQm1mUqv3T2bJ7yqkq8WcR5hZ4nVtA6sLpE='\n[limits]\nidle_ms = 5_000\n";
@@ -406,6 +472,55 @@ mod tests {
         exit("--listen localhost", EXIT_CONFIG, "--listen: listen = \"localhost\"");
         exit("--config none.toml", EXIT_CONFIG, "cannot read none.toml");
         exit("token --user u --config bad.toml", EXIT_CONFIG, "limits.idle_ms = 5");
+    }
+
+    #[test]
+    fn the_help_of_a_command_lists_the_flags_that_it_heeds() {
+        let serving = ["--listen", "--shards", "--echo"];
+        for (line, listed) in [
+            ("--help", &serving[..]),
+            ("check --help", &serving[..]),
+            ("health --help", &serving[..1]),
+            ("token --help", &[]),
+            ("backup --help", &[]),
+            ("store check --help", &[]),
+            ("man --help", &[]),
+        ] {
+            let help = run(line).unwrap_err();
+            assert_eq!(help.code, 0, "{line}");
+            for flag in serving {
+                let is_listed = help.text.contains(&format!("{flag} "))
+                    || help.text.contains(&format!("{flag}\n"));
+                assert_eq!(is_listed, listed.contains(&flag), "{line}: {flag}\n{}", help.text);
+            }
+            assert!(help.text.contains("--config <FILE>"), "{line}");
+        }
+    }
+
+    #[test]
+    fn completions_and_manual_need_no_configuration() {
+        for (shell, part) in [
+            ("bash", "complete -F _chinwag"),
+            ("zsh", "#compdef chinwag"),
+            ("fish", "complete -c chinwag"),
+        ] {
+            exit(&format!("--config none.toml completions {shell}"), 0, part);
+        }
+        let manual = run("--config none.toml man pages");
+        assert!(matches!(manual, Ok(Command::Manual { folder }) if folder == Path::new("pages")));
+        exit("completions tcsh", 2, "tcsh");
+        exit("man", 2, "<FOLDER>");
+    }
+
+    #[test]
+    fn the_health_of_a_server_is_asked_for_where_it_listens() {
+        for line in ["health --listen 127.0.0.1:81", "--listen 127.0.0.1:81 health"] {
+            match run(line) {
+                Ok(Command::Health(loaded)) => assert_eq!(loaded.config.listen.port(), 81),
+                other => panic!("{other:?}"),
+            }
+        }
+        exit("health --config bad.toml", EXIT_CONFIG, "limits.idle_ms = 5");
     }
 
     #[test]

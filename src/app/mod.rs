@@ -11,6 +11,7 @@ mod keeping;
 pub mod log;
 mod manager;
 mod memory;
+mod probe;
 mod site;
 #[cfg(all(test, feature = "store"))]
 mod store_contract;
@@ -53,6 +54,16 @@ pub fn main(
             warn(&loaded);
             let done = upkeep::run(&loaded.config.store, &what, now_unix_ms());
             done.map(|text| say(&Exit { code: 0, text }))
+        }
+        Command::Health(loaded) => {
+            warn(&loaded);
+            probe::ask(&loaded.config).map(|text| say(&Exit { code: 0, text }))
+        }
+        Command::Manual { folder } => {
+            cli::write_manual(&folder).map(|()| ExitCode::SUCCESS).map_err(|error| Exit {
+                code: boot::EXIT_OS,
+                text: format!("chinwag: {}: {error}\n", folder.display()),
+            })
         }
         Command::Token(loaded, request) => {
             warn(&loaded);
