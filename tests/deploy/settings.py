@@ -37,6 +37,7 @@ image = (folder / "Dockerfile").read_text()
 environment = dict(re.findall(r"(CHINWAG_\w+)=(\S+)", re.search(r"^ENV (.*)$", image, re.M)[1]))
 assert len(environment) == 2, environment
 check("Dockerfile", environment)
+assert re.search(r"^USER 65532:65532$", image, re.M), "it runs as somebody without rights, known by number"
 
 [service] = yaml.safe_load((folder / "compose.yaml").read_text())["services"].values()
 assert set(service["environment"]) == set(SECRET), "what compose.yaml sets is the secret alone"
