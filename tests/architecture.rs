@@ -235,7 +235,7 @@ fn places(module: &str) -> Vec<PathBuf> {
 
 #[test]
 fn the_tests_that_are_named_as_proofs_are_there() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ARCHITECTURE.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/proofs.md");
     let page = fs::read_to_string(page).unwrap();
     let (_, proofs) = page.split_once("<!-- proofs: begin -->").unwrap();
     let (proofs, _) = proofs.split_once("<!-- proofs: end -->").unwrap();

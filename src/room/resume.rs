@@ -76,7 +76,7 @@ pub(crate) struct Numbering<'a> {
 /// The counters that a client with this cursor has, if it can be told exactly what it missed: all
 /// messages and changes after them. `bytes` gives the length of those, and is called last.
 ///
-/// `docs/ARCHITECTURE.md` lists the rules. A cursor without `change` is of a client that knows no
+/// `docs/internals.md` lists the rules. A cursor without `change` is of a client that knows no
 /// changes: it is judged by its offset alone, and told none.
 pub(crate) fn resume(
     numbering: Numbering<'_>,

@@ -1,6 +1,6 @@
 //! The real program against peers that mean no good, or do badly, over real sockets.
 //!
-//! What is promised is in `docs/protocol.md` and `docs/operating.md`; here each limit is reached,
+//! What is promised is in `docs/protocol.md` and `docs/configuration.md`; here each limit is reached,
 //! and gone past by one. Conditions are awaited, and times are asserted only as deadlines, with
 //! room to spare.
 

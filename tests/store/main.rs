@@ -33,7 +33,7 @@ impl Folder {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chinwag"));
         let path = format!("store.path={}", self.0.display());
-        command.args(args).args(["--set", &path, "--listen", "127.0.0.1:0"]).env_clear();
+        command.args(args).args(["--set", &path, "--set", "listen=127.0.0.1:0"]).env_clear();
         command
     }
 

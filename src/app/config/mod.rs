@@ -2,8 +2,8 @@
 //!
 //! Defaults are overridden by one TOML file, that by variables `CHINWAG_*`, and those by flags.
 //! `keys` is the one table of what there is to choose: reading, complaining, `--help` and
-//! `docs/operating.md` all follow it. [`Config::load`] looks at everything before it gives up, so
-//! that one start tells all that is wrong.
+//! `docs/configuration.md` all follow it. [`Config::load`] looks at everything before it gives up,
+//! so that one start tells all that is wrong.
 //!
 //! Invariants: a [`Config`] that was loaded is whole, its relations hold and its keys have been
 //! read; no secret is ever shown, whether by `Debug` or in a complaint.

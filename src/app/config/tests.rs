@@ -266,8 +266,12 @@ fn a_secret_that_can_be_guessed_is_refused_with_what_to_do() {
 
 #[test]
 fn no_secret_of_the_pages_is_one_that_a_server_takes() {
-    let pages =
-        [include_str!("../../../README.md"), include_str!("../../../docs/operating.md")].concat();
+    let pages = [
+        include_str!("../../../README.md"),
+        include_str!("../../../docs/configuration.md"),
+        include_str!("../../../docs/access.md"),
+    ]
+    .concat();
     let secrets = pages.lines().filter_map(|line| line.trim().strip_prefix("secret = "));
     let secrets: Vec<_> = secrets.collect();
     assert!(secrets.len() >= 2, "they are found: {secrets:?}");
@@ -715,7 +719,7 @@ fn each_key_has_its_own_name_variable_and_place() {
 
 #[test]
 fn the_reference_in_the_documentation_is_the_table() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let (begin, end) = ("<!-- keys: begin -->\n", "<!-- keys: end -->\n");
     let from = text.find(begin).unwrap() + begin.len();
@@ -727,6 +731,6 @@ fn the_reference_in_the_documentation_is_the_table() {
     }
     assert!(
         text[from..to] == expected,
-        "docs/operating.md is not up to date: run the tests with UPDATE_DOCS=1"
+        "docs/configuration.md is not up to date: run the tests with UPDATE_DOCS=1"
     );
 }

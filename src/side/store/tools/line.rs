@@ -1,4 +1,4 @@
-//! The lines of an export: one JSON object each, its `kind` first. See `docs/operating.md`, which
+//! The lines of an export: one JSON object each, its `kind` first. See `docs/moving.md`, which
 //! names the fields; they stay what they are.
 //!
 //! ```text
