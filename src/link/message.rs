@@ -215,11 +215,10 @@ fn push_act(out: &mut Vec<u8>, act: Act<'_>) {
 pub(crate) fn push_patch(
     out: &mut Vec<u8>,
     offset: u64,
-    was: Option<(Said<'_>, Fate<'_>)>,
+    was: Option<&(Said<'_>, Fate<'_>)>,
     (said, fate): (Said<'_>, Fate<'_>),
 ) {
-    let (was_said, was_fate) = was.unzip();
-    let (was_said, was_fate) = (was_said.as_ref(), was_fate.as_ref());
+    let (was_said, was_fate) = was.map(|(said, fate)| (said, fate)).unzip();
     out.extend_from_slice(b"{\"change\":");
     push_unsigned(out, fate.change);
     push_name(out, "offset");
@@ -464,7 +463,7 @@ mod tests {
     fn a_patch_of_a_message_that_grows_has_what_is_new() {
         let patch = |was: (Said<'_>, Fate<'_>), now| {
             let mut out = Vec::new();
-            push_patch(&mut out, 5, Some(was), now);
+            push_patch(&mut out, 5, Some(&was), now);
             text(&out).to_owned()
         };
         let said = |body, stream| Said { user: "u", body, stream, ..Said::default() };
@@ -486,9 +485,9 @@ mod tests {
 
     #[test]
     fn a_patch_has_what_is_not_as_it_was() {
-        let patch = |was, now| {
+        let patch = |was: Option<(Said<'_>, Fate<'_>)>, now| {
             let mut out = Vec::new();
-            push_patch(&mut out, 5, was, now);
+            push_patch(&mut out, 5, was.as_ref(), now);
             text(&out).to_owned()
         };
         let fate = Fate { change: 3, edited: Some(act(7, None)), ..Fate::default() };

@@ -58,8 +58,8 @@ pub struct Fate<'a> {
     pub replies: Option<Replies>,
 }
 
-/// How often a message was answered that is the first of a thread. Derived from the answers, and not
-/// kept: deleted ones count.
+/// How often a message was answered that is the first of a thread. Derived from the answers, and
+/// not kept: deleted ones count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replies {
     /// How many answers there are, up to the last one.

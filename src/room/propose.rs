@@ -157,7 +157,7 @@ impl Room {
         let told = Fate { change: change + u64::from(planted::skips(change)), ..fate };
         #[cfg(not(test))]
         let told = fate;
-        push_patch(out, offset, was, (said, told));
+        push_patch(out, offset, was.as_ref(), (said, told));
         let mut told = Vec::new();
         let epoch = self.journal.epoch_of(offset);
         push_message(&mut told, epoch, Receipt { offset, at_ms }, &said, &fate);

@@ -19,7 +19,7 @@
 //! `held`, the log.
 
 use crate::auth::level::{Level, Role, Standing};
-use crate::limits::{PURGE_READS_MAX, PURGED_MESSAGES_MAX, ROLL_LOOKS_MAX, VISITS_PER_WORK};
+use crate::limits::{PURGED_MESSAGES_MAX, ROLL_LOOKS_MAX, VISITS_PER_WORK};
 use crate::link::audit::{AuditAct, AuditLine};
 use crate::link::facts::{RoomSettings, push_standing};
 use crate::link::ids::{Address, RoomKey, Slot};
@@ -33,7 +33,7 @@ use crate::room::facts::Removal;
 use crate::rooms::changing::may_change_at_all;
 use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
-use crate::rooms::purging::{Purge, push_purged};
+use crate::rooms::purging::Begun;
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::{append_of, deliver, take_fanout};
 use crate::rooms::{Answer, Rooms};
@@ -191,26 +191,8 @@ impl Rooms {
         }
         if let Some(purge_s) = wish.purge_s {
             let since_ms = purged_since_ms(now_ms, purge_s);
-            let (is_full, reaches_back) = (count == PURGED_MESSAGES_MAX, cx.io.log().reads());
-            let room = self.arena.get(key).map(|registered| &registered.room);
-            let before = room.and_then(|room| room.purged_in_log(since_ms, reaches_back));
-            if before.is_some() && !is_full && self.may_purge_on() {
-                let held = self.pending.next_ticket();
-                self.hold(membership, held, reference);
-                let purge = Purge {
-                    room: key,
-                    user: user.into(),
-                    by,
-                    since_ms,
-                    count,
-                    held,
-                    answer,
-                    before,
-                    reads_left: PURGE_READS_MAX,
-                };
-                return self.go_on_purging(cx, members, purge, under_way);
-            }
-            push_purged(&mut answer, count, is_full || before.is_some());
+            let begun = Begun { user, by: &by, since_ms, count, answer };
+            return self.answer_purge(cx, members, (membership, reference), begun, under_way);
         }
         answer.push(b'}');
         self.answer_with(cx, members, membership, reference, under_way, text(&answer));

@@ -22,7 +22,8 @@ use std::collections::BTreeMap;
 
 use crate::auth::level::Level;
 use crate::limits::{
-    PURGE_READ_MESSAGES, PURGED_MESSAGES_MAX, PURGES_UNDER_WAY_MAX, VISITS_PER_WORK,
+    PURGE_READ_MESSAGES, PURGE_READS_MAX, PURGED_MESSAGES_MAX, PURGES_UNDER_WAY_MAX,
+    VISITS_PER_WORK,
 };
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
@@ -47,28 +48,45 @@ use crate::wire::phx::Payload;
 #[derive(Default)]
 pub(super) struct Purges(BTreeMap<Ticket, Purge>);
 
-/// A purge under way.
-pub(super) struct Purge {
-    pub(super) room: RoomKey,
+/// A purge that has done what there was in memory.
+pub(super) struct Begun<'a> {
     /// Whose messages go, by whose decision.
-    pub(super) user: Box<str>,
-    pub(super) by: Box<str>,
+    pub(super) user: &'a str,
+    pub(super) by: &'a str,
     /// Those that were said from then on, in milliseconds of Unix time.
     pub(super) since_ms: u64,
     /// How many are gone.
     pub(super) count: usize,
-    /// The answer that is held, and how it begins.
-    pub(super) held: Ticket,
+    /// How its answer begins.
     pub(super) answer: Vec<u8>,
+}
+
+/// A purge under way. See [`Begun`].
+pub(super) struct Purge {
+    room: RoomKey,
+    user: Box<str>,
+    by: Box<str>,
+    since_ms: u64,
+    count: usize,
+    answer: Vec<u8>,
+    /// The answer that is held.
+    pub(super) held: Ticket,
     /// What is before this offset is still to be looked at; none, if that is all.
-    pub(super) before: Option<u64>,
+    before: Option<u64>,
     /// How often it may still read.
-    pub(super) reads_left: u32,
+    reads_left: u32,
+}
+
+impl Purge {
+    /// Its room.
+    pub(super) fn room(&self) -> RoomKey {
+        self.room
+    }
 }
 
 /// Appends to an object, without its end, how many messages a purge has deleted, and whether there
 /// may be more.
-pub(super) fn push_purged(out: &mut Vec<u8>, count: usize, more: bool) {
+fn push_purged(out: &mut Vec<u8>, count: usize, more: bool) {
     out.extend_from_slice(b",\"purged\":");
     push_unsigned(out, count as u64);
     if more {
@@ -79,7 +97,7 @@ pub(super) fn push_purged(out: &mut Vec<u8>, count: usize, more: bool) {
 impl Room {
     /// Before which offset there may be messages that are not in memory and were said since a time;
     /// none, if its log has none.
-    pub(super) fn purged_in_log(&self, since_ms: u64, reaches_back: bool) -> Option<u64> {
+    fn purged_in_log(&self, since_ms: u64, reaches_back: bool) -> Option<u64> {
         let first = self.history().first();
         let is_before = |message: MessageText| message.at_ms < since_ms;
         let is_reached = self.message(first).is_some_and(is_before);
@@ -131,13 +149,45 @@ impl Rooms {
         }
     }
 
-    /// Whether one more purge may go on beyond memory.
-    pub(super) fn may_purge_on(&self) -> bool {
-        self.purges.0.len() + self.reads.purges_count() < PURGES_UNDER_WAY_MAX
+    /// Answers a purge, when what it has done is kept; or goes on with it beyond memory, if it may,
+    /// and has something to look at there.
+    pub(super) fn answer_purge<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (membership, reference): (Membership, &str),
+        begun: Begun<'_>,
+        under_way: Option<(Ticket, UnderWay)>,
+    ) {
+        let Begun { user, by, since_ms, count, mut answer } = begun;
+        let room = self.arena.get(membership.room).map(|registered| &registered.room);
+        let (is_full, reaches_back) = (count == PURGED_MESSAGES_MAX, cx.io.log().reads());
+        let before = room.and_then(|room| room.purged_in_log(since_ms, reaches_back));
+        let purges_count = self.purges.0.len() + self.reads.purges_count();
+        if before.is_none() || is_full || purges_count >= PURGES_UNDER_WAY_MAX {
+            push_purged(&mut answer, count, is_full || before.is_some());
+            answer.push(b'}');
+            let answer = text(&answer);
+            return self.answer_with(cx, members, membership, reference, under_way, answer);
+        }
+        let held = self.pending.next_ticket();
+        self.hold(membership, held, reference);
+        let purge = Purge {
+            room: membership.room,
+            user: user.into(),
+            by: by.into(),
+            since_ms,
+            count,
+            answer,
+            held,
+            before,
+            reads_left: PURGE_READS_MAX,
+        };
+        self.go_on_purging(cx, members, purge, under_way);
     }
 
     /// Goes on with a purge when what it has done is kept.
-    pub(super) fn go_on_purging<I: Io>(
+    fn go_on_purging<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,

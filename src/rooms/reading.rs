@@ -326,7 +326,7 @@ impl Rooms {
         wanted: Wanted,
         purge: Purge,
     ) -> Result<(), Purge> {
-        let Ok((ticket, asked)) = self.ask_log(cx, purge.room, wanted, 1) else {
+        let Ok((ticket, asked)) = self.ask_log(cx, purge.room(), wanted, 1) else {
             return Err(purge);
         };
         self.reads.insert(ticket, asked.of(Whom::Purge(Box::new(purge))));

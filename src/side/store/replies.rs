@@ -150,12 +150,12 @@ mod tests {
 
     #[test]
     fn no_more_answers_are_counted_than_may_be_and_the_last_one_is_told() {
-        let many = STORE_REPLIES_COUNTED_MAX as u64 + 5;
+        let most = u64::from(STORE_REPLIES_COUNTED_MAX);
+        let many = most + 5;
         let (_folder, _home, mut reader, id) = filled(many + 1, |offset| (offset > 1).then_some(1));
         let (messages, bytes, changed, view) = (1, 10_000, None, View::Room);
         let wanted = Wanted { after: 0, upto: 1, part: Part::All, messages, bytes, changed, view };
         let found = reader.read(id, wanted).unwrap().run().stretch();
-        let most = STORE_REPLIES_COUNTED_MAX as u64;
         assert_eq!(counts(&found.messages), [Some((most, many + 1))]);
     }
 
