@@ -81,6 +81,8 @@ pub enum Upkeep {
     Check {
         /// In this file, and not in the store.
         file: Option<PathBuf>,
+        /// Whether the index of words is made anew then.
+        search: bool,
     },
 }
 
@@ -263,6 +265,9 @@ enum StoreSub {
         /// A backup to check, instead of the store
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Then make the index of words anew, by which messages are found
+        #[arg(long, conflicts_with = "file")]
+        search: bool,
     },
 }
 
@@ -307,7 +312,9 @@ pub fn parse(
             upkeep(Upkeep::ImportFrom { product, file })
         }
         Some(Sub::Import { file, .. }) => upkeep(Upkeep::Import { file }),
-        Some(Sub::Store { command: StoreSub::Check { file } }) => upkeep(Upkeep::Check { file }),
+        Some(Sub::Store { command: StoreSub::Check { file, search } }) => {
+            upkeep(Upkeep::Check { file, search })
+        }
         Some(Sub::Man { .. } | Sub::Completions { .. }) => unreachable!("need no configuration"),
         Some(Sub::Health { .. }) => Ok(Command::Health(Box::new(loaded))),
         Some(Sub::Check { .. }) => {
@@ -572,8 +579,11 @@ mod tests {
         upkeep("export --room tea --since 1795336170000", &part);
         upkeep("import", &Upkeep::Import { file: None });
         upkeep("import x.jsonl", &Upkeep::Import { file: Some("x.jsonl".into()) });
-        upkeep("store check", &Upkeep::Check { file: None });
-        upkeep("store check b.db", &Upkeep::Check { file: Some("b.db".into()) });
+        upkeep("store check", &Upkeep::Check { file: None, search: false });
+        let of_file = Upkeep::Check { file: Some("b.db".into()), search: false };
+        upkeep("store check b.db", &of_file);
+        upkeep("store check --search", &Upkeep::Check { file: None, search: true });
+        exit("store check b.db --search", 2, "--search");
         exit("backup", 2, "<FILE|FOLDER>");
         exit("restore", 2, "<FILE>");
         exit("store", 2, "check");

@@ -70,13 +70,29 @@ mod with_store {
             }
             Upkeep::Import { file } => import(folder, file.as_deref(), now_ms),
             Upkeep::ImportFrom { product, file } => import_from(folder, *product, file, now_ms),
-            Upkeep::Check { file } => match tools::check(folder, file.as_deref(), &mut complain) {
-                Ok(Some(report)) => Ok(format!("ok\n{}", told(&report))),
+            Upkeep::Check { file, search } => match check(folder, file.as_deref(), *search) {
+                Ok(Some(text)) => Ok(text),
                 Ok(None) => return Err(damage("it is damaged")),
                 Err(error) => Err(error),
             },
         }
         .map_err(|error| exit(&error))
+    }
+
+    /// What to say of a store, or of this file; none, if it is damaged.
+    fn check(
+        folder: &Path,
+        file: Option<&Path>,
+        search: bool,
+    ) -> Result<Option<String>, StoreError> {
+        let Some(report) = tools::check(folder, file, &mut complain)? else { return Ok(None) };
+        let mut text = format!("ok\n{}", told(&report));
+        if search {
+            let bytes = tools::index_anew(folder)?;
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "search.db is made anew: {bytes} bytes");
+        }
+        Ok(Some(text))
     }
 
     fn restore(folder: &Path, file: &Path, stamp: &str) -> Result<String, StoreError> {

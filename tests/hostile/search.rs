@@ -66,6 +66,64 @@ fn searches_have_a_rate_of_their_own() {
     server.kill();
 }
 
+/// Waits until the index is whole and has followed.
+fn until_found(peer: &mut Peer, key: u64) {
+    until("it is found", || {
+        let found = search(peer, &format!(r#"{{"query":"m{key}"}}"#));
+        found.contains(r#""status":"ok""#) && offsets(&found) == [key]
+    });
+}
+
+#[test]
+fn an_index_that_is_cut_off_or_deleted_while_many_speak_hurts_nobody_and_comes_back() {
+    let folder = Folder::new();
+    let path = format!("store.path={}", folder.0.display());
+    let settings =
+        [&*path, "history.messages=10", "limits.publish_per_s=0", "limits.search_per_s=0"];
+    let server = Server::start(&settings);
+    let mut ann = server.guest("Ann");
+    ann.join("tea", "{}");
+    let said = |peer: &mut Peer, keys: std::ops::RangeInclusive<u64>| {
+        for key in keys {
+            // So many words that no thread has the whole index in memory.
+            let words: String = (0..900).map(|word| format!(" {key}w{word}")).collect();
+            let payload = format!(r#"{{"body":"m{key}{words}"}}"#);
+            peer.send_raw(&text(&format!(r#"["1","{key}","room:tea","new_msg",{payload}]"#)));
+            let answer = peer.await_text(&format!(r#""{key}","room:tea","phx_reply""#));
+            assert!(answer.contains(&format!(r#""offset":{key}"#)), "{answer}");
+        }
+    };
+    said(&mut ann, 1..=200);
+    until_found(&mut ann, 200);
+    let file = folder.0.join("search.db");
+    for (first, is_deleted) in [(201, false), (401, true)] {
+        said(&mut ann, first..=first + 99);
+        if is_deleted {
+            for end in ["", "-wal", "-shm"] {
+                let _ = std::fs::remove_file(file.with_extension(format!("db{end}")));
+            }
+        } else {
+            let index = std::fs::File::options().write(true).open(&file).unwrap();
+            index.set_len(1_000).unwrap();
+        }
+        said(&mut ann, first + 100..=first + 199);
+        for key in [first + 199, first + 99, 107] {
+            until_found(&mut ann, key);
+        }
+    }
+    server.terminate();
+    let (status, log) = server.wait(PATIENCE + Duration::from_secs(30));
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("the index of words is made anew"), "{log}");
+    let server = Server::start(&settings);
+    let mut bob = server.guest("Bob");
+    bob.join("tea", "{}");
+    for key in [600, 450, 107] {
+        until_found(&mut bob, key);
+    }
+    server.kill();
+}
+
 #[test]
 fn all_that_is_kept_is_found_before_a_restart_and_after_it() {
     let folder = Folder::new();

@@ -103,6 +103,20 @@ impl Indexer {
         }
     }
 
+    /// Indexes all that there is, of a store that nobody writes.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite and of the disk.
+    pub(super) fn index_all(&mut self) -> Result<(), StoreError> {
+        let mut index = self.open()?;
+        while self.next_room.is_some() {
+            self.look(&mut index, &AtomicBool::new(false))?;
+        }
+        checkpoint_all(&index)?;
+        Ok(())
+    }
+
     /// Deletes a file that failed. Searches are refused until another one is whole.
     fn begin_anew(&mut self) {
         self.queue.is_whole.store(false, Ordering::Release);

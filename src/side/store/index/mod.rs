@@ -22,7 +22,7 @@
 //!
 //! `indexer` is that thread, `words` is a reader's way in; what they share is here.
 //!
-//! Called by: `side::store::threads`, `side::store::reader`. Calls: `indexer`, `words`.
+//! Called by: `side::store::threads`, `side::store::reader`, `side::store::tools`. Calls: `indexer`, `words`.
 
 mod indexer;
 #[cfg(test)]
@@ -32,8 +32,11 @@ mod words;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
+use std::time::Duration;
+
+use rusqlite::Connection;
 
 pub(super) use self::indexer::Indexer;
 pub(super) use self::words::Words;
@@ -113,8 +116,19 @@ impl IndexQueue {
     }
 }
 
+/// Makes the index of a store anew that no server has. `source` reads the database.
+///
+/// # Errors
+///
+/// Those of SQLite and of the disk.
+pub(super) fn make_anew(folder: &Path, source: Connection) -> Result<(), StoreError> {
+    delete(folder)?;
+    let (queue, stats) = (Arc::default(), Arc::default());
+    Indexer::new(source, folder, queue, stats, Duration::ZERO).index_all()
+}
+
 /// The path of the index in the folder of a store.
-pub(super) fn file_in(folder: &Path) -> PathBuf {
+pub(in crate::side::store) fn file_in(folder: &Path) -> PathBuf {
     folder.join(FILE)
 }
 

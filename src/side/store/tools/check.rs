@@ -1,6 +1,7 @@
 //! Is a store what was written? Each damage is named.
 //!
-//! Deliberately absent: mending. What is damaged is not served, and a backup brings it back.
+//! Deliberately absent: mending. What is damaged is not served, and a backup brings it back. Only
+//! the index of words is made anew, for it is derived.
 
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use crate::link::topic::room_of;
 use crate::side::store::audit::each_audited;
 use crate::side::store::disk::{FILE, lock};
 use crate::side::store::error::StoreError;
+use crate::side::store::index;
 use crate::side::store::removed::Removed;
 use crate::side::store::row::{
     Message, OFFSET_BITS, OFFSET_MAX, ROOM_MAX, each_standing, id_of, offset_of, select_messages,
@@ -51,6 +53,21 @@ pub fn check(
         return Ok(None);
     }
     inspect(file, Version::This).map(Some)
+}
+
+/// Makes the index of words anew, of a store that no server has. Returns how large it is, in bytes.
+///
+/// # Errors
+///
+/// If there is no store, if a server has it, if it is of another version, or if the disk fails.
+pub fn index_anew(folder: &Path) -> Result<u64, StoreError> {
+    let store = folder.join(FILE);
+    if !store.exists() {
+        return Err(StoreError::Absent { file: store });
+    }
+    let _lock = lock(folder)?;
+    index::make_anew(folder, open_to_read(&store, Version::This)?)?;
+    Ok(index::file_in(folder).metadata()?.len())
 }
 
 struct Check<'a> {

@@ -34,7 +34,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 pub use again::Again;
-pub use check::check;
+pub use check::{check, index_anew};
 pub use export::{Choice, export};
 pub use foreign::{Product, import_from};
 pub use html::export_html;

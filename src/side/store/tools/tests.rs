@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::*;
@@ -536,6 +537,31 @@ fn each_damage_is_named() {
     };
     assert_eq!(report.unwrap().messages, 4, "the rest is brought back");
     drop(copy);
+}
+
+#[test]
+fn the_index_of_words_is_made_anew_and_the_server_goes_on_with_it() {
+    let folder = filled();
+    let file = folder.0.join("search.db");
+    fs::write(&file, "damaged").unwrap();
+    fs::write(folder.0.join("search.db-wal"), "what was beside it").unwrap();
+    assert_eq!(index_anew(&folder.0).unwrap(), file.metadata().unwrap().len());
+    let count = |sql| {
+        let index = Connection::open(&file).unwrap();
+        index.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let found = "SELECT count(*) FROM find WHERE find MATCH 'd'";
+    assert_eq!((count("SELECT count(*) FROM find"), count(found)), (5, 1));
+    // It is of this life of the store, or the next one would make it anew.
+    meddle(&file, "DELETE FROM find WHERE rowid & 511 = 4");
+    let (disk, writer) = folder.open();
+    let mut indexer = disk.indexer(Arc::default(), Duration::ZERO).unwrap();
+    drop(indexer.open().unwrap());
+    assert_eq!(count(found), 0);
+    assert!(matches!(index_anew(&folder.0), Err(StoreError::InUse { .. })));
+    drop((disk, writer));
+    let absent = index_anew(&folder.0.join("none"));
+    assert!(matches!(absent, Err(StoreError::Absent { .. })), "{absent:?}");
 }
 
 #[test]
