@@ -14,6 +14,7 @@ mod floods;
 mod handoff;
 mod history;
 mod http;
+mod large;
 mod logs;
 mod manager;
 mod memory;
