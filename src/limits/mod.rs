@@ -240,6 +240,13 @@ pub const EDIT_FOR_EVER_S: u64 = u64::MAX;
 /// hundred years. What is meant for ever is said so.
 pub const KEEP_S_MAX: u64 = 100 * 365 * 86_400;
 
+/// The most messages of a room that it, or the server, may be told to keep: there are no more
+/// offsets in a store.
+pub const KEEP_MESSAGES_MAX: u64 = 1 << 39;
+
+/// The same in bytes: 1 TiB.
+pub const KEEP_BYTES_MAX: u64 = 1 << 40;
+
 /// The slowest slow mode, in seconds: six hours.
 pub const SLOW_S_MAX: u32 = 21_600;
 

@@ -211,6 +211,8 @@ impl SettingsWish<'_> {
             slow_s,
             edit_s,
             keep_s,
+            keep_messages,
+            keep_bytes,
             links,
             invite,
             revoke_invites,
@@ -225,6 +227,8 @@ impl SettingsWish<'_> {
         set.number("slow_s", slow_s.map(u64::from));
         set.given("edit_s", edit_s, told_seconds);
         set.given("keep_s", keep_s, told_seconds);
+        set.given("keep_messages", keep_messages, |most| most.to_string());
+        set.given("keep_bytes", keep_bytes, |most| most.to_string());
         set.maybe("links", links.map(|links| if links { "true" } else { "false" }));
         set.word("invite", invite.map(Inviters::as_str));
         set.maybe("revoke_invites", revoke_invites.then_some("true"));
@@ -295,13 +299,15 @@ mod tests {
             slow_s: Some(5),
             edit_s: Given::Value(EDIT_FOR_EVER_S),
             keep_s: Given::Null,
+            keep_messages: Given::Value(9),
+            keep_bytes: Given::Null,
             links: Some(false),
             invite: Some(Inviters::Members),
             revoke_invites: true,
             data: Given::Value("{\"a\":1}"),
             ..SettingsWish::default()
         };
-        let whole = r#"{"title":"T","topic":null,"join":"members","speak":"moderators","slow_s":5,"edit_s":-1,"keep_s":null,"links":false,"invite":"members","revoke_invites":true,"data":{"a":1}}"#;
+        let whole = r#"{"title":"T","topic":null,"join":"members","speak":"moderators","slow_s":5,"edit_s":-1,"keep_s":null,"keep_messages":9,"keep_bytes":null,"links":false,"invite":"members","revoke_invites":true,"data":{"a":1}}"#;
         assert_eq!(wish.audited().as_deref(), Some(whole));
         let nothing = MemberWish { user: "bob", reason: Some("\"x\""), ..MemberWish::default() };
         assert_eq!(nothing.audited(), None);

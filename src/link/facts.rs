@@ -9,7 +9,7 @@
 use crate::auth::level::{
     Inviters, Joiners, NEVER_MS, Reactors, Restraint, Role, Speakers, Standing,
 };
-use crate::limits::{EDIT_FOR_EVER_S, KEEP_S_MAX, SLOW_S_MAX};
+use crate::limits::{EDIT_FOR_EVER_S, KEEP_BYTES_MAX, KEEP_MESSAGES_MAX, KEEP_S_MAX, SLOW_S_MAX};
 use crate::link::record::{Field, Given, struct_fields};
 use crate::wire::json::{self, push_string, push_unsigned};
 
@@ -31,6 +31,10 @@ pub struct RoomSettings {
     pub edit_s: Option<u64>,
     /// For how long its messages are kept, in seconds; `None`: as on the whole server.
     pub keep_s: Option<u64>,
+    /// How many of them a store keeps; `None`: as many as the server says.
+    pub keep_messages: Option<u64>,
+    /// How many bytes of them a store keeps; `None`: as many as the server says.
+    pub keep_bytes: Option<u64>,
     /// Whether those who do not look after it may send links.
     pub links: bool,
     /// Who may invite others.
@@ -57,6 +61,8 @@ impl RoomSettings {
         slow_s: 0,
         edit_s: None,
         keep_s: None,
+        keep_messages: None,
+        keep_bytes: None,
         links: true,
         invite: Inviters::Moderators,
         invites: 0,
@@ -74,6 +80,8 @@ impl RoomSettings {
             slow_s,
             edit_s,
             keep_s,
+            keep_messages,
+            keep_bytes,
             links,
             invite,
             invites,
@@ -103,8 +111,12 @@ impl RoomSettings {
         if let Some(edit_s) = edit_s {
             field("edit_s", &told_seconds(*edit_s));
         }
-        if let Some(keep_s) = keep_s {
-            field("keep_s", &keep_s.to_string());
+        let keep =
+            [("keep_s", keep_s), ("keep_messages", keep_messages), ("keep_bytes", keep_bytes)];
+        for (name, most) in keep {
+            if let Some(most) = most {
+                field(name, &most.to_string());
+            }
         }
         if !links {
             field("links", "false");
@@ -138,6 +150,7 @@ impl RoomSettings {
         let count = |value: Option<&str>| u32::try_from(value.and_then(json::unsigned)?).ok();
         let word =
             |value: Option<&str>| value.and_then(json::string).unwrap_or_default().into_owned();
+        let RoomKeep { seconds, messages, bytes } = Self::keep_in(object);
         // What is not known lets nobody in.
         let join =
             join.map_or(Joiners::All, |_| Joiners::of(&word(join)).unwrap_or(Joiners::Members));
@@ -153,7 +166,9 @@ impl RoomSettings {
                 "-1" => Some(EDIT_FOR_EVER_S),
                 edit_s => json::unsigned(edit_s),
             }),
-            keep_s: Self::keep_s_in(object),
+            keep_s: seconds,
+            keep_messages: messages,
+            keep_bytes: bytes,
             links: links.and_then(json::boolean).unwrap_or(true),
             invite: Inviters::of(&word(invite)).unwrap_or(Inviters::Moderators),
             invites: count(invites).unwrap_or_default(),
@@ -161,12 +176,20 @@ impl RoomSettings {
         }
     }
 
-    /// For how long messages are kept, by what [`RoomSettings::json`] wrote. What is no time lets
-    /// go of nothing that the server keeps.
+    /// What is kept of messages, by what [`RoomSettings::json`] wrote. What is no number lets go of
+    /// nothing that the server keeps.
     #[must_use]
-    pub fn keep_s_in(object: &str) -> Option<u64> {
-        let keep_s = json::field(object, "keep_s").and_then(json::unsigned);
-        keep_s.filter(|keep_s| *keep_s > 0).map(|keep_s| keep_s.min(KEEP_S_MAX))
+    pub fn keep_in(object: &str) -> RoomKeep {
+        let fields = json::fields(object, ["keep_s", "keep_messages", "keep_bytes"]);
+        let [seconds, messages, bytes] = fields.map(|value| {
+            let most = value.and_then(json::unsigned);
+            most.filter(|most| *most > 0)
+        });
+        RoomKeep {
+            seconds: seconds.map(|most| most.min(KEEP_S_MAX)),
+            messages: messages.map(|most| most.min(KEEP_MESSAGES_MAX)),
+            bytes: bytes.map(|most| most.min(KEEP_BYTES_MAX)),
+        }
     }
 
     /// What its texts take, in bytes.
@@ -188,11 +211,24 @@ impl RoomSettings {
         next.slow_s = wish.slow_s.unwrap_or(next.slow_s);
         wish.edit_s.set(&mut next.edit_s);
         wish.keep_s.set(&mut next.keep_s);
+        wish.keep_messages.set(&mut next.keep_messages);
+        wish.keep_bytes.set(&mut next.keep_bytes);
         next.links = wish.links.unwrap_or(next.links);
         next.invite = wish.invite.unwrap_or(next.invite);
         next.invites = next.invites.saturating_add(u32::from(wish.revoke_invites));
         next
     }
+}
+
+/// What of a room's messages is kept, by its own settings. `None`: as the server says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomKeep {
+    /// For how long, in seconds.
+    pub seconds: Option<u64>,
+    /// How many.
+    pub messages: Option<u64>,
+    /// How many bytes.
+    pub bytes: Option<u64>,
 }
 
 /// What `room_set` asks for; what it does not name stays as it is.
@@ -209,6 +245,10 @@ pub(crate) struct SettingsWish<'a> {
     pub(crate) edit_s: Given<u64>,
     /// `Null`: as on the whole server.
     pub(crate) keep_s: Given<u64>,
+    /// `Null`: as many as the server says.
+    pub(crate) keep_messages: Given<u64>,
+    /// `Null`: as many as the server says.
+    pub(crate) keep_bytes: Given<u64>,
     pub(crate) links: Option<bool>,
     pub(crate) invite: Option<Inviters>,
     /// Whether all invites that were made are void from now on.
@@ -220,6 +260,11 @@ impl SettingsWish<'_> {
     /// What members are sent of it, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.title.map_or(0, str::len) + self.topic.bytes() + self.data.bytes()
+    }
+
+    /// Whether it asks how long, or how much, is to be kept.
+    pub(crate) fn is_of_keeping(&self) -> bool {
+        [self.keep_s, self.keep_messages, self.keep_bytes].iter().any(|of| *of != Given::Nothing)
     }
 
     /// Whether it asks for a title, and nothing else.
@@ -332,7 +377,8 @@ pub(crate) fn push_role_and_mute(out: &mut Vec<u8>, standing: Standing, now_ms: 
 }
 
 struct_fields!(SettingsWish<'a> {
-    title, topic, join, speak, react, slow_s, edit_s, keep_s, links, invite, revoke_invites, data
+    title, topic, join, speak, react, slow_s, edit_s, keep_s, keep_messages, keep_bytes, links,
+    invite, revoke_invites, data,
 });
 struct_fields!(MemberWish<'a> { user, role, mute, ban, kick, purge_s, reason });
 struct_fields!(RollWanted<'a> { restraint, after, limit });
@@ -370,6 +416,8 @@ mod tests {
             slow_s: 5,
             edit_s: Some(0),
             keep_s: Some(86_400),
+            keep_messages: Some(7),
+            keep_bytes: Some(8),
             links: false,
             invite: Inviters::Members,
             invites: 3,
@@ -383,7 +431,7 @@ mod tests {
         let json = rich().json();
         assert_eq!(
             json,
-            r#"{"topic":"t\"é","join":"members","speak":"moderators","react":"all","slow_s":5,"edit_s":0,"keep_s":86400,"links":false,"invite":"members","invites":3,"data":{"join":"all"}}"#
+            r#"{"topic":"t\"é","join":"members","speak":"moderators","react":"all","slow_s":5,"edit_s":0,"keep_s":86400,"keep_messages":7,"keep_bytes":8,"links":false,"invite":"members","invites":3,"data":{"join":"all"}}"#
         );
         assert_eq!(RoomSettings::read(&json), rich());
         let other = r#"{"slow_s":-1,"links":"no","topic":7,"data":[]}"#;
@@ -418,6 +466,8 @@ mod tests {
             assert_eq!(read.keep_s, expected, "{keep_s}");
         }
         assert_eq!(RoomSettings::read(r#"{"data":{"keep_s":7}}"#).keep_s, None, "an application's");
+        let most = RoomSettings::keep_in(r#"{"keep_messages":999999999999,"keep_bytes":0}"#);
+        assert_eq!(most, RoomKeep { messages: Some(KEEP_MESSAGES_MAX), ..RoomKeep::default() });
     }
 
     #[test]
@@ -429,6 +479,8 @@ mod tests {
             speak: Some(Speakers::All),
             edit_s: Given::Null,
             keep_s: Given::Value(60),
+            keep_messages: Given::Null,
+            keep_bytes: Given::Value(70),
             ..nothing
         };
         let expected = RoomSettings {
@@ -436,6 +488,8 @@ mod tests {
             speak: Speakers::All,
             edit_s: None,
             keep_s: Some(60),
+            keep_messages: None,
+            keep_bytes: Some(70),
             ..rich()
         };
         assert_eq!(rich().with(&wish), expected);

@@ -938,6 +938,8 @@ mod tests {
             slow_s: Some(5),
             edit_s: Given::Value(7),
             keep_s: Given::Null,
+            keep_messages: Given::Value(8),
+            keep_bytes: Given::Null,
             links: Some(false),
             invite: Some(Inviters::Members),
             revoke_invites: true,

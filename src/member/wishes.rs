@@ -6,8 +6,9 @@
 use crate::auth::level::{Inviters, Joiners, Reactors, Restraint, Role, Speakers};
 use crate::base::name::{is_name, is_title};
 use crate::limits::{
-    AUDIT_LINES_DEFAULT, EDIT_FOR_EVER_S, EDIT_S_MAX, INVITE_S_DEFAULT, INVITE_S_MAX, KEEP_S_MAX,
-    PAGE_MESSAGES_MAX, REASON_BYTES_MAX, REPORT_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX,
+    AUDIT_LINES_DEFAULT, EDIT_FOR_EVER_S, EDIT_S_MAX, INVITE_S_DEFAULT, INVITE_S_MAX,
+    KEEP_BYTES_MAX, KEEP_MESSAGES_MAX, KEEP_S_MAX, PAGE_MESSAGES_MAX, REASON_BYTES_MAX,
+    REPORT_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX,
 };
 use crate::link::audit::{AuditAct, AuditWanted};
 use crate::link::facts::{MemberWish, RollWanted, Sentence, SettingsWish};
@@ -33,8 +34,9 @@ pub(super) fn settings_wanted(
     bounds: MessageBounds,
 ) -> Result<SettingsWish<'_>, Refusal> {
     let object = object(payload, "title")?;
-    let names = ["topic", "edit_s", "keep_s", "data"];
-    let [topic, edit_s, keep_s, data] = json::fields(object, names).map(Given::of);
+    let names = ["topic", "edit_s", "keep_s", "keep_messages", "keep_bytes", "data"];
+    let [topic, edit_s, keep_s, keep_messages, keep_bytes, data] =
+        json::fields(object, names).map(Given::of);
     let names = ["title", "join", "speak", "react", "slow_s", "links", "invite", "revoke_invites"];
     let [title, join, speak, react, slow_s, links, invite, revoke_invites] = given(object, names);
     if title.is_some_and(|title| !json::string(title).is_some_and(|title| is_title(&title))) {
@@ -56,6 +58,14 @@ pub(super) fn settings_wanted(
     let keep_s = keep_s.try_map(|keep_s| {
         let message = "1 to 3153600000 seconds, or null: as on the whole server";
         number_within(keep_s, 1..=KEEP_S_MAX, ("keep_s", message))
+    })?;
+    let keep_messages = keep_messages.try_map(|most| {
+        let message = "1 to 549755813888 messages, or null: as on the whole server";
+        number_within(most, 1..=KEEP_MESSAGES_MAX, ("keep_messages", message))
+    })?;
+    let keep_bytes = keep_bytes.try_map(|most| {
+        let message = "1 to 1099511627776 bytes, or null: as on the whole server";
+        number_within(most, 1..=KEEP_BYTES_MAX, ("keep_bytes", message))
     })?;
     let slow_s = slow_s
         .map(|slow_s| number_within(slow_s, 0..=SLOW_S_MAX, ("slow_s", "0 to 21600 seconds")));
@@ -85,6 +95,8 @@ pub(super) fn settings_wanted(
         slow_s: slow_s.transpose()?,
         edit_s,
         keep_s,
+        keep_messages,
+        keep_bytes,
         links: links.transpose()?,
         invite: invite.transpose()?,
         revoke_invites: revoke_invites.ok_or(invalid("revoke_invites", "true or false"))?,
@@ -92,7 +104,7 @@ pub(super) fn settings_wanted(
     };
     if wish == SettingsWish::default() {
         let message = "at least one of title, topic, join, speak, react, slow_s, edit_s, keep_s, \
-                       links, invite, revoke_invites and data";
+                       keep_messages, keep_bytes, links, invite, revoke_invites and data";
         return Err(invalid("title", message));
     }
     Ok(wish)

@@ -305,7 +305,7 @@ impl Room {
         now_ms: u64,
     ) -> Result<(Box<str>, RoomSettings), Refusal> {
         let level = self.level_at(asker.slot, now_ms);
-        let is_own = wish.join.is_some() || wish.speak.is_some() || wish.keep_s != Given::Nothing;
+        let is_own = wish.join.is_some() || wish.speak.is_some() || wish.is_of_keeping();
         // One that was made on purpose has an owner, and a title, though it may be its name.
         let has_title = Some(&*self.title) != self.name() || self.owners_count() > 0;
         let needed = match () {

@@ -218,9 +218,15 @@ fn settings_are_for_moderators_and_who_joins_and_speaks_for_owners() {
     let by = |wish| THERE.map(|(user, ..)| sets(user, wish).is_ok());
     assert_eq!(by(slow), [true, true, false, false, false]);
     assert_eq!(by(speak), [true, false, false, false, false]);
-    for keep_s in [Given::Value(60), Given::Null] {
-        let keep = SettingsWish { keep_s, slow_s: Some(5), ..none };
-        assert_eq!(by(keep), [true, false, false, false, false]);
+    for most in [Given::Value(60), Given::Null] {
+        let keep = SettingsWish { slow_s: Some(5), ..none };
+        for keep in [
+            SettingsWish { keep_s: most, ..keep },
+            SettingsWish { keep_messages: most, ..keep },
+            SettingsWish { keep_bytes: most, ..keep },
+        ] {
+            assert_eq!(by(keep), [true, false, false, false, false], "{keep:?}");
+        }
     }
     assert_eq!(sets("guest", slow), NO);
     assert_eq!(sets("mod", SettingsWish { slow_s: Some(0), ..none }), Ok(false), "it is so");

@@ -656,7 +656,7 @@ impl<L: Subject> Suite<L> {
         member
     }
 
-    /// A cursor that is not recovered is not true any more, or what it has missed has been let go of.
+    /// A cursor that is not recovered is not true any more, or something has been let go of.
     fn check_not_kept(&self, topic: &str, cursor: Cursor) {
         let log = &self.home.mesh.log;
         let is_kept = log.kept_of(topic, cursor.epoch).is_some_and(|kept| {

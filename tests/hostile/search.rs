@@ -86,8 +86,8 @@ fn an_index_that_is_cut_off_or_deleted_while_many_speak_hurts_nobody_and_comes_b
     let said = |peer: &mut Peer, keys: std::ops::RangeInclusive<u64>| {
         for key in keys {
             // So many words that no thread has the whole index in memory.
-            let words: String = (0..900).map(|word| format!(" {key}w{word}")).collect();
-            let payload = format!(r#"{{"body":"m{key}{words}"}}"#);
+            let words: Vec<String> = (0..900).map(|word| format!("{key}w{word}")).collect();
+            let payload = format!(r#"{{"body":"m{key} {}"}}"#, words.join(" "));
             peer.send_raw(&text(&format!(r#"["1","{key}","room:tea","new_msg",{payload}]"#)));
             let answer = peer.await_text(&format!(r#""{key}","room:tea","phx_reply""#));
             assert!(answer.contains(&format!(r#""offset":{key}"#)), "{answer}");

@@ -10,7 +10,8 @@ use super::kind::{Kind, Slot, Word, number, number_or_zero};
 use super::values::{Config, CreateRooms, StoreAck, StoreDeliver};
 use crate::auth::token::Algorithm;
 use crate::limits::{
-    BODY_BYTES_MAX, KEEP_S_MAX, PINS_MAX, READ_BUFFER_BYTES, STORE_WAITING_BYTES_MIN,
+    BODY_BYTES_MAX, KEEP_BYTES_MAX, KEEP_MESSAGES_MAX, KEEP_S_MAX, PINS_MAX, READ_BUFFER_BYTES,
+    STORE_WAITING_BYTES_MIN,
 };
 use crate::wire::http::forwarded::ForwardedHeader;
 
@@ -549,14 +550,19 @@ pub(super) const ALL: &[Key] = &[
     },
     Key {
         name: "store.keep_messages",
-        kind: number_or_zero("no bound", 1 << 39, "", Slot::U64(|c| &mut c.store.keep_messages)),
-        doc: "Messages kept there of each room: what is older is deleted.",
+        kind: number_or_zero(
+            "no bound",
+            KEEP_MESSAGES_MAX,
+            "",
+            Slot::U64(|c| &mut c.store.keep_messages),
+        ),
+        doc: "Messages kept there of each room, unless it has fewer by its own `keep_messages`: what is older is deleted.",
     },
     Key {
         name: "store.keep_bytes",
         kind: number_or_zero(
             "no bound",
-            1_024 * GIB,
+            KEEP_BYTES_MAX,
             BYTES,
             Slot::U64(|c| &mut c.store.keep_bytes),
         ),

@@ -10,9 +10,10 @@
 //!
 //! The bytes of a room are counted once, in pieces, and then by what comes and goes.
 //!
-//! A room's own time goes before that of all rooms, whichever is longer. Where nothing bounds all
-//! rooms, only those with a time of their own are gone through. Which ones these are is looked for
-//! once, and then told by the writer: a store in which there are none is left alone.
+//! A room's own time goes before that of all rooms, whichever is longer; of its own number of
+//! messages or bytes, and that of all rooms, the less counts. Where nothing bounds all rooms, only
+//! those with bounds of their own are gone through. Which ones these are is looked for once, and
+//! then told by the writer: a store in which there are none is left alone.
 //!
 //! Invariants: a step is bounded; what is let go of is at the beginning of a room, without a gap.
 //!
@@ -33,7 +34,7 @@ use crate::limits::{
     STORE_SWEEP_COUNTED, STORE_SWEEP_LET_GO, STORE_SWEEP_ROOMS, STORE_SWEEP_SOUGHT,
     STORE_VACUUM_PAGES,
 };
-use crate::link::facts::RoomSettings;
+use crate::link::facts::{RoomKeep, RoomSettings};
 use crate::link::log::Marks;
 
 /// The bytes of a message, as they are bounded: its texts, who has reacted to it, and about what
@@ -52,6 +53,21 @@ pub struct Keep {
     pub bytes: u64,
 }
 
+impl Keep {
+    /// What is kept of a room that has bounds of its own.
+    fn of_room(self, own: RoomKeep) -> Self {
+        let less = |own: Option<u64>, of_all: u64| match own {
+            Some(own) if of_all == 0 || own < of_all => own,
+            _ => of_all,
+        };
+        Self {
+            seconds: own.seconds.unwrap_or(self.seconds),
+            messages: less(own.messages, self.messages),
+            bytes: less(own.bytes, self.bytes),
+        }
+    }
+}
+
 /// Goes through the rooms. See the module.
 pub(super) struct Retention {
     keep: Keep,
@@ -64,7 +80,7 @@ pub(super) struct Retention {
     behind: u32,
     /// When it went through all of them last.
     ended_ms: Option<u64>,
-    /// Behind which room it looks for those with a time of their own; none, if it knows them, or
+    /// Behind which room it looks for those with bounds of their own; none, if it knows them, or
     /// goes through all rooms anyway.
     sought: Option<u32>,
     /// Those that may have one: a bit for each room, 2 MiB at most.
@@ -87,14 +103,15 @@ struct Swept {
     id: u32,
     /// Up to where it was let go of; none, if its row is damaged.
     floor: Option<u64>,
-    /// Its own time, in seconds.
-    keep_s: Option<u64>,
+    /// Its own bounds.
+    own: RoomKeep,
 }
 
 impl Swept {
     fn of(id: u32, row: Option<RoomRow<'_>>) -> Self {
-        let keep_s = row.and_then(|row| row.settings).and_then(RoomSettings::keep_s_in);
-        Self { id, floor: row.map(|row| row.floor.cast_unsigned()), keep_s }
+        let own = row.and_then(|row| row.settings).map(RoomSettings::keep_in);
+        let own = own.unwrap_or_default();
+        Self { id, floor: row.map(|row| row.floor.cast_unsigned()), own }
     }
 }
 
@@ -132,7 +149,7 @@ impl Retention {
         }
     }
 
-    /// Notes that a room may have a time of its own from now on: its messages are looked at at
+    /// Notes that a room may have bounds of its own from now on: its messages are looked at at
     /// once, or as soon after others were as these will be again.
     pub(super) fn note(&mut self, rooms: impl Iterator<Item = u32>, now_ms: u64) {
         if self.is_of_all() {
@@ -187,7 +204,7 @@ impl Retention {
         }
     }
 
-    /// Looks through the next rooms for those with a time of their own.
+    /// Looks through the next rooms for those with bounds of their own.
     fn seek(&mut self, conn: &Connection, behind: u32) -> Result<(), StoreError> {
         let through = behind.saturating_add(STORE_SWEEP_SOUGHT);
         if_readable(self.seek_through(conn, behind, through))?;
@@ -202,7 +219,7 @@ impl Retention {
         Ok(())
     }
 
-    /// Notes which of these rooms may have a time of their own.
+    /// Notes which of these rooms may have bounds of their own.
     fn seek_through(
         &mut self,
         conn: &Connection,
@@ -210,8 +227,7 @@ impl Retention {
         through: u32,
     ) -> Result<(), StoreError> {
         // What is no setting is seen when the room is gone through.
-        let sql =
-            "SELECT id FROM room WHERE id > ?1 AND id <= ?2 AND instr(settings, 'keep_s') > 0";
+        let sql = "SELECT id FROM room WHERE id > ?1 AND id <= ?2 AND instr(settings, 'keep_') > 0";
         let mut statement = conn.prepare_cached(sql)?;
         let mut rows = statement.query(params![behind, through])?;
         while let Some(row) = rows.next()? {
@@ -250,21 +266,21 @@ impl Retention {
         let rooms = self.next_rooms(&step)?;
         let mut work = Work { let_go: STORE_SWEEP_LET_GO, counted: STORE_SWEEP_COUNTED };
         let (mut done, mut behind) = (Step::default(), self.behind);
-        for &Swept { id, floor, keep_s } in &rooms {
+        for &Swept { id, floor, own } in &rooms {
             // A room whose row is damaged is left alone.
             let Some(floor) = floor else {
                 behind = id;
                 continue;
             };
             self.at = Some(id);
-            if keep_s.is_none() && !self.is_of_all() {
-                // It is kept for ever again.
+            if own == RoomKeep::default() && !self.is_of_all() {
+                // All of it is kept again.
                 self.own.set(id, false);
                 behind = id;
                 continue;
             }
-            let seconds = keep_s.unwrap_or(self.keep.seconds);
-            let (cut, is_all) = self.cut(&step, (id, floor), (seconds, unix_ms), &mut work)?;
+            let keep = self.keep.of_room(own);
+            let (cut, is_all) = self.cut(&step, (id, floor), (keep, unix_ms), &mut work)?;
             if cut > floor {
                 let (deleted, change) = self.let_go(&step, id, floor, cut)?;
                 done.deleted += deleted;
@@ -289,24 +305,24 @@ impl Retention {
         Ok(done)
     }
 
-    /// Up to where a room is to be let go of now, whose messages are kept for so long, and whether
-    /// that is all there is to do in it. 0 seconds: for ever.
+    /// Up to where a room is to be let go of now, of whose messages so much is kept, and whether
+    /// that is all there is to do in it.
     fn cut(
         &mut self,
         step: &Connection,
         (id, floor): (u32, u64),
-        (seconds, unix_ms): (u64, u64),
+        (keep, unix_ms): (Keep, u64),
         work: &mut Work,
     ) -> Result<(u64, bool), StoreError> {
         let top = top_of(step, id)?.offset;
         let reach = top.min(floor + work.let_go);
         let range = params![id_of(id, floor + 1), id_of(id, reach)];
         let mut wanted = floor;
-        if self.keep.messages > 0 {
-            wanted = wanted.max(top.saturating_sub(self.keep.messages));
+        if keep.messages > 0 {
+            wanted = wanted.max(top.saturating_sub(keep.messages));
         }
-        if seconds > 0 {
-            let before_ms = unix_ms.saturating_sub(seconds.saturating_mul(1_000));
+        if keep.seconds > 0 {
+            let before_ms = unix_ms.saturating_sub(keep.seconds.saturating_mul(1_000));
             // Times of a room never decrease, so the first that stays ends it.
             let sql = "SELECT id, at FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
             let mut statement = step.prepare_cached(sql)?;
@@ -318,7 +334,7 @@ impl Retention {
                 wanted = wanted.max(offset_of(row.get(0)?));
             }
         }
-        if self.keep.bytes > 0 {
+        if keep.bytes > 0 {
             let Some(size) = self.count(step, id, floor, top, work)? else {
                 return Ok((floor, false));
             };
@@ -327,7 +343,7 @@ impl Retention {
                 format!("SELECT id, {SIZE} FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id");
             let mut statement = step.prepare_cached(&sql)?;
             let mut rows = statement.query(range)?;
-            while bytes > self.keep.bytes
+            while bytes > keep.bytes
                 && let Some(row) = rows.next()?
             {
                 bytes -= bytes.min(row.get::<_, i64>(1)?.cast_unsigned());
@@ -529,6 +545,28 @@ mod tests {
         let mut few = new(messages(1));
         home.say(2, 3, &["\"d\"", "\"e\""]);
         assert_eq!(let_go(sweep(&mut few, &home, 0)), [(2, 4)], "what is narrower counts");
+    }
+
+    #[test]
+    fn of_a_rooms_own_number_of_messages_or_bytes_and_that_of_all_the_less_counts() {
+        let folder = Folder::new();
+        let mut home = filled(&folder, &[9, 9, 9, 9]);
+        let three = 3 * (14 + ROW_BYTES);
+        home.set(1, r#"{"keep_messages":5}"#);
+        home.set(2, &format!(r#"{{"keep_bytes":{three}}}"#));
+        home.set(3, r#"{"keep_messages":8,"keep_bytes":1000000}"#);
+        let let_go = |steps: Vec<Step>| -> Vec<(u32, u64)> {
+            steps.iter().flat_map(Step::offsets).collect()
+        };
+        let mut alone = new(Keep::default());
+        assert_eq!(let_go(sweep(&mut alone, &home, 0)), [(1, 4), (2, 6), (3, 1)]);
+        assert_eq!(alone.own.iter_ones().collect::<Vec<_>>(), [1, 2, 3]);
+        let mut beside = new(messages(7));
+        let found = let_go(sweep(&mut beside, &home, 0));
+        assert_eq!(found, [(3, 2), (4, 2)], "no room keeps more than each may");
+        let mut fewer = new(Keep { bytes: 2 * (14 + ROW_BYTES), ..Keep::default() });
+        let found = let_go(sweep(&mut fewer, &home, 0));
+        assert_eq!(found, [(1, 7), (2, 7), (3, 7), (4, 7)]);
     }
 
     #[test]

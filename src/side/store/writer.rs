@@ -38,7 +38,7 @@ use super::statements::{change, found, insert, look_for, set, stand};
 use super::transaction::WriteTransaction;
 use crate::auth::level::Standing;
 use crate::link::audit::AuditWanted;
-use crate::link::facts::RoomSettings;
+use crate::link::facts::{RoomKeep, RoomSettings};
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Wanted};
 use crate::link::record::Field as _;
@@ -63,7 +63,7 @@ pub(super) struct Writer {
     wal_pages: Arc<AtomicUsize>,
     /// Rooms that were written in by the last batch, some more than once.
     written: Vec<u32>,
-    /// Rooms that were told by the last batch for how long to keep messages.
+    /// Rooms that were told by the last batch what to keep of their messages.
     timed: Vec<u32>,
     /// How long the disk has taken for the last batch.
     committed_in: Duration,
@@ -335,7 +335,7 @@ impl Writer {
                     set(&step, id, title, settings)?;
                     self.has_overwritten = true;
                     note_read(&step, id, at_ms, audit)?;
-                    if RoomSettings::keep_s_in(settings).is_some() {
+                    if RoomSettings::keep_in(settings) != RoomKeep::default() {
                         self.timed.push(id);
                     }
                 }
@@ -394,7 +394,7 @@ impl Writer {
         &self.written
     }
 
-    /// The rooms that were told by the last batch for how long to keep messages, some of them by
+    /// The rooms that were told by the last batch what to keep of their messages, some of them by
     /// settings that others have followed.
     pub(super) fn timed(&self) -> &[u32] {
         &self.timed

@@ -136,7 +136,8 @@ const SETTINGS = {
   title: "its title", topic: "its topic", join: "who may join", speak: "who may speak",
   react: "who may react", slow_s: "slow mode", edit_s: "how long one may edit", links: "links",
   invite: "who may invite", revoke_invites: "that no invite is good any more",
-  keep_s: "how long messages are kept", data: "its data",
+  keep_s: "how long messages are kept", keep_messages: "how many messages are kept",
+  keep_bytes: "how much of its messages is kept", data: "its data",
 };
 
 const settingsText = (set) => listText(Object.keys(set).map((name) => SETTINGS[name] ?? name));
