@@ -154,6 +154,8 @@ struct NotingLog {
     asked: Vec<(Ticket, String)>,
     audits: Vec<Audit>,
     fails: bool,
+    /// Whether it does not take what is only noted.
+    is_without_lines: bool,
 }
 
 impl Log for NotingLog {
@@ -163,7 +165,8 @@ impl Log for NotingLog {
         Opening::Kept(Opened { epoch: 5, standings, audited: 40, ..Opened::default() })
     }
     fn append(&mut self, append: Append<'_>) -> Appended {
-        if self.fails {
+        let is_line = append.entry.what == What::Noted;
+        if self.fails || is_line && self.is_without_lines {
             return Appended::Refused(Why::Storage);
         }
         let what = match append.entry.what {
@@ -258,4 +261,22 @@ fn while_nothing_is_kept_nothing_is_reported_and_whoever_is_kicked_goes_all_the_
     home.mesh.log.fails = false;
     assert_eq!(home.report(ann, 1, None), [] as [&str; 0]);
     assert_eq!(home.mesh.log.asked[1].1, "noted 41 msg_report", "no number was used");
+}
+
+#[test]
+fn nothing_is_purged_of_which_no_line_is_taken_and_whoever_is_kicked_goes_all_the_same() {
+    let mut home = Home::with_log(NotingLog::default());
+    let ann = home.enter(0, 1, "ann", Level::Speak);
+    let bob = home.enter(0, 2, "bob", Level::Speak);
+    home.publish(bob.0, bob.1, "5", "\"spam\"");
+    home.mesh.log.is_without_lines = true;
+    home.take_told();
+    let purge = MemberWish { user: "bob", purge_s: Some(60), ..MemberWish::default() };
+    home.stand(ann, purge);
+    let refused = r#"0 reply 1 error {"reason":"storage","retry_ms":1000}"#;
+    assert_eq!(home.take_told(), [refused]);
+    home.stand(ann, MemberWish { kick: true, ..purge });
+    let removed = r#"0 removed 2 {"reason":"kicked","by":"ann"}"#;
+    assert_eq!(home.take_told(), [removed, refused]);
+    assert_eq!(home.mesh.log.asked.len(), 1, "nothing is deleted: {:?}", home.mesh.log.asked);
 }

@@ -158,13 +158,20 @@ impl Rooms {
             }
             self.stands(cx, members, key, (user, standing), why);
         } else {
-            if audit.is_some() {
-                // Whoever is put out goes, though the disk may not take that it was.
-                let noted = self.propose_decision(cx, membership, What::Noted, audit);
-                under_way = noted.ok().flatten();
-            }
+            let noted = audit
+                .map(|_| self.propose_decision(cx, membership, What::Noted, audit))
+                .transpose();
             if wish.kick {
                 self.put_out_user(cx, members, key, user, why);
+            }
+            match noted {
+                Ok(noted) => under_way = noted.flatten(),
+                // Nothing is deleted without a line. Whoever is put out goes, though the disk may
+                // not take that it was.
+                Err(why) if !purged.is_empty() => {
+                    return self.answer_refused(cx, members, membership, reference, why.refusal());
+                }
+                Err(_) => {}
             }
         }
         let count = match self.purge(cx, members, membership, purged, &by) {
