@@ -9,7 +9,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use chinwag::auth::identity::{Identity, NEVER_S};
+use chinwag::auth::identity::{Identity, NEVER_S, Rights};
+use chinwag::auth::level::Level;
 use chinwag::base::phrases::Phrases;
 use chinwag::base::time::Now;
 use chinwag::limits::{HistoryLimits, Limits, PresenceLimits};
@@ -119,12 +120,13 @@ impl Io for Net {
     }
 }
 
-/// Every token is good, and names its owner.
+/// Every token is good, and names its owner. The first user owns all rooms.
 struct Open;
 
 impl Site for Open {
     fn identify(&self, token: &str, _: Now) -> Option<Identity> {
-        Identity::new(token, token, NEVER_S, None).ok()
+        let rights = || Rights::new([("*", Level::Own)]).ok();
+        Identity::new(token, token, NEVER_S, (token == "u0").then(rights).flatten()).ok()
     }
 
     fn secret(&self) -> Option<u128> {
@@ -372,6 +374,83 @@ fn an_answer_with_mentions_and_data_in_a_room_whose_messages_change() {
     }
     let frames = rooms.map(|room| frame(&format!(r#"["1","2","{room}","new_msg",{payload}]"#)));
     check(&mut server, |server| {
+        for conn in 0..CONNS {
+            for frame in &frames {
+                server.says(conn, frame);
+            }
+        }
+        server.turns();
+        server.pass(60);
+    });
+}
+
+/// The frames of a push in each room.
+fn pushes(rooms: &[String; 2], event: &str, payload: &str) -> [Vec<u8>; 2] {
+    rooms.each_ref().map(|room| frame(&format!(r#"["1","2","{room}","{event}",{payload}]"#)))
+}
+
+/// Does something that may allocate.
+fn aside(server: &mut Server, does: impl FnOnce(&mut Server)) {
+    let counts = COUNTS.replace(false);
+    does(server);
+    COUNTS.set(counts);
+}
+
+#[test]
+fn a_message_in_rooms_with_members_a_mute_and_slow_mode() {
+    let rooms = rooms();
+    let mut server = Server::with_rooms(&rooms);
+    for (event, payload) in [
+        ("room_set", r#"{"slow_s":1,"speak":"members","links":false}"#),
+        ("room_member", r#"{"user":"u1","role":"moderator"}"#),
+        ("room_member", r#"{"user":"u2","role":"member"}"#),
+        ("room_member", r#"{"user":"u3","role":"member"}"#),
+        ("room_member", r#"{"user":"u4","role":"member","muted_s":-1}"#),
+    ] {
+        pushes(&rooms, event, payload).iter().for_each(|frame| server.says(0, frame));
+        server.turns();
+    }
+    let frames = pushes(&rooms, "new_msg", r#"{"body":"Hello."}"#);
+    check(&mut server, |server| {
+        // Those who may, one who is muted, one who is no member, and one for whom it is too soon.
+        for conn in (0..CONNS).chain([2]) {
+            for frame in &frames {
+                server.says(conn, frame);
+            }
+        }
+        server.turns();
+        server.pass(1_100);
+    });
+}
+
+#[test]
+fn a_message_in_rooms_with_reactions_pins_and_a_message_that_grows() {
+    let rooms = rooms();
+    let mut server = Server::with_rooms(&rooms);
+    let frames = pushes(&rooms, "new_msg", r#"{"body":"Hello."}"#);
+    let streams = pushes(&rooms, "new_msg", r#"{"body":"It ","stream":true}"#);
+    let first = Cell::new(1);
+    check(&mut server, |server| {
+        let offset = first.replace(first.get() + 1 + CONNS);
+        aside(server, |server| {
+            let mut pushed = vec![streams.clone()];
+            for (event, of, rest) in [
+                ("msg_append", offset, r#","text":"grows. ""#),
+                ("msg_react", offset, r#","emoji":"ok""#),
+                ("msg_pin", offset, ""),
+                // One before it has ended by then, and is not pinned any more.
+                ("msg_append", offset.saturating_sub(1 + CONNS).max(1), r#","done":true"#),
+                ("msg_pin", offset.saturating_sub(2 * (1 + CONNS)).max(1), r#","on":false"#),
+            ] {
+                pushed.push(pushes(&rooms, event, &format!(r#"{{"offset":{of}{rest}}}"#)));
+            }
+            for frames in &pushed {
+                frames.iter().for_each(|frame| server.says(0, frame));
+                server.turns();
+            }
+            // All that was collected is told.
+            server.pass(300);
+        });
         for conn in 0..CONNS {
             for frame in &frames {
                 server.says(conn, frame);

@@ -140,6 +140,8 @@ pub(crate) struct Rooms {
 struct Scratch {
     /// A response or payload.
     response: Vec<u8>,
+    /// A response that refuses something: such a push allocates nothing either.
+    refusal: String,
     /// Slots that have been written into a list.
     seen: BitSet,
 }
@@ -366,8 +368,8 @@ impl Rooms {
         collected.trim(ENTRIES_KEPT);
         streams.trim(ENTRIES_KEPT);
         held.trim(ENTRIES_KEPT);
-        // A set of slots is as long as the largest room was.
-        let Scratch { response, seen: _ } = scratch;
+        // A set of slots is as long as the largest room was, and a refusal is short.
+        let Scratch { response, refusal: _, seen: _ } = scratch;
         response.trim(SCRATCH_BYTES_KEPT);
     }
 

@@ -365,8 +365,12 @@ impl Rooms {
         refusal: Refusal,
     ) {
         refusal.count(cx.metrics);
-        let response = Payload::Json(&refusal.response());
+        let mut out = std::mem::take(&mut self.scratch.refusal);
+        out.clear();
+        refusal.push_response(&mut out);
+        let response = Payload::Json(&out);
         self.reply(cx, members, membership, Answer { reference, status: "error", response });
+        self.scratch.refusal = out;
     }
 
     /// Hashes a user together with the key that the user gave a message.
