@@ -136,8 +136,13 @@ impl Rooms {
         let mut under_way = None;
         let was = room.standing(user);
         let is_so = standing == was;
-        let is_done =
-            !is_so || !purged.is_empty() || wish.kick && room.of_user(user).next().is_some();
+        // Of what only a log has it is not known yet whether anything goes.
+        let is_purge = !purged.is_empty()
+            || wish.purge_s.is_some_and(|purge_s| {
+                let since_ms = purged_since_ms(now_ms, purge_s);
+                room.purged_in_log(since_ms, cx.io.log().reads()).is_some()
+            });
+        let is_done = !is_so || is_purge || wish.kick && room.of_user(user).next().is_some();
         // What one does to oneself is nobody's concern, unless one looks after the room no more.
         let is_own = *user == *by && was.role.max(standing.role) <= Some(Role::Member);
         let is_audited = is_done && !is_own;
@@ -168,7 +173,7 @@ impl Rooms {
                 Ok(noted) => under_way = noted.flatten(),
                 // Nothing is deleted without a line. Whoever is put out goes, though the disk may
                 // not take that it was.
-                Err(why) if !purged.is_empty() => {
+                Err(why) if is_purge => {
                     return self.answer_refused(cx, members, membership, reference, why.refusal());
                 }
                 Err(_) => {}

@@ -97,7 +97,7 @@ fn push_purged(out: &mut Vec<u8>, count: usize, more: bool) {
 impl Room {
     /// Before which offset there may be messages that are not in memory and were said since a time;
     /// none, if its log has none.
-    fn purged_in_log(&self, since_ms: u64, reaches_back: bool) -> Option<u64> {
+    pub(super) fn purged_in_log(&self, since_ms: u64, reaches_back: bool) -> Option<u64> {
         let first = self.history().first();
         let is_before = |message: MessageText| message.at_ms < since_ms;
         let is_reached = self.message(first).is_some_and(is_before);
