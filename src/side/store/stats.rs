@@ -1,7 +1,7 @@
 //! What the store has counted, for other threads to read, and the text of it for Prometheus.
 //!
-//! Deliberately absent: sums over shards. There is one store, and what shards have for it is told of
-//! each.
+//! Deliberately absent: sums over shards. There is one store, and what shards have for it is told
+//! of each.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -22,7 +22,8 @@
 //!
 //! `indexer` is that thread, `words` is a reader's way in; what they share is here.
 //!
-//! Called by: `side::store::threads`, `side::store::reader`, `side::store::tools`. Calls: `indexer`, `words`.
+//! Called by: `side::store::threads`, `side::store::reader`, `side::store::tools`. Calls:
+//! `indexer`, `words`.
 
 mod indexer;
 #[cfg(test)]
