@@ -152,6 +152,15 @@ fn sum_of(text: &str) -> u64 {
     sum.end().cast_unsigned()
 }
 
+/// What is in a file, without a last line that is none: a power cut has torn it, in any part, and
+/// so it has no commit.
+fn whole_lines(text: &[u8]) -> &[u8] {
+    let last = text.split_inclusive(|byte| *byte == b'\n').next_back().unwrap_or_default();
+    let is_whole = last.strip_suffix(b"\n").is_some_and(|line| Removal::of(line).is_some());
+    let torn = if is_whole { 0 } else { last.len() };
+    &text[..text.len() - torn]
+}
+
 /// The file that is written. See the module.
 pub(super) struct RemovedLog {
     folder: PathBuf,
@@ -180,13 +189,12 @@ impl RemovedLog {
         let path = folder.join(NAME);
         let file = open_private(&path)?;
         let text = fs::read(&path)?;
-        let last = text.split_inclusive(|byte| *byte == b'\n').next_back().unwrap_or_default();
-        let is_whole = last.strip_suffix(b"\n").is_some_and(|line| Removal::of(line).is_some());
-        // A power cut has torn it, and nothing is appended to a part of a line.
-        let torn = if is_whole { 0 } else { last.len() };
-        let bytes = (text.len() - torn) as u64;
+        let lines = whole_lines(&text);
+        let bytes = lines.len() as u64;
+        // Nothing is appended to a part of a line.
         file.set_len(bytes)?;
-        let last = is_whole.then(|| String::from_utf8_lossy(last).into_owned());
+        let last = lines.split_inclusive(|byte| *byte == b'\n').next_back();
+        let last = last.map(|line| String::from_utf8_lossy(line).into_owned());
         let (folder, place) = (folder.to_owned(), Place::of(vec![path])?);
         let mut log = Self { folder, file, place, bytes, bytes_max, last };
         if log.bytes == 0 {
@@ -286,22 +294,21 @@ impl Removed {
     /// Those of the disk.
     pub(super) fn read(folder: &Path) -> Result<Self, StoreError> {
         let mut removed = Self::default();
-        for (index, name) in [OLD, NAME].into_iter().enumerate() {
+        for name in [OLD, NAME] {
             let text = match fs::read(folder.join(name)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 text => text?,
             };
-            let is_first = index == 0 || removed == Self::default();
-            removed.take(&text, is_first);
+            let is_first = removed == Self::default();
+            removed.take(whole_lines(&text), is_first);
         }
         Ok(removed)
     }
 
-    fn take(&mut self, text: &[u8], is_first: bool) {
-        // Behind the last end there is a line that was not written whole, or nothing.
-        for line in text.split_inclusive(|byte| *byte == b'\n') {
-            let Some(line) = line.strip_suffix(b"\n") else { continue };
-            let Some(Removal { since, deleted, stands }) = Removal::of(line) else {
+    fn take(&mut self, lines: &[u8], is_first: bool) {
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let Some(Removal { since, deleted, stands }) = Removal::of(line.trim_ascii_end())
+            else {
                 self.damaged += 1;
                 continue;
             };
@@ -398,6 +405,8 @@ mod tests {
         let mut torn = whole.clone();
         torn[usize::try_from(before).unwrap()..][..20].fill(0);
         fs::write(folder.0.join(NAME), &torn).unwrap();
+        assert_eq!(Removed::read(&folder.0).unwrap().damaged, 0, "it has no commit");
+        assert_eq!(offsets(&folder), [1]);
         new(&folder).note(&deleted(3)).unwrap();
         assert_eq!(offsets(&folder), [1, 3]);
         assert_eq!(Removed::read(&folder.0).unwrap().damaged, 0);
