@@ -191,7 +191,8 @@ enum Sub {
         #[arg(value_name = "FILE|FOLDER")]
         to: PathBuf,
     },
-    /// Put a backup in place of the store; what was there is kept beside it
+    /// Put a backup in place of the store, without what was taken away since; what was there is
+    /// kept beside it
     Restore {
         /// What `chinwag backup` has made
         #[arg(value_name = "FILE")]
