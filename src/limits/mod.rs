@@ -402,6 +402,26 @@ pub const ROOM_MEMORY_BYTES: usize = 2 * 1_024;
 /// What a user takes in a room of which something was decided, in bytes, roughly.
 pub const STANDING_MEMORY_BYTES: usize = 128;
 
+/// About what a user takes who has spoken of late in a room in slow mode, in bytes: a hash and a
+/// time.
+pub const SPEAKER_MEMORY_BYTES: usize = 16;
+
+/// How many users a room in slow mode knows to have spoken of late. Of more those who spoke first
+/// are forgotten, and may speak too soon: guests come and go, and memory must not grow with them.
+pub const SPEAKERS_KNOWN_MAX: usize = 8 * 1_024;
+
+/// About what a changed message takes in the indices of its room, in bytes.
+pub const CHANGE_MEMORY_BYTES: usize = 64;
+
+/// About what a pinned message takes in its room, in bytes.
+pub const PIN_MEMORY_BYTES: usize = 32;
+
+/// About what a message with reactions takes, besides who has reacted, in bytes.
+pub const REACTED_MEMORY_BYTES: usize = 48;
+
+/// About what a message that grows takes until it has ended, in bytes.
+pub const STREAM_MEMORY_BYTES: usize = 64;
+
 /// What a room takes in a shard's directory, in bytes, with name and title as long as they may be,
 /// in a table that grows.
 pub const LISTING_MEMORY_BYTES: usize = NAME_BYTES_MAX + TITLE_BYTES_MAX + 2 * 80;

@@ -40,9 +40,6 @@ pub(super) struct Changes {
     floor: u64,
 }
 
-/// About what a changed message takes in both indices, in bytes.
-pub(super) const CHANGE_MEMORY_BYTES: usize = 64;
-
 impl Changes {
     /// Of a room of which changes up to this one are not remembered.
     pub(super) fn above(floor: u64) -> Self {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use crate::auth::level::{Joiners, Level, Restraint, Standing};
-use crate::limits::STANDING_MEMORY_BYTES;
+use crate::limits::{SPEAKER_MEMORY_BYTES, SPEAKERS_KNOWN_MAX, STANDING_MEMORY_BYTES};
 use crate::link::facts::{RollWanted, RoomSettings, push_role_and_mute, push_standing, push_until};
 use crate::link::ids::Slot;
 use crate::link::message::push_listing_start;
@@ -41,7 +41,20 @@ const STANDINGS_SWEPT_MIN: usize = 16;
 /// From how many speakers on those who may speak again are forgotten.
 pub(super) const SPEAKERS_SWEPT: usize = 1_024;
 
+const _: () = assert!(SPEAKERS_SWEPT < SPEAKERS_KNOWN_MAX);
+
 impl Facts {
+    /// Forgets who may speak again by now, and, where there are too many, those who spoke first.
+    pub(super) fn sweep_speakers(&mut self, mono_ms: u64) {
+        let slow_ms = self.slow_ms();
+        self.spoken_ms.retain(|_, spoken_ms| *spoken_ms + slow_ms > mono_ms);
+        if self.spoken_ms.len() >= SPEAKERS_KNOWN_MAX {
+            let mut times: Vec<u64> = self.spoken_ms.values().copied().collect();
+            let (_, &mut middle, _) = times.select_nth_unstable(SPEAKERS_KNOWN_MAX / 2);
+            self.spoken_ms.retain(|_, spoken_ms| *spoken_ms > middle);
+        }
+    }
+
     /// How long its author waits after a message, in milliseconds.
     pub(super) fn slow_ms(&self) -> u64 {
         u64::from(self.settings.slow_s) * 1_000
@@ -53,7 +66,7 @@ impl Facts {
         size_of::<Self>()
             + settings.text_bytes()
             + standings.len() * STANDING_MEMORY_BYTES
-            + spoken_ms.capacity() * 2 * size_of::<u64>()
+            + spoken_ms.capacity() * SPEAKER_MEMORY_BYTES
             + trail.bytes()
     }
 }

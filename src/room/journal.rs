@@ -17,14 +17,14 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
 
-use crate::limits::HistoryLimits;
+use crate::limits::{CHANGE_MEMORY_BYTES, HistoryLimits};
 use crate::link::ids::{Cursor, Receipt};
 use crate::link::log::{Judged, Marks, Opened};
 use crate::link::message::{
     MESSAGE_BYTES_MIN, push_replies, push_tombstone, split_replies, text, thread_of,
 };
 use crate::link::said::Replies;
-use crate::room::changes::{CHANGE_MEMORY_BYTES, Changes, Latest};
+use crate::room::changes::{Changes, Latest};
 use crate::room::history::{History, Page};
 use crate::room::keys::KeyHash;
 use crate::room::pins::Pins;

@@ -113,6 +113,12 @@ pub(crate) struct Room {
     typing_until_ms: u64,
 }
 
+// What a plain room costs: each field more is paid a hundred thousand times.
+const _: () = assert!(size_of::<Room>() <= 768);
+// What becomes of messages, and what is decided, costs such a room a pointer each.
+const _: () = assert!(size_of::<Journal>() == size_of::<History>() + size_of::<usize>());
+const _: () = assert!(size_of::<Option<Box<Facts>>>() == size_of::<usize>());
+
 /// A wish to become a member.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival<'a> {

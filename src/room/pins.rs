@@ -12,8 +12,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeBounds;
 
-/// About what a pinned message takes here, in bytes.
-pub(super) const PIN_MEMORY_BYTES: usize = 32;
+use crate::limits::PIN_MEMORY_BYTES;
 
 /// The pinned messages of a room. See the module.
 #[derive(Debug, Default)]

@@ -18,7 +18,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
-use crate::limits::{ChatLimits, REACTED_BYTES_MAX};
+use crate::limits::{ChatLimits, REACTED_BYTES_MAX, REACTED_MEMORY_BYTES};
 use crate::link::message::text;
 use crate::link::reacted::{by_emoji, emoji_of};
 use crate::link::refusal::{EMOJI_LIMIT, REACTIONS_LIMIT, Refusal, USER_REACTIONS_LIMIT};
@@ -26,9 +26,6 @@ use crate::room::Room;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
 use crate::wire::json::{self, push_array, push_string, push_unsigned};
-
-/// About what a message with reactions takes here, besides who has reacted, in bytes.
-const REACTED_MEMORY_BYTES: usize = 48;
 
 /// Who has reacted to the messages that are in memory.
 #[derive(Debug, Default)]

@@ -287,8 +287,7 @@ impl Room {
             return;
         };
         if facts.spoken_ms.len() >= SPEAKERS_SWEPT.max(facts.spoken_ms.capacity() / 2) {
-            let slow_ms = facts.slow_ms();
-            facts.spoken_ms.retain(|_, spoken_ms| *spoken_ms + slow_ms > mono_ms);
+            facts.sweep_speakers(mono_ms);
         }
         facts.spoken_ms.insert(speaker, mono_ms);
     }

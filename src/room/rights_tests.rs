@@ -5,6 +5,7 @@ use super::tests::{asker, identity, join_as, now, written};
 use super::*;
 use crate::auth::level::{Joiners, NEVER_MS, Restraint, Role, Speakers, Standing};
 use crate::base::phrases::Phrases;
+use crate::limits::{SPEAKER_MEMORY_BYTES, SPEAKERS_KNOWN_MAX};
 use crate::link::facts::{MemberWish, RollWanted, RoomSettings, Sentence, SettingsWish};
 use crate::link::record::{Given, Verb};
 use crate::link::refusal::Refusal;
@@ -286,6 +287,21 @@ fn slow_mode_lets_wait_whom_it_is_for_and_no_longer_than_it_is_slow() {
         world.room.note_spoken(speaker, speaker * 10_000);
     }
     assert!(world.room.weight_bytes() < 200_000, "{}", world.room.weight_bytes());
+}
+
+#[test]
+fn of_too_many_who_have_spoken_in_slow_mode_the_last_are_known() {
+    let mut world = World::new();
+    world.settings(|settings| settings.slow_s = 21_600);
+    let plain = world.room.weight_bytes();
+    let known = SPEAKERS_KNOWN_MAX as u64;
+    let count = 3 * known;
+    (0..count).for_each(|speaker| world.room.note_spoken(speaker, speaker));
+    let again = |speaker| world.room.may_speak_again(World::slot("guest"), speaker, (NOW, count));
+    assert!(again(0).is_ok(), "the first is forgotten");
+    assert!((count - known / 2..count).all(|speaker| again(speaker).is_err()), "the last are not");
+    let bytes = world.room.weight_bytes() - plain;
+    assert!(bytes <= 2 * SPEAKERS_KNOWN_MAX * SPEAKER_MEMORY_BYTES, "{bytes}");
 }
 
 #[test]

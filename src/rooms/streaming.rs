@@ -18,7 +18,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::base::slack::Slack;
-use crate::limits::COLLECTED_MESSAGES_PER_TURN_MAX;
+use crate::limits::{COLLECTED_MESSAGES_PER_TURN_MAX, STREAM_MEMORY_BYTES};
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
 use crate::link::log::{Log, Opened};
@@ -30,9 +30,6 @@ use crate::rooms::registry::Registered;
 
 /// How much later those are looked at again that could not be ended, at least, in milliseconds.
 const LATER_MS: u64 = 500;
-
-/// About what a message that grows takes here, in bytes.
-const STREAM_MEMORY_BYTES: usize = 64;
 
 /// The messages that grow, in all rooms. See the module.
 #[derive(Default)]

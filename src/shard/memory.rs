@@ -26,11 +26,15 @@ use std::cmp::Reverse;
 use super::{Settings, Shard, Turn};
 use crate::audience::{LogMemory, SPARE_BYTES_MAX, SPARE_MAX};
 use crate::limits::{
-    CHUNKING_BYTES_MAX, CLIENT_FRAME_HEADER_BYTES_MAX, CONN_MEMORY_BYTES, HTTP_BODY_BYTES_MAX,
-    KEY_MEMORY_BYTES, KEYS_PER_ROOM_MAX, LISTING_MEMORY_BYTES, LOBBY_ANSWERS_BYTES_MAX,
-    MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MESH_BUSY_BYTES, META_BYTES_MAX, NAME_BYTES_MAX,
-    OUT_FACTOR, POOL_BUFFER_BYTES_MAX, POOL_BUFFERS_MAX, READ_BUFFER_BYTES, ROOM_MEMORY_BYTES,
-    STORE_ANSWERS_BYTES_MAX,
+    AUDIT_MEMORY_BYTES_MAX, CHANGE_MEMORY_BYTES, CHUNKING_BYTES_MAX, CLIENT_FRAME_HEADER_BYTES_MAX,
+    COLLECTED_BYTES_PER_ROOM_MAX, CONN_MEMORY_BYTES, HTTP_BODY_BYTES_MAX, INVITE_BYTES_MAX,
+    JOINS_UNDER_WAY_MAX, KEY_MEMORY_BYTES, KEYS_PER_ROOM_MAX, LISTING_MEMORY_BYTES,
+    LOBBY_ANSWERS_BYTES_MAX, MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MESH_BUSY_BYTES, META_BYTES_MAX,
+    NAME_BYTES_MAX, OUT_FACTOR, PENDING_MEMORY_BYTES, PIN_MEMORY_BYTES, POOL_BUFFER_BYTES_MAX,
+    POOL_BUFFERS_MAX, REACTED_BYTES_MAX, REACTED_MEMORY_BYTES, READ_BUFFER_BYTES,
+    REPORTS_KNOWN_MAX, ROOM_MEMORY_BYTES, SPEAKER_MEMORY_BYTES, SPEAKERS_KNOWN_MAX,
+    STANDING_MEMORY_BYTES, STORE_ANSWERS_BYTES_MAX, STREAM_MEMORY_BYTES, TOPIC_BYTES_MAX,
+    UNDER_WAY_PER_ROOM_MAX, WAITING_PUSHES_PER_ROOM_MAX,
 };
 use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::io::Io;
@@ -208,6 +212,15 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
     // A room that is loaded, a page or a recovery.
     let read_bytes = settings.history.room_bytes.max(settings.history.page_bytes);
     let log_bytes = LogMemory::new(limits.room_lag_bytes).lagging_bytes();
+    let chat = &settings.chat;
+    let in_memory = rooms.saturating_mul(u64::from(settings.history.messages));
+    // A message with all that its author gave, or an invite and a meta.
+    let push_bytes = PENDING_MEMORY_BYTES
+        + limits.body_bytes
+        + chat.data_bytes
+        + chat.mentions as usize * NAME_BYTES_MAX;
+    let join_bytes = PENDING_MEMORY_BYTES + 4 * NAME_BYTES_MAX + META_BYTES_MAX + INVITE_BYTES_MAX;
+    let of_store = |count| if readers == 0 { 0 } else { count };
     let part = |what, count, each_bytes: usize| Part {
         what,
         count,
@@ -248,6 +261,51 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
             "rooms, with the keys of their messages",
             rooms,
             ROOM_MEMORY_BYTES + KEYS_PER_ROOM_MAX * KEY_MEMORY_BYTES,
+        ),
+        part(
+            "what was decided of rooms, and how users stand in them",
+            rooms,
+            ROOM_MEMORY_BYTES
+                + TOPIC_BYTES_MAX
+                + chat.data_bytes
+                + chat.members_per_room as usize * STANDING_MEMORY_BYTES,
+        ),
+        // Twice, as lists above. The last: a hash and a ticket of each.
+        part(
+            "audit trails of rooms, and what was reported in them",
+            rooms,
+            AUDIT_MEMORY_BYTES_MAX + 2 * REPORTS_KNOWN_MAX * 2 * size_of::<u64>(),
+        ),
+        part(
+            "who has spoken of late in rooms in slow mode",
+            rooms,
+            2 * SPEAKERS_KNOWN_MAX * SPEAKER_MEMORY_BYTES,
+        ),
+        part(
+            "which messages of rooms have changed, and are pinned",
+            rooms,
+            chat.changes as usize * CHANGE_MEMORY_BYTES + chat.pins as usize * PIN_MEMORY_BYTES,
+        ),
+        part(
+            "who has reacted to messages in memory",
+            in_memory,
+            REACTED_MEMORY_BYTES + REACTED_BYTES_MAX,
+        ),
+        part("messages that grow", in_memory, STREAM_MEMORY_BYTES),
+        part(
+            "reactions and pieces that are collected",
+            rooms,
+            COLLECTED_BYTES_PER_ROOM_MAX + REACTED_BYTES_MAX + push_bytes,
+        ),
+        part(
+            "messages and decisions that the store has not kept, and what waits behind them",
+            of_store(rooms),
+            (UNDER_WAY_PER_ROOM_MAX + WAITING_PUSHES_PER_ROOM_MAX) * push_bytes,
+        ),
+        part(
+            "joins that wait for the store, with an invite",
+            of_store(conns.saturating_mul(JOINS_UNDER_WAY_MAX as u64)),
+            join_bytes,
         ),
         part(
             "lists of rooms",
@@ -316,6 +374,17 @@ mod tests {
         assert_eq!(bytes("logs"), 2 * 400 * 1_000_000, "200 rooms on two shards, in two encodings");
         assert_eq!(bytes("history"), 10_000_000);
         assert_eq!(bytes("rooms"), 200 * (2_048 + 1_000 * 96));
+        let decided = 2_048 + 1_024 + 4_096 + 10_000 * 128;
+        assert_eq!(bytes("what was decided"), 200 * decided);
+        assert_eq!(bytes("audit trails"), 200 * (65_536 + 2 * 64 * 16));
+        assert_eq!(bytes("who has spoken"), 200 * 2 * 8_192 * 16);
+        assert_eq!(bytes("which messages"), 200 * (1_000 * 64 + 50 * 32));
+        assert_eq!(bytes("who has reacted"), 200 * 1_000 * (48 + 262_144));
+        assert_eq!(bytes("messages that grow"), 200 * 1_000 * 64);
+        let push = 256 + 16_384 + 4_096 + 50 * 128;
+        assert_eq!(bytes("reactions and pieces"), 200 * (16 * 1_048_576 + 262_144 + push));
+        assert_eq!(bytes("messages and decisions"), 0);
+        assert_eq!(bytes("joins that wait for the store"), 0);
         assert_eq!(bytes("lists of rooms"), 2 * 200 * LISTING_MEMORY_BYTES as u64);
         assert_eq!(bytes("rings"), 4 * 8_192);
         assert_eq!(bytes("answers of the store on"), 0);
@@ -328,6 +397,9 @@ mod tests {
             parts.iter().find(|part| part.what.starts_with(name)).expect("a part").bytes()
         };
         assert_eq!(bytes("lists of rooms"), 2 * 300 * LISTING_MEMORY_BYTES as u64);
+        assert_eq!(bytes("messages and decisions"), 200 * (4_096 + 256) * push);
+        let join = 256 + 512 + 1_024 + 1_024;
+        assert_eq!(bytes("joins that wait for the store"), 1_000 * 4 * join);
         assert_eq!(bytes("pages of the store"), 7_000_000);
         assert_eq!(bytes("answers of the store on"), 3 * 2 * 2 * (1_048_576 + 800_000));
         assert_eq!(bytes("answers of the store that"), (3 + 2) * 3 * 800_000);
