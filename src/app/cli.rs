@@ -33,7 +33,7 @@ pub enum Command {
     /// Make a token and print it.
     Token(Box<Loaded>, TokenRequest),
     /// Do something with the store.
-    Upkeep(Box<Loaded>, Upkeep),
+    Store(Box<Loaded>, StoreCommand),
     /// Ask the server that has this configuration whether it is ready.
     Health(Box<Loaded>),
     /// Write the manual pages.
@@ -45,7 +45,7 @@ pub enum Command {
 
 /// What is to be done with the store that is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Upkeep {
+pub enum StoreCommand {
     /// Copy it.
     Backup {
         /// A file, or a folder for one.
@@ -300,21 +300,21 @@ pub fn parse(
     }
     let exit = |problems: Problems| Exit::config(problems.to_string());
     let loaded = Config::load(&flags, surroundings).map_err(exit)?;
-    let upkeep = |what| Ok(Command::Upkeep(Box::new(loaded.clone()), what));
+    let on_store = |what| Ok(Command::Store(Box::new(loaded.clone()), what));
     match cli.command {
         None => Ok(Command::Serve(Box::new(loaded))),
-        Some(Sub::Backup { to }) => upkeep(Upkeep::Backup { to }),
-        Some(Sub::Restore { file }) => upkeep(Upkeep::Restore { file }),
+        Some(Sub::Backup { to }) => on_store(StoreCommand::Backup { to }),
+        Some(Sub::Restore { file }) => on_store(StoreCommand::Restore { file }),
         Some(Sub::Export { room, since, format, to }) => {
             let html = to.filter(|_| format == Format::Html);
-            upkeep(Upkeep::Export { room, since_ms: since, html })
+            on_store(StoreCommand::Export { room, since_ms: since, html })
         }
         Some(Sub::Import { file: Some(file), from: Some(product) }) => {
-            upkeep(Upkeep::ImportFrom { product, file })
+            on_store(StoreCommand::ImportFrom { product, file })
         }
-        Some(Sub::Import { file, .. }) => upkeep(Upkeep::Import { file }),
+        Some(Sub::Import { file, .. }) => on_store(StoreCommand::Import { file }),
         Some(Sub::Store { command: StoreSub::Check { file, search } }) => {
-            upkeep(Upkeep::Check { file, search })
+            on_store(StoreCommand::Check { file, search })
         }
         Some(Sub::Man { .. } | Sub::Completions { .. }) => unreachable!("need no configuration"),
         Some(Sub::Health { .. }) => Ok(Command::Health(Box::new(loaded))),
@@ -559,9 +559,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn upkeep(line: &str, expected: &Upkeep) {
+    fn store_command(line: &str, expected: &StoreCommand) {
         match run(line) {
-            Ok(Command::Upkeep(_, what)) => assert_eq!(what, *expected),
+            Ok(Command::Store(_, what)) => assert_eq!(what, *expected),
             other => panic!("{other:?}"),
         }
     }
@@ -569,21 +569,24 @@ mod tests {
     #[test]
     fn the_store_is_looked_after_by_commands() {
         let config = "--config good.toml";
-        upkeep(&format!("backup /b {config}"), &Upkeep::Backup { to: "/b".into() });
-        upkeep(&format!("{config} restore b.db"), &Upkeep::Restore { file: "b.db".into() });
-        upkeep("export", &Upkeep::Export { room: None, since_ms: None, html: None });
-        let part = Upkeep::Export {
+        store_command(&format!("backup /b {config}"), &StoreCommand::Backup { to: "/b".into() });
+        store_command(
+            &format!("{config} restore b.db"),
+            &StoreCommand::Restore { file: "b.db".into() },
+        );
+        store_command("export", &StoreCommand::Export { room: None, since_ms: None, html: None });
+        let part = StoreCommand::Export {
             room: Some("tea".into()),
             since_ms: Some(1_795_336_170_000),
             html: None,
         };
-        upkeep("export --room tea --since 1795336170000", &part);
-        upkeep("import", &Upkeep::Import { file: None });
-        upkeep("import x.jsonl", &Upkeep::Import { file: Some("x.jsonl".into()) });
-        upkeep("store check", &Upkeep::Check { file: None, search: false });
-        let of_file = Upkeep::Check { file: Some("b.db".into()), search: false };
-        upkeep("store check b.db", &of_file);
-        upkeep("store check --search", &Upkeep::Check { file: None, search: true });
+        store_command("export --room tea --since 1795336170000", &part);
+        store_command("import", &StoreCommand::Import { file: None });
+        store_command("import x.jsonl", &StoreCommand::Import { file: Some("x.jsonl".into()) });
+        store_command("store check", &StoreCommand::Check { file: None, search: false });
+        let of_file = StoreCommand::Check { file: Some("b.db".into()), search: false };
+        store_command("store check b.db", &of_file);
+        store_command("store check --search", &StoreCommand::Check { file: None, search: true });
         exit("store check b.db --search", 2, "--search");
         exit("backup", 2, "<FILE|FOLDER>");
         exit("restore", 2, "<FILE>");

@@ -13,10 +13,10 @@ mod manager;
 mod memory;
 mod probe;
 mod site;
+mod store_commands;
 #[cfg(all(test, feature = "store"))]
 mod store_contract;
 pub mod token;
-mod upkeep;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -50,9 +50,9 @@ pub fn main(
                 Err(Exit { code: boot::EXIT_OS, text: format!("chinwag: {problem}\n") })
             }
         },
-        Command::Upkeep(loaded, what) => {
+        Command::Store(loaded, what) => {
             warn(&loaded);
-            let done = upkeep::run(&loaded.config.store, &what, now_unix_ms());
+            let done = store_commands::run(&loaded.config.store, &what, now_unix_ms());
             done.map(|text| say(&Exit { code: 0, text }))
         }
         Command::Health(loaded) => {

@@ -328,7 +328,7 @@ impl Sentence {
 
 /// What `room_members` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RollWanted<'a> {
+pub(crate) struct MembersWanted<'a> {
     /// Those who are held to this now; `None`: those with a role.
     pub(crate) restraint: Option<Restraint>,
     /// Users behind this id.
@@ -381,7 +381,7 @@ struct_fields!(SettingsWish<'a> {
     invite, revoke_invites, data,
 });
 struct_fields!(MemberWish<'a> { user, role, mute, ban, kick, purge_s, reason });
-struct_fields!(RollWanted<'a> { restraint, after, limit });
+struct_fields!(MembersWanted<'a> { restraint, after, limit });
 struct_fields!(Standing { role, muted_until_ms, banned_until_ms });
 
 impl Field<'_> for Sentence {

@@ -11,7 +11,7 @@ use crate::auth::identity::{Identity, NEVER_S};
 use crate::auth::level::{Inviters, Joiners, Level, Reactors, Restraint, Role, Speakers};
 use crate::base::arena::Key;
 use crate::link::audit::AuditWanted;
-use crate::link::facts::{MemberWish, RollWanted, SettingsWish};
+use crate::link::facts::{MemberWish, MembersWanted, SettingsWish};
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Count, Cursor, RoomKey, Slot, Ticket};
 use crate::link::log::View;
 use crate::link::rates::AddressHash;
@@ -116,7 +116,7 @@ records! {
         /// A user is to stand otherwise in the room. Answered by [`ToMember::Reply`].
         15 Stand { home: RoomKey, asker: Asker, reference: &'a str, wish: MemberWish<'a> }
         /// Asks how users stand in the room. Answered by [`ToMember::Reply`].
-        16 Roll { home: RoomKey, asker: Asker, reference: &'a str, wanted: RollWanted<'a> }
+        16 ListMembers { home: RoomKey, asker: Asker, reference: &'a str, wanted: MembersWanted<'a> }
         /// A message is reported to those who look after the room. Answered by [`ToMember::Reply`].
         18 Report {
             home: RoomKey, asker: Asker, reference: &'a str, offset: u64, text: Option<&'a str>,
@@ -962,8 +962,8 @@ mod tests {
             check(ToHome::Stand { home, asker, reference: "1", wish });
         }
         for restraint in [None, Some(Restraint::Muted), Some(Restraint::Banned)] {
-            let wanted = RollWanted { restraint, after: "é", limit: 7 };
-            check(ToHome::Roll { home, asker, reference: "1", wanted });
+            let wanted = MembersWanted { restraint, after: "é", limit: 7 };
+            check(ToHome::ListMembers { home, asker, reference: "1", wanted });
         }
         for text in [None, Some("\"é\"")] {
             check(ToHome::Report { home, asker, reference: "1", offset: 7, text });

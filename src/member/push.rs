@@ -10,7 +10,7 @@ use super::params::{
     typing_wanted, verb_wanted,
 };
 use super::wishes::{
-    audit_wanted, invite_wanted, member_wanted, meta_wanted, report_wanted, roll_wanted,
+    audit_wanted, invite_wanted, member_wanted, members_wanted, meta_wanted, report_wanted,
     settings_wanted,
 };
 use crate::auth::identity::Identity;
@@ -168,8 +168,8 @@ impl Members {
                 ToHome::Stand { home, asker, reference, wish }
             }
             ROOM_MEMBERS => {
-                let wanted = roll_wanted(payload, &mut desk.text)?;
-                ToHome::Roll { home, asker, reference, wanted }
+                let wanted = members_wanted(payload, &mut desk.text)?;
+                ToHome::ListMembers { home, asker, reference, wanted }
             }
             ROOM_AUDIT => {
                 let wanted = audit_wanted(payload)?;

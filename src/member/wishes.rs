@@ -11,7 +11,7 @@ use crate::limits::{
     REPORT_BYTES_MAX, SLOW_S_MAX, TOPIC_BYTES_MAX,
 };
 use crate::link::audit::{AuditAct, AuditWanted};
-use crate::link::facts::{MemberWish, RollWanted, Sentence, SettingsWish};
+use crate::link::facts::{MemberWish, MembersWanted, Sentence, SettingsWish};
 use crate::link::record::Given;
 use crate::link::refusal::Refusal;
 use crate::member::params::{
@@ -154,10 +154,10 @@ fn sentence(value: &str, field: &'static str) -> Result<Sentence, Refusal> {
 }
 
 /// What `room_members` asks for. The id that it begins behind is written to `desk`.
-pub(super) fn roll_wanted<'a>(
+pub(super) fn members_wanted<'a>(
     payload: Payload<'_>,
     desk: &'a mut String,
-) -> Result<RollWanted<'a>, Refusal> {
+) -> Result<MembersWanted<'a>, Refusal> {
     let object = object(payload, "after")?;
     let [after, limit, state] = given(object, ["after", "limit", "state"]);
     let after = after.map(|after| json::string(after).ok_or(invalid("after", "a user's id")));
@@ -171,7 +171,7 @@ pub(super) fn roll_wanted<'a>(
         .transpose()?;
     desk.clear();
     desk.push_str(&after);
-    Ok(RollWanted { restraint, after: desk, limit })
+    Ok(MembersWanted { restraint, after: desk, limit })
 }
 
 /// What `room_audit` asks for.

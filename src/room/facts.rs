@@ -13,7 +13,9 @@ use std::ops::Bound;
 
 use crate::auth::level::{Joiners, Level, Restraint, Standing};
 use crate::limits::{SPEAKER_MEMORY_BYTES, SPEAKERS_KNOWN_MAX, STANDING_MEMORY_BYTES};
-use crate::link::facts::{RollWanted, RoomSettings, push_role_and_mute, push_standing, push_until};
+use crate::link::facts::{
+    MembersWanted, RoomSettings, push_role_and_mute, push_standing, push_until,
+};
 use crate::link::ids::Slot;
 use crate::link::message::push_listing_start;
 use crate::link::said::MessageText;
@@ -200,11 +202,11 @@ impl Room {
     pub(crate) fn push_roll(
         &self,
         out: &mut Vec<u8>,
-        wanted: RollWanted<'_>,
+        wanted: MembersWanted<'_>,
         looks_max: usize,
         now_ms: u64,
     ) -> usize {
-        let RollWanted { restraint, after, limit } = wanted;
+        let MembersWanted { restraint, after, limit } = wanted;
         let behind = (Bound::Excluded(after), Bound::Unbounded);
         let standings = self.facts.iter().flat_map(|facts| facts.standings.range::<str, _>(behind));
         let is_wanted = |standing: &Standing| match restraint {

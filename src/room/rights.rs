@@ -20,7 +20,7 @@
 use crate::auth::invite::Invite;
 use crate::auth::level::{Inviters, Level, Reactors, Role, Standing, level_of};
 use crate::base::phrases::Phrases;
-use crate::link::facts::{MemberWish, RollWanted, RoomSettings, SettingsWish, told_until};
+use crate::link::facts::{MemberWish, MembersWanted, RoomSettings, SettingsWish, told_until};
 use crate::link::ids::{Address, Asker, Slot};
 use crate::link::record::{Addition, Given, Verb};
 use crate::link::refusal::{MEMBERS_LIMIT, Refusal};
@@ -250,7 +250,7 @@ impl Room {
     pub(crate) fn may_list(
         &self,
         slot: Slot,
-        wanted: RollWanted<'_>,
+        wanted: MembersWanted<'_>,
         now_ms: u64,
     ) -> Result<(), Refusal> {
         if wanted.restraint.is_some() {

@@ -6,7 +6,7 @@ use super::*;
 use crate::auth::level::{Joiners, NEVER_MS, Restraint, Role, Speakers, Standing};
 use crate::base::phrases::Phrases;
 use crate::limits::{SPEAKER_MEMORY_BYTES, SPEAKERS_KNOWN_MAX};
-use crate::link::facts::{MemberWish, RollWanted, RoomSettings, Sentence, SettingsWish};
+use crate::link::facts::{MemberWish, MembersWanted, RoomSettings, Sentence, SettingsWish};
 use crate::link::record::{Given, Verb};
 use crate::link::refusal::Refusal;
 
@@ -381,7 +381,7 @@ fn what_is_over_is_not_told_and_takes_no_memory() {
     assert_eq!(you("guest", NOW + 5), r#"{"speak":true,"by":"mod"}"#);
     assert_eq!(you("owner", NOW), r#"{"speak":true,"level":"own","role":"owner","by":"mod"}"#);
     let roll_of = |restraint, after, limit, looks_max| {
-        let wanted = RollWanted { restraint, after, limit };
+        let wanted = MembersWanted { restraint, after, limit };
         written(|out| {
             let looks = world.room.push_roll(out, wanted, looks_max, NOW);
             assert!(looks <= looks_max, "{looks}");

@@ -217,14 +217,14 @@ impl Rooms {
     }
 
     /// Answers how users stand in a room.
-    pub(super) fn roll<I: Io>(
+    pub(super) fn list_members<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         shard: u16,
         push: ToHome<'_>,
     ) {
-        let ToHome::Roll { home: key, asker, reference, wanted } = push else {
+        let ToHome::ListMembers { home: key, asker, reference, wanted } = push else {
             unreachable!("called for lists of users")
         };
         let membership = Membership { room: key, shard, asker };

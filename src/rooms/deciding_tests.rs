@@ -4,7 +4,7 @@ use super::tests::{Home, conn};
 use crate::auth::identity::{Identity, NEVER_S};
 use crate::auth::level::{Joiners, Level, Restraint, Role, Speakers, Standing};
 use crate::directory::{Directory, Scope};
-use crate::link::facts::{MemberWish, RollWanted, Sentence, SettingsWish};
+use crate::link::facts::{MemberWish, MembersWanted, Sentence, SettingsWish};
 use crate::link::ids::{Asker, Receipt, RoomKey};
 use crate::link::log::{
     Append, Appended, FromLog, Log, MemoryLog, Opened, Opening, Placed, Ticket, What, Why,
@@ -176,9 +176,9 @@ fn a_room_that_is_made_on_purpose_is_its_maker_s_and_stays_so_when_all_have_left
     home.take_told();
     home.stand(cat, bans("dan"));
     assert_eq!(home.take_told(), [r#"0 reply 1 error {"reason":"unauthorized"}"#]);
-    let wanted = RollWanted { restraint: Some(Restraint::Banned), after: "", limit: 9 };
+    let wanted = MembersWanted { restraint: Some(Restraint::Banned), after: "", limit: 9 };
     let (home_key, asker) = cat;
-    home.hear(0, ToHome::Roll { home: home_key, asker, reference: "7", wanted });
+    home.hear(0, ToHome::ListMembers { home: home_key, asker, reference: "7", wanted });
     assert_eq!(home.take_told(), [r#"0 reply 7 error {"reason":"unauthorized"}"#]);
 }
 

@@ -216,7 +216,7 @@ impl Rooms {
             }
             ToHome::Set { .. } => self.set(cx, members, shard, message),
             ToHome::Stand { .. } => self.stand(cx, members, shard, message),
-            ToHome::Roll { .. } => self.roll(cx, members, shard, message),
+            ToHome::ListMembers { .. } => self.list_members(cx, members, shard, message),
             ToHome::Report { .. } => self.report(cx, members, shard, message),
             ToHome::Audit { .. } => self.audit(cx, members, shard, message),
             ToHome::Invite { .. } => self.invite(cx, members, shard, message),
@@ -253,7 +253,7 @@ impl Rooms {
             }),
             ToHome::History { .. }
             | ToHome::Search { .. }
-            | ToHome::Roll { .. }
+            | ToHome::ListMembers { .. }
             | ToHome::Audit { .. }
             | ToHome::Invite { .. }
             | ToHome::Meta { .. } => cx.is_busy(shard),
@@ -295,7 +295,7 @@ impl Rooms {
             | ToHome::Add { home, asker, reference, .. }
             | ToHome::Set { home, asker, reference, .. }
             | ToHome::Stand { home, asker, reference, .. }
-            | ToHome::Roll { home, asker, reference, .. }
+            | ToHome::ListMembers { home, asker, reference, .. }
             | ToHome::Report { home, asker, reference, .. }
             | ToHome::Audit { home, asker, reference, .. }
             | ToHome::Invite { home, asker, reference, .. }

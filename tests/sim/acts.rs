@@ -98,7 +98,7 @@ impl Client {
             Act::Close => self.close(mouth),
             Act::Renew => self.renew(mouth),
             Act::Decide => self.decide(mouth),
-            Act::Roll => self.ask_roll(mouth),
+            Act::ListMembers => self.ask_members(mouth),
             Act::Report => self.report(mouth),
             Act::Audit => self.ask_audit(mouth),
             Act::Invite => self.ask_invite(mouth),

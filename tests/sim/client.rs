@@ -188,7 +188,7 @@ pub(crate) enum Ask {
     /// That something be decided of a room, or of somebody in it.
     Decide(Wish),
     /// How users stand in a room: what was wanted.
-    Roll(Value),
+    ListMembers(Value),
     /// That the message at this offset be looked at.
     Report(u64),
     /// For lines of the audit trail: what was wanted.

@@ -370,7 +370,7 @@ impl Ears<'_> {
 
 impl Client {
     /// Asks how users stand in a room.
-    pub(crate) fn ask_roll(&mut self, mouth: &mut Mouth<'_>) {
+    pub(crate) fn ask_members(&mut self, mouth: &mut Mouth<'_>) {
         let topic = self.channel_or_topic(mouth);
         if !topic.starts_with("room:") {
             return;
@@ -387,21 +387,23 @@ impl Client {
             wanted["limit"] = json!(draws.range(1, 3));
         }
         let payload = Payload::Json(wanted.clone());
-        self.push(mouth, &topic, "room_members", &payload, Some(Ask::Roll(wanted)));
+        self.push(mouth, &topic, "room_members", &payload, Some(Ask::ListMembers(wanted)));
     }
 }
 
 impl Ears<'_> {
     /// A list of users was answered: it is the truth of some time since it was asked for.
-    pub(crate) fn check_roll(&mut self, user: &'static User, pending: &Pending, told: &Value) {
-        let Ask::Roll(wanted) = &pending.ask else { unreachable!("called for lists of users") };
+    pub(crate) fn check_members(&mut self, user: &'static User, pending: &Pending, told: &Value) {
+        let Ask::ListMembers(wanted) = &pending.ask else {
+            unreachable!("called for lists of users")
+        };
         let is_looked_after = wanted.get("state").is_some();
         let needed = if is_looked_after { Level::Moderate } else { Level::Join };
         self.check_might(user, pending, needed);
         let held = self.held_since(&pending.topic, pending.asked);
         let is_it = |facts: &Facts| {
             // What is over is so from its end on.
-            facts.ends_ms().any(|now_ms| facts.roll(wanted, now_ms) == *told)
+            facts.ends_ms().any(|now_ms| facts.listed_members(wanted, now_ms) == *told)
         };
         assert!(held.iter().any(is_it), "a list of users is the truth: {told} of {held:?}");
         self.truth.saw("users listed");

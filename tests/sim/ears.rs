@@ -654,7 +654,7 @@ impl Client {
                 ears.appended(mine, piece, response);
             }
             Ask::Decide(_) => ears.check_decided(user, pending, response),
-            Ask::Roll(_) => ears.check_roll(user, pending, response),
+            Ask::ListMembers(_) => ears.check_members(user, pending, response),
             // Of a room that has been left there may be nothing any more.
             Ask::Report(_) | Ask::Audit(_) if is_orphan => {}
             Ask::Report(_) => ears.check_reported(user, pending),
@@ -879,7 +879,7 @@ impl Client {
                     || might.be_refused_for(reason, Level::Moderate),
                 "{pending:?} is not refused for {reason}"
             ),
-            Ask::Roll(wanted) => assert!(
+            Ask::ListMembers(wanted) => assert!(
                 matches!(reason, "unmatched topic" | "rate_limited" | "busy")
                     || might.refuse_roll(wanted, reason),
                 "a list of users is not refused for {reason}: {wanted}"

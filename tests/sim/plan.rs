@@ -46,7 +46,7 @@ pub(crate) enum Act {
     /// Decides something of a room, or of somebody in it.
     Decide,
     /// Asks how users stand in a room.
-    Roll,
+    ListMembers,
     /// Reports a message.
     Report,
     /// Asks what has been done in a room.
@@ -294,7 +294,7 @@ impl Plan {
         let is_planted = self.bug.is_some_and(Bug::is_of_looking_after);
         if self.decides() && (is_planted || self.bug.is_none()) {
             let draws = &mut Draws::new(self.seed ^ 0x100c_af7e);
-            for act in [Act::Roll, Act::Report, Act::Audit, Act::Invite] {
+            for act in [Act::ListMembers, Act::Report, Act::Audit, Act::Invite] {
                 self.acts.push((act, draws.range(2, 8)));
             }
         }

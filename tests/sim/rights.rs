@@ -135,7 +135,7 @@ impl Facts {
     }
 
     /// What `room_members` is answered.
-    pub(crate) fn roll(&self, wanted: &Value, now_ms: u64) -> Value {
+    pub(crate) fn listed_members(&self, wanted: &Value, now_ms: u64) -> Value {
         let after = wanted["after"].as_str().unwrap_or_default();
         let limit = wanted["limit"].as_u64().unwrap_or(100);
         let is_wanted = |standing: &Standing| match wanted["state"].as_str() {

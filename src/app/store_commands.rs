@@ -3,7 +3,7 @@
 //!
 //! Deliberately absent: doing it, which is the store's.
 
-use super::cli::{Exit, Upkeep};
+use super::cli::{Exit, StoreCommand};
 use super::config::StoreConfig;
 
 /// The exit code for data that is damaged: `EX_DATAERR` of `sysexits.h`.
@@ -14,7 +14,7 @@ const EXIT_DATA: u8 = 65;
 /// # Errors
 ///
 /// Where no store is configured, and where it was not done: with why.
-pub(super) fn run(config: &StoreConfig, what: &Upkeep, now_ms: u64) -> Result<String, Exit> {
+pub(super) fn run(config: &StoreConfig, what: &StoreCommand, now_ms: u64) -> Result<String, Exit> {
     if config.path.is_empty() {
         return Err(Exit::config(
             "chinwag: there is no store: set store.path in the file of --config, by --set, or as CHINWAG_STORE__PATH, as the \
@@ -25,7 +25,7 @@ pub(super) fn run(config: &StoreConfig, what: &Upkeep, now_ms: u64) -> Result<St
 }
 
 #[cfg(not(feature = "store"))]
-fn with(_: &StoreConfig, _: &Upkeep, _: u64) -> Result<String, Exit> {
+fn with(_: &StoreConfig, _: &StoreCommand, _: u64) -> Result<String, Exit> {
     let _ = EXIT_DATA;
     Err(Exit::config("chinwag: this program was built without the feature `store`\n"))
 }
@@ -42,19 +42,25 @@ mod with_store {
 
     use super::EXIT_DATA;
     use crate::app::boot::EXIT_OS;
-    use crate::app::cli::{EXIT_CONFIG, Exit, Foreign, Upkeep};
+    use crate::app::cli::{EXIT_CONFIG, Exit, Foreign, StoreCommand};
     use crate::app::config::StoreConfig;
     use crate::side::store::tools::{self, Again, Choice, Product, Report, Restored};
     use crate::side::store::{Cause, StoreError};
     use crate::wire::http::date::{for_file_names, rfc3339};
 
-    pub(super) fn with(config: &StoreConfig, what: &Upkeep, now_ms: u64) -> Result<String, Exit> {
+    pub(super) fn with(
+        config: &StoreConfig,
+        what: &StoreCommand,
+        now_ms: u64,
+    ) -> Result<String, Exit> {
         let folder = Path::new(&config.path);
         let stamp = for_file_names(now_ms);
         match what {
-            Upkeep::Backup { to } => tools::backup(folder, to, now_ms).map(|report| told(&report)),
-            Upkeep::Restore { file } => restore(folder, file, &stamp),
-            Upkeep::Export { room, since_ms, html } => {
+            StoreCommand::Backup { to } => {
+                tools::backup(folder, to, now_ms).map(|report| told(&report))
+            }
+            StoreCommand::Restore { file } => restore(folder, file, &stamp),
+            StoreCommand::Export { room, since_ms, html } => {
                 let choice = Choice { room: room.clone(), since_ms: *since_ms };
                 let damaged = if let Some(to) = html {
                     tools::export_html(folder, &choice, to, &mut complain)
@@ -68,9 +74,11 @@ mod with_store {
                     Err(error) => Err(error),
                 }
             }
-            Upkeep::Import { file } => import(folder, file.as_deref(), now_ms),
-            Upkeep::ImportFrom { product, file } => import_from(folder, *product, file, now_ms),
-            Upkeep::Check { file, search } => match check(folder, file.as_deref(), *search) {
+            StoreCommand::Import { file } => import(folder, file.as_deref(), now_ms),
+            StoreCommand::ImportFrom { product, file } => {
+                import_from(folder, *product, file, now_ms)
+            }
+            StoreCommand::Check { file, search } => match check(folder, file.as_deref(), *search) {
                 Ok(Some(text)) => Ok(text),
                 Ok(None) => return Err(damage("it is damaged")),
                 Err(error) => Err(error),
