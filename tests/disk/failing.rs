@@ -340,6 +340,33 @@ fn a_slow_disk_delays_the_answers_that_wait_for_it_and_nothing_else() {
 }
 
 #[test]
+fn what_cannot_be_noted_as_taken_away_is_in_doubt_and_is_noted_once_when_the_disk_works_again() {
+    for rule in ["sync@removed.log:1:EIO:2", "write@removed.log:1:ENOSPC:2"] {
+        let disk = Disk::new();
+        let server = disk.serve(METRICS);
+        let mut room = Room::enter(&server);
+        assert_eq!(room.say(1), Answer::Offset(1));
+        disk.rule(rule);
+        room.ann.send(r#"["1","7","room:tea","msg_delete",{"offset":1}]"#);
+        let answer = room.ann.await_text(r#"["1","7","room:tea","phx_reply""#);
+        assert!(answer.contains(r#""reason":"unconfirmed""#), "{answer}");
+        until("it is so", || {
+            room.ann.send(r#"["1","8","room:tea","msg_delete",{"offset":1}]"#);
+            let answer = room.ann.await_text(r#"["1","8","room:tea","phx_reply""#);
+            answer.contains(r#""status":"ok""#)
+        });
+        server.kill();
+        drop(server);
+        let noted = fs::read_to_string(disk.store().join("removed.log")).unwrap();
+        assert_eq!(noted.matches(r#""offset":1,"#).count(), 1, "{noted}");
+        let mut look = Look::begin(&disk.store()).unwrap();
+        let opened = look.open("room:tea").unwrap().unwrap();
+        assert!(opened.tail[0].fate().deleted.is_some());
+        look.end().unwrap();
+    }
+}
+
+#[test]
 fn a_store_that_does_not_get_on_refuses_before_a_message_has_a_place_and_holds_so_much() {
     const WAITING_BYTES: usize = 512 * 1_024;
     const LONG: usize = 15_000;

@@ -363,6 +363,8 @@ fn take_away(rules: &str, count: usize) -> (Vec<String>, u64) {
     disk.rule(rules);
     load.run(disk.serve_with_journal(&[]), &notes, 300, Server::terminate);
     let records = disk.read_journal();
+    let is_dropped = |record: &Record| matches!(record, Record::Dropped { .. });
+    assert_eq!(records.iter().any(is_dropped), rules.contains(":drop"), "{rules}");
     let is_backup =
         |record: &Record| matches!(record, Record::Noted(note) if note.starts_with("backup "));
     let begin = records.iter().position(is_backup).unwrap();
@@ -379,6 +381,13 @@ fn what_was_taken_away_before_a_power_cut_is_not_brought_back_by_a_backup() {
     let (faults, again) = take_away("", cuts_count());
     assert!(faults.is_empty(), "{} faults: {faults:#?}", faults.len());
     assert!(again > CUTS as u64, "{again}: something was taken away again each time");
+}
+
+#[test]
+fn what_a_sync_that_failed_has_dropped_of_what_is_taken_away_is_written_anew() {
+    let (faults, again) = take_away("sync@removed.log:3:drop", CUTS / 2);
+    assert!(faults.is_empty(), "{} faults: {faults:#?}", faults.len());
+    assert!(again > CUTS as u64 / 4, "{again}: something was taken away again each time");
 }
 
 #[test]
