@@ -241,8 +241,8 @@ impl Room {
         looks
     }
 
-    /// The latest messages in memory that a user has said since a time, the newest first, at most so
-    /// many: each with its offset.
+    /// The latest messages in memory that a user has said since a time, the newest first, at most
+    /// so many: each with its offset.
     pub(crate) fn said_by(&self, user: &str, since_ms: u64, max: usize) -> Vec<(u64, MessageText)> {
         let mut found = Vec::new();
         for offset in (self.history().first()..=self.history().last()).rev() {

@@ -207,9 +207,9 @@ impl Journal {
         }
     }
 
-    /// Counts an answer that has just been applied at the first message of its thread, if that is in
-    /// memory: so are all the answers to it. `is_read` says whether something of the room is being
-    /// read.
+    /// Counts an answer that has just been applied at the first message of its thread, if that is
+    /// in memory: so are all the answers to it. `is_read` says whether something of the room is
+    /// being read.
     pub(crate) fn note_reply(
         &mut self,
         (root, reply): (u64, u64),

@@ -210,8 +210,8 @@ impl Room {
         self.journal().pins(self.first_kept(reaches_back)..)
     }
 
-    /// Whether what a log has read of the pinned messages is without one that it was asked too early
-    /// for: how often that was answered is not known here.
+    /// Whether what a log has read of the pinned messages is without one that it was asked too
+    /// early for: how often that was answered is not known here.
     pub(crate) fn lacks_pin(&self, wanted: Wanted, stretch: &Stretch) -> bool {
         if wanted.view != View::Pins {
             return false;

@@ -13,6 +13,7 @@
 //!                  streaming ──────┤  those that grow, until they are whole
 //!                  aging ──────────┤  those that are too old
 //!                  deciding ───────┤  what is decided of a room, and who must go
+//!                  purging ────────┤  what somebody has said of late, until it is gone
 //!                  inviting ───────┤  who is invited, and who comes so
 //!                  auditing ───────┤  what is reported, and what the audit trail says
 //!                  founding ───────┤  rooms that are made on purpose

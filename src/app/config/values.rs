@@ -14,7 +14,8 @@ use crate::limits::{
 };
 use crate::wire::http::forwarded::{ForwardedHeader, Network};
 
-/// Everything that is configured. Its keys are listed in `docs/configuration.md` under the same names.
+/// Everything that is configured. Its keys are listed in `docs/configuration.md` under the same
+/// names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen.

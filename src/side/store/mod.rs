@@ -23,6 +23,7 @@
 //! | `batch`, `transaction`, `pace` | what goes into a commit, what that is, and when it is made |
 //! | `open_rooms`, `statements`, `audit` | rooms that shards have open; what is written of a room, and of what was done to it |
 //! | `reader`, `keys` | a connection that reads: rooms, pages, recoveries; the keys that messages were given |
+//! | `views`, `replies` | pages of some messages; how often messages were answered |
 //! | `row`, `schema` | the form of a row; what is in the file, and its migrations |
 //! | `faults`, `error`, `probe`, `place`, `space` | what a failure means; whose it is; whether it is damage; whether the files are still there; what is free |
 //! | `removed` | what was taken away, for a backup that still has it |
