@@ -212,24 +212,9 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
     // A room that is loaded, a page or a recovery.
     let read_bytes = settings.history.room_bytes.max(settings.history.page_bytes);
     let log_bytes = LogMemory::new(limits.room_lag_bytes).lagging_bytes();
-    let chat = &settings.chat;
-    let in_memory = rooms.saturating_mul(u64::from(settings.history.messages));
-    // A message with all that its author gave, or an invite and a meta.
-    let push_bytes = PENDING_MEMORY_BYTES
-        + limits.body_bytes
-        + chat.data_bytes
-        + chat.mentions as usize * NAME_BYTES_MAX;
-    let join_bytes = PENDING_MEMORY_BYTES + 4 * NAME_BYTES_MAX + META_BYTES_MAX + INVITE_BYTES_MAX;
-    let of_store = |count| if readers == 0 { 0 } else { count };
-    let part = |what, count, each_bytes: usize| Part {
-        what,
-        count,
-        each_bytes: each_bytes as u64,
-        is_counted: true,
-    };
     let fixed =
         |what, count, each_bytes| Part { is_counted: false, ..part(what, count, each_bytes) };
-    vec![
+    let mut parts = vec![
         part(
             "connections, with the rights in a token",
             conns,
@@ -262,6 +247,59 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
             rooms,
             ROOM_MEMORY_BYTES + KEYS_PER_ROOM_MAX * KEY_MEMORY_BYTES,
         ),
+        part(
+            "lists of rooms",
+            rooms.max(u64::from(settings.store_rooms)).saturating_mul(shards),
+            LISTING_MEMORY_BYTES,
+        ),
+        part("pages of the store", 1, settings.store_cache_bytes),
+        part("first answers of the lobby", shards, LOBBY_ANSWERS_BYTES_MAX),
+        part("joins that wait", shards, settings.admission_line_bytes),
+        // Twice, as lists above. A reader waits while more than that has not been taken. It has an
+        // answer in up to three forms, and so has a shard: as it came, as values, and as it goes.
+        fixed(
+            "answers of the store on their way",
+            readers.saturating_mul(shards),
+            2 * (STORE_ANSWERS_BYTES_MAX + read_bytes),
+        ),
+        fixed(
+            "answers of the store that are made or taken",
+            if readers == 0 { 0 } else { readers + shards },
+            3 * read_bytes,
+        ),
+        fixed("rings", shards * shards, ring_words * size_of::<u64>()),
+        fixed("records that wait for another shard", shards * (shards - 1), MESH_BUSY_BYTES),
+        fixed(
+            "buffers for reading, and spare ones",
+            shards,
+            READ_BUFFER_BYTES
+                + POOL_BUFFERS_MAX * POOL_BUFFER_BYTES_MAX
+                + SPARE_MAX * SPARE_BYTES_MAX,
+        ),
+    ];
+    parts.extend(of_chat(settings, rooms, conns));
+    parts
+}
+
+/// A part that is counted.
+const fn part(what: &'static str, count: u64, each_bytes: usize) -> Part {
+    Part { what, count, each_bytes: each_bytes as u64, is_counted: true }
+}
+
+/// What so many rooms have of what is decided in them, and of what becomes of messages.
+fn of_chat(settings: &Settings, rooms: u64, conns: u64) -> [Part; 9] {
+    let limits = &settings.limits;
+    let readers = u64::from(settings.store_readers);
+    let chat = &settings.chat;
+    let in_memory = rooms.saturating_mul(u64::from(settings.history.messages));
+    // A message with all that its author gave, or an invite and a meta.
+    let push_bytes = PENDING_MEMORY_BYTES
+        + limits.body_bytes
+        + chat.data_bytes
+        + chat.mentions as usize * NAME_BYTES_MAX;
+    let join_bytes = PENDING_MEMORY_BYTES + 4 * NAME_BYTES_MAX + META_BYTES_MAX + INVITE_BYTES_MAX;
+    let of_store = |count| if readers == 0 { 0 } else { count };
+    [
         part(
             "what was decided of rooms, and how users stand in them",
             rooms,
@@ -306,35 +344,6 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
             "joins that wait for the store, with an invite",
             of_store(conns.saturating_mul(JOINS_UNDER_WAY_MAX as u64)),
             join_bytes,
-        ),
-        part(
-            "lists of rooms",
-            rooms.max(u64::from(settings.store_rooms)).saturating_mul(shards),
-            LISTING_MEMORY_BYTES,
-        ),
-        part("pages of the store", 1, settings.store_cache_bytes),
-        part("first answers of the lobby", shards, LOBBY_ANSWERS_BYTES_MAX),
-        part("joins that wait", shards, settings.admission_line_bytes),
-        // Twice, as lists above. A reader waits while more than that has not been taken. It has an
-        // answer in up to three forms, and so has a shard: as it came, as values, and as it goes.
-        fixed(
-            "answers of the store on their way",
-            readers.saturating_mul(shards),
-            2 * (STORE_ANSWERS_BYTES_MAX + read_bytes),
-        ),
-        fixed(
-            "answers of the store that are made or taken",
-            if readers == 0 { 0 } else { readers + shards },
-            3 * read_bytes,
-        ),
-        fixed("rings", shards * shards, ring_words * size_of::<u64>()),
-        fixed("records that wait for another shard", shards * (shards - 1), MESH_BUSY_BYTES),
-        fixed(
-            "buffers for reading, and spare ones",
-            shards,
-            READ_BUFFER_BYTES
-                + POOL_BUFFERS_MAX * POOL_BUFFER_BYTES_MAX
-                + SPARE_MAX * SPARE_BYTES_MAX,
         ),
     ]
 }
