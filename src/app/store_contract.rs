@@ -14,7 +14,7 @@ use crate::side::store::{
 };
 
 /// How many runs there are: each commit is one on the disk.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 32;
 
 /// A shard's end of a store of its own.
 struct RealLog {

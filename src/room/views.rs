@@ -275,6 +275,20 @@ impl Room {
         }
     }
 
+    /// Whether nothing of what was read of the pinned messages is next to what was asked any more,
+    /// though others are: of an empty page nobody could go on to them.
+    pub(crate) fn is_read_in_vain(&self, from: From, wanted: Wanted, stretch: &Stretch) -> bool {
+        if wanted.view != View::Pins || !stretch.more {
+            return false;
+        }
+        let range = self.range(View::Pins, from, true);
+        let range = if range.is_empty() { 0..=0 } else { range };
+        let Some(next) = nearest(from, self.journal().pins(range)).next() else { return false };
+        let is_near =
+            |(offset, _): &(u64, _)| *offset == next || (*offset > next) == is_ascending(from);
+        self.journal().message(next).is_none() && !stretch.picked.iter().any(is_near)
+    }
+
     /// The pinned messages of a page, from memory and from what was `read`. None, if nothing was
     /// read and not all are in memory.
     fn take_pins<'a>(

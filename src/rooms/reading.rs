@@ -443,10 +443,13 @@ impl Rooms {
                     && (wanted.view, wanted.part) == (View::Room, Part::Oldest)
                     && first > wanted.upto + 1;
                 let next = Wanted { after: wanted.upto, upto: first - 1, ..wanted };
+                let of_room = self.arena.get(key).map(|registered| &registered.room);
                 let is_early = attempts < READS_OF_ONE_MAX
-                    && self.arena.get(key).is_some_and(|of| of.room.lacks_pin(wanted, stretch));
+                    && of_room.is_some_and(|room| room.lacks_pin(wanted, stretch));
+                let is_in_vain =
+                    of_room.is_some_and(|room| room.is_read_in_vain(from, wanted, stretch));
                 let again = match is_past {
-                    _ if !is_of_epoch || is_early => Some(wanted),
+                    _ if !is_of_epoch || is_early || is_in_vain => Some(wanted),
                     true => Some(next),
                     false => None,
                 };
