@@ -407,7 +407,9 @@ fn a_message_in_rooms_with_members_a_mute_and_slow_mode() {
         ("room_member", r#"{"user":"u3","role":"member"}"#),
         ("room_member", r#"{"user":"u4","role":"member","muted_s":-1}"#),
     ] {
-        pushes(&rooms, event, payload).iter().for_each(|frame| server.says(0, frame));
+        for frame in &pushes(&rooms, event, payload) {
+            server.says(0, frame);
+        }
         server.turns();
     }
     let frames = pushes(&rooms, "new_msg", r#"{"body":"Hello."}"#);
@@ -445,7 +447,9 @@ fn a_message_in_rooms_with_reactions_pins_and_a_message_that_grows() {
                 pushed.push(pushes(&rooms, event, &format!(r#"{{"offset":{of}{rest}}}"#)));
             }
             for frames in &pushed {
-                frames.iter().for_each(|frame| server.says(0, frame));
+                for frame in frames {
+                    server.says(0, frame);
+                }
                 server.turns();
             }
             // All that was collected is told.

@@ -380,10 +380,6 @@ pub(crate) fn meddle(
         Some(Bug::RecoverWithoutChanged) if kind == record::JOINED => {
             replace(&mut record, "\"changed\":", "\"omitted\":");
         }
-        Some(Bug::LoseTombstone) if kind == record::JOINED => lose_tombstone(&mut record),
-        Some(Bug::TellMine) if is_message && strikes => {
-            replace(&mut record, "\"user\":", "\"mine\":");
-        }
         Some(Bug::LoseCustom) if is_custom && strikes => copies = 0,
         Some(Bug::RepeatCustom) if is_custom && strikes => copies = 2,
         Some(Bug::DropWhenFull) if is_message && is_full => copies = 0,
@@ -409,11 +405,6 @@ pub(crate) fn meddle(
         }
         Some(Bug::RecoverTooLittle) if kind == record::JOIN && find(&record, "room:").is_some() => {
             later_cursor(&mut record, false);
-        }
-        Some(Bug::RecoverTooFewChanges)
-            if kind == record::JOIN && find(&record, "room:").is_some() =>
-        {
-            later_cursor(&mut record, true);
         }
         Some(Bug::ClaimRecovery) if kind == record::JOINED && strikes => {
             replace(&mut record, "\"recovered\":false", "\"recovered\":true ");
@@ -447,24 +438,31 @@ pub(crate) fn meddle(
             }
         }
         Some(Bug::ForgetListing) if kind == record::LISTING && strikes => copies = 0,
-        Some(Bug::MentionOthers) if is_message => replace(&mut record, "[\"ann\"", "[\"amy\""),
-        Some(Bug::AlterData) if is_message => replace(&mut record, "1.5", "2.5"),
-        Some(Bug::TypeElsewhere) if kind == record::DELIVER => {
-            change_digit(&mut record, "\"thread\":");
+        _ => alter(bug, &mut record, is_message, strikes),
+    }
+    queue.extend(std::iter::repeat_n(record, copies));
+}
+
+/// Does what a bug does to what a record says. `is_message`: it tells of one.
+fn alter(bug: Option<Bug>, record: &mut Vec<u8>, is_message: bool, strikes: bool) {
+    match (bug, record[0]) {
+        (Some(Bug::TellMine), _) if is_message && strikes => {
+            replace(record, "\"user\":", "\"mine\":");
         }
-        Some(Bug::TellReport) if kind == record::REPORT => tell_all(&mut record),
-        Some(Bug::LoseInvite) if kind == record::JOIN => {
-            replace(&mut record, "\"inv_", "\"not_");
+        (Some(Bug::MentionOthers), _) if is_message => replace(record, "[\"ann\"", "[\"amy\""),
+        (Some(Bug::AlterData), _) if is_message => replace(record, "1.5", "2.5"),
+        (Some(Bug::TypeElsewhere), record::DELIVER) => change_digit(record, "\"thread\":"),
+        (Some(Bug::LoseTombstone), record::JOINED) => lose_tombstone(record),
+        (Some(Bug::RecoverTooFewChanges), record::JOIN) if find(record, "room:").is_some() => {
+            later_cursor(record, true);
         }
-        Some(Bug::ListWrongRole) if kind == record::REPLY => {
-            let listed = find(&record, "{\"members\":[").is_some();
-            if listed {
-                replace(&mut record, "\"role\":\"member\"", "\"role\":\"owner\" ");
-            }
+        (Some(Bug::TellReport), record::REPORT) => tell_all(record),
+        (Some(Bug::LoseInvite), record::JOIN) => replace(record, "\"inv_", "\"not_"),
+        (Some(Bug::ListWrongRole), record::REPLY) if find(record, "{\"members\":[").is_some() => {
+            replace(record, "\"role\":\"member\"", "\"role\":\"owner\" ");
         }
         _ => {}
     }
-    queue.extend(std::iter::repeat_n(record, copies));
 }
 
 /// Does what a bug does to a piece on its way, and says how many more of it arrive.

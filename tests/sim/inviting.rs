@@ -56,12 +56,12 @@ impl Client {
             return None;
         }
         let is_any = self.draws.one_in(6);
-        let invites = mouth.truth.invites.iter().filter(|invite| is_any || invite.topic == topic);
-        let invites: Vec<&Invited> = invites.collect();
-        if invites.is_empty() || self.draws.one_in(12) {
+        let known = mouth.truth.invites.iter().filter(|invite| is_any || invite.topic == topic);
+        let known: Vec<&Invited> = known.collect();
+        if known.is_empty() || self.draws.one_in(12) {
             return Some((json!("inv_nonsense"), None));
         }
-        let invited = (*self.draws.pick(&invites)).clone();
+        let invited = (*self.draws.pick(&known)).clone();
         if mouth.plan.bug != Some(Bug::HoldNothing) {
             let brought = (topic.to_owned(), self.user().id, invited.says.clone());
             mouth.brought.push(brought);
