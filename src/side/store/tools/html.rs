@@ -146,7 +146,8 @@ impl Pages {
         let Some(mut room) = self.room.take() else { return Ok(()) };
         // Its first page is there even if nothing was said, or is kept.
         if room.messages == 0 {
-            (room.pages, _) = (1, room.turn_to(&self.to, 1)?);
+            room.pages = 1;
+            room.turn_to(&self.to, 1)?;
         }
         room.end_page()?;
         self.rooms.push((room.title, room.folder, room.messages));

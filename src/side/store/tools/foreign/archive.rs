@@ -60,7 +60,7 @@ impl Archive {
     pub(super) fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let is_alone = self.zip.is_none() && !self.path.is_dir();
         let is_named = self.names.binary_search_by(|known| known.as_str().cmp(name)).is_ok();
-        if !is_named && !(is_alone && name.is_empty()) {
+        if !(is_named || is_alone && name.is_empty()) {
             return Ok(None);
         }
         let mut content = Vec::new();
@@ -100,6 +100,11 @@ impl Archive {
             error => self.damaged(name, error.to_string()),
         }
     }
+}
+
+/// Whether a file is of a kind, by the end of its name.
+pub(super) fn is_of_kind(name: &str, kind: &str) -> bool {
+    Path::new(name).extension().is_some_and(|end| end.eq_ignore_ascii_case(kind))
 }
 
 /// Reads as much as a file may have.

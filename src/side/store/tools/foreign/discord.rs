@@ -6,7 +6,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::archive::Archive;
+use super::archive::{Archive, is_of_kind};
 use super::lines::Lines;
 use super::{Attached, Post, Room};
 use crate::side::store::error::StoreError;
@@ -99,7 +99,7 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(),
     if names.is_empty() {
         names.push(String::new());
     }
-    names.retain(|name| name.is_empty() || name.ends_with(".json"));
+    names.retain(|name| name.is_empty() || is_of_kind(name, "json"));
     let (mut rooms_count, mut direct_count) = (0, 0);
     let (mut unnamed_count, mut notes_count) = (0, 0);
     for name in names {

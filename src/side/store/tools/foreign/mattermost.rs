@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::archive::Archive;
+use super::archive::{Archive, is_of_kind};
 use super::lines::Lines;
 use super::{Attached, Post, Room, emoji, first_of};
 use crate::side::store::error::StoreError;
@@ -20,7 +20,7 @@ struct Line {
     team: Option<Team>,
     channel: Option<Channel>,
     user: Option<User>,
-    post: Option<Message>,
+    post: Option<Written>,
 }
 
 #[derive(Default, Deserialize)]
@@ -70,7 +70,7 @@ struct UserChannel {
 /// A post, or a reply to one.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Message {
+struct Written {
     team: String,
     channel: String,
     user: String,
@@ -82,7 +82,7 @@ struct Message {
     edit_at: Option<u64>,
     is_pinned: Option<bool>,
     reactions: Option<Vec<Reaction>>,
-    replies: Option<Vec<Message>>,
+    replies: Option<Vec<Written>>,
     attachments: Option<Vec<Attachment>>,
 }
 
@@ -107,7 +107,7 @@ struct Said {
 }
 
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(), StoreError> {
-    let name = archive.names().iter().find(|name| name.ends_with(".jsonl")).cloned();
+    let name = archive.names().iter().find(|name| is_of_kind(name, "jsonl")).cloned();
     if name.is_none() && !archive.names().is_empty() {
         return Err(archive.damaged("", "it is no export of Mattermost: there is no .jsonl"));
     }
@@ -179,7 +179,7 @@ fn room(channel: Channel) -> Room {
 /// Takes a post with its replies. Returns how many were none.
 fn take(
     posts: &mut Vec<Post>,
-    mut message: Message,
+    mut message: Written,
     root: Option<&str>,
     names: &HashMap<String, String>,
 ) -> usize {
@@ -193,7 +193,7 @@ fn take(
     replies.into_iter().map(|reply| take(posts, reply, Some(&id), names)).sum()
 }
 
-fn post(message: Message, id: String, root: Option<&str>, names: &HashMap<String, String>) -> Post {
+fn post(message: Written, id: String, root: Option<&str>, names: &HashMap<String, String>) -> Post {
     let mut reactions: Vec<(String, Vec<String>)> = Vec::new();
     for Reaction { user, emoji_name } in message.reactions.unwrap_or_default() {
         let emoji = emoji(&emoji_name);

@@ -66,7 +66,9 @@ pub fn import_from(
     });
     match (imported, converted.unwrap_or_else(|panic| std::panic::resume_unwind(panic))) {
         (Ok(report), Ok(notes)) => {
-            notes.iter().for_each(|what| tell(what));
+            for what in &notes {
+                tell(what);
+            }
             Ok(report)
         }
         // What it did not take any more says less than why.

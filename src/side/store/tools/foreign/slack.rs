@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::archive::Archive;
+use super::archive::{Archive, is_of_kind};
 use super::lines::Lines;
 use super::{Attached, Post, Room, emoji, first_of};
 use crate::side::store::error::StoreError;
@@ -180,7 +180,7 @@ fn say(
 ) -> Result<usize, StoreError> {
     let pins: HashMap<_, _> = channel.pins.iter().map(|pin| (&*pin.id, pin.created)).collect();
     let folder = format!("{}/", channel.name);
-    let of_folder = |name: &&String| name.starts_with(&folder) && name.ends_with(".json");
+    let of_folder = |name: &&String| name.starts_with(&folder) && is_of_kind(name, "json");
     let days: Vec<_> = archive.names().iter().filter(of_folder).cloned().collect();
     let mut notes_count = 0;
     for day in days {
@@ -263,7 +263,7 @@ fn plain(text: &str, known: &Known, mentions: &mut Vec<String>) -> String {
         } else {
             let link = unescaped(what);
             match label.filter(|label| *label != link && !link.ends_with(&**label)) {
-                Some(label) => plain.push_str(&format!("{label} ({link})")),
+                Some(label) => plain.extend([&*label, " (", &*link, ")"]),
                 None => plain.push_str(&link),
             }
         }

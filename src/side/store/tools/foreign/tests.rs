@@ -13,7 +13,9 @@ use crate::side::store::tests::Folder;
 fn lines_of(rooms: Vec<Room>) -> (Vec<serde_json::Value>, Vec<String>) {
     let mut out = Vec::new();
     let mut lines = Lines::begin(Product::Slack, &mut out).unwrap();
-    rooms.into_iter().for_each(|room| lines.room(room).unwrap());
+    for room in rooms {
+        lines.room(room).unwrap();
+    }
     let notes = lines.end().unwrap();
     let text = String::from_utf8(out).unwrap();
     (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), notes)
@@ -24,7 +26,9 @@ fn taken_in(rooms: Vec<Room>) -> Result<(), StoreError> {
     let folder = Folder::new();
     let mut out = Vec::new();
     let mut lines = Lines::begin(Product::Slack, &mut out).unwrap();
-    rooms.into_iter().for_each(|room| lines.room(room).unwrap());
+    for room in rooms {
+        lines.room(room).unwrap();
+    }
     lines.end().unwrap();
     import(&folder.0, &mut &out[..], &[7; 32], 1, &mut |what| panic!("{what}")).map(drop)
 }
@@ -65,10 +69,10 @@ fn rooms_have_names_of_their_own() {
     let (lines, _) =
         lines_of(vec![named("a"), named("a"), named(""), named("\n"), named(&long), named(&long)]);
     let rooms = lines.iter().filter(|line| line["kind"] == "room");
-    let names: Vec<_> = rooms.map(|room| room["room"].as_str().unwrap()).collect();
-    assert_eq!(names[..4], ["a", "a-2", "room", "room-2"]);
-    assert!(names.iter().all(|name| name.len() <= NAME_BYTES_MAX));
-    assert_eq!(names[5], format!("{}-2", names[4]));
+    let seen: Vec<_> = rooms.map(|room| room["room"].as_str().unwrap()).collect();
+    assert_eq!(seen[..4], ["a", "a-2", "room", "room-2"]);
+    assert!(seen.iter().all(|name| name.len() <= NAME_BYTES_MAX));
+    assert_eq!(seen[5], format!("{}-2", seen[4]));
 }
 
 #[test]
