@@ -1,8 +1,8 @@
 //! Invites: who brings one may become a member of the room that it is for.
 //!
 //! An invite is a JWT (RFC 7519) behind `inv_`, signed with a key that nothing else is signed with:
-//! it is no token, and no token is one (RFC 8725, 3.12). It says all that there is to know, so nothing is kept of
-//! it. A room takes back all that were made before by counting on.
+//! it is no token, and no token is one (RFC 8725, 3.12). It says all that there is to know, so
+//! nothing is kept of it. A room takes back all that were made before by counting on.
 //!
 //! Deliberately absent: the clock, which is passed in; who may invite, and what an invite is good
 //! for (`room::rights`).
