@@ -306,7 +306,11 @@ pub fn parse(
         Some(Sub::Backup { to }) => on_store(StoreCommand::Backup { to }),
         Some(Sub::Restore { file }) => on_store(StoreCommand::Restore { file }),
         Some(Sub::Export { room, since, format, to }) => {
-            let html = to.filter(|_| format == Format::Html);
+            if to.is_some() && format == Format::Jsonl {
+                let text = "error: --to is for --format html: lines go to standard output\n";
+                return Err(Exit { code: 2, text: text.to_owned() });
+            }
+            let html = to;
             on_store(StoreCommand::Export { room, since_ms: since, html })
         }
         Some(Sub::Import { file: Some(file), from: Some(product) }) => {

@@ -1,4 +1,4 @@
-//! Whether a secret was thought up, or written off a page, where it should come from a generator.
+//! Whether a secret was thought up, or copied from a page, where it should come from a generator.
 //!
 //! Who guesses the secret of `HS256` signs tokens for anybody, and it can be guessed from one
 //! token, at home. Its length says nothing: 32 times `a` is long enough. What a generator writes

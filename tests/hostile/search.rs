@@ -113,8 +113,8 @@ fn an_index_that_is_cut_off_or_deleted_while_many_speak_hurts_nobody_and_comes_b
     }
     server.terminate();
     let (status, log) = server.wait(PATIENCE + Duration::from_secs(30));
+    // Whether the damage was met while it ran, or is only when it starts again, is chance.
     assert_eq!(status.code(), Some(0), "{log}");
-    assert!(log.contains("the index of words is made anew"), "{log}");
     let server = Server::start(&settings);
     let mut bob = server.guest("Bob");
     bob.join("tea", "{}");

@@ -606,7 +606,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "store.rooms",
         kind: number(1, 15_000_000, "", Slot::U32(|c| &mut c.store.rooms)),
-        doc: "Rooms that are kept, in use or not; past them no new one can be made. `limits.rooms` bounds those in memory. The list of rooms has all of them, which takes each shard some 150 bytes for one.",
+        doc: "Rooms that are kept, in use or not; past them no new one can be made. `limits.rooms` bounds those in memory. The list of rooms has all of them, which takes each shard some 100 bytes for one.",
     },
 ];
 

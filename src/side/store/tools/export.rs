@@ -55,8 +55,33 @@ pub fn export(
     out: &mut dyn Write,
     tell: &mut dyn FnMut(&str),
 ) -> Result<u64, StoreError> {
+    write(folder, choice, false, out, tell)
+}
+
+/// The same for everybody to read: without rooms of which it is damaged who may join, unless one is
+/// asked for.
+///
+/// # Errors
+///
+/// As [`export`].
+pub(super) fn export_public(
+    folder: &Path,
+    choice: &Choice,
+    out: &mut dyn Write,
+    tell: &mut dyn FnMut(&str),
+) -> Result<u64, StoreError> {
+    write(folder, choice, choice.room.is_none(), out, tell)
+}
+
+fn write(
+    folder: &Path,
+    choice: &Choice,
+    whole_only: bool,
+    out: &mut dyn Write,
+    tell: &mut dyn FnMut(&str),
+) -> Result<u64, StoreError> {
     let conn = open_to_read(&folder.join(FILE), Version::This)?;
-    let mut export = Export { out, tell, damaged: 0, rooms: 0, messages: 0 };
+    let mut export = Export { out, tell, whole_only, damaged: 0, rooms: 0, messages: 0 };
     export.line(&HeadLine { kind: Kind::Chinwag, format: FORMAT })?;
     let mut behind = 0;
     loop {
@@ -87,6 +112,8 @@ pub fn export(
 struct Export<'a> {
     out: &'a mut dyn Write,
     tell: &'a mut dyn FnMut(&str),
+    /// Leave out rooms whose rows are not what was written.
+    whole_only: bool,
     damaged: u64,
     rooms: u64,
     messages: u64,
@@ -124,6 +151,9 @@ impl Export<'_> {
         // What can be read of it may be all that there is.
         if !room.is_whole {
             self.damage(&format!("room {name:?}: its row is not what was written"));
+            if self.whole_only {
+                return Ok(());
+            }
         }
         if eras.iter().any(|era| !era.is_whole) {
             self.damage(&format!("room {name:?}: an era is not what was written"));

@@ -19,7 +19,7 @@ use std::thread;
 use serde::Deserialize;
 use sha1::{Digest, Sha1};
 
-use super::export::{Choice, export};
+use super::export::{Choice, export_public};
 use super::line::{Any, Kind, MessageLine, RoomLine};
 use crate::auth::level::Joiners;
 use crate::link::facts::RoomSettings;
@@ -63,7 +63,7 @@ pub fn export_html(
         let is_asked_for = choice.room.is_some();
         let writing = scope.spawn(move || Pages::new(to, is_asked_for).all(BufReader::new(read)));
         let mut out = BufWriter::new(write);
-        let damaged = export(folder, choice, &mut out, tell);
+        let damaged = export_public(folder, choice, &mut out, tell);
         drop(out);
         (damaged, writing.join())
     });
@@ -80,7 +80,7 @@ struct Pages {
     /// Whether one room is asked for by its name, be it private.
     is_asked_for: bool,
     room: Option<Room>,
-    /// For the list: the title, the folder, how many messages there are.
+    /// For the list: the title, the first page, how many messages there are.
     rooms: Vec<(String, String, u64)>,
 }
 
@@ -88,7 +88,9 @@ struct Pages {
 struct Room {
     title: String,
     folder: String,
-    pages: u64,
+    /// The numbers of its pages.
+    first: u64,
+    last: u64,
     messages: u64,
     /// The page that is being written, by its number.
     page: Option<(u64, BufWriter<File>)>,
@@ -127,7 +129,8 @@ impl Pages {
         self.room = Some(Room {
             title: title.to_string(),
             folder,
-            pages: page_of(line.last.max(1)),
+            first: page_of(line.last.min(line.floor + 1).max(1)),
+            last: page_of(line.last.max(1)),
             messages: 0,
             page: None,
         });
@@ -139,18 +142,19 @@ impl Pages {
         room.turn_to(&self.to, page_of(line.offset))?;
         room.messages += 1;
         let Some((_, page)) = &mut room.page else { return Ok(()) };
-        Ok(push_message(page, line)?)
+        Ok(push_message(page, line, room.first)?)
     }
 
     fn end_room(&mut self) -> Result<(), StoreError> {
         let Some(mut room) = self.room.take() else { return Ok(()) };
-        // Its first page is there even if nothing was said, or is kept.
+        // A page is there even if nothing was said, or is kept.
         if room.messages == 0 {
-            room.pages = 1;
-            room.turn_to(&self.to, 1)?;
+            room.first = room.last;
+            room.turn_to(&self.to, room.last)?;
         }
         room.end_page()?;
-        self.rooms.push((room.title, room.folder, room.messages));
+        let link = format!("{}/{}.html", room.folder, room.first);
+        self.rooms.push((room.title, link, room.messages));
         Ok(())
     }
 
@@ -159,11 +163,11 @@ impl Pages {
         let mut page = BufWriter::new(File::create_new(self.to.join("index.html"))?);
         push_head(&mut page, "Rooms", "All rooms of this archive")?;
         writeln!(page, "<h1>Rooms</h1>\n<ul>")?;
-        for (title, folder, messages) in &self.rooms {
+        for (title, link, messages) in &self.rooms {
             let title = escaped(title);
             writeln!(
                 page,
-                "<li><a href=\"{folder}/1.html\">{title}</a> \
+                "<li><a href=\"{link}\">{title}</a> \
                  <span class=\"more\">{messages} messages</span></li>"
             )?;
         }
@@ -178,14 +182,14 @@ impl Room {
         if self.page.as_ref().is_some_and(|(at, _)| *at == number) {
             return Ok(());
         }
-        let from = self.page.as_ref().map_or(1, |(at, _)| at + 1);
+        let from = self.page.as_ref().map_or(self.first, |(at, _)| at + 1);
         // Those in between have nothing that is kept, and are there all the same.
         for number in from..=number {
             self.end_page()?;
             let file = to.join(&self.folder).join(format!("{number}.html"));
             let mut page = BufWriter::new(File::create_new(file)?);
             let title = &self.title;
-            let about = format!("What was said in {title}, page {number} of {}", self.pages);
+            let about = format!("What was said in {title}, page {number} of {}", self.last);
             push_head(&mut page, title, &about)?;
             writeln!(page, "<h1>{}</h1>", escaped(title))?;
             self.page = Some((number, page));
@@ -205,10 +209,10 @@ impl Room {
         let Some((number, page)) = &mut self.page else { return Ok(()) };
         let number = *number;
         write!(page, "<nav><a href=\"../index.html\">Rooms</a>")?;
-        if number > 1 {
+        if number > self.first {
             write!(page, " <a rel=\"prev\" href=\"{}.html\">Earlier</a>", number - 1)?;
         }
-        if number < self.pages {
+        if number < self.last {
             write!(page, " <a rel=\"next\" href=\"{}.html\">Later</a>", number + 1)?;
         }
         Ok(writeln!(page, "</nav>")?)
@@ -225,7 +229,7 @@ fn push_head(page: &mut impl Write, title: &str, about: &str) -> io::Result<()> 
     )
 }
 
-fn push_message(page: &mut impl Write, line: &MessageLine<'_>) -> io::Result<()> {
+fn push_message(page: &mut impl Write, line: &MessageLine<'_>, first: u64) -> io::Result<()> {
     let MessageLine { offset, name, .. } = line;
     let at = rfc3339(line.at.unsigned_abs()).escape_ascii().to_string();
     writeln!(
@@ -236,11 +240,16 @@ fn push_message(page: &mut impl Write, line: &MessageLine<'_>) -> io::Result<()>
     )?;
     if let Some(answered) = line.reply_to {
         let number = page_of(answered);
-        writeln!(
-            page,
-            "<blockquote class=\"more\">Answer to <a href=\"{number}.html#m{answered}\">message \
-             {answered}</a></blockquote>"
-        )?;
+        // What is let go of has no page.
+        if number < first {
+            writeln!(page, "<blockquote class=\"more\">Answer to message {answered}</blockquote>")?;
+        } else {
+            writeln!(
+                page,
+                "<blockquote class=\"more\">Answer to <a href=\"{number}.html#m{answered}\">message \
+                 {answered}</a></blockquote>"
+            )?;
+        }
     }
     if line.deleted_at.is_some() {
         return writeln!(page, "<p class=\"body more\">Deleted</p>\n</article>");
@@ -300,7 +309,8 @@ fn folder_name(room: &str) -> String {
         return name;
     }
     let digest = Sha1::digest(room);
-    digest.iter().fold("~".to_owned(), |name, byte| format!("{name}{byte:02x}"))
+    // No name of a room that is short begins so.
+    digest.iter().fold("~~".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }
 
 /// A text between tags, or in quotes.

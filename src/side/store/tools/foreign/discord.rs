@@ -100,7 +100,7 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(),
         names.push(String::new());
     }
     names.retain(|name| name.is_empty() || is_of_kind(name, "json"));
-    let (mut rooms_count, mut direct_count) = (0, 0);
+    let (mut open_count, mut private_count, mut direct_count) = (0, 0, 0);
     let (mut unnamed_count, mut notes_count) = (0, 0);
     for name in names {
         let Some(Export { channel, messages }) = archive.json::<Export>(&name)? else { continue };
@@ -114,19 +114,29 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(),
         let nobodys = messages.iter().filter(|message| !SAID.contains(&&*message.kind));
         notes_count += nobodys.count();
         let room = room(channel, messages).map_err(|what| archive.damaged(&name, what))?;
-        rooms_count += usize::from(!room.is_private);
+        if room.is_private {
+            private_count += 1;
+        } else {
+            open_count += 1;
+        }
         lines.room(room)?;
     }
-    if rooms_count + direct_count == 0 {
+    if open_count + private_count + direct_count == 0 {
         return Err(archive.damaged("", "it is no export of Discord: no .json has a channel"));
     }
     lines.leave_out(direct_count, "direct conversations");
     lines.leave_out(notes_count, "notes of who came and went");
     lines.leave_out(unnamed_count, "reactions of which the export does not say whose they are");
     lines.note(format!(
-        "open to all, for an export of Discord does not say who may see a channel: {rooms_count} \
+        "open to all, for an export of Discord does not say who may see a channel: {open_count} \
          rooms"
     ));
+    if private_count > 0 {
+        lines.note(format!(
+            "nobody's, for it does not say who is in a private thread: {private_count} rooms; only \
+             a token of level moderate lets somebody in"
+        ));
+    }
     Ok(())
 }
 
@@ -140,7 +150,6 @@ fn room(channel: Channel, messages: Vec<Message>) -> Result<Room, String> {
         name: channel.name,
         topic: channel.topic.unwrap_or_default(),
         is_private: channel.kind.contains("Private"),
-        created_ms: posts.iter().map(|post| post.at_ms).min().unwrap_or_default(),
         posts,
         ..Room::default()
     })

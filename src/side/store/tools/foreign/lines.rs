@@ -81,21 +81,22 @@ impl<'a> Lines<'a> {
         let changed = room.posts.iter().filter(|post| is_changed(post)).count() as u64;
 
         let settings = RoomSettings {
-            topic: Some(cut(&room.topic, TOPIC_BYTES_MAX / ESCAPED_BYTES_MAX))
-                .filter(|topic| !topic.is_empty())
-                .map(|topic| serde_json::to_string(&topic).unwrap_or_default().into()),
+            topic: topic(&room.topic).map(Into::into),
             join: if room.is_private { Joiners::Members } else { Joiners::All },
             speak: if room.is_archived { Speakers::Moderators } else { Speakers::All },
             ..RoomSettings::DEFAULT
         };
         let creator = room.creator.as_deref().map(user).filter(|creator| !creator.is_empty());
         let title = cut(&room.title, TITLE_BYTES_MAX);
-        let created_at = milliseconds(room.created_ms);
+        // Where that is not known, the first message is the next best.
+        let first_ms = room.posts.first().map(|post| post.at_ms);
+        let created_ms = room.created_ms.or(first_ms).unwrap_or_default();
+        let created_at = milliseconds(created_ms);
         self.line(&RoomLine {
             kind: Kind::Room,
             room: name.as_str().into(),
             title: if title.is_empty() { name.clone() } else { title }.into(),
-            founded: created_at,
+            founded: 1,
             created_at,
             by: creator.clone().map(Into::into),
             settings: (settings != RoomSettings::DEFAULT).then(|| settings.json().into()),
@@ -269,6 +270,18 @@ fn files(files: &[Attached]) -> Result<Option<Box<RawValue>>, StoreError> {
 
 fn raw(value: &impl Serialize) -> Result<Box<RawValue>, StoreError> {
     Ok(to_raw_value(value).map_err(std::io::Error::from)?)
+}
+
+/// A topic in JSON, cut so that it fits.
+fn topic(text: &str) -> Option<String> {
+    let mut text = cut(text, TOPIC_BYTES_MAX);
+    loop {
+        let json = serde_json::to_string(&text).ok().filter(|_| !text.is_empty())?;
+        if json.len() <= TOPIC_BYTES_MAX {
+            return Some(json);
+        }
+        text.pop();
+    }
 }
 
 /// A user's id, as it is known here; empty, if nothing is left of it.

@@ -104,7 +104,7 @@ struct Room {
     /// Nobody speaks in it any more.
     is_archived: bool,
     /// Unix time, in milliseconds.
-    created_ms: u64,
+    created_ms: Option<u64>,
     creator: Option<String>,
     /// Of a private one.
     members: Vec<String>,

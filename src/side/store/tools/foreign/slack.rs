@@ -164,7 +164,7 @@ fn room(channel: &Channel, is_private: bool, known: &Known) -> Room {
         topic: plain(first_of(topic).unwrap_or_default(), known, &mut Vec::new()),
         is_private,
         is_archived: channel.is_archived,
-        created_ms: channel.created * 1_000,
+        created_ms: Some(channel.created.saturating_mul(1_000)),
         creator: channel.creator.clone(),
         members: channel.members.clone(),
         posts: Vec::new(),
@@ -190,7 +190,7 @@ fn say(
                 notes_count += 1;
                 continue;
             };
-            let pinned_ms = pins.get(&*message.ts).map(|created| created * 1_000);
+            let pinned_ms = pins.get(&*message.ts).map(|created| created.saturating_mul(1_000));
             posts.push(post(message, at_ms, pinned_ms, known));
         }
     }
@@ -283,5 +283,5 @@ fn milliseconds(ts: &str) -> Option<u64> {
     let (seconds, parts) = ts.split_once('.').unwrap_or((ts, ""));
     let thousandths = format!("{parts:0<3}");
     let seconds: u64 = seconds.parse().ok()?;
-    Some(seconds.checked_mul(1_000)? + thousandths.get(..3)?.parse::<u64>().ok()?)
+    seconds.checked_mul(1_000)?.checked_add(thousandths.get(..3)?.parse().ok()?)
 }
