@@ -4,6 +4,12 @@
 //!
 //! Deliberately absent: reloading, which no configuration here knows.
 
+use std::env;
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use listenfd::ListenFd;
@@ -73,8 +79,22 @@ pub(super) fn say_stopping() {
 }
 
 fn say(states: &[NotifyState<'_>]) {
+    let Some(manager) = env::var_os("NOTIFY_SOCKET") else { return };
+    let lines = states.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     // A manager that does not hear it does what it does with those that say nothing.
-    let _ = sd_notify::notify(states);
+    let _ = tell(&manager, lines.as_bytes());
+}
+
+/// Sends a message to a socket: its path, or its name behind an `@`. Without waiting, which the
+/// library's own `notify` does: nothing here hangs on a manager that does not read.
+fn tell(manager: &OsStr, message: &[u8]) -> io::Result<usize> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    let address = match manager.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(manager)?,
+    };
+    socket.send_to_addr(message, &address)
 }
 
 /// When the manager is told that all shards turn, which it ends a process for that does not say so.
@@ -122,6 +142,28 @@ impl Pulse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_manager_that_does_not_read_is_not_waited_for() {
+        for is_abstract in [false, true] {
+            let name = format!("chinwag-manager-{}-{is_abstract}", std::process::id());
+            let path = env::temp_dir().join(&name);
+            let (address, shown) = if is_abstract {
+                (SocketAddr::from_abstract_name(&name).unwrap(), format!("@{name}"))
+            } else {
+                (SocketAddr::from_pathname(&path).unwrap(), path.to_str().unwrap().to_owned())
+            };
+            let manager = UnixDatagram::bind_addr(&address).unwrap();
+            let told = || tell(shown.as_ref(), b"READY=1\n");
+            let count = std::iter::repeat_with(told).take_while(Result::is_ok).count();
+            assert!(count > 0, "it is told until it is full");
+            assert_eq!(told().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            let mut heard = [0; 16];
+            let length = manager.recv(&mut heard).unwrap();
+            assert_eq!(heard[..length], *b"READY=1\n");
+            let _ = std::fs::remove_file(&path);
+        }
+    }
 
     #[test]
     fn who_waits_is_told_in_half_the_time_and_not_while_a_shard_is_stuck() {

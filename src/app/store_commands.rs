@@ -131,7 +131,10 @@ mod with_store {
         let mut made_secret = [0; 32];
         getrandom::fill(&mut made_secret).map_err(io::Error::other)?;
         let report = if let Some(file) = file {
-            let mut input = BufReader::new(File::open(file)?);
+            let named = |error: io::Error| {
+                io::Error::new(error.kind(), format!("{}: {error}", file.display()))
+            };
+            let mut input = BufReader::new(File::open(file).map_err(named)?);
             tools::import(folder, &mut input, &made_secret, now_ms, &mut complain)
         } else {
             tools::import(folder, &mut io::stdin().lock(), &made_secret, now_ms, &mut complain)

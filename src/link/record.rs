@@ -116,7 +116,12 @@ records! {
         /// A user is to stand otherwise in the room. Answered by [`ToMember::Reply`].
         15 Stand { home: RoomKey, asker: Asker, reference: &'a str, wish: MemberWish<'a> }
         /// Asks how users stand in the room. Answered by [`ToMember::Reply`].
-        16 ListMembers { home: RoomKey, asker: Asker, reference: &'a str, wanted: MembersWanted<'a> }
+        16 ListMembers {
+            home: RoomKey,
+            asker: Asker,
+            reference: &'a str,
+            wanted: MembersWanted<'a>,
+        }
         /// A message is reported to those who look after the room. Answered by [`ToMember::Reply`].
         18 Report {
             home: RoomKey, asker: Asker, reference: &'a str, offset: u64, text: Option<&'a str>,

@@ -115,7 +115,8 @@ pub(crate) struct Room {
 
 // What a plain room costs: each field more is paid a hundred thousand times.
 const _: () = assert!(size_of::<Room>() <= 776);
-// What becomes of messages, what is decided, and metas that change, cost such a room a pointer each.
+// What becomes of messages, what is decided, and metas that change, cost such a room a pointer
+// each.
 const _: () = assert!(size_of::<Journal>() == size_of::<History>() + size_of::<usize>());
 const _: () = assert!(size_of::<Option<Box<Facts>>>() == size_of::<usize>());
 

@@ -35,8 +35,9 @@ export function rows(room, isOwn, now, self) {
     if (date !== day) add("day", `day ${date}`, { at }, today);
     day = date;
   };
-  const leads = (user, at) =>
-    previous === null || previous.user !== user || at - previous.at > GROUP_MS;
+  // Who has taken another name is named again.
+  const leads = ({ user, name, at }) =>
+    previous?.user !== user || previous.name !== name || at - previous.at > GROUP_MS;
 
   room.segments.forEach((segment, index) => {
     const key = `${segment.line} ${segment.from}`;
@@ -57,7 +58,7 @@ export function rows(room, isOwn, now, self) {
     for (const message of segment.messages) {
       dayOf(message.at);
       if (message.offset === room.newFrom && segment.line === room.line) add("new", "new");
-      const lead = leads(message.user, message.at) || message.reply_to !== undefined;
+      const lead = leads(message) || message.reply_to !== undefined;
       list.push(messageRow(room, segment.line, message, lead, isOwn, self));
       previous = message;
     }

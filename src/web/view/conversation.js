@@ -21,7 +21,9 @@ const FLASH_MS = 2_400;
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
-const dayName = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const DAY = { weekday: "long", day: "numeric", month: "long" };
+const dayName = new Intl.DateTimeFormat(undefined, DAY);
+const dayOfAnotherYear = new Intl.DateTimeFormat(undefined, { ...DAY, year: "numeric" });
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 
 /**
@@ -320,7 +322,8 @@ function dayOf(at) {
     const name = relative.format(days, "day");
     return name[0].toLocaleUpperCase() + name.slice(1);
   }
-  return dayName.format(at);
+  const isThisYear = new Date(at).getFullYear() === new Date().getFullYear();
+  return (isThisYear ? dayName : dayOfAnotherYear).format(at);
 }
 
 function typingText(people) {

@@ -68,7 +68,12 @@ pub fn export_html(
         (damaged, writing.join())
     });
     match (damaged, written.unwrap_or_else(|panic| std::panic::resume_unwind(panic))) {
-        (Ok(damaged), Ok(())) => Ok(damaged),
+        (Ok(damaged), Ok(private)) => {
+            if private > 0 {
+                tell(&format!("left out: rooms that not everybody may join: {private}"));
+            }
+            Ok(damaged)
+        }
         // What was not read any more says less than why.
         (Err(StoreError::Io(_)) | Ok(_), Err(error)) | (Err(error), _) => Err(error),
     }
@@ -82,6 +87,8 @@ struct Pages {
     room: Option<Room>,
     /// For the list: the title, the first page, how many messages there are.
     rooms: Vec<(String, String, u64)>,
+    /// How many are left out.
+    private: u64,
 }
 
 /// The room whose messages come.
@@ -98,10 +105,11 @@ struct Room {
 
 impl Pages {
     fn new(to: &Path, is_asked_for: bool) -> Self {
-        Self { to: to.to_owned(), is_asked_for, room: None, rooms: Vec::new() }
+        Self { to: to.to_owned(), is_asked_for, room: None, rooms: Vec::new(), private: 0 }
     }
 
-    fn all(mut self, mut lines: impl BufRead) -> Result<(), StoreError> {
+    /// Writes all. Returns how many rooms not everybody may join.
+    fn all(mut self, mut lines: impl BufRead) -> Result<u64, StoreError> {
         let mut line = String::new();
         while lines.read_line(&mut line)? > 0 {
             let parsed = |error: serde_json::Error| StoreError::Io(error.into());
@@ -121,6 +129,7 @@ impl Pages {
         self.end_room()?;
         let settings = line.settings.as_deref().map(RoomSettings::read).unwrap_or_default();
         if settings.join != Joiners::All && !self.is_asked_for {
+            self.private += 1;
             return Ok(());
         }
         let folder = folder_name(&line.room);
@@ -158,7 +167,7 @@ impl Pages {
         Ok(())
     }
 
-    fn index(mut self) -> Result<(), StoreError> {
+    fn index(mut self) -> Result<u64, StoreError> {
         self.rooms.sort_unstable();
         let mut page = BufWriter::new(File::create_new(self.to.join("index.html"))?);
         push_head(&mut page, "Rooms", "All rooms of this archive")?;
@@ -172,7 +181,8 @@ impl Pages {
             )?;
         }
         writeln!(page, "</ul>\n</body>\n</html>")?;
-        Ok(page.flush()?)
+        page.flush()?;
+        Ok(self.private)
     }
 }
 

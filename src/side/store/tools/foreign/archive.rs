@@ -31,11 +31,17 @@ impl Archive {
     ///
     /// If it cannot be read.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let named = |error: std::io::Error| {
+            StoreError::Io(std::io::Error::new(
+                error.kind(),
+                format!("{}: {error}", path.display()),
+            ))
+        };
         let mut archive = Self { path: path.to_owned(), names: Vec::new(), zip: None };
         if path.is_dir() {
             list(path, "", DEPTH_MAX, &mut archive.names)?;
         } else {
-            let mut file = BufReader::new(File::open(path)?);
+            let mut file = BufReader::new(File::open(path).map_err(named)?);
             let mut magic = Vec::new();
             file.by_ref().take(4).read_to_end(&mut magic)?;
             if magic == *b"PK\x03\x04" {

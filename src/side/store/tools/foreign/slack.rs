@@ -139,6 +139,13 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(),
         direct_count += direct.map_or(0, |direct| direct.len());
     }
     lines.leave_out(direct_count, "direct conversations");
+    let is_homeless = |name: &&String| {
+        let folder = name.rsplit_once('/').map(|(folder, _)| folder);
+        let is_there = |folder: &str| public.iter().chain(&private).any(|of| of.name == *folder);
+        is_of_kind(name, "json") && folder.is_some_and(|folder| !is_there(folder))
+    };
+    let homeless_count = archive.names().iter().filter(is_homeless).count();
+    lines.leave_out(homeless_count, "files of channels that are not in the export");
     let both = public.iter().chain(&private);
     let channels = both.map(|channel| (channel.id.clone(), channel.name.clone())).collect();
     let users = users.into_iter().map(|user| (user.id.clone(), user)).collect();
@@ -186,10 +193,13 @@ fn say(
     for day in days {
         for message in archive.json::<Vec<Message>>(&day)?.unwrap_or_default() {
             let is_said = message.subtype.as_deref().is_none_or(|kind| SAID.contains(&kind));
-            let Some(at_ms) = milliseconds(&message.ts).filter(|_| is_said) else {
+            if !is_said {
                 notes_count += 1;
                 continue;
-            };
+            }
+            let at_ms = milliseconds(&message.ts).ok_or_else(|| {
+                archive.damaged(&day, format!("{:?} is no time of a message", message.ts))
+            })?;
             let pinned_ms = pins.get(&*message.ts).map(|created| created.saturating_mul(1_000));
             posts.push(post(message, at_ms, pinned_ms, known));
         }
