@@ -162,10 +162,18 @@ impl Home {
         user: &str,
         banned_until_ms: u64,
     ) -> Result<(), StoreError> {
+        self.stand(room, user, Standing { banned_until_ms, ..Standing::default() })
+    }
+
+    pub(super) fn stand(
+        &mut self,
+        room: u64,
+        user: &str,
+        standing: Standing,
+    ) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         self.next += 1;
         let (number, room, at_ms, audit) = (self.next, key(room), 900, &[]);
-        let standing = Standing { banned_until_ms, ..Standing::default() };
         push(&mut batch, ToStore::Standing { number, room, at_ms, user, standing, audit });
         self.writer.write(&batch, &mut Vec::new())
     }

@@ -10,14 +10,17 @@
 
 use rusqlite::Connection;
 
+use crate::auth::level::Joiners;
+use crate::link::facts::RoomSettings;
 use crate::link::log::Marks;
 use crate::link::said::{Act, Fate, Said, SaidText};
+use crate::link::topic::room_of;
 use crate::side::store::disk::Lives;
 use crate::side::store::error::{Cause, StoreError};
 use crate::side::store::removed::{Deleted, Removed, Stands};
 use crate::side::store::row::{Message, StandingRow, id_of, select_messages};
 use crate::side::store::statements::{
-    begin_era_if_stale, begin_room, change, find, stand, standing_in, top_of,
+    begin_era_if_stale, begin_room, change, find, set, stand, standing_in, top_of,
 };
 
 /// What was taken away again.
@@ -43,13 +46,13 @@ pub(super) fn take_away_again(
     epoch: u64,
     removed: &Removed,
 ) -> Result<Again, StoreError> {
-    let mut again = Again::default();
+    let (mut again, mut begun) = (Again::default(), Vec::new());
     for deleted in &removed.deleted {
         let is_deleted = delete(step, lives, epoch, deleted);
         count(is_deleted, &mut again.deleted, &mut again.damaged)?;
     }
     for stands in removed.stands.values() {
-        let is_moved = stand_again(step, lives, epoch, stands);
+        let is_moved = stand_again(step, (lives, epoch), stands, &mut begun);
         count(is_moved, &mut again.stands, &mut again.damaged)?;
     }
     Ok(again)
@@ -101,12 +104,16 @@ fn there(step: &Connection, id: i64, said_ms: u64) -> Result<Option<(u64, SaidTe
     Ok(is_it.then(|| (message.at_ms, SaidText::new(message.said))))
 }
 
-/// Writes how a user stands, if that is something else. Of a room that has begun since, too.
+/// Writes how a user stands, if that is something else. Of a room that has begun since, too: of
+/// such `begun` has the ids.
+///
+/// Who might join such a room is not known any more. If somebody has a role in it, it may have been
+/// for its members, and is from now on: its owner opens it again, and nobody closes what was read.
 fn stand_again(
     step: &Connection,
-    lives: Lives,
-    epoch: u64,
+    (lives, epoch): (Lives, u64),
     stands: &Stands,
+    begun: &mut Vec<u32>,
 ) -> Result<bool, StoreError> {
     let unknown = StoreError::Contradiction("there is no such role");
     let standing = stands.standing().ok_or(unknown)?;
@@ -115,8 +122,19 @@ fn stand_again(
     }
     let room = match find(step, &stands.topic)? {
         Some(room) => room,
-        None => begin_room(step, lives, &stands.topic, epoch, (Marks::default(), stands.at))?,
+        None => {
+            let marks = (Marks::default(), stands.at);
+            let room = begin_room(step, lives, &stands.topic, epoch, marks)?;
+            begun.push(room);
+            room
+        }
     };
     stand(step, StandingRow { room, user: &stands.user, standing })?;
+    if standing.role.is_some() && begun.contains(&room) {
+        begun.retain(|of| *of != room);
+        let settings = RoomSettings { join: Joiners::Members, ..RoomSettings::DEFAULT };
+        let title = room_of(&stands.topic).unwrap_or_default();
+        set(step, room, title, &settings.json())?;
+    }
     Ok(true)
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::auth::level::{NEVER_MS, Standing};
+use crate::auth::level::{Joiners, NEVER_MS, Standing};
 use crate::link::audit::{AuditAct, AuditLine};
+use crate::link::facts::RoomSettings;
 use crate::link::log::{Marks, Opened};
 use crate::link::record::Field as _;
 use crate::link::said::{Act, Fate, Said};
@@ -185,6 +186,33 @@ fn what_was_taken_away_since_a_backup_is_not_brought_back_by_it() {
     let restored = restore(&folder.0, &later, "later", 9).unwrap();
     assert_eq!(restored.again, Again::default());
     assert_eq!(bodies(&reopened(&folder, 1).unwrap()), ["\"a\"", "\"\"", "\"c\"", "\"e\""]);
+}
+
+#[test]
+fn a_room_that_has_begun_since_a_backup_and_in_which_somebody_has_a_role_is_for_members() {
+    let folder = Folder::new();
+    let copy = folder.0.join("copy.db");
+    let (_, writer) = folder.open();
+    let mut home = Home::new(writer);
+    home.open(1, 50);
+    home.say(1, 0, &["\"a\""]);
+    backup_of(&home, &copy);
+    home.open(2, 51);
+    home.open(3, 52);
+    home.ban(2, "eve", NEVER_MS);
+    home.ban(3, "eve", NEVER_MS);
+    home.stand(3, "owner", Standing::OWNER).unwrap();
+    home.stand(1, "owner", Standing::OWNER).unwrap();
+    home.writer.close().unwrap();
+    let restored = restore(&folder.0, &copy, "then", 9).unwrap();
+    assert_eq!(restored.again, Again { deleted: 0, stands: 4, damaged: 0 });
+    let joiners = |room| {
+        let opened = reopened(&folder, room).expect("it is there");
+        opened.settings.as_deref().map(RoomSettings::read).unwrap_or_default().join
+    };
+    // The backup says of the first who may join it; in the second nobody was let in by a decision.
+    let seen = [1, 2, 3].map(joiners);
+    assert_eq!(seen, [Joiners::All, Joiners::All, Joiners::Members]);
 }
 
 #[test]
