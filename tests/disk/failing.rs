@@ -350,11 +350,7 @@ fn what_cannot_be_noted_as_taken_away_is_in_doubt_and_is_noted_once_when_the_dis
         room.ann.send(r#"["1","7","room:tea","msg_delete",{"offset":1}]"#);
         let answer = room.ann.await_text(r#"["1","7","room:tea","phx_reply""#);
         assert!(answer.contains(r#""reason":"unconfirmed""#), "{answer}");
-        until("it is so", || {
-            room.ann.send(r#"["1","8","room:tea","msg_delete",{"offset":1}]"#);
-            let answer = room.ann.await_text(r#"["1","8","room:tea","phx_reply""#);
-            answer.contains(r#""status":"ok""#)
-        });
+        delete_until_done(&mut room);
         server.kill();
         drop(server);
         let noted = fs::read_to_string(disk.store().join("removed.log")).unwrap();
@@ -363,6 +359,57 @@ fn what_cannot_be_noted_as_taken_away_is_in_doubt_and_is_noted_once_when_the_dis
         let opened = look.open("room:tea").unwrap().unwrap();
         assert!(opened.tail[0].fate().deleted.is_some());
         look.end().unwrap();
+    }
+}
+
+/// Deletes the first message, which may be in doubt for a while.
+fn delete_until_done(room: &mut Room) {
+    until("it is so", || {
+        room.ann.send(r#"["1","8","room:tea","msg_delete",{"offset":1}]"#);
+        let answer = room.ann.await_text(r#"["1","8","room:tea","phx_reply""#);
+        answer.contains(r#""status":"ok""#)
+    });
+}
+
+/// How often the disk has failed under a server.
+fn errors(server: &Server) -> u64 {
+    let (_, text) = get(server, "/metrics");
+    let counts = text.lines().filter(|line| line.starts_with("chinwag_store_errors_total{"));
+    counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn a_disk_that_fails_while_what_was_taken_away_is_turned_over_heals_by_itself() {
+    for rule in
+        ["open@removed.log:1:ENOSPC:*", "write@removed.log:1:ENOSPC:*", "sync@/store:1:EIO:*"]
+    {
+        let disk = Disk::new();
+        let server = disk.serve(METRICS);
+        server.terminate();
+        until("it has ended", || has_ended(&server));
+        drop(server);
+        // It has no space for one more deletion.
+        let [new, old] = ["removed.log", "removed.log.old"].map(|name| disk.store().join(name));
+        let first = fs::read(&new).unwrap();
+        fs::write(&new, first.repeat(32 * 1_024 * 1_024 / first.len())).unwrap();
+        let server = disk.serve(METRICS);
+        let mut room = Room::enter(&server);
+        assert_eq!(room.say(1), Answer::Offset(1));
+        disk.rule(rule);
+        room.ann.send(r#"["1","7","room:tea","msg_delete",{"offset":1}]"#);
+        let answer = room.ann.await_text(r#"["1","7","room:tea","phx_reply""#);
+        assert!(answer.contains(r#""reason":"unconfirmed""#), "{answer}");
+        assert!(old.exists(), "{rule}: it is between the two");
+        until("it is tried again, and in vain", || errors(&server) > 2);
+        assert_eq!(get(&server, "/readyz").0, 503, "{rule}");
+        disk.rule("");
+        delete_until_done(&mut room);
+        server.kill();
+        drop(server);
+        let noted = fs::read_to_string(&new).unwrap();
+        let lines: Vec<&str> = noted.lines().collect();
+        assert_eq!(lines.len(), 2, "{rule}: {noted}");
+        assert!(lines[0].contains(r#""since":"#) && lines[1].contains(r#""offset":1,"#), "{noted}");
     }
 }
 

@@ -164,15 +164,33 @@ fn whole_lines(text: &[u8]) -> &[u8] {
 /// The file that is written. See the module.
 pub(super) struct RemovedLog {
     folder: PathBuf,
+    /// None, from when the one before became the old one until this has begun: the disk may fail
+    /// in between, and the next note goes on there.
+    begun: Option<Begun>,
+    /// How large it may become, in bytes.
+    bytes_max: u64,
+    /// The last line, if its commit may not have been done.
+    last: Option<String>,
+}
+
+/// A file that has its first line.
+struct Begun {
     file: File,
     /// Where it is.
     place: Place,
     /// How much of the file is known to be on disk.
     bytes: u64,
-    /// How large it may become.
-    bytes_max: u64,
-    /// The last line, if its commit may not have been done.
-    last: Option<String>,
+}
+
+impl Begun {
+    /// Appends a line. Whatever has become of it before, if that has failed: it is written anew, in
+    /// the same place, so a sync that succeeds is one of this.
+    fn append(&mut self, line: &str) -> Result<(), StoreError> {
+        self.file.write_all_at(line.as_bytes(), self.bytes)?;
+        self.file.sync_data()?;
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
 }
 
 impl RemovedLog {
@@ -195,10 +213,11 @@ impl RemovedLog {
         file.set_len(bytes)?;
         let last = lines.split_inclusive(|byte| *byte == b'\n').next_back();
         let last = last.map(|line| String::from_utf8_lossy(line).into_owned());
-        let (folder, place) = (folder.to_owned(), Place::of(vec![path])?);
-        let mut log = Self { folder, file, place, bytes, bytes_max, last };
-        if log.bytes == 0 {
+        let mut log = Self { folder: folder.to_owned(), begun: None, bytes_max, last };
+        if bytes == 0 {
             log.begin(now_ms)?;
+        } else {
+            log.begun = Some(Begun { file, place: Place::of(vec![path])?, bytes });
         }
         Ok(log)
     }
@@ -216,15 +235,17 @@ impl RemovedLog {
             // The commit has failed, and is tried again.
             return Ok(());
         }
-        self.place.check()?;
-        if self.bytes + line.len() as u64 > self.bytes_max {
-            fs::rename(self.folder.join(NAME), self.folder.join(OLD))?;
-            let path = self.folder.join(NAME);
-            self.file = open_private(&path)?;
-            self.place = Place::of(vec![path])?;
-            self.begin(at_ms)?;
+        if let Some(Begun { place, bytes, .. }) = &self.begun {
+            place.check()?;
+            if bytes + line.len() as u64 > self.bytes_max {
+                self.set_aside()?;
+            }
         }
-        self.append(&line)?;
+        let begun = match &mut self.begun {
+            Some(begun) => begun,
+            None => self.begin(at_ms)?,
+        };
+        begun.append(&line)?;
         self.last = Some(line);
         Ok(())
     }
@@ -256,20 +277,23 @@ impl RemovedLog {
         self.note(&holds)
     }
 
-    /// Begins a file, which has all from then on.
-    fn begin(&mut self, since_ms: u64) -> Result<(), StoreError> {
-        self.bytes = 0;
-        self.append(&Removal { since: Some(since_ms), ..Removal::default() }.line())?;
-        sync_folder(&self.folder)
+    /// Makes the file the old one.
+    fn set_aside(&mut self) -> Result<(), StoreError> {
+        fs::rename(self.folder.join(NAME), self.folder.join(OLD))?;
+        self.begun = None;
+        Ok(())
     }
 
-    /// Appends a line. Whatever has become of it before, if that has failed: it is written anew, in
-    /// the same place, so a sync that succeeds is one of this.
-    fn append(&mut self, line: &str) -> Result<(), StoreError> {
-        self.file.write_all_at(line.as_bytes(), self.bytes)?;
-        self.file.sync_data()?;
-        self.bytes += line.len() as u64;
-        Ok(())
+    /// Begins a file, which has all from then on. It has begun when the folder is known to have it.
+    fn begin(&mut self, since_ms: u64) -> Result<&mut Begun, StoreError> {
+        let path = self.folder.join(NAME);
+        let file = open_private(&path)?;
+        // One that has failed may have left its first line.
+        file.set_len(0)?;
+        let mut begun = Begun { file, place: Place::of(vec![path])?, bytes: 0 };
+        begun.append(&Removal { since: Some(since_ms), ..Removal::default() }.line())?;
+        sync_folder(&self.folder)?;
+        Ok(self.begun.insert(begun))
     }
 }
 
@@ -388,7 +412,7 @@ mod tests {
         let folder = Folder::new();
         let mut log = new(&folder);
         log.note(&deleted(1)).unwrap();
-        let before = log.bytes;
+        let before = log.begun.as_ref().unwrap().bytes;
         log.note(&deleted(2)).unwrap();
         let whole = fs::read(folder.0.join(NAME)).unwrap();
         for end in 0..=whole.len() {
