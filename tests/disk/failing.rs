@@ -414,6 +414,30 @@ fn a_disk_that_fails_while_what_was_taken_away_is_turned_over_heals_by_itself() 
 }
 
 #[test]
+fn what_is_taken_away_is_noted_only_where_the_folder_is_known_to_have_the_file() {
+    let disk = Disk::new();
+    let server = disk.serve(METRICS);
+    server.terminate();
+    until("it has ended", || has_ended(&server));
+    drop(server);
+    // As is done where what was deleted is to be brought back.
+    fs::remove_file(disk.store().join("removed.log")).unwrap();
+    // The life is begun when there is space, and the file in it.
+    disk.rule("write@chat.db:1:ENOSPC:*\nwrite@chat.db-wal:1:ENOSPC:*");
+    let server = disk.serve(METRICS);
+    until("it is told", || get(&server, "/readyz").0 == 503);
+    disk.rule("sync@/store:1:ENOSPC:*");
+    let before = errors(&server);
+    until("it is tried again, and in vain", || errors(&server) > before + 2);
+    assert!(disk.store().join("removed.log").exists());
+    disk.rule("");
+    until("there is space", || get(&server, "/readyz").0 == 200);
+    let mut room = Room::enter(&server);
+    assert_eq!(room.say(1), Answer::Offset(1));
+    room.check(&disk, server);
+}
+
+#[test]
 fn a_store_that_does_not_get_on_refuses_before_a_message_has_a_place_and_holds_so_much() {
     const WAITING_BYTES: usize = 512 * 1_024;
     const LONG: usize = 15_000;

@@ -217,6 +217,8 @@ impl RemovedLog {
         if bytes == 0 {
             log.begin(now_ms)?;
         } else {
+            // What has made it may have failed before its folder was known to have it.
+            sync_folder(&log.folder)?;
             log.begun = Some(Begun { file, place: Place::of(vec![path])?, bytes });
         }
         Ok(log)
