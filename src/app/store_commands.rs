@@ -107,7 +107,7 @@ mod with_store {
         let mut epoch = [0; 8];
         getrandom::fill(&mut epoch).map_err(io::Error::other)?;
         let restored = tools::restore(folder, file, stamp, u64::from_ne_bytes(epoch))?;
-        let Restored { report, moved, again, known_since_ms, damaged_lines } = restored;
+        let Restored { report, moved, again, known_since_ms, damaged_lines, of_others } = restored;
         let Again { deleted, stands, damaged } = again;
         let mut text = told(&report);
         for moved in moved {
@@ -118,6 +118,9 @@ mod with_store {
         let since =
             known_since_ms.map_or("nothing".to_owned(), |at| format!("all since {}", time(at)));
         let _ = writeln!(text, "known of what was taken away: {since}");
+        for name in of_others {
+            let _ = writeln!(text, "{name} is of another store: nothing of it is taken away");
+        }
         if damaged + damaged_lines > 0 {
             complain(&format!(
                 "{damaged_lines} lines of removed.log are damaged, and {damaged} of the others are \

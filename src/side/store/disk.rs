@@ -326,13 +326,20 @@ impl NewLife {
         let now_ms = i64::try_from(self.now_ms).unwrap_or(i64::MAX);
         step.execute(&keep, params!["created_at", now_ms])?;
         step.execute(&keep, params!["guest_secret", self.made_secret])?;
-        let mut removed = RemovedLog::open(&self.folder, self.now_ms)?;
+        let mut removed = RemovedLog::open(&self.folder, made_at(&step)?, self.now_ms)?;
         if !is_clean {
             removed.settle(&step)?;
         }
         step.commit()?;
         Ok(Life { lives: Lives { now, unclean }, removed: Some(removed) })
     }
+}
+
+/// When a store was made, in milliseconds of Unix time: its copies are told from others by it. A
+/// store has it from its first life on.
+pub(super) fn made_at(conn: &Connection) -> Result<i64, StoreError> {
+    let sql = "SELECT value FROM meta WHERE key = 'created_at'";
+    Ok(conn.query_row(sql, [], |row| row.get(0))?)
 }
 
 /// What signs guests' tokens. A store has it from its first life on.

@@ -6,8 +6,9 @@
 //!   restore:  removed.log.old, removed.log ── the last word of each ──> the backup
 //! ```
 //!
-//! A line is a checksum and a JSON object. The first one of a file says since when it has all that
-//! was taken away. A file that has grown large becomes the old one, and what was the old one goes.
+//! A line is a checksum and a JSON object. The first one of a file says of which store it is, and
+//! since when it has all that was taken away. A file that has grown large becomes the old one, and
+//! what was the old one goes; so does one of another store, whose rooms may have the same names.
 //!
 //! Invariants:
 //!
@@ -52,6 +53,10 @@ pub(super) struct Removal {
     /// In the first line of a file: since when it has all, in milliseconds of Unix time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     since: Option<u64>,
+    /// There too: when the store was made, which tells it from others. A file that does not say it
+    /// counts as of the store in whose folder it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    store: Option<i64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     deleted: Vec<Deleted>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -161,9 +166,22 @@ fn whole_lines(text: &[u8]) -> &[u8] {
     &text[..text.len() - torn]
 }
 
+/// Of which store a file says that it is.
+fn store_of(lines: &[u8]) -> Option<i64> {
+    let first = lines.split_inclusive(|byte| *byte == b'\n').next()?;
+    Removal::of(first.trim_ascii_end())?.store
+}
+
+/// Whether a file is of another store than this.
+fn is_of_another(lines: &[u8], store: i64) -> bool {
+    store_of(lines).is_some_and(|of| of != store)
+}
+
 /// The file that is written. See the module.
 pub(super) struct RemovedLog {
     folder: PathBuf,
+    /// Of which store it is: when that was made.
+    store: i64,
     /// None, from when the one before became the old one until this has begun: the disk may fail
     /// in between, and the next note goes on there.
     begun: Option<Begun>,
@@ -194,16 +212,22 @@ impl Begun {
 }
 
 impl RemovedLog {
-    /// Opens the file of a store, and begins it if there is none.
+    /// Opens the file of a store that was made then, and begins it if there is none, or one of
+    /// another store.
     ///
     /// # Errors
     ///
     /// Those of the disk.
-    pub(super) fn open(folder: &Path, now_ms: u64) -> Result<Self, StoreError> {
-        Self::open_bounded(folder, now_ms, STORE_REMOVED_BYTES)
+    pub(super) fn open(folder: &Path, store: i64, now_ms: u64) -> Result<Self, StoreError> {
+        Self::open_bounded(folder, store, now_ms, STORE_REMOVED_BYTES)
     }
 
-    fn open_bounded(folder: &Path, now_ms: u64, bytes_max: u64) -> Result<Self, StoreError> {
+    fn open_bounded(
+        folder: &Path,
+        store: i64,
+        now_ms: u64,
+        bytes_max: u64,
+    ) -> Result<Self, StoreError> {
         let path = folder.join(NAME);
         let file = open_private(&path)?;
         let text = fs::read(&path)?;
@@ -211,12 +235,15 @@ impl RemovedLog {
         let bytes = lines.len() as u64;
         // Nothing is appended to a part of a line.
         file.set_len(bytes)?;
-        let last = lines.split_inclusive(|byte| *byte == b'\n').next_back();
-        let last = last.map(|line| String::from_utf8_lossy(line).into_owned());
-        let mut log = Self { folder: folder.to_owned(), begun: None, bytes_max, last };
-        if bytes == 0 {
+        let mut log = Self { folder: folder.to_owned(), store, begun: None, bytes_max, last: None };
+        if is_of_another(lines, store) {
+            log.set_aside()?;
+            log.begin(now_ms)?;
+        } else if bytes == 0 {
             log.begin(now_ms)?;
         } else {
+            let last = lines.split_inclusive(|byte| *byte == b'\n').next_back();
+            log.last = last.map(|line| String::from_utf8_lossy(line).into_owned());
             // What has made it may have failed before its folder was known to have it.
             sync_folder(&log.folder)?;
             log.begun = Some(Begun { file, place: Place::of(vec![path])?, bytes });
@@ -293,7 +320,8 @@ impl RemovedLog {
         // One that has failed may have left its first line.
         file.set_len(0)?;
         let mut begun = Begun { file, place: Place::of(vec![path])?, bytes: 0 };
-        begun.append(&Removal { since: Some(since_ms), ..Removal::default() }.line())?;
+        let (since, store) = (Some(since_ms), Some(self.store));
+        begun.append(&Removal { since, store, ..Removal::default() }.line())?;
         sync_folder(&self.folder)?;
         Ok(self.begun.insert(begun))
     }
@@ -310,34 +338,42 @@ pub(super) struct Removed {
     pub(super) stands: BTreeMap<(Box<str>, Box<str>), Stands>,
     /// How many lines are not what was written.
     pub(super) damaged: u64,
+    /// Which of the files are of another store: nothing of them is here.
+    pub(super) of_others: Vec<&'static str>,
 }
 
 impl Removed {
-    /// Reads the files of a store.
+    /// Reads the files in a folder that are of the store that was made then; with none, all.
     ///
     /// # Errors
     ///
     /// Those of the disk.
-    pub(super) fn read(folder: &Path) -> Result<Self, StoreError> {
+    pub(super) fn read(folder: &Path, store: Option<i64>) -> Result<Self, StoreError> {
         let mut removed = Self::default();
+        let mut is_first = true;
         for name in [OLD, NAME] {
             let text = match fs::read(folder.join(name)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 text => text?,
             };
-            let is_first = removed == Self::default();
-            removed.take(whole_lines(&text), is_first);
+            let lines = whole_lines(&text);
+            if store.is_some_and(|store| is_of_another(lines, store)) {
+                removed.of_others.push(name);
+                continue;
+            }
+            removed.take(lines, is_first);
+            is_first &= lines.is_empty();
         }
         Ok(removed)
     }
 
     fn take(&mut self, lines: &[u8], is_first: bool) {
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            let Some(Removal { since, deleted, stands }) = Removal::of(line.trim_ascii_end())
-            else {
+            let Some(removal) = Removal::of(line.trim_ascii_end()) else {
                 self.damaged += 1;
                 continue;
             };
+            let Removal { since, deleted, stands, .. } = removal;
             if is_first {
                 self.since_ms = self.since_ms.or(since);
             }
@@ -354,9 +390,16 @@ mod tests {
     use super::*;
     use crate::side::store::tests::Folder;
 
+    /// When the store was made.
+    const STORE: i64 = 5;
+
     fn new(folder: &Folder) -> RemovedLog {
         fs::create_dir_all(&folder.0).unwrap();
-        RemovedLog::open_bounded(&folder.0, 7, 400).unwrap()
+        RemovedLog::open_bounded(&folder.0, STORE, 7, 400).unwrap()
+    }
+
+    fn read(folder: &Folder) -> Removed {
+        Removed::read(&folder.0, Some(STORE)).unwrap()
     }
 
     /// That a message is deleted.
@@ -374,21 +417,21 @@ mod tests {
     }
 
     fn offsets(folder: &Folder) -> Vec<u64> {
-        let removed = Removed::read(&folder.0).unwrap();
+        let removed = read(folder);
         removed.deleted.iter().map(|of| of.offset).collect()
     }
 
     #[test]
     fn what_is_noted_is_read_and_of_how_a_user_stands_the_last_word() {
         let folder = Folder::new();
-        assert_eq!(Removed::read(&folder.0).unwrap(), Removed::default(), "there is nothing yet");
+        assert_eq!(read(&folder), Removed::default(), "there is nothing yet");
         let mut log = new(&folder);
         log.note(&Removal::default()).unwrap();
         log.note(&deleted(1)).unwrap();
         log.note(&banned("eve", 300, 9)).unwrap();
         log = new(&folder);
         log.note(&banned("eve", 301, 0)).unwrap();
-        let removed = Removed::read(&folder.0).unwrap();
+        let removed = read(&folder);
         assert_eq!((removed.since_ms, removed.damaged), (Some(7), 0));
         assert_eq!(removed.deleted, deleted(1).deleted);
         let words: Vec<_> = removed.stands.into_values().collect();
@@ -420,7 +463,7 @@ mod tests {
         for end in 0..=whole.len() {
             fs::write(folder.0.join(NAME), &whole[..end]).unwrap();
             new(&folder).note(&deleted(3)).unwrap();
-            let removed = Removed::read(&folder.0).unwrap();
+            let removed = read(&folder);
             let is_first = end as u64 >= before;
             let expected = [(is_first, 1), (end == whole.len(), 2), (true, 3)];
             let expected: Vec<u64> = expected.iter().filter(|of| of.0).map(|of| of.1).collect();
@@ -431,11 +474,11 @@ mod tests {
         let mut torn = whole.clone();
         torn[usize::try_from(before).unwrap()..][..20].fill(0);
         fs::write(folder.0.join(NAME), &torn).unwrap();
-        assert_eq!(Removed::read(&folder.0).unwrap().damaged, 0, "it has no commit");
+        assert_eq!(read(&folder).damaged, 0, "it has no commit");
         assert_eq!(offsets(&folder), [1]);
         new(&folder).note(&deleted(3)).unwrap();
         assert_eq!(offsets(&folder), [1, 3]);
-        assert_eq!(Removed::read(&folder.0).unwrap().damaged, 0);
+        assert_eq!(read(&folder).damaged, 0);
     }
 
     #[test]
@@ -451,7 +494,7 @@ mod tests {
             let mut altered = whole.clone();
             altered[at] ^= 1;
             fs::write(folder.0.join(NAME), &altered).unwrap();
-            let removed = Removed::read(&folder.0).unwrap();
+            let removed = read(&folder);
             assert!(removed.damaged > 0, "{at}");
             assert_eq!(offsets(&folder), [2], "{at}");
         }
@@ -468,7 +511,7 @@ mod tests {
             noted.push(offset);
             let found = offsets(&folder);
             assert!(noted.ends_with(&found), "{found:?}: the newest ones, in their order");
-            let removed = Removed::read(&folder.0).unwrap();
+            let removed = read(&folder);
             let since = if found.len() == noted.len() { 7 } else { 200 + found[0] };
             assert_eq!(removed.since_ms, Some(since));
         }
@@ -489,5 +532,23 @@ mod tests {
         fs::rename(folder.0.join("elsewhere"), folder.0.join(NAME)).unwrap();
         log.note(&deleted(1)).unwrap();
         assert_eq!(offsets(&folder), [1]);
+    }
+
+    #[test]
+    fn a_file_of_another_store_is_not_taken_for_this_ones_and_is_the_old_one_when_this_begins() {
+        let folder = Folder::new();
+        new(&folder).note(&deleted(1)).unwrap();
+        let of_another = || Removed::read(&folder.0, Some(STORE + 1)).unwrap();
+        let none = |of_others| Removed { of_others, ..Removed::default() };
+        assert_eq!(of_another(), none(vec![NAME]));
+        let mut log = RemovedLog::open_bounded(&folder.0, STORE + 1, 9, 400).unwrap();
+        assert_eq!(log.last, None, "there is nothing to be put right");
+        assert_eq!(of_another(), Removed { since_ms: Some(9), ..none(vec![OLD]) });
+        assert_eq!((offsets(&folder), read(&folder).of_others), (vec![1], vec![NAME]));
+        log.note(&deleted(2)).unwrap();
+        assert_eq!(of_another().deleted, deleted(2).deleted);
+        assert_eq!(read(&folder).since_ms, Some(7));
+        let all = Removed::read(&folder.0, None).unwrap();
+        assert_eq!((all.deleted.len(), all.of_others), (2, Vec::new()));
     }
 }

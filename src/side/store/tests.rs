@@ -680,7 +680,7 @@ fn what_a_batch_that_fails_has_opened_and_closed_is_as_it_was_when_it_is_written
 fn what_was_noted_as_taken_away_without_its_commit_is_put_right_by_the_next_life() {
     let folder = Folder::new();
     let last_word = || {
-        let stands = Removed::read(&folder.0).unwrap().stands;
+        let stands = Removed::read(&folder.0, None).unwrap().stands;
         let words = stands.into_values().filter_map(|of| of.standing());
         words.map(|standing| standing.banned_until_ms).collect::<Vec<_>>()
     };
@@ -699,7 +699,7 @@ fn what_was_noted_as_taken_away_without_its_commit_is_put_right_by_the_next_life
     // As a power cut leaves it that comes between the note and its commit.
     let mut removal = Removal::default();
     removal.push_standing("room:1", "eve", 901, Standing::default());
-    RemovedLog::open(&folder.0, 0).unwrap().note(&removal).unwrap();
+    RemovedLog::open(&folder.0, 1_000, 0).unwrap().note(&removal).unwrap();
     assert_eq!(last_word(), [0]);
     let (_, writer) = folder.open();
     assert_eq!(last_word(), [NEVER_MS], "that is how it stands");

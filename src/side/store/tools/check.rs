@@ -45,7 +45,7 @@ pub fn check(
     if let Err(error) = check.all() {
         check.damage(&error.to_string());
     }
-    let noted = lock.is_some().then(|| Removed::read(folder)).transpose()?;
+    let noted = lock.is_some().then(|| Removed::read(folder, None)).transpose()?;
     if let Some(Removed { damaged: lines @ 1.., .. }) = noted {
         check.damage(&format!("removed.log: {lines} lines are not what was written"));
     }

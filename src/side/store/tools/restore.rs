@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use super::again::{Again, take_away_again};
 use super::{Report, Version, inspect, open_to_read};
 use crate::side::store::copy::{Partial, copy_all};
-use crate::side::store::disk::{FILE, Lives, checkpoint_all, lock, sync_folder};
+use crate::side::store::disk::{FILE, Lives, checkpoint_all, lock, made_at, sync_folder};
 use crate::side::store::error::StoreError;
 use crate::side::store::removed::Removed;
 use crate::side::store::{index, schema};
@@ -36,6 +36,8 @@ pub struct Restored {
     pub known_since_ms: Option<u64>,
     /// How many lines of that are not what was written.
     pub damaged_lines: u64,
+    /// Which files of that are of another store than the backup: nothing of them is taken away.
+    pub of_others: Vec<&'static str>,
 }
 
 /// Puts a backup in place of the store, without what was taken away from that since. What was there
@@ -59,15 +61,15 @@ pub fn restore(
     let (partial, mut into) = Partial::begin(&store)?;
     copy_all(&from, &mut into)?;
     schema::migrate_copy(&mut into)?;
-    let removed = Removed::read(folder)?;
+    let removed = Removed::read(folder, Some(made_at(&into)?))?;
     let again = begin_anew(&into, epoch, &removed)?;
     drop((from, into));
     let moved = set_aside(folder, stamp)?;
     index::delete(folder)?;
     partial.replace()?;
     let report = inspect(&store, Version::UpToThis)?;
-    let Removed { since_ms: known_since_ms, damaged: damaged_lines, .. } = removed;
-    Ok(Restored { report, moved, again, known_since_ms, damaged_lines })
+    let Removed { since_ms: known_since_ms, damaged: damaged_lines, of_others, .. } = removed;
+    Ok(Restored { report, moved, again, known_since_ms, damaged_lines, of_others })
 }
 
 /// Ends the life that a copy is of, without order, and takes away again what was taken away since.

@@ -240,6 +240,33 @@ fn what_is_damaged_in_a_backup_or_in_what_was_noted_is_counted_and_the_rest_is_t
     assert!(told.contains(&"removed.log: 1 lines are not what was written".to_owned()), "{told:?}");
 }
 
+#[test]
+fn what_was_taken_away_in_a_store_is_not_taken_away_in_another_one() {
+    let (folder, copies) = (Folder::new(), Folder::new());
+    fs::create_dir(&copies.0).unwrap();
+    let [own, others] = ["own.db", "others.db"].map(|name| copies.0.join(name));
+    let mut home = Home::new(folder.open().1);
+    home.open(1, 50);
+    home.say(1, 0, &["\"a\"", "\"b\""]);
+    for copy in [&own, &others] {
+        backup_of(&home, copy);
+    }
+    meddle(&others, "UPDATE meta SET value = value + 1 WHERE key = 'created_at'");
+    home.delete(1, Marks { offset: 2, change: 0 }, 1);
+    home.ban(1, "eve", 99);
+    home.writer.close().unwrap();
+
+    let restored = restore(&folder.0, &others, "then", 9).unwrap();
+    assert_eq!((restored.again, restored.known_since_ms), (Again::default(), None));
+    assert_eq!(restored.of_others, ["removed.log"]);
+    assert_eq!(bodies(&reopened(&folder, 1).unwrap()), ["\"a\"", "\"b\""]);
+    // A server has begun its own there by then.
+    let restored = restore(&folder.0, &own, "later", 9).unwrap();
+    assert_eq!(restored.again, Again { deleted: 1, stands: 1, damaged: 0 });
+    assert_eq!((restored.known_since_ms, restored.of_others), (Some(1_000), vec!["removed.log"]));
+    assert_eq!(bodies(&reopened(&folder, 1).unwrap()), ["\"\"", "\"b\""]);
+}
+
 /// A copy of what is written.
 fn backup_of(home: &Home, copy: &Path) {
     let (partial, mut into) = Partial::begin(copy).unwrap();
