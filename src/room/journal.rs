@@ -10,8 +10,7 @@
 //!
 //! Deliberately absent: judging commands (`propose`), and what members hear.
 //!
-//! Called by: `room`. Calls: `history`, `changes`, `pins`, `reactions`,
-//! `resume`.
+//! Called by: `room`. Calls: `history`, `changes`, `meanwhile`, `pins`, `reactions`, `resume`.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +18,7 @@ use std::ops::RangeBounds;
 
 use crate::limits::{CHANGE_MEMORY_BYTES, HistoryLimits};
 use crate::link::ids::{Cursor, Receipt};
-use crate::link::log::{Judged, Marks, Opened};
+use crate::link::log::{Judged, Marks, Opened, Ticket};
 use crate::link::message::{
     MESSAGE_BYTES_MIN, push_replies, push_tombstone, split_replies, text, thread_of,
 };
@@ -27,6 +26,7 @@ use crate::link::said::Replies;
 use crate::room::changes::{Changes, Latest};
 use crate::room::history::{History, Page};
 use crate::room::keys::KeyHash;
+use crate::room::meanwhile::Meanwhile;
 use crate::room::pins::Pins;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
@@ -81,37 +81,15 @@ struct Rare {
     pins: Pins,
     /// Up to where the log, if that has more than this, has let go of messages and of changes.
     log_floor: Marks,
-    /// Messages that were changed while something was read, each with the number of the change:
-    /// what is read may be older. Also of those in the history, which may let go of them before it
-    /// is read.
-    newer: BTreeMap<u64, Newer>,
-    /// The answers in each thread that were said while something was read, by its first message:
-    /// what is read may not count them.
-    answered: BTreeMap<u64, Vec<u64>>,
+    /// What has become of messages while something was read: what is read may be older. Also of
+    /// those in the history, which may let go of them before it is read.
+    meanwhile: Meanwhile,
     /// Who has reacted to the messages that are in memory.
     reactions: Reactions,
     /// Counts the settings and standings that were applied.
     rev: u64,
     /// Up to where a log has said that entries are kept; `None` if all applied ones are.
     kept: Option<Marks>,
-}
-
-/// A message as it stands since a change that what is being read may not have.
-#[derive(Debug)]
-struct Newer {
-    change: u64,
-    message: Box<[u8]>,
-    reacted: Option<Box<str>>,
-}
-
-/// About what is remembered of an answer while something is read, in bytes.
-const ANSWER_MEMORY_BYTES: usize = 32;
-
-impl Newer {
-    fn bytes(&self) -> usize {
-        let reacted = self.reacted.as_ref().map_or(0, |reacted| reacted.len());
-        CHANGE_MEMORY_BYTES + self.message.len() + reacted
-    }
 }
 
 impl Journal {
@@ -130,8 +108,7 @@ impl Journal {
             changes: (top.change > 0).then(|| Box::new(Changes::above(top.change))),
             pins: Pins::opened(pins, unkept_pins),
             log_floor: *floor,
-            newer: BTreeMap::new(),
-            answered: BTreeMap::new(),
+            meanwhile: Meanwhile::default(),
             reactions: Reactions::default(),
             rev: *rev,
             kept: Some(*kept),
@@ -207,13 +184,13 @@ impl Journal {
         }
     }
 
-    /// Counts an answer that has just been applied at the first message of its thread, if that is
-    /// in memory: so are all the answers to it. `is_read` says whether something of the room is
-    /// being read.
+    /// Counts a reply that has just been applied at the first message of its thread, if that is in
+    /// memory: so are all the replies to it. `asked` is the last ticket, if something of the room
+    /// is being read.
     pub(crate) fn note_reply(
         &mut self,
         (root, reply): (u64, u64),
-        is_read: bool,
+        asked: Option<Ticket>,
         limits: &HistoryLimits,
     ) {
         let first = self.history.first();
@@ -226,23 +203,16 @@ impl Journal {
             self.forget_changes(first);
         }
         #[cfg(test)]
-        let is_read = is_read && !planted::is(Planted::RepliesUncounted);
-        if is_read {
+        let asked = asked.filter(|_| !planted::is(Planted::RepliesUncounted));
+        if let Some(asked) = asked {
             let rare = self.rare.get_or_insert_default();
-            rare.answered.entry(root).or_default().push(reply);
+            rare.meanwhile.note_reply((root, reply), asked, limits.room_bytes);
         }
     }
 
-    /// How often a message was answered that is not in memory, when it was read as answered so
-    /// often.
+    /// How many replies a message has that is not in memory, when it was read with so many.
     pub(crate) fn replies(&self, offset: u64, read: Option<Replies>) -> Option<Replies> {
-        let answered = self.rare.as_ref().and_then(|rare| rare.answered.get(&offset));
-        let counted = read.map_or(0, |read| read.last);
-        let new = answered.into_iter().flatten().filter(|reply| **reply > counted);
-        new.fold(read, |replies, reply| {
-            let count = replies.map_or(0, |replies| replies.count) + 1;
-            Some(Replies { count, last: *reply })
-        })
+        self.rare.as_ref().map_or(read, |rare| rare.meanwhile.replies(offset, read))
     }
 
     /// Who has reacted takes no more than the messages may: the oldest go with theirs.
@@ -254,8 +224,8 @@ impl Journal {
     }
 
     /// Puts a message that has changed in the place of the one that it was, under the number of the
-    /// change, which must be the next one. `is_read` says whether something of the room is being
-    /// read. At most `max` changed messages are remembered.
+    /// change, which must be the next one. `asked` is the last ticket, if something of the room is
+    /// being read. At most `max` changed messages are remembered.
     ///
     /// # Panics
     ///
@@ -264,7 +234,7 @@ impl Journal {
         &mut self,
         (offset, latest): (u64, Latest),
         (message, reacted): (&[u8], Option<&str>),
-        is_read: bool,
+        asked: Option<Ticket>,
         (limits, max): (&HistoryLimits, usize),
     ) {
         let rare = self.rare.get_or_insert_default();
@@ -273,12 +243,9 @@ impl Journal {
         rare.changes.get_or_insert_default().note(offset, latest, max);
         let first = self.history.first();
         #[cfg(test)]
-        let is_read = is_read && !planted::is(Planted::OldPage);
-        // What is known here stays true until it is forgotten, though nothing is read any more.
-        if is_read || rare.newer.contains_key(&offset) {
-            let (message, reacted) = (message.into(), reacted.map(Box::from));
-            rare.newer.insert(offset, Newer { change: latest.change, message, reacted });
-        }
+        let asked = asked.filter(|_| !planted::is(Planted::OldPage));
+        let (noted, bytes_max) = ((offset, latest.change), limits.room_bytes);
+        rare.meanwhile.note_change(noted, (message, reacted), asked, bytes_max);
         if offset >= first {
             rare.reactions.set(offset, reacted);
         }
@@ -320,7 +287,7 @@ impl Journal {
     /// A message as it stands, if that is known here. How often it was answered is in it only if it
     /// is in memory: see [`Journal::replies`].
     pub(crate) fn message(&self, offset: u64) -> Option<&[u8]> {
-        let newer = || self.rare.as_ref()?.newer.get(&offset).map(|newer| &*newer.message);
+        let newer = || self.rare.as_ref()?.meanwhile.of(offset).map(|newer| &*newer.message);
         self.history.message(offset).or_else(newer)
     }
 
@@ -330,13 +297,13 @@ impl Journal {
         if offset >= self.history.first() {
             return rare.reactions.of(offset);
         }
-        rare.newer.get(&offset)?.reacted.as_deref()
+        rare.meanwhile.of(offset)?.reacted.as_deref()
     }
 
     /// Whether there may be reactions to messages that are known here.
     pub(crate) fn has_reactions(&self) -> bool {
         let rare = self.rare.as_ref();
-        rare.is_some_and(|rare| !rare.reactions.is_empty() || !rare.newer.is_empty())
+        rare.is_some_and(|rare| !rare.reactions.is_empty() || !rare.meanwhile.is_unchanged())
     }
 
     /// Whether a message is known to be as it was by a change, when the room had come as far as
@@ -349,12 +316,17 @@ impl Journal {
         })
     }
 
-    /// Nothing of the room is being read any more.
-    pub(crate) fn note_read(&mut self) {
+    /// Something of the room has been read. `oldest` is the ticket of what was asked first and is
+    /// still being read, if there is something.
+    pub(crate) fn note_read(&mut self, oldest: Option<Ticket>) {
         if let Some(rare) = &mut self.rare {
-            rare.newer.clear();
-            rare.answered.clear();
+            rare.meanwhile.let_go(oldest);
         }
+    }
+
+    /// Whether what was asked under this ticket may lack something that is not known here any more.
+    pub(crate) fn is_forgotten(&self, asked: Ticket) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.meanwhile.is_forgotten(asked))
     }
 
     /// Whether the change with this number has been applied.
@@ -369,6 +341,7 @@ impl Journal {
         }
         if let Some(rare) = &self.rare {
             rare.reactions.check(self.history.first()..=self.history.last());
+            rare.meanwhile.check();
         }
     }
 
@@ -376,11 +349,8 @@ impl Journal {
     pub(crate) fn changes_bytes(&self) -> usize {
         let Some(rare) = &self.rare else { return 0 };
         let changed = rare.changes.as_ref().map_or(0, |changes| changes.len());
-        let newer: usize = rare.newer.values().map(Newer::bytes).sum();
-        let answered: usize = rare.answered.values().map(Vec::len).sum();
         changed * CHANGE_MEMORY_BYTES
-            + newer
-            + answered * ANSWER_MEMORY_BYTES
+            + rare.meanwhile.bytes()
             + rare.pins.bytes()
             + rare.reactions.bytes()
     }
@@ -454,8 +424,7 @@ impl Journal {
         rare.pins.turn(pins_kept);
         rare.kept = rare.kept.map(|known| known.min(kept));
         rare.log_floor = rare.log_floor.min(kept);
-        rare.newer.clear();
-        rare.answered.clear();
+        rare.meanwhile.turn();
         rare.reactions.turn(kept.offset);
         let lost = rare.changes.as_mut().and_then(|changes| changes.turn(kept.change));
         let lost = lost.max(miscounted);
@@ -563,9 +532,8 @@ impl Journal {
         let latest: BTreeMap<u64, Latest> = changes.behind(has.change, has.offset).collect();
         let mut offsets: BTreeSet<u64> = latest.keys().copied().collect();
         // What the history let go of after it was read.
-        let newer = self.rare.iter().flat_map(|rare| rare.newer.range(..=has.offset));
-        let newer = newer.filter(|(_, newer)| newer.change > has.change);
-        offsets.extend(newer.map(|(offset, _)| *offset));
+        let rare = self.rare.iter();
+        offsets.extend(rare.flat_map(|rare| rare.meanwhile.changed(has.offset, has.change)));
         offsets.extend(read.into_iter().flat_map(BTreeMap::keys));
         for offset in offsets {
             let read_as = read.and_then(|read| read.get(&offset));
@@ -724,7 +692,7 @@ mod tests {
             let thread = thread.map_or(String::new(), |thread| format!(",\"thread\":{thread}"));
             say(&mut journal, &format!("{{\"offset\":{offset}{thread}}}"), &LIMITS);
             if !thread.is_empty() {
-                journal.note_reply((1, offset), false, &LIMITS);
+                journal.note_reply((1, offset), None, &LIMITS);
             }
         }
         journal
@@ -736,14 +704,14 @@ mod tests {
         assert_eq!(replies(&journal), Some((2, 4)));
         let latest = Latest { change: 1, is_deleted: true };
         let changed = br#"{"offset":1,"data":{"replies":{"count":9,"last":9}}}"#;
-        journal.apply_change((1, latest), (changed, None), false, (&LIMITS, 9));
+        journal.apply_change((1, latest), (changed, None), None, (&LIMITS, 9));
         assert_eq!(replies(&journal), Some((2, 4)));
         say(&mut journal, "{\"thread\":1}", &LIMITS);
-        journal.note_reply((1, 5), false, &LIMITS);
+        journal.note_reply((1, 5), None, &LIMITS);
         assert_eq!(replies(&journal), Some((3, 5)));
         journal.check();
         // What is not kept is not answered.
-        journal.note_reply((9, 10), false, &LIMITS);
+        journal.note_reply((9, 10), None, &LIMITS);
         assert_eq!(journal.history.message(9), None);
     }
 
@@ -754,15 +722,17 @@ mod tests {
         assert_eq!(journal.replies(1, read(7, 3)), read(7, 3));
         for reply in [5, 6] {
             say(&mut journal, "{\"thread\":1}", &LIMITS);
-            journal.note_reply((1, reply), true, &LIMITS);
+            journal.note_reply((1, reply), Some(1), &LIMITS);
         }
         assert_eq!(journal.replies(1, read(7, 3)), read(9, 6));
         assert_eq!(journal.replies(1, read(8, 5)), read(9, 6), "it was read with one of them");
         assert_eq!(journal.replies(1, read(9, 6)), read(9, 6));
         assert_eq!(journal.replies(1, None), read(2, 6));
         assert_eq!(journal.replies(2, None), None);
-        assert_eq!(journal.changes_bytes(), 2 * ANSWER_MEMORY_BYTES);
-        journal.note_read();
+        assert!(journal.changes_bytes() > 0);
+        journal.note_read(Some(1));
+        assert_eq!(journal.replies(1, None), read(2, 6), "another read lacks them");
+        journal.note_read(Some(2));
         assert_eq!((journal.replies(1, None), journal.changes_bytes()), (None, 0));
     }
 

@@ -42,6 +42,7 @@ pub(crate) mod growth;
 pub mod history;
 pub(crate) mod journal;
 pub mod keys;
+mod meanwhile;
 pub(crate) mod meta;
 pub(crate) mod pacing;
 mod pins;

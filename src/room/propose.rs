@@ -20,7 +20,7 @@
 use crate::base::time::Now;
 use crate::limits::{ChatLimits, HistoryLimits};
 use crate::link::ids::Receipt;
-use crate::link::log::{Entry, Marks, What};
+use crate::link::log::{Entry, Marks, Ticket, What};
 use crate::link::message::{push_message, push_patch, read_message, said_at_ms, text, thread_of};
 use crate::link::refusal::Refusal;
 use crate::link::said::{Fate, MessageText, Said};
@@ -125,15 +125,21 @@ impl Room {
         true
     }
 
-    /// Counts an answer that has just been applied, in the thread that it is in. `is_read` says
-    /// whether something of the room is being read.
-    pub(crate) fn note_reply(&mut self, reply: (u64, u64), is_read: bool, limits: &HistoryLimits) {
-        self.journal.note_reply(reply, is_read, limits);
+    /// Counts a reply that has just been applied, in the thread that it is in. `asked` is the last
+    /// ticket, if something of the room is being read.
+    pub(crate) fn note_reply(
+        &mut self,
+        reply: (u64, u64),
+        asked: Option<Ticket>,
+        limits: &HistoryLimits,
+    ) {
+        self.journal.note_reply(reply, asked, limits);
     }
 
     /// Applies that a message has become another one, under the number of that change, and appends
     /// what members are told to `out`. Nothing, and false, if it has been applied before. What it
-    /// `was`, if that is not in memory. `is_read` says whether something of the room is being read.
+    /// `was`, if that is not in memory. `asked` is the last ticket, if something of the room is
+    /// being read.
     ///
     /// # Panics
     ///
@@ -142,7 +148,7 @@ impl Room {
         &mut self,
         (offset, was, message): (u64, Option<&MessageText>, &MessageText),
         change: u64,
-        is_read: bool,
+        asked: Option<Ticket>,
         limits: (&HistoryLimits, &ChatLimits),
         out: &mut Vec<u8>,
     ) -> bool {
@@ -165,7 +171,7 @@ impl Room {
         let (history, chat) = limits;
         let max = chat.changes as usize;
         let message = (&*told, fate.reacted);
-        self.journal.apply_change((offset, latest), message, is_read, (history, max));
+        self.journal.apply_change((offset, latest), message, asked, (history, max));
         self.journal.note_pin(offset, change, fate.pinned.is_some());
         true
     }
@@ -209,9 +215,10 @@ impl Room {
         count
     }
 
-    /// Nothing of it is being read any more.
-    pub(crate) fn note_read(&mut self) {
-        self.journal.note_read();
+    /// Something of it has been read. `oldest` is the ticket of what was asked first and is still
+    /// being read, if there is something.
+    pub(crate) fn note_read(&mut self, oldest: Option<Ticket>) {
+        self.journal.note_read(oldest);
     }
 
     /// Lets go of the oldest message.

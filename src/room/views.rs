@@ -420,7 +420,7 @@ mod tests {
         let message = MessageText::new(0, Said { thread, ..said() }, pinned(is_pinned));
         let limits = (&LIMITS, &ChatLimits::default());
         let change = room.journal().top().change + 1;
-        room.apply_change((offset, None, &message), change, true, limits, &mut Vec::new());
+        room.apply_change((offset, None, &message), change, Some(1), limits, &mut Vec::new());
     }
 
     /// The offsets in an answer, and what it says of others.
@@ -526,7 +526,7 @@ mod tests {
         for _ in 0..8 {
             room.drop_oldest();
         }
-        room.note_read();
+        room.note_read(None);
         let wanted = |view, from, limit| room.view_in_log(view, from, limit, &LIMITS);
         let pins = wanted(View::Pins, From::Latest, 2).expect("message 4 is not in memory");
         assert_eq!((pins.after, pins.upto, pins.messages), (0, 9, 2));

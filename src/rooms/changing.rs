@@ -260,13 +260,13 @@ impl Rooms {
         changed: (u64, Option<&MessageText>, &MessageText),
         change: u64,
     ) {
-        let is_read = self.is_read(key);
+        let asked = self.asked(key);
         let Some(registered) = self.arena.get_mut(key) else { return };
         let room = &mut registered.room;
         let out = &mut self.scratch.response;
         let bytes_before = room.history().kept_bytes();
         let limits = (&cx.settings.history, &cx.settings.chat);
-        if !room.apply_change(changed, change, is_read, limits, out) {
+        if !room.apply_change(changed, change, asked, limits, out) {
             return;
         }
         self.registry.weigh_history(bytes_before, room);

@@ -80,6 +80,8 @@ struct OfRoom {
 struct Batch {
     /// As it was when the first one came, where memory may let go of it before its log does.
     known: Option<MessageText>,
+    /// The last ticket by then.
+    known_at: Ticket,
     added: Vec<Added>,
 }
 
@@ -148,6 +150,12 @@ impl Collected {
         !self.rooms.is_empty() && self.rooms.get(&room).is_some_and(has_known)
     }
 
+    /// The last ticket when the first of the messages that are to stay known in a room was so.
+    pub(super) fn oldest_known(&self, room: RoomKey) -> Option<Ticket> {
+        let batches = self.rooms.get(&room)?.by_offset.values();
+        batches.filter(|batch| batch.known.is_some()).map(|batch| batch.known_at).min()
+    }
+
     /// Adds to what is collected for a message, which is `known` if it is the first.
     fn push(&mut self, room: RoomKey, offset: u64, known: Option<MessageText>, added: Added) {
         let of = self.rooms.entry(room).or_insert_with(|| OfRoom {
@@ -163,7 +171,7 @@ impl Collected {
         if batch.added.is_empty() {
             of.order.push_back(offset);
             bytes += bytes_known(known.as_ref());
-            batch.known = known;
+            (batch.known, batch.known_at) = (known, added.ticket);
         }
         batch.added.push(added);
         of.count += 1;
@@ -185,7 +193,8 @@ impl Collected {
         let count = batch.added.iter().map(fits).take_while(|fits| *fits).count().max(1);
         let mut taken = batch.bytes();
         if count < batch.added.len() {
-            let left = Batch { known: batch.known.clone(), added: batch.added.split_off(count) };
+            let (known, added) = (batch.known.clone(), batch.added.split_off(count));
+            let left = Batch { known, known_at: batch.known_at, added };
             taken -= left.bytes();
             of.order.push_front(offset);
             of.by_offset.insert(offset, left);
@@ -469,8 +478,13 @@ impl Rooms {
     ) -> usize {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return 0 };
         let is_let_go = offset <= room.journal().log_floor().offset;
-        let Batch { known, added } = batch;
-        let message = room.message(offset).or(known);
+        let Batch { known, known_at, added } = batch;
+        let here = room.message(offset);
+        if here.is_none() && room.journal().is_forgotten(known_at) {
+            self.refuse_all(cx, members, tickets_of(&added), Refusal::Busy);
+            return 0;
+        }
+        let message = here.or(known);
         let message = message.filter(|message| !is_let_go && message.fate().deleted.is_none());
         let Some(message) = message else {
             self.refuse_all(cx, members, tickets_of(&added), Refusal::Gone);

@@ -243,6 +243,11 @@ impl Pending {
         self.tickets
     }
 
+    /// The last ticket that was given.
+    pub(super) fn last_ticket(&self) -> Ticket {
+        self.tickets
+    }
+
     /// Gives back memory that many rooms at once needed.
     pub(super) fn trim(&mut self, kept: usize) {
         self.rooms.trim(kept);

@@ -12,7 +12,9 @@
 //! ```
 //!
 //! What is read may be older than what members have heard since it was asked. So a message that has
-//! changed meanwhile is told as memory knows it: see `Journal::message`.
+//! changed meanwhile is told as memory knows it: see `Journal::message`. How long memory knows that
+//! depends on the ticket of the oldest read under way: see `room::meanwhile`. What was asked before
+//! something of that had to be forgotten is read anew, as what was read in another epoch.
 //!
 //! A page has its place among the held answers of its member. A join waits here, and its room stays
 //! for it; its client is not a member yet.
@@ -22,7 +24,8 @@
 //! 1. the reads under way are bounded, and so is what waits for them: a read counts until it is
 //!    answered, though nobody waits for it any more;
 //! 2. an answer goes to the membership that asked, or to nobody;
-//! 3. what was read in another epoch is not told: it is read anew.
+//! 3. what was read in another epoch is not told, nor what lacks a change that is forgotten: it is
+//!    read anew, or its client is told to ask again.
 //!
 //! Deliberately absent: deadlines. Every log answers in the end.
 //!
@@ -117,6 +120,8 @@ impl Waiting {
 /// A join that waits for what it missed.
 struct Returning {
     shard: u16,
+    /// The ticket under which what was read was asked first. `None` while nothing was.
+    since: Option<Ticket>,
     /// The join.
     record: Box<[u8]>,
     /// What was read of what it missed, from its cursor on.
@@ -150,6 +155,14 @@ impl Returning {
 }
 
 impl Reading {
+    /// The ticket under which what its answer is made of was asked first. This is its own one.
+    fn since(&self, ticket: Ticket) -> Ticket {
+        match &self.whom {
+            Whom::Join(returning) => returning.since.unwrap_or(ticket),
+            Whom::Page(..) | Whom::Pushes(_) | Whom::Purge(_) | Whom::Nobody => ticket,
+        }
+    }
+
     fn of(self, whom: Whom) -> Self {
         Self { whom, ..self }
     }
@@ -213,9 +226,10 @@ impl Reads {
         self.under_way.values().any(is_its)
     }
 
-    /// Whether something of a room is being read.
-    fn has(&self, room: RoomKey) -> bool {
-        self.under_way.values().any(|of| of.room == room)
+    /// The ticket of what was asked first of a room and is still being read.
+    fn oldest(&self, room: RoomKey) -> Option<Ticket> {
+        let of_room = self.under_way.iter().filter(|(_, of)| of.room == room);
+        of_room.map(|(ticket, of)| of.since(*ticket)).min()
     }
 
     /// What the joins and pushes that wait take, in bytes.
@@ -281,7 +295,7 @@ impl Rooms {
         };
         let (ticket, asked) = self.ask_log(cx, key, wanted, 1)?;
         let record = join.into_record();
-        let returning = Returning { shard, record, read: Vec::new(), changed: None };
+        let returning = Returning { shard, since: None, record, read: Vec::new(), changed: None };
         self.reads.insert(ticket, asked.of(Whom::Join(returning)));
         Ok(true)
     }
@@ -380,18 +394,28 @@ impl Rooms {
         }
     }
 
-    /// Whether something of a room is being read or looked for, or a message is to stay known.
-    pub(super) fn is_read(&self, key: RoomKey) -> bool {
-        self.reads.has(key) || self.searches.has(key) || self.collected.has_known(key)
+    /// The last ticket, if something of a room is being read or looked for, or a message is to stay
+    /// known.
+    pub(super) fn asked(&self, key: RoomKey) -> Option<Ticket> {
+        let is_read = self.reads.oldest(key).is_some()
+            || self.searches.oldest(key).is_some()
+            || self.collected.has_known(key);
+        is_read.then(|| self.pending.last_ticket())
+    }
+
+    /// Whether what was asked of a room under this ticket may lack something that is not known here
+    /// any more.
+    pub(super) fn is_forgotten(&self, key: RoomKey, asked: Ticket) -> bool {
+        self.arena.get(key).is_some_and(|of| of.room.journal().is_forgotten(asked))
     }
 
     /// Notes that something of a room has been read or found.
     pub(super) fn read_ends(&mut self, key: RoomKey) {
-        if self.is_read(key) {
-            return;
-        }
+        let (reads, searches) = (self.reads.oldest(key), self.searches.oldest(key));
+        let known = self.collected.oldest_known(key);
+        let oldest = [reads, searches, known].into_iter().flatten().min();
         if let Some(registered) = self.arena.get_mut(key) {
-            registered.room.note_read();
+            registered.room.note_read(oldest);
             self.registry.weigh(registered);
         }
     }
@@ -428,12 +452,11 @@ impl Rooms {
         ticket: Ticket,
         stretch: &Stretch,
     ) {
-        let Some(Reading { room: key, epoch, wanted, attempts, whom }) = self.reads.take(ticket)
-        else {
-            return;
-        };
+        let Some(reading) = self.reads.take(ticket) else { return };
+        let since = reading.since(ticket);
+        let Reading { room: key, epoch, wanted, attempts, whom } = reading;
         let present = self.arena.get(key).map(|of| of.room.journal().epoch());
-        let is_of_epoch = present == Some(epoch);
+        let is_of_use = present == Some(epoch) && !self.is_forgotten(key, since);
         match whom {
             // Its member may have left.
             Whom::Page(membership, from) if self.held.is_awaited(ticket) => {
@@ -449,7 +472,7 @@ impl Rooms {
                 let is_in_vain =
                     of_room.is_some_and(|room| room.is_read_in_vain(from, wanted, stretch));
                 let again = match is_past {
-                    _ if !is_of_epoch || is_early || is_in_vain => Some(wanted),
+                    _ if !is_of_use || is_early || is_in_vain => Some(wanted),
                     true => Some(next),
                     false => None,
                 };
@@ -463,29 +486,31 @@ impl Rooms {
             Whom::Join(mut returning) => {
                 let is_next = !stretch.messages.is_empty() && stretch.first == wanted.after + 1;
                 let has_messages = is_next || wanted.upto == wanted.after;
-                let is_whole = is_of_epoch && !stretch.more && has_messages;
+                let is_whole = is_of_use && !stretch.more && has_messages;
                 if is_whole {
+                    returning.since = Some(since);
                     returning.read.extend_from_slice(&stretch.messages);
                     if wanted.changed.is_some() {
                         returning.changed = Some(stretch.changed.clone());
                     }
-                } else if !is_of_epoch {
+                } else if !is_of_use {
+                    returning.since = None;
                     returning.read.clear();
                     returning.changed = None;
                 }
-                let may_go_on = is_whole || !is_of_epoch;
+                let may_go_on = is_whole || !is_of_use;
                 self.go_on_returning(cx, members, key, returning, may_go_on.then_some(attempts));
             }
             Whom::Pushes(pushes) => {
                 let is_it = stretch.first == wanted.upto;
                 let message = stretch.messages.first().filter(|_| is_it);
                 // Of another epoch it is nothing to judge by. Its client may ask again.
-                let message = if is_of_epoch { Ok(message) } else { Err(Refusal::Busy) };
+                let message = if is_of_use { Ok(message) } else { Err(Refusal::Busy) };
                 let read = Reading { room: key, epoch, wanted, attempts, whom: Whom::Nobody };
                 self.go_on_waiting(cx, members, (ticket, read), pushes, message);
             }
             Whom::Purge(purge) => {
-                self.purge_read(cx, members, *purge, Some(stretch).filter(|_| is_of_epoch));
+                self.purge_read(cx, members, *purge, Some(stretch).filter(|_| is_of_use));
             }
             Whom::Page(..) | Whom::Nobody => {}
         }
@@ -533,6 +558,9 @@ impl Rooms {
         // and not what was read.
         self.reads.insert(read_ticket, asked);
         for Waiting { membership, ticket, record, is_behind } in pushes {
+            // What one of them does may be too much to be known for the next one.
+            let is_forgotten = self.is_forgotten(key, read_ticket);
+            let message = if is_forgotten { message.and(Err(Refusal::Busy)) } else { message };
             let fetched = match (message, ticket) {
                 (Ok(message), _) => {
                     Some(Fetched { room: key, offset, message: message.map(as_kept) })
@@ -591,7 +619,8 @@ impl Rooms {
         self.resolve(cx, members, ticket, "ok", Payload::Json(text(&out)));
     }
 
-    /// Asks for a page again: its room has turned while it was read, or moved on.
+    /// Asks for a page again: its room has turned while it was read, or moved on, or too much has
+    /// changed.
     fn read_page_again<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -639,7 +668,7 @@ impl Rooms {
         }
         let has_bytes: usize = returning.read.iter().map(|of| of.said.text_bytes()).sum();
         let bytes = cx.settings.history.page_bytes.saturating_sub(has_bytes);
-        // After a turn nothing that was read is of use.
+        // After a turn, or where too much has changed, nothing that was read is of use.
         let has = returning.changed.is_some() || cursor.change.is_none();
         let upto = has.then_some(returning.upto(cursor));
         let wanted = missed_in_log(room, cursor, upto, bytes, cx);

@@ -296,7 +296,7 @@ impl Rooms {
             room.apply(said, fate, receipt, key_hash, history, &mut out);
             out.clear();
             if let Some(root) = said.thread {
-                room.note_reply((root, offset), false, history);
+                room.note_reply((root, offset), None, history);
             }
         }
         self.scratch.response = out;

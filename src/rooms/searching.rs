@@ -33,9 +33,9 @@ use crate::wire::json;
 pub(super) struct Searches(BTreeMap<Ticket, Membership>);
 
 impl Searches {
-    /// Whether something is looked for in a room.
-    pub(super) fn has(&self, room: RoomKey) -> bool {
-        self.0.values().any(|membership| membership.room == room)
+    /// The ticket of what was looked for first in a room, and still is.
+    pub(super) fn oldest(&self, room: RoomKey) -> Option<Ticket> {
+        self.0.iter().find(|(_, membership)| membership.room == room).map(|(ticket, _)| *ticket)
     }
 }
 
@@ -112,8 +112,10 @@ impl Rooms {
         push: impl FnOnce(&Room, &mut Vec<u8>),
     ) {
         let Some(membership) = self.searches.0.remove(&ticket) else { return };
+        if self.is_forgotten(membership.room, ticket) {
+            self.refuse_held(cx, members, ticket, Refusal::Busy);
         // Its member may have left.
-        if self.held.is_awaited(ticket) {
+        } else if self.held.is_awaited(ticket) {
             self.answer_read(cx, members, (membership, ticket), push);
         }
         self.read_ends(membership.room);

@@ -176,7 +176,7 @@ impl Rooms {
         receipt: Receipt,
         key_hash: Option<KeyHash>,
     ) {
-        let is_read = said.thread.is_some() && self.is_read(key);
+        let asked = said.thread.and_then(|_| self.asked(key));
         let Some(registered) = self.arena.get_mut(key) else { return };
         let room = &mut registered.room;
         let out = &mut self.scratch.response;
@@ -185,14 +185,14 @@ impl Rooms {
             return;
         }
         if let Some(root) = said.thread {
-            room.note_reply((root, receipt.offset), is_read, &cx.settings.history);
+            room.note_reply((root, receipt.offset), asked, &cx.settings.history);
         }
         self.registry.weigh_history(bytes_before, room);
         cx.metrics.published += 1;
         deliver(cx, members, room, "new_msg", Payload::Json(text(out)));
         out.clear();
         // The oldest message may have gone, with what was remembered of its changes.
-        if key_hash.is_some() || is_read || room.journal().top().change > 0 {
+        if key_hash.is_some() || asked.is_some() || room.journal().top().change > 0 {
             self.registry.weigh(registered);
         }
         self.bound_history(cx, key);

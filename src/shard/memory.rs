@@ -287,7 +287,7 @@ const fn part(what: &'static str, count: u64, each_bytes: usize) -> Part {
 }
 
 /// What so many rooms have of what is decided in them, and of what becomes of messages.
-fn of_chat(settings: &Settings, rooms: u64, conns: u64) -> [Part; 9] {
+fn of_chat(settings: &Settings, rooms: u64, conns: u64) -> [Part; 10] {
     let limits = &settings.limits;
     let readers = u64::from(settings.store_readers);
     let chat = &settings.chat;
@@ -323,6 +323,12 @@ fn of_chat(settings: &Settings, rooms: u64, conns: u64) -> [Part; 9] {
             "which messages of rooms have changed, and are pinned",
             rooms,
             chat.changes as usize * CHANGE_MEMORY_BYTES + chat.pins as usize * PIN_MEMORY_BYTES,
+        ),
+        // In a log that has more than memory. What is too much is forgotten, and read anew.
+        part(
+            "what becomes of messages of rooms while others are read",
+            of_store(rooms),
+            settings.history.room_bytes,
         ),
         part(
             "who has reacted to messages in memory",
@@ -394,6 +400,7 @@ mod tests {
         assert_eq!(bytes("reactions and pieces"), 200 * (16 * 1_048_576 + 262_144 + push));
         assert_eq!(bytes("messages and decisions"), 0);
         assert_eq!(bytes("joins that wait for the store"), 0);
+        assert_eq!(bytes("what becomes of messages"), 0);
         assert_eq!(bytes("lists of rooms"), 2 * 200 * LISTING_MEMORY_BYTES as u64);
         assert_eq!(bytes("rings"), 4 * 8_192);
         assert_eq!(bytes("answers of the store on"), 0);
@@ -407,6 +414,7 @@ mod tests {
         };
         assert_eq!(bytes("lists of rooms"), 2 * 300 * LISTING_MEMORY_BYTES as u64);
         assert_eq!(bytes("messages and decisions"), 200 * (4_096 + 256) * push);
+        assert_eq!(bytes("what becomes of messages"), 200 * 500_000);
         let join = 256 + 512 + 1_024 + 1_024;
         assert_eq!(bytes("joins that wait for the store"), 1_000 * 4 * join);
         assert_eq!(bytes("pages of the store"), 7_000_000);
