@@ -80,7 +80,10 @@ pub(super) fn say_stopping() {
 
 fn say(states: &[NotifyState<'_>]) {
     let Some(manager) = env::var_os("NOTIFY_SOCKET") else { return };
-    let lines = states.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let mut lines = String::new();
+    for state in states {
+        lines.extend([&*state.to_string(), "\n"]);
+    }
     // A manager that does not hear it does what it does with those that say nothing.
     let _ = tell(&manager, lines.as_bytes());
 }

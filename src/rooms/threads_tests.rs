@@ -1,15 +1,16 @@
 //! Messages that answer one that is not in memory: they wait for its thread, and what their members
-//! push next waits behind them.
+//! push next waits behind them. And what has become of messages while others are read.
 
 use super::tests::Home;
 use crate::auth::level::Level;
+use crate::limits::READS_OF_ONE_MAX;
 use crate::link::facts::{MemberWish, Sentence};
 use crate::link::ids::{Asker, RoomKey};
 use crate::link::log::{
-    Append, Appended, FromLog, Log, Marks, Opening, Read, Stretch, Ticket, Why,
+    Append, Appended, FromLog, Log, Marks, Opening, Read, Stretch, Ticket, View, Why,
 };
 use crate::link::message::thread_of;
-use crate::link::record::{NewMessage, ToHome, Verb};
+use crate::link::record::{From, NewMessage, ToHome, Verb};
 use crate::link::said::{Fate, MessageText, Said};
 use crate::wire::json;
 use crate::wire::phx::Payload;
@@ -236,4 +237,65 @@ fn an_answer_in_line_behind_too_many_is_refused() {
     assert_eq!((told.len(), &*told[2 * max]), (2 * max + 1, "7 \"busy\""));
     assert_eq!(told[0], "\"5\" in 2");
     assert_eq!(home.metrics.refused_busy, 1);
+}
+
+/// Asks for a page of message 2, which is to be read.
+fn look_back(home: &mut Home<SlowLog>, (room, asker): Of, reference: &str) {
+    let (view, from, limit) = (View::Room, From::Before(3), 1);
+    home.hear(0, ToHome::History { home: room, asker, reference, view, from, limit });
+}
+
+/// Says a message and deletes it. Returns its offset.
+fn say_and_delete(home: &mut Home<SlowLog>, of: Of) -> u64 {
+    say(home, of, "said", None, None);
+    let (room, asker) = of;
+    let offset = home.rooms.arena.get(room).expect("it is there").room.history().last();
+    let verb = Verb::Delete;
+    home.hear(0, ToHome::Change { home: room, asker, reference: "deleted", offset, verb });
+    home.take_told();
+    offset
+}
+
+#[test]
+fn of_reads_that_overlap_for_ever_nothing_stays_that_none_of_them_lacks() {
+    let (mut home, ann, bob) = home();
+    let is_known = |home: &Home<SlowLog>, offset| {
+        let room = &home.rooms.arena.get(ann.0).expect("it is there").room;
+        room.journal().message(offset).is_some()
+    };
+    look_back(&mut home, ann, "5");
+    let mut before = say_and_delete(&mut home, ann);
+    for round in 0..20 {
+        home.now_ms += 10_000;
+        // One of a member's own is asked when the one before it is answered.
+        look_back(&mut home, if round % 2 == 0 { bob } else { ann }, "6");
+        let last = say_and_delete(&mut home, ann);
+        assert!(is_known(&home, before), "what is read first lacks it");
+        reads(&mut home, Some(1));
+        assert!(!is_known(&home, before), "what is read next has it");
+        before = last;
+    }
+    say(&mut home, bob, "7", None, None);
+    assert!(is_known(&home, before));
+    reads(&mut home, Some(1));
+    assert!(!is_known(&home, before));
+}
+
+#[test]
+fn what_was_asked_before_too_much_changed_is_asked_again() {
+    let (mut home, ann, bob) = home();
+    home.settings.history.room_bytes = 64;
+    look_back(&mut home, bob, "5");
+    for _ in 1..READS_OF_ONE_MAX {
+        say_and_delete(&mut home, ann);
+        reads(&mut home, Some(1));
+        assert_eq!((told(&mut home), asked(&home)), (vec![], vec![2]));
+    }
+    reads(&mut home, Some(1));
+    assert_eq!((told(&mut home), asked(&home)), (vec!["5 ok ".to_owned()], vec![]));
+    // A push is judged by nothing that may be old.
+    say(&mut home, bob, "6", Some(2), None);
+    say_and_delete(&mut home, ann);
+    reads(&mut home, Some(1));
+    assert_eq!(told(&mut home), ["6 \"busy\""]);
 }

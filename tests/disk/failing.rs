@@ -450,7 +450,7 @@ fn a_store_that_does_not_get_on_refuses_before_a_message_has_a_place_and_holds_s
     eve.join("tea", "{}");
     assert_eq!(room.say(1), Answer::Offset(1));
     assert_eq!(room.heard(), (1, "m1".to_owned()));
-    disk.rule("sync@chat.db-wal:1:sleep=3000:1");
+    disk.rule("sync@chat.db-wal:1:sleep=8000:1");
     // More than a ring, what may wait behind it, and the commit that is under way have place for.
     let long = |number: u64| format!("m{number} {}", "x".repeat(LONG));
     let numbers = 2..=100;
