@@ -120,14 +120,13 @@ fn stand_again(
     if standing_in(step, &stands.topic, &stands.user)? == standing {
         return Ok(false);
     }
-    let room = match find(step, &stands.topic)? {
-        Some(room) => room,
-        None => {
-            let marks = (Marks::default(), stands.at);
-            let room = begin_room(step, lives, &stands.topic, epoch, marks)?;
-            begun.push(room);
-            room
-        }
+    let room = if let Some(room) = find(step, &stands.topic)? {
+        room
+    } else {
+        let marks = (Marks::default(), stands.at);
+        let room = begin_room(step, lives, &stands.topic, epoch, marks)?;
+        begun.push(room);
+        room
     };
     stand(step, StandingRow { room, user: &stands.user, standing })?;
     if standing.role.is_some() && begun.contains(&room) {
