@@ -73,7 +73,7 @@ pub enum StoreCommand {
     /// Fill it from what another product has exported.
     ImportFrom {
         /// Whose it is.
-        product: Foreign,
+        product: Product,
         /// The export.
         file: PathBuf,
     },
@@ -220,7 +220,7 @@ enum Sub {
         file: Option<PathBuf>,
         /// The product that has exported it
         #[arg(long, value_name = "PRODUCT", requires = "file")]
-        from: Option<Foreign>,
+        from: Option<Product>,
     },
     /// Look after the store
     Store {
@@ -248,9 +248,10 @@ enum Format {
     Html,
 }
 
-/// A product that rooms come from.
+/// A product that rooms come from. That of `side::store::tools` is there only with the feature
+/// `store`, and this command line is always the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Foreign {
+pub enum Product {
     /// A workspace's export: the zip, or the folder in it
     Slack,
     /// A bulk export: the zip, or the lines in it
@@ -310,8 +311,7 @@ pub fn parse(
                 let text = "error: --to is for --format html: lines go to standard output\n";
                 return Err(Exit { code: 2, text: text.to_owned() });
             }
-            let html = to;
-            on_store(StoreCommand::Export { room, since_ms: since, html })
+            on_store(StoreCommand::Export { room, since_ms: since, html: to })
         }
         Some(Sub::Import { file: Some(file), from: Some(product) }) => {
             on_store(StoreCommand::ImportFrom { product, file })

@@ -36,13 +36,12 @@ use with_store::with;
 #[cfg(feature = "store")]
 mod with_store {
     use std::fmt::Write as _;
-    use std::fs::File;
     use std::io::{self, BufReader, BufWriter, Write};
     use std::path::Path;
 
     use super::EXIT_DATA;
     use crate::app::boot::EXIT_OS;
-    use crate::app::cli::{EXIT_CONFIG, Exit, Foreign, StoreCommand};
+    use crate::app::cli::{self, EXIT_CONFIG, Exit, StoreCommand};
     use crate::app::config::StoreConfig;
     use crate::side::store::tools::{self, Again, Choice, Product, Report, Restored};
     use crate::side::store::{Cause, StoreError};
@@ -104,9 +103,7 @@ mod with_store {
     }
 
     fn restore(folder: &Path, file: &Path, stamp: &str) -> Result<String, StoreError> {
-        let mut epoch = [0; 8];
-        getrandom::fill(&mut epoch).map_err(io::Error::other)?;
-        let restored = tools::restore(folder, file, stamp, u64::from_ne_bytes(epoch))?;
+        let restored = tools::restore(folder, file, stamp, u64::from_ne_bytes(random()?))?;
         let Restored { report, moved, again, known_since_ms, damaged_lines, of_others } = restored;
         let Again { deleted, stands, damaged } = again;
         let mut text = told(&report);
@@ -131,13 +128,9 @@ mod with_store {
     }
 
     fn import(folder: &Path, file: Option<&Path>, now_ms: u64) -> Result<String, StoreError> {
-        let mut made_secret = [0; 32];
-        getrandom::fill(&mut made_secret).map_err(io::Error::other)?;
+        let made_secret = random()?;
         let report = if let Some(file) = file {
-            let named = |error: io::Error| {
-                io::Error::new(error.kind(), format!("{}: {error}", file.display()))
-            };
-            let mut input = BufReader::new(File::open(file).map_err(named)?);
+            let mut input = BufReader::new(tools::open_named(file)?);
             tools::import(folder, &mut input, &made_secret, now_ms, &mut complain)
         } else {
             tools::import(folder, &mut io::stdin().lock(), &made_secret, now_ms, &mut complain)
@@ -147,19 +140,24 @@ mod with_store {
 
     fn import_from(
         folder: &Path,
-        product: Foreign,
+        product: cli::Product,
         file: &Path,
         now_ms: u64,
     ) -> Result<String, StoreError> {
-        let mut made_secret = [0; 32];
-        getrandom::fill(&mut made_secret).map_err(io::Error::other)?;
         let product = match product {
-            Foreign::Slack => Product::Slack,
-            Foreign::Mattermost => Product::Mattermost,
-            Foreign::Discord => Product::Discord,
+            cli::Product::Slack => Product::Slack,
+            cli::Product::Mattermost => Product::Mattermost,
+            cli::Product::Discord => Product::Discord,
         };
-        tools::import_from(product, folder, file, &made_secret, now_ms, &mut complain)
+        tools::import_from(product, folder, file, &random()?, now_ms, &mut complain)
             .map(|report| told(&report))
+    }
+
+    /// What nobody can guess.
+    fn random<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
+        let mut bytes = [0; BYTES];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        Ok(bytes)
     }
 
     fn told(report: &Report) -> String {

@@ -14,11 +14,11 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use serde::Deserialize;
 use sha1::{Digest, Sha1};
 
+use super::beside;
 use super::export::{Choice, export_public};
 use super::line::{Any, Kind, MessageLine, RoomLine};
 use crate::auth::level::Joiners;
@@ -59,23 +59,21 @@ pub fn export_html(
         return Err(StoreError::Exists { file: to.to_owned() });
     }
     let (read, write) = io::pipe()?;
-    let (damaged, written) = thread::scope(|scope| {
-        let is_asked_for = choice.room.is_some();
-        let writing = scope.spawn(move || Pages::new(to, is_asked_for).all(BufReader::new(read)));
-        let mut out = BufWriter::new(write);
-        let damaged = export_public(folder, choice, &mut out, tell);
-        drop(out);
-        (damaged, writing.join())
-    });
-    match (damaged, written.unwrap_or_else(|panic| std::panic::resume_unwind(panic))) {
-        (Ok(damaged), Ok(private)) => {
+    let is_asked_for = choice.room.is_some();
+    let both = beside(
+        move || Pages::new(to, is_asked_for).all(BufReader::new(read)),
+        // The writer goes with it, which is the end of the lines.
+        || export_public(folder, choice, &mut BufWriter::new(write), tell),
+    );
+    match both {
+        (Ok(private), Ok(damaged)) => {
             if private > 0 {
                 tell(&format!("left out: rooms that not everybody may join: {private}"));
             }
             Ok(damaged)
         }
         // What was not read any more says less than why.
-        (Err(StoreError::Io(_)) | Ok(_), Err(error)) | (Err(error), _) => Err(error),
+        (Err(error), Err(StoreError::Io(_)) | Ok(_)) | (_, Err(error)) => Err(error),
     }
 }
 

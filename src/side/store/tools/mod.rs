@@ -28,7 +28,10 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -68,6 +71,26 @@ pub struct Report {
     pub messages: u64,
     /// When the newest one was said, in milliseconds of Unix time.
     pub newest_ms: Option<u64>,
+}
+
+/// Opens a file that is to be read. An error names it.
+///
+/// # Errors
+///
+/// Those of the system call.
+pub fn open_named(file: &Path) -> io::Result<File> {
+    File::open(file)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
+}
+
+/// Does one thing in a thread of its own, and another one here meanwhile. Returns what came of that
+/// one, and of this. A panic there goes on here.
+fn beside<T: Send, H>(there: impl FnOnce() -> T + Send, here: impl FnOnce() -> H) -> (T, H) {
+    thread::scope(|scope| {
+        let there = scope.spawn(there);
+        let here = here();
+        (there.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), here)
+    })
 }
 
 /// Copies a store, which a server may have, into a file; named by the time, if `to` is a folder, of

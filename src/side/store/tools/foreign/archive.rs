@@ -11,6 +11,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use crate::side::store::error::StoreError;
+use crate::side::store::tools::open_named;
 
 /// The largest file of an export that is read, in bytes: a zip of a few bytes may hold as much.
 const FILE_BYTES_MAX: u64 = 4 << 30;
@@ -31,17 +32,11 @@ impl Archive {
     ///
     /// If it cannot be read.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let named = |error: std::io::Error| {
-            StoreError::Io(std::io::Error::new(
-                error.kind(),
-                format!("{}: {error}", path.display()),
-            ))
-        };
         let mut archive = Self { path: path.to_owned(), names: Vec::new(), zip: None };
         if path.is_dir() {
             list(path, "", DEPTH_MAX, &mut archive.names)?;
         } else {
-            let mut file = BufReader::new(File::open(path).map_err(named)?);
+            let mut file = BufReader::new(open_named(path)?);
             let mut magic = Vec::new();
             file.by_ref().take(4).read_to_end(&mut magic)?;
             if magic == *b"PK\x03\x04" {
@@ -62,10 +57,17 @@ impl Archive {
         &self.names
     }
 
+    /// The names of its files in a folder and below it, in order.
+    pub(super) fn names_below(&self, folder: &str) -> &[String] {
+        let prefix = format!("{folder}/");
+        let names = &self.names[self.names.partition_point(|name| *name < prefix)..];
+        &names[..names.partition_point(|name| name.starts_with(&prefix))]
+    }
+
     /// What a file holds; one that is alone has no name. `None` if there is none.
     pub(super) fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let is_alone = self.zip.is_none() && !self.path.is_dir();
-        let is_named = self.names.binary_search_by(|known| known.as_str().cmp(name)).is_ok();
+        let is_named = self.names.binary_search_by(|known| (**known).cmp(name)).is_ok();
         if !(is_named || is_alone && name.is_empty()) {
             return Ok(None);
         }

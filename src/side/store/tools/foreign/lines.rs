@@ -75,6 +75,9 @@ impl<'a> Lines<'a> {
         let said_nothing = |post: &Post| post.body.trim().is_empty() && post.files.is_empty();
         let posts_count = room.posts.len();
         room.posts.retain(|post| !said_nothing(post));
+        for post in &mut room.posts {
+            post.reactions = reactions(&post.reactions);
+        }
         let empty_count = posts_count - room.posts.len();
         self.leave_out(empty_count, &format!("messages of {name:?} without text and files"));
         room.posts.sort_by_key(|post| post.at_ms);
@@ -159,11 +162,11 @@ impl<'a> Lines<'a> {
             });
             offsets.insert(post.id.as_str(), offset);
             threads.push(thread);
-            change += u64::from(is_changed(post));
+            let is_changed = is_changed(post);
+            change += u64::from(is_changed);
 
             let body = cut_body(&post.body);
             shortened += usize::from(body.len() < post.body.len());
-            let reactions = reactions(post);
             let user = user(&post.user);
             let user = if user.is_empty() { "unknown".to_owned() } else { user };
             let name = cut(&post.name, NAME_BYTES_MAX);
@@ -187,9 +190,9 @@ impl<'a> Lines<'a> {
                 mentions: mentions(post)?.as_deref(),
                 data: files(&post.files)?.as_deref(),
                 stream: false,
-                reactions: (!reactions.is_empty()).then_some(reactions),
+                reactions: (!post.reactions.is_empty()).then(|| borrowed(&post.reactions)),
                 _extra: None,
-                change: is_changed(post).then_some(change),
+                change: is_changed.then_some(change),
             })?;
             self.messages += 1;
         }
@@ -219,28 +222,36 @@ impl<'a> Lines<'a> {
 
 /// Whether something has become of it since it was said.
 fn is_changed(post: &Post) -> bool {
-    post.edited_ms.is_some() || post.pinned_ms.is_some() || !reactions(post).is_empty()
+    post.edited_ms.is_some() || post.pinned_ms.is_some() || !post.reactions.is_empty()
 }
 
 /// Who has reacted, as far as it may be kept.
-fn reactions(post: &Post) -> Vec<Reaction<'_>> {
-    let mut kept: Vec<Reaction<'_>> = Vec::new();
+fn reactions(given: &[(String, Vec<String>)]) -> Vec<(String, Vec<String>)> {
+    let mut kept: Vec<(String, Vec<String>)> = Vec::new();
     let mut bytes = 0;
-    for (emoji, users) in post.reactions.iter().filter(|(emoji, _)| is_emoji(emoji)) {
+    for (emoji, users) in given.iter().filter(|(emoji, _)| is_emoji(emoji)) {
         let at = kept.iter().position(|(known, _)| known == emoji).unwrap_or_else(|| {
-            kept.push((emoji.into(), Vec::new()));
+            kept.push((emoji.clone(), Vec::new()));
             kept.len() - 1
         });
         bytes += emoji.len() + 1;
         for user in users.iter().map(|name| user(name)).filter(|user| !user.is_empty()) {
             bytes += user.len() + 1;
-            if bytes <= REACTED_BYTES_MAX && !kept[at].1.iter().any(|known| *known == user) {
-                kept[at].1.push(user.into());
+            if bytes <= REACTED_BYTES_MAX && !kept[at].1.contains(&user) {
+                kept[at].1.push(user);
             }
         }
     }
     kept.retain(|(_, users)| !users.is_empty());
     kept
+}
+
+/// The same, for a line.
+fn borrowed(reactions: &[(String, Vec<String>)]) -> Vec<Reaction<'_>> {
+    reactions
+        .iter()
+        .map(|(emoji, users)| (emoji.into(), users.iter().map(Into::into).collect()))
+        .collect()
 }
 
 fn mentions(post: &Post) -> Result<Option<Box<RawValue>>, StoreError> {

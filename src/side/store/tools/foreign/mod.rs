@@ -20,14 +20,13 @@ mod tests;
 
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
-use std::thread;
 
 use serde::Serialize;
 
 use self::archive::Archive;
 use self::lines::Lines;
-use super::Report;
 use super::import::import;
+use super::{Report, beside};
 use crate::side::store::error::StoreError;
 
 /// A product that rooms come from.
@@ -58,21 +57,20 @@ pub fn import_from(
 ) -> Result<Report, StoreError> {
     let archive = Archive::open(file)?;
     let (read, write) = io::pipe()?;
-    let (imported, converted) = thread::scope(|scope| {
-        let converting = scope.spawn(move || convert(product, archive, &mut BufWriter::new(write)));
-        // The reader goes with the call: should it end early, the other side does too.
-        let imported = import(folder, &mut BufReader::new(read), made_secret, now_ms, tell);
-        (imported, converting.join())
-    });
-    match (imported, converted.unwrap_or_else(|panic| std::panic::resume_unwind(panic))) {
-        (Ok(report), Ok(notes)) => {
+    let both = beside(
+        move || convert(product, archive, &mut BufWriter::new(write)),
+        // The reader goes with it: should it end early, the other side does too.
+        || import(folder, &mut BufReader::new(read), made_secret, now_ms, tell),
+    );
+    match both {
+        (Ok(notes), Ok(report)) => {
             for what in &notes {
                 tell(what);
             }
             Ok(report)
         }
         // What it did not take any more says less than why.
-        (Err(error), Ok(_) | Err(StoreError::Io(_))) | (_, Err(error)) => Err(error),
+        (Ok(_) | Err(StoreError::Io(_)), Err(error)) | (Err(error), _) => Err(error),
     }
 }
 

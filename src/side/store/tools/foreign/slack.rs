@@ -3,7 +3,7 @@
 //!
 //! Source: "How to read Slack data exports", and the message object of Slack's Web API.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
@@ -139,10 +139,10 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(),
         direct_count += direct.map_or(0, |direct| direct.len());
     }
     lines.leave_out(direct_count, "direct conversations");
+    let folders: HashSet<&str> = public.iter().chain(&private).map(|of| &*of.name).collect();
     let is_homeless = |name: &&String| {
         let folder = name.rsplit_once('/').map(|(folder, _)| folder);
-        let is_there = |folder: &str| public.iter().chain(&private).any(|of| of.name == *folder);
-        is_of_kind(name, "json") && folder.is_some_and(|folder| !is_there(folder))
+        is_of_kind(name, "json") && folder.is_some_and(|folder| !folders.contains(folder))
     };
     let homeless_count = archive.names().iter().filter(is_homeless).count();
     lines.leave_out(homeless_count, "files of channels that are not in the export");
@@ -186,9 +186,8 @@ fn say(
     posts: &mut Vec<Post>,
 ) -> Result<usize, StoreError> {
     let pins: HashMap<_, _> = channel.pins.iter().map(|pin| (&*pin.id, pin.created)).collect();
-    let folder = format!("{}/", channel.name);
-    let of_folder = |name: &&String| name.starts_with(&folder) && is_of_kind(name, "json");
-    let days: Vec<_> = archive.names().iter().filter(of_folder).cloned().collect();
+    let names = archive.names_below(&channel.name).iter();
+    let days: Vec<_> = names.filter(|name| is_of_kind(name, "json")).cloned().collect();
     let mut notes_count = 0;
     for day in days {
         for message in archive.json::<Vec<Message>>(&day)?.unwrap_or_default() {
