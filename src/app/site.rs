@@ -338,10 +338,7 @@ impl ChatSite {
 
     /// The guest whose token comes with the request, if one does.
     fn known_guest(&self, request: &Request<'_, '_>) -> Result<Option<String>, Problem> {
-        if request.head.header("authorization").is_none() {
-            return Ok(None);
-        }
-        let token = bearer(request).ok_or_else(unauthorized)?;
+        let Some(token) = bearer(request)? else { return Ok(None) };
         let guest = self.verifier.verify_guest(token, request.now.unix_ms / 1_000);
         // Another user's token is no better than none: it is not to be had under another name.
         guest.map(|guest| Some(guest.user().to_owned())).ok_or_else(unauthorized)
@@ -414,20 +411,17 @@ impl ChatSite {
 
     /// Who asks, if the request says so; a token that is not good is worse than none.
     fn caller(&self, request: &Request<'_, '_>) -> Result<Option<Identity>, Problem> {
-        if request.head.header("authorization").is_none() {
-            return Ok(None);
-        }
-        bearer(request)
-            .and_then(|token| self.identify(token, request.now))
-            .map(Some)
-            .ok_or_else(unauthorized)
+        let Some(token) = bearer(request)? else { return Ok(None) };
+        self.identify(token, request.now).map(Some).ok_or_else(unauthorized)
     }
 }
 
-/// The token in the head of a request (RFC 6750, 2.1).
-fn bearer<'a>(request: &Request<'a, '_>) -> Option<&'a str> {
-    let (scheme, token) = request.head.header("authorization")?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+/// The token in the head of a request (RFC 6750, 2.1), if it says who asks.
+fn bearer<'a>(request: &Request<'a, '_>) -> Result<Option<&'a str>, Problem> {
+    let Some(authorization) = request.head.header("authorization") else { return Ok(None) };
+    let bearer =
+        authorization.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    bearer.map(|(_, token)| Some(token.trim())).ok_or_else(unauthorized)
 }
 
 /// The id of a guest whom nobody knows yet.

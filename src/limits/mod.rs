@@ -189,7 +189,7 @@ pub const VISITS_PER_WORK: usize = 16;
 
 /// How many standings are looked through for an answer to `room_members`: some hundred
 /// microseconds.
-pub const ROLL_LOOKS_MAX: usize = 2_000;
+pub const MEMBERS_LOOKS_MAX: usize = 2_000;
 
 /// How many connections that a sweep looks at cost one unit of [`TURN_WORK`]: it walks over a dense
 /// array.

@@ -199,7 +199,7 @@ impl Room {
 
     /// Appends how users stand in the room: the answer to `room_members`. It looks at so many of
     /// them at most, and says then where to go on. Returns how many it looked at.
-    pub(crate) fn push_roll(
+    pub(crate) fn push_members(
         &self,
         out: &mut Vec<u8>,
         wanted: MembersWanted<'_>,
@@ -256,6 +256,16 @@ impl Room {
             }
         }
         found
+    }
+
+    /// Before which offset there may be messages that are not in memory and were said since a time;
+    /// none, if its log has none.
+    pub(crate) fn said_in_log(&self, since_ms: u64, reaches_back: bool) -> Option<u64> {
+        let first = self.history().first();
+        let is_before = |message: MessageText| message.at_ms < since_ms;
+        let is_reached = self.message(first).is_some_and(is_before);
+        let has_more = reaches_back && first > self.journal().log_floor().offset + 1;
+        (has_more && !is_reached).then_some(first)
     }
 }
 

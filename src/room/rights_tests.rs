@@ -380,30 +380,30 @@ fn what_is_over_is_not_told_and_takes_no_memory() {
     assert_eq!(you("guest", NOW), r#"{"speak":false,"muted_until":1000005,"by":"mod"}"#);
     assert_eq!(you("guest", NOW + 5), r#"{"speak":true,"by":"mod"}"#);
     assert_eq!(you("owner", NOW), r#"{"speak":true,"level":"own","role":"owner","by":"mod"}"#);
-    let roll_of = |restraint, after, limit, looks_max| {
+    let members_of = |restraint, after, limit, looks_max| {
         let wanted = MembersWanted { restraint, after, limit };
         written(|out| {
-            let looks = world.room.push_roll(out, wanted, looks_max, NOW);
+            let looks = world.room.push_members(out, wanted, looks_max, NOW);
             assert!(looks <= looks_max, "{looks}");
         })
     };
-    let roll = |restraint, after, limit| roll_of(restraint, after, limit, usize::MAX);
-    let all = roll(None, "", 100);
+    let members = |restraint, after, limit| members_of(restraint, after, limit, usize::MAX);
+    let all = members(None, "", 100);
     assert_eq!(
         all,
         r#"{"members":[{"user":"member","role":"member"},{"user":"mod","role":"moderator"},{"user":"owner","role":"owner"}],"more":false}"#
     );
     assert_eq!(
-        roll(None, "member", 1),
+        members(None, "member", 1),
         r#"{"members":[{"user":"mod","role":"moderator"}],"more":true}"#
     );
     assert_eq!(
-        roll(Some(Restraint::Muted), "", 9),
+        members(Some(Restraint::Muted), "", 9),
         r#"{"members":[{"user":"guest","muted_until":1000005}],"more":false}"#
     );
-    assert_eq!(roll(Some(Restraint::Banned), "", 9), r#"{"members":[],"more":false}"#);
+    assert_eq!(members(Some(Restraint::Banned), "", 9), r#"{"members":[],"more":false}"#);
     // Of many it looks at some, and says where to go on.
-    let some = |restraint, after| roll_of(restraint, after, 9, 2);
+    let some = |restraint, after| members_of(restraint, after, 9, 2);
     let none = r#"{"members":[],"more":true,"after":"member"}"#;
     assert_eq!(some(Some(Restraint::Banned), ""), none);
     assert_eq!(some(Some(Restraint::Banned), "member"), r#"{"members":[],"more":false}"#);

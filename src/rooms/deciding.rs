@@ -19,7 +19,7 @@
 //! `held`, the log.
 
 use crate::auth::level::{Level, Role, Standing};
-use crate::limits::{PURGED_MESSAGES_MAX, ROLL_LOOKS_MAX, VISITS_PER_WORK};
+use crate::limits::{MEMBERS_LOOKS_MAX, PURGED_MESSAGES_MAX, VISITS_PER_WORK};
 use crate::link::audit::{AuditAct, AuditLine};
 use crate::link::facts::{RoomSettings, push_standing};
 use crate::link::ids::{Address, RoomKey, Slot};
@@ -116,10 +116,12 @@ impl Rooms {
         };
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let max = cx.settings.chat.members_per_room;
+        // From when on messages are purged.
+        let purged_since_ms =
+            wish.purge_s.map(|purge_s| now_ms.saturating_sub(purge_s.saturating_mul(1_000)));
         let judged = room.judge_standing(asker, &wish, now_ms, max).and_then(|standing| {
-            let Some(purge_s) = wish.purge_s else { return Ok((standing, Vec::new())) };
+            let Some(since_ms) = purged_since_ms else { return Ok((standing, Vec::new())) };
             may_change_at_all(cx)?;
-            let since_ms = purged_since_ms(now_ms, purge_s);
             let said = room.said_by(wish.user, since_ms, PURGED_MESSAGES_MAX);
             // Before anything is decided.
             take_fanout(cx, room, &by, said.len() * MESSAGE_BYTES_MIN)?;
@@ -137,11 +139,9 @@ impl Rooms {
         let was = room.standing(user);
         let is_so = standing == was;
         // Of what only a log has it is not known yet whether anything goes.
-        let is_purge = !purged.is_empty()
-            || wish.purge_s.is_some_and(|purge_s| {
-                let since_ms = purged_since_ms(now_ms, purge_s);
-                room.purged_in_log(since_ms, cx.io.log().reads()).is_some()
-            });
+        let reaches_back = cx.io.log().reads();
+        let in_log = purged_since_ms.and_then(|since_ms| room.said_in_log(since_ms, reaches_back));
+        let is_purge = !purged.is_empty() || in_log.is_some();
         let is_done = !is_so || is_purge || wish.kick && room.of_user(user).next().is_some();
         // What one does to oneself is nobody's concern, unless one looks after the room no more.
         let is_own = *user == *by && was.role.max(standing.role) <= Some(Role::Member);
@@ -201,8 +201,7 @@ impl Rooms {
             let told = if is_told { standing } else { role_alone };
             push_standing(&mut answer, user, told, now_ms);
         }
-        if let Some(purge_s) = wish.purge_s {
-            let since_ms = purged_since_ms(now_ms, purge_s);
+        if let Some(since_ms) = purged_since_ms {
             let begun = Begun { user, by: &by, since_ms, count, answer };
             return self.answer_purge(cx, members, (membership, reference), begun, under_way);
         }
@@ -237,7 +236,7 @@ impl Rooms {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
         let mut out = Vec::new();
-        let looks = room.push_roll(&mut out, wanted, ROLL_LOOKS_MAX, now_ms);
+        let looks = room.push_members(&mut out, wanted, MEMBERS_LOOKS_MAX, now_ms);
         cx.budget.spend_for(looks, VISITS_PER_WORK);
         self.reply(cx, members, membership, Answer::ok(reference, text(&out)));
     }
@@ -450,9 +449,4 @@ impl Rooms {
             self.pending.insert(ticket, entry);
         }
     }
-}
-
-/// From when on messages are purged that were said in the last so many seconds.
-fn purged_since_ms(now_ms: u64, purge_s: u64) -> u64 {
-    now_ms.saturating_sub(purge_s.saturating_mul(1_000))
 }

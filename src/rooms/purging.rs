@@ -27,12 +27,11 @@ use crate::limits::{
 };
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
-use crate::link::log::{Log, Part, Placed, Stretch, Ticket, View, Wanted, Why};
+use crate::link::log::{Log, Part, Stretch, Ticket, View, Wanted, Why};
 use crate::link::message::{MESSAGE_BYTES_MIN, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::Verb;
 use crate::link::said::MessageText;
-use crate::room::Room;
 use crate::room::verbs::{Actor, judge};
 use crate::rooms::Rooms;
 use crate::rooms::changing::Proposed;
@@ -94,18 +93,6 @@ fn push_purged(out: &mut Vec<u8>, count: usize, more: bool) {
     }
 }
 
-impl Room {
-    /// Before which offset there may be messages that are not in memory and were said since a time;
-    /// none, if its log has none.
-    pub(super) fn purged_in_log(&self, since_ms: u64, reaches_back: bool) -> Option<u64> {
-        let first = self.history().first();
-        let is_before = |message: MessageText| message.at_ms < since_ms;
-        let is_reached = self.message(first).is_some_and(is_before);
-        let has_more = reaches_back && first > self.journal().log_floor().offset + 1;
-        (has_more && !is_reached).then_some(first)
-    }
-}
-
 impl Rooms {
     /// Deletes these messages, as far as they are known to be there. Returns how many, and the last
     /// deletion, if its log will say more of it.
@@ -137,18 +124,6 @@ impl Rooms {
         Ok((count, last))
     }
 
-    /// Notes that an entry is kept, of which its log says nothing more.
-    pub(super) fn note_kept_if_told<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        room: RoomKey,
-        placed: Placed,
-    ) {
-        if cx.io.log().keeps() {
-            self.note_kept(room, placed.marks);
-        }
-    }
-
     /// Answers a purge, when what it has done is kept; or goes on with it beyond memory, if it may,
     /// and has something to look at there.
     pub(super) fn answer_purge<I: Io>(
@@ -162,7 +137,7 @@ impl Rooms {
         let Begun { user, by, since_ms, count, mut answer } = begun;
         let room = self.arena.get(membership.room).map(|registered| &registered.room);
         let (is_full, reaches_back) = (count == PURGED_MESSAGES_MAX, cx.io.log().reads());
-        let before = room.and_then(|room| room.purged_in_log(since_ms, reaches_back));
+        let before = room.and_then(|room| room.said_in_log(since_ms, reaches_back));
         let purges_count = self.purges.0.len() + self.reads.purges_count();
         if before.is_none() || is_full || purges_count >= PURGES_UNDER_WAY_MAX {
             push_purged(&mut answer, count, is_full || before.is_some());
@@ -228,12 +203,12 @@ impl Rooms {
             let more = before.is_some();
             return self.end_purge(cx, members, purge, more);
         };
-        let (part, messages, changed) = (Part::Newest, PURGE_READ_MESSAGES, None);
-        let (upto, bytes, view) = (before - 1, cx.settings.history.page_bytes, View::Room);
-        let wanted = Wanted { after, upto, part, messages, bytes, changed, view };
         if purge.reads_left == 0 {
             return self.end_purge(cx, members, purge, true);
         }
+        let (part, messages, changed) = (Part::Newest, PURGE_READ_MESSAGES, None);
+        let (upto, bytes, view) = (before - 1, cx.settings.history.page_bytes, View::Room);
+        let wanted = Wanted { after, upto, part, messages, bytes, changed, view };
         let purge = Purge { reads_left: purge.reads_left - 1, ..purge };
         if let Err(purge) = self.read_for_purge(cx, wanted, purge) {
             self.end_purge(cx, members, purge, true);

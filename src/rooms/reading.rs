@@ -460,21 +460,10 @@ impl Rooms {
         match whom {
             // Its member may have left.
             Whom::Page(membership, from) if self.held.is_awaited(ticket) => {
-                let first = self.arena.get(key).map_or(0, |of| of.room.history().first());
-                // The log has let go of all of it, and memory has moved on past what is next.
-                let is_past = stretch.messages.is_empty()
-                    && (wanted.view, wanted.part) == (View::Room, Part::Oldest)
-                    && first > wanted.upto + 1;
-                let next = Wanted { after: wanted.upto, upto: first - 1, ..wanted };
                 let of_room = self.arena.get(key).map(|registered| &registered.room);
-                let is_early = attempts < READS_OF_ONE_MAX
-                    && of_room.is_some_and(|room| room.lacks_pin(wanted, stretch));
-                let is_in_vain =
-                    of_room.is_some_and(|room| room.is_read_in_vain(from, wanted, stretch));
-                let again = match is_past {
-                    _ if !is_of_use || is_early || is_in_vain => Some(wanted),
-                    true => Some(next),
-                    false => None,
+                let again = match of_room.filter(|_| is_of_use) {
+                    Some(room) => read_again(room, from, (wanted, attempts), stretch),
+                    None => Some(wanted),
                 };
                 if let Some(wanted) = again {
                     let of = (membership, ticket, from);
@@ -788,6 +777,25 @@ impl Rooms {
 /// A message without what only a read says of it.
 pub(super) fn as_kept(read: &MessageText) -> MessageText {
     MessageText::new(read.at_ms, read.said.said(), Fate { replies: None, ..read.fate() })
+}
+
+/// What a page is still to be read of, if what was read for it the `attempts`th time does not do.
+fn read_again(
+    room: &Room,
+    from: From,
+    (wanted, attempts): (Wanted, u32),
+    stretch: &Stretch,
+) -> Option<Wanted> {
+    let is_early = attempts < READS_OF_ONE_MAX && room.lacks_pin(wanted, stretch);
+    if is_early || room.is_read_in_vain(from, wanted, stretch) {
+        return Some(wanted);
+    }
+    let first = room.history().first();
+    // The log has let go of all of it, and memory has moved on past what is next.
+    let is_past = stretch.messages.is_empty()
+        && (wanted.view, wanted.part) == (View::Room, Part::Oldest)
+        && first > wanted.upto + 1;
+    is_past.then(|| Wanted { after: wanted.upto, upto: first - 1, ..wanted })
 }
 
 /// Whether a client is not in the room already.

@@ -157,6 +157,18 @@ impl Rooms {
         }
     }
 
+    /// Notes that an entry is kept, of which its log says nothing more.
+    pub(super) fn note_kept_if_told<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        room: RoomKey,
+        placed: Placed,
+    ) {
+        if cx.io.log().keeps() {
+            self.note_kept(room, placed.marks);
+        }
+    }
+
     /// The receipt of the message that used a key, if it has been applied here.
     fn heard(&self, room: RoomKey, key_hash: Option<KeyHash>) -> Option<Receipt> {
         self.arena.get(room)?.room.history().of_key(key_hash?)

@@ -347,9 +347,7 @@ fn what_cannot_be_noted_as_taken_away_is_in_doubt_and_is_noted_once_when_the_dis
         let mut room = Room::enter(&server);
         assert_eq!(room.say(1), Answer::Offset(1));
         disk.rule(rule);
-        room.ann.send(r#"["1","7","room:tea","msg_delete",{"offset":1}]"#);
-        let answer = room.ann.await_text(r#"["1","7","room:tea","phx_reply""#);
-        assert!(answer.contains(r#""reason":"unconfirmed""#), "{answer}");
+        delete_in_doubt(&mut room);
         delete_until_done(&mut room);
         server.kill();
         drop(server);
@@ -360,6 +358,13 @@ fn what_cannot_be_noted_as_taken_away_is_in_doubt_and_is_noted_once_when_the_dis
         assert!(opened.tail[0].fate().deleted.is_some());
         look.end().unwrap();
     }
+}
+
+/// Has the first message deleted by a server that cannot say whether it is.
+fn delete_in_doubt(room: &mut Room) {
+    room.ann.send(r#"["1","7","room:tea","msg_delete",{"offset":1}]"#);
+    let answer = room.ann.await_text(r#"["1","7","room:tea","phx_reply""#);
+    assert!(answer.contains(r#""reason":"unconfirmed""#), "{answer}");
 }
 
 /// Deletes the first message, which may be in doubt for a while.
@@ -396,9 +401,7 @@ fn a_disk_that_fails_while_what_was_taken_away_is_turned_over_heals_by_itself() 
         let mut room = Room::enter(&server);
         assert_eq!(room.say(1), Answer::Offset(1));
         disk.rule(rule);
-        room.ann.send(r#"["1","7","room:tea","msg_delete",{"offset":1}]"#);
-        let answer = room.ann.await_text(r#"["1","7","room:tea","phx_reply""#);
-        assert!(answer.contains(r#""reason":"unconfirmed""#), "{answer}");
+        delete_in_doubt(&mut room);
         assert!(old.exists(), "{rule}: it is between the two");
         until("it is tried again, and in vain", || errors(&server) > 2);
         assert_eq!(get(&server, "/readyz").0, 503, "{rule}");

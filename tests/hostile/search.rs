@@ -135,10 +135,7 @@ fn all_that_is_kept_is_found_before_a_restart_and_after_it() {
     ann.join("tea", "{}");
     say_some(&mut ann, 1..=300);
     // It is busy until it has looked at what there was, and then follows a moment later.
-    until("all is indexed", || {
-        let found = search(&mut ann, r#"{"query":"m300"}"#);
-        found.contains(r#""status":"ok""#) && offsets(&found) == [300]
-    });
+    until_found(&mut ann, 300);
     assert_eq!(offsets(&search(&mut ann, r#"{"query":"m7"}"#)).last(), Some(&7));
     server.terminate();
     let (status, log) = server.wait(PATIENCE + Duration::from_secs(30));
