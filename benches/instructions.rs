@@ -30,7 +30,7 @@ fn decode(steps: u32) {
     let text = publish(0);
     let mut decoder = Decoder::default();
     for _ in 0..steps {
-        assert!(decoder.text(text.as_bytes(), Serializer::V2).is_ok());
+        assert!(decoder.text(&text, Serializer::V2).is_ok());
     }
 }
 

@@ -15,3 +15,4 @@ pub mod slack;
 pub mod spare;
 pub mod time;
 pub mod timers;
+pub mod word;

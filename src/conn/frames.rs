@@ -9,7 +9,7 @@ use crate::link::io::Io;
 use crate::link::outbox::Cx;
 use crate::wire::ws::FrameError;
 use crate::wire::ws::frame::{Opcode, next_frame, push_client_frame, push_frame};
-use crate::wire::ws::message::Incoming;
+use crate::wire::ws::message::{Data, Incoming};
 
 /// What a frame brought: a message, a part of one, or an error. And how many bytes it had.
 pub(crate) type Taken<'b> = (Result<Option<Incoming<'b>>, FrameError>, usize);
@@ -49,18 +49,18 @@ impl Conns {
     }
 
     /// Sends back what came: for conformance tests of the codec.
-    pub(crate) fn echo(&mut self, key: ConnKey, opcode: Opcode, payload: &[u8]) {
+    pub(crate) fn echo(&mut self, key: ConnKey, data: Data<'_>) {
         // So that a test sees what becomes of it. Not in what people run.
         #[cfg(debug_assertions)]
-        if opcode == Opcode::Text {
-            assert!(payload != b"panic", "as asked");
-            let text = std::str::from_utf8(payload).unwrap_or_default();
+        if let Data::Text(text) = data {
+            assert!(text != "panic", "as asked");
             if let Some(rounds) = text.strip_prefix("stall ") {
                 for round in 0..rounds.parse().unwrap_or(0_u64) {
                     std::hint::black_box(round);
                 }
             }
         }
+        let (opcode, payload) = data.as_frame();
         push_frame(self.output(key.index()), opcode, payload);
     }
 
@@ -78,12 +78,13 @@ impl Conns {
     /// Stops handling what a connection sends, from this message on, until [`Conns::unpark`].
     ///
     /// The message is held as one frame again: it may have come in several.
-    pub(crate) fn park_message(&mut self, key: ConnKey, opcode: Opcode, payload: &[u8]) {
+    pub(crate) fn park_message(&mut self, key: ConnKey, data: Data<'_>) {
         let Some(conn) = self.arena.get_mut(key) else { return };
         self.flags[key.index() as usize].set_parked(true);
         let input = self.inputs.made(&mut conn.input);
         input.resumes = true;
         let id = *input.held.get_or_insert_with(|| self.buffers.lend());
+        let (opcode, payload) = data.as_frame();
         push_client_frame(self.buffers.bytes(id), opcode, payload);
     }
 }

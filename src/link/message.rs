@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use smallvec::{SmallVec, smallvec};
 
+use crate::base::word;
 use crate::limits::PRESENCE_PART_BYTES;
 use crate::link::ids::{Count, Receipt};
 use crate::link::reacted::{push_reactions, push_toggled};
@@ -367,12 +368,7 @@ pub(crate) fn push_epoch_told(out: &mut Vec<u8>, epoch: u64, offset: u64, change
 
 /// Appends an epoch as clients see it: 16 digits.
 pub(crate) fn push_epoch(out: &mut Vec<u8>, epoch: u64) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut digits = [0; 16];
-    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(epoch.to_be_bytes()) {
-        *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-    }
-    out.extend_from_slice(&digits);
+    out.extend_from_slice(&word::hex(epoch));
 }
 
 /// Reads an epoch as a client kept it.
@@ -426,7 +422,7 @@ mod tests {
             let mut out = Vec::new();
             push_message(&mut out, 1, Receipt { offset: 5, at_ms: 9 }, &said, &fate);
             assert_eq!(read_message(text(&out)), MessageText::new(9, said, fate));
-            assert!(json::Checker::default().check(&out).is_ok(), "{}", text(&out));
+            assert!(json::Checker::default().check(text(&out)).is_ok(), "{}", text(&out));
         }
     }
 

@@ -271,7 +271,7 @@ mod tests {
             Refusal::LastOwner,
         ] {
             let response = refusal.response();
-            assert!(json::Checker::default().check(response.as_bytes()).is_ok());
+            assert!(json::Checker::default().check(&response).is_ok());
             assert!(json::field(&response, "reason").is_some());
         }
     }

@@ -20,8 +20,7 @@ use crate::link::topic::ACCESS_TOKEN;
 use crate::member::{Dispatch, Joiner, Push};
 use crate::wire::phx::{Message, Payload};
 use crate::wire::ws::close::CloseCode;
-use crate::wire::ws::frame::Opcode;
-use crate::wire::ws::message::Incoming;
+use crate::wire::ws::message::{Data, Incoming};
 
 /// Whether a message was handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,10 +194,8 @@ impl Shard {
         let mut cx = self.common.cx(turn);
         let (incoming, taken) = self.members.conns.next_frame(&cx, key, bytes)?;
         match incoming {
-            Ok(Some(Incoming::Text(text))) => {
-                self.data(turn, key, Opcode::Text, text.as_bytes());
-            }
-            Ok(Some(Incoming::Binary(data))) => self.data(turn, key, Opcode::Binary, &data),
+            Ok(Some(Incoming::Text(text))) => self.data(turn, key, Data::Text(&text)),
+            Ok(Some(Incoming::Binary(bytes))) => self.data(turn, key, Data::Binary(&bytes)),
             Ok(Some(Incoming::Ping(payload))) => self.members.conns.pong(key, payload),
             Ok(None | Some(Incoming::Pong)) => {}
             Ok(Some(Incoming::Close(_))) => {
@@ -210,29 +207,23 @@ impl Shard {
     }
 
     /// Handles the data of a whole message, or sends it back on a connection of the echo service.
-    fn data<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey, opcode: Opcode, data: &[u8]) {
+    fn data<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey, data: Data<'_>) {
         if self.members.conns.stage(key) == Stage::Echo {
-            self.members.conns.echo(key, opcode, data);
+            self.members.conns.echo(key, data);
         } else {
-            self.message(turn, key, opcode, data);
+            self.message(turn, key, data);
         }
     }
 
     /// Handles one message of a client, or parks the connection and holds the message.
-    fn message<I: Io>(
-        &mut self,
-        turn: &mut Turn<'_, I>,
-        key: ConnKey,
-        opcode: Opcode,
-        bytes: &[u8],
-    ) {
+    fn message<I: Io>(&mut self, turn: &mut Turn<'_, I>, key: ConnKey, data: Data<'_>) {
         if self.members.conns.has_expired(turn.now, key) {
             return self.members.expire(&mut self.common.cx(turn), key);
         }
         let serializer = self.members.conns.serializer(key.index());
-        let decoded = match opcode {
-            Opcode::Binary => self.decoder.binary(bytes, serializer),
-            _ => self.decoder.text(bytes, serializer),
+        let decoded = match data {
+            Data::Text(text) => self.decoder.text(text, serializer),
+            Data::Binary(bytes) => self.decoder.binary(bytes, serializer),
         };
         let flow = if let Ok(message) = decoded {
             self.dispatch(turn, key, &message)
@@ -244,7 +235,7 @@ impl Shard {
         match flow {
             Flow::Next => self.common.metrics.messages_in += 1,
             // The message is offered again, here or on another shard, and is counted then.
-            Flow::Park => self.members.conns.park_message(key, opcode, bytes),
+            Flow::Park => self.members.conns.park_message(key, data),
         }
     }
 

@@ -131,10 +131,11 @@ pub(crate) fn phx(data: &[u8]) {
         }
         return;
     }
-    let text = std::str::from_utf8(bytes).ok();
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let answer = decoder.text(text, serializer);
     // Of what it ignores serde_json knows no limits: it is well-formed, or it is not.
-    let text = text.filter(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
-    let Ok(message) = decoder.text(bytes, serializer) else {
+    let text = Some(text).filter(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+    let Ok(message) = answer else {
         let Some(text) = text else { return };
         match serializer {
             Serializer::V2 => {

@@ -22,15 +22,13 @@ impl Decoder {
     /// [`Malformed`] if it is not JSON, or not of the encoding's shape.
     pub fn text<'a>(
         &mut self,
-        bytes: &'a [u8],
+        text: &'a str,
         serializer: Serializer,
     ) -> Result<Message<'a>, Malformed> {
-        let (text, is_fit) = match self.checker.check(bytes) {
-            Ok(text) => (text, true),
+        let is_fit = match self.checker.check(text) {
+            Ok(()) => true,
             Err(Flaw::Malformed) => return Err(Malformed),
-            Err(Flaw::Excess(_)) => {
-                (simdutf8::basic::from_utf8(bytes).map_err(|_| Malformed)?, false)
-            }
+            Err(Flaw::Excess(_)) => false,
         };
         let mut message = match serializer {
             Serializer::V2 => array(text),
@@ -61,8 +59,8 @@ impl Decoder {
             if json::depth(text) >= u32::from(JSON_DEPTH_MAX) {
                 return Ok(Some((field, Excess::Depth)));
             }
-            match self.checker.check(text.as_bytes()) {
-                Ok(_) => {}
+            match self.checker.check(text) {
+                Ok(()) => {}
                 Err(Flaw::Excess(excess)) => return Ok(Some((field, excess))),
                 Err(Flaw::Malformed) => return Err(Malformed),
             }
@@ -75,14 +73,17 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if the header is truncated or of another kind than a push.
+    /// [`Malformed`] if the header is truncated or of another kind than a push, or the text is none.
     pub fn binary<'a>(
         &mut self,
         bytes: &'a [u8],
         serializer: Serializer,
     ) -> Result<Message<'a>, Malformed> {
         match serializer {
-            Serializer::V1 => self.text(bytes, serializer),
+            Serializer::V1 => {
+                let text = simdutf8::basic::from_utf8(bytes).map_err(|_| Malformed)?;
+                self.text(text, serializer)
+            }
             Serializer::V2 => {
                 let mut message = push(bytes)?;
                 bound(&mut message);
@@ -171,7 +172,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, serializer: Serializer, expected: Option<[&str; 5]>) {
-        let decoded = Decoder::default().text(text.as_bytes(), serializer).ok().map(|message| {
+        let decoded = Decoder::default().text(text, serializer).ok().map(|message| {
             let Ok(Payload::Json(payload)) = message.payload else { panic!("it is JSON: {text}") };
             [message.join_ref, message.reference, message.topic_json, message.event_json]
                 .map(Cow::into_owned)
@@ -222,13 +223,13 @@ mod tests {
         );
         for (text, serializer) in [(array, Serializer::V2), (object, Serializer::V1)] {
             let mut decoder = Decoder::default();
-            let message = decoder.text(text.as_bytes(), serializer).expect("a message");
+            let message = decoder.text(&text, serializer).expect("a message");
             assert_eq!(message.payload.err(), expected, "{text:.100}");
             let others =
                 [message.join_ref, message.reference, message.topic_json, message.event_json];
             assert_eq!(others, fields[..4], "{text:.100}");
             for cut in 0..text.len() {
-                assert_eq!(decoder.text(&text.as_bytes()[..cut], serializer), Err(Malformed));
+                assert_eq!(decoder.text(&text[..cut], serializer), Err(Malformed));
             }
         }
     }
@@ -287,7 +288,7 @@ mod tests {
             let binary = decoder.binary(&push, Serializer::V2).expect("a push");
             for spelling in spellings {
                 let text = format!(r#"[{spelling},{spelling},"t","e",{{}}]"#);
-                let message = decoder.text(text.as_bytes(), Serializer::V2).expect("a message");
+                let message = decoder.text(&text, Serializer::V2).expect("a message");
                 assert_eq!(message.join_ref, spellings[0]);
                 assert_eq!(message.reference, spellings[0]);
                 assert_eq!(
@@ -308,7 +309,7 @@ mod tests {
             }
         }
         // What is no string is not spelled otherwise.
-        let text = br#"[{"\u0061":1},["\/"],"t","e",{}]"#;
+        let text = r#"[{"\u0061":1},["\/"],"t","e",{}]"#;
         let mut decoder = Decoder::default();
         let message = decoder.text(text, Serializer::V2).expect("a message");
         assert_eq!((&*message.join_ref, &*message.reference), (r#"{"\u0061":1}"#, r#"["\/"]"#));

@@ -233,7 +233,12 @@ pub fn begin_frame(out: &mut Vec<u8>) -> FrameStart {
 pub fn finish_frame(out: &mut Vec<u8>, FrameStart(start): FrameStart, opcode: Opcode) -> usize {
     let payload_bytes = out.len() - (start + ROOM_BYTES);
     let (header, header_bytes) = encode_header(opcode, true, payload_bytes as u64);
-    out.splice(start..start + ROOM_BYTES, header[..header_bytes].iter().copied());
+    let room = start..start + ROOM_BYTES;
+    if header_bytes == ROOM_BYTES {
+        out[room].copy_from_slice(&header[..ROOM_BYTES]);
+    } else {
+        out.splice(room, header[..header_bytes].iter().copied());
+    }
     header_bytes + payload_bytes
 }
 

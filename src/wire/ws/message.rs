@@ -33,6 +33,26 @@ pub enum Incoming<'a> {
     Close(Option<u16>),
 }
 
+/// The data of a whole message. Text stays text: what was judged once is not judged again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data<'a> {
+    /// Of a text message.
+    Text(&'a str),
+    /// Of a binary message.
+    Binary(&'a [u8]),
+}
+
+impl<'a> Data<'a> {
+    /// As a frame has it: the frame's opcode and its payload.
+    #[must_use]
+    pub fn as_frame(self) -> (Opcode, &'a [u8]) {
+        match self {
+            Self::Text(text) => (Opcode::Text, text.as_bytes()),
+            Self::Binary(bytes) => (Opcode::Binary, bytes),
+        }
+    }
+}
+
 /// The messages of one connection: where it is in a fragmented one.
 #[derive(Debug, Default)]
 pub struct Assembler {
