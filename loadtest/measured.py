@@ -81,9 +81,9 @@ def sending():
     """Messages to all members of a room, with the floor in the same run."""
     fanout, rooms = f"fanout {WINDOW}", f"rooms {WINDOW}"
     large, small = "a room of 1,000, 20 messages/s", "50 rooms of 20, 1,000 messages/s"
-    with_floor = {"figures": [CPU, *FLOOR, *DELIVERY, *ANSWER], "seconds": 22}
+    with_floor = {"figures": [CPU, *FLOOR, *DELIVERY, *ANSWER], "seconds": 24}
     first = {**with_floor, "is_plain": True, "more_rounds": 2}
-    stored = {**STORED, "figures": [CPU, *DELIVERY, *ANSWER], "seconds": 9}
+    stored = {**STORED, "figures": [CPU, *DELIVERY, *ANSWER], "seconds": 8}
     for name, title, load in (("fanout", large, fanout), ("rooms", small, rooms)):
         yield Scenario(name, f"{title}; one shard", f"{load} --with-floor", **first)
     for name, title, load in (("fanout", large, fanout), ("rooms", small, rooms)):
@@ -103,7 +103,7 @@ def keeping():
             f"keep-{count}",
             f"kept on disk: 100 rooms of 2, {count:,} under way",
             f"keep --in-flight {count} {WINDOW}",
-            seconds=8,
+            seconds=7,
             **kept,
         )
     yield Scenario(
@@ -128,7 +128,7 @@ def keeping():
             f"keep-spread-{count}",
             f"kept on disk: 100,000 rooms of 1, {count:,} under way",
             f"keep {spread} --in-flight {count} {WINDOW}",
-            seconds=12,
+            seconds=11,
             **kept,
         )
     yield Scenario(
@@ -150,7 +150,7 @@ def keeping():
 
 def capacity():
     """How much goes through one room."""
-    plain = {"figures": [CPU, *DELIVERY, *ANSWER], "is_plain": True, "seconds": 9}
+    plain = {"figures": [CPU, *DELIVERY, *ANSWER], "is_plain": True, "seconds": 8}
     yield Scenario(
         "capacity",
         "a room of 1,000, the rate raised until delivery is late or incomplete; one shard",
@@ -198,11 +198,11 @@ def idling():
         yield Scenario(
             name,
             f"19,000 connections in rooms of 100, 2,000 a second; {of}",
-            f"{idle} --connections 19000 --ramp 2000 --settle 6s",
+            f"{idle} --connections 19000 --per-source 9000 --ramp 2000 --settle 6s",
             [memory, *connect],
             shards=shards,
             files=19_100,
-            seconds=45,
+            seconds=41,
             **quiet,
         )
     for name, rooms, options in (
@@ -311,9 +311,9 @@ def floods():
         "before": "flood found --connections 4 --rate 25000 --duration 4s",
         "settings": UNBOUNDED,
         "needs": "chat.create_rooms",
-        "seconds": 14,
+        "seconds": 12,
     }
-    founding = {**rooms, "before": "", "seconds": 9}
+    founding = {**rooms, "before": "", "seconds": 8}
     requests = "flood requests --connections 8 --rate 200000"
     for name, what, flood, options in (
         ("none", "no flood, 100,000 rooms", "", rooms),
@@ -321,8 +321,8 @@ def floods():
         ("lists", "requests for 100 rooms", f"{requests} --path /api/rooms?limit=100", rooms),
         ("lobby", "joins of the lobby", "flood lobby --connections 4 --rate 2000", rooms),
         ("found", "new rooms", "flood found --connections 4 --rate 25000", founding),
-        ("publish", "messages over the limit", "flood publish --rate 5000", {"seconds": 9}),
-        ("join", "joins over the limit", "flood join --rate 2000", {"seconds": 9}),
+        ("publish", "messages over the limit", "flood publish --rate 5000", {"seconds": 8}),
+        ("join", "joins over the limit", "flood join --rate 2000", {"seconds": 8}),
     ):
         yield Scenario(
             f"flood-{name}",
