@@ -35,17 +35,17 @@ fn the_page_and_the_command_have_the_same_scenarios() {
     let mut python = Command::new("python3");
     python.args(["-c", "import measured; print(*measured.SCENARIOS)"]).current_dir(folder());
     let output = python.output().expect("python3 is there");
-    let names = String::from_utf8(output.stdout).expect("text");
-    let measured: BTreeSet<&str> = names.split_whitespace().collect();
-    assert!(measured.contains("fanout"), "{names}");
+    let told = String::from_utf8(output.stdout).expect("text");
+    let measured: BTreeSet<&str> = told.split_whitespace().collect();
+    assert!(measured.contains("fanout"), "{told}");
     let page = fs::read_to_string(folder().join("../docs/benchmarks.md")).expect("the page");
     // Every second part of a line stands in backquotes.
     let rows = page.lines().filter(|line| line.starts_with('|'));
-    let named: BTreeSet<&str> = rows
+    let on_page: BTreeSet<&str> = rows
         .flat_map(|row| row.split('`').skip(1).step_by(2))
         .filter(|word| is_name(word) && !NO_SCENARIOS.contains(word))
         .collect();
-    let unknown: Vec<_> = named.difference(&measured).collect();
+    let unknown: Vec<_> = on_page.difference(&measured).collect();
     assert!(unknown.is_empty(), "on the page, and no scenarios: {unknown:?}");
     let quoted = |name: &&&str| page.contains(&format!("`{name}`"));
     let missing: Vec<_> = measured.iter().filter(|name| !quoted(name)).collect();
