@@ -137,7 +137,7 @@ const STEPS = [
   },
   { is: ({ text }) => text.includes("wscat"), follow({ text }) { state.byHand = text; } },
   {
-    is: ({ language, text }) => language === "" && text.startsWith("> "),
+    is: ({ language, text }) => language === "text" && text.startsWith("> "),
     async follow({ text }) {
       const hand = begin(state.byHand, { atTerminal: true });
       await prints(hand, "Connected");

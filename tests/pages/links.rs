@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::{blocks, root};
 
 /// The lines of a page that are no code.
 fn prose(page: &str) -> impl Iterator<Item = &str> {
@@ -52,29 +54,11 @@ fn fault(folder: &Path, own: &str, target: &str) -> Option<String> {
     (!anchors(&page).contains(anchor)).then(|| format!("{target}: there is no such heading"))
 }
 
-/// All pages below a folder.
-fn pages(folder: &Path, into: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder of pages") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            pages(&path, into);
-        } else if path.extension().is_some_and(|extension| extension == "md") {
-            into.push(path);
-        }
-    }
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 #[test]
 fn every_link_within_the_pages_leads_somewhere() {
-    let mut paths = vec![root().join("README.md")];
-    pages(&root().join("docs"), &mut paths);
     let mut count = 0;
     let mut faults = Vec::new();
-    for path in paths {
+    for path in blocks::pages(root()) {
         let page = fs::read_to_string(&path).expect("pages are text");
         let folder = path.parent().expect("a file is in a folder");
         for target in links(&page) {
@@ -91,11 +75,12 @@ fn every_link_within_the_pages_leads_somewhere() {
 fn the_table_of_contents_has_every_page() {
     let contents = fs::read_to_string(root().join("docs/README.md")).unwrap();
     let linked: BTreeSet<String> = links(&contents).into_iter().collect();
-    let mut paths = Vec::new();
-    pages(&root().join("docs"), &mut paths);
-    assert!(paths.len() > 8, "the pages are found");
-    for path in paths {
-        let name = path.strip_prefix(root().join("docs")).unwrap().to_string_lossy();
+    let docs = root().join("docs");
+    let paths = blocks::pages(root());
+    let names: Vec<_> = paths.iter().filter_map(|path| path.strip_prefix(&docs).ok()).collect();
+    assert!(names.len() > 8, "the pages are found");
+    for name in names {
+        let name = name.to_string_lossy();
         assert!(name == "README.md" || linked.contains(&*name), "{name} is not in docs/README.md");
     }
 }
