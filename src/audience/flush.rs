@@ -51,7 +51,7 @@ impl Audiences {
             }
             if flags.is_clear() {
                 writes_left -= 1;
-                let written = conns.write(cx.io, conn, pending);
+                let written = conns.write(cx, conn, pending);
                 if written == pending.len() {
                     audience.seats[this].cursor = log.end();
                     continue;
@@ -165,7 +165,7 @@ impl Audiences {
         if pending.is_empty() {
             return true;
         }
-        let written = conns.write(cx.io, conn, pending);
+        let written = conns.write(cx, conn, pending);
         let (whole, rest) = cut(pending, written);
         let is_blocked = written < pending.len();
         if !rest.is_empty() {

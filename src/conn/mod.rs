@@ -451,6 +451,8 @@ impl Conns {
             !flags.has_out() || flags.is_blocked() || is_touched,
             "output is sent at the end of the turn"
         );
+        let is_timed = self.stuck.contains_key(&key.index());
+        assert_eq!(is_timed, flags.is_stuck(), "a full socket has its time to take more");
         let stage = self.stage(key);
         assert!(
             !flags.is_session() || stage == Stage::Settled,

@@ -101,10 +101,13 @@ impl Conns {
 
     /// Writes to a live connection's socket, which must not be blocked. It is blocked from now on
     /// if it takes less than all. Returns how many bytes it took.
-    pub(crate) fn write<I: Io>(&mut self, io: &mut I, conn: u32, bytes: &[u8]) -> usize {
-        let written = io.write(conn, bytes);
+    pub(crate) fn write<I: Io>(&mut self, cx: &mut Cx<'_, I>, conn: u32, bytes: &[u8]) -> usize {
+        let written = cx.io.write(conn, bytes);
         if written < bytes.len() {
             self.flags[conn as usize].set_blocked(true);
+            self.note_progress(cx.now.mono_ms, conn, written > 0);
+        } else {
+            self.note_taken(conn);
         }
         written
     }
@@ -202,7 +205,7 @@ impl Conns {
         if is_too_much { Flushed::TooMuch } else { Flushed::Blocked }
     }
 
-    /// Notes that output waits for a socket, and whether the socket has just taken some.
+    /// Notes that something waits for a socket, and whether the socket has just taken some.
     fn note_progress(&mut self, now_ms: u64, conn: u32, has_taken: bool) {
         let since = self.stuck.entry(conn).or_insert_with(|| coarse(now_ms));
         if has_taken {
@@ -210,14 +213,14 @@ impl Conns {
         }
     }
 
-    /// Notes that no output waits for a socket any more.
-    pub(super) fn note_taken(&mut self, conn: u32) {
+    /// Notes that nothing waits for a socket any more.
+    pub(crate) fn note_taken(&mut self, conn: u32) {
         if !self.stuck.is_empty() {
             self.stuck.remove(&conn);
         }
     }
 
-    /// The connections whose sockets have taken none of their output for `out_ms`, in order.
+    /// The connections whose sockets have taken nothing of what waits for `out_ms`, in order.
     pub(crate) fn stuck_for(&self, now_ms: u64, out_ms: u64) -> Vec<ConnKey> {
         let now = coarse(now_ms);
         let stuck = self.stuck.iter().filter(|(_, since)| passed(**since, out_ms) <= now);

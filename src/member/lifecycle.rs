@@ -101,6 +101,8 @@ impl Members {
                 return;
             }
         }
+        // It may have left the room of which something waited.
+        self.conns.note_taken(key.index());
     }
 
     /// Handles that a connection's peer has ended its half. An answer over HTTP is still sent

@@ -13,6 +13,7 @@ use crate::frames::{Frame, take_answer};
 use crate::logs::LogKind;
 use crate::merge::{self, Has, change_of};
 use crate::plan::{AROUND_BODY_BYTES, Plan};
+use crate::progress::Progress;
 use crate::rights::Facts;
 use crate::site::User;
 use crate::truth::Truth;
@@ -29,8 +30,8 @@ pub(crate) struct Ears<'a> {
     pub(crate) calm: bool,
     /// Whether the server has begun to stop.
     pub(crate) draining: bool,
-    /// Whether the server was ever told that this socket is full.
-    pub(crate) was_blocked: bool,
+    /// What the client's socket has taken.
+    pub(crate) progress: Progress,
 }
 
 /// One message of the server, whatever its encoding.
@@ -72,7 +73,7 @@ impl Heard {
                     payload: Payload::Json(array[4].clone()),
                 }
             }
-            Frame::Close(_) | Frame::Pong(_) => unreachable!("only messages are parsed"),
+            Frame::Close(..) | Frame::Pong(_) => unreachable!("only messages are parsed"),
         }
     }
 
@@ -212,8 +213,8 @@ impl Client {
         let link = self.link.as_mut().expect("who hears is connected");
         assert_eq!(link.heard_close, None, "nothing comes after a close frame: {frame:?}");
         match frame {
-            Frame::Close(code) => {
-                link.check_close(ears, code);
+            Frame::Close(code, reason) => {
+                link.check_close(ears, code, &reason);
                 link.heard_close = Some(code);
             }
             Frame::Pong(payload) => {
@@ -222,7 +223,10 @@ impl Client {
                     if asked == payload {
                         return;
                     }
-                    assert!(ears.was_blocked, "every ping of a client that reads is answered");
+                    assert!(
+                        ears.progress.was_full(),
+                        "every ping of a client that reads is answered"
+                    );
                 }
                 panic!("a pong that nobody asked for");
             }
@@ -390,7 +394,7 @@ impl Client {
                 let reason = heard.json()["reason"].as_str().expect("an error says why").to_owned();
                 match &*reason {
                     "lagging" => {
-                        assert!(ears.was_blocked, "who reads does not lag");
+                        assert!(ears.progress.was_full(), "who reads does not lag");
                         ears.truth.saw("lagging");
                     }
                     "channel_crash" => ears.truth.saw("channel_crash"),
@@ -1009,7 +1013,7 @@ impl Link {
         ears.truth.saw("warned");
     }
 
-    fn check_close(&self, ears: &mut Ears<'_>, code: u16) {
+    fn check_close(&self, ears: &mut Ears<'_>, code: u16, reason: &str) {
         let limits = &ears.plan.settings.limits;
         let silent_ms = self.silent_ms.max(ears.now_ms - self.reached_ms);
         match code {
@@ -1026,11 +1030,14 @@ impl Link {
             1011 if self.poison != Some(1011) => ears.check_restarted(),
             1012 => assert!(ears.draining, "1012 says that the server stops"),
             1013 => {
-                let is_bounded = limits.memory_bytes != 0;
-                assert!(
-                    ears.was_blocked || is_bounded,
-                    "only who does not read has too much waiting"
-                );
+                match reason {
+                    "does not read" => {
+                        let may_be = ears.progress.may_be_closed(limits);
+                        assert!(may_be, "only who does not read is closed: {:?}", ears.progress);
+                    }
+                    "no memory" => assert_ne!(limits.memory_bytes, 0, "memory has a bound"),
+                    other => panic!("1013 has a reason: {other}"),
+                }
                 ears.truth.saw("overflowed");
             }
             4001 => {

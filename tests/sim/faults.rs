@@ -71,6 +71,14 @@ pub(crate) enum Bug {
     RenewInVain,
     /// A connection that does not read is kept, and all that is for it.
     UnboundedOutput,
+    /// That a socket takes some of what waits for it is not noted.
+    ForgetProgress,
+    /// A connection that takes nothing is closed before its time.
+    HurryReaders,
+    /// A connection is closed for how much waits for it, though it takes more and more of that.
+    BoundReaders,
+    /// A connection that takes nothing is never closed for it.
+    WaitForEver,
     /// The history of a shard takes no heed of its bound.
     UnboundedHistory,
     /// What connections ask for is done as it comes, and counted by nobody.

@@ -23,7 +23,8 @@ pub(crate) const PONG: u8 = 10;
 pub(crate) enum Frame {
     Text(String),
     Binary(Vec<u8>),
-    Close(u16),
+    /// With its reason.
+    Close(u16, String),
     Pong(Vec<u8>),
 }
 
@@ -76,9 +77,9 @@ impl Inbox {
             BINARY => Frame::Binary(payload),
             PONG => Frame::Pong(payload),
             CLOSE => {
-                let code = payload.first_chunk().expect("a close frame says why");
-                std::str::from_utf8(&payload[2..]).expect("a reason is UTF-8");
-                Frame::Close(u16::from_be_bytes(*code))
+                let (code, reason) = payload.split_first_chunk().expect("a close frame says why");
+                let reason = std::str::from_utf8(reason).expect("a reason is UTF-8");
+                Frame::Close(u16::from_be_bytes(*code), reason.to_owned())
             }
             other => panic!("a server does not send frames of kind {other}"),
         })

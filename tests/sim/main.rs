@@ -8,6 +8,10 @@
 //! SIM_TRACE=1                             tell everything that happens
 //! SIM_DIGEST=0x2a                         fail if the bytes of all seeds have another digest: another build must say the same
 //! ```
+//!
+//! What it does not model stands in the header of each part, with the test that could notice: of
+//! sockets and rings in `net`, of threads and turns in `world`, of who reads in `progress`, of logs
+//! in `pretend_log`, of clients in `client` and `poll`.
 
 mod acts;
 mod auditing;
@@ -27,6 +31,7 @@ mod planted;
 mod poll;
 mod presence;
 mod pretend_log;
+mod progress;
 mod rest;
 mod rights;
 mod site;

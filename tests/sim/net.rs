@@ -14,6 +14,7 @@ use chinwag::shard::{Handoff, Io};
 use crate::draws::Draws;
 use crate::faults::{Bug, meddle};
 use crate::logs::SimLog;
+use crate::progress::Progress;
 
 /// A connection between a client and a shard, as the two kernels see it.
 #[derive(Debug)]
@@ -42,8 +43,8 @@ pub(crate) struct Pipe {
     pub(crate) window: usize,
     /// The server was told that its socket is full, and waits to hear otherwise.
     pub(crate) blocked: bool,
-    /// Whether it ever was.
-    pub(crate) was_blocked: bool,
+    /// What it took of what it was given, and when.
+    pub(crate) progress: Progress,
     /// The server does not want to read.
     pub(crate) stopped: bool,
     /// Whether it ever did not.
@@ -65,7 +66,7 @@ impl Pipe {
             lossy: false,
             window,
             blocked: false,
-            was_blocked: false,
+            progress: Progress::default(),
             stopped: false,
             was_stopped: false,
         }
@@ -76,12 +77,17 @@ impl Pipe {
         Self { gone: true, ..Self::new(Key::NONE, 0) }
     }
 
+    /// Whether it is a connection of the shard.
+    pub(crate) fn is_there(&self) -> bool {
+        !self.gone && !self.away
+    }
+
     /// Whether the server has something to read, be it the end.
     pub(crate) fn is_readable(&self) -> bool {
         // That it is broken is seen even by who does not want to read.
         let has_end = (self.reset || self.client_fin && !self.stopped) && !self.is_end_told;
         let has_bytes = !self.reset && !self.stopped && !self.to_server.is_empty();
-        !self.gone && !self.away && (has_end || has_bytes)
+        self.is_there() && (has_end || has_bytes)
     }
 
     /// The client's machine says that there is no connection.
@@ -91,11 +97,8 @@ impl Pipe {
     }
 
     pub(crate) fn is_writable(&self) -> bool {
-        !self.gone
-            && !self.away
-            && self.blocked
-            && !self.reset
-            && self.to_client.len() < self.window
+        let has_space = self.to_client.len() < self.window;
+        self.is_there() && self.blocked && !self.reset && has_space
     }
 
     /// Whether the client has something to read, be it the end.
@@ -107,6 +110,8 @@ impl Pipe {
 /// One shard's sockets, and the rings that lead away from it.
 pub(crate) struct Net {
     shard: u16,
+    /// The time by the clock of all.
+    pub(crate) now_ms: u64,
     pub(crate) log: SimLog,
     draws: Draws,
     bug: Option<Bug>,
@@ -141,12 +146,14 @@ impl Net {
     pub(crate) fn new(
         shard: u16,
         shards: u16,
+        now_ms: u64,
         log: SimLog,
         draws: Draws,
         bug: Option<Bug>,
     ) -> Self {
         Self {
             shard,
+            now_ms,
             log,
             draws,
             bug,
@@ -232,6 +239,7 @@ impl Io for Net {
         let most = if is_short { self.draws.skewed(bytes.len()) } else { bytes.len() };
         let is_forgotten =
             self.bug == Some(Bug::ForgetUpgrade) && bytes.starts_with(b"HTTP/1.1 101");
+        let now_ms = self.now_ms;
         let pipe = self.pipe(conn);
         if is_forgotten && pipe.was_stopped {
             return bytes.len();
@@ -245,7 +253,7 @@ impl Io for Net {
         let written = most.min(space);
         pipe.to_client.extend_from_slice(&bytes[..written]);
         pipe.blocked = written < bytes.len();
-        pipe.was_blocked |= pipe.blocked;
+        pipe.progress.wrote(now_ms, bytes.len(), written);
         crate::trace!("shard {} writes {written} of {} bytes to {conn}", self.shard, bytes.len());
         self.note(conn, &bytes[..written]);
         written

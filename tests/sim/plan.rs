@@ -319,6 +319,9 @@ impl Plan {
         match self.bug {
             Some(Bug::GrowForEver) => settings.chat.stream_s = 1_000_000,
             Some(Bug::UnboundedOutput) => settings.limits.conn_out_bytes = usize::MAX,
+            Some(Bug::HurryReaders) => settings.limits.out_ms /= 8,
+            Some(Bug::BoundReaders) => settings.limits.conn_out_bytes /= 64,
+            Some(Bug::WaitForEver) => settings.limits.out_ms = u64::MAX / 2,
             Some(Bug::UnboundedMemory) => settings.memory_bytes_max = usize::MAX,
             Some(Bug::UnboundedHistory) => settings.history_bytes_max = usize::MAX,
             Some(Bug::UnboundedWork) => settings.turn_work = u32::MAX,

@@ -171,6 +171,19 @@ fn output_without_a_bound_is_seen_to_grow() {
 }
 
 #[test]
+fn a_reader_that_is_closed_for_what_it_was_sent_is_found() {
+    let found_by = ["only who does not read is closed"];
+    check(Bug::ForgetProgress, &found_by);
+    check(Bug::HurryReaders, &found_by);
+    check(Bug::BoundReaders, &found_by);
+}
+
+#[test]
+fn a_member_that_takes_nothing_and_is_kept_is_found() {
+    check(Bug::WaitForEver, &["who takes nothing is closed in time"]);
+}
+
+#[test]
 fn what_has_no_bound_is_seen_to_grow() {
     check(Bug::UnboundedHistory, &["history is bounded"]);
     check(Bug::UnboundedRooms, &["rooms are bounded"]);

@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::faults::Bug;
 use crate::frames::{Frame, TEXT, take_answer, take_message};
+use crate::progress::Progress;
 use crate::site::token;
 use crate::world::World;
 
@@ -271,9 +272,7 @@ impl World {
 
     fn hear_polled(&mut self, client: usize, messages: Vec<Value>) {
         self.truth.saw("polled");
-        // It takes something only now and then.
-        let was_blocked = true;
-        let (mut ears, clients) = self.ears(was_blocked);
+        let (mut ears, clients) = self.ears(Progress::of_poller());
         for message in messages {
             let text = message.as_str().expect("messages are strings").to_owned();
             clients[client].hear(&mut ears, Frame::Text(text));

@@ -32,6 +32,7 @@ use crate::logs::SimLog;
 use crate::net::{Net, Pipe};
 use crate::plan::{AROUND_BODY_BYTES, Happening, Plan};
 use crate::pretend_log::Told;
+use crate::progress::{self, Progress};
 use crate::rights::{Ledger, Moment, moment};
 use crate::site::{OWNER, Renewal, TestSite, USERS};
 use crate::truth::Truth;
@@ -114,7 +115,7 @@ impl World {
                     seed ^= RandomState::new().hash_one(id);
                 }
                 let log = SimLog::new(plan.log, plan.seed ^ u64::from(id) << 32, plan.bug);
-                let mut net = Net::new(id, plan.shards, log, draws.fork(), plan.bug);
+                let mut net = Net::new(id, plan.shards, now.mono_ms, log, draws.fork(), plan.bug);
                 net.ring_bytes = plan.ring_bytes;
                 net.short_write = plan.short_write;
                 net.slow_work = plan.slow_work;
@@ -331,16 +332,21 @@ impl World {
         self.latest_unix_ms = self.latest_unix_ms.max(self.now.unix_ms);
         for Host { net, .. } in &mut self.hosts {
             net.log.ledger.now = Some(self.now);
+            net.now_ms = self.now.mono_ms;
         }
     }
 
     pub(crate) fn turn(&mut self, host: usize) {
         let now = self.now;
         crate::trace!("turn of shard {host} at {}", now.mono_ms);
+        let limits = &self.plan.settings.limits;
+        progress::begin_turn(limits, &mut self.hosts[host], now.mono_ms);
         let Host { shard, net, is_busy, work } = &mut self.hosts[host];
         work.begin_turn(&self.plan.settings, shard);
         shard.turn(&mut Turn { now, io: net });
         *is_busy = false;
+        progress::check_after_turn(limits, &mut self.hosts[host], now.mono_ms);
+        let shard = &self.hosts[host].shard;
         if shard.metrics().waiting > 0 && shard.next_due() != Some(0) {
             self.truth.saw("join that waits for a way");
         }
@@ -535,9 +541,9 @@ impl World {
             self.clients[client].link = None;
             return true;
         }
-        let was_blocked = pipe.was_blocked;
+        let progress = pipe.progress;
         self.note(&bytes);
-        let (mut ears, clients) = self.ears(was_blocked);
+        let (mut ears, clients) = self.ears(progress);
         clients[client].read(&mut ears, &bytes);
         let link = clients[client].link.as_ref().expect("reading does not end a connection");
         if link.heard_close.is_some() && (self.healed || !self.draws.one_in(4)) {
@@ -547,8 +553,8 @@ impl World {
         true
     }
 
-    /// What a client hears with, and the clients.
-    pub(crate) fn ears(&mut self, was_blocked: bool) -> (Ears<'_>, &mut [Client]) {
+    /// What a client hears with whose socket has taken so much, and the clients.
+    pub(crate) fn ears(&mut self, progress: Progress) -> (Ears<'_>, &mut [Client]) {
         let Self { plan, truth, now, clients, hosts, .. } = self;
         let ears = Ears {
             plan,
@@ -558,7 +564,7 @@ impl World {
             unix_ms: self.latest_unix_ms,
             calm: self.calm,
             draining: self.draining,
-            was_blocked,
+            progress,
         };
         (ears, clients)
     }
@@ -607,10 +613,13 @@ impl World {
     }
 
     fn writable(&mut self, host: usize, pipe: usize) {
-        let now = self.now;
+        let mut now = self.now;
         let Host { shard, net, is_busy, .. } = &mut self.hosts[host];
-        let key = net.pipes[pipe].key;
+        let Pipe { key, progress, .. } = net.pipes[pipe];
         net.pipes[pipe].blocked = false;
+        if self.plan.bug == Some(Bug::ForgetProgress) {
+            now.mono_ms = progress.waits_since_ms().expect("something waits");
+        }
         *is_busy = true;
         shard.writable(&mut Turn { now, io: net }, key);
         self.check(host);
@@ -786,7 +795,7 @@ impl Link {
         if pipe.lossy || pipe.reset {
             return;
         }
-        let was_cut = pipe.was_blocked && pipe.gone;
+        let was_cut = pipe.progress.was_full() && pipe.gone;
         assert!(
             self.heard_close.is_some() || !self.is_open || was_cut,
             "a connection ends with a close frame: {self:?}"

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chinwag::limits::Limits;
 
-use super::{ROOM, both_ways, count, go_on, plan, seen_by, tell, world};
+use super::{ROOM, at_once, both_ways, count, go_on, plan, seen_by, tell, world};
 use crate::acts::Mouth;
 use crate::client::Client;
 use crate::logs::LogKind;
@@ -153,6 +153,30 @@ fn who_falls_behind_while_it_waits_for_answers_is_read_on() {
         world.rest();
         world.check_rest();
         assert_eq!((count(&world, "lagging"), count(&world, "idle")), (1, 0));
+    });
+}
+
+#[test]
+fn who_takes_nothing_of_a_room_is_closed_in_time_though_it_types_on() {
+    both_ways(|here, there| {
+        let limits = Limits { out_ms: 5_000, ..Limits::default() };
+        let mut world = world(&plan(2, limits), &[(0, here), (1, there)]);
+        for client in [0, 1] {
+            tell(&mut world, client, |client, mouth| client.join(mouth, ROOM));
+        }
+        world.window(1, 0);
+        at_once(&mut world, 0, |client, mouth| {
+            client.publish_body(mouth, ROOM, "hello", None, None);
+        });
+        for _ in 0..20 {
+            // There is no answer to that, so of its own nothing waits.
+            at_once(&mut world, 1, |client, mouth| client.typing(mouth, ROOM, None));
+            world.pass(500);
+        }
+        assert_eq!(world.hosts[there].shard.metrics().overflowed, 1);
+        assert!(world.clients[1].link.is_none());
+        world.rest();
+        world.check_rest();
     });
 }
 
