@@ -6,6 +6,18 @@ use crate::peer::{Peer, text};
 use crate::server::{PATIENCE, Server, until};
 use crate::store::{Folder, messages, say};
 
+/// A server with rooms in a folder and little of them in memory, in which anybody may speak and
+/// search on.
+fn start(folder: &Folder) -> Server {
+    let path = format!("store.path={}", folder.0.display());
+    Server::start(&[
+        &path,
+        "history.messages=10",
+        "limits.publish_per_s=0",
+        "limits.search_per_s=0",
+    ])
+}
+
 fn search(peer: &mut Peer, payload: &str) -> String {
     peer.send_raw(&text(&format!(r#"["1","s","room:tea","msg_search",{payload}]"#)));
     peer.await_text(r#""s","room:tea","phx_reply""#)
@@ -77,10 +89,7 @@ fn until_found(peer: &mut Peer, key: u64) {
 #[test]
 fn an_index_that_is_cut_off_or_deleted_while_many_speak_hurts_nobody_and_comes_back() {
     let folder = Folder::new();
-    let path = format!("store.path={}", folder.0.display());
-    let settings =
-        [&*path, "history.messages=10", "limits.publish_per_s=0", "limits.search_per_s=0"];
-    let server = Server::start(&settings);
+    let server = start(&folder);
     let mut ann = server.guest("Ann");
     ann.join("tea", "{}");
     let said = |peer: &mut Peer, keys: std::ops::RangeInclusive<u64>| {
@@ -115,7 +124,7 @@ fn an_index_that_is_cut_off_or_deleted_while_many_speak_hurts_nobody_and_comes_b
     let (status, log) = server.wait(PATIENCE + Duration::from_secs(30));
     // Whether the damage was met while it ran, or is only when it starts again, is chance.
     assert_eq!(status.code(), Some(0), "{log}");
-    let server = Server::start(&settings);
+    let server = start(&folder);
     let mut bob = server.guest("Bob");
     bob.join("tea", "{}");
     for key in [600, 450, 107] {
@@ -127,10 +136,7 @@ fn an_index_that_is_cut_off_or_deleted_while_many_speak_hurts_nobody_and_comes_b
 #[test]
 fn all_that_is_kept_is_found_before_a_restart_and_after_it() {
     let folder = Folder::new();
-    let path = format!("store.path={}", folder.0.display());
-    let settings =
-        [&*path, "history.messages=10", "limits.publish_per_s=0", "limits.search_per_s=0"];
-    let server = Server::start(&settings);
+    let server = start(&folder);
     let mut ann = server.guest("Ann");
     ann.join("tea", "{}");
     say_some(&mut ann, 1..=300);
@@ -143,7 +149,7 @@ fn all_that_is_kept_is_found_before_a_restart_and_after_it() {
 
     // Without its index, which is made anew.
     std::fs::remove_file(folder.0.join("search.db")).unwrap();
-    let server = Server::start(&settings);
+    let server = start(&folder);
     let mut bob = server.guest("Bob");
     bob.join("tea", "{}");
     let mut found = String::new();
