@@ -43,7 +43,7 @@ mod with_store {
     use crate::app::boot::EXIT_OS;
     use crate::app::cli::{self, EXIT_CONFIG, Exit, StoreCommand};
     use crate::app::config::StoreConfig;
-    use crate::side::store::tools::{self, Again, Choice, Product, Report, Restored};
+    use crate::side::store::tools::{self, Choice, Product, Reapplied, Report, Restored};
     use crate::side::store::{Cause, StoreError};
     use crate::wire::http::date::{for_file_names, rfc3339};
 
@@ -104,8 +104,9 @@ mod with_store {
 
     fn restore(folder: &Path, file: &Path, stamp: &str) -> Result<String, StoreError> {
         let restored = tools::restore(folder, file, stamp, u64::from_ne_bytes(random()?))?;
-        let Restored { report, moved, again, known_since_ms, damaged_lines, of_others } = restored;
-        let Again { deleted, stands, damaged } = again;
+        let Restored { report, moved, reapplied, known_since_ms, damaged_lines, of_others } =
+            restored;
+        let Reapplied { deleted, stands, damaged } = reapplied;
         let mut text = told(&report);
         for moved in moved {
             // Writing to a string cannot fail.

@@ -342,10 +342,10 @@ impl Judge for TakenAway {
         let Some((file, then)) = &self.backup else { return Ok(()) };
         let store = disk.join("store");
         let restored = tools::restore(&store, file, "then", 9).map_err(|e| e.to_string())?;
-        if restored.again.damaged + restored.damaged_lines > 0 {
+        if restored.reapplied.damaged + restored.damaged_lines > 0 {
             return Err(format!("something is damaged: {restored:?}"));
         }
-        self.again += restored.again.deleted + restored.again.stands;
+        self.again += restored.reapplied.deleted + restored.reapplied.stands;
         then.restored_since(&self.told).check(&store)
     }
 }

@@ -16,7 +16,7 @@ use super::audit;
 use super::error::{Cause, StoreError};
 use super::index::Words;
 use super::keys::keys_before;
-use super::replies::Answers;
+use super::replies::ReplyCounter;
 use super::row::{
     EraRow, Message, Next, OFFSET_MAX, RoomRow, StandingRow, each_standing, id_of, next_row,
     offset_of, room_of, select_eras, select_messages, select_rooms, with_room,
@@ -312,7 +312,7 @@ impl Reader {
         let (mut hits, mut count) = (Vec::new(), 0);
         let mut last = before.clamp(1, OFFSET_MAX + 1) - 1;
         let mut statement = self.conn.prepare_cached(select_messages!("WHERE id = ?1"))?;
-        let answers = Answers::of(&self.conn, id)?;
+        let answers = ReplyCounter::of(&self.conn, id)?;
         // Some at a time: those of other users are passed over, and those without a row.
         for _ in 0..FIND_STEPS_MAX {
             let range = (id_of(id, 1), id_of(id, last));
@@ -418,7 +418,7 @@ fn run(look: &Connection, id: u32, wanted: Wanted, damaged: &mut u64) -> Result<
     };
     let mut statement = look.prepare_cached(sql)?;
     let mut rows = statement.query(params![id_of(id, after + 1), id_of(id, upto)])?;
-    let answers = Answers::of(look, id)?;
+    let answers = ReplyCounter::of(look, id)?;
     let (mut begin, mut more, mut pieces) = (0, false, Pieces::default());
     // Not beyond the last one that is wanted, as above.
     while pieces.len() < upto.saturating_sub(after) {
@@ -554,7 +554,7 @@ pub(super) fn fits(bytes: usize, untold: usize, bytes_max: usize) -> bool {
 /// their changes; and whether that is all: one may be damaged, or there may be more than `bytes`.
 fn changed_behind(
     look: &Connection,
-    (id, answers): (u32, &Answers<'_>),
+    (id, answers): (u32, &ReplyCounter<'_>),
     (behind, upto): (u64, u64),
     bytes: usize,
     damaged: &mut u64,

@@ -49,7 +49,7 @@ const SUM_DIGITS: usize = 16;
 
 /// What a commit takes away: a line.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Removal {
+pub(super) struct RemovedLine {
     /// In the first line of a file: since when it has all, in milliseconds of Unix time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     since: Option<u64>,
@@ -110,7 +110,7 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-impl Removal {
+impl RemovedLine {
     /// Adds a message that is deleted.
     pub(super) fn push_deleted(&mut self, topic: &str, offset: u64, said: u64, act: Act<'_>) {
         let (topic, by) = (topic.into(), act.by.map(Box::from));
@@ -161,7 +161,7 @@ fn sum_of(text: &str) -> u64 {
 /// so it has no commit.
 fn whole_lines(text: &[u8]) -> &[u8] {
     let last = text.split_inclusive(|byte| *byte == b'\n').next_back().unwrap_or_default();
-    let is_whole = last.strip_suffix(b"\n").is_some_and(|line| Removal::of(line).is_some());
+    let is_whole = last.strip_suffix(b"\n").is_some_and(|line| RemovedLine::of(line).is_some());
     let torn = if is_whole { 0 } else { last.len() };
     &text[..text.len() - torn]
 }
@@ -169,7 +169,7 @@ fn whole_lines(text: &[u8]) -> &[u8] {
 /// Of which store a file says that it is.
 fn store_of(lines: &[u8]) -> Option<i64> {
     let first = lines.split_inclusive(|byte| *byte == b'\n').next()?;
-    Removal::of(first.trim_ascii_end())?.store
+    RemovedLine::of(first.trim_ascii_end())?.store
 }
 
 /// Whether a file is of another store than this.
@@ -257,7 +257,7 @@ impl RemovedLog {
     ///
     /// Those of the disk, and if the file is not where it was. Then it is not to be committed, and
     /// may be noted again.
-    pub(super) fn note(&mut self, removal: &Removal) -> Result<(), StoreError> {
+    pub(super) fn note(&mut self, removal: &RemovedLine) -> Result<(), StoreError> {
         let Some(at_ms) = removal.first_ms() else { return Ok(()) };
         let line = removal.line();
         if self.last.as_ref() == Some(&line) {
@@ -292,8 +292,8 @@ impl RemovedLog {
     /// Those of SQLite and of the disk.
     pub(super) fn settle(&mut self, conn: &Connection) -> Result<(), StoreError> {
         let Some(last) = self.last.take() else { return Ok(()) };
-        let last = Removal::of(last.trim_end().as_bytes()).unwrap_or_default();
-        let mut holds = Removal::default();
+        let last = RemovedLine::of(last.trim_end().as_bytes()).unwrap_or_default();
+        let mut holds = RemovedLine::default();
         for of in &last.stands {
             match standing_in(conn, &of.topic, &of.user) {
                 Ok(standing) if Some(standing) == of.standing() => {}
@@ -321,7 +321,7 @@ impl RemovedLog {
         file.set_len(0)?;
         let mut begun = Begun { file, place: Place::of(vec![path])?, bytes: 0 };
         let (since, store) = (Some(since_ms), Some(self.store));
-        begun.append(&Removal { since, store, ..Removal::default() }.line())?;
+        begun.append(&RemovedLine { since, store, ..RemovedLine::default() }.line())?;
         sync_folder(&self.folder)?;
         Ok(self.begun.insert(begun))
     }
@@ -369,11 +369,11 @@ impl Removed {
 
     fn take(&mut self, lines: &[u8], is_first: bool) {
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            let Some(removal) = Removal::of(line.trim_ascii_end()) else {
+            let Some(removal) = RemovedLine::of(line.trim_ascii_end()) else {
                 self.damaged += 1;
                 continue;
             };
-            let Removal { since, deleted, stands, .. } = removal;
+            let RemovedLine { since, deleted, stands, .. } = removal;
             if is_first {
                 self.since_ms = self.since_ms.or(since);
             }
@@ -403,14 +403,14 @@ mod tests {
     }
 
     /// That a message is deleted.
-    fn deleted(offset: u64) -> Removal {
-        let mut removal = Removal::default();
+    fn deleted(offset: u64) -> RemovedLine {
+        let mut removal = RemovedLine::default();
         removal.push_deleted("room:a", offset, 100, Act { at_ms: 200 + offset, by: Some("mod") });
         removal
     }
 
-    fn banned(user: &str, at: u64, banned_until_ms: u64) -> Removal {
-        let mut removal = Removal::default();
+    fn banned(user: &str, at: u64, banned_until_ms: u64) -> RemovedLine {
+        let mut removal = RemovedLine::default();
         let standing = Standing { banned_until_ms, ..Standing::default() };
         removal.push_standing("room:a", user, at, standing);
         removal
@@ -426,7 +426,7 @@ mod tests {
         let folder = Folder::new();
         assert_eq!(read(&folder), Removed::default(), "there is nothing yet");
         let mut log = new(&folder);
-        log.note(&Removal::default()).unwrap();
+        log.note(&RemovedLine::default()).unwrap();
         log.note(&deleted(1)).unwrap();
         log.note(&banned("eve", 300, 9)).unwrap();
         log = new(&folder);

@@ -14,14 +14,14 @@ use super::row::{Message, OFFSET_MAX, id_of, offset_of};
 use crate::limits::STORE_REPLIES_COUNTED_MAX;
 use crate::link::said::Replies;
 
-/// What is counted by, in one look at a room. See the module.
-pub(super) struct Answers<'look> {
+/// Counts the replies to messages of a room, in one look at it. See the module.
+pub(super) struct ReplyCounter<'look> {
     look: &'look Connection,
     /// The first and the last message with an answer; none, in most rooms.
     threads: Option<(i64, i64)>,
 }
 
-impl<'look> Answers<'look> {
+impl<'look> ReplyCounter<'look> {
     /// Of a room.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::batch::Batch;
 use super::disk::{Disk, Options};
 use super::error::{Cause, StoreError};
 use super::reader::{Loaded, Reader, TailBounds};
-use super::removed::{Removal, Removed, RemovedLog};
+use super::removed::{Removed, RemovedLine, RemovedLog};
 use super::retention::{Keep, Retention};
 use super::row::{OFFSET_BITS, StandingRow, id_of};
 use super::schema;
@@ -697,7 +697,7 @@ fn what_was_noted_as_taken_away_without_its_commit_is_put_right_by_the_next_life
     assert_eq!(last_word(), [NEVER_MS], "what has failed before is not noted");
     drop(home);
     // As a power cut leaves it that comes between the note and its commit.
-    let mut removal = Removal::default();
+    let mut removal = RemovedLine::default();
     removal.push_standing("room:1", "eve", 901, Standing::default());
     RemovedLog::open(&folder.0, 1_000, 0).unwrap().note(&removal).unwrap();
     assert_eq!(last_word(), [0]);

@@ -11,7 +11,7 @@ use rusqlite::{Connection, Rows, params};
 
 use super::error::StoreError;
 use super::reader::{Page, fits};
-use super::replies::Answers;
+use super::replies::ReplyCounter;
 use super::row::{Message, Next, OFFSET_MAX, id_of, next_row, offset_of, select_messages};
 use crate::limits::PINS_MAX;
 use crate::link::log::{Part, View, Wanted};
@@ -52,7 +52,7 @@ pub(super) fn view(
     let Wanted { after, upto, part, messages, bytes, changed: _, view } = wanted;
     let is_newest = part == Part::Newest;
     let mut picked = Picked {
-        answers: Answers::of(look, id)?,
+        answers: ReplyCounter::of(look, id)?,
         pieces: Vec::new(),
         bytes: 0,
         untold: 0,
@@ -108,7 +108,7 @@ pub(super) fn view(
 
 /// Messages that are picked out, as they are told.
 struct Picked<'look> {
-    answers: Answers<'look>,
+    answers: ReplyCounter<'look>,
     pieces: Vec<Vec<u8>>,
     bytes: usize,
     /// How many of them members are not told.

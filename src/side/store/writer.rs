@@ -32,7 +32,7 @@ use super::error::{Cause, StoreError};
 use super::open_rooms::{OpenRoom, OpenRooms};
 use super::place::Place;
 use super::reader::READ_MS_MAX;
-use super::removed::Removal;
+use super::removed::RemovedLine;
 use super::row::{Message, StandingRow, id_of};
 use super::statements::{change, found, insert, look_for, set, stand};
 use super::transaction::WriteTransaction;
@@ -273,7 +273,7 @@ impl Writer {
         questions: &mut Vec<Question>,
     ) -> Result<bool, StoreError> {
         let step = WriteTransaction::begin(&self.conn)?;
-        let mut removal = Removal::default();
+        let mut removal = RemovedLine::default();
         for (shard, record) in batch.iter() {
             match record {
                 ToStore::Open { number, room, topic, epoch } => {

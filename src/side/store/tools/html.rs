@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha1::{Digest, Sha1};
 
-use super::beside;
 use super::export::{Choice, export_public};
 use super::line::{Any, Kind, MessageLine, RoomLine};
+use super::{beside, both_ends};
 use crate::auth::level::Joiners;
 use crate::link::facts::RoomSettings;
 use crate::side::store::error::StoreError;
@@ -60,21 +60,16 @@ pub fn export_html(
     }
     let (read, write) = io::pipe()?;
     let is_asked_for = choice.room.is_some();
-    let both = beside(
+    let (private, damaged) = beside(
         move || Pages::new(to, is_asked_for).all(BufReader::new(read)),
         // The writer goes with it, which is the end of the lines.
         || export_public(folder, choice, &mut BufWriter::new(write), tell),
     );
-    match both {
-        (Ok(private), Ok(damaged)) => {
-            if private > 0 {
-                tell(&format!("left out: rooms that not everybody may join: {private}"));
-            }
-            Ok(damaged)
-        }
-        // What was not read any more says less than why.
-        (Err(error), Err(StoreError::Io(_)) | Ok(_)) | (_, Err(error)) => Err(error),
+    let (damaged, private) = both_ends(damaged, private)?;
+    if private > 0 {
+        tell(&format!("left out: rooms that not everybody may join: {private}"));
     }
+    Ok(damaged)
 }
 
 /// The pages, as lines come.

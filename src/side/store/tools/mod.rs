@@ -3,7 +3,7 @@
 //! ```text
 //!   backup ── is there a server? ── yes: it makes the copy (`socket`)
 //!                                └─ no:  it is made here
-//!   restore ─ a copy in place of the store, without what was taken away since (`again`)
+//!   restore ─ a copy in place of the store, without what was taken away since (`reapply`)
 //!   export ── lines, by pages: a server may have the store; `html` makes pages of them to read
 //!   import ── lines into an empty store, all or nothing; `foreign` makes lines of what other
 //!             products export
@@ -17,13 +17,13 @@
 //! Called by: `app`. Calls: `side::store::copy`, `side::store::socket`,
 //! `side::store::disk`, `side::store::schema`.
 
-mod again;
 mod check;
 mod export;
 mod foreign;
 mod html;
 mod import;
 mod line;
+mod reapply;
 mod restore;
 #[cfg(test)]
 mod tests;
@@ -36,12 +36,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-pub use again::Again;
 pub use check::{check, index_anew};
 pub use export::{Choice, export};
 pub use foreign::{Product, import_from};
 pub use html::export_html;
 pub use import::import;
+pub use reapply::Reapplied;
 pub use restore::{Restored, restore};
 
 use super::backups::name_by_hand;
@@ -91,6 +91,18 @@ fn beside<T: Send, H>(there: impl FnOnce() -> T + Send, here: impl FnOnce() -> H
         let here = here();
         (there.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), here)
     })
+}
+
+/// What came of both ends of a pipe. If both failed, it is told why one did: that the other end
+/// took or gave no more says less.
+fn both_ends<W, R>(
+    written: Result<W, StoreError>,
+    read: Result<R, StoreError>,
+) -> Result<(W, R), StoreError> {
+    match (written, read) {
+        (Ok(written), Ok(read)) => Ok((written, read)),
+        (Ok(_) | Err(StoreError::Io(_)), Err(error)) | (Err(error), _) => Err(error),
+    }
 }
 
 /// Copies a store, which a server may have, into a file; named by the time, if `to` is a folder, of

@@ -6,7 +6,7 @@
 //! Invariants: whenever the power is cut, the folder has the old store or the new one; the old one
 //! stays, under another name.
 //!
-//! Deliberately absent: how something is taken away again (`again`).
+//! Deliberately absent: how something is taken away again (`reapply`).
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::again::{Again, take_away_again};
+use super::reapply::{Reapplied, reapply};
 use super::{Report, Version, inspect, open_to_read};
 use crate::side::store::copy::{Partial, copy_all};
 use crate::side::store::disk::{FILE, Lives, checkpoint_all, lock, made_at, sync_folder};
@@ -30,7 +30,7 @@ pub struct Restored {
     /// What was there before, under its new names.
     pub moved: Vec<PathBuf>,
     /// What was taken away from it again.
-    pub again: Again,
+    pub reapplied: Reapplied,
     /// Since when it is known what was taken away, in milliseconds of Unix time; none, if it is not
     /// known at all.
     pub known_since_ms: Option<u64>,
@@ -62,27 +62,27 @@ pub fn restore(
     copy_all(&from, &mut into)?;
     schema::migrate_copy(&mut into)?;
     let removed = Removed::read(folder, Some(made_at(&into)?))?;
-    let again = begin_anew(&into, epoch, &removed)?;
+    let reapplied = begin_anew(&into, epoch, &removed)?;
     drop((from, into));
     let moved = set_aside(folder, stamp)?;
     index::delete(folder)?;
     partial.replace()?;
     let report = inspect(&store, Version::UpToThis)?;
     let Removed { since_ms: known_since_ms, damaged: damaged_lines, of_others, .. } = removed;
-    Ok(Restored { report, moved, again, known_since_ms, damaged_lines, of_others })
+    Ok(Restored { report, moved, reapplied, known_since_ms, damaged_lines, of_others })
 }
 
 /// Ends the life that a copy is of, without order, and takes away again what was taken away since.
-fn begin_anew(copy: &Connection, epoch: u64, removed: &Removed) -> Result<Again, StoreError> {
+fn begin_anew(copy: &Connection, epoch: u64, removed: &Removed) -> Result<Reapplied, StoreError> {
     // What is taken away is gone from the file too.
     copy.pragma_update(None, "secure_delete", true)?;
     let step = Transaction::new_unchecked(copy, TransactionBehavior::Immediate)?;
     step.execute("UPDATE meta SET value = 0 WHERE key = 'clean'", [])?;
     let sql = "UPDATE meta SET value = value + 1 WHERE key = 'life' RETURNING value";
     let now = step.query_row(sql, [], |row| row.get(0))?;
-    let again = take_away_again(&step, Lives { now, unclean: now }, epoch, removed)?;
+    let reapplied = reapply(&step, Lives { now, unclean: now }, epoch, removed)?;
     step.commit()?;
-    Ok(again)
+    Ok(reapplied)
 }
 
 /// Gives the files of a store second names, and takes away the first ones of all but the database.

@@ -152,7 +152,7 @@ fn what_was_taken_away_since_a_backup_is_not_brought_back_by_it() {
     home.writer.close().unwrap();
 
     let restored = restore(&folder.0, &copy, "then", 9).unwrap();
-    assert_eq!(restored.again, Again { deleted: 1, stands: 3, damaged: 0 });
+    assert_eq!(restored.reapplied, Reapplied { deleted: 1, stands: 3, damaged: 0 });
     assert_eq!((restored.known_since_ms, restored.damaged_lines), (Some(1_000), 0));
     check(&folder.0, None, &mut none).unwrap().expect("it is sound");
     let has = |text: &str| {
@@ -184,7 +184,7 @@ fn what_was_taken_away_since_a_backup_is_not_brought_back_by_it() {
     let later = folder.0.join("later.db");
     backup(&folder.0, &later, 0).unwrap();
     let restored = restore(&folder.0, &later, "later", 9).unwrap();
-    assert_eq!(restored.again, Again::default());
+    assert_eq!(restored.reapplied, Reapplied::default());
     assert_eq!(bodies(&reopened(&folder, 1).unwrap()), ["\"a\"", "\"\"", "\"c\"", "\"e\""]);
 }
 
@@ -205,7 +205,7 @@ fn a_room_that_has_begun_since_a_backup_and_in_which_somebody_has_a_role_is_for_
     home.stand(1, "owner", Standing::OWNER).unwrap();
     home.writer.close().unwrap();
     let restored = restore(&folder.0, &copy, "then", 9).unwrap();
-    assert_eq!(restored.again, Again { deleted: 0, stands: 4, damaged: 0 });
+    assert_eq!(restored.reapplied, Reapplied { deleted: 0, stands: 4, damaged: 0 });
     let joiners = |room| {
         let opened = reopened(&folder, room).expect("it is there");
         opened.settings.as_deref().map(RoomSettings::read).unwrap_or_default().join
@@ -233,7 +233,7 @@ fn what_is_damaged_in_a_backup_or_in_what_was_noted_is_counted_and_the_rest_is_t
     let lines = fs::read_to_string(&log).unwrap();
     fs::write(&log, lines.replacen("\"offset\":2", "\"offset\":9", 1)).unwrap();
     let restored = restore(&folder.0, &copy, "then", 9).unwrap();
-    assert_eq!(restored.again, Again { deleted: 1, stands: 0, damaged: 1 });
+    assert_eq!(restored.reapplied, Reapplied { deleted: 1, stands: 0, damaged: 1 });
     assert_eq!(restored.damaged_lines, 1);
     let mut told = Vec::new();
     assert_eq!(check(&folder.0, None, &mut |what| told.push(what.to_owned())).unwrap(), None);
@@ -257,12 +257,12 @@ fn what_was_taken_away_in_a_store_is_not_taken_away_in_another_one() {
     home.writer.close().unwrap();
 
     let restored = restore(&folder.0, &others, "then", 9).unwrap();
-    assert_eq!((restored.again, restored.known_since_ms), (Again::default(), None));
+    assert_eq!((restored.reapplied, restored.known_since_ms), (Reapplied::default(), None));
     assert_eq!(restored.of_others, ["removed.log"]);
     assert_eq!(bodies(&reopened(&folder, 1).unwrap()), ["\"a\"", "\"b\""]);
     // A server has begun its own there by then.
     let restored = restore(&folder.0, &own, "later", 9).unwrap();
-    assert_eq!(restored.again, Again { deleted: 1, stands: 1, damaged: 0 });
+    assert_eq!(restored.reapplied, Reapplied { deleted: 1, stands: 1, damaged: 0 });
     assert_eq!((restored.known_since_ms, restored.of_others), (Some(1_000), vec!["removed.log"]));
     assert_eq!(bodies(&reopened(&folder, 1).unwrap()), ["\"\"", "\"b\""]);
 }

@@ -285,14 +285,17 @@ fn raw(value: &impl Serialize) -> Result<Box<RawValue>, StoreError> {
 
 /// A topic in JSON, cut so that it fits.
 fn topic(text: &str) -> Option<String> {
-    let mut text = cut(text, TOPIC_BYTES_MAX);
-    loop {
-        let json = serde_json::to_string(&text).ok().filter(|_| !text.is_empty())?;
-        if json.len() <= TOPIC_BYTES_MAX {
-            return Some(json);
-        }
-        text.pop();
-    }
+    let text = cut(text, TOPIC_BYTES_MAX);
+    // Within the quotes, which one character has too.
+    let mut left = TOPIC_BYTES_MAX - "\"\"".len();
+    let fits = text.chars().take_while(|c| {
+        let bytes = serde_json::to_string(c).map_or(usize::MAX, |json| json.len() - "\"\"".len());
+        let fits = bytes <= left;
+        left = left.saturating_sub(bytes);
+        fits
+    });
+    let fits = fits.collect::<String>();
+    serde_json::to_string(&fits).ok().filter(|_| !fits.is_empty())
 }
 
 /// A user's id, as it is known here; empty, if nothing is left of it.

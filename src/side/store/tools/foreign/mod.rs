@@ -26,7 +26,7 @@ use serde::Serialize;
 use self::archive::Archive;
 use self::lines::Lines;
 use super::import::import;
-use super::{Report, beside};
+use super::{Report, beside, both_ends};
 use crate::side::store::error::StoreError;
 
 /// A product that rooms come from.
@@ -57,21 +57,16 @@ pub fn import_from(
 ) -> Result<Report, StoreError> {
     let archive = Archive::open(file)?;
     let (read, write) = io::pipe()?;
-    let both = beside(
+    let (notes, report) = beside(
         move || convert(product, archive, &mut BufWriter::new(write)),
         // The reader goes with it: should it end early, the other side does too.
         || import(folder, &mut BufReader::new(read), made_secret, now_ms, tell),
     );
-    match both {
-        (Ok(notes), Ok(report)) => {
-            for what in &notes {
-                tell(what);
-            }
-            Ok(report)
-        }
-        // What it did not take any more says less than why.
-        (Ok(_) | Err(StoreError::Io(_)), Err(error)) | (Err(error), _) => Err(error),
+    let (notes, report) = both_ends(notes, report)?;
+    for what in &notes {
+        tell(what);
     }
+    Ok(report)
 }
 
 /// Writes an export of another product as lines. Returns what is to be told of it.

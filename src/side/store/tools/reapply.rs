@@ -25,7 +25,7 @@ use crate::side::store::statements::{
 
 /// What was taken away again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Again {
+pub struct Reapplied {
     /// Messages that are deleted again.
     pub deleted: u64,
     /// Users who stand again in a room as they did.
@@ -40,22 +40,22 @@ pub struct Again {
 /// # Errors
 ///
 /// Those of SQLite.
-pub(super) fn take_away_again(
+pub(super) fn reapply(
     step: &Connection,
     lives: Lives,
     epoch: u64,
     removed: &Removed,
-) -> Result<Again, StoreError> {
-    let (mut again, mut begun) = (Again::default(), Vec::new());
+) -> Result<Reapplied, StoreError> {
+    let (mut reapplied, mut begun) = (Reapplied::default(), Vec::new());
     for deleted in &removed.deleted {
         let is_deleted = delete(step, lives, epoch, deleted);
-        count(is_deleted, &mut again.deleted, &mut again.damaged)?;
+        count(is_deleted, &mut reapplied.deleted, &mut reapplied.damaged)?;
     }
     for stands in removed.stands.values() {
         let is_moved = stand_again(step, (lives, epoch), stands, &mut begun);
-        count(is_moved, &mut again.stands, &mut again.damaged)?;
+        count(is_moved, &mut reapplied.stands, &mut reapplied.damaged)?;
     }
-    Ok(again)
+    Ok(reapplied)
 }
 
 /// One room that is damaged does not keep what was taken away from others from being so again.
