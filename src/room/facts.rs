@@ -176,10 +176,10 @@ impl Room {
         &self,
         out: &mut Vec<u8>,
         user: &str,
-        why: Removal<'_>,
+        why: RemovalCause<'_>,
         now_ms: u64,
     ) {
-        let Removal { is_kicked, by, text } = why;
+        let RemovalCause { is_kicked, by, text } = why;
         let standing = self.standing(user);
         if standing.is_banned(now_ms) {
             out.extend_from_slice(b"{\"reason\":\"banned\",\"until\":");
@@ -279,7 +279,7 @@ fn push_by(out: &mut Vec<u8>, by: &str) {
 
 /// Why a member is put out.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Removal<'a> {
+pub(crate) struct RemovalCause<'a> {
     /// Whether it may come back.
     pub(crate) is_kicked: bool,
     /// By which user's decision; empty, if it is nobody's now.

@@ -1,6 +1,6 @@
 //! Who may do what in a room, and who may decide that otherwise: each level, each refusal.
 
-use super::facts::Removal;
+use super::facts::RemovalCause;
 use super::tests::{asker, identity, join_as, now, written};
 use super::*;
 use crate::auth::level::{Joiners, NEVER_MS, Restraint, Role, Speakers, Standing};
@@ -425,7 +425,7 @@ fn what_is_over_is_not_told_and_takes_no_memory() {
 fn who_is_put_out_is_told_why_by_whom_and_until_when() {
     let mut world = World::new();
     let told = |world: &World, is_kicked, text| {
-        let why = Removal { is_kicked, by: "mod", text };
+        let why = RemovalCause { is_kicked, by: "mod", text };
         written(|out| world.room.push_removed(out, "guest", why, NOW))
     };
     assert_eq!(told(&world, false, None), r#"{"reason":"members","by":"mod"}"#);

@@ -19,7 +19,7 @@
 //! Deliberately absent: what may be done (`room::verbs`).
 //!
 //! Called by: `rooms`, `speech`, `collecting`, `streaming`, `deciding`. Calls: `room`, `registry`,
-//! `reading`, `speech`, `pending`, `held`, the log.
+//! `reading`, `reads`, `speech`, `pending`, `held`, the log.
 
 use crate::link::audit::AuditLine;
 use crate::link::ids::RoomKey;

@@ -21,7 +21,7 @@
 //! (`room::reactions`, `room::growth`).
 //!
 //! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `changing`, `committing`,
-//! `reading`, `speech`, `pending`, `held`.
+//! `reads`, `speech`, `pending`, `held`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 

@@ -28,7 +28,7 @@ use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, NewMessage, Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
-use crate::room::facts::Removal;
+use crate::room::facts::RemovalCause;
 use crate::room::{Outpost, Room};
 use crate::rooms::held::{HeldAnswer, Membership};
 use crate::rooms::pending::{Kind, UnderWay};
@@ -144,7 +144,7 @@ impl Rooms {
                 self.was_set(cx, members, key, title, RoomSettings::read(settings), "");
             }
             What::Standing { user, standing } => {
-                let why = Removal { is_kicked: false, by: "", text: None };
+                let why = RemovalCause { is_kicked: false, by: "", text: None };
                 self.stands(cx, members, key, (user, standing), why);
             }
             What::Noted => {}
@@ -479,6 +479,31 @@ impl Rooms {
         }
         self.go_on_invited(cx, members, ticket, status, response);
         self.go_on_purged(cx, members, ticket, status, response);
+    }
+
+    /// Refuses what a held answer waits for.
+    pub(super) fn refuse_held<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        ticket: Ticket,
+        refusal: Refusal,
+    ) {
+        refusal.count(cx.metrics);
+        self.resolve(cx, members, ticket, "error", Payload::Json(&refusal.response()));
+    }
+
+    /// Refuses what all of these held answers wait for.
+    pub(super) fn refuse_all<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        tickets: impl IntoIterator<Item = Ticket>,
+        refusal: Refusal,
+    ) {
+        for ticket in tickets {
+            self.refuse_held(cx, members, ticket, refusal);
+        }
     }
 
     /// Sends a member the held answers that are known.

@@ -21,7 +21,7 @@
 use crate::auth::level::{Level, Role, Standing};
 use crate::limits::{MEMBERS_LOOKS_MAX, PURGED_MESSAGES_MAX, VISITS_PER_WORK};
 use crate::link::audit::{AuditAct, AuditLine};
-use crate::link::facts::{RoomSettings, push_standing};
+use crate::link::facts::{MemberWish, RoomSettings, push_standing};
 use crate::link::ids::{Address, RoomKey, Slot};
 use crate::link::io::Io;
 use crate::link::log::{Appended, Entry, Log, Placed, Ticket, What, Why};
@@ -29,7 +29,8 @@ use crate::link::message::{MESSAGE_BYTES_MIN, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, ToMember};
 use crate::link::refusal::Refusal;
-use crate::room::facts::Removal;
+use crate::link::said::MessageText;
+use crate::room::facts::RemovalCause;
 use crate::rooms::changing::may_change_at_all;
 use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
@@ -38,6 +39,19 @@ use crate::rooms::registry::Registered;
 use crate::rooms::speech::{append_of, deliver, take_fanout};
 use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;
+
+/// What was judged of how a user is to stand.
+struct JudgedStanding {
+    standing: Standing,
+    /// Whether it stands so already.
+    is_so: bool,
+    /// What it has said of late, by offset: it is deleted.
+    purged: Vec<(u64, MessageText)>,
+    /// Whether anything may be deleted, here or in the log.
+    is_purge: bool,
+    /// Whether the audit trail has a line of it.
+    is_audited: bool,
+}
 
 impl Rooms {
     /// Handles that the settings of a room are to be others.
@@ -114,84 +128,33 @@ impl Rooms {
         let Some((by, now_ms)) = self.decides(cx, members, membership, reference, push) else {
             return;
         };
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        let max = cx.settings.chat.members_per_room;
-        // From when on messages are purged.
-        let purged_since_ms =
-            wish.purge_s.map(|purge_s| now_ms.saturating_sub(purge_s.saturating_mul(1_000)));
-        let judged = room.judge_standing(asker, &wish, now_ms, max).and_then(|standing| {
-            let Some(since_ms) = purged_since_ms else { return Ok((standing, Vec::new())) };
-            may_change_at_all(cx)?;
-            let said = room.said_by(wish.user, since_ms, PURGED_MESSAGES_MAX);
-            // Before anything is decided.
-            take_fanout(cx, room, &by, said.len() * MESSAGE_BYTES_MIN)?;
-            Ok((standing, said))
-        });
-        let (standing, purged) = match judged {
+        let judged = match self.judge_stand(cx, membership, &wish, &by) {
             Ok(judged) => judged,
             Err(refusal) => {
                 return self.answer_refused(cx, members, membership, reference, refusal);
             }
         };
-        let user = wish.user;
-        let why = Removal { is_kicked: wish.kick, by: &by, text: wish.reason };
-        let mut under_way = None;
-        let was = room.standing(user);
-        let is_so = standing == was;
-        // Of what only a log has it is not known yet whether anything goes.
-        let reaches_back = cx.io.log().reads();
-        let in_log = purged_since_ms.and_then(|since_ms| room.said_in_log(since_ms, reaches_back));
-        let is_purge = !purged.is_empty() || in_log.is_some();
-        let is_done = !is_so || is_purge || wish.kick && room.of_user(user).next().is_some();
-        // What one does to oneself is nobody's concern, unless one looks after the room no more.
-        let is_own = *user == *by && was.role.max(standing.role) <= Some(Role::Member);
-        let is_audited = is_done && !is_own;
-        let set = wish.audited();
-        let audit = AuditLine {
-            user: Some(user),
-            text: wish.reason,
-            set: set.as_deref(),
-            ..AuditLine::new(room.next_audit_number(), AuditAct::RoomMember, &by)
+        let decided = self.decide_standing(cx, members, membership, (&wish, &by), &judged);
+        let under_way = match decided {
+            Ok(under_way) => under_way,
+            Err(why) => {
+                return self.answer_refused(cx, members, membership, reference, why.refusal());
+            }
         };
-        let audit = Some(&audit).filter(|_| is_audited);
-        if !wish.is_kick_or_purge_only() && self.is_to_be_kept(key, is_so) {
-            match self.propose_decision(cx, membership, What::Standing { user, standing }, audit) {
-                Ok(proposed) => under_way = proposed,
-                Err(why) => {
-                    return self.answer_refused(cx, members, membership, reference, why.refusal());
-                }
-            }
-            self.stands(cx, members, key, (user, standing), why);
-        } else {
-            let noted = audit
-                .map(|_| self.propose_decision(cx, membership, What::Noted, audit))
-                .transpose();
-            if wish.kick {
-                self.put_out_user(cx, members, key, user, why);
-            }
-            match noted {
-                Ok(noted) => under_way = noted.flatten(),
-                // Nothing is deleted without a line. Whoever is put out goes, though the disk may
-                // not take that it was.
-                Err(why) if is_purge => {
-                    return self.answer_refused(cx, members, membership, reference, why.refusal());
-                }
-                Err(_) => {}
-            }
-        }
-        let count = match self.purge(cx, members, membership, purged, &by) {
+        let purged = self.purge(cx, members, membership, judged.purged, &by);
+        let (count, under_way) = match purged {
+            Ok((count, None)) => (count, under_way),
+            // They are kept in order, so the last of them says it for all.
             Ok((count, last)) => {
-                // They are kept in order, so the last of them says it for all.
-                if last.is_some() {
-                    self.await_unheard(std::mem::replace(&mut under_way, last));
-                }
-                count
+                self.await_unheard(under_way);
+                (count, last)
             }
             Err(why) => {
                 self.await_unheard(under_way);
                 return self.answer_refused(cx, members, membership, reference, why.refusal());
             }
         };
+        let user = wish.user;
         let mut answer = Vec::new();
         if let Some(Registered { room, .. }) = self.arena.get(key) {
             // What others are held to concerns those alone who look after the room.
@@ -201,12 +164,89 @@ impl Rooms {
             let told = if is_told { standing } else { role_alone };
             push_standing(&mut answer, user, told, now_ms);
         }
-        if let Some(since_ms) = purged_since_ms {
+        if let Some(since_ms) = purged_since_ms(&wish, now_ms) {
             let begun = Begun { user, by: &by, since_ms, count, answer };
             return self.answer_purge(cx, members, (membership, reference), begun, under_way);
         }
         answer.push(b'}');
         self.answer_with(cx, members, membership, reference, under_way, text(&answer));
+    }
+
+    /// Judges how a user is to stand, by decision of another: before anything is decided.
+    fn judge_stand<I: Io>(
+        &self,
+        cx: &mut Cx<'_, I>,
+        membership: Membership,
+        wish: &MemberWish<'_>,
+        by: &str,
+    ) -> Result<JudgedStanding, Refusal> {
+        let Membership { room: key, asker, .. } = membership;
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Refusal::Busy) };
+        let now_ms = cx.now.unix_ms;
+        let max = cx.settings.chat.members_per_room;
+        let standing = room.judge_standing(asker, wish, now_ms, max)?;
+        let since_ms = purged_since_ms(wish, now_ms);
+        let mut purged = Vec::new();
+        if let Some(since_ms) = since_ms {
+            may_change_at_all(cx)?;
+            purged = room.said_by(wish.user, since_ms, PURGED_MESSAGES_MAX);
+            take_fanout(cx, room, by, purged.len() * MESSAGE_BYTES_MIN)?;
+        }
+        let was = room.standing(wish.user);
+        let is_so = standing == was;
+        // Of what only a log has it is not known yet whether anything goes.
+        let reaches_back = cx.io.log().reads();
+        let in_log = since_ms.and_then(|since_ms| room.said_in_log(since_ms, reaches_back));
+        let is_purge = !purged.is_empty() || in_log.is_some();
+        let is_put_out = wish.kick && room.of_user(wish.user).next().is_some();
+        // What one does to oneself is nobody's concern, unless one looks after the room no more.
+        let is_own = *wish.user == *by && was.role.max(standing.role) <= Some(Role::Member);
+        let is_audited = (!is_so || is_purge || is_put_out) && !is_own;
+        Ok(JudgedStanding { standing, is_so, purged, is_purge, is_audited })
+    }
+
+    /// Decides how a user stands, and puts out whoever is to go, with a line for the audit trail.
+    /// Returns what its answer waits for.
+    ///
+    /// # Errors
+    ///
+    /// Why the log does not take it.
+    fn decide_standing<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        (wish, by): (&MemberWish<'_>, &str),
+        judged: &JudgedStanding,
+    ) -> Result<Option<(Ticket, UnderWay)>, Why> {
+        let key = membership.room;
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Why::Busy) };
+        let &JudgedStanding { standing, is_so, is_purge, is_audited, .. } = judged;
+        let (user, set) = (wish.user, wish.audited());
+        let cause = RemovalCause { is_kicked: wish.kick, by, text: wish.reason };
+        let audit = AuditLine {
+            user: Some(user),
+            text: wish.reason,
+            set: set.as_deref(),
+            ..AuditLine::new(room.next_audit_number(), AuditAct::RoomMember, by)
+        };
+        let audit = Some(&audit).filter(|_| is_audited);
+        if !wish.is_kick_or_purge_only() && self.is_to_be_kept(key, is_so) {
+            let what = What::Standing { user, standing };
+            let under_way = self.propose_decision(cx, membership, what, audit)?;
+            self.stands(cx, members, key, (user, standing), cause);
+            return Ok(under_way);
+        }
+        let noted = match audit {
+            Some(_) => self.propose_decision(cx, membership, What::Noted, audit),
+            None => Ok(None),
+        };
+        if wish.kick {
+            self.put_out_user(cx, members, key, user, cause);
+        }
+        // Nothing is deleted without a line. Whoever is put out goes, though the disk may not take
+        // that it was.
+        noted.or_else(|why| if is_purge { Err(why) } else { Ok(None) })
     }
 
     /// Whether a decision is given to the log: also one that holds already, while another is not
@@ -355,7 +395,7 @@ impl Rooms {
         deliver(cx, members, room, "room_changed", Payload::Json(text(&out)));
         self.list(key);
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        let why = Removal { is_kicked: false, by, text: None };
+        let why = RemovalCause { is_kicked: false, by, text: None };
         for (slot, address) in room.out(cx.now.unix_ms) {
             self.put_out(cx, members, key, (slot, address), why);
         }
@@ -368,7 +408,7 @@ impl Rooms {
         members: &mut impl Tell<I>,
         key: RoomKey,
         (user, standing): (&str, Standing),
-        why: Removal<'_>,
+        why: RemovalCause<'_>,
     ) {
         let Some(registered) = self.arena.get_mut(key) else { return };
         registered.room.apply_standing(user, standing, cx.now.unix_ms);
@@ -384,7 +424,7 @@ impl Rooms {
         members: &mut impl Tell<I>,
         key: RoomKey,
         user: &str,
-        why: Removal<'_>,
+        why: RemovalCause<'_>,
     ) {
         let now_ms = cx.now.unix_ms;
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
@@ -416,7 +456,7 @@ impl Rooms {
         let Some(member) = room.member(slot) else { return };
         if room.level_at(slot, cx.now.unix_ms) == Level::None {
             let address = member.place;
-            let why = Removal { is_kicked: false, by: "", text: None };
+            let why = RemovalCause { is_kicked: false, by: "", text: None };
             self.put_out(cx, members, key, (slot, address), why);
         }
     }
@@ -428,7 +468,7 @@ impl Rooms {
         members: &mut impl Tell<I>,
         key: RoomKey,
         (slot, address): (Slot, Address),
-        why: Removal<'_>,
+        why: RemovalCause<'_>,
     ) {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let Some(member) = room.member(slot) else { return };
@@ -449,4 +489,9 @@ impl Rooms {
             self.pending.insert(ticket, entry);
         }
     }
+}
+
+/// From when on messages are deleted, if any are to be.
+fn purged_since_ms(wish: &MemberWish<'_>, now_ms: u64) -> Option<u64> {
+    wish.purge_s.map(|purge_s| now_ms.saturating_sub(purge_s.saturating_mul(1_000)))
 }

@@ -30,7 +30,7 @@ use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field as _, Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
-use crate::room::facts::Removal;
+use crate::room::facts::RemovalCause;
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
 use crate::rooms::{Answer, Rooms};
@@ -246,7 +246,7 @@ impl Rooms {
         let under_way = decided.map_err(Why::refusal)?;
         let ticket = under_way.as_ref().map(|(ticket, _)| *ticket);
         self.await_unheard(under_way);
-        let why = Removal { is_kicked: false, by, text: None };
+        let why = RemovalCause { is_kicked: false, by, text: None };
         self.stands(cx, members, key, (user, standing), why);
         Ok(ticket)
     }

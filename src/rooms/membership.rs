@@ -2,7 +2,7 @@
 //!
 //! Deliberately absent: the pace of joins (`shard::admission`).
 //!
-//! Called by: `rooms`, `shard`. Calls: `room`, `registry`, `reading`, `deciding`, `listings`,
+//! Called by: `rooms`, `shard`. Calls: `room`, `registry`, `returning`, `deciding`, `listings`,
 //! `greeting`, `ticks`.
 
 use crate::auth::level::Level;

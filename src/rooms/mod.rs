@@ -7,7 +7,8 @@
 //!                  pending, held ──┤  what a log has, and the answers that wait for it
 //!                  registry ───────┤  which rooms there are, what they take, which one goes
 //!                  loading ────────┤  rooms that are not there yet, and who waits for them
-//!                  reading ────────┤  what is no longer in memory, and who waits for it
+//!                  reading, reads ─┤  what is no longer in memory, and who waits for it
+//!                  returning ──────┤  who comes back, and what it missed
 //!                  changing ───────┤  what is done to messages that are there
 //!                  collecting ─────┤  what is added to them, until it is told
 //!                  streaming ──────┤  those that grow, until they are whole
@@ -64,7 +65,9 @@ mod membership;
 mod pending;
 mod purging;
 mod reading;
+mod reads;
 mod registry;
+mod returning;
 mod searching;
 mod speech;
 mod streaming;
@@ -87,7 +90,7 @@ use listings::Listings;
 use loading::Loading;
 use pending::Pending;
 use purging::Purges;
-use reading::Reads;
+use reads::Reads;
 use registry::{Registered, Registry};
 use searching::Searches;
 use streaming::Streams;

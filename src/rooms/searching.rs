@@ -10,7 +10,7 @@
 //!
 //! Deliberately absent: rates, and rights, which the member's shard checks.
 //!
-//! Called by: `rooms`. Calls: `room`, `held`, `reading`, the log.
+//! Called by: `rooms`. Calls: `room`, `held`, `reading`, `reads`, the log.
 
 use std::collections::BTreeMap;
 
