@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Home, PATIENCE, start, start_as, start_with};
+use super::{Home, PATIENCE, Start, begin, start, start_as, start_of, start_with};
 use crate::limits::{STORE_REST_MS, StoreLimits};
 use crate::link::log::{Log, LogAnswer, LogEnd, Marks, Opening, What, Why};
 use crate::link::record::Field;
@@ -212,6 +212,45 @@ fn what_is_let_go_of_while_a_room_is_loaded_is_told_behind_what_was_found() {
     say(FromStore::Opened { number: 1, found: None });
     assert_eq!(log.next(), Some(LogAnswer::Opened { room: key(1), opened: None }));
     assert_eq!((log.next(), log.next()), (Some(let_go(1)), None));
+}
+
+#[test]
+fn the_log_grows_to_what_it_may_have_and_is_then_moved_into_the_database() {
+    // Both are less than what is moved at rest.
+    for checkpoint_bytes in [64 * 1_024, 256 * 1_024] {
+        check_moved_at(checkpoint_bytes);
+    }
+}
+
+/// A log becomes so large and a commit larger, however much is said.
+#[track_caller]
+fn check_moved_at(checkpoint_bytes: usize) {
+    /// More than a commit of one message writes.
+    const COMMIT_BYTES: u64 = 64 * 1_024;
+    let folder = Folder::new();
+    let limits = StoreLimits { checkpoint_bytes, ..StoreLimits::default() };
+    // Nothing is deleted, so it is emptied for that at the start only.
+    let (store, mut homes) = begin(Start { limits, ..start_of(Options::at(&folder.0), 1, 1) });
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    let log_bytes = || folder.0.join("chat.db-wal").metadata().map_or(0, |log| log.len());
+    let (least, began) = (u64::try_from(checkpoint_bytes).unwrap(), Instant::now());
+    let body = format!("\"{}\"", "x".repeat(4_096));
+    let (mut offset, mut enough) = (0, u64::MAX);
+    while offset < enough {
+        assert!(began.elapsed() < PATIENCE, "{} of {least} bytes after {offset}", log_bytes());
+        offset += 1;
+        home.append(key(1), offset, said(&body));
+        home.kept();
+        let bytes = log_bytes();
+        assert!(bytes <= least + COMMIT_BYTES, "{bytes} of {least} bytes after {offset}");
+        if bytes > least {
+            // As much again would not have place.
+            enough = enough.min(3 * offset);
+        }
+    }
+    drop(homes);
+    store.stop().unwrap();
 }
 
 #[test]
